@@ -1,0 +1,47 @@
+//! pod-registrar keeps an external registry of systems equal to the pods of a Kubernetes cluster.
+//!
+//! This is the map. Data flows one way, from the cluster to the registry; verdicts flow back.
+//!
+//! ```text
+//!  API server --list, watch--> cluster::informer --writes--> store (a reflector's, by UID)
+//!                                    |  sighting: a key        |  read when a key's turn comes
+//!                                    v                         v
+//!                               sync::registrar --> model::plan::decide <--> model::ledger
+//!                                    ^                         |  keys            ^
+//!                                    |  verdicts               v                  |
+//!                               registry::v1 <-- batches -- sync::queue      model::brake
+//!                                    |                                            |  is it really gone?
+//!                                    v                                            v
+//!                            external registry (HTTP)                     cluster::confirm
+//! ```
+//!
+//! Five sentences that hold everywhere:
+//! 1. The store says what should be registered. Pods are decoded straight into a small type and kept by UID, the record's
+//!    bytes and digest with them.
+//! 2. The ledger says what the registry is believed to hold. It is seeded from the registry's inventory, so that nothing
+//!    is stored on disk and no deletion is forgotten by a restart.
+//! 3. One pure function decides, [`model::decide`], for one key that an event woke and for all keys after a list or a
+//!    comparison. There is no second path.
+//! 4. The queue holds keys. A body is built from the store when its turn comes, so that what is sent is never stale.
+//! 5. Every answer of a registry becomes a verdict in one pure function, and the verdict goes to the ledger. What is owed
+//!    leaves memory only when it was acknowledged.
+//!
+//! | room | owns | may use |
+//! | --- | --- | --- |
+//! | [`model`] | every decision: record, ledger, plan, verdict, brake, session, retry; time and seeds come in, values go out | nothing of ours |
+//! | [`telemetry`] | logs, metrics, health: handles that others write to | nothing of ours |
+//! | [`clock`] | the one monotonic clock | `model` |
+//! | [`store`] | the read side of the reflectors' stores, and that a pod's key is its UID | `model` |
+//! | [`cluster`] | everything read from Kubernetes: clients, informers, identity, confirmation of deletions | `clock`, `model`, `store`, `telemetry` |
+//! | [`registry`] | everything said to a registry: the [`registry::Registry`] trait, protocol v1 | `model` |
+//! | [`sync`] | the queue and the event loop, sole owner of the ledger | `clock`, `model`, `registry`, `store`, `telemetry` |
+//! | [`admin`] | health and metrics over HTTP | `telemetry` |
+//! | [`mod@reference`] | the reference registry: protocol v1 on SQLite, with a page | `model`, `registry::v1::wire` |
+//! | [`demo`] | a stand-in for the API server's pod endpoints, and a small living cluster in it | `model` |
+//! | [`settings`] | flags and environment, validated | `model`, `telemetry` |
+//! | [`app`] | the composition root: settings in, exit code out | everything |
+//!
+//! `cluster`, `registry` and `sync` meet only in `app`, but for the trait and the store. `tests/it/tidy.rs` holds these
+//! arrows.
+#![forbid(unsafe_code)]
+
