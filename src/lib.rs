@@ -45,3 +45,4 @@
 //! arrows.
 #![forbid(unsafe_code)]
 
+pub mod model;

@@ -1,0 +1,287 @@
+//! From a pod's object to the record that the registry should hold: which members, which labels, and how large.
+
+use super::{
+    Content, Digest, Pod, PodObject, Uid, Writer, is_valid_id,
+    object::{Condition, ContainerSpec, ContainerStatus, Ip, Metadata, OwnerReference, Pairs, Status},
+    record::{ClusterName, Container, Lifecycle, Placement, PodName, Record, Role, State, Times, Workload},
+};
+use wildmatch::WildMatch;
+
+/// Bytes that a record should not exceed; beyond it, its longest parts are cut and named in `truncated`.
+const BUDGET_BYTES: usize = 20_000;
+/// Containers that are kept when a record is over its budget.
+const CONTAINERS_KEPT: usize = 20;
+/// Characters of a reason that are kept: the API does not bound it.
+const REASON_CHARS: usize = 256;
+/// Holds whole objects, with whatever secrets were in them: it never leaves the cluster.
+const NEVER_SENT: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// Which keys of labels or annotations are sent: globs, where `*` also matches a slash.
+#[derive(Clone, Debug, Default)]
+pub struct AllowList(Vec<WildMatch>);
+
+impl AllowList {
+    /// Allows every key that matches one of the globs.
+    pub fn new<'a>(globs: impl IntoIterator<Item = &'a str>) -> Self {
+        Self(globs.into_iter().map(WildMatch::new).collect())
+    }
+
+    fn filter(&self, pairs: &Pairs) -> Pairs {
+        let allowed = |key: &str| key != NEVER_SENT && self.0.iter().any(|glob| glob.matches(key));
+        pairs.iter().filter(|(key, _)| allowed(key)).map(|(key, value)| (key.clone(), value.clone())).collect()
+    }
+}
+
+/// What a record is made by, besides the pod.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// Whose record it is.
+    pub writer: Writer,
+    /// Which labels are sent.
+    pub labels: AllowList,
+    /// Which annotations are sent.
+    pub annotations: AllowList,
+}
+
+/// Why an object cannot become a record.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum Error {
+    /// The object lacks what identifies it.
+    #[error("the object has no {0}; a pod without one cannot be registered")]
+    Missing(&'static str),
+    /// The UID cannot be the id of a record.
+    #[error("the UID {0:?} cannot be an id: 1 to 128 of [A-Za-z0-9._~:@-], the first alphanumeric")]
+    Uid(String),
+    /// A time is not RFC 3339.
+    #[error("{member} is {found:?}, which is not an RFC 3339 time")]
+    Time {
+        /// The member that holds it.
+        member: &'static str,
+        /// The text that was found.
+        found: String,
+    },
+    /// The record has no canonical form.
+    #[error("the record cannot be put into canonical form: {0}")]
+    Canonical(String),
+}
+
+/// The pod as the store keeps it, with the record that the registry should hold.
+///
+/// # Errors
+/// When the object lacks its UID, name or namespace, or holds a time that is none.
+pub fn desired(object: &PodObject, rule: &Rule) -> Result<Pod, Error> {
+    let meta = &object.metadata;
+    let record = record(object, rule)?;
+    if !is_valid_id(&record.pod.uid) {
+        return Err(Error::Uid(record.pod.uid));
+    }
+    Ok(Pod {
+        uid: Uid::from(record.pod.uid.as_str()),
+        namespace: record.pod.namespace.as_str().into(),
+        name: record.pod.name.as_str().into(),
+        resource_version: meta.resource_version.as_deref().unwrap_or_default().into(),
+        generation: meta.generation,
+        content: Some(within_budget(record)?),
+    })
+}
+
+/// A pod whose object could not be read beyond its identity.
+pub fn unreadable(uid: &str, namespace: &str, name: &str, resource_version: &str) -> Pod {
+    Pod {
+        uid: uid.into(),
+        namespace: namespace.into(),
+        name: name.into(),
+        resource_version: resource_version.into(),
+        generation: None,
+        content: None,
+    }
+}
+
+fn record(object: &PodObject, rule: &Rule) -> Result<Record, Error> {
+    let (meta, status) = (&object.metadata, &object.status);
+    let required = |value: &Option<String>, name| value.clone().ok_or(Error::Missing(name));
+    Ok(Record {
+        owner: rule.writer.owner.clone(),
+        cluster: ClusterName::from(&rule.writer),
+        pod: PodName {
+            uid: required(&meta.uid, "metadata.uid")?,
+            namespace: required(&meta.namespace, "metadata.namespace")?,
+            name: required(&meta.name, "metadata.name")?,
+            labels: rule.labels.filter(&meta.labels),
+            annotations: rule.annotations.filter(&meta.annotations),
+        },
+        workload: workload(meta),
+        placement: Placement {
+            node: filled(object.spec.node_name.as_ref()),
+            host_ips: addresses(&status.host_ips, status.host_ip.as_ref()),
+            pod_ips: addresses(&status.pod_ips, status.pod_ip.as_ref()),
+            host_network: object.spec.host_network.unwrap_or_default(),
+        },
+        state: state(meta, status),
+        containers: containers(object),
+        service_account: filled(object.spec.service_account_name.as_ref()),
+        times: times(meta, status)?,
+        truncated: Vec::new(),
+    })
+}
+
+fn filled(text: Option<&String>) -> Option<String> {
+    text.filter(|t| !t.is_empty()).cloned()
+}
+
+fn addresses(all: &[Ip], first: Option<&String>) -> Vec<String> {
+    let all: Vec<_> = all.iter().filter_map(|ip| filled(ip.ip.as_ref())).collect();
+    if all.is_empty() { filled(first).into_iter().collect() } else { all }
+}
+
+/// The pod's controller, and the Deployment that the name of a ReplicaSet gives away. No other object is read.
+fn workload(meta: &Metadata) -> Vec<Workload> {
+    let Some(owner) = meta.owner_references.iter().find(|o| o.controller == Some(true)) else {
+        return Vec::new();
+    };
+    let direct = Workload {
+        kind: owner.kind.clone(),
+        api_version: owner.api_version.clone(),
+        name: owner.name.clone(),
+        uid: Some(owner.uid.clone()).filter(|uid| !uid.is_empty()),
+        derived: false,
+    };
+    let deployment = deployment_behind(owner, &meta.labels).map(|name| Workload {
+        kind: "Deployment".into(),
+        api_version: owner.api_version.clone(),
+        name,
+        uid: None,
+        derived: true,
+    });
+    std::iter::once(direct).chain(deployment).collect()
+}
+
+fn deployment_behind(owner: &OwnerReference, labels: &Pairs) -> Option<String> {
+    let hash = labels.get("pod-template-hash").filter(|hash| !hash.is_empty())?;
+    let name = owner.name.strip_suffix(hash.as_str())?.strip_suffix('-')?;
+    (owner.kind == "ReplicaSet" && owner.api_version.starts_with("apps/") && !name.is_empty()).then(|| name.to_owned())
+}
+
+fn state(meta: &Metadata, status: &Status) -> State {
+    let lifecycle = match status.phase.as_deref() {
+        _ if meta.deletion_timestamp.is_some() => Lifecycle::Terminating,
+        Some("Succeeded" | "Failed") => Lifecycle::Finished,
+        None | Some("" | "Pending") => Lifecycle::Pending,
+        Some(_) => Lifecycle::Active,
+    };
+    State {
+        lifecycle,
+        phase: filled(status.phase.as_ref()),
+        ready: condition(status, "Ready").map(|ready| ready.status == "True"),
+        reason: reason(status).map(|reason| reason.chars().take(REASON_CHARS).collect()),
+    }
+}
+
+fn condition<'a>(status: &'a Status, kind: &str) -> Option<&'a Condition> {
+    status.conditions.iter().find(|c| c.kind == kind)
+}
+
+/// The pod's own reason, or what a container waits for, or what one failed of.
+fn reason(status: &Status) -> Option<String> {
+    let all = || status.init_container_statuses.iter().chain(&status.container_statuses);
+    let waiting = || all().find_map(|c| filled(c.state.waiting.as_ref()?.reason.as_ref()));
+    let failed = || {
+        let mut ends = all().filter_map(|c| c.state.terminated.as_ref());
+        ends.find_map(|end| filled(end.reason.as_ref().filter(|_| end.exit_code != Some(0))))
+    };
+    filled(status.reason.as_ref()).or_else(waiting).or_else(failed)
+}
+
+fn containers(object: &PodObject) -> Vec<Container> {
+    let (spec, status) = (&object.spec, &object.status);
+    let init = |c: &ContainerSpec| match c.restart_policy.as_deref() {
+        Some("Always") => Role::Sidecar,
+        _ => Role::Init,
+    };
+    let init = spec.init_containers.iter().map(|c| container(c, init(c), &status.init_container_statuses));
+    let app = spec.containers.iter().map(|c| container(c, Role::App, &status.container_statuses));
+    let ephemeral =
+        spec.ephemeral_containers.iter().map(|c| container(c, Role::Ephemeral, &status.ephemeral_container_statuses));
+    init.chain(app).chain(ephemeral).collect()
+}
+
+fn container(spec: &ContainerSpec, role: Role, statuses: &[ContainerStatus]) -> Container {
+    let status = statuses.iter().find(|s| s.name == spec.name);
+    Container {
+        name: spec.name.clone(),
+        role,
+        image: filled(spec.image.as_ref()),
+        image_id: status.and_then(|s| filled(s.image_id.as_ref())),
+        ready: status.and_then(|s| s.ready),
+        restarts: status.and_then(|s| u64::try_from(s.restart_count?).ok()),
+    }
+}
+
+fn times(meta: &Metadata, status: &Status) -> Result<Times, Error> {
+    let created = meta.creation_timestamp.as_deref().ok_or(Error::Missing("metadata.creationTimestamp"))?;
+    let scheduled = condition(status, "PodScheduled").filter(|c| c.status == "True");
+    let ends = status.container_statuses.iter().filter_map(|c| c.state.terminated.as_ref()?.finished_at.as_deref());
+    let finished = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")).then(|| ends.max()).flatten();
+    Ok(Times {
+        created: time("metadata.creationTimestamp", created, 0)?,
+        scheduled: optional_time(
+            "status.conditions[PodScheduled].lastTransitionTime",
+            scheduled.and_then(|c| c.last_transition_time.as_deref()),
+            0,
+        )?,
+        started: optional_time("status.startTime", status.start_time.as_deref(), 0)?,
+        // The API keeps the moment at which the grace period ends; the request came that much earlier.
+        deletion_requested: optional_time(
+            "metadata.deletionTimestamp",
+            meta.deletion_timestamp.as_deref(),
+            meta.deletion_grace_period_seconds.unwrap_or_default(),
+        )?,
+        finished: optional_time("state.terminated.finishedAt", finished, 0)?,
+    })
+}
+
+fn optional_time(member: &'static str, text: Option<&str>, earlier_secs: i64) -> Result<Option<String>, Error> {
+    text.map(|text| time(member, text, earlier_secs)).transpose()
+}
+
+/// RFC 3339 in UTC with milliseconds, `earlier_secs` before the time given.
+fn time(member: &'static str, text: &str, earlier_secs: i64) -> Result<String, Error> {
+    let refused = || Error::Time { member, found: text.chars().take(64).collect() };
+    let time: jiff::Timestamp = text.parse().map_err(|_| refused())?;
+    let time = time.checked_sub(jiff::SignedDuration::from_secs(earlier_secs)).map_err(|_| refused())?;
+    Ok(format!("{time:.3}"))
+}
+
+/// Cuts the record's longest kinds of content, one after another, until it is within the budget.
+fn within_budget(mut record: Record) -> Result<Content, Error> {
+    type Cut = (&'static str, fn(&mut Record));
+    let cuts: [Cut; 5] = [
+        ("annotations", |r| r.pod.annotations.clear()),
+        ("containers", |r| r.containers.truncate(CONTAINERS_KEPT)),
+        ("labels", |r| r.pod.labels.clear()),
+        ("containers", |r| r.containers.clear()),
+        ("workload", |r| r.workload.clear()),
+    ];
+    let mut content = content(&record)?;
+    for (name, cut) in cuts {
+        if content.canonical.len() <= BUDGET_BYTES {
+            break;
+        }
+        let before = record.clone();
+        cut(&mut record);
+        if record != before && !record.truncated.contains(&name) {
+            record.truncated.push(name);
+        }
+        content = self::content(&record)?;
+    }
+    Ok(content)
+}
+
+fn content(record: &Record) -> Result<Content, Error> {
+    let canonical = serde_json_canonicalizer::to_vec(record).map_err(|e| Error::Canonical(e.to_string()))?;
+    Ok(Content { digest: Digest::of_canonical(&canonical), canonical: canonical.into() })
+}
+
+#[cfg(test)]
+#[path = "desired_tests.rs"]
+mod tests;

@@ -1,0 +1,158 @@
+//! Records by value: one pod with everything, and the corners.
+
+use super::*;
+
+fn rule() -> Rule {
+    Rule {
+        writer: Writer {
+            cluster_id: "0d2b6d5e-9f2f-4d53-8f0e-1c9c6c9d1a11".into(),
+            cluster_name: "prod-eu".into(),
+            owner: "pod-registrar".into(),
+        },
+        labels: AllowList::new(["*"]),
+        annotations: AllowList::default(),
+    }
+}
+
+fn pod(json: serde_json::Value) -> PodObject {
+    serde_json::from_value(json).unwrap()
+}
+
+fn typical() -> serde_json::Value {
+    serde_json::json!({
+        "metadata": {
+            "name": "web-7c6f5d9b88-x2x9k", "namespace": "shop", "uid": "5f3c0a4e-7a53-4b4e-9b0a-0a6c1f0c2d33",
+            "resourceVersion": "88123", "creationTimestamp": "2026-11-23T10:00:00Z",
+            "labels": {"app.kubernetes.io/name": "web", "pod-template-hash": "7c6f5d9b88"},
+            "annotations": {"team": "a"},
+            "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-7c6f5d9b88",
+                "uid": "aa11bb22-0000-4000-8000-000000000001", "controller": true}],
+        },
+        "spec": {"nodeName": "node-3", "serviceAccountName": "web",
+            "containers": [{"name": "web", "image": "registry.example/web:1.4", "env": [{"name": "KEY", "value": "secret"}]}]},
+        "status": {"phase": "Running", "hostIP": "192.0.2.1", "podIP": "10.64.0.7",
+            "hostIPs": [{"ip": "192.0.2.1"}], "podIPs": [{"ip": "10.64.0.7"}], "startTime": "2026-11-23T10:00:02Z",
+            "conditions": [{"type": "Ready", "status": "True", "lastProbeTime": null}],
+            "containerStatuses": [{"name": "web", "ready": true, "restartCount": 0, "state": {"running": {}}}]},
+    })
+}
+
+fn text(pod: &Pod) -> String {
+    String::from_utf8(pod.content.as_ref().unwrap().canonical.to_vec()).unwrap()
+}
+
+/// The golden record: its digest is the one that the protocol's test vectors publish for this pod. A release in which
+/// it differs rewrites every record of every registry once, and has to say so in the changelog.
+#[test]
+fn the_golden_record_keeps_its_digest() {
+    let pod = desired(&pod(typical()), &rule()).unwrap();
+    assert_eq!(
+        pod.content.unwrap().digest.to_string(),
+        "sha256:b8051a4368fa2b67237f08693073dc102839eae628097bad6468b55cb9504040"
+    );
+}
+
+#[test]
+fn nothing_of_environment_or_last_applied_configuration_leaves_the_cluster() {
+    let mut json = typical();
+    json["metadata"]["annotations"][NEVER_SENT] = "secret".into();
+    let rule = Rule { annotations: AllowList::new(["*"]), ..rule() };
+    let record = text(&desired(&pod(json), &rule).unwrap());
+    assert!(record.contains(r#""annotations":{"team":"a"}"#) && !record.contains("secret"), "{record}");
+}
+
+#[test]
+fn globs_choose_labels_and_a_star_crosses_slashes() {
+    let rule = Rule { labels: AllowList::new(["app.*"]), ..rule() };
+    let record = text(&desired(&pod(typical()), &rule).unwrap());
+    assert!(record.contains("app.kubernetes.io/name") && !record.contains("pod-template-hash"), "{record}");
+}
+
+#[test]
+fn lifecycle_follows_deletion_before_phase() {
+    let cases = [
+        (None, Some("Pending"), "pending"),
+        (None, None, "pending"),
+        (None, Some("Running"), "active"),
+        (None, Some("Unknown"), "active"),
+        (None, Some("Succeeded"), "finished"),
+        (None, Some("Failed"), "finished"),
+        (Some("2026-11-23T10:05:30Z"), Some("Running"), "terminating"),
+        (Some("2026-11-23T10:05:30Z"), Some("Succeeded"), "terminating"),
+    ];
+    for (deleted, phase, lifecycle) in cases {
+        let mut json = typical();
+        json["metadata"]["deletionTimestamp"] = deleted.into();
+        json["status"]["phase"] = phase.into();
+        let record = text(&desired(&pod(json), &rule()).unwrap());
+        assert!(record.contains(&format!(r#""lifecycle":"{lifecycle}""#)), "{deleted:?} {phase:?}: {record}");
+    }
+}
+
+#[test]
+fn a_deletion_was_requested_its_grace_period_earlier() {
+    let mut json = typical();
+    json["metadata"]["deletionTimestamp"] = "2026-11-23T10:05:30Z".into();
+    json["metadata"]["deletionGracePeriodSeconds"] = 30.into();
+    let record = text(&desired(&pod(json), &rule()).unwrap());
+    assert!(record.contains(r#""deletionRequested":"2026-11-23T10:05:00.000Z""#), "{record}");
+}
+
+#[test]
+fn a_reason_is_the_pods_own_or_a_containers() {
+    let mut json = typical();
+    json["status"]["containerStatuses"][0]["state"] = serde_json::json!({"waiting": {"reason": "CrashLoopBackOff"}});
+    assert!(text(&desired(&pod(json.clone()), &rule()).unwrap()).contains(r#""reason":"CrashLoopBackOff""#));
+    json["status"]["reason"] = "Evicted".into();
+    assert!(text(&desired(&pod(json.clone()), &rule()).unwrap()).contains(r#""reason":"Evicted""#));
+    json["status"]["reason"] = serde_json::Value::Null;
+    json["status"]["containerStatuses"][0]["state"] =
+        serde_json::json!({"terminated": {"reason": "Completed", "exitCode": 0, "finishedAt": "2026-11-23T10:09:00Z"}});
+    json["status"]["phase"] = "Succeeded".into();
+    let record = text(&desired(&pod(json), &rule()).unwrap());
+    assert!(!record.contains(r#""reason""#) && record.contains(r#""finished":"2026-11-23T10:09:00.000Z""#), "{record}");
+}
+
+#[test]
+fn containers_carry_their_role() {
+    let mut json = typical();
+    json["spec"]["initContainers"] = serde_json::json!([{"name": "a"}, {"name": "b", "restartPolicy": "Always"}]);
+    json["spec"]["ephemeralContainers"] = serde_json::json!([{"name": "debug"}]);
+    let record = text(&desired(&pod(json), &rule()).unwrap());
+    for expected in
+        [r#"{"name":"a","role":"init"}"#, r#"{"name":"b","role":"sidecar"}"#, r#"{"name":"debug","role":"ephemeral"}"#]
+    {
+        assert!(record.contains(expected), "{expected} in {record}");
+    }
+}
+
+#[test]
+fn what_is_too_large_is_cut_and_named() {
+    let mut json = typical();
+    json["metadata"]["annotations"] = serde_json::json!({"note": "x".repeat(30_000)});
+    let many: Vec<_> =
+        (0..500).map(|n| serde_json::json!({"name": format!("c{n}"), "image": "i".repeat(60)})).collect();
+    json["spec"]["containers"] = many.into();
+    let rule = Rule { annotations: AllowList::new(["*"]), ..rule() };
+    let record = text(&desired(&pod(json), &rule).unwrap());
+    assert!(record.len() <= BUDGET_BYTES);
+    assert!(record.contains(r#""truncated":["annotations","containers"]"#), "{record}");
+    assert_eq!(record.matches(r#""role":"app""#).count(), CONTAINERS_KEPT);
+}
+
+#[test]
+fn a_pod_without_identity_or_with_a_time_that_is_none_says_which() {
+    let mut json = typical();
+    json["metadata"]["creationTimestamp"] = "yesterday".into();
+    let error = desired(&pod(json.clone()), &rule()).unwrap_err();
+    assert_eq!(error, Error::Time { member: "metadata.creationTimestamp", found: "yesterday".into() });
+    json["metadata"]["uid"] = serde_json::Value::Null;
+    assert_eq!(desired(&pod(json), &rule()).unwrap_err(), Error::Missing("metadata.uid"));
+}
+
+#[test]
+fn a_deployment_is_derived_only_from_a_matching_template_hash() {
+    let mut json = typical();
+    json["metadata"]["labels"]["pod-template-hash"] = "other".into();
+    assert!(!text(&desired(&pod(json), &rule()).unwrap()).contains("Deployment"));
+}

@@ -1,0 +1,176 @@
+//! Digests: what makes two records equal without comparing their bodies.
+//!
+//! A record's digest is SHA-256 over its RFC 8785 form without `schema`, `version` and `digest`
+//! (protocol v1, "The record"). A bucket's digest is the xor of the digests of its records, so that two
+//! parties find the buckets in which they differ without exchanging ids.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use sha2::{Digest as _, Sha256};
+
+const PREFIX: &str = "sha256:";
+
+/// Members of a record that its digest leaves out, at the top level only.
+pub const NOT_DIGESTED: [&str; 3] = ["schema", "version", "digest"];
+
+/// Why text is not a digest.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("expected 64 lower-case hexadecimal digits, with or without `sha256:` before them")]
+pub struct ParseDigestError;
+
+/// A SHA-256 value. Written as `sha256:` and 64 lower-case hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, PartialOrd, Ord)]
+pub struct Digest(pub [u8; 32]);
+
+impl Digest {
+    /// The digest of a record whose RFC 8785 bytes (without the members of [`NOT_DIGESTED`]) are these.
+    pub fn of_canonical(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+
+    /// The digest of a record as it was received, unknown members included.
+    ///
+    /// # Errors
+    /// When the value cannot be put into RFC 8785 form (a number that is not finite).
+    pub fn of_record(record: &serde_json::Map<String, serde_json::Value>) -> Result<Self, serde_json::Error> {
+        let digested: serde_json::Map<_, _> = record
+            .iter()
+            .filter(|(name, _)| !NOT_DIGESTED.contains(&name.as_str()))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
+        Ok(Self::of_canonical(&serde_json_canonicalizer::to_vec(&digested)?))
+    }
+
+    /// Adds or removes a record's digest to or from a bucket's.
+    pub fn xor(&mut self, other: &Self) {
+        for (mine, theirs) in self.0.iter_mut().zip(other.0) {
+            *mine ^= theirs;
+        }
+    }
+
+    /// The 64 hexadecimal digits without the prefix, as buckets are written.
+    pub fn hex(&self) -> String {
+        self.0.iter().fold(String::with_capacity(64), |mut text, byte| {
+            text.push(char::from_digit(u32::from(byte >> 4), 16).unwrap_or('0'));
+            text.push(char::from_digit(u32::from(byte & 15), 16).unwrap_or('0'));
+            text
+        })
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{PREFIX}{}", self.hex())
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Digest {
+    type Err = ParseDigestError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let hex = text.strip_prefix(PREFIX).unwrap_or(text).as_bytes();
+        if hex.len() != 64 {
+            return Err(ParseDigestError);
+        }
+        let mut bytes = [0; 32];
+        for (byte, pair) in bytes.iter_mut().zip(hex.chunks_exact(2)) {
+            *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+fn nibble(digit: u8) -> Result<u8, ParseDigestError> {
+    match digit {
+        b'0'..=b'9' => Ok(digit - b'0'),
+        b'a'..=b'f' => Ok(digit - b'a' + 10),
+        _ => Err(ParseDigestError),
+    }
+}
+
+impl Serialize for Digest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+/// Into how many parts an inventory is divided for comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Buckets {
+    /// One bucket: the whole inventory.
+    One,
+    /// By the first 8 bits of sha256(id).
+    By8Bits,
+    /// By the first 16 bits of sha256(id).
+    By16Bits,
+}
+
+impl Buckets {
+    /// The number of buckets, as it is written in a query.
+    pub fn count(self) -> usize {
+        match self {
+            Self::One => 1,
+            Self::By8Bits => 256,
+            Self::By16Bits => 65_536,
+        }
+    }
+
+    /// The division that a query asks for, if the protocol has it.
+    pub fn from_count(count: usize) -> Option<Self> {
+        [Self::One, Self::By8Bits, Self::By16Bits].into_iter().find(|b| b.count() == count)
+    }
+
+    /// The bucket of a record's id: the first 0, 8 or 16 bits of sha256(id), big-endian.
+    pub fn of(self, id: &str) -> usize {
+        let hash = Sha256::digest(id.as_bytes());
+        match self {
+            Self::One => 0,
+            Self::By8Bits => usize::from(hash[0]),
+            Self::By16Bits => usize::from(u16::from_be_bytes([hash[0], hash[1]])),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_survives_text_and_refuses_upper_case() {
+        let digest = Digest::of_canonical(b"{}");
+        assert_eq!(digest.to_string().parse(), Ok(digest));
+        assert_eq!(digest.hex().parse(), Ok(digest));
+        assert_eq!(digest.to_string().to_uppercase().parse::<Digest>(), Err(ParseDigestError));
+    }
+
+    #[test]
+    fn xor_of_a_digest_with_itself_is_an_empty_bucket() {
+        let mut bucket = Digest::default();
+        let digest = Digest::of_canonical(b"x");
+        bucket.xor(&digest);
+        assert_eq!(bucket, digest);
+        bucket.xor(&digest);
+        assert_eq!(bucket.hex(), "0".repeat(64));
+    }
+
+    #[test]
+    fn buckets_take_the_leading_bits_of_the_hash_of_the_id() {
+        // sha256("a") starts with ca97 8112.
+        assert_eq!(Buckets::One.of("a"), 0);
+        assert_eq!(Buckets::By8Bits.of("a"), 0xca);
+        assert_eq!(Buckets::By16Bits.of("a"), 0xca97);
+    }
+}

@@ -1,0 +1,105 @@
+//! Whether a view of the cluster has gone back in time: lists and events against the newest version that was seen.
+
+use std::cmp::Ordering;
+
+use super::{Moment, compare_resource_versions};
+
+/// So many lists in a row that are older than what was seen mean that the cluster itself went back,
+const RESTORED_LISTS: u32 = 3;
+/// if they are spread over at least this time.
+const RESTORED_AFTER: Moment = Moment::from_secs(60);
+
+/// How a complete list stands to what was seen before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListAge {
+    /// Not older, as far as can be told.
+    Fresh,
+    /// Older: it is discarded and taken again.
+    Older,
+    /// Older again and again: the cluster was restored from a backup. It counts, and its deletions are doubtful.
+    Restored,
+}
+
+/// The newest resource version that a watch has seen, and what lists and events say against it.
+#[derive(Debug, Default)]
+pub struct Newest {
+    version: Option<String>,
+    older_lists: u32,
+    first_older: Moment,
+}
+
+impl Newest {
+    /// Takes note of an event. False where it is older than one before it, so that the watch has gone back in time.
+    pub fn event(&mut self, version: &str) -> bool {
+        let newer = self.compare(version);
+        if newer != Some(Ordering::Less) {
+            self.version = Some(version.to_owned());
+        }
+        newer != Some(Ordering::Less)
+    }
+
+    /// Takes note of a complete list.
+    pub fn list(&mut self, version: Option<&str>, now: Moment) -> ListAge {
+        let Some(version) = version else { return ListAge::Fresh };
+        if self.compare(version) != Some(Ordering::Less) {
+            *self = Self { version: Some(version.to_owned()), ..Self::default() };
+            return ListAge::Fresh;
+        }
+        if self.older_lists == 0 {
+            self.first_older = now;
+        }
+        self.older_lists += 1;
+        if self.older_lists >= RESTORED_LISTS && now >= self.first_older + RESTORED_AFTER {
+            *self = Self { version: Some(version.to_owned()), ..Self::default() };
+            return ListAge::Restored;
+        }
+        ListAge::Older
+    }
+
+    /// Whether it is newer than this one.
+    pub fn is_after(&self, version: &str) -> bool {
+        self.compare(version) == Some(Ordering::Less)
+    }
+
+    fn compare(&self, version: &str) -> Option<Ordering> {
+        compare_resource_versions(version, self.version.as_deref()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn at(secs: u64) -> Moment {
+        Moment::from_secs(secs)
+    }
+
+    #[test]
+    fn an_older_event_is_noticed_and_an_equal_or_incomparable_one_is_not() {
+        let mut newest = Newest::default();
+        assert!(newest.event("9") && newest.event("10") && newest.event("10") && !newest.event("9"));
+        assert!(newest.event("opaque") && newest.event("3"), "no order, no conclusion");
+    }
+
+    #[test]
+    fn an_older_list_is_taken_again_until_the_cluster_must_have_been_restored() {
+        let mut newest = Newest::default();
+        assert_eq!(newest.list(Some("100"), at(0)), ListAge::Fresh);
+        for secs in [1, 20, 40] {
+            assert_eq!(newest.list(Some("50"), at(secs)), ListAge::Older, "{secs}");
+        }
+        assert_eq!(newest.list(Some("50"), at(61)), ListAge::Restored);
+        assert_eq!(newest.list(Some("50"), at(62)), ListAge::Fresh);
+        assert_eq!(newest.list(None, at(63)), ListAge::Fresh, "a list without a version counts as fresh");
+    }
+
+    #[test]
+    fn a_fresh_list_ends_the_suspicion() {
+        let mut newest = Newest::default();
+        newest.list(Some("100"), at(0));
+        newest.list(Some("50"), at(1));
+        newest.list(Some("101"), at(2));
+        assert_eq!(newest.list(Some("50"), at(70)), ListAge::Older);
+        assert_eq!(newest.list(Some("50"), at(71)), ListAge::Older);
+    }
+}

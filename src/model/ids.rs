@@ -1,0 +1,113 @@
+//! Names and numbers that identify: pod UIDs, the writer, versions.
+
+use std::{borrow::Borrow, fmt, sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+/// Monotonic time since the process started. The core never reads a clock: moments are handed in.
+pub type Moment = Duration;
+
+/// A pod's UID: the identity of a record. Cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Uid(Arc<str>);
+
+impl Uid {
+    /// The UID as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for Uid {
+    fn from(text: &str) -> Self {
+        Self(text.into())
+    }
+}
+
+impl From<String> for Uid {
+    fn from(text: String) -> Self {
+        Self(text.into())
+    }
+}
+
+impl Borrow<str> for Uid {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Uid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Who writes: one cluster's installation. Sessions, inventories and digests are a writer's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Writer {
+    /// The UID of the `kube-system` namespace, or what the operator set.
+    pub cluster_id: String,
+    /// The cluster's name for people.
+    pub cluster_name: String,
+    /// The installation's name.
+    pub owner: String,
+}
+
+/// The owner that is left out of addresses.
+pub const DEFAULT_OWNER: &str = "pod-registrar";
+
+/// Whether text may be the id of a pod, a cluster or an owner: 1 to 128 of `[A-Za-z0-9._~:@-]`, the first alphanumeric.
+pub fn is_valid_id(text: &str) -> bool {
+    let allowed = |c: u8| c.is_ascii_alphanumeric() || b"._~:@-".contains(&c);
+    let bytes = text.as_bytes();
+    (1..=128).contains(&bytes.len()) && bytes[0].is_ascii_alphanumeric() && bytes.iter().copied().all(allowed)
+}
+
+/// Orders the operations of a writer: sessions first, then the counter within one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Version {
+    /// The session that the operation was made in.
+    pub epoch: u64,
+    /// Counts the operations of a session from 1.
+    pub seq: u64,
+}
+
+/// Compares two resource versions of one resource type (comparable since Kubernetes 1.35: decimal integers).
+/// `None` where either is not one; the caller then has to do without an order.
+pub fn compare_resource_versions(a: &str, b: &str) -> Option<std::cmp::Ordering> {
+    let comparable = |v: &str| {
+        !v.is_empty() && v.len() <= 39 && !(v.len() > 1 && v.starts_with('0')) && v.bytes().all(|c| c.is_ascii_digit())
+    };
+    (comparable(a) && comparable(b)).then(|| a.len().cmp(&b.len()).then_with(|| a.cmp(b)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cmp::Ordering;
+
+    #[test]
+    fn versions_order_by_epoch_first() {
+        assert!(Version { epoch: 2, seq: 1 } > Version { epoch: 1, seq: 9 });
+        assert!(Version { epoch: 1, seq: 2 } > Version { epoch: 1, seq: 1 });
+    }
+
+    #[test]
+    fn ids_are_bounded_and_start_alphanumeric() {
+        assert!(is_valid_id("5f3c0a4e-7a53-4b4e-9b0a-0a6c1f0c2d33"));
+        assert!(is_valid_id("a"));
+        for bad in ["", "-a", "a b", "a/b", "ä", &"x".repeat(129)] {
+            assert!(!is_valid_id(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn resource_versions_compare_as_numbers_or_not_at_all() {
+        assert_eq!(compare_resource_versions("9", "10"), Some(Ordering::Less));
+        assert_eq!(compare_resource_versions("10", "10"), Some(Ordering::Equal));
+        assert_eq!(compare_resource_versions("", "10"), None);
+        assert_eq!(compare_resource_versions("07", "7"), None);
+        assert_eq!(compare_resource_versions("1a", "10"), None);
+    }
+}

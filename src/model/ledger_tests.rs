@@ -1,0 +1,174 @@
+//! The ledger by value: what is owed stays owed until it is acknowledged.
+
+use super::*;
+use crate::model::Current;
+
+const fn at(secs: u64) -> Moment {
+    Moment::from_secs(secs)
+}
+
+fn digest(n: u8) -> Digest {
+    Digest([n; 32])
+}
+
+fn put(n: u8, seq: u64) -> Flight {
+    Flight { kind: OperationKind::Put, result: Known::Holds(digest(n)), version: Version { epoch: 3, seq } }
+}
+
+fn seeded() -> Ledger {
+    let mut ledger = Ledger::default();
+    ledger.finish_reading();
+    ledger
+}
+
+impl Belief {
+    pub(in crate::model) fn sighted_at(sighted: Moment) -> Self {
+        Self { known: Known::Unread, sighted, watch: None, touched: None }
+    }
+}
+
+#[test]
+fn an_acknowledged_put_is_known_and_says_since_when_it_waited() {
+    let (mut ledger, uid) = (seeded(), Uid::from("a"));
+    ledger.sighted(&uid, 0, at(1));
+    ledger.owe(&uid, at(1));
+    ledger.begin(&uid, put(1, 1), at(2));
+    assert_eq!(ledger.settle(&uid, Verdict::Done, at(3), 0), Settled::Acknowledged(at(1)));
+    assert_eq!((ledger.known(&uid), ledger.owned()), (Known::Holds(digest(1)), 1));
+    ledger.rest(&uid);
+    assert!(ledger.work(&uid).is_none());
+    ledger.forget(&uid);
+    assert_eq!((ledger.known(&uid), ledger.owned()), (Known::Absent, 0));
+}
+
+#[test]
+fn no_failure_ever_drops_what_is_owed() {
+    let verdicts = [
+        Verdict::Retry { after: None, cause: String::new() },
+        Verdict::Doubt { cause: String::new() },
+        Verdict::Rejected { cause: String::new() },
+        Verdict::Stale { current: None },
+        Verdict::Tombstoned { current: None },
+    ];
+    let (mut ledger, uid) = (seeded(), Uid::from("a"));
+    ledger.ended(&uid, Ended::Deleted, at(1));
+    for round in 0..1000_u64 {
+        let verdict = verdicts[usize::try_from(round).unwrap() % 4].clone();
+        ledger.begin(&uid, Flight { kind: OperationKind::Delete, result: Known::Absent, ..put(1, round) }, at(round));
+        ledger.settle(&uid, verdict, at(round), round);
+        assert_eq!(ledger.work(&uid).map(|w| (w.ended, w.since)), Some((Some(Ended::Deleted), at(1))));
+    }
+}
+
+#[test]
+fn a_lost_answer_leaves_doubt_and_an_unreachable_registry_does_not() {
+    let (mut ledger, uid) = (seeded(), Uid::from("a"));
+    ledger.begin(&uid, put(1, 1), at(1));
+    ledger.fail(&uid, false, None, at(2), 0);
+    assert_eq!(ledger.known(&uid), Known::Absent);
+    ledger.begin(&uid, put(1, 2), at(3));
+    ledger.fail(&uid, true, Some(500), at(4), 0);
+    assert_eq!(ledger.known(&uid), Known::Doubt);
+    let work = ledger.work(&uid).unwrap();
+    assert_eq!(
+        (work.batch_at_most, work.not_before),
+        (Some(250), at(0)),
+        "with others in the batch it goes again at once, in a smaller one"
+    );
+    ledger.begin(&uid, put(1, 3), at(5));
+    ledger.fail(&uid, true, Some(1), at(6), 0);
+    assert!(ledger.work(&uid).unwrap().not_before > at(6), "alone it is to blame and waits");
+}
+
+#[test]
+fn a_stale_version_is_an_acknowledgement_only_of_our_own_newer_one() {
+    let current = |epoch, seq| Current { version: Version { epoch, seq }, digest: Some(digest(9)) };
+    for (current, known) in [
+        (Some(current(3, 8)), Known::Holds(digest(9))),
+        (Some(current(2, 8)), Known::Doubt),
+        (Some(current(4, 1)), Known::Doubt),
+        (None, Known::Doubt),
+    ] {
+        let (mut ledger, uid) = (seeded(), Uid::from("a"));
+        ledger.begin(&uid, put(1, 5), at(1));
+        let settled = ledger.settle(&uid, Verdict::Stale { current }, at(2), 0);
+        assert_eq!((settled, ledger.known(&uid)), (Settled::Outrun(current.map(|c| c.version)), known));
+    }
+}
+
+#[test]
+fn a_matching_bucket_confirms_what_was_supposed_and_nothing_else() {
+    let mut ledger = Ledger::default();
+    for name in ["a", "b"] {
+        ledger.sighted(&name.into(), 0, at(1));
+    }
+    ledger.suppose(|uid| (uid.as_str() == "a").then(|| digest(1)));
+    let buckets = ledger.buckets(Buckets::One);
+    assert_eq!(buckets, [(1, digest(1))]);
+    ledger.confirm_bucket(Buckets::One, |_| true);
+    ledger.finish_reading();
+    assert_eq!(ledger.known(&"a".into()), Known::Holds(digest(1)));
+    assert_eq!(ledger.known(&"b".into()), Known::Doubt, "a pod that came while the inventory was read");
+}
+
+#[test]
+fn an_inventory_is_compared_with_what_was_believed() {
+    let (mut ledger, a, b, c) = (seeded(), Uid::from("a"), Uid::from("b"), Uid::from("c"));
+    for uid in [&a, &b] {
+        ledger.believe(uid, Known::Holds(digest(1)));
+    }
+    let (began, now) = (at(5), at(6));
+    assert_eq!(ledger.inventory_has(&a, digest(2), began, now), Some(Drift::Differing));
+    assert_eq!(ledger.inventory_lacks(&b, began), Some(Drift::Missing));
+    assert_eq!(ledger.inventory_has(&c, digest(3), began, now), Some(Drift::Extra));
+    assert_eq!(ledger.inventory_has(&c, digest(3), began, now), None);
+    assert_eq!(ledger.belief(&c).unwrap().sighted, now, "only a list begun after this can prove it absent");
+    assert_eq!((ledger.known(&b), ledger.owned()), (Known::Absent, 2));
+}
+
+#[test]
+fn a_reading_leaves_aside_what_moved_since_it_began() {
+    let (mut ledger, flying, acked) = (seeded(), Uid::from("a"), Uid::from("b"));
+    ledger.begin(&flying, put(1, 1), at(4));
+    ledger.begin(&acked, put(1, 2), at(4));
+    ledger.settle(&acked, Verdict::Done, at(6), 0);
+    ledger.rest(&acked);
+    for uid in [&flying, &acked] {
+        assert_eq!(ledger.inventory_has(uid, digest(7), at(5), at(7)), None);
+        assert_eq!(ledger.inventory_lacks(uid, at(5)), None);
+    }
+    assert_eq!(ledger.known(&acked), Known::Holds(digest(1)));
+}
+
+#[test]
+fn a_reading_leaves_aside_what_was_deleted_since_it_began() {
+    let (mut ledger, uid) = (seeded(), Uid::from("a"));
+    ledger.believe(&uid, Known::Holds(digest(1)));
+    ledger.suppose(|_| None);
+    ledger.begin(&uid, Flight { kind: OperationKind::Delete, result: Known::Absent, ..put(1, 1) }, at(6));
+    ledger.settle(&uid, Verdict::Done, at(7), 0);
+    ledger.forget(&uid);
+    assert_eq!(ledger.inventory_has(&uid, digest(1), at(5), at(8)), None, "the page with it was read before");
+    assert_eq!((ledger.known(&uid), ledger.owned()), (Known::Absent, 0));
+}
+
+#[test]
+fn a_sighting_voids_an_end_and_an_approval() {
+    let (mut ledger, uid) = (seeded(), Uid::from("a"));
+    ledger.ended(&uid, Ended::DeletedOrLeftRule, at(1));
+    ledger.approve(&uid, at(1));
+    ledger.sighted(&uid, 0, at(2));
+    let work = ledger.work(&uid).unwrap();
+    assert_eq!((work.ended, work.approved), (None, false));
+}
+
+#[test]
+fn parked_records_are_tried_again_when_asked() {
+    let (mut ledger, uid) = (seeded(), Uid::from("a"));
+    ledger.begin(&uid, put(1, 1), at(1));
+    let verdict = Verdict::Rejected { cause: "schema".into() };
+    assert_eq!(ledger.settle(&uid, verdict, at(2), 0), Settled::Parked("schema".into()));
+    assert_eq!(ledger.work(&uid).unwrap().parked, Some((digest(1), "schema".into())));
+    assert_eq!(ledger.unpark().as_slice(), std::slice::from_ref(&uid));
+    assert!(ledger.work(&uid).unwrap().parked.is_none());
+}

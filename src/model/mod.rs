@@ -1,0 +1,29 @@
+//! The pure core: what should be registered, what the registry is believed to hold, and what to do next.
+//!
+//! Nothing here waits, reads a clock, draws a random number or knows of HTTP: time and seeds come in, values go out.
+
+pub mod brake;
+pub mod desired;
+mod digest;
+mod freshness;
+mod ids;
+pub mod ledger;
+pub mod object;
+pub mod plan;
+mod pod;
+pub mod record;
+pub mod retry;
+pub mod session;
+mod sighting;
+pub mod verdict;
+
+pub use desired::{AllowList, Rule};
+pub use digest::{Buckets, Digest, NOT_DIGESTED, ParseDigestError};
+pub use freshness::{ListAge, Newest};
+pub use ids::{DEFAULT_OWNER, Moment, Uid, Version, Writer, compare_resource_versions, is_valid_id};
+pub use ledger::{Belief, Drift, Ended, Flight, Known, Ledger, Settled, Work};
+pub use object::PodObject;
+pub use plan::{Action, Removal, Wanted, decide, wanted};
+pub use pod::{Content, Pod};
+pub use sighting::{Sighting, WatchList};
+pub use verdict::{Current, Failure, OperationKind, Said, Verdict};

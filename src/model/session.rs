@@ -1,0 +1,228 @@
+//! The writer's session: when to open one, when to send a heartbeat, when to stop writing.
+
+use std::time::Duration;
+
+use super::{Moment, Version, retry};
+
+/// For how long a session is shown as live without a heartbeat.
+pub const TTL: Duration = Duration::from_secs(90);
+/// How often a fenced writer looks whether the other one is gone.
+const FENCED_PROBE: Duration = Duration::from_secs(10);
+/// Delays between attempts to open a session.
+const OPEN_RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+
+/// Where a session stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// None; one is to be opened at this moment.
+    Closed {
+        /// When.
+        open_at: Moment,
+    },
+    /// The request that opens one is in flight.
+    Opening,
+    /// Writes carry this epoch.
+    Open {
+        /// The session.
+        epoch: u64,
+        /// When the next heartbeat is due.
+        heartbeat_at: Moment,
+    },
+    /// Another writer took over: nothing is written until its session is over.
+    Fenced {
+        /// When to look whether it is.
+        probe_at: Moment,
+    },
+}
+
+/// A writer's session, and the counter that orders its operations.
+#[derive(Clone, Debug)]
+pub struct Session {
+    phase: Phase,
+    seq: u64,
+    min_epoch: u64,
+    ttl: Duration,
+    failures: u32,
+}
+
+impl Default for Session {
+    fn default() -> Self {
+        Self { phase: Phase::Closed { open_at: Moment::ZERO }, seq: 0, min_epoch: 0, ttl: TTL, failures: 0 }
+    }
+}
+
+impl Session {
+    /// Where it stands.
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// The epoch that writes carry, while they may be sent.
+    pub fn epoch(&self) -> Option<u64> {
+        match self.phase {
+            Phase::Open { epoch, .. } => Some(epoch),
+            _ => None,
+        }
+    }
+
+    /// The ttl to ask for with the next heartbeat.
+    pub fn ttl(&self) -> Duration {
+        self.ttl
+    }
+
+    /// The highest epoch seen, for the registry to mint above.
+    pub fn min_epoch(&self) -> Option<u64> {
+        Some(self.min_epoch).filter(|epoch| *epoch > 0)
+    }
+
+    /// The next operation's version; taken when its bytes are built.
+    pub fn next_version(&mut self) -> Option<Version> {
+        let epoch = self.epoch()?;
+        self.seq += 1;
+        Some(Version { epoch, seq: self.seq })
+    }
+
+    /// The counter has to pass this version, which the registry holds. One of a later epoch cannot be passed by
+    /// counting: the session is as good as unknown.
+    pub fn outrun(&mut self, version: Version, now: Moment, random: u64) {
+        match self.epoch() {
+            Some(epoch) if version.epoch == epoch => self.seq = self.seq.max(version.seq),
+            Some(epoch) if version.epoch > epoch => {
+                self.min_epoch = self.min_epoch.max(version.epoch);
+                self.unknown(now, random);
+            }
+            _ => {}
+        }
+    }
+
+    /// The request that opens a session was sent.
+    pub fn opening(&mut self) {
+        self.phase = Phase::Opening;
+    }
+
+    /// A session was opened.
+    pub fn opened(&mut self, epoch: u64, ttl: Duration, now: Moment) {
+        self.min_epoch = self.min_epoch.max(epoch);
+        self.seq = 0;
+        self.ttl = ttl.clamp(Duration::from_secs(3), TTL);
+        self.phase = Phase::Open { epoch, heartbeat_at: now + self.ttl / 3 };
+    }
+
+    /// No session could be opened; tries again.
+    pub fn not_opened(&mut self, now: Moment, random: u64) {
+        self.failures = self.failures.saturating_add(1);
+        let delay = retry::backoff(OPEN_RETRY.0, OPEN_RETRY.1, self.failures, random);
+        self.phase = Phase::Closed { open_at: now + delay };
+    }
+
+    /// A heartbeat was sent; the next one is due a third of the ttl later.
+    pub fn beat(&mut self, now: Moment) {
+        if let Phase::Open { heartbeat_at, .. } = &mut self.phase {
+            *heartbeat_at = now + self.ttl / 3;
+        }
+    }
+
+    /// Something was acknowledged in the session.
+    pub fn acknowledged(&mut self) {
+        self.failures = 0;
+    }
+
+    /// The registry does not know the session: a new one is opened, above this one. At once, unless nothing was
+    /// acknowledged in it, as with a registry that forgets every session.
+    pub fn unknown(&mut self, now: Moment, random: u64) {
+        if self.epoch().is_some() {
+            self.failures = self.failures.saturating_add(1);
+            let again = self.failures > 1;
+            let delay = retry::backoff(OPEN_RETRY.0, OPEN_RETRY.1, self.failures, random);
+            self.phase = Phase::Closed { open_at: if again { now + delay } else { now } };
+        }
+    }
+
+    /// Another writer took over. A session is opened again only once its session is over, never as a retry.
+    pub fn fenced(&mut self, now: Moment) {
+        self.phase = Phase::Fenced { probe_at: now + FENCED_PROBE };
+    }
+
+    /// The other writer's session is over.
+    pub fn unfenced(&mut self, other_epoch: u64, now: Moment) {
+        self.min_epoch = self.min_epoch.max(other_epoch);
+        self.phase = Phase::Closed { open_at: now };
+    }
+
+    /// When something is to be done for the session.
+    pub fn due_at(&self) -> Option<Moment> {
+        match self.phase {
+            Phase::Closed { open_at } => Some(open_at),
+            Phase::Opening => None,
+            Phase::Open { heartbeat_at, .. } => Some(heartbeat_at),
+            Phase::Fenced { probe_at } => Some(probe_at),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn at(secs: u64) -> Moment {
+        Moment::from_secs(secs)
+    }
+
+    fn open() -> Session {
+        let mut session = Session::default();
+        session.opening();
+        session.opened(7, TTL, at(0));
+        session
+    }
+
+    #[test]
+    fn versions_count_from_one_within_a_session() {
+        let mut session = open();
+        assert_eq!(session.next_version(), Some(Version { epoch: 7, seq: 1 }));
+        assert_eq!(session.next_version(), Some(Version { epoch: 7, seq: 2 }));
+        session.unknown(at(1), 0);
+        assert_eq!(session.next_version(), None);
+        session.opened(8, TTL, at(2));
+        assert_eq!(session.next_version(), Some(Version { epoch: 8, seq: 1 }));
+    }
+
+    #[test]
+    fn heartbeats_come_every_third_of_the_ttl() {
+        let mut session = open();
+        assert_eq!(session.due_at(), Some(at(30)));
+        session.beat(at(31));
+        assert_eq!(session.due_at(), Some(at(61)));
+    }
+
+    #[test]
+    fn a_fenced_writer_looks_and_does_not_open() {
+        let mut session = open();
+        session.fenced(at(5));
+        session.unknown(at(5), 0);
+        assert!(matches!(session.phase(), Phase::Fenced { .. }));
+        session.unfenced(9, at(20));
+        assert_eq!((session.phase(), session.min_epoch()), (Phase::Closed { open_at: at(20) }, Some(9)));
+    }
+
+    #[test]
+    fn a_registry_that_forgets_every_session_is_not_asked_for_them_at_full_speed() {
+        let mut session = open();
+        session.acknowledged();
+        session.unknown(at(1), 0);
+        assert_eq!(session.phase(), Phase::Closed { open_at: at(1) }, "a forgotten session is opened at once");
+        session.opened(8, TTL, at(1));
+        session.unknown(at(1), 0);
+        assert!(session.due_at() > Some(at(1)), "one in which nothing was acknowledged is not");
+    }
+
+    #[test]
+    fn a_stored_version_is_passed_by_counting_or_by_a_new_session() {
+        let mut session = open();
+        session.outrun(Version { epoch: 7, seq: 40 }, at(1), 0);
+        assert_eq!(session.next_version(), Some(Version { epoch: 7, seq: 41 }));
+        session.outrun(Version { epoch: 6, seq: 99 }, at(1), 0);
+        assert_eq!(session.next_version(), Some(Version { epoch: 7, seq: 42 }));
+        session.outrun(Version { epoch: 12, seq: 1 }, at(1), 0);
+        assert_eq!((session.epoch(), session.min_epoch()), (None, Some(12)));
+    }
+}
