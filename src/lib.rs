@@ -45,4 +45,7 @@
 //! arrows.
 #![forbid(unsafe_code)]
 
+pub mod clock;
 pub mod model;
+pub mod store;
+pub mod telemetry;

@@ -1,0 +1,193 @@
+//! Whether the process is alive and whether it is ready, as pure verdicts over a few marks.
+//!
+//! Live means that our own event loop turns. It says nothing about the API server or the registry: a restart mends neither,
+//! and probes that depend on them turn an outage into a restart storm. Ready means that every watch has delivered its first
+//! complete list once; what happens to the watches later is for metrics.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+/// The loop ticks at least every second, so this is thirty missed ticks: a hang, not a slow moment.
+pub const LONGEST_TURN: Duration = Duration::from_secs(30);
+
+/// For what comes before the loop's first turn. What waits there for others says [`Health::loop_turned`] at every try, so that
+/// an API server that is away at the start is no reason for a restart either.
+pub const STARTUP_GRACE: Duration = Duration::from_secs(120);
+
+/// The marks that the event loop and the watches leave, and the verdicts over them. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Health(Arc<Marks>);
+
+#[derive(Debug)]
+struct Marks {
+    started: Instant,
+    /// Milliseconds after `started` plus one; 0 is never.
+    turned: AtomicU64,
+    listed: Box<[AtomicBool]>,
+    fenced: AtomicBool,
+    stopping: AtomicBool,
+}
+
+impl Health {
+    /// A process that starts now, with as many watches as it will ever have.
+    pub fn new(watches: usize) -> Self {
+        Self(Arc::new(Marks {
+            started: Instant::now(),
+            turned: AtomicU64::new(0),
+            listed: (0..watches).map(|_| AtomicBool::new(false)).collect(),
+            fenced: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+        }))
+    }
+
+    /// The event loop turned. It says so at least every second.
+    pub fn loop_turned(&self) {
+        let millis = u64::try_from(self.0.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.0.turned.store(millis.saturating_add(1), Ordering::Relaxed);
+    }
+
+    /// The watch delivered a complete list. It stays so; a watch that is unknown is ignored.
+    pub fn watch_listed(&self, watch: usize) {
+        if let Some(listed) = self.0.listed.get(watch) {
+            listed.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether another writer took the session over.
+    pub fn set_fenced(&self, fenced: bool) {
+        self.0.fenced.store(fenced, Ordering::Relaxed);
+    }
+
+    /// The process was asked to stop.
+    pub fn stopping(&self) {
+        self.0.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the process should go on living.
+    pub fn live(&self) -> Report {
+        let turned = self.0.turned.load(Ordering::Relaxed).checked_sub(1).map(Duration::from_millis);
+        liveness(self.0.started.elapsed(), turned)
+    }
+
+    /// Whether the process does its work.
+    pub fn ready(&self) -> Report {
+        let marks = &self.0;
+        let listed = marks.listed.iter().filter(|listed| listed.load(Ordering::Relaxed)).count();
+        let fenced = marks.fenced.load(Ordering::Relaxed);
+        readiness(listed, marks.listed.len(), fenced, marks.stopping.load(Ordering::Relaxed))
+    }
+}
+
+/// A verdict, check by check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report(Vec<Check>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Check {
+    name: &'static str,
+    failure: Option<String>,
+}
+
+impl Report {
+    /// Whether every check passed.
+    pub fn ok(&self) -> bool {
+        self.0.iter().all(|check| check.failure.is_none())
+    }
+}
+
+/// One line a check, in the manner of the API server: `[+]watch ok`, `[-]watch failed: why`.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for Check { name, failure } in &self.0 {
+            match failure {
+                None => writeln!(f, "[+]{name} ok")?,
+                Some(why) => writeln!(f, "[-]{name} failed: {why}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Both times are since the start: now, and when the loop turned last.
+fn liveness(now: Duration, turned: Option<Duration>) -> Report {
+    let (since, limit) = turned.map_or((now, STARTUP_GRACE), |turned| (now.saturating_sub(turned), LONGEST_TURN));
+    let failure = (since > limit).then(|| match turned {
+        Some(_) => format!("it did not turn for {} s, the limit is {} s", since.as_secs(), limit.as_secs()),
+        None => format!("it did not turn within {} s of the start", limit.as_secs()),
+    });
+    Report(vec![Check { name: "loop", failure }])
+}
+
+fn readiness(listed: usize, watches: usize, fenced: bool, stopping: bool) -> Report {
+    let waiting = || format!("{listed} of {watches} have delivered a complete list");
+    let check = |name, failure| Check { name, failure };
+    Report(vec![
+        check("watch", (listed < watches).then(waiting)),
+        check("session", fenced.then(|| "another writer took the session over".to_owned())),
+        check("running", stopping.then(|| "the process was asked to stop".to_owned())),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn live_while_the_loop_turns() {
+        let health = Health::new(1);
+        assert!(health.live().ok(), "the start has a grace");
+        tokio::time::advance(Duration::from_secs(119)).await;
+        assert!(health.live().ok());
+        health.loop_turned();
+        tokio::time::advance(Duration::from_secs(30)).await;
+        assert!(health.live().ok());
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(health.live().to_string(), "[-]loop failed: it did not turn for 31 s, the limit is 30 s\n");
+        health.loop_turned();
+        assert!(health.live().ok());
+    }
+
+    #[test]
+    fn the_grace_ends() {
+        let report = liveness(Duration::from_secs(121), None);
+        assert_eq!(report.to_string(), "[-]loop failed: it did not turn within 120 s of the start\n");
+    }
+
+    #[tokio::test]
+    async fn a_turn_in_the_first_millisecond_counts() {
+        let health = Health::new(0);
+        health.loop_turned();
+        assert!(health.0.turned.load(Ordering::Relaxed) > 0);
+    }
+
+    #[tokio::test]
+    async fn ready_once_every_watch_has_listed_and_for_good() {
+        let health = Health::new(2);
+        health.watch_listed(0);
+        health.watch_listed(7);
+        let waiting = "[-]watch failed: 1 of 2 have delivered a complete list\n[+]session ok\n[+]running ok\n";
+        assert_eq!(health.ready().to_string(), waiting);
+        assert!(!health.ready().ok());
+        health.watch_listed(1);
+        assert!(health.ready().ok());
+    }
+
+    #[tokio::test]
+    async fn not_ready_when_fenced_or_stopping() {
+        let health = Health::new(0);
+        health.set_fenced(true);
+        assert!(!health.ready().ok() && health.live().ok());
+        health.set_fenced(false);
+        assert!(health.ready().ok());
+        health.stopping();
+        assert!(!health.ready().ok() && health.live().ok());
+    }
+}

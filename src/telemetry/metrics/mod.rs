@@ -1,0 +1,241 @@
+//! The metrics of a running registrar.
+//!
+//! One cheap-to-clone handle with a method for everything that can happen; the event loop and the watches call it, and the
+//! admin server encodes it. Nothing in the program reads a metric to decide anything.
+
+mod labels;
+mod series;
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use prometheus_client::{encoding::text, registry::Registry};
+use tokio::time::Instant;
+
+pub use labels::{DriftKind, Label, Operation, OperationOutcome, RecordState, RelistReason, Request, RequestOutcome};
+use series::{Series, one, two};
+
+/// The content type of [`Metrics::encode`].
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The handle. Cheap to clone; all clones count together.
+#[derive(Clone)]
+pub struct Metrics(Arc<Inner>);
+
+struct Inner {
+    started: Instant,
+    /// When each watch last showed life, in milliseconds after `started`.
+    alive: Box<[AtomicU64]>,
+    series: Series,
+    registry: Registry,
+}
+
+impl Metrics {
+    /// All metrics at zero, for a process that starts now with as many watches as it will ever have.
+    pub fn new(watches: usize) -> Self {
+        let (series, registry) = Series::register();
+        let alive = (0..watches).map(|_| AtomicU64::new(0)).collect();
+        Self(Arc::new(Inner { started: Instant::now(), alive, series, registry }))
+    }
+
+    /// How many pods the store holds.
+    pub fn set_pods(&self, count: usize) {
+        self.0.series.pods.set(wide(count));
+    }
+
+    /// How many records are in a state.
+    pub fn set_records(&self, state: RecordState, count: usize) {
+        self.0.series.records.get_or_create(&one(state)).set(wide(count));
+    }
+
+    /// How many keys wait for their turn, and for how long the oldest of them has (zero when none waits).
+    pub fn set_pending(&self, count: usize, oldest: Duration) {
+        self.0.series.pending.set(wide(count));
+        self.0.series.oldest_pending_age.set(oldest.as_secs_f64());
+    }
+
+    /// A request to the registry ended.
+    pub fn request(&self, request: Request, outcome: RequestOutcome) {
+        self.0.series.requests.get_or_create(&two(request, outcome)).inc();
+    }
+
+    /// An operation on a record ended.
+    pub fn operation(&self, operation: Operation, outcome: OperationOutcome) {
+        self.0.series.operations.get_or_create(&two(operation, outcome)).inc();
+    }
+
+    /// The registry acknowledged a change, that long after we saw it.
+    pub fn acknowledged_after(&self, delay: Duration) {
+        self.0.series.change_to_acknowledgement.observe(delay.as_secs_f64());
+    }
+
+    /// A watch showed life: an event, a bookmark or a page of a list. A watch that is unknown is ignored.
+    pub fn watch_alive(&self, watch: usize) {
+        if let Some(alive) = self.0.alive.get(watch) {
+            alive.store(self.elapsed_ms(), Ordering::Relaxed);
+        }
+    }
+
+    /// A complete list was begun, and why.
+    pub fn relisted(&self, reason: RelistReason) {
+        self.0.series.relists.get_or_create(&one(reason)).inc();
+    }
+
+    /// A list or a watch failed.
+    pub fn watch_failed(&self) {
+        self.0.series.watch_errors.inc();
+    }
+
+    /// A pod could not be decoded.
+    pub fn pod_undecodable(&self) {
+        self.0.series.undecodable_pods.inc();
+    }
+
+    /// The registry equals the cluster. Only the first time counts.
+    pub fn synced(&self) {
+        let seconds = &self.0.series.first_complete_sync;
+        if seconds.get() == 0.0 {
+            seconds.set(self.0.started.elapsed().as_secs_f64().max(f64::MIN_POSITIVE));
+        }
+    }
+
+    /// Whether this process may write.
+    pub fn set_writer(&self, writer: bool) {
+        self.0.series.writer.set(writer.into());
+    }
+
+    /// Whether another writer took the session over.
+    pub fn set_fenced(&self, fenced: bool) {
+        self.0.series.fenced.set(fenced.into());
+    }
+
+    /// How many deletions the brake holds.
+    pub fn set_held(&self, count: usize) {
+        self.0.series.deletions_held.set(wide(count));
+    }
+
+    /// A resync found a record of the registry to differ, and it was queued for repair.
+    pub fn drift_repaired(&self, kind: DriftKind) {
+        self.0.series.drift_repaired.get_or_create(&one(kind)).inc();
+    }
+
+    /// Everything in the OpenMetrics text format, see [`CONTENT_TYPE`].
+    ///
+    /// # Errors
+    /// Never in practice: writing to memory does not fail.
+    pub fn encode(&self) -> Result<String, fmt::Error> {
+        self.0.series.watch_silence.set(self.watch_silence().as_secs_f64());
+        let mut text = String::new();
+        text::encode(&mut text, &self.0.registry)?;
+        Ok(text)
+    }
+
+    /// Since when the most silent watch has shown no life; a watch that never did counts from the start.
+    fn watch_silence(&self) -> Duration {
+        let oldest = self.0.alive.iter().map(|alive| alive.load(Ordering::Relaxed)).min();
+        oldest.map_or(Duration::ZERO, |oldest| Duration::from_millis(self.elapsed_ms().saturating_sub(oldest)))
+    }
+
+    fn elapsed_ms(&self) -> u64 {
+        u64::try_from(self.0.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+fn wide(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(metrics: &Metrics, series: &str) -> Option<f64> {
+        let text = metrics.encode().unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix(&format!("pod_registrar_{series} ")));
+        line.map(|number| number.parse().unwrap())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_is_that_of_the_most_silent_watch() {
+        let metrics = Metrics::new(2);
+        tokio::time::advance(Duration::from_secs(10)).await;
+        metrics.watch_alive(0);
+        assert_eq!(value(&metrics, "watch_silence_seconds"), Some(10.0));
+        metrics.watch_alive(1);
+        metrics.watch_alive(2);
+        tokio::time::advance(Duration::from_secs(3)).await;
+        assert_eq!(value(&metrics, "watch_silence_seconds"), Some(3.0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_the_first_sync_is_measured() {
+        let metrics = Metrics::new(0);
+        assert_eq!(value(&metrics, "first_complete_sync_seconds"), Some(0.0));
+        tokio::time::advance(Duration::from_secs(2)).await;
+        metrics.synced();
+        tokio::time::advance(Duration::from_secs(2)).await;
+        metrics.clone().synced();
+        assert_eq!(value(&metrics, "first_complete_sync_seconds"), Some(2.0));
+    }
+
+    #[tokio::test]
+    async fn what_happens_is_counted() {
+        let metrics = Metrics::new(1);
+        metrics.set_pods(7);
+        metrics.set_records(RecordState::InFlight, 2);
+        metrics.set_pending(3, Duration::from_millis(1500));
+        metrics.request(Request::Write, RequestOutcome::Throttled);
+        metrics.operation(Operation::Delete, OperationOutcome::Stale);
+        metrics.acknowledged_after(Duration::from_millis(3));
+        metrics.relisted(RelistReason::Gone);
+        metrics.watch_failed();
+        metrics.pod_undecodable();
+        metrics.set_writer(true);
+        metrics.set_fenced(true);
+        metrics.set_held(5);
+        metrics.drift_repaired(DriftKind::Extra);
+        for (series, expected) in [
+            ("pods", 7.0),
+            ("records{state=\"in_flight\"}", 2.0),
+            ("pending", 3.0),
+            ("oldest_pending_age_seconds", 1.5),
+            ("requests_total{operation=\"write\",outcome=\"throttled\"}", 1.0),
+            ("operations_total{operation=\"delete\",outcome=\"stale\"}", 1.0),
+            ("change_to_acknowledgement_seconds_count", 1.0),
+            ("change_to_acknowledgement_seconds_bucket{le=\"0.0025\"}", 0.0),
+            ("change_to_acknowledgement_seconds_bucket{le=\"0.005\"}", 1.0),
+            ("relists_total{reason=\"gone\"}", 1.0),
+            ("watch_errors_total", 1.0),
+            ("undecodable_pods_total", 1.0),
+            ("writer", 1.0),
+            ("fenced", 1.0),
+            ("deletions_held", 5.0),
+            ("drift_repaired_total{kind=\"extra\"}", 1.0),
+        ] {
+            assert_eq!(value(&metrics, series), Some(expected), "{series}");
+        }
+    }
+
+    #[tokio::test]
+    async fn every_series_is_there_from_the_start() {
+        let metrics = Metrics::new(1);
+        let text = metrics.encode().unwrap();
+        assert_eq!(text.matches("pod_registrar_requests_total{").count(), 6 * 5);
+        assert_eq!(text.matches("pod_registrar_operations_total{").count(), 2 * 4);
+        assert_eq!(value(&metrics, "drift_repaired_total{kind=\"missing\"}"), Some(0.0));
+        assert!(text.contains(concat!("pod_registrar_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1")));
+        assert!(text.ends_with("# EOF\n"));
+    }
+}
