@@ -46,6 +46,7 @@
 #![forbid(unsafe_code)]
 
 pub mod clock;
+pub mod cluster;
 pub mod model;
 pub mod store;
 pub mod telemetry;

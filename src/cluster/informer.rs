@@ -1,0 +1,370 @@
+//! One watch: a kube-runtime watcher feeds a kube-runtime reflector, and the event loop is told which keys changed.
+//!
+//! The watcher's raw events are used, because everything built on them loses deletions in some way. What a list no longer
+//! holds is not derived here: the event loop compares its ledger with the store after every complete list.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use futures::StreamExt;
+use kube::{Api, Config, api::ListParams};
+use kube_runtime::{
+    reflector::store::Writer,
+    watcher::{self, Event},
+};
+use tokio::sync::{mpsc, watch};
+
+use super::{
+    Scope, Watched,
+    client::{self, tapped},
+    progress::{self, GoOn},
+    tap::Tap,
+};
+use crate::{
+    clock::Clock,
+    model::{Ended, ListAge, Moment, Newest, Pod, Rule, Sighting, Uid, WatchList, desired, is_valid_id, retry},
+    telemetry::{Health, Metrics, metrics::RelistReason},
+};
+
+/// The server ends a watch after this time, with a bookmark before it. Short, so that silence is noticed soon: kube gives
+/// a watch five seconds more and then begins it anew where it was.
+const WATCH_SECS: u32 = 20;
+/// Delays after failures in a row.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+/// After a failure it is asked sooner whether the cluster has gone back in time.
+const LOOK_AFTER_FAILURE: Duration = Duration::from_secs(5);
+/// Asking for one pod takes no longer.
+const LOOK_WITHIN: Duration = Duration::from_secs(5);
+/// Failures that are further apart are not in a row: a quiet watch may work for hours without an event.
+const FORGIVEN_AFTER: Duration = Duration::from_secs(60);
+/// Delays between lists that are older than what was seen before: a lagging server catches up soon, a restored one never.
+const OLDER_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(20));
+
+/// What all watches have in common.
+#[derive(Clone)]
+pub struct Setup {
+    /// Which pods are watched.
+    pub scope: Scope,
+    /// What becomes of them.
+    pub rule: Arc<Rule>,
+    /// How often a watch is built anew, with a complete list.
+    pub relist_interval: Duration,
+    /// After so much silence it is asked whether the cluster has gone back in time.
+    pub look_after: Duration,
+    /// Where it is told which keys changed.
+    pub sightings: mpsc::Sender<Sighting>,
+    /// A new value asks for a new list.
+    pub relist: watch::Receiver<u64>,
+    /// The time.
+    pub clock: Clock,
+    /// Where it is counted.
+    pub metrics: Metrics,
+    /// Where it is told that a first list is complete.
+    pub health: Health,
+}
+
+/// A watch on the pods of one namespace, or of all.
+pub struct Informer {
+    watch: usize,
+    api: Api<Watched>,
+    tap: Tap,
+    writer: Writer<Pod>,
+    setup: Setup,
+    newest: Newest,
+    /// Which UID has a name now, to notice one that gave its name to another without a word.
+    names: HashMap<(Box<str>, Box<str>), Uid>,
+    failures: u32,
+    failed_at: Moment,
+    /// Whether the watcher that runs now has listed already.
+    has_listed: bool,
+    rng: fastrand::Rng,
+}
+
+/// Why a watcher is dropped.
+enum Dropped {
+    /// Another one takes its place.
+    Anew(RelistReason),
+    /// Nobody listens any more.
+    Closed,
+}
+
+/// When something is to be done while a watch is silent.
+struct Timers {
+    relist_at: Moment,
+    look_at: Moment,
+}
+
+impl Timers {
+    fn start(now: Moment, relist: Duration, look: Duration) -> Self {
+        Self { relist_at: now + relist, look_at: now + look }
+    }
+}
+
+/// Waits for the first of the timers, and says what time it is then. Never, while there are none.
+async fn wake(clock: Clock, timers: Option<&Timers>) -> Moment {
+    let Some(timers) = timers else { return std::future::pending().await };
+    clock.sleep_until(timers.relist_at.min(timers.look_at)).await;
+    clock.now()
+}
+
+/// A list while it comes in.
+#[derive(Default)]
+struct Listing {
+    begun: Moment,
+    names: HashMap<(Box<str>, Box<str>), Uid>,
+    pods: usize,
+    unidentified: bool,
+}
+
+impl Informer {
+    /// A watch on one namespace, or on all. `watch` is its number.
+    ///
+    /// # Errors
+    /// When the credentials cannot be used.
+    pub fn new(watch: usize, namespace: Option<&str>, config: &Config, setup: Setup) -> Result<Self, client::Error> {
+        let metrics = setup.metrics.clone();
+        let tap = Tap::new(move || metrics.watch_alive(watch));
+        let client = tapped(config, tap.clone())?;
+        let api = namespace.map_or_else(|| Api::all(client.clone()), |ns| Api::namespaced(client.clone(), ns));
+        Ok(Self {
+            watch,
+            api,
+            tap,
+            writer: Writer::new(()),
+            setup,
+            newest: Newest::default(),
+            names: HashMap::new(),
+            failures: 0,
+            failed_at: Moment::ZERO,
+            has_listed: false,
+            rng: fastrand::Rng::new(),
+        })
+    }
+
+    /// The read side of the watch's store.
+    pub fn store(&self) -> kube_runtime::reflector::Store<Pod> {
+        self.writer.as_reader()
+    }
+
+    /// Watches until nobody listens any more.
+    pub async fn run(mut self) {
+        let mut reason = RelistReason::Start;
+        loop {
+            self.setup.metrics.relisted(reason);
+            tracing::debug!(watch = self.watch, ?reason, "watch begins with a list");
+            match self.watch_once().await {
+                Dropped::Anew(next) => reason = next,
+                Dropped::Closed => return,
+            }
+            if reason == RelistReason::Stale {
+                self.pause(OLDER_BACKOFF).await;
+            }
+        }
+    }
+
+    async fn watch_once(&mut self) -> Dropped {
+        let config = watcher::Config {
+            label_selector: self.setup.scope.label_selector.clone(),
+            field_selector: self.setup.scope.fields(),
+            timeout: Some(WATCH_SECS),
+            ..watcher::Config::default()
+        };
+        let mut stream = std::pin::pin!(watcher::watcher(self.api.clone(), config));
+        let mut listing = Listing::default();
+        let interval = self.jittered(self.setup.relist_interval);
+        let (clock, mut timers) = (self.setup.clock, None);
+        self.setup.relist.mark_unchanged();
+        self.has_listed = false;
+        loop {
+            if self.has_listed {
+                // The intervals begin with the first complete list: a list may take longer than they are.
+                timers.get_or_insert_with(|| Timers::start(clock.now(), interval, self.setup.look_after));
+            }
+            let event = tokio::select! {
+                event = stream.next() => event,
+                now = wake(clock, timers.as_ref()) => match timers.as_mut() {
+                    Some(timers) if now < timers.relist_at => {
+                        if self.has_gone_back().await {
+                            return Dropped::Anew(RelistReason::Stale);
+                        }
+                        timers.look_at = clock.now() + self.setup.look_after;
+                        continue;
+                    }
+                    _ => return Dropped::Anew(RelistReason::Interval),
+                },
+                asked = self.setup.relist.changed() => return match asked {
+                    Ok(()) => Dropped::Anew(RelistReason::Requested),
+                    Err(_) => Dropped::Closed,
+                },
+            };
+            if let Some(timers) = &mut timers {
+                // An API server that was away may have come back as it once was.
+                let quiet = self.setup.look_after;
+                let after = if matches!(event, Some(Ok(_))) { quiet } else { quiet.min(LOOK_AFTER_FAILURE) };
+                timers.look_at = clock.now() + after;
+            }
+            let dropped = match event {
+                Some(Ok(event)) => self.handle(event, &mut listing).await,
+                Some(Err(error)) => self.failed(&error).await,
+                None => Some(Dropped::Anew(RelistReason::Error)),
+            };
+            if let Some(dropped) = dropped {
+                return dropped;
+            }
+        }
+    }
+
+    /// Whether the cluster is older than what was seen of it. A watch from a version that is yet to come is no error to an
+    /// API server: it is silent, and a restored cluster would go unnoticed until the next list.
+    async fn has_gone_back(&self) -> bool {
+        let one = ListParams::default().limit(1);
+        match tokio::time::timeout(LOOK_WITHIN, self.api.list_metadata(&one)).await {
+            Ok(Ok(list)) => list.metadata.resource_version.is_some_and(|version| self.newest.is_after(&version)),
+            // The watch itself will fail, and is tried again.
+            Ok(Err(_)) | Err(_) => false,
+        }
+    }
+
+    fn jittered(&mut self, interval: Duration) -> Duration {
+        interval.mul_f64(0.9 + 0.2 * self.rng.f64())
+    }
+
+    async fn pause(&mut self, (base, max): (Duration, Duration)) {
+        self.failures = self.failures.saturating_add(1);
+        let delay = retry::backoff(base, max, self.failures, self.rng.u64(..));
+        tokio::time::sleep(delay).await;
+    }
+
+    async fn failed(&mut self, error: &watcher::Error) -> Option<Dropped> {
+        self.setup.metrics.watch_failed();
+        let now = self.setup.clock.now();
+        if now > self.failed_at + FORGIVEN_AFTER {
+            self.failures = 0;
+        }
+        self.failed_at = now;
+        tracing::warn!(watch = self.watch, %error, failures = self.failures + 1, "watch failed, it is tried again");
+        let go_on = progress::after(error, self.failures + 1);
+        self.pause(BACKOFF).await;
+        match go_on {
+            GoOn::Same => None,
+            GoOn::Anew(reason) => Some(Dropped::Anew(reason)),
+        }
+    }
+
+    async fn handle(&mut self, event: Event<Watched>, listing: &mut Listing) -> Option<Dropped> {
+        match event {
+            Event::Init => {
+                if std::mem::take(&mut self.has_listed) {
+                    // The watcher lists again by itself when the server no longer keeps what it asks for.
+                    self.setup.metrics.relisted(RelistReason::Gone);
+                }
+                *listing = Listing { begun: self.setup.clock.now(), ..Listing::default() };
+                self.writer.apply_watcher_event(&Event::Init);
+                None
+            }
+            Event::InitApply(object) => {
+                self.list_item(&object, listing);
+                None
+            }
+            Event::InitDone => self.listed(std::mem::take(listing)).await,
+            Event::Apply(object) => self.applied(&object).await,
+            Event::Delete(object) => self.deleted(&object).await,
+        }
+    }
+
+    fn list_item(&mut self, object: &Watched, listing: &mut Listing) {
+        let Some(pod) = self.pod(object) else {
+            listing.unidentified = true;
+            return;
+        };
+        listing.pods += 1;
+        listing.names.insert((pod.namespace.clone(), pod.name.clone()), pod.uid.clone());
+        self.writer.apply_watcher_event(&Event::InitApply(pod));
+    }
+
+    async fn listed(&mut self, listing: Listing) -> Option<Dropped> {
+        let now = self.setup.clock.now();
+        let age = self.newest.list(self.tap.list_version().as_deref(), now);
+        match age {
+            ListAge::Fresh => {}
+            ListAge::Older => {
+                tracing::warn!(watch = self.watch, "a list is older than what was seen before it, it is taken again");
+                return Some(Dropped::Anew(RelistReason::Stale));
+            }
+            ListAge::Restored => {
+                tracing::warn!(watch = self.watch, "the cluster has gone back in time, deletions will be confirmed");
+            }
+        }
+        let Listing { begun, names, pods, unidentified } = listing;
+        self.names = names;
+        self.failures = 0;
+        self.has_listed = true;
+        self.writer.apply_watcher_event(&Event::InitDone);
+        self.setup.health.watch_listed(self.watch);
+        tracing::info!(watch = self.watch, pods, "pods listed");
+        let list = WatchList { begun, pods, trusted: age == ListAge::Fresh, identified: !unidentified };
+        self.tell(Sighting::Listed { watch: self.watch, list }).await
+    }
+
+    async fn applied(&mut self, object: &Watched) -> Option<Dropped> {
+        if !self.newest.event(object.resource_version()) {
+            return Some(Dropped::Anew(RelistReason::Stale));
+        }
+        self.failures = 0;
+        let pod = self.pod(object)?;
+        let before = self.names.insert((pod.namespace.clone(), pod.name.clone()), pod.uid.clone());
+        let (uid, name) = (pod.uid.clone(), pod.name.clone());
+        if let Some(before) = before.filter(|before| *before != uid) {
+            // The name went to another pod without a DELETED event: the one before is gone all the same.
+            let gone = desired::unreadable(before.as_str(), &pod.namespace, &pod.name, "");
+            self.writer.apply_watcher_event(&Event::Delete(gone));
+            let ended = self.tell(Sighting::Ended { uid: before, why: Ended::Deleted }).await;
+            if ended.is_some() {
+                return ended;
+            }
+        }
+        self.writer.apply_watcher_event(&Event::Apply(pod));
+        self.tell(Sighting::Applied { uid, name, watch: self.watch, at: self.setup.clock.now() }).await
+    }
+
+    async fn deleted(&mut self, object: &Watched) -> Option<Dropped> {
+        if !self.newest.event(object.resource_version()) {
+            return Some(Dropped::Anew(RelistReason::Stale));
+        }
+        self.failures = 0;
+        let Some(uid) = object.uid().map(Uid::from) else {
+            // Which pod ended cannot be told from the event: a list can tell.
+            return Some(Dropped::Anew(RelistReason::Undecodable));
+        };
+        let name = (object.namespace().into(), object.name().into());
+        if self.names.get(&name) == Some(&uid) {
+            self.names.remove(&name);
+        }
+        let gone = desired::unreadable(uid.as_str(), object.namespace(), object.name(), object.resource_version());
+        self.writer.apply_watcher_event(&Event::Delete(gone));
+        let why = if self.setup.scope.can_be_left() { Ended::DeletedOrLeftRule } else { Ended::Deleted };
+        self.tell(Sighting::Ended { uid, why }).await
+    }
+
+    async fn tell(&self, sighting: Sighting) -> Option<Dropped> {
+        self.setup.sightings.send(sighting).await.is_err().then_some(Dropped::Closed)
+    }
+
+    /// The pod for the store. One that cannot be read is kept as it was, or as being there; nothing, if even its
+    /// identity cannot be read.
+    fn pod(&self, object: &Watched) -> Option<Pod> {
+        let cause = match &object.pod {
+            Ok(pod) => match desired::desired(pod, &self.setup.rule) {
+                Ok(pod) => return Some(pod),
+                Err(error) => error.to_string(),
+            },
+            Err(error) => error.clone(),
+        };
+        self.setup.metrics.pod_undecodable();
+        let (namespace, name) = (object.namespace(), object.name());
+        tracing::warn!(namespace, name, cause, "pod cannot be read, its record is left as it is");
+        let uid = object.uid().filter(|uid| is_valid_id(uid))?;
+        let before = self.store().get(&kube_runtime::reflector::ObjectRef::new(uid));
+        let unreadable = || desired::unreadable(uid, namespace, name, object.resource_version());
+        Some(before.map_or_else(unreadable, |pod| (*pod).clone()))
+    }
+}

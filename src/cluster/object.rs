@@ -1,0 +1,135 @@
+//! A pod as it comes from the watcher: decoded straight into the small type, and never a reason to stop.
+//!
+//! An object that does not decode must neither end the watch nor be taken for a deleted pod. So its bytes are kept apart
+//! while the answer around it is decoded, and if they are not a pod, whatever identifies it is read by itself.
+
+use std::borrow::Cow;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+use crate::model::PodObject;
+
+/// A pod from a list or an event.
+#[derive(Clone, Debug)]
+pub struct Watched {
+    /// What the watcher itself needs: name, namespace, UID and resource version.
+    meta: ObjectMeta,
+    /// The pod, or why it is not one.
+    pub pod: Result<PodObject, String>,
+}
+
+impl Watched {
+    /// The UID, if there is one.
+    pub fn uid(&self) -> Option<&str> {
+        self.meta.uid.as_deref().filter(|uid| !uid.is_empty())
+    }
+
+    /// The namespace, or nothing.
+    pub fn namespace(&self) -> &str {
+        self.meta.namespace.as_deref().unwrap_or_default()
+    }
+
+    /// The name, or nothing.
+    pub fn name(&self) -> &str {
+        self.meta.name.as_deref().unwrap_or_default()
+    }
+
+    /// The resource version, or nothing.
+    pub fn resource_version(&self) -> &str {
+        self.meta.resource_version.as_deref().unwrap_or_default()
+    }
+}
+
+impl<'de> Deserialize<'de> for Watched {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        Ok(match serde_json::from_str::<PodObject>(raw.get()) {
+            Ok(mut pod) => Self { meta: identity_of(&mut pod), pod: Ok(pod) },
+            Err(error) => Self { meta: identity_in(raw.get()), pod: Err(error.to_string()) },
+        })
+    }
+}
+
+fn identity_of(pod: &mut PodObject) -> ObjectMeta {
+    ObjectMeta {
+        name: pod.metadata.name.clone(),
+        namespace: pod.metadata.namespace.clone(),
+        uid: pod.metadata.uid.clone(),
+        resource_version: pod.metadata.resource_version.clone(),
+        ..ObjectMeta::default()
+    }
+}
+
+/// Whatever identifies an object that is not a pod as we know it.
+fn identity_in(text: &str) -> ObjectMeta {
+    let value: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
+    let text = |name: &str| value["metadata"][name].as_str().map(str::to_owned);
+    ObjectMeta {
+        name: text("name"),
+        namespace: text("namespace"),
+        uid: text("uid"),
+        resource_version: text("resourceVersion"),
+        ..ObjectMeta::default()
+    }
+}
+
+impl Resource for Watched {
+    type DynamicType = ();
+    type Scope = k8s_openapi::NamespaceResourceScope;
+
+    fn kind((): &()) -> Cow<'_, str> {
+        "Pod".into()
+    }
+
+    fn group((): &()) -> Cow<'_, str> {
+        "".into()
+    }
+
+    fn version((): &()) -> Cow<'_, str> {
+        "v1".into()
+    }
+
+    fn plural((): &()) -> Cow<'_, str> {
+        "pods".into()
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.meta
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.meta
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kube::core::{ObjectList, WatchEvent};
+
+    const BAD: &str =
+        r#"{"metadata":{"uid":"u","namespace":"n","name":"p","resourceVersion":"7"},"spec":{"containers":"none"}}"#;
+
+    #[test]
+    fn an_undecodable_item_spoils_neither_its_list_nor_its_identity() {
+        let good = r#"{"metadata":{"uid":"v","name":"q","labels":{"a":"b"}}}"#;
+        let list = format!(
+            r#"{{"kind":"PodList","apiVersion":"v1","metadata":{{"resourceVersion":"9"}},"items":[{BAD},{good}]}}"#
+        );
+        let list: ObjectList<Watched> = serde_json::from_str(&list).unwrap();
+        let [bad, good] = list.items.as_slice() else { panic!() };
+        assert!(bad.pod.as_ref().is_err_and(|why| why.contains("invalid type")));
+        assert_eq!((bad.uid(), bad.namespace(), bad.name(), bad.resource_version()), (Some("u"), "n", "p", "7"));
+        assert_eq!(good.pod.as_ref().unwrap().metadata.labels["a"], "b");
+    }
+
+    #[test]
+    fn an_undecodable_event_is_still_an_event() {
+        let line = format!(r#"{{"type":"DELETED","object":{BAD}}}"#);
+        let WatchEvent::<Watched>::Deleted(pod) = serde_json::from_str(&line).unwrap() else { panic!() };
+        assert_eq!(pod.uid(), Some("u"));
+    }
+}
