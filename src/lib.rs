@@ -48,5 +48,6 @@
 pub mod clock;
 pub mod cluster;
 pub mod model;
+pub mod registry;
 pub mod store;
 pub mod telemetry;

@@ -1,0 +1,235 @@
+//! The client of protocol v1.
+
+use std::{path::PathBuf, time::Duration};
+
+use reqwest::{Method, Url};
+
+use super::{
+    encode,
+    http::{self, Answer, Error, Http},
+    wire::{
+        BatchResults, BucketDigests, Capabilities, Cluster, Heartbeat, HeartbeatAccepted, InventoryPage, ItemResult,
+        OpenSession, SessionOpened, SessionState, Stored,
+    },
+};
+use crate::{
+    model::{DEFAULT_OWNER, Digest, Failure, OperationKind, Said, Uid, Verdict, Version, Writer, verdict},
+    registry::{Bucket, Change, Encoded, EncodedBody, OtherWriter, RecordName, Registry},
+};
+
+/// Records in a page of the inventory: the most that the protocol allows.
+const PAGE_LIMIT: usize = 5_000;
+
+/// Where the registry is, and how to speak to it.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The address below which the protocol's paths begin.
+    pub url: Url,
+    /// The file that holds the bearer token; read again when the token is refused.
+    pub token_file: Option<PathBuf>,
+    /// PEM certificates that the registry's certificate must lead to, instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// From sending a request to the last byte of its answer.
+    pub request_timeout: Duration,
+}
+
+/// A client of one registry, for one writer.
+pub struct Client {
+    http: Http,
+    writer: Writer,
+}
+
+impl Client {
+    /// Makes a client; connects to nothing yet.
+    ///
+    /// # Errors
+    /// When the CA file or the token file cannot be read.
+    pub fn new(config: Config, writer: Writer) -> Result<Self, Error> {
+        let Config { url, token_file, ca_file, request_timeout } = config;
+        Ok(Self { http: Http::new(url, token_file, ca_file.as_deref(), request_timeout)?, writer })
+    }
+
+    /// The address of a path below the writer's cluster; the owner is named unless it is the default.
+    fn url(&self, path: &str, query: &[(&str, String)]) -> Url {
+        let mut query = query.to_vec();
+        if self.writer.owner != DEFAULT_OWNER {
+            query.push(("owner", self.writer.owner.clone()));
+        }
+        self.http.url(&format!("v1/clusters/{}{path}", self.writer.cluster_id), &query)
+    }
+
+    async fn get(&self, url: Url) -> Result<Answer, Failure> {
+        self.http.send(Method::GET, url, None).await
+    }
+
+    async fn send_json<T: serde::Serialize>(&self, method: Method, url: Url, body: &T) -> Result<Answer, Failure> {
+        let body = serde_json::to_vec(body).map_err(|e| Failure::Broken(format!("request not encoded: {e}")))?;
+        self.http.send(method, url, Some(body)).await
+    }
+
+    async fn write_batch(&self, epoch: u64, operations: &[Encoded]) -> Result<Vec<Verdict>, Failure> {
+        let body = encode::batch(epoch, operations);
+        let answer = self.http.send(Method::POST, self.url("/pods:batch", &[]), Some(body)).await?;
+        let BatchResults { results } = answer.json()?;
+        let in_order = results.len() == operations.len()
+            && results.iter().zip(operations).all(|(result, operation)| result.id == operation.uid.as_str());
+        if !in_order {
+            let problem = "results in another number or order than the operations";
+            return Err(Failure::Broken(problem.into()));
+        }
+        Ok(results.into_iter().zip(operations).map(|(result, operation)| judge(result, operation)).collect())
+    }
+
+    async fn write_one(&self, operation: &Encoded) -> Result<Verdict, Failure> {
+        let path = format!("/pods/{}", operation.uid);
+        let (kind, answer) = match &operation.body {
+            EncodedBody::Put { record, .. } => {
+                let url = self.url(&path, &[]);
+                (OperationKind::Put, self.http.send(Method::PUT, url, Some(record.clone())).await?)
+            }
+            EncodedBody::Delete(removal) => {
+                let (reason, observed) = encode::removal(*removal);
+                let Version { epoch, seq } = operation.version;
+                let query = [
+                    ("epoch", epoch.to_string()),
+                    ("seq", seq.to_string()),
+                    ("reason", reason.as_str().to_owned()),
+                    ("observed", observed.as_str().to_owned()),
+                ];
+                (OperationKind::Delete, self.http.send(Method::DELETE, self.url(&path, &query), None).await?)
+            }
+        };
+        let said = answer.said();
+        match (kind, answer.status, said.problem.as_str()) {
+            (OperationKind::Put, 200 | 201, _) => {
+                let stored: Stored = answer.json()?;
+                Ok(check_digest(Some(stored.digest), operation))
+            }
+            (_, 409, "stale-version" | "tombstoned" | "foreign-owner")
+            | (_, 413 | 422, _)
+            | (OperationKind::Delete, 204, _) => Ok(verdict::of_item(kind, answer.status, said)),
+            _ => Err(verdict::of_request(answer.status, said)),
+        }
+    }
+}
+
+/// What became of one operation of a batch.
+fn judge(result: ItemResult, operation: &Encoded) -> Verdict {
+    let ItemResult { status, digest, problem, retry_after_seconds, .. } = result;
+    let kind = match operation.body {
+        EncodedBody::Put { .. } => OperationKind::Put,
+        EncodedBody::Delete(_) => OperationKind::Delete,
+    };
+    let said = problem.as_ref().map(http::said).unwrap_or_default();
+    let said = Said { retry_after: retry_after_seconds.map(Duration::from_secs), ..said };
+    match verdict::of_item(kind, status, said) {
+        Verdict::Done => check_digest(digest, operation),
+        other => other,
+    }
+}
+
+/// A put is acknowledged only if what is stored is what was sent.
+fn check_digest(stored: Option<Digest>, operation: &Encoded) -> Verdict {
+    let EncodedBody::Put { digest, .. } = &operation.body else { return Verdict::Done };
+    match stored {
+        Some(stored) if stored != *digest => {
+            Verdict::Doubt { cause: format!("the registry stored {stored}, which is not what was sent") }
+        }
+        _ => Verdict::Done,
+    }
+}
+
+impl Registry for Client {
+    async fn capabilities(&self) -> Result<Capabilities, Failure> {
+        self.get(self.http.url("v1/capabilities", &[])).await?.json()
+    }
+
+    async fn open_session(&self, request: OpenSession) -> Result<SessionOpened, Failure> {
+        self.send_json(Method::POST, self.url("/session", &[]), &request).await?.json()
+    }
+
+    async fn heartbeat(&self, beat: Heartbeat) -> Result<(), Failure> {
+        let answer = self.send_json(Method::PUT, self.url("/session", &[]), &beat).await?;
+        answer.json::<HeartbeatAccepted>().map(|_| ())
+    }
+
+    async fn close_session(&self, epoch: u64) -> Result<(), Failure> {
+        let url = self.url("/session", &[("epoch", epoch.to_string())]);
+        self.http.send(Method::DELETE, url, None).await?.success()
+    }
+
+    async fn session_holder(&self) -> Result<Option<OtherWriter>, Failure> {
+        let cluster: Cluster = match self.get(self.url("", &[])).await?.json() {
+            Err(Failure::NotFound) => return Ok(None),
+            answer => answer?,
+        };
+        let ours = cluster.owners.into_iter().find(|owner| owner.owner == self.writer.owner);
+        Ok(ours.map(|owner| OtherWriter {
+            epoch: owner.epoch,
+            instance: owner.instance,
+            over: owner.state != SessionState::Live,
+        }))
+    }
+
+    fn encode(&self, uid: &Uid, version: Version, change: Change<'_>) -> Encoded {
+        let body = match change {
+            Change::Put(pod, content) => {
+                EncodedBody::Put { record: encode::record(pod, content, version), digest: content.digest }
+            }
+            Change::Delete(removal) => EncodedBody::Delete(removal),
+        };
+        Encoded { uid: uid.clone(), version, body }
+    }
+
+    async fn write(&self, epoch: u64, operations: Vec<Encoded>, batched: bool) -> Result<Vec<Verdict>, Failure> {
+        match operations.as_slice() {
+            [operation] if !batched => Ok(vec![self.write_one(operation).await?]),
+            operations => self.write_batch(epoch, operations).await,
+        }
+    }
+
+    async fn bucket_digests(&self, buckets: usize) -> Result<BucketDigests, Failure> {
+        let url = self.url("/pods:digest", &[("buckets", buckets.to_string())]);
+        let digests: BucketDigests = self.get(url).await?.json()?;
+        if digests.buckets.len() != buckets {
+            let found = digests.buckets.len();
+            return Err(Failure::Broken(format!("{found} buckets where {buckets} were asked for")));
+        }
+        Ok(digests)
+    }
+
+    async fn inventory(&self, bucket: Option<Bucket>, page: Option<String>) -> Result<InventoryPage, Failure> {
+        let mut query = vec![("view", "digest".to_owned()), ("limit", PAGE_LIMIT.to_string())];
+        if let Some(bucket) = bucket {
+            query.extend([("bucket", bucket.index.to_string()), ("buckets", bucket.of.to_string())]);
+        }
+        query.extend(page.map(|page| ("page", page)));
+        self.get(self.url("/pods", &query)).await?.json()
+    }
+
+    async fn record_name(&self, uid: Uid) -> Result<Option<RecordName>, Failure> {
+        #[derive(serde::Deserialize)]
+        struct Record {
+            pod: PodName,
+        }
+        #[derive(serde::Deserialize)]
+        struct PodName {
+            uid: String,
+            namespace: String,
+            name: String,
+        }
+        let answer = self.get(self.url(&format!("/pods/{uid}"), &[])).await?;
+        match answer.json::<Record>() {
+            Err(Failure::NotFound) => Ok(None),
+            Err(failure) => Err(failure),
+            Ok(record) if record.pod.uid != uid.as_str() => {
+                Err(Failure::Broken(format!("asked for the record of {uid} and got that of {}", record.pod.uid)))
+            }
+            Ok(record) => Ok(Some(RecordName { namespace: record.pod.namespace, name: record.pod.name })),
+        }
+    }
+
+    fn refresh_credential(&self) {
+        self.http.refresh_token();
+    }
+}

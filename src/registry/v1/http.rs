@@ -1,0 +1,245 @@
+//! The HTTP connection to a registry: one origin, no redirects, bounded answers, a credential that can be renewed.
+
+use std::{
+    error::Error as _,
+    fmt::Write as _,
+    path::{Path, PathBuf},
+    sync::{PoisonError, RwLock},
+    time::{Duration, SystemTime},
+};
+
+use reqwest::{Certificate, Method, Response, StatusCode, Url, header};
+use secrecy::{ExposeSecret, SecretString};
+use serde::de::DeserializeOwned;
+
+use super::wire::Problem;
+use crate::model::{self, Failure, Said, Version, verdict};
+
+/// Bytes of an answer that are read at most; the largest, 65,536 bucket digests, are a few megabytes.
+const ANSWER_MAX: usize = 16 << 20;
+/// Characters of somebody else's text that go into a log.
+const DETAIL_CHARS: usize = 300;
+/// A registry that does not take a connection within this time is not there.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why there is no connection to be had with these settings.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file of certificates cannot be read.
+    #[error("cannot read the registry's CA file {path}: {source}; give a readable file of PEM certificates")]
+    ReadCa {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file of certificates holds something else.
+    #[error("the registry's CA file {path} holds no PEM certificates: {source}")]
+    ParseCa {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: reqwest::Error,
+    },
+    /// The token file cannot be read.
+    #[error("cannot read the registry's token file {path}: {source}; give a readable file with the token in it")]
+    ReadToken {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The token file holds no token, or one that cannot be sent.
+    #[error("the registry's token file {path} must hold one token of visible ASCII characters")]
+    Token {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The client could not be made.
+    #[error("cannot set up HTTP: {0}")]
+    Client(reqwest::Error),
+}
+
+/// A connection to one registry.
+pub(super) struct Http {
+    client: reqwest::Client,
+    base: Url,
+    token_file: Option<PathBuf>,
+    token: RwLock<Option<SecretString>>,
+}
+
+/// An answer with its body read.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) retry_after: Option<Duration>,
+    pub(super) body: Vec<u8>,
+}
+
+impl Http {
+    pub(super) fn new(
+        base: Url,
+        token_file: Option<PathBuf>,
+        ca_file: Option<&Path>,
+        timeout: Duration,
+    ) -> Result<Self, Error> {
+        let builder = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .timeout(timeout)
+            .connect_timeout(CONNECT_TIMEOUT.min(timeout))
+            .tcp_nodelay(true)
+            .user_agent(concat!("pod-registrar/", env!("CARGO_PKG_VERSION")));
+        let builder = match ca_file {
+            Some(path) => builder.tls_certs_only(certificates(path)?),
+            // Plain HTTP needs no roots, and an image without a CA bundle should be able to speak it.
+            None if base.scheme() == "http" => builder.tls_certs_only([]),
+            None => builder,
+        };
+        let client = builder.build().map_err(Error::Client)?;
+        let token = token_file.as_deref().map(read_token).transpose()?;
+        Ok(Self { client, base, token_file, token: RwLock::new(token) })
+    }
+
+    /// Reads the token file anew. A file that cannot be read leaves the token as it was.
+    pub(super) fn refresh_token(&self) {
+        let Some(path) = &self.token_file else { return };
+        match read_token(path) {
+            Ok(token) => *self.token.write().unwrap_or_else(PoisonError::into_inner) = Some(token),
+            Err(error) => tracing::warn!(%error, "registry token not renewed"),
+        }
+    }
+
+    /// The address of a path below the base.
+    pub(super) fn url(&self, path: &str, query: &[(&str, String)]) -> Url {
+        let mut url = self.base.clone();
+        url.set_path(&format!("{}/{path}", self.base.path().trim_end_matches('/')));
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        url
+    }
+
+    /// Sends one request and reads its answer, whatever its status.
+    pub(super) async fn send(&self, method: Method, url: Url, body: Option<Vec<u8>>) -> Result<Answer, Failure> {
+        let mut request = self.client.request(method, url).header(header::ACCEPT, "application/json");
+        if let Some(token) = &*self.token.read().unwrap_or_else(PoisonError::into_inner) {
+            request = request.bearer_auth(token.expose_secret());
+        }
+        if let Some(body) = body {
+            request = request.header(header::CONTENT_TYPE, "application/json").body(body);
+        }
+        let response = request.send().await.map_err(not_answered)?;
+        let status = response.status();
+        let retry_after = retry_after(&response, SystemTime::now());
+        let body = read_body(response).await?;
+        Ok(Answer { status: status.as_u16(), retry_after, body })
+    }
+}
+
+impl Answer {
+    /// What the answer holds, if it is a success.
+    pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, Failure> {
+        self.success()?;
+        serde_json::from_slice(&self.body).map_err(|error| {
+            Failure::Broken(format!("status {} with a body that is not the protocol's: {error}", self.status))
+        })
+    }
+
+    /// Whether the answer is a success.
+    pub(super) fn success(&self) -> Result<(), Failure> {
+        let success = StatusCode::from_u16(self.status).is_ok_and(|status| status.is_success());
+        if success { Ok(()) } else { Err(verdict::of_request(self.status, self.said())) }
+    }
+
+    /// What the answer says beside its status.
+    pub(super) fn said(&self) -> Said {
+        match serde_json::from_slice::<Problem>(&self.body) {
+            Ok(problem) => Said { retry_after: self.retry_after, ..said(&problem) },
+            Err(_) => Said { retry_after: self.retry_after, ..Said::default() },
+        }
+    }
+}
+
+/// What a problem says.
+pub(super) fn said(problem: &Problem) -> Said {
+    let current =
+        problem.current.map(|c| model::Current { version: Version { epoch: c.epoch, seq: c.seq }, digest: c.digest });
+    let detail = problem.detail.as_ref().or(problem.title.as_ref());
+    Said {
+        problem: problem.name().to_owned(),
+        detail: detail.map(|text| text.chars().take(DETAIL_CHARS).collect()).unwrap_or_default(),
+        current,
+        retry_after: None,
+    }
+}
+
+fn certificates(path: &Path) -> Result<Vec<Certificate>, Error> {
+    let pem = std::fs::read(path).map_err(|source| Error::ReadCa { path: path.into(), source })?;
+    Certificate::from_pem_bundle(&pem).map_err(|source| Error::ParseCa { path: path.into(), source })
+}
+
+fn read_token(path: &Path) -> Result<SecretString, Error> {
+    let text = std::fs::read_to_string(path).map_err(|source| Error::ReadToken { path: path.into(), source })?;
+    let token = text.trim();
+    if token.is_empty() || !token.bytes().all(|c| c.is_ascii_graphic()) {
+        return Err(Error::Token { path: path.into() });
+    }
+    Ok(token.into())
+}
+
+async fn read_body(mut response: Response) -> Result<Vec<u8>, Failure> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(not_answered)? {
+        if body.len() + chunk.len() > ANSWER_MAX {
+            return Err(Failure::Broken(format!("more than {ANSWER_MAX} bytes")));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+fn not_answered(error: reqwest::Error) -> Failure {
+    let unsent = error.is_connect() || error.is_builder();
+    let error = error.without_url();
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let _ = write!(text, ": {cause}");
+        source = cause.source();
+    }
+    if unsent { Failure::Unreachable(text) } else { Failure::Broken(text) }
+}
+
+fn retry_after(response: &Response, now: SystemTime) -> Option<Duration> {
+    parse_retry_after(response.headers().get(header::RETRY_AFTER)?.to_str().ok()?, now)
+}
+
+/// Seconds, or a date of which the past means now. Anything else is as good as nothing.
+fn parse_retry_after(text: &str, now: SystemTime) -> Option<Duration> {
+    let text = text.trim();
+    let capped = |wait: Duration| wait.min(verdict::RETRY_AFTER_MAX);
+    if let Ok(seconds) = text.parse::<u64>() {
+        return Some(capped(Duration::from_secs(seconds)));
+    }
+    let date = httpdate::parse_http_date(text).ok()?;
+    Some(capped(date.duration_since(now).unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date_and_never_longer_than_the_cap() {
+        let now = httpdate::parse_http_date("Mon, 23 Nov 2026 10:00:00 GMT").unwrap();
+        let parse = |text| parse_retry_after(text, now);
+        assert_eq!(parse("7"), Some(Duration::from_secs(7)));
+        assert_eq!(parse("31536000"), Some(verdict::RETRY_AFTER_MAX));
+        assert_eq!(parse("Mon, 23 Nov 2026 10:00:30 GMT"), Some(Duration::from_secs(30)));
+        assert_eq!(parse("Mon, 23 Nov 2026 09:00:00 GMT"), Some(Duration::ZERO));
+        assert_eq!(parse("Tue, 23 Nov 2027 10:00:00 GMT"), Some(verdict::RETRY_AFTER_MAX));
+        for nonsense in ["-5", "soon", "", "1.5"] {
+            assert_eq!(parse(nonsense), None, "{nonsense}");
+        }
+    }
+}

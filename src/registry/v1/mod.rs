@@ -1,0 +1,9 @@
+//! Protocol v1: the wire types, the bytes of operations, the HTTP connection, and the client made of them.
+
+mod client;
+mod encode;
+mod http;
+pub mod wire;
+
+pub use client::{Client, Config};
+pub use http::Error;
