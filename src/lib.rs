@@ -50,4 +50,5 @@ pub mod cluster;
 pub mod model;
 pub mod registry;
 pub mod store;
+pub mod sync;
 pub mod telemetry;

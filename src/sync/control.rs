@@ -1,0 +1,340 @@
+//! Everything that is said to a registry besides writes: what it can do, the session, its inventory.
+
+use super::{
+    inventory::{self, Ours, Reading},
+    registrar::{Inputs, Registrar, Reply},
+};
+use crate::{
+    model::{
+        Buckets, Failure, Moment, Uid,
+        brake::{Answer, Inquiry},
+        retry,
+        session::Phase,
+    },
+    registry::{Capabilities, Heartbeat, OpenSession, OtherWriter, Registry, SessionOpened, v1::wire},
+    telemetry::metrics::{DriftKind, Request, RequestOutcome},
+};
+
+/// Above so many records, an inventory is compared in more and smaller buckets.
+const MANY_RECORDS: usize = 200_000;
+/// Delays between comparisons that failed.
+const COMPARE_RETRY: (Moment, Moment) = (Moment::from_millis(500), Moment::from_secs(30));
+
+impl<R: Registry> Registrar<R> {
+    /// Sends what is due, as far as the registry may be spoken to.
+    pub(super) fn control(&mut self, now: Moment) {
+        let must_ask = self.capabilities.is_none() && now >= self.target.resume_at();
+        if !self.control.question && (must_ask || self.target.wants_question(now)) {
+            self.control.question = true;
+            self.send(|registry| async move { Reply::Capabilities(registry.capabilities().await) });
+        }
+        if self.capabilities.is_none() || self.target.slots(now, 1) == 0 {
+            return;
+        }
+        match self.session.phase() {
+            Phase::Closed { open_at } if now >= open_at => self.open_session(),
+            Phase::Open { epoch, heartbeat_at } if now >= heartbeat_at && !self.control.heartbeat => {
+                self.beat(epoch, now);
+            }
+            Phase::Fenced { probe_at } if now >= probe_at && !self.control.holder => {
+                self.control.holder = true;
+                self.send(|registry| async move { Reply::Holder(registry.session_holder().await) });
+            }
+            _ => {}
+        }
+        if let Some(epoch) = self.session.epoch()
+            && self.all_listed()
+            && !self.control.reading
+            && now >= self.compare_at
+        {
+            self.read_inventory(epoch, now);
+        }
+    }
+
+    /// Sends a request whose reply comes back to the loop.
+    pub(super) fn send<F>(&mut self, request: impl FnOnce(std::sync::Arc<R>) -> F)
+    where
+        F: Future<Output = Reply> + Send + 'static,
+    {
+        self.requests.spawn(request(self.registry.clone()));
+    }
+
+    /// Counts a request, and pauses the registry if it was not answered as a request. Says whether it was.
+    pub(super) fn judge_request<T>(&mut self, request: Request, result: &Result<T, Failure>, now: Moment) -> bool {
+        let Err(failure) = result else {
+            self.metrics.request(request, RequestOutcome::Ok);
+            return true;
+        };
+        let (outcome, pause) = match failure {
+            Failure::Unauthorized { .. } => (RequestOutcome::Unauthorized, true),
+            Failure::Throttled { .. } => (RequestOutcome::Throttled, true),
+            Failure::Unreachable(_) | Failure::Broken(_) => (RequestOutcome::Failed, true),
+            Failure::Refused { .. } | Failure::NotFound | Failure::Expired => (RequestOutcome::Rejected, true),
+            Failure::TooLarge | Failure::StaleEpoch | Failure::UnknownSession => (RequestOutcome::Rejected, false),
+        };
+        self.metrics.request(request, outcome);
+        if pause {
+            self.pause_registry(request, failure, now);
+        }
+        false
+    }
+
+    fn pause_registry(&mut self, request: Request, failure: &Failure, now: Moment) {
+        let random = self.rng.u64(..);
+        self.target.failed(failure, now, random);
+        let pause_ms = u64::try_from(self.target.resume_at().saturating_sub(now).as_millis()).unwrap_or(u64::MAX);
+        let failures = self.target.failures();
+        if matches!(failure, Failure::Unauthorized { .. }) {
+            // A person has to act, unless a new credential is already on its way into the file.
+            tracing::error!(?request, error = %failure, failures, pause_ms, "registry paused, the credential is read again");
+            self.registry.refresh_credential();
+        } else {
+            tracing::warn!(?request, error = %failure, failures, pause_ms, "registry paused");
+        }
+    }
+
+    pub(super) fn told_capabilities(&mut self, result: Result<Capabilities, Failure>, now: Moment) {
+        self.control.question = false;
+        let result = result.and_then(|told| {
+            let known = told.protocol == wire::PROTOCOL;
+            let other =
+                || format!("the registry speaks protocol {:?}, this controller {:?}", told.protocol, wire::PROTOCOL);
+            if known { Ok(told) } else { Err(Failure::Broken(other())) }
+        });
+        if !self.judge_request(Request::Capabilities, &result, now) {
+            return;
+        }
+        self.target.probed();
+        if let Ok(told) = result {
+            if self.capabilities.as_ref() != Some(&told) {
+                tracing::info!(items = told.max_batch_items, bytes = told.max_batch_bytes, features = ?told.features, "registry found");
+            }
+            self.capabilities = Some(told);
+        }
+    }
+
+    /// Whether the registry has a feature.
+    pub(super) fn has(&self, feature: &str) -> bool {
+        self.capabilities.as_ref().is_some_and(|told| told.features.iter().any(|f| f == feature))
+    }
+
+    fn open_session(&mut self) {
+        let request = OpenSession {
+            cluster_name: Some(self.options.cluster_name.clone()),
+            instance: self.options.instance.clone(),
+            ttl_seconds: self.session.ttl().as_secs(),
+            scope: Some(self.options.scope.clone()),
+            min_epoch: self.session.min_epoch(),
+        };
+        self.session.opening();
+        self.send(|registry| async move { Reply::Session(registry.open_session(request).await) });
+    }
+
+    pub(super) fn session_opened(&mut self, result: Result<SessionOpened, Failure>, now: Moment) {
+        self.judge_request(Request::Session, &result, now);
+        match result {
+            Ok(opened) => {
+                self.target.succeeded(now);
+                self.session.opened(opened.epoch, Moment::from_secs(opened.ttl_seconds), now);
+                let previous = opened.previous.as_ref().map(|previous| previous.instance.as_str());
+                tracing::info!(epoch = opened.epoch, previous, "session opened, this process writes");
+                // Another writer, or a restored registry, may have left it otherwise than we believe.
+                self.compare_at = now;
+                self.set_writer(true);
+            }
+            Err(failure) => {
+                let random = self.rng.u64(..);
+                self.session.not_opened(now, random);
+                tracing::warn!(error = %failure, "session not opened, it is tried again");
+            }
+        }
+    }
+
+    fn beat(&mut self, epoch: u64, now: Moment) {
+        self.session.beat(now);
+        self.control.heartbeat = true;
+        let beat = Heartbeat {
+            epoch,
+            ttl_seconds: self.session.ttl().as_secs(),
+            synced: self.is_synced(),
+            counts: Some(wire::Counts { pods: self.view.len() as u64, pending: self.ledger.working_len() as u64 }),
+        };
+        self.send(move |registry| async move { Reply::Heartbeat(epoch, registry.heartbeat(beat).await) });
+    }
+
+    pub(super) fn heartbeat_answered(&mut self, epoch: u64, result: Result<(), Failure>, now: Moment) {
+        self.control.heartbeat = false;
+        self.judge_request(Request::Heartbeat, &result, now);
+        match result {
+            Ok(()) => {
+                self.target.succeeded(now);
+                self.session.acknowledged();
+            }
+            Err(failure) => self.session_lost(epoch, &failure, now),
+        }
+    }
+
+    /// Stops writing in this session if the registry said that it is over.
+    pub(super) fn session_lost(&mut self, epoch: u64, failure: &Failure, now: Moment) {
+        if self.session.epoch() != Some(epoch) {
+            return;
+        }
+        match failure {
+            Failure::StaleEpoch => {
+                tracing::error!(
+                    epoch,
+                    "another process writes for this cluster and owner: this one stops writing until that session is \
+                     over; run one of them, or give them different --owner names"
+                );
+                self.session.fenced(now);
+            }
+            Failure::UnknownSession => {
+                tracing::warn!(epoch, "the registry does not know this session, another one is opened");
+                let random = self.rng.u64(..);
+                self.session.unknown(now, random);
+            }
+            _ => return,
+        }
+        self.set_writer(false);
+    }
+
+    pub(super) fn set_writer(&mut self, writer: bool) {
+        let fenced = matches!(self.session.phase(), Phase::Fenced { .. });
+        self.metrics.set_writer(writer);
+        self.metrics.set_fenced(fenced);
+        self.health.set_fenced(fenced);
+    }
+
+    pub(super) fn holder_told(&mut self, result: Result<Option<OtherWriter>, Failure>, now: Moment) {
+        self.control.holder = false;
+        self.judge_request(Request::Session, &result, now);
+        if !matches!(self.session.phase(), Phase::Fenced { .. }) {
+            return;
+        }
+        match result {
+            // A request of ours that was given up, and arrived all the same, opened it.
+            Ok(Some(other)) if !other.over && other.instance != self.options.instance => {
+                tracing::debug!(epoch = other.epoch, instance = other.instance, "another process still writes");
+                self.session.fenced(now);
+            }
+            Ok(other) => {
+                self.session.unfenced(other.map_or(0, |other| other.epoch), now);
+                self.set_writer(false);
+            }
+            Err(_) => self.session.fenced(now),
+        }
+    }
+
+    fn read_inventory(&mut self, epoch: u64, now: Moment) {
+        self.control.reading = true;
+        let view = self.view.clone();
+        self.ledger.suppose(|uid| Some(view.get(uid)?.content.as_ref()?.digest));
+        let division =
+            if self.view.len().max(self.ledger.owned()) > MANY_RECORDS { Buckets::By16Bits } else { Buckets::By8Bits };
+        let ours = Ours {
+            began: now,
+            division,
+            buckets: self.ledger.buckets(division),
+            digests: self.has("digest-inventory"),
+        };
+        self.send(move |registry| async move { Reply::Inventory(epoch, inventory::read(&*registry, ours).await) });
+    }
+
+    pub(super) fn inventory_read(
+        &mut self,
+        epoch: u64,
+        result: Result<Reading, inventory::Error>,
+        now: Moment,
+        inputs: &Inputs,
+    ) {
+        self.control.reading = false;
+        if result.is_err() || self.session.epoch() != Some(epoch) {
+            self.ledger.abandon_reading();
+        }
+        if self.session.epoch() != Some(epoch) {
+            // What was read was another session's; the next one is compared when it is opened.
+            return;
+        }
+        let result = match result {
+            Err(inventory::Error::Failure(failure)) => {
+                self.judge_request::<()>(Request::Inventory, &Err(failure.clone()), now);
+                Err(failure.to_string())
+            }
+            Err(error) => {
+                self.metrics.request(Request::Inventory, RequestOutcome::Rejected);
+                Err(error.to_string())
+            }
+            Ok(reading) => Ok(reading),
+        };
+        match result {
+            Ok(reading) => {
+                self.metrics.request(Request::Inventory, RequestOutcome::Ok);
+                self.comparisons_failed = 0;
+                let interval = self.options.resync_interval.mul_f64(0.9 + 0.2 * self.rng.f64());
+                self.compare_at = now + interval;
+                self.compare(reading, now, inputs);
+            }
+            Err(error) => {
+                self.comparisons_failed = self.comparisons_failed.saturating_add(1);
+                let random = self.rng.u64(..);
+                self.compare_at =
+                    now + retry::backoff(COMPARE_RETRY.0, COMPARE_RETRY.1, self.comparisons_failed, random);
+                tracing::warn!(error, "the registry's inventory was not read, it is tried again");
+            }
+        }
+    }
+
+    /// Brings the ledger in line with what the registry said, and decides about every key anew.
+    fn compare(&mut self, reading: Reading, now: Moment, inputs: &Inputs) {
+        let Reading { began, division, equal, items } = reading;
+        let is_equal = |uid: &Uid| equal.get(division.of(uid.as_str())).copied().unwrap_or(false);
+        self.ledger.confirm_bucket(division, |bucket| equal.get(bucket).copied().unwrap_or(false));
+        let named: std::collections::HashSet<&Uid> = items.iter().map(|(uid, _)| uid).collect();
+        let lacking: Vec<Uid> =
+            self.ledger.uids().filter(|uid| !is_equal(uid) && !named.contains(uid)).cloned().collect();
+        let missing = lacking.iter().filter_map(|uid| self.ledger.inventory_lacks(uid, began)).collect::<Vec<_>>();
+        let differing = items.iter().filter_map(|(uid, digest)| self.ledger.inventory_has(uid, *digest, began, now));
+        let drift: Vec<_> = differing.collect::<Vec<_>>().into_iter().chain(missing).collect();
+        for kind in &drift {
+            self.metrics.drift_repaired(DriftKind::from(*kind));
+        }
+        let (read, differs, first) = (items.len(), drift.len(), !self.ledger.is_seeded());
+        tracing::info!(read, differs, owned = self.ledger.owned(), first, "registry compared");
+        self.ledger.finish_reading();
+        self.ledger.unpark();
+        if self.consider_all(now) {
+            // The registry names pods that no list since then could have shown to be gone.
+            self.want_list(now, inputs);
+        }
+    }
+
+    /// Asks under which names the registry has these pods.
+    pub(super) fn ask_names(&mut self, round: u64, sample: Vec<Uid>) {
+        self.send(move |registry| async move {
+            let mut names = Vec::new();
+            for uid in sample {
+                match registry.record_name(uid.clone()).await {
+                    // What the registry does not hold need not be confirmed.
+                    Ok(None) => {}
+                    Ok(Some(name)) => names.push((uid, name.namespace, name.name)),
+                    Err(failure) => return Reply::Names(round, Err(failure)),
+                }
+            }
+            Reply::Names(round, Ok(names))
+        });
+    }
+
+    pub(super) fn names_told(
+        &mut self,
+        round: u64,
+        result: Result<Vec<(Uid, String, String)>, Failure>,
+        now: Moment,
+        inputs: &Inputs,
+    ) {
+        self.judge_request(Request::Record, &result, now);
+        match result {
+            Ok(pods) => self.ask_cluster(Inquiry::LookUp { round, pods }, now, inputs),
+            Err(failure) => self.brake_answered(round, Answer::Unanswered(failure.to_string()), now),
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! Writes: keys become batches, verdicts go back to the ledger.
+//!
+//! A lone change leaves at once, and while all requests are in flight changes gather into the next batch by themselves.
+
+use super::{
+    queue::Lane,
+    registrar::{Registrar, Reply},
+};
+use crate::{
+    model::{Action, Failure, Flight, Known, Moment, OperationKind, Removal, Settled, Uid, Verdict},
+    registry::{Capabilities, Change, Encoded, EncodedBody, Registry},
+    telemetry::metrics::{Operation, OperationOutcome, Request, RequestOutcome},
+};
+
+/// Bytes of a batch's body besides its operations, at most.
+const AROUND_BATCH_BYTES: usize = 64;
+
+impl<R: Registry> Registrar<R> {
+    /// Sends batches as long as there is something to send and somewhere to send it to.
+    pub(super) fn dispatch(&mut self, now: Moment) {
+        let Some(epoch) = self.session.epoch() else { return };
+        let Some(capabilities) = self.capabilities.clone() else { return };
+        while self.writes_in_flight < self.target.slots(now, self.options.max_in_flight) {
+            let batch = self.next_batch(&capabilities, now);
+            if batch.is_empty() {
+                return;
+            }
+            self.writes_in_flight += 1;
+            let uids: Vec<Uid> = batch.iter().map(|operation| operation.uid.clone()).collect();
+            let batched = self.has("batch");
+            self.send(move |registry| async move { Reply::Written(uids, registry.write(epoch, batch, batched).await) });
+        }
+    }
+
+    fn next_batch(&mut self, capabilities: &Capabilities, now: Moment) -> Vec<Encoded> {
+        let mut limit = if self.has("batch") { capabilities.max_batch_items.max(1) } else { 1 };
+        limit = limit.min(self.writes.available(now));
+        let mut rewrites = self.rewrites.available(now);
+        let (mut batch, mut bytes, mut divided) = (Vec::new(), AROUND_BATCH_BYTES, None);
+        while batch.len() < limit {
+            let Some((uid, lane)) = self.queue.pop(rewrites > 0) else { break };
+            let own = self.ledger.work(&uid).and_then(|work| work.batch_at_most);
+            // Those of a batch that failed as a whole stay among themselves.
+            if !batch.is_empty() && divided != own {
+                self.queue.push_front(&uid, lane);
+                break;
+            }
+            let Some(operation) = self.encode(&uid, lane, capabilities, now) else { continue };
+            if !batch.is_empty() && bytes + operation.size_at_most() > capabilities.max_batch_bytes {
+                self.queue.push_front(&uid, lane);
+                break;
+            }
+            divided = own;
+            limit = own.map_or(limit, |own| limit.min(own));
+            bytes += operation.size_at_most();
+            rewrites -= usize::from(lane == Lane::Rewrite);
+            self.rewrites.take(usize::from(lane == Lane::Rewrite));
+            self.begin(&operation, now);
+            batch.push(operation);
+        }
+        self.writes.take(batch.len());
+        batch
+    }
+
+    /// The bytes of what is to be done about a key now, if anything still is: it is decided anew, so that what is sent is
+    /// the store as it is.
+    fn encode(&mut self, uid: &Uid, lane: Lane, capabilities: &Capabilities, now: Moment) -> Option<Encoded> {
+        match self.decision(uid, now) {
+            Action::Put(_) => {
+                let pod = self.view.get(uid)?;
+                let content = pod.content.as_ref()?;
+                let operation = self.registry.encode(uid, self.session.next_version()?, Change::Put(&pod, content));
+                self.fits(&operation, capabilities, now).then_some(operation)
+            }
+            Action::Delete(removal) => {
+                let version = self.session.next_version()?;
+                Some(self.registry.encode(uid, version, Change::Delete(removal)))
+            }
+            _ => {
+                self.consider(uid, lane, now);
+                None
+            }
+        }
+    }
+
+    /// Parks a record that is larger than the registry takes.
+    fn fits(&mut self, operation: &Encoded, capabilities: &Capabilities, now: Moment) -> bool {
+        let EncodedBody::Put { record, .. } = &operation.body else { return true };
+        let (bytes, most) = (record.len(), capabilities.max_record_bytes);
+        if bytes > most {
+            self.begin(operation, now);
+            let cause = format!("the record has {bytes} bytes, the registry takes {most}");
+            self.settle(&operation.uid, Verdict::Rejected { cause }, now);
+        }
+        bytes <= most
+    }
+
+    fn begin(&mut self, operation: &Encoded, now: Moment) {
+        let (kind, result) = match &operation.body {
+            EncodedBody::Put { digest, .. } => (OperationKind::Put, Known::Holds(*digest)),
+            EncodedBody::Delete(_) => (OperationKind::Delete, Known::Absent),
+        };
+        if let EncodedBody::Delete(Removal::Absent) = operation.body {
+            tracing::debug!(uid = %operation.uid, "deregistering a pod that is absent");
+        }
+        self.ledger.begin(&operation.uid, Flight { kind, result, version: operation.version }, now);
+    }
+
+    pub(super) fn written(&mut self, uids: &[Uid], result: Result<Vec<Verdict>, Failure>, now: Moment) {
+        self.writes_in_flight -= 1;
+        let blamed = self.target.blames_writes();
+        let epoch = uids.iter().find_map(|uid| self.ledger.work(uid)?.flight.map(|flight| flight.version.epoch));
+        match result {
+            Ok(verdicts) => {
+                self.judge_request(Request::Write, &Ok(()), now);
+                self.target.succeeded(now);
+                self.session.acknowledged();
+                for (uid, verdict) in uids.iter().zip(verdicts) {
+                    self.settle(uid, verdict, now);
+                }
+            }
+            Err(failure) => {
+                self.write_failed(uids, &failure, blamed, now);
+                if let Some(epoch) = epoch {
+                    self.session_lost(epoch, &failure, now);
+                }
+            }
+        }
+    }
+
+    fn settle(&mut self, uid: &Uid, verdict: Verdict, now: Moment) {
+        let Some(flight) = self.ledger.work(uid).and_then(|work| work.flight) else { return };
+        let operation = Operation::from(flight.kind);
+        let random = self.rng.u64(..);
+        let cause = match &verdict {
+            Verdict::Retry { cause, .. } | Verdict::Doubt { cause } => Some(cause.clone()),
+            _ => None,
+        };
+        let outcome = match self.ledger.settle(uid, verdict, now, random) {
+            Settled::Acknowledged(since) => {
+                self.metrics.acknowledged_after(now.saturating_sub(since));
+                OperationOutcome::Done
+            }
+            Settled::Again => {
+                tracing::debug!(%uid, cause, "not acknowledged, it is tried again");
+                OperationOutcome::Retry
+            }
+            Settled::Parked(cause) => {
+                let waits_for = match flight.kind {
+                    OperationKind::Put => "another body, or the next resync",
+                    OperationKind::Delete => "the next try",
+                };
+                tracing::warn!(%uid, cause, waits_for, "refused by the registry, others go on");
+                OperationOutcome::Parked
+            }
+            Settled::Outrun(version) => {
+                if let Some(version) = version {
+                    let random = self.rng.u64(..);
+                    self.session.outrun(version, now, random);
+                    if self.session.epoch().is_none() {
+                        self.set_writer(false);
+                    }
+                }
+                OperationOutcome::Stale
+            }
+        };
+        self.metrics.operation(operation, outcome);
+        self.consider_settled(uid, now);
+    }
+
+    fn write_failed(&mut self, uids: &[Uid], failure: &Failure, blamed: bool, now: Moment) {
+        let divisible = uids.len() > 1;
+        let (applied, isolate) = match failure {
+            Failure::TooLarge | Failure::Refused { status: 400 | 422, .. } if !divisible && blamed => {
+                self.metrics.request(Request::Write, RequestOutcome::Rejected);
+                for uid in uids {
+                    self.settle(uid, Verdict::Rejected { cause: failure.to_string() }, now);
+                }
+                return;
+            }
+            Failure::TooLarge => (false, true),
+            Failure::Broken(_) => (true, blamed),
+            // Only what a body may be to blame for is looked for in the bodies.
+            Failure::Refused { status, .. } => (false, blamed && matches!(status, 400 | 422)),
+            Failure::NotFound | Failure::Expired => (false, false),
+            Failure::Throttled { status, .. } => (*status >= 500, false),
+            Failure::Unreachable(_) | Failure::Unauthorized { .. } | Failure::StaleEpoch | Failure::UnknownSession => {
+                (false, false)
+            }
+        };
+        if isolate && divisible && *failure != Failure::TooLarge {
+            self.metrics.request(Request::Write, RequestOutcome::Failed);
+            tracing::warn!(items = uids.len(), error = %failure, "a batch failed as a whole, its halves are tried");
+            self.target.dividing(now);
+        } else {
+            self.judge_request::<()>(Request::Write, &Err(failure.clone()), now);
+        }
+        for uid in uids {
+            let random = self.rng.u64(..);
+            self.ledger.fail(uid, applied, isolate.then_some(uids.len()), now, random);
+            self.consider_settled(uid, now);
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! From sightings to decisions: one key at a time, or all of them.
+
+use std::collections::HashSet;
+
+use super::{
+    queue::Lane,
+    registrar::{Inputs, Registrar},
+};
+use crate::{
+    model::{
+        Action, Ended, Known, Moment, Sighting, Uid, WatchList,
+        brake::{Answer, CompleteList, HeldBecause, Inquiry, Question},
+        decide, wanted,
+    },
+    registry::Registry,
+};
+
+impl<R: Registry> Registrar<R> {
+    pub(super) fn take_sighting(&mut self, sighting: Sighting, now: Moment) {
+        match sighting {
+            Sighting::Applied { uid, watch, at, .. } => {
+                // It may be gone again by now: then its end is the next sighting.
+                if self.view.get(&uid).is_some() {
+                    self.ledger.sighted(&uid, watch, at);
+                }
+                self.consider(&uid, Lane::Live, now);
+            }
+            Sighting::Ended { uid, why } => self.take_end(&uid, why, now),
+            Sighting::Listed { watch, list } => self.take_list(watch, list),
+        }
+    }
+
+    fn take_end(&mut self, uid: &Uid, why: Ended, now: Moment) {
+        if self.view.get(uid).is_none() {
+            self.ledger.ended(uid, why, now);
+        }
+        self.consider(uid, Lane::Delete, now);
+    }
+
+    fn take_list(&mut self, watch: usize, list: WatchList) {
+        if let Some(place) = self.lists.get_mut(watch) {
+            *place = Some(list);
+        }
+        for pod in self.view.of_watch(watch) {
+            self.ledger.sighted(&pod.uid, watch, list.begun);
+        }
+        // Once a turn for all lists that came in: with many watches they come in together.
+        self.recheck = true;
+    }
+
+    /// Whether every watch has had a complete list.
+    pub(super) fn all_listed(&self) -> bool {
+        self.lists.iter().all(Option::is_some)
+    }
+
+    /// The list over all watches, once each has one in which everything could be identified. Whether it counts as empty
+    /// depends on what is absent from it: see [`Self::is_missing_from_an_empty_list`].
+    pub(super) fn complete_list(&self) -> Option<CompleteList> {
+        let lists: Option<Vec<WatchList>> = self.lists.iter().map(|list| list.filter(|l| l.identified)).collect();
+        let lists = lists?;
+        Some(CompleteList {
+            begun: lists.iter().map(|list| list.begun).min()?,
+            empty: false,
+            trusted: lists.iter().all(|list| list.trusted),
+        })
+    }
+
+    /// When the list was begun in which this id's absence would count.
+    fn list_begun(&self, uid: &Uid) -> Option<Moment> {
+        match self.ledger.belief(uid).and_then(|belief| belief.watch) {
+            Some(watch) => (*self.lists.get(watch)?).filter(|list| list.identified).map(|list| list.begun),
+            None => self.complete_list().map(|list| list.begun),
+        }
+    }
+
+    /// What to do about one id, from the store as it is now.
+    pub(super) fn decision(&self, uid: &Uid, now: Moment) -> Action {
+        let (belief, work) = (self.ledger.belief(uid), self.ledger.work(uid));
+        // A pod does not change its namespace, so that the watch that showed it is the one to show it.
+        let pod = match belief.and_then(|belief| belief.watch) {
+            Some(watch) => self.view.get_in(watch, uid),
+            None => self.view.get(uid),
+        };
+        let wanted = match pod {
+            Some(pod) => wanted(Some(&pod), belief, work, None),
+            None => wanted(None, belief, work, self.list_begun(uid)),
+        };
+        decide(wanted, self.ledger.known(uid), work, now)
+    }
+
+    /// Decides about one id and brings it to where the decision says it belongs.
+    pub(super) fn consider(&mut self, uid: &Uid, lane: Lane, now: Moment) -> Action {
+        let action = self.decision(uid, now);
+        if action == Action::AwaitList {
+            self.awaiting_list.insert(uid.clone());
+        } else {
+            self.awaiting_list.remove(uid);
+        }
+        match action {
+            Action::Rest => {
+                self.queue.remove(uid);
+                self.ledger.rest(uid);
+            }
+            Action::Forget => {
+                self.queue.remove(uid);
+                self.ledger.forget(uid);
+            }
+            Action::Put(_) => {
+                self.ledger.owe(uid, now);
+                self.queue.push(uid, lane.max(Lane::Live));
+            }
+            Action::Delete(_) => {
+                self.ledger.owe(uid, now);
+                self.queue.push(uid, Lane::Delete);
+            }
+            Action::Wait(until) => self.queue.delay(uid, until),
+            Action::InFlight => self.ledger.changed_in_flight(uid, now),
+            Action::AwaitInventory | Action::AwaitApproval | Action::AwaitList | Action::Parked => {
+                self.queue.remove(uid)
+            }
+        }
+        action
+    }
+
+    /// Decides about every id: those that the store has, and those that the ledger believes the registry may have.
+    /// Says whether an absence waits for a newer list.
+    pub(super) fn consider_all(&mut self, now: Moment) -> bool {
+        let mut uids: HashSet<Uid> = self.ledger.uids().cloned().collect();
+        for watch in 0..self.view.watches() {
+            uids.extend(self.view.of_watch(watch).into_iter().map(|pod| pod.uid.clone()));
+        }
+        let (mut absent, mut list_wanted) = (HashSet::new(), false);
+        for uid in uids {
+            let lane = match self.ledger.known(&uid) {
+                Known::Holds(_) => Lane::Rewrite,
+                _ => Lane::Backfill,
+            };
+            match self.consider(&uid, lane, now) {
+                Action::AwaitApproval => _ = absent.insert(uid),
+                Action::AwaitList => list_wanted = true,
+                _ => {}
+            }
+        }
+        if let Some(list) = self.complete_list().filter(|_| self.ledger.is_seeded()) {
+            let empty = absent.iter().any(|uid| self.is_missing_from_an_empty_list(uid));
+            self.brake.derive(absent, self.ledger.owned(), CompleteList { empty, ..list }, now);
+        }
+        list_wanted
+    }
+
+    /// Whether the list that lacks this id holds nothing at all.
+    fn is_missing_from_an_empty_list(&self, uid: &Uid) -> bool {
+        let is_empty = |list: &Option<WatchList>| list.is_some_and(|list| list.pods == 0);
+        match self.ledger.belief(uid).and_then(|belief| belief.watch) {
+            Some(watch) => self.lists.get(watch).is_some_and(is_empty),
+            None => self.lists.iter().any(is_empty),
+        }
+    }
+
+    /// Asks every watch for a new list, unless the one that was asked for last is still to come.
+    pub(super) fn want_list(&mut self, now: Moment, inputs: &Inputs) {
+        let oldest = self.lists.iter().flatten().map(|list| list.begun).min();
+        if self.list_wanted_at.is_some_and(|asked| oldest.is_none_or(|begun| begun <= asked)) {
+            return;
+        }
+        self.list_wanted_at = Some(now);
+        inputs.relist.send_modify(|asked| *asked += 1);
+    }
+
+    /// Decides about an id whose operation is over. A list may have shown it absent meanwhile: the brake knows nothing of
+    /// it yet, and the next list may be hours away.
+    pub(super) fn consider_settled(&mut self, uid: &Uid, now: Moment) {
+        let action = self.consider(uid, Lane::Live, now);
+        self.recheck |= action == Action::AwaitApproval;
+    }
+
+    /// Decides about every id anew, if something happened that may concern any of them.
+    pub(super) fn recheck(&mut self, now: Moment) {
+        if std::mem::take(&mut self.recheck) {
+            self.consider_all(now);
+        }
+    }
+
+    /// Keys whose delay is over, and deletions that were confirmed.
+    pub(super) fn release_due(&mut self, now: Moment) {
+        for uid in self.queue.due(now) {
+            self.consider(&uid, Lane::Live, now);
+        }
+        for uid in self.brake.release(now) {
+            // The approval is for an absence: of a pod that is back, nothing is deleted.
+            if self.decision(&uid, now) == Action::AwaitApproval {
+                self.ledger.approve(&uid, now);
+                self.consider(&uid, Lane::Delete, now);
+            }
+        }
+    }
+
+    pub(super) fn ask_brake(&mut self, now: Moment, inputs: &Inputs) {
+        // The names of a sample come from the registry, and so would the deletions go there: neither in a pause.
+        if self.target.slots(now, 1) == 0 {
+            return;
+        }
+        let random = self.rng.u64(..);
+        match self.brake.ask(now, random) {
+            None => {}
+            Some(Question::List { round }) => {
+                tracing::warn!(
+                    held = self.brake.held(),
+                    "absent pods are not deregistered before a second list agrees"
+                );
+                self.ask_cluster(Inquiry::List { round }, now, inputs);
+            }
+            Some(Question::Confirm { round, sample }) if sample.is_empty() => {
+                self.ask_cluster(Inquiry::LookUp { round, pods: Vec::new() }, now, inputs);
+            }
+            Some(Question::Confirm { round, sample }) => self.ask_names(round, sample),
+        }
+    }
+
+    pub(super) fn ask_cluster(&mut self, inquiry: Inquiry, now: Moment, inputs: &Inputs) {
+        let round = inquiry.round();
+        if inputs.questions.try_send(inquiry).is_err() {
+            self.brake_answered(round, Answer::Unanswered("the last question is still open".into()), now);
+        }
+    }
+
+    pub(super) fn second_list_taken(&mut self, round: u64, there: &HashSet<Uid>, now: Moment, inputs: &Inputs) {
+        let random = self.rng.u64(..);
+        if self.brake.listed(round, there, now, random) {
+            tracing::error!(
+                held = self.brake.held(),
+                "deletions held: a second list shows pods that the watch lacks; the watch is taken anew"
+            );
+            self.want_list(now, inputs);
+        }
+    }
+
+    pub(super) fn brake_answered(&mut self, round: u64, answer: Answer, now: Moment) {
+        let random = self.rng.u64(..);
+        if !self.brake.answered(round, answer, now, random) {
+            return;
+        }
+        let held = self.brake.held();
+        match self.brake.held_because() {
+            Some(HeldBecause::StillThere(found)) => tracing::error!(
+                held,
+                found,
+                "deletions held: pods that the list lacks are there; check the watch's permissions and selectors"
+            ),
+            Some(HeldBecause::Unanswered(cause)) => {
+                tracing::warn!(held, cause, "deletions held: they cannot be confirmed, it is tried again");
+            }
+            None => {
+                tracing::info!(held, "absent pods are confirmed to be gone");
+                // What went between the list that braked and the one that agreed is in neither set.
+                self.recheck = true;
+            }
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! The event loop that keeps the registry equal to the store.
+//!
+//! One task owns the ledger, so there are no locks. Sightings wake keys; `decide` says what to do about each; the queue
+//! holds keys; replies become verdicts that go back to the ledger.
+
+mod control;
+mod dispatch;
+mod inventory;
+mod keys;
+mod queue;
+mod registrar;
+mod report;
+
+pub use registrar::{Error, Inputs, Options, Registrar};

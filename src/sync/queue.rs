@@ -1,0 +1,182 @@
+//! The queue: keys, never payloads, each once. What is sent is built when a key's turn comes.
+
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+
+use crate::model::{Moment, Uid};
+
+/// How urgent a key is. Keys of a lane keep their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Lane {
+    /// Deletions: a registry that names what is gone is worse than one that lacks what is new.
+    Delete,
+    /// Changes as they are seen.
+    Live,
+    /// Records that a comparison found missing or in doubt.
+    Backfill,
+    /// Records that a comparison found to be others: at a bounded rate, as a new release may change them all.
+    Rewrite,
+}
+
+const LANES: usize = 4;
+/// Leftovers that are not worth the search.
+const LEFTOVERS: usize = 64;
+
+/// A keyed queue with lanes and delays.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    lanes: [VecDeque<Uid>; LANES],
+    /// Where each key is. An entry of a lane that is not its key's place is a leftover and is skipped.
+    places: HashMap<Uid, Lane>,
+    delayed: BTreeSet<(Moment, Uid)>,
+    delays: HashMap<Uid, Moment>,
+}
+
+impl Queue {
+    /// Queues a key, or moves it to a more urgent lane.
+    pub(super) fn push(&mut self, uid: &Uid, lane: Lane) {
+        self.undelay(uid);
+        if self.places.get(uid).is_some_and(|place| *place <= lane) {
+            return;
+        }
+        self.places.insert(uid.clone(), lane);
+        self.lanes[lane as usize].push_back(uid.clone());
+        self.drop_leftovers(lane);
+    }
+
+    /// Keys that come and go while nothing is taken leave their entries behind: those must not add up.
+    fn drop_leftovers(&mut self, lane: Lane) {
+        let entries = &mut self.lanes[lane as usize];
+        if entries.len() > 2 * self.places.len() + LEFTOVERS {
+            let mut seen = HashSet::new();
+            entries.retain(|uid| self.places.get(uid) == Some(&lane) && seen.insert(uid.clone()));
+        }
+    }
+
+    /// Puts a key back to where it was taken from.
+    pub(super) fn push_front(&mut self, uid: &Uid, lane: Lane) {
+        self.places.insert(uid.clone(), lane);
+        self.lanes[lane as usize].push_front(uid.clone());
+    }
+
+    /// Queues a key once the moment has come.
+    pub(super) fn delay(&mut self, uid: &Uid, until: Moment) {
+        self.places.remove(uid);
+        self.undelay(uid);
+        self.delays.insert(uid.clone(), until);
+        self.delayed.insert((until, uid.clone()));
+    }
+
+    /// Takes a key out.
+    pub(super) fn remove(&mut self, uid: &Uid) {
+        self.places.remove(uid);
+        self.undelay(uid);
+    }
+
+    fn undelay(&mut self, uid: &Uid) {
+        if let Some(until) = self.delays.remove(uid) {
+            self.delayed.remove(&(until, uid.clone()));
+        }
+    }
+
+    /// The keys whose delay is over.
+    pub(super) fn due(&mut self, now: Moment) -> Vec<Uid> {
+        let mut due = Vec::new();
+        while self.delayed.first().is_some_and(|(until, _)| *until <= now) {
+            let Some((_, uid)) = self.delayed.pop_first() else { break };
+            self.delays.remove(&uid);
+            due.push(uid);
+        }
+        due
+    }
+
+    /// When the next delay is over.
+    pub(super) fn due_at(&self) -> Option<Moment> {
+        self.delayed.first().map(|(until, _)| *until)
+    }
+
+    /// The most urgent key, with its lane; not from [`Lane::Rewrite`] unless `rewrites` may go.
+    pub(super) fn pop(&mut self, rewrites: bool) -> Option<(Uid, Lane)> {
+        let lanes = [Lane::Delete, Lane::Live, Lane::Backfill, Lane::Rewrite];
+        for lane in lanes.into_iter().filter(|lane| rewrites || *lane != Lane::Rewrite) {
+            while let Some(uid) = self.lanes[lane as usize].pop_front() {
+                if self.places.get(&uid) == Some(&lane) {
+                    self.places.remove(&uid);
+                    return Some((uid, lane));
+                }
+            }
+        }
+        None
+    }
+
+    /// Whether anything is ready to go, rewrites apart.
+    pub(super) fn has_ready(&self, rewrites: bool) -> bool {
+        // Leftovers make this a cautious yes at most.
+        let lanes = if rewrites { LANES } else { LANES - 1 };
+        self.lanes[..lanes].iter().any(|lane| !lane.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pop_all(queue: &mut Queue) -> Vec<String> {
+        std::iter::from_fn(|| queue.pop(true)).map(|(uid, _)| uid.to_string()).collect()
+    }
+
+    #[test]
+    fn lanes_go_by_urgency_and_keys_by_age() {
+        let mut queue = Queue::default();
+        for (uid, lane) in
+            [("w", Lane::Rewrite), ("b", Lane::Backfill), ("l1", Lane::Live), ("l2", Lane::Live), ("d", Lane::Delete)]
+        {
+            queue.push(&uid.into(), lane);
+        }
+        assert_eq!(pop_all(&mut queue), ["d", "l1", "l2", "b", "w"]);
+    }
+
+    #[test]
+    fn a_key_is_queued_once_in_its_most_urgent_lane() {
+        let mut queue = Queue::default();
+        for lane in [Lane::Rewrite, Lane::Live, Lane::Backfill, Lane::Live, Lane::Delete] {
+            queue.push(&"a".into(), lane);
+        }
+        assert_eq!(queue.pop(true), Some(("a".into(), Lane::Delete)));
+        assert_eq!(queue.pop(true), None);
+    }
+
+    #[test]
+    fn a_delayed_key_waits_and_a_pushed_one_waits_no_longer() {
+        let mut queue = Queue::default();
+        queue.push(&"a".into(), Lane::Live);
+        queue.delay(&"a".into(), Moment::from_secs(5));
+        assert_eq!((queue.pop(true), queue.due_at()), (None, Some(Moment::from_secs(5))));
+        assert_eq!(queue.due(Moment::from_secs(4)), []);
+        queue.delay(&"a".into(), Moment::from_secs(9));
+        assert_eq!(queue.due(Moment::from_secs(5)), [], "the later delay replaced the earlier one");
+        queue.push(&"a".into(), Lane::Live);
+        assert_eq!(queue.due(Moment::from_secs(99)), []);
+        assert_eq!(pop_all(&mut queue), ["a"]);
+    }
+
+    #[test]
+    fn what_comes_and_goes_leaves_nothing_behind() {
+        let mut queue = Queue::default();
+        queue.push(&"stays".into(), Lane::Live);
+        for _ in 0..10_000 {
+            queue.push(&"a".into(), Lane::Live);
+            queue.remove(&"a".into());
+        }
+        assert!(queue.lanes[Lane::Live as usize].len() < 200);
+        assert_eq!(pop_all(&mut queue), ["stays"]);
+    }
+
+    #[test]
+    fn rewrites_wait_for_leave() {
+        let mut queue = Queue::default();
+        queue.push(&"a".into(), Lane::Rewrite);
+        assert_eq!((queue.pop(false), queue.has_ready(false), queue.has_ready(true)), (None, false, true));
+        queue.remove(&"a".into());
+        assert_eq!(queue.pop(true), None);
+    }
+}

@@ -1,0 +1,297 @@
+//! The loop itself: what it owns, what it waits for, and how it ends.
+
+use std::{collections::HashSet, future::Future, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
+
+use super::{
+    inventory::{self, Reading},
+    queue::Queue,
+};
+use crate::{
+    clock::Clock,
+    model::{
+        Failure, Ledger, Moment, Sighting, Uid, Verdict, WatchList,
+        brake::{Brake, Confirmation, Finding, Inquiry},
+        retry::{RateLimit, Target},
+        session::{Phase, Session},
+    },
+    registry::{Capabilities, OtherWriter, Registry, SessionOpened},
+    store::View,
+    telemetry::{Health, Metrics},
+};
+
+/// After a request to stop, requests in flight and the end of the session may take this long; a pod has 30 s.
+const STOP_WITHIN: Duration = Duration::from_secs(20);
+/// The part of that which is kept for closing the session.
+const CLOSE_WITHIN: Duration = Duration::from_secs(3);
+/// The loop turns at least this often.
+const TURN: Duration = Duration::from_secs(1);
+/// Sightings that are handled before requests are sent: enough to fill a batch.
+const SIGHTINGS_AT_ONCE: usize = 1_000;
+/// Records that a comparison found to be others are rewritten at no more than this rate.
+const REWRITES_PER_SECOND: u32 = 1_000;
+
+/// Why the loop ended without being asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The API server is another cluster's than at the start: everything concluded from it would be wrong.
+    #[error(
+        "the API server now belongs to cluster {found}, at the start it was {expected}; nothing was deleted. \
+         If the cluster was rebuilt, start the controller anew, so that it registers under its own id"
+    )]
+    ClusterChanged {
+        /// The UID of `kube-system` at the start.
+        expected: String,
+        /// Its UID now.
+        found: String,
+    },
+    /// The watches ended, which they never should.
+    #[error("the watches ended, so that changes would be missed")]
+    WatchesEnded,
+}
+
+/// How the loop works.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Requests with writes in flight at once.
+    pub max_in_flight: usize,
+    /// Items written a second.
+    pub max_writes_per_second: u32,
+    /// How often the registry's inventory is compared.
+    pub resync_interval: Duration,
+    /// Which process this is.
+    pub instance: String,
+    /// The cluster's name for people.
+    pub cluster_name: String,
+    /// A hash of namespaces, selectors and rule.
+    pub scope: String,
+    /// Where jitter and samples come from.
+    pub seed: u64,
+}
+
+/// What reaches the loop, and what it may ask.
+pub struct Inputs {
+    /// Which keys changed.
+    pub sightings: mpsc::Receiver<Sighting>,
+    /// What the cluster says to [`Inputs::questions`].
+    pub confirmations: mpsc::Receiver<Confirmation>,
+    /// Asks the cluster about pods that a deletion is about.
+    pub questions: mpsc::Sender<Inquiry>,
+    /// A new value asks every watch for a new list.
+    pub relist: watch::Sender<u64>,
+}
+
+/// What a request came to.
+pub(super) enum Reply {
+    Capabilities(Result<Capabilities, Failure>),
+    Session(Result<SessionOpened, Failure>),
+    Heartbeat(u64, Result<(), Failure>),
+    Holder(Result<Option<OtherWriter>, Failure>),
+    Inventory(u64, Result<Reading, inventory::Error>),
+    Names(u64, Result<Vec<(Uid, String, String)>, Failure>),
+    Written(Vec<Uid>, Result<Vec<Verdict>, Failure>),
+}
+
+/// The one control request of a kind that is in flight.
+#[derive(Default)]
+pub(super) struct Control {
+    pub(super) question: bool,
+    pub(super) heartbeat: bool,
+    pub(super) holder: bool,
+    pub(super) reading: bool,
+}
+
+/// Keeps a registry equal to a view of pods.
+pub struct Registrar<R> {
+    pub(super) registry: Arc<R>,
+    pub(super) view: View,
+    pub(super) options: Options,
+    pub(super) clock: Clock,
+    pub(super) metrics: Metrics,
+    pub(super) health: Health,
+    pub(super) rng: fastrand::Rng,
+
+    pub(super) ledger: Ledger,
+    pub(super) queue: Queue,
+    pub(super) brake: Brake,
+    pub(super) session: Session,
+    pub(super) target: Target,
+    pub(super) writes: RateLimit,
+    pub(super) rewrites: RateLimit,
+    pub(super) capabilities: Option<Capabilities>,
+    /// The newest complete list of each watch.
+    pub(super) lists: Vec<Option<WatchList>>,
+    /// Ids that are not in the store, where something that is yet to come has to tell whether that counts.
+    pub(super) awaiting_list: HashSet<Uid>,
+    /// Whether something happened that may concern any id: a list, or an absence that came up after one.
+    pub(super) recheck: bool,
+    /// When the watches were last asked for new lists.
+    pub(super) list_wanted_at: Option<Moment>,
+    /// When the inventory is to be compared.
+    pub(super) compare_at: Moment,
+    pub(super) comparisons_failed: u32,
+    pub(super) synced: bool,
+    pub(super) ever_synced: bool,
+    pub(super) reported_at: Moment,
+
+    pub(super) control: Control,
+    pub(super) writes_in_flight: usize,
+    pub(super) requests: JoinSet<Reply>,
+}
+
+impl<R: Registry> Registrar<R> {
+    /// A loop that has not begun.
+    pub fn new(registry: R, view: View, options: Options, clock: Clock, metrics: Metrics, health: Health) -> Self {
+        Self {
+            registry: Arc::new(registry),
+            clock,
+            metrics,
+            health,
+            rng: fastrand::Rng::with_seed(options.seed),
+            ledger: Ledger::default(),
+            queue: Queue::default(),
+            brake: Brake::default(),
+            session: Session::default(),
+            target: Target::default(),
+            writes: RateLimit::new(options.max_writes_per_second),
+            rewrites: RateLimit::new(REWRITES_PER_SECOND.min(options.max_writes_per_second)),
+            capabilities: None,
+            lists: vec![None; view.watches()],
+            awaiting_list: HashSet::new(),
+            recheck: false,
+            list_wanted_at: None,
+            compare_at: Moment::ZERO,
+            comparisons_failed: 0,
+            synced: false,
+            ever_synced: false,
+            reported_at: Moment::ZERO,
+            control: Control::default(),
+            writes_in_flight: 0,
+            requests: JoinSet::new(),
+            view,
+            options,
+        }
+    }
+
+    /// Keeps the registry equal to the view until `shutdown` comes; then finishes what is in flight and closes the
+    /// session. What is owed is found again at the next start.
+    ///
+    /// # Errors
+    /// When the cluster turns out to be another one, or the watches end.
+    pub async fn run(mut self, mut inputs: Inputs, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+        let mut shutdown = std::pin::pin!(shutdown);
+        loop {
+            let now = self.clock.now();
+            self.act(now, &inputs);
+            let wake_at = self.wake_at(now);
+            tokio::select! {
+                biased;
+                () = &mut shutdown => break,
+                Some(reply) = self.requests.join_next() => self.replied(reply, &inputs),
+                confirmation = inputs.confirmations.recv() => self.confirmed(confirmation, &inputs)?,
+                sighting = inputs.sightings.recv() => self.sighted(sighting.ok_or(Error::WatchesEnded)?, &mut inputs),
+                () = self.clock.sleep_until(wake_at) => {}
+            }
+        }
+        self.health.stopping();
+        self.stop(&inputs).await;
+        Ok(())
+    }
+
+    /// Everything that is due.
+    fn act(&mut self, now: Moment, inputs: &Inputs) {
+        self.health.loop_turned();
+        self.release_due(now);
+        self.recheck(now);
+        self.ask_brake(now, inputs);
+        self.control(now);
+        self.dispatch(now);
+        self.report(now);
+    }
+
+    fn wake_at(&mut self, now: Moment) -> Moment {
+        let mut at = now + TURN;
+        let mut earlier = |moment: Option<Moment>| at = moment.filter(|moment| *moment > now).map_or(at, |m| at.min(m));
+        earlier(self.queue.due_at());
+        earlier(Some(self.target.resume_at()));
+        earlier(self.session.due_at());
+        earlier(Some(self.compare_at));
+        if self.queue.has_ready(false) {
+            earlier(Some(self.writes.next_at(now)));
+        } else if self.queue.has_ready(true) {
+            earlier(Some(self.writes.next_at(now).max(self.rewrites.next_at(now))));
+        }
+        at
+    }
+
+    fn sighted(&mut self, first: Sighting, inputs: &mut Inputs) {
+        let now = self.clock.now();
+        self.take_sighting(first, now);
+        for _ in 1..SIGHTINGS_AT_ONCE {
+            let Ok(sighting) = inputs.sightings.try_recv() else { break };
+            self.take_sighting(sighting, now);
+        }
+    }
+
+    fn confirmed(&mut self, confirmation: Option<Confirmation>, inputs: &Inputs) -> Result<(), Error> {
+        let now = self.clock.now();
+        match confirmation {
+            None => Err(Error::WatchesEnded),
+            Some(Confirmation { finding: Finding::OtherCluster { expected, found }, .. }) => {
+                Err(Error::ClusterChanged { expected, found })
+            }
+            Some(Confirmation { round, finding: Finding::Listed(there) }) => {
+                self.second_list_taken(round, &there, now, inputs);
+                Ok(())
+            }
+            Some(Confirmation { round, finding: Finding::Answer(answer) }) => {
+                self.brake_answered(round, answer, now);
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn replied(&mut self, reply: Result<Reply, tokio::task::JoinError>, inputs: &Inputs) {
+        let now = self.clock.now();
+        let reply = match reply {
+            Ok(reply) => reply,
+            // A request that panicked is a defect, and the loop would wait for its reply for ever.
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => return,
+            },
+        };
+        match reply {
+            Reply::Capabilities(result) => self.told_capabilities(result, now),
+            Reply::Session(result) => self.session_opened(result, now),
+            Reply::Heartbeat(epoch, result) => self.heartbeat_answered(epoch, result, now),
+            Reply::Holder(result) => self.holder_told(result, now),
+            Reply::Inventory(epoch, result) => self.inventory_read(epoch, result, now, inputs),
+            Reply::Names(round, result) => self.names_told(round, result, now, inputs),
+            Reply::Written(uids, result) => self.written(&uids, result, now),
+        }
+    }
+
+    async fn stop(&mut self, inputs: &Inputs) {
+        let finished = tokio::time::timeout(STOP_WITHIN - CLOSE_WITHIN, async {
+            // A session that is being opened would be left behind as if it lived.
+            while self.writes_in_flight > 0 || self.session.phase() == Phase::Opening {
+                let Some(reply) = self.requests.join_next().await else { break };
+                self.replied(reply, inputs);
+            }
+        });
+        let unanswered = finished.await.is_err();
+        let owed = self.ledger.working_len();
+        tracing::info!(owed, unanswered, "stopping; what is owed is left for the next start");
+        let Some(epoch) = self.session.epoch() else { return };
+        match tokio::time::timeout(CLOSE_WITHIN, self.registry.close_session(epoch)).await {
+            Ok(Ok(())) => tracing::info!(epoch, "session closed"),
+            Ok(Err(error)) => tracing::warn!(epoch, %error, "session not closed, it will turn stale by itself"),
+            Err(_) => tracing::warn!(epoch, "session not closed in time, it will turn stale by itself"),
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! What the loop shows of itself: figures once a second, and the first moment of being in step.
+
+use super::registrar::Registrar;
+use crate::{
+    model::{Known, Moment},
+    registry::Registry,
+    telemetry::metrics::RecordState,
+};
+
+/// How often the figures are counted anew.
+const EVERY: Moment = Moment::from_secs(1);
+
+impl<R: Registry> Registrar<R> {
+    /// Whether the registry is believed to be equal to the cluster.
+    pub(super) fn is_synced(&self) -> bool {
+        self.ledger.is_seeded()
+            && self.complete_list().is_some()
+            && self.ledger.working_len() == 0
+            && self.awaiting_list.is_empty()
+            && !self.recheck
+            && self.brake.is_idle()
+    }
+
+    pub(super) fn report(&mut self, now: Moment) {
+        let synced = self.is_synced();
+        if synced && !self.synced {
+            if self.ever_synced {
+                tracing::debug!(pods = self.view.len(), "the registry is equal to the cluster again");
+            } else {
+                tracing::info!(pods = self.view.len(), "the registry is equal to the cluster");
+            }
+            self.ever_synced = true;
+            self.metrics.synced();
+        }
+        let changed = synced != self.synced;
+        self.synced = synced;
+        if !changed && now < self.reported_at + EVERY {
+            return;
+        }
+        self.reported_at = now;
+        self.count(now);
+    }
+
+    fn count(&self, now: Moment) {
+        let (mut in_flight, mut parked, mut pending, mut doubt, mut oldest) = (0, 0, 0, 0, now);
+        for (uid, work) in self.ledger.working() {
+            oldest = oldest.min(work.since);
+            doubt += usize::from(self.ledger.known(uid) == Known::Doubt);
+            match work {
+                work if work.flight.is_some() => in_flight += 1,
+                work if work.parked.is_some() => parked += 1,
+                _ => pending += 1,
+            }
+        }
+        self.metrics.set_pods(self.view.len());
+        self.metrics.set_records(RecordState::Registered, self.ledger.owned());
+        self.metrics.set_records(RecordState::Pending, pending);
+        self.metrics.set_records(RecordState::InFlight, in_flight);
+        self.metrics.set_records(RecordState::Parked, parked);
+        self.metrics.set_records(RecordState::Held, self.brake.held());
+        self.metrics.set_records(RecordState::Doubt, doubt);
+        self.metrics.set_pending(pending + in_flight, now.saturating_sub(oldest));
+        self.metrics.set_held(self.brake.held());
+    }
+}
+
+impl From<crate::model::Drift> for crate::telemetry::metrics::DriftKind {
+    fn from(drift: crate::model::Drift) -> Self {
+        match drift {
+            crate::model::Drift::Missing => Self::Missing,
+            crate::model::Drift::Extra => Self::Extra,
+            crate::model::Drift::Differing => Self::Differing,
+        }
+    }
+}
+
+impl From<crate::model::OperationKind> for crate::telemetry::metrics::Operation {
+    fn from(kind: crate::model::OperationKind) -> Self {
+        match kind {
+            crate::model::OperationKind::Put => Self::Put,
+            crate::model::OperationKind::Delete => Self::Delete,
+        }
+    }
+}
