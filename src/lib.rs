@@ -45,6 +45,7 @@
 //! arrows.
 #![forbid(unsafe_code)]
 
+pub mod admin;
 pub mod clock;
 pub mod cluster;
 pub mod model;

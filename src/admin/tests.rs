@@ -1,0 +1,94 @@
+//! The server over real connections on loopback.
+
+use std::net::SocketAddr;
+
+use super::*;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    sync::oneshot,
+    task::JoinHandle,
+};
+
+struct Server {
+    address: SocketAddr,
+    health: Health,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+async fn start() -> Server {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (health, metrics) = (Health::new(1), Metrics::new(1));
+    let (stop, stopped) = oneshot::channel::<()>();
+    let shutdown = async move { drop(stopped.await) };
+    let task = tokio::spawn(serve(listener, health.clone(), metrics, shutdown));
+    Server { address, health, stop, task }
+}
+
+impl Server {
+    /// A whole answer, head and body.
+    async fn ask(&self, line: &str) -> String {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let request = format!("{line} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        let read = stream.read_to_string(&mut answer);
+        timeout(Duration::from_secs(10), read).await.unwrap().unwrap();
+        answer
+    }
+}
+
+#[tokio::test]
+async fn probes_answer_with_status_and_reasons() {
+    let server = start().await;
+    assert!(server.ask("GET /livez").await.starts_with("HTTP/1.1 200 "));
+    assert!(server.ask("GET /healthz").await.ends_with("[+]loop ok\n"));
+    let waiting = server.ask("GET /readyz").await;
+    assert!(waiting.starts_with("HTTP/1.1 503 ") && waiting.contains("[-]watch failed: 0 of 1"), "{waiting}");
+    server.health.watch_listed(0);
+    assert!(server.ask("GET /readyz").await.starts_with("HTTP/1.1 200 "));
+}
+
+#[tokio::test]
+async fn metrics_have_their_content_type() {
+    let answer = start().await.ask("GET /metrics").await;
+    assert!(
+        answer.contains("content-type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n"),
+        "{answer}"
+    );
+    assert!(answer.contains("\npod_registrar_pods 0\n") && answer.ends_with("# EOF\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn nothing_else_is_there_and_nothing_can_be_changed() {
+    let server = start().await;
+    let answer = server.ask("GET /").await;
+    assert!(answer.starts_with("HTTP/1.1 404 ") && answer.contains("/readyz"), "{answer}");
+    assert!(server.ask("POST /metrics").await.starts_with("HTTP/1.1 405 "));
+}
+
+#[tokio::test]
+async fn shutdown_ends_idle_connections_at_once() {
+    let server = start().await;
+    let mut idle = TcpStream::connect(server.address).await.unwrap();
+    idle.write_all(b"GET /livez HTTP/1.1\r\nhost: test\r\n\r\n").await.unwrap();
+    let mut head = [0; 12];
+    idle.read_exact(&mut head).await.unwrap();
+    server.stop.send(()).unwrap();
+    timeout(Duration::from_secs(10), server.task).await.unwrap().unwrap();
+    let mut rest = Vec::new();
+    timeout(Duration::from_secs(10), idle.read_to_end(&mut rest)).await.unwrap().unwrap();
+}
+
+/// A connection on which no request ever becomes complete is closed.
+#[tokio::test(start_paused = true)]
+async fn a_stalled_request_is_given_up() {
+    let server = start().await;
+    let mut stalled = TcpStream::connect(server.address).await.unwrap();
+    stalled.write_all(b"GET /livez HTTP/1.1\r\n").await.unwrap();
+    let began = tokio::time::Instant::now();
+    let mut rest = Vec::new();
+    timeout(CONNECTION_LIFE, stalled.read_to_end(&mut rest)).await.unwrap().unwrap();
+    assert!(began.elapsed() <= HEAD_TIMEOUT + Duration::from_secs(1), "{:?}", began.elapsed());
+}
