@@ -49,6 +49,7 @@ pub mod admin;
 pub mod clock;
 pub mod cluster;
 pub mod model;
+pub mod reference;
 pub mod registry;
 pub mod store;
 pub mod sync;

@@ -1,0 +1,139 @@
+//! The log of changes: as pages, and as a stream of events.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use axum::{
+    extract::{FromRequestParts, Request, State},
+    http::StatusCode,
+    response::{
+        IntoResponse as _, Response,
+        sse::{Event, Sse},
+    },
+};
+use futures::stream;
+use serde::Deserialize;
+use tokio::sync::{OwnedSemaphorePermit, watch};
+
+use super::{
+    App,
+    answer::{Answer, Refusal, json},
+    auth::Caller,
+    extract::{Params, checked, wants_events},
+};
+use crate::reference::{
+    problem::Kind,
+    store::{self, Change},
+};
+
+/// Changes in one answer where the caller names no limit.
+const DEFAULT_LIMIT: usize = 1_000;
+/// Changes in one answer, at most.
+const MAX_LIMIT: usize = 5_000;
+/// A stream that has nothing to say says where it stands this often, so that both ends know that the other lives.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+
+/// Which changes.
+#[derive(Deserialize)]
+pub(crate) struct ChangeParams {
+    cluster: Option<String>,
+    since: Option<u64>,
+    limit: Option<usize>,
+}
+
+/// `GET /v1/changes`
+pub(crate) async fn list(State(app): State<App>, request: Request) -> Answer {
+    let (mut parts, _) = request.into_parts();
+    let caller = Caller::from_request_parts(&mut parts, &()).await?;
+    let Params(params) = Params::<ChangeParams>::from_request_parts(&mut parts, &()).await?;
+    let cluster = params.cluster.filter(|id| !id.is_empty()).map(|id| checked("`cluster`", id)).transpose()?;
+    if let Some(id) = &cluster {
+        caller.must_cover(id)?;
+    }
+    let cluster = cluster.or_else(|| caller.0.only().map(str::to_owned));
+    let limit = params.limit.unwrap_or(DEFAULT_LIMIT).min(MAX_LIMIT);
+    if limit == 0 {
+        return Err(Kind::Schema.with("`limit` must be at least 1").into());
+    }
+    if !wants_events(&parts) {
+        let since = params.since;
+        let changes = app.store.read(move |conn, _| store::changes(conn, cluster.as_deref(), since, limit)).await?;
+        return Ok(json(StatusCode::OK, &changes));
+    }
+    let resumed = match parts.headers.get("last-event-id").filter(|value| !value.is_empty()) {
+        Some(value) => {
+            let number = value.to_str().ok().and_then(|text| text.trim().parse().ok());
+            Some(number.ok_or_else(|| Kind::Schema.with("`Last-Event-ID` is not a number of this registry"))?)
+        }
+        None => params.since,
+    };
+    follow(&app, cluster, resumed, limit).await
+}
+
+/// A stream's place in the log.
+struct Follower {
+    app: App,
+    cluster: Option<String>,
+    next: u64,
+    limit: usize,
+    pending: std::vec::IntoIter<Change>,
+    last: watch::Receiver<u64>,
+    // Held until the stream ends: the number of streams is limited.
+    _permit: OwnedSemaphorePermit,
+}
+
+async fn follow(app: &App, cluster: Option<String>, since: Option<u64>, limit: usize) -> Answer {
+    let permit = Arc::clone(&app.streams).try_acquire_owned();
+    let permit = permit.map_err(|_| Refusal::from(Kind::RateLimited.with("too many streams of changes are open")))?;
+    let last = app.store.last_change();
+    // The first read is made before the answer starts, so that a 410 can still be one.
+    let of = cluster.clone();
+    let first = app.store.read(move |conn, _| store::changes(conn, of.as_deref(), since, limit)).await?;
+    let follower = Follower {
+        app: app.clone(),
+        cluster,
+        next: first.next,
+        limit,
+        pending: first.items.into_iter(),
+        last,
+        _permit: permit,
+    };
+    let events = stream::unfold(follower, |mut follower| async move {
+        let event = follower.event().await?;
+        Some((Ok::<_, Infallible>(event), follower))
+    });
+    let mut response: Response = Sse::new(events).into_response();
+    // Proxies that buffer would hold events back.
+    response.headers_mut().insert("x-accel-buffering", axum::http::HeaderValue::from_static("no"));
+    Ok(response)
+}
+
+impl Follower {
+    /// The next event; `None` ends the stream, after which a client resumes with the last id that it saw.
+    async fn event(&mut self) -> Option<Event> {
+        loop {
+            if let Some(change) = self.pending.next() {
+                let event = Event::default().id(change.n.to_string());
+                return event.json_data(&change).ok();
+            }
+            if *self.last.borrow_and_update() > self.next {
+                let (cluster, since, limit) = (self.cluster.clone(), self.next, self.limit);
+                let read = self
+                    .app
+                    .store
+                    .read(move |conn, _| store::changes(conn, cluster.as_deref(), Some(since), limit))
+                    .await
+                    .ok()?;
+                (self.next, self.pending) = (read.next, read.items.into_iter());
+                continue;
+            }
+            tokio::select! {
+                () = self.app.stopping.cancelled() => return None,
+                changed = self.last.changed() => changed.ok()?,
+                () = tokio::time::sleep(KEEPALIVE) => {
+                    // An id without data moves only the place to resume from, past what other clusters did.
+                    return Some(Event::default().id(self.next.to_string()).comment("alive"));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Sessions: who may write, and since which epoch.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::Fault;
+use crate::{
+    model::Version,
+    reference::{clock::rfc3339, json::INTEGER_LIMIT, problem::Kind, record::Address},
+    registry::v1::wire::{
+        Heartbeat, HeartbeatAccepted, OpenSession, PreviousSession, Problem, SessionOpened, SessionState,
+    },
+};
+
+/// The longest time that a session is shown as live without a heartbeat, in seconds.
+const MAX_TTL_SECONDS: u64 = 24 * 60 * 60;
+
+/// A writer's row: its key and its current session.
+pub(super) struct Current {
+    pub(super) writer: i64,
+    epoch: u64,
+    instance: String,
+    scope: Option<String>,
+    expires_ms: i64,
+    closed: bool,
+}
+
+/// How a session stands at a time.
+pub(super) fn state(closed: bool, expires_ms: i64, now: i64) -> SessionState {
+    match (closed, now < expires_ms) {
+        (true, _) => SessionState::Closed,
+        (false, true) => SessionState::Live,
+        (false, false) => SessionState::Stale,
+    }
+}
+
+fn current(conn: &Connection, at: &Address) -> rusqlite::Result<Option<Current>> {
+    conn.prepare_cached(
+        "SELECT writer, epoch, instance, scope, expires_ms, closed FROM writers WHERE cluster = ?1 AND owner = ?2",
+    )?
+    .query_row(params![at.cluster, at.owner], |row| {
+        Ok(Current {
+            writer: row.get(0)?,
+            epoch: row.get(1)?,
+            instance: row.get(2)?,
+            scope: row.get(3)?,
+            expires_ms: row.get(4)?,
+            closed: row.get(5)?,
+        })
+    })
+    .optional()
+}
+
+/// The writer's key, if `epoch` is its current session's.
+///
+/// # Errors
+/// `stale-epoch` below the current session, `unknown-session` above it and where there is none.
+pub(super) fn fence(conn: &Connection, at: &Address, epoch: u64) -> Result<Current, Fault> {
+    let unknown = |detail| Fault::from(Kind::UnknownSession.with(detail));
+    let Some(current) = current(conn, at)? else {
+        return Err(unknown("this writer has no session; open one".to_owned()));
+    };
+    if epoch < current.epoch {
+        let detail = format!("epoch {epoch} was replaced by epoch {}; stop writing", current.epoch);
+        return Err(Kind::StaleEpoch.with(detail).into());
+    }
+    if epoch > current.epoch {
+        return Err(unknown(format!("the newest session has epoch {}; open one with minEpoch", current.epoch)));
+    }
+    if current.closed {
+        return Err(unknown(format!("the session of epoch {epoch} was closed; open another")));
+    }
+    Ok(current)
+}
+
+/// Opens a session above every epoch that this writer, its client or its records know.
+pub(crate) fn open(conn: &Connection, now: i64, at: &Address, asked: &OpenSession) -> Result<SessionOpened, Fault> {
+    let ttl = checked_ttl(asked.ttl_seconds)?;
+    let before = current(conn, at)?;
+    let known = before.as_ref().map_or(0, |session| session.epoch);
+    let stored = match &before {
+        Some(session) => highest_stored(conn, session.writer)?,
+        None => 0,
+    };
+    let epoch = known.max(stored).max(asked.min_epoch.unwrap_or(0)) + 1;
+    if epoch >= INTEGER_LIMIT {
+        return Err(Kind::Schema.with("`minEpoch` leaves no epoch below 2^53").into());
+    }
+    conn.prepare_cached(
+        "INSERT INTO writers (cluster, owner, epoch, instance, scope, expires_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
+         ON CONFLICT (cluster, owner) DO UPDATE SET epoch = excluded.epoch, instance = excluded.instance, \
+         scope = excluded.scope, expires_ms = excluded.expires_ms, closed = 0, synced = 0",
+    )?
+    .execute(params![at.cluster, at.owner, epoch, asked.instance, asked.scope, expiry(now, ttl)])?;
+    conn.prepare_cached(
+        "INSERT INTO clusters (id, name) VALUES (?1, ?2) \
+         ON CONFLICT (id) DO UPDATE SET name = coalesce(excluded.name, name)",
+    )?
+    .execute(params![at.cluster, asked.cluster_name])?;
+    let previous = before.map(|session| PreviousSession {
+        epoch: session.epoch,
+        state: state(session.closed, session.expires_ms, now),
+        instance: session.instance,
+        scope: session.scope,
+    });
+    Ok(SessionOpened { epoch, ttl_seconds: ttl, previous })
+}
+
+fn highest_stored(conn: &Connection, writer: i64) -> rusqlite::Result<u64> {
+    conn.prepare_cached(
+        "SELECT max(coalesce((SELECT max(epoch) FROM records WHERE writer = ?1), 0), \
+                    coalesce((SELECT max(epoch) FROM tombstones WHERE writer = ?1), 0))",
+    )?
+    .query_row([writer], |row| row.get(0))
+}
+
+/// Keeps a session shown as live.
+pub(crate) fn heartbeat(
+    conn: &Connection,
+    now: i64,
+    at: &Address,
+    beat: &Heartbeat,
+) -> Result<HeartbeatAccepted, Fault> {
+    let ttl = checked_ttl(beat.ttl_seconds)?;
+    let session = fence(conn, at, beat.epoch)?;
+    let expires_ms = expiry(now, ttl);
+    conn.prepare_cached("UPDATE writers SET expires_ms = ?2, synced = ?3 WHERE writer = ?1")?.execute(params![
+        session.writer,
+        expires_ms,
+        beat.synced
+    ])?;
+    Ok(HeartbeatAccepted { epoch: beat.epoch, expires_at: rfc3339(expires_ms) })
+}
+
+/// Closes a session; closing it once more is a success.
+pub(crate) fn close(conn: &Connection, at: &Address, epoch: u64) -> Result<(), Fault> {
+    if current(conn, at)?.is_some_and(|session| session.closed && session.epoch == epoch) {
+        return Ok(());
+    }
+    let session = fence(conn, at, epoch)?;
+    conn.prepare_cached("UPDATE writers SET closed = 1 WHERE writer = ?1")?.execute([session.writer])?;
+    Ok(())
+}
+
+fn checked_ttl(seconds: u64) -> Result<u64, Box<Problem>> {
+    if seconds == 0 {
+        return Err(Kind::Schema.with("`ttlSeconds` must be at least 1"));
+    }
+    Ok(seconds.min(MAX_TTL_SECONDS))
+}
+
+fn expiry(now: i64, ttl: u64) -> i64 {
+    now.saturating_add(i64::try_from(ttl * 1_000).unwrap_or(i64::MAX))
+}
+
+/// A version from two columns.
+pub(super) fn version(row: &rusqlite::Row<'_>, epoch: usize, seq: usize) -> rusqlite::Result<Version> {
+    Ok(Version { epoch: row.get(epoch)?, seq: row.get(seq)? })
+}
