@@ -48,6 +48,7 @@
 pub mod admin;
 pub mod clock;
 pub mod cluster;
+pub mod demo;
 pub mod model;
 pub mod reference;
 pub mod registry;

@@ -1,0 +1,283 @@
+//! Scripted faults: what goes wrong, on which requests, how often.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt,
+    sync::Arc,
+    time::Duration,
+};
+
+use super::{status::Failure, store::Snapshot};
+
+/// What a request is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// A list of pods, or a page of one.
+    List,
+    /// A watch of pods.
+    Watch,
+    /// One pod.
+    Get,
+    /// A pod's creation, replacement or deletion.
+    Write,
+    /// Namespaces: the cluster's identity.
+    Namespace,
+    /// Leases.
+    Lease,
+    /// Events about what happened.
+    Event,
+    /// Anything else: the version, discovery, unknown paths.
+    Other,
+}
+
+/// A request that arrived.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// What it is for.
+    pub kind: Kind,
+    /// The HTTP method.
+    pub method: String,
+    /// The path.
+    pub path: String,
+    /// The query as it was sent.
+    pub query: String,
+    /// The query's parameters, decoded.
+    pub params: BTreeMap<String, String>,
+}
+
+impl Request {
+    /// Whether it asks for another page of a list.
+    pub fn is_continued(&self) -> bool {
+        self.params.get("continue").is_some_and(|token| !token.is_empty())
+    }
+}
+
+/// What goes wrong.
+#[derive(Clone, Debug)]
+pub(super) enum Effect {
+    Answer(Box<Failure>),
+    Html,
+    Hang,
+    Delay(Duration),
+    Empty,
+    MissingPage,
+    Stale(Snapshot),
+    Stream(StreamFault),
+}
+
+/// How a body goes wrong, after a number of items (list) or events (watch) that were sent well.
+#[derive(Clone, Debug)]
+pub(super) struct StreamFault {
+    pub(super) after: usize,
+    pub(super) how: How,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum How {
+    /// Nothing more comes and nothing ends.
+    Stall,
+    /// Half of the next item, then the connection breaks.
+    Cut,
+    /// The body ends as if all was well.
+    End,
+    /// An ERROR event, then the end.
+    Error(Box<Failure>),
+    /// An event with bookmarks' type but no object, or any other line.
+    Line(String),
+}
+
+type Predicate = Arc<dyn Fn(&Request) -> bool + Send + Sync>;
+
+/// One fault of the script. It strikes once, unless [`Fault::times`] or [`Fault::always`] says otherwise.
+/// A request meets at most one fault: the first of the script that is about it.
+#[derive(Clone)]
+pub struct Fault {
+    kind: Kind,
+    when: Option<Predicate>,
+    skip: usize,
+    times: usize,
+    effect: Effect,
+}
+
+impl fmt::Debug for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Fault({:?} x{} after {}: {:?})", self.kind, self.times, self.skip, self.effect)
+    }
+}
+
+impl Fault {
+    fn new(kind: Kind, effect: Effect) -> Self {
+        Self { kind, when: None, skip: 0, times: 1, effect }
+    }
+
+    fn stream(kind: Kind, after: usize, how: How) -> Self {
+        Self::new(kind, Effect::Stream(StreamFault { after, how }))
+    }
+
+    /// An HTTP status with the usual `Status` body: 401, 403, 410, 429, 500, 503…
+    pub fn status(kind: Kind, code: u16) -> Self {
+        Self::failure(kind, Failure::new(code, "a fault of the script"))
+    }
+
+    /// A failure of one's own making, for instance with a `Retry-After`.
+    pub fn failure(kind: Kind, failure: Failure) -> Self {
+        Self::new(kind, Effect::Answer(Box::new(failure)))
+    }
+
+    /// A proxy's HTML page with status 200.
+    pub fn html(kind: Kind) -> Self {
+        Self::new(kind, Effect::Html)
+    }
+
+    /// No answer at all, not even headers.
+    pub fn hang(kind: Kind) -> Self {
+        Self::new(kind, Effect::Hang)
+    }
+
+    /// The usual answer, later.
+    pub fn delay(kind: Kind, by: Duration) -> Self {
+        Self::new(kind, Effect::Delay(by))
+    }
+
+    /// A list with no items, at the present resource version, though there are pods.
+    pub fn empty_list() -> Self {
+        Self::new(Kind::List, Effect::Empty)
+    }
+
+    /// A page whose continue token leaps over the page that follows it.
+    pub fn missing_page() -> Self {
+        Self::new(Kind::List, Effect::MissingPage)
+    }
+
+    /// The continue token has expired: 410 on the second page of a list or a later one.
+    pub fn expired_token() -> Self {
+        let message = "The provided continue parameter is too old to display a consistent list result.";
+        Self::failure(Kind::List, Failure::new(410, message)).when(Request::is_continued)
+    }
+
+    /// A list as it was at an earlier moment, with the resource version of that moment.
+    pub fn stale_list(at: Snapshot) -> Self {
+        Self::new(Kind::List, Effect::Stale(at))
+    }
+
+    /// Silence after so many items of a list or events of a watch; the connection stays open.
+    pub fn stall(kind: Kind, after: usize) -> Self {
+        Self::stream(kind, after, How::Stall)
+    }
+
+    /// The connection breaks in the middle of an item or event, after so many whole ones.
+    pub fn cut(kind: Kind, after: usize) -> Self {
+        Self::stream(kind, after, How::Cut)
+    }
+
+    /// The watch ends orderly after so many events.
+    pub fn end(after: usize) -> Self {
+        Self::stream(Kind::Watch, after, How::End)
+    }
+
+    /// An ERROR event in the watch after so many events, for instance with 410.
+    pub fn error_event(after: usize, failure: Failure) -> Self {
+        Self::stream(Kind::Watch, after, How::Error(Box::new(failure)))
+    }
+
+    /// A line of one's own in the watch, after so many events; the watch goes on.
+    pub fn line(after: usize, line: impl Into<String>) -> Self {
+        Self::stream(Kind::Watch, after, How::Line(line.into()))
+    }
+
+    /// Strikes that many requests.
+    #[must_use]
+    pub fn times(mut self, times: usize) -> Self {
+        self.times = times;
+        self
+    }
+
+    /// Strikes until the script is cleared.
+    #[must_use]
+    pub fn always(self) -> Self {
+        self.times(usize::MAX)
+    }
+
+    /// Lets that many requests of its kind pass first.
+    #[must_use]
+    pub fn skip(mut self, requests: usize) -> Self {
+        self.skip = requests;
+        self
+    }
+
+    /// Is only about requests of its kind for which this is true.
+    #[must_use]
+    pub fn when(mut self, predicate: impl Fn(&Request) -> bool + Send + Sync + 'static) -> Self {
+        self.when = Some(Arc::new(predicate));
+        self
+    }
+}
+
+/// The faults that are still to strike.
+#[derive(Debug, Default)]
+pub(super) struct Script(VecDeque<Fault>);
+
+impl Script {
+    pub(super) fn push(&mut self, fault: Fault) {
+        self.0.push_back(fault);
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// What strikes this request.
+    pub(super) fn strike(&mut self, request: &Request) -> Option<Effect> {
+        let mut struck = None;
+        for (index, fault) in self.0.iter_mut().enumerate() {
+            if fault.kind != request.kind || fault.when.as_ref().is_some_and(|when| !when(request)) {
+                continue;
+            }
+            if fault.skip > 0 {
+                fault.skip -= 1;
+                continue;
+            }
+            if fault.times != usize::MAX {
+                fault.times = fault.times.saturating_sub(1);
+            }
+            struck = Some((index, fault.times == 0, fault.effect.clone()));
+            break;
+        }
+        let (index, spent, effect) = struck?;
+        if spent {
+            self.0.remove(index);
+        }
+        Some(effect)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(kind: Kind, token: &str) -> Request {
+        let params = BTreeMap::from([("continue".to_owned(), token.to_owned())]);
+        Request { kind, method: "GET".into(), path: "/".into(), query: String::new(), params }
+    }
+
+    #[test]
+    fn faults_strike_in_order_and_as_often_as_they_say() {
+        let mut script = Script::default();
+        script.push(Fault::status(Kind::Watch, 503).times(2).skip(1));
+        script.push(Fault::expired_token());
+        script.push(Fault::html(Kind::List).always());
+        assert!(script.strike(&request(Kind::Watch, "")).is_none());
+        for _ in 0..2 {
+            assert!(matches!(script.strike(&request(Kind::Watch, "")), Some(Effect::Answer(_))));
+        }
+        assert!(script.strike(&request(Kind::Watch, "")).is_none());
+        assert!(matches!(script.strike(&request(Kind::List, "")), Some(Effect::Html)));
+        assert!(matches!(script.strike(&request(Kind::List, "x")), Some(Effect::Answer(_))));
+        assert!(matches!(script.strike(&request(Kind::List, "x")), Some(Effect::Html)));
+        assert_eq!(script.len(), 1);
+    }
+}

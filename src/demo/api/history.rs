@@ -1,0 +1,136 @@
+//! The bounded past: what watches are fed from, and how a list at an earlier resource version is told.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+use super::object::Object;
+
+/// One change of one pod.
+#[derive(Clone, Debug)]
+pub(super) struct Change {
+    /// The resource version that the change made.
+    pub(super) resource_version: u64,
+    /// The state before; `None` for a pod that was created.
+    pub(super) before: Option<Arc<Object>>,
+    /// The state after; of a deleted pod the last one, under the resource version of the deletion.
+    pub(super) object: Arc<Object>,
+    pub(super) deleted: bool,
+    /// Whether watches never see it: an event that the server lost.
+    pub(super) silent: bool,
+}
+
+/// The newest changes, oldest first.
+#[derive(Debug)]
+pub(super) struct History {
+    changes: VecDeque<Change>,
+    limit: usize,
+    /// The resource version of the newest change that was thrown away: whoever has not seen it has a gap.
+    dropped: u64,
+    /// Requests that ask for an earlier state than this are answered with 410.
+    compacted: u64,
+}
+
+impl History {
+    /// An empty past that starts at a resource version.
+    pub(super) fn new(limit: usize, start: u64) -> Self {
+        Self { changes: VecDeque::new(), limit, dropped: start, compacted: start }
+    }
+
+    /// Adds the newest change and forgets the oldest ones beyond the limit.
+    pub(super) fn push(&mut self, change: Change) {
+        self.changes.push_back(change);
+        while self.changes.len() > self.limit {
+            if let Some(old) = self.changes.pop_front() {
+                self.dropped = old.resource_version;
+                self.compacted = self.compacted.max(old.resource_version);
+            }
+        }
+    }
+
+    /// Makes every request for a state before this one fail. Watches that run go on.
+    pub(super) fn compact(&mut self, at: u64) {
+        self.compacted = self.compacted.max(at);
+    }
+
+    /// Whether a request may start from this resource version.
+    pub(super) fn holds(&self, resource_version: u64) -> bool {
+        resource_version >= self.compacted
+    }
+
+    /// At most `limit` changes after a resource version; `None` where some of them are gone already.
+    pub(super) fn since(&self, resource_version: u64, limit: usize) -> Option<Vec<Change>> {
+        if resource_version < self.dropped {
+            return None;
+        }
+        let start = self.changes.partition_point(|change| change.resource_version <= resource_version);
+        Some(self.changes.range(start..).take(limit).cloned().collect())
+    }
+
+    /// What was different at a resource version: every key that changed later, with its state then.
+    pub(super) fn undo(&self, resource_version: u64) -> BTreeMap<Arc<str>, Option<Arc<Object>>> {
+        let start = self.changes.partition_point(|change| change.resource_version <= resource_version);
+        let mut then = BTreeMap::new();
+        for change in self.changes.range(start..) {
+            then.entry(change.object.key.clone()).or_insert_with(|| change.before.clone());
+        }
+        then
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn object(name: &str, resource_version: u64) -> Arc<Object> {
+        Arc::new(Object::new(name.into(), resource_version, &json!({"metadata": {}})).unwrap())
+    }
+
+    fn created(name: &str, resource_version: u64) -> Change {
+        let object = object(name, resource_version);
+        Change { resource_version, before: None, object, deleted: false, silent: false }
+    }
+
+    #[test]
+    fn a_gap_is_told_and_compaction_only_hinders_new_requests() {
+        let mut history = History::new(2, 10);
+        for at in 11..=13 {
+            history.push(created("a/a", at));
+        }
+        assert!(history.since(10, 9).is_none());
+        assert_eq!(history.since(11, 9).unwrap().len(), 2);
+        assert_eq!(history.since(11, 1).unwrap().len(), 1);
+        assert!(!history.holds(10) && history.holds(11));
+        history.compact(13);
+        assert!(!history.holds(12) && history.holds(13));
+        assert_eq!(history.since(11, 9).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn undo_tells_the_oldest_state_after_the_moment() {
+        let mut history = History::new(9, 0);
+        history.push(created("a/a", 1));
+        let (first, second) = (object("a/a", 1), object("a/a", 2));
+        history.push(Change {
+            resource_version: 2,
+            before: Some(first),
+            object: second.clone(),
+            deleted: false,
+            silent: false,
+        });
+        history.push(Change {
+            resource_version: 3,
+            before: Some(second),
+            object: object("a/a", 3),
+            deleted: true,
+            silent: false,
+        });
+        assert_eq!(history.undo(1)["a/a"].as_ref().unwrap().resource_version, 1);
+        assert_eq!(history.undo(2)["a/a"].as_ref().unwrap().resource_version, 2);
+        assert!(history.undo(0)["a/a"].is_none());
+        assert!(history.undo(3).is_empty());
+    }
+}

@@ -1,0 +1,156 @@
+//! What is stored besides pods: namespaces, leases, events. They are few, so they stay documents.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::{
+    status::{EVENTS, Failure, NAMESPACES, Named, Resource},
+    store::State,
+};
+
+/// The number of events that are kept.
+const EVENTS_LIMIT: usize = 1_000;
+
+/// Documents by plural, namespace and name.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Others(BTreeMap<(&'static str, String, String), Value>);
+
+impl Others {
+    /// One document.
+    pub(super) fn get(&self, resource: &Resource, namespace: &str, name: &str) -> Result<&Value, Failure> {
+        let found = self.0.get(&(resource.plural, namespace.to_owned(), name.to_owned()));
+        found.ok_or_else(|| Failure::not_found(resource, name))
+    }
+
+    /// All documents of a type; of one namespace if it is named.
+    pub(super) fn all<'a>(
+        &'a self,
+        resource: &Resource,
+        namespace: Option<&'a str>,
+    ) -> impl Iterator<Item = &'a Value> + use<'a> {
+        let plural = resource.plural;
+        self.0
+            .iter()
+            .filter(move |((of, within, _), _)| *of == plural && namespace.is_none_or(|wanted| wanted == within))
+            .map(|(_, document)| document)
+    }
+}
+
+impl State {
+    /// Makes sure that a namespace is there.
+    pub(super) fn ensure_namespace(&mut self, name: &str) {
+        if self.others.get(&NAMESPACES, "", name).is_err() {
+            let document = json!({"metadata": {"name": name}, "status": {"phase": "Active"}});
+            // The name is free, as was just seen: nothing can refuse it.
+            let _created = self.create_other(&NAMESPACES, "", document);
+        }
+    }
+
+    /// Adds a document.
+    pub(super) fn create_other(
+        &mut self,
+        resource: &'static Resource,
+        namespace: &str,
+        mut document: Value,
+    ) -> Result<Value, Failure> {
+        let name = document.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned();
+        if name.is_empty() {
+            let why = "Required value: name or generateName is required";
+            return Err(Failure::invalid(resource, Named::Kind, "", "metadata.name", why));
+        }
+        if self.others.get(resource, namespace, &name).is_ok() {
+            return Err(Failure::already_exists(resource, &name));
+        }
+        if document.pointer("/metadata/resourceVersion").is_some_and(|version| version != "") {
+            return Err(Failure::unforeseen("resourceVersion should not be set on objects to be created"));
+        }
+        document["metadata"]["uid"] = self.new_uid().into();
+        document["metadata"]["creationTimestamp"] = self.now().into();
+        if resource.plural == NAMESPACES.plural {
+            document["metadata"]["labels"]["kubernetes.io/metadata.name"] = name.as_str().into();
+            document["spec"] = json!({"finalizers": ["kubernetes"]});
+            document["status"] = json!({"phase": "Active"});
+        } else {
+            document["metadata"]["namespace"] = namespace.into();
+        }
+        if resource.plural == EVENTS.plural && self.others.all(resource, None).count() >= EVENTS_LIMIT {
+            self.others.0.retain(|(plural, _, _), _| *plural != EVENTS.plural);
+        }
+        Ok(self.write_other(resource, namespace, &name, document))
+    }
+
+    /// Replaces a document, if nobody wrote it since the version that the new one names.
+    pub(super) fn replace_other(
+        &mut self,
+        resource: &'static Resource,
+        namespace: &str,
+        name: &str,
+        mut document: Value,
+    ) -> Result<Value, Failure> {
+        let stored = self.others.get(resource, namespace, name)?;
+        let version = &document["metadata"]["resourceVersion"];
+        if version.is_null() || version == "" {
+            let why = "Invalid value: 0: must be specified for an update";
+            return Err(Failure::invalid(resource, Named::Plural, name, "metadata.resourceVersion", why));
+        }
+        if *version != stored["metadata"]["resourceVersion"] {
+            return Err(Failure::conflict(resource, Named::Plural, name, MODIFIED));
+        }
+        for kept in ["name", "namespace", "uid", "creationTimestamp"] {
+            document["metadata"][kept] = stored["metadata"][kept].clone();
+        }
+        if document["spec"] == stored["spec"] && document["metadata"] == stored["metadata"] {
+            return Ok(stored.clone());
+        }
+        Ok(self.write_other(resource, namespace, name, document))
+    }
+
+    /// Removes a document.
+    pub(super) fn remove_other(&mut self, resource: &Resource, namespace: &str, name: &str) -> Result<Value, Failure> {
+        let found = self.others.0.remove(&(resource.plural, namespace.to_owned(), name.to_owned()));
+        let mut document = found.ok_or_else(|| Failure::not_found(resource, name))?;
+        document["metadata"]["resourceVersion"] = self.next_version().to_string().into();
+        Ok(document)
+    }
+
+    /// Gives a namespace a UID of its own: the cluster's identity is that of `kube-system`.
+    pub(super) fn set_namespace_uid(&mut self, name: &str, uid: &str) {
+        self.ensure_namespace(name);
+        if let Some(document) = self.others.0.get_mut(&(NAMESPACES.plural, String::new(), name.to_owned())) {
+            document["metadata"]["uid"] = uid.into();
+        }
+    }
+
+    fn write_other(&mut self, resource: &Resource, namespace: &str, name: &str, mut document: Value) -> Value {
+        document["kind"] = resource.kind.into();
+        document["apiVersion"] = resource.api_version().into();
+        document["metadata"]["resourceVersion"] = self.next_version().to_string().into();
+        let _older = self.others.0.insert((resource.plural, namespace.to_owned(), name.to_owned()), document.clone());
+        document
+    }
+}
+
+/// Why a write with an old resource version is refused.
+pub(super) const MODIFIED: &str =
+    "the object has been modified; please apply your changes to the latest version and try again";
+
+#[cfg(test)]
+mod tests {
+    use super::{super::status::LEASES, *};
+
+    #[test]
+    fn a_lease_is_only_replaced_from_its_newest_version() {
+        let mut state = State::new(1, 10);
+        let lease = json!({"metadata": {"name": "leader"}, "spec": {"holderIdentity": "a"}});
+        assert_eq!(state.replace_other(&LEASES, "shop", "leader", lease.clone()).unwrap_err().code(), 404);
+        let first = state.create_other(&LEASES, "shop", lease.clone()).unwrap();
+        assert_eq!(state.create_other(&LEASES, "shop", lease.clone()).unwrap_err().code(), 409);
+        assert_eq!(state.replace_other(&LEASES, "shop", "leader", lease).unwrap_err().code(), 422);
+        let mut second = first.clone();
+        second["spec"]["holderIdentity"] = "b".into();
+        let second = state.replace_other(&LEASES, "shop", "leader", second).unwrap();
+        assert_eq!(second["metadata"]["uid"], first["metadata"]["uid"]);
+        assert_eq!(state.replace_other(&LEASES, "shop", "leader", first).unwrap_err().code(), 409);
+    }
+}

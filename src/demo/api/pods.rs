@@ -1,0 +1,260 @@
+//! One pod over HTTP: get, create, replace, delete, with the refusals of a real server.
+
+use std::sync::Arc;
+
+use axum::{
+    Extension,
+    body::{Body, Bytes},
+    extract::{Path, State},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use serde_json::{Value, json};
+
+use super::{
+    Api,
+    fault::{Effect, Request},
+    list::Page,
+    object::Object,
+    others::MODIFIED,
+    query::Query,
+    routes::{Context, Struck},
+    status::{Failure, NAMESPACES, Named, PODS, json_response},
+    store, watch,
+};
+
+type Answer = Result<Response, Failure>;
+
+/// Lists or watches all pods.
+pub(super) async fn list_all(
+    context: State<Context>,
+    request: Extension<Request>,
+    struck: Extension<Struck>,
+) -> Answer {
+    list(context, None, &request, struck)
+}
+
+/// Lists or watches the pods of a namespace.
+pub(super) async fn list_in(
+    context: State<Context>,
+    Path(namespace): Path<String>,
+    request: Extension<Request>,
+    struck: Extension<Struck>,
+) -> Answer {
+    list(context, Some(namespace), &request, struck)
+}
+
+fn list(
+    State(Context { api, stop }): State<Context>,
+    namespace: Option<String>,
+    request: &Request,
+    Extension(struck): Extension<Struck>,
+) -> Answer {
+    let mut query = Query::parse(&request.params)?;
+    let stream = match &struck.0 {
+        Some(Effect::Stream(fault)) => Some(fault.clone()),
+        _ => None,
+    };
+    if query.watch {
+        return Ok(watch::respond(&api, namespace, &query, stream, stop));
+    }
+    let namespace = namespace.as_deref();
+    let page = match struck.0 {
+        Some(Effect::Empty) => Page::empty(api.resource_version()),
+        Some(Effect::Stale(snapshot)) => Page::of_snapshot(&snapshot, namespace, &query),
+        Some(Effect::MissingPage) => {
+            let state = api.state();
+            let mut page = Page::of(&state, namespace, &query)?;
+            if let Some(token) = page.next.take() {
+                query.token = Some(token);
+                let missing = Page::of(&state, namespace, &query)?;
+                (page.next, page.remaining) = (missing.next, missing.remaining);
+            }
+            page
+        }
+        _ => Page::of(&api.state(), namespace, &query)?,
+    };
+    Ok(page.into_response(api.spoiled(), stream, stop))
+}
+
+/// One pod.
+pub(super) async fn get(
+    State(Context { api, .. }): State<Context>,
+    Path((namespace, name)): Path<(String, String)>,
+) -> Answer {
+    let pod = api.state().pod(&namespace, &name)?;
+    Ok(single(&api, StatusCode::OK, &pod))
+}
+
+/// Creates a pod. Its status is the server's to begin with.
+pub(super) async fn create(
+    State(Context { api, .. }): State<Context>,
+    Path(namespace): Path<String>,
+    body: Bytes,
+) -> Answer {
+    let mut document: Value = serde_json::from_slice(&body)?;
+    let metadata = document.get_mut("metadata").and_then(Value::as_object_mut);
+    let metadata = metadata.ok_or_else(|| Failure::bad_request("a pod has metadata".to_owned()))?;
+    if metadata.get("resourceVersion").is_some_and(|version| version != "") {
+        return Err(Failure::unforeseen("resourceVersion should not be set on objects to be created"));
+    }
+    if metadata.get("namespace").is_some_and(|named| *named != *namespace) {
+        let message = "the namespace of the provided object does not match the namespace sent on the request";
+        return Err(Failure::bad_request(message.to_owned()));
+    }
+    for servers in ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"] {
+        metadata.remove(servers);
+    }
+    if document.pointer("/spec/containers").and_then(Value::as_array).is_none_or(Vec::is_empty) {
+        let name = document.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+        return Err(Failure::invalid(&PODS, Named::Kind, name, "spec.containers", "Required value"));
+    }
+    document["status"] = json!({"phase": "Pending", "qosClass": "BestEffort"});
+    let pod = api.change(|state| {
+        state.others.get(&NAMESPACES, "", &namespace)?;
+        state.create(&namespace, document)
+    })?;
+    Ok(single(&api, StatusCode::CREATED, &pod))
+}
+
+/// Replaces a pod, all but its status.
+pub(super) async fn replace(
+    State(Context { api, .. }): State<Context>,
+    Path((namespace, name)): Path<(String, String)>,
+    body: Bytes,
+) -> Answer {
+    let document = serde_json::from_slice(&body)?;
+    let pod = api.change(|state| {
+        let old = state.pod(&namespace, &name)?;
+        let new = state.update(old.clone(), |stored| merge(&old, stored, document, false))?;
+        let document = new.document()?;
+        let ends = document["metadata"]["deletionTimestamp"].is_string() && !has_finalizers(&document);
+        if ends { state.remove(&new, false) } else { Ok(new) }
+    })?;
+    Ok(single(&api, StatusCode::OK, &pod))
+}
+
+/// Replaces a pod's status and nothing else.
+pub(super) async fn replace_status(
+    State(Context { api, .. }): State<Context>,
+    Path((namespace, name)): Path<(String, String)>,
+    body: Bytes,
+) -> Answer {
+    let document = serde_json::from_slice(&body)?;
+    let pod = api.change(|state| {
+        let old = state.pod(&namespace, &name)?;
+        state.update(old.clone(), |stored| merge(&old, stored, document, true))
+    })?;
+    Ok(single(&api, StatusCode::OK, &pod))
+}
+
+/// Deletes a pod: it is marked, with time to end if it runs, and then goes; here nothing takes time.
+pub(super) async fn delete(
+    State(Context { api, .. }): State<Context>,
+    Path((namespace, name)): Path<(String, String)>,
+    body: Bytes,
+) -> Answer {
+    let options: Value = if body.is_empty() { json!({}) } else { serde_json::from_slice(&body)? };
+    let pod = api.change(|state| delete_in(state, &namespace, &name, &options))?;
+    Ok(single(&api, StatusCode::OK, &pod))
+}
+
+fn delete_in(state: &mut store::State, namespace: &str, name: &str, options: &Value) -> Result<Arc<Object>, Failure> {
+    let old = state.pod(namespace, name)?;
+    let document = old.document()?;
+    check_preconditions(&document, name, options)?;
+    let phase = old.field("status.phase").unwrap_or_default();
+    let grace = match options.get("gracePeriodSeconds").and_then(Value::as_u64) {
+        _ if old.field("spec.nodeName") == Some("") || phase == "Succeeded" || phase == "Failed" => 0,
+        Some(grace) => grace,
+        None => document.pointer("/spec/terminationGracePeriodSeconds").and_then(Value::as_u64).unwrap_or(30),
+    };
+    let held = has_finalizers(&document);
+    let marked = mark(state, old, grace)?;
+    // What the kubelet does once the containers have ended: here they end at once.
+    let ended = if grace > 0 { mark(state, marked.clone(), 0)? } else { marked.clone() };
+    if held {
+        return Ok(marked);
+    }
+    let gone = state.remove(&ended, false)?;
+    Ok(if grace > 0 { marked } else { gone })
+}
+
+/// Marks a pod as being deleted after some seconds, or ends the wait for that.
+pub(super) fn mark(state: &mut store::State, pod: Arc<Object>, grace: u64) -> Result<Arc<Object>, Failure> {
+    let when = state.in_seconds(grace);
+    state.update(pod, |document| {
+        let metadata = &mut document["metadata"];
+        if metadata.get("deletionTimestamp").is_none() {
+            metadata["generation"] = (metadata["generation"].as_u64().unwrap_or(0) + 1).into();
+        }
+        if metadata["deletionGracePeriodSeconds"].as_u64().is_none_or(|before| grace < before) {
+            metadata["deletionTimestamp"] = when.into();
+            metadata["deletionGracePeriodSeconds"] = grace.into();
+        }
+        Ok(())
+    })
+}
+
+/// Refuses to delete another pod or another state than the client means.
+fn check_preconditions(document: &Value, name: &str, options: &Value) -> Result<(), Failure> {
+    for (what, member, happened) in
+        [("UID", "uid", "deleted and then recreated"), ("ResourceVersion", "resourceVersion", "modified")]
+    {
+        let wanted = options["preconditions"][member].as_str();
+        let stored = document["metadata"][member].as_str().unwrap_or_default();
+        if let Some(wanted) = wanted.filter(|wanted| *wanted != stored) {
+            let why = format!(
+                "the {what} in the precondition ({wanted}) does not match the {what} in record ({stored}). \
+                 The object might have been {happened}"
+            );
+            return Err(Failure::conflict(&PODS, Named::Kind, name, &why));
+        }
+    }
+    Ok(())
+}
+
+fn has_finalizers(document: &Value) -> bool {
+    document.pointer("/metadata/finalizers").and_then(Value::as_array).is_some_and(|all| !all.is_empty())
+}
+
+/// Takes over what a client may write, if it wrote it from the newest version.
+fn merge(old: &Object, stored: &mut Value, mut sent: Value, only_status: bool) -> Result<(), Failure> {
+    let name = old.names().1;
+    let text = |member: &str| sent["metadata"][member].as_str().unwrap_or_default();
+    if text("name") != name {
+        let message = format!("the name of the object ({}) does not match the name on the URL ({name})", text("name"));
+        return Err(Failure::bad_request(message));
+    }
+    if !["", &*old.uid].contains(&text("uid")) {
+        let why = format!(
+            "StorageError: invalid object, Precondition failed: UID in precondition: {}, UID in object meta: {}",
+            text("uid"),
+            old.uid
+        );
+        return Err(Failure::conflict(&PODS, Named::Plural, name, &why));
+    }
+    let version = text("resourceVersion");
+    if !version.is_empty() && version != old.resource_version.to_string() {
+        return Err(Failure::conflict(&PODS, Named::Plural, name, MODIFIED));
+    }
+    if only_status {
+        stored["status"] = sent["status"].take();
+        return Ok(());
+    }
+    for servers in ["deletionTimestamp", "deletionGracePeriodSeconds", "generation"] {
+        if let Some(value) = stored["metadata"].get(servers) {
+            sent["metadata"][servers] = value.clone();
+        }
+    }
+    stored["metadata"] = sent["metadata"].take();
+    if stored["spec"] != sent["spec"] {
+        stored["metadata"]["generation"] = (stored["metadata"]["generation"].as_u64().unwrap_or(0) + 1).into();
+    }
+    stored["spec"] = sent["spec"].take();
+    Ok(())
+}
+
+fn single(api: &Api, code: StatusCode, pod: &Arc<Object>) -> Response {
+    json_response(code, Body::from(api.spoiled().single(pod))).into_response()
+}

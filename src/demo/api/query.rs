@@ -1,0 +1,166 @@
+//! The query of a list or watch.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::{selector::Selector, status::Failure};
+
+/// What a list or watch asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Query {
+    pub(super) selector: Selector,
+    /// `None` where it is not set: as new as can be.
+    pub(super) resource_version: Option<u64>,
+    /// Whether the list must be the one at exactly this resource version.
+    pub(super) exact: bool,
+    /// The most items of a page; `None` for all.
+    pub(super) limit: Option<usize>,
+    pub(super) token: Option<Token>,
+    pub(super) watch: bool,
+    /// Whether a watch first shows what there is, as one that starts from no version does.
+    pub(super) initial_events: bool,
+    pub(super) timeout: Option<Duration>,
+    pub(super) bookmarks: bool,
+}
+
+/// Where a list goes on.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Token {
+    /// The moment that the list shows; `None` goes on with the present, inconsistently.
+    pub(super) resource_version: Option<u64>,
+    /// The last key that was sent.
+    pub(super) after: String,
+}
+
+impl Query {
+    pub(super) fn parse(params: &BTreeMap<String, String>) -> Result<Self, Failure> {
+        let text = |name: &str| params.get(name).map_or("", String::as_str);
+        let selector = Selector::parse(text("labelSelector"), text("fieldSelector"))?;
+        let watch = flag(params, "watch");
+        let version = version(text("resourceVersion"), watch)?;
+        let matching = text("resourceVersionMatch");
+        check_match(params, version, watch)?;
+        let limit = number(params, "limit")?.filter(|&limit| limit > 0);
+        // The cache that answers 0 ("any version") does not do pages.
+        let limit = limit.filter(|_| version != Some(0) || matching == "NotOlderThan");
+        let limit = limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
+        let token = match text("continue") {
+            "" => None,
+            _ if watch => None,
+            _ if version.is_some_and(|version| version > 0) => {
+                let message = "specifying resource version is not allowed when using continue";
+                return Err(Failure::bad_request(message.to_owned()));
+            }
+            token => Some(Token::decode(token)?),
+        };
+        Ok(Self {
+            selector,
+            resource_version: version,
+            exact: matching == "Exact" || (matching.is_empty() && limit.is_some() && version.is_some_and(|v| v > 0)),
+            limit,
+            token,
+            watch,
+            initial_events: flag(params, "sendInitialEvents") || version.is_none_or(|version| version == 0),
+            timeout: number(params, "timeoutSeconds")?.filter(|&s| s > 0).map(Duration::from_secs),
+            bookmarks: flag(params, "allowWatchBookmarks"),
+        })
+    }
+}
+
+impl Token {
+    /// The token as text that means nothing to a client.
+    pub(super) fn encode(&self) -> String {
+        let version = self.resource_version.map_or(String::new(), |version| version.to_string());
+        format!("{version}:{}", self.after).bytes().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    fn decode(text: &str) -> Result<Self, Failure> {
+        let bytes = text.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
+        let plain = bytes.collect::<Option<Vec<u8>>>().and_then(|bytes| String::from_utf8(bytes).ok());
+        let parts = plain.as_deref().and_then(|plain| plain.split_once(':'));
+        let token = parts.and_then(|(version, after)| {
+            let resource_version = if version.is_empty() { None } else { Some(version.parse().ok()?) };
+            Some(Self { resource_version, after: after.to_owned() })
+        });
+        token.ok_or_else(|| Failure::bad_request(format!("invalid continue token: continue key is not valid: {text}")))
+    }
+}
+
+/// Refuses options that cannot be together.
+fn check_match(params: &BTreeMap<String, String>, version: Option<u64>, watch: bool) -> Result<(), Failure> {
+    let matching = params.get("resourceVersionMatch").map_or("", String::as_str);
+    let initial = params.contains_key("sendInitialEvents");
+    let why = match matching {
+        _ if initial && !watch => {
+            return Err(Failure::forbidden_option("sendInitialEvents", "sendInitialEvents is forbidden for list"));
+        }
+        "NotOlderThan" if initial => return Ok(()),
+        _ if initial => "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+        "" => return Ok(()),
+        _ if watch => "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+        _ if version.is_none() => "resourceVersionMatch is forbidden unless resourceVersion is provided",
+        _ => return Ok(()),
+    };
+    Err(Failure::forbidden_option("resourceVersionMatch", why))
+}
+
+/// A parameter that is set says yes, unless it says no.
+pub(super) fn flag(params: &BTreeMap<String, String>, name: &str) -> bool {
+    params.get(name).is_some_and(|value| value != "false" && value != "0")
+}
+
+fn number(params: &BTreeMap<String, String>, name: &str) -> Result<Option<u64>, Failure> {
+    match params.get(name).map(String::as_str) {
+        None | Some("") => Ok(None),
+        Some(text) => match text.parse() {
+            Ok(number) => Ok(Some(number)),
+            Err(_) => Err(Failure::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))),
+        },
+    }
+}
+
+/// A resource version; a watch from one that is none is a server's error, which a list's is not.
+fn version(text: &str, watch: bool) -> Result<Option<u64>, Failure> {
+    let why =
+        || format!("resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax");
+    match text.parse() {
+        Ok(version) => Ok(Some(version)),
+        Err(_) if text.is_empty() => Ok(None),
+        Err(_) if watch => Err(Failure::unforeseen(why())),
+        Err(_) => Err(Failure::bad_request(format!("invalid resource version: {}", why()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(params: &[(&str, &str)]) -> Result<Query, Failure> {
+        Query::parse(&params.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect())
+    }
+
+    #[test]
+    fn tokens_survive_the_way_through_a_client() {
+        for resource_version in [Some(17), None] {
+            let token = Token { resource_version, after: "shop/web-0".to_owned() };
+            assert_eq!(Token::decode(&token.encode()).unwrap(), token);
+        }
+        assert_eq!(parse(&[("continue", "nonsense")]).unwrap_err().code(), 400);
+        assert_eq!(parse(&[("continue", "ää")]).unwrap_err().code(), 400);
+    }
+
+    #[test]
+    fn a_limit_makes_a_resource_version_exact() {
+        assert!(parse(&[("limit", "5"), ("resourceVersion", "7")]).unwrap().exact);
+        assert!(!parse(&[("limit", "5"), ("resourceVersion", "0")]).unwrap().exact);
+        assert!(!parse(&[("resourceVersion", "7")]).unwrap().exact);
+        assert!(parse(&[("resourceVersion", "7"), ("resourceVersionMatch", "Exact")]).unwrap().exact);
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        assert_eq!(parse(&[("limit", "many")]).unwrap_err().code(), 400);
+        assert_eq!(parse(&[("resourceVersion", "x"), ("watch", "1")]).unwrap_err().code(), 500);
+        assert_eq!(parse(&[("watch", "1"), ("sendInitialEvents", "true")]).unwrap_err().code(), 422);
+        assert!(!parse(&[("watch", "false")]).unwrap().watch);
+    }
+}

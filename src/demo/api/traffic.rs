@@ -1,0 +1,33 @@
+//! What was asked of the server.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::fault::{Kind, Request};
+
+/// How many requests are kept whole.
+const KEPT: usize = 4_096;
+
+/// Counts by kind, and the newest requests.
+#[derive(Debug, Default)]
+pub(super) struct Traffic {
+    counts: BTreeMap<Kind, u64>,
+    recent: VecDeque<Request>,
+}
+
+impl Traffic {
+    pub(super) fn record(&mut self, request: Request) {
+        *self.counts.entry(request.kind).or_default() += 1;
+        if self.recent.len() == KEPT {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(request);
+    }
+
+    pub(super) fn count(&self, kind: Kind) -> u64 {
+        self.counts.get(&kind).copied().unwrap_or(0)
+    }
+
+    pub(super) fn recent(&self) -> Vec<Request> {
+        self.recent.iter().cloned().collect()
+    }
+}

@@ -1,0 +1,292 @@
+//! Watches: one line a change, from a resource version on, until the client's timeout.
+
+use std::{
+    collections::VecDeque,
+    io,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use axum::{body::Body, http::StatusCode, response::Response};
+use bytes::Bytes;
+use futures::stream;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Api,
+    fault::{How, StreamFault},
+    history::Change,
+    object::Object,
+    query::Query,
+    selector::Selector,
+    status::{Failure, json_response},
+    store::State,
+};
+
+/// How many changes are taken from the history under one lock.
+const BATCH: usize = 256;
+
+/// How long before its timeout a watch sends a last bookmark.
+const LAST_BOOKMARK: Duration = Duration::from_secs(2);
+
+/// What the bookmark after the first events of a watch says.
+const INITIAL_EVENTS_END: &str = r#","annotations":{"k8s.io/initial-events-end":"true"}"#;
+
+/// How long what was sent before a cut may take to leave.
+pub(super) const FLUSH: Duration = Duration::from_millis(10);
+
+/// The range of the timeout of a client that names none, in seconds.
+const DEFAULT_TIMEOUT: std::ops::Range<u64> = 1_800..3_600;
+
+/// Which pods a watch is about.
+#[derive(Debug)]
+struct Filter {
+    namespace: Option<String>,
+    selector: Selector,
+}
+
+impl Filter {
+    fn matches(&self, pod: &Object) -> bool {
+        self.namespace.as_deref().is_none_or(|namespace| namespace == pod.names().0) && self.selector.matches(pod)
+    }
+
+    /// What a change looks like from here: a pod that leaves the selection is deleted, one that enters it is added.
+    fn see(&self, change: &Change) -> Option<(&'static str, Arc<Object>)> {
+        if change.silent {
+            return None;
+        }
+        let before = change.before.as_ref().filter(|before| self.matches(before));
+        let now = !change.deleted && self.matches(&change.object);
+        match (before, now) {
+            (None, true) => Some(("ADDED", change.object.clone())),
+            (Some(_), true) => Some(("MODIFIED", change.object.clone())),
+            (Some(_), false) if change.deleted => Some(("DELETED", change.object.clone())),
+            // The last state that was selected, under the version of the change that ended that.
+            (Some(before), false) => Some(("DELETED", Arc::new(before.at(change.resource_version).ok()?))),
+            (None, false) => None,
+        }
+    }
+}
+
+/// One running watch.
+struct Session {
+    api: Api,
+    filter: Filter,
+    /// Everything up to this resource version has been seen.
+    at: u64,
+    /// The server's resource version when the watch began.
+    began: u64,
+    generation: u64,
+    pending: VecDeque<Bytes>,
+    sent: usize,
+    changed: watch::Receiver<()>,
+    deadline: Instant,
+    next_bookmark: Option<Instant>,
+    fault: Option<StreamFault>,
+    ended: bool,
+    broken: bool,
+    stop: CancellationToken,
+    _open: Open,
+}
+
+/// Counts the watches that are open.
+struct Open(Api);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.shared.open_watches.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Answers a watch.
+pub(super) fn respond(
+    api: &Api,
+    namespace: Option<String>,
+    query: &Query,
+    fault: Option<StreamFault>,
+    stop: CancellationToken,
+) -> Response {
+    let changed = api.shared.changed.subscribe();
+    let filter = Filter { namespace, selector: query.selector.clone() };
+    let now = Instant::now();
+    let mut pending = VecDeque::new();
+    let (at, began, generation, timeout, ended) = {
+        let spoiled = api.spoiled();
+        let mut state = api.state();
+        let (at, ended) = match begin(&state, &filter, query) {
+            Ok((at, present)) => {
+                pending.extend(present.iter().map(|pod| spoiled.line("ADDED", pod)));
+                if query.initial_events && query.bookmarks {
+                    pending.push_back(bookmark(at, INITIAL_EVENTS_END));
+                }
+                (at, false)
+            }
+            // A real server answers 200 and sends this as the first and last event.
+            Err(failure) => {
+                pending.push_back(error_line(&failure));
+                (state.resource_version, true)
+            }
+        };
+        let timeout = query.timeout.unwrap_or_else(|| Duration::from_secs(state.random.u64(DEFAULT_TIMEOUT)));
+        (at, state.resource_version, state.generation, timeout, ended)
+    };
+    api.shared.open_watches.fetch_add(1, Ordering::SeqCst);
+    let mut session = Session {
+        api: api.clone(),
+        filter,
+        at,
+        began,
+        generation,
+        pending,
+        sent: 0,
+        changed,
+        deadline: now + timeout,
+        next_bookmark: None,
+        fault,
+        ended,
+        broken: false,
+        stop,
+        _open: Open(api.clone()),
+    };
+    if query.bookmarks {
+        session.schedule_bookmark(now);
+    }
+    json_response(StatusCode::OK, Body::from_stream(stream::unfold(session, Session::next)))
+}
+
+/// Where a watch starts, and the pods that it shows before anything happens.
+fn begin(state: &State, filter: &Filter, query: &Query) -> Result<(u64, Vec<Arc<Object>>), Failure> {
+    match query.resource_version {
+        Some(version) if query.initial_events && version > state.resource_version => {
+            Err(Failure::too_large(version, state.resource_version))
+        }
+        _ if query.initial_events => {
+            let present = state.pods.values().filter(|pod| filter.matches(pod)).cloned().collect();
+            Ok((state.resource_version, present))
+        }
+        Some(version) if !state.history.holds(version) => Err(Failure::too_old(version, state.resource_version)),
+        version => Ok((version.unwrap_or(state.resource_version), Vec::new())),
+    }
+}
+
+/// A bookmark: a pod of which nothing is told but a resource version.
+fn bookmark(at: u64, annotations: &str) -> Bytes {
+    format!(
+        "{{\"type\":\"BOOKMARK\",\"object\":{{\"kind\":\"Pod\",\"apiVersion\":\"v1\",\"metadata\":\
+         {{\"resourceVersion\":\"{at}\"{annotations}}},\"spec\":{{\"containers\":null}},\"status\":{{}}}}}}\n"
+    )
+    .into()
+}
+
+fn error_line(failure: &Failure) -> Bytes {
+    format!("{{\"type\":\"ERROR\",\"object\":{}}}\n", failure.body()).into()
+}
+
+impl Session {
+    async fn next(mut self) -> Option<(io::Result<Bytes>, Self)> {
+        loop {
+            if self.broken {
+                // The half line has to leave the buffer before the connection breaks.
+                tokio::time::sleep(FLUSH).await;
+                return Some((Err(io::Error::other("a fault of the script cuts the watch")), self));
+            }
+            if self.strikes() {
+                let result = self.misbehave().await?;
+                return Some((result, self));
+            }
+            if let Some(line) = self.pending.pop_front() {
+                self.sent += 1;
+                return Some((Ok(line), self));
+            }
+            if self.ended || self.stop.is_cancelled() || Instant::now() >= self.deadline {
+                return None;
+            }
+            self.changed.mark_unchanged();
+            if !self.pull() {
+                return None;
+            }
+            if self.pending.is_empty() {
+                self.wait().await;
+            }
+        }
+    }
+
+    /// Takes the next changes from the history. Whether the watch can go on.
+    fn pull(&mut self) -> bool {
+        let spoiled = self.api.spoiled();
+        let changes = {
+            let state = self.api.state();
+            if state.generation != self.generation {
+                return false;
+            }
+            // A watch that is too slow for the history is ended, and its client starts another one.
+            let Some(changes) = state.history.since(self.at, BATCH) else { return false };
+            self.at = match changes.last() {
+                Some(last) if changes.len() == BATCH => last.resource_version,
+                _ => self.at.max(state.resource_version),
+            };
+            changes
+        };
+        let seen = changes.iter().filter_map(|change| self.filter.see(change));
+        self.pending.extend(seen.map(|(kind, pod)| spoiled.line(kind, &pod)));
+        true
+    }
+
+    /// Waits for a change, the end, or the time of a bookmark, which it then makes.
+    async fn wait(&mut self) {
+        let due = self.next_bookmark.unwrap_or(self.deadline);
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => {}
+            () = sleep_until(self.deadline) => {}
+            // An error means that the server is gone; then the stop signal has been given.
+            _ = self.changed.changed() => {}
+            () = sleep_until(due) => {
+                // As on a real server: where nothing has happened since the watch began there is nothing to tell.
+                if self.at > self.began {
+                    self.pending.push_back(bookmark(self.at, ""));
+                }
+                self.schedule_bookmark(Instant::now());
+            }
+        }
+    }
+
+    /// About once a minute, and once shortly before the timeout.
+    fn schedule_bookmark(&mut self, now: Instant) {
+        let regular = now + self.api.shared.options.bookmark_every;
+        let last = self.deadline.checked_sub(LAST_BOOKMARK).filter(|last| *last > now && *last < regular);
+        self.next_bookmark = Some(last.unwrap_or(regular));
+    }
+
+    /// The fault's turn: what is sent, or `None` for the end.
+    async fn misbehave(&mut self) -> Option<io::Result<Bytes>> {
+        match self.fault.take()?.how {
+            How::Stall => {
+                self.stop.cancelled().await;
+                None
+            }
+            How::Cut => {
+                let line = self.pending.pop_front()?;
+                self.broken = true;
+                Some(Ok(line.slice(..line.len() / 2)))
+            }
+            How::End => None,
+            How::Error(failure) => {
+                self.pending.clear();
+                self.ended = true;
+                Some(Ok(error_line(&failure)))
+            }
+            How::Line(line) => Some(Ok(format!("{line}\n").into())),
+        }
+    }
+
+    /// Whether the fault's turn has come. A cut needs an event to cut.
+    fn strikes(&self) -> bool {
+        let due = self.fault.as_ref().filter(|fault| fault.after <= self.sent);
+        due.is_some_and(|fault| !matches!(fault.how, How::Cut) || !self.pending.is_empty())
+    }
+}

@@ -1,0 +1,330 @@
+//! Builds whole pod documents, as long and as nested as the ones that a real server sends.
+
+use serde_json::{Value, json};
+
+/// A pod that is being described; it becomes a document by [`PodBuilder::build`] or `into()`.
+#[derive(Clone, Debug)]
+pub struct PodBuilder {
+    name: String,
+    generate_name: Option<String>,
+    namespace: String,
+    uid: Option<String>,
+    labels: Vec<(String, String)>,
+    annotations: Vec<(String, String)>,
+    owner: Option<Owner>,
+    node: Option<String>,
+    ip: Option<String>,
+    image: String,
+    phase: &'static str,
+    finalizers: Vec<String>,
+    at: String,
+}
+
+#[derive(Clone, Debug)]
+struct Owner {
+    kind: String,
+    name: String,
+    uid: String,
+}
+
+/// A pod of a name, in the namespace `default`, not on a node yet.
+pub fn pod(name: impl Into<String>) -> PodBuilder {
+    PodBuilder {
+        name: name.into(),
+        generate_name: None,
+        namespace: "default".to_owned(),
+        uid: None,
+        labels: Vec::new(),
+        annotations: Vec::new(),
+        owner: None,
+        node: None,
+        ip: None,
+        image: "registry.example.com/team/app:1.0.0".to_owned(),
+        phase: "Pending",
+        finalizers: Vec::new(),
+        at: "2026-01-01T00:00:00Z".to_owned(),
+    }
+}
+
+impl PodBuilder {
+    /// Lets the server make up the name.
+    #[must_use]
+    pub fn generate_name(mut self, prefix: impl Into<String>) -> Self {
+        self.generate_name = Some(prefix.into());
+        self.name.clear();
+        self
+    }
+
+    /// The namespace.
+    #[must_use]
+    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.namespace = namespace.into();
+        self
+    }
+
+    /// A UID of one's own instead of the server's.
+    #[must_use]
+    pub fn uid(mut self, uid: impl Into<String>) -> Self {
+        self.uid = Some(uid.into());
+        self
+    }
+
+    /// One more label.
+    #[must_use]
+    pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.labels.push((key.into(), value.into()));
+        self
+    }
+
+    /// One more annotation.
+    #[must_use]
+    pub fn annotation(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.annotations.push((key.into(), value.into()));
+        self
+    }
+
+    /// The controller that made it.
+    #[must_use]
+    pub fn owner(mut self, kind: impl Into<String>, name: impl Into<String>, uid: impl Into<String>) -> Self {
+        self.owner = Some(Owner { kind: kind.into(), name: name.into(), uid: uid.into() });
+        self
+    }
+
+    /// The node that it is on.
+    #[must_use]
+    pub fn node(mut self, node: impl Into<String>) -> Self {
+        self.node = Some(node.into());
+        self
+    }
+
+    /// Its address.
+    #[must_use]
+    pub fn ip(mut self, ip: impl Into<String>) -> Self {
+        self.ip = Some(ip.into());
+        self
+    }
+
+    /// The image of its container.
+    #[must_use]
+    pub fn image(mut self, image: impl Into<String>) -> Self {
+        self.image = image.into();
+        self
+    }
+
+    /// One more finalizer.
+    #[must_use]
+    pub fn finalizer(mut self, name: impl Into<String>) -> Self {
+        self.finalizers.push(name.into());
+        self
+    }
+
+    /// When what its status tells happened.
+    #[must_use]
+    pub fn at(mut self, time: impl Into<String>) -> Self {
+        self.at = time.into();
+        self
+    }
+
+    /// Running on a node, with an address (`node-1` and `10.0.0.1` if none is named).
+    #[must_use]
+    pub fn running(mut self) -> Self {
+        self.phase = "Running";
+        self.node.get_or_insert_with(|| "node-1".to_owned());
+        self.ip.get_or_insert_with(|| "10.0.0.1".to_owned());
+        self
+    }
+
+    /// Finished well.
+    #[must_use]
+    pub fn succeeded(mut self) -> Self {
+        self = self.running();
+        self.phase = "Succeeded";
+        self
+    }
+
+    /// Finished badly.
+    #[must_use]
+    pub fn failed(mut self) -> Self {
+        self = self.running();
+        self.phase = "Failed";
+        self
+    }
+
+    /// The document.
+    pub fn build(self) -> Value {
+        let mut document = json!({
+            "metadata": self.metadata(),
+            "spec": spec(&self.name_or_prefix(), &self.image),
+            "status": {},
+        });
+        if let Some(node) = &self.node {
+            document["spec"]["nodeName"] = node.as_str().into();
+        }
+        set_phase(&mut document, self.phase, self.ip.as_deref(), &self.at);
+        document
+    }
+
+    fn name_or_prefix(&self) -> String {
+        self.generate_name.as_deref().unwrap_or(&self.name).trim_end_matches('-').to_owned()
+    }
+
+    fn metadata(&self) -> Value {
+        let pairs = |all: &[(String, String)]| {
+            Value::Object(all.iter().map(|(key, value)| (key.clone(), value.as_str().into())).collect())
+        };
+        let mut metadata = json!({"namespace": self.namespace, "managedFields": managed_fields(&self.labels)});
+        if !self.name.is_empty() {
+            metadata["name"] = self.name.as_str().into();
+        }
+        if let Some(prefix) = &self.generate_name {
+            metadata["generateName"] = prefix.as_str().into();
+        }
+        if let Some(uid) = &self.uid {
+            metadata["uid"] = uid.as_str().into();
+        }
+        for (member, all) in [("labels", &self.labels), ("annotations", &self.annotations)] {
+            if !all.is_empty() {
+                metadata[member] = pairs(all);
+            }
+        }
+        if !self.finalizers.is_empty() {
+            metadata["finalizers"] = self.finalizers.clone().into();
+        }
+        if let Some(owner) = &self.owner {
+            let version = if owner.kind == "Job" { "batch/v1" } else { "apps/v1" };
+            metadata["ownerReferences"] = json!([{
+                "apiVersion": version, "kind": owner.kind, "name": owner.name, "uid": owner.uid,
+                "controller": true, "blockOwnerDeletion": true,
+            }]);
+        }
+        metadata
+    }
+}
+
+impl From<PodBuilder> for Value {
+    fn from(builder: PodBuilder) -> Self {
+        builder.build()
+    }
+}
+
+/// Puts a pod into a phase, with the conditions and container statuses that belong to it.
+pub(super) fn set_phase(document: &mut Value, phase: &str, ip: Option<&str>, now: &str) {
+    let scheduled = document.pointer("/spec/nodeName").is_some();
+    let image = document.pointer("/spec/containers/0/image").cloned().unwrap_or_default();
+    let name = document.pointer("/spec/containers/0/name").cloned().unwrap_or_default();
+    let ready = phase == "Running";
+    let condition = |kind: &str, yes: bool| {
+        let status = if yes { "True" } else { "False" };
+        json!({"type": kind, "status": status, "lastProbeTime": null, "lastTransitionTime": now, "observedGeneration": 1})
+    };
+    let state = match phase {
+        "Running" => json!({"running": {"startedAt": now}}),
+        "Succeeded" => {
+            json!({"terminated": {"exitCode": 0, "reason": "Completed", "startedAt": now, "finishedAt": now}})
+        }
+        "Failed" => json!({"terminated": {"exitCode": 1, "reason": "Error", "startedAt": now, "finishedAt": now}}),
+        _ => json!({"waiting": {"reason": "ContainerCreating"}}),
+    };
+    let mut status = json!({"phase": phase, "qosClass": "Burstable", "observedGeneration": 1});
+    if scheduled {
+        status["conditions"] = json!([
+            condition("PodReadyToStartContainers", ready),
+            condition("Initialized", true),
+            condition("Ready", ready),
+            condition("ContainersReady", ready),
+            condition("PodScheduled", true),
+        ]);
+        status["hostIP"] = "192.168.0.10".into();
+        status["hostIPs"] = json!([{"ip": "192.168.0.10"}]);
+        status["startTime"] = now.into();
+        status["containerStatuses"] = json!([{
+            "name": name, "image": image, "ready": ready, "started": ready, "restartCount": 0, "state": state, "lastState": {},
+            "imageID": "registry.example.com/team/app@sha256:4bcff63911fcb4448bd4fdacec207030997caf25e9bea4045fa6c8c44de311d1",
+            "containerID": "containerd://f0a4b2c4d1e8d9d5a3d7a0c1f2e3b4a5968778695a4b3c2d1e0f112233445566",
+            "resources": {"limits": {"memory": "256Mi"}, "requests": {"cpu": "100m", "memory": "128Mi"}},
+            "volumeMounts": [{"name": "kube-api-access-x7k2p", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount",
+                "readOnly": true, "recursiveReadOnly": "Disabled"}],
+        }]);
+    }
+    if let Some(ip) = ip {
+        status["podIP"] = ip.into();
+        status["podIPs"] = json!([{"ip": ip}]);
+    }
+    document["status"] = status;
+}
+
+fn spec(name: &str, image: &str) -> Value {
+    let probe = |path: &str| {
+        json!({"httpGet": {"path": path, "port": 8080, "scheme": "HTTP"}, "timeoutSeconds": 1, "periodSeconds": 10,
+            "successThreshold": 1, "failureThreshold": 3})
+    };
+    let from_field = |variable: &str, path: &str| json!({"name": variable, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}});
+    let tolerate =
+        |key: &str| json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300});
+    json!({
+        "containers": [{
+            "name": name, "image": image, "imagePullPolicy": "IfNotPresent",
+            "args": ["--listen=0.0.0.0:8080", "--log-format=json"],
+            "ports": [{"name": "http", "containerPort": 8080, "protocol": "TCP"}],
+            "env": [
+                from_field("POD_NAME", "metadata.name"), from_field("POD_IP", "status.podIP"),
+                {"name": "LOG_LEVEL", "value": "info"},
+                {"name": "DATABASE_URL", "value": "postgres://db.example.com:5432/app?sslmode=verify-full"},
+                {"name": "API_KEY", "valueFrom": {"secretKeyRef": {"name": "app-secrets", "key": "api-key"}}},
+            ],
+            "resources": {"limits": {"memory": "256Mi"}, "requests": {"cpu": "100m", "memory": "128Mi"}},
+            "volumeMounts": [{"name": "kube-api-access-x7k2p", "readOnly": true,
+                "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"}],
+            "livenessProbe": probe("/livez"), "readinessProbe": probe("/readyz"),
+            "terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File",
+            "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
+        }],
+        "volumes": [{"name": "kube-api-access-x7k2p", "projected": {"defaultMode": 420, "sources": [
+            {"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}},
+            {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+            {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}}]}},
+        ]}}],
+        "restartPolicy": "Always", "terminationGracePeriodSeconds": 30, "dnsPolicy": "ClusterFirst",
+        "serviceAccountName": "default", "serviceAccount": "default", "securityContext": {}, "schedulerName": "default-scheduler",
+        "tolerations": [tolerate("node.kubernetes.io/not-ready"), tolerate("node.kubernetes.io/unreachable")],
+        "priority": 0, "enableServiceLinks": true, "preemptionPolicy": "PreemptLowerPriority",
+    })
+}
+
+/// What takes up most of a real document, and is of use to nobody here.
+fn managed_fields(labels: &[(String, String)]) -> Value {
+    let labels: serde_json::Map<_, _> = labels.iter().map(|(key, _)| (format!("f:{key}"), json!({}))).collect();
+    json!([
+        {"manager": "kube-controller-manager", "operation": "Update", "apiVersion": "v1", "time": "2026-01-01T00:00:00Z",
+            "fieldsType": "FieldsV1", "fieldsV1": {
+                "f:metadata": {"f:generateName": {}, "f:labels": labels, "f:ownerReferences": {}},
+                "f:spec": {"f:containers": {"k:{\"name\":\"app\"}": {
+                    ".": {}, "f:args": {}, "f:env": {".": {}, "k:{\"name\":\"LOG_LEVEL\"}": {".": {}, "f:name": {}, "f:value": {}}},
+                    "f:image": {}, "f:imagePullPolicy": {}, "f:livenessProbe": {".": {}, "f:failureThreshold": {}, "f:httpGet": {}},
+                    "f:name": {}, "f:ports": {}, "f:readinessProbe": {".": {}, "f:failureThreshold": {}, "f:httpGet": {}},
+                    "f:resources": {".": {}, "f:limits": {}, "f:requests": {}}, "f:terminationMessagePath": {}}},
+                    "f:dnsPolicy": {}, "f:restartPolicy": {}, "f:schedulerName": {}, "f:terminationGracePeriodSeconds": {}}}},
+        {"manager": "kubelet", "operation": "Update", "apiVersion": "v1", "time": "2026-01-01T00:00:00Z", "subresource": "status",
+            "fieldsType": "FieldsV1", "fieldsV1": {"f:status": {
+                "f:conditions": {"k:{\"type\":\"Ready\"}": {".": {}, "f:lastProbeTime": {}, "f:status": {}, "f:type": {}}},
+                "f:containerStatuses": {}, "f:hostIP": {}, "f:phase": {}, "f:podIP": {}, "f:podIPs": {}, "f:startTime": {}}}},
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::Pod;
+
+    use super::*;
+
+    #[test]
+    fn a_document_is_a_pod_of_a_realistic_size() {
+        let document =
+            pod("web-0").namespace("shop").label("app", "web").owner("StatefulSet", "web", "u").running().build();
+        let size = document.to_string().len();
+        assert!((3_000..8_000).contains(&size), "{size} bytes");
+        let pod: Pod = serde_json::from_value(document).unwrap();
+        assert_eq!(pod.status.unwrap().pod_ip.as_deref(), Some("10.0.0.1"));
+        assert_eq!(pod.metadata.owner_references.unwrap()[0].kind, "StatefulSet");
+    }
+}
