@@ -52,6 +52,7 @@ pub mod demo;
 pub mod model;
 pub mod reference;
 pub mod registry;
+pub mod settings;
 pub mod store;
 pub mod sync;
 pub mod telemetry;

@@ -1,0 +1,236 @@
+//! The settings of `run` and `watch`.
+
+use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration};
+
+use reqwest::Url;
+
+use super::{Problem, Refusal, Sources, files, flags, selectors, values};
+use crate::telemetry::LogFormat;
+
+/// Everything that `run` needs to know.
+#[derive(Clone, Debug)]
+pub struct RunSettings {
+    /// How the API server is reached.
+    pub cluster: ClusterSettings,
+    /// Which pods are registered.
+    pub scope: ScopeSettings,
+    /// What of a pod is registered.
+    pub record: RecordSettings,
+    /// How the registry is reached.
+    pub registry: RegistrySettings,
+    /// Under which name.
+    pub identity: IdentitySettings,
+    /// Where health and metrics are served.
+    pub admin_addr: SocketAddr,
+    /// How often the registry is compared with what it should hold; at least a second.
+    pub resync_interval: Duration,
+    /// How often all pods are listed anew; at least a second.
+    pub relist_interval: Duration,
+    /// How logs are written.
+    pub log_format: LogFormat,
+}
+
+/// Everything that `watch` needs to know.
+#[derive(Clone, Debug)]
+pub struct WatchSettings {
+    /// How the API server is reached.
+    pub cluster: ClusterSettings,
+    /// Which pods are shown.
+    pub scope: ScopeSettings,
+    /// How logs are written.
+    pub log_format: LogFormat,
+}
+
+/// How the API server is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterSettings {
+    /// `None`: with what a pod finds in its file system (or, for `demo`, not at all: a stand-in is used).
+    pub kubeconfig: Option<Kubeconfig>,
+}
+
+/// A file of clusters and credentials.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kubeconfig {
+    /// The file; it was readable at start.
+    pub path: PathBuf,
+    /// The context, where it is not the file's current one.
+    pub context: Option<String>,
+}
+
+/// Which pods are registered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScopeSettings {
+    /// Of which namespaces.
+    pub namespaces: Namespaces,
+    /// In the API server's syntax, which was checked.
+    pub label_selector: Option<String>,
+    /// In the API server's syntax, which was checked; whether pods have these fields was not.
+    pub field_selector: Option<String>,
+}
+
+/// A choice of namespaces. The sets are never empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Namespaces {
+    /// Every one.
+    All,
+    /// These.
+    Only(BTreeSet<String>),
+    /// Every one but these.
+    Except(BTreeSet<String>),
+}
+
+/// What of a pod is registered, as patterns with `*` and `?` over keys. An empty list allows none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordSettings {
+    /// Which labels.
+    pub label_allow: Vec<String>,
+    /// Which annotations.
+    pub annotation_allow: Vec<String>,
+}
+
+/// How the registry is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegistrySettings {
+    /// Its address: http or https, no credentials, query or fragment, with a path that ends in a slash.
+    pub url: Url,
+    /// The bearer token; it was there at start, and is read again at run time.
+    pub token_file: Option<PathBuf>,
+    /// The authorities to trust instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// How long a request may take; 1 ms to 5 min.
+    pub request_timeout: Duration,
+    /// How many requests are under way at a time; 1 to 64.
+    pub max_in_flight: usize,
+    /// How many records are written a second; at least 1.
+    pub max_writes_per_second: u32,
+}
+
+/// Under which name records are written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdentitySettings {
+    /// A valid id; `None`: the UID of the `kube-system` namespace.
+    pub cluster_id: Option<String>,
+    /// `None`: the cluster's id.
+    pub cluster_name: Option<String>,
+    /// A valid id.
+    pub owner: String,
+}
+
+impl RunSettings {
+    pub(super) fn read(flags: flags::Run, sources: &Sources) -> Result<Self, Refusal> {
+        let flags::Run { cluster, scope, record, target, identity, admin_addr, resync_interval, relist_interval, log } =
+            flags;
+        Ok(Self {
+            cluster: ClusterSettings::read(cluster, sources)?,
+            scope: ScopeSettings::read(scope, sources)?,
+            record: RecordSettings::read(record, sources)?,
+            registry: RegistrySettings::read(target, sources)?,
+            identity: IdentitySettings::read(identity, sources)?,
+            admin_addr: sources.read("admin_addr", &admin_addr, values::address)?,
+            resync_interval: sources.read("resync_interval", &resync_interval, values::interval)?,
+            relist_interval: sources.read("relist_interval", &relist_interval, values::interval)?,
+            log_format: log_format(log, sources)?,
+        })
+    }
+}
+
+impl WatchSettings {
+    pub(super) fn read(flags: flags::Watch, sources: &Sources) -> Result<Self, Refusal> {
+        let flags::Watch { cluster, scope, log } = flags;
+        Ok(Self {
+            cluster: ClusterSettings::read(cluster, sources)?,
+            scope: ScopeSettings::read(scope, sources)?,
+            log_format: log_format(log, sources)?,
+        })
+    }
+}
+
+impl ClusterSettings {
+    pub(super) fn read(flags: flags::Cluster, sources: &Sources) -> Result<Self, Refusal> {
+        let flags::Cluster { kubeconfig, context } = flags;
+        let context = sources.read_optional("context", context, values::context)?;
+        match (sources.read_optional("kubeconfig", kubeconfig, files::readable)?, context) {
+            (Some(path), context) => Ok(Self { kubeconfig: Some(Kubeconfig { path, context }) }),
+            (None, None) => Ok(Self { kubeconfig: None }),
+            (None, Some(_)) => {
+                let what = "a context needs a kubeconfig, and KUBECONFIG is not read";
+                let problem = Problem::new(what, "name the file, or leave the context out");
+                Err(sources.combination("context", "kubeconfig", problem))
+            }
+        }
+    }
+}
+
+impl ScopeSettings {
+    fn read(flags: flags::Scope, sources: &Sources) -> Result<Self, Refusal> {
+        let flags::Scope { namespace, exclude_namespace, label_selector, field_selector } = flags;
+        let only: BTreeSet<String> = sources.read_all("namespace", &namespace, values::namespace)?;
+        let except: BTreeSet<String> = sources.read_all("exclude_namespace", &exclude_namespace, values::namespace)?;
+        let namespaces = match (only.is_empty(), except.is_empty()) {
+            (true, true) => Namespaces::All,
+            (false, true) => Namespaces::Only(only),
+            (true, false) => Namespaces::Except(except),
+            (false, false) => {
+                let problem = Problem::new(
+                    "only one of them can be used",
+                    "name the namespaces that are wanted, or those that are not",
+                );
+                return Err(sources.combination("namespace", "exclude_namespace", problem));
+            }
+        };
+        Ok(Self {
+            namespaces,
+            label_selector: sources.read_optional("label_selector", label_selector, selectors::label)?,
+            field_selector: sources.read_optional("field_selector", field_selector, selectors::field)?,
+        })
+    }
+}
+
+impl RecordSettings {
+    fn read(flags: flags::Record, sources: &Sources) -> Result<Self, Refusal> {
+        let flags::Record { label_allow, annotation_allow } = flags;
+        Ok(Self {
+            label_allow: sources.read_all("label_allow", &label_allow, values::pattern)?,
+            annotation_allow: sources.read_all("annotation_allow", &annotation_allow, values::pattern)?,
+        })
+    }
+}
+
+impl RegistrySettings {
+    fn read(flags: flags::Target, sources: &Sources) -> Result<Self, Refusal> {
+        let flags::Target {
+            registry_url,
+            registry_token_file,
+            registry_ca_file,
+            request_timeout,
+            max_in_flight,
+            max_writes_per_second,
+        } = flags;
+        let url = sources.required("registry_url", registry_url, "the address of the registry")?;
+        let per_second = values::number(1..=u32::MAX, "give a whole number, at least 1");
+        Ok(Self {
+            url: sources.read("registry_url", &url, values::registry_url)?,
+            token_file: sources.read_optional("registry_token_file", registry_token_file, files::token)?,
+            ca_file: sources.read_optional("registry_ca_file", registry_ca_file, files::certificates)?,
+            request_timeout: sources.read("request_timeout", &request_timeout, values::request_timeout)?,
+            max_in_flight: sources.read("max_in_flight", &max_in_flight, values::number(1..=64, "give 1 to 64"))?,
+            max_writes_per_second: sources.read("max_writes_per_second", &max_writes_per_second, per_second)?,
+        })
+    }
+}
+
+impl IdentitySettings {
+    fn read(flags: flags::Identity, sources: &Sources) -> Result<Self, Refusal> {
+        let flags::Identity { cluster_id, cluster_name, owner } = flags;
+        Ok(Self {
+            cluster_id: sources.read_optional("cluster_id", cluster_id, values::id)?,
+            cluster_name: sources.read_optional("cluster_name", cluster_name, values::display_name)?,
+            owner: sources.read("owner", &owner, values::id)?,
+        })
+    }
+}
+
+pub(super) fn log_format(flags: flags::Log, sources: &Sources) -> Result<LogFormat, Refusal> {
+    let flags::Log { log_format } = flags;
+    sources.read("log_format", &log_format, values::log_format)
+}
