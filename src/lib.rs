@@ -46,6 +46,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admin;
+pub mod app;
 pub mod clock;
 pub mod cluster;
 pub mod demo;

@@ -1,0 +1,207 @@
+//! `pod-registrar run`: the controller.
+
+use std::{convert::Infallible, net::SocketAddr, time::Duration};
+
+use kube::Config;
+use tokio::{net::TcpListener, sync::mpsc};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Error,
+    informers::{self, Parts, Watching},
+    tasks::Tasks,
+};
+use crate::{
+    admin,
+    clock::Clock,
+    cluster,
+    model::{AllowList, Rule, Writer, retry},
+    registry::v1::{Client, Config as RegistryConfig},
+    settings::{IdentitySettings, RecordSettings, RegistrySettings, RunSettings},
+    sync::{Inputs, Options, Registrar},
+    telemetry::{Health, Metrics},
+};
+
+/// Delays between attempts to read the cluster's identity.
+const IDENTITY_RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
+/// How often it is said that the process is alive before its event loop says so.
+const TURN: Duration = Duration::from_secs(1);
+/// Questions to the cluster that wait for their turn.
+const QUESTIONS_WAITING: usize = 4;
+
+/// Runs the controller by its settings.
+pub(super) async fn run(settings: RunSettings, stop: CancellationToken) -> Result<(), Error> {
+    let RunSettings {
+        cluster,
+        scope,
+        record,
+        registry,
+        identity,
+        admin_addr,
+        resync_interval,
+        relist_interval,
+        log_format: _,
+    } = settings;
+    let config = cluster::client::config(&informers::credentials(cluster)).await?;
+    let admin = listen(admin_addr, "--admin-addr").await?;
+    let address = admin.local_addr().map_err(Error::Start)?;
+    tracing::info!(%address, "health and metrics are served");
+    let scope = informers::scope(scope);
+    let controller = Controller { config, scope, record, registry, identity, resync_interval, relist_interval };
+    controller.run(admin, stop).await
+}
+
+/// Binds an address that a flag set.
+pub(super) async fn listen(address: SocketAddr, flag: &'static str) -> Result<TcpListener, Error> {
+    TcpListener::bind(address).await.map_err(|source| Error::Listen { address, flag, source })
+}
+
+/// The controller, with everything that it is told.
+pub(super) struct Controller {
+    pub(super) config: Config,
+    pub(super) scope: cluster::Scope,
+    pub(super) record: RecordSettings,
+    pub(super) registry: RegistrySettings,
+    pub(super) identity: IdentitySettings,
+    pub(super) resync_interval: Duration,
+    pub(super) relist_interval: Duration,
+}
+
+impl Controller {
+    /// Keeps the registry equal to the cluster until it is asked to stop.
+    pub(super) async fn run(self, admin: TcpListener, stop: CancellationToken) -> Result<(), Error> {
+        let (clock, watches) = (Clock::start(), informers::watches(&self.scope));
+        let (metrics, health) = (Metrics::new(watches), Health::new(watches));
+        let mut tasks = Tasks::default();
+        let (for_health, for_metrics) = (health.clone(), metrics.clone());
+        tasks.spawn("admin", async move {
+            admin::serve(admin, for_health, for_metrics, std::future::pending()).await;
+            Ok(())
+        });
+        let result = tokio::select! {
+            error = tasks.first_end() => Err(error),
+            never = turning(&health) => match never {},
+            identity = self.identity(&stop) => match identity? {
+                None => Ok(()),
+                Some((writer, uid)) => self.keep(writer, uid, (clock, metrics, health), &mut tasks, stop).await,
+            },
+        };
+        tasks.end().await;
+        result
+    }
+
+    /// Who writes: the cluster's identity is read, for as long as it takes. None if asked to stop before.
+    async fn identity(&self, stop: &CancellationToken) -> Result<Option<(Writer, Option<String>)>, Error> {
+        let client = cluster::client::client(&self.config)?;
+        let (mut failures, mut rng) = (0_u32, fastrand::Rng::new());
+        let uid = loop {
+            let read = tokio::select! {
+                read = cluster::identity::read(&client) => read,
+                () = stop.cancelled() => return Ok(None),
+            };
+            let error = match read {
+                Ok(uid) => break Some(uid),
+                // With an id of the operator's, the namespace is only needed to confirm deletions, and is read then.
+                Err(_) if self.identity.cluster_id.is_some() => break None,
+                Err(error) => error,
+            };
+            failures = failures.saturating_add(1);
+            let delay = retry::backoff(IDENTITY_RETRY.0, IDENTITY_RETRY.1, failures, rng.u64(..));
+            tracing::warn!(%error, failures, "the cluster's identity is not known yet, it is tried again");
+            tokio::select! {
+                () = tokio::time::sleep(delay) => {}
+                () = stop.cancelled() => return Ok(None),
+            }
+        };
+        let IdentitySettings { cluster_id, cluster_name, owner } = self.identity.clone();
+        let cluster_id = cluster_id.or_else(|| uid.clone()).unwrap_or_default();
+        let cluster_name = cluster_name.unwrap_or_else(|| cluster_id.clone());
+        tracing::info!(cluster_id, cluster_name, owner, "cluster identified");
+        Ok(Some((Writer { cluster_id, cluster_name, owner }, uid)))
+    }
+
+    async fn keep(
+        &self,
+        writer: Writer,
+        uid: Option<String>,
+        (clock, metrics, health): (Clock, Metrics, Health),
+        tasks: &mut Tasks,
+        stop: CancellationToken,
+    ) -> Result<(), Error> {
+        let registry = self.client(writer.clone())?;
+        let (question, questions) = mpsc::channel(QUESTIONS_WAITING);
+        let (answer, confirmations) = mpsc::channel(QUESTIONS_WAITING);
+        let client = cluster::client::client(&self.config)?;
+        let scope = self.scope.clone();
+        tasks.spawn("confirm", async move {
+            cluster::confirm::run(client, scope, uid, questions, answer).await;
+            Ok(())
+        });
+        let options = self.options(&writer);
+        let parts = Parts {
+            scope: self.scope.clone(),
+            rule: self.rule(writer),
+            relist_interval: self.relist_interval,
+            clock,
+            metrics: metrics.clone(),
+            health: health.clone(),
+        };
+        let Watching { view, sightings, relist } = informers::start(&self.config, parts, tasks)?;
+        let inputs = Inputs { sightings, confirmations, questions: question, relist };
+        let registrar = Registrar::new(registry, view, options, clock, metrics, health);
+        tokio::select! {
+            result = registrar.run(inputs, stop.cancelled_owned()) => Ok(result?),
+            error = tasks.first_end() => Err(error),
+        }
+    }
+
+    fn rule(&self, writer: Writer) -> Rule {
+        let globs = |globs: &[String]| AllowList::new(globs.iter().map(String::as_str));
+        Rule { writer, labels: globs(&self.record.label_allow), annotations: globs(&self.record.annotation_allow) }
+    }
+
+    fn client(&self, writer: Writer) -> Result<Client, Error> {
+        let RegistrySettings { url, token_file, ca_file, request_timeout, .. } = self.registry.clone();
+        Ok(Client::new(RegistryConfig { url, token_file, ca_file, request_timeout }, writer)?)
+    }
+
+    fn options(&self, writer: &Writer) -> Options {
+        Options {
+            max_in_flight: self.registry.max_in_flight,
+            max_writes_per_second: self.registry.max_writes_per_second,
+            resync_interval: self.resync_interval,
+            instance: instance(),
+            cluster_name: writer.cluster_name.clone(),
+            scope: informers::scope_hash(&self.scope),
+            seed: fastrand::u64(..),
+        }
+    }
+}
+
+/// Says that the process is alive for as long as it waits for something that is not its own matter.
+async fn turning(health: &Health) -> Infallible {
+    loop {
+        health.loop_turned();
+        tokio::time::sleep(TURN).await;
+    }
+}
+
+/// Which process this is: the pod's name, which is its host's, and a random part, as a pod may be restarted in place.
+fn instance() -> String {
+    let host = std::env::var("HOSTNAME").ok().filter(|name| !name.is_empty());
+    format!("{}:{:04x}", host.as_deref().unwrap_or("pod-registrar"), fastrand::u16(..))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_api_server_that_does_not_answer_is_no_reason_to_be_restarted() {
+        let health = Health::new(1);
+        for _ in 0..60 {
+            let waited = tokio::time::timeout(Duration::from_secs(10), turning(&health)).await;
+            assert!(waited.is_err() && health.live().ok());
+        }
+    }
+}

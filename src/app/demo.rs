@@ -1,0 +1,164 @@
+//! `pod-registrar demo`: the whole at work in one process, on embedded defaults.
+//!
+//! A stand-in for the API server with a small living cluster (or a real cluster), the reference registry, and between
+//! them the real controller. What happens is told as the registry sees it.
+
+use std::{
+    collections::HashSet,
+    io::Write as _,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+
+use kube::Config;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Error,
+    controller::{Controller, listen},
+    informers,
+    tasks::Tasks,
+};
+use crate::{
+    cluster::{self, Scope},
+    demo::{
+        api::{Api, Options as ApiOptions},
+        life,
+    },
+    model::DEFAULT_OWNER,
+    reference::{Change, Options, Registry, Store},
+    settings::{DemoSettings, IdentitySettings, RecordSettings, RegistrySettings},
+};
+
+/// Changes told one by one in a second; of more, only the number is told.
+const LINES_PER_SECOND: usize = 20;
+/// Loopback, a free port.
+const ANYWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+/// Changes that the stand-in remembers; enough for the fastest churn while a watch is built anew.
+const HISTORY: usize = 100_000;
+
+/// Runs the demonstration until its time is over, or it is asked to stop.
+pub(super) async fn run(settings: DemoSettings, stop: CancellationToken) -> Result<(), Error> {
+    let DemoSettings { pods, churn, duration, listen: page, seed, cluster, log_format: _ } = settings;
+    let (listener, admin) = (listen(page, "--listen").await?, listen(ANYWHERE, "--listen").await?);
+    let (page, metrics) = (address_of(&listener)?, address_of(&admin)?);
+    let registry = Registry::open(Options::default())?;
+    let (store, listener) = (registry.store(), listener.into_std().map_err(Error::Start)?);
+    let mut tasks = Tasks::default();
+    tasks.spawn("registry", async move { Ok(registry.serve(listener, std::future::pending()).await?) });
+    let config = match cluster.kubeconfig {
+        Some(_) => cluster::client::config(&informers::credentials(cluster)).await?,
+        None => {
+            let seed = seed.unwrap_or_else(|| fastrand::u64(..));
+            let life = life::Options { pods, churn, seed, ..life::Options::default() };
+            stand_in(life, &mut tasks).await?
+        }
+    };
+    say(&[
+        format!("The registry's page:      http://{page}/"),
+        format!("The controller's figures: http://{metrics}/metrics"),
+    ])?;
+    tasks.spawn("teller", tell(store));
+    let controller = controller(config, page)?;
+    let ended = stop.child_token();
+    let over = ended.clone();
+    let timer = async move {
+        match duration {
+            Some(duration) => tokio::time::sleep(duration).await,
+            None => std::future::pending().await,
+        }
+        over.cancel();
+        // The controller now finishes what is in flight and closes its session.
+        std::future::pending::<()>().await;
+    };
+    let result = tokio::select! {
+        result = controller.run(admin, ended) => result,
+        error = tasks.first_end() => Err(error),
+        () = timer => Ok(()),
+    };
+    tasks.end().await;
+    result
+}
+
+fn address_of(listener: &TcpListener) -> Result<SocketAddr, Error> {
+    listener.local_addr().map_err(Error::Start)
+}
+
+/// Starts the stand-in for the API server and the life in it.
+async fn stand_in(life: life::Options, tasks: &mut Tasks) -> Result<Config, Error> {
+    let listener = listen(ANYWHERE, "--listen").await?;
+    let address = address_of(&listener)?;
+    let api = Api::new(ApiOptions { seed: life.seed, history: HISTORY, ..ApiOptions::default() });
+    let living = api.clone();
+    tasks.spawn("stand-in", async move { api.serve(listener, std::future::pending()).await.map_err(Error::StandIn) });
+    tasks.spawn("life", async move {
+        life::live(living, life, std::future::pending()).await;
+        Ok(())
+    });
+    let address = format!("http://{address}").parse().map_err(|e| Error::Start(std::io::Error::other(e)))?;
+    Ok(Config::new(address))
+}
+
+fn controller(config: Config, registry: SocketAddr) -> Result<Controller, Error> {
+    let url = format!("http://{registry}/").parse().map_err(|e| Error::Start(std::io::Error::other(e)))?;
+    Ok(Controller {
+        config,
+        scope: Scope::default(),
+        record: RecordSettings { label_allow: vec!["*".into()], annotation_allow: Vec::new() },
+        registry: RegistrySettings {
+            url,
+            token_file: None,
+            ca_file: None,
+            request_timeout: Duration::from_secs(10),
+            max_in_flight: 4,
+            max_writes_per_second: 5_000,
+        },
+        identity: IdentitySettings { cluster_id: None, cluster_name: Some("demo".into()), owner: DEFAULT_OWNER.into() },
+        resync_interval: Duration::from_secs(60),
+        relist_interval: Duration::from_secs(600),
+    })
+}
+
+/// Tells what the registry was told, a second at a time.
+async fn tell(store: Store) -> Result<(), Error> {
+    let (mut seen, mut registered) = (0, HashSet::new());
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        ticks.tick().await;
+        let changes = match store.changes_since(seen).await {
+            Ok(changes) => changes,
+            Err(error) => {
+                tracing::warn!(%error, "changes not read");
+                continue;
+            }
+        };
+        seen = changes.last().map_or(seen, |change| change.n);
+        let mut lines: Vec<String> = changes.iter().map(|change| line(change, &mut registered)).collect();
+        if lines.len() > LINES_PER_SECOND {
+            let more = lines.split_off(LINES_PER_SECOND).len();
+            lines.push(format!("… and {more} more"));
+        }
+        say(&lines)?;
+    }
+}
+
+fn line(change: &Change, registered: &mut HashSet<String>) -> String {
+    let name = |name: &Option<String>| name.clone().unwrap_or_else(|| "?".into());
+    let pod = format!("{}/{}", name(&change.namespace), name(&change.name));
+    if change.op == "delete" {
+        registered.remove(&change.id);
+        let reason = change.reason.as_deref().unwrap_or("?");
+        return format!("deregistered  {pod}  ({reason})");
+    }
+    let verb = if registered.insert(change.id.clone()) { "registered  " } else { "changed     " };
+    format!("{verb}  {pod}")
+}
+
+fn say(lines: &[String]) -> Result<(), Error> {
+    let mut out = std::io::stdout().lock();
+    for line in lines {
+        writeln!(out, "{line}").map_err(Error::Output)?;
+    }
+    out.flush().map_err(Error::Output)
+}

@@ -1,0 +1,105 @@
+//! From cluster and scope settings to running informers.
+
+use std::{sync::Arc, time::Duration};
+
+use kube::Config;
+use tokio::sync::{mpsc, watch};
+
+use super::{Error, tasks::Tasks};
+use crate::{
+    clock::Clock,
+    cluster::{self, Credentials, Informer, Setup},
+    model::{Digest, Rule, Sighting},
+    settings::{ClusterSettings, Kubeconfig, Namespaces, ScopeSettings},
+    store::View,
+    telemetry::{Health, Metrics},
+};
+
+/// Sightings that wait for the event loop; when it is full, the watches wait.
+const SIGHTINGS_WAITING: usize = 4_096;
+
+/// A silent watch is looked after as often as the API server sends bookmarks.
+const LOOK_AFTER: Duration = Duration::from_secs(60);
+
+/// How to be let into the cluster.
+pub(super) fn credentials(settings: ClusterSettings) -> Credentials {
+    match settings.kubeconfig {
+        None => Credentials::InCluster,
+        Some(Kubeconfig { path, context }) => Credentials::Kubeconfig { path, context },
+    }
+}
+
+/// Which pods are watched.
+pub(super) fn scope(settings: ScopeSettings) -> cluster::Scope {
+    let ScopeSettings { namespaces, label_selector, field_selector } = settings;
+    let (namespaces, excluded_namespaces) = match namespaces {
+        Namespaces::All => (Vec::new(), Vec::new()),
+        Namespaces::Only(namespaces) => (namespaces.into_iter().collect(), Vec::new()),
+        Namespaces::Except(excluded) => (Vec::new(), excluded.into_iter().collect()),
+    };
+    cluster::Scope { namespaces, excluded_namespaces, label_selector, field_selector }
+}
+
+/// A hash of a scope, by which a registry can tell that another one came into force.
+pub(super) fn scope_hash(scope: &cluster::Scope) -> String {
+    let cluster::Scope { namespaces, excluded_namespaces, label_selector, field_selector } = scope;
+    let (mut namespaces, mut excluded) = (namespaces.clone(), excluded_namespaces.clone());
+    namespaces.sort();
+    excluded.sort();
+    let whole = serde_json::json!([namespaces, excluded, label_selector, field_selector]);
+    Digest::of_canonical(whole.to_string().as_bytes()).hex()
+}
+
+/// How many watches a scope needs: one a namespace, or one for all.
+pub(super) fn watches(scope: &cluster::Scope) -> usize {
+    scope.namespaces.len().max(1)
+}
+
+/// What informers are made of, besides the cluster.
+pub(super) struct Parts {
+    pub(super) scope: cluster::Scope,
+    pub(super) rule: Rule,
+    pub(super) relist_interval: Duration,
+    pub(super) clock: Clock,
+    pub(super) metrics: Metrics,
+    pub(super) health: Health,
+}
+
+/// What informers give.
+pub(super) struct Watching {
+    pub(super) view: View,
+    pub(super) sightings: mpsc::Receiver<Sighting>,
+    pub(super) relist: watch::Sender<u64>,
+}
+
+/// Starts an informer a watch.
+pub(super) fn start(config: &Config, parts: Parts, tasks: &mut Tasks) -> Result<Watching, Error> {
+    let Parts { scope, rule, relist_interval, clock, metrics, health } = parts;
+    let (sender, sightings) = mpsc::channel(SIGHTINGS_WAITING);
+    let (relist, asked) = watch::channel(0);
+    let namespaces: Vec<Option<String>> = match scope.namespaces.as_slice() {
+        [] => vec![None],
+        namespaces => namespaces.iter().cloned().map(Some).collect(),
+    };
+    let setup = Setup {
+        scope,
+        rule: Arc::new(rule),
+        relist_interval,
+        look_after: LOOK_AFTER,
+        sightings: sender,
+        relist: asked,
+        clock,
+        metrics,
+        health,
+    };
+    let mut stores = Vec::new();
+    for (watch, namespace) in namespaces.iter().enumerate() {
+        let informer = Informer::new(watch, namespace.as_deref(), config, setup.clone())?;
+        stores.push(informer.store());
+        tasks.spawn("watch", async move {
+            informer.run().await;
+            Ok(())
+        });
+    }
+    Ok(Watching { view: View::new(stores), sightings, relist })
+}

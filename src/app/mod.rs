@@ -1,0 +1,158 @@
+//! The composition root: from settings to running tasks, from signals and results to an exit code.
+//!
+//! Only this room sees the settings whole; it hands each room what that room needs.
+
+mod controller;
+mod demo;
+mod informers;
+mod reference;
+mod signals;
+mod tasks;
+mod watch;
+
+use std::{ffi::OsString, process::ExitCode, time::Duration};
+
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+
+use crate::{
+    cluster, reference as registry_server,
+    settings::{self, Command},
+    sync,
+    telemetry::logging,
+};
+
+/// Exit code of a process that failed while running.
+const FAILED: u8 = 1;
+/// Exit code of a process whose settings were refused.
+const REFUSED: u8 = 2;
+/// Exit code of a process that a second signal ended.
+const ABORTED: u8 = 130;
+/// Blocking work that is still going on at the end is left behind after this time.
+const LEAVE_AFTER: Duration = Duration::from_millis(500);
+
+/// Why the program ended without being asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The runtime could not be made.
+    #[error("cannot start: {0}")]
+    Start(#[source] std::io::Error),
+    /// Logging could not be set up.
+    #[error(transparent)]
+    Logging(#[from] logging::Error),
+    /// The credentials for the cluster cannot be used.
+    #[error(transparent)]
+    Cluster(#[from] cluster::client::Error),
+    /// The settings for the registry cannot be used.
+    #[error(transparent)]
+    Registry(#[from] crate::registry::v1::Error),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {source}; choose another address with {flag}")]
+    Listen {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// The flag that sets it.
+        flag: &'static str,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The event loop ended.
+    #[error(transparent)]
+    Sync(#[from] sync::Error),
+    /// The reference registry ended.
+    #[error(transparent)]
+    Reference(#[from] registry_server::Error),
+    /// The stand-in for the API server ended.
+    #[error("the stand-in for the API server ended: {0}")]
+    StandIn(#[source] std::io::Error),
+    /// A task that should never end did.
+    #[error("the task {0:?} ended, without which nothing can go on")]
+    TaskEnded(&'static str),
+    /// A task panicked.
+    #[error("the task {name:?} failed: {source}")]
+    TaskFailed {
+        /// Which.
+        name: &'static str,
+        /// How.
+        source: tokio::task::JoinError,
+    },
+    /// Standard output cannot be written to.
+    #[error("cannot write to standard output: {0}")]
+    Output(#[source] std::io::Error),
+}
+
+impl Error {
+    /// The exit code that tells this error: a setting that cannot be used is a refused setting, whenever it is found.
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Logging(_) | Self::Cluster(_) | Self::Registry(_) => REFUSED,
+            Self::Reference(registry_server::Error::Tokens(_) | registry_server::Error::Tls { .. }) => REFUSED,
+            _ => FAILED,
+        }
+    }
+}
+
+/// Runs the program. The command line comes with the program's name first, the environment as a look-up by name.
+pub fn main(arguments: impl IntoIterator<Item = OsString>, environment: impl Fn(&str) -> Option<OsString>) -> ExitCode {
+    let command = match settings::parse(arguments, environment) {
+        Ok(command) => command,
+        Err(refusal) => {
+            // There is nobody left to tell if this fails.
+            let _ = refusal.print();
+            return ExitCode::from(refusal.exit_code());
+        }
+    };
+    match start(command) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            complain(&error);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the last words of a process whose logging may not be set up")]
+fn complain(error: &Error) {
+    eprintln!("error: {error}");
+}
+
+fn start(command: Command) -> Result<u8, Error> {
+    logging::init(command.log_format())?;
+    // The one TLS provider of the program; a second call would fail and change nothing.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::Start)?;
+    let code = runtime.block_on(run(command));
+    runtime.shutdown_timeout(LEAVE_AFTER);
+    code
+}
+
+/// Runs a command until it ends, or is asked to twice.
+async fn run(command: Command) -> Result<u8, Error> {
+    let mut signals = signals::Signals::new().map_err(Error::Start)?;
+    let stop = CancellationToken::new();
+    // A task of its own: a command that waits for its output to be read must not keep signals from being heard.
+    let mut work = AbortOnDropHandle::new(tokio::spawn(execute(command, stop.clone())));
+    loop {
+        tokio::select! {
+            result = &mut work => {
+                return result.map_err(|source| Error::TaskFailed { name: "command", source })?.map(|()| 0);
+            }
+            signal = signals.next() => {
+                if stop.is_cancelled() {
+                    tracing::warn!(signal, "second signal, aborted");
+                    return Ok(ABORTED);
+                }
+                tracing::info!(signal, "stopping, a second signal aborts");
+                stop.cancel();
+            }
+        }
+    }
+}
+
+async fn execute(command: Command, stop: CancellationToken) -> Result<(), Error> {
+    match command {
+        Command::Run(settings) => controller::run(*settings, stop).await,
+        Command::Watch(settings) => watch::run(settings, stop).await,
+        Command::Registry(settings) => reference::run(settings, stop).await,
+        Command::Demo(settings) => demo::run(settings, stop).await,
+    }
+}

@@ -1,0 +1,170 @@
+//! `pod-registrar watch`: no registry, two kinds of lines.
+
+use std::{
+    collections::HashMap,
+    io::{ErrorKind, Write as _},
+    time::Duration,
+};
+
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Error,
+    informers::{self, Parts, Watching},
+    tasks::Tasks,
+};
+use crate::{
+    clock::Clock,
+    cluster,
+    model::{AllowList, Rule, Sighting, Uid, Writer},
+    settings::WatchSettings,
+    store::View,
+    telemetry::{Health, Metrics},
+};
+
+/// How often the watches are built anew, as nobody sets it here.
+const RELIST_INTERVAL: Duration = Duration::from_secs(6 * 3600);
+
+/// Prints pods as they come and go, until it is asked to stop or nobody reads any more.
+pub(super) async fn run(settings: WatchSettings, stop: CancellationToken) -> Result<(), Error> {
+    let WatchSettings { cluster, scope, log_format: _ } = settings;
+    let config = cluster::client::config(&informers::credentials(cluster)).await?;
+    let scope = informers::scope(scope);
+    let watches = informers::watches(&scope);
+    let writer = Writer { cluster_id: String::new(), cluster_name: String::new(), owner: String::new() };
+    let rule = Rule { writer, labels: AllowList::default(), annotations: AllowList::default() };
+    let parts = Parts {
+        scope,
+        rule,
+        relist_interval: RELIST_INTERVAL,
+        clock: Clock::start(),
+        metrics: Metrics::new(watches),
+        health: Health::new(watches),
+    };
+    let mut tasks = Tasks::default();
+    let Watching { view, mut sightings, relist: _relist } = informers::start(&config, parts, &mut tasks)?;
+    let mut shown = Shown::default();
+    let result = loop {
+        let sighting = tokio::select! {
+            () = stop.cancelled() => break Ok(()),
+            error = tasks.first_end() => break Err(error),
+            sighting = sightings.recv() => sighting,
+        };
+        let Some(sighting) = sighting else { break Err(Error::TaskEnded("watch")) };
+        match print(&shown.lines(&sighting, &view)) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => break Ok(()),
+            Err(error) => break Err(Error::Output(error)),
+        }
+    };
+    tasks.end().await;
+    result
+}
+
+fn print(lines: &[String]) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    for line in lines {
+        writeln!(out, "{line}")?;
+    }
+    out.flush()
+}
+
+/// The pods that were shown as created and not yet as deleted: which watch saw them, and their names.
+#[derive(Default)]
+struct Shown(HashMap<Uid, (usize, Box<str>)>);
+
+impl Shown {
+    /// What a sighting makes worth saying. A list shows what was missed while its watch was broken.
+    fn lines(&mut self, sighting: &Sighting, view: &View) -> Vec<String> {
+        match sighting {
+            // A pod that is gone again by now is shown all the same: its end is told next.
+            Sighting::Applied { uid, name, watch, .. } => self.created(uid, *watch, name).into_iter().collect(),
+            Sighting::Ended { uid, .. } => self.deleted(uid).into_iter().collect(),
+            Sighting::Listed { watch, .. } => {
+                let pods = view.of_watch(*watch);
+                let gone: Vec<Uid> = self
+                    .0
+                    .iter()
+                    .filter(|(uid, (seen_by, _))| seen_by == watch && view.get(uid).is_none())
+                    .map(|(uid, _)| uid.clone())
+                    .collect();
+                let mut lines: Vec<String> = gone.iter().filter_map(|uid| self.deleted(uid)).collect();
+                let mut created: Vec<String> =
+                    pods.iter().filter_map(|pod| self.created(&pod.uid, *watch, &pod.name)).collect();
+                // A store has no order of its own; people like one.
+                lines.sort();
+                created.sort();
+                lines.append(&mut created);
+                lines
+            }
+        }
+    }
+
+    fn created(&mut self, uid: &Uid, watch: usize, name: &str) -> Option<String> {
+        let new = self.0.insert(uid.clone(), (watch, name.into())).is_none();
+        new.then(|| format!("Pod created: {name}"))
+    }
+
+    fn deleted(&mut self, uid: &Uid) -> Option<String> {
+        self.0.remove(uid).map(|(_, name)| format!("Pod deleted: {name}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Ended, Moment, Pod, WatchList, desired};
+    use kube_runtime::{reflector::store::Writer as StoreWriter, watcher::Event};
+
+    fn pod(uid: &str, name: &str) -> Pod {
+        desired::unreadable(uid, "default", name, "1")
+    }
+
+    fn list(writer: &mut StoreWriter<Pod>, pods: &[(&str, &str)]) -> Sighting {
+        writer.apply_watcher_event(&Event::Init);
+        for (uid, name) in pods {
+            writer.apply_watcher_event(&Event::InitApply(pod(uid, name)));
+        }
+        writer.apply_watcher_event(&Event::InitDone);
+        let list = WatchList { begun: Moment::ZERO, pods: pods.len(), trusted: true, identified: true };
+        Sighting::Listed { watch: 0, list }
+    }
+
+    #[test]
+    fn pods_that_went_while_the_watch_was_broken_are_shown_at_the_next_list() {
+        let mut writer = StoreWriter::new(());
+        let (view, mut shown) = (View::new([writer.as_reader()]), Shown::default());
+        let first = list(&mut writer, &[("1", "a"), ("2", "b")]);
+        assert_eq!(shown.lines(&first, &view), ["Pod created: a", "Pod created: b"]);
+        let second = list(&mut writer, &[("3", "a"), ("4", "c")]);
+        let expected = ["Pod deleted: a", "Pod deleted: b", "Pod created: a", "Pod created: c"];
+        assert_eq!(shown.lines(&second, &view), expected, "the name a went to another pod");
+    }
+
+    fn applied(uid: &str, name: &str) -> Sighting {
+        Sighting::Applied { uid: uid.into(), name: name.into(), watch: 0, at: Moment::ZERO }
+    }
+
+    #[test]
+    fn a_pod_that_came_and_went_before_anybody_looked_is_shown() {
+        let writer = StoreWriter::<Pod>::new(());
+        let (view, mut shown) = (View::new([writer.as_reader()]), Shown::default());
+        assert_eq!(shown.lines(&applied("1", "a"), &view), ["Pod created: a"]);
+        let ended = Sighting::Ended { uid: "1".into(), why: Ended::Deleted };
+        assert_eq!(shown.lines(&ended, &view), ["Pod deleted: a"]);
+    }
+
+    #[test]
+    fn a_change_is_not_a_creation_and_an_end_is_shown_once() {
+        let mut writer = StoreWriter::new(());
+        let (view, mut shown) = (View::new([writer.as_reader()]), Shown::default());
+        writer.apply_watcher_event(&Event::Apply(pod("1", "a")));
+        let applied = applied("1", "a");
+        assert_eq!(shown.lines(&applied, &view), ["Pod created: a"]);
+        assert!(shown.lines(&applied, &view).is_empty());
+        writer.apply_watcher_event(&Event::Delete(pod("1", "a")));
+        let ended = Sighting::Ended { uid: "1".into(), why: Ended::Deleted };
+        assert_eq!(shown.lines(&ended, &view), ["Pod deleted: a"]);
+        assert!(shown.lines(&ended, &view).is_empty());
+    }
+}
