@@ -1,0 +1,16 @@
+# syntax=docker/dockerfile:1
+
+# glibc 2.34 or newer: from then on a static executable resolves names without shared libraries.
+FROM rust:1.95-slim-bookworm AS builder
+WORKDIR /src
+COPY . .
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/src/target \
+    .ci/build /out/pod-registrar
+
+FROM scratch
+COPY --from=builder /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
+COPY --from=builder /out/pod-registrar /pod-registrar
+USER 65532:65532
+EXPOSE 8080 7070
+ENTRYPOINT ["/pod-registrar"]
