@@ -1,0 +1,164 @@
+//! The rights of the deployment are enough, and no more than enough.
+
+use std::path::{Path, PathBuf};
+
+use http::Request;
+use k8s_openapi::api::{
+    authentication::v1::TokenRequest,
+    authorization::v1::{SelfSubjectAccessReview, SelfSubjectRulesReview},
+    core::v1::ServiceAccount,
+};
+use kube::{Api, Client, api::PostParams};
+use serde_json::{Value, json};
+
+use super::world::{World, client, in_cluster, object};
+use crate::support::{SOON, eventually};
+
+/// The name of everything in the files, and of their namespace.
+const NAME: &str = "pod-registrar";
+
+/// A file of the deployment, as it is but for the names: several of these tests may run in one cluster.
+fn deployed(file: &str, name: &str) -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(file);
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| format!("{}: {error}", path.display()));
+    assert!(text.contains(&format!("name: {NAME}")), "{text}");
+    text.replace(NAME, name).into_bytes()
+}
+
+/// Has the API server apply a file, which reads YAML itself.
+async fn apply(client: &Client, path: &str, file: &str, name: &str) {
+    let request = Request::patch(format!("{path}/{name}?fieldManager=test"));
+    let request = request.header("content-type", "application/apply-patch+yaml").body(deployed(file, name)).unwrap();
+    let _: Value = client.request(request).await.unwrap();
+}
+
+/// Applies the account and its rights: a kubeconfig that uses them. All is named like the namespace.
+async fn deploy(world: &World) -> PathBuf {
+    let (client, name) = (&world.client, &world.namespace);
+    let accounts = format!("/api/v1/namespaces/{name}/serviceaccounts");
+    apply(client, &accounts, "serviceaccount.yaml", name).await;
+    let rights = "/apis/rbac.authorization.k8s.io/v1";
+    apply(client, &format!("{rights}/clusterroles"), "clusterrole.yaml", name).await;
+    apply(client, &format!("{rights}/clusterrolebindings"), "clusterrolebinding.yaml", name).await;
+    let request: TokenRequest = object(json!({"spec": {"audiences": []}}));
+    let issued =
+        world.api::<ServiceAccount>().create_token_request(name, &PostParams::default(), &request).await.unwrap();
+    let kubeconfig = kube::config::Kubeconfig::read_from(&world.kubeconfig).unwrap();
+    let mut document = serde_json::to_value(kubeconfig).unwrap();
+    document["users"][0]["user"] = json!({"token": issued.status.unwrap().token});
+    let path = world.folder.path().join("account");
+    std::fs::write(&path, document.to_string()).unwrap();
+    path
+}
+
+/// Whether an account may do something: verb, resource with its subresource, namespace and name (empty: any).
+async fn may(client: &Client, verb: &str, resource: &str, namespace: &str, name: &str) -> bool {
+    let (resource, group) = resource.split_once('.').unwrap_or((resource, ""));
+    let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
+    let review: SelfSubjectAccessReview = object(json!({"spec": {"resourceAttributes": {
+        "verb": verb, "group": group, "resource": resource, "subresource": subresource, "namespace": namespace, "name": name}}}));
+    let reviews: Api<SelfSubjectAccessReview> = Api::all(client.clone());
+    reviews.create(&PostParams::default(), &review).await.unwrap().status.unwrap().allowed
+}
+
+#[tokio::test]
+async fn the_controller_works_with_the_rights_of_the_deployment_and_has_no_others() {
+    in_cluster(async |world| {
+        let kubeconfig = deploy(world).await;
+        works(world, &kubeconfig).await;
+        has_no_others(&client(&kubeconfig).await, &world.namespace).await;
+    })
+    .await;
+}
+
+/// Start, watch, and a deletion that needs the cluster's identity and looks pods up: an empty list is doubted.
+async fn works(world: &World, kubeconfig: &Path) {
+    let mut controller = world.controller_with(kubeconfig, &[]);
+    world.create("a").await;
+    world.create("b").await;
+    world.running(2).await;
+    world.equal().await;
+    world.delete("a").await;
+    world.equal().await;
+    controller.kill();
+    world.delete("b").await;
+    let mut controller = world.controller_with(kubeconfig, &[]);
+    world.equal().await;
+    assert!(controller.logged("absent pods are confirmed to be gone"));
+    assert_eq!(controller.figure("watch_errors_total").await, 0.0);
+    controller.kill();
+
+    // Without --cluster-id it registers under the UID of kube-system, and --namespace is not needed either.
+    let own = ["--owner", &world.owner];
+    let mut controller = crate::support::Controller::start(kubeconfig, &world.registry.url, &own);
+    let line = controller.log_line("cluster identified").await;
+    let id = line.split("cluster_id=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap().to_owned();
+    world.create("c").await;
+    eventually("the pod is registered", SOON, async || {
+        let records = world.reader().records(&id, &world.owner).await?;
+        let ours = records.values().filter(|record| record["pod"]["namespace"] == json!(world.namespace));
+        if ours.count() == 1 { Ok(()) } else { Err(format!("{} records", records.len())) }
+    })
+    .await;
+}
+
+async fn has_no_others(account: &Client, namespace: &str) {
+    for verb in ["get", "list", "watch"] {
+        assert!(may(account, verb, "pods", "", "").await, "{verb} pods");
+    }
+    assert!(may(account, "get", "namespaces", "", "kube-system").await);
+    let refused = [
+        ("get", "namespaces", "", "default"),
+        ("get", "namespaces", "", namespace),
+        ("list", "namespaces", "", ""),
+        ("watch", "namespaces", "", ""),
+        ("delete", "namespaces", "", "kube-system"),
+        ("get", "pods/log", namespace, ""),
+        ("get", "pods/status", namespace, ""),
+        ("create", "pods/exec", namespace, ""),
+        ("create", "pods/eviction", namespace, ""),
+        ("get", "nodes", "", ""),
+        ("get", "configmaps", namespace, ""),
+        ("create", "events", namespace, ""),
+        ("create", "serviceaccounts/token", namespace, ""),
+        ("get", "replicasets.apps", namespace, ""),
+        ("get", "leases.coordination.k8s.io", namespace, ""),
+        ("escalate", "clusterroles.rbac.authorization.k8s.io", "", ""),
+        ("impersonate", "users", "", ""),
+    ];
+    for (verb, resource, within, name) in refused {
+        assert!(!may(account, verb, resource, within, name).await, "{verb} {resource} {within} {name}");
+    }
+    for verb in ["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"] {
+        for place in [namespace, "kube-system", ""] {
+            assert!(!may(account, verb, "secrets", place, "").await, "{verb} secrets in {place:?}");
+        }
+        let writes = !["get", "list", "watch"].contains(&verb);
+        assert!(!(writes && may(account, verb, "pods", namespace, "").await), "{verb} pods");
+    }
+    assert_eq!(
+        rules(account, namespace).await,
+        [
+            json!({"apiGroups": [""], "resources": ["namespaces"], "resourceNames": ["kube-system"], "verbs": ["get"]}),
+            json!({"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]}),
+        ]
+    );
+}
+
+/// All that the account may do with resources, besides asking who it is, as everybody may.
+async fn rules(account: &Client, namespace: &str) -> Vec<Value> {
+    let review: SelfSubjectRulesReview = object(json!({"spec": {"namespace": namespace}}));
+    let reviews: Api<SelfSubjectRulesReview> = Api::all(account.clone());
+    let status = reviews.create(&PostParams::default(), &review).await.unwrap().status.unwrap();
+    let everybodys = ["authorization.k8s.io", "authentication.k8s.io"];
+    let own = status.resource_rules.into_iter().filter(|rule| {
+        let groups = rule.api_groups.iter().flatten();
+        !groups.clone().all(|group| everybodys.contains(&group.as_str()))
+    });
+    let mut rules: Vec<Value> = own.map(|rule| serde_json::to_value(rule).unwrap()).collect();
+    rules.sort_by_key(ToString::to_string);
+    for rule in &mut rules {
+        rule["verbs"].as_array_mut().unwrap().sort_by_key(ToString::to_string);
+    }
+    rules
+}

@@ -1,0 +1,215 @@
+//! A namespace of one's own in a real cluster, and a registry.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    panic::AssertUnwindSafe,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use futures::FutureExt;
+use k8s_openapi::{
+    ClusterResourceScope,
+    api::{
+        core::v1::{Namespace, Pod, ServiceAccount},
+        rbac::v1::{ClusterRole, ClusterRoleBinding},
+    },
+};
+use kube::{
+    Api, Client, Config,
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::{Controller, Reader, RegistryProcess, SOON, eventually, notice};
+
+/// The variable that names the kubeconfig.
+const VARIABLE: &str = "POD_REGISTRAR_TEST_KUBECONFIG";
+
+/// A place of one's own in a cluster.
+pub(super) struct World {
+    pub(super) client: Client,
+    pub(super) kubeconfig: PathBuf,
+    pub(super) namespace: String,
+    /// The id under which the cluster is registered.
+    pub(super) cluster: String,
+    pub(super) owner: String,
+    pub(super) registry: RegistryProcess,
+    pub(super) folder: TempDir,
+}
+
+/// Runs a test if there is a cluster, and cleans up after it.
+pub(super) async fn in_cluster(test: impl AsyncFnOnce(&mut World)) {
+    let Some(path) = std::env::var_os(VARIABLE).filter(|path| !path.is_empty()) else {
+        notice(&format!("skipped: {VARIABLE} is not set"));
+        return;
+    };
+    let mut world = World::start(path.into()).await;
+    let outcome = AssertUnwindSafe(test(&mut world)).catch_unwind().await;
+    world.remove::<Namespace>().await;
+    // Only some tests make these.
+    world.remove::<ClusterRoleBinding>().await;
+    world.remove::<ClusterRole>().await;
+    if let Err(panic) = outcome {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+/// A client by a kubeconfig.
+pub(super) async fn client(path: &Path) -> Client {
+    let kubeconfig = Kubeconfig::read_from(path).unwrap();
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
+    Client::try_from(config).unwrap()
+}
+
+/// An object of the API from its document.
+pub(super) fn object<T: DeserializeOwned>(document: Value) -> T {
+    serde_json::from_value(document).unwrap()
+}
+
+/// The identity of a pod.
+pub(super) fn uid_of(pod: &Pod) -> String {
+    pod.metadata.uid.clone().unwrap()
+}
+
+impl World {
+    async fn start(kubeconfig: PathBuf) -> Self {
+        let client = client(&kubeconfig).await;
+        let suffix = format!("{:08x}", fastrand::u32(..));
+        let namespace = format!("registrar-{suffix}");
+        let namespaces: Api<Namespace> = Api::all(client.clone());
+        let document = object(json!({"metadata": {"name": namespace}}));
+        namespaces.create(&PostParams::default(), &document).await.unwrap();
+        // Pods are refused until a controller has made the namespace's service account.
+        let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), &namespace);
+        eventually("a service account", SOON, async || {
+            accounts.get("default").await.map(|_| ()).map_err(|e| e.to_string())
+        })
+        .await;
+        let folder = tempfile::tempdir().unwrap();
+        let registry = RegistryProcess::start(folder.path()).await;
+        let (cluster, owner) = (format!("cluster-{suffix}"), format!("owner-{suffix}"));
+        Self { client, kubeconfig, namespace, cluster, owner, registry, folder }
+    }
+
+    /// Takes away what is named like the namespace, if it is there.
+    async fn remove<T>(&self)
+    where
+        T: kube::Resource<DynamicType = (), Scope = ClusterResourceScope> + Clone + std::fmt::Debug + DeserializeOwned,
+    {
+        let removed = Api::<T>::all(self.client.clone()).delete(&self.namespace, &DeleteParams::default()).await;
+        if let Err(error) = removed {
+            assert!(matches!(&error, kube::Error::Api(status) if status.code == 404), "{error}");
+        }
+    }
+
+    /// Starts a controller for the namespace.
+    pub(super) fn controller(&self) -> Controller {
+        self.controller_with(&self.kubeconfig, &[])
+    }
+
+    /// Starts a controller for the namespace, with another kubeconfig and more flags.
+    pub(super) fn controller_with(&self, kubeconfig: &Path, more: &[&str]) -> Controller {
+        let own = ["--namespace", &self.namespace, "--cluster-id", &self.cluster, "--owner", &self.owner];
+        Controller::start(kubeconfig, &self.registry.url, &[&own, more].concat())
+    }
+
+    /// An API of the namespace.
+    pub(super) fn api<T>(&self) -> Api<T>
+    where
+        T: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
+    {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// Creates a pod.
+    pub(super) async fn create(&self, name: &str) -> Pod {
+        let document = object(json!({
+            "metadata": {"name": name, "labels": {"app": "web"}},
+            "spec": pod_spec(),
+        }));
+        self.api::<Pod>().create(&PostParams::default(), &document).await.unwrap()
+    }
+
+    /// Gives a pod another label.
+    pub(super) async fn label(&self, name: &str, value: &str) {
+        let patch = Patch::Merge(json!({"metadata": {"labels": {"app": value}}}));
+        self.api::<Pod>().patch(name, &PatchParams::default(), &patch).await.unwrap();
+    }
+
+    /// Deletes a pod, with no time to end.
+    pub(super) async fn delete(&self, name: &str) {
+        self.api::<Pod>().delete(name, &DeleteParams::default().grace_period(0)).await.unwrap();
+    }
+
+    /// The pods of the namespace, by UID.
+    pub(super) async fn pods(&self) -> BTreeMap<String, Pod> {
+        let pods = self.api::<Pod>().list(&ListParams::default()).await.unwrap();
+        pods.items.into_iter().map(|pod| (uid_of(&pod), pod)).collect()
+    }
+
+    /// Waits until there are so many pods, all of them running.
+    pub(super) async fn running(&self, count: usize) -> BTreeMap<String, Pod> {
+        eventually("running pods", SOON, async || {
+            let pods = self.pods().await;
+            let phase = |pod: &&Pod| pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running");
+            let running = pods.values().filter(phase).count();
+            if (running, pods.len()) == (count, count) { Ok(pods) } else { Err(format!("{running} of {}", pods.len())) }
+        })
+        .await
+    }
+
+    pub(super) fn reader(&self) -> Reader {
+        self.registry.reader()
+    }
+
+    /// The records of this writer.
+    pub(super) async fn records(&self) -> BTreeMap<String, Value> {
+        self.reader().records(&self.cluster, &self.owner).await.unwrap()
+    }
+
+    /// Waits until the registry holds exactly the pods of the namespace, as they are.
+    pub(super) async fn equal(&self) {
+        self.equal_within(SOON).await;
+    }
+
+    /// The same, within a time.
+    pub(super) async fn equal_within(&self, time: Duration) {
+        eventually("the registry equals the namespace", time, async || {
+            let (pods, records) = (self.pods().await, self.reader().records(&self.cluster, &self.owner).await?);
+            let (wanted, has): (BTreeSet<_>, BTreeSet<_>) = (pods.keys().collect(), records.keys().collect());
+            let (lacks, excess) = (wanted.difference(&has).count(), has.difference(&wanted).count());
+            if lacks + excess > 0 {
+                return Err(format!("of {} it lacks {lacks}, and {excess} are gone", pods.len()));
+            }
+            let version = |pod: &Pod| pod.metadata.resource_version.clone().unwrap();
+            let other = pods.iter().filter(|(uid, pod)| !is_of(&records[*uid], pod));
+            match other.map(|(_, pod)| version(pod)).collect::<Vec<_>>() {
+                other if other.is_empty() => Ok(()),
+                other => Err(format!("records of these versions are out of date: {other:?}")),
+            }
+        })
+        .await;
+    }
+}
+
+/// Whether a record tells what a pod's document tells.
+fn is_of(record: &Value, pod: &Pod) -> bool {
+    let status = pod.status.as_ref();
+    let text = |path: &str| record.pointer(path).and_then(Value::as_str);
+    text("/pod/name") == pod.metadata.name.as_deref()
+        && text("/pod/namespace") == pod.metadata.namespace.as_deref()
+        && record["pod"]["labels"] == json!(pod.metadata.labels)
+        && text("/placement/node") == pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref())
+        && text("/placement/podIPs/0") == status.and_then(|status| status.pod_ip.as_deref())
+        && text("/state/phase") == status.and_then(|status| status.phase.as_deref())
+        && (text("/state/lifecycle") == Some("terminating")) == pod.metadata.deletion_timestamp.is_some()
+}
+
+/// What is in every pod.
+pub(super) fn pod_spec() -> Value {
+    json!({"containers": [{"name": "app", "image": "registry.example.com/app:1"}], "terminationGracePeriodSeconds": 0})
+}

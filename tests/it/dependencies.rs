@@ -1,0 +1,76 @@
+//! What the program is built from: where it comes from, under which licences, and with one TLS provider.
+
+use std::{collections::BTreeSet, process::Command};
+
+use serde_json::Value;
+
+use crate::project::root;
+
+/// Licences that ask for no more than to be named.
+const LICENCES: [&str; 7] = ["MIT", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "Unicode-3.0", "Zlib"];
+
+/// A second TLS provider makes rustls panic at start; the system's OpenSSL is not in the image.
+const BANNED: [&str; 7] =
+    ["aws-lc-rs", "aws-lc-sys", "openssl", "openssl-sys", "native-tls", "rustls-graviola", "boring"];
+
+/// The packages that are used on Linux, ours included.
+fn packages() -> Vec<Value> {
+    let platform = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--locked", "--format-version=1", "--filter-platform", &platform])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let Value::Array(packages) = metadata["packages"].take() else { panic!("no packages") };
+    assert!(packages.len() > 50);
+    packages
+}
+
+/// Whether each part that has to be kept to has an alternative that we take.
+fn is_allowed(licence: &str) -> bool {
+    let licence = licence.replace('/', " OR ").replace(['(', ')'], " ");
+    let allowed = |choice: &str| {
+        let name = choice.split(" WITH ").next().unwrap_or_default().trim();
+        LICENCES.contains(&name)
+    };
+    licence.split(" AND ").all(|part| part.split(" OR ").any(allowed))
+}
+
+#[test]
+fn licences_are_permissive() {
+    for package in packages() {
+        let licence = package["license"].as_str().unwrap_or_default();
+        assert!(is_allowed(licence), "{} is under {licence:?}", package["name"]);
+    }
+    assert!(is_allowed("GPL-3.0 OR MIT") && is_allowed("(A OR MIT) AND ISC") && is_allowed("MIT/Apache-2.0"));
+    assert!(!is_allowed("MIT AND GPL-3.0") && !is_allowed(""));
+}
+
+#[test]
+fn everything_comes_from_one_registry() {
+    let sources: BTreeSet<String> =
+        packages().iter().filter_map(|package| package["source"].as_str().map(str::to_owned)).collect();
+    assert_eq!(sources.len(), 1, "{sources:?}");
+    assert!(sources.iter().all(|source| source.starts_with("registry+")), "{sources:?}");
+}
+
+#[test]
+fn there_is_one_tls_provider() {
+    let packages = packages();
+    let names: BTreeSet<&str> = packages.iter().filter_map(|package| package["name"].as_str()).collect();
+    assert!(names.contains("ring"));
+    for banned in BANNED {
+        assert!(!names.contains(banned), "{banned} is linked");
+    }
+}
+
+#[test]
+fn what_matters_is_there_once() {
+    let packages = packages();
+    for name in ["rustls", "ring", "tokio", "hyper", "kube-client", "k8s-openapi"] {
+        let count = packages.iter().filter(|package| package["name"] == name).count();
+        assert_eq!(count, 1, "{name} is linked in {count} versions");
+    }
+}

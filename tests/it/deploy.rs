@@ -1,0 +1,188 @@
+//! The manifests, the image and the README against the code: names, ports, paths, rights and versions.
+
+use std::time::Duration;
+
+use pod_registrar::{
+    admin,
+    settings::{self, Command},
+    telemetry::{Health, Metrics},
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    sync::oneshot,
+    time::timeout,
+};
+
+use crate::project::{manifests, text};
+
+const RULES: &str = "\
+rules:
+  - apiGroups: [\"\"]
+    resources: [pods]
+    verbs: [get, list, watch]
+  - apiGroups: [\"\"]
+    resources: [namespaces]
+    resourceNames: [kube-system]
+    verbs: [get]
+";
+
+/// What restricted Pod Security asks for, and the file system that it does not ask for.
+const HARDENING: [&str; 8] = [
+    "runAsNonRoot: true",
+    "runAsUser: 65532",
+    "runAsGroup: 65532",
+    "type: RuntimeDefault",
+    "allowPrivilegeEscalation: false",
+    "readOnlyRootFilesystem: true",
+    "drop: [ALL]",
+    "enableServiceLinks: false",
+];
+
+const WORKLOADS: [&str; 2] = ["deploy/deployment.yaml", "deploy/registry/statefulset.yaml"];
+
+fn default_ports() -> (u16, u16) {
+    let run = settings::parse(["pod-registrar", "run", "--registry-url=http://registry.example"], |_| None);
+    let registry = settings::parse(["pod-registrar", "registry"], |_| None);
+    match (run, registry) {
+        (Ok(Command::Run(run)), Ok(Command::Registry(registry))) => (run.admin_addr.port(), registry.listen.port()),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The values of a key, on whichever line it stands.
+fn values<'t>(text: &'t str, key: &str) -> Vec<&'t str> {
+    let prefix = format!("{key}: ");
+    text.lines().filter_map(|line| line.trim_start().trim_start_matches("- ").strip_prefix(&prefix)).collect()
+}
+
+fn uncommented(text: &str) -> String {
+    let lines = text.lines().filter(|line| !line.trim_start().starts_with('#'));
+    lines.map(|line| format!("{line}\n")).collect()
+}
+
+/// The settings table of one command.
+fn section(command: &str) -> String {
+    let table = settings::reference_table();
+    let heading = format!("### `pod-registrar {command}`\n");
+    let section = table.split_once(&heading).unwrap().1;
+    section.split("\n### ").next().unwrap().to_owned()
+}
+
+fn variables(text: &str) -> Vec<&str> {
+    let name = |at: usize| text[at..].split(|c: char| !c.is_ascii_uppercase() && c != '_').next().unwrap();
+    text.match_indices("POD_REGISTRAR_").map(|(at, _)| name(at)).collect()
+}
+
+#[test]
+fn the_readme_has_the_settings_as_they_are() {
+    let readme = text("README.md");
+    let (_, rest) = readme.split_once("<!-- settings -->\n").expect("README.md has <!-- settings -->");
+    let (written, _) = rest.split_once("<!-- /settings -->").expect("README.md has <!-- /settings -->");
+    let table = settings::reference_table();
+    assert!(written == table, "put this between the two marks of README.md:\n{table}");
+}
+
+#[test]
+fn rights_are_exactly_what_is_used() {
+    let role = uncommented(&text("deploy/clusterrole.yaml"));
+    assert!(role.ends_with(RULES), "{role}");
+    let granting = manifests().into_iter().filter(|(_, text)| text.lines().any(|line| line == "rules:"));
+    assert_eq!(granting.count(), 1, "rights are granted in one place only");
+}
+
+#[test]
+fn pods_are_restricted() {
+    let namespace = text("deploy/namespace.yaml");
+    assert!(namespace.contains("\n    pod-security.kubernetes.io/enforce: restricted\n"), "{namespace}");
+    for workload in WORKLOADS {
+        let manifest = text(workload);
+        for line in HARDENING {
+            assert_eq!(manifest.matches(line).count(), 1, "{workload}: {line}");
+        }
+    }
+    assert!(text("deploy/registry/statefulset.yaml").contains("automountServiceAccountToken: false"));
+}
+
+#[test]
+fn one_registrar_at_a_time() {
+    let deployment = text("deploy/deployment.yaml");
+    assert_eq!((values(&deployment, "replicas"), values(&deployment, "type")[0]), (vec!["1"], "Recreate"));
+}
+
+#[test]
+fn ports_are_those_of_the_program() {
+    let (admin, registry) = default_ports();
+    assert_eq!(values(&text("deploy/deployment.yaml"), "containerPort"), [admin.to_string()]);
+    assert_eq!(values(&text("deploy/deployment.yaml"), "prometheus.io/port"), [format!("\"{admin}\"")]);
+    let statefulset = text("deploy/registry/statefulset.yaml");
+    assert_eq!(values(&statefulset, "containerPort"), [registry.to_string()]);
+    assert!(statefulset.contains(&format!("value: 0.0.0.0:{registry}\n")));
+    assert_eq!(values(&text("deploy/registry/service.yaml"), "port"), [registry.to_string()]);
+    assert!(text("deploy/configmap.yaml").contains(&format!("http://registry.pod-registrar.svc:{registry}\n")));
+    assert!(text("Dockerfile").contains(&format!("EXPOSE {admin} {registry}\n")));
+}
+
+#[test]
+fn variables_are_settings_of_the_command() {
+    for (path, manifest) in manifests() {
+        let command = if path.parent().unwrap().ends_with("registry") { "registry" } else { "run" };
+        let settings = section(command);
+        for variable in variables(&manifest) {
+            assert!(settings.contains(&format!("| `{variable}` |")), "{}: {variable}", path.display());
+        }
+    }
+    let all = settings::reference_table();
+    for variable in variables(&text("README.md")) {
+        // The tests' own variable is no setting of the program.
+        let known = variable == "POD_REGISTRAR_TEST_KUBECONFIG" || all.contains(&format!("| `{variable}` |"));
+        assert!(known, "README.md: {variable}");
+    }
+}
+
+#[test]
+fn the_placeholder_token_fits_the_registry() {
+    let ours = text("deploy/secret.yaml");
+    let theirs = text("deploy/registry/secret.yaml");
+    let token = values(&ours, "token")[0];
+    assert!(theirs.contains(&format!("\n    {token} *\n")), "{theirs}");
+}
+
+#[test]
+fn versions_agree() {
+    let kustomization = text("deploy/kustomization.yaml");
+    assert_eq!(values(&kustomization, "newTag"), [env!("CARGO_PKG_VERSION")]);
+    let number = |text: &str| -> Vec<u32> { text.split('.').map(|part| part.parse().unwrap()).collect() };
+    let dockerfile = text("Dockerfile");
+    let image = dockerfile.split_once("FROM rust:").unwrap().1.split('-').next().unwrap();
+    assert!(number(image) >= number(env!("CARGO_PKG_RUST_VERSION")), "the Dockerfile's Rust {image} is too old");
+}
+
+#[test]
+fn the_image_runs_as_the_user_that_the_manifests_name() {
+    let dockerfile = text("Dockerfile");
+    assert!(dockerfile.contains("\nUSER 65532:65532\n") && dockerfile.contains("\nFROM scratch\n"));
+    assert!(dockerfile.contains(".ci/build /out/pod-registrar\n") && text(".ci/image").contains("\n.ci/build "));
+}
+
+#[tokio::test]
+async fn probes_ask_for_what_is_served() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (health, metrics) = (Health::new(0), Metrics::new(0));
+    let (stop, stopped) = oneshot::channel::<()>();
+    let server = tokio::spawn(admin::serve(listener, health, metrics, async move { drop(stopped.await) }));
+    let deployment = text("deploy/deployment.yaml");
+    let paths = values(&deployment, "path");
+    assert_eq!(paths, ["/livez", "/readyz"]);
+    for path in paths {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: probe\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        timeout(Duration::from_secs(10), stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{path}: {answer}");
+    }
+    drop(stop);
+    timeout(Duration::from_secs(10), server).await.unwrap().unwrap();
+}

@@ -1,0 +1,177 @@
+//! Deletions by absence: found, confirmed, braked, held.
+
+use super::{
+    fake::Fake,
+    world::{LookUp, SECOND, World, many, options, pod},
+};
+use pod_registrar::{model::Removal, sync::Error};
+
+/// A registry that holds so many pods of an earlier run.
+async fn filled(count: usize) -> Fake {
+    let registry = Fake::new();
+    World::settled(registry.clone(), many(count, "a")).await.stop().await.unwrap();
+    registry
+}
+
+fn deleted(registry: &Fake) -> usize {
+    registry.state().tombstones.len()
+}
+
+#[tokio::test(start_paused = true)]
+async fn pods_deleted_while_we_were_down_leave_after_the_cluster_is_known_to_be_the_same() {
+    let registry = filled(100).await;
+    let world = World::settled(registry.clone(), many(95, "a")).await;
+    world.assert_equal();
+    assert_eq!(deleted(&registry), 5);
+    assert_eq!(world.questions.len(), 1, "identity is asked once");
+    assert!(world.questions[0].is_empty(), "few need no sample");
+    let removals: Vec<_> =
+        registry.state().writes.iter().flat_map(|w| w.items.clone()).filter_map(|i| i.removal).collect();
+    assert!(removals.iter().all(|removal| *removal == Removal::Absent));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thousand_pods_deleted_while_we_were_down_leave_within_a_minute() {
+    let registry = filled(3_000).await;
+    let mut world = World::start(registry.clone(), many(2_000, "a"), options());
+    world.list().await;
+    world.pass(9 * SECOND).await;
+    assert_eq!(deleted(&registry), 0, "not on the word of one list");
+    assert!(world.metrics.encode().unwrap().contains("pod_registrar_deletions_held 1000"));
+    world.pass(50 * SECOND).await;
+    world.assert_equal();
+    assert_eq!(world.questions[0].len(), 20, "a sample was looked up");
+    assert_eq!(world.second_lists, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn deletions_missed_in_a_break_of_the_watch_are_found_by_the_next_list() {
+    let registry = Fake::new();
+    let mut world = World::settled(registry.clone(), many(100, "a")).await;
+    world.pods.remove("uid-00017");
+    world.pods.insert("uid-x".into(), pod("uid-x", "a"));
+    world.list().await;
+    world.pass(2 * SECOND).await;
+    world.assert_equal();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_empty_list_deletes_nothing_until_it_is_confirmed() {
+    let registry = Fake::new();
+    let mut world = World::settled(registry.clone(), many(30, "a")).await;
+    let pods = std::mem::take(&mut world.pods);
+    world.list().await;
+    world.pass(9 * SECOND).await;
+    assert_eq!(deleted(&registry), 0);
+    world.pods = pods;
+    world.pass(60 * SECOND).await;
+    assert_eq!(deleted(&registry), 0, "the second list disagreed");
+    world.pods.clear();
+    world.list().await;
+    world.pass(60 * SECOND).await;
+    assert_eq!(deleted(&registry), 30, "a cluster that is really empty");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_still_there_when_it_is_looked_up_is_held_and_shown_and_puts_pass() {
+    let registry = filled(1_000).await;
+    let mut world = World::start(registry.clone(), many(500, "a"), options());
+    world.look_up = LookUp::StillThere;
+    world.list().await;
+    world.pass(30 * SECOND).await;
+    world.apply(pod("new", "a")).await;
+    world.delete("uid-00001").await;
+    world.pass(1_800 * SECOND).await;
+    assert_eq!(deleted(&registry), 1, "watched deletions pass");
+    assert!(registry.state().records.contains_key("new"));
+    assert!(world.metrics.encode().unwrap().contains("pod_registrar_deletions_held 500"));
+    assert!(world.questions.len() > 3, "it is looked at again and again");
+    world.look_up = LookUp::Truth;
+    world.pass(600 * SECOND).await;
+    world.assert_equal();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_confirmed_is_held() {
+    let registry = filled(100).await;
+    let mut world = World::start(registry.clone(), many(95, "a"), options());
+    world.look_up = LookUp::Nothing;
+    world.list().await;
+    world.pass(600 * SECOND).await;
+    assert_eq!(deleted(&registry), 0);
+    assert!(world.metrics.encode().unwrap().contains("pod_registrar_deletions_held 5"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_cluster_ends_the_process_before_anything_is_deleted() {
+    let registry = filled(100).await;
+    let mut world = World::start(registry.clone(), many(95, "a"), options());
+    world.look_up = LookUp::OtherCluster;
+    world.list().await;
+    world.pass(10 * SECOND).await;
+    let error = world.ended().await.unwrap_err();
+    assert!(matches!(error, Error::ClusterChanged { .. }), "{error}");
+    assert_eq!(deleted(&registry), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_from_before_the_inventory_proves_no_absence() {
+    let registry = filled(10).await;
+    let mut world = World::start(registry.clone(), many(10, "a"), options());
+    let newest = world.pods.remove("uid-00009").unwrap();
+    world.obey = false;
+    world.list().await;
+    world.pass(30 * SECOND).await;
+    assert_eq!(deleted(&registry), 0, "the pod may have been made after the list and registered by another writer");
+    world.pods.insert("uid-00009".into(), newest);
+    world.list().await;
+    world.pass(30 * SECOND).await;
+    assert_eq!(deleted(&registry), 0);
+    world.assert_equal();
+}
+
+#[tokio::test(start_paused = true)]
+async fn lists_of_a_restored_cluster_are_confirmed_however_few_are_absent() {
+    let registry = filled(100).await;
+    let mut world = World::start(registry.clone(), many(98, "a"), options());
+    world.trusted = false;
+    world.list().await;
+    world.pass(5 * SECOND).await;
+    assert_eq!(deleted(&registry), 0);
+    world.pass(60 * SECOND).await;
+    world.assert_equal();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_inventory_that_does_not_add_up_is_discarded() {
+    let registry = filled(100).await;
+    registry.state().miscount = 7;
+    let changed = many(100, "b");
+    let mut world = World::start(registry.clone(), changed, options());
+    world.list().await;
+    let items = registry.state().items();
+    world.pass(60 * SECOND).await;
+    assert_eq!(registry.state().items(), items);
+    assert_eq!(deleted(&registry), 0);
+    registry.state().miscount = 0;
+    world.pass(60 * SECOND).await;
+    world.assert_equal();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_emptied_registry_is_filled_again_and_owed_deletions_are_sent_all_the_same() {
+    let registry = Fake::new();
+    let mut world = World::settled(registry.clone(), many(100, "a")).await;
+    registry.state().down = Some(pod_registrar::model::Failure::Unreachable("refused".into()));
+    world.delete("uid-00042").await;
+    world.pass(SECOND).await;
+    {
+        let mut state = registry.state();
+        state.records.clear();
+        state.session = None;
+        state.down = None;
+    }
+    world.pass(30 * SECOND).await;
+    world.assert_equal();
+    assert!(registry.state().tombstones.contains_key("uid-00042"));
+}

@@ -1,0 +1,199 @@
+//! Delivery: latency, order, coalescing, and items that the registry does not take.
+
+use std::time::Duration;
+
+use pod_registrar::model::{Ended, OperationKind, Removal, Verdict};
+use tokio::time::Instant;
+
+use super::{
+    fake::{Fake, Fault},
+    world::{SECOND, World, many, ms_between, options, pod},
+};
+
+#[tokio::test(start_paused = true)]
+async fn a_lone_change_leaves_at_once() {
+    let mut world = World::settled(Fake::new(), many(3, "a")).await;
+    let changed = Instant::now();
+    world.apply(pod("uid-00001", "b")).await;
+    world.pass(SECOND).await;
+    world.assert_equal();
+    let state = world.registry.state();
+    assert_eq!(ms_between(changed, state.writes.last().unwrap().at), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_busy_queue_fills_batches_and_many_changes_of_a_pod_are_one() {
+    let registry = Fake::new();
+    let mut world = World::settled(registry.clone(), []).await;
+    registry.state().latency = Duration::from_millis(200);
+    for body in ["a", "b", "c"] {
+        for pod in many(300, body) {
+            world.apply(pod).await;
+        }
+    }
+    world.pass(2 * SECOND).await;
+    world.assert_equal();
+    let state = registry.state();
+    assert!(state.items() <= 600, "{} items for 900 changes of 300 pods", state.items());
+    assert!(state.writes.len() <= 10, "{} requests", state.writes.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_during_a_request_is_sent_after_it() {
+    let registry = Fake::new();
+    let mut world = World::settled(registry.clone(), []).await;
+    registry.state().latency = SECOND;
+    world.apply(pod("x", "a")).await;
+    world.pass(SECOND / 2).await;
+    world.apply(pod("x", "b")).await;
+    world.delete("x").await;
+    world.apply(pod("y", "a")).await;
+    world.pass(5 * SECOND).await;
+    world.assert_equal();
+    let kinds: Vec<_> =
+        registry.state().writes.iter().flat_map(|w| w.items.clone()).map(|i| (i.uid.to_string(), i.kind)).collect();
+    let expected = [("x", OperationKind::Put), ("y", OperationKind::Put), ("x", OperationKind::Delete)];
+    assert_eq!(kinds, expected.map(|(uid, kind)| (uid.to_owned(), kind)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn born_and_gone_before_its_first_request_is_not_reported() {
+    let registry = Fake::new();
+    let mut world = World::settled(registry.clone(), []).await;
+    registry.state().down = Some(pod_registrar::model::Failure::Unreachable("refused".into()));
+    world.apply(pod("other", "a")).await;
+    world.pass(SECOND).await;
+    world.apply(pod("brief", "a")).await;
+    world.delete("brief").await;
+    registry.state().down = None;
+    world.pass(30 * SECOND).await;
+    world.assert_equal();
+    assert!(!registry.state().tombstones.contains_key("brief"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_that_goes_to_another_pod_is_a_delete_and_a_put() {
+    let registry = Fake::new();
+    let mut world = World::settled(registry.clone(), [pod("old", "db-0")]).await;
+    world.delete("old").await;
+    world.apply(pod("new", "db-0")).await;
+    world.pass(SECOND).await;
+    world.assert_equal();
+    let last: Vec<_> = registry.state().writes.iter().flat_map(|w| w.items.clone()).skip(1).collect();
+    assert!(last.iter().any(|i| i.uid.as_str() == "old" && i.removal == Some(Removal::Watched(Ended::Deleted))));
+    assert!(last.iter().all(|i| (i.uid.as_str() == "new") == (i.kind == OperationKind::Put)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_poison_record_is_parked_while_all_others_pass() {
+    let registry = Fake::new();
+    registry.state().poison.insert("uid-00007".into());
+    let mut world = World::settled(registry.clone(), many(50, "a")).await;
+    assert_eq!(registry.state().records.len(), 49);
+    let items = registry.state().items();
+    world.pass(600 * SECOND).await;
+    assert_eq!(registry.state().items(), items, "it is not tried again as it is");
+    registry.state().poison.clear();
+    world.apply(pod("uid-00007", "mended")).await;
+    world.pass(SECOND).await;
+    world.assert_equal();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_parked_record_is_tried_again_at_the_next_resync() {
+    let registry = Fake::new();
+    registry.state().poison.insert("uid-00007".into());
+    let mut world = World::settled(registry.clone(), many(50, "a")).await;
+    registry.state().poison.clear();
+    world.pass(2_100 * SECOND).await;
+    world.assert_equal();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_breaks_every_batch_is_isolated() {
+    let registry = Fake::new();
+    registry.state().breaks_batches.insert("uid-00123".into());
+    let mut world = World::start(registry.clone(), many(500, "a"), options());
+    world.list().await;
+    world.pass(15 * SECOND).await;
+    assert_eq!(registry.state().records.len(), 499, "all others are there");
+    registry.state().breaks_batches.clear();
+    world.pass(120 * SECOND).await;
+    world.assert_equal();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_item_that_is_to_wait_waits_and_others_do_not() {
+    let registry = Fake::new();
+    let mut world = World::settled(registry.clone(), []).await;
+    let verdict = Verdict::Retry { after: Some(7 * SECOND), cause: "busy".into() };
+    registry.state().faults.push_back(Fault::Items(verdict));
+    let asked = Instant::now();
+    world.apply(pod("x", "a")).await;
+    world.pass(SECOND).await;
+    world.apply(pod("y", "a")).await;
+    world.pass(30 * SECOND).await;
+    world.assert_equal();
+    let state = registry.state();
+    let times: Vec<_> = state.writes.iter().map(|w| (w.items[0].uid.to_string(), ms_between(asked, w.at))).collect();
+    assert_eq!(times[1], ("y".to_owned(), 1_000));
+    assert!(times[2].0 == "x" && (7_000..8_500).contains(&times[2].1), "{times:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_applied_write_whose_answer_is_lost_is_repeated_to_one_effect() {
+    let registry = Fake::new();
+    let mut world = World::settled(registry.clone(), [pod("x", "a")]).await;
+    registry.state().faults.extend([Fault::ApplyAndLose, Fault::ApplyAndLose]);
+    world.apply(pod("x", "b")).await;
+    world.pass(10 * SECOND).await;
+    world.assert_equal();
+    registry.state().faults.extend([Fault::ApplyAndLose]);
+    world.delete("x").await;
+    world.pass(10 * SECOND).await;
+    world.assert_equal();
+    let state = registry.state();
+    let versions: Vec<_> = state.writes.iter().flat_map(|w| &w.items).map(|i| i.version).collect();
+    assert!(versions.is_sorted() && versions.len() == 6, "{versions:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_version_that_was_outrun_is_passed() {
+    let registry = Fake::new();
+    let mut world = World::settled(registry.clone(), [pod("x", "a")]).await;
+    // Somebody wrote in our session, far ahead of us.
+    let (epoch, edited) = (registry.state().epoch, pod("x", "edited").content.unwrap().digest);
+    let version = pod_registrar::model::Version { epoch, seq: 4_000 };
+    registry.state().records.insert("x".into(), (version, edited));
+    world.apply(pod("x", "b")).await;
+    world.pass(10 * SECOND).await;
+    world.assert_equal();
+    assert!(registry.state().records["x"].0.seq > 4_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn writes_keep_to_the_limit_a_second() {
+    let registry = Fake::new();
+    let limited = pod_registrar::sync::Options { max_writes_per_second: 100, ..options() };
+    let mut world = World::start(registry.clone(), many(1_000, "a"), limited);
+    world.list().await;
+    world.pass(5 * SECOND).await;
+    let items = registry.state().items();
+    assert!((400..=650).contains(&items), "{items} after five seconds");
+    world.pass(10 * SECOND).await;
+    world.assert_equal();
+}
+
+#[tokio::test(start_paused = true)]
+async fn batches_keep_to_the_registrys_limits_in_items_and_bytes() {
+    let registry = Fake::new();
+    registry.state().max_batch_items = 7;
+    let world = World::settled(registry.clone(), many(100, "a")).await;
+    world.assert_equal();
+    assert_eq!(registry.state().writes.len(), 15, "as few as seven at a time allow");
+    let registry = Fake::new();
+    registry.state().max_batch_bytes = 1_000;
+    let world = World::settled(registry.clone(), many(100, "a")).await;
+    world.assert_equal();
+    assert!(registry.state().writes.iter().all(|write| (1..=4).contains(&write.items.len())));
+}

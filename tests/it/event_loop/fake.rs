@@ -1,0 +1,297 @@
+//! A registry in memory that keeps the protocol's rules about order and sessions, does what it is told to do wrong, and
+//! notes when it was asked for what.
+
+use std::{
+    collections::{BTreeMap, HashSet, VecDeque},
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use pod_registrar::{
+    model::{Buckets, Digest, Failure, OperationKind, Removal, Uid, Verdict, Version, verdict},
+    registry::{
+        Bucket, BucketDigests, Capabilities, Change, Encoded, EncodedBody, Heartbeat, InventoryItem, InventoryPage,
+        OpenSession, OtherWriter, RecordName, Registry, SessionOpened, v1::wire::BucketDigest,
+    },
+};
+use tokio::time::Instant;
+
+/// What a write is answered with instead of its result.
+#[derive(Clone, Debug)]
+pub(super) enum Fault {
+    /// Nothing is applied.
+    Refuse(Failure),
+    /// It is applied, and the answer is lost.
+    ApplyAndLose,
+    /// Every item gets this verdict, and nothing is applied.
+    Items(Verdict),
+}
+
+/// One item that was written.
+#[derive(Clone, Debug)]
+pub(super) struct Item {
+    pub(super) uid: Uid,
+    pub(super) kind: OperationKind,
+    pub(super) version: Version,
+    pub(super) removal: Option<Removal>,
+}
+
+/// One write request.
+#[derive(Clone, Debug)]
+pub(super) struct Write {
+    pub(super) at: Instant,
+    pub(super) items: Vec<Item>,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) records: BTreeMap<String, (Version, Digest)>,
+    pub(super) tombstones: BTreeMap<String, Version>,
+    pub(super) epoch: u64,
+    pub(super) session: Option<u64>,
+    /// Whether another writer's session is over.
+    pub(super) other_over: bool,
+    /// For the next writes, in order.
+    pub(super) faults: VecDeque<Fault>,
+    /// For every request, while it is set.
+    pub(super) down: Option<Failure>,
+    /// Ids whose records are refused.
+    pub(super) poison: HashSet<String>,
+    /// Ids that break the whole batch they are in.
+    pub(super) breaks_batches: HashSet<String>,
+    /// How long a write takes.
+    pub(super) latency: Duration,
+    /// Added to the count of the inventory.
+    pub(super) miscount: u64,
+    /// Whether the inventory cannot be read.
+    pub(super) unreadable: bool,
+    pub(super) features: Vec<String>,
+    pub(super) max_batch_items: usize,
+    pub(super) max_batch_bytes: usize,
+
+    pub(super) writes: Vec<Write>,
+    pub(super) questions: Vec<Instant>,
+    pub(super) opened: Vec<(Instant, OpenSession)>,
+    pub(super) beats: Vec<(Instant, Heartbeat)>,
+    pub(super) readings: Vec<Instant>,
+    pub(super) pages: usize,
+    pub(super) closed: Option<u64>,
+    pub(super) refreshed: usize,
+    in_flight: HashSet<String>,
+}
+
+impl State {
+    /// How many items were written.
+    pub(super) fn items(&self) -> usize {
+        self.writes.iter().map(|write| write.items.len()).sum()
+    }
+
+    fn apply(&mut self, operation: &Encoded) -> Verdict {
+        let id = operation.uid.as_str().to_owned();
+        let stored = self.records.get(&id).map(|(version, _)| *version);
+        if let Some((version, digest)) = self.records.get(&id).filter(|(version, _)| *version >= operation.version) {
+            let current = pod_registrar::model::Current { version: *version, digest: Some(*digest) };
+            return Verdict::Stale { current: Some(current) };
+        }
+        if self.tombstones.get(&id).is_some_and(|version| *version >= operation.version) {
+            return Verdict::Tombstoned { current: None };
+        }
+        match &operation.body {
+            EncodedBody::Put { .. } if self.poison.contains(&id) => {
+                return verdict::of_item(OperationKind::Put, 422, said("schema"));
+            }
+            EncodedBody::Put { digest, .. } => _ = self.records.insert(id, (operation.version, *digest)),
+            EncodedBody::Delete(_) => {
+                self.records.remove(&id);
+                self.tombstones.insert(id, operation.version);
+            }
+        }
+        assert!(stored.is_none_or(|stored| stored < operation.version), "effects never go back");
+        Verdict::Done
+    }
+}
+
+fn said(problem: &str) -> pod_registrar::model::Said {
+    pod_registrar::model::Said { problem: problem.into(), ..Default::default() }
+}
+
+/// A registry in memory. Clones are the same one.
+#[derive(Clone)]
+pub(super) struct Fake(Arc<Mutex<State>>);
+
+impl Fake {
+    pub(super) fn new() -> Self {
+        let features = ["batch", "digest-inventory", "sessions", "tombstones", "changes"];
+        Self(Arc::new(Mutex::new(State {
+            features: features.map(str::to_owned).to_vec(),
+            max_batch_items: 500,
+            max_batch_bytes: 4 << 20,
+            ..State::default()
+        })))
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+
+    /// Several figures of one moment.
+    pub(super) fn read<T>(&self, read: impl FnOnce(&State) -> T) -> T {
+        read(&self.state())
+    }
+
+    fn up(&self) -> Result<(), Failure> {
+        self.state().down.clone().map_or(Ok(()), Err)
+    }
+}
+
+impl Registry for Fake {
+    async fn capabilities(&self) -> Result<Capabilities, Failure> {
+        self.state().questions.push(Instant::now());
+        self.up()?;
+        let state = self.state();
+        Ok(Capabilities {
+            protocol: "v1".into(),
+            max_batch_items: state.max_batch_items,
+            max_batch_bytes: state.max_batch_bytes,
+            max_record_bytes: 64 << 10,
+            features: state.features.clone(),
+        })
+    }
+
+    async fn open_session(&self, request: OpenSession) -> Result<SessionOpened, Failure> {
+        self.up()?;
+        let mut state = self.state();
+        let stored = state.records.values().map(|(version, _)| version.epoch).max().unwrap_or_default();
+        state.epoch = state.epoch.max(stored).max(request.min_epoch.unwrap_or_default()) + 1;
+        state.session = Some(state.epoch);
+        state.opened.push((Instant::now(), request));
+        Ok(SessionOpened { epoch: state.epoch, ttl_seconds: 90, previous: None })
+    }
+
+    async fn heartbeat(&self, beat: Heartbeat) -> Result<(), Failure> {
+        self.up()?;
+        let mut state = self.state();
+        check_epoch(&state, beat.epoch)?;
+        state.beats.push((Instant::now(), beat));
+        Ok(())
+    }
+
+    async fn close_session(&self, epoch: u64) -> Result<(), Failure> {
+        self.up()?;
+        self.state().closed = Some(epoch);
+        Ok(())
+    }
+
+    async fn session_holder(&self) -> Result<Option<OtherWriter>, Failure> {
+        self.up()?;
+        let state = self.state();
+        Ok(state.session.map(|epoch| OtherWriter { epoch, instance: "other".into(), over: state.other_over }))
+    }
+
+    fn encode(&self, uid: &Uid, version: Version, change: Change<'_>) -> Encoded {
+        let body = match change {
+            Change::Put(_, content) => EncodedBody::Put { record: content.canonical.to_vec(), digest: content.digest },
+            Change::Delete(removal) => EncodedBody::Delete(removal),
+        };
+        Encoded { uid: uid.clone(), version, body }
+    }
+
+    async fn write(&self, epoch: u64, operations: Vec<Encoded>, batched: bool) -> Result<Vec<Verdict>, Failure> {
+        let latency = {
+            let mut state = self.state();
+            assert!(batched || operations.len() == 1);
+            assert!(operations.len() <= state.max_batch_items);
+            let bytes: usize = operations.iter().map(Encoded::size_at_most).sum();
+            assert!(bytes <= state.max_batch_bytes, "{bytes} bytes in a batch");
+            for operation in &operations {
+                let fresh = state.in_flight.insert(operation.uid.to_string());
+                assert!(fresh, "two requests in flight for {}", operation.uid);
+            }
+            state.writes.push(Write { at: Instant::now(), items: operations.iter().map(item).collect() });
+            state.latency
+        };
+        tokio::time::sleep(latency).await;
+        let mut state = self.state();
+        for operation in &operations {
+            state.in_flight.remove(operation.uid.as_str());
+        }
+        let fault = state.faults.pop_front();
+        if let Some(failure) = state.down.clone() {
+            return Err(failure);
+        }
+        check_epoch(&state, epoch)?;
+        match fault {
+            Some(Fault::Refuse(failure)) => return Err(failure),
+            Some(Fault::Items(verdict)) => return Ok(vec![verdict; operations.len()]),
+            _ => {}
+        }
+        if operations.iter().any(|operation| state.breaks_batches.contains(operation.uid.as_str())) {
+            return Err(Failure::Broken("status 500".into()));
+        }
+        let verdicts = operations.iter().map(|operation| state.apply(operation)).collect();
+        match fault {
+            Some(Fault::ApplyAndLose) => Err(Failure::Broken("the connection was reset".into())),
+            _ => Ok(verdicts),
+        }
+    }
+
+    async fn bucket_digests(&self, buckets: usize) -> Result<BucketDigests, Failure> {
+        self.up()?;
+        let mut state = self.state();
+        state.readings.push(Instant::now());
+        if state.unreadable {
+            return Err(Failure::Broken("status 500".into()));
+        }
+        let division = Buckets::from_count(buckets).unwrap();
+        let mut digests = vec![BucketDigest { count: 0, digest: Digest::default() }; buckets];
+        for (id, (_, digest)) in &state.records {
+            let bucket = &mut digests[division.of(id)];
+            bucket.count += 1;
+            bucket.digest.xor(digest);
+        }
+        Ok(BucketDigests { buckets: digests, count: state.records.len() as u64, as_of: 1 })
+    }
+
+    async fn inventory(&self, bucket: Option<Bucket>, page: Option<String>) -> Result<InventoryPage, Failure> {
+        self.up()?;
+        let mut state = self.state();
+        state.pages += 1;
+        let within = |id: &str| bucket.is_none_or(|b| Buckets::from_count(b.of).unwrap().of(id) == b.index);
+        let all: Vec<InventoryItem> = state
+            .records
+            .iter()
+            .filter(|(id, _)| within(id))
+            .map(|(id, (version, digest))| InventoryItem { id: id.clone(), digest: *digest, version: *version })
+            .collect();
+        let from: usize = page.map_or(0, |page| page.parse().unwrap());
+        let items: Vec<_> = all.iter().skip(from).take(100).cloned().collect();
+        let next = (from + items.len() < all.len()).then(|| (from + items.len()).to_string());
+        Ok(InventoryPage { items, next, count: all.len() as u64 + state.miscount, as_of: 1 })
+    }
+
+    async fn record_name(&self, uid: Uid) -> Result<Option<RecordName>, Failure> {
+        self.up()?;
+        let there = self.state().records.contains_key(uid.as_str());
+        Ok(there.then(|| RecordName { namespace: "default".into(), name: uid.to_string() }))
+    }
+
+    fn refresh_credential(&self) {
+        self.state().refreshed += 1;
+    }
+}
+
+fn check_epoch(state: &State, epoch: u64) -> Result<(), Failure> {
+    match state.session {
+        Some(current) if epoch == current => Ok(()),
+        Some(current) if epoch < current => Err(Failure::StaleEpoch),
+        _ => Err(Failure::UnknownSession),
+    }
+}
+
+fn item(operation: &Encoded) -> Item {
+    let (kind, removal) = match &operation.body {
+        EncodedBody::Put { .. } => (OperationKind::Put, None),
+        EncodedBody::Delete(removal) => (OperationKind::Delete, Some(*removal)),
+    };
+    Item { uid: operation.uid.clone(), kind, version: operation.version, removal }
+}

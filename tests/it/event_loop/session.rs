@@ -1,0 +1,121 @@
+//! The writer's session: heartbeats, fencing, a registry that forgot us, and the stop.
+
+use std::time::Duration;
+
+use pod_registrar::model::{Digest, Version};
+use tokio::time::Instant;
+
+use super::{
+    fake::Fake,
+    world::{SECOND, World, many, ms_between, pod},
+};
+
+#[tokio::test(start_paused = true)]
+async fn heartbeats_come_every_third_of_the_ttl_and_say_how_it_stands() {
+    let registry = Fake::new();
+    let mut world = World::settled(registry.clone(), many(12, "a")).await;
+    world.pass(295 * SECOND).await;
+    let state = registry.state();
+    assert_eq!(state.beats.len(), 10, "in five minutes");
+    for pair in state.beats.windows(2) {
+        assert!((29_000..=31_000).contains(&ms_between(pair[0].0, pair[1].0)));
+    }
+    let beat = &state.beats[0].1;
+    assert!(beat.synced && beat.counts.unwrap().pods == 12 && beat.counts.unwrap().pending == 0);
+    let opened = &state.opened[0].1;
+    assert_eq!((opened.ttl_seconds, opened.min_epoch, opened.scope.as_deref()), (90, None, Some("scope")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fenced_writer_stops_and_opens_a_session_only_when_the_others_is_over() {
+    let registry = Fake::new();
+    let mut world = World::settled(registry.clone(), many(3, "a")).await;
+    world.health.watch_listed(0);
+    {
+        let mut state = registry.state();
+        state.epoch += 1;
+        state.session = Some(state.epoch);
+    }
+    world.apply(pod("x", "a")).await;
+    world.pass(SECOND).await;
+    let (opened, writes) = registry.read(|s| (s.opened.len(), s.writes.len()));
+    world.apply(pod("y", "a")).await;
+    world.pass(600 * SECOND).await;
+    assert_eq!(registry.read(|s| (s.opened.len(), s.writes.len())), (opened, writes), "it is silent");
+    assert!(!world.health.ready().ok() && world.health.live().ok());
+    assert!(world.metrics.encode().unwrap().contains("pod_registrar_fenced 1"));
+    registry.state().other_over = true;
+    world.pass(20 * SECOND).await;
+    world.assert_equal();
+    assert!(world.health.ready().ok());
+    assert_eq!(registry.state().opened.len(), opened + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_registry_restored_from_a_backup_is_filled_again_above_all_epochs() {
+    let registry = Fake::new();
+    registry.state().epoch = 8;
+    let mut world = World::settled(registry.clone(), many(40, "a")).await;
+    {
+        let mut state = registry.state();
+        state.records.retain(|id, _| id.as_str() < "uid-00010");
+        (state.epoch, state.session) = (2, None);
+    }
+    world.apply(pod("x", "a")).await;
+    world.pass(10 * SECOND).await;
+    world.assert_equal();
+    let state = registry.state();
+    let (_, last) = state.opened.last().unwrap();
+    assert_eq!(last.min_epoch, Some(9));
+    assert!(state.epoch > 9);
+    assert!(state.tombstones.is_empty(), "a short inventory deletes nothing");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_somebody_else_removed_changed_or_added_is_repaired_at_the_resync() {
+    let registry = Fake::new();
+    let mut world = World::settled(registry.clone(), many(600, "a")).await;
+    let items = registry.state().items();
+    {
+        let mut state = registry.state();
+        state.records.remove("uid-00100");
+        state.records.get_mut("uid-00200").unwrap().1 = Digest([1; 32]);
+        state.records.insert("ghost".into(), (Version { epoch: 1, seq: 1 }, Digest([2; 32])));
+    }
+    world.pass(2_100 * SECOND).await;
+    world.assert_equal();
+    assert_eq!(registry.state().items() - items, 3);
+    assert_eq!(world.lists, 2, "only a list begun after the inventory shows that the ghost is one");
+    for kind in ["missing", "extra", "differing"] {
+        let line = format!("pod_registrar_drift_repaired_total{{kind=\"{kind}\"}} 1");
+        assert!(world.metrics.encode().unwrap().contains(&line), "{line}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_finishes_what_is_in_flight_and_closes_the_session() {
+    let registry = Fake::new();
+    let mut world = World::settled(registry.clone(), []).await;
+    registry.state().latency = 5 * SECOND;
+    for pod in many(100, "a") {
+        world.apply(pod).await;
+    }
+    world.pass(SECOND).await;
+    let (epoch, asked) = (registry.state().epoch, Instant::now());
+    world.stop().await.unwrap();
+    assert!(ms_between(asked, Instant::now()) < 6_000);
+    assert_eq!(registry.read(|s| (s.records.len(), s.closed)), (100, Some(epoch)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_waits_no_longer_than_twenty_seconds() {
+    let registry = Fake::new();
+    let mut world = World::settled(registry.clone(), []).await;
+    registry.state().latency = Duration::from_secs(3_600);
+    world.apply(pod("x", "a")).await;
+    world.pass(SECOND).await;
+    let asked = Instant::now();
+    world.stop().await.unwrap();
+    assert!(ms_between(asked, Instant::now()) <= 20_000);
+    assert!(registry.state().closed.is_some(), "the session is closed all the same");
+}

@@ -1,0 +1,126 @@
+//! Start and restart: what is written, and what is not.
+
+use pod_registrar::model::OperationKind;
+
+use super::{
+    fake::Fake,
+    world::{SECOND, World, many, options, pod},
+};
+
+#[tokio::test(start_paused = true)]
+async fn an_empty_registry_is_filled_in_as_few_batches_as_possible() {
+    let world = World::settled(Fake::new(), many(1_234, "a")).await;
+    world.assert_equal();
+    assert_eq!(world.registry.state().writes.len(), 3);
+    assert!(world.stop().await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_restart_with_nothing_changed_nothing_is_written_but_the_session() {
+    let registry = Fake::new();
+    World::settled(registry.clone(), many(700, "a")).await.stop().await.unwrap();
+    let (writes, pages) = registry.read(|s| (s.writes.len(), s.pages));
+    let world = World::settled(registry.clone(), many(700, "a")).await;
+    assert_eq!(registry.read(|s| (s.writes.len(), s.pages)), (writes, pages), "one exchange of digests");
+    assert_eq!(world.lists, 1);
+    assert_eq!(registry.state().opened.len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_restart_only_what_differs_is_read_and_written() {
+    let registry = Fake::new();
+    World::settled(registry.clone(), many(700, "a")).await.stop().await.unwrap();
+    let (items, pages) = registry.read(|s| (s.items(), s.pages));
+    let changed = many(700, "a").map(|p| if p.uid.as_str() < "uid-00003" { pod(p.uid.as_str(), "b") } else { p });
+    let world = World::settled(registry.clone(), changed.chain([pod("new", "a")])).await;
+    world.assert_equal();
+    assert_eq!(registry.state().items() - items, 4);
+    assert!(registry.state().pages - pages <= 4, "only the buckets that differ");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_written_before_the_list_and_the_inventory() {
+    let registry = Fake::new();
+    registry.state().unreadable = true;
+    let mut world = World::start(registry, many(10, "a"), options());
+    world.pass(10 * SECOND).await;
+    assert_eq!(world.registry.state().readings.len(), 0, "nothing to compare before the list");
+    world.list().await;
+    world.pass(60 * SECOND).await;
+    assert!(world.registry.state().readings.len() > 3);
+    assert_eq!(world.registry.state().items(), 0);
+    world.registry.state().unreadable = false;
+    world.pass(60 * SECOND).await;
+    world.assert_equal();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watched_end_waits_for_no_inventory() {
+    let registry = Fake::new();
+    World::settled(registry.clone(), many(10, "a")).await.stop().await.unwrap();
+    registry.state().unreadable = true;
+    let mut world = World::start(registry, many(10, "a"), options());
+    world.list().await;
+    world.delete("uid-00003").await;
+    world.pass(SECOND).await;
+    assert!(!world.registry.state().records.contains_key("uid-00003"));
+    assert_eq!(world.registry.state().records.len(), 9);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_release_rewrites_each_record_once_at_a_bounded_rate_behind_live_changes() {
+    let registry = Fake::new();
+    World::settled(registry.clone(), many(5_000, "old")).await.stop().await.unwrap();
+    let before = registry.state().writes.len();
+    let mut world = World::start(registry.clone(), many(5_000, "new"), options());
+    world.list().await;
+    world.pass(2 * SECOND).await;
+    let written = |from: usize| registry.state().writes[from..].iter().map(|w| w.items.len()).sum::<usize>();
+    let after_two_seconds = written(before);
+    assert!((1_000..=3_100).contains(&after_two_seconds), "{after_two_seconds} in two seconds");
+    world.apply(pod("live", "a")).await;
+    world.pass(SECOND / 100).await;
+    assert!(registry.state().records.contains_key("live"), "a live change overtakes");
+    world.pass(10 * SECOND).await;
+    world.assert_equal();
+    assert_eq!(written(before), 5_001, "each once");
+    let deletes = registry
+        .state()
+        .writes
+        .iter()
+        .flat_map(|w| w.items.clone())
+        .filter(|i| i.kind == OperationKind::Delete)
+        .count();
+    assert_eq!(deletes, 0, "and never by deletion");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_registry_without_batches_and_digests_is_served_one_by_one() {
+    let registry = Fake::new();
+    registry.state().features = vec!["sessions".into(), "tombstones".into()];
+    let mut world = World::settled(registry.clone(), many(20, "a")).await;
+    world.delete("uid-00001").await;
+    world.pass(SECOND).await;
+    world.assert_equal();
+    assert!(registry.state().writes.iter().all(|write| write.items.len() == 1));
+    world.stop().await.unwrap();
+    let items = registry.state().items();
+    let world = World::settled(registry.clone(), many(20, "a").filter(|p| p.uid.as_str() != "uid-00001")).await;
+    world.assert_equal();
+    assert_eq!(registry.state().items(), items, "compared by pages");
+}
+
+#[tokio::test(start_paused = true)]
+async fn comparisons_that_come_faster_than_lists_do_not_keep_lists_from_coming() {
+    let registry = Fake::new();
+    World::settled(registry.clone(), many(10, "a")).await.stop().await.unwrap();
+    let hasty = pod_registrar::sync::Options { resync_interval: SECOND, ..options() };
+    let mut world = World::start(registry.clone(), many(9, "a"), hasty);
+    world.obey = false;
+    world.list().await;
+    world.pass(30 * SECOND).await;
+    assert_eq!(world.relists_asked(), 1, "one list is asked for, however often it is missed");
+    world.list().await;
+    world.pass(5 * SECOND).await;
+    world.assert_equal();
+}

@@ -1,0 +1,238 @@
+//! A small world around the event loop: a cluster that is a map, a watch that is played by hand, and the fake registry.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use kube_runtime::{reflector::store::Writer, watcher::Event};
+use pod_registrar::{
+    clock::Clock,
+    model::{
+        Content, Digest, Ended, Pod, Sighting, WatchList,
+        brake::{Answer, Confirmation, Finding, Inquiry},
+    },
+    store::View,
+    sync::{Error, Inputs, Options, Registrar},
+    telemetry::{Health, Metrics},
+};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::JoinHandle,
+    time::Instant,
+};
+
+use super::fake::Fake;
+
+pub(super) const SECOND: Duration = Duration::from_secs(1);
+
+/// What the cluster says when pods are looked up.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum LookUp {
+    Truth,
+    StillThere,
+    OtherCluster,
+    Nothing,
+}
+
+/// A running event loop and everything around it.
+pub(super) struct World {
+    pub(super) registry: Fake,
+    pub(super) pods: BTreeMap<String, Pod>,
+    pub(super) look_up: LookUp,
+    /// The samples that were looked up.
+    pub(super) questions: Vec<Vec<String>>,
+    /// How many lists were taken beside the watch.
+    pub(super) second_lists: usize,
+    pub(super) lists: usize,
+    /// Whether a request for a new list is obeyed.
+    pub(super) obey: bool,
+    /// Whether lists are known not to be stale.
+    pub(super) trusted: bool,
+    pub(super) clock: Clock,
+    pub(super) metrics: Metrics,
+    pub(super) health: Health,
+    writer: Writer<Pod>,
+    sightings: mpsc::Sender<Sighting>,
+    relist: watch::Receiver<u64>,
+    asked: mpsc::Receiver<Inquiry>,
+    answers: mpsc::Sender<Confirmation>,
+    stop: Option<oneshot::Sender<()>>,
+    task: JoinHandle<Result<(), Error>>,
+}
+
+pub(super) fn options() -> Options {
+    Options {
+        max_in_flight: 4,
+        max_writes_per_second: 5_000,
+        resync_interval: Duration::from_secs(1800),
+        instance: "test:0000".into(),
+        cluster_name: "test".into(),
+        scope: "scope".into(),
+        seed: 7,
+    }
+}
+
+/// A pod whose record is this text.
+pub(super) fn pod(uid: &str, body: &str) -> Pod {
+    let canonical = format!("{{\"{uid}\":\"{body}\"}}").into_bytes();
+    Pod {
+        uid: uid.into(),
+        namespace: "default".into(),
+        name: uid.into(),
+        resource_version: "1".into(),
+        generation: None,
+        content: Some(Content { digest: Digest::of_canonical(&canonical), canonical: canonical.into() }),
+    }
+}
+
+impl World {
+    /// A world with these pods, before any of them was listed.
+    pub(super) fn start(registry: Fake, pods: impl IntoIterator<Item = Pod>, options: Options) -> Self {
+        let clock = Clock::start();
+        let (metrics, health) = (Metrics::new(1), Health::new(1));
+        let writer = Writer::new(());
+        let view = View::new([writer.as_reader()]);
+        let (sightings, sightings_in) = mpsc::channel(100_000);
+        let (relist_out, relist) = watch::channel(0);
+        let (questions, asked) = mpsc::channel(4);
+        let (answers, confirmations) = mpsc::channel(4);
+        let (stop, stopped) = oneshot::channel::<()>();
+        let registrar = Registrar::new(registry.clone(), view, options, clock, metrics.clone(), health.clone());
+        let inputs = Inputs { sightings: sightings_in, confirmations, questions, relist: relist_out };
+        let task = tokio::spawn(registrar.run(inputs, async {
+            let _ = stopped.await;
+        }));
+        Self {
+            registry,
+            pods: pods.into_iter().map(|pod| (pod.uid.to_string(), pod)).collect(),
+            look_up: LookUp::Truth,
+            questions: Vec::new(),
+            second_lists: 0,
+            lists: 0,
+            obey: true,
+            trusted: true,
+            clock,
+            metrics,
+            health,
+            writer,
+            sightings,
+            relist,
+            asked,
+            answers,
+            stop: Some(stop),
+            task,
+        }
+    }
+
+    /// A world with these pods, listed, and given time to settle.
+    pub(super) async fn settled(registry: Fake, pods: impl IntoIterator<Item = Pod>) -> Self {
+        let mut world = Self::start(registry, pods, options());
+        world.list().await;
+        world.pass(5 * SECOND).await;
+        world
+    }
+
+    /// A complete list comes in.
+    pub(super) async fn list(&mut self) {
+        self.lists += 1;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let begun = self.clock.now();
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        self.writer.apply_watcher_event(&Event::Init);
+        for pod in self.pods.values() {
+            self.writer.apply_watcher_event(&Event::InitApply(pod.clone()));
+        }
+        self.writer.apply_watcher_event(&Event::InitDone);
+        let list = WatchList { begun, pods: self.pods.len(), trusted: self.trusted, identified: true };
+        self.tell(Sighting::Listed { watch: 0, list }).await;
+    }
+
+    /// A pod appears or changes, and the watch shows it.
+    pub(super) async fn apply(&mut self, pod: Pod) {
+        self.pods.insert(pod.uid.to_string(), pod.clone());
+        let (uid, name) = (pod.uid.clone(), pod.name.clone());
+        self.writer.apply_watcher_event(&Event::Apply(pod));
+        let at = self.clock.now();
+        self.tell(Sighting::Applied { uid, name, watch: 0, at }).await;
+    }
+
+    /// A pod ends, and the watch shows it.
+    pub(super) async fn delete(&mut self, uid: &str) {
+        let pod = self.pods.remove(uid).unwrap();
+        self.writer.apply_watcher_event(&Event::Delete(pod));
+        self.tell(Sighting::Ended { uid: uid.into(), why: Ended::Deleted }).await;
+    }
+
+    async fn tell(&mut self, sighting: Sighting) {
+        self.sightings.send(sighting).await.unwrap();
+    }
+
+    /// Time passes; lists that are asked for come in, questions are answered.
+    pub(super) async fn pass(&mut self, time: Duration) {
+        let end = Instant::now() + time;
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep_until(end) => return,
+                Ok(()) = self.relist.changed() => if self.obey { self.list().await },
+                Some(inquiry) = self.asked.recv() => self.answer(inquiry).await,
+            }
+        }
+    }
+
+    async fn answer(&mut self, inquiry: Inquiry) {
+        let round = inquiry.round();
+        let pods = match inquiry {
+            Inquiry::List { .. } => {
+                self.second_lists += 1;
+                let finding = Finding::Listed(self.pods.keys().map(|uid| uid.as_str().into()).collect());
+                return self.answers.send(Confirmation { round, finding }).await.unwrap();
+            }
+            Inquiry::LookUp { pods, .. } => pods.into_iter().map(|(uid, ..)| uid.to_string()).collect::<Vec<_>>(),
+        };
+        let there = pods.iter().filter(|uid| self.pods.contains_key(*uid)).count();
+        let other = || Finding::OtherCluster { expected: "a".into(), found: "b".into() };
+        let finding = match self.look_up {
+            LookUp::Truth if there == 0 => Finding::Answer(Answer::Gone),
+            LookUp::Truth => Finding::Answer(Answer::StillThere(there)),
+            LookUp::StillThere => Finding::Answer(Answer::StillThere(1)),
+            LookUp::OtherCluster => other(),
+            LookUp::Nothing => Finding::Answer(Answer::Unanswered("forbidden".into())),
+        };
+        self.questions.push(pods);
+        self.answers.send(Confirmation { round, finding }).await.unwrap();
+    }
+
+    /// The registry holds the cluster's pods, as they are.
+    pub(super) fn assert_equal(&self) {
+        let digests = |pod: &Pod| pod.content.as_ref().unwrap().digest;
+        let wanted: BTreeMap<_, _> = self.pods.iter().map(|(uid, pod)| (uid.clone(), digests(pod))).collect();
+        let held: BTreeMap<_, _> =
+            self.registry.state().records.iter().map(|(uid, (_, digest))| (uid.clone(), *digest)).collect();
+        assert_eq!(held, wanted);
+    }
+
+    /// Asks the loop to stop and waits until it has.
+    pub(super) async fn stop(mut self) -> Result<(), Error> {
+        self.stop.take().map(|stop| stop.send(()));
+        self.task.await.unwrap()
+    }
+
+    /// How often a new list was asked for.
+    pub(super) fn relists_asked(&self) -> u64 {
+        *self.relist.borrow()
+    }
+
+    /// How the loop ended by itself.
+    pub(super) async fn ended(self) -> Result<(), Error> {
+        assert!(self.task.is_finished(), "the loop goes on");
+        self.task.await.unwrap()
+    }
+}
+
+/// The time between two instants in whole milliseconds.
+pub(super) fn ms_between(from: Instant, to: Instant) -> u128 {
+    (to - from).as_millis()
+}
+
+/// So many pods, `uid-00000` and on.
+pub(super) fn many(count: usize, body: &str) -> impl Iterator<Item = Pod> + use<'_> {
+    (0..count).map(move |n| pod(&format!("uid-{n:05}"), body))
+}

@@ -1,0 +1,321 @@
+//! An informer against the stand-in for the API server, over real HTTP: what its store holds and what it tells, through
+//! everything that a watch may meet. Each case ends with the store equal to the server.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use pod_registrar::{
+    clock::Clock,
+    cluster::{Informer, Scope, Setup},
+    demo::{
+        api::{Fault, Kind, Options, Server},
+        pod,
+    },
+    model::{AllowList, Ended, Rule, Sighting, Writer},
+    store::View,
+    telemetry::{Health, Metrics},
+};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
+
+use crate::support::{SOON, eventually};
+
+/// Longer than any test.
+const NEVER: Duration = Duration::from_secs(3_600);
+
+/// A stand-in, and an informer on it.
+struct World {
+    server: Server,
+    view: View,
+    sightings: mpsc::Receiver<Sighting>,
+    told: Vec<Sighting>,
+    relist: watch::Sender<u64>,
+    metrics: Metrics,
+    task: JoinHandle<()>,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl World {
+    async fn start(faults: impl IntoIterator<Item = Fault>, scope: Scope) -> Self {
+        Self::with_timers(faults, scope, NEVER, NEVER).await
+    }
+
+    async fn with_timers(
+        faults: impl IntoIterator<Item = Fault>,
+        scope: Scope,
+        relist_interval: Duration,
+        look_after: Duration,
+    ) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let server = Server::start(Options::default()).await.unwrap();
+        for name in ["a", "b", "c"] {
+            server.create(pod(name).namespace("shop").label("app", name).running()).unwrap();
+        }
+        for fault in faults {
+            server.inject(fault);
+        }
+        let (sender, sightings) = mpsc::channel(1_000);
+        let (relist, asked) = watch::channel(0);
+        let writer = Writer { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };
+        let metrics = Metrics::new(1);
+        let setup = Setup {
+            scope,
+            rule: Arc::new(Rule { writer, labels: AllowList::new(["*"]), annotations: AllowList::default() }),
+            relist_interval,
+            look_after,
+            sightings: sender,
+            relist: asked,
+            clock: Clock::start(),
+            metrics: metrics.clone(),
+            health: Health::new(1),
+        };
+        let config = kube::Config::new(server.url().parse().unwrap());
+        let informer = Informer::new(0, None, &config, setup).unwrap();
+        let view = View::new([informer.store()]);
+        let task = tokio::spawn(informer.run());
+        Self { server, view, sightings, told: Vec::new(), relist, metrics, task }
+    }
+
+    async fn listed(faults: impl IntoIterator<Item = Fault>) -> Self {
+        let mut world = Self::start(faults, Scope::default()).await;
+        world.equal().await;
+        world
+    }
+
+    /// Waits until the store holds what the server holds, and everything about it was told.
+    async fn equal(&mut self) {
+        eventually("the store is equal to the server", SOON, async || {
+            let held: BTreeSet<String> = self.view.of_watch(0).iter().map(|pod| pod.uid.to_string()).collect();
+            let uids: BTreeSet<String> = self.server.uids().into_values().collect();
+            let listed = self.count("pod_registrar_relists_total");
+            if listed && held == uids { Ok(()) } else { Err(format!("{held:?} for {uids:?}")) }
+        })
+        .await;
+        self.hear();
+    }
+
+    fn hear(&mut self) {
+        while let Ok(sighting) = self.sightings.try_recv() {
+            self.told.push(sighting);
+        }
+    }
+
+    /// Waits until something was told.
+    async fn told(&mut self, what: &str, is_it: impl Fn(&Sighting) -> bool) {
+        eventually(what, SOON, async || {
+            self.hear();
+            if self.told.iter().any(&is_it) { Ok(()) } else { Err(format!("{:?}", self.told)) }
+        })
+        .await;
+    }
+
+    fn lists(&self) -> usize {
+        self.told.iter().filter(|s| matches!(s, Sighting::Listed { .. })).count()
+    }
+
+    fn uid(&self, name: &str) -> String {
+        self.server.pod("shop", name).unwrap()["metadata"]["uid"].as_str().unwrap().to_owned()
+    }
+
+    fn ends(&self) -> Vec<(String, Ended)> {
+        let ended = |s: &Sighting| match s {
+            Sighting::Ended { uid, why } => Some((uid.to_string(), *why)),
+            _ => None,
+        };
+        self.told.iter().filter_map(ended).collect()
+    }
+
+    fn count(&self, metric: &str) -> bool {
+        self.metrics.encode().unwrap().contains(metric)
+    }
+}
+
+#[tokio::test]
+async fn what_is_created_changed_and_deleted_is_in_the_store_and_told() {
+    let mut world = World::listed([]).await;
+    assert_eq!(world.lists(), 1);
+    let (a, before) = (world.uid("a"), world.view.of_watch(0).len());
+    world.server.create(pod("d").namespace("shop").running()).unwrap();
+    world.server.delete("shop", "a").unwrap();
+    world.equal().await;
+    let told = (a, Ended::Deleted);
+    world.told("the end of a", |s| matches!(s, Sighting::Ended { uid, .. } if uid.as_str() == told.0)).await;
+    assert_eq!((world.ends(), world.view.of_watch(0).len()), (vec![told], before));
+}
+
+#[tokio::test]
+async fn a_name_that_goes_to_another_pod_in_one_event_is_an_end_and_a_sight() {
+    let mut world = World::listed([]).await;
+    let old = world.uid("b");
+    world.server.replace_in_place(pod("b").namespace("shop").running()).unwrap();
+    world.equal().await;
+    let new = world.uid("b");
+    world.told("the new pod", |s| matches!(s, Sighting::Applied { uid, .. } if uid.as_str() == new)).await;
+    assert_eq!(world.ends(), [(old, Ended::Deleted)]);
+}
+
+#[tokio::test]
+async fn pods_that_went_while_the_watch_was_broken_are_not_in_the_next_list() {
+    let mut world = World::listed([]).await;
+    world.server.delete_silently("shop", "a").unwrap();
+    world.server.compact();
+    world.server.drop_watches();
+    world.server.create(pod("d").namespace("shop").running()).unwrap();
+    world.equal().await;
+    assert!(world.ends().is_empty(), "no event told it: the list did");
+}
+
+#[tokio::test]
+async fn a_lost_event_is_found_when_a_list_is_asked_for() {
+    let mut world = World::listed([]).await;
+    world.server.delete_silently("shop", "c").unwrap();
+    world.relist.send_modify(|asked| *asked += 1);
+    world.equal().await;
+    assert!(world.count("relists_total{reason=\"requested\"} 1"));
+}
+
+#[tokio::test]
+async fn a_watch_refused_with_the_status_410_is_begun_anew_with_a_list() {
+    let mut world = World::listed([Fault::status(Kind::Watch, 410)]).await;
+    world.server.create(pod("d").namespace("shop").running()).unwrap();
+    world.equal().await;
+    world.told("a second list", |s| matches!(s, Sighting::Listed { list, .. } if list.pods >= 3)).await;
+    assert!(world.count("relists_total{reason=\"gone\"} 1"));
+}
+
+#[tokio::test]
+async fn a_pod_that_cannot_be_read_is_neither_lost_nor_taken_for_deleted() {
+    let mut world = World::listed([]).await;
+    let uid = world.uid("b").as_str().into();
+    let digest = |world: &World| world.view.get(&uid).unwrap().content.clone().unwrap().digest;
+    let before = digest(&world);
+    world.server.spoil("b");
+    world.relist.send_modify(|asked| *asked += 1);
+    eventually("it was counted", SOON, async || {
+        if world.count("undecodable_pods_total 1") { Ok(()) } else { Err(String::new()) }
+    })
+    .await;
+    world.equal().await;
+    assert_eq!(digest(&world), before, "its record stays as it was");
+    assert!(world.ends().is_empty());
+}
+
+#[tokio::test]
+async fn an_event_that_cannot_be_read_begins_the_watch_anew() {
+    let line = r#"{"type":"MODIFIED","object":"what?"}"#;
+    let mut world = World::listed([Fault::line(0, line)]).await;
+    world.server.create(pod("d").namespace("shop").running()).unwrap();
+    world.equal().await;
+    assert!(world.count("watch_errors_total"));
+}
+
+#[tokio::test]
+async fn lists_that_fail_show_nothing_and_are_taken_again() {
+    let faults = [
+        Fault::status(Kind::List, 401),
+        Fault::status(Kind::List, 403),
+        Fault::status(Kind::List, 500),
+        Fault::html(Kind::List),
+        Fault::cut(Kind::List, 0),
+    ];
+    let mut world = World::listed(faults).await;
+    world.hear();
+    assert_eq!((world.lists(), world.view.len()), (1, 3), "one list was complete");
+    assert!(world.count("watch_errors_total 5"));
+}
+
+#[tokio::test]
+async fn a_list_older_than_what_was_seen_is_discarded() {
+    let mut world = World::listed([]).await;
+    let earlier = world.server.snapshot();
+    world.server.create(pod("d").namespace("shop").running()).unwrap();
+    world.server.delete("shop", "a").unwrap();
+    world.equal().await;
+    world.server.inject(Fault::stale_list(earlier));
+    let lists = world.lists();
+    world.relist.send_modify(|asked| *asked += 1);
+    eventually("the list was taken again", SOON, async || {
+        if world.count("relists_total{reason=\"stale\"} 1") { Ok(()) } else { Err(String::new()) }
+    })
+    .await;
+    world.equal().await;
+    eventually("the next list is shown", SOON, async || {
+        world.hear();
+        if world.lists() == lists + 1 { Ok(()) } else { Err(format!("{}", world.lists())) }
+    })
+    .await;
+    world.equal().await;
+}
+
+#[tokio::test]
+async fn broken_connections_lose_nothing() {
+    let faults = [Fault::cut(Kind::Watch, 1), Fault::end(1), Fault::cut(Kind::Watch, 0)];
+    let mut world = World::listed(faults).await;
+    for name in ["d", "e", "f", "g"] {
+        world.server.create(pod(name).namespace("shop").running()).unwrap();
+        world.server.delete("shop", name).unwrap();
+    }
+    world.server.delete("shop", "a").unwrap();
+    world.equal().await;
+    world.told("the last end", |s| matches!(s, Sighting::Ended { .. })).await;
+    assert_eq!(world.view.len(), 2);
+}
+
+#[tokio::test]
+async fn with_a_selector_an_end_may_be_a_change() {
+    let scope = Scope { label_selector: Some("app in (a,b)".into()), ..Scope::default() };
+    let mut world = World::start([], scope).await;
+    world.told("the list", |s| matches!(s, Sighting::Listed { list, .. } if list.pods == 2)).await;
+    let uid = world.uid("a");
+    world.server.update("shop", "a", |pod| pod["metadata"]["labels"]["app"] = "z".into()).unwrap();
+    world.told("the end", |s| matches!(s, Sighting::Ended { .. })).await;
+    assert_eq!(world.ends(), [(uid, Ended::DeletedOrLeftRule)]);
+}
+
+#[tokio::test]
+async fn excluded_namespaces_are_not_watched() {
+    let scope = Scope { excluded_namespaces: vec!["shop".into()], ..Scope::default() };
+    let mut world = World::start([], scope).await;
+    world.told("the list", |s| matches!(s, Sighting::Listed { list, .. } if list.pods == 0)).await;
+    world.server.create(pod("x").namespace("other").running()).unwrap();
+    world.told("the pod of another namespace", |s| matches!(s, Sighting::Applied { .. })).await;
+    assert_eq!(world.view.len(), 1);
+}
+
+#[tokio::test]
+async fn a_list_that_takes_longer_than_the_interval_between_lists_comes_to_its_end() {
+    let slow = [Fault::delay(Kind::List, Duration::from_millis(300)).always()];
+    let mut world = World::with_timers(slow, Scope::default(), Duration::from_millis(50), NEVER).await;
+    world.equal().await;
+    world.server.create(pod("d").namespace("shop").running()).unwrap();
+    world.server.delete("shop", "a").unwrap();
+    world.equal().await;
+    eventually("the watch is built anew by the interval", SOON, async || {
+        if world.count("relists_total{reason=\"interval\"} 2") { Ok(()) } else { Err("not yet".into()) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_cluster_that_went_back_in_time_is_noticed_though_its_watch_is_silent() {
+    let mut world = World::with_timers([], Scope::default(), NEVER, Duration::from_millis(500)).await;
+    world.equal().await;
+    let earlier = world.server.snapshot();
+    for name in ["d", "e", "f"] {
+        world.server.create(pod(name).namespace("shop").running()).unwrap();
+    }
+    world.equal().await;
+    world.server.restore(earlier);
+    world.server.drop_watches();
+    eventually("its lists are older than what was seen", SOON, async || {
+        if world.count("relists_total{reason=\"stale\"} 2") { Ok(()) } else { Err("not yet".into()) }
+    })
+    .await;
+    assert_eq!(world.view.len(), 6, "nothing is concluded from the first of them");
+}

@@ -1,0 +1,17 @@
+//! The integration tests: one binary, a module a subject.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod cluster;
+mod demo_api;
+mod demo_life;
+mod dependencies;
+mod deploy;
+mod event_loop;
+mod informer;
+mod process;
+mod project;
+mod reference;
+mod registry_client;
+mod support;
+mod tidy;
+mod watch_contract;

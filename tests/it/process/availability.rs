@@ -1,0 +1,118 @@
+//! What is not there yet is waited for, and shown.
+
+use std::net::TcpListener;
+
+use pod_registrar::{
+    demo::api::{Fault, Kind},
+    model::DEFAULT_OWNER,
+};
+
+use super::world::{CLUSTER, Kube, World};
+use crate::support::{Controller, RegistryTask, SOON, eventually, until};
+
+#[tokio::test]
+async fn an_api_server_that_refuses_at_the_start_is_asked_again_until_it_lets_us_in() {
+    let world = World::start().await;
+    world.kube.create(0..5);
+    let api = &world.kube.api;
+    for (kind, code) in [(Kind::Namespace, 401), (Kind::Namespace, 403), (Kind::List, 401), (Kind::List, 403)] {
+        api.inject(Fault::status(kind, code).times(2));
+    }
+    let mut controller = world.controller();
+    while api.pending_faults() > 0 {
+        assert_eq!(controller.page("/livez").await.0, 200);
+        assert_eq!(controller.page("/readyz").await.0, 503);
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    world.equal().await;
+    assert_eq!((controller.page("/readyz").await.0, controller.page("/livez").await.0), (200, 200));
+    assert!(controller.is_running() && api.requests(Kind::Namespace) >= 5);
+}
+
+#[tokio::test]
+async fn a_registry_that_is_not_there_at_the_start_is_waited_for() {
+    let kube = Kube::start().await;
+    kube.create(0..5);
+    let reserved = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = reserved.local_addr().unwrap();
+    drop(reserved);
+    let mut controller = Controller::start(&kube.kubeconfig, &format!("http://{address}"), &[]);
+    controller.log_line("registry paused").await;
+    until_ready(&mut controller).await;
+    let live = controller.page("/livez").await;
+    assert_eq!((live.0, live.1.as_str()), (200, "[+]loop ok\n"));
+    assert_eq!(controller.figure("writer").await, 0.0);
+    assert!(controller.figure("requests_total{operation=\"capabilities\",outcome=\"failed\"}").await >= 1.0);
+    let registry = RegistryTask::start_at(&address.to_string());
+    kube.equals(&registry.reader(), SOON).await;
+    assert!(controller.is_running());
+}
+
+/// The watch makes it ready, whatever the registry does.
+async fn until_ready(controller: &mut Controller) {
+    eventually("ready", SOON, async || match controller.page("/readyz").await {
+        (200, _) => Ok(()),
+        (_, text) => Err(text),
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn it_is_not_ready_before_the_first_list_and_ready_ever_after() {
+    let world = World::start().await;
+    let api = &world.kube.api;
+    world.kube.create(0..5);
+    api.inject(Fault::status(Kind::List, 500).always());
+    let mut controller = world.controller();
+    until("it has asked for a list", || api.requests(Kind::List) > 0).await;
+    let (status, text) = controller.page("/readyz").await;
+    assert_eq!((status, text.lines().next()), (503, Some("[-]watch failed: 0 of 1 have delivered a complete list")));
+    assert!(world.registry().writer(CLUSTER, DEFAULT_OWNER).await.map_or(true, |writer| writer["pods"] == 0));
+    api.clear_faults();
+    world.equal().await;
+    assert_eq!(controller.page("/readyz").await.0, 200);
+    api.inject(Fault::status(Kind::Watch, 500).always());
+    api.drop_watches();
+    eventually("a failing watch", SOON, async || match controller.figure("watch_errors_total").await {
+        0.0..2.0 => Err("few".to_owned()),
+        _ => Ok(()),
+    })
+    .await;
+    assert_eq!(controller.page("/readyz").await.0, 200, "what it knows is still of use");
+}
+
+#[tokio::test]
+async fn its_figures_say_what_it_did() {
+    let world = World::start().await;
+    world.kube.create(0..12);
+    let mut controller = world.controller();
+    world.equal().await;
+    controller.synced().await;
+    world.kube.delete(0..2);
+    world.equal().await;
+    let expected = [
+        ("pods", 10.0),
+        ("records{state=\"registered\"}", 10.0),
+        ("pending", 0.0),
+        ("operations_total{operation=\"put\",outcome=\"done\"}", 12.0),
+        ("operations_total{operation=\"delete\",outcome=\"done\"}", 2.0),
+        ("requests_total{operation=\"session\",outcome=\"ok\"}", 1.0),
+        ("change_to_acknowledgement_seconds_count", 14.0),
+        ("relists_total{reason=\"start\"}", 1.0),
+        ("watch_errors_total", 0.0),
+        ("undecodable_pods_total", 0.0),
+        ("writer", 1.0),
+        ("fenced", 0.0),
+        ("deletions_held", 0.0),
+        (concat!("build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"}"), 1.0),
+    ];
+    for (series, value) in expected {
+        eventually(series, SOON, async || match controller.figure(series).await {
+            found if found == value => Ok(()),
+            found => Err(format!("{found}, expected {value}")),
+        })
+        .await;
+    }
+    assert!(controller.figure("first_complete_sync_seconds").await > 0.0);
+    assert_eq!(controller.page("/nowhere").await.0, 404);
+}

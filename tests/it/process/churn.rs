@@ -1,0 +1,73 @@
+//! Random comings and goings, and what the registry's log must look like after them.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::{Duration, Instant},
+};
+
+use pod_registrar::demo::pod;
+use serde_json::Value;
+
+use super::world::Kube;
+
+/// Pods that come, change and go at random, and which ever went.
+pub(super) struct Churn<'a> {
+    kube: &'a Kube,
+    pub(super) random: fastrand::Rng,
+    created: usize,
+    pub(super) gone: HashSet<String>,
+}
+
+impl<'a> Churn<'a> {
+    pub(super) fn new(kube: &'a Kube, seed: u64) -> Self {
+        Self { kube, random: fastrand::Rng::with_seed(seed), created: 0, gone: HashSet::new() }
+    }
+
+    /// One random change.
+    pub(super) fn step(&mut self) {
+        let pods: Vec<(String, String)> = self.kube.api.uids().into_iter().collect();
+        let drawn = self.random.usize(..pods.len());
+        let (key, uid) = &pods[drawn];
+        let (namespace, name) = key.split_once('/').unwrap();
+        match self.random.u8(..10) {
+            0..4 => {
+                self.created += 1;
+                let kube = self.kube;
+                kube.api.create(pod(format!("new-{}", self.created)).label("app", "new").running()).unwrap();
+            }
+            4..7 => self.kube.label(name, &format!("v{}", self.random.u32(..))),
+            7..9 => {
+                self.kube.api.delete(namespace, name).unwrap();
+                self.gone.insert(uid.clone());
+            }
+            _ => {
+                // As a StatefulSet does: the name lives on, the pod does not.
+                self.kube.api.delete(namespace, name).unwrap();
+                self.gone.insert(uid.clone());
+                self.kube.api.create(pod(name).label("app", "again").running()).unwrap();
+            }
+        }
+    }
+
+    /// Random changes for a while.
+    pub(super) async fn go_on(&mut self, time: Duration) {
+        let end = Instant::now() + time;
+        while Instant::now() < end {
+            self.step();
+            tokio::time::sleep(Duration::from_millis(3)).await;
+        }
+    }
+}
+
+/// Every pod was put before it was deleted, and never again; only what had gone was deleted.
+pub(super) fn assert_in_order(changes: &[Value], gone: &HashSet<String>) {
+    let mut ended: BTreeMap<&str, &Value> = BTreeMap::new();
+    for change in changes {
+        let id = change["id"].as_str().unwrap();
+        assert!(!ended.contains_key(id), "{change} after {}", ended[id]);
+        if change["op"] == "delete" {
+            assert!(gone.contains(id), "a pod that lives was deleted: {change}");
+            ended.insert(id, change);
+        }
+    }
+}

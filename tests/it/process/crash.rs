@@ -1,0 +1,34 @@
+//! The controller is killed, at random moments of a life with churn.
+
+use std::time::Duration;
+
+use super::{
+    churn::{Churn, assert_in_order},
+    world::{CLUSTER, World},
+};
+use crate::support::{SOON, seed};
+
+const ROUNDS: usize = 8;
+const PODS: usize = 150;
+
+#[tokio::test]
+async fn killed_at_random_moments_it_neither_loses_nor_invents_anything() {
+    let world = World::start().await;
+    world.kube.create(0..PODS);
+    let mut churn = Churn::new(&world.kube, seed());
+    for _ in 0..ROUNDS {
+        let mut controller = world.controller();
+        let moment = Duration::from_millis(churn.random.u64(..600));
+        churn.go_on(moment).await;
+        controller.kill();
+        // Less than what the brake lets through at once.
+        for _ in 0..10 {
+            churn.step();
+        }
+    }
+    let _controller = world.controller();
+    churn.go_on(Duration::from_millis(300)).await;
+    world.kube.equals(&world.registry(), SOON * 2).await;
+    let gone = churn.gone;
+    assert_in_order(&world.registry().changes(CLUSTER).await.unwrap(), &gone);
+}

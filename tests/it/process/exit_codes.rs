@@ -1,0 +1,68 @@
+//! How the process ends.
+
+use pod_registrar::{
+    demo::api::{Fault, Kind},
+    model::DEFAULT_OWNER,
+};
+
+use super::world::{CLUSTER, World};
+use crate::support::{Controller, until};
+
+/// A controller whose first writes wait in the proxy.
+async fn stuck(world: &World) -> Controller {
+    world.kube.create(0..20);
+    world.proxy.hold_writes();
+    let controller = world.controller();
+    until("a write is under way", || world.proxy.seen().iter().any(|exchange| exchange.writes())).await;
+    controller
+}
+
+#[tokio::test]
+async fn sigterm_finishes_what_is_in_flight_closes_the_session_and_ends_with_code_0() {
+    let world = World::start().await;
+    let mut controller = stuck(&world).await;
+    let under_way = world.proxy.seen().iter().filter(|exchange| exchange.writes()).count();
+    controller.terminate();
+    controller.log_line("stopping").await;
+    assert!(controller.is_running(), "it waits for what is in flight");
+    world.proxy.release();
+    assert_eq!(controller.code().await, 0);
+    assert!(controller.logged("session closed"));
+    let seen = world.proxy.seen();
+    let writes: Vec<_> = seen.iter().filter(|exchange| exchange.writes()).collect();
+    assert_eq!(writes.len(), under_way, "nothing new is begun");
+    assert!(writes.iter().all(|exchange| exchange.answer.as_ref().is_some_and(|(status, _)| *status < 300)));
+    let acknowledged: usize = writes.iter().map(|exchange| exchange.acknowledged().len()).sum();
+    let writer = world.registry().writer(CLUSTER, DEFAULT_OWNER).await.unwrap();
+    assert_eq!((writer["state"].as_str(), writer["pods"].as_u64()), (Some("closed"), Some(acknowledged as u64)));
+    assert!(controller.stdout().is_empty());
+}
+
+#[tokio::test]
+async fn sigterm_before_the_registry_or_the_cluster_answered_ends_with_code_0() {
+    let world = World::start().await;
+    world.kube.api.inject(Fault::hang(Kind::Namespace).always());
+    let mut controller = world.controller();
+    until("the cluster is asked", || world.kube.api.requests(Kind::Namespace) > 0).await;
+    controller.terminate();
+    assert_eq!(controller.code().await, 0);
+
+    let world = World::start().await;
+    world.proxy.hold(|_, _| true);
+    let mut controller = world.controller();
+    until("the registry is asked", || !world.proxy.seen().is_empty()).await;
+    controller.terminate();
+    assert_eq!(controller.code().await, 0);
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_at_once_with_code_130() {
+    let world = World::start().await;
+    let mut controller = stuck(&world).await;
+    controller.terminate();
+    controller.log_line("stopping").await;
+    assert!(controller.is_running(), "the registry hangs");
+    controller.terminate();
+    assert_eq!(controller.code().await, 130);
+    assert!(world.registry().ids(CLUSTER, DEFAULT_OWNER).await.unwrap().is_empty());
+}

@@ -1,0 +1,36 @@
+//! A cluster that turns out to be another one.
+
+use pod_registrar::model::DEFAULT_OWNER;
+
+use super::world::{CLUSTER, World};
+use crate::support::until;
+
+#[tokio::test]
+async fn another_cluster_behind_the_same_address_ends_it_with_code_1_and_nothing_is_deleted() {
+    let world = World::start().await;
+    world.kube.create(0..10);
+    let mut controller = world.controller();
+    world.equal().await;
+    controller.kill();
+    world.kube.delete(0..3);
+    // The inventory waits, and with it the first thought of deleting what is absent.
+    world.proxy.hold(|_, path| path.contains("pods:digest"));
+    let begun = world.proxy.mark();
+    let mut controller = world.controller();
+    until("the inventory is asked for", || {
+        world.proxy.seen_since(begun).iter().any(|exchange| exchange.path.contains("pods:digest"))
+    })
+    .await;
+    world.kube.api.set_cluster_uid("another-cluster");
+    world.proxy.release();
+    assert_eq!(controller.code().await, 1);
+    let told = controller.stderr().join("\n");
+    assert!(told.contains(CLUSTER) && told.contains("another-cluster"), "{told}");
+    let seen = world.proxy.seen();
+    let writes: Vec<_> = seen.iter().filter(|exchange| exchange.writes()).collect();
+    let deleted = writes.iter().flat_map(|exchange| exchange.acknowledged()).filter(|(_, put, _)| !put);
+    assert_eq!(deleted.count(), 0, "no deletion was sent");
+    assert_eq!(world.registry().ids(CLUSTER, DEFAULT_OWNER).await.unwrap().len(), 10);
+    let there = world.registry().ids("another-cluster", DEFAULT_OWNER).await.unwrap();
+    assert!(there.is_empty(), "nor was anything written there");
+}

@@ -1,0 +1,18 @@
+//! The program as a process, between the stand-in API server and the reference registry.
+#![expect(clippy::unwrap_used, reason = "these helpers are part of tests")]
+
+mod availability;
+mod churn;
+mod crash;
+mod credentials;
+mod demo;
+mod doubt;
+mod exit_codes;
+mod fencing;
+mod identity;
+mod registry_crash;
+mod restart;
+mod scope;
+mod settings;
+mod watch;
+mod world;

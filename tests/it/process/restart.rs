@@ -1,0 +1,145 @@
+//! What a controller finds when it comes back.
+
+use std::time::Duration;
+
+use pod_registrar::{
+    demo::{
+        api::{Fault, Kind},
+        pod,
+    },
+    model::DEFAULT_OWNER,
+};
+
+use super::world::{CLUSTER, World, name};
+use crate::support::until;
+
+#[tokio::test]
+async fn a_restart_without_changes_writes_nothing() {
+    let world = World::start().await;
+    world.kube.create(0..300);
+    let mut controller = world.controller();
+    world.equal().await;
+    controller.kill();
+    let (changes, mark) = (world.registry().changes(CLUSTER).await.unwrap(), world.proxy.mark());
+    let mut controller = world.controller();
+    controller.synced().await;
+    controller.terminate();
+    assert_eq!(controller.code().await, 0);
+    assert_eq!(world.registry().changes(CLUSTER).await.unwrap(), changes);
+    let seen = world.proxy.seen_since(mark);
+    let wrote: Vec<_> = seen.iter().filter(|exchange| exchange.writes()).map(|exchange| &exchange.path).collect();
+    assert!(wrote.is_empty(), "{wrote:?}");
+    let asked: Vec<_> = seen.iter().filter(|e| e.path.contains("view=")).map(|e| &e.path).collect();
+    assert!(asked.is_empty(), "the digests of buckets are enough: {asked:?}");
+}
+
+#[tokio::test]
+async fn pods_that_went_while_it_was_down_leave_the_registry() {
+    let world = World::start().await;
+    world.kube.create(0..30);
+    let mut controller = world.controller();
+    world.equal().await;
+    controller.kill();
+    world.kube.delete(0..7);
+    world.kube.create(30..35);
+    world.kube.label(&name(20), "changed");
+    let before = world.registry().changes(CLUSTER).await.unwrap().len();
+    let mut controller = world.controller();
+    world.equal().await;
+    controller.synced().await;
+    let changes = world.registry().changes(CLUSTER).await.unwrap();
+    assert_eq!(changes.len() - before, 7 + 5 + 1, "a change each, and no more");
+    let deletes = changes.iter().filter(|change| change["op"] == "delete");
+    assert!(deletes.clone().count() == 7 && deletes.clone().all(|change| change["reason"] == "absent"));
+}
+
+#[tokio::test]
+async fn a_third_of_many_pods_that_went_while_it_was_down_leaves_within_a_minute() {
+    let world = World::start().await;
+    world.kube.create(0..3_000);
+    let mut controller = world.controller();
+    world.kube.equals(&world.registry(), Duration::from_secs(60)).await;
+    controller.kill();
+    world.kube.delete(500..1_500);
+    let mut controller = world.controller();
+    let held = "deletions_held";
+    crate::support::eventually("the brake holds them", Duration::from_secs(30), async || {
+        match controller.figure(held).await {
+            1_000.0 => Ok(()),
+            other => Err(format!("{held} {other}")),
+        }
+    })
+    .await;
+    assert_eq!(world.registry().ids(CLUSTER, DEFAULT_OWNER).await.unwrap().len(), 3_000, "none has left yet");
+    // A few more go without a word, and only the second list shows it.
+    world.kube.without_watches(|| world.kube.delete(2_000..2_005)).await;
+    world.kube.equals(&world.registry(), Duration::from_secs(60)).await;
+    assert!(controller.logged("absent pods are confirmed to be gone"));
+}
+
+#[tokio::test]
+async fn a_pod_that_went_unseen_while_its_record_was_on_its_way_leaves_the_registry() {
+    let world = World::start().await;
+    let mut controller = world.controller();
+    controller.synced().await;
+    world.proxy.hold_writes();
+    world.kube.create(0..3);
+    let uids = world.kube.uids();
+    until("all are under way", || uids.iter().all(|uid| world.proxy.seen().iter().any(|e| e.writes_about(uid)))).await;
+    let lists = world.kube.api.requests(Kind::List);
+    world.kube.without_watches(|| world.kube.delete(0..2)).await;
+    until("the pods are listed anew", || {
+        world.kube.api.requests(Kind::List) > lists && controller.stderr().iter().any(|line| line.contains("pods=1"))
+    })
+    .await;
+    world.proxy.release();
+    world.equal().await;
+}
+
+#[tokio::test]
+async fn it_says_that_it_is_in_step_only_when_what_is_absent_has_left() {
+    let world = World::start().await;
+    world.kube.create(0..10);
+    let mut controller = world.controller();
+    world.equal().await;
+    controller.kill();
+    world.kube.delete(0..3);
+    // The cluster's identity is read at the start, and then again before anything absent is deleted.
+    world.kube.api.inject(Fault::hang(Kind::Namespace).skip(1));
+    let mut controller = world.controller();
+    until("the cluster is asked again", || world.kube.api.pending_faults() == 0).await;
+    assert_eq!(controller.figure("first_complete_sync_seconds").await, 0.0);
+    assert!(!controller.logged("the registry is equal to the cluster"));
+}
+
+#[tokio::test]
+async fn a_pod_of_a_statefulset_that_was_made_anew_is_another_record() {
+    let world = World::start().await;
+    world.kube.create(0..3);
+    let db = || pod("db-0").owner("StatefulSet", "db", "5d3f8f5e-55c1-4a43-a0f0-0d6b4e5c9c01").running();
+    world.kube.api.create(db()).unwrap();
+    let mut controller = world.controller();
+    world.equal().await;
+    let first = world.kube.uid("db-0");
+    controller.kill();
+    world.kube.api.delete("default", "db-0").unwrap();
+    world.kube.api.create(db()).unwrap();
+    let second = world.kube.uid("db-0");
+    let mut controller = world.controller();
+    world.equal().await;
+    // And while it runs, in one MODIFIED event.
+    controller.synced().await;
+    world.kube.api.replace_in_place(db()).unwrap();
+    let third = world.kube.uid("db-0");
+    world.equal().await;
+    let changes = world.registry().changes(CLUSTER).await.unwrap();
+    let of = |id: &str| -> Vec<_> {
+        let own = changes.iter().filter(|change| change["id"] == id);
+        own.map(|change| change["op"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(
+        (of(&first), of(&second), of(&third)),
+        (vec!["put".into(), "delete".into()], vec!["put".into(), "delete".into()], vec!["put".into()])
+    );
+    until("it runs on", || controller.is_running()).await;
+}

@@ -1,0 +1,65 @@
+//! Which pods are registered: several namespaces, each with a watch of its own, and selectors.
+
+use std::collections::BTreeSet;
+
+use pod_registrar::demo::pod;
+
+use super::world::{CLUSTER, World};
+use crate::support::{SOON, eventually};
+
+/// Waits until the owner's records are these `namespace/name`s.
+async fn holds(world: &World, owner: &str, expected: &[&str]) {
+    let expected: BTreeSet<String> = expected.iter().map(|name| (*name).to_owned()).collect();
+    eventually("the registry holds the scope", SOON, async || {
+        let records = world.registry().records(CLUSTER, owner).await?;
+        let name = |record: &serde_json::Value| {
+            let text = |member: &str| record["pod"][member].as_str().unwrap_or_default().to_owned();
+            format!("{}/{}", text("namespace"), text("name"))
+        };
+        let held: BTreeSet<String> = records.values().map(name).collect();
+        if held == expected { Ok(()) } else { Err(format!("{held:?}")) }
+    })
+    .await;
+}
+
+fn create(world: &World, namespace: &str, name: &str) {
+    world.kube.api.create(pod(name).namespace(namespace).label("app", name).running()).unwrap();
+}
+
+#[tokio::test]
+async fn several_namespaces_are_watched_and_others_are_not() {
+    let world = World::start().await;
+    for (namespace, name) in [("a", "one"), ("a", "two"), ("b", "three"), ("c", "four")] {
+        create(&world, namespace, name);
+    }
+    let flags = ["--namespace", "a", "--namespace", "b", "--namespace", "empty", "--owner", "platform"];
+    let mut controller = world.controller_with(&flags);
+    holds(&world, "platform", &["a/one", "a/two", "b/three"]).await;
+    world.kube.api.delete("a", "one").unwrap();
+    create(&world, "b", "five");
+    holds(&world, "platform", &["a/two", "b/three", "b/five"]).await;
+    controller.kill();
+    world.kube.api.delete("b", "three").unwrap();
+    world.kube.api.delete("a", "two").unwrap();
+    create(&world, "a", "two");
+    let _controller = world.controller_with(&flags);
+    holds(&world, "platform", &["a/two", "b/five"]).await;
+}
+
+#[tokio::test]
+async fn a_pod_that_leaves_the_selection_leaves_the_registry_and_may_come_back() {
+    let world = World::start().await;
+    for name in ["one", "two"] {
+        create(&world, "a", name);
+    }
+    let _controller = world.controller_with(&["--label-selector", "app in (one,two)", "--exclude-namespace", "b"]);
+    create(&world, "b", "one");
+    holds(&world, "pod-registrar", &["a/one", "a/two"]).await;
+    let relabel = |to: &str| world.kube.api.update("a", "one", |pod| pod["metadata"]["labels"]["app"] = to.into());
+    relabel("other").unwrap();
+    holds(&world, "pod-registrar", &["a/two"]).await;
+    let changes = world.registry().changes(CLUSTER).await.unwrap();
+    assert_eq!(changes.last().unwrap()["reason"], "deleted-or-left-rule");
+    relabel("one").unwrap();
+    holds(&world, "pod-registrar", &["a/one", "a/two"]).await;
+}

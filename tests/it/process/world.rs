@@ -1,0 +1,158 @@
+//! A cluster, a registry, and the way between them.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use pod_registrar::{
+    demo::{
+        api::{Fault, Kind, Options, Server},
+        pod,
+    },
+    model::DEFAULT_OWNER,
+};
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::support::{Controller, Proxy, Reader, RegistryTask, SOON, eventually, until};
+
+/// The cluster's id: the UID of its `kube-system` namespace.
+pub(super) const CLUSTER: &str = "7c1a3c52-5d0e-4b7c-9d55-2f6f5b0c1e42";
+
+/// A stand-in API server.
+pub(super) struct Kube {
+    pub(super) api: Server,
+    pub(super) kubeconfig: PathBuf,
+    pub(super) folder: TempDir,
+}
+
+impl Kube {
+    pub(super) async fn start() -> Self {
+        let api = Server::start(Options::default()).await.unwrap();
+        api.set_cluster_uid(CLUSTER);
+        let folder = tempfile::tempdir().unwrap();
+        let kubeconfig = write_kubeconfig(folder.path(), &api.url());
+        Self { api, kubeconfig, folder }
+    }
+
+    /// Adds running pods with these numbers in their names.
+    pub(super) fn create(&self, numbers: std::ops::Range<usize>) {
+        for number in numbers {
+            self.api.create(pod(name(number)).label("app", "web").running()).unwrap();
+        }
+    }
+
+    /// Deletes pods by their numbers.
+    pub(super) fn delete(&self, numbers: std::ops::Range<usize>) {
+        for number in numbers {
+            self.api.delete("default", &name(number)).unwrap();
+        }
+    }
+
+    /// Does something that no watch shows, so that only the next list can tell.
+    pub(super) async fn without_watches(&self, something: impl FnOnce()) {
+        self.api.inject(Fault::status(Kind::Watch, 500).always());
+        self.api.inject(Fault::status(Kind::List, 500).always());
+        self.api.drop_watches();
+        until("no watch is open", || self.api.open_watches() == 0).await;
+        something();
+        self.api.compact();
+        self.api.clear_faults();
+    }
+
+    /// Changes a pod's label.
+    pub(super) fn label(&self, name: &str, value: &str) {
+        self.api.update("default", name, |pod| pod["metadata"]["labels"]["app"] = value.into()).unwrap();
+    }
+
+    /// The UIDs of all pods.
+    pub(super) fn uids(&self) -> BTreeSet<String> {
+        self.api.uids().into_values().collect()
+    }
+
+    /// The UID of a pod in the namespace `default`.
+    pub(super) fn uid(&self, name: &str) -> String {
+        self.api.uids()[&format!("default/{name}")].clone()
+    }
+
+    /// Waits until the registry holds exactly the pods that are there, as they are.
+    pub(super) async fn equals(&self, registry: &Reader, within: Duration) {
+        eventually("the registry equals the cluster", within, async || {
+            let records = registry.records(CLUSTER, DEFAULT_OWNER).await?;
+            let (has, wanted) = (records.keys().cloned().collect::<BTreeSet<_>>(), self.uids());
+            let (lacks, excess) = (wanted.difference(&has).count(), has.difference(&wanted).count());
+            if lacks + excess > 0 {
+                return Err(format!("it lacks {lacks} and has {excess} that are gone"));
+            }
+            let other = records.values().filter(|record| {
+                let text = |path: &str| record.pointer(path).and_then(|v| v.as_str()).unwrap_or_default();
+                let pod = self.api.pod(text("/pod/namespace"), text("/pod/name"));
+                pod.is_none_or(|pod| pod["metadata"]["labels"]["app"] != record["pod"]["labels"]["app"])
+            });
+            match other.count() {
+                0 => Ok(()),
+                other => Err(format!("{other} records are out of date")),
+            }
+        })
+        .await;
+    }
+}
+
+/// The name of a pod with a number.
+pub(super) fn name(number: usize) -> String {
+    format!("web-{number:04}")
+}
+
+/// A kubeconfig for a server that asks for no credentials.
+pub(super) fn write_kubeconfig(folder: &Path, server: &str) -> PathBuf {
+    let document = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "stand-in",
+        "clusters": [{"name": "stand-in", "cluster": {"server": server}}],
+        "users": [{"name": "nobody", "user": {}}],
+        "contexts": [{"name": "stand-in", "context": {"cluster": "stand-in", "user": "nobody"}}],
+    });
+    let path = folder.join("kubeconfig");
+    // JSON is YAML.
+    std::fs::write(&path, document.to_string()).unwrap();
+    path
+}
+
+/// A stand-in API server, a registry, and a proxy before it.
+pub(super) struct World {
+    pub(super) kube: Kube,
+    pub(super) proxy: Proxy,
+    registry: RegistryTask,
+}
+
+impl World {
+    pub(super) async fn start() -> Self {
+        let registry = RegistryTask::start();
+        Self { kube: Kube::start().await, proxy: Proxy::start(&registry.url).await, registry }
+    }
+
+    /// Starts a controller.
+    pub(super) fn controller(&self) -> Controller {
+        self.controller_with(&[])
+    }
+
+    /// Starts a controller with these flags.
+    pub(super) fn controller_with(&self, more: &[&str]) -> Controller {
+        Controller::start(&self.kube.kubeconfig, &self.proxy.url, more)
+    }
+
+    /// The registry's address, without the proxy.
+    pub(super) fn registry_url(&self) -> &str {
+        &self.registry.url
+    }
+
+    pub(super) fn registry(&self) -> Reader {
+        self.registry.reader()
+    }
+
+    /// Waits until the registry holds exactly the pods that are there.
+    pub(super) async fn equal(&self) {
+        self.kube.equals(&self.registry(), SOON).await;
+    }
+}

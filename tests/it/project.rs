@@ -1,0 +1,43 @@
+//! The project's own files, for tests that hold them together.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// The folder of the manifest.
+pub(crate) fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A file's text.
+pub(crate) fn text(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// All Rust files below a folder, sorted.
+pub(crate) fn sources(folder: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    collect(&root().join(folder), "rs", &mut found);
+    found.sort();
+    assert!(!found.is_empty(), "{folder} has no Rust files");
+    found
+}
+
+/// All manifests below `deploy`, each with its text.
+pub(crate) fn manifests() -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    collect(&root().join("deploy"), "yaml", &mut found);
+    found.into_iter().map(|path| (path.clone(), fs::read_to_string(path).unwrap())).collect()
+}
+
+fn collect(folder: &Path, ending: &str, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, ending, found);
+        } else if path.extension().is_some_and(|extension| extension == ending) {
+            found.push(path);
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! What was acknowledged is there after the database was opened again.
+
+use pod_registrar::reference::{Clock, OpenError, Retention, Store};
+
+use super::{Server, refused};
+
+#[tokio::test]
+async fn everything_acknowledged_survives_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("registry.db");
+    let server = Server::with_file(file.clone()).await;
+    let epoch = server.open().await;
+    server.fill(epoch, 20).await;
+    server.delete("p3", epoch, 100).await;
+    let before = server.get("/v1/clusters/c/pods:digest?buckets=256").await.json();
+    let session = server.get("/v1/clusters/c").await.json();
+    server.stop().await;
+    // A clean stop leaves one file that can be copied as it is.
+    assert!(!folder.path().join("registry.db-wal").exists());
+
+    let server = Server::with_file(file).await;
+    assert_eq!(server.get("/v1/clusters/c/pods:digest?buckets=256").await.json(), before);
+    assert_eq!(server.get("/v1/clusters/c").await.json(), session);
+    assert_eq!(server.put("p3", epoch, 100, "late").await.problem(), refused(409, "tombstoned"));
+    assert_eq!(server.put("p3", epoch, 101, "back").await.status, 201);
+    assert_eq!(server.open().await, epoch + 1);
+    assert_eq!(server.store.changes().await.unwrap().last().unwrap().n, 22);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_copy_of_the_files_of_a_running_registry_holds_what_was_acknowledged() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::with_file(folder.path().join("registry.db")).await;
+    let epoch = server.open().await;
+    server.fill(epoch, 50).await;
+    // What a crash would leave: the database and its log as they are now, without a clean close.
+    let crashed = tempfile::tempdir().unwrap();
+    for name in ["registry.db", "registry.db-wal"] {
+        std::fs::copy(folder.path().join(name), crashed.path().join(name)).unwrap();
+    }
+    let store = Store::open(Some(&crashed.path().join("registry.db")), Retention::default(), Clock::default()).unwrap();
+    assert_eq!(store.records("c", "pod-registrar").await.unwrap().len(), 50);
+    assert_eq!(store.changes().await.unwrap().len(), 50);
+    store.close().await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_database_that_cannot_be_opened_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = Store::open(Some(folder.path()), Retention::default(), Clock::default()).err().unwrap();
+    assert!(matches!(error, OpenError::Sqlite(_)), "{error}");
+    let text = folder.path().join("text");
+    std::fs::write(&text, "this is not a database, but long enough to be looked at as one".repeat(20)).unwrap();
+    let error = Store::open(Some(&text), Retention::default(), Clock::default()).err().unwrap();
+    assert!(error.to_string().contains("--database"), "{error}");
+}
+
+#[tokio::test]
+async fn writes_of_many_clients_at_once_are_all_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::with_file(folder.path().join("registry.db")).await;
+    let epoch = server.open().await;
+    let ids: Vec<String> = (0..100).map(|n| format!("q{n}")).collect();
+    let writes = ids.iter().zip(1..).map(|(id, seq)| server.put(id, epoch, seq, "web"));
+    for reply in futures::future::join_all(writes).await {
+        assert_eq!(reply.status, 201);
+    }
+    assert_eq!(server.get("/v1/clusters/c/pods").await.json()["count"], 100);
+    server.stop().await;
+}

@@ -1,0 +1,26 @@
+//! The page is in the binary and loads nothing from elsewhere.
+
+use super::Server;
+
+#[tokio::test]
+async fn every_file_comes_with_a_strict_policy_and_names_no_other_origin() {
+    let server = Server::start().await;
+    for (path, kind) in [
+        ("/", "text/html; charset=utf-8"),
+        ("/page/app.js", "text/javascript; charset=utf-8"),
+        ("/page/style.css", "text/css; charset=utf-8"),
+        ("/page/icon.svg", "image/svg+xml"),
+    ] {
+        let reply = server.get(path).await;
+        assert_eq!((reply.status, reply.kind.as_str()), (200, kind));
+        let policy = reply.headers["content-security-policy"].to_str().unwrap();
+        assert!(policy.starts_with("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
+        assert_eq!(reply.headers["x-content-type-options"], "nosniff");
+        let text = reply.text.replace("http://www.w3.org/2000/svg", "");
+        assert!(!text.contains("http://") && !text.contains("https://"), "{path} names another origin");
+        for risky in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "localStorage"] {
+            assert!(!text.contains(risky), "{path} uses {risky}");
+        }
+    }
+    server.stop().await;
+}

@@ -1,0 +1,122 @@
+//! Sessions: minting, fencing, expiry, and what clusters look like.
+
+use serde_json::json;
+
+use super::{Server, record, refused};
+
+#[tokio::test]
+async fn an_epoch_is_above_the_client_s_and_the_session_s_before() {
+    let server = Server::start().await;
+    let body = json!({"instance": "a", "ttlSeconds": 90, "scope": "x", "minEpoch": 6, "later": {"x": 1}});
+    let first = server.call("POST", "/v1/clusters/c/session", Some(&body)).await;
+    assert_eq!((first.status, first.json()), (201, json!({"epoch": 7, "ttlSeconds": 90})));
+
+    let second = server.call("POST", "/v1/clusters/c/session", Some(&json!({"instance": "b", "ttlSeconds": 9}))).await;
+    let previous = json!({"epoch": 7, "instance": "a", "scope": "x", "state": "live"});
+    assert_eq!(second.json(), json!({"epoch": 8, "ttlSeconds": 9, "previous": previous}));
+
+    // Another owner's epochs have nothing to do with these.
+    let other = server.call("POST", "/v1/clusters/c/session?owner=blue", Some(&body)).await;
+    assert_eq!(other.json(), json!({"epoch": 7, "ttlSeconds": 90}));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_session_turns_stale_and_still_writes_and_a_heartbeat_revives_it() {
+    let server = Server::start().await;
+    let epoch = server.open().await;
+    server.clock.advance_ms(90_000);
+    let owner = |reply: super::Reply| reply.json()["owners"][0].clone();
+    assert_eq!(owner(server.get("/v1/clusters/c").await)["state"], "stale");
+    assert_eq!(server.put("a", epoch, 1, "web").await.status, 201);
+
+    let beat = json!({"epoch": epoch, "ttlSeconds": 90, "synced": true, "counts": {"pods": 1, "pending": 0}});
+    let reply = server.call("PUT", "/v1/clusters/c/session", Some(&beat)).await;
+    assert_eq!(reply.status, 200);
+    assert_eq!(reply.json(), json!({"epoch": epoch, "expiresAt": "2026-11-23T10:03:00.000Z"}));
+    let shown = server.get("/v1/clusters/c").await.json();
+    assert_eq!(
+        shown,
+        json!({"id": "c", "name": "prod-eu", "owners": [{"owner": "pod-registrar", "epoch": epoch, "instance": "i",
+            "scope": "s", "state": "live", "expiresAt": "2026-11-23T10:03:00.000Z", "synced": true, "pods": 1}]})
+    );
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn only_the_current_epoch_writes_beats_and_closes() {
+    let server = Server::start().await;
+    assert_eq!(server.put("a", 1, 1, "web").await.problem(), refused(409, "unknown-session"));
+    let old = server.open().await;
+    let new = server.open().await;
+    let beat = |epoch: u64| json!({"epoch": epoch, "ttlSeconds": 90});
+    for (epoch, name) in [(old, "stale-epoch"), (new + 1, "unknown-session")] {
+        let expected = refused(409, name);
+        assert_eq!(server.put("a", epoch, 1, "web").await.problem(), expected);
+        assert_eq!(server.delete("a", epoch, 1).await.problem(), expected);
+        assert_eq!(server.batch(epoch, vec![super::put_op("a", epoch, 1, "x")]).await.problem(), expected);
+        assert_eq!(server.call("PUT", "/v1/clusters/c/session", Some(&beat(epoch))).await.problem(), expected);
+        let close = format!("/v1/clusters/c/session?epoch={epoch}");
+        assert_eq!(server.call("DELETE", &close, None).await.problem(), expected);
+    }
+    assert!(server.store.records("c", "pod-registrar").await.unwrap().is_empty());
+    assert_eq!(server.put("a", new, 1, "web").await.status, 201);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_closed_session_deletes_nothing_and_writes_nothing() {
+    let server = Server::start().await;
+    let epoch = server.open().await;
+    server.put("a", epoch, 1, "web").await;
+    let close = format!("/v1/clusters/c/session?epoch={epoch}");
+    for _ in 0..2 {
+        assert_eq!(server.call("DELETE", &close, None).await.status, 204);
+    }
+    assert_eq!(server.get("/v1/clusters/c").await.json()["owners"][0]["state"], "closed");
+    assert_eq!(server.get("/v1/clusters/c/pods/a").await.status, 200);
+    assert_eq!(server.put("b", epoch, 2, "web").await.problem(), refused(409, "unknown-session"));
+    let again = server.call("POST", "/v1/clusters/c/session", Some(&json!({"instance": "b", "ttlSeconds": 9}))).await;
+    assert_eq!(again.json()["previous"]["state"], "closed");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn clusters_are_listed_with_their_pods_and_owners() {
+    let server = Server::start().await;
+    assert_eq!(server.get("/v1/clusters").await.json(), json!({"items": []}));
+    assert_eq!(server.get("/v1/clusters/c").await.problem(), refused(404, "not-found"));
+    let epoch = server.open().await;
+    server.fill(epoch, 3).await;
+    server.call("POST", "/v1/clusters/c/session?owner=blue", Some(&json!({"instance": "i", "ttlSeconds": 9}))).await;
+    let mut other = record("x", 1, 1, "web");
+    other["owner"] = json!("blue");
+    assert_eq!(server.call("PUT", "/v1/clusters/c/pods/x?owner=blue", Some(&other)).await.status, 201);
+    let items = server.get("/v1/clusters").await.json()["items"].clone();
+    assert_eq!((&items[0]["id"], &items[0]["name"], &items[0]["pods"]), (&json!("c"), &json!("prod-eu"), &json!(4)));
+    assert_eq!(items[0]["owners"][0]["owner"], "blue");
+    assert_eq!(items[0]["owners"][1]["pods"], 3);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn session_bodies_are_checked() {
+    let server = Server::start().await;
+    for body in [
+        json!({}),
+        json!({"instance": "a", "ttlSeconds": 0}),
+        json!({"instance": "a", "ttlSeconds": -1}),
+        json!({"instance": "a", "ttlSeconds": 9, "minEpoch": 9_007_199_254_740_991_u64}),
+        json!({"instance": "a", "ttlSeconds": 9, "scope": null}),
+        json!([]),
+    ] {
+        let reply = server.call("POST", "/v1/clusters/c/session", Some(&body)).await;
+        assert_eq!(reply.problem(), refused(422, "schema"), "{body}");
+    }
+    let twice =
+        server.request("POST", "/v1/clusters/c/session").body(r#"{"instance":"a","ttlSeconds":9,"ttlSeconds":9}"#);
+    assert_eq!(server.send(twice).await.problem(), refused(422, "schema"));
+    let reply = server.call("DELETE", "/v1/clusters/c/session", None).await;
+    assert_eq!(reply.problem(), refused(422, "schema"));
+    server.stop().await;
+}

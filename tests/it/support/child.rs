@@ -1,0 +1,125 @@
+//! The program as a process that is watched, and that does not outlive its test.
+
+use std::{
+    ffi::OsStr,
+    io::{BufRead, BufReader, Read},
+    process::{Child as Process, Command, Stdio},
+    sync::{Arc, Mutex},
+    thread::JoinHandle,
+};
+
+use super::poll::{SOON, eventually};
+
+/// A running program. Dropping it kills it; the logs of one whose test fails are shown.
+pub(crate) struct Child {
+    process: Process,
+    command: String,
+    out: Arc<Mutex<Vec<String>>>,
+    err: Arc<Mutex<Vec<String>>>,
+    readers: Vec<JoinHandle<()>>,
+}
+
+impl Child {
+    /// Starts the program with nothing in its environment but the level of its logs.
+    pub(crate) fn start<S: AsRef<OsStr>>(arguments: &[S]) -> Self {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_pod-registrar"))
+            .args(arguments)
+            .env_clear()
+            .env("RUST_LOG", "info")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let (out, err) = <(Arc<Mutex<Vec<String>>>, Arc<Mutex<Vec<String>>>)>::default();
+        let readers = vec![
+            follow(process.stdout.take().expect("it is piped"), Arc::clone(&out)),
+            follow(process.stderr.take().expect("it is piped"), Arc::clone(&err)),
+        ];
+        let command = arguments.iter().map(|part| part.as_ref().to_string_lossy()).collect::<Vec<_>>().join(" ");
+        Self { process, command, out, err, readers }
+    }
+
+    /// The lines on standard output so far.
+    pub(crate) fn stdout(&self) -> Vec<String> {
+        self.out.lock().unwrap().clone()
+    }
+
+    /// The lines on standard error so far.
+    pub(crate) fn stderr(&self) -> Vec<String> {
+        self.err.lock().unwrap().clone()
+    }
+
+    /// Whether a line on standard error has this in it.
+    pub(crate) fn logged(&self, text: &str) -> bool {
+        self.err.lock().unwrap().iter().any(|line| line.contains(text))
+    }
+
+    /// Waits until a line on standard error has this in it, and returns that line.
+    pub(crate) async fn log_line(&mut self, text: &str) -> String {
+        eventually(&format!("a log line with {text:?}"), SOON, async || {
+            if let Some(line) = self.err.lock().unwrap().iter().find(|line| line.contains(text)) {
+                return Ok(line.clone());
+            }
+            Err(match self.process.try_wait().unwrap() {
+                None => "it runs".into(),
+                Some(status) => format!("it has ended with {status}"),
+            })
+        })
+        .await
+    }
+
+    /// Asks it to stop, with SIGTERM.
+    pub(crate) fn terminate(&mut self) {
+        assert!(self.is_running(), "{} has ended by itself", self.command);
+        // Its id is its own as long as nobody has waited for its end, which only this guard does.
+        let sent = Command::new("kill").args(["-TERM", &self.process.id().to_string()]).status().expect("kill runs");
+        assert!(sent.success(), "{sent}");
+    }
+
+    /// Kills it with SIGKILL, and waits until it is gone.
+    pub(crate) fn kill(&mut self) {
+        self.process.kill().expect("it can be killed");
+        self.process.wait().expect("it ends");
+    }
+
+    /// Whether it has not ended.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.process.try_wait().unwrap().is_none()
+    }
+
+    /// Waits for its end: its exit code, with everything that it wrote read.
+    pub(crate) async fn code(&mut self) -> i32 {
+        let status = eventually(&format!("the end of {}", self.command), SOON, async || {
+            self.process.try_wait().unwrap().ok_or_else(|| "it runs".to_owned())
+        })
+        .await;
+        for reader in self.readers.drain(..) {
+            reader.join().expect("its output is read");
+        }
+        status.code().unwrap_or_else(|| panic!("{} was ended by a signal: {status}", self.command))
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // It may have ended already: then there is nothing to do.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        if std::thread::panicking() {
+            for reader in self.readers.drain(..) {
+                let _ = reader.join();
+            }
+            eprintln!("--- {} wrote:\n{}\n{}", self.command, self.stdout().join("\n"), self.stderr().join("\n"));
+        }
+    }
+}
+
+fn follow(from: impl Read + Send + 'static, into: Arc<Mutex<Vec<String>>>) -> JoinHandle<()> {
+    std::thread::spawn(move || {
+        for line in BufReader::new(from).lines() {
+            let Ok(line) = line else { return };
+            into.lock().unwrap().push(line);
+        }
+    })
+}

@@ -1,0 +1,65 @@
+//! `pod-registrar run` as a process.
+
+use std::{
+    ops::{Deref, DerefMut},
+    path::Path,
+};
+
+use super::{
+    child::Child,
+    poll::{SOON, eventually},
+    registry::http_client,
+};
+
+/// A running controller. It is a [`Child`].
+pub(crate) struct Controller {
+    child: Child,
+}
+
+impl Controller {
+    /// Starts a controller with these flags besides the ones that every test needs.
+    pub(crate) fn start(kubeconfig: &Path, registry_url: &str, more: &[&str]) -> Self {
+        let kubeconfig = kubeconfig.to_str().expect("a path of plain characters");
+        let common = ["run", "--kubeconfig", kubeconfig, "--registry-url", registry_url, "--admin-addr", "127.0.0.1:0"];
+        Self { child: Child::start(&[&common, more].concat()) }
+    }
+
+    /// Asks for a page: its status and text.
+    pub(crate) async fn page(&mut self, path: &str) -> (u16, String) {
+        let line = self.child.log_line("health and metrics are served").await;
+        let (_, address) = line.rsplit_once("address=").expect("the address is logged");
+        let answer = http_client().get(format!("http://{address}{path}")).send().await.expect("it answers");
+        (answer.status().as_u16(), answer.text().await.expect("a text"))
+    }
+
+    /// A figure by its name and labels, without the program's prefix.
+    pub(crate) async fn figure(&mut self, series: &str) -> f64 {
+        let (status, text) = self.page("/metrics").await;
+        assert_eq!(status, 200, "{text}");
+        let line = text.lines().find_map(|line| line.strip_prefix(&format!("pod_registrar_{series} ")));
+        line.unwrap_or_else(|| panic!("no {series} in {text}")).parse().expect("a number")
+    }
+
+    /// Waits until the controller has found the registry equal to the cluster for the first time.
+    pub(crate) async fn synced(&mut self) {
+        eventually("the first complete sync", SOON * 2, async || {
+            let figures = [self.figure("first_complete_sync_seconds").await, self.figure("pending").await];
+            if figures[0] > 0.0 { Ok(()) } else { Err(format!("{figures:?}")) }
+        })
+        .await;
+    }
+}
+
+impl Deref for Controller {
+    type Target = Child;
+
+    fn deref(&self) -> &Child {
+        &self.child
+    }
+}
+
+impl DerefMut for Controller {
+    fn deref_mut(&mut self) -> &mut Child {
+        &mut self.child
+    }
+}

@@ -1,0 +1,211 @@
+//! A proxy before the registry: it sees everything that the controller says, and can make it wait for the answer.
+
+use std::sync::{Arc, Mutex};
+
+use axum::{
+    body::Bytes,
+    extract::{DefaultBodyLimit, State},
+    http::{Method, StatusCode, Uri},
+    response::{Html, IntoResponse, Response},
+};
+use serde_json::Value;
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+
+use super::registry::http_client;
+
+/// A request and, once it came, the registry's answer to it.
+#[derive(Clone)]
+pub(crate) struct Exchange {
+    pub(crate) method: Method,
+    /// The path with the query.
+    pub(crate) path: String,
+    pub(crate) body: Bytes,
+    pub(crate) answer: Option<(u16, Bytes)>,
+}
+
+impl Exchange {
+    /// Whether this writes records, as against opening a session or reading.
+    pub(crate) fn writes(&self) -> bool {
+        is_write(&self.method, &self.path)
+    }
+
+    /// Whether this writes the record of this id.
+    pub(crate) fn writes_about(&self, id: &str) -> bool {
+        let in_body = || self.body.windows(id.len()).any(|window| window == id.as_bytes());
+        self.writes() && (self.path.contains(id) || in_body())
+    }
+
+    /// The deletions and puts that the registry acknowledged here, as (id, whether it is a put, seq).
+    pub(crate) fn acknowledged(&self) -> Vec<(String, bool, (u64, u64))> {
+        let Some((200..300, answer)) = &self.answer else { return Vec::new() };
+        let version = |of: &Value| (of["epoch"].as_u64().unwrap(), of["seq"].as_u64().unwrap());
+        let id = |path: &str| path.rsplit('/').next().and_then(|last| last.split('?').next()).unwrap().to_owned();
+        match self.method {
+            Method::PUT => {
+                let body: Value = serde_json::from_slice(&self.body).unwrap();
+                vec![(id(&self.path), true, version(&body["version"]))]
+            }
+            Method::DELETE => {
+                let number = |name: &str| {
+                    let (_, rest) = self.path.split_once(&format!("{name}=")).unwrap();
+                    rest.split('&').next().unwrap().parse().unwrap()
+                };
+                vec![(id(&self.path), false, (number("epoch"), number("seq")))]
+            }
+            _ => {
+                let (body, answer): (Value, Value) =
+                    (serde_json::from_slice(&self.body).unwrap(), serde_json::from_slice(answer).unwrap());
+                let operations = body["operations"].as_array().unwrap().iter();
+                let done = operations.zip(answer["results"].as_array().unwrap());
+                let done =
+                    done.filter(|(_, result)| result["status"].as_u64().is_some_and(|s| (200..300).contains(&s)));
+                let told = done.map(|(operation, _)| {
+                    let put = operation["op"] == "put";
+                    let of = if put { &operation["record"]["version"] } else { &operation["version"] };
+                    (operation["id"].as_str().unwrap().to_owned(), put, version(of))
+                });
+                told.collect()
+            }
+        }
+    }
+}
+
+/// Whether a request writes records.
+fn is_write(method: &Method, path: &str) -> bool {
+    (path.contains("/pods/") && method != Method::GET) || path.contains("/pods:batch")
+}
+
+/// What the controller gets to see instead of the registry's answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Garble {
+    /// The registry does what it is told, and a page of a proxy comes back with this status.
+    Page(u16),
+    /// The registry does what it is told, and half of its answer comes back.
+    Half,
+    /// The registry never hears of it, and a status comes back that asks to wait a second.
+    Wait(u16),
+}
+
+type Garbler = Arc<Mutex<Option<Box<dyn FnMut() -> Option<Garble> + Send>>>>;
+
+type Predicate = Arc<dyn Fn(&Method, &str) -> bool + Send + Sync>;
+
+#[derive(Clone)]
+struct Shared {
+    upstream: String,
+    client: reqwest::Client,
+    seen: Arc<Mutex<Vec<Exchange>>>,
+    held: watch::Sender<Option<Predicate>>,
+    garbler: Garbler,
+}
+
+/// The proxy. It stops when it is dropped.
+pub(crate) struct Proxy {
+    pub(crate) url: String,
+    shared: Shared,
+    task: JoinHandle<std::io::Result<()>>,
+}
+
+impl Proxy {
+    /// Starts a proxy on a free port.
+    pub(crate) async fn start(upstream: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (held, _) = watch::channel(None);
+        let shared = Shared {
+            upstream: upstream.to_owned(),
+            client: http_client(),
+            seen: Arc::default(),
+            held,
+            garbler: Arc::default(),
+        };
+        let router = axum::Router::new().fallback(pass).layer(DefaultBodyLimit::disable()).with_state(shared.clone());
+        let task = tokio::spawn(axum::serve(listener, router).into_future());
+        Self { url, shared, task }
+    }
+
+    /// Everything that was said so far.
+    pub(crate) fn seen(&self) -> Vec<Exchange> {
+        self.seen_since(0)
+    }
+
+    /// How much was said so far, to ask later what came then.
+    pub(crate) fn mark(&self) -> usize {
+        self.shared.seen.lock().unwrap().len()
+    }
+
+    /// What was said since a mark.
+    pub(crate) fn seen_since(&self, mark: usize) -> Vec<Exchange> {
+        self.shared.seen.lock().unwrap()[mark..].to_vec()
+    }
+
+    /// From now on makes the requests wait for which this is true, before the registry sees them.
+    pub(crate) fn hold(&self, which: impl Fn(&Method, &str) -> bool + Send + Sync + 'static) {
+        self.shared.held.send_replace(Some(Arc::new(which)));
+    }
+
+    /// From now on makes the writes of records wait.
+    pub(crate) fn hold_writes(&self) {
+        self.hold(is_write);
+    }
+
+    /// Lets everything through.
+    pub(crate) fn release(&self) {
+        self.shared.held.send_replace(None);
+    }
+
+    /// From now on asks of each write of records whether its answer is garbled.
+    pub(crate) fn garble(&self, garbler: impl FnMut() -> Option<Garble> + Send + 'static) {
+        *self.shared.garbler.lock().unwrap() = Some(Box::new(garbler));
+    }
+
+    /// Leaves answers as they are.
+    pub(crate) fn ungarble(&self) {
+        *self.shared.garbler.lock().unwrap() = None;
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn pass(State(shared): State<Shared>, method: Method, uri: Uri, body: Bytes) -> Response {
+    let path = uri.path_and_query().map(ToString::to_string).unwrap_or_default();
+    let number = {
+        let mut seen = shared.seen.lock().unwrap();
+        seen.push(Exchange { method: method.clone(), path: path.clone(), body: body.clone(), answer: None });
+        seen.len() - 1
+    };
+    let mut held = shared.held.subscribe();
+    let free = held.wait_for(|held| held.as_ref().is_none_or(|held| !held(&method, &path))).await;
+    free.expect("the proxy keeps the sender");
+    let garbler = is_write(&method, &path).then(|| shared.garbler.lock().unwrap());
+    let garble = garbler.and_then(|mut garbler| garbler.as_mut()?());
+    if let Some(Garble::Wait(status)) = garble {
+        return (StatusCode::from_u16(status).unwrap(), [("retry-after", "1")]).into_response();
+    }
+    let request = shared.client.request(method, format!("{}{path}", shared.upstream));
+    let request = request.header("content-type", "application/json").body(body);
+    let answer = async {
+        let answer = request.send().await?;
+        Ok::<_, reqwest::Error>((answer.status(), answer.headers().clone(), answer.bytes().await?))
+    };
+    match (answer.await, garble) {
+        (Ok(_), Some(Garble::Page(status))) => {
+            (StatusCode::from_u16(status).unwrap(), Html("<html>Bad Gateway</html>")).into_response()
+        }
+        (Ok((status, _, body)), Some(Garble::Half)) => {
+            (status, [("content-type", "application/json")], body.slice(..body.len() / 2)).into_response()
+        }
+        (Ok((status, headers, body)), _) => {
+            if let Some(exchange) = shared.seen.lock().unwrap().get_mut(number) {
+                exchange.answer = Some((status.as_u16(), body.clone()));
+            }
+            let kind = headers.get("content-type").cloned();
+            (status, kind.map(|kind| [("content-type", kind)]), body).into_response()
+        }
+        (Err(error), _) => (StatusCode::BAD_GATEWAY, error.to_string()).into_response(),
+    }
+}

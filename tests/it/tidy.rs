@@ -1,0 +1,190 @@
+//! Rules about the sources that nobody should have to remember: arrows between rooms, headers, sizes, purity of the core.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use crate::project;
+
+/// Which rooms a room may use. A new arrow is a decision: it belongs on the map in `src/lib.rs` first.
+const ARROWS: [(&str, &[&str]); 11] = [
+    ("model", &[]),
+    ("telemetry", &[]),
+    ("clock", &["model"]),
+    ("store", &["model"]),
+    ("cluster", &["clock", "model", "store", "telemetry"]),
+    ("registry", &["model"]),
+    ("sync", &["clock", "model", "registry", "store", "telemetry"]),
+    ("admin", &["telemetry"]),
+    ("reference", &["model", "registry"]),
+    ("demo", &["model"]),
+    ("settings", &["model", "telemetry"]),
+];
+
+/// These see everything: the composition root, the program and the map.
+const ROOTS: [&str; 3] = ["app", "main", "lib"];
+
+/// Crates that neither wait nor reach outside.
+const PURE: [&str; 12] = [
+    "std",
+    "core",
+    "crate",
+    "super",
+    "self",
+    "serde",
+    "serde_json",
+    "serde_json_canonicalizer",
+    "sha2",
+    "jiff",
+    "thiserror",
+    "wildmatch",
+];
+
+/// What of the standard library reaches outside, and what must not be written out by a full path.
+const IMPURE: [&str; 21] = [
+    "std::fs",
+    "std::net",
+    "std::env",
+    "std::thread",
+    "std::process",
+    "std::io",
+    "Instant::now",
+    "SystemTime",
+    "Timestamp::now",
+    "async fn",
+    "async move",
+    ".await",
+    "tokio::",
+    "kube::",
+    "kube_runtime::",
+    "k8s_openapi::",
+    "axum::",
+    "reqwest::",
+    "tracing::",
+    // Seeds are handed in.
+    "Rng::new",
+    "fastrand::u",
+];
+
+const MOST_LINES: usize = 500;
+
+#[test]
+fn arrows_between_rooms_are_those_of_the_map() {
+    for file in project::sources("src") {
+        let room = room(&file);
+        let used: BTreeSet<String> = rooms_used(&code(&file)).into_iter().filter(|used| *used != room).collect();
+        if ROOTS.contains(&room.as_str()) {
+            continue;
+        }
+        let (_, allowed) = ARROWS.iter().find(|(name, _)| *name == room).unwrap_or_else(|| {
+            panic!("{} is in no room of the table; add the room and what it may use", file.display())
+        });
+        for used in used {
+            assert!(allowed.contains(&used.as_str()), "{}: {room} must not use {used}", file.display());
+        }
+    }
+}
+
+#[test]
+fn a_room_is_left_by_its_name_only() {
+    for file in project::sources("src") {
+        assert!(!code(&file).contains("super::super"), "{}: write crate::… instead", file.display());
+    }
+}
+
+#[test]
+fn the_core_is_pure() {
+    for file in project::sources("src/model") {
+        let code = without_tests(&file);
+        for line in code.lines().map(str::trim) {
+            let Some(path) = line.strip_prefix("pub use ").or_else(|| line.strip_prefix("use ")) else { continue };
+            let first = path.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
+            // A `use` of our own submodule begins with a name of that folder.
+            let own = project::root().join("src/model").join(first).exists()
+                || project::root().join("src/model").join(format!("{first}.rs")).exists()
+                || code.contains(&format!("mod {first};"));
+            assert!(own || PURE.contains(&first), "{}: {line}", file.display());
+        }
+        for impure in IMPURE {
+            assert!(!code.contains(impure), "{}: {impure} in the core", file.display());
+        }
+    }
+}
+
+#[test]
+fn every_file_says_what_it_is_for_and_is_short() {
+    for file in project::sources("src").into_iter().chain(project::sources("tests")) {
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(text.starts_with("//! "), "{} does not open with //!", file.display());
+        let lines = text.lines().count();
+        assert!(lines <= MOST_LINES, "{} has {lines} lines, more than {MOST_LINES}", file.display());
+    }
+}
+
+#[test]
+fn rooms_are_found_in_every_kind_of_path() {
+    let text =
+        "use crate::model::Uid;\nuse crate::{registry::{v1::Item, Verdict}, sync};\nlet a = crate::demo::run();\n";
+    let expected = ["demo", "model", "registry", "sync"].map(str::to_owned);
+    assert_eq!(rooms_used(text), BTreeSet::from(expected));
+}
+
+/// The first part of the path below `src`, without the ending.
+fn room(file: &Path) -> String {
+    let below = file.strip_prefix(project::root().join("src")).unwrap();
+    let first = PathBuf::from(below.components().next().unwrap().as_os_str());
+    first.file_stem().unwrap().to_str().unwrap().to_owned()
+}
+
+/// A file without its comments.
+fn code(file: &Path) -> String {
+    let text = fs::read_to_string(file).unwrap();
+    text.lines().filter(|line| !line.trim_start().starts_with("//")).map(|line| format!("{line}\n")).collect()
+}
+
+fn without_tests(file: &Path) -> String {
+    if file.file_stem().is_some_and(|stem| stem.to_string_lossy().ends_with("tests")) {
+        return String::new();
+    }
+    let code = code(file);
+    code.split("#[cfg(test)]").next().unwrap_or_default().to_owned()
+}
+
+fn rooms_used(code: &str) -> BTreeSet<String> {
+    let mut rooms = BTreeSet::new();
+    for (at, start) in code.match_indices("crate::") {
+        let rest = &code[at + start.len()..];
+        match rest.strip_prefix('{') {
+            Some(group) => rooms.extend(heads_of_group(group)),
+            None => rooms.extend(head(rest)),
+        }
+    }
+    rooms
+}
+
+/// The names that stand first in the parts of a group, which goes on until its brace is closed.
+fn heads_of_group(group: &str) -> BTreeSet<String> {
+    let mut depth = 0;
+    let mut heads = BTreeSet::new();
+    let mut part = String::new();
+    for c in group.chars() {
+        match c {
+            '}' if depth == 0 => break,
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ',' if depth == 0 => heads.extend(head(&std::mem::take(&mut part))),
+            _ if depth == 0 => part.push(c),
+            _ => {}
+        }
+    }
+    heads.extend(head(&part));
+    heads
+}
+
+/// A path's first name, where it can be a module's.
+fn head(path: &str) -> Option<String> {
+    let name: String = path.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+    name.starts_with(|c: char| c.is_ascii_lowercase()).then_some(name)
+}
