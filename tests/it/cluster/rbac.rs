@@ -84,7 +84,7 @@ async fn works(world: &World, kubeconfig: &Path) {
     world.delete("b").await;
     let mut controller = world.controller_with(kubeconfig, &[]);
     world.equal().await;
-    assert!(controller.logged("absent pods are confirmed to be gone"));
+    controller.log_line("absent pods are confirmed to be gone").await;
     assert_eq!(controller.figure("watch_errors_total").await, 0.0);
     controller.kill();
 

@@ -27,7 +27,7 @@ async fn what_a_fenced_controller_still_had_on_its_way_changes_nothing_and_it_ta
     shows(&mut first, "fenced", 1.0).await;
     world.equal().await;
     assert_eq!((first.page("/livez").await.0, first.page("/readyz").await.0), (200, 503));
-    assert!(first.logged("another process writes for this cluster and owner"));
+    first.log_line("another process writes for this cluster and owner").await;
     let mark = world.proxy.mark();
     world.kube.label(&name(1), "changed");
     world.equal().await;

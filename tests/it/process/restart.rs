@@ -74,7 +74,7 @@ async fn a_third_of_many_pods_that_went_while_it_was_down_leaves_within_a_minute
     // A few more go without a word, and only the second list shows it.
     world.kube.without_watches(|| world.kube.delete(2_000..2_005)).await;
     world.kube.equals(&world.registry(), Duration::from_secs(60)).await;
-    assert!(controller.logged("absent pods are confirmed to be gone"));
+    controller.log_line("absent pods are confirmed to be gone").await;
 }
 
 #[tokio::test]
