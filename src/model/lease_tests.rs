@@ -1,0 +1,363 @@
+//! The election by value, and candidates with clocks of their own before a server that loses and delays.
+
+use std::collections::BTreeMap;
+
+use super::*;
+
+const DURATION: Duration = Duration::from_secs(15);
+
+const fn at(secs: u64) -> Moment {
+    Moment::from_secs(secs)
+}
+
+fn standing(me: &str) -> Election {
+    let mut election = Election::new(me.into(), Timing::of(DURATION));
+    election.stand();
+    election
+}
+
+fn held_by(holder: &str, transitions: u64, renewed: &str, version: &str) -> Seen {
+    let (holder, renewed, version) = (holder.into(), renewed.into(), version.into());
+    Seen { holder, transitions, duration: Some(DURATION), renewed, version }
+}
+
+fn shipped() -> Seen {
+    Seen { holder: String::new(), transitions: 0, duration: None, renewed: String::new(), version: "1".into() }
+}
+
+#[track_caller]
+fn claim_of(election: &Election, now: Moment) -> Claim {
+    match election.step(now) {
+        Step::Put(claim) => claim,
+        step => panic!("{step:?}"),
+    }
+}
+
+/// A leader since zero, in term 1.
+fn leader() -> Election {
+    let mut election = standing("me");
+    election.read(&shipped(), at(0));
+    let claim = claim_of(&election, at(0));
+    election.written(&claim, Written::Done, at(0), at(0));
+    election
+}
+
+#[test]
+fn an_empty_lease_is_taken_at_once_and_exactly_as_it_was_read() {
+    let mut election = standing("me");
+    assert_eq!(election.step(at(0)), Step::Get);
+    election.read(&shipped(), at(1));
+    let claim = claim_of(&election, at(1));
+    let version = "1".to_owned();
+    assert_eq!(claim, Claim { holder: "me".into(), transitions: 1, duration: DURATION, acquires: true, version });
+    election.written(&claim, Written::Done, at(1), at(2));
+    // Counted from when it was sent: others may have seen it from then on.
+    assert_eq!(election.leadership(), Leadership::Leader { term: 1, until: at(11) });
+    assert_eq!((election.step(at(2)), election.step(at(4))), (Step::Wait(at(4)), Step::Get));
+}
+
+#[test]
+fn a_renewal_keeps_the_term_and_an_annotation_of_somebody_else_is_no_loss() {
+    let mut election = leader();
+    election.read(&held_by("me", 1, "r1", "2"), at(3));
+    let claim = claim_of(&election, at(3));
+    assert_eq!((claim.transitions, claim.acquires), (1, false));
+    election.written(&claim, Written::Conflict, at(3), at(3));
+    assert_eq!(election.leadership().term(at(3)), Some(1), "a conflict alone is no loss");
+    assert_eq!(election.step(at(3)), Step::Get);
+    election.read(&held_by("me", 1, "r1", "3"), at(3));
+    election.written(&claim_of(&election, at(3)), Written::Done, at(3), at(3));
+    assert_eq!(election.leadership(), Leadership::Leader { term: 1, until: at(13) });
+}
+
+#[test]
+fn another_holder_is_a_loss() {
+    let mut election = leader();
+    election.read(&held_by("other", 2, "r", "9"), at(3));
+    assert_eq!(election.leadership(), Leadership::Follower);
+    assert!(matches!(election.step(at(3)), Step::Wait(_)));
+}
+
+#[test]
+fn without_a_successful_write_it_is_over_before_anybody_else_could_begin() {
+    let mut election = leader();
+    for secs in 3..9 {
+        election.not_read(at(secs));
+    }
+    assert_eq!((election.leadership().term(at(9)), election.leadership().term(at(10))), (Some(1), None));
+    // It is still ours on paper, and nobody's in fact: a new term begins.
+    election.read(&held_by("me", 1, "r", "2"), at(12));
+    let claim = claim_of(&election, at(12));
+    assert_eq!((claim.transitions, claim.acquires), (2, true));
+}
+
+#[test]
+fn a_renewal_that_is_answered_after_the_leadership_lapsed_does_not_mend_it() {
+    let mut election = leader();
+    election.read(&held_by("me", 1, "r", "2"), at(9));
+    let claim = claim_of(&election, at(9));
+    election.written(&claim, Written::Done, at(9), at(11));
+    assert_eq!((election.leadership(), election.step(at(11))), (Leadership::Follower, Step::Get));
+    election.read(&held_by("me", 1, "r2", "3"), at(11));
+    let claim = claim_of(&election, at(11));
+    election.written(&claim, Written::Done, at(11), at(11));
+    assert_eq!(election.leadership(), Leadership::Leader { term: 2, until: at(21) });
+}
+
+#[test]
+fn anothers_lease_expires_by_our_own_time_since_it_last_changed() {
+    let mut election = standing("me");
+    for (renewed, secs) in [("1970", 0), ("2999", 7), ("1970-again", 9)] {
+        election.read(&held_by("other", 4, renewed, "1"), at(secs));
+        assert!(matches!(election.step(at(secs)), Step::Wait(_)), "what its clock says is nothing to us");
+    }
+    // Somebody touches the object, and not the lease in it.
+    election.read(&held_by("other", 4, "1970-again", "2"), at(23));
+    assert_eq!(election.step(at(23)), Step::Wait(at(23) + Timing::of(DURATION).look));
+    election.read(&held_by("other", 4, "1970-again", "2"), at(24));
+    assert_eq!(claim_of(&election, at(24)).transitions, 5);
+}
+
+#[test]
+fn the_holder_says_how_long_its_lease_lasts() {
+    let mut election = standing("me");
+    let long = Seen { duration: Some(at(60)), ..held_by("other", 4, "r", "1") };
+    election.read(&long, at(0));
+    election.read(&long, at(59));
+    assert_eq!(election.step(at(59)), Step::Wait(at(59) + Timing::of(DURATION).look));
+    election.read(&long, at(60));
+    assert!(claim_of(&election, at(60)).acquires);
+}
+
+#[test]
+fn one_that_only_looks_on_takes_nothing() {
+    let mut election = Election::new("me".into(), Timing::of(DURATION));
+    for secs in 0..40 {
+        election.read(&shipped(), at(secs));
+        assert!(matches!(election.step(at(secs)), Step::Wait(_)));
+    }
+    election.stand();
+    election.read(&shipped(), at(40));
+    assert!(claim_of(&election, at(40)).acquires);
+}
+
+#[test]
+fn a_claim_whose_answer_was_lost_is_found_and_made_anew() {
+    let mut election = standing("me");
+    election.read(&shipped(), at(0));
+    let claim = claim_of(&election, at(0));
+    election.written(&claim, Written::Failed, at(0), at(2));
+    assert_eq!(election.leadership(), Leadership::Follower);
+    election.read(&held_by("me", 1, "r", "2"), at(3));
+    let claim = claim_of(&election, at(3));
+    assert_eq!((claim.transitions, claim.acquires), (2, true));
+}
+
+#[test]
+fn a_lease_that_was_deleted_is_led_by_nobody_and_its_terms_are_not_used_again() {
+    let mut election = leader();
+    election.missing(at(3));
+    assert_eq!(election.leadership(), Leadership::Follower);
+    election.read(&shipped(), at(5));
+    assert_eq!(claim_of(&election, at(5)).transitions, 2);
+}
+
+#[test]
+fn giving_up_empties_what_is_ours_and_nothing_else() {
+    let mut election = leader();
+    election.release(at(2));
+    assert_eq!((election.leadership(), election.step(at(2))), (Leadership::Follower, Step::Get));
+    election.read(&held_by("me", 1, "r", "2"), at(2));
+    let claim = claim_of(&election, at(2));
+    assert_eq!((claim.holder.as_str(), claim.transitions, claim.version.as_str()), ("", 1, "2"));
+    election.written(&claim, Written::Conflict, at(2), at(2));
+    election.read(&held_by("me", 1, "r", "3"), at(2));
+    election.written(&claim_of(&election, at(2)), Written::Done, at(2), at(2));
+    assert_eq!(election.step(at(2)), Step::Done);
+
+    let mut other = leader();
+    other.release(at(2));
+    other.read(&held_by("somebody", 2, "r", "2"), at(2));
+    assert_eq!(other.step(at(2)), Step::Done);
+}
+
+#[test]
+fn a_server_that_knows_nothing_but_conflicts_is_not_asked_at_full_speed() {
+    let mut election = standing("me");
+    for round in 0..5 {
+        election.read(&shipped(), at(round));
+        let claim = claim_of(&election, at(round));
+        election.written(&claim, Written::Conflict, at(round), at(round));
+        assert_eq!(election.step(at(round)) == Step::Get, round == 0);
+    }
+}
+
+/// A request on its way, in the server's time.
+struct Call {
+    claim: Option<Claim>,
+    sent: Moment,
+    /// When the server sees it, if it does.
+    arrives: Option<u64>,
+    /// When the answer comes, if it does.
+    answered: Option<u64>,
+    /// When the candidate gives up waiting.
+    given_up: u64,
+    answer: Option<(Seen, Written)>,
+}
+
+struct Candidate {
+    election: Election,
+    /// Its clock: where it began, and its speed in percent of true time.
+    origin: u64,
+    speed: u64,
+    call: Option<Call>,
+    /// Given up, and still on their way.
+    late: Vec<Call>,
+    stopped_until: u64,
+}
+
+impl Candidate {
+    fn new(name: &str, rng: &mut fastrand::Rng) -> Self {
+        let (election, origin, speed) = (standing(name), rng.u64(..1_000_000), rng.u64(85..=120));
+        Self { election, origin, speed, call: None, late: Vec::new(), stopped_until: 0 }
+    }
+
+    /// What its clock shows.
+    fn clock(&self, ms: u64) -> Moment {
+        Moment::from_micros(self.origin * 1_000 + ms * self.speed * 10)
+    }
+
+    fn term(&self, ms: u64) -> Option<u64> {
+        self.election.leadership().term(self.clock(ms))
+    }
+}
+
+/// The API server: one object, and how badly it is reached.
+struct Server {
+    lease: Seen,
+    writes: u64,
+    trouble: u64,
+    /// Who became the leader in which term.
+    terms: BTreeMap<u64, String>,
+}
+
+impl Server {
+    fn serve(&mut self, claim: Option<&Claim>) -> (Seen, Written) {
+        let Some(claim) = claim else { return (self.lease.clone(), Written::Done) };
+        if claim.version != self.lease.version {
+            return (self.lease.clone(), Written::Conflict);
+        }
+        self.touch();
+        self.lease.holder.clone_from(&claim.holder);
+        (self.lease.transitions, self.lease.duration) = (claim.transitions, Some(claim.duration));
+        self.lease.renewed = self.writes.to_string();
+        if claim.acquires {
+            let before = self.terms.insert(claim.transitions, claim.holder.clone());
+            assert!(before.is_none(), "term {} began twice", claim.transitions);
+        }
+        (self.lease.clone(), Written::Done)
+    }
+
+    /// Anybody may write something else into the object.
+    fn touch(&mut self) {
+        self.writes += 1;
+        self.lease.version = self.writes.to_string();
+    }
+
+    fn call(&self, claim: Option<Claim>, sent: Moment, ms: u64, speed: u64, rng: &mut fastrand::Rng) -> Call {
+        let lost = |rng: &mut fastrand::Rng| rng.u64(..100) < self.trouble;
+        let way =
+            |rng: &mut fastrand::Rng| if rng.u64(..100) < self.trouble { rng.u64(..20_000) } else { rng.u64(..40) };
+        let arrives = (!lost(rng)).then(|| ms + way(rng));
+        let answered = arrives.filter(|_| !lost(rng)).map(|arrives| arrives + way(rng));
+        let patience = u64::try_from(Timing::of(DURATION).call.as_millis()).unwrap() * 100 / speed;
+        Call { claim, sent, arrives, answered, given_up: ms + patience, answer: None }
+    }
+}
+
+fn arrive(call: &mut Call, server: &mut Server, ms: u64) {
+    if call.arrives.is_some_and(|arrives| arrives <= ms) {
+        call.arrives = None;
+        call.answer = Some(server.serve(call.claim.as_ref()));
+    }
+}
+
+fn act(candidate: &mut Candidate, server: &mut Server, ms: u64, rng: &mut fastrand::Rng) {
+    for call in candidate.late.iter_mut().chain(&mut candidate.call) {
+        arrive(call, server, ms);
+    }
+    candidate.late.retain(|call| call.arrives.is_some());
+    if candidate.stopped_until > ms {
+        return;
+    }
+    let now = candidate.clock(ms);
+    if let Some(call) = candidate.call.take() {
+        let Call { claim, sent, answered, given_up, answer, .. } = &call;
+        match (answered.filter(|at| *at <= ms && at <= given_up).and(answer.clone()), claim) {
+            (Some((seen, _)), None) => candidate.election.read(&seen, now),
+            (Some((_, written)), Some(claim)) => candidate.election.written(claim, written, *sent, now),
+            (None, _) if ms < *given_up => return candidate.call = Some(call),
+            (None, None) => candidate.election.not_read(now),
+            (None, Some(claim)) => candidate.election.written(claim, Written::Failed, *sent, now),
+        }
+        candidate.late.push(call);
+    }
+    match candidate.election.step(now) {
+        Step::Wait(_) | Step::Done => {}
+        Step::Get => candidate.call = Some(server.call(None, now, ms, candidate.speed, rng)),
+        Step::Put(claim) => candidate.call = Some(server.call(Some(claim), now, ms, candidate.speed, rng)),
+    }
+}
+
+fn history(seed: u64) {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let mut server = Server { lease: shipped(), writes: 1, trouble: 0, terms: BTreeMap::new() };
+    let mut names = 0;
+    let mut candidate = |rng: &mut fastrand::Rng| {
+        names += 1;
+        Candidate::new(&format!("candidate-{names}"), rng)
+    };
+    let mut candidates = [candidate(&mut rng), candidate(&mut rng)];
+    let (troubled, end) = (rng.u64(60_000..200_000), 60_000);
+    for ms in (0..troubled + end).step_by(10) {
+        let which = rng.usize(..2);
+        match rng.u32(..3_000) {
+            _ if ms >= troubled => server.trouble = 0,
+            0 => server.trouble = *rng.choice([0, 5, 30, 100].iter()).unwrap(),
+            1 => candidates[which].stopped_until = ms + rng.u64(..40_000),
+            2 => candidates[which] = candidate(&mut rng),
+            3 => {
+                let now = candidates[which].clock(ms);
+                candidates[which].election.release(now);
+            }
+            4 => server.touch(),
+            _ => {}
+        }
+        for candidate in &mut candidates {
+            act(candidate, &mut server, ms, &mut rng);
+        }
+        for done in &mut candidates {
+            if done.election.step(done.clock(ms)) == Step::Done {
+                *done = candidate(&mut rng);
+            }
+        }
+        let leading: Vec<_> = candidates.iter().filter_map(|c| Some((c.election.me.clone(), c.term(ms)?))).collect();
+        assert!(leading.len() <= 1, "seed {seed}, {ms} ms: {leading:?} lead at once");
+        for (me, term) in &leading {
+            assert_eq!(server.terms.get(term), Some(me), "seed {seed}, {ms} ms: a term of somebody else");
+        }
+    }
+    let last = troubled + end;
+    let leading = candidates.iter().filter(|candidate| candidate.term(last).is_some()).count();
+    assert_eq!(leading, 1, "seed {seed}: when all is well, one leads");
+}
+
+#[test]
+#[expect(clippy::print_stdout, reason = "shown by the test runner if the test fails")]
+fn two_candidates_never_lead_at_once_whatever_is_lost_delayed_or_stopped() {
+    let first = fastrand::u64(..1 << 40);
+    println!("seeds from {first}");
+    for seed in first..first + 150 {
+        history(seed);
+    }
+}
