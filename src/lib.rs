@@ -15,6 +15,9 @@
 //!                            external registry (HTTP)                     cluster::confirm
 //! ```
 //!
+//! Of several processes one writes: [`cluster::lease`] carries out what [`model::lease`] decides and tells the event loop
+//! until when it leads. The others stand by with the same store and say nothing to the registry.
+//!
 //! Five sentences that hold everywhere:
 //! 1. The store says what should be registered. Pods are decoded straight into a small type and kept by UID, the record's
 //!    bytes and digest with them.
@@ -28,11 +31,11 @@
 //!
 //! | room | owns | may use |
 //! | --- | --- | --- |
-//! | [`model`] | every decision: record, ledger, plan, verdict, brake, session, retry; time and seeds come in, values go out | nothing of ours |
+//! | [`model`] | every decision: record, ledger, plan, verdict, brake, session, lease, retry; time and seeds come in, values go out | nothing of ours |
 //! | [`telemetry`] | logs, metrics, health: handles that others write to | nothing of ours |
 //! | [`clock`] | the one monotonic clock | `model` |
 //! | [`store`] | the read side of the reflectors' stores, and that a pod's key is its UID | `model` |
-//! | [`cluster`] | everything read from Kubernetes: clients, informers, identity, confirmation of deletions | `clock`, `model`, `store`, `telemetry` |
+//! | [`cluster`] | everything said to Kubernetes: clients, informers, identity, confirmation of deletions, the lease | `clock`, `model`, `store`, `telemetry` |
 //! | [`registry`] | everything said to a registry: the [`registry::Registry`] trait, protocol v1 | `model` |
 //! | [`sync`] | the queue and the event loop, sole owner of the ledger | `clock`, `model`, `registry`, `store`, `telemetry` |
 //! | [`admin`] | health and metrics over HTTP | `telemetry` |

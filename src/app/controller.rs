@@ -3,8 +3,11 @@
 use std::{convert::Infallible, net::SocketAddr, time::Duration};
 
 use kube::Config;
-use tokio::{net::TcpListener, sync::mpsc};
-use tokio_util::sync::CancellationToken;
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+};
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
     Error,
@@ -14,16 +17,21 @@ use super::{
 use crate::{
     admin,
     clock::Clock,
-    cluster,
-    model::{AllowList, Rule, Writer, retry},
+    cluster::{self, lease::Keeper},
+    model::{AllowList, Leadership, Rule, Writer, retry},
     registry::v1::{Client, Config as RegistryConfig},
-    settings::{IdentitySettings, RecordSettings, RegistrySettings, RunSettings},
+    settings::{ElectionSettings, IdentitySettings, LeaseName, RecordSettings, RegistrySettings, RunSettings},
     sync::{Inputs, Options, Registrar},
     telemetry::{Health, Metrics},
 };
 
 /// Delays between attempts to read the cluster's identity.
 const IDENTITY_RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
+/// After a request to stop, requests in flight and the end of the session may take this long; a pod has 30 s.
+const STOP_WITHIN: Duration = Duration::from_secs(20);
+/// The same where another process waits to take over: what is not answered by then is in doubt, and the next session
+/// fences it.
+const HAND_OVER_WITHIN: Duration = Duration::from_millis(1_500);
 /// How often it is said that the process is alive before its event loop says so.
 const TURN: Duration = Duration::from_secs(1);
 /// Questions to the cluster that wait for their turn.
@@ -37,6 +45,7 @@ pub(super) async fn run(settings: RunSettings, stop: CancellationToken) -> Resul
         record,
         registry,
         identity,
+        election,
         admin_addr,
         resync_interval,
         relist_interval,
@@ -47,7 +56,8 @@ pub(super) async fn run(settings: RunSettings, stop: CancellationToken) -> Resul
     let address = admin.local_addr().map_err(Error::Start)?;
     tracing::info!(%address, "health and metrics are served");
     let scope = informers::scope(scope);
-    let controller = Controller { config, scope, record, registry, identity, resync_interval, relist_interval };
+    let controller =
+        Controller { config, scope, record, registry, identity, election, resync_interval, relist_interval };
     controller.run(admin, stop).await
 }
 
@@ -63,6 +73,7 @@ pub(super) struct Controller {
     pub(super) record: RecordSettings,
     pub(super) registry: RegistrySettings,
     pub(super) identity: IdentitySettings,
+    pub(super) election: ElectionSettings,
     pub(super) resync_interval: Duration,
     pub(super) relist_interval: Duration,
 }
@@ -138,6 +149,7 @@ impl Controller {
             Ok(())
         });
         let options = self.options(&writer);
+        let (leadership, mut lease) = self.lease(&options.instance, clock, &health)?;
         let parts = Parts {
             scope: self.scope.clone(),
             rule: self.rule(writer),
@@ -147,12 +159,35 @@ impl Controller {
             health: health.clone(),
         };
         let Watching { view, sightings, relist } = informers::start(&self.config, parts, tasks)?;
-        let inputs = Inputs { sightings, confirmations, questions: question, relist };
+        let inputs = Inputs { sightings, confirmations, questions: question, relist, leadership };
         let registrar = Registrar::new(registry, view, options, clock, metrics, health);
-        tokio::select! {
-            result = registrar.run(inputs, stop.cancelled_owned()) => Ok(result?),
+        let result = tokio::select! {
+            result = registrar.run(inputs, stop.cancelled_owned()) => result.map_err(Error::from),
             error = tasks.first_end() => Err(error),
-        }
+            error = lease.ended() => return Err(error),
+        };
+        lease.release().await;
+        result
+    }
+
+    /// Whether this process leads, told by a lease if there is one.
+    fn lease(
+        &self,
+        instance: &str,
+        clock: Clock,
+        health: &Health,
+    ) -> Result<(watch::Receiver<Leadership>, Lease), Error> {
+        let ElectionSettings { lease, lease_duration, .. } = &self.election;
+        let over = CancellationToken::new();
+        let Some(LeaseName { namespace, name }) = lease.clone() else {
+            return Ok((watch::channel(Leadership::ALONE).1, Lease { over, keeper: None }));
+        };
+        let client = cluster::client::client(&self.config)?;
+        let place = cluster::lease::Place { namespace, name };
+        let (keeper, leadership) =
+            Keeper::new(client, place, instance.to_owned(), *lease_duration, clock, health.clone());
+        let keeper = tokio::spawn(keeper.run(over.clone().cancelled_owned()));
+        Ok((leadership, Lease { over, keeper: Some(AbortOnDropHandle::new(keeper)) }))
     }
 
     fn rule(&self, writer: Writer) -> Rule {
@@ -170,10 +205,40 @@ impl Controller {
             max_in_flight: self.registry.max_in_flight,
             max_writes_per_second: self.registry.max_writes_per_second,
             resync_interval: self.resync_interval,
-            instance: instance(),
+            instance: instance(self.election.instance.as_deref()),
             cluster_name: writer.cluster_name.clone(),
             scope: informers::scope_hash(&self.scope),
+            stop_within: if self.election.lease.is_some() { HAND_OVER_WITHIN } else { STOP_WITHIN },
             seed: fastrand::u64(..),
+        }
+    }
+}
+
+/// The task that keeps the lease, if there is one. It outlives the event loop: the lease is given up once nothing is
+/// written any more.
+struct Lease {
+    over: CancellationToken,
+    keeper: Option<AbortOnDropHandle<()>>,
+}
+
+impl Lease {
+    /// Waits for its end, which never comes by itself.
+    async fn ended(&mut self) -> Error {
+        match &mut self.keeper {
+            None => std::future::pending().await,
+            Some(keeper) => match keeper.await {
+                Ok(()) => Error::TaskEnded("lease"),
+                Err(source) => Error::TaskFailed { name: "lease", source },
+            },
+        }
+    }
+
+    /// Gives the lease up, if it is ours, and waits until that is done.
+    async fn release(mut self) {
+        self.over.cancel();
+        if self.keeper.is_some() {
+            let Error::TaskFailed { source, .. } = self.ended().await else { return };
+            tracing::error!(%source, "the lease was not released, it expires by itself");
         }
     }
 }
@@ -187,9 +252,10 @@ async fn turning(health: &Health) -> Infallible {
 }
 
 /// Which process this is: the pod's name, which is its host's, and a random part, as a pod may be restarted in place.
-fn instance() -> String {
-    let host = std::env::var("HOSTNAME").ok().filter(|name| !name.is_empty());
-    format!("{}:{:04x}", host.as_deref().unwrap_or("pod-registrar"), fastrand::u16(..))
+fn instance(name: Option<&str>) -> String {
+    let host = || std::env::var("HOSTNAME").ok().filter(|name| !name.is_empty());
+    let name = name.map(str::to_owned).or_else(host).unwrap_or_else(|| "pod-registrar".to_owned());
+    format!("{name}:{:08x}", fastrand::u32(..))
 }
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
-//! Everything that is read from Kubernetes: the pods, and the cluster's identity.
+//! Everything that is said to Kubernetes: the pods, the cluster's identity, and the lease.
 //!
 //! [`informer`] feeds a kube-runtime reflector from a kube-runtime watcher and tells the event loop which keys changed;
-//! [`confirm`] answers what the deletion brake asks.
+//! [`confirm`] answers what the deletion brake asks; [`lease`] tells whether this process may write.
 
 pub mod client;
 pub mod confirm;
 pub mod identity;
 pub mod informer;
+pub mod lease;
 mod object;
 mod progress;
 mod tap;

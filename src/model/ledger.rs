@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Buckets, Digest, Moment, OperationKind, Uid, Verdict, Version, retry};
+use super::{Buckets, Digest, Moment, OperationKind, Uid, Verdict, Version, ends::Ends, retry};
 
 /// What the registry is believed to hold of one id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +71,8 @@ pub struct Work {
     pub again: Option<Moment>,
     /// The request under way: at most one.
     pub flight: Option<Flight>,
+    /// That the request was sent in a term that is over: whatever its answer, others may have written since.
+    pub overtaken: bool,
     /// That the pod's end was watched.
     pub ended: Option<Ended>,
     /// That the deletion of this absent id was confirmed.
@@ -119,6 +121,8 @@ pub struct Ledger {
     owned: usize,
     /// While the inventory is read: ids that were forgotten since it began, of which it may still speak.
     forgotten: Option<HashSet<Uid>>,
+    /// What ended while nothing was said to the registry.
+    ends: Ends,
 }
 
 impl Ledger {
@@ -181,6 +185,7 @@ impl Ledger {
         let belief = self.believe(uid, known);
         belief.sighted = belief.sighted.max(at);
         belief.watch = Some(watch);
+        self.ends.remove(uid);
         if let Some(work) = self.work.get_mut(uid) {
             // It is there after all: whatever said otherwise is void.
             work.ended = None;
@@ -193,6 +198,44 @@ impl Ledger {
         let known = self.known(uid);
         self.believe(uid, known);
         self.owe(uid, now).ended = Some(why);
+    }
+
+    /// A watch showed the pod's end to one who says nothing to the registry: at most so many of those are remembered. The
+    /// inventory tells later which of them the registry still holds.
+    pub fn remember_end(&mut self, uid: &Uid, why: Ended, most: usize) {
+        match self.work.get_mut(uid) {
+            Some(work) if work.flight.is_some() => work.ended = Some(why),
+            _ => {
+                self.forget(uid);
+                self.ends.insert(uid, why, most);
+            }
+        }
+    }
+
+    /// How many ends are remembered.
+    pub fn remembered(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Another writes from now on, so that nothing is known of the registry any more. What is known of pods stays; what was
+    /// owed is the other's to find, and watched ends are remembered, at most so many.
+    pub fn step_down(&mut self, most: usize) {
+        self.seeded = false;
+        self.owned = 0;
+        for (uid, mut work) in std::mem::take(&mut self.work) {
+            if work.flight.is_some() {
+                work.overtaken = true;
+                self.work.insert(uid, work);
+            } else if let Some(why) = work.ended {
+                self.beliefs.remove(&uid);
+                self.ends.insert(&uid, why, most);
+            }
+        }
+        let (beliefs, work) = (&mut self.beliefs, &self.work);
+        beliefs.retain(|uid, belief| belief.watch.is_some() || work.contains_key(uid));
+        for belief in beliefs.values_mut() {
+            belief.known = Known::Unread;
+        }
     }
 
     /// The deletion of an absent id was confirmed.
@@ -290,11 +333,28 @@ impl Ledger {
     }
 
     fn land(&mut self, uid: &Uid, now: Moment) -> Option<Flight> {
-        let flight = self.work.get_mut(uid)?.flight.take()?;
+        let work = self.work.get_mut(uid)?;
+        let flight = work.flight.take()?;
+        let overtaken = work.overtaken;
         if let Some(belief) = self.beliefs.get_mut(uid) {
             belief.touched = Some(now);
         }
+        if overtaken {
+            self.land_overtaken(uid);
+            return None;
+        }
         Some(flight)
+    }
+
+    /// A request of an earlier term was answered: that tells nothing of now.
+    fn land_overtaken(&mut self, uid: &Uid) {
+        let Some(Work { since, ended, .. }) = self.work.remove(uid) else { return };
+        if self.seeded {
+            self.believe(uid, Known::Doubt);
+        }
+        if self.seeded || ended.is_some() {
+            self.owe(uid, since).ended = ended;
+        }
     }
 
     fn delay(&mut self, uid: &Uid, now: Moment, random: u64, after: Option<Moment>) {
@@ -359,6 +419,9 @@ impl Ledger {
             return None;
         }
         let before = self.beliefs.get(uid).map(|belief| belief.known);
+        if let Some(why) = self.ends.remove(uid) {
+            self.owe(uid, now).ended = Some(why);
+        }
         let belief = self.believe(uid, Known::Holds(digest));
         match before {
             None | Some(Known::Absent) => {
@@ -389,6 +452,7 @@ impl Ledger {
     pub fn finish_reading(&mut self) {
         self.seeded = true;
         self.forgotten = None;
+        self.ends.clear();
         let open = self.beliefs.iter().filter(|(_, b)| matches!(b.known, Known::Unread | Known::Supposed(_)));
         for uid in open.map(|(uid, _)| uid.clone()).collect::<Vec<_>>() {
             self.believe(&uid, Known::Doubt);

@@ -172,3 +172,71 @@ fn parked_records_are_tried_again_when_asked() {
     assert_eq!(ledger.unpark().as_slice(), std::slice::from_ref(&uid));
     assert!(ledger.work(&uid).unwrap().parked.is_none());
 }
+
+#[test]
+fn ends_seen_in_silence_are_remembered_within_bounds_and_deleted_if_the_inventory_names_them() {
+    let mut ledger = Ledger::default();
+    for n in 0..1_000 {
+        let uid = Uid::from(n.to_string());
+        ledger.sighted(&uid, 0, at(n));
+        ledger.remember_end(&uid, Ended::Deleted, 100);
+    }
+    assert_eq!((ledger.remembered(), ledger.uids().count(), ledger.working_len()), (100, 0, 0));
+    ledger.sighted(&"950".into(), 0, at(2_000));
+    ledger.suppose(|_| None);
+    for n in [500, 950, 990] {
+        ledger.inventory_has(&Uid::from(n.to_string()), digest(1), at(3_000), at(3_001));
+    }
+    ledger.finish_reading();
+    let ended = |n: &str| ledger.work(&n.into()).and_then(|work| work.ended);
+    assert_eq!(
+        (ended("990"), ended("991")),
+        (Some(Ended::Deleted), None),
+        "what the registry does not hold is not owed"
+    );
+    assert_eq!((ended("950"), ended("500")), (None, None), "one came back, one was dropped: its absence tells");
+    assert_eq!(ledger.belief(&"500".into()).map(|belief| belief.known), Some(Known::Holds(digest(1))));
+    assert_eq!((ledger.remembered(), ledger.owned()), (0, 3));
+}
+
+#[test]
+fn stepping_down_forgets_the_registry_and_not_the_pods() {
+    let (mut ledger, lives, ended, named) = (seeded(), Uid::from("lives"), Uid::from("ended"), Uid::from("named"));
+    for uid in [&lives, &ended] {
+        ledger.sighted(uid, 0, at(3));
+        ledger.believe(uid, Known::Holds(digest(1)));
+    }
+    ledger.ended(&ended, Ended::Deleted, at(4));
+    ledger.inventory_has(&named, digest(2), at(4), at(5));
+    ledger.owe(&lives, at(5)).parked = Some((digest(1), "schema".into()));
+    ledger.step_down(100);
+    assert_eq!((ledger.known(&lives), ledger.is_seeded(), ledger.owned()), (Known::Unread, false, 0));
+    assert_eq!(ledger.belief(&lives).map(|belief| (belief.sighted, belief.watch)), Some((at(3), Some(0))));
+    assert!(ledger.belief(&named).is_none() && ledger.belief(&ended).is_none());
+    assert_eq!((ledger.remembered(), ledger.working_len()), (1, 0));
+}
+
+#[test]
+fn an_answer_to_a_request_of_an_earlier_term_acknowledges_nothing() {
+    for (leads_again, ended) in
+        [(false, None), (true, None), (false, Some(Ended::Deleted)), (true, Some(Ended::Deleted))]
+    {
+        let (mut ledger, uid) = (seeded(), Uid::from("a"));
+        ledger.sighted(&uid, 0, at(1));
+        ledger.begin(&uid, put(1, 1), at(1));
+        ledger.step_down(100);
+        assert!(ledger.work(&uid).is_some_and(|work| work.flight.is_some()), "still the one request in flight");
+        if let Some(why) = ended {
+            ledger.remember_end(&uid, why, 100);
+        }
+        if leads_again {
+            ledger.suppose(|_| None);
+            assert_eq!(ledger.inventory_has(&uid, digest(9), at(5), at(5)), None, "it is in flight");
+            ledger.finish_reading();
+        }
+        assert_eq!(ledger.settle(&uid, Verdict::Done, at(6), 0), Settled::Again);
+        assert_eq!(ledger.known(&uid), if leads_again { Known::Doubt } else { Known::Unread });
+        assert_eq!(ledger.work(&uid).and_then(|work| work.ended), ended);
+        assert!(ledger.work(&uid).is_none_or(|work| work.flight.is_none()));
+    }
+}

@@ -5,6 +5,7 @@
 pub mod brake;
 pub mod desired;
 mod digest;
+mod ends;
 mod freshness;
 mod ids;
 pub mod lease;

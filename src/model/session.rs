@@ -14,6 +14,8 @@ const OPEN_RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::
 /// Where a session stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
+    /// None, as this process does not lead.
+    Standby,
     /// None; one is to be opened at this moment.
     Closed {
         /// When.
@@ -47,7 +49,7 @@ pub struct Session {
 
 impl Default for Session {
     fn default() -> Self {
-        Self { phase: Phase::Closed { open_at: Moment::ZERO }, seq: 0, min_epoch: 0, ttl: TTL, failures: 0 }
+        Self { phase: Phase::Standby, seq: 0, min_epoch: 0, ttl: TTL, failures: 0 }
     }
 }
 
@@ -93,6 +95,17 @@ impl Session {
             }
             _ => {}
         }
+    }
+
+    /// This process leads from now on: whatever was before, a session is opened at once.
+    pub fn lead(&mut self, now: Moment) {
+        self.failures = 0;
+        self.phase = Phase::Closed { open_at: now };
+    }
+
+    /// This process leads no more: nothing is written, and no session opened.
+    pub fn follow(&mut self) {
+        self.phase = Phase::Standby;
     }
 
     /// The request that opens a session was sent.
@@ -153,7 +166,7 @@ impl Session {
     pub fn due_at(&self) -> Option<Moment> {
         match self.phase {
             Phase::Closed { open_at } => Some(open_at),
-            Phase::Opening => None,
+            Phase::Standby | Phase::Opening => None,
             Phase::Open { heartbeat_at, .. } => Some(heartbeat_at),
             Phase::Fenced { probe_at } => Some(probe_at),
         }
@@ -202,6 +215,27 @@ mod tests {
         assert!(matches!(session.phase(), Phase::Fenced { .. }));
         session.unfenced(9, at(20));
         assert_eq!((session.phase(), session.min_epoch()), (Phase::Closed { open_at: at(20) }, Some(9)));
+    }
+
+    #[test]
+    fn a_standby_has_nothing_to_do_for_a_session() {
+        let mut session = Session::default();
+        assert_eq!((session.phase(), session.due_at()), (Phase::Standby, None));
+        session.lead(at(4));
+        assert_eq!(session.due_at(), Some(at(4)));
+        session.opening();
+        session.opened(3, TTL, at(5));
+        session.follow();
+        session.unknown(at(6), 0);
+        assert_eq!((session.phase(), session.epoch(), session.min_epoch()), (Phase::Standby, None, Some(3)));
+    }
+
+    #[test]
+    fn a_new_term_ends_a_fence() {
+        let mut session = open();
+        session.fenced(at(5));
+        session.lead(at(6));
+        assert_eq!((session.phase(), session.min_epoch()), (Phase::Closed { open_at: at(6) }, Some(7)));
     }
 
     #[test]

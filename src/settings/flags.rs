@@ -37,6 +37,8 @@ pub(super) struct Run {
     pub(super) target: Target,
     #[command(flatten)]
     pub(super) identity: Identity,
+    #[command(flatten)]
+    pub(super) election: Election,
     /// Where health and metrics are served.
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
     pub(super) admin_addr: String,
@@ -174,6 +176,20 @@ pub(super) struct Identity {
     /// The name of this installation; two in one cluster never touch each other's records.
     #[arg(long, value_name = "ID", default_value = crate::model::DEFAULT_OWNER)]
     pub(super) owner: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Election {
+    /// The Lease by which several replicas agree on the one that writes. It has to be there; empty will do. Without it
+    /// this process is the only one and writes.
+    #[arg(long, value_name = "NAMESPACE/NAME")]
+    pub(super) lease: Option<String>,
+    /// After how much silence of the one that writes another one takes over. 3s to 5m, in whole seconds.
+    #[arg(long, value_name = "DURATION", default_value = "15s")]
+    pub(super) lease_duration: String,
+    /// The name of this process among the replicas. The host's name by default, which is the pod's.
+    #[arg(long, value_name = "NAME")]
+    pub(super) instance: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -25,8 +25,8 @@ pub use demo::DemoSettings;
 pub use reference::{ReferenceSettings, TlsFiles};
 pub use refusal::{Problem, Refusal};
 pub use run::{
-    ClusterSettings, IdentitySettings, Kubeconfig, Namespaces, RecordSettings, RegistrySettings, RunSettings,
-    ScopeSettings, WatchSettings,
+    ClusterSettings, ElectionSettings, IdentitySettings, Kubeconfig, LeaseName, Namespaces, RecordSettings,
+    RegistrySettings, RunSettings, ScopeSettings, WatchSettings,
 };
 pub use table::reference_table;
 

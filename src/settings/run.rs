@@ -20,6 +20,8 @@ pub struct RunSettings {
     pub registry: RegistrySettings,
     /// Under which name.
     pub identity: IdentitySettings,
+    /// Which of several replicas writes.
+    pub election: ElectionSettings,
     /// Where health and metrics are served.
     pub admin_addr: SocketAddr,
     /// How often the registry is compared with what it should hold; at least a second.
@@ -116,16 +118,47 @@ pub struct IdentitySettings {
     pub owner: String,
 }
 
+/// Which of several replicas writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ElectionSettings {
+    /// `None`: there is one process only.
+    pub lease: Option<LeaseName>,
+    /// Whole seconds, 3 s to 5 min.
+    pub lease_duration: Duration,
+    /// A valid id; `None`: the host's name.
+    pub instance: Option<String>,
+}
+
+/// Where a Lease is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseName {
+    /// A valid namespace.
+    pub namespace: String,
+    /// A valid name of an object.
+    pub name: String,
+}
+
 impl RunSettings {
     pub(super) fn read(flags: flags::Run, sources: &Sources) -> Result<Self, Refusal> {
-        let flags::Run { cluster, scope, record, target, identity, admin_addr, resync_interval, relist_interval, log } =
-            flags;
+        let flags::Run {
+            cluster,
+            scope,
+            record,
+            target,
+            identity,
+            election,
+            admin_addr,
+            resync_interval,
+            relist_interval,
+            log,
+        } = flags;
         Ok(Self {
             cluster: ClusterSettings::read(cluster, sources)?,
             scope: ScopeSettings::read(scope, sources)?,
             record: RecordSettings::read(record, sources)?,
             registry: RegistrySettings::read(target, sources)?,
             identity: IdentitySettings::read(identity, sources)?,
+            election: ElectionSettings::read(election, sources)?,
             admin_addr: sources.read("admin_addr", &admin_addr, values::address)?,
             resync_interval: sources.read("resync_interval", &resync_interval, values::interval)?,
             relist_interval: sources.read("relist_interval", &relist_interval, values::interval)?,
@@ -226,6 +259,17 @@ impl IdentitySettings {
             cluster_id: sources.read_optional("cluster_id", cluster_id, values::id)?,
             cluster_name: sources.read_optional("cluster_name", cluster_name, values::display_name)?,
             owner: sources.read("owner", &owner, values::id)?,
+        })
+    }
+}
+
+impl ElectionSettings {
+    fn read(flags: flags::Election, sources: &Sources) -> Result<Self, Refusal> {
+        let flags::Election { lease, lease_duration, instance } = flags;
+        Ok(Self {
+            lease: sources.read_optional("lease", lease, values::lease)?,
+            lease_duration: sources.read("lease_duration", &lease_duration, values::lease_duration)?,
+            instance: sources.read_optional("instance", instance, values::id)?,
         })
     }
 }

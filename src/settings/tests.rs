@@ -54,6 +54,8 @@ fn the_defaults_are_what_the_help_says() {
         settings.identity,
         IdentitySettings { cluster_id: None, cluster_name: None, owner: "pod-registrar".into() }
     );
+    let lease_duration = std::time::Duration::from_secs(15);
+    assert_eq!(settings.election, ElectionSettings { lease: None, lease_duration, instance: None });
     assert_eq!(settings.admin_addr.to_string(), "0.0.0.0:8080");
     assert_eq!((settings.resync_interval.as_secs(), settings.relist_interval.as_secs()), (1800, 21600));
 }
@@ -86,6 +88,13 @@ fn a_refusal_names_where_the_value_came_from() {
 }
 
 #[test]
+fn a_lease_is_named_by_namespace_and_name() {
+    let settings = run(&["--lease", "kube-system/pod-registrar.example", "--instance", "web-0"]).unwrap().election;
+    let lease = LeaseName { namespace: "kube-system".into(), name: "pod-registrar.example".into() };
+    assert_eq!((settings.lease, settings.instance.as_deref()), (Some(lease), Some("web-0")));
+}
+
+#[test]
 fn a_missing_address_is_asked_for() {
     refused(with_environment(&["run"], &[]), &["--registry-url", "POD_REGISTRAR_REGISTRY_URL"]);
     with_environment(&["run"], &[("POD_REGISTRAR_REGISTRY_URL", "http://127.0.0.1:7070")]).unwrap();
@@ -107,6 +116,13 @@ fn values_that_are_out_of_bounds() {
         ("--max-writes-per-second", "0", "at least 1"),
         ("--cluster-id", "/", "is not an id"),
         ("--cluster-name", "a\nb", "is not a name"),
+        ("--lease", "pod-registrar", "is not a Lease's place"),
+        ("--lease", "a/b/c", "is not a Lease's place"),
+        ("--lease", "/b", "is not a Lease's place"),
+        ("--lease-duration", "2s", "3s to 5m"),
+        ("--lease-duration", "3500ms", "whole seconds"),
+        ("--lease-duration", "301s", "3s to 5m"),
+        ("--instance", "a b", "is not an id"),
         ("--admin-addr", "localhost:8080", "IP address and a port"),
         ("--resync-interval", "999ms", "at least 1s"),
         ("--relist-interval", "soon", "is not a duration"),

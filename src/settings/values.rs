@@ -4,7 +4,7 @@ use std::{fmt::Display, net::SocketAddr, ops::RangeInclusive, str::FromStr, time
 
 use reqwest::Url;
 
-use super::refusal::Problem;
+use super::{refusal::Problem, run::LeaseName};
 use crate::{model::is_valid_id, telemetry::LogFormat};
 
 /// Longer than any process lives; it keeps sums of durations far from overflowing.
@@ -111,6 +111,27 @@ pub(super) fn namespace(text: &str) -> Result<String, Problem> {
     let fits = text.len() <= 63 && text.bytes().all(allowed) && !text.starts_with('-') && !text.ends_with('-');
     let mend = "use the full name: up to 63 of a-z 0-9 -, patterns are not supported";
     fits.then(|| text.to_owned()).ok_or_else(|| Problem::new(format!("{text:?} is not a namespace"), mend))
+}
+
+/// A namespace and the name of a Lease in it.
+pub(super) fn lease(text: &str) -> Result<LeaseName, Problem> {
+    let refused = || {
+        let mend = "write the namespace and the name of the Lease, such as pod-registrar/pod-registrar";
+        Problem::new(format!("{text:?} is not a Lease's place"), mend)
+    };
+    let (within, name) = text.split_once('/').ok_or_else(refused)?;
+    let part = |part: &str| !part.is_empty() && namespace(part).is_ok();
+    let fits = part(within) && name.len() <= 253 && name.split('.').all(part);
+    fits.then(|| LeaseName { namespace: within.to_owned(), name: name.to_owned() }).ok_or_else(refused)
+}
+
+/// How long a lease lasts: whole seconds, as the API server knows no others.
+pub(super) fn lease_duration(text: &str) -> Result<Duration, Problem> {
+    let duration = duration(text)?;
+    if !(3..=300).contains(&duration.as_secs()) || duration.subsec_nanos() != 0 {
+        return Err(Problem::new(format!("{text:?} is out of bounds"), "give 3s to 5m, in whole seconds"));
+    }
+    Ok(duration)
 }
 
 /// A pattern for the keys of labels or annotations.

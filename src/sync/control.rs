@@ -28,7 +28,7 @@ impl<R: Registry> Registrar<R> {
             self.control.question = true;
             self.send(|registry| async move { Reply::Capabilities(registry.capabilities().await) });
         }
-        if self.capabilities.is_none() || self.target.slots(now, 1) == 0 {
+        if !self.leads() || self.capabilities.is_none() || self.target.slots(now, 1) == 0 {
             return;
         }
         match self.session.phase() {
@@ -127,7 +127,8 @@ impl<R: Registry> Registrar<R> {
             min_epoch: self.session.min_epoch(),
         };
         self.session.opening();
-        self.send(|registry| async move { Reply::Session(registry.open_session(request).await) });
+        let term = self.term;
+        self.send(move |registry| async move { Reply::Session(term, registry.open_session(request).await) });
     }
 
     pub(super) fn session_opened(&mut self, result: Result<SessionOpened, Failure>, now: Moment) {

@@ -20,7 +20,7 @@ impl<R: Registry> Registrar<R> {
     pub(super) fn dispatch(&mut self, now: Moment) {
         let Some(epoch) = self.session.epoch() else { return };
         let Some(capabilities) = self.capabilities.clone() else { return };
-        while self.writes_in_flight < self.target.slots(now, self.options.max_in_flight) {
+        while self.leads() && self.writes_in_flight < self.target.slots(now, self.options.max_in_flight) {
             let batch = self.next_batch(&capabilities, now);
             if batch.is_empty() {
                 return;

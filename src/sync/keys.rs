@@ -32,6 +32,12 @@ impl<R: Registry> Registrar<R> {
 
     fn take_end(&mut self, uid: &Uid, why: Ended, now: Moment) {
         if self.view.get(uid).is_none() {
+            if self.is_silent() {
+                self.ledger.remember_end(uid, why, self.most_ends());
+                self.queue.remove(uid);
+                self.awaiting_list.remove(uid);
+                return;
+            }
             self.ledger.ended(uid, why, now);
         }
         self.consider(uid, Lane::Delete, now);
@@ -115,6 +121,11 @@ impl<R: Registry> Registrar<R> {
             }
             Action::Wait(until) => self.queue.delay(uid, until),
             Action::InFlight => self.ledger.changed_in_flight(uid, now),
+            // The inventory will name it, if it matters: until then a standby would gather these for ever.
+            Action::AwaitInventory if self.is_silent() && self.view.get(uid).is_none() => {
+                self.queue.remove(uid);
+                self.ledger.forget(uid);
+            }
             Action::AwaitInventory | Action::AwaitApproval | Action::AwaitList | Action::Parked => {
                 self.queue.remove(uid)
             }

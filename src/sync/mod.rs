@@ -7,6 +7,7 @@ mod control;
 mod dispatch;
 mod inventory;
 mod keys;
+mod leadership;
 mod queue;
 mod registrar;
 mod report;

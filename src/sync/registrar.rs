@@ -14,7 +14,7 @@ use super::{
 use crate::{
     clock::Clock,
     model::{
-        Failure, Ledger, Moment, Sighting, Uid, Verdict, WatchList,
+        Failure, Leadership, Ledger, Moment, Sighting, Uid, Verdict, WatchList,
         brake::{Brake, Confirmation, Finding, Inquiry},
         retry::{RateLimit, Target},
         session::{Phase, Session},
@@ -24,10 +24,10 @@ use crate::{
     telemetry::{Health, Metrics},
 };
 
-/// After a request to stop, requests in flight and the end of the session may take this long; a pod has 30 s.
-const STOP_WITHIN: Duration = Duration::from_secs(20);
-/// The part of that which is kept for closing the session.
+/// The time that is kept for closing the session when the loop stops,
 const CLOSE_WITHIN: Duration = Duration::from_secs(3);
+/// but no more than this part of all that there is.
+const CLOSE_PART: u32 = 5;
 /// The loop turns at least this often.
 const TURN: Duration = Duration::from_secs(1);
 /// Sightings that are handled before requests are sent: enough to fill a batch.
@@ -69,6 +69,8 @@ pub struct Options {
     pub cluster_name: String,
     /// A hash of namespaces, selectors and rule.
     pub scope: String,
+    /// After a request to stop, requests in flight and the end of the session may take this long.
+    pub stop_within: Duration,
     /// Where jitter and samples come from.
     pub seed: u64,
 }
@@ -83,12 +85,17 @@ pub struct Inputs {
     pub questions: mpsc::Sender<Inquiry>,
     /// A new value asks every watch for a new list.
     pub relist: watch::Sender<u64>,
+    /// Whether this process may write; [`Leadership::ALONE`] for good where it shares its work with nobody.
+    pub leadership: watch::Receiver<Leadership>,
 }
 
 /// What a request came to.
 pub(super) enum Reply {
     Capabilities(Result<Capabilities, Failure>),
-    Session(Result<SessionOpened, Failure>),
+    /// What a request to open a session came to, which was sent in this term.
+    Session(Option<u64>, Result<SessionOpened, Failure>),
+    /// A session that came too late was closed.
+    Closed,
     Heartbeat(u64, Result<(), Failure>),
     Holder(Result<Option<OtherWriter>, Failure>),
     Inventory(u64, Result<Reading, inventory::Error>),
@@ -119,6 +126,9 @@ pub struct Registrar<R> {
     pub(super) queue: Queue,
     pub(super) brake: Brake,
     pub(super) session: Session,
+    /// The term in which this process writes, and until when it may.
+    pub(super) term: Option<u64>,
+    pub(super) leads_until: Moment,
     pub(super) target: Target,
     pub(super) writes: RateLimit,
     pub(super) rewrites: RateLimit,
@@ -156,6 +166,8 @@ impl<R: Registry> Registrar<R> {
             queue: Queue::default(),
             brake: Brake::default(),
             session: Session::default(),
+            term: None,
+            leads_until: Moment::ZERO,
             target: Target::default(),
             writes: RateLimit::new(options.max_writes_per_second),
             rewrites: RateLimit::new(REWRITES_PER_SECOND.min(options.max_writes_per_second)),
@@ -191,6 +203,8 @@ impl<R: Registry> Registrar<R> {
             tokio::select! {
                 biased;
                 () = &mut shutdown => break,
+                // Whoever tells it may have ended: then the leadership ends with its time.
+                Ok(()) = inputs.leadership.changed() => {}
                 Some(reply) = self.requests.join_next() => self.replied(reply, &inputs),
                 confirmation = inputs.confirmations.recv() => self.confirmed(confirmation, &inputs)?,
                 sighting = inputs.sightings.recv() => self.sighted(sighting.ok_or(Error::WatchesEnded)?, &mut inputs),
@@ -205,6 +219,7 @@ impl<R: Registry> Registrar<R> {
     /// Everything that is due.
     fn act(&mut self, now: Moment, inputs: &Inputs) {
         self.health.loop_turned();
+        self.follow_lease(*inputs.leadership.borrow(), now);
         self.release_due(now);
         self.recheck(now);
         self.ask_brake(now, inputs);
@@ -219,6 +234,7 @@ impl<R: Registry> Registrar<R> {
         earlier(self.queue.due_at());
         earlier(Some(self.target.resume_at()));
         earlier(self.session.due_at());
+        earlier(Some(self.leads_until));
         earlier(Some(self.compare_at));
         if self.queue.has_ready(false) {
             earlier(Some(self.writes.next_at(now)));
@@ -267,7 +283,9 @@ impl<R: Registry> Registrar<R> {
         };
         match reply {
             Reply::Capabilities(result) => self.told_capabilities(result, now),
-            Reply::Session(result) => self.session_opened(result, now),
+            Reply::Session(term, result) if term == self.term => self.session_opened(result, now),
+            Reply::Session(_, result) => self.opened_too_late(&result),
+            Reply::Closed => {}
             Reply::Heartbeat(epoch, result) => self.heartbeat_answered(epoch, result, now),
             Reply::Holder(result) => self.holder_told(result, now),
             Reply::Inventory(epoch, result) => self.inventory_read(epoch, result, now, inputs),
@@ -277,7 +295,8 @@ impl<R: Registry> Registrar<R> {
     }
 
     async fn stop(&mut self, inputs: &Inputs) {
-        let finished = tokio::time::timeout(STOP_WITHIN - CLOSE_WITHIN, async {
+        let close_within = CLOSE_WITHIN.min(self.options.stop_within / CLOSE_PART);
+        let finished = tokio::time::timeout(self.options.stop_within - close_within, async {
             // A session that is being opened would be left behind as if it lived.
             while self.writes_in_flight > 0 || self.session.phase() == Phase::Opening {
                 let Some(reply) = self.requests.join_next().await else { break };
@@ -288,7 +307,7 @@ impl<R: Registry> Registrar<R> {
         let owed = self.ledger.working_len();
         tracing::info!(owed, unanswered, "stopping; what is owed is left for the next start");
         let Some(epoch) = self.session.epoch() else { return };
-        match tokio::time::timeout(CLOSE_WITHIN, self.registry.close_session(epoch)).await {
+        match tokio::time::timeout(close_within, self.registry.close_session(epoch)).await {
             Ok(Ok(())) => tracing::info!(epoch, "session closed"),
             Ok(Err(error)) => tracing::warn!(epoch, %error, "session not closed, it will turn stale by itself"),
             Err(_) => tracing::warn!(epoch, "session not closed in time, it will turn stale by itself"),

@@ -105,6 +105,11 @@ impl Metrics {
         }
     }
 
+    /// Whether this process is the one that is to write.
+    pub fn set_leader(&self, leader: bool) {
+        self.0.series.leader.set(leader.into());
+    }
+
     /// Whether this process may write.
     pub fn set_writer(&self, writer: bool) {
         self.0.series.writer.set(writer.into());
@@ -202,6 +207,7 @@ mod tests {
         metrics.relisted(RelistReason::Gone);
         metrics.watch_failed();
         metrics.pod_undecodable();
+        metrics.set_leader(true);
         metrics.set_writer(true);
         metrics.set_fenced(true);
         metrics.set_held(5);
@@ -219,6 +225,7 @@ mod tests {
             ("relists_total{reason=\"gone\"}", 1.0),
             ("watch_errors_total", 1.0),
             ("undecodable_pods_total", 1.0),
+            ("leader", 1.0),
             ("writer", 1.0),
             ("fenced", 1.0),
             ("deletions_held", 5.0),

@@ -61,6 +61,8 @@ pub(super) struct State {
     pub(super) breaks_batches: HashSet<String>,
     /// How long a write takes.
     pub(super) latency: Duration,
+    /// How long the opening of a session takes.
+    pub(super) slow_session: Duration,
     /// Added to the count of the inventory.
     pub(super) miscount: u64,
     /// Whether the inventory cannot be read.
@@ -160,6 +162,8 @@ impl Registry for Fake {
 
     async fn open_session(&self, request: OpenSession) -> Result<SessionOpened, Failure> {
         self.up()?;
+        let latency = self.state().slow_session;
+        tokio::time::sleep(latency).await;
         let mut state = self.state();
         let stored = state.records.values().map(|(version, _)| version.epoch).max().unwrap_or_default();
         state.epoch = state.epoch.max(stored).max(request.min_epoch.unwrap_or_default()) + 1;

@@ -6,7 +6,7 @@ use kube_runtime::{reflector::store::Writer, watcher::Event};
 use pod_registrar::{
     clock::Clock,
     model::{
-        Content, Digest, Ended, Pod, Sighting, WatchList,
+        Content, Digest, Ended, Leadership, Pod, Sighting, WatchList,
         brake::{Answer, Confirmation, Finding, Inquiry},
     },
     store::View,
@@ -52,6 +52,7 @@ pub(super) struct World {
     writer: Writer<Pod>,
     sightings: mpsc::Sender<Sighting>,
     relist: watch::Receiver<u64>,
+    leadership: watch::Sender<Leadership>,
     asked: mpsc::Receiver<Inquiry>,
     answers: mpsc::Sender<Confirmation>,
     stop: Option<oneshot::Sender<()>>,
@@ -66,6 +67,7 @@ pub(super) fn options() -> Options {
         instance: "test:0000".into(),
         cluster_name: "test".into(),
         scope: "scope".into(),
+        stop_within: Duration::from_secs(20),
         seed: 7,
     }
 }
@@ -86,17 +88,29 @@ pub(super) fn pod(uid: &str, body: &str) -> Pod {
 impl World {
     /// A world with these pods, before any of them was listed.
     pub(super) fn start(registry: Fake, pods: impl IntoIterator<Item = Pod>, options: Options) -> Self {
+        Self::start_as(Leadership::ALONE, registry, pods, options)
+    }
+
+    /// The same, as a leader or a follower.
+    pub(super) fn start_as(
+        leadership: Leadership,
+        registry: Fake,
+        pods: impl IntoIterator<Item = Pod>,
+        options: Options,
+    ) -> Self {
         let clock = Clock::start();
         let (metrics, health) = (Metrics::new(1), Health::new(1));
         let writer = Writer::new(());
         let view = View::new([writer.as_reader()]);
         let (sightings, sightings_in) = mpsc::channel(100_000);
         let (relist_out, relist) = watch::channel(0);
+        let (leadership, leads) = watch::channel(leadership);
         let (questions, asked) = mpsc::channel(4);
         let (answers, confirmations) = mpsc::channel(4);
         let (stop, stopped) = oneshot::channel::<()>();
         let registrar = Registrar::new(registry.clone(), view, options, clock, metrics.clone(), health.clone());
-        let inputs = Inputs { sightings: sightings_in, confirmations, questions, relist: relist_out };
+        let inputs =
+            Inputs { sightings: sightings_in, confirmations, questions, relist: relist_out, leadership: leads };
         let task = tokio::spawn(registrar.run(inputs, async {
             let _ = stopped.await;
         }));
@@ -115,6 +129,7 @@ impl World {
             writer,
             sightings,
             relist,
+            leadership,
             asked,
             answers,
             stop: Some(stop),
@@ -207,6 +222,11 @@ impl World {
         let held: BTreeMap<_, _> =
             self.registry.state().records.iter().map(|(uid, (_, digest))| (uid.clone(), *digest)).collect();
         assert_eq!(held, wanted);
+    }
+
+    /// The lease makes this process the leader or a follower.
+    pub(super) fn lead(&self, leadership: Leadership) {
+        self.leadership.send_replace(leadership);
     }
 
     /// Asks the loop to stop and waits until it has.

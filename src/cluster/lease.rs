@@ -1,0 +1,301 @@
+//! The lease: carries out what the election decides, and tells the event loop whether this process may write.
+//!
+//! The Lease is read and replaced as the document that it is, so that annotations, labels and members of later releases
+//! of Kubernetes survive. Every request has a time limit of its own, far below the lease's duration, and nothing is
+//! repeated behind the election's back.
+
+use std::{future::Future, time::Duration};
+
+use http::{Request, header::CONTENT_TYPE};
+use kube::Client;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use crate::{
+    clock::Clock,
+    model::{
+        Leadership,
+        lease::{Claim, Election, Seen, Step, Timing, Written},
+    },
+    telemetry::Health,
+};
+
+/// Giving the lease up takes no longer; one that is not given up expires.
+const RELEASE_WITHIN: Duration = Duration::from_secs(1);
+
+/// Why the lease was not read or not replaced.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It is not there.
+    #[error("there is no such Lease; create it, empty, as in deploy/lease.yaml")]
+    Missing,
+    /// The API server refused, or did not answer.
+    #[error("{0}; the controller needs the right to get and update this one Lease")]
+    Refused(#[source] Box<kube::Error>),
+    /// The API server did not answer in time.
+    #[error("no answer from the API server within {0:?}; is it overloaded or cut off?")]
+    Late(Duration),
+    /// The answer is not the Lease.
+    #[error("the answer is not the Lease that was asked for; is there a proxy in between?")]
+    Unusable,
+    /// The request cannot be put into words.
+    #[error("the Lease cannot be asked for: {0}; check --lease")]
+    Request(#[source] http::Error),
+}
+
+/// Which Lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl Place {
+    fn path(&self) -> String {
+        format!("/apis/coordination.k8s.io/v1/namespaces/{}/leases/{}", self.namespace, self.name)
+    }
+}
+
+/// Keeps the lease, or an eye on it.
+pub struct Keeper {
+    client: Client,
+    place: Place,
+    timing: Timing,
+    election: Election,
+    /// The Lease as it was last read: what is not ours in it stays as it is.
+    document: Value,
+    clock: Clock,
+    health: Health,
+    told: watch::Sender<Leadership>,
+    failures: u64,
+}
+
+impl Keeper {
+    /// A keeper that looks on under this name, and where it will tell what came of it. `duration` is in whole seconds.
+    pub fn new(
+        client: Client,
+        place: Place,
+        me: String,
+        duration: Duration,
+        clock: Clock,
+        health: Health,
+    ) -> (Self, watch::Receiver<Leadership>) {
+        let (told, leadership) = watch::channel(Leadership::Follower);
+        let timing = Timing::of(duration);
+        let election = Election::new(me, timing);
+        let keeper = Self { client, place, timing, election, document: Value::Null, clock, health, told, failures: 0 };
+        (keeper, leadership)
+    }
+
+    /// Takes the lease when it can be had and keeps it, until `over` comes; then gives it up.
+    ///
+    /// It stands for election once every watch has delivered its first list: a leader that knows no pods yet would only keep
+    /// the lease from one that does.
+    pub async fn run(mut self, over: impl Future<Output = ()>) {
+        {
+            let mut over = std::pin::pin!(over);
+            loop {
+                tokio::select! {
+                    biased;
+                    () = &mut over => break,
+                    _ = self.turn() => {}
+                }
+            }
+        }
+        self.release().await;
+    }
+
+    /// Does what is to be done next, and waits for it. False once there is nothing any more.
+    async fn turn(&mut self) -> bool {
+        if self.health.ready().ok() {
+            self.election.stand();
+        }
+        match self.election.step(self.clock.now()) {
+            Step::Wait(until) => self.clock.sleep_until(until).await,
+            Step::Get => self.get().await,
+            Step::Put(claim) => self.put(claim).await,
+            Step::Done => return false,
+        }
+        self.tell();
+        true
+    }
+
+    fn tell(&self) {
+        let leadership = self.election.leadership();
+        self.told.send_if_modified(|told| std::mem::replace(told, leadership) != leadership);
+    }
+
+    async fn release(mut self) {
+        let led = self.election.leadership() != Leadership::Follower;
+        self.election.release(self.clock.now());
+        self.tell();
+        let released = async { while self.turn().await {} };
+        match tokio::time::timeout(RELEASE_WITHIN, released).await {
+            Ok(()) if led => tracing::info!(lease = %self.place.name, "lease released"),
+            Ok(()) => {}
+            Err(_) => tracing::warn!(lease = %self.place.name, "lease not released in time, it expires by itself"),
+        }
+    }
+
+    async fn get(&mut self) {
+        let answer = self.ask(Request::get(self.place.path()).body(Vec::new())).await;
+        let read = answer.and_then(|document| Ok((seen(&document).ok_or(Error::Unusable)?, document)));
+        let now = self.clock.now();
+        match read {
+            Ok((seen, document)) => {
+                self.answered();
+                let before = self.election.holder().map(str::to_owned);
+                if before.as_deref() != Some(&seen.holder) {
+                    tracing::info!(holder = seen.holder, transitions = seen.transitions, "lease read");
+                }
+                self.document = document;
+                self.election.read(&seen, now);
+            }
+            Err(error) => {
+                if matches!(error, Error::Missing) {
+                    self.election.missing(now);
+                } else {
+                    self.election.not_read(now);
+                }
+                self.failed(&error);
+            }
+        }
+    }
+
+    async fn put(&mut self, claim: Claim) {
+        let document = claimed(&self.document, &claim, jiff::Timestamp::now());
+        let request = Request::put(self.place.path()).header(CONTENT_TYPE, "application/json");
+        let sent = self.clock.now();
+        let answer = self.ask(request.body(document.to_string().into_bytes())).await;
+        let now = self.clock.now();
+        let written = match answer {
+            Ok(document) if seen(&document).is_some_and(|seen| seen.holder == claim.holder) => {
+                self.answered();
+                Written::Done
+            }
+            Ok(_) => {
+                self.failed(&Error::Unusable);
+                Written::Failed
+            }
+            Err(Error::Refused(error)) if matches!(&*error, kube::Error::Api(status) if status.code == 409) => {
+                tracing::debug!("the lease was changed since it was read, it is read again");
+                Written::Conflict
+            }
+            Err(error) => {
+                self.failed(&error);
+                Written::Failed
+            }
+        };
+        self.election.written(&claim, written, sent, now);
+    }
+
+    async fn ask(&self, request: Result<Request<Vec<u8>>, http::Error>) -> Result<Value, Error> {
+        let request = request.map_err(Error::Request)?;
+        match tokio::time::timeout(self.timing.call, self.client.request(request)).await {
+            Err(_) => Err(Error::Late(self.timing.call)),
+            Ok(Err(kube::Error::Api(status))) if status.code == 404 => Err(Error::Missing),
+            Ok(answer) => answer.map_err(|error| Error::Refused(Box::new(error))),
+        }
+    }
+
+    fn answered(&mut self) {
+        if self.failures > 0 {
+            tracing::info!(lease = %self.place.name, failures = self.failures, "the lease can be had again");
+        }
+        self.failures = 0;
+    }
+
+    /// Said once, and not at every try.
+    fn failed(&mut self, error: &Error) {
+        self.failures += 1;
+        let Place { namespace, name } = &self.place;
+        if self.failures == 1 {
+            tracing::warn!(namespace, lease = name, %error, "the lease was not read or written, it is tried again");
+        } else {
+            tracing::debug!(failures = self.failures, %error, "the lease was not read or written");
+        }
+    }
+}
+
+/// What the election has to know of a Lease. None if it is none.
+fn seen(document: &Value) -> Option<Seen> {
+    let spec = &document["spec"];
+    let text = |member: &str| spec[member].as_str().unwrap_or_default().to_owned();
+    let version = document["metadata"]["resourceVersion"].as_str().filter(|version| !version.is_empty())?;
+    Some(Seen {
+        holder: text("holderIdentity"),
+        transitions: spec["leaseTransitions"].as_u64().unwrap_or_default(),
+        duration: spec["leaseDurationSeconds"].as_u64().map(Duration::from_secs),
+        renewed: text("renewTime"),
+        version: version.to_owned(),
+    })
+}
+
+/// The Lease with a claim in it, and everything else as it was. Times are for people and other clients: we compare none.
+fn claimed(document: &Value, claim: &Claim, now: jiff::Timestamp) -> Value {
+    // Exactly six digits, or the API server refuses it.
+    let now = format!("{now:.6}");
+    let mut document = document.clone();
+    document["metadata"]["resourceVersion"] = json!(claim.version);
+    let spec = &mut document["spec"];
+    spec["holderIdentity"] = json!(claim.holder);
+    spec["leaseTransitions"] = json!(claim.transitions);
+    spec["leaseDurationSeconds"] = json!(claim.duration.as_secs());
+    spec["renewTime"] = json!(now);
+    if claim.acquires {
+        spec["acquireTime"] = json!(now);
+    }
+    document
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claim(holder: &str, acquires: bool) -> Claim {
+        Claim {
+            holder: holder.into(),
+            transitions: 5,
+            duration: Duration::from_secs(15),
+            acquires,
+            version: "88".into(),
+        }
+    }
+
+    #[test]
+    fn a_claim_leaves_everything_else_as_it_was() {
+        let document = json!({
+            "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+            "metadata": {"name": "l", "resourceVersion": "88", "annotations": {"a": "b"}, "labels": {"c": "d"}, "later": [1]},
+            "spec": {"holderIdentity": "other", "acquireTime": "2026-01-01T00:00:00.000000Z", "strategy": "x", "later": {"y": 1}},
+            "status": {"later": true},
+        });
+        let now = jiff::Timestamp::from_second(1_790_000_000).unwrap();
+        let ours = claimed(&document, &claim("me:1", false), now);
+        let mut expected = document.clone();
+        expected["spec"]["holderIdentity"] = json!("me:1");
+        expected["spec"]["leaseTransitions"] = json!(5);
+        expected["spec"]["leaseDurationSeconds"] = json!(15);
+        expected["spec"]["renewTime"] = json!("2026-09-21T14:13:20.000000Z");
+        assert_eq!(ours, expected);
+        let acquired = claimed(&document, &claim("me:1", true), now);
+        assert_eq!(acquired["spec"]["acquireTime"], acquired["spec"]["renewTime"]);
+    }
+
+    #[test]
+    fn an_empty_lease_is_one_and_something_else_is_none() {
+        let empty = json!({"kind": "Lease", "metadata": {"name": "l", "resourceVersion": "7"}});
+        let free =
+            Seen { holder: String::new(), transitions: 0, duration: None, renewed: String::new(), version: "7".into() };
+        assert_eq!(seen(&empty), Some(free));
+        assert_eq!(
+            claimed(&empty, &claim("me:1", true), jiff::Timestamp::UNIX_EPOCH)["spec"]["holderIdentity"],
+            "me:1"
+        );
+        for none in [json!({}), json!([]), json!("x"), json!({"metadata": {"resourceVersion": ""}})] {
+            assert_eq!(seen(&none), None, "{none}");
+        }
+    }
+}

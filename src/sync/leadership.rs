@@ -1,0 +1,89 @@
+//! Leading and following: what the loop does when it may write, and when it may no longer.
+
+use super::{
+    queue::Queue,
+    registrar::{Registrar, Reply},
+};
+use crate::{
+    model::{Failure, Leadership, Moment, brake::CompleteList},
+    registry::{Registry, SessionOpened},
+};
+
+/// So many watched ends are always worth remembering while nothing is said to the registry.
+const ENDS_AT_LEAST: usize = 10_000;
+
+impl<R: Registry> Registrar<R> {
+    /// Whether this process may write at this very moment. The clock is read anew: a process that was stopped in the middle
+    /// of a turn must not go on with a leadership that is over.
+    pub(super) fn leads(&self) -> bool {
+        self.term.is_some() && self.clock.now() < self.leads_until
+    }
+
+    /// Whether nothing is said to the registry yet or any more, and nothing known of it.
+    pub(super) fn is_silent(&self) -> bool {
+        self.session.epoch().is_none() && !self.ledger.is_seeded()
+    }
+
+    /// How many watched ends are remembered in silence.
+    pub(super) fn most_ends(&self) -> usize {
+        self.view.len().max(ENDS_AT_LEAST)
+    }
+
+    /// Becomes what the lease makes of this process.
+    pub(super) fn follow_lease(&mut self, leadership: Leadership, now: Moment) {
+        let term = leadership.term(now);
+        self.leads_until = leadership.until();
+        if term == self.term {
+            return;
+        }
+        if self.term.is_some() {
+            self.lose(now);
+        }
+        if let Some(term) = term {
+            self.gain(term, now);
+        }
+    }
+
+    /// A session is opened at once. The store is in step with the cluster already, so that an inventory is all it takes.
+    fn gain(&mut self, term: u64, now: Moment) {
+        self.term = Some(term);
+        self.session.lead(now);
+        self.metrics.set_leader(true);
+        if term > 0 {
+            tracing::info!(term, remembered = self.ledger.remembered(), "leadership gained, this process takes over");
+        }
+    }
+
+    fn lose(&mut self, now: Moment) {
+        let owed = self.ledger.working_len();
+        tracing::warn!(
+            term = self.term,
+            owed,
+            "leadership lost, this process stands by; what is owed is the next leader's"
+        );
+        self.term = None;
+        self.session.follow();
+        self.ledger.step_down(self.most_ends());
+        self.queue = Queue::default();
+        // No absence counts any more, whatever was confirmed.
+        let nothing = CompleteList { begun: now, empty: false, trusted: true };
+        self.brake.derive(std::collections::HashSet::new(), 0, nothing, now);
+        self.awaiting_list.clear();
+        self.recheck = true;
+        self.metrics.set_leader(false);
+        self.set_writer(false);
+    }
+
+    /// A session was opened in a term that is over. It is closed: it may have taken the next leader's place.
+    pub(super) fn opened_too_late(&mut self, result: &Result<SessionOpened, Failure>) {
+        let Ok(SessionOpened { epoch, .. }) = result else { return };
+        let epoch = *epoch;
+        tracing::info!(epoch, "a session was opened after the leadership was lost, it is closed");
+        self.send(move |registry| async move {
+            if let Err(error) = registry.close_session(epoch).await {
+                tracing::debug!(epoch, %error, "the session is not closed, another took its place or it turns stale");
+            }
+            Reply::Closed
+        });
+    }
+}

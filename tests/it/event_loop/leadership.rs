@@ -1,0 +1,278 @@
+//! Leader and standby: who writes, what a takeover costs, and what a standby remembers.
+
+use std::time::Duration;
+
+use pod_registrar::model::{Ended, Failure, Leadership, Moment, OperationKind, Removal};
+use tokio::time::Instant;
+
+use super::{
+    fake::{Fake, State},
+    world::{SECOND, World, many, ms_between, options, pod},
+};
+
+fn leader(term: u64) -> Leadership {
+    Leadership::Leader { term, until: Moment::MAX }
+}
+
+/// A standby that has seen these pods.
+async fn standby(registry: &Fake, pods: impl IntoIterator<Item = pod_registrar::model::Pod>) -> World {
+    let mut world = World::start_as(Leadership::Follower, registry.clone(), pods, options());
+    world.list().await;
+    world.pass(5 * SECOND).await;
+    world
+}
+
+/// Everything by which a registry or a reader of it could notice us: writes, sessions, heartbeats, readings, pages.
+fn said(state: &State) -> [usize; 5] {
+    [state.writes.len(), state.opened.len(), state.beats.len(), state.readings.len(), state.pages]
+}
+
+fn deletes(registry: &Fake) -> Vec<Option<Removal>> {
+    let state = registry.state();
+    let items = state.writes.iter().flat_map(|write| write.items.clone());
+    items.filter(|item| item.kind == OperationKind::Delete).map(|item| item.removal).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_standby_writes_nothing_and_a_takeover_of_an_unchanged_registry_costs_one_comparison() {
+    let registry = Fake::new();
+    World::settled(registry.clone(), many(700, "a")).await.stop().await.unwrap();
+    let before = registry.read(said);
+    let mut world = standby(&registry, many(700, "a")).await;
+    world.apply(pod("x", "a")).await;
+    world.delete("x").await;
+    world.pass(600 * SECOND).await;
+    assert_eq!(registry.read(said), before);
+    assert!(world.metrics.encode().unwrap().contains("pod_registrar_leader 0"));
+
+    let asked = Instant::now();
+    world.lead(leader(1));
+    world.pass(5 * SECOND).await;
+    let [writes, opened, beats, readings, pages] = before;
+    assert_eq!(registry.read(said), [writes, opened + 1, beats, readings + 1, pages]);
+    assert!(ms_between(asked, registry.state().opened.last().unwrap().0) < 100, "the session is opened at once");
+    assert_eq!((world.lists, world.relists_asked(), world.second_lists), (1, 0, 0));
+    world.pass(60 * SECOND).await;
+    assert!(registry.state().beats.last().unwrap().1.synced);
+    let figures = world.metrics.encode().unwrap();
+    assert!(figures.contains("pod_registrar_leader 1") && figures.contains("pod_registrar_writer 1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_standby_with_a_complete_list_is_ready() {
+    let world = standby(&Fake::new(), many(3, "a")).await;
+    assert!(!world.health.ready().ok());
+    world.health.watch_listed(0);
+    assert!(world.health.ready().ok() && world.health.live().ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_standby_saw_change_and_end_is_made_good_at_the_takeover_without_a_list_or_the_brake() {
+    let registry = Fake::new();
+    World::settled(registry.clone(), many(700, "a")).await.stop().await.unwrap();
+    let mut world = standby(&registry, many(700, "a")).await;
+    // The leader died: nobody told the registry of any of this. More ends than the brake would let pass.
+    for n in 0..300 {
+        world.delete(&format!("uid-{n:05}")).await;
+    }
+    world.apply(pod("new", "a")).await;
+    world.apply(pod("uid-00400", "b")).await;
+    // It came back: it is not to be deleted.
+    world.apply(pod("uid-00299", "a")).await;
+    world.pass(60 * SECOND).await;
+    world.lead(leader(4));
+    world.pass(2 * SECOND).await;
+    world.assert_equal();
+    assert_eq!(deletes(&registry), vec![Some(Removal::Watched(Ended::Deleted)); 299]);
+    assert_eq!((world.lists, world.second_lists, world.questions.len()), (1, 0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn memory_of_ends_is_bounded_and_what_was_dropped_of_it_goes_by_its_absence() {
+    let registry = Fake::new();
+    World::settled(registry.clone(), many(40, "a")).await.stop().await.unwrap();
+    let mut world = standby(&registry, many(40, "a")).await;
+    world.delete("uid-00007").await;
+    for round in 0..11 {
+        for n in 0..1_000 {
+            let uid = format!("short-{round}-{n}");
+            world.apply(pod(&uid, "a")).await;
+            world.delete(&uid).await;
+        }
+        world.pass(SECOND).await;
+    }
+    assert!(world.metrics.encode().unwrap().contains("pod_registrar_pending 0"), "ends are not work");
+    world.delete("uid-00008").await;
+    world.pass(SECOND).await;
+    world.lead(leader(1));
+    world.pass(60 * SECOND).await;
+    world.assert_equal();
+    assert_eq!(deletes(&registry), [Some(Removal::Watched(Ended::Deleted)), Some(Removal::Absent)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_an_open_session_a_watched_end_waits_for_no_inventory_in_a_later_term_as_well() {
+    let registry = Fake::new();
+    World::settled(registry.clone(), many(10, "a")).await.stop().await.unwrap();
+    let mut world = standby(&registry, many(10, "a")).await;
+    registry.state().unreadable = true;
+    world.lead(leader(1));
+    world.pass(SECOND).await;
+    world.delete("uid-00003").await;
+    world.pass(SECOND).await;
+    assert_eq!(registry.state().records.len(), 9);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_leadership_stops_everything_and_a_regained_one_believes_nothing_of_before() {
+    let registry = Fake::new();
+    let mut world = World::start_as(leader(1), registry.clone(), many(30, "a"), options());
+    world.list().await;
+    world.pass(5 * SECOND).await;
+    world.assert_equal();
+    world.lead(Leadership::Follower);
+    world.pass(SECOND).await;
+    let before = registry.read(said);
+    world.apply(pod("x", "a")).await;
+    world.apply(pod("uid-00001", "b")).await;
+    world.delete("uid-00002").await;
+    world.pass(600 * SECOND).await;
+    assert_eq!(registry.read(said), before);
+    let figures = world.metrics.encode().unwrap();
+    assert!(figures.contains("pod_registrar_leader 0") && figures.contains("pod_registrar_writer 0"));
+    // Meanwhile another leader did all that, and something else besides.
+    {
+        let mut state = registry.state();
+        state.records.remove("uid-00010");
+        state.records.remove("uid-00002");
+        state.epoch += 1;
+        state.session = Some(state.epoch);
+    }
+    world.lead(leader(3));
+    world.pass(5 * SECOND).await;
+    world.assert_equal();
+    let state = registry.state();
+    assert_eq!((state.opened.len(), state.opened[1].1.min_epoch), (2, Some(1)), "one session a term");
+    assert_eq!((world.lists, world.second_lists), (1, 0));
+    let written: Vec<_> = state.writes[before[0]..].iter().flat_map(|write| &write.items).collect();
+    assert_eq!(written.len(), 3, "x, and the two that differ");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leadership_that_is_not_renewed_ends_with_its_time_though_nobody_says_so() {
+    let registry = Fake::new();
+    let soon = Leadership::Leader { term: 1, until: 20 * SECOND };
+    let mut world = World::start_as(soon, registry.clone(), many(30, "a"), options());
+    world.list().await;
+    world.pass(10 * SECOND).await;
+    world.assert_equal();
+    let begun = world.clock.now();
+    world.lead(Leadership::Leader { term: 1, until: begun + 15 * SECOND });
+    for n in 0..20 {
+        world.apply(pod(&format!("x{n}"), "a")).await;
+        world.pass(SECOND).await;
+    }
+    assert_eq!(registry.state().opened.len(), 1, "a renewal is no new term");
+    let over = Instant::now() - (world.clock.now() - (begun + 15 * SECOND));
+    let state = registry.state();
+    assert!(state.writes.last().unwrap().at <= over && state.beats.iter().all(|(at, _)| *at <= over));
+    assert_eq!(state.records.len(), 30 + 15);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_is_answered_in_a_later_term_acknowledges_nothing() {
+    let registry = Fake::new();
+    let mut world = World::start_as(leader(1), registry.clone(), many(3, "a"), options());
+    world.list().await;
+    world.pass(5 * SECOND).await;
+    registry.state().latency = 4 * SECOND;
+    world.apply(pod("x", "a")).await;
+    world.pass(SECOND).await;
+    world.lead(Leadership::Follower);
+    world.pass(SECOND).await;
+    registry.state().latency = Duration::ZERO;
+    // The next leader changes it as soon as it was written, and goes again.
+    world.lead(leader(3));
+    world.pass(1_900 * SECOND / 1_000).await;
+    assert!(!registry.state().records.contains_key("x"), "one request at a time, as long as it is under way");
+    world.pass(5 * SECOND).await;
+    world.assert_equal();
+    assert_eq!(registry.state().records["x"].0.epoch, 2, "written anew, in the session of now");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_is_opened_too_late_is_closed_again() {
+    let registry = Fake::new();
+    let mut world = World::start_as(Leadership::Follower, registry.clone(), many(3, "a"), options());
+    world.list().await;
+    world.pass(SECOND).await;
+    registry.state().slow_session = 3 * SECOND;
+    world.lead(leader(1));
+    world.pass(SECOND).await;
+    world.lead(Leadership::Follower);
+    world.pass(5 * SECOND).await;
+    assert_eq!(registry.read(|s| (s.opened.len(), s.closed, s.writes.len())), (1, Some(1), 0));
+    registry.state().slow_session = Duration::ZERO;
+    world.lead(leader(2));
+    world.pass(5 * SECOND).await;
+    world.assert_equal();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fenced_leader_takes_the_session_back_only_in_a_new_term() {
+    let registry = Fake::new();
+    let mut world = World::start_as(leader(1), registry.clone(), many(3, "a"), options());
+    world.list().await;
+    world.pass(5 * SECOND).await;
+    {
+        let mut state = registry.state();
+        state.epoch += 1;
+        state.session = Some(state.epoch);
+    }
+    world.apply(pod("x", "a")).await;
+    world.pass(300 * SECOND).await;
+    assert_eq!(registry.state().opened.len(), 1);
+    world.lead(leader(2));
+    world.pass(5 * SECOND).await;
+    world.assert_equal();
+    assert!(world.metrics.encode().unwrap().contains("pod_registrar_fenced 0"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_that_hands_over_waits_no_longer_than_it_may() {
+    let registry = Fake::new();
+    let handing_over = pod_registrar::sync::Options { stop_within: Duration::from_millis(1_500), ..options() };
+    let mut world = World::start_as(leader(1), registry.clone(), [], handing_over);
+    world.list().await;
+    world.pass(5 * SECOND).await;
+    registry.state().latency = Duration::from_secs(60);
+    for pod in many(5_000, "a") {
+        world.apply(pod).await;
+    }
+    world.pass(SECOND / 10).await;
+    let (asked, sent) = (Instant::now(), registry.state().writes.len());
+    world.stop().await.unwrap();
+    assert!(ms_between(asked, Instant::now()) <= 1_500);
+    assert_eq!(registry.read(|s| (s.writes.len(), s.closed)), (sent, Some(1)), "nothing is sent any more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn before_its_first_session_a_single_writer_remembers_ends_within_bounds_as_well() {
+    let registry = Fake::new();
+    World::settled(registry.clone(), many(40, "a")).await.stop().await.unwrap();
+    registry.state().down = Some(Failure::Unreachable("connection refused".into()));
+    let mut world = World::start(registry.clone(), many(40, "a"), options());
+    world.list().await;
+    world.delete("uid-00003").await;
+    for n in 0..2_000 {
+        let uid = format!("short-{n}");
+        world.apply(pod(&uid, "a")).await;
+        world.delete(&uid).await;
+    }
+    world.pass(60 * SECOND).await;
+    assert!(world.metrics.encode().unwrap().contains("pod_registrar_pending 0"));
+    registry.state().down = None;
+    world.pass(60 * SECOND).await;
+    world.assert_equal();
+    assert_eq!(deletes(&registry), [Some(Removal::Watched(Ended::Deleted))]);
+}
