@@ -16,7 +16,11 @@ use tokio::{
 
 use crate::project::{manifests, text};
 
-const RULES: &str = "\
+/// All rights, by the file that grants them.
+const RULES: [(&str, &str); 2] = [
+    (
+        "deploy/clusterrole.yaml",
+        "\
 rules:
   - apiGroups: [\"\"]
     resources: [pods]
@@ -25,7 +29,22 @@ rules:
     resources: [namespaces]
     resourceNames: [kube-system]
     verbs: [get]
-";
+",
+    ),
+    (
+        "deploy/role.yaml",
+        "\
+rules:
+  - apiGroups: [coordination.k8s.io]
+    resources: [leases]
+    resourceNames: [pod-registrar]
+    verbs: [get, update]
+  - apiGroups: [events.k8s.io]
+    resources: [events]
+    verbs: [create]
+",
+    ),
+];
 
 /// What restricted Pod Security asks for, and the file system that it does not ask for.
 const HARDENING: [&str; 8] = [
@@ -85,10 +104,12 @@ fn the_readme_has_the_settings_as_they_are() {
 
 #[test]
 fn rights_are_exactly_what_is_used() {
-    let role = uncommented(&text("deploy/clusterrole.yaml"));
-    assert!(role.ends_with(RULES), "{role}");
+    for (path, rules) in RULES {
+        let role = uncommented(&text(path));
+        assert!(role.ends_with(rules), "{role}");
+    }
     let granting = manifests().into_iter().filter(|(_, text)| text.lines().any(|line| line == "rules:"));
-    assert_eq!(granting.count(), 1, "rights are granted in one place only");
+    assert_eq!(granting.count(), RULES.len(), "rights are granted in these places only");
 }
 
 #[test]
@@ -105,9 +126,33 @@ fn pods_are_restricted() {
 }
 
 #[test]
-fn one_registrar_at_a_time() {
+fn two_replicas_of_which_one_writes() {
     let deployment = text("deploy/deployment.yaml");
-    assert_eq!((values(&deployment, "replicas"), values(&deployment, "type")[0]), (vec!["1"], "Recreate"));
+    for (key, value) in
+        [("replicas", "2"), ("type", "RollingUpdate"), ("maxUnavailable", "0"), ("fieldPath", "metadata.name")]
+    {
+        assert_eq!(values(&deployment, key)[0], value, "{key}");
+    }
+    assert_eq!(values(&deployment, "whenUnsatisfiable"), ["ScheduleAnyway"; 2], "a hint, never a reason not to run");
+    let budget = text("deploy/poddisruptionbudget.yaml");
+    assert_eq!(values(&budget, "maxUnavailable"), ["1"]);
+    for label in ["app.kubernetes.io/name: pod-registrar\n", "app.kubernetes.io/component: registrar\n"] {
+        assert!(budget.contains(label) && deployment.contains(label), "{label}");
+    }
+}
+
+#[test]
+fn the_lease_is_the_one_of_the_settings_and_has_nothing_that_applying_it_again_would_take_away() {
+    let lease = uncommented(&text("deploy/lease.yaml"));
+    let expected = "apiVersion: coordination.k8s.io/v1\nkind: Lease\nmetadata:\n  name: pod-registrar\n";
+    assert_eq!(lease, expected);
+    let setting = text("deploy/configmap.yaml");
+    assert_eq!(values(&setting, "POD_REGISTRAR_LEASE"), ["pod-registrar/pod-registrar"]);
+    assert_eq!(values(&text("deploy/kustomization.yaml"), "namespace"), ["pod-registrar"]);
+    let listed = text("deploy/kustomization.yaml");
+    for file in ["lease.yaml", "role.yaml", "rolebinding.yaml", "poddisruptionbudget.yaml"] {
+        assert!(listed.contains(&format!("  - {file}\n")), "{file}");
+    }
 }
 
 #[test]

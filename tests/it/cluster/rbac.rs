@@ -26,20 +26,29 @@ fn deployed(file: &str, name: &str) -> Vec<u8> {
 }
 
 /// Has the API server apply a file, which reads YAML itself.
-async fn apply(client: &Client, path: &str, file: &str, name: &str) {
+pub(super) async fn apply(client: &Client, path: &str, file: &str, name: &str) {
     let request = Request::patch(format!("{path}/{name}?fieldManager=test"));
     let request = request.header("content-type", "application/apply-patch+yaml").body(deployed(file, name)).unwrap();
     let _: Value = client.request(request).await.unwrap();
 }
 
+/// Where the Leases of a namespace are.
+pub(super) fn leases(namespace: &str) -> String {
+    format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases")
+}
+
 /// Applies the account and its rights: a kubeconfig that uses them. All is named like the namespace.
-async fn deploy(world: &World) -> PathBuf {
+pub(super) async fn deploy(world: &World) -> PathBuf {
     let (client, name) = (&world.client, &world.namespace);
     let accounts = format!("/api/v1/namespaces/{name}/serviceaccounts");
     apply(client, &accounts, "serviceaccount.yaml", name).await;
     let rights = "/apis/rbac.authorization.k8s.io/v1";
     apply(client, &format!("{rights}/clusterroles"), "clusterrole.yaml", name).await;
     apply(client, &format!("{rights}/clusterrolebindings"), "clusterrolebinding.yaml", name).await;
+    let own = format!("/namespaces/{name}");
+    apply(client, &format!("{rights}{own}/roles"), "role.yaml", name).await;
+    apply(client, &format!("{rights}{own}/rolebindings"), "rolebinding.yaml", name).await;
+    apply(client, &leases(name), "lease.yaml", name).await;
     let request: TokenRequest = object(json!({"spec": {"audiences": []}}));
     let issued =
         world.api::<ServiceAccount>().create_token_request(name, &PostParams::default(), &request).await.unwrap();
@@ -107,6 +116,10 @@ async fn has_no_others(account: &Client, namespace: &str) {
         assert!(may(account, verb, "pods", "", "").await, "{verb} pods");
     }
     assert!(may(account, "get", "namespaces", "", "kube-system").await);
+    for verb in ["get", "update"] {
+        assert!(may(account, verb, "leases.coordination.k8s.io", namespace, namespace).await, "{verb} the lease");
+    }
+    assert!(may(account, "create", "events.events.k8s.io", namespace, "").await);
     let refused = [
         ("get", "namespaces", "", "default"),
         ("get", "namespaces", "", namespace),
@@ -123,6 +136,15 @@ async fn has_no_others(account: &Client, namespace: &str) {
         ("create", "serviceaccounts/token", namespace, ""),
         ("get", "replicasets.apps", namespace, ""),
         ("get", "leases.coordination.k8s.io", namespace, ""),
+        ("get", "leases.coordination.k8s.io", namespace, "other"),
+        ("list", "leases.coordination.k8s.io", namespace, ""),
+        ("watch", "leases.coordination.k8s.io", namespace, ""),
+        ("create", "leases.coordination.k8s.io", namespace, ""),
+        ("patch", "leases.coordination.k8s.io", namespace, namespace),
+        ("delete", "leases.coordination.k8s.io", namespace, namespace),
+        ("update", "leases.coordination.k8s.io", "kube-system", namespace),
+        ("get", "events.events.k8s.io", namespace, ""),
+        ("create", "events.events.k8s.io", "kube-system", ""),
         ("escalate", "clusterroles.rbac.authorization.k8s.io", "", ""),
         ("impersonate", "users", "", ""),
     ];
@@ -141,6 +163,8 @@ async fn has_no_others(account: &Client, namespace: &str) {
         [
             json!({"apiGroups": [""], "resources": ["namespaces"], "resourceNames": ["kube-system"], "verbs": ["get"]}),
             json!({"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]}),
+            json!({"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "resourceNames": [namespace], "verbs": ["get", "update"]}),
+            json!({"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create"]}),
         ]
     );
 }
