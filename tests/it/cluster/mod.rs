@@ -8,6 +8,7 @@
 
 mod drift;
 mod faults;
+mod leadership;
 mod life;
 mod rbac;
 mod workloads;

@@ -10,6 +10,7 @@ mod doubt;
 mod exit_codes;
 mod fencing;
 mod identity;
+mod leadership;
 mod registry_crash;
 mod restart;
 mod scope;

@@ -71,9 +71,23 @@ impl Child {
 
     /// Asks it to stop, with SIGTERM.
     pub(crate) fn terminate(&mut self) {
+        self.signal("-TERM");
+    }
+
+    /// Stops it in the middle of whatever it does, with SIGSTOP.
+    pub(crate) fn pause(&mut self) {
+        self.signal("-STOP");
+    }
+
+    /// Lets it go on, with SIGCONT.
+    pub(crate) fn resume(&mut self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&mut self, signal: &str) {
         assert!(self.is_running(), "{} has ended by itself", self.command);
         // Its id is its own as long as nobody has waited for its end, which only this guard does.
-        let sent = Command::new("kill").args(["-TERM", &self.process.id().to_string()]).status().expect("kill runs");
+        let sent = Command::new("kill").args([signal, &self.process.id().to_string()]).status().expect("kill runs");
         assert!(sent.success(), "{sent}");
     }
 

@@ -19,5 +19,5 @@ pub(crate) use controller::Controller;
 pub(crate) use cuts::Cuttable;
 pub(crate) use poll::{SOON, eventually, notice, seed, until};
 pub(crate) use proxy::{Exchange, Garble, Proxy};
-pub(crate) use registry::{Reader, RegistryProcess, RegistryTask};
+pub(crate) use registry::{Reader, RegistryProcess, RegistryTask, http_client};
 pub(crate) use watcher::Watcher;

@@ -1,0 +1,289 @@
+//! Two replicas and one lease: hand-over, takeover, and a leader that was paused for too long.
+
+use std::time::Duration;
+
+use pod_registrar::{
+    demo::api::{Fault, Kind},
+    model::DEFAULT_OWNER,
+};
+use serde_json::{Value, json};
+
+use super::{
+    churn::{Churn, assert_in_order},
+    world::{CLUSTER, World, name},
+};
+use crate::support::{Controller, SOON, eventually, http_client, seed, until};
+
+const LEASE: &str = "registrar";
+/// Longer than any test waits: nobody takes over because of it.
+const LONG: &str = "5m";
+/// Short, for takeovers by expiry; long enough for a leader on a busy machine to renew it. Requests for it have a second.
+const SHORT: &str = "6s";
+/// How often the leader is disturbed in one test.
+const ROUNDS: usize = 6;
+
+async fn world() -> World {
+    let world = World::start().await;
+    let lease = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+        "metadata": {"name": LEASE, "annotations": {"kept": "yes"}, "labels": {"also": "kept"}}});
+    let path = format!("{}/apis/coordination.k8s.io/v1/namespaces/default/leases", world.kube.api.url());
+    let created = http_client().post(path).body(lease.to_string()).send().await.unwrap();
+    assert_eq!(created.status(), 201);
+    world
+}
+
+/// A replica, which goes through the proxy.
+fn replica(world: &World, instance: &str, duration: &str) -> Controller {
+    let place = format!("default/{LEASE}");
+    world.controller_with(&["--lease", &place, "--lease-duration", duration, "--instance", instance])
+}
+
+fn lease(world: &World) -> Value {
+    world.kube.api.lease("default", LEASE).unwrap()
+}
+
+fn holder(world: &World) -> String {
+    lease(world)["spec"]["holderIdentity"].as_str().unwrap_or_default().to_owned()
+}
+
+/// Waits until a replica holds the lease, and writes.
+async fn leads(world: &World, instance: &str, replica: &mut Controller) {
+    until("it holds the lease", || holder(world).starts_with(&format!("{instance}:"))).await;
+    shows(replica, "leader", 1.0).await;
+    shows(replica, "writer", 1.0).await;
+}
+
+/// Waits until a replica has its first list, and is ready for it.
+async fn stands_by(replica: &mut Controller) {
+    eventually("it is ready", SOON, async || match replica.page("/readyz").await {
+        (200, _) => Ok(()),
+        (_, text) => Err(text),
+    })
+    .await;
+    assert_eq!(replica.figure("writer").await, 0.0);
+}
+
+async fn shows(replica: &mut Controller, series: &str, value: f64) {
+    eventually(series, SOON, async || match replica.figure(series).await {
+        found if found == value => Ok(()),
+        found => Err(format!("{found}")),
+    })
+    .await;
+}
+
+/// How many complete lists a replica has taken.
+async fn lists(replica: &mut Controller) -> f64 {
+    let (_, text) = replica.page("/metrics").await;
+    let lines = text.lines().filter(|line| line.starts_with("pod_registrar_relists_total{"));
+    lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+}
+
+#[tokio::test]
+async fn a_leader_that_is_told_to_stop_hands_over_at_once_and_the_other_needs_no_list() {
+    let world = world().await;
+    world.kube.create(0..50);
+    let mut first = replica(&world, "first", LONG);
+    leads(&world, "first", &mut first).await;
+    world.equal().await;
+    let mut second = replica(&world, "second", LONG);
+    stands_by(&mut second).await;
+    assert_eq!((lease(&world)["spec"]["leaseTransitions"].as_u64(), lists(&mut second).await), (Some(1), 1.0));
+    world.kube.delete(0..3);
+    world.kube.label(&name(7), "changed");
+    world.equal().await;
+
+    let mark = world.proxy.mark();
+    first.terminate();
+    assert_eq!(first.code().await, 0);
+    assert!(first.logged("lease released"));
+    leads(&world, "second", &mut second).await;
+    let said = world.proxy.seen_since(mark);
+    let opened = said.iter().find(|exchange| exchange.method == "POST" && exchange.path.contains("/session"));
+    let answer: Value = serde_json::from_slice(&opened.unwrap().answer.as_ref().unwrap().1).unwrap();
+    assert_eq!(answer["previous"]["state"], "closed", "the one closed its session before the other opened its own");
+    second.synced().await;
+    assert!(!world.proxy.seen_since(mark).iter().any(|exchange| exchange.writes()), "nothing differed");
+    assert_eq!(lists(&mut second).await, 1.0);
+    let kept = lease(&world);
+    assert_eq!(
+        (&kept["metadata"]["annotations"], &kept["metadata"]["labels"]),
+        (&json!({"kept": "yes"}), &json!({"also": "kept"}))
+    );
+    assert_eq!(kept["spec"]["leaseTransitions"], 2);
+    world.kube.create(50..60);
+    world.equal().await;
+}
+
+#[tokio::test]
+async fn what_a_leader_still_had_on_its_way_when_it_was_told_to_stop_is_fenced_and_found() {
+    let world = world().await;
+    world.kube.create(0..5);
+    let mut first = replica(&world, "first", LONG);
+    leads(&world, "first", &mut first).await;
+    world.equal().await;
+    let mut second = replica(&world, "second", LONG);
+    stands_by(&mut second).await;
+    world.proxy.hold_writes();
+    world.kube.label(&name(0), "late");
+    let uid = world.kube.uid(&name(0));
+    until("its write is under way", || {
+        world.proxy.seen().iter().any(|exchange| exchange.answer.is_none() && exchange.writes_about(&uid))
+    })
+    .await;
+    first.terminate();
+    assert_eq!(first.code().await, 0);
+    leads(&world, "second", &mut second).await;
+    world.kube.label(&name(0), "newer");
+    world.proxy.release();
+    world.equal().await;
+    assert_by_terms(&world).await;
+    assert_eq!(second.figure("fenced").await, 0.0);
+}
+
+#[tokio::test]
+async fn a_leader_that_is_killed_is_replaced_and_what_ended_meanwhile_leaves_by_what_the_standby_saw() {
+    let world = world().await;
+    world.kube.create(0..300);
+    let mut first = replica(&world, "first", SHORT);
+    leads(&world, "first", &mut first).await;
+    world.equal().await;
+    let mut second = replica(&world, "second", SHORT);
+    stands_by(&mut second).await;
+    first.kill();
+    // More than the brake would let pass without a second list.
+    world.kube.delete(0..200);
+    world.kube.create(300..310);
+    leads(&world, "second", &mut second).await;
+    world.equal().await;
+    assert_eq!(lists(&mut second).await, 1.0);
+    let changes = world.registry().changes(CLUSTER).await.unwrap();
+    let deletes: Vec<_> = changes.iter().filter(|change| change["op"] == "delete").collect();
+    assert_eq!(deletes.len(), 200);
+    assert!(deletes.iter().all(|change| change["observed"] == "watch" && change["epoch"] == 2));
+}
+
+#[tokio::test]
+async fn a_leader_that_was_paused_beyond_its_lease_changes_nothing_when_it_wakes_and_stands_by() {
+    let world = world().await;
+    world.kube.create(0..20);
+    let mut first = replica(&world, "first", SHORT);
+    leads(&world, "first", &mut first).await;
+    world.equal().await;
+    let mut second = replica(&world, "second", SHORT);
+    stands_by(&mut second).await;
+
+    first.pause();
+    // The paused one will find these in its watch, and believes that it leads.
+    world.kube.label(&name(0), "paused");
+    world.kube.delete(1..3);
+    leads(&world, "second", &mut second).await;
+    world.equal().await;
+    let before = world.registry().changes(CLUSTER).await.unwrap();
+    let mark = world.proxy.mark();
+    first.resume();
+    first.log_line("leadership lost").await;
+    shows(&mut first, "leader", 0.0).await;
+    // It has caught up with the cluster, and said nothing about it.
+    shows(&mut first, "pods", 18.0).await;
+    let writes: Vec<_> = world.proxy.seen_since(mark).into_iter().filter(|exchange| exchange.writes()).collect();
+    assert!(writes.is_empty(), "{:?}", writes.iter().map(|exchange| &exchange.path).collect::<Vec<_>>());
+    assert_eq!(world.registry().changes(CLUSTER).await.unwrap(), before);
+    assert_eq!(second.figure("fenced").await, 0.0);
+
+    second.kill();
+    world.kube.label(&name(5), "after");
+    leads(&world, "first", &mut first).await;
+    world.equal().await;
+    let writer = world.registry().writer(CLUSTER, DEFAULT_OWNER).await.unwrap();
+    assert_eq!((writer["epoch"].as_u64(), writer["state"].as_str()), (Some(3), Some("live")));
+}
+
+#[tokio::test]
+async fn without_the_lease_api_nobody_writes_and_with_it_one_goes_on() {
+    let world = world().await;
+    world.kube.create(0..20);
+    let mut first = replica(&world, "first", SHORT);
+    leads(&world, "first", &mut first).await;
+    world.equal().await;
+    let mut second = replica(&world, "second", SHORT);
+    stands_by(&mut second).await;
+    world.kube.api.inject(Fault::hang(Kind::Lease).always());
+    first.log_line("leadership lost").await;
+    shows(&mut first, "leader", 0.0).await;
+    assert_eq!((second.figure("leader").await, first.page("/readyz").await.0), (0.0, 200));
+    let mark = world.proxy.mark();
+    world.kube.label(&name(0), "unwritten");
+    world.kube.create(20..21);
+    shows(&mut first, "pods", 21.0).await;
+    shows(&mut second, "pods", 21.0).await;
+    assert!(!world.proxy.seen_since(mark).iter().any(|exchange| exchange.writes()));
+    world.kube.api.clear_faults();
+    world.kube.api.inject(Fault::status(Kind::Lease, 500).times(2));
+    world.equal().await;
+    eventually("one leads", SOON, async || {
+        let leading = [first.figure("leader").await, second.figure("leader").await];
+        if leading.iter().sum::<f64>() == 1.0 { Ok(()) } else { Err(format!("{leading:?}")) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_lease_that_is_not_there_is_asked_for_in_the_log() {
+    let world = World::start().await;
+    world.kube.create(0..1);
+    let mut alone = replica(&world, "alone", SHORT);
+    let line = alone.log_line("the lease was not read or written").await;
+    assert!(line.contains("deploy/lease.yaml") && alone.logged("WARN"), "{line}");
+    assert_eq!(alone.figure("leader").await, 0.0);
+}
+
+/// Who leads changes all the time, in every way there is.
+#[tokio::test]
+async fn whatever_becomes_of_the_replicas_their_writes_do_not_mix_and_nothing_is_lost() {
+    let world = world().await;
+    world.kube.create(0..100);
+    let mut churn = Churn::new(&world.kube, seed());
+    let mut replicas = [replica(&world, "r0", SHORT), replica(&world, "r1", SHORT)];
+    for round in 0..ROUNDS {
+        for replica in &mut replicas {
+            replica.log_line("health and metrics are served").await;
+        }
+        until("one of them leads", || ["r0:", "r1:"].iter().any(|ours| holder(&world).starts_with(ours))).await;
+        let which = usize::from(holder(&world).starts_with("r1:"));
+        match churn.random.u8(..4) {
+            0 => replicas[which].kill(),
+            1 => {
+                replicas[which].terminate();
+                assert_eq!(replicas[which].code().await, 0);
+            }
+            2 => {
+                replicas[which].pause();
+                let pause = churn.random.u64(..9_000);
+                churn.go_on(Duration::from_millis(pause)).await;
+                replicas[which].resume();
+            }
+            _ => {
+                // A leader that loses its lease to somebody who does nothing with it.
+                let steal = |lease: &mut Value| lease["spec"]["holderIdentity"] = format!("thief-{round}").into();
+                world.kube.api.edit_lease("default", LEASE, steal).unwrap();
+            }
+        }
+        let while_it_goes_on = churn.random.u64(..1_500);
+        churn.go_on(Duration::from_millis(while_it_goes_on)).await;
+        if !replicas[which].is_running() {
+            replicas[which] = replica(&world, &format!("r{which}"), SHORT);
+        }
+    }
+    world.kube.equals(&world.registry(), SOON * 2).await;
+    let gone = churn.gone;
+    let changes = world.registry().changes(CLUSTER).await.unwrap();
+    assert_in_order(&changes, &gone);
+    assert_by_terms(&world).await;
+}
+
+/// Whatever changed the registry was said in the session of its time.
+async fn assert_by_terms(world: &World) {
+    let changes = world.registry().changes(CLUSTER).await.unwrap();
+    let epochs: Vec<_> = changes.iter().map(|change| change["epoch"].as_u64().unwrap()).collect();
+    assert!(epochs.is_sorted(), "{epochs:?}");
+}
