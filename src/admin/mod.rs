@@ -1,4 +1,4 @@
-//! Health and metrics over HTTP, for probes and scrapers. Reads only.
+//! Health, metrics and a status page over HTTP, for probes, scrapers and people. Reads only.
 //!
 //! The listener and the shutdown are handed in. Every connection is owned by the server and bounded: their number, the wait
 //! for a request's head, and how long one may live at all.
@@ -22,6 +22,16 @@ use tokio::{
 
 use crate::telemetry::{Health, Metrics};
 
+/// What is served.
+pub struct Pages {
+    /// The probes' answers.
+    pub health: Health,
+    /// What scrapers read.
+    pub metrics: Metrics,
+    /// The status page, as JSON, made anew for every reader.
+    pub status: Box<dyn Fn() -> serde_json::Value + Send + Sync>,
+}
+
 /// More than a few scrapers and the kubelet need. While all are taken, new ones wait in the listener's backlog.
 const MOST_CONNECTIONS: usize = 128;
 
@@ -38,8 +48,8 @@ const DRAIN: Duration = Duration::from_secs(2);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
 /// Serves until `shutdown` is done, then ends the open connections.
-pub async fn serve(listener: TcpListener, health: Health, metrics: Metrics, shutdown: impl Future<Output = ()>) {
-    let router = routes::router(health, metrics);
+pub async fn serve(listener: TcpListener, pages: Pages, shutdown: impl Future<Output = ()>) {
+    let router = routes::router(pages);
     let (stop, stopping) = watch::channel(false);
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);

@@ -1,5 +1,7 @@
 //! What is served where.
 
+use std::sync::Arc;
+
 use axum::{
     Router,
     extract::State,
@@ -8,6 +10,7 @@ use axum::{
     routing::get,
 };
 
+use super::Pages;
 use crate::telemetry::{Health, Metrics, health::Report, metrics};
 
 /// What exists, for those who ask for something else.
@@ -15,16 +18,21 @@ const INDEX: &str = "not here; there are:\n\
     /livez    whether the event loop turns\n\
     /healthz  the same\n\
     /readyz   whether every watch has delivered a complete list, and this process may go on\n\
-    /metrics  metrics, in the OpenMetrics text format\n";
+    /metrics  metrics, in the OpenMetrics text format\n\
+    /status   how things stand, for people, as JSON\n";
 
-pub(super) fn router(health: Health, metrics: Metrics) -> Router {
+type StatusPage = Arc<dyn Fn() -> serde_json::Value + Send + Sync>;
+
+pub(super) fn router(pages: Pages) -> Router {
+    let Pages { health, metrics, status } = pages;
     let probes = Router::new()
         .route("/livez", get(live))
         .route("/healthz", get(live))
         .route("/readyz", get(ready))
         .with_state(health);
     let scrapes = Router::new().route("/metrics", get(scrape)).with_state(metrics);
-    probes.merge(scrapes).fallback(async || (StatusCode::NOT_FOUND, INDEX))
+    let status = Router::new().route("/status", get(show)).with_state(StatusPage::from(status));
+    probes.merge(scrapes).merge(status).fallback(async || (StatusCode::NOT_FOUND, INDEX))
 }
 
 async fn live(State(health): State<Health>) -> Response {
@@ -38,6 +46,11 @@ async fn ready(State(health): State<Health>) -> Response {
 fn answer(report: &Report) -> Response {
     let status = if report.ok() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, [(header::CACHE_CONTROL, "no-store")], report.to_string()).into_response()
+}
+
+async fn show(State(status): State<StatusPage>) -> Response {
+    let text = format!("{:#}\n", status());
+    ([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")], text).into_response()
 }
 
 async fn scrape(State(metrics): State<Metrics>) -> Response {

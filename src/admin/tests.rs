@@ -22,7 +22,8 @@ async fn start() -> Server {
     let (health, metrics) = (Health::new(1), Metrics::new(1));
     let (stop, stopped) = oneshot::channel::<()>();
     let shutdown = async move { drop(stopped.await) };
-    let task = tokio::spawn(serve(listener, health.clone(), metrics, shutdown));
+    let status = Box::new(|| serde_json::json!({"inStep": true}));
+    let task = tokio::spawn(serve(listener, Pages { health: health.clone(), metrics, status }, shutdown));
     Server { address, health, stop, task }
 }
 
@@ -58,6 +59,13 @@ async fn metrics_have_their_content_type() {
         "{answer}"
     );
     assert!(answer.contains("\npod_registrar_pods 0\n") && answer.ends_with("# EOF\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn the_status_page_is_json_and_never_cached() {
+    let answer = start().await.ask("GET /status").await;
+    assert!(answer.contains("content-type: application/json\r\n") && answer.contains("no-store"), "{answer}");
+    assert!(answer.ends_with("{\n  \"inStep\": true\n}\n"), "{answer}");
 }
 
 #[tokio::test]

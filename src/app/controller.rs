@@ -12,15 +12,18 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use super::{
     Error,
     informers::{self, Parts, Watching},
+    status::Status,
     tasks::Tasks,
 };
 use crate::{
-    admin,
+    admin::{self, Pages},
     clock::Clock,
-    cluster::{self, lease::Keeper},
-    model::{AllowList, Leadership, Rule, Writer, retry},
+    cluster::{self, approval::Desk, lease::Keeper},
+    model::{AllowList, Leadership, Rule, Standing, Writer, brake::SettingsChange, retry},
     registry::v1::{Client, Config as RegistryConfig},
-    settings::{ElectionSettings, IdentitySettings, LeaseName, RecordSettings, RegistrySettings, RunSettings},
+    settings::{
+        ElectionSettings, HoldSettings, IdentitySettings, LeaseName, RecordSettings, RegistrySettings, RunSettings,
+    },
     sync::{Inputs, Options, Registrar},
     telemetry::{Health, Metrics},
 };
@@ -36,6 +39,8 @@ const HAND_OVER_WITHIN: Duration = Duration::from_millis(1_500);
 const TURN: Duration = Duration::from_secs(1);
 /// Questions to the cluster that wait for their turn.
 const QUESTIONS_WAITING: usize = 4;
+/// Approvals that wait for the event loop.
+const APPROVALS_WAITING: usize = 4;
 
 /// Runs the controller by its settings.
 pub(super) async fn run(settings: RunSettings, stop: CancellationToken) -> Result<(), Error> {
@@ -46,6 +51,7 @@ pub(super) async fn run(settings: RunSettings, stop: CancellationToken) -> Resul
         registry,
         identity,
         election,
+        holds,
         admin_addr,
         resync_interval,
         relist_interval,
@@ -57,7 +63,7 @@ pub(super) async fn run(settings: RunSettings, stop: CancellationToken) -> Resul
     tracing::info!(%address, "health and metrics are served");
     let scope = informers::scope(scope);
     let controller =
-        Controller { config, scope, record, registry, identity, election, resync_interval, relist_interval };
+        Controller { config, scope, record, registry, identity, election, holds, resync_interval, relist_interval };
     controller.run(admin, stop).await
 }
 
@@ -74,19 +80,35 @@ pub(super) struct Controller {
     pub(super) registry: RegistrySettings,
     pub(super) identity: IdentitySettings,
     pub(super) election: ElectionSettings,
+    pub(super) holds: HoldSettings,
     pub(super) resync_interval: Duration,
     pub(super) relist_interval: Duration,
+}
+
+/// What the controller's parts share.
+struct Shared {
+    clock: Clock,
+    metrics: Metrics,
+    health: Health,
+    /// Which process this is.
+    instance: String,
+    standing: watch::Sender<Standing>,
+    stands: watch::Receiver<Standing>,
 }
 
 impl Controller {
     /// Keeps the registry equal to the cluster until it is asked to stop.
     pub(super) async fn run(self, admin: TcpListener, stop: CancellationToken) -> Result<(), Error> {
-        let (clock, watches) = (Clock::start(), informers::watches(&self.scope));
+        let watches = informers::watches(&self.scope);
         let (metrics, health) = (Metrics::new(watches), Health::new(watches));
+        let (standing, stands) = watch::channel(Standing::default());
+        let instance = instance(self.election.instance.as_deref());
+        let status = Status::new(metrics.clone(), stands.clone(), &instance, self.holds.lease.clone());
         let mut tasks = Tasks::default();
-        let (for_health, for_metrics) = (health.clone(), metrics.clone());
+        let page = status.clone();
+        let pages = Pages { health: health.clone(), metrics: metrics.clone(), status: Box::new(move || page.page()) };
         tasks.spawn("admin", async move {
-            admin::serve(admin, for_health, for_metrics, std::future::pending()).await;
+            admin::serve(admin, pages, std::future::pending()).await;
             Ok(())
         });
         let result = tokio::select! {
@@ -94,7 +116,11 @@ impl Controller {
             never = turning(&health) => match never {},
             identity = self.identity(&stop) => match identity? {
                 None => Ok(()),
-                Some((writer, uid)) => self.keep(writer, uid, (clock, metrics, health), &mut tasks, stop).await,
+                Some((writer, uid)) => {
+                    status.identified(&writer);
+                    let shared = Shared { clock: Clock::start(), metrics, health, instance, standing, stands };
+                    self.keep(writer, uid, shared, &mut tasks, stop).await
+                }
             },
         };
         tasks.end().await;
@@ -135,10 +161,11 @@ impl Controller {
         &self,
         writer: Writer,
         uid: Option<String>,
-        (clock, metrics, health): (Clock, Metrics, Health),
+        shared: Shared,
         tasks: &mut Tasks,
         stop: CancellationToken,
     ) -> Result<(), Error> {
+        let Shared { clock, metrics, health, instance, standing, stands } = shared;
         let registry = self.client(writer.clone())?;
         let (question, questions) = mpsc::channel(QUESTIONS_WAITING);
         let (answer, confirmations) = mpsc::channel(QUESTIONS_WAITING);
@@ -148,7 +175,7 @@ impl Controller {
             cluster::confirm::run(client, scope, uid, questions, answer).await;
             Ok(())
         });
-        let options = self.options(&writer);
+        let options = self.options(&writer, instance);
         let (leadership, mut lease) = self.lease(&options.instance, clock, &health)?;
         let parts = Parts {
             scope: self.scope.clone(),
@@ -159,7 +186,14 @@ impl Controller {
             health: health.clone(),
         };
         let Watching { view, sightings, relist } = informers::start(&self.config, parts, tasks)?;
-        let inputs = Inputs { sightings, confirmations, questions: question, relist, leadership };
+        let (approval, approvals) = mpsc::channel(APPROVALS_WAITING);
+        if let Some(desk) = self.desk(&options.instance)? {
+            tasks.spawn("approvals", async move {
+                desk.run(stands, approval).await;
+                Ok(())
+            });
+        }
+        let inputs = Inputs { sightings, confirmations, questions: question, relist, leadership, standing, approvals };
         let registrar = Registrar::new(registry, view, options, clock, metrics, health);
         let result = tokio::select! {
             result = registrar.run(inputs, stop.cancelled_owned()) => result.map_err(Error::from),
@@ -190,6 +224,16 @@ impl Controller {
         Ok((leadership, Lease { over, keeper: Some(AbortOnDropHandle::new(keeper)) }))
     }
 
+    /// Where a person approves held deletions, if that was set.
+    fn desk(&self, instance: &str) -> Result<Option<Desk>, Error> {
+        let Some(LeaseName { namespace, name }) = self.holds.lease.clone() else {
+            tracing::info!("deletions that are held can be approved by nobody: --approval-lease is not set");
+            return Ok(None);
+        };
+        let client = cluster::client::client(&self.config)?;
+        Ok(Some(Desk { client, namespace, name, instance: instance.to_owned() }))
+    }
+
     fn rule(&self, writer: Writer) -> Rule {
         let globs = |globs: &[String]| AllowList::new(globs.iter().map(String::as_str));
         Rule { writer, labels: globs(&self.record.label_allow), annotations: globs(&self.record.annotation_allow) }
@@ -200,15 +244,19 @@ impl Controller {
         Ok(Client::new(RegistryConfig { url, token_file, ca_file, request_timeout }, writer)?)
     }
 
-    fn options(&self, writer: &Writer) -> Options {
+    fn options(&self, writer: &Writer, instance: String) -> Options {
         Options {
             max_in_flight: self.registry.max_in_flight,
             max_writes_per_second: self.registry.max_writes_per_second,
             resync_interval: self.resync_interval,
-            instance: instance(self.election.instance.as_deref()),
+            instance,
             cluster_name: writer.cluster_name.clone(),
             scope: informers::scope_hash(&self.scope),
             stop_within: if self.election.lease.is_some() { HAND_OVER_WITHIN } else { STOP_WITHIN },
+            on_scope_change: match self.holds.on_scope_change {
+                true => SettingsChange::Hold,
+                false => SettingsChange::Release,
+            },
             seed: fastrand::u64(..),
         }
     }

@@ -28,7 +28,7 @@ use crate::{
     },
     model::DEFAULT_OWNER,
     reference::{Change, Options, Registry, Store},
-    settings::{DemoSettings, ElectionSettings, IdentitySettings, RecordSettings, RegistrySettings},
+    settings::{DemoSettings, ElectionSettings, HoldSettings, IdentitySettings, RecordSettings, RegistrySettings},
 };
 
 /// Changes told one by one in a second; of more, only the number is told.
@@ -114,6 +114,7 @@ fn controller(config: Config, registry: SocketAddr) -> Result<Controller, Error>
             max_in_flight: 4,
             max_writes_per_second: 5_000,
         },
+        holds: HoldSettings { lease: None, on_scope_change: true },
         identity: IdentitySettings { cluster_id: None, cluster_name: Some("demo".into()), owner: DEFAULT_OWNER.into() },
         election: ElectionSettings { lease: None, lease_duration: Duration::from_secs(15), instance: None },
         resync_interval: Duration::from_secs(60),

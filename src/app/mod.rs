@@ -2,11 +2,13 @@
 //!
 //! Only this room sees the settings whole; it hands each room what that room needs.
 
+mod approve;
 mod controller;
 mod demo;
 mod informers;
 mod reference;
 mod signals;
+mod status;
 mod tasks;
 mod watch;
 
@@ -55,6 +57,9 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// An approval could not be written.
+    #[error(transparent)]
+    Approval(#[from] cluster::approval::Error),
     /// The event loop ended.
     #[error(transparent)]
     Sync(#[from] sync::Error),
@@ -154,5 +159,6 @@ async fn execute(command: Command, stop: CancellationToken) -> Result<(), Error>
         Command::Watch(settings) => watch::run(settings, stop).await,
         Command::Registry(settings) => reference::run(settings, stop).await,
         Command::Demo(settings) => demo::run(settings, stop).await,
+        Command::Approve(settings) => approve::run(settings).await,
     }
 }

@@ -46,9 +46,10 @@ pub async fn run(
 }
 
 async fn answer(client: &Client, scope: &Scope, inquiry: Inquiry) -> Finding {
+    let everything = Scope::default();
     match inquiry {
         Inquiry::LookUp { pods, .. } => Finding::Answer(look_up(client, &pods).await),
-        Inquiry::List { .. } => match list(client, scope).await {
+        Inquiry::List { whole, .. } => match list(client, if whole { &everything } else { scope }).await {
             Ok(uids) => Finding::Listed(uids),
             Err(error) => Finding::Answer(Answer::Unanswered(format!("pods cannot be listed: {error}"))),
         },

@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Buckets, Digest, Moment, OperationKind, Uid, Verdict, Version, ends::Ends, retry};
+use super::{Buckets, Digest, Moment, OperationKind, Removal, Uid, Verdict, Version, ends::Ends, retry};
 
 /// What the registry is believed to hold of one id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,8 +75,8 @@ pub struct Work {
     pub overtaken: bool,
     /// That the pod's end was watched.
     pub ended: Option<Ended>,
-    /// That the deletion of this absent id was confirmed.
-    pub approved: bool,
+    /// That the deletion of this absent id was confirmed, and what is said of it.
+    pub approved: Option<Removal>,
     /// Not to be tried before.
     pub not_before: Moment,
     /// Failures in a row.
@@ -189,7 +189,7 @@ impl Ledger {
         if let Some(work) = self.work.get_mut(uid) {
             // It is there after all: whatever said otherwise is void.
             work.ended = None;
-            work.approved = false;
+            work.approved = None;
         }
     }
 
@@ -239,8 +239,8 @@ impl Ledger {
     }
 
     /// The deletion of an absent id was confirmed.
-    pub fn approve(&mut self, uid: &Uid, now: Moment) {
-        self.owe(uid, now).approved = true;
+    pub fn approve(&mut self, uid: &Uid, removal: Removal, now: Moment) {
+        self.owe(uid, now).approved = Some(removal);
     }
 
     /// Something is owed for the id, since `now` if it was not before.

@@ -156,10 +156,10 @@ fn a_reading_leaves_aside_what_was_deleted_since_it_began() {
 fn a_sighting_voids_an_end_and_an_approval() {
     let (mut ledger, uid) = (seeded(), Uid::from("a"));
     ledger.ended(&uid, Ended::DeletedOrLeftRule, at(1));
-    ledger.approve(&uid, at(1));
+    ledger.approve(&uid, Removal::Absent, at(1));
     ledger.sighted(&uid, 0, at(2));
     let work = ledger.work(&uid).unwrap();
-    assert_eq!((work.ended, work.approved), (None, false));
+    assert_eq!((work.ended, work.approved), (None, None));
 }
 
 #[test]

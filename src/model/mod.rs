@@ -17,6 +17,7 @@ pub mod record;
 pub mod retry;
 pub mod session;
 mod sighting;
+mod standing;
 pub mod verdict;
 
 pub use desired::{AllowList, Rule};
@@ -29,4 +30,5 @@ pub use object::PodObject;
 pub use plan::{Action, Removal, Wanted, decide, wanted};
 pub use pod::{Content, Pod};
 pub use sighting::{Sighting, WatchList};
+pub use standing::{SessionState, Standing};
 pub use verdict::{Current, Failure, OperationKind, Said, Verdict};

@@ -51,6 +51,8 @@ pub enum Removal {
     Watched(Ended),
     /// The pod was absent from a list, and that was confirmed.
     Absent,
+    /// The pod is there, and the settings no longer select it.
+    LeftRule,
 }
 
 /// What should be true of an id, from the store's pod and the evidence for its absence.
@@ -88,8 +90,10 @@ pub fn decide(wanted: Wanted, known: Known, work: Option<&Work>, now: Moment) ->
         // The registry may hold it, read or not: a watched end waits for no inventory.
         (Wanted::Ended(ended), _) => Action::Delete(Removal::Watched(ended)),
         (Wanted::Absent, _) if unread => return Action::AwaitInventory,
-        (Wanted::Absent, _) if work.is_some_and(|work| work.approved) => Action::Delete(Removal::Absent),
-        (Wanted::Absent, _) => return Action::AwaitApproval,
+        (Wanted::Absent, _) => match work.and_then(|work| work.approved) {
+            Some(removal) => Action::Delete(removal),
+            None => return Action::AwaitApproval,
+        },
     };
     match work.map(|work| work.not_before) {
         Some(not_before) if not_before > now => Action::Wait(not_before),

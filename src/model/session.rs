@@ -37,6 +37,37 @@ pub enum Phase {
     },
 }
 
+/// What a session declares of the settings by which its records are selected.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Declared {
+    /// It is not known yet what was declared before.
+    #[default]
+    Unknown,
+    /// What was declared before, which is another: it stands until nothing is left that only it had selected, so that a
+    /// restart in between does not forget that the settings changed.
+    Before(String),
+    /// Ours.
+    Ours,
+}
+
+impl Declared {
+    /// What is to be declared after a session that declared `before`, if there was one.
+    pub fn after(before: Option<&str>, ours: &str) -> Self {
+        match before {
+            Some(before) if before != ours => Self::Before(before.to_owned()),
+            _ => Self::Ours,
+        }
+    }
+
+    /// The text that is declared.
+    pub fn text<'t>(&'t self, ours: &'t str) -> &'t str {
+        match self {
+            Self::Before(before) => before,
+            Self::Unknown | Self::Ours => ours,
+        }
+    }
+}
+
 /// A writer's session, and the counter that orders its operations.
 #[derive(Clone, Debug)]
 pub struct Session {
@@ -151,6 +182,13 @@ impl Session {
         }
     }
 
+    /// What the session declares is to be another from now on: a session is opened that says so.
+    pub fn reopen(&mut self, now: Moment) {
+        if self.epoch().is_some() {
+            self.phase = Phase::Closed { open_at: now };
+        }
+    }
+
     /// Another writer took over. A session is opened again only once its session is over, never as a retry.
     pub fn fenced(&mut self, now: Moment) {
         self.phase = Phase::Fenced { probe_at: now + FENCED_PROBE };
@@ -205,6 +243,20 @@ mod tests {
         assert_eq!(session.due_at(), Some(at(30)));
         session.beat(at(31));
         assert_eq!(session.due_at(), Some(at(61)));
+    }
+
+    #[test]
+    fn settings_before_are_declared_until_they_are_settled() {
+        assert_eq!(Declared::after(None, "ours"), Declared::Ours);
+        assert_eq!(Declared::after(Some("ours"), "ours"), Declared::Ours);
+        let before = Declared::after(Some("theirs"), "ours");
+        assert_eq!((before.text("ours"), Declared::Ours.text("ours")), ("theirs", "ours"));
+        let mut session = open();
+        session.reopen(at(5));
+        assert_eq!((session.phase(), session.min_epoch()), (Phase::Closed { open_at: at(5) }, Some(7)));
+        session.fenced(at(6));
+        session.reopen(at(7));
+        assert!(matches!(session.phase(), Phase::Fenced { .. }), "never as a way out of being fenced");
     }
 
     #[test]

@@ -65,6 +65,8 @@ pub struct OtherWriter {
     pub epoch: u64,
     /// The process.
     pub instance: String,
+    /// What its session declares of the settings by which its records are selected, if it declares anything.
+    pub scope: Option<String>,
     /// Whether its session is stale or closed.
     pub over: bool,
 }

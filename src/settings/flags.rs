@@ -23,6 +23,8 @@ pub(super) enum Command {
     Demo(Demo),
     /// Show the cluster's pods as they change; nothing is registered.
     Watch(Watch),
+    /// Approve deletions that the controller holds: exactly those that were shown under this name.
+    Approve(Approve),
 }
 
 #[derive(Debug, Args)]
@@ -39,6 +41,8 @@ pub(super) struct Run {
     pub(super) identity: Identity,
     #[command(flatten)]
     pub(super) election: Election,
+    #[command(flatten)]
+    pub(super) holds: Holds,
     /// Where health and metrics are served.
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
     pub(super) admin_addr: String,
@@ -50,6 +54,31 @@ pub(super) struct Run {
     pub(super) relist_interval: String,
     #[command(flatten)]
     pub(super) log: Log,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Approve {
+    /// The hold's name, as the log, the Event and the status page tell it.
+    #[arg(value_name = "HOLD")]
+    pub(super) hold: String,
+    /// The Lease whose annotation says what is approved: the controller's --approval-lease or --lease.
+    #[arg(long, value_name = "NAMESPACE/NAME", default_value = "pod-registrar/pod-registrar")]
+    pub(super) approval_lease: String,
+    #[command(flatten)]
+    pub(super) cluster: Cluster,
+    #[command(flatten)]
+    pub(super) log: Log,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Holds {
+    /// The Lease whose annotation says which held deletions a person approved. That of --lease by default.
+    #[arg(long, value_name = "NAMESPACE/NAME")]
+    pub(super) approval_lease: Option<String>,
+    /// Whether records of pods that are there and no longer selected, because these settings changed, are held until a
+    /// person approves: true or false.
+    #[arg(long, value_name = "BOOL", default_value = "true")]
+    pub(super) hold_on_scope_change: String,
 }
 
 #[derive(Debug, Args)]

@@ -4,6 +4,7 @@
 //! refuses, where that came from and how to mend it. It never ends the process and reads no variable but its own:
 //! `KUBECONFIG` in particular is not followed, so that a shell's default cannot decide which cluster is published.
 
+mod approve;
 mod demo;
 mod files;
 mod flags;
@@ -21,12 +22,13 @@ use clap::FromArgMatches as _;
 
 use crate::telemetry::LogFormat;
 
+pub use approve::ApproveSettings;
 pub use demo::DemoSettings;
 pub use reference::{ReferenceSettings, TlsFiles};
 pub use refusal::{Problem, Refusal};
 pub use run::{
-    ClusterSettings, ElectionSettings, IdentitySettings, Kubeconfig, LeaseName, Namespaces, RecordSettings,
-    RegistrySettings, RunSettings, ScopeSettings, WatchSettings,
+    ClusterSettings, ElectionSettings, HoldSettings, IdentitySettings, Kubeconfig, LeaseName, Namespaces,
+    RecordSettings, RegistrySettings, RunSettings, ScopeSettings, WatchSettings,
 };
 pub use table::reference_table;
 
@@ -43,6 +45,8 @@ pub enum Command {
     Registry(ReferenceSettings),
     /// Show the whole at work, without a cluster or with one.
     Demo(DemoSettings),
+    /// Approve held deletions.
+    Approve(ApproveSettings),
 }
 
 impl Command {
@@ -53,6 +57,7 @@ impl Command {
             Self::Watch(settings) => settings.log_format,
             Self::Registry(settings) => settings.log_format,
             Self::Demo(settings) => settings.log_format,
+            Self::Approve(settings) => settings.log_format,
         }
     }
 }
@@ -72,6 +77,7 @@ where
         flags::Command::Run(flags) => Ok(Command::Run(Box::new(RunSettings::read(*flags, &sources)?))),
         flags::Command::Watch(flags) => Ok(Command::Watch(WatchSettings::read(flags, &sources)?)),
         flags::Command::Registry(flags) => Ok(Command::Registry(ReferenceSettings::read(flags, &sources)?)),
+        flags::Command::Approve(flags) => Ok(Command::Approve(ApproveSettings::read(flags, &sources)?)),
         flags::Command::Demo(flags) => Ok(Command::Demo(DemoSettings::read(flags, &sources)?)),
     }
 }

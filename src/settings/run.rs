@@ -22,6 +22,8 @@ pub struct RunSettings {
     pub identity: IdentitySettings,
     /// Which of several replicas writes.
     pub election: ElectionSettings,
+    /// What becomes of deletions that are held.
+    pub holds: HoldSettings,
     /// Where health and metrics are served.
     pub admin_addr: SocketAddr,
     /// How often the registry is compared with what it should hold; at least a second.
@@ -138,6 +140,15 @@ pub struct LeaseName {
     pub name: String,
 }
 
+/// What becomes of deletions that are held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HoldSettings {
+    /// The Lease whose annotation says what a person approved; `None`: nobody can.
+    pub lease: Option<LeaseName>,
+    /// Whether what left because the settings changed is held.
+    pub on_scope_change: bool,
+}
+
 impl RunSettings {
     pub(super) fn read(flags: flags::Run, sources: &Sources) -> Result<Self, Refusal> {
         let flags::Run {
@@ -147,18 +158,21 @@ impl RunSettings {
             target,
             identity,
             election,
+            holds,
             admin_addr,
             resync_interval,
             relist_interval,
             log,
         } = flags;
+        let election = ElectionSettings::read(election, sources)?;
         Ok(Self {
             cluster: ClusterSettings::read(cluster, sources)?,
             scope: ScopeSettings::read(scope, sources)?,
             record: RecordSettings::read(record, sources)?,
             registry: RegistrySettings::read(target, sources)?,
             identity: IdentitySettings::read(identity, sources)?,
-            election: ElectionSettings::read(election, sources)?,
+            holds: HoldSettings::read(holds, election.lease.as_ref(), sources)?,
+            election,
             admin_addr: sources.read("admin_addr", &admin_addr, values::address)?,
             resync_interval: sources.read("resync_interval", &resync_interval, values::interval)?,
             relist_interval: sources.read("relist_interval", &relist_interval, values::interval)?,
@@ -270,6 +284,18 @@ impl ElectionSettings {
             lease: sources.read_optional("lease", lease, values::lease)?,
             lease_duration: sources.read("lease_duration", &lease_duration, values::lease_duration)?,
             instance: sources.read_optional("instance", instance, values::id)?,
+        })
+    }
+}
+
+impl HoldSettings {
+    /// Approvals are read from the replicas' own lease unless another one is named.
+    fn read(flags: flags::Holds, own: Option<&LeaseName>, sources: &Sources) -> Result<Self, Refusal> {
+        let flags::Holds { approval_lease, hold_on_scope_change } = flags;
+        let named = sources.read_optional("approval_lease", approval_lease, values::lease)?;
+        Ok(Self {
+            lease: named.or_else(|| own.cloned()),
+            on_scope_change: sources.read("hold_on_scope_change", &hold_on_scope_change, values::boolean)?,
         })
     }
 }

@@ -26,6 +26,9 @@ pub(super) fn variable(id: &str) -> String {
 pub(super) fn program() -> Command {
     Program::command().mut_subcommands(|command| {
         command.mut_args(|argument| {
+            if argument.is_positional() {
+                return argument;
+            }
             let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
             let variable = variable(argument.get_id().as_str());
             argument.help(format!("{help} [env: {variable}]"))
@@ -68,7 +71,8 @@ where
 fn left_out(program: &Command, typed: &ArgMatches) -> Vec<String> {
     let Some((name, typed)) = typed.subcommand() else { return Vec::new() };
     let Some(command) = program.find_subcommand(name) else { return Vec::new() };
-    let ids = command.get_arguments().filter(|argument| argument.get_action().takes_values());
+    let flags = command.get_arguments().filter(|argument| !argument.is_positional());
+    let ids = flags.filter(|argument| argument.get_action().takes_values());
     let ids = ids.map(|argument| argument.get_id().as_str());
     ids.filter(|id| typed.value_source(id) != Some(ValueSource::CommandLine)).map(str::to_owned).collect()
 }
@@ -87,6 +91,15 @@ impl Sources {
         read: impl FnOnce(&str) -> Result<T, Problem>,
     ) -> Result<T, Refusal> {
         read(text.trim()).map_err(|problem| Refusal::Invalid { origin: self.name(id), problem })
+    }
+
+    /// Reads a value that has no flag: it can only have been typed.
+    pub(super) fn read_positional<T>(
+        name: &str,
+        text: &str,
+        read: impl FnOnce(&str) -> Result<T, Problem>,
+    ) -> Result<T, Refusal> {
+        read(text.trim()).map_err(|problem| Refusal::Invalid { origin: name.to_owned(), problem })
     }
 
     /// Reads a value that may be left out.

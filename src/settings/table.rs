@@ -15,9 +15,14 @@ fn section(command: &Command) -> String {
     let mut text = format!("### `pod-registrar {}`\n{about}.\n\n", command.get_name());
     text.push_str("| flag | environment | default | meaning |\n| --- | --- | --- | --- |\n");
     for argument in command.get_arguments().filter(|argument| argument.get_action().takes_values()) {
-        text.push_str(&row(argument));
+        text.push_str(&if argument.is_positional() { positional_row(argument) } else { row(argument) });
     }
     text
+}
+
+fn positional_row(argument: &Arg) -> String {
+    let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+    format!("| `{}` |  |  | {help} |\n", argument.get_id().as_str().to_uppercase())
 }
 
 fn row(argument: &Arg) -> String {

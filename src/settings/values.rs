@@ -5,7 +5,10 @@ use std::{fmt::Display, net::SocketAddr, ops::RangeInclusive, str::FromStr, time
 use reqwest::Url;
 
 use super::{refusal::Problem, run::LeaseName};
-use crate::{model::is_valid_id, telemetry::LogFormat};
+use crate::{
+    model::{brake::HoldId, is_valid_id},
+    telemetry::LogFormat,
+};
 
 /// Longer than any process lives; it keeps sums of durations far from overflowing.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
@@ -103,6 +106,16 @@ pub(super) fn display_name(text: &str) -> Result<String, Problem> {
 pub(super) fn context(text: &str) -> Result<String, Problem> {
     let refused = || Problem::new("it is empty", "name a context of the kubeconfig, or leave it out");
     (!text.is_empty()).then(|| text.to_owned()).ok_or_else(refused)
+}
+
+/// Yes or no.
+pub(super) fn boolean(text: &str) -> Result<bool, Problem> {
+    text.parse().map_err(|_| Problem::new(format!("{text:?} is neither"), "write true or false"))
+}
+
+/// The name of held deletions.
+pub(super) fn hold(text: &str) -> Result<HoldId, Problem> {
+    text.parse().map_err(|error| Problem::new(format!("{error}"), "copy it from the controller's log or its Event"))
 }
 
 /// The name of a namespace.

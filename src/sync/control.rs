@@ -9,7 +9,7 @@ use crate::{
         Buckets, Failure, Moment, Uid,
         brake::{Answer, Inquiry},
         retry,
-        session::Phase,
+        session::{Declared, Phase},
     },
     registry::{Capabilities, Heartbeat, OpenSession, OtherWriter, Registry, SessionOpened, v1::wire},
     telemetry::metrics::{DriftKind, Request, RequestOutcome},
@@ -32,6 +32,7 @@ impl<R: Registry> Registrar<R> {
             return;
         }
         match self.session.phase() {
+            Phase::Closed { open_at } if now >= open_at && self.declared == Declared::Unknown => self.ask_before(),
             Phase::Closed { open_at } if now >= open_at => self.open_session(),
             Phase::Open { epoch, heartbeat_at } if now >= heartbeat_at && !self.control.heartbeat => {
                 self.beat(epoch, now);
@@ -123,7 +124,7 @@ impl<R: Registry> Registrar<R> {
             cluster_name: Some(self.options.cluster_name.clone()),
             instance: self.options.instance.clone(),
             ttl_seconds: self.session.ttl().as_secs(),
-            scope: Some(self.options.scope.clone()),
+            scope: Some(self.declared.text(&self.options.scope).to_owned()),
             min_epoch: self.session.min_epoch(),
         };
         self.session.opening();
@@ -136,19 +137,26 @@ impl<R: Registry> Registrar<R> {
         match result {
             Ok(opened) => {
                 self.target.succeeded(now);
+                let ours = self.session.min_epoch();
                 self.session.opened(opened.epoch, Moment::from_secs(opened.ttl_seconds), now);
-                let previous = opened.previous.as_ref().map(|previous| previous.instance.as_str());
-                tracing::info!(epoch = opened.epoch, previous, "session opened, this process writes");
+                let instance = opened.previous.as_ref().map(|previous| previous.instance.as_str());
+                tracing::info!(epoch = opened.epoch, previous = instance, "session opened, this process writes");
+                // Somebody else may have come between our question and our session.
+                if let Some(previous) = opened.previous.filter(|previous| Some(previous.epoch) != ours) {
+                    self.declare_after(previous.scope.as_deref());
+                }
                 // Another writer, or a restored registry, may have left it otherwise than we believe.
                 self.compare_at = now;
                 self.set_writer(true);
             }
-            Err(failure) => {
-                let random = self.rng.u64(..);
-                self.session.not_opened(now, random);
-                tracing::warn!(error = %failure, "session not opened, it is tried again");
-            }
+            Err(failure) => self.session_refused(&failure, now),
         }
+    }
+
+    pub(super) fn session_refused(&mut self, failure: &Failure, now: Moment) {
+        let random = self.rng.u64(..);
+        self.session.not_opened(now, random);
+        tracing::warn!(error = %failure, "session not opened, it is tried again");
     }
 
     fn beat(&mut self, epoch: u64, now: Moment) {
@@ -219,6 +227,7 @@ impl<R: Registry> Registrar<R> {
                 self.session.fenced(now);
             }
             Ok(other) => {
+                self.declared = Declared::Unknown;
                 self.session.unfenced(other.map_or(0, |other| other.epoch), now);
                 self.set_writer(false);
             }

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     model::{
         Action, Ended, Known, Moment, Sighting, Uid, WatchList,
-        brake::{Answer, CompleteList, HeldBecause, Inquiry, Question},
+        brake::{Answer, CompleteList, HeldBecause, Inquiry, Listed, Question},
         decide, wanted,
     },
     registry::Registry,
@@ -22,6 +22,7 @@ impl<R: Registry> Registrar<R> {
                 // It may be gone again by now: then its end is the next sighting.
                 if self.view.get(&uid).is_some() {
                     self.ledger.sighted(&uid, watch, at);
+                    self.recheck |= self.brake.is_about(&uid);
                 }
                 self.consider(&uid, Lane::Live, now);
             }
@@ -197,10 +198,10 @@ impl<R: Registry> Registrar<R> {
         for uid in self.queue.due(now) {
             self.consider(&uid, Lane::Live, now);
         }
-        for uid in self.brake.release(now) {
+        for (uid, removal) in self.brake.release(now) {
             // The approval is for an absence: of a pod that is back, nothing is deleted.
             if self.decision(&uid, now) == Action::AwaitApproval {
-                self.ledger.approve(&uid, now);
+                self.ledger.approve(&uid, removal, now);
                 self.consider(&uid, Lane::Delete, now);
             }
         }
@@ -214,12 +215,15 @@ impl<R: Registry> Registrar<R> {
         let random = self.rng.u64(..);
         match self.brake.ask(now, random) {
             None => {}
+            Some(Question::Whole { round }) => {
+                self.ask_cluster(Inquiry::List { round, whole: true }, now, inputs);
+            }
             Some(Question::List { round }) => {
                 tracing::warn!(
                     held = self.brake.held(),
                     "absent pods are not deregistered before a second list agrees"
                 );
-                self.ask_cluster(Inquiry::List { round }, now, inputs);
+                self.ask_cluster(Inquiry::List { round, whole: false }, now, inputs);
             }
             Some(Question::Confirm { round, sample }) if sample.is_empty() => {
                 self.ask_cluster(Inquiry::LookUp { round, pods: Vec::new() }, now, inputs);
@@ -235,14 +239,22 @@ impl<R: Registry> Registrar<R> {
         }
     }
 
-    pub(super) fn second_list_taken(&mut self, round: u64, there: &HashSet<Uid>, now: Moment, inputs: &Inputs) {
+    pub(super) fn list_taken(&mut self, round: u64, there: &HashSet<Uid>, now: Moment, inputs: &Inputs) {
         let random = self.rng.u64(..);
-        if self.brake.listed(round, there, now, random) {
-            tracing::error!(
-                held = self.brake.held(),
-                "deletions held: a second list shows pods that the watch lacks; the watch is taken anew"
-            );
-            self.want_list(now, inputs);
+        match self.brake.listed(round, there, now, random) {
+            Listed::Ignored => {}
+            Listed::Agreed => self.recheck = true,
+            Listed::Contradicted => {
+                tracing::error!(
+                    held = self.brake.held(),
+                    "deletions held: a second list shows pods that the watch lacks; the watch is taken anew"
+                );
+                self.want_list(now, inputs);
+            }
+            Listed::Sorted { left, gone } => {
+                tracing::info!(left, gone, "what is absent after a change of settings was sorted");
+                self.recheck = true;
+            }
         }
     }
 
@@ -261,6 +273,8 @@ impl<R: Registry> Registrar<R> {
             Some(HeldBecause::Unanswered(cause)) => {
                 tracing::warn!(held, cause, "deletions held: they cannot be confirmed, it is tried again");
             }
+            // Held by a sorting list, which says so itself.
+            Some(HeldBecause::SettingsChanged) => {}
             None => {
                 tracing::info!(held, "absent pods are confirmed to be gone");
                 // What went between the list that braked and the one that agreed is in neither set.

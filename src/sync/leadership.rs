@@ -5,7 +5,7 @@ use super::{
     registrar::{Registrar, Reply},
 };
 use crate::{
-    model::{Failure, Leadership, Moment, brake::CompleteList},
+    model::{Failure, Leadership, Moment, brake::CompleteList, session::Declared},
     registry::{Registry, SessionOpened},
 };
 
@@ -68,6 +68,9 @@ impl<R: Registry> Registrar<R> {
         // No absence counts any more, whatever was confirmed.
         let nothing = CompleteList { begun: now, empty: false, trusted: true };
         self.brake.derive(std::collections::HashSet::new(), 0, nothing, now);
+        // The next leader may have other settings.
+        self.brake.settings_declared();
+        self.declared = Declared::Unknown;
         self.awaiting_list.clear();
         self.recheck = true;
         self.metrics.set_leader(false);

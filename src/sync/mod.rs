@@ -5,6 +5,7 @@
 
 mod control;
 mod dispatch;
+mod holds;
 mod inventory;
 mod keys;
 mod leadership;

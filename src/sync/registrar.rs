@@ -14,10 +14,10 @@ use super::{
 use crate::{
     clock::Clock,
     model::{
-        Failure, Leadership, Ledger, Moment, Sighting, Uid, Verdict, WatchList,
-        brake::{Brake, Confirmation, Finding, Inquiry},
+        Failure, Leadership, Ledger, Moment, Sighting, Standing, Uid, Verdict, WatchList,
+        brake::{Brake, Confirmation, Finding, HoldId, Inquiry, SettingsChange},
         retry::{RateLimit, Target},
-        session::{Phase, Session},
+        session::{Declared, Phase, Session},
     },
     registry::{Capabilities, OtherWriter, Registry, SessionOpened},
     store::View,
@@ -71,6 +71,8 @@ pub struct Options {
     pub scope: String,
     /// After a request to stop, requests in flight and the end of the session may take this long.
     pub stop_within: Duration,
+    /// What becomes of records that another scope had selected and this one does not.
+    pub on_scope_change: SettingsChange,
     /// Where jitter and samples come from.
     pub seed: u64,
 }
@@ -87,6 +89,10 @@ pub struct Inputs {
     pub relist: watch::Sender<u64>,
     /// Whether this process may write; [`Leadership::ALONE`] for good where it shares its work with nobody.
     pub leadership: watch::Receiver<Leadership>,
+    /// How the writer stands, with the deletions that wait for a person or for their pods to come back.
+    pub standing: watch::Sender<Standing>,
+    /// What a person approved.
+    pub approvals: mpsc::Receiver<HoldId>,
 }
 
 /// What a request came to.
@@ -98,6 +104,7 @@ pub(super) enum Reply {
     Closed,
     Heartbeat(u64, Result<(), Failure>),
     Holder(Result<Option<OtherWriter>, Failure>),
+    Before(Result<Option<OtherWriter>, Failure>),
     Inventory(u64, Result<Reading, inventory::Error>),
     Names(u64, Result<Vec<(Uid, String, String)>, Failure>),
     Written(Vec<Uid>, Result<Vec<Verdict>, Failure>),
@@ -110,6 +117,7 @@ pub(super) struct Control {
     pub(super) heartbeat: bool,
     pub(super) holder: bool,
     pub(super) reading: bool,
+    pub(super) before: bool,
 }
 
 /// Keeps a registry equal to a view of pods.
@@ -129,6 +137,7 @@ pub struct Registrar<R> {
     /// The term in which this process writes, and until when it may.
     pub(super) term: Option<u64>,
     pub(super) leads_until: Moment,
+    pub(super) declared: Declared,
     pub(super) target: Target,
     pub(super) writes: RateLimit,
     pub(super) rewrites: RateLimit,
@@ -168,6 +177,7 @@ impl<R: Registry> Registrar<R> {
             session: Session::default(),
             term: None,
             leads_until: Moment::ZERO,
+            declared: Declared::default(),
             target: Target::default(),
             writes: RateLimit::new(options.max_writes_per_second),
             rewrites: RateLimit::new(REWRITES_PER_SECOND.min(options.max_writes_per_second)),
@@ -207,6 +217,7 @@ impl<R: Registry> Registrar<R> {
                 Ok(()) = inputs.leadership.changed() => {}
                 Some(reply) = self.requests.join_next() => self.replied(reply, &inputs),
                 confirmation = inputs.confirmations.recv() => self.confirmed(confirmation, &inputs)?,
+                Some(approved) = inputs.approvals.recv() => self.approved(&approved),
                 sighting = inputs.sightings.recv() => self.sighted(sighting.ok_or(Error::WatchesEnded)?, &mut inputs),
                 () = self.clock.sleep_until(wake_at) => {}
             }
@@ -225,7 +236,9 @@ impl<R: Registry> Registrar<R> {
         self.ask_brake(now, inputs);
         self.control(now);
         self.dispatch(now);
+        self.declare_settled(now);
         self.report(now);
+        self.show(inputs);
     }
 
     fn wake_at(&mut self, now: Moment) -> Moment {
@@ -261,7 +274,7 @@ impl<R: Registry> Registrar<R> {
                 Err(Error::ClusterChanged { expected, found })
             }
             Some(Confirmation { round, finding: Finding::Listed(there) }) => {
-                self.second_list_taken(round, &there, now, inputs);
+                self.list_taken(round, &there, now, inputs);
                 Ok(())
             }
             Some(Confirmation { round, finding: Finding::Answer(answer) }) => {
@@ -288,6 +301,7 @@ impl<R: Registry> Registrar<R> {
             Reply::Closed => {}
             Reply::Heartbeat(epoch, result) => self.heartbeat_answered(epoch, result, now),
             Reply::Holder(result) => self.holder_told(result, now),
+            Reply::Before(result) => self.told_before(result, now),
             Reply::Inventory(epoch, result) => self.inventory_read(epoch, result, now, inputs),
             Reply::Names(round, result) => self.names_told(round, result, now, inputs),
             Reply::Written(uids, result) => self.written(&uids, result, now),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pod_registrar::{
-    admin,
+    admin::{self, Pages},
     settings::{self, Command},
     telemetry::{Health, Metrics},
 };
@@ -216,7 +216,8 @@ async fn probes_ask_for_what_is_served() {
     let address = listener.local_addr().unwrap();
     let (health, metrics) = (Health::new(0), Metrics::new(0));
     let (stop, stopped) = oneshot::channel::<()>();
-    let server = tokio::spawn(admin::serve(listener, health, metrics, async move { drop(stopped.await) }));
+    let pages = Pages { health, metrics, status: Box::new(|| serde_json::Value::Null) };
+    let server = tokio::spawn(admin::serve(listener, pages, async move { drop(stopped.await) }));
     let deployment = text("deploy/deployment.yaml");
     let paths = values(&deployment, "path");
     assert_eq!(paths, ["/livez", "/readyz"]);

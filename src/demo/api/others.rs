@@ -106,6 +106,19 @@ impl State {
         Ok(self.write_other(resource, namespace, name, document))
     }
 
+    /// Changes a document by a JSON merge patch (RFC 7396).
+    pub(super) fn patch_other(
+        &mut self,
+        resource: &'static Resource,
+        namespace: &str,
+        name: &str,
+        patch: Value,
+    ) -> Result<Value, Failure> {
+        let mut document = self.others.get(resource, namespace, name)?.clone();
+        merge_patch(&mut document, patch);
+        self.replace_other(resource, namespace, name, document)
+    }
+
     /// Removes a document.
     pub(super) fn remove_other(&mut self, resource: &Resource, namespace: &str, name: &str) -> Result<Value, Failure> {
         let found = self.others.0.remove(&(resource.plural, namespace.to_owned(), name.to_owned()));
@@ -131,6 +144,23 @@ impl State {
     }
 }
 
+fn merge_patch(target: &mut Value, patch: Value) {
+    let Value::Object(members) = patch else {
+        *target = patch;
+        return;
+    };
+    if !target.is_object() {
+        *target = json!({});
+    }
+    for (name, value) in members {
+        if value.is_null() {
+            target.as_object_mut().map(|object| object.remove(&name));
+        } else {
+            merge_patch(&mut target[name], value);
+        }
+    }
+}
+
 /// Why a write with an old resource version is refused.
 pub(super) const MODIFIED: &str =
     "the object has been modified; please apply your changes to the latest version and try again";
@@ -152,5 +182,17 @@ mod tests {
         let second = state.replace_other(&LEASES, "shop", "leader", second).unwrap();
         assert_eq!(second["metadata"]["uid"], first["metadata"]["uid"]);
         assert_eq!(state.replace_other(&LEASES, "shop", "leader", first).unwrap_err().code(), 409);
+    }
+
+    #[test]
+    fn a_merge_patch_adds_changes_and_removes() {
+        let mut state = State::new(1, 10);
+        let lease = json!({"metadata": {"name": "leader", "annotations": {"a": "1", "b": "2"}}, "spec": {"x": 1}});
+        state.create_other(&LEASES, "shop", lease).unwrap();
+        let patch = json!({"metadata": {"annotations": {"a": null, "b": "3", "c": "4"}}});
+        let patched = state.patch_other(&LEASES, "shop", "leader", patch).unwrap();
+        assert_eq!(patched["metadata"]["annotations"], json!({"b": "3", "c": "4"}));
+        assert_eq!(patched["spec"], json!({"x": 1}));
+        assert_eq!(state.patch_other(&LEASES, "shop", "other", json!({})).unwrap_err().code(), 404);
     }
 }

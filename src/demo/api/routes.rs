@@ -6,7 +6,7 @@ use axum::{
     Router,
     body::{Body, Bytes},
     extract::{Path, Query, Request as HttpRequest, State},
-    http::StatusCode,
+    http::{HeaderMap, StatusCode, header::CONTENT_TYPE},
     middleware::{self, Next},
     response::{Html, IntoResponse, Response},
     routing::get,
@@ -48,6 +48,7 @@ pub(super) fn router(context: Context) -> Router {
         .post(|context, Path(namespace): Path<String>, body| create(context, &LEASES, namespace, body));
     let lease = get(|context, Path((namespace, name)): Path<(String, String)>| one(context, &LEASES, namespace, name))
         .put(put_lease)
+        .patch(patch_lease)
         .delete(|context, Path((namespace, name)): Path<(String, String)>| delete(context, &LEASES, namespace, name));
     let events = get(|context, Path(namespace): Path<String>| all(context, &EVENTS, Some(namespace)))
         .post(|context, Path(namespace): Path<String>, body| create(context, &EVENTS, namespace, body));
@@ -194,6 +195,21 @@ async fn put_lease(
         Ok::<_, Failure>((StatusCode::OK, state.replace_other(&LEASES, &namespace, &name, document)?))
     })?;
     Ok(object(code, &written))
+}
+
+/// Changes a lease by a JSON merge patch, the only kind that is understood here.
+async fn patch_lease(
+    State(Context { api, .. }): State<Context>,
+    Path((namespace, name)): Path<(String, String)>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Answer {
+    if headers.get(CONTENT_TYPE).is_none_or(|kind| kind != "application/merge-patch+json") {
+        return Err(Failure::new(415, "the body of the request was in an unknown format"));
+    }
+    let patch: Value = serde_json::from_slice(&body)?;
+    let patched = api.change(|state| state.patch_other(&LEASES, &namespace, &name, patch))?;
+    Ok(object(StatusCode::OK, &patched))
 }
 
 async fn delete(

@@ -167,6 +167,7 @@ impl Registry for Client {
         Ok(ours.map(|owner| OtherWriter {
             epoch: owner.epoch,
             instance: owner.instance,
+            scope: owner.scope,
             over: owner.state != SessionState::Live,
         }))
     }

@@ -36,6 +36,7 @@ pub(super) fn removal(removal: Removal) -> (Reason, Observed) {
         Removal::Watched(Ended::Deleted) => (Reason::Deleted, Observed::Watch),
         Removal::Watched(Ended::DeletedOrLeftRule) => (Reason::DeletedOrLeftRule, Observed::Watch),
         Removal::Absent => (Reason::Absent, Observed::List),
+        Removal::LeftRule => (Reason::LeftRule, Observed::List),
     }
 }
 

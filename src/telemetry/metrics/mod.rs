@@ -24,6 +24,21 @@ use series::{Series, one, two};
 /// The content type of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
+/// Figures for a page that a person reads; the metrics tell what they mean.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Figures {
+    /// Pods in the store.
+    pub pods: i64,
+    /// Records, by their state.
+    pub records: Vec<(&'static str, i64)>,
+    /// How long the oldest pending change has waited.
+    pub oldest_pending_seconds: f64,
+    /// How long after the start the registry was equal to the cluster for the first time; zero before.
+    pub first_complete_sync_seconds: f64,
+    /// Since when each watch has shown no life.
+    pub watch_silence_seconds: Vec<f64>,
+}
+
 /// The handle. Cheap to clone; all clones count together.
 #[derive(Clone)]
 pub struct Metrics(Arc<Inner>);
@@ -130,6 +145,19 @@ impl Metrics {
         self.0.series.drift_repaired.get_or_create(&one(kind)).inc();
     }
 
+    /// The figures that a person wants to see at a glance.
+    pub fn figures(&self) -> Figures {
+        let series = &self.0.series;
+        let records = |state| series.records.get_or_create(&one(state)).get();
+        Figures {
+            pods: series.pods.get(),
+            records: RecordState::ALL.iter().map(|state| (state.value(), records(*state))).collect(),
+            oldest_pending_seconds: series.oldest_pending_age.get(),
+            first_complete_sync_seconds: series.first_complete_sync.get(),
+            watch_silence_seconds: self.watch_silences().map(|silence| silence.as_secs_f64()).collect(),
+        }
+    }
+
     /// Everything in the OpenMetrics text format, see [`CONTENT_TYPE`].
     ///
     /// # Errors
@@ -141,10 +169,15 @@ impl Metrics {
         Ok(text)
     }
 
-    /// Since when the most silent watch has shown no life; a watch that never did counts from the start.
+    /// Since when the most silent watch has shown no life.
     fn watch_silence(&self) -> Duration {
-        let oldest = self.0.alive.iter().map(|alive| alive.load(Ordering::Relaxed)).min();
-        oldest.map_or(Duration::ZERO, |oldest| Duration::from_millis(self.elapsed_ms().saturating_sub(oldest)))
+        self.watch_silences().max().unwrap_or_default()
+    }
+
+    /// Since when each watch has shown no life; one that never did counts from the start.
+    fn watch_silences(&self) -> impl Iterator<Item = Duration> {
+        let now = self.elapsed_ms();
+        self.0.alive.iter().map(move |alive| Duration::from_millis(now.saturating_sub(alive.load(Ordering::Relaxed))))
     }
 
     fn elapsed_ms(&self) -> u64 {

@@ -11,7 +11,8 @@ use pod_registrar::{
     model::{Buckets, Digest, Failure, OperationKind, Removal, Uid, Verdict, Version, verdict},
     registry::{
         Bucket, BucketDigests, Capabilities, Change, Encoded, EncodedBody, Heartbeat, InventoryItem, InventoryPage,
-        OpenSession, OtherWriter, RecordName, Registry, SessionOpened, v1::wire::BucketDigest,
+        OpenSession, OtherWriter, RecordName, Registry, SessionOpened,
+        v1::wire::{BucketDigest, PreviousSession, SessionState},
     },
 };
 use tokio::time::Instant;
@@ -51,6 +52,8 @@ pub(super) struct State {
     pub(super) session: Option<u64>,
     /// Whether another writer's session is over.
     pub(super) other_over: bool,
+    /// What the newest session declared.
+    pub(super) scope: Option<String>,
     /// For the next writes, in order.
     pub(super) faults: VecDeque<Fault>,
     /// For every request, while it is set.
@@ -167,9 +170,16 @@ impl Registry for Fake {
         let mut state = self.state();
         let stored = state.records.values().map(|(version, _)| version.epoch).max().unwrap_or_default();
         state.epoch = state.epoch.max(stored).max(request.min_epoch.unwrap_or_default()) + 1;
+        let previous = state.session.map(|epoch| PreviousSession {
+            epoch,
+            instance: "other".into(),
+            scope: state.scope.clone(),
+            state: SessionState::Live,
+        });
         state.session = Some(state.epoch);
+        state.scope = request.scope.clone();
         state.opened.push((Instant::now(), request));
-        Ok(SessionOpened { epoch: state.epoch, ttl_seconds: 90, previous: None })
+        Ok(SessionOpened { epoch: state.epoch, ttl_seconds: 90, previous })
     }
 
     async fn heartbeat(&self, beat: Heartbeat) -> Result<(), Failure> {
@@ -189,7 +199,8 @@ impl Registry for Fake {
     async fn session_holder(&self) -> Result<Option<OtherWriter>, Failure> {
         self.up()?;
         let state = self.state();
-        Ok(state.session.map(|epoch| OtherWriter { epoch, instance: "other".into(), over: state.other_over }))
+        let scope = state.scope.clone();
+        Ok(state.session.map(|epoch| OtherWriter { epoch, instance: "other".into(), scope, over: state.other_over }))
     }
 
     fn encode(&self, uid: &Uid, version: Version, change: Change<'_>) -> Encoded {

@@ -6,8 +6,8 @@ use kube_runtime::{reflector::store::Writer, watcher::Event};
 use pod_registrar::{
     clock::Clock,
     model::{
-        Content, Digest, Ended, Leadership, Pod, Sighting, WatchList,
-        brake::{Answer, Confirmation, Finding, Inquiry},
+        Content, Digest, Ended, Leadership, Pod, Sighting, Standing, WatchList,
+        brake::{Answer, Confirmation, Finding, HoldId, Inquiry, SettingsChange, Shown},
     },
     store::View,
     sync::{Error, Inputs, Options, Registrar},
@@ -36,6 +36,8 @@ pub(super) enum LookUp {
 pub(super) struct World {
     pub(super) registry: Fake,
     pub(super) pods: BTreeMap<String, Pod>,
+    /// Pods that are there and not selected.
+    pub(super) others: BTreeMap<String, Pod>,
     pub(super) look_up: LookUp,
     /// The samples that were looked up.
     pub(super) questions: Vec<Vec<String>>,
@@ -55,6 +57,8 @@ pub(super) struct World {
     leadership: watch::Sender<Leadership>,
     asked: mpsc::Receiver<Inquiry>,
     answers: mpsc::Sender<Confirmation>,
+    stands: watch::Receiver<Standing>,
+    approvals: mpsc::Sender<HoldId>,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<Result<(), Error>>,
 }
@@ -68,6 +72,7 @@ pub(super) fn options() -> Options {
         cluster_name: "test".into(),
         scope: "scope".into(),
         stop_within: Duration::from_secs(20),
+        on_scope_change: SettingsChange::Hold,
         seed: 7,
     }
 }
@@ -107,16 +112,26 @@ impl World {
         let (leadership, leads) = watch::channel(leadership);
         let (questions, asked) = mpsc::channel(4);
         let (answers, confirmations) = mpsc::channel(4);
+        let (standing, stands) = watch::channel(Standing::default());
+        let (approvals, approvals_in) = mpsc::channel(4);
         let (stop, stopped) = oneshot::channel::<()>();
         let registrar = Registrar::new(registry.clone(), view, options, clock, metrics.clone(), health.clone());
-        let inputs =
-            Inputs { sightings: sightings_in, confirmations, questions, relist: relist_out, leadership: leads };
+        let inputs = Inputs {
+            sightings: sightings_in,
+            confirmations,
+            questions,
+            relist: relist_out,
+            leadership: leads,
+            standing,
+            approvals: approvals_in,
+        };
         let task = tokio::spawn(registrar.run(inputs, async {
             let _ = stopped.await;
         }));
         Self {
             registry,
             pods: pods.into_iter().map(|pod| (pod.uid.to_string(), pod)).collect(),
+            others: BTreeMap::new(),
             look_up: LookUp::Truth,
             questions: Vec::new(),
             second_lists: 0,
@@ -132,6 +147,8 @@ impl World {
             leadership,
             asked,
             answers,
+            stands,
+            approvals,
             stop: Some(stop),
             task,
         }
@@ -195,14 +212,16 @@ impl World {
     async fn answer(&mut self, inquiry: Inquiry) {
         let round = inquiry.round();
         let pods = match inquiry {
-            Inquiry::List { .. } => {
+            Inquiry::List { whole, .. } => {
                 self.second_lists += 1;
-                let finding = Finding::Listed(self.pods.keys().map(|uid| uid.as_str().into()).collect());
+                let others = self.others.keys().filter(|_| whole);
+                let finding = Finding::Listed(self.pods.keys().chain(others).map(|uid| uid.as_str().into()).collect());
                 return self.answers.send(Confirmation { round, finding }).await.unwrap();
             }
             Inquiry::LookUp { pods, .. } => pods.into_iter().map(|(uid, ..)| uid.to_string()).collect::<Vec<_>>(),
         };
-        let there = pods.iter().filter(|uid| self.pods.contains_key(*uid)).count();
+        let is_there = |uid: &&String| self.pods.contains_key(*uid) || self.others.contains_key(*uid);
+        let there = pods.iter().filter(is_there).count();
         let other = || Finding::OtherCluster { expected: "a".into(), found: "b".into() };
         let finding = match self.look_up {
             LookUp::Truth if there == 0 => Finding::Answer(Answer::Gone),
@@ -233,6 +252,16 @@ impl World {
     pub(super) async fn stop(mut self) -> Result<(), Error> {
         self.stop.take().map(|stop| stop.send(()));
         self.task.await.unwrap()
+    }
+
+    /// What waits for a person.
+    pub(super) fn held(&self) -> Vec<Shown> {
+        self.stands.borrow().holds.clone()
+    }
+
+    /// A person approves a hold.
+    pub(super) async fn approve(&self, hold: &HoldId) {
+        self.approvals.send(hold.clone()).await.unwrap();
     }
 
     /// How often a new list was asked for.

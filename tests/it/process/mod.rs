@@ -9,6 +9,7 @@ mod demo;
 mod doubt;
 mod exit_codes;
 mod fencing;
+mod holds;
 mod identity;
 mod leadership;
 mod registry_crash;

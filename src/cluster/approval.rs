@@ -1,0 +1,237 @@
+//! What a person has to know and to say about held deletions: an Event that tells of them, and an annotation on a Lease
+//! that approves them. So Kubernetes asks who may approve and keeps the record, and no endpoint of ours changes anything.
+
+use std::{collections::HashSet, time::Duration};
+
+use k8s_openapi::{
+    api::{coordination::v1::Lease, core::v1::ObjectReference, events::v1::Event},
+    apimachinery::pkg::apis::meta::v1::MicroTime,
+};
+use kube::{
+    Api, Client, Resource as _,
+    api::{ObjectMeta, Patch, PatchParams, PostParams},
+};
+use tokio::sync::{mpsc, watch};
+
+use crate::model::{
+    Standing,
+    brake::{HoldId, Shown},
+    retry,
+};
+
+/// The annotation of the Lease that names what is approved, separated by commas.
+pub const ANNOTATION: &str = "pod-registrar/approved-holds";
+/// So many approvals are kept there, the newest.
+const KEPT: usize = 20;
+/// How often the annotation is read while something is held.
+const READ_EVERY: Duration = Duration::from_secs(3);
+/// The longest time between readings that fail.
+const READ_MAX: Duration = Duration::from_secs(60);
+/// A request that takes longer does not come back.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// What an Event's note may have at most is 1 kB.
+const NOTE_BYTES: usize = 1_000;
+
+/// Why an approval could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The Lease could not be read.
+    #[error(
+        "cannot read the Lease {namespace}/{name}: {source}; name the controller's with --approval-lease NAMESPACE/NAME, \
+         and use credentials that may get it"
+    )]
+    Read {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+        /// Why.
+        source: kube::Error,
+    },
+    /// The Lease could not be changed.
+    #[error("cannot annotate the Lease {namespace}/{name}: {source}; use credentials that may patch it")]
+    Patch {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+        /// Why.
+        source: kube::Error,
+    },
+}
+
+/// Approves a hold.
+///
+/// # Errors
+/// When the Lease cannot be read or changed.
+pub async fn approve(client: &Client, namespace: &str, name: &str, hold: &HoldId) -> Result<(), Error> {
+    let leases: Api<Lease> = Api::namespaced(client.clone(), namespace);
+    let named = || (namespace.to_owned(), name.to_owned());
+    let lease = leases.get(name).await.map_err(|source| {
+        let (namespace, name) = named();
+        Error::Read { namespace, name, source }
+    })?;
+    let value = with(approved(&lease), hold);
+    let patch = Patch::Merge(serde_json::json!({"metadata": {"annotations": {ANNOTATION: value}}}));
+    let patched = leases.patch(name, &PatchParams::default(), &patch).await;
+    patched.map(|_| ()).map_err(|source| {
+        let (namespace, name) = named();
+        Error::Patch { namespace, name, source }
+    })
+}
+
+/// The approvals on a Lease, oldest first. What is none is left aside.
+fn approved(lease: &Lease) -> Vec<HoldId> {
+    let text = lease.meta().annotations.as_ref().and_then(|all| all.get(ANNOTATION)).map(String::as_str);
+    text.unwrap_or_default().split(',').filter_map(|id| id.trim().parse().ok()).collect()
+}
+
+/// The annotation's value once this hold is approved as well.
+fn with(mut approved: Vec<HoldId>, hold: &HoldId) -> String {
+    approved.retain(|other| other != hold);
+    approved.push(hold.clone());
+    let newest = approved.split_off(approved.len().saturating_sub(KEPT));
+    newest.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// Where approvals are read, and whom Events are about.
+pub struct Desk {
+    /// A client of the cluster.
+    pub client: Client,
+    /// The Lease's namespace.
+    pub namespace: String,
+    /// The Lease's name.
+    pub name: String,
+    /// This process, for the Events.
+    pub instance: String,
+}
+
+impl Desk {
+    /// While something is held, tells of it in Events and reads what is approved; until nobody holds anything any more.
+    pub async fn run(self, mut standing: watch::Receiver<Standing>, approvals: mpsc::Sender<HoldId>) {
+        let (mut told, mut failures, mut rng) = (HashSet::new(), 0_u32, fastrand::Rng::new());
+        loop {
+            let shown = standing.borrow_and_update().holds.clone();
+            told.retain(|id| shown.iter().any(|hold| hold.id == *id));
+            if shown.is_empty() {
+                if standing.changed().await.is_err() {
+                    return;
+                }
+                continue;
+            }
+            for hold in &shown {
+                if !told.contains(&hold.id) && self.tell(hold).await {
+                    told.insert(hold.id.clone());
+                }
+            }
+            match self.read().await {
+                Err(error) => {
+                    failures = failures.saturating_add(1);
+                    tracing::warn!(error, failures, "approvals of held deletions cannot be read, it is tried again");
+                }
+                Ok(approved) => {
+                    failures = 0;
+                    for hold in shown.iter().filter(|hold| approved.contains(&hold.id)) {
+                        if approvals.send(hold.id.clone()).await.is_err() {
+                            return;
+                        }
+                    }
+                }
+            }
+            let wait =
+                if failures == 0 { READ_EVERY } else { retry::backoff(READ_EVERY, READ_MAX, failures, rng.u64(..)) };
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                changed = standing.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
+    async fn read(&self) -> Result<Vec<HoldId>, String> {
+        let leases: Api<Lease> = Api::namespaced(self.client.clone(), &self.namespace);
+        match tokio::time::timeout(ANSWER_WITHIN, leases.get(&self.name)).await {
+            Ok(Ok(lease)) => Ok(approved(&lease)),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("the API server does not answer".to_owned()),
+        }
+    }
+
+    /// Tells of a hold once. Says whether that is done: another process or an earlier life of this one may have.
+    async fn tell(&self, hold: &Shown) -> bool {
+        let events: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
+        let event = self.event(hold);
+        match tokio::time::timeout(ANSWER_WITHIN, events.create(&PostParams::default(), &event)).await {
+            Ok(Ok(_)) => true,
+            Ok(Err(kube::Error::Api(status))) if status.code == 409 => true,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the Event about held deletions was not written, it is tried again");
+                false
+            }
+            Err(_) => false,
+        }
+    }
+
+    fn event(&self, hold: &Shown) -> Event {
+        let Shown { id, deletions, because } = hold;
+        let (namespace, name) = (&self.namespace, &self.name);
+        let mut note = format!(
+            "{deletions} deletions are held: {because}. To approve exactly these: pod-registrar approve {id} \
+             --approval-lease {namespace}/{name}"
+        );
+        while note.len() > NOTE_BYTES {
+            note.pop();
+        }
+        Event {
+            metadata: ObjectMeta {
+                name: Some(format!("pod-registrar-hold-{id}")),
+                namespace: Some(namespace.clone()),
+                ..ObjectMeta::default()
+            },
+            event_time: Some(MicroTime(k8s_openapi::jiff::Timestamp::now())),
+            action: Some("HoldDeletions".into()),
+            reason: Some("DeletionsHeld".into()),
+            type_: Some("Warning".into()),
+            note: Some(note),
+            regarding: Some(ObjectReference {
+                api_version: Some("coordination.k8s.io/v1".into()),
+                kind: Some("Lease".into()),
+                namespace: Some(namespace.clone()),
+                name: Some(name.clone()),
+                ..ObjectReference::default()
+            }),
+            reporting_controller: Some("pod-registrar".into()),
+            reporting_instance: Some(self.instance.chars().take(128).collect()),
+            ..Event::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hold(n: usize) -> HoldId {
+        format!("{n:012x}").parse().unwrap()
+    }
+
+    fn lease(annotation: &str) -> Lease {
+        serde_json::from_value(serde_json::json!({"metadata": {"annotations": {ANNOTATION: annotation}}})).unwrap()
+    }
+
+    #[test]
+    fn approvals_are_read_as_they_are_written_and_what_is_none_is_left_aside() {
+        let value = with(vec![hold(1), hold(2)], &hold(3));
+        assert_eq!(approved(&lease(&value)), [hold(1), hold(2), hold(3)]);
+        assert_eq!(approved(&lease("yes, 000000000002 ,000000000003,")), [hold(2), hold(3)]);
+        assert!(approved(&Lease::default()).is_empty());
+    }
+
+    #[test]
+    fn the_newest_approvals_are_kept_and_none_twice() {
+        let many = (0..KEPT).map(hold).collect();
+        let value = with(many, &hold(5));
+        assert_eq!(approved(&lease(&value)).last(), Some(&hold(5)));
+        assert_eq!(approved(&lease(&value)).len(), KEPT);
+        assert_eq!(approved(&lease(&with(approved(&lease(&value)), &hold(99)))).len(), KEPT);
+    }
+}

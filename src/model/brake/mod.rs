@@ -1,0 +1,418 @@
+//! The deletion brake: an absence is a deletion only once it is confirmed.
+//!
+//! Few absences are confirmed by the cluster still being the one that we started with. Many within a while, or an empty
+//! list, are *braked*: a second list some seconds later has to agree, and a random sample of the pods is looked up one
+//! by one. What is confirmed leaves at a bounded rate. What is not is held, shown, and derived anew at every complete
+//! list. Puts and watched deletions never wait behind it.
+//!
+//! After a change of the settings that say which pods are registered, what is absent is first sorted by a list of the
+//! whole cluster: what is gone goes the way of every absence, and what is there and no longer selected is held, whatever
+//! its number, until a person approves exactly that, or the pods are selected again.
+
+mod hold;
+mod inquiry;
+
+use std::{
+    collections::{HashSet, VecDeque},
+    time::Duration,
+};
+
+use super::{Moment, Removal, Uid, retry};
+
+pub use hold::{HeldBecause, Hold, HoldId, ParseHoldIdError, Shown};
+pub use inquiry::{Answer, Confirmation, Finding, Inquiry, Question};
+
+/// Within this time, deletions by absence are counted together.
+const WINDOW: Duration = Duration::from_secs(600);
+/// So many deletions by absence within the window are never braked.
+const FREE: usize = 50;
+/// Beyond [`FREE`], one in so many of our records is.
+const FREE_PART: usize = 10;
+/// How much later the second list is begun.
+const SECOND_LIST_AFTER: Duration = Duration::from_secs(10);
+/// How many pods are looked up one by one.
+const SAMPLE: usize = 20;
+/// Confirmed deletions a second, once braked.
+const RELEASED_PER_SECOND: u32 = 100;
+/// Delays between attempts to confirm what was contradicted: nothing will have changed soon.
+const HELD_RETRY: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(300));
+/// Delays between attempts to get an answer at all.
+const UNANSWERED_RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// A complete list over all watches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CompleteList {
+    /// When the oldest of the watches' newest complete lists was begun.
+    pub begun: Moment,
+    /// Whether it held no pod at all.
+    pub empty: bool,
+    /// Whether it is known not to be older than what was seen before it.
+    pub trusted: bool,
+}
+
+/// What becomes of pods that are there and no longer selected, because the settings changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SettingsChange {
+    /// Their records are held until a person approves.
+    Hold,
+    /// Their records leave, at the bounded rate.
+    Release,
+}
+
+/// What a list that was asked for led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listed {
+    /// It answers a question that is no longer asked.
+    Ignored,
+    /// It agrees with the one before.
+    Agreed,
+    /// It shows pods that the watches lack: their view is wrong and has to be taken anew.
+    Contradicted,
+    /// It tells which of the absent are there and left the selection, and which are gone.
+    Sorted {
+        /// How many are there.
+        left: usize,
+        /// How many are gone.
+        gone: usize,
+    },
+}
+
+#[derive(Debug, Default)]
+enum Stage {
+    #[default]
+    Idle,
+    /// A list of the whole cluster has to tell which of them are there.
+    Sorting { ids: HashSet<Uid>, asked: bool },
+    /// A second list, begun at `earliest` or later, has to agree. It is taken beside the watches: while a watch is built
+    /// anew, what ends in the meantime would look absent as well. Of those that `left`, nothing more is asked.
+    SecondList { first: HashSet<Uid>, earliest: Moment, asked: bool, left: bool },
+    /// The cluster and a sample are looked up.
+    Confirming { ids: HashSet<Uid>, braked: bool, asked: bool },
+    /// Not confirmed.
+    Held { hold: Hold, retry_at: Moment },
+}
+
+/// The brake.
+#[derive(Debug)]
+pub struct Brake {
+    stage: Stage,
+    /// How many records the registry may hold of us and which list there was when absences were derived last.
+    derived_from: (usize, CompleteList),
+    /// Set while the settings differ from those that the records were written under.
+    change: Option<SettingsChange>,
+    /// Whether absences have been derived since then.
+    derived_since: bool,
+    /// What is there and was selected by the settings before.
+    left: Option<Hold>,
+    /// How many deletions by absence were approved, and when.
+    recent: VecDeque<(Moment, usize)>,
+    /// Approved at once, or waiting for their turn.
+    free: Vec<Uid>,
+    confirmed: VecDeque<(Uid, Removal)>,
+    rate: retry::RateLimit,
+    attempts: u32,
+    round: u64,
+}
+
+impl Default for Brake {
+    fn default() -> Self {
+        Self {
+            stage: Stage::Idle,
+            derived_from: (0, CompleteList::default()),
+            change: None,
+            derived_since: false,
+            left: None,
+            recent: VecDeque::new(),
+            free: Vec::new(),
+            confirmed: VecDeque::new(),
+            rate: retry::RateLimit::new(RELEASED_PER_SECOND),
+            attempts: 0,
+            round: 0,
+        }
+    }
+}
+
+/// What it shows.
+impl Brake {
+    /// How many deletions wait for their confirmation or for their turn after it.
+    pub fn held(&self) -> usize {
+        let stage = match &self.stage {
+            Stage::Idle | Stage::Confirming { braked: false, .. } => 0,
+            Stage::Sorting { ids, .. } | Stage::SecondList { first: ids, .. } | Stage::Confirming { ids, .. } => {
+                ids.len()
+            }
+            Stage::Held { hold, .. } => hold.len(),
+        };
+        stage + self.left.as_ref().map_or(0, Hold::len) + self.confirmed.len()
+    }
+
+    /// Whether no deletion waits for anything here: neither for a confirmation nor for its turn.
+    pub fn is_idle(&self) -> bool {
+        matches!(self.stage, Stage::Idle) && self.left.is_none() && self.free.is_empty() && self.confirmed.is_empty()
+    }
+
+    /// Whether it waits for something about this id: one that is back is no absence any more.
+    pub fn is_about(&self, uid: &Uid) -> bool {
+        let in_stage = match &self.stage {
+            Stage::Idle => false,
+            Stage::Sorting { ids, .. } | Stage::SecondList { first: ids, .. } | Stage::Confirming { ids, .. } => {
+                ids.contains(uid)
+            }
+            Stage::Held { hold, .. } => hold.contains(uid),
+        };
+        in_stage || self.left.as_ref().is_some_and(|left| left.contains(uid))
+    }
+
+    /// Why the last confirmation failed, while that stands.
+    pub fn held_because(&self) -> Option<&HeldBecause> {
+        match &self.stage {
+            Stage::Held { hold, .. } => Some(hold.because()),
+            _ => None,
+        }
+    }
+
+    /// What waits for a person, or for its pods to come back.
+    pub fn holds(&self) -> Vec<Shown> {
+        let unconfirmed = match &self.stage {
+            Stage::Held { hold, .. } => Some(hold),
+            _ => None,
+        };
+        self.left.iter().chain(unconfirmed).map(Hold::shown).collect()
+    }
+}
+
+/// Changes of the settings.
+impl Brake {
+    /// The records were written under other settings than ours: what is absent is sorted before it is doubted.
+    pub fn settings_changed(&mut self, what: SettingsChange) {
+        self.change = Some(what);
+        self.derived_since = false;
+    }
+
+    /// Whether nothing is left that the settings before had selected, as far as a list can tell.
+    pub fn settings_settled(&self) -> bool {
+        self.change.is_some() && self.derived_since && self.is_idle()
+    }
+
+    /// The records are from now on as our settings say.
+    pub fn settings_declared(&mut self) {
+        self.change = None;
+    }
+
+    /// A person approved a hold: exactly what it names leaves. Says how many deletions that are.
+    pub fn approve(&mut self, id: &HoldId) -> usize {
+        let before = self.confirmed.len();
+        if let Some(left) = self.left.take_if(|left| left.id() == id) {
+            self.confirmed.extend(left.into_ids().map(|uid| (uid, Removal::LeftRule)));
+        }
+        if let Stage::Held { hold, .. } = &self.stage
+            && hold.id() == id
+            && let Stage::Held { hold, .. } = std::mem::take(&mut self.stage)
+        {
+            self.confirmed.extend(hold.into_ids().map(|uid| (uid, Removal::Absent)));
+        }
+        self.confirmed.len() - before
+    }
+}
+
+/// From absences to questions, and from answers to deletions.
+impl Brake {
+    /// The absences as every complete list derives them anew. `owned` is how many records the registry may hold of us.
+    pub fn derive(&mut self, mut absent: HashSet<Uid>, owned: usize, list: CompleteList, now: Moment) {
+        (self.derived_from, self.derived_since) = ((owned, list), true);
+        self.confirmed.retain(|(uid, _)| absent.contains(uid));
+        self.left = self.left.take().and_then(|left| left.among(&absent));
+        let elsewhere = self.confirmed.iter().map(|(uid, _)| uid).chain(self.left.iter().flat_map(Hold::ids));
+        for uid in elsewhere {
+            absent.remove(uid);
+        }
+        self.stage = match std::mem::take(&mut self.stage) {
+            _ if absent.is_empty() => Stage::Idle,
+            // What is being confirmed only shrinks; what came to it since has its turn afterwards.
+            Stage::Sorting { ids, asked } if !ids.is_disjoint(&absent) => Stage::Sorting { ids: &ids & &absent, asked },
+            Stage::SecondList { first, earliest, asked, left } if !first.is_disjoint(&absent) => {
+                Stage::SecondList { first: &first & &absent, earliest, asked, left }
+            }
+            Stage::Confirming { ids, braked, asked } if !ids.is_disjoint(&absent) => {
+                Stage::Confirming { ids: &ids & &absent, braked, asked }
+            }
+            Stage::Held { hold, retry_at } => Stage::Held { hold: hold.of(absent), retry_at },
+            _ if self.change.is_some() => Stage::Sorting { ids: absent, asked: false },
+            _ => self.first_look(absent, now),
+        };
+        if matches!(self.stage, Stage::Idle) {
+            self.attempts = 0;
+        }
+    }
+
+    fn first_look(&mut self, absent: HashSet<Uid>, now: Moment) -> Stage {
+        let (owned, list) = self.derived_from;
+        let free = FREE.max(owned / FREE_PART);
+        let braked = list.empty || !list.trusted || self.approved_recently(now) + absent.len() > free;
+        if braked {
+            Stage::SecondList { first: absent, earliest: list.begun + SECOND_LIST_AFTER, asked: false, left: false }
+        } else {
+            Stage::Confirming { ids: absent, braked, asked: false }
+        }
+    }
+
+    fn approved_recently(&mut self, now: Moment) -> usize {
+        while self.recent.front().is_some_and(|(at, _)| *at + WINDOW < now) {
+            self.recent.pop_front();
+        }
+        self.recent.iter().map(|(_, count)| count).sum()
+    }
+
+    /// What has to be found out now, said once.
+    pub fn ask(&mut self, now: Moment, random: u64) -> Option<Question> {
+        self.look_again(now);
+        match &mut self.stage {
+            Stage::Sorting { asked, .. } if !*asked => {
+                *asked = true;
+                self.round += 1;
+                Some(Question::Whole { round: self.round })
+            }
+            Stage::SecondList { earliest, asked, .. } if now >= *earliest && !*asked => {
+                *asked = true;
+                self.round += 1;
+                Some(Question::List { round: self.round })
+            }
+            Stage::Confirming { ids, braked, asked } if !*asked => {
+                *asked = true;
+                self.round += 1;
+                let sample = if *braked { sample(ids, random) } else { Vec::new() };
+                Some(Question::Confirm { round: self.round, sample })
+            }
+            _ => None,
+        }
+    }
+
+    /// What could not be confirmed is looked at again after a while.
+    fn look_again(&mut self, now: Moment) {
+        if !matches!(&self.stage, Stage::Held { retry_at, .. } if now >= *retry_at) {
+            return;
+        }
+        if let Stage::Held { hold, .. } = std::mem::take(&mut self.stage) {
+            let ids: HashSet<Uid> = hold.into_ids().collect();
+            self.stage = match self.change {
+                Some(_) => Stage::Sorting { ids, asked: false },
+                None => Stage::SecondList { first: ids, earliest: now, asked: false, left: false },
+            };
+        }
+    }
+
+    /// The list that was asked for. A second list that shows any of the absent says that the view which lacks them is
+    /// wrong: they are all held.
+    pub fn listed(&mut self, round: u64, there: &HashSet<Uid>, now: Moment, random: u64) -> Listed {
+        let asked = matches!(self.stage, Stage::SecondList { asked: true, .. } | Stage::Sorting { asked: true, .. });
+        if round != self.round || !asked {
+            return Listed::Ignored;
+        }
+        match std::mem::take(&mut self.stage) {
+            Stage::SecondList { first: ids, left, .. } => {
+                let contradicted = ids.intersection(there).count();
+                if contradicted > 0 {
+                    self.hold(ids, HeldBecause::StillThere(contradicted), now, random);
+                    return Listed::Contradicted;
+                }
+                if left {
+                    self.confirmed.extend(ids.into_iter().map(|uid| (uid, Removal::LeftRule)));
+                } else {
+                    self.stage = Stage::Confirming { ids, braked: true, asked: false };
+                }
+                Listed::Agreed
+            }
+            Stage::Sorting { ids, .. } => self.sorted(ids, there, now),
+            Stage::Idle | Stage::Confirming { .. } | Stage::Held { .. } => Listed::Ignored,
+        }
+    }
+
+    fn sorted(&mut self, ids: HashSet<Uid>, there: &HashSet<Uid>, now: Moment) -> Listed {
+        let (left, gone): (HashSet<Uid>, HashSet<Uid>) = ids.into_iter().partition(|uid| there.contains(uid));
+        let counts = Listed::Sorted { left: left.len(), gone: gone.len() };
+        match self.change {
+            _ if left.is_empty() => {}
+            Some(SettingsChange::Release) => {
+                // What is gone is sorted again once these have left: a list of the selection must not show them.
+                self.stage = Stage::SecondList { first: left, earliest: now, asked: false, left: true };
+                return counts;
+            }
+            _ => {
+                let all = self.left.take().into_iter().flat_map(Hold::into_ids).chain(left).collect();
+                self.left = Some(Hold::new(all, HeldBecause::SettingsChanged));
+            }
+        }
+        if !gone.is_empty() {
+            self.stage = self.first_look(gone, now);
+        }
+        counts
+    }
+
+    /// The confirmation that was asked for. An answer to an earlier question says nothing about what is asked now:
+    /// false is returned, and nothing changes.
+    pub fn answered(&mut self, round: u64, answer: Answer, now: Moment, random: u64) -> bool {
+        let asked = matches!(
+            self.stage,
+            Stage::Confirming { asked: true, .. }
+                | Stage::SecondList { asked: true, .. }
+                | Stage::Sorting { asked: true, .. }
+        );
+        if round != self.round || !asked {
+            return false;
+        }
+        let (ids, braked) = match std::mem::take(&mut self.stage) {
+            Stage::Confirming { ids, braked, .. } => (ids, braked),
+            Stage::SecondList { first: ids, .. } | Stage::Sorting { ids, .. } => (ids, true),
+            Stage::Idle | Stage::Held { .. } => return false,
+        };
+        match answer {
+            Answer::Gone => {
+                self.attempts = 0;
+                self.recent.push_back((now, ids.len()));
+                if braked {
+                    self.confirmed.extend(ids.into_iter().map(|uid| (uid, Removal::Absent)));
+                } else {
+                    self.free.extend(ids);
+                }
+            }
+            Answer::StillThere(count) => self.hold(ids, HeldBecause::StillThere(count), now, random),
+            Answer::Unanswered(why) => self.hold(ids, HeldBecause::Unanswered(why), now, random),
+        }
+        true
+    }
+
+    fn hold(&mut self, ids: HashSet<Uid>, because: HeldBecause, now: Moment, random: u64) {
+        self.attempts = self.attempts.saturating_add(1);
+        let (base, max) = match because {
+            HeldBecause::Unanswered(_) => UNANSWERED_RETRY,
+            HeldBecause::StillThere(_) | HeldBecause::SettingsChanged => HELD_RETRY,
+        };
+        let retry_at = now + retry::backoff(base, max, self.attempts, random);
+        self.stage = Stage::Held { hold: Hold::new(ids, because), retry_at };
+    }
+
+    /// Those that may be deleted now, and with which reason.
+    pub fn release(&mut self, now: Moment) -> Vec<(Uid, Removal)> {
+        let count = self.rate.available(now).min(self.confirmed.len());
+        self.rate.take(count);
+        let free = self.free.drain(..).map(|uid| (uid, Removal::Absent));
+        free.chain(self.confirmed.drain(..count)).collect()
+    }
+}
+
+/// A random part of a set, as large as a sample is.
+fn sample(ids: &HashSet<Uid>, random: u64) -> Vec<Uid> {
+    let mut ids: Vec<&Uid> = ids.iter().collect();
+    // The set's own order differs from run to run; the seed alone has to choose.
+    ids.sort_unstable();
+    let mut rng = fastrand::Rng::with_seed(random);
+    let count = SAMPLE.min(ids.len());
+    for place in 0..count {
+        let other = rng.usize(place..ids.len());
+        ids.swap(place, other);
+    }
+    ids.into_iter().take(count).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests;

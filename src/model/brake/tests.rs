@@ -1,0 +1,262 @@
+//! The brake by values: what is asked, what leaves, and when.
+
+use super::*;
+
+const fn at(secs: u64) -> Moment {
+    Moment::from_secs(secs)
+}
+
+fn ids(range: std::ops::Range<usize>) -> HashSet<Uid> {
+    range.map(|n| Uid::from(format!("pod-{n:05}"))).collect()
+}
+
+fn list(begun: u64) -> CompleteList {
+    CompleteList { begun: at(begun), empty: false, trusted: true }
+}
+
+/// Drives a brake to the release of everything, counting seconds, with an answer for each confirmation.
+fn release_all(brake: &mut Brake, from: u64) -> Vec<(u64, usize)> {
+    (from..from + 60).map(|t| (t, brake.release(at(t)).len())).filter(|(_, n)| *n > 0).collect()
+}
+
+#[test]
+fn few_are_deleted_once_the_cluster_is_known_to_be_the_same() {
+    let mut brake = Brake::default();
+    brake.derive(ids(0..50), 100, list(1), at(2));
+    assert_eq!(brake.release(at(2)).len(), 0, "not before the answer");
+    assert!(!brake.is_idle(), "though none is held");
+    assert_eq!(brake.ask(at(2), 0), Some(Question::Confirm { round: 1, sample: vec![] }));
+    assert_eq!(brake.ask(at(3), 0), None, "said once");
+    brake.answered(brake.round, Answer::Gone, at(3), 0);
+    assert!(!brake.is_idle(), "they wait for their turn");
+    assert_eq!((brake.release(at(3)).len(), brake.held()), (50, 0));
+    assert!(brake.is_idle());
+}
+
+#[test]
+fn many_need_a_second_list_and_a_sample_and_leave_at_a_bounded_rate() {
+    let mut brake = Brake::default();
+    brake.derive(ids(0..1000), 3000, list(1), at(2));
+    assert_eq!((brake.ask(at(10), 0), brake.held()), (None, 1000));
+    assert_eq!(brake.ask(at(11), 0), Some(Question::List { round: 1 }));
+    // Ten came back, and what went since has its turn later.
+    brake.derive(ids(10..1100), 3000, list(5), at(11));
+    assert_eq!(brake.listed(1, &ids(0..10), at(12), 0), Listed::Agreed);
+    let Some(Question::Confirm { sample, .. }) = brake.ask(at(12), 7) else { panic!() };
+    assert_eq!(sample.iter().collect::<HashSet<_>>().len(), SAMPLE);
+    brake.answered(brake.round, Answer::Gone, at(13), 0);
+    let released = release_all(&mut brake, 13);
+    assert_eq!(released.iter().map(|(_, n)| n).sum::<usize>(), 990);
+    assert!(released.iter().skip(1).all(|(_, n)| *n <= 100), "{released:?}");
+    assert!(released.last().unwrap().0 <= 25, "{released:?}");
+}
+
+#[test]
+fn an_empty_list_is_braked_however_little_we_own() {
+    let mut brake = Brake::default();
+    brake.derive(ids(0..1), 1, CompleteList { empty: true, ..list(1) }, at(1));
+    assert_eq!((brake.ask(at(1), 0), brake.held()), (None, 1));
+    brake.derive(ids(0..1), 1, CompleteList { trusted: false, ..list(2) }, at(2));
+    assert_eq!(brake.held(), 1);
+}
+
+#[test]
+fn what_many_lists_take_away_adds_up_within_ten_minutes() {
+    let mut brake = Brake::default();
+    let mut take = |from: usize, secs: u64| {
+        brake.derive(ids(from..from + 30), 100, list(secs), at(secs));
+        let free = matches!(brake.ask(at(secs), 0), Some(Question::Confirm { .. }));
+        brake.answered(brake.round, Answer::Gone, at(secs), 0);
+        brake.release(at(secs));
+        free
+    };
+    assert!(take(0, 1));
+    assert!(!take(30, 100), "60 within ten minutes");
+    let mut brake = Brake::default();
+    brake.recent.push_back((at(1), 50));
+    brake.derive(ids(0..30), 100, list(700), at(700));
+    assert!(matches!(brake.ask(at(700), 0), Some(Question::Confirm { .. })), "the window has moved on");
+}
+
+#[test]
+fn a_pod_of_the_sample_that_lives_holds_them_all_until_the_lists_say_otherwise() {
+    let mut brake = Brake::default();
+    brake.derive(ids(0..100), 100, list(1), at(1));
+    brake.ask(at(11), 0);
+    brake.listed(1, &HashSet::new(), at(11), 0);
+    brake.ask(at(12), 0);
+    brake.answered(brake.round, Answer::StillThere(3), at(13), 0);
+    assert_eq!((brake.held(), brake.held_because()), (100, Some(&HeldBecause::StillThere(3))));
+    assert_eq!(brake.release(at(500)).len(), 0);
+    assert_eq!(brake.ask(at(13), 0), None);
+    assert_eq!(brake.ask(at(43), 0), Some(Question::List { round: 3 }), "it is looked at again");
+    brake.derive(ids(0..0), 100, list(43), at(44));
+    assert_eq!((brake.held(), brake.held_because()), (0, None), "the pods came back");
+}
+
+#[test]
+fn an_answer_to_an_earlier_question_approves_nothing() {
+    let mut brake = Brake::default();
+    brake.derive(ids(0..5), 100, list(1), at(1));
+    brake.ask(at(1), 0);
+    brake.derive(ids(7..13), 100, list(2), at(2));
+    brake.answered(1, Answer::Gone, at(2), 0);
+    assert_eq!(brake.release(at(2)).len(), 0);
+    let again = Some(Question::Confirm { round: 2, sample: vec![] });
+    assert_eq!(brake.ask(at(2), 0), again, "it is asked again");
+    brake.answered(2, Answer::Gone, at(3), 0);
+    assert_eq!(brake.release(at(3)).len(), 6);
+}
+
+#[test]
+fn lists_that_come_in_meanwhile_ask_nothing_again() {
+    let mut brake = Brake::default();
+    brake.derive(ids(0..5), 100, list(1), at(1));
+    brake.ask(at(1), 0);
+    brake.derive(ids(1..9), 100, list(2), at(2));
+    assert_eq!(brake.ask(at(2), 0), None);
+    brake.answered(1, Answer::Gone, at(2), 0);
+    assert_eq!(brake.release(at(2)).len(), 4, "those that were asked about and are absent still");
+}
+
+#[test]
+fn a_second_list_that_cannot_be_had_or_that_shows_any_of_them_holds_them() {
+    let mut brake = Brake::default();
+    brake.derive(ids(0..100), 100, list(1), at(1));
+    assert_eq!(brake.ask(at(11), 0), Some(Question::List { round: 1 }));
+    assert!(brake.answered(1, Answer::Unanswered("timed out".into()), at(12), 0));
+    assert_eq!((brake.held(), brake.ask(at(12), 0)), (100, None));
+    assert_eq!(brake.ask(at(60), 0), Some(Question::List { round: 2 }));
+    assert_eq!(
+        brake.listed(1, &ids(0..100), at(61), 0),
+        Listed::Ignored,
+        "an answer to an earlier question counts for nothing"
+    );
+    assert_eq!(brake.listed(2, &ids(0..1), at(61), 0), Listed::Contradicted, "the view has to be taken anew");
+    assert_eq!((brake.held(), brake.held_because()), (100, Some(&HeldBecause::StillThere(1))));
+}
+
+#[test]
+fn an_answer_that_cannot_be_had_deletes_nothing() {
+    let mut brake = Brake::default();
+    brake.derive(ids(0..5), 100, list(1), at(1));
+    brake.ask(at(1), 0);
+    brake.answered(brake.round, Answer::Unanswered("forbidden".into()), at(2), 0);
+    assert_eq!((brake.release(at(100)).len(), brake.held()), (0, 5));
+}
+
+#[test]
+fn a_confirmed_deletion_whose_pod_returns_is_not_released() {
+    let mut brake = Brake::default();
+    brake.derive(ids(0..1000), 1000, list(1), at(1));
+    brake.ask(at(11), 0);
+    brake.listed(1, &HashSet::new(), at(11), 0);
+    brake.ask(at(11), 0);
+    brake.answered(brake.round, Answer::Gone, at(11), 0);
+    brake.release(at(11));
+    brake.derive(ids(990..1000), 1000, list(12), at(12));
+    let rest: Vec<Uid> = (12..40).flat_map(|t| brake.release(at(t))).map(|(uid, _)| uid).collect();
+    assert!(rest.iter().all(|uid| ids(990..1000).contains(uid)) && rest.len() <= 10);
+}
+
+fn take<const N: usize>(names: [std::ops::Range<usize>; N]) -> HashSet<Uid> {
+    names.into_iter().flat_map(ids).collect()
+}
+
+/// A brake under changed settings that has asked for the whole cluster about these.
+fn sorting(what: SettingsChange, absent: std::ops::Range<usize>) -> Brake {
+    let mut brake = Brake::default();
+    brake.settings_changed(what);
+    assert!(!brake.settings_settled(), "nothing is known yet");
+    brake.derive(ids(absent), 1000, list(1), at(1));
+    assert_eq!(brake.ask(at(1), 0), Some(Question::Whole { round: 1 }));
+    brake
+}
+
+#[test]
+fn what_left_by_settings_is_held_whatever_its_number_and_what_is_gone_leaves() {
+    let mut brake = sorting(SettingsChange::Hold, 0..3);
+    assert_eq!(brake.listed(1, &ids(1..500), at(2), 0), Listed::Sorted { left: 2, gone: 1 });
+    let [hold] = brake.holds().try_into().unwrap();
+    assert_eq!((hold.deletions, &hold.because), (2, &HeldBecause::SettingsChanged));
+    assert!(matches!(brake.ask(at(2), 0), Some(Question::Confirm { .. })), "one is gone, and few are not braked");
+    brake.answered(brake.round, Answer::Gone, at(3), 0);
+    assert_eq!(brake.release(at(3)), [(Uid::from("pod-00000"), Removal::Absent)]);
+    brake.derive(ids(1..3), 1000, list(4), at(4));
+    assert_eq!((brake.release(at(900)).len(), brake.held(), brake.holds().len()), (0, 2, 1), "no time releases them");
+    assert!(!brake.settings_settled());
+}
+
+#[test]
+fn an_approval_is_for_exactly_what_was_shown() {
+    let mut brake = sorting(SettingsChange::Hold, 0..3);
+    brake.listed(1, &ids(0..500), at(2), 0);
+    let shown = brake.holds()[0].id.clone();
+    brake.derive(ids(0..5), 1000, list(4), at(4));
+    assert_eq!(brake.ask(at(4), 0), Some(Question::Whole { round: 2 }), "more left since");
+    brake.listed(2, &ids(0..500), at(5), 0);
+    assert_eq!((brake.approve(&shown), brake.release(at(6)).len()), (0, 0), "two of them were not shown");
+    let shown = brake.holds()[0].id.clone();
+    assert_eq!(brake.approve(&shown), 5);
+    let released = brake.release(at(6));
+    assert!(released.len() == 5 && released.iter().all(|(_, why)| *why == Removal::LeftRule), "{released:?}");
+    brake.derive(ids(0..0), 995, list(7), at(7));
+    assert!(brake.settings_settled());
+    brake.settings_declared();
+    assert!(!brake.settings_settled(), "said once");
+}
+
+#[test]
+fn a_hold_clears_by_itself_when_the_pods_are_selected_again() {
+    let mut brake = sorting(SettingsChange::Hold, 0..3);
+    brake.listed(1, &ids(0..500), at(2), 0);
+    assert!(brake.is_about(&"pod-00002".into()) && !brake.is_about(&"pod-00003".into()));
+    brake.derive(ids(2..3), 1000, list(4), at(4));
+    assert_eq!(brake.holds()[0].deletions, 1);
+    brake.derive(ids(0..0), 1000, list(5), at(5));
+    assert!(brake.holds().is_empty() && brake.settings_settled());
+}
+
+#[test]
+fn who_automates_releases_at_the_bounded_rate() {
+    let mut brake = sorting(SettingsChange::Release, 0..400);
+    assert_eq!(brake.listed(1, &ids(10..500), at(2), 0), Listed::Sorted { left: 390, gone: 10 });
+    assert_eq!((brake.release(at(2)).len(), brake.ask(at(2), 0)), (0, Some(Question::List { round: 2 })));
+    assert_eq!(brake.listed(2, &ids(700..800), at(2), 0), Listed::Agreed, "none of them is selected");
+    let released = release_all(&mut brake, 2);
+    assert_eq!(released.iter().map(|(_, n)| n).sum::<usize>(), 390);
+    assert!(released.iter().skip(1).all(|(_, n)| *n <= 100), "{released:?}");
+    brake.derive(ids(0..10), 1000, list(70), at(70));
+    assert!(matches!(brake.ask(at(70), 0), Some(Question::Whole { .. })), "those that are gone have their turn");
+}
+
+#[test]
+fn who_automates_releases_nothing_that_a_list_of_the_selection_shows() {
+    let mut brake = sorting(SettingsChange::Release, 0..400);
+    brake.listed(1, &ids(0..500), at(2), 0);
+    brake.ask(at(2), 0);
+    assert_eq!(brake.listed(2, &ids(5..6), at(2), 0), Listed::Contradicted);
+    assert_eq!((brake.release(at(900)).len(), brake.holds()[0].deletions), (0, 400));
+}
+
+#[test]
+fn without_a_list_of_the_whole_cluster_all_are_held_and_it_is_asked_again() {
+    let mut brake = sorting(SettingsChange::Hold, 0..3);
+    brake.answered(1, Answer::Unanswered("forbidden".into()), at(2), 0);
+    assert_eq!(brake.holds()[0].because, HeldBecause::Unanswered("forbidden".into()));
+    assert_eq!(brake.ask(at(60), 0), Some(Question::Whole { round: 2 }));
+}
+
+#[test]
+fn what_could_not_be_confirmed_leaves_when_a_person_says_so() {
+    let mut brake = Brake::default();
+    brake.derive(ids(0..100), 100, list(1), at(1));
+    brake.ask(at(11), 0);
+    brake.listed(1, &ids(0..1), at(11), 0);
+    let shown = brake.holds()[0].clone();
+    assert_eq!((shown.deletions, &shown.because), (100, &HeldBecause::StillThere(1)));
+    assert_eq!(brake.approve(&shown.id), 100);
+    assert_eq!(brake.approve(&shown.id), 0, "once");
+    brake.derive(take([0..50, 200..220]), 100, list(12), at(12));
+    assert!(release_all(&mut brake, 12).iter().map(|(_, n)| n).sum::<usize>() <= 50, "those that are absent still");
+}

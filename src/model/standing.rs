@@ -1,0 +1,53 @@
+//! What the event loop shows of itself: for a page that a person reads, and for whoever tells of held deletions.
+
+use super::{brake::Shown, session::Phase};
+
+/// How the writer stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Its session, in a word.
+    pub session: SessionState,
+    /// The session's epoch, while there is one.
+    pub epoch: Option<u64>,
+    /// Whether the registry is believed to be equal to the cluster.
+    pub in_step: bool,
+    /// Which deletions wait for a person, or for their pods to come back.
+    pub holds: Vec<Shown>,
+}
+
+/// A session in a word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SessionState {
+    /// None is open.
+    #[default]
+    Closed,
+    /// None is to be opened: another replica leads.
+    Standby,
+    /// Writes carry its epoch.
+    Open,
+    /// Another writer took over.
+    Fenced,
+}
+
+impl SessionState {
+    /// The word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Standby => "standby",
+            Self::Open => "open",
+            Self::Fenced => "fenced",
+        }
+    }
+}
+
+impl From<Phase> for SessionState {
+    fn from(phase: Phase) -> Self {
+        match phase {
+            Phase::Closed { .. } | Phase::Opening => Self::Closed,
+            Phase::Standby => Self::Standby,
+            Phase::Open { .. } => Self::Open,
+            Phase::Fenced { .. } => Self::Fenced,
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Deletions that wait for a person: those after a change of settings, and those that could not be confirmed.
+
+use super::registrar::{Inputs, Registrar, Reply};
+use crate::{
+    model::{
+        Failure, Moment, Standing,
+        brake::{HoldId, Shown},
+        session::Declared,
+    },
+    registry::{OtherWriter, Registry},
+    telemetry::metrics::Request,
+};
+
+impl<R: Registry> Registrar<R> {
+    /// Asks what the session before declared, before ours declares anything.
+    pub(super) fn ask_before(&mut self) {
+        if !self.control.before {
+            self.control.before = true;
+            self.send(|registry| async move { Reply::Before(registry.session_holder().await) });
+        }
+    }
+
+    pub(super) fn told_before(&mut self, result: Result<Option<OtherWriter>, Failure>, now: Moment) {
+        self.control.before = false;
+        self.judge_request(Request::Session, &result, now);
+        match result {
+            Ok(before) => self.declare_after(before.and_then(|before| before.scope).as_deref()),
+            Err(failure) => self.session_refused(&failure, now),
+        }
+    }
+
+    /// Decides what our session declares, and whether what is absent may have left by a change of settings.
+    pub(super) fn declare_after(&mut self, before: Option<&str>) {
+        let known = std::mem::replace(&mut self.declared, Declared::after(before, &self.options.scope));
+        if matches!(self.declared, Declared::Before(_)) && self.declared != known {
+            tracing::warn!(
+                policy = ?self.options.on_scope_change,
+                "the settings that select pods have changed; records of pods that are there and no longer selected are told apart"
+            );
+            self.brake.settings_changed(self.options.on_scope_change);
+        }
+    }
+
+    /// Declares our settings, once nothing is left of those before.
+    pub(super) fn declare_settled(&mut self, now: Moment) {
+        let settled = self.session.epoch().is_some()
+            && self.brake.settings_settled()
+            && self.awaiting_list.is_empty()
+            && !self.recheck
+            && self.ledger.working().all(|(_, work)| work.approved.is_none());
+        if settled {
+            tracing::info!("nothing is left of the settings before; ours are declared");
+            self.brake.settings_declared();
+            self.declared = Declared::Ours;
+            self.session.reopen(now);
+        }
+    }
+
+    pub(super) fn approved(&mut self, hold: &HoldId) {
+        let deletions = self.brake.approve(hold);
+        if deletions > 0 {
+            tracing::warn!(%hold, deletions, "held deletions were approved, they leave at a bounded rate");
+        }
+    }
+
+    /// Shows how things stand to those who tell a person.
+    pub(super) fn show(&mut self, inputs: &Inputs) {
+        let standing = Standing {
+            session: self.session.phase().into(),
+            epoch: self.session.epoch(),
+            in_step: self.synced,
+            holds: self.brake.holds(),
+        };
+        inputs.standing.send_if_modified(|shown| {
+            let news = *shown != standing;
+            if news {
+                tell(&shown.holds, &standing.holds);
+                *shown = standing;
+            }
+            news
+        });
+    }
+}
+
+/// Tells of holds that were not shown before, and of those that are over.
+fn tell(before: &[Shown], now: &[Shown]) {
+    let lacks = |holds: &[Shown], hold: &Shown| !holds.iter().any(|other| other.id == hold.id);
+    for hold in now.iter().filter(|hold| lacks(before, hold)) {
+        tracing::error!(
+            hold = %hold.id,
+            deletions = hold.deletions,
+            because = %hold.because,
+            "deletions are held until their pods are back, or a person approves them: pod-registrar approve HOLD"
+        );
+    }
+    for hold in before.iter().filter(|hold| lacks(now, hold)) {
+        tracing::info!(hold = %hold.id, "deletions are no longer held under this name");
+    }
+}

@@ -1,0 +1,139 @@
+//! Deletions that wait for a person: after a change of settings, whatever their number, and where none could confirm.
+
+use pod_registrar::model::{
+    OperationKind, Removal,
+    brake::{HeldBecause, SettingsChange},
+};
+
+use super::{
+    fake::Fake,
+    world::{LookUp, SECOND, World, many, options, pod},
+};
+
+/// A registry that a controller with other settings filled with these pods, and left.
+async fn filled(pods: usize) -> Fake {
+    let registry = Fake::new();
+    let mut options = options();
+    options.scope = "before".into();
+    let mut world = World::start(registry.clone(), many(pods, "a"), options);
+    world.list().await;
+    world.pass(5 * SECOND).await;
+    world.assert_equal();
+    world.stop().await.unwrap();
+    registry
+}
+
+/// A controller whose settings select these of the pods that are there.
+async fn narrowed(registry: &Fake, there: usize, selected: usize, on_scope_change: SettingsChange) -> World {
+    let mut options = options();
+    options.on_scope_change = on_scope_change;
+    let mut world = World::start(registry.clone(), many(selected, "a"), options);
+    world.others = many(there, "a").skip(selected).map(|pod| (pod.uid.to_string(), pod)).collect();
+    world.list().await;
+    world.pass(30 * SECOND).await;
+    world
+}
+
+fn deletes(registry: &Fake) -> Vec<Option<Removal>> {
+    let items = registry.state().writes.iter().flat_map(|w| w.items.clone()).collect::<Vec<_>>();
+    items.into_iter().filter(|item| item.kind == OperationKind::Delete).map(|item| item.removal).collect()
+}
+
+fn declared(registry: &Fake) -> Vec<String> {
+    registry.state().opened.iter().filter_map(|(_, request)| request.scope.clone()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_left_by_narrowed_settings_is_held_until_a_person_approves_exactly_that() {
+    let registry = filled(10).await;
+    let mut world = narrowed(&registry, 10, 8, SettingsChange::Hold).await;
+    world.pass(3_600 * SECOND).await;
+    assert_eq!((deletes(&registry).len(), registry.state().records.len()), (0, 10), "no time lets them go");
+    let [held] = world.held().try_into().unwrap();
+    assert_eq!((held.deletions, &held.because), (2, &HeldBecause::SettingsChanged));
+    assert!(world.metrics.encode().unwrap().contains("\npod_registrar_deletions_held 2\n"));
+    world.approve(&"0123456789ab".parse().unwrap()).await;
+    world.pass(10 * SECOND).await;
+    assert!(deletes(&registry).is_empty(), "another hold's name approves nothing");
+    world.apply(pod("live", "a")).await;
+    world.delete("uid-00000").await;
+    world.pass(SECOND).await;
+    assert_eq!(deletes(&registry).len(), 1, "changes and watched ends wait for no person");
+    world.approve(&held.id).await;
+    world.pass(10 * SECOND).await;
+    world.assert_equal();
+    assert_eq!(deletes(&registry)[1..], [Some(Removal::LeftRule); 2]);
+    assert!(world.held().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_does_not_forget_that_the_settings_changed() {
+    let registry = filled(10).await;
+    for _ in 0..3 {
+        let world = narrowed(&registry, 10, 8, SettingsChange::Hold).await;
+        assert_eq!(world.held().len(), 1);
+        world.stop().await.unwrap();
+    }
+    let mut world = narrowed(&registry, 10, 8, SettingsChange::Hold).await;
+    assert_eq!(declared(&registry), ["before"; 5], "until nothing is left of it");
+    world.approve(&world.held()[0].id).await;
+    world.pass(10 * SECOND).await;
+    world.assert_equal();
+    assert_eq!(declared(&registry).last().unwrap(), "scope");
+    let writes = registry.state().items();
+    world.pass(3_600 * SECOND).await;
+    assert_eq!(registry.read(|s| (s.items(), s.opened.len())), (writes, 6), "and that was that");
+}
+
+#[tokio::test(start_paused = true)]
+async fn pods_that_went_in_the_meantime_leave_as_ever_and_settings_that_take_nothing_hold_nothing() {
+    let registry = filled(10).await;
+    // Two went while nobody watched; the new settings select all of the others.
+    let mut world = narrowed(&registry, 8, 8, SettingsChange::Hold).await;
+    world.pass(10 * SECOND).await;
+    world.assert_equal();
+    assert_eq!(deletes(&registry), [Some(Removal::Absent); 2]);
+    assert!(world.held().is_empty());
+    assert_eq!(declared(&registry), ["before", "before", "scope"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_selects_them_again_needs_no_person() {
+    let registry = filled(10).await;
+    let mut world = narrowed(&registry, 10, 8, SettingsChange::Hold).await;
+    for pod in std::mem::take(&mut world.others).into_values() {
+        world.apply(pod).await;
+    }
+    world.pass(10 * SECOND).await;
+    assert!(world.held().is_empty() && deletes(&registry).is_empty());
+    world.assert_equal();
+    assert_eq!(declared(&registry).last().unwrap(), "scope");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_automates_is_obeyed_at_a_bounded_rate() {
+    let registry = filled(1_000).await;
+    let mut world = narrowed(&registry, 1_000, 300, SettingsChange::Release).await;
+    world.pass(30 * SECOND).await;
+    world.assert_equal();
+    assert_eq!(deletes(&registry), vec![Some(Removal::LeftRule); 700]);
+    let state = registry.state();
+    let leaving: Vec<_> = state.writes.iter().filter(|w| w.items.iter().any(|i| i.removal.is_some())).collect();
+    let span = leaving.last().unwrap().at - leaving[0].at;
+    assert!(span >= 5 * SECOND, "700 left within {span:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_can_confirm_leaves_when_a_person_says_so() {
+    let registry = Fake::new();
+    let mut world = World::settled(registry.clone(), many(100, "a")).await;
+    world.look_up = LookUp::Nothing;
+    world.pods.retain(|uid, _| uid.as_str() < "uid-00010");
+    world.list().await;
+    world.pass(120 * SECOND).await;
+    let [held] = world.held().try_into().unwrap();
+    assert_eq!((held.deletions, &held.because), (90, &HeldBecause::Unanswered("forbidden".into())));
+    world.approve(&held.id).await;
+    world.pass(10 * SECOND).await;
+    world.assert_equal();
+}
