@@ -115,10 +115,10 @@ pub(super) struct Registry {
 #[derive(Debug, Args)]
 pub(super) struct Demo {
     /// How many pods live at a time.
-    #[arg(long, value_name = "COUNT", default_value = "50")]
+    #[arg(long, value_name = "COUNT", allow_negative_numbers = true, default_value = "50")]
     pub(super) pods: String,
     /// How many pods are replaced a second; may be a fraction.
-    #[arg(long, value_name = "RATE", default_value = "2")]
+    #[arg(long, value_name = "RATE", allow_negative_numbers = true, default_value = "2")]
     pub(super) churn: String,
     /// When to stop. Without it the demo goes on until it is interrupted.
     #[arg(long, value_name = "DURATION")]
@@ -187,10 +187,10 @@ pub(super) struct Target {
     #[arg(long, value_name = "DURATION", default_value = "10s")]
     pub(super) request_timeout: String,
     /// How many requests to the registry are under way at a time, 1 to 64.
-    #[arg(long, value_name = "COUNT", default_value = "4")]
+    #[arg(long, value_name = "COUNT", allow_negative_numbers = true, default_value = "4")]
     pub(super) max_in_flight: String,
     /// How many records are written a second, at most.
-    #[arg(long, value_name = "COUNT", default_value = "5000")]
+    #[arg(long, value_name = "COUNT", allow_negative_numbers = true, default_value = "5000")]
     pub(super) max_writes_per_second: String,
 }
 

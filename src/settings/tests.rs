@@ -112,6 +112,9 @@ fn values_that_are_out_of_bounds() {
         ("--request-timeout", "0s", "1ms to 5m"),
         ("--request-timeout", "6m", "1ms to 5m"),
         ("--max-in-flight", "0", "1 to 64"),
+        ("--max-in-flight", "-1", "1 to 64"),
+        ("--hold-on-scope-change", "yes", "true or false"),
+        ("--approval-lease", "registrar", "is not a Lease's place"),
         ("--max-in-flight", "65", "1 to 64"),
         ("--max-writes-per-second", "0", "at least 1"),
         ("--cluster-id", "/", "is not an id"),
@@ -140,6 +143,8 @@ fn addresses_of_registries() {
         ("https://me@registry.example", "user name"),
         ("https://registry.example?x=1", "query"),
         ("https://registry.example#x", "fragment"),
+        ("https://registry.example/cmdb/v1/", "ends in /v1"),
+        ("", "it is empty"),
     ] {
         refused(with_environment(&["run", "--registry-url", url], &[]), &["--registry-url: ", part]);
     }
@@ -205,9 +210,14 @@ fn the_demo_command() {
         panic!()
     };
     assert_eq!((settings.pods, settings.churn, settings.seed), (50, 0.5, None));
-    for (flag, value) in
-        [("--pods", "-1"), ("--pods", "100001"), ("--churn", "NaN"), ("--seed", "x"), ("--duration", "0s")]
-    {
+    for (flag, value) in [
+        ("--pods", "-1"),
+        ("--pods", "100001"),
+        ("--churn", "NaN"),
+        ("--churn", "-1"),
+        ("--seed", "x"),
+        ("--duration", "0s"),
+    ] {
         refused(with_environment(&["demo", &format!("{flag}={value}")], &[]), &[flag]);
     }
 }

@@ -71,6 +71,9 @@ pub(super) fn address(text: &str) -> Result<SocketAddr, Problem> {
 /// The registry's address, with a path that ends in a slash. Refusals do not repeat it, as it may hold a password.
 pub(super) fn registry_url(text: &str) -> Result<Url, Problem> {
     let mend = "write an address such as https://registry.example or http://127.0.0.1:7070/prefix";
+    if text.is_empty() {
+        return Err(Problem::new("it is empty", mend));
+    }
     let mut url: Url = text.parse().map_err(|error| Problem::new(format!("it is not an address: {error}"), mend))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(Problem::new(format!("its scheme is {:?}", url.scheme()), mend));
@@ -81,6 +84,10 @@ pub(super) fn registry_url(text: &str) -> Result<Url, Problem> {
     }
     if url.query().is_some() || url.fragment().is_some() {
         return Err(Problem::new("it holds a query or a fragment", mend));
+    }
+    if url.path().trim_end_matches('/').ends_with("/v1") {
+        let mend = "leave that out: it is the protocol's own, and is added to the address";
+        return Err(Problem::new("its path ends in /v1", mend));
     }
     if !url.path().ends_with('/') {
         let path = format!("{}/", url.path());
