@@ -105,7 +105,7 @@ fn parse(text: &str, at: &Address) -> Result<(u64, Vec<Item>), Box<Problem>> {
     batch.check_others(&["operations"]).map_err(schema)?;
     let operations: Vec<&RawValue> = match batch.get("operations") {
         Some(raw) => serde_json::from_str(raw.get()).map_err(|_| schema("`operations` is not an array".to_owned()))?,
-        None => Vec::new(),
+        None => return Err(schema("`operations` is missing".to_owned())),
     };
     if operations.len() > MAX_BATCH_ITEMS {
         let detail = format!("{} operations, the limit is {MAX_BATCH_ITEMS}; split the batch", operations.len());

@@ -97,7 +97,8 @@ fn write_page(page: Page, full: bool, reading: &str, now: i64) -> Response {
 fn filter(params: &ListParams) -> Result<Filter, Refusal> {
     let schema = |detail: &str| Refusal::from(Kind::Schema.with(detail));
     let bucket = match (params.bucket, params.buckets) {
-        (None, _) => None,
+        (None, None) => None,
+        (None, Some(buckets)) => checked_buckets(buckets).map(|_| None)?,
         (Some(bucket), buckets) => {
             let buckets = checked_buckets(buckets.unwrap_or(Buckets::By8Bits.count()))?;
             if bucket >= buckets.count() {

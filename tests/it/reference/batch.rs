@@ -113,6 +113,7 @@ async fn a_batch_that_is_wrong_as_a_whole_applies_nothing() {
     let post = |text: String| server.send(server.request("POST", "/v1/clusters/c/pods:batch").body(text));
     for text in [
         format!(r#"{{"operations":[{good}]}}"#),
+        format!(r#"{{"epoch":{epoch}}}"#),
         format!(r#"{{"epoch":{epoch},"epoch":{epoch},"operations":[{good}]}}"#),
         format!(r#"{{"epoch":"{epoch}","operations":[{good}]}}"#),
         format!(r#"{{"epoch":{epoch},"operations":{good}}}"#),
