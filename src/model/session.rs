@@ -166,6 +166,13 @@ impl Session {
         }
     }
 
+    /// There is something to tell with a heartbeat.
+    pub fn beat_soon(&mut self, now: Moment) {
+        if let Phase::Open { heartbeat_at, .. } = &mut self.phase {
+            *heartbeat_at = now;
+        }
+    }
+
     /// Something was acknowledged in the session.
     pub fn acknowledged(&mut self) {
         self.failures = 0;
@@ -180,6 +187,15 @@ impl Session {
             let delay = retry::backoff(OPEN_RETRY.0, OPEN_RETRY.1, self.failures, random);
             self.phase = Phase::Closed { open_at: if again { now + delay } else { now } };
         }
+    }
+
+    /// The live session turned out to be ours, though we never heard that it was opened.
+    pub fn adopt(&mut self, epoch: u64, now: Moment) {
+        if epoch > self.min_epoch {
+            self.seq = 0;
+        }
+        self.min_epoch = self.min_epoch.max(epoch);
+        self.phase = Phase::Open { epoch, heartbeat_at: now };
     }
 
     /// What the session declares is to be another from now on: a session is opened that says so.
@@ -288,6 +304,19 @@ mod tests {
         session.fenced(at(5));
         session.lead(at(6));
         assert_eq!((session.phase(), session.min_epoch()), (Phase::Closed { open_at: at(6) }, Some(7)));
+    }
+
+    #[test]
+    fn a_session_of_ours_that_we_never_heard_of_is_written_in() {
+        let mut session = open();
+        session.next_version();
+        session.fenced(at(5));
+        session.adopt(9, at(15));
+        assert_eq!(session.next_version(), Some(Version { epoch: 9, seq: 1 }));
+        assert_eq!((session.due_at(), session.min_epoch()), (Some(at(15)), Some(9)), "a heartbeat at once");
+        session.fenced(at(16));
+        session.adopt(9, at(26));
+        assert_eq!(session.next_version(), Some(Version { epoch: 9, seq: 2 }), "no number is used twice");
     }
 
     #[test]

@@ -96,6 +96,11 @@ impl<R: Registry> Registrar<R> {
 
     pub(super) fn told_capabilities(&mut self, result: Result<Capabilities, Failure>, now: Moment) {
         self.control.question = false;
+        let result = result.map_err(|failure| match failure {
+            // Said to a question that is none of a writer: whoever says so does not speak the protocol.
+            Failure::TooLarge | Failure::StaleEpoch | Failure::UnknownSession => Failure::Broken(failure.to_string()),
+            failure => failure,
+        });
         let result = result.and_then(|told| {
             let known = told.protocol == wire::PROTOCOL;
             let other =
@@ -221,10 +226,16 @@ impl<R: Registry> Registrar<R> {
             return;
         }
         match result {
-            // A request of ours that was given up, and arrived all the same, opened it.
             Ok(Some(other)) if !other.over && other.instance != self.options.instance => {
                 tracing::debug!(epoch = other.epoch, instance = other.instance, "another process still writes");
                 self.session.fenced(now);
+            }
+            // A request of ours that was given up, and arrived all the same, opened it: it is ours to write in.
+            Ok(Some(ours)) if !ours.over => {
+                tracing::info!(epoch = ours.epoch, "the live session is this process's own, it writes in it");
+                self.session.adopt(ours.epoch, now);
+                self.compare_at = now;
+                self.set_writer(true);
             }
             Ok(other) => {
                 self.declared = Declared::Unknown;

@@ -29,6 +29,10 @@ impl<R: Registry> Registrar<R> {
             } else {
                 tracing::info!(pods = self.view.len(), "the registry is equal to the cluster");
             }
+            if !self.ever_synced {
+                // Whoever reads the registry would otherwise wait a third of the ttl to be told.
+                self.session.beat_soon(now);
+            }
             self.ever_synced = true;
             self.metrics.synced();
         }

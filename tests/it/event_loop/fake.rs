@@ -52,6 +52,8 @@ pub(super) struct State {
     pub(super) session: Option<u64>,
     /// Whether another writer's session is over.
     pub(super) other_over: bool,
+    /// Who holds the session, where that is not `other`.
+    pub(super) holder: Option<String>,
     /// What the newest session declared.
     pub(super) scope: Option<String>,
     /// For the next writes, in order.
@@ -200,7 +202,8 @@ impl Registry for Fake {
         self.up()?;
         let state = self.state();
         let scope = state.scope.clone();
-        Ok(state.session.map(|epoch| OtherWriter { epoch, instance: "other".into(), scope, over: state.other_over }))
+        let instance = state.holder.clone().unwrap_or_else(|| "other".into());
+        Ok(state.session.map(|epoch| OtherWriter { epoch, instance, scope, over: state.other_over }))
     }
 
     fn encode(&self, uid: &Uid, version: Version, change: Change<'_>) -> Encoded {

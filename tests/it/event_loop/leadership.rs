@@ -49,7 +49,7 @@ async fn a_standby_writes_nothing_and_a_takeover_of_an_unchanged_registry_costs_
     world.lead(leader(1));
     world.pass(5 * SECOND).await;
     let [writes, opened, beats, readings, pages] = before;
-    assert_eq!(registry.read(said), [writes, opened + 1, beats, readings + 1, pages]);
+    assert_eq!(registry.read(said), [writes, opened + 1, beats + 1, readings + 1, pages]);
     assert!(ms_between(asked, registry.state().opened.last().unwrap().0) < 100, "the session is opened at once");
     assert_eq!((world.lists, world.relists_asked(), world.second_lists), (1, 0, 0));
     world.pass(60 * SECOND).await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pod_registrar::model::{Digest, Version};
+use pod_registrar::model::{Digest, Failure, Version};
 use tokio::time::Instant;
 
 use super::{
@@ -49,6 +49,40 @@ async fn a_fenced_writer_stops_and_opens_a_session_only_when_the_others_is_over(
     world.assert_equal();
     assert!(world.health.ready().ok());
     assert_eq!(registry.state().opened.len(), opened + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_of_its_own_that_it_never_heard_of_is_written_in_and_no_other_is_opened() {
+    let registry = Fake::new();
+    let mut world = World::settled(registry.clone(), many(3, "a")).await;
+    {
+        // As by a request that was given up and arrived all the same.
+        let mut state = registry.state();
+        state.epoch += 1;
+        (state.session, state.holder) = (Some(state.epoch), Some("test:0000".into()));
+    }
+    let opened = registry.state().opened.len();
+    world.apply(pod("x", "a")).await;
+    world.pass(20 * SECOND).await;
+    world.assert_equal();
+    assert_eq!(registry.read(|s| (s.opened.len(), s.session == Some(s.epoch))), (opened, true));
+    assert!(world.health.live().ok() && world.metrics.encode().unwrap().contains("pod_registrar_writer 1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_that_is_answered_as_if_it_were_a_write_is_not_repeated_at_full_speed() {
+    for failure in [Failure::TooLarge, Failure::StaleEpoch, Failure::UnknownSession] {
+        let registry = Fake::new();
+        registry.state().down = Some(failure.clone());
+        let mut world = World::start(registry.clone(), many(3, "a"), super::world::options());
+        world.list().await;
+        world.pass(60 * SECOND).await;
+        let asked = registry.state().questions.len();
+        assert!((10..=40).contains(&asked), "{failure}: {asked} questions in a minute");
+        registry.state().down = None;
+        world.pass(10 * SECOND).await;
+        world.assert_equal();
+    }
 }
 
 #[tokio::test(start_paused = true)]
