@@ -8,6 +8,7 @@
 
 mod drift;
 mod faults;
+mod holds;
 mod leadership;
 mod life;
 mod rbac;
