@@ -43,6 +43,8 @@ pub struct Request {
     pub query: String,
     /// The query's parameters, decoded.
     pub params: BTreeMap<String, String>,
+    /// The credential, as the header has it.
+    pub authorization: Option<String>,
 }
 
 impl Request {
@@ -144,7 +146,7 @@ impl Fault {
         Self::new(Kind::List, Effect::Empty)
     }
 
-    /// A page whose continue token leaps over the page that follows it.
+    /// A page whose continue token leaps over the page that follows it, though that page is counted among those to come.
     pub fn missing_page() -> Self {
         Self::new(Kind::List, Effect::MissingPage)
     }
@@ -261,7 +263,7 @@ mod tests {
 
     fn request(kind: Kind, token: &str) -> Request {
         let params = BTreeMap::from([("continue".to_owned(), token.to_owned())]);
-        Request { kind, method: "GET".into(), path: "/".into(), query: String::new(), params }
+        Request { kind, method: "GET".into(), path: "/".into(), query: String::new(), params, authorization: None }
     }
 
     #[test]

@@ -75,6 +75,14 @@ impl Api {
         self.remove(namespace, name, true)
     }
 
+    /// Does something of which no watch is ever told, whatever it is: events that the server lost.
+    pub fn silently<T>(&self, something: impl FnOnce(&Self) -> T) -> T {
+        self.state().hushed = true;
+        let done = something(self);
+        self.state().hushed = false;
+        done
+    }
+
     fn remove(&self, namespace: &str, name: &str, silent: bool) -> Result<Written, Failure> {
         self.change(|state| {
             let old = state.pod(namespace, name)?;

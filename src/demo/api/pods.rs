@@ -67,8 +67,7 @@ fn list(
             let mut page = Page::of(&state, namespace, &query)?;
             if let Some(token) = page.next.take() {
                 query.token = Some(token);
-                let missing = Page::of(&state, namespace, &query)?;
-                (page.next, page.remaining) = (missing.next, missing.remaining);
+                page.next = Page::of(&state, namespace, &query)?.next;
             }
             page
         }

@@ -84,6 +84,7 @@ async fn meet(
         path: http.uri().path().to_owned(),
         query: http.uri().query().unwrap_or_default().to_owned(),
         params,
+        authorization: http.headers().get("authorization").and_then(|value| value.to_str().ok()).map(str::to_owned),
     };
     let effect = locked(&api.shared.script).strike(&request);
     locked(&api.shared.traffic).record(request.clone());

@@ -43,6 +43,8 @@ pub(super) struct State {
     pub(super) others: Others,
     /// Watches that began under another generation have been dropped.
     pub(super) generation: u64,
+    /// Whether watches are told nothing of what changes now.
+    pub(super) hushed: bool,
     pub(super) random: fastrand::Rng,
     clock: Clock,
 }
@@ -71,6 +73,7 @@ impl State {
             history_limit,
             others: Others::default(),
             generation: 0,
+            hushed: false,
             random,
             clock: Clock { wall: Timestamp::now(), since: Instant::now() },
         };
@@ -137,7 +140,7 @@ impl State {
             return Err(Failure::already_exists(&PODS, &name));
         }
         let object = self.freeze_new(key, namespace, &mut document)?;
-        self.put(None, object.clone(), false);
+        self.put(None, object.clone());
         Ok(object)
     }
 
@@ -145,7 +148,7 @@ impl State {
     pub(super) fn replace_in_place(&mut self, old: Arc<Object>, mut document: Value) -> Result<Arc<Object>, Failure> {
         let namespace = old.names().0.to_owned();
         let object = self.freeze_new(old.key.clone(), &namespace, &mut document)?;
-        self.put(Some(old), object.clone(), false);
+        self.put(Some(old), object.clone());
         Ok(object)
     }
 
@@ -167,7 +170,7 @@ impl State {
             return Ok(old);
         }
         let object = Arc::new(changed.at(self.next_version())?);
-        self.put(Some(old), object.clone(), false);
+        self.put(Some(old), object.clone());
         Ok(object)
     }
 
@@ -181,15 +184,15 @@ impl State {
             before: Some(old.clone()),
             object: object.clone(),
             deleted: true,
-            silent,
+            silent: silent || self.hushed,
         });
         Ok(object)
     }
 
-    fn put(&mut self, before: Option<Arc<Object>>, object: Arc<Object>, silent: bool) {
+    fn put(&mut self, before: Option<Arc<Object>>, object: Arc<Object>) {
         self.pods.insert(object.key.clone(), object.clone());
         let resource_version = object.resource_version;
-        self.history.push(Change { resource_version, before, object, deleted: false, silent });
+        self.history.push(Change { resource_version, before, object, deleted: false, silent: self.hushed });
     }
 
     /// The name that a document asks for; one is made up from `generateName`.
