@@ -109,7 +109,13 @@ pub async fn config(credentials: &Credentials) -> Result<Config, Error> {
 /// # Errors
 /// When the credentials cannot be used.
 pub fn client(config: &Config) -> Result<Client, Error> {
-    tapped(config, Tap::new(|| {}))
+    tapped(config, Tap::new(|_| {}))
+}
+
+/// Whether the credentials are of a kind that may be read anew: a file, or a command.
+pub(super) fn can_be_renewed(config: &Config) -> bool {
+    let auth = &config.auth_info;
+    auth.token_file.is_some() || auth.exec.is_some() || auth.auth_provider.is_some()
 }
 
 /// A client for one watch, with an ear on its traffic.

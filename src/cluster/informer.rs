@@ -3,10 +3,10 @@
 //! The watcher's raw events are used, because everything built on them loses deletions in some way. What a list no longer
 //! holds is not derived here: the event loop compares its ledger with the store after every complete list.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, convert::Infallible, sync::Arc, time::Duration};
 
 use futures::StreamExt;
-use kube::{Api, Config, api::ListParams};
+use kube::{Api, Client, Config, api::ListParams};
 use kube_runtime::{
     reflector::store::Writer,
     watcher::{self, Event},
@@ -17,11 +17,15 @@ use super::{
     Scope, Watched,
     client::{self, tapped},
     progress::{self, GoOn},
-    tap::Tap,
+    signs::Signs,
+    tap::{Announced, Sign, Tap},
 };
 use crate::{
     clock::Clock,
-    model::{Ended, ListAge, Moment, Newest, Pod, Rule, Sighting, Uid, WatchList, desired, is_valid_id, retry},
+    model::{
+        Ended, ListAge, Moment, Newest, Pod, Rule, Sighting, Uid, WatchList, desired, is_valid_id, retry,
+        silence::{self, Notice, Silence},
+    },
     telemetry::{Health, Metrics, metrics::RelistReason},
 };
 
@@ -36,6 +40,8 @@ const LOOK_AFTER_FAILURE: Duration = Duration::from_secs(5);
 const LOOK_WITHIN: Duration = Duration::from_secs(5);
 /// Failures that are further apart are not in a row: a quiet watch may work for hours without an event.
 const FORGIVEN_AFTER: Duration = Duration::from_secs(60);
+/// How often it is looked whether the view has become old.
+const LOOK_AT_AGE: Duration = Duration::from_secs(1);
 /// Delays between lists that are older than what was seen before: a lagging server catches up soon, a restored one never.
 const OLDER_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(20));
 
@@ -65,8 +71,14 @@ pub struct Setup {
 /// A watch on the pods of one namespace, or of all.
 pub struct Informer {
     watch: usize,
+    namespace: Option<String>,
+    config: Config,
+    /// For the watch and its lists.
     api: Api<Watched>,
+    /// For looking whether the cluster has gone back in time, which says nothing about the age of the view.
+    aside: Api<Watched>,
     tap: Tap,
+    signs: Signs,
     writer: Writer<Pod>,
     setup: Setup,
     newest: Newest,
@@ -99,10 +111,13 @@ impl Timers {
     }
 }
 
-/// Waits for the first of the timers, and says what time it is then. Never, while there are none.
-async fn wake(clock: Clock, timers: Option<&Timers>) -> Moment {
+/// Waits for the first of the timers or until the watch may have been silent for too long, and says what time it is then.
+/// Never, while there are none.
+async fn wake(clock: Clock, timers: Option<&Timers>, signs: &Signs) -> Moment {
     let Some(timers) = timers else { return std::future::pending().await };
-    clock.sleep_until(timers.relist_at.min(timers.look_at)).await;
+    // One that is silent already is looked at again and again, as it is only given up while the server answers.
+    let silent_at = (signs.heard() + silence::GIVEN_UP_AFTER).max(clock.now() + LOOK_AT_AGE);
+    clock.sleep_until(timers.relist_at.min(timers.look_at).min(silent_at)).await;
     clock.now()
 }
 
@@ -112,7 +127,45 @@ struct Listing {
     begun: Moment,
     names: HashMap<(Box<str>, Box<str>), Uid>,
     pods: usize,
-    unidentified: bool,
+    unidentified: usize,
+}
+
+impl Listing {
+    /// Whether as many pods came in as were announced, where it can be told.
+    fn is_whole(&self, announced: Announced) -> bool {
+        match announced {
+            Announced::OnePage => true,
+            Announced::Items(items) => items == self.pods + self.unidentified,
+            Announced::Unknown => false,
+        }
+    }
+}
+
+/// The clients of a watch.
+fn apis(config: &Config, namespace: Option<&str>, tap: Tap) -> Result<(Api<Watched>, Api<Watched>), client::Error> {
+    let api = |client: Client| match namespace {
+        None => Api::all(client),
+        Some(namespace) => Api::namespaced(client, namespace),
+    };
+    Ok((api(tapped(config, tap)?), api(client::client(config)?)))
+}
+
+/// Tells people when a view has become old, and when it is no longer.
+async fn tell_age(watch: usize, signs: Signs, clock: Clock) -> Infallible {
+    let mut silence = Silence::default();
+    loop {
+        match silence.look(signs.heard(), clock.now()) {
+            Some(Notice::Old { silence }) => {
+                let seconds = silence.as_secs();
+                tracing::warn!(watch, seconds, "the view of the cluster is old, what happens there is not seen");
+            }
+            Some(Notice::Renewed { after }) => {
+                tracing::info!(watch, seconds = after.as_secs(), "the view of the cluster is up to date again");
+            }
+            None => {}
+        }
+        tokio::time::sleep(LOOK_AT_AGE).await;
+    }
 }
 
 impl Informer {
@@ -121,14 +174,18 @@ impl Informer {
     /// # Errors
     /// When the credentials cannot be used.
     pub fn new(watch: usize, namespace: Option<&str>, config: &Config, setup: Setup) -> Result<Self, client::Error> {
-        let metrics = setup.metrics.clone();
-        let tap = Tap::new(move || metrics.watch_alive(watch));
-        let client = tapped(config, tap.clone())?;
-        let api = namespace.map_or_else(|| Api::all(client.clone()), |ns| Api::namespaced(client.clone(), ns));
+        let signs = Signs::new(watch, setup.clock, setup.metrics.clone());
+        let for_tap = signs.clone();
+        let tap = Tap::new(move |sign| for_tap.take(sign));
+        let (api, aside) = apis(config, namespace, tap.clone())?;
         Ok(Self {
             watch,
+            namespace: namespace.map(str::to_owned),
+            config: config.clone(),
             api,
+            aside,
             tap,
+            signs,
             writer: Writer::new(()),
             setup,
             newest: Newest::default(),
@@ -146,7 +203,15 @@ impl Informer {
     }
 
     /// Watches until nobody listens any more.
-    pub async fn run(mut self) {
+    pub async fn run(self) {
+        let age = tell_age(self.watch, self.signs.clone(), self.setup.clock);
+        tokio::select! {
+            () = self.watch() => {}
+            never = age => match never {},
+        }
+    }
+
+    async fn watch(mut self) {
         let mut reason = RelistReason::Start;
         loop {
             self.setup.metrics.relisted(reason);
@@ -181,15 +246,9 @@ impl Informer {
             }
             let event = tokio::select! {
                 event = stream.next() => event,
-                now = wake(clock, timers.as_ref()) => match timers.as_mut() {
-                    Some(timers) if now < timers.relist_at => {
-                        if self.has_gone_back().await {
-                            return Dropped::Anew(RelistReason::Stale);
-                        }
-                        timers.look_at = clock.now() + self.setup.look_after;
-                        continue;
-                    }
-                    _ => return Dropped::Anew(RelistReason::Interval),
+                now = wake(clock, timers.as_ref(), &self.signs) => match self.woken(now, timers.as_mut()).await {
+                    Some(reason) => return Dropped::Anew(reason),
+                    None => continue,
                 },
                 asked = self.setup.relist.changed() => return match asked {
                     Ok(()) => Dropped::Anew(RelistReason::Requested),
@@ -213,12 +272,34 @@ impl Informer {
         }
     }
 
+    /// What a timer is a reason for.
+    async fn woken(&self, now: Moment, timers: Option<&mut Timers>) -> Option<RelistReason> {
+        let timers = timers.filter(|timers| now < timers.relist_at);
+        let Some(timers) = timers else { return Some(RelistReason::Interval) };
+        if silence::is_given_up(self.signs.heard(), self.signs.answered(), now) {
+            tracing::warn!(
+                watch = self.watch,
+                "the API server answers and its watch tells nothing, the pods are listed"
+            );
+            return Some(RelistReason::Silent);
+        }
+        if now < timers.look_at {
+            return None;
+        }
+        let gone_back = self.has_gone_back().await;
+        timers.look_at = self.setup.clock.now() + self.setup.look_after;
+        gone_back.then_some(RelistReason::Stale)
+    }
+
     /// Whether the cluster is older than what was seen of it. A watch from a version that is yet to come is no error to an
     /// API server: it is silent, and a restored cluster would go unnoticed until the next list.
     async fn has_gone_back(&self) -> bool {
         let one = ListParams::default().limit(1);
-        match tokio::time::timeout(LOOK_WITHIN, self.api.list_metadata(&one)).await {
-            Ok(Ok(list)) => list.metadata.resource_version.is_some_and(|version| self.newest.is_after(&version)),
+        match tokio::time::timeout(LOOK_WITHIN, self.aside.list_metadata(&one)).await {
+            Ok(Ok(list)) => {
+                self.signs.take(Sign::Answered);
+                list.metadata.resource_version.is_some_and(|version| self.newest.is_after(&version))
+            }
             // The watch itself will fail, and is tried again.
             Ok(Err(_)) | Err(_) => false,
         }
@@ -242,11 +323,27 @@ impl Informer {
         }
         self.failed_at = now;
         tracing::warn!(watch = self.watch, %error, failures = self.failures + 1, "watch failed, it is tried again");
-        let go_on = progress::after(error, self.failures + 1);
+        let go_on = progress::after(error, self.failures + 1, client::can_be_renewed(&self.config));
         self.pause(BACKOFF).await;
         match go_on {
             GoOn::Same => None,
             GoOn::Anew(reason) => Some(Dropped::Anew(reason)),
+            GoOn::Renewed => {
+                self.renew().await;
+                Some(Dropped::Anew(RelistReason::Error))
+            }
+        }
+    }
+
+    /// Reads the credentials anew. Those that cannot be read stay as they are, and are tried again when they are refused.
+    async fn renew(&mut self) {
+        let (config, namespace, tap) = (self.config.clone(), self.namespace.clone(), self.tap.clone());
+        // A file is read, or a command is run: neither may stand in the way of others.
+        let made = tokio::task::spawn_blocking(move || apis(&config, namespace.as_deref(), tap)).await;
+        match made {
+            Ok(Ok((api, aside))) => (self.api, self.aside) = (api, aside),
+            Ok(Err(error)) => tracing::warn!(watch = self.watch, %error, "the credentials cannot be read anew"),
+            Err(error) => tracing::warn!(watch = self.watch, %error, "the credentials cannot be read anew"),
         }
     }
 
@@ -273,7 +370,7 @@ impl Informer {
 
     fn list_item(&mut self, object: &Watched, listing: &mut Listing) {
         let Some(pod) = self.pod(object) else {
-            listing.unidentified = true;
+            listing.unidentified += 1;
             return;
         };
         listing.pods += 1;
@@ -283,7 +380,8 @@ impl Informer {
 
     async fn listed(&mut self, listing: Listing) -> Option<Dropped> {
         let now = self.setup.clock.now();
-        let age = self.newest.list(self.tap.list_version().as_deref(), now);
+        let head = self.tap.list_head();
+        let age = self.newest.list(head.version.as_deref(), now);
         match age {
             ListAge::Fresh => {}
             ListAge::Older => {
@@ -294,6 +392,11 @@ impl Informer {
                 tracing::warn!(watch = self.watch, "the cluster has gone back in time, deletions will be confirmed");
             }
         }
+        let whole = listing.is_whole(head.announced);
+        if !whole {
+            let announced = head.announced;
+            tracing::info!(watch = self.watch, ?announced, "a list may lack pages, what it lacks will be confirmed");
+        }
         let Listing { begun, names, pods, unidentified } = listing;
         self.names = names;
         self.failures = 0;
@@ -301,7 +404,7 @@ impl Informer {
         self.writer.apply_watcher_event(&Event::InitDone);
         self.setup.health.watch_listed(self.watch);
         tracing::info!(watch = self.watch, pods, "pods listed");
-        let list = WatchList { begun, pods, trusted: age == ListAge::Fresh, identified: !unidentified };
+        let list = WatchList { begun, pods, trusted: age == ListAge::Fresh && whole, identified: unidentified == 0 };
         self.tell(Sighting::Listed { watch: self.watch, list }).await
     }
 

@@ -10,8 +10,10 @@ pub mod confirm;
 pub mod identity;
 pub mod informer;
 pub mod lease;
+mod lines;
 mod object;
 mod progress;
+mod signs;
 mod tap;
 
 pub use client::{Credentials, Scope};

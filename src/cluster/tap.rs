@@ -1,40 +1,95 @@
 //! Listens in on a watch's HTTP traffic for what kube's watcher keeps to itself: signs of life (bookmarks are swallowed
-//! there), and the resource version of a list.
+//! there), what the head of a list says about the whole of it, and lines that break off.
 
 use std::{
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
-use tower::{Layer, Service};
+use tokio::time::Instant;
+use tower::{BoxError, Layer, Service};
 
-/// How much of a list is searched for its resource version. It is in the metadata, which come before the items.
+use super::lines::{Heard, Lines};
+
+/// How much of a list is searched for its metadata, which come before the items.
 const SEARCHED_BYTES: usize = 2048;
+/// A watch that ends sooner and has told nothing is begun again after a pause.
+const HASTY: Duration = Duration::from_secs(1);
+/// The pause after the first of them, doubled with each further one,
+const HASTY_PAUSE: Duration = Duration::from_millis(100);
+/// up to so many times.
+const HASTY_DOUBLED: u32 = 6;
 
-/// What was heard.
+/// What is heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sign {
+    /// The server answered something, be it a refusal.
+    Answered,
+    /// The view is up to date: a part of a list, an event, a bookmark, or the regular end of a watch.
+    Alive,
+}
+
+/// How many items the pages of a list have together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Announced {
+    /// There is one page.
+    #[default]
+    OnePage,
+    /// So many.
+    Items(usize),
+    /// There are several pages, and the server does not say.
+    Unknown,
+}
+
+/// What the head of a list says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct ListHead {
+    /// Its resource version, if it was found.
+    pub(super) version: Option<String>,
+    /// How long it is.
+    pub(super) announced: Announced,
+}
+
+/// An ear on the traffic of one watch.
 #[derive(Clone)]
 pub(super) struct Tap {
-    alive: Arc<dyn Fn() + Send + Sync>,
-    list_version: Arc<Mutex<Option<String>>>,
+    tell: Arc<dyn Fn(Sign) + Send + Sync>,
+    heard: Arc<Mutex<Traffic>>,
+}
+
+#[derive(Default)]
+struct Traffic {
+    list: ListHead,
+    /// Watches in a row that ended at once and told nothing.
+    hasty: u32,
 }
 
 impl Tap {
-    /// Calls `alive` with each sign of life.
-    pub(super) fn new(alive: impl Fn() + Send + Sync + 'static) -> Self {
-        Self { alive: Arc::new(alive), list_version: Arc::default() }
+    /// Calls `tell` with each sign.
+    pub(super) fn new(tell: impl Fn(Sign) + Send + Sync + 'static) -> Self {
+        Self { tell: Arc::new(tell), heard: Arc::default() }
     }
 
-    /// The resource version of the newest list, if it was found.
-    pub(super) fn list_version(&self) -> Option<String> {
-        self.list_version.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// What the newest list said about itself.
+    pub(super) fn list_head(&self) -> ListHead {
+        self.change(|heard| heard.list.clone())
     }
 
-    fn set_list_version(&self, version: Option<String>) {
-        *self.list_version.lock().unwrap_or_else(PoisonError::into_inner) = version;
+    fn change<T>(&self, change: impl FnOnce(&mut Traffic) -> T) -> T {
+        change(&mut self.heard.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// How long to wait before the next watch: kube begins it at once, however soon the last one ended.
+    fn pause(&self) -> Duration {
+        self.change(|heard| match heard.hasty {
+            0 => Duration::ZERO,
+            hasty => HASTY_PAUSE * (1 << hasty.min(HASTY_DOUBLED)),
+        })
     }
 }
 
@@ -55,8 +110,9 @@ pub(super) struct Tapped<S> {
 
 impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for Tapped<S>
 where
-    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
     S::Future: Send + 'static,
+    ReqBody: Send + 'static,
 {
     type Response = Response<TappedBody<ResBody>>;
     type Error = S::Error;
@@ -67,22 +123,75 @@ where
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        let is_watch = request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair == "watch=true"));
+        let asked = Asked::by(request.uri().query().unwrap_or_default());
         let tap = self.tap.clone();
-        let response = self.inner.call(request);
+        // The one that is ready is used, and a clone of it becomes ready for the next call.
+        let clone = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, clone);
         Box::pin(async move {
-            let response = response.await?;
+            if asked.watch {
+                tokio::time::sleep(tap.pause()).await;
+            }
+            let response = inner.call(request).await?;
+            (tap.tell)(Sign::Answered);
             // A refusal is no sign of life: a view that is refused grows old.
-            let success = response.status().is_success();
-            if success {
-                (tap.alive)();
-            }
-            let head = (!is_watch && success).then(Vec::new);
-            if head.is_some() {
-                tap.set_list_version(None);
-            }
-            Ok(response.map(|inner| TappedBody { inner: Box::pin(inner), tap, success, head }))
+            let part = match response.status().is_success() {
+                false => Part::Refusal,
+                true if asked.watch => Part::watch(),
+                true => {
+                    if !asked.continued {
+                        tap.change(|heard| heard.list = ListHead::default());
+                    }
+                    Part::List { asked, head: Some(Vec::new()) }
+                }
+            };
+            Ok(response.map(|inner| TappedBody { inner: Box::pin(inner), tap, part }))
         })
+    }
+}
+
+/// What a request asks for, as far as it matters here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Asked {
+    watch: bool,
+    continued: bool,
+    limit: usize,
+}
+
+impl Asked {
+    fn by(query: &str) -> Self {
+        let mut asked = Self::default();
+        for pair in query.split('&') {
+            match pair.split_once('=') {
+                Some(("watch", value)) => asked.watch = value == "true",
+                Some(("continue", token)) => asked.continued = !token.is_empty(),
+                Some(("limit", limit)) => asked.limit = limit.parse().unwrap_or_default(),
+                _ => {}
+            }
+        }
+        asked
+    }
+}
+
+/// What a body is a part of.
+enum Part {
+    Refusal,
+    /// A list's page, with its first bytes until its metadata were found in them.
+    List {
+        asked: Asked,
+        head: Option<Vec<u8>>,
+    },
+    Watch {
+        begun: Instant,
+        lines: Lines,
+        heard: Heard,
+        broken: bool,
+    },
+}
+
+impl Part {
+    fn watch() -> Self {
+        Self::Watch { begun: Instant::now(), lines: Lines::default(), heard: Heard::Nothing, broken: false }
     }
 }
 
@@ -90,47 +199,118 @@ where
 pub(super) struct TappedBody<B> {
     inner: Pin<Box<B>>,
     tap: Tap,
-    success: bool,
-    /// The list's first bytes, until its version was found in them.
-    head: Option<Vec<u8>>,
+    part: Part,
 }
 
 impl<B> TappedBody<B> {
-    fn heard(&mut self, data: &[u8]) {
-        if self.success {
-            (self.tap.alive)();
+    fn heard(&mut self, data: &[u8]) -> Result<(), BoxError> {
+        let alive = match &mut self.part {
+            Part::Refusal => false,
+            Part::List { asked, head } => {
+                if let Some(bytes) = head {
+                    bytes.extend(data.iter().take(SEARCHED_BYTES - bytes.len().min(SEARCHED_BYTES)));
+                    let found = metadata_in(bytes);
+                    if found.is_some() || bytes.len() >= SEARCHED_BYTES {
+                        let asked = *asked;
+                        self.tap.change(|heard| heard.list.page(asked, found.unwrap_or_default()));
+                        *head = None;
+                    }
+                }
+                true
+            }
+            Part::Watch { lines, heard, broken, .. } => {
+                let piece = lines.take(data).inspect_err(|_| *broken = true)?;
+                if piece != Heard::Nothing {
+                    *heard = piece;
+                    self.tap.change(|heard| heard.hasty = 0);
+                }
+                piece == Heard::News
+            }
+        };
+        if alive {
+            (self.tap.tell)(Sign::Alive);
         }
-        let Some(head) = &mut self.head else { return };
-        head.extend(data.iter().take(SEARCHED_BYTES - head.len().min(SEARCHED_BYTES)));
-        let found = version_in(head);
-        if found.is_some() || head.len() >= SEARCHED_BYTES {
-            self.tap.set_list_version(found);
-            self.head = None;
+        Ok(())
+    }
+
+    /// The body's regular end. That of a watch says that there was nothing more to tell.
+    fn ended(&mut self) {
+        let Part::Watch { begun, heard, broken: false, .. } = &self.part else { return };
+        match heard {
+            Heard::Refusal => return,
+            Heard::Nothing if begun.elapsed() < HASTY => self.tap.change(|heard| heard.hasty += 1),
+            Heard::Nothing | Heard::News => self.tap.change(|heard| heard.hasty = 0),
+        }
+        (self.tap.tell)(Sign::Alive);
+    }
+
+    fn is_broken(&self) -> bool {
+        matches!(self.part, Part::Watch { broken: true, .. })
+    }
+}
+
+/// A list's metadata, as far as they matter here.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Metadata {
+    version: Option<String>,
+    continued: bool,
+    remaining: Option<usize>,
+}
+
+impl ListHead {
+    /// Takes note of a page. How long the list is, is said by its first one.
+    fn page(&mut self, asked: Asked, metadata: Metadata) {
+        self.version = metadata.version;
+        if !asked.continued {
+            self.announced = match metadata.remaining {
+                _ if !metadata.continued => Announced::OnePage,
+                Some(remaining) => Announced::Items(asked.limit + remaining),
+                None => Announced::Unknown,
+            };
         }
     }
 }
 
-/// The first resource version in a list's first bytes, as long as that is the list's and not an item's.
-fn version_in(head: &[u8]) -> Option<String> {
-    const MEMBER: &str = "\"resourceVersion\":\"";
+/// The metadata in a list's first bytes, once the items begin.
+fn metadata_in(head: &[u8]) -> Option<Metadata> {
     let head = String::from_utf8_lossy(head);
-    let list = head.split("\"items\":").next()?;
-    let (version, _) = list.split_once(MEMBER)?.1.split_once('"')?;
-    Some(version.to_owned())
+    let (list, _) = head.split_once("\"items\":")?;
+    let after = |name: &str| list.split_once(name).map(|(_, rest)| rest);
+    let text = |name: &str| after(name)?.split_once('"').map(|(value, _)| value).filter(|value| !value.is_empty());
+    let remaining = after("\"remainingItemCount\":").and_then(|rest| {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        rest.get(..digits)?.parse().ok()
+    });
+    Some(Metadata {
+        version: text("\"resourceVersion\":\"").map(str::to_owned),
+        continued: text("\"continue\":\"").is_some(),
+        remaining,
+    })
 }
 
-impl<B: Body<Data = Bytes>> Body for TappedBody<B> {
+impl<B: Body<Data = Bytes>> Body for TappedBody<B>
+where
+    B::Error: Into<BoxError>,
+{
     type Data = Bytes;
-    type Error = B::Error;
+    type Error = BoxError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let polled = self.inner.as_mut().poll_frame(cx);
-        if let Poll::Ready(Some(Ok(frame))) = &polled
-            && let Some(data) = frame.data_ref()
-        {
-            self.heard(data);
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if self.is_broken() {
+            return Poll::Ready(None);
         }
-        polled
+        let polled = self.inner.as_mut().poll_frame(cx);
+        Poll::Ready(match std::task::ready!(polled) {
+            None => {
+                self.ended();
+                None
+            }
+            Some(Ok(frame)) => {
+                let heard = frame.data_ref().map_or(Ok(()), |data| self.heard(data));
+                Some(heard.map(|()| frame))
+            }
+            Some(Err(error)) => Some(Err(error.into())),
+        })
     }
 
     fn is_end_stream(&self) -> bool {
@@ -146,16 +326,29 @@ impl<B: Body<Data = Bytes>> Body for TappedBody<B> {
 mod tests {
     use super::*;
 
+    const LIST: &[u8] = br#"{"kind":"PodList","apiVersion":"v1","metadata":{"resourceVersion":"812","continue":"x","remainingItemCount":41},"items":[{"#;
+
     #[test]
-    fn a_lists_version_is_found_before_its_items() {
-        let list =
-            br#"{"kind":"PodList","apiVersion":"v1","metadata":{"resourceVersion":"812","continue":"x"},"items":[{"#;
-        assert_eq!(version_in(list), Some("812".into()));
-        assert_eq!(version_in(&list[..60]), None, "not yet");
-        assert_eq!(
-            version_in(br#"{"items":[{"metadata":{"resourceVersion":"5"}}]}"#),
-            None,
-            "an item's is not the list's"
-        );
+    fn a_lists_metadata_are_found_before_its_items() {
+        let expected = Metadata { version: Some("812".into()), continued: true, remaining: Some(41) };
+        assert_eq!(metadata_in(LIST), Some(expected));
+        assert_eq!(metadata_in(&LIST[..60]), None, "not yet");
+        let item = br#"{"items":[{"metadata":{"resourceVersion":"5","continue":"x"}}]}"#;
+        assert_eq!(metadata_in(item), Some(Metadata::default()), "an item's are not the list's");
+    }
+
+    #[test]
+    fn a_lists_length_is_what_its_first_page_says() {
+        let mut head = ListHead::default();
+        let page = |continued, remaining| Metadata { version: Some("1".into()), continued, remaining };
+        let first = Asked::by("limit=500&labelSelector=a");
+        head.page(first, page(true, Some(700)));
+        assert_eq!(head.announced, Announced::Items(1_200));
+        head.page(Asked::by("limit=500&continue=abc"), page(false, None));
+        assert_eq!(head.announced, Announced::Items(1_200));
+        head.page(first, page(true, None));
+        assert_eq!(head.announced, Announced::Unknown);
+        head.page(first, page(false, None));
+        assert_eq!(head.announced, Announced::OnePage);
     }
 }

@@ -17,6 +17,7 @@ pub mod record;
 pub mod retry;
 pub mod session;
 mod sighting;
+pub mod silence;
 mod standing;
 pub mod verdict;
 

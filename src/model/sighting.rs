@@ -39,7 +39,7 @@ pub struct WatchList {
     pub begun: Moment,
     /// How many pods it held.
     pub pods: usize,
-    /// Whether it is known not to be older than what was seen before it.
+    /// Whether it is known not to be older than what was seen before it, and to be whole.
     pub trusted: bool,
     /// Whether every object in it could be identified: otherwise nothing is absent from it.
     pub identified: bool,

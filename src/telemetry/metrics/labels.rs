@@ -166,14 +166,24 @@ pub enum RelistReason {
     Stale,
     /// The event loop asked for it, such as to confirm deletions.
     Requested,
+    /// The API server answered, and its watch told nothing for too long.
+    Silent,
     /// The watch failed in another way.
     Error,
 }
 
 impl Label for RelistReason {
     const NAME: &'static str = "reason";
-    const ALL: &'static [Self] =
-        &[Self::Start, Self::Interval, Self::Gone, Self::Undecodable, Self::Stale, Self::Requested, Self::Error];
+    const ALL: &'static [Self] = &[
+        Self::Start,
+        Self::Interval,
+        Self::Gone,
+        Self::Undecodable,
+        Self::Stale,
+        Self::Requested,
+        Self::Silent,
+        Self::Error,
+    ];
     fn value(self) -> &'static str {
         match self {
             Self::Start => "start",
@@ -182,6 +192,7 @@ impl Label for RelistReason {
             Self::Undecodable => "undecodable",
             Self::Stale => "stale",
             Self::Requested => "requested",
+            Self::Silent => "silent",
             Self::Error => "error",
         }
     }

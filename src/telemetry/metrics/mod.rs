@@ -90,7 +90,7 @@ impl Metrics {
         self.0.series.change_to_acknowledgement.observe(delay.as_secs_f64());
     }
 
-    /// A watch showed life: an event, a bookmark or a page of a list. A watch that is unknown is ignored.
+    /// A watch showed life: an event, a bookmark, its regular end or a page of a list. A watch that is unknown is ignored.
     pub fn watch_alive(&self, watch: usize) {
         if let Some(alive) = self.0.alive.get(watch) {
             alive.store(self.elapsed_ms(), Ordering::Relaxed);
@@ -154,7 +154,7 @@ impl Metrics {
             records: RecordState::ALL.iter().map(|state| (state.value(), records(*state))).collect(),
             oldest_pending_seconds: series.oldest_pending_age.get(),
             first_complete_sync_seconds: series.first_complete_sync.get(),
-            watch_silence_seconds: self.watch_silences().map(|silence| silence.as_secs_f64()).collect(),
+            watch_silence_seconds: self.watch_silences().iter().map(Duration::as_secs_f64).collect(),
         }
     }
 
@@ -163,21 +163,18 @@ impl Metrics {
     /// # Errors
     /// Never in practice: writing to memory does not fail.
     pub fn encode(&self) -> Result<String, fmt::Error> {
-        self.0.series.watch_silence.set(self.watch_silence().as_secs_f64());
+        let silence = self.watch_silences().into_iter().max().unwrap_or_default();
+        self.0.series.watch_silence.set(silence.as_secs_f64());
         let mut text = String::new();
         text::encode(&mut text, &self.0.registry)?;
         Ok(text)
     }
 
-    /// Since when the most silent watch has shown no life.
-    fn watch_silence(&self) -> Duration {
-        self.watch_silences().max().unwrap_or_default()
-    }
-
-    /// Since when each watch has shown no life; one that never did counts from the start.
-    fn watch_silences(&self) -> impl Iterator<Item = Duration> {
+    /// For how long each watch has shown no life; a watch that never did counts from the start.
+    pub fn watch_silences(&self) -> Vec<Duration> {
         let now = self.elapsed_ms();
-        self.0.alive.iter().map(move |alive| Duration::from_millis(now.saturating_sub(alive.load(Ordering::Relaxed))))
+        let silence = |alive: &AtomicU64| Duration::from_millis(now.saturating_sub(alive.load(Ordering::Relaxed)));
+        self.0.alive.iter().map(silence).collect()
     }
 
     fn elapsed_ms(&self) -> u64 {
@@ -211,6 +208,7 @@ mod tests {
         tokio::time::advance(Duration::from_secs(10)).await;
         metrics.watch_alive(0);
         assert_eq!(value(&metrics, "watch_silence_seconds"), Some(10.0));
+        assert_eq!(metrics.watch_silences(), [Duration::ZERO, Duration::from_secs(10)]);
         metrics.watch_alive(1);
         metrics.watch_alive(2);
         tokio::time::advance(Duration::from_secs(3)).await;
