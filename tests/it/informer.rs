@@ -1,16 +1,19 @@
 //! An informer against the stand-in for the API server, over real HTTP: what its store holds and what it tells, through
 //! everything that a watch may meet. Each case ends with the store equal to the server.
 
+mod faults;
+mod silence;
+
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use pod_registrar::{
     clock::Clock,
     cluster::{Informer, Scope, Setup},
     demo::{
-        api::{Fault, Kind, Options, Server},
+        api::{Fault, Kind, Options, Request, Server},
         pod,
     },
-    model::{AllowList, Ended, Rule, Sighting, Writer},
+    model::{AllowList, Ended, Rule, Sighting, WatchList, Writer},
     store::View,
     telemetry::{Health, Metrics},
 };
@@ -19,7 +22,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::support::{SOON, eventually};
+use crate::support::{SOON, eventually, until};
 
 /// Longer than any test.
 const NEVER: Duration = Duration::from_secs(3_600);
@@ -52,15 +55,32 @@ impl World {
         relist_interval: Duration,
         look_after: Duration,
     ) -> Self {
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        let server = Self::server().await;
+        for fault in faults {
+            server.inject(fault);
+        }
+        let config = kube::Config::new(server.url().parse().unwrap());
+        Self::watching(server, &config, scope, (relist_interval, look_after))
+    }
+
+    /// A stand-in with three pods.
+    async fn server() -> Server {
         let server = Server::start(Options::default()).await.unwrap();
         for name in ["a", "b", "c"] {
             server.create(pod(name).namespace("shop").label("app", name).running()).unwrap();
         }
-        for fault in faults {
-            server.inject(fault);
-        }
-        let (sender, sightings) = mpsc::channel(1_000);
+        server
+    }
+
+    /// An informer on a server, which is reached as the configuration says.
+    fn watching(
+        server: Server,
+        config: &kube::Config,
+        scope: Scope,
+        (relist_interval, look_after): (Duration, Duration),
+    ) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let (sender, sightings) = mpsc::channel(10_000);
         let (relist, asked) = watch::channel(0);
         let writer = Writer { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };
         let metrics = Metrics::new(1);
@@ -75,8 +95,7 @@ impl World {
             metrics: metrics.clone(),
             health: Health::new(1),
         };
-        let config = kube::Config::new(server.url().parse().unwrap());
-        let informer = Informer::new(0, None, &config, setup).unwrap();
+        let informer = Informer::new(0, None, config, setup).unwrap();
         let view = View::new([informer.store()]);
         let task = tokio::spawn(informer.run());
         Self { server, view, sightings, told: Vec::new(), relist, metrics, task }
@@ -113,6 +132,28 @@ impl World {
             if self.told.iter().any(&is_it) { Ok(()) } else { Err(format!("{:?}", self.told)) }
         })
         .await;
+    }
+
+    /// Waits until the encoded metrics have this text.
+    async fn counted(&self, text: &str) {
+        eventually(text, SOON, async || if self.count(text) { Ok(()) } else { Err(self.metrics.encode().unwrap()) })
+            .await;
+    }
+
+    /// Asks for a new list, and waits for it to be told: it.
+    async fn listed_anew(&mut self) -> WatchList {
+        self.hear();
+        let before = self.lists();
+        self.relist.send_modify(|asked| *asked += 1);
+        eventually("a new list", SOON, async || {
+            self.hear();
+            let mut lists = self.told.iter().filter_map(|told| match told {
+                Sighting::Listed { list, .. } => Some(*list),
+                _ => None,
+            });
+            lists.nth(before).ok_or_else(|| format!("{before} lists"))
+        })
+        .await
     }
 
     fn lists(&self) -> usize {

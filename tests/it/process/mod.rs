@@ -16,5 +16,6 @@ mod registry_crash;
 mod restart;
 mod scope;
 mod settings;
+mod view;
 mod watch;
 mod world;

@@ -1,4 +1,4 @@
-//! A way to the API server that can be cut: bytes are passed on as they are, TLS and all.
+//! A way to the API server that can be cut, or swallow what is open: bytes are passed on as they are, TLS and all.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -9,10 +9,18 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
+/// How the way is.
+#[derive(Clone, Copy, Debug, Default)]
+struct State {
+    cut: bool,
+    /// How often everything that was open then was swallowed.
+    swallowed: u64,
+}
+
 /// The way. It ends when it is dropped.
 pub(crate) struct Cuttable {
     pub(crate) address: SocketAddr,
-    open: Arc<watch::Sender<bool>>,
+    state: Arc<watch::Sender<State>>,
     task: JoinHandle<()>,
 }
 
@@ -21,19 +29,24 @@ impl Cuttable {
     pub(crate) async fn start(to: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let open = Arc::new(watch::Sender::new(true));
-        let task = tokio::spawn(pass(listener, to, open.clone()));
-        Self { address, open, task }
+        let state = Arc::new(watch::Sender::new(State::default()));
+        let task = tokio::spawn(pass(listener, to, state.clone()));
+        Self { address, state, task }
     }
 
     /// Breaks every connection, and every new one at once.
     pub(crate) fn cut(&self) {
-        self.open.send_replace(false);
+        self.state.send_modify(|state| state.cut = true);
+    }
+
+    /// Keeps the connections of now open, and never passes anything on over them again. New ones are as they were.
+    pub(crate) fn swallow(&self) {
+        self.state.send_modify(|state| state.swallowed += 1);
     }
 
     /// Lets connections through again.
     pub(crate) fn mend(&self) {
-        self.open.send_replace(true);
+        self.state.send_modify(|state| state.cut = false);
     }
 }
 
@@ -43,25 +56,33 @@ impl Drop for Cuttable {
     }
 }
 
-async fn pass(listener: TcpListener, to: String, open: Arc<watch::Sender<bool>>) {
+async fn pass(listener: TcpListener, to: String, state: Arc<watch::Sender<State>>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => {
-                let ((mut near, _), to, mut open) = (accepted.unwrap(), to.clone(), open.subscribe());
-                connections.spawn(async move {
-                    let through = async {
-                        let mut far = TcpStream::connect(to).await?;
-                        copy_bidirectional(&mut near, &mut far).await
-                    };
-                    tokio::select! {
-                        // How a connection ends is its two ends' matter.
-                        _ = through => {}
-                        _ = open.wait_for(|open| !open) => {}
-                    }
-                });
+                connections.spawn(carry(accepted.unwrap().0, to.clone(), state.subscribe()));
             }
             Some(_) = connections.join_next() => {}
         }
+    }
+}
+
+/// Carries one connection. How it ends is its two ends' matter.
+async fn carry(mut near: TcpStream, to: String, mut state: watch::Receiver<State>) {
+    let through = async {
+        let mut far = TcpStream::connect(to).await?;
+        copy_bidirectional(&mut near, &mut far).await
+    };
+    let begun = state.borrow().swallowed;
+    let mut through = std::pin::pin!(through);
+    let swallowed = tokio::select! {
+        biased;
+        state = state.wait_for(|state| state.cut || state.swallowed > begun) => state.is_ok_and(|state| !state.cut),
+        _ = &mut through => false,
+    };
+    if swallowed {
+        // Both ends stay open: neither is told that nothing comes through.
+        std::future::pending::<()>().await;
     }
 }

@@ -1,0 +1,317 @@
+//! What a sick API server, or something on the way to it, can do to a view: it stays right, or is taken anew.
+
+use std::time::Instant;
+
+use pod_registrar::demo::api::Failure;
+use serde_json::Value;
+
+use super::*;
+
+/// More pods than a page of a list holds, by a label that they share.
+fn many(server: &Server, count: usize) {
+    for number in 0..count {
+        let pod = pod(format!("many-{number:04}")).namespace("shop").label("app", "many");
+        server.create(pod.running()).unwrap();
+    }
+}
+
+/// A line of a watch. The type comes first, as a server writes it.
+fn event(kind: &str, object: &Value) -> String {
+    format!(r#"{{"type":"{kind}","object":{object}}}"#)
+}
+
+/// A line of a watch about a pod as it is, under a resource version.
+fn line(server: &Server, kind: &str, name: &str, version: &str) -> String {
+    let mut object = server.pod("shop", name).unwrap();
+    object["metadata"]["resourceVersion"] = version.into();
+    event(kind, &object)
+}
+
+fn version(pod: &Value) -> String {
+    pod["metadata"]["resourceVersion"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn lists_name_no_version_and_watches_name_one_and_neither_streams_a_list() {
+    let mut world = World::listed([Fault::error_event(0, Failure::new(410, "gone"))]).await;
+    world.listed_anew().await;
+    world.server.drop_watches();
+    world.server.create(pod("d").namespace("shop").running()).unwrap();
+    world.equal().await;
+    until("watches were begun", || world.server.requests(Kind::Watch) >= 3).await;
+    for request in world.server.seen() {
+        let has = |name: &str| request.params.get(name).is_some_and(|value| !value.is_empty());
+        assert!(!has("sendInitialEvents") && !has("resourceVersionMatch"), "{request:?}");
+        match request.kind {
+            Kind::List => assert!(!has("resourceVersion"), "a list that may be stale: {request:?}"),
+            Kind::Watch => {
+                let from = request.params.get("resourceVersion").unwrap();
+                assert!(from.parse::<u64>().is_ok_and(|from| from > 0), "{request:?}");
+                assert_eq!(request.params.get("allowWatchBookmarks").map(String::as_str), Some("true"));
+            }
+            _ => panic!("{request:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_list_whose_token_expires_shows_nothing_of_itself() {
+    let server = World::server().await;
+    many(&server, 1_100);
+    server.inject(Fault::expired_token());
+    server.inject(Fault::expired_token().skip(1));
+    let config = kube::Config::new(server.url().parse().unwrap());
+    let mut world = World::watching(server, &config, Scope::default(), (NEVER, NEVER));
+    world.equal().await;
+    let listed: Vec<_> = world.told.iter().filter(|told| matches!(told, Sighting::Listed { .. })).collect();
+    let [Sighting::Listed { list, .. }] = listed.as_slice() else { panic!("{listed:?}") };
+    assert_eq!((list.pods, list.trusted), (1_103, true));
+    assert!(world.count("watch_errors_total 2"));
+    assert_eq!(world.server.requests(Kind::List), 2 + 3 + 3, "each time from the first page on");
+}
+
+#[tokio::test]
+async fn a_list_that_lacks_a_page_proves_no_absence_by_itself() {
+    let server = World::server().await;
+    many(&server, 1_100);
+    let config = kube::Config::new(server.url().parse().unwrap());
+    let mut world = World::watching(server, &config, Scope::default(), (NEVER, NEVER));
+    world.equal().await;
+    world.server.inject(Fault::missing_page());
+    let list = world.listed_anew().await;
+    assert_eq!((list.pods, list.trusted), (603, false));
+    let list = world.listed_anew().await;
+    assert_eq!((list.pods, list.trusted), (1_103, true));
+    world.equal().await;
+}
+
+#[tokio::test]
+async fn a_list_of_several_pages_that_cannot_be_counted_proves_no_absence_by_itself() {
+    let server = World::server().await;
+    many(&server, 600);
+    let config = kube::Config::new(server.url().parse().unwrap());
+    let scope = Scope { label_selector: Some("app=many".into()), ..Scope::default() };
+    let mut world = World::watching(server, &config, scope, (NEVER, NEVER));
+    let list = world.listed_anew().await;
+    assert_eq!((list.pods, list.trusted), (600, false), "with a selector the server does not count");
+}
+
+#[tokio::test]
+async fn every_earlier_view_is_refused() {
+    let mut world = World::listed([]).await;
+    let mut earlier = vec![world.server.snapshot()];
+    for step in 0..5 {
+        match step {
+            0 | 2 => world.server.delete("shop", ["a", "", "b"][step]).map(|_| ()).unwrap(),
+            4 => world.server.replace_in_place(pod("c").namespace("shop").running()).map(|_| ()).unwrap(),
+            _ => world.server.create(pod(format!("d{step}")).namespace("shop").running()).map(|_| ()).unwrap(),
+        }
+        earlier.push(world.server.snapshot());
+    }
+    world.server.create(pod("e").namespace("shop").running()).unwrap();
+    world.equal().await;
+    let held = world.server.uids();
+    for (number, view) in earlier.into_iter().enumerate() {
+        world.server.inject(Fault::stale_list(view));
+        // The list that comes to be told is the one after it.
+        let list = world.listed_anew().await;
+        assert!(world.count(&format!("relists_total{{reason=\"stale\"}} {}", number + 1)), "{number}");
+        assert_eq!((list.pods, list.trusted), (held.len(), true), "{number}");
+        let shown: BTreeSet<String> = world.view.of_watch(0).iter().map(|pod| pod.uid.to_string()).collect();
+        assert_eq!(shown, held.values().cloned().collect(), "{number}");
+    }
+    let ends = world.ends().len();
+    world.hear();
+    assert_eq!(world.ends().len(), ends, "no earlier view ended a pod");
+}
+
+#[tokio::test]
+async fn events_that_come_again_or_late_change_nothing() {
+    let mut world = World::listed([]).await;
+    let before = world.server.pod("shop", "b").unwrap();
+    world.server.update("shop", "b", |pod| pod["metadata"]["labels"]["app"] = "new".into()).unwrap();
+    world.told("the change", |s| matches!(s, Sighting::Applied { name, .. } if &**name == "b")).await;
+    let newest = version(&world.server.pod("shop", "b").unwrap());
+    let digest = |world: &World| {
+        let uid = world.uid("b").as_str().into();
+        world.view.get(&uid).unwrap().content.clone().unwrap().digest
+    };
+    let right = digest(&world);
+    let late = event("MODIFIED", &before);
+    let replayed = [
+        line(&world.server, "MODIFIED", "b", &newest),
+        line(&world.server, "ADDED", "b", &newest),
+        late,
+        line(&world.server, "DELETED", "a", &version(&before)),
+    ];
+    for (number, line) in replayed.into_iter().enumerate() {
+        world.server.inject(Fault::line(0, line));
+        world.server.drop_watches();
+        until("it was said", || world.server.pending_faults() == 0).await;
+        world.server.create(pod(format!("after-{number}")).namespace("shop").running()).unwrap();
+        world.equal().await;
+        assert_eq!(digest(&world), right, "{number}");
+    }
+    assert!(world.ends().is_empty(), "{:?}", world.ends());
+    world.counted("relists_total{reason=\"stale\"} 3").await;
+}
+
+#[tokio::test]
+async fn versions_that_cannot_be_compared_stop_nothing() {
+    let server = World::server().await;
+    let opaque = line(&server, "MODIFIED", "b", "opaque-7f3a");
+    server.inject(Fault::line(0, opaque));
+    let config = kube::Config::new(server.url().parse().unwrap());
+    let mut world = World::watching(server, &config, Scope::default(), (NEVER, NEVER));
+    world.equal().await;
+    world.told("the opaque one", |s| matches!(s, Sighting::Applied { name, .. } if &**name == "b")).await;
+    world.server.replace_in_place(pod("b").namespace("shop").running()).unwrap();
+    world.server.delete("shop", "a").unwrap();
+    world.equal().await;
+    assert_eq!(world.ends().len(), 2, "by UID: {:?}", world.ends());
+}
+
+#[tokio::test]
+async fn refusals_and_rubbish_in_the_stream_skip_no_event() {
+    let mut world = World::listed([]).await;
+    let cut = r#"{"type":"DELETED","object":{"metadata":{"name":"#;
+    let faults = [
+        Fault::error_event(0, Failure::new(500, "etcd is away")),
+        Fault::error_event(0, Failure::new(504, "Too large resource version")),
+        Fault::error_event(0, Failure::new(410, "too old resource version")),
+        Fault::html(Kind::Watch),
+        Fault::line(0, cut),
+        Fault::line(0, r#"{"type":"WHAT","object":{}}"#),
+        Fault::line(0, "]]"),
+        Fault::cut(Kind::Watch, 0),
+    ];
+    for (number, fault) in faults.into_iter().enumerate() {
+        world.server.inject(fault);
+        world.server.drop_watches();
+        // An event that waits behind the rubbish, and one after it.
+        world.server.create(pod(format!("d{number}")).namespace("shop").running()).unwrap();
+        until("it was said", || world.server.pending_faults() == 0).await;
+        world.server.delete("shop", &format!("d{number}")).unwrap();
+        world.server.create(pod(format!("e{number}")).namespace("shop").running()).unwrap();
+        world.equal().await;
+    }
+    // A connection that breaks is the only one of them that kube resumes without a word.
+    world.counted("watch_errors_total 7").await;
+}
+
+#[tokio::test]
+async fn a_line_that_breaks_off_is_asked_for_again() {
+    let mut world = World::listed([]).await;
+    let spoiled = line(&world.server, "MODIFIED", "a", "1");
+    world.server.inject(Fault::line(1, &spoiled[..spoiled.len() / 2]));
+    world.server.drop_watches();
+    for name in ["d", "e"] {
+        world.server.create(pod(name).namespace("shop").running()).unwrap();
+    }
+    world.equal().await;
+    world.counted("watch_errors_total 1").await;
+    assert!(!world.count("relists_total{reason=\"undecodable\"} 1"), "the watch was resumed, not begun with a list");
+}
+
+#[tokio::test]
+async fn a_pod_of_one_and_a_half_megabytes_is_a_pod() {
+    let mut world = World::listed([]).await;
+    let huge =
+        || pod("huge").namespace("shop").annotation("note", "x".repeat(1_500_000)).label("app", "huge").running();
+    world.server.create(huge()).unwrap();
+    world.equal().await;
+    world.listed_anew().await;
+    world.equal().await;
+    let uid = world.uid("huge").as_str().into();
+    let content = world.view.get(&uid).unwrap().content.clone().expect("it can be read");
+    assert!(content.canonical.len() < 64 << 10, "the record is bounded: {}", content.canonical.len());
+    assert!(world.count("watch_errors_total 0") && world.count("undecodable_pods_total 0"));
+}
+
+#[tokio::test]
+async fn refusals_for_load_leave_the_view_as_it_is_and_are_not_repeated_at_full_speed() {
+    let mut world = World::listed([]).await;
+    let busy = |kind| Fault::failure(kind, Failure::new(429, "too many requests").retry_after(1)).always();
+    world.server.inject(busy(Kind::Watch));
+    world.server.inject(busy(Kind::List));
+    let (begun, before) = (Instant::now(), world.server.requests(Kind::Watch));
+    world.server.drop_watches();
+    world.server.delete("shop", "a").unwrap();
+    eventually("refusals", SOON, async || {
+        let refused = world.server.requests(Kind::Watch) - before;
+        if refused >= 5 { Ok(()) } else { Err(format!("{refused}")) }
+    })
+    .await;
+    // Half of 0.2 + 0.4 + 0.8 + 1.6 s, at least, lie before the fifth.
+    assert!(begun.elapsed() >= Duration::from_millis(1_500), "{:?}", begun.elapsed());
+    assert_eq!(world.view.len(), 3, "the view stays");
+    world.hear();
+    assert!(world.ends().is_empty() && world.lists() == 1);
+    world.server.clear_faults();
+    world.equal().await;
+    assert_eq!(world.ends().len(), 1);
+}
+
+#[tokio::test]
+async fn a_watch_that_ends_at_once_is_not_begun_again_at_full_speed() {
+    let mut world = World::listed([]).await;
+    world.server.inject(Fault::end(0).always());
+    let before = world.server.requests(Kind::Watch);
+    world.server.drop_watches();
+    let begun = Instant::now();
+    until("it began some times", || world.server.requests(Kind::Watch) - before >= 5).await;
+    // 0.2 + 0.4 + 0.8 s, at least, lie between four that ended at once.
+    assert!(begun.elapsed() >= Duration::from_secs(1), "{:?}", begun.elapsed());
+    world.server.clear_faults();
+    world.server.delete("shop", "a").unwrap();
+    world.equal().await;
+}
+
+#[tokio::test]
+async fn a_token_that_was_replaced_is_read_when_the_old_one_is_refused() {
+    let server = World::server().await;
+    let refuse = |kind, valid: &'static str| {
+        let is_other = move |request: &Request| request.authorization.as_deref() != Some(valid);
+        Fault::status(kind, 401).always().when(is_other)
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let token = folder.path().join("token");
+    std::fs::write(&token, "first").unwrap();
+    server.inject(refuse(Kind::List, "Bearer first"));
+    server.inject(refuse(Kind::Watch, "Bearer first"));
+    let mut config = kube::Config::new(server.url().parse().unwrap());
+    config.auth_info.token_file = Some(token.to_str().unwrap().to_owned());
+    let mut world = World::watching(server, &config, Scope::default(), (NEVER, NEVER));
+    world.equal().await;
+    let view = world.view.len();
+    // The old one is worth nothing at once, and the new one comes a little later.
+    world.server.clear_faults();
+    world.server.inject(refuse(Kind::List, "Bearer second"));
+    world.server.inject(refuse(Kind::Watch, "Bearer second"));
+    let begun = Instant::now();
+    world.server.drop_watches();
+    world.server.delete("shop", "a").unwrap();
+    world.counted("relists_total{reason=\"error\"} 2").await;
+    world.hear();
+    assert!(world.view.len() == view && world.ends().is_empty(), "the view stays");
+    std::fs::write(&token, "second").unwrap();
+    world.equal().await;
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn what_no_event_told_is_found_by_the_regular_list() {
+    let mut world = World::with_timers([], Scope::default(), Duration::from_secs(1), NEVER).await;
+    world.equal().await;
+    let uid = world.uid("b").as_str().into();
+    let digest = |world: &World| world.view.get(&uid).unwrap().content.clone().unwrap().digest;
+    let before = digest(&world);
+    world.server.silently(|api| {
+        api.create(pod("d").namespace("shop").running()).unwrap();
+        api.update("shop", "b", |pod| pod["metadata"]["labels"]["app"] = "changed".into()).unwrap();
+        api.delete("shop", "a").unwrap();
+    });
+    world.equal().await;
+    assert_ne!(digest(&world), before);
+    assert!(world.ends().is_empty(), "no event told it: {:?}", world.told);
+}

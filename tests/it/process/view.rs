@@ -1,0 +1,160 @@
+//! What the controller makes of a view of the cluster that is not whole, not of now, or not to be had.
+
+use std::time::Duration;
+
+use pod_registrar::{
+    demo::{
+        api::{Fault, Kind, Request},
+        pod,
+    },
+    model::DEFAULT_OWNER,
+};
+
+use super::world::{CLUSTER, World};
+use crate::support::{Controller, SOON, eventually, until};
+
+/// A world whose registry holds the records of so many pods, and whose controller is gone.
+async fn registered(count: usize) -> World {
+    let world = World::start().await;
+    world.kube.create(0..count);
+    let mut controller = world.controller();
+    world.equal().await;
+    controller.kill();
+    world
+}
+
+async fn records(world: &World) -> usize {
+    world.registry().ids(CLUSTER, DEFAULT_OWNER).await.unwrap().len()
+}
+
+/// The deletions that the registry has seen.
+async fn deletions(world: &World) -> usize {
+    let changes = world.registry().changes(CLUSTER).await.unwrap();
+    changes.iter().filter(|change| change["op"] == "delete").count()
+}
+
+/// Waits until the brake holds so many.
+async fn holds(controller: &mut Controller, count: f64) {
+    eventually("the brake holds them", SOON, async || match controller.figure("deletions_held").await {
+        held if held == count => Ok(()),
+        held => Err(format!("{held}")),
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn killed_in_the_middle_of_its_first_list_it_has_written_nothing() {
+    let world = registered(40).await;
+    for after in [0, 1, 17, 39] {
+        let (mark, lists) = (world.proxy.mark(), world.kube.api.requests(Kind::List));
+        world.kube.api.inject(Fault::stall(Kind::List, after));
+        let mut controller = world.controller();
+        until("the list comes in", || world.kube.api.requests(Kind::List) > lists).await;
+        controller.log_line("session opened").await;
+        assert!(!controller.logged("pods listed") && world.kube.api.pending_faults() == 0);
+        controller.kill();
+        let wrote = world.proxy.seen_since(mark).iter().filter(|exchange| exchange.writes()).count();
+        assert_eq!(wrote, 0, "after {after} pods");
+    }
+    assert_eq!(deletions(&world).await, 0);
+    let _controller = world.controller();
+    world.equal().await;
+    assert_eq!(deletions(&world).await, 0);
+}
+
+#[tokio::test]
+async fn a_first_list_that_is_empty_deletes_nothing() {
+    let world = registered(20).await;
+    // The first list is repeated when the registry's inventory is known: that one is empty as well.
+    world.kube.api.inject(Fault::empty_list().times(2));
+    let mut controller = world.controller();
+    holds(&mut controller, 20.0).await;
+    // The list beside the watch, ten seconds later, shows them all, and the view is taken anew.
+    holds(&mut controller, 0.0).await;
+    assert_eq!((records(&world).await, deletions(&world).await), (20, 0));
+    let told = "absent pods are not deregistered before a second list agrees";
+    assert!(controller.logged(told), "{:?}", controller.stderr());
+    world.equal().await;
+}
+
+#[tokio::test]
+async fn a_list_without_one_of_its_pages_deletes_nothing() {
+    let world = registered(1_020).await;
+    // The last page is the one that is missed: so few that their absence alone would not be braked.
+    world.kube.api.inject(Fault::missing_page().when(Request::is_continued).times(2));
+    let mut controller = world.controller();
+    holds(&mut controller, 20.0).await;
+    holds(&mut controller, 0.0).await;
+    assert_eq!((records(&world).await, deletions(&world).await), (1_020, 0));
+    world.equal().await;
+}
+
+#[tokio::test]
+async fn what_vanishes_with_a_narrower_selector_and_lives_is_held() {
+    let world = World::start().await;
+    for number in 0..200 {
+        let half = if number % 2 == 0 { "even" } else { "odd" };
+        world.kube.api.create(pod(format!("p-{number}")).label("app", half).running()).unwrap();
+    }
+    let mut controller = world.controller();
+    world.equal().await;
+    controller.kill();
+    let mut controller = world.controller_with(&["--label-selector", "app=even"]);
+    holds(&mut controller, 100.0).await;
+    let begun = world.proxy.mark();
+    world.kube.api.create(pod("new").label("app", "even").running()).unwrap();
+    until("puts pass", || {
+        let acknowledged =
+            world.proxy.seen_since(begun).iter().flat_map(|seen| seen.acknowledged()).collect::<Vec<_>>();
+        acknowledged.iter().any(|(id, put, _)| *put && *id == world.kube.uid("new"))
+    })
+    .await;
+    controller.log_line("deletions held: pods that the list lacks are there").await;
+    holds(&mut controller, 100.0).await;
+    assert_eq!((records(&world).await, deletions(&world).await), (201, 0));
+}
+
+#[tokio::test]
+async fn what_no_event_told_reaches_the_registry_with_the_regular_list() {
+    let world = World::start().await;
+    world.kube.create(0..20);
+    let mut controller = world.controller_with(&["--relist-interval", "2s"]);
+    world.equal().await;
+    world.kube.api.silently(|_| {
+        world.kube.delete(0..3);
+        world.kube.create(20..25);
+        world.kube.label("web-0010", "changed");
+    });
+    world.equal().await;
+    assert_eq!((controller.figure("watch_errors_total").await, deletions(&world).await), (0.0, 3));
+}
+
+#[tokio::test]
+async fn a_view_that_grows_old_is_shown_and_is_no_reason_to_restart() {
+    let world = World::start().await;
+    world.kube.create(0..5);
+    let mut controller = world.controller();
+    world.equal().await;
+    controller.synced().await;
+    world.kube.api.inject(Fault::stall(Kind::Watch, 0).always());
+    world.kube.api.drop_watches();
+    world.kube.delete(0..1);
+    world.kube.create(5..7);
+    let within = Duration::from_secs(45);
+    eventually("it is told", within, async || {
+        assert_eq!((controller.page("/livez").await.0, controller.page("/readyz").await.0), (200, 200));
+        let told = controller.logged("the view of the cluster is old");
+        if told { Ok(()) } else { Err("it is not".to_owned()) }
+    })
+    .await;
+    let silence = controller.figure("watch_silence_seconds").await;
+    assert!((30.0..45.0).contains(&silence), "{silence}");
+    world.kube.api.clear_faults();
+    world.equal().await;
+    controller.log_line("the view of the cluster is up to date again").await;
+    let lines = controller.stderr();
+    let told = lines.iter().filter(|line| line.contains("the view of the cluster is old"));
+    assert_eq!(told.count(), 1, "{lines:#?}");
+    assert_eq!((controller.page("/livez").await.0, controller.is_running()), (200, true));
+    assert_eq!(deletions(&world).await, 1);
+}
