@@ -12,6 +12,7 @@ mod process;
 mod project;
 mod reference;
 mod registry_client;
+mod scenarios;
 mod support;
 mod tidy;
 mod watch_contract;
