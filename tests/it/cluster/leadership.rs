@@ -8,7 +8,7 @@ use super::{
     rbac::{apply, deploy, leases},
     world::{World, in_cluster},
 };
-use crate::support::{Controller, SOON, eventually};
+use crate::support::{SOON, eventually};
 
 async fn lease(world: &World) -> Lease {
     world.api::<Lease>().get(&world.namespace).await.unwrap()
@@ -21,14 +21,6 @@ async fn held_by(world: &World, instance: &str) -> Lease {
         if holder.starts_with(&format!("{instance}:")) { Ok(lease) } else { Err(format!("by {holder:?}")) }
     })
     .await
-}
-
-async fn ready(replica: &mut Controller) {
-    eventually("it is ready", SOON, async || match replica.page("/readyz").await {
-        (200, _) => Ok(()),
-        (_, text) => Err(text),
-    })
-    .await;
 }
 
 #[tokio::test]
@@ -52,7 +44,7 @@ async fn two_replicas_share_the_lease_that_is_shipped_and_one_writes() {
         }
         world.running(3).await;
         world.equal().await;
-        ready(&mut second).await;
+        second.ready().await;
 
         // Applying the manifests again, or an annotation, takes nothing away and is taken away by nobody.
         let annotated = Patch::Merge(json!({"metadata": {"annotations": {"kept": "yes"}}}));
@@ -76,7 +68,7 @@ async fn two_replicas_share_the_lease_that_is_shipped_and_one_writes() {
         world.equal().await;
 
         let mut third = replica("third");
-        ready(&mut third).await;
+        third.ready().await;
         second.kill();
         world.delete("b").await;
         world.create("d").await;

@@ -53,14 +53,15 @@ async fn leads(world: &World, instance: &str, replica: &mut Controller) {
     shows(replica, "writer", 1.0).await;
 }
 
-/// Waits until a replica has its first list, and is ready for it.
-async fn stands_by(replica: &mut Controller) {
-    eventually("it is ready", SOON, async || match replica.page("/readyz").await {
-        (200, _) => Ok(()),
-        (_, text) => Err(text),
-    })
-    .await;
-    assert_eq!(replica.figure("writer").await, 0.0);
+/// Two replicas, of which the first leads and the second is ready to, and a registry that is equal.
+async fn pair(world: &World, duration: &str) -> (Controller, Controller) {
+    let mut first = replica(world, "first", duration);
+    leads(world, "first", &mut first).await;
+    world.equal().await;
+    let mut second = replica(world, "second", duration);
+    second.ready().await;
+    assert_eq!(second.figure("writer").await, 0.0);
+    (first, second)
 }
 
 async fn shows(replica: &mut Controller, series: &str, value: f64) {
@@ -82,11 +83,7 @@ async fn lists(replica: &mut Controller) -> f64 {
 async fn a_leader_that_is_told_to_stop_hands_over_at_once_and_the_other_needs_no_list() {
     let world = world().await;
     world.kube.create(0..50);
-    let mut first = replica(&world, "first", LONG);
-    leads(&world, "first", &mut first).await;
-    world.equal().await;
-    let mut second = replica(&world, "second", LONG);
-    stands_by(&mut second).await;
+    let (mut first, mut second) = pair(&world, LONG).await;
     assert_eq!((lease(&world)["spec"]["leaseTransitions"].as_u64(), lists(&mut second).await), (Some(1), 1.0));
     world.kube.delete(0..3);
     world.kube.label(&name(7), "changed");
@@ -118,11 +115,7 @@ async fn a_leader_that_is_told_to_stop_hands_over_at_once_and_the_other_needs_no
 async fn what_a_leader_still_had_on_its_way_when_it_was_told_to_stop_is_fenced_and_found() {
     let world = world().await;
     world.kube.create(0..5);
-    let mut first = replica(&world, "first", LONG);
-    leads(&world, "first", &mut first).await;
-    world.equal().await;
-    let mut second = replica(&world, "second", LONG);
-    stands_by(&mut second).await;
+    let (mut first, mut second) = pair(&world, LONG).await;
     world.proxy.hold_writes();
     world.kube.label(&name(0), "late");
     let uid = world.kube.uid(&name(0));
@@ -144,11 +137,7 @@ async fn what_a_leader_still_had_on_its_way_when_it_was_told_to_stop_is_fenced_a
 async fn a_leader_that_is_killed_is_replaced_and_what_ended_meanwhile_leaves_by_what_the_standby_saw() {
     let world = world().await;
     world.kube.create(0..300);
-    let mut first = replica(&world, "first", SHORT);
-    leads(&world, "first", &mut first).await;
-    world.equal().await;
-    let mut second = replica(&world, "second", SHORT);
-    stands_by(&mut second).await;
+    let (mut first, mut second) = pair(&world, SHORT).await;
     first.kill();
     // More than the brake would let pass without a second list.
     world.kube.delete(0..200);
@@ -166,11 +155,7 @@ async fn a_leader_that_is_killed_is_replaced_and_what_ended_meanwhile_leaves_by_
 async fn a_leader_that_was_paused_beyond_its_lease_changes_nothing_when_it_wakes_and_stands_by() {
     let world = world().await;
     world.kube.create(0..20);
-    let mut first = replica(&world, "first", SHORT);
-    leads(&world, "first", &mut first).await;
-    world.equal().await;
-    let mut second = replica(&world, "second", SHORT);
-    stands_by(&mut second).await;
+    let (mut first, mut second) = pair(&world, SHORT).await;
 
     first.pause();
     // The paused one will find these in its watch, and believes that it leads.
@@ -202,11 +187,7 @@ async fn a_leader_that_was_paused_beyond_its_lease_changes_nothing_when_it_wakes
 async fn without_the_lease_api_nobody_writes_and_with_it_one_goes_on() {
     let world = world().await;
     world.kube.create(0..20);
-    let mut first = replica(&world, "first", SHORT);
-    leads(&world, "first", &mut first).await;
-    world.equal().await;
-    let mut second = replica(&world, "second", SHORT);
-    stands_by(&mut second).await;
+    let (mut first, mut second) = pair(&world, SHORT).await;
     world.kube.api.inject(Fault::hang(Kind::Lease).always());
     first.log_line("leadership lost").await;
     shows(&mut first, "leader", 0.0).await;

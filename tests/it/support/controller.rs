@@ -40,6 +40,15 @@ impl Controller {
         line.unwrap_or_else(|| panic!("no {series} in {text}")).parse().expect("a number")
     }
 
+    /// Waits until the controller is ready.
+    pub(crate) async fn ready(&mut self) {
+        eventually("it is ready", SOON, async || match self.page("/readyz").await {
+            (200, _) => Ok(()),
+            (_, text) => Err(text),
+        })
+        .await;
+    }
+
     /// Waits until the controller has found the registry equal to the cluster for the first time.
     pub(crate) async fn synced(&mut self) {
         eventually("the first complete sync", SOON * 2, async || {
