@@ -64,6 +64,9 @@ pub fn is_valid_id(text: &str) -> bool {
     (1..=128).contains(&bytes.len()) && bytes[0].is_ascii_alphanumeric() && bytes.iter().copied().all(allowed)
 }
 
+/// The first integer that the protocol does not know, in either direction: above it JSON numbers are not exact everywhere.
+pub const INTEGER_LIMIT: u64 = 1 << 53;
+
 /// Orders the operations of a writer: sessions first, then the counter within one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Version {

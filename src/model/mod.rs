@@ -24,7 +24,7 @@ pub mod verdict;
 pub use desired::{AllowList, Rule};
 pub use digest::{Buckets, Digest, NOT_DIGESTED, ParseDigestError};
 pub use freshness::{ListAge, Newest};
-pub use ids::{DEFAULT_OWNER, Moment, Uid, Version, Writer, compare_resource_versions, is_valid_id};
+pub use ids::{DEFAULT_OWNER, INTEGER_LIMIT, Moment, Uid, Version, Writer, compare_resource_versions, is_valid_id};
 pub use lease::Leadership;
 pub use ledger::{Belief, Drift, Ended, Flight, Known, Ledger, Settled, Work};
 pub use object::PodObject;

@@ -8,8 +8,7 @@ use serde::{
 };
 use serde_json::{Map, Value, value::RawValue};
 
-/// The first integer that is not allowed, in either direction: above it JSON numbers are not exact everywhere.
-pub(crate) const INTEGER_LIMIT: u64 = 1 << 53;
+use crate::model::INTEGER_LIMIT;
 
 /// Any JSON value in which every rule of the protocol's words holds.
 pub(crate) struct Strict(pub(crate) Value);

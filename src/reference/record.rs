@@ -5,12 +5,9 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{
-    json::{INTEGER_LIMIT, Strict},
-    problem::Kind,
-};
+use super::{json::Strict, problem::Kind};
 use crate::{
-    model::{Buckets, Digest, Version, is_valid_id},
+    model::{Buckets, Digest, INTEGER_LIMIT, Version, is_valid_id},
     registry::v1::wire::Problem,
 };
 

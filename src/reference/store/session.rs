@@ -4,8 +4,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::Fault;
 use crate::{
-    model::Version,
-    reference::{clock::rfc3339, json::INTEGER_LIMIT, problem::Kind, record::Address},
+    model::{INTEGER_LIMIT, Version},
+    reference::{clock::rfc3339, problem::Kind, record::Address},
     registry::v1::wire::{
         Heartbeat, HeartbeatAccepted, OpenSession, PreviousSession, Problem, SessionOpened, SessionState,
     },

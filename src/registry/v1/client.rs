@@ -6,19 +6,23 @@ use reqwest::{Method, Url};
 
 use super::{
     encode,
-    http::{self, Answer, Error, Http},
+    http::{self, Answer, Error, Http, NAME_CHARS, fit_for_logs},
     wire::{
         BatchResults, BucketDigests, Capabilities, Cluster, Heartbeat, HeartbeatAccepted, InventoryPage, ItemResult,
         OpenSession, SessionOpened, SessionState, Stored,
     },
 };
 use crate::{
-    model::{DEFAULT_OWNER, Digest, Failure, OperationKind, Said, Uid, Verdict, Version, Writer, verdict},
+    model::{
+        DEFAULT_OWNER, Digest, Failure, INTEGER_LIMIT, OperationKind, Said, Uid, Verdict, Version, Writer, verdict,
+    },
     registry::{Bucket, Change, Encoded, EncodedBody, OtherWriter, RecordName, Registry},
 };
 
 /// Records in a page of the inventory: the most that the protocol allows.
 const PAGE_LIMIT: usize = 5_000;
+/// Features that a registry can have; the protocol knows five.
+const FEATURES_MAX: usize = 64;
 
 /// Where the registry is, and how to speak to it.
 #[derive(Clone, Debug)]
@@ -70,14 +74,7 @@ impl Client {
     async fn write_batch(&self, epoch: u64, operations: &[Encoded]) -> Result<Vec<Verdict>, Failure> {
         let body = encode::batch(epoch, operations);
         let answer = self.http.send(Method::POST, self.url("/pods:batch", &[]), Some(body)).await?;
-        let BatchResults { results } = answer.json()?;
-        let in_order = results.len() == operations.len()
-            && results.iter().zip(operations).all(|(result, operation)| result.id == operation.uid.as_str());
-        if !in_order {
-            let problem = "results in another number or order than the operations";
-            return Err(Failure::Broken(problem.into()));
-        }
-        Ok(results.into_iter().zip(operations).map(|(result, operation)| judge(result, operation)).collect())
+        of_batch(&answer, operations)
     }
 
     async fn write_one(&self, operation: &Encoded) -> Result<Verdict, Failure> {
@@ -99,18 +96,70 @@ impl Client {
                 (OperationKind::Delete, self.http.send(Method::DELETE, self.url(&path, &query), None).await?)
             }
         };
-        let said = answer.said();
-        match (kind, answer.status, said.problem.as_str()) {
-            (OperationKind::Put, 200 | 201, _) => {
-                let stored: Stored = answer.json()?;
-                Ok(check_digest(Some(stored.digest), operation))
-            }
-            (_, 409, "stale-version" | "tombstoned" | "foreign-owner")
-            | (_, 413 | 422, _)
-            | (OperationKind::Delete, 204, _) => Ok(verdict::of_item(kind, answer.status, said)),
-            _ => Err(verdict::of_request(answer.status, said)),
-        }
+        of_one(kind, &answer, operation)
     }
+}
+
+/// What became of the operations of a batch.
+pub(super) fn of_batch(answer: &Answer, operations: &[Encoded]) -> Result<Vec<Verdict>, Failure> {
+    let BatchResults { results } = answer.json()?;
+    let in_order = results.len() == operations.len()
+        && results.iter().zip(operations).all(|(result, operation)| result.id == operation.uid.as_str());
+    if !in_order {
+        let problem = "results in another number or order than the operations";
+        return Err(Failure::Broken(problem.into()));
+    }
+    Ok(results.into_iter().zip(operations).map(|(result, operation)| judge(result, operation)).collect())
+}
+
+/// What became of an operation that was a request of its own.
+pub(super) fn of_one(kind: OperationKind, answer: &Answer, operation: &Encoded) -> Result<Verdict, Failure> {
+    let said = answer.said();
+    match (kind, answer.status, said.problem.as_str()) {
+        (OperationKind::Put, 200 | 201, _) => {
+            let stored: Stored = answer.json()?;
+            Ok(check_digest(Some(stored.digest), operation))
+        }
+        (_, 409, "stale-version" | "tombstoned" | "foreign-owner")
+        | (_, 413 | 422, _)
+        | (OperationKind::Delete, 204, _) => Ok(verdict::of_item(kind, answer.status, said)),
+        _ => Err(verdict::of_request(answer.status, said)),
+    }
+}
+
+/// What a registry says that it can do. Its features are names: what is none is left aside.
+pub(super) fn of_capabilities(answer: &Answer) -> Result<Capabilities, Failure> {
+    let mut told: Capabilities = answer.json()?;
+    told.protocol = fit_for_logs(&told.protocol, NAME_CHARS);
+    told.features.truncate(FEATURES_MAX);
+    told.features.retain(|feature| feature.len() <= NAME_CHARS);
+    Ok(told)
+}
+
+/// The session that a registry opened.
+pub(super) fn of_session(answer: &Answer) -> Result<SessionOpened, Failure> {
+    let mut opened: SessionOpened = answer.json()?;
+    if !(1..INTEGER_LIMIT).contains(&opened.epoch) {
+        return Err(Failure::Broken(format!("epoch {} is not from 1 and below 2^53", opened.epoch)));
+    }
+    if let Some(previous) = &mut opened.previous {
+        previous.instance = fit_for_logs(&previous.instance, NAME_CHARS);
+    }
+    Ok(opened)
+}
+
+/// The one that holds a writer's session, as the registry shows it.
+pub(super) fn of_holder(answer: &Answer, owner: &str) -> Result<Option<OtherWriter>, Failure> {
+    let cluster: Cluster = match answer.json() {
+        Err(Failure::NotFound) => return Ok(None),
+        answer => answer?,
+    };
+    let ours = cluster.owners.into_iter().find(|found| found.owner == owner);
+    Ok(ours.map(|found| OtherWriter {
+        epoch: found.epoch.min(INTEGER_LIMIT - 1),
+        instance: fit_for_logs(&found.instance, NAME_CHARS),
+        over: found.state != SessionState::Live,
+    }))
 }
 
 /// What became of one operation of a batch.
@@ -141,11 +190,11 @@ fn check_digest(stored: Option<Digest>, operation: &Encoded) -> Verdict {
 
 impl Registry for Client {
     async fn capabilities(&self) -> Result<Capabilities, Failure> {
-        self.get(self.http.url("v1/capabilities", &[])).await?.json()
+        of_capabilities(&self.get(self.http.url("v1/capabilities", &[])).await?)
     }
 
     async fn open_session(&self, request: OpenSession) -> Result<SessionOpened, Failure> {
-        self.send_json(Method::POST, self.url("/session", &[]), &request).await?.json()
+        of_session(&self.send_json(Method::POST, self.url("/session", &[]), &request).await?)
     }
 
     async fn heartbeat(&self, beat: Heartbeat) -> Result<(), Failure> {
@@ -159,17 +208,7 @@ impl Registry for Client {
     }
 
     async fn session_holder(&self) -> Result<Option<OtherWriter>, Failure> {
-        let cluster: Cluster = match self.get(self.url("", &[])).await?.json() {
-            Err(Failure::NotFound) => return Ok(None),
-            answer => answer?,
-        };
-        let ours = cluster.owners.into_iter().find(|owner| owner.owner == self.writer.owner);
-        Ok(ours.map(|owner| OtherWriter {
-            epoch: owner.epoch,
-            instance: owner.instance,
-            scope: owner.scope,
-            over: owner.state != SessionState::Live,
-        }))
+        of_holder(&self.get(self.url("", &[])).await?, &self.writer.owner)
     }
 
     fn encode(&self, uid: &Uid, version: Version, change: Change<'_>) -> Encoded {

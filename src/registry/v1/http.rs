@@ -13,12 +13,14 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 
 use super::wire::Problem;
-use crate::model::{self, Failure, Said, Version, verdict};
+use crate::model::{self, Failure, INTEGER_LIMIT, Said, Version, verdict};
 
 /// Bytes of an answer that are read at most; the largest, 65,536 bucket digests, are a few megabytes.
 const ANSWER_MAX: usize = 16 << 20;
 /// Characters of somebody else's text that go into a log.
 const DETAIL_CHARS: usize = 300;
+/// Characters of a name that somebody else chose: of a problem, a process, a feature.
+pub(super) const NAME_CHARS: usize = 128;
 /// A registry that does not take a connection within this time is not there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -141,6 +143,7 @@ impl Answer {
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, Failure> {
         self.success()?;
         serde_json::from_slice(&self.body).map_err(|error| {
+            let error = fit_for_logs(&error.to_string(), DETAIL_CHARS);
             Failure::Broken(format!("status {} with a body that is not the protocol's: {error}", self.status))
         })
     }
@@ -162,15 +165,21 @@ impl Answer {
 
 /// What a problem says.
 pub(super) fn said(problem: &Problem) -> Said {
-    let current =
-        problem.current.map(|c| model::Current { version: Version { epoch: c.epoch, seq: c.seq }, digest: c.digest });
+    // Numbers that the protocol does not know cannot be passed by counting.
+    let current = problem.current.filter(|c| c.epoch < INTEGER_LIMIT && c.seq < INTEGER_LIMIT);
+    let current = current.map(|c| model::Current { version: Version { epoch: c.epoch, seq: c.seq }, digest: c.digest });
     let detail = problem.detail.as_ref().or(problem.title.as_ref());
     Said {
-        problem: problem.name().to_owned(),
-        detail: detail.map(|text| text.chars().take(DETAIL_CHARS).collect()).unwrap_or_default(),
+        problem: fit_for_logs(problem.name(), NAME_CHARS),
+        detail: detail.map(|text| fit_for_logs(text, DETAIL_CHARS)).unwrap_or_default(),
         current,
         retry_after: None,
     }
+}
+
+/// Somebody else's text as it may stand in a log: short, and in one line.
+pub(super) fn fit_for_logs(text: &str, chars: usize) -> String {
+    text.chars().take(chars).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 fn certificates(path: &Path) -> Result<Vec<Certificate>, Error> {
@@ -215,7 +224,7 @@ fn retry_after(response: &Response, now: SystemTime) -> Option<Duration> {
 }
 
 /// Seconds, or a date of which the past means now. Anything else is as good as nothing.
-fn parse_retry_after(text: &str, now: SystemTime) -> Option<Duration> {
+pub(super) fn parse_retry_after(text: &str, now: SystemTime) -> Option<Duration> {
     let text = text.trim();
     let capped = |wait: Duration| wait.min(verdict::RETRY_AFTER_MAX);
     if let Ok(seconds) = text.parse::<u64>() {
