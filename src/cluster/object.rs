@@ -10,7 +10,10 @@ use kube::Resource;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use crate::model::PodObject;
+use crate::model::{PodObject, object};
+
+/// Characters of somebody else's text that go into a log.
+const CAUSE_CHARS: usize = 300;
 
 /// A pod from a list or an event.
 #[derive(Clone, Debug)]
@@ -46,11 +49,17 @@ impl Watched {
 impl<'de> Deserialize<'de> for Watched {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = Box::<RawValue>::deserialize(deserializer)?;
-        Ok(match serde_json::from_str::<PodObject>(raw.get()) {
+        Ok(match object::read(raw.get()) {
             Ok(mut pod) => Self { meta: identity_of(&mut pod), pod: Ok(pod) },
-            Err(error) => Self { meta: identity_in(raw.get()), pod: Err(error.to_string()) },
+            Err(error) => Self { meta: identity_in(raw.get()), pod: Err(cause_of(&error)) },
         })
     }
+}
+
+/// Why an object is no pod, fit for a log: the error repeats a text that it did not expect, however long it is.
+fn cause_of(error: &serde_json::Error) -> String {
+    let printable = |c: char| if c.is_control() { ' ' } else { c };
+    error.to_string().chars().take(CAUSE_CHARS).map(printable).collect()
 }
 
 fn identity_of(pod: &mut PodObject) -> ObjectMeta {

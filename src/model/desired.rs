@@ -1,7 +1,7 @@
 //! From a pod's object to the record that the registry should hold: which members, which labels, and how large.
 
 use super::{
-    Content, Digest, Pod, PodObject, Uid, Writer, is_valid_id,
+    Content, Digest, INTEGER_LIMIT, Pod, PodObject, Uid, Writer, is_valid_id,
     object::{Condition, ContainerSpec, ContainerStatus, Ip, Metadata, OwnerReference, Pairs, Status},
     record::{ClusterName, Container, Lifecycle, Placement, PodName, Record, Role, State, Times, Workload},
 };
@@ -11,8 +11,12 @@ use wildmatch::WildMatch;
 const BUDGET_BYTES: usize = 20_000;
 /// Containers that are kept when a record is over its budget.
 const CONTAINERS_KEPT: usize = 20;
-/// Characters of a reason that are kept: the API does not bound it.
+/// Characters of a reason or a phase that are kept: the API does not bound them.
 const REASON_CHARS: usize = 256;
+/// Characters that a name in the API has at most.
+const NAME_CHARS: usize = 253;
+/// Characters of a text that are repeated where it is refused.
+const REPEATED_CHARS: usize = 64;
 /// Holds whole objects, with whatever secrets were in them: it never leaves the cluster.
 const NEVER_SENT: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
@@ -49,6 +53,9 @@ pub enum Error {
     /// The object lacks what identifies it.
     #[error("the object has no {0}; a pod without one cannot be registered")]
     Missing(&'static str),
+    /// A name is longer than an API server lets it be.
+    #[error("{0} is longer than 253 characters, which no API server lets through; look at what stands before it")]
+    Long(&'static str),
     /// The UID cannot be the id of a record.
     #[error("the UID {0:?} cannot be an id: 1 to 128 of [A-Za-z0-9._~:@-], the first alphanumeric")]
     Uid(String),
@@ -73,14 +80,14 @@ pub fn desired(object: &PodObject, rule: &Rule) -> Result<Pod, Error> {
     let meta = &object.metadata;
     let record = record(object, rule)?;
     if !is_valid_id(&record.pod.uid) {
-        return Err(Error::Uid(record.pod.uid));
+        return Err(Error::Uid(record.pod.uid.chars().take(REPEATED_CHARS).collect()));
     }
     Ok(Pod {
         uid: Uid::from(record.pod.uid.as_str()),
         namespace: record.pod.namespace.as_str().into(),
         name: record.pod.name.as_str().into(),
         resource_version: meta.resource_version.as_deref().unwrap_or_default().into(),
-        generation: meta.generation,
+        generation: meta.generation.filter(|generation| (0..INTEGER_LIMIT.cast_signed()).contains(generation)),
         content: Some(within_budget(record)?),
     })
 }
@@ -99,30 +106,43 @@ pub fn unreadable(uid: &str, namespace: &str, name: &str, resource_version: &str
 
 fn record(object: &PodObject, rule: &Rule) -> Result<Record, Error> {
     let (meta, status) = (&object.metadata, &object.status);
-    let required = |value: &Option<String>, name| value.clone().ok_or(Error::Missing(name));
     Ok(Record {
         owner: rule.writer.owner.clone(),
         cluster: ClusterName::from(&rule.writer),
         pod: PodName {
-            uid: required(&meta.uid, "metadata.uid")?,
-            namespace: required(&meta.namespace, "metadata.namespace")?,
-            name: required(&meta.name, "metadata.name")?,
+            uid: required("metadata.uid", meta.uid.as_ref())?,
+            namespace: required("metadata.namespace", meta.namespace.as_ref())?,
+            name: required("metadata.name", meta.name.as_ref())?,
             labels: rule.labels.filter(&meta.labels),
             annotations: rule.annotations.filter(&meta.annotations),
         },
         workload: workload(meta),
         placement: Placement {
-            node: filled(object.spec.node_name.as_ref()),
+            node: named("spec.nodeName", object.spec.node_name.as_ref())?,
             host_ips: addresses(&status.host_ips, status.host_ip.as_ref()),
             pod_ips: addresses(&status.pod_ips, status.pod_ip.as_ref()),
             host_network: object.spec.host_network.unwrap_or_default(),
         },
         state: state(meta, status),
         containers: containers(object),
-        service_account: filled(object.spec.service_account_name.as_ref()),
+        service_account: named("spec.serviceAccountName", object.spec.service_account_name.as_ref())?,
         times: times(meta, status)?,
         truncated: Vec::new(),
     })
+}
+
+fn required(member: &'static str, name: Option<&String>) -> Result<String, Error> {
+    named(member, name)?.ok_or(Error::Missing(member))
+}
+
+/// A name, unless it is empty.
+fn named(member: &'static str, name: Option<&String>) -> Result<Option<String>, Error> {
+    let name = filled(name);
+    if name.as_ref().is_some_and(|name| name.chars().count() > NAME_CHARS) {
+        Err(Error::Long(member))
+    } else {
+        Ok(name)
+    }
 }
 
 fn filled(text: Option<&String>) -> Option<String> {
@@ -171,10 +191,14 @@ fn state(meta: &Metadata, status: &Status) -> State {
     };
     State {
         lifecycle,
-        phase: filled(status.phase.as_ref()),
+        phase: filled(status.phase.as_ref()).map(shortened),
         ready: condition(status, "Ready").map(|ready| ready.status == "True"),
-        reason: reason(status).map(|reason| reason.chars().take(REASON_CHARS).collect()),
+        reason: reason(status).map(shortened),
     }
+}
+
+fn shortened(text: String) -> String {
+    if text.len() <= REASON_CHARS { text } else { text.chars().take(REASON_CHARS).collect() }
 }
 
 fn condition<'a>(status: &'a Status, kind: &str) -> Option<&'a Condition> {
@@ -213,7 +237,7 @@ fn container(spec: &ContainerSpec, role: Role, statuses: &[ContainerStatus]) -> 
         image: filled(spec.image.as_ref()),
         image_id: status.and_then(|s| filled(s.image_id.as_ref())),
         ready: status.and_then(|s| s.ready),
-        restarts: status.and_then(|s| u64::try_from(s.restart_count?).ok()),
+        restarts: status.and_then(|s| u64::try_from(s.restart_count?).ok()).filter(|count| *count < INTEGER_LIMIT),
     }
 }
 
@@ -244,23 +268,25 @@ fn optional_time(member: &'static str, text: Option<&str>, earlier_secs: i64) ->
     text.map(|text| time(member, text, earlier_secs)).transpose()
 }
 
-/// RFC 3339 in UTC with milliseconds, `earlier_secs` before the time given.
+/// RFC 3339 in UTC with milliseconds, `earlier_secs` before the time given. Years have four digits in it.
 fn time(member: &'static str, text: &str, earlier_secs: i64) -> Result<String, Error> {
-    let refused = || Error::Time { member, found: text.chars().take(64).collect() };
+    let refused = || Error::Time { member, found: text.chars().take(REPEATED_CHARS).collect() };
     let time: jiff::Timestamp = text.parse().map_err(|_| refused())?;
     let time = time.checked_sub(jiff::SignedDuration::from_secs(earlier_secs)).map_err(|_| refused())?;
-    Ok(format!("{time:.3}"))
+    let written = format!("{time:.3}");
+    if written.starts_with('-') { Err(refused()) } else { Ok(written) }
 }
 
 /// Cuts the record's longest kinds of content, one after another, until it is within the budget.
 fn within_budget(mut record: Record) -> Result<Content, Error> {
     type Cut = (&'static str, fn(&mut Record));
-    let cuts: [Cut; 5] = [
+    let cuts: [Cut; 6] = [
         ("annotations", |r| r.pod.annotations.clear()),
         ("containers", |r| r.containers.truncate(CONTAINERS_KEPT)),
         ("labels", |r| r.pod.labels.clear()),
         ("containers", |r| r.containers.clear()),
         ("workload", |r| r.workload.clear()),
+        ("placement", |r| (r.placement.host_ips, r.placement.pod_ips) = (Vec::new(), Vec::new())),
     ];
     let mut content = content(&record)?;
     for (name, cut) in cuts {

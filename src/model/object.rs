@@ -3,13 +3,46 @@
 //! It is decoded straight from the answer's bytes; everything else in the object is skipped unread. Every member may
 //! be missing or null, so that an object of another version of Kubernetes is still understood.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt, marker::PhantomData};
 
-use serde::{Deserialize, Deserializer};
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor, value::MapAccessDeserializer},
+};
 
 /// Reads null like a member that is not there.
 fn lenient<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// Reads an object, or null like one without members. What is derived for a struct would take an array as well, and a
+/// name for whatever stands in its place.
+fn object<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
+    struct Members<T>(PhantomData<T>);
+    impl<'de, T: Default + Deserialize<'de>> Visitor<'de> for Members<T> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_unit<E>(self) -> Result<T, E> {
+            Ok(T::default())
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<T, A::Error> {
+            T::deserialize(MapAccessDeserializer::new(members))
+        }
+    }
+    deserializer.deserialize_any(Members(PhantomData))
+}
+
+/// Reads a pod.
+///
+/// # Errors
+/// When the text is no object, or has a member of another type in it.
+pub fn read(text: &str) -> Result<PodObject, serde_json::Error> {
+    object(&mut serde_json::Deserializer::from_str(text))
 }
 
 /// Labels or annotations.
@@ -20,13 +53,13 @@ pub type Pairs = BTreeMap<String, String>;
 #[serde(default, rename_all = "camelCase")]
 pub struct PodObject {
     /// `metadata`.
-    #[serde(deserialize_with = "lenient")]
+    #[serde(deserialize_with = "object")]
     pub metadata: Metadata,
     /// `spec`.
-    #[serde(deserialize_with = "lenient")]
+    #[serde(deserialize_with = "object")]
     pub spec: Spec,
     /// `status`.
-    #[serde(deserialize_with = "lenient")]
+    #[serde(deserialize_with = "object")]
     pub status: Status,
 }
 
@@ -189,6 +222,10 @@ mod tests {
 
     #[test]
     fn a_member_of_another_type_is_an_error() {
-        assert!(serde_json::from_str::<PodObject>(r#"{"spec":{"containers":"none"}}"#).is_err());
+        for bad in
+            [r#"{"spec":{"containers":"none"}}"#, r#"{"metadata":["name","namespace","uid"]}"#, r#"{"status":"x"}"#]
+        {
+            assert!(serde_json::from_str::<PodObject>(bad).is_err(), "{bad}");
+        }
     }
 }
