@@ -5,6 +5,9 @@ use crate::{
     registry::v1::wire::{Current, PROBLEM_PREFIX, Problem},
 };
 
+/// Characters of what is said about one case.
+const DETAIL_CHARS: usize = 1_000;
+
 /// Every kind of problem: the protocol's own, and those that its page leaves to the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -97,7 +100,7 @@ impl Kind {
             kind: format!("{PROBLEM_PREFIX}{name}"),
             title: Some(title.to_owned()),
             status: Some(status),
-            detail: Some(detail.into()),
+            detail: Some(shortened(detail.into())),
             current: None,
         })
     }
@@ -109,6 +112,11 @@ impl Kind {
         problem.current = Some(current);
         problem
     }
+}
+
+/// Errors about JSON repeat a text that was not expected, however long it is.
+fn shortened(text: String) -> String {
+    if text.len() <= DETAIL_CHARS { text } else { text.chars().take(DETAIL_CHARS).collect() }
 }
 
 #[cfg(test)]
