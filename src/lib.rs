@@ -44,6 +44,8 @@
 //! | [`settings`] | flags and environment, validated | `model`, `telemetry` |
 //! | [`app`] | the composition root: settings in, exit code out | everything |
 //!
+//! Tests have one room more, `fuzz`: random inputs for everything that parses what others wrote.
+//!
 //! `cluster`, `registry` and `sync` meet only in `app`, but for the trait and the store. `tests/it/tidy.rs` holds these
 //! arrows.
 #![forbid(unsafe_code)]
@@ -53,6 +55,8 @@ pub mod app;
 pub mod clock;
 pub mod cluster;
 pub mod demo;
+#[cfg(test)]
+mod fuzz;
 pub mod model;
 pub mod reference;
 pub mod registry;

@@ -16,6 +16,9 @@ mod progress;
 mod signs;
 mod tap;
 
+#[cfg(test)]
+mod fuzz_tests;
+
 pub use client::{Credentials, Scope};
 pub use informer::{Informer, Setup};
 pub use object::Watched;

@@ -251,8 +251,8 @@ impl<B> TappedBody<B> {
 
 /// A list's metadata, as far as they matter here.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Metadata {
-    version: Option<String>,
+pub(super) struct Metadata {
+    pub(super) version: Option<String>,
     continued: bool,
     remaining: Option<usize>,
 }
@@ -272,7 +272,7 @@ impl ListHead {
 }
 
 /// The metadata in a list's first bytes, once the items begin.
-fn metadata_in(head: &[u8]) -> Option<Metadata> {
+pub(super) fn metadata_in(head: &[u8]) -> Option<Metadata> {
     let head = String::from_utf8_lossy(head);
     let (list, _) = head.split_once("\"items\":")?;
     let after = |name: &str| list.split_once(name).map(|(_, rest)| rest);

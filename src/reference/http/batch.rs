@@ -94,7 +94,7 @@ fn answer(results: Vec<ItemResult>) -> Response {
 }
 
 /// Takes a batch apart. What is wrong with the whole is an error, what is wrong with an item is the item's.
-fn parse(text: &str, at: &Address) -> Result<(u64, Vec<Item>), Box<Problem>> {
+pub(super) fn parse(text: &str, at: &Address) -> Result<(u64, Vec<Item>), Box<Problem>> {
     let schema = |detail: String| Kind::Schema.with(format!("batch: {detail}"));
     let batch: Shallow<'_> = serde_json::from_str(text).map_err(|error| schema(error.to_string()))?;
     if batch.duplicate {

@@ -5,6 +5,8 @@ mod auth;
 mod batch;
 mod changes;
 mod extract;
+#[cfg(test)]
+mod fuzz_tests;
 mod page;
 mod pods;
 mod sessions;

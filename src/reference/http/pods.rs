@@ -133,7 +133,7 @@ fn fingerprint(at: &Address, filter: &Filter) -> String {
     hex
 }
 
-fn open_token(token: &str, reading: &str, now: i64) -> Result<String, Refusal> {
+pub(super) fn open_token(token: &str, reading: &str, now: i64) -> Result<String, Refusal> {
     let mut parts = token.splitn(3, '.');
     let issued = parts.next().and_then(|hex| i64::from_str_radix(hex, 16).ok());
     let (Some(issued), Some(of), Some(id)) = (issued, parts.next(), parts.next()) else {

@@ -158,6 +158,7 @@ pub(super) fn of_holder(answer: &Answer, owner: &str) -> Result<Option<OtherWrit
     Ok(ours.map(|found| OtherWriter {
         epoch: found.epoch.min(INTEGER_LIMIT - 1),
         instance: fit_for_logs(&found.instance, NAME_CHARS),
+        scope: found.scope,
         over: found.state != SessionState::Live,
     }))
 }

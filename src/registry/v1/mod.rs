@@ -5,5 +5,8 @@ mod encode;
 mod http;
 pub mod wire;
 
+#[cfg(test)]
+mod fuzz_tests;
+
 pub use client::{Client, Config};
 pub use http::Error;

@@ -1,0 +1,95 @@
+//! Pods as nobody expects them: one of them never spoils its neighbours, its identity is not lost, and what becomes of it
+//! is bounded.
+
+use fastrand::Rng;
+use kube::core::{ObjectList, WatchEvent};
+use serde_json::{Map, Value, value::RawValue};
+
+use super::{Watched, tap};
+use crate::{
+    fuzz::{self, Found, ensure},
+    model::{AllowList, Digest, Rule, Writer, desired},
+};
+
+/// What a record may take: the protocol's budget.
+const RECORD_BYTES: usize = 20_000;
+/// What is said about a pod that cannot be read.
+const CAUSE_BYTES: usize = 2_000;
+
+fn rule() -> Rule {
+    let writer = Writer { cluster_id: "c".into(), cluster_name: "prod-eu".into(), owner: "pod-registrar".into() };
+    Rule { writer, labels: AllowList::new(["*"]), annotations: AllowList::new(["*"]) }
+}
+
+#[test]
+fn a_pod_of_any_shape_spoils_neither_its_list_nor_its_event_and_its_record_is_bounded() {
+    let rule = rule();
+    fuzz::check(&fuzz::pods(), |input, _| pod(input, &rule));
+}
+
+fn pod(input: &[u8], rule: &Rule) -> Found {
+    // What is no JSON is kube's matter: the whole list or event is refused, and asked for again.
+    let Some(text) = std::str::from_utf8(input).ok().filter(|text| serde_json::from_str::<Box<RawValue>>(text).is_ok())
+    else {
+        return Ok(());
+    };
+    let good = r#"{"metadata":{"uid":"v","name":"q"}}"#;
+    let list = format!(
+        r#"{{"kind":"PodList","apiVersion":"v1","metadata":{{"resourceVersion":"9"}},"items":[{good},{text},{good}]}}"#
+    );
+    let list: ObjectList<Watched> = serde_json::from_str(&list).map_err(|error| format!("the list: {error}"))?;
+    let [before, found, after] = list.items.as_slice() else { return Err("an item is lost".to_owned()) };
+    ensure(before.uid() == Some("v") && after.uid() == Some("v"), || "a neighbour is another".to_owned())?;
+    for kind in ["ADDED", "MODIFIED", "DELETED"] {
+        let line = format!(r#"{{"type":"{kind}","object":{text}}}"#);
+        let event: WatchEvent<Watched> = serde_json::from_str(&line).map_err(|error| format!("the event: {error}"))?;
+        let (WatchEvent::Added(pod) | WatchEvent::Modified(pod) | WatchEvent::Deleted(pod)) = event else {
+            return Err(format!("another event: {event:?}"));
+        };
+        ensure(pod.uid() == found.uid(), || "an event and a list differ".to_owned())?;
+    }
+    identity_is_kept(text, found)?;
+    match &found.pod {
+        Err(cause) => ensure(cause.len() <= CAUSE_BYTES, || format!("a cause of {} bytes", cause.len())),
+        Ok(pod) => match desired::desired(pod, rule) {
+            Err(cause) => {
+                let cause = cause.to_string();
+                ensure(cause.len() <= CAUSE_BYTES, || format!("a cause of {} bytes", cause.len()))
+            }
+            Ok(pod) => record(&pod),
+        },
+    }
+}
+
+/// Where the document has a UID in its place, it is found, whatever else is wrong.
+fn identity_is_kept(text: &str, found: &Watched) -> Found {
+    let Ok(value) = serde_json::from_str::<Value>(text) else { return Ok(()) };
+    let uid = value["metadata"]["uid"].as_str().filter(|uid| !uid.is_empty());
+    ensure(uid == found.uid(), || format!("the UID is {uid:?}, found was {:?}", found.uid()))
+}
+
+fn record(pod: &crate::model::Pod) -> Found {
+    let content = pod.content.as_ref().ok_or("no content")?;
+    let bytes = content.canonical.len();
+    ensure(bytes <= RECORD_BYTES, || format!("a record of {bytes} bytes"))?;
+    let record: Map<String, Value> = serde_json::from_slice(&content.canonical).map_err(|error| error.to_string())?;
+    let digest = Digest::of_record(&record).map_err(|error| error.to_string())?;
+    ensure(digest == content.digest, || "whoever reads the record computes another digest".to_owned())?;
+    ensure(record["pod"]["uid"] == pod.uid.as_str(), || "the record is another pod's".to_owned())
+}
+
+#[test]
+fn the_version_of_a_list_is_a_part_of_what_was_heard() {
+    let pods: Vec<String> = fuzz::pods().into_iter().map(|pod| String::from_utf8(pod).unwrap()).collect();
+    let list = |metadata: &str| {
+        format!(r#"{{"kind":"PodList","apiVersion":"v1","metadata":{metadata},"items":[{}]}}"#, pods[0]).into_bytes()
+    };
+    let corpus = [list(r#"{"resourceVersion":"812"}"#), list(r#"{"resourceVersion":"9","continue":"x"}"#), list("{}")];
+    fuzz::check(&corpus, |input, rng: &mut Rng| {
+        let heard = tap::metadata_in(&input[..rng.usize(..=input.len()).min(2_048)]);
+        let Some(version) = heard.and_then(|metadata| metadata.version) else { return Ok(()) };
+        let text = String::from_utf8_lossy(input);
+        let member = text.contains(&format!("\"resourceVersion\":\"{version}"));
+        ensure(member && !version.contains('"'), || format!("{version:?} was found"))
+    });
+}

@@ -1,0 +1,126 @@
+//! Random inputs for everything that parses foreign bytes. For tests alone: it is not part of the program.
+//!
+//! An input is a realistic document that was changed a few times, as JSON ([`change`]) and as bytes ([`spoil`]), so that
+//! most of it is still understood and the parsers are left behind their first check. A property says what must hold for
+//! every input. One that fails is shrunk and printed with its seed.
+//!
+//! `POD_REGISTRAR_FUZZ_ROUNDS` sets how many inputs each property gets, `POD_REGISTRAR_FUZZ_SEED` repeats a run.
+
+mod change;
+mod corpus;
+mod spoil;
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::{Duration, Instant},
+};
+
+use fastrand::Rng;
+
+pub(crate) use corpus::{pods, record, replies};
+
+/// Inputs that a property gets where nothing else is said: about a second's worth.
+const ROUNDS: usize = 1_000;
+/// Bytes of an input, at most: more than anything that is read whole in one piece, a record or a pod.
+const LARGEST: usize = 2 << 20;
+/// What a property may take for one input. Generous, as tests share a machine: it is there for what never ends.
+const LONGEST: Duration = Duration::from_secs(10);
+/// Attempts to make an input that failed smaller.
+const SHRINKS: usize = 400;
+
+/// What a property found.
+pub(crate) type Found = Result<(), String>;
+
+/// Says why a property does not hold, unless it does.
+pub(crate) fn ensure(holds: bool, why: impl FnOnce() -> String) -> Found {
+    if holds { Ok(()) } else { Err(why()) }
+}
+
+/// Tries a property on many inputs made from a corpus. What the property decides at random comes from the generator that
+/// it is handed, which is the same one again while a failure is shrunk.
+pub(crate) fn check(corpus: &[Vec<u8>], property: impl Fn(&[u8], &mut Rng) -> Found) {
+    check_slow(1, corpus, property);
+}
+
+/// The same for a property that takes so many times as long as others do.
+pub(crate) fn check_slow(cost: usize, corpus: &[Vec<u8>], property: impl Fn(&[u8], &mut Rng) -> Found) {
+    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse().unwrap());
+    let rounds = number("POD_REGISTRAR_FUZZ_ROUNDS").map_or(ROUNDS, |rounds: u64| usize::try_from(rounds).unwrap());
+    let seed = number("POD_REGISTRAR_FUZZ_SEED").unwrap_or_else(|| fastrand::u64(..));
+    // Every document as it is, and then the random ones.
+    let whole = corpus.len();
+    for round in 0..whole + rounds.div_ceil(cost) {
+        let mut rng = Rng::with_seed(seed.wrapping_add(round as u64));
+        let input = corpus.get(round).cloned().unwrap_or_else(|| input(corpus, &mut rng));
+        let again = rng.u64(..);
+        let run = |input: &[u8]| run(input, again, &property);
+        if let Err(why) = run(&input) {
+            let (small, why) = shrink(input, why, run);
+            panic!("seed {seed}, round {round}: {why}\ninput: {:?}", String::from_utf8_lossy(&small));
+        }
+    }
+}
+
+/// One input: a document of the corpus, changed as JSON, as bytes, or both.
+pub(crate) fn input(corpus: &[Vec<u8>], rng: &mut Rng) -> Vec<u8> {
+    let mut bytes = corpus[rng.usize(..corpus.len())].clone();
+    let kinds = rng.u8(..8);
+    if kinds != 0 {
+        bytes = change::change(&bytes, corpus, rng);
+    }
+    if kinds < 3 {
+        bytes = spoil::spoil(bytes, corpus, rng);
+    }
+    bytes.truncate(LARGEST);
+    bytes
+}
+
+fn run(input: &[u8], seed: u64, property: &impl Fn(&[u8], &mut Rng) -> Found) -> Found {
+    let began = Instant::now();
+    let found = catch_unwind(AssertUnwindSafe(|| property(input, &mut Rng::with_seed(seed))));
+    let found = found.unwrap_or_else(|_| Err("it panicked, see above".to_owned()));
+    let took = began.elapsed();
+    found.and_then(|()| ensure(took < LONGEST, || format!("it took {took:?}")))
+}
+
+/// Leaves out ever smaller pieces as long as what is left still fails.
+fn shrink(mut input: Vec<u8>, mut why: String, run: impl Fn(&[u8]) -> Found) -> (Vec<u8>, String) {
+    let (mut piece, mut tries) = (input.len() / 2, 0);
+    while piece > 0 && tries < SHRINKS {
+        let mut at = 0;
+        while at < input.len() && tries < SHRINKS {
+            tries += 1;
+            let mut less = input.clone();
+            less.drain(at..(at + piece).min(input.len()));
+            match run(&less) {
+                Err(still) => (input, why) = (less, still),
+                Ok(()) => at += piece,
+            }
+        }
+        piece /= 2;
+    }
+    (input, why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_shrunk_to_what_matters() {
+        let fails = |input: &[u8]| ensure(!input.contains(&b'!'), || "a mark".to_owned());
+        let (small, why) = shrink(b"a long text with ! in it".to_vec(), String::new(), fails);
+        assert_eq!((small.as_slice(), why.as_str()), (&b"!"[..], "a mark"));
+    }
+
+    #[test]
+    fn most_inputs_are_json_and_few_are_as_they_were() {
+        let (corpus, mut rng) = (pods(), Rng::with_seed(1));
+        let inputs: Vec<_> = (0..400).map(|_| input(&corpus, &mut rng)).collect();
+        let json = inputs.iter().filter(|input| serde_json::from_slice::<serde_json::Value>(input).is_ok()).count();
+        assert!((200..390).contains(&json), "{json} of 400 are JSON");
+        assert!(inputs.iter().filter(|input| corpus.contains(input)).count() < 20);
+        let again = input(&corpus, &mut Rng::with_seed(7));
+        assert_eq!(again, input(&corpus, &mut Rng::with_seed(7)), "a seed repeats it");
+    }
+}
