@@ -40,6 +40,11 @@ impl Child {
         Self { process, command, out, err, readers }
     }
 
+    /// The id of its process, which is its own as long as this guard is there.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// The lines on standard output so far.
     pub(crate) fn stdout(&self) -> Vec<String> {
         self.out.lock().unwrap().clone()
@@ -89,6 +94,14 @@ impl Child {
         // Its id is its own as long as nobody has waited for its end, which only this guard does.
         let sent = Command::new("kill").args([signal, &self.process.id().to_string()]).status().expect("kill runs");
         assert!(sent.success(), "{sent}");
+    }
+
+    /// The most memory that it has held so far, in bytes, as the kernel counted it.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.process.id());
+        let status = std::fs::read_to_string(path).expect("it runs, on Linux");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the kernel counts it");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") << 10
     }
 
     /// Kills it with SIGKILL, and waits until it is gone.

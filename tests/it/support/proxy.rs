@@ -21,6 +21,8 @@ pub(crate) struct Exchange {
     pub(crate) path: String,
     pub(crate) body: Bytes,
     pub(crate) answer: Option<(u16, Bytes)>,
+    /// Whether the registry answered, even if nothing of it was passed on.
+    pub(crate) reached: bool,
 }
 
 impl Exchange {
@@ -96,6 +98,7 @@ struct Shared {
     client: reqwest::Client,
     seen: Arc<Mutex<Vec<Exchange>>>,
     held: watch::Sender<Option<Predicate>>,
+    kept: watch::Sender<Option<Predicate>>,
     garbler: Garbler,
 }
 
@@ -111,12 +114,13 @@ impl Proxy {
     pub(crate) async fn start(upstream: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let (held, _) = watch::channel(None);
+        let (held, kept) = (watch::Sender::new(None), watch::Sender::new(None));
         let shared = Shared {
             upstream: upstream.to_owned(),
             client: http_client(),
             seen: Arc::default(),
             held,
+            kept,
             garbler: Arc::default(),
         };
         let router = axum::Router::new().fallback(pass).layer(DefaultBodyLimit::disable()).with_state(shared.clone());
@@ -144,6 +148,11 @@ impl Proxy {
         self.shared.held.send_replace(Some(Arc::new(which)));
     }
 
+    /// From now on keeps the answers back to the requests for which this is true, after the registry gave them.
+    pub(crate) fn keep_answers(&self, which: impl Fn(&Method, &str) -> bool + Send + Sync + 'static) {
+        self.shared.kept.send_replace(Some(Arc::new(which)));
+    }
+
     /// From now on makes the writes of records wait.
     pub(crate) fn hold_writes(&self) {
         self.hold(is_write);
@@ -152,6 +161,7 @@ impl Proxy {
     /// Lets everything through.
     pub(crate) fn release(&self) {
         self.shared.held.send_replace(None);
+        self.shared.kept.send_replace(None);
     }
 
     /// From now on asks of each write of records whether its answer is garbled.
@@ -175,7 +185,13 @@ async fn pass(State(shared): State<Shared>, method: Method, uri: Uri, body: Byte
     let path = uri.path_and_query().map(ToString::to_string).unwrap_or_default();
     let number = {
         let mut seen = shared.seen.lock().unwrap();
-        seen.push(Exchange { method: method.clone(), path: path.clone(), body: body.clone(), answer: None });
+        seen.push(Exchange {
+            method: method.clone(),
+            path: path.clone(),
+            body: body.clone(),
+            answer: None,
+            reached: false,
+        });
         seen.len() - 1
     };
     let mut held = shared.held.subscribe();
@@ -186,13 +202,20 @@ async fn pass(State(shared): State<Shared>, method: Method, uri: Uri, body: Byte
     if let Some(Garble::Wait(status)) = garble {
         return (StatusCode::from_u16(status).unwrap(), [("retry-after", "1")]).into_response();
     }
-    let request = shared.client.request(method, format!("{}{path}", shared.upstream));
+    let mut kept = shared.kept.subscribe();
+    let request = shared.client.request(method.clone(), format!("{}{path}", shared.upstream));
     let request = request.header("content-type", "application/json").body(body);
     let answer = async {
         let answer = request.send().await?;
         Ok::<_, reqwest::Error>((answer.status(), answer.headers().clone(), answer.bytes().await?))
     };
-    match (answer.await, garble) {
+    let answer = answer.await;
+    if let Some(exchange) = shared.seen.lock().unwrap().get_mut(number) {
+        exchange.reached = answer.is_ok();
+    }
+    let free = kept.wait_for(|kept| kept.as_ref().is_none_or(|kept| !kept(&method, &path))).await;
+    free.expect("the proxy keeps the sender");
+    match (answer, garble) {
         (Ok(_), Some(Garble::Page(status))) => {
             (StatusCode::from_u16(status).unwrap(), Html("<html>Bad Gateway</html>")).into_response()
         }

@@ -1,0 +1,29 @@
+//! What the first list costs.
+
+use super::world::World;
+use crate::support::SOON;
+
+const FEW: usize = 500;
+const MANY: usize = 8_000;
+/// What one more pod may cost at the peak, in bytes: its record and what is known about it, with a margin for an
+/// allocator's habits; less than the object that the API server sends, which is not kept.
+const A_POD: u64 = 5_000;
+
+#[tokio::test]
+async fn a_first_list_costs_less_than_the_objects_in_it() {
+    let few = peak(FEW).await;
+    let many = peak(MANY).await;
+    let a_pod = many.saturating_sub(few) / (MANY - FEW) as u64;
+    assert!(a_pod <= A_POD, "{a_pod} bytes a pod: {few} with {FEW} of them, {many} with {MANY}");
+    assert!(many > few, "{few} and {many}: nothing was measured");
+}
+
+/// The most memory that a controller held until so many pods were registered.
+async fn peak(pods: usize) -> u64 {
+    let world = World::start().await;
+    world.kube.create(0..pods);
+    let mut controller = world.controller();
+    world.kube.equals(&world.registry(), SOON * 4).await;
+    controller.synced().await;
+    controller.peak_memory()
+}

@@ -1,0 +1,53 @@
+//! The controller without the registry, and then without the API server: what it knows waits, and what it does not know is
+//! no deletion.
+
+use pod_registrar::model::DEFAULT_OWNER;
+
+use super::world::{CLUSTER, Kube, name, write_kubeconfig};
+use crate::support::{Controller, Cuttable, RegistryTask, SOON, eventually};
+
+#[tokio::test]
+async fn cut_off_from_the_registry_changes_wait_and_cut_off_from_the_cluster_the_view_ages_and_nothing_is_deleted() {
+    let (kube, registry) = (Kube::start().await, RegistryTask::start());
+    kube.create(0..20);
+    let address = |url: &str| url.trim_start_matches("http://").trim_end_matches('/').to_owned();
+    let to_cluster = Cuttable::start(address(&kube.api.url())).await;
+    let to_registry = Cuttable::start(address(&registry.url)).await;
+    let kubeconfig = write_kubeconfig(kube.folder.path(), &format!("http://{}", to_cluster.address));
+    let url = format!("http://{}", to_registry.address);
+    let mut controller = Controller::start(&kubeconfig, &url, &["--request-timeout", "2s"]);
+    let reader = registry.reader();
+    kube.equals(&reader, SOON).await;
+    controller.synced().await;
+
+    to_registry.cut();
+    kube.create(20..25);
+    kube.delete(0..2);
+    kube.label(&name(10), "changed");
+    shows(&mut controller, "pending", |pending| pending == 8.0).await;
+    assert_eq!((controller.page("/livez").await.0, controller.page("/readyz").await.0), (200, 200));
+    let before = reader.changes(CLUSTER).await.unwrap();
+    assert_eq!(before.len(), 20, "nothing reached it");
+    to_registry.mend();
+    kube.equals(&reader, SOON).await;
+    assert_eq!(reader.changes(CLUSTER).await.unwrap().len() - before.len(), 8, "one write a change");
+
+    to_cluster.cut();
+    kube.create(25..27);
+    kube.delete(2..6);
+    shows(&mut controller, "watch_silence_seconds", |silence| silence >= 4.0).await;
+    assert_eq!((controller.page("/livez").await.0, controller.page("/readyz").await.0), (200, 200));
+    assert_eq!(reader.ids(CLUSTER, DEFAULT_OWNER).await.unwrap().len(), 23, "what is not seen is not deleted");
+    assert!(controller.is_running());
+    to_cluster.mend();
+    kube.equals(&reader, SOON * 2).await;
+    shows(&mut controller, "watch_silence_seconds", |silence| silence < 4.0).await;
+}
+
+async fn shows(controller: &mut Controller, series: &str, enough: impl Fn(f64) -> bool) {
+    eventually(series, SOON, async || match controller.figure(series).await {
+        found if enough(found) => Ok(()),
+        found => Err(format!("{found}")),
+    })
+    .await;
+}

@@ -1,0 +1,86 @@
+//! A controller that hardly gets the processor, or does not get it for a while.
+
+use std::{
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use pod_registrar::demo::api::Kind;
+
+use super::{
+    churn::assert_in_order,
+    world::{CLUSTER, World, name},
+};
+use crate::support::{SOON, eventually, until};
+
+/// Takes a process's processor away for most of the time, until it is dropped.
+struct Throttle(Child);
+
+impl Throttle {
+    /// Lets a process run for a hundredth of the time: some milliseconds, and then not for a hundred times as long.
+    fn start(process: u32) -> Self {
+        let script = format!(
+            "trap 'kill -CONT {process}; exit' TERM; \
+             while kill -STOP {process} && sleep 0.7 && kill -CONT {process}; do sleep 0.005; done"
+        );
+        let shell = Command::new("sh").args(["-c", &script]).stdin(Stdio::null()).stderr(Stdio::null()).spawn();
+        Self(shell.expect("a shell"))
+    }
+}
+
+impl Drop for Throttle {
+    fn drop(&mut self) {
+        // The shell lets the process go on before it ends.
+        let _ = Command::new("kill").args(["-TERM", &self.0.id().to_string()]).status();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test]
+async fn with_a_hundredth_of_a_processor_it_gets_there_without_listing_again_and_again() {
+    let world = World::start().await;
+    world.kube.create(0..40);
+    let mut controller = world.controller();
+    controller.log_line("health and metrics are served").await;
+    let throttle = Throttle::start(controller.id());
+    world.kube.equals(&world.registry(), SOON * 6).await;
+    world.kube.delete(0..3);
+    world.kube.create(40..45);
+    world.kube.label(&name(20), "changed");
+    world.kube.equals(&world.registry(), SOON * 6).await;
+    let lists = world.kube.api.requests(Kind::List);
+    assert!(lists <= 3, "{lists} lists of pods");
+    assert_eq!(controller.page("/livez").await.0, 200, "slow is not hung");
+    drop(throttle);
+    until("it runs on", || controller.is_running()).await;
+}
+
+#[tokio::test]
+async fn suspended_with_a_request_on_its_way_it_finds_its_way_back() {
+    let world = World::start().await;
+    world.kube.create(0..20);
+    let mut controller = world.controller_with(&["--request-timeout", "1s"]);
+    world.equal().await;
+    controller.synced().await;
+    world.proxy.hold_writes();
+    world.kube.label(&name(1), "on its way");
+    let uid = world.kube.uid(&name(1));
+    until("a write is under way", || world.proxy.seen().iter().any(|exchange| exchange.writes_about(&uid))).await;
+    controller.pause();
+    let gone = (2..7).map(|number| world.kube.uid(&name(number))).collect();
+    world.kube.delete(2..7);
+    world.kube.create(20..25);
+    world.kube.label(&name(1), "and then another");
+    // Past every limit on the request, while nobody can notice it.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    world.proxy.release();
+    controller.resume();
+    world.equal().await;
+    eventually("nothing is owed", SOON, async || match controller.figure("pending").await {
+        0.0 => Ok(()),
+        pending => Err(format!("{pending} pending")),
+    })
+    .await;
+    assert_eq!((controller.page("/livez").await.0, controller.page("/readyz").await.0), (200, 200));
+    assert_in_order(&world.registry().changes(CLUSTER).await.unwrap(), &gone);
+}
