@@ -14,6 +14,7 @@ mod watch;
 
 use std::{ffi::OsString, process::ExitCode, time::Duration};
 
+use tokio::task::JoinError;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
@@ -138,9 +139,7 @@ async fn run(command: Command) -> Result<u8, Error> {
     let mut work = AbortOnDropHandle::new(tokio::spawn(execute(command, stop.clone())));
     loop {
         tokio::select! {
-            result = &mut work => {
-                return result.map_err(|source| Error::TaskFailed { name: "command", source })?.map(|()| 0);
-            }
+            result = &mut work => return result_of(result),
             signal = signals.next() => {
                 if stop.is_cancelled() {
                     tracing::warn!(signal, "second signal, aborted");
@@ -153,6 +152,11 @@ async fn run(command: Command) -> Result<u8, Error> {
     }
 }
 
+/// What a command came to. A panic in it, or in the event loop, is a failure of the process.
+fn result_of(result: Result<Result<(), Error>, JoinError>) -> Result<u8, Error> {
+    result.map_err(|source| Error::TaskFailed { name: "command", source })?.map(|()| 0)
+}
+
 async fn execute(command: Command, stop: CancellationToken) -> Result<(), Error> {
     match command {
         Command::Run(settings) => controller::run(*settings, stop).await,
@@ -160,5 +164,17 @@ async fn execute(command: Command, stop: CancellationToken) -> Result<(), Error>
         Command::Registry(settings) => reference::run(settings, stop).await,
         Command::Demo(settings) => demo::run(settings, stop).await,
         Command::Approve(settings) => approve::run(settings).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_in_a_command_is_a_failure_with_code_1_and_words() {
+        let error = result_of(tokio::spawn(async { panic!("a defect") }).await).unwrap_err();
+        assert_eq!((error.exit_code(), error.to_string().contains("a defect")), (FAILED, true), "{error}");
+        assert_eq!(result_of(tokio::spawn(async { Ok(()) }).await).unwrap(), 0);
     }
 }

@@ -38,3 +38,29 @@ impl Tasks {
         self.set.shutdown().await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::FAILED;
+
+    async fn end_of(task: impl Future<Output = Result<(), Error>> + Send + 'static) -> Error {
+        let mut tasks = Tasks::default();
+        tasks.spawn("idle", std::future::pending());
+        tasks.spawn("watch", task);
+        let error = tasks.first_end().await;
+        tasks.end().await;
+        error
+    }
+
+    #[tokio::test]
+    async fn a_task_that_panics_or_ends_ends_the_process_with_code_1_and_is_named() {
+        let panicked = end_of(async { panic!("a defect") }).await;
+        assert!(matches!(&panicked, Error::TaskFailed { name: "watch", .. }), "{panicked}");
+        let text = panicked.to_string();
+        assert!(text.contains("\"watch\" failed") && text.contains("a defect"), "{text}");
+        let ended = end_of(async { Ok(()) }).await;
+        assert!(matches!(&ended, Error::TaskEnded("watch")), "{ended}");
+        assert_eq!((panicked.exit_code(), ended.exit_code()), (FAILED, FAILED));
+    }
+}

@@ -11,6 +11,8 @@ use wildmatch::WildMatch;
 const BUDGET_BYTES: usize = 20_000;
 /// Containers that are kept when a record is over its budget.
 const CONTAINERS_KEPT: usize = 20;
+/// Addresses that are kept then; a pod has one of each family.
+const ADDRESSES_KEPT: usize = 16;
 /// Characters of a reason or a phase that are kept: the API does not bound them.
 const REASON_CHARS: usize = 256;
 /// Characters that a name in the API has at most.
@@ -280,8 +282,12 @@ fn time(member: &'static str, text: &str, earlier_secs: i64) -> Result<String, E
 /// Cuts the record's longest kinds of content, one after another, until it is within the budget.
 fn within_budget(mut record: Record) -> Result<Content, Error> {
     type Cut = (&'static str, fn(&mut Record));
-    let cuts: [Cut; 6] = [
+    let cuts: [Cut; 7] = [
         ("annotations", |r| r.pod.annotations.clear()),
+        ("placement", |r| {
+            r.placement.host_ips.truncate(ADDRESSES_KEPT);
+            r.placement.pod_ips.truncate(ADDRESSES_KEPT);
+        }),
         ("containers", |r| r.containers.truncate(CONTAINERS_KEPT)),
         ("labels", |r| r.pod.labels.clear()),
         ("containers", |r| r.containers.clear()),

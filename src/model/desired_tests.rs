@@ -156,3 +156,95 @@ fn a_deployment_is_derived_only_from_a_matching_template_hash() {
     json["metadata"]["labels"]["pod-template-hash"] = "other".into();
     assert!(!text(&desired(&pod(json), &rule()).unwrap()).contains("Deployment"));
 }
+
+/// What becomes of a pod in states that are rare, and that nobody should have to find out at night.
+#[test]
+fn the_corners_of_a_pods_life_have_a_defined_record() {
+    type Change = fn(&mut serde_json::Value);
+    let cases: [(&str, Change, &[&str]); 8] = [
+        (
+            "terminating for hours, held by a finalizer: registered until its object is gone",
+            |pod| {
+                pod["metadata"]["deletionTimestamp"] = "2026-11-23T04:00:30Z".into();
+                pod["metadata"]["deletionGracePeriodSeconds"] = 30.into();
+                pod["metadata"]["finalizers"] = serde_json::json!(["example.com/hold"]);
+            },
+            &[r#""lifecycle":"terminating""#, r#""deletionRequested":"2026-11-23T04:00:00.000Z""#],
+        ),
+        (
+            "deleted by force: terminating for a moment without a grace period, and then a watched end",
+            |pod| {
+                pod["metadata"]["deletionTimestamp"] = "2026-11-23T10:05:00Z".into();
+                pod["metadata"]["deletionGracePeriodSeconds"] = 0.into();
+            },
+            &[r#""lifecycle":"terminating""#, r#""deletionRequested":"2026-11-23T10:05:00.000Z""#],
+        ),
+        (
+            "a static pod's mirror: a pod like others, whose owner is its node; its id is the API object's",
+            |pod| {
+                pod["metadata"]["annotations"]["kubernetes.io/config.mirror"] = "0f2b".into();
+                pod["metadata"]["ownerReferences"] = serde_json::json!([{"apiVersion": "v1", "kind": "Node",
+                    "name": "node-3", "uid": "n", "controller": true}]);
+            },
+            &[
+                r#""uid":"5f3c0a4e-7a53-4b4e-9b0a-0a6c1f0c2d33""#,
+                r#""workload":[{"apiVersion":"v1","kind":"Node","name":"node-3","uid":"n"}]"#,
+            ],
+        ),
+        (
+            "succeeded: finished, and registered until its object is gone",
+            |pod| pod["status"]["phase"] = "Succeeded".into(),
+            &[r#""lifecycle":"finished","phase":"Succeeded""#],
+        ),
+        (
+            "evicted: failed with the pod's own reason",
+            |pod| {
+                pod["status"]["phase"] = "Failed".into();
+                pod["status"]["reason"] = "Evicted".into();
+            },
+            &[r#""lifecycle":"finished","phase":"Failed""#, r#""reason":"Evicted""#],
+        ),
+        (
+            "the node is lost: the pod may still run, so it is active and not ready",
+            |pod| {
+                pod["status"]["phase"] = "Unknown".into();
+                pod["status"]["reason"] = "NodeLost".into();
+                pod["status"]["conditions"][0]["status"] = "Unknown".into();
+            },
+            &[r#""lifecycle":"active","phase":"Unknown","ready":false,"reason":"NodeLost""#],
+        ),
+        (
+            "not scheduled: pending, without a place",
+            |pod| {
+                pod["spec"]["nodeName"] = serde_json::Value::Null;
+                pod["status"] = serde_json::json!({"phase": "Pending"});
+            },
+            &[r#""state":{"lifecycle":"pending","phase":"Pending"}"#],
+        ),
+        (
+            "a phase that is yet to be invented: active",
+            |pod| pod["status"]["phase"] = "Hibernating".into(),
+            &[r#""lifecycle":"active","phase":"Hibernating""#],
+        ),
+    ];
+    for (case, change, expected) in cases {
+        let mut json = typical();
+        change(&mut json);
+        let record = text(&desired(&pod(json), &rule()).unwrap());
+        for part in expected {
+            assert!(record.contains(part), "{case}: no {part} in {record}");
+        }
+    }
+}
+
+#[test]
+fn a_name_beyond_the_apis_limits_a_long_phase_and_many_addresses_are_bounded() {
+    let mut json = typical();
+    json["spec"]["nodeName"] = "n".repeat(254).into();
+    assert_eq!(desired(&pod(json), &rule()).unwrap_err(), Error::Long("spec.nodeName"));
+    let mut json = typical();
+    json["status"]["phase"] = "x".repeat(100_000).into();
+    json["status"]["podIPs"] = vec![serde_json::json!({"ip": "10.64.0.7"}); 5_000].into();
+    let record = text(&desired(&pod(json), &rule()).unwrap());
+    assert!(record.len() <= BUDGET_BYTES && record.contains(r#""truncated":["placement"]"#), "{record}");
+}

@@ -72,6 +72,14 @@ const IMPURE: [&str; 21] = [
     "fastrand::u",
 ];
 
+/// Where the time of day may be read, and what for. Everything else goes by the monotonic clock, so that a clock that is set
+/// decides nothing: no wait, no limit, no order, no deletion.
+const TIME_OF_DAY: [(&str, &str); 3] = [
+    ("src/registry/v1/http.rs", "a Retry-After that is a date, whose wait is capped"),
+    ("src/reference/clock.rs", "the reference registry: what it shows of sessions, and for how long it keeps its log"),
+    ("src/demo/api/store.rs", "the stand-in for the API server: the times in its objects"),
+];
+
 const MOST_LINES: usize = 500;
 
 #[test]
@@ -115,6 +123,25 @@ fn the_core_is_pure() {
             assert!(!code.contains(impure), "{}: {impure} in the core", file.display());
         }
     }
+}
+
+#[test]
+fn nothing_else_is_decided_by_the_time_of_day() {
+    const READS: [&str; 8] = [
+        "SystemTime::",
+        "Timestamp::now",
+        "Zoned::now",
+        "UNIX_EPOCH",
+        "Utc::now",
+        "Local::now",
+        "clock_gettime",
+        "chrono::",
+    ];
+    let reads = |file: &Path| READS.iter().any(|read| without_tests(file).contains(read));
+    let found: BTreeSet<PathBuf> = project::sources("src").into_iter().filter(|file| reads(file)).collect();
+    let expected = TIME_OF_DAY.map(|(file, _)| project::root().join(file));
+    assert_eq!(found, BTreeSet::from(expected), "a new reader of the time of day is a decision: say what for");
+    assert!(code(&project::root().join("src/clock.rs")).contains("use tokio::time::Instant"), "the clock is monotonic");
 }
 
 #[test]

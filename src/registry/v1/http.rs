@@ -247,6 +247,10 @@ mod tests {
         assert_eq!(parse("Mon, 23 Nov 2026 10:00:30 GMT"), Some(Duration::from_secs(30)));
         assert_eq!(parse("Mon, 23 Nov 2026 09:00:00 GMT"), Some(Duration::ZERO));
         assert_eq!(parse("Tue, 23 Nov 2027 10:00:00 GMT"), Some(verdict::RETRY_AFTER_MAX));
+        let hour = Duration::from_secs(3_600);
+        let date = "Mon, 23 Nov 2026 10:00:30 GMT";
+        assert_eq!(parse_retry_after(date, now + hour), Some(Duration::ZERO), "our clock is an hour ahead");
+        assert_eq!(parse_retry_after(date, now - hour), Some(verdict::RETRY_AFTER_MAX), "an hour behind");
         for nonsense in ["-5", "soon", "", "1.5"] {
             assert_eq!(parse(nonsense), None, "{nonsense}");
         }

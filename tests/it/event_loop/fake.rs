@@ -60,6 +60,8 @@ pub(super) struct State {
     pub(super) faults: VecDeque<Fault>,
     /// For every request, while it is set.
     pub(super) down: Option<Failure>,
+    /// Whether writes panic, as a defect of ours would.
+    pub(super) panics: bool,
     /// Ids whose records are refused.
     pub(super) poison: HashSet<String>,
     /// Ids that break the whole batch they are in.
@@ -217,6 +219,10 @@ impl Registry for Fake {
     async fn write(&self, epoch: u64, operations: Vec<Encoded>, batched: bool) -> Result<Vec<Verdict>, Failure> {
         let latency = {
             let mut state = self.state();
+            if state.panics {
+                drop(state);
+                panic!("a defect");
+            }
             assert!(batched || operations.len() == 1);
             assert!(operations.len() <= state.max_batch_items);
             let bytes: usize = operations.iter().map(Encoded::size_at_most).sum();

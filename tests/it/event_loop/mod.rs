@@ -4,6 +4,7 @@
 mod absence;
 mod delivery;
 mod fake;
+mod faults;
 mod holds;
 mod leadership;
 mod outage;

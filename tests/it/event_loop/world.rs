@@ -264,6 +264,17 @@ impl World {
         self.approvals.send(hold.clone()).await.unwrap();
     }
 
+    /// Whether the loop ended in a panic.
+    pub(super) async fn panicked(self) -> bool {
+        assert!(self.task.is_finished(), "the loop goes on");
+        self.task.await.is_err_and(|error| error.is_panic())
+    }
+
+    /// The loop never turns again, as if it waited for something that never comes.
+    pub(super) fn hang(&self) {
+        self.task.abort();
+    }
+
     /// How often a new list was asked for.
     pub(super) fn relists_asked(&self) -> u64 {
         *self.relist.borrow()

@@ -5,8 +5,8 @@ use pod_registrar::{
     model::DEFAULT_OWNER,
 };
 
-use super::world::{CLUSTER, World};
-use crate::support::{Controller, until};
+use super::world::{CLUSTER, Kube, World};
+use crate::support::{Controller, RegistryTask, SOON, eventually, until};
 
 /// A controller whose first writes wait in the proxy.
 async fn stuck(world: &World) -> Controller {
@@ -65,4 +65,27 @@ async fn a_second_signal_ends_at_once_with_code_130() {
     controller.terminate();
     assert_eq!(controller.code().await, 130);
     assert!(world.registry().ids(CLUSTER, DEFAULT_OWNER).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn sigterm_with_much_owed_to_a_registry_that_is_away_ends_with_code_0_and_the_next_start_finds_it_all() {
+    let kube = Kube::start().await;
+    kube.create(0..2_000);
+    let reserved = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = reserved.local_addr().unwrap();
+    drop(reserved);
+    let mut controller = Controller::start(&kube.kubeconfig, &format!("http://{address}"), &[]);
+    eventually("it is ready, and owes everything", SOON, async || {
+        match (controller.page("/readyz").await.0, controller.figure("pods").await) {
+            (200, 2_000.0) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    controller.terminate();
+    assert_eq!(controller.code().await, 0);
+    kube.delete(0..3);
+    let registry = RegistryTask::start_at(&address.to_string());
+    let _controller = Controller::start(&kube.kubeconfig, &registry.url, &[]);
+    kube.equals(&registry.reader(), SOON * 2).await;
 }

@@ -120,3 +120,29 @@ async fn session_bodies_are_checked() {
     assert_eq!(reply.problem(), refused(422, "schema"));
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_clock_that_jumps_an_hour_either_way_changes_what_is_shown_and_nothing_that_is_decided() {
+    const HOUR_MS: i64 = 3_600_000;
+    let server = Server::start().await;
+    let epoch = server.open().await;
+    server.fill(epoch, 3).await;
+    assert_eq!(server.delete("p0", epoch, 10).await.status, 204);
+    let mut seq = 10;
+    for jump in [HOUR_MS, -2 * HOUR_MS, HOUR_MS] {
+        server.clock.advance_ms(jump);
+        seq += 10;
+        assert_eq!(server.put("p1", epoch, seq, &format!("web-{seq}")).await.status, 200, "it writes on");
+        assert_eq!(
+            server.put("p2", epoch, 2, "late").await.problem(),
+            refused(409, "stale-version"),
+            "the order holds"
+        );
+        assert_eq!(server.put("p0", epoch, 5, "late").await.problem(), refused(409, "tombstoned"), "what went is gone");
+        let beat = json!({"epoch": epoch, "ttlSeconds": 90});
+        assert_eq!(server.call("PUT", "/v1/clusters/c/session", Some(&beat)).await.status, 200);
+        assert_eq!(server.get("/v1/clusters/c/pods").await.json()["count"], 2, "nothing is deleted for it");
+        assert_eq!(server.get("/v1/changes?since=0").await.json()["next"], 4 + (seq - 10) / 10, "the log goes on");
+    }
+    server.stop().await;
+}

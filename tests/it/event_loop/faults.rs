@@ -1,0 +1,128 @@
+//! What happens to the process itself: it is stopped with much to do, something in it panics, its loop hangs, a release
+//! comes and goes, and half of a cluster disappears at once.
+
+use std::time::Duration;
+
+use pod_registrar::{
+    model::{Failure, OperationKind},
+    telemetry::health::LONGEST_TURN,
+};
+use tokio::time::Instant;
+
+use super::{
+    fake::Fake,
+    world::{SECOND, World, many, ms_between, options, pod},
+};
+
+/// Stops a loop that owes so many records, starts another, and looks whether it finds them all.
+async fn stopped_with_a_backlog(count: usize, registry: Fake, mut world: World, recover: impl Fn(&Fake)) {
+    for pod in many(count, "b") {
+        world.apply(pod).await;
+    }
+    world.pass(SECOND).await;
+    let (held, asked) = (registry.state().records.len(), Instant::now());
+    assert!(held < count / 2, "{held} are written already");
+    world.stop().await.unwrap();
+    assert!(ms_between(asked, Instant::now()) <= 20_000);
+    recover(&registry);
+    let mut world = World::start(registry, many(count, "b"), options());
+    world.list().await;
+    world.pass(40 * SECOND).await;
+    world.assert_equal();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_with_many_keys_owed_to_a_slow_registry_ends_in_time_and_the_next_start_finds_them() {
+    let registry = Fake::new();
+    let world = World::settled(registry.clone(), []).await;
+    registry.state().latency = 2 * SECOND;
+    stopped_with_a_backlog(20_000, registry, world, |registry| registry.state().latency = Duration::ZERO).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_with_a_hundred_thousand_keys_owed_to_a_registry_that_is_away_ends_in_time_and_the_next_start_finds_them()
+ {
+    let registry = Fake::new();
+    let world = World::settled(registry.clone(), []).await;
+    registry.state().down = Some(Failure::Unreachable("connection refused".into()));
+    stopped_with_a_backlog(100_000, registry, world, |registry| registry.state().down = None).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_in_a_request_is_the_loops_own_end() {
+    let registry = Fake::new();
+    let mut world = World::settled(registry.clone(), many(3, "a")).await;
+    registry.state().panics = true;
+    world.apply(pod("x", "a")).await;
+    world.pass(SECOND).await;
+    assert!(world.panicked().await, "it would wait for that reply for ever");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loop_that_does_not_turn_is_not_live() {
+    let mut world = World::settled(Fake::new(), many(3, "a")).await;
+    world.health.watch_listed(0);
+    world.pass(2 * LONGEST_TURN).await;
+    assert!(world.health.live().ok(), "it turns though nothing happens");
+    world.hang();
+    world.pass(LONGEST_TURN - 2 * SECOND).await;
+    assert!(world.health.live().ok(), "it may take a while");
+    world.pass(4 * SECOND).await;
+    assert!(!world.health.live().ok() && world.health.ready().ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_with_other_records_and_the_way_back_rewrite_each_record_once_and_delete_none() {
+    const PODS: usize = 4_000;
+    let registry = Fake::new();
+    World::settled(registry.clone(), many(PODS, "old")).await.stop().await.unwrap();
+    for release in ["new", "old"] {
+        let before = registry.state().writes.len();
+        let mut world = World::start(registry.clone(), many(PODS, release), options());
+        world.list().await;
+        world.pass(2 * SECOND).await;
+        let written = |registry: &Fake| registry.state().writes[before..].iter().map(|w| w.items.len()).sum::<usize>();
+        let soon = written(&registry);
+        assert!((1_000..=3_100).contains(&soon), "{soon} in two seconds");
+        world.apply(pod("live", release)).await;
+        world.pass(SECOND / 100).await;
+        let live = registry.state().records["live"].1;
+        assert_eq!(live, pod("live", release).content.unwrap().digest, "a live change does not wait behind them");
+        world.pass(10 * SECOND).await;
+        world.assert_equal();
+        assert_eq!(written(&registry), PODS + 1, "each once");
+        world.delete("live").await;
+        world.pass(SECOND).await;
+        world.stop().await.unwrap();
+    }
+    let state = registry.state();
+    let deletes = state.writes.iter().flat_map(|w| &w.items).filter(|i| i.kind == OperationKind::Delete);
+    assert!(deletes.into_iter().all(|item| item.uid.as_str() == "live"), "none by deletion");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_namespace_of_3_000_pods_and_then_36_000_preempted_ones_leave_by_watched_events_and_unbraked() {
+    let registry = Fake::new();
+    let mut world = World::settled(registry.clone(), many(40_000, "a")).await;
+    world.pass(10 * SECOND).await;
+    world.assert_equal();
+    for (from, to) in [(0, 3_000), (3_000, 39_000)] {
+        let began = Instant::now();
+        for number in from..to {
+            world.delete(&format!("uid-{number:05}")).await;
+        }
+        // At the most writes a second that are allowed, and a second more.
+        world.pass(SECOND * u32::try_from((to - from) / 5_000 + 2).unwrap()).await;
+        world.assert_equal();
+        assert!(ms_between(began, Instant::now()) < 12_000);
+    }
+    assert!((world.questions.is_empty(), world.second_lists) == (true, 0), "nothing has to be confirmed");
+    assert!(world.metrics.encode().unwrap().contains("pod_registrar_deletions_held 0\n"));
+    let deleted = registry.state().tombstones.len();
+    assert_eq!((deleted, registry.state().records.len()), (39_000, 1_000));
+    for pod in many(3_000, "again").map(|p| pod(&format!("new-{}", p.uid), "a")) {
+        world.apply(pod).await;
+    }
+    world.pass(2 * SECOND).await;
+    world.assert_equal();
+}
