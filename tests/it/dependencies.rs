@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, process::Command};
 
 use serde_json::Value;
 
-use crate::project::root;
+use crate::project::{root, text};
 
 /// Licences that ask for no more than to be named.
 const LICENCES: [&str; 7] = ["MIT", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "Unicode-3.0", "Zlib"];
@@ -72,5 +72,13 @@ fn what_matters_is_there_once() {
     for name in ["rustls", "ring", "tokio", "hyper", "kube-client", "k8s-openapi"] {
         let count = packages.iter().filter(|package| package["name"] == name).count();
         assert_eq!(count, 1, "{name} is linked in {count} versions");
+    }
+}
+
+#[test]
+fn the_audit_asks_for_the_same() {
+    let policy = text("deny.toml");
+    for name in LICENCES.iter().chain(&BANNED) {
+        assert!(policy.contains(&format!("\"{name}\"")), "{name} is not in deny.toml");
     }
 }

@@ -1,4 +1,5 @@
 //! The integration tests: one binary, a module a subject.
+#![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod cluster;
@@ -13,6 +14,7 @@ mod project;
 mod reference;
 mod registry_client;
 mod scenarios;
+mod security;
 mod support;
 mod tidy;
 mod watch_contract;

@@ -1,0 +1,38 @@
+//! The threat model's promises have their tests, and no code of ours is unsafe.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use crate::project;
+
+/// The names in backticks that are paths of tests.
+fn named(text: &str) -> BTreeSet<&str> {
+    let parts = text.split('`').skip(1).step_by(2);
+    parts.filter(|part| part.contains("::") && part.chars().all(|c| c.is_alphanumeric() || "_:".contains(c))).collect()
+}
+
+#[test]
+fn every_test_that_the_threat_model_names_is_there() {
+    let text = project::text("SECURITY.md");
+    let tests = named(&text);
+    assert!(tests.len() >= 25, "{tests:#?}");
+    let sources: Vec<_> = project::sources("src").into_iter().chain(project::sources("tests")).collect();
+    for test in tests {
+        let (module, name) = test.rsplit_once("::").unwrap();
+        // A module's tests are in its file, or in one beside it.
+        let room = module.split("::").find(|part| *part != "tests").unwrap();
+        let below = |file: &Path| file.strip_prefix(project::root()).unwrap().to_str().unwrap().contains(room);
+        let found = sources.iter().filter(|file| below(file)).any(|file| {
+            let code = fs::read_to_string(file).unwrap();
+            code.contains(&format!("fn {name}("))
+        });
+        assert!(found, "{test} is named and is not there");
+    }
+}
+
+#[test]
+fn unsafe_code_is_forbidden_everywhere() {
+    assert!(project::text("Cargo.toml").contains("unsafe_code = \"forbid\""), "no lint can be allowed again");
+    for root in ["src/lib.rs", "src/main.rs", "tests/it/main.rs"] {
+        assert!(project::text(root).contains("\n#![forbid(unsafe_code)]\n"), "{root}");
+    }
+}
