@@ -17,6 +17,8 @@ use pod_registrar::{
 };
 use tokio::time::Instant;
 
+use super::hostile;
+
 /// What a write is answered with instead of its result.
 #[derive(Clone, Debug)]
 pub(super) enum Fault {
@@ -60,6 +62,8 @@ pub(super) struct State {
     pub(super) faults: VecDeque<Fault>,
     /// For every request, while it is set.
     pub(super) down: Option<Failure>,
+    /// While it is there, answers are what it makes up, and nothing is done.
+    pub(super) liar: Option<fastrand::Rng>,
     /// Whether writes panic, as a defect of ours would.
     pub(super) panics: bool,
     /// Ids whose records are refused.
@@ -148,6 +152,13 @@ impl Fake {
         read(&self.state())
     }
 
+    /// What is made up instead of an answer, half of the time.
+    fn lie<T>(&self, make_up: impl FnOnce(&mut fastrand::Rng) -> T) -> Option<T> {
+        let mut state = self.state();
+        let rng = state.liar.as_mut()?;
+        rng.bool().then(|| make_up(rng))
+    }
+
     fn up(&self) -> Result<(), Failure> {
         self.state().down.clone().map_or(Ok(()), Err)
     }
@@ -155,6 +166,9 @@ impl Fake {
 
 impl Registry for Fake {
     async fn capabilities(&self) -> Result<Capabilities, Failure> {
+        if let Some(lie) = self.lie(hostile::capabilities) {
+            return lie;
+        }
         self.state().questions.push(Instant::now());
         self.up()?;
         let state = self.state();
@@ -168,6 +182,9 @@ impl Registry for Fake {
     }
 
     async fn open_session(&self, request: OpenSession) -> Result<SessionOpened, Failure> {
+        if let Some(lie) = self.lie(hostile::session) {
+            return lie;
+        }
         self.up()?;
         let latency = self.state().slow_session;
         tokio::time::sleep(latency).await;
@@ -187,6 +204,9 @@ impl Registry for Fake {
     }
 
     async fn heartbeat(&self, beat: Heartbeat) -> Result<(), Failure> {
+        if let Some(lie) = self.lie(hostile::nothing) {
+            return lie;
+        }
         self.up()?;
         let mut state = self.state();
         check_epoch(&state, beat.epoch)?;
@@ -201,6 +221,9 @@ impl Registry for Fake {
     }
 
     async fn session_holder(&self) -> Result<Option<OtherWriter>, Failure> {
+        if let Some(lie) = self.lie(hostile::holder) {
+            return lie;
+        }
         self.up()?;
         let state = self.state();
         let scope = state.scope.clone();
@@ -217,6 +240,9 @@ impl Registry for Fake {
     }
 
     async fn write(&self, epoch: u64, operations: Vec<Encoded>, batched: bool) -> Result<Vec<Verdict>, Failure> {
+        if let Some(lie) = self.lie(|rng| hostile::verdicts(rng, operations.len())) {
+            return lie;
+        }
         let latency = {
             let mut state = self.state();
             if state.panics {
@@ -260,6 +286,9 @@ impl Registry for Fake {
     }
 
     async fn bucket_digests(&self, buckets: usize) -> Result<BucketDigests, Failure> {
+        if let Some(lie) = self.lie(|rng| hostile::buckets(rng, buckets)) {
+            return lie;
+        }
         self.up()?;
         let mut state = self.state();
         state.readings.push(Instant::now());
@@ -277,6 +306,9 @@ impl Registry for Fake {
     }
 
     async fn inventory(&self, bucket: Option<Bucket>, page: Option<String>) -> Result<InventoryPage, Failure> {
+        if let Some(lie) = self.lie(hostile::page) {
+            return lie;
+        }
         self.up()?;
         let mut state = self.state();
         state.pages += 1;
@@ -287,13 +319,16 @@ impl Registry for Fake {
             .filter(|(id, _)| within(id))
             .map(|(id, (version, digest))| InventoryItem { id: id.clone(), digest: *digest, version: *version })
             .collect();
-        let from: usize = page.map_or(0, |page| page.parse().unwrap());
+        let Ok(from) = page.map_or(Ok(0), |page| page.parse::<usize>()) else { return Err(Failure::Expired) };
         let items: Vec<_> = all.iter().skip(from).take(100).cloned().collect();
         let next = (from + items.len() < all.len()).then(|| (from + items.len()).to_string());
         Ok(InventoryPage { items, next, count: all.len() as u64 + state.miscount, as_of: 1 })
     }
 
     async fn record_name(&self, uid: Uid) -> Result<Option<RecordName>, Failure> {
+        if let Some(lie) = self.lie(hostile::name) {
+            return lie;
+        }
         self.up()?;
         let there = self.state().records.contains_key(uid.as_str());
         Ok(there.then(|| RecordName { namespace: "default".into(), name: uid.to_string() }))

@@ -6,6 +6,7 @@ mod delivery;
 mod fake;
 mod faults;
 mod holds;
+mod hostile;
 mod leadership;
 mod outage;
 mod session;

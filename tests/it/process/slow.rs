@@ -2,7 +2,7 @@
 
 use std::{
     process::{Child, Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use pod_registrar::demo::api::Kind;
@@ -42,12 +42,15 @@ async fn with_a_hundredth_of_a_processor_it_gets_there_without_listing_again_and
     world.kube.create(0..40);
     let mut controller = world.controller();
     controller.log_line("health and metrics are served").await;
+    let (began, before) = (Instant::now(), controller.processor_time());
     let throttle = Throttle::start(controller.id());
     world.kube.equals(&world.registry(), SOON * 6).await;
     world.kube.delete(0..3);
     world.kube.create(40..45);
     world.kube.label(&name(20), "changed");
     world.kube.equals(&world.registry(), SOON * 6).await;
+    let (had, wall) = (controller.processor_time() - before, began.elapsed());
+    assert!(had * 20 < wall + SOON / 10, "it had a processor for {had:?} of {wall:?}");
     let lists = world.kube.api.requests(Kind::List);
     assert!(lists <= 3, "{lists} lists of pods");
     assert_eq!(controller.page("/livez").await.0, 200, "slow is not hung");

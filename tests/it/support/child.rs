@@ -6,6 +6,7 @@ use std::{
     process::{Child as Process, Command, Stdio},
     sync::{Arc, Mutex},
     thread::JoinHandle,
+    time::Duration,
 };
 
 use super::poll::{SOON, eventually};
@@ -94,6 +95,15 @@ impl Child {
         // Its id is its own as long as nobody has waited for its end, which only this guard does.
         let sent = Command::new("kill").args([signal, &self.process.id().to_string()]).status().expect("kill runs");
         assert!(sent.success(), "{sent}");
+    }
+
+    /// How long it has had a processor so far, as the kernel counted it, in ticks of 10 ms.
+    pub(crate) fn processor_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id())).expect("it runs, on Linux");
+        let (_, after_name) = stat.rsplit_once(") ").expect("its name is in parentheses");
+        // The state is the third field of all, and the times in the program and in the kernel the 14th and 15th.
+        let ticks = after_name.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("a number"));
+        Duration::from_millis(10 * ticks.sum::<u64>())
     }
 
     /// The most memory that it has held so far, in bytes, as the kernel counted it.

@@ -1,0 +1,147 @@
+//! A registry that says anything at all, within what its client lets through: the loop survives it, and is in step soon
+//! after it has come to its senses.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+use pod_registrar::{
+    model::{Current, Digest, Failure, INTEGER_LIMIT, Verdict, Version},
+    registry::{
+        BucketDigests, Capabilities, InventoryItem, InventoryPage, OtherWriter, RecordName, SessionOpened,
+        v1::wire::{BucketDigest, PreviousSession, SessionState},
+    },
+};
+
+use super::{
+    fake::Fake,
+    world::{SECOND, World, many, pod},
+};
+use crate::support::seed;
+
+#[tokio::test(start_paused = true)]
+async fn a_registry_that_says_anything_breaks_nothing_and_is_in_step_once_it_tells_the_truth() {
+    let mut rng = Rng::with_seed(seed());
+    for _ in 0..25 {
+        let registry = Fake::new();
+        let mut world = World::settled(registry.clone(), many(60, "a")).await;
+        world.health.watch_listed(0);
+        registry.state().liar = Some(rng.fork());
+        for round in 0..40 {
+            world.apply(pod(&format!("new-{round}"), "a")).await;
+            world.apply(pod(&format!("uid-000{:02}", rng.u8(30..60)), &format!("{round}"))).await;
+            if round < 30 {
+                world.delete(&format!("uid-000{round:02}")).await;
+            }
+            world.pass(SECOND * rng.u32(1..40)).await;
+            assert!(world.health.live().ok());
+        }
+        // It comes to its senses by a restart, and whoever held the session by what it said is gone.
+        (registry.state().liar, registry.state().other_over) = (None, true);
+        registry.state().down = Some(Failure::Unreachable("connection refused".into()));
+        world.pass(60 * SECOND).await;
+        registry.state().down = None;
+        // Whatever was said to be acknowledged and was not is found by the next comparison.
+        world.pass(2 * 1_800 * SECOND).await;
+        world.assert_equal();
+    }
+}
+
+fn number(rng: &mut Rng) -> u64 {
+    let near = rng.u64(..200);
+    [near, 0, 1, u64::MAX, INTEGER_LIMIT - 1, INTEGER_LIMIT, u64::from(u32::MAX)][rng.usize(..7)]
+}
+
+fn text(rng: &mut Rng) -> String {
+    ["", "x", "../..", "\u{0}\n", "ü", "uid-00031", "new-1"][rng.usize(..7)].to_owned()
+}
+
+fn digest(rng: &mut Rng) -> Digest {
+    Digest([rng.u8(..); 32])
+}
+
+/// Some failure, or what the caller makes up.
+fn or_failure<T>(rng: &mut Rng, lie: impl FnOnce(&mut Rng) -> T) -> Result<T, Failure> {
+    let (status, detail) = ([400, 409, 422, 429, 500, 503][rng.usize(..6)], text(rng));
+    match rng.u8(..22) {
+        0 => Err(Failure::Unreachable(detail)),
+        1 => Err(Failure::Broken(detail)),
+        2 => Err(Failure::Refused { status, detail }),
+        3 => Err(Failure::Throttled { status, after: rng.bool().then(|| Duration::from_secs(rng.u64(..=300))) }),
+        4 => Err(Failure::Unauthorized { status, detail }),
+        5 => Err(Failure::TooLarge),
+        6 => Err(Failure::UnknownSession),
+        7 => Err(Failure::Expired),
+        8 => Err(Failure::NotFound),
+        _ => Ok(lie(rng)),
+    }
+}
+
+pub(super) fn capabilities(rng: &mut Rng) -> Result<Capabilities, Failure> {
+    or_failure(rng, |rng| {
+        let [max_batch_items, max_batch_bytes, max_record_bytes] =
+            [(); 3].map(|()| usize::try_from(number(rng)).unwrap());
+        let protocol = if rng.u8(..4) == 0 { text(rng) } else { "v1".to_owned() };
+        let features = ["batch", "digest-inventory", "sessions"].map(str::to_owned);
+        let extra = text(rng);
+        let features = features.into_iter().filter(|_| rng.bool()).chain([extra]).collect();
+        Capabilities { protocol, max_batch_items, max_batch_bytes, max_record_bytes, features }
+    })
+}
+
+/// Epochs stay below what the protocol can count on from.
+pub(super) fn session(rng: &mut Rng) -> Result<SessionOpened, Failure> {
+    or_failure(rng, |rng| {
+        let state = [SessionState::Live, SessionState::Stale, SessionState::Closed][rng.usize(..3)];
+        let previous = PreviousSession { epoch: number(rng), instance: text(rng), scope: Some(text(rng)), state };
+        SessionOpened { epoch: rng.u64(1..1_000), ttl_seconds: number(rng), previous: Some(previous) }
+    })
+}
+
+pub(super) fn nothing(rng: &mut Rng) -> Result<(), Failure> {
+    or_failure(rng, |_| ())
+}
+
+pub(super) fn holder(rng: &mut Rng) -> Result<Option<OtherWriter>, Failure> {
+    or_failure(rng, |rng| Some(OtherWriter { epoch: rng.u64(..1_000), instance: text(rng), over: rng.bool() }))
+}
+
+pub(super) fn verdicts(rng: &mut Rng, count: usize) -> Result<Vec<Verdict>, Failure> {
+    or_failure(rng, |rng| (0..count).map(|_| verdict(rng)).collect())
+}
+
+fn verdict(rng: &mut Rng) -> Verdict {
+    let version = Version { epoch: rng.u64(..1_000), seq: rng.u64(..10_000) };
+    let current = rng.bool().then(|| Current { version, digest: rng.bool().then(|| digest(rng)) });
+    match rng.u8(..8) {
+        0 => Verdict::Retry { after: rng.bool().then(|| Duration::from_secs(rng.u64(..=300))), cause: text(rng) },
+        1 => Verdict::Rejected { cause: text(rng) },
+        2 => Verdict::Stale { current },
+        3 => Verdict::Tombstoned { current },
+        4 => Verdict::Doubt { cause: text(rng) },
+        _ => Verdict::Done,
+    }
+}
+
+pub(super) fn buckets(rng: &mut Rng, count: usize) -> Result<BucketDigests, Failure> {
+    or_failure(rng, |rng| {
+        let buckets = (0..count).map(|_| BucketDigest { count: number(rng), digest: digest(rng) }).collect();
+        BucketDigests { buckets, count: number(rng), as_of: number(rng) }
+    })
+}
+
+pub(super) fn page(rng: &mut Rng) -> Result<InventoryPage, Failure> {
+    or_failure(rng, |rng| {
+        let items: Vec<_> = (0..rng.usize(..5)).map(|_| item(rng)).collect();
+        let count = if rng.bool() { items.len() as u64 } else { number(rng) };
+        InventoryPage { items, next: (rng.u8(..4) == 0).then(|| text(rng)), count, as_of: number(rng) }
+    })
+}
+
+fn item(rng: &mut Rng) -> InventoryItem {
+    let id = if rng.u8(..8) == 0 { text(rng) } else { format!("uid-000{:02}", rng.u8(..90)) };
+    InventoryItem { id, digest: digest(rng), version: Version { epoch: number(rng), seq: number(rng) } }
+}
+
+pub(super) fn name(rng: &mut Rng) -> Result<Option<RecordName>, Failure> {
+    or_failure(rng, |rng| rng.bool().then(|| RecordName { namespace: text(rng), name: text(rng) }))
+}
