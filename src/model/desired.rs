@@ -88,7 +88,7 @@ pub fn desired(object: &PodObject, rule: &Rule) -> Result<Pod, Error> {
         uid: Uid::from(record.pod.uid.as_str()),
         namespace: record.pod.namespace.as_str().into(),
         name: record.pod.name.as_str().into(),
-        resource_version: meta.resource_version.as_deref().unwrap_or_default().into(),
+        resource_version: named("metadata.resourceVersion", meta.resource_version.as_ref())?.unwrap_or_default().into(),
         generation: meta.generation.filter(|generation| (0..INTEGER_LIMIT.cast_signed()).contains(generation)),
         content: Some(within_budget(record)?),
     })
