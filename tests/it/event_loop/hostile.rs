@@ -102,7 +102,14 @@ pub(super) fn nothing(rng: &mut Rng) -> Result<(), Failure> {
 }
 
 pub(super) fn holder(rng: &mut Rng) -> Result<Option<OtherWriter>, Failure> {
-    or_failure(rng, |rng| Some(OtherWriter { epoch: rng.u64(..1_000), instance: text(rng), over: rng.bool() }))
+    or_failure(rng, |rng| {
+        Some(OtherWriter {
+            epoch: rng.u64(..1_000),
+            instance: text(rng),
+            scope: rng.bool().then(|| text(rng)),
+            over: rng.bool(),
+        })
+    })
 }
 
 pub(super) fn verdicts(rng: &mut Rng, count: usize) -> Result<Vec<Verdict>, Failure> {
