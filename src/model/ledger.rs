@@ -73,12 +73,18 @@ pub struct Work {
     pub flight: Option<Flight>,
     /// That the request was sent in a term that is over: whatever its answer, others may have written since.
     pub overtaken: bool,
+    /// What the last request was to bring about that was not acknowledged.
+    pub tried: Option<Known>,
+    /// Whether the request under way repeats the one before it.
+    pub repeats: bool,
     /// That the pod's end was watched.
     pub ended: Option<Ended>,
     /// That the deletion of this absent id was confirmed, and what is said of it.
     pub approved: Option<Removal>,
     /// Not to be tried before.
     pub not_before: Moment,
+    /// The part of that which the registry asked for.
+    pub told_until: Moment,
     /// Failures in a row.
     pub failures: u32,
     /// A batch with this id failed as a whole: it goes into batches of this size at most, half as large each time.
@@ -158,6 +164,11 @@ impl Ledger {
     /// Every id with a belief.
     pub fn uids(&self) -> impl Iterator<Item = &Uid> {
         self.beliefs.keys()
+    }
+
+    /// How many ids have a belief: what the ledger takes in memory.
+    pub fn believed(&self) -> usize {
+        self.beliefs.len()
     }
 
     /// Every id with work.
@@ -273,7 +284,15 @@ impl Ledger {
     pub fn begin(&mut self, uid: &Uid, flight: Flight, now: Moment) {
         let known = self.known(uid);
         self.believe(uid, known).touched = Some(now);
-        self.owe(uid, now).flight = Some(flight);
+        let repeats = self.repeats(uid, flight.result);
+        let work = self.owe(uid, now);
+        (work.repeats, work.tried, work.flight) = (repeats, Some(flight.result), Some(flight));
+    }
+
+    /// Whether this was tried last and not acknowledged, so that a request for it would repeat the one before. What has
+    /// changed since then is another matter, and a first try.
+    pub fn repeats(&self, uid: &Uid, result: Known) -> bool {
+        self.work.get(uid).is_some_and(|work| work.tried == Some(result))
     }
 
     /// The registry judged the operation that was in flight.
@@ -308,7 +327,7 @@ impl Ledger {
         self.believe(uid, known);
         if matches!(settled, Settled::Acknowledged(_)) {
             let work = self.owe(uid, now);
-            (work.failures, work.batch_at_most, work.parked) = (0, None, None);
+            (work.failures, work.batch_at_most, work.parked, work.tried) = (0, None, None, None);
             work.since = work.again.take().unwrap_or(now);
         } else if matches!(settled, Settled::Outrun(_)) {
             self.delay(uid, now, random, None);
@@ -327,7 +346,8 @@ impl Ledger {
         }
         match isolate {
             Some(1) => self.delay(uid, now, random, None),
-            Some(size) => self.owe(uid, now).batch_at_most = Some((size / 2).max(1)),
+            // In powers of two, so that those of many batches that failed can be gathered into one.
+            Some(size) => self.owe(uid, now).batch_at_most = Some((size.next_power_of_two() / 2).max(1)),
             None => {}
         }
     }
@@ -360,7 +380,14 @@ impl Ledger {
     fn delay(&mut self, uid: &Uid, now: Moment, random: u64, after: Option<Moment>) {
         let work = self.owe(uid, now);
         work.failures = work.failures.saturating_add(1);
-        work.not_before = now + retry::key_backoff(work.failures, random).max(after.unwrap_or_default());
+        work.told_until = now + after.unwrap_or_default();
+        work.not_before = work.told_until.max(now + retry::key_backoff(work.failures, random));
+    }
+
+    /// The registry is well again: what failed while it was not waits no longer than it was told to. Says which ids.
+    pub fn hasten(&mut self, now: Moment) -> Vec<Uid> {
+        let waiting = self.work.iter_mut().filter(|(_, work)| work.not_before > work.told_until.max(now));
+        waiting.map(|(uid, work)| (uid.clone(), work.not_before = work.told_until).0).collect()
     }
 
     /// Refused records are tried once more.

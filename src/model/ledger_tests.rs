@@ -72,7 +72,7 @@ fn a_lost_answer_leaves_doubt_and_an_unreachable_registry_does_not() {
     let work = ledger.work(&uid).unwrap();
     assert_eq!(
         (work.batch_at_most, work.not_before),
-        (Some(250), at(0)),
+        (Some(256), at(0)),
         "with others in the batch it goes again at once, in a smaller one"
     );
     ledger.begin(&uid, put(1, 3), at(5));
@@ -239,4 +239,38 @@ fn an_answer_to_a_request_of_an_earlier_term_acknowledges_nothing() {
         assert_eq!(ledger.work(&uid).and_then(|work| work.ended), ended);
         assert!(ledger.work(&uid).is_none_or(|work| work.flight.is_none()));
     }
+}
+
+#[test]
+fn what_is_tried_again_unchanged_is_a_repeat_and_what_has_changed_is_not() {
+    let (mut ledger, uid) = (seeded(), Uid::from("a"));
+    let lost = |ledger: &mut Ledger, flight, secs| {
+        ledger.begin(&uid, flight, at(secs));
+        let repeats = ledger.work(&uid).unwrap().repeats;
+        ledger.fail(&uid, true, None, at(secs), 0);
+        repeats
+    };
+    let delete = Flight { kind: OperationKind::Delete, result: Known::Absent, ..put(0, 9) };
+    let tries = [put(1, 1), put(1, 2), put(2, 3), put(2, 4), delete, delete, put(2, 10)];
+    let repeats: Vec<bool> = (1..).zip(tries).map(|(secs, flight)| lost(&mut ledger, flight, secs)).collect();
+    assert_eq!(repeats, [false, true, false, true, false, true, false]);
+    ledger.begin(&uid, put(2, 11), at(20));
+    ledger.settle(&uid, Verdict::Done, at(21), 0);
+    assert!(!ledger.repeats(&uid, put(2, 11).result), "what was acknowledged is no longer tried");
+}
+
+#[test]
+fn once_the_registry_is_well_what_failed_waits_no_longer_than_it_was_told_to() {
+    let (mut ledger, uids) = (seeded(), ["a", "b"].map(Uid::from));
+    for secs in 1..20 {
+        for (uid, after) in uids.iter().zip([None, Some(Moment::from_secs(200))]) {
+            ledger.begin(uid, put(1, secs), at(secs));
+            ledger.settle(uid, Verdict::Retry { after, cause: String::new() }, at(secs), u64::MAX);
+        }
+    }
+    let until = |ledger: &Ledger, n: usize| ledger.work(&uids[n]).unwrap().not_before;
+    assert!(until(&ledger, 0) > at(40) && until(&ledger, 1) == at(219));
+    assert_eq!(ledger.hasten(at(20)), [uids[0].clone()]);
+    assert_eq!((until(&ledger, 0), until(&ledger, 1)), (at(19), at(219)));
+    assert_eq!(ledger.hasten(at(20)), []);
 }

@@ -3,7 +3,7 @@
 //! A lone change leaves at once, and while all requests are in flight changes gather into the next batch by themselves.
 
 use super::{
-    queue::Lane,
+    queue::{Lane, Open, Turn},
     registrar::{Registrar, Reply},
 };
 use crate::{
@@ -14,6 +14,8 @@ use crate::{
 
 /// Bytes of a batch's body besides its operations, at most.
 const AROUND_BATCH_BYTES: usize = 64;
+/// So many keys are passed over at most for a batch of those that belong together.
+const ASIDE_MAX: usize = 1_000;
 
 impl<R: Registry> Registrar<R> {
     /// Sends batches as long as there is something to send and somewhere to send it to.
@@ -35,15 +37,17 @@ impl<R: Registry> Registrar<R> {
     fn next_batch(&mut self, capabilities: &Capabilities, now: Moment) -> Vec<Encoded> {
         let mut limit = if self.has("batch") { capabilities.max_batch_items.max(1) } else { 1 };
         limit = limit.min(self.writes.available(now));
-        let mut rewrites = self.rewrites.available(now);
+        let turn = self.next_turn();
         let (mut batch, mut bytes, mut divided) = (Vec::new(), AROUND_BATCH_BYTES, None);
-        while batch.len() < limit {
-            let Some((uid, lane)) = self.queue.pop(rewrites > 0) else { break };
+        let mut aside = Vec::new();
+        while batch.len() < limit && aside.len() < ASIDE_MAX {
+            let open = self.open(turn, now);
+            let Some((uid, lane)) = self.queue.pop(open) else { break };
             let own = self.ledger.work(&uid).and_then(|work| work.batch_at_most);
-            // Those of a batch that failed as a whole stay among themselves.
+            // Those of batches that failed as a whole stay among themselves.
             if !batch.is_empty() && divided != own {
-                self.queue.push_front(&uid, lane);
-                break;
+                aside.push((uid, lane));
+                continue;
             }
             let Some(operation) = self.encode(&uid, lane, capabilities, now) else { continue };
             if !batch.is_empty() && bytes + operation.size_at_most() > capabilities.max_batch_bytes {
@@ -53,19 +57,52 @@ impl<R: Registry> Registrar<R> {
             divided = own;
             limit = own.map_or(limit, |own| limit.min(own));
             bytes += operation.size_at_most();
-            rewrites -= usize::from(lane == Lane::Rewrite);
             self.rewrites.take(usize::from(lane == Lane::Rewrite));
             self.begin(&operation, now);
+            self.count_try(&operation.uid);
             batch.push(operation);
+        }
+        for (uid, lane) in aside.iter().rev() {
+            self.queue.push_front(uid, *lane);
         }
         self.writes.take(batch.len());
         batch
     }
 
+    /// Every second batch begins with what was tried before, so that neither that nor first tries wait for all of the
+    /// other.
+    fn next_turn(&mut self) -> Turn {
+        self.turns.batches = self.turns.batches.wrapping_add(1);
+        if self.turns.batches.is_multiple_of(2) { Turn::First } else { Turn::Last }
+    }
+
+    /// Which lanes may go. Of four repeats one is a record's, so that deletions that fail for ever starve no record.
+    fn open(&mut self, turn: Turn, now: Moment) -> Open {
+        Open {
+            rewrites: self.rewrites.available(now) > 0,
+            again: self.budget.allows(now).then_some(turn),
+            put_again_first: self.turns.repeats % 4 == 3,
+        }
+    }
+
+    fn count_try(&mut self, uid: &Uid) {
+        let repeats = self.ledger.work(uid).is_some_and(|work| work.repeats);
+        self.budget.sent(repeats);
+        if repeats {
+            self.turns.repeats = self.turns.repeats.wrapping_add(1);
+            self.metrics.repeated();
+        }
+    }
+
     /// The bytes of what is to be done about a key now, if anything still is: it is decided anew, so that what is sent is
     /// the store as it is.
     fn encode(&mut self, uid: &Uid, lane: Lane, capabilities: &Capabilities, now: Moment) -> Option<Encoded> {
-        match self.decision(uid, now) {
+        let action = self.decision(uid, now);
+        if self.must_wait(uid, action, now) {
+            self.consider(uid, lane, now);
+            return None;
+        }
+        match action {
             Action::Put(_) => {
                 let pod = self.view.get(uid)?;
                 let content = pod.content.as_ref()?;
@@ -81,6 +118,17 @@ impl<R: Registry> Registrar<R> {
                 None
             }
         }
+    }
+
+    /// Whether what is to be done was tried before, and may not be repeated yet: it may have changed back to that while
+    /// it was queued as a first try.
+    fn must_wait(&mut self, uid: &Uid, action: Action, now: Moment) -> bool {
+        let again = match action {
+            Action::Put(digest) => self.ledger.repeats(uid, Known::Holds(digest)),
+            Action::Delete(_) => self.ledger.repeats(uid, Known::Absent),
+            _ => false,
+        };
+        again && !self.budget.allows(now)
     }
 
     /// Parks a record that is larger than the registry takes.
@@ -115,9 +163,11 @@ impl<R: Registry> Registrar<R> {
                 self.judge_request(Request::Write, &Ok(()), now);
                 self.target.succeeded(now);
                 self.session.acknowledged();
+                self.budget.answered();
                 for (uid, verdict) in uids.iter().zip(verdicts) {
                     self.settle(uid, verdict, now);
                 }
+                self.hasten_if_well(now);
             }
             Err(failure) => {
                 self.write_failed(uids, &failure, blamed, now);
@@ -128,8 +178,17 @@ impl<R: Registry> Registrar<R> {
         }
     }
 
+    fn hasten_if_well(&mut self, now: Moment) {
+        if self.budget.recovered() {
+            for uid in self.ledger.hasten(now) {
+                self.consider(&uid, Lane::Live, now);
+            }
+        }
+    }
+
     fn settle(&mut self, uid: &Uid, verdict: Verdict, now: Moment) {
         let Some(flight) = self.ledger.work(uid).and_then(|work| work.flight) else { return };
+        let repeats = self.ledger.work(uid).is_some_and(|work| work.repeats);
         let operation = Operation::from(flight.kind);
         let random = self.rng.u64(..);
         let cause = match &verdict {
@@ -138,10 +197,12 @@ impl<R: Registry> Registrar<R> {
         };
         let outcome = match self.ledger.settle(uid, verdict, now, random) {
             Settled::Acknowledged(since) => {
+                self.budget.acknowledged(repeats);
                 self.metrics.acknowledged_after(now.saturating_sub(since));
                 OperationOutcome::Done
             }
             Settled::Again => {
+                self.budget.failed();
                 tracing::debug!(%uid, cause, "not acknowledged, it is tried again");
                 OperationOutcome::Retry
             }
@@ -195,6 +256,7 @@ impl<R: Registry> Registrar<R> {
         } else {
             self.judge_request::<()>(Request::Write, &Err(failure.clone()), now);
         }
+        self.budget.failed();
         for uid in uids {
             let random = self.rng.u64(..);
             self.ledger.fail(uid, applied, isolate.then_some(uids.len()), now, random);

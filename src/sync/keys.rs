@@ -112,13 +112,15 @@ impl<R: Registry> Registrar<R> {
                 self.queue.remove(uid);
                 self.ledger.forget(uid);
             }
-            Action::Put(_) => {
+            Action::Put(digest) => {
                 self.ledger.owe(uid, now);
-                self.queue.push(uid, lane.max(Lane::Live));
+                let again = self.ledger.repeats(uid, Known::Holds(digest));
+                self.queue.push(uid, if again { Lane::PutAgain } else { lane.max(Lane::Live) });
             }
             Action::Delete(_) => {
                 self.ledger.owe(uid, now);
-                self.queue.push(uid, Lane::Delete);
+                let again = self.ledger.repeats(uid, Known::Absent);
+                self.queue.push(uid, if again { Lane::DeleteAgain } else { Lane::Delete });
             }
             Action::Wait(until) => self.queue.delay(uid, until),
             Action::InFlight => self.ledger.changed_in_flight(uid, now),

@@ -9,6 +9,10 @@ use crate::model::{Moment, Uid};
 pub(super) enum Lane {
     /// Deletions: a registry that names what is gone is worse than one that lacks what is new.
     Delete,
+    /// Deletions that were tried before and not acknowledged.
+    DeleteAgain,
+    /// Records that were.
+    PutAgain,
     /// Changes as they are seen.
     Live,
     /// Records that a comparison found missing or in doubt.
@@ -17,7 +21,46 @@ pub(super) enum Lane {
     Rewrite,
 }
 
-const LANES: usize = 4;
+impl Lane {
+    /// Whether the lane is for what was tried before: it goes as far as the budget for that allows.
+    pub(super) fn is_again(self) -> bool {
+        matches!(self, Self::DeleteAgain | Self::PutAgain)
+    }
+}
+
+/// Which lanes may go, the most urgent first.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Open {
+    /// Whether rewrites may go.
+    pub(super) rewrites: bool,
+    /// Whether what was tried before may go: first of all, or after everything else.
+    pub(super) again: Option<Turn>,
+    /// Whether a record that was tried before goes before a deletion that was.
+    pub(super) put_again_first: bool,
+}
+
+/// When the turn of what was tried before comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    First,
+    Last,
+}
+
+impl Open {
+    fn lanes(self) -> impl Iterator<Item = Lane> {
+        let again = |turn: Turn| {
+            let pair = match self.put_again_first {
+                false => [Lane::DeleteAgain, Lane::PutAgain],
+                true => [Lane::PutAgain, Lane::DeleteAgain],
+            };
+            pair.into_iter().filter(move |_| self.again == Some(turn))
+        };
+        let backfill = [Lane::Live, Lane::Backfill].into_iter().chain(self.rewrites.then_some(Lane::Rewrite));
+        std::iter::once(Lane::Delete).chain(again(Turn::First)).chain(backfill).chain(again(Turn::Last))
+    }
+}
+
+const LANES: usize = 6;
 /// Leftovers that are not worth the search.
 const LEFTOVERS: usize = 64;
 
@@ -32,10 +75,12 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// Queues a key, or moves it to a more urgent lane.
+    /// Queues a key, or moves it to a more urgent lane. Whether it was tried before is as the newest word has it: that
+    /// depends on what is to be sent, which may have changed.
     pub(super) fn push(&mut self, uid: &Uid, lane: Lane) {
         self.undelay(uid);
-        if self.places.get(uid).is_some_and(|place| *place <= lane) {
+        let stays = |place: &Lane| *place <= lane && place.is_again() == lane.is_again();
+        if self.places.get(uid).is_some_and(stays) {
             return;
         }
         self.places.insert(uid.clone(), lane);
@@ -94,10 +139,9 @@ impl Queue {
         self.delayed.first().map(|(until, _)| *until)
     }
 
-    /// The most urgent key, with its lane; not from [`Lane::Rewrite`] unless `rewrites` may go.
-    pub(super) fn pop(&mut self, rewrites: bool) -> Option<(Uid, Lane)> {
-        let lanes = [Lane::Delete, Lane::Live, Lane::Backfill, Lane::Rewrite];
-        for lane in lanes.into_iter().filter(|lane| rewrites || *lane != Lane::Rewrite) {
+    /// The most urgent key of the lanes that may go, with its lane.
+    pub(super) fn pop(&mut self, open: Open) -> Option<(Uid, Lane)> {
+        for lane in open.lanes() {
             while let Some(uid) = self.lanes[lane as usize].pop_front() {
                 if self.places.get(&uid) == Some(&lane) {
                     self.places.remove(&uid);
@@ -108,11 +152,15 @@ impl Queue {
         None
     }
 
-    /// Whether anything is ready to go, rewrites apart.
-    pub(super) fn has_ready(&self, rewrites: bool) -> bool {
+    /// Whether anything of these lanes is ready to go.
+    pub(super) fn has_ready(&self, lanes: &[Lane]) -> bool {
         // Leftovers make this a cautious yes at most.
-        let lanes = if rewrites { LANES } else { LANES - 1 };
-        self.lanes[..lanes].iter().any(|lane| !lane.is_empty())
+        lanes.iter().any(|lane| !self.lanes[*lane as usize].is_empty())
+    }
+
+    /// Keys that wait, with the leftovers among them: what the queue takes in memory.
+    pub(super) fn entries(&self) -> usize {
+        self.lanes.iter().map(VecDeque::len).sum::<usize>() + self.delayed.len()
     }
 }
 
@@ -120,8 +168,10 @@ impl Queue {
 mod tests {
     use super::*;
 
+    const ALL: Open = Open { rewrites: true, again: Some(Turn::First), put_again_first: false };
+
     fn pop_all(queue: &mut Queue) -> Vec<String> {
-        std::iter::from_fn(|| queue.pop(true)).map(|(uid, _)| uid.to_string()).collect()
+        std::iter::from_fn(|| queue.pop(ALL)).map(|(uid, _)| uid.to_string()).collect()
     }
 
     #[test]
@@ -141,8 +191,8 @@ mod tests {
         for lane in [Lane::Rewrite, Lane::Live, Lane::Backfill, Lane::Live, Lane::Delete] {
             queue.push(&"a".into(), lane);
         }
-        assert_eq!(queue.pop(true), Some(("a".into(), Lane::Delete)));
-        assert_eq!(queue.pop(true), None);
+        assert_eq!(queue.pop(ALL), Some(("a".into(), Lane::Delete)));
+        assert_eq!(queue.pop(ALL), None);
     }
 
     #[test]
@@ -150,7 +200,7 @@ mod tests {
         let mut queue = Queue::default();
         queue.push(&"a".into(), Lane::Live);
         queue.delay(&"a".into(), Moment::from_secs(5));
-        assert_eq!((queue.pop(true), queue.due_at()), (None, Some(Moment::from_secs(5))));
+        assert_eq!((queue.pop(ALL), queue.due_at()), (None, Some(Moment::from_secs(5))));
         assert_eq!(queue.due(Moment::from_secs(4)), []);
         queue.delay(&"a".into(), Moment::from_secs(9));
         assert_eq!(queue.due(Moment::from_secs(5)), [], "the later delay replaced the earlier one");
@@ -175,8 +225,42 @@ mod tests {
     fn rewrites_wait_for_leave() {
         let mut queue = Queue::default();
         queue.push(&"a".into(), Lane::Rewrite);
-        assert_eq!((queue.pop(false), queue.has_ready(false), queue.has_ready(true)), (None, false, true));
+        assert_eq!(queue.pop(Open { rewrites: false, ..ALL }), None);
+        assert!(queue.has_ready(&[Lane::Rewrite]) && !queue.has_ready(&[Lane::Live, Lane::Backfill]));
         queue.remove(&"a".into());
-        assert_eq!(queue.pop(true), None);
+        assert_eq!(queue.pop(ALL), None);
+    }
+
+    #[test]
+    fn what_was_tried_before_waits_for_its_budget_and_lets_first_tries_pass() {
+        let mut queue = Queue::default();
+        for (uid, lane) in [("p", Lane::PutAgain), ("q", Lane::DeleteAgain), ("l", Lane::Live), ("d", Lane::Delete)] {
+            queue.push(&uid.into(), lane);
+        }
+        let order = |open: Open| {
+            let mut queue = Queue { lanes: queue.lanes.clone(), places: queue.places.clone(), ..Queue::default() };
+            std::iter::from_fn(|| queue.pop(open)).map(|(uid, _)| uid.to_string()).collect::<String>()
+        };
+        assert_eq!(order(Open { again: None, ..ALL }), "dl");
+        assert_eq!(order(ALL), "dqpl");
+        assert_eq!(order(Open { again: Some(Turn::Last), ..ALL }), "dlqp");
+        assert_eq!(
+            order(Open { put_again_first: true, ..ALL }),
+            "dpql",
+            "deletions that fail for ever starve no record"
+        );
+    }
+
+    #[test]
+    fn a_key_that_is_no_longer_a_repeat_waits_for_no_budget_and_one_that_has_become_one_does() {
+        let (mut queue, first) = (Queue::default(), Open { again: None, ..ALL });
+        queue.push(&"a".into(), Lane::DeleteAgain);
+        queue.push(&"a".into(), Lane::Live);
+        queue.push(&"b".into(), Lane::Live);
+        queue.push(&"b".into(), Lane::PutAgain);
+        assert_eq!(queue.pop(first), Some(("a".into(), Lane::Live)));
+        assert_eq!(queue.pop(first), None);
+        assert_eq!(queue.pop(ALL), Some(("b".into(), Lane::PutAgain)));
+        assert_eq!(queue.pop(ALL), None);
     }
 }

@@ -9,14 +9,14 @@ use tokio::{
 
 use super::{
     inventory::{self, Reading},
-    queue::Queue,
+    queue::{Lane, Queue},
 };
 use crate::{
     clock::Clock,
     model::{
         Failure, Leadership, Ledger, Moment, Sighting, Standing, Uid, Verdict, WatchList,
         brake::{Brake, Confirmation, Finding, HoldId, Inquiry, SettingsChange},
-        retry::{RateLimit, Target},
+        retry::{Budget, RateLimit, Target},
         session::{Declared, Phase, Session},
     },
     registry::{Capabilities, OtherWriter, Registry, SessionOpened},
@@ -120,6 +120,15 @@ pub(super) struct Control {
     pub(super) before: bool,
 }
 
+/// What has had its turn.
+#[derive(Default)]
+pub(super) struct Turns {
+    /// Batches that were built.
+    pub(super) batches: usize,
+    /// Operations that were sent again.
+    pub(super) repeats: usize,
+}
+
 /// Keeps a registry equal to a view of pods.
 pub struct Registrar<R> {
     pub(super) registry: Arc<R>,
@@ -141,6 +150,10 @@ pub struct Registrar<R> {
     pub(super) target: Target,
     pub(super) writes: RateLimit,
     pub(super) rewrites: RateLimit,
+    /// For what was tried before and not acknowledged.
+    pub(super) budget: Budget,
+    /// Counts batches and repeats, so that turns can be taken.
+    pub(super) turns: Turns,
     pub(super) capabilities: Option<Capabilities>,
     /// The newest complete list of each watch.
     pub(super) lists: Vec<Option<WatchList>>,
@@ -181,6 +194,8 @@ impl<R: Registry> Registrar<R> {
             target: Target::default(),
             writes: RateLimit::new(options.max_writes_per_second),
             rewrites: RateLimit::new(REWRITES_PER_SECOND.min(options.max_writes_per_second)),
+            budget: Budget::default(),
+            turns: Turns::default(),
             capabilities: None,
             lists: vec![None; view.watches()],
             awaiting_list: HashSet::new(),
@@ -249,10 +264,15 @@ impl<R: Registry> Registrar<R> {
         earlier(self.session.due_at());
         earlier(Some(self.leads_until));
         earlier(Some(self.compare_at));
-        if self.queue.has_ready(false) {
-            earlier(Some(self.writes.next_at(now)));
-        } else if self.queue.has_ready(true) {
-            earlier(Some(self.writes.next_at(now).max(self.rewrites.next_at(now))));
+        let writes_at = self.writes.next_at(now);
+        if self.queue.has_ready(&[Lane::Delete, Lane::Live, Lane::Backfill]) {
+            earlier(Some(writes_at));
+        }
+        if self.queue.has_ready(&[Lane::Rewrite]) {
+            earlier(Some(writes_at.max(self.rewrites.next_at(now))));
+        }
+        if self.queue.has_ready(&[Lane::DeleteAgain, Lane::PutAgain]) {
+            earlier(Some(writes_at.max(self.budget.next_at(now))));
         }
         at
     }

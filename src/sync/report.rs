@@ -65,6 +65,7 @@ impl<R: Registry> Registrar<R> {
         self.metrics.set_records(RecordState::Doubt, doubt);
         self.metrics.set_pending(pending + in_flight, now.saturating_sub(oldest));
         self.metrics.set_held(self.brake.held());
+        self.metrics.set_memory(self.ledger.believed(), self.queue.entries());
     }
 }
 

@@ -140,6 +140,17 @@ impl Metrics {
         self.0.series.deletions_held.set(wide(count));
     }
 
+    /// An operation was sent again unchanged.
+    pub fn repeated(&self) {
+        self.0.series.repeats.inc();
+    }
+
+    /// How many pods memory is spent on: those that it is known of what the registry may hold, and entries of the queue.
+    pub fn set_memory(&self, remembered: usize, queue_entries: usize) {
+        self.0.series.remembered.set(wide(remembered));
+        self.0.series.queue_entries.set(wide(queue_entries));
+    }
+
     /// A resync found a record of the registry to differ, and it was queued for repair.
     pub fn drift_repaired(&self, kind: DriftKind) {
         self.0.series.drift_repaired.get_or_create(&one(kind)).inc();
@@ -242,6 +253,8 @@ mod tests {
         metrics.set_writer(true);
         metrics.set_fenced(true);
         metrics.set_held(5);
+        metrics.repeated();
+        metrics.set_memory(11, 12);
         metrics.drift_repaired(DriftKind::Extra);
         for (series, expected) in [
             ("pods", 7.0),
@@ -260,6 +273,9 @@ mod tests {
             ("writer", 1.0),
             ("fenced", 1.0),
             ("deletions_held", 5.0),
+            ("repeats_total", 1.0),
+            ("remembered", 11.0),
+            ("queue_entries", 12.0),
             ("drift_repaired_total{kind=\"extra\"}", 1.0),
         ] {
             assert_eq!(value(&metrics, series), Some(expected), "{series}");

@@ -54,6 +54,9 @@ pub(super) struct Series {
     pub(super) writer: Gauge,
     pub(super) fenced: Gauge,
     pub(super) deletions_held: Gauge,
+    pub(super) repeats: Counter,
+    pub(super) remembered: Gauge,
+    pub(super) queue_entries: Gauge,
     pub(super) drift_repaired: Family<[Pair; 1], Counter>,
 }
 
@@ -103,6 +106,13 @@ impl Series {
             writer: plain(&mut to, "writer", "1 when this process may write to the registry"),
             fenced: plain(&mut to, "fenced", "1 when another writer took the session over"),
             deletions_held: plain(&mut to, "deletions_held", "Deletions inferred from absence that the brake holds"),
+            repeats: plain(
+                &mut to,
+                "repeats",
+                "Operations that were sent again unchanged, as nothing acknowledged them",
+            ),
+            remembered: plain(&mut to, "remembered", "Pods of which it is kept in memory what the registry may hold"),
+            queue_entries: plain(&mut to, "queue_entries", "Entries of the queue, with those that are passed over"),
             drift_repaired: labelled(
                 &mut to,
                 "drift_repaired",

@@ -2,7 +2,7 @@
 //! notes when it was asked for what.
 
 use std::{
-    collections::{BTreeMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
@@ -28,6 +28,26 @@ pub(super) enum Fault {
     ApplyAndLose,
     /// Every item gets this verdict, and nothing is applied.
     Items(Verdict),
+    /// The answer is lost at once, and what was sent arrives that much later.
+    ArriveLate(Duration),
+}
+
+/// What part of writes fails, and how. Nothing of it is applied.
+#[derive(Clone, Debug)]
+pub(super) enum Sickness {
+    /// So many items in a hundred, with this verdict.
+    Items(u8, Verdict),
+    /// So many requests in a hundred.
+    Requests(u8, Failure),
+}
+
+/// How often something was written for the first time, and again unchanged without an acknowledgement in between.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tries {
+    pub(super) first: usize,
+    pub(super) repeats: usize,
+    /// What was held and acknowledged already, in the same session.
+    pub(super) needless: usize,
 }
 
 /// One item that was written.
@@ -70,6 +90,20 @@ pub(super) struct State {
     pub(super) poison: HashSet<String>,
     /// Ids that break the whole batch they are in.
     pub(super) breaks_batches: HashSet<String>,
+    /// What such a batch is answered with.
+    pub(super) breaks_with: Option<Failure>,
+    /// Ids of which every write gets this verdict.
+    pub(super) sick_ids: HashMap<String, Verdict>,
+    /// For every write, while it is set.
+    pub(super) sickness: Option<Sickness>,
+    /// Ids that the inventory leaves out, and out of its counts.
+    pub(super) hidden: HashSet<String>,
+    pub(super) tries: Tries,
+    /// What became of writes that arrived late.
+    pub(super) late: Vec<(String, Verdict)>,
+    /// What was last tried of an id, and whether that was acknowledged.
+    tried: HashMap<String, (Option<Digest>, bool)>,
+    random: fastrand::Rng,
     /// How long a write takes.
     pub(super) latency: Duration,
     /// How long the opening of a session takes.
@@ -97,6 +131,31 @@ impl State {
     /// How many items were written.
     pub(super) fn items(&self) -> usize {
         self.writes.iter().map(|write| write.items.len()).sum()
+    }
+
+    fn count_try(&mut self, operation: &Encoded) {
+        let result = match &operation.body {
+            EncodedBody::Put { digest, .. } => Some(*digest),
+            EncodedBody::Delete(_) => None,
+        };
+        match self.tried.insert(operation.uid.to_string(), (result, false)) {
+            Some((before, false)) if before == result => self.tries.repeats += 1,
+            before => {
+                self.tries.first += 1;
+                let held = self.records.get(operation.uid.as_str()).map(|(_, digest)| *digest);
+                self.tries.needless += usize::from(before == Some((result, true)) && held == result);
+            }
+        }
+    }
+
+    fn judge(&mut self, operation: &Encoded) -> Verdict {
+        if let Some(verdict) = self.sick_ids.get(operation.uid.as_str()) {
+            return verdict.clone();
+        }
+        match self.sickness.clone() {
+            Some(Sickness::Items(percent, verdict)) if self.random.u8(..100) < percent => verdict,
+            _ => self.apply(operation),
+        }
     }
 
     fn apply(&mut self, operation: &Encoded) -> Verdict {
@@ -139,6 +198,7 @@ impl Fake {
             features: features.map(str::to_owned).to_vec(),
             max_batch_items: 500,
             max_batch_bytes: 4 << 20,
+            random: fastrand::Rng::with_seed(5),
             ..State::default()
         })))
     }
@@ -157,6 +217,18 @@ impl Fake {
         let mut state = self.state();
         let rng = state.liar.as_mut()?;
         rng.bool().then(|| make_up(rng))
+    }
+
+    /// Applies what was sent some time ago, as the protocol has it: what is newer stays.
+    fn arrive_late(self, operations: Vec<Encoded>, delay: Duration) {
+        tokio::spawn(async move {
+            tokio::time::sleep(delay).await;
+            let mut state = self.state();
+            for operation in &operations {
+                let verdict = state.apply(operation);
+                state.late.push((operation.uid.to_string(), verdict));
+            }
+        });
     }
 
     fn up(&self) -> Result<(), Failure> {
@@ -256,6 +328,7 @@ impl Registry for Fake {
             for operation in &operations {
                 let fresh = state.in_flight.insert(operation.uid.to_string());
                 assert!(fresh, "two requests in flight for {}", operation.uid);
+                state.count_try(operation);
             }
             state.writes.push(Write { at: Instant::now(), items: operations.iter().map(item).collect() });
             state.latency
@@ -273,16 +346,28 @@ impl Registry for Fake {
         match fault {
             Some(Fault::Refuse(failure)) => return Err(failure),
             Some(Fault::Items(verdict)) => return Ok(vec![verdict; operations.len()]),
+            Some(Fault::ArriveLate(delay)) => {
+                self.clone().arrive_late(operations, delay);
+                return Err(Failure::Broken("timed out".into()));
+            }
             _ => {}
         }
         if operations.iter().any(|operation| state.breaks_batches.contains(operation.uid.as_str())) {
-            return Err(Failure::Broken("status 500".into()));
+            return Err(state.breaks_with.clone().unwrap_or(Failure::Broken("status 500".into())));
         }
-        let verdicts = operations.iter().map(|operation| state.apply(operation)).collect();
-        match fault {
-            Some(Fault::ApplyAndLose) => Err(Failure::Broken("the connection was reset".into())),
-            _ => Ok(verdicts),
+        if let Some(Sickness::Requests(percent, failure)) = state.sickness.clone()
+            && state.random.u8(..100) < percent
+        {
+            return Err(failure);
         }
+        let verdicts: Vec<_> = operations.iter().map(|operation| state.judge(operation)).collect();
+        if matches!(fault, Some(Fault::ApplyAndLose)) {
+            return Err(Failure::Broken("the connection was reset".into()));
+        }
+        for (operation, _) in operations.iter().zip(&verdicts).filter(|(_, verdict)| **verdict == Verdict::Done) {
+            state.tried.entry(operation.uid.to_string()).and_modify(|(_, acknowledged)| *acknowledged = true);
+        }
+        Ok(verdicts)
     }
 
     async fn bucket_digests(&self, buckets: usize) -> Result<BucketDigests, Failure> {
@@ -297,12 +382,14 @@ impl Registry for Fake {
         }
         let division = Buckets::from_count(buckets).unwrap();
         let mut digests = vec![BucketDigest { count: 0, digest: Digest::default() }; buckets];
-        for (id, (_, digest)) in &state.records {
+        let shown = state.records.iter().filter(|(id, _)| !state.hidden.contains(*id));
+        let count = shown.clone().count() as u64;
+        for (id, (_, digest)) in shown {
             let bucket = &mut digests[division.of(id)];
             bucket.count += 1;
             bucket.digest.xor(digest);
         }
-        Ok(BucketDigests { buckets: digests, count: state.records.len() as u64, as_of: 1 })
+        Ok(BucketDigests { buckets: digests, count, as_of: 1 })
     }
 
     async fn inventory(&self, bucket: Option<Bucket>, page: Option<String>) -> Result<InventoryPage, Failure> {
@@ -316,7 +403,7 @@ impl Registry for Fake {
         let all: Vec<InventoryItem> = state
             .records
             .iter()
-            .filter(|(id, _)| within(id))
+            .filter(|(id, _)| within(id) && !state.hidden.contains(*id))
             .map(|(id, (version, digest))| InventoryItem { id: id.clone(), digest: *digest, version: *version })
             .collect();
         let Ok(from) = page.map_or(Ok(0), |page| page.parse::<usize>()) else { return Err(Failure::Expired) };

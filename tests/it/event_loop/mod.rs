@@ -2,11 +2,14 @@
 //! waits for the clock of the machine.
 
 mod absence;
+mod budget;
 mod delivery;
+mod doubt;
 mod fake;
 mod faults;
 mod holds;
 mod hostile;
+mod hour;
 mod leadership;
 mod outage;
 mod session;

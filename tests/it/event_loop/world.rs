@@ -275,6 +275,12 @@ impl World {
         self.task.abort();
     }
 
+    /// What a metric without labels says.
+    pub(super) fn figure(&self, name: &str) -> usize {
+        let (text, name) = (self.metrics.encode().unwrap(), format!("pod_registrar_{name} "));
+        text.lines().find_map(|line| line.strip_prefix(&name)?.parse().ok()).unwrap_or_else(|| panic!("no {name}"))
+    }
+
     /// How often a new list was asked for.
     pub(super) fn relists_asked(&self) -> u64 {
         *self.relist.borrow()

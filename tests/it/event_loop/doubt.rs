@@ -1,0 +1,149 @@
+//! Order and doubt: what was not answered is sent again, what comes late undoes nothing, and an inventory is never a reason
+//! to delete, nor not to.
+
+use pod_registrar::model::{Failure, OperationKind, Verdict};
+
+use super::{
+    fake::{Fake, Fault, Sickness},
+    world::{SECOND, World, many, options, pod},
+};
+
+#[tokio::test(start_paused = true)]
+async fn a_put_that_timed_out_and_arrives_after_the_deletion_does_not_bring_the_record_back() {
+    let registry = Fake::new();
+    let mut world = World::settled(registry.clone(), many(3, "a")).await;
+    registry.state().faults.push_back(Fault::ArriveLate(30 * SECOND));
+    world.apply(pod("uid-00001", "b")).await;
+    world.pass(SECOND / 100).await;
+    assert_eq!(world.figure("pending"), 1, "it is owed until it is answered");
+    world.delete("uid-00001").await;
+    world.pass(20 * SECOND).await;
+    world.assert_equal();
+    world.pass(20 * SECOND).await;
+    world.assert_equal();
+    let late = registry.read(|state| state.late.clone());
+    assert!(matches!(late.as_slice(), [(uid, Verdict::Tombstoned { .. })] if uid == "uid-00001"), "{late:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_older_put_or_deletion_that_arrives_late_undoes_nothing_newer() {
+    let registry = Fake::new();
+    let mut world = World::settled(registry.clone(), many(3, "a")).await;
+    registry.state().faults.push_back(Fault::ArriveLate(30 * SECOND));
+    world.apply(pod("uid-00001", "b")).await;
+    world.pass(10 * SECOND).await;
+    world.apply(pod("uid-00001", "c")).await;
+    world.pass(SECOND).await;
+    registry.state().faults.push_back(Fault::ArriveLate(30 * SECOND));
+    world.delete("uid-00002").await;
+    world.pass(SECOND / 100).await;
+    // It left a selector, and is back before the deletion arrives.
+    world.apply(pod("uid-00002", "back")).await;
+    world.pass(60 * SECOND).await;
+    world.assert_equal();
+    let late = registry.read(|state| state.late.clone());
+    assert!(
+        late.iter().any(|(uid, verdict)| uid == "uid-00001" && matches!(verdict, Verdict::Stale { .. })),
+        "{late:?}"
+    );
+    assert!(registry.read(|state| state.records.contains_key("uid-00002")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_timed_out_is_in_doubt_until_it_is_repeated_and_answered() {
+    let registry = Fake::new();
+    let mut world = World::settled(registry.clone(), many(3, "a")).await;
+    registry.state().faults.push_back(Fault::ApplyAndLose);
+    world.apply(pod("uid-00001", "b")).await;
+    world.pass(SECOND / 10).await;
+    // The registry has what is desired, but nobody knows: a change back is sent as well.
+    world.apply(pod("uid-00001", "a")).await;
+    world.pass(10 * SECOND).await;
+    world.assert_equal();
+    assert_eq!(world.figure("records{state=\"doubt\"}"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_inventory_that_leaves_ids_out_causes_puts_and_discharges_no_deletion() {
+    let registry = Fake::new();
+    let hasty = pod_registrar::sync::Options { resync_interval: 10 * SECOND, ..options() };
+    let mut world = World::start(registry.clone(), many(100, "a"), hasty);
+    world.list().await;
+    world.pass(5 * SECOND).await;
+    let verdict = Verdict::Retry { after: Some(60 * SECOND), cause: "busy".into() };
+    registry.state().sick_ids.insert("uid-00042".into(), verdict);
+    world.delete("uid-00042").await;
+    world.pass(SECOND).await;
+    let (items, readings) = registry.read(|state| (state.items(), state.readings.len()));
+    registry.state().hidden.extend((40..60).map(|n| format!("uid-{n:05}")));
+    world.pass(30 * SECOND).await;
+    registry.state().sick_ids.clear();
+    assert!(registry.read(|state| state.readings.len()) >= readings + 2);
+    let written: Vec<_> = registry.read(|s| s.writes.iter().flat_map(|w| w.items.clone()).skip(items).collect());
+    assert!(written.len() >= 19, "what it leaves out is written again");
+    assert!(written.iter().all(|item| item.kind == OperationKind::Put), "and nothing is deleted for it");
+    assert!(world.pods.len() == 99 && registry.read(|state| state.records.contains_key("uid-00042")));
+    world.pass(60 * SECOND).await;
+    world.assert_equal();
+    assert!(registry.read(|state| state.tombstones.contains_key("uid-00042")), "the deletion was owed all the same");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_empty_inventory_deletes_nothing_and_causes_puts() {
+    let registry = Fake::new();
+    let mut world = World::settled(registry.clone(), many(100, "a")).await;
+    registry.state().hidden.extend((0..100).map(|n| format!("uid-{n:05}")));
+    let before = registry.read(|state| state.items());
+    world.pass(2_100 * SECOND).await;
+    let items = registry.read(|s| s.writes.iter().flat_map(|w| w.items.clone()).skip(before).collect::<Vec<_>>());
+    assert!(items.len() == 100 && items.iter().all(|item| item.kind == OperationKind::Put), "{}", items.len());
+    registry.state().hidden.clear();
+    world.pass(2_100 * SECOND).await;
+    world.assert_equal();
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_what_was_not_acknowledged_of_a_batch_is_repeated() {
+    let registry = Fake::new();
+    let mut world = World::settled(registry.clone(), many(200, "a")).await;
+    registry.state().sickness = Some(Sickness::Items(30, Verdict::Doubt { cause: "status 500".into() }));
+    let before = registry.read(|state| state.tries);
+    for pod in many(200, "b") {
+        world.apply(pod).await;
+    }
+    world.pass(SECOND / 10).await;
+    registry.state().sickness = None;
+    let failed = registry.read(|state| {
+        let held = |n| state.records[&format!("uid-{n:05}")].1;
+        (0..200).filter(|n| held(*n) == pod(&format!("uid-{n:05}"), "a").content.unwrap().digest).count()
+    });
+    assert!((30..=90).contains(&failed), "{failed}");
+    world.pass(10 * SECOND).await;
+    world.assert_equal();
+    let tries = registry.read(|state| state.tries);
+    assert_eq!((tries.first - before.first, tries.repeats - before.repeats, tries.needless), (200, failed, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_for_which_the_whole_batch_is_refused_is_found_and_parked() {
+    for failure in [
+        Failure::Refused { status: 400, detail: "a body that it cannot read".into() },
+        Failure::Refused { status: 422, detail: "schema".into() },
+        Failure::TooLarge,
+    ] {
+        let registry = Fake::new();
+        registry.state().breaks_batches.insert("uid-00123".into());
+        registry.state().breaks_with = Some(failure.clone());
+        let mut world = World::start(registry.clone(), many(500, "a"), options());
+        world.list().await;
+        world.pass(30 * SECOND).await;
+        assert_eq!(registry.state().records.len(), 499, "{failure}: all others are there");
+        let writes = registry.state().writes.len();
+        world.pass(600 * SECOND).await;
+        assert_eq!(registry.state().writes.len(), writes, "{failure}: it waits for another body");
+        registry.state().breaks_batches.clear();
+        world.apply(pod("uid-00123", "mended")).await;
+        world.pass(SECOND).await;
+        world.assert_equal();
+    }
+}
