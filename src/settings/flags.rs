@@ -177,10 +177,11 @@ pub(super) struct Target {
     /// The registry's address, http or https, with a path before /v1 where it has one. Required.
     #[arg(long, value_name = "URL")]
     pub(super) registry_url: Option<String>,
-    /// The bearer token for the registry; read again when the registry refuses it.
+    /// The bearer token for the registry; read again every 30 s, and when the registry refuses it.
     #[arg(long, value_name = "FILE")]
     pub(super) registry_token_file: Option<String>,
-    /// The certificate authorities to trust for the registry, as PEM, instead of the system's.
+    /// The certificate authorities to trust for the registry, as PEM, instead of the system's; read again every 30 s, and
+    /// when no connection can be made.
     #[arg(long, value_name = "FILE")]
     pub(super) registry_ca_file: Option<String>,
     /// How long a request to the registry may take. At most 5m.

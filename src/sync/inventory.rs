@@ -3,7 +3,7 @@
 //! A reading is never a reason to delete, and it is discarded when its ids do not add up to the count that came with
 //! them: a short answer would otherwise look like lost records.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
 use crate::{
     model::{Buckets, Digest, Failure, Moment, Uid, is_valid_id},
@@ -18,6 +18,10 @@ const FEW_BUCKETS: usize = 16;
 const PAGE_ITEMS: usize = 5_000;
 /// More pages than that are not an inventory.
 const PAGES_MAX: usize = 100_000;
+/// More ids than that are not this writer's: a cluster has no more pods by far, and they are all kept in memory.
+const IDS_MAX: usize = 2_000_000;
+/// A reading that takes longer describes nothing that is still so, and what is forgotten meanwhile has to be kept.
+const READ_WITHIN: Duration = Duration::from_secs(600);
 
 /// Why there is no reading.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +40,9 @@ pub(super) enum Error {
     /// The pages are not what pages are.
     #[error("the inventory's pages are unusable: {0}; it is discarded")]
     Pages(&'static str),
+    /// The registry takes for ever.
+    #[error("the inventory was not read within {READ_WITHIN:?}; it is discarded")]
+    TooSlow,
 }
 
 /// What the registry said that it holds.
@@ -69,6 +76,10 @@ pub(super) struct Ours {
 /// # Errors
 /// When the registry does not answer, or what it answers does not add up.
 pub(super) async fn read<R: Registry>(registry: &R, ours: Ours) -> Result<Reading, Error> {
+    tokio::time::timeout(READ_WITHIN, read_all(registry, ours)).await.unwrap_or(Err(Error::TooSlow))
+}
+
+async fn read_all<R: Registry>(registry: &R, ours: Ours) -> Result<Reading, Error> {
     let Ours { began, division, buckets, digests } = ours;
     if !digests {
         let items = pages(registry, None).await?;
@@ -120,6 +131,9 @@ async fn pages_once<R: Registry>(registry: &R, bucket: Option<(Bucket, Counts)>)
     for _ in 0..PAGES_MAX {
         let answer = registry.inventory(bucket.map(|(bucket, _)| bucket), page.take()).await?;
         let first = *first_as_of.get_or_insert(answer.as_of);
+        if items.len() + answer.items.len() > IDS_MAX {
+            return Err(Error::Pages("they name more ids than a cluster has pods"));
+        }
         if answer.items.is_empty() && answer.next.is_some() {
             return Err(Error::Pages("a page is empty and not the last"));
         }

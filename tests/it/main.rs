@@ -8,6 +8,7 @@ mod demo_life;
 mod dependencies;
 mod deploy;
 mod event_loop;
+mod hostile_registry;
 mod informer;
 mod process;
 mod project;

@@ -24,7 +24,7 @@ use tokio::{
 
 /// What a scripted server does with each request, after it has read it.
 #[derive(Clone)]
-enum Script {
+pub(crate) enum Script {
     /// Sends this and closes.
     Say(String),
     /// Sends a head and then bytes without end.
@@ -33,12 +33,16 @@ enum Script {
     Hang,
     /// Sends this, and resets the connection.
     Reset(String),
+    /// Sends these bytes and closes.
+    Bytes(Vec<u8>),
+    /// Sends the first, and then the second again and again, after a pause each time.
+    Drip(String, String, Duration),
 }
 
 /// A server with one answer for everything, and the heads and bodies of the requests that it got.
-struct Server {
-    address: SocketAddr,
-    requests: mpsc::UnboundedReceiver<String>,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    pub(crate) requests: mpsc::UnboundedReceiver<String>,
     task: JoinHandle<()>,
 }
 
@@ -49,7 +53,7 @@ impl Drop for Server {
 }
 
 impl Server {
-    async fn start(script: Script) -> Self {
+    pub(crate) async fn start(script: Script) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (sender, requests) = mpsc::unbounded_channel();
@@ -74,6 +78,14 @@ async fn serve(mut stream: TcpStream, script: Script, requests: &mpsc::Unbounded
     requests.send(String::from_utf8(request).unwrap()).unwrap();
     match script {
         Script::Say(text) => _ = stream.write_all(text.as_bytes()).await,
+        Script::Bytes(bytes) => _ = stream.write_all(&bytes).await,
+        Script::Drip(head, drop, pause) => {
+            let mut sent = stream.write_all(head.as_bytes()).await;
+            while sent.is_ok() {
+                tokio::time::sleep(pause).await;
+                sent = stream.write_all(drop.as_bytes()).await;
+            }
+        }
         Script::Hang => _ = stream.read(&mut [0; 1]).await,
         Script::Endless => {
             let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
@@ -97,7 +109,7 @@ fn is_whole(request: &[u8]) -> bool {
     body.len() >= length.unwrap_or(0)
 }
 
-fn answer(status: &str, headers: &str, body: &str) -> Script {
+pub(crate) fn answer(status: &str, headers: &str, body: &str) -> Script {
     Script::Say(format!("HTTP/1.1 {status}\r\n{headers}content-length: {}\r\n\r\n{body}", body.len()))
 }
 
@@ -106,7 +118,7 @@ fn problem(status: &str, name: &str) -> Script {
     answer(status, "content-type: application/problem+json\r\n", &body)
 }
 
-fn client(address: SocketAddr, token_file: Option<PathBuf>) -> Client {
+pub(crate) fn client(address: SocketAddr, token_file: Option<PathBuf>) -> Client {
     client_of(Config {
         url: format!("http://{address}/base/").parse().unwrap(),
         token_file,
@@ -115,12 +127,12 @@ fn client(address: SocketAddr, token_file: Option<PathBuf>) -> Client {
     })
 }
 
-fn client_of(config: Config) -> Client {
+pub(crate) fn client_of(config: Config) -> Client {
     let writer = Writer { cluster_id: "c".into(), cluster_name: "c".into(), owner: "pod-registrar".into() };
     Client::new(config, writer).unwrap()
 }
 
-fn operations() -> Vec<Encoded> {
+pub(crate) fn operations() -> Vec<Encoded> {
     let digest = Digest::of_canonical(b"{}");
     let version = Version { epoch: 7, seq: 1 };
     let put = EncodedBody::Put { record: b"{}".to_vec(), digest };
@@ -128,13 +140,13 @@ fn operations() -> Vec<Encoded> {
     vec![Encoded { uid: Uid::from("a"), version, body: put }, Encoded { uid: Uid::from("b"), version, body: delete }]
 }
 
-async fn write(script: Script) -> Result<Vec<Verdict>, Failure> {
+pub(crate) async fn write(script: Script) -> Result<Vec<Verdict>, Failure> {
     install_provider();
     let server = Server::start(script).await;
     client(server.address, None).write(7, operations(), true).await
 }
 
-fn install_provider() {
+pub(crate) fn install_provider() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 

@@ -6,7 +6,7 @@ use reqwest::{Method, Url};
 
 use super::{
     encode,
-    http::{self, Answer, Error, Http, NAME_CHARS, fit_for_logs},
+    http::{self, Answer, Error, Http, LARGE_ANSWER, NAME_CHARS, SMALL_ANSWER, fit_for_logs},
     wire::{
         BatchResults, BucketDigests, Capabilities, Cluster, Heartbeat, HeartbeatAccepted, InventoryPage, ItemResult,
         OpenSession, SessionOpened, SessionState, Stored,
@@ -24,14 +24,20 @@ const PAGE_LIMIT: usize = 5_000;
 /// Features that a registry can have; the protocol knows five.
 const FEATURES_MAX: usize = 64;
 
+/// Bytes that the answer to a batch takes at most: for each operation so many.
+const RESULT_BYTES: usize = 2 << 10;
+/// What a registry can make us send at once, however much it says that it takes: items and bytes of a batch.
+const BATCH_MAX: (usize, usize) = (5_000, 16 << 20);
+
 /// Where the registry is, and how to speak to it.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The address below which the protocol's paths begin.
     pub url: Url,
-    /// The file that holds the bearer token; read again when the token is refused.
+    /// The file that holds the bearer token; read again now and then, and when the token is refused.
     pub token_file: Option<PathBuf>,
-    /// PEM certificates that the registry's certificate must lead to, instead of the system's.
+    /// PEM certificates that the registry's certificate must lead to, instead of the system's; read again now and then,
+    /// and when no connection can be made.
     pub ca_file: Option<PathBuf>,
     /// From sending a request to the last byte of its answer.
     pub request_timeout: Duration,
@@ -50,7 +56,7 @@ impl Client {
     /// When the CA file or the token file cannot be read.
     pub fn new(config: Config, writer: Writer) -> Result<Self, Error> {
         let Config { url, token_file, ca_file, request_timeout } = config;
-        Ok(Self { http: Http::new(url, token_file, ca_file.as_deref(), request_timeout)?, writer })
+        Ok(Self { http: Http::new(url, token_file, ca_file, request_timeout)?, writer })
     }
 
     /// The address of a path below the writer's cluster; the owner is named unless it is the default.
@@ -62,18 +68,19 @@ impl Client {
         self.http.url(&format!("v1/clusters/{}{path}", self.writer.cluster_id), &query)
     }
 
-    async fn get(&self, url: Url) -> Result<Answer, Failure> {
-        self.http.send(Method::GET, url, None).await
+    async fn get(&self, url: Url, most: usize) -> Result<Answer, Failure> {
+        self.http.send(Method::GET, url, None, most).await
     }
 
     async fn send_json<T: serde::Serialize>(&self, method: Method, url: Url, body: &T) -> Result<Answer, Failure> {
         let body = serde_json::to_vec(body).map_err(|e| Failure::Broken(format!("request not encoded: {e}")))?;
-        self.http.send(method, url, Some(body)).await
+        self.http.send(method, url, Some(body), SMALL_ANSWER).await
     }
 
     async fn write_batch(&self, epoch: u64, operations: &[Encoded]) -> Result<Vec<Verdict>, Failure> {
         let body = encode::batch(epoch, operations);
-        let answer = self.http.send(Method::POST, self.url("/pods:batch", &[]), Some(body)).await?;
+        let most = SMALL_ANSWER.max(operations.len().saturating_mul(RESULT_BYTES));
+        let answer = self.http.send(Method::POST, self.url("/pods:batch", &[]), Some(body), most).await?;
         of_batch(&answer, operations)
     }
 
@@ -82,7 +89,7 @@ impl Client {
         let (kind, answer) = match &operation.body {
             EncodedBody::Put { record, .. } => {
                 let url = self.url(&path, &[]);
-                (OperationKind::Put, self.http.send(Method::PUT, url, Some(record.clone())).await?)
+                (OperationKind::Put, self.http.send(Method::PUT, url, Some(record.clone()), SMALL_ANSWER).await?)
             }
             EncodedBody::Delete(removal) => {
                 let (reason, observed) = encode::removal(*removal);
@@ -93,7 +100,8 @@ impl Client {
                     ("reason", reason.as_str().to_owned()),
                     ("observed", observed.as_str().to_owned()),
                 ];
-                (OperationKind::Delete, self.http.send(Method::DELETE, self.url(&path, &query), None).await?)
+                let url = self.url(&path, &query);
+                (OperationKind::Delete, self.http.send(Method::DELETE, url, None, SMALL_ANSWER).await?)
             }
         };
         of_one(kind, &answer, operation)
@@ -131,6 +139,9 @@ pub(super) fn of_one(kind: OperationKind, answer: &Answer, operation: &Encoded) 
 pub(super) fn of_capabilities(answer: &Answer) -> Result<Capabilities, Failure> {
     let mut told: Capabilities = answer.json()?;
     told.protocol = fit_for_logs(&told.protocol, NAME_CHARS);
+    // A batch is built in memory before it is sent.
+    told.max_batch_items = told.max_batch_items.min(BATCH_MAX.0);
+    told.max_batch_bytes = told.max_batch_bytes.min(BATCH_MAX.1);
     told.features.truncate(FEATURES_MAX);
     told.features.retain(|feature| feature.len() <= NAME_CHARS);
     Ok(told)
@@ -191,7 +202,7 @@ fn check_digest(stored: Option<Digest>, operation: &Encoded) -> Verdict {
 
 impl Registry for Client {
     async fn capabilities(&self) -> Result<Capabilities, Failure> {
-        of_capabilities(&self.get(self.http.url("v1/capabilities", &[])).await?)
+        of_capabilities(&self.get(self.http.url("v1/capabilities", &[]), SMALL_ANSWER).await?)
     }
 
     async fn open_session(&self, request: OpenSession) -> Result<SessionOpened, Failure> {
@@ -205,11 +216,11 @@ impl Registry for Client {
 
     async fn close_session(&self, epoch: u64) -> Result<(), Failure> {
         let url = self.url("/session", &[("epoch", epoch.to_string())]);
-        self.http.send(Method::DELETE, url, None).await?.success()
+        self.http.send(Method::DELETE, url, None, SMALL_ANSWER).await?.success()
     }
 
     async fn session_holder(&self) -> Result<Option<OtherWriter>, Failure> {
-        of_holder(&self.get(self.url("", &[])).await?, &self.writer.owner)
+        of_holder(&self.get(self.url("", &[]), SMALL_ANSWER).await?, &self.writer.owner)
     }
 
     fn encode(&self, uid: &Uid, version: Version, change: Change<'_>) -> Encoded {
@@ -231,7 +242,7 @@ impl Registry for Client {
 
     async fn bucket_digests(&self, buckets: usize) -> Result<BucketDigests, Failure> {
         let url = self.url("/pods:digest", &[("buckets", buckets.to_string())]);
-        let digests: BucketDigests = self.get(url).await?.json()?;
+        let digests: BucketDigests = self.get(url, LARGE_ANSWER).await?.json()?;
         if digests.buckets.len() != buckets {
             let found = digests.buckets.len();
             return Err(Failure::Broken(format!("{found} buckets where {buckets} were asked for")));
@@ -245,7 +256,7 @@ impl Registry for Client {
             query.extend([("bucket", bucket.index.to_string()), ("buckets", bucket.of.to_string())]);
         }
         query.extend(page.map(|page| ("page", page)));
-        self.get(self.url("/pods", &query)).await?.json()
+        self.get(self.url("/pods", &query), LARGE_ANSWER).await?.json()
     }
 
     async fn record_name(&self, uid: Uid) -> Result<Option<RecordName>, Failure> {
@@ -259,7 +270,7 @@ impl Registry for Client {
             namespace: String,
             name: String,
         }
-        let answer = self.get(self.url(&format!("/pods/{uid}"), &[])).await?;
+        let answer = self.get(self.url(&format!("/pods/{uid}"), &[]), SMALL_ANSWER).await?;
         match answer.json::<Record>() {
             Err(Failure::NotFound) => Ok(None),
             Err(failure) => Err(failure),

@@ -4,25 +4,30 @@ use std::{
     error::Error as _,
     fmt::Write as _,
     path::{Path, PathBuf},
-    sync::{PoisonError, RwLock},
+    sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::{Duration, SystemTime},
 };
 
 use reqwest::{Certificate, Method, Response, StatusCode, Url, header};
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 
 use super::wire::Problem;
 use crate::model::{self, Failure, INTEGER_LIMIT, Said, Version, verdict};
 
-/// Bytes of an answer that are read at most; the largest, 65,536 bucket digests, are a few megabytes.
-const ANSWER_MAX: usize = 16 << 20;
+/// Bytes of an answer that are read at most, where it is about one thing.
+pub(super) const SMALL_ANSWER: usize = 1 << 20;
+/// The same of an inventory: a page of it, or 65,536 bucket digests, are a few megabytes. Only one is read at a time.
+pub(super) const LARGE_ANSWER: usize = 16 << 20;
 /// Characters of somebody else's text that go into a log.
 const DETAIL_CHARS: usize = 300;
 /// Characters of a name that somebody else chose: of a problem, a process, a feature.
 pub(super) const NAME_CHARS: usize = 128;
 /// A registry that does not take a connection within this time is not there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often the files are read anew: soon enough for a token that is renewed some minutes before it expires.
+const READ_EVERY: Duration = Duration::from_secs(30);
 
 /// Why there is no connection to be had with these settings.
 #[derive(Debug, thiserror::Error)]
@@ -64,10 +69,20 @@ pub enum Error {
 
 /// A connection to one registry.
 pub(super) struct Http {
-    client: reqwest::Client,
     base: Url,
+    timeout: Duration,
     token_file: Option<PathBuf>,
-    token: RwLock<Option<SecretString>>,
+    ca_file: Option<PathBuf>,
+    current: RwLock<Current>,
+}
+
+/// What was made of the files as they were last read.
+struct Current {
+    client: reqwest::Client,
+    /// The certificates that the client trusts, as they were in the file.
+    authorities: Option<Vec<u8>>,
+    token: Option<SecretString>,
+    read_at: Instant,
 }
 
 /// An answer with its body read.
@@ -81,34 +96,63 @@ impl Http {
     pub(super) fn new(
         base: Url,
         token_file: Option<PathBuf>,
-        ca_file: Option<&Path>,
+        ca_file: Option<PathBuf>,
         timeout: Duration,
     ) -> Result<Self, Error> {
-        let builder = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .timeout(timeout)
-            .connect_timeout(CONNECT_TIMEOUT.min(timeout))
-            .tcp_nodelay(true)
-            .user_agent(concat!("pod-registrar/", env!("CARGO_PKG_VERSION")));
-        let builder = match ca_file {
-            Some(path) => builder.tls_certs_only(certificates(path)?),
-            // Plain HTTP needs no roots, and an image without a CA bundle should be able to speak it.
-            None if base.scheme() == "http" => builder.tls_certs_only([]),
-            None => builder,
-        };
-        let client = builder.build().map_err(Error::Client)?;
+        let authorities = ca_file.as_deref().map(read_authorities).transpose()?;
+        let trusted = ca_file.as_deref().zip(authorities.as_deref());
+        let client = client(&base, timeout, trusted)?;
         let token = token_file.as_deref().map(read_token).transpose()?;
-        Ok(Self { client, base, token_file, token: RwLock::new(token) })
+        let current = RwLock::new(Current { client, authorities, token, read_at: Instant::now() });
+        Ok(Self { base, timeout, token_file, ca_file, current })
+    }
+
+    fn current(&self) -> RwLockReadGuard<'_, Current> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn current_mut(&self) -> RwLockWriteGuard<'_, Current> {
+        self.current.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads the token file anew. A file that cannot be read leaves the token as it was.
     pub(super) fn refresh_token(&self) {
         let Some(path) = &self.token_file else { return };
         match read_token(path) {
-            Ok(token) => *self.token.write().unwrap_or_else(PoisonError::into_inner) = Some(token),
+            Ok(token) => self.current_mut().token = Some(token),
             Err(error) => tracing::warn!(%error, "registry token not renewed"),
         }
+    }
+
+    /// Reads the file of authorities anew. Other ones than before are trusted from the next connection on, and the
+    /// connections that were made under the old ones end; a file that cannot be used leaves them as they were.
+    fn refresh_authorities(&self) {
+        let Some(path) = &self.ca_file else { return };
+        let renewed = read_authorities(path).and_then(|authorities| {
+            let same = self.current().authorities.as_ref() == Some(&authorities);
+            let client = (!same).then(|| client(&self.base, self.timeout, Some((path.as_path(), &authorities))));
+            Ok(client.transpose()?.map(|client| (client, authorities)))
+        });
+        match renewed {
+            Ok(None) => {}
+            Ok(Some((client, authorities))) => {
+                let mut current = self.current_mut();
+                (current.client, current.authorities) = (client, Some(authorities));
+                tracing::info!("the registry's certificate authorities were renewed");
+            }
+            Err(error) => tracing::warn!(%error, "the registry's certificate authorities were not renewed"),
+        }
+    }
+
+    /// Reads the files anew if that was long ago. They are small, and mounted beside the program.
+    fn refresh_if_due(&self) {
+        let now = Instant::now();
+        if now.duration_since(self.current().read_at) < READ_EVERY {
+            return;
+        }
+        self.current_mut().read_at = now;
+        self.refresh_token();
+        self.refresh_authorities();
     }
 
     /// The address of a path below the base.
@@ -121,21 +165,60 @@ impl Http {
         url
     }
 
-    /// Sends one request and reads its answer, whatever its status.
-    pub(super) async fn send(&self, method: Method, url: Url, body: Option<Vec<u8>>) -> Result<Answer, Failure> {
-        let mut request = self.client.request(method, url).header(header::ACCEPT, "application/json");
-        if let Some(token) = &*self.token.read().unwrap_or_else(PoisonError::into_inner) {
+    /// Sends one request and reads its answer, whatever its status, as long as its body has at most so many bytes.
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        url: Url,
+        body: Option<Vec<u8>>,
+        most: usize,
+    ) -> Result<Answer, Failure> {
+        self.refresh_if_due();
+        let response = self.request(method, url, body).send().await;
+        let response = response.map_err(|error| {
+            // Perhaps the certificate is of an authority that is in the file by now: then the next try succeeds.
+            if error.is_connect() {
+                self.refresh_authorities();
+            }
+            not_answered(error)
+        })?;
+        let status = response.status();
+        let retry_after = retry_after(&response, SystemTime::now());
+        let body = read_body(response, most).await?;
+        Ok(Answer { status: status.as_u16(), retry_after, body })
+    }
+
+    fn request(&self, method: Method, url: Url, body: Option<Vec<u8>>) -> reqwest::RequestBuilder {
+        let current = self.current();
+        let mut request = current.client.request(method, url).header(header::ACCEPT, "application/json");
+        if let Some(token) = &current.token {
             request = request.bearer_auth(token.expose_secret());
         }
         if let Some(body) = body {
             request = request.header(header::CONTENT_TYPE, "application/json").body(body);
         }
-        let response = request.send().await.map_err(not_answered)?;
-        let status = response.status();
-        let retry_after = retry_after(&response, SystemTime::now());
-        let body = read_body(response).await?;
-        Ok(Answer { status: status.as_u16(), retry_after, body })
+        request
     }
+}
+
+/// A client for one origin; with the authorities of a file, it trusts only those.
+fn client(base: &Url, timeout: Duration, authorities: Option<(&Path, &[u8])>) -> Result<reqwest::Client, Error> {
+    let builder = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .timeout(timeout)
+        .connect_timeout(CONNECT_TIMEOUT.min(timeout))
+        .tcp_nodelay(true)
+        .user_agent(concat!("pod-registrar/", env!("CARGO_PKG_VERSION")));
+    let builder = match authorities {
+        Some((path, pem)) => builder.tls_certs_only(
+            Certificate::from_pem_bundle(pem).map_err(|source| Error::ParseCa { path: path.into(), source })?,
+        ),
+        // Plain HTTP needs no roots, and an image without a CA bundle should be able to speak it.
+        None if base.scheme() == "http" => builder.tls_certs_only([]),
+        None => builder,
+    };
+    builder.build().map_err(Error::Client)
 }
 
 impl Answer {
@@ -182,9 +265,8 @@ pub(super) fn fit_for_logs(text: &str, chars: usize) -> String {
     text.chars().take(chars).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-fn certificates(path: &Path) -> Result<Vec<Certificate>, Error> {
-    let pem = std::fs::read(path).map_err(|source| Error::ReadCa { path: path.into(), source })?;
-    Certificate::from_pem_bundle(&pem).map_err(|source| Error::ParseCa { path: path.into(), source })
+fn read_authorities(path: &Path) -> Result<Vec<u8>, Error> {
+    std::fs::read(path).map_err(|source| Error::ReadCa { path: path.into(), source })
 }
 
 fn read_token(path: &Path) -> Result<SecretString, Error> {
@@ -196,11 +278,11 @@ fn read_token(path: &Path) -> Result<SecretString, Error> {
     Ok(token.into())
 }
 
-async fn read_body(mut response: Response) -> Result<Vec<u8>, Failure> {
+async fn read_body(mut response: Response, most: usize) -> Result<Vec<u8>, Failure> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(not_answered)? {
-        if body.len() + chunk.len() > ANSWER_MAX {
-            return Err(Failure::Broken(format!("more than {ANSWER_MAX} bytes")));
+        if body.len() + chunk.len() > most {
+            return Err(Failure::Broken(format!("more than {most} bytes")));
         }
         body.extend_from_slice(&chunk);
     }
@@ -251,7 +333,10 @@ mod tests {
         let date = "Mon, 23 Nov 2026 10:00:30 GMT";
         assert_eq!(parse_retry_after(date, now + hour), Some(Duration::ZERO), "our clock is an hour ahead");
         assert_eq!(parse_retry_after(date, now - hour), Some(verdict::RETRY_AFTER_MAX), "an hour behind");
-        for nonsense in ["-5", "soon", "", "1.5"] {
+        assert_eq!(parse("0"), Some(Duration::ZERO));
+        assert_eq!(parse("Fri, 31 Dec 9999 23:59:59 GMT"), Some(verdict::RETRY_AFTER_MAX));
+        assert_eq!(parse("Thu, 01 Jan 1970 00:00:00 GMT"), Some(Duration::ZERO));
+        for nonsense in ["-5", "soon", "", "1.5", "99999999999999999999999", "Mon, 99 Foo 2026 10:00:00 GMT", "+-1"] {
             assert_eq!(parse(nonsense), None, "{nonsense}");
         }
     }

@@ -284,9 +284,14 @@ pub struct ItemResult {
     /// Why it was refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<Problem>,
-    /// When to try again, with status 429 or 503.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// When to try again, with status 429 or 503. What is not a number of seconds is as good as nothing: it must not put
+    /// the other operations of the batch in doubt.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "seconds_if_any")]
     pub retry_after_seconds: Option<u64>,
+}
+
+fn seconds_if_any<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    Ok(serde_json::Value::deserialize(deserializer)?.as_u64())
 }
 
 /// The answer to a single put.
