@@ -1,0 +1,227 @@
+//! The cluster as it is: pods by name, and the log of everything that a watch could have shown of them.
+//!
+//! A view of the cluster is a place in the log. Lists and watches of any age are made from it.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use pod_registrar::model::{Content, Digest, Pod, Uid};
+
+/// A pod's name is a number, and so it is in the steps of a history.
+pub(crate) type Name = u16;
+
+/// What a watch is shown.
+#[derive(Clone, Debug)]
+pub(crate) enum What {
+    /// A pod as it is now.
+    Shown(Arc<Pod>),
+    /// A pod's end, or that it left the selection.
+    Ended(Arc<Pod>),
+    /// The cluster was restored from a backup and holds these pods: every watch breaks.
+    Restored(BTreeMap<Name, Arc<Pod>>),
+}
+
+/// An entry of the log.
+#[derive(Clone, Debug)]
+pub(crate) struct Change {
+    /// The cluster's resource version then.
+    pub(crate) version: u64,
+    /// Which watch is shown it.
+    pub(crate) watch: usize,
+    pub(crate) what: What,
+}
+
+/// What is true of a UID over its whole life.
+#[derive(Clone, Debug)]
+pub(crate) struct Life {
+    /// Where in the log it began.
+    pub(crate) born: usize,
+    /// Whether there was a moment since at which a consistent read did not show it.
+    pub(crate) interrupted: bool,
+}
+
+/// The truth.
+pub(crate) struct Cluster {
+    watches: usize,
+    pub(crate) version: u64,
+    /// The pods that the rule selects.
+    pub(crate) selected: BTreeMap<Name, Arc<Pod>>,
+    /// Pods that live and are not selected.
+    left: BTreeMap<Name, Arc<Pod>>,
+    pub(crate) log: Vec<Change>,
+    pub(crate) lives: HashMap<Uid, Life>,
+    bodies: u32,
+}
+
+impl Cluster {
+    pub(crate) fn new(watches: usize) -> Self {
+        Self {
+            watches,
+            version: 1,
+            selected: BTreeMap::new(),
+            left: BTreeMap::new(),
+            log: Vec::new(),
+            lives: HashMap::new(),
+            bodies: 0,
+        }
+    }
+
+    /// Which watch shows pods of this name.
+    pub(crate) fn watch_of(&self, name: Name) -> usize {
+        usize::from(name) % self.watches
+    }
+
+    /// Whether a consistent read begun now shows the UID.
+    pub(crate) fn shows(&self, uid: &Uid) -> bool {
+        self.selected.values().any(|pod| pod.uid == *uid)
+    }
+
+    /// What a registry should hold.
+    pub(crate) fn wanted(&self) -> BTreeMap<Uid, Digest> {
+        let digest = |pod: &Pod| pod.content.as_ref().map(|content| content.digest);
+        self.selected.values().filter_map(|pod| Some((pod.uid.clone(), digest(pod)?))).collect()
+    }
+
+    fn log(&mut self, name: Name, what: What) {
+        let watch = self.watch_of(name);
+        self.log.push(Change { version: self.version, watch, what });
+    }
+
+    fn pod(&mut self, name: Name, uid: Uid) -> Arc<Pod> {
+        self.version += 1;
+        self.bodies += 1;
+        let canonical = format!("{{\"body\":{},\"uid\":\"{uid}\"}}", self.bodies).into_bytes();
+        Arc::new(Pod {
+            uid,
+            namespace: format!("ns-{}", self.watch_of(name)).into(),
+            name: format!("pod-{name}").into(),
+            resource_version: self.version.to_string().into(),
+            generation: None,
+            content: Some(Content { digest: Digest::of_canonical(&canonical), canonical: canonical.into() }),
+        })
+    }
+
+    /// A pod of this name begins to live, if none does.
+    pub(crate) fn create(&mut self, name: Name) {
+        if self.selected.contains_key(&name) || self.left.contains_key(&name) {
+            return;
+        }
+        let uid = Uid::from(format!("{name}-{}", self.lives.len()));
+        self.lives.insert(uid.clone(), Life { born: self.log.len(), interrupted: false });
+        let pod = self.pod(name, uid);
+        self.selected.insert(name, pod.clone());
+        self.log(name, What::Shown(pod));
+    }
+
+    /// The pod becomes another one that the registry should hold; at last it finishes, which is a change like others.
+    pub(crate) fn change(&mut self, name: Name) {
+        if let Some(uid) = self.selected.get(&name).map(|pod| pod.uid.clone()) {
+            let pod = self.pod(name, uid);
+            self.selected.insert(name, pod.clone());
+            self.log(name, What::Shown(pod));
+        }
+    }
+
+    /// The pod's object is gone.
+    pub(crate) fn delete(&mut self, name: Name) {
+        self.left.remove(&name);
+        self.unselect(name);
+    }
+
+    /// The pod's labels change, so that the selector no longer selects it.
+    pub(crate) fn leave(&mut self, name: Name) {
+        if let Some(pod) = self.unselect(name) {
+            self.left.insert(name, pod);
+        }
+    }
+
+    /// It is selected again.
+    pub(crate) fn come_back(&mut self, name: Name) {
+        if let Some(pod) = self.left.remove(&name) {
+            let pod = self.pod(name, pod.uid.clone());
+            self.selected.insert(name, pod.clone());
+            self.log(name, What::Shown(pod));
+        }
+    }
+
+    fn unselect(&mut self, name: Name) -> Option<Arc<Pod>> {
+        let pod = self.selected.remove(&name)?;
+        self.version += 1;
+        self.interrupt(&pod.uid);
+        self.log(name, What::Ended(pod.clone()));
+        Some(pod)
+    }
+
+    fn interrupt(&mut self, uid: &Uid) {
+        if let Some(life) = self.lives.get_mut(uid) {
+            life.interrupted = true;
+        }
+    }
+
+    /// The name goes to another pod, and the watch is shown one MODIFIED event for it.
+    pub(crate) fn replace(&mut self, name: Name) {
+        if let Some(pod) = self.selected.remove(&name) {
+            self.interrupt(&pod.uid);
+            self.create(name);
+        }
+    }
+
+    /// The cluster is restored from a backup that was made where the log was so many entries shorter.
+    pub(crate) fn restore(&mut self, back: usize) {
+        let place = self.log.len().saturating_sub(back);
+        let pods = self.state_at(place);
+        let version = self.log[..place].last().map_or(1, |change| change.version);
+        for pod in std::mem::take(&mut self.selected).into_values() {
+            if !pods.values().any(|there| there.uid == pod.uid) {
+                self.interrupt(&pod.uid);
+            }
+        }
+        self.left.clear();
+        self.selected.clone_from(&pods);
+        self.version = version;
+        self.log.push(Change { version, watch: 0, what: What::Restored(pods) });
+    }
+
+    /// The place so many changes before this one. There is no way back to what was before a restoration.
+    pub(crate) fn earlier(&self, place: usize, back: usize) -> usize {
+        let restored = self.log[..place].iter().rposition(|change| matches!(change.what, What::Restored(_)));
+        place.saturating_sub(back).max(restored.map_or(0, |at| at + 1)).min(place)
+    }
+
+    /// The pods that a read showed when the log was this long.
+    fn state_at(&self, place: usize) -> BTreeMap<Name, Arc<Pod>> {
+        if place >= self.log.len() {
+            return self.selected.clone();
+        }
+        let mut pods: BTreeMap<Name, Arc<Pod>> = BTreeMap::new();
+        for change in &self.log[..place] {
+            match &change.what {
+                What::Shown(pod) => _ = pods.insert(name_of(pod), pod.clone()),
+                What::Ended(pod) => {
+                    if pods.get(&name_of(pod)).is_some_and(|there| there.uid == pod.uid) {
+                        pods.remove(&name_of(pod));
+                    }
+                }
+                What::Restored(all) => pods.clone_from(all),
+            }
+        }
+        pods
+    }
+
+    /// What a list of this watch held when the log was this long, and its resource version.
+    pub(crate) fn list_at(&self, watch: usize, place: usize) -> (Vec<Arc<Pod>>, u64) {
+        let mine = |name: &Name| self.watch_of(*name) == watch;
+        let version = match self.log[..place.min(self.log.len())].last() {
+            _ if place >= self.log.len() => self.version,
+            last => last.map_or(1, |change| change.version),
+        };
+        (self.state_at(place).into_iter().filter(|(name, _)| mine(name)).map(|(_, pod)| pod).collect(), version)
+    }
+}
+
+/// The number in a pod's name.
+pub(crate) fn name_of(pod: &Pod) -> Name {
+    pod.name.trim_start_matches("pod-").parse().unwrap()
+}

@@ -1,0 +1,404 @@
+//! Plays a history: the real event loop on a paused clock, in a world of values.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use kube_runtime::reflector::store::Writer;
+use pod_registrar::{
+    clock::Clock,
+    model::{Digest, Newest, Uid, Version},
+    store::View,
+    sync::{Error, Inputs, Options, Registrar},
+    telemetry::{Health, Metrics},
+};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::JoinHandle,
+};
+
+use crate::{
+    cluster::Name,
+    informer::{self, Informer},
+    network::Line,
+    registry::Session,
+    steps::{History, Setup, Step},
+    world::{Breach, Promise, Shared, World},
+};
+
+/// Once nothing goes wrong any more, the registry equals the cluster within this: what is held is looked at again after
+/// five minutes at most, and a session that nobody closed is over after a minute and a half.
+const SETTLES_WITHIN_SECS: u64 = 500;
+/// From then on nothing is written for this long, which has a heartbeat in it.
+const RESTS_SECS: u64 = 70;
+/// So often it may take longer: until the last session of a process that is gone is over.
+const REST_TRIES: u64 = 6;
+/// A killed process is started anew after this time.
+const RESTART: Duration = Duration::from_millis(300);
+
+/// How a history is played, besides its steps.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Play {
+    /// Whether it is told what happens.
+    pub(crate) tell: bool,
+    /// Kill the first process at this moment, and start it anew.
+    pub(crate) kill_at: Option<u64>,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) breach: Option<Breach>,
+    pub(crate) tale: Vec<String>,
+    /// How many moments there were.
+    pub(crate) moments: u64,
+    /// How many writes changed something.
+    pub(crate) effects: u64,
+    pub(crate) records: BTreeMap<Uid, Digest>,
+    /// Changes of the cluster.
+    pub(crate) changes: usize,
+}
+
+impl History {
+    /// Plays it to its end.
+    pub(crate) fn play(&self, play: Play) -> Outcome {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let mut stage = Stage::new(self.setup.clone(), play);
+            stage.play(&self.steps).await;
+            stage.outcome()
+        })
+    }
+}
+
+/// A running process.
+struct Running {
+    number: usize,
+    stop: Option<oneshot::Sender<()>>,
+    task: JoinHandle<Result<(), Error>>,
+}
+
+struct Stage {
+    shared: Shared,
+    running: [Option<Running>; 2],
+}
+
+impl Stage {
+    fn new(setup: Setup, play: Play) -> Self {
+        let mut world = World::new(setup);
+        world.tale = play.tell.then(Vec::new);
+        world.kill_at = play.kill_at;
+        for name in 0..world.setup.pods {
+            world.cluster.create(name);
+        }
+        if world.setup.registered {
+            let records = world.cluster.wanted().into_iter().zip(1..);
+            world.registry.books.records =
+                records.map(|((uid, digest), seq)| (uid, (Version { epoch: 1, seq }, digest))).collect();
+            world.registry.books.epoch = 1;
+        }
+        Self { shared: Shared::new(world), running: [None, None] }
+    }
+
+    fn outcome(self) -> Outcome {
+        let mut world = self.shared.world();
+        Outcome {
+            breach: world.breach.take(),
+            tale: world.tale.take().unwrap_or_default(),
+            moments: world.moments,
+            effects: world.registry.changes,
+            records: world.registry.books.records.iter().map(|(uid, (_, digest))| (uid.clone(), *digest)).collect(),
+            changes: world.cluster.log.len(),
+        }
+    }
+
+    async fn play(&mut self, steps: &[Step]) {
+        self.start(0);
+        for step in steps {
+            if !matches!(step, Step::Wait(_)) {
+                self.shared.world().moment(|| format!("== {step:?}"));
+            }
+            self.step(*step).await;
+            self.look_after_processes().await;
+            if self.shared.world().breach.is_some() {
+                return;
+            }
+        }
+        self.settle().await;
+    }
+
+    async fn step(&mut self, step: Step) {
+        match step {
+            Step::Wait(ms) => self.wait(Duration::from_millis(u64::from(ms))).await,
+            Step::Start(slot) => self.start(usize::from(slot)),
+            Step::Crash(slot) => self.crash(usize::from(slot)),
+            Step::Stop(slot) => self.stop(usize::from(slot)).await,
+            step => {
+                let mut world = self.shared.world();
+                take(&mut world, step);
+                world.wake_watches();
+            }
+        }
+    }
+
+    /// Time passes; a process that is killed meanwhile is started anew.
+    async fn wait(&mut self, time: Duration) {
+        let killed = self.shared.world().killed.clone();
+        let end = tokio::time::Instant::now() + time;
+        loop {
+            tokio::select! {
+                biased;
+                () = killed.notified() => {
+                    tokio::time::sleep(RESTART).await;
+                    self.running[0] = None;
+                    self.start(0);
+                }
+                () = tokio::time::sleep_until(end) => return,
+            }
+        }
+    }
+
+    /// A process begins with nothing but what the cluster and the registry tell it.
+    fn start(&mut self, slot: usize) {
+        if self.running[slot].is_some() {
+            return;
+        }
+        let mut world = self.shared.world();
+        let number = world.begin_process(slot);
+        let setup = world.setup.clone();
+        let instance = world.processes[number].instance.clone();
+        let options = Options {
+            max_in_flight: usize::from(setup.max_in_flight),
+            max_writes_per_second: u32::from(setup.writes_per_second),
+            resync_interval: Duration::from_secs(u64::from(setup.resync_secs)),
+            instance,
+            cluster_name: "cluster".into(),
+            scope: "scope".into(),
+            seed: setup.seed.wrapping_add(number as u64),
+        };
+        let clock = Clock::start();
+        let (sightings, sightings_in) = mpsc::channel(1_000);
+        let (relist_out, relist) = watch::channel(0);
+        let (questions, asked) = mpsc::channel(4);
+        let (answers, confirmations) = mpsc::channel(4);
+        let (stop, stopped) = oneshot::channel::<()>();
+        let mut stores = Vec::new();
+        for watch in 0..usize::from(setup.watches) {
+            let writer = Writer::new(());
+            stores.push(writer.as_reader());
+            let informer = Informer {
+                shared: self.shared.clone(),
+                process: number,
+                watch,
+                writer,
+                sightings: sightings.clone(),
+                relist: relist.clone(),
+                clock,
+                newest: Newest::default(),
+                names: Default::default(),
+                wake: world.processes[number].watches[watch].wake.clone(),
+            };
+            world.processes[number].tasks.push(tokio::spawn(informer.run()).abort_handle());
+        }
+        let answering = informer::confirm(self.shared.clone(), number, asked, answers);
+        world.processes[number].tasks.push(tokio::spawn(answering).abort_handle());
+        let inputs = Inputs { sightings: sightings_in, confirmations, questions, relist: relist_out };
+        let watches = usize::from(setup.watches);
+        let (metrics, health) = (Metrics::new(watches), Health::new(watches));
+        let line = Line { shared: self.shared.clone(), process: number };
+        let registrar = Registrar::new(line, View::new(stores), options, clock, metrics, health);
+        let task = tokio::spawn(registrar.run(inputs, async {
+            // A process whose handle is gone is killed, not asked to stop.
+            if stopped.await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }));
+        world.processes[number].tasks.push(task.abort_handle());
+        drop(world);
+        self.running[slot] = Some(Running { number, stop: Some(stop), task });
+    }
+
+    fn crash(&mut self, slot: usize) {
+        self.shared.world().kill(slot);
+        self.running[slot] = None;
+    }
+
+    async fn stop(&mut self, slot: usize) {
+        let Some(running) = &mut self.running[slot] else { return };
+        running.stop.take().map(|stop| stop.send(()));
+        // The loop gives itself twenty seconds.
+        let ended = tokio::time::timeout(Duration::from_secs(21), &mut running.task).await;
+        let mut world = self.shared.world();
+        if ended.is_err() {
+            world.broken(Promise::Survives, || "the process does not stop".to_owned());
+        }
+        world.kill(slot);
+        drop(world);
+        self.running[slot] = None;
+    }
+
+    /// Notices processes that ended by themselves; they are started anew.
+    async fn look_after_processes(&mut self) {
+        for slot in 0..2 {
+            let Some(running) = self.running[slot].take_if(|running| running.task.is_finished()) else { continue };
+            let result = running.task.await;
+            let mut world = self.shared.world();
+            let other_cluster = world.processes[running.number].other_cluster;
+            match result {
+                Ok(Err(Error::ClusterChanged { .. })) if other_cluster => {}
+                Err(error) if error.is_cancelled() => {}
+                result => world.broken(Promise::Survives, || format!("the process ends by itself: {result:?}")),
+            }
+            world.kill(slot);
+            drop(world);
+            self.start(slot);
+        }
+    }
+
+    /// Nothing goes wrong any more, and the world has time to come to rest.
+    async fn settle(&mut self) {
+        heal(&mut self.shared.world());
+        if self.running.iter().all(Option::is_none) {
+            self.start(0);
+        }
+        self.shared.world().wake_watches();
+        let most = SETTLES_WITHIN_SECS + self.until_compared();
+        let mut difference = None;
+        for _ in 0..most {
+            self.wait(Duration::from_secs(1)).await;
+            self.look_after_processes().await;
+            difference = self.shared.world().difference();
+            if difference.is_none() || self.shared.world().breach.is_some() {
+                break;
+            }
+        }
+        if let Some(difference) = difference {
+            self.shared.world().broken(Promise::Converges, || format!("after {most} s of peace, {difference}"));
+        } else {
+            self.rest().await;
+        }
+    }
+
+    /// How long it may take until something is noticed that only a comparison of the inventory shows; none, if there is
+    /// nothing of the kind.
+    fn until_compared(&self) -> u64 {
+        let world = self.shared.world();
+        if world.drifted { u64::from(world.setup.resync_secs) * 11 / 10 } else { 0 }
+    }
+
+    /// The registry is as it should be. What is still under way arrives, and then nothing is written any more.
+    async fn rest(&mut self) {
+        let counts = |world: &World| (world.registry.changes, world.registry.opened);
+        let mut restless = None;
+        let until_compared = self.until_compared();
+        for _ in 0..REST_TRIES + until_compared.div_ceil(RESTS_SECS) {
+            let before = counts(&self.shared.world());
+            self.shared.world().beat = None;
+            self.wait(Duration::from_secs(RESTS_SECS)).await;
+            self.look_after_processes().await;
+            let world = self.shared.world();
+            let after = counts(&world);
+            restless = (after != before).then(|| format!("changes and sessions were {before:?} and are {after:?}"));
+            restless = restless.or_else(|| world.difference()).or_else(|| world.owes());
+            if restless.is_none() || world.breach.is_some() {
+                return;
+            }
+        }
+        if let Some(restless) = restless {
+            self.shared.world().broken(Promise::Rests, || restless);
+        }
+    }
+}
+
+/// Everything works from now on.
+fn heal(world: &mut World) {
+    world.tell(|| "== nothing goes wrong any more".to_owned());
+    world.network = Default::default();
+    world.confirm.clear();
+    world.registry.poison.clear();
+    (world.registry.wrong, world.registry.wrong_readings) = (None, 0);
+    for watch in world.processes.iter_mut().flat_map(|process| &mut process.watches) {
+        (watch.lags, watch.lose, watch.replay, watch.broken) = (false, 0, 0, true);
+        watch.lists.clear();
+    }
+}
+
+/// Takes a step that is none of a process.
+fn take(world: &mut World, step: Step) {
+    match step {
+        Step::Create(name) => world.cluster.create(name),
+        Step::Change(name) => world.cluster.change(name),
+        Step::Delete(name) => world.cluster.delete(name),
+        Step::Replace(name) => world.cluster.replace(name),
+        Step::Leave(name) => world.cluster.leave(name),
+        Step::ComeBack(name) => world.cluster.come_back(name),
+        Step::CreateMany(first, count) => (first..first + count).for_each(|name| world.cluster.create(name)),
+        Step::DeleteMany(first, count) => (first..first + count).for_each(|name| world.cluster.delete(name)),
+        Step::RestoreCluster(back) => world.cluster.restore(usize::from(back)),
+        Step::Lag(slot, watch) => of_watch(world, slot, watch, |watch| watch.lags = true),
+        Step::CatchUp(slot, watch) => of_watch(world, slot, watch, |watch| watch.lags = false),
+        Step::Lose(slot, watch, count) => of_watch(world, slot, watch, |watch| watch.lose = count),
+        Step::Replay(slot, watch, count) => of_watch(world, slot, watch, |watch| watch.replay = usize::from(count)),
+        Step::Relist(slot, watch) => of_watch(world, slot, watch, |watch| watch.broken = true),
+        Step::WrongList(slot, watch, fault) => of_watch(world, slot, watch, |watch| {
+            watch.broken = true;
+            watch.lists.push_back(fault);
+        }),
+        Step::Confirm(fault) => world.confirm.push_back(fault),
+        Step::Write(fault) => world.network.writes.push_back(fault),
+        Step::Ask(fault) => world.network.others.push_back(fault),
+        Step::Down(refusal) => world.network.down = Some(refusal),
+        Step::Up => world.network.down = None,
+        Step::Noise(noise) => world.network.noise = noise,
+        step => take_registry(world, step),
+    }
+    // A refused record waits for the next comparison.
+    let refuses = matches!(step, Step::Write(_) | Step::Down(_) | Step::Noise(1..) | Step::Poison(_));
+    world.drifted |= refuses;
+}
+
+fn take_registry(world: &mut World, step: Step) {
+    let registry = &mut world.registry;
+    let uid = |name: Name| world.cluster.selected.get(&name).map(|pod| pod.uid.clone());
+    match step {
+        Step::Poison(name) => registry.poison.extend(uid(name)),
+        Step::Cure => registry.poison.clear(),
+        Step::Backup => registry.backup = registry.books.clone(),
+        Step::Restore => {
+            registry.books = registry.backup.clone();
+            registry.books.records.retain(|uid, _| !registry.foreign.contains(uid));
+        }
+        Step::ForgetSession => registry.books.session = None,
+        Step::EditRecord(name) => {
+            let ahead = registry.books.session.as_ref().map_or(1, |session: &Session| session.epoch);
+            let held = uid(name).and_then(|uid| registry.books.records.get_mut(&uid));
+            if let Some(record) = held {
+                *record = (Version { epoch: ahead, seq: record.0.seq + 50 }, Digest([name.to_le_bytes()[0]; 32]));
+            }
+        }
+        Step::RemoveRecord(name) => _ = uid(name).and_then(|uid| registry.books.records.remove(&uid)),
+        Step::AddRecord(number) => {
+            let version = Version { epoch: registry.books.epoch.max(1), seq: 1 };
+            let added = Uid::from(format!("0-added-{number}"));
+            registry.books.tombstones.remove(&added);
+            registry.books.records.insert(added, (version, Digest([1; 32])));
+        }
+        Step::Foreign(name) => {
+            if let Some(uid) = uid(name) {
+                registry.books.records.remove(&uid);
+                registry.foreign.insert(uid);
+            }
+        }
+        Step::WrongInventory(wrong, readings) => {
+            (registry.wrong, registry.wrong_readings) = (Some(wrong), readings);
+        }
+        _ => {}
+    }
+    registry.changes += 1;
+    world.drifted = true;
+}
+
+fn of_watch(world: &mut World, slot: u8, watch: u8, change: impl FnOnce(&mut crate::world::Watch)) {
+    let Some(number) = world.slots[usize::from(slot)] else { return };
+    if let Some(watch) = world.processes[number].watches.get_mut(usize::from(watch)) {
+        change(watch);
+    }
+}

@@ -1,0 +1,18 @@
+//! Seeded histories of the event loop, and enumerated disturbances of recorded workloads.
+//!
+//! ```sh
+//! cargo test --release --test simulation                                        # 2,000 histories, cases, enumeration
+//! HISTORIES=1000000 SEED=7 cargo test --release --test simulation histories     # from a seed, as many as you like
+//! HISTORIES=1 SEED=4711 cargo test --release --test simulation histories        # one that failed
+//! ENUMERATE=all cargo test --release --test simulation enumeration              # every disturbance
+//! ```
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod cluster;
+mod history;
+mod informer;
+mod network;
+mod registry;
+mod search;
+mod steps;
+mod world;

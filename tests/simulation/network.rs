@@ -1,0 +1,336 @@
+//! What lies between a process and the registry: requests take time, are refused, lost, answered too late.
+//!
+//! A request that left goes its way, whether the process that sent it still waits or was killed meanwhile.
+
+use std::{collections::VecDeque, time::Duration};
+
+use pod_registrar::{
+    model::{Failure, OperationKind, Said, Uid, Verdict, Version, verdict},
+    registry::{
+        Bucket, BucketDigests, Capabilities, Change, Encoded, EncodedBody, Heartbeat, InventoryPage, OpenSession,
+        OtherWriter, RecordName, Registry, SessionOpened,
+    },
+};
+use tokio::sync::oneshot;
+
+use crate::{
+    registry::Effect,
+    steps::{Fault, Refusal},
+    world::{Shared, World, word},
+};
+
+/// A process gives up a request after this time.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How requests fare.
+#[derive(Default)]
+pub(crate) struct Network {
+    /// For every request, while it is set.
+    pub(crate) down: Option<Refusal>,
+    /// For the next writes, in order.
+    pub(crate) writes: VecDeque<Fault>,
+    /// For the next requests of other kinds, in order.
+    pub(crate) others: VecDeque<Fault>,
+    /// So many requests in a hundred fail.
+    pub(crate) noise: u8,
+}
+
+/// A way to the registry, for one process.
+#[derive(Clone)]
+pub(crate) struct Line {
+    pub(crate) shared: Shared,
+    pub(crate) process: usize,
+}
+
+fn failure(refusal: Refusal) -> Failure {
+    let after = |secs| Said { retry_after: Some(Duration::from_secs(secs)), ..Said::default() };
+    match refusal {
+        Refusal::Unreachable => Failure::Unreachable("refused".into()),
+        Refusal::Status(status) => verdict::of_request(status, Said::default()),
+        Refusal::After(status, secs) => verdict::of_request(status, after(u64::from(secs))),
+    }
+}
+
+impl World {
+    /// What becomes of the next request.
+    fn fate(&mut self, write: bool) -> Option<Fault> {
+        if let Some(refusal) = self.network.down {
+            return Some(Fault::Refuse(refusal));
+        }
+        let queue = if write { &mut self.network.writes } else { &mut self.network.others };
+        let told = queue.pop_front();
+        if told.is_some() || self.network.noise == 0 || self.rng.u8(0..100) >= self.network.noise {
+            return told;
+        }
+        Some(Fault::random(&mut self.rng))
+    }
+
+    fn latency(&mut self) -> Duration {
+        let most = u64::from(self.setup.latency_ms).max(1);
+        Duration::from_millis(self.rng.u64(1..=most))
+    }
+
+    /// The registry takes a request with writes.
+    fn take_writes(
+        &mut self,
+        process: usize,
+        epoch: u64,
+        operations: &[Encoded],
+        items: Option<(u16, u8)>,
+    ) -> Result<Vec<Verdict>, Failure> {
+        let fenced = self.registry.fence(epoch);
+        self.moment(|| match &fenced {
+            Ok(()) => format!("the registry takes {}", listed(operations)),
+            Err(failure) => format!("the registry refuses {}: {failure}", listed(operations)),
+        });
+        fenced?;
+        let mut verdicts = Vec::with_capacity(operations.len());
+        for (place, operation) in operations.iter().enumerate() {
+            if let Some((status, of)) = items
+                && place % usize::from(of.max(1)) == 0
+            {
+                verdicts.push(verdict::of_item(kind(operation), status, Said::default()));
+                continue;
+            }
+            let (verdict, effect) = self.registry.apply(operation);
+            if effect == Effect::Deleted {
+                self.deleted(process, &operation.uid, operation.version);
+            }
+            verdicts.push(verdict);
+        }
+        Ok(verdicts)
+    }
+}
+
+fn kind(operation: &Encoded) -> OperationKind {
+    match operation.body {
+        EncodedBody::Put { .. } => OperationKind::Put,
+        EncodedBody::Delete(_) => OperationKind::Delete,
+    }
+}
+
+fn listed(operations: &[Encoded]) -> String {
+    let one = |o: &Encoded| format!("{} {} ({}, {})", word(kind(o)), o.uid, o.version.epoch, o.version.seq);
+    operations.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+/// Notes that nobody waits for the answer any more, however the waiting ended.
+struct Waiting<'a> {
+    line: &'a Line,
+    uids: Vec<Uid>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.line.shared.world().landed(self.line.process, &self.uids);
+    }
+}
+
+impl Line {
+    /// Sends a request. `take` is what the registry does with it.
+    async fn request<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        write: bool,
+        take: impl FnOnce(&mut World, Option<Fault>) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let (fate, there, back) = {
+            let mut world = self.shared.world();
+            let fate = world.fate(write);
+            if let Some(fault) = fate {
+                world.tell(|| format!("    {what}: {fault:?}"));
+            }
+            (fate, world.latency(), world.latency())
+        };
+        match fate {
+            Some(Fault::Refuse(refusal)) => {
+                tokio::time::sleep(there).await;
+                Err(failure(refusal))
+            }
+            Some(Fault::Swallow) => {
+                tokio::time::sleep(REQUEST_TIMEOUT).await;
+                Err(Failure::Broken("no answer in time".into()))
+            }
+            Some(Fault::Late(ms)) => {
+                drop(self.arrive(Duration::from_millis(u64::from(ms)), Duration::ZERO, fate, take));
+                tokio::time::sleep(REQUEST_TIMEOUT).await;
+                Err(Failure::Broken("no answer in time".into()))
+            }
+            Some(Fault::Lose) => {
+                drop(self.arrive(there, Duration::ZERO, fate, take));
+                tokio::time::sleep(there + back).await;
+                Err(Failure::Broken("the connection was reset".into()))
+            }
+            Some(Fault::Items(..)) | None => {
+                let answer = self.arrive(there, back, fate, take).await;
+                answer.unwrap_or_else(|_| Err(Failure::Broken("the registry went away".into())))
+            }
+        }
+    }
+
+    /// A request is under way by itself.
+    fn arrive<T: Send + 'static>(
+        &self,
+        there: Duration,
+        back: Duration,
+        fate: Option<Fault>,
+        take: impl FnOnce(&mut World, Option<Fault>) -> Result<T, Failure> + Send + 'static,
+    ) -> oneshot::Receiver<Result<T, Failure>> {
+        let (answer, answered) = oneshot::channel();
+        let shared = self.shared.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(there).await;
+            let result = take(&mut shared.world(), fate);
+            tokio::time::sleep(back).await;
+            let _ = answer.send(result);
+        });
+        answered
+    }
+
+    /// A request that changes nothing but the session, or nothing at all.
+    async fn ask<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        take: impl FnOnce(&mut World) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let result = self.request(what, false, move |world, _| take(world)).await;
+        self.shared.world().moment(|| match &result {
+            Ok(_) => format!("{what}: answered"),
+            Err(failure) => format!("{what}: {failure}"),
+        });
+        result
+    }
+
+    /// Notes what a process was told about the session with this epoch.
+    fn heard<T>(&self, epoch: u64, result: &Result<T, Failure>) {
+        if let Err(Failure::StaleEpoch) = result {
+            let mut world = self.shared.world();
+            let process = &mut world.processes[self.process];
+            process.fenced |= process.epoch == Some(epoch);
+        }
+    }
+}
+
+impl Registry for Line {
+    async fn capabilities(&self) -> Result<Capabilities, Failure> {
+        self.ask("capabilities", |world| {
+            let setup = &world.setup;
+            let mut features = vec!["sessions".to_owned(), "tombstones".to_owned()];
+            features.extend((setup.batch > 1).then(|| "batch".to_owned()));
+            features.extend(setup.digests.then(|| "digest-inventory".to_owned()));
+            Ok(Capabilities {
+                protocol: "v1".into(),
+                max_batch_items: usize::from(setup.batch),
+                max_batch_bytes: 1 << 20,
+                max_record_bytes: 64 << 10,
+                features,
+            })
+        })
+        .await
+    }
+
+    async fn open_session(&self, request: OpenSession) -> Result<SessionOpened, Failure> {
+        self.shared.world().session_asked(self.process);
+        let opened = self
+            .ask("session", |world| {
+                let now = world.now();
+                let opened = world.registry.open(request, now);
+                world.moment(|| format!("the registry opens session {}", opened.epoch));
+                Ok(opened)
+            })
+            .await?;
+        let mut world = self.shared.world();
+        let process = &mut world.processes[self.process];
+        (process.epoch, process.fenced) = (Some(opened.epoch), false);
+        Ok(opened)
+    }
+
+    async fn heartbeat(&self, beat: Heartbeat) -> Result<(), Failure> {
+        let (epoch, ttl) = (beat.epoch, beat.ttl_seconds);
+        let result = self
+            .ask("heartbeat", move |world| {
+                let now = world.now();
+                world.registry.beat(epoch, ttl, now)?;
+                world.beat = Some((beat.synced, beat.counts.map_or(0, |counts| counts.pending)));
+                Ok(())
+            })
+            .await;
+        self.heard(epoch, &result);
+        result
+    }
+
+    async fn close_session(&self, epoch: u64) -> Result<(), Failure> {
+        self.ask("close", move |world| world.registry.close(epoch)).await
+    }
+
+    async fn session_holder(&self) -> Result<Option<OtherWriter>, Failure> {
+        let holder = self.ask("holder", |world| Ok(world.registry.holder(world.now()))).await?;
+        let mut world = self.shared.world();
+        let process = &mut world.processes[self.process];
+        let free = holder.as_ref().is_none_or(|other| other.over || other.instance == process.instance);
+        process.fenced &= !free;
+        Ok(holder)
+    }
+
+    fn encode(&self, uid: &Uid, version: Version, change: Change<'_>) -> Encoded {
+        let mut world = self.shared.world();
+        let body = match change {
+            Change::Put(pod, content) => {
+                world.put_built(self.process, pod, content.digest, version);
+                EncodedBody::Put { record: content.canonical.to_vec(), digest: content.digest }
+            }
+            Change::Delete(removal) => {
+                world.delete_built(self.process, uid, removal, version);
+                EncodedBody::Delete(removal)
+            }
+        };
+        Encoded { uid: uid.clone(), version, body }
+    }
+
+    async fn write(&self, epoch: u64, operations: Vec<Encoded>, _batched: bool) -> Result<Vec<Verdict>, Failure> {
+        let uids: Vec<Uid> = operations.iter().map(|operation| operation.uid.clone()).collect();
+        {
+            let mut world = self.shared.world();
+            world.sent(self.process, &uids);
+            let instance = world.processes[self.process].instance.clone();
+            world.moment(|| format!("{instance} sends {}", listed(&operations)));
+        }
+        let waiting = Waiting { line: self, uids };
+        let process = self.process;
+        let result = self
+            .request("write", true, move |world, fate| {
+                let items = if let Some(Fault::Items(status, of)) = fate { Some((status, of)) } else { None };
+                world.take_writes(process, epoch, &operations, items)
+            })
+            .await;
+        drop(waiting);
+        self.heard(epoch, &result);
+        self.shared.world().moment(|| match &result {
+            Ok(verdicts) => format!("    answered {verdicts:?}"),
+            Err(failure) => format!("    {failure}"),
+        });
+        result
+    }
+
+    async fn bucket_digests(&self, buckets: usize) -> Result<BucketDigests, Failure> {
+        self.ask("bucket digests", move |world| Ok(world.registry.digests(buckets))).await
+    }
+
+    async fn inventory(&self, bucket: Option<Bucket>, page: Option<String>) -> Result<InventoryPage, Failure> {
+        self.ask("inventory", move |world| {
+            let size = usize::from(world.setup.page);
+            Ok(world.registry.page(bucket, page, size))
+        })
+        .await
+    }
+
+    async fn record_name(&self, uid: Uid) -> Result<Option<RecordName>, Failure> {
+        self.ask("record", move |world| {
+            let held = world.registry.books.records.contains_key(&uid);
+            Ok(held.then(|| RecordName { namespace: "ns".into(), name: uid.to_string() }))
+        })
+        .await
+    }
+
+    fn refresh_credential(&self) {}
+}

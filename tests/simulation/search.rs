@@ -1,0 +1,170 @@
+//! Plays histories seed by seed, and cuts the first one that breaks a promise to the steps that matter.
+
+use std::{
+    fmt::Write as _,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Instant,
+};
+
+use crate::{
+    history::Play,
+    steps::{History, Setup, Step},
+    world::Breach,
+};
+
+/// How many histories, and from which seed on.
+fn wanted() -> (u64, u64) {
+    let number = |name: &str, default: u64| match std::env::var(name) {
+        Ok(text) => text.replace('_', "").parse().unwrap_or_else(|_| panic!("{name}={text} is no number")),
+        Err(_) => default,
+    };
+    (number("HISTORIES", 2_000), number("SEED", 1))
+}
+
+/// The history of a seed, if it breaks a promise.
+fn broken(history: &History) -> Option<Breach> {
+    history.play(Play::default()).breach
+}
+
+#[test]
+fn histories_keep_every_promise() {
+    let (count, first) = wanted();
+    let (next, failed) = (AtomicU64::new(first), AtomicU64::new(u64::MAX));
+    let end = first.saturating_add(count);
+    let began = Instant::now();
+    let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get());
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= end || seed > failed.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    if broken(&History::of_seed(seed)).is_some() {
+                        failed.fetch_min(seed, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+    });
+    let failed = failed.into_inner();
+    if failed != u64::MAX {
+        panic!("{}", report(failed));
+    }
+    let each = began.elapsed().as_micros() / u128::from(count.max(1));
+    println!("{count} histories from seed {first} in {:?}, {each} µs each on {threads} threads", began.elapsed());
+}
+
+#[test]
+fn a_history_is_the_same_every_time() {
+    let tell = Play { tell: true, ..Play::default() };
+    for seed in 1..200 {
+        let history = History::of_seed(seed);
+        let again = std::thread::scope(|scope| scope.spawn(|| history.play(tell).tale).join().unwrap());
+        let tale = history.play(tell).tale;
+        let differs = tale.iter().zip(&again).position(|(one, other)| one != other);
+        assert!(tale == again, "seed {seed}: {:?}", differs.map(|place| (&tale[place], &again[place])));
+    }
+}
+
+/// What a person needs to know about a seed that failed.
+fn report(seed: u64) -> String {
+    let whole = History::of_seed(seed);
+    let history = shrunk(whole.clone());
+    let outcome = history.play(Play { tell: true, ..Play::default() });
+    let mut text = format!("seed {seed} breaks a promise\n\n");
+    for line in &outcome.tale {
+        let _ = writeln!(text, "{line}");
+    }
+    let breach = outcome.breach.map(|breach| breach.to_string());
+    let _ = write!(
+        text,
+        "\n{}\n\n{} of {} steps matter. To repeat it:\n\
+         HISTORIES=1 SEED={seed} cargo test --release --test simulation histories\n\n\
+         To keep it, in tests/simulation/cases.rs:\n    Setup {},\n    &{:?},\n",
+        breach.unwrap_or_else(|| "the shrunk history breaks nothing: it is not the same every time".to_owned()),
+        history.steps.len(),
+        whole.steps.len(),
+        in_short(&history.setup),
+        history.steps,
+    );
+    text
+}
+
+/// A setup as it differs from the plain one.
+fn in_short(setup: &Setup) -> String {
+    let (own, plain) = (format!("{setup:?}"), format!("{:?}", Setup::PLAIN));
+    let own = own.trim_start_matches("Setup { ").trim_end_matches(" }").split(", ");
+    let plain: Vec<&str> = plain.trim_start_matches("Setup { ").trim_end_matches(" }").split(", ").collect();
+    let mut parts: Vec<&str> = own.filter(|part| !plain.contains(part)).collect();
+    parts.push("..Setup::PLAIN");
+    format!("{{ {} }}", parts.join(", "))
+}
+
+/// Cuts a history to the steps without which it breaks nothing, or something else.
+fn shrunk(mut history: History) -> History {
+    let Some(promise) = broken(&history).map(|breach| breach.promise) else { return history };
+    let fails = |history: &History| broken(history).is_some_and(|breach| breach.promise == promise);
+    let mut size = history.steps.len().div_ceil(2).max(1);
+    loop {
+        let (mut from, mut cut) = (0, false);
+        while from < history.steps.len() {
+            let mut shorter = history.clone();
+            shorter.steps.drain(from..(from + size).min(history.steps.len()));
+            if fails(&shorter) {
+                (history, cut) = (shorter, true);
+            } else {
+                from += size;
+            }
+        }
+        if size == 1 && !cut {
+            break;
+        }
+        size = if cut { size } else { size.div_ceil(2) };
+    }
+    for simpler in simpler_setups() {
+        let mut other = history.clone();
+        simpler(&mut other.setup);
+        if other != history && fails(&other) {
+            history = other;
+        }
+    }
+    shorten_waits(&mut history, fails);
+    history
+}
+
+fn simpler_setups() -> Vec<fn(&mut Setup)> {
+    vec![
+        |setup| *setup = Setup { seed: setup.seed, pods: setup.pods, ..Setup::PLAIN },
+        |setup| setup.pods = 0,
+        |setup| setup.pods = setup.pods.min(3),
+        |setup| setup.pods /= 2,
+        |setup| setup.watches = 1,
+        |setup| setup.registered = false,
+        |setup| setup.batch = 500,
+        |setup| setup.page = 500,
+        |setup| setup.digests = true,
+        |setup| setup.latency_ms = 10,
+        |setup| setup.max_in_flight = 4,
+        |setup| setup.writes_per_second = 5_000,
+        |setup| setup.resync_secs = 1800,
+        |setup| setup.seed = 1,
+    ]
+}
+
+fn shorten_waits(history: &mut History, fails: impl Fn(&History) -> bool) {
+    for place in 0..history.steps.len() {
+        for shorter in [1, 10, 100, 1_000, 10_000] {
+            let mut other = history.clone();
+            match &mut other.steps[place] {
+                Step::Wait(ms) if *ms > shorter => *ms = shorter,
+                _ => break,
+            }
+            if fails(&other) {
+                *history = other;
+                break;
+            }
+        }
+    }
+}

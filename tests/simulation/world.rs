@@ -1,0 +1,410 @@
+//! Everything that the processes of a history share, and the promises that are watched while it goes on.
+//!
+//! Each promise is checked at the moment that could break it: where bytes are built, where they are accepted, where a
+//! session is opened. The first breach ends the history.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    fmt,
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use pod_registrar::model::{Digest, OperationKind, Pod, Removal, Uid, Version};
+use tokio::{sync::Notify, task::AbortHandle, time::Instant};
+
+use crate::{
+    cluster::Cluster,
+    network::Network,
+    registry::Registry,
+    steps::{ConfirmFault, ListFault, Setup},
+};
+
+/// So many deletions by absence within the window need no second list; the rule is on the brake's page.
+const FREE: usize = 50;
+const WINDOW_MS: u64 = 600_000;
+
+/// Which promise was broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Promise {
+    NoPhantom,
+    NoFalseDelete,
+    Order,
+    OneInFlight,
+    Brake,
+    Fencing,
+    Converges,
+    Rests,
+    Survives,
+}
+
+/// A promise that was broken, and how.
+#[derive(Clone, Debug)]
+pub(crate) struct Breach {
+    pub(crate) promise: Promise,
+    pub(crate) how: String,
+}
+
+impl fmt::Display for Breach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.promise, self.how)
+    }
+}
+
+/// What a process was shown of a pod, and is shown no more.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Evidence {
+    /// A DELETED event.
+    Ended,
+    /// A complete list without it.
+    Absent {
+        /// Whether that list held pods and was not suspected to be old.
+        plain: bool,
+        /// Whether the list was wrong about it.
+        omitted: bool,
+    },
+}
+
+/// One watch of one process.
+#[derive(Default)]
+pub(crate) struct Watch {
+    /// Up to where the log was shown.
+    pub(crate) place: usize,
+    pub(crate) lags: bool,
+    /// So many of the next events are lost.
+    pub(crate) lose: u8,
+    /// It goes back so many events and shows them again.
+    pub(crate) replay: usize,
+    /// It breaks off, and the next one begins with a list.
+    pub(crate) broken: bool,
+    pub(crate) lists: VecDeque<ListFault>,
+    pub(crate) wake: Arc<Notify>,
+    /// Whether it ever had a list, and whether one of them held pods and was not suspected.
+    pub(crate) listed: bool,
+    pub(crate) plain: bool,
+}
+
+/// One process, from its start to its end.
+pub(crate) struct Process {
+    /// As the registry knows it.
+    pub(crate) instance: String,
+    pub(crate) alive: bool,
+    pub(crate) tasks: Vec<AbortHandle>,
+    pub(crate) watches: Vec<Watch>,
+    /// The store: digest, and where in the log it comes from.
+    pub(crate) shown: HashMap<Uid, (Option<Digest>, usize)>,
+    pub(crate) evidence: HashMap<Uid, Evidence>,
+    /// Where in the log the last put of a pod came from.
+    put_from: HashMap<Uid, usize>,
+    in_flight: HashSet<Uid>,
+    newest: Option<Version>,
+    /// Deletes that a complete list misled it to: it lacked pods that were there.
+    misled: HashSet<Version>,
+    /// The session that it was told of last, and whether it was told that this one is over.
+    pub(crate) epoch: Option<u64>,
+    pub(crate) fenced: bool,
+    pub(crate) other_cluster: bool,
+    /// In which round a second list was taken, what it held, and how long the log was.
+    pub(crate) second_list: Option<(u64, HashSet<Uid>, usize)>,
+    /// Second lists that a sample agreed with, and how long the log was.
+    agreed: Vec<(HashSet<Uid>, usize)>,
+    /// How often the cluster was said to be the same.
+    same: u32,
+    /// Deletions by absence that no second list agreed to.
+    free: VecDeque<(u64, Uid)>,
+}
+
+impl Process {
+    fn new(instance: String, watches: usize) -> Self {
+        Self {
+            instance,
+            alive: true,
+            tasks: Vec::new(),
+            watches: (0..watches).map(|_| Watch::default()).collect(),
+            shown: HashMap::new(),
+            evidence: HashMap::new(),
+            put_from: HashMap::new(),
+            in_flight: HashSet::new(),
+            newest: None,
+            misled: HashSet::new(),
+            epoch: None,
+            fenced: false,
+            other_cluster: false,
+            second_list: None,
+            agreed: Vec::new(),
+            same: 0,
+            free: VecDeque::new(),
+        }
+    }
+
+    /// The cluster said that it is the same one, and that what was looked up is gone: of the absences that the list of the
+    /// round before agreed to, if there was one.
+    pub(crate) fn found_gone(&mut self, round: u64) {
+        self.same += 1;
+        self.agreed.extend(
+            self.second_list.take_if(|(listed, ..)| *listed + 1 == round).map(|(_, uids, place)| (uids, place)),
+        );
+    }
+}
+
+/// The world of a history.
+pub(crate) struct World {
+    pub(crate) setup: Setup,
+    pub(crate) cluster: Cluster,
+    pub(crate) registry: Registry,
+    pub(crate) network: Network,
+    pub(crate) processes: Vec<Process>,
+    /// What the next questions about absent pods are answered with.
+    pub(crate) confirm: VecDeque<ConfirmFault>,
+    pub(crate) rng: fastrand::Rng,
+    pub(crate) breach: Option<Breach>,
+    /// Whether something is wrong that only the next comparison of the inventory can show.
+    pub(crate) drifted: bool,
+    /// What the last heartbeat said: whether the writer is in step, and how much it owes.
+    pub(crate) beat: Option<(bool, u64)>,
+    /// What happened, if it is to be told.
+    pub(crate) tale: Option<Vec<String>>,
+    /// Counts what happens, and at which count the process in the first slot is killed.
+    pub(crate) moments: u64,
+    pub(crate) kill_at: Option<u64>,
+    pub(crate) killed: Arc<Notify>,
+    /// The processes in the two slots.
+    pub(crate) slots: [Option<usize>; 2],
+    started: Instant,
+}
+
+/// The world as its tasks share it. One thread runs them all: the lock is never waited for.
+#[derive(Clone)]
+pub(crate) struct Shared(Arc<Mutex<World>>);
+
+impl Shared {
+    pub(crate) fn new(world: World) -> Self {
+        Self(Arc::new(Mutex::new(world)))
+    }
+
+    pub(crate) fn world(&self) -> MutexGuard<'_, World> {
+        self.0.lock().unwrap()
+    }
+}
+
+impl World {
+    pub(crate) fn new(setup: Setup) -> Self {
+        Self {
+            cluster: Cluster::new(usize::from(setup.watches)),
+            registry: Registry::default(),
+            network: Network::default(),
+            processes: Vec::new(),
+            confirm: VecDeque::new(),
+            rng: fastrand::Rng::with_seed(setup.seed),
+            breach: None,
+            drifted: false,
+            beat: None,
+            tale: None,
+            moments: 0,
+            kill_at: None,
+            killed: Arc::new(Notify::new()),
+            slots: [None; 2],
+            started: Instant::now(),
+            setup,
+        }
+    }
+
+    /// Milliseconds since the beginning.
+    pub(crate) fn now(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap()
+    }
+
+    /// Something happened: it is told, counted, and may be the moment at which the process is killed.
+    pub(crate) fn moment(&mut self, tell: impl FnOnce() -> String) {
+        self.tell(tell);
+        self.moments += 1;
+        if self.kill_at == Some(self.moments) {
+            self.tell(|| "the process is killed".to_owned());
+            self.kill(0);
+            self.killed.notify_one();
+        }
+    }
+
+    pub(crate) fn tell(&mut self, tell: impl FnOnce() -> String) {
+        let now = self.now();
+        if let Some(tale) = &mut self.tale {
+            tale.push(format!("{:>9.3} s  {}", now as f64 / 1000.0, tell()));
+        }
+    }
+
+    pub(crate) fn broken(&mut self, promise: Promise, how: impl FnOnce() -> String) {
+        if self.breach.is_none() {
+            let breach = Breach { promise, how: how() };
+            self.tell(|| format!("BROKEN {breach}"));
+            self.breach = Some(breach);
+        }
+    }
+
+    /// Begins a process and says its number.
+    pub(crate) fn begin_process(&mut self, slot: usize) -> usize {
+        let number = self.processes.len();
+        let instance = format!("{}{number}", if slot == 0 { "first-" } else { "second-" });
+        self.moment(|| format!("{instance} starts"));
+        self.processes.push(Process::new(instance, usize::from(self.setup.watches)));
+        self.slots[slot] = Some(number);
+        number
+    }
+
+    /// The process of a slot ends at its next await.
+    pub(crate) fn kill(&mut self, slot: usize) {
+        if let Some(number) = self.slots[slot].take() {
+            let process = &mut self.processes[number];
+            process.alive = false;
+            process.tasks.drain(..).for_each(|task| task.abort());
+        }
+    }
+
+    pub(crate) fn wake_watches(&self) {
+        for watch in self.processes.iter().filter(|process| process.alive).flat_map(|process| &process.watches) {
+            watch.wake.notify_one();
+        }
+    }
+
+    // What processes may do.
+
+    /// The bytes of a put are built.
+    pub(crate) fn put_built(&mut self, number: usize, pod: &Pod, digest: Digest, version: Version) {
+        self.version_taken(number, version);
+        let process = &mut self.processes[number];
+        let shown = process.shown.get(&pod.uid).copied();
+        let Some((_, place)) = shown.filter(|(held, _)| *held == Some(digest)) else {
+            return self.broken(Promise::NoPhantom, || format!("a put of {} that the store does not show", pod.uid));
+        };
+        let before = process.put_from.insert(pod.uid.clone(), place);
+        if before.is_some_and(|before| before > place) {
+            self.broken(Promise::Order, || format!("a put of {} goes back to an earlier state", pod.uid));
+        }
+    }
+
+    fn version_taken(&mut self, number: usize, version: Version) {
+        let before = self.processes[number].newest.replace(version);
+        if before.is_some_and(|before| before >= version) {
+            self.broken(Promise::Order, || format!("version {version:?} is taken after {before:?}"));
+        }
+    }
+
+    /// The bytes of a delete are built.
+    pub(crate) fn delete_built(&mut self, number: usize, uid: &Uid, removal: Removal, version: Version) {
+        self.version_taken(number, version);
+        let process = &self.processes[number];
+        if process.shown.contains_key(uid) {
+            return self.broken(Promise::NoFalseDelete, || format!("a delete of {uid}, which the store shows"));
+        }
+        let evidence = process.evidence.get(uid).copied();
+        if matches!(evidence, Some(Evidence::Absent { omitted: true, .. })) {
+            self.processes[number].misled.insert(version);
+        }
+        match removal {
+            Removal::Watched(_) if matches!(evidence, Some(Evidence::Ended)) => {}
+            Removal::Watched(_) => {
+                self.broken(Promise::NoFalseDelete, || format!("a delete of {uid} as watched, and no end was shown"));
+            }
+            Removal::Absent => self.absence_built(number, uid, evidence),
+        }
+    }
+
+    fn absence_built(&mut self, number: usize, uid: &Uid, evidence: Option<Evidence>) {
+        let now = self.now();
+        let born = self.cluster.lives.get(uid).map(|life| life.born);
+        let records = self.registry.books.records.len();
+        let process = &mut self.processes[number];
+        let all_listed = process.watches.iter().all(|watch| watch.listed);
+        let (absent, plain) = match evidence {
+            Some(Evidence::Absent { plain, .. }) => (true, plain),
+            // An event that was overtaken by a list.
+            Some(Evidence::Ended) => (all_listed, true),
+            None => (all_listed, process.watches.iter().all(|watch| watch.plain)),
+        };
+        if !absent || process.same == 0 {
+            return self.broken(Promise::NoFalseDelete, || format!("a delete of {uid} as absent, which nothing shows"));
+        }
+        let lacks =
+            |(list, place): &(HashSet<Uid>, usize)| !list.contains(uid) && born.is_none_or(|born| born < *place);
+        if process.agreed.iter().any(lacks) {
+            return;
+        }
+        if !process.free.iter().any(|(_, freed)| freed == uid) {
+            process.free.push_back((now, uid.clone()));
+        }
+        while process.free.front().is_some_and(|(at, _)| at + WINDOW_MS < now) {
+            process.free.pop_front();
+        }
+        let freed = process.free.len();
+        if !plain {
+            self.broken(Promise::Brake, || {
+                format!("{uid} is absent from an empty or old list, and no other list agreed")
+            });
+        } else if freed > FREE.max(records / 10) {
+            self.broken(Promise::Brake, || format!("{freed} absences are acted upon, and no second list agreed"));
+        }
+    }
+
+    /// A request with these operations leaves.
+    pub(crate) fn sent(&mut self, number: usize, uids: &[Uid]) {
+        for uid in uids {
+            if !self.processes[number].in_flight.insert(uid.clone()) {
+                self.broken(Promise::OneInFlight, || format!("two requests in flight for {uid}"));
+            }
+        }
+    }
+
+    /// It is answered, or nobody waits for its answer any more.
+    pub(crate) fn landed(&mut self, number: usize, uids: &[Uid]) {
+        for uid in uids {
+            self.processes[number].in_flight.remove(uid);
+        }
+    }
+
+    /// The registry accepted the removal of a record.
+    pub(crate) fn deleted(&mut self, number: usize, uid: &Uid, version: Version) {
+        let excused = self.processes[number].misled.contains(&version);
+        let interrupted = self.cluster.lives.get(uid).is_some_and(|life| life.interrupted);
+        if self.cluster.shows(uid) && !interrupted && !excused {
+            self.broken(Promise::NoFalseDelete, || format!("{uid} is removed, and the cluster shows it"));
+        }
+    }
+
+    /// A session is asked for.
+    pub(crate) fn session_asked(&mut self, number: usize) {
+        if self.processes[number].fenced {
+            let instance = self.processes[number].instance.clone();
+            self.broken(Promise::Fencing, || format!("{instance} was fenced and takes its session back"));
+        }
+    }
+
+    /// What the writer says that it still owes, though everything works.
+    pub(crate) fn owes(&self) -> Option<String> {
+        match self.beat {
+            None => Some("no writer has sent a heartbeat".to_owned()),
+            Some((true, 0)) => None,
+            // What belongs to somebody else stays refused, and waits for ever.
+            Some(_) if !self.registry.foreign.is_empty() => None,
+            Some((synced, pending)) => Some(format!("the writer says synced: {synced}, pending: {pending}")),
+        }
+    }
+
+    /// Whether the registry holds what the cluster wants of it, and how it differs.
+    pub(crate) fn difference(&self) -> Option<String> {
+        let foreign = &self.registry.foreign;
+        let mut wanted = self.cluster.wanted();
+        wanted.retain(|uid, _| !foreign.contains(uid));
+        let held = &self.registry.books.records;
+        let missing = wanted.iter().filter(|(uid, digest)| held.get(*uid).is_none_or(|(_, held)| held != *digest));
+        let missing: Vec<&str> = missing.map(|(uid, _)| uid.as_str()).collect();
+        let extra: Vec<&str> = held.keys().filter(|uid| !wanted.contains_key(*uid)).map(Uid::as_str).collect();
+        (!missing.is_empty() || !extra.is_empty())
+            .then(|| format!("missing or other than wanted: {missing:?}, not wanted: {extra:?}"))
+    }
+}
+
+/// A word for an operation's kind.
+pub(crate) fn word(kind: OperationKind) -> &'static str {
+    match kind {
+        OperationKind::Put => "put",
+        OperationKind::Delete => "delete",
+    }
+}
