@@ -30,7 +30,7 @@ impl Known {
 }
 
 /// Why a pod ended, as its watch told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Ended {
     /// The object is gone.
     Deleted,

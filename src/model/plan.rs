@@ -45,7 +45,7 @@ pub enum Action {
 }
 
 /// Why a record is removed, and how that is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Removal {
     /// The pod's end was watched.
     Watched(Ended),

@@ -144,7 +144,7 @@ impl<R: Registry> Registrar<R> {
             uids.extend(self.view.of_watch(watch).into_iter().map(|pod| pod.uid.clone()));
         }
         let (mut absent, mut list_wanted) = (HashSet::new(), false);
-        for uid in uids {
+        for uid in in_order(uids) {
             let lane = match self.ledger.known(&uid) {
                 Known::Holds(_) => Lane::Rewrite,
                 _ => Lane::Backfill,
@@ -200,7 +200,7 @@ impl<R: Registry> Registrar<R> {
         for uid in self.queue.due(now) {
             self.consider(&uid, Lane::Live, now);
         }
-        for (uid, removal) in self.brake.release(now) {
+        for (uid, removal) in in_order(self.brake.release(now)) {
             // The approval is for an absence: of a pod that is back, nothing is deleted.
             if self.decision(&uid, now) == Action::AwaitApproval {
                 self.ledger.approve(&uid, removal, now);
@@ -284,4 +284,12 @@ impl<R: Registry> Registrar<R> {
             }
         }
     }
+}
+
+/// Sets have another order in every run. What is sent, and in which order, is to depend on what happened alone: a history
+/// can then be played again.
+fn in_order<T: Ord>(set: impl IntoIterator<Item = T>) -> Vec<T> {
+    let mut sorted: Vec<T> = set.into_iter().collect();
+    sorted.sort_unstable();
+    sorted
 }
