@@ -190,7 +190,6 @@ impl Stage {
                 watch,
                 writer,
                 sightings: sightings.clone(),
-                relist: relist.clone(),
                 clock,
                 newest: Newest::default(),
                 names: Default::default(),
@@ -198,8 +197,9 @@ impl Stage {
             };
             world.processes[number].tasks.push(tokio::spawn(informer.run()).abort_handle());
         }
-        let answering = informer::confirm(self.shared.clone(), number, asked, answers);
-        world.processes[number].tasks.push(tokio::spawn(answering).abort_handle());
+        let answering = tokio::spawn(informer::confirm(self.shared.clone(), number, asked, answers));
+        let relisting = tokio::spawn(informer::relist(self.shared.clone(), number, relist));
+        world.processes[number].tasks.extend([answering.abort_handle(), relisting.abort_handle()]);
         let inputs = Inputs { sightings: sightings_in, confirmations, questions, relist: relist_out };
         let watches = usize::from(setup.watches);
         let (metrics, health) = (Metrics::new(watches), Health::new(watches));

@@ -33,7 +33,6 @@ pub(crate) struct Informer {
     pub(crate) watch: usize,
     pub(crate) writer: Writer<Pod>,
     pub(crate) sightings: mpsc::Sender<Sighting>,
-    pub(crate) relist: watch::Receiver<u64>,
     pub(crate) clock: Clock,
     pub(crate) newest: Newest,
     pub(crate) names: HashMap<Box<str>, Uid>,
@@ -54,7 +53,6 @@ impl Informer {
     pub(crate) async fn run(mut self) {
         let mut pause = Duration::from_secs(1);
         loop {
-            self.relist.mark_unchanged();
             let dropped = if self.list().await { self.watch().await } else { Dropped::Stale };
             match dropped {
                 Dropped::Anew => pause = Duration::from_secs(1),
@@ -185,13 +183,7 @@ impl Informer {
                     return dropped;
                 }
             }
-            tokio::select! {
-                biased;
-                changed = self.relist.changed() => {
-                    return if changed.is_ok() { Dropped::Anew } else { Dropped::Closed };
-                }
-                () = self.wake.notified() => {}
-            }
+            self.wake.notified().await;
         }
     }
 
@@ -275,6 +267,16 @@ fn uid_name(uid: &Uid) -> u16 {
     uid.as_str().split('-').next().and_then(|name| name.parse().ok()).unwrap_or_default()
 }
 
+/// Hands the loop's wish for new lists to a process's watches, in their order: a channel would wake them in any.
+pub(crate) async fn relist(shared: Shared, process: usize, mut asked: watch::Receiver<u64>) {
+    while asked.changed().await.is_ok() {
+        for watch in &mut shared.world().processes[process].watches {
+            watch.broken = true;
+            watch.wake.notify_one();
+        }
+    }
+}
+
 /// Answers what the brake of a process asks.
 pub(crate) async fn confirm(
     shared: Shared,
@@ -318,6 +320,9 @@ fn finding(world: &mut World, process: usize, inquiry: &Inquiry, fault: Option<C
             count => Finding::Answer(Answer::StillThere(count)),
         },
     };
-    world.moment(|| format!("the cluster answers {finding:?}"));
+    world.moment(|| match &finding {
+        Finding::Listed(uids) => format!("the cluster answers with a list of {} pods", uids.len()),
+        other => format!("the cluster answers {other:?}"),
+    });
     finding
 }

@@ -201,12 +201,17 @@ impl Line {
         result
     }
 
-    /// Notes what a process was told about the session with this epoch.
+    /// Notes what a process was told about the session with this epoch. One that the registry does not know may be
+    /// followed by another at once; one that was replaced may not.
     fn heard<T>(&self, epoch: u64, result: &Result<T, Failure>) {
-        if let Err(Failure::StaleEpoch) = result {
-            let mut world = self.shared.world();
-            let process = &mut world.processes[self.process];
-            process.fenced |= process.epoch == Some(epoch);
+        let mut world = self.shared.world();
+        let process = &mut world.processes[self.process];
+        if process.epoch == Some(epoch) {
+            match result {
+                Err(Failure::StaleEpoch) => process.fenced = true,
+                Err(Failure::UnknownSession) => process.epoch = None,
+                _ => {}
+            }
         }
     }
 }
