@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use kube_runtime::reflector::store::Writer;
 use pod_registrar::{
     clock::Clock,
-    model::{Digest, Newest, Uid, Version},
+    model::{Digest, Leadership, Newest, Standing, Uid, Version, brake::SettingsChange},
     store::View,
     sync::{Error, Inputs, Options, Registrar},
     telemetry::{Health, Metrics},
@@ -172,6 +172,8 @@ impl Stage {
             instance,
             cluster_name: "cluster".into(),
             scope: "scope".into(),
+            on_scope_change: SettingsChange::Hold,
+            stop_within: Duration::from_secs(20),
             seed: setup.seed.wrapping_add(number as u64),
         };
         let clock = Clock::start();
@@ -200,7 +202,15 @@ impl Stage {
         let answering = tokio::spawn(informer::confirm(self.shared.clone(), number, asked, answers));
         let relisting = tokio::spawn(informer::relist(self.shared.clone(), number, relist));
         world.processes[number].tasks.extend([answering.abort_handle(), relisting.abort_handle()]);
-        let inputs = Inputs { sightings: sightings_in, confirmations, questions, relist: relist_out };
+        let inputs = Inputs {
+            sightings: sightings_in,
+            confirmations,
+            questions,
+            relist: relist_out,
+            leadership: watch::channel(Leadership::ALONE).1,
+            standing: watch::channel(Standing::default()).0,
+            approvals: mpsc::channel(1).1,
+        };
         let watches = usize::from(setup.watches);
         let (metrics, health) = (Metrics::new(watches), Health::new(watches));
         let line = Line { shared: self.shared.clone(), process: number };

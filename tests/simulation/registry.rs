@@ -163,7 +163,7 @@ impl Registry {
     /// Who has the session.
     pub(crate) fn holder(&self, now: u64) -> Option<OtherWriter> {
         let Session { epoch, instance, expires_at, closed } = self.books.session.clone()?;
-        Some(OtherWriter { epoch, instance, over: closed || now >= expires_at })
+        Some(OtherWriter { epoch, instance, scope: None, over: closed || now >= expires_at })
     }
 
     /// What an inventory names, right or wrong.

@@ -304,6 +304,9 @@ impl World {
                 self.broken(Promise::NoFalseDelete, || format!("a delete of {uid} as watched, and no end was shown"));
             }
             Removal::Absent => self.absence_built(number, uid, evidence),
+            Removal::LeftRule => {
+                self.broken(Promise::NoFalseDelete, || format!("a delete of {uid} for settings that never changed"));
+            }
         }
     }
 
