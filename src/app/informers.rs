@@ -96,10 +96,7 @@ pub(super) fn start(config: &Config, parts: Parts, tasks: &mut Tasks) -> Result<
     for (watch, namespace) in namespaces.iter().enumerate() {
         let informer = Informer::new(watch, namespace.as_deref(), config, setup.clone())?;
         stores.push(informer.store());
-        tasks.spawn("watch", async move {
-            informer.run().await;
-            Ok(())
-        });
+        tasks.spawn("watch", async move { Ok(informer.run().await?) });
     }
     Ok(Watching { view: View::new(stores), sightings, relist })
 }

@@ -58,6 +58,9 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// The pods cannot be selected as the settings say.
+    #[error(transparent)]
+    Informer(#[from] cluster::informer::Error),
     /// An approval could not be written.
     #[error(transparent)]
     Approval(#[from] cluster::approval::Error),
@@ -90,7 +93,7 @@ impl Error {
     /// The exit code that tells this error: a setting that cannot be used is a refused setting, whenever it is found.
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Logging(_) | Self::Cluster(_) | Self::Registry(_) => REFUSED,
+            Self::Logging(_) | Self::Cluster(_) | Self::Registry(_) | Self::Informer(_) => REFUSED,
             Self::Reference(registry_server::Error::Tokens(_) | registry_server::Error::Tls { .. }) => REFUSED,
             _ => FAILED,
         }

@@ -19,6 +19,7 @@ use super::{
     progress::{self, GoOn},
     signs::Signs,
     tap::{Announced, Sign, Tap},
+    timers::{LOOK_AT_AGE, Timers, wake},
 };
 use crate::{
     clock::Clock,
@@ -40,8 +41,6 @@ const LOOK_AFTER_FAILURE: Duration = Duration::from_secs(5);
 const LOOK_WITHIN: Duration = Duration::from_secs(5);
 /// Failures that are further apart are not in a row: a quiet watch may work for hours without an event.
 const FORGIVEN_AFTER: Duration = Duration::from_secs(60);
-/// How often it is looked whether the view has become old.
-const LOOK_AT_AGE: Duration = Duration::from_secs(1);
 /// Delays between lists that are older than what was seen before: a lagging server catches up soon, a restored one never.
 const OLDER_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(20));
 
@@ -88,6 +87,8 @@ pub struct Informer {
     failed_at: Moment,
     /// Whether the watcher that runs now has listed already.
     has_listed: bool,
+    /// Whether any watcher has.
+    ever_listed: bool,
     rng: fastrand::Rng,
 }
 
@@ -97,28 +98,16 @@ enum Dropped {
     Anew(RelistReason),
     /// Nobody listens any more.
     Closed,
+    /// The API server does not understand which pods are meant.
+    Refused(String),
 }
 
-/// When something is to be done while a watch is silent.
-struct Timers {
-    relist_at: Moment,
-    look_at: Moment,
-}
-
-impl Timers {
-    fn start(now: Moment, relist: Duration, look: Duration) -> Self {
-        Self { relist_at: now + relist, look_at: now + look }
-    }
-}
-
-/// Waits for the first of the timers or until the watch may have been silent for too long, and says what time it is then.
-/// Never, while there are none.
-async fn wake(clock: Clock, timers: Option<&Timers>, signs: &Signs) -> Moment {
-    let Some(timers) = timers else { return std::future::pending().await };
-    // One that is silent already is looked at again and again, as it is only given up while the server answers.
-    let silent_at = (signs.heard() + silence::GIVEN_UP_AFTER).max(clock.now() + LOOK_AT_AGE);
-    clock.sleep_until(timers.relist_at.min(timers.look_at).min(silent_at)).await;
-    clock.now()
+/// Why a watch ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The API server refuses the selectors: it will do so for ever.
+    #[error("the API server refuses to select pods like that: {0}; mend --label-selector or --field-selector")]
+    Selection(String),
 }
 
 /// A list while it comes in.
@@ -193,6 +182,7 @@ impl Informer {
             failures: 0,
             failed_at: Moment::ZERO,
             has_listed: false,
+            ever_listed: false,
             rng: fastrand::Rng::new(),
         })
     }
@@ -203,22 +193,26 @@ impl Informer {
     }
 
     /// Watches until nobody listens any more.
-    pub async fn run(self) {
+    ///
+    /// # Errors
+    /// When the very first list is refused because of the selectors.
+    pub async fn run(self) -> Result<(), Error> {
         let age = tell_age(self.watch, self.signs.clone(), self.setup.clock);
         tokio::select! {
-            () = self.watch() => {}
+            ended = self.watch() => ended,
             never = age => match never {},
         }
     }
 
-    async fn watch(mut self) {
+    async fn watch(mut self) -> Result<(), Error> {
         let mut reason = RelistReason::Start;
         loop {
             self.setup.metrics.relisted(reason);
             tracing::debug!(watch = self.watch, ?reason, "watch begins with a list");
             match self.watch_once().await {
                 Dropped::Anew(next) => reason = next,
-                Dropped::Closed => return,
+                Dropped::Closed => return Ok(()),
+                Dropped::Refused(why) => return Err(Error::Selection(why)),
             }
             if reason == RelistReason::Stale {
                 self.pause(OLDER_BACKOFF).await;
@@ -322,6 +316,9 @@ impl Informer {
             self.failures = 0;
         }
         self.failed_at = now;
+        if let Some(why) = self.is_selection_refused(error) {
+            return Some(Dropped::Refused(why));
+        }
         tracing::warn!(watch = self.watch, %error, failures = self.failures + 1, "watch failed, it is tried again");
         let go_on = progress::after(error, self.failures + 1, client::can_be_renewed(&self.config));
         self.pause(BACKOFF).await;
@@ -332,6 +329,20 @@ impl Informer {
                 self.renew().await;
                 Some(Dropped::Anew(RelistReason::Error))
             }
+        }
+    }
+
+    /// What the API server says to selectors that it does not understand. Once it did, another cause is to blame.
+    fn is_selection_refused(&self, error: &watcher::Error) -> Option<String> {
+        let scope = &self.setup.scope;
+        let selects = scope.label_selector.is_some() || scope.fields().is_some();
+        match error {
+            watcher::Error::InitialListFailed(kube::Error::Api(status))
+                if status.code == 400 && selects && !self.ever_listed =>
+            {
+                Some(status.message.clone())
+            }
+            _ => None,
         }
     }
 
@@ -400,7 +411,7 @@ impl Informer {
         let Listing { begun, names, pods, unidentified } = listing;
         self.names = names;
         self.failures = 0;
-        self.has_listed = true;
+        (self.has_listed, self.ever_listed) = (true, true);
         self.writer.apply_watcher_event(&Event::InitDone);
         self.setup.health.watch_listed(self.watch);
         tracing::info!(watch = self.watch, pods, "pods listed");

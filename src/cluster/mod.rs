@@ -15,6 +15,7 @@ mod object;
 mod progress;
 mod signs;
 mod tap;
+mod timers;
 
 #[cfg(test)]
 mod fuzz_tests;

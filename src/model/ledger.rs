@@ -87,7 +87,8 @@ pub struct Work {
     pub told_until: Moment,
     /// Failures in a row.
     pub failures: u32,
-    /// A batch with this id failed as a whole: it goes into batches of this size at most, half as large each time.
+    /// A batch with this id failed as a whole: it goes into batches of this size at most, half as large each time. Zero is
+    /// for one that was too large as a batch by itself: it goes as a request of its own.
     pub batch_at_most: Option<usize>,
     /// The record that the registry refuses, and why: it waits for another body or the next resync.
     pub parked: Option<(Digest, String)>,
@@ -336,7 +337,8 @@ impl Ledger {
     }
 
     /// The whole request failed. `applied` says whether the registry may have applied it all the same, `isolate` whether
-    /// this id may be why: then it goes into smaller batches, and alone it waits.
+    /// this id may be why, and of how many: then it goes into smaller batches, and alone it waits. Of none, if it cannot be
+    /// in a batch at all.
     pub fn fail(&mut self, uid: &Uid, applied: bool, isolate: Option<usize>, now: Moment, random: u64) {
         if self.land(uid, now).is_none() {
             return;
@@ -345,6 +347,7 @@ impl Ledger {
             self.believe(uid, Known::Doubt);
         }
         match isolate {
+            Some(0) => self.owe(uid, now).batch_at_most = Some(0),
             Some(1) => self.delay(uid, now, random, None),
             // In powers of two, so that those of many batches that failed can be gathered into one.
             Some(size) => self.owe(uid, now).batch_at_most = Some((size.next_power_of_two() / 2).max(1)),

@@ -24,8 +24,9 @@ impl<R: Registry> Registrar<R> {
     /// Sends what is due, as far as the registry may be spoken to.
     pub(super) fn control(&mut self, now: Moment) {
         let must_ask = self.capabilities.is_none() && now >= self.target.resume_at();
-        if !self.control.question && (must_ask || self.target.wants_question(now)) {
-            self.control.question = true;
+        let outdated = self.control.outdated && now >= self.target.resume_at();
+        if !self.control.question && (must_ask || outdated || self.target.wants_question(now)) {
+            (self.control.question, self.control.outdated) = (true, false);
             self.send(|registry| async move { Reply::Capabilities(registry.capabilities().await) });
         }
         if !self.leads() || self.capabilities.is_none() || self.target.slots(now, 1) == 0 {
@@ -321,6 +322,7 @@ impl<R: Registry> Registrar<R> {
         }
         let (read, differs, first) = (items.len(), drift.len(), !self.ledger.is_seeded());
         tracing::info!(read, differs, owned = self.ledger.owned(), first, "registry compared");
+        self.control.outdated = !first;
         self.ledger.finish_reading();
         self.ledger.unpark();
         if self.consider_all(now) {

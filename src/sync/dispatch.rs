@@ -14,6 +14,12 @@ use crate::{
 
 /// Bytes of a batch's body besides its operations, at most.
 const AROUND_BATCH_BYTES: usize = 64;
+/// What a write request was about, and whether it was a batch.
+pub(super) struct Sent {
+    uids: Vec<Uid>,
+    batched: bool,
+}
+
 /// So many keys are passed over at most for a batch of those that belong together.
 const ASIDE_MAX: usize = 1_000;
 
@@ -23,19 +29,23 @@ impl<R: Registry> Registrar<R> {
         let Some(epoch) = self.session.epoch() else { return };
         let Some(capabilities) = self.capabilities.clone() else { return };
         while self.leads() && self.writes_in_flight < self.target.slots(now, self.options.max_in_flight) {
-            let batch = self.next_batch(&capabilities, now);
+            let (batch, batched) = self.next_batch(&capabilities, now);
             if batch.is_empty() {
                 return;
             }
             self.writes_in_flight += 1;
             let uids: Vec<Uid> = batch.iter().map(|operation| operation.uid.clone()).collect();
-            let batched = self.has("batch");
-            self.send(move |registry| async move { Reply::Written(uids, registry.write(epoch, batch, batched).await) });
+            self.send(move |registry| async move {
+                let result = registry.write(epoch, batch, batched).await;
+                Reply::Written(Sent { uids, batched }, result)
+            });
         }
     }
 
-    fn next_batch(&mut self, capabilities: &Capabilities, now: Moment) -> Vec<Encoded> {
-        let mut limit = if self.has("batch") { capabilities.max_batch_items.max(1) } else { 1 };
+    /// What is sent next, and whether as a batch: what fits into none is a request of its own.
+    fn next_batch(&mut self, capabilities: &Capabilities, now: Moment) -> (Vec<Encoded>, bool) {
+        let mut batched = self.has("batch");
+        let mut limit = if batched { capabilities.max_batch_items.max(1) } else { 1 };
         limit = limit.min(self.writes.available(now));
         let turn = self.next_turn();
         let (mut batch, mut bytes, mut divided) = (Vec::new(), AROUND_BATCH_BYTES, None);
@@ -50,11 +60,15 @@ impl<R: Registry> Registrar<R> {
                 continue;
             }
             let Some(operation) = self.encode(&uid, lane, capabilities, now) else { continue };
-            if !batch.is_empty() && bytes + operation.size_at_most() > capabilities.max_batch_bytes {
-                self.queue.push_front(&uid, lane);
-                break;
+            if bytes + operation.size_at_most() > capabilities.max_batch_bytes {
+                if !batch.is_empty() {
+                    self.queue.push_front(&uid, lane);
+                    break;
+                }
+                (batched, limit) = (false, 1);
             }
             divided = own;
+            batched &= own != Some(0);
             limit = own.map_or(limit, |own| limit.min(own));
             bytes += operation.size_at_most();
             self.rewrites.take(usize::from(lane == Lane::Rewrite));
@@ -66,7 +80,7 @@ impl<R: Registry> Registrar<R> {
             self.queue.push_front(uid, *lane);
         }
         self.writes.take(batch.len());
-        batch
+        (batch, batched)
     }
 
     /// Every second batch begins with what was tried before, so that neither that nor first tries wait for all of the
@@ -154,7 +168,8 @@ impl<R: Registry> Registrar<R> {
         self.ledger.begin(&operation.uid, Flight { kind, result, version: operation.version }, now);
     }
 
-    pub(super) fn written(&mut self, uids: &[Uid], result: Result<Vec<Verdict>, Failure>, now: Moment) {
+    pub(super) fn written(&mut self, sent: &Sent, result: Result<Vec<Verdict>, Failure>, now: Moment) {
+        let uids = &sent.uids;
         self.writes_in_flight -= 1;
         let blamed = self.target.blames_writes();
         let epoch = uids.iter().find_map(|uid| self.ledger.work(uid)?.flight.map(|flight| flight.version.epoch));
@@ -170,7 +185,7 @@ impl<R: Registry> Registrar<R> {
                 self.hasten_if_well(now);
             }
             Err(failure) => {
-                self.write_failed(uids, &failure, blamed, now);
+                self.write_failed(sent, &failure, blamed, now);
                 if let Some(epoch) = epoch {
                     self.session_lost(epoch, &failure, now);
                 }
@@ -229,9 +244,12 @@ impl<R: Registry> Registrar<R> {
         self.consider_settled(uid, now);
     }
 
-    fn write_failed(&mut self, uids: &[Uid], failure: &Failure, blamed: bool, now: Moment) {
+    fn write_failed(&mut self, sent: &Sent, failure: &Failure, blamed: bool, now: Moment) {
+        let Sent { uids, batched } = sent;
         let divisible = uids.len() > 1;
         let (applied, isolate) = match failure {
+            // It was the batch that was too large, and there is a smaller way to send one.
+            Failure::TooLarge if *batched => (false, true),
             Failure::TooLarge | Failure::Refused { status: 400 | 422, .. } if !divisible && blamed => {
                 self.metrics.request(Request::Write, RequestOutcome::Rejected);
                 for uid in uids {
@@ -257,9 +275,10 @@ impl<R: Registry> Registrar<R> {
             self.judge_request::<()>(Request::Write, &Err(failure.clone()), now);
         }
         self.budget.failed();
+        let of = if *failure == Failure::TooLarge && !divisible { 0 } else { uids.len() };
         for uid in uids {
             let random = self.rng.u64(..);
-            self.ledger.fail(uid, applied, isolate.then_some(uids.len()), now, random);
+            self.ledger.fail(uid, applied, isolate.then_some(of), now, random);
             self.consider_settled(uid, now);
         }
     }

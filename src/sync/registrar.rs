@@ -8,6 +8,7 @@ use tokio::{
 };
 
 use super::{
+    dispatch::Sent,
     inventory::{self, Reading},
     queue::{Lane, Queue},
 };
@@ -107,7 +108,7 @@ pub(super) enum Reply {
     Before(Result<Option<OtherWriter>, Failure>),
     Inventory(u64, Result<Reading, inventory::Error>),
     Names(u64, Result<Vec<(Uid, String, String)>, Failure>),
-    Written(Vec<Uid>, Result<Vec<Verdict>, Failure>),
+    Written(Sent, Result<Vec<Verdict>, Failure>),
 }
 
 /// The one control request of a kind that is in flight.
@@ -118,6 +119,8 @@ pub(super) struct Control {
     pub(super) holder: bool,
     pub(super) reading: bool,
     pub(super) before: bool,
+    /// What the registry can do is asked again: it may have been released anew.
+    pub(super) outdated: bool,
 }
 
 /// What has had its turn.
@@ -324,7 +327,7 @@ impl<R: Registry> Registrar<R> {
             Reply::Before(result) => self.told_before(result, now),
             Reply::Inventory(epoch, result) => self.inventory_read(epoch, result, now, inputs),
             Reply::Names(round, result) => self.names_told(round, result, now, inputs),
-            Reply::Written(uids, result) => self.written(&uids, result, now),
+            Reply::Written(sent, result) => self.written(&sent, result, now),
         }
     }
 

@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use pod_registrar::{
     clock::Clock,
-    cluster::{Informer, Scope, Setup},
+    cluster::{Informer, Scope, Setup, informer},
     demo::{
         api::{Fault, Kind, Options, Request, Server},
         pod,
@@ -35,7 +35,7 @@ struct World {
     told: Vec<Sighting>,
     relist: watch::Sender<u64>,
     metrics: Metrics,
-    task: JoinHandle<()>,
+    task: JoinHandle<Result<(), informer::Error>>,
 }
 
 impl Drop for World {

@@ -197,3 +197,38 @@ async fn batches_keep_to_the_registrys_limits_in_items_and_bytes() {
     world.assert_equal();
     assert!(registry.state().writes.iter().all(|write| (1..=4).contains(&write.items.len())));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_fits_into_no_batch_goes_as_a_request_of_its_own() {
+    let registry = Fake::new();
+    registry.state().max_batch_bytes = 200;
+    let mut world = World::settled(registry.clone(), many(20, "a")).await;
+    world.assert_equal();
+    world.delete("uid-00007").await;
+    world.pass(SECOND).await;
+    world.assert_equal();
+    assert!(registry.state().writes.iter().all(|write| write.items.len() == 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_registry_that_finds_every_batch_too_large_is_written_to_one_by_one_and_nothing_is_parked() {
+    let registry = Fake::new();
+    registry.state().refuses_batches = true;
+    let mut world = World::settled(registry.clone(), many(20, "a")).await;
+    world.pass(10 * SECOND).await;
+    world.assert_equal();
+    assert!(world.metrics.encode().unwrap().contains("pod_registrar_records{state=\"parked\"} 0"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn limits_that_a_registry_changes_are_heard_of_at_the_next_resync() {
+    let registry = Fake::new();
+    let mut world = World::settled(registry.clone(), many(3, "a")).await;
+    registry.state().max_batch_items = 7;
+    world.pass(2_000 * SECOND).await;
+    for pod in many(100, "b") {
+        world.apply(pod).await;
+    }
+    world.pass(5 * SECOND).await;
+    world.assert_equal();
+}

@@ -115,6 +115,8 @@ pub(super) struct State {
     pub(super) features: Vec<String>,
     pub(super) max_batch_items: usize,
     pub(super) max_batch_bytes: usize,
+    /// Whether every batch is too large, however small it is.
+    pub(super) refuses_batches: bool,
 
     pub(super) writes: Vec<Write>,
     pub(super) questions: Vec<Instant>,
@@ -324,7 +326,7 @@ impl Registry for Fake {
             assert!(batched || operations.len() == 1);
             assert!(operations.len() <= state.max_batch_items);
             let bytes: usize = operations.iter().map(Encoded::size_at_most).sum();
-            assert!(bytes <= state.max_batch_bytes, "{bytes} bytes in a batch");
+            assert!(!batched || bytes <= state.max_batch_bytes, "{bytes} bytes in a batch");
             for operation in &operations {
                 let fresh = state.in_flight.insert(operation.uid.to_string());
                 assert!(fresh, "two requests in flight for {}", operation.uid);
@@ -343,6 +345,9 @@ impl Registry for Fake {
             return Err(failure);
         }
         check_epoch(&state, epoch)?;
+        if batched && state.refuses_batches {
+            return Err(Failure::TooLarge);
+        }
         match fault {
             Some(Fault::Refuse(failure)) => return Err(failure),
             Some(Fault::Items(verdict)) => return Ok(vec![verdict; operations.len()]),

@@ -96,7 +96,7 @@ async fn its_figures_say_what_it_did() {
         ("pending", 0.0),
         ("operations_total{operation=\"put\",outcome=\"done\"}", 12.0),
         ("operations_total{operation=\"delete\",outcome=\"done\"}", 2.0),
-        ("requests_total{operation=\"session\",outcome=\"ok\"}", 1.0),
+        ("requests_total{operation=\"session\",outcome=\"ok\"}", 2.0),
         ("change_to_acknowledgement_seconds_count", 14.0),
         ("relists_total{reason=\"start\"}", 1.0),
         ("watch_errors_total", 0.0),
@@ -115,4 +115,17 @@ async fn its_figures_say_what_it_did() {
     }
     assert!(controller.figure("first_complete_sync_seconds").await > 0.0);
     assert_eq!(controller.page("/nowhere").await.0, 404);
+}
+
+#[tokio::test]
+async fn selectors_that_the_api_server_refuses_are_refused_settings() {
+    let world = World::start().await;
+    world.kube.api.inject(Fault::status(Kind::List, 400).always());
+    let mut controller = world.controller_with(&["--field-selector", "nosuch=1"]);
+    assert_eq!(controller.code().await, 2);
+    assert!(controller.logged("the API server refuses to select pods like that"), "{:?}", controller.stderr());
+    assert!(controller.logged("mend --label-selector or --field-selector"));
+    let mut unselected = world.controller();
+    unselected.log_line("watch failed, it is tried again").await;
+    assert!(unselected.is_running(), "without selectors it is no setting's fault");
 }
