@@ -53,6 +53,8 @@ pub(crate) struct Cluster {
     pub(crate) log: Vec<Change>,
     pub(crate) lives: HashMap<Uid, Life>,
     bodies: u32,
+    /// What each pod was before its last change.
+    before: HashMap<Uid, Content>,
 }
 
 impl Cluster {
@@ -65,6 +67,7 @@ impl Cluster {
             log: Vec::new(),
             lives: HashMap::new(),
             bodies: 0,
+            before: HashMap::new(),
         }
     }
 
@@ -117,10 +120,25 @@ impl Cluster {
 
     /// The pod becomes another one that the registry should hold; at last it finishes, which is a change like others.
     pub(crate) fn change(&mut self, name: Name) {
-        if let Some(uid) = self.selected.get(&name).map(|pod| pod.uid.clone()) {
-            let pod = self.pod(name, uid);
+        if let Some(before) = self.selected.get(&name).cloned() {
+            self.before.extend(before.content.clone().map(|content| (before.uid.clone(), content)));
+            let pod = self.pod(name, before.uid.clone());
             self.selected.insert(name, pod.clone());
             self.log(name, What::Shown(pod));
+        }
+    }
+
+    /// The pod becomes again what it was before: the registry should hold a record that it held already.
+    pub(crate) fn revert(&mut self, name: Name) {
+        let before = self.selected.get(&name).and_then(|pod| self.before.get(&pod.uid).cloned());
+        if let Some(content) = before {
+            self.change(name);
+            if let Some(pod) = self.selected.get_mut(&name) {
+                *pod = Arc::new(Pod { content: Some(content), ..(**pod).clone() });
+                if let Some(Change { what: What::Shown(shown), .. }) = self.log.last_mut() {
+                    *shown = pod.clone();
+                }
+            }
         }
     }
 

@@ -16,10 +16,10 @@ use tokio::{
 };
 
 use crate::{
-    cluster::Name,
+    cluster::{Cluster, Name},
     informer::{self, Informer},
     network::Line,
-    registry::Session,
+    registry::{Session, Wrong},
     steps::{History, Setup, Step},
     world::{Breach, Promise, Shared, World},
 };
@@ -53,8 +53,6 @@ pub(crate) struct Outcome {
     /// How many writes changed something.
     pub(crate) effects: u64,
     pub(crate) records: BTreeMap<Uid, Digest>,
-    /// Changes of the cluster.
-    pub(crate) changes: usize,
 }
 
 impl History {
@@ -66,6 +64,14 @@ impl History {
             stage.play(&self.steps).await;
             stage.outcome()
         })
+    }
+
+    /// The cluster as these steps leave it, whatever else they do.
+    pub(crate) fn cluster_after(&self) -> Cluster {
+        let mut cluster = Cluster::new(usize::from(self.setup.watches));
+        (0..self.setup.pods).for_each(|name| cluster.create(name));
+        self.steps.iter().for_each(|step| _ = take_cluster(&mut cluster, *step));
+        cluster
     }
 }
 
@@ -106,7 +112,6 @@ impl Stage {
             moments: world.moments,
             effects: world.registry.changes,
             records: world.registry.books.records.iter().map(|(uid, (_, digest))| (uid.clone(), *digest)).collect(),
-            changes: world.cluster.log.len(),
         }
     }
 
@@ -331,18 +336,30 @@ fn heal(world: &mut World) {
     }
 }
 
+/// Takes a step of the cluster; false if it is none.
+fn take_cluster(cluster: &mut Cluster, step: Step) -> bool {
+    match step {
+        Step::Create(name) => cluster.create(name),
+        Step::Change(name) => cluster.change(name),
+        Step::Revert(name) => cluster.revert(name),
+        Step::Delete(name) => cluster.delete(name),
+        Step::Replace(name) => cluster.replace(name),
+        Step::Leave(name) => cluster.leave(name),
+        Step::ComeBack(name) => cluster.come_back(name),
+        Step::CreateMany(first, count) => (first..first + count).for_each(|name| cluster.create(name)),
+        Step::DeleteMany(first, count) => (first..first + count).for_each(|name| cluster.delete(name)),
+        Step::RestoreCluster(back) => cluster.restore(usize::from(back)),
+        _ => return false,
+    }
+    true
+}
+
 /// Takes a step that is none of a process.
 fn take(world: &mut World, step: Step) {
+    if take_cluster(&mut world.cluster, step) {
+        return;
+    }
     match step {
-        Step::Create(name) => world.cluster.create(name),
-        Step::Change(name) => world.cluster.change(name),
-        Step::Delete(name) => world.cluster.delete(name),
-        Step::Replace(name) => world.cluster.replace(name),
-        Step::Leave(name) => world.cluster.leave(name),
-        Step::ComeBack(name) => world.cluster.come_back(name),
-        Step::CreateMany(first, count) => (first..first + count).for_each(|name| world.cluster.create(name)),
-        Step::DeleteMany(first, count) => (first..first + count).for_each(|name| world.cluster.delete(name)),
-        Step::RestoreCluster(back) => world.cluster.restore(usize::from(back)),
         Step::Lag(slot, watch) => of_watch(world, slot, watch, |watch| watch.lags = true),
         Step::CatchUp(slot, watch) => of_watch(world, slot, watch, |watch| watch.lags = false),
         Step::Lose(slot, watch, count) => of_watch(world, slot, watch, |watch| watch.lose = count),
@@ -360,9 +377,6 @@ fn take(world: &mut World, step: Step) {
         Step::Noise(noise) => world.network.noise = noise,
         step => take_registry(world, step),
     }
-    // A refused record waits for the next comparison.
-    let refuses = matches!(step, Step::Write(_) | Step::Down(_) | Step::Noise(1..) | Step::Poison(_));
-    world.drifted |= refuses;
 }
 
 fn take_registry(world: &mut World, step: Step) {
@@ -402,8 +416,10 @@ fn take_registry(world: &mut World, step: Step) {
         }
         _ => {}
     }
-    registry.changes += 1;
-    world.drifted = true;
+    let elsewhere = matches!(step, Step::Restore | Step::EditRecord(_) | Step::RemoveRecord(_) | Step::AddRecord(_));
+    registry.changes += u64::from(elsewhere);
+    // An inventory that is short, and adds up, is believed until the next one.
+    world.drifted |= elsewhere || matches!(step, Step::WrongInventory(Wrong::Empty | Wrong::Short(_), _));
 }
 
 fn of_watch(world: &mut World, slot: u8, watch: u8, change: impl FnOnce(&mut crate::world::Watch)) {

@@ -98,6 +98,8 @@ impl World {
             }
             verdicts.push(verdict);
         }
+        // A refused record waits for another body, or for the next comparison.
+        self.drifted |= verdicts.iter().any(|verdict| matches!(verdict, Verdict::Rejected { .. }));
         Ok(verdicts)
     }
 }
@@ -145,7 +147,11 @@ impl Line {
         match fate {
             Some(Fault::Refuse(refusal)) => {
                 tokio::time::sleep(there).await;
-                Err(failure(refusal))
+                let failure = failure(refusal);
+                if matches!(failure, Failure::TooLarge | Failure::Refused { .. }) {
+                    self.shared.world().drifted = true;
+                }
+                Err(failure)
             }
             Some(Fault::Swallow) => {
                 tokio::time::sleep(REQUEST_TIMEOUT).await;

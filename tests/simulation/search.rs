@@ -2,7 +2,10 @@
 
 use std::{
     fmt::Write as _,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Instant,
 };
 
@@ -29,31 +32,34 @@ fn broken(history: &History) -> Option<Breach> {
 #[test]
 fn histories_keep_every_promise() {
     let (count, first) = wanted();
-    let (next, failed) = (AtomicU64::new(first), AtomicU64::new(u64::MAX));
-    let end = first.saturating_add(count);
     let began = Instant::now();
-    let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get());
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= end || seed > failed.load(Ordering::Relaxed) {
-                        return;
-                    }
-                    if broken(&History::of_seed(seed)).is_some() {
-                        failed.fetch_min(seed, Ordering::Relaxed);
-                    }
-                }
-            });
-        }
-    });
-    let failed = failed.into_inner();
-    if failed != u64::MAX {
-        panic!("{}", report(failed));
+    let failed = in_parallel(first, first.saturating_add(count), |seed| broken(&History::of_seed(seed)));
+    if let Some((seed, _)) = failed {
+        panic!("{}", report(seed));
     }
     let each = began.elapsed().as_micros() / u128::from(count.max(1));
-    println!("{count} histories from seed {first} in {:?}, {each} µs each on {threads} threads", began.elapsed());
+    println!("{count} histories from seed {first} in {:?}, {each} µs each on {} threads", began.elapsed(), threads());
+}
+
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |threads| threads.get())
+}
+
+/// Tries these numbers on all processors, and says which of them is the first to fail, and how.
+pub(crate) fn in_parallel<T: Send>(from: u64, to: u64, fails: impl Fn(u64) -> Option<T> + Sync) -> Option<(u64, T)> {
+    let (next, failed) = (AtomicU64::new(from), Mutex::new(None::<(u64, T)>));
+    let is_late = |number| failed.lock().unwrap().as_ref().is_some_and(|(failed, _)| *failed < number);
+    let work = || loop {
+        let number = next.fetch_add(1, Ordering::Relaxed);
+        if number >= to || is_late(number) {
+            return;
+        }
+        if let Some(failure) = fails(number).filter(|_| !is_late(number)) {
+            *failed.lock().unwrap() = Some((number, failure));
+        }
+    };
+    std::thread::scope(|scope| (0..threads()).for_each(|_| _ = scope.spawn(work)));
+    failed.into_inner().unwrap()
 }
 
 #[test]

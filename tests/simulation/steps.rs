@@ -103,6 +103,8 @@ pub(crate) enum Step {
     // The cluster.
     Create(Name),
     Change(Name),
+    /// It becomes again what it was before.
+    Revert(Name),
     Delete(Name),
     /// The name goes to another pod in one MODIFIED event.
     Replace(Name),
@@ -246,7 +248,8 @@ impl Maker {
         let name = self.name();
         match self.rng.u8(0..32) {
             0..9 => Step::Create(name),
-            9..16 => Step::Change(name),
+            9..14 => Step::Change(name),
+            14..16 => Step::Revert(name),
             16..23 => Step::Delete(name),
             23..25 => Step::Replace(name),
             25..27 => Step::Leave(name),

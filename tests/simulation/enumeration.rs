@@ -1,0 +1,276 @@
+//! Recorded workloads, disturbed in every way of a kind: a crash at every moment, a view of every earlier time, every single
+//! event lost. What each run ends with, and how much it wrote, is compared with the run that nothing disturbed.
+//!
+//! The moments of a crash lie between all that happens: before an event is shown and after it, when a request has left,
+//! when the registry has taken it, when its answer is there.
+
+use crate::{
+    cluster::Name,
+    history::{Outcome, Play},
+    search::in_parallel,
+    steps::{Fault, History, ListFault, Refusal, Setup, Step, Step::*},
+};
+
+/// In a debug build one earlier view in so many is tried, unless all are asked for.
+const EACH: usize = if cfg!(debug_assertions) { 4 } else { 1 };
+
+fn each_view() -> usize {
+    if std::env::var("ENUMERATE").is_ok_and(|value| value == "all") { 1 } else { EACH }
+}
+
+/// Each change has time to be registered by itself, so that the undisturbed run writes each of them.
+const A_WHILE: Step = Wait(1_200);
+
+fn history(setup: Setup, steps: &[Step]) -> History {
+    History { setup, steps: steps.iter().flat_map(|step| [*step, A_WHILE]).collect() }
+}
+
+/// Pods as they come, change, leave and go, with names that are used again.
+fn life() -> History {
+    let steps = [
+        Create(3),
+        Change(0),
+        Change(3),
+        Replace(1),
+        Delete(2),
+        Create(2),
+        Leave(0),
+        Change(1),
+        ComeBack(0),
+        Delete(3),
+        Relist(0, 0),
+        Change(2),
+        Replace(2),
+        Delete(1),
+        Create(4),
+        Revert(0),
+        Change(4),
+        Delete(4),
+        Relist(0, 0),
+        Create(1),
+    ];
+    history(Setup { pods: 3, ..Setup::PLAIN }, &steps)
+}
+
+/// A registry that is filled already, lies behind a bad line and takes one record at a time; two watches, one of which lags.
+fn hiccups() -> History {
+    let steps = [
+        Write(Fault::Lose),
+        Change(0),
+        Lag(0, 1),
+        Delete(1),
+        Create(5),
+        Change(2),
+        CatchUp(0, 1),
+        Write(Fault::Late(20_000)),
+        Delete(0),
+        Wait(12_000),
+        Create(0),
+        Down(Refusal::Status(503)),
+        Change(2),
+        Delete(3),
+        Up,
+        Wait(6_000),
+        Relist(0, 0),
+        Write(Fault::Items(429, 1)),
+        Change(4),
+        Ask(Fault::Lose),
+        Relist(0, 1),
+        Replace(4),
+        Delete(5),
+    ];
+    let setup = Setup { pods: 5, registered: true, watches: 2, batch: 1, max_in_flight: 2, page: 2, ..Setup::PLAIN };
+    history(setup, &steps)
+}
+
+/// A session that the registry forgets, a process that stops and one that starts, lists that find what was missed.
+fn sessions() -> History {
+    let steps = [
+        Create(0),
+        ForgetSession,
+        Change(0),
+        Create(1),
+        Lose(0, 0, 1),
+        Delete(0),
+        Relist(0, 0),
+        Create(2),
+        Stop(0),
+        Delete(1),
+        Create(0),
+        Start(0),
+        Wait(3_000),
+        Change(2),
+        Crash(0),
+        Change(2),
+        Delete(0),
+        Start(0),
+        Wait(3_000),
+        Change(2),
+    ];
+    history(Setup { digests: false, ..Setup::PLAIN }, &steps)
+}
+
+fn workloads() -> [(&'static str, History); 3] {
+    [("life", life()), ("hiccups", hiccups()), ("sessions", sessions())]
+}
+
+/// A run of a workload that nothing disturbs keeps every promise.
+fn undisturbed(name: &str, history: &History) -> Outcome {
+    let outcome = history.play(Play::default());
+    assert!(outcome.breach.is_none(), "{name}: {:?}", outcome.breach);
+    outcome
+}
+
+/// A run that was disturbed in one way.
+struct Disturbed<'a> {
+    workload: &'a str,
+    history: History,
+    play: Play,
+    what: String,
+    /// So many more effective writes are what the disturbance explains.
+    explained: u64,
+}
+
+impl Disturbed<'_> {
+    fn compare(&self, with: &Outcome) -> Result<(), String> {
+        let outcome = self.history.play(self.play);
+        let problem = if let Some(breach) = &outcome.breach {
+            breach.to_string()
+        } else if outcome.records != with.records {
+            format!("it ends with {:?} instead of {:?}", outcome.records, with.records)
+        } else if outcome.effects > with.effects + self.explained {
+            format!("{} effective writes, {} without it, {} explained", outcome.effects, with.effects, self.explained)
+        } else {
+            return Ok(());
+        };
+        let tale = self.history.play(Play { tell: true, ..self.play }).tale.join("\n");
+        Err(format!("{tale}\n\n{}, {}: {problem}", self.workload, self.what))
+    }
+}
+
+/// Compares all, and panics with the first that differs.
+fn compare_all(disturbed: &[Disturbed<'_>], with: &Outcome) {
+    let failed = in_parallel(0, disturbed.len() as u64, |number| {
+        disturbed[usize::try_from(number).unwrap()].compare(with).err()
+    });
+    if let Some((_, problem)) = failed {
+        panic!("{problem}");
+    }
+}
+
+#[test]
+fn a_crash_at_every_moment() {
+    for (workload, history) in workloads() {
+        let with = undisturbed(workload, &history);
+        let crash = |moment| Disturbed {
+            workload,
+            history: history.clone(),
+            play: Play { kill_at: Some(moment), ..Play::default() },
+            what: format!("killed at moment {moment}"),
+            explained: 0,
+        };
+        let disturbed: Vec<_> = (1..=with.moments).map(crash).collect();
+        compare_all(&disturbed, &with);
+    }
+}
+
+/// A history with these steps before the one at this place.
+fn with_steps(history: &History, place: usize, steps: &[Step]) -> History {
+    let mut history = history.clone();
+    history.steps.splice(place..place, steps.iter().copied());
+    history
+}
+
+/// How many changes of the cluster there are before each step.
+fn changes_before(history: &History) -> Vec<usize> {
+    (0..=history.steps.len())
+        .map(|place| {
+            let steps = history.steps[..place].to_vec();
+            History { setup: history.setup.clone(), steps }.cluster_after().log.len()
+        })
+        .collect()
+}
+
+/// Every place of a workload with every earlier view that there was then, by how many changes it is old.
+fn earlier_views(history: &History) -> Vec<(usize, u16)> {
+    let changes = changes_before(history);
+    let views = (0..changes.len()).flat_map(|place| (1..=changes[place]).map(move |back| (place, back)));
+    // A wait after a wait would be tried twice.
+    let views = views.filter(|(place, _)| place % 2 == 0 || *place == history.steps.len());
+    views.step_by(each_view()).map(|(place, back)| (place, u16::try_from(back).unwrap())).collect()
+}
+
+#[test]
+fn a_list_of_every_earlier_view_to_a_process_that_has_seen_more() {
+    for (workload, history) in workloads() {
+        let with = undisturbed(workload, &history);
+        let mut disturbed = Vec::new();
+        for (place, back) in earlier_views(&history) {
+            for watch in 0..history.setup.watches {
+                let steps = [WrongList(0, watch, ListFault::Old(back)), Wait(200)];
+                disturbed.push(Disturbed {
+                    workload,
+                    history: with_steps(&history, place, &steps),
+                    play: Play::default(),
+                    what: format!("before step {place} watch {watch} lists what was {back} changes ago"),
+                    explained: 0,
+                });
+            }
+        }
+        compare_all(&disturbed, &with);
+    }
+}
+
+#[test]
+fn a_first_list_of_every_earlier_view_to_a_process_that_has_seen_nothing() {
+    for (workload, history) in workloads() {
+        let with = undisturbed(workload, &history);
+        let mut disturbed = Vec::new();
+        for (place, back) in earlier_views(&history) {
+            let mut steps = vec![Crash(0), Start(0)];
+            steps.extend((0..history.setup.watches).map(|watch| WrongList(0, watch, ListFault::Old(back))));
+            steps.push(Wait(200));
+            disturbed.push(Disturbed {
+                workload,
+                history: with_steps(&history, place, &steps),
+                play: Play::default(),
+                what: format!("before step {place} a new process begins with what was {back} changes ago"),
+                // Each of these changes may be undone by the old view, and done again.
+                explained: 2 * u64::from(back),
+            });
+        }
+        compare_all(&disturbed, &with);
+    }
+}
+
+#[test]
+fn every_single_event_lost() {
+    for (workload, history) in workloads() {
+        let with = undisturbed(workload, &history);
+        let changes = changes_before(&history);
+        let mut disturbed = Vec::new();
+        for place in (0..history.steps.len()).filter(|place| changes[*place] < changes[place + 1]) {
+            let name = name_of(history.steps[place]);
+            let watch = u8::try_from(name % Name::from(history.setup.watches)).unwrap();
+            disturbed.push(Disturbed {
+                workload,
+                history: with_steps(&history, place, &[Lose(0, watch, 1)]),
+                play: Play::default(),
+                what: format!("the event of step {place} is lost"),
+                explained: 0,
+            });
+        }
+        assert!(disturbed.len() > 5, "{workload} has too few events");
+        compare_all(&disturbed, &with);
+    }
+}
+
+/// The pod that a step of the cluster is about.
+fn name_of(step: Step) -> Name {
+    match step {
+        Create(name) | Change(name) | Revert(name) | Delete(name) | Replace(name) | Leave(name) | ComeBack(name) => {
+            name
+        }
+        step => panic!("{step:?} is not about one pod"),
+    }
+}
