@@ -3,7 +3,7 @@
 //! A view of the cluster is a place in the log. Lists and watches of any age are made from it.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -79,6 +79,11 @@ impl Cluster {
     /// Whether a consistent read begun now shows the UID.
     pub(crate) fn shows(&self, uid: &Uid) -> bool {
         self.selected.values().any(|pod| pod.uid == *uid)
+    }
+
+    /// Every pod that is there, selected or not.
+    pub(crate) fn living(&self) -> HashSet<Uid> {
+        self.selected.values().chain(self.left.values()).map(|pod| pod.uid.clone()).collect()
     }
 
     /// What a registry should hold.

@@ -4,8 +4,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use kube_runtime::reflector::store::Writer;
 use pod_registrar::{
-    clock::Clock,
-    model::{Digest, Leadership, Newest, Standing, Uid, Version, brake::SettingsChange},
+    model::{
+        Digest, Newest, Standing, Uid, Version,
+        brake::{HoldId, SettingsChange},
+    },
     store::View,
     sync::{Error, Inputs, Options, Registrar},
     telemetry::{Health, Metrics},
@@ -18,6 +20,7 @@ use tokio::{
 use crate::{
     cluster::{Cluster, Name},
     informer::{self, Informer},
+    lease,
     network::Line,
     registry::{Session, Wrong},
     steps::{History, Setup, Step},
@@ -31,6 +34,9 @@ const SETTLES_WITHIN_SECS: u64 = 500;
 const RESTS_SECS: u64 = 70;
 /// So often it may take longer: until the last session of a process that is gone is over.
 const REST_TRIES: u64 = 6;
+/// How long a process may take to stop, alone and with another one to hand over to.
+const STOP_WITHIN: Duration = Duration::from_secs(20);
+const HAND_OVER_WITHIN: Duration = Duration::from_millis(1_500);
 /// A killed process is started anew after this time.
 const RESTART: Duration = Duration::from_millis(300);
 
@@ -80,6 +86,7 @@ struct Running {
     number: usize,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<Result<(), Error>>,
+    _person: mpsc::Sender<HoldId>,
 }
 
 struct Stage {
@@ -116,6 +123,9 @@ impl Stage {
     }
 
     async fn play(&mut self, steps: &[Step]) {
+        if self.shared.world().setup.lease {
+            tokio::spawn(lease::keep(self.shared.clone()));
+        }
         self.start(0);
         for step in steps {
             if !matches!(step, Step::Wait(_)) {
@@ -177,15 +187,17 @@ impl Stage {
             instance,
             cluster_name: "cluster".into(),
             scope: "scope".into(),
+            stop_within: if setup.lease { HAND_OVER_WITHIN } else { STOP_WITHIN },
             on_scope_change: SettingsChange::Hold,
-            stop_within: Duration::from_secs(20),
             seed: setup.seed.wrapping_add(number as u64),
         };
-        let clock = Clock::start();
+        let clock = world.processes[number].clock;
         let (sightings, sightings_in) = mpsc::channel(1_000);
         let (relist_out, relist) = watch::channel(0);
         let (questions, asked) = mpsc::channel(4);
         let (answers, confirmations) = mpsc::channel(4);
+        // Nobody approves anything here.
+        let (person, approvals) = mpsc::channel(1);
         let (stop, stopped) = oneshot::channel::<()>();
         let mut stores = Vec::new();
         for watch in 0..usize::from(setup.watches) {
@@ -212,9 +224,9 @@ impl Stage {
             confirmations,
             questions,
             relist: relist_out,
-            leadership: watch::channel(Leadership::ALONE).1,
+            leadership: world.processes[number].leadership.subscribe(),
             standing: watch::channel(Standing::default()).0,
-            approvals: mpsc::channel(1).1,
+            approvals,
         };
         let watches = usize::from(setup.watches);
         let (metrics, health) = (Metrics::new(watches), Health::new(watches));
@@ -228,7 +240,7 @@ impl Stage {
         }));
         world.processes[number].tasks.push(task.abort_handle());
         drop(world);
-        self.running[slot] = Some(Running { number, stop: Some(stop), task });
+        self.running[slot] = Some(Running { number, stop: Some(stop), task, _person: person });
     }
 
     fn crash(&mut self, slot: usize) {
@@ -245,6 +257,7 @@ impl Stage {
         if ended.is_err() {
             world.broken(Promise::Survives, || "the process does not stop".to_owned());
         }
+        world.release_lease(running.number);
         world.kill(slot);
         drop(world);
         self.running[slot] = None;
@@ -275,10 +288,11 @@ impl Stage {
             self.start(0);
         }
         self.shared.world().wake_watches();
-        let most = SETTLES_WITHIN_SECS + self.until_compared();
-        let mut difference = None;
-        for _ in 0..most {
+        let (mut passed, mut difference) = (0, None);
+        // What was under way may still be refused, and then waits for a comparison.
+        while passed < SETTLES_WITHIN_SECS + self.until_compared() {
             self.wait(Duration::from_secs(1)).await;
+            passed += 1;
             self.look_after_processes().await;
             difference = self.shared.world().difference();
             if difference.is_none() || self.shared.world().breach.is_some() {
@@ -286,7 +300,7 @@ impl Stage {
             }
         }
         if let Some(difference) = difference {
-            self.shared.world().broken(Promise::Converges, || format!("after {most} s of peace, {difference}"));
+            self.shared.world().broken(Promise::Converges, || format!("after {passed} s of peace, {difference}"));
         } else {
             self.rest().await;
         }
@@ -328,6 +342,7 @@ fn heal(world: &mut World) {
     world.tell(|| "== nothing goes wrong any more".to_owned());
     world.network = Default::default();
     world.confirm.clear();
+    world.lease.cut = [false; 2];
     world.registry.poison.clear();
     (world.registry.wrong, world.registry.wrong_readings) = (None, 0);
     for watch in world.processes.iter_mut().flat_map(|process| &mut process.watches) {
@@ -369,6 +384,8 @@ fn take(world: &mut World, step: Step) {
             watch.broken = true;
             watch.lists.push_back(fault);
         }),
+        Step::CutLease(slot) => world.lease.cut[usize::from(slot)] = true,
+        Step::MendLease(slot) => world.lease.cut[usize::from(slot)] = false,
         Step::Confirm(fault) => world.confirm.push_back(fault),
         Step::Write(fault) => world.network.writes.push_back(fault),
         Step::Ask(fault) => world.network.others.push_back(fault),

@@ -308,6 +308,7 @@ fn finding(world: &mut World, process: usize, inquiry: &Inquiry, fault: Option<C
             world.processes[process].other_cluster = true;
             Finding::OtherCluster { expected: "a".into(), found: "b".into() }
         }
+        (_, Inquiry::List { whole: true, .. }) => Finding::Listed(world.cluster.living()),
         (_, Inquiry::List { .. }) => {
             world.processes[process].second_list = Some((inquiry.round(), there.clone(), world.cluster.log.len()));
             Finding::Listed(there)

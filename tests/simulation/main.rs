@@ -7,11 +7,16 @@
 //! ENUMERATE=all cargo test --release --test simulation enumeration              # every disturbance
 //! ```
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::print_stdout,
+    reason = "how many histories there were, and how fast, is told to whoever asks for them"
+)]
 
 mod cluster;
 mod enumeration;
 mod history;
 mod informer;
+mod lease;
 mod network;
 mod registry;
 mod search;

@@ -280,6 +280,9 @@ impl Registry for Line {
         let process = &mut world.processes[self.process];
         let free = holder.as_ref().is_none_or(|other| other.over || other.instance == process.instance);
         process.fenced &= !free;
+        if let Some(ours) = holder.as_ref().filter(|other| !other.over && other.instance == process.instance) {
+            process.epoch = Some(ours.epoch);
+        }
         Ok(holder)
     }
 
@@ -330,7 +333,7 @@ impl Registry for Line {
     async fn inventory(&self, bucket: Option<Bucket>, page: Option<String>) -> Result<InventoryPage, Failure> {
         self.ask("inventory", move |world| {
             let size = usize::from(world.setup.page);
-            Ok(world.registry.page(bucket, page, size))
+            Ok(world.registry.page(bucket, page.as_deref(), size))
         })
         .await
     }

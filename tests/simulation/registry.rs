@@ -6,7 +6,8 @@ use pod_registrar::{
     model::{Buckets, Current, Digest, Failure, OperationKind, Said, Uid, Verdict, Version, verdict},
     registry::{
         Bucket, BucketDigests, Encoded, EncodedBody, InventoryItem, InventoryPage, OpenSession, OtherWriter,
-        SessionOpened, v1::wire::BucketDigest,
+        SessionOpened,
+        v1::wire::{BucketDigest, PreviousSession, SessionState},
     },
 };
 
@@ -15,6 +16,7 @@ use pod_registrar::{
 pub(crate) struct Session {
     pub(crate) epoch: u64,
     pub(crate) instance: String,
+    scope: Option<String>,
     /// In milliseconds.
     expires_at: u64,
     closed: bool,
@@ -136,10 +138,20 @@ impl Registry {
         let stored = records.chain(books.tombstones.values().map(|version| version.epoch)).max();
         books.epoch = books.epoch.max(stored.unwrap_or(0)).max(request.min_epoch.unwrap_or(0)) + 1;
         let expires_at = now + request.ttl_seconds * 1000;
-        let session = Session { epoch: books.epoch, instance: request.instance, expires_at, closed: false };
-        books.session = Some(session);
+        let session =
+            Session { epoch: books.epoch, instance: request.instance, scope: request.scope, expires_at, closed: false };
+        let previous = books.session.replace(session).map(|before| PreviousSession {
+            epoch: before.epoch,
+            state: match before {
+                Session { closed: true, .. } => SessionState::Closed,
+                Session { expires_at, .. } if now >= expires_at => SessionState::Stale,
+                _ => SessionState::Live,
+            },
+            instance: before.instance,
+            scope: before.scope,
+        });
         self.opened += 1;
-        SessionOpened { epoch: self.books.epoch, ttl_seconds: request.ttl_seconds, previous: None }
+        SessionOpened { epoch: self.books.epoch, ttl_seconds: request.ttl_seconds, previous }
     }
 
     /// Takes a heartbeat.
@@ -162,8 +174,8 @@ impl Registry {
 
     /// Who has the session.
     pub(crate) fn holder(&self, now: u64) -> Option<OtherWriter> {
-        let Session { epoch, instance, expires_at, closed } = self.books.session.clone()?;
-        Some(OtherWriter { epoch, instance, scope: None, over: closed || now >= expires_at })
+        let Session { epoch, instance, scope, expires_at, closed } = self.books.session.clone()?;
+        Some(OtherWriter { epoch, instance, scope, over: closed || now >= expires_at })
     }
 
     /// What an inventory names, right or wrong.
@@ -197,7 +209,7 @@ impl Registry {
     }
 
     /// A page of an inventory. The token is the last id of the page before.
-    pub(crate) fn page(&mut self, bucket: Option<Bucket>, after: Option<String>, size: usize) -> InventoryPage {
+    pub(crate) fn page(&mut self, bucket: Option<Bucket>, after: Option<&str>, size: usize) -> InventoryPage {
         let within = |uid: &Uid| {
             bucket.is_none_or(|bucket| Buckets::from_count(bucket.of).unwrap().of(uid.as_str()) == bucket.index)
         };
@@ -208,8 +220,7 @@ impl Registry {
             version: *version,
         };
         let count = all.count() as u64 + self.miscount();
-        let rest =
-            self.named().filter(|(uid, _)| within(uid) && after.as_deref().is_none_or(|last| uid.as_str() > last));
+        let rest = self.named().filter(|(uid, _)| within(uid) && after.is_none_or(|last| uid.as_str() > last));
         let mut items: Vec<InventoryItem> = rest.take(size + 1).map(item).collect();
         let next = if items.len() > size { items.pop().and(items.last()).map(|item| item.id.clone()) } else { None };
         if bucket.is_none() && next.is_none() {

@@ -154,7 +154,8 @@ fn simpler_setups() -> Vec<fn(&mut Setup)> {
         |setup| setup.latency_ms = 10,
         |setup| setup.max_in_flight = 4,
         |setup| setup.writes_per_second = 5_000,
-        |setup| setup.resync_secs = 1800,
+        |setup| setup.resync_secs = Setup::PLAIN.resync_secs,
+        |setup| setup.lease = false,
         |setup| setup.seed = 1,
     ]
 }

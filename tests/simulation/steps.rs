@@ -27,6 +27,8 @@ pub(crate) struct Setup {
     pub(crate) latency_ms: u16,
     pub(crate) max_in_flight: u8,
     pub(crate) writes_per_second: u16,
+    /// Whether processes share a lease; otherwise each of them takes itself for the only one.
+    pub(crate) lease: bool,
 }
 
 impl Setup {
@@ -43,6 +45,7 @@ impl Setup {
         latency_ms: 10,
         max_in_flight: 4,
         writes_per_second: 5_000,
+        lease: false,
     };
 }
 
@@ -131,6 +134,9 @@ pub(crate) enum Step {
     Crash(u8),
     /// A clean stop.
     Stop(u8),
+    /// The lease cannot be reached, or can be again.
+    CutLease(u8),
+    MendLease(u8),
     // What the brake asks.
     Confirm(ConfirmFault),
     // The registry and the way to it.
@@ -202,8 +208,9 @@ impl History {
             latency_ms: *one_of(&mut rng, &[1, 20, 800]),
             max_in_flight: rng.u8(1..5),
             writes_per_second: *one_of(&mut rng, &[2, 50, 5_000, 5_000]),
+            lease: rng.u8(0..4) == 0,
         };
-        let mut maker = Maker { watches: setup.watches, large, two: rng.u8(0..4) == 0, rng };
+        let mut maker = Maker { watches: setup.watches, large, two: setup.lease || rng.u8(0..5) == 0, rng };
         let count = maker.rng.usize(10..=60);
         let steps = (0..count).flat_map(|_| maker.steps()).take(count).collect();
         Self { setup, steps }
@@ -284,9 +291,11 @@ impl Maker {
 
     fn of_processes(&mut self) -> Step {
         let slot = self.slot();
-        match self.rng.u8(0..9) {
+        match self.rng.u8(0..12) {
             0..5 => Step::Start(slot),
             5..8 => Step::Crash(slot),
+            8..10 => Step::CutLease(slot),
+            10 => Step::MendLease(slot),
             _ => Step::Stop(slot),
         }
     }

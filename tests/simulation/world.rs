@@ -9,11 +9,19 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
-use pod_registrar::model::{Digest, OperationKind, Pod, Removal, Uid, Version};
-use tokio::{sync::Notify, task::AbortHandle, time::Instant};
+use pod_registrar::{
+    clock::Clock,
+    model::{Digest, Leadership, OperationKind, Pod, Removal, Uid, Version},
+};
+use tokio::{
+    sync::{Notify, watch},
+    task::AbortHandle,
+    time::Instant,
+};
 
 use crate::{
     cluster::Cluster,
+    lease::Lease,
     network::Network,
     registry::Registry,
     steps::{ConfirmFault, ListFault, Setup},
@@ -88,6 +96,8 @@ pub(crate) struct Process {
     /// As the registry knows it.
     pub(crate) instance: String,
     pub(crate) alive: bool,
+    pub(crate) clock: Clock,
+    pub(crate) leadership: watch::Sender<Leadership>,
     pub(crate) tasks: Vec<AbortHandle>,
     pub(crate) watches: Vec<Watch>,
     /// The store: digest, and where in the log it comes from.
@@ -114,10 +124,12 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    fn new(instance: String, watches: usize) -> Self {
+    fn new(instance: String, watches: usize, first: Leadership) -> Self {
         Self {
             instance,
             alive: true,
+            clock: Clock::start(),
+            leadership: watch::channel(first).0,
             tasks: Vec::new(),
             watches: (0..watches).map(|_| Watch::default()).collect(),
             shown: HashMap::new(),
@@ -169,6 +181,7 @@ pub(crate) struct World {
     pub(crate) killed: Arc<Notify>,
     /// The processes in the two slots.
     pub(crate) slots: [Option<usize>; 2],
+    pub(crate) lease: Lease,
     started: Instant,
 }
 
@@ -203,6 +216,7 @@ impl World {
             kill_at: None,
             killed: Arc::new(Notify::new()),
             slots: [None; 2],
+            lease: Lease::default(),
             started: Instant::now(),
             setup,
         }
@@ -244,7 +258,8 @@ impl World {
         let number = self.processes.len();
         let instance = format!("{}{number}", if slot == 0 { "first-" } else { "second-" });
         self.moment(|| format!("{instance} starts"));
-        self.processes.push(Process::new(instance, usize::from(self.setup.watches)));
+        let first = if self.setup.lease { Leadership::Follower } else { Leadership::ALONE };
+        self.processes.push(Process::new(instance, usize::from(self.setup.watches), first));
         self.slots[slot] = Some(number);
         number
     }
@@ -305,7 +320,7 @@ impl World {
             }
             Removal::Absent => self.absence_built(number, uid, evidence),
             Removal::LeftRule => {
-                self.broken(Promise::NoFalseDelete, || format!("a delete of {uid} for settings that never changed"));
+                self.broken(Promise::NoFalseDelete, || format!("a delete of {uid} for settings that nobody changed"));
             }
         }
     }
@@ -346,8 +361,18 @@ impl World {
         }
     }
 
+    /// Only the leader says anything that changes the registry.
+    fn must_lead(&mut self, number: usize) {
+        let process = &self.processes[number];
+        if process.leadership.borrow().term(process.clock.now()).is_none() {
+            let instance = process.instance.clone();
+            self.broken(Promise::Fencing, || format!("{instance} does not lead, and speaks as a writer"));
+        }
+    }
+
     /// A request with these operations leaves.
     pub(crate) fn sent(&mut self, number: usize, uids: &[Uid]) {
+        self.must_lead(number);
         for uid in uids {
             if !self.processes[number].in_flight.insert(uid.clone()) {
                 self.broken(Promise::OneInFlight, || format!("two requests in flight for {uid}"));
@@ -373,6 +398,7 @@ impl World {
 
     /// A session is asked for.
     pub(crate) fn session_asked(&mut self, number: usize) {
+        self.must_lead(number);
         if self.processes[number].fenced {
             let instance = self.processes[number].instance.clone();
             self.broken(Promise::Fencing, || format!("{instance} was fenced and takes its session back"));

@@ -1,0 +1,67 @@
+//! The lease by which one of two processes writes, seen from outside: who holds it, and who was told so.
+
+use std::time::Duration;
+
+use pod_registrar::model::Leadership;
+
+use crate::world::{Shared, World};
+
+/// How often it is renewed, and looked at.
+const TURN: Duration = Duration::from_secs(2);
+/// A holder that cannot renew it stops this long after it did,
+const LEADS_FOR: Duration = Duration::from_secs(10);
+/// and others may take it after this time.
+const LASTS_MS: u64 = 15_000;
+
+/// The lease.
+#[derive(Default)]
+pub(crate) struct Lease {
+    holder: Option<usize>,
+    term: u64,
+    renewed: u64,
+    /// The slots whose processes cannot reach it.
+    pub(crate) cut: [bool; 2],
+}
+
+/// Keeps the lease, for a history whose processes share one.
+pub(crate) async fn keep(shared: Shared) {
+    loop {
+        shared.world().turn_lease();
+        tokio::time::sleep(TURN).await;
+    }
+}
+
+impl World {
+    /// Its holder lets go of it: it is free at once.
+    pub(crate) fn release_lease(&mut self, number: usize) {
+        if self.lease.holder == Some(number) {
+            self.lease.holder = None;
+        }
+    }
+
+    fn turn_lease(&mut self) {
+        let now = self.now();
+        let reaches = |number: usize| {
+            let slot = self.slots.iter().position(|there| *there == Some(number));
+            slot.is_some_and(|slot| !self.lease.cut[slot])
+        };
+        let held = self.lease.holder.filter(|number| reaches(*number) || now < self.lease.renewed + LASTS_MS);
+        let holder = held.or_else(|| self.slots.into_iter().flatten().find(|number| reaches(*number)));
+        let Some(number) = holder else { return };
+        if !reaches(number) {
+            return;
+        }
+        if self.lease.holder != Some(number) {
+            self.lease.term += 1;
+            self.processes[number].fenced = false;
+        }
+        (self.lease.holder, self.lease.renewed) = (Some(number), now);
+        let (term, process) = (self.lease.term, &self.processes[number]);
+        let until = process.clock.now() + LEADS_FOR;
+        if process.leadership.borrow().term(process.clock.now()) != Some(term) {
+            let instance = process.instance.clone();
+            self.tell(|| format!("{instance} leads, term {term}"));
+        }
+        self.processes[number].leadership.send_replace(Leadership::Leader { term, until });
+    }
+}
