@@ -1,20 +1,23 @@
 //! A way to the API server that breaks, and a registry that is killed.
 
-use std::time::Duration;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde_json::Value;
 
 use super::world::{World, in_cluster};
 use crate::support::{Cuttable, SOON, eventually};
 
-/// A kubeconfig whose server is behind a way that can be cut.
-async fn cuttable(world: &World) -> (Cuttable, std::path::PathBuf) {
-    let kubeconfig = kube::config::Kubeconfig::read_from(&world.kubeconfig).unwrap();
+/// A kubeconfig like another one, whose server is behind a way that can be made bad.
+pub(super) async fn behind(world: &World, kubeconfig: &Path, name: &str) -> (Cuttable, PathBuf) {
+    let kubeconfig = kube::config::Kubeconfig::read_from(kubeconfig).unwrap();
     let mut document: Value = serde_json::to_value(kubeconfig).unwrap();
     let server = document["clusters"][0]["cluster"]["server"].as_str().unwrap().to_owned();
     let way = Cuttable::start(server.strip_prefix("https://").expect("an https address").to_owned()).await;
     document["clusters"][0]["cluster"]["server"] = format!("https://{}", way.address).into();
-    let path = world.folder.path().join("cuttable");
+    let path = world.folder.path().join(format!("{name}.kubeconfig"));
     std::fs::write(&path, document.to_string()).unwrap();
     (way, path)
 }
@@ -22,7 +25,7 @@ async fn cuttable(world: &World) -> (Cuttable, std::path::PathBuf) {
 #[tokio::test]
 async fn a_watch_that_breaks_again_and_again_misses_nothing() {
     in_cluster(async |world| {
-        let (way, kubeconfig) = cuttable(world).await;
+        let (way, kubeconfig) = behind(world, &world.kubeconfig, "cuttable").await;
         let mut controller = world.controller_with(&kubeconfig, &[]);
         for name in ["a", "b", "c"] {
             world.create(name).await;

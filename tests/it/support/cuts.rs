@@ -1,26 +1,59 @@
-//! A way to the API server that can be cut, or swallow what is open: bytes are passed on as they are, TLS and all.
+//! A way to a server that can be made bad: bytes are passed on as they are, TLS and all, or late, in part or not at all.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::{
-    io::copy_bidirectional,
-    net::{TcpListener, TcpStream},
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{
+        TcpListener, TcpStream,
+        tcp::{ReadHalf, WriteHalf},
+    },
     sync::watch,
     task::{JoinHandle, JoinSet},
 };
 
-/// How the way is.
-#[derive(Clone, Copy, Debug, Default)]
-struct State {
-    cut: bool,
-    /// How often everything that was open then was swallowed.
-    swallowed: u64,
+/// What happens to the bytes of one direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// They are passed on.
+    #[default]
+    Clear,
+    /// Every connection is reset, and every new one at once.
+    Cut,
+    /// They are passed on so much later.
+    Delay(Duration),
+    /// They are taken and go nowhere. A connection that lost bytes stays silent for good: it is mended by a new one only.
+    Swallow,
+    /// A connection passes so many more on, and is closed in the middle of whatever it says.
+    Truncate(usize),
+}
+
+/// The faults of a way: towards the server, and back from it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Faults {
+    pub(crate) up: Fault,
+    pub(crate) down: Fault,
+}
+
+impl Faults {
+    fn cut(&self) -> bool {
+        self.up == Fault::Cut || self.down == Fault::Cut
+    }
 }
 
 /// The way. It ends when it is dropped.
 pub(crate) struct Cuttable {
     pub(crate) address: SocketAddr,
-    state: Arc<watch::Sender<State>>,
+    faults: Arc<watch::Sender<Faults>>,
+    /// How often everything that was open then was swallowed.
+    swallowed: Arc<AtomicU64>,
     task: JoinHandle<()>,
 }
 
@@ -29,24 +62,30 @@ impl Cuttable {
     pub(crate) async fn start(to: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let state = Arc::new(watch::Sender::new(State::default()));
-        let task = tokio::spawn(pass(listener, to, state.clone()));
-        Self { address, state, task }
+        let faults = Arc::new(watch::Sender::new(Faults::default()));
+        let swallowed = Arc::<AtomicU64>::default();
+        let task = tokio::spawn(pass(listener, to, faults.clone(), swallowed.clone()));
+        Self { address, faults, swallowed, task }
+    }
+
+    /// From now on the way is like this, for connections that are there as for new ones.
+    pub(crate) fn set(&self, faults: Faults) {
+        self.faults.send_replace(faults);
     }
 
     /// Breaks every connection, and every new one at once.
     pub(crate) fn cut(&self) {
-        self.state.send_modify(|state| state.cut = true);
+        self.set(Faults { up: Fault::Cut, down: Fault::Cut });
     }
 
     /// Keeps the connections of now open, and never passes anything on over them again. New ones are as they were.
     pub(crate) fn swallow(&self) {
-        self.state.send_modify(|state| state.swallowed += 1);
+        self.swallowed.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Lets connections through again.
+    /// Lets everything through again.
     pub(crate) fn mend(&self) {
-        self.state.send_modify(|state| state.cut = false);
+        self.set(Faults::default());
     }
 }
 
@@ -56,33 +95,195 @@ impl Drop for Cuttable {
     }
 }
 
-async fn pass(listener: TcpListener, to: String, state: Arc<watch::Sender<State>>) {
+async fn pass(listener: TcpListener, to: String, faults: Arc<watch::Sender<Faults>>, swallowed: Arc<AtomicU64>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => {
-                connections.spawn(carry(accepted.unwrap().0, to.clone(), state.subscribe()));
+                let begun = swallowed.load(Ordering::SeqCst);
+                let swallowed = swallowed.clone();
+                let is_swallowed = move || swallowed.load(Ordering::SeqCst) > begun;
+                connections.spawn(connection(accepted.unwrap().0, to.clone(), faults.subscribe(), is_swallowed));
             }
             Some(_) = connections.join_next() => {}
         }
     }
 }
 
-/// Carries one connection. How it ends is its two ends' matter.
-async fn carry(mut near: TcpStream, to: String, mut state: watch::Receiver<State>) {
+async fn connection(
+    mut near: TcpStream,
+    to: String,
+    mut faults: watch::Receiver<Faults>,
+    is_swallowed: impl Fn() -> bool,
+) {
+    let (up, down) = (faults.clone(), faults.clone());
     let through = async {
-        let mut far = TcpStream::connect(to).await?;
-        copy_bidirectional(&mut near, &mut far).await
+        // A server that is away refuses, and so does the way.
+        let Ok(mut far) = TcpStream::connect(to).await else { return };
+        let ((near_read, near_write), (far_read, far_write)) = (near.split(), far.split());
+        // How a connection ends is its two ends' matter. When one direction breaks, both do.
+        let _ = tokio::try_join!(
+            pump(near_read, far_write, up, |faults| if is_swallowed() { Fault::Swallow } else { faults.up }),
+            pump(far_read, near_write, down, |faults| if is_swallowed() { Fault::Swallow } else { faults.down }),
+        );
     };
-    let begun = state.borrow().swallowed;
-    let mut through = std::pin::pin!(through);
-    let swallowed = tokio::select! {
-        biased;
-        state = state.wait_for(|state| state.cut || state.swallowed > begun) => state.is_ok_and(|state| !state.cut),
-        _ = &mut through => false,
+    let cut = tokio::select! {
+        () = through => false,
+        cut = faults.wait_for(Faults::cut) => cut.is_ok(),
     };
-    if swallowed {
-        // Both ends stay open: neither is told that nothing comes through.
-        std::future::pending::<()>().await;
+    if cut {
+        // What is dropped now is reset. Where it has ended already there is nothing to reset.
+        let _ = near.set_zero_linger();
+    }
+}
+
+/// Passes one direction on until its end.
+async fn pump(
+    mut from: ReadHalf<'_>,
+    mut to: WriteHalf<'_>,
+    mut faults: watch::Receiver<Faults>,
+    of: impl Fn(&Faults) -> Fault,
+) -> std::io::Result<()> {
+    let (mut buffer, mut left) = (vec![0; 16 * 1024], None);
+    loop {
+        let count = from.read(&mut buffer).await?;
+        let fault = of(&faults.borrow_and_update());
+        match fault {
+            // Neither bytes nor an end come out any more.
+            Fault::Swallow => return swallow(from, &mut buffer).await,
+            Fault::Delay(time) => tokio::time::sleep(time).await,
+            Fault::Clear | Fault::Cut | Fault::Truncate(_) => {}
+        }
+        if count == 0 {
+            return to.shutdown().await;
+        }
+        let Fault::Truncate(most) = fault else {
+            left = None;
+            to.write_all(&buffer[..count]).await?;
+            continue;
+        };
+        let most = left.unwrap_or(most);
+        to.write_all(&buffer[..count.min(most)]).await?;
+        if count >= most {
+            return Err(std::io::ErrorKind::ConnectionAborted.into());
+        }
+        left = Some(most - count);
+    }
+}
+
+/// Takes everything, and says nothing of its end either: the other side cannot tell. It ends with the way, or when the
+/// other direction breaks.
+async fn swallow(mut from: ReadHalf<'_>, buffer: &mut [u8]) -> std::io::Result<()> {
+    while from.read(buffer).await? > 0 {}
+    std::future::pending().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// No answer comes within this time where none is expected.
+    const SILENCE: Duration = Duration::from_millis(300);
+
+    /// A way to a server that says everything back.
+    async fn way() -> (Cuttable, JoinSet<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let way = Cuttable::start(listener.local_addr().unwrap().to_string()).await;
+        let mut server = JoinSet::new();
+        server.spawn(async move {
+            let mut connections = JoinSet::new();
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                connections.spawn(async move {
+                    let (mut read, mut write) = stream.split();
+                    // It ends as its client ends it.
+                    let _ = tokio::io::copy(&mut read, &mut write).await;
+                });
+            }
+        });
+        (way, server)
+    }
+
+    /// What comes back of five bytes until all are there or the connection ends; None where it stays silent.
+    async fn said_back(stream: &mut TcpStream) -> Option<std::io::Result<usize>> {
+        let said = async {
+            stream.write_all(b"hello").await?;
+            let (mut back, mut count) = ([0; 5], 0);
+            while count < back.len() {
+                match stream.read(&mut back[count..]).await? {
+                    0 => break,
+                    more => count += more,
+                }
+            }
+            Ok(count)
+        };
+        tokio::time::timeout(SILENCE, said).await.ok()
+    }
+
+    async fn connect(way: &Cuttable) -> TcpStream {
+        TcpStream::connect(way.address).await.unwrap()
+    }
+
+    fn both(fault: Fault) -> [Faults; 3] {
+        let clear = Fault::Clear;
+        [Faults { up: fault, down: clear }, Faults { up: clear, down: fault }, Faults { up: fault, down: fault }]
+    }
+
+    #[tokio::test]
+    async fn a_cut_resets_connections_old_and_new_and_a_mended_way_lets_them_through() {
+        let (way, _server) = way().await;
+        for faults in both(Fault::Cut) {
+            let mut old = connect(&way).await;
+            assert!(matches!(said_back(&mut old).await, Some(Ok(5))));
+            way.set(faults);
+            for stream in [&mut old, &mut connect(&way).await] {
+                assert!(matches!(said_back(stream).await, Some(Err(_))), "{faults:?}");
+            }
+            way.mend();
+            assert!(matches!(said_back(&mut connect(&way).await).await, Some(Ok(5))));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_lost_bytes_is_silent_for_good_and_what_lost_none_is_not() {
+        let (way, _server) = way().await;
+        for faults in both(Fault::Swallow) {
+            let (mut old, mut idle) = (connect(&way).await, connect(&way).await);
+            assert!(matches!(said_back(&mut old).await, Some(Ok(5))));
+            way.set(faults);
+            let mut new = connect(&way).await;
+            for stream in [&mut old, &mut new] {
+                assert!(said_back(stream).await.is_none(), "{faults:?}");
+            }
+            way.mend();
+            for stream in [&mut old, &mut new] {
+                assert!(said_back(stream).await.is_none(), "{faults:?}");
+            }
+            assert!(matches!(said_back(&mut idle).await, Some(Ok(5))));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_truncated_connection_passes_so_much_on_and_ends() {
+        let (way, _server) = way().await;
+        for faults in both(Fault::Truncate(3)) {
+            way.set(faults);
+            let said = said_back(&mut connect(&way).await).await.expect("it ends");
+            // What had not been read by then is lost with a reset.
+            assert!(said.is_err() || said.is_ok_and(|count| count <= 3), "{faults:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_delayed_answer_comes_later() {
+        let (way, _server) = way().await;
+        for faults in both(Fault::Delay(SILENCE * 2)) {
+            way.set(faults);
+            let mut stream = connect(&way).await;
+            assert!(said_back(&mut stream).await.is_none(), "{faults:?}");
+            let mut back = [0; 5];
+            stream.read_exact(&mut back).await.unwrap();
+            assert_eq!(&back, b"hello");
+        }
     }
 }
