@@ -12,5 +12,6 @@ mod holds;
 mod leadership;
 mod life;
 mod rbac;
+mod rounds;
 mod workloads;
 mod world;

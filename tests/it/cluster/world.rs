@@ -65,6 +65,14 @@ pub(super) async fn client(path: &Path) -> Client {
     Client::try_from(config).unwrap()
 }
 
+/// What a request comes to within a time that is long for it: the API server may be away.
+pub(super) async fn in_time<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, String> {
+    match tokio::time::timeout(Duration::from_secs(5), request).await {
+        Ok(answer) => answer.map_err(|error| error.to_string()),
+        Err(_) => Err("no answer from the API server".to_owned()),
+    }
+}
+
 /// An object of the API from its document.
 pub(super) fn object<T: DeserializeOwned>(document: Value) -> T {
     serde_json::from_value(document).unwrap()

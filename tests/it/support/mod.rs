@@ -16,7 +16,7 @@ mod watcher;
 
 pub(crate) use child::Child;
 pub(crate) use controller::Controller;
-pub(crate) use cuts::Cuttable;
+pub(crate) use cuts::{Cuttable, Fault, Faults};
 pub(crate) use poll::{SOON, eventually, notice, seed, until};
 pub(crate) use proxy::{Exchange, Garble, Proxy};
 pub(crate) use registry::{Reader, RegistryProcess, RegistryTask, http_client};

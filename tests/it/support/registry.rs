@@ -162,7 +162,12 @@ impl Reader {
 
     /// Every change of a cluster's records.
     pub(crate) async fn changes(&self, cluster: &str) -> Result<Vec<Value>, String> {
-        let (mut changes, mut since) = (Vec::new(), 0);
+        Ok(self.changes_since(cluster, 0).await?.0)
+    }
+
+    /// The changes after one of them, and the number of the last.
+    pub(crate) async fn changes_since(&self, cluster: &str, mut since: u64) -> Result<(Vec<Value>, u64), String> {
+        let mut changes = Vec::new();
         loop {
             let mut answer = self.get(&format!("/changes?cluster={cluster}&since={since}&limit=1000")).await?;
             let items = answer["items"].as_array_mut().ok_or("no items")?;
@@ -170,9 +175,17 @@ impl Reader {
             changes.append(items);
             since = answer["next"].as_u64().ok_or("no next")?;
             if complete {
-                return Ok(changes);
+                return Ok((changes, since));
             }
         }
+    }
+
+    /// How many records a writer has in each of 256 buckets, and the bucket's digest.
+    pub(crate) async fn buckets(&self, cluster: &str, owner: &str) -> Result<Vec<(u64, String)>, String> {
+        let answer = self.get(&format!("/clusters/{cluster}/pods:digest?owner={owner}&buckets=256")).await?;
+        let bucket = |bucket: &Value| Some((bucket["count"].as_u64()?, bucket["digest"].as_str()?.to_owned()));
+        let buckets = answer["buckets"].as_array().ok_or("no buckets")?;
+        buckets.iter().map(bucket).collect::<Option<_>>().ok_or_else(|| format!("no buckets: {answer}"))
     }
 
     /// What the registry shows of a writer: its session and its counts.

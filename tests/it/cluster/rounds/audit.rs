@@ -1,0 +1,201 @@
+//! The registry's change log, searched for what must not be in it while it is written.
+//!
+//! A deletion is wrong if a consistent read begun after the registry accepted it still shows that UID. What is read here
+//! from the change log was accepted, so a list that is begun then must not show it. UIDs never come back: a list that is
+//! begun later, because the API server was away, convicts no innocent.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    time::Duration,
+};
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::{Api, api::ListParams};
+use serde_json::Value;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    cluster::world::{World, in_time},
+    support::{Reader, SOON, eventually},
+};
+
+/// Between two looks at the change log.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// The search. It ends with its result, or when it is dropped.
+pub(super) struct Audit {
+    stop: CancellationToken,
+    task: JoinHandle<Search>,
+}
+
+/// What is read, and what was found.
+struct Search {
+    reader: Reader,
+    pods: Api<Pod>,
+    cluster: String,
+    since: u64,
+    log: Log,
+}
+
+/// What the change log has told so far.
+#[derive(Default)]
+struct Log {
+    changes: Vec<Value>,
+    /// Deletions that no list has been compared with yet, by id.
+    unchecked: BTreeMap<String, Value>,
+    checked: usize,
+    wrong: Vec<Value>,
+}
+
+/// What a search without findings has looked at.
+pub(super) struct Found {
+    changes: usize,
+    deletions: usize,
+    epochs: usize,
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} deletions of {} changes in {} sessions were right", self.deletions, self.changes, self.epochs)
+    }
+}
+
+impl Audit {
+    /// Starts to search.
+    pub(super) fn start(world: &World) -> Self {
+        let mut search = Search {
+            reader: world.reader(),
+            pods: world.api(),
+            cluster: world.cluster.clone(),
+            since: 0,
+            log: Log::default(),
+        };
+        let stop = CancellationToken::new();
+        let over = stop.clone();
+        let task = tokio::spawn(async move {
+            while over.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_some() {
+                // The registry or the API server may be away: then later.
+                let _ = search.look().await;
+            }
+            search
+        });
+        Self { stop, task }
+    }
+
+    /// Looks at the rest, and judges the whole.
+    pub(super) async fn finish(mut self) -> Found {
+        self.stop.cancel();
+        let mut search = (&mut self.task).await.unwrap();
+        eventually("the rest of the change log", SOON, async || search.look().await).await;
+        search.log.judge()
+    }
+}
+
+impl Drop for Audit {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Search {
+    async fn look(&mut self) -> Result<(), String> {
+        let (new, since) = self.reader.changes_since(&self.cluster, self.since).await?;
+        self.since = since;
+        self.log.note(new)?;
+        if self.log.unchecked.is_empty() {
+            return Ok(());
+        }
+        // Without a resource version it is consistent.
+        let there = in_time(self.pods.list_metadata(&ListParams::default())).await?;
+        self.log.compare(&there.items.into_iter().filter_map(|pod| pod.metadata.uid).collect());
+        Ok(())
+    }
+}
+
+impl Log {
+    fn note(&mut self, new: Vec<Value>) -> Result<(), String> {
+        for change in new {
+            if change["op"] == "delete" {
+                self.unchecked.insert(change["id"].as_str().ok_or("no id")?.to_owned(), change.clone());
+            }
+            self.changes.push(change);
+        }
+        Ok(())
+    }
+
+    /// Compares with the UIDs of a list that was begun after all that was noted.
+    fn compare(&mut self, there: &BTreeSet<String>) {
+        for (id, change) in std::mem::take(&mut self.unchecked) {
+            self.checked += 1;
+            if there.contains(&id) {
+                self.wrong.push(change);
+            }
+        }
+    }
+
+    fn judge(self) -> Found {
+        assert!(self.wrong.is_empty(), "deleted while they are there: {:#?}", self.wrong);
+        assert!(self.unchecked.is_empty(), "not looked at: {:#?}", self.unchecked);
+        let mut epochs: Vec<u64> = self.changes.iter().map(|change| change["epoch"].as_u64().unwrap()).collect();
+        assert!(epochs.is_sorted(), "a session wrote after it was replaced: {epochs:?}");
+        epochs.dedup();
+        self.no_return_in_a_session();
+        Found { changes: self.changes.len(), deletions: self.checked, epochs: epochs.len() }
+    }
+
+    /// After a watched end no further put of it is sent. The next session's writer may have seen less so far.
+    fn no_return_in_a_session(&self) {
+        let mut ended = BTreeSet::new();
+        for change in &self.changes {
+            let key = (change["epoch"].as_u64(), change["id"].as_str());
+            if change["op"] == "delete" && change["observed"] == "watch" {
+                ended.insert(key);
+            } else {
+                assert!(change["op"] != "put" || !ended.contains(&key), "written after its end: {change}");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn log(changes: &[(u64, &str, &str)], there: &[&str]) -> Log {
+        let mut log = Log::default();
+        let change =
+            |(epoch, op, id): &(u64, &str, &str)| json!({"epoch": epoch, "op": op, "id": id, "observed": "watch"});
+        log.note(changes.iter().map(change).collect()).unwrap();
+        log.compare(&there.iter().map(ToString::to_string).collect());
+        log
+    }
+
+    #[test]
+    fn a_log_without_faults_is_counted() {
+        let changes = [(1, "put", "a"), (1, "put", "b"), (1, "delete", "a"), (2, "put", "a"), (2, "delete", "a")];
+        let found = log(&changes, &["b"]).judge();
+        assert_eq!((found.changes, found.deletions, found.epochs), (5, 1, 2));
+    }
+
+    #[test]
+    #[should_panic(expected = "deleted while they are there")]
+    fn a_deletion_of_what_is_there_is_found() {
+        log(&[(1, "put", "a"), (1, "delete", "a")], &["a"]).judge();
+    }
+
+    #[test]
+    #[should_panic(expected = "wrote after it was replaced")]
+    fn a_write_of_a_session_before_is_found() {
+        log(&[(2, "put", "a"), (1, "put", "b")], &[]).judge();
+    }
+
+    #[test]
+    #[should_panic(expected = "written after its end")]
+    fn a_put_after_a_watched_end_is_found() {
+        log(&[(1, "put", "a"), (1, "delete", "a"), (1, "put", "a")], &[]).judge();
+    }
+}

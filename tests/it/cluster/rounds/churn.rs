@@ -1,0 +1,204 @@
+//! Pods that come, change and go, whatever happens.
+
+use std::fmt;
+
+use futures::{StreamExt, stream};
+use k8s_openapi::api::{
+    apps::v1::{Deployment, StatefulSet},
+    core::v1::Pod,
+};
+use kube::{
+    Api,
+    api::{DeleteParams, Patch, PatchParams, PostParams},
+};
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::cluster::world::{World, in_time, object, pod_spec};
+
+/// The label of pods that nobody makes anew.
+pub(super) const BARE: &str = "kind=bare";
+/// So many hands make changes at a time.
+const HANDS: usize = 3;
+/// Each has so many pods at most.
+const MOST: usize = 70;
+/// The pods of the StatefulSet.
+const STATEFUL: usize = 4;
+
+/// The churn. It ends when it is stopped.
+pub(super) struct Churn {
+    stop: CancellationToken,
+    hands: Vec<JoinHandle<Counts>>,
+}
+
+/// What was done.
+#[derive(Default)]
+pub(super) struct Counts {
+    done: usize,
+    failed: usize,
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} changes and {} that failed", self.done, self.failed)
+    }
+}
+
+impl Churn {
+    /// Makes a StatefulSet and a Deployment, and starts.
+    pub(super) async fn start(world: &World, seed: u64) -> Self {
+        let set: StatefulSet = object(workload("db", STATEFUL, &json!({"serviceName": "db"})));
+        world.api().create(&PostParams::default(), &set).await.unwrap();
+        let deployment: Deployment = object(workload("web", 15, &json!({})));
+        world.api().create(&PostParams::default(), &deployment).await.unwrap();
+        let stop = CancellationToken::new();
+        let hand = |number: usize| {
+            let hand = Hand {
+                pods: world.api(),
+                deployments: world.api(),
+                random: fastrand::Rng::with_seed(seed.wrapping_add(number as u64)),
+                number,
+                made: 0,
+                alive: Vec::new(),
+                counts: Counts::default(),
+            };
+            tokio::spawn(hand.work(stop.clone()))
+        };
+        let hands = (0..HANDS).map(hand).collect();
+        Self { stop, hands }
+    }
+
+    /// Ends it.
+    pub(super) async fn stop(mut self) -> Counts {
+        self.stop.cancel();
+        let mut all = Counts::default();
+        for hand in self.hands.drain(..) {
+            let Counts { done, failed } = hand.await.unwrap();
+            all.done += done;
+            all.failed += failed;
+        }
+        all
+    }
+}
+
+impl Drop for Churn {
+    fn drop(&mut self) {
+        // One that was not stopped, because the test has failed.
+        self.hands.iter().for_each(JoinHandle::abort);
+    }
+}
+
+fn workload(name: &str, replicas: usize, more: &Value) -> Value {
+    let mut spec = json!({"replicas": replicas, "selector": {"matchLabels": {"app": name}},
+        "template": {"metadata": {"labels": {"app": name}}, "spec": pod_spec()}});
+    let more = more.as_object().unwrap().clone();
+    spec.as_object_mut().unwrap().extend(more);
+    json!({"metadata": {"name": name}, "spec": spec})
+}
+
+/// One of those who make changes, one at a time.
+struct Hand {
+    pods: Api<Pod>,
+    deployments: Api<Deployment>,
+    random: fastrand::Rng,
+    number: usize,
+    made: usize,
+    alive: Vec<String>,
+    counts: Counts,
+}
+
+impl Hand {
+    async fn work(mut self, stop: CancellationToken) -> Counts {
+        while !stop.is_cancelled() {
+            let done = self.change().await;
+            self.counts.done += usize::from(done);
+            self.counts.failed += usize::from(!done);
+            // Bounded, also where every change fails at once.
+            tokio::time::sleep(std::time::Duration::from_millis(self.random.u64(10..80))).await;
+        }
+        self.counts
+    }
+
+    async fn change(&mut self) -> bool {
+        let full = self.alive.len() >= MOST;
+        match self.random.u32(..15) {
+            0..5 if !full => self.create().await,
+            5..9 if !self.alive.is_empty() => self.label().await,
+            9 => {
+                let name = format!("db-{}", self.random.usize(..STATEFUL));
+                self.delete(&name).await
+            }
+            10 => self.scale().await,
+            11 => self.make_anew().await,
+            12 if full => self.delete_many().await,
+            _ if full || self.random.bool() => self.delete_one().await,
+            _ => self.create().await,
+        }
+    }
+
+    async fn create(&mut self) -> bool {
+        let name = format!("pod-{}-{}", self.number, self.made);
+        self.made += 1;
+        // Also one that failed: perhaps only the answer was lost.
+        self.alive.push(name.clone());
+        self.create_named(&name).await
+    }
+
+    async fn create_named(&self, name: &str) -> bool {
+        let (key, value) = BARE.split_once('=').unwrap();
+        let pod = object(json!({"metadata": {"name": name, "labels": {key: value, "app": "web"}}, "spec": pod_spec()}));
+        in_time(self.pods.create(&PostParams::default(), &pod)).await.is_ok()
+    }
+
+    async fn label(&mut self) -> bool {
+        let name = self.random.choice(&self.alive).unwrap();
+        let patch = Patch::Merge(json!({"metadata": {"labels": {"app": format!("v{}", self.made)}}}));
+        self.made += 1;
+        in_time(self.pods.patch(name, &PatchParams::default(), &patch)).await.is_ok()
+    }
+
+    /// With time to end, or by force.
+    async fn delete(&mut self, name: &str) -> bool {
+        let how = DeleteParams::default().grace_period(self.random.u32(..2) * 2);
+        in_time(self.pods.delete(name, &how)).await.is_ok()
+    }
+
+    fn any(&mut self) -> Option<String> {
+        let any = self.random.usize(..self.alive.len().max(1));
+        (any < self.alive.len()).then(|| self.alive.swap_remove(any))
+    }
+
+    async fn delete_one(&mut self) -> bool {
+        match self.any() {
+            Some(name) => self.delete(&name).await,
+            None => self.create().await,
+        }
+    }
+
+    /// Another pod under the name of one.
+    async fn make_anew(&mut self) -> bool {
+        let Some(name) = self.any() else { return self.create().await };
+        self.alive.push(name.clone());
+        let at_once = DeleteParams::default().grace_period(0);
+        let deleted = in_time(self.pods.delete(&name, &at_once)).await.is_ok();
+        self.create_named(&name).await && deleted
+    }
+
+    async fn delete_many(&mut self) -> bool {
+        let count = self.random.usize(5..30);
+        let names: Vec<String> = (0..count).filter_map(|_| self.any()).collect();
+        let (pods, at_once) = (&self.pods, DeleteParams::default().grace_period(0));
+        let deleted = stream::iter(names)
+            .map(async |name| in_time(pods.delete(&name, &at_once)).await.is_ok())
+            .buffer_unordered(8)
+            .collect::<Vec<bool>>()
+            .await;
+        deleted.into_iter().all(|deleted| deleted)
+    }
+
+    async fn scale(&mut self) -> bool {
+        let patch = Patch::Merge(json!({"spec": {"replicas": self.random.u32(..40)}}));
+        in_time(self.deployments.patch_scale("web", &PatchParams::default(), &patch)).await.is_ok()
+    }
+}

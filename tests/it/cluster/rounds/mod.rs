@@ -1,0 +1,104 @@
+//! Rounds of random kills and faults under churn: two replicas, a real control plane, and a registry as a process.
+//!
+//! A round disturbs whatever there is to disturb, heals it all, and then asks for what is promised: within a bound the
+//! registry equals the cluster by UID and digest, one replica writes, nothing was deleted wrongly, and all is quiet.
+//!
+//! They disturb everybody who uses the cluster, so they run alone, and only when `POD_REGISTRAR_TEST_ROUNDS` says how
+//! many. `POD_REGISTRAR_TEST_SEED` is the seed of the first one, to see one again; the next has the next number. Parts of the
+//! control plane are killed if `POD_REGISTRAR_TEST_CLUSTER_COMMAND` and `POD_REGISTRAR_TEST_CLUSTER_DIR` say how
+//! ([`plane`]).
+#![expect(clippy::print_stdout, reason = "a round's course is shown if it fails")]
+
+mod audit;
+mod churn;
+mod plan;
+mod plane;
+mod scene;
+mod settled;
+
+use std::{
+    panic::AssertUnwindSafe,
+    time::{Duration, Instant},
+};
+
+use futures::FutureExt;
+
+use self::{audit::Audit, churn::Churn, plane::Plane, scene::Scene};
+use super::world::{World, in_cluster};
+use crate::support::{notice, seed};
+
+/// The variable that says how many rounds are run.
+const ROUNDS: &str = "POD_REGISTRAR_TEST_ROUNDS";
+/// The variable with the seed of the first round.
+const SEED: &str = "POD_REGISTRAR_TEST_SEED";
+
+/// A number from the environment.
+fn number(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok().filter(|text| !text.is_empty())?;
+    Some(text.parse().unwrap_or_else(|error| panic!("{variable}={text:?}: {error}")))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_every_round_of_random_faults_the_registry_equals_the_cluster_and_nothing_was_deleted_wrongly() {
+    let Some(rounds) = number(ROUNDS) else {
+        notice(&format!("skipped: {ROUNDS} does not say how many"));
+        return;
+    };
+    let plane = Plane::from_environment();
+    if plane.is_none() {
+        notice("no part of the control plane is killed: nothing says how");
+    }
+    let first = number(SEED).unwrap_or_else(seed);
+    for round in 0..rounds {
+        let (seed, start) = (first.wrapping_add(round), Instant::now());
+        notice(&format!("round {} of {rounds}, seed {seed}", round + 1));
+        if let Some(plane) = &plane {
+            plane.all_up().await;
+        }
+        in_cluster(async |world| {
+            let told = AssertUnwindSafe(one(world, plane.as_ref(), seed)).catch_unwind().await;
+            // Whatever came of it, the world is taken away by a control plane that is there.
+            if let Some(plane) = &plane {
+                plane.all_up().await;
+            }
+            match told {
+                Ok(told) => notice(&format!("{told}, after {:.0?}", start.elapsed())),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        })
+        .await;
+    }
+}
+
+/// One round: what it came to, in a line.
+async fn one(world: &mut World, plane: Option<&Plane>, seed: u64) -> String {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let plan = plan::draw(&mut random, plane.is_some());
+    println!("seed {seed}:");
+    plan.iter().for_each(|step| println!("  {step}"));
+    let audit = Audit::start(world);
+    let churn = Churn::start(world, random.u64(..)).await;
+    let mut scene = Scene::start(world, plane, &mut random).await;
+
+    let start = tokio::time::Instant::now();
+    for moment in plan::moments(&plan) {
+        tokio::time::sleep_until(start + moment.at).await;
+        println!("{:6.1} s: {moment}", start.elapsed().as_secs_f64());
+        scene.disturb(world, &moment).await;
+    }
+    scene.heal(world).await;
+    println!("{:6.1} s: all is healed", start.elapsed().as_secs_f64());
+    // Mending what is broken has to go on while pods come and go.
+    tokio::time::sleep(Duration::from_millis(random.u64(..4_000))).await;
+    let churned = churn.stop().await;
+
+    let healed = Instant::now();
+    settled::equal(world).await;
+    let took = healed.elapsed();
+    settled::one_writer(world, &mut scene).await;
+    settled::quiet(world).await;
+    settled::equal(world).await;
+    scene.never_panicked();
+    let found = audit.finish().await;
+    format!("{} disturbances, {churned}, equal {took:.1?} after the churn's end, {found}", plan.len())
+}
