@@ -1,6 +1,7 @@
 //! The parts of the control plane, which can be killed and brought back by a command.
 //!
-//! The command is called as `COMMAND kill|start PART --dir DIR`; a part that is started has its data and ports of before.
+//! The command is called as `COMMAND kill|start PART --dir DIR`. A part that is started has its data and ports of before; where
+//! it runs already, the command says so (`… runs already`) and fails.
 
 use std::{
     path::PathBuf,
@@ -43,20 +44,25 @@ impl Plane {
         assert!(said.status.success(), "kill {part}: {}", String::from_utf8_lossy(&said.stderr));
     }
 
-    /// Brings a part back, and before it what it cannot start without.
+    /// Starts a part unless it runs.
+    async fn start(&self, part: &'static str) {
+        let said = self.tell("start", part).await;
+        let error = String::from_utf8_lossy(&said.stderr);
+        assert!(said.status.success() || error.contains("runs already"), "start {part}: {error}");
+    }
+
+    /// Brings a part back, and before it the first two, without which no other starts.
     pub(super) async fn bring_back(&self, part: &str) {
-        let needed = PARTS.iter().take_while(|other| **other != part).take(2);
-        for part in needed.chain(PARTS.iter().filter(|other| **other == part)) {
-            let said = self.tell("start", part).await;
-            let error = String::from_utf8_lossy(&said.stderr);
-            assert!(said.status.success() || error.contains("runs already"), "start {part}: {error}");
+        let needed = PARTS.into_iter().take_while(|other| *other != part).take(2);
+        for part in needed.chain(PARTS.into_iter().find(|other| *other == part)) {
+            self.start(part).await;
         }
     }
 
     /// Brings every part back that is not there.
     pub(super) async fn all_up(&self) {
         for part in PARTS {
-            self.bring_back(part).await;
+            self.start(part).await;
         }
     }
 }
