@@ -8,13 +8,6 @@ use crate::support::{Fault, Faults};
 /// The disturbances of a round begin within this time, in milliseconds.
 const BEGIN_WITHIN: u64 = 16_000;
 
-/// A server, as a replica sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Server {
-    Api,
-    Registry,
-}
-
 /// Something that is done, and undone later. Replicas are known by their numbers.
 #[derive(Clone, Debug)]
 pub(super) enum Disturbance {
@@ -28,8 +21,10 @@ pub(super) enum Disturbance {
     Registry,
     /// A part of the control plane is killed, and comes back with its data.
     Part(&'static str),
-    /// A replica's way to a server is bad.
-    Way(usize, Server, Faults),
+    /// A replica's way to the API server is bad.
+    ApiWay(usize, Faults),
+    /// Both replicas' ways to the registry are bad: only the one that leads uses its own.
+    RegistryWays(Faults),
     /// So many pods are deleted while no replica can see it: none runs, or none reaches the API server.
     Unseen { pods: usize, killed: bool },
 }
@@ -71,13 +66,14 @@ pub(super) fn draw(random: &mut fastrand::Rng, with_parts: bool) -> Vec<Step> {
 
 fn step(random: &mut fastrand::Rng, with_parts: bool) -> Step {
     let replica = random.usize(..2);
-    let what = match random.u32(..if with_parts { 20 } else { 15 }) {
+    let what = match random.u32(..if with_parts { 21 } else { 16 }) {
         0 | 1 => Disturbance::Kill(replica),
         2 | 3 => Disturbance::Pause(replica),
         4 | 5 => Disturbance::Terminate(replica),
         6 | 7 => Disturbance::Registry,
         8 | 9 => unseen(random),
-        10..15 => Disturbance::Way(replica, random.choice([Server::Api, Server::Registry]).unwrap(), faults(random)),
+        10..13 => Disturbance::ApiWay(replica, faults(random)),
+        13..16 => Disturbance::RegistryWays(faults(random)),
         _ => Disturbance::Part(random.choice(PARTS).unwrap()),
     };
     // A leader that is paused has to be paused beyond its lease now and then.

@@ -8,7 +8,7 @@ use kube::api::{DeleteParams, ListParams};
 
 use super::{
     churn::BARE,
-    plan::{Disturbance, Moment, Server},
+    plan::{Disturbance, Moment},
     plane::Plane,
 };
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
         rbac::deploy,
         world::{World, in_time},
     },
-    support::{Controller, Cuttable},
+    support::{Controller, Cuttable, SOON, eventually},
 };
 
 /// A replica and its ways.
@@ -95,13 +95,6 @@ impl Replica {
         self.paused = false;
     }
 
-    fn way(&self, to: Server) -> &Cuttable {
-        match to {
-            Server::Api => &self.api,
-            Server::Registry => &self.registry,
-        }
-    }
-
     /// The process, which has to be there.
     pub(super) fn controller(&mut self) -> &mut Controller {
         let controller = self.running.as_mut().expect("it was started");
@@ -118,7 +111,7 @@ pub(super) struct Scene<'a> {
 }
 
 impl<'a> Scene<'a> {
-    /// Deploys what is deployed, and starts both replicas.
+    /// Deploys what is deployed, starts both replicas, and waits until one of them writes.
     pub(super) async fn start(world: &World, plane: Option<&'a Plane>, random: &mut fastrand::Rng) -> Self {
         let account = deploy(world).await;
         let lease_duration = random.choice(["5s", "15s"]).unwrap();
@@ -127,6 +120,12 @@ impl<'a> Scene<'a> {
         for number in 0..2 {
             replicas.push(Replica::new(world, &account, number, lease_duration).await);
         }
+        // What is disturbed before anybody works is disturbed in vain.
+        eventually("a session", SOON, async || {
+            let session = world.reader().writer(&world.cluster, &world.owner).await?;
+            if session["state"] == "live" { Ok(()) } else { Err(session.to_string()) }
+        })
+        .await;
         Self { replicas, plane, registry_killed: false }
     }
 
@@ -144,8 +143,10 @@ impl<'a> Scene<'a> {
                 let plane = self.plane.expect("parts are drawn only with one");
                 if begins { plane.kill(part).await } else { plane.bring_back(part).await }
             }
-            (Disturbance::Way(number, server, faults), true) => self.replicas[*number].way(*server).set(*faults),
-            (Disturbance::Way(number, server, _), false) => self.replicas[*number].way(*server).mend(),
+            (Disturbance::ApiWay(number, faults), true) => self.replicas[*number].api.set(*faults),
+            (Disturbance::ApiWay(number, _), false) => self.replicas[*number].api.mend(),
+            (Disturbance::RegistryWays(faults), true) => self.replicas.iter().for_each(|r| r.registry.set(*faults)),
+            (Disturbance::RegistryWays(_), false) => self.replicas.iter().for_each(|r| r.registry.mend()),
             (Disturbance::Unseen { pods, killed }, true) => {
                 for replica in &mut self.replicas {
                     if *killed { replica.kill() } else { replica.api.cut() }
