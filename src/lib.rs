@@ -18,6 +18,9 @@
 //! Of several processes one writes: [`cluster::lease`] carries out what [`model::lease`] decides and tells the event loop
 //! until when it leads. The others stand by with the same store and say nothing to the registry.
 //!
+//! What the brake cannot confirm, and what changed settings no longer select, waits for a person: the loop shows how it
+//! stands ([`model::Standing`]), [`cluster::approval`] tells of it in an Event and reads the approval from the Lease.
+//!
 //! Five sentences that hold everywhere:
 //! 1. The store says what should be registered. Pods are decoded straight into a small type and kept by UID, the record's
 //!    bytes and digest with them.
@@ -31,14 +34,14 @@
 //!
 //! | room | owns | may use |
 //! | --- | --- | --- |
-//! | [`model`] | every decision: record, ledger, plan, verdict, brake, session, lease, retry; time and seeds come in, values go out | nothing of ours |
+//! | [`model`] | every decision: record, ledger, plan, verdict, brake, session, lease, retry, silence; time and seeds come in, values go out | nothing of ours |
 //! | [`telemetry`] | logs, metrics, health: handles that others write to | nothing of ours |
 //! | [`clock`] | the one monotonic clock | `model` |
 //! | [`store`] | the read side of the reflectors' stores, and that a pod's key is its UID | `model` |
-//! | [`cluster`] | everything said to Kubernetes: clients, informers, identity, confirmation of deletions, the lease | `clock`, `model`, `store`, `telemetry` |
+//! | [`cluster`] | everything said to Kubernetes: clients, informers, identity, confirmation and approval of deletions, the lease | `clock`, `model`, `store`, `telemetry` |
 //! | [`registry`] | everything said to a registry: the [`registry::Registry`] trait, protocol v1 | `model` |
 //! | [`sync`] | the queue and the event loop, sole owner of the ledger | `clock`, `model`, `registry`, `store`, `telemetry` |
-//! | [`admin`] | health and metrics over HTTP | `telemetry` |
+//! | [`admin`] | health, metrics and a status page over HTTP | `telemetry` |
 //! | [`mod@reference`] | the reference registry: protocol v1 on SQLite, with a page | `model`, `registry::v1::wire` |
 //! | [`demo`] | a stand-in for the API server's pod endpoints, and a small living cluster in it | `model` |
 //! | [`settings`] | flags and environment, validated | `model`, `telemetry` |
