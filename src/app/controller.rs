@@ -24,7 +24,7 @@ use crate::{
     settings::{
         ElectionSettings, HoldSettings, IdentitySettings, LeaseName, RecordSettings, RegistrySettings, RunSettings,
     },
-    sync::{Inputs, Options, Registrar},
+    sync::{self, Inputs, Options, Registrar},
     telemetry::{Health, Metrics},
 };
 
@@ -196,7 +196,11 @@ impl Controller {
         let inputs = Inputs { sightings, confirmations, questions: question, relist, leadership, standing, approvals };
         let registrar = Registrar::new(registry, view, options, clock, metrics, health);
         let result = tokio::select! {
-            result = registrar.run(inputs, stop.cancelled_owned()) => result.map_err(Error::from),
+            result = registrar.run(inputs, stop.cancelled_owned()) => match result {
+                // They are tasks, and one of them says why.
+                Err(sync::Error::WatchesEnded) => Err(tasks.first_end().await),
+                result => result.map_err(Error::from),
+            },
             error = tasks.first_end() => Err(error),
             error = lease.ended() => return Err(error),
         };

@@ -50,7 +50,8 @@ pub(super) async fn run(settings: WatchSettings, stop: CancellationToken) -> Res
             error = tasks.first_end() => break Err(error),
             sighting = sightings.recv() => sighting,
         };
-        let Some(sighting) = sighting else { break Err(Error::TaskEnded("watch")) };
+        // The watches have ended, and one of them says why.
+        let Some(sighting) = sighting else { break Err(tasks.first_end().await) };
         match print(&shown.lines(&sighting, &view)) {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::BrokenPipe => break Ok(()),

@@ -109,7 +109,7 @@ async fn what_vanishes_with_a_narrower_selector_and_lives_is_held() {
         acknowledged.iter().any(|(id, put, _)| *put && *id == world.kube.uid("new"))
     })
     .await;
-    controller.log_line("deletions held: pods that the list lacks are there").await;
+    controller.log_line("deletions are held until their pods are back").await;
     holds(&mut controller, 100.0).await;
     assert_eq!((records(&world).await, deletions(&world).await), (201, 0));
 }
