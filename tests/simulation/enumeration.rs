@@ -11,13 +11,6 @@ use crate::{
     steps::{Fault, History, ListFault, Refusal, Setup, Step, Step::*},
 };
 
-/// In a debug build one earlier view in so many is tried, unless all are asked for.
-const EACH: usize = if cfg!(debug_assertions) { 4 } else { 1 };
-
-fn each_view() -> usize {
-    if std::env::var("ENUMERATE").is_ok_and(|value| value == "all") { 1 } else { EACH }
-}
-
 /// Each change has time to be registered by itself, so that the undisturbed run writes each of them.
 const A_WHILE: Step = Wait(1_200);
 
@@ -110,8 +103,34 @@ fn sessions() -> History {
     history(Setup { digests: false, ..Setup::PLAIN }, &steps)
 }
 
-fn workloads() -> [(&'static str, History); 3] {
-    [("life", life()), ("hiccups", hiccups()), ("sessions", sessions())]
+/// Two processes that share a lease, of which the first leads, stops, and stands by later.
+fn hand_over() -> History {
+    let steps = [
+        Start(1),
+        Create(0),
+        Change(1),
+        CutLease(1),
+        Delete(2),
+        MendLease(1),
+        Stop(0),
+        Wait(4_000),
+        Change(0),
+        Delete(1),
+        Start(0),
+        Replace(0),
+        Create(2),
+        CutLease(1),
+        Wait(20_000),
+        Change(2),
+        Leave(0),
+        MendLease(1),
+        Change(2),
+    ];
+    history(Setup { pods: 3, registered: true, lease: true, ..Setup::PLAIN }, &steps)
+}
+
+fn workloads() -> [(&'static str, History); 4] {
+    [("life", life()), ("hiccups", hiccups()), ("sessions", sessions()), ("hand-over", hand_over())]
 }
 
 /// A run of a workload that nothing disturbs keeps every promise.
@@ -169,6 +188,8 @@ fn a_crash_at_every_moment() {
             what: format!("killed at moment {moment}"),
             explained: 0,
         };
+        let killed = crash(with.moments / 2).history.play(crash(with.moments / 2).play);
+        assert!(killed.processes > with.processes, "{workload}: nothing was killed");
         let disturbed: Vec<_> = (1..=with.moments).map(crash).collect();
         compare_all(&disturbed, &with);
     }
@@ -197,7 +218,7 @@ fn earlier_views(history: &History) -> Vec<(usize, u16)> {
     let views = (0..changes.len()).flat_map(|place| (1..=changes[place]).map(move |back| (place, back)));
     // A wait after a wait would be tried twice.
     let views = views.filter(|(place, _)| place % 2 == 0 || *place == history.steps.len());
-    views.step_by(each_view()).map(|(place, back)| (place, u16::try_from(back).unwrap())).collect()
+    views.map(|(place, back)| (place, u16::try_from(back).unwrap())).collect()
 }
 
 #[test]
@@ -257,7 +278,8 @@ fn every_single_event_lost() {
                 history: with_steps(&history, place, &[Lose(0, watch, 1)]),
                 play: Play::default(),
                 what: format!("the event of step {place} is lost"),
-                explained: 0,
+                // A standby that missed an end and takes over registers that pod until its next list.
+                explained: if history.setup.lease { 2 } else { 0 },
             });
         }
         assert!(disturbed.len() > 5, "{workload} has too few events");

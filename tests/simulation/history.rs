@@ -56,6 +56,8 @@ pub(crate) struct Outcome {
     pub(crate) tale: Vec<String>,
     /// How many moments there were.
     pub(crate) moments: u64,
+    /// How many processes there were.
+    pub(crate) processes: usize,
     /// How many writes changed something.
     pub(crate) effects: u64,
     pub(crate) records: BTreeMap<Uid, Digest>,
@@ -117,6 +119,7 @@ impl Stage {
             breach: world.breach.take(),
             tale: world.tale.take().unwrap_or_default(),
             moments: world.moments,
+            processes: world.processes.len(),
             effects: world.registry.changes,
             records: world.registry.books.records.iter().map(|(uid, (_, digest))| (uid.clone(), *digest)).collect(),
         }

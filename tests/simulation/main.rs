@@ -4,7 +4,6 @@
 //! cargo test --release --test simulation                                        # 2,000 histories, cases, enumeration
 //! HISTORIES=1000000 SEED=7 cargo test --release --test simulation histories     # from a seed, as many as you like
 //! HISTORIES=1 SEED=4711 cargo test --release --test simulation histories        # one that failed
-//! ENUMERATE=all cargo test --release --test simulation enumeration              # every disturbance
 //! ```
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(
@@ -12,6 +11,7 @@
     reason = "how many histories there were, and how fast, is told to whoever asks for them"
 )]
 
+mod cases;
 mod cluster;
 mod enumeration;
 mod history;
