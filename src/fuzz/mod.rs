@@ -4,7 +4,7 @@
 //! most of it is still understood and the parsers are left behind their first check. A property says what must hold for
 //! every input. One that fails is shrunk and printed with its seed.
 //!
-//! `POD_REGISTRAR_FUZZ_ROUNDS` sets how many inputs each property gets, `POD_REGISTRAR_FUZZ_SEED` repeats a run.
+//! `POD_REGISTRAR_TEST_FUZZ_ROUNDS` sets how many inputs each property gets, `POD_REGISTRAR_TEST_FUZZ_SEED` repeats a run.
 
 mod change;
 mod corpus;
@@ -45,8 +45,9 @@ pub(crate) fn check(corpus: &[Vec<u8>], property: impl Fn(&[u8], &mut Rng) -> Fo
 /// The same for a property that takes so many times as long as others do.
 pub(crate) fn check_slow(cost: usize, corpus: &[Vec<u8>], property: impl Fn(&[u8], &mut Rng) -> Found) {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse().unwrap());
-    let rounds = number("POD_REGISTRAR_FUZZ_ROUNDS").map_or(ROUNDS, |rounds: u64| usize::try_from(rounds).unwrap());
-    let seed = number("POD_REGISTRAR_FUZZ_SEED").unwrap_or_else(|| fastrand::u64(..));
+    let rounds =
+        number("POD_REGISTRAR_TEST_FUZZ_ROUNDS").map_or(ROUNDS, |rounds: u64| usize::try_from(rounds).unwrap());
+    let seed = number("POD_REGISTRAR_TEST_FUZZ_SEED").unwrap_or_else(|| fastrand::u64(..));
     // Every document as it is, and then the random ones.
     let whole = corpus.len();
     for round in 0..whole + rounds.div_ceil(cost) {

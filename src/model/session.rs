@@ -38,14 +38,14 @@ pub enum Phase {
 }
 
 /// What a session declares of the settings by which its records are selected.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Declared {
     /// It is not known yet what was declared before.
     #[default]
     Unknown,
-    /// What was declared before, which is another: it stands until nothing is left that only it had selected, so that a
-    /// restart in between does not forget that the settings changed.
-    Before(String),
+    /// Others were before ours, and something may be left that only they had selected. What is declared meanwhile equals
+    /// nobody's settings, so that neither a restart nor a way back to the old ones forgets that they changed.
+    Unsettled,
     /// Ours.
     Ours,
 }
@@ -54,15 +54,15 @@ impl Declared {
     /// What is to be declared after a session that declared `before`, if there was one.
     pub fn after(before: Option<&str>, ours: &str) -> Self {
         match before {
-            Some(before) if before != ours => Self::Before(before.to_owned()),
+            Some(before) if before != ours => Self::Unsettled,
             _ => Self::Ours,
         }
     }
 
     /// The text that is declared.
-    pub fn text<'t>(&'t self, ours: &'t str) -> &'t str {
+    pub fn text(self, ours: &str) -> &str {
         match self {
-            Self::Before(before) => before,
+            Self::Unsettled => "unsettled",
             Self::Unknown | Self::Ours => ours,
         }
     }
@@ -262,11 +262,12 @@ mod tests {
     }
 
     #[test]
-    fn settings_before_are_declared_until_they_are_settled() {
+    fn other_settings_than_ours_are_declared_as_unsettled() {
         assert_eq!(Declared::after(None, "ours"), Declared::Ours);
         assert_eq!(Declared::after(Some("ours"), "ours"), Declared::Ours);
         let before = Declared::after(Some("theirs"), "ours");
-        assert_eq!((before.text("ours"), Declared::Ours.text("ours")), ("theirs", "ours"));
+        assert_eq!((before.text("ours"), Declared::Ours.text("ours")), ("unsettled", "ours"));
+        assert_eq!(Declared::after(Some("unsettled"), "theirs"), Declared::Unsettled, "for whoever comes next as well");
         let mut session = open();
         session.reopen(at(5));
         assert_eq!((session.phase(), session.min_epoch()), (Phase::Closed { open_at: at(5) }, Some(7)));

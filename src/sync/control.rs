@@ -46,7 +46,7 @@ impl<R: Registry> Registrar<R> {
         }
         if let Some(epoch) = self.session.epoch()
             && self.all_listed()
-            && !self.control.reading
+            && self.control.reading != Some(epoch)
             && now >= self.compare_at
         {
             self.read_inventory(epoch, now);
@@ -148,8 +148,10 @@ impl<R: Registry> Registrar<R> {
                 let instance = opened.previous.as_ref().map(|previous| previous.instance.as_str());
                 tracing::info!(epoch = opened.epoch, previous = instance, "session opened, this process writes");
                 // Somebody else may have come between our question and our session.
-                if let Some(previous) = opened.previous.filter(|previous| Some(previous.epoch) != ours) {
-                    self.declare_after(previous.scope.as_deref());
+                let previous = opened.previous.filter(|previous| Some(previous.epoch) != ours);
+                if previous.is_some_and(|previous| self.declare_after(previous.scope.as_deref())) {
+                    // This session declared something else.
+                    self.session.reopen(now);
                 }
                 // Another writer, or a restored registry, may have left it otherwise than we believe.
                 self.compare_at = now;
@@ -248,7 +250,7 @@ impl<R: Registry> Registrar<R> {
     }
 
     fn read_inventory(&mut self, epoch: u64, now: Moment) {
-        self.control.reading = true;
+        self.control.reading = Some(epoch);
         let view = self.view.clone();
         self.ledger.suppose(|uid| Some(view.get(uid)?.content.as_ref()?.digest));
         let division =
@@ -269,7 +271,11 @@ impl<R: Registry> Registrar<R> {
         now: Moment,
         inputs: &Inputs,
     ) {
-        self.control.reading = false;
+        if self.control.reading != Some(epoch) {
+            // Another session's reading has begun since.
+            return;
+        }
+        self.control.reading = None;
         if result.is_err() || self.session.epoch() != Some(epoch) {
             self.ledger.abandon_reading();
         }

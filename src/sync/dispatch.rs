@@ -80,13 +80,13 @@ impl<R: Registry> Registrar<R> {
             self.queue.push_front(uid, *lane);
         }
         self.writes.take(batch.len());
+        self.turns.batches = self.turns.batches.wrapping_add(usize::from(!batch.is_empty()));
         (batch, batched)
     }
 
     /// Every second batch begins with what was tried before, so that neither that nor first tries wait for all of the
     /// other.
-    fn next_turn(&mut self) -> Turn {
-        self.turns.batches = self.turns.batches.wrapping_add(1);
+    fn next_turn(&self) -> Turn {
         if self.turns.batches.is_multiple_of(2) { Turn::First } else { Turn::Last }
     }
 

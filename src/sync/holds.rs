@@ -16,34 +16,43 @@ impl<R: Registry> Registrar<R> {
     pub(super) fn ask_before(&mut self) {
         if !self.control.before {
             self.control.before = true;
-            self.send(|registry| async move { Reply::Before(registry.session_holder().await) });
+            let term = self.term;
+            self.send(move |registry| async move { Reply::Before(term, registry.session_holder().await) });
         }
     }
 
-    pub(super) fn told_before(&mut self, result: Result<Option<OtherWriter>, Failure>, now: Moment) {
+    pub(super) fn told_before(&mut self, term: Option<u64>, result: Result<Option<OtherWriter>, Failure>, now: Moment) {
         self.control.before = false;
         self.judge_request(Request::Session, &result, now);
         match result {
-            Ok(before) => self.declare_after(before.and_then(|before| before.scope).as_deref()),
+            // Somebody may have written since then.
+            _ if term != self.term => {}
+            Ok(before) => _ = self.declare_after(before.and_then(|before| before.scope).as_deref()),
             Err(failure) => self.session_refused(&failure, now),
         }
     }
 
-    /// Decides what our session declares, and whether what is absent may have left by a change of settings.
-    pub(super) fn declare_after(&mut self, before: Option<&str>) {
+    /// Decides what our session declares, and whether what is absent may have left by a change of settings. Says whether
+    /// that is news.
+    pub(super) fn declare_after(&mut self, before: Option<&str>) -> bool {
         let known = std::mem::replace(&mut self.declared, Declared::after(before, &self.options.scope));
-        if matches!(self.declared, Declared::Before(_)) && self.declared != known {
+        let news = self.declared != known;
+        if self.declared == Declared::Unsettled && news {
             tracing::warn!(
                 policy = ?self.options.on_scope_change,
                 "the settings that select pods have changed; records of pods that are there and no longer selected are told apart"
             );
             self.brake.settings_changed(self.options.on_scope_change);
         }
+        news
     }
 
     /// Declares our settings, once nothing is left of those before.
     pub(super) fn declare_settled(&mut self, now: Moment) {
+        // In this session the inventory was compared, and everything that came of it is done.
+        let compared = self.control.reading.is_none() && self.comparisons_failed == 0 && now < self.compare_at;
         let settled = self.session.epoch().is_some()
+            && compared
             && self.brake.settings_settled()
             && self.awaiting_list.is_empty()
             && !self.recheck

@@ -139,7 +139,7 @@ impl<R: Registry> Registrar<R> {
     /// Decides about every id: those that the store has, and those that the ledger believes the registry may have.
     /// Says whether an absence waits for a newer list.
     pub(super) fn consider_all(&mut self, now: Moment) -> bool {
-        let mut uids: HashSet<Uid> = self.ledger.uids().cloned().collect();
+        let mut uids: HashSet<Uid> = self.ledger.uids().chain(&self.awaiting_list).cloned().collect();
         for watch in 0..self.view.watches() {
             uids.extend(self.view.of_watch(watch).into_iter().map(|pod| pod.uid.clone()));
         }

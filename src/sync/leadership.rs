@@ -71,6 +71,8 @@ impl<R: Registry> Registrar<R> {
         // The next leader may have other settings.
         self.brake.settings_declared();
         self.declared = Declared::Unknown;
+        self.control.reading = None;
+        self.ledger.abandon_reading();
         self.awaiting_list.clear();
         self.recheck = true;
         self.metrics.set_leader(false);

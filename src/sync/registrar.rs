@@ -105,7 +105,8 @@ pub(super) enum Reply {
     Closed,
     Heartbeat(u64, Result<(), Failure>),
     Holder(Result<Option<OtherWriter>, Failure>),
-    Before(Result<Option<OtherWriter>, Failure>),
+    /// What the session before declared, asked in this term.
+    Before(Option<u64>, Result<Option<OtherWriter>, Failure>),
     Inventory(u64, Result<Reading, inventory::Error>),
     Names(u64, Result<Vec<(Uid, String, String)>, Failure>),
     Written(Sent, Result<Vec<Verdict>, Failure>),
@@ -117,7 +118,8 @@ pub(super) struct Control {
     pub(super) question: bool,
     pub(super) heartbeat: bool,
     pub(super) holder: bool,
-    pub(super) reading: bool,
+    /// The session in which the inventory is being read.
+    pub(super) reading: Option<u64>,
     pub(super) before: bool,
     /// What the registry can do is asked again: it may have been released anew.
     pub(super) outdated: bool,
@@ -252,9 +254,9 @@ impl<R: Registry> Registrar<R> {
         self.release_due(now);
         self.recheck(now);
         self.ask_brake(now, inputs);
+        self.declare_settled(now);
         self.control(now);
         self.dispatch(now);
-        self.declare_settled(now);
         self.report(now);
         self.show(inputs);
     }
@@ -309,6 +311,8 @@ impl<R: Registry> Registrar<R> {
 
     pub(super) fn replied(&mut self, reply: Result<Reply, tokio::task::JoinError>, inputs: &Inputs) {
         let now = self.clock.now();
+        // An answer may have waited longer than the leadership lasted.
+        self.follow_lease(*inputs.leadership.borrow(), now);
         let reply = match reply {
             Ok(reply) => reply,
             // A request that panicked is a defect, and the loop would wait for its reply for ever.
@@ -324,7 +328,7 @@ impl<R: Registry> Registrar<R> {
             Reply::Closed => {}
             Reply::Heartbeat(epoch, result) => self.heartbeat_answered(epoch, result, now),
             Reply::Holder(result) => self.holder_told(result, now),
-            Reply::Before(result) => self.told_before(result, now),
+            Reply::Before(term, result) => self.told_before(term, result, now),
             Reply::Inventory(epoch, result) => self.inventory_read(epoch, result, now, inputs),
             Reply::Names(round, result) => self.names_told(round, result, now, inputs),
             Reply::Written(sent, result) => self.written(&sent, result, now),

@@ -108,6 +108,11 @@ impl Hold {
         self.ids.contains(uid)
     }
 
+    /// Whether something speaks against it, and not only nothing for it.
+    pub(super) fn is_doubted(&self) -> bool {
+        !matches!(self.because, HeldBecause::Unanswered(_))
+    }
+
     pub(super) fn ids(&self) -> impl Iterator<Item = &Uid> {
         self.ids.iter()
     }

@@ -39,6 +39,9 @@ const HELD_RETRY: (Duration, Duration) = (Duration::from_secs(30), Duration::fro
 /// Delays between attempts to get an answer at all.
 const UNANSWERED_RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
+/// What cannot be confirmed is shown to a person after so many attempts.
+const TOLD_AFTER: u32 = 3;
+
 /// A complete list over all watches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CompleteList {
@@ -102,8 +105,11 @@ pub struct Brake {
     change: Option<SettingsChange>,
     /// Whether absences have been derived since then.
     derived_since: bool,
-    /// What is there and was selected by the settings before.
+    /// What is there and was selected by the settings before, and when it was last sorted.
     left: Option<Hold>,
+    sorted_at: Moment,
+    /// What was held and is being looked at again: it stays shown, and can be approved.
+    again: Option<Hold>,
     /// How many deletions by absence were approved, and when.
     recent: VecDeque<(Moment, usize)>,
     /// Approved at once, or waiting for their turn.
@@ -122,6 +128,8 @@ impl Default for Brake {
             change: None,
             derived_since: false,
             left: None,
+            sorted_at: Moment::ZERO,
+            again: None,
             recent: VecDeque::new(),
             free: Vec::new(),
             confirmed: VecDeque::new(),
@@ -174,8 +182,10 @@ impl Brake {
     /// What waits for a person, or for its pods to come back.
     pub fn holds(&self) -> Vec<Shown> {
         let unconfirmed = match &self.stage {
-            Stage::Held { hold, .. } => Some(hold),
-            _ => None,
+            // A person is not asked for every hiccup.
+            Stage::Held { hold, .. } if hold.is_doubted() || self.attempts >= TOLD_AFTER => Some(hold),
+            Stage::Held { .. } => None,
+            _ => self.again.as_ref(),
         };
         self.left.iter().chain(unconfirmed).map(Hold::shown).collect()
     }
@@ -205,10 +215,12 @@ impl Brake {
         if let Some(left) = self.left.take_if(|left| left.id() == id) {
             self.confirmed.extend(left.into_ids().map(|uid| (uid, Removal::LeftRule)));
         }
-        if let Stage::Held { hold, .. } = &self.stage
-            && hold.id() == id
-            && let Stage::Held { hold, .. } = std::mem::take(&mut self.stage)
-        {
+        let unconfirmed = match &self.stage {
+            Stage::Held { hold, .. } => Some(hold),
+            _ => self.again.as_ref(),
+        };
+        if let Some(hold) = unconfirmed.filter(|hold| hold.id() == id).cloned() {
+            (self.stage, self.again) = (Stage::Idle, None);
             self.confirmed.extend(hold.into_ids().map(|uid| (uid, Removal::Absent)));
         }
         self.confirmed.len() - before
@@ -226,6 +238,7 @@ impl Brake {
         for uid in elsewhere {
             absent.remove(uid);
         }
+        self.again = self.again.take().and_then(|again| again.among(&absent));
         self.stage = match std::mem::take(&mut self.stage) {
             _ if absent.is_empty() => Stage::Idle,
             // What is being confirmed only shrinks; what came to it since has its turn afterwards.
@@ -241,7 +254,7 @@ impl Brake {
             _ => self.first_look(absent, now),
         };
         if matches!(self.stage, Stage::Idle) {
-            self.attempts = 0;
+            (self.attempts, self.again) = (0, None);
         }
     }
 
@@ -287,17 +300,24 @@ impl Brake {
         }
     }
 
-    /// What could not be confirmed is looked at again after a while.
+    /// What could not be confirmed is looked at again after a while, and so is what left: it may have gone since.
     fn look_again(&mut self, now: Moment) {
-        if !matches!(&self.stage, Stage::Held { retry_at, .. } if now >= *retry_at) {
-            return;
-        }
-        if let Stage::Held { hold, .. } = std::mem::take(&mut self.stage) {
-            let ids: HashSet<Uid> = hold.into_ids().collect();
-            self.stage = match self.change {
-                Some(_) => Stage::Sorting { ids, asked: false },
-                None => Stage::SecondList { first: ids, earliest: now, asked: false, left: false },
-            };
+        match &self.stage {
+            Stage::Held { retry_at, hold } if now >= *retry_at => {
+                let ids: HashSet<Uid> = hold.ids().cloned().collect();
+                self.again = Some(hold.clone()).filter(|hold| hold.is_doubted() || self.attempts >= TOLD_AFTER);
+                self.stage = match self.change {
+                    Some(_) => Stage::Sorting { ids, asked: false },
+                    None => Stage::SecondList { first: ids, earliest: now, asked: false, left: false },
+                };
+            }
+            Stage::Idle if now >= self.sorted_at + HELD_RETRY.1 => {
+                if let Some(left) = &self.left {
+                    self.sorted_at = now;
+                    self.stage = Stage::Sorting { ids: left.ids().cloned().collect(), asked: false };
+                }
+            }
+            _ => {}
         }
     }
 
@@ -330,16 +350,18 @@ impl Brake {
     fn sorted(&mut self, ids: HashSet<Uid>, there: &HashSet<Uid>, now: Moment) -> Listed {
         let (left, gone): (HashSet<Uid>, HashSet<Uid>) = ids.into_iter().partition(|uid| there.contains(uid));
         let counts = Listed::Sorted { left: left.len(), gone: gone.len() };
+        (self.sorted_at, self.again) = (now, None);
+        let kept: HashSet<Uid> = self.left.take().into_iter().flat_map(Hold::into_ids).collect();
+        let kept = &kept - &gone;
         match self.change {
-            _ if left.is_empty() => {}
+            _ if left.is_empty() && kept.is_empty() => {}
             Some(SettingsChange::Release) => {
                 // What is gone is sorted again once these have left: a list of the selection must not show them.
                 self.stage = Stage::SecondList { first: left, earliest: now, asked: false, left: true };
                 return counts;
             }
             _ => {
-                let all = self.left.take().into_iter().flat_map(Hold::into_ids).chain(left).collect();
-                self.left = Some(Hold::new(all, HeldBecause::SettingsChanged));
+                self.left = Some(Hold::new(&kept | &left, HeldBecause::SettingsChanged));
             }
         }
         if !gone.is_empty() {
@@ -365,9 +387,13 @@ impl Brake {
             Stage::SecondList { first: ids, .. } | Stage::Sorting { ids, .. } => (ids, true),
             Stage::Idle | Stage::Held { .. } => return false,
         };
+        if self.left.as_ref().is_some_and(|left| ids.iter().all(|uid| left.contains(uid))) {
+            // They are held already, and are sorted again later.
+            return false;
+        }
         match answer {
             Answer::Gone => {
-                self.attempts = 0;
+                (self.attempts, self.again) = (0, None);
                 self.recent.push_back((now, ids.len()));
                 if braked {
                     self.confirmed.extend(ids.into_iter().map(|uid| (uid, Removal::Absent)));
@@ -382,6 +408,7 @@ impl Brake {
     }
 
     fn hold(&mut self, ids: HashSet<Uid>, because: HeldBecause, now: Moment, random: u64) {
+        self.again = None;
         self.attempts = self.attempts.saturating_add(1);
         let (base, max) = match because {
             HeldBecause::Unanswered(_) => UNANSWERED_RETRY,

@@ -242,9 +242,17 @@ fn who_automates_releases_nothing_that_a_list_of_the_selection_shows() {
 #[test]
 fn without_a_list_of_the_whole_cluster_all_are_held_and_it_is_asked_again() {
     let mut brake = sorting(SettingsChange::Hold, 0..3);
-    brake.answered(1, Answer::Unanswered("forbidden".into()), at(2), 0);
-    assert_eq!(brake.holds()[0].because, HeldBecause::Unanswered("forbidden".into()));
-    assert_eq!(brake.ask(at(60), 0), Some(Question::Whole { round: 2 }));
+    for round in 1..TOLD_AFTER.into() {
+        brake.answered(round, Answer::Unanswered("forbidden".into()), at(60 * round), 0);
+        assert_eq!((brake.holds().len(), brake.held()), (0, 3), "it may be a hiccup");
+        assert_eq!(brake.ask(at(60 * round + 50), 0), Some(Question::Whole { round: round + 1 }));
+    }
+    brake.answered(TOLD_AFTER.into(), Answer::Unanswered("forbidden".into()), at(300), 0);
+    let shown = brake.holds()[0].clone();
+    assert_eq!(shown.because, HeldBecause::Unanswered("forbidden".into()));
+    assert!(brake.ask(at(400), 0).is_some());
+    assert_eq!(brake.holds(), [shown.clone()], "it stays shown while it is asked again");
+    assert_eq!((brake.approve(&shown.id), brake.holds().len()), (3, 0));
 }
 
 #[test]
@@ -259,4 +267,24 @@ fn what_could_not_be_confirmed_leaves_when_a_person_says_so() {
     assert_eq!(brake.approve(&shown.id), 0, "once");
     brake.derive(take([0..50, 200..220]), 100, list(12), at(12));
     assert!(release_all(&mut brake, 12).iter().map(|(_, n)| n).sum::<usize>() <= 50, "those that are absent still");
+}
+
+#[test]
+fn what_left_is_sorted_again_as_it_may_have_gone_since() {
+    let mut brake = sorting(SettingsChange::Hold, 0..3);
+    brake.listed(1, &ids(0..500), at(2), 0);
+    assert_eq!(brake.ask(at(200), 0), None, "not all the time");
+    assert_eq!(brake.ask(at(400), 0), Some(Question::Whole { round: 2 }));
+    assert_eq!(brake.holds()[0].deletions, 3, "shown meanwhile");
+    assert!(!brake.answered(2, Answer::Unanswered("timed out".into()), at(400), 0));
+    assert_eq!((brake.held(), brake.holds().len(), brake.ask(at(500), 0)), (3, 1, None), "held as before");
+    assert_eq!(brake.ask(at(800), 0), Some(Question::Whole { round: 3 }));
+    assert_eq!(brake.listed(3, &ids(1..500), at(801), 0), Listed::Sorted { left: 2, gone: 1 });
+    assert_eq!(brake.holds()[0].deletions, 2);
+    brake.ask(at(801), 0);
+    brake.answered(brake.round, Answer::Gone, at(802), 0);
+    assert_eq!(brake.release(at(802)), [(Uid::from("pod-00000"), Removal::Absent)]);
+    brake.ask(at(1_200), 0);
+    assert_eq!(brake.listed(brake.round, &HashSet::new(), at(1_201), 0), Listed::Sorted { left: 0, gone: 2 });
+    assert!(brake.holds().is_empty());
 }
