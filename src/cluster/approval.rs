@@ -3,6 +3,7 @@
 
 use std::{collections::HashSet, time::Duration};
 
+use http::Request;
 use k8s_openapi::{
     api::{coordination::v1::Lease, core::v1::ObjectReference, events::v1::Event},
     apimachinery::pkg::apis::meta::v1::MicroTime,
@@ -11,6 +12,7 @@ use kube::{
     Api, Client, Resource as _,
     api::{ObjectMeta, Patch, PatchParams, PostParams},
 };
+use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 
 use crate::model::{
@@ -94,6 +96,10 @@ fn with(mut approved: Vec<HoldId>, hold: &HoldId) -> String {
     newest.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
+fn is_among(shown: &[Shown], id: &HoldId) -> bool {
+    shown.iter().any(|hold| hold.id == *id)
+}
+
 /// Where approvals are read, and whom Events are about.
 pub struct Desk {
     /// A client of the cluster.
@@ -110,11 +116,16 @@ impl Desk {
     /// While something is held, tells of it in Events and reads what is approved; until nobody holds anything any more.
     pub async fn run(self, mut standing: watch::Receiver<Standing>, approvals: mpsc::Sender<HoldId>) {
         let (mut told, mut failures, mut rng) = (HashSet::new(), 0_u32, fastrand::Rng::new());
+        let mut used: HashSet<HoldId> = HashSet::new();
         loop {
             let shown = standing.borrow_and_update().holds.clone();
-            told.retain(|id| shown.iter().any(|hold| hold.id == *id));
-            if shown.is_empty() {
-                if standing.changed().await.is_err() {
+            told.retain(|id| is_among(&shown, id));
+            let over: Vec<HoldId> = used.iter().filter(|id| !is_among(&shown, id)).cloned().collect();
+            if !over.is_empty() && self.use_up(&over).await {
+                used.retain(|id| is_among(&shown, id));
+            }
+            if shown.is_empty() && used.is_empty() {
+                if standing.wait_for(|standing| !standing.holds.is_empty()).await.is_err() {
                     return;
                 }
                 continue;
@@ -135,6 +146,7 @@ impl Desk {
                         if approvals.send(hold.id.clone()).await.is_err() {
                             return;
                         }
+                        used.insert(hold.id.clone());
                     }
                 }
             }
@@ -142,9 +154,38 @@ impl Desk {
                 if failures == 0 { READ_EVERY } else { retry::backoff(READ_EVERY, READ_MAX, failures, rng.u64(..)) };
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
-                changed = standing.changed() => if changed.is_err() { return },
+                news = standing.wait_for(|standing| standing.holds != shown) => if news.is_err() { return },
             }
         }
+    }
+
+    /// Takes approvals off the Lease once they have served: the same pods may be held again one day, for another reason.
+    /// Says whether that is done.
+    async fn use_up(&self, over: &[HoldId]) -> bool {
+        let taken = tokio::time::timeout(ANSWER_WITHIN, self.take_off(over)).await;
+        match taken {
+            Ok(Ok(())) => true,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "approvals that have served were not taken off the Lease, it is tried again");
+                false
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// The Lease is replaced as the document that it is, so that nothing else in it changes.
+    async fn take_off(&self, over: &[HoldId]) -> Result<(), kube::Error> {
+        let Self { namespace, name, .. } = self;
+        let path = format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{name}");
+        let asked = |request: Result<Request<Vec<u8>>, _>| request.map_err(kube::Error::HttpError);
+        let mut lease: Value = self.client.request(asked(Request::get(&path).body(Vec::new()))?).await?;
+        let annotation = &mut lease["metadata"]["annotations"][ANNOTATION];
+        let text = annotation.as_str().unwrap_or_default().to_owned();
+        let kept = text.split(',').map(str::trim).filter(|id| !over.iter().any(|over| over.to_string() == *id));
+        *annotation = kept.collect::<Vec<_>>().join(",").into();
+        let body = serde_json::to_vec(&lease).map_err(kube::Error::SerdeError)?;
+        let put = Request::put(&path).header(http::header::CONTENT_TYPE, "application/json").body(body);
+        self.client.request::<Value>(asked(put)?).await.map(|_| ())
     }
 
     async fn read(&self) -> Result<Vec<HoldId>, String> {

@@ -94,4 +94,9 @@ async fn records_that_narrowed_settings_no_longer_select_leave_when_a_person_app
     let removed: Vec<_> = changes.iter().filter(|change| change["op"] == "delete").collect();
     assert!(removed.len() == 3 && removed.iter().all(|change| change["reason"] == "left-rule"), "{removed:?}");
     until("our settings are declared", || narrow.logged("ours are declared")).await;
+    until("the approval is used up", || {
+        let lease = world.kube.api.lease("default", "registrar").unwrap();
+        lease["metadata"]["annotations"]["pod-registrar/approved-holds"] == "0123456789ab"
+    })
+    .await;
 }
