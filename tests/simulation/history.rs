@@ -88,6 +88,7 @@ struct Running {
     number: usize,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<Result<(), Error>>,
+    metrics: Metrics,
     _person: mpsc::Sender<HoldId>,
 }
 
@@ -234,7 +235,7 @@ impl Stage {
         let watches = usize::from(setup.watches);
         let (metrics, health) = (Metrics::new(watches), Health::new(watches));
         let line = Line { shared: self.shared.clone(), process: number };
-        let registrar = Registrar::new(line, View::new(stores), options, clock, metrics, health);
+        let registrar = Registrar::new(line, View::new(stores), options, clock, metrics.clone(), health);
         let task = tokio::spawn(registrar.run(inputs, async {
             // A process whose handle is gone is killed, not asked to stop.
             if stopped.await.is_err() {
@@ -243,7 +244,7 @@ impl Stage {
         }));
         world.processes[number].tasks.push(task.abort_handle());
         drop(world);
-        self.running[slot] = Some(Running { number, stop: Some(stop), task, _person: person });
+        self.running[slot] = Some(Running { number, stop: Some(stop), task, metrics, _person: person });
     }
 
     fn crash(&mut self, slot: usize) {
@@ -316,6 +317,21 @@ impl Stage {
         if world.drifted { u64::from(world.setup.resync_secs) * 11 / 10 } else { 0 }
     }
 
+    /// What the writer remembers is what the registry holds, and nothing of what is gone.
+    fn remember(&self) {
+        let mut world = self.shared.world();
+        let Some(session) = world.registry.books.session.clone().filter(|_| world.registry.foreign.is_empty()) else {
+            return;
+        };
+        let held = world.registry.books.records.len();
+        for running in self.running.iter().flatten() {
+            let believed = believed(&running.metrics);
+            if world.processes[running.number].instance == session.instance && believed != Some(held) {
+                world.broken(Promise::Memory, || format!("{believed:?} records are believed in, {held} are there"));
+            }
+        }
+    }
+
     /// The registry is as it should be. What is still under way arrives, and then nothing is written any more.
     async fn rest(&mut self) {
         let counts = |world: &World| (world.registry.changes, world.registry.opened);
@@ -331,13 +347,21 @@ impl Stage {
             restless = (after != before).then(|| format!("changes and sessions were {before:?} and are {after:?}"));
             restless = restless.or_else(|| world.difference()).or_else(|| world.owes());
             if restless.is_none() || world.breach.is_some() {
-                return;
+                drop(world);
+                return self.remember();
             }
         }
         if let Some(restless) = restless {
             self.shared.world().broken(Promise::Rests, || restless);
         }
     }
+}
+
+/// How many records a process believes to be there, or does not know.
+fn believed(metrics: &Metrics) -> Option<usize> {
+    let text = metrics.encode().unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("pod_registrar_records{state=\"registered\"} "));
+    line.and_then(|count| count.parse().ok())
 }
 
 /// Everything works from now on.

@@ -43,6 +43,7 @@ pub(crate) enum Promise {
     Converges,
     Rests,
     Survives,
+    Memory,
 }
 
 /// A promise that was broken, and how.
