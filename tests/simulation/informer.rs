@@ -139,11 +139,15 @@ impl Informer {
             let of_watch = |uid: &&Uid| cluster.watch_of(uid_name(uid)) == self.watch;
             world.processes[self.process].shown.keys().filter(of_watch).cloned().collect()
         };
+        let at = world.now();
         let process = &mut world.processes[self.process];
+        process.shown_at = at;
         let plain = list.trusted && list.pods > 0;
         for uid in mine {
             process.shown.remove(&uid);
-            process.evidence.insert(uid.clone(), Evidence::Absent { plain, omitted: all.contains(&uid) });
+            process
+                .evidence
+                .insert(uid.clone(), Evidence::Absent { plain, omitted: list.identified && all.contains(&uid) });
         }
         for evidence in process.evidence.values_mut() {
             // Another list without it: one that held pods is enough.
@@ -151,7 +155,8 @@ impl Informer {
                 *before |= plain;
             }
         }
-        for uid in all {
+        // A list that says that it could not identify everything misleads nobody.
+        for uid in all.iter().filter(|_| list.identified) {
             let omitted = process.evidence.entry(uid.clone()).or_insert(Evidence::Absent { plain, omitted: true });
             if let Evidence::Absent { omitted, .. } = omitted {
                 *omitted = true;
@@ -226,7 +231,9 @@ impl Informer {
         self.state(|world| {
             world.moment(|| format!("watch {} shows {}", self.watch, pod.uid));
             let digest = pod.content.as_ref().map(|content| content.digest);
+            let at = world.now();
             let process = &mut world.processes[self.process];
+            process.shown_at = at;
             process.evidence.remove(&pod.uid);
             process.shown.insert(pod.uid.clone(), (digest, place));
         });
@@ -250,7 +257,9 @@ impl Informer {
         self.writer.apply_watcher_event(&Event::Delete(gone));
         self.state(|world| {
             world.moment(|| format!("watch {} shows the end of {uid}", self.watch));
+            let at = world.now();
             let process = &mut world.processes[self.process];
+            process.shown_at = at;
             process.shown.remove(&uid);
             process.evidence.insert(uid.clone(), Evidence::Ended);
         });

@@ -70,6 +70,14 @@ impl World {
         Duration::from_millis(self.rng.u64(1..=most))
     }
 
+    fn apply(&mut self, process: usize, operation: &Encoded) -> Verdict {
+        let (verdict, effect) = self.registry.apply(operation);
+        if effect == Effect::Deleted {
+            self.deleted(process, &operation.uid, operation.version);
+        }
+        verdict
+    }
+
     /// The registry takes a request with writes.
     fn take_writes(
         &mut self,
@@ -89,14 +97,14 @@ impl World {
             if let Some((status, of)) = items
                 && place % usize::from(of.max(1)) == 0
             {
+                if status == 500 {
+                    // Nobody knows: it was applied all the same.
+                    self.apply(process, operation);
+                }
                 verdicts.push(verdict::of_item(kind(operation), status, Said::default()));
                 continue;
             }
-            let (verdict, effect) = self.registry.apply(operation);
-            if effect == Effect::Deleted {
-                self.deleted(process, &operation.uid, operation.version);
-            }
-            verdicts.push(verdict);
+            verdicts.push(self.apply(process, operation));
         }
         // A refused record waits for another body, or for the next comparison.
         self.drifted |= verdicts.iter().any(|verdict| matches!(verdict, Verdict::Rejected { .. }));
@@ -258,6 +266,9 @@ impl Registry for Line {
 
     async fn heartbeat(&self, beat: Heartbeat) -> Result<(), Failure> {
         let (epoch, ttl) = (beat.epoch, beat.ttl_seconds);
+        if beat.synced {
+            self.shared.world().in_step_said(self.process, epoch);
+        }
         let result = self
             .ask("heartbeat", move |world| {
                 let now = world.now();

@@ -30,6 +30,8 @@ use crate::{
 /// So many deletions by absence within the window need no second list; the rule is on the brake's page.
 const FREE: usize = 50;
 const WINDOW_MS: u64 = 600_000;
+/// How the names of processes in the first slot begin.
+const FIRST: &str = "first-";
 
 /// Which promise was broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +105,8 @@ pub(crate) struct Process {
     pub(crate) watches: Vec<Watch>,
     /// The store: digest, and where in the log it comes from.
     pub(crate) shown: HashMap<Uid, (Option<Digest>, usize)>,
+    /// When that changed last.
+    pub(crate) shown_at: u64,
     pub(crate) evidence: HashMap<Uid, Evidence>,
     /// Where in the log the last put of a pod came from.
     put_from: HashMap<Uid, usize>,
@@ -134,6 +138,7 @@ impl Process {
             tasks: Vec::new(),
             watches: (0..watches).map(|_| Watch::default()).collect(),
             shown: HashMap::new(),
+            shown_at: 0,
             evidence: HashMap::new(),
             put_from: HashMap::new(),
             in_flight: HashSet::new(),
@@ -257,7 +262,7 @@ impl World {
     /// Begins a process and says its number.
     pub(crate) fn begin_process(&mut self, slot: usize) -> usize {
         let number = self.processes.len();
-        let instance = format!("{}{number}", if slot == 0 { "first-" } else { "second-" });
+        let instance = format!("{}{number}", if slot == 0 { FIRST } else { "second-" });
         self.moment(|| format!("{instance} starts"));
         let first = if self.setup.lease { Leadership::Follower } else { Leadership::ALONE };
         self.processes.push(Process::new(instance, usize::from(self.setup.watches), first));
@@ -403,6 +408,24 @@ impl World {
         if self.processes[number].fenced {
             let instance = self.processes[number].instance.clone();
             self.broken(Promise::Fencing, || format!("{instance} was fenced and takes its session back"));
+        }
+    }
+
+    /// A process says that the registry is in step with what it is shown. Where nobody else writes, and nothing happened
+    /// that only a comparison shows, that is so.
+    pub(crate) fn in_step_said(&mut self, number: usize, epoch: u64) {
+        let alone = self.processes.iter().all(|process| process.instance.starts_with(FIRST));
+        let knows = !self.drifted && self.registry.foreign.is_empty() && self.registry.fence(epoch).is_ok();
+        let process = &self.processes[number];
+        // What was shown at this very moment may not have been seen by the loop.
+        if !alone || !knows || process.shown_at == self.now() {
+            return;
+        }
+        let held = &self.registry.books.records;
+        let same =
+            |(uid, (digest, _)): (&Uid, &(Option<Digest>, usize))| held.get(uid).map(|(_, held)| *held) == *digest;
+        if held.len() != process.shown.len() || !process.shown.iter().all(same) {
+            self.broken(Promise::Converges, || "the writer says that all is in step, and it is not".to_owned());
         }
     }
 
