@@ -6,7 +6,7 @@
 //! list. Puts and watched deletions never wait behind it.
 //!
 //! After a change of the settings that say which pods are registered, what is absent is first sorted by a list of the
-//! whole cluster: what is gone goes the way of every absence, and what is there and no longer selected is held, whatever
+//! whole cluster: what is gone is braked, however little it is, and what is there and no longer selected is held, whatever
 //! its number, until a person approves exactly that, or the pods are selected again.
 
 mod hold;
@@ -261,7 +261,9 @@ impl Brake {
     fn first_look(&mut self, absent: HashSet<Uid>, now: Moment) -> Stage {
         let (owned, list) = self.derived_from;
         let free = FREE.max(owned / FREE_PART);
-        let braked = list.empty || !list.trusted || self.approved_recently(now) + absent.len() > free;
+        // After a change of settings only a list of the whole cluster says that they are gone: it is doubted, however few.
+        let doubted = list.empty || !list.trusted || self.change.is_some();
+        let braked = doubted || self.approved_recently(now) + absent.len() > free;
         if braked {
             Stage::SecondList { first: absent, earliest: list.begun + SECOND_LIST_AFTER, asked: false, left: false }
         } else {
