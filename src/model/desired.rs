@@ -3,7 +3,7 @@
 use super::{
     Content, Digest, INTEGER_LIMIT, Pod, PodObject, Uid, Writer, is_valid_id,
     object::{Condition, ContainerSpec, ContainerStatus, Ip, Metadata, OwnerReference, Pairs, Status},
-    record::{ClusterName, Container, Lifecycle, Placement, PodName, Record, Role, State, Times, Workload},
+    record::{ClusterName, Container, Lifecycle, Part, Placement, PodName, Record, Role, State, Times, Workload},
 };
 use wildmatch::WildMatch;
 
@@ -281,28 +281,28 @@ fn time(member: &'static str, text: &str, earlier_secs: i64) -> Result<String, E
 
 /// Cuts the record's longest kinds of content, one after another, until it is within the budget.
 fn within_budget(mut record: Record) -> Result<Content, Error> {
-    type Cut = (&'static str, fn(&mut Record));
+    type Cut = (Part, fn(&mut Record));
     let cuts: [Cut; 7] = [
-        ("annotations", |r| r.pod.annotations.clear()),
-        ("placement", |r| {
+        (Part::Annotations, |r| r.pod.annotations.clear()),
+        (Part::Placement, |r| {
             r.placement.host_ips.truncate(ADDRESSES_KEPT);
             r.placement.pod_ips.truncate(ADDRESSES_KEPT);
         }),
-        ("containers", |r| r.containers.truncate(CONTAINERS_KEPT)),
-        ("labels", |r| r.pod.labels.clear()),
-        ("containers", |r| r.containers.clear()),
-        ("workload", |r| r.workload.clear()),
-        ("placement", |r| (r.placement.host_ips, r.placement.pod_ips) = (Vec::new(), Vec::new())),
+        (Part::Containers, |r| r.containers.truncate(CONTAINERS_KEPT)),
+        (Part::Labels, |r| r.pod.labels.clear()),
+        (Part::Containers, |r| r.containers.clear()),
+        (Part::Workload, |r| r.workload.clear()),
+        (Part::Placement, |r| (r.placement.host_ips, r.placement.pod_ips) = (Vec::new(), Vec::new())),
     ];
     let mut content = content(&record)?;
-    for (name, cut) in cuts {
+    for (part, cut) in cuts {
         if content.canonical.len() <= BUDGET_BYTES {
             break;
         }
         let before = record.clone();
         cut(&mut record);
-        if record != before && !record.truncated.contains(&name) {
-            record.truncated.push(name);
+        if record != before && !record.truncated.contains(&part) {
+            record.truncated.push(part);
         }
         content = self::content(&record)?;
     }

@@ -37,7 +37,23 @@ pub struct Record {
     pub times: Times,
     /// The names of the members that were cut to keep the record small.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub truncated: Vec<&'static str>,
+    pub truncated: Vec<Part>,
+}
+
+/// A member that can be cut to keep a record small.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Part {
+    /// The pod's annotations.
+    Annotations,
+    /// Its addresses and its node's.
+    Placement,
+    /// Its containers.
+    Containers,
+    /// The pod's labels.
+    Labels,
+    /// What it belongs to.
+    Workload,
 }
 
 /// The cluster that a pod is in.
