@@ -3,6 +3,7 @@
 //! Nothing here waits, reads a clock, draws a random number or knows of HTTP: time and seeds come in, values go out.
 
 pub mod brake;
+pub mod compact;
 pub mod desired;
 mod digest;
 mod ends;
@@ -21,6 +22,7 @@ pub mod silence;
 mod standing;
 pub mod verdict;
 
+pub use compact::{Name, Names, Packed, Unpacked};
 pub use desired::{AllowList, Rule};
 pub use digest::{Buckets, Digest, NOT_DIGESTED, ParseDigestError};
 pub use freshness::{ListAge, Newest};

@@ -1,0 +1,307 @@
+//! The texts that pods share, each kept once and counted.
+
+use std::{
+    cmp::Reverse,
+    collections::BinaryHeap,
+    hash::{BuildHasher, RandomState},
+};
+
+use hashbrown::HashTable;
+
+/// Bits of a hash that choose a place among the texts that were met once.
+const MET_BITS: u32 = 16;
+/// Rooms smaller than this are not given back: it would not pay.
+const LEAST_ROOM: usize = 64;
+
+/// A text in [`Names`]. Whoever got one from there owes a [`Names::release`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Name(u32);
+
+impl Name {
+    pub(super) fn number(self) -> u32 {
+        self.0
+    }
+
+    pub(super) fn from_number(number: u32) -> Self {
+        Self(number)
+    }
+}
+
+/// A mark of the pod that a text is offered for, so that a pod that is seen twice does not pass for two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holder(u16);
+
+/// Texts that many share, each with the count of those that hold it. The last one who leaves takes the text away.
+///
+/// An entry costs some eighty bytes, so that a text of one pod alone is cheaper where the pod is. [`Names::intern`] keeps a
+/// text at once; [`Names::offer`] keeps it when it is met in a second pod.
+#[derive(Debug, Default)]
+pub struct Names {
+    entries: Vec<Entry>,
+    /// Places in `entries`, by the hash of the text there.
+    index: HashTable<u32>,
+    /// Places that are free, the lowest first: low numbers are short, and the end can be given back. One may stand here
+    /// that was given back, so a place counts only if it is there and free.
+    free: BinaryHeap<Reverse<u32>>,
+    /// What was met once, by its hash: a later text takes the place of an earlier one. Nothing depends on it but memory.
+    met: Vec<Met>,
+    hasher: RandomState,
+    /// Bytes of all texts.
+    text_bytes: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    text: Box<str>,
+    /// Who holds it; 0 for a free place.
+    count: u32,
+}
+
+/// A text that was met in one pod. Zeros stand for none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Met {
+    text: u16,
+    holder: u16,
+}
+
+impl Names {
+    /// None.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The name of a text, counted once more.
+    pub fn intern(&mut self, text: &str) -> Name {
+        let hash = self.hasher.hash_one(text);
+        self.held(hash, text).unwrap_or_else(|| self.insert(hash, text))
+    }
+
+    /// The name of a text, counted once more, if it is kept or was met in another pod lately. None: the pod is the first
+    /// one with it, and writes it out.
+    pub fn offer(&mut self, text: &str, holder: Holder) -> Option<Name> {
+        let hash = self.hasher.hash_one(text);
+        self.held(hash, text).or_else(|| self.met_elsewhere(hash, holder).then(|| self.insert(hash, text)))
+    }
+
+    /// The mark of a pod.
+    pub fn holder(&self, namespace: &str, name: &str) -> Holder {
+        let [low, high, ..] = self.hasher.hash_one((namespace, name)).to_le_bytes();
+        Holder(u16::from_le_bytes([low, high]))
+    }
+
+    /// The text of a name; empty for one that was released.
+    pub fn get(&self, name: Name) -> &str {
+        self.entry(name.0).map_or("", |entry| &entry.text)
+    }
+
+    /// Gives a name back. The last one takes the text with it.
+    pub fn release(&mut self, name: Name) {
+        let Some(entry) = self.entries.get_mut(place(name.0)).filter(|entry| entry.count > 0) else { return };
+        // A count that has no room to grow is never right again: the text stays.
+        if entry.count != u32::MAX {
+            entry.count -= 1;
+        }
+        if entry.count == 0 {
+            self.remove(name.0);
+        }
+    }
+
+    /// How many texts there are.
+    pub fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.index.is_empty()
+    }
+
+    /// Bytes of memory that they take, without what the allocator adds.
+    pub fn bytes(&self) -> usize {
+        self.text_bytes
+            + self.entries.capacity() * size_of::<Entry>()
+            + self.index.allocation_size()
+            + self.free.capacity() * size_of::<u32>()
+            + self.met.capacity() * size_of::<Met>()
+    }
+
+    fn entry(&self, number: u32) -> Option<&Entry> {
+        self.entries.get(place(number))
+    }
+
+    /// The name of a text that is kept, counted once more.
+    fn held(&mut self, hash: u64, text: &str) -> Option<Name> {
+        let entries = &mut self.entries;
+        let number = *self.index.find(hash, |number| entries.get(place(*number)).is_some_and(|e| *e.text == *text))?;
+        let entry = entries.get_mut(place(number))?;
+        entry.count = entry.count.saturating_add(1);
+        Some(Name(number))
+    }
+
+    fn insert(&mut self, hash: u64, text: &str) -> Name {
+        let entry = Entry { text: text.into(), count: 1 };
+        let number = self.vacant();
+        match self.entries.get_mut(place(number)) {
+            Some(free) => *free = entry,
+            None => self.entries.push(entry),
+        }
+        self.text_bytes += text.len();
+        let (entries, hasher) = (&self.entries, &self.hasher);
+        self.index.insert_unique(hash, number, |number| hash_at(entries, hasher, *number));
+        Name(number)
+    }
+
+    /// The lowest free place, or the one behind the last.
+    fn vacant(&mut self) -> u32 {
+        while let Some(Reverse(number)) = self.free.pop() {
+            if self.entry(number).is_some_and(|entry| entry.count == 0) {
+                return number;
+            }
+        }
+        // Memory ends long before numbers do.
+        u32::try_from(self.entries.len()).unwrap_or(u32::MAX)
+    }
+
+    fn remove(&mut self, number: u32) {
+        let hash = hash_at(&self.entries, &self.hasher, number);
+        if let Ok(found) = self.index.find_entry(hash, |other| *other == number) {
+            found.remove();
+        }
+        if let Some(entry) = self.entries.get_mut(place(number)) {
+            self.text_bytes -= entry.text.len();
+            entry.text = Box::default();
+        }
+        self.free.push(Reverse(number));
+        while self.entries.last().is_some_and(|entry| entry.count == 0) {
+            self.entries.pop();
+        }
+        self.shrink();
+    }
+
+    /// Gives room back when three quarters of it are empty.
+    fn shrink(&mut self) {
+        let spacious = |capacity: usize, len: usize| capacity > LEAST_ROOM && len < capacity / 4;
+        if self.is_empty() {
+            (self.free, self.met) = (BinaryHeap::new(), Vec::new());
+        }
+        if spacious(self.entries.capacity(), self.entries.len()) {
+            self.entries.shrink_to(self.entries.len() * 2);
+            let end = self.entries.len();
+            self.free.retain(|Reverse(number)| place(*number) < end);
+            self.free.shrink_to(self.free.len() * 2);
+        }
+        if spacious(self.index.capacity(), self.index.len()) {
+            let (entries, hasher) = (&self.entries, &self.hasher);
+            self.index.shrink_to(self.index.len() * 2, |number| hash_at(entries, hasher, *number));
+        }
+    }
+
+    /// Whether a text was met in another pod lately; it is remembered otherwise.
+    fn met_elsewhere(&mut self, hash: u64, holder: Holder) -> bool {
+        if self.met.is_empty() {
+            self.met = vec![Met::default(); 1 << MET_BITS];
+        }
+        let [low, high, tag_low, tag_high, ..] = hash.to_le_bytes();
+        let text = u16::from_le_bytes([tag_low, tag_high]).max(1);
+        let Some(met) = self.met.get_mut(usize::from(u16::from_le_bytes([low, high]))) else { return false };
+        if met.text == text {
+            return met.holder != holder.0;
+        }
+        *met = Met { text, holder: holder.0 };
+        false
+    }
+}
+
+fn place(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+fn hash_at(entries: &[Entry], hasher: &RandomState, number: u32) -> u64 {
+    hasher.hash_one(entries.get(place(number)).map_or("", |entry| &*entry.text))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    #[test]
+    fn a_text_is_kept_once_until_the_last_one_leaves() {
+        let mut names = Names::new();
+        let first = names.intern("shop");
+        assert_eq!((names.intern("shop"), names.len()), (first, 1));
+        names.release(first);
+        assert_eq!(names.get(first), "shop");
+        names.release(first);
+        assert!(names.is_empty() && names.get(first).is_empty());
+        // Once more than it was held is no more than once.
+        names.release(first);
+        assert_eq!(names.intern("other"), first);
+        assert_eq!(names.get(first), "other");
+    }
+
+    #[test]
+    fn an_offer_is_taken_up_in_the_second_pod() {
+        let mut names = Names::new();
+        let (one, two) = (names.holder("shop", "web-0"), names.holder("shop", "web-1"));
+        assert_ne!(one, two);
+        assert_eq!(names.offer("text", one), None);
+        assert_eq!(names.offer("text", one), None, "the same pod, seen again");
+        let name = names.offer("text", two).unwrap();
+        assert_eq!(names.offer("text", one), Some(name));
+        assert_eq!(names.get(name), "text");
+    }
+
+    #[test]
+    fn low_places_are_used_first_and_the_end_is_given_back() {
+        let mut names = Names::new();
+        let all: Vec<Name> = (0..10_000).map(|n| names.intern(&format!("text {n}"))).collect();
+        let full = names.bytes();
+        for name in all.iter().skip(10) {
+            names.release(*name);
+        }
+        assert!(names.bytes() < full / 50, "{} of {full} bytes", names.bytes());
+        names.release(all[3]);
+        names.release(all[7]);
+        assert_eq!(names.intern("new"), all[3]);
+        assert_eq!(names.intern("newer"), all[7]);
+        assert_eq!(names.intern("newest"), Name(10));
+    }
+
+    /// Random holders come and go. What is held is there and right, what is not held is gone.
+    #[test]
+    #[expect(clippy::print_stdout, reason = "shown by the test runner if the test fails")]
+    fn nothing_is_lost_and_nothing_leaks() {
+        let seed = fastrand::u64(..);
+        println!("seed {seed}");
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut names = Names::new();
+        let mut held: Vec<(Name, String)> = Vec::new();
+        for step in 0..40_000 {
+            // Tides: it grows for a while, then it shrinks.
+            let grows = if step / 5_000 % 2 == 0 { 8 } else { 3 };
+            if rng.u8(..10) < grows || held.is_empty() {
+                let text = format!("{}", rng.u32(..3_000));
+                let holder = Holder(rng.u16(..));
+                let name = if rng.bool() { Some(names.intern(&text)) } else { names.offer(&text, holder) };
+                held.extend(name.map(|name| (name, text)));
+            } else {
+                let (name, _) = held.swap_remove(rng.usize(..held.len()));
+                names.release(name);
+            }
+            if step % 1_000 == 0 {
+                let texts: HashMap<&str, Name> = held.iter().map(|(name, text)| (text.as_str(), *name)).collect();
+                assert_eq!(names.len(), texts.len());
+                assert!(held.iter().all(|(name, text)| names.get(*name) == text && texts[text.as_str()] == *name));
+                assert_eq!(names.text_bytes, texts.keys().map(|text| text.len()).sum::<usize>());
+            }
+        }
+        held.push((names.intern("last"), "last".to_owned()));
+        for (name, _) in held {
+            names.release(name);
+        }
+        assert!(names.is_empty() && names.entries.is_empty() && names.text_bytes == 0 && names.met.is_empty());
+        assert!(names.bytes() < 4_000, "{} bytes", names.bytes());
+    }
+}

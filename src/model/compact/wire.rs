@@ -1,0 +1,328 @@
+//! Numbers, texts and parts of texts as bytes, and their reader.
+//!
+//! The bytes are our own and never leave the process. A reader that comes to their end gives zeros and empty texts from
+//! there on: reading then needs no error that nobody could mend, and cannot panic.
+
+use std::{borrow::Cow, fmt::Write};
+
+/// Characters of a UUID.
+const UUID_CHARS: usize = 36;
+/// Where a UUID has its dashes.
+const DASHES: [usize; 4] = [8, 13, 18, 23];
+/// What a letter of [`Parts`] holds of a number, in bits; one bit more says that another follows.
+const PART_BITS: u32 = 6;
+
+/// Bytes that are being written.
+#[derive(Debug, Default)]
+pub(super) struct Writer(pub(super) Vec<u8>);
+
+impl Writer {
+    pub(super) fn byte(&mut self, byte: u8) {
+        self.0.push(byte);
+    }
+
+    pub(super) fn bytes(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
+    /// A number, seven bits a byte, the lowest first.
+    pub(super) fn number(&mut self, mut number: u64) {
+        while number >= 0x80 {
+            let [low, ..] = number.to_le_bytes();
+            self.0.push(low | 0x80);
+            number >>= 7;
+        }
+        let [low, ..] = number.to_le_bytes();
+        self.0.push(low);
+    }
+
+    /// A number that is small on either side of zero.
+    pub(super) fn signed(&mut self, number: i64) {
+        self.number(((number << 1) ^ (number >> 63)).cast_unsigned());
+    }
+
+    /// How many items follow.
+    pub(super) fn count(&mut self, count: usize) {
+        self.number(count as u64);
+    }
+
+    /// A text, written out. A UUID at its end takes 16 bytes.
+    pub(super) fn text(&mut self, text: &str) {
+        match uuid_at_end(text) {
+            Some((head, uuid)) => {
+                self.count(head.len() << 1 | 1);
+                self.bytes(head.as_bytes());
+                self.bytes(&uuid.to_le_bytes());
+            }
+            None => {
+                self.count(text.len() << 1);
+                self.bytes(text.as_bytes());
+            }
+        }
+    }
+}
+
+/// What is left to read of some bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reader<'a>(pub(super) &'a [u8]);
+
+impl<'a> Reader<'a> {
+    pub(super) fn byte(&mut self) -> u8 {
+        let [byte] = self.array();
+        byte
+    }
+
+    pub(super) fn array<const N: usize>(&mut self) -> [u8; N] {
+        let Some((bytes, rest)) = self.0.split_first_chunk() else {
+            self.0 = &[];
+            return [0; N];
+        };
+        self.0 = rest;
+        *bytes
+    }
+
+    pub(super) fn number(&mut self) -> u64 {
+        let mut number = 0;
+        for shift in (0..u64::BITS).step_by(7) {
+            let byte = self.byte();
+            number |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                break;
+            }
+        }
+        number
+    }
+
+    pub(super) fn signed(&mut self) -> i64 {
+        let number = self.number();
+        (number >> 1).cast_signed() ^ -(number & 1).cast_signed()
+    }
+
+    /// How many items follow, each of which takes a byte here or more.
+    pub(super) fn count(&mut self) -> usize {
+        usize::try_from(self.number()).unwrap_or(usize::MAX).min(self.0.len())
+    }
+
+    pub(super) fn take(&mut self, len: usize) -> &'a [u8] {
+        let (bytes, rest) = self.0.split_at(len.min(self.0.len()));
+        self.0 = rest;
+        bytes
+    }
+
+    pub(super) fn text(&mut self) -> Cow<'a, str> {
+        let head = self.number();
+        let text = str::from_utf8(self.take(usize::try_from(head >> 1).unwrap_or(usize::MAX))).unwrap_or_default();
+        if head & 1 == 0 {
+            return Cow::Borrowed(text);
+        }
+        let mut whole = String::with_capacity(text.len() + UUID_CHARS);
+        whole.push_str(text);
+        push_uuid(&mut whole, u128::from_le_bytes(self.array()));
+        Cow::Owned(whole)
+    }
+}
+
+/// The UUID that a text ends in, if it is written as usual, and what stands before it.
+fn uuid_at_end(text: &str) -> Option<(&str, u128)> {
+    let (head, tail) = text.split_at_checked(text.len().checked_sub(UUID_CHARS)?)?;
+    let mut uuid: u128 = 0;
+    for (at, byte) in tail.bytes().enumerate() {
+        let digit = match byte {
+            b'-' if DASHES.contains(&at) => continue,
+            _ if DASHES.contains(&at) => return None,
+            b'0'..=b'9' => byte - b'0',
+            b'a'..=b'f' => byte - b'a' + 10,
+            _ => return None,
+        };
+        uuid = uuid << 4 | u128::from(digit);
+    }
+    Some((head, uuid))
+}
+
+fn push_uuid(text: &mut String, uuid: u128) {
+    for (at, byte) in uuid.to_be_bytes().into_iter().enumerate() {
+        if matches!(at, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        for half in [byte >> 4, byte & 0xf] {
+            text.push(char::from(if half < 10 { b'0' + half } else { b'a' + half - 10 }));
+        }
+    }
+}
+
+/// Several texts and numbers as one text that can be shared. Lengths stand before texts, so that none can be taken for
+/// another, whatever is in them.
+#[derive(Debug, Default)]
+pub(super) struct Parts(pub(super) String);
+
+impl Parts {
+    pub(super) fn number(&mut self, mut number: usize) {
+        loop {
+            let [low, ..] = number.to_le_bytes();
+            let low = low & ((1 << PART_BITS) - 1);
+            number >>= PART_BITS;
+            self.0.push(char::from(if number > 0 { low | 1 << PART_BITS } else { low }));
+            if number == 0 {
+                return;
+            }
+        }
+    }
+
+    pub(super) fn text(&mut self, text: &str) {
+        self.number(text.len());
+        self.0.push_str(text);
+    }
+
+    pub(super) fn optional(&mut self, text: Option<&str>) {
+        self.number(text.map_or(0, |text| text.len() + 1));
+        self.0.push_str(text.unwrap_or_default());
+    }
+
+    /// A text that nothing comes behind.
+    pub(super) fn last(&mut self, text: &str) {
+        self.0.push_str(text);
+    }
+}
+
+/// What is left to read of [`Parts`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PartsReader<'a>(pub(super) &'a str);
+
+impl<'a> PartsReader<'a> {
+    pub(super) fn number(&mut self) -> usize {
+        let mut number = 0;
+        for shift in (0..usize::BITS).step_by(6) {
+            let low = self.0.bytes().next().unwrap_or_default();
+            self.0 = self.0.get(1..).unwrap_or_default();
+            number |= usize::from(low & ((1 << PART_BITS) - 1)) << shift;
+            if low >> PART_BITS == 0 {
+                break;
+            }
+        }
+        number
+    }
+
+    /// How many items follow, each of which takes a byte or more.
+    pub(super) fn count(&mut self) -> usize {
+        self.number().min(self.0.len())
+    }
+
+    pub(super) fn text(&mut self) -> &'a str {
+        let len = self.number();
+        self.take(len)
+    }
+
+    pub(super) fn optional(&mut self) -> Option<&'a str> {
+        let len = self.number().checked_sub(1)?;
+        Some(self.take(len))
+    }
+
+    pub(super) fn last(self) -> &'a str {
+        self.0
+    }
+
+    fn take(&mut self, len: usize) -> &'a str {
+        let (text, rest) = self.0.split_at_checked(len).unwrap_or_default();
+        self.0 = rest;
+        text
+    }
+}
+
+/// Whether a value is written exactly like this.
+pub(super) fn is_written(value: impl std::fmt::Display, text: &str) -> bool {
+    struct Same<'a>(&'a str);
+    impl Write for Same<'_> {
+        fn write_str(&mut self, part: &str) -> std::fmt::Result {
+            self.0 = self.0.strip_prefix(part).ok_or(std::fmt::Error)?;
+            Ok(())
+        }
+    }
+    let mut same = Same(text);
+    write!(same, "{value}").is_ok() && same.0.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UUID: &str = "5f3c0a4e-7a53-4b4e-9b0a-0a6c1f0c2d33";
+
+    #[test]
+    fn numbers_come_back() {
+        let mut numbers: Vec<u64> = (0..64).flat_map(|bit| [1 << bit, (1 << bit) - 1, u64::MAX << bit]).collect();
+        numbers.extend([0, 127, 128, 16_383, 16_384, u64::MAX]);
+        let mut writer = Writer::default();
+        for number in &numbers {
+            writer.number(*number);
+            writer.signed(number.cast_signed());
+        }
+        let mut reader = Reader(&writer.0);
+        for number in &numbers {
+            assert_eq!((reader.number(), reader.signed()), (*number, number.cast_signed()));
+        }
+        assert!(reader.0.is_empty());
+    }
+
+    #[test]
+    fn small_numbers_are_short() {
+        let len = |number: i64| {
+            let mut writer = Writer::default();
+            writer.signed(number);
+            writer.0.len()
+        };
+        assert_eq!([0, -1, 63, -64, 64, i64::MIN].map(len), [1, 1, 1, 1, 2, 10]);
+    }
+
+    #[test]
+    fn texts_come_back_and_a_uuid_at_the_end_is_short() {
+        let upper = UUID.to_uppercase();
+        let other = format!("{UUID}é");
+        let texts = ["", "a", "\0", UUID, &format!("ä{UUID}"), &upper, &other, &UUID.replace('-', "0"), &UUID[1..]];
+        for text in texts {
+            let mut writer = Writer::default();
+            writer.text(text);
+            let short = text.ends_with(UUID);
+            assert_eq!(writer.0.len(), 1 + text.len() - if short { 20 } else { 0 }, "{text}");
+            let mut reader = Reader(&writer.0);
+            assert_eq!((reader.text(), reader.0.len()), (text.into(), 0));
+        }
+    }
+
+    #[test]
+    fn parts_come_back_whatever_is_in_them() {
+        let long = "x".repeat(5_000);
+        let texts = ["", "\0", "@", "A", "1:a", &long, "ä"];
+        let mut parts = Parts::default();
+        for (at, text) in texts.iter().enumerate() {
+            parts.number(at * 1_000_000_007);
+            parts.text(text);
+            parts.optional(Some(text));
+            parts.optional(None);
+        }
+        parts.last(&long);
+        let mut reader = PartsReader(&parts.0);
+        for (at, text) in texts.iter().enumerate() {
+            assert_eq!((reader.number(), reader.text()), (at * 1_000_000_007, *text));
+            assert_eq!((reader.optional(), reader.optional()), (Some(*text), None));
+        }
+        assert_eq!(reader.last(), long);
+    }
+
+    #[test]
+    fn beyond_the_end_is_nothing() {
+        let mut reader = Reader(&[0xff, 0xff]);
+        assert_eq!(reader.number(), 0x3fff);
+        assert_eq!((reader.byte(), reader.number(), reader.signed(), reader.text()), (0, 0, 0, "".into()));
+        assert_eq!((reader.count(), reader.take(9), reader.array()), (0, &[][..], [0; 4]));
+        let mut parts = PartsReader("\u{7f}ä");
+        assert_eq!((parts.number(), parts.text(), parts.optional()), (255, "", None));
+        assert_eq!(Reader(&[0xff; 40]).number(), u64::MAX);
+        assert_eq!(Reader(&[200, 1, 7]).count(), 1, "no more items than bytes");
+    }
+
+    #[test]
+    fn a_value_is_written_like_its_text_or_not() {
+        assert!(is_written(7, "7") && is_written("", ""));
+        assert!(!is_written(7, "07") && !is_written(7, "70") && !is_written(70, "7"));
+    }
+}
