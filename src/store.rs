@@ -30,7 +30,7 @@ impl Lookup for Pod {
     }
 
     fn name(&self) -> Option<Cow<'_, str>> {
-        Some(self.uid.as_str().into())
+        Some(self.uid.to_string().into())
     }
 
     fn namespace(&self) -> Option<Cow<'_, str>> {
@@ -65,13 +65,13 @@ impl View {
 
     /// The pod with this UID.
     pub fn get(&self, uid: &Uid) -> Option<Arc<Pod>> {
-        let key = ObjectRef::new(uid.as_str());
+        let key = ObjectRef::new(&uid.text());
         self.stores.iter().find_map(|store| store.get(&key))
     }
 
     /// The pod with this UID, if this watch shows it.
     pub fn get_in(&self, watch: usize, uid: &Uid) -> Option<Arc<Pod>> {
-        self.stores.get(watch)?.get(&ObjectRef::new(uid.as_str()))
+        self.stores.get(watch)?.get(&ObjectRef::new(&uid.text()))
     }
 
     /// The pods of one watch.

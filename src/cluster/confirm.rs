@@ -87,7 +87,7 @@ async fn look_up(client: &Client, pods: &[(Uid, String, String)]) -> Answer {
     for (uid, namespace, name) in pods {
         let api: Api<Watched> = Api::namespaced(client.clone(), namespace);
         match api.get_opt(name).await {
-            Ok(found) => there += usize::from(found.is_some_and(|pod| pod.uid() == Some(uid.as_str()))),
+            Ok(found) => there += usize::from(found.is_some_and(|pod| pod.uid() == Some(&*uid.text()))),
             Err(error) => return Answer::Unanswered(format!("pod {namespace}/{name} cannot be looked up: {error}")),
         }
     }

@@ -75,7 +75,7 @@ fn record(pod: &crate::model::Pod) -> Found {
     let record: Map<String, Value> = serde_json::from_slice(&content.canonical).map_err(|error| error.to_string())?;
     let digest = Digest::of_record(&record).map_err(|error| error.to_string())?;
     ensure(digest == content.digest, || "whoever reads the record computes another digest".to_owned())?;
-    ensure(record["pod"]["uid"] == pod.uid.as_str(), || "the record is another pod's".to_owned())
+    ensure(record["pod"]["uid"] == *pod.uid.text(), || "the record is another pod's".to_owned())
 }
 
 #[test]

@@ -429,7 +429,7 @@ impl Informer {
         let (uid, name) = (pod.uid.clone(), pod.name.clone());
         if let Some(before) = before.filter(|before| *before != uid) {
             // The name went to another pod without a DELETED event: the one before is gone all the same.
-            let gone = desired::unreadable(before.as_str(), &pod.namespace, &pod.name, "");
+            let gone = desired::unreadable(&before.text(), &pod.namespace, &pod.name, "");
             self.writer.apply_watcher_event(&Event::Delete(gone));
             let ended = self.tell(Sighting::Ended { uid: before, why: Ended::Deleted }).await;
             if ended.is_some() {
@@ -453,7 +453,7 @@ impl Informer {
         if self.names.get(&name) == Some(&uid) {
             self.names.remove(&name);
         }
-        let gone = desired::unreadable(uid.as_str(), object.namespace(), object.name(), object.resource_version());
+        let gone = desired::unreadable(&uid.text(), object.namespace(), object.name(), object.resource_version());
         self.writer.apply_watcher_event(&Event::Delete(gone));
         let why = if self.setup.scope.can_be_left() { Ended::DeletedOrLeftRule } else { Ended::Deleted };
         self.tell(Sighting::Ended { uid, why }).await

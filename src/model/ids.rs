@@ -1,47 +1,11 @@
 //! Names and numbers that identify: pod UIDs, the writer, versions.
 
-use std::{borrow::Borrow, fmt, sync::Arc, time::Duration};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 /// Monotonic time since the process started. The core never reads a clock: moments are handed in.
 pub type Moment = Duration;
-
-/// A pod's UID: the identity of a record. Cheap to clone.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Uid(Arc<str>);
-
-impl Uid {
-    /// The UID as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<&str> for Uid {
-    fn from(text: &str) -> Self {
-        Self(text.into())
-    }
-}
-
-impl From<String> for Uid {
-    fn from(text: String) -> Self {
-        Self(text.into())
-    }
-}
-
-impl Borrow<str> for Uid {
-    fn borrow(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for Uid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
 
 /// Who writes: one cluster's installation. Sessions, inventories and digests are a writer's own.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -416,7 +416,7 @@ impl Ledger {
         let mut buckets = vec![(0, Digest::default()); division.count()];
         for (uid, belief) in &self.beliefs {
             if let Known::Holds(digest) | Known::Supposed(digest) = belief.known {
-                let bucket = &mut buckets[division.of(uid.as_str())];
+                let bucket = &mut buckets[division.of(&uid.text())];
                 bucket.0 += 1;
                 bucket.1.xor(&digest);
             }
@@ -435,7 +435,7 @@ impl Ledger {
     /// The registry's bucket equals ours: what was supposed in it holds.
     pub fn confirm_bucket(&mut self, division: Buckets, matches: impl Fn(usize) -> bool) {
         let supposed = self.beliefs.iter().filter_map(|(uid, belief)| match belief.known {
-            Known::Supposed(digest) if matches(division.of(uid.as_str())) => Some((uid.clone(), digest)),
+            Known::Supposed(digest) if matches(division.of(&uid.text())) => Some((uid.clone(), digest)),
             _ => None,
         });
         for (uid, digest) in supposed.collect::<Vec<_>>() {

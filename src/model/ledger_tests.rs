@@ -102,7 +102,7 @@ fn a_matching_bucket_confirms_what_was_supposed_and_nothing_else() {
     for name in ["a", "b"] {
         ledger.sighted(&name.into(), 0, at(1));
     }
-    ledger.suppose(|uid| (uid.as_str() == "a").then(|| digest(1)));
+    ledger.suppose(|uid| (uid.text() == "a").then(|| digest(1)));
     let buckets = ledger.buckets(Buckets::One);
     assert_eq!(buckets, [(1, digest(1))]);
     ledger.confirm_bucket(Buckets::One, |_| true);

@@ -50,7 +50,7 @@ impl Encoded {
         // The names of an operation's other members, two numbers and the separators.
         const AROUND: usize = 192;
         AROUND
-            + self.uid.as_str().len()
+            + self.uid.text().len()
             + match &self.body {
                 EncodedBody::Put { record, .. } => record.len(),
                 EncodedBody::Delete(_) => 0,

@@ -315,7 +315,7 @@ impl<R: Registry> Registrar<R> {
     /// Brings the ledger in line with what the registry said, and decides about every key anew.
     fn compare(&mut self, reading: Reading, now: Moment, inputs: &Inputs) {
         let Reading { began, division, equal, items } = reading;
-        let is_equal = |uid: &Uid| equal.get(division.of(uid.as_str())).copied().unwrap_or(false);
+        let is_equal = |uid: &Uid| equal.get(division.of(&uid.text())).copied().unwrap_or(false);
         self.ledger.confirm_bucket(division, |bucket| equal.get(bucket).copied().unwrap_or(false));
         let named: std::collections::HashSet<&Uid> = items.iter().map(|(uid, _)| uid).collect();
         let lacking: Vec<Uid> =

@@ -186,7 +186,7 @@ async fn what_is_created_changed_and_deleted_is_in_the_store_and_told() {
     world.server.delete("shop", "a").unwrap();
     world.equal().await;
     let told = (a, Ended::Deleted);
-    world.told("the end of a", |s| matches!(s, Sighting::Ended { uid, .. } if uid.as_str() == told.0)).await;
+    world.told("the end of a", |s| matches!(s, Sighting::Ended { uid, .. } if uid.text() == told.0.as_str())).await;
     assert_eq!((world.ends(), world.view.of_watch(0).len()), (vec![told], before));
 }
 
@@ -197,7 +197,7 @@ async fn a_name_that_goes_to_another_pod_in_one_event_is_an_end_and_a_sight() {
     world.server.replace_in_place(pod("b").namespace("shop").running()).unwrap();
     world.equal().await;
     let new = world.uid("b");
-    world.told("the new pod", |s| matches!(s, Sighting::Applied { uid, .. } if uid.as_str() == new)).await;
+    world.told("the new pod", |s| matches!(s, Sighting::Applied { uid, .. } if uid.text() == new.as_str())).await;
     assert_eq!(world.ends(), [(old, Ended::Deleted)]);
 }
 

@@ -131,7 +131,7 @@ impl Informer {
     fn listed(&self, world: &mut World, pods: &[Arc<Pod>], all: &HashSet<Uid>, list: WatchList, place: usize) {
         let now = world.cluster.log.len();
         world.moment(|| {
-            let uids: Vec<&str> = pods.iter().map(|pod| pod.uid.as_str()).collect();
+            let uids: Vec<String> = pods.iter().map(|pod| pod.uid.to_string()).collect();
             format!("watch {} lists, {} changes old: {uids:?}", self.watch, now - place)
         });
         let mine: HashSet<Uid> = {
@@ -253,7 +253,7 @@ impl Informer {
     }
 
     async fn end(&mut self, uid: Uid, pod: &Pod) -> bool {
-        let gone = desired::unreadable(uid.as_str(), &pod.namespace, &pod.name, "");
+        let gone = desired::unreadable(&uid.text(), &pod.namespace, &pod.name, "");
         self.writer.apply_watcher_event(&Event::Delete(gone));
         self.state(|world| {
             world.moment(|| format!("watch {} shows the end of {uid}", self.watch));
@@ -273,7 +273,7 @@ impl Informer {
 
 /// The number in a pod's UID, which is its name's.
 fn uid_name(uid: &Uid) -> u16 {
-    uid.as_str().split('-').next().and_then(|name| name.parse().ok()).unwrap_or_default()
+    uid.text().split('-').next().and_then(|name| name.parse().ok()).unwrap_or_default()
 }
 
 /// Hands the loop's wish for new lists to a process's watches, in their order: a channel would wake them in any.

@@ -182,7 +182,7 @@ impl Registry {
     fn named(&self) -> impl Iterator<Item = (&Uid, &(Version, Digest))> {
         let lacks = move |uid: &Uid| match self.wrong {
             Some(Wrong::Empty) => true,
-            Some(Wrong::Short(of)) => Buckets::By16Bits.of(uid.as_str()).is_multiple_of(usize::from(of.max(1))),
+            Some(Wrong::Short(of)) => Buckets::By16Bits.of(&uid.text()).is_multiple_of(usize::from(of.max(1))),
             _ => false,
         };
         self.books.records.iter().filter(move |(uid, _)| !lacks(uid))
@@ -198,7 +198,7 @@ impl Registry {
         let mut digests = vec![BucketDigest { count: 0, digest: Digest::default() }; buckets];
         let mut count = 0;
         for (uid, (_, digest)) in self.named() {
-            let bucket = &mut digests[division.of(uid.as_str())];
+            let bucket = &mut digests[division.of(&uid.text())];
             bucket.count += 1;
             bucket.digest.xor(digest);
             count += 1;
@@ -211,7 +211,7 @@ impl Registry {
     /// A page of an inventory. The token is the last id of the page before.
     pub(crate) fn page(&mut self, bucket: Option<Bucket>, after: Option<&str>, size: usize) -> InventoryPage {
         let within = |uid: &Uid| {
-            bucket.is_none_or(|bucket| Buckets::from_count(bucket.of).unwrap().of(uid.as_str()) == bucket.index)
+            bucket.is_none_or(|bucket| Buckets::from_count(bucket.of).unwrap().of(&uid.text()) == bucket.index)
         };
         let all = self.named().filter(|(uid, _)| within(uid));
         let item = |(uid, (version, digest)): (&Uid, &(Version, Digest))| InventoryItem {
@@ -220,7 +220,7 @@ impl Registry {
             version: *version,
         };
         let count = all.count() as u64 + self.miscount();
-        let rest = self.named().filter(|(uid, _)| within(uid) && after.is_none_or(|last| uid.as_str() > last));
+        let rest = self.named().filter(|(uid, _)| within(uid) && after.is_none_or(|last| &*uid.text() > last));
         let mut items: Vec<InventoryItem> = rest.take(size + 1).map(item).collect();
         let next = if items.len() > size { items.pop().and(items.last()).map(|item| item.id.clone()) } else { None };
         if bucket.is_none() && next.is_none() {

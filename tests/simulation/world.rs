@@ -447,8 +447,8 @@ impl World {
         wanted.retain(|uid, _| !foreign.contains(uid));
         let held = &self.registry.books.records;
         let missing = wanted.iter().filter(|(uid, digest)| held.get(*uid).is_none_or(|(_, held)| held != *digest));
-        let missing: Vec<&str> = missing.map(|(uid, _)| uid.as_str()).collect();
-        let extra: Vec<&str> = held.keys().filter(|uid| !wanted.contains_key(*uid)).map(Uid::as_str).collect();
+        let missing: Vec<String> = missing.map(|(uid, _)| uid.to_string()).collect();
+        let extra: Vec<String> = held.keys().filter(|uid| !wanted.contains_key(*uid)).map(Uid::to_string).collect();
         (!missing.is_empty() || !extra.is_empty())
             .then(|| format!("missing or other than wanted: {missing:?}, not wanted: {extra:?}"))
     }

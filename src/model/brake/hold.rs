@@ -19,7 +19,7 @@ pub struct ParseHoldIdError(String);
 
 impl HoldId {
     fn of(ids: &HashSet<Uid>) -> Self {
-        let mut sorted: Vec<&str> = ids.iter().map(Uid::as_str).collect();
+        let mut sorted: Vec<String> = ids.iter().map(Uid::to_string).collect();
         sorted.sort_unstable();
         let mut digits = Digest::of_canonical(sorted.join("\n").as_bytes()).hex();
         digits.truncate(ID_DIGITS);

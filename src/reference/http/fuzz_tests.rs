@@ -204,7 +204,7 @@ fn what_our_client_makes_of_a_pod_of_any_shape_is_a_record() {
         let encoded = client.encode(&pod.uid, Version { epoch: 1, seq: 1 }, Change::Put(&pod, content));
         let EncodedBody::Put { record, digest } = encoded.body else { return Err("a delete".to_owned()) };
         let text = String::from_utf8(record).map_err(|error| error.to_string())?;
-        let valid = record::check(&text, &address(), pod.uid.as_str());
+        let valid = record::check(&text, &address(), &pod.uid.text());
         let valid = valid.map_err(|problem| format!("{:?}: {text}", problem.detail))?;
         ensure(valid.digest == digest, || "another digest".to_owned())
     });

@@ -112,7 +112,7 @@ impl Client {
 pub(super) fn of_batch(answer: &Answer, operations: &[Encoded]) -> Result<Vec<Verdict>, Failure> {
     let BatchResults { results } = answer.json()?;
     let in_order = results.len() == operations.len()
-        && results.iter().zip(operations).all(|(result, operation)| result.id == operation.uid.as_str());
+        && results.iter().zip(operations).all(|(result, operation)| result.id == *operation.uid.text());
     if !in_order {
         let problem = "results in another number or order than the operations";
         return Err(Failure::Broken(problem.into()));
@@ -274,7 +274,7 @@ impl Registry for Client {
         match answer.json::<Record>() {
             Err(Failure::NotFound) => Ok(None),
             Err(failure) => Err(failure),
-            Ok(record) if record.pod.uid != uid.as_str() => {
+            Ok(record) if record.pod.uid != *uid.text() => {
                 Err(Failure::Broken(format!("asked for the record of {uid} and got that of {}", record.pod.uid)))
             }
             Ok(record) => Ok(Some(RecordName { namespace: record.pod.namespace, name: record.pod.name })),

@@ -135,7 +135,7 @@ async fn a_record_that_always_fails_costs_a_try_a_minute_and_nobody_else_waits_f
     world.pass(3 * SECOND).await;
     let tries = registry.read(|state| {
         let items = state.writes.iter().flat_map(|write| &write.items);
-        items.filter(|item| item.uid.as_str() == "uid-00007").count()
+        items.filter(|item| item.uid.text() == "uid-00007").count()
     });
     assert!((10..=30).contains(&tries), "{tries} tries in ten minutes");
     assert_eq!(world.figure("pending"), 1, "the others wait for nothing");

@@ -80,8 +80,8 @@ async fn a_name_that_goes_to_another_pod_is_a_delete_and_a_put() {
     world.pass(SECOND).await;
     world.assert_equal();
     let last: Vec<_> = registry.state().writes.iter().flat_map(|w| w.items.clone()).skip(1).collect();
-    assert!(last.iter().any(|i| i.uid.as_str() == "old" && i.removal == Some(Removal::Watched(Ended::Deleted))));
-    assert!(last.iter().all(|i| (i.uid.as_str() == "new") == (i.kind == OperationKind::Put)));
+    assert!(last.iter().any(|i| i.uid.text() == "old" && i.removal == Some(Removal::Watched(Ended::Deleted))));
+    assert!(last.iter().all(|i| (i.uid.text() == "new") == (i.kind == OperationKind::Put)));
 }
 
 #[tokio::test(start_paused = true)]

@@ -144,14 +144,14 @@ impl State {
             Some((before, false)) if before == result => self.tries.repeats += 1,
             before => {
                 self.tries.first += 1;
-                let held = self.records.get(operation.uid.as_str()).map(|(_, digest)| *digest);
+                let held = self.records.get(&*operation.uid.text()).map(|(_, digest)| *digest);
                 self.tries.needless += usize::from(before == Some((result, true)) && held == result);
             }
         }
     }
 
     fn judge(&mut self, operation: &Encoded) -> Verdict {
-        if let Some(verdict) = self.sick_ids.get(operation.uid.as_str()) {
+        if let Some(verdict) = self.sick_ids.get(&*operation.uid.text()) {
             return verdict.clone();
         }
         match self.sickness.clone() {
@@ -161,7 +161,7 @@ impl State {
     }
 
     fn apply(&mut self, operation: &Encoded) -> Verdict {
-        let id = operation.uid.as_str().to_owned();
+        let id = operation.uid.to_string();
         let stored = self.records.get(&id).map(|(version, _)| *version);
         if let Some((version, digest)) = self.records.get(&id).filter(|(version, _)| *version >= operation.version) {
             let current = pod_registrar::model::Current { version: *version, digest: Some(*digest) };
@@ -338,7 +338,7 @@ impl Registry for Fake {
         tokio::time::sleep(latency).await;
         let mut state = self.state();
         for operation in &operations {
-            state.in_flight.remove(operation.uid.as_str());
+            state.in_flight.remove(&*operation.uid.text());
         }
         let fault = state.faults.pop_front();
         if let Some(failure) = state.down.clone() {
@@ -357,7 +357,7 @@ impl Registry for Fake {
             }
             _ => {}
         }
-        if operations.iter().any(|operation| state.breaks_batches.contains(operation.uid.as_str())) {
+        if operations.iter().any(|operation| state.breaks_batches.contains(&*operation.uid.text())) {
             return Err(state.breaks_with.clone().unwrap_or(Failure::Broken("status 500".into())));
         }
         if let Some(Sickness::Requests(percent, failure)) = state.sickness.clone()
@@ -422,7 +422,7 @@ impl Registry for Fake {
             return lie;
         }
         self.up()?;
-        let there = self.state().records.contains_key(uid.as_str());
+        let there = self.state().records.contains_key(&*uid.text());
         Ok(there.then(|| RecordName { namespace: "default".into(), name: uid.to_string() }))
     }
 

@@ -97,7 +97,7 @@ async fn a_release_with_other_records_and_the_way_back_rewrite_each_record_once_
     }
     let state = registry.state();
     let deletes = state.writes.iter().flat_map(|w| &w.items).filter(|i| i.kind == OperationKind::Delete);
-    assert!(deletes.into_iter().all(|item| item.uid.as_str() == "live"), "none by deletion");
+    assert!(deletes.into_iter().all(|item| item.uid.text() == "live"), "none by deletion");
 }
 
 #[tokio::test(start_paused = true)]

@@ -31,7 +31,7 @@ async fn after_a_restart_only_what_differs_is_read_and_written() {
     let registry = Fake::new();
     World::settled(registry.clone(), many(700, "a")).await.stop().await.unwrap();
     let (items, pages) = registry.read(|s| (s.items(), s.pages));
-    let changed = many(700, "a").map(|p| if p.uid.as_str() < "uid-00003" { pod(p.uid.as_str(), "b") } else { p });
+    let changed = many(700, "a").map(|p| if &*p.uid.text() < "uid-00003" { pod(&p.uid.text(), "b") } else { p });
     let world = World::settled(registry.clone(), changed.chain([pod("new", "a")])).await;
     world.assert_equal();
     assert_eq!(registry.state().items() - items, 4);
@@ -105,7 +105,7 @@ async fn a_registry_without_batches_and_digests_is_served_one_by_one() {
     assert!(registry.state().writes.iter().all(|write| write.items.len() == 1));
     world.stop().await.unwrap();
     let items = registry.state().items();
-    let world = World::settled(registry.clone(), many(20, "a").filter(|p| p.uid.as_str() != "uid-00001")).await;
+    let world = World::settled(registry.clone(), many(20, "a").filter(|p| p.uid.text() != "uid-00001")).await;
     world.assert_equal();
     assert_eq!(registry.state().items(), items, "compared by pages");
 }

@@ -1,0 +1,166 @@
+//! A pod's UID: the identity of a record, in few bytes.
+
+use std::{fmt, ops::Deref, sync::Arc};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Characters of a UUID's usual text.
+const TEXT: usize = 36;
+/// Where its hyphens are.
+const HYPHENS: [usize; 4] = [8, 13, 18, 23];
+const HEX: [u8; 16] = *b"0123456789abcdef";
+
+/// A pod's UID: the identity of a record. Cheap to clone.
+///
+/// API servers give UUIDs, which take 16 bytes here and nothing on the heap. Any other text is kept as it is.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Uid(Kept);
+
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Kept {
+    Uuid([u8; 16]),
+    Other(Arc<str>),
+}
+
+/// A UID as text.
+pub struct Text<'a>(Written<'a>);
+
+enum Written<'a> {
+    Uuid([u8; TEXT]),
+    Other(&'a str),
+}
+
+impl Uid {
+    /// The UID as text.
+    pub fn text(&self) -> Text<'_> {
+        Text(match &self.0 {
+            Kept::Uuid(bytes) => Written::Uuid(written(*bytes)),
+            Kept::Other(text) => Written::Other(text),
+        })
+    }
+}
+
+/// The bytes of a UUID in its usual text, lower-case and with hyphens: of any other text nothing, as it would not be the
+/// same when it is written again.
+fn parsed(text: &str) -> Option<[u8; 16]> {
+    let text: &[u8; TEXT] = text.as_bytes().try_into().ok()?;
+    let mut bytes = [0; 16];
+    let mut places = bytes.iter_mut();
+    let mut high = None;
+    for (index, character) in text.iter().enumerate() {
+        let value = match character {
+            b'-' if HYPHENS.contains(&index) => continue,
+            _ if HYPHENS.contains(&index) => return None,
+            b'0'..=b'9' => character - b'0',
+            b'a'..=b'f' => character - b'a' + 10,
+            _ => return None,
+        };
+        match high.take() {
+            None => high = Some(value),
+            Some(high) => *places.next()? = high << 4 | value,
+        }
+    }
+    Some(bytes)
+}
+
+fn written(bytes: [u8; 16]) -> [u8; TEXT] {
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|digit| HEX[usize::from(digit)]);
+    let mut text = [b'-'; TEXT];
+    let places = text.iter_mut().enumerate().filter(|(index, _)| !HYPHENS.contains(index));
+    for ((_, place), digit) in places.zip(digits) {
+        *place = digit;
+    }
+    text
+}
+
+impl Deref for Text<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        match &self.0 {
+            // Hexadecimal digits and hyphens are text.
+            Written::Uuid(text) => std::str::from_utf8(text).unwrap_or_default(),
+            Written::Other(text) => text,
+        }
+    }
+}
+
+impl From<&str> for Uid {
+    fn from(text: &str) -> Self {
+        Self(parsed(text).map_or_else(|| Kept::Other(text.into()), Kept::Uuid))
+    }
+}
+
+impl From<String> for Uid {
+    fn from(text: String) -> Self {
+        text.as_str().into()
+    }
+}
+
+impl PartialEq<&str> for Text<'_> {
+    fn eq(&self, text: &&str) -> bool {
+        **self == **text
+    }
+}
+
+impl fmt::Display for Uid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text())
+    }
+}
+
+impl fmt::Debug for Uid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Uid({})", &*self.text())
+    }
+}
+
+impl Serialize for Uid {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text())
+    }
+}
+
+impl<'de> Deserialize<'de> for Uid {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(String::deserialize(deserializer)?.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UUID: &str = "5f3c0a4e-7a53-4b4e-9b0a-0a6c1f0c2d33";
+
+    #[test]
+    fn a_uuid_takes_no_heap_and_every_text_comes_back_as_it_was() {
+        assert!(matches!(Uid::from(UUID).0, Kept::Uuid(_)));
+        let others = ["", "a", "5F3C0A4E-7A53-4B4E-9B0A-0A6C1F0C2D33", "5f3c0a4e7a534b4e9b0a0a6c1f0c2d33"];
+        let nearly = ["5f3c0a4e-7a53-4b4e-9b0a-0a6c1f0c2d3", "5f3c0a4e-7a53-4b4e-9b0a00a6c1f0c2d33", &"-".repeat(36)];
+        for text in others.iter().chain(&nearly) {
+            assert!(matches!(Uid::from(*text).0, Kept::Other(_)), "{text}");
+        }
+        for text in std::iter::once(&UUID).chain(&others).chain(&nearly) {
+            let uid = Uid::from(*text);
+            assert_eq!((&*uid.text(), uid.to_string().as_str()), (*text, *text));
+            assert_eq!(serde_json::to_value(&uid).unwrap(), *text);
+            assert_eq!(serde_json::from_value::<Uid>((*text).into()).unwrap(), uid);
+        }
+    }
+
+    #[test]
+    fn uids_are_ordered_as_their_texts_are() {
+        let mut rng = fastrand::Rng::with_seed(7);
+        let mut uuid = || Uid(Kept::Uuid(std::array::from_fn(|_| rng.u8(..))));
+        for _ in 0..1_000 {
+            let (a, b) = (uuid(), uuid());
+            assert_eq!(a.cmp(&b), a.text().cmp(&b.text()), "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn a_uid_is_small() {
+        assert!(size_of::<Uid>() <= 24);
+    }
+}
