@@ -21,6 +21,7 @@ mod sighting;
 pub mod silence;
 mod standing;
 mod uid;
+pub mod uid_map;
 pub mod verdict;
 
 pub use compact::{Name, Names, Packed, Unpacked};
@@ -36,4 +37,5 @@ pub use pod::{Content, Pod};
 pub use sighting::{Sighting, WatchList};
 pub use standing::{SessionState, Standing};
 pub use uid::{Text, Uid};
+pub use uid_map::UidMap;
 pub use verdict::{Current, Failure, OperationKind, Said, Verdict};

@@ -1,0 +1,395 @@
+//! A map by UID that costs little more than its entries, and gives back what it no longer needs.
+//!
+//! Entries lie one after another in chunks of one size, so that growing copies none of them and never doubles anything;
+//! beside them is an index of four-byte positions. A removal moves the last entry into the gap.
+//!
+//! **Positions.** Each entry has one, from 0 to `len() - 1`, until something is removed: then the last entry takes the
+//! place that became free. A walk from the highest position down to 0 sees every entry that is there the whole time,
+//! whatever is removed or added meanwhile: an entry that moves comes from the highest position of all, so that it was
+//! seen already, or is moved to where the walk is still to come. One that moves may be seen twice, and one that is added
+//! meanwhile need not be seen.
+//!
+//! **Order.** Positions, and so the order of every iteration, depend on what was inserted and removed in which order, and
+//! on nothing else: not on hashes, which differ in every run. What is done in this order can be played again.
+
+use std::hash::{BuildHasher, RandomState};
+
+use hashbrown::{HashTable, hash_table::Entry};
+
+use super::Uid;
+
+/// Entries a chunk.
+const CHUNK: usize = 1024;
+/// An index that is smaller than this is not worth shrinking.
+const INDEX_AT_LEAST: usize = 64;
+
+/// A map from UIDs to values, with positions.
+#[derive(Debug)]
+pub struct UidMap<V> {
+    entries: Entries<V>,
+    /// The positions of all entries, found by the hashes of their UIDs.
+    index: HashTable<u32>,
+    hasher: RandomState,
+}
+
+/// What was removed, and what that did to positions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Removed<V> {
+    /// The entry's value.
+    pub value: V,
+    /// The position that it had.
+    pub position: usize,
+    /// Where the entry was that has this position now; none if the last entry was removed.
+    pub moved_from: Option<usize>,
+}
+
+impl<V> Default for UidMap<V> {
+    fn default() -> Self {
+        Self { entries: Entries::default(), index: HashTable::new(), hasher: RandomState::new() }
+    }
+}
+
+impl<V> UidMap<V> {
+    /// How many entries there are.
+    pub fn len(&self) -> usize {
+        self.entries.len
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether there is an entry of this UID.
+    pub fn contains(&self, uid: &Uid) -> bool {
+        self.position_of(uid).is_some()
+    }
+
+    /// The value of this UID.
+    pub fn get(&self, uid: &Uid) -> Option<&V> {
+        let (_, value) = self.at(self.position_of(uid)?)?;
+        Some(value)
+    }
+
+    /// The value of this UID, to be changed.
+    pub fn get_mut(&mut self, uid: &Uid) -> Option<&mut V> {
+        let (_, value) = self.at_mut(self.position_of(uid)?)?;
+        Some(value)
+    }
+
+    /// The position of this UID's entry.
+    pub fn position_of(&self, uid: &Uid) -> Option<usize> {
+        let hash = self.hasher.hash_one(uid);
+        self.index.find(hash, |place| self.entries.uid(*place) == uid).map(|place| *place as usize)
+    }
+
+    /// The entry at a position.
+    pub fn at(&self, position: usize) -> Option<(&Uid, &V)> {
+        let (uid, value) = self.entries.get(position)?;
+        Some((uid, value))
+    }
+
+    /// The entry at a position, its value to be changed.
+    pub fn at_mut(&mut self, position: usize) -> Option<(&Uid, &mut V)> {
+        let (uid, value) = self.entries.get_mut(position)?;
+        Some((uid, value))
+    }
+
+    /// The value of this UID, made if there is none. A new entry gets the position `len()`.
+    pub fn get_or_insert_with(&mut self, uid: &Uid, make: impl FnOnce() -> V) -> &mut V {
+        let (entries, hasher) = (&mut self.entries, &self.hasher);
+        let found = self.index.entry(
+            hasher.hash_one(uid),
+            |place| entries.uid(*place) == uid,
+            |place| hasher.hash_one(entries.uid(*place)),
+        );
+        match found {
+            Entry::Occupied(found) => entries.value_mut(*found.get()),
+            Entry::Vacant(vacant) => {
+                let place = to_place(entries.len);
+                vacant.insert(place);
+                entries.push(uid.clone(), make());
+                entries.value_mut(place)
+            }
+        }
+    }
+
+    /// Puts a value in. Says which one it replaces.
+    pub fn insert(&mut self, uid: &Uid, value: V) -> Option<V> {
+        if let Some(present) = self.get_mut(uid) {
+            return Some(std::mem::replace(present, value));
+        }
+        self.get_or_insert_with(uid, || value);
+        None
+    }
+
+    /// Takes the entry of this UID out.
+    pub fn remove(&mut self, uid: &Uid) -> Option<V> {
+        self.remove_entry(uid).map(|removed| removed.value)
+    }
+
+    /// Takes the entry of this UID out, and says what that did to positions.
+    pub fn remove_entry(&mut self, uid: &Uid) -> Option<Removed<V>> {
+        self.remove_at(self.position_of(uid)?)
+    }
+
+    /// Takes the entry at a position out, and says what that did to positions.
+    pub fn remove_at(&mut self, position: usize) -> Option<Removed<V>> {
+        let (place, last) = (to_place(position), self.entries.len.checked_sub(1)?);
+        let hash = self.hasher.hash_one(&self.entries.get(position)?.0);
+        if let Ok(found) = self.index.find_entry(hash, |other| *other == place) {
+            found.remove();
+        }
+        if position != last {
+            let (moved, hash) = (to_place(last), self.hasher.hash_one(&self.entries.get(last)?.0));
+            if let Some(found) = self.index.find_mut(hash, |other| *other == moved) {
+                *found = place;
+            }
+        }
+        let value = self.entries.swap_remove(position)?;
+        self.shrink_index();
+        Some(Removed { value, position, moved_from: (position != last).then_some(last) })
+    }
+
+    /// Keeps the entries of which `keep` says so, asked from the highest position down.
+    pub fn retain(&mut self, mut keep: impl FnMut(&Uid, &mut V) -> bool) {
+        for position in (0..self.len()).rev() {
+            if self.at_mut(position).is_some_and(|(uid, value)| !keep(uid, value)) {
+                self.remove_at(position);
+            }
+        }
+    }
+
+    /// Takes everything out.
+    pub fn clear(&mut self) {
+        (self.entries, self.index) = (Entries::default(), HashTable::new());
+    }
+
+    /// The entries by position.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&Uid, &V)> {
+        self.entries.chunks.iter().flatten().map(|(uid, value)| (uid, value))
+    }
+
+    /// The entries by position, their values to be changed.
+    pub fn iter_mut(&mut self) -> impl DoubleEndedIterator<Item = (&Uid, &mut V)> {
+        self.entries.chunks.iter_mut().flatten().map(|(uid, value)| (&*uid, value))
+    }
+
+    /// The bytes that the map takes, without what UIDs and values have elsewhere.
+    pub fn memory(&self) -> usize {
+        self.entries.chunks.len() * CHUNK * size_of::<(Uid, V)>() + self.index.allocation_size()
+    }
+
+    /// Once less than a quarter of the index is used it is made smaller, with room to grow again.
+    fn shrink_index(&mut self) {
+        let (entries, hasher) = (&self.entries, &self.hasher);
+        if self.index.capacity() > INDEX_AT_LEAST.max(4 * entries.len) {
+            self.index.shrink_to(2 * entries.len, |place| hasher.hash_one(entries.uid(*place)));
+        }
+    }
+}
+
+/// A position as the index keeps it.
+#[expect(clippy::cast_possible_truncation, reason = "memory ends long before four thousand million entries")]
+fn to_place(position: usize) -> u32 {
+    position as u32
+}
+
+/// The entries, in chunks that never grow.
+#[derive(Debug)]
+struct Entries<V> {
+    /// All full but for the last one that has anything. Behind it there may be an empty one, for what comes next.
+    chunks: Vec<Vec<(Uid, V)>>,
+    len: usize,
+}
+
+impl<V> Default for Entries<V> {
+    fn default() -> Self {
+        Self { chunks: Vec::new(), len: 0 }
+    }
+}
+
+impl<V> Entries<V> {
+    fn get(&self, position: usize) -> Option<&(Uid, V)> {
+        self.chunks.get(position / CHUNK)?.get(position % CHUNK)
+    }
+
+    fn get_mut(&mut self, position: usize) -> Option<&mut (Uid, V)> {
+        self.chunks.get_mut(position / CHUNK)?.get_mut(position % CHUNK)
+    }
+
+    /// The UID of an entry that is in the index.
+    fn uid(&self, place: u32) -> &Uid {
+        let place = place as usize;
+        &self.chunks[place / CHUNK][place % CHUNK].0
+    }
+
+    /// The value of an entry that is in the index.
+    fn value_mut(&mut self, place: u32) -> &mut V {
+        let place = place as usize;
+        &mut self.chunks[place / CHUNK][place % CHUNK].1
+    }
+
+    fn push(&mut self, uid: Uid, value: V) {
+        if self.len == self.chunks.len() * CHUNK {
+            self.chunks.push(Vec::with_capacity(CHUNK));
+        }
+        self.chunks[self.len / CHUNK].push((uid, value));
+        self.len += 1;
+    }
+
+    fn swap_remove(&mut self, position: usize) -> Option<V> {
+        let last = self.chunks.get_mut(self.len.checked_sub(1)? / CHUNK)?.pop()?;
+        self.len -= 1;
+        let removed = match self.get_mut(position) {
+            Some(gap) => std::mem::replace(gap, last),
+            None => last,
+        };
+        self.drop_empty();
+        Some(removed.1)
+    }
+
+    /// An empty chunk is kept until the one before it is half empty, so that what comes and goes at a chunk's end does not
+    /// take and give back memory each time.
+    fn drop_empty(&mut self) {
+        while self.chunks.len() * CHUNK >= self.len + CHUNK + CHUNK / 2 {
+            self.chunks.pop();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn uid(n: usize) -> Uid {
+        Uid::from(n.to_string())
+    }
+
+    /// Says whether the map equals the model in everything that can be asked.
+    fn check(map: &UidMap<usize>, model: &BTreeMap<Uid, usize>, seed: u64) {
+        assert_eq!((map.len(), map.is_empty()), (model.len(), model.is_empty()), "seed {seed}");
+        let listed: BTreeMap<Uid, usize> = map.iter().map(|(uid, value)| (uid.clone(), *value)).collect();
+        assert_eq!(&listed, model, "seed {seed}");
+        for (position, (uid, value)) in map.iter().enumerate() {
+            assert_eq!(map.at(position), Some((uid, value)), "seed {seed}");
+            assert_eq!((map.position_of(uid), map.get(uid)), (Some(position), Some(value)), "seed {seed}");
+        }
+        assert_eq!(map.at(map.len()), None, "seed {seed}");
+        assert_eq!(
+            (map.index.len(), map.entries.chunks.iter().flatten().count()),
+            (map.len(), map.len()),
+            "seed {seed}"
+        );
+    }
+
+    /// Random changes of about `most` UIDs, now mostly more of them and now mostly fewer.
+    fn history(seed: u64, most: usize, steps: usize) -> Vec<Uid> {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let (mut map, mut model) = (UidMap::default(), BTreeMap::new());
+        for step in 0..steps {
+            let (uid, shrinking) = (uid(rng.usize(..most)), step / most % 2 == 1);
+            match rng.usize(..10) {
+                0 => {
+                    let value = map.get_or_insert_with(&uid, || step);
+                    assert_eq!(*value, *model.entry(uid).or_insert(step), "seed {seed}");
+                }
+                1 => assert_eq!(map.get_mut(&uid).map(|value| *value += 1), model.get_mut(&uid).map(|v| *v += 1)),
+                2 if !map.is_empty() => {
+                    let position = rng.usize(..map.len());
+                    let (at, highest) = (map.at(position).unwrap().0.clone(), map.at(map.len() - 1).unwrap().0.clone());
+                    let Removed { value, moved_from, .. } = map.remove_at(position).unwrap();
+                    assert_eq!(Some(value), model.remove(&at), "seed {seed}");
+                    assert_eq!(moved_from, (highest != at).then_some(map.len()), "seed {seed}");
+                    assert_eq!(map.at(position).map(|(uid, _)| uid), moved_from.map(|_| &highest), "seed {seed}");
+                }
+                3..6 if !shrinking => assert_eq!(map.insert(&uid, step), model.insert(uid, step), "seed {seed}"),
+                6..9 if shrinking => assert_eq!(map.remove(&uid), model.remove(&uid), "seed {seed}"),
+                _ => assert_eq!(map.contains(&uid), model.contains_key(&uid), "seed {seed}"),
+            }
+            if step % (most / 2) == 0 {
+                check(&map, &model, seed);
+                map.retain(|uid, value| !(*value).is_multiple_of(7) || uid.to_string().len() > 3);
+                model.retain(|uid, value| !(*value).is_multiple_of(7) || uid.to_string().len() > 3);
+                check(&map, &model, seed);
+            }
+        }
+        check(&map, &model, seed);
+        map.iter().map(|(uid, _)| uid.clone()).collect()
+    }
+
+    #[test]
+    fn it_is_a_map_and_its_order_depends_on_what_happened_alone() {
+        for round in 0..16 {
+            let seed = fastrand::u64(..);
+            let most = [4, 70, 1_100, 2_500][round % 4];
+            assert_eq!(history(seed, most, 10 * most), history(seed, most, 10 * most), "seed {seed}: other hashes");
+        }
+    }
+
+    #[test]
+    fn a_walk_down_sees_everything_that_is_there_the_whole_time() {
+        for _ in 0..200 {
+            let seed = fastrand::u64(..);
+            let mut rng = fastrand::Rng::with_seed(seed);
+            let (mut map, count) = (UidMap::default(), rng.usize(1..300));
+            (0..count).for_each(|n| _ = map.insert(&uid(n), n));
+            let mut seen = vec![false; count];
+            let mut removed = vec![false; count];
+            let mut cursor = map.len();
+            while let Some(position) = cursor.checked_sub(1) {
+                if let Some((_, n)) = map.at(position).filter(|(_, n)| **n < count) {
+                    seen[*n] = true;
+                }
+                cursor = position;
+                for _ in 0..rng.usize(..3) {
+                    let n = rng.usize(..count);
+                    map.remove(&uid(n));
+                    removed[n] = true;
+                    if rng.bool() {
+                        // It comes again, or another comes.
+                        map.insert(&uid(if rng.bool() { n } else { count + n }), count);
+                    }
+                }
+            }
+            assert!((0..count).all(|n| seen[n] || removed[n]), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn memory_follows_the_entries_and_is_given_back() {
+        let mut map = UidMap::default();
+        assert_eq!(map.memory(), 0);
+        let entry = size_of::<(Uid, u64)>();
+        for n in 0..100_000_u64 {
+            map.insert(&uid(usize::try_from(n).unwrap()), n);
+            let most = (map.len() + CHUNK) * entry + 12 * map.len() + 64;
+            assert!(map.memory() <= most, "{n}: {} bytes, at most {most}", map.memory());
+        }
+        let full = map.memory();
+        map.retain(|_, value| value.is_multiple_of(100));
+        assert_eq!(map.len(), 1_000);
+        assert!(map.memory() < full / 40, "{} of {full}", map.memory());
+        map.retain(|_, _| false);
+        assert!(map.memory() <= CHUNK * entry + 12 * INDEX_AT_LEAST, "{}", map.memory());
+        map.clear();
+        assert_eq!(map.memory(), 0);
+    }
+
+    #[test]
+    fn what_comes_and_goes_at_a_chunks_end_takes_no_memory_each_time() {
+        let mut map = UidMap::default();
+        (0..CHUNK).for_each(|n| _ = map.insert(&uid(n), n));
+        map.insert(&uid(CHUNK), CHUNK);
+        let memory = map.memory();
+        for _ in 0..10 {
+            map.remove(&uid(CHUNK));
+            assert_eq!(map.memory(), memory);
+            map.insert(&uid(CHUNK), CHUNK);
+        }
+        (0..CHUNK / 2 + 1).for_each(|n| _ = map.remove(&uid(n)));
+        assert!(map.memory() < memory);
+    }
+}
