@@ -3,7 +3,7 @@
 //! This is the map. Data flows one way, from the cluster to the registry; verdicts flow back.
 //!
 //! ```text
-//!  API server --list, watch--> cluster::informer --writes--> store (a reflector's, by UID)
+//!  API server --list, watch--> cluster::informer --writes--> store (packed pods, by UID)
 //!                                    |  sighting: a key        |  read when a key's turn comes
 //!                                    v                         v
 //!                               sync::registrar --> model::plan::decide <--> model::ledger
@@ -22,8 +22,8 @@
 //! stands ([`model::Standing`]), [`cluster::approval`] tells of it in an Event and reads the approval from the Lease.
 //!
 //! Five sentences that hold everywhere:
-//! 1. The store says what should be registered. Pods are decoded straight into a small type and kept by UID, the record's
-//!    bytes and digest with them.
+//! 1. The store says what should be registered. Pods are decoded straight into a small type and kept by UID, packed into
+//!    some hundred bytes, with the fingerprint that decisions are made by.
 //! 2. The ledger says what the registry is believed to hold. It is seeded from the registry's inventory, so that nothing
 //!    is stored on disk and no deletion is forgotten by a restart.
 //! 3. One pure function decides, [`model::decide`], for one key that an event woke and for all keys after a list or a
@@ -37,7 +37,7 @@
 //! | [`model`] | every decision: record, ledger, plan, verdict, brake, session, lease, retry, silence; time and seeds come in, values go out | nothing of ours |
 //! | [`telemetry`] | logs, metrics, health: handles that others write to | nothing of ours |
 //! | [`clock`] | the one monotonic clock | `model` |
-//! | [`store`] | the read side of the reflectors' stores, and that a pod's key is its UID | `model` |
+//! | [`store`] | the pods that the watches show: one writer a watch, and the view over all of them | `model` |
 //! | [`cluster`] | everything said to Kubernetes: clients, informers, identity, confirmation and approval of deletions, the lease | `clock`, `model`, `store`, `telemetry` |
 //! | [`registry`] | everything said to a registry: the [`registry::Registry`] trait, protocol v1 | `model` |
 //! | [`sync`] | the queue and the event loop, sole owner of the ledger | `clock`, `model`, `registry`, `store`, `telemetry` |

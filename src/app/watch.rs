@@ -82,16 +82,16 @@ impl Shown {
             Sighting::Applied { uid, name, watch, .. } => self.created(uid, *watch, name).into_iter().collect(),
             Sighting::Ended { uid, .. } => self.deleted(uid).into_iter().collect(),
             Sighting::Listed { watch, .. } => {
-                let pods = view.of_watch(*watch);
+                let pods = view.named(*watch);
                 let gone: Vec<Uid> = self
                     .0
                     .iter()
-                    .filter(|(uid, (seen_by, _))| seen_by == watch && view.get(uid).is_none())
+                    .filter(|(uid, (seen_by, _))| seen_by == watch && !view.contains(uid))
                     .map(|(uid, _)| uid.clone())
                     .collect();
                 let mut lines: Vec<String> = gone.iter().filter_map(|uid| self.deleted(uid)).collect();
                 let mut created: Vec<String> =
-                    pods.iter().filter_map(|pod| self.created(&pod.uid, *watch, &pod.name)).collect();
+                    pods.iter().filter_map(|(uid, name)| self.created(uid, *watch, name)).collect();
                 // A store has no order of its own; people like one.
                 lines.sort();
                 created.sort();
@@ -115,26 +115,26 @@ impl Shown {
 mod tests {
     use super::*;
     use crate::model::{Ended, Moment, Pod, WatchList, desired};
-    use kube_runtime::{reflector::store::Writer as StoreWriter, watcher::Event};
+    use crate::store::Writer as StoreWriter;
 
     fn pod(uid: &str, name: &str) -> Pod {
         desired::unreadable(uid, "default", name, "1")
     }
 
-    fn list(writer: &mut StoreWriter<Pod>, pods: &[(&str, &str)]) -> Sighting {
-        writer.apply_watcher_event(&Event::Init);
+    fn list(writer: &mut StoreWriter, pods: &[(&str, &str)]) -> Sighting {
+        writer.begin_list();
         for (uid, name) in pods {
-            writer.apply_watcher_event(&Event::InitApply(pod(uid, name)));
+            writer.list_item(&pod(uid, name));
         }
-        writer.apply_watcher_event(&Event::InitDone);
+        writer.end_list();
         let list = WatchList { begun: Moment::ZERO, pods: pods.len(), trusted: true, identified: true };
         Sighting::Listed { watch: 0, list }
     }
 
     #[test]
     fn pods_that_went_while_the_watch_was_broken_are_shown_at_the_next_list() {
-        let mut writer = StoreWriter::new(());
-        let (view, mut shown) = (View::new([writer.as_reader()]), Shown::default());
+        let mut writer = StoreWriter::default();
+        let (view, mut shown) = (View::new([writer.store()]), Shown::default());
         let first = list(&mut writer, &[("1", "a"), ("2", "b")]);
         assert_eq!(shown.lines(&first, &view), ["Pod created: a", "Pod created: b"]);
         let second = list(&mut writer, &[("3", "a"), ("4", "c")]);
@@ -148,8 +148,8 @@ mod tests {
 
     #[test]
     fn a_pod_that_came_and_went_before_anybody_looked_is_shown() {
-        let writer = StoreWriter::<Pod>::new(());
-        let (view, mut shown) = (View::new([writer.as_reader()]), Shown::default());
+        let writer = StoreWriter::default();
+        let (view, mut shown) = (View::new([writer.store()]), Shown::default());
         assert_eq!(shown.lines(&applied("1", "a"), &view), ["Pod created: a"]);
         let ended = Sighting::Ended { uid: "1".into(), why: Ended::Deleted };
         assert_eq!(shown.lines(&ended, &view), ["Pod deleted: a"]);
@@ -157,13 +157,13 @@ mod tests {
 
     #[test]
     fn a_change_is_not_a_creation_and_an_end_is_shown_once() {
-        let mut writer = StoreWriter::new(());
-        let (view, mut shown) = (View::new([writer.as_reader()]), Shown::default());
-        writer.apply_watcher_event(&Event::Apply(pod("1", "a")));
+        let mut writer = StoreWriter::default();
+        let (view, mut shown) = (View::new([writer.store()]), Shown::default());
+        writer.apply(&pod("1", "a"));
         let applied = applied("1", "a");
         assert_eq!(shown.lines(&applied, &view), ["Pod created: a"]);
         assert!(shown.lines(&applied, &view).is_empty());
-        writer.apply_watcher_event(&Event::Delete(pod("1", "a")));
+        writer.remove(&"1".into());
         let ended = Sighting::Ended { uid: "1".into(), why: Ended::Deleted };
         assert_eq!(shown.lines(&ended, &view), ["Pod deleted: a"]);
         assert!(shown.lines(&ended, &view).is_empty());

@@ -1,16 +1,13 @@
-//! One watch: a kube-runtime watcher feeds a kube-runtime reflector, and the event loop is told which keys changed.
+//! One watch: a kube-runtime watcher feeds the store, and the event loop is told which keys changed.
 //!
 //! The watcher's raw events are used, because everything built on them loses deletions in some way. What a list no longer
 //! holds is not derived here: the event loop compares its ledger with the store after every complete list.
 
-use std::{collections::HashMap, convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use futures::StreamExt;
 use kube::{Api, Client, Config, api::ListParams};
-use kube_runtime::{
-    reflector::store::Writer,
-    watcher::{self, Event},
-};
+use kube_runtime::watcher::{self, Event};
 use tokio::sync::{mpsc, watch};
 
 use super::{
@@ -27,6 +24,7 @@ use crate::{
         Ended, ListAge, Moment, Newest, Pod, Rule, Sighting, Uid, WatchList, desired, is_valid_id, retry,
         silence::{self, Notice, Silence},
     },
+    store::{Store, Writer},
     telemetry::{Health, Metrics, metrics::RelistReason},
 };
 
@@ -78,17 +76,17 @@ pub struct Informer {
     aside: Api<Watched>,
     tap: Tap,
     signs: Signs,
-    writer: Writer<Pod>,
+    writer: Writer,
     setup: Setup,
     newest: Newest,
-    /// Which UID has a name now, to notice one that gave its name to another without a word.
-    names: HashMap<(Box<str>, Box<str>), Uid>,
     failures: u32,
     failed_at: Moment,
     /// Whether the watcher that runs now has listed already.
     has_listed: bool,
     /// Whether any watcher has.
     ever_listed: bool,
+    /// Whether the cluster has gone back in time since the last complete list.
+    gone_back: bool,
     rng: fastrand::Rng,
 }
 
@@ -114,7 +112,8 @@ pub enum Error {
 #[derive(Default)]
 struct Listing {
     begun: Moment,
-    names: HashMap<(Box<str>, Box<str>), Uid>,
+    /// How old it is, once its first page has told.
+    age: Option<ListAge>,
     pods: usize,
     unidentified: usize,
 }
@@ -175,21 +174,21 @@ impl Informer {
             aside,
             tap,
             signs,
-            writer: Writer::new(()),
+            writer: Writer::default(),
             setup,
             newest: Newest::default(),
-            names: HashMap::new(),
             failures: 0,
             failed_at: Moment::ZERO,
             has_listed: false,
             ever_listed: false,
+            gone_back: false,
             rng: fastrand::Rng::new(),
         })
     }
 
     /// The read side of the watch's store.
-    pub fn store(&self) -> kube_runtime::reflector::Store<Pod> {
-        self.writer.as_reader()
+    pub fn store(&self) -> Store {
+        self.writer.store()
     }
 
     /// Watches until nobody listens any more.
@@ -366,56 +365,65 @@ impl Informer {
                     self.setup.metrics.relisted(RelistReason::Gone);
                 }
                 *listing = Listing { begun: self.setup.clock.now(), ..Listing::default() };
-                self.writer.apply_watcher_event(&Event::Init);
+                self.writer.begin_list();
                 None
             }
-            Event::InitApply(object) => {
-                self.list_item(&object, listing);
-                None
-            }
+            Event::InitApply(object) => self.list_item(&object, listing),
             Event::InitDone => self.listed(std::mem::take(listing)).await,
             Event::Apply(object) => self.applied(&object).await,
             Event::Delete(object) => self.deleted(&object).await,
         }
     }
 
-    fn list_item(&mut self, object: &Watched, listing: &mut Listing) {
+    fn list_item(&mut self, object: &Watched, listing: &mut Listing) -> Option<Dropped> {
+        let age = *listing.age.get_or_insert_with(|| self.age());
+        if age == ListAge::Older {
+            return Some(Dropped::Anew(RelistReason::Stale));
+        }
         let Some(pod) = self.pod(object) else {
             listing.unidentified += 1;
-            return;
+            return None;
         };
         listing.pods += 1;
-        listing.names.insert((pod.namespace.clone(), pod.name.clone()), pod.uid.clone());
-        self.writer.apply_watcher_event(&Event::InitApply(pod));
+        self.writer.list_item(&pod);
+        None
     }
 
-    async fn listed(&mut self, listing: Listing) -> Option<Dropped> {
-        let now = self.setup.clock.now();
-        let head = self.tap.list_head();
-        let age = self.newest.list(head.version.as_deref(), now);
+    /// How old the list is that comes in: one that is older than what was seen must not reach the store.
+    fn age(&mut self) -> ListAge {
+        let age = self.newest.list(self.tap.list_head().version.as_deref(), self.setup.clock.now());
         match age {
             ListAge::Fresh => {}
             ListAge::Older => {
                 tracing::warn!(watch = self.watch, "a list is older than what was seen before it, it is taken again");
-                return Some(Dropped::Anew(RelistReason::Stale));
             }
             ListAge::Restored => {
                 tracing::warn!(watch = self.watch, "the cluster has gone back in time, deletions will be confirmed");
+                // The list may fail yet, and the next one will not look older than this one.
+                self.gone_back = true;
             }
         }
-        let whole = listing.is_whole(head.announced);
+        age
+    }
+
+    async fn listed(&mut self, listing: Listing) -> Option<Dropped> {
+        let Listing { begun, age, pods, unidentified } = listing;
+        let age = age.unwrap_or_else(|| self.age());
+        if age == ListAge::Older {
+            return Some(Dropped::Anew(RelistReason::Stale));
+        }
+        let announced = self.tap.list_head().announced;
+        let whole = listing.is_whole(announced);
         if !whole {
-            let announced = head.announced;
             tracing::info!(watch = self.watch, ?announced, "a list may lack pages, what it lacks will be confirmed");
         }
-        let Listing { begun, names, pods, unidentified } = listing;
-        self.names = names;
         self.failures = 0;
         (self.has_listed, self.ever_listed) = (true, true);
-        self.writer.apply_watcher_event(&Event::InitDone);
+        self.writer.end_list();
         self.setup.health.watch_listed(self.watch);
         tracing::info!(watch = self.watch, pods, "pods listed");
-        let list = WatchList { begun, pods, trusted: age == ListAge::Fresh && whole, identified: unidentified == 0 };
+        let trusted = whole && !std::mem::take(&mut self.gone_back);
+        let list = WatchList { begun, pods, trusted, identified: unidentified == 0 };
         self.tell(Sighting::Listed { watch: self.watch, list }).await
     }
 
@@ -425,18 +433,14 @@ impl Informer {
         }
         self.failures = 0;
         let pod = self.pod(object)?;
-        let before = self.names.insert((pod.namespace.clone(), pod.name.clone()), pod.uid.clone());
-        let (uid, name) = (pod.uid.clone(), pod.name.clone());
-        if let Some(before) = before.filter(|before| *before != uid) {
+        if let Some(before) = self.writer.apply(&pod) {
             // The name went to another pod without a DELETED event: the one before is gone all the same.
-            let gone = desired::unreadable(&before.text(), &pod.namespace, &pod.name, "");
-            self.writer.apply_watcher_event(&Event::Delete(gone));
             let ended = self.tell(Sighting::Ended { uid: before, why: Ended::Deleted }).await;
             if ended.is_some() {
                 return ended;
             }
         }
-        self.writer.apply_watcher_event(&Event::Apply(pod));
+        let Pod { uid, name, .. } = pod;
         self.tell(Sighting::Applied { uid, name, watch: self.watch, at: self.setup.clock.now() }).await
     }
 
@@ -449,12 +453,7 @@ impl Informer {
             // Which pod ended cannot be told from the event: a list can tell.
             return Some(Dropped::Anew(RelistReason::Undecodable));
         };
-        let name = (object.namespace().into(), object.name().into());
-        if self.names.get(&name) == Some(&uid) {
-            self.names.remove(&name);
-        }
-        let gone = desired::unreadable(&uid.text(), object.namespace(), object.name(), object.resource_version());
-        self.writer.apply_watcher_event(&Event::Delete(gone));
+        self.writer.remove(&uid);
         let why = if self.setup.scope.can_be_left() { Ended::DeletedOrLeftRule } else { Ended::Deleted };
         self.tell(Sighting::Ended { uid, why }).await
     }
@@ -477,8 +476,7 @@ impl Informer {
         let (namespace, name) = (object.namespace(), object.name());
         tracing::warn!(namespace, name, cause, "pod cannot be read, its record is left as it is");
         let uid = object.uid().filter(|uid| is_valid_id(uid))?;
-        let before = self.store().get(&kube_runtime::reflector::ObjectRef::new(uid));
         let unreadable = || desired::unreadable(uid, namespace, name, object.resource_version());
-        Some(before.map_or_else(unreadable, |pod| (*pod).clone()))
+        Some(self.writer.get(&uid.into()).unwrap_or_else(unreadable))
     }
 }

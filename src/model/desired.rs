@@ -1,7 +1,7 @@
 //! From a pod's object to the record that the registry should hold: which members, which labels, and how large.
 
 use super::{
-    Content, Digest, INTEGER_LIMIT, Pod, PodObject, Uid, Writer, is_valid_id,
+    Content, INTEGER_LIMIT, Pod, PodObject, Uid, Writer, is_valid_id,
     object::{Condition, ContainerSpec, ContainerStatus, Ip, Metadata, OwnerReference, Pairs, Status},
     record::{ClusterName, Container, Lifecycle, Part, Placement, PodName, Record, Role, State, Times, Workload},
 };
@@ -74,7 +74,7 @@ pub enum Error {
     Canonical(String),
 }
 
-/// The pod as the store keeps it, with the record that the registry should hold.
+/// The pod, with the record that the registry should hold.
 ///
 /// # Errors
 /// When the object lacks its UID, name or namespace, or holds a time that is none.
@@ -280,7 +280,7 @@ fn time(member: &'static str, text: &str, earlier_secs: i64) -> Result<String, E
 }
 
 /// Cuts the record's longest kinds of content, one after another, until it is within the budget.
-fn within_budget(mut record: Record) -> Result<Content, Error> {
+fn within_budget(record: Record) -> Result<Content, Error> {
     type Cut = (Part, fn(&mut Record));
     let cuts: [Cut; 7] = [
         (Part::Annotations, |r| r.pod.annotations.clear()),
@@ -294,24 +294,23 @@ fn within_budget(mut record: Record) -> Result<Content, Error> {
         (Part::Workload, |r| r.workload.clear()),
         (Part::Placement, |r| (r.placement.host_ips, r.placement.pod_ips) = (Vec::new(), Vec::new())),
     ];
-    let mut content = content(&record)?;
+    let mut content = content(record)?;
     for (part, cut) in cuts {
         if content.canonical.len() <= BUDGET_BYTES {
             break;
         }
-        let before = record.clone();
+        let mut record = content.record.clone();
         cut(&mut record);
-        if record != before && !record.truncated.contains(&part) {
+        if record != content.record && !record.truncated.contains(&part) {
             record.truncated.push(part);
         }
-        content = self::content(&record)?;
+        content = self::content(record)?;
     }
     Ok(content)
 }
 
-fn content(record: &Record) -> Result<Content, Error> {
-    let canonical = serde_json_canonicalizer::to_vec(record).map_err(|e| Error::Canonical(e.to_string()))?;
-    Ok(Content { digest: Digest::of_canonical(&canonical), canonical: canonical.into() })
+fn content(record: Record) -> Result<Content, Error> {
+    Content::of(record).map_err(|error| Error::Canonical(error.to_string()))
 }
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ pub use lease::Leadership;
 pub use ledger::{Belief, Drift, Ended, Flight, Known, Ledger, Settled, Work};
 pub use object::PodObject;
 pub use plan::{Action, Removal, Wanted, decide, wanted};
-pub use pod::{Content, Pod};
+pub use pod::{Content, Pod, Shown};
 pub use sighting::{Sighting, WatchList};
 pub use standing::{SessionState, Standing};
 pub use uid::{Text, Uid};

@@ -2,7 +2,7 @@
 //!
 //! It serves one key when an event wakes it, and all keys at start, after a list, at a resync. There is no second path.
 
-use super::{Digest, Ended, Known, Moment, Pod, Work, ledger::Belief};
+use super::{Digest, Ended, Known, Moment, Shown, Work, ledger::Belief};
 
 /// What should be true of one id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,13 +55,20 @@ pub enum Removal {
     LeftRule,
 }
 
-/// What should be true of an id, from the store's pod and the evidence for its absence.
+/// What should be true of an id, from what the store shows of its pod and the evidence for its absence.
 ///
 /// `list_begun` is when the newest complete list of the watch that showed the pod was begun (of all watches, where only
 /// the registry named the id), none while there is no such list.
-pub fn wanted(pod: Option<&Pod>, belief: Option<&Belief>, work: Option<&Work>, list_begun: Option<Moment>) -> Wanted {
-    if let Some(pod) = pod {
-        return pod.content.as_ref().map_or(Wanted::Unreadable, |content| Wanted::Present(content.digest));
+pub fn wanted(
+    shown: Option<Shown>,
+    belief: Option<&Belief>,
+    work: Option<&Work>,
+    list_begun: Option<Moment>,
+) -> Wanted {
+    match shown {
+        Some(Shown::Record(digest)) => return Wanted::Present(digest),
+        Some(Shown::Unreadable) => return Wanted::Unreadable,
+        None => {}
     }
     if let Some(ended) = work.and_then(|work| work.ended) {
         return Wanted::Ended(ended);
@@ -185,8 +192,8 @@ mod tests {
     #[test]
     fn a_pod_in_the_store_is_wanted_whatever_was_seen_before() {
         let ended = work(|w| w.ended = Some(Ended::DeletedOrLeftRule));
-        let pod = crate::model::desired::unreadable("u", "n", "p", "1");
-        assert_eq!(wanted(Some(&pod), None, Some(&ended), None), Wanted::Unreadable);
+        let pod = crate::model::desired::unreadable("u", "n", "p", "1").shown();
+        assert_eq!(wanted(Some(pod), None, Some(&ended), None), Wanted::Unreadable);
         assert_eq!(wanted(None, None, Some(&ended), None), Wanted::Ended(Ended::DeletedOrLeftRule));
     }
 }

@@ -1,8 +1,8 @@
-//! A pod as the store keeps it: who it is, and the record that the registry should hold for it.
+//! A pod with the record that the registry should hold for it.
 
-use super::{Digest, Uid};
+use super::{Digest, Uid, record::Record};
 
-/// A pod in the store.
+/// A pod as the cluster shows it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pod {
     /// The identity.
@@ -20,13 +20,42 @@ pub struct Pod {
     pub content: Option<Content>,
 }
 
-/// The content of a record and its digest.
-#[derive(Clone, PartialEq, Eq)]
+/// What a view shows of a pod, as far as anything is decided by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// A pod whose record is known by this.
+    Record(Digest),
+    /// A pod that could not be read.
+    Unreadable,
+}
+
+impl Pod {
+    /// What is decided by.
+    pub fn shown(&self) -> Shown {
+        self.content.as_ref().map_or(Shown::Unreadable, |content| Shown::Record(content.digest))
+    }
+}
+
+/// A record with its bytes and their digest.
+#[derive(Clone, PartialEq)]
 pub struct Content {
     /// SHA-256 of `canonical`.
     pub digest: Digest,
     /// The record in RFC 8785 form, without `schema`, `version` and `digest`.
-    pub canonical: Box<[u8]>,
+    pub canonical: Vec<u8>,
+    /// The record itself.
+    pub record: Record,
+}
+
+impl Content {
+    /// What is sent of a record.
+    ///
+    /// # Errors
+    /// When the record has no canonical form: a number in it is not finite.
+    pub fn of(record: Record) -> Result<Self, serde_json::Error> {
+        let canonical = serde_json_canonicalizer::to_vec(&record)?;
+        Ok(Self { digest: Digest::of_canonical(&canonical), canonical, record })
+    }
 }
 
 impl std::fmt::Debug for Content {

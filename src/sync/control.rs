@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     model::{
-        Buckets, Failure, Moment, Uid,
+        Buckets, Failure, Moment, Shown, Uid,
         brake::{Answer, Inquiry},
         retry,
         session::{Declared, Phase},
@@ -252,7 +252,10 @@ impl<R: Registry> Registrar<R> {
     fn read_inventory(&mut self, epoch: u64, now: Moment) {
         self.control.reading = Some(epoch);
         let view = self.view.clone();
-        self.ledger.suppose(|uid| Some(view.get(uid)?.content.as_ref()?.digest));
+        self.ledger.suppose(|uid| match view.shown(uid)? {
+            Shown::Record(digest) => Some(digest),
+            Shown::Unreadable => None,
+        });
         let division =
             if self.view.len().max(self.ledger.owned()) > MANY_RECORDS { Buckets::By16Bits } else { Buckets::By8Bits };
         let ours = Ours {

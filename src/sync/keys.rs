@@ -20,7 +20,7 @@ impl<R: Registry> Registrar<R> {
         match sighting {
             Sighting::Applied { uid, watch, at, .. } => {
                 // It may be gone again by now: then its end is the next sighting.
-                if self.view.get(&uid).is_some() {
+                if self.view.contains(&uid) {
                     self.ledger.sighted(&uid, watch, at);
                     self.recheck |= self.brake.is_about(&uid);
                 }
@@ -32,7 +32,7 @@ impl<R: Registry> Registrar<R> {
     }
 
     fn take_end(&mut self, uid: &Uid, why: Ended, now: Moment) {
-        if self.view.get(uid).is_none() {
+        if !self.view.contains(uid) {
             if self.is_silent() {
                 self.ledger.remember_end(uid, why, self.most_ends());
                 self.queue.remove(uid);
@@ -48,9 +48,8 @@ impl<R: Registry> Registrar<R> {
         if let Some(place) = self.lists.get_mut(watch) {
             *place = Some(list);
         }
-        for pod in self.view.of_watch(watch) {
-            self.ledger.sighted(&pod.uid, watch, list.begun);
-        }
+        let ledger = &mut self.ledger;
+        self.view.each_of_watch(watch, |uid| ledger.sighted(uid, watch, list.begun));
         // Once a turn for all lists that came in: with many watches they come in together.
         self.recheck = true;
     }
@@ -84,14 +83,12 @@ impl<R: Registry> Registrar<R> {
     pub(super) fn decision(&self, uid: &Uid, now: Moment) -> Action {
         let (belief, work) = (self.ledger.belief(uid), self.ledger.work(uid));
         // A pod does not change its namespace, so that the watch that showed it is the one to show it.
-        let pod = match belief.and_then(|belief| belief.watch) {
-            Some(watch) => self.view.get_in(watch, uid),
-            None => self.view.get(uid),
+        let shown = match belief.and_then(|belief| belief.watch) {
+            Some(watch) => self.view.shown_in(watch, uid),
+            None => self.view.shown(uid),
         };
-        let wanted = match pod {
-            Some(pod) => wanted(Some(&pod), belief, work, None),
-            None => wanted(None, belief, work, self.list_begun(uid)),
-        };
+        let list_begun = if shown.is_none() { self.list_begun(uid) } else { None };
+        let wanted = wanted(shown, belief, work, list_begun);
         decide(wanted, self.ledger.known(uid), work, now)
     }
 
@@ -125,7 +122,7 @@ impl<R: Registry> Registrar<R> {
             Action::Wait(until) => self.queue.delay(uid, until),
             Action::InFlight => self.ledger.changed_in_flight(uid, now),
             // The inventory will name it, if it matters: until then a standby would gather these for ever.
-            Action::AwaitInventory if self.is_silent() && self.view.get(uid).is_none() => {
+            Action::AwaitInventory if self.is_silent() && !self.view.contains(uid) => {
                 self.queue.remove(uid);
                 self.ledger.forget(uid);
             }
@@ -141,7 +138,7 @@ impl<R: Registry> Registrar<R> {
     pub(super) fn consider_all(&mut self, now: Moment) -> bool {
         let mut uids: HashSet<Uid> = self.ledger.uids().chain(&self.awaiting_list).cloned().collect();
         for watch in 0..self.view.watches() {
-            uids.extend(self.view.of_watch(watch).into_iter().map(|pod| pod.uid.clone()));
+            self.view.each_of_watch(watch, |uid| _ = uids.insert(uid.clone()));
         }
         let (mut absent, mut list_wanted) = (HashSet::new(), false);
         for uid in in_order(uids) {

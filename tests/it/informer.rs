@@ -101,6 +101,11 @@ impl World {
         Self { server, view, sightings, told: Vec::new(), relist, metrics, task }
     }
 
+    /// The UIDs of the pods in the store.
+    fn shown(&self) -> BTreeSet<String> {
+        self.view.named(0).into_iter().map(|(uid, _)| uid.to_string()).collect()
+    }
+
     async fn listed(faults: impl IntoIterator<Item = Fault>) -> Self {
         let mut world = Self::start(faults, Scope::default()).await;
         world.equal().await;
@@ -110,7 +115,7 @@ impl World {
     /// Waits until the store holds what the server holds, and everything about it was told.
     async fn equal(&mut self) {
         eventually("the store is equal to the server", SOON, async || {
-            let held: BTreeSet<String> = self.view.of_watch(0).iter().map(|pod| pod.uid.to_string()).collect();
+            let held: BTreeSet<String> = self.shown();
             let uids: BTreeSet<String> = self.server.uids().into_values().collect();
             let listed = self.count("pod_registrar_relists_total");
             if listed && held == uids { Ok(()) } else { Err(format!("{held:?} for {uids:?}")) }
@@ -181,13 +186,13 @@ impl World {
 async fn what_is_created_changed_and_deleted_is_in_the_store_and_told() {
     let mut world = World::listed([]).await;
     assert_eq!(world.lists(), 1);
-    let (a, before) = (world.uid("a"), world.view.of_watch(0).len());
+    let (a, before) = (world.uid("a"), world.view.len());
     world.server.create(pod("d").namespace("shop").running()).unwrap();
     world.server.delete("shop", "a").unwrap();
     world.equal().await;
     let told = (a, Ended::Deleted);
     world.told("the end of a", |s| matches!(s, Sighting::Ended { uid, .. } if uid.text() == told.0.as_str())).await;
-    assert_eq!((world.ends(), world.view.of_watch(0).len()), (vec![told], before));
+    assert_eq!((world.ends(), world.view.len()), (vec![told], before));
 }
 
 #[tokio::test]
@@ -234,7 +239,7 @@ async fn a_watch_refused_with_the_status_410_is_begun_anew_with_a_list() {
 async fn a_pod_that_cannot_be_read_is_neither_lost_nor_taken_for_deleted() {
     let mut world = World::listed([]).await;
     let uid = world.uid("b").as_str().into();
-    let digest = |world: &World| world.view.get(&uid).unwrap().content.clone().unwrap().digest;
+    let digest = |world: &World| world.view.get(&uid).unwrap().content.unwrap().digest;
     let before = digest(&world);
     world.server.spoil("b");
     world.relist.send_modify(|asked| *asked += 1);

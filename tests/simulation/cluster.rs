@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use pod_registrar::model::{Content, Digest, Pod, Uid};
+use pod_registrar::model::{AllowList, Content, Digest, Pod, Rule, Uid, Writer, desired};
 
 /// A pod's name is a number, and so it is in the steps of a history.
 pub(crate) type Name = u16;
@@ -100,15 +100,14 @@ impl Cluster {
     fn pod(&mut self, name: Name, uid: Uid) -> Arc<Pod> {
         self.version += 1;
         self.bodies += 1;
-        let canonical = format!("{{\"body\":{},\"uid\":\"{uid}\"}}", self.bodies).into_bytes();
-        Arc::new(Pod {
-            uid,
-            namespace: format!("ns-{}", self.watch_of(name)).into(),
-            name: format!("pod-{name}").into(),
-            resource_version: self.version.to_string().into(),
-            generation: None,
-            content: Some(Content { digest: Digest::of_canonical(&canonical), canonical: canonical.into() }),
-        })
+        let writer = Writer { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };
+        let rule = Rule { writer, labels: AllowList::default(), annotations: AllowList::default() };
+        let object = serde_json::json!({
+            "metadata": {"uid": uid, "namespace": format!("ns-{}", self.watch_of(name)), "name": format!("pod-{name}"),
+                "resourceVersion": self.version.to_string(), "creationTimestamp": "2026-11-23T10:00:00Z"},
+            "status": {"reason": self.bodies.to_string()},
+        });
+        Arc::new(desired::desired(&serde_json::from_value(object).unwrap(), &rule).unwrap())
     }
 
     /// A pod of this name begins to live, if none does.

@@ -2,13 +2,12 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use kube_runtime::reflector::store::Writer;
 use pod_registrar::{
     model::{
         Digest, Newest, Standing, Uid, Version,
         brake::{HoldId, SettingsChange},
     },
-    store::View,
+    store::{View, Writer},
     sync::{Error, Inputs, Options, Registrar},
     telemetry::{Health, Metrics},
 };
@@ -205,8 +204,8 @@ impl Stage {
         let (stop, stopped) = oneshot::channel::<()>();
         let mut stores = Vec::new();
         for watch in 0..usize::from(setup.watches) {
-            let writer = Writer::new(());
-            stores.push(writer.as_reader());
+            let writer = Writer::default();
+            stores.push(writer.store());
             let informer = Informer {
                 shared: self.shared.clone(),
                 process: number,
@@ -215,7 +214,6 @@ impl Stage {
                 sightings: sightings.clone(),
                 clock,
                 newest: Newest::default(),
-                names: Default::default(),
                 wake: world.processes[number].watches[watch].wake.clone(),
             };
             world.processes[number].tasks.push(tokio::spawn(informer.run()).abort_handle());

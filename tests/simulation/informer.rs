@@ -3,20 +3,15 @@
 //! The watches do what `cluster::informer` does, with values instead of HTTP: the same store, the same rule for what is
 //! older than what was seen before, the same conclusions from names.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use kube_runtime::{reflector::store::Writer, watcher::Event};
 use pod_registrar::{
     clock::Clock,
     model::{
         Ended, ListAge, Newest, Pod, Sighting, Uid, WatchList,
         brake::{Answer, Confirmation, Finding, Inquiry},
-        desired,
     },
+    store::Writer,
 };
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -31,11 +26,10 @@ pub(crate) struct Informer {
     pub(crate) shared: Shared,
     pub(crate) process: usize,
     pub(crate) watch: usize,
-    pub(crate) writer: Writer<Pod>,
+    pub(crate) writer: Writer,
     pub(crate) sightings: mpsc::Sender<Sighting>,
     pub(crate) clock: Clock,
     pub(crate) newest: Newest,
-    pub(crate) names: HashMap<Box<str>, Uid>,
     pub(crate) wake: Arc<Notify>,
 }
 
@@ -91,13 +85,11 @@ impl Informer {
             self.state(|world| world.tell(|| format!("a list of version {version} is older than what was seen")));
             return false;
         }
-        self.writer.apply_watcher_event(&Event::Init);
-        self.names.clear();
+        self.writer.begin_list();
         for pod in &pods {
-            self.names.insert(pod.name.clone(), pod.uid.clone());
-            self.writer.apply_watcher_event(&Event::InitApply((**pod).clone()));
+            self.writer.list_item(pod);
         }
-        self.writer.apply_watcher_event(&Event::InitDone);
+        self.writer.end_list();
         let (trusted, identified) = (age == ListAge::Fresh, fault != Some(ListFault::Unidentified));
         let list = WatchList { begun, pods: pods.len(), trusted, identified };
         self.state(|world| self.listed(world, &pods, &all, list, place));
@@ -223,11 +215,9 @@ impl Informer {
         if !self.newest.event(&version.to_string()) {
             return Some(Dropped::Stale);
         }
-        let before = self.names.insert(pod.name.clone(), pod.uid.clone());
-        if let Some(before) = before.filter(|before| *before != pod.uid) {
-            self.end(before, pod).await;
+        if let Some(before) = self.writer.apply(pod) {
+            self.end(before).await;
         }
-        self.writer.apply_watcher_event(&Event::Apply((**pod).clone()));
         self.state(|world| {
             world.moment(|| format!("watch {} shows {}", self.watch, pod.uid));
             let digest = pod.content.as_ref().map(|content| content.digest);
@@ -246,15 +236,11 @@ impl Informer {
         if !self.newest.event(&version.to_string()) {
             return Some(Dropped::Stale);
         }
-        if self.names.get(&pod.name) == Some(&pod.uid) {
-            self.names.remove(&pod.name);
-        }
-        (!self.end(pod.uid.clone(), pod).await).then_some(Dropped::Closed)
+        (!self.end(pod.uid.clone()).await).then_some(Dropped::Closed)
     }
 
-    async fn end(&mut self, uid: Uid, pod: &Pod) -> bool {
-        let gone = desired::unreadable(&uid.text(), &pod.namespace, &pod.name, "");
-        self.writer.apply_watcher_event(&Event::Delete(gone));
+    async fn end(&mut self, uid: Uid) -> bool {
+        self.writer.remove(&uid);
         self.state(|world| {
             world.moment(|| format!("watch {} shows the end of {uid}", self.watch));
             let at = world.now();

@@ -1,7 +1,7 @@
 //! The bytes of operations.
 //!
-//! A record's canonical bytes are kept in the store, so that building a record is splicing: the members that belong to
-//! the moment of sending are put before them.
+//! A record comes with its canonical bytes, so that building it for sending is splicing: the members that belong to the
+//! moment of sending are put before them.
 
 use std::io::Write as _;
 

@@ -2,14 +2,14 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use kube_runtime::{reflector::store::Writer, watcher::Event};
 use pod_registrar::{
     clock::Clock,
     model::{
-        Content, Digest, Ended, Leadership, Pod, Sighting, Standing, WatchList,
+        self, AllowList, Ended, Leadership, Pod, Rule, Sighting, Standing, WatchList,
         brake::{Answer, Confirmation, Finding, HoldId, Inquiry, SettingsChange, Shown},
+        desired,
     },
-    store::View,
+    store::{View, Writer},
     sync::{Error, Inputs, Options, Registrar},
     telemetry::{Health, Metrics},
 };
@@ -51,7 +51,7 @@ pub(super) struct World {
     pub(super) clock: Clock,
     pub(super) metrics: Metrics,
     pub(super) health: Health,
-    writer: Writer<Pod>,
+    writer: Writer,
     sightings: mpsc::Sender<Sighting>,
     relist: watch::Receiver<u64>,
     leadership: watch::Sender<Leadership>,
@@ -77,17 +77,16 @@ pub(super) fn options() -> Options {
     }
 }
 
-/// A pod whose record is this text.
+/// A pod whose record has this text in it.
 pub(super) fn pod(uid: &str, body: &str) -> Pod {
-    let canonical = format!("{{\"{uid}\":\"{body}\"}}").into_bytes();
-    Pod {
-        uid: uid.into(),
-        namespace: "default".into(),
-        name: uid.into(),
-        resource_version: "1".into(),
-        generation: None,
-        content: Some(Content { digest: Digest::of_canonical(&canonical), canonical: canonical.into() }),
-    }
+    let writer = model::Writer { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };
+    let rule = Rule { writer, labels: AllowList::default(), annotations: AllowList::default() };
+    let object = serde_json::json!({
+        "metadata": {"uid": uid, "namespace": "default", "name": uid, "resourceVersion": "1",
+            "creationTimestamp": "2026-11-23T10:00:00Z"},
+        "status": {"reason": body},
+    });
+    desired::desired(&serde_json::from_value(object).unwrap(), &rule).unwrap()
 }
 
 impl World {
@@ -105,8 +104,8 @@ impl World {
     ) -> Self {
         let clock = Clock::start();
         let (metrics, health) = (Metrics::new(1), Health::new(1));
-        let writer = Writer::new(());
-        let view = View::new([writer.as_reader()]);
+        let writer = Writer::default();
+        let view = View::new([writer.store()]);
         let (sightings, sightings_in) = mpsc::channel(100_000);
         let (relist_out, relist) = watch::channel(0);
         let (leadership, leads) = watch::channel(leadership);
@@ -168,28 +167,28 @@ impl World {
         tokio::time::sleep(Duration::from_millis(1)).await;
         let begun = self.clock.now();
         tokio::time::sleep(Duration::from_millis(10)).await;
-        self.writer.apply_watcher_event(&Event::Init);
+        self.writer.begin_list();
         for pod in self.pods.values() {
-            self.writer.apply_watcher_event(&Event::InitApply(pod.clone()));
+            self.writer.list_item(pod);
         }
-        self.writer.apply_watcher_event(&Event::InitDone);
+        self.writer.end_list();
         let list = WatchList { begun, pods: self.pods.len(), trusted: self.trusted, identified: true };
         self.tell(Sighting::Listed { watch: 0, list }).await;
     }
 
     /// A pod appears or changes, and the watch shows it.
     pub(super) async fn apply(&mut self, pod: Pod) {
-        self.pods.insert(pod.uid.to_string(), pod.clone());
         let (uid, name) = (pod.uid.clone(), pod.name.clone());
-        self.writer.apply_watcher_event(&Event::Apply(pod));
+        self.writer.apply(&pod);
+        self.pods.insert(uid.to_string(), pod);
         let at = self.clock.now();
         self.tell(Sighting::Applied { uid, name, watch: 0, at }).await;
     }
 
     /// A pod ends, and the watch shows it.
     pub(super) async fn delete(&mut self, uid: &str) {
-        let pod = self.pods.remove(uid).unwrap();
-        self.writer.apply_watcher_event(&Event::Delete(pod));
+        self.pods.remove(uid).unwrap();
+        self.writer.remove(&uid.into());
         self.tell(Sighting::Ended { uid: uid.into(), why: Ended::Deleted }).await;
     }
 

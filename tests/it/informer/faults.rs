@@ -117,7 +117,7 @@ async fn every_earlier_view_is_refused() {
         let list = world.listed_anew().await;
         assert!(world.count(&format!("relists_total{{reason=\"stale\"}} {}", number + 1)), "{number}");
         assert_eq!((list.pods, list.trusted), (held.len(), true), "{number}");
-        let shown: BTreeSet<String> = world.view.of_watch(0).iter().map(|pod| pod.uid.to_string()).collect();
+        let shown: BTreeSet<String> = world.shown();
         assert_eq!(shown, held.values().cloned().collect(), "{number}");
     }
     let ends = world.ends().len();
@@ -134,7 +134,7 @@ async fn events_that_come_again_or_late_change_nothing() {
     let newest = version(&world.server.pod("shop", "b").unwrap());
     let digest = |world: &World| {
         let uid = world.uid("b").as_str().into();
-        world.view.get(&uid).unwrap().content.clone().unwrap().digest
+        world.view.get(&uid).unwrap().content.unwrap().digest
     };
     let right = digest(&world);
     let late = event("MODIFIED", &before);
@@ -223,7 +223,7 @@ async fn a_pod_of_one_and_a_half_megabytes_is_a_pod() {
     world.listed_anew().await;
     world.equal().await;
     let uid = world.uid("huge").as_str().into();
-    let content = world.view.get(&uid).unwrap().content.clone().expect("it can be read");
+    let content = world.view.get(&uid).unwrap().content.expect("it can be read");
     assert!(content.canonical.len() < 64 << 10, "the record is bounded: {}", content.canonical.len());
     assert!(world.count("watch_errors_total 0") && world.count("undecodable_pods_total 0"));
 }
@@ -304,7 +304,7 @@ async fn what_no_event_told_is_found_by_the_regular_list() {
     let mut world = World::with_timers([], Scope::default(), Duration::from_secs(1), NEVER).await;
     world.equal().await;
     let uid = world.uid("b").as_str().into();
-    let digest = |world: &World| world.view.get(&uid).unwrap().content.clone().unwrap().digest;
+    let digest = |world: &World| world.view.get(&uid).unwrap().content.unwrap().digest;
     let before = digest(&world);
     world.server.silently(|api| {
         api.create(pod("d").namespace("shop").running()).unwrap();

@@ -15,7 +15,7 @@ async fn comes_to_know(what: &str, world: &mut World) {
     world.server.create(pod("d").namespace("shop").running()).unwrap();
     world.server.delete("shop", "a").unwrap();
     eventually(what, PROMISED, async || {
-        let held: BTreeSet<String> = world.view.of_watch(0).iter().map(|pod| pod.uid.to_string()).collect();
+        let held: BTreeSet<String> = world.shown();
         let there: BTreeSet<String> = world.server.uids().into_values().collect();
         if held == there { Ok(()) } else { Err(format!("{held:?} for {there:?} after {:?}", begun.elapsed())) }
     })

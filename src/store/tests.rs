@@ -1,0 +1,136 @@
+//! The store against a model of it, and what it takes in memory.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::model::{AllowList, PodObject, Rule, desired};
+
+fn rule() -> Rule {
+    let writer = crate::model::Writer { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };
+    Rule { writer, labels: AllowList::new(["*"]), annotations: AllowList::default() }
+}
+
+fn pod(uid: &str, namespace: &str, name: &str, body: u32) -> Pod {
+    let object: PodObject = serde_json::from_value(serde_json::json!({
+        "metadata": {"uid": uid, "namespace": namespace, "name": name, "resourceVersion": body.to_string(),
+            "labels": {"app": namespace, "pod": name}, "creationTimestamp": "2026-11-23T10:00:00Z"},
+        "status": {"reason": body.to_string()},
+    }))
+    .unwrap();
+    desired::desired(&object, &rule()).unwrap()
+}
+
+fn uids(view: &View) -> Vec<String> {
+    let mut uids = Vec::new();
+    view.each_of_watch(0, |uid| uids.push(uid.to_string()));
+    uids.sort();
+    uids
+}
+
+/// What the store should hold, and which pod should have each name.
+#[derive(Default)]
+struct Model {
+    pods: BTreeMap<Uid, Pod>,
+    by_name: BTreeMap<(Box<str>, Box<str>), Uid>,
+}
+
+impl Model {
+    fn put(&mut self, pod: &Pod) -> Option<Uid> {
+        let name = (pod.namespace.clone(), pod.name.clone());
+        let before = self.pods.insert(pod.uid.clone(), pod.clone());
+        if let Some(before) = before.filter(|before| (&before.namespace, &before.name) != (&name.0, &name.1)) {
+            self.unname(&before);
+        }
+        self.by_name.insert(name, pod.uid.clone()).filter(|other| *other != pod.uid)
+    }
+
+    fn remove(&mut self, uid: &Uid) {
+        if let Some(pod) = self.pods.remove(uid) {
+            self.unname(&pod);
+        }
+    }
+
+    fn unname(&mut self, pod: &Pod) {
+        let name = (pod.namespace.clone(), pod.name.clone());
+        if self.by_name.get(&name) == Some(&pod.uid) {
+            self.by_name.remove(&name);
+        }
+    }
+}
+
+/// A random pod of few UIDs, fewer names and two namespaces, so that all of them collide.
+fn any(rng: &mut fastrand::Rng, most: u32) -> Pod {
+    let (uid, name) = (rng.u32(..most), rng.u32(..most / 2 + 1));
+    let uid = if uid % 3 == 0 { format!("id-{uid}") } else { format!("5f3c0a4e-7a53-4b4e-9b0a-0a6c{uid:08x}") };
+    let namespace = if rng.bool() { "a" } else { "b" };
+    if rng.u8(..8) == 0 {
+        return desired::unreadable(&uid, namespace, &format!("pod-{name}"), "7");
+    }
+    pod(&uid, namespace, &format!("pod-{name}"), rng.u32(..1_000))
+}
+
+#[test]
+fn it_holds_what_was_shown_and_knows_who_has_a_name() {
+    for round in 0..40 {
+        let seed = fastrand::u64(..);
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let most = [3, 20, 200][round % 3];
+        let (mut writer, mut model) = (Writer::default(), Model::default());
+        let view = View::new([writer.store()]);
+        for _ in 0..400 {
+            match rng.u8(..100) {
+                0..60 => {
+                    let pod = any(&mut rng, most);
+                    let other = writer.apply(&pod);
+                    assert_eq!(other, model.put(&pod), "seed {seed}");
+                    other.iter().for_each(|other| model.remove(other));
+                }
+                60..98 => {
+                    let uid = any(&mut rng, most).uid;
+                    writer.remove(&uid);
+                    model.remove(&uid);
+                }
+                _ => {
+                    writer.begin_list();
+                    let mut listed = Model::default();
+                    for _ in 0..rng.u32(..most) {
+                        let pod = any(&mut rng, most);
+                        writer.list_item(&pod);
+                        listed.put(&pod);
+                    }
+                    writer.end_list();
+                    model = listed;
+                }
+            }
+            assert_eq!(view.len(), model.pods.len(), "seed {seed}");
+        }
+        for (uid, pod) in &model.pods {
+            assert_eq!(view.get(uid).as_ref(), Some(pod), "seed {seed}");
+            assert_eq!(view.shown(uid), Some(pod.shown()), "seed {seed}");
+        }
+        let mut expected: Vec<String> = model.pods.keys().map(Uid::to_string).collect();
+        expected.sort();
+        assert_eq!(uids(&view), expected, "seed {seed}");
+        model.pods.keys().for_each(|uid| writer.remove(uid));
+        assert!(view.is_empty() && writer.change().is_clean(), "seed {seed}: texts or names are left behind");
+    }
+}
+
+#[test]
+fn while_a_list_comes_in_both_what_was_there_and_what_it_shows_are_there() {
+    let mut writer = Writer::default();
+    let view = View::new([writer.store()]);
+    writer.apply(&pod("old", "n", "web-0", 1));
+    writer.apply(&pod("gone", "n", "web-1", 1));
+    writer.begin_list();
+    writer.list_item(&pod("new", "n", "web-0", 2));
+    assert_eq!(uids(&view), ["gone", "new", "old"]);
+    // It broke off, and another one begins.
+    writer.begin_list();
+    writer.list_item(&pod("other", "n", "web-1", 3));
+    assert_eq!(uids(&view), ["gone", "new", "old", "other"]);
+    writer.end_list();
+    assert_eq!(uids(&view), ["other"]);
+    assert_eq!(writer.apply(&pod("last", "n", "web-1", 4)), Some("other".into()), "the name is known");
+    assert_eq!(uids(&view), ["last"]);
+}
