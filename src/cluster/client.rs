@@ -17,7 +17,7 @@ use kube::{
 };
 use tower::{BoxError, ServiceBuilder};
 
-use super::tap::Tap;
+use super::{ahead::Ahead, tap::Tap};
 
 /// The API server is there within this time, or it is not.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -138,6 +138,7 @@ pub(super) fn tapped(config: &Config, tap: Tap) -> Result<Client, Error> {
         .option_layer(config.auth_layer().map_err(Error::Client)?)
         .layer(config.extra_headers_layer().map_err(Error::Client)?)
         .layer(tap)
+        .layer(Ahead)
         .map_err(BoxError::from)
         .service(http);
     Ok(Client::new(service, config.default_namespace.clone()))

@@ -1,9 +1,10 @@
 //! Everything that is said to Kubernetes: the pods, the cluster's identity, and the lease.
 //!
-//! [`informer`] feeds a kube-runtime reflector from a kube-runtime watcher and tells the event loop which keys changed;
+//! [`informer`] feeds the store from a kube-runtime watcher and tells the event loop which keys changed;
 //! [`confirm`] answers what the deletion brake asks, and [`approval`] reads what a person says to what it holds; [`lease`]
 //! tells whether this process may write.
 
+mod ahead;
 pub mod approval;
 pub mod client;
 pub mod confirm;

@@ -17,7 +17,7 @@ use tower::{BoxError, Layer, Service};
 use super::lines::{Heard, Lines};
 
 /// How much of a list is searched for its metadata, which come before the items.
-const SEARCHED_BYTES: usize = 2048;
+pub(super) const SEARCHED_BYTES: usize = 2048;
 /// A watch that ends sooner and has told nothing is begun again after a pause.
 const HASTY: Duration = Duration::from_secs(1);
 /// The pause after the first of them, doubled with each further one,
@@ -152,14 +152,14 @@ where
 
 /// What a request asks for, as far as it matters here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Asked {
-    watch: bool,
+pub(super) struct Asked {
+    pub(super) watch: bool,
     continued: bool,
-    limit: usize,
+    pub(super) limit: usize,
 }
 
 impl Asked {
-    fn by(query: &str) -> Self {
+    pub(super) fn by(query: &str) -> Self {
         let mut asked = Self::default();
         for pair in query.split('&') {
             match pair.split_once('=') {
@@ -253,7 +253,8 @@ impl<B> TappedBody<B> {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Metadata {
     pub(super) version: Option<String>,
-    continued: bool,
+    /// What the next page is asked for with.
+    pub(super) next: Option<String>,
     remaining: Option<usize>,
 }
 
@@ -263,7 +264,7 @@ impl ListHead {
         self.version = metadata.version;
         if !asked.continued {
             self.announced = match metadata.remaining {
-                _ if !metadata.continued => Announced::OnePage,
+                _ if metadata.next.is_none() => Announced::OnePage,
                 Some(remaining) => Announced::Items(asked.limit + remaining),
                 None => Announced::Unknown,
             };
@@ -283,7 +284,7 @@ pub(super) fn metadata_in(head: &[u8]) -> Option<Metadata> {
     });
     Some(Metadata {
         version: text("\"resourceVersion\":\"").map(str::to_owned),
-        continued: text("\"continue\":\"").is_some(),
+        next: text("\"continue\":\"").map(str::to_owned),
         remaining,
     })
 }
@@ -330,7 +331,7 @@ mod tests {
 
     #[test]
     fn a_lists_metadata_are_found_before_its_items() {
-        let expected = Metadata { version: Some("812".into()), continued: true, remaining: Some(41) };
+        let expected = Metadata { version: Some("812".into()), next: Some("x".into()), remaining: Some(41) };
         assert_eq!(metadata_in(LIST), Some(expected));
         assert_eq!(metadata_in(&LIST[..60]), None, "not yet");
         let item = br#"{"items":[{"metadata":{"resourceVersion":"5","continue":"x"}}]}"#;
@@ -340,7 +341,10 @@ mod tests {
     #[test]
     fn a_lists_length_is_what_its_first_page_says() {
         let mut head = ListHead::default();
-        let page = |continued, remaining| Metadata { version: Some("1".into()), continued, remaining };
+        let page = |continued: bool, remaining| {
+            let next = continued.then(|| "abc".to_owned());
+            Metadata { version: Some("1".into()), next, remaining }
+        };
         let first = Asked::by("limit=500&labelSelector=a");
         head.page(first, page(true, Some(700)));
         assert_eq!(head.announced, Announced::Items(1_200));
