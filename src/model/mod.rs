@@ -26,11 +26,11 @@ pub mod verdict;
 
 pub use compact::{Name, Names, Packed, Unpacked};
 pub use desired::{AllowList, Rule};
-pub use digest::{Buckets, Digest, NOT_DIGESTED, ParseDigestError};
+pub use digest::{Buckets, Digest, Fingerprint, NOT_DIGESTED, ParseDigestError};
 pub use freshness::{ListAge, Newest};
 pub use ids::{DEFAULT_OWNER, INTEGER_LIMIT, Moment, Version, Writer, compare_resource_versions, is_valid_id};
 pub use lease::Leadership;
-pub use ledger::{Belief, Drift, Ended, Flight, Known, Ledger, Settled, Work};
+pub use ledger::{Belief, Drift, Ended, Flight, Known, Ledger, Settled, Tries, Work};
 pub use object::PodObject;
 pub use plan::{Action, Removal, Wanted, decide, wanted};
 pub use pod::{Content, Pod, Shown};

@@ -2,13 +2,13 @@
 //!
 //! It serves one key when an event wakes it, and all keys at start, after a list, at a resync. There is no second path.
 
-use super::{Digest, Ended, Known, Moment, Shown, Work, ledger::Belief};
+use super::{Ended, Fingerprint, Known, Moment, Shown, Work, ledger::Belief};
 
 /// What should be true of one id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {
-    /// The registry should hold the record with this digest.
-    Present(Digest),
+    /// The registry should hold the record with this fingerprint.
+    Present(Fingerprint),
     /// The pod is there and cannot be read: the registry's record is left as it is.
     Unreadable,
     /// The pod's end was watched.
@@ -27,7 +27,7 @@ pub enum Action {
     /// The pod is gone and the registry does not hold it: forget the id.
     Forget,
     /// Send the record.
-    Put(Digest),
+    Put(Fingerprint),
     /// Remove the record.
     Delete(Removal),
     /// Not before this moment.
@@ -66,14 +66,14 @@ pub fn wanted(
     list_begun: Option<Moment>,
 ) -> Wanted {
     match shown {
-        Some(Shown::Record(digest)) => return Wanted::Present(digest),
+        Some(Shown::Record(record)) => return Wanted::Present(record),
         Some(Shown::Unreadable) => return Wanted::Unreadable,
         None => {}
     }
     if let Some(ended) = work.and_then(|work| work.ended) {
         return Wanted::Ended(ended);
     }
-    let sighted = belief.map(|belief| belief.sighted).unwrap_or_default();
+    let sighted = belief.map(Belief::sighted).unwrap_or_default();
     match list_begun {
         Some(begun) if begun > sighted => Wanted::Absent,
         _ => Wanted::Unknown,
@@ -82,17 +82,17 @@ pub fn wanted(
 
 /// What to do about an id: a pure function of what is wanted, what is known, and the time.
 pub fn decide(wanted: Wanted, known: Known, work: Option<&Work>, now: Moment) -> Action {
-    if work.is_some_and(|work| work.flight.is_some()) {
+    if work.is_some_and(|work| work.tries().flight.is_some()) {
         return Action::InFlight;
     }
     let unread = matches!(known, Known::Unread | Known::Supposed(_));
     let action = match (wanted, known) {
         (Wanted::Unknown, _) => return Action::AwaitList,
         (Wanted::Unreadable, _) => return Action::Rest,
-        (Wanted::Present(digest), Known::Holds(held)) if held == digest => return Action::Rest,
+        (Wanted::Present(desired), Known::Holds(held)) if held == desired => return Action::Rest,
         (Wanted::Present(_), _) if unread => return Action::AwaitInventory,
-        (Wanted::Present(digest), _) if is_parked(work, digest) => return Action::Parked,
-        (Wanted::Present(digest), _) => Action::Put(digest),
+        (Wanted::Present(desired), _) if is_parked(work, desired) => return Action::Parked,
+        (Wanted::Present(desired), _) => Action::Put(desired),
         (Wanted::Ended(_) | Wanted::Absent, Known::Absent) => return Action::Forget,
         // The registry may hold it, read or not: a watched end waits for no inventory.
         (Wanted::Ended(ended), _) => Action::Delete(Removal::Watched(ended)),
@@ -102,25 +102,25 @@ pub fn decide(wanted: Wanted, known: Known, work: Option<&Work>, now: Moment) ->
             None => return Action::AwaitApproval,
         },
     };
-    match work.map(|work| work.not_before) {
+    match work.map(|work| work.tries().not_before) {
         Some(not_before) if not_before > now => Action::Wait(not_before),
         _ => action,
     }
 }
 
-fn is_parked(work: Option<&Work>, digest: Digest) -> bool {
-    work.and_then(|work| work.parked.as_ref()).is_some_and(|(parked, _)| *parked == digest)
+fn is_parked(work: Option<&Work>, desired: Fingerprint) -> bool {
+    work.and_then(|work| work.tries().parked.as_ref()).is_some_and(|(parked, _)| *parked == desired)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Flight, OperationKind, Version};
+    use crate::model::{Digest, Flight, OperationKind, Version};
 
     const NOW: Moment = Moment::from_secs(100);
 
-    fn digest(n: u8) -> Digest {
-        Digest([n; 32])
+    fn digest(n: u8) -> Fingerprint {
+        Digest([n; 32]).fingerprint()
     }
 
     fn work(change: impl FnOnce(&mut Work)) -> Work {
@@ -162,17 +162,17 @@ mod tests {
     fn one_request_an_id_and_none_too_early() {
         let flight =
             Flight { kind: OperationKind::Put, result: Known::Holds(digest(1)), version: Version { epoch: 1, seq: 1 } };
-        let flying = work(|w| w.flight = Some(flight));
+        let flying = work(|w| w.tries_mut().flight = Some(flight));
         assert_eq!(decide(Wanted::Ended(Ended::Deleted), Known::Doubt, Some(&flying), NOW), Action::InFlight);
         let later = NOW + Moment::from_secs(1);
-        let waiting = work(|w| w.not_before = later);
+        let waiting = work(|w| w.tries_mut().not_before = later);
         assert_eq!(decide(Wanted::Present(digest(1)), Known::Doubt, Some(&waiting), NOW), Action::Wait(later));
         assert_eq!(decide(Wanted::Present(digest(1)), Known::Doubt, Some(&waiting), later), Action::Put(digest(1)));
     }
 
     #[test]
     fn a_parked_record_waits_for_another_body_and_its_deletion_does_not() {
-        let parked = work(|w| w.parked = Some((digest(1), "schema".into())));
+        let parked = work(|w| w.tries_mut().parked = Some((digest(1), "schema".into())));
         assert_eq!(decide(Wanted::Present(digest(1)), Known::Absent, Some(&parked), NOW), Action::Parked);
         assert_eq!(decide(Wanted::Present(digest(2)), Known::Absent, Some(&parked), NOW), Action::Put(digest(2)));
         let delete = Action::Delete(Removal::Watched(Ended::Deleted));

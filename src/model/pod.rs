@@ -1,6 +1,6 @@
 //! A pod with the record that the registry should hold for it.
 
-use super::{Digest, Uid, record::Record};
+use super::{Digest, Fingerprint, Uid, record::Record};
 
 /// A pod as the cluster shows it.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,7 +24,7 @@ pub struct Pod {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shown {
     /// A pod whose record is known by this.
-    Record(Digest),
+    Record(Fingerprint),
     /// A pod that could not be read.
     Unreadable,
 }
@@ -32,7 +32,7 @@ pub enum Shown {
 impl Pod {
     /// What is decided by.
     pub fn shown(&self) -> Shown {
-        self.content.as_ref().map_or(Shown::Unreadable, |content| Shown::Record(content.digest))
+        self.content.as_ref().map_or(Shown::Unreadable, |content| Shown::Record(content.digest.fingerprint()))
     }
 }
 

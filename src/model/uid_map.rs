@@ -79,6 +79,9 @@ impl<V> UidMap<V> {
 
     /// The position of this UID's entry.
     pub fn position_of(&self, uid: &Uid) -> Option<usize> {
+        if self.is_empty() {
+            return None;
+        }
         let hash = self.hasher.hash_one(uid);
         self.index.find(hash, |place| self.entries.uid(*place) == uid).map(|place| *place as usize)
     }

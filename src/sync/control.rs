@@ -2,6 +2,7 @@
 
 use super::{
     inventory::{self, Ours, Reading},
+    keys::shown,
     registrar::{Inputs, Registrar, Reply},
 };
 use crate::{
@@ -49,7 +50,7 @@ impl<R: Registry> Registrar<R> {
             && self.control.reading != Some(epoch)
             && now >= self.compare_at
         {
-            self.read_inventory(epoch, now);
+            self.read_inventory(epoch);
         }
     }
 
@@ -249,21 +250,16 @@ impl<R: Registry> Registrar<R> {
         }
     }
 
-    fn read_inventory(&mut self, epoch: u64, now: Moment) {
+    fn read_inventory(&mut self, epoch: u64) {
         self.control.reading = Some(epoch);
-        let view = self.view.clone();
-        self.ledger.suppose(|uid| match view.shown(uid)? {
-            Shown::Record(digest) => Some(digest),
+        let view = &self.view;
+        self.ledger.suppose(|uid, belief| match shown(view, uid, Some(belief))? {
+            Shown::Record(record) => Some(record),
             Shown::Unreadable => None,
         });
         let division =
             if self.view.len().max(self.ledger.owned()) > MANY_RECORDS { Buckets::By16Bits } else { Buckets::By8Bits };
-        let ours = Ours {
-            began: now,
-            division,
-            buckets: self.ledger.buckets(division),
-            digests: self.has("digest-inventory"),
-        };
+        let ours = Ours { division, buckets: self.ledger.buckets(division), digests: self.has("digest-inventory") };
         self.send(move |registry| async move { Reply::Inventory(epoch, inventory::read(&*registry, ours).await) });
     }
 
@@ -317,19 +313,19 @@ impl<R: Registry> Registrar<R> {
 
     /// Brings the ledger in line with what the registry said, and decides about every key anew.
     fn compare(&mut self, reading: Reading, now: Moment, inputs: &Inputs) {
-        let Reading { began, division, equal, items } = reading;
-        let is_equal = |uid: &Uid| equal.get(division.of(&uid.text())).copied().unwrap_or(false);
-        self.ledger.confirm_bucket(division, |bucket| equal.get(bucket).copied().unwrap_or(false));
-        let named: std::collections::HashSet<&Uid> = items.iter().map(|(uid, _)| uid).collect();
-        let lacking: Vec<Uid> =
-            self.ledger.uids().filter(|uid| !is_equal(uid) && !named.contains(uid)).cloned().collect();
-        let missing = lacking.iter().filter_map(|uid| self.ledger.inventory_lacks(uid, began)).collect::<Vec<_>>();
-        let differing = items.iter().filter_map(|(uid, digest)| self.ledger.inventory_has(uid, *digest, began, now));
-        let drift: Vec<_> = differing.collect::<Vec<_>>().into_iter().chain(missing).collect();
-        for kind in &drift {
-            self.metrics.drift_repaired(DriftKind::from(*kind));
+        let Reading { division, equal, items } = reading;
+        let is_equal = |bucket: usize| equal.get(bucket).copied().unwrap_or(false);
+        let (read, mut differs, first) = (items.len(), 0, !self.ledger.is_seeded());
+        self.ledger.confirm_bucket(division, is_equal);
+        for (uid, held) in items {
+            if let Some(drift) = self.ledger.inventory_has(&uid, held, now) {
+                differs += 1;
+                self.metrics.drift_repaired(drift.into());
+            }
         }
-        let (read, differs, first) = (items.len(), drift.len(), !self.ledger.is_seeded());
+        let missing = self.ledger.inventory_lacks_the_others(division, is_equal);
+        (0..missing).for_each(|_| self.metrics.drift_repaired(DriftKind::Missing));
+        differs += missing;
         tracing::info!(read, differs, owned = self.ledger.owned(), first, "registry compared");
         self.control.outdated = !first;
         self.ledger.finish_reading();

@@ -53,7 +53,7 @@ impl<R: Registry> Registrar<R> {
         while batch.len() < limit && aside.len() < ASIDE_MAX {
             let open = self.open(turn, now);
             let Some((uid, lane)) = self.queue.pop(open) else { break };
-            let own = self.ledger.work(&uid).and_then(|work| work.batch_at_most);
+            let own = self.ledger.work(&uid).and_then(|work| work.tries().batch_at_most);
             // Those of batches that failed as a whole stay among themselves.
             if !batch.is_empty() && divided != own {
                 aside.push((uid, lane));
@@ -100,7 +100,7 @@ impl<R: Registry> Registrar<R> {
     }
 
     fn count_try(&mut self, uid: &Uid) {
-        let repeats = self.ledger.work(uid).is_some_and(|work| work.repeats);
+        let repeats = self.ledger.work(uid).is_some_and(|work| work.tries().repeats);
         self.budget.sent(repeats);
         if repeats {
             self.turns.repeats = self.turns.repeats.wrapping_add(1);
@@ -138,7 +138,7 @@ impl<R: Registry> Registrar<R> {
     /// it was queued as a first try.
     fn must_wait(&mut self, uid: &Uid, action: Action, now: Moment) -> bool {
         let again = match action {
-            Action::Put(digest) => self.ledger.repeats(uid, Known::Holds(digest)),
+            Action::Put(desired) => self.ledger.repeats(uid, Known::Holds(desired)),
             Action::Delete(_) => self.ledger.repeats(uid, Known::Absent),
             _ => false,
         };
@@ -159,7 +159,7 @@ impl<R: Registry> Registrar<R> {
 
     fn begin(&mut self, operation: &Encoded, now: Moment) {
         let (kind, result) = match &operation.body {
-            EncodedBody::Put { digest, .. } => (OperationKind::Put, Known::Holds(*digest)),
+            EncodedBody::Put { digest, .. } => (OperationKind::Put, Known::Holds(digest.fingerprint())),
             EncodedBody::Delete(_) => (OperationKind::Delete, Known::Absent),
         };
         if let EncodedBody::Delete(Removal::Absent) = operation.body {
@@ -172,7 +172,8 @@ impl<R: Registry> Registrar<R> {
         let uids = &sent.uids;
         self.writes_in_flight -= 1;
         let blamed = self.target.blames_writes();
-        let epoch = uids.iter().find_map(|uid| self.ledger.work(uid)?.flight.map(|flight| flight.version.epoch));
+        let epoch =
+            uids.iter().find_map(|uid| self.ledger.work(uid)?.tries().flight.map(|flight| flight.version.epoch));
         match result {
             Ok(verdicts) => {
                 self.judge_request(Request::Write, &Ok(()), now);
@@ -202,8 +203,8 @@ impl<R: Registry> Registrar<R> {
     }
 
     fn settle(&mut self, uid: &Uid, verdict: Verdict, now: Moment) {
-        let Some(flight) = self.ledger.work(uid).and_then(|work| work.flight) else { return };
-        let repeats = self.ledger.work(uid).is_some_and(|work| work.repeats);
+        let Some(flight) = self.ledger.work(uid).and_then(|work| work.tries().flight) else { return };
+        let repeats = self.ledger.work(uid).is_some_and(|work| work.tries().repeats);
         let operation = Operation::from(flight.kind);
         let random = self.rng.u64(..);
         let cause = match &verdict {

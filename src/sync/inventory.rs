@@ -3,11 +3,11 @@
 //! A reading is never a reason to delete, and it is discarded when its ids do not add up to the count that came with
 //! them: a short answer would otherwise look like lost records.
 
-use std::{collections::HashSet, time::Duration};
+use std::time::Duration;
 
 use crate::{
-    model::{Buckets, Digest, Failure, Moment, Uid, is_valid_id},
-    registry::{Bucket, Registry},
+    model::{Buckets, Failure, Fingerprint, Uid, is_valid_id},
+    registry::{Bucket, Registry, v1::wire::BucketDigest},
 };
 
 /// How often a reading begins again because its page token expired.
@@ -48,25 +48,21 @@ pub(super) enum Error {
 /// What the registry said that it holds.
 #[derive(Debug)]
 pub(super) struct Reading {
-    /// When the reading began.
-    pub(super) began: Moment,
     /// The division that was compared.
     pub(super) division: Buckets,
     /// Which buckets are equal to ours.
     pub(super) equal: Vec<bool>,
     /// The records of all other buckets.
-    pub(super) items: Vec<(Uid, Digest)>,
+    pub(super) items: Vec<(Uid, Fingerprint)>,
 }
 
 /// Our side of the comparison.
 #[derive(Debug)]
 pub(super) struct Ours {
-    /// When the reading begins.
-    pub(super) began: Moment,
     /// The division to compare.
     pub(super) division: Buckets,
-    /// Records and the xor of their digests, a bucket.
-    pub(super) buckets: Vec<(u64, Digest)>,
+    /// Records and the xor of their fingerprints, a bucket.
+    pub(super) buckets: Vec<(u64, Fingerprint)>,
     /// Whether the registry can give bucket digests.
     pub(super) digests: bool,
 }
@@ -80,19 +76,20 @@ pub(super) async fn read<R: Registry>(registry: &R, ours: Ours) -> Result<Readin
 }
 
 async fn read_all<R: Registry>(registry: &R, ours: Ours) -> Result<Reading, Error> {
-    let Ours { began, division, buckets, digests } = ours;
+    let Ours { division, buckets, digests } = ours;
     if !digests {
         let items = pages(registry, None).await?;
-        return Ok(Reading { began, division, equal: vec![false; buckets.len()], items });
+        return Ok(Reading { division, equal: vec![false; buckets.len()], items });
     }
     let theirs = registry.bucket_digests(division.count()).await?;
-    let equal: Vec<bool> =
-        buckets.iter().zip(&theirs.buckets).map(|(ours, theirs)| *ours == (theirs.count, theirs.digest)).collect();
+    let equals =
+        |(ours, theirs): (&(u64, Fingerprint), &BucketDigest)| *ours == (theirs.count, theirs.digest.fingerprint());
+    let equal: Vec<bool> = buckets.iter().zip(&theirs.buckets).map(equals).collect();
     let differing: Vec<usize> = (0..equal.len()).filter(|index| !equal[*index]).collect();
     let pages_of_all = usize::try_from(theirs.count).unwrap_or(usize::MAX) / PAGE_ITEMS + 1;
     if differing.len() > pages_of_all.max(FEW_BUCKETS) {
         let items = pages(registry, None).await?;
-        return Ok(Reading { began, division, equal: vec![false; equal.len()], items });
+        return Ok(Reading { division, equal: vec![false; equal.len()], items });
     }
     let mut items = Vec::new();
     for index in differing {
@@ -103,7 +100,7 @@ async fn read_all<R: Registry>(registry: &R, ours: Ours) -> Result<Reading, Erro
             items.extend(pages(registry, Some((bucket, counts))).await?);
         }
     }
-    Ok(Reading { began, division, equal, items })
+    Ok(Reading { division, equal, items })
 }
 
 /// The counts that came with the digests.
@@ -114,7 +111,7 @@ struct Counts {
 }
 
 /// All pages of a bucket, or of everything.
-async fn pages<R: Registry>(registry: &R, bucket: Option<(Bucket, Counts)>) -> Result<Vec<(Uid, Digest)>, Error> {
+async fn pages<R: Registry>(registry: &R, bucket: Option<(Bucket, Counts)>) -> Result<Vec<(Uid, Fingerprint)>, Error> {
     for _ in 0..EXPIRIES {
         match pages_once(registry, bucket).await {
             Err(Error::Failure(Failure::Expired)) => {}
@@ -124,9 +121,11 @@ async fn pages<R: Registry>(registry: &R, bucket: Option<(Bucket, Counts)>) -> R
     Err(Failure::Expired.into())
 }
 
-async fn pages_once<R: Registry>(registry: &R, bucket: Option<(Bucket, Counts)>) -> Result<Vec<(Uid, Digest)>, Error> {
-    let mut items = Vec::new();
-    let mut seen = HashSet::new();
+async fn pages_once<R: Registry>(
+    registry: &R,
+    bucket: Option<(Bucket, Counts)>,
+) -> Result<Vec<(Uid, Fingerprint)>, Error> {
+    let (mut items, mut looked_at) = (Vec::new(), 0);
     let (mut page, mut first_as_of) = (None, None);
     for _ in 0..PAGES_MAX {
         let answer = registry.inventory(bucket.map(|(bucket, _)| bucket), page.take()).await?;
@@ -141,13 +140,16 @@ async fn pages_once<R: Registry>(registry: &R, bucket: Option<(Bucket, Counts)>)
             if !is_valid_id(&item.id) {
                 return Err(Error::Pages("an id is none: 1 to 128 of [A-Za-z0-9._~:@-]"));
             }
-            let uid = Uid::from(item.id);
-            if !seen.insert(uid.clone()) {
-                return Err(Error::Pages("an id is there twice"));
-            }
-            items.push((uid, item.digest));
+            items.push((Uid::from(item.id), item.digest.fingerprint()));
         }
         page = answer.next;
+        // Looked at now and then, as pages that go round and round would have no end.
+        if page.is_none() || items.len() >= 2 * looked_at {
+            looked_at = items.len();
+            if names_twice(&mut items) {
+                return Err(Error::Pages("an id is there twice"));
+            }
+        }
         if page.is_none() {
             let changes = answer.as_of.checked_sub(first).ok_or(Error::Pages("the change number went back"))?;
             return add_up(items, answer.count, bucket.map(|(_, counts)| counts), changes);
@@ -156,14 +158,20 @@ async fn pages_once<R: Registry>(registry: &R, bucket: Option<(Bucket, Counts)>)
     Err(Error::Pages("there is no end to them"))
 }
 
+/// Whether an id is among these twice. Sorts them.
+fn names_twice(items: &mut [(Uid, Fingerprint)]) -> bool {
+    items.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+    items.windows(2).any(|pair| pair[0].0 == pair[1].0)
+}
+
 /// Ids must be as many as counted; each change during the reading may have added or removed one. Of a bucket, a page may
 /// count the bucket's records or all of them.
 fn add_up(
-    items: Vec<(Uid, Digest)>,
+    items: Vec<(Uid, Fingerprint)>,
     count: u64,
     digested: Option<Counts>,
     changes: u64,
-) -> Result<Vec<(Uid, Digest)>, Error> {
+) -> Result<Vec<(Uid, Fingerprint)>, Error> {
     let near = |a: u64, b: u64| a.abs_diff(b) <= changes;
     let ids = items.len() as u64;
     let whole_counted = |counts: Counts| near(count, counts.whole) && near(ids, counts.bucket);
@@ -180,7 +188,7 @@ mod tests {
 
     #[test]
     fn ids_add_up_to_the_count_but_for_changes_meanwhile() {
-        let items = |n: usize| (0..n).map(|i| (Uid::from(i.to_string()), Digest::default())).collect::<Vec<_>>();
+        let items = |n: usize| (0..n).map(|i| (Uid::from(i.to_string()), Fingerprint::default())).collect::<Vec<_>>();
         assert!(add_up(items(3), 3, None, 0).is_ok());
         assert!(add_up(items(3), 4, None, 1).is_ok());
         let digested = Counts { bucket: 3, whole: 1200 };

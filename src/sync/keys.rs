@@ -8,11 +8,12 @@ use super::{
 };
 use crate::{
     model::{
-        Action, Ended, Known, Moment, Sighting, Uid, WatchList,
+        Action, Belief, Ended, Known, Moment, Shown, Sighting, Uid, WatchList, Work,
         brake::{Answer, CompleteList, HeldBecause, Inquiry, Listed, Question},
         decide, wanted,
     },
     registry::Registry,
+    store::View,
 };
 
 impl<R: Registry> Registrar<R> {
@@ -62,18 +63,19 @@ impl<R: Registry> Registrar<R> {
     /// The list over all watches, once each has one in which everything could be identified. Whether it counts as empty
     /// depends on what is absent from it: see [`Self::is_missing_from_an_empty_list`].
     pub(super) fn complete_list(&self) -> Option<CompleteList> {
-        let lists: Option<Vec<WatchList>> = self.lists.iter().map(|list| list.filter(|l| l.identified)).collect();
-        let lists = lists?;
-        Some(CompleteList {
-            begun: lists.iter().map(|list| list.begun).min()?,
-            empty: false,
-            trusted: lists.iter().all(|list| list.trusted),
-        })
+        let mut complete: Option<CompleteList> = None;
+        for list in &self.lists {
+            let WatchList { begun, trusted, .. } = list.filter(|list| list.identified)?;
+            let rest = complete.unwrap_or(CompleteList { begun, empty: false, trusted });
+            complete =
+                Some(CompleteList { begun: rest.begun.min(begun), trusted: rest.trusted && trusted, empty: false });
+        }
+        complete
     }
 
     /// When the list was begun in which this id's absence would count.
-    fn list_begun(&self, uid: &Uid) -> Option<Moment> {
-        match self.ledger.belief(uid).and_then(|belief| belief.watch) {
+    fn list_begun(&self, belief: Option<&Belief>) -> Option<Moment> {
+        match belief.and_then(Belief::watch) {
             Some(watch) => (*self.lists.get(watch)?).filter(|list| list.identified).map(|list| list.begun),
             None => self.complete_list().map(|list| list.begun),
         }
@@ -81,22 +83,28 @@ impl<R: Registry> Registrar<R> {
 
     /// What to do about one id, from the store as it is now.
     pub(super) fn decision(&self, uid: &Uid, now: Moment) -> Action {
-        let (belief, work) = (self.ledger.belief(uid), self.ledger.work(uid));
-        // A pod does not change its namespace, so that the watch that showed it is the one to show it.
-        let shown = match belief.and_then(|belief| belief.watch) {
-            Some(watch) => self.view.shown_in(watch, uid),
-            None => self.view.shown(uid),
-        };
-        let list_begun = if shown.is_none() { self.list_begun(uid) } else { None };
+        self.decision_with(uid, self.ledger.belief(uid), self.ledger.work(uid), now)
+    }
+
+    /// The same, with what the ledger has of the id.
+    fn decision_with(&self, uid: &Uid, belief: Option<&Belief>, work: Option<&Work>, now: Moment) -> Action {
+        let shown = shown(&self.view, uid, belief);
+        let list_begun = if shown.is_none() { self.list_begun(belief) } else { None };
         let wanted = wanted(shown, belief, work, list_begun);
-        decide(wanted, self.ledger.known(uid), work, now)
+        decide(wanted, self.ledger.known_by(belief), work, now)
     }
 
     /// Decides about one id and brings it to where the decision says it belongs.
     pub(super) fn consider(&mut self, uid: &Uid, lane: Lane, now: Moment) -> Action {
         let action = self.decision(uid, now);
+        self.bring(uid, action, lane, now);
+        action
+    }
+
+    /// Brings an id to where a decision says it belongs.
+    fn bring(&mut self, uid: &Uid, action: Action, lane: Lane, now: Moment) {
         if action == Action::AwaitList {
-            self.awaiting_list.insert(uid.clone());
+            self.awaiting_list.insert(uid, ());
         } else {
             self.awaiting_list.remove(uid);
         }
@@ -109,9 +117,9 @@ impl<R: Registry> Registrar<R> {
                 self.queue.remove(uid);
                 self.ledger.forget(uid);
             }
-            Action::Put(digest) => {
+            Action::Put(desired) => {
                 self.ledger.owe(uid, now);
-                let again = self.ledger.repeats(uid, Known::Holds(digest));
+                let again = self.ledger.repeats(uid, Known::Holds(desired));
                 self.queue.push(uid, if again { Lane::PutAgain } else { lane.max(Lane::Live) });
             }
             Action::Delete(_) => {
@@ -130,28 +138,25 @@ impl<R: Registry> Registrar<R> {
                 self.queue.remove(uid)
             }
         }
-        action
     }
 
-    /// Decides about every id: those that the store has, and those that the ledger believes the registry may have.
-    /// Says whether an absence waits for a newer list.
+    /// Decides about every id: those that a watch showed, those that the registry may have, and those that wait for a
+    /// list. Says whether an absence waits for a newer list.
     pub(super) fn consider_all(&mut self, now: Moment) -> bool {
-        let mut uids: HashSet<Uid> = self.ledger.uids().chain(&self.awaiting_list).cloned().collect();
-        for watch in 0..self.view.watches() {
-            self.view.each_of_watch(watch, |uid| _ = uids.insert(uid.clone()));
-        }
-        let (mut absent, mut list_wanted) = (HashSet::new(), false);
-        for uid in in_order(uids) {
-            let lane = match self.ledger.known(&uid) {
-                Known::Holds(_) => Lane::Rewrite,
-                _ => Lane::Backfill,
-            };
-            match self.consider(&uid, lane, now) {
-                Action::AwaitApproval => _ = absent.insert(uid),
-                Action::AwaitList => list_wanted = true,
-                _ => {}
+        let unbelieved = self.awaiting_list.iter().filter(|(uid, ())| self.ledger.belief(uid).is_none());
+        let unbelieved: Vec<Uid> = unbelieved.map(|(uid, ())| uid.clone()).collect();
+        let mut found = Found::default();
+        // From the highest position down, so that none is passed over when others are forgotten.
+        for position in (0..self.ledger.believed()).rev() {
+            if let Some((uid, action)) = self.consider_at(position, now) {
+                found.note(uid, action);
             }
         }
+        for uid in unbelieved {
+            let action = self.consider(&uid, Lane::Backfill, now);
+            found.note(uid, action);
+        }
+        let Found { absent, list_wanted } = found;
         if let Some(list) = self.complete_list().filter(|_| self.ledger.is_seeded()) {
             let empty = absent.iter().any(|uid| self.is_missing_from_an_empty_list(uid));
             self.brake.derive(absent, self.ledger.owned(), CompleteList { empty, ..list }, now);
@@ -159,10 +164,28 @@ impl<R: Registry> Registrar<R> {
         list_wanted
     }
 
+    /// Decides about the id at a position of the ledger; none where nothing is to be done.
+    fn consider_at(&mut self, position: usize, now: Moment) -> Option<(Uid, Action)> {
+        let (uid, belief) = self.ledger.belief_at(position)?;
+        let work = self.ledger.work(uid);
+        let action = self.decision_with(uid, Some(belief), work, now);
+        let lane = match belief.known {
+            Known::Holds(_) => Lane::Rewrite,
+            _ => Lane::Backfill,
+        };
+        // As it is with nearly all of them: the queue has nothing without work.
+        if action == Action::Rest && work.is_none() && !self.awaiting_list.contains(uid) {
+            return None;
+        }
+        let uid = uid.clone();
+        self.bring(&uid, action, lane, now);
+        Some((uid, action))
+    }
+
     /// Whether the list that lacks this id holds nothing at all.
     fn is_missing_from_an_empty_list(&self, uid: &Uid) -> bool {
         let is_empty = |list: &Option<WatchList>| list.is_some_and(|list| list.pods == 0);
-        match self.ledger.belief(uid).and_then(|belief| belief.watch) {
+        match self.ledger.belief(uid).and_then(Belief::watch) {
             Some(watch) => self.lists.get(watch).is_some_and(is_empty),
             None => self.lists.iter().any(is_empty),
         }
@@ -280,6 +303,34 @@ impl<R: Registry> Registrar<R> {
                 self.recheck = true;
             }
         }
+    }
+}
+
+/// What a look at every id found.
+#[derive(Default)]
+struct Found {
+    /// What waits for the brake's approval.
+    absent: HashSet<Uid>,
+    /// Whether an absence waits for a newer list.
+    list_wanted: bool,
+}
+
+impl Found {
+    fn note(&mut self, uid: Uid, action: Action) {
+        match action {
+            Action::AwaitApproval => _ = self.absent.insert(uid),
+            Action::AwaitList => self.list_wanted = true,
+            _ => {}
+        }
+    }
+}
+
+/// What the store shows of an id. A pod does not change its namespace, so that the watch that showed it is the one to show
+/// it.
+pub(super) fn shown(view: &View, uid: &Uid, belief: Option<&Belief>) -> Option<Shown> {
+    match belief.and_then(Belief::watch) {
+        Some(watch) => view.shown_in(watch, uid),
+        None => view.shown(uid),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The loop itself: what it owns, what it waits for, and how it ends.
 
-use std::{collections::HashSet, future::Future, sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{mpsc, watch},
@@ -15,7 +15,7 @@ use super::{
 use crate::{
     clock::Clock,
     model::{
-        Failure, Leadership, Ledger, Moment, Sighting, Standing, Uid, Verdict, WatchList,
+        Failure, Leadership, Ledger, Moment, Sighting, Standing, Uid, UidMap, Verdict, WatchList,
         brake::{Brake, Confirmation, Finding, HoldId, Inquiry, SettingsChange},
         retry::{Budget, RateLimit, Target},
         session::{Declared, Phase, Session},
@@ -163,7 +163,7 @@ pub struct Registrar<R> {
     /// The newest complete list of each watch.
     pub(super) lists: Vec<Option<WatchList>>,
     /// Ids that are not in the store, where something that is yet to come has to tell whether that counts.
-    pub(super) awaiting_list: HashSet<Uid>,
+    pub(super) awaiting_list: UidMap<()>,
     /// Whether something happened that may concern any id: a list, or an absence that came up after one.
     pub(super) recheck: bool,
     /// When the watches were last asked for new lists.
@@ -203,7 +203,7 @@ impl<R: Registry> Registrar<R> {
             turns: Turns::default(),
             capabilities: None,
             lists: vec![None; view.watches()],
-            awaiting_list: HashSet::new(),
+            awaiting_list: UidMap::default(),
             recheck: false,
             list_wanted_at: None,
             compare_at: Moment::ZERO,

@@ -48,11 +48,11 @@ impl<R: Registry> Registrar<R> {
     fn count(&self, now: Moment) {
         let (mut in_flight, mut parked, mut pending, mut doubt, mut oldest) = (0, 0, 0, 0, now);
         for (uid, work) in self.ledger.working() {
-            oldest = oldest.min(work.since);
+            oldest = oldest.min(work.since());
             doubt += usize::from(self.ledger.known(uid) == Known::Doubt);
             match work {
-                work if work.flight.is_some() => in_flight += 1,
-                work if work.parked.is_some() => parked += 1,
+                work if work.tries().flight.is_some() => in_flight += 1,
+                work if work.tries().parked.is_some() => parked += 1,
                 _ => pending += 1,
             }
         }

@@ -1,13 +1,17 @@
 //! The ledger by value: what is owed stays owed until it is acknowledged.
 
 use super::*;
-use crate::model::Current;
+use crate::model::{Buckets, Current, Digest, Fingerprint, OperationKind, Version};
 
 const fn at(secs: u64) -> Moment {
     Moment::from_secs(secs)
 }
 
-fn digest(n: u8) -> Digest {
+fn digest(n: u8) -> Fingerprint {
+    whole(n).fingerprint()
+}
+
+fn whole(n: u8) -> Digest {
     Digest([n; 32])
 }
 
@@ -23,7 +27,9 @@ fn seeded() -> Ledger {
 
 impl Belief {
     pub(in crate::model) fn sighted_at(sighted: Moment) -> Self {
-        Self { known: Known::Unread, sighted, watch: None, touched: None }
+        let mut belief = Self::new(&"a".into(), Known::Unread);
+        belief.sight(sighted);
+        belief
     }
 }
 
@@ -56,7 +62,7 @@ fn no_failure_ever_drops_what_is_owed() {
         let verdict = verdicts[usize::try_from(round).unwrap() % 4].clone();
         ledger.begin(&uid, Flight { kind: OperationKind::Delete, result: Known::Absent, ..put(1, round) }, at(round));
         ledger.settle(&uid, verdict, at(round), round);
-        assert_eq!(ledger.work(&uid).map(|w| (w.ended, w.since)), Some((Some(Ended::Deleted), at(1))));
+        assert_eq!(ledger.work(&uid).map(|w| (w.ended, w.since())), Some((Some(Ended::Deleted), at(1))));
     }
 }
 
@@ -71,18 +77,18 @@ fn a_lost_answer_leaves_doubt_and_an_unreachable_registry_does_not() {
     assert_eq!(ledger.known(&uid), Known::Doubt);
     let work = ledger.work(&uid).unwrap();
     assert_eq!(
-        (work.batch_at_most, work.not_before),
+        (work.tries().batch_at_most, work.tries().not_before),
         (Some(256), at(0)),
         "with others in the batch it goes again at once, in a smaller one"
     );
     ledger.begin(&uid, put(1, 3), at(5));
     ledger.fail(&uid, true, Some(1), at(6), 0);
-    assert!(ledger.work(&uid).unwrap().not_before > at(6), "alone it is to blame and waits");
+    assert!(ledger.work(&uid).unwrap().tries().not_before > at(6), "alone it is to blame and waits");
 }
 
 #[test]
 fn a_stale_version_is_an_acknowledgement_only_of_our_own_newer_one() {
-    let current = |epoch, seq| Current { version: Version { epoch, seq }, digest: Some(digest(9)) };
+    let current = |epoch, seq| Current { version: Version { epoch, seq }, digest: Some(whole(9)) };
     for (current, known) in [
         (Some(current(3, 8)), Known::Holds(digest(9))),
         (Some(current(2, 8)), Known::Doubt),
@@ -102,7 +108,7 @@ fn a_matching_bucket_confirms_what_was_supposed_and_nothing_else() {
     for name in ["a", "b"] {
         ledger.sighted(&name.into(), 0, at(1));
     }
-    ledger.suppose(|uid| (uid.text() == "a").then(|| digest(1)));
+    ledger.suppose(|uid, _| (uid.text() == "a").then(|| digest(1)));
     let buckets = ledger.buckets(Buckets::One);
     assert_eq!(buckets, [(1, digest(1))]);
     ledger.confirm_bucket(Buckets::One, |_| true);
@@ -117,38 +123,76 @@ fn an_inventory_is_compared_with_what_was_believed() {
     for uid in [&a, &b] {
         ledger.believe(uid, Known::Holds(digest(1)));
     }
-    let (began, now) = (at(5), at(6));
-    assert_eq!(ledger.inventory_has(&a, digest(2), began, now), Some(Drift::Differing));
-    assert_eq!(ledger.inventory_lacks(&b, began), Some(Drift::Missing));
-    assert_eq!(ledger.inventory_has(&c, digest(3), began, now), Some(Drift::Extra));
-    assert_eq!(ledger.inventory_has(&c, digest(3), began, now), None);
-    assert_eq!(ledger.belief(&c).unwrap().sighted, now, "only a list begun after this can prove it absent");
+    ledger.suppose(|_, _| None);
+    let now = at(6);
+    assert_eq!(ledger.inventory_has(&a, digest(2), now), Some(Drift::Differing));
+    assert_eq!(ledger.inventory_has(&c, digest(3), now), Some(Drift::Extra));
+    assert_eq!(ledger.inventory_has(&c, digest(3), now), None);
+    assert_eq!(ledger.belief(&c).unwrap().sighted(), now, "only a list begun after this can prove it absent");
+    assert_eq!(ledger.inventory_lacks_the_others(Buckets::One, |_| true), 0, "its bucket is equal");
+    assert_eq!((ledger.known(&b), ledger.owned()), (Known::Holds(digest(1)), 3));
+    assert_eq!(ledger.inventory_lacks_the_others(Buckets::One, |_| false), 1);
+    assert_eq!(ledger.inventory_lacks_the_others(Buckets::One, |_| false), 0, "it is known now");
     assert_eq!((ledger.known(&b), ledger.owned()), (Known::Absent, 2));
 }
 
 #[test]
 fn a_reading_leaves_aside_what_moved_since_it_began() {
-    let (mut ledger, flying, acked) = (seeded(), Uid::from("a"), Uid::from("b"));
-    ledger.begin(&flying, put(1, 1), at(4));
-    ledger.begin(&acked, put(1, 2), at(4));
-    ledger.settle(&acked, Verdict::Done, at(6), 0);
-    ledger.rest(&acked);
-    for uid in [&flying, &acked] {
-        assert_eq!(ledger.inventory_has(uid, digest(7), at(5), at(7)), None);
-        assert_eq!(ledger.inventory_lacks(uid, at(5)), None);
+    let [flying, acked, sent, still] = ["flying", "acked", "sent", "still"].map(Uid::from);
+    let reading = |named: bool| {
+        let mut ledger = seeded();
+        for (uid, seq) in [(&flying, 1), (&acked, 2), (&still, 3)] {
+            ledger.begin(uid, put(1, seq), at(4));
+        }
+        ledger.settle(&still, Verdict::Done, at(5), 0);
+        ledger.rest(&still);
+        ledger.suppose(|_, _| None);
+        ledger.begin(&sent, put(1, 4), at(6));
+        for uid in [&acked, &sent] {
+            ledger.settle(uid, Verdict::Done, at(6), 0);
+            ledger.rest(uid);
+        }
+        if named {
+            let drift = [&flying, &acked, &sent, &still].map(|uid| ledger.inventory_has(uid, digest(7), at(7)));
+            assert_eq!(drift, [None, None, None, Some(Drift::Differing)]);
+        }
+        assert_eq!(ledger.inventory_lacks_the_others(Buckets::One, |_| false), usize::from(!named));
+        ledger
+    };
+    for (named, known) in [(true, Known::Holds(digest(7))), (false, Known::Absent)] {
+        let ledger = reading(named);
+        assert_eq!([&acked, &sent].map(|uid| ledger.known(uid)), [Known::Holds(digest(1)); 2]);
+        assert_eq!((ledger.known(&flying), ledger.known(&still)), (Known::Absent, known));
     }
-    assert_eq!(ledger.known(&acked), Known::Holds(digest(1)));
+}
+
+#[test]
+fn a_new_reading_begins_anew() {
+    let (mut ledger, sent, gone) = (seeded(), Uid::from("sent"), Uid::from("gone"));
+    for uid in [&sent, &gone] {
+        ledger.believe(uid, Known::Holds(digest(1)));
+    }
+    ledger.suppose(|_, _| None);
+    ledger.begin(&sent, put(2, 1), at(1));
+    ledger.settle(&sent, Verdict::Done, at(2), 0);
+    ledger.rest(&sent);
+    ledger.forget(&gone);
+    assert_eq!([&sent, &gone].map(|uid| ledger.inventory_has(uid, digest(3), at(3))), [None, None]);
+    ledger.abandon_reading();
+    ledger.suppose(|_, _| None);
+    let drift = [&sent, &gone].map(|uid| ledger.inventory_has(uid, digest(3), at(4)));
+    assert_eq!(drift, [Some(Drift::Differing), Some(Drift::Extra)], "all that was before it is in what it tells");
 }
 
 #[test]
 fn a_reading_leaves_aside_what_was_deleted_since_it_began() {
     let (mut ledger, uid) = (seeded(), Uid::from("a"));
     ledger.believe(&uid, Known::Holds(digest(1)));
-    ledger.suppose(|_| None);
+    ledger.suppose(|_, _| None);
     ledger.begin(&uid, Flight { kind: OperationKind::Delete, result: Known::Absent, ..put(1, 1) }, at(6));
     ledger.settle(&uid, Verdict::Done, at(7), 0);
     ledger.forget(&uid);
-    assert_eq!(ledger.inventory_has(&uid, digest(1), at(5), at(8)), None, "the page with it was read before");
+    assert_eq!(ledger.inventory_has(&uid, digest(1), at(8)), None, "the page with it was read before");
     assert_eq!((ledger.known(&uid), ledger.owned()), (Known::Absent, 0));
 }
 
@@ -168,9 +212,9 @@ fn parked_records_are_tried_again_when_asked() {
     ledger.begin(&uid, put(1, 1), at(1));
     let verdict = Verdict::Rejected { cause: "schema".into() };
     assert_eq!(ledger.settle(&uid, verdict, at(2), 0), Settled::Parked("schema".into()));
-    assert_eq!(ledger.work(&uid).unwrap().parked, Some((digest(1), "schema".into())));
+    assert_eq!(ledger.work(&uid).unwrap().tries().parked, Some((digest(1), "schema".into())));
     assert_eq!(ledger.unpark().as_slice(), std::slice::from_ref(&uid));
-    assert!(ledger.work(&uid).unwrap().parked.is_none());
+    assert!(ledger.work(&uid).unwrap().tries().parked.is_none());
 }
 
 #[test]
@@ -181,11 +225,11 @@ fn ends_seen_in_silence_are_remembered_within_bounds_and_deleted_if_the_inventor
         ledger.sighted(&uid, 0, at(n));
         ledger.remember_end(&uid, Ended::Deleted, 100);
     }
-    assert_eq!((ledger.remembered(), ledger.uids().count(), ledger.working_len()), (100, 0, 0));
+    assert_eq!((ledger.remembered(), ledger.believed(), ledger.working_len()), (100, 0, 0));
     ledger.sighted(&"950".into(), 0, at(2_000));
-    ledger.suppose(|_| None);
+    ledger.suppose(|_, _| None);
     for n in [500, 950, 990] {
-        ledger.inventory_has(&Uid::from(n.to_string()), digest(1), at(3_000), at(3_001));
+        ledger.inventory_has(&Uid::from(n.to_string()), digest(1), at(3_001));
     }
     ledger.finish_reading();
     let ended = |n: &str| ledger.work(&n.into()).and_then(|work| work.ended);
@@ -207,11 +251,11 @@ fn stepping_down_forgets_the_registry_and_not_the_pods() {
         ledger.believe(uid, Known::Holds(digest(1)));
     }
     ledger.ended(&ended, Ended::Deleted, at(4));
-    ledger.inventory_has(&named, digest(2), at(4), at(5));
-    ledger.owe(&lives, at(5)).parked = Some((digest(1), "schema".into()));
+    ledger.inventory_has(&named, digest(2), at(5));
+    ledger.owe(&lives, at(5)).tries_mut().parked = Some((digest(1), "schema".into()));
     ledger.step_down(100);
     assert_eq!((ledger.known(&lives), ledger.is_seeded(), ledger.owned()), (Known::Unread, false, 0));
-    assert_eq!(ledger.belief(&lives).map(|belief| (belief.sighted, belief.watch)), Some((at(3), Some(0))));
+    assert_eq!(ledger.belief(&lives).map(|belief| (belief.sighted(), belief.watch())), Some((at(3), Some(0))));
     assert!(ledger.belief(&named).is_none() && ledger.belief(&ended).is_none());
     assert_eq!((ledger.remembered(), ledger.working_len()), (1, 0));
 }
@@ -225,19 +269,19 @@ fn an_answer_to_a_request_of_an_earlier_term_acknowledges_nothing() {
         ledger.sighted(&uid, 0, at(1));
         ledger.begin(&uid, put(1, 1), at(1));
         ledger.step_down(100);
-        assert!(ledger.work(&uid).is_some_and(|work| work.flight.is_some()), "still the one request in flight");
+        assert!(ledger.work(&uid).is_some_and(|work| work.tries().flight.is_some()), "still the one request in flight");
         if let Some(why) = ended {
             ledger.remember_end(&uid, why, 100);
         }
         if leads_again {
-            ledger.suppose(|_| None);
-            assert_eq!(ledger.inventory_has(&uid, digest(9), at(5), at(5)), None, "it is in flight");
+            ledger.suppose(|_, _| None);
+            assert_eq!(ledger.inventory_has(&uid, digest(9), at(5)), None, "it is in flight");
             ledger.finish_reading();
         }
         assert_eq!(ledger.settle(&uid, Verdict::Done, at(6), 0), Settled::Again);
         assert_eq!(ledger.known(&uid), if leads_again { Known::Doubt } else { Known::Unread });
         assert_eq!(ledger.work(&uid).and_then(|work| work.ended), ended);
-        assert!(ledger.work(&uid).is_none_or(|work| work.flight.is_none()));
+        assert!(ledger.work(&uid).is_none_or(|work| work.tries().flight.is_none()));
     }
 }
 
@@ -246,7 +290,7 @@ fn what_is_tried_again_unchanged_is_a_repeat_and_what_has_changed_is_not() {
     let (mut ledger, uid) = (seeded(), Uid::from("a"));
     let lost = |ledger: &mut Ledger, flight, secs| {
         ledger.begin(&uid, flight, at(secs));
-        let repeats = ledger.work(&uid).unwrap().repeats;
+        let repeats = ledger.work(&uid).unwrap().tries().repeats;
         ledger.fail(&uid, true, None, at(secs), 0);
         repeats
     };
@@ -268,7 +312,7 @@ fn once_the_registry_is_well_what_failed_waits_no_longer_than_it_was_told_to() {
             ledger.settle(uid, Verdict::Retry { after, cause: String::new() }, at(secs), u64::MAX);
         }
     }
-    let until = |ledger: &Ledger, n: usize| ledger.work(&uids[n]).unwrap().not_before;
+    let until = |ledger: &Ledger, n: usize| ledger.work(&uids[n]).unwrap().tries().not_before;
     assert!(until(&ledger, 0) > at(40) && until(&ledger, 1) == at(219));
     assert_eq!(ledger.hasten(at(20)), [uids[0].clone()]);
     assert_eq!((until(&ledger, 0), until(&ledger, 1)), (at(19), at(219)));

@@ -1,0 +1,312 @@
+//! The ledger: what the registry is believed to hold, and what is owed to it.
+//!
+//! An id is owed while the registry may hold something else than is desired. What is owed leaves the ledger only by an
+//! acknowledgement: no count, size or age ever drops it. What is not owed costs a belief and nothing else, so that
+//! memory is bounded by living pods and ids that the registry may hold.
+//!
+//! There may be a million beliefs, and [`Belief`] is as small as can be.
+
+mod belief;
+mod reading;
+mod work;
+
+use std::collections::HashSet;
+
+use super::{Moment, Removal, Uid, UidMap, Verdict, ends::Ends, retry};
+
+pub use belief::{Belief, Known};
+pub use reading::Drift;
+pub use work::{Ended, Flight, Settled, Tries, Work};
+
+use belief::Beliefs;
+
+/// Beliefs and work, by pod UID.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    beliefs: Beliefs,
+    work: UidMap<Work>,
+    /// Whether the registry's inventory was read: from then on, an id without a belief is not there.
+    seeded: bool,
+    /// While the inventory is read: ids that were forgotten since it began, of which it may still speak.
+    forgotten: Option<HashSet<Uid>>,
+    /// What ended while nothing was said to the registry.
+    ends: Ends,
+}
+
+impl Ledger {
+    /// Whether the registry's inventory was read.
+    pub fn is_seeded(&self) -> bool {
+        self.seeded
+    }
+
+    /// How many ids the registry may hold.
+    pub fn owned(&self) -> usize {
+        self.beliefs.owned()
+    }
+
+    /// The belief about an id, if there is one.
+    pub fn belief(&self, uid: &Uid) -> Option<&Belief> {
+        self.beliefs.get(uid)
+    }
+
+    /// The work on an id, if there is any.
+    pub fn work(&self, uid: &Uid) -> Option<&Work> {
+        self.work.get(uid)
+    }
+
+    /// What the registry is believed to hold of an id.
+    pub fn known(&self, uid: &Uid) -> Known {
+        self.known_by(self.beliefs.get(uid))
+    }
+
+    /// The same, of the id with this belief.
+    pub fn known_by(&self, belief: Option<&Belief>) -> Known {
+        belief.map_or(self.unheard(), |belief| belief.known)
+    }
+
+    fn unheard(&self) -> Known {
+        if self.seeded { Known::Absent } else { Known::Unread }
+    }
+
+    /// The id and the belief at a position, as [`UidMap`] tells of positions: below [`Self::believed`] there is one at each.
+    pub fn belief_at(&self, position: usize) -> Option<(&Uid, &Belief)> {
+        self.beliefs.at(position)
+    }
+
+    /// How many ids have a belief: what the ledger takes in memory.
+    pub fn believed(&self) -> usize {
+        self.beliefs.len()
+    }
+
+    /// Every id with work.
+    pub fn working(&self) -> impl Iterator<Item = (&Uid, &Work)> {
+        self.work.iter()
+    }
+
+    /// How many ids have work.
+    pub fn working_len(&self) -> usize {
+        self.work.len()
+    }
+
+    fn believe(&mut self, uid: &Uid, known: Known) {
+        self.beliefs.change(uid, known, |belief| belief.known = known);
+    }
+
+    /// A watch showed the pod at `at`.
+    pub fn sighted(&mut self, uid: &Uid, watch: usize, at: Moment) {
+        self.beliefs.change(uid, self.unheard(), |belief| {
+            belief.sight(at);
+            belief.show(watch);
+        });
+        self.ends.remove(uid);
+        if let Some(work) = self.work.get_mut(uid) {
+            // It is there after all: whatever said otherwise is void.
+            work.ended = None;
+            work.approved = None;
+        }
+    }
+
+    /// A watch showed the pod's end.
+    pub fn ended(&mut self, uid: &Uid, why: Ended, now: Moment) {
+        self.beliefs.change(uid, self.unheard(), |_| ());
+        self.owe(uid, now).ended = Some(why);
+    }
+
+    /// A watch showed the pod's end to one who says nothing to the registry: at most so many of those are remembered. The
+    /// inventory tells later which of them the registry still holds.
+    pub fn remember_end(&mut self, uid: &Uid, why: Ended, most: usize) {
+        match self.work.get_mut(uid) {
+            Some(work) if work.tries().flight.is_some() => work.ended = Some(why),
+            _ => {
+                self.forget(uid);
+                self.ends.insert(uid, why, most);
+            }
+        }
+    }
+
+    /// How many ends are remembered.
+    pub fn remembered(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Another writes from now on, so that nothing is known of the registry any more. What is known of pods stays; what was
+    /// owed is the other's to find, and watched ends are remembered, at most so many.
+    pub fn step_down(&mut self, most: usize) {
+        self.seeded = false;
+        let (beliefs, ends) = (&mut self.beliefs, &mut self.ends);
+        self.work.retain(|uid, work| {
+            let flies = work.tries().flight.is_some();
+            if flies {
+                work.tries_mut().overtaken = true;
+            } else if let Some(why) = work.ended {
+                beliefs.remove(uid);
+                ends.insert(uid, why, most);
+            }
+            flies
+        });
+        let work = &self.work;
+        beliefs.retain(|uid, belief| belief.watch().is_some() || work.contains(uid));
+        beliefs.change_all(|_, belief| belief.known = Known::Unread);
+    }
+
+    /// The deletion of an absent id was confirmed.
+    pub fn approve(&mut self, uid: &Uid, removal: Removal, now: Moment) {
+        self.owe(uid, now).approved = Some(removal);
+    }
+
+    /// Something is owed for the id, since `now` if it was not before.
+    pub fn owe(&mut self, uid: &Uid, now: Moment) -> &mut Work {
+        self.work.get_or_insert_with(uid, || Work::owed_since(now))
+    }
+
+    /// Something changed while a request was in flight.
+    pub fn changed_in_flight(&mut self, uid: &Uid, now: Moment) {
+        self.owe(uid, now).tries_mut().again.get_or_insert(now);
+    }
+
+    /// Nothing is owed for the id.
+    pub fn rest(&mut self, uid: &Uid) {
+        self.work.remove(uid);
+    }
+
+    /// The pod is gone and the registry does not hold it: nothing about it is kept.
+    pub fn forget(&mut self, uid: &Uid) {
+        self.rest(uid);
+        self.beliefs.remove(uid);
+        if let Some(forgotten) = &mut self.forgotten {
+            forgotten.insert(uid.clone());
+        }
+    }
+
+    /// A request for the id was sent.
+    pub fn begin(&mut self, uid: &Uid, flight: Flight, now: Moment) {
+        self.beliefs.change(uid, self.unheard(), |belief| belief.touched = true);
+        let repeats = self.repeats(uid, flight.result);
+        let tries = self.owe(uid, now).tries_mut();
+        (tries.repeats, tries.tried, tries.flight) = (repeats, Some(flight.result), Some(flight));
+    }
+
+    /// Whether this was tried last and not acknowledged, so that a request for it would repeat the one before. What has
+    /// changed since then is another matter, and a first try.
+    pub fn repeats(&self, uid: &Uid, result: Known) -> bool {
+        self.work.get(uid).is_some_and(|work| work.tries().tried == Some(result))
+    }
+
+    /// The registry judged the operation that was in flight.
+    pub fn settle(&mut self, uid: &Uid, verdict: Verdict, now: Moment, random: u64) -> Settled {
+        let Some(flight) = self.land(uid) else { return Settled::Again };
+        let (known, settled) = match verdict {
+            Verdict::Done => (flight.result, Settled::Acknowledged(self.owe(uid, now).since())),
+            Verdict::Stale { current } => {
+                let ours = current.filter(|c| c.version.epoch == flight.version.epoch && c.version > flight.version);
+                let known = ours.map_or(Known::Doubt, |c| {
+                    c.digest.map_or(Known::Absent, |digest| Known::Holds(digest.fingerprint()))
+                });
+                (known, Settled::Outrun(current.map(|c| c.version)))
+            }
+            // Something with a higher version removed it: a pod that is gone is gone there too.
+            Verdict::Tombstoned { current } => (Known::Absent, Settled::Outrun(current.map(|c| c.version))),
+            Verdict::Retry { after, .. } => {
+                self.delay(uid, now, random, after);
+                (self.known(uid), Settled::Again)
+            }
+            Verdict::Doubt { .. } => {
+                self.delay(uid, now, random, None);
+                (Known::Doubt, Settled::Again)
+            }
+            Verdict::Rejected { cause } => {
+                match flight.result {
+                    Known::Holds(refused) => {
+                        self.owe(uid, now).tries_mut().parked = Some((refused, cause.as_str().into()));
+                    }
+                    _ => self.delay(uid, now, random, None),
+                }
+                (self.known(uid), Settled::Parked(cause))
+            }
+        };
+        self.believe(uid, known);
+        if matches!(settled, Settled::Acknowledged(_)) {
+            self.owe(uid, now).acknowledged(now);
+        } else if matches!(settled, Settled::Outrun(_)) {
+            self.delay(uid, now, random, None);
+        }
+        settled
+    }
+
+    /// The whole request failed. `applied` says whether the registry may have applied it all the same, `isolate` whether
+    /// this id may be why, and of how many: then it goes into smaller batches, and alone it waits. Of none, if it cannot be
+    /// in a batch at all.
+    pub fn fail(&mut self, uid: &Uid, applied: bool, isolate: Option<usize>, now: Moment, random: u64) {
+        if self.land(uid).is_none() {
+            return;
+        }
+        if applied {
+            self.believe(uid, Known::Doubt);
+        }
+        match isolate {
+            Some(0) => self.owe(uid, now).tries_mut().batch_at_most = Some(0),
+            Some(1) => self.delay(uid, now, random, None),
+            // In powers of two, so that those of many batches that failed can be gathered into one.
+            Some(size) => {
+                self.owe(uid, now).tries_mut().batch_at_most = Some((size.next_power_of_two() / 2).max(1));
+            }
+            None => {}
+        }
+    }
+
+    fn land(&mut self, uid: &Uid) -> Option<Flight> {
+        let tries = self.work.get_mut(uid)?.tries.as_mut()?;
+        let flight = tries.flight.take()?;
+        let overtaken = tries.overtaken;
+        self.beliefs.change_existing(uid, |belief| belief.touched = true);
+        if overtaken {
+            self.land_overtaken(uid);
+            return None;
+        }
+        Some(flight)
+    }
+
+    /// A request of an earlier term was answered: that tells nothing of now.
+    fn land_overtaken(&mut self, uid: &Uid) {
+        let Some(work) = self.work.remove(uid) else { return };
+        let (since, ended) = (work.since(), work.ended);
+        if self.seeded {
+            self.believe(uid, Known::Doubt);
+        }
+        if self.seeded || ended.is_some() {
+            self.owe(uid, since).ended = ended;
+        }
+    }
+
+    fn delay(&mut self, uid: &Uid, now: Moment, random: u64, after: Option<Moment>) {
+        let tries = self.owe(uid, now).tries_mut();
+        tries.failures = tries.failures.saturating_add(1);
+        tries.told_until = now + after.unwrap_or_default();
+        tries.not_before = tries.told_until.max(now + retry::key_backoff(tries.failures, random));
+    }
+
+    /// The registry is well again: what failed while it was not waits no longer than it was told to. Says which ids.
+    pub fn hasten(&mut self, now: Moment) -> Vec<Uid> {
+        self.of_tries(|tries| {
+            let waits = tries.not_before > tries.told_until.max(now);
+            if waits {
+                tries.not_before = tries.told_until;
+            }
+            waits
+        })
+    }
+
+    /// Refused records are tried once more.
+    pub fn unpark(&mut self) -> Vec<Uid> {
+        self.of_tries(|tries| tries.parked.take().is_some())
+    }
+
+    /// Changes what came of requests, and says of which ids it did.
+    fn of_tries(&mut self, change: impl Fn(&mut Tries) -> bool) -> Vec<Uid> {
+        let tried = self.work.iter_mut().filter_map(|(uid, work)| Some((uid, work.tries.as_mut()?)));
+        tried.filter_map(|(uid, tries)| change(tries).then(|| uid.clone())).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

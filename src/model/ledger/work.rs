@@ -1,0 +1,129 @@
+//! What is owed for one id, and what came of the requests about it.
+
+use super::Known;
+use crate::model::{Fingerprint, Moment, OperationKind, Removal, Version, ids::Stamp};
+
+/// Why a pod ended, as its watch told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Ended {
+    /// The object is gone.
+    Deleted,
+    /// It is gone or no longer selected: with a selector set, an event cannot tell.
+    DeletedOrLeftRule,
+}
+
+/// A request that was sent and not answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flight {
+    /// What it does.
+    pub kind: OperationKind,
+    /// What the registry holds once it is acknowledged.
+    pub result: Known,
+    /// Its version.
+    pub version: Version,
+}
+
+/// Work on one id: owed, in flight, waiting or parked.
+///
+/// An outage can make one of it for every pod: what only a request brings about is kept apart, and only then.
+#[derive(Clone, Debug, Default)]
+pub struct Work {
+    since: Stamp,
+    /// That the pod's end was watched.
+    pub ended: Option<Ended>,
+    /// That the deletion of this absent id was confirmed, and what is said of it.
+    pub approved: Option<Removal>,
+    pub(super) tries: Option<Box<Tries>>,
+}
+
+/// What came of the requests about an id since the last one that was acknowledged.
+#[derive(Clone, Debug)]
+pub struct Tries {
+    /// When the first change was seen that came while a request was in flight.
+    pub again: Option<Moment>,
+    /// The request under way: at most one.
+    pub flight: Option<Flight>,
+    /// That the request was sent in a term that is over: whatever its answer, others may have written since.
+    pub overtaken: bool,
+    /// What the last request was to bring about that was not acknowledged.
+    pub tried: Option<Known>,
+    /// Whether the request under way repeats the one before it.
+    pub repeats: bool,
+    /// Not to be tried before.
+    pub not_before: Moment,
+    /// The part of that which the registry asked for.
+    pub told_until: Moment,
+    /// Failures in a row.
+    pub failures: u32,
+    /// A batch with this id failed as a whole: it goes into batches of this size at most, half as large each time. Zero is
+    /// for one that was too large as a batch by itself: it goes as a request of its own.
+    pub batch_at_most: Option<usize>,
+    /// The record that the registry refuses, and why: it waits for another body or the next resync.
+    pub parked: Option<(Fingerprint, Box<str>)>,
+}
+
+static UNTRIED: Tries = Tries::NONE;
+
+impl Tries {
+    const NONE: Self = Self {
+        again: None,
+        flight: None,
+        overtaken: false,
+        tried: None,
+        repeats: false,
+        not_before: Moment::ZERO,
+        told_until: Moment::ZERO,
+        failures: 0,
+        batch_at_most: None,
+        parked: None,
+    };
+}
+
+impl Work {
+    pub(super) fn owed_since(since: Moment) -> Self {
+        Self { since: since.into(), ..Self::default() }
+    }
+
+    /// When the oldest change that is not acknowledged was seen.
+    pub fn since(&self) -> Moment {
+        self.since.into()
+    }
+
+    /// What came of the requests about the id.
+    pub fn tries(&self) -> &Tries {
+        self.tries.as_deref().unwrap_or(&UNTRIED)
+    }
+
+    pub(in crate::model) fn tries_mut(&mut self) -> &mut Tries {
+        self.tries.get_or_insert_with(|| Box::new(Tries::NONE))
+    }
+
+    /// A request was acknowledged: what is owed from now on is what has changed since it was sent.
+    pub(super) fn acknowledged(&mut self, now: Moment) {
+        let tries = self.tries.take();
+        self.since = tries.and_then(|tries| tries.again).unwrap_or(now).into();
+    }
+}
+
+/// What came of an operation's verdict.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// Acknowledged; since when the change had waited.
+    Acknowledged(Moment),
+    /// To be tried again.
+    Again,
+    /// Parked, with the reason.
+    Parked(String),
+    /// The version was too low; the counter has to pass this one.
+    Outrun(Option<Version>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_that_nothing_was_sent_of_takes_as_few_bytes_as_are_counted_on() {
+        assert_eq!(size_of::<Work>(), 24);
+    }
+}
