@@ -1,8 +1,8 @@
 //! The queue: keys, never payloads, each once. What is sent is built when a key's turn comes.
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 
-use crate::model::{Moment, Uid};
+use crate::model::{Moment, Uid, UidMap};
 
 /// How urgent a key is. Keys of a lane keep their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,9 +69,9 @@ const LEFTOVERS: usize = 64;
 pub(super) struct Queue {
     lanes: [VecDeque<Uid>; LANES],
     /// Where each key is. An entry of a lane that is not its key's place is a leftover and is skipped.
-    places: HashMap<Uid, Lane>,
+    places: UidMap<Lane>,
     delayed: BTreeSet<(Moment, Uid)>,
-    delays: HashMap<Uid, Moment>,
+    delays: UidMap<Moment>,
 }
 
 impl Queue {
@@ -83,7 +83,7 @@ impl Queue {
         if self.places.get(uid).is_some_and(stays) {
             return;
         }
-        self.places.insert(uid.clone(), lane);
+        self.places.insert(uid, lane);
         self.lanes[lane as usize].push_back(uid.clone());
         self.drop_leftovers(lane);
     }
@@ -99,7 +99,7 @@ impl Queue {
 
     /// Puts a key back to where it was taken from.
     pub(super) fn push_front(&mut self, uid: &Uid, lane: Lane) {
-        self.places.insert(uid.clone(), lane);
+        self.places.insert(uid, lane);
         self.lanes[lane as usize].push_front(uid.clone());
     }
 
@@ -107,7 +107,7 @@ impl Queue {
     pub(super) fn delay(&mut self, uid: &Uid, until: Moment) {
         self.places.remove(uid);
         self.undelay(uid);
-        self.delays.insert(uid.clone(), until);
+        self.delays.insert(uid, until);
         self.delayed.insert((until, uid.clone()));
     }
 
@@ -233,12 +233,10 @@ mod tests {
 
     #[test]
     fn what_was_tried_before_waits_for_its_budget_and_lets_first_tries_pass() {
-        let mut queue = Queue::default();
-        for (uid, lane) in [("p", Lane::PutAgain), ("q", Lane::DeleteAgain), ("l", Lane::Live), ("d", Lane::Delete)] {
-            queue.push(&uid.into(), lane);
-        }
+        let keys = [("p", Lane::PutAgain), ("q", Lane::DeleteAgain), ("l", Lane::Live), ("d", Lane::Delete)];
         let order = |open: Open| {
-            let mut queue = Queue { lanes: queue.lanes.clone(), places: queue.places.clone(), ..Queue::default() };
+            let mut queue = Queue::default();
+            keys.iter().for_each(|(uid, lane)| queue.push(&Uid::from(*uid), *lane));
             std::iter::from_fn(|| queue.pop(open)).map(|(uid, _)| uid.to_string()).collect::<String>()
         };
         assert_eq!(order(Open { again: None, ..ALL }), "dl");
