@@ -248,3 +248,103 @@ fn a_name_beyond_the_apis_limits_a_long_phase_and_many_addresses_are_bounded() {
     let record = text(&desired(&pod(json), &rule()).unwrap());
     assert!(record.len() <= BUDGET_BYTES && record.contains(r#""truncated":["placement"]"#), "{record}");
 }
+
+/// A text of the characters that JSON's writers differ in: control characters, quotes, separators, both sides of the
+/// surrogates, and beyond.
+fn any_text(rng: &mut fastrand::Rng) -> String {
+    let any = |rng: &mut fastrand::Rng| match rng.u8(..4) {
+        0 => rng.char('\0'..='\u{9f}'),
+        1 => ['"', '\\', '/', '\u{2028}', '\u{2029}', '\u{d7ff}', '\u{e000}', '\u{ffff}', '\u{10000}'][rng.usize(..9)],
+        2 => rng.char('\0'..=char::MAX),
+        _ => rng.char('a'..='z'),
+    };
+    (0..rng.usize(..12)).map(|_| any(rng)).collect()
+}
+
+fn any_pairs(rng: &mut fastrand::Rng) -> Pairs {
+    let ascii = rng.bool();
+    let key = |text: String| if ascii { text.replace(|c: char| !c.is_ascii(), "-") } else { text };
+    (0..rng.usize(..6)).map(|_| (key(any_text(rng)), any_text(rng))).collect()
+}
+
+fn any_record(rng: &mut fastrand::Rng) -> Record {
+    fn some<T>(rng: &mut fastrand::Rng, make: impl Fn(&mut fastrand::Rng) -> T) -> Option<T> {
+        rng.bool().then(|| make(rng))
+    }
+    fn many<T>(rng: &mut fastrand::Rng, make: impl Fn(&mut fastrand::Rng) -> T) -> Vec<T> {
+        (0..rng.usize(..4)).map(|_| make(rng)).collect()
+    }
+    let text = any_text;
+    Record {
+        owner: text(rng),
+        cluster: ClusterName { id: text(rng), name: text(rng) },
+        pod: PodName {
+            uid: text(rng),
+            namespace: text(rng),
+            name: text(rng),
+            labels: any_pairs(rng),
+            annotations: any_pairs(rng),
+        },
+        workload: many(rng, |rng| Workload {
+            kind: text(rng),
+            api_version: text(rng),
+            name: text(rng),
+            uid: some(rng, text),
+            derived: rng.bool(),
+        }),
+        placement: Placement {
+            node: some(rng, text),
+            host_ips: many(rng, text),
+            pod_ips: many(rng, text),
+            host_network: rng.bool(),
+        },
+        state: State {
+            lifecycle: [Lifecycle::Pending, Lifecycle::Active, Lifecycle::Terminating, Lifecycle::Finished]
+                [rng.usize(..4)],
+            phase: some(rng, text),
+            ready: some(rng, fastrand::Rng::bool),
+            reason: some(rng, text),
+        },
+        containers: many(rng, |rng| Container {
+            name: text(rng),
+            role: [Role::Init, Role::Sidecar, Role::App, Role::Ephemeral][rng.usize(..4)],
+            image: some(rng, text),
+            image_id: some(rng, text),
+            ready: some(rng, fastrand::Rng::bool),
+            restarts: some(rng, |rng| rng.u64(..INTEGER_LIMIT) >> rng.u8(..53)),
+        }),
+        service_account: some(rng, text),
+        times: Times {
+            created: text(rng),
+            scheduled: some(rng, text),
+            started: some(rng, text),
+            deletion_requested: some(rng, text),
+            finished: some(rng, text),
+        },
+        truncated: many(rng, |_| Part::Labels),
+    }
+}
+
+/// What is written in one go is what a canonicalizer makes of it: nothing is out of order, nothing is escaped otherwise.
+#[test]
+fn records_are_written_in_canonical_form() {
+    let seed = fastrand::u64(..);
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let mut ascii = 0;
+    for round in 0..500 {
+        let record = any_record(&mut rng);
+        ascii += usize::from(record.pod.labels.keys().chain(record.pod.annotations.keys()).all(|key| key.is_ascii()));
+        let written = record.canonical().unwrap();
+        let expected = serde_json_canonicalizer::to_vec(&record).unwrap();
+        assert_eq!(String::from_utf8(written), String::from_utf8(expected), "seed {seed}, round {round}");
+    }
+    assert!((50..450).contains(&ascii), "seed {seed}: {ascii} records are written in one go");
+    let mut record = any_record(&mut rng);
+    for code in 0..=0x2030_u32 {
+        record.owner = char::from_u32(code).unwrap().to_string();
+        record.pod.labels = [("key".to_owned(), record.owner.clone())].into();
+        record.pod.annotations.clear();
+        let expected = serde_json_canonicalizer::to_vec(&record).unwrap();
+        assert_eq!(record.canonical().unwrap(), expected, "U+{code:04X}");
+    }
+}

@@ -51,9 +51,9 @@ impl Content {
     /// What is sent of a record.
     ///
     /// # Errors
-    /// When the record has no canonical form: a number in it is not finite.
+    /// As [`Record::canonical`].
     pub fn of(record: Record) -> Result<Self, serde_json::Error> {
-        let canonical = serde_json_canonicalizer::to_vec(&record)?;
+        let canonical = record.canonical()?;
         Ok(Self { digest: Digest::of_canonical(&canonical), canonical, record })
     }
 }

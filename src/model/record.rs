@@ -2,6 +2,9 @@
 //!
 //! The shape is protocol v1's, without `schema`, `version` and `digest`, which belong to the moment of sending.
 //! Absent values and empty collections are left out, never null.
+//!
+//! The members of every object stand in the order of their names, as they do in RFC 8785: what serde writes is canonical
+//! then, and is not sorted afterwards.
 
 use std::collections::BTreeMap;
 
@@ -9,35 +12,56 @@ use serde::Serialize;
 
 use super::Writer;
 
+/// Bytes of a usual record, which are set aside to write one.
+const USUAL_BYTES: usize = 2_048;
+
 /// The content of a record.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Record {
-    /// The installation that writes it.
-    pub owner: String,
     /// The cluster that the pod is in.
     pub cluster: ClusterName,
-    /// Who the pod is.
-    pub pod: PodName,
-    /// What the pod says it belongs to: its controller, and the Deployment behind a ReplicaSet.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub workload: Vec<Workload>,
-    /// Where it runs.
-    #[serde(skip_serializing_if = "Placement::is_empty")]
-    pub placement: Placement,
-    /// How it is.
-    pub state: State,
     /// Its containers, init containers first, in the pod's order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub containers: Vec<Container>,
+    /// The installation that writes it.
+    pub owner: String,
+    /// Where it runs.
+    #[serde(skip_serializing_if = "Placement::is_empty")]
+    pub placement: Placement,
+    /// Who the pod is.
+    pub pod: PodName,
     /// The service account it runs as.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service_account: Option<String>,
+    /// How it is.
+    pub state: State,
     /// When things happened to it.
     pub times: Times,
     /// The names of the members that were cut to keep the record small.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub truncated: Vec<Part>,
+    /// What the pod says it belongs to: its controller, and the Deployment behind a ReplicaSet.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub workload: Vec<Workload>,
+}
+
+impl Record {
+    /// The record in RFC 8785 form. What serde writes is in it already: members are declared in the order of their names,
+    /// numbers are integers, texts are escaped alike. Only the keys of labels and annotations may be out of order, as RFC
+    /// 8785 compares UTF-16 units and a map compares bytes; the two agree on ASCII, and no API server lets other keys through.
+    ///
+    /// # Errors
+    /// When a number in it is not finite, which none is.
+    pub fn canonical(&self) -> serde_json::Result<Vec<u8>> {
+        let mut keys = self.pod.labels.keys().chain(self.pod.annotations.keys());
+        if keys.all(|key| key.is_ascii()) {
+            let mut bytes = Vec::with_capacity(USUAL_BYTES);
+            serde_json::to_writer(&mut bytes, self)?;
+            return Ok(bytes);
+        }
+        serde_json_canonicalizer::to_vec(self)
+    }
 }
 
 /// A member that can be cut to keep a record small.
@@ -74,53 +98,53 @@ impl From<&Writer> for ClusterName {
 /// Who a pod is.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PodName {
-    /// The identity: never used again for another pod.
-    pub uid: String,
-    /// The pod's namespace.
-    pub namespace: String,
-    /// The pod's name, which another pod may have had before.
-    pub name: String,
-    /// The labels that the operator allowed.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub labels: BTreeMap<String, String>,
     /// The annotations that the operator allowed.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
+    /// The labels that the operator allowed.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// The pod's name, which another pod may have had before.
+    pub name: String,
+    /// The pod's namespace.
+    pub namespace: String,
+    /// The identity: never used again for another pod.
+    pub uid: String,
 }
 
 /// An object that a pod belongs to.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Workload {
-    /// Its kind.
-    pub kind: String,
     /// Its API group and version.
     pub api_version: String,
+    /// Whether it was concluded from names instead of read.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub derived: bool,
+    /// Its kind.
+    pub kind: String,
     /// Its name.
     pub name: String,
     /// Its UID; none where it was derived.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uid: Option<String>,
-    /// Whether it was concluded from names instead of read.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub derived: bool,
 }
 
 /// Where a pod runs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Placement {
-    /// The node's name.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub node: Option<String>,
     /// The node's addresses.
     #[serde(rename = "hostIPs", skip_serializing_if = "Vec::is_empty")]
     pub host_ips: Vec<String>,
-    /// The pod's addresses. Another pod may get them the moment this one ends.
-    #[serde(rename = "podIPs", skip_serializing_if = "Vec::is_empty")]
-    pub pod_ips: Vec<String>,
     /// Whether the pod uses the node's network.
     #[serde(rename = "hostNetwork", skip_serializing_if = "std::ops::Not::not")]
     pub host_network: bool,
+    /// The node's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// The pod's addresses. Another pod may get them the moment this one ends.
+    #[serde(rename = "podIPs", skip_serializing_if = "Vec::is_empty")]
+    pub pod_ips: Vec<String>,
 }
 
 impl Placement {
@@ -163,22 +187,22 @@ pub enum Lifecycle {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Container {
-    /// Its name.
-    pub name: String,
-    /// What it is there for.
-    pub role: Role,
     /// The image that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
     /// The image that runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_id: Option<String>,
+    /// Its name.
+    pub name: String,
     /// Whether it is ready, once it has a status.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ready: Option<bool>,
     /// How often it was started again, once it has a status.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restarts: Option<u64>,
+    /// What it is there for.
+    pub role: Role,
 }
 
 /// What a container is there for.
@@ -201,16 +225,16 @@ pub enum Role {
 pub struct Times {
     /// Its object was made.
     pub created: String,
-    /// It got its node.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub scheduled: Option<String>,
-    /// Its node took it up.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub started: Option<String>,
     /// Its deletion was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deletion_requested: Option<String>,
     /// Its last container ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finished: Option<String>,
+    /// It got its node.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scheduled: Option<String>,
+    /// Its node took it up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started: Option<String>,
 }
