@@ -37,7 +37,10 @@ fn pod(input: &[u8], rule: &Rule) -> Found {
     let list = format!(
         r#"{{"kind":"PodList","apiVersion":"v1","metadata":{{"resourceVersion":"9"}},"items":[{good},{text},{good}]}}"#
     );
-    let list: ObjectList<Watched> = serde_json::from_str(&list).map_err(|error| format!("the list: {error}"))?;
+    let list: ObjectList<Watched> = match serde_json::from_str(&list) {
+        Err(error) if cannot_be_held(text, &error) => return Ok(()),
+        list => list.map_err(|error| format!("the list: {error}"))?,
+    };
     let [before, found, after] = list.items.as_slice() else { return Err("an item is lost".to_owned()) };
     ensure(before.uid() == Some("v") && after.uid() == Some("v"), || "a neighbour is another".to_owned())?;
     for kind in ["ADDED", "MODIFIED", "DELETED"] {
@@ -59,6 +62,14 @@ fn pod(input: &[u8], rule: &Rule) -> Found {
             Ok(pod) => record(&pod),
         },
     }
+}
+
+/// Half a surrogate pair and a number beyond a double are JSON that no reader can hold. No API server writes them, and they
+/// count as no JSON where they stand in the place of something that is read.
+fn cannot_be_held(text: &str, error: &serde_json::Error) -> bool {
+    let reason = error.to_string();
+    ["surrogate in hex escape", "end of hex escape", "number out of range"].iter().any(|known| reason.contains(known))
+        && serde_json::from_str::<Value>(text).is_err()
 }
 
 /// Where the document has a UID in its place, it is found, whatever else is wrong.

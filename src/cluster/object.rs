@@ -1,14 +1,13 @@
 //! A pod as it comes from the watcher: decoded straight into the small type, and never a reason to stop.
 //!
-//! An object that does not decode must neither end the watch nor be taken for a deleted pod. So its bytes are kept apart
-//! while the answer around it is decoded, and if they are not a pod, whatever identifies it is read by itself.
+//! An object that does not decode must neither end the watch nor be taken for a deleted pod. So whatever does not fit in it
+//! is passed over and noted, and what identifies it is read all the same.
 
 use std::borrow::Cow;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use serde::{Deserialize, Deserializer};
-use serde_json::value::RawValue;
 
 use crate::model::{PodObject, object};
 
@@ -48,39 +47,25 @@ impl Watched {
 
 impl<'de> Deserialize<'de> for Watched {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let raw = Box::<RawValue>::deserialize(deserializer)?;
-        Ok(match object::read(raw.get()) {
-            Ok(mut pod) => Self { meta: identity_of(&mut pod), pod: Ok(pod) },
-            Err(error) => Self { meta: identity_in(raw.get()), pod: Err(cause_of(&error)) },
-        })
+        let (pod, cause) = object::read(deserializer)?;
+        let meta = identity_of(&pod);
+        Ok(Self { meta, pod: cause.map_or(Ok(pod), |cause| Err(cause_of(&cause))) })
     }
 }
 
-/// Why an object is no pod, fit for a log: the error repeats a text that it did not expect, however long it is.
-fn cause_of(error: &serde_json::Error) -> String {
+/// Why an object is no pod, fit for a log: it repeats a part of a text that was not expected.
+fn cause_of(cause: &str) -> String {
     let printable = |c: char| if c.is_control() { ' ' } else { c };
-    error.to_string().chars().take(CAUSE_CHARS).map(printable).collect()
+    cause.chars().take(CAUSE_CHARS).map(printable).collect()
 }
 
-fn identity_of(pod: &mut PodObject) -> ObjectMeta {
+fn identity_of(pod: &PodObject) -> ObjectMeta {
+    let metadata = &pod.metadata;
     ObjectMeta {
-        name: pod.metadata.name.clone(),
-        namespace: pod.metadata.namespace.clone(),
-        uid: pod.metadata.uid.clone(),
-        resource_version: pod.metadata.resource_version.clone(),
-        ..ObjectMeta::default()
-    }
-}
-
-/// Whatever identifies an object that is not a pod as we know it.
-fn identity_in(text: &str) -> ObjectMeta {
-    let value: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
-    let text = |name: &str| value["metadata"][name].as_str().map(str::to_owned);
-    ObjectMeta {
-        name: text("name"),
-        namespace: text("namespace"),
-        uid: text("uid"),
-        resource_version: text("resourceVersion"),
+        name: metadata.name.clone(),
+        namespace: metadata.namespace.clone(),
+        uid: metadata.uid.clone(),
+        resource_version: metadata.resource_version.clone(),
         ..ObjectMeta::default()
     }
 }

@@ -20,6 +20,7 @@ pub mod session;
 mod sighting;
 pub mod silence;
 mod standing;
+mod tolerant;
 mod uid;
 pub mod uid_map;
 pub mod verdict;

@@ -1,211 +1,160 @@
 //! A pod as the API server shows it, reduced to what a record is made of.
 //!
-//! It is decoded straight from the answer's bytes; everything else in the object is skipped unread. Every member may
-//! be missing or null, so that an object of another version of Kubernetes is still understood.
+//! It is decoded straight from the answer's bytes, in one pass; everything else in the object is skipped unread. Every
+//! member may be missing or null, so that an object of another version of Kubernetes is still understood, and one of
+//! another type is noted and does not keep what stands beside it from being read.
 
-use std::{collections::BTreeMap, fmt, marker::PhantomData};
+use std::collections::BTreeMap;
 
-use serde::{
-    Deserialize, Deserializer,
-    de::{MapAccess, Visitor, value::MapAccessDeserializer},
-};
+use serde::{Deserialize, Deserializer, de::Error as _};
 
-/// Reads null like a member that is not there.
-fn lenient<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
-}
+use super::tolerant::{self, object};
 
-/// Reads an object, or null like one without members. What is derived for a struct would take an array as well, and a
-/// name for whatever stands in its place.
-fn object<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
-    struct Members<T>(PhantomData<T>);
-    impl<'de, T: Default + Deserialize<'de>> Visitor<'de> for Members<T> {
-        type Value = T;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("an object")
-        }
-
-        fn visit_unit<E>(self) -> Result<T, E> {
-            Ok(T::default())
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<T, A::Error> {
-            T::deserialize(MapAccessDeserializer::new(members))
-        }
-    }
-    deserializer.deserialize_any(Members(PhantomData))
-}
-
-/// Reads a pod.
+/// Reads a pod, and why it is not one: it is no object, or has a member of another type in it.
 ///
 /// # Errors
-/// When the text is no object, or has a member of another type in it.
-pub fn read(text: &str) -> Result<PodObject, serde_json::Error> {
-    object(&mut serde_json::Deserializer::from_str(text))
+/// When it is no JSON.
+pub fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(PodObject, Option<String>), D::Error> {
+    let (pod, misfit) = tolerant::read(deserializer)?;
+    Ok((pod, misfit.cause()))
+}
+
+impl<'de> Deserialize<'de> for PodObject {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match read(deserializer)? {
+            (pod, None) => Ok(pod),
+            (_, Some(cause)) => Err(D::Error::custom(cause)),
+        }
+    }
 }
 
 /// Labels or annotations.
 pub type Pairs = BTreeMap<String, String>;
 
-/// A pod.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct PodObject {
-    /// `metadata`.
-    #[serde(deserialize_with = "object")]
-    pub metadata: Metadata,
-    /// `spec`.
-    #[serde(deserialize_with = "object")]
-    pub spec: Spec,
-    /// `status`.
-    #[serde(deserialize_with = "object")]
-    pub status: Status,
+object! {
+    /// A pod.
+    pub struct PodObject or null {
+        metadata: Metadata = "metadata",
+        spec: Spec = "spec",
+        status: Status = "status",
+    }
 }
 
-/// `metadata` of a pod. Times are RFC 3339, as received.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-#[expect(missing_docs, reason = "the fields are the API's own, under its names")]
-pub struct Metadata {
-    pub name: Option<String>,
-    pub namespace: Option<String>,
-    pub uid: Option<String>,
-    pub resource_version: Option<String>,
-    pub generation: Option<i64>,
-    pub creation_timestamp: Option<String>,
-    pub deletion_timestamp: Option<String>,
-    pub deletion_grace_period_seconds: Option<i64>,
-    #[serde(deserialize_with = "lenient")]
-    pub labels: Pairs,
-    #[serde(deserialize_with = "lenient")]
-    pub annotations: Pairs,
-    #[serde(deserialize_with = "lenient")]
-    pub owner_references: Vec<OwnerReference>,
+object! {
+    /// `metadata` of a pod. Times are RFC 3339, as received.
+    pub struct Metadata or null {
+        name: Option<String> = "name",
+        namespace: Option<String> = "namespace",
+        uid: Option<String> = "uid",
+        resource_version: Option<String> = "resourceVersion",
+        generation: Option<i64> = "generation",
+        creation_timestamp: Option<String> = "creationTimestamp",
+        deletion_timestamp: Option<String> = "deletionTimestamp",
+        deletion_grace_period_seconds: Option<i64> = "deletionGracePeriodSeconds",
+        labels: Pairs = "labels",
+        annotations: Pairs = "annotations",
+        owner_references: Vec<OwnerReference> = "ownerReferences",
+    }
 }
 
-/// One of `metadata.ownerReferences`.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-#[expect(missing_docs, reason = "the fields are the API's own, under its names")]
-pub struct OwnerReference {
-    pub api_version: String,
-    pub kind: String,
-    pub name: String,
-    pub uid: String,
-    pub controller: Option<bool>,
+object! {
+    /// One of `metadata.ownerReferences`.
+    pub struct OwnerReference {
+        api_version: String = "apiVersion",
+        kind: String = "kind",
+        name: String = "name",
+        uid: String = "uid",
+        controller: Option<bool> = "controller",
+    }
 }
 
-/// `spec` of a pod.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-#[expect(missing_docs, reason = "the fields are the API's own, under its names")]
-pub struct Spec {
-    pub node_name: Option<String>,
-    pub host_network: Option<bool>,
-    pub service_account_name: Option<String>,
-    #[serde(deserialize_with = "lenient")]
-    pub init_containers: Vec<ContainerSpec>,
-    #[serde(deserialize_with = "lenient")]
-    pub containers: Vec<ContainerSpec>,
-    #[serde(deserialize_with = "lenient")]
-    pub ephemeral_containers: Vec<ContainerSpec>,
+object! {
+    /// `spec` of a pod.
+    pub struct Spec or null {
+        node_name: Option<String> = "nodeName",
+        host_network: Option<bool> = "hostNetwork",
+        service_account_name: Option<String> = "serviceAccountName",
+        init_containers: Vec<ContainerSpec> = "initContainers",
+        containers: Vec<ContainerSpec> = "containers",
+        ephemeral_containers: Vec<ContainerSpec> = "ephemeralContainers",
+    }
 }
 
-/// One of a pod's containers.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-#[expect(missing_docs, reason = "the fields are the API's own, under its names")]
-pub struct ContainerSpec {
-    pub name: String,
-    pub image: Option<String>,
-    pub restart_policy: Option<String>,
+object! {
+    /// One of a pod's containers.
+    pub struct ContainerSpec {
+        name: String = "name",
+        image: Option<String> = "image",
+        restart_policy: Option<String> = "restartPolicy",
+    }
 }
 
-/// `status` of a pod.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-#[expect(missing_docs, reason = "the fields are the API's own, under its names")]
-pub struct Status {
-    pub phase: Option<String>,
-    pub reason: Option<String>,
-    #[serde(rename = "hostIP")]
-    pub host_ip: Option<String>,
-    #[serde(rename = "hostIPs", deserialize_with = "lenient")]
-    pub host_ips: Vec<Ip>,
-    #[serde(rename = "podIP")]
-    pub pod_ip: Option<String>,
-    #[serde(rename = "podIPs", deserialize_with = "lenient")]
-    pub pod_ips: Vec<Ip>,
-    pub start_time: Option<String>,
-    #[serde(deserialize_with = "lenient")]
-    pub conditions: Vec<Condition>,
-    #[serde(deserialize_with = "lenient")]
-    pub init_container_statuses: Vec<ContainerStatus>,
-    #[serde(deserialize_with = "lenient")]
-    pub container_statuses: Vec<ContainerStatus>,
-    #[serde(deserialize_with = "lenient")]
-    pub ephemeral_container_statuses: Vec<ContainerStatus>,
+object! {
+    /// `status` of a pod.
+    pub struct Status or null {
+        phase: Option<String> = "phase",
+        reason: Option<String> = "reason",
+        host_ip: Option<String> = "hostIP",
+        host_ips: Vec<Ip> = "hostIPs",
+        pod_ip: Option<String> = "podIP",
+        pod_ips: Vec<Ip> = "podIPs",
+        start_time: Option<String> = "startTime",
+        conditions: Vec<Condition> = "conditions",
+        init_container_statuses: Vec<ContainerStatus> = "initContainerStatuses",
+        container_statuses: Vec<ContainerStatus> = "containerStatuses",
+        ephemeral_container_statuses: Vec<ContainerStatus> = "ephemeralContainerStatuses",
+    }
 }
 
-/// One of `status.podIPs` or `status.hostIPs`.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-#[expect(missing_docs, reason = "the fields are the API's own, under its names")]
-pub struct Ip {
-    pub ip: Option<String>,
+object! {
+    /// One of `status.podIPs` or `status.hostIPs`.
+    pub struct Ip {
+        ip: Option<String> = "ip",
+    }
 }
 
-/// One of `status.conditions`.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-#[expect(missing_docs, reason = "the fields are the API's own, under its names")]
-pub struct Condition {
-    #[serde(rename = "type")]
-    pub kind: String,
-    pub status: String,
-    pub last_transition_time: Option<String>,
+object! {
+    /// One of `status.conditions`.
+    pub struct Condition {
+        kind: String = "type",
+        status: String = "status",
+        last_transition_time: Option<String> = "lastTransitionTime",
+    }
 }
 
-/// One of `status.containerStatuses`.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-#[expect(missing_docs, reason = "the fields are the API's own, under its names")]
-pub struct ContainerStatus {
-    pub name: String,
-    pub ready: Option<bool>,
-    pub restart_count: Option<i64>,
-    #[serde(rename = "imageID")]
-    pub image_id: Option<String>,
-    #[serde(deserialize_with = "lenient")]
-    pub state: ContainerState,
+object! {
+    /// One of `status.containerStatuses`.
+    pub struct ContainerStatus {
+        name: String = "name",
+        ready: Option<bool> = "ready",
+        restart_count: Option<i64> = "restartCount",
+        image_id: Option<String> = "imageID",
+        state: ContainerState = "state",
+    }
 }
 
-/// `state` of a container.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-#[expect(missing_docs, reason = "the fields are the API's own, under its names")]
-pub struct ContainerState {
-    pub waiting: Option<Waiting>,
-    pub terminated: Option<Terminated>,
+object! {
+    /// `state` of a container.
+    pub struct ContainerState or null {
+        waiting: Option<Waiting> = "waiting",
+        terminated: Option<Terminated> = "terminated",
+    }
 }
 
-/// `state.waiting` of a container.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-#[expect(missing_docs, reason = "the fields are the API's own, under its names")]
-pub struct Waiting {
-    pub reason: Option<String>,
+object! {
+    /// `state.waiting` of a container.
+    pub struct Waiting {
+        reason: Option<String> = "reason",
+    }
 }
 
-/// `state.terminated` of a container.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-#[expect(missing_docs, reason = "the fields are the API's own, under its names")]
-pub struct Terminated {
-    pub reason: Option<String>,
-    pub exit_code: Option<i64>,
-    pub finished_at: Option<String>,
+object! {
+    /// `state.terminated` of a container.
+    pub struct Terminated {
+        reason: Option<String> = "reason",
+        exit_code: Option<i64> = "exitCode",
+        finished_at: Option<String> = "finishedAt",
+    }
 }
 
 #[cfg(test)]
