@@ -7,6 +7,7 @@ mod demo_api;
 mod demo_life;
 mod dependencies;
 mod deploy;
+mod envelope;
 mod event_loop;
 mod hostile_registry;
 mod informer;

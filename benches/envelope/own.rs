@@ -1,0 +1,144 @@
+//! What only our controller is put through: starts without pods, restarts with nothing changed, and a registry whose
+//! contents differ behind its back.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    error::{Error, Result},
+    phases::{FirstSync, first_sync},
+    stats::{median, wide},
+    subject::{Kind, Subject},
+    truth::Truth,
+    world::{Target, World},
+};
+
+/// How often the start is measured.
+const STARTS: usize = 5;
+/// An idle process has found its size by then.
+const IDLE: Duration = Duration::from_secs(5);
+/// A start takes no longer.
+const LIVE_WITHIN: Duration = Duration::from_secs(10);
+
+/// What it is without pods.
+#[derive(Clone, Debug)]
+pub(crate) struct Footprint {
+    /// Bytes of the executable, and of the image's content compressed, where it was built.
+    pub(crate) binary: u64,
+    pub(crate) image: Option<u64>,
+    /// Memory without pods; bytes.
+    pub(crate) idle: u64,
+    /// From the start to the first answer of `/livez`; milliseconds, the middle one of a few.
+    pub(crate) live: f64,
+}
+
+/// Measures it in a world without pods.
+pub(crate) async fn footprint(world: &World, kind: &Kind, binary: &Path) -> Result<Footprint> {
+    let file = std::fs::metadata(binary).map_err(|cause| Error::File { path: binary.to_owned(), cause })?;
+    let target = world.target(kind).await?;
+    let mut times = Vec::new();
+    for _ in 0..STARTS {
+        let begun = Instant::now();
+        let mut subject = world.subject(kind, &target).await?;
+        subject.live(LIVE_WITHIN).await?;
+        times.push(begun.elapsed().as_secs_f64() * 1e3);
+        subject.process.stop().await?;
+    }
+    let subject = world.subject(kind, &target).await?;
+    sleep(IDLE).await;
+    let idle = subject.process.memory()?.now;
+    Ok(Footprint { binary: file.len(), image: image(), idle, live: median(&times).unwrap_or_default() })
+}
+
+/// The compressed size of what the image holds, if its executable was built: that and the certificates.
+fn image() -> Option<u64> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target");
+    let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let executable = folder.join(triple).join("release/pod-registrar");
+    let files = [executable.as_path(), Path::new("/etc/ssl/certs/ca-certificates.crt")];
+    if !executable.is_file() {
+        return None;
+    }
+    let packed = Command::new("tar")
+        .args(["--create", "--gzip", "--ignore-failed-read", "--absolute-names", "--to-stdout"])
+        .args(files)
+        .stderr(Stdio::null())
+        .output()
+        .ok()?;
+    Some(packed.stdout.len() as u64)
+}
+
+/// Stops the controller and starts it anew while nothing changes.
+pub(crate) async fn restart(
+    world: &World,
+    kind: &Kind,
+    target: &Target,
+    before: Subject,
+) -> Result<(Subject, FirstSync)> {
+    before.process.stop().await?;
+    first_sync(world, kind, target).await
+}
+
+/// A comparison that found differences.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Repair {
+    /// How many differences were made.
+    pub(crate) differences: usize,
+    /// Processor seconds of the controller, from the registry's return until a second after all was repaired.
+    pub(crate) processor: f64,
+    /// From the comparison's first request to the last write; seconds.
+    pub(crate) seconds: f64,
+    /// Whether what was written is exactly what differed.
+    pub(crate) exact: bool,
+    pub(crate) writes: u64,
+    pub(crate) pages: u64,
+    pub(crate) truth: Truth,
+}
+
+/// Makes records differ while the registry is away, and waits for the comparison that notices.
+pub(crate) async fn repair(
+    world: &World,
+    subject: &mut Subject,
+    target: &mut Target,
+    differences: usize,
+    interval: Duration,
+) -> Result<Repair> {
+    let registry = target.registry.as_mut().ok_or_else(|| Error::Arguments("no registry to repair".into()))?;
+    registry.stop().await?;
+    let spoiled: BTreeSet<u128> = registry.spoil(differences)?.into_iter().collect();
+    registry.resume().await?;
+    target.recorder.reset();
+    let before = subject.process.processor_time()?;
+    let within = interval * 3 + Duration::from_secs(60);
+    let recorder = target.recorder.clone();
+    subject
+        .process
+        .until("a comparison", within, async || {
+            let counts = recorder.counts();
+            let compared = counts.digests > counts.unanswered && counts.digests > 0;
+            Ok(compared.then_some(()).ok_or_else(|| format!("{counts:?}")))
+        })
+        .await?;
+    let begun = target.recorder.counts().last_digests_at;
+    let truth = world.settle(subject, target, interval, within).await?;
+    // What a comparison does after its answer, where there was nothing to write.
+    sleep(Duration::from_secs(1)).await;
+    let processor = subject.process.processor_time()?.saturating_sub(before).as_secs_f64();
+    let counts = target.recorder.counts();
+    let written: BTreeSet<u128> = target.recorder.take_arrivals().iter().map(|arrival| arrival.uid).collect();
+    Ok(Repair {
+        differences: spoiled.len(),
+        processor,
+        seconds: wide(counts.last_write_at.saturating_sub(begun)) / 1e9,
+        exact: written == spoiled,
+        writes: counts.writes,
+        pages: counts.pages,
+        truth,
+    })
+}

@@ -1,0 +1,84 @@
+//! Which others are measured beside ours: kube's reflector always, the one written with client-go where its source is.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::{
+    error::{Error, Result},
+    options::Options,
+    report::Report,
+    subject::Kind,
+};
+
+/// What a whole pod takes in the reflector's memory, at most.
+const REFLECTOR_BYTES: u64 = 100_000;
+/// Where their source is, unless the environment says.
+const FOLDER: &str = "../shared/peers";
+/// What says so.
+const VARIABLE: &str = "POD_REGISTRAR_PEERS";
+
+/// The others for so many pods.
+pub(crate) fn chosen(options: &Options, pods: u32, folder: &Path, report: &mut Report) -> Result<Vec<Kind>> {
+    if options.no_peers {
+        return Ok(Vec::new());
+    }
+    if pods > options.peers_up_to {
+        report.note(format!("The others need gigabytes above {} pods and were left out.", options.peers_up_to));
+        return Ok(Vec::new());
+    }
+    let mut kinds = Vec::new();
+    match informer(folder) {
+        Ok(Some(binary)) => {
+            kinds.push(Kind::Informer { binary: binary.clone(), flags: vec!["--transform"] });
+            kinds.push(Kind::Informer { binary, flags: Vec::new() });
+        }
+        Ok(None) => {
+            report.note(format!("No client-go peer: there is no go, or no {FOLDER} ({VARIABLE} names another)."))
+        }
+        Err(error) => return Err(error),
+    }
+    let needed = u64::from(pods) * REFLECTOR_BYTES;
+    match available() {
+        Some(bytes) if bytes < needed => report.note(format!(
+            "No reflector: it may need {} MB and {} MB are free.",
+            needed / 1_000_000,
+            bytes / 1_000_000
+        )),
+        _ => kinds.push(Kind::Reflector),
+    }
+    Ok(kinds)
+}
+
+/// Builds the controller that was written with client-go; nothing where that cannot be.
+pub(crate) fn informer(folder: &Path) -> Result<Option<PathBuf>> {
+    let manifest = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let source = std::env::var_os(VARIABLE).map_or_else(|| manifest.join(FOLDER), PathBuf::from);
+    let has_go = Command::new("go").arg("version").output().is_ok_and(|output| output.status.success());
+    if !has_go || !source.join("go.mod").is_file() {
+        return Ok(None);
+    }
+    let binary = folder.join("peers");
+    if binary.is_file() {
+        return Ok(Some(binary));
+    }
+    let failed = |cause| Error::Start { what: "go build".into(), cause };
+    let output = Command::new("go")
+        .args(["build", "-trimpath", "-o"])
+        .args([binary.as_path(), Path::new(".")])
+        .current_dir(&source)
+        .output()
+        .map_err(failed)?;
+    if output.status.success() {
+        return Ok(Some(binary));
+    }
+    Err(failed(std::io::Error::other(String::from_utf8_lossy(&output.stderr).into_owned())))
+}
+
+/// Memory that is free, in bytes.
+fn available() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    line.trim().trim_end_matches(" kB").parse::<u64>().ok().map(|kilobytes| kilobytes << 10)
+}

@@ -1,0 +1,216 @@
+//! What every controller is put through: a first sync, a list anew, pods that come and go.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    cluster::Stats,
+    error::{Error, Result},
+    latency::Delays,
+    process::Process,
+    recorder::Counts,
+    stats::wide,
+    subject::{Kind, Subject},
+    truth::Truth,
+    world::{Target, World},
+};
+
+/// After so much time without a write that should have come it is taken for lost.
+const QUIET: Duration = Duration::from_secs(30);
+/// Memory that is going to be given back is given back by then.
+const REST: Duration = Duration::from_secs(5);
+
+/// How long a step may take, by the number of pods.
+fn patience(pods: u64) -> Duration {
+    Duration::from_secs(120 + pods / 500)
+}
+
+/// A first sync.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FirstSync {
+    /// From the first page that was asked for until the watch began, in seconds; nothing for those whose list is a watch.
+    pub(crate) list_seconds: Option<f64>,
+    /// From the first page until the last record was registered.
+    pub(crate) whole_seconds: f64,
+    /// The most memory until the list was complete, and until everything was registered; bytes.
+    pub(crate) peak_list: u64,
+    pub(crate) peak: u64,
+    /// A while after.
+    pub(crate) steady: u64,
+    /// Processor seconds for all of it.
+    pub(crate) processor: f64,
+    pub(crate) counts: Counts,
+    pub(crate) truth: Truth,
+}
+
+/// What the API server and the wire take by themselves to deliver all pods, in seconds, and the megabytes that came.
+pub(crate) async fn read_only(world: &World) -> Result<(f64, f64)> {
+    let mut process = Process::part("read-only", [&world.cluster.url], &world.logs, &world.reaper)?;
+    process.wait(Duration::from_secs(600)).await?;
+    let log = process.log();
+    let mut parts = log.strip_prefix("read ").unwrap_or_default().split_whitespace();
+    let mut next = || parts.next().and_then(|part| part.parse::<u64>().ok());
+    match next().zip(next()) {
+        Some((nanoseconds, bytes)) => Ok((wide(nanoseconds) / 1e9, wide(bytes) / 1e6)),
+        None => Err(Error::Http { what: "reading all pages".into(), cause: log }),
+    }
+}
+
+/// Starts a controller and waits until it has registered every pod.
+pub(crate) async fn first_sync(world: &World, kind: &Kind, target: &Target) -> Result<(Subject, FirstSync)> {
+    target.recorder.reset();
+    world.cluster.order("reset").await?;
+    let mut subject = world.subject(kind, target).await?;
+    let alive = world.cluster.stats().await?.alive;
+    let listed = listed(world, &mut subject, target, alive).await?;
+    let peak_list = subject.process.memory()?.peak;
+    let truth = synced(world, &mut subject, target, alive).await?;
+    let counts = target.recorder.counts();
+    let Stats { first_page_at, watch_at, .. } = world.cluster.stats().await?;
+    let seconds = |from: u64, to: u64| wide(to.saturating_sub(from)) / 1e9;
+    let (peak, processor) = (subject.process.memory()?.peak, subject.process.processor_time()?.as_secs_f64());
+    sleep(REST).await;
+    let end = if counts.last_write_at == 0 { watch_at } else { counts.last_write_at };
+    let sync = FirstSync {
+        list_seconds: listed.map(|at| seconds(first_page_at, at)),
+        whole_seconds: seconds(first_page_at, end),
+        peak_list,
+        peak,
+        steady: subject.process.memory()?.now,
+        processor,
+        counts,
+        truth,
+    };
+    Ok((subject, sync))
+}
+
+/// Waits until the list has been taken in: then the watch begins, or the first write comes.
+async fn listed(world: &World, subject: &mut Subject, target: &Target, alive: u64) -> Result<Option<u64>> {
+    subject
+        .process
+        .until("a complete list", patience(alive), async || {
+            let stats = world.cluster.stats().await?;
+            let begun = (stats.watch_at > 0).then_some(stats.watch_at);
+            let writes = target.recorder.counts().first_write_at;
+            let first_write = (writes > 0 && stats.lists == 0).then_some(writes);
+            Ok(begun.or(first_write).map(Some).ok_or_else(|| format!("{stats:?}")))
+        })
+        .await
+}
+
+/// Waits until everything is registered.
+async fn synced(world: &World, subject: &mut Subject, target: &Target, alive: u64) -> Result<Truth> {
+    let begun = Instant::now();
+    while let Some(complete) = subject.metrics(&["first_complete_sync_seconds"]).await?.first() {
+        if *complete > 0.0 {
+            break;
+        }
+        subject.process.check()?;
+        if begun.elapsed() > patience(alive) {
+            let state = subject.process.log();
+            return Err(Error::TooSlow { what: "the first sync".into(), seconds: begun.elapsed().as_secs(), state });
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+    world.settle(subject, target, QUIET, patience(alive)).await
+}
+
+/// A list anew.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Relist {
+    /// The most memory meanwhile, and the memory a while after; bytes.
+    pub(crate) peak: u64,
+    pub(crate) steady: u64,
+    /// Until the next watch began.
+    pub(crate) seconds: f64,
+    pub(crate) processor: f64,
+    pub(crate) counts: Counts,
+    pub(crate) truth: Truth,
+}
+
+/// Lets the API server forget its history, so that everything is listed anew.
+pub(crate) async fn relist(world: &World, subject: &mut Subject, target: &Target) -> Result<Relist> {
+    let alive = world.cluster.stats().await?.alive;
+    target.recorder.reset();
+    world.cluster.order("reset").await?;
+    subject.process.reset_peak()?;
+    let before = subject.process.processor_time()?;
+    world.cluster.order("expire").await?;
+    subject
+        .process
+        .until("another list", patience(alive), async || {
+            let stats = world.cluster.stats().await?;
+            let again = stats.watch_at > 0 && stats.lists > 0 || stats.lists == 0 && stats.list_bytes > 0;
+            let told = stats.last_page_at > 0 && again;
+            Ok(told.then_some(()).ok_or_else(|| format!("{stats:?}")))
+        })
+        .await?;
+    let Stats { first_page_at, watch_at, last_page_at, .. } = world.cluster.stats().await?;
+    let truth = world.settle(subject, target, QUIET, patience(alive)).await?;
+    sleep(REST).await;
+    let memory = subject.process.memory()?;
+    Ok(Relist {
+        peak: memory.peak,
+        steady: memory.now,
+        seconds: wide(watch_at.max(last_page_at).saturating_sub(first_page_at)) / 1e9,
+        processor: subject.process.processor_time()?.saturating_sub(before).as_secs_f64(),
+        counts: target.recorder.counts(),
+        truth,
+    })
+}
+
+/// Pods that came and went.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Churned {
+    /// Pods a second that were asked for, and that came.
+    pub(crate) asked: u64,
+    pub(crate) rate: f64,
+    /// Changes of pods, three for each.
+    pub(crate) events: u64,
+    pub(crate) delays: Delays,
+    /// Processor microseconds for each event, of the controller and of the stand-in.
+    pub(crate) processor: f64,
+    pub(crate) server_processor: f64,
+    pub(crate) counts: Counts,
+    pub(crate) truth: Truth,
+}
+
+/// Lets pods come and go at a rate for some seconds, and waits until the registry knows.
+pub(crate) async fn churn(
+    world: &World,
+    subject: &mut Subject,
+    target: &Target,
+    rate: u64,
+    seconds: u64,
+) -> Result<Churned> {
+    target.recorder.reset();
+    let (before, server) = (subject.process.processor_time()?, world.cluster.process.processor_time()?);
+    let begun = Instant::now();
+    world.cluster.order(&format!("churn?rate={rate}&seconds={seconds}")).await?;
+    let mut lasted = Duration::ZERO;
+    while world.cluster.stats().await?.churning {
+        lasted = begun.elapsed();
+        subject.process.check()?;
+        sleep(Duration::from_millis(100)).await;
+    }
+    let alive = world.cluster.stats().await?.alive;
+    let truth = world.settle(subject, target, QUIET, patience(alive)).await?;
+    let stats = world.cluster.stats().await?;
+    let each = |time: Duration| time.as_secs_f64() * 1e6 / wide(stats.changes.max(1));
+    let processor = each(subject.process.processor_time()?.saturating_sub(before));
+    let server_processor = each(world.cluster.process.processor_time()?.saturating_sub(server));
+    let counts = target.recorder.counts();
+    let events = world.cluster.events().await?;
+    let delays = Delays::of(&events, &target.recorder.take_arrivals());
+    Ok(Churned {
+        asked: rate,
+        rate: wide(stats.replaced) / lasted.as_secs_f64().clamp(wide(seconds), wide(seconds) * 2.0),
+        events: stats.changes,
+        delays,
+        processor,
+        server_processor,
+        counts,
+        truth,
+    })
+}
