@@ -20,6 +20,7 @@ mod peers;
 mod phases;
 mod pods;
 mod process;
+mod real;
 mod recorder;
 mod registry;
 mod report;
@@ -95,7 +96,9 @@ async fn drive(options: Options) -> Result<()> {
     let mut report = Report::told_to(say);
     let run = Run { options: &options, logs: &logs, scratch: scratch.path(), reaper: &reaper };
     let mut points = Points::default();
-    let result = if options.growth {
+    let result = if let Some(kubeconfig) = &options.real {
+        run.real(kubeconfig, work.path(), &mut report).await
+    } else if options.growth {
         run.growth(work.path(), &mut report, &mut points).await
     } else {
         let others = peers::chosen(&options, options.pods, work.path(), &mut report)?;

@@ -82,27 +82,13 @@ impl World {
     /// How what is registered differs from what is there.
     pub(crate) async fn truth(&self, target: &Target) -> Result<Truth> {
         let pods = self.cluster.pods().await?;
-        let mut truth = Truth::default();
-        match &target.registry {
+        Ok(match &target.registry {
             Some(registry) => {
                 let held = registry.held().await?;
-                for (uid, held) in &held {
-                    match pods.get(uid) {
-                        None => truth.invented += 1,
-                        Some(version) if *version != held.version => truth.wrong += 1,
-                        Some(_) => truth.right += 1,
-                    }
-                }
-                truth.lost = pods.keys().filter(|uid| !held.contains_key(uid)).count() as u64;
+                Truth::of(&pods, held.iter().map(|(uid, held)| (*uid, Some(held.version))))
             }
-            None => {
-                let live = target.recorder.live();
-                truth.invented = live.iter().filter(|uid| !pods.contains_key(uid)).count() as u64;
-                truth.right = live.len() as u64 - truth.invented;
-                truth.lost = pods.len() as u64 - truth.right;
-            }
-        }
-        Ok(truth)
+            None => Truth::of(&pods, target.recorder.live().into_iter().map(|uid| (uid, None))),
+        })
     }
 
     /// Waits until the registry tells the truth, or nothing has been written for a while. What is then still wrong is the

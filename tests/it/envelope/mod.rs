@@ -28,3 +28,4 @@ mod operations_tests;
 mod pods_tests;
 mod report_tests;
 mod stats_tests;
+mod truth_tests;

@@ -1,0 +1,15 @@
+//! What is lost, invented and wrong.
+
+use std::collections::HashMap;
+
+use super::truth::Truth;
+
+#[test]
+fn what_differs_is_counted_by_how() {
+    let living = HashMap::from([(1, 10), (2, 20), (3, 30), (4, 40)]);
+    let registered = [(1, Some(10)), (2, Some(19)), (3, None), (9, Some(5))];
+    let truth = Truth::of(&living, registered.into_iter());
+    assert_eq!(truth, Truth { right: 2, lost: 1, invented: 1, wrong: 1 });
+    assert!(!truth.holds() && truth.require().is_err());
+    assert!(Truth::of(&HashMap::new(), std::iter::empty()).require().is_ok());
+}
