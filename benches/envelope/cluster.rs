@@ -27,10 +27,9 @@ pub(crate) struct Stats {
     pub(crate) replaced: u64,
     pub(crate) changes: u64,
     pub(crate) lists: u64,
-    pub(crate) list_bytes: u64,
     pub(crate) first_page_at: u64,
-    pub(crate) last_page_at: u64,
     pub(crate) watch_at: u64,
+    pub(crate) told_all_at: u64,
 }
 
 /// A running stand-in.

@@ -53,6 +53,11 @@ fn say(line: &str) {
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    if std::env::args_os().len() == 1 {
+        // Whoever runs all targets as tests does not mean to wait for minutes.
+        say("nothing is measured without being asked for: cargo bench --bench envelope -- --pods 10000");
+        return ExitCode::SUCCESS;
+    }
     let Program { part, options } = Program::parse();
     let result = match part {
         Some(Part::StandIn(options)) => stand_in::run(options).await,
@@ -95,6 +100,7 @@ async fn drive(options: Options) -> Result<()> {
     std::fs::create_dir_all(&logs).map_err(|cause| Error::File { path: logs.clone(), cause })?;
     let mut report = Report::told_to(say);
     let run = Run { options: &options, logs: &logs, scratch: scratch.path(), reaper: &reaper };
+    report.note(machine());
     let mut points = Points::default();
     let result = if let Some(kubeconfig) = &options.real {
         run.real(kubeconfig, work.path(), &mut report).await
@@ -114,4 +120,12 @@ async fn drive(options: Options) -> Result<()> {
     }
     result?;
     report.untrue(&ours).map_or(Ok(()), truth::Truth::require)
+}
+
+/// What everything ran on.
+fn machine() -> String {
+    let processors = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split(' ').next().unwrap_or_default();
+    format!("{processors} processors; {load} processes wanted one at the beginning.")
 }

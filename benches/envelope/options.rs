@@ -9,7 +9,7 @@ use crate::{clients, stand_in};
 /// Measures pod-registrar from outside: memory, first sync, delays, lossless churn, restarts, repairs and footprint,
 /// beside what it is compared with. `cargo bench --bench envelope -- --pods 10000`
 #[derive(Debug, Parser)]
-#[command(name = "envelope", arg_required_else_help = true)]
+#[command(name = "envelope")]
 pub(crate) struct Program {
     #[command(subcommand)]
     pub(crate) part: Option<Part>,

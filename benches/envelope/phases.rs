@@ -141,19 +141,18 @@ pub(crate) async fn relist(world: &World, subject: &mut Subject, target: &Target
         .process
         .until("another list", patience(alive), async || {
             let stats = world.cluster.stats().await?;
-            let again = stats.watch_at > 0 && stats.lists > 0 || stats.lists == 0 && stats.list_bytes > 0;
-            let told = stats.last_page_at > 0 && again;
-            Ok(told.then_some(()).ok_or_else(|| format!("{stats:?}")))
+            let again = stats.watch_at > 0 && stats.lists > 0 || stats.told_all_at > 0;
+            Ok(again.then_some(()).ok_or_else(|| format!("{stats:?}")))
         })
         .await?;
-    let Stats { first_page_at, watch_at, last_page_at, .. } = world.cluster.stats().await?;
+    let Stats { first_page_at, watch_at, told_all_at, .. } = world.cluster.stats().await?;
     let truth = world.settle(subject, target, QUIET, patience(alive)).await?;
     sleep(REST).await;
     let memory = subject.process.memory()?;
     Ok(Relist {
         peak: memory.peak,
         steady: memory.now,
-        seconds: wide(watch_at.max(last_page_at).saturating_sub(first_page_at)) / 1e9,
+        seconds: wide(watch_at.max(told_all_at).saturating_sub(first_page_at)) / 1e9,
         processor: subject.process.processor_time()?.saturating_sub(before).as_secs_f64(),
         counts: target.recorder.counts(),
         truth,

@@ -84,15 +84,17 @@ impl Run<'_> {
             add_relist(report, &name, &relist, sync.steady);
             relist.truth.require()?;
         }
+        let mut best = None;
         if self.options.wants(Rows::Latency) {
             let Options { rate, seconds, .. } = *self.options;
             let churned = phases::churn(world, &mut subject, &target, rate, seconds).await?;
             add_churn(report, &name, &churned);
             add_points(points, &name, &churned);
             churned.truth.require()?;
+            best = Some(churned).filter(|churned| churned.delays.p99 <= LAG);
         }
         if self.options.wants(Rows::Ramp) {
-            self.ramp(world, &mut subject, &target, report, points).await?;
+            self.ramp(world, &mut subject, &target, best, report, points).await?;
         }
         if self.options.wants(Rows::Restart) {
             let (again, restarted) = own::restart(world, &kind, &target, subject).await?;
@@ -111,12 +113,12 @@ impl Run<'_> {
         world: &World,
         subject: &mut Subject,
         target: &Target,
+        mut best: Option<Churned>,
         report: &mut Report,
         points: &mut Points,
     ) -> Result<()> {
         let name = &self.ours(&[]).name();
         let task = "lossless churn, pods a second with a lag under 1 s";
-        let mut best: Option<Churned> = None;
         for rate in &self.options.ramp {
             let churned = phases::churn(world, subject, target, *rate, RAMP_SECONDS).await?;
             churned.truth.require()?;

@@ -149,7 +149,7 @@ fn nothing_else_is_decided_by_the_time_of_day() {
 
 #[test]
 fn every_file_says_what_it_is_for_and_is_short() {
-    for file in project::sources("src").into_iter().chain(project::sources("tests")) {
+    for file in ["src", "tests", "benches"].into_iter().flat_map(project::sources) {
         let text = fs::read_to_string(&file).unwrap();
         assert!(text.starts_with("//! "), "{} does not open with //!", file.display());
         let lines = text.lines().count();

@@ -26,6 +26,7 @@ pub(super) fn answer(api: &Api, order: &str, uri: &Uri) -> Response<Body> {
                 &counts.first_page_at,
                 &counts.last_page_at,
                 &counts.watch_at,
+                &counts.told_all_at,
             ] {
                 count.store(0, Ordering::Relaxed);
             }
@@ -71,7 +72,7 @@ fn stats(api: &Api) -> Response<Body> {
         "openWatches": get(&counts.open_watches), "listBytes": get(&counts.list_bytes),
         "watchBytes": get(&counts.watch_bytes), "events": get(&counts.events),
         "firstPageAt": get(&counts.first_page_at), "lastPageAt": get(&counts.last_page_at),
-        "watchAt": get(&counts.watch_at),
+        "watchAt": get(&counts.watch_at), "toldAllAt": get(&counts.told_all_at),
     });
     json(StatusCode::OK, text.to_string())
 }

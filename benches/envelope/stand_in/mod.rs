@@ -58,10 +58,12 @@ pub(crate) struct Counts {
     pub(crate) list_bytes: AtomicU64,
     pub(crate) watch_bytes: AtomicU64,
     pub(crate) events: AtomicU64,
-    /// When the first page was asked for, when the newest page had been made, and when a watch began after it; unix ns.
+    /// When the first page was asked for, when the newest page had been made, when a watch began after it, and when all
+    /// pods had been told to a watch that began with them; unix ns.
     pub(crate) first_page_at: AtomicU64,
     pub(crate) last_page_at: AtomicU64,
     pub(crate) watch_at: AtomicU64,
+    pub(crate) told_all_at: AtomicU64,
 }
 
 /// The stand-in; cheap to clone.

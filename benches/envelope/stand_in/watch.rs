@@ -118,6 +118,9 @@ impl Watch {
             push_bookmark(self.at, r#","annotations":{"k8s.io/initial-events-end":"true"}"#, out);
         }
         add(&self.api.counts().list_bytes, out.len());
+        if self.initial.is_none() {
+            self.api.counts().told_all_at.store(now_ns(), Ordering::Relaxed);
+        }
         self.api.counts().last_page_at.store(now_ns(), Ordering::Relaxed);
     }
 
