@@ -132,11 +132,7 @@ fn parse(text: &str) -> Vec<Part> {
 
 /// The whole text, without the brace that opens it: an event's object names its kind first, an item of a list does not.
 fn text(kind: Kind, kilobytes: u32, variables: usize, runs: bool) -> String {
-    let containers: &[&str] = match kilobytes {
-        0..5 => &["app"],
-        5..8 => &["app", "proxy"],
-        _ => &["app", "proxy", "metrics"],
-    };
+    let containers: &[&str] = if kilobytes < 8 { &["app"] } else { &["app", "proxy", "metrics"] };
     let rich = kilobytes >= 5;
     let mut out = metadata(kind, rich);
     managed_fields(&mut out, containers, variables, rich, runs);

@@ -26,8 +26,8 @@ fn one_seed_makes_one_text_and_another_makes_another() {
 #[test]
 fn pods_are_as_long_as_was_asked_for() {
     for kilobytes in [3_u32, 5, 10] {
-        let layout = Layout::new(11, 1_000, Some(kilobytes));
-        for slot in 0..1_000 {
+        let layout = Layout::new(11, 300, Some(kilobytes));
+        for slot in 0..300 {
             let length = item(&layout, slot, running(1_234)).len();
             let wanted = kilobytes as usize * 1_000;
             assert!((wanted * 9 / 10..wanted * 12 / 10).contains(&length), "{length} for {kilobytes} kB");
@@ -40,7 +40,7 @@ fn pods_decode_and_say_what_they_are() {
     let layout = Layout::new(3, 3_000, None);
     let mut kinds = std::collections::BTreeSet::new();
     let mut uids = std::collections::BTreeSet::new();
-    for slot in 0..3_000 {
+    for slot in (0..3_000).step_by(3) {
         for revision in [0, 1, 3] {
             let state = State { revision, ..running(99) };
             let mut text = Vec::new();
@@ -56,7 +56,7 @@ fn pods_decode_and_say_what_they_are() {
             assert_eq!(restarts, (revision > 0).then(|| i32::try_from(revision).unwrap() - 1));
         }
     }
-    assert_eq!((uids.len(), kinds.len()), (3_000, 4));
+    assert_eq!((uids.len(), kinds.len()), (1_000, 4));
     let next = State { life: 1, ..running(5) };
     assert!(layout.uid(0, 0) != layout.uid(0, 1) && item(&layout, 0, next) != item(&layout, 0, running(5)));
 }
