@@ -111,7 +111,12 @@ async fn drive(options: Options) -> Result<()> {
         run.all(&others, &mut report, &mut points).await
     };
     let ours = run.ours(&[]).name();
-    println!("\n{} pods, seed {}\n{}", options.pods, options.seed, report.table(&ours));
+    let what = match (&options.real, options.growth) {
+        (Some(_), _) => "A real control plane".to_owned(),
+        (None, true) => format!("Growth, seed {}", options.seed),
+        (None, false) => format!("{} pods, seed {}", options.pods, options.seed),
+    };
+    println!("\n{what}\n{}", report.table(&ours));
     if let Some(path) = &options.json {
         report.write(path)?;
     }
