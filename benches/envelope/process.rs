@@ -4,6 +4,7 @@ use std::{
     ffi::OsStr,
     fs::File,
     io::{Read as _, Write as _},
+    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
     sync::{Arc, Mutex, PoisonError},
@@ -31,7 +32,8 @@ impl Reaper {
     pub(crate) fn start() -> Result<Self> {
         let failed = |cause| Error::Start { what: "the reaper".into(), cause };
         let this = std::env::current_exe().map_err(failed)?;
-        let mut child = Command::new(this).arg("reaper").stdin(Stdio::piped()).spawn().map_err(failed)?;
+        let mut child =
+            Command::new(this).arg("reaper").process_group(0).stdin(Stdio::piped()).spawn().map_err(failed)?;
         let stdin = child.stdin.take().ok_or_else(|| failed(std::io::ErrorKind::BrokenPipe.into()))?;
         Ok(Self(Arc::new(Mutex::new(stdin))))
     }
@@ -84,6 +86,8 @@ impl Process {
         let child = Command::new(program)
             .args(arguments)
             .env("RUST_LOG", "info")
+            // An interrupt at the terminal is for the bench, which ends the others in its own way.
+            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(out)
             .stderr(err)
