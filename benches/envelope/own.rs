@@ -23,6 +23,8 @@ use crate::{
 const STARTS: usize = 5;
 /// An idle process has found its size by then.
 const IDLE: Duration = Duration::from_secs(5);
+/// For so long it is measured what a process takes when nothing happens.
+const QUIET: Duration = Duration::from_secs(3);
 /// A start takes no longer.
 const LIVE_WITHIN: Duration = Duration::from_secs(10);
 
@@ -90,7 +92,8 @@ pub(crate) async fn restart(
 pub(crate) struct Repair {
     /// How many differences were made.
     pub(crate) differences: usize,
-    /// Processor seconds of the controller, from the registry's return until a second after all was repaired.
+    /// Processor seconds of the controller, from the registry's return until a second after all was repaired, less what it
+    /// takes in as much time when nothing happens.
     pub(crate) processor: f64,
     /// From the comparison's first request to the last write; seconds.
     pub(crate) seconds: f64,
@@ -114,7 +117,7 @@ pub(crate) async fn repair(
     let spoiled: BTreeSet<u128> = registry.spoil(differences)?.into_iter().collect();
     registry.resume().await?;
     target.recorder.reset();
-    let before = subject.process.processor_time()?;
+    let (before, returned) = (subject.process.processor_time()?, Instant::now());
     let within = interval * 3 + Duration::from_secs(60);
     let recorder = target.recorder.clone();
     subject
@@ -129,12 +132,15 @@ pub(crate) async fn repair(
     let truth = world.settle(subject, target, interval, within).await?;
     // What a comparison does after its answer, where there was nothing to write.
     sleep(Duration::from_secs(1)).await;
-    let processor = subject.process.processor_time()?.saturating_sub(before).as_secs_f64();
+    let (after, lasted) = (subject.process.processor_time()?, returned.elapsed());
+    sleep(QUIET).await;
+    let idle = subject.process.processor_time()?.saturating_sub(after).as_secs_f64() / QUIET.as_secs_f64();
+    let processor = after.saturating_sub(before).as_secs_f64() - idle * lasted.as_secs_f64();
     let counts = target.recorder.counts();
     let written: BTreeSet<u128> = target.recorder.take_arrivals().iter().map(|arrival| arrival.uid).collect();
     Ok(Repair {
         differences: spoiled.len(),
-        processor,
+        processor: processor.max(0.0),
         seconds: wide(counts.last_write_at.saturating_sub(begun)) / 1e9,
         exact: written == spoiled,
         writes: counts.writes,
