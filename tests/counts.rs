@@ -1,0 +1,94 @@
+//! What the program costs, counted: no clock is read, so that it is the same on every machine.
+//!
+//! The figures are bounds for what was measured when they were set, with some room above. Whoever exceeds one has made
+//! every pod or every event dearer: on purpose, then the bound is raised with a reason, or not.
+
+use allocation_counter::{AllocationInfo, measure};
+use kube::core::WatchEvent;
+use pod_registrar::{
+    cluster::Watched,
+    model::{AllowList, Ledger, Moment, Rule, Uid, Writer, desired},
+    store::{self, View},
+};
+
+#[path = "../benches/envelope/pods/mod.rs"]
+#[allow(dead_code, reason = "the bench uses more of it")]
+mod pods;
+
+use pods::{Layout, State};
+
+/// Pods of 3, 5 and 10 kB in some hundred workloads: Deployments for the most part.
+const PODS: u32 = 10_000;
+
+fn rule() -> Rule {
+    let writer = Writer { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };
+    Rule { writer, labels: AllowList::new(["*"]), annotations: AllowList::default() }
+}
+
+/// The line by which a watch tells of a pod.
+fn line(layout: &Layout, slot: u32, version: u64) -> Vec<u8> {
+    let mut line = br#"{"type":"MODIFIED","object":"#.to_vec();
+    layout.push_object(slot, State { revision: 1, resource_version: version, alive: true, life: 0 }, &mut line);
+    line.extend_from_slice(b"}\n");
+    line
+}
+
+/// From a line's bytes to the store. Says whose it was.
+fn take(line: &[u8], rule: &Rule, store: &mut store::Writer) -> Uid {
+    let WatchEvent::<Watched>::Modified(watched) = serde_json::from_slice(line).unwrap() else { panic!("{line:?}") };
+    let pod = desired::desired(&watched.pod.unwrap(), rule).unwrap();
+    store.apply(&pod);
+    pod.uid
+}
+
+fn per_pod(bytes: i64) -> i64 {
+    bytes / i64::from(PODS)
+}
+
+#[test]
+fn an_event_takes_few_allocations_and_leaves_none_behind() {
+    let (layout, rule, mut store) = (Layout::new(1, PODS, None), rule(), store::Writer::default());
+    let lines = |version| (0..1_000).map(|slot| line(&layout, slot, version)).collect::<Vec<_>>();
+    lines(7).iter().for_each(|line| _ = take(line, &rule, &mut store));
+    let (mut total, again) = (AllocationInfo::default(), lines(8));
+    for line in &again {
+        let counted = measure(|| _ = take(line, &rule, &mut store));
+        total.count_total += counted.count_total;
+        total.count_current += counted.count_current;
+    }
+    let an_event = total.count_total / 1_000;
+    println!("{an_event} allocations an event");
+    assert!(an_event <= 130, "{an_event} allocations an event");
+    assert_eq!(total.count_current, 0, "allocations are left behind by pods that were there before");
+}
+
+#[test]
+fn a_pod_takes_few_bytes_in_the_store_and_in_the_ledger() {
+    let (layout, rule) = (Layout::new(1, PODS, None), rule());
+    let (mut store, mut ledger) = (store::Writer::default(), Ledger::default());
+    let view = View::new([store.store()]);
+    let stored = measure(|| (0..PODS).for_each(|slot| _ = take(&line(&layout, slot, 7), &rule, &mut store)));
+    assert_eq!(view.len(), PODS as usize);
+    let believed = measure(|| view.each_of_watch(0, |uid| ledger.sighted(uid, 0, Moment::from_secs(1))));
+    let (stored, believed) = (per_pod(stored.bytes_current), per_pod(believed.bytes_current));
+    println!("{stored} bytes a pod in the store, {believed} in the ledger");
+    assert!(stored <= 250 && believed <= 90, "{stored} bytes a pod in the store, {believed} in the ledger");
+}
+
+#[test]
+fn a_list_anew_takes_no_second_store() {
+    let (layout, rule, mut store) = (Layout::new(1, PODS, None), rule(), store::Writer::default());
+    let list = |store: &mut store::Writer| {
+        store.begin_list();
+        for slot in 0..PODS {
+            let line = line(&layout, slot, 7);
+            let WatchEvent::<Watched>::Modified(watched) = serde_json::from_slice(&line).unwrap() else { panic!() };
+            store.list_item(&desired::desired(&watched.pod.unwrap(), &rule).unwrap());
+        }
+        store.end_list();
+    };
+    let first = measure(|| list(&mut store));
+    let anew = measure(|| list(&mut store));
+    println!("{} bytes after the first list, {} more at most during another one", first.bytes_current, anew.bytes_max);
+    assert!(anew.bytes_max * 10 <= first.bytes_current.unsigned_abs(), "{} more", anew.bytes_max);
+}
