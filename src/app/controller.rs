@@ -24,7 +24,7 @@ use crate::{
     settings::{
         ElectionSettings, HoldSettings, IdentitySettings, LeaseName, RecordSettings, RegistrySettings, RunSettings,
     },
-    sync::{self, Inputs, Options, Registrar},
+    sync::{self, BACKLOG_WINDOW, Inputs, Options, Registrar},
     telemetry::{Health, Metrics},
 };
 
@@ -252,6 +252,7 @@ impl Controller {
         Options {
             max_in_flight: self.registry.max_in_flight,
             max_writes_per_second: self.registry.max_writes_per_second,
+            backlog_window: BACKLOG_WINDOW,
             resync_interval: self.resync_interval,
             instance,
             cluster_name: writer.cluster_name.clone(),

@@ -31,7 +31,7 @@ pub use digest::{Buckets, Digest, Fingerprint, NOT_DIGESTED, ParseDigestError};
 pub use freshness::{ListAge, Newest};
 pub use ids::{DEFAULT_OWNER, INTEGER_LIMIT, Moment, Version, Writer, compare_resource_versions, is_valid_id};
 pub use lease::Leadership;
-pub use ledger::{Belief, Drift, Ended, Flight, Known, Ledger, Settled, Tries, Work};
+pub use ledger::{Belief, Drift, Ended, Flight, Known, Ledger, Settled, Tries, Walk, Work};
 pub use object::PodObject;
 pub use plan::{Action, Removal, Wanted, decide, wanted};
 pub use pod::{Content, Pod, Shown};

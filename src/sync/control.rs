@@ -175,7 +175,7 @@ impl<R: Registry> Registrar<R> {
             epoch,
             ttl_seconds: self.session.ttl().as_secs(),
             synced: self.is_synced(),
-            counts: Some(wire::Counts { pods: self.view.len() as u64, pending: self.ledger.working_len() as u64 }),
+            counts: Some(wire::Counts { pods: self.view.len() as u64, pending: self.ledger.owed() as u64 }),
         };
         self.send(move |registry| async move { Reply::Heartbeat(epoch, registry.heartbeat(beat).await) });
     }

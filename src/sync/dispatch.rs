@@ -7,7 +7,7 @@ use super::{
     registrar::{Registrar, Reply},
 };
 use crate::{
-    model::{Action, Failure, Flight, Known, Moment, OperationKind, Removal, Settled, Uid, Verdict},
+    model::{Action, Failure, Flight, Known, Moment, OperationKind, Removal, Settled, Uid, Verdict, Walk},
     registry::{Capabilities, Change, Encoded, EncodedBody, Registry},
     telemetry::metrics::{Operation, OperationOutcome, Request, RequestOutcome},
 };
@@ -52,7 +52,7 @@ impl<R: Registry> Registrar<R> {
         let mut aside = Vec::new();
         while batch.len() < limit && aside.len() < ASIDE_MAX {
             let open = self.open(turn, now);
-            let Some((uid, lane)) = self.queue.pop(open) else { break };
+            let Some((uid, lane)) = self.next_key(open, now) else { break };
             let own = self.ledger.work(&uid).and_then(|work| work.tries().batch_at_most);
             // Those of batches that failed as a whole stay among themselves.
             if !batch.is_empty() && divided != own {
@@ -82,6 +82,15 @@ impl<R: Registry> Registrar<R> {
         self.writes.take(batch.len());
         self.turns.batches = self.turns.batches.wrapping_add(usize::from(!batch.is_empty()));
         (batch, batched)
+    }
+
+    /// The most urgent key that may go.
+    fn next_key(&mut self, open: Open, now: Moment) -> Option<(Uid, Lane)> {
+        self.walk_on(Walk::Backfill, now);
+        if open.rewrites {
+            self.walk_on(Walk::Rewrite, now);
+        }
+        self.queue.pop(open)
     }
 
     /// Every second batch begins with what was tried before, so that neither that nor first tries wait for all of the

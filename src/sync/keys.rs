@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     model::{
-        Action, Belief, Ended, Known, Moment, Shown, Sighting, Uid, WatchList, Work,
+        Action, Belief, Ended, Known, Moment, Shown, Sighting, Uid, Walk, WatchList, Work,
         brake::{Answer, CompleteList, HeldBecause, Inquiry, Listed, Question},
         decide, wanted,
     },
@@ -138,14 +138,19 @@ impl<R: Registry> Registrar<R> {
                 self.queue.remove(uid)
             }
         }
+        self.ledger.reached(uid);
     }
 
     /// Decides about every id: those that a watch showed, those that the registry may have, and those that wait for a
     /// list. Says whether an absence waits for a newer list.
+    ///
+    /// Records that are owed and nothing was done about yet are only marked and counted: they may be as many as there are
+    /// pods. Their turn comes when their lane has run dry.
     pub(super) fn consider_all(&mut self, now: Moment) -> bool {
         let unbelieved = self.awaiting_list.iter().filter(|(uid, ())| self.ledger.belief(uid).is_none());
         let unbelieved: Vec<Uid> = unbelieved.map(|(uid, ())| uid.clone()).collect();
         let mut found = Found::default();
+        self.ledger.begin_backlog(now);
         // From the highest position down, so that none is passed over when others are forgotten.
         for position in (0..self.ledger.believed()).rev() {
             if let Some((uid, action)) = self.consider_at(position, now) {
@@ -156,6 +161,7 @@ impl<R: Registry> Registrar<R> {
             let action = self.consider(&uid, Lane::Backfill, now);
             found.note(uid, action);
         }
+        self.ledger.begin_walks();
         let Found { absent, list_wanted } = found;
         if let Some(list) = self.complete_list().filter(|_| self.ledger.is_seeded()) {
             let empty = absent.iter().any(|uid| self.is_missing_from_an_empty_list(uid));
@@ -169,17 +175,31 @@ impl<R: Registry> Registrar<R> {
         let (uid, belief) = self.ledger.belief_at(position)?;
         let work = self.ledger.work(uid);
         let action = self.decision_with(uid, Some(belief), work, now);
-        let lane = match belief.known {
-            Known::Holds(_) => Lane::Rewrite,
-            _ => Lane::Backfill,
-        };
-        // As it is with nearly all of them: the queue has nothing without work.
-        if action == Action::Rest && work.is_none() && !self.awaiting_list.contains(uid) {
-            return None;
+        match action {
+            Action::Put(_) if work.is_none() => {
+                self.awaiting_list.remove(uid);
+                self.ledger.put_off(position);
+                return None;
+            }
+            // As it is with nearly all of them: the queue has nothing without work.
+            Action::Rest if work.is_none() && !belief.is_put_off() && !self.awaiting_list.contains(uid) => return None,
+            _ => {}
         }
         let uid = uid.clone();
-        self.bring(&uid, action, lane, now);
+        self.bring(&uid, action, Lane::Backfill, now);
         Some((uid, action))
+    }
+
+    /// Decides about records that were put off, as many as a lane is to hold, once it has run dry.
+    pub(super) fn walk_on(&mut self, walk: Walk, now: Moment) {
+        let lane = Lane::of(walk);
+        if self.queue.ready(lane) > 0 {
+            return;
+        }
+        while self.queue.ready(lane) < self.options.backlog_window.max(1) {
+            let Some(uid) = self.ledger.walk_on(walk) else { break };
+            self.consider(&uid, lane, now);
+        }
     }
 
     /// Whether the list that lacks this id holds nothing at all.

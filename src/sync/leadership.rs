@@ -55,7 +55,7 @@ impl<R: Registry> Registrar<R> {
     }
 
     fn lose(&mut self, now: Moment) {
-        let owed = self.ledger.working_len();
+        let owed = self.ledger.owed();
         tracing::warn!(
             term = self.term,
             owed,

@@ -13,4 +13,4 @@ mod queue;
 mod registrar;
 mod report;
 
-pub use registrar::{Error, Inputs, Options, Registrar};
+pub use registrar::{BACKLOG_WINDOW, Error, Inputs, Options, Registrar};

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 
-use crate::model::{Moment, Uid, UidMap};
+use crate::model::{Moment, Uid, UidMap, Walk};
 
 /// How urgent a key is. Keys of a lane keep their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,6 +22,14 @@ pub(super) enum Lane {
 }
 
 impl Lane {
+    /// The lane that a walk leads to.
+    pub(super) fn of(walk: Walk) -> Self {
+        match walk {
+            Walk::Backfill => Self::Backfill,
+            Walk::Rewrite => Self::Rewrite,
+        }
+    }
+
     /// Whether the lane is for what was tried before: it goes as far as the budget for that allows.
     pub(super) fn is_again(self) -> bool {
         matches!(self, Self::DeleteAgain | Self::PutAgain)
@@ -70,6 +78,8 @@ pub(super) struct Queue {
     lanes: [VecDeque<Uid>; LANES],
     /// Where each key is. An entry of a lane that is not its key's place is a leftover and is skipped.
     places: UidMap<Lane>,
+    /// How many keys have their place in each lane.
+    counts: [usize; LANES],
     delayed: BTreeSet<(Moment, Uid)>,
     delays: UidMap<Moment>,
 }
@@ -83,7 +93,7 @@ impl Queue {
         if self.places.get(uid).is_some_and(stays) {
             return;
         }
-        self.places.insert(uid, lane);
+        self.place(uid, lane);
         self.lanes[lane as usize].push_back(uid.clone());
         self.drop_leftovers(lane);
     }
@@ -99,13 +109,26 @@ impl Queue {
 
     /// Puts a key back to where it was taken from.
     pub(super) fn push_front(&mut self, uid: &Uid, lane: Lane) {
-        self.places.insert(uid, lane);
+        self.place(uid, lane);
         self.lanes[lane as usize].push_front(uid.clone());
+    }
+
+    fn place(&mut self, uid: &Uid, lane: Lane) {
+        self.counts[lane as usize] += 1;
+        if let Some(before) = self.places.insert(uid, lane) {
+            self.counts[before as usize] -= 1;
+        }
+    }
+
+    fn unplace(&mut self, uid: &Uid) {
+        if let Some(lane) = self.places.remove(uid) {
+            self.counts[lane as usize] -= 1;
+        }
     }
 
     /// Queues a key once the moment has come.
     pub(super) fn delay(&mut self, uid: &Uid, until: Moment) {
-        self.places.remove(uid);
+        self.unplace(uid);
         self.undelay(uid);
         self.delays.insert(uid, until);
         self.delayed.insert((until, uid.clone()));
@@ -113,7 +136,7 @@ impl Queue {
 
     /// Takes a key out.
     pub(super) fn remove(&mut self, uid: &Uid) {
-        self.places.remove(uid);
+        self.unplace(uid);
         self.undelay(uid);
     }
 
@@ -144,7 +167,7 @@ impl Queue {
         for lane in open.lanes() {
             while let Some(uid) = self.lanes[lane as usize].pop_front() {
                 if self.places.get(&uid) == Some(&lane) {
-                    self.places.remove(&uid);
+                    self.unplace(&uid);
                     return Some((uid, lane));
                 }
             }
@@ -154,8 +177,12 @@ impl Queue {
 
     /// Whether anything of these lanes is ready to go.
     pub(super) fn has_ready(&self, lanes: &[Lane]) -> bool {
-        // Leftovers make this a cautious yes at most.
-        lanes.iter().any(|lane| !self.lanes[*lane as usize].is_empty())
+        lanes.iter().any(|lane| self.ready(*lane) > 0)
+    }
+
+    /// How many keys of a lane are ready to go.
+    pub(super) fn ready(&self, lane: Lane) -> usize {
+        self.counts[lane as usize]
     }
 
     /// Keys that wait, with the leftovers among them: what the queue takes in memory.
@@ -228,6 +255,7 @@ mod tests {
         assert_eq!(queue.pop(Open { rewrites: false, ..ALL }), None);
         assert!(queue.has_ready(&[Lane::Rewrite]) && !queue.has_ready(&[Lane::Live, Lane::Backfill]));
         queue.remove(&"a".into());
+        assert!(!queue.has_ready(&[Lane::Rewrite]), "what was left behind is not ready");
         assert_eq!(queue.pop(ALL), None);
     }
 

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     clock::Clock,
     model::{
-        Failure, Leadership, Ledger, Moment, Sighting, Standing, Uid, UidMap, Verdict, WatchList,
+        Failure, Leadership, Ledger, Moment, Sighting, Standing, Uid, UidMap, Verdict, Walk, WatchList,
         brake::{Brake, Confirmation, Finding, HoldId, Inquiry, SettingsChange},
         retry::{Budget, RateLimit, Target},
         session::{Declared, Phase, Session},
@@ -35,6 +35,9 @@ const TURN: Duration = Duration::from_secs(1);
 const SIGHTINGS_AT_ONCE: usize = 1_000;
 /// Records that a comparison found to be others are rewritten at no more than this rate.
 const REWRITES_PER_SECOND: u32 = 1_000;
+
+/// Several batches of what is owed are at hand, and the queue is small however much that is.
+pub const BACKLOG_WINDOW: usize = 4_096;
 
 /// Why the loop ended without being asked to.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +65,9 @@ pub struct Options {
     pub max_in_flight: usize,
     /// Items written a second.
     pub max_writes_per_second: u32,
+    /// So many records that a look at everything found to be owed are queued at once: [`BACKLOG_WINDOW`], if there is no
+    /// reason for less.
+    pub backlog_window: usize,
     /// How often the registry's inventory is compared.
     pub resync_interval: Duration,
     /// Which process this is.
@@ -270,10 +276,11 @@ impl<R: Registry> Registrar<R> {
         earlier(Some(self.leads_until));
         earlier(Some(self.compare_at));
         let writes_at = self.writes.next_at(now);
-        if self.queue.has_ready(&[Lane::Delete, Lane::Live, Lane::Backfill]) {
+        let waits = |walk: Walk| self.queue.has_ready(&[Lane::of(walk)]) || self.ledger.backlog_of(walk) > 0;
+        if self.queue.has_ready(&[Lane::Delete, Lane::Live]) || waits(Walk::Backfill) {
             earlier(Some(writes_at));
         }
-        if self.queue.has_ready(&[Lane::Rewrite]) {
+        if waits(Walk::Rewrite) {
             earlier(Some(writes_at.max(self.rewrites.next_at(now))));
         }
         if self.queue.has_ready(&[Lane::DeleteAgain, Lane::PutAgain]) {
@@ -345,7 +352,7 @@ impl<R: Registry> Registrar<R> {
             }
         });
         let unanswered = finished.await.is_err();
-        let owed = self.ledger.working_len();
+        let owed = self.ledger.owed();
         tracing::info!(owed, unanswered, "stopping; what is owed is left for the next start");
         let Some(epoch) = self.session.epoch() else { return };
         match tokio::time::timeout(close_within, self.registry.close_session(epoch)).await {

@@ -15,7 +15,7 @@ impl<R: Registry> Registrar<R> {
     pub(super) fn is_synced(&self) -> bool {
         self.ledger.is_seeded()
             && self.complete_list().is_some()
-            && self.ledger.working_len() == 0
+            && self.ledger.owed() == 0
             && self.awaiting_list.is_empty()
             && !self.recheck
             && self.brake.is_idle()
@@ -46,7 +46,8 @@ impl<R: Registry> Registrar<R> {
     }
 
     fn count(&self, now: Moment) {
-        let (mut in_flight, mut parked, mut pending, mut doubt, mut oldest) = (0, 0, 0, 0, now);
+        let (mut in_flight, mut parked, mut oldest) = (0, 0, self.ledger.backlog_since().unwrap_or(now));
+        let (mut pending, mut doubt) = (self.ledger.backlog(), self.ledger.backlog_in_doubt());
         for (uid, work) in self.ledger.working() {
             oldest = oldest.min(work.since());
             doubt += usize::from(self.ledger.known(uid) == Known::Doubt);

@@ -155,6 +155,7 @@ fn simpler_setups() -> Vec<fn(&mut Setup)> {
         |setup| setup.max_in_flight = 4,
         |setup| setup.writes_per_second = 5_000,
         |setup| setup.resync_secs = Setup::PLAIN.resync_secs,
+        |setup| setup.backlog_window = Setup::PLAIN.backlog_window,
         |setup| setup.lease = false,
         |setup| setup.seed = 1,
     ]

@@ -27,6 +27,8 @@ pub(crate) struct Setup {
     pub(crate) latency_ms: u16,
     pub(crate) max_in_flight: u8,
     pub(crate) writes_per_second: u16,
+    /// Keys of the backlog that are queued at once.
+    pub(crate) backlog_window: u16,
     /// Whether processes share a lease; otherwise each of them takes itself for the only one.
     pub(crate) lease: bool,
 }
@@ -45,6 +47,7 @@ impl Setup {
         latency_ms: 10,
         max_in_flight: 4,
         writes_per_second: 5_000,
+        backlog_window: 4_096,
         lease: false,
     };
 }
@@ -192,6 +195,13 @@ fn one_of<'a, T>(rng: &mut fastrand::Rng, of: &'a [T]) -> &'a T {
 }
 
 impl History {
+    /// Often so few that each step of the walk is one that something may come between.
+    fn backlog_window(seed: u64) -> u16 {
+        // By itself, so that what a seed is otherwise does not depend on it.
+        let mut rng = fastrand::Rng::with_seed(!seed);
+        if rng.bool() { rng.u16(1..8) } else { Setup::PLAIN.backlog_window }
+    }
+
     /// The history of a seed.
     pub(crate) fn of_seed(seed: u64) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
@@ -208,6 +218,7 @@ impl History {
             latency_ms: *one_of(&mut rng, &[1, 20, 800]),
             max_in_flight: rng.u8(1..5),
             writes_per_second: *one_of(&mut rng, &[2, 50, 5_000, 5_000]),
+            backlog_window: Self::backlog_window(seed),
             lease: rng.u8(0..4) == 0,
         };
         let mut maker = Maker { watches: setup.watches, large, two: setup.lease || rng.u8(0..5) == 0, rng };

@@ -1,5 +1,6 @@
 //! What is believed of one id, in as few bytes as it takes: there is one for every pod.
 
+use super::Backlog;
 use crate::model::{Buckets, Fingerprint, Moment, Uid, UidMap, ids::Stamp};
 
 /// What the registry is believed to hold of one id.
@@ -39,6 +40,8 @@ pub struct Belief {
     pub(super) touched: bool,
     /// and that the registry named it.
     pub(super) named: bool,
+    /// What is owed and waits for the walk to come to it.
+    pub(super) backlog: Option<Backlog>,
 }
 
 impl Belief {
@@ -50,6 +53,7 @@ impl Belief {
             prefix: Buckets::prefix(&uid.text()),
             touched: false,
             named: false,
+            backlog: None,
         }
     }
 
@@ -62,6 +66,11 @@ impl Belief {
     /// then every watch has to show an absence, which is the more cautious way.
     pub fn watch(&self) -> Option<usize> {
         (self.watch != NO_WATCH).then_some(usize::from(self.watch))
+    }
+
+    /// Whether a put is owed that waits for the walk.
+    pub fn is_put_off(&self) -> bool {
+        self.backlog.is_some()
     }
 
     /// The bucket that the id belongs to.

@@ -4,8 +4,11 @@
 //! acknowledgement: no count, size or age ever drops it. What is not owed costs a belief and nothing else, so that
 //! memory is bounded by living pods and ids that the registry may hold.
 //!
-//! There may be a million beliefs, and [`Belief`] is as small as can be.
+//! There may be a million beliefs, and [`Belief`] is as small as can be. There is little work at a time, but for what
+//! changes during an outage; what a look at everything finds to be owed waits in the [`Backlog`], which is a mark on a
+//! belief.
 
+mod backlog;
 mod belief;
 mod reading;
 mod work;
@@ -14,11 +17,12 @@ use std::collections::HashSet;
 
 use super::{Moment, Removal, Uid, UidMap, Verdict, ends::Ends, retry};
 
+pub use backlog::{Backlog, Walk};
 pub use belief::{Belief, Known};
 pub use reading::Drift;
 pub use work::{Ended, Flight, Settled, Tries, Work};
 
-use belief::Beliefs;
+use {backlog::Walks, belief::Beliefs};
 
 /// Beliefs and work, by pod UID.
 #[derive(Debug, Default)]
@@ -31,6 +35,8 @@ pub struct Ledger {
     forgotten: Option<HashSet<Uid>>,
     /// What ended while nothing was said to the registry.
     ends: Ends,
+    /// What is owed and has no work yet.
+    walks: Walks,
 }
 
 impl Ledger {
@@ -83,9 +89,9 @@ impl Ledger {
         self.work.iter()
     }
 
-    /// How many ids have work.
-    pub fn working_len(&self) -> usize {
-        self.work.len()
+    /// For how many ids something is owed, with work or in the backlog.
+    pub fn owed(&self) -> usize {
+        self.work.len() + self.backlog()
     }
 
     fn believe(&mut self, uid: &Uid, known: Known) {
@@ -133,6 +139,7 @@ impl Ledger {
     /// owed is the other's to find, and watched ends are remembered, at most so many.
     pub fn step_down(&mut self, most: usize) {
         self.seeded = false;
+        self.drop_backlog();
         let (beliefs, ends) = (&mut self.beliefs, &mut self.ends);
         self.work.retain(|uid, work| {
             let flies = work.tries().flight.is_some();
@@ -156,7 +163,9 @@ impl Ledger {
 
     /// Something is owed for the id, since `now` if it was not before.
     pub fn owe(&mut self, uid: &Uid, now: Moment) -> &mut Work {
-        self.work.get_or_insert_with(uid, || Work::owed_since(now))
+        let found = self.backlog_since().unwrap_or(now);
+        let since = if self.reached(uid) { found } else { now };
+        self.work.get_or_insert_with(uid, || Work::owed_since(since))
     }
 
     /// Something changed while a request was in flight.
@@ -166,6 +175,7 @@ impl Ledger {
 
     /// Nothing is owed for the id.
     pub fn rest(&mut self, uid: &Uid) {
+        self.reached(uid);
         self.work.remove(uid);
     }
 

@@ -225,7 +225,7 @@ fn ends_seen_in_silence_are_remembered_within_bounds_and_deleted_if_the_inventor
         ledger.sighted(&uid, 0, at(n));
         ledger.remember_end(&uid, Ended::Deleted, 100);
     }
-    assert_eq!((ledger.remembered(), ledger.believed(), ledger.working_len()), (100, 0, 0));
+    assert_eq!((ledger.remembered(), ledger.believed(), ledger.owed()), (100, 0, 0));
     ledger.sighted(&"950".into(), 0, at(2_000));
     ledger.suppose(|_, _| None);
     for n in [500, 950, 990] {
@@ -257,7 +257,7 @@ fn stepping_down_forgets_the_registry_and_not_the_pods() {
     assert_eq!((ledger.known(&lives), ledger.is_seeded(), ledger.owned()), (Known::Unread, false, 0));
     assert_eq!(ledger.belief(&lives).map(|belief| (belief.sighted(), belief.watch())), Some((at(3), Some(0))));
     assert!(ledger.belief(&named).is_none() && ledger.belief(&ended).is_none());
-    assert_eq!((ledger.remembered(), ledger.working_len()), (1, 0));
+    assert_eq!((ledger.remembered(), ledger.owed()), (1, 0));
 }
 
 #[test]

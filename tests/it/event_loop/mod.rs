@@ -2,6 +2,7 @@
 //! waits for the clock of the machine.
 
 mod absence;
+mod backlog;
 mod budget;
 mod delivery;
 mod doubt;

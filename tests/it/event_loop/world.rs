@@ -10,7 +10,7 @@ use pod_registrar::{
         desired,
     },
     store::{View, Writer},
-    sync::{Error, Inputs, Options, Registrar},
+    sync::{BACKLOG_WINDOW, Error, Inputs, Options, Registrar},
     telemetry::{Health, Metrics},
 };
 use tokio::{
@@ -67,6 +67,7 @@ pub(super) fn options() -> Options {
     Options {
         max_in_flight: 4,
         max_writes_per_second: 5_000,
+        backlog_window: BACKLOG_WINDOW,
         resync_interval: Duration::from_secs(1800),
         instance: "test:0000".into(),
         cluster_name: "test".into(),
@@ -277,6 +278,12 @@ impl World {
     /// What a metric without labels says.
     pub(super) fn figure(&self, name: &str) -> usize {
         let (text, name) = (self.metrics.encode().unwrap(), format!("pod_registrar_{name} "));
+        text.lines().find_map(|line| line.strip_prefix(&name)?.parse().ok()).unwrap_or_else(|| panic!("no {name}"))
+    }
+
+    /// What a metric of seconds says.
+    pub(super) fn seconds(&self, name: &str) -> f64 {
+        let (text, name) = (self.metrics.encode().unwrap(), format!("pod_registrar_{name}_seconds "));
         text.lines().find_map(|line| line.strip_prefix(&name)?.parse().ok()).unwrap_or_else(|| panic!("no {name}"))
     }
 
