@@ -191,7 +191,7 @@ pub(super) struct Target {
     #[arg(long, value_name = "COUNT", allow_negative_numbers = true, default_value = "4")]
     pub(super) max_in_flight: String,
     /// How many records are written a second, at most.
-    #[arg(long, value_name = "COUNT", allow_negative_numbers = true, default_value = "5000")]
+    #[arg(long, value_name = "COUNT", allow_negative_numbers = true, default_value = "20000")]
     pub(super) max_writes_per_second: String,
 }
 

@@ -48,7 +48,7 @@ fn the_defaults_are_what_the_help_says() {
         (&["*".to_owned()][..], 0)
     );
     assert_eq!(settings.registry.url.as_str(), "https://registry.example/a/");
-    assert_eq!((settings.registry.max_in_flight, settings.registry.max_writes_per_second), (4, 5000));
+    assert_eq!((settings.registry.max_in_flight, settings.registry.max_writes_per_second), (4, 20_000));
     assert_eq!(settings.registry.request_timeout.as_secs(), 10);
     assert_eq!(
         settings.identity,
