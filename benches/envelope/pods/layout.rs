@@ -170,7 +170,9 @@ impl Layout {
             out.extend_from_slice(workload.hash.as_bytes());
             out.push(b'-');
         }
-        push_suffix(out, mix(self.random(slot, state.life) ^ 5), 5);
+        // Two letters for the place, so that no two pods that live have one name, which no API server would let them.
+        push_suffix(out, mix(self.random(slot, state.life) ^ 5), 3);
+        push_suffix(out, u64::from(self.ordinal(slot)), 2);
     }
 
     /// Writes the namespace of a pod.
