@@ -100,6 +100,7 @@ impl<V> UidMap<V> {
 
     /// The value of this UID, made if there is none. A new entry gets the position `len()`.
     pub fn get_or_insert_with(&mut self, uid: &Uid, make: impl FnOnce() -> V) -> &mut V {
+        self.grow_index();
         let (entries, hasher) = (&mut self.entries, &self.hasher);
         let found = self.index.entry(
             hasher.hash_one(uid),
@@ -183,11 +184,31 @@ impl<V> UidMap<V> {
         self.entries.chunks.len() * CHUNK * size_of::<(Uid, V)>() + self.index.allocation_size()
     }
 
+    /// A full index is made anew, twice as large if more than half of it is used.
+    fn grow_index(&mut self) {
+        if self.index.len() == self.index.capacity() {
+            let full = self.index.num_buckets() / 8 * 7;
+            let crowded = self.len() > full / 2;
+            self.index_anew(full + usize::from(crowded));
+        }
+    }
+
     /// Once less than a quarter of the index is used it is made smaller, with room to grow again.
     fn shrink_index(&mut self) {
+        if self.index.capacity() > INDEX_AT_LEAST.max(4 * self.len()) {
+            self.index_anew(2 * self.len());
+        }
+    }
+
+    /// Makes the index anew, from the entries one after another: moving what is in the old one would read them in an order
+    /// of which no cache knows, and take the memory of both.
+    fn index_anew(&mut self, capacity: usize) {
         let (entries, hasher) = (&self.entries, &self.hasher);
-        if self.index.capacity() > INDEX_AT_LEAST.max(4 * entries.len) {
-            self.index.shrink_to(2 * entries.len, |place| hasher.hash_one(entries.uid(*place)));
+        self.index = HashTable::new();
+        self.index.reserve(capacity.max(entries.len + 1), |_| 0);
+        for (position, (uid, _)) in entries.chunks.iter().flatten().enumerate() {
+            let rehash = |place: &u32| hasher.hash_one(entries.uid(*place));
+            self.index.insert_unique(hasher.hash_one(uid), to_place(position), rehash);
         }
     }
 }
