@@ -30,6 +30,9 @@ impl Ends {
 
     /// Takes an end out, if it is known.
     pub(super) fn remove(&mut self, uid: &Uid) -> Option<Ended> {
+        if self.by_uid.is_empty() {
+            return None;
+        }
         let (age, why) = self.by_uid.remove(uid)?;
         self.by_age.remove(&age);
         Some(why)

@@ -127,10 +127,13 @@ impl Beliefs {
         result
     }
 
+    pub(super) fn position_of(&self, uid: &Uid) -> Option<usize> {
+        self.map.position_of(uid)
+    }
+
     /// Changes a belief, if there is one.
     pub(super) fn change_existing<T>(&mut self, uid: &Uid, change: impl FnOnce(&mut Belief) -> T) -> Option<T> {
-        let position = self.map.position_of(uid)?;
-        self.change_at(position, change)
+        self.change_at(self.position_of(uid)?, change)
     }
 
     /// Changes the belief at a position.

@@ -13,8 +13,6 @@ mod belief;
 mod reading;
 mod work;
 
-use std::collections::HashSet;
-
 use super::{Moment, Removal, Uid, UidMap, Verdict, ends::Ends, retry};
 
 pub use backlog::{Backlog, Walk};
@@ -32,7 +30,7 @@ pub struct Ledger {
     /// Whether the registry's inventory was read: from then on, an id without a belief is not there.
     seeded: bool,
     /// While the inventory is read: ids that were forgotten since it began, of which it may still speak.
-    forgotten: Option<HashSet<Uid>>,
+    forgotten: Option<UidMap<()>>,
     /// What ended while nothing was said to the registry.
     ends: Ends,
     /// What is owed and has no work yet.
@@ -184,7 +182,7 @@ impl Ledger {
         self.rest(uid);
         self.beliefs.remove(uid);
         if let Some(forgotten) = &mut self.forgotten {
-            forgotten.insert(uid.clone());
+            forgotten.insert(uid, ());
         }
     }
 

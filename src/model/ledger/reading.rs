@@ -3,10 +3,8 @@
 //! A reading takes its time, and operations go on meanwhile. Of what was sent, settled or forgotten since it began it may
 //! say what is no longer so: that is left aside.
 
-use std::collections::HashSet;
-
 use super::{Belief, Known, Ledger};
-use crate::model::{Buckets, Fingerprint, Moment, Uid};
+use crate::model::{Buckets, Fingerprint, Moment, Uid, UidMap};
 
 /// How an inventory differed from the belief.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -23,7 +21,7 @@ impl Ledger {
     /// A reading begins: of what is unread, the registry is supposed to hold what is desired. Nothing was touched or
     /// forgotten since.
     pub fn suppose(&mut self, desired: impl Fn(&Uid, &Belief) -> Option<Fingerprint>) {
-        self.forgotten = Some(HashSet::new());
+        self.forgotten = Some(UidMap::default());
         self.beliefs.change_all(|uid, belief| {
             (belief.touched, belief.named) = (false, false);
             if matches!(belief.known, Known::Unread | Known::Supposed(_)) {
@@ -55,30 +53,38 @@ impl Ledger {
 
     /// The registry named this id in the reading, which is over `now`.
     pub fn inventory_has(&mut self, uid: &Uid, held: Fingerprint, now: Moment) -> Option<Drift> {
+        let position = self.beliefs.position_of(uid);
         let name = |belief: &mut Belief| {
             belief.named = true;
             (belief.known, belief.touched)
         };
-        let before = self.beliefs.change_existing(uid, name);
-        let forgotten = self.forgotten.as_ref().is_some_and(|forgotten| forgotten.contains(uid));
-        if forgotten || self.work.contains(uid) || before.is_some_and(|(_, touched)| touched) {
+        let before = position.and_then(|position| self.beliefs.change_at(position, name));
+        if self.was_forgotten(uid) || self.work.contains(uid) || before.is_some_and(|(_, touched)| touched) {
             return None;
         }
         if let Some(why) = self.ends.remove(uid) {
             self.owe(uid, now).ended = Some(why);
         }
         let is_news = before.is_none_or(|(known, _)| known == Known::Absent);
-        self.beliefs.change(uid, Known::Unread, |belief| {
+        let learn = |belief: &mut Belief| {
             (belief.known, belief.named) = (Known::Holds(held), true);
             if is_news {
                 belief.sight(now);
             }
-        });
+        };
+        match position {
+            Some(position) => _ = self.beliefs.change_at(position, learn),
+            None => self.beliefs.change(uid, Known::Unread, learn),
+        }
         match before {
             _ if is_news => self.seeded.then_some(Drift::Extra),
             Some((Known::Holds(believed), _)) if believed != held => Some(Drift::Differing),
             _ => None,
         }
+    }
+
+    fn was_forgotten(&self, uid: &Uid) -> bool {
+        self.forgotten.as_ref().is_some_and(|forgotten| forgotten.contains(uid))
     }
 
     /// The registry named all that it holds, but for the buckets that equal ours: it holds nothing else. Says how many
