@@ -215,16 +215,11 @@ mod tests {
                 let uid = uid(rng.usize(..most));
                 match rng.u8(..40) {
                     0 => {
-                        let of = rng.u64(1..4);
-                        let is_put_off = |uid: &Uid| {
-                            Buckets::One.of(&uid.to_string()) == 0 && uid.to_string().len() as u64 % of == 0
-                        };
-                        look(&mut ledger, at(step), is_put_off);
+                        let of = rng.u16(1..4);
+                        look(&mut ledger, at(step), |uid| Buckets::prefix(&uid.text()).is_multiple_of(of));
                         let now = (0..ledger.believed()).filter_map(|position| ledger.belief_at(position));
-                        waits = now
-                            .filter(|(_, belief)| belief.is_put_off())
-                            .map(|(uid, belief)| (uid.clone(), Walk::of(Backlog::of(belief.known))))
-                            .collect();
+                        let now = now.filter_map(|(uid, belief)| Some((uid.clone(), Walk::of(belief.backlog?))));
+                        waits = now.collect();
                     }
                     1..8 if !waits.contains_key(&uid) => believe(&mut ledger, &uid, rng.usize(..3)),
                     8..12 => {
