@@ -30,6 +30,8 @@ const FAILED: u8 = 1;
 const REFUSED: u8 = 2;
 /// Exit code of a process that a second signal ended.
 const ABORTED: u8 = 130;
+/// Threads of the runtime, at least and at most.
+const WORKERS: (usize, usize) = (2, 4);
 /// Blocking work that is still going on at the end is left behind after this time.
 const LEAVE_AFTER: Duration = Duration::from_millis(500);
 
@@ -128,10 +130,18 @@ fn start(command: Command) -> Result<u8, Error> {
     logging::init(command.log_format())?;
     // The one TLS provider of the program; a second call would fail and change nothing.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::Start)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers()).enable_all().build();
+    let runtime = runtime.map_err(Error::Start)?;
     let code = runtime.block_on(run(command));
     runtime.shutdown_timeout(LEAVE_AFTER);
     code
+}
+
+/// How many threads the runtime has. One event loop and a watch or two are all that ever has much to do: on a node of 64
+/// processors as many threads would hold memory and take work from each other. With a second one, health is answered
+/// while the first is busy.
+fn workers() -> usize {
+    std::thread::available_parallelism().map_or(WORKERS.0, |n| n.get().clamp(WORKERS.0, WORKERS.1))
 }
 
 /// Runs a command until it ends, or is asked to twice.
