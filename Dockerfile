@@ -2,6 +2,8 @@
 
 # glibc 2.34 or newer: from then on a static executable resolves names without shared libraries.
 FROM rust:1.95-slim-bookworm AS builder
+# jemalloc is built with make.
+RUN apt-get update && apt-get install --yes --no-install-recommends make && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
