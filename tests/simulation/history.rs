@@ -417,6 +417,7 @@ fn take(world: &mut World, step: Step) {
         }),
         Step::CutLease(slot) => world.lease.cut[usize::from(slot)] = true,
         Step::MendLease(slot) => world.lease.cut[usize::from(slot)] = false,
+        Step::LoseLease(slot) => world.lose_lease(usize::from(slot)),
         Step::Confirm(fault) => world.confirm.push_back(fault),
         Step::Write(fault) => world.network.writes.push_back(fault),
         Step::Ask(fault) => world.network.others.push_back(fault),

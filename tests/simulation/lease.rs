@@ -39,6 +39,14 @@ impl World {
         }
     }
 
+    /// Somebody else takes the lease from the process in a slot, and lets go of it again.
+    pub(crate) fn lose_lease(&mut self, slot: usize) {
+        let Some(number) = self.slots[slot].filter(|number| self.lease.holder == Some(*number)) else { return };
+        self.lease.holder = None;
+        self.lease.term += 1;
+        self.processes[number].leadership.send_replace(Leadership::Follower);
+    }
+
     fn turn_lease(&mut self) {
         let now = self.now();
         let reaches = |number: usize| {

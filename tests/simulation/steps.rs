@@ -140,6 +140,8 @@ pub(crate) enum Step {
     /// The lease cannot be reached, or can be again.
     CutLease(u8),
     MendLease(u8),
+    /// Another one takes it, and lets go of it again.
+    LoseLease(u8),
     // What the brake asks.
     Confirm(ConfirmFault),
     // The registry and the way to it.
@@ -302,11 +304,12 @@ impl Maker {
 
     fn of_processes(&mut self) -> Step {
         let slot = self.slot();
-        match self.rng.u8(0..12) {
+        match self.rng.u8(0..14) {
             0..5 => Step::Start(slot),
             5..8 => Step::Crash(slot),
             8..10 => Step::CutLease(slot),
             10 => Step::MendLease(slot),
+            11..13 => Step::LoseLease(slot),
             _ => Step::Stop(slot),
         }
     }
