@@ -71,6 +71,8 @@ impl Open {
 const LANES: usize = 6;
 /// Leftovers that are not worth the search.
 const LEFTOVERS: usize = 64;
+/// A lane with room for no more than this is not worth shrinking.
+const SHORT: usize = 8_192;
 
 /// A keyed queue with lanes and delays.
 #[derive(Debug, Default)]
@@ -168,11 +170,21 @@ impl Queue {
             while let Some(uid) = self.lanes[lane as usize].pop_front() {
                 if self.places.get(&uid) == Some(&lane) {
                     self.unplace(&uid);
+                    self.shrink(lane);
                     return Some((uid, lane));
                 }
             }
+            self.shrink(lane);
         }
         None
+    }
+
+    /// A lane that was long, as an outage makes it, gives its memory back.
+    fn shrink(&mut self, lane: Lane) {
+        let entries = &mut self.lanes[lane as usize];
+        if entries.capacity() > SHORT.max(4 * entries.len()) {
+            entries.shrink_to(2 * entries.len());
+        }
     }
 
     /// Whether anything of these lanes is ready to go.
@@ -246,6 +258,21 @@ mod tests {
         }
         assert!(queue.lanes[Lane::Live as usize].len() < 200);
         assert_eq!(pop_all(&mut queue), ["stays"]);
+    }
+
+    #[test]
+    fn a_lane_that_was_long_gives_its_memory_back() {
+        let mut queue = Queue::default();
+        (0..100_000).for_each(|n| queue.push(&n.to_string().into(), Lane::Live));
+        let most = queue.lanes[Lane::Live as usize].capacity();
+        while queue.ready(Lane::Live) > 10_000 {
+            queue.pop(ALL);
+        }
+        assert!(queue.lanes[Lane::Live as usize].capacity() < most / 2);
+        (90_000..100_000).for_each(|n| queue.remove(&n.to_string().into()));
+        assert_eq!(queue.pop(ALL), None);
+        assert_eq!(queue.entries(), 0);
+        assert!(queue.lanes[Lane::Live as usize].capacity() <= SHORT);
     }
 
     #[test]
