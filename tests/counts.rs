@@ -3,6 +3,9 @@
 //! The figures are bounds for what was measured when they were set, with some room above. Whoever exceeds one has made
 //! every pod or every event dearer: on purpose, then the bound is raised with a reason, or not.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::print_stdout, reason = "what was counted is told to whoever asks for it")]
+
 use allocation_counter::{AllocationInfo, measure};
 use kube::core::WatchEvent;
 use pod_registrar::{

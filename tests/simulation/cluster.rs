@@ -97,7 +97,7 @@ impl Cluster {
         self.log.push(Change { version: self.version, watch, what });
     }
 
-    fn pod(&mut self, name: Name, uid: Uid) -> Arc<Pod> {
+    fn pod(&mut self, name: Name, uid: &Uid) -> Arc<Pod> {
         self.version += 1;
         self.bodies += 1;
         let writer = Writer { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };
@@ -117,7 +117,7 @@ impl Cluster {
         }
         let uid = Uid::from(format!("{name}-{}", self.lives.len()));
         self.lives.insert(uid.clone(), Life { born: self.log.len(), interrupted: false });
-        let pod = self.pod(name, uid);
+        let pod = self.pod(name, &uid);
         self.selected.insert(name, pod.clone());
         self.log(name, What::Shown(pod));
     }
@@ -126,7 +126,7 @@ impl Cluster {
     pub(crate) fn change(&mut self, name: Name) {
         if let Some(before) = self.selected.get(&name).cloned() {
             self.before.extend(before.content.clone().map(|content| (before.uid.clone(), content)));
-            let pod = self.pod(name, before.uid.clone());
+            let pod = self.pod(name, &before.uid);
             self.selected.insert(name, pod.clone());
             self.log(name, What::Shown(pod));
         }
@@ -162,7 +162,7 @@ impl Cluster {
     /// It is selected again.
     pub(crate) fn come_back(&mut self, name: Name) {
         if let Some(pod) = self.left.remove(&name) {
-            let pod = self.pod(name, pod.uid.clone());
+            let pod = self.pod(name, &pod.uid);
             self.selected.insert(name, pod.clone());
             self.log(name, What::Shown(pod));
         }
