@@ -17,7 +17,7 @@ const REFLECTOR_BYTES: u64 = 100_000;
 /// Where their source is, unless the environment says.
 const FOLDER: &str = "../shared/peers";
 /// What says so.
-const VARIABLE: &str = "POD_REGISTRAR_PEERS";
+const VARIABLE: &str = "POD_REGISTRAR_TEST_PEERS";
 
 /// The others for so many pods.
 pub(crate) fn chosen(options: &Options, pods: u32, folder: &Path, report: &mut Report) -> Result<Vec<Kind>> {
