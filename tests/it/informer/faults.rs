@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use pod_registrar::demo::api::Failure;
+use pod_registrar::demo::api::{Failure, Request};
 use serde_json::Value;
 
 use super::*;
@@ -68,6 +68,20 @@ async fn a_list_whose_token_expires_shows_nothing_of_itself() {
     assert_eq!((list.pods, list.trusted), (1_103, true));
     assert!(world.count("watch_errors_total 2"));
     assert_eq!(world.server.requests(Kind::List), 2 + 3 + 3, "each time from the first page on");
+}
+
+#[tokio::test]
+async fn the_next_page_is_asked_for_while_one_is_still_coming_and_each_once() {
+    let server = World::server().await;
+    many(&server, 1_100);
+    server.inject(Fault::stall(Kind::List, 1));
+    let config = kube::Config::new(server.url().parse().unwrap());
+    let mut world = World::watching(server, &config, Scope::default(), (NEVER, NEVER));
+    until("the second page was asked for", || world.server.requests(Kind::List) == 2).await;
+    world.hear();
+    assert_eq!((world.lists(), world.view.len()), (0, 0), "the first one is not there yet");
+    let asked = |request: &&Request| request.kind == Kind::List && request.is_continued();
+    assert_eq!(world.server.seen().iter().filter(asked).count(), 1);
 }
 
 #[tokio::test]
