@@ -8,8 +8,9 @@ use std::{
 
 use hashbrown::HashTable;
 
-/// Bits of a hash that choose a place among the texts that were met once.
-const MET_BITS: u32 = 16;
+/// Places for texts that were met once: a power of two, from so many to so many. There are as many as texts are kept, so
+/// that a watch on a small namespace, of which there may be hundreds, takes little.
+const MET: (usize, usize) = (256, 65_536);
 /// Rooms smaller than this are not given back: it would not pay.
 const LEAST_ROOM: usize = 64;
 
@@ -198,12 +199,15 @@ impl Names {
 
     /// Whether a text was met in another pod lately; it is remembered otherwise.
     fn met_elsewhere(&mut self, hash: u64, holder: Holder) -> bool {
-        if self.met.is_empty() {
-            self.met = vec![Met::default(); 1 << MET_BITS];
+        let places = self.len().next_power_of_two().clamp(MET.0, MET.1);
+        if self.met.len() < places {
+            // What was met so far is met once more: that costs a text written out.
+            self.met = vec![Met::default(); places];
         }
         let [low, high, tag_low, tag_high, ..] = hash.to_le_bytes();
         let text = u16::from_le_bytes([tag_low, tag_high]).max(1);
-        let Some(met) = self.met.get_mut(usize::from(u16::from_le_bytes([low, high]))) else { return false };
+        let place = usize::from(u16::from_le_bytes([low, high])) & (self.met.len() - 1);
+        let Some(met) = self.met.get_mut(place) else { return false };
         if met.text == text {
             return met.holder != holder.0;
         }
@@ -225,6 +229,17 @@ mod tests {
     use std::collections::HashMap;
 
     use super::*;
+
+    #[test]
+    fn few_texts_take_little() {
+        let mut names = Names::new();
+        for n in 0..100 {
+            let (text, name) = (format!("text-{n}"), format!("pod-{n}"));
+            let holder = names.holder("shop", &name);
+            assert_eq!(names.offer(&text, holder), None);
+        }
+        assert!(names.bytes() <= 2_048, "{} bytes", names.bytes());
+    }
 
     #[test]
     fn a_text_is_kept_once_until_the_last_one_leaves() {
