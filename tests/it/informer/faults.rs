@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use pod_registrar::demo::api::{Failure, Request};
+use pod_registrar::demo::api::Failure;
 use serde_json::Value;
 
 use super::*;
