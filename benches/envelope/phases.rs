@@ -199,9 +199,15 @@ pub(crate) async fn churn(
     let (before, server) = (subject.process.processor_time()?, world.cluster.process.processor_time()?);
     let begun = Instant::now();
     world.cluster.order(&format!("churn?rate={rate}&seconds={seconds}")).await?;
-    let mut lasted = Duration::ZERO;
-    while world.cluster.stats().await?.churning {
-        lasted = begun.elapsed();
+    let (mut lasted, mut replaced) = (Duration::ZERO, 0);
+    loop {
+        let stats = world.cluster.stats().await?;
+        if !stats.churning {
+            break;
+        }
+        if stats.replaced > replaced {
+            (lasted, replaced) = (begun.elapsed(), stats.replaced);
+        }
         subject.process.check()?;
         sleep(Duration::from_millis(100)).await;
     }
