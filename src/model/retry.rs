@@ -245,13 +245,21 @@ impl RateLimit {
         self.tokens -= f64::from(u32::try_from(items).unwrap_or(u32::MAX));
     }
 
-    /// When the next item may go, if none may now.
-    pub fn next_at(&mut self, now: Moment) -> Moment {
-        if self.available(now) > 0 {
+    /// When so many items may go at once, if fewer may now; at most a second's worth.
+    pub fn next_at(&mut self, now: Moment, items: usize) -> Moment {
+        if self.available(now) >= items {
             return now;
         }
-        let missing = (1.0 - self.tokens) / f64::from(self.per_second);
-        now + Duration::from_secs_f64(missing.clamp(0.001, 1.0))
+        let items = f64::from(u32::try_from(items).unwrap_or(u32::MAX).min(self.per_second));
+        let missing = (items - self.tokens) / f64::from(self.per_second);
+        // Rounded up, as a moment too early would find too few and wake again at once.
+        now + Duration::from_secs_f64(missing.clamp(0.001, 1.0)) + Duration::from_micros(1)
+    }
+
+    /// What comes in a tenth of a second; at least one. Whoever waits for so much at a time is not late by more, and asks
+    /// ten times a second instead of for each item.
+    pub fn portion(&self) -> usize {
+        (self.per_second as usize / 10).max(1)
     }
 }
 
@@ -328,9 +336,21 @@ mod tests {
     fn an_empty_bucket_says_when_it_has_one_again() {
         let mut rate = RateLimit::new(10);
         rate.take(rate.clone().available(ms(0)));
-        let at = rate.next_at(ms(0));
+        let at = rate.next_at(ms(0), 1);
         assert!(at > ms(0) && at <= ms(101), "{at:?}");
         assert!(rate.available(at + ms(1)) >= 1);
+    }
+
+    #[test]
+    fn an_empty_bucket_says_when_it_has_a_portion_again() {
+        let mut rate = RateLimit::new(1_000);
+        rate.take(rate.clone().available(ms(0)));
+        let at = rate.next_at(ms(0), rate.portion());
+        assert!(at >= ms(100) && at < ms(101), "{at:?}");
+        assert_eq!(rate.available(at), 100);
+        let most = rate.next_at(at, 5_000);
+        assert_eq!(rate.available(most), 1_000, "more than fits in never comes, and is not waited for");
+        assert_eq!(RateLimit::new(1).portion(), 1);
     }
 
     #[test]

@@ -47,11 +47,13 @@ impl<R: Registry> Registrar<R> {
         let mut batched = self.has("batch");
         let mut limit = if batched { capabilities.max_batch_items.max(1) } else { 1 };
         limit = limit.min(self.writes.available(now));
+        // In portions, so that what comes at a bounded rate does not leave one by one.
+        let rewrites = self.rewrites.available(now) >= self.rewrites.portion();
         let turn = self.next_turn();
         let (mut batch, mut bytes, mut divided) = (Vec::new(), AROUND_BATCH_BYTES, None);
         let mut aside = Vec::new();
         while batch.len() < limit && aside.len() < ASIDE_MAX {
-            let open = self.open(turn, now);
+            let open = self.open(turn, rewrites, now);
             let Some((uid, lane)) = self.next_key(open, now) else { break };
             let own = self.ledger.work(&uid).and_then(|work| work.tries().batch_at_most);
             // Those of batches that failed as a whole stay among themselves.
@@ -100,9 +102,9 @@ impl<R: Registry> Registrar<R> {
     }
 
     /// Which lanes may go. Of four repeats one is a record's, so that deletions that fail for ever starve no record.
-    fn open(&mut self, turn: Turn, now: Moment) -> Open {
+    fn open(&mut self, turn: Turn, rewrites: bool, now: Moment) -> Open {
         Open {
-            rewrites: self.rewrites.available(now) > 0,
+            rewrites: rewrites && self.rewrites.available(now) > 0,
             again: self.budget.allows(now).then_some(turn),
             put_again_first: self.turns.repeats % 4 == 3,
         }

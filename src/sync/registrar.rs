@@ -275,13 +275,13 @@ impl<R: Registry> Registrar<R> {
         earlier(self.session.due_at());
         earlier(Some(self.leads_until));
         earlier(Some(self.compare_at));
-        let writes_at = self.writes.next_at(now);
+        let writes_at = self.writes.next_at(now, 1);
         let waits = |walk: Walk| self.queue.has_ready(&[Lane::of(walk)]) || self.ledger.backlog_of(walk) > 0;
         if self.queue.has_ready(&[Lane::Delete, Lane::Live]) || waits(Walk::Backfill) {
             earlier(Some(writes_at));
         }
         if waits(Walk::Rewrite) {
-            earlier(Some(writes_at.max(self.rewrites.next_at(now))));
+            earlier(Some(writes_at.max(self.rewrites.next_at(now, self.rewrites.portion()))));
         }
         if self.queue.has_ready(&[Lane::DeleteAgain, Lane::PutAgain]) {
             earlier(Some(writes_at.max(self.budget.next_at(now))));

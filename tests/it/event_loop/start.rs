@@ -84,6 +84,8 @@ async fn another_release_rewrites_each_record_once_at_a_bounded_rate_behind_live
     world.pass(10 * SECOND).await;
     world.assert_equal();
     assert_eq!(written(before), 5_001, "each once");
+    let requests = registry.state().writes.len() - before;
+    assert!(requests <= 60, "{requests} requests: what comes at a bounded rate goes in portions");
     let deletes = registry
         .state()
         .writes
