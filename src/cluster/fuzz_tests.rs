@@ -54,7 +54,7 @@ fn pod(input: &[u8], rule: &Rule) -> Found {
     identity_is_kept(text, found)?;
     match &found.pod {
         Err(cause) => ensure(cause.len() <= CAUSE_BYTES, || format!("a cause of {} bytes", cause.len())),
-        Ok(pod) => match desired::desired(pod, rule) {
+        Ok(pod) => match desired::desired(pod.clone(), rule) {
             Err(cause) => {
                 let cause = cause.to_string();
                 ensure(cause.len() <= CAUSE_BYTES, || format!("a cause of {} bytes", cause.len()))

@@ -368,14 +368,14 @@ impl Informer {
                 self.writer.begin_list();
                 None
             }
-            Event::InitApply(object) => self.list_item(&object, listing),
+            Event::InitApply(object) => self.list_item(object, listing),
             Event::InitDone => self.listed(std::mem::take(listing)).await,
-            Event::Apply(object) => self.applied(&object).await,
+            Event::Apply(object) => self.applied(object).await,
             Event::Delete(object) => self.deleted(&object).await,
         }
     }
 
-    fn list_item(&mut self, object: &Watched, listing: &mut Listing) -> Option<Dropped> {
+    fn list_item(&mut self, object: Watched, listing: &mut Listing) -> Option<Dropped> {
         let age = *listing.age.get_or_insert_with(|| self.age());
         if age == ListAge::Older {
             return Some(Dropped::Anew(RelistReason::Stale));
@@ -427,7 +427,7 @@ impl Informer {
         self.tell(Sighting::Listed { watch: self.watch, list }).await
     }
 
-    async fn applied(&mut self, object: &Watched) -> Option<Dropped> {
+    async fn applied(&mut self, object: Watched) -> Option<Dropped> {
         if !self.newest.event(object.resource_version()) {
             return Some(Dropped::Anew(RelistReason::Stale));
         }
@@ -464,13 +464,13 @@ impl Informer {
 
     /// The pod for the store. One that cannot be read is kept as it was, or as being there; nothing, if even its
     /// identity cannot be read.
-    fn pod(&self, object: &Watched) -> Option<Pod> {
-        let cause = match &object.pod {
+    fn pod(&self, mut object: Watched) -> Option<Pod> {
+        let cause = match object.take_pod() {
             Ok(pod) => match desired::desired(pod, &self.setup.rule) {
                 Ok(pod) => return Some(pod),
                 Err(error) => error.to_string(),
             },
-            Err(error) => error.clone(),
+            Err(error) => error,
         };
         self.setup.metrics.pod_undecodable();
         let (namespace, name) = (object.namespace(), object.name());

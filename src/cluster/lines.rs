@@ -45,7 +45,7 @@ impl Lines {
     /// Takes note of a piece.
     pub(super) fn take(&mut self, mut data: &[u8]) -> Result<Heard, Error> {
         let mut heard = Heard::Nothing;
-        while let Some(end) = data.iter().position(|byte| *byte == b'\n') {
+        while let Some(end) = memchr::memchr(b'\n', data) {
             let (line, rest) = data.split_at(end);
             self.add(line)?;
             if let Some(of_line) = std::mem::take(self).ended()? {

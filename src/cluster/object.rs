@@ -24,6 +24,11 @@ pub struct Watched {
 }
 
 impl Watched {
+    /// The pod, or why it is not one, without a copy. What identifies it stays.
+    pub fn take_pod(&mut self) -> Result<PodObject, String> {
+        std::mem::replace(&mut self.pod, Err(String::new()))
+    }
+
     /// The UID, if there is one.
     pub fn uid(&self) -> Option<&str> {
         self.meta.uid.as_deref().filter(|uid| !uid.is_empty())

@@ -32,9 +32,9 @@ impl AllowList {
         Self(globs.into_iter().map(WildMatch::new).collect())
     }
 
-    fn filter(&self, pairs: &Pairs) -> Pairs {
-        let allowed = |key: &str| key != NEVER_SENT && self.0.iter().any(|glob| glob.matches(key));
-        pairs.iter().filter(|(key, _)| allowed(key)).map(|(key, value)| (key.clone(), value.clone())).collect()
+    fn filter(&self, mut pairs: Pairs) -> Pairs {
+        pairs.retain(|key, _| key != NEVER_SENT && self.0.iter().any(|glob| glob.matches(key)));
+        pairs
     }
 }
 
@@ -78,8 +78,9 @@ pub enum Error {
 ///
 /// # Errors
 /// When the object lacks its UID, name or namespace, or holds a time that is none.
-pub fn desired(object: &PodObject, rule: &Rule) -> Result<Pod, Error> {
-    let meta = &object.metadata;
+pub fn desired(mut object: PodObject, rule: &Rule) -> Result<Pod, Error> {
+    let resource_version = object.metadata.resource_version.take();
+    let generation = object.metadata.generation;
     let record = record(object, rule)?;
     if !is_valid_id(&record.pod.uid) {
         return Err(Error::Uid(record.pod.uid.chars().take(REPEATED_CHARS).collect()));
@@ -88,8 +89,8 @@ pub fn desired(object: &PodObject, rule: &Rule) -> Result<Pod, Error> {
         uid: Uid::from(record.pod.uid.as_str()),
         namespace: record.pod.namespace.as_str().into(),
         name: record.pod.name.as_str().into(),
-        resource_version: named("metadata.resourceVersion", meta.resource_version.as_ref())?.unwrap_or_default().into(),
-        generation: meta.generation.filter(|generation| (0..INTEGER_LIMIT.cast_signed()).contains(generation)),
+        resource_version: named("metadata.resourceVersion", resource_version)?.unwrap_or_default().into(),
+        generation: generation.filter(|generation| (0..INTEGER_LIMIT.cast_signed()).contains(generation)),
         content: Some(within_budget(record)?),
     })
 }
@@ -106,39 +107,49 @@ pub fn unreadable(uid: &str, namespace: &str, name: &str, resource_version: &str
     }
 }
 
-fn record(object: &PodObject, rule: &Rule) -> Result<Record, Error> {
-    let (meta, status) = (&object.metadata, &object.status);
+fn record(object: PodObject, rule: &Rule) -> Result<Record, Error> {
+    let PodObject { metadata: meta, spec, mut status } = object;
+    let (state, times) = (state(&meta, &status), times(&meta, &status));
+    let workload = workload(meta.owner_references, &meta.labels);
+    let host_network = spec.host_network.unwrap_or_default();
     Ok(Record {
         owner: rule.writer.owner.clone(),
         cluster: ClusterName::from(&rule.writer),
         pod: PodName {
-            uid: required("metadata.uid", meta.uid.as_ref())?,
-            namespace: required("metadata.namespace", meta.namespace.as_ref())?,
-            name: required("metadata.name", meta.name.as_ref())?,
-            labels: rule.labels.filter(&meta.labels),
-            annotations: rule.annotations.filter(&meta.annotations),
+            uid: required("metadata.uid", meta.uid)?,
+            namespace: required("metadata.namespace", meta.namespace)?,
+            name: required("metadata.name", meta.name)?,
+            labels: rule.labels.filter(meta.labels),
+            annotations: rule.annotations.filter(meta.annotations),
         },
-        workload: workload(meta),
+        workload,
         placement: Placement {
-            node: named("spec.nodeName", object.spec.node_name.as_ref())?,
-            host_ips: addresses(&status.host_ips, status.host_ip.as_ref()),
-            pod_ips: addresses(&status.pod_ips, status.pod_ip.as_ref()),
-            host_network: object.spec.host_network.unwrap_or_default(),
+            node: named("spec.nodeName", spec.node_name)?,
+            host_ips: addresses(std::mem::take(&mut status.host_ips), status.host_ip.take()),
+            pod_ips: addresses(std::mem::take(&mut status.pod_ips), status.pod_ip.take()),
+            host_network,
         },
-        state: state(meta, status),
-        containers: containers(object),
-        service_account: named("spec.serviceAccountName", object.spec.service_account_name.as_ref())?,
-        times: times(meta, status)?,
+        state,
+        service_account: named("spec.serviceAccountName", spec.service_account_name)?,
+        containers: containers(
+            [
+                (spec.init_containers, Role::Init, status.init_container_statuses),
+                (spec.containers, Role::App, status.container_statuses),
+                (spec.ephemeral_containers, Role::Ephemeral, status.ephemeral_container_statuses),
+            ]
+            .into_iter(),
+        ),
+        times: times?,
         truncated: Vec::new(),
     })
 }
 
-fn required(member: &'static str, name: Option<&String>) -> Result<String, Error> {
+fn required(member: &'static str, name: Option<String>) -> Result<String, Error> {
     named(member, name)?.ok_or(Error::Missing(member))
 }
 
 /// A name, unless it is empty.
-fn named(member: &'static str, name: Option<&String>) -> Result<Option<String>, Error> {
+fn named(member: &'static str, name: Option<String>) -> Result<Option<String>, Error> {
     let name = filled(name);
     if name.as_ref().is_some_and(|name| name.chars().count() > NAME_CHARS) {
         Err(Error::Long(member))
@@ -147,34 +158,29 @@ fn named(member: &'static str, name: Option<&String>) -> Result<Option<String>, 
     }
 }
 
-fn filled(text: Option<&String>) -> Option<String> {
-    text.filter(|t| !t.is_empty()).cloned()
+fn filled(text: Option<String>) -> Option<String> {
+    text.filter(|text| !text.is_empty())
 }
 
-fn addresses(all: &[Ip], first: Option<&String>) -> Vec<String> {
-    let all: Vec<_> = all.iter().filter_map(|ip| filled(ip.ip.as_ref())).collect();
+fn addresses(all: Vec<Ip>, first: Option<String>) -> Vec<String> {
+    let all: Vec<_> = all.into_iter().filter_map(|ip| filled(ip.ip)).collect();
     if all.is_empty() { filled(first).into_iter().collect() } else { all }
 }
 
 /// The pod's controller, and the Deployment that the name of a ReplicaSet gives away. No other object is read.
-fn workload(meta: &Metadata) -> Vec<Workload> {
-    let Some(owner) = meta.owner_references.iter().find(|o| o.controller == Some(true)) else {
+fn workload(owners: Vec<OwnerReference>, labels: &Pairs) -> Vec<Workload> {
+    let Some(owner) = owners.into_iter().find(|owner| owner.controller == Some(true)) else {
         return Vec::new();
     };
-    let direct = Workload {
-        kind: owner.kind.clone(),
-        api_version: owner.api_version.clone(),
-        name: owner.name.clone(),
-        uid: Some(owner.uid.clone()).filter(|uid| !uid.is_empty()),
-        derived: false,
-    };
-    let deployment = deployment_behind(owner, &meta.labels).map(|name| Workload {
+    let deployment = deployment_behind(&owner, labels).map(|name| Workload {
         kind: "Deployment".into(),
         api_version: owner.api_version.clone(),
         name,
         uid: None,
         derived: true,
     });
+    let OwnerReference { api_version, kind, name, uid, .. } = owner;
+    let direct = Workload { kind, api_version, name, uid: filled(Some(uid)), derived: false };
     std::iter::once(direct).chain(deployment).collect()
 }
 
@@ -193,7 +199,7 @@ fn state(meta: &Metadata, status: &Status) -> State {
     };
     State {
         lifecycle,
-        phase: filled(status.phase.as_ref()).map(shortened),
+        phase: filled(status.phase.clone()).map(shortened),
         ready: condition(status, "Ready").map(|ready| ready.status == "True"),
         reason: reason(status).map(shortened),
     }
@@ -210,36 +216,39 @@ fn condition<'a>(status: &'a Status, kind: &str) -> Option<&'a Condition> {
 /// The pod's own reason, or what a container waits for, or what one failed of.
 fn reason(status: &Status) -> Option<String> {
     let all = || status.init_container_statuses.iter().chain(&status.container_statuses);
-    let waiting = || all().find_map(|c| filled(c.state.waiting.as_ref()?.reason.as_ref()));
+    let waiting = || all().find_map(|c| filled(c.state.waiting.as_ref()?.reason.clone()));
     let failed = || {
         let mut ends = all().filter_map(|c| c.state.terminated.as_ref());
-        ends.find_map(|end| filled(end.reason.as_ref().filter(|_| end.exit_code != Some(0))))
+        ends.find_map(|end| filled(end.reason.clone().filter(|_| end.exit_code != Some(0))))
     };
-    filled(status.reason.as_ref()).or_else(waiting).or_else(failed)
+    filled(status.reason.clone()).or_else(waiting).or_else(failed)
 }
 
-fn containers(object: &PodObject) -> Vec<Container> {
-    let (spec, status) = (&object.spec, &object.status);
-    let init = |c: &ContainerSpec| match c.restart_policy.as_deref() {
-        Some("Always") => Role::Sidecar,
-        _ => Role::Init,
+/// Containers of each role, with what is said of their state.
+type OfRole = (Vec<ContainerSpec>, Role, Vec<ContainerStatus>);
+
+fn containers(roles: impl Iterator<Item = OfRole>) -> Vec<Container> {
+    let of_role = |(specs, role, mut statuses): OfRole| {
+        specs.into_iter().map(move |spec| container(spec, role, &mut statuses)).collect::<Vec<_>>()
     };
-    let init = spec.init_containers.iter().map(|c| container(c, init(c), &status.init_container_statuses));
-    let app = spec.containers.iter().map(|c| container(c, Role::App, &status.container_statuses));
-    let ephemeral =
-        spec.ephemeral_containers.iter().map(|c| container(c, Role::Ephemeral, &status.ephemeral_container_statuses));
-    init.chain(app).chain(ephemeral).collect()
+    roles.flat_map(of_role).collect()
 }
 
-fn container(spec: &ContainerSpec, role: Role, statuses: &[ContainerStatus]) -> Container {
-    let status = statuses.iter().find(|s| s.name == spec.name);
+fn container(spec: ContainerSpec, role: Role, statuses: &mut [ContainerStatus]) -> Container {
+    let status = statuses.iter_mut().find(|status| status.name == spec.name);
+    let (image_id, ready, restarts) =
+        status.map(|status| (status.image_id.take(), status.ready, status.restart_count)).unwrap_or_default();
+    let role = match spec.restart_policy.as_deref() {
+        Some("Always") if role == Role::Init => Role::Sidecar,
+        _ => role,
+    };
     Container {
-        name: spec.name.clone(),
+        name: spec.name,
         role,
-        image: filled(spec.image.as_ref()),
-        image_id: status.and_then(|s| filled(s.image_id.as_ref())),
-        ready: status.and_then(|s| s.ready),
-        restarts: status.and_then(|s| u64::try_from(s.restart_count?).ok()).filter(|count| *count < INTEGER_LIMIT),
+        image: filled(spec.image),
+        image_id: filled(image_id),
+        ready,
+        restarts: restarts.and_then(|count| u64::try_from(count).ok()).filter(|count| *count < INTEGER_LIMIT),
     }
 }
 

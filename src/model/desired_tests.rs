@@ -45,7 +45,7 @@ fn text(pod: &Pod) -> String {
 /// it differs rewrites every record of every registry once, and has to say so in the changelog.
 #[test]
 fn the_golden_record_keeps_its_digest() {
-    let pod = desired(&pod(typical()), &rule()).unwrap();
+    let pod = desired(pod(typical()), &rule()).unwrap();
     assert_eq!(
         pod.content.unwrap().digest.to_string(),
         "sha256:b8051a4368fa2b67237f08693073dc102839eae628097bad6468b55cb9504040"
@@ -57,14 +57,14 @@ fn nothing_of_environment_or_last_applied_configuration_leaves_the_cluster() {
     let mut json = typical();
     json["metadata"]["annotations"][NEVER_SENT] = "secret".into();
     let rule = Rule { annotations: AllowList::new(["*"]), ..rule() };
-    let record = text(&desired(&pod(json), &rule).unwrap());
+    let record = text(&desired(pod(json), &rule).unwrap());
     assert!(record.contains(r#""annotations":{"team":"a"}"#) && !record.contains("secret"), "{record}");
 }
 
 #[test]
 fn globs_choose_labels_and_a_star_crosses_slashes() {
     let rule = Rule { labels: AllowList::new(["app.*"]), ..rule() };
-    let record = text(&desired(&pod(typical()), &rule).unwrap());
+    let record = text(&desired(pod(typical()), &rule).unwrap());
     assert!(record.contains("app.kubernetes.io/name") && !record.contains("pod-template-hash"), "{record}");
 }
 
@@ -84,7 +84,7 @@ fn lifecycle_follows_deletion_before_phase() {
         let mut json = typical();
         json["metadata"]["deletionTimestamp"] = deleted.into();
         json["status"]["phase"] = phase.into();
-        let record = text(&desired(&pod(json), &rule()).unwrap());
+        let record = text(&desired(pod(json), &rule()).unwrap());
         assert!(record.contains(&format!(r#""lifecycle":"{lifecycle}""#)), "{deleted:?} {phase:?}: {record}");
     }
 }
@@ -94,7 +94,7 @@ fn a_deletion_was_requested_its_grace_period_earlier() {
     let mut json = typical();
     json["metadata"]["deletionTimestamp"] = "2026-11-23T10:05:30Z".into();
     json["metadata"]["deletionGracePeriodSeconds"] = 30.into();
-    let record = text(&desired(&pod(json), &rule()).unwrap());
+    let record = text(&desired(pod(json), &rule()).unwrap());
     assert!(record.contains(r#""deletionRequested":"2026-11-23T10:05:00.000Z""#), "{record}");
 }
 
@@ -102,14 +102,14 @@ fn a_deletion_was_requested_its_grace_period_earlier() {
 fn a_reason_is_the_pods_own_or_a_containers() {
     let mut json = typical();
     json["status"]["containerStatuses"][0]["state"] = serde_json::json!({"waiting": {"reason": "CrashLoopBackOff"}});
-    assert!(text(&desired(&pod(json.clone()), &rule()).unwrap()).contains(r#""reason":"CrashLoopBackOff""#));
+    assert!(text(&desired(pod(json.clone()), &rule()).unwrap()).contains(r#""reason":"CrashLoopBackOff""#));
     json["status"]["reason"] = "Evicted".into();
-    assert!(text(&desired(&pod(json.clone()), &rule()).unwrap()).contains(r#""reason":"Evicted""#));
+    assert!(text(&desired(pod(json.clone()), &rule()).unwrap()).contains(r#""reason":"Evicted""#));
     json["status"]["reason"] = serde_json::Value::Null;
     json["status"]["containerStatuses"][0]["state"] =
         serde_json::json!({"terminated": {"reason": "Completed", "exitCode": 0, "finishedAt": "2026-11-23T10:09:00Z"}});
     json["status"]["phase"] = "Succeeded".into();
-    let record = text(&desired(&pod(json), &rule()).unwrap());
+    let record = text(&desired(pod(json), &rule()).unwrap());
     assert!(!record.contains(r#""reason""#) && record.contains(r#""finished":"2026-11-23T10:09:00.000Z""#), "{record}");
 }
 
@@ -118,7 +118,7 @@ fn containers_carry_their_role() {
     let mut json = typical();
     json["spec"]["initContainers"] = serde_json::json!([{"name": "a"}, {"name": "b", "restartPolicy": "Always"}]);
     json["spec"]["ephemeralContainers"] = serde_json::json!([{"name": "debug"}]);
-    let record = text(&desired(&pod(json), &rule()).unwrap());
+    let record = text(&desired(pod(json), &rule()).unwrap());
     for expected in
         [r#"{"name":"a","role":"init"}"#, r#"{"name":"b","role":"sidecar"}"#, r#"{"name":"debug","role":"ephemeral"}"#]
     {
@@ -134,7 +134,7 @@ fn what_is_too_large_is_cut_and_named() {
         (0..500).map(|n| serde_json::json!({"name": format!("c{n}"), "image": "i".repeat(60)})).collect();
     json["spec"]["containers"] = many.into();
     let rule = Rule { annotations: AllowList::new(["*"]), ..rule() };
-    let record = text(&desired(&pod(json), &rule).unwrap());
+    let record = text(&desired(pod(json), &rule).unwrap());
     assert!(record.len() <= BUDGET_BYTES);
     assert!(record.contains(r#""truncated":["annotations","containers"]"#), "{record}");
     assert_eq!(record.matches(r#""role":"app""#).count(), CONTAINERS_KEPT);
@@ -144,17 +144,17 @@ fn what_is_too_large_is_cut_and_named() {
 fn a_pod_without_identity_or_with_a_time_that_is_none_says_which() {
     let mut json = typical();
     json["metadata"]["creationTimestamp"] = "yesterday".into();
-    let error = desired(&pod(json.clone()), &rule()).unwrap_err();
+    let error = desired(pod(json.clone()), &rule()).unwrap_err();
     assert_eq!(error, Error::Time { member: "metadata.creationTimestamp", found: "yesterday".into() });
     json["metadata"]["uid"] = serde_json::Value::Null;
-    assert_eq!(desired(&pod(json), &rule()).unwrap_err(), Error::Missing("metadata.uid"));
+    assert_eq!(desired(pod(json), &rule()).unwrap_err(), Error::Missing("metadata.uid"));
 }
 
 #[test]
 fn a_deployment_is_derived_only_from_a_matching_template_hash() {
     let mut json = typical();
     json["metadata"]["labels"]["pod-template-hash"] = "other".into();
-    assert!(!text(&desired(&pod(json), &rule()).unwrap()).contains("Deployment"));
+    assert!(!text(&desired(pod(json), &rule()).unwrap()).contains("Deployment"));
 }
 
 /// What becomes of a pod in states that are rare, and that nobody should have to find out at night.
@@ -230,7 +230,7 @@ fn the_corners_of_a_pods_life_have_a_defined_record() {
     for (case, change, expected) in cases {
         let mut json = typical();
         change(&mut json);
-        let record = text(&desired(&pod(json), &rule()).unwrap());
+        let record = text(&desired(pod(json), &rule()).unwrap());
         for part in expected {
             assert!(record.contains(part), "{case}: no {part} in {record}");
         }
@@ -241,11 +241,11 @@ fn the_corners_of_a_pods_life_have_a_defined_record() {
 fn a_name_beyond_the_apis_limits_a_long_phase_and_many_addresses_are_bounded() {
     let mut json = typical();
     json["spec"]["nodeName"] = "n".repeat(254).into();
-    assert_eq!(desired(&pod(json), &rule()).unwrap_err(), Error::Long("spec.nodeName"));
+    assert_eq!(desired(pod(json), &rule()).unwrap_err(), Error::Long("spec.nodeName"));
     let mut json = typical();
     json["status"]["phase"] = "x".repeat(100_000).into();
     json["status"]["podIPs"] = vec![serde_json::json!({"ip": "10.64.0.7"}); 5_000].into();
-    let record = text(&desired(&pod(json), &rule()).unwrap());
+    let record = text(&desired(pod(json), &rule()).unwrap());
     assert!(record.len() <= BUDGET_BYTES && record.contains(r#""truncated":["placement"]"#), "{record}");
 }
 

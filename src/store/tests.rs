@@ -17,7 +17,7 @@ fn pod(uid: &str, namespace: &str, name: &str, body: u32) -> Pod {
         "status": {"reason": body.to_string()},
     }))
     .unwrap();
-    desired::desired(&object, &rule()).unwrap()
+    desired::desired(object, &rule()).unwrap()
 }
 
 fn uids(view: &View) -> Vec<String> {

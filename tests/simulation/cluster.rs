@@ -107,7 +107,7 @@ impl Cluster {
                 "resourceVersion": self.version.to_string(), "creationTimestamp": "2026-11-23T10:00:00Z"},
             "status": {"reason": self.bodies.to_string()},
         });
-        Arc::new(desired::desired(&serde_json::from_value(object).unwrap(), &rule).unwrap())
+        Arc::new(desired::desired(serde_json::from_value(object).unwrap(), &rule).unwrap())
     }
 
     /// A pod of this name begins to live, if none does.

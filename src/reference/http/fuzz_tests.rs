@@ -199,7 +199,7 @@ fn what_our_client_makes_of_a_pod_of_any_shape_is_a_record() {
     let rule = Rule { writer, labels: AllowList::new(["*"]), annotations: AllowList::new(["*"]) };
     fuzz::check(&fuzz::pods(), |input, _| {
         let Ok(object) = serde_json::from_slice::<PodObject>(input) else { return Ok(()) };
-        let Ok(pod) = desired::desired(&object, &rule) else { return Ok(()) };
+        let Ok(pod) = desired::desired(object, &rule) else { return Ok(()) };
         let content = pod.content.as_ref().ok_or("no content")?;
         let encoded = client.encode(&pod.uid, Version { epoch: 1, seq: 1 }, Change::Put(&pod, content));
         let EncodedBody::Put { record, digest } = encoded.body else { return Err("a delete".to_owned()) };

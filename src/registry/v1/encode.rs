@@ -82,7 +82,7 @@ mod tests {
             "creationTimestamp": "2026-11-23T10:00:00Z"}}))
         .unwrap();
         let writer = Writer { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };
-        desired(&object, &Rule { writer, labels: AllowList::default(), annotations: AllowList::default() }).unwrap()
+        desired(object, &Rule { writer, labels: AllowList::default(), annotations: AllowList::default() }).unwrap()
     }
 
     #[test]

@@ -87,7 +87,7 @@ pub(super) fn pod(uid: &str, body: &str) -> Pod {
             "creationTimestamp": "2026-11-23T10:00:00Z"},
         "status": {"reason": body},
     });
-    desired::desired(&serde_json::from_value(object).unwrap(), &rule).unwrap()
+    desired::desired(serde_json::from_value(object).unwrap(), &rule).unwrap()
 }
 
 impl World {

@@ -61,7 +61,7 @@ async fn wanted(world: &World) -> Result<BTreeMap<String, Digest>, String> {
     };
     let digest = |item: Value| {
         let object: PodObject = serde_json::from_value(item).map_err(|error| error.to_string())?;
-        let pod = desired(&object, &rule).map_err(|error| error.to_string())?;
+        let pod = desired(object, &rule).map_err(|error| error.to_string())?;
         Ok((pod.uid.to_string(), pod.content.ok_or("no content")?.digest))
     };
     list["items"].as_array_mut().ok_or("no items")?.drain(..).map(digest).collect()
