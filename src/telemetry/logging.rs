@@ -3,7 +3,10 @@
 use std::{env, io};
 
 use tracing_subscriber::{
-    EnvFilter, Layer, Registry, filter::ParseError, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+    Layer, Registry,
+    filter::{ParseError, Targets},
+    layer::SubscriberExt as _,
+    util::SubscriberInitExt as _,
 };
 
 /// How log lines are written.
@@ -16,7 +19,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// The environment variable that the filter is read from, in the syntax of `tracing-subscriber`.
+/// The environment variable that the filter is read from: levels, by target or for all.
 pub const FILTER_VARIABLE: &str = "RUST_LOG";
 
 /// What is logged where the environment says nothing.
@@ -56,9 +59,9 @@ pub fn init(format: LogFormat) -> Result<(), Error> {
 }
 
 /// Later directives win over earlier ones of the same target, so what the operator wrote wins over our defaults.
-fn filter(text: &str) -> Result<EnvFilter, ParseError> {
+fn filter(text: &str) -> Result<Targets, ParseError> {
     let text = if text.trim().is_empty() { DEFAULT_FILTER } else { text };
-    EnvFilter::builder().parse(format!("{QUIET_TARGETS},{text}"))
+    format!("{QUIET_TARGETS},{text}").parse()
 }
 
 fn layer<W>(format: LogFormat, writer: W) -> Box<dyn Layer<Registry> + Send + Sync>
