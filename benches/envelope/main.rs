@@ -28,6 +28,7 @@ mod run;
 mod stand_in;
 mod stats;
 mod subject;
+mod taker;
 mod truth;
 mod world;
 

@@ -81,6 +81,9 @@ pub(crate) struct Options {
     /// How often the controller compares, where repairs are measured, in seconds.
     #[arg(long)]
     pub(crate) resync_seconds: Option<u64>,
+    /// Instead of the reference registry one that takes everything at once and keeps nothing, so that none is the limit.
+    #[arg(long)]
+    pub(crate) taker: bool,
     /// Measures pod-registrar alone.
     #[arg(long)]
     pub(crate) no_peers: bool,
@@ -117,8 +120,9 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// Whether a group of figures is wanted.
+    /// Whether a group of figures is wanted, and to be had.
     pub(crate) fn wants(&self, rows: Rows) -> bool {
-        self.rows.is_empty() || self.rows.contains(&rows)
+        let keeps = !self.taker || !matches!(rows, Rows::Restart | Rows::Repair);
+        keeps && (self.rows.is_empty() || self.rows.contains(&rows))
     }
 }

@@ -92,8 +92,10 @@ pub(crate) async fn restart(
 pub(crate) struct Repair {
     /// How many differences were made.
     pub(crate) differences: usize,
-    /// Processor seconds of the controller, from the registry's return until a second after all was repaired, less what it
-    /// takes in as much time when nothing happens.
+    /// Processor seconds of the controller, from the registry's return until the first write, or a second after the answer
+    /// where there is nothing to write; less what it takes in as much time when nothing happens.
+    pub(crate) finding: f64,
+    /// The same, until a second after all was repaired.
     pub(crate) processor: f64,
     /// From the comparison's first request to the last write; seconds.
     pub(crate) seconds: f64,
@@ -129,18 +131,30 @@ pub(crate) async fn repair(
         })
         .await?;
     let begun = target.recorder.counts().last_digests_at;
+    if !spoiled.is_empty() {
+        let writes = async || {
+            let counts = recorder.counts();
+            Ok((counts.writes > 0).then_some(()).ok_or_else(|| format!("{counts:?}")))
+        };
+        subject.process.until("a repair", within, writes).await?;
+    }
+    let (found, found_after) = (subject.process.processor_time()?, returned.elapsed());
     let truth = world.settle(subject, target, interval, within).await?;
     // What a comparison does after its answer, where there was nothing to write.
     sleep(Duration::from_secs(1)).await;
     let (after, lasted) = (subject.process.processor_time()?, returned.elapsed());
     sleep(QUIET).await;
     let idle = subject.process.processor_time()?.saturating_sub(after).as_secs_f64() / QUIET.as_secs_f64();
-    let processor = after.saturating_sub(before).as_secs_f64() - idle * lasted.as_secs_f64();
+    let spent = |until: Duration, in_time: Duration| {
+        (until.saturating_sub(before).as_secs_f64() - idle * in_time.as_secs_f64()).max(0.0)
+    };
+    let processor = spent(after, lasted);
     let counts = target.recorder.counts();
     let written: BTreeSet<u128> = target.recorder.take_arrivals().iter().map(|arrival| arrival.uid).collect();
     Ok(Repair {
         differences: spoiled.len(),
-        processor: processor.max(0.0),
+        finding: if spoiled.is_empty() { processor } else { spent(found, found_after) },
+        processor,
         seconds: wide(counts.last_write_at.saturating_sub(begun)) / 1e9,
         exact: written == spoiled,
         writes: counts.writes,

@@ -8,8 +8,9 @@ use crate::{
     cluster::Stats,
     error::{Error, Result},
     latency::Delays,
-    process::Process,
+    process::{Process, processor_time},
     recorder::Counts,
+    registry::Registry,
     stats::{median, wide},
     subject::{Kind, Subject},
     truth::Truth,
@@ -180,11 +181,55 @@ pub(crate) struct Churned {
     /// Changes of pods, three for each.
     pub(crate) events: u64,
     pub(crate) delays: Delays,
-    /// Processor microseconds for each event, of the controller and of the stand-in.
-    pub(crate) processor: f64,
-    pub(crate) server_processor: f64,
+    /// Processor microseconds for each event.
+    pub(crate) processor: Shares,
     pub(crate) counts: Counts,
     pub(crate) truth: Truth,
+}
+
+/// Whose processor time it was: of the controller, and of those who share the machine with it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shares {
+    pub(crate) controller: f64,
+    pub(crate) stand_in: f64,
+    pub(crate) registry: f64,
+    /// The bench itself, through which every request goes.
+    pub(crate) bench: f64,
+}
+
+impl Shares {
+    /// What each has had so far, in seconds.
+    fn so_far(world: &World, subject: &Subject, target: &Target) -> Result<Self> {
+        let registry = target.registry.as_ref().map_or(Ok(Duration::ZERO), Registry::processor_time)?;
+        Ok(Self {
+            controller: subject.process.processor_time()?.as_secs_f64(),
+            stand_in: world.cluster.process.processor_time()?.as_secs_f64(),
+            registry: registry.as_secs_f64(),
+            bench: processor_time(std::process::id())?.as_secs_f64(),
+        })
+    }
+
+    /// Since then, in microseconds for each event.
+    fn since(self, before: Self, events: u64) -> Self {
+        let each = |now: f64, before: f64| (now - before).max(0.0) * 1e6 / wide(events.max(1));
+        Self {
+            controller: each(self.controller, before.controller),
+            stand_in: each(self.stand_in, before.stand_in),
+            registry: each(self.registry, before.registry),
+            bench: each(self.bench, before.bench),
+        }
+    }
+}
+
+impl std::fmt::Display for Shares {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { controller, stand_in, registry, bench } = self;
+        write!(
+            f,
+            "processor time an event {controller:.1} us of the controller, {stand_in:.1} of the stand-in, {registry:.1} of the \
+             registry, {bench:.1} of the bench"
+        )
+    }
 }
 
 /// Lets pods come and go at a rate for some seconds, and waits until the registry knows.
@@ -196,7 +241,7 @@ pub(crate) async fn churn(
     seconds: u64,
 ) -> Result<Churned> {
     target.recorder.reset();
-    let (before, server) = (subject.process.processor_time()?, world.cluster.process.processor_time()?);
+    let before = Shares::so_far(world, subject, target)?;
     let begun = Instant::now();
     world.cluster.order(&format!("churn?rate={rate}&seconds={seconds}")).await?;
     let (mut lasted, mut replaced) = (Duration::ZERO, 0);
@@ -214,9 +259,7 @@ pub(crate) async fn churn(
     let alive = world.cluster.stats().await?.alive;
     let truth = world.settle(subject, target, QUIET, patience(alive)).await?;
     let stats = world.cluster.stats().await?;
-    let each = |time: Duration| time.as_secs_f64() * 1e6 / wide(stats.changes.max(1));
-    let processor = each(subject.process.processor_time()?.saturating_sub(before));
-    let server_processor = each(world.cluster.process.processor_time()?.saturating_sub(server));
+    let processor = Shares::so_far(world, subject, target)?.since(before, stats.changes);
     let counts = target.recorder.counts();
     let events = world.cluster.events().await?;
     let delays = Delays::of(&events, &target.recorder.take_arrivals());
@@ -226,7 +269,6 @@ pub(crate) async fn churn(
         events: stats.changes,
         delays,
         processor,
-        server_processor,
         counts,
         truth,
     })

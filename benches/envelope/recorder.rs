@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, Uri, header};
+use http::{Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use tokio::task::JoinHandle;
@@ -20,6 +20,7 @@ use crate::{
     http::{Body, Client, full, json, listen, now_ns, serve},
     latency::Arrival,
     operations::{Operation, operations},
+    taker,
 };
 
 /// What was counted.
@@ -76,7 +77,7 @@ impl Drop for Running {
 }
 
 impl Recorder {
-    /// Listens on a free port. Without a registry behind it answers every write with success.
+    /// Listens on a free port. Without a registry behind it takes everything.
     pub(crate) async fn start(upstream: Option<SocketAddr>) -> Result<(Self, Running)> {
         let (listener, address) = listen(0).await?;
         let inner = Inner { client: Client::new(), upstream, seen: Mutex::default(), address };
@@ -124,8 +125,9 @@ impl Recorder {
         let Ok(body) = body.collect().await.map(http_body_util::Collected::to_bytes) else {
             return Response::new(full(""));
         };
-        self.note(at, &head.method, &head.uri, &body);
-        let Some(upstream) = self.0.upstream else { return json(StatusCode::OK, "") };
+        let operations = operations(&head.method, head.uri.path(), &body);
+        self.note(at, head.uri.path(), &operations);
+        let Some(upstream) = self.0.upstream else { return taker::answer(&head.method, head.uri.path(), &operations) };
         match self.forward(upstream, head, body).await {
             Ok(response) => response,
             Err(_) => {
@@ -153,9 +155,7 @@ impl Recorder {
         Ok(Response::from_parts(head, full(body)))
     }
 
-    fn note(&self, at: u64, method: &Method, uri: &Uri, body: &[u8]) {
-        let path = uri.path();
-        let operations = operations(method, path, body);
+    fn note(&self, at: u64, path: &str, operations: &[Operation]) {
         let mut seen = self.seen();
         let Seen { counts, arrivals, digests, live } = &mut *seen;
         if operations.is_empty() {
@@ -175,7 +175,7 @@ impl Recorder {
         }
         counts.last_write_at = at;
         for operation in operations {
-            let Operation { uid, put, version, digest } = operation;
+            let Operation { uid, put, version, digest } = *operation;
             arrivals.push(Arrival { at, uid, version, put });
             if put {
                 counts.puts += 1;

@@ -80,6 +80,11 @@ impl Registry {
         }
     }
 
+    /// How long it has had a processor since it was started last.
+    pub(crate) fn processor_time(&self) -> Result<Duration> {
+        self.process.as_ref().map_or(Ok(Duration::ZERO), Process::processor_time)
+    }
+
     /// Every record, by the pod.
     pub(crate) async fn held(&self) -> Result<HashMap<u128, Held>> {
         let database = self.database.clone();

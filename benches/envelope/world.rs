@@ -31,6 +31,8 @@ pub(crate) struct World {
     pub(crate) scratch: PathBuf,
     /// The executable that serves the registry.
     pub(crate) binary: PathBuf,
+    /// Whether there is none.
+    pub(crate) taker: bool,
 }
 
 /// A registry with the recorder before it, or the recorder alone.
@@ -53,12 +55,12 @@ impl World {
         arguments.extend(options.pod_kb.map(|kilobytes| format!("--pod-kb={kilobytes}")));
         let cluster = StandIn::start(&arguments, logs, reaper).await?;
         let (logs, scratch, binary) = (logs.to_owned(), scratch.to_owned(), options.binary.clone());
-        Ok(Self { cluster, reaper: reaper.clone(), logs, scratch, binary })
+        Ok(Self { cluster, reaper: reaper.clone(), logs, scratch, binary, taker: options.taker })
     }
 
     /// Somebody to tell of pods: a registry for ours, somebody who counts for the others.
     pub(crate) async fn target(&self, kind: &Kind) -> Result<Target> {
-        let registry = if kind.is_ours() {
+        let registry = if kind.is_ours() && !self.taker {
             Some(Registry::start(&self.binary, &self.scratch, &self.logs, &self.reaper).await?)
         } else {
             None
