@@ -92,14 +92,14 @@ impl Registry {
         read.map_err(|error| Error::Serve(std::io::Error::other(error)))?.map_err(Error::from)
     }
 
-    /// Makes records differ while it is stopped: the first half of them is lost, the others are of another content. Gives
-    /// the pods that they are about.
+    /// Makes records differ while it is stopped, anywhere among all: half of them are lost, the others are of another
+    /// content. Gives the pods that they are about.
     pub(crate) fn spoil(&self, records: usize) -> Result<Vec<u128>> {
         let mut connection = Connection::open(&self.database)?;
         connection.busy_timeout(BUSY)?;
         let spoil = connection.transaction()?;
         let chosen: Vec<(u64, String)> = spoil
-            .prepare("SELECT writer, id FROM records ORDER BY bucket, id LIMIT ?1")?
+            .prepare("SELECT writer, id FROM records ORDER BY digest LIMIT ?1")?
             .query_map([records], |row| Ok((row.get(0)?, row.get(1)?)))?
             .collect::<rusqlite::Result<_>>()?;
         for (index, (writer, id)) in chosen.iter().enumerate() {
