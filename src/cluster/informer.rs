@@ -85,8 +85,6 @@ pub struct Informer {
     has_listed: bool,
     /// Whether any watcher has.
     ever_listed: bool,
-    /// Whether the cluster has gone back in time since the last complete list.
-    gone_back: bool,
     rng: fastrand::Rng,
 }
 
@@ -181,7 +179,6 @@ impl Informer {
             failed_at: Moment::ZERO,
             has_listed: false,
             ever_listed: false,
-            gone_back: false,
             rng: fastrand::Rng::new(),
         })
     }
@@ -399,8 +396,6 @@ impl Informer {
             }
             ListAge::Restored => {
                 tracing::warn!(watch = self.watch, "the cluster has gone back in time, deletions will be confirmed");
-                // The list may fail yet, and the next one will not look older than this one.
-                self.gone_back = true;
             }
         }
         age
@@ -422,7 +417,7 @@ impl Informer {
         self.writer.end_list();
         self.setup.health.watch_listed(self.watch);
         tracing::info!(watch = self.watch, pods, "pods listed");
-        let trusted = whole && !std::mem::take(&mut self.gone_back);
+        let trusted = whole && !self.newest.completes_restore();
         let list = WatchList { begun, pods, trusted, identified: unidentified == 0 };
         self.tell(Sighting::Listed { watch: self.watch, list }).await
     }

@@ -26,6 +26,8 @@ pub struct Newest {
     version: Option<String>,
     older_lists: u32,
     first_older: Moment,
+    /// Whether the cluster has gone back in time, and no list was complete since.
+    restored: bool,
 }
 
 impl Newest {
@@ -38,11 +40,11 @@ impl Newest {
         newer != Some(Ordering::Less)
     }
 
-    /// Takes note of a complete list.
+    /// Takes note of a list, as soon as it is known of which version it is.
     pub fn list(&mut self, version: Option<&str>, now: Moment) -> ListAge {
         let Some(version) = version else { return ListAge::Fresh };
         if self.compare(version) != Some(Ordering::Less) {
-            *self = Self { version: Some(version.to_owned()), ..Self::default() };
+            *self = Self { version: Some(version.to_owned()), restored: self.restored, ..Self::default() };
             return ListAge::Fresh;
         }
         if self.older_lists == 0 {
@@ -50,10 +52,16 @@ impl Newest {
         }
         self.older_lists += 1;
         if self.older_lists >= RESTORED_LISTS && now >= self.first_older + RESTORED_AFTER {
-            *self = Self { version: Some(version.to_owned()), ..Self::default() };
+            *self = Self { version: Some(version.to_owned()), restored: true, ..Self::default() };
             return ListAge::Restored;
         }
         ListAge::Older
+    }
+
+    /// Takes note that the list is complete. True if it is the first one since the cluster has gone back in time, and what it
+    /// lacks is doubtful: the list that told of it may have failed, and the one after it does not look older.
+    pub fn completes_restore(&mut self) -> bool {
+        std::mem::take(&mut self.restored)
     }
 
     /// Whether it is newer than this one.
@@ -91,6 +99,18 @@ mod tests {
         assert_eq!(newest.list(Some("50"), at(61)), ListAge::Restored);
         assert_eq!(newest.list(Some("50"), at(62)), ListAge::Fresh);
         assert_eq!(newest.list(None, at(63)), ListAge::Fresh, "a list without a version counts as fresh");
+    }
+
+    #[test]
+    fn what_a_restored_list_that_breaks_off_told_is_not_forgotten_by_the_next_one() {
+        let mut newest = Newest::default();
+        newest.list(Some("100"), at(0));
+        assert!(!newest.completes_restore());
+        for secs in [1, 20, 61] {
+            newest.list(Some("50"), at(secs));
+        }
+        assert_eq!(newest.list(Some("51"), at(62)), ListAge::Fresh, "the one before broke off");
+        assert_eq!((newest.completes_restore(), newest.completes_restore()), (true, false), "once");
     }
 
     #[test]
