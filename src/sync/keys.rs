@@ -35,7 +35,7 @@ impl<R: Registry> Registrar<R> {
     fn take_end(&mut self, uid: &Uid, why: Ended, now: Moment) {
         if !self.view.contains(uid) {
             if self.is_silent() {
-                self.ledger.remember_end(uid, why, self.most_ends());
+                self.ledger.remember_end(uid, why, self.ends_kept());
                 self.queue.remove(uid);
                 self.awaiting_list.remove(uid);
                 return;

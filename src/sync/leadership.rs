@@ -24,9 +24,10 @@ impl<R: Registry> Registrar<R> {
         self.session.epoch().is_none() && !self.ledger.is_seeded()
     }
 
-    /// How many watched ends are remembered in silence.
-    pub(super) fn most_ends(&self) -> usize {
-        self.view.len().max(ENDS_AT_LEAST)
+    /// How many watched ends are remembered in silence, at least: more than end in the time of a takeover, and few enough
+    /// that a standby of a million pods is as small as their leader.
+    pub(super) fn ends_kept(&self) -> usize {
+        (self.view.len() / 4).max(ENDS_AT_LEAST)
     }
 
     /// Becomes what the lease makes of this process.
@@ -63,7 +64,7 @@ impl<R: Registry> Registrar<R> {
         );
         self.term = None;
         self.session.follow();
-        self.ledger.step_down(self.most_ends());
+        self.ledger.step_down(self.ends_kept());
         self.queue = Queue::default();
         // No absence counts any more, whatever was confirmed.
         let nothing = CompleteList { begun: now, empty: false, trusted: true };

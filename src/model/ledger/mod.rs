@@ -116,14 +116,14 @@ impl Ledger {
         self.owe(uid, now).ended = Some(why);
     }
 
-    /// A watch showed the pod's end to one who says nothing to the registry: at most so many of those are remembered. The
-    /// inventory tells later which of them the registry still holds.
-    pub fn remember_end(&mut self, uid: &Uid, why: Ended, most: usize) {
+    /// A watch showed the pod's end to one who says nothing to the registry. Of those the newest are remembered, so many at
+    /// least and less than twice as many; the inventory tells later which of them the registry still holds.
+    pub fn remember_end(&mut self, uid: &Uid, why: Ended, at_least: usize) {
         match self.work.get_mut(uid) {
             Some(work) if work.tries().flight.is_some() => work.ended = Some(why),
             _ => {
                 self.forget(uid);
-                self.ends.insert(uid, why, most);
+                self.ends.insert(uid, why, at_least);
             }
         }
     }
@@ -134,8 +134,8 @@ impl Ledger {
     }
 
     /// Another writes from now on, so that nothing is known of the registry any more. What is known of pods stays; what was
-    /// owed is the other's to find, and watched ends are remembered, at most so many.
-    pub fn step_down(&mut self, most: usize) {
+    /// owed is the other's to find, and watched ends are remembered, as in [`Self::remember_end`].
+    pub fn step_down(&mut self, at_least: usize) {
         self.seeded = false;
         self.drop_backlog();
         let (beliefs, ends) = (&mut self.beliefs, &mut self.ends);
@@ -145,7 +145,7 @@ impl Ledger {
                 work.tries_mut().overtaken = true;
             } else if let Some(why) = work.ended {
                 beliefs.remove(uid);
-                ends.insert(uid, why, most);
+                ends.insert(uid, why, at_least);
             }
             flies
         });

@@ -225,7 +225,8 @@ fn ends_seen_in_silence_are_remembered_within_bounds_and_deleted_if_the_inventor
         ledger.sighted(&uid, 0, at(n));
         ledger.remember_end(&uid, Ended::Deleted, 100);
     }
-    assert_eq!((ledger.remembered(), ledger.believed(), ledger.owed()), (100, 0, 0));
+    assert!((100..200).contains(&ledger.remembered()), "{}", ledger.remembered());
+    assert_eq!((ledger.believed(), ledger.owed()), (0, 0));
     ledger.sighted(&"950".into(), 0, at(2_000));
     ledger.suppose(|_, _| None);
     for n in [500, 950, 990] {
