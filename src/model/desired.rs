@@ -131,14 +131,11 @@ fn record(object: PodObject, rule: &Rule) -> Result<Record, Error> {
         },
         state,
         service_account: named("spec.serviceAccountName", spec.service_account_name)?,
-        containers: containers(
-            [
-                (spec.init_containers, Role::Init, status.init_container_statuses),
-                (spec.containers, Role::App, status.container_statuses),
-                (spec.ephemeral_containers, Role::Ephemeral, status.ephemeral_container_statuses),
-            ]
-            .into_iter(),
-        ),
+        containers: containers([
+            (spec.init_containers, Role::Init, status.init_container_statuses),
+            (spec.containers, Role::App, status.container_statuses),
+            (spec.ephemeral_containers, Role::Ephemeral, status.ephemeral_container_statuses),
+        ]),
         times: times?,
         truncated: Vec::new(),
     })
@@ -227,11 +224,11 @@ fn reason(status: &Status) -> Option<String> {
 /// Containers of each role, with what is said of their state.
 type OfRole = (Vec<ContainerSpec>, Role, Vec<ContainerStatus>);
 
-fn containers(roles: impl Iterator<Item = OfRole>) -> Vec<Container> {
+fn containers(roles: [OfRole; 3]) -> Vec<Container> {
     let of_role = |(specs, role, mut statuses): OfRole| {
         specs.into_iter().map(move |spec| container(spec, role, &mut statuses)).collect::<Vec<_>>()
     };
-    roles.flat_map(of_role).collect()
+    roles.into_iter().flat_map(of_role).collect()
 }
 
 fn container(spec: ContainerSpec, role: Role, statuses: &mut [ContainerStatus]) -> Container {

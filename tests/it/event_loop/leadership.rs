@@ -93,7 +93,7 @@ async fn memory_of_ends_is_bounded_and_what_was_dropped_of_it_goes_by_its_absenc
     World::settled(registry.clone(), many(40, "a")).await.stop().await.unwrap();
     let mut world = standby(&registry, many(40, "a")).await;
     world.delete("uid-00007").await;
-    for round in 0..11 {
+    for round in 0..21 {
         for n in 0..1_000 {
             let uid = format!("short-{round}-{n}");
             world.apply(pod(&uid, "a")).await;
