@@ -9,7 +9,7 @@ use pod_registrar::{
 use serde_json::{Value, json};
 
 use super::{
-    churn::{Churn, assert_in_order},
+    churn::{Churn, assert_in_order_of_leaders},
     world::{CLUSTER, World, name},
 };
 use crate::support::{Controller, SOON, eventually, http_client, seed, until};
@@ -258,7 +258,7 @@ async fn whatever_becomes_of_the_replicas_their_writes_do_not_mix_and_nothing_is
     world.kube.equals(&world.registry(), SOON * 2).await;
     let gone = churn.gone;
     let changes = world.registry().changes(CLUSTER).await.unwrap();
-    assert_in_order(&changes, &gone);
+    assert_in_order_of_leaders(&changes, &gone);
     assert_by_terms(&world).await;
 }
 
