@@ -82,7 +82,8 @@ pub(crate) struct Options {
     #[arg(long)]
     pub(crate) resync_seconds: Option<u64>,
     /// Instead of the reference registry one that takes everything at once and keeps nothing, so that none is the limit.
-    #[arg(long)]
+    /// Without restarts and repairs, as it would have to remember.
+    #[arg(long, conflicts_with = "real")]
     pub(crate) taker: bool,
     /// Measures pod-registrar alone.
     #[arg(long)]

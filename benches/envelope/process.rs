@@ -58,7 +58,7 @@ pub(crate) fn reap() {
         }
     }
     for id in left {
-        let _ = Command::new("kill").args(["-KILL", id]).status();
+        let _ = kill("-KILL", id);
     }
 }
 
@@ -184,8 +184,7 @@ impl Process {
     }
 
     fn signal(&self, signal: &str) -> Result<()> {
-        let sent = Command::new("kill").args([signal, &self.id().to_string()]).status();
-        sent.map(|_| ()).map_err(|cause| Error::Start { what: "kill".into(), cause })
+        kill(signal, &self.id().to_string()).map(|_| ()).map_err(|cause| Error::Start { what: "kill".into(), cause })
     }
 
     /// Its memory now and at most.
@@ -234,6 +233,11 @@ impl Memory {
         let both = bytes("VmRSS:").zip(bytes("VmHWM:"));
         both.map(|(now, peak)| Self { now, peak }).ok_or(Error::NoFigures(id))
     }
+}
+
+/// Sends a signal by the shell's own command: a machine may have no other.
+fn kill(signal: &str, id: &str) -> std::io::Result<std::process::ExitStatus> {
+    Command::new("sh").args(["-c", r#"kill "$0" "$1""#, signal, id]).stderr(Stdio::null()).status()
 }
 
 /// The processor time of a process. Threads that run tell it in nanoseconds; those that have ended only in ticks, so that

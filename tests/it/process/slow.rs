@@ -31,7 +31,7 @@ impl Throttle {
 impl Drop for Throttle {
     fn drop(&mut self) {
         // The shell lets the process go on before it ends.
-        let _ = Command::new("kill").args(["-TERM", &self.0.id().to_string()]).status();
+        let _ = Command::new("sh").args(["-c", r#"kill -TERM "$0""#, &self.0.id().to_string()]).status();
         let _ = self.0.wait();
     }
 }

@@ -93,7 +93,11 @@ impl Child {
     fn signal(&mut self, signal: &str) {
         assert!(self.is_running(), "{} has ended by itself", self.command);
         // Its id is its own as long as nobody has waited for its end, which only this guard does.
-        let sent = Command::new("kill").args([signal, &self.process.id().to_string()]).status().expect("kill runs");
+        let sent = Command::new("sh")
+            // The shell's own: a machine may have no other.
+            .args(["-c", r#"kill "$0" "$1""#, signal, &self.process.id().to_string()])
+            .status()
+            .expect("kill runs");
         assert!(sent.success(), "{sent}");
     }
 
