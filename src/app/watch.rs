@@ -81,6 +81,7 @@ impl Shown {
             // A pod that is gone again by now is shown all the same: its end is told next.
             Sighting::Applied { uid, name, watch, .. } => self.created(uid, *watch, name).into_iter().collect(),
             Sighting::Ended { uid, .. } => self.deleted(uid).into_iter().collect(),
+            Sighting::Page { .. } | Sighting::ListFailed { .. } => Vec::new(),
             Sighting::Listed { watch, .. } => {
                 let pods = view.named(*watch);
                 let gone: Vec<Uid> = self

@@ -23,6 +23,20 @@ pub enum Sighting {
         /// How it ended.
         why: Ended,
     },
+    /// A page of a list has arrived, and its pods are in the store. The list itself is not complete yet.
+    Page {
+        /// Which watch.
+        watch: usize,
+        /// The pods of the page, where they differ from what the store held.
+        uids: Vec<Uid>,
+        /// When the page was asked for.
+        at: Moment,
+    },
+    /// A list of this watch could not be taken now. It is tried again.
+    ListFailed {
+        /// Which watch.
+        watch: usize,
+    },
     /// The store of a watch was replaced by a complete list.
     Listed {
         /// Which watch.

@@ -28,7 +28,19 @@ impl<R: Registry> Registrar<R> {
                 self.consider(&uid, Lane::Live, now);
             }
             Sighting::Ended { uid, why } => self.take_end(&uid, why, now),
+            Sighting::Page { watch, uids, at } => self.take_page(watch, &uids, at, now),
+            Sighting::ListFailed { .. } => {}
             Sighting::Listed { watch, list } => self.take_list(watch, list),
+        }
+    }
+
+    fn take_page(&mut self, watch: usize, uids: &[Uid], at: Moment, now: Moment) {
+        for uid in uids {
+            if self.view.contains(uid) {
+                self.ledger.sighted(uid, watch, at);
+                self.recheck |= self.brake.is_about(uid);
+                self.consider(uid, Lane::Backfill, now);
+            }
         }
     }
 
