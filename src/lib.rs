@@ -37,9 +37,10 @@
 //! | [`model`] | every decision: record, ledger, plan, verdict, brake, session, lease, retry, silence; time and seeds come in, values go out | nothing of ours |
 //! | [`telemetry`] | logs, metrics, health: handles that others write to | nothing of ours |
 //! | [`clock`] | the one monotonic clock | `model` |
+//! | [`connect`] | which servers are trusted, and what a failed connection tells a person | nothing of ours |
 //! | [`store`] | the pods that the watches show: one writer a watch, and the view over all of them | `model` |
-//! | [`cluster`] | everything said to Kubernetes: clients, informers, identity, confirmation and approval of deletions, the lease | `clock`, `model`, `store`, `telemetry` |
-//! | [`registry`] | everything said to a registry: the [`registry::Registry`] trait, protocol v1 | `model` |
+//! | [`cluster`] | everything said to Kubernetes: clients, informers, identity, confirmation and approval of deletions, the lease | `clock`, `connect`, `model`, `store`, `telemetry` |
+//! | [`registry`] | everything said to a registry: the [`registry::Registry`] trait, protocol v1 | `connect`, `model` |
 //! | [`sync`] | the queue and the event loop, sole owner of the ledger | `clock`, `model`, `registry`, `store`, `telemetry` |
 //! | [`admin`] | health, metrics and a status page over HTTP | `telemetry` |
 //! | [`mod@reference`] | the reference registry: protocol v1 on SQLite, with a page | `model`, `registry::v1::wire` |
@@ -57,6 +58,7 @@ pub mod admin;
 pub mod app;
 pub mod clock;
 pub mod cluster;
+pub mod connect;
 pub mod demo;
 #[cfg(test)]
 mod fuzz;

@@ -9,13 +9,14 @@ use std::{
 use crate::project;
 
 /// Which rooms a room may use. A new arrow is a decision: it belongs on the map in `src/lib.rs` first.
-const ARROWS: [(&str, &[&str]); 12] = [
+const ARROWS: [(&str, &[&str]); 13] = [
     ("model", &[]),
     ("telemetry", &[]),
     ("clock", &["model"]),
+    ("connect", &[]),
     ("store", &["model"]),
-    ("cluster", &["clock", "model", "store", "telemetry"]),
-    ("registry", &["model"]),
+    ("cluster", &["clock", "connect", "model", "store", "telemetry"]),
+    ("registry", &["connect", "model"]),
     ("sync", &["clock", "model", "registry", "store", "telemetry"]),
     ("admin", &["telemetry"]),
     ("reference", &["model", "registry"]),

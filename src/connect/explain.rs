@@ -1,0 +1,310 @@
+//! What a failed connection tells a person: what is wrong, which setting changes it, and the whole chain of causes.
+//!
+//! Errors of HTTP clients show only their outermost layer, `client error (Connect)`. The reason is some layers below.
+
+use std::{error::Error, io};
+
+use rustls::{AlertDescription, CertificateError, Error as Tls};
+
+/// Causes of an error that are shown, and characters of them all.
+const CAUSES_MAX: usize = 12;
+const CHARS_MAX: usize = 900;
+
+/// What the settings are called that decide about a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Names {
+    /// Where the address comes from: `--registry-url`.
+    pub address: &'static str,
+    /// Where the trusted certificates come from: `--registry-ca-file`.
+    pub authorities: &'static str,
+    /// Where the time limit comes from: `--registry-timeout`.
+    pub timeout: &'static str,
+}
+
+/// Why a connection cannot be made or used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// Nothing listens at the port.
+    Refused,
+    /// No route leads to the host.
+    NoRoute,
+    /// The name has no address.
+    NoSuchHost,
+    /// The name server does not answer.
+    NoNameServer,
+    /// The certificate leads to no trusted one.
+    UnknownAuthority,
+    /// The certificate is for other names.
+    WrongName,
+    /// The certificate has expired.
+    Expired,
+    /// The certificate is not valid yet.
+    NotYetValid,
+    /// The certificate or its chain uses an algorithm that this program does not verify.
+    Algorithm(String),
+    /// The server knows no algorithm that this program knows.
+    NoCommonAlgorithm,
+    /// The server refuses the client's certificate, or misses it.
+    ClientCertificate,
+    /// The certificate is unusable in another way.
+    Certificate,
+    /// The server does not speak TLS.
+    NoTls,
+    /// The server does not speak HTTP.
+    NoHttp,
+    /// A time limit was hit.
+    TimedOut,
+    /// The connection was closed or reset.
+    Closed,
+}
+
+impl Cause {
+    /// The cause of an error, if one of its layers tells.
+    pub fn of(error: &(dyn Error + 'static)) -> Option<Self> {
+        layers(error).filter_map(Self::of_layer).last()
+    }
+
+    fn of_layer(error: &(dyn Error + 'static)) -> Option<Self> {
+        if let Some(tls) = error.downcast_ref::<Tls>() {
+            return Self::of_tls(tls);
+        }
+        if let Some(http) = error.downcast_ref::<hyper::Error>() {
+            let closed = http.is_incomplete_message() || http.is_closed();
+            return (http.is_parse().then_some(Self::NoHttp)).or(closed.then_some(Self::Closed));
+        }
+        if let Some(io) = error.downcast_ref::<io::Error>() {
+            return Self::of_io(io);
+        }
+        match error.downcast_ref::<reqwest::Error>() {
+            Some(error) if error.is_timeout() => Some(Self::TimedOut),
+            _ => Self::of_name_server(&error.to_string()),
+        }
+    }
+
+    fn of_io(error: &io::Error) -> Option<Self> {
+        Some(match error.kind() {
+            io::ErrorKind::ConnectionRefused => Self::Refused,
+            io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => Self::NoRoute,
+            io::ErrorKind::TimedOut => Self::TimedOut,
+            io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::UnexpectedEof => Self::Closed,
+            _ => return Self::of_name_server(&error.to_string()),
+        })
+    }
+
+    /// The system's resolver has no kinds of errors, only texts.
+    fn of_name_server(text: &str) -> Option<Self> {
+        if !text.starts_with("failed to lookup address information") {
+            return None;
+        }
+        Some(if text.contains("Temporary failure") || text.contains("Try again") {
+            Self::NoNameServer
+        } else {
+            Self::NoSuchHost
+        })
+    }
+
+    fn of_tls(error: &Tls) -> Option<Self> {
+        use AlertDescription as Alert;
+        Some(match error {
+            Tls::InvalidCertificate(error) => Self::of_certificate(error),
+            Tls::InvalidMessage(_) => Self::NoTls,
+            Tls::AlertReceived(Alert::CertificateRequired | Alert::BadCertificate | Alert::UnknownCA) => {
+                Self::ClientCertificate
+            }
+            Tls::AlertReceived(Alert::HandshakeFailure | Alert::ProtocolVersion | Alert::InsufficientSecurity)
+            | Tls::PeerIncompatible(_) => Self::NoCommonAlgorithm,
+            _ => return None,
+        })
+    }
+
+    fn of_certificate(error: &CertificateError) -> Self {
+        match error {
+            CertificateError::UnknownIssuer => Self::UnknownAuthority,
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => Self::WrongName,
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => Self::Expired,
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => Self::NotYetValid,
+            CertificateError::UnsupportedSignatureAlgorithmContext { signature_algorithm_id, .. } => {
+                Self::Algorithm(algorithm(signature_algorithm_id))
+            }
+            CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext {
+                signature_algorithm_id,
+                public_key_algorithm_id,
+            } => {
+                let (signature, key) = (algorithm(signature_algorithm_id), algorithm(public_key_algorithm_id));
+                Self::Algorithm(format!("{signature} with a key of {key}"))
+            }
+            CertificateError::BadSignature => {
+                Self::Algorithm("a wrong signature, or an RSA key below 2048 bits".into())
+            }
+            _ => Self::Certificate,
+        }
+    }
+
+    /// What is wrong and what to change.
+    pub fn advice(&self, names: &Names) -> String {
+        let Names { address, authorities, timeout } = names;
+        match self {
+            Self::Refused => format!("nothing listens at this address; check host and port of {address}"),
+            Self::NoRoute => format!("no route leads to this address; check the network and the host of {address}"),
+            Self::NoSuchHost => format!("there is no such host; check the host of {address}"),
+            Self::NoNameServer => "the name server does not answer; check the DNS of this machine or pod".to_owned(),
+            Self::UnknownAuthority => format!(
+                "the server's certificate is signed by an authority that is not trusted; give the authority's \
+                 certificate with {authorities}"
+            ),
+            Self::WrongName => format!(
+                "the server's certificate is for another name; use a name from the certificate in {address}, or \
+                 add this name to the certificate"
+            ),
+            Self::Expired => "the server's certificate has expired; renew it, or set this machine's clock".to_owned(),
+            Self::NotYetValid => {
+                "the server's certificate is not valid yet; wait, or set this machine's clock".to_owned()
+            }
+            Self::Algorithm(name) => {
+                format!("the server's certificate uses an algorithm that is not supported: {name}; {SUPPORTED}")
+            }
+            Self::NoCommonAlgorithm => format!(
+                "the server and this program have no TLS version or algorithm in common; the server's key may be on \
+                 P-521, which is not supported; {SUPPORTED}, over TLS 1.2 or 1.3"
+            ),
+            Self::ClientCertificate => {
+                "the server refuses the client's certificate, or requires one; check the client's certificate"
+                    .to_owned()
+            }
+            Self::Certificate => "the server's certificate cannot be used; replace it".to_owned(),
+            Self::NoTls => format!("the server does not speak TLS here; use http:// or another port in {address}"),
+            Self::NoHttp => {
+                format!("the server does not speak HTTP here; use https:// or another port in {address}")
+            }
+            Self::TimedOut => {
+                format!("there was no answer in time; check the network, or raise {timeout} if the server is slow")
+            }
+            Self::Closed => format!(
+                "the connection was closed without an answer; if the server speaks TLS, use https:// in {address}"
+            ),
+        }
+    }
+}
+
+/// What this program verifies.
+const SUPPORTED: &str = "use a certificate and a chain with keys of ECDSA P-256 or P-384, Ed25519, or RSA with 2048 bits or more, signed \
+     with SHA-256 or SHA-384 (RSA also SHA-512)";
+
+/// One sentence about an error: the advice, if its cause is known, and all its causes.
+pub fn explain(error: &(dyn Error + 'static), names: &Names) -> String {
+    let causes = causes(error);
+    match Cause::of(error) {
+        Some(cause) => format!("{} ({causes})", cause.advice(names)),
+        None => causes,
+    }
+}
+
+/// An error and all its causes, in one short line. Layers that only repeat the next one are left out.
+pub fn causes(error: &(dyn Error + 'static)) -> String {
+    let mut all: Vec<String> = Vec::new();
+    for text in layers(error).map(|layer| layer.to_string()) {
+        if all.last().is_some_and(|before| before.ends_with(&text)) {
+            continue;
+        }
+        all.push(text);
+    }
+    let one_line = |c: char| if c.is_control() { ' ' } else { c };
+    all.join(": ").chars().take(CHARS_MAX).map(one_line).collect()
+}
+
+/// The error and what is below it. An I/O error that carries another one does not name it as its source.
+fn layers<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |error| below(*error)).take(CAUSES_MAX)
+}
+
+fn below<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(carried) => Some(carried),
+        None => error.source(),
+    }
+}
+
+/// Object identifiers as they are encoded, and what people call them. The first that is found names the algorithm;
+/// curves come first, since a key's identifier names the kind of key before its curve.
+const ALGORITHMS: [(&[u8], &str); 16] = [
+    (&[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x23], "ECDSA P-521"),
+    (&[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22], "ECDSA P-384"),
+    (&[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x21], "ECDSA P-224"),
+    (&[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x0a], "ECDSA secp256k1"),
+    (&[0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07], "ECDSA P-256"),
+    (&[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x04], "ECDSA with SHA-512"),
+    (&[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x03], "ECDSA with SHA-384"),
+    (&[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02], "ECDSA with SHA-256"),
+    (&[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x01], "ECDSA with SHA-1"),
+    (&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x05], "RSA with SHA-1"),
+    (&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x04], "RSA with MD5"),
+    (&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x0a], "RSA-PSS"),
+    (&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01], "RSA"),
+    (&[0x2a, 0x86, 0x48, 0xce, 0x38, 0x04], "DSA"),
+    (&[0x06, 0x03, 0x2b, 0x65, 0x70], "Ed25519"),
+    (&[0x06, 0x03, 0x2b, 0x65, 0x71], "Ed448"),
+];
+
+/// The name of an algorithm; its identifier in hexadecimal where it has none here.
+fn algorithm(identifier: &[u8]) -> String {
+    let found = ALGORITHMS.iter().find(|(bytes, _)| identifier.windows(bytes.len()).any(|window| window == *bytes));
+    match found {
+        Some((_, name)) => (*name).to_owned(),
+        None => identifier.iter().take(24).fold("identifier ".to_owned(), |text, byte| format!("{text}{byte:02x}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAMES: Names = Names { address: "--url", authorities: "--ca", timeout: "--timeout" };
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("client error (Connect)")]
+    struct Layer(#[source] io::Error);
+
+    #[test]
+    fn every_layer_of_an_error_is_shown_once() {
+        let tls = Tls::InvalidCertificate(CertificateError::UnknownIssuer);
+        let error = Layer(io::Error::other(tls));
+        assert_eq!(causes(&error), "client error (Connect): invalid peer certificate: UnknownIssuer");
+        assert!(explain(&error, &NAMES).starts_with("the server's certificate is signed by an authority"));
+        assert!(explain(&error, &NAMES).contains("--ca"));
+    }
+
+    #[test]
+    fn causes_are_short_and_in_one_line() {
+        let error = Layer(io::Error::other("a\nb".repeat(10_000)));
+        assert!(causes(&error).len() <= CHARS_MAX && !causes(&error).contains('\n'));
+    }
+
+    #[test]
+    fn cause_is_found_below_any_number_of_layers() {
+        let of = |error: io::Error| Cause::of(&Layer(io::Error::other(error)));
+        assert_eq!(of(io::ErrorKind::ConnectionRefused.into()), Some(Cause::Refused));
+        assert_eq!(of(io::ErrorKind::TimedOut.into()), Some(Cause::TimedOut));
+        let lookup = "failed to lookup address information: ";
+        assert_eq!(of(io::Error::other(format!("{lookup}Name or service not known"))), Some(Cause::NoSuchHost));
+        let busy = format!("{lookup}Temporary failure in name resolution");
+        assert_eq!(of(io::Error::other(busy)), Some(Cause::NoNameServer));
+        assert_eq!(of(io::Error::other("something else")), None);
+    }
+
+    #[test]
+    fn unsupported_algorithm_is_named() {
+        let error = |key: &[u8]| CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext {
+            signature_algorithm_id: ALGORITHMS[5].0.to_vec(),
+            public_key_algorithm_id: key.to_vec(),
+        };
+        let p521 = [&[0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01], ALGORITHMS[0].0].concat();
+        let advice = |key: &[u8]| Cause::of(&Tls::InvalidCertificate(error(key))).unwrap().advice(&NAMES);
+        assert!(advice(&p521).contains("ECDSA with SHA-512 with a key of ECDSA P-521"), "{}", advice(&p521));
+        assert!(advice(&[1, 2, 3]).contains("identifier 010203"));
+        let alert = Cause::of(&Tls::AlertReceived(AlertDescription::HandshakeFailure)).unwrap();
+        assert!(alert.advice(&NAMES).contains("P-521"));
+    }
+}
