@@ -4,15 +4,14 @@ use std::io::Write as _;
 
 use super::{Error, informers};
 use crate::{
-    cluster::{self, approval},
+    cluster::{Cluster, approval},
     settings::{ApproveSettings, LeaseName},
 };
 
 /// Writes the approval to where the controller reads it. Kubernetes asks whether this person may, and keeps the record.
 pub(super) async fn run(settings: ApproveSettings) -> Result<(), Error> {
     let ApproveSettings { hold, lease, cluster, log_format: _ } = settings;
-    let config = cluster::client::config(&informers::credentials(cluster)).await?;
-    let client = cluster::client::client(&config)?;
+    let client = Cluster::find(&informers::credentials(cluster)).await?.client();
     let LeaseName { namespace, name } = lease;
     approval::approve(&client, &namespace, &name, &hold).await?;
     let said = format!("approved {hold} on the Lease {namespace}/{name}; the controller reads it within seconds");

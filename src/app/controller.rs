@@ -2,7 +2,6 @@
 
 use std::{convert::Infallible, net::SocketAddr, time::Duration};
 
-use kube::Config;
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
@@ -18,7 +17,7 @@ use super::{
 use crate::{
     admin::{self, Pages},
     clock::Clock,
-    cluster::{self, approval::Desk, lease::Keeper},
+    cluster::{self, Cluster, approval::Desk, lease::Keeper},
     model::{AllowList, Leadership, Rule, Standing, Writer, brake::SettingsChange, retry},
     registry::v1::{Client, Config as RegistryConfig},
     settings::{
@@ -57,13 +56,13 @@ pub(super) async fn run(settings: RunSettings, stop: CancellationToken) -> Resul
         relist_interval,
         log_format: _,
     } = settings;
-    let config = cluster::client::config(&informers::credentials(cluster)).await?;
+    let cluster = Cluster::find(&informers::credentials(cluster)).await?;
     let admin = listen(admin_addr, "--admin-addr").await?;
     let address = admin.local_addr().map_err(Error::Start)?;
     tracing::info!(%address, "health and metrics are served");
     let scope = informers::scope(scope);
     let controller =
-        Controller { config, scope, record, registry, identity, election, holds, resync_interval, relist_interval };
+        Controller { cluster, scope, record, registry, identity, election, holds, resync_interval, relist_interval };
     controller.run(admin, stop).await
 }
 
@@ -74,7 +73,7 @@ pub(super) async fn listen(address: SocketAddr, flag: &'static str) -> Result<Tc
 
 /// The controller, with everything that it is told.
 pub(super) struct Controller {
-    pub(super) config: Config,
+    pub(super) cluster: Cluster,
     pub(super) scope: cluster::Scope,
     pub(super) record: RecordSettings,
     pub(super) registry: RegistrySettings,
@@ -129,7 +128,7 @@ impl Controller {
 
     /// Who writes: the cluster's identity is read, for as long as it takes. None if asked to stop before.
     async fn identity(&self, stop: &CancellationToken) -> Result<Option<(Writer, Option<String>)>, Error> {
-        let client = cluster::client::client(&self.config)?;
+        let client = self.cluster.client();
         let (mut failures, mut rng) = (0_u32, fastrand::Rng::new());
         let uid = loop {
             let read = tokio::select! {
@@ -169,14 +168,14 @@ impl Controller {
         let registry = self.client(writer.clone())?;
         let (question, questions) = mpsc::channel(QUESTIONS_WAITING);
         let (answer, confirmations) = mpsc::channel(QUESTIONS_WAITING);
-        let client = cluster::client::client(&self.config)?;
+        let client = self.cluster.client();
         let scope = self.scope.clone();
         tasks.spawn("confirm", async move {
             cluster::confirm::run(client, scope, uid, questions, answer).await;
             Ok(())
         });
         let options = self.options(&writer, instance);
-        let (leadership, mut lease) = self.lease(&options.instance, clock, &health)?;
+        let (leadership, mut lease) = self.lease(&options.instance, clock, &health);
         let parts = Parts {
             scope: self.scope.clone(),
             rule: self.rule(writer),
@@ -185,9 +184,9 @@ impl Controller {
             metrics: metrics.clone(),
             health: health.clone(),
         };
-        let Watching { view, sightings, relist } = informers::start(&self.config, parts, tasks)?;
+        let Watching { view, sightings, relist } = informers::start(&self.cluster, parts, tasks);
         let (approval, approvals) = mpsc::channel(APPROVALS_WAITING);
-        if let Some(desk) = self.desk(&options.instance)? {
+        if let Some(desk) = self.desk(&options.instance) {
             tasks.spawn("approvals", async move {
                 desk.run(stands, approval).await;
                 Ok(())
@@ -209,33 +208,28 @@ impl Controller {
     }
 
     /// Whether this process leads, told by a lease if there is one.
-    fn lease(
-        &self,
-        instance: &str,
-        clock: Clock,
-        health: &Health,
-    ) -> Result<(watch::Receiver<Leadership>, Lease), Error> {
+    fn lease(&self, instance: &str, clock: Clock, health: &Health) -> (watch::Receiver<Leadership>, Lease) {
         let ElectionSettings { lease, lease_duration, .. } = &self.election;
         let over = CancellationToken::new();
         let Some(LeaseName { namespace, name }) = lease.clone() else {
-            return Ok((watch::channel(Leadership::ALONE).1, Lease { over, keeper: None }));
+            return (watch::channel(Leadership::ALONE).1, Lease { over, keeper: None });
         };
-        let client = cluster::client::client(&self.config)?;
+        let client = self.cluster.client();
         let place = cluster::lease::Place { namespace, name };
         let (keeper, leadership) =
             Keeper::new(client, place, instance.to_owned(), *lease_duration, clock, health.clone());
         let keeper = tokio::spawn(keeper.run(over.clone().cancelled_owned()));
-        Ok((leadership, Lease { over, keeper: Some(AbortOnDropHandle::new(keeper)) }))
+        (leadership, Lease { over, keeper: Some(AbortOnDropHandle::new(keeper)) })
     }
 
     /// Where a person approves held deletions, if that was set.
-    fn desk(&self, instance: &str) -> Result<Option<Desk>, Error> {
+    fn desk(&self, instance: &str) -> Option<Desk> {
         let Some(LeaseName { namespace, name }) = self.holds.lease.clone() else {
             tracing::info!("deletions that are held can be approved by nobody: --approval-lease is not set");
-            return Ok(None);
+            return None;
         };
-        let client = cluster::client::client(&self.config)?;
-        Ok(Some(Desk { client, namespace, name, instance: instance.to_owned() }))
+        let client = self.cluster.client();
+        Some(Desk { client, namespace, name, instance: instance.to_owned() })
     }
 
     fn rule(&self, writer: Writer) -> Rule {

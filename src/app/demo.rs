@@ -10,7 +10,6 @@ use std::{
     time::Duration,
 };
 
-use kube::Config;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -21,7 +20,7 @@ use super::{
     tasks::Tasks,
 };
 use crate::{
-    cluster::{self, Scope},
+    cluster::{Cluster, Scope},
     demo::{
         api::{Api, Options as ApiOptions},
         life,
@@ -47,8 +46,8 @@ pub(super) async fn run(settings: DemoSettings, stop: CancellationToken) -> Resu
     let (store, listener) = (registry.store(), listener.into_std().map_err(Error::Start)?);
     let mut tasks = Tasks::default();
     tasks.spawn("registry", async move { Ok(registry.serve(listener, std::future::pending()).await?) });
-    let config = match cluster.kubeconfig {
-        Some(_) => cluster::client::config(&informers::credentials(cluster)).await?,
+    let cluster = match cluster.kubeconfig {
+        Some(_) => Cluster::find(&informers::credentials(cluster)).await?,
         None => {
             let seed = seed.unwrap_or_else(|| fastrand::u64(..));
             let life = life::Options { pods, churn, seed, ..life::Options::default() };
@@ -60,7 +59,7 @@ pub(super) async fn run(settings: DemoSettings, stop: CancellationToken) -> Resu
         format!("The controller's figures: http://{metrics}/metrics"),
     ])?;
     tasks.spawn("teller", tell(store));
-    let controller = controller(config, page)?;
+    let controller = controller(cluster, page)?;
     let ended = stop.child_token();
     let over = ended.clone();
     let timer = async move {
@@ -86,7 +85,7 @@ fn address_of(listener: &TcpListener) -> Result<SocketAddr, Error> {
 }
 
 /// Starts the stand-in for the API server and the life in it.
-async fn stand_in(life: life::Options, tasks: &mut Tasks) -> Result<Config, Error> {
+async fn stand_in(life: life::Options, tasks: &mut Tasks) -> Result<Cluster, Error> {
     let listener = listen(ANYWHERE, "--listen").await?;
     let address = address_of(&listener)?;
     let api = Api::new(ApiOptions { seed: life.seed, history: HISTORY, ..ApiOptions::default() });
@@ -96,14 +95,13 @@ async fn stand_in(life: life::Options, tasks: &mut Tasks) -> Result<Config, Erro
         life::live(living, life, std::future::pending()).await;
         Ok(())
     });
-    let address = format!("http://{address}").parse().map_err(|e| Error::Start(std::io::Error::other(e)))?;
-    Ok(Config::new(address))
+    Ok(Cluster::at(&format!("http://{address}"))?)
 }
 
-fn controller(config: Config, registry: SocketAddr) -> Result<Controller, Error> {
+fn controller(cluster: Cluster, registry: SocketAddr) -> Result<Controller, Error> {
     let url = format!("http://{registry}/").parse().map_err(|e| Error::Start(std::io::Error::other(e)))?;
     Ok(Controller {
-        config,
+        cluster,
         scope: Scope::default(),
         record: RecordSettings { label_allow: vec!["*".into()], annotation_allow: Vec::new() },
         registry: RegistrySettings {

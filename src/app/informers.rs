@@ -2,13 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use kube::Config;
 use tokio::sync::{mpsc, watch};
 
-use super::{Error, tasks::Tasks};
+use super::tasks::Tasks;
 use crate::{
     clock::Clock,
-    cluster::{self, Credentials, Informer, Setup},
+    cluster::{self, Cluster, Credentials, Informer, Setup},
     model::{Digest, Rule, Sighting},
     settings::{ClusterSettings, Kubeconfig, Namespaces, ScopeSettings},
     store::View,
@@ -73,7 +72,7 @@ pub(super) struct Watching {
 }
 
 /// Starts an informer a watch.
-pub(super) fn start(config: &Config, parts: Parts, tasks: &mut Tasks) -> Result<Watching, Error> {
+pub(super) fn start(cluster: &Cluster, parts: Parts, tasks: &mut Tasks) -> Watching {
     let Parts { scope, rule, relist_interval, clock, metrics, health } = parts;
     let (sender, sightings) = mpsc::channel(SIGHTINGS_WAITING);
     let (relist, asked) = watch::channel(0);
@@ -94,9 +93,9 @@ pub(super) fn start(config: &Config, parts: Parts, tasks: &mut Tasks) -> Result<
     };
     let mut stores = Vec::new();
     for (watch, namespace) in namespaces.iter().enumerate() {
-        let informer = Informer::new(watch, namespace.as_deref(), config, setup.clone())?;
+        let informer = Informer::new(watch, namespace.as_deref(), cluster, setup.clone());
         stores.push(informer.store());
         tasks.spawn("watch", async move { Ok(informer.run().await?) });
     }
-    Ok(Watching { view: View::new(stores), sightings, relist })
+    Watching { view: View::new(stores), sightings, relist }
 }

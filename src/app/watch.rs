@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    cluster,
+    cluster::Cluster,
     model::{AllowList, Rule, Sighting, Uid, Writer},
     settings::WatchSettings,
     store::View,
@@ -28,7 +28,7 @@ const RELIST_INTERVAL: Duration = Duration::from_secs(6 * 3600);
 /// Prints pods as they come and go, until it is asked to stop or nobody reads any more.
 pub(super) async fn run(settings: WatchSettings, stop: CancellationToken) -> Result<(), Error> {
     let WatchSettings { cluster, scope, log_format: _ } = settings;
-    let config = cluster::client::config(&informers::credentials(cluster)).await?;
+    let cluster = Cluster::find(&informers::credentials(cluster)).await?;
     let scope = informers::scope(scope);
     let watches = informers::watches(&scope);
     let writer = Writer { cluster_id: String::new(), cluster_name: String::new(), owner: String::new() };
@@ -42,7 +42,7 @@ pub(super) async fn run(settings: WatchSettings, stop: CancellationToken) -> Res
         health: Health::new(watches),
     };
     let mut tasks = Tasks::default();
-    let Watching { view, mut sightings, relist: _relist } = informers::start(&config, parts, &mut tasks)?;
+    let Watching { view, mut sightings, relist: _relist } = informers::start(&cluster, parts, &mut tasks);
     let mut shown = Shown::default();
     let result = loop {
         let sighting = tokio::select! {

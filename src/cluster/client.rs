@@ -1,10 +1,19 @@
-//! Clients for the API server: from a pod's service account or a kubeconfig, with time limits on everything.
+//! The connection to the API server: one HTTP client and one source of credentials for the whole process.
 //!
 //! kube's own client waits for ever for a list or for a watch's headers, has no TCP keepalive, and repeats refused
-//! requests for minutes without a word. So the stack is put together here from kube's own layers.
+//! requests for minutes without a word. So the stack is put together here. [`Cluster::client`] is cheap: every client
+//! shares the connections and the credentials.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::PathBuf,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+    time::Duration,
+};
 
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
 use hyper_timeout::TimeoutConnector;
 use hyper_util::{
     client::legacy::{Client as HyperClient, connect::HttpConnector},
@@ -15,14 +24,21 @@ use kube::{
     client::{Body, ConfigExt},
     config::{KubeConfigOptions, Kubeconfig},
 };
-use tower::{BoxError, ServiceBuilder};
+use tower::{BoxError, Service, ServiceBuilder, ServiceExt as _, util::BoxCloneSyncService};
 
-use super::{ahead::Ahead, tap::Tap};
+use super::{
+    ahead::Ahead,
+    tap::{Asked, Tap},
+};
 
 /// The API server is there within this time, or it is not.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Silence on a connection that is read from; longer than a watch lasts, so that a quiet one is not cut.
 const READ_TIMEOUT: Duration = Duration::from_secs(25);
+/// How long the headers of a watch may take.
+const WATCH_HEADERS_WITHIN: Duration = Duration::from_secs(25);
+/// How long an idle connection is kept.
+const POOL_IDLE: Duration = Duration::from_secs(25);
 /// Between probes of a connection that is idle; three lost ones end it.
 const KEEPALIVE: Duration = Duration::from_secs(5);
 /// Sent bytes are acknowledged within this time, or the connection is dead.
@@ -83,16 +99,161 @@ pub enum Error {
         /// Why.
         source: kube::config::KubeconfigError,
     },
+    /// The address of the server cannot be used.
+    #[error("cannot use the address {0:?} of the API server; write http or https, a host and a port")]
+    Address(String),
+    /// The API server did not begin to answer a watch.
+    #[error("no answer to a watch request within {0:?}; is the API server overloaded or cut off?")]
+    NoWatch(Duration),
     /// The credentials cannot be used.
     #[error("cannot use the cluster's credentials: {0}")]
     Client(#[source] kube::Error),
 }
 
+/// A cluster and the way into it. Clones share one HTTP client and one source of credentials.
+#[derive(Clone)]
+pub struct Cluster {
+    shared: Arc<Shared>,
+}
+
+impl Cluster {
+    /// The cluster that the credentials lead to.
+    ///
+    /// # Errors
+    /// When there are no credentials, or they cannot be used.
+    pub async fn find(credentials: &Credentials) -> Result<Self, Error> {
+        Self::new(config(credentials).await?)
+    }
+
+    /// A server that asks for no credentials.
+    ///
+    /// # Errors
+    /// When the address cannot be used.
+    pub fn at(server: &str) -> Result<Self, Error> {
+        let server = server.parse().map_err(|_| Error::Address(server.to_owned()))?;
+        Self::new(Config::new(server))
+    }
+
+    fn new(config: Config) -> Result<Self, Error> {
+        let stack = stack(&config)?;
+        let shared = Shared { config, present: Mutex::new(Present { generation: 0, stack }), renewal: Arc::default() };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// A client for single requests.
+    pub fn client(&self) -> Client {
+        self.tapped(Tap::new(|_| {}))
+    }
+
+    /// A client for one watch, which tells the tap about its traffic.
+    pub(super) fn tapped(&self, tap: Tap) -> Client {
+        let service = ServiceBuilder::new()
+            .layer(tap)
+            .layer(Ahead)
+            .map_err(BoxError::from)
+            .service(Transport { shared: self.shared.clone() });
+        Client::new(service, self.shared.config.default_namespace.clone())
+    }
+}
+
+/// The HTTP client with the credentials that it uses now.
+struct Shared {
+    config: Config,
+    present: Mutex<Present>,
+    /// Held while credentials are read again.
+    renewal: Arc<tokio::sync::Mutex<()>>,
+}
+
+#[derive(Clone)]
+struct Present {
+    /// Grows with every renewal.
+    generation: u64,
+    stack: Stack,
+}
+
+type Stack = BoxCloneSyncService<Request<Body>, Response<Incoming>, BoxError>;
+
+impl Shared {
+    fn present(&self) -> Present {
+        self.present.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Reads the credentials again after those of this generation were refused. Those that cannot be read stay as they
+    /// are. Says whether there are newer ones.
+    async fn renew(self: &Arc<Self>, refused: u64) -> bool {
+        let auth = &self.config.auth_info;
+        if auth.token_file.is_none() && auth.exec.is_none() && auth.auth_provider.is_none() {
+            return false;
+        }
+        let _one_at_a_time = self.renewal.lock().await;
+        if self.present().generation != refused {
+            return true;
+        }
+        let shared = self.clone();
+        let built = tokio::task::spawn_blocking(move || stack(&shared.config)).await;
+        match built.map_err(|error| error.to_string()).and_then(|built| built.map_err(|error| error.to_string())) {
+            Ok(stack) => {
+                let present = Present { generation: refused + 1, stack };
+                *self.present.lock().unwrap_or_else(PoisonError::into_inner) = present;
+                true
+            }
+            Err(error) => {
+                tracing::warn!(error, "credentials not read; keeping the old ones");
+                false
+            }
+        }
+    }
+
+    /// Sends a request, and sends it once more if the credentials were refused and there are newer ones.
+    async fn send(self: Arc<Self>, request: Request<Body>) -> Result<Response<Incoming>, BoxError> {
+        let is_watch = Asked::by(request.uri().query().unwrap_or_default()).watch;
+        let answer = self.answer(request);
+        if !is_watch {
+            return answer.await;
+        }
+        // A list is limited by its page's timer and a call by its own; nothing else limits this.
+        let late = Error::NoWatch(WATCH_HEADERS_WITHIN);
+        tokio::time::timeout(WATCH_HEADERS_WITHIN, answer).await.map_err(|_| late)?
+    }
+
+    async fn answer(self: Arc<Self>, request: Request<Body>) -> Result<Response<Incoming>, BoxError> {
+        let Present { generation, stack } = self.present();
+        let (parts, body) = request.into_parts();
+        let again = body.try_clone().map(|body| Request::from_parts(parts.clone(), body));
+        let response = stack.oneshot(Request::from_parts(parts, body)).await?;
+        if response.status() != StatusCode::UNAUTHORIZED || !self.renew(generation).await {
+            return Ok(response);
+        }
+        match again {
+            Some(request) => self.present().stack.oneshot(request).await,
+            None => Ok(response),
+        }
+    }
+}
+
+/// Sends requests with the present credentials.
+#[derive(Clone)]
+struct Transport {
+    shared: Arc<Shared>,
+}
+
+impl Service<Request<Body>> for Transport {
+    type Response = Response<Incoming>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let sent = self.shared.clone().send(request);
+        Box::pin(sent)
+    }
+}
+
 /// The configuration that the credentials lead to.
-///
-/// # Errors
-/// When there are no credentials to be found, or they cannot be read.
-pub async fn config(credentials: &Credentials) -> Result<Config, Error> {
+async fn config(credentials: &Credentials) -> Result<Config, Error> {
     match credentials {
         Credentials::InCluster => Config::incluster().map_err(Error::InCluster),
         Credentials::Kubeconfig { path, context } => {
@@ -104,22 +265,7 @@ pub async fn config(credentials: &Credentials) -> Result<Config, Error> {
     }
 }
 
-/// A client for single requests.
-///
-/// # Errors
-/// When the credentials cannot be used.
-pub fn client(config: &Config) -> Result<Client, Error> {
-    tapped(config, Tap::new(|_| {}))
-}
-
-/// Whether the credentials are of a kind that may be read anew: a file, or a command.
-pub(super) fn can_be_renewed(config: &Config) -> bool {
-    let auth = &config.auth_info;
-    auth.token_file.is_some() || auth.exec.is_some() || auth.auth_provider.is_some()
-}
-
-/// A client for one watch, with an ear on its traffic.
-pub(super) fn tapped(config: &Config, tap: Tap) -> Result<Client, Error> {
+fn stack(config: &Config) -> Result<Stack, Error> {
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
@@ -132,16 +278,14 @@ pub(super) fn tapped(config: &Config, tap: Tap) -> Result<Client, Error> {
     connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
     connector.set_read_timeout(Some(READ_TIMEOUT));
     connector.set_reset_reader_on_write(true);
-    let http = HyperClient::builder(TokioExecutor::new()).pool_idle_timeout(READ_TIMEOUT).build::<_, Body>(connector);
+    let http = HyperClient::builder(TokioExecutor::new()).pool_idle_timeout(POOL_IDLE).build::<_, Body>(connector);
     let service = ServiceBuilder::new()
         .layer(config.base_uri_layer())
         .option_layer(config.auth_layer().map_err(Error::Client)?)
         .layer(config.extra_headers_layer().map_err(Error::Client)?)
-        .layer(tap)
-        .layer(Ahead)
         .map_err(BoxError::from)
         .service(http);
-    Ok(Client::new(service, config.default_namespace.clone()))
+    Ok(BoxCloneSyncService::new(service))
 }
 
 #[cfg(test)]

@@ -6,13 +6,12 @@
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use futures::StreamExt;
-use kube::{Api, Client, Config, api::ListParams};
+use kube::{Api, Client, api::ListParams};
 use kube_runtime::watcher::{self, Event};
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    Scope, Watched,
-    client::{self, tapped},
+    Cluster, Scope, Watched,
     progress::{self, GoOn},
     signs::Signs,
     tap::{Announced, Sign, Tap},
@@ -68,8 +67,6 @@ pub struct Setup {
 /// A watch on the pods of one namespace, or of all.
 pub struct Informer {
     watch: usize,
-    namespace: Option<String>,
-    config: Config,
     /// For the watch and its lists.
     api: Api<Watched>,
     /// For looking whether the cluster has gone back in time, which says nothing about the age of the view.
@@ -127,15 +124,6 @@ impl Listing {
     }
 }
 
-/// The clients of a watch.
-fn apis(config: &Config, namespace: Option<&str>, tap: Tap) -> Result<(Api<Watched>, Api<Watched>), client::Error> {
-    let api = |client: Client| match namespace {
-        None => Api::all(client),
-        Some(namespace) => Api::namespaced(client, namespace),
-    };
-    Ok((api(tapped(config, tap)?), api(client::client(config)?)))
-}
-
 /// Tells people when a view has become old, and when it is no longer.
 async fn tell_age(watch: usize, signs: Signs, clock: Clock) -> Infallible {
     let mut silence = Silence::default();
@@ -156,20 +144,18 @@ async fn tell_age(watch: usize, signs: Signs, clock: Clock) -> Infallible {
 
 impl Informer {
     /// A watch on one namespace, or on all. `watch` is its number.
-    ///
-    /// # Errors
-    /// When the credentials cannot be used.
-    pub fn new(watch: usize, namespace: Option<&str>, config: &Config, setup: Setup) -> Result<Self, client::Error> {
+    pub fn new(watch: usize, namespace: Option<&str>, cluster: &Cluster, setup: Setup) -> Self {
         let signs = Signs::new(watch, setup.clock, setup.metrics.clone());
         let for_tap = signs.clone();
         let tap = Tap::new(move |sign| for_tap.take(sign));
-        let (api, aside) = apis(config, namespace, tap.clone())?;
-        Ok(Self {
+        let api = |client: Client| match namespace {
+            None => Api::all(client),
+            Some(namespace) => Api::namespaced(client, namespace),
+        };
+        Self {
             watch,
-            namespace: namespace.map(str::to_owned),
-            config: config.clone(),
-            api,
-            aside,
+            api: api(cluster.tapped(tap.clone())),
+            aside: api(cluster.client()),
             tap,
             signs,
             writer: Writer::default(),
@@ -180,7 +166,7 @@ impl Informer {
             has_listed: false,
             ever_listed: false,
             rng: fastrand::Rng::new(),
-        })
+        }
     }
 
     /// The read side of the watch's store.
@@ -316,15 +302,11 @@ impl Informer {
             return Some(Dropped::Refused(why));
         }
         tracing::warn!(watch = self.watch, %error, failures = self.failures + 1, "watch failed, it is tried again");
-        let go_on = progress::after(error, self.failures + 1, client::can_be_renewed(&self.config));
+        let go_on = progress::after(error, self.failures + 1);
         self.pause(BACKOFF).await;
         match go_on {
             GoOn::Same => None,
             GoOn::Anew(reason) => Some(Dropped::Anew(reason)),
-            GoOn::Renewed => {
-                self.renew().await;
-                Some(Dropped::Anew(RelistReason::Error))
-            }
         }
     }
 
@@ -339,18 +321,6 @@ impl Informer {
                 Some(status.message.clone())
             }
             _ => None,
-        }
-    }
-
-    /// Reads the credentials anew. Those that cannot be read stay as they are, and are tried again when they are refused.
-    async fn renew(&mut self) {
-        let (config, namespace, tap) = (self.config.clone(), self.namespace.clone(), self.tap.clone());
-        // A file is read, or a command is run: neither may stand in the way of others.
-        let made = tokio::task::spawn_blocking(move || apis(&config, namespace.as_deref(), tap)).await;
-        match made {
-            Ok(Ok((api, aside))) => (self.api, self.aside) = (api, aside),
-            Ok(Err(error)) => tracing::warn!(watch = self.watch, %error, "the credentials cannot be read anew"),
-            Err(error) => tracing::warn!(watch = self.watch, %error, "the credentials cannot be read anew"),
         }
     }
 

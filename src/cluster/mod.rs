@@ -21,6 +21,6 @@ mod timers;
 #[cfg(test)]
 mod fuzz_tests;
 
-pub use client::{Credentials, Scope};
+pub use client::{Cluster, Credentials, Scope};
 pub use informer::{Informer, Setup};
 pub use object::Watched;

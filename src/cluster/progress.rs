@@ -15,27 +15,18 @@ pub(super) enum GoOn {
     Same,
     /// A new watcher, which begins with a list.
     Anew(RelistReason),
-    /// The same, with credentials that are read anew.
-    Renewed,
 }
 
-/// How to go on after the `failures`-th failure in a row, with credentials that are renewable or not.
+/// How to go on after the `failures`-th failure in a row.
 ///
 /// kube's watcher resumes a broken connection from where it was. It also skips what it cannot decode for good, and
-/// never lists again when a watch is refused with a *status* 410: then it has to be dropped. And a client reads a token
-/// again when a minute has passed, not when it is refused: then it has to be made anew.
-pub(super) fn after(error: &watcher::Error, failures: u32, renewable: bool) -> GoOn {
+/// never lists again when a watch is refused with a *status* 410: then it has to be dropped.
+pub(super) fn after(error: &watcher::Error, failures: u32) -> GoOn {
     let refused_for_good = |error: &ClientError| match error {
         ClientError::Api(status) => status.code == 410,
         _ => false,
     };
     match error {
-        watcher::Error::InitialListFailed(ClientError::Api(status))
-        | watcher::Error::WatchStartFailed(ClientError::Api(status))
-            if status.code == 401 && renewable =>
-        {
-            GoOn::Renewed
-        }
         watcher::Error::InitialListFailed(_) => GoOn::Same,
         watcher::Error::WatchStartFailed(error) if refused_for_good(error) => GoOn::Anew(RelistReason::Gone),
         watcher::Error::WatchStartFailed(ClientError::Api(status))
@@ -80,17 +71,7 @@ mod tests {
             (InitialListFailed(ClientError::Api(status(403))), 99, GoOn::Same),
         ];
         for (error, failures, expected) in cases {
-            assert_eq!(after(&error, failures, false), expected, "{error}");
-        }
-    }
-
-    #[test]
-    fn credentials_that_are_refused_are_read_anew_where_they_can_be() {
-        for error in [watcher::Error::InitialListFailed, watcher::Error::WatchStartFailed] {
-            let refused = |code| error(ClientError::Api(status(code)));
-            assert_eq!(after(&refused(401), 1, true), GoOn::Renewed);
-            assert_eq!(after(&refused(401), 1, false), GoOn::Same);
-            assert_eq!(after(&refused(403), 1, true), GoOn::Same, "another token has no other rights");
+            assert_eq!(after(&error, failures), expected, "{error}");
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use pod_registrar::{
     clock::Clock,
-    cluster::{Informer, Scope, Setup, informer},
+    cluster::{Cluster, Informer, Scope, Setup, informer},
     demo::{
         api::{Fault, Kind, Options, Request, Server},
         pod,
@@ -59,8 +59,8 @@ impl World {
         for fault in faults {
             server.inject(fault);
         }
-        let config = kube::Config::new(server.url().parse().unwrap());
-        Self::watching(server, &config, scope, (relist_interval, look_after))
+        let cluster = Cluster::at(&server.url()).unwrap();
+        Self::watching(server, &cluster, scope, (relist_interval, look_after))
     }
 
     /// A stand-in with three pods.
@@ -72,10 +72,10 @@ impl World {
         server
     }
 
-    /// An informer on a server, which is reached as the configuration says.
+    /// An informer on a server, which is reached as the cluster says.
     fn watching(
         server: Server,
-        config: &kube::Config,
+        cluster: &Cluster,
         scope: Scope,
         (relist_interval, look_after): (Duration, Duration),
     ) -> Self {
@@ -95,7 +95,7 @@ impl World {
             metrics: metrics.clone(),
             health: Health::new(1),
         };
-        let informer = Informer::new(0, None, config, setup).unwrap();
+        let informer = Informer::new(0, None, cluster, setup);
         let view = View::new([informer.store()]);
         let task = tokio::spawn(informer.run());
         Self { server, view, sightings, told: Vec::new(), relist, metrics, task }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use pod_registrar::demo::api::Failure;
+use pod_registrar::{cluster::Credentials, demo::api::Failure};
 use serde_json::Value;
 
 use super::*;
@@ -60,8 +60,8 @@ async fn a_list_whose_token_expires_shows_nothing_of_itself() {
     many(&server, 1_100);
     server.inject(Fault::expired_token());
     server.inject(Fault::expired_token().skip(1));
-    let config = kube::Config::new(server.url().parse().unwrap());
-    let mut world = World::watching(server, &config, Scope::default(), (NEVER, NEVER));
+    let cluster = Cluster::at(&server.url()).unwrap();
+    let mut world = World::watching(server, &cluster, Scope::default(), (NEVER, NEVER));
     world.equal().await;
     let listed: Vec<_> = world.told.iter().filter(|told| matches!(told, Sighting::Listed { .. })).collect();
     let [Sighting::Listed { list, .. }] = listed.as_slice() else { panic!("{listed:?}") };
@@ -75,8 +75,8 @@ async fn the_next_page_is_asked_for_while_one_is_still_coming_and_each_once() {
     let server = World::server().await;
     many(&server, 1_100);
     server.inject(Fault::stall(Kind::List, 1));
-    let config = kube::Config::new(server.url().parse().unwrap());
-    let mut world = World::watching(server, &config, Scope::default(), (NEVER, NEVER));
+    let cluster = Cluster::at(&server.url()).unwrap();
+    let mut world = World::watching(server, &cluster, Scope::default(), (NEVER, NEVER));
     until("the second page was asked for", || world.server.requests(Kind::List) == 2).await;
     world.hear();
     assert_eq!((world.lists(), world.view.len()), (0, 0), "the first one is not there yet");
@@ -88,8 +88,8 @@ async fn the_next_page_is_asked_for_while_one_is_still_coming_and_each_once() {
 async fn a_list_that_lacks_a_page_proves_no_absence_by_itself() {
     let server = World::server().await;
     many(&server, 1_100);
-    let config = kube::Config::new(server.url().parse().unwrap());
-    let mut world = World::watching(server, &config, Scope::default(), (NEVER, NEVER));
+    let cluster = Cluster::at(&server.url()).unwrap();
+    let mut world = World::watching(server, &cluster, Scope::default(), (NEVER, NEVER));
     world.equal().await;
     world.server.inject(Fault::missing_page());
     let list = world.listed_anew().await;
@@ -103,9 +103,9 @@ async fn a_list_that_lacks_a_page_proves_no_absence_by_itself() {
 async fn a_list_of_several_pages_that_cannot_be_counted_proves_no_absence_by_itself() {
     let server = World::server().await;
     many(&server, 600);
-    let config = kube::Config::new(server.url().parse().unwrap());
+    let cluster = Cluster::at(&server.url()).unwrap();
     let scope = Scope { label_selector: Some("app=many".into()), ..Scope::default() };
-    let mut world = World::watching(server, &config, scope, (NEVER, NEVER));
+    let mut world = World::watching(server, &cluster, scope, (NEVER, NEVER));
     let list = world.listed_anew().await;
     assert_eq!((list.pods, list.trusted), (600, false), "with a selector the server does not count");
 }
@@ -175,8 +175,8 @@ async fn versions_that_cannot_be_compared_stop_nothing() {
     let server = World::server().await;
     let opaque = line(&server, "MODIFIED", "b", "opaque-7f3a");
     server.inject(Fault::line(0, opaque));
-    let config = kube::Config::new(server.url().parse().unwrap());
-    let mut world = World::watching(server, &config, Scope::default(), (NEVER, NEVER));
+    let cluster = Cluster::at(&server.url()).unwrap();
+    let mut world = World::watching(server, &cluster, Scope::default(), (NEVER, NEVER));
     world.equal().await;
     world.told("the opaque one", |s| matches!(s, Sighting::Applied { name, .. } if &**name == "b")).await;
     world.server.replace_in_place(pod("b").namespace("shop").running()).unwrap();
@@ -293,19 +293,26 @@ async fn a_token_that_was_replaced_is_read_when_the_old_one_is_refused() {
     std::fs::write(&token, "first").unwrap();
     server.inject(refuse(Kind::List, "Bearer first"));
     server.inject(refuse(Kind::Watch, "Bearer first"));
-    let mut config = kube::Config::new(server.url().parse().unwrap());
-    config.auth_info.token_file = Some(token.to_str().unwrap().to_owned());
-    let mut world = World::watching(server, &config, Scope::default(), (NEVER, NEVER));
+    let document = serde_json::json!({
+        "current-context": "c",
+        "clusters": [{"name": "c", "cluster": {"server": server.url()}}],
+        "users": [{"name": "u", "user": {"tokenFile": token}}],
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+    });
+    let path = folder.path().join("kubeconfig");
+    std::fs::write(&path, document.to_string()).unwrap();
+    let cluster = Cluster::find(&Credentials::Kubeconfig { path, context: None }).await.unwrap();
+    let mut world = World::watching(server, &cluster, Scope::default(), (NEVER, NEVER));
     world.equal().await;
     let view = world.view.len();
     // The old one is worth nothing at once, and the new one comes a little later.
     world.server.clear_faults();
     world.server.inject(refuse(Kind::List, "Bearer second"));
     world.server.inject(refuse(Kind::Watch, "Bearer second"));
-    let begun = Instant::now();
+    let (begun, asked) = (Instant::now(), world.server.requests(Kind::Watch));
     world.server.drop_watches();
     world.server.delete("shop", "a").unwrap();
-    world.counted("relists_total{reason=\"error\"} 2").await;
+    until("the old token was refused twice", || world.server.requests(Kind::Watch) >= asked + 2).await;
     world.hear();
     assert!(world.view.len() == view && world.ends().is_empty(), "the view stays");
     std::fs::write(&token, "second").unwrap();

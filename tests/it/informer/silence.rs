@@ -27,8 +27,8 @@ async fn comes_to_know(what: &str, world: &mut World) {
 async fn half_open() {
     let server = World::server().await;
     let way = Cuttable::start(server.address().to_string()).await;
-    let config = kube::Config::new(format!("http://{}", way.address).parse().unwrap());
-    let mut world = World::watching(server, &config, Scope::default(), (NEVER, NEVER));
+    let cluster = Cluster::at(&format!("http://{}", way.address)).unwrap();
+    let mut world = World::watching(server, &cluster, Scope::default(), (NEVER, NEVER));
     world.equal().await;
     until("it watches", || world.server.open_watches() == 1).await;
     way.swallow();
