@@ -11,6 +11,7 @@ use kube::core::WatchEvent;
 use pod_registrar::{
     cluster::Watched,
     model::{AllowList, Ledger, Moment, Rule, Uid, Writer, desired},
+    registry::v1::wire::BatchResults,
     store::{self, View},
 };
 
@@ -95,4 +96,20 @@ fn a_list_anew_takes_no_second_store() {
     let anew = measure(|| list(&mut store));
     println!("{} bytes after the first list, {} more at most during another one", first.bytes_current, anew.bytes_max);
     assert!(anew.bytes_max * 10 <= first.bytes_current.unsigned_abs(), "{} more", anew.bytes_max);
+}
+
+#[test]
+fn registry_answer_costs_no_multiple_of_its_size() {
+    // Where a number or a short text should be, a million small values: built as values they take 32 bytes each.
+    let values = format!("[{}0]", "0,".repeat(1 << 20));
+    for member in [
+        format!(r#""retryAfterSeconds":{values}"#),
+        format!(r#""problem":{{"type":"x","detail":{values}}}"#),
+        format!(r#""problem":{{"type":"x","current":{values}}}"#),
+        format!(r#""unknown":{values}"#),
+    ] {
+        let answer = format!(r#"{{"results":[{{"id":"a","status":429,{member}}}]}}"#);
+        let bytes = measure(|| _ = serde_json::from_str::<BatchResults>(&answer).unwrap()).bytes_max;
+        assert!(bytes <= 3 * answer.len() as u64, "{} bytes became {bytes}: {}", answer.len(), &answer[..80]);
+    }
 }

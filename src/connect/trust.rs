@@ -42,7 +42,7 @@ pub enum Error {
     #[error("none of its {0} PEM blocks is an X.509 certificate")]
     NoAuthority(usize),
     /// The system has no certificates.
-    #[error("this system has no certificate authorities; install its CA certificates or give a file of them")]
+    #[error("this system has no certificates of authorities")]
     NoSystemAuthorities,
     /// rustls refuses the certificates.
     #[error("the certificates cannot be used: {0}")]

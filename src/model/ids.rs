@@ -44,6 +44,24 @@ pub fn is_valid_id(text: &str) -> bool {
     (1..=128).contains(&bytes.len()) && bytes[0].is_ascii_alphanumeric() && bytes.iter().copied().all(allowed)
 }
 
+/// Whether text may be a namespace's name: an RFC 1123 label, 1 to 63 of `[a-z0-9-]`.
+pub fn is_namespace_name(text: &str) -> bool {
+    let edge = |c: Option<&u8>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+    let bytes = text.as_bytes();
+    let allowed = |c: &u8| c.is_ascii_lowercase() || c.is_ascii_digit() || *c == b'-';
+    bytes.len() <= 63 && edge(bytes.first()) && edge(bytes.last()) && bytes.iter().all(allowed)
+}
+
+/// Whether text may be a pod's name: an RFC 1123 subdomain, labels with dots between, at most 253 characters.
+pub fn is_pod_name(text: &str) -> bool {
+    // A label of a subdomain has no limit of its own.
+    let label = |label: &str| {
+        let edges = !label.is_empty() && !label.starts_with('-') && !label.ends_with('-');
+        edges && label.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-')
+    };
+    text.len() <= 253 && text.split('.').all(label)
+}
+
 /// The first integer that the protocol does not know, in either direction: above it JSON numbers are not exact everywhere.
 pub const INTEGER_LIMIT: u64 = 1 << 53;
 
@@ -83,6 +101,23 @@ mod tests {
         for bad in ["", "-a", "a b", "a/b", "ä", &"x".repeat(129)] {
             assert!(!is_valid_id(bad), "{bad}");
         }
+    }
+
+    #[test]
+    fn names_are_those_of_rfc_1123() {
+        let long = |length: usize| "x".repeat(length);
+        for good in ["a", "0", "kube-system", "a--b", &long(63)] {
+            assert!(is_namespace_name(good) && is_pod_name(good), "{good}");
+        }
+        for good in ["web-0", "a.b.c", "node1.example.com-static", &long(253)] {
+            assert!(is_pod_name(good), "{good}");
+        }
+        let bad =
+            ["", "-", "a-", "-a", "A", "a/b", "..", "../..", "?limit=0", "a%2fb", "a b", "\u{e4}", "a\n", "a..b", "."];
+        for bad in bad.into_iter().chain([long(254).as_str(), ".a", "a.", "a.-b"]) {
+            assert!(!is_namespace_name(bad) && !is_pod_name(bad), "{bad}");
+        }
+        assert!(!is_namespace_name("a.b") && !is_namespace_name(&long(64)));
     }
 
     #[test]

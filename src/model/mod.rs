@@ -29,7 +29,10 @@ pub use compact::{Name, Names, Packed, Unpacked};
 pub use desired::{AllowList, Rule};
 pub use digest::{Buckets, Digest, Fingerprint, NOT_DIGESTED, ParseDigestError};
 pub use freshness::{ListAge, Newest};
-pub use ids::{DEFAULT_OWNER, INTEGER_LIMIT, Moment, Version, Writer, compare_resource_versions, is_valid_id};
+pub use ids::{
+    DEFAULT_OWNER, INTEGER_LIMIT, Moment, Version, Writer, compare_resource_versions, is_namespace_name, is_pod_name,
+    is_valid_id,
+};
 pub use lease::Leadership;
 pub use ledger::{Belief, Drift, Ended, Flight, Known, Ledger, Settled, Tries, Walk, Work};
 pub use object::PodObject;

@@ -1,4 +1,28 @@
-//! From a registry's answer to what it means: one pure function for an item, one for a whole request.
+//! From a registry's answer to what it means: one pure function for one operation, one for a whole request.
+//!
+//! An operation's own status, in a batch or as a request of its own:
+//!
+//! | status | meaning |
+//! | --- | --- |
+//! | put 200, 201; delete 200, 204, 404, 410 | done |
+//! | 409 `stale-version`, `tombstoned` | something newer is there |
+//! | 409 `foreign-owner`, 400, 403, 405, 406, 411, 413, 414, 415, 422, 428, 431, 451; put 410 | the record is rejected |
+//! | 429, 503 | not applied; try again later |
+//! | everything else, 202 included | uncertain: this operation alone is sent again |
+//!
+//! A whole request, which is a batch or has nothing to do with one record:
+//!
+//! | status | meaning |
+//! | --- | --- |
+//! | 401, 403, 407 | the credential is refused; not applied |
+//! | 429 | not applied; the registry asks for patience |
+//! | 503 | uncertain; the registry asks for patience |
+//! | 413; 409 `stale-epoch`, `unknown-session`; 404; 410 | what the protocol says; not applied |
+//! | 400, 405, 406, 411, 412, 414 to 417, 421, 422, 426, 428, 431, 451, and 4xx with a problem of the protocol | not applied |
+//! | everything else: 408, 425, 499 and other statuses of proxies, 3xx, 5xx | uncertain: it may have been applied |
+//!
+//! A request of its own for one record is judged as an operation, except for what concerns every request alike:
+//! [`concerns_every_request`].
 
 use std::time::Duration;
 
@@ -65,10 +89,10 @@ pub enum Failure {
     /// No connection was made: nothing was applied.
     #[error("the registry cannot be reached: {0}")]
     Unreachable(String),
-    /// Time-out, 5xx, a cut or unreadable answer: it may have been applied.
+    /// Time-out, 5xx, a proxy's own status, a cut or unreadable answer: it may have been applied.
     #[error("the registry's answer is no answer: {0}")]
     Broken(String),
-    /// Another 4xx: nothing was applied, and the same request will not be.
+    /// A 4xx that says so: nothing was applied, and the same request will not be.
     #[error("the registry refused the request with status {status}: {detail}")]
     Refused {
         /// The HTTP status.
@@ -84,7 +108,7 @@ pub enum Failure {
         /// For at least this long, at most [`RETRY_AFTER_MAX`].
         after: Option<Duration>,
     },
-    /// 401 or 403.
+    /// 401, 403 or 407.
     #[error("the registry refused the credential with status {status}: {detail}")]
     Unauthorized {
         /// The HTTP status.
@@ -105,7 +129,7 @@ pub enum Failure {
     #[error("the registry no longer keeps what was asked for")]
     Expired,
     /// 404.
-    #[error("the registry has nothing at this address")]
+    #[error("the registry has nothing at this address; check the path of --registry-url")]
     NotFound,
 }
 
@@ -128,12 +152,29 @@ pub fn of_item(kind: OperationKind, status: u16, said: Said) -> Verdict {
     let cause = if problem.is_empty() { detail } else { format!("{problem}: {detail}") };
     let cause = if cause.is_empty() { format!("status {status}") } else { cause };
     match (kind, status, problem.as_str()) {
-        (OperationKind::Put, 200 | 201, _) | (OperationKind::Delete, 200 | 204 | 404, _) => Verdict::Done,
+        (OperationKind::Put, 200 | 201, _) | (OperationKind::Delete, 200 | 204 | 404 | 410, _) => Verdict::Done,
         (_, 409, "stale-version") => Verdict::Stale { current },
         (_, 409, "tombstoned") => Verdict::Tombstoned { current },
-        (_, 409, "foreign-owner") | (_, 400 | 413 | 422, _) => Verdict::Rejected { cause },
+        (_, 409, "foreign-owner")
+        | (_, 400 | 403 | 405 | 406 | 411 | 413 | 414 | 415 | 422 | 428 | 431 | 451, _)
+        | (OperationKind::Put, 410, _) => Verdict::Rejected { cause },
         (_, 429 | 503, _) => Verdict::Retry { after: retry_after.map(|d| d.min(RETRY_AFTER_MAX)), cause },
         _ => Verdict::Doubt { cause: format!("status {status}: {cause}") },
+    }
+}
+
+/// Whether the answer to a request for one record says something about the registry, the credential or the session, and
+/// so concerns every other request as well. All other answers are that record's matter and delay no other.
+pub fn concerns_every_request(kind: OperationKind, status: u16, problem: &str) -> bool {
+    match status {
+        401 | 403 | 407 | 408 | 425 | 429 | 499 | 502 | 503 | 504 | 520..=530 => true,
+        300..=399 => true,
+        // Where nothing is at a record's address, the address is wrong; a record that is gone is another matter.
+        404 => kind == OperationKind::Put && problem.is_empty(),
+        409 => matches!(problem, "stale-epoch" | "unknown-session"),
+        // Without a problem of the protocol, a proxy says so to every request.
+        400 | 405 | 406 | 411 | 421 | 426 | 431 => problem.is_empty(),
+        _ => false,
     }
 }
 
@@ -141,17 +182,26 @@ pub fn of_item(kind: OperationKind, status: u16, said: Said) -> Verdict {
 pub fn of_request(status: u16, said: Said) -> Failure {
     let Said { problem, detail, retry_after, .. } = said;
     match (status, problem.as_str()) {
-        (401 | 403, _) => Failure::Unauthorized { status, detail },
+        (401 | 403 | 407, _) => Failure::Unauthorized { status, detail },
         (429 | 503, _) => Failure::Throttled { status, after: retry_after.map(|d| d.min(RETRY_AFTER_MAX)) },
         (413, _) => Failure::TooLarge,
         (409, "stale-epoch") => Failure::StaleEpoch,
         (409, "unknown-session") => Failure::UnknownSession,
         (410, _) => Failure::Expired,
         (404, _) => Failure::NotFound,
-        (400..=499, _) => Failure::Refused { status, detail: format!("{problem} {detail}").trim().to_owned() },
+        // A proxy gives up waiting for the registry with these, whatever their body.
+        (408 | 425 | 499, _) => Failure::Broken(format!("status {status} {detail}").trim().to_owned()),
+        (400 | 405 | 406 | 411 | 412 | 414..=417 | 421 | 422 | 426 | 428 | 431 | 451, _) => {
+            refused(status, &problem, &detail)
+        }
+        (402..=498, problem) if !problem.is_empty() => refused(status, problem, &detail),
         // A redirect is not followed: whoever answers so is not the registry.
         _ => Failure::Broken(format!("status {status} {detail}").trim().to_owned()),
     }
+}
+
+fn refused(status: u16, problem: &str, detail: &str) -> Failure {
+    Failure::Refused { status, detail: format!("{problem} {detail}").trim().to_owned() }
 }
 
 #[cfg(test)]
@@ -165,15 +215,29 @@ mod tests {
     #[test]
     fn each_answer_to_an_item_has_one_meaning() {
         use OperationKind::{Delete, Put};
-        for (kind, status) in [(Put, 200), (Put, 201), (Delete, 204), (Delete, 404)] {
+        for (kind, status) in [(Put, 200), (Put, 201), (Delete, 200), (Delete, 204), (Delete, 404), (Delete, 410)] {
             assert_eq!(of_item(kind, status, said("")), Verdict::Done, "{kind:?} {status}");
         }
-        for (status, problem) in [(422, "schema"), (413, "too-large"), (409, "foreign-owner"), (400, "")] {
+        for (status, problem) in
+            [(422, "schema"), (413, "too-large"), (409, "foreign-owner"), (400, ""), (403, ""), (410, "")]
+        {
             assert!(matches!(of_item(Put, status, said(problem)), Verdict::Rejected { .. }), "{status} {problem}");
         }
         assert_eq!(of_item(Put, 409, said("stale-version")), Verdict::Stale { current: None });
         assert_eq!(of_item(Put, 409, said("tombstoned")), Verdict::Tombstoned { current: None });
-        for (kind, status) in [(Put, 204), (Put, 404), (Put, 500), (Put, 302), (Delete, 500), (Put, 409)] {
+        for (kind, status) in [
+            (Put, 202),
+            (Put, 204),
+            (Put, 404),
+            (Put, 408),
+            (Put, 500),
+            (Put, 302),
+            (Put, 409),
+            (Delete, 202),
+            (Delete, 418),
+            (Delete, 499),
+            (Delete, 500),
+        ] {
             assert!(matches!(of_item(kind, status, said("")), Verdict::Doubt { .. }), "{kind:?} {status}");
         }
     }
@@ -197,5 +261,36 @@ mod tests {
         for status in [200, 301, 500, 502, 504] {
             assert!(matches!(of_request(status, said("")), Failure::Broken(_)), "{status}");
         }
+    }
+
+    #[test]
+    fn proxy_answers_leave_a_request_uncertain() {
+        for status in [402, 408, 409, 418, 425, 444, 460, 494, 495, 499, 520, 524, 530, 561, 599] {
+            assert!(matches!(of_request(status, said("")), Failure::Broken(_)), "{status}");
+        }
+        for status in [408, 425, 499] {
+            assert!(matches!(of_request(status, said("schema")), Failure::Broken(_)), "{status} with a problem");
+        }
+        for status in [400, 405, 414, 422, 431] {
+            assert!(matches!(of_request(status, said("")), Failure::Refused { .. }), "{status}");
+        }
+        assert!(matches!(of_request(409, said("else")), Failure::Refused { status: 409, .. }));
+    }
+
+    #[test]
+    fn answer_for_one_record_concerns_others_only_by_exception() {
+        use OperationKind::{Delete, Put};
+        for status in [401, 403, 408, 429, 499, 502, 503, 504, 522, 307] {
+            assert!(concerns_every_request(Put, status, "") && concerns_every_request(Delete, status, ""), "{status}");
+        }
+        for status in [200, 202, 204, 402, 409, 410, 413, 418, 422, 500, 501, 599] {
+            assert!(
+                !concerns_every_request(Put, status, "") && !concerns_every_request(Delete, status, ""),
+                "{status}"
+            );
+        }
+        assert!(concerns_every_request(Put, 404, "") && !concerns_every_request(Delete, 404, ""));
+        assert!(concerns_every_request(Put, 400, "") && !concerns_every_request(Put, 400, "schema"));
+        assert!(concerns_every_request(Put, 409, "stale-epoch") && !concerns_every_request(Put, 409, "tombstoned"));
     }
 }

@@ -20,7 +20,9 @@ pub(super) fn readable(text: &str) -> Result<PathBuf, Problem> {
 /// A file with one bearer token.
 pub(super) fn token(text: &str) -> Result<PathBuf, Problem> {
     let (path, contents) = read(text)?;
+    // As the registry's client reads it: editors leave byte order marks.
     let token = contents.trim_ascii();
+    let token = token.strip_prefix(b"\xef\xbb\xbf").unwrap_or(token).trim_ascii();
     if token.is_empty() || !token.iter().all(u8::is_ascii_graphic) {
         let what = format!("{} does not hold a token", path.display());
         return Err(Problem::new(what, "write one line of printable ASCII without blanks"));

@@ -8,10 +8,10 @@ use std::{
 };
 
 use pod_registrar::{
-    model::{Failure, Verdict},
+    model::{Failure, Uid, Verdict},
     reference::{self, Options, TlsFiles},
     registry::{
-        Registry,
+        RecordName, Registry,
         v1::{Client, Config},
     },
 };
@@ -227,11 +227,77 @@ async fn what_a_registry_says_of_itself_is_believed_within_bounds() {
     assert_eq!(capabilities.features, ["batch"]);
 }
 
+/// What a registry says under which name it holds the pod `a`.
+async fn named(namespace: &str, name: &str) -> Result<Option<RecordName>, Failure> {
+    let record = serde_json::json!({"pod": {"uid": "a", "namespace": namespace, "name": name}}).to_string();
+    let server = Server::start(answer("200 OK", "", &record)).await;
+    client(server.address, None).record_name(Uid::from("a")).await
+}
+
+#[tokio::test]
+async fn record_names_that_no_pod_can_have_are_unknown() {
+    install_provider();
+    let good = RecordName { namespace: "kube-system".into(), name: "web-0.example".into() };
+    assert_eq!(named("kube-system", "web-0.example").await, Ok(Some(good)));
+    let long = "a".repeat(254);
+    for bad in [
+        "",
+        "..",
+        "../../secrets",
+        "a/b",
+        "a?limit=0",
+        "a#b",
+        "a%2f..",
+        "A",
+        "a b",
+        "a
+b",
+        "-a",
+        long.as_str(),
+    ] {
+        assert_eq!(named("kube-system", bad).await, Ok(None), "{bad}");
+        assert_eq!(named(bad, "web-0").await, Ok(None), "{bad}");
+    }
+}
+
+#[tokio::test]
+async fn record_answer_is_small_and_of_the_right_pod() {
+    install_provider();
+    let filler = "x".repeat(200_000);
+    let record = format!(r#"{{"pod":{{"uid":"a","namespace":"n","name":"p"}},"filler":"{filler}"}}"#);
+    let server = Server::start(answer("200 OK", "", &record)).await;
+    let large = client(server.address, None).record_name(Uid::from("a")).await;
+    assert!(matches!(large, Err(Failure::Broken(_))), "{large:?}");
+    let other = format!(r#"{{"pod":{{"uid":"{}","namespace":"n","name":"p"}}}}"#, "b".repeat(50_000));
+    let server = Server::start(answer("200 OK", "", &other)).await;
+    let error = client(server.address, None).record_name(Uid::from("a")).await.unwrap_err().to_string();
+    assert!(error.len() < 1_000 && error.contains("asked for the record of a"), "{error}");
+}
+
+#[tokio::test]
+async fn page_token_is_bounded_and_stays_in_the_query() {
+    install_provider();
+    let page = |token: &str| serde_json::json!({"items": [], "next": token, "count": 0, "asOf": 1}).to_string();
+    let server = Server::start(answer("200 OK", "", &page(&"t".repeat(2_000)))).await;
+    let refused = client(server.address, None).inventory(None, None).await;
+    assert!(matches!(refused, Err(Failure::Broken(_))), "{refused:?}");
+    let token = "a&bucket=1#x/../?y=z";
+    let mut server = Server::start(answer("200 OK", "", &page(token))).await;
+    let client = client(server.address, None);
+    let next = client.inventory(None, None).await.unwrap().next;
+    assert_eq!(next.as_deref(), Some(token));
+    let _ = client.inventory(None, next).await;
+    let _ = server.requests.recv().await;
+    let asked = server.requests.recv().await.unwrap();
+    let address = asked.lines().next().unwrap();
+    assert!(address.ends_with("&page=a%26bucket%3D1%23x%2F..%2F%3Fy%3Dz HTTP/1.1"), "{address}");
+}
+
 /// An authority that signs certificates for this host.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
-    fn new(folder: &Path, name: &str) -> (Self, PathBuf) {
+    pub(crate) fn new(folder: &Path, name: &str) -> (Self, PathBuf) {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         params.distinguished_name.push(rcgen::DnType::CommonName, name);
@@ -241,7 +307,7 @@ impl Authority {
         (Self(issuer), path)
     }
 
-    fn sign(&self, folder: &Path, name: &str, host: &str, expired: bool) -> TlsFiles {
+    pub(crate) fn sign(&self, folder: &Path, name: &str, host: &str, expired: bool) -> TlsFiles {
         let mut params = CertificateParams::new(vec![host.to_owned()]).unwrap();
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         if expired {
@@ -257,13 +323,13 @@ impl Authority {
 }
 
 /// The reference registry over TLS. It stops when it is dropped.
-struct Tls {
-    address: SocketAddr,
+pub(crate) struct Tls {
+    pub(crate) address: SocketAddr,
     stop: CancellationToken,
 }
 
 impl Tls {
-    fn start(files: TlsFiles, address: &str, tokens: Option<PathBuf>) -> Self {
+    pub(crate) fn start(files: TlsFiles, address: &str, tokens: Option<PathBuf>) -> Self {
         let listener = std::net::TcpListener::bind(address).unwrap();
         let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
         let options = Options { tls: Some(files), tokens_file: tokens, ..Options::default() };

@@ -15,6 +15,7 @@ mod process;
 mod project;
 mod reference;
 mod registry_client;
+mod registry_connections;
 mod scenarios;
 mod security;
 mod support;

@@ -35,6 +35,8 @@ pub(crate) enum Script {
     Reset(String),
     /// Sends these bytes and closes.
     Bytes(Vec<u8>),
+    /// Sends what stands beside the request's method, and closes.
+    Methods(Vec<(&'static str, String)>),
     /// Sends the first, and then the second again and again, after a pause each time.
     Drip(String, String, Duration),
 }
@@ -75,8 +77,14 @@ async fn serve(mut stream: TcpStream, script: Script, requests: &mpsc::Unbounded
             Ok(n) => request.extend_from_slice(&chunk[..n]),
         }
     }
-    requests.send(String::from_utf8(request).unwrap()).unwrap();
+    let request = String::from_utf8(request).unwrap();
+    let method = request.split(' ').next().unwrap_or_default().to_owned();
+    requests.send(request).unwrap();
     match script {
+        Script::Methods(answers) => {
+            let (_, text) = answers.iter().find(|(asked, _)| *asked == method).unwrap();
+            let _ = stream.write_all(text.as_bytes()).await;
+        }
         Script::Say(text) => _ = stream.write_all(text.as_bytes()).await,
         Script::Bytes(bytes) => _ = stream.write_all(&bytes).await,
         Script::Drip(head, drop, pause) => {

@@ -6,7 +6,8 @@ use reqwest::{Method, Url};
 
 use super::{
     encode,
-    http::{self, Answer, Error, Http, LARGE_ANSWER, NAME_CHARS, SMALL_ANSWER, fit_for_logs},
+    files::Error,
+    http::{self, Answer, Http, LARGE_ANSWER, NAME_CHARS, RECORD_ANSWER, SMALL_ANSWER, fit_for_logs},
     wire::{
         BatchResults, BucketDigests, Capabilities, Cluster, Heartbeat, HeartbeatAccepted, InventoryPage, ItemResult,
         OpenSession, SessionOpened, SessionState, Stored,
@@ -14,7 +15,8 @@ use super::{
 };
 use crate::{
     model::{
-        DEFAULT_OWNER, Digest, Failure, INTEGER_LIMIT, OperationKind, Said, Uid, Verdict, Version, Writer, verdict,
+        DEFAULT_OWNER, Digest, Failure, INTEGER_LIMIT, OperationKind, Said, Uid, Verdict, Version, Writer,
+        is_namespace_name, is_pod_name, verdict,
     },
     registry::{Bucket, Change, Encoded, EncodedBody, OtherWriter, RecordName, Registry},
 };
@@ -26,8 +28,13 @@ const FEATURES_MAX: usize = 64;
 
 /// Bytes that the answer to a batch takes at most: for each operation so many.
 const RESULT_BYTES: usize = 2 << 10;
+/// Bytes of a page's token: it becomes part of an address.
+const PAGE_TOKEN_MAX: usize = 1_024;
 /// What a registry can make us send at once, however much it says that it takes: items and bytes of a batch.
 const BATCH_MAX: (usize, usize) = (5_000, 16 << 20);
+
+/// The status of what will be done later.
+const ACCEPTED: u16 = 202;
 
 /// Where the registry is, and how to speak to it.
 #[derive(Clone, Debug)]
@@ -104,7 +111,17 @@ impl Client {
                 (OperationKind::Delete, self.http.send(Method::DELETE, url, None, SMALL_ANSWER).await?)
             }
         };
+        if answer.status == ACCEPTED {
+            return self.look_after(operation).await;
+        }
         of_one(kind, &answer, operation)
+    }
+
+    /// What became of an operation that was accepted to be done later: whether the registry shows it done already. If not,
+    /// it is sent again later, and looked after again.
+    async fn look_after(&self, operation: &Encoded) -> Result<Verdict, Failure> {
+        let answer = self.get(self.url(&format!("/pods/{}", operation.uid), &[]), RECORD_ANSWER).await?;
+        Ok(of_look(&answer, operation))
     }
 }
 
@@ -123,15 +140,33 @@ pub(super) fn of_batch(answer: &Answer, operations: &[Encoded]) -> Result<Vec<Ve
 /// What became of an operation that was a request of its own.
 pub(super) fn of_one(kind: OperationKind, answer: &Answer, operation: &Encoded) -> Result<Verdict, Failure> {
     let said = answer.said();
-    match (kind, answer.status, said.problem.as_str()) {
-        (OperationKind::Put, 200 | 201, _) => {
+    if verdict::concerns_every_request(kind, answer.status, &said.problem) {
+        return Err(verdict::of_request(answer.status, said));
+    }
+    match verdict::of_item(kind, answer.status, said) {
+        Verdict::Done if kind == OperationKind::Put => {
             let stored: Stored = answer.json()?;
             Ok(check_digest(Some(stored.digest), operation))
         }
-        (_, 409, "stale-version" | "tombstoned" | "foreign-owner")
-        | (_, 413 | 422, _)
-        | (OperationKind::Delete, 204, _) => Ok(verdict::of_item(kind, answer.status, said)),
-        _ => Err(verdict::of_request(answer.status, said)),
+        verdict => Ok(verdict),
+    }
+}
+
+/// What a record's address shows of an operation that was accepted to be done later.
+fn of_look(answer: &Answer, operation: &Encoded) -> Verdict {
+    #[derive(serde::Deserialize)]
+    struct Shown {
+        digest: Digest,
+    }
+    let later = |cause: &str| Verdict::Doubt { cause: format!("accepted with status {ACCEPTED} and {cause}") };
+    match (&operation.body, answer.status) {
+        (EncodedBody::Delete(_), 404 | 410) => Verdict::Done,
+        (EncodedBody::Put { digest, .. }, 200) => match answer.json::<Shown>() {
+            Ok(shown) if shown.digest == *digest => Verdict::Done,
+            _ => later("another record is still there"),
+        },
+        (EncodedBody::Delete(_), 200) => later("the record is still there"),
+        (_, status) => later(&format!("its record's address answers {status}")),
     }
 }
 
@@ -155,6 +190,7 @@ pub(super) fn of_session(answer: &Answer) -> Result<SessionOpened, Failure> {
     }
     if let Some(previous) = &mut opened.previous {
         previous.instance = fit_for_logs(&previous.instance, NAME_CHARS);
+        previous.scope = previous.scope.as_ref().map(|scope| fit_for_logs(scope, NAME_CHARS));
     }
     Ok(opened)
 }
@@ -169,9 +205,50 @@ pub(super) fn of_holder(answer: &Answer, owner: &str) -> Result<Option<OtherWrit
     Ok(ours.map(|found| OtherWriter {
         epoch: found.epoch.min(INTEGER_LIMIT - 1),
         instance: fit_for_logs(&found.instance, NAME_CHARS),
-        scope: found.scope,
+        scope: found.scope.map(|scope| fit_for_logs(&scope, NAME_CHARS)),
         over: found.state != SessionState::Live,
     }))
+}
+
+/// A page of an inventory. Its ids are checked by whoever compares them.
+pub(super) fn of_page(answer: &Answer) -> Result<InventoryPage, Failure> {
+    let mut page: InventoryPage = answer.json()?;
+    page.next = page.next.filter(|token| !token.is_empty());
+    match page.next.as_ref().map(String::len) {
+        Some(bytes) if bytes > PAGE_TOKEN_MAX => {
+            Err(Failure::Broken(format!("a page token of {bytes} bytes; {PAGE_TOKEN_MAX} are allowed")))
+        }
+        _ => Ok(page),
+    }
+}
+
+/// Under which name a registry holds a pod. The name becomes part of the API server's addresses: one that no pod can have
+/// is none.
+pub(super) fn of_record(answer: &Answer, uid: &Uid) -> Result<Option<RecordName>, Failure> {
+    #[derive(serde::Deserialize)]
+    struct Record {
+        pod: RecordPod,
+    }
+    #[derive(serde::Deserialize)]
+    struct RecordPod {
+        uid: String,
+        namespace: String,
+        name: String,
+    }
+    let RecordPod { uid: found, namespace, name } = match answer.json::<Record>() {
+        Err(Failure::NotFound | Failure::Expired) => return Ok(None),
+        answer => answer?.pod,
+    };
+    if found != *uid.text() {
+        let found = fit_for_logs(&found, NAME_CHARS);
+        return Err(Failure::Broken(format!("asked for the record of {uid} and got that of {found}")));
+    }
+    if !is_namespace_name(&namespace) || !is_pod_name(&name) {
+        let (namespace, name) = (fit_for_logs(&namespace, NAME_CHARS), fit_for_logs(&name, NAME_CHARS));
+        tracing::warn!(%uid, namespace, name, "registry names a pod as none can be named; treating the name as unknown");
+        return Ok(None);
+    }
+    Ok(Some(RecordName { namespace, name }))
 }
 
 /// What became of one operation of a batch.
@@ -256,29 +333,11 @@ impl Registry for Client {
             query.extend([("bucket", bucket.index.to_string()), ("buckets", bucket.of.to_string())]);
         }
         query.extend(page.map(|page| ("page", page)));
-        self.get(self.url("/pods", &query), LARGE_ANSWER).await?.json()
+        of_page(&self.get(self.url("/pods", &query), LARGE_ANSWER).await?)
     }
 
     async fn record_name(&self, uid: Uid) -> Result<Option<RecordName>, Failure> {
-        #[derive(serde::Deserialize)]
-        struct Record {
-            pod: PodName,
-        }
-        #[derive(serde::Deserialize)]
-        struct PodName {
-            uid: String,
-            namespace: String,
-            name: String,
-        }
-        let answer = self.get(self.url(&format!("/pods/{uid}"), &[]), SMALL_ANSWER).await?;
-        match answer.json::<Record>() {
-            Err(Failure::NotFound) => Ok(None),
-            Err(failure) => Err(failure),
-            Ok(record) if record.pod.uid != *uid.text() => {
-                Err(Failure::Broken(format!("asked for the record of {uid} and got that of {}", record.pod.uid)))
-            }
-            Ok(record) => Ok(Some(RecordName { namespace: record.pod.namespace, name: record.pod.name })),
-        }
+        of_record(&self.get(self.url(&format!("/pods/{uid}"), &[]), RECORD_ANSWER).await?, &uid)
     }
 
     fn refresh_credential(&self) {

@@ -7,13 +7,16 @@ use fastrand::Rng;
 use serde_json::Value;
 
 use super::{
-    client::{of_batch, of_capabilities, of_holder, of_one, of_session},
+    client::{of_batch, of_capabilities, of_holder, of_one, of_page, of_record, of_session},
     http::{Answer, Http, parse_retry_after},
-    wire::{BucketDigests, HeartbeatAccepted, InventoryPage},
+    wire::{BucketDigests, HeartbeatAccepted},
 };
 use crate::{
     fuzz::{self, Found, ensure},
-    model::{Digest, Ended, Failure, INTEGER_LIMIT, OperationKind, Removal, Uid, Verdict, Version, verdict},
+    model::{
+        Digest, Ended, Failure, INTEGER_LIMIT, OperationKind, Removal, Uid, Verdict, Version, is_namespace_name,
+        is_pod_name, verdict,
+    },
     registry::{Encoded, EncodedBody},
 };
 
@@ -63,8 +66,13 @@ fn one(kind: OperationKind, answer: &Answer, operation: &Encoded) -> Found {
     match of_one(kind, answer, operation) {
         Err(failure) => self::failure(&failure),
         Ok(Verdict::Done) => {
-            let said = kind == OperationKind::Delete || serde_json::from_slice::<Value>(&answer.body).is_ok();
-            ensure((200..300).contains(&answer.status) && said, || "an acknowledgement out of nothing".to_owned())
+            let done = match kind {
+                OperationKind::Delete => [200, 204, 404, 410].contains(&answer.status),
+                OperationKind::Put => {
+                    [200, 201].contains(&answer.status) && serde_json::from_slice::<Value>(&answer.body).is_ok()
+                }
+            };
+            ensure(done, || "an acknowledgement out of nothing".to_owned())
         }
         Ok(verdict) => self::verdict(&verdict),
     }
@@ -89,10 +97,18 @@ fn control(answer: &Answer) -> Found {
         Err(failure) => self::failure(&failure)?,
         Ok(holder) => ensure(holder.is_none_or(|holder| holder.epoch < INTEGER_LIMIT), || "its epoch".to_owned())?,
     }
+    if let Ok(Some(name)) = of_record(answer, &Uid::from("a")) {
+        let named = is_namespace_name(&name.namespace) && is_pod_name(&name.name);
+        ensure(named, || format!("{name:?}"))?;
+    }
+    if let Ok(page) = of_page(answer) {
+        ensure(page.next.is_none_or(|token| token.len() <= 1_024), || "a long page token".to_owned())?;
+    }
     for failure in [
+        of_page(answer).err(),
+        of_record(answer, &Uid::from("a")).err(),
         answer.json::<HeartbeatAccepted>().err(),
         answer.json::<BucketDigests>().err(),
-        answer.json::<InventoryPage>().err(),
         Some(verdict::of_request(answer.status, answer.said())),
     ] {
         failure.as_ref().map_or(Ok(()), self::failure)?;

@@ -1,23 +1,29 @@
 //! The HTTP connection to a registry: one origin, no redirects, bounded answers, a credential that can be renewed.
 
 use std::{
-    error::Error as _,
-    fmt::Write as _,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::{Duration, SystemTime},
 };
 
-use reqwest::{Certificate, Method, Response, StatusCode, Url, header};
+use reqwest::{Method, Response, StatusCode, Url, header};
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
-use super::wire::Problem;
-use crate::model::{self, Failure, INTEGER_LIMIT, Said, Version, verdict};
+use super::{
+    files::{self, Error},
+    wire::Problem,
+};
+use crate::{
+    connect::{Bundle, Names, explain},
+    model::{self, Failure, INTEGER_LIMIT, Said, Version, verdict},
+};
 
 /// Bytes of an answer that are read at most, where it is about one thing.
 pub(super) const SMALL_ANSWER: usize = 1 << 20;
+/// The same of one record: the largest that this program makes has 20,000 bytes.
+pub(super) const RECORD_ANSWER: usize = 128 << 10;
 /// The same of an inventory: a page of it, or 65,536 bucket digests, are a few megabytes. Only one is read at a time.
 pub(super) const LARGE_ANSWER: usize = 16 << 20;
 /// Characters of somebody else's text that go into a log.
@@ -29,43 +35,14 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often the files are read anew: soon enough for a token that is renewed some minutes before it expires.
 const READ_EVERY: Duration = Duration::from_secs(30);
 
-/// Why there is no connection to be had with these settings.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The file of certificates cannot be read.
-    #[error("cannot read the registry's CA file {path}: {source}; give a readable file of PEM certificates")]
-    ReadCa {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The file of certificates holds something else.
-    #[error("the registry's CA file {path} holds no PEM certificates: {source}")]
-    ParseCa {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: reqwest::Error,
-    },
-    /// The token file cannot be read.
-    #[error("cannot read the registry's token file {path}: {source}; give a readable file with the token in it")]
-    ReadToken {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The token file holds no token, or one that cannot be sent.
-    #[error("the registry's token file {path} must hold one token of visible ASCII characters")]
-    Token {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The client could not be made.
-    #[error("cannot set up HTTP: {0}")]
-    Client(reqwest::Error),
-}
+/// The greatest age of the connections: a name that has come to mean another address is followed within this time and
+/// the longest request.
+const CONNECTION_AGE: Duration = Duration::from_secs(60);
+/// What servers answer to plain HTTP at a port for TLS.
+const TLS_EXPECTED: [&str; 2] = ["HTTP request to an HTTPS server", "plain HTTP request was sent to HTTPS port"];
+/// What the settings of this connection are called.
+const NAMES: Names =
+    Names { address: "--registry-url", authorities: "--registry-ca-file", timeout: "--request-timeout" };
 
 /// A connection to one registry.
 pub(super) struct Http {
@@ -79,8 +56,10 @@ pub(super) struct Http {
 /// What was made of the files as they were last read.
 struct Current {
     client: reqwest::Client,
-    /// The certificates that the client trusts, as they were in the file.
-    authorities: Option<Vec<u8>>,
+    /// When the client was made: no connection of it is older.
+    made_at: Instant,
+    /// The certificates that the client trusts; none without TLS.
+    authorities: Option<Bundle>,
     token: Option<SecretString>,
     read_at: Instant,
 }
@@ -99,11 +78,16 @@ impl Http {
         ca_file: Option<PathBuf>,
         timeout: Duration,
     ) -> Result<Self, Error> {
-        let authorities = ca_file.as_deref().map(read_authorities).transpose()?;
-        let trusted = ca_file.as_deref().zip(authorities.as_deref());
-        let client = client(&base, timeout, trusted)?;
-        let token = token_file.as_deref().map(read_token).transpose()?;
-        let current = RwLock::new(Current { client, authorities, token, read_at: Instant::now() });
+        let authorities = match ca_file.as_deref() {
+            Some(path) => Some(files::authorities(path)?),
+            // Plain HTTP needs no authorities, and an image without any should be able to speak it.
+            None if base.scheme() == "http" => None,
+            None => Some(Bundle::of_system().map_err(Error::Authorities)?),
+        };
+        let client = client(timeout, authorities.as_ref())?;
+        let token = token_file.as_deref().map(files::token).transpose()?;
+        let now = Instant::now();
+        let current = RwLock::new(Current { client, made_at: now, authorities, token, read_at: now });
         Ok(Self { base, timeout, token_file, ca_file, current })
     }
 
@@ -115,44 +99,57 @@ impl Http {
         self.current.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads the token file anew. A file that cannot be read leaves the token as it was.
+    /// Reads the token file again. A file that cannot be used leaves the token as it was.
     pub(super) fn refresh_token(&self) {
         let Some(path) = &self.token_file else { return };
-        match read_token(path) {
+        match files::token(path) {
             Ok(token) => self.current_mut().token = Some(token),
-            Err(error) => tracing::warn!(%error, "registry token not renewed"),
+            Err(error) => tracing::warn!(%error, "registry token not read; the previous one stays in use"),
         }
     }
 
-    /// Reads the file of authorities anew. Other ones than before are trusted from the next connection on, and the
+    /// Reads the file of authorities again. Other ones than before are trusted from the next connection on, and the
     /// connections that were made under the old ones end; a file that cannot be used leaves them as they were.
     fn refresh_authorities(&self) {
         let Some(path) = &self.ca_file else { return };
-        let renewed = read_authorities(path).and_then(|authorities| {
+        let renewed = files::authorities(path).and_then(|authorities| {
             let same = self.current().authorities.as_ref() == Some(&authorities);
-            let client = (!same).then(|| client(&self.base, self.timeout, Some((path.as_path(), &authorities))));
-            Ok(client.transpose()?.map(|client| (client, authorities)))
+            if same { Ok(false) } else { self.connect_again(Some(authorities)).map(|()| true) }
         });
         match renewed {
-            Ok(None) => {}
-            Ok(Some((client, authorities))) => {
-                let mut current = self.current_mut();
-                (current.client, current.authorities) = (client, Some(authorities));
-                tracing::info!("the registry's certificate authorities were renewed");
-            }
-            Err(error) => tracing::warn!(%error, "the registry's certificate authorities were not renewed"),
+            Ok(false) => {}
+            Ok(true) => tracing::info!("registry certificate authorities changed; trusting the new ones"),
+            Err(error) => tracing::warn!(%error, "registry CA file not read; the previous authorities stay trusted"),
         }
     }
 
-    /// Reads the files anew if that was long ago. They are small, and mounted beside the program.
+    /// From now on requests use new connections. Requests under way finish on the old ones, which then end.
+    fn connect_again(&self, authorities: Option<Bundle>) -> Result<(), Error> {
+        let client = client(self.timeout, authorities.as_ref())?;
+        let mut current = self.current_mut();
+        (current.client, current.authorities, current.made_at) = (client, authorities, Instant::now());
+        Ok(())
+    }
+
+    /// Reads the files again if that was long ago. They are small, and mounted beside the program.
     fn refresh_if_due(&self) {
         let now = Instant::now();
-        if now.duration_since(self.current().read_at) < READ_EVERY {
+        if now.duration_since(self.current().read_at) >= READ_EVERY {
+            self.current_mut().read_at = now;
+            self.refresh_token();
+            self.refresh_authorities();
+        }
+        if now.duration_since(self.current().made_at) < CONNECTION_AGE {
             return;
         }
-        self.current_mut().read_at = now;
-        self.refresh_token();
-        self.refresh_authorities();
+        let authorities = {
+            let mut current = self.current_mut();
+            current.made_at = now;
+            current.authorities.clone()
+        };
+        if let Err(error) = self.connect_again(authorities) {
+            tracing::warn!(%error, "registry connections not renewed; the old ones stay in use");
+        }
     }
 
     /// The address of a path below the base.
@@ -201,8 +198,8 @@ impl Http {
     }
 }
 
-/// A client for one origin; with the authorities of a file, it trusts only those.
-fn client(base: &Url, timeout: Duration, authorities: Option<(&Path, &[u8])>) -> Result<reqwest::Client, Error> {
+/// A client that trusts these authorities alone, or speaks plain HTTP without them.
+fn client(timeout: Duration, authorities: Option<&Bundle>) -> Result<reqwest::Client, Error> {
     let builder = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
@@ -211,12 +208,10 @@ fn client(base: &Url, timeout: Duration, authorities: Option<(&Path, &[u8])>) ->
         .tcp_nodelay(true)
         .user_agent(concat!("pod-registrar/", env!("CARGO_PKG_VERSION")));
     let builder = match authorities {
-        Some((path, pem)) => builder.tls_certs_only(
-            Certificate::from_pem_bundle(pem).map_err(|source| Error::ParseCa { path: path.into(), source })?,
-        ),
-        // Plain HTTP needs no roots, and an image without a CA bundle should be able to speak it.
-        None if base.scheme() == "http" => builder.tls_certs_only([]),
-        None => builder,
+        Some(authorities) => {
+            builder.tls_backend_preconfigured(authorities.client_config().map_err(Error::Authorities)?)
+        }
+        None => builder.tls_certs_only([]),
     };
     builder.build().map_err(Error::Client)
 }
@@ -241,7 +236,13 @@ impl Answer {
     pub(super) fn said(&self) -> Said {
         match serde_json::from_slice::<Problem>(&self.body) {
             Ok(problem) => Said { retry_after: self.retry_after, ..said(&problem) },
-            Err(_) => Said { retry_after: self.retry_after, ..Said::default() },
+            Err(_) => {
+                // Of a text that is not the protocol's nothing is repeated: it may echo the token.
+                let text = String::from_utf8_lossy(&self.body);
+                let advice = "the port expects TLS; use https:// in --registry-url";
+                let detail = if TLS_EXPECTED.iter().any(|phrase| text.contains(phrase)) { advice } else { "" };
+                Said { detail: detail.to_owned(), retry_after: self.retry_after, ..Said::default() }
+            }
         }
     }
 }
@@ -265,19 +266,6 @@ pub(super) fn fit_for_logs(text: &str, chars: usize) -> String {
     text.chars().take(chars).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-fn read_authorities(path: &Path) -> Result<Vec<u8>, Error> {
-    std::fs::read(path).map_err(|source| Error::ReadCa { path: path.into(), source })
-}
-
-fn read_token(path: &Path) -> Result<SecretString, Error> {
-    let text = std::fs::read_to_string(path).map_err(|source| Error::ReadToken { path: path.into(), source })?;
-    let token = text.trim();
-    if token.is_empty() || !token.bytes().all(|c| c.is_ascii_graphic()) {
-        return Err(Error::Token { path: path.into() });
-    }
-    Ok(token.into())
-}
-
 async fn read_body(mut response: Response, most: usize) -> Result<Vec<u8>, Failure> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(not_answered)? {
@@ -291,13 +279,7 @@ async fn read_body(mut response: Response, most: usize) -> Result<Vec<u8>, Failu
 
 fn not_answered(error: reqwest::Error) -> Failure {
     let unsent = error.is_connect() || error.is_builder();
-    let error = error.without_url();
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let _ = write!(text, ": {cause}");
-        source = cause.source();
-    }
+    let text = explain(&error.without_url(), &NAMES);
     if unsent { Failure::Unreachable(text) } else { Failure::Broken(text) }
 }
 

@@ -2,6 +2,7 @@
 
 mod client;
 mod encode;
+mod files;
 mod http;
 pub mod wire;
 
@@ -9,4 +10,4 @@ pub mod wire;
 mod fuzz_tests;
 
 pub use client::{Client, Config};
-pub use http::Error;
+pub use files::Error;

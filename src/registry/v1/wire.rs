@@ -291,7 +291,7 @@ pub struct ItemResult {
 }
 
 fn seconds_if_any<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
-    Ok(serde_json::Value::deserialize(deserializer)?.as_u64())
+    lenient(deserializer)
 }
 
 /// The answer to a single put.
@@ -336,7 +336,16 @@ impl Problem {
 fn if_it_fits<'de, D: serde::Deserializer<'de>, T: serde::de::DeserializeOwned>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
-    Ok(serde_json::from_value(serde_json::Value::deserialize(deserializer)?).ok())
+    lenient(deserializer)
+}
+
+/// A value, if it has the right shape. Of any other the bytes are read and nothing is built: a list of many small values
+/// would take many times its own size.
+fn lenient<'de, D: serde::Deserializer<'de>, T: serde::de::DeserializeOwned>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    let raw = Box::<RawValue>::deserialize(deserializer)?;
+    Ok(serde_json::from_str(raw.get()).ok())
 }
 
 /// What the registry holds where an operation came too late.
