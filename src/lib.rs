@@ -38,12 +38,13 @@
 //! | [`telemetry`] | logs, metrics, health: handles that others write to | nothing of ours |
 //! | [`clock`] | the one monotonic clock | `model` |
 //! | [`connect`] | which servers are trusted, and what a failed connection tells a person | nothing of ours |
+//! | [`listen`] | sockets for both address families, and an HTTP server whose connections are bounded | nothing of ours |
 //! | [`store`] | the pods that the watches show: one writer a watch, and the view over all of them | `model` |
 //! | [`cluster`] | everything said to Kubernetes: clients, informers, identity, confirmation and approval of deletions, the lease | `clock`, `connect`, `model`, `store`, `telemetry` |
 //! | [`registry`] | everything said to a registry: the [`registry::Registry`] trait, protocol v1 | `connect`, `model` |
 //! | [`sync`] | the queue and the event loop, sole owner of the ledger | `clock`, `model`, `registry`, `store`, `telemetry` |
-//! | [`admin`] | health, metrics and a status page over HTTP | `telemetry` |
-//! | [`mod@reference`] | the reference registry: protocol v1 on SQLite, with a page | `model`, `registry::v1::wire` |
+//! | [`admin`] | health, metrics and a status page over HTTP | `listen`, `telemetry` |
+//! | [`mod@reference`] | the reference registry: protocol v1 on SQLite, with a page | `listen`, `model`, `registry::v1::wire` |
 //! | [`demo`] | a stand-in for the API server's pod endpoints, and a small living cluster in it | `model` |
 //! | [`settings`] | flags and environment, validated | `model`, `telemetry` |
 //! | [`app`] | the composition root: settings in, exit code out | everything |
@@ -62,6 +63,7 @@ pub mod connect;
 pub mod demo;
 #[cfg(test)]
 mod fuzz;
+pub mod listen;
 pub mod model;
 pub mod reference;
 pub mod registry;

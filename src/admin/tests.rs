@@ -5,8 +5,10 @@ use std::net::SocketAddr;
 use super::*;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
     sync::oneshot,
     task::JoinHandle,
+    time::{Instant, timeout},
 };
 
 struct Server {
@@ -95,8 +97,52 @@ async fn a_stalled_request_is_given_up() {
     let server = start().await;
     let mut stalled = TcpStream::connect(server.address).await.unwrap();
     stalled.write_all(b"GET /livez HTTP/1.1\r\n").await.unwrap();
-    let began = tokio::time::Instant::now();
+    let began = Instant::now();
     let mut rest = Vec::new();
-    timeout(CONNECTION_LIFE, stalled.read_to_end(&mut rest)).await.unwrap().unwrap();
-    assert!(began.elapsed() <= HEAD_TIMEOUT + Duration::from_secs(1), "{:?}", began.elapsed());
+    timeout(LIMITS.head_timeout * 2, stalled.read_to_end(&mut rest)).await.unwrap().unwrap();
+    assert!(began.elapsed() <= LIMITS.head_timeout + Duration::from_secs(1), "{:?}", began.elapsed());
+}
+
+/// Opens connections, sends the same bytes on each, and keeps them open.
+async fn strangers(server: &Server, count: usize, bytes: &[u8]) -> Vec<TcpStream> {
+    let mut streams = Vec::new();
+    for _ in 0..count {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        // The server may have closed it already, for the sake of a newer one.
+        let _ = stream.write_all(bytes).await;
+        streams.push(stream);
+    }
+    streams
+}
+
+/// Idle connections, half-sent heads, requests whose answers nobody reads: four times the table's places of each.
+#[tokio::test]
+async fn probes_are_answered_whatever_strangers_hold_open() {
+    let server = start().await;
+    server.health.watch_listed(0);
+    let unread = b"GET /metrics HTTP/1.1\r\nhost: test\r\n\r\n".repeat(40);
+    for bytes in [&b""[..], b"GET /livez HTTP/1.1\r\nhost:", &unread] {
+        let _open = strangers(&server, 4 * LIMITS.connections, bytes).await;
+        for probe in ["GET /livez", "GET /readyz", "GET /metrics"] {
+            let begun = Instant::now();
+            assert!(server.ask(probe).await.starts_with("HTTP/1.1 200 "), "{probe}");
+            assert!(begun.elapsed() < Duration::from_secs(2), "{probe} took {:?}", begun.elapsed());
+        }
+    }
+}
+
+/// The one that was closed is the one that had been idle for longest, not one that a scraper uses.
+#[tokio::test]
+async fn scraper_keeps_its_connection_among_idle_ones() {
+    let server = start().await;
+    let mut scraper = TcpStream::connect(server.address).await.unwrap();
+    for _ in 0..10 {
+        scraper.write_all(b"GET /livez HTTP/1.1\r\nhost: test\r\n\r\n").await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"loop ok\n") {
+            let read = timeout(Duration::from_secs(10), scraper.read_buf(&mut answer)).await.unwrap().unwrap();
+            assert!(read > 0, "the scraper's connection was closed");
+        }
+        drop(strangers(&server, LIMITS.connections / 2, b"").await);
+    }
 }

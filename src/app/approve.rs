@@ -1,8 +1,6 @@
 //! `pod-registrar approve`: a person says that held deletions may leave.
 
-use std::io::Write as _;
-
-use super::{Error, informers};
+use super::{Error, informers, output::Output};
 use crate::{
     cluster::{Cluster, approval},
     settings::{ApproveSettings, LeaseName},
@@ -15,5 +13,5 @@ pub(super) async fn run(settings: ApproveSettings) -> Result<(), Error> {
     let LeaseName { namespace, name } = lease;
     approval::approve(&client, &namespace, &name, &hold).await?;
     let said = format!("approved {hold} on the Lease {namespace}/{name}; the controller reads it within seconds");
-    writeln!(std::io::stdout().lock(), "{said}").map_err(Error::Output)
+    Output::default().print(&[said]).await.map_err(Error::Output)
 }

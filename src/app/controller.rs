@@ -18,6 +18,7 @@ use crate::{
     admin::{self, Pages},
     clock::Clock,
     cluster::{self, Cluster, approval::Desk, lease::Keeper},
+    listen,
     model::{AllowList, Leadership, Rule, Standing, Writer, brake::SettingsChange, retry},
     registry::v1::{Client, Config as RegistryConfig},
     settings::{
@@ -57,7 +58,7 @@ pub(super) async fn run(settings: RunSettings, stop: CancellationToken) -> Resul
         log_format: _,
     } = settings;
     let cluster = Cluster::find(&informers::credentials(cluster)).await?;
-    let admin = listen(admin_addr, "--admin-addr").await?;
+    let admin = listen(admin_addr, "--admin-addr")?;
     let address = admin.local_addr().map_err(Error::Start)?;
     tracing::info!(%address, "health and metrics are served");
     let scope = informers::scope(scope);
@@ -67,8 +68,9 @@ pub(super) async fn run(settings: RunSettings, stop: CancellationToken) -> Resul
 }
 
 /// Binds an address that a flag set.
-pub(super) async fn listen(address: SocketAddr, flag: &'static str) -> Result<TcpListener, Error> {
-    TcpListener::bind(address).await.map_err(|source| Error::Listen { address, flag, source })
+pub(super) fn listen(address: SocketAddr, flag: &'static str) -> Result<TcpListener, Error> {
+    let listener = listen::bind(address).map_err(|source| Error::Listen { address, flag, source })?;
+    TcpListener::from_std(listener).map_err(Error::Start)
 }
 
 /// The controller, with everything that it is told.

@@ -5,7 +5,6 @@
 
 use std::{
     collections::HashSet,
-    io::Write as _,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     time::Duration,
 };
@@ -17,6 +16,7 @@ use super::{
     Error,
     controller::{Controller, listen},
     informers,
+    output::Output,
     tasks::Tasks,
 };
 use crate::{
@@ -40,7 +40,7 @@ const HISTORY: usize = 100_000;
 /// Runs the demonstration until its time is over, or it is asked to stop.
 pub(super) async fn run(settings: DemoSettings, stop: CancellationToken) -> Result<(), Error> {
     let DemoSettings { pods, churn, duration, listen: page, seed, cluster, log_format: _ } = settings;
-    let (listener, admin) = (listen(page, "--listen").await?, listen(ANYWHERE, "--listen").await?);
+    let (listener, admin) = (listen(page, "--listen")?, listen(ANYWHERE, "--listen")?);
     let (page, metrics) = (address_of(&listener)?, address_of(&admin)?);
     let registry = Registry::open(Options::default())?;
     let (store, listener) = (registry.store(), listener.into_std().map_err(Error::Start)?);
@@ -54,11 +54,12 @@ pub(super) async fn run(settings: DemoSettings, stop: CancellationToken) -> Resu
             stand_in(life, &mut tasks).await?
         }
     };
-    say(&[
+    let addresses = [
         format!("The registry's page:      http://{page}/"),
         format!("The controller's figures: http://{metrics}/metrics"),
-    ])?;
-    tasks.spawn("teller", tell(store));
+    ];
+    // A task of its own: nothing else waits for a reader of standard output.
+    tasks.spawn("teller", tell(addresses, store));
     let controller = controller(cluster, page)?;
     let ended = stop.child_token();
     let over = ended.clone();
@@ -86,7 +87,7 @@ fn address_of(listener: &TcpListener) -> Result<SocketAddr, Error> {
 
 /// Starts the stand-in for the API server and the life in it.
 async fn stand_in(life: life::Options, tasks: &mut Tasks) -> Result<Cluster, Error> {
-    let listener = listen(ANYWHERE, "--listen").await?;
+    let listener = listen(ANYWHERE, "--listen")?;
     let address = address_of(&listener)?;
     let api = Api::new(ApiOptions { seed: life.seed, history: HISTORY, ..ApiOptions::default() });
     let living = api.clone();
@@ -121,7 +122,9 @@ fn controller(cluster: Cluster, registry: SocketAddr) -> Result<Controller, Erro
 }
 
 /// Tells what the registry was told, a second at a time.
-async fn tell(store: Store) -> Result<(), Error> {
+async fn tell(addresses: [String; 2], store: Store) -> Result<(), Error> {
+    let mut output = Output::default();
+    output.print(&addresses).await.map_err(Error::Output)?;
     let (mut seen, mut registered) = (0, HashSet::new());
     let mut ticks = tokio::time::interval(Duration::from_secs(1));
     loop {
@@ -139,7 +142,7 @@ async fn tell(store: Store) -> Result<(), Error> {
             let more = lines.split_off(LINES_PER_SECOND).len();
             lines.push(format!("… and {more} more"));
         }
-        say(&lines)?;
+        output.print(&lines).await.map_err(Error::Output)?;
     }
 }
 
@@ -153,12 +156,4 @@ fn line(change: &Change, registered: &mut HashSet<String>) -> String {
     }
     let verb = if registered.insert(change.id.clone()) { "registered  " } else { "changed     " };
     format!("{verb}  {pod}")
-}
-
-fn say(lines: &[String]) -> Result<(), Error> {
-    let mut out = std::io::stdout().lock();
-    for line in lines {
-        writeln!(out, "{line}").map_err(Error::Output)?;
-    }
-    out.flush().map_err(Error::Output)
 }

@@ -6,13 +6,14 @@ mod approve;
 mod controller;
 mod demo;
 mod informers;
+mod output;
 mod reference;
 mod signals;
 mod status;
 mod tasks;
 mod watch;
 
-use std::{ffi::OsString, process::ExitCode, time::Duration};
+use std::{ffi::OsString, io::Write as _, process::ExitCode, time::Duration};
 
 use tokio::task::JoinError;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};

@@ -1,16 +1,13 @@
 //! `pod-registrar watch`: no registry, two kinds of lines.
 
-use std::{
-    collections::HashMap,
-    io::{ErrorKind, Write as _},
-    time::Duration,
-};
+use std::{collections::HashMap, io::ErrorKind, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Error,
     informers::{self, Parts, Watching},
+    output::Output,
     tasks::Tasks,
 };
 use crate::{
@@ -43,7 +40,7 @@ pub(super) async fn run(settings: WatchSettings, stop: CancellationToken) -> Res
     };
     let mut tasks = Tasks::default();
     let Watching { view, mut sightings, relist: _relist } = informers::start(&cluster, parts, &mut tasks);
-    let mut shown = Shown::default();
+    let (mut shown, mut output) = (Shown::default(), Output::default());
     let result = loop {
         let sighting = tokio::select! {
             () = stop.cancelled() => break Ok(()),
@@ -52,7 +49,13 @@ pub(super) async fn run(settings: WatchSettings, stop: CancellationToken) -> Res
         };
         // The watches have ended, and one of them says why.
         let Some(sighting) = sighting else { break Err(tasks.first_end().await) };
-        match print(&shown.lines(&sighting, &view)) {
+        let lines = shown.lines(&sighting, &view);
+        let printed = tokio::select! {
+            // Whoever asks for the end does not wait for a reader.
+            () = stop.cancelled() => break Ok(()),
+            printed = output.print(&lines) => printed,
+        };
+        match printed {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::BrokenPipe => break Ok(()),
             Err(error) => break Err(Error::Output(error)),
@@ -60,14 +63,6 @@ pub(super) async fn run(settings: WatchSettings, stop: CancellationToken) -> Res
     };
     tasks.end().await;
     result
-}
-
-fn print(lines: &[String]) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
-    for line in lines {
-        writeln!(out, "{line}")?;
-    }
-    out.flush()
 }
 
 /// The pods that were shown as created and not yet as deleted: which watch saw them, and their names.

@@ -2,25 +2,25 @@
 
 use std::{io, net::TcpListener, path::PathBuf, time::Duration};
 
-use axum_server::{Handle, tls_rustls::RustlsAcceptor};
-use hyper_util::rt::TokioTimer;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     clock::Clock,
     http::{App, router},
-    limit::Limited,
     store::{OpenError, Retention, Store},
     tls::{Certificate, LOOK_AGAIN, TlsFiles},
     tokens::{self, Tokens},
 };
+use crate::listen::{self, Limits};
 
-/// How long a client may take to send the head of a request; a kept connection may be idle as long.
-const HEADER_TIME: Duration = Duration::from_secs(20);
-/// Bytes of the head of a request.
-const MAX_HEADER_BYTES: usize = 32 << 10;
-/// How long requests may go on after the server was asked to stop.
-const STOP_TIME: Duration = Duration::from_secs(10);
+/// Enough for hundreds of writers and for readers of the page. Bodies have limits of their own.
+const LIMITS: Limits = Limits {
+    connections: 512,
+    head_timeout: Duration::from_secs(20),
+    head_bytes: 32 << 10,
+    write_timeout: Duration::from_secs(30),
+    drain: Duration::from_secs(10),
+};
 
 /// How the registry is run.
 #[derive(Clone, Debug, Default)]
@@ -90,7 +90,7 @@ impl Registry {
     /// When the certificate cannot be used or the listener fails.
     pub async fn serve(self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
         let Self { store, tokens, tls } = self;
-        let result = listen(&store, tokens, tls, listener, shutdown).await;
+        let result = serve_on(&store, tokens, tls, listener, shutdown).await;
         store.close().await;
         result
     }
@@ -104,7 +104,7 @@ pub async fn serve(options: Options, listener: TcpListener, shutdown: impl Futur
     Registry::open(options)?.serve(listener, shutdown).await
 }
 
-async fn listen(
+async fn serve_on(
     store: &Store,
     tokens: Tokens,
     tls: Option<TlsFiles>,
@@ -117,44 +117,27 @@ async fn listen(
         tracing::warn!(%address, "the registry asks for no token: whoever reaches this address may read and write");
     }
     let stopping = CancellationToken::new();
-    let service = router(App::new(store.clone(), tokens, tls.is_some(), stopping.clone())).into_make_service();
-    let handle = Handle::new();
-    let mut server = axum_server::from_tcp(listener).map_err(Error::Listen)?.handle(handle.clone());
-    server
-        .http_builder()
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIME)
-        .max_buf_size(MAX_HEADER_BYTES)
-        .http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(HEADER_TIME)
-        .keep_alive_timeout(HEADER_TIME)
-        .max_concurrent_streams(64);
-    let limited = Limited::default();
-    tracing::info!(%address, tls = tls.is_some(), "the registry is listening");
+    let router = router(App::new(store.clone(), tokens, tls.is_some(), stopping.clone()));
+    let certificate = match tls {
+        None => None,
+        Some(files) => Some(load(files).await?),
+    };
+    let config = certificate.as_ref().map(Certificate::config);
+    let listener = tokio::net::TcpListener::from_std(listener).map_err(Error::Listen)?;
+    tracing::info!(%address, tls = config.is_some(), "the registry is listening");
     let stop = async {
         shutdown.await;
         stopping.cancel();
-        handle.graceful_shutdown(Some(STOP_TIME));
     };
-    let served = async {
-        match tls {
-            None => server.acceptor(limited).serve(service).await.map_err(Error::Listen),
-            Some(files) => {
-                let certificate = load(files).await?;
-                let tls = RustlsAcceptor::new(certificate.config()).acceptor(limited);
-                tokio::select! {
-                    result = server.acceptor(tls).serve(service) => result.map_err(Error::Listen),
-                    never = certificate.renew(LOOK_AGAIN) => match never {},
-                }
-            }
+    let renewed = async {
+        match certificate {
+            None => std::future::pending().await,
+            Some(certificate) => certificate.renew(LOOK_AGAIN).await,
         }
     };
-    tokio::pin!(stop, served);
     tokio::select! {
-        result = &mut served => result,
-        () = &mut stop => served.await,
+        () = listen::serve(listener, router, config, LIMITS, stop) => Ok(()),
+        never = renewed => match never {},
     }
 }
 

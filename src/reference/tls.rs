@@ -1,8 +1,12 @@
 //! The certificate: loaded at the start, and loaded again when its files change.
 
-use std::{io, path::PathBuf, time::Duration};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
-use axum_server::tls_rustls::RustlsConfig;
+use rustls::{
+    ServerConfig,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+};
+use tokio::sync::watch;
 
 /// How often the files are looked at. Certificates are renewed long before they end.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(60);
@@ -28,20 +32,20 @@ impl TlsFiles {
 pub(super) struct Certificate {
     files: TlsFiles,
     content: (Vec<u8>, Vec<u8>),
-    config: RustlsConfig,
+    config: watch::Sender<Arc<ServerConfig>>,
 }
 
 impl Certificate {
     /// Reads the files.
     pub(super) async fn load(files: TlsFiles) -> io::Result<Self> {
         let content = files.read().await?;
-        let config = RustlsConfig::from_pem(content.0.clone(), content.1.clone()).await?;
+        let config = watch::Sender::new(server_config(&content)?);
         Ok(Self { files, content, config })
     }
 
     /// What connections are accepted with; it follows every renewal.
-    pub(super) fn config(&self) -> RustlsConfig {
-        self.config.clone()
+    pub(super) fn config(&self) -> watch::Receiver<Arc<ServerConfig>> {
+        self.config.subscribe()
     }
 
     /// Takes up new files for as long as it is polled. Files that cannot be used leave the old ones in use.
@@ -50,14 +54,13 @@ impl Certificate {
             tokio::time::sleep(every).await;
             let read = match self.files.read().await {
                 Ok(content) if content == self.content => continue,
-                Ok(content) => {
-                    self.config.reload_from_pem(content.0.clone(), content.1.clone()).await.map(|()| content)
-                }
+                Ok(content) => server_config(&content).map(|config| (content, config)),
                 Err(error) => Err(error),
             };
             match read {
-                Ok(content) => {
+                Ok((content, config)) => {
                     self.content = content;
+                    self.config.send_replace(config);
                     tracing::info!(cert = %self.files.cert.display(), "the certificate was renewed");
                 }
                 Err(error) => {
@@ -68,9 +71,19 @@ impl Certificate {
     }
 }
 
+/// Reads a certificate chain and its key, both PEM.
+fn server_config((chain, key): &(Vec<u8>, Vec<u8>)) -> io::Result<Arc<ServerConfig>> {
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(chain).collect::<Result<_, _>>().map_err(io::Error::other)?;
+    let key = PrivateKeyDer::from_pem_slice(key).map_err(io::Error::other)?;
+    let config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key);
+    let mut config = config.map_err(io::Error::other)?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
 #[cfg(test)]
 mod tests {
-    use std::{fs, sync::Arc};
+    use std::fs;
 
     use super::*;
 
@@ -89,13 +102,13 @@ mod tests {
         write(&files);
         let certificate = Certificate::load(files.clone()).await.unwrap();
         let config = certificate.config();
-        let first = config.get_inner();
+        let first = Arc::clone(&config.borrow());
         let check = async {
             fs::write(&files.cert, "not yet").unwrap();
             tokio::time::sleep(Duration::from_millis(50)).await;
-            assert!(Arc::ptr_eq(&first, &config.get_inner()));
+            assert!(Arc::ptr_eq(&first, &config.borrow()));
             write(&files);
-            while Arc::ptr_eq(&first, &config.get_inner()) {
+            while Arc::ptr_eq(&first, &config.borrow()) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };

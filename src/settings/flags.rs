@@ -43,8 +43,9 @@ pub(super) struct Run {
     pub(super) election: Election,
     #[command(flatten)]
     pub(super) holds: Holds,
-    /// Where health and metrics are served.
-    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
+    /// The IP address and port that serve health and metrics. `[::]` listens on IPv6 and IPv4, a port alone such as
+    /// `:8080` means the same, and `0.0.0.0` is IPv4 only.
+    #[arg(long, value_name = "ADDRESS", default_value = "[::]:8080")]
     pub(super) admin_addr: String,
     /// How often the registry's contents are compared with what they should be. At least 1s.
     #[arg(long, value_name = "DURATION", default_value = "30m")]

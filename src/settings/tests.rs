@@ -56,7 +56,7 @@ fn the_defaults_are_what_the_help_says() {
     );
     let lease_duration = std::time::Duration::from_secs(15);
     assert_eq!(settings.election, ElectionSettings { lease: None, lease_duration, instance: None });
-    assert_eq!(settings.admin_addr.to_string(), "0.0.0.0:8080");
+    assert_eq!(settings.admin_addr.to_string(), "[::]:8080");
     assert_eq!((settings.resync_interval.as_secs(), settings.relist_interval.as_secs()), (1800, 21600));
 }
 

@@ -62,10 +62,11 @@ where
     }
 }
 
-/// An IP address and a port.
+/// An IP address and a port to listen on. A port alone, such as `:8080`, means every address of both families.
 pub(super) fn address(text: &str) -> Result<SocketAddr, Problem> {
-    let mend = "write an IP address and a port, such as 127.0.0.1:7070 or [::]:8080";
-    text.parse().map_err(|_| Problem::new(format!("{text:?} is not an address to listen on"), mend))
+    let mend = "write an IP address and a port, such as 127.0.0.1:7070 or [::]:8080, or a port alone, such as :8080";
+    let full = text.strip_prefix(':').map(|port| format!("[::]:{port}"));
+    full.as_deref().unwrap_or(text).parse().map_err(|_| Problem::new(format!("{text:?} is not an address to listen on"), mend))
 }
 
 /// The registry's address, with a path that ends in a slash. Refusals do not repeat it, as it may hold a password.
@@ -209,6 +210,14 @@ mod tests {
         assert!(problem.contains("password") && !problem.contains("hunter2"), "{problem}");
         let problem = registry_url("https://me:hunter2@:bad").unwrap_err().to_string();
         assert!(!problem.contains("hunter2"), "{problem}");
+    }
+
+    #[test]
+    fn port_alone_means_every_address() {
+        assert_eq!(address(":8080").unwrap(), "[::]:8080".parse().unwrap());
+        for text in ["", ":", ":port", ":99999", "8080", "::", "localhost:8080"] {
+            assert!(address(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -9,17 +9,18 @@ use std::{
 use crate::project;
 
 /// Which rooms a room may use. A new arrow is a decision: it belongs on the map in `src/lib.rs` first.
-const ARROWS: [(&str, &[&str]); 13] = [
+const ARROWS: [(&str, &[&str]); 14] = [
     ("model", &[]),
     ("telemetry", &[]),
     ("clock", &["model"]),
     ("connect", &[]),
+    ("listen", &[]),
     ("store", &["model"]),
     ("cluster", &["clock", "connect", "model", "store", "telemetry"]),
     ("registry", &["connect", "model"]),
     ("sync", &["clock", "model", "registry", "store", "telemetry"]),
-    ("admin", &["telemetry"]),
-    ("reference", &["model", "registry"]),
+    ("admin", &["listen", "telemetry"]),
+    ("reference", &["listen", "model", "registry"]),
     ("demo", &["model"]),
     ("settings", &["model", "telemetry"]),
     ("fuzz", &["demo"]),

@@ -123,6 +123,24 @@ async fn half(server: &Server, text: &str) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
+/// More than the registry's 512 places for connections.
+#[tokio::test]
+async fn idle_connections_hinder_nobody() {
+    let server = Server::start().await;
+    let mut idle = Vec::new();
+    for _ in 0..600 {
+        idle.push(TcpStream::connect(server.base.strip_prefix("http://").unwrap()).await.unwrap());
+    }
+    let answered = async {
+        assert_eq!(server.get("/healthz").await.status, 200);
+        assert_eq!(server.get("/v1/clusters").await.status, 200);
+    };
+    tokio::time::timeout(Duration::from_secs(10), answered).await.expect("new connections are served at once");
+    let first = tokio::time::timeout(Duration::from_secs(10), idle[0].read(&mut [0; 1])).await;
+    assert_eq!(first.expect("the oldest one is closed").unwrap(), 0);
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn slow_clients_are_let_go_and_hinder_nobody() {
     let server = Server::start().await;
