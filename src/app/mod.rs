@@ -22,7 +22,7 @@ use crate::{
     cluster, reference as registry_server,
     settings::{self, Command},
     sync,
-    telemetry::logging,
+    telemetry::{Stderr, logging, panics},
 };
 
 /// Exit code of a process that failed while running.
@@ -113,22 +113,22 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, environment: impl Fn(
             return ExitCode::from(refusal.exit_code());
         }
     };
-    match start(command) {
-        Ok(code) => ExitCode::from(code),
-        Err(error) => {
-            complain(&error);
-            ExitCode::from(error.exit_code())
-        }
-    }
+    let Ok(mut stderr) = Stderr::start() else {
+        // Without a thread for its log the process could not say why it ends, whatever it tried.
+        return ExitCode::from(FAILED);
+    };
+    panics::end_the_process(stderr.clone());
+    let code = start(command, &stderr).unwrap_or_else(|error| {
+        // Writing to the buffer cannot fail.
+        let _ = stderr.write_all(format!("error: {error}\n").as_bytes());
+        error.exit_code()
+    });
+    Stderr::flush(&stderr);
+    ExitCode::from(code)
 }
 
-#[expect(clippy::print_stderr, reason = "the last words of a process whose logging may not be set up")]
-fn complain(error: &Error) {
-    eprintln!("error: {error}");
-}
-
-fn start(command: Command) -> Result<u8, Error> {
-    logging::init(command.log_format())?;
+fn start(command: Command, stderr: &Stderr) -> Result<u8, Error> {
+    logging::init(command.log_format(), stderr.clone())?;
     // The one TLS provider of the program; a second call would fail and change nothing.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers()).enable_all().build();
@@ -149,7 +149,7 @@ fn workers() -> usize {
 async fn run(command: Command) -> Result<u8, Error> {
     let mut signals = signals::Signals::new().map_err(Error::Start)?;
     let stop = CancellationToken::new();
-    // A task of its own: a command that waits for its output to be read must not keep signals from being heard.
+    // A task of its own: a command that is busy must not keep signals from being heard.
     let mut work = AbortOnDropHandle::new(tokio::spawn(execute(command, stop.clone())));
     loop {
         tokio::select! {

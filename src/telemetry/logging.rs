@@ -1,6 +1,6 @@
 //! Logs to standard error, as text for people or as JSON for collectors.
 
-use std::{env, io};
+use std::env;
 
 use tracing_subscriber::{
     Layer, Registry,
@@ -8,6 +8,8 @@ use tracing_subscriber::{
     layer::SubscriberExt as _,
     util::SubscriberInitExt as _,
 };
+
+use super::stderr::Stderr;
 
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,17 +46,17 @@ pub enum Error {
     AlreadySet(#[from] tracing_subscriber::util::TryInitError),
 }
 
-/// Sets up logging for the whole process. To be called once, before anything is logged.
+/// Sets up logging to standard error for the whole process. To be called once, before anything is logged.
 ///
 /// # Errors
 /// Where the filter in the environment cannot be read, or logging is set up already.
-pub fn init(format: LogFormat) -> Result<(), Error> {
+pub fn init(format: LogFormat, stderr: Stderr) -> Result<(), Error> {
     let filter = match env::var(FILTER_VARIABLE) {
         Ok(text) => filter(&text)?,
         Err(env::VarError::NotPresent) => filter("")?,
         Err(env::VarError::NotUnicode(_)) => return Err(Error::NotText),
     };
-    tracing_subscriber::registry().with(layer(format, io::stderr).with_filter(filter)).try_init()?;
+    tracing_subscriber::registry().with(layer(format, move || stderr.clone()).with_filter(filter)).try_init()?;
     Ok(())
 }
 
@@ -79,6 +81,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io;
     use std::sync::{Arc, Mutex};
 
     #[derive(Clone, Default)]

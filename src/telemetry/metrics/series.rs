@@ -11,6 +11,7 @@ use prometheus_client::{
 use super::labels::{
     DriftKind, Label, Operation, OperationOutcome, RecordState, RelistReason, Request, RequestOutcome,
 };
+use crate::telemetry::stderr::LINES_DROPPED;
 
 const PREFIX: &str = "pod_registrar";
 
@@ -122,6 +123,9 @@ impl Series {
         };
         let build: Family<[Pair; 1], Gauge> = Family::default();
         build.get_or_create(&[("version", env!("CARGO_PKG_VERSION"))]).set(1);
+        // The thread that writes standard error counts for the whole process.
+        let help = "Log lines dropped because standard error did not take them; raise an alert when this grows";
+        to.register("log_lines_dropped", help, LINES_DROPPED.clone());
         to.register("build_info", "The version of the program", build);
         (series, to)
     }

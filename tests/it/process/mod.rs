@@ -7,6 +7,7 @@ mod crash;
 mod credentials;
 mod demo;
 mod doubt;
+mod edges;
 mod every_step;
 mod exit_codes;
 mod fencing;

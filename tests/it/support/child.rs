@@ -23,22 +23,27 @@ pub(crate) struct Child {
 impl Child {
     /// Starts the program with nothing in its environment but the level of its logs.
     pub(crate) fn start<S: AsRef<OsStr>>(arguments: &[S]) -> Self {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_pod-registrar"))
+        let mut child = Self::start_unread(arguments, "info");
+        child.readers = vec![
+            follow(child.process.stdout.take().expect("it is piped"), Arc::clone(&child.out)),
+            follow(child.process.stderr.take().expect("it is piped"), Arc::clone(&child.err)),
+        ];
+        child
+    }
+
+    /// Starts the program with pipes that nobody reads, as where a log collector hangs.
+    pub(crate) fn start_unread<S: AsRef<OsStr>>(arguments: &[S], level: &str) -> Self {
+        let process = Command::new(env!("CARGO_BIN_EXE_pod-registrar"))
             .args(arguments)
             .env_clear()
-            .env("RUST_LOG", "info")
+            .env("RUST_LOG", level)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .expect("the program starts");
-        let (out, err) = <(Arc<Mutex<Vec<String>>>, Arc<Mutex<Vec<String>>>)>::default();
-        let readers = vec![
-            follow(process.stdout.take().expect("it is piped"), Arc::clone(&out)),
-            follow(process.stderr.take().expect("it is piped"), Arc::clone(&err)),
-        ];
         let command = arguments.iter().map(|part| part.as_ref().to_string_lossy()).collect::<Vec<_>>().join(" ");
-        Self { process, command, out, err, readers }
+        Self { process, command, out: Arc::default(), err: Arc::default(), readers: Vec::new() }
     }
 
     /// The id of its process, which is its own as long as this guard is there.
