@@ -47,10 +47,8 @@ rules:
 ];
 
 /// What restricted Pod Security asks for, and the file system that it does not ask for.
-const HARDENING: [&str; 8] = [
+const HARDENING: [&str; 6] = [
     "runAsNonRoot: true",
-    "runAsUser: 65532",
-    "runAsGroup: 65532",
     "type: RuntimeDefault",
     "allowPrivilegeEscalation: false",
     "readOnlyRootFilesystem: true",
@@ -162,7 +160,7 @@ fn ports_are_those_of_the_program() {
     assert_eq!(values(&text("deploy/deployment.yaml"), "prometheus.io/port"), [format!("\"{admin}\"")]);
     let statefulset = text("deploy/registry/statefulset.yaml");
     assert_eq!(values(&statefulset, "containerPort"), [registry.to_string()]);
-    assert!(statefulset.contains(&format!("value: 0.0.0.0:{registry}\n")));
+    assert!(statefulset.contains(&format!("value: \"[::]:{registry}\"\n")));
     assert_eq!(values(&text("deploy/registry/service.yaml"), "port"), [registry.to_string()]);
     assert!(text("deploy/configmap.yaml").contains(&format!("http://registry.pod-registrar.svc:{registry}\n")));
     assert!(text("Dockerfile").contains(&format!("EXPOSE {admin} {registry}\n")));
@@ -185,12 +183,77 @@ fn variables_are_settings_of_the_command() {
     }
 }
 
+/// The commands that the README gives; `.ci/run` runs them.
+fn deploy_commands() -> String {
+    let readme = text("README.md");
+    let (_, rest) = readme.split_once("<!-- deploy -->\n").expect("README.md has <!-- deploy -->");
+    let (commands, _) = rest.split_once("<!-- /deploy -->").expect("README.md has <!-- /deploy -->");
+    commands.to_owned()
+}
+
 #[test]
-fn the_placeholder_token_fits_the_registry() {
-    let ours = text("deploy/secret.yaml");
-    let theirs = text("deploy/registry/secret.yaml");
-    let token = values(&ours, "token")[0];
-    assert!(theirs.contains(&format!("\n    {token} *\n")), "{theirs}");
+fn no_token_is_shipped() {
+    let commands = deploy_commands();
+    for (path, manifest) in manifests() {
+        let shipped = ["kind: Secret", "stringData:", "secretGenerator:"].iter().any(|part| manifest.contains(part));
+        assert!(!shipped, "{}", path.display());
+        for name in values(&manifest, "secretName") {
+            let made = format!("kubectl -n pod-registrar create secret generic {name} --from-literal=");
+            assert!(commands.contains(&made), "the README does not create the Secret {name}");
+        }
+    }
+    assert!(commands.contains("/dev/urandom") && text(".ci/run").contains("<!-- deploy -->"));
+}
+
+#[test]
+fn secret_keys_are_the_files_that_are_read() {
+    let commands = deploy_commands();
+    for (workload, key, variable) in [
+        ("deploy/deployment.yaml", "token", "POD_REGISTRAR_REGISTRY_TOKEN_FILE"),
+        ("deploy/registry/statefulset.yaml", "tokens", "POD_REGISTRAR_TOKENS_FILE"),
+    ] {
+        let expected = format!("name: {variable}\n              value: /etc/pod-registrar/{key}\n");
+        assert!(text(workload).contains(&expected), "{workload}: {expected}");
+        assert!(commands.contains(&format!("--from-literal={key}=\"$token")), "{commands}");
+    }
+}
+
+/// Clusters such as OpenShift assign user and group ids, and refuse pods that name others.
+#[test]
+fn user_ids_are_left_to_the_cluster() {
+    for workload in WORKLOADS {
+        let manifest = text(workload);
+        for id in ["runAsUser", "runAsGroup", "fsGroup", "supplementalGroups"] {
+            assert!(!manifest.contains(id), "{workload}: {id}");
+        }
+        assert_eq!(values(&manifest, "defaultMode"), ["0444"], "{workload}: readable by whatever user id");
+    }
+    let listed = text("deploy/registry/kustomization.yaml");
+    assert!(listed.contains("components:\n") && listed.contains("  - volume-group\n"), "{listed}");
+    assert_eq!(values(&text("deploy/registry/volume-group/kustomization.yaml"), "value"), ["65532", "OnRootMismatch"]);
+}
+
+#[test]
+fn network_policies_admit_named_clients_only() {
+    let ours = uncommented(&text("deploy/networkpolicy.yaml"));
+    let from = "    - from:\n        - namespaceSelector:\n            matchLabels:\n\
+                \x20             kubernetes.io/metadata.name: monitoring\n";
+    assert!(ours.contains(from) && ours.matches("- from:").count() == 1, "{ours}");
+    for (path, manifest) in manifests().into_iter().filter(|(_, manifest)| manifest.contains("kind: NetworkPolicy")) {
+        let open = ["Selector: {}", "- {}", "ingress: []"].iter().any(|part| uncommented(&manifest).contains(part));
+        assert!(!open, "{} lets every pod in", path.display());
+    }
+}
+
+#[test]
+fn memory_follows_the_measured_figures() {
+    let deployment = text("deploy/deployment.yaml");
+    // 15 MB and 256 bytes per pod, 20 % more during a list, in Mi.
+    let needed = |pods: u64| ((15_000_000 + 256 * pods) * 12 / 10) >> 20;
+    let [request, limit] = values(&deployment, "memory").try_into().unwrap();
+    let mib = |text: &str| text.strip_suffix("Mi").unwrap().parse::<u64>().unwrap();
+    assert!(mib(request) >= needed(150_000) && mib(limit) >= needed(1_000_000), "{request}, {limit}");
+    assert!(text("README.md").contains("15 MB and 256 bytes a pod"), "the figures have changed");
 }
 
 #[test]
@@ -204,7 +267,8 @@ fn versions_agree() {
 }
 
 #[test]
-fn the_image_runs_as_the_user_that_the_manifests_name() {
+fn image_names_a_numeric_user() {
+    // Numeric, as runAsNonRoot cannot check a name.
     let dockerfile = text("Dockerfile");
     assert!(dockerfile.contains("\nUSER 65532:65532\n") && dockerfile.contains("\nFROM scratch\n"));
     assert!(dockerfile.contains(".ci/build /out/pod-registrar\n") && text(".ci/image").contains("\n.ci/build "));
