@@ -66,7 +66,8 @@ where
 pub(super) fn address(text: &str) -> Result<SocketAddr, Problem> {
     let mend = "write an IP address and a port, such as 127.0.0.1:7070 or [::]:8080, or a port alone, such as :8080";
     let full = text.strip_prefix(':').map(|port| format!("[::]:{port}"));
-    full.as_deref().unwrap_or(text).parse().map_err(|_| Problem::new(format!("{text:?} is not an address to listen on"), mend))
+    let address = full.as_deref().unwrap_or(text).parse();
+    address.map_err(|_| Problem::new(format!("{text:?} is not an address to listen on"), mend))
 }
 
 /// The registry's address, with a path that ends in a slash. Refusals do not repeat it, as it may hold a password.

@@ -22,7 +22,8 @@ fn free_port() -> u16 {
 
 async fn get(address: SocketAddr, path: &str) -> Result<(u16, String), String> {
     let client = http_client();
-    let answer = client.get(format!("http://{address}{path}")).timeout(PROBE).send().await.map_err(|e| e.to_string())?;
+    let answer =
+        client.get(format!("http://{address}{path}")).timeout(PROBE).send().await.map_err(|e| e.to_string())?;
     Ok((answer.status().as_u16(), answer.text().await.map_err(|e| e.to_string())?))
 }
 
