@@ -57,7 +57,10 @@ pub(super) async fn run(settings: RunSettings, stop: CancellationToken) -> Resul
         relist_interval,
         log_format: _,
     } = settings;
-    let cluster = Cluster::find(&informers::credentials(cluster)).await?;
+    let credentials = informers::credentials(cluster);
+    // A credential plugin may take its time.
+    let Some(cluster) = stop.run_until_cancelled(Cluster::find(&credentials)).await else { return Ok(()) };
+    let cluster = cluster?;
     let admin = listen(admin_addr, "--admin-addr")?;
     let address = admin.local_addr().map_err(Error::Start)?;
     tracing::info!(%address, "health and metrics are served");

@@ -13,7 +13,7 @@ mod status;
 mod tasks;
 mod watch;
 
-use std::{ffi::OsString, io::Write as _, process::ExitCode, time::Duration};
+use std::{ffi::OsString, io::Write as _, pin::pin, process::ExitCode, time::Duration};
 
 use tokio::task::JoinError;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
@@ -33,6 +33,8 @@ const REFUSED: u8 = 2;
 const ABORTED: u8 = 130;
 /// Threads of the runtime, at least and at most.
 const WORKERS: (usize, usize) = (2, 4);
+/// How long a command may take to end once it was asked to; a pod has 30 s.
+const STOP_AT_MOST: Duration = Duration::from_secs(25);
 /// Blocking work that is still going on at the end is left behind after this time.
 const LEAVE_AFTER: Duration = Duration::from_millis(500);
 
@@ -87,6 +89,9 @@ pub enum Error {
         /// How.
         source: tokio::task::JoinError,
     },
+    /// A signal ended a command that had not done its work.
+    #[error("interrupted before it was done")]
+    Interrupted,
     /// Standard output cannot be written to.
     #[error("cannot write to standard output: {0}")]
     Output(#[source] std::io::Error),
@@ -150,11 +155,28 @@ async fn run(command: Command) -> Result<u8, Error> {
     let mut signals = signals::Signals::new().map_err(Error::Start)?;
     let stop = CancellationToken::new();
     // A task of its own: a command that is busy must not keep signals from being heard.
-    let mut work = AbortOnDropHandle::new(tokio::spawn(execute(command, stop.clone())));
+    let work = AbortOnDropHandle::new(tokio::spawn(execute(command, stop.clone())));
+    supervise(work, stop, async || signals.next().await).await
+}
+
+/// Waits for the end of a command. It always comes: after a second signal, and some time after the first one.
+async fn supervise(
+    mut work: AbortOnDropHandle<Result<(), Error>>,
+    stop: CancellationToken,
+    mut next_signal: impl AsyncFnMut() -> &'static str,
+) -> Result<u8, Error> {
+    let mut overdue = pin!(async {
+        stop.cancelled().await;
+        tokio::time::sleep(STOP_AT_MOST).await;
+    });
     loop {
         tokio::select! {
             result = &mut work => return result_of(result),
-            signal = signals.next() => {
+            () = &mut overdue => {
+                tracing::error!(seconds = STOP_AT_MOST.as_secs(), "the command does not stop; ending the process");
+                return Ok(FAILED);
+            }
+            signal = next_signal() => {
                 if stop.is_cancelled() {
                     tracing::warn!(signal, "second signal, aborted");
                     return Ok(ABORTED);
@@ -177,13 +199,29 @@ async fn execute(command: Command, stop: CancellationToken) -> Result<(), Error>
         Command::Watch(settings) => watch::run(settings, stop).await,
         Command::Registry(settings) => reference::run(settings, stop).await,
         Command::Demo(settings) => demo::run(settings, stop).await,
-        Command::Approve(settings) => approve::run(settings).await,
+        Command::Approve(settings) => {
+            stop.run_until_cancelled(approve::run(settings)).await.unwrap_or(Err(Error::Interrupted))
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// As one whose plugin, or whose request, never comes to an end.
+    #[tokio::test(start_paused = true)]
+    async fn command_that_ignores_signals_ends_in_time() {
+        let work = AbortOnDropHandle::new(tokio::spawn(std::future::pending()));
+        let mut signals = ["SIGTERM"].into_iter();
+        let next_signal = async || match signals.next() {
+            Some(signal) => signal,
+            None => std::future::pending().await,
+        };
+        let begun = tokio::time::Instant::now();
+        let code = supervise(work, CancellationToken::new(), next_signal).await;
+        assert_eq!((code.unwrap(), begun.elapsed().as_secs()), (FAILED, STOP_AT_MOST.as_secs()));
+    }
 
     #[tokio::test]
     async fn a_panic_in_a_command_is_a_failure_with_code_1_and_words() {
