@@ -38,7 +38,7 @@ pub enum Error {
 }
 
 /// What a caller may see and write.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Access {
     /// Every cluster.
     All,
@@ -118,6 +118,11 @@ impl Tokens {
     /// Whether no token is asked for.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// What the tokens open, one by one.
+    pub(crate) fn accesses(&self) -> Vec<Access> {
+        self.0.iter().map(|entry| entry.access.clone()).collect()
     }
 
     /// What a token opens. Takes the same time whichever token it is, or none.

@@ -29,7 +29,7 @@ const COOKIE: &str = "pod-registrar-page";
 const SIGNED_IN: HeaderName = HeaderName::from_static("pod-registrar-signed-in");
 /// For how long a person stays signed in.
 const LOGIN_SECONDS: i64 = 12 * 60 * 60;
-/// People who are signed in, at most; the one who signed in first goes first.
+/// People who are signed in, at most. One more ends the oldest sign-in by the same token's rights, if there is one.
 const MAX_LOGINS: usize = 256;
 /// Bytes of the form that signs in.
 const MAX_FORM_BYTES: usize = 8 << 10;
@@ -74,7 +74,8 @@ impl Logins {
         let mut logins = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         logins.retain(|login| login.until_ms > now);
         if logins.len() >= MAX_LOGINS {
-            logins.pop_front();
+            let oldest = logins.iter().position(|login| login.access == access).unwrap_or(0);
+            logins.remove(oldest);
         }
         logins.push_back(Login { key, until_ms: now + LOGIN_SECONDS * 1_000, access });
     }
@@ -196,4 +197,22 @@ fn random() -> Option<[u8; 32]> {
     let mut bytes = [0; 32];
     rustls::crypto::ring::default_provider().secure_random.fill(&mut bytes).ok()?;
     Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sign_ins_of_one_token_end_no_others() {
+        let (logins, other) = (Logins::default(), Access::Cluster("other".to_owned()));
+        logins.add([255; 32], other.clone(), 0);
+        for n in 0..2 * MAX_LOGINS {
+            let mut key = [0; 32];
+            key[..8].copy_from_slice(&n.to_le_bytes());
+            logins.add(key, Access::All, 0);
+        }
+        assert_eq!(logins.access(&[255; 32], 1), Some(other));
+        assert_eq!(logins.0.lock().unwrap().len(), MAX_LOGINS);
+    }
 }

@@ -1,6 +1,6 @@
 //! The log of changes: as pages, and as a stream of events.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, time::Duration};
 
 use axum::{
     extract::{FromRequestParts, Request, State},
@@ -12,17 +12,19 @@ use axum::{
 };
 use futures::stream;
 use serde::Deserialize;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 
 use super::{
     App,
     answer::{Answer, Refusal, json},
     auth::Caller,
     extract::{Params, checked, wants_events},
+    shares::Place,
 };
 use crate::reference::{
     problem::Kind,
     store::{self, Change},
+    tokens::Access,
 };
 
 /// Changes in one answer where the caller names no limit.
@@ -66,7 +68,7 @@ pub(crate) async fn list(State(app): State<App>, request: Request) -> Answer {
         }
         None => params.since,
     };
-    follow(&app, cluster, resumed, limit).await
+    follow(&app, &caller.0, cluster, resumed, limit).await
 }
 
 /// A stream's place in the log.
@@ -78,12 +80,14 @@ struct Follower {
     pending: std::vec::IntoIter<Change>,
     last: watch::Receiver<u64>,
     // Held until the stream ends: the number of streams is limited.
-    _permit: OwnedSemaphorePermit,
+    _place: Place,
 }
 
-async fn follow(app: &App, cluster: Option<String>, since: Option<u64>, limit: usize) -> Answer {
-    let permit = Arc::clone(&app.streams).try_acquire_owned();
-    let permit = permit.map_err(|_| Refusal::from(Kind::RateLimited.with("too many streams of changes are open")))?;
+async fn follow(app: &App, caller: &Access, cluster: Option<String>, since: Option<u64>, limit: usize) -> Answer {
+    let place = app
+        .shares
+        .stream(caller)
+        .map_err(|_| Refusal::from(Kind::RateLimited.with("too many streams of changes are open")))?;
     let last = app.store.last_change();
     // The first read is made before the answer starts, so that a 410 can still be one.
     let of = cluster.clone();
@@ -95,7 +99,7 @@ async fn follow(app: &App, cluster: Option<String>, since: Option<u64>, limit: u
         limit,
         pending: first.items.into_iter(),
         last,
-        _permit: permit,
+        _place: place,
     };
     let events = stream::unfold(follower, |mut follower| async move {
         let event = follower.event().await?;

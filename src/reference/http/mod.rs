@@ -10,6 +10,7 @@ mod fuzz_tests;
 mod page;
 mod pods;
 mod sessions;
+mod shares;
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,18 +21,14 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::{MethodRouter, delete, get, post, put},
 };
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::{problem::Kind, store::Store, tokens::Tokens};
 use answer::Refusal;
-use auth::Logins;
+use auth::{Caller, Logins};
 pub use page::OPENAPI;
+use shares::Shares;
 
-/// Requests of known callers that are worked on at the same time; others wait. Bounds the memory of bodies.
-const IN_WORK: usize = 64;
-/// Streams of changes that are open at the same time.
-const STREAMS: usize = 64;
 /// How long one request may take, waiting included.
 const REQUEST_TIME: Duration = Duration::from_secs(30);
 
@@ -41,8 +38,7 @@ pub(crate) struct App {
     pub(crate) store: Store,
     pub(crate) tokens: Arc<Tokens>,
     pub(crate) logins: Arc<Logins>,
-    pub(crate) in_work: Arc<Semaphore>,
-    pub(crate) streams: Arc<Semaphore>,
+    pub(crate) shares: Arc<Shares>,
     /// Ends the streams of changes when the server stops.
     pub(crate) stopping: CancellationToken,
     /// Whether the server speaks TLS, so that cookies may be bound to it.
@@ -53,10 +49,9 @@ impl App {
     pub(crate) fn new(store: Store, tokens: Tokens, secure: bool, stopping: CancellationToken) -> Self {
         Self {
             store,
+            shares: Arc::new(Shares::new(tokens.accesses())),
             tokens: Arc::new(tokens),
             logins: Arc::default(),
-            in_work: Arc::new(Semaphore::new(IN_WORK)),
-            streams: Arc::new(Semaphore::new(STREAMS)),
             stopping,
             secure,
         }
@@ -131,8 +126,9 @@ pub(crate) fn router(app: App) -> Router {
 }
 
 async fn one_of_few(State(app): State<App>, request: Request, next: Next) -> Response {
-    match Arc::clone(&app.in_work).acquire_owned().await {
-        Ok(_permit) => next.run(request).await,
+    let Some(Caller(access)) = request.extensions().get().cloned() else { return next.run(request).await };
+    match app.shares.work(&access).await {
+        Ok(_place) => next.run(request).await,
         Err(_) => Refusal::from(Kind::Unavailable.with("the registry is stopping")).into_response(),
     }
 }
