@@ -1,7 +1,7 @@
 //! An HTTP/1.1 server, with or without TLS, that bounds what each client may hold and stops when asked.
 
 use std::{
-    io,
+    io::{self, ErrorKind},
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
@@ -82,6 +82,8 @@ pub async fn serve(
                     }
                     connections.spawn(server.clone().connection(stream, place));
                 }
+                // The client went away before its turn came.
+                Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => {}
                 Err(error) => {
                     if let Some(failures) = failed.another() {
                         tracing::warn!(%error, failures, "cannot accept a connection; trying again");

@@ -82,7 +82,7 @@ async fn full_stderr_pipe_blocks_neither_work_nor_signals() {
     assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
 }
 
-/// The names are longer than any pipe: `watch` is in the middle of its output when it is asked to stop.
+/// The lines of 10,000 pods are more than a pipe holds: `watch` is in the middle of its output when it has to stop.
 #[tokio::test]
 async fn unread_stdout_does_not_delay_sigterm() {
     let kube = Kube::start().await;
