@@ -8,19 +8,27 @@ mod ahead;
 pub mod approval;
 pub mod client;
 pub mod confirm;
+mod connector;
+pub mod credentials;
 pub mod identity;
 pub mod informer;
+pub mod kubeconfig;
 pub mod lease;
 mod lines;
 mod object;
+pub mod plugin;
 mod progress;
+mod reminder;
+mod resolver;
 mod signs;
 mod tap;
 mod timers;
+mod tls;
 
 #[cfg(test)]
 mod fuzz_tests;
 
-pub use client::{Cluster, Credentials, Scope};
+pub use client::{Cluster, Scope};
 pub use informer::{Informer, Setup};
+pub use kubeconfig::{Environment, Search};
 pub use object::Watched;
