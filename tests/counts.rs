@@ -84,7 +84,7 @@ fn a_pod_takes_few_bytes_in_the_store_and_in_the_ledger() {
 fn a_list_anew_takes_no_second_store() {
     let (layout, rule, mut store) = (Layout::new(1, PODS, None), rule(), store::Writer::default());
     let list = |store: &mut store::Writer| {
-        store.begin_list();
+        store.begin_list(None);
         for slot in 0..PODS {
             let line = line(&layout, slot, 7);
             let WatchEvent::<Watched>::Modified(watched) = serde_json::from_slice(&line).unwrap() else { panic!() };

@@ -7,9 +7,9 @@ use tokio::sync::{mpsc, watch};
 use super::tasks::Tasks;
 use crate::{
     clock::Clock,
-    cluster::{self, Cluster, Environment, Informer, Search, Setup},
+    cluster::{self, Cluster, Common, Credentials, Informer, Setup},
     model::{Digest, Rule, Sighting},
-    settings::{ClusterSettings, Namespaces, ScopeSettings},
+    settings::{ClusterSettings, Kubeconfig, Namespaces, ScopeSettings},
     store::View,
     telemetry::{Health, Metrics},
 };
@@ -20,10 +20,12 @@ const SIGHTINGS_WAITING: usize = 4_096;
 /// A silent watch is looked after as often as the API server sends bookmarks.
 const LOOK_AFTER: Duration = Duration::from_secs(60);
 
-/// The cluster of the settings and the environment.
-pub(super) fn cluster(settings: ClusterSettings, environment: Environment) -> Result<Cluster, cluster::client::Error> {
-    let ClusterSettings { kubeconfig, context } = settings;
-    Cluster::find(&Search { kubeconfig, context, environment })
+/// How to be let into the cluster.
+pub(super) fn credentials(settings: ClusterSettings) -> Credentials {
+    match settings.kubeconfig {
+        None => Credentials::InCluster,
+        Some(Kubeconfig { path, context }) => Credentials::Kubeconfig { path, context },
+    }
 }
 
 /// Which pods are watched.
@@ -85,6 +87,7 @@ pub(super) fn start(cluster: &Cluster, parts: Parts, tasks: &mut Tasks) -> Watch
         look_after: LOOK_AFTER,
         sightings: sender,
         relist: asked,
+        common: Common::default(),
         clock,
         metrics,
         health,

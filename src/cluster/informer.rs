@@ -1,45 +1,65 @@
-//! One watch: a kube-runtime watcher feeds the store, and the event loop is told which keys changed.
+//! One watch of pods: lists and a kube-runtime watcher feed the store, and the event loop hears which keys changed.
+//!
+//! A list and a watch run side by side. A new list is taken while the old watch goes on; when it is complete, a new watch
+//! starts where both have come to.
+//!
+//! | now | happens | then |
+//! | --- | --- | --- |
+//! | no watch | a list is complete | the watch starts at the list's version |
+//! | watch | interval, request | a list begins, the watch goes on |
+//! | watch | the version is gone, an event cannot be read, the watch is silent | the watch is dropped, a list begins |
+//! | watch | an event is older than one before it | the watch is dropped, a list begins after a pause |
+//! | watch and list | an event shows a version after the list's | it outlives the list (see `store::pods`) |
+//! | watch and list | an event shows a pod's end after the list's version | the list's item of that pod is passed over |
+//! | watch and list | the list is complete | a watch starts at the list's or the newest event's version, whichever is newer |
+//! | list | it is older than what was seen when it began | it is discarded, another one begins after a pause |
 //!
 //! The watcher's raw events are used, because everything built on them loses deletions in some way. What a list no longer
 //! holds is not derived here: the event loop compares its ledger with the store after every complete list.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+mod listing;
+mod watching;
 
-use futures::StreamExt;
-use kube::{Api, Client, api::ListParams};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream::BoxStream};
+use kube::Api;
 use kube_runtime::watcher::{self, Event};
 use tokio::sync::{mpsc, watch};
 
 use super::{
     Cluster, Scope, Watched,
-    progress::{self, GoOn},
-    signs::Signs,
-    tap::{Announced, Sign, Tap},
-    timers::{LOOK_AT_AGE, Timers, wake},
+    list::{self, Source, Step, Turns},
+    tap::Tap,
 };
 use crate::{
     clock::Clock,
     model::{
-        Ended, ListAge, Moment, Newest, Pod, Rule, Sighting, Uid, WatchList, desired, is_valid_id, retry,
+        Moment, Newest, Pod, Rule, Sighting, compare_resource_versions, desired, is_valid_id,
+        notices::{Notices, Repeats},
+        paging::Paging,
+        retry,
         silence::{self, Notice, Silence},
+        watch_ends::WatchEnds,
     },
     store::{Store, Writer},
     telemetry::{Health, Metrics, metrics::RelistReason},
 };
+use listing::Listing;
 
-/// The server ends a watch after this time, with a bookmark before it. Short, so that silence is noticed soon: kube gives
-/// a watch five seconds more and then begins it anew where it was.
-const WATCH_SECS: u32 = 20;
-/// Delays after failures in a row.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+/// How often timers are looked at.
+const TICK: Duration = Duration::from_secs(1);
 /// After a failure it is asked sooner whether the cluster has gone back in time.
 const LOOK_AFTER_FAILURE: Duration = Duration::from_secs(5);
-/// Asking for one pod takes no longer.
+/// Asking for the cluster's version takes no longer.
 const LOOK_WITHIN: Duration = Duration::from_secs(5);
-/// Failures that are further apart are not in a row: a quiet watch may work for hours without an event.
-const FORGIVEN_AFTER: Duration = Duration::from_secs(60);
 /// Delays between lists that are older than what was seen before: a lagging server catches up soon, a restored one never.
 const OLDER_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(20));
+/// What a missing right is given by.
+const RBAC_RULE: &str = r#"{apiGroups: [""], resources: [pods], verbs: [get, list, watch]}"#;
 
 /// What all watches have in common.
 #[derive(Clone)]
@@ -48,7 +68,7 @@ pub struct Setup {
     pub scope: Scope,
     /// What becomes of them.
     pub rule: Arc<Rule>,
-    /// How often a watch is built anew, with a complete list.
+    /// How often pods are listed again.
     pub relist_interval: Duration,
     /// After so much silence it is asked whether the cluster has gone back in time.
     pub look_after: Duration,
@@ -56,6 +76,8 @@ pub struct Setup {
     pub sightings: mpsc::Sender<Sighting>,
     /// A new value asks for a new list.
     pub relist: watch::Receiver<u64>,
+    /// What the watches of a process share.
+    pub common: Common,
     /// The time.
     pub clock: Clock,
     /// Where it is counted.
@@ -64,32 +86,72 @@ pub struct Setup {
     pub health: Health,
 }
 
+/// What the watches of a process share: whose turn it is to read a page, and what of their faults was logged.
+#[derive(Clone, Default)]
+pub struct Common {
+    turns: Turns,
+    /// Failed watches and lists.
+    failures: Arc<Mutex<Notices>>,
+    /// Pods that cannot be read.
+    unreadable: Arc<Mutex<Notices>>,
+}
+
+fn locked(notices: &Mutex<Notices>) -> std::sync::MutexGuard<'_, Notices> {
+    notices.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+type Events = BoxStream<'static, Result<Event<Watched>, watcher::Error>>;
+type Looked = Result<String, list::Error>;
+
 /// A watch on the pods of one namespace, or of all.
 pub struct Informer {
     watch: usize,
-    /// For the watch and its lists.
+    /// The namespace, or `*` for all.
+    namespace: Box<str>,
+    source: Source,
+    /// For the watcher.
     api: Api<Watched>,
-    /// For looking whether the cluster has gone back in time, which says nothing about the age of the view.
-    aside: Api<Watched>,
     tap: Tap,
-    signs: Signs,
     writer: Writer,
     setup: Setup,
     newest: Newest,
-    failures: u32,
-    failed_at: Moment,
-    /// Whether the watcher that runs now has listed already.
-    has_listed: bool,
-    /// Whether any watcher has.
-    ever_listed: bool,
     rng: fastrand::Rng,
+
+    list: Option<Listing>,
+    /// When a list is to begin, and why.
+    list_at: Option<(Moment, RelistReason)>,
+    /// Whether a list was asked for that the one under way does not count as.
+    again: bool,
+    ever_listed: bool,
+    paging: Paging,
+    /// Lists in a row that were older than what was seen.
+    older: u32,
+
+    events: Option<Events>,
+    /// The watcher is not asked for events before.
+    events_at: Moment,
+    ends: WatchEnds,
+    /// Whether this watch has brought anything newer.
+    news: bool,
+    /// What the server has said in an ERROR event of this watch.
+    refusal: Option<String>,
+
+    /// What the newest version was when the cluster's was asked for, and the answer to come.
+    look: Option<(Option<String>, BoxFuture<'static, Looked>)>,
+    look_at: Moment,
+    relist_at: Moment,
+    tick_at: Moment,
+    /// When the view was last known to be up to date.
+    heard: Moment,
+    /// When the server last answered anything.
+    answered: Moment,
+    silence: Silence,
+    repeats: Repeats,
 }
 
-/// Why a watcher is dropped.
-enum Dropped {
-    /// Another one takes its place.
-    Anew(RelistReason),
-    /// Nobody listens any more.
+/// Why an informer stops.
+enum Stop {
+    /// The receiver of sightings is gone.
     Closed,
     /// The API server does not understand which pods are meant.
     Refused(String),
@@ -99,73 +161,61 @@ enum Dropped {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The API server refuses the selectors: it will do so for ever.
-    #[error("the API server refuses to select pods like that: {0}; mend --label-selector or --field-selector")]
+    #[error("the API server refuses to select pods like that: {0}; correct --label-selector or --field-selector")]
     Selection(String),
 }
 
-/// A list while it comes in.
-#[derive(Default)]
-struct Listing {
-    begun: Moment,
-    /// How old it is, once its first page has told.
-    age: Option<ListAge>,
-    pods: usize,
-    unidentified: usize,
-}
-
-impl Listing {
-    /// Whether as many pods came in as were announced, where it can be told.
-    fn is_whole(&self, announced: Announced) -> bool {
-        match announced {
-            Announced::OnePage => true,
-            Announced::Items(items) => items == self.pods + self.unidentified,
-            Announced::Unknown => false,
-        }
-    }
-}
-
-/// Tells people when a view has become old, and when it is no longer.
-async fn tell_age(watch: usize, signs: Signs, clock: Clock) -> Infallible {
-    let mut silence = Silence::default();
-    loop {
-        match silence.look(signs.heard(), clock.now()) {
-            Some(Notice::Old { silence }) => {
-                let seconds = silence.as_secs();
-                tracing::warn!(watch, seconds, "the view of the cluster is old, what happens there is not seen");
-            }
-            Some(Notice::Renewed { after }) => {
-                tracing::info!(watch, seconds = after.as_secs(), "the view of the cluster is up to date again");
-            }
-            None => {}
-        }
-        tokio::time::sleep(LOOK_AT_AGE).await;
-    }
+/// What the informer waits for.
+#[expect(clippy::large_enum_variant, reason = "it is moved once, and a box would cost an allocation per event")]
+enum Woken {
+    Step(Option<Step>),
+    Event(Option<Result<Event<Watched>, watcher::Error>>),
+    Looked(Looked),
+    Asked(bool),
+    Time,
 }
 
 impl Informer {
     /// A watch on one namespace, or on all. `watch` is its number.
     pub fn new(watch: usize, namespace: Option<&str>, cluster: &Cluster, setup: Setup) -> Self {
-        let signs = Signs::new(watch, setup.clock, setup.metrics.clone());
-        let for_tap = signs.clone();
-        let tap = Tap::new(move |sign| for_tap.take(sign));
-        let api = |client: Client| match namespace {
-            None => Api::all(client),
-            Some(namespace) => Api::namespaced(client, namespace),
+        let tap = Tap::default();
+        let tapped = cluster.tapped(tap.clone());
+        let api = match namespace {
+            None => Api::all(tapped),
+            Some(namespace) => Api::namespaced(tapped, namespace),
         };
+        let (clock, turns) = (setup.clock, setup.common.turns.clone());
+        let source = Source::new(cluster.client(), namespace.map(str::to_owned), &setup.scope, turns, clock);
+        let now = clock.now();
         Self {
             watch,
-            api: api(cluster.tapped(tap.clone())),
-            aside: api(cluster.client()),
+            namespace: namespace.unwrap_or("*").into(),
+            source,
+            api,
             tap,
-            signs,
             writer: Writer::default(),
             setup,
             newest: Newest::default(),
-            failures: 0,
-            failed_at: Moment::ZERO,
-            has_listed: false,
-            ever_listed: false,
             rng: fastrand::Rng::new(),
+            list: None,
+            list_at: Some((now, RelistReason::Start)),
+            again: false,
+            ever_listed: false,
+            paging: Paging::default(),
+            older: 0,
+            events: None,
+            events_at: now,
+            ends: WatchEnds::default(),
+            news: false,
+            refusal: None,
+            look: None,
+            look_at: now,
+            relist_at: now,
+            tick_at: now + TICK,
+            heard: now,
+            answered: now,
+            silence: Silence::default(),
+            repeats: Repeats::default(),
         }
     }
 
@@ -174,110 +224,186 @@ impl Informer {
         self.writer.store()
     }
 
-    /// Watches until nobody listens any more.
+    /// Watches until the receiver of sightings is gone.
     ///
     /// # Errors
     /// When the very first list is refused because of the selectors.
-    pub async fn run(self) -> Result<(), Error> {
-        let age = tell_age(self.watch, self.signs.clone(), self.setup.clock);
-        tokio::select! {
-            ended = self.watch() => ended,
-            never = age => match never {},
-        }
-    }
-
-    async fn watch(mut self) -> Result<(), Error> {
-        let mut reason = RelistReason::Start;
-        loop {
-            self.setup.metrics.relisted(reason);
-            tracing::debug!(watch = self.watch, ?reason, "watch begins with a list");
-            match self.watch_once().await {
-                Dropped::Anew(next) => reason = next,
-                Dropped::Closed => return Ok(()),
-                Dropped::Refused(why) => return Err(Error::Selection(why)),
-            }
-            if reason == RelistReason::Stale {
-                self.pause(OLDER_BACKOFF).await;
-            }
-        }
-    }
-
-    async fn watch_once(&mut self) -> Dropped {
-        let config = watcher::Config {
-            label_selector: self.setup.scope.label_selector.clone(),
-            field_selector: self.setup.scope.fields(),
-            timeout: Some(WATCH_SECS),
-            ..watcher::Config::default()
-        };
-        let mut stream = std::pin::pin!(watcher::watcher(self.api.clone(), config));
-        let mut listing = Listing::default();
-        let interval = self.jittered(self.setup.relist_interval);
-        let (clock, mut timers) = (self.setup.clock, None);
+    pub async fn run(mut self) -> Result<(), Error> {
         self.setup.relist.mark_unchanged();
-        self.has_listed = false;
         loop {
-            if self.has_listed {
-                // The intervals begin with the first complete list: a list may take longer than they are.
-                timers.get_or_insert_with(|| Timers::start(clock.now(), interval, self.setup.look_after));
-            }
-            let event = tokio::select! {
-                event = stream.next() => event,
-                now = wake(clock, timers.as_ref(), &self.signs) => match self.woken(now, timers.as_mut()).await {
-                    Some(reason) => return Dropped::Anew(reason),
-                    None => continue,
-                },
-                asked = self.setup.relist.changed() => return match asked {
-                    Ok(()) => Dropped::Anew(RelistReason::Requested),
-                    Err(_) => Dropped::Closed,
-                },
+            let handled = match self.wait().await {
+                Woken::Step(step) => self.take_step(step).await,
+                Woken::Event(event) => self.take_event(event).await,
+                Woken::Looked(found) => self.looked(&found),
+                Woken::Asked(true) => self.asked(),
+                Woken::Asked(false) => Err(Stop::Closed),
+                Woken::Time => self.look_at_timers(),
             };
-            if let Some(timers) = &mut timers {
-                // An API server that was away may have come back as it once was.
-                let quiet = self.setup.look_after;
-                let after = if matches!(event, Some(Ok(_))) { quiet } else { quiet.min(LOOK_AFTER_FAILURE) };
-                timers.look_at = clock.now() + after;
-            }
-            let dropped = match event {
-                Some(Ok(event)) => self.handle(event, &mut listing).await,
-                Some(Err(error)) => self.failed(&error).await,
-                None => Some(Dropped::Anew(RelistReason::Error)),
-            };
-            if let Some(dropped) = dropped {
-                return dropped;
+            match handled {
+                Ok(()) => {}
+                Err(Stop::Closed) => return Ok(()),
+                Err(Stop::Refused(why)) => return Err(Error::Selection(why)),
             }
         }
     }
 
-    /// What a timer is a reason for.
-    async fn woken(&self, now: Moment, timers: Option<&mut Timers>) -> Option<RelistReason> {
-        let timers = timers.filter(|timers| now < timers.relist_at);
-        let Some(timers) = timers else { return Some(RelistReason::Interval) };
-        if silence::is_given_up(self.signs.heard(), self.signs.answered(), now) {
+    async fn wait(&mut self) -> Woken {
+        let clock = self.setup.clock;
+        let wake_at = self.list_at.map_or(self.tick_at, |(at, _)| self.tick_at.min(at));
+        let (list, events, look, events_at) = (&mut self.list, &mut self.events, &mut self.look, self.events_at);
+        tokio::select! {
+            step = async {
+                match list {
+                    Some(list) => list.steps.next().await,
+                    None => std::future::pending().await,
+                }
+            } => Woken::Step(step),
+            event = async {
+                match events {
+                    Some(events) => {
+                        clock.sleep_until(events_at).await;
+                        events.next().await
+                    }
+                    None => std::future::pending().await,
+                }
+            } => Woken::Event(event),
+            found = async {
+                match look {
+                    Some((_, look)) => look.await,
+                    None => std::future::pending().await,
+                }
+            } => Woken::Looked(found),
+            asked = self.setup.relist.changed() => Woken::Asked(asked.is_ok()),
+            () = clock.sleep_until(wake_at) => Woken::Time,
+        }
+    }
+
+    /// What is due.
+    fn look_at_timers(&mut self) -> Result<(), Stop> {
+        let now = self.setup.clock.now();
+        if let Some((at, reason)) = self.list_at
+            && now >= at
+        {
+            self.begin_list(reason, now);
+        }
+        if now < self.tick_at {
+            return Ok(());
+        }
+        self.tick_at = now + TICK;
+        self.tell_age(now);
+        self.tell_summaries(now);
+        if self.list.is_some() || self.list_at.is_some() {
+            return Ok(());
+        }
+        if now >= self.relist_at {
+            self.begin_list(RelistReason::Interval, now);
+        } else if silence::is_given_up(self.heard, self.answered, now) {
             tracing::warn!(
-                watch = self.watch,
-                "the API server answers and its watch tells nothing, the pods are listed"
+                namespace = &*self.namespace,
+                "the API server answers but its watch is silent; listing pods again"
             );
-            return Some(RelistReason::Silent);
+            self.drop_watch(RelistReason::Silent, now);
+        } else if now >= self.look_at && self.look.is_none() {
+            let source = self.source.clone();
+            let look = async move { source.newest_version(LOOK_WITHIN).await }.boxed();
+            self.look = Some((self.newest.version().map(str::to_owned), look));
         }
-        if now < timers.look_at {
-            return None;
-        }
-        let gone_back = self.has_gone_back().await;
-        timers.look_at = self.setup.clock.now() + self.setup.look_after;
-        gone_back.then_some(RelistReason::Stale)
+        Ok(())
     }
 
-    /// Whether the cluster is older than what was seen of it. A watch from a version that is yet to come is no error to an
-    /// API server: it is silent, and a restored cluster would go unnoticed until the next list.
-    async fn has_gone_back(&self) -> bool {
-        let one = ListParams::default().limit(1);
-        match tokio::time::timeout(LOOK_WITHIN, self.aside.list_metadata(&one)).await {
-            Ok(Ok(list)) => {
-                self.signs.take(Sign::Answered);
-                list.metadata.resource_version.is_some_and(|version| self.newest.is_after(&version))
+    /// The cluster told its version. A watch from a version that is yet to come is no error to an API server: it is
+    /// silent, and a restored cluster would go unnoticed until the next list.
+    fn looked(&mut self, found: &Looked) -> Result<(), Stop> {
+        let now = self.setup.clock.now();
+        self.look_at = now + self.setup.look_after;
+        let Some((seen, _)) = self.look.take() else { return Ok(()) };
+        // A failure is one of the watch as well, which retries.
+        let Ok(found) = found else { return Ok(()) };
+        self.answered = now;
+        let is_older = seen.is_some_and(|seen| compare_resource_versions(found, &seen).is_some_and(|o| o.is_lt()));
+        if is_older && self.list.is_none() {
+            self.drop_watch(RelistReason::Stale, now);
+        }
+        Ok(())
+    }
+
+    /// A new list was asked for.
+    fn asked(&mut self) -> Result<(), Stop> {
+        let now = self.setup.clock.now();
+        if self.list.is_some() {
+            self.again = true;
+        } else if self.list_at.is_none() {
+            self.list_at = Some((now, RelistReason::Requested));
+        }
+        Ok(())
+    }
+
+    /// The watch is not worth going on with: a list begins, unless one is under way.
+    fn drop_watch(&mut self, reason: RelistReason, at: Moment) {
+        self.events = None;
+        if self.list.is_none() {
+            self.list_at = Some((at, reason));
+        }
+    }
+
+    /// The view is known to be up to date.
+    fn is_alive(&mut self, now: Moment) {
+        (self.heard, self.answered) = (now, now);
+        self.setup.metrics.watch_alive(self.watch);
+    }
+
+    /// Logs when the view has become old, and when it is no longer.
+    fn tell_age(&mut self, now: Moment) {
+        let namespace = &*self.namespace;
+        match self.silence.look(self.heard, now) {
+            Some(Notice::Old { silence }) if locked(&self.setup.common.failures).tell("old", now) => {
+                let seconds = silence.as_secs();
+                tracing::warn!(namespace, seconds, "the view of the cluster is old; changes are not seen");
             }
-            // The watch itself will fail, and is tried again.
-            Ok(Err(_)) | Err(_) => false,
+            Some(Notice::Renewed { after }) if locked(&self.setup.common.failures).tell("renewed", now) => {
+                tracing::info!(namespace, seconds = after.as_secs(), "the view of the cluster is up to date again");
+            }
+            _ => {}
+        }
+    }
+
+    /// Logs how many faults were counted instead of logged.
+    fn tell_summaries(&self, now: Moment) {
+        if let Some(count) = locked(&self.setup.common.failures).summary(now) {
+            tracing::warn!(count, "more notices about watches and lists in the last minute; retrying");
+        }
+        if let Some(count) = locked(&self.setup.common.unreadable).summary(now) {
+            tracing::warn!(count, "more pods could not be read in the last minute; their records are left as they are");
+        }
+    }
+
+    /// Logs a failure of the list or the watch, unless it is known.
+    fn tell_failure(&mut self, what: &'static str, cause: &str, failures: u32, retry_in: Duration, forbidden: bool) {
+        let now = self.setup.clock.now();
+        if !self.repeats.tell(cause, now) || !locked(&self.setup.common.failures).tell(cause, now) {
+            return;
+        }
+        let (namespace, retry_in_ms) = (&*self.namespace, retry_in.as_millis());
+        if forbidden {
+            let rule = RBAC_RULE;
+            tracing::warn!(
+                namespace,
+                what,
+                cause,
+                rule,
+                failures,
+                retry_in_ms,
+                "a right is missing; add the rule to the role; retrying"
+            );
+        } else {
+            tracing::warn!(namespace, what, cause, failures, retry_in_ms, "request for pods failed; retrying");
+        }
+    }
+
+    /// It works again.
+    fn tell_recovery(&mut self) {
+        if self.repeats.works() {
+            tracing::info!(namespace = &*self.namespace, "requests for pods succeed again");
         }
     }
 
@@ -285,146 +411,13 @@ impl Informer {
         interval.mul_f64(0.9 + 0.2 * self.rng.f64())
     }
 
-    async fn pause(&mut self, (base, max): (Duration, Duration)) {
-        self.failures = self.failures.saturating_add(1);
-        let delay = retry::backoff(base, max, self.failures, self.rng.u64(..));
-        tokio::time::sleep(delay).await;
+    fn older_backoff(&mut self) -> Duration {
+        self.older = self.older.saturating_add(1);
+        retry::backoff(OLDER_BACKOFF.0, OLDER_BACKOFF.1, self.older, self.rng.u64(..))
     }
 
-    async fn failed(&mut self, error: &watcher::Error) -> Option<Dropped> {
-        self.setup.metrics.watch_failed();
-        let now = self.setup.clock.now();
-        if now > self.failed_at + FORGIVEN_AFTER {
-            self.failures = 0;
-        }
-        self.failed_at = now;
-        if let Some(why) = self.is_selection_refused(error) {
-            return Some(Dropped::Refused(why));
-        }
-        tracing::warn!(watch = self.watch, %error, failures = self.failures + 1, "watch failed, it is tried again");
-        let go_on = progress::after(error, self.failures + 1);
-        self.pause(BACKOFF).await;
-        match go_on {
-            GoOn::Same => None,
-            GoOn::Anew(reason) => Some(Dropped::Anew(reason)),
-        }
-    }
-
-    /// What the API server says to selectors that it does not understand. Once it did, another cause is to blame.
-    fn is_selection_refused(&self, error: &watcher::Error) -> Option<String> {
-        let scope = &self.setup.scope;
-        let selects = scope.label_selector.is_some() || scope.fields().is_some();
-        match error {
-            watcher::Error::InitialListFailed(kube::Error::Api(status))
-                if status.code == 400 && selects && !self.ever_listed =>
-            {
-                Some(status.message.clone())
-            }
-            _ => None,
-        }
-    }
-
-    async fn handle(&mut self, event: Event<Watched>, listing: &mut Listing) -> Option<Dropped> {
-        match event {
-            Event::Init => {
-                if std::mem::take(&mut self.has_listed) {
-                    // The watcher lists again by itself when the server no longer keeps what it asks for.
-                    self.setup.metrics.relisted(RelistReason::Gone);
-                }
-                *listing = Listing { begun: self.setup.clock.now(), ..Listing::default() };
-                self.writer.begin_list();
-                None
-            }
-            Event::InitApply(object) => self.list_item(object, listing),
-            Event::InitDone => self.listed(std::mem::take(listing)).await,
-            Event::Apply(object) => self.applied(object).await,
-            Event::Delete(object) => self.deleted(&object).await,
-        }
-    }
-
-    fn list_item(&mut self, object: Watched, listing: &mut Listing) -> Option<Dropped> {
-        let age = *listing.age.get_or_insert_with(|| self.age());
-        if age == ListAge::Older {
-            return Some(Dropped::Anew(RelistReason::Stale));
-        }
-        let Some(pod) = self.pod(object) else {
-            listing.unidentified += 1;
-            return None;
-        };
-        listing.pods += 1;
-        self.writer.list_item(&pod);
-        None
-    }
-
-    /// How old the list is that comes in: one that is older than what was seen must not reach the store.
-    fn age(&mut self) -> ListAge {
-        let age = self.newest.list(self.tap.list_head().version.as_deref(), self.setup.clock.now());
-        match age {
-            ListAge::Fresh => {}
-            ListAge::Older => {
-                tracing::warn!(watch = self.watch, "a list is older than what was seen before it, it is taken again");
-            }
-            ListAge::Restored => {
-                tracing::warn!(watch = self.watch, "the cluster has gone back in time, deletions will be confirmed");
-            }
-        }
-        age
-    }
-
-    async fn listed(&mut self, listing: Listing) -> Option<Dropped> {
-        let Listing { begun, age, pods, unidentified } = listing;
-        let age = age.unwrap_or_else(|| self.age());
-        if age == ListAge::Older {
-            return Some(Dropped::Anew(RelistReason::Stale));
-        }
-        let announced = self.tap.list_head().announced;
-        let whole = listing.is_whole(announced);
-        if !whole {
-            tracing::info!(watch = self.watch, ?announced, "a list may lack pages, what it lacks will be confirmed");
-        }
-        self.failures = 0;
-        (self.has_listed, self.ever_listed) = (true, true);
-        self.writer.end_list();
-        self.setup.health.watch_listed(self.watch);
-        tracing::info!(watch = self.watch, pods, "pods listed");
-        let trusted = whole && !self.newest.completes_restore();
-        let list = WatchList { begun, pods, trusted, identified: unidentified == 0 };
-        self.tell(Sighting::Listed { watch: self.watch, list }).await
-    }
-
-    async fn applied(&mut self, object: Watched) -> Option<Dropped> {
-        if !self.newest.event(object.resource_version()) {
-            return Some(Dropped::Anew(RelistReason::Stale));
-        }
-        self.failures = 0;
-        let pod = self.pod(object)?;
-        if let Some(before) = self.writer.apply(&pod) {
-            // The name went to another pod without a DELETED event: the one before is gone all the same.
-            let ended = self.tell(Sighting::Ended { uid: before, why: Ended::Deleted }).await;
-            if ended.is_some() {
-                return ended;
-            }
-        }
-        let Pod { uid, name, .. } = pod;
-        self.tell(Sighting::Applied { uid, name, watch: self.watch, at: self.setup.clock.now() }).await
-    }
-
-    async fn deleted(&mut self, object: &Watched) -> Option<Dropped> {
-        if !self.newest.event(object.resource_version()) {
-            return Some(Dropped::Anew(RelistReason::Stale));
-        }
-        self.failures = 0;
-        let Some(uid) = object.uid().map(Uid::from) else {
-            // Which pod ended cannot be told from the event: a list can tell.
-            return Some(Dropped::Anew(RelistReason::Undecodable));
-        };
-        self.writer.remove(&uid);
-        let why = if self.setup.scope.can_be_left() { Ended::DeletedOrLeftRule } else { Ended::Deleted };
-        self.tell(Sighting::Ended { uid, why }).await
-    }
-
-    async fn tell(&self, sighting: Sighting) -> Option<Dropped> {
-        self.setup.sightings.send(sighting).await.is_err().then_some(Dropped::Closed)
+    async fn tell(&mut self, sighting: Sighting) -> Result<(), Stop> {
+        self.setup.sightings.send(sighting).await.map_err(|_| Stop::Closed)
     }
 
     /// The pod for the store. One that cannot be read is kept as it was, or as being there; nothing, if even its
@@ -439,7 +432,9 @@ impl Informer {
         };
         self.setup.metrics.pod_undecodable();
         let (namespace, name) = (object.namespace(), object.name());
-        tracing::warn!(namespace, name, cause, "pod cannot be read, its record is left as it is");
+        if locked(&self.setup.common.unreadable).tell(&cause, self.setup.clock.now()) {
+            tracing::warn!(namespace, name, cause, "pod cannot be read; its record is left as it is");
+        }
         let uid = object.uid().filter(|uid| is_valid_id(uid))?;
         let unreadable = || desired::unreadable(uid, namespace, name, object.resource_version());
         Some(self.writer.get(&uid.into()).unwrap_or_else(unreadable))

@@ -1,5 +1,12 @@
-//! Listens in on a watch's HTTP traffic for what kube's watcher keeps to itself: signs of life (bookmarks are swallowed
-//! there), what the head of a list says about the whole of it, and lines that break off.
+//! A layer around the client of one watch: it lets kube's watcher start where a list ended, and reports every end.
+//!
+//! kube's watcher lists by itself, without a limit on bytes or a retry of pages. Its list is answered here, with an empty
+//! one at the version from which the watch is to start. The watcher also resumes a watch that ended without telling. So
+//! after each watch that ended, the watcher's next request fails once with [`Ended`]; the one after it passes.
+//!
+//! ```text
+//! begin(version) --list--> empty list at that version --watch--> passes --end--> Ended --watch--> passes ...
+//! ```
 
 use std::{
     pin::Pin,
@@ -9,87 +16,74 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::{Either, Full};
 use tokio::time::Instant;
 use tower::{BoxError, Layer, Service};
 
-use super::lines::{Heard, Lines};
+use super::lines::{self, Lines};
 
-/// How much of a list is searched for its metadata, which come before the items.
-pub(super) const SEARCHED_BYTES: usize = 2048;
-/// A watch that ends sooner and has told nothing is begun again after a pause.
-const HASTY: Duration = Duration::from_secs(1);
-/// The pause after the first of them, doubled with each further one,
-const HASTY_PAUSE: Duration = Duration::from_millis(100);
-/// up to so many times.
-const HASTY_DOUBLED: u32 = 6;
+/// The API server sends the headers of a watch within this time.
+const HEADERS_WITHIN: Duration = Duration::from_secs(25);
 
-/// What is heard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sign {
-    /// The server answered something, be it a refusal.
-    Answered,
-    /// The view is up to date: a part of a list, an event, a bookmark, or the regular end of a watch.
-    Alive,
+/// A watch ended.
+#[derive(Debug, thiserror::Error)]
+#[error("the watch ended after {lasted:?}: {how}")]
+pub(super) struct Ended {
+    /// How it ended.
+    pub(super) how: How,
+    /// How long after its headers.
+    pub(super) lasted: Duration,
 }
 
-/// How many items the pages of a list have together.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Announced {
-    /// There is one page.
-    #[default]
-    OnePage,
-    /// So many.
-    Items(usize),
-    /// There are several pages, and the server does not say.
-    Unknown,
+/// How a watch ended.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum How {
+    /// The server ended its answer.
+    #[error("the server closed it")]
+    Closed,
+    /// Nothing came for longer than a watch lasts.
+    #[error("nothing came for longer than the server was asked to keep it")]
+    Silent,
+    /// The connection failed.
+    #[error("{0}")]
+    Broken(String),
+    /// A line of it is not an event.
+    #[error("{0}")]
+    Line(#[from] lines::Error),
 }
 
-/// What the head of a list says.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct ListHead {
-    /// Its resource version, if it was found.
-    pub(super) version: Option<String>,
-    /// How long it is.
-    pub(super) announced: Announced,
-}
+/// The server sends no headers.
+#[derive(Debug, thiserror::Error)]
+#[error("the API server did not accept the watch within {} s", HEADERS_WITHIN.as_secs())]
+struct NoHeaders;
 
-/// An ear on the traffic of one watch.
-#[derive(Clone)]
-pub(super) struct Tap {
-    tell: Arc<dyn Fn(Sign) + Send + Sync>,
-    heard: Arc<Mutex<Traffic>>,
-}
+/// What the watcher's requests go through. Clones share it.
+#[derive(Clone, Default)]
+pub(super) struct Tap(Arc<Mutex<State>>);
 
 #[derive(Default)]
-struct Traffic {
-    list: ListHead,
-    /// Watches in a row that ended at once and told nothing.
-    hasty: u32,
+struct State {
+    version: String,
+    ended: Option<Ended>,
 }
 
 impl Tap {
-    /// Calls `tell` with each sign.
-    pub(super) fn new(tell: impl Fn(Sign) + Send + Sync + 'static) -> Self {
-        Self { tell: Arc::new(tell), heard: Arc::default() }
+    /// The next watcher starts from this version.
+    pub(super) fn begin(&self, version: &str) {
+        self.change(|state| *state = State { version: version.to_owned(), ended: None });
     }
 
-    /// What the newest list said about itself.
-    pub(super) fn list_head(&self) -> ListHead {
-        self.change(|heard| heard.list.clone())
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn change<T>(&self, change: impl FnOnce(&mut Traffic) -> T) -> T {
-        change(&mut self.heard.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// How long to wait before the next watch: kube begins it at once, however soon the last one ended.
-    fn pause(&self) -> Duration {
-        self.change(|heard| match heard.hasty {
-            0 => Duration::ZERO,
-            hasty => HASTY_PAUSE * (1 << hasty.min(HASTY_DOUBLED)),
-        })
+    /// The list that a watcher begins with.
+    fn list(&self) -> Bytes {
+        let version = self.change(|state| state.version.clone());
+        let metadata = serde_json::json!({"resourceVersion": version});
+        serde_json::json!({"kind": "PodList", "apiVersion": "v1", "metadata": metadata, "items": []}).to_string().into()
     }
 }
 
@@ -101,7 +95,7 @@ impl<S> Layer<S> for Tap {
     }
 }
 
-/// A client that is listened in on.
+/// A client with a tap.
 #[derive(Clone)]
 pub(super) struct Tapped<S> {
     inner: S,
@@ -112,181 +106,78 @@ impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for Tapped<S>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
     S::Future: Send + 'static,
+    S::Error: Into<BoxError>,
     ReqBody: Send + 'static,
+    ResBody: Body<Data = Bytes> + Send + 'static,
+    ResBody::Error: Into<BoxError>,
 {
-    type Response = Response<TappedBody<ResBody>>;
-    type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, S::Error>> + Send>>;
+    type Response = Response<Either<Full<Bytes>, TappedBody<ResBody>>>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(cx).map_err(Into::into)
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        let asked = Asked::by(request.uri().query().unwrap_or_default());
         let tap = self.tap.clone();
-        // The one that is ready is used, and a clone of it becomes ready for the next call.
+        // The service that is ready is used, and a clone of it becomes ready for the next call.
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
         Box::pin(async move {
-            if asked.watch {
-                tokio::time::sleep(tap.pause()).await;
+            if !is_watch(request.uri().query().unwrap_or_default()) {
+                let mut response = Response::new(Either::Left(Full::new(tap.list())));
+                *response.status_mut() = StatusCode::OK;
+                return Ok(response);
             }
-            let response = inner.call(request).await?;
-            (tap.tell)(Sign::Answered);
-            // A refusal is no sign of life: a view that is refused grows old.
-            let part = match response.status().is_success() {
-                false => Part::Refusal,
-                true if asked.watch => Part::watch(),
-                true => {
-                    if !asked.continued {
-                        tap.change(|heard| heard.list = ListHead::default());
-                    }
-                    Part::List { asked, head: Some(Vec::new()) }
-                }
-            };
-            Ok(response.map(|inner| TappedBody { inner: Box::pin(inner), tap, part }))
+            if let Some(ended) = tap.change(|state| state.ended.take()) {
+                return Err(ended.into());
+            }
+            let response = tokio::time::timeout(HEADERS_WITHIN, inner.call(request));
+            let response = response.await.map_err(|_| NoHeaders)?.map_err(Into::into)?;
+            let end = response.status().is_success().then(|| End { tap, begun: Instant::now() });
+            Ok(response.map(|inner| Either::Right(TappedBody { inner: Box::pin(inner), lines: Lines::default(), end })))
         })
     }
 }
 
-/// What a request asks for, as far as it matters here.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Asked {
-    pub(super) watch: bool,
-    continued: bool,
-    pub(super) limit: usize,
+fn is_watch(query: &str) -> bool {
+    query.split('&').any(|pair| pair == "watch=true")
 }
 
-impl Asked {
-    pub(super) fn by(query: &str) -> Self {
-        let mut asked = Self::default();
-        for pair in query.split('&') {
-            match pair.split_once('=') {
-                Some(("watch", value)) => asked.watch = value == "true",
-                Some(("continue", token)) => asked.continued = !token.is_empty(),
-                Some(("limit", limit)) => asked.limit = limit.parse().unwrap_or_default(),
-                _ => {}
-            }
-        }
-        asked
-    }
-}
-
-/// What a body is a part of.
-enum Part {
-    Refusal,
-    /// A list's page, with its first bytes until its metadata were found in them.
-    List {
-        asked: Asked,
-        head: Option<Vec<u8>>,
-    },
-    Watch {
-        begun: Instant,
-        lines: Lines,
-        heard: Heard,
-        broken: bool,
-    },
-}
-
-impl Part {
-    fn watch() -> Self {
-        Self::Watch { begun: Instant::now(), lines: Lines::default(), heard: Heard::Nothing, broken: false }
-    }
-}
-
-/// A body that is listened in on.
+/// The body of a watch.
 pub(super) struct TappedBody<B> {
     inner: Pin<Box<B>>,
+    lines: Lines,
+    /// None once it has ended, or if the watch was refused.
+    end: Option<End>,
+}
+
+/// Reports how a watch ended: silent, if it is dropped before anything else was reported.
+struct End {
     tap: Tap,
-    part: Part,
+    begun: Instant,
+}
+
+impl End {
+    fn report(&self, how: How) {
+        let lasted = self.begun.elapsed();
+        self.tap.change(|state| _ = state.ended.get_or_insert(Ended { how, lasted }));
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.report(How::Silent);
+    }
 }
 
 impl<B> TappedBody<B> {
-    fn heard(&mut self, data: &[u8]) -> Result<(), BoxError> {
-        let alive = match &mut self.part {
-            Part::Refusal => false,
-            Part::List { asked, head } => {
-                if let Some(bytes) = head {
-                    bytes.extend(data.iter().take(SEARCHED_BYTES - bytes.len().min(SEARCHED_BYTES)));
-                    let found = metadata_in(bytes);
-                    if found.is_some() || bytes.len() >= SEARCHED_BYTES {
-                        let asked = *asked;
-                        self.tap.change(|heard| heard.list.page(asked, found.unwrap_or_default()));
-                        *head = None;
-                    }
-                }
-                true
-            }
-            Part::Watch { lines, heard, broken, .. } => {
-                let piece = lines.take(data).inspect_err(|_| *broken = true)?;
-                if piece != Heard::Nothing {
-                    *heard = piece;
-                    self.tap.change(|heard| heard.hasty = 0);
-                }
-                piece == Heard::News
-            }
-        };
-        if alive {
-            (self.tap.tell)(Sign::Alive);
-        }
-        Ok(())
-    }
-
-    /// The body's regular end. That of a watch says that there was nothing more to tell.
-    fn ended(&mut self) {
-        let Part::Watch { begun, heard, broken: false, .. } = &self.part else { return };
-        match heard {
-            Heard::Refusal => return,
-            Heard::Nothing if begun.elapsed() < HASTY => self.tap.change(|heard| heard.hasty += 1),
-            Heard::Nothing | Heard::News => self.tap.change(|heard| heard.hasty = 0),
-        }
-        (self.tap.tell)(Sign::Alive);
-    }
-
-    fn is_broken(&self) -> bool {
-        matches!(self.part, Part::Watch { broken: true, .. })
-    }
-}
-
-/// A list's metadata, as far as they matter here.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Metadata {
-    pub(super) version: Option<String>,
-    /// What the next page is asked for with.
-    pub(super) next: Option<String>,
-    remaining: Option<usize>,
-}
-
-impl ListHead {
-    /// Takes note of a page. How long the list is, is said by its first one.
-    fn page(&mut self, asked: Asked, metadata: Metadata) {
-        self.version = metadata.version;
-        if !asked.continued {
-            self.announced = match metadata.remaining {
-                _ if metadata.next.is_none() => Announced::OnePage,
-                Some(remaining) => Announced::Items(asked.limit + remaining),
-                None => Announced::Unknown,
-            };
+    fn ended(&mut self, how: How) {
+        if let Some(end) = self.end.take() {
+            end.report(how);
         }
     }
-}
-
-/// The metadata in a list's first bytes, once the items begin.
-pub(super) fn metadata_in(head: &[u8]) -> Option<Metadata> {
-    let head = String::from_utf8_lossy(head);
-    let (list, _) = head.split_once("\"items\":")?;
-    let after = |name: &str| list.split_once(name).map(|(_, rest)| rest);
-    let text = |name: &str| after(name)?.split_once('"').map(|(value, _)| value).filter(|value| !value.is_empty());
-    let remaining = after("\"remainingItemCount\":").and_then(|rest| {
-        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-        rest.get(..digits)?.parse().ok()
-    });
-    Some(Metadata {
-        version: text("\"resourceVersion\":\"").map(str::to_owned),
-        next: text("\"continue\":\"").map(str::to_owned),
-        remaining,
-    })
 }
 
 impl<B: Body<Data = Bytes>> Body for TappedBody<B>
@@ -297,25 +188,34 @@ where
     type Error = BoxError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        if self.is_broken() {
-            return Poll::Ready(None);
+        let polled = std::task::ready!(self.inner.as_mut().poll_frame(cx));
+        if self.end.is_none() {
+            return Poll::Ready(polled.map(|frame| frame.map_err(Into::into)));
         }
-        let polled = self.inner.as_mut().poll_frame(cx);
-        Poll::Ready(match std::task::ready!(polled) {
+        Poll::Ready(match polled {
             None => {
-                self.ended();
+                let how = self.lines.end().map_or_else(How::Line, |()| How::Closed);
+                self.ended(how);
                 None
             }
-            Some(Ok(frame)) => {
-                let heard = frame.data_ref().map_or(Ok(()), |data| self.heard(data));
-                Some(heard.map(|()| frame))
+            Some(Err(error)) => {
+                let error = error.into();
+                self.ended(How::Broken(causes(&*error)));
+                Some(Err(error))
             }
-            Some(Err(error)) => Some(Err(error.into())),
+            Some(Ok(frame)) => match frame.data_ref().map_or(Ok(()), |data| self.lines.take(data)) {
+                Ok(()) => Some(Ok(frame)),
+                Err(error) => {
+                    self.ended(How::Line(error));
+                    Some(Err(error.into()))
+                }
+            },
         })
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        // The end is reported when it is reached.
+        self.end.is_none() && self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -323,36 +223,17 @@ where
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LIST: &[u8] = br#"{"kind":"PodList","apiVersion":"v1","metadata":{"resourceVersion":"812","continue":"x","remainingItemCount":41},"items":[{"#;
-
-    #[test]
-    fn a_lists_metadata_are_found_before_its_items() {
-        let expected = Metadata { version: Some("812".into()), next: Some("x".into()), remaining: Some(41) };
-        assert_eq!(metadata_in(LIST), Some(expected));
-        assert_eq!(metadata_in(&LIST[..60]), None, "not yet");
-        let item = br#"{"items":[{"metadata":{"resourceVersion":"5","continue":"x"}}]}"#;
-        assert_eq!(metadata_in(item), Some(Metadata::default()), "an item's are not the list's");
+/// An error with everything that caused it.
+pub(super) fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
     }
-
-    #[test]
-    fn a_lists_length_is_what_its_first_page_says() {
-        let mut head = ListHead::default();
-        let page = |continued: bool, remaining| {
-            let next = continued.then(|| "abc".to_owned());
-            Metadata { version: Some("1".into()), next, remaining }
-        };
-        let first = Asked::by("limit=500&labelSelector=a");
-        head.page(first, page(true, Some(700)));
-        assert_eq!(head.announced, Announced::Items(1_200));
-        head.page(Asked::by("limit=500&continue=abc"), page(false, None));
-        assert_eq!(head.announced, Announced::Items(1_200));
-        head.page(first, page(true, None));
-        assert_eq!(head.announced, Announced::Unknown);
-        head.page(first, page(false, None));
-        assert_eq!(head.announced, Announced::OnePage);
-    }
+    text
 }

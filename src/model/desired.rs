@@ -255,34 +255,28 @@ fn times(meta: &Metadata, status: &Status) -> Result<Times, Error> {
     let ends = status.container_statuses.iter().filter_map(|c| c.state.terminated.as_ref()?.finished_at.as_deref());
     let finished = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")).then(|| ends.max()).flatten();
     Ok(Times {
-        created: time("metadata.creationTimestamp", created, 0)?,
-        scheduled: optional_time(
-            "status.conditions[PodScheduled].lastTransitionTime",
-            scheduled.and_then(|c| c.last_transition_time.as_deref()),
-            0,
-        )?,
-        started: optional_time("status.startTime", status.start_time.as_deref(), 0)?,
-        // The API keeps the moment at which the grace period ends; the request came that much earlier.
-        deletion_requested: optional_time(
-            "metadata.deletionTimestamp",
-            meta.deletion_timestamp.as_deref(),
-            meta.deletion_grace_period_seconds.unwrap_or_default(),
-        )?,
-        finished: optional_time("state.terminated.finishedAt", finished, 0)?,
+        created: time(created, 0).ok_or_else(|| Error::Time {
+            member: "metadata.creationTimestamp",
+            found: created.chars().take(REPEATED_CHARS).collect(),
+        })?,
+        scheduled: scheduled.and_then(|c| time(c.last_transition_time.as_deref()?, 0)),
+        started: status.start_time.as_deref().and_then(|text| time(text, 0)),
+        // The API keeps the moment at which the grace period ends; the request came that much earlier. A grace period
+        // may be as long as a number can be: then the moment of the request is left out.
+        deletion_requested: meta
+            .deletion_timestamp
+            .as_deref()
+            .and_then(|text| time(text, meta.deletion_grace_period_seconds.unwrap_or_default())),
+        finished: finished.and_then(|text| time(text, 0)),
     })
 }
 
-fn optional_time(member: &'static str, text: Option<&str>, earlier_secs: i64) -> Result<Option<String>, Error> {
-    text.map(|text| time(member, text, earlier_secs)).transpose()
-}
-
-/// RFC 3339 in UTC with milliseconds, `earlier_secs` before the time given. Years have four digits in it.
-fn time(member: &'static str, text: &str, earlier_secs: i64) -> Result<String, Error> {
-    let refused = || Error::Time { member, found: text.chars().take(REPEATED_CHARS).collect() };
-    let time: jiff::Timestamp = text.parse().map_err(|_| refused())?;
-    let time = time.checked_sub(jiff::SignedDuration::from_secs(earlier_secs)).map_err(|_| refused())?;
-    let written = format!("{time:.3}");
-    if written.starts_with('-') { Err(refused()) } else { Ok(written) }
+/// RFC 3339 in UTC with milliseconds, `earlier_secs` before the time given. None where that is not a time of a year with
+/// four digits.
+fn time(text: &str, earlier_secs: i64) -> Option<String> {
+    let time: jiff::Timestamp = text.parse().ok()?;
+    let time = time.checked_sub(jiff::SignedDuration::from_secs(earlier_secs)).ok()?;
+    Some(format!("{time:.3}")).filter(|written| !written.starts_with('-'))
 }
 
 /// Cuts the record's longest kinds of content, one after another, until it is within the budget.

@@ -98,6 +98,23 @@ fn a_deletion_was_requested_its_grace_period_earlier() {
     assert!(record.contains(r#""deletionRequested":"2026-11-23T10:05:00.000Z""#), "{record}");
 }
 
+/// A real API server makes such numbers and dates: a grace period has no upper bound.
+#[test]
+fn incomputable_times_are_left_out() {
+    for grace in [i64::MAX, i64::MIN, i64::MAX - 1, 400_000_000_000, -400_000_000_000] {
+        let mut json = typical();
+        json["metadata"]["deletionTimestamp"] = "2026-11-23T10:05:30Z".into();
+        json["metadata"]["deletionGracePeriodSeconds"] = grace.into();
+        let record = text(&desired(pod(json), &rule()).unwrap());
+        assert!(record.contains(r#""lifecycle":"terminating""#), "{grace}: {record}");
+        assert!(!record.contains("deletionRequested\":\""), "{grace}: {record}");
+    }
+    let mut json = typical();
+    json["status"]["startTime"] = "+12026-11-23T10:00:02Z".into();
+    let record = text(&desired(pod(json), &rule()).unwrap());
+    assert!(!record.contains("12026") && record.contains(r#""phase":"Running""#), "{record}");
+}
+
 #[test]
 fn a_reason_is_the_pods_own_or_a_containers() {
     let mut json = typical();

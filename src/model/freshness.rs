@@ -20,10 +20,18 @@ pub enum ListAge {
     Restored,
 }
 
-/// The newest resource version that a watch has seen, and what lists and events say against it.
+/// The newest resource version that was seen, and what lists and events say against it.
+///
+/// A list may be taken while events go on. It is old if it is older than what was seen when it began: events may have
+/// overtaken it since. Events are in order among themselves: those of a lagging watch may lie before the list's version.
 #[derive(Debug, Default)]
 pub struct Newest {
+    /// Of lists and events.
     version: Option<String>,
+    /// Of the events of this watch, or where it started.
+    event: Option<String>,
+    /// What the newest version was when the list began.
+    before: Option<String>,
     older_lists: u32,
     first_older: Moment,
     /// Whether the cluster has gone back in time, and no list was complete since.
@@ -31,20 +39,36 @@ pub struct Newest {
 }
 
 impl Newest {
+    /// The newest version.
+    pub fn version(&self) -> Option<&str> {
+        self.version.as_deref()
+    }
+
     /// Takes note of an event. False where it is older than one before it, so that the watch has gone back in time.
     pub fn event(&mut self, version: &str) -> bool {
-        let newer = self.compare(version);
-        if newer != Some(Ordering::Less) {
+        if is_older(version, self.event.as_deref()) {
+            return false;
+        }
+        self.event = Some(version.to_owned());
+        if !is_older(version, self.version.as_deref()) {
             self.version = Some(version.to_owned());
         }
-        newer != Some(Ordering::Less)
+        true
+    }
+
+    /// A list is asked for.
+    pub fn begin_list(&mut self) {
+        self.before.clone_from(&self.version);
     }
 
     /// Takes note of a list, as soon as it is known of which version it is.
     pub fn list(&mut self, version: Option<&str>, now: Moment) -> ListAge {
         let Some(version) = version else { return ListAge::Fresh };
-        if self.compare(version) != Some(Ordering::Less) {
-            *self = Self { version: Some(version.to_owned()), restored: self.restored, ..Self::default() };
+        if !is_older(version, self.before.as_deref()) {
+            self.older_lists = 0;
+            if !is_older(version, self.version.as_deref()) {
+                self.version = Some(version.to_owned());
+            }
             return ListAge::Fresh;
         }
         if self.older_lists == 0 {
@@ -64,14 +88,16 @@ impl Newest {
         std::mem::take(&mut self.restored)
     }
 
-    /// Whether it is newer than this one.
-    pub fn is_after(&self, version: &str) -> bool {
-        self.compare(version) == Some(Ordering::Less)
+    /// A watch begins after a complete list. Gives the version that it starts from: the list's, or that of an event that
+    /// has overtaken the list.
+    pub fn begin_watch(&mut self) -> Option<String> {
+        self.event.clone_from(&self.version);
+        self.version.clone()
     }
+}
 
-    fn compare(&self, version: &str) -> Option<Ordering> {
-        compare_resource_versions(version, self.version.as_deref()?)
-    }
+fn is_older(version: &str, than: Option<&str>) -> bool {
+    than.is_some_and(|than| compare_resource_versions(version, than) == Some(Ordering::Less))
 }
 
 #[cfg(test)]
@@ -89,37 +115,66 @@ mod tests {
         assert!(newest.event("opaque") && newest.event("3"), "no order, no conclusion");
     }
 
+    /// The list in which nothing happens between its request and its first page.
+    fn list(newest: &mut Newest, version: &str, now: Moment) -> ListAge {
+        newest.begin_list();
+        newest.list(Some(version), now)
+    }
+
+    #[test]
+    fn list_that_events_overtook_is_fresh() {
+        let mut newest = Newest::default();
+        assert!(list(&mut newest, "10", at(0)) == ListAge::Fresh && newest.begin_watch().as_deref() == Some("10"));
+        assert!(newest.event("12"));
+        newest.begin_list();
+        assert!(newest.event("15"));
+        assert_eq!(newest.list(Some("13"), at(1)), ListAge::Fresh);
+        assert!(newest.event("16"));
+        assert_eq!(newest.begin_watch().as_deref(), Some("16"), "from the newest event on");
+        assert!(!newest.event("14"));
+    }
+
+    #[test]
+    fn lagging_watch_may_be_behind_the_list() {
+        let mut newest = Newest::default();
+        list(&mut newest, "10", at(0));
+        newest.begin_watch();
+        assert_eq!(list(&mut newest, "20", at(1)), ListAge::Fresh);
+        assert!(newest.event("11") && newest.event("15") && !newest.event("14"));
+        assert_eq!(newest.begin_watch().as_deref(), Some("20"));
+    }
+
     #[test]
     fn an_older_list_is_taken_again_until_the_cluster_must_have_been_restored() {
         let mut newest = Newest::default();
-        assert_eq!(newest.list(Some("100"), at(0)), ListAge::Fresh);
+        assert_eq!(list(&mut newest, "100", at(0)), ListAge::Fresh);
         for secs in [1, 20, 40] {
-            assert_eq!(newest.list(Some("50"), at(secs)), ListAge::Older, "{secs}");
+            assert_eq!(list(&mut newest, "50", at(secs)), ListAge::Older, "{secs}");
         }
-        assert_eq!(newest.list(Some("50"), at(61)), ListAge::Restored);
-        assert_eq!(newest.list(Some("50"), at(62)), ListAge::Fresh);
+        assert_eq!(list(&mut newest, "50", at(61)), ListAge::Restored);
+        assert_eq!(list(&mut newest, "50", at(62)), ListAge::Fresh);
         assert_eq!(newest.list(None, at(63)), ListAge::Fresh, "a list without a version counts as fresh");
     }
 
     #[test]
     fn what_a_restored_list_that_breaks_off_told_is_not_forgotten_by_the_next_one() {
         let mut newest = Newest::default();
-        newest.list(Some("100"), at(0));
+        list(&mut newest, "100", at(0));
         assert!(!newest.completes_restore());
         for secs in [1, 20, 61] {
-            newest.list(Some("50"), at(secs));
+            list(&mut newest, "50", at(secs));
         }
-        assert_eq!(newest.list(Some("51"), at(62)), ListAge::Fresh, "the one before broke off");
+        assert_eq!(list(&mut newest, "51", at(62)), ListAge::Fresh, "the one before broke off");
         assert_eq!((newest.completes_restore(), newest.completes_restore()), (true, false), "once");
     }
 
     #[test]
     fn a_fresh_list_ends_the_suspicion() {
         let mut newest = Newest::default();
-        newest.list(Some("100"), at(0));
-        newest.list(Some("50"), at(1));
-        newest.list(Some("101"), at(2));
-        assert_eq!(newest.list(Some("50"), at(70)), ListAge::Older);
-        assert_eq!(newest.list(Some("50"), at(71)), ListAge::Older);
+        list(&mut newest, "100", at(0));
+        list(&mut newest, "50", at(1));
+        list(&mut newest, "101", at(2));
+        assert_eq!(list(&mut newest, "50", at(70)), ListAge::Older);
+        assert_eq!(list(&mut newest, "50", at(71)), ListAge::Older);
     }
 }

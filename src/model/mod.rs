@@ -11,7 +11,9 @@ mod freshness;
 mod ids;
 pub mod lease;
 pub mod ledger;
+pub mod notices;
 pub mod object;
+pub mod paging;
 pub mod plan;
 mod pod;
 pub mod record;
@@ -24,6 +26,7 @@ mod tolerant;
 mod uid;
 pub mod uid_map;
 pub mod verdict;
+pub mod watch_ends;
 
 pub use compact::{Name, Names, Packed, Unpacked};
 pub use desired::{AllowList, Rule};

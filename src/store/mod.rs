@@ -34,17 +34,18 @@ impl Writer {
         self.store().read().expand(uid)
     }
 
-    /// A complete list begins. Until it ends, the store holds what was there before and what the list shows.
-    pub fn begin_list(&mut self) {
-        self.change().begin_list();
+    /// A list begins. Until it ends, the store holds what was there before and what the list shows. Name the list's
+    /// version if events are applied while it comes in: what they show of later versions then outlives the list.
+    pub fn begin_list(&mut self, version: Option<&str>) {
+        self.change().begin_list(version);
     }
 
-    /// The list shows this pod.
-    pub fn list_item(&mut self, pod: &Pod) {
-        self.change().put(pod);
+    /// The list shows this pod. Says whether that changed anything.
+    pub fn list_item(&mut self, pod: &Pod) -> bool {
+        self.change().put_listed(pod)
     }
 
-    /// The list is complete: what it did not show is no longer there.
+    /// The list is complete: the store forgets the pods that it did not show.
     pub fn end_list(&mut self) {
         self.change().end_list();
     }

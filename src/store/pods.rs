@@ -3,14 +3,24 @@
 //! A pod is kept as [`Packed`] and expanded when its record is sent. What is decided by, its fingerprint, lies beside it.
 //! Names are found as UIDs are, by an index of positions: at most one pod has a name, the one that was shown last.
 //!
-//! A list replaces what was there without a second store: whatever it shows is marked with the list's number, and what
-//! has an older one at its end goes.
+//! A list replaces what was there without a second store. It may come in while events go on:
+//!
+//! | at the list's version | the newest event of the pod | then the store holds |
+//! | --- | --- | --- |
+//! | there | none, or of an older version | what the list shows |
+//! | there | shows a newer version | what the event shows |
+//! | there | an end after the list's version | nothing: the informer passes over the item |
+//! | not there | none, or of an older version | nothing, from the end of the list on |
+//! | not there | shows a newer version | what the event shows |
 
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::{
+    cmp::Ordering,
+    hash::{BuildHasher, Hasher, RandomState},
+};
 
 use hashbrown::{HashTable, hash_table::Entry};
 
-use crate::model::{Content, Names, Packed, Pod, Shown, Uid, UidMap};
+use crate::model::{Content, Names, Packed, Pod, Shown, Uid, UidMap, compare_resource_versions};
 
 /// An index that is smaller than this is not worth shrinking.
 const INDEX_AT_LEAST: usize = 64;
@@ -23,13 +33,15 @@ pub(super) struct Pods {
     by_name: ByName,
     /// The number of the newest list that was begun.
     list: u32,
+    /// Its version, if events go on while it comes in.
+    version: Option<Box<str>>,
 }
 
 #[derive(Debug)]
 struct Kept {
     shown: Shown,
     packed: Packed,
-    /// The list that was the newest when the pod was last shown.
+    /// The newest list that showed the pod.
     list: u32,
 }
 
@@ -69,9 +81,30 @@ impl Pods {
         self.kept.iter().map(|(uid, kept)| (uid, kept.packed.name(&self.names).into_owned()))
     }
 
-    /// Puts a pod in, or in the place of what was shown of it before. Says which other pod had its name.
+    /// Puts in a pod that an event shows, or in the place of what was shown of it before. Says which other pod had its
+    /// name.
     pub(super) fn put(&mut self, pod: &Pod) -> Option<Uid> {
-        let (names, list) = (&mut self.names, self.list);
+        let list = self.kept.get(&pod.uid).map_or(self.list.wrapping_sub(1), |kept| kept.list);
+        self.put_as_of(pod, list)
+    }
+
+    /// Puts in a pod that the newest list shows, unless an event has shown a newer version. Says whether that changed
+    /// anything.
+    pub(super) fn put_listed(&mut self, pod: &Pod) -> bool {
+        let (list, mut shown) = (self.list, None);
+        if let Some(kept) = self.kept.get_mut(&pod.uid) {
+            if self.version.is_some() && is_after(&kept.packed.resource_version(), &pod.resource_version) {
+                kept.list = list;
+                return false;
+            }
+            shown = Some(kept.shown);
+        }
+        self.put_as_of(pod, list);
+        shown != Some(pod.shown())
+    }
+
+    fn put_as_of(&mut self, pod: &Pod, list: u32) -> Option<Uid> {
+        let names = &mut self.names;
         let record = pod.content.as_ref().map(|content| &content.record);
         let packed = Packed::pack(&pod.namespace, &pod.name, &pod.resource_version, pod.generation, record, names);
         let new = Kept { shown: pod.shown(), packed, list };
@@ -110,16 +143,22 @@ impl Pods {
         self.by_name.shrink(&self.kept, &self.names);
     }
 
-    /// A list begins: what it does not show goes at its end.
-    pub(super) fn begin_list(&mut self) {
+    /// A list begins: what it does not show goes at its end. With its version, what events show of later versions stays.
+    pub(super) fn begin_list(&mut self, version: Option<&str>) {
         self.list = self.list.wrapping_add(1);
+        self.version = version.map(Into::into);
     }
 
     /// The list is complete.
     pub(super) fn end_list(&mut self) {
+        let version = self.version.take();
+        let is_gone = |kept: &Kept, list| {
+            let is_newer = |version: &str| is_after(&kept.packed.resource_version(), version);
+            kept.list != list && !version.as_deref().is_some_and(is_newer)
+        };
         // From the highest position down: what moves into a gap was looked at already.
         for position in (0..self.kept.len()).rev() {
-            if self.kept.at(position).is_some_and(|(_, kept)| kept.list != self.list) {
+            if self.kept.at(position).is_some_and(|(_, kept)| is_gone(kept, self.list)) {
                 self.remove_at(position);
             }
         }
@@ -136,6 +175,11 @@ impl Pods {
         let packed: usize = self.kept.iter().map(|(_, kept)| kept.packed.bytes()).sum();
         self.kept.memory() + packed + self.names.bytes() + self.by_name.positions.allocation_size()
     }
+}
+
+/// Whether a resource version is known to be newer than another.
+fn is_after(version: &str, other: &str) -> bool {
+    compare_resource_versions(version, other) == Some(Ordering::Greater)
 }
 
 /// The position of the pod that has a name.

@@ -91,7 +91,7 @@ fn it_holds_what_was_shown_and_knows_who_has_a_name() {
                     model.remove(&uid);
                 }
                 _ => {
-                    writer.begin_list();
+                    writer.begin_list(None);
                     let mut listed = Model::default();
                     for _ in 0..rng.u32(..most) {
                         let pod = any(&mut rng, most);
@@ -122,15 +122,55 @@ fn while_a_list_comes_in_both_what_was_there_and_what_it_shows_are_there() {
     let view = View::new([writer.store()]);
     writer.apply(&pod("old", "n", "web-0", 1));
     writer.apply(&pod("gone", "n", "web-1", 1));
-    writer.begin_list();
+    writer.begin_list(None);
     writer.list_item(&pod("new", "n", "web-0", 2));
     assert_eq!(uids(&view), ["gone", "new", "old"]);
     // It broke off, and another one begins.
-    writer.begin_list();
+    writer.begin_list(None);
     writer.list_item(&pod("other", "n", "web-1", 3));
     assert_eq!(uids(&view), ["gone", "new", "old", "other"]);
     writer.end_list();
     assert_eq!(uids(&view), ["other"]);
     assert_eq!(writer.apply(&pod("last", "n", "web-1", 4)), Some("other".into()), "the name is known");
     assert_eq!(uids(&view), ["last"]);
+}
+
+/// Events that go on while a list of version 20 comes in, and what is left of each pod.
+#[test]
+fn newer_events_outlive_a_list() {
+    let mut writer = Writer::default();
+    let view = View::new([writer.store()]);
+    let body = |uid: &str| view.get(&uid.into()).map(|pod| pod.resource_version.to_string());
+    for (uid, version) in [("unchanged", 5), ("changed", 5), ("unseen", 5), ("missed", 5)] {
+        writer.apply(&pod(uid, "n", uid, version));
+    }
+    writer.begin_list(Some("20"));
+    writer.apply(&pod("changed", "n", "changed", 21));
+    writer.apply(&pod("created", "n", "created", 22));
+    // Its end lies before the list's version, and is still to come.
+    writer.apply(&pod("late", "n", "late", 19));
+    writer.apply(&pod("later", "n", "later", 9));
+    assert!(!writer.list_item(&pod("unchanged", "n", "unchanged", 5)));
+    assert!(!writer.list_item(&pod("changed", "n", "changed", 7)));
+    assert!(writer.list_item(&pod("unseen", "n", "unseen", 18)));
+    assert!(writer.list_item(&pod("later", "n", "later", 10)));
+    writer.apply(&pod("unchanged", "n", "unchanged", 23));
+    writer.end_list();
+    assert_eq!(uids(&view), ["changed", "created", "later", "unchanged", "unseen"]);
+    let bodies = ["unchanged", "changed", "unseen", "later"].map(body);
+    assert_eq!(bodies, ["23", "21", "18", "10"].map(|version| Some(version.to_owned())));
+}
+
+/// A list that is older than what was seen counts where the cluster was restored: without its version, it wins.
+#[test]
+fn restored_list_wins_over_newer_versions() {
+    let mut writer = Writer::default();
+    let view = View::new([writer.store()]);
+    writer.apply(&pod("a", "n", "a", 50));
+    writer.apply(&pod("b", "n", "b", 51));
+    writer.begin_list(None);
+    assert!(writer.list_item(&pod("a", "n", "a", 7)));
+    writer.end_list();
+    assert_eq!(uids(&view), ["a"]);
+    assert_eq!(&*view.get(&"a".into()).unwrap().resource_version, "7");
 }

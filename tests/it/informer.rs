@@ -1,6 +1,7 @@
 //! An informer against the stand-in for the API server, over real HTTP: what its store holds and what it tells, through
 //! everything that a watch may meet. Each case ends with the store equal to the server.
 
+mod alongside;
 mod faults;
 mod silence;
 
@@ -8,7 +9,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use pod_registrar::{
     clock::Clock,
-    cluster::{Cluster, Informer, Scope, Setup, informer},
+    cluster::{Cluster, Common, Informer, Scope, Setup, informer},
     demo::{
         api::{Fault, Kind, Options, Request, Server},
         pod,
@@ -91,6 +92,7 @@ impl World {
             look_after,
             sightings: sender,
             relist: asked,
+            common: Common::default(),
             clock: Clock::start(),
             metrics: metrics.clone(),
             health: Health::new(1),
@@ -175,6 +177,13 @@ impl World {
             _ => None,
         };
         self.told.iter().filter_map(ended).collect()
+    }
+
+    /// How many lists and watches failed.
+    fn errors(&self) -> usize {
+        let metrics = self.metrics.encode().unwrap();
+        let line = metrics.lines().find_map(|line| line.strip_prefix("pod_registrar_watch_errors_total "));
+        line.unwrap().parse().unwrap()
     }
 
     fn count(&self, metric: &str) -> bool {

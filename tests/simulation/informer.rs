@@ -68,6 +68,7 @@ impl Informer {
         // On a paused clock a list would begin at the very moment at which it was asked for.
         tokio::time::sleep(Duration::from_millis(1)).await;
         let begun = self.clock.now();
+        self.newest.begin_list();
         let (fault, first, second) = self.state(|world| {
             let watch = &mut world.processes[self.process].watches[self.watch];
             watch.broken = false;
@@ -85,11 +86,12 @@ impl Informer {
             self.state(|world| world.tell(|| format!("a list of version {version} is older than what was seen")));
             return false;
         }
-        self.writer.begin_list();
+        self.writer.begin_list(None);
         for pod in &pods {
             self.writer.list_item(pod);
         }
         self.writer.end_list();
+        self.newest.begin_watch();
         let (trusted, identified) = (age == ListAge::Fresh, fault != Some(ListFault::Unidentified));
         let list = WatchList { begun, pods: pods.len(), trusted, identified };
         self.state(|world| self.listed(world, &pods, &all, list, place));

@@ -168,7 +168,7 @@ impl World {
         tokio::time::sleep(Duration::from_millis(1)).await;
         let begun = self.clock.now();
         tokio::time::sleep(Duration::from_millis(10)).await;
-        self.writer.begin_list();
+        self.writer.begin_list(None);
         for pod in self.pods.values() {
             self.writer.list_item(pod);
         }

@@ -1,0 +1,375 @@
+//! Lists of pods, page by page, each bounded in bytes and in time.
+//!
+//! The next page is asked for as soon as a page has named its continue token, while its items still come in. What follows
+//! a failure is [`Paging`]'s decision. Only so many pages come in at once over all watches: see [`Turns`].
+
+use std::{sync::Arc, time::Duration};
+
+use futures::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
+use http::{HeaderMap, Request, Response, header};
+use http_body_util::BodyExt;
+use kube::{
+    Client, Resource,
+    api::ListParams,
+    client::Body,
+    core::{Request as Requests, Status},
+};
+use tokio::sync::Semaphore;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{
+    Scope, Watched,
+    page::{self, Document, Metadata},
+    tap::causes,
+};
+use crate::{
+    clock::Clock,
+    model::{
+        Moment,
+        paging::{Fault, Next, Paging, RETRY_AFTER_MAX},
+    },
+};
+
+/// Bytes of a page, at most. A page of 500 ordinary pods takes about 4 MB.
+const PAGE_BYTES: usize = 16 << 20;
+/// Bytes of a refusal that are read.
+const REFUSAL_BYTES: usize = 64 << 10;
+/// Pages that come in at once, over all watches of the process.
+const PAGES_AT_ONCE: usize = 4;
+/// Where the metadata of a page is looked for while it comes in.
+const HEAD_BYTES: usize = 64 << 10;
+
+/// Whose turn it is to read a page. Clones share the turns.
+#[derive(Clone, Debug)]
+pub(super) struct Turns(Arc<Semaphore>);
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(PAGES_AT_ONCE)))
+    }
+}
+
+/// Why a page did not arrive.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    /// The server refuses it.
+    #[error("the API server answers {code}: {message}")]
+    Refused {
+        code: u16,
+        message: String,
+        retry_after: Option<Duration>,
+        /// The continue token in the refusal.
+        token: Option<String>,
+    },
+    /// The connection cannot be had, or broke.
+    #[error("{0}")]
+    Connection(String),
+    /// It took too long.
+    #[error("a page did not arrive within {} s; the next attempt may take longer, up to 60 s", .0.as_secs())]
+    TooSlow(Duration),
+    /// It has too many bytes.
+    #[error("a page of {0} pods has more than {PAGE_BYTES} bytes; asking for fewer pods")]
+    TooLarge(u32),
+    /// The answer is not a list.
+    #[error("the answer is not a list of pods: {0}; is the address that of an API server?")]
+    NotAList(String),
+}
+
+impl Error {
+    fn fault(&self, is_continued: bool) -> Fault {
+        match self {
+            Self::Refused { code: 410, token, .. } if is_continued => Fault::Expired { offered: token.clone() },
+            Self::Refused { code, retry_after, .. } => Fault::Refused { status: *code, retry_after: *retry_after },
+            Self::Connection(_) | Self::NotAList(_) => Fault::Broken,
+            Self::TooSlow(_) => Fault::TooSlow,
+            Self::TooLarge(_) => Fault::TooLarge,
+        }
+    }
+
+    /// The status of a refusal.
+    pub(super) fn status(&self) -> Option<u16> {
+        match self {
+            Self::Refused { code, .. } => Some(*code),
+            _ => None,
+        }
+    }
+}
+
+/// A page of a list.
+#[derive(Debug)]
+pub(super) struct Page {
+    /// When the list was begun.
+    pub(super) begun: Moment,
+    pub(super) version: String,
+    pub(super) items: Vec<Watched>,
+    pub(super) is_first: bool,
+    /// None on the last page.
+    pub(super) next: Option<String>,
+    /// How many pods come after this page, if the server says.
+    pub(super) remaining: Option<usize>,
+    /// Whether all pages until now show one moment.
+    pub(super) is_consistent: bool,
+    /// What was learned about pages.
+    pub(super) paging: Paging,
+}
+
+/// What happens to a list.
+#[derive(Debug)]
+pub(super) enum Step {
+    Page(Page),
+    /// An attempt failed; the list goes on by itself.
+    Failed(Failed),
+}
+
+/// An attempt that failed.
+#[derive(Debug)]
+pub(super) struct Failed {
+    pub(super) error: Error,
+    /// Whether the list cannot be taken now, beyond a passing fault.
+    pub(super) is_stuck: bool,
+    /// Attempts in a row.
+    pub(super) failures: u32,
+    pub(super) retry_in: Duration,
+    /// What was learned about pages.
+    pub(super) paging: Paging,
+}
+
+/// Where lists are taken from.
+#[derive(Clone)]
+pub(super) struct Source {
+    pub(super) client: Client,
+    pub(super) namespace: Option<String>,
+    pub(super) label_selector: Option<String>,
+    pub(super) field_selector: Option<String>,
+    pub(super) turns: Turns,
+    pub(super) clock: Clock,
+}
+
+impl Source {
+    pub(super) fn new(client: Client, namespace: Option<String>, scope: &Scope, turns: Turns, clock: Clock) -> Self {
+        let (label_selector, field_selector) = (scope.label_selector.clone(), scope.fields());
+        Self { client, namespace, label_selector, field_selector, turns, clock }
+    }
+
+    /// A consistent list: no resource version is named, so that it is not older than its request. It ends with its last
+    /// page, and goes on by itself until then.
+    pub(super) fn list(&self, paging: Paging) -> BoxStream<'static, Step> {
+        let list = List {
+            source: self.clone(),
+            paging,
+            rng: fastrand::Rng::new(),
+            begun: self.clock.now(),
+            token: None,
+            version: None,
+            is_consistent: true,
+            is_over: false,
+            wait: Duration::ZERO,
+            ahead: None,
+        };
+        stream::unfold(list, |mut list| async { Some((list.step().await?, list)) }).boxed()
+    }
+
+    /// The cluster's newest version, by a list of at most one pod.
+    pub(super) async fn newest_version(&self, within: Duration) -> Result<String, Error> {
+        let requests = self.requests();
+        let request = requests.list_metadata(&self.params(1, None)).map_err(|error| unbuilt(&error))?;
+        let read = async {
+            let response = send(&self.client, request).await?;
+            read(response, 1, |_| ()).await
+        };
+        let body = tokio::time::timeout(within, read).await.map_err(|_| Error::TooSlow(within))??;
+        let document = Document::read(&body).map_err(|error| Error::NotAList(error.to_string()))?;
+        Ok(document.metadata.resource_version)
+    }
+
+    fn requests(&self) -> Requests {
+        Requests::new(Watched::url_path(&(), self.namespace.as_deref()))
+    }
+
+    fn request(&self, limit: u32, token: Option<&str>) -> Result<Request<Vec<u8>>, Error> {
+        self.requests().list(&self.params(limit, token)).map_err(|error| unbuilt(&error))
+    }
+
+    fn params(&self, limit: u32, token: Option<&str>) -> ListParams {
+        ListParams {
+            label_selector: self.label_selector.clone(),
+            field_selector: self.field_selector.clone(),
+            limit: Some(limit),
+            continue_token: token.map(str::to_owned),
+            ..ListParams::default()
+        }
+    }
+}
+
+type Answer = Result<Response<Body>, Error>;
+
+/// A list that is being taken.
+struct List {
+    source: Source,
+    paging: Paging,
+    rng: fastrand::Rng,
+    begun: Moment,
+    /// What the next page is asked for with; none for the first.
+    token: Option<String>,
+    version: Option<String>,
+    is_consistent: bool,
+    is_over: bool,
+    /// The delay before the next attempt.
+    wait: Duration,
+    /// The answer to a page that was asked for while the one before came in, by its token.
+    ahead: Option<(String, AbortOnDropHandle<Answer>)>,
+}
+
+impl List {
+    async fn step(&mut self) -> Option<Step> {
+        if self.is_over {
+            return None;
+        }
+        tokio::time::sleep(std::mem::take(&mut self.wait)).await;
+        if self.token.is_none() {
+            (self.begun, self.version, self.is_consistent) = (self.source.clock.now(), None, true);
+        }
+        Some(match self.page().await {
+            Ok(document) => Step::Page(self.arrived(document)),
+            Err(error) => Step::Failed(self.failed(error)),
+        })
+    }
+
+    fn arrived(&mut self, document: Document) -> Page {
+        let Document { metadata, items, .. } = document;
+        let (version, next, remaining) = (metadata.resource_version, metadata.next, metadata.remaining);
+        let is_first = self.token.is_none();
+        // All pages of a list name the version that it began at.
+        self.is_consistent &= self.version.get_or_insert_with(|| version.clone()) == &version;
+        self.paging.arrived(next.is_none());
+        self.is_over = next.is_none();
+        self.token.clone_from(&next);
+        Page {
+            begun: self.begun,
+            version,
+            items,
+            is_first,
+            next,
+            remaining,
+            is_consistent: self.is_consistent,
+            paging: self.paging,
+        }
+    }
+
+    fn failed(&mut self, error: Error) -> Failed {
+        let is_continued = self.token.is_some();
+        let fault = error.fault(is_continued);
+        let next = self.paging.failed(&fault, is_continued, self.rng.u64(..));
+        let retry_in = match next {
+            Next::Page(wait) => wait,
+            Next::Whole(wait) => {
+                self.token = None;
+                wait
+            }
+            Next::Rest(token, wait) => {
+                self.token = Some(token);
+                self.is_consistent = false;
+                wait
+            }
+        };
+        self.wait = retry_in;
+        let paging = self.paging;
+        Failed { error, is_stuck: paging.is_stuck(&fault), failures: paging.failures, retry_in, paging }
+    }
+
+    /// Asks for a page and reads it, when its turn has come.
+    async fn page(&mut self) -> Result<Document, Error> {
+        let turns = self.source.turns.0.clone();
+        // It is never closed.
+        let _turn = turns.acquire().await;
+        let within = self.paging.within;
+        let body = tokio::time::timeout(within, self.body()).await.map_err(|_| Error::TooSlow(within))??;
+        Document::read(&body).map_err(|error| Error::NotAList(error.to_string()))
+    }
+
+    async fn body(&mut self) -> Result<Vec<u8>, Error> {
+        let ahead = self.ahead.take().filter(|(token, _)| self.token.as_ref() == Some(token));
+        let response = match ahead {
+            Some((_, answer)) => answer.await.map_err(|error| Error::Connection(error.to_string()))??,
+            None => send(&self.source.client, self.source.request(self.paging.limit, self.token.as_deref())?).await?,
+        };
+        let (limit, source) = (self.paging.limit, &self.source);
+        let ahead = &mut self.ahead;
+        read(response, limit, |metadata: Metadata| {
+            let Some(token) = metadata.next else { return };
+            let Ok(request) = source.request(limit, Some(&token)) else { return };
+            let client = source.client.clone();
+            let answer = tokio::spawn(async move { send(&client, request).await });
+            *ahead = Some((token, AbortOnDropHandle::new(answer)));
+        })
+        .await
+    }
+}
+
+fn unbuilt(error: &kube::core::request::Error) -> Error {
+    Error::Connection(causes(error))
+}
+
+/// An answer whose status is success.
+async fn send(client: &Client, request: Request<Vec<u8>>) -> Answer {
+    let sent = client.send(request.map(Body::from)).await;
+    let response = sent.map_err(|error| Error::Connection(causes(&error)))?;
+    if response.status().is_success() {
+        return Ok(response);
+    }
+    let (code, retry_after) = (response.status().as_u16(), retry_after(response.headers()));
+    let body = collect(response.into_body(), REFUSAL_BYTES, |_| ()).await.ok().flatten().unwrap_or_default();
+    let status: Option<Status> = serde_json::from_slice(&body).ok();
+    let message = status.map(|status| status.message).filter(|message| !message.is_empty());
+    let message = message.unwrap_or_else(|| "without a reason".to_owned());
+    Err(Error::Refused { code, message, retry_after, token: page::offered_token(&body) })
+}
+
+/// Seconds that a refusal asks to wait. API servers do not send dates.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX))
+}
+
+/// The bytes of a page. `head` gets its metadata as soon as they have come, unless its items come first.
+async fn read(response: Response<Body>, limit: u32, head: impl FnOnce(Metadata)) -> Result<Vec<u8>, Error> {
+    let (mut head, mut is_sought) = (Some(head), true);
+    let collected = collect(response.into_body(), PAGE_BYTES, |bytes: &[u8]| {
+        if !is_sought {
+            return;
+        }
+        match page::metadata_in(bytes) {
+            page::Head::Found(metadata) => {
+                is_sought = false;
+                if let Some(head) = head.take() {
+                    head(metadata);
+                }
+            }
+            page::Head::NotYet => is_sought = bytes.len() < HEAD_BYTES,
+            page::Head::Elsewhere => is_sought = false,
+        }
+    });
+    collected.await?.ok_or(Error::TooLarge(limit))
+}
+
+/// The bytes of a body; none if they are more than `most`. `each` sees what has come until now.
+async fn collect(mut body: Body, most: usize, mut each: impl FnMut(&[u8])) -> Result<Option<Vec<u8>>, Error> {
+    let mut bytes = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Error::Connection(causes(&error)))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if bytes.len() + data.len() > most {
+            return Ok(None);
+        }
+        bytes.extend_from_slice(&data);
+        each(&bytes);
+    }
+    Ok(Some(bytes))
+}
+
+#[cfg(test)]
+#[path = "list_tests.rs"]
+mod tests;

@@ -1,0 +1,193 @@
+//! A page of a list as a document: read as JSON, whatever its white space and the order of its members.
+
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error as _, IgnoredAny, MapAccess, Visitor},
+};
+
+use super::Watched;
+
+/// A page.
+#[derive(Debug, Deserialize)]
+pub(super) struct Document {
+    #[serde(default, rename = "kind", deserialize_with = "list_kind")]
+    _kind: (),
+    pub(super) metadata: Metadata,
+    /// Null stands for none; but it must be there.
+    #[serde(deserialize_with = "items")]
+    pub(super) items: Vec<Watched>,
+}
+
+/// A page's metadata.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Metadata {
+    #[serde(deserialize_with = "filled")]
+    pub(super) resource_version: String,
+    /// What the next page is asked for with.
+    #[serde(default, rename = "continue", deserialize_with = "filled_or_none")]
+    pub(super) next: Option<String>,
+    #[serde(default, rename = "remainingItemCount", deserialize_with = "count")]
+    pub(super) remaining: Option<usize>,
+}
+
+impl Document {
+    pub(super) fn read(bytes: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(bytes)
+    }
+}
+
+fn list_kind<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(), D::Error> {
+    match Option::<String>::deserialize(deserializer)? {
+        Some(kind) if !kind.ends_with("List") => Err(D::Error::custom(format_args!("its kind is {kind:?}"))),
+        _ => Ok(()),
+    }
+}
+
+fn items<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Watched>, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+fn filled<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    filled_or_none(deserializer)?.ok_or_else(|| D::Error::custom("it is empty"))
+}
+
+fn filled_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Ok(Option::<String>::deserialize(deserializer)?.filter(|text| !text.is_empty()))
+}
+
+fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {
+    Ok(Option::<i64>::deserialize(deserializer)?.and_then(|count| usize::try_from(count).ok()))
+}
+
+/// What the first bytes of a page say.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Head {
+    Found(Metadata),
+    /// The metadata may come with the next bytes.
+    NotYet,
+    /// The items come first, or it is not a page.
+    Elsewhere,
+}
+
+/// The metadata in the first bytes of a page, if they come before its items.
+pub(super) fn metadata_in(bytes: &[u8]) -> Head {
+    struct Seek<'a>(&'a mut Option<Head>);
+
+    impl<'de> Visitor<'de> for Seek<'_> {
+        type Value = ();
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+            while let Some(name) = members.next_key::<String>()? {
+                match name.as_str() {
+                    "metadata" => {
+                        *self.0 = Some(Head::Found(members.next_value()?));
+                        // The rest is read when it has come.
+                        return Err(A::Error::custom("found"));
+                    }
+                    "items" => {
+                        *self.0 = Some(Head::Elsewhere);
+                        return Err(A::Error::custom("elsewhere"));
+                    }
+                    _ => _ = members.next_value::<IgnoredAny>()?,
+                }
+            }
+            Ok(())
+        }
+    }
+
+    let mut head = None;
+    let read = serde_json::Deserializer::from_slice(bytes).deserialize_map(Seek(&mut head));
+    head.unwrap_or(match read {
+        Err(error) if error.is_eof() => Head::NotYet,
+        _ => Head::Elsewhere,
+    })
+}
+
+/// The continue token in a refusal.
+pub(super) fn offered_token(body: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Refusal {
+        metadata: Offer,
+    }
+    #[derive(Deserialize)]
+    struct Offer {
+        #[serde(default, rename = "continue")]
+        token: String,
+    }
+    let refusal: Refusal = serde_json::from_slice(body).ok()?;
+    Some(refusal.metadata.token).filter(|token| !token.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn metadata(version: &str, next: Option<&str>, remaining: Option<usize>) -> Metadata {
+        Metadata { resource_version: version.into(), next: next.map(Into::into), remaining }
+    }
+
+    const POD: &str = r#"{"metadata":{"uid":"u","name":"p","namespace":"n","resourceVersion":"4","continue":"no"}}"#;
+
+    #[test]
+    fn page_is_read_as_json_in_any_form() {
+        let head = r#""metadata": {"continue" : "x\u003d", "remainingItemCount": 41, "resourceVersion" :"812"}"#;
+        let forms = [
+            format!(r#"{{"kind":"PodList","apiVersion":"v1",{head},"items":[{POD}]}}"#),
+            format!("{{\n  \"items\": [\n {POD} ],\n  {head},\n  \"kind\": \"PodList\" }}\n"),
+            format!(r#"{{ "other" : [[{{"items":[]}}]], {head}, "items":[{POD}] }}"#),
+        ];
+        for form in forms {
+            let document = Document::read(form.as_bytes()).unwrap();
+            assert_eq!(document.metadata, metadata("812", Some("x="), Some(41)), "{form}");
+            assert_eq!(document.items[0].uid(), Some("u"), "{form}");
+        }
+        let null = r#"{"kind":"PodList","metadata":{"resourceVersion":"1","continue":""},"items":null}"#;
+        let document = Document::read(null.as_bytes()).unwrap();
+        assert_eq!((document.metadata, document.items.len()), (metadata("1", None, None), 0));
+    }
+
+    #[test]
+    fn answer_that_is_not_a_page_is_an_error() {
+        let bad = [
+            "{}",
+            "<html>",
+            r#"{"items":[]}"#,
+            r#"{"metadata":{"resourceVersion":"1"}}"#,
+            r#"{"metadata":{},"items":[]}"#,
+            r#"{"metadata":{"resourceVersion":""},"items":[]}"#,
+            r#"{"metadata":{"resourceVersion":5},"items":[]}"#,
+            r#"{"kind":"Status","metadata":{"resourceVersion":"1"},"items":[]}"#,
+            r#"{"metadata":{"resourceVersion":"1"},"items":[]}{}"#,
+            r#"{"metadata":{"resourceVersion":"1"},"items":["#,
+        ];
+        for text in bad {
+            assert!(Document::read(text.as_bytes()).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn head_is_found_before_the_items_have_come() {
+        let text = format!(r#"{{ "kind" : "PodList", "metadata" : {{"resourceVersion":"5"}} , "items":[{POD}"#);
+        let (before, _) = text.split_once(" , ").unwrap();
+        for length in 0..text.len() {
+            let expected = if length < before.len() { Head::NotYet } else { Head::Found(metadata("5", None, None)) };
+            assert_eq!(metadata_in(&text.as_bytes()[..length]), expected, "{length}");
+        }
+        assert_eq!(metadata_in(format!(r#"{{"items":[{POD}"#).as_bytes()), Head::Elsewhere);
+        assert_eq!(metadata_in(b"<html>"), Head::Elsewhere);
+    }
+
+    #[test]
+    fn refusal_may_offer_a_token() {
+        let refusal = br#"{"kind":"Status","metadata":{"continue":"rest"},"code":410}"#;
+        assert_eq!(offered_token(refusal).as_deref(), Some("rest"));
+        assert_eq!((offered_token(b"<html>"), offered_token(br#"{"metadata":{}}"#)), (None, None));
+    }
+}

@@ -1,0 +1,222 @@
+//! How a list is taken page by page: how many pods a page may hold, how long it may take, and what follows a failure.
+//!
+//! | failure of a page | what follows |
+//! | --- | --- |
+//! | refused, broken off, or not a list | the same page, after a backoff or the server's `Retry-After` |
+//! | more bytes than a page may have | the same page at once, with half the limit |
+//! | took too long | the same page, with half as much time again; at the server's own limit, with half the pods |
+//! | the continue token expired | the first page; the third time, the rest of the list at the present version |
+//! | the continue token is not accepted | the first page |
+//!
+//! A list that is finished at another version than it began at shows no single moment, and proves no absence.
+
+use std::time::Duration;
+
+use super::retry;
+
+/// Pods in a page, at most.
+pub const LIMIT: u32 = 500;
+/// How long a page may take at first,
+pub const WITHIN: Duration = Duration::from_secs(25);
+/// and at most: an API server gives up a list after this time.
+pub const WITHIN_MAX: Duration = Duration::from_secs(60);
+/// The delays between attempts.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+/// No server is obeyed for longer than this.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
+/// A page that failed this often in a row is more than a passing fault.
+const PASSING_FAILURES: u32 = 5;
+/// After this many pages at a reduced limit, twice the limit is tried.
+const GROWS_AFTER: u32 = 10;
+/// Lists in a row that expire before a list is finished inconsistently.
+const EXPIRED_LISTS: u32 = 3;
+
+/// Why a page did not arrive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It has more bytes than a page may have.
+    TooLarge,
+    /// It did not arrive within its time.
+    TooSlow,
+    /// An HTTP status other than success.
+    Refused {
+        /// The status.
+        status: u16,
+        /// When the server wants to be asked again.
+        retry_after: Option<Duration>,
+    },
+    /// The server no longer holds the version that the list began at.
+    Expired {
+        /// A token that continues the list at the present version.
+        offered: Option<String>,
+    },
+    /// The connection failed, or the answer is not a list.
+    Broken,
+}
+
+/// What follows a failure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// The same page is asked for after this time.
+    Page(Duration),
+    /// The list begins again with its first page after this time.
+    Whole(Duration),
+    /// The list goes on with this token after this time, at another version.
+    Rest(String, Duration),
+}
+
+/// What was learned about the pages of one watch's lists. It outlives a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Paging {
+    /// Pods that a page is asked for.
+    pub limit: u32,
+    /// How long a page may take.
+    pub within: Duration,
+    /// Attempts in a row that failed.
+    pub failures: u32,
+    pages: u32,
+    expired: u32,
+}
+
+impl Default for Paging {
+    fn default() -> Self {
+        Self { limit: LIMIT, within: WITHIN, failures: 0, pages: 0, expired: 0 }
+    }
+}
+
+impl Paging {
+    /// A page arrived.
+    pub fn arrived(&mut self, is_last: bool) {
+        self.failures = 0;
+        self.pages += 1;
+        if self.limit < LIMIT && self.pages >= GROWS_AFTER {
+            self.pages = 0;
+            self.limit = (self.limit * 2).min(LIMIT);
+        }
+        if is_last {
+            self.expired = 0;
+        }
+    }
+
+    /// A page did not arrive. `continued` says whether it is another one than the first.
+    pub fn failed(&mut self, fault: &Fault, continued: bool, random: u64) -> Next {
+        self.failures = self.failures.saturating_add(1);
+        self.pages = 0;
+        let delay = retry::backoff(BACKOFF.0, BACKOFF.1, self.failures, random);
+        match fault {
+            Fault::TooLarge if self.limit > 1 => {
+                self.limit /= 2;
+                // Known to help, and no fault of the server's.
+                self.failures -= 1;
+                Next::Page(Duration::ZERO)
+            }
+            Fault::TooSlow if self.within < WITHIN_MAX => {
+                self.within = self.within.mul_f64(1.5).min(WITHIN_MAX);
+                Next::Page(delay)
+            }
+            Fault::TooSlow => {
+                self.limit = (self.limit / 2).max(1);
+                Next::Page(delay)
+            }
+            Fault::Refused { status: 400 | 404, .. } if continued => Next::Whole(delay),
+            Fault::Refused { retry_after, .. } => {
+                Next::Page(retry_after.map_or(delay, |asked| delay.max(asked.min(RETRY_AFTER_MAX))))
+            }
+            Fault::Expired { offered } if continued => {
+                self.expired += 1;
+                match offered {
+                    Some(token) if self.expired >= EXPIRED_LISTS => Next::Rest(token.clone(), delay),
+                    _ => Next::Whole(delay),
+                }
+            }
+            Fault::TooLarge | Fault::Expired { .. } | Fault::Broken => Next::Page(delay),
+        }
+    }
+
+    /// Whether the list cannot be taken now: it is refused, or more than a passing fault.
+    pub fn is_stuck(&self, fault: &Fault) -> bool {
+        let refused = matches!(fault, Fault::Refused { status: 400..=407 | 409..=428, .. });
+        refused || self.failures >= PASSING_FAILURES
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(status: u16, secs: u64) -> Fault {
+        Fault::Refused { status, retry_after: Some(Duration::from_secs(secs)) }
+    }
+
+    #[test]
+    fn large_page_halves_until_it_fits() {
+        let mut paging = Paging::default();
+        for expected in [250, 125, 62, 31, 15, 7, 3, 1] {
+            assert_eq!(paging.failed(&Fault::TooLarge, true, 0), Next::Page(Duration::ZERO));
+            assert_eq!((paging.limit, paging.failures), (expected, 0));
+        }
+        assert!(matches!(paging.failed(&Fault::TooLarge, true, 0), Next::Page(delay) if delay > Duration::ZERO));
+    }
+
+    #[test]
+    fn limit_grows_back_slowly() {
+        let mut paging = Paging::default();
+        paging.failed(&Fault::TooLarge, true, 0);
+        paging.failed(&Fault::TooLarge, true, 0);
+        let mut limits = Vec::new();
+        for _ in 0..25 {
+            paging.arrived(false);
+            limits.push(paging.limit);
+        }
+        assert_eq!((limits[8], limits[9], limits[18], limits[19], limits[24]), (125, 250, 250, 500, 500));
+    }
+
+    #[test]
+    fn slow_page_gets_more_time_then_fewer_pods() {
+        let mut paging = Paging::default();
+        let mut times = Vec::new();
+        while paging.limit == LIMIT {
+            paging.failed(&Fault::TooSlow, false, 0);
+            times.push(paging.within.as_millis());
+        }
+        assert_eq!(times, [37_500, 56_250, 60_000, 60_000]);
+        assert_eq!(paging.limit, 250);
+    }
+
+    #[test]
+    fn refused_page_waits_as_long_as_asked() {
+        let mut paging = Paging::default();
+        assert_eq!(paging.failed(&refused(429, 7), true, 0), Next::Page(Duration::from_secs(7)));
+        assert_eq!(paging.failed(&refused(503, 1 << 40), true, 0), Next::Page(RETRY_AFTER_MAX));
+        assert_eq!(paging.failed(&refused(500, 0), true, 0), Next::Page(Duration::from_millis(400)));
+        assert!(matches!(paging.failed(&refused(400, 0), true, 0), Next::Whole(_)), "a token that is not accepted");
+        assert!(matches!(paging.failed(&refused(400, 0), false, 0), Next::Page(_)));
+    }
+
+    #[test]
+    fn expired_token_restarts_twice_then_continues() {
+        let mut paging = Paging::default();
+        let expired = Fault::Expired { offered: Some("t".into()) };
+        assert!(matches!(paging.failed(&expired, true, 0), Next::Whole(_)));
+        paging.arrived(false);
+        assert!(matches!(paging.failed(&expired, true, 0), Next::Whole(_)));
+        paging.arrived(false);
+        assert!(matches!(paging.failed(&expired, true, 0), Next::Rest(token, _) if token == "t"));
+        paging.arrived(true);
+        assert!(matches!(paging.failed(&expired, true, 0), Next::Whole(_)), "another list");
+        let unoffered = Fault::Expired { offered: None };
+        assert!((0..9).all(|_| matches!(paging.failed(&unoffered, true, 0), Next::Whole(_))));
+    }
+
+    #[test]
+    fn list_is_stuck_when_refused_or_failing_on() {
+        let mut paging = Paging::default();
+        assert!(paging.is_stuck(&refused(403, 0)) && paging.is_stuck(&refused(401, 0)));
+        assert!(!paging.is_stuck(&refused(429, 0)) && !paging.is_stuck(&refused(503, 0)));
+        for _ in 0..5 {
+            assert!(!paging.is_stuck(&Fault::Broken));
+            paging.failed(&Fault::Broken, true, 0);
+        }
+        assert!(paging.is_stuck(&Fault::Broken));
+    }
+}

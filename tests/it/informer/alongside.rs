@@ -1,0 +1,156 @@
+//! Lists that come in while a watch goes on, page by page: neither undoes what the other has shown.
+
+use std::time::Instant;
+
+use super::*;
+
+/// A server with so many pods more, and an informer that has listed them. Lists take several pages.
+async fn large(pods: usize) -> World {
+    let server = World::server().await;
+    for number in 0..pods {
+        server.create(pod(format!("many-{number:04}")).namespace("shop").running()).unwrap();
+    }
+    let cluster = Cluster::at(&server.url()).unwrap();
+    let mut world = World::watching(server, &cluster, Scope::default(), (NEVER, NEVER));
+    world.equal().await;
+    world
+}
+
+/// Asks for a new list whose second page hangs, and waits until that page was asked for.
+async fn hang_second_page(world: &mut World) {
+    world.server.inject(Fault::hang(Kind::List).when(Request::is_continued));
+    world.relist.send_modify(|asked| *asked += 1);
+    until("the second page was asked for", || world.server.pending_faults() == 0).await;
+}
+
+#[tokio::test]
+async fn events_arrive_while_a_list_hangs() {
+    let mut world = large(600).await;
+    hang_second_page(&mut world).await;
+    world.hear();
+    let (lists, begun) = (world.lists(), Instant::now());
+    world.server.create(pod("d").namespace("shop").running()).unwrap();
+    world.server.delete("shop", "a").unwrap();
+    world.told("the new pod", |s| matches!(s, Sighting::Applied { name, .. } if &**name == "d")).await;
+    world.told("the end", |s| matches!(s, Sighting::Ended { .. })).await;
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    world.equal().await;
+    assert_eq!(world.lists(), lists, "the list still comes in");
+}
+
+/// Pods that the list still shows or no longer shows as events did: the events are newer.
+#[tokio::test]
+async fn list_undoes_no_newer_event() {
+    let mut world = large(600).await;
+    // The second page comes late; until then, events change pods of both pages.
+    world.server.inject(Fault::delay(Kind::List, Duration::from_millis(1_500)).when(Request::is_continued));
+    let before = world.lists();
+    world.relist.send_modify(|asked| *asked += 1);
+    until("the second page was asked for", || world.server.pending_faults() == 0).await;
+    for name in ["a", "many-0000", "many-0599"] {
+        world.server.delete("shop", name).unwrap();
+    }
+    for name in ["many-0001", "many-0598"] {
+        world.server.update("shop", name, |pod| pod["metadata"]["labels"]["app"] = "new".into()).unwrap();
+    }
+    world.server.replace_in_place(pod("many-0597").namespace("shop").running()).unwrap();
+    world.server.create(pod("d").namespace("shop").running()).unwrap();
+    world.equal().await;
+    world.hear();
+    assert_eq!(world.lists(), before, "all of it was seen before the list was complete");
+    let digest = |world: &World, name: &str| {
+        let uid = world.server.pod("shop", name).unwrap()["metadata"]["uid"].as_str().unwrap().into();
+        world.view.get(&uid).unwrap().content.unwrap().digest
+    };
+    let right = ["many-0001", "many-0598", "many-0597"].map(|name| digest(&world, name));
+    world.told("the list", |s| matches!(s, Sighting::Listed { list, .. } if list.pods == 603)).await;
+    eventually("the list", SOON, async || {
+        world.hear();
+        if world.lists() == before + 1 { Ok(()) } else { Err(format!("{}", world.lists())) }
+    })
+    .await;
+    world.equal().await;
+    assert_eq!(["many-0001", "many-0598", "many-0597"].map(|name| digest(&world, name)), right);
+    // The watch that follows the list brings none of it again, and misses nothing.
+    world.server.delete("shop", "b").unwrap();
+    world.equal().await;
+    assert_eq!(world.ends().len(), 5, "{:?}", world.ends());
+    assert!(world.count("relists_total{reason=\"stale\"} 0"));
+}
+
+#[tokio::test]
+async fn pods_are_shown_with_their_page() {
+    let server = World::server().await;
+    for number in 0..600 {
+        server.create(pod(format!("many-{number:04}")).namespace("shop").running()).unwrap();
+    }
+    server.inject(Fault::hang(Kind::List).when(Request::is_continued));
+    let cluster = Cluster::at(&server.url()).unwrap();
+    let mut world = World::watching(server, &cluster, Scope::default(), (NEVER, NEVER));
+    world.told("the first page", |s| matches!(s, Sighting::Page { uids, .. } if uids.len() == 500)).await;
+    assert_eq!((world.lists(), world.view.len()), (0, 500));
+}
+
+/// 40 pages, of which one in twelve requests is refused: one list, not one per refusal.
+#[tokio::test]
+async fn refused_pages_do_not_begin_the_list_again() {
+    let server = World::server().await;
+    for number in 0..2_000 {
+        server.create(pod(format!("many-{number:04}")).namespace("shop").running()).unwrap();
+    }
+    for at in [1, 2, 3] {
+        server.inject(Fault::status(Kind::List, 503).skip(at));
+    }
+    let cluster = Cluster::at(&server.url()).unwrap();
+    let mut world = World::watching(server, &cluster, Scope::default(), (NEVER, NEVER));
+    world.equal().await;
+    let first = world.server.seen().iter().filter(|r| r.kind == Kind::List && !r.is_continued()).count();
+    assert_eq!((first, world.errors()), (1, 3));
+    assert!(!world.told.iter().any(|told| matches!(told, Sighting::ListFailed { .. })), "passing faults");
+}
+
+#[tokio::test]
+async fn refused_list_is_told_and_repeated() {
+    let mut world = World::start([Fault::status(Kind::List, 403).times(2)], Scope::default()).await;
+    world.told("the refusal", |s| *s == Sighting::ListFailed { watch: 0 }).await;
+    world.equal().await;
+    assert_eq!((world.lists(), world.errors()), (1, 2));
+}
+
+#[tokio::test]
+async fn every_kind_of_end_backs_off_and_counts() {
+    let bookmark =
+        r#"{"type":"BOOKMARK","object":{"kind":"Pod","apiVersion":"v1","metadata":{"resourceVersion":"VERSION"}}}"#;
+    let server = World::server().await;
+    let version = server.pod("shop", "c").unwrap()["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
+    let bookmark = bookmark.replace("VERSION", &version);
+    drop(server);
+    let faults = [
+        Fault::end(0),
+        Fault::line(0, format!("{bookmark}\n{{\"type\":")),
+        Fault::line(0, "<html>"),
+        Fault::status(Kind::Watch, 503),
+        Fault::status(Kind::Watch, 400),
+        Fault::html(Kind::Watch),
+        Fault::error_event(0, pod_registrar::demo::api::Failure::new(500, "etcd is away")),
+        Fault::line(
+            0,
+            format!(r#"{{"type":"DELETED","object":{{"metadata":{{"uid":"../x","resourceVersion":"{version}"}}}}}}"#),
+        ),
+    ];
+    for fault in faults {
+        let what = format!("{fault:?}");
+        let mut world = World::listed([]).await;
+        world.server.inject(fault.always());
+        let before = world.server.requests(Kind::Watch) + world.server.requests(Kind::List);
+        world.server.drop_watches();
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let asked = world.server.requests(Kind::Watch) + world.server.requests(Kind::List) - before;
+        // 0.1 + 0.2 + 0.4 + 0.8 s at least lie between the first five, and a list and a watch may follow each.
+        assert!((2..=12).contains(&asked), "{what}: {asked} requests");
+        assert!(world.errors() >= 2, "{what}: {} errors", world.errors());
+        world.server.clear_faults();
+        world.server.delete("shop", "a").unwrap();
+        world.equal().await;
+    }
+}
