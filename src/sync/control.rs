@@ -1,25 +1,15 @@
 //! Everything that is said to a registry besides writes: what it can do, the session, its inventory.
 
-use super::{
-    inventory::{self, Ours, Reading},
-    keys::shown,
-    registrar::{Inputs, Registrar, Reply},
-};
+use super::registrar::{Inputs, Registrar, Reply};
 use crate::{
     model::{
-        Buckets, Failure, Moment, Shown, Uid,
+        Failure, Moment, Uid,
         brake::{Answer, Inquiry},
-        retry,
         session::{Declared, Phase},
     },
     registry::{Capabilities, Heartbeat, OpenSession, OtherWriter, Registry, SessionOpened, v1::wire},
-    telemetry::metrics::{DriftKind, Request, RequestOutcome},
+    telemetry::metrics::{Request, RequestOutcome},
 };
-
-/// Above so many records, an inventory is compared in more and smaller buckets.
-const MANY_RECORDS: usize = 200_000;
-/// Delays between comparisons that failed.
-const COMPARE_RETRY: (Moment, Moment) = (Moment::from_millis(500), Moment::from_secs(30));
 
 impl<R: Registry> Registrar<R> {
     /// Sends what is due, as far as the registry may be spoken to.
@@ -247,92 +237,6 @@ impl<R: Registry> Registrar<R> {
                 self.set_writer(false);
             }
             Err(_) => self.session.fenced(now),
-        }
-    }
-
-    fn read_inventory(&mut self, epoch: u64) {
-        self.control.reading = Some(epoch);
-        let view = &self.view;
-        self.ledger.suppose(|uid, belief| match shown(view, uid, Some(belief))? {
-            Shown::Record(record) => Some(record),
-            Shown::Unreadable => None,
-        });
-        let division =
-            if self.view.len().max(self.ledger.owned()) > MANY_RECORDS { Buckets::By16Bits } else { Buckets::By8Bits };
-        let ours = Ours { division, buckets: self.ledger.buckets(division), digests: self.has("digest-inventory") };
-        self.send(move |registry| async move { Reply::Inventory(epoch, inventory::read(&*registry, ours).await) });
-    }
-
-    pub(super) fn inventory_read(
-        &mut self,
-        epoch: u64,
-        result: Result<Reading, inventory::Error>,
-        now: Moment,
-        inputs: &Inputs,
-    ) {
-        if self.control.reading != Some(epoch) {
-            // Another session's reading has begun since.
-            return;
-        }
-        self.control.reading = None;
-        if result.is_err() || self.session.epoch() != Some(epoch) {
-            self.ledger.abandon_reading();
-        }
-        if self.session.epoch() != Some(epoch) {
-            // What was read was another session's; the next one is compared when it is opened.
-            return;
-        }
-        let result = match result {
-            Err(inventory::Error::Failure(failure)) => {
-                self.judge_request::<()>(Request::Inventory, &Err(failure.clone()), now);
-                Err(failure.to_string())
-            }
-            Err(error) => {
-                self.metrics.request(Request::Inventory, RequestOutcome::Rejected);
-                Err(error.to_string())
-            }
-            Ok(reading) => Ok(reading),
-        };
-        match result {
-            Ok(reading) => {
-                self.metrics.request(Request::Inventory, RequestOutcome::Ok);
-                self.comparisons_failed = 0;
-                let interval = self.options.resync_interval.mul_f64(0.9 + 0.2 * self.rng.f64());
-                self.compare_at = now + interval;
-                self.compare(reading, now, inputs);
-            }
-            Err(error) => {
-                self.comparisons_failed = self.comparisons_failed.saturating_add(1);
-                let random = self.rng.u64(..);
-                self.compare_at =
-                    now + retry::backoff(COMPARE_RETRY.0, COMPARE_RETRY.1, self.comparisons_failed, random);
-                tracing::warn!(error, "the registry's inventory was not read, it is tried again");
-            }
-        }
-    }
-
-    /// Brings the ledger in line with what the registry said, and decides about every key anew.
-    fn compare(&mut self, reading: Reading, now: Moment, inputs: &Inputs) {
-        let Reading { division, equal, items } = reading;
-        let is_equal = |bucket: usize| equal.get(bucket).copied().unwrap_or(false);
-        let (read, mut differs, first) = (items.len(), 0, !self.ledger.is_seeded());
-        self.ledger.confirm_bucket(division, is_equal);
-        for (uid, held) in items {
-            if let Some(drift) = self.ledger.inventory_has(&uid, held, now) {
-                differs += 1;
-                self.metrics.drift_repaired(drift.into());
-            }
-        }
-        let missing = self.ledger.inventory_lacks_the_others(division, is_equal);
-        (0..missing).for_each(|_| self.metrics.drift_repaired(DriftKind::Missing));
-        differs += missing;
-        tracing::info!(read, differs, owned = self.ledger.owned(), first, "registry compared");
-        self.control.outdated = !first;
-        self.ledger.finish_reading();
-        self.ledger.unpark();
-        if self.consider_all(now) {
-            // The registry names pods that no list since then could have shown to be gone.
-            self.want_list(now, inputs);
         }
     }
 

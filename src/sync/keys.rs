@@ -103,7 +103,7 @@ impl<R: Registry> Registrar<R> {
         let shown = shown(&self.view, uid, belief);
         let list_begun = if shown.is_none() { self.list_begun(belief) } else { None };
         let wanted = wanted(shown, belief, work, list_begun);
-        decide(wanted, self.ledger.known_by(belief), work, now)
+        decide(wanted, self.ledger.known_by(uid, belief), work, now)
     }
 
     /// Decides about one id and brings it to where the decision says it belongs.

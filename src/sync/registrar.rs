@@ -8,8 +8,9 @@ use tokio::{
 };
 
 use super::{
+    comparison::{Comparison, Found},
     dispatch::Sent,
-    inventory::{self, Reading},
+    inventory::Step,
     queue::{Lane, Queue},
 };
 use crate::{
@@ -113,7 +114,7 @@ pub(super) enum Reply {
     Holder(Result<Option<OtherWriter>, Failure>),
     /// What the session before declared, asked in this term.
     Before(Option<u64>, Result<Option<OtherWriter>, Failure>),
-    Inventory(u64, Result<Reading, inventory::Error>),
+    Inventory(u64, Found, Step),
     Names(u64, Result<Vec<(Uid, String, String)>, Failure>),
     Written(Sent, Result<Vec<Verdict>, Failure>),
 }
@@ -126,6 +127,8 @@ pub(super) struct Control {
     pub(super) holder: bool,
     /// The session in which the inventory is being read.
     pub(super) reading: Option<u64>,
+    /// A reading between two steps.
+    pub(super) comparison: Option<Comparison>,
     pub(super) before: bool,
     /// What the registry can do is asked again: it may have been released anew.
     pub(super) outdated: bool,
@@ -336,7 +339,7 @@ impl<R: Registry> Registrar<R> {
             Reply::Heartbeat(epoch, result) => self.heartbeat_answered(epoch, result, now),
             Reply::Holder(result) => self.holder_told(result, now),
             Reply::Before(term, result) => self.told_before(term, result, now),
-            Reply::Inventory(epoch, result) => self.inventory_read(epoch, result, now, inputs),
+            Reply::Inventory(epoch, found, step) => self.inventory_read(epoch, found, step, now, inputs),
             Reply::Names(round, result) => self.names_told(round, result, now, inputs),
             Reply::Written(sent, result) => self.written(&sent, result, now),
         }

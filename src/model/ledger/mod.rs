@@ -20,7 +20,7 @@ pub use belief::{Belief, Known};
 pub use reading::Drift;
 pub use work::{Ended, Flight, Settled, Tries, Work};
 
-use {backlog::Walks, belief::Beliefs};
+use {backlog::Walks, belief::Beliefs, reading::Reading};
 
 /// Beliefs and work, by pod UID.
 #[derive(Debug, Default)]
@@ -29,8 +29,8 @@ pub struct Ledger {
     work: UidMap<Work>,
     /// Whether the registry's inventory was read: from then on, an id without a belief is not there.
     seeded: bool,
-    /// While the inventory is read: ids that were forgotten since it began, of which it may still speak.
-    forgotten: Option<UidMap<()>>,
+    /// While the inventory is read: what it may say of the time before.
+    reading: Option<Reading>,
     /// What ended while nothing was said to the registry.
     ends: Ends,
     /// What is owed and has no work yet.
@@ -60,16 +60,17 @@ impl Ledger {
 
     /// What the registry is believed to hold of an id.
     pub fn known(&self, uid: &Uid) -> Known {
-        self.known_by(self.beliefs.get(uid))
+        self.known_by(uid, self.beliefs.get(uid))
     }
 
     /// The same, of the id with this belief.
-    pub fn known_by(&self, belief: Option<&Belief>) -> Known {
-        belief.map_or(self.unheard(), |belief| belief.known)
+    pub fn known_by(&self, uid: &Uid, belief: Option<&Belief>) -> Known {
+        belief.map_or_else(|| self.unheard(uid), |belief| belief.known)
     }
 
-    fn unheard(&self) -> Known {
-        if self.seeded { Known::Absent } else { Known::Unread }
+    /// What is known of an id without a belief.
+    fn unheard(&self, uid: &Uid) -> Known {
+        if self.seeded || self.is_settled(uid) { Known::Absent } else { Known::Unread }
     }
 
     /// The id and the belief at a position, as [`UidMap`] tells of positions: below [`Self::believed`] there is one at each.
@@ -98,7 +99,7 @@ impl Ledger {
 
     /// A watch showed the pod at `at`.
     pub fn sighted(&mut self, uid: &Uid, watch: usize, at: Moment) {
-        self.beliefs.change(uid, self.unheard(), |belief| {
+        self.beliefs.change(uid, self.unheard(uid), |belief| {
             belief.sight(at);
             belief.show(watch);
         });
@@ -112,7 +113,7 @@ impl Ledger {
 
     /// A watch showed the pod's end.
     pub fn ended(&mut self, uid: &Uid, why: Ended, now: Moment) {
-        self.beliefs.change(uid, self.unheard(), |_| ());
+        self.beliefs.change(uid, self.unheard(uid), |_| ());
         self.owe(uid, now).ended = Some(why);
     }
 
@@ -181,14 +182,14 @@ impl Ledger {
     pub fn forget(&mut self, uid: &Uid) {
         self.rest(uid);
         self.beliefs.remove(uid);
-        if let Some(forgotten) = &mut self.forgotten {
-            forgotten.insert(uid, ());
+        if let Some(reading) = &mut self.reading {
+            reading.forget(uid);
         }
     }
 
     /// A request for the id was sent.
     pub fn begin(&mut self, uid: &Uid, flight: Flight, now: Moment) {
-        self.beliefs.change(uid, self.unheard(), |belief| belief.touched = true);
+        self.beliefs.change(uid, self.unheard(uid), |belief| belief.touched = true);
         let repeats = self.repeats(uid, flight.result);
         let tries = self.owe(uid, now).tries_mut();
         (tries.repeats, tries.tried, tries.flight) = (repeats, Some(flight.result), Some(flight));

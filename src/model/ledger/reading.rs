@@ -2,6 +2,9 @@
 //!
 //! A reading takes its time, and operations go on meanwhile. Of what was sent, settled or forgotten since it began it may
 //! say what is no longer so: that is left aside.
+//!
+//! A reading comes in parts. A bucket that was read to its end, or that equals ours, is settled: from then on an id of it
+//! without a belief is absent, and nothing has to be remembered of what is forgotten there.
 
 use super::{Belief, Known, Ledger};
 use crate::model::{Buckets, Fingerprint, Moment, Uid, UidMap};
@@ -17,11 +20,42 @@ pub enum Drift {
     Differing,
 }
 
+/// Ids that are remembered as forgotten at most. Once there are as many, an id that the reading names and that has no
+/// belief may be one of those that are not remembered: it is left to the next reading.
+const FORGOTTEN_MAX: usize = 100_000;
+
+/// A reading that is under way.
+#[derive(Debug, Default)]
+pub(super) struct Reading {
+    /// Ids that were forgotten since it began, of which it may still speak.
+    forgotten: UidMap<()>,
+    /// The buckets that are settled.
+    settled: Option<(Buckets, Vec<bool>)>,
+}
+
+impl Reading {
+    pub(super) fn forget(&mut self, uid: &Uid) {
+        if self.forgotten.len() < FORGOTTEN_MAX && !self.is_settled(uid) {
+            self.forgotten.insert(uid, ());
+        }
+    }
+
+    fn is_settled(&self, uid: &Uid) -> bool {
+        let Some((division, buckets)) = &self.settled else { return false };
+        let bucket = division.of_prefix(Buckets::prefix(&uid.text()));
+        buckets.get(bucket).copied().unwrap_or(false)
+    }
+
+    fn may_have_forgotten(&self, uid: &Uid, believed: bool) -> bool {
+        self.forgotten.contains(uid) || (!believed && self.forgotten.len() >= FORGOTTEN_MAX)
+    }
+}
+
 impl Ledger {
     /// A reading begins: of what is unread, the registry is supposed to hold what is desired. Nothing was touched or
     /// forgotten since.
     pub fn suppose(&mut self, desired: impl Fn(&Uid, &Belief) -> Option<Fingerprint>) {
-        self.forgotten = Some(UidMap::default());
+        self.reading = Some(Reading::default());
         self.beliefs.change_all(|uid, belief| {
             (belief.touched, belief.named) = (false, false);
             if matches!(belief.known, Known::Unread | Known::Supposed(_)) {
@@ -59,7 +93,11 @@ impl Ledger {
             (belief.known, belief.touched)
         };
         let before = position.and_then(|position| self.beliefs.change_at(position, name));
-        if self.was_forgotten(uid) || self.work.contains(uid) || before.is_some_and(|(_, touched)| touched) {
+        let forgotten = |reading: &Reading| reading.may_have_forgotten(uid, before.is_some());
+        if self.reading.as_ref().is_some_and(forgotten)
+            || self.work.contains(uid)
+            || before.is_some_and(|(_, touched)| touched)
+        {
             return None;
         }
         if let Some(why) = self.ends.remove(uid) {
@@ -83,19 +121,41 @@ impl Ledger {
         }
     }
 
-    fn was_forgotten(&self, uid: &Uid) -> bool {
-        self.forgotten.as_ref().is_some_and(|forgotten| forgotten.contains(uid))
+    /// Whether the reading that is under way has settled the id's bucket.
+    pub(super) fn is_settled(&self, uid: &Uid) -> bool {
+        self.reading.as_ref().is_some_and(|reading| reading.is_settled(uid))
+    }
+
+    /// These buckets are settled, although the reading goes on: what it did not say of them is in doubt.
+    pub fn settle_buckets(&mut self, division: Buckets, which: impl Fn(usize) -> bool) {
+        let Some(reading) = &mut self.reading else { return };
+        let (_, settled) = reading.settled.get_or_insert_with(|| (division, vec![false; division.count()]));
+        let mut any = false;
+        for (_, settled) in settled.iter_mut().enumerate().filter(|(bucket, _)| which(*bucket)) {
+            (*settled, any) = (true, true);
+        }
+        if any {
+            self.doubt_the_unread(|belief| which(belief.bucket(division)));
+        }
+    }
+
+    fn doubt_the_unread(&mut self, which: impl Fn(&Belief) -> bool) {
+        self.beliefs.change_all(|_, belief| {
+            if matches!(belief.known, Known::Unread | Known::Supposed(_)) && which(belief) {
+                belief.known = Known::Doubt;
+            }
+        });
     }
 
     /// The registry named all that it holds, but for the buckets that equal ours: it holds nothing else. Says how many
     /// records we believed to be there.
     pub fn inventory_lacks_the_others(&mut self, division: Buckets, equal: impl Fn(usize) -> bool) -> usize {
-        let (work, forgotten, mut missing) = (&self.work, &self.forgotten, 0);
+        let (work, reading, mut missing) = (&self.work, &self.reading, 0);
         self.beliefs.change_all(|uid, belief| {
             if belief.named || belief.touched || equal(belief.bucket(division)) {
                 return;
             }
-            let forgotten = forgotten.as_ref().is_some_and(|forgotten| forgotten.contains(uid));
+            let forgotten = reading.as_ref().is_some_and(|reading| reading.forgotten.contains(uid));
             if forgotten || work.contains(uid) {
                 return;
             }
@@ -105,20 +165,66 @@ impl Ledger {
         missing
     }
 
-    /// The reading came to nothing.
+    /// The reading came to nothing more.
     pub fn abandon_reading(&mut self) {
-        self.forgotten = None;
+        self.reading = None;
     }
 
     /// The reading is over: what it did not settle is in doubt, and an id without a belief is not there.
     pub fn finish_reading(&mut self) {
         self.seeded = true;
-        self.forgotten = None;
+        self.reading = None;
         self.ends.clear();
-        self.beliefs.change_all(|_, belief| {
-            if matches!(belief.known, Known::Unread | Known::Supposed(_)) {
-                belief.known = Known::Doubt;
-            }
-        });
+        self.doubt_the_unread(|_| true);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Digest;
+
+    const NOW: Moment = Moment::from_secs(1);
+
+    fn held(n: u8) -> Fingerprint {
+        Digest([n; 32]).fingerprint()
+    }
+
+    #[test]
+    fn settled_bucket_holds_nothing_unnamed() {
+        let division = Buckets::By8Bits;
+        let (old, new) = (Uid::from("old"), Uid::from("new"));
+        let bucket = |uid: &Uid| division.of(&uid.text());
+        assert_ne!(bucket(&old), bucket(&new));
+        let mut ledger = Ledger::default();
+        ledger.sighted(&old, 0, NOW);
+        ledger.suppose(|_, _| None);
+        assert_eq!((ledger.known(&old), ledger.known(&new)), (Known::Unread, Known::Unread));
+        ledger.settle_buckets(division, |settled| settled == bucket(&new));
+        assert_eq!((ledger.known(&old), ledger.known(&new)), (Known::Unread, Known::Absent));
+        ledger.settle_buckets(division, |settled| settled == bucket(&old));
+        assert_eq!((ledger.known(&old), ledger.known(&new)), (Known::Doubt, Known::Absent));
+        ledger.abandon_reading();
+        assert_eq!(ledger.known(&new), Known::Unread);
+        assert!(!ledger.is_seeded());
+    }
+
+    #[test]
+    fn forgotten_ids_are_bounded_during_a_reading() {
+        let mut ledger = Ledger::default();
+        ledger.suppose(|_, _| None);
+        let ids = |from: usize, to: usize| (from..to).map(|n| Uid::from(format!("u{n}")));
+        ids(0, FORGOTTEN_MAX - 1).for_each(|uid| ledger.forget(&uid));
+        let stranger = Uid::from("stranger");
+        ledger.inventory_has(&stranger, held(1), NOW);
+        assert_eq!(ledger.known(&stranger), Known::Holds(held(1)));
+        ids(FORGOTTEN_MAX, 2 * FORGOTTEN_MAX).for_each(|uid| ledger.forget(&uid));
+        let kept = ledger.reading.as_ref().map(|reading| reading.forgotten.len());
+        assert_eq!(kept, Some(FORGOTTEN_MAX));
+        // It may be one of those that are not remembered.
+        ledger.inventory_has(&Uid::from("another"), held(1), NOW);
+        assert!(ledger.belief(&Uid::from("another")).is_none());
+        ledger.inventory_has(&stranger, held(2), NOW);
+        assert_eq!(ledger.known(&stranger), Known::Holds(held(2)), "an id with a belief was not forgotten");
     }
 }

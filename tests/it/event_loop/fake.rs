@@ -112,6 +112,10 @@ pub(super) struct State {
     pub(super) miscount: u64,
     /// Whether the inventory cannot be read.
     pub(super) unreadable: bool,
+    /// How long a page of the inventory takes.
+    pub(super) slow_inventory: Duration,
+    /// For the next pages of the inventory, in order.
+    pub(super) inventory_faults: VecDeque<Option<Failure>>,
     pub(super) features: Vec<String>,
     pub(super) max_batch_items: usize,
     pub(super) max_batch_bytes: usize,
@@ -402,8 +406,13 @@ impl Registry for Fake {
             return lie;
         }
         self.up()?;
+        let latency = self.state().slow_inventory;
+        tokio::time::sleep(latency).await;
         let mut state = self.state();
         state.pages += 1;
+        if let Some(Some(fault)) = state.inventory_faults.pop_front() {
+            return Err(fault);
+        }
         let within = |id: &str| bucket.is_none_or(|b| Buckets::from_count(b.of).unwrap().of(id) == b.index);
         let all: Vec<InventoryItem> = state
             .records

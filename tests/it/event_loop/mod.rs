@@ -11,6 +11,7 @@ mod faults;
 mod holds;
 mod hostile;
 mod hour;
+mod inventory;
 mod leadership;
 mod outage;
 mod session;

@@ -1,0 +1,82 @@
+//! Inventories that take long or fail in part: each part is used once it was read, and a request that failed is repeated
+//! alone.
+
+use std::time::Duration;
+
+use pod_registrar::model::{Buckets, Failure};
+
+use super::{
+    fake::Fake,
+    world::{SECOND, World, many, options, pod},
+};
+
+/// A registry with 500 records of earlier, and pods of which five have changed since.
+async fn five_changed() -> (Fake, Vec<String>) {
+    let registry = Fake::new();
+    World::settled(registry.clone(), many(500, "a")).await.stop().await.unwrap();
+    let changed = (0..5).map(|n| format!("uid-{:05}", n * 100)).collect();
+    (registry, changed)
+}
+
+async fn start(registry: &Fake, changed: &[String]) -> World {
+    let body = |uid: &str| if changed.iter().any(|changed| changed == uid) { "b" } else { "a" };
+    let pods: Vec<_> = many(500, "a").map(|made| pod(&made.uid.to_string(), body(&made.uid.to_string()))).collect();
+    let mut world = World::start(registry.clone(), pods, options());
+    world.list().await;
+    world
+}
+
+/// What the writer before left, so that what follows can be counted.
+fn counted(registry: &Fake) -> (usize, usize, usize) {
+    registry.read(|state| (state.items(), state.readings.len(), state.pages))
+}
+
+#[tokio::test(start_paused = true)]
+async fn slow_inventory_is_used_bucket_by_bucket() {
+    let (registry, changed) = five_changed().await;
+    let (items, readings, _) = counted(&registry);
+    registry.state().slow_inventory = Duration::from_secs(240);
+    let mut world = start(&registry, &changed).await;
+    // Digests tell at once what equals ours: a pod that comes there waits for no bucket.
+    let differs = |id: &str| changed.iter().any(|uid| Buckets::By8Bits.of(uid) == Buckets::By8Bits.of(id));
+    let new = (0..).map(|n| format!("new-{n}")).find(|id| !differs(id)).unwrap();
+    world.pass(SECOND).await;
+    world.apply(pod(&new, "a")).await;
+    world.pass(300 * SECOND).await;
+    assert_eq!(registry.state().items() - items, 2, "the first bucket is read, four are not");
+    assert!(registry.state().records.contains_key(&new));
+    world.pass(1_200 * SECOND).await;
+    world.assert_equal();
+    let (all_items, all_readings, _) = counted(&registry);
+    assert_eq!((all_items - items, all_readings - readings), (6, 1), "nothing was read or written twice");
+}
+
+#[tokio::test(start_paused = true)]
+async fn slow_pages_are_used_as_they_arrive() {
+    let (registry, changed) = five_changed().await;
+    registry.state().features.retain(|feature| feature != "digest-inventory");
+    registry.state().records.remove("uid-00150");
+    registry.state().slow_inventory = Duration::from_secs(240);
+    let items = registry.state().items();
+    let mut world = start(&registry, &changed).await;
+    world.pass(300 * SECOND).await;
+    assert_eq!(registry.state().items() - items, 1, "what the first page names is compared");
+    assert!(!registry.state().records.contains_key("uid-00150"), "what is not named is known at the end");
+    world.pass(1_200 * SECOND).await;
+    world.assert_equal();
+    assert_eq!(registry.state().items() - items, 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn failed_page_is_repeated_alone() {
+    let (registry, changed) = five_changed().await;
+    let (items, readings, pages) = counted(&registry);
+    let broken = Some(Failure::Broken("status 502".into()));
+    let faults = [None, broken.clone(), None, None, Some(Failure::Expired), broken];
+    registry.state().inventory_faults = faults.into();
+    let mut world = start(&registry, &changed).await;
+    world.pass(120 * SECOND).await;
+    world.assert_equal();
+    let (all_items, all_readings, all_pages) = counted(&registry);
+    assert_eq!((all_items - items, all_readings - readings, all_pages - pages), (5, 1, 8));
+}
