@@ -123,6 +123,8 @@ impl Cause {
     fn of_certificate(error: &CertificateError) -> Self {
         match error {
             CertificateError::UnknownIssuer => Self::UnknownAuthority,
+            // Its own authority, and not in the bundle.
+            CertificateError::Other(other) if other.0.to_string() == "CaUsedAsEndEntity" => Self::UnknownAuthority,
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => Self::WrongName,
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => Self::Expired,
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => Self::NotYetValid,
