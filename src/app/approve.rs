@@ -2,14 +2,14 @@
 
 use super::{Error, informers, output::Output};
 use crate::{
-    cluster::{Cluster, approval},
+    cluster::{Environment, approval},
     settings::{ApproveSettings, LeaseName},
 };
 
 /// Writes the approval to where the controller reads it. Kubernetes asks whether this person may, and keeps the record.
-pub(super) async fn run(settings: ApproveSettings) -> Result<(), Error> {
+pub(super) async fn run(settings: ApproveSettings, environment: Environment) -> Result<(), Error> {
     let ApproveSettings { hold, lease, cluster, log_format: _ } = settings;
-    let client = Cluster::find(&informers::credentials(cluster)).await?.client();
+    let client = informers::cluster(cluster, environment)?.client();
     let LeaseName { namespace, name } = lease;
     approval::approve(&client, &namespace, &name, &hold).await?;
     let said = format!("approved {hold} on the Lease {namespace}/{name}; the controller reads it within seconds");

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     admin::{self, Pages},
     clock::Clock,
-    cluster::{self, Cluster, approval::Desk, lease::Keeper},
+    cluster::{self, Cluster, Environment, approval::Desk, lease::Keeper},
     listen,
     model::{AllowList, Leadership, Rule, Standing, Writer, brake::SettingsChange, retry},
     registry::v1::{Client, Config as RegistryConfig},
@@ -43,7 +43,7 @@ const QUESTIONS_WAITING: usize = 4;
 const APPROVALS_WAITING: usize = 4;
 
 /// Runs the controller by its settings.
-pub(super) async fn run(settings: RunSettings, stop: CancellationToken) -> Result<(), Error> {
+pub(super) async fn run(settings: RunSettings, environment: Environment, stop: CancellationToken) -> Result<(), Error> {
     let RunSettings {
         cluster,
         scope,
@@ -57,10 +57,7 @@ pub(super) async fn run(settings: RunSettings, stop: CancellationToken) -> Resul
         relist_interval,
         log_format: _,
     } = settings;
-    let credentials = informers::credentials(cluster);
-    // A credential plugin may take its time.
-    let Some(cluster) = stop.run_until_cancelled(Cluster::find(&credentials)).await else { return Ok(()) };
-    let cluster = cluster?;
+    let cluster = informers::cluster(cluster, environment)?;
     let admin = listen(admin_addr, "--admin-addr")?;
     let address = admin.local_addr().map_err(Error::Start)?;
     tracing::info!(%address, "health and metrics are served");

@@ -20,7 +20,7 @@ use super::{
     tasks::Tasks,
 };
 use crate::{
-    cluster::{Cluster, Scope},
+    cluster::{Cluster, Environment, Scope},
     demo::{
         api::{Api, Options as ApiOptions},
         life,
@@ -38,7 +38,11 @@ const ANYWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0)
 const HISTORY: usize = 100_000;
 
 /// Runs the demonstration until its time is over, or it is asked to stop.
-pub(super) async fn run(settings: DemoSettings, stop: CancellationToken) -> Result<(), Error> {
+pub(super) async fn run(
+    settings: DemoSettings,
+    environment: Environment,
+    stop: CancellationToken,
+) -> Result<(), Error> {
     let DemoSettings { pods, churn, duration, listen: page, seed, cluster, log_format: _ } = settings;
     let (listener, admin) = (listen(page, "--listen")?, listen(ANYWHERE, "--listen")?);
     let (page, metrics) = (address_of(&listener)?, address_of(&admin)?);
@@ -46,9 +50,9 @@ pub(super) async fn run(settings: DemoSettings, stop: CancellationToken) -> Resu
     let (store, listener) = (registry.store(), listener.into_std().map_err(Error::Start)?);
     let mut tasks = Tasks::default();
     tasks.spawn("registry", async move { Ok(registry.serve(listener, std::future::pending()).await?) });
-    let cluster = match cluster.kubeconfig {
-        Some(_) => Cluster::find(&informers::credentials(cluster)).await?,
-        None => {
+    let cluster = match (&cluster.kubeconfig, &cluster.context) {
+        (Some(_), _) | (_, Some(_)) => informers::cluster(cluster, environment)?,
+        (None, None) => {
             let seed = seed.unwrap_or_else(|| fastrand::u64(..));
             let life = life::Options { pods, churn, seed, ..life::Options::default() };
             stand_in(life, &mut tasks).await?

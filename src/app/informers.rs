@@ -7,9 +7,9 @@ use tokio::sync::{mpsc, watch};
 use super::tasks::Tasks;
 use crate::{
     clock::Clock,
-    cluster::{self, Cluster, Common, Credentials, Informer, Setup},
+    cluster::{self, Cluster, Common, Environment, Informer, Search, Setup},
     model::{Digest, Rule, Sighting},
-    settings::{ClusterSettings, Kubeconfig, Namespaces, ScopeSettings},
+    settings::{ClusterSettings, Namespaces, ScopeSettings},
     store::View,
     telemetry::{Health, Metrics},
 };
@@ -20,12 +20,10 @@ const SIGHTINGS_WAITING: usize = 4_096;
 /// A silent watch is looked after as often as the API server sends bookmarks.
 const LOOK_AFTER: Duration = Duration::from_secs(60);
 
-/// How to be let into the cluster.
-pub(super) fn credentials(settings: ClusterSettings) -> Credentials {
-    match settings.kubeconfig {
-        None => Credentials::InCluster,
-        Some(Kubeconfig { path, context }) => Credentials::Kubeconfig { path, context },
-    }
+/// The cluster of the settings and the environment.
+pub(super) fn cluster(settings: ClusterSettings, environment: Environment) -> Result<Cluster, cluster::client::Error> {
+    let ClusterSettings { kubeconfig, context } = settings;
+    Cluster::find(&Search { kubeconfig, context, environment })
 }
 
 /// Which pods are watched.

@@ -110,6 +110,7 @@ impl Error {
 
 /// Runs the program. The command line comes with the program's name first, the environment as a look-up by name.
 pub fn main(arguments: impl IntoIterator<Item = OsString>, environment: impl Fn(&str) -> Option<OsString>) -> ExitCode {
+    let search = cluster::Environment::of(&environment);
     let command = match settings::parse(arguments, environment) {
         Ok(command) => command,
         Err(refusal) => {
@@ -123,7 +124,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, environment: impl Fn(
         return ExitCode::from(FAILED);
     };
     panics::end_the_process(stderr.clone());
-    let code = start(command, &stderr).unwrap_or_else(|error| {
+    let code = start(command, search, &stderr).unwrap_or_else(|error| {
         // Writing to the buffer cannot fail.
         let _ = stderr.write_all(format!("error: {error}\n").as_bytes());
         error.exit_code()
@@ -132,13 +133,13 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, environment: impl Fn(
     ExitCode::from(code)
 }
 
-fn start(command: Command, stderr: &Stderr) -> Result<u8, Error> {
+fn start(command: Command, environment: cluster::Environment, stderr: &Stderr) -> Result<u8, Error> {
     logging::init(command.log_format(), stderr.clone())?;
     // The one TLS provider of the program; a second call would fail and change nothing.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers()).enable_all().build();
     let runtime = runtime.map_err(Error::Start)?;
-    let code = runtime.block_on(run(command));
+    let code = runtime.block_on(run(command, environment));
     runtime.shutdown_timeout(LEAVE_AFTER);
     code
 }
@@ -151,11 +152,11 @@ fn workers() -> usize {
 }
 
 /// Runs a command until it ends, or is asked to twice.
-async fn run(command: Command) -> Result<u8, Error> {
+async fn run(command: Command, environment: cluster::Environment) -> Result<u8, Error> {
     let mut signals = signals::Signals::new().map_err(Error::Start)?;
     let stop = CancellationToken::new();
     // A task of its own: a command that is busy must not keep signals from being heard.
-    let work = AbortOnDropHandle::new(tokio::spawn(execute(command, stop.clone())));
+    let work = AbortOnDropHandle::new(tokio::spawn(execute(command, environment, stop.clone())));
     supervise(work, stop, async || signals.next().await).await
 }
 
@@ -193,14 +194,14 @@ fn result_of(result: Result<Result<(), Error>, JoinError>) -> Result<u8, Error> 
     result.map_err(|source| Error::TaskFailed { name: "command", source })?.map(|()| 0)
 }
 
-async fn execute(command: Command, stop: CancellationToken) -> Result<(), Error> {
+async fn execute(command: Command, environment: cluster::Environment, stop: CancellationToken) -> Result<(), Error> {
     match command {
-        Command::Run(settings) => controller::run(*settings, stop).await,
-        Command::Watch(settings) => watch::run(settings, stop).await,
+        Command::Run(settings) => controller::run(*settings, environment, stop).await,
+        Command::Watch(settings) => watch::run(settings, environment, stop).await,
         Command::Registry(settings) => reference::run(settings, stop).await,
-        Command::Demo(settings) => demo::run(settings, stop).await,
+        Command::Demo(settings) => demo::run(settings, environment, stop).await,
         Command::Approve(settings) => {
-            stop.run_until_cancelled(approve::run(settings)).await.unwrap_or(Err(Error::Interrupted))
+            stop.run_until_cancelled(approve::run(settings, environment)).await.unwrap_or(Err(Error::Interrupted))
         }
     }
 }

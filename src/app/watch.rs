@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    cluster::Cluster,
+    cluster::Environment,
     model::{AllowList, Rule, Sighting, Uid, Writer},
     settings::WatchSettings,
     store::View,
@@ -23,12 +23,13 @@ use crate::{
 const RELIST_INTERVAL: Duration = Duration::from_secs(6 * 3600);
 
 /// Prints pods as they come and go, until it is asked to stop or nobody reads any more.
-pub(super) async fn run(settings: WatchSettings, stop: CancellationToken) -> Result<(), Error> {
+pub(super) async fn run(
+    settings: WatchSettings,
+    environment: Environment,
+    stop: CancellationToken,
+) -> Result<(), Error> {
     let WatchSettings { cluster, scope, log_format: _ } = settings;
-    let credentials = informers::credentials(cluster);
-    // A credential plugin may take its time.
-    let Some(cluster) = stop.run_until_cancelled(Cluster::find(&credentials)).await else { return Ok(()) };
-    let cluster = cluster?;
+    let cluster = informers::cluster(cluster, environment)?;
     let scope = informers::scope(scope);
     let watches = informers::watches(&scope);
     let writer = Writer { cluster_id: String::new(), cluster_name: String::new(), owner: String::new() };

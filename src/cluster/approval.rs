@@ -15,6 +15,7 @@ use kube::{
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 
+use super::words::words;
 use crate::model::{
     Standing,
     brake::{HoldId, Shown},
@@ -39,8 +40,9 @@ const NOTE_BYTES: usize = 1_000;
 pub enum Error {
     /// The Lease could not be read.
     #[error(
-        "cannot read the Lease {namespace}/{name}: {source}; name the controller's with --approval-lease NAMESPACE/NAME, \
-         and use credentials that may get it"
+        "cannot read the Lease {namespace}/{name}: {}; name the controller's with --approval-lease NAMESPACE/NAME, \
+         and use credentials that may get it",
+        words(source)
     )]
     Read {
         /// Its namespace.
@@ -51,7 +53,7 @@ pub enum Error {
         source: kube::Error,
     },
     /// The Lease could not be changed.
-    #[error("cannot annotate the Lease {namespace}/{name}: {source}; use credentials that may patch it")]
+    #[error("cannot annotate the Lease {namespace}/{name}: {}; use credentials that may patch it", words(source))]
     Patch {
         /// Its namespace.
         namespace: String,
@@ -192,7 +194,7 @@ impl Desk {
         let leases: Api<Lease> = Api::namespaced(self.client.clone(), &self.namespace);
         match tokio::time::timeout(ANSWER_WITHIN, leases.get(&self.name)).await {
             Ok(Ok(lease)) => Ok(approved(&lease)),
-            Ok(Err(error)) => Err(error.to_string()),
+            Ok(Err(error)) => Err(words(&error)),
             Err(_) => Err("the API server does not answer".to_owned()),
         }
     }

@@ -5,53 +5,30 @@
 //! shares the connections and the credentials.
 
 use std::{
-    path::PathBuf,
+    error::Error as StdError,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     task::{Context, Poll},
-    time::Duration,
 };
 
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, Uri, header};
 use hyper::body::Incoming;
-use hyper_timeout::TimeoutConnector;
-use hyper_util::{
-    client::legacy::{Client as HyperClient, connect::HttpConnector},
-    rt::TokioExecutor,
+use kube::{Client, client::Body};
+use tower::{Service, ServiceBuilder};
+
+use super::{
+    credentials::{self, Present, Source},
+    kubeconfig::{self, Access, Login, Origin, Search, Trust},
+    tap::Tap,
 };
-use kube::{
-    Client, Config,
-    client::{Body, ConfigExt},
-    config::{KubeConfigOptions, Kubeconfig},
+use crate::connect::{self, Names};
+
+/// What the settings of the connection are called.
+const NAMES: Names = Names {
+    address: "server in the kubeconfig",
+    authorities: "certificate-authority in the kubeconfig",
+    timeout: "the limit (it grows by itself)",
 };
-use tower::{BoxError, Service, ServiceBuilder, ServiceExt as _, util::BoxCloneSyncService};
-
-use super::tap::Tap;
-
-/// The API server is there within this time, or it is not.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Silence on a connection that is read from. Every request has a limit of its own, the longest that of a list's page.
-const READ_TIMEOUT: Duration = Duration::from_secs(65);
-/// How long an idle connection is kept.
-const POOL_IDLE: Duration = Duration::from_secs(25);
-/// Between probes of a connection that is idle; three lost ones end it.
-const KEEPALIVE: Duration = Duration::from_secs(5);
-/// Sent bytes are acknowledged within this time, or the connection is dead.
-const UNACKNOWLEDGED: Duration = Duration::from_secs(20);
-
-/// How to be let in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Credentials {
-    /// As a pod's service account.
-    InCluster,
-    /// By a kubeconfig.
-    Kubeconfig {
-        /// The file.
-        path: PathBuf,
-        /// The context in it; its current one otherwise.
-        context: Option<String>,
-    },
-}
 
 /// Which pods are watched. The API server applies it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -80,41 +57,60 @@ impl Scope {
     }
 }
 
-/// Why there is no client.
+/// Why the cluster cannot be reached.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// There is no service account to be found where a pod has one.
-    #[error("no in-cluster credentials: {0}; run it in a pod with a service account, or give --kubeconfig FILE")]
-    InCluster(#[source] kube::config::InClusterError),
-    /// The kubeconfig cannot be used.
-    #[error("cannot use the kubeconfig {path}: {source}; give a readable kubeconfig and a context that is in it")]
-    Kubeconfig {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: kube::config::KubeconfigError,
-    },
+    /// No cluster was found.
+    #[error(transparent)]
+    Find(#[from] kubeconfig::Error),
+    /// There are no credentials.
+    #[error(transparent)]
+    Credentials(#[from] credentials::Error),
     /// The address of the server cannot be used.
-    #[error("cannot use the address {0:?} of the API server; write http or https, a host and a port")]
+    #[error("the address of the API server: {0}")]
     Address(String),
-    /// The credentials cannot be used.
-    #[error("cannot use the cluster's credentials: {0}")]
-    Client(#[source] kube::Error),
+    /// The request has no usable path.
+    #[error("the request's path cannot be used")]
+    Path,
+    /// No connection was made, or it broke.
+    #[error("cannot reach the API server {server}: {why}")]
+    Unreachable {
+        /// Its address.
+        server: String,
+        /// What is wrong, what to change, and every cause.
+        why: String,
+    },
 }
 
 /// A cluster and the way into it. Clones share one HTTP client and one source of credentials.
 #[derive(Clone)]
 pub struct Cluster {
-    shared: Arc<Shared>,
+    source: Arc<Source>,
 }
 
 impl Cluster {
-    /// The cluster that the credentials lead to.
+    /// The cluster that kubectl would find, and the log line that says which one it is.
     ///
     /// # Errors
-    /// When there are no credentials, or they cannot be used.
-    pub async fn find(credentials: &Credentials) -> Result<Self, Error> {
-        Self::new(config(credentials).await?)
+    /// When there is none, or it is described in a way that cannot be used.
+    pub fn find(search: &Search) -> Result<Self, Error> {
+        let access = kubeconfig::find(search)?;
+        let cluster = Self::by(access)?;
+        let Access { server, proxy, trust, login, origin, .. } = cluster.source.access();
+        let Origin { context, file } = origin;
+        let (server, file) = (address(server), file.display());
+        let proxy = proxy.as_ref().map(|proxy| address(&proxy.address));
+        match context {
+            Some(context) => tracing::info!(context, %server, %file, proxy, "cluster found in a kubeconfig"),
+            None => tracing::info!(%server, %file, "cluster found by the pod's service account"),
+        }
+        if *trust == Trust::Anything {
+            tracing::warn!(%server, "insecure-skip-tls-verify is set; the API server's certificate is not checked");
+        }
+        if let Login::Plugin(plugin) = login {
+            tracing::info!(plugin = plugin.name(), "credentials come from a plugin");
+        }
+        Ok(cluster)
     }
 
     /// A server that asks for no credentials.
@@ -122,151 +118,150 @@ impl Cluster {
     /// # Errors
     /// When the address cannot be used.
     pub fn at(server: &str) -> Result<Self, Error> {
-        let server = server.parse().map_err(|_| Error::Address(server.to_owned()))?;
-        Self::new(Config::new(server))
+        Self::by(Access::anonymous(server).map_err(Error::Address)?)
     }
 
-    fn new(config: Config) -> Result<Self, Error> {
-        let stack = stack(&config)?;
-        let shared = Shared { config, present: Mutex::new(Present { generation: 0, stack }), renewal: Arc::default() };
-        Ok(Self { shared: Arc::new(shared) })
+    fn by(access: Access) -> Result<Self, Error> {
+        Ok(Self { source: Arc::new(Source::new(access)?) })
     }
 
     /// A client for single requests.
     pub fn client(&self) -> Client {
-        Client::new(self.transport(), self.shared.config.default_namespace.clone())
+        Client::new(self.transport(), self.source.access().namespace.clone())
     }
 
-    /// A client for one watch, whose requests go through its tap.
+    /// A client for one watch, which tells the tap about its traffic.
     pub(super) fn tapped(&self, tap: Tap) -> Client {
         let service = ServiceBuilder::new().layer(tap).service(self.transport());
-        Client::new(service, self.shared.config.default_namespace.clone())
+        Client::new(service, self.source.access().namespace.clone())
     }
 
     fn transport(&self) -> Transport {
-        Transport { shared: self.shared.clone() }
+        Transport { source: self.source.clone() }
     }
 }
 
-/// The HTTP client with the credentials that it uses now.
-struct Shared {
-    config: Config,
-    present: Mutex<Present>,
-    /// Held while credentials are read again.
-    renewal: Arc<tokio::sync::Mutex<()>>,
+/// An address without a slash at its end.
+fn address(uri: &Uri) -> String {
+    uri.to_string().trim_end_matches('/').to_owned()
 }
 
-#[derive(Clone)]
-struct Present {
-    /// Grows with every renewal.
-    generation: u64,
-    stack: Stack,
-}
-
-type Stack = BoxCloneSyncService<Request<Body>, Response<Incoming>, BoxError>;
-
-impl Shared {
-    fn present(&self) -> Present {
-        self.present.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Reads the credentials again after those of this generation were refused. Those that cannot be read stay as they
-    /// are. Says whether there are newer ones.
-    async fn renew(self: &Arc<Self>, refused: u64) -> bool {
-        let auth = &self.config.auth_info;
-        if auth.token_file.is_none() && auth.exec.is_none() && auth.auth_provider.is_none() {
-            return false;
-        }
-        let _one_at_a_time = self.renewal.lock().await;
-        if self.present().generation != refused {
-            return true;
-        }
-        let shared = self.clone();
-        let built = tokio::task::spawn_blocking(move || stack(&shared.config)).await;
-        match built.map_err(|error| error.to_string()).and_then(|built| built.map_err(|error| error.to_string())) {
-            Ok(stack) => {
-                let present = Present { generation: refused + 1, stack };
-                *self.present.lock().unwrap_or_else(PoisonError::into_inner) = present;
-                true
-            }
-            Err(error) => {
-                tracing::warn!(error, "credentials not read; keeping the old ones");
-                false
-            }
-        }
-    }
-
-    /// Sends a request, and sends it once more if the credentials were refused and there are newer ones.
-    async fn send(self: Arc<Self>, request: Request<Body>) -> Result<Response<Incoming>, BoxError> {
-        let Present { generation, stack } = self.present();
-        let (parts, body) = request.into_parts();
-        let again = body.try_clone().map(|body| Request::from_parts(parts.clone(), body));
-        let response = stack.oneshot(Request::from_parts(parts, body)).await?;
-        if response.status() != StatusCode::UNAUTHORIZED || !self.renew(generation).await {
-            return Ok(response);
-        }
-        match again {
-            Some(request) => self.present().stack.oneshot(request).await,
-            None => Ok(response),
-        }
-    }
-}
-
-/// Sends requests with the present credentials.
+/// Sends requests with the present credentials, and once more where those were refused and there are others now.
+///
+/// Everything happens in the future that `call` makes: kube's worker, which calls it, has nothing to do that could panic.
 #[derive(Clone)]
 struct Transport {
-    shared: Arc<Shared>,
+    source: Arc<Source>,
 }
 
 impl Service<Request<Body>> for Transport {
     type Response = Response<Incoming>;
-    type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
+    type Error = Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Error>> + Send>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let sent = self.shared.clone().send(request);
-        Box::pin(sent)
+        Box::pin(self.clone().send(request))
     }
 }
 
-/// The configuration that the credentials lead to.
-async fn config(credentials: &Credentials) -> Result<Config, Error> {
-    match credentials {
-        Credentials::InCluster => Config::incluster().map_err(Error::InCluster),
-        Credentials::Kubeconfig { path, context } => {
-            let refused = |source| Error::Kubeconfig { path: path.clone(), source };
-            let kubeconfig = Kubeconfig::read_from(path).map_err(refused)?;
-            let options = KubeConfigOptions { context: context.clone(), ..KubeConfigOptions::default() };
-            Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(refused)
+impl Transport {
+    async fn send(self, request: Request<Body>) -> Result<Response<Incoming>, Error> {
+        let present = self.source.present().await?;
+        let (parts, body) = request.into_parts();
+        let again = body.try_clone().map(|body| Request::from_parts(parts.clone(), body));
+        let answer = self.attempt(&present, Request::from_parts(parts, body)).await;
+        let is_refused = match &answer {
+            Ok(response) => response.status() == StatusCode::UNAUTHORIZED,
+            Err(Attempt::Failed(error)) => is_handshake(error),
+            Err(Attempt::Path) => false,
+        };
+        if !is_refused || !self.source.renew(present.generation).await {
+            return answer.map_err(|error| self.unreachable(error));
+        }
+        let Some(request) = again else { return answer.map_err(|error| self.unreachable(error)) };
+        let present = self.source.present().await?;
+        self.attempt(&present, request).await.map_err(|error| self.unreachable(error))
+    }
+
+    /// Sends a request once.
+    async fn attempt(&self, present: &Present, mut request: Request<Body>) -> Result<Response<Incoming>, Attempt> {
+        *request.uri_mut() = self.whole(request.uri()).ok_or(Attempt::Path)?;
+        let headers = request.headers_mut();
+        if let Some(header) = &present.header {
+            headers.insert(header::AUTHORIZATION, header.clone());
+        }
+        if let Some(header) = self.source.proxy_authorization() {
+            headers.insert(header::PROXY_AUTHORIZATION, header.clone());
+        }
+        headers.extend(self.source.access().impersonate.clone());
+        let mut unanswered = Unanswered { source: &self.source, generation: present.generation, is_answered: false };
+        let answer = present.http.request(request).await;
+        unanswered.is_answered = true;
+        answer.map_err(Attempt::Failed)
+    }
+
+    /// A path as an address of the API server.
+    fn whole(&self, uri: &Uri) -> Option<Uri> {
+        let server = self.source.server();
+        let asked = uri.path_and_query()?.as_str();
+        let path = format!("{}{asked}", server.path().trim_end_matches('/'));
+        Uri::builder()
+            .scheme(server.scheme()?.clone())
+            .authority(server.authority()?.clone())
+            .path_and_query(path)
+            .build()
+            .ok()
+    }
+
+    fn unreachable(&self, error: Attempt) -> Error {
+        match error {
+            Attempt::Path => Error::Path,
+            Attempt::Failed(error) => {
+                Error::Unreachable { server: address(self.source.server()), why: connect::explain(&error, &NAMES) }
+            }
         }
     }
 }
 
-fn stack(config: &Config) -> Result<Stack, Error> {
-    let mut tcp = HttpConnector::new();
-    tcp.enforce_http(false);
-    tcp.set_nodelay(true);
-    tcp.set_keepalive(Some(KEEPALIVE));
-    tcp.set_keepalive_interval(Some(KEEPALIVE));
-    tcp.set_keepalive_retries(Some(3));
-    tcp.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
-    let tls = config.rustls_https_connector_with_connector(tcp).map_err(Error::Client)?;
-    let mut connector = TimeoutConnector::new(tls);
-    connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
-    connector.set_read_timeout(Some(READ_TIMEOUT));
-    connector.set_reset_reader_on_write(true);
-    let http = HyperClient::builder(TokioExecutor::new()).pool_idle_timeout(POOL_IDLE).build::<_, Body>(connector);
-    let service = ServiceBuilder::new()
-        .layer(config.base_uri_layer())
-        .option_layer(config.auth_layer().map_err(Error::Client)?)
-        .layer(config.extra_headers_layer().map_err(Error::Client)?)
-        .map_err(BoxError::from)
-        .service(http);
-    Ok(BoxCloneSyncService::new(service))
+/// Why an attempt came to nothing.
+enum Attempt {
+    Path,
+    Failed(hyper_util::client::legacy::Error),
+}
+
+/// A request that waits for its answer. Idle connections are dropped with it when nobody waits any more.
+struct Unanswered<'a> {
+    source: &'a Source,
+    generation: u64,
+    is_answered: bool,
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            self.source.distrust(self.generation);
+        }
+    }
+}
+
+/// Whether the TLS handshake failed: another certificate, ours or theirs, may change that.
+fn is_handshake(error: &(dyn StdError + 'static)) -> bool {
+    let mut layer = Some(error);
+    while let Some(error) = layer {
+        if error.downcast_ref::<rustls::Error>().is_some() {
+            return true;
+        }
+        let carried = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        layer = match carried {
+            Some(carried) => Some(carried),
+            None => error.source(),
+        };
+    }
+    false
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::{collections::HashSet, time::Duration};
 use kube::{Api, Client, api::ListParams};
 use tokio::sync::mpsc;
 
-use super::{Scope, Watched, identity};
+use super::{Scope, Watched, identity, words::words};
 use crate::model::{
     Uid,
     brake::{Answer, Confirmation, Finding, Inquiry},
@@ -51,7 +51,7 @@ async fn answer(client: &Client, scope: &Scope, inquiry: Inquiry) -> Finding {
         Inquiry::LookUp { pods, .. } => Finding::Answer(look_up(client, &pods).await),
         Inquiry::List { whole, .. } => match list(client, if whole { &everything } else { scope }).await {
             Ok(uids) => Finding::Listed(uids),
-            Err(error) => Finding::Answer(Answer::Unanswered(format!("pods cannot be listed: {error}"))),
+            Err(error) => Finding::Answer(Answer::Unanswered(format!("pods cannot be listed: {}", words(&error)))),
         },
     }
 }
@@ -88,7 +88,9 @@ async fn look_up(client: &Client, pods: &[(Uid, String, String)]) -> Answer {
         let api: Api<Watched> = Api::namespaced(client.clone(), namespace);
         match api.get_opt(name).await {
             Ok(found) => there += usize::from(found.is_some_and(|pod| pod.uid() == Some(&*uid.text()))),
-            Err(error) => return Answer::Unanswered(format!("pod {namespace}/{name} cannot be looked up: {error}")),
+            Err(error) => {
+                return Answer::Unanswered(format!("pod {namespace}/{name} cannot be looked up: {}", words(&error)));
+            }
         }
     }
     if there == 0 { Answer::Gone } else { Answer::StillThere(there) }

@@ -11,6 +11,10 @@ use kube::Client;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use super::{
+    reminder::Reminder,
+    words::{Right, explain},
+};
 use crate::{
     clock::Clock,
     model::{
@@ -30,10 +34,17 @@ pub enum Error {
     #[error("there is no such Lease; create it, empty, as in deploy/lease.yaml")]
     Missing,
     /// The API server refused, or did not answer.
-    #[error("{0}; the controller needs the right to get and update this one Lease")]
-    Refused(#[source] Box<kube::Error>),
+    #[error("{why}")]
+    Refused {
+        /// What went wrong, and how to fix it.
+        why: String,
+        /// The error itself.
+        source: Box<kube::Error>,
+    },
     /// The API server did not answer in time.
-    #[error("no answer from the API server within {0:?}; is it overloaded or cut off?")]
+    #[error(
+        "no answer from the API server within {0:?}, a third of the lease's duration; raise --lease-duration if it is slow"
+    )]
     Late(Duration),
     /// The answer is not the Lease.
     #[error("the answer is not the Lease that was asked for; is there a proxy in between?")]
@@ -70,6 +81,7 @@ pub struct Keeper {
     health: Health,
     told: watch::Sender<Leadership>,
     failures: u64,
+    reminder: Reminder,
 }
 
 impl Keeper {
@@ -85,7 +97,18 @@ impl Keeper {
         let (told, leadership) = watch::channel(Leadership::Follower);
         let timing = Timing::of(duration);
         let election = Election::new(me, timing);
-        let keeper = Self { client, place, timing, election, document: Value::Null, clock, health, told, failures: 0 };
+        let keeper = Self {
+            client,
+            place,
+            timing,
+            election,
+            document: Value::Null,
+            clock,
+            health,
+            told,
+            failures: 0,
+            reminder: Reminder::default(),
+        };
         (keeper, leadership)
     }
 
@@ -179,7 +202,7 @@ impl Keeper {
                 self.failed(&Error::Unusable);
                 Written::Failed
             }
-            Err(Error::Refused(error)) if matches!(&*error, kube::Error::Api(status) if status.code == 409) => {
+            Err(Error::Refused { source, .. }) if matches!(&*source, kube::Error::Api(status) if status.code == 409) => {
                 tracing::debug!("the lease was changed since it was read, it is read again");
                 Written::Conflict
             }
@@ -196,23 +219,35 @@ impl Keeper {
         match tokio::time::timeout(self.timing.call, self.client.request(request)).await {
             Err(_) => Err(Error::Late(self.timing.call)),
             Ok(Err(kube::Error::Api(status))) if status.code == 404 => Err(Error::Missing),
-            Ok(answer) => answer.map_err(|error| Error::Refused(Box::new(error))),
+            Ok(answer) => answer.map_err(|error| self.refused(error)),
         }
     }
 
+    fn refused(&self, error: kube::Error) -> Error {
+        let right = Right {
+            group: "coordination.k8s.io",
+            resource: "leases",
+            verbs: &["get", "update"],
+            name: Some(&self.place.name),
+            namespace: Some(&self.place.namespace),
+        };
+        Error::Refused { why: explain(&error, &right), source: Box::new(error) }
+    }
+
     fn answered(&mut self) {
-        if self.failures > 0 {
+        if self.reminder.is_over() {
             tracing::info!(lease = %self.place.name, failures = self.failures, "the lease can be had again");
         }
         self.failures = 0;
     }
 
-    /// Said once, and not at every try.
+    /// Reported at growing intervals, and not at every try.
     fn failed(&mut self, error: &Error) {
         self.failures += 1;
         let Place { namespace, name } = &self.place;
-        if self.failures == 1 {
-            tracing::warn!(namespace, lease = name, %error, "the lease was not read or written, it is tried again");
+        if self.reminder.is_due() {
+            let failures = self.failures;
+            tracing::warn!(namespace, lease = name, failures, %error, "lease not read or written; retrying");
         } else {
             tracing::debug!(failures = self.failures, %error, "the lease was not read or written");
         }

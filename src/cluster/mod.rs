@@ -7,18 +7,27 @@
 pub mod approval;
 pub mod client;
 pub mod confirm;
+mod connector;
+pub mod credentials;
 pub mod identity;
 pub mod informer;
+pub mod kubeconfig;
 pub mod lease;
 mod lines;
 mod list;
 mod object;
 mod page;
+pub mod plugin;
+mod reminder;
+mod resolver;
 mod tap;
+mod tls;
+mod words;
 
 #[cfg(test)]
 mod fuzz_tests;
 
-pub use client::{Cluster, Credentials, Scope};
+pub use client::{Cluster, Scope};
 pub use informer::{Common, Informer, Setup};
+pub use kubeconfig::{Environment, Search};
 pub use object::Watched;

@@ -70,7 +70,7 @@ impl Timing {
             renew: duration / 5,
             retry: duration / 15,
             look: (duration / 30).clamp(Duration::from_millis(100), Duration::from_millis(500)),
-            call: duration / 6,
+            call: duration / 3,
         }
     }
 }

@@ -138,11 +138,11 @@ pub(super) struct Demo {
 
 #[derive(Debug, Args)]
 pub(super) struct Cluster {
-    /// The kubeconfig to reach the cluster with. Without it `run` and `watch` use the credentials that a pod finds in its
-    /// file system, and `demo` a stand-in for the cluster.
+    /// The kubeconfig of the cluster. By default the cluster that kubectl would use: KUBECONFIG, then ~/.kube/config,
+    /// then the pod's service account. `demo` uses a stand-in unless --kubeconfig or --context is set.
     #[arg(long, value_name = "FILE")]
     pub(super) kubeconfig: Option<String>,
-    /// The context of the kubeconfig, instead of its current one.
+    /// The kubeconfig context to use, instead of the current one.
     #[arg(long, value_name = "NAME")]
     pub(super) context: Option<String>,
 }

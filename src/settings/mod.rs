@@ -1,8 +1,7 @@
 //! What was typed, turned into what it means.
 //!
 //! [`parse`] reads the command line and the environment and yields plain, validated values, or says which setting it
-//! refuses, where that came from and how to mend it. It never ends the process and reads no variable but its own:
-//! `KUBECONFIG` in particular is not followed, so that a shell's default cannot decide which cluster is published.
+//! refuses, where that came from and how to mend it. It never ends the process and reads no variable but its own.
 
 mod approve;
 mod demo;
@@ -27,8 +26,8 @@ pub use demo::DemoSettings;
 pub use reference::{ReferenceSettings, TlsFiles};
 pub use refusal::{Problem, Refusal};
 pub use run::{
-    ClusterSettings, ElectionSettings, HoldSettings, IdentitySettings, Kubeconfig, LeaseName, Namespaces,
-    RecordSettings, RegistrySettings, RunSettings, ScopeSettings, WatchSettings,
+    ClusterSettings, ElectionSettings, HoldSettings, IdentitySettings, LeaseName, Namespaces, RecordSettings,
+    RegistrySettings, RunSettings, ScopeSettings, WatchSettings,
 };
 pub use table::reference_table;
 

@@ -48,16 +48,9 @@ pub struct WatchSettings {
 /// How the API server is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterSettings {
-    /// `None`: with what a pod finds in its file system (or, for `demo`, not at all: a stand-in is used).
-    pub kubeconfig: Option<Kubeconfig>,
-}
-
-/// A file of clusters and credentials.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kubeconfig {
-    /// The file; it was readable at start.
-    pub path: PathBuf,
-    /// The context, where it is not the file's current one.
+    /// A kubeconfig, which was readable at start. `None`: the one that kubectl would use, or a pod's service account.
+    pub kubeconfig: Option<PathBuf>,
+    /// The context, instead of the current one.
     pub context: Option<String>,
 }
 
@@ -195,16 +188,10 @@ impl WatchSettings {
 impl ClusterSettings {
     pub(super) fn read(flags: flags::Cluster, sources: &Sources) -> Result<Self, Refusal> {
         let flags::Cluster { kubeconfig, context } = flags;
-        let context = sources.read_optional("context", context, values::context)?;
-        match (sources.read_optional("kubeconfig", kubeconfig, files::readable)?, context) {
-            (Some(path), context) => Ok(Self { kubeconfig: Some(Kubeconfig { path, context }) }),
-            (None, None) => Ok(Self { kubeconfig: None }),
-            (None, Some(_)) => {
-                let what = "a context needs a kubeconfig, and KUBECONFIG is not read";
-                let problem = Problem::new(what, "name the file, or leave the context out");
-                Err(sources.combination("context", "kubeconfig", problem))
-            }
-        }
+        Ok(Self {
+            kubeconfig: sources.read_optional("kubeconfig", kubeconfig, files::readable)?,
+            context: sources.read_optional("context", context, values::context)?,
+        })
     }
 }
 

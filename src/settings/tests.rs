@@ -155,7 +155,6 @@ fn settings_that_exclude_or_need_each_other() {
     refused(run(&["--namespace", "a", "--exclude-namespace", "b"]), &["--namespace and --exclude-namespace"]);
     let environment = [("POD_REGISTRAR_EXCLUDE_NAMESPACE", "b")];
     refused(run_with(&["--namespace", "a"], &environment), &["--namespace and POD_REGISTRAR_EXCLUDE_NAMESPACE"]);
-    refused(run(&["--context", "a"]), &["--context and --kubeconfig", "KUBECONFIG is not read"]);
 }
 
 #[test]
@@ -182,7 +181,8 @@ fn files_that_can_be_read() {
     let files = ["--registry-token-file", &token, "--registry-ca-file", &authorities, "--kubeconfig", &config];
     let settings = run(&[&files[..], &["--context", "a"]].concat()).unwrap();
     assert_eq!(settings.registry.token_file.as_deref(), Some(Path::new(&token)));
-    assert_eq!(settings.cluster.kubeconfig, Some(Kubeconfig { path: config.into(), context: Some("a".into()) }));
+    let cluster = ClusterSettings { kubeconfig: Some(config.into()), context: Some("a".into()) };
+    assert_eq!(settings.cluster, cluster);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use pod_registrar::{cluster::Credentials, demo::api::Failure};
+use pod_registrar::{cluster::Search, demo::api::Failure};
 use serde_json::Value;
 
 use super::*;
@@ -302,7 +302,7 @@ async fn a_token_that_was_replaced_is_read_when_the_old_one_is_refused() {
     });
     let path = folder.path().join("kubeconfig");
     std::fs::write(&path, document.to_string()).unwrap();
-    let cluster = Cluster::find(&Credentials::Kubeconfig { path, context: None }).await.unwrap();
+    let cluster = Cluster::find(&Search { kubeconfig: Some(path), ..Search::default() }).unwrap();
     let mut world = World::watching(server, &cluster, Scope::default(), (NEVER, NEVER));
     world.equal().await;
     let view = world.view.len();

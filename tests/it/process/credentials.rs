@@ -1,9 +1,12 @@
-//! A token for the registry, and its renewal.
+//! A token for the registry, and its renewal; credentials for the cluster from a plugin.
 
 use std::path::Path;
 
-use super::world::{CLUSTER, Kube};
-use crate::support::{Controller, RegistryProcess, SOON, eventually};
+use pod_registrar::demo::api::{Fault, Kind, Request};
+use serde_json::json;
+
+use super::world::{CLUSTER, Kube, World};
+use crate::support::{Child, Controller, RegistryProcess, SOON, eventually, http_client, until};
 
 #[tokio::test]
 async fn a_token_that_is_refused_is_read_again_and_never_shown() {
@@ -34,6 +37,106 @@ async fn a_token_that_is_refused_is_read_again_and_never_shown() {
     kube.equals(&reader, SOON).await;
     assert!(controller.is_running() && !controller.logged("-secret"), "no token is logged");
     assert!(!controller.page("/metrics").await.1.contains("-secret"));
+}
+
+/// Requests to the API server need this token from now on.
+fn accept_only(kube: &Kube, token: &'static str) {
+    kube.api.clear_faults();
+    for kind in [Kind::List, Kind::Watch, Kind::Get, Kind::Namespace, Kind::Lease] {
+        let is_other = move |request: &Request| request.authorization.as_deref() != Some(token);
+        kube.api.inject(Fault::status(kind, 401).always().when(is_other));
+    }
+}
+
+/// Makes a shell script the kubeconfig's credential plugin.
+fn use_plugin(kube: &Kube, script: &str) {
+    let path = kube.folder.path().join("plugin.sh");
+    write(&path, script);
+    let exec = json!({
+        "apiVersion": "client.authentication.k8s.io/v1", "command": "sh", "args": [path, "arg-s3cret"],
+        "env": [{"name": "FOLDER", "value": kube.folder.path()}, {"name": "SECRET", "value": "env-s3cret"}],
+    });
+    let document = json!({
+        "current-context": "c",
+        "clusters": [{"name": "c", "cluster": {"server": kube.api.url()}}],
+        "users": [{"name": "u", "user": {"exec": exec}}],
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+    });
+    write(&kube.kubeconfig, &document.to_string());
+}
+
+/// Prints the token in a file, and counts its runs.
+const PRINT: &str = r#"echo run >> "$FOLDER/runs"
+printf '{"kind":"ExecCredential","apiVersion":"client.authentication.k8s.io/v1","status":{"token":"%s"}}' "$(cat "$FOLDER/token")"
+"#;
+
+#[tokio::test]
+async fn plugin_runs_once_for_all_clients_and_again_after_401() {
+    let world = World::start().await;
+    let folder = world.kube.folder.path().to_owned();
+    write(folder.join("token"), "first-s3cret");
+    use_plugin(&world.kube, PRINT);
+    accept_only(&world.kube, "Bearer first-s3cret");
+    let lease = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "l"}});
+    let path = format!("{}/apis/coordination.k8s.io/v1/namespaces/default/leases", world.kube.api.url());
+    let created = http_client().post(path).bearer_auth("first-s3cret").body(lease.to_string()).send().await.unwrap();
+    assert!(created.status().is_success(), "{created:?}");
+    world.kube.create(0..5);
+    let controller = world.controller_with(&["--lease", "default/l"]);
+    world.equal().await;
+    let runs = || std::fs::read_to_string(folder.join("runs")).unwrap().lines().count();
+    assert_eq!(runs(), 1);
+
+    write(folder.join("token"), "second-s3cret");
+    accept_only(&world.kube, "Bearer second-s3cret");
+    world.kube.api.drop_watches();
+    world.kube.delete(0..1);
+    world.kube.create(5..7);
+    world.equal().await;
+    until("the plugin ran again", || runs() == 2).await;
+    assert!(!controller.logged("s3cret"), "no token is logged");
+}
+
+#[tokio::test]
+async fn failing_plugin_is_retried_and_shows_no_secret() {
+    let world = World::start().await;
+    world.kube.create(0..2);
+    use_plugin(&world.kube, "echo out-s3cret; echo err-s3cret >&2; exit 7");
+    let mut controller = world.controller();
+    let line = controller.log_line("credential plugin sh failed").await;
+    assert!(line.contains("exit status: 7"), "{line}");
+    assert_eq!(controller.page("/livez").await.0, 200);
+    let (_, status) = controller.page("/status").await;
+    assert!(!controller.logged("s3cret") && !status.contains("s3cret"), "{status}");
+    write(world.kube.folder.path().join("token"), "good");
+    write(world.kube.folder.path().join("plugin.sh"), PRINT);
+    world.equal().await;
+}
+
+#[tokio::test]
+async fn hanging_plugin_ends_with_the_controller() {
+    let world = World::start().await;
+    use_plugin(&world.kube, r#"sleep 600 & echo $! > "$FOLDER/pid.new"; mv "$FOLDER/pid.new" "$FOLDER/pid"; wait"#);
+    let mut controller = world.controller();
+    let pid = world.kube.folder.path().join("pid");
+    until("the plugin runs", || pid.exists()).await;
+    assert_eq!(controller.page("/livez").await.0, 200);
+    controller.terminate();
+    assert_eq!(controller.code().await, 0);
+    let pid = std::fs::read_to_string(pid).unwrap();
+    // A zombie has no command line.
+    let runs = || std::fs::read(format!("/proc/{}/cmdline", pid.trim())).is_ok_and(|line| !line.is_empty());
+    until("what the plugin started is gone", || !runs()).await;
+}
+
+#[tokio::test]
+async fn address_that_cannot_be_used_ends_with_code_2() {
+    let kube = Kube::start().await;
+    write(&kube.kubeconfig, &std::fs::read_to_string(&kube.kubeconfig).unwrap().replace("http://", "ftp://"));
+    let kubeconfig = kube.kubeconfig.to_str().unwrap();
+    let mut watch = Child::start(&["watch", "--kubeconfig", kubeconfig]);
+    assert_eq!(watch.code().await, 2);
+    assert!(watch.logged("cluster \"stand-in\": server") && watch.logged("ftp"));
 }
 
 fn write(path: impl AsRef<Path>, text: &str) {

@@ -213,7 +213,7 @@ async fn a_lease_that_is_not_there_is_asked_for_in_the_log() {
     let world = World::start().await;
     world.kube.create(0..1);
     let mut alone = replica(&world, "alone", SHORT);
-    let line = alone.log_line("the lease was not read or written").await;
+    let line = alone.log_line("lease not read or written; retrying").await;
     assert!(line.contains("deploy/lease.yaml") && alone.logged("WARN"), "{line}");
     assert_eq!(alone.figure("leader").await, 0.0);
 }

@@ -1,0 +1,299 @@
+//! Kubeconfig files: what is read of them, and how several are merged.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+};
+
+use base64::Engine as _;
+use serde::Deserialize;
+
+use super::{
+    Error,
+    access::{Content, Secret, read_file},
+};
+
+/// A file's document. Members that do not matter here are skipped.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Document {
+    #[serde(rename = "apiVersion")]
+    api_version: Option<String>,
+    kind: Option<String>,
+    #[serde(rename = "current-context")]
+    current_context: Option<String>,
+    clusters: Option<Vec<NamedCluster>>,
+    contexts: Option<Vec<NamedContext>>,
+    users: Option<Vec<NamedUser>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct NamedCluster {
+    name: Option<String>,
+    cluster: Option<Cluster>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct NamedContext {
+    name: Option<String>,
+    context: Option<Context>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct NamedUser {
+    name: Option<String>,
+    user: Option<User>,
+}
+
+/// Where an API server is, and whom to trust.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub(super) struct Cluster {
+    pub(super) server: Option<String>,
+    pub(super) tls_server_name: Option<String>,
+    pub(super) insecure_skip_tls_verify: Option<bool>,
+    pub(super) certificate_authority: Option<String>,
+    pub(super) certificate_authority_data: Option<String>,
+    pub(super) proxy_url: Option<String>,
+    /// Settings for exec plugins among others.
+    pub(super) extensions: Option<Vec<Extension>>,
+}
+
+/// Something that only a plugin understands.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Extension {
+    pub(super) name: Option<String>,
+    pub(super) extension: Option<serde_json::Value>,
+}
+
+/// A cluster and a user.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Context {
+    pub(super) cluster: Option<String>,
+    pub(super) user: Option<String>,
+    pub(super) namespace: Option<String>,
+}
+
+/// How to log in.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub(super) struct User {
+    pub(super) client_certificate: Option<String>,
+    pub(super) client_certificate_data: Option<String>,
+    pub(super) client_key: Option<String>,
+    pub(super) client_key_data: Option<String>,
+    pub(super) token: Option<String>,
+    #[serde(rename = "tokenFile")]
+    pub(super) token_file: Option<String>,
+    pub(super) username: Option<String>,
+    pub(super) password: Option<String>,
+    #[serde(rename = "as")]
+    pub(super) impersonate: Option<String>,
+    pub(super) as_uid: Option<String>,
+    pub(super) as_groups: Option<Vec<String>>,
+    pub(super) as_user_extra: Option<BTreeMap<String, Option<Vec<String>>>>,
+    pub(super) auth_provider: Option<serde_json::Value>,
+    pub(super) exec: Option<Exec>,
+}
+
+/// A command that prints credentials.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct Exec {
+    pub(super) api_version: Option<String>,
+    pub(super) command: Option<String>,
+    pub(super) args: Option<Vec<String>>,
+    pub(super) env: Option<Vec<Variable>>,
+    pub(super) interactive_mode: Option<String>,
+    pub(super) provide_cluster_info: Option<bool>,
+}
+
+/// An environment variable of a command.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Variable {
+    pub(super) name: Option<String>,
+    pub(super) value: Option<String>,
+}
+
+/// An entry, and the file that it is in.
+pub(super) struct Entry<T> {
+    pub(super) file: PathBuf,
+    pub(super) name: String,
+    pub(super) value: T,
+}
+
+impl<T> Entry<T> {
+    /// A member's name in messages, such as `user "dev": tokenFile`.
+    pub(super) fn member(&self, kind: &str, member: &str) -> String {
+        format!("{kind} {:?}: {member}", self.name)
+    }
+
+    /// Refuses a member.
+    pub(super) fn refuse(&self, kind: &str, member: &str, problem: impl Into<String>) -> Error {
+        Error::Member { file: self.file.clone(), member: self.member(kind, member), problem: problem.into() }
+    }
+
+    /// Insists on a member.
+    pub(super) fn required<'a>(&self, kind: &str, member: &str, value: Option<&'a str>) -> Result<&'a str, Error> {
+        given(value).ok_or_else(|| self.refuse(kind, member, "it is not set; set it"))
+    }
+
+    /// A path, which is relative to the file.
+    pub(super) fn path(&self, path: &str) -> PathBuf {
+        self.file.parent().unwrap_or(Path::new("")).join(path)
+    }
+
+    /// Bytes that stand in a file or in the kubeconfig itself; not in both.
+    pub(super) fn content(
+        &self,
+        kind: &str,
+        (member, path): (&str, Option<&str>),
+        (data_member, data): (&str, Option<&str>),
+    ) -> Result<Option<Content>, Error> {
+        let named = |member| format!("{}: {}", self.file.display(), self.member(kind, member));
+        match (given(path), given(data)) {
+            (None, None) => Ok(None),
+            (Some(_), Some(_)) => {
+                Err(self.refuse(kind, member, format!("{data_member} is set as well; remove one of the two")))
+            }
+            (Some(path), None) => Ok(Some(Content::File { member: named(member), path: self.path(path) })),
+            (None, Some(data)) => {
+                let lines: String = data.chars().filter(|c| !c.is_ascii_whitespace()).collect();
+                let bytes = base64::engine::general_purpose::STANDARD.decode(lines);
+                let bytes = bytes.map_err(|_| self.refuse(kind, data_member, "it is not base64; encode it again"))?;
+                Ok(Some(Content::Inline { member: named(data_member), bytes: Secret::new(bytes) }))
+            }
+        }
+    }
+}
+
+/// A text that is not blank, without blanks at its ends.
+pub(super) fn given(text: Option<&str>) -> Option<&str> {
+    text.map(str::trim).filter(|text| !text.is_empty())
+}
+
+/// Kubeconfig files, merged.
+#[derive(Default)]
+pub(super) struct Files {
+    read: Vec<PathBuf>,
+    current_context: Option<String>,
+    clusters: Vec<Entry<Cluster>>,
+    contexts: Vec<Entry<Context>>,
+    users: Vec<Entry<User>>,
+}
+
+impl Files {
+    /// Reads the files. Missing ones are skipped, unless they have to be there.
+    pub(super) fn read(paths: &[PathBuf], required: bool) -> Result<Self, Error> {
+        let mut files = Self::default();
+        for path in paths {
+            match read_file(path) {
+                Ok(bytes) => files.add(path, &bytes)?,
+                Err(error) if error.kind() == io::ErrorKind::NotFound && !required => {}
+                Err(source) => return Err(Error::Read { path: path.clone(), source }),
+            }
+        }
+        Ok(files)
+    }
+
+    /// Adds a file: what earlier ones say stays.
+    fn add(&mut self, path: &Path, bytes: &[u8]) -> Result<(), Error> {
+        let Document { api_version, kind, current_context, clusters, contexts, users } = parse(path, bytes)?;
+        let refused =
+            |member: &str, problem: String| Error::Member { file: path.into(), member: member.into(), problem };
+        match (given(api_version.as_deref()), given(kind.as_deref())) {
+            (Some(other), _) if other != "v1" => {
+                return Err(refused("apiVersion", format!("{other:?} is not supported; use v1")));
+            }
+            (_, Some(other)) if other != "Config" => {
+                return Err(refused("kind", format!("{other:?} is not a kubeconfig; use Config")));
+            }
+            _ => {}
+        }
+        let clusters = clusters.unwrap_or_default().into_iter().map(|named| (named.name, named.cluster));
+        let contexts = contexts.unwrap_or_default().into_iter().map(|named| (named.name, named.context));
+        let users = users.unwrap_or_default().into_iter().map(|named| (named.name, named.user));
+        add_all(&mut self.clusters, path, "clusters", clusters)?;
+        add_all(&mut self.contexts, path, "contexts", contexts)?;
+        add_all(&mut self.users, path, "users", users)?;
+        let current_context = given(current_context.as_deref()).map(str::to_owned);
+        self.current_context = self.current_context.take().or(current_context);
+        self.read.push(path.to_owned());
+        Ok(())
+    }
+
+    /// Whether they name no cluster, no context and no user.
+    pub(super) fn is_empty(&self) -> bool {
+        self.clusters.is_empty() && self.contexts.is_empty() && self.users.is_empty()
+    }
+
+    pub(super) fn names(&self) -> String {
+        self.read.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+    }
+
+    pub(super) fn contexts(&self) -> String {
+        match self.contexts.as_slice() {
+            [] => "(there is none)".to_owned(),
+            all => all.iter().map(|context| context.name.as_str()).collect::<Vec<_>>().join(", "),
+        }
+    }
+
+    pub(super) fn current_context(&self) -> Option<&str> {
+        self.current_context.as_deref()
+    }
+
+    pub(super) fn context(&self, name: &str) -> Option<&Entry<Context>> {
+        self.contexts.iter().find(|entry| entry.name == name)
+    }
+
+    pub(super) fn cluster(&self, name: &str) -> Option<&Entry<Cluster>> {
+        self.clusters.iter().find(|entry| entry.name == name)
+    }
+
+    pub(super) fn user(&self, name: &str) -> Option<&Entry<User>> {
+        self.users.iter().find(|entry| entry.name == name)
+    }
+}
+
+fn add_all<T: Default>(
+    all: &mut Vec<Entry<T>>,
+    file: &Path,
+    list: &str,
+    entries: impl Iterator<Item = (Option<String>, Option<T>)>,
+) -> Result<(), Error> {
+    for (name, value) in entries {
+        let name = name.unwrap_or_default();
+        match all.iter().find(|entry| entry.name == name) {
+            Some(other) if other.file == file => {
+                let problem = format!("the name {name:?} is there twice; remove or rename one of the two");
+                return Err(Error::Member { file: file.into(), member: list.into(), problem });
+            }
+            Some(_) => {}
+            None => all.push(Entry { file: file.into(), name, value: value.unwrap_or_default() }),
+        }
+    }
+    Ok(())
+}
+
+fn parse(path: &Path, bytes: &[u8]) -> Result<Document, Error> {
+    let refused = |place: String| Error::Parse { path: path.into(), place };
+    let text = std::str::from_utf8(bytes).map_err(|_| refused("some bytes are not UTF-8".into()))?;
+    let text = text.trim_start_matches('\u{feff}');
+    if text.trim().is_empty() {
+        return Ok(Document::default());
+    }
+    let parsed: Result<Option<Document>, _> = serde_saphyr::from_str(text);
+    // The error's own text quotes the file.
+    let parsed = parsed.map_err(|error| match error.location() {
+        Some(at) => refused(format!("line {}, column {}", at.line(), at.column())),
+        None => refused("somewhere".into()),
+    })?;
+    Ok(parsed.unwrap_or_default())
+}

@@ -1,0 +1,51 @@
+//! The cluster that a pod runs in, by its service account.
+
+use std::path::Path;
+
+use http::HeaderMap;
+
+use super::{
+    Environment,
+    access::{Access, Content, Login, Origin, Trust, read_file},
+    address,
+};
+
+/// Where a service account is mounted.
+pub(super) const MOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+
+/// The access of a service account. `Err(None)` says that this is not a pod with one.
+pub(super) fn find(mount: &Path, environment: &Environment) -> Result<Access, Option<String>> {
+    let text =
+        |name| environment.get(name).and_then(|value| value.to_str()).map(str::trim).filter(|text| !text.is_empty());
+    let (Some(host), Some(port)) = (text("KUBERNETES_SERVICE_HOST"), text("KUBERNETES_SERVICE_PORT")) else {
+        return Err(None);
+    };
+    let token = mount.join("token");
+    if !token.exists() {
+        let problem = "the file is not there; set automountServiceAccountToken, or give --kubeconfig FILE";
+        return Err(Some(format!("{}: {problem}", token.display())));
+    }
+    let host = if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() };
+    let server = address::server(&format!("https://{host}:{port}"), true)
+        .map_err(|problem| Some(format!("KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT: {problem}")))?;
+    let proxies = ["HTTPS_PROXY", "https_proxy"];
+    if let Some((name, _)) = environment.first(proxies) {
+        tracing::info!(name, "proxy of the environment is not used inside the cluster");
+    }
+    // Only what is needed has to be there.
+    let namespace = read_file(&mount.join("namespace")).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    let namespace = namespace.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+    let file = |name: &str| Content::File { member: "the service account".to_owned(), path: mount.join(name) };
+    let trust = if mount.join("ca.crt").exists() { Trust::Bundle(file("ca.crt")) } else { Trust::System };
+    Ok(Access {
+        server,
+        server_name: None,
+        trust,
+        identity: None,
+        login: Login::Token { file: Some(file("token")), inline: None },
+        impersonate: HeaderMap::new(),
+        proxy: None,
+        namespace: namespace.unwrap_or_else(|| "default".to_owned()),
+        origin: Origin { context: None, file: mount.to_owned() },
+    })
+}

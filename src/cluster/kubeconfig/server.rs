@@ -1,0 +1,42 @@
+//! The cluster of a kubeconfig: address, name and trusted certificates.
+
+use http::Uri;
+use rustls::pki_types::ServerName;
+
+use super::{
+    Error,
+    access::Trust,
+    address,
+    file::{Cluster, Entry, given},
+};
+
+const KIND: &str = "cluster";
+
+/// The address. Without a scheme it is https where certificates or their absence are spoken of, as in kubectl.
+pub(super) fn address(cluster: &Entry<Cluster>, default_is_tls: bool) -> Result<Uri, Error> {
+    let text = cluster.required(KIND, "server", cluster.value.server.as_deref())?;
+    address::server(text, default_is_tls).map_err(|problem| cluster.refuse(KIND, "server", problem))
+}
+
+/// The name that the server's certificate has to be for.
+pub(super) fn server_name(cluster: &Entry<Cluster>) -> Result<Option<ServerName<'static>>, Error> {
+    let Some(name) = given(cluster.value.tls_server_name.as_deref()) else { return Ok(None) };
+    let refused = |_| cluster.refuse(KIND, "tls-server-name", "it is neither a DNS name nor an IP address; correct it");
+    ServerName::try_from(name.to_owned()).map(Some).map_err(refused)
+}
+
+/// Whose certificates are accepted.
+pub(super) fn trust(cluster: &Entry<Cluster>) -> Result<Trust, Error> {
+    let Cluster { certificate_authority: file, certificate_authority_data: data, .. } = &cluster.value;
+    let (file, data) = (("certificate-authority", file.as_deref()), ("certificate-authority-data", data.as_deref()));
+    let bundle = cluster.content(KIND, file, data)?;
+    match (cluster.value.insecure_skip_tls_verify.unwrap_or_default(), bundle) {
+        (true, Some(_)) => {
+            let problem = "a certificate authority is set as well; remove one of the two";
+            Err(cluster.refuse(KIND, "insecure-skip-tls-verify", problem))
+        }
+        (true, None) => Ok(Trust::Anything),
+        (false, Some(bundle)) => Ok(Trust::Bundle(bundle)),
+        (false, None) => Ok(Trust::System),
+    }
+}
