@@ -139,8 +139,11 @@ impl Controller {
             };
             let error = match read {
                 Ok(uid) => break Some(uid),
-                // With an id of the operator's, the namespace is only needed to confirm deletions, and is read then.
-                Err(_) if self.identity.cluster_id.is_some() => break None,
+                // A cluster that was given an id is identified by it where its own identity may not be read.
+                Err(error @ cluster::identity::Error::Read { is_refused: true, .. }) if self.identity.cluster_id.is_some() => {
+                    tracing::warn!(%error, "the cluster's identity stays unknown; a clone under the same --cluster-id cannot be told apart");
+                    break None;
+                }
                 Err(error) => error,
             };
             failures = failures.saturating_add(1);
@@ -151,7 +154,7 @@ impl Controller {
                 () = stop.cancelled() => return Ok(None),
             }
         };
-        let IdentitySettings { cluster_id, cluster_name, owner } = self.identity.clone();
+        let IdentitySettings { cluster_id, cluster_name, owner, .. } = self.identity.clone();
         let cluster_id = cluster_id.or_else(|| uid.clone()).unwrap_or_default();
         let cluster_name = cluster_name.unwrap_or_else(|| cluster_id.clone());
         tracing::info!(cluster_id, cluster_name, owner, "cluster identified");
@@ -172,12 +175,13 @@ impl Controller {
         let (answer, confirmations) = mpsc::channel(QUESTIONS_WAITING);
         let client = self.cluster.client();
         let scope = self.scope.clone();
+        let known = cluster::confirm::Cluster { uid: uid.clone(), named: self.identity.cluster_id.is_some() };
         tasks.spawn("confirm", async move {
-            cluster::confirm::run(client, scope, uid, questions, answer).await;
+            cluster::confirm::run(client, scope, known, questions, answer).await;
             Ok(())
         });
-        let options = self.options(&writer, instance);
-        let (leadership, mut lease) = self.lease(&options.instance, clock, &health);
+        let options = self.options(&writer, uid, instance);
+        let (leadership, mut lease) = self.lease(&options.instance, clock, stands.clone());
         let parts = Parts {
             scope: self.scope.clone(),
             rule: self.rule(writer),
@@ -210,7 +214,12 @@ impl Controller {
     }
 
     /// Whether this process leads, told by a lease if there is one.
-    fn lease(&self, instance: &str, clock: Clock, health: &Health) -> (watch::Receiver<Leadership>, Lease) {
+    fn lease(
+        &self,
+        instance: &str,
+        clock: Clock,
+        standing: watch::Receiver<Standing>,
+    ) -> (watch::Receiver<Leadership>, Lease) {
         let ElectionSettings { lease, lease_duration, .. } = &self.election;
         let over = CancellationToken::new();
         let Some(LeaseName { namespace, name }) = lease.clone() else {
@@ -218,8 +227,7 @@ impl Controller {
         };
         let client = self.cluster.client();
         let place = cluster::lease::Place { namespace, name };
-        let (keeper, leadership) =
-            Keeper::new(client, place, instance.to_owned(), *lease_duration, clock, health.clone());
+        let (keeper, leadership) = Keeper::new(client, place, instance.to_owned(), *lease_duration, clock, standing);
         let keeper = tokio::spawn(keeper.run(over.clone().cancelled_owned()));
         (leadership, Lease { over, keeper: Some(AbortOnDropHandle::new(keeper)) })
     }
@@ -244,7 +252,7 @@ impl Controller {
         Ok(Client::new(RegistryConfig { url, token_file, ca_file, request_timeout }, writer)?)
     }
 
-    fn options(&self, writer: &Writer, instance: String) -> Options {
+    fn options(&self, writer: &Writer, cluster_uid: Option<String>, instance: String) -> Options {
         Options {
             max_in_flight: self.registry.max_in_flight,
             max_writes_per_second: self.registry.max_writes_per_second,
@@ -252,7 +260,10 @@ impl Controller {
             resync_interval: self.resync_interval,
             instance,
             cluster_name: writer.cluster_name.clone(),
+            cluster_uid,
+            replaces_cluster_uid: self.identity.replaces_cluster_uid.clone(),
             scope: informers::scope_hash(&self.scope),
+            namespaces: self.scope.namespaces.clone(),
             stop_within: if self.election.lease.is_some() { HAND_OVER_WITHIN } else { STOP_WITHIN },
             on_scope_change: match self.holds.on_scope_change {
                 true => SettingsChange::Hold,

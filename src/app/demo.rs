@@ -118,7 +118,12 @@ fn controller(cluster: Cluster, registry: SocketAddr) -> Result<Controller, Erro
             max_writes_per_second: 5_000,
         },
         holds: HoldSettings { lease: None, on_scope_change: true },
-        identity: IdentitySettings { cluster_id: None, cluster_name: Some("demo".into()), owner: DEFAULT_OWNER.into() },
+        identity: IdentitySettings {
+            cluster_id: None,
+            cluster_name: Some("demo".into()),
+            owner: DEFAULT_OWNER.into(),
+            replaces_cluster_uid: None,
+        },
         election: ElectionSettings { lease: None, lease_duration: Duration::from_secs(15), instance: None },
         resync_interval: Duration::from_secs(60),
         relist_interval: Duration::from_secs(600),

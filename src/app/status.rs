@@ -42,7 +42,7 @@ impl Status {
     pub(super) fn page(&self) -> Value {
         let Figures { pods, records, oldest_pending_seconds, first_complete_sync_seconds, watch_silence_seconds } =
             self.metrics.figures();
-        let Standing { session, epoch, in_step, holds } = self.standing.borrow().clone();
+        let Standing { session, epoch, in_step, holds, ability: _ } = self.standing.borrow().clone();
         let writer = self.writer.get();
         json!({
             "version": env!("CARGO_PKG_VERSION"),
@@ -61,7 +61,7 @@ impl Status {
     }
 
     fn hold(&self, hold: &Shown) -> Value {
-        let Shown { id, deletions, because } = hold;
+        let Shown { id, deletions, because, .. } = hold;
         let approve = self.lease.as_ref().map(|LeaseName { namespace, name }| {
             format!("pod-registrar approve {id} --approval-lease {namespace}/{name}")
         });

@@ -24,6 +24,8 @@ use crate::model::{
 
 /// The annotation of the Lease that names what is approved, separated by commas.
 pub const ANNOTATION: &str = "pod-registrar/approved-holds";
+/// The annotation of the Lease that lists what the controller holds: `NAME=COUNT`, separated by commas.
+pub const HELD_ANNOTATION: &str = "pod-registrar/held";
 /// So many approvals are kept there, the newest.
 const KEPT: usize = 20;
 /// How often the annotation is read while something is held.
@@ -52,6 +54,18 @@ pub enum Error {
         /// Why.
         source: kube::Error,
     },
+    /// Nothing is held under this name.
+    #[error("the controller holds nothing under the name {hold}, by the Lease {namespace}/{name}; {held}")]
+    Unknown {
+        /// What was to be approved.
+        hold: HoldId,
+        /// The Lease's namespace.
+        namespace: String,
+        /// The Lease's name.
+        name: String,
+        /// What is held instead.
+        held: String,
+    },
     /// The Lease could not be changed.
     #[error("cannot annotate the Lease {namespace}/{name}: {}; use credentials that may patch it", words(source))]
     Patch {
@@ -67,7 +81,7 @@ pub enum Error {
 /// Approves a hold.
 ///
 /// # Errors
-/// When the Lease cannot be read or changed.
+/// When the Lease cannot be read or changed, or the controller holds nothing under this name.
 pub async fn approve(client: &Client, namespace: &str, name: &str, hold: &HoldId) -> Result<(), Error> {
     let leases: Api<Lease> = Api::namespaced(client.clone(), namespace);
     let named = || (namespace.to_owned(), name.to_owned());
@@ -75,6 +89,11 @@ pub async fn approve(client: &Client, namespace: &str, name: &str, hold: &HoldId
         let (namespace, name) = named();
         Error::Read { namespace, name, source }
     })?;
+    let held = held(&lease);
+    if !held.iter().any(|(id, _)| id == hold) {
+        let (namespace, name) = named();
+        return Err(Error::Unknown { hold: hold.clone(), namespace, name, held: list_of(&held) });
+    }
     let value = with(approved(&lease), hold);
     let patch = Patch::Merge(serde_json::json!({"metadata": {"annotations": {ANNOTATION: value}}}));
     let patched = leases.patch(name, &PatchParams::default(), &patch).await;
@@ -90,6 +109,27 @@ fn approved(lease: &Lease) -> Vec<HoldId> {
     text.unwrap_or_default().split(',').filter_map(|id| id.trim().parse().ok()).collect()
 }
 
+/// What the controller holds by the Lease, and how many deletions each hold is about.
+fn held(lease: &Lease) -> Vec<(HoldId, usize)> {
+    let text = lease.meta().annotations.as_ref().and_then(|all| all.get(HELD_ANNOTATION)).map(String::as_str);
+    let pairs = text.unwrap_or_default().split(',').filter_map(|pair| pair.trim().split_once('='));
+    pairs.filter_map(|(id, count)| Some((id.parse().ok()?, count.parse().ok()?))).collect()
+}
+
+/// What is held, as the annotation's value.
+fn as_held(shown: &[Shown]) -> String {
+    shown.iter().map(|hold| format!("{}={}", hold.id, hold.deletions)).collect::<Vec<_>>().join(",")
+}
+
+/// What is held, for a person.
+fn list_of(held: &[(HoldId, usize)]) -> String {
+    if held.is_empty() {
+        return "it holds nothing. A hold is listed there within seconds; is this the controller's Lease?".to_owned();
+    }
+    let each = held.iter().map(|(id, count)| format!("{id} ({count} deletions)")).collect::<Vec<_>>();
+    format!("it holds {}", each.join(", "))
+}
+
 /// The annotation's value once this hold is approved as well.
 fn with(mut approved: Vec<HoldId>, hold: &HoldId) -> String {
     approved.retain(|other| other != hold);
@@ -98,8 +138,9 @@ fn with(mut approved: Vec<HoldId>, hold: &HoldId) -> String {
     newest.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
+/// Whether one of these has this name, or had it before.
 fn is_among(shown: &[Shown], id: &HoldId) -> bool {
-    shown.iter().any(|hold| hold.id == *id)
+    shown.iter().any(|hold| hold.is_named(id))
 }
 
 /// Where approvals are read, and whom Events are about.
@@ -119,14 +160,20 @@ impl Desk {
     pub async fn run(self, mut standing: watch::Receiver<Standing>, approvals: mpsc::Sender<HoldId>) {
         let (mut told, mut failures, mut rng) = (HashSet::new(), 0_u32, fastrand::Rng::new());
         let mut used: HashSet<HoldId> = HashSet::new();
+        // An earlier process may have left a list of its holds.
+        let mut listed: Option<String> = None;
         loop {
             let shown = standing.borrow_and_update().holds.clone();
             told.retain(|id| is_among(&shown, id));
             let over: Vec<HoldId> = used.iter().filter(|id| !is_among(&shown, id)).cloned().collect();
-            if !over.is_empty() && self.use_up(&over).await {
+            let held = as_held(&shown);
+            let is_listed = listed.as_ref() == Some(&held) || (listed.is_none() && held.is_empty());
+            if (!over.is_empty() || !is_listed) && self.update(&over, &held).await {
                 used.retain(|id| is_among(&shown, id));
+                listed = Some(held.clone());
             }
-            if shown.is_empty() && used.is_empty() {
+            let is_listed = listed.as_ref() == Some(&held) || (listed.is_none() && held.is_empty());
+            if shown.is_empty() && used.is_empty() && is_listed {
                 if standing.wait_for(|standing| !standing.holds.is_empty()).await.is_err() {
                     return;
                 }
@@ -144,11 +191,11 @@ impl Desk {
                 }
                 Ok(approved) => {
                     failures = 0;
-                    for hold in shown.iter().filter(|hold| approved.contains(&hold.id)) {
-                        if approvals.send(hold.id.clone()).await.is_err() {
+                    for id in approved.into_iter().filter(|id| is_among(&shown, id)) {
+                        if !used.contains(&id) && approvals.send(id.clone()).await.is_err() {
                             return;
                         }
-                        used.insert(hold.id.clone());
+                        used.insert(id);
                     }
                 }
             }
@@ -161,14 +208,14 @@ impl Desk {
         }
     }
 
-    /// Takes approvals off the Lease once they have served: the same pods may be held again one day, for another reason.
-    /// Says whether that is done.
-    async fn use_up(&self, over: &[HoldId]) -> bool {
-        let taken = tokio::time::timeout(ANSWER_WITHIN, self.take_off(over)).await;
-        match taken {
+    /// Lists on the Lease what is held, and takes approvals off it once they have served: the same pods may be held again
+    /// one day, for another reason. Says whether that is done.
+    async fn update(&self, over: &[HoldId], held: &str) -> bool {
+        let updated = tokio::time::timeout(ANSWER_WITHIN, self.replace(over, held)).await;
+        match updated {
             Ok(Ok(())) => true,
             Ok(Err(error)) => {
-                tracing::warn!(%error, "approvals that have served were not taken off the Lease, it is tried again");
+                tracing::warn!(%error, "cannot list held deletions on the Lease; retrying");
                 false
             }
             Err(_) => false,
@@ -176,15 +223,16 @@ impl Desk {
     }
 
     /// The Lease is replaced as the document that it is, so that nothing else in it changes.
-    async fn take_off(&self, over: &[HoldId]) -> Result<(), kube::Error> {
+    async fn replace(&self, over: &[HoldId], held: &str) -> Result<(), kube::Error> {
         let Self { namespace, name, .. } = self;
         let path = format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{name}");
         let asked = |request: Result<Request<Vec<u8>>, _>| request.map_err(kube::Error::HttpError);
         let mut lease: Value = self.client.request(asked(Request::get(&path).body(Vec::new()))?).await?;
-        let annotation = &mut lease["metadata"]["annotations"][ANNOTATION];
-        let text = annotation.as_str().unwrap_or_default().to_owned();
+        let annotations = &mut lease["metadata"]["annotations"];
+        let text = annotations[ANNOTATION].as_str().unwrap_or_default().to_owned();
         let kept = text.split(',').map(str::trim).filter(|id| !over.iter().any(|over| over.to_string() == *id));
-        *annotation = kept.collect::<Vec<_>>().join(",").into();
+        annotations[ANNOTATION] = kept.collect::<Vec<_>>().join(",").into();
+        annotations[HELD_ANNOTATION] = held.into();
         let body = serde_json::to_vec(&lease).map_err(kube::Error::SerdeError)?;
         let put = Request::put(&path).header(http::header::CONTENT_TYPE, "application/json").body(body);
         self.client.request::<Value>(asked(put)?).await.map(|_| ())
@@ -215,7 +263,7 @@ impl Desk {
     }
 
     fn event(&self, hold: &Shown) -> Event {
-        let Shown { id, deletions, because } = hold;
+        let Shown { id, deletions, because, .. } = hold;
         let (namespace, name) = (&self.namespace, &self.name);
         let mut note = format!(
             "{deletions} deletions are held: {because}. To approve exactly these: pod-registrar approve {id} \
@@ -267,6 +315,23 @@ mod tests {
         assert_eq!(approved(&lease(&value)), [hold(1), hold(2), hold(3)]);
         assert_eq!(approved(&lease("yes, 000000000002 ,000000000003,")), [hold(2), hold(3)]);
         assert!(approved(&Lease::default()).is_empty());
+    }
+
+    #[test]
+    fn holds_are_listed_as_they_are_read() {
+        let shown = |n: usize, deletions| Shown {
+            id: hold(n),
+            deletions,
+            because: crate::model::brake::HeldBecause::SettingsChanged,
+            former: vec![hold(9)],
+        };
+        let text = as_held(&[shown(1, 5), shown(2, 300)]);
+        let lease: Lease =
+            serde_json::from_value(serde_json::json!({"metadata": {"annotations": {HELD_ANNOTATION: text}}})).unwrap();
+        assert_eq!(held(&lease), [(hold(1), 5), (hold(2), 300)]);
+        assert!(list_of(&held(&lease)).contains("000000000002 (300 deletions)"));
+        assert!(held(&Lease::default()).is_empty() && list_of(&[]).contains("holds nothing"));
+        assert!(is_among(&[shown(1, 5)], &hold(9)) && !is_among(&[shown(1, 5)], &hold(2)));
     }
 
     #[test]

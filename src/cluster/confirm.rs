@@ -1,42 +1,89 @@
-//! Answers what the deletion brake asks: is it still the same cluster, and are these pods really gone?
+//! Answers what the absence guard asks: is it still the same cluster, and are these pods really gone?
+//!
+//! No right is needed beyond those of the watches: a namespace that is not watched is not listed, and a pod that may not be
+//! looked up counts as being there. Answers are bounded in bytes and in time, and one that is no pod and no list of pods
+//! counts as no answer.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::Duration,
+};
 
-use kube::{Api, Client, api::ListParams};
+use http_body_util::{BodyExt as _, Limited};
+use kube::{
+    Client,
+    api::{GetParams, ListParams},
+    client::Body,
+    core::Request,
+};
+use serde::{Deserialize, de::DeserializeOwned};
 use tokio::sync::mpsc;
 
-use super::{Scope, Watched, identity, words::words};
+use super::{Scope, identity, words::words};
 use crate::model::{
     Uid,
     brake::{Answer, Confirmation, Finding, Inquiry},
+    is_namespace_name, is_pod_name, is_valid_id,
 };
 
-/// A list of the largest cluster takes seconds; what takes longer than this does not come.
-const ANSWER_WITHIN: Duration = Duration::from_secs(120);
-/// Pods in a page of a list.
+/// A list of the largest cluster takes a minute or two; what takes longer than this does not come.
+const ANSWER_WITHIN: Duration = Duration::from_secs(300);
+/// The API server itself gives a request a minute.
+const REQUEST_WITHIN: Duration = Duration::from_secs(60);
+/// Pods in a page of a list. A page that is too large is asked for again with half as many.
 const PAGE: u32 = 500;
+/// Bytes of a page, or of one pod's metadata.
+const ANSWER_BYTES: usize = 16 << 20;
+/// Pods that a cluster can have.
+const PODS_MAX: usize = 2_000_000;
 
-/// Answers questions until nobody asks any more. `expected` is the UID of `kube-system` at the start; where it could not
-/// be read then, the first answer stands for it.
+/// What the answers are compared with.
+pub struct Cluster {
+    /// The UID of `kube-system` at the start, if it could be read.
+    pub uid: Option<String>,
+    /// Whether a person named the cluster, so that its identity need not be readable.
+    pub named: bool,
+}
+
+/// Why the cluster did not answer.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("{}", words(.0))]
+    Request(kube::Error),
+    #[error("no answer within {REQUEST_WITHIN:?}")]
+    Late,
+    #[error("no right to do that")]
+    Forbidden,
+    #[error("it is not there")]
+    Missing,
+    #[error("the API server answered with status {0}")]
+    Status(u16),
+    #[error("the answer has more than {ANSWER_BYTES} bytes")]
+    TooLarge,
+    #[error("the answer broke off: {0}")]
+    Broken(String),
+    #[error("the answer is not {0}; is there a proxy in between?")]
+    Unusable(&'static str),
+    #[error("the registry names a pod that cannot exist")]
+    Name,
+}
+
+/// Answers questions until nobody asks any more.
 pub async fn run(
     client: Client,
     scope: Scope,
-    mut expected: Option<String>,
+    cluster: Cluster,
     mut questions: mpsc::Receiver<Inquiry>,
     answers: mpsc::Sender<Confirmation>,
 ) {
     while let Some(inquiry) = questions.recv().await {
         let round = inquiry.round();
-        let finding = match identity::read(&client).await {
+        let finding = match other_than(&client, &cluster).await {
             Err(error) => Finding::Answer(Answer::Unanswered(error.to_string())),
-            Ok(found) => {
-                let expected = expected.get_or_insert_with(|| found.clone());
-                if *expected == found {
-                    let late = Finding::Answer(Answer::Unanswered("it took too long".into()));
-                    tokio::time::timeout(ANSWER_WITHIN, answer(&client, &scope, inquiry)).await.unwrap_or(late)
-                } else {
-                    Finding::OtherCluster { expected: expected.clone(), found }
-                }
+            Ok(Some(other)) => other,
+            Ok(None) => {
+                let late = Finding::Answer(Answer::Unanswered(format!("it took longer than {ANSWER_WITHIN:?}")));
+                tokio::time::timeout(ANSWER_WITHIN, answer(&client, &scope, inquiry)).await.unwrap_or(late)
             }
         };
         if answers.send(Confirmation { round, finding }).await.is_err() {
@@ -45,53 +92,220 @@ pub async fn run(
     }
 }
 
-async fn answer(client: &Client, scope: &Scope, inquiry: Inquiry) -> Finding {
-    let everything = Scope::default();
-    match inquiry {
-        Inquiry::LookUp { pods, .. } => Finding::Answer(look_up(client, &pods).await),
-        Inquiry::List { whole, .. } => match list(client, if whole { &everything } else { scope }).await {
-            Ok(uids) => Finding::Listed(uids),
-            Err(error) => Finding::Answer(Answer::Unanswered(format!("pods cannot be listed: {}", words(&error)))),
-        },
+/// Whether the API server belongs to another cluster now. An identity that was not readable at the start is not taken for
+/// the expected one later.
+async fn other_than(client: &Client, cluster: &Cluster) -> Result<Option<Finding>, identity::Error> {
+    match (identity::read(client).await, &cluster.uid) {
+        (Ok(found), Some(expected)) if found != *expected => {
+            Ok(Some(Finding::OtherCluster { expected: expected.clone(), found }))
+        }
+        (Ok(_), _) => Ok(None),
+        (Err(identity::Error::Read { is_refused: true, .. }), _) if cluster.named => Ok(None),
+        (Err(error), _) => Err(error),
     }
 }
 
-/// The pods of the scope, from consistent lists: no resource version is named, so that none is older than its request.
-async fn list(client: &Client, scope: &Scope) -> Result<HashSet<Uid>, kube::Error> {
-    let apis: Vec<Api<Watched>> = match scope.namespaces.as_slice() {
-        [] => vec![Api::all(client.clone())],
-        namespaces => namespaces.iter().map(|namespace| Api::namespaced(client.clone(), namespace)).collect(),
+async fn answer(client: &Client, scope: &Scope, inquiry: Inquiry) -> Finding {
+    let everything = Scope::default();
+    let listed = match inquiry {
+        Inquiry::LookUp { pods, .. } => return Finding::Answer(look_up(client, &pods).await),
+        Inquiry::Whole { .. } => list(client, &everything, &[]).await,
+        Inquiry::List { except, .. } => list(client, scope, &except).await,
+        Inquiry::Find { pods, unasked, .. } => find(client, scope, pods).await.map(|mut there| {
+            there.extend(unasked);
+            there
+        }),
     };
+    match listed {
+        Ok(uids) => Finding::Listed(uids),
+        Err(error) => Finding::Answer(Answer::Unanswered(format!("pods cannot be listed: {error}"))),
+    }
+}
+
+/// The pods of the scope but for some namespaces, from consistent lists: no resource version is named, so that none is
+/// older than its request.
+async fn list(client: &Client, scope: &Scope, except: &[String]) -> Result<HashSet<Uid>, Error> {
     let mut uids = HashSet::new();
-    for api in apis {
-        let mut page = ListParams {
-            label_selector: scope.label_selector.clone(),
-            field_selector: scope.fields(),
-            ..ListParams::default().limit(PAGE)
-        };
-        loop {
-            let list = api.list_metadata(&page).await?;
-            uids.extend(list.items.into_iter().filter_map(|pod| pod.metadata.uid.map(Uid::from)));
-            page.continue_token = list.metadata.continue_.filter(|token| !token.is_empty());
-            if page.continue_token.is_none() {
-                break;
-            }
-        }
+    let params = ListParams {
+        label_selector: scope.label_selector.clone(),
+        field_selector: scope.fields(),
+        ..ListParams::default().limit(PAGE)
+    };
+    if scope.namespaces.is_empty() {
+        list_path(client, "/api/v1/pods", params, &mut uids).await?;
+        return Ok(uids);
+    }
+    for namespace in scope.namespaces.iter().filter(|namespace| !except.contains(namespace)) {
+        list_path(client, &path(namespace)?, params.clone(), &mut uids).await?;
     }
     Ok(uids)
 }
 
+/// The pods of a list, page by page.
+async fn list_path(client: &Client, path: &str, mut page: ListParams, uids: &mut HashSet<Uid>) -> Result<(), Error> {
+    loop {
+        let request = Request::new(path).list_metadata(&page);
+        let list: List = match ask(client, request).await {
+            Err(Error::TooLarge) if page.limit.is_some_and(|limit| limit > 1) => {
+                page.limit = page.limit.map(|limit| limit / 2);
+                continue;
+            }
+            list => list?,
+        };
+        for item in list.items()? {
+            uids.insert(item.uid()?);
+        }
+        if uids.len() > PODS_MAX {
+            return Err(Error::Unusable("a list with an end"));
+        }
+        page.continue_token = list.metadata.next.filter(|token| !token.is_empty());
+        if page.continue_token.is_none() {
+            return Ok(());
+        }
+    }
+}
+
 /// Looks pods up one by one: gone is a 404, or another UID under the name.
 async fn look_up(client: &Client, pods: &[(Uid, String, String)]) -> Answer {
+    if pods.is_empty() {
+        // The cluster's identity was all that was asked for.
+        return Answer::Gone;
+    }
     let mut there = 0;
     for (uid, namespace, name) in pods {
-        let api: Api<Watched> = Api::namespaced(client.clone(), namespace);
-        match api.get_opt(name).await {
-            Ok(found) => there += usize::from(found.is_some_and(|pod| pod.uid() == Some(&*uid.text()))),
-            Err(error) => {
-                return Answer::Unanswered(format!("pod {namespace}/{name} cannot be looked up: {}", words(&error)));
-            }
+        match uid_of(client, namespace, name).await {
+            Ok(found) => there += usize::from(found.as_ref() == Some(uid)),
+            Err(error) => return Answer::Unanswered(format!("pod {uid} cannot be looked up: {error}")),
         }
     }
     if there == 0 { Answer::Gone } else { Answer::StillThere(there) }
 }
+
+/// Which of these pods are there, selected or not. Namespaces of the scope are listed; elsewhere each pod is looked up, and
+/// counts as being there where that is not allowed.
+async fn find(client: &Client, scope: &Scope, pods: Vec<(Uid, String, String)>) -> Result<HashSet<Uid>, Error> {
+    let mut by_namespace: BTreeMap<String, Vec<(Uid, String)>> = BTreeMap::new();
+    for (uid, namespace, name) in pods {
+        by_namespace.entry(namespace).or_default().push((uid, name));
+    }
+    let mut there = HashSet::new();
+    for (namespace, pods) in by_namespace {
+        if scope.namespaces.contains(&namespace) {
+            let mut all = HashSet::new();
+            list_path(client, &path(&namespace)?, ListParams::default().limit(PAGE), &mut all).await?;
+            there.extend(pods.into_iter().map(|(uid, _)| uid).filter(|uid| all.contains(uid)));
+            continue;
+        }
+        for (uid, name) in pods {
+            match uid_of(client, &namespace, &name).await {
+                Ok(found) if found.as_ref() != Some(&uid) => {}
+                Ok(_) | Err(Error::Forbidden) => _ = there.insert(uid),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(there)
+}
+
+/// The UID of the pod with this name, if there is one. Where pods may only be listed, the list is narrowed to the name.
+async fn uid_of(client: &Client, namespace: &str, name: &str) -> Result<Option<Uid>, Error> {
+    if !is_pod_name(name) {
+        return Err(Error::Name);
+    }
+    let path = path(namespace)?;
+    let request = Request::new(&path).get_metadata(name, &GetParams::default());
+    match ask::<Item>(client, request).await {
+        Ok(pod) if pod.metadata.name.as_deref() == Some(name) => Ok(Some(pod.as_pod()?.uid()?)),
+        Ok(_) => Err(Error::Unusable("the pod")),
+        Err(Error::Missing) => Ok(None),
+        Err(Error::Forbidden) => {
+            let params = ListParams::default().fields(&format!("metadata.name={name}")).limit(2);
+            let list: List = ask(client, Request::new(&path).list_metadata(&params)).await?;
+            let named = list.items()?.iter().find(|pod| pod.metadata.name.as_deref() == Some(name));
+            named.map(Item::uid).transpose()
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn path(namespace: &str) -> Result<String, Error> {
+    if is_namespace_name(namespace) { Ok(format!("/api/v1/namespaces/{namespace}/pods")) } else { Err(Error::Name) }
+}
+
+type Asked = Result<http::Request<Vec<u8>>, kube::core::request::Error>;
+
+/// Sends a request and reads its answer, within bounds.
+async fn ask<T: DeserializeOwned>(client: &Client, request: Asked) -> Result<T, Error> {
+    let request = request.map_err(|error| Error::Request(kube::Error::BuildRequest(error)))?.map(Body::from);
+    let answered = async {
+        let response = client.send(request).await.map_err(Error::Request)?;
+        match response.status().as_u16() {
+            200 => {}
+            403 => return Err(Error::Forbidden),
+            404 => return Err(Error::Missing),
+            status => return Err(Error::Status(status)),
+        }
+        let body = Limited::new(response.into_body(), ANSWER_BYTES).collect().await;
+        body.map(http_body_util::Collected::to_bytes).map_err(|error| {
+            let too_large = error.is::<http_body_util::LengthLimitError>();
+            if too_large { Error::TooLarge } else { Error::Broken(error.to_string()) }
+        })
+    };
+    let body = tokio::time::timeout(REQUEST_WITHIN, answered).await.unwrap_or(Err(Error::Late))?;
+    serde_json::from_slice(&body).map_err(|_| Error::Unusable("JSON of the API server"))
+}
+
+/// A list of pods, or of their metadata.
+#[derive(Deserialize)]
+struct List {
+    kind: String,
+    #[serde(default)]
+    metadata: ListMeta,
+    items: Option<Vec<Item>>,
+}
+
+#[derive(Default, Deserialize)]
+struct ListMeta {
+    #[serde(rename = "continue")]
+    next: Option<String>,
+}
+
+impl List {
+    fn items(&self) -> Result<&[Item], Error> {
+        match (self.kind.as_str(), &self.items) {
+            ("PodList" | "PartialObjectMetadataList" | "List", items) => Ok(items.as_deref().unwrap_or_default()),
+            _ => Err(Error::Unusable("a list of pods")),
+        }
+    }
+}
+
+/// A pod, or its metadata.
+#[derive(Deserialize)]
+struct Item {
+    kind: Option<String>,
+    metadata: Meta,
+}
+
+#[derive(Deserialize)]
+struct Meta {
+    name: Option<String>,
+    uid: Option<String>,
+}
+
+impl Item {
+    fn as_pod(&self) -> Result<&Self, Error> {
+        match self.kind.as_deref() {
+            Some("Pod" | "PartialObjectMetadata") => Ok(self),
+            _ => Err(Error::Unusable("a pod")),
+        }
+    }
+
+    fn uid(&self) -> Result<Uid, Error> {
+        let uid = self.metadata.uid.as_deref().filter(|uid| is_valid_id(uid));
+        uid.map(Uid::from).ok_or(Error::Unusable("a pod with a UID"))
+    }
+}
+
+#[cfg(test)]
+#[path = "confirm_tests.rs"]
+mod tests;

@@ -4,6 +4,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client};
 
 use super::words::{Right, explain};
+use crate::model::is_valid_id;
 
 /// The namespace whose UID is the cluster's id.
 pub const NAMESPACE: &str = "kube-system";
@@ -19,19 +20,21 @@ pub enum Error {
         /// Whether a right is missing.
         is_refused: bool,
     },
-    /// The namespace has no UID.
-    #[error("the namespace {NAMESPACE} has no UID; is this a Kubernetes API server?")]
-    NoUid,
+    /// The answer is not that namespace.
+    #[error("the answer is not the namespace {NAMESPACE} with a UID; is this a Kubernetes API server?")]
+    Unusable,
 }
 
 /// Reads the cluster's id.
 ///
 /// # Errors
-/// When the API server does not answer, refuses, or the namespace has no UID.
+/// When the API server does not answer, refuses, or answers with something else.
 pub async fn read(client: &Client) -> Result<String, Error> {
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let namespace = namespaces.get_metadata(NAMESPACE).await.map_err(|error| unread(&error))?;
-    namespace.metadata.uid.filter(|uid| !uid.is_empty()).ok_or(Error::NoUid)
+    let found = namespace.metadata;
+    let uid = found.uid.filter(|uid| is_valid_id(uid) && found.name.as_deref() == Some(NAMESPACE));
+    uid.ok_or(Error::Unusable)
 }
 
 fn unread(error: &kube::Error) -> Error {

@@ -18,14 +18,15 @@ use super::{
 use crate::{
     clock::Clock,
     model::{
-        Leadership,
+        Ability, Leadership, Moment, Standing,
         lease::{Claim, Election, Seen, Step, Timing, Written},
     },
-    telemetry::Health,
 };
 
 /// Giving the lease up takes no longer; one that is not given up expires.
 const RELEASE_WITHIN: Duration = Duration::from_secs(1);
+/// A leader that was able to work for this long steps aside for a short time only, should it ever have to.
+const WORKED_AFTER: Duration = Duration::from_secs(600);
 
 /// Why the lease was not read or not replaced.
 #[derive(Debug, thiserror::Error)]
@@ -78,7 +79,9 @@ pub struct Keeper {
     /// The Lease as it was last read: what is not ours in it stays as it is.
     document: Value,
     clock: Clock,
-    health: Health,
+    standing: watch::Receiver<Standing>,
+    /// When it last began to lead.
+    led_since: Option<Moment>,
     told: watch::Sender<Leadership>,
     failures: u64,
     reminder: Reminder,
@@ -92,7 +95,7 @@ impl Keeper {
         me: String,
         duration: Duration,
         clock: Clock,
-        health: Health,
+        standing: watch::Receiver<Standing>,
     ) -> (Self, watch::Receiver<Leadership>) {
         let (told, leadership) = watch::channel(Leadership::Follower);
         let timing = Timing::of(duration);
@@ -104,7 +107,8 @@ impl Keeper {
             election,
             document: Value::Null,
             clock,
-            health,
+            standing,
+            led_since: None,
             told,
             failures: 0,
             reminder: Reminder::default(),
@@ -114,8 +118,8 @@ impl Keeper {
 
     /// Takes the lease when it can be had and keeps it, until `over` comes; then gives it up.
     ///
-    /// It stands for election once every watch has delivered its first list: a leader that knows no pods yet would only keep
-    /// the lease from one that does.
+    /// It stands for election once the first page of pods has arrived: a leader without pods would only keep the lease from
+    /// one that has some. A leader that cannot reach the registry steps aside.
     pub async fn run(mut self, over: impl Future<Output = ()>) {
         {
             let mut over = std::pin::pin!(over);
@@ -132,9 +136,7 @@ impl Keeper {
 
     /// Does what is to be done next, and waits for it. False once there is nothing any more.
     async fn turn(&mut self) -> bool {
-        if self.health.ready().ok() {
-            self.election.stand();
-        }
+        self.stand();
         match self.election.step(self.clock.now()) {
             Step::Wait(until) => self.clock.sleep_until(until).await,
             Step::Get => self.get().await,
@@ -143,6 +145,32 @@ impl Keeper {
         }
         self.tell();
         true
+    }
+
+    /// Stands for election, or steps aside, as this process is able to.
+    fn stand(&mut self) {
+        let (ability, now) = (self.standing.borrow().ability, self.clock.now());
+        let term = self.election.leadership().term(now);
+        self.led_since = term.and(self.led_since.or(Some(now)));
+        match ability {
+            Ability::WithoutPods => {}
+            Ability::Able => {
+                self.election.stand();
+                if self.led_since.is_some_and(|since| now >= since + WORKED_AFTER) {
+                    self.election.worked();
+                }
+            }
+            Ability::CutOff if term.is_some() => {
+                tracing::error!(
+                    lease = %self.place.name,
+                    "this leader cannot reach the registry; it gives the lease up so that another replica can write. Check \
+                     the network from this pod to the registry, and the registry's credentials"
+                );
+                self.election.step_aside(now);
+                self.tell();
+            }
+            Ability::CutOff => {}
+        }
     }
 
     fn tell(&self) {

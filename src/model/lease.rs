@@ -157,7 +157,24 @@ pub struct Election {
     conflicts: u32,
     standing: bool,
     releasing: bool,
+    aside: Aside,
     next: Next,
+}
+
+/// The delays before a leader that stepped aside stands again: the first one, and the longest.
+const ASIDE_FOR: (Duration, Duration) = (Duration::from_secs(120), Duration::from_secs(1_200));
+/// A lease that nobody took for so many times its duration is taken back at once: there is no other candidate.
+const UNWANTED_AFTER: u32 = 2;
+
+/// How a candidate gives way to others that may be able to do what it cannot.
+#[derive(Debug, Default)]
+struct Aside {
+    /// Whether the lease is to be given up.
+    giving_up: bool,
+    /// Until when it does not stand, unless nobody else wants the lease.
+    until: Moment,
+    /// How often in a row.
+    times: u32,
 }
 
 impl Election {
@@ -172,6 +189,7 @@ impl Election {
             conflicts: 0,
             standing: false,
             releasing: false,
+            aside: Aside::default(),
             next: Next::Get(Moment::ZERO),
         }
     }
@@ -201,6 +219,29 @@ impl Election {
         self.standing = true;
     }
 
+    /// Leads no more, and lets others lead for a while, because it cannot do a leader's work. The while grows each time.
+    pub fn step_aside(&mut self, now: Moment) {
+        if self.leadership.term(now).is_none() {
+            return;
+        }
+        self.leadership = Leadership::Follower;
+        let delay = (ASIDE_FOR.0 * 2_u32.saturating_pow(self.aside.times.min(8))).min(ASIDE_FOR.1);
+        self.aside = Aside { giving_up: true, until: now + delay, times: self.aside.times.saturating_add(1) };
+        // Whoever writes for this process has to stop first.
+        self.next = Next::Get(now + self.timing.retry);
+    }
+
+    /// Does a leader's work again: the next time it steps aside is the first one.
+    pub fn worked(&mut self) {
+        self.aside.times = 0;
+    }
+
+    /// Whether it leaves the lease to others. A lease that was free for long is wanted by nobody else.
+    fn is_aside(&self, seen: &Seen, since: Moment, now: Moment) -> bool {
+        let unwanted = seen.holder.is_empty() && now >= since + self.timing.duration * UNWANTED_AFTER;
+        now < self.aside.until && !unwanted
+    }
+
     /// Leads no more and gives the lease up, if it is ours.
     pub fn release(&mut self, now: Moment) {
         self.leadership = Leadership::Follower;
@@ -217,11 +258,15 @@ impl Election {
         let expires = since + seen.duration.unwrap_or(self.timing.duration);
         let (mine, free) = (seen.holder == self.me, seen.holder.is_empty() || now >= expires);
         self.observed = Some((seen.clone(), since));
-        self.next = if self.releasing {
+        let gives_up = self.aside.giving_up && mine;
+        self.aside.giving_up = gives_up;
+        self.next = if gives_up {
+            Next::Put(self.claim(String::new(), seen.transitions, seen))
+        } else if self.releasing {
             if mine { Next::Put(self.claim(String::new(), seen.transitions, seen)) } else { Next::Done }
         } else if mine && let Some(term) = self.leadership.term(now) {
             Next::Put(self.claim(self.me.clone(), term, seen))
-        } else if (mine || free) && self.standing {
+        } else if (mine || free) && self.standing && !self.is_aside(seen, since, now) {
             // Ours from a request whose answer was lost, or from before it lapsed, is acquired anew.
             self.leadership = Leadership::Follower;
             let term = seen.transitions.max(self.last_term) + 1;
@@ -257,6 +302,10 @@ impl Election {
         }
         self.next = match written {
             Written::Done if self.releasing => Next::Done,
+            Written::Done if claim.holder.is_empty() => {
+                self.aside.giving_up = false;
+                Next::Get(now + self.timing.look)
+            }
             Written::Done => self.granted(claim, sent, now),
             Written::Conflict => {
                 // Somebody wrote first. Whether it was another candidate, or somebody who annotated it, is read at once;

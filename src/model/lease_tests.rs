@@ -70,6 +70,57 @@ fn a_renewal_keeps_the_term_and_an_annotation_of_somebody_else_is_no_loss() {
     assert_eq!(election.leadership(), Leadership::Leader { term: 1, until: at(13) });
 }
 
+/// The lease after it was given up.
+fn free(version: &str) -> Seen {
+    Seen { holder: String::new(), ..held_by("", 1, "r", version) }
+}
+
+#[test]
+fn a_leader_that_steps_aside_gives_the_lease_up() {
+    let mut election = leader();
+    election.step_aside(at(3));
+    assert_eq!(election.leadership(), Leadership::Follower);
+    assert_eq!(election.step(at(3)), Step::Wait(at(4)), "those who write stop first");
+    election.read(&held_by("me", 1, "r1", "2"), at(4));
+    let claim = claim_of(&election, at(4));
+    assert_eq!((claim.holder.as_str(), claim.acquires), ("", false));
+    election.written(&claim, Written::Done, at(4), at(4));
+    // Somebody else takes it, and it lapses within the time.
+    election.read(&held_by("other", 2, "r", "4"), at(5));
+    election.read(&held_by("other", 2, "r", "4"), at(30));
+    assert!(matches!(election.step(at(30)), Step::Wait(_)), "another candidate may want it");
+    election.read(&held_by("other", 2, "r", "4"), at(123));
+    assert!(claim_of(&election, at(123)).acquires, "the time is over");
+}
+
+#[test]
+fn a_lease_that_nobody_wants_is_taken_back() {
+    let mut election = leader();
+    election.step_aside(at(3));
+    election.read(&held_by("me", 1, "r1", "2"), at(4));
+    let claim = claim_of(&election, at(4));
+    election.written(&claim, Written::Done, at(4), at(4));
+    election.read(&free("3"), at(5));
+    election.read(&free("3"), at(34));
+    assert!(matches!(election.step(at(34)), Step::Wait(_)));
+    election.read(&free("3"), at(35));
+    assert!(claim_of(&election, at(35)).acquires);
+}
+
+#[test]
+fn stepping_aside_again_takes_longer() {
+    let mut election = leader();
+    let mut aside = |secs| {
+        election.leadership = Leadership::Leader { term: 1, until: at(secs + 1) };
+        election.step_aside(at(secs));
+        election.aside.until
+    };
+    assert_eq!([aside(0), aside(1_000), aside(2_000)], [at(120), at(1_240), at(2_480)]);
+    assert_eq!((0..9).map(|n| aside(10_000 * n)).last(), Some(at(81_200)));
+    election.worked();
+    assert_eq!(election.aside.times, 0);
+}
+
 #[test]
 fn another_holder_is_a_loss() {
     let mut election = leader();

@@ -46,14 +46,22 @@ pub enum Declared {
     /// Others were before ours, and something may be left that only they had selected. What is declared meanwhile equals
     /// nobody's settings, so that neither a restart nor a way back to the old ones forgets that they changed.
     Unsettled,
+    /// Nearly every record had no pod, and no person approved their deletion yet. Neither a restart nor another process
+    /// forgets that: the records of the cluster itself come to them, so that their share shrinks.
+    Doubted,
     /// Ours.
     Ours,
 }
+
+/// What a session declares instead of a hash while [`Declared::Unsettled`] and [`Declared::Doubted`].
+const UNSETTLED: &str = "unsettled";
+const DOUBTED: &str = "doubted";
 
 impl Declared {
     /// What is to be declared after a session that declared `before`, if there was one.
     pub fn after(before: Option<&str>, ours: &str) -> Self {
         match before {
+            Some(DOUBTED) => Self::Doubted,
             Some(before) if before != ours => Self::Unsettled,
             _ => Self::Ours,
         }
@@ -62,7 +70,8 @@ impl Declared {
     /// The text that is declared.
     pub fn text(self, ours: &str) -> &str {
         match self {
-            Self::Unsettled => "unsettled",
+            Self::Unsettled => UNSETTLED,
+            Self::Doubted => DOUBTED,
             Self::Unknown | Self::Ours => ours,
         }
     }
@@ -150,6 +159,13 @@ impl Session {
         self.seq = 0;
         self.ttl = ttl.clamp(Duration::from_secs(3), TTL);
         self.phase = Phase::Open { epoch, heartbeat_at: now + self.ttl / 3 };
+    }
+
+    /// No session is opened before this moment.
+    pub fn wait_until(&mut self, at: Moment) {
+        if let Phase::Closed { open_at } = &mut self.phase {
+            *open_at = (*open_at).max(at);
+        }
     }
 
     /// No session could be opened; tries again.
@@ -274,6 +290,12 @@ mod tests {
         session.fenced(at(6));
         session.reopen(at(7));
         assert!(matches!(session.phase(), Phase::Fenced { .. }), "never as a way out of being fenced");
+    }
+
+    #[test]
+    fn a_need_for_a_person_is_declared_and_read_back() {
+        let declared = Declared::after(Some(Declared::Doubted.text("ours")), "ours");
+        assert_eq!((declared, declared.text("ours")), (Declared::Doubted, "doubted"));
     }
 
     #[test]

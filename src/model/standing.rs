@@ -11,8 +11,22 @@ pub struct Standing {
     pub epoch: Option<u64>,
     /// Whether the registry is believed to be equal to the cluster.
     pub in_step: bool,
+    /// Whether it could do a leader's work.
+    pub ability: Ability,
     /// Which deletions wait for a person, or for their pods to come back.
     pub holds: Vec<Shown>,
+}
+
+/// Whether a process could do a leader's work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ability {
+    /// No page of pods has arrived yet.
+    #[default]
+    WithoutPods,
+    /// It can, as far as it knows.
+    Able,
+    /// It leads, and the registry cannot be reached for a minute or longer.
+    CutOff,
 }
 
 /// A session in a word.

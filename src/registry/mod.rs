@@ -8,7 +8,10 @@ use crate::model::{Content, Digest, Failure, Pod, Removal, Uid, Verdict, Version
 
 pub mod v1;
 
-pub use v1::wire::{BucketDigests, Capabilities, Heartbeat, InventoryItem, InventoryPage, OpenSession, SessionOpened};
+pub use crate::model::OtherWriter;
+pub use v1::wire::{
+    BucketDigests, Capabilities, Contender, Heartbeat, InventoryItem, InventoryPage, OpenSession, SessionOpened,
+};
 
 /// What is said about one pod.
 #[derive(Clone, Copy, Debug)]
@@ -58,19 +61,6 @@ impl Encoded {
     }
 }
 
-/// Who another writer of ours is, and whether its session is over.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OtherWriter {
-    /// Its epoch.
-    pub epoch: u64,
-    /// The process.
-    pub instance: String,
-    /// What its session declares of the settings by which its records are selected, if it declares anything.
-    pub scope: Option<String>,
-    /// Whether its session is stale or closed.
-    pub over: bool,
-}
-
 /// The name under which a registry holds a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordName {
@@ -100,8 +90,8 @@ pub trait Registry: Send + Sync + 'static {
     /// Opens a session; every other session of this writer is over then.
     fn open_session(&self, request: OpenSession) -> impl Future<Output = Result<SessionOpened, Failure>> + Send;
 
-    /// Says that this writer lives.
-    fn heartbeat(&self, beat: Heartbeat) -> impl Future<Output = Result<(), Failure>> + Send;
+    /// Says that this writer lives. Tells of another one that announced itself lately, if the registry knows of one.
+    fn heartbeat(&self, beat: Heartbeat) -> impl Future<Output = Result<Option<Contender>, Failure>> + Send;
 
     /// Says that this writer stops as asked. Deletes nothing.
     fn close_session(&self, epoch: u64) -> impl Future<Output = Result<(), Failure>> + Send;

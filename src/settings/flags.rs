@@ -207,6 +207,10 @@ pub(super) struct Identity {
     /// The name of this installation; two in one cluster never touch each other's records.
     #[arg(long, value_name = "ID", default_value = crate::model::DEFAULT_OWNER)]
     pub(super) owner: String,
+    /// The UID of the kube-system namespace of a cluster that is gone and that this one replaces under the same --cluster-id.
+    /// The controller takes over that cluster's records. Without it, a cluster with another UID is refused.
+    #[arg(long, value_name = "UID")]
+    pub(super) replaces_cluster_uid: Option<String>,
 }
 
 #[derive(Debug, Args)]

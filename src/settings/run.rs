@@ -111,6 +111,8 @@ pub struct IdentitySettings {
     pub cluster_name: Option<String>,
     /// A valid id.
     pub owner: String,
+    /// The UID of the `kube-system` namespace of a cluster that this one replaces.
+    pub replaces_cluster_uid: Option<String>,
 }
 
 /// Which of several replicas writes.
@@ -255,11 +257,12 @@ impl RegistrySettings {
 
 impl IdentitySettings {
     fn read(flags: flags::Identity, sources: &Sources) -> Result<Self, Refusal> {
-        let flags::Identity { cluster_id, cluster_name, owner } = flags;
+        let flags::Identity { cluster_id, cluster_name, owner, replaces_cluster_uid } = flags;
         Ok(Self {
             cluster_id: sources.read_optional("cluster_id", cluster_id, values::id)?,
             cluster_name: sources.read_optional("cluster_name", cluster_name, values::display_name)?,
             owner: sources.read("owner", &owner, values::id)?,
+            replaces_cluster_uid: sources.read_optional("replaces_cluster_uid", replaces_cluster_uid, values::id)?,
         })
     }
 }

@@ -52,7 +52,12 @@ fn the_defaults_are_what_the_help_says() {
     assert_eq!(settings.registry.request_timeout.as_secs(), 10);
     assert_eq!(
         settings.identity,
-        IdentitySettings { cluster_id: None, cluster_name: None, owner: "pod-registrar".into() }
+        IdentitySettings {
+            cluster_id: None,
+            cluster_name: None,
+            owner: "pod-registrar".into(),
+            replaces_cluster_uid: None
+        }
     );
     let lease_duration = std::time::Duration::from_secs(15);
     assert_eq!(settings.election, ElectionSettings { lease: None, lease_duration, instance: None });

@@ -3,7 +3,7 @@
 use super::{
     inventory::{Error, Ours, Part, Reading, Step},
     keys::shown,
-    registrar::{Inputs, Registrar, Reply},
+    registrar::{Registrar, Reply},
 };
 use crate::{
     model::{Buckets, Moment, Shown, retry},
@@ -56,7 +56,7 @@ impl<R: Registry> Registrar<R> {
         Reading::new(Ours { division, buckets: self.ledger.buckets(division), digests: self.has("digest-inventory") })
     }
 
-    pub(super) fn inventory_read(&mut self, epoch: u64, found: Found, step: Step, now: Moment, inputs: &Inputs) {
+    pub(super) fn inventory_read(&mut self, epoch: u64, found: Found, step: Step, now: Moment) {
         if self.control.reading != Some(epoch) {
             // Another session's reading has begun since.
             return;
@@ -78,7 +78,7 @@ impl<R: Registry> Registrar<R> {
             Some(error) => self.reading_failed(error, now),
         }
         match rest {
-            None if over => self.compared(found, now, inputs),
+            None if over => self.compared(found, now),
             Some(rest) if self.comparisons_failed < FAILURES_MAX => {
                 tracing::debug!(
                     read = found.read,
@@ -91,10 +91,15 @@ impl<R: Registry> Registrar<R> {
         }
     }
 
-    fn reading_failed(&mut self, error: Error, now: Moment) {
+    /// Something about the inventory failed; it is asked for again after a while.
+    pub(super) fn compare_again(&mut self, now: Moment) {
         self.comparisons_failed = self.comparisons_failed.saturating_add(1);
         let random = self.rng.u64(..);
         self.compare_at = now + retry::backoff(COMPARE_RETRY.0, COMPARE_RETRY.1, self.comparisons_failed, random);
+    }
+
+    fn reading_failed(&mut self, error: Error, now: Moment) {
+        self.compare_again(now);
         tracing::warn!(%error, failures = self.comparisons_failed, "registry inventory not read; retrying");
         match error {
             Error::Failure(failure) => _ = self.judge_request::<()>(Request::Inventory, &Err(failure), now),
@@ -135,7 +140,7 @@ impl<R: Registry> Registrar<R> {
     }
 
     /// The whole inventory is read.
-    fn compared(&mut self, found: Found, now: Moment, inputs: &Inputs) {
+    fn compared(&mut self, found: Found, now: Moment) {
         let interval = self.options.resync_interval.mul_f64(0.9 + 0.2 * self.rng.f64());
         self.compare_at = now + interval;
         let first = !self.ledger.is_seeded();
@@ -144,9 +149,7 @@ impl<R: Registry> Registrar<R> {
         self.control.outdated = !first;
         self.ledger.finish_reading();
         self.ledger.unpark();
-        if self.consider_all(now) {
-            // The registry names pods that no list since then could have shown to be gone.
-            self.want_list(now, inputs);
-        }
+        self.inherited = self.ledger.owned();
+        self.consider_all(now);
     }
 }

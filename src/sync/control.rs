@@ -1,15 +1,17 @@
-//! Everything that is said to a registry besides writes: what it can do, the session, its inventory.
+//! Everything that is said to a registry besides writes and the session: what it can do, and its inventory.
 
 use super::registrar::{Inputs, Registrar, Reply};
 use crate::{
     model::{
-        Failure, Moment, Uid,
+        Buckets, Failure, Moment, Uid,
         brake::{Answer, Inquiry},
-        session::{Declared, Phase},
     },
-    registry::{Capabilities, Heartbeat, OpenSession, OtherWriter, Registry, SessionOpened, v1::wire},
+    registry::{Capabilities, Registry, v1::wire},
     telemetry::metrics::{Request, RequestOutcome},
 };
+
+/// An inventory of at most one page is compared before every watch has listed.
+const SMALL_INVENTORY: u64 = 5_000;
 
 impl<R: Registry> Registrar<R> {
     /// Sends what is due, as far as the registry may be spoken to.
@@ -23,24 +25,40 @@ impl<R: Registry> Registrar<R> {
         if !self.leads() || self.capabilities.is_none() || self.target.slots(now, 1) == 0 {
             return;
         }
-        match self.session.phase() {
-            Phase::Closed { open_at } if now >= open_at && self.declared == Declared::Unknown => self.ask_before(),
-            Phase::Closed { open_at } if now >= open_at => self.open_session(),
-            Phase::Open { epoch, heartbeat_at } if now >= heartbeat_at && !self.control.heartbeat => {
-                self.beat(epoch, now);
-            }
-            Phase::Fenced { probe_at } if now >= probe_at && !self.control.holder => {
-                self.control.holder = true;
-                self.send(|registry| async move { Reply::Holder(registry.session_holder().await) });
-            }
-            _ => {}
-        }
+        self.keep_session(now);
         if let Some(epoch) = self.session.epoch()
-            && self.all_listed()
+            && self.has_page()
             && self.control.reading != Some(epoch)
             && now >= self.compare_at
         {
-            self.read_inventory(epoch);
+            if self.lists_settled() || self.control.small == Some(epoch) {
+                self.read_inventory(epoch);
+            } else if self.control.counted != Some(epoch) && self.has("digest-inventory") {
+                self.count_inventory(epoch);
+            }
+        }
+    }
+
+    /// Asks how large the inventory is: a small one is compared before every watch has listed, so that first
+    /// registrations do not wait for the last page.
+    fn count_inventory(&mut self, epoch: u64) {
+        self.control.counted = Some(epoch);
+        self.send(move |registry| async move {
+            let counted = registry.bucket_digests(Buckets::By8Bits.count()).await;
+            Reply::Counted(epoch, counted.map(|digests| digests.count))
+        });
+    }
+
+    pub(super) fn inventory_counted(&mut self, epoch: u64, result: Result<u64, Failure>, now: Moment) {
+        self.judge_request(Request::Inventory, &result, now);
+        match result {
+            Ok(count) if count <= SMALL_INVENTORY => self.control.small = Some(epoch),
+            Ok(_) => {}
+            Err(failure) => {
+                self.control.counted = None;
+                self.compare_again(now);
+                tracing::warn!(error = %failure, "cannot count the registry's inventory; retrying");
+            }
         }
     }
 
@@ -54,6 +72,7 @@ impl<R: Registry> Registrar<R> {
 
     /// Counts a request, and pauses the registry if it was not answered as a request. Says whether it was.
     pub(super) fn judge_request<T>(&mut self, request: Request, result: &Result<T, Failure>, now: Moment) -> bool {
+        self.note_reached(result.as_ref().err(), now);
         let Err(failure) = result else {
             self.metrics.request(request, RequestOutcome::Ok);
             return true;
@@ -116,157 +135,64 @@ impl<R: Registry> Registrar<R> {
         self.capabilities.as_ref().is_some_and(|told| told.features.iter().any(|f| f == feature))
     }
 
-    fn open_session(&mut self) {
-        let request = OpenSession {
-            cluster_name: Some(self.options.cluster_name.clone()),
-            instance: self.options.instance.clone(),
-            ttl_seconds: self.session.ttl().as_secs(),
-            scope: Some(self.declared.text(&self.options.scope).to_owned()),
-            min_epoch: self.session.min_epoch(),
-        };
-        self.session.opening();
-        let term = self.term;
-        self.send(move |registry| async move { Reply::Session(term, registry.open_session(request).await) });
-    }
-
-    pub(super) fn session_opened(&mut self, result: Result<SessionOpened, Failure>, now: Moment) {
-        self.judge_request(Request::Session, &result, now);
-        match result {
-            Ok(opened) => {
-                self.target.succeeded(now);
-                let ours = self.session.min_epoch();
-                self.session.opened(opened.epoch, Moment::from_secs(opened.ttl_seconds), now);
-                let instance = opened.previous.as_ref().map(|previous| previous.instance.as_str());
-                tracing::info!(epoch = opened.epoch, previous = instance, "session opened, this process writes");
-                // Somebody else may have come between our question and our session.
-                let previous = opened.previous.filter(|previous| Some(previous.epoch) != ours);
-                if previous.is_some_and(|previous| self.declare_after(previous.scope.as_deref())) {
-                    // This session declared something else.
-                    self.session.reopen(now);
-                }
-                // Another writer, or a restored registry, may have left it otherwise than we believe.
-                self.compare_at = now;
-                self.set_writer(true);
-            }
-            Err(failure) => self.session_refused(&failure, now),
-        }
-    }
-
-    pub(super) fn session_refused(&mut self, failure: &Failure, now: Moment) {
-        let random = self.rng.u64(..);
-        self.session.not_opened(now, random);
-        tracing::warn!(error = %failure, "session not opened, it is tried again");
-    }
-
-    fn beat(&mut self, epoch: u64, now: Moment) {
-        self.session.beat(now);
-        self.control.heartbeat = true;
-        let beat = Heartbeat {
-            epoch,
-            ttl_seconds: self.session.ttl().as_secs(),
-            synced: self.is_synced(),
-            counts: Some(wire::Counts { pods: self.view.len() as u64, pending: self.ledger.owed() as u64 }),
-        };
-        self.send(move |registry| async move { Reply::Heartbeat(epoch, registry.heartbeat(beat).await) });
-    }
-
-    pub(super) fn heartbeat_answered(&mut self, epoch: u64, result: Result<(), Failure>, now: Moment) {
-        self.control.heartbeat = false;
-        self.judge_request(Request::Heartbeat, &result, now);
-        match result {
-            Ok(()) => {
-                self.target.succeeded(now);
-                self.session.acknowledged();
-            }
-            Err(failure) => self.session_lost(epoch, &failure, now),
-        }
-    }
-
-    /// Stops writing in this session if the registry said that it is over.
-    pub(super) fn session_lost(&mut self, epoch: u64, failure: &Failure, now: Moment) {
-        if self.session.epoch() != Some(epoch) {
-            return;
-        }
-        match failure {
-            Failure::StaleEpoch => {
-                tracing::error!(
-                    epoch,
-                    "another process writes for this cluster and owner: this one stops writing until that session is \
-                     over; run one of them, or give them different --owner names"
-                );
-                self.session.fenced(now);
-            }
-            Failure::UnknownSession => {
-                tracing::warn!(epoch, "the registry does not know this session, another one is opened");
-                let random = self.rng.u64(..);
-                self.session.unknown(now, random);
-            }
-            _ => return,
-        }
-        self.set_writer(false);
-    }
-
-    pub(super) fn set_writer(&mut self, writer: bool) {
-        let fenced = matches!(self.session.phase(), Phase::Fenced { .. });
-        self.metrics.set_writer(writer);
-        self.metrics.set_fenced(fenced);
-        self.health.set_fenced(fenced);
-    }
-
-    pub(super) fn holder_told(&mut self, result: Result<Option<OtherWriter>, Failure>, now: Moment) {
-        self.control.holder = false;
-        self.judge_request(Request::Session, &result, now);
-        if !matches!(self.session.phase(), Phase::Fenced { .. }) {
-            return;
-        }
-        match result {
-            Ok(Some(other)) if !other.over && other.instance != self.options.instance => {
-                tracing::debug!(epoch = other.epoch, instance = other.instance, "another process still writes");
-                self.session.fenced(now);
-            }
-            // A request of ours that was given up, and arrived all the same, opened it: it is ours to write in.
-            Ok(Some(ours)) if !ours.over => {
-                tracing::info!(epoch = ours.epoch, "the live session is this process's own, it writes in it");
-                self.session.adopt(ours.epoch, now);
-                self.compare_at = now;
-                self.set_writer(true);
-            }
-            Ok(other) => {
-                self.declared = Declared::Unknown;
-                self.session.unfenced(other.map_or(0, |other| other.epoch), now);
-                self.set_writer(false);
-            }
-            Err(_) => self.session.fenced(now),
-        }
-    }
-
-    /// Asks under which names the registry has these pods.
-    pub(super) fn ask_names(&mut self, round: u64, sample: Vec<Uid>) {
+    /// Asks under which names the registry has these pods, and puts the question about them to the cluster.
+    pub(super) fn ask_names(&mut self, about: About, uids: Vec<Uid>) {
         self.send(move |registry| async move {
             let mut names = Vec::new();
-            for uid in sample {
+            for uid in uids {
                 match registry.record_name(uid.clone()).await {
                     // What the registry does not hold need not be confirmed.
                     Ok(None) => {}
                     Ok(Some(name)) => names.push((uid, name.namespace, name.name)),
-                    Err(failure) => return Reply::Names(round, Err(failure)),
+                    Err(failure) => return Reply::Names(about, Err(failure)),
                 }
             }
-            Reply::Names(round, Ok(names))
+            Reply::Names(about, Ok(names))
         });
     }
 
     pub(super) fn names_told(
         &mut self,
-        round: u64,
-        result: Result<Vec<(Uid, String, String)>, Failure>,
+        about: About,
+        result: Result<Vec<Named>, Failure>,
         now: Moment,
         inputs: &Inputs,
     ) {
         self.judge_request(Request::Record, &result, now);
-        match result {
-            Ok(pods) => self.ask_cluster(Inquiry::LookUp { round, pods }, now, inputs),
-            Err(failure) => self.brake_answered(round, Answer::Unanswered(failure.to_string()), now),
+        match (about, result) {
+            (About::Sample { round }, Ok(pods)) if pods.is_empty() => {
+                let why = "the registry does not know the names of the pods in the sample".to_owned();
+                self.brake_answered(round, Answer::Unanswered(why), now);
+            }
+            (About::Sample { round }, Ok(pods)) => self.ask_cluster(Inquiry::LookUp { round, pods }, now, inputs),
+            (About::Sorting { round, unasked }, Ok(pods)) => {
+                self.ask_cluster(Inquiry::Find { round, pods, unasked }, now, inputs);
+            }
+            (About::Sample { round } | About::Sorting { round, .. }, Err(failure)) => {
+                self.brake_answered(round, Answer::Unanswered(failure.to_string()), now);
+            }
+            (About::Places, result) => self.placed(result.unwrap_or_default()),
         }
     }
+}
+
+/// A pod with the namespace and the name that the registry has for it.
+pub(super) type Named = (Uid, String, String);
+
+/// What names of pods are asked for.
+pub(super) enum About {
+    /// A sample of pods that are to be looked up.
+    Sample {
+        /// Which question of the absence guard it belongs to.
+        round: u64,
+    },
+    /// Pods that may have left by a change of settings.
+    Sorting {
+        /// Which question of the absence guard it belongs to.
+        round: u64,
+        /// Those beyond the bound.
+        unasked: Vec<Uid>,
+    },
+    /// Which watch has to show the pods.
+    Places,
 }

@@ -35,7 +35,8 @@ impl<R: Registry> Registrar<R> {
             }
             self.writes_in_flight += 1;
             let uids: Vec<Uid> = batch.iter().map(|operation| operation.uid.clone()).collect();
-            self.send(move |registry| async move {
+            let registry = self.registry.clone();
+            self.writing.spawn(async move {
                 let result = registry.write(epoch, batch, batched).await;
                 Reply::Written(Sent { uids, batched }, result)
             });
@@ -245,9 +246,6 @@ impl<R: Registry> Registrar<R> {
                 if let Some(version) = version {
                     let random = self.rng.u64(..);
                     self.session.outrun(version, now, random);
-                    if self.session.epoch().is_none() {
-                        self.set_writer(false);
-                    }
                 }
                 OperationOutcome::Stale
             }

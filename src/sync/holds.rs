@@ -1,42 +1,26 @@
 //! Deletions that wait for a person: those after a change of settings, and those that could not be confirmed.
 
-use super::registrar::{Inputs, Registrar, Reply};
+use super::registrar::{Inputs, Registrar};
 use crate::{
     model::{
-        Failure, Moment, Standing,
+        Moment, Standing,
         brake::{HoldId, Shown},
         session::Declared,
     },
-    registry::{OtherWriter, Registry},
-    telemetry::metrics::Request,
+    registry::Registry,
 };
 
 impl<R: Registry> Registrar<R> {
-    /// Asks what the session before declared, before ours declares anything.
-    pub(super) fn ask_before(&mut self) {
-        if !self.control.before {
-            self.control.before = true;
-            let term = self.term;
-            self.send(move |registry| async move { Reply::Before(term, registry.session_holder().await) });
-        }
-    }
-
-    pub(super) fn told_before(&mut self, term: Option<u64>, result: Result<Option<OtherWriter>, Failure>, now: Moment) {
-        self.control.before = false;
-        self.judge_request(Request::Session, &result, now);
-        match result {
-            // Somebody may have written since then.
-            _ if term != self.term => {}
-            Ok(before) => _ = self.declare_after(before.and_then(|before| before.scope).as_deref()),
-            Err(failure) => self.session_refused(&failure, now),
-        }
-    }
-
     /// Decides what our session declares, and whether what is absent may have left by a change of settings. Says whether
     /// that is news.
     pub(super) fn declare_after(&mut self, before: Option<&str>) -> bool {
         let known = std::mem::replace(&mut self.declared, Declared::after(before, &self.options.scope));
         let news = self.declared != known;
+        if self.declared == Declared::Doubted && news {
+            tracing::warn!("nearly every record had no pod for an earlier process; their deletion waits for a person");
+            self.brake.need_person();
+            self.brake.settings_changed(self.options.on_scope_change);
+        }
         if self.declared == Declared::Unsettled && news {
             tracing::warn!(
                 policy = ?self.options.on_scope_change,
@@ -45,6 +29,14 @@ impl<R: Registry> Registrar<R> {
             self.brake.settings_changed(self.options.on_scope_change);
         }
         news
+    }
+
+    /// Declares that a person is needed, so that no restart forgets it.
+    pub(super) fn declare_doubt(&mut self, now: Moment) {
+        if self.brake.is_person_needed() && self.declared != Declared::Doubted && self.session.epoch().is_some() {
+            self.declared = Declared::Doubted;
+            self.session.reopen(now);
+        }
     }
 
     /// Declares our settings, once nothing is left of those before.
@@ -73,11 +65,13 @@ impl<R: Registry> Registrar<R> {
     }
 
     /// Shows how things stand to those who tell a person.
-    pub(super) fn show(&mut self, inputs: &Inputs) {
+    pub(super) fn show(&mut self, now: Moment, inputs: &Inputs) {
+        self.show_writer();
         let standing = Standing {
             session: self.session.phase().into(),
             epoch: self.session.epoch(),
             in_step: self.synced,
+            ability: self.ability(now),
             holds: self.brake.holds(),
         };
         inputs.standing.send_if_modified(|shown| {

@@ -3,18 +3,26 @@
 use std::collections::HashSet;
 
 use super::{
+    control::{About, Named},
     queue::Lane,
-    registrar::{Inputs, Registrar},
+    registrar::{Inputs, ListAsked, Registrar},
 };
 use crate::{
     model::{
         Action, Belief, Ended, Known, Moment, Shown, Sighting, Uid, Walk, WatchList, Work,
-        brake::{Answer, CompleteList, HeldBecause, Inquiry, Listed, Question},
+        brake::{Answer, CompleteList, HeldBecause, Inquiry, Listed, Question, is_nearly_all},
         decide, wanted,
     },
     registry::Registry,
     store::View,
 };
+
+/// Records whose namespaces are looked up together.
+const PLACED_AT_ONCE: usize = 100;
+/// Pods that may have left by a change of settings and are looked up one by one; more are held for a person without that.
+const SORTED_AT_ONCE: usize = 2_000;
+/// A list that was asked for and does not come is asked for again after this time, which doubles up to the second one.
+const RELIST_AGAIN: (Moment, Moment) = (Moment::from_secs(60), Moment::from_secs(3_600));
 
 impl<R: Registry> Registrar<R> {
     pub(super) fn take_sighting(&mut self, sighting: Sighting, now: Moment) {
@@ -29,12 +37,13 @@ impl<R: Registry> Registrar<R> {
             }
             Sighting::Ended { uid, why } => self.take_end(&uid, why, now),
             Sighting::Page { watch, uids, at } => self.take_page(watch, &uids, at, now),
-            Sighting::ListFailed { .. } => {}
+            Sighting::ListFailed { watch } => self.take_failed_list(watch),
             Sighting::Listed { watch, list } => self.take_list(watch, list),
         }
     }
 
     fn take_page(&mut self, watch: usize, uids: &[Uid], at: Moment, now: Moment) {
+        self.paged = true;
         for uid in uids {
             if self.view.contains(uid) {
                 self.ledger.sighted(uid, watch, at);
@@ -58,8 +67,8 @@ impl<R: Registry> Registrar<R> {
     }
 
     fn take_list(&mut self, watch: usize, list: WatchList) {
-        if let Some(place) = self.lists.get_mut(watch) {
-            *place = Some(list);
+        if let (Some(place), Some(failed)) = (self.lists.get_mut(watch), self.lists_failed.get_mut(watch)) {
+            (*place, *failed, self.paged) = (Some(list), false, true);
         }
         let ledger = &mut self.ledger;
         self.view.each_of_watch(watch, |uid| ledger.sighted(uid, watch, list.begun));
@@ -67,29 +76,55 @@ impl<R: Registry> Registrar<R> {
         self.recheck = true;
     }
 
-    /// Whether every watch has had a complete list.
-    pub(super) fn all_listed(&self) -> bool {
-        self.lists.iter().all(Option::is_some)
+    /// Nothing is absent from a watch that cannot be listed. The other watches go on.
+    fn take_failed_list(&mut self, watch: usize) {
+        if let Some(failed) = self.lists_failed.get_mut(watch) {
+            self.recheck |= !std::mem::replace(failed, true);
+        }
     }
 
-    /// The list over all watches, once each has one in which everything could be identified. Whether it counts as empty
-    /// depends on what is absent from it: see [`Self::is_missing_from_an_empty_list`].
-    pub(super) fn complete_list(&self) -> Option<CompleteList> {
-        let mut complete: Option<CompleteList> = None;
-        for list in &self.lists {
-            let WatchList { begun, trusted, .. } = list.filter(|list| list.identified)?;
-            let rest = complete.unwrap_or(CompleteList { begun, empty: false, trusted });
-            complete =
-                Some(CompleteList { begun: rest.begun.min(begun), trusted: rest.trusted && trusted, empty: false });
-        }
-        complete
+    /// Whether any page of pods has arrived, so that there is something to do.
+    pub(super) fn has_page(&self) -> bool {
+        self.paged
+    }
+
+    /// Whether every watch has had a complete list, or has reported that it cannot have one now.
+    pub(super) fn lists_settled(&self) -> bool {
+        self.lists.iter().zip(&self.lists_failed).all(|(list, failed)| list.is_some() || *failed)
+    }
+
+    fn has_failed(&self, watch: usize) -> bool {
+        self.lists_failed.get(watch).copied().unwrap_or(false)
+    }
+
+    /// The namespaces whose watches cannot be listed now.
+    fn failed_namespaces(&self) -> Vec<String> {
+        let failed = self.options.namespaces.iter().zip(&self.lists_failed);
+        failed.filter(|(_, failed)| **failed).map(|(namespace, _)| namespace.clone()).collect()
+    }
+
+    /// The list of a watch, if everything in it could be identified and no later one failed.
+    fn list_of(&self, watch: usize) -> Option<WatchList> {
+        (*self.lists.get(watch)?).filter(|list| list.identified && !self.has_failed(watch))
+    }
+
+    /// The list over all watches, once each has one that counts. Whether it counts as empty depends on what is absent from
+    /// it: see [`Self::is_missing_from_an_empty_list`].
+    pub(super) fn list_of_all(&self) -> Option<CompleteList> {
+        let all = (0..self.lists.len()).map(|watch| self.list_of(watch)).collect::<Option<Vec<_>>>()?;
+        over(all.into_iter())
+    }
+
+    /// The list over the watches that have one that counts.
+    fn list_of_some(&self) -> Option<CompleteList> {
+        over((0..self.lists.len()).filter_map(|watch| self.list_of(watch)))
     }
 
     /// When the list was begun in which this id's absence would count.
     fn list_begun(&self, belief: Option<&Belief>) -> Option<Moment> {
         match belief.and_then(Belief::watch) {
-            Some(watch) => (*self.lists.get(watch)?).filter(|list| list.identified).map(|list| list.begun),
-            None => self.complete_list().map(|list| list.begun),
+            Some(watch) => self.list_of(watch).map(|list| list.begun),
+            None => self.list_of_all().map(|list| list.begun),
         }
     }
 
@@ -154,11 +189,11 @@ impl<R: Registry> Registrar<R> {
     }
 
     /// Decides about every id: those that a watch showed, those that the registry may have, and those that wait for a
-    /// list. Says whether an absence waits for a newer list.
+    /// list.
     ///
     /// Records that are owed and nothing was done about yet are only marked and counted: they may be as many as there are
     /// pods. Their turn comes when their lane has run dry.
-    pub(super) fn consider_all(&mut self, now: Moment) -> bool {
+    pub(super) fn consider_all(&mut self, now: Moment) {
         let unbelieved = self.awaiting_list.iter().filter(|(uid, ())| self.ledger.belief(uid).is_none());
         let unbelieved: Vec<Uid> = unbelieved.map(|(uid, ())| uid.clone()).collect();
         let mut found = Found::default();
@@ -166,20 +201,69 @@ impl<R: Registry> Registrar<R> {
         // From the highest position down, so that none is passed over when others are forgotten.
         for position in (0..self.ledger.believed()).rev() {
             if let Some((uid, action)) = self.consider_at(position, now) {
-                found.note(uid, action);
+                self.note(&mut found, uid, action);
             }
         }
         for uid in unbelieved {
             let action = self.consider(&uid, Lane::Backfill, now);
-            found.note(uid, action);
+            self.note(&mut found, uid, action);
         }
         self.ledger.begin_walks();
-        let Found { absent, list_wanted } = found;
-        if let Some(list) = self.complete_list().filter(|_| self.ledger.is_seeded()) {
+        let Found { absent, list_wanted, unseen, unplaced } = found;
+        self.list_wanted = list_wanted;
+        self.place(unplaced);
+        if let Some(list) = self.list_of_some().filter(|_| self.ledger.is_seeded()) {
             let empty = absent.iter().any(|uid| self.is_missing_from_an_empty_list(uid));
-            self.brake.derive(absent, self.ledger.owned(), CompleteList { empty, ..list }, now);
+            let owned = self.ledger.owned();
+            // Records that none of our watches ever showed are compared with those that were there before ours.
+            let nearly_all_of = (is_nearly_all(absent.len(), owned).then_some(owned))
+                .or_else(|| is_nearly_all(unseen, self.inherited).then_some(self.inherited));
+            self.brake.derive(absent, owned, CompleteList { empty, nearly_all_of, ..list }, now);
         }
-        list_wanted
+    }
+
+    /// Takes note of what a look at an id found.
+    fn note(&self, found: &mut Found, uid: Uid, action: Action) {
+        let watch = self.ledger.belief(&uid).and_then(Belief::watch);
+        match (action, watch) {
+            (Action::AwaitApproval, watch) => {
+                found.unseen += usize::from(watch.is_none());
+                found.absent.insert(uid);
+            }
+            // A list that fails is taken again anyway.
+            (Action::AwaitList, Some(watch)) => found.list_wanted |= !self.has_failed(watch),
+            (Action::AwaitList, None) if self.lists_failed.contains(&true) => {
+                if found.unplaced.len() < PLACED_AT_ONCE {
+                    found.unplaced.push(uid);
+                }
+            }
+            (Action::AwaitList, None) => found.list_wanted = true,
+            _ => {}
+        }
+    }
+
+    /// Looks up in the registry in which namespaces these are: only the watch of that namespace has to show that they are
+    /// absent.
+    fn place(&mut self, uids: Vec<Uid>) {
+        let healthy = self.session.epoch().is_some() && self.target.slots(self.clock.now(), 1) > 0;
+        if !uids.is_empty() && healthy && !self.control.placing {
+            self.control.placing = true;
+            self.ask_names(About::Places, uids);
+        }
+    }
+
+    /// The registry told the namespaces of these.
+    pub(super) fn placed(&mut self, named: Vec<Named>) {
+        self.control.placing = false;
+        // Of a namespace that is not watched, any list tells that they are not selected.
+        let any = (0..self.lists.len()).find(|watch| self.list_of(*watch).is_some());
+        for (uid, namespace, _) in named {
+            let watch = self.options.namespaces.iter().position(|watched| *watched == namespace).or(any);
+            if let Some(watch) = watch {
+                self.ledger.place(&uid, watch);
+                self.recheck = true;
+            }
+        }
     }
 
     /// Decides about the id at a position of the ledger; none where nothing is to be done.
@@ -223,13 +307,21 @@ impl<R: Registry> Registrar<R> {
         }
     }
 
-    /// Asks every watch for a new list, unless the one that was asked for last is still to come.
+    /// Asks every watch for a new list while an absence waits for one. A list that does not come is asked for again, less
+    /// and less often.
     pub(super) fn want_list(&mut self, now: Moment, inputs: &Inputs) {
-        let oldest = self.lists.iter().flatten().map(|list| list.begun).min();
-        if self.list_wanted_at.is_some_and(|asked| oldest.is_none_or(|begun| begun <= asked)) {
+        if !self.list_wanted || !self.lists_settled() {
             return;
         }
-        self.list_wanted_at = Some(now);
+        let listed = self.lists.iter().zip(&self.lists_failed).filter(|(_, failed)| !**failed);
+        let oldest = listed.filter_map(|(list, _)| list.map(|list| list.begun)).min();
+        let ListAsked { at, repeats } = self.list_asked;
+        let is_to_come = at.is_some_and(|asked| oldest.is_none_or(|begun| begun <= asked));
+        let patience = (RELIST_AGAIN.0 * 2_u32.saturating_pow(repeats.min(10))).min(RELIST_AGAIN.1);
+        if is_to_come && at.is_some_and(|asked| now < asked + patience) {
+            return;
+        }
+        self.list_asked = ListAsked { at: Some(now), repeats: if is_to_come { repeats + 1 } else { 0 } };
         inputs.relist.send_modify(|asked| *asked += 1);
     }
 
@@ -269,20 +361,27 @@ impl<R: Registry> Registrar<R> {
         let random = self.rng.u64(..);
         match self.brake.ask(now, random) {
             None => {}
+            Some(Question::Whole { round }) if self.options.namespaces.is_empty() => {
+                self.ask_cluster(Inquiry::Whole { round }, now, inputs);
+            }
+            // The right to list some namespaces is none to list the whole cluster: each pod is looked up.
             Some(Question::Whole { round }) => {
-                self.ask_cluster(Inquiry::List { round, whole: true }, now, inputs);
+                let mut uids = in_order(self.brake.sorting().cloned());
+                let unasked = uids.split_off(uids.len().min(SORTED_AT_ONCE));
+                self.ask_names(About::Sorting { round, unasked }, uids);
             }
             Some(Question::List { round }) => {
                 tracing::warn!(
                     held = self.brake.held(),
                     "absent pods are not deregistered before a second list agrees"
                 );
-                self.ask_cluster(Inquiry::List { round, whole: false }, now, inputs);
+                let except = self.failed_namespaces();
+                self.ask_cluster(Inquiry::List { round, except }, now, inputs);
             }
             Some(Question::Confirm { round, sample }) if sample.is_empty() => {
                 self.ask_cluster(Inquiry::LookUp { round, pods: Vec::new() }, now, inputs);
             }
-            Some(Question::Confirm { round, sample }) => self.ask_names(round, sample),
+            Some(Question::Confirm { round, sample }) => self.ask_names(About::Sample { round }, sample),
         }
     }
 
@@ -303,6 +402,7 @@ impl<R: Registry> Registrar<R> {
                     held = self.brake.held(),
                     "deletions held: a second list shows pods that the watch lacks; the watch is taken anew"
                 );
+                self.list_wanted = true;
                 self.want_list(now, inputs);
             }
             Listed::Sorted { left, gone } => {
@@ -327,8 +427,8 @@ impl<R: Registry> Registrar<R> {
             Some(HeldBecause::Unanswered(cause)) => {
                 tracing::warn!(held, cause, "deletions held: they cannot be confirmed, it is tried again");
             }
-            // Held by a sorting list, which says so itself.
-            Some(HeldBecause::SettingsChanged) => {}
+            // These say so themselves.
+            Some(HeldBecause::SettingsChanged | HeldBecause::NearlyAll { .. } | HeldBecause::AnotherWriter) => {}
             None => {
                 tracing::info!(held, "absent pods are confirmed to be gone");
                 // What went between the list that braked and the one that agreed is in neither set.
@@ -345,16 +445,17 @@ struct Found {
     absent: HashSet<Uid>,
     /// Whether an absence waits for a newer list.
     list_wanted: bool,
+    /// How many of the absent none of our watches ever showed.
+    unseen: usize,
+    /// What only the registry named, while a watch cannot be listed: its namespace has to be looked up.
+    unplaced: Vec<Uid>,
 }
 
-impl Found {
-    fn note(&mut self, uid: Uid, action: Action) {
-        match action {
-            Action::AwaitApproval => _ = self.absent.insert(uid),
-            Action::AwaitList => self.list_wanted = true,
-            _ => {}
-        }
-    }
+/// Several lists taken together.
+fn over(lists: impl Iterator<Item = WatchList>) -> Option<CompleteList> {
+    lists
+        .map(|WatchList { begun, trusted, .. }| CompleteList { begun, trusted, ..CompleteList::default() })
+        .reduce(|a, b| CompleteList { begun: a.begun.min(b.begun), trusted: a.trusted && b.trusted, ..a })
 }
 
 /// What the store shows of an id. A pod does not change its namespace, so that the watch that showed it is the one to show

@@ -1,22 +1,48 @@
 //! Leading and following: what the loop does when it may write, and when it may no longer.
 
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
 use super::{
     queue::Queue,
     registrar::{Registrar, Reply},
 };
 use crate::{
-    model::{Failure, Leadership, Moment, brake::CompleteList, session::Declared},
+    model::{Ability, Failure, Leadership, Moment, brake::CompleteList, session::Declared},
     registry::{Registry, SessionOpened},
 };
 
 /// So many watched ends are always worth remembering while nothing is said to the registry.
 const ENDS_AT_LEAST: usize = 10_000;
+/// A leader that cannot reach the registry for this long gives the Lease to a process that may.
+const CUT_OFF_AFTER: Duration = Duration::from_secs(60);
 
 impl<R: Registry> Registrar<R> {
     /// Whether this process may write at this very moment. The clock is read anew: a process that was stopped in the middle
     /// of a turn must not go on with a leadership that is over.
     pub(super) fn leads(&self) -> bool {
         self.term.is_some() && self.clock.now() < self.leads_until
+    }
+
+    /// Whether this process could do a leader's work.
+    pub(super) fn ability(&self, now: Moment) -> Ability {
+        let cut_off = self.unreached_since.is_some_and(|since| now >= since + CUT_OFF_AFTER);
+        match () {
+            () if !self.has_page() => Ability::WithoutPods,
+            () if self.term.is_some() && cut_off => Ability::CutOff,
+            () => Ability::Able,
+        }
+    }
+
+    /// Takes note of whether the registry was reached by a request.
+    pub(super) fn note_reached(&mut self, failure: Option<&Failure>, now: Moment) {
+        let unreached = match failure {
+            Some(Failure::Unreachable(_) | Failure::Broken(_) | Failure::Unauthorized { .. }) => true,
+            Some(Failure::Throttled { status, .. }) => *status >= 500,
+            _ => false,
+        };
+        self.unreached_since = unreached.then(|| self.unreached_since.unwrap_or(now));
     }
 
     /// Whether nothing is said to the registry yet or any more, and nothing known of it.
@@ -49,6 +75,7 @@ impl<R: Registry> Registrar<R> {
     fn gain(&mut self, term: u64, now: Moment) {
         self.term = Some(term);
         self.session.lead(now);
+        self.unreached_since = None;
         self.metrics.set_leader(true);
         if term > 0 {
             tracing::info!(term, remembered = self.ledger.remembered(), "leadership gained, this process takes over");
@@ -63,21 +90,23 @@ impl<R: Registry> Registrar<R> {
             "leadership lost, this process stands by; what is owed is the next leader's"
         );
         self.term = None;
+        // No request that writes may arrive after another process can lead: what is not answered yet is given up.
+        self.writing = JoinSet::new();
+        self.writes_in_flight = 0;
         self.session.follow();
         self.ledger.step_down(self.ends_kept());
         self.queue = Queue::default();
         // No absence counts any more, whatever was confirmed.
-        let nothing = CompleteList { begun: now, empty: false, trusted: true };
+        let nothing = CompleteList { begun: now, trusted: true, ..CompleteList::default() };
         self.brake.derive(std::collections::HashSet::new(), 0, nothing, now);
         // The next leader may have other settings.
         self.brake.settings_declared();
         self.declared = Declared::Unknown;
-        self.control.reading = None;
+        (self.control.reading, self.control.counted, self.control.small) = (None, None, None);
         self.ledger.abandon_reading();
         self.awaiting_list.clear();
         self.recheck = true;
         self.metrics.set_leader(false);
-        self.set_writer(false);
     }
 
     /// A session was opened in a term that is over. It is closed: it may have taken the next leader's place.

@@ -13,5 +13,6 @@ mod leadership;
 mod queue;
 mod registrar;
 mod report;
+mod session;
 
 pub use registrar::{BACKLOG_WINDOW, Error, Inputs, Options, Registrar};

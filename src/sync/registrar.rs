@@ -9,6 +9,7 @@ use tokio::{
 
 use super::{
     comparison::{Comparison, Found},
+    control::{About, Named},
     dispatch::Sent,
     inventory::Step,
     queue::{Lane, Queue},
@@ -16,12 +17,13 @@ use super::{
 use crate::{
     clock::Clock,
     model::{
-        Failure, Leadership, Ledger, Moment, Sighting, Standing, Uid, UidMap, Verdict, Walk, WatchList,
+        Failure, Leadership, Ledger, Moment, OtherWriter, Reminder, Sighting, Standing, Takeover, UidMap, Verdict,
+        Walk, WatchList,
         brake::{Brake, Confirmation, Finding, HoldId, Inquiry, SettingsChange},
         retry::{Budget, RateLimit, Target},
         session::{Declared, Phase, Session},
     },
-    registry::{Capabilities, OtherWriter, Registry, SessionOpened},
+    registry::{Capabilities, Contender, Registry, SessionOpened},
     store::View,
     telemetry::{Health, Metrics},
 };
@@ -54,6 +56,21 @@ pub enum Error {
         /// Its UID now.
         found: String,
     },
+    /// The session under our cluster id and owner is another cluster's.
+    #[error(
+        "the registry's session for this --cluster-id and --owner belongs to another cluster: its kube-system namespace has \
+         the UID {expected} (written by {instance}), this cluster's has {found}; nothing was written or deleted. Give each \
+         cluster its own --cluster-id. If this cluster replaces the other one, which is gone, confirm that with \
+         --replaces-cluster-uid {expected}"
+    )]
+    IdInUse {
+        /// The UID that the session carries.
+        expected: String,
+        /// The UID of this cluster.
+        found: String,
+        /// The process that opened the session.
+        instance: String,
+    },
     /// The watches ended, which they never should.
     #[error("the watches ended, so that changes would be missed")]
     WatchesEnded,
@@ -75,8 +92,14 @@ pub struct Options {
     pub instance: String,
     /// The cluster's name for people.
     pub cluster_name: String,
+    /// The UID of the `kube-system` namespace, if it is known.
+    pub cluster_uid: Option<String>,
+    /// The UID of a cluster that this one replaces, as a person confirmed.
+    pub replaces_cluster_uid: Option<String>,
     /// A hash of namespaces, selectors and rule.
     pub scope: String,
+    /// The namespace of each watch; none where one watch shows all namespaces.
+    pub namespaces: Vec<String>,
     /// After a request to stop, requests in flight and the end of the session may take this long.
     pub stop_within: Duration,
     /// What becomes of records that another scope had selected and this one does not.
@@ -110,12 +133,14 @@ pub(super) enum Reply {
     Session(Option<u64>, Result<SessionOpened, Failure>),
     /// A session that came too late was closed.
     Closed,
-    Heartbeat(u64, Result<(), Failure>),
+    Heartbeat(u64, Result<Option<Contender>, Failure>),
     Holder(Result<Option<OtherWriter>, Failure>),
     /// What the session before declared, asked in this term.
     Before(Option<u64>, Result<Option<OtherWriter>, Failure>),
     Inventory(u64, Found, Step),
-    Names(u64, Result<Vec<(Uid, String, String)>, Failure>),
+    /// How many records the registry holds.
+    Counted(u64, Result<u64, Failure>),
+    Names(About, Result<Vec<Named>, Failure>),
     Written(Sent, Result<Vec<Verdict>, Failure>),
 }
 
@@ -130,6 +155,11 @@ pub(super) struct Control {
     /// A reading between two steps.
     pub(super) comparison: Option<Comparison>,
     pub(super) before: bool,
+    /// Whether the namespaces of records are looked up.
+    pub(super) placing: bool,
+    /// The session in which the inventory was counted before every watch had listed, and whether it was small.
+    pub(super) counted: Option<u64>,
+    pub(super) small: Option<u64>,
     /// What the registry can do is asked again: it may have been released anew.
     pub(super) outdated: bool,
 }
@@ -161,6 +191,17 @@ pub struct Registrar<R> {
     pub(super) term: Option<u64>,
     pub(super) leads_until: Moment,
     pub(super) declared: Declared,
+    /// What is known of the session that is to be replaced.
+    pub(super) takeover: Takeover,
+    pub(super) waiting_told: Reminder,
+    pub(super) rival_told: Reminder,
+    /// The epoch of the session that another writer replaced.
+    pub(super) fenced_epoch: u64,
+    pub(super) fenced_told: Reminder,
+    /// Since when no request was answered.
+    pub(super) unreached_since: Option<Moment>,
+    /// Why the loop has to end.
+    pub(super) ended: Option<Error>,
     pub(super) target: Target,
     pub(super) writes: RateLimit,
     pub(super) rewrites: RateLimit,
@@ -171,12 +212,19 @@ pub struct Registrar<R> {
     pub(super) capabilities: Option<Capabilities>,
     /// The newest complete list of each watch.
     pub(super) lists: Vec<Option<WatchList>>,
+    /// Which watches could not be listed since.
+    pub(super) lists_failed: Vec<bool>,
+    /// Whether any page of pods has arrived.
+    pub(super) paged: bool,
     /// Ids that are not in the store, where something that is yet to come has to tell whether that counts.
     pub(super) awaiting_list: UidMap<()>,
     /// Whether something happened that may concern any id: a list, or an absence that came up after one.
     pub(super) recheck: bool,
-    /// When the watches were last asked for new lists.
-    pub(super) list_wanted_at: Option<Moment>,
+    /// Whether an absence waits for a newer list, and when the watches were last asked for one.
+    pub(super) list_wanted: bool,
+    pub(super) list_asked: ListAsked,
+    /// How many records the registry held of us when it was last compared.
+    pub(super) inherited: usize,
     /// When the inventory is to be compared.
     pub(super) compare_at: Moment,
     pub(super) comparisons_failed: u32,
@@ -187,6 +235,16 @@ pub struct Registrar<R> {
     pub(super) control: Control,
     pub(super) writes_in_flight: usize,
     pub(super) requests: JoinSet<Reply>,
+    /// Write requests. They end with the leadership.
+    pub(super) writing: JoinSet<Reply>,
+}
+
+/// When the watches were asked for new lists.
+#[derive(Default)]
+pub(super) struct ListAsked {
+    pub(super) at: Option<Moment>,
+    /// How often it was repeated without an answer.
+    pub(super) repeats: u32,
 }
 
 impl<R: Registry> Registrar<R> {
@@ -205,6 +263,13 @@ impl<R: Registry> Registrar<R> {
             term: None,
             leads_until: Moment::ZERO,
             declared: Declared::default(),
+            takeover: Takeover::default(),
+            waiting_told: Reminder::default(),
+            rival_told: Reminder::default(),
+            fenced_epoch: 0,
+            fenced_told: Reminder::default(),
+            unreached_since: None,
+            ended: None,
             target: Target::default(),
             writes: RateLimit::new(options.max_writes_per_second),
             rewrites: RateLimit::new(REWRITES_PER_SECOND.min(options.max_writes_per_second)),
@@ -212,9 +277,13 @@ impl<R: Registry> Registrar<R> {
             turns: Turns::default(),
             capabilities: None,
             lists: vec![None; view.watches()],
+            lists_failed: vec![false; view.watches()],
+            paged: false,
             awaiting_list: UidMap::default(),
             recheck: false,
-            list_wanted_at: None,
+            list_wanted: false,
+            list_asked: ListAsked::default(),
+            inherited: 0,
             compare_at: Moment::ZERO,
             comparisons_failed: 0,
             synced: false,
@@ -223,6 +292,7 @@ impl<R: Registry> Registrar<R> {
             control: Control::default(),
             writes_in_flight: 0,
             requests: JoinSet::new(),
+            writing: JoinSet::new(),
             view,
             options,
         }
@@ -232,12 +302,15 @@ impl<R: Registry> Registrar<R> {
     /// session. What is owed is found again at the next start.
     ///
     /// # Errors
-    /// When the cluster turns out to be another one, or the watches end.
+    /// When the cluster turns out to be another one, or the session another cluster's, or the watches end.
     pub async fn run(mut self, mut inputs: Inputs, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
         let mut shutdown = std::pin::pin!(shutdown);
         loop {
             let now = self.clock.now();
             self.act(now, &inputs);
+            if let Some(error) = self.ended.take() {
+                return Err(error);
+            }
             let wake_at = self.wake_at(now);
             tokio::select! {
                 biased;
@@ -245,6 +318,7 @@ impl<R: Registry> Registrar<R> {
                 // Whoever tells it may have ended: then the leadership ends with its time.
                 Ok(()) = inputs.leadership.changed() => {}
                 Some(reply) = self.requests.join_next() => self.replied(reply, &inputs),
+                Some(reply) = self.writing.join_next() => self.replied(reply, &inputs),
                 confirmation = inputs.confirmations.recv() => self.confirmed(confirmation, &inputs)?,
                 Some(approved) = inputs.approvals.recv() => self.approved(&approved),
                 sighting = inputs.sightings.recv() => self.sighted(sighting.ok_or(Error::WatchesEnded)?, &mut inputs),
@@ -262,12 +336,14 @@ impl<R: Registry> Registrar<R> {
         self.follow_lease(*inputs.leadership.borrow(), now);
         self.release_due(now);
         self.recheck(now);
+        self.want_list(now, inputs);
         self.ask_brake(now, inputs);
         self.declare_settled(now);
+        self.declare_doubt(now);
         self.control(now);
         self.dispatch(now);
         self.report(now);
-        self.show(inputs);
+        self.show(now, inputs);
     }
 
     fn wake_at(&mut self, now: Moment) -> Moment {
@@ -339,8 +415,9 @@ impl<R: Registry> Registrar<R> {
             Reply::Heartbeat(epoch, result) => self.heartbeat_answered(epoch, result, now),
             Reply::Holder(result) => self.holder_told(result, now),
             Reply::Before(term, result) => self.told_before(term, result, now),
-            Reply::Inventory(epoch, found, step) => self.inventory_read(epoch, found, step, now, inputs),
-            Reply::Names(round, result) => self.names_told(round, result, now, inputs),
+            Reply::Inventory(epoch, found, step) => self.inventory_read(epoch, found, step, now),
+            Reply::Counted(epoch, result) => self.inventory_counted(epoch, result, now),
+            Reply::Names(about, result) => self.names_told(about, result, now, inputs),
             Reply::Written(sent, result) => self.written(&sent, result, now),
         }
     }
@@ -350,7 +427,12 @@ impl<R: Registry> Registrar<R> {
         let finished = tokio::time::timeout(self.options.stop_within - close_within, async {
             // A session that is being opened would be left behind as if it lived.
             while self.writes_in_flight > 0 || self.session.phase() == Phase::Opening {
-                let Some(reply) = self.requests.join_next().await else { break };
+                let reply = tokio::select! {
+                    biased;
+                    Some(reply) = self.requests.join_next() => reply,
+                    Some(reply) = self.writing.join_next() => reply,
+                    else => break,
+                };
                 self.replied(reply, inputs);
             }
         });

@@ -2,7 +2,7 @@
 
 use super::registrar::Registrar;
 use crate::{
-    model::{Known, Moment},
+    model::{Known, Moment, silence},
     registry::Registry,
     telemetry::metrics::RecordState,
 };
@@ -13,8 +13,10 @@ const EVERY: Moment = Moment::from_secs(1);
 impl<R: Registry> Registrar<R> {
     /// Whether the registry is believed to be equal to the cluster.
     pub(super) fn is_synced(&self) -> bool {
-        self.ledger.is_seeded()
-            && self.complete_list().is_some()
+        self.session.epoch().is_some()
+            && self.metrics.watch_silences().into_iter().all(|silence| silence < silence::OLD_AFTER)
+            && self.ledger.is_seeded()
+            && self.list_of_all().is_some()
             && self.ledger.owed() == 0
             && self.awaiting_list.is_empty()
             && !self.recheck

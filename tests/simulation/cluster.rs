@@ -76,6 +76,13 @@ impl Cluster {
         usize::from(name) % self.watches
     }
 
+    /// The namespace of a pod that lived here, by its UID. Others are of a namespace that is not watched.
+    pub(crate) fn namespace_of(&self, uid: &Uid) -> String {
+        let text = uid.to_string();
+        let name = text.split('-').next().and_then(|name| name.parse().ok());
+        name.map_or_else(|| "elsewhere".to_owned(), |name| format!("ns-{}", self.watch_of(name)))
+    }
+
     /// Whether a consistent read begun now shows the UID.
     pub(crate) fn shows(&self, uid: &Uid) -> bool {
         self.selected.values().any(|pod| pod.uid == *uid)

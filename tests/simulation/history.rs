@@ -3,10 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use pod_registrar::{
-    model::{
-        Digest, Newest, Standing, Uid, Version,
-        brake::{HoldId, SettingsChange},
-    },
+    model::{Digest, Newest, Standing, Uid, Version, brake::SettingsChange},
     store::{View, Writer},
     sync::{Error, Inputs, Options, Registrar},
     telemetry::{Health, Metrics},
@@ -21,6 +18,7 @@ use crate::{
     informer::{self, Informer},
     lease,
     network::Line,
+    person,
     registry::{Session, Wrong},
     steps::{History, Setup, Step},
     world::{Breach, Promise, Shared, World},
@@ -88,7 +86,6 @@ struct Running {
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<Result<(), Error>>,
     metrics: Metrics,
-    _person: mpsc::Sender<HoldId>,
 }
 
 struct Stage {
@@ -190,7 +187,13 @@ impl Stage {
             resync_interval: Duration::from_secs(u64::from(setup.resync_secs)),
             instance,
             cluster_name: "cluster".into(),
+            cluster_uid: Some("cluster".into()),
+            replaces_cluster_uid: None,
             scope: "scope".into(),
+            namespaces: match setup.watches {
+                1 => Vec::new(),
+                watches => (0..watches).map(|watch| format!("ns-{watch}")).collect(),
+            },
             stop_within: if setup.lease { HAND_OVER_WITHIN } else { STOP_WITHIN },
             on_scope_change: SettingsChange::Hold,
             seed: setup.seed.wrapping_add(number as u64),
@@ -200,8 +203,8 @@ impl Stage {
         let (relist_out, relist) = watch::channel(0);
         let (questions, asked) = mpsc::channel(4);
         let (answers, confirmations) = mpsc::channel(4);
-        // Nobody approves anything here.
         let (person, approvals) = mpsc::channel(1);
+        let (standing, stands) = watch::channel(Standing::default());
         let (stop, stopped) = oneshot::channel::<()>();
         let mut stores = Vec::new();
         for watch in 0..usize::from(setup.watches) {
@@ -228,7 +231,7 @@ impl Stage {
             questions,
             relist: relist_out,
             leadership: world.processes[number].leadership.subscribe(),
-            standing: watch::channel(Standing::default()).0,
+            standing,
             approvals,
         };
         let watches = usize::from(setup.watches);
@@ -241,9 +244,12 @@ impl Stage {
                 std::future::pending::<()>().await;
             }
         }));
-        world.processes[number].tasks.push(task.abort_handle());
+        let approving = tokio::spawn(person::approve_when_healed(self.shared.clone(), stands, person));
+        let living = tokio::spawn(person::live(metrics.clone(), watches));
+        let tasks = [task.abort_handle(), approving.abort_handle(), living.abort_handle()];
+        world.processes[number].tasks.extend(tasks);
         drop(world);
-        self.running[slot] = Some(Running { number, stop: Some(stop), task, metrics, _person: person });
+        self.running[slot] = Some(Running { number, stop: Some(stop), task, metrics });
     }
 
     fn crash(&mut self, slot: usize) {
@@ -287,6 +293,7 @@ impl Stage {
     /// Nothing goes wrong any more, and the world has time to come to rest.
     async fn settle(&mut self) {
         heal(&mut self.shared.world());
+        self.shared.world().healed = true;
         if self.running.iter().all(Option::is_none) {
             self.start(0);
         }

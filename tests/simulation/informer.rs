@@ -79,6 +79,7 @@ impl Informer {
         let slow = if let Some(ListFault::Slow(ms)) = fault { u64::from(ms) } else { second };
         tokio::time::sleep(Duration::from_millis(slow)).await;
         if fault == Some(ListFault::Fails) {
+            let _ = self.sightings.send(Sighting::ListFailed { watch: self.watch }).await;
             return false;
         }
         let age = self.newest.list(Some(&version.to_string()), self.clock.now());
@@ -305,7 +306,12 @@ fn finding(world: &mut World, process: usize, inquiry: &Inquiry, fault: Option<C
             world.processes[process].other_cluster = true;
             Finding::OtherCluster { expected: "a".into(), found: "b".into() }
         }
-        (_, Inquiry::List { whole: true, .. }) => Finding::Listed(world.cluster.living()),
+        (_, Inquiry::Whole { .. }) => Finding::Listed(world.cluster.living()),
+        (_, Inquiry::Find { pods, unasked, .. }) => {
+            let living = world.cluster.living();
+            let asked = pods.iter().map(|(uid, ..)| uid).filter(|uid| living.contains(*uid));
+            Finding::Listed(asked.chain(unasked).cloned().collect())
+        }
         (_, Inquiry::List { .. }) => {
             world.processes[process].second_list = Some((inquiry.round(), there.clone(), world.cluster.log.len()));
             Finding::Listed(there)

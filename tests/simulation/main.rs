@@ -18,6 +18,7 @@ mod history;
 mod informer;
 mod lease;
 mod network;
+mod person;
 mod registry;
 mod search;
 mod steps;

@@ -7,8 +7,8 @@ use std::{collections::VecDeque, time::Duration};
 use pod_registrar::{
     model::{Failure, OperationKind, Said, Uid, Verdict, Version, verdict},
     registry::{
-        Bucket, BucketDigests, Capabilities, Change, Encoded, EncodedBody, Heartbeat, InventoryPage, OpenSession,
-        OtherWriter, RecordName, Registry, SessionOpened,
+        Bucket, BucketDigests, Capabilities, Change, Contender, Encoded, EncodedBody, Heartbeat, InventoryPage,
+        OpenSession, OtherWriter, RecordName, Registry, SessionOpened,
     },
 };
 use tokio::sync::oneshot;
@@ -264,17 +264,17 @@ impl Registry for Line {
         Ok(opened)
     }
 
-    async fn heartbeat(&self, beat: Heartbeat) -> Result<(), Failure> {
-        let (epoch, ttl) = (beat.epoch, beat.ttl_seconds);
+    async fn heartbeat(&self, beat: Heartbeat) -> Result<Option<Contender>, Failure> {
+        let epoch = beat.epoch;
         if beat.synced {
             self.shared.world().in_step_said(self.process, epoch);
         }
         let result = self
             .ask("heartbeat", move |world| {
                 let now = world.now();
-                world.registry.beat(epoch, ttl, now)?;
+                let contender = world.registry.beat(&beat, now)?;
                 world.beat = Some((beat.synced, beat.counts.map_or(0, |counts| counts.pending)));
-                Ok(())
+                Ok(contender)
             })
             .await;
         self.heard(epoch, &result);
@@ -352,7 +352,8 @@ impl Registry for Line {
     async fn record_name(&self, uid: Uid) -> Result<Option<RecordName>, Failure> {
         self.ask("record", move |world| {
             let held = world.registry.books.records.contains_key(&uid);
-            Ok(held.then(|| RecordName { namespace: "ns".into(), name: uid.to_string() }))
+            let namespace = world.cluster.namespace_of(&uid);
+            Ok(held.then(|| RecordName { namespace, name: uid.to_string() }))
         })
         .await
     }

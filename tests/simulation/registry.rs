@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use pod_registrar::{
     model::{Buckets, Current, Digest, Failure, OperationKind, Said, Uid, Verdict, Version, verdict},
     registry::{
-        Bucket, BucketDigests, Encoded, EncodedBody, InventoryItem, InventoryPage, OpenSession, OtherWriter,
-        SessionOpened,
+        Bucket, BucketDigests, Contender, Encoded, EncodedBody, Heartbeat, InventoryItem, InventoryPage, OpenSession,
+        OtherWriter, SessionOpened,
         v1::wire::{BucketDigest, PreviousSession, SessionState},
     },
 };
@@ -17,6 +17,7 @@ pub(crate) struct Session {
     pub(crate) epoch: u64,
     pub(crate) instance: String,
     scope: Option<String>,
+    cluster_uid: Option<String>,
     /// In milliseconds.
     expires_at: u64,
     closed: bool,
@@ -57,6 +58,8 @@ pub(crate) struct Registry {
     pub(crate) wrong_readings: u8,
     /// Counts what changed something.
     pub(crate) changes: u64,
+    /// The last writer that announced itself, and when.
+    contender: Option<(Contender, u64)>,
     /// Counts sessions that were opened.
     pub(crate) opened: u64,
 }
@@ -138,8 +141,15 @@ impl Registry {
         let stored = records.chain(books.tombstones.values().map(|version| version.epoch)).max();
         books.epoch = books.epoch.max(stored.unwrap_or(0)).max(request.min_epoch.unwrap_or(0)) + 1;
         let expires_at = now + request.ttl_seconds * 1000;
-        let session =
-            Session { epoch: books.epoch, instance: request.instance, scope: request.scope, expires_at, closed: false };
+        let before = books.session.as_ref().and_then(|before| before.cluster_uid.clone());
+        let session = Session {
+            epoch: books.epoch,
+            instance: request.instance,
+            scope: request.scope,
+            cluster_uid: request.cluster_uid.or(before),
+            expires_at,
+            closed: false,
+        };
         let previous = books.session.replace(session).map(|before| PreviousSession {
             epoch: before.epoch,
             state: match before {
@@ -149,18 +159,26 @@ impl Registry {
             },
             instance: before.instance,
             scope: before.scope,
+            cluster_uid: before.cluster_uid,
         });
         self.opened += 1;
         SessionOpened { epoch: self.books.epoch, ttl_seconds: request.ttl_seconds, previous }
     }
 
-    /// Takes a heartbeat.
-    pub(crate) fn beat(&mut self, epoch: u64, ttl_seconds: u64, now: u64) -> Result<(), Failure> {
-        self.fence(epoch)?;
+    /// Takes a heartbeat. One of a session that was replaced announces another writer.
+    pub(crate) fn beat(&mut self, beat: &Heartbeat, now: u64) -> Result<Option<Contender>, Failure> {
+        let Heartbeat { epoch, instance, ttl_seconds, .. } = beat;
+        if let Err(failure) = self.fence(*epoch) {
+            if failure == Failure::StaleEpoch {
+                self.contender =
+                    Some((Contender { epoch: *epoch, instance: instance.clone(), seen_at: String::new() }, now));
+            }
+            return Err(failure);
+        }
         if let Some(session) = &mut self.books.session {
             session.expires_at = now + ttl_seconds * 1000;
         }
-        Ok(())
+        Ok(self.contender.clone().filter(|(_, seen)| now < seen + 90_000).map(|(contender, _)| contender))
     }
 
     /// Closes a session.
@@ -174,8 +192,9 @@ impl Registry {
 
     /// Who has the session.
     pub(crate) fn holder(&self, now: u64) -> Option<OtherWriter> {
-        let Session { epoch, instance, scope, expires_at, closed } = self.books.session.clone()?;
-        Some(OtherWriter { epoch, instance, scope, over: closed || now >= expires_at })
+        let Session { epoch, instance, scope, cluster_uid, expires_at, closed } = self.books.session.clone()?;
+        let heartbeat = Some(expires_at.to_string());
+        Some(OtherWriter { epoch, instance, scope, cluster_uid, heartbeat, over: closed || now >= expires_at })
     }
 
     /// What an inventory names, right or wrong.

@@ -179,6 +179,8 @@ pub(crate) struct World {
     pub(crate) drifted: bool,
     /// What the last heartbeat said: whether the writer is in step, and how much it owes.
     pub(crate) beat: Option<(bool, u64)>,
+    /// Whether nothing goes wrong any more.
+    pub(crate) healed: bool,
     /// What happened, if it is to be told.
     pub(crate) tale: Option<Vec<String>>,
     /// Counts what happens, and at which count the process in the first slot is killed.
@@ -217,6 +219,7 @@ impl World {
             breach: None,
             drifted: false,
             beat: None,
+            healed: false,
             tale: None,
             moments: 0,
             kill_at: None,

@@ -40,12 +40,26 @@ pub enum Answer {
 /// A question as it is put to the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Inquiry {
-    /// Which pods are there?
+    /// Which pods does the whole cluster hold?
+    Whole {
+        /// Which question this belongs to.
+        round: u64,
+    },
+    /// Which selected pods are there?
     List {
         /// Which question this belongs to.
         round: u64,
-        /// Whether all pods of the cluster are meant, or those that are selected.
-        whole: bool,
+        /// Namespaces that are left out, because they cannot be listed.
+        except: Vec<String>,
+    },
+    /// Which of these pods are there, selected or not? One that may not be looked up counts as being there.
+    Find {
+        /// Which question this belongs to.
+        round: u64,
+        /// UID, and the namespace and name that the registry has for it.
+        pods: Vec<(Uid, String, String)>,
+        /// More of them, which are not looked up and count as being there.
+        unasked: Vec<Uid>,
     },
     /// Is it the same cluster, and are these pods there?
     LookUp {
@@ -60,7 +74,10 @@ impl Inquiry {
     /// Which question it belongs to.
     pub fn round(&self) -> u64 {
         match self {
-            Self::List { round, .. } | Self::LookUp { round, .. } => *round,
+            Self::Whole { round }
+            | Self::List { round, .. }
+            | Self::Find { round, .. }
+            | Self::LookUp { round, .. } => *round,
         }
     }
 }

@@ -8,9 +8,14 @@
 //! After a change of the settings that say which pods are registered, what is absent is first sorted by a list of the
 //! whole cluster: what is gone is braked, however little it is, and what is there and no longer selected is held, whatever
 //! its number, until a person approves exactly that, or the pods are selected again.
+//!
+//! When nearly every record has no pod, the cluster may be a copy of the one that wrote the records: only a person can
+//! release those deletions. While another writer is alive, every inferred deletion is held.
 
 mod hold;
 mod inquiry;
+mod person;
+mod rival;
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -21,6 +26,10 @@ use super::{Moment, Removal, Uid, retry};
 
 pub use hold::{HeldBecause, Hold, HoldId, ParseHoldIdError, Shown};
 pub use inquiry::{Answer, Confirmation, Finding, Inquiry, Question};
+pub use person::is_nearly_all;
+pub use rival::FIRST_SIGN_WITHIN;
+
+use rival::{GONE_AFTER, Rival};
 
 /// Within this time, deletions by absence are counted together.
 const WINDOW: Duration = Duration::from_secs(600);
@@ -51,6 +60,8 @@ pub struct CompleteList {
     pub empty: bool,
     /// Whether it is known not to be older than what was seen before it.
     pub trusted: bool,
+    /// Of how many records nearly all are absent from it, as [`is_nearly_all`] tells; none if they are fewer.
+    pub nearly_all_of: Option<usize>,
 }
 
 /// What becomes of pods that are there and no longer selected, because the settings changed.
@@ -112,9 +123,15 @@ pub struct Brake {
     again: Option<Hold>,
     /// How many deletions by absence were approved, and when.
     recent: VecDeque<(Moment, usize)>,
-    /// Approved at once, or waiting for their turn.
+    /// Confirmed, and sent at once.
     free: Vec<Uid>,
+    /// Confirmed, and sent at the bounded rate.
     confirmed: VecDeque<(Uid, Removal)>,
+    /// Approved by a person, and sent at the bounded rate.
+    approved: VecDeque<(Uid, Removal)>,
+    /// Whether only a person can release an inferred deletion, until none is pending.
+    person_needed: bool,
+    rival: Rival,
     rate: retry::RateLimit,
     attempts: u32,
     round: u64,
@@ -133,6 +150,9 @@ impl Default for Brake {
             recent: VecDeque::new(),
             free: Vec::new(),
             confirmed: VecDeque::new(),
+            approved: VecDeque::new(),
+            person_needed: false,
+            rival: Rival::default(),
             rate: retry::RateLimit::new(RELEASED_PER_SECOND),
             attempts: 0,
             round: 0,
@@ -151,12 +171,13 @@ impl Brake {
             }
             Stage::Held { hold, .. } => hold.len(),
         };
-        stage + self.left.as_ref().map_or(0, Hold::len) + self.confirmed.len()
+        stage + self.left.as_ref().map_or(0, Hold::len) + self.confirmed.len() + self.approved.len()
     }
 
     /// Whether no deletion waits for anything here: neither for a confirmation nor for its turn.
     pub fn is_idle(&self) -> bool {
-        matches!(self.stage, Stage::Idle) && self.left.is_none() && self.free.is_empty() && self.confirmed.is_empty()
+        let nothing_leaves = self.free.is_empty() && self.confirmed.is_empty() && self.approved.is_empty();
+        matches!(self.stage, Stage::Idle) && self.left.is_none() && nothing_leaves
     }
 
     /// Whether it waits for something about this id: one that is back is no absence any more.
@@ -169,6 +190,12 @@ impl Brake {
             Stage::Held { hold, .. } => hold.contains(uid),
         };
         in_stage || self.left.as_ref().is_some_and(|left| left.contains(uid))
+    }
+
+    /// What has to be sorted by whether it is there.
+    pub fn sorting(&self) -> impl Iterator<Item = &Uid> {
+        let ids = if let Stage::Sorting { ids, .. } = &self.stage { Some(ids) } else { None };
+        ids.into_iter().flatten()
     }
 
     /// Why the last confirmation failed, while that stands.
@@ -191,50 +218,16 @@ impl Brake {
     }
 }
 
-/// Changes of the settings.
-impl Brake {
-    /// The records were written under other settings than ours: what is absent is sorted before it is doubted.
-    pub fn settings_changed(&mut self, what: SettingsChange) {
-        self.change = Some(what);
-        self.derived_since = false;
-    }
-
-    /// Whether nothing is left that the settings before had selected, as far as a list can tell.
-    pub fn settings_settled(&self) -> bool {
-        self.change.is_some() && self.derived_since && self.is_idle()
-    }
-
-    /// The records are from now on as our settings say.
-    pub fn settings_declared(&mut self) {
-        self.change = None;
-    }
-
-    /// A person approved a hold: exactly what it names leaves. Says how many deletions that are.
-    pub fn approve(&mut self, id: &HoldId) -> usize {
-        let before = self.confirmed.len();
-        if let Some(left) = self.left.take_if(|left| left.id() == id) {
-            self.confirmed.extend(left.into_ids().map(|uid| (uid, Removal::LeftRule)));
-        }
-        let unconfirmed = match &self.stage {
-            Stage::Held { hold, .. } => Some(hold),
-            _ => self.again.as_ref(),
-        };
-        if let Some(hold) = unconfirmed.filter(|hold| hold.id() == id).cloned() {
-            (self.stage, self.again) = (Stage::Idle, None);
-            self.confirmed.extend(hold.into_ids().map(|uid| (uid, Removal::Absent)));
-        }
-        self.confirmed.len() - before
-    }
-}
-
 /// From absences to questions, and from answers to deletions.
 impl Brake {
     /// The absences as every complete list derives them anew. `owned` is how many records the registry may hold of us.
     pub fn derive(&mut self, mut absent: HashSet<Uid>, owned: usize, list: CompleteList, now: Moment) {
         (self.derived_from, self.derived_since) = ((owned, list), true);
         self.confirmed.retain(|(uid, _)| absent.contains(uid));
+        self.approved.retain(|(uid, _)| absent.contains(uid));
         self.left = self.left.take().and_then(|left| left.among(&absent));
-        let elsewhere = self.confirmed.iter().map(|(uid, _)| uid).chain(self.left.iter().flat_map(Hold::ids));
+        let leaving = self.confirmed.iter().chain(&self.approved).map(|(uid, _)| uid);
+        let elsewhere = leaving.chain(self.left.iter().flat_map(Hold::ids));
         for uid in elsewhere {
             absent.remove(uid);
         }
@@ -249,7 +242,7 @@ impl Brake {
             Stage::Confirming { ids, braked, asked } if !ids.is_disjoint(&absent) => {
                 Stage::Confirming { ids: &ids & &absent, braked, asked }
             }
-            Stage::Held { hold, retry_at } => Stage::Held { hold: hold.of(absent), retry_at },
+            Stage::Held { hold, retry_at } => self.hold_on(hold.of(absent), retry_at),
             _ if self.change.is_some() => Stage::Sorting { ids: absent, asked: false },
             _ => self.first_look(absent, now),
         };
@@ -260,6 +253,9 @@ impl Brake {
 
     fn first_look(&mut self, absent: HashSet<Uid>, now: Moment) -> Stage {
         let (owned, list) = self.derived_from;
+        if let Some(because) = self.needs_person(absent.len()) {
+            return self.held_for_person(absent, because);
+        }
         let free = FREE.max(owned / FREE_PART);
         // After a change of settings only a list of the whole cluster says that they are gone: it is doubted, however few.
         let doubted = list.empty || !list.trusted || self.change.is_some();
@@ -280,6 +276,9 @@ impl Brake {
 
     /// What has to be found out now, said once.
     pub fn ask(&mut self, now: Moment, random: u64) -> Option<Question> {
+        if self.rival.is_expected(now) || self.rival.is_alive(now) {
+            return None;
+        }
         self.look_again(now);
         match &mut self.stage {
             Stage::Sorting { asked, .. } if !*asked => {
@@ -353,8 +352,9 @@ impl Brake {
         let (left, gone): (HashSet<Uid>, HashSet<Uid>) = ids.into_iter().partition(|uid| there.contains(uid));
         let counts = Listed::Sorted { left: left.len(), gone: gone.len() };
         (self.sorted_at, self.again) = (now, None);
-        let kept: HashSet<Uid> = self.left.take().into_iter().flat_map(Hold::into_ids).collect();
-        let kept = &kept - &gone;
+        let before = self.left.take();
+        let kept: HashSet<Uid> =
+            before.iter().flat_map(Hold::ids).filter(|uid| !gone.contains(*uid)).cloned().collect();
         match self.change {
             _ if left.is_empty() && kept.is_empty() => {}
             Some(SettingsChange::Release) => {
@@ -363,7 +363,11 @@ impl Brake {
                 return counts;
             }
             _ => {
-                self.left = Some(Hold::new(&kept | &left, HeldBecause::SettingsChanged));
+                let ids = &kept | &left;
+                self.left = Some(match before {
+                    Some(before) => before.of(ids),
+                    None => Hold::new(ids, HeldBecause::SettingsChanged),
+                });
             }
         }
         if !gone.is_empty() {
@@ -410,22 +414,31 @@ impl Brake {
     }
 
     fn hold(&mut self, ids: HashSet<Uid>, because: HeldBecause, now: Moment, random: u64) {
-        self.again = None;
         self.attempts = self.attempts.saturating_add(1);
         let (base, max) = match because {
             HeldBecause::Unanswered(_) => UNANSWERED_RETRY,
-            HeldBecause::StillThere(_) | HeldBecause::SettingsChanged => HELD_RETRY,
+            _ => HELD_RETRY,
         };
         let retry_at = now + retry::backoff(base, max, self.attempts, random);
-        self.stage = Stage::Held { hold: Hold::new(ids, because), retry_at };
+        self.stage = Stage::Held { hold: self.named(ids, because), retry_at };
+    }
+
+    /// A hold of these. One that was shown before keeps its former names.
+    fn named(&mut self, ids: HashSet<Uid>, because: HeldBecause) -> Hold {
+        match self.again.take() {
+            Some(again) => again.of(ids).for_reason(because),
+            None => Hold::new(ids, because),
+        }
     }
 
     /// Those that may be deleted now, and with which reason.
     pub fn release(&mut self, now: Moment) -> Vec<(Uid, Removal)> {
-        let count = self.rate.available(now).min(self.confirmed.len());
-        self.rate.take(count);
+        let available = self.rate.available(now);
+        let by_person = available.min(self.approved.len());
+        let confirmed = (available - by_person).min(self.confirmed.len());
+        self.rate.take(by_person + confirmed);
         let free = self.free.drain(..).map(|uid| (uid, Removal::Absent));
-        free.chain(self.confirmed.drain(..count)).collect()
+        free.chain(self.approved.drain(..by_person)).chain(self.confirmed.drain(..confirmed)).collect()
     }
 }
 

@@ -11,7 +11,7 @@ fn ids(range: std::ops::Range<usize>) -> HashSet<Uid> {
 }
 
 fn list(begun: u64) -> CompleteList {
-    CompleteList { begun: at(begun), empty: false, trusted: true }
+    CompleteList { begun: at(begun), trusted: true, ..CompleteList::default() }
 }
 
 /// Drives a brake to the release of everything, counting seconds, with an answer for each confirmation.
@@ -216,9 +216,10 @@ fn an_approval_is_for_exactly_what_was_shown() {
     brake.derive(ids(0..5), 1000, list(4), at(4));
     assert_eq!(brake.ask(at(4), 0), Some(Question::Whole { round: 2 }), "more left since");
     brake.listed(2, &ids(0..500), at(5), 0);
-    assert_eq!((brake.approve(&shown), brake.release(at(6)).len()), (0, 0), "two of them were not shown");
+    assert_eq!(brake.approve(&"0123456789ab".parse().unwrap()), 0, "another hold's name");
+    assert_eq!(brake.approve(&shown), 3, "two of them were not shown");
     let shown = brake.holds()[0].id.clone();
-    assert_eq!(brake.approve(&shown), 5);
+    assert_eq!(brake.approve(&shown), 2);
     let released = brake.release(at(6));
     assert!(released.len() == 5 && released.iter().all(|(_, why)| *why == Removal::LeftRule), "{released:?}");
     brake.derive(ids(0..0), 995, list(7), at(7));
@@ -307,4 +308,91 @@ fn what_left_is_sorted_again_as_it_may_have_gone_since() {
     brake.ask(at(1_200), 0);
     assert_eq!(brake.listed(brake.round, &HashSet::new(), at(1_201), 0), Listed::Sorted { left: 0, gone: 2 });
     assert!(brake.holds().is_empty());
+}
+
+/// A list that lacks nearly all of so many records.
+fn list_of_a_copy(begun: u64, of: usize) -> CompleteList {
+    CompleteList { nearly_all_of: Some(of), ..list(begun) }
+}
+
+#[test]
+fn nearly_all_means_nine_of_ten_of_fifty_or_more() {
+    assert!(is_nearly_all(50, 55) && is_nearly_all(300, 300) && is_nearly_all(90, 100));
+    assert!(!is_nearly_all(49, 49) && !is_nearly_all(89, 100) && !is_nearly_all(50, 56));
+}
+
+#[test]
+fn nearly_all_absences_wait_for_a_person() {
+    let mut brake = Brake::default();
+    brake.derive(ids(0..300), 300, list_of_a_copy(1, 300), at(1));
+    let [hold] = brake.holds().try_into().unwrap();
+    assert_eq!((hold.deletions, &hold.because), (300, &HeldBecause::NearlyAll { absent: 300, of: 300 }));
+    // Our own pods were registered since: the share is smaller, and the hold stays.
+    brake.derive(ids(0..300), 600, list(50), at(50));
+    for secs in [60, 600, 86_400] {
+        assert_eq!((brake.ask(at(secs), 0), brake.release(at(secs)).len()), (None, 0));
+    }
+    assert!(brake.is_person_needed() && !brake.settings_settled());
+    assert_eq!(brake.approve(&hold.id), 300);
+    assert_eq!(release_all(&mut brake, 90_000).iter().map(|(_, n)| n).sum::<usize>(), 300);
+    brake.derive(ids(0..0), 300, list(90_100), at(90_100));
+    assert!(brake.settings_settled());
+}
+
+#[test]
+fn a_need_for_a_person_survives_a_restart() {
+    let mut brake = Brake::default();
+    brake.need_person();
+    brake.derive(ids(0..3), 600, list(1), at(1));
+    assert_eq!(brake.holds()[0].because, HeldBecause::NearlyAll { absent: 3, of: 600 });
+    assert_eq!((brake.ask(at(1_000), 0), brake.release(at(1_000)).len()), (None, 0));
+    brake.derive(ids(0..0), 600, list(2), at(2));
+    assert!(brake.settings_settled(), "the pods are back");
+}
+
+#[test]
+fn another_writer_holds_inferred_deletions() {
+    let mut brake = Brake::default();
+    brake.expect_rival(at(45));
+    brake.derive(ids(0..5), 100, list(1), at(1));
+    assert_eq!(brake.ask(at(44), 0), None, "it may still announce itself");
+    assert!(matches!(brake.ask(at(45), 0), Some(Question::Confirm { .. })));
+    brake.rival_seen(at(46));
+    brake.answered(brake.round, Answer::Gone, at(47), 0);
+    assert_eq!((brake.release(at(47)).len(), &brake.holds()[0].because), (0, &HeldBecause::AnotherWriter));
+    for secs in (50..=200).step_by(10) {
+        brake.rival_seen(at(secs));
+        assert_eq!((brake.ask(at(secs), 0), brake.release(at(secs)).len()), (None, 0));
+    }
+    assert!(brake.ask(at(289), 0).is_none());
+    assert!(brake.ask(at(290), 0).is_some(), "it is gone");
+}
+
+#[test]
+fn confirmed_deletions_stop_when_another_writer_appears() {
+    let mut brake = Brake::default();
+    brake.derive(ids(0..1000), 3000, list(1), at(1));
+    gone(&mut brake, 11);
+    assert_eq!(brake.release(at(11)).len(), 100);
+    brake.rival_seen(at(12));
+    assert_eq!((brake.release(at(60)).len(), brake.holds()[0].deletions), (0, 900));
+    let hold = brake.holds()[0].id.clone();
+    assert_eq!(brake.approve(&hold), 900);
+    brake.rival_seen(at(61));
+    assert_eq!(brake.release(at(61)).len(), 100, "a person decided");
+}
+
+#[test]
+fn an_approval_outlives_a_new_name_and_covers_nothing_new() {
+    let mut brake = sorting(SettingsChange::Hold, 0..3);
+    brake.listed(1, &ids(0..500), at(2), 0);
+    let first = brake.holds()[0].id.clone();
+    brake.derive(ids(1..5), 1000, list(4), at(4));
+    brake.ask(at(4), 0);
+    brake.listed(2, &ids(0..500), at(5), 0);
+    assert_ne!(brake.holds()[0].id, first);
+    assert!(brake.holds()[0].is_named(&first));
+    assert_eq!(brake.approve(&first), 2, "one of the three is back");
+    assert_eq!(brake.holds()[0].deletions, 2, "two are new");
+    assert_eq!(brake.release(at(6)).len(), 2);
 }

@@ -111,6 +111,11 @@ impl Ledger {
         }
     }
 
+    /// Only this watch can show the pod, which none has shown yet.
+    pub fn place(&mut self, uid: &Uid, watch: usize) {
+        self.beliefs.change_existing(uid, |belief| belief.show(watch));
+    }
+
     /// A watch showed the pod's end.
     pub fn ended(&mut self, uid: &Uid, why: Ended, now: Moment) {
         self.beliefs.change(uid, self.unheard(uid), |_| ());
@@ -140,18 +145,13 @@ impl Ledger {
         self.seeded = false;
         self.drop_backlog();
         let (beliefs, ends) = (&mut self.beliefs, &mut self.ends);
-        self.work.retain(|uid, work| {
-            let flies = work.tries().flight.is_some();
-            if flies {
-                work.tries_mut().overtaken = true;
-            } else if let Some(why) = work.ended {
+        for (uid, work) in std::mem::take(&mut self.work).iter() {
+            if let Some(why) = work.ended {
                 beliefs.remove(uid);
                 ends.insert(uid, why, at_least);
             }
-            flies
-        });
-        let work = &self.work;
-        beliefs.retain(|uid, belief| belief.watch().is_some() || work.contains(uid));
+        }
+        beliefs.retain(|_, belief| belief.watch().is_some());
         beliefs.change_all(|_, belief| belief.known = Known::Unread);
     }
 
@@ -266,25 +266,8 @@ impl Ledger {
     fn land(&mut self, uid: &Uid) -> Option<Flight> {
         let tries = self.work.get_mut(uid)?.tries.as_mut()?;
         let flight = tries.flight.take()?;
-        let overtaken = tries.overtaken;
         self.beliefs.change_existing(uid, |belief| belief.touched = true);
-        if overtaken {
-            self.land_overtaken(uid);
-            return None;
-        }
         Some(flight)
-    }
-
-    /// A request of an earlier term was answered: that tells nothing of now.
-    fn land_overtaken(&mut self, uid: &Uid) {
-        let Some(work) = self.work.remove(uid) else { return };
-        let (since, ended) = (work.since(), work.ended);
-        if self.seeded {
-            self.believe(uid, Known::Doubt);
-        }
-        if self.seeded || ended.is_some() {
-            self.owe(uid, since).ended = ended;
-        }
     }
 
     fn delay(&mut self, uid: &Uid, now: Moment, random: u64, after: Option<Moment>) {

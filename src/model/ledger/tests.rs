@@ -262,28 +262,14 @@ fn stepping_down_forgets_the_registry_and_not_the_pods() {
 }
 
 #[test]
-fn an_answer_to_a_request_of_an_earlier_term_acknowledges_nothing() {
-    for (leads_again, ended) in
-        [(false, None), (true, None), (false, Some(Ended::Deleted)), (true, Some(Ended::Deleted))]
-    {
-        let (mut ledger, uid) = (seeded(), Uid::from("a"));
-        ledger.sighted(&uid, 0, at(1));
-        ledger.begin(&uid, put(1, 1), at(1));
-        ledger.step_down(100);
-        assert!(ledger.work(&uid).is_some_and(|work| work.tries().flight.is_some()), "still the one request in flight");
-        if let Some(why) = ended {
-            ledger.remember_end(&uid, why, 100);
-        }
-        if leads_again {
-            ledger.suppose(|_, _| None);
-            assert_eq!(ledger.inventory_has(&uid, digest(9), at(5)), None, "it is in flight");
-            ledger.finish_reading();
-        }
-        assert_eq!(ledger.settle(&uid, Verdict::Done, at(6), 0), Settled::Again);
-        assert_eq!(ledger.known(&uid), if leads_again { Known::Doubt } else { Known::Unread });
-        assert_eq!(ledger.work(&uid).and_then(|work| work.ended), ended);
-        assert!(ledger.work(&uid).is_none_or(|work| work.tries().flight.is_none()));
-    }
+fn stepping_down_gives_requests_in_flight_up() {
+    let (mut ledger, uid) = (seeded(), Uid::from("a"));
+    ledger.sighted(&uid, 0, at(1));
+    ledger.begin(&uid, put(1, 1), at(1));
+    ledger.step_down(100);
+    assert!(ledger.work(&uid).is_none(), "nobody waits for the answer");
+    assert_eq!(ledger.settle(&uid, Verdict::Done, at(6), 0), Settled::Again);
+    assert_eq!((ledger.known(&uid), ledger.owed()), (Known::Unread, 0));
 }
 
 #[test]

@@ -43,8 +43,6 @@ pub struct Tries {
     pub again: Option<Moment>,
     /// The request under way: at most one.
     pub flight: Option<Flight>,
-    /// That the request was sent in a term that is over: whatever its answer, others may have written since.
-    pub overtaken: bool,
     /// What the last request was to bring about that was not acknowledged.
     pub tried: Option<Known>,
     /// Whether the request under way repeats the one before it.
@@ -68,7 +66,6 @@ impl Tries {
     const NONE: Self = Self {
         again: None,
         flight: None,
-        overtaken: false,
         tried: None,
         repeats: false,
         not_before: Moment::ZERO,

@@ -48,7 +48,7 @@ pub(crate) async fn open(State(app): State<App>, scope: Scope, body: Body) -> An
 pub(crate) async fn heartbeat(State(app): State<App>, scope: Scope, body: Body) -> Answer {
     let text = read_body(body, MAX_SESSION_BYTES).await?;
     let beat: Heartbeat = parse(&text).map_err(|error| Kind::Schema.with(format!("heartbeat: {error}")))?;
-    let accepted = app.store.write(move |conn, now| store::heartbeat(conn, now, &scope.at, &beat)).await?;
+    let accepted = app.store.write(move |conn, now| store::heartbeat(conn, now, &scope.at, &beat)).await??;
     Ok(json(StatusCode::OK, &accepted))
 }
 
@@ -60,7 +60,7 @@ pub(crate) struct EpochParam {
 
 /// `DELETE /v1/clusters/{cluster}/session`
 pub(crate) async fn close(State(app): State<App>, scope: Scope, Params(param): Params<EpochParam>) -> Answer {
-    app.store.write(move |conn, _| store::close(conn, &scope.at, param.epoch)).await?;
+    app.store.write(move |conn, now| store::close(conn, now, &scope.at, param.epoch)).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

@@ -58,7 +58,7 @@ pub(crate) fn apply(
     epoch: u64,
     items: &[Item],
 ) -> Result<Vec<ItemResult>, Fault> {
-    let writer = session::fence(conn, at, epoch)?.writer;
+    let writer = session::fence(conn, now, at, epoch)?.writer;
     let context = Context { conn, at, writer, now };
     items.iter().map(|item| context.item(item)).collect()
 }

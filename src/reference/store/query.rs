@@ -174,7 +174,8 @@ pub(crate) fn record(conn: &Connection, at: &Address, id: &str) -> Result<Option
 /// The clusters that a caller may see, by id; only one where `id` is given.
 pub(crate) fn clusters(conn: &Connection, now: i64, access: &Access, id: Option<&str>) -> Result<Vec<Cluster>, Fault> {
     let mut statement = conn.prepare_cached(
-        "SELECT c.id, c.name, w.owner, w.epoch, w.instance, w.scope, w.closed, w.expires_ms, w.synced, w.pods \
+        "SELECT c.id, c.name, w.owner, w.epoch, w.instance, w.scope, w.closed, w.expires_ms, w.synced, w.pods, \
+         w.cluster_uid, w.contender_epoch, w.contender_instance, w.contender_ms \
          FROM writers AS w JOIN clusters AS c ON c.id = w.cluster \
          WHERE (?1 IS NULL OR c.id = ?1) AND (?2 IS NULL OR c.id = ?2) ORDER BY c.id, w.owner",
     )?;
@@ -191,6 +192,8 @@ pub(crate) fn clusters(conn: &Connection, now: i64, access: &Access, id: Option<
             epoch: row.get(3)?,
             instance: row.get(4)?,
             scope: row.get(5)?,
+            cluster_uid: row.get(10)?,
+            contender: session::contender(now, row.get(11)?, row.get(12)?, row.get(13)?),
             state: session::state(row.get(6)?, expires_ms, now),
             expires_at: Some(rfc3339(expires_ms)),
             synced: row.get(8)?,

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use super::OpenError;
 
 /// Step `i` leads from schema version `i` to `i + 1`. Steps are only ever added.
-const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("schema.sql"), include_str!("schema-2.sql")];
 /// Marks a file as ours: "pReg".
 const APPLICATION_ID: i32 = 0x7052_6567;
 /// How long a connection waits for another one's lock.

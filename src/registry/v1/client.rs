@@ -9,14 +9,14 @@ use super::{
     files::Error,
     http::{self, Answer, Http, LARGE_ANSWER, NAME_CHARS, RECORD_ANSWER, SMALL_ANSWER, fit_for_logs},
     wire::{
-        BatchResults, BucketDigests, Capabilities, Cluster, Heartbeat, HeartbeatAccepted, InventoryPage, ItemResult,
-        OpenSession, SessionOpened, SessionState, Stored,
+        BatchResults, BucketDigests, Capabilities, Cluster, Contender, Heartbeat, HeartbeatAccepted, InventoryPage,
+        ItemResult, OpenSession, SessionOpened, SessionState, Stored,
     },
 };
 use crate::{
     model::{
         DEFAULT_OWNER, Digest, Failure, INTEGER_LIMIT, OperationKind, Said, Uid, Verdict, Version, Writer,
-        is_namespace_name, is_pod_name, verdict,
+        is_namespace_name, is_pod_name, is_valid_id, verdict,
     },
     registry::{Bucket, Change, Encoded, EncodedBody, OtherWriter, RecordName, Registry},
 };
@@ -191,8 +191,18 @@ pub(super) fn of_session(answer: &Answer) -> Result<SessionOpened, Failure> {
     if let Some(previous) = &mut opened.previous {
         previous.instance = fit_for_logs(&previous.instance, NAME_CHARS);
         previous.scope = previous.scope.as_ref().map(|scope| fit_for_logs(scope, NAME_CHARS));
+        previous.cluster_uid = previous.cluster_uid.take().filter(|uid| is_valid_id(uid));
     }
     Ok(opened)
+}
+
+/// Another writer that a registry tells of in its answer to a heartbeat.
+fn of_heartbeat(answer: &Answer) -> Result<Option<Contender>, Failure> {
+    let accepted: HeartbeatAccepted = answer.json()?;
+    Ok(accepted.contender.map(|mut contender| {
+        contender.instance = contender.instance.map(|instance| fit_for_logs(&instance, NAME_CHARS));
+        contender
+    }))
 }
 
 /// The one that holds a writer's session, as the registry shows it.
@@ -206,6 +216,8 @@ pub(super) fn of_holder(answer: &Answer, owner: &str) -> Result<Option<OtherWrit
         epoch: found.epoch.min(INTEGER_LIMIT - 1),
         instance: fit_for_logs(&found.instance, NAME_CHARS),
         scope: found.scope.map(|scope| fit_for_logs(&scope, NAME_CHARS)),
+        cluster_uid: found.cluster_uid.filter(|uid| is_valid_id(uid)),
+        heartbeat: found.expires_at.map(|at| fit_for_logs(&at, NAME_CHARS)),
         over: found.state != SessionState::Live,
     }))
 }
@@ -286,9 +298,9 @@ impl Registry for Client {
         of_session(&self.send_json(Method::POST, self.url("/session", &[]), &request).await?)
     }
 
-    async fn heartbeat(&self, beat: Heartbeat) -> Result<(), Failure> {
+    async fn heartbeat(&self, beat: Heartbeat) -> Result<Option<Contender>, Failure> {
         let answer = self.send_json(Method::PUT, self.url("/session", &[]), &beat).await?;
-        answer.json::<HeartbeatAccepted>().map(|_| ())
+        of_heartbeat(&answer)
     }
 
     async fn close_session(&self, epoch: u64) -> Result<(), Failure> {

@@ -64,6 +64,9 @@ pub struct OpenSession {
     /// The highest epoch that the client has seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_epoch: Option<u64>,
+    /// The UID of the `kube-system` namespace. A session without it keeps that of the session before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster_uid: Option<String>,
 }
 
 /// The answer to [`OpenSession`].
@@ -90,6 +93,9 @@ pub struct PreviousSession {
     /// Its scope, if it named one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<String>,
+    /// The UID of its `kube-system` namespace, if it named one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster_uid: Option<String>,
     /// How it stood when it was replaced.
     pub state: SessionState,
 }
@@ -110,8 +116,11 @@ pub enum SessionState {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Heartbeat {
-    /// The session.
+    /// The session. With an epoch that another session replaced, the writer announces itself as a contender.
     pub epoch: u64,
+    /// Which process this is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
     /// For how long the session is shown as live from now on.
     pub ttl_seconds: u64,
     /// Whether the writer believes the registry to be equal to the cluster.
@@ -140,6 +149,22 @@ pub struct HeartbeatAccepted {
     pub epoch: u64,
     /// When the session turns stale, RFC 3339.
     pub expires_at: String,
+    /// Another writer that announced itself within the last 90 s, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contender: Option<Contender>,
+}
+
+/// A writer whose session was replaced, and that still sends heartbeats.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Contender {
+    /// The epoch of its session.
+    pub epoch: u64,
+    /// The process, if it said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
+    /// When it announced itself last, RFC 3339.
+    pub seen_at: String,
 }
 
 /// One cluster and the installations that write for it.
@@ -172,6 +197,12 @@ pub struct Owner {
     /// The scope that the session named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<String>,
+    /// The UID of the `kube-system` namespace that a session named last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster_uid: Option<String>,
+    /// Another writer that announced itself within the last 90 s, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contender: Option<Contender>,
     /// How the session stands.
     pub state: SessionState,
     /// When it turns or turned stale, RFC 3339.

@@ -10,8 +10,8 @@ use std::{
 use pod_registrar::{
     model::{Buckets, Digest, Failure, OperationKind, Removal, Uid, Verdict, Version, verdict},
     registry::{
-        Bucket, BucketDigests, Capabilities, Change, Encoded, EncodedBody, Heartbeat, InventoryItem, InventoryPage,
-        OpenSession, OtherWriter, RecordName, Registry, SessionOpened,
+        Bucket, BucketDigests, Capabilities, Change, Contender, Encoded, EncodedBody, Heartbeat, InventoryItem,
+        InventoryPage, OpenSession, OtherWriter, RecordName, Registry, SessionOpened,
         v1::wire::{BucketDigest, PreviousSession, SessionState},
     },
 };
@@ -78,6 +78,18 @@ pub(super) struct State {
     pub(super) holder: Option<String>,
     /// What the newest session declared.
     pub(super) scope: Option<String>,
+    /// The cluster that a session named last.
+    pub(super) cluster_uid: Option<String>,
+    /// A text that changes with each heartbeat of the holder; none if the registry tells none.
+    pub(super) heartbeat: Option<String>,
+    /// Another writer that announces itself.
+    pub(super) contender: Option<String>,
+    /// Heartbeats that were refused because another session replaced theirs.
+    pub(super) announced: Vec<Heartbeat>,
+    /// Where records are, if not in the namespace `default`.
+    pub(super) namespaces: HashMap<String, String>,
+    /// Whether the registry has lost the names of its records.
+    pub(super) nameless: bool,
     /// For the next writes, in order.
     pub(super) faults: VecDeque<Fault>,
     /// For every request, while it is set.
@@ -242,6 +254,18 @@ impl Fake {
     }
 }
 
+/// The ids of a request that is under way.
+struct InFlight<'a>(&'a Fake, Vec<String>);
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        for uid in &self.1 {
+            state.in_flight.remove(uid);
+        }
+    }
+}
+
 impl Registry for Fake {
     async fn capabilities(&self) -> Result<Capabilities, Failure> {
         if let Some(lie) = self.lie(hostile::capabilities) {
@@ -269,27 +293,34 @@ impl Registry for Fake {
         let mut state = self.state();
         let stored = state.records.values().map(|(version, _)| version.epoch).max().unwrap_or_default();
         state.epoch = state.epoch.max(stored).max(request.min_epoch.unwrap_or_default()) + 1;
+        let closed = state.closed == state.session || state.other_over;
         let previous = state.session.map(|epoch| PreviousSession {
             epoch,
-            instance: "other".into(),
+            instance: state.holder.clone().unwrap_or_else(|| "other".into()),
             scope: state.scope.clone(),
-            state: SessionState::Live,
+            cluster_uid: state.cluster_uid.clone(),
+            state: if closed { SessionState::Closed } else { SessionState::Live },
         });
         state.session = Some(state.epoch);
-        state.scope = request.scope.clone();
+        (state.scope, state.holder, state.other_over) = (request.scope.clone(), Some(request.instance.clone()), false);
+        state.cluster_uid = request.cluster_uid.clone().or(state.cluster_uid.take());
         state.opened.push((Instant::now(), request));
         Ok(SessionOpened { epoch: state.epoch, ttl_seconds: 90, previous })
     }
 
-    async fn heartbeat(&self, beat: Heartbeat) -> Result<(), Failure> {
+    async fn heartbeat(&self, beat: Heartbeat) -> Result<Option<Contender>, Failure> {
         if let Some(lie) = self.lie(hostile::nothing) {
-            return lie;
+            return lie.map(|()| None);
         }
         self.up()?;
         let mut state = self.state();
-        check_epoch(&state, beat.epoch)?;
+        if let Err(failure) = check_epoch(&state, beat.epoch) {
+            state.announced.push(beat);
+            return Err(failure);
+        }
         state.beats.push((Instant::now(), beat));
-        Ok(())
+        let seen_at = "2026-11-29T00:00:00Z".to_owned();
+        Ok(state.contender.clone().map(|instance| Contender { epoch: 1, instance: Some(instance), seen_at }))
     }
 
     async fn close_session(&self, epoch: u64) -> Result<(), Failure> {
@@ -304,9 +335,15 @@ impl Registry for Fake {
         }
         self.up()?;
         let state = self.state();
-        let scope = state.scope.clone();
         let instance = state.holder.clone().unwrap_or_else(|| "other".into());
-        Ok(state.session.map(|epoch| OtherWriter { epoch, instance, scope, over: state.other_over }))
+        Ok(state.session.map(|epoch| OtherWriter {
+            epoch,
+            instance,
+            scope: state.scope.clone(),
+            cluster_uid: state.cluster_uid.clone(),
+            heartbeat: state.heartbeat.clone(),
+            over: state.other_over || state.closed == Some(epoch),
+        }))
     }
 
     fn encode(&self, uid: &Uid, version: Version, change: Change<'_>) -> Encoded {
@@ -339,11 +376,11 @@ impl Registry for Fake {
             state.writes.push(Write { at: Instant::now(), items: operations.iter().map(item).collect() });
             state.latency
         };
+        // A request that is given up is no longer in flight.
+        let flight = InFlight(self, operations.iter().map(|operation| operation.uid.to_string()).collect());
         tokio::time::sleep(latency).await;
+        drop(flight);
         let mut state = self.state();
-        for operation in &operations {
-            state.in_flight.remove(&*operation.uid.text());
-        }
         let fault = state.faults.pop_front();
         if let Some(failure) = state.down.clone() {
             return Err(failure);
@@ -431,8 +468,10 @@ impl Registry for Fake {
             return lie;
         }
         self.up()?;
-        let there = self.state().records.contains_key(&*uid.text());
-        Ok(there.then(|| RecordName { namespace: "default".into(), name: uid.to_string() }))
+        let state = self.state();
+        let there = state.records.contains_key(&*uid.text()) && !state.nameless;
+        let namespace = state.namespaces.get(&*uid.text()).cloned().unwrap_or_else(|| "default".into());
+        Ok(there.then(|| RecordName { namespace, name: uid.to_string() }))
     }
 
     fn refresh_credential(&self) {

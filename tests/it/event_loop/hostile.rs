@@ -92,7 +92,8 @@ pub(super) fn capabilities(rng: &mut Rng) -> Result<Capabilities, Failure> {
 pub(super) fn session(rng: &mut Rng) -> Result<SessionOpened, Failure> {
     or_failure(rng, |rng| {
         let state = [SessionState::Live, SessionState::Stale, SessionState::Closed][rng.usize(..3)];
-        let previous = PreviousSession { epoch: number(rng), instance: text(rng), scope: Some(text(rng)), state };
+        let (epoch, instance, scope) = (number(rng), text(rng), Some(text(rng)));
+        let previous = PreviousSession { epoch, instance, scope, cluster_uid: None, state };
         SessionOpened { epoch: rng.u64(1..1_000), ttl_seconds: number(rng), previous: Some(previous) }
     })
 }
@@ -107,6 +108,8 @@ pub(super) fn holder(rng: &mut Rng) -> Result<Option<OtherWriter>, Failure> {
             epoch: rng.u64(..1_000),
             instance: text(rng),
             scope: rng.bool().then(|| text(rng)),
+            cluster_uid: None,
+            heartbeat: rng.bool().then(|| text(rng)),
             over: rng.bool(),
         })
     })

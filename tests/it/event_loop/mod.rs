@@ -14,6 +14,7 @@ mod hour;
 mod inventory;
 mod leadership;
 mod outage;
+mod rivals;
 mod session;
 mod start;
 mod world;

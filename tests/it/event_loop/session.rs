@@ -34,7 +34,7 @@ async fn a_fenced_writer_stops_and_opens_a_session_only_when_the_others_is_over(
     {
         let mut state = registry.state();
         state.epoch += 1;
-        state.session = Some(state.epoch);
+        (state.session, state.holder) = (Some(state.epoch), Some("other:1".into()));
     }
     world.apply(pod("x", "a")).await;
     world.pass(SECOND).await;

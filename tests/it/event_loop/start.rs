@@ -61,6 +61,7 @@ async fn a_watched_end_waits_for_no_inventory() {
     registry.state().unreadable = true;
     let mut world = World::start(registry, many(10, "a"), options());
     world.list().await;
+    world.pass(SECOND).await;
     world.delete("uid-00003").await;
     world.pass(SECOND).await;
     assert!(!world.registry.state().records.contains_key("uid-00003"));

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use pod_registrar::{
     clock::Clock,
     model::{
-        self, AllowList, Ended, Leadership, Pod, Rule, Sighting, Standing, WatchList,
+        self, Ability, AllowList, Ended, Leadership, Pod, Rule, Sighting, Standing, Uid, WatchList,
         brake::{Answer, Confirmation, Finding, HoldId, Inquiry, SettingsChange, Shown},
         desired,
     },
@@ -46,6 +46,8 @@ pub(super) struct World {
     pub(super) lists: usize,
     /// Whether a request for a new list is obeyed.
     pub(super) obey: bool,
+    /// Whether the watch shows no sign of life.
+    pub(super) silent: bool,
     /// Whether lists are known not to be stale.
     pub(super) trusted: bool,
     pub(super) clock: Clock,
@@ -71,7 +73,10 @@ pub(super) fn options() -> Options {
         resync_interval: Duration::from_secs(1800),
         instance: "test:0000".into(),
         cluster_name: "test".into(),
+        cluster_uid: Some("uid-of-cluster".into()),
+        replaces_cluster_uid: None,
         scope: "scope".into(),
+        namespaces: Vec::new(),
         stop_within: Duration::from_secs(20),
         on_scope_change: SettingsChange::Hold,
         seed: 7,
@@ -137,6 +142,7 @@ impl World {
             second_lists: 0,
             lists: 0,
             obey: true,
+            silent: false,
             trusted: true,
             clock,
             metrics,
@@ -177,6 +183,33 @@ impl World {
         self.tell(Sighting::Listed { watch: 0, list }).await;
     }
 
+    /// A page of a list comes in, with the pods that the store lacks so far.
+    pub(super) async fn page(&mut self, count: usize) {
+        let at = self.clock.now();
+        self.writer.begin_list(None);
+        let uids = self.pods.values().take(count).map(|pod| {
+            self.writer.list_item(pod);
+            pod.uid.clone()
+        });
+        let uids = uids.collect();
+        self.tell(Sighting::Page { watch: 0, uids, at }).await;
+    }
+
+    /// A list cannot be taken.
+    pub(super) async fn list_failed(&mut self) {
+        self.tell(Sighting::ListFailed { watch: 0 }).await;
+    }
+
+    /// Whether the status page says that the registry is equal to the cluster.
+    pub(super) fn in_step(&self) -> bool {
+        self.stands.borrow().in_step
+    }
+
+    /// What the loop says that it is able to do.
+    pub(super) fn ability(&self) -> Ability {
+        self.stands.borrow().ability
+    }
+
     /// A pod appears or changes, and the watch shows it.
     pub(super) async fn apply(&mut self, pod: Pod) {
         let (uid, name) = (pod.uid.clone(), pod.name.clone());
@@ -200,9 +233,11 @@ impl World {
     /// Time passes; lists that are asked for come in, questions are answered.
     pub(super) async fn pass(&mut self, time: Duration) {
         let end = Instant::now() + time;
+        let mut alive = tokio::time::interval(10 * SECOND);
         loop {
             tokio::select! {
                 () = tokio::time::sleep_until(end) => return,
+                _ = alive.tick() => if !self.silent { self.metrics.watch_alive(0); },
                 Ok(()) = self.relist.changed() => if self.obey { self.list().await },
                 Some(inquiry) = self.asked.recv() => self.answer(inquiry).await,
             }
@@ -212,10 +247,19 @@ impl World {
     async fn answer(&mut self, inquiry: Inquiry) {
         let round = inquiry.round();
         let pods = match inquiry {
-            Inquiry::List { whole, .. } => {
+            Inquiry::Whole { .. } | Inquiry::List { .. } => {
                 self.second_lists += 1;
-                let others = self.others.keys().filter(|_| whole);
+                let others = self.others.keys().filter(|_| matches!(inquiry, Inquiry::Whole { .. }));
                 let finding = Finding::Listed(self.pods.keys().chain(others).map(|uid| uid.as_str().into()).collect());
+                return self.answers.send(Confirmation { round, finding }).await.unwrap();
+            }
+            Inquiry::Find { pods, unasked, .. } => {
+                let asked = pods.into_iter().map(|(uid, ..)| uid);
+                let is_there = |uid: &Uid| {
+                    let uid = &*uid.text();
+                    self.pods.contains_key(uid) || self.others.contains_key(uid)
+                };
+                let finding = Finding::Listed(asked.filter(is_there).chain(unasked).collect());
                 return self.answers.send(Confirmation { round, finding }).await.unwrap();
             }
             Inquiry::LookUp { pods, .. } => pods.into_iter().map(|(uid, ..)| uid.to_string()).collect::<Vec<_>>(),

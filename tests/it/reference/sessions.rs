@@ -146,3 +146,27 @@ async fn a_clock_that_jumps_an_hour_either_way_changes_what_is_shown_and_nothing
     }
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_session_keeps_the_cluster_and_tells_of_a_contender() {
+    let server = Server::start().await;
+    let open = |uid: Option<&str>| json!({"instance": "a", "ttlSeconds": 90, "clusterUid": uid});
+    let path = "/v1/clusters/c/session";
+    assert_eq!(server.call("POST", path, Some(&open(Some("u-1")))).await.status, 201);
+    let second = server.call("POST", path, Some(&open(None))).await.json();
+    assert_eq!((&second["epoch"], &second["previous"]["clusterUid"]), (&json!(2), &json!("u-1")));
+    assert_eq!(server.get("/v1/clusters/c").await.json()["owners"][0]["clusterUid"], "u-1", "none named keeps it");
+    assert_eq!(server.call("POST", path, Some(&open(Some("../x")))).await.problem(), refused(422, "schema"));
+
+    let beat = |epoch: u64| json!({"epoch": epoch, "ttlSeconds": 90, "instance": "b"});
+    assert_eq!(server.call("PUT", path, Some(&beat(2))).await.json().get("contender"), None);
+    assert_eq!(server.call("PUT", path, Some(&beat(1))).await.problem(), refused(409, "stale-epoch"));
+    let contender = json!({"epoch": 1, "instance": "b", "seenAt": "2026-11-23T10:00:00.000Z"});
+    let mut told = server.call("PUT", path, Some(&beat(2))).await.json()["contender"].take();
+    told["seenAt"] = contender["seenAt"].clone();
+    assert_eq!(told, contender);
+    assert_eq!(server.get("/v1/clusters/c").await.json()["owners"][0]["contender"]["epoch"], 1);
+    server.clock.advance_ms(90_000);
+    assert_eq!(server.call("PUT", path, Some(&beat(2))).await.json().get("contender"), None, "it is gone");
+    server.stop().await;
+}

@@ -1,0 +1,152 @@
+//! Confirmation before an API server that is played by a function.
+
+use std::convert::Infallible;
+
+use http::{Request, Response};
+use serde_json::{Value, json};
+use tower::service_fn;
+
+use super::*;
+
+/// A client of an API server that answers paths with a status and a body.
+fn client(answer: impl Fn(&str) -> (u16, String) + Clone + Send + Sync + 'static) -> Client {
+    let service = service_fn(move |request: Request<Body>| {
+        let (status, body) = answer(&request.uri().to_string());
+        std::future::ready(Ok::<_, Infallible>(
+            Response::builder().status(status).body(Body::from(body.into_bytes())).unwrap(),
+        ))
+    });
+    Client::new(service, "default")
+}
+
+fn refused(code: u16) -> (u16, String) {
+    (code, json!({"kind": "Status", "status": "Failure", "code": code}).to_string())
+}
+
+fn pod(name: &str, uid: &str) -> Value {
+    json!({"kind": "Pod", "metadata": {"name": name, "uid": uid, "namespace": "a"}})
+}
+
+fn pods(items: &[Value]) -> (u16, String) {
+    (200, json!({"kind": "PodList", "metadata": {}, "items": items}).to_string())
+}
+
+fn named(uid: &str, namespace: &str, name: &str) -> (Uid, String, String) {
+    (uid.into(), namespace.into(), name.into())
+}
+
+fn only(namespaces: &[&str]) -> Scope {
+    Scope { namespaces: namespaces.iter().map(|name| (*name).to_owned()).collect(), ..Scope::default() }
+}
+
+#[tokio::test]
+async fn a_pod_is_gone_by_a_404_or_another_uid() {
+    let gone = client(|_| refused(404));
+    assert_eq!(look_up(&gone, &[named("u", "a", "p")]).await, Answer::Gone);
+    let recreated = client(|_| (200, pod("p", "v").to_string()));
+    assert_eq!(look_up(&recreated, &[named("u", "a", "p")]).await, Answer::Gone);
+    assert_eq!(look_up(&recreated, &[named("v", "a", "p")]).await, Answer::StillThere(1));
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_the_pod_is_no_answer() {
+    for body in [
+        "<html>200 OK</html>".to_owned(),
+        json!({"kind": "Status", "metadata": {}, "status": "Success"}).to_string(),
+        json!({"kind": "Pod", "metadata": {"name": "p"}}).to_string(),
+        json!({"kind": "Pod", "metadata": {"name": "p", "uid": ""}}).to_string(),
+        json!({"metadata": {"name": "p", "uid": "u"}}).to_string(),
+        json!({"kind": "Namespace", "metadata": {"name": "p", "uid": "v"}}).to_string(),
+        pod("another", "v").to_string(),
+        json!({}).to_string(),
+        String::new(),
+    ] {
+        let told = body.clone();
+        let answered = client(move |_| (200, told.clone()));
+        let answer = look_up(&answered, &[named("u", "a", "p")]).await;
+        assert!(matches!(answer, Answer::Unanswered(_)), "{body}: {answer:?}");
+    }
+    for status in [201, 302, 400, 401, 410, 429, 500, 503] {
+        let answer = look_up(&client(move |_| refused(status)), &[named("u", "a", "p")]).await;
+        assert!(matches!(answer, Answer::Unanswered(_)), "{status}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn names_that_no_pod_has_never_reach_a_path() {
+    let server = client(|uri| panic!("asked for {uri}"));
+    for (namespace, name) in [("..", "p"), ("a", "../../secrets/x"), ("a", "?limit=0"), ("a/pods", "p"), ("", "p")] {
+        let answer = look_up(&server, &[named("u", namespace, name)]).await;
+        assert!(matches!(answer, Answer::Unanswered(_)), "{namespace}/{name}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_a_list_is_no_answer() {
+    for body in
+        ["<html>", "{}", r#"{"kind":"Status","metadata":{}}"#, r#"{"kind":"PodList","items":[{"metadata":{}}]}"#]
+    {
+        let told = body.to_owned();
+        assert!(list(&client(move |_| (200, told.clone())), &Scope::default(), &[]).await.is_err(), "{body}");
+    }
+    let empty = client(|_| (200, json!({"kind": "PodList", "items": null}).to_string()));
+    assert!(list(&empty, &Scope::default(), &[]).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_page_that_is_too_large_is_halved() {
+    let server = client(|uri| {
+        let limit: usize = uri.split("limit=").nth(1).unwrap().split('&').next().unwrap().parse().unwrap();
+        let filler = "x".repeat(if limit > 100 { ANSWER_BYTES } else { 10 });
+        let next = if uri.contains("continue=") { "" } else { "more" };
+        let uid = if next.is_empty() { "v" } else { "u" };
+        let item = json!({"metadata": {"name": "p", "uid": uid, "annotations": {"a": filler}}});
+        (200, json!({"kind": "PodList", "metadata": {"continue": next}, "items": [item]}).to_string())
+    });
+    let found = list(&server, &Scope::default(), &[]).await.unwrap();
+    assert_eq!(found, ["u", "v"].map(Uid::from).into());
+}
+
+#[tokio::test]
+async fn a_namespace_that_cannot_be_listed_is_left_out() {
+    let server = client(|uri| if uri.contains("/b/") { refused(403) } else { pods(&[pod("p", "u")]) });
+    assert!(list(&server, &only(&["a", "b"]), &[]).await.is_err());
+    assert_eq!(list(&server, &only(&["a", "b"]), &["b".into()]).await.unwrap(), ["u"].map(Uid::from).into());
+}
+
+#[tokio::test]
+async fn pods_are_found_with_the_rights_of_the_watches_alone() {
+    // Pods of a may be listed and not got, those of c may be got, and nothing of b may be read.
+    let server = client(|uri| match uri {
+        uri if uri.contains("/namespaces/a/pods?") => pods(&[pod("p", "u")]),
+        uri if uri.contains("/namespaces/c/pods/there") => (200, pod("there", "x").to_string()),
+        uri if uri.contains("/namespaces/c/pods/") => refused(404),
+        _ => refused(403),
+    });
+    let asked = [
+        named("u", "a", "p"),
+        named("gone", "a", "q"),
+        named("unreadable", "b", "p"),
+        named("x", "c", "there"),
+        named("y", "c", "gone"),
+    ];
+    let there = find(&server, &only(&["a"]), asked.into()).await.unwrap();
+    assert_eq!(there, ["u", "unreadable", "x"].map(Uid::from).into());
+    assert_eq!(look_up(&server, &[named("u", "a", "p")]).await, Answer::StillThere(1));
+    assert_eq!(look_up(&server, &[named("v", "a", "p")]).await, Answer::Gone);
+}
+
+#[tokio::test]
+async fn an_identity_that_may_not_be_read_is_needed_only_without_a_name() {
+    let forbidden = client(|_| refused(403));
+    let cluster = |named| Cluster { uid: None, named };
+    assert_eq!(other_than(&forbidden, &cluster(true)).await.unwrap(), None);
+    assert!(other_than(&forbidden, &cluster(false)).await.is_err());
+    let namespace = json!({"kind": "Namespace", "metadata": {"name": "kube-system", "uid": "b"}}).to_string();
+    let readable = client(move |_| (200, namespace.clone()));
+    let other = other_than(&readable, &Cluster { uid: Some("a".into()), named: true }).await.unwrap();
+    assert!(matches!(other, Some(Finding::OtherCluster { .. })));
+    assert_eq!(other_than(&readable, &Cluster { uid: Some("b".into()), named: true }).await.unwrap(), None);
+    let down = client(|_| refused(503));
+    assert!(other_than(&down, &cluster(true)).await.is_err(), "no answer is no confirmation");
+}

@@ -1,0 +1,155 @@
+//! What a person decides: changed settings, holds that only a person can release, and approvals.
+
+use std::collections::HashSet;
+
+use super::{Brake, HeldBecause, Hold, HoldId, SettingsChange, Stage};
+use crate::model::{Moment, Removal, Uid};
+
+/// Fewer absences than this are never nearly all.
+const NEARLY_ALL_AT_LEAST: usize = 50;
+
+/// Whether so many absences are nearly all of these records: then the cluster may be a copy of the one that wrote them.
+pub fn is_nearly_all(absent: usize, records: usize) -> bool {
+    absent >= NEARLY_ALL_AT_LEAST && absent * 10 >= records * 9
+}
+
+/// Changes of the settings.
+impl Brake {
+    /// The records were written under other settings than ours: what is absent is sorted before it is doubted.
+    pub fn settings_changed(&mut self, what: SettingsChange) {
+        self.change = Some(what);
+        self.derived_since = false;
+    }
+
+    /// Whether nothing is left that the settings before had selected, and nothing that needs a person, as far as a list
+    /// can tell.
+    pub fn settings_settled(&self) -> bool {
+        (self.change.is_some() || self.person_needed) && self.derived_since && self.is_idle()
+    }
+
+    /// The records are from now on as our settings say.
+    pub fn settings_declared(&mut self) {
+        (self.change, self.person_needed) = (None, false);
+    }
+}
+
+/// Holds that only a person can release.
+impl Brake {
+    /// An earlier process found nearly every record without a pod, and no person has approved that yet.
+    pub fn need_person(&mut self) {
+        (self.person_needed, self.derived_since) = (true, false);
+    }
+
+    /// Whether only a person can release inferred deletions.
+    pub fn is_person_needed(&self) -> bool {
+        self.person_needed
+    }
+
+    /// Another writer may be alive until this moment without having announced itself.
+    pub fn expect_rival(&mut self, until: Moment) {
+        self.rival.expect(until);
+    }
+
+    /// Another writer announced itself: every inferred deletion is held that no person approved.
+    pub fn rival_seen(&mut self, now: Moment) {
+        self.rival.seen(now);
+        let mut ids: HashSet<Uid> = self.free.drain(..).chain(self.confirmed.drain(..).map(|(uid, _)| uid)).collect();
+        let retry_at = now + super::GONE_AFTER;
+        self.stage = match std::mem::take(&mut self.stage) {
+            Stage::Held { hold, retry_at: before } if hold.because().needs_person() || ids.is_empty() => {
+                Stage::Held { hold, retry_at: before.max(retry_at) }
+            }
+            Stage::Held { hold, .. } => {
+                ids.extend(hold.ids().cloned());
+                Stage::Held { hold: hold.of(ids).for_reason(HeldBecause::AnotherWriter), retry_at }
+            }
+            Stage::Idle if ids.is_empty() => Stage::Idle,
+            stage => {
+                ids.extend(stage.into_ids());
+                Stage::Held { hold: self.named(ids, HeldBecause::AnotherWriter), retry_at }
+            }
+        };
+    }
+
+    /// Why only a person can release so many absences, if that is so.
+    pub(super) fn needs_person(&self, absent: usize) -> Option<HeldBecause> {
+        let (owned, list) = self.derived_from;
+        if self.person_needed {
+            return Some(HeldBecause::NearlyAll { absent, of: owned.max(absent) });
+        }
+        list.nearly_all_of.filter(|of| is_nearly_all(absent, *of)).map(|of| HeldBecause::NearlyAll { absent, of })
+    }
+
+    /// Holds these until a person approves.
+    pub(super) fn held_for_person(&mut self, absent: HashSet<Uid>, because: HeldBecause) -> Stage {
+        self.person_needed = true;
+        Stage::Held { hold: self.named(absent, because), retry_at: Moment::MAX }
+    }
+
+    /// A hold after a list: it may have become one that only a person can release.
+    pub(super) fn hold_on(&mut self, hold: Hold, retry_at: Moment) -> Stage {
+        match self.needs_person(hold.len()) {
+            Some(because) => {
+                self.person_needed = true;
+                Stage::Held { hold: hold.for_reason(because), retry_at: Moment::MAX }
+            }
+            None => Stage::Held { hold, retry_at },
+        }
+    }
+
+    /// A person approved a hold, under its present or a former name: the ids leave that the name was given for and that
+    /// are still held. Says how many deletions that are.
+    pub fn approve(&mut self, id: &HoldId) -> usize {
+        let before = self.approved.len();
+        if let Some(left) = self.left.take() {
+            let covered = left.covered_by(id);
+            self.left = left.without(&covered);
+            self.stage = std::mem::take(&mut self.stage).without(&covered);
+            self.approved.extend(covered.into_iter().map(|uid| (uid, Removal::LeftRule)));
+        }
+        let unconfirmed = match &self.stage {
+            Stage::Held { hold, .. } => Some(hold),
+            _ => self.again.as_ref(),
+        };
+        let covered = unconfirmed.map(|hold| hold.covered_by(id)).unwrap_or_default();
+        if !covered.is_empty() {
+            self.again = self.again.take().and_then(|again| again.without(&covered));
+            self.stage = std::mem::take(&mut self.stage).without(&covered);
+            self.approved.extend(covered.into_iter().map(|uid| (uid, Removal::Absent)));
+        }
+        self.approved.len() - before
+    }
+}
+
+impl Stage {
+    fn into_ids(self) -> HashSet<Uid> {
+        match self {
+            Self::Idle => HashSet::new(),
+            Self::Sorting { ids, .. } | Self::SecondList { first: ids, .. } | Self::Confirming { ids, .. } => ids,
+            Self::Held { hold, .. } => hold.into_ids().collect(),
+        }
+    }
+
+    /// The same stage about the ids that are not among these.
+    fn without(self, gone: &HashSet<Uid>) -> Self {
+        let stage = match self {
+            Self::Idle => Self::Idle,
+            Self::Sorting { ids, asked } => Self::Sorting { ids: &ids - gone, asked },
+            Self::SecondList { first, earliest, asked, left } => {
+                Self::SecondList { first: &first - gone, earliest, asked, left }
+            }
+            Self::Confirming { ids, braked, asked } => Self::Confirming { ids: &ids - gone, braked, asked },
+            Self::Held { hold, retry_at } => {
+                hold.without(gone).map_or(Self::Idle, |hold| Self::Held { hold, retry_at })
+            }
+        };
+        match &stage {
+            Self::Sorting { ids, .. } | Self::SecondList { first: ids, .. } | Self::Confirming { ids, .. }
+                if ids.is_empty() =>
+            {
+                Self::Idle
+            }
+            _ => stage,
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Taking over the session of another process: when that is allowed without a Lease, and what is told meanwhile.
+
+use std::time::Duration;
+
+use super::{Moment, session::TTL};
+
+/// A live session is taken over after its heartbeat was not renewed for this long: heartbeats come every third of the
+/// ttl, and one may be slow.
+const MISSED_AFTER: Duration = Duration::from_secs(TTL.as_secs() / 3 + 15);
+/// How often the session is looked at meanwhile.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// The delays between repeated reports of a lasting situation: the first one, and the longest.
+const TOLD_EVERY: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(3_600));
+
+/// The writer that holds a session, and how the session stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OtherWriter {
+    /// Its epoch.
+    pub epoch: u64,
+    /// The process.
+    pub instance: String,
+    /// What its session declares of the settings by which its records are selected, if it declares anything.
+    pub scope: Option<String>,
+    /// The UID of the `kube-system` namespace of its cluster, if it is known.
+    pub cluster_uid: Option<String>,
+    /// A text that changes with each heartbeat, if the registry tells one.
+    pub heartbeat: Option<String>,
+    /// Whether its session is stale or closed.
+    pub over: bool,
+}
+
+/// Whether the two are lives of one process: an instance is a name and, after a colon, a random part.
+pub fn is_same_process(one: &str, other: &str) -> bool {
+    let name = |instance: &str| instance.split(':').next().map(str::to_owned);
+    name(one) == name(other)
+}
+
+/// What is known of another process's session, by our own monotonic time.
+#[derive(Debug, Default)]
+pub struct Takeover {
+    observed: Option<(u64, Option<String>, Moment)>,
+}
+
+impl Takeover {
+    /// Whether a session may be opened in the place of this one, and when to look again otherwise.
+    ///
+    /// # Errors
+    /// The session is live and another process's, and no heartbeat was missed yet.
+    pub fn look(&mut self, other: &OtherWriter, ours: &str, now: Moment) -> Result<(), Moment> {
+        if other.over || is_same_process(&other.instance, ours) {
+            self.observed = None;
+            return Ok(());
+        }
+        let seen = (other.epoch, other.heartbeat.clone());
+        let since = match &self.observed {
+            Some((epoch, heartbeat, since)) if (*epoch, heartbeat.clone()) == seen => *since,
+            _ => now,
+        };
+        // Without a heartbeat to look at, the registry has to say that the session is over.
+        if other.heartbeat.is_some() && now >= since + MISSED_AFTER {
+            self.observed = None;
+            return Ok(());
+        }
+        self.observed = Some((seen.0, seen.1, since));
+        Err(now + LOOK_EVERY)
+    }
+}
+
+/// Says when a lasting situation is told again: at once, and then at growing intervals.
+#[derive(Debug, Default)]
+pub struct Reminder {
+    next: Option<(Moment, Duration)>,
+}
+
+impl Reminder {
+    /// Whether it is told now.
+    pub fn is_due(&mut self, now: Moment) -> bool {
+        let delay = match self.next {
+            Some((at, _)) if now < at => return false,
+            Some((_, delay)) => (delay * 2).min(TOLD_EVERY.1),
+            None => TOLD_EVERY.0,
+        };
+        self.next = Some((now + delay, delay));
+        true
+    }
+
+    /// The situation is over.
+    pub fn over(&mut self) {
+        self.next = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn at(secs: u64) -> Moment {
+        Moment::from_secs(secs)
+    }
+
+    fn live(heartbeat: &str) -> OtherWriter {
+        OtherWriter { epoch: 3, instance: "b:2".into(), heartbeat: Some(heartbeat.into()), ..OtherWriter::default() }
+    }
+
+    #[test]
+    fn a_live_session_is_taken_over_after_a_missed_heartbeat() {
+        let mut takeover = Takeover::default();
+        assert_eq!(takeover.look(&live("1"), "a:1", at(0)), Err(at(5)));
+        assert_eq!(takeover.look(&live("2"), "a:1", at(30)), Err(at(35)), "it lives");
+        assert_eq!(takeover.look(&live("2"), "a:1", at(74)), Err(at(79)));
+        assert_eq!(takeover.look(&live("2"), "a:1", at(75)), Ok(()));
+        let silent = OtherWriter { heartbeat: None, ..live("") };
+        assert!(takeover.look(&silent, "a:1", at(0)).is_err());
+        assert!(takeover.look(&silent, "a:1", at(900)).is_err(), "the registry has to say that it is over");
+    }
+
+    #[test]
+    fn an_own_or_ended_session_is_replaced_at_once() {
+        let mut takeover = Takeover::default();
+        assert_eq!(takeover.look(&live("1"), "b:1", at(0)), Ok(()));
+        assert_eq!(takeover.look(&OtherWriter { over: true, ..live("1") }, "a:1", at(0)), Ok(()));
+    }
+
+    #[test]
+    fn a_lasting_situation_is_told_at_growing_intervals() {
+        let mut reminder = Reminder::default();
+        let told: Vec<u64> = (0..8_000).filter(|secs| reminder.is_due(at(*secs))).collect();
+        assert_eq!(told, [0, 60, 180, 420, 900, 1_860, 3_780, 7_380]);
+        reminder.over();
+        assert!(reminder.is_due(at(8_000)));
+    }
+}

@@ -1,0 +1,235 @@
+//! Two clusters or two processes under one id: who may write, and what may be concluded.
+
+use pod_registrar::{
+    model::{Ability, Failure, brake::HeldBecause},
+    sync::Error,
+};
+
+use super::{
+    fake::Fake,
+    world::{LookUp, SECOND, World, many, options, pod},
+};
+
+/// A registry that another process filled with these pods.
+async fn filled(count: usize) -> Fake {
+    let registry = Fake::new();
+    World::settled(registry.clone(), many(count, "a")).await.stop().await.unwrap();
+    registry
+}
+
+/// The pods of a clone: others than those of [`filled`].
+fn own(count: usize) -> impl Iterator<Item = pod_registrar::model::Pod> {
+    (0..count).map(|n| pod(&format!("clone-{n:05}"), "a"))
+}
+
+fn deleted(registry: &Fake) -> usize {
+    registry.state().tombstones.len()
+}
+
+/// Another process holds a live session.
+fn held_by_another(registry: &Fake) {
+    let mut state = registry.state();
+    state.epoch += 1;
+    (state.session, state.closed) = (Some(state.epoch), None);
+    (state.holder, state.heartbeat) = (Some("other:1".into()), Some("first".into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clone_deletes_nothing_without_a_person() {
+    let registry = filled(300).await;
+    let mut world = World::settled(registry.clone(), own(300)).await;
+    world.pass(7_200 * SECOND).await;
+    assert_eq!((deleted(&registry), registry.state().records.len()), (0, 600), "puts wait for no person");
+    let [held] = world.held().try_into().unwrap();
+    assert!(held.deletions == 300 && matches!(held.because, HeldBecause::NearlyAll { absent: 300, .. }), "{held:?}");
+    // A restart finds 600 records, of which half have no pod. It does not forget.
+    world.stop().await.unwrap();
+    let mut world = World::settled(registry.clone(), own(300)).await;
+    world.pass(7_200 * SECOND).await;
+    assert_eq!((deleted(&registry), world.held()[0].deletions), (0, 300));
+    world.approve(&world.held()[0].id).await;
+    world.pass(60 * SECOND).await;
+    world.assert_equal();
+    assert_eq!(registry.state().opened.last().unwrap().1.scope.as_deref(), Some("scope"), "and that was that");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cluster_with_another_uid_is_refused() {
+    let registry = filled(10).await;
+    registry.state().cluster_uid = Some("another-cluster".into());
+    let opened = registry.state().opened.len();
+    let world = World::settled(registry.clone(), own(10)).await;
+    let error = world.ended().await.unwrap_err();
+    assert!(matches!(&error, Error::IdInUse { expected, .. } if expected == "another-cluster"), "{error}");
+    assert!(error.to_string().contains("--replaces-cluster-uid another-cluster"));
+    assert_eq!((deleted(&registry), registry.state().opened.len()), (0, opened), "not even a session");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replaced_cluster_is_taken_over_by_name() {
+    let registry = filled(10).await;
+    registry.state().cluster_uid = Some("another-cluster".into());
+    let mut confirmed = options();
+    confirmed.replaces_cluster_uid = Some("another-cluster".into());
+    let mut world = World::start(registry.clone(), own(10), confirmed);
+    world.list().await;
+    world.pass(60 * SECOND).await;
+    world.assert_equal();
+    assert_eq!(registry.state().cluster_uid.as_deref(), Some("uid-of-cluster"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_live_session_is_taken_over_after_a_missed_heartbeat() {
+    let registry = filled(5).await;
+    held_by_another(&registry);
+    let opened = registry.state().opened.len();
+    let mut world = World::start(registry.clone(), many(5, "b"), options());
+    world.list().await;
+    for beat in 0..20 {
+        registry.state().heartbeat = Some(beat.to_string());
+        world.pass(30 * SECOND).await;
+    }
+    assert_eq!(registry.state().opened.len(), opened, "the other one lives");
+    world.pass(60 * SECOND).await;
+    world.assert_equal();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restarted_process_takes_its_own_session_over_at_once() {
+    let registry = filled(5).await;
+    held_by_another(&registry);
+    registry.state().holder = Some("test:ffff".into());
+    let mut world = World::start(registry.clone(), many(5, "b"), options());
+    world.list().await;
+    world.pass(SECOND).await;
+    world.assert_equal();
+}
+
+#[tokio::test(start_paused = true)]
+async fn inferred_deletions_wait_while_another_writer_lives() {
+    let registry = filled(30).await;
+    held_by_another(&registry);
+    let mut world = World::start(registry.clone(), many(20, "a"), options());
+    world.list().await;
+    world.pass(80 * SECOND).await;
+    assert!(registry.state().opened.len() > 1, "it is taken over");
+    assert_eq!(deleted(&registry), 0, "the other one has the time to announce itself");
+    registry.state().contender = Some("other:1".into());
+    world.delete("uid-00000").await;
+    world.pass(1_800 * SECOND).await;
+    assert_eq!(deleted(&registry), 1, "observed deletions do not wait");
+    assert_eq!((world.held()[0].deletions, &world.held()[0].because), (10, &HeldBecause::AnotherWriter));
+    registry.state().contender = None;
+    world.pass(300 * SECOND).await;
+    world.assert_equal();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fenced_writer_announces_itself() {
+    let registry = Fake::new();
+    let mut world = World::settled(registry.clone(), many(3, "a")).await;
+    held_by_another(&registry);
+    world.apply(pod("x", "a")).await;
+    world.pass(60 * SECOND).await;
+    let announced = registry.read(|state| state.announced.len());
+    assert!((5..=8).contains(&announced), "{announced} in a minute");
+    let beat = registry.state().announced[0].clone();
+    assert_eq!((beat.epoch, beat.instance.as_deref(), beat.synced), (1, Some("test:0000"), false));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sample_without_names_confirms_nothing() {
+    let registry = filled(1_000).await;
+    registry.state().nameless = true;
+    let mut world = World::start(registry.clone(), many(500, "a"), options());
+    world.list().await;
+    world.pass(600 * SECOND).await;
+    assert_eq!((deleted(&registry), world.questions.len()), (0, 0));
+    assert!(matches!(world.held()[0].because, HeldBecause::Unanswered(_)));
+    registry.state().nameless = false;
+    world.pass(600 * SECOND).await;
+    world.assert_equal();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_watch_is_not_in_step() {
+    let registry = Fake::new();
+    let mut world = World::settled(registry.clone(), many(3, "a")).await;
+    assert!(world.in_step());
+    world.silent = true;
+    world.pass(60 * SECOND).await;
+    assert!(!world.in_step() && !registry.state().beats.last().unwrap().1.synced);
+    world.silent = false;
+    world.pass(60 * SECOND).await;
+    assert!(world.in_step() && registry.state().beats.last().unwrap().1.synced);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_writer_without_a_session_is_none() {
+    let registry = Fake::new();
+    let mut world = World::settled(registry.clone(), many(3, "a")).await;
+    assert_eq!(world.figure("writer"), 1);
+    registry.state().session = None;
+    registry.state().down = Some(Failure::UnknownSession);
+    world.apply(pod("x", "a")).await;
+    world.pass(60 * SECOND).await;
+    assert_eq!(world.figure("writer"), 0);
+    assert!(!world.in_step());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_is_opened_with_the_first_page() {
+    let registry = Fake::new();
+    let mut world = World::start(registry.clone(), many(1_000, "a"), options());
+    world.list_failed().await;
+    world.pass(120 * SECOND).await;
+    assert_eq!((registry.state().opened.len(), world.ability()), (0, Ability::WithoutPods));
+    world.page(500).await;
+    world.pass(SECOND).await;
+    assert_eq!((registry.state().opened.len(), world.ability()), (1, Ability::Able));
+    assert_eq!(registry.state().records.len(), 500, "first registrations wait for no complete list");
+    world.list().await;
+    world.pass(SECOND).await;
+    world.assert_equal();
+    assert_eq!(registry.state().items(), 1_000, "each once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_alone_makes_nothing_absent() {
+    let registry = filled(700).await;
+    let mut world = World::start(registry.clone(), many(700, "a"), options());
+    let items = registry.state().items();
+    world.page(100).await;
+    world.pass(600 * SECOND).await;
+    assert_eq!((deleted(&registry), registry.state().items(), world.lists), (0, items, 0));
+    world.list().await;
+    world.pass(60 * SECOND).await;
+    assert_eq!(registry.state().items(), items, "nothing had changed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_does_not_come_is_asked_for_again() {
+    let registry = filled(10).await;
+    let mut world = World::start(registry.clone(), many(9, "a"), options());
+    world.obey = false;
+    world.list().await;
+    world.pass(30 * SECOND).await;
+    assert_eq!(world.relists_asked(), 1);
+    world.pass(600 * SECOND).await;
+    assert!((3..=5).contains(&world.relists_asked()), "{} times", world.relists_asked());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_without_a_registry_says_so_after_a_minute() {
+    let registry = Fake::new();
+    let mut world = World::settled(registry.clone(), many(3, "a")).await;
+    registry.state().down = Some(Failure::Unreachable("refused".into()));
+    world.look_up = LookUp::Truth;
+    world.pass(60 * SECOND).await;
+    assert_eq!(world.ability(), Ability::Able);
+    world.pass(120 * SECOND).await;
+    assert_eq!(world.ability(), Ability::CutOff);
+    registry.state().down = None;
+    world.pass(90 * SECOND).await;
+    assert_eq!(world.ability(), Ability::Able);
+}
