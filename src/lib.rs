@@ -34,7 +34,7 @@
 //!
 //! | room | owns | may use |
 //! | --- | --- | --- |
-//! | [`model`] | every decision: record, ledger, plan, verdict, brake, session, takeover, lease, retry, silence; time and seeds come in, values go out | nothing of ours |
+//! | [`model`] | every decision: record, ledger, plan, verdict, brake, session, takeover, lease, retry, budget, pace, silence; time and seeds come in, values go out | nothing of ours |
 //! | [`telemetry`] | logs, metrics, health: handles that others write to | nothing of ours |
 //! | [`clock`] | the one monotonic clock | `model` |
 //! | [`connect`] | which servers are trusted, and what a failed connection tells a person | nothing of ours |

@@ -254,6 +254,7 @@ impl Controller {
 
     fn options(&self, writer: &Writer, cluster_uid: Option<String>, instance: String) -> Options {
         Options {
+            request_timeout: self.registry.request_timeout,
             max_in_flight: self.registry.max_in_flight,
             max_writes_per_second: self.registry.max_writes_per_second,
             backlog_window: BACKLOG_WINDOW,

@@ -3,6 +3,7 @@
 //! Nothing here waits, reads a clock, draws a random number or knows of HTTP: time and seeds come in, values go out.
 
 pub mod brake;
+pub mod budget;
 pub mod compact;
 pub mod desired;
 mod digest;
@@ -13,6 +14,8 @@ pub mod lease;
 pub mod ledger;
 pub mod notices;
 pub mod object;
+pub mod outage;
+pub mod pace;
 pub mod paging;
 pub mod plan;
 mod pod;
@@ -23,6 +26,7 @@ mod sighting;
 pub mod silence;
 mod standing;
 mod takeover;
+pub mod tally;
 mod tolerant;
 mod uid;
 pub mod uid_map;
@@ -38,7 +42,7 @@ pub use ids::{
     is_valid_id,
 };
 pub use lease::Leadership;
-pub use ledger::{Belief, Drift, Ended, Flight, Known, Ledger, Settled, Tries, Walk, Work};
+pub use ledger::{Applied, Attempt, Belief, Drift, Ended, Flight, Known, Ledger, Settled, Tries, Walk, Work};
 pub use object::PodObject;
 pub use plan::{Action, Removal, Wanted, decide, wanted};
 pub use pod::{Content, Pod, Shown};

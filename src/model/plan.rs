@@ -109,7 +109,7 @@ pub fn decide(wanted: Wanted, known: Known, work: Option<&Work>, now: Moment) ->
 }
 
 fn is_parked(work: Option<&Work>, desired: Fingerprint) -> bool {
-    work.and_then(|work| work.tries().parked.as_ref()).is_some_and(|(parked, _)| *parked == desired)
+    work.map(Work::tries).is_some_and(|tries| tries.parked == Some(desired) && !tries.unparked)
 }
 
 #[cfg(test)]
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_parked_record_waits_for_another_body_and_its_deletion_does_not() {
-        let parked = work(|w| w.tries_mut().parked = Some((digest(1), "schema".into())));
+        let parked = work(|w| w.tries_mut().parked = Some(digest(1)));
         assert_eq!(decide(Wanted::Present(digest(1)), Known::Absent, Some(&parked), NOW), Action::Parked);
         assert_eq!(decide(Wanted::Present(digest(2)), Known::Absent, Some(&parked), NOW), Action::Put(digest(2)));
         let delete = Action::Delete(Removal::Watched(Ended::Deleted));

@@ -1,4 +1,4 @@
-//! When to try again, and how fast at all.
+//! When to try again, and how fast: backoff, the circuit breaker and rate limits. [`super::budget`] limits retries.
 
 use std::time::Duration;
 
@@ -27,15 +27,24 @@ pub fn key_backoff(failures: u32, random: u64) -> Duration {
     backoff(KEY_BASE, KEY_MAX, failures, random)
 }
 
-/// The registry as a whole: whether it may be spoken to now, and by how many at once.
+/// Batches that the registry refuses for their content are divided at full speed, but no more than this many times without
+/// an accepted write in between: then something else is wrong.
+const DIVIDED_AT_FULL_SPEED: u32 = 16;
+
+/// The circuit breaker: whether requests may be sent now, and whether one request has to go first.
 ///
-/// After a failure nothing is written until a question that changes nothing was answered; then one write may try. So an
-/// outage puts no write in doubt, and a write that fails right after an answered question has itself to blame.
+/// After a failure, no write is sent until the registry has answered a question that changes nothing. Then one write may
+/// try. So an outage leaves no write uncertain, and a write that fails right after an answered question is itself to
+/// blame. A registry that asks for patience (429, 503) does answer: after the wait, one write goes without a question,
+/// which would only use up what a rate limit allows.
 #[derive(Clone, Debug, Default)]
 pub struct Target {
     failures: u32,
     resume_at: Moment,
+    /// Whether the next write has to wait for an answered question.
+    needs_question: bool,
     probed: bool,
+    divisions: u32,
 }
 
 impl Target {
@@ -44,26 +53,26 @@ impl Target {
         match self.failures {
             _ if now < self.resume_at => 0,
             0 => max,
-            _ => usize::from(self.probed),
+            _ => usize::from(self.probed || !self.needs_question),
         }
     }
 
     /// Whether it is time to ask a question that changes nothing.
     pub fn wants_question(&self, now: Moment) -> bool {
-        self.failures > 0 && !self.probed && now >= self.resume_at
+        self.failures > 0 && self.needs_question && !self.probed && now >= self.resume_at
     }
 
-    /// When it may be spoken to again.
+    /// When the next request may be sent.
     pub fn resume_at(&self) -> Moment {
         self.resume_at
     }
 
-    /// Failures in a row.
+    /// Failures in a row; those of requests that were in flight together count once.
     pub fn failures(&self) -> u32 {
         self.failures
     }
 
-    /// Whether a write that fails now has itself to blame, as far as can be told.
+    /// Whether a write that fails now is itself to blame, as far as can be told.
     pub fn blames_writes(&self) -> bool {
         self.failures == 0 || self.probed
     }
@@ -73,26 +82,37 @@ impl Target {
         self.probed = true;
     }
 
-    /// A request was answered. During a pause that is one which was sent before it: it says nothing about what comes after,
-    /// and the registry's word stands.
+    /// A request was answered. During a pause, that request was sent before it: it says nothing about what comes after, and
+    /// the pause stands.
     pub fn succeeded(&mut self, now: Moment) {
+        self.divisions = 0;
         if now >= self.resume_at {
             (self.failures, self.probed) = (0, false);
         }
     }
 
-    /// A batch that can be divided failed as a whole: its parts are tried soon, as there is an end to dividing.
-    pub fn dividing(&mut self, now: Moment) {
+    /// A batch that can be divided failed as a whole. `refused` says that it was certainly not applied: then its parts are
+    /// sent at once. Otherwise they wait shortly.
+    pub fn dividing(&mut self, refused: bool, now: Moment) {
+        self.divisions = self.divisions.saturating_add(1);
+        if refused && self.divisions <= DIVIDED_AT_FULL_SPEED {
+            return;
+        }
         self.failures = self.failures.max(1);
+        self.needs_question = true;
         self.pause_until(now + KEY_BASE);
     }
 
     /// A request was not answered as a request; waits as the failure asks.
     pub fn failed(&mut self, failure: &Failure, now: Moment, random: u64) {
-        self.failures = self.failures.saturating_add(1);
+        if self.failures == 0 || now >= self.resume_at {
+            self.failures = self.failures.saturating_add(1);
+            self.needs_question = false;
+        }
+        self.needs_question |= !matches!(failure, Failure::Throttled { .. });
         let own = |max| backoff(KEY_BASE, max, self.failures, random);
         let delay = match failure {
-            // At least our own delay: a registry that asks for no patience and goes on refusing is not asked at full speed.
+            // At least our own delay: a registry that names no wait and goes on refusing is not asked at full speed.
             Failure::Throttled { after: Some(after), .. } => own(TARGET_MAX).max(*after),
             Failure::Unauthorized { .. } => own(CREDENTIAL_MAX).max(Duration::from_secs(1)),
             _ => own(TARGET_MAX),
@@ -106,116 +126,7 @@ impl Target {
     }
 }
 
-/// How much of what was not acknowledged may be sent again.
-///
-/// A registry that fails half of what it is told must not be told everything twice. So a repeat costs a token. Each first
-/// try earns a small share of one, and time does as long as there is less than one, so that there is always progress. Once
-/// many operations in many requests in a row were acknowledged, the registry is well, and an acknowledged repeat earns two:
-/// what is left over of an outage is caught up with at a speed that doubles with each round trip. Such a row is unlikely
-/// unless nineteen of twenty succeed, and there repeats are few by themselves: at every share of failures they stay near
-/// or below a tenth of the first tries.
-#[derive(Clone, Debug)]
-pub struct Budget {
-    tokens: f64,
-    filled_at: Moment,
-    /// Operations that were acknowledged in a row, and requests in which all were.
-    operations_in_a_row: u32,
-    requests_in_a_row: u32,
-    /// Whether a repeat had to wait since the registry was last well.
-    exhausted: bool,
-}
-
-/// What a first try earns.
-const EARNED_BY_A_FIRST_TRY: f64 = 0.06;
-/// What an acknowledged repeat earns while everything is acknowledged.
-const EARNED_BY_A_REPEAT: f64 = 2.0;
-/// What a second earns while there is less than one token.
-const EARNED_A_SECOND: f64 = 2.0;
-/// The most tokens, and those at the start: a batch of 500 that fails as a whole can be divided down to the record that
-/// is to blame, for which its records are sent twice again on average.
-const TOKENS_MAX: f64 = 1_000.0;
-/// After so many operations that were acknowledged in a row the registry counts as well,
-const WELL_AFTER_OPERATIONS: u32 = 20;
-/// in no fewer requests than these: the operations of one request often fail together.
-const WELL_AFTER_REQUESTS: u32 = 12;
-
-impl Default for Budget {
-    fn default() -> Self {
-        Self {
-            tokens: TOKENS_MAX,
-            filled_at: Moment::ZERO,
-            operations_in_a_row: 0,
-            requests_in_a_row: 0,
-            exhausted: false,
-        }
-    }
-}
-
-impl Budget {
-    /// Whether a repeat may go now.
-    pub fn allows(&mut self, now: Moment) -> bool {
-        let gained = now.saturating_sub(self.filled_at).as_secs_f64() * EARNED_A_SECOND;
-        self.filled_at = self.filled_at.max(now);
-        if self.tokens < 1.0 {
-            self.tokens = (self.tokens + gained).min(1.0);
-        }
-        self.exhausted |= self.tokens < 1.0;
-        self.tokens >= 1.0
-    }
-
-    /// When the next repeat may go, if nothing else earns before.
-    pub fn next_at(&mut self, now: Moment) -> Moment {
-        if self.allows(now) {
-            return now;
-        }
-        let missing = (1.0 - self.tokens) / EARNED_A_SECOND;
-        // Rounded up, as a moment too early would find nothing and wake again at once.
-        now + Duration::from_secs_f64(missing.max(0.0)) + Duration::from_millis(1)
-    }
-
-    /// Something was sent for the first time, or again.
-    pub fn sent(&mut self, repeat: bool) {
-        if repeat {
-            self.tokens -= 1.0;
-        } else {
-            self.earn(EARNED_BY_A_FIRST_TRY);
-        }
-    }
-
-    /// What was sent was acknowledged.
-    pub fn acknowledged(&mut self, repeat: bool) {
-        self.operations_in_a_row = self.operations_in_a_row.saturating_add(1);
-        if repeat && self.is_well() {
-            self.earn(EARNED_BY_A_REPEAT);
-        }
-    }
-
-    /// A request was answered, whatever its operations came to.
-    pub fn answered(&mut self) {
-        self.requests_in_a_row = self.requests_in_a_row.saturating_add(1);
-    }
-
-    /// What was sent came to nothing.
-    pub fn failed(&mut self) {
-        (self.operations_in_a_row, self.requests_in_a_row) = (0, 0);
-    }
-
-    fn is_well(&self) -> bool {
-        self.operations_in_a_row >= WELL_AFTER_OPERATIONS && self.requests_in_a_row >= WELL_AFTER_REQUESTS
-    }
-
-    /// Whether the registry is well for the first time since repeats had to wait: then what waits for longer and longer
-    /// after each failure need not wait any more.
-    pub fn recovered(&mut self) -> bool {
-        self.is_well() && std::mem::take(&mut self.exhausted)
-    }
-
-    fn earn(&mut self, tokens: f64) {
-        self.tokens = (self.tokens + tokens).min(TOKENS_MAX);
-    }
-}
-
-/// A token bucket: so many a second, a second's worth at once.
+/// A rate limit: a token bucket that holds one second's worth.
 #[derive(Clone, Debug)]
 pub struct RateLimit {
     per_second: u32,
@@ -302,8 +213,10 @@ mod tests {
         let mut target = Target::default();
         target.failed(&Failure::Throttled { status: 429, after: Some(ms(7000)) }, ms(0), 0);
         target.succeeded(ms(10));
-        assert_eq!((target.slots(ms(6999), 4), target.slots(ms(7000), 4)), (0, 0));
-        assert!(target.wants_question(ms(7000)));
+        assert_eq!((target.slots(ms(6999), 4), target.slots(ms(7000), 4)), (0, 1), "one write, and no question");
+        assert!(!target.wants_question(ms(7000)));
+        target.failed(&Failure::Broken("cut".into()), ms(7100), 0);
+        assert!(target.wants_question(target.resume_at()), "after another failure the question comes first");
     }
 
     #[test]
@@ -365,108 +278,22 @@ mod tests {
         assert!(target.resume_at() - ms(2500) >= ms(2500), "and longer each time");
     }
 
-    /// Ten minutes of a thousand first tries a second, of which `failing` in a thousand fail, repeats as well; how many
-    /// repeats there were a thousand first tries, and how many operations wait at the end.
-    fn repeats_of_first_tries(failing: u64) -> (u64, u64) {
-        // Random enough, and the same each time.
-        let mut random = 42_u64;
-        let mut fails = move || {
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (random >> 33) % 1000 < failing
-        };
-        let (mut budget, mut first, mut repeats, mut waiting) = (Budget::default(), 0, 0, 0);
-        let mut judge = |budget: &mut Budget, repeat: bool, waiting: &mut u64| {
-            budget.sent(repeat);
-            if fails() {
-                budget.failed();
-                *waiting += 1;
-            } else {
-                budget.answered();
-                budget.acknowledged(repeat);
-            }
-        };
-        for tick in 0..6_000 {
-            for _ in 0..100 {
-                first += 1;
-                judge(&mut budget, false, &mut waiting);
-            }
-            for _ in 0..1_000 {
-                if waiting == 0 || !budget.allows(ms(tick * 100)) {
-                    break;
-                }
-                waiting -= 1;
-                repeats += 1;
-                judge(&mut budget, true, &mut waiting);
-            }
-        }
-        (repeats * 1000 / first, waiting)
+    #[test]
+    fn failures_that_were_in_flight_together_count_once() {
+        let mut target = Target::default();
+        (0..4).for_each(|_| target.failed(&Failure::Broken("cut".into()), ms(1000), u64::MAX));
+        assert!(target.failures() == 1 && target.resume_at() <= ms(1200));
     }
 
     #[test]
-    fn repeats_stay_near_or_below_a_tenth_of_first_tries_whatever_the_share_of_failures() {
-        for failing in [1, 10, 50, 80, 90, 100, 120, 150, 200, 300, 500, 700, 900, 1000] {
-            let (repeats, _) = repeats_of_first_tries(failing);
-            assert!(repeats <= 110, "{failing} in a thousand fail: {repeats} repeats a thousand first tries");
-        }
-        assert!(repeats_of_first_tries(500).0 <= 70);
-    }
-
-    #[test]
-    fn requests_of_which_every_second_fails_are_not_taken_for_a_registry_that_is_well() {
-        let mut budget = Budget::default();
-        let (mut first, mut repeats, mut random) = (0, 0, 7_u64);
-        for second in 0..600 {
-            let going: Vec<bool> = (0..1_000).map(|n| n >= 500 && budget.allows(ms(second * 1000))).collect();
-            going.iter().for_each(|repeat| budget.sent(*repeat));
-            repeats += going.iter().filter(|repeat| **repeat).count();
-            first += going.iter().filter(|repeat| !**repeat).count();
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            if random >> 63 == 0 {
-                budget.failed();
-            } else {
-                budget.answered();
-                going.iter().for_each(|repeat| budget.acknowledged(*repeat));
-            }
-        }
-        assert!(repeats * 10 <= first, "{repeats} repeats of {first}");
-    }
-
-    #[test]
-    fn few_failures_are_repeated_without_waiting() {
-        for failing in [1, 10, 50] {
-            assert!(repeats_of_first_tries(failing).1 <= 100, "{failing} in a thousand fail");
-        }
-    }
-
-    #[test]
-    fn an_empty_budget_lets_a_repeat_through_now_and_then_and_opens_once_all_is_acknowledged() {
-        let mut budget = Budget::default();
-        while budget.allows(ms(0)) {
-            budget.sent(true);
-            budget.failed();
-        }
-        let (mut now, mut sent) = (ms(0), 0);
-        while sent < 10 {
-            now = budget.next_at(now);
-            assert!(budget.allows(now), "it is awake at the right moment");
-            budget.sent(true);
-            budget.failed();
-            sent += 1;
-        }
-        assert!((ms(4_500)..=ms(5_500)).contains(&now), "{now:?} for ten");
-        let began = now;
-        let mut left = 10_000;
-        while left > 0 {
-            now = budget.next_at(now).max(now + ms(20));
-            let mut going = 0;
-            while left > 0 && budget.allows(now) {
-                budget.sent(true);
-                (left, going) = (left - 1, going + 1);
-            }
-            budget.answered();
-            (0..going).for_each(|_| budget.acknowledged(true));
-        }
-        assert_eq!((budget.recovered(), budget.recovered()), (true, false), "it is well again, once");
-        assert!(now - began <= ms(12_000), "ten thousand took {:?}", now - began);
+    fn refused_batches_are_divided_at_full_speed_for_a_while() {
+        let mut target = Target::default();
+        (0..16).for_each(|_| target.dividing(true, ms(0)));
+        assert_eq!(target.slots(ms(0), 4), 4);
+        target.dividing(true, ms(0));
+        assert_eq!(target.slots(ms(0), 4), 0);
+        let mut target = Target::default();
+        target.dividing(false, ms(0));
+        assert_eq!(target.slots(ms(0), 4), 0, "what may have been applied waits");
     }
 }

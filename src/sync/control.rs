@@ -94,14 +94,17 @@ impl<R: Registry> Registrar<R> {
     fn pause_registry(&mut self, request: Request, failure: &Failure, now: Moment) {
         let random = self.rng.u64(..);
         self.target.failed(failure, now, random);
-        let pause_ms = u64::try_from(self.target.resume_at().saturating_sub(now).as_millis()).unwrap_or(u64::MAX);
-        let failures = self.target.failures();
+        self.log_failure(request, failure, now);
         if matches!(failure, Failure::Unauthorized { .. }) {
-            // A person has to act, unless a new credential is already on its way into the file.
-            tracing::error!(?request, error = %failure, failures, pause_ms, "registry paused, the credential is read again");
             self.registry.refresh_credential();
-        } else {
-            tracing::warn!(?request, error = %failure, failures, pause_ms, "registry paused");
+        }
+    }
+
+    /// A request was answered as a request.
+    pub(super) fn registry_answered(&mut self, now: Moment) {
+        self.target.succeeded(now);
+        if self.target.failures() == 0 {
+            self.log_recovery(now);
         }
     }
 
@@ -120,6 +123,10 @@ impl<R: Registry> Registrar<R> {
         });
         if !self.judge_request(Request::Capabilities, &result, now) {
             return;
+        }
+        if self.target.failures() > 0 && self.ledger.owed() == 0 {
+            // A request that ends the outage. Otherwise a write does: a heartbeat says nothing about writes.
+            self.session.beat_soon(now);
         }
         self.target.probed();
         if let Ok(told) = result {

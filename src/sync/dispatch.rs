@@ -1,90 +1,140 @@
-//! Writes: keys become batches, verdicts go back to the ledger.
+//! Writes: keys become batches. [`super::answers`] brings what comes of them back to the ledger.
 //!
-//! A lone change leaves at once, and while all requests are in flight changes gather into the next batch by themselves.
+//! A lone change leaves at once, and while all requests are in flight, changes gather into the next batch by themselves.
+//! What limits a write:
+//!
+//! | limit | where | what it bounds |
+//! | --- | --- | --- |
+//! | rate limit | [`RateLimit`], `--max-writes-per-second` | items per second |
+//! | requests in flight | [`Pace`], at most `--max-in-flight` | one after a refusal, then slowly more |
+//! | items and bytes of a batch | [`Pace`], at most the registry's own limits | what the registry answers within the time limit |
+//! | circuit breaker | [`Target`] | nothing while the registry is away; one request first when it is back |
+//! | retry budget | [`Budget`] | what may have been applied and is sent again; what was certainly not applied costs nothing |
+//! | backoff | [`Tries::not_before`] | one record |
+//! | backlog | [`Lane::Rewrite`], [`Options::backlog_window`] | records that a full reconcile found to differ |
+//!
+//! [`RateLimit`]: crate::model::retry::RateLimit
+//! [`Pace`]: crate::model::pace::Pace
+//! [`Target`]: crate::model::retry::Target
+//! [`Budget`]: crate::model::budget::Budget
+//! [`Tries::not_before`]: crate::model::Tries::not_before
+//! [`Options::backlog_window`]: super::Options::backlog_window
 
 use super::{
     queue::{Lane, Open, Turn},
     registrar::{Registrar, Reply},
 };
 use crate::{
-    model::{Action, Failure, Flight, Known, Moment, OperationKind, Removal, Settled, Uid, Verdict, Walk},
+    model::{
+        Action, Attempt, Flight, Known, Moment, OperationKind, Removal, Uid, Verdict, Walk,
+        pace::{SentBatch, Size},
+    },
     registry::{Capabilities, Change, Encoded, EncodedBody, Registry},
-    telemetry::metrics::{Operation, OperationOutcome, Request, RequestOutcome},
 };
 
 /// Bytes of a batch's body besides its operations, at most.
 const AROUND_BATCH_BYTES: usize = 64;
+/// While a batch of keys that belong together is gathered, at most this many others are passed over.
+const ASIDE_MAX: usize = 1_000;
+
 /// What a write request was about, and whether it was a batch.
 pub(super) struct Sent {
-    uids: Vec<Uid>,
-    batched: bool,
+    pub(super) uids: Vec<Uid>,
+    pub(super) batched: bool,
+    pub(super) batch: SentBatch,
 }
 
-/// So many keys are passed over at most for a batch of those that belong together.
-const ASIDE_MAX: usize = 1_000;
+/// A batch that is being gathered.
+struct Gathered {
+    operations: Vec<Encoded>,
+    bytes: usize,
+    /// Whether it goes as a batch: what fits into none is a request of its own.
+    batched: bool,
+    limit: Size,
+    /// The size to which its keys were divided by failures. Those of batches that failed as a whole stay among themselves.
+    divided: Option<usize>,
+}
+
+impl Gathered {
+    fn is_full(&self) -> bool {
+        self.operations.len() >= self.limit.items
+    }
+
+    fn add(&mut self, operation: Encoded, divided: Option<usize>) {
+        self.divided = divided;
+        self.batched &= divided != Some(0);
+        self.limit.items = divided.map_or(self.limit.items, |at_most| self.limit.items.min(at_most));
+        self.bytes += operation.size_at_most();
+        self.operations.push(operation);
+    }
+}
 
 impl<R: Registry> Registrar<R> {
     /// Sends batches as long as there is something to send and somewhere to send it to.
     pub(super) fn dispatch(&mut self, now: Moment) {
         let Some(epoch) = self.session.epoch() else { return };
         let Some(capabilities) = self.capabilities.clone() else { return };
-        while self.leads() && self.writes_in_flight < self.target.slots(now, self.options.max_in_flight) {
-            let (batch, batched) = self.next_batch(&capabilities, now);
-            if batch.is_empty() {
+        while self.leads() && self.writes_in_flight < self.write_slots(now) {
+            let Gathered { operations, bytes, batched, divided, .. } = self.gather(&capabilities, now);
+            if operations.is_empty() {
                 return;
             }
             self.writes_in_flight += 1;
-            let uids: Vec<Uid> = batch.iter().map(|operation| operation.uid.clone()).collect();
+            let uids: Vec<Uid> = operations.iter().map(|operation| operation.uid.clone()).collect();
+            let size = Size { items: uids.len(), bytes };
+            let batch = SentBatch { size, at: now, divided: divided.is_some() };
             let registry = self.registry.clone();
             self.writing.spawn(async move {
-                let result = registry.write(epoch, batch, batched).await;
-                Reply::Written(Sent { uids, batched }, result)
+                let result = registry.write(epoch, operations, batched).await;
+                Reply::Written(Sent { uids, batched, batch }, result)
             });
         }
     }
 
-    /// What is sent next, and whether as a batch: what fits into none is a request of its own.
-    fn next_batch(&mut self, capabilities: &Capabilities, now: Moment) -> (Vec<Encoded>, bool) {
-        let mut batched = self.has("batch");
-        let mut limit = if batched { capabilities.max_batch_items.max(1) } else { 1 };
-        limit = limit.min(self.writes.available(now));
+    fn write_slots(&self, now: Moment) -> usize {
+        self.target.slots(now, self.pace.slots(self.options.max_in_flight))
+    }
+
+    /// Gathers what is sent next.
+    fn gather(&mut self, capabilities: &Capabilities, now: Moment) -> Gathered {
+        let batched = self.has("batch");
+        let most = Size { items: capabilities.max_batch_items.max(1), bytes: capabilities.max_batch_bytes };
+        let mut limit = self.pace.limit(if batched { most } else { Size { items: 1, ..most } }, now);
+        limit.items = limit.items.min(self.writes.available(now));
+        let mut batch = Gathered { operations: Vec::new(), bytes: AROUND_BATCH_BYTES, batched, limit, divided: None };
         // In portions, so that what comes at a bounded rate does not leave one by one.
         let rewrites = self.rewrites.available(now) >= self.rewrites.portion();
         let turn = self.next_turn();
-        let (mut batch, mut bytes, mut divided) = (Vec::new(), AROUND_BATCH_BYTES, None);
         let mut aside = Vec::new();
-        while batch.len() < limit && aside.len() < ASIDE_MAX {
+        while !batch.is_full() && aside.len() < ASIDE_MAX {
             let open = self.open(turn, rewrites, now);
             let Some((uid, lane)) = self.next_key(open, now) else { break };
-            let own = self.ledger.work(&uid).and_then(|work| work.tries().batch_at_most);
-            // Those of batches that failed as a whole stay among themselves.
-            if !batch.is_empty() && divided != own {
+            let divided = self.ledger.work(&uid).and_then(|work| work.tries().batch_at_most);
+            if !batch.operations.is_empty() && batch.divided != divided {
                 aside.push((uid, lane));
                 continue;
             }
             let Some(operation) = self.encode(&uid, lane, capabilities, now) else { continue };
-            if bytes + operation.size_at_most() > capabilities.max_batch_bytes {
-                if !batch.is_empty() {
+            let bytes = batch.bytes + operation.size_at_most();
+            if bytes > batch.limit.bytes {
+                if !batch.operations.is_empty() {
                     self.queue.push_front(&uid, lane);
                     break;
                 }
-                (batched, limit) = (false, 1);
+                batch.limit.items = 1;
+                batch.batched &= bytes <= capabilities.max_batch_bytes;
             }
-            divided = own;
-            batched &= own != Some(0);
-            limit = own.map_or(limit, |own| limit.min(own));
-            bytes += operation.size_at_most();
             self.rewrites.take(usize::from(lane == Lane::Rewrite));
             self.begin(&operation, now);
-            self.count_try(&operation.uid);
-            batch.push(operation);
+            self.count_attempt(&operation.uid);
+            batch.add(operation, divided);
         }
         for (uid, lane) in aside.iter().rev() {
             self.queue.push_front(uid, *lane);
         }
-        self.writes.take(batch.len());
-        self.turns.batches = self.turns.batches.wrapping_add(usize::from(!batch.is_empty()));
-        (batch, batched)
+        self.writes.take(batch.operations.len());
+        self.turns.batches = self.turns.batches.wrapping_add(usize::from(!batch.operations.is_empty()));
+        batch
     }
 
     /// The most urgent key that may go.
@@ -96,31 +146,38 @@ impl<R: Registry> Registrar<R> {
         self.queue.pop(open)
     }
 
-    /// Every second batch begins with what was tried before, so that neither that nor first tries wait for all of the
-    /// other.
+    /// Every second batch begins with retries, so that neither they nor first tries wait for all of the other.
     fn next_turn(&self) -> Turn {
         if self.turns.batches.is_multiple_of(2) { Turn::First } else { Turn::Last }
     }
 
-    /// Which lanes may go. Of four repeats one is a record's, so that deletions that fail for ever starve no record.
+    /// Which lanes may go. Of four retries one is a record's, so that deletions that always fail starve no record.
     fn open(&mut self, turn: Turn, rewrites: bool, now: Moment) -> Open {
         Open {
             rewrites: rewrites && self.rewrites.available(now) > 0,
-            again: self.budget.allows(now).then_some(turn),
-            put_again_first: self.turns.repeats % 4 == 3,
+            retries: self.budget.allows(Attempt::Retry, now),
+            persistent: self.budget.allows(Attempt::Persistent, now),
+            rejected: self.budget.allows(Attempt::Rejected, now),
+            turn,
+            records_first: self.turns.retries % 4 == 3,
         }
     }
 
-    fn count_try(&mut self, uid: &Uid) {
-        let repeats = self.ledger.work(uid).is_some_and(|work| work.tries().repeats);
-        self.budget.sent(repeats);
-        if repeats {
-            self.turns.repeats = self.turns.repeats.wrapping_add(1);
+    fn count_attempt(&mut self, uid: &Uid) {
+        let attempt = self.attempt_under_way(uid);
+        self.budget.sent(attempt);
+        if matches!(attempt, Attempt::Retry | Attempt::Persistent) {
+            self.turns.retries = self.turns.retries.wrapping_add(1);
             self.metrics.repeated();
         }
     }
 
-    /// The bytes of what is to be done about a key now, if anything still is: it is decided anew, so that what is sent is
+    /// What kind of attempt the request about an id is.
+    pub(super) fn attempt_under_way(&self, uid: &Uid) -> Attempt {
+        self.ledger.work(uid).map(|work| work.tries().attempt).unwrap_or_default()
+    }
+
+    /// The bytes of what is to be done about a key now, if anything still is: it is decided again, so that what is sent is
     /// the store as it is.
     fn encode(&mut self, uid: &Uid, lane: Lane, capabilities: &Capabilities, now: Moment) -> Option<Encoded> {
         let action = self.decision(uid, now);
@@ -146,15 +203,15 @@ impl<R: Registry> Registrar<R> {
         }
     }
 
-    /// Whether what is to be done was tried before, and may not be repeated yet: it may have changed back to that while
-    /// it was queued as a first try.
+    /// Whether what is to be done is a retry that may not go yet: it may have become one while it was queued as a first
+    /// try.
     fn must_wait(&mut self, uid: &Uid, action: Action, now: Moment) -> bool {
-        let again = match action {
-            Action::Put(desired) => self.ledger.repeats(uid, Known::Holds(desired)),
-            Action::Delete(_) => self.ledger.repeats(uid, Known::Absent),
-            _ => false,
+        let attempt = match action {
+            Action::Put(desired) => self.ledger.attempt(uid, Known::Holds(desired)),
+            Action::Delete(_) => self.ledger.attempt(uid, Known::Absent),
+            _ => Attempt::First,
         };
-        again && !self.budget.allows(now)
+        !self.budget.allows(attempt, now)
     }
 
     /// Parks a record that is larger than the registry takes.
@@ -178,118 +235,5 @@ impl<R: Registry> Registrar<R> {
             tracing::debug!(uid = %operation.uid, "deregistering a pod that is absent");
         }
         self.ledger.begin(&operation.uid, Flight { kind, result, version: operation.version }, now);
-    }
-
-    pub(super) fn written(&mut self, sent: &Sent, result: Result<Vec<Verdict>, Failure>, now: Moment) {
-        let uids = &sent.uids;
-        self.writes_in_flight -= 1;
-        let blamed = self.target.blames_writes();
-        let epoch =
-            uids.iter().find_map(|uid| self.ledger.work(uid)?.tries().flight.map(|flight| flight.version.epoch));
-        match result {
-            Ok(verdicts) => {
-                self.judge_request(Request::Write, &Ok(()), now);
-                self.target.succeeded(now);
-                self.session.acknowledged();
-                self.budget.answered();
-                for (uid, verdict) in uids.iter().zip(verdicts) {
-                    self.settle(uid, verdict, now);
-                }
-                self.hasten_if_well(now);
-            }
-            Err(failure) => {
-                self.write_failed(sent, &failure, blamed, now);
-                if let Some(epoch) = epoch {
-                    self.session_lost(epoch, &failure, now);
-                }
-            }
-        }
-    }
-
-    fn hasten_if_well(&mut self, now: Moment) {
-        if self.budget.recovered() {
-            for uid in self.ledger.hasten(now) {
-                self.consider(&uid, Lane::Live, now);
-            }
-        }
-    }
-
-    fn settle(&mut self, uid: &Uid, verdict: Verdict, now: Moment) {
-        let Some(flight) = self.ledger.work(uid).and_then(|work| work.tries().flight) else { return };
-        let repeats = self.ledger.work(uid).is_some_and(|work| work.tries().repeats);
-        let operation = Operation::from(flight.kind);
-        let random = self.rng.u64(..);
-        let cause = match &verdict {
-            Verdict::Retry { cause, .. } | Verdict::Doubt { cause } => Some(cause.clone()),
-            _ => None,
-        };
-        let outcome = match self.ledger.settle(uid, verdict, now, random) {
-            Settled::Acknowledged(since) => {
-                self.budget.acknowledged(repeats);
-                self.metrics.acknowledged_after(now.saturating_sub(since));
-                OperationOutcome::Done
-            }
-            Settled::Again => {
-                self.budget.failed();
-                tracing::debug!(%uid, cause, "not acknowledged, it is tried again");
-                OperationOutcome::Retry
-            }
-            Settled::Parked(cause) => {
-                let waits_for = match flight.kind {
-                    OperationKind::Put => "another body, or the next resync",
-                    OperationKind::Delete => "the next try",
-                };
-                tracing::warn!(%uid, cause, waits_for, "refused by the registry, others go on");
-                OperationOutcome::Parked
-            }
-            Settled::Outrun(version) => {
-                if let Some(version) = version {
-                    let random = self.rng.u64(..);
-                    self.session.outrun(version, now, random);
-                }
-                OperationOutcome::Stale
-            }
-        };
-        self.metrics.operation(operation, outcome);
-        self.consider_settled(uid, now);
-    }
-
-    fn write_failed(&mut self, sent: &Sent, failure: &Failure, blamed: bool, now: Moment) {
-        let Sent { uids, batched } = sent;
-        let divisible = uids.len() > 1;
-        let (applied, isolate) = match failure {
-            // It was the batch that was too large, and there is a smaller way to send one.
-            Failure::TooLarge if *batched => (false, true),
-            Failure::TooLarge | Failure::Refused { status: 400 | 422, .. } if !divisible && blamed => {
-                self.metrics.request(Request::Write, RequestOutcome::Rejected);
-                for uid in uids {
-                    self.settle(uid, Verdict::Rejected { cause: failure.to_string() }, now);
-                }
-                return;
-            }
-            Failure::TooLarge => (false, true),
-            Failure::Broken(_) => (true, blamed),
-            // Only what a body may be to blame for is looked for in the bodies.
-            Failure::Refused { status, .. } => (false, blamed && matches!(status, 400 | 422)),
-            Failure::NotFound | Failure::Expired => (false, false),
-            Failure::Throttled { status, .. } => (*status >= 500, false),
-            Failure::Unreachable(_) | Failure::Unauthorized { .. } | Failure::StaleEpoch | Failure::UnknownSession => {
-                (false, false)
-            }
-        };
-        if isolate && divisible && *failure != Failure::TooLarge {
-            self.metrics.request(Request::Write, RequestOutcome::Failed);
-            tracing::warn!(items = uids.len(), error = %failure, "a batch failed as a whole, its halves are tried");
-            self.target.dividing(now);
-        } else {
-            self.judge_request::<()>(Request::Write, &Err(failure.clone()), now);
-        }
-        self.budget.failed();
-        let of = if *failure == Failure::TooLarge && !divisible { 0 } else { uids.len() };
-        for uid in uids {
-            let random = self.rng.u64(..);
-            self.ledger.fail(uid, applied, isolate.then_some(of), now, random);
-            self.consider_settled(uid, now);
-        }
     }
 }

@@ -166,13 +166,12 @@ impl<R: Registry> Registrar<R> {
             }
             Action::Put(desired) => {
                 self.ledger.owe(uid, now);
-                let again = self.ledger.repeats(uid, Known::Holds(desired));
-                self.queue.push(uid, if again { Lane::PutAgain } else { lane.max(Lane::Live) });
+                let attempt = self.ledger.attempt(uid, Known::Holds(desired));
+                self.queue.push(uid, Lane::of_record(attempt, lane));
             }
             Action::Delete(_) => {
                 self.ledger.owe(uid, now);
-                let again = self.ledger.repeats(uid, Known::Absent);
-                self.queue.push(uid, if again { Lane::DeleteAgain } else { Lane::Delete });
+                self.queue.push(uid, Lane::of_deletion(self.ledger.attempt(uid, Known::Absent)));
             }
             Action::Wait(until) => self.queue.delay(uid, until),
             Action::InFlight => self.ledger.changed_in_flight(uid, now),

@@ -3,6 +3,7 @@
 //! One task owns the ledger, so there are no locks. Sightings wake keys; `decide` says what to do about each; the queue
 //! holds keys; replies become verdicts that go back to the ledger.
 
+mod answers;
 mod comparison;
 mod control;
 mod dispatch;

@@ -2,26 +2,52 @@
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 
-use crate::model::{Moment, Uid, UidMap, Walk};
+use crate::model::{Attempt, Moment, Uid, UidMap, Walk};
 
-/// How urgent a key is. Keys of a lane keep their order.
+/// How urgent a key is. Keys of a lane keep their order, but for the two lanes of retries: there the newest failure goes
+/// first, so that a lost answer does not wait behind thousands of records that keep failing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Lane {
     /// Deletions: a registry that names what is gone is worse than one that lacks what is new.
     Delete,
-    /// Deletions that were tried before and not acknowledged.
-    DeleteAgain,
-    /// Records that were.
-    PutAgain,
+    /// Deletions that may have been applied.
+    DeleteRetry,
+    /// Records that may have been applied.
+    PutRetry,
     /// Changes as they are seen.
     Live,
     /// Records that a comparison found missing or in doubt.
     Backfill,
     /// Records that a comparison found to be others: at a bounded rate, as a new release may change them all.
     Rewrite,
+    /// Deletions that failed by themselves more than once.
+    DeletePersistent,
+    /// Records that failed by themselves more than once.
+    PutPersistent,
+    /// Records that the registry rejected before the last resync.
+    Rejected,
 }
 
 impl Lane {
+    /// The lane of a deletion.
+    pub(super) fn of_deletion(attempt: Attempt) -> Self {
+        match attempt {
+            Attempt::First | Attempt::Rejected => Self::Delete,
+            Attempt::Retry => Self::DeleteRetry,
+            Attempt::Persistent => Self::DeletePersistent,
+        }
+    }
+
+    /// The lane of a record; `first` is the one for a first try.
+    pub(super) fn of_record(attempt: Attempt, first: Self) -> Self {
+        match attempt {
+            Attempt::First => first.max(Self::Live),
+            Attempt::Retry => Self::PutRetry,
+            Attempt::Persistent => Self::PutPersistent,
+            Attempt::Rejected => Self::Rejected,
+        }
+    }
+
     /// The lane that a walk leads to.
     pub(super) fn of(walk: Walk) -> Self {
         match walk {
@@ -30,9 +56,14 @@ impl Lane {
         }
     }
 
-    /// Whether the lane is for what was tried before: it goes as far as the budget for that allows.
-    pub(super) fn is_again(self) -> bool {
-        matches!(self, Self::DeleteAgain | Self::PutAgain)
+    /// The kind of attempt that the lane is for.
+    pub(super) fn attempt(self) -> Attempt {
+        match self {
+            Self::Delete | Self::Live | Self::Backfill | Self::Rewrite => Attempt::First,
+            Self::DeleteRetry | Self::PutRetry => Attempt::Retry,
+            Self::DeletePersistent | Self::PutPersistent => Attempt::Persistent,
+            Self::Rejected => Attempt::Rejected,
+        }
     }
 }
 
@@ -41,34 +72,47 @@ impl Lane {
 pub(super) struct Open {
     /// Whether rewrites may go.
     pub(super) rewrites: bool,
-    /// Whether what was tried before may go: first of all, or after everything else.
-    pub(super) again: Option<Turn>,
-    /// Whether a record that was tried before goes before a deletion that was.
-    pub(super) put_again_first: bool,
+    /// Whether retries may go,
+    pub(super) retries: bool,
+    /// and those of records that failed more than once,
+    pub(super) persistent: bool,
+    /// and rejected records.
+    pub(super) rejected: bool,
+    /// Whether retries go before first tries or after them.
+    pub(super) turn: Turn,
+    /// Whether records that are retried go before deletions that are.
+    pub(super) records_first: bool,
 }
 
-/// When the turn of what was tried before comes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// When the turn of retries comes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Turn {
+    #[default]
     First,
     Last,
 }
 
 impl Open {
     fn lanes(self) -> impl Iterator<Item = Lane> {
-        let again = |turn: Turn| {
-            let pair = match self.put_again_first {
-                false => [Lane::DeleteAgain, Lane::PutAgain],
-                true => [Lane::PutAgain, Lane::DeleteAgain],
-            };
-            pair.into_iter().filter(move |_| self.again == Some(turn))
+        let order = |pair: [Lane; 2]| if self.records_first { [pair[1], pair[0]] } else { pair };
+        let retries = self.retries.then(|| order([Lane::DeleteRetry, Lane::PutRetry])).into_iter().flatten();
+        let persistent =
+            self.persistent.then(|| order([Lane::DeletePersistent, Lane::PutPersistent])).into_iter().flatten();
+        let retries = retries.chain(persistent);
+        let (before, after) = match self.turn {
+            Turn::First => (Some(retries), None),
+            Turn::Last => (None, Some(retries)),
         };
-        let backfill = [Lane::Live, Lane::Backfill].into_iter().chain(self.rewrites.then_some(Lane::Rewrite));
-        std::iter::once(Lane::Delete).chain(again(Turn::First)).chain(backfill).chain(again(Turn::Last))
+        let first_tries = [Lane::Live, Lane::Backfill].into_iter().chain(self.rewrites.then_some(Lane::Rewrite));
+        std::iter::once(Lane::Delete)
+            .chain(before.into_iter().flatten())
+            .chain(first_tries)
+            .chain(after.into_iter().flatten())
+            .chain(self.rejected.then_some(Lane::Rejected))
     }
 }
 
-const LANES: usize = 6;
+const LANES: usize = 9;
 /// Leftovers that are not worth the search.
 const LEFTOVERS: usize = 64;
 /// A lane with room for no more than this is not worth shrinking.
@@ -87,16 +131,20 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// Queues a key, or moves it to a more urgent lane. Whether it was tried before is as the newest word has it: that
-    /// depends on what is to be sent, which may have changed.
+    /// Queues a key, or moves it to a more urgent lane. The kind of attempt is the newest one: it depends on what is to be
+    /// sent, which may have changed.
     pub(super) fn push(&mut self, uid: &Uid, lane: Lane) {
         self.undelay(uid);
-        let stays = |place: &Lane| *place <= lane && place.is_again() == lane.is_again();
+        let stays = |place: &Lane| *place <= lane && place.attempt() == lane.attempt();
         if self.places.get(uid).is_some_and(stays) {
             return;
         }
         self.place(uid, lane);
-        self.lanes[lane as usize].push_back(uid.clone());
+        let entries = &mut self.lanes[lane as usize];
+        match lane.attempt() {
+            Attempt::Retry => entries.push_front(uid.clone()),
+            _ => entries.push_back(uid.clone()),
+        }
         self.drop_leftovers(lane);
     }
 
@@ -207,7 +255,14 @@ impl Queue {
 mod tests {
     use super::*;
 
-    const ALL: Open = Open { rewrites: true, again: Some(Turn::First), put_again_first: false };
+    const ALL: Open = Open {
+        rewrites: true,
+        retries: true,
+        persistent: true,
+        rejected: true,
+        turn: Turn::First,
+        records_first: false,
+    };
 
     fn pop_all(queue: &mut Queue) -> Vec<String> {
         std::iter::from_fn(|| queue.pop(ALL)).map(|(uid, _)| uid.to_string()).collect()
@@ -287,33 +342,51 @@ mod tests {
     }
 
     #[test]
-    fn what_was_tried_before_waits_for_its_budget_and_lets_first_tries_pass() {
-        let keys = [("p", Lane::PutAgain), ("q", Lane::DeleteAgain), ("l", Lane::Live), ("d", Lane::Delete)];
+    fn retries_wait_for_their_budget_and_let_first_tries_pass() {
+        let keys = [
+            ("x", Lane::Rejected),
+            ("r", Lane::PutPersistent),
+            ("s", Lane::DeletePersistent),
+            ("p", Lane::PutRetry),
+            ("q", Lane::DeleteRetry),
+            ("l", Lane::Live),
+            ("d", Lane::Delete),
+        ];
         let order = |open: Open| {
             let mut queue = Queue::default();
             keys.iter().for_each(|(uid, lane)| queue.push(&Uid::from(*uid), *lane));
             std::iter::from_fn(|| queue.pop(open)).map(|(uid, _)| uid.to_string()).collect::<String>()
         };
-        assert_eq!(order(Open { again: None, ..ALL }), "dl");
-        assert_eq!(order(ALL), "dqpl");
-        assert_eq!(order(Open { again: Some(Turn::Last), ..ALL }), "dlqp");
+        assert_eq!(order(Open { retries: false, persistent: false, rejected: false, ..ALL }), "dl");
+        assert_eq!(order(ALL), "dqpsrlx");
+        assert_eq!(order(Open { turn: Turn::Last, ..ALL }), "dlqpsrx");
+        assert_eq!(order(Open { persistent: false, ..ALL }), "dqplx");
         assert_eq!(
-            order(Open { put_again_first: true, ..ALL }),
-            "dpql",
-            "deletions that fail for ever starve no record"
+            order(Open { records_first: true, ..ALL }),
+            "dpqrslx",
+            "deletions that always fail starve no record"
         );
     }
 
     #[test]
-    fn a_key_that_is_no_longer_a_repeat_waits_for_no_budget_and_one_that_has_become_one_does() {
-        let (mut queue, first) = (Queue::default(), Open { again: None, ..ALL });
-        queue.push(&"a".into(), Lane::DeleteAgain);
+    fn newest_failure_is_retried_first() {
+        let mut queue = Queue::default();
+        for uid in ["old", "new"] {
+            queue.push(&uid.into(), Lane::PutRetry);
+        }
+        assert_eq!(pop_all(&mut queue), ["new", "old"]);
+    }
+
+    #[test]
+    fn key_moves_between_first_tries_and_retries() {
+        let (mut queue, first) = (Queue::default(), Open { retries: false, ..ALL });
+        queue.push(&"a".into(), Lane::DeleteRetry);
         queue.push(&"a".into(), Lane::Live);
         queue.push(&"b".into(), Lane::Live);
-        queue.push(&"b".into(), Lane::PutAgain);
+        queue.push(&"b".into(), Lane::PutRetry);
         assert_eq!(queue.pop(first), Some(("a".into(), Lane::Live)));
         assert_eq!(queue.pop(first), None);
-        assert_eq!(queue.pop(ALL), Some(("b".into(), Lane::PutAgain)));
+        assert_eq!(queue.pop(ALL), Some(("b".into(), Lane::PutRetry)));
         assert_eq!(queue.pop(ALL), None);
     }
 }

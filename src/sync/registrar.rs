@@ -20,8 +20,12 @@ use crate::{
         Failure, Leadership, Ledger, Moment, OtherWriter, Reminder, Sighting, Standing, Takeover, UidMap, Verdict,
         Walk, WatchList,
         brake::{Brake, Confirmation, Finding, HoldId, Inquiry, SettingsChange},
-        retry::{Budget, RateLimit, Target},
+        budget::Budget,
+        outage::Outage,
+        pace::Pace,
+        retry::{RateLimit, Target},
         session::{Declared, Phase, Session},
+        tally::Tally,
     },
     registry::{Capabilities, Contender, Registry, SessionOpened},
     store::View,
@@ -83,6 +87,8 @@ pub struct Options {
     pub max_in_flight: usize,
     /// Items written a second.
     pub max_writes_per_second: u32,
+    /// After this time the registry's client gives a request up.
+    pub request_timeout: Duration,
     /// So many records that a look at everything found to be owed are queued at once: [`BACKLOG_WINDOW`], if there is no
     /// reason for less.
     pub backlog_window: usize,
@@ -169,8 +175,8 @@ pub(super) struct Control {
 pub(super) struct Turns {
     /// Batches that were built.
     pub(super) batches: usize,
-    /// Operations that were sent again.
-    pub(super) repeats: usize,
+    /// Operations that were retried.
+    pub(super) retries: usize,
 }
 
 /// Keeps a registry equal to a view of pods.
@@ -205,10 +211,14 @@ pub struct Registrar<R> {
     pub(super) target: Target,
     pub(super) writes: RateLimit,
     pub(super) rewrites: RateLimit,
-    /// For what was tried before and not acknowledged.
     pub(super) budget: Budget,
-    /// Counts batches and repeats, so that turns can be taken.
+    pub(super) pace: Pace,
+    /// Counts batches and retries, so that turns can be taken.
     pub(super) turns: Turns,
+    pub(super) outage: Outage,
+    /// Rejected records and divided batches, by cause.
+    pub(super) rejections: Tally,
+    pub(super) divisions: Tally,
     pub(super) capabilities: Option<Capabilities>,
     /// The newest complete list of each watch.
     pub(super) lists: Vec<Option<WatchList>>,
@@ -274,7 +284,11 @@ impl<R: Registry> Registrar<R> {
             writes: RateLimit::new(options.max_writes_per_second),
             rewrites: RateLimit::new(REWRITES_PER_SECOND.min(options.max_writes_per_second)),
             budget: Budget::default(),
+            pace: Pace::new(options.request_timeout),
             turns: Turns::default(),
+            outage: Outage::default(),
+            rejections: Tally::of_first(3),
+            divisions: Tally::of_first(1),
             capabilities: None,
             lists: vec![None; view.watches()],
             lists_failed: vec![false; view.watches()],
@@ -362,8 +376,14 @@ impl<R: Registry> Registrar<R> {
         if waits(Walk::Rewrite) {
             earlier(Some(writes_at.max(self.rewrites.next_at(now, self.rewrites.portion()))));
         }
-        if self.queue.has_ready(&[Lane::DeleteAgain, Lane::PutAgain]) {
-            earlier(Some(writes_at.max(self.budget.next_at(now))));
+        for lanes in [
+            &[Lane::DeleteRetry, Lane::PutRetry][..],
+            &[Lane::DeletePersistent, Lane::PutPersistent],
+            &[Lane::Rejected],
+        ] {
+            if self.queue.has_ready(lanes) {
+                earlier(Some(writes_at.max(self.budget.next_at(lanes[0].attempt(), now))));
+            }
         }
         at
     }

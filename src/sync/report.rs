@@ -2,9 +2,9 @@
 
 use super::registrar::Registrar;
 use crate::{
-    model::{Known, Moment, silence},
+    model::{Failure, Known, Moment, outage::Lasted, silence},
     registry::Registry,
-    telemetry::metrics::RecordState,
+    telemetry::metrics::{RecordState, Request},
 };
 
 /// How often the figures are counted anew.
@@ -44,19 +44,81 @@ impl<R: Registry> Registrar<R> {
             return;
         }
         self.reported_at = now;
+        self.log_counts(now);
         self.count(now);
+    }
+
+    /// Logs the start of an outage.
+    pub(super) fn log_failure(&mut self, request: Request, failure: &Failure, now: Moment) {
+        let Some(failures) = self.outage.failed(failure, now) else {
+            tracing::debug!(?request, error = %failure, "a request to the registry failed");
+            return;
+        };
+        let resume_at = self.target.resume_at();
+        let pause_ms = u64::try_from(resume_at.saturating_sub(now).as_millis()).unwrap_or(u64::MAX);
+        if matches!(failure, Failure::Unauthorized { .. }) {
+            tracing::error!(
+                ?request,
+                error = %failure,
+                failures,
+                pause_ms,
+                "the registry refuses the credential; reading it again: check the token and its rights"
+            );
+        } else {
+            tracing::warn!(?request, error = %failure, failures, pause_ms, "a request to the registry failed; pausing");
+        }
+    }
+
+    /// Logs the end of an outage.
+    pub(super) fn log_recovery(&mut self, now: Moment) {
+        let Some(Lasted { time, failures }) = self.outage.over(now) else { return };
+        let (lasted_s, pending) = (time.as_secs(), self.ledger.owed());
+        tracing::info!(lasted_s, failures, pending, "the registry answers again; resuming");
+    }
+
+    /// Logs, once per minute, an outage that lasts, and what was counted instead of logged.
+    fn log_counts(&mut self, now: Moment) {
+        if let Some(Lasted { time, failures }) = self.outage.lasts(now) {
+            let (lasted_s, pending) = (time.as_secs(), self.ledger.owed());
+            let error = self.outage.last().map(ToString::to_string);
+            if matches!(self.outage.last(), Some(Failure::Unauthorized { .. })) {
+                tracing::error!(
+                    lasted_s,
+                    failures,
+                    pending,
+                    error,
+                    "the registry still refuses the credential; retrying: check the token and its rights"
+                );
+            } else {
+                tracing::warn!(lasted_s, failures, pending, error, "requests to the registry still fail; retrying");
+            }
+        }
+        for (cause, count) in self.rejections.due(now) {
+            tracing::warn!(
+                count,
+                %cause,
+                "the registry rejected more operations; waiting for the records to change or for the next resync"
+            );
+        }
+        for (error, count) in self.divisions.due(now) {
+            tracing::warn!(count, %error, "more batches failed as a whole; sending their parts separately");
+        }
     }
 
     fn count(&self, now: Moment) {
         let (mut in_flight, mut parked, mut oldest) = (0, 0, self.ledger.backlog_since().unwrap_or(now));
         let (mut pending, mut doubt) = (self.ledger.backlog(), self.ledger.backlog_in_doubt());
         for (uid, work) in self.ledger.working() {
-            oldest = oldest.min(work.since());
             doubt += usize::from(self.ledger.known(uid) == Known::Doubt);
-            match work {
-                work if work.tries().flight.is_some() => in_flight += 1,
-                work if work.tries().parked.is_some() => parked += 1,
-                _ => pending += 1,
+            // Also while it is tried once more after a resync.
+            if work.tries().parked.is_some() {
+                parked += 1;
+                continue;
+            }
+            oldest = oldest.min(work.since());
+            match work.tries().flight {
+                Some(_) => in_flight += 1,
+                None => pending += 1,
             }
         }
         self.metrics.set_pods(self.view.len());

@@ -110,7 +110,7 @@ impl<R: Registry> Registrar<R> {
         self.judge_request(Request::Session, &result, now);
         match result {
             Ok(opened) => {
-                self.target.succeeded(now);
+                self.registry_answered(now);
                 let ours = self.session.min_epoch();
                 self.session.opened(opened.epoch, Moment::from_secs(opened.ttl_seconds), now);
                 let instance = opened.previous.as_ref().map(|previous| previous.instance.as_str());
@@ -141,7 +141,10 @@ impl<R: Registry> Registrar<R> {
     pub(super) fn session_refused(&mut self, failure: &Failure, now: Moment) {
         let random = self.rng.u64(..);
         self.session.not_opened(now, random);
-        tracing::warn!(error = %failure, "session not opened, it is tried again");
+        // An outage has its own lines.
+        if self.target.failures() == 0 {
+            tracing::warn!(error = %failure, "session not opened; trying again");
+        }
     }
 
     fn beat(&mut self, epoch: u64, now: Moment) {
@@ -166,7 +169,7 @@ impl<R: Registry> Registrar<R> {
         self.judge_request(Request::Heartbeat, &result, now);
         match result {
             Ok(contender) => {
-                self.target.succeeded(now);
+                self.registry_answered(now);
                 self.session.acknowledged();
                 if self.session.epoch() == Some(epoch) {
                     self.contended(contender, now);

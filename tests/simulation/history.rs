@@ -182,6 +182,7 @@ impl Stage {
         let instance = world.processes[number].instance.clone();
         let options = Options {
             max_in_flight: usize::from(setup.max_in_flight),
+            request_timeout: crate::network::REQUEST_TIMEOUT,
             max_writes_per_second: u32::from(setup.writes_per_second),
             backlog_window: usize::from(setup.backlog_window),
             resync_interval: Duration::from_secs(u64::from(setup.resync_secs)),

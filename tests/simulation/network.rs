@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// A process gives up a request after this time.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How requests fare.
 #[derive(Default)]

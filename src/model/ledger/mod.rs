@@ -18,9 +18,12 @@ use super::{Moment, Removal, Uid, UidMap, Verdict, ends::Ends, retry};
 pub use backlog::{Backlog, Walk};
 pub use belief::{Belief, Known};
 pub use reading::Drift;
-pub use work::{Ended, Flight, Settled, Tries, Work};
+pub use work::{Applied, Attempt, Ended, Flight, Settled, Tries, Work};
 
 use {backlog::Walks, belief::Beliefs, reading::Reading};
+
+/// After this many failures in a row, a record counts as one that always fails.
+const PERSISTENT_AFTER: u32 = 2;
 
 /// Beliefs and work, by pod UID.
 #[derive(Debug, Default)]
@@ -190,15 +193,21 @@ impl Ledger {
     /// A request for the id was sent.
     pub fn begin(&mut self, uid: &Uid, flight: Flight, now: Moment) {
         self.beliefs.change(uid, self.unheard(uid), |belief| belief.touched = true);
-        let repeats = self.repeats(uid, flight.result);
+        let attempt = self.attempt(uid, flight.result);
         let tries = self.owe(uid, now).tries_mut();
-        (tries.repeats, tries.tried, tries.flight) = (repeats, Some(flight.result), Some(flight));
+        (tries.attempt, tries.flight, tries.unparked) = (attempt, Some(flight), false);
+        tries.parked = tries.parked.filter(|rejected| flight.result == Known::Holds(*rejected));
     }
 
-    /// Whether this was tried last and not acknowledged, so that a request for it would repeat the one before. What has
-    /// changed since then is another matter, and a first try.
-    pub fn repeats(&self, uid: &Uid, result: Known) -> bool {
-        self.work.get(uid).is_some_and(|work| work.tries().tried == Some(result))
+    /// What kind of attempt a request with this result would be. Whatever has changed since the last one is a first try.
+    pub fn attempt(&self, uid: &Uid, result: Known) -> Attempt {
+        let Some(tries) = self.work.get(uid).map(Work::tries) else { return Attempt::First };
+        match tries {
+            tries if tries.parked.is_some_and(|rejected| result == Known::Holds(rejected)) => Attempt::Rejected,
+            tries if tries.tried != Some(result) => Attempt::First,
+            tries if tries.failures >= PERSISTENT_AFTER => Attempt::Persistent,
+            _ => Attempt::Retry,
+        }
     }
 
     /// The registry judged the operation that was in flight.
@@ -220,14 +229,13 @@ impl Ledger {
                 (self.known(uid), Settled::Again)
             }
             Verdict::Doubt { .. } => {
+                self.owe(uid, now).tries_mut().tried = Some(flight.result);
                 self.delay(uid, now, random, None);
                 (Known::Doubt, Settled::Again)
             }
             Verdict::Rejected { cause } => {
                 match flight.result {
-                    Known::Holds(refused) => {
-                        self.owe(uid, now).tries_mut().parked = Some((refused, cause.as_str().into()));
-                    }
+                    Known::Holds(rejected) => self.owe(uid, now).tries_mut().parked = Some(rejected),
                     _ => self.delay(uid, now, random, None),
                 }
                 (self.known(uid), Settled::Parked(cause))
@@ -242,15 +250,15 @@ impl Ledger {
         settled
     }
 
-    /// The whole request failed. `applied` says whether the registry may have applied it all the same, `isolate` whether
-    /// this id may be why, and of how many: then it goes into smaller batches, and alone it waits. Of none, if it cannot be
-    /// in a batch at all.
-    pub fn fail(&mut self, uid: &Uid, applied: bool, isolate: Option<usize>, now: Moment, random: u64) {
-        if self.land(uid).is_none() {
-            return;
-        }
-        if applied {
+    /// The whole request failed. `isolate` says whether this id may be why, and of how many: then it goes into smaller
+    /// batches, and alone it waits. Of none, if it cannot be in a batch at all.
+    pub fn fail(&mut self, uid: &Uid, applied: Applied, isolate: Option<usize>, now: Moment, random: u64) {
+        let Some(flight) = self.land(uid) else { return };
+        if applied != Applied::No {
             self.believe(uid, Known::Doubt);
+        }
+        if applied == Applied::Maybe {
+            self.owe(uid, now).tries_mut().tried = Some(flight.result);
         }
         match isolate {
             Some(0) => self.owe(uid, now).tries_mut().batch_at_most = Some(0),
@@ -288,9 +296,13 @@ impl Ledger {
         })
     }
 
-    /// Refused records are tried once more.
+    /// Rejected records are tried once more.
     pub fn unpark(&mut self) -> Vec<Uid> {
-        self.of_tries(|tries| tries.parked.take().is_some())
+        self.of_tries(|tries| {
+            let parked = tries.parked.is_some() && !tries.unparked;
+            tries.unparked |= parked;
+            parked
+        })
     }
 
     /// Changes what came of requests, and says of which ids it did.

@@ -70,10 +70,10 @@ fn no_failure_ever_drops_what_is_owed() {
 fn a_lost_answer_leaves_doubt_and_an_unreachable_registry_does_not() {
     let (mut ledger, uid) = (seeded(), Uid::from("a"));
     ledger.begin(&uid, put(1, 1), at(1));
-    ledger.fail(&uid, false, None, at(2), 0);
+    ledger.fail(&uid, Applied::No, None, at(2), 0);
     assert_eq!(ledger.known(&uid), Known::Absent);
     ledger.begin(&uid, put(1, 2), at(3));
-    ledger.fail(&uid, true, Some(500), at(4), 0);
+    ledger.fail(&uid, Applied::Maybe, Some(500), at(4), 0);
     assert_eq!(ledger.known(&uid), Known::Doubt);
     let work = ledger.work(&uid).unwrap();
     assert_eq!(
@@ -82,7 +82,7 @@ fn a_lost_answer_leaves_doubt_and_an_unreachable_registry_does_not() {
         "with others in the batch it goes again at once, in a smaller one"
     );
     ledger.begin(&uid, put(1, 3), at(5));
-    ledger.fail(&uid, true, Some(1), at(6), 0);
+    ledger.fail(&uid, Applied::Maybe, Some(1), at(6), 0);
     assert!(ledger.work(&uid).unwrap().tries().not_before > at(6), "alone it is to blame and waits");
 }
 
@@ -212,8 +212,15 @@ fn parked_records_are_tried_again_when_asked() {
     ledger.begin(&uid, put(1, 1), at(1));
     let verdict = Verdict::Rejected { cause: "schema".into() };
     assert_eq!(ledger.settle(&uid, verdict, at(2), 0), Settled::Parked("schema".into()));
-    assert_eq!(ledger.work(&uid).unwrap().tries().parked, Some((digest(1), "schema".into())));
+    assert_eq!(ledger.work(&uid).unwrap().tries().parked, Some(digest(1)));
     assert_eq!(ledger.unpark().as_slice(), std::slice::from_ref(&uid));
+    assert_eq!(ledger.unpark(), [], "once");
+    let kinds = [1, 2].map(|n| ledger.attempt(&uid, put(n, 2).result));
+    assert_eq!(kinds, [Attempt::Rejected, Attempt::First], "another body is another matter");
+    ledger.begin(&uid, put(1, 2), at(3));
+    ledger.settle(&uid, Verdict::Rejected { cause: "schema".into() }, at(4), 0);
+    assert_eq!(ledger.unpark().len(), 1, "until the next resync");
+    ledger.begin(&uid, put(2, 3), at(5));
     assert!(ledger.work(&uid).unwrap().tries().parked.is_none());
 }
 
@@ -253,7 +260,7 @@ fn stepping_down_forgets_the_registry_and_not_the_pods() {
     }
     ledger.ended(&ended, Ended::Deleted, at(4));
     ledger.inventory_has(&named, digest(2), at(5));
-    ledger.owe(&lives, at(5)).tries_mut().parked = Some((digest(1), "schema".into()));
+    ledger.owe(&lives, at(5)).tries_mut().parked = Some(digest(1));
     ledger.step_down(100);
     assert_eq!((ledger.known(&lives), ledger.is_seeded(), ledger.owned()), (Known::Unread, false, 0));
     assert_eq!(ledger.belief(&lives).map(|belief| (belief.sighted(), belief.watch())), Some((at(3), Some(0))));
@@ -277,8 +284,8 @@ fn what_is_tried_again_unchanged_is_a_repeat_and_what_has_changed_is_not() {
     let (mut ledger, uid) = (seeded(), Uid::from("a"));
     let lost = |ledger: &mut Ledger, flight, secs| {
         ledger.begin(&uid, flight, at(secs));
-        let repeats = ledger.work(&uid).unwrap().tries().repeats;
-        ledger.fail(&uid, true, None, at(secs), 0);
+        let repeats = ledger.work(&uid).unwrap().tries().attempt == Attempt::Retry;
+        ledger.fail(&uid, Applied::Maybe, None, at(secs), 0);
         repeats
     };
     let delete = Flight { kind: OperationKind::Delete, result: Known::Absent, ..put(0, 9) };
@@ -287,7 +294,48 @@ fn what_is_tried_again_unchanged_is_a_repeat_and_what_has_changed_is_not() {
     assert_eq!(repeats, [false, true, false, true, false, true, false]);
     ledger.begin(&uid, put(2, 11), at(20));
     ledger.settle(&uid, Verdict::Done, at(21), 0);
-    assert!(!ledger.repeats(&uid, put(2, 11).result), "what was acknowledged is no longer tried");
+    assert_eq!(ledger.attempt(&uid, put(2, 11).result), Attempt::First, "what was acknowledged is no longer tried");
+}
+
+#[test]
+fn certain_failure_leaves_a_first_try() {
+    let (mut ledger, uid) = (seeded(), Uid::from("a"));
+    let verdicts = [
+        Verdict::Retry { after: None, cause: String::new() },
+        Verdict::Stale { current: None },
+        Verdict::Tombstoned { current: None },
+    ];
+    for (seq, verdict) in (1..).zip(verdicts) {
+        ledger.begin(&uid, put(1, seq), at(seq));
+        ledger.settle(&uid, verdict, at(seq), 0);
+        assert_eq!(ledger.attempt(&uid, put(1, 0).result), Attempt::First);
+    }
+    for applied in [Applied::No, Applied::Hardly] {
+        ledger.begin(&uid, put(1, 9), at(9));
+        ledger.fail(&uid, applied, None, at(9), 0);
+        assert_eq!(ledger.attempt(&uid, put(1, 0).result), Attempt::First, "{applied:?}");
+    }
+    assert_eq!(ledger.known(&uid), Known::Doubt);
+    ledger.begin(&uid, put(1, 10), at(10));
+    ledger.fail(&uid, Applied::Maybe, None, at(10), 0);
+    ledger.begin(&uid, put(1, 11), at(11));
+    ledger.fail(&uid, Applied::No, None, at(11), 0);
+    assert_ne!(ledger.attempt(&uid, put(1, 0).result), Attempt::First, "the one before may still have been applied");
+}
+
+#[test]
+fn record_that_fails_twice_is_persistent() {
+    let (mut ledger, uid) = (seeded(), Uid::from("a"));
+    let mut kinds = Vec::new();
+    for seq in 1..5 {
+        kinds.push(ledger.attempt(&uid, put(1, 0).result));
+        ledger.begin(&uid, put(1, seq), at(seq));
+        ledger.settle(&uid, Verdict::Doubt { cause: String::new() }, at(seq), 0);
+    }
+    assert_eq!(kinds, [Attempt::First, Attempt::Retry, Attempt::Persistent, Attempt::Persistent]);
+    ledger.begin(&uid, put(1, 9), at(9));
+    ledger.settle(&uid, Verdict::Done, at(9), 0);
+    assert_eq!(ledger.attempt(&uid, put(1, 0).result), Attempt::First);
 }
 
 #[test]

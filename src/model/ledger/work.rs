@@ -12,6 +12,31 @@ pub enum Ended {
     DeletedOrLeftRule,
 }
 
+/// What kind of attempt a request is. Each kind has its own limits, see [`crate::model::budget`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Attempt {
+    /// What it brings about was not sent before, or was certainly not applied.
+    #[default]
+    First,
+    /// The same was sent before and may have been applied.
+    Retry,
+    /// The same, and it failed by itself more than once.
+    Persistent,
+    /// The registry rejected this very record, and a resync has come since.
+    Rejected,
+}
+
+/// Whether a failed request may have been applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// Certainly not: sending it again is a first try.
+    No,
+    /// Hardly, as the registry or a proxy refused it for now: a first try as well, but what the registry holds is uncertain.
+    Hardly,
+    /// It may have been.
+    Maybe,
+}
+
 /// A request that was sent and not answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flight {
@@ -43,10 +68,10 @@ pub struct Tries {
     pub again: Option<Moment>,
     /// The request under way: at most one.
     pub flight: Option<Flight>,
-    /// What the last request was to bring about that was not acknowledged.
+    /// What the last request was to bring about that may have been applied and was not acknowledged.
     pub tried: Option<Known>,
-    /// Whether the request under way repeats the one before it.
-    pub repeats: bool,
+    /// What kind of attempt the request under way is.
+    pub attempt: Attempt,
     /// Not to be tried before.
     pub not_before: Moment,
     /// The part of that which the registry asked for.
@@ -56,8 +81,10 @@ pub struct Tries {
     /// A batch with this id failed as a whole: it goes into batches of this size at most, half as large each time. Zero is
     /// for one that was too large as a batch by itself: it goes as a request of its own.
     pub batch_at_most: Option<usize>,
-    /// The record that the registry refuses, and why: it waits for another body or the next resync.
-    pub parked: Option<(Fingerprint, Box<str>)>,
+    /// The record that the registry rejected: it waits for another body or the next resync.
+    pub parked: Option<Fingerprint>,
+    /// A resync has come since: the rejected record is tried once more.
+    pub unparked: bool,
 }
 
 static UNTRIED: Tries = Tries::NONE;
@@ -67,12 +94,13 @@ impl Tries {
         again: None,
         flight: None,
         tried: None,
-        repeats: false,
+        attempt: Attempt::First,
         not_before: Moment::ZERO,
         told_until: Moment::ZERO,
         failures: 0,
         batch_at_most: None,
         parked: None,
+        unparked: false,
     };
 }
 
@@ -122,5 +150,11 @@ mod tests {
     #[test]
     fn work_that_nothing_was_sent_of_takes_as_few_bytes_as_are_counted_on() {
         assert_eq!(size_of::<Work>(), 24);
+    }
+
+    #[test]
+    fn rejected_record_takes_few_bytes() {
+        // As 20,000 of them may be parked: the reason is kept by the log alone.
+        assert!(size_of::<Tries>() <= 232, "{}", size_of::<Tries>());
     }
 }

@@ -17,7 +17,10 @@ use pod_registrar::{
 };
 use tokio::time::Instant;
 
-use super::hostile;
+use super::{
+    gateway::{Gateway, TIMEOUT},
+    hostile,
+};
 
 /// What a write is answered with instead of its result.
 #[derive(Clone, Debug)]
@@ -41,7 +44,8 @@ pub(super) enum Sickness {
     Requests(u8, Failure),
 }
 
-/// How often something was written for the first time, and again unchanged without an acknowledgement in between.
+/// How often something was written for the first time, and again unchanged although it may have been applied. What was
+/// refused counts as not written.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Tries {
     pub(super) first: usize,
@@ -110,6 +114,7 @@ pub(super) struct State {
     pub(super) sickness: Option<Sickness>,
     /// Ids that the inventory leaves out, and out of its counts.
     pub(super) hidden: HashSet<String>,
+    pub(super) gateway: Gateway,
     pub(super) tries: Tries,
     /// What became of writes that arrived late.
     pub(super) late: Vec<(String, Verdict)>,
@@ -151,12 +156,13 @@ impl State {
         self.writes.iter().map(|write| write.items.len()).sum()
     }
 
-    fn count_try(&mut self, operation: &Encoded) {
+    fn count_try(&mut self, operation: &Encoded) -> (String, Option<(Option<Digest>, bool)>) {
         let result = match &operation.body {
             EncodedBody::Put { digest, .. } => Some(*digest),
             EncodedBody::Delete(_) => None,
         };
-        match self.tried.insert(operation.uid.to_string(), (result, false)) {
+        let before = self.tried.insert(operation.uid.to_string(), (result, false));
+        match before {
             Some((before, false)) if before == result => self.tries.repeats += 1,
             before => {
                 self.tries.first += 1;
@@ -164,6 +170,15 @@ impl State {
                 self.tries.needless += usize::from(before == Some((result, true)) && held == result);
             }
         }
+        (operation.uid.to_string(), before)
+    }
+
+    /// What was tried was certainly not applied.
+    fn untry(&mut self, uid: String, before: Option<(Option<Digest>, bool)>) {
+        match before {
+            Some(before) => self.tried.insert(uid, before),
+            None => self.tried.remove(&uid),
+        };
     }
 
     fn judge(&mut self, operation: &Encoded) -> Verdict {
@@ -250,7 +265,47 @@ impl Fake {
     }
 
     fn up(&self) -> Result<(), Failure> {
-        self.state().down.clone().map_or(Ok(()), Err)
+        let mut state = self.state();
+        state.down.clone().map_or(Ok(()), Err)?;
+        state.gateway.admit(0)
+    }
+
+    /// Takes a write, once it has arrived.
+    fn take(&self, epoch: u64, operations: Vec<Encoded>, batched: bool) -> Result<Vec<Verdict>, Failure> {
+        let mut state = self.state();
+        let fault = state.faults.pop_front();
+        if let Some(failure) = state.down.clone() {
+            return Err(failure);
+        }
+        check_epoch(&state, epoch)?;
+        if batched && state.refuses_batches {
+            return Err(Failure::TooLarge);
+        }
+        match fault {
+            Some(Fault::Refuse(failure)) => return Err(failure),
+            Some(Fault::Items(verdict)) => return Ok(vec![verdict; operations.len()]),
+            Some(Fault::ArriveLate(delay)) => {
+                self.clone().arrive_late(operations, delay);
+                return Err(Failure::Broken("timed out".into()));
+            }
+            _ => {}
+        }
+        if operations.iter().any(|operation| state.breaks_batches.contains(&*operation.uid.text())) {
+            return Err(state.breaks_with.clone().unwrap_or(Failure::Broken("status 500".into())));
+        }
+        if let Some(Sickness::Requests(percent, failure)) = state.sickness.clone()
+            && state.random.u8(..100) < percent
+        {
+            return Err(failure);
+        }
+        let verdicts: Vec<_> = operations.iter().map(|operation| state.judge(operation)).collect();
+        if matches!(fault, Some(Fault::ApplyAndLose)) {
+            return Err(Failure::Broken("the connection was reset".into()));
+        }
+        for (operation, _) in operations.iter().zip(&verdicts).filter(|(_, verdict)| **verdict == Verdict::Done) {
+            state.tried.entry(operation.uid.to_string()).and_modify(|(_, acknowledged)| *acknowledged = true);
+        }
+        Ok(verdicts)
     }
 }
 
@@ -358,7 +413,8 @@ impl Registry for Fake {
         if let Some(lie) = self.lie(|rng| hostile::verdicts(rng, operations.len())) {
             return lie;
         }
-        let latency = {
+        let bytes: usize = operations.iter().map(Encoded::size_at_most).sum();
+        let (admitted, latency, before) = {
             let mut state = self.state();
             if state.panics {
                 drop(state);
@@ -366,54 +422,45 @@ impl Registry for Fake {
             }
             assert!(batched || operations.len() == 1);
             assert!(operations.len() <= state.max_batch_items);
-            let bytes: usize = operations.iter().map(Encoded::size_at_most).sum();
             assert!(!batched || bytes <= state.max_batch_bytes, "{bytes} bytes in a batch");
+            let mut before = Vec::new();
             for operation in &operations {
                 let fresh = state.in_flight.insert(operation.uid.to_string());
                 assert!(fresh, "two requests in flight for {}", operation.uid);
-                state.count_try(operation);
+                before.push(state.count_try(operation));
             }
             state.writes.push(Write { at: Instant::now(), items: operations.iter().map(item).collect() });
-            state.latency
+            let records = u32::try_from(operations.len()).unwrap();
+            let latency = state.latency + state.gateway.per_record * records;
+            (state.gateway.begin_write(bytes), latency, before)
         };
         // A request that is given up is no longer in flight.
         let flight = InFlight(self, operations.iter().map(|operation| operation.uid.to_string()).collect());
-        tokio::time::sleep(latency).await;
+        tokio::time::sleep(latency.min(TIMEOUT)).await;
         drop(flight);
-        let mut state = self.state();
-        let fault = state.faults.pop_front();
-        if let Some(failure) = state.down.clone() {
-            return Err(failure);
-        }
-        check_epoch(&state, epoch)?;
-        if batched && state.refuses_batches {
-            return Err(Failure::TooLarge);
-        }
-        match fault {
-            Some(Fault::Refuse(failure)) => return Err(failure),
-            Some(Fault::Items(verdict)) => return Ok(vec![verdict; operations.len()]),
-            Some(Fault::ArriveLate(delay)) => {
-                self.clone().arrive_late(operations, delay);
-                return Err(Failure::Broken("timed out".into()));
+        let result = match &admitted {
+            Err(refused) => Err(refused.clone()),
+            Ok(()) if latency > TIMEOUT => {
+                self.clone().arrive_late(operations, latency - TIMEOUT);
+                Err(Failure::Broken("timed out".into()))
             }
-            _ => {}
+            Ok(()) => self.take(epoch, operations, batched),
+        };
+        let mut state = self.state();
+        if admitted.is_ok() {
+            state.gateway.end_write();
         }
-        if operations.iter().any(|operation| state.breaks_batches.contains(&*operation.uid.text())) {
-            return Err(state.breaks_with.clone().unwrap_or(Failure::Broken("status 500".into())));
+        for (place, (uid, before)) in before.into_iter().enumerate() {
+            state.in_flight.remove(&uid);
+            let applied = match &result {
+                Err(failure) => matches!(failure, Failure::Broken(_)),
+                Ok(verdicts) => matches!(verdicts.get(place), Some(Verdict::Done | Verdict::Doubt { .. })),
+            };
+            if !applied {
+                state.untry(uid, before);
+            }
         }
-        if let Some(Sickness::Requests(percent, failure)) = state.sickness.clone()
-            && state.random.u8(..100) < percent
-        {
-            return Err(failure);
-        }
-        let verdicts: Vec<_> = operations.iter().map(|operation| state.judge(operation)).collect();
-        if matches!(fault, Some(Fault::ApplyAndLose)) {
-            return Err(Failure::Broken("the connection was reset".into()));
-        }
-        for (operation, _) in operations.iter().zip(&verdicts).filter(|(_, verdict)| **verdict == Verdict::Done) {
-            state.tried.entry(operation.uid.to_string()).and_modify(|(_, acknowledged)| *acknowledged = true);
-        }
-        Ok(verdicts)
+        result
     }
 
     async fn bucket_digests(&self, buckets: usize) -> Result<BucketDigests, Failure> {

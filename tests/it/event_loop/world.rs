@@ -69,6 +69,7 @@ pub(super) fn options() -> Options {
     Options {
         max_in_flight: 4,
         max_writes_per_second: 5_000,
+        request_timeout: 10 * SECOND,
         backlog_window: BACKLOG_WINDOW,
         resync_interval: Duration::from_secs(1800),
         instance: "test:0000".into(),

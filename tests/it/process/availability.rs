@@ -37,7 +37,7 @@ async fn a_registry_that_is_not_there_at_the_start_is_waited_for() {
     let address = reserved.local_addr().unwrap();
     drop(reserved);
     let mut controller = Controller::start(&kube.kubeconfig, &format!("http://{address}"), &[]);
-    controller.log_line("registry paused").await;
+    controller.log_line("a request to the registry failed; pausing").await;
     until_ready(&mut controller).await;
     let live = controller.page("/livez").await;
     assert_eq!((live.0, live.1.as_str()), (200, "[+]loop ok\n"));

@@ -1,0 +1,171 @@
+//! What comes of writes: verdicts go to the ledger, and what the registry's answers teach goes to the limits.
+
+use super::{dispatch::Sent, queue::Lane, registrar::Registrar};
+use crate::{
+    model::{Applied, Attempt, Failure, Moment, OperationKind, Settled, Uid, Verdict},
+    registry::Registry,
+    telemetry::metrics::{Operation, OperationOutcome, Request, RequestOutcome},
+};
+
+impl<R: Registry> Registrar<R> {
+    pub(super) fn written(&mut self, sent: &Sent, result: Result<Vec<Verdict>, Failure>, now: Moment) {
+        let uids = &sent.uids;
+        self.writes_in_flight -= 1;
+        let blamed = self.target.blames_writes();
+        let epoch =
+            uids.iter().find_map(|uid| self.ledger.work(uid)?.tries().flight.map(|flight| flight.version.epoch));
+        match result {
+            Ok(verdicts) => {
+                self.judge_request(Request::Write, &Ok(()), now);
+                self.registry_answered(now);
+                self.pace.answered(&sent.batch, now);
+                self.session.acknowledged();
+                self.budget.answered();
+                for (uid, verdict) in uids.iter().zip(verdicts) {
+                    self.settle(uid, verdict, now);
+                }
+                self.hasten_if_well(now);
+            }
+            Err(failure) => {
+                self.write_failed(sent, &failure, blamed, now);
+                if let Some(epoch) = epoch {
+                    self.session_lost(epoch, &failure, now);
+                }
+            }
+        }
+    }
+
+    fn hasten_if_well(&mut self, now: Moment) {
+        if self.budget.recovered() {
+            for uid in self.ledger.hasten(now) {
+                self.consider(&uid, Lane::Live, now);
+            }
+        }
+    }
+
+    pub(super) fn settle(&mut self, uid: &Uid, verdict: Verdict, now: Moment) {
+        let Some(flight) = self.ledger.work(uid).and_then(|work| work.tries().flight) else { return };
+        let attempt = self.attempt_under_way(uid);
+        let operation = Operation::from(flight.kind);
+        let random = self.rng.u64(..);
+        match &verdict {
+            Verdict::Retry { cause, .. } => tracing::debug!(%uid, cause, "not applied; trying again"),
+            Verdict::Doubt { cause } => {
+                self.budget.failed(attempt);
+                tracing::debug!(%uid, cause, "not acknowledged; retrying");
+            }
+            _ => {}
+        }
+        let outcome = match self.ledger.settle(uid, verdict, now, random) {
+            Settled::Acknowledged(since) => {
+                self.budget.acknowledged(attempt);
+                self.metrics.acknowledged_after(now.saturating_sub(since));
+                OperationOutcome::Done
+            }
+            Settled::Again => OperationOutcome::Retry,
+            Settled::Parked(cause) => {
+                self.log_rejected(uid, flight.kind, &cause, now);
+                OperationOutcome::Parked
+            }
+            Settled::Outrun(version) => {
+                if let Some(version) = version {
+                    let random = self.rng.u64(..);
+                    self.session.outrun(version, now, random);
+                }
+                OperationOutcome::Stale
+            }
+        };
+        self.metrics.operation(operation, outcome);
+        self.consider_settled(uid, now);
+    }
+
+    fn log_rejected(&mut self, uid: &Uid, kind: OperationKind, cause: &str, now: Moment) {
+        if !self.rejections.note(cause, now) {
+            tracing::debug!(%uid, cause, "the registry rejected an operation");
+            return;
+        }
+        match kind {
+            OperationKind::Put => tracing::warn!(
+                %uid,
+                cause,
+                "the registry rejected a record; waiting for the record to change or for the next resync"
+            ),
+            OperationKind::Delete => tracing::warn!(%uid, cause, "the registry rejected a deletion; retrying"),
+        }
+    }
+
+    fn write_failed(&mut self, sent: &Sent, failure: &Failure, blamed: bool, now: Moment) {
+        let divisible = sent.uids.len() > 1;
+        self.adapt(sent, failure, now);
+        let too_large = *failure == Failure::TooLarge;
+        let refused_content = too_large || matches!(failure, Failure::Refused { status: 400 | 422, .. });
+        if refused_content && !divisible && blamed && !(too_large && sent.batched) {
+            self.metrics.request(Request::Write, RequestOutcome::Rejected);
+            for uid in &sent.uids {
+                self.settle(uid, Verdict::Rejected { cause: failure.to_string() }, now);
+            }
+            return;
+        }
+        let applied = match failure {
+            Failure::Broken(_) => Applied::Maybe,
+            Failure::Throttled { status, .. } if *status >= 500 => Applied::Hardly,
+            _ => Applied::No,
+        };
+        // Only a body may be to blame for these.
+        let isolate = too_large || blamed && (refused_content || applied == Applied::Maybe);
+        let kind = self.kind_of_failure(sent);
+        if isolate && divisible {
+            self.metrics.request(
+                Request::Write,
+                if applied == Applied::No { RequestOutcome::Rejected } else { RequestOutcome::Failed },
+            );
+            self.log_divided(sent, failure, now);
+            self.target.dividing(applied == Applied::No, now);
+        } else if applied == Applied::Maybe && blamed && !divisible && kind == Attempt::Persistent {
+            // A record that always fails pauses no other.
+            self.metrics.request(Request::Write, RequestOutcome::Failed);
+        } else {
+            self.judge_request::<()>(Request::Write, &Err(failure.clone()), now);
+        }
+        if applied == Applied::Maybe {
+            self.budget.failed(kind);
+        }
+        let of = if too_large && !divisible { 0 } else { sent.uids.len() };
+        for uid in &sent.uids {
+            let random = self.rng.u64(..);
+            self.ledger.fail(uid, applied, isolate.then_some(of), now, random);
+            self.consider_settled(uid, now);
+        }
+    }
+
+    /// What a failed request teaches about how much the registry takes.
+    fn adapt(&mut self, sent: &Sent, failure: &Failure, now: Moment) {
+        match failure {
+            Failure::Broken(_) => _ = self.pace.failed(&sent.batch, now),
+            Failure::TooLarge | Failure::Refused { status: 400, .. } if sent.batched && sent.uids.len() > 1 => {
+                self.pace.too_large(sent.batch.size, *failure == Failure::TooLarge, now);
+            }
+            Failure::Throttled { status, after } => {
+                let asked = after.filter(|_| *status == 429);
+                self.pace.refused(&sent.batch, self.writes_in_flight + 1, asked, now);
+            }
+            _ => {}
+        }
+    }
+
+    /// The kind of attempt that a failed request counts as: the most ordinary one in it.
+    fn kind_of_failure(&self, sent: &Sent) -> Attempt {
+        let kinds = || sent.uids.iter().map(|uid| self.attempt_under_way(uid));
+        let ordinary = kinds().find(|kind| matches!(kind, Attempt::First | Attempt::Retry));
+        ordinary.or_else(|| kinds().next()).unwrap_or_default()
+    }
+
+    fn log_divided(&mut self, sent: &Sent, failure: &Failure, now: Moment) {
+        let (items, bytes) = (sent.batch.size.items, sent.batch.size.bytes);
+        if self.divisions.note(&failure.to_string(), now) {
+            tracing::warn!(items, bytes, error = %failure, "a batch failed as a whole; sending its parts separately");
+        } else {
+            tracing::debug!(items, bytes, error = %failure, "a batch failed as a whole");
+        }
+    }
+}
