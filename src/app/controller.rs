@@ -140,7 +140,9 @@ impl Controller {
             let error = match read {
                 Ok(uid) => break Some(uid),
                 // A cluster that was given an id is identified by it where its own identity may not be read.
-                Err(error @ cluster::identity::Error::Read { is_refused: true, .. }) if self.identity.cluster_id.is_some() => {
+                Err(error @ cluster::identity::Error::Read { is_refused: true, .. })
+                    if self.identity.cluster_id.is_some() =>
+                {
                     tracing::warn!(%error, "the cluster's identity stays unknown; a clone under the same --cluster-id cannot be told apart");
                     break None;
                 }

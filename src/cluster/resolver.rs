@@ -77,7 +77,7 @@ impl Service<Name> for Resolver {
         let look_up = self.look_up(name.as_str());
         let answer = async move {
             let (found, _) = look_up.await.map_err(|(kind, text)| io::Error::new(kind, text))?;
-            Ok(found.to_vec().into_iter())
+            Ok(Vec::from(&*found).into_iter())
         };
         answer.boxed()
     }

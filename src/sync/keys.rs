@@ -232,9 +232,9 @@ impl<R: Registry> Registrar<R> {
             // A list that fails is taken again anyway.
             (Action::AwaitList, Some(watch)) => found.list_wanted |= !self.has_failed(watch),
             (Action::AwaitList, None) if self.lists_failed.contains(&true) => {
-                if found.unplaced.len() < PLACED_AT_ONCE {
-                    found.unplaced.push(uid);
-                }
+                // The others have their turn once these are placed.
+                let room = PLACED_AT_ONCE.saturating_sub(found.unplaced.len());
+                found.unplaced.extend(Some(uid).filter(|_| room > 0));
             }
             (Action::AwaitList, None) => found.list_wanted = true,
             _ => {}

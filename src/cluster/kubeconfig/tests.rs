@@ -238,7 +238,7 @@ fn cluster_is_looked_for_where_kubectl_looks() {
     assert_eq!(host(&by(&[("HOME", home)])), "home");
     assert_eq!(host(&by(&[("HOME", home), ("KUBECONFIG", "")])), "home", "empty is not set");
     assert_eq!(host(&by(&[("HOME", home), ("KUBECONFIG", &other)])), "other");
-    let flag = Search { kubeconfig: Some(other.clone().into()), ..by(&[("KUBECONFIG", "/missing")]) };
+    let flag = Search { kubeconfig: Some(other.into()), ..by(&[("KUBECONFIG", "/missing")]) };
     assert_eq!(host(&flag), "other");
     refused(find(&by(&[("HOME", "/missing")])), &["no cluster found", "/missing/.kube/config", "--kubeconfig"]);
     let flag = Search { kubeconfig: Some("/missing".into()), ..Search::default() };
