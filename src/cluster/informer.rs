@@ -39,7 +39,7 @@ use crate::{
     clock::Clock,
     model::{
         Moment, Newest, Pod, Rule, Sighting, compare_resource_versions, desired, is_valid_id,
-        notices::{Notices, Repeats},
+        notices::{Notices, Repeats, Summary},
         paging::Paging,
         retry,
         silence::{self, Notice, Silence},
@@ -356,11 +356,11 @@ impl Informer {
     fn tell_age(&mut self, now: Moment) {
         let namespace = &*self.namespace;
         match self.silence.look(self.heard, now) {
-            Some(Notice::Old { silence }) if locked(&self.setup.common.failures).tell("old", now) => {
+            Some(Notice::Old { silence }) if locked(&self.setup.common.failures).tell(namespace, "old", now) => {
                 let seconds = silence.as_secs();
                 tracing::warn!(namespace, seconds, "the view of the cluster is old; changes are not seen");
             }
-            Some(Notice::Renewed { after }) if locked(&self.setup.common.failures).tell("renewed", now) => {
+            Some(Notice::Renewed { after }) if locked(&self.setup.common.failures).tell(namespace, "renewed", now) => {
                 tracing::info!(namespace, seconds = after.as_secs(), "the view of the cluster is up to date again");
             }
             _ => {}
@@ -369,18 +369,23 @@ impl Informer {
 
     /// Logs how many faults were counted instead of logged.
     fn tell_summaries(&self, now: Moment) {
-        if let Some(count) = locked(&self.setup.common.failures).summary(now) {
-            tracing::warn!(count, "more notices about watches and lists in the last minute; retrying");
+        if let Some(Summary { count, first }) = locked(&self.setup.common.failures).summary(now) {
+            tracing::warn!(count, namespaces = first, "more requests for pods failed in the last minute; retrying");
         }
-        if let Some(count) = locked(&self.setup.common.unreadable).summary(now) {
-            tracing::warn!(count, "more pods could not be read in the last minute; their records are left as they are");
+        if let Some(Summary { count, first }) = locked(&self.setup.common.unreadable).summary(now) {
+            let pods = first;
+            tracing::warn!(
+                count,
+                pods,
+                "more pods could not be read in the last minute; their records are left as they are"
+            );
         }
     }
 
     /// Logs a failure of the list or the watch, unless it is known.
     fn tell_failure(&mut self, what: &'static str, cause: &str, failures: u32, retry_in: Duration, forbidden: bool) {
         let now = self.setup.clock.now();
-        if !self.repeats.tell(cause, now) || !locked(&self.setup.common.failures).tell(cause, now) {
+        if !self.repeats.tell(cause, now) || !locked(&self.setup.common.failures).tell(&self.namespace, cause, now) {
             return;
         }
         let (namespace, retry_in_ms) = (&*self.namespace, retry_in.as_millis());
@@ -432,7 +437,8 @@ impl Informer {
         };
         self.setup.metrics.pod_undecodable();
         let (namespace, name) = (object.namespace(), object.name());
-        if locked(&self.setup.common.unreadable).tell(&cause, self.setup.clock.now()) {
+        let pod = format!("{namespace}/{name}");
+        if locked(&self.setup.common.unreadable).tell(&pod, &cause, self.setup.clock.now()) {
             tracing::warn!(namespace, name, cause, "pod cannot be read; its record is left as it is");
         }
         let uid = object.uid().filter(|uid| is_valid_id(uid))?;

@@ -13,6 +13,8 @@ const AGAIN_AFTER: Duration = Duration::from_secs(60);
 const AGAIN_MAX: Duration = Duration::from_secs(3_600);
 /// Faults of one kind that are told by themselves within an interval.
 const TOLD: usize = 5;
+/// Names in a summary.
+const NAMED: usize = 5;
 /// The interval of a summary.
 const SUMMARY_AFTER: Duration = Duration::from_secs(60);
 
@@ -57,12 +59,23 @@ pub struct Notices {
     told: Vec<String>,
     /// Faults that were not told.
     more: u64,
+    /// The first things that failed without being told.
+    named: Vec<String>,
     ends_at: Moment,
 }
 
+/// The faults of an interval that were counted instead of logged.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// How many faults.
+    pub count: u64,
+    /// The first few things that failed, by name.
+    pub first: String,
+}
+
 impl Notices {
-    /// Whether this fault is to be told by itself; otherwise it is counted.
-    pub fn tell(&mut self, cause: &str, now: Moment) -> bool {
+    /// Whether this fault of a thing is to be told by itself; otherwise it is counted.
+    pub fn tell(&mut self, name: &str, cause: &str, now: Moment) -> bool {
         if self.told.is_empty() && self.more == 0 {
             self.ends_at = now + SUMMARY_AFTER;
         }
@@ -71,17 +84,20 @@ impl Notices {
             return true;
         }
         self.more += 1;
+        if self.named.len() < NAMED && !self.named.iter().any(|named| named == name) {
+            self.named.push(name.to_owned());
+        }
         false
     }
 
-    /// How many faults were counted and not told, once the interval is over.
-    pub fn summary(&mut self, now: Moment) -> Option<u64> {
+    /// The faults that were counted and not told, once the interval is over.
+    pub fn summary(&mut self, now: Moment) -> Option<Summary> {
         if now < self.ends_at {
             return None;
         }
         self.told.clear();
-        let more = std::mem::take(&mut self.more);
-        (more > 0).then_some(more)
+        let (count, first) = (std::mem::take(&mut self.more), std::mem::take(&mut self.named).join(", "));
+        (count > 0).then_some(Summary { count, first })
     }
 }
 
@@ -111,18 +127,19 @@ mod tests {
     }
 
     #[test]
-    fn many_faults_become_a_few_lines_and_a_count() {
+    fn many_faults_become_a_few_lines_and_a_summary() {
         let mut notices = Notices::default();
-        let told = (0..5_000).filter(|number| notices.tell(&number.to_string(), at(0))).count();
+        let told = (0..5_000).filter(|n| notices.tell(&format!("ns-{n}"), &n.to_string(), at(0))).count();
         assert_eq!((told, notices.summary(at(59))), (5, None));
-        assert_eq!((notices.summary(at(60)), notices.summary(at(61))), (Some(4_995), None));
-        assert!(notices.tell("1", at(62)), "another interval");
+        let first = "ns-5, ns-6, ns-7, ns-8, ns-9".to_owned();
+        assert_eq!((notices.summary(at(60)), notices.summary(at(61))), (Some(Summary { count: 4_995, first }), None));
+        assert!(notices.tell("ns-1", "1", at(62)), "another interval");
     }
 
     #[test]
     fn each_cause_is_told_once_per_interval() {
         let mut notices = Notices::default();
-        let told = (0..100).filter(|_| notices.tell("spec.containers: invalid type", at(0))).count();
-        assert_eq!((told, notices.summary(at(60))), (1, Some(99)));
+        let told = (0..100).filter(|n| notices.tell(["a", "b"][n % 2], "invalid type", at(0))).count();
+        assert_eq!((told, notices.summary(at(60))), (1, Some(Summary { count: 99, first: "b, a".into() })));
     }
 }

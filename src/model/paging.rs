@@ -6,6 +6,7 @@
 //! | more bytes than a page may have | the same page at once, with half the limit |
 //! | took too long | the same page, with half as much time again; at the server's own limit, with half the pods |
 //! | the continue token expired | the first page; the third time, the rest of the list at the present version |
+//! | the same, and no token for the rest is offered | the same page; the third time, the first page, with twice the limit |
 //! | the continue token is not accepted | the first page |
 //!
 //! A list that is finished at another version than it began at shows no single moment, and proves no absence.
@@ -14,8 +15,10 @@ use std::time::Duration;
 
 use super::retry;
 
-/// Pods in a page, at most.
+/// Pods in a page.
 pub const LIMIT: u32 = 500;
+/// Pods in a page of a list that expires without an offer: fewer pages take less time. Its bytes are bounded as ever.
+const LIMIT_EXPIRING: u32 = 8_000;
 /// How long a page may take at first,
 pub const WITHIN: Duration = Duration::from_secs(25);
 /// and at most: an API server gives up a list after this time.
@@ -30,6 +33,9 @@ const PASSING_FAILURES: u32 = 5;
 const GROWS_AFTER: u32 = 10;
 /// Lists in a row that expire before a list is finished inconsistently.
 const EXPIRED_LISTS: u32 = 3;
+/// Attempts at a page that expire without an offer before the list begins again: API servers behind one address may
+/// disagree.
+const EXPIRED_PAGES: u32 = 3;
 
 /// Why a page did not arrive.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,6 +101,7 @@ impl Paging {
         }
         if is_last {
             self.expired = 0;
+            self.limit = self.limit.min(LIMIT);
         }
     }
 
@@ -122,12 +129,16 @@ impl Paging {
             Fault::Refused { retry_after, .. } => {
                 Next::Page(retry_after.map_or(delay, |asked| delay.max(asked.min(RETRY_AFTER_MAX))))
             }
-            Fault::Expired { offered } if continued => {
+            Fault::Expired { offered: None } if continued && !self.failures.is_multiple_of(EXPIRED_PAGES) => {
+                Next::Page(delay)
+            }
+            Fault::Expired { offered: None } if continued => {
+                self.limit = (self.limit * 2).min(LIMIT_EXPIRING);
+                Next::Whole(delay)
+            }
+            Fault::Expired { offered: Some(token) } if continued => {
                 self.expired += 1;
-                match offered {
-                    Some(token) if self.expired >= EXPIRED_LISTS => Next::Rest(token.clone(), delay),
-                    _ => Next::Whole(delay),
-                }
+                if self.expired < EXPIRED_LISTS { Next::Whole(delay) } else { Next::Rest(token.clone(), delay) }
             }
             Fault::TooLarge | Fault::Expired { .. } | Fault::Broken => Next::Page(delay),
         }
@@ -204,8 +215,22 @@ mod tests {
         assert!(matches!(paging.failed(&expired, true, 0), Next::Rest(token, _) if token == "t"));
         paging.arrived(true);
         assert!(matches!(paging.failed(&expired, true, 0), Next::Whole(_)), "another list");
-        let unoffered = Fault::Expired { offered: None };
-        assert!((0..9).all(|_| matches!(paging.failed(&unoffered, true, 0), Next::Whole(_))));
+    }
+
+    #[test]
+    fn expired_page_without_offer_is_repeated_first() {
+        let (mut paging, expired) = (Paging::default(), Fault::Expired { offered: None });
+        let mut begun = Vec::new();
+        for attempt in 1..=18 {
+            if matches!(paging.failed(&expired, true, 0), Next::Whole(_)) {
+                begun.push((attempt, paging.limit));
+            }
+        }
+        assert_eq!(begun, [(3, 1_000), (6, 2_000), (9, 4_000), (12, 8_000), (15, 8_000), (18, 8_000)]);
+        paging.failed(&Fault::TooLarge, true, 0);
+        assert_eq!(paging.limit, 4_000, "bytes are bounded all the same");
+        paging.arrived(true);
+        assert_eq!(paging.limit, LIMIT);
     }
 
     #[test]

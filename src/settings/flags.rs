@@ -149,7 +149,7 @@ pub(super) struct Cluster {
 
 #[derive(Debug, Args)]
 pub(super) struct Scope {
-    /// Only pods of these namespaces. All by default.
+    /// Only pods of these namespaces, at most 500: each costs a watch. All by default, with a single watch.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub(super) namespace: Vec<String>,
     /// No pods of these namespaces. Not together with --namespace.

@@ -7,6 +7,9 @@ use reqwest::Url;
 use super::{Problem, Refusal, Sources, files, flags, selectors, values};
 use crate::telemetry::LogFormat;
 
+/// Namespaces that can be watched one by one: more would overload an API server, and one watch of all costs less.
+const NAMESPACES_MAX: usize = 500;
+
 /// Everything that `run` needs to know.
 #[derive(Clone, Debug)]
 pub struct RunSettings {
@@ -201,6 +204,16 @@ impl ScopeSettings {
     fn read(flags: flags::Scope, sources: &Sources) -> Result<Self, Refusal> {
         let flags::Scope { namespace, exclude_namespace, label_selector, field_selector } = flags;
         let only: BTreeSet<String> = sources.read_all("namespace", &namespace, values::namespace)?;
+        if only.len() > NAMESPACES_MAX {
+            let problem = Problem::new(
+                format!(
+                    "{} namespaces are named; each needs a watch of its own, and {NAMESPACES_MAX} are possible",
+                    only.len()
+                ),
+                "watch all namespaces, and use --exclude-namespace or --label-selector to select pods",
+            );
+            return Err(Refusal::Invalid { origin: sources.name("namespace"), problem });
+        }
         let except: BTreeSet<String> = sources.read_all("exclude_namespace", &exclude_namespace, values::namespace)?;
         let namespaces = match (only.is_empty(), except.is_empty()) {
             (true, true) => Namespaces::All,

@@ -140,6 +140,16 @@ fn values_that_are_out_of_bounds() {
     }
 }
 
+/// Each namespace is watched by itself.
+#[test]
+fn too_many_namespaces_are_refused() {
+    let named = |count: usize| (0..count).map(|n| format!("ns-{n}")).collect::<Vec<_>>().join(",");
+    run(&["--namespace", &named(500)]).unwrap();
+    let parts = ["--namespace: 501 namespaces are named", "watch all namespaces"];
+    refused(run(&["--namespace", &named(501)]), &parts);
+    refused(run_with(&[], &[("POD_REGISTRAR_NAMESPACE", &named(501))]), &["POD_REGISTRAR_NAMESPACE: 501"]);
+}
+
 #[test]
 fn addresses_of_registries() {
     for (url, part) in [

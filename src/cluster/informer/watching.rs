@@ -86,10 +86,9 @@ impl Informer {
         event: Option<Result<Event<Watched>, watcher::Error>>,
     ) -> Result<(), Stop> {
         let now = self.setup.clock.now();
-        // An API server that was away may have come back as it once was.
-        let quiet = self.setup.look_after;
-        let after = if matches!(event, Some(Ok(_))) { quiet } else { quiet.min(LOOK_AFTER_FAILURE) };
-        self.look_at = now + after;
+        if matches!(event, Some(Ok(_))) {
+            self.look_at = now + self.setup.look_after;
+        }
         match event {
             // The empty list that the watcher begins with.
             Some(Ok(Event::Init | Event::InitApply(_) | Event::InitDone)) => Ok(()),
@@ -151,6 +150,8 @@ impl Informer {
     }
 
     fn count_failure(&mut self, cause: &str, delay: Duration, forbidden: bool) {
+        // An API server that was away may have come back as it once was.
+        self.look_at = self.setup.clock.now() + self.setup.look_after.min(LOOK_AFTER_FAILURE);
         self.setup.metrics.watch_failed();
         self.tell_failure("watch", cause, self.ends.failures(), delay, forbidden);
     }
