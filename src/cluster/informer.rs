@@ -7,7 +7,7 @@
 //! | --- | --- | --- |
 //! | no watch | a list is complete | the watch starts at the list's version |
 //! | watch | interval, request | a list begins, the watch goes on |
-//! | watch | the version is gone, an event cannot be read, the watch is silent | the watch is dropped, a list begins |
+//! | watch | the version is gone, an event cannot be read, it fails after a minute of silence | the watch is dropped, a list begins |
 //! | watch | an event is older than one before it | the watch is dropped, a list begins after a pause |
 //! | watch and list | an event shows a version after the list's | it outlives the list (see `store::pods`) |
 //! | watch and list | an event shows a pod's end after the list's version | the list's item of that pod is passed over |
@@ -18,10 +18,11 @@
 //! holds is not derived here: the event loop compares its ledger with the store after every complete list.
 
 mod listing;
+mod reports;
 mod watching;
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -38,17 +39,14 @@ use super::{
 use crate::{
     clock::Clock,
     model::{
-        Moment, Newest, Pod, Rule, Sighting, compare_resource_versions, desired, is_valid_id,
-        notices::{Notices, Repeats, Summary},
-        paging::Paging,
-        retry,
-        silence::{self, Notice, Silence},
-        watch_ends::WatchEnds,
+        Moment, Newest, Pod, Rule, Sighting, compare_resource_versions, desired, is_valid_id, paging::Paging, retry,
+        silence::Hearing, watch_ends::WatchEnds,
     },
     store::{Store, Writer},
     telemetry::{Health, Metrics, metrics::RelistReason},
 };
 use listing::Listing;
+use reports::{Reports, Told};
 
 /// How often timers are looked at.
 const TICK: Duration = Duration::from_secs(1);
@@ -58,8 +56,6 @@ const LOOK_AFTER_FAILURE: Duration = Duration::from_secs(5);
 const LOOK_WITHIN: Duration = Duration::from_secs(5);
 /// Delays between lists that are older than what was seen before: a lagging server catches up soon, a restored one never.
 const OLDER_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(20));
-/// What a missing right is given by.
-const RBAC_RULE: &str = r#"{apiGroups: [""], resources: [pods], verbs: [get, list, watch]}"#;
 
 /// What all watches have in common.
 #[derive(Clone)]
@@ -86,18 +82,11 @@ pub struct Setup {
     pub health: Health,
 }
 
-/// What the watches of a process share: whose turn it is to read a page, and what of their faults was logged.
+/// What the watches of a process share: whose turn it is to read a page, and what was logged of all.
 #[derive(Clone, Default)]
 pub struct Common {
     turns: Turns,
-    /// Failed watches and lists.
-    failures: Arc<Mutex<Notices>>,
-    /// Pods that cannot be read.
-    unreadable: Arc<Mutex<Notices>>,
-}
-
-fn locked(notices: &Mutex<Notices>) -> std::sync::MutexGuard<'_, Notices> {
-    notices.lock().unwrap_or_else(PoisonError::into_inner)
+    reports: Arc<Mutex<Reports>>,
 }
 
 type Events = BoxStream<'static, Result<Event<Watched>, watcher::Error>>;
@@ -141,12 +130,8 @@ pub struct Informer {
     look_at: Moment,
     relist_at: Moment,
     tick_at: Moment,
-    /// When the view was last known to be up to date.
-    heard: Moment,
-    /// When the server last answered anything.
-    answered: Moment,
-    silence: Silence,
-    repeats: Repeats,
+    hearing: Hearing,
+    told: Told,
 }
 
 /// Why an informer stops.
@@ -212,10 +197,8 @@ impl Informer {
             look_at: now,
             relist_at: now,
             tick_at: now + TICK,
-            heard: now,
-            answered: now,
-            silence: Silence::default(),
-            repeats: Repeats::default(),
+            hearing: Hearing::new(now),
+            told: Told::default(),
         }
     }
 
@@ -297,12 +280,6 @@ impl Informer {
         }
         if now >= self.relist_at {
             self.begin_list(RelistReason::Interval, now);
-        } else if silence::is_given_up(self.heard, self.answered, now) {
-            tracing::warn!(
-                namespace = &*self.namespace,
-                "the API server answers but its watch is silent; listing pods again"
-            );
-            self.drop_watch(RelistReason::Silent, now);
         } else if now >= self.look_at && self.look.is_none() {
             let source = self.source.clone();
             let look = async move { source.newest_version(LOOK_WITHIN).await }.boxed();
@@ -319,7 +296,7 @@ impl Informer {
         let Some((seen, _)) = self.look.take() else { return Ok(()) };
         // A failure is one of the watch as well, which retries.
         let Ok(found) = found else { return Ok(()) };
-        self.answered = now;
+        self.hearing.answers(now);
         let is_older = seen.is_some_and(|seen| compare_resource_versions(found, &seen).is_some_and(|o| o.is_lt()));
         if is_older && self.list.is_none() {
             self.drop_watch(RelistReason::Stale, now);
@@ -348,68 +325,8 @@ impl Informer {
 
     /// The view is known to be up to date.
     fn is_alive(&mut self, now: Moment) {
-        (self.heard, self.answered) = (now, now);
+        self.hearing.is_alive(now);
         self.setup.metrics.watch_alive(self.watch);
-    }
-
-    /// Logs when the view has become old, and when it is no longer.
-    fn tell_age(&mut self, now: Moment) {
-        let namespace = &*self.namespace;
-        match self.silence.look(self.heard, now) {
-            Some(Notice::Old { silence }) if locked(&self.setup.common.failures).tell(namespace, "old", now) => {
-                let seconds = silence.as_secs();
-                tracing::warn!(namespace, seconds, "the view of the cluster is old; changes are not seen");
-            }
-            Some(Notice::Renewed { after }) if locked(&self.setup.common.failures).tell(namespace, "renewed", now) => {
-                tracing::info!(namespace, seconds = after.as_secs(), "the view of the cluster is up to date again");
-            }
-            _ => {}
-        }
-    }
-
-    /// Logs how many faults were counted instead of logged.
-    fn tell_summaries(&self, now: Moment) {
-        if let Some(Summary { count, first }) = locked(&self.setup.common.failures).summary(now) {
-            tracing::warn!(count, namespaces = first, "more requests for pods failed in the last minute; retrying");
-        }
-        if let Some(Summary { count, first }) = locked(&self.setup.common.unreadable).summary(now) {
-            let pods = first;
-            tracing::warn!(
-                count,
-                pods,
-                "more pods could not be read in the last minute; their records are left as they are"
-            );
-        }
-    }
-
-    /// Logs a failure of the list or the watch, unless it is known.
-    fn tell_failure(&mut self, what: &'static str, cause: &str, failures: u32, retry_in: Duration, forbidden: bool) {
-        let now = self.setup.clock.now();
-        if !self.repeats.tell(cause, now) || !locked(&self.setup.common.failures).tell(&self.namespace, cause, now) {
-            return;
-        }
-        let (namespace, retry_in_ms) = (&*self.namespace, retry_in.as_millis());
-        if forbidden {
-            let rule = RBAC_RULE;
-            tracing::warn!(
-                namespace,
-                what,
-                cause,
-                rule,
-                failures,
-                retry_in_ms,
-                "a right is missing; add the rule to the role; retrying"
-            );
-        } else {
-            tracing::warn!(namespace, what, cause, failures, retry_in_ms, "request for pods failed; retrying");
-        }
-    }
-
-    /// It works again.
-    fn tell_recovery(&mut self) {
-        if self.repeats.works() {
-            tracing::info!(namespace = &*self.namespace, "requests for pods succeed again");
-        }
     }
 
     fn jittered(&mut self, interval: Duration) -> Duration {
@@ -437,10 +354,7 @@ impl Informer {
         };
         self.setup.metrics.pod_undecodable();
         let (namespace, name) = (object.namespace(), object.name());
-        let pod = format!("{namespace}/{name}");
-        if locked(&self.setup.common.unreadable).tell(&pod, &cause, self.setup.clock.now()) {
-            tracing::warn!(namespace, name, cause, "pod cannot be read; its record is left as it is");
-        }
+        self.tell_unreadable(namespace, name, &cause);
         let uid = object.uid().filter(|uid| is_valid_id(uid))?;
         let unreadable = || desired::unreadable(uid, namespace, name, object.resource_version());
         Some(self.writer.get(&uid.into()).unwrap_or_else(unreadable))

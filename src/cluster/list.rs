@@ -71,7 +71,7 @@ pub(super) enum Error {
     #[error("a page did not arrive within {} s; the next attempt may take longer, up to 60 s", .0.as_secs())]
     TooSlow(Duration),
     /// It has too many bytes.
-    #[error("a page of {0} pods has more than {PAGE_BYTES} bytes; asking for fewer pods")]
+    #[error("a page of {0} pods has more than {PAGE_BYTES} bytes")]
     TooLarge(u32),
     /// The answer is not a list.
     #[error("the answer is not a list of pods: {0}; is the address that of an API server?")]

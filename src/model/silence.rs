@@ -8,8 +8,8 @@ use super::Moment;
 pub const OLD_AFTER: Duration = Duration::from_secs(30);
 /// A watch of a server that answers is given up for a list after so much silence: by then it was resumed twice in vain.
 pub const GIVEN_UP_AFTER: Duration = Duration::from_secs(60);
-/// Whoever has answered within this time is there.
-const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
+/// A server that was silent for longer was away: a watch that fails is given time to end, and to be resumed.
+const AWAY_AFTER: Duration = Duration::from_secs(45);
 
 /// What people are told about a watch's silence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,10 +50,45 @@ impl Silence {
     }
 }
 
-/// Whether a watch is given up for a list. A server that does not answer at all would not list either, and the watch is
-/// then resumed where it was as soon as it does.
-pub fn is_given_up(heard: Moment, answered: Moment, now: Moment) -> bool {
-    now >= heard + GIVEN_UP_AFTER && now <= answered + ANSWERS_WITHIN
+/// When a watch was last known to be up to date, and when its server last answered.
+#[derive(Debug)]
+pub struct Hearing {
+    heard: Moment,
+    answered: Moment,
+    /// When the server answered first after it had been away.
+    back: Moment,
+}
+
+impl Hearing {
+    /// Of a watch that begins now.
+    pub fn new(now: Moment) -> Self {
+        Self { heard: now, answered: now, back: now }
+    }
+
+    /// When the watch was last known to be up to date.
+    pub fn heard(&self) -> Moment {
+        self.heard
+    }
+
+    /// The watch is up to date.
+    pub fn is_alive(&mut self, now: Moment) {
+        self.answers(now);
+        self.heard = now;
+    }
+
+    /// The server answered anything.
+    pub fn answers(&mut self, now: Moment) {
+        if now > self.answered + AWAY_AFTER {
+            self.back = now;
+        }
+        self.answered = now;
+    }
+
+    /// Whether a watch that failed is given up for a list. A server that does not answer at all would not list either, and
+    /// after its return the watch is resumed where it was.
+    pub fn is_given_up(&self, now: Moment) -> bool {
+        now >= self.heard.max(self.back) + GIVEN_UP_AFTER && now <= self.answered + AWAY_AFTER
+    }
 }
 
 #[cfg(test)]
@@ -75,10 +110,23 @@ mod tests {
         assert_eq!(silence.look(at(501), at(531)), Some(Notice::Old { silence: at(30) }));
     }
 
+    fn hearing(answers: impl IntoIterator<Item = u64>) -> Hearing {
+        let mut hearing = Hearing::new(at(0));
+        answers.into_iter().for_each(|secs| hearing.answers(at(secs)));
+        hearing
+    }
+
     #[test]
     fn only_a_server_that_answers_is_asked_for_a_list_instead() {
-        assert!(!is_given_up(at(0), at(59), at(59)), "too soon");
-        assert!(is_given_up(at(0), at(50), at(60)));
-        assert!(!is_given_up(at(0), at(50), at(81)), "it does not answer");
+        assert!(!hearing([30, 59]).is_given_up(at(59)), "too soon");
+        assert!(hearing([30, 50]).is_given_up(at(60)));
+        assert!(!hearing([30, 50]).is_given_up(at(96)), "it does not answer");
+    }
+
+    #[test]
+    fn server_that_was_away_is_given_time() {
+        let hearing = hearing((60..130).step_by(10));
+        assert!(!hearing.is_given_up(at(119)), "the watch may still be resumed");
+        assert!(hearing.is_given_up(at(120)));
     }
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::{
     super::list::{Error as ListError, Failed, Page, Step},
+    reports::Failure,
     *,
 };
 use crate::model::{ListAge, Uid, WatchList};
@@ -109,7 +110,7 @@ impl Informer {
         let Failed { error, is_stuck, failures, retry_in, paging } = failed;
         self.paging = *paging;
         if error.status().is_some() {
-            self.answered = now;
+            self.hearing.answers(now);
         }
         if let ListError::TooLarge(_) = error {
             tracing::info!(namespace = &*self.namespace, %error, "page too large; asking for fewer pods");
@@ -120,7 +121,13 @@ impl Informer {
         if error.status() == Some(400) && selects && !self.ever_listed {
             return Err(Stop::Refused(error.to_string()));
         }
-        self.tell_failure("list", &error.to_string(), *failures, *retry_in, error.status() == Some(403));
+        self.tell_failure(&Failure {
+            what: "list",
+            cause: &error.to_string(),
+            failures: *failures,
+            retry_in: *retry_in,
+            forbidden: error.status() == Some(403),
+        });
         if *is_stuck {
             self.tell(Sighting::ListFailed { watch: self.watch }).await?;
         }
@@ -214,10 +221,12 @@ impl Informer {
         if is_consistent {
             self.writer.end_list();
         }
-        tracing::info!(namespace, pods, "pods listed");
+        self.tell_list(pods, now);
         (self.ever_listed, self.older) = (true, 0);
         self.setup.health.watch_listed(self.watch);
-        self.tell_recovery();
+        if self.ends.failures() == 0 {
+            self.tell_recovery();
+        }
         self.begin_watch(now);
         if self.again {
             self.list_at = Some((now, RelistReason::Requested));

@@ -3,7 +3,11 @@
 use kube::Error as ClientError;
 
 use super::{
-    super::tap::{Ended, How, causes},
+    super::{
+        tap::{Ended, How},
+        words::words,
+    },
+    reports::Failure,
     *,
 };
 use crate::model::{
@@ -43,6 +47,16 @@ fn meaning(error: &watcher::Error, failures: u32) -> Meaning {
         }
         WatchFailed(_) => Meaning::List(RelistReason::Undecodable),
         InitialListFailed(_) | NoResourceVersion => Meaning::List(RelistReason::Error),
+    }
+}
+
+/// What an error of kube's watcher says.
+fn said_by(error: &watcher::Error) -> String {
+    use watcher::Error::{InitialListFailed, NoResourceVersion, WatchError, WatchFailed, WatchStartFailed};
+    match error {
+        InitialListFailed(error) | WatchStartFailed(error) | WatchFailed(error) => words(error),
+        WatchError(status) => format!("the API server ends the watch: {}", status.message),
+        NoResourceVersion => "the list has no resource version".to_owned(),
     }
 }
 
@@ -111,28 +125,31 @@ impl Informer {
             return self.watch_ended(ended, now, random);
         }
         if let watcher::Error::WatchStartFailed(ClientError::Api(_)) = error {
-            self.answered = now;
+            self.hearing.answers(now);
         }
         let meaning = meaning(error, self.ends.failures() + 1);
         if meaning == Meaning::Ends {
-            if let watcher::Error::WatchError(status) = error {
-                self.refusal = Some(format!("the API server ends the watch: {}", status.message));
+            if let watcher::Error::WatchError(_) = error {
+                self.refusal = Some(said_by(error));
             }
             return;
         }
         let delay = self.ends.failed(now, random);
         let forbidden =
             matches!(error, watcher::Error::WatchStartFailed(ClientError::Api(status)) if status.code == 403);
-        self.count_failure(&causes(error), delay, forbidden);
+        self.count_failure(&said_by(error), delay, forbidden);
         self.events_at = now + delay;
-        if let Meaning::List(reason) = meaning {
-            self.drop_watch(reason, now + delay);
+        match meaning {
+            Meaning::List(reason) => self.drop_watch(reason, now + delay),
+            _ => self.give_up_if_silent(now),
         }
     }
 
     /// A watch ended: it is resumed where it was, sooner or later.
     fn watch_ended(&mut self, ended: &Ended, now: Moment, random: u64) {
-        self.answered = now;
+        if let How::Closed | How::Line(_) = ended.how {
+            self.hearing.answers(now);
+        }
         let refusal = self.refusal.take();
         let orderly = matches!(ended.how, How::Closed) && refusal.is_none();
         let end = WatchEnd { orderly, lasted: ended.lasted, news: std::mem::take(&mut self.news) };
@@ -145,7 +162,16 @@ impl Informer {
             Some(delay) => {
                 self.count_failure(&refusal.unwrap_or_else(|| ended.how.to_string()), delay, false);
                 self.events_at = now + delay;
+                self.give_up_if_silent(now);
             }
+        }
+    }
+
+    /// A watch failed that has told nothing for long: a list takes its place.
+    fn give_up_if_silent(&mut self, now: Moment) {
+        if self.list.is_none() && self.list_at.is_none() && self.hearing.is_given_up(now) {
+            self.tell_given_up(now);
+            self.drop_watch(RelistReason::Silent, self.events_at);
         }
     }
 
@@ -153,7 +179,8 @@ impl Informer {
         // An API server that was away may have come back as it once was.
         self.look_at = self.setup.clock.now() + self.setup.look_after.min(LOOK_AFTER_FAILURE);
         self.setup.metrics.watch_failed();
-        self.tell_failure("watch", cause, self.ends.failures(), delay, forbidden);
+        let failures = self.ends.failures();
+        self.tell_failure(&Failure { what: "watch", cause, failures, retry_in: delay, forbidden });
     }
 
     /// Takes note of an event's version. False if it is older than one before it: then the watch has gone back in time.
@@ -224,6 +251,12 @@ mod tests {
 
     fn status(code: u16) -> Box<Status> {
         Status::failure("refused", "Refused").with_code(code).boxed()
+    }
+
+    #[test]
+    fn failed_watch_is_told_without_debug_text() {
+        let refused = watcher::Error::WatchStartFailed(ClientError::Api(status(500)));
+        assert_eq!(said_by(&refused), "the API server answered 500: refused");
     }
 
     #[test]
