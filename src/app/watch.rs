@@ -151,7 +151,7 @@ mod tests {
         let writer = StoreWriter::default();
         let (view, mut shown) = (View::new([writer.store()]), Shown::default());
         assert_eq!(shown.lines(&applied("1", "a"), &view), ["Pod created: a"]);
-        let ended = Sighting::Ended { uid: "1".into(), why: Ended::Deleted };
+        let ended = Sighting::Ended { uid: "1".into(), why: Ended::Deleted, at: Moment::ZERO };
         assert_eq!(shown.lines(&ended, &view), ["Pod deleted: a"]);
     }
 
@@ -164,7 +164,7 @@ mod tests {
         assert_eq!(shown.lines(&applied, &view), ["Pod created: a"]);
         assert!(shown.lines(&applied, &view).is_empty());
         writer.remove(&"1".into());
-        let ended = Sighting::Ended { uid: "1".into(), why: Ended::Deleted };
+        let ended = Sighting::Ended { uid: "1".into(), why: Ended::Deleted, at: Moment::ZERO };
         assert_eq!(shown.lines(&ended, &view), ["Pod deleted: a"]);
         assert!(shown.lines(&ended, &view).is_empty());
     }

@@ -22,6 +22,8 @@ pub enum Sighting {
         uid: Uid,
         /// How it ended.
         why: Ended,
+        /// When its end was seen.
+        at: Moment,
     },
     /// A page of a list has arrived, and its pods are in the store. The list itself is not complete yet.
     Page {

@@ -33,9 +33,9 @@ impl<R: Registry> Registrar<R> {
                     self.ledger.sighted(&uid, watch, at);
                     self.recheck |= self.brake.is_about(&uid);
                 }
-                self.consider(&uid, Lane::Live, now);
+                self.consider_since(&uid, Lane::Live, at, now);
             }
-            Sighting::Ended { uid, why } => self.take_end(&uid, why, now),
+            Sighting::Ended { uid, why, at } => self.take_end(&uid, why, at, now),
             Sighting::Page { watch, uids, at } => self.take_page(watch, &uids, at, now),
             Sighting::ListFailed { watch } => self.take_failed_list(watch),
             Sighting::Listed { watch, list } => self.take_list(watch, list),
@@ -48,12 +48,15 @@ impl<R: Registry> Registrar<R> {
             if self.view.contains(uid) {
                 self.ledger.sighted(uid, watch, at);
                 self.recheck |= self.brake.is_about(uid);
-                self.consider(uid, Lane::Backfill, now);
+                // A page of a first list brings a record each: they wait as a mark, not in the queue.
+                if let Some(position) = self.ledger.position_of(uid) {
+                    self.consider_at(position, now);
+                }
             }
         }
     }
 
-    fn take_end(&mut self, uid: &Uid, why: Ended, now: Moment) {
+    fn take_end(&mut self, uid: &Uid, why: Ended, at: Moment, now: Moment) {
         if !self.view.contains(uid) {
             if self.is_silent() {
                 self.ledger.remember_end(uid, why, self.ends_kept());
@@ -61,9 +64,9 @@ impl<R: Registry> Registrar<R> {
                 self.awaiting_list.remove(uid);
                 return;
             }
-            self.ledger.ended(uid, why, now);
+            self.ledger.ended(uid, why, at);
         }
-        self.consider(uid, Lane::Delete, now);
+        self.consider_since(uid, Lane::Delete, at, now);
     }
 
     fn take_list(&mut self, watch: usize, list: WatchList) {
@@ -143,13 +146,18 @@ impl<R: Registry> Registrar<R> {
 
     /// Decides about one id and brings it to where the decision says it belongs.
     pub(super) fn consider(&mut self, uid: &Uid, lane: Lane, now: Moment) -> Action {
+        self.consider_since(uid, lane, now, now)
+    }
+
+    /// The same, about a change that was seen at `since`.
+    fn consider_since(&mut self, uid: &Uid, lane: Lane, since: Moment, now: Moment) -> Action {
         let action = self.decision(uid, now);
-        self.bring(uid, action, lane, now);
+        self.bring(uid, action, lane, since);
         action
     }
 
-    /// Brings an id to where a decision says it belongs.
-    fn bring(&mut self, uid: &Uid, action: Action, lane: Lane, now: Moment) {
+    /// Brings an id to where a decision says it belongs. What is pending from now on has been so since `since`.
+    fn bring(&mut self, uid: &Uid, action: Action, lane: Lane, since: Moment) {
         if action == Action::AwaitList {
             self.awaiting_list.insert(uid, ());
         } else {
@@ -165,16 +173,16 @@ impl<R: Registry> Registrar<R> {
                 self.ledger.forget(uid);
             }
             Action::Put(desired) => {
-                self.ledger.owe(uid, now);
+                self.ledger.owe(uid, since);
                 let attempt = self.ledger.attempt(uid, Known::Holds(desired));
                 self.queue.push(uid, Lane::of_record(attempt, lane));
             }
             Action::Delete(_) => {
-                self.ledger.owe(uid, now);
+                self.ledger.owe(uid, since);
                 self.queue.push(uid, Lane::of_deletion(self.ledger.attempt(uid, Known::Absent)));
             }
             Action::Wait(until) => self.queue.delay(uid, until),
-            Action::InFlight => self.ledger.changed_in_flight(uid, now),
+            Action::InFlight => self.ledger.changed_in_flight(uid, since),
             // The inventory will name it, if it matters: until then a standby would gather these for ever.
             Action::AwaitInventory if self.is_silent() && !self.view.contains(uid) => {
                 self.queue.remove(uid);
@@ -273,7 +281,7 @@ impl<R: Registry> Registrar<R> {
         match action {
             Action::Put(_) if work.is_none() => {
                 self.awaiting_list.remove(uid);
-                self.ledger.put_off(position);
+                self.ledger.put_off(position, now);
                 return None;
             }
             // As it is with nearly all of them: the queue has nothing without work.

@@ -3,6 +3,7 @@
 
 mod alongside;
 mod faults;
+mod outage;
 mod silence;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -173,7 +174,7 @@ impl World {
 
     fn ends(&self) -> Vec<(String, Ended)> {
         let ended = |s: &Sighting| match s {
-            Sighting::Ended { uid, why } => Some((uid.to_string(), *why)),
+            Sighting::Ended { uid, why, .. } => Some((uid.to_string(), *why)),
             _ => None,
         };
         self.told.iter().filter_map(ended).collect()

@@ -252,7 +252,8 @@ impl Informer {
             process.shown.remove(&uid);
             process.evidence.insert(uid.clone(), Evidence::Ended);
         });
-        self.tell(Sighting::Ended { uid, why: Ended::DeletedOrLeftRule }).await
+        let at = self.clock.now();
+        self.tell(Sighting::Ended { uid, why: Ended::DeletedOrLeftRule, at }).await
     }
 
     async fn tell(&self, sighting: Sighting) -> bool {

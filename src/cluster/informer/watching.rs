@@ -210,7 +210,7 @@ impl Informer {
         if let Some(before) = self.writer.apply(&pod) {
             // The name went to another pod without a DELETED event: the one before is gone all the same.
             self.note_end(&before, &pod.resource_version);
-            self.tell(Sighting::Ended { uid: before, why: EndedBy::Deleted }).await?;
+            self.tell(Sighting::Ended { uid: before, why: EndedBy::Deleted, at: now }).await?;
         }
         let Pod { uid, name, .. } = pod;
         self.tell(Sighting::Applied { uid, name, watch: self.watch, at: now }).await
@@ -230,7 +230,7 @@ impl Informer {
         self.writer.remove(&uid);
         self.note_end(&uid, object.resource_version());
         let why = if self.setup.scope.can_be_left() { EndedBy::DeletedOrLeftRule } else { EndedBy::Deleted };
-        self.tell(Sighting::Ended { uid, why }).await
+        self.tell(Sighting::Ended { uid, why, at: now }).await
     }
 
     /// Remembers the end of a pod that the list under way may still show.

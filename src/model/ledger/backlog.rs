@@ -4,8 +4,9 @@
 //! many there are; a walk over the beliefs gives them work when there is room for it. Whatever else happens to an id
 //! takes its mark away: it is then decided about by itself.
 //!
-//! A mark is made by looks at everything alone, after which the walks begin anew from the highest position. Below is
-//! where they have still to come to, whatever moves meanwhile ([`UidMap`] tells of positions): none is passed over.
+//! A look at everything makes marks, and the walks begin again from the highest position after it. A mark that a page of a
+//! list makes takes them back to where it is. Below is where they have still to come to, whatever moves meanwhile
+//! ([`UidMap`] tells of positions): none is passed over.
 //!
 //! [`UidMap`]: crate::model::UidMap
 
@@ -119,14 +120,20 @@ impl Ledger {
     }
 
     /// A put is owed for the id at this position, for which there is no work: it waits for the walk.
-    pub fn put_off(&mut self, position: usize) {
+    pub fn put_off(&mut self, position: usize, now: Moment) {
+        let is_first = self.backlog() == 0;
         let walks = &mut self.walks;
+        if is_first {
+            (walks.since, walks.since_before) = (now, now);
+        }
+        walks.cursors = walks.cursors.map(|cursor| cursor.max(position + 1));
         self.beliefs.change_at(position, |belief| walks.mark(belief));
     }
 
     /// The look at everything is over: the walks begin anew.
     pub fn begin_walks(&mut self) {
         self.walks.cursors = [self.beliefs.len(); 2];
+        self.walks.since_before = self.walks.since;
     }
 
     /// Whatever was owed for the id is decided about now: it waits for no walk.
@@ -193,7 +200,7 @@ mod tests {
                 continue;
             };
             match put_off(&uid) && ledger.work(&uid).is_none() {
-                true => ledger.put_off(position),
+                true => ledger.put_off(position, now),
                 false => _ = ledger.reached(&uid),
             }
         }
@@ -244,6 +251,15 @@ mod tests {
                             None => assert!(waits.values().all(|other| *other != walk), "seed {seed}"),
                         }
                     }
+                    30..34 => {
+                        // A page of a list.
+                        let Some(position) = ledger.position_of(&uid).filter(|_| ledger.work(&uid).is_none()) else {
+                            continue;
+                        };
+                        ledger.put_off(position, at(step));
+                        let belief = ledger.belief_at(position).map(|(_, belief)| belief.backlog.unwrap());
+                        waits.insert(uid, Walk::of(belief.unwrap()));
+                    }
                     _ => {}
                 }
                 for walk in WALKS {
@@ -271,6 +287,26 @@ mod tests {
         assert_eq!((ledger.backlog(), ledger.backlog_since()), (0, None));
         look(&mut ledger, at(50), |_| true);
         assert_eq!(ledger.backlog_since(), Some(at(50)), "what waited before is done");
+    }
+
+    #[test]
+    fn page_joins_the_backlog() {
+        let mut ledger = seeded();
+        (0..4).for_each(|n| believe(&mut ledger, &uid(n), 0));
+        let put_off = |ledger: &mut Ledger, n: usize, now| ledger.put_off(ledger.position_of(&uid(n)).unwrap(), now);
+        put_off(&mut ledger, 1, at(10));
+        put_off(&mut ledger, 2, at(20));
+        assert_eq!((ledger.backlog(), ledger.backlog_since()), (2, Some(at(10))));
+        assert_eq!(ledger.walk_on(Walk::Backfill), Some(uid(2)));
+        ledger.reached(&uid(2));
+        put_off(&mut ledger, 3, at(30));
+        put_off(&mut ledger, 3, at(31));
+        for n in [3, 1] {
+            assert_eq!(ledger.walk_on(Walk::Backfill), Some(uid(n)), "above and below where the walk was");
+            ledger.reached(&uid(n));
+        }
+        put_off(&mut ledger, 0, at(40));
+        assert_eq!(ledger.backlog_since(), Some(at(40)), "what waited before is done");
     }
 
     #[test]

@@ -81,6 +81,11 @@ impl Ledger {
         self.beliefs.at(position)
     }
 
+    /// The position of an id with a belief.
+    pub fn position_of(&self, uid: &Uid) -> Option<usize> {
+        self.beliefs.position_of(uid)
+    }
+
     /// How many ids have a belief: what the ledger takes in memory.
     pub fn believed(&self) -> usize {
         self.beliefs.len()

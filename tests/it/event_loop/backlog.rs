@@ -67,6 +67,26 @@ async fn the_window_bounds_the_queue_and_what_is_left_is_told() {
     assert_eq!(written_twice(&world.registry), [""; 0]);
 }
 
+/// A first list of very many pods comes in while the registry is slow.
+#[tokio::test(start_paused = true)]
+async fn pages_wait_outside_the_queue() {
+    const PODS: usize = 3_000;
+    let mut world = World::start(Fake::new(), many(PODS, "a"), slow());
+    world.page(1).await;
+    world.pass(5 * SECOND).await;
+    for pods in (0..=PODS).step_by(500) {
+        world.page(pods).await;
+        for _ in 0..3 {
+            world.pass(SECOND).await;
+            let entries = world.figure("queue_entries");
+            assert!(entries <= WINDOW + LEFTOVERS, "{entries} entries");
+        }
+    }
+    world.pass(20 * SECOND).await;
+    assert_eq!(world.registry.state().records.len(), PODS, "no list was complete");
+    assert_eq!(written_twice(&world.registry), [""; 0]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn who_has_a_backlog_is_not_in_step() {
     const PODS: usize = 9_000;

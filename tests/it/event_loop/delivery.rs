@@ -21,6 +21,23 @@ async fn a_lone_change_leaves_at_once() {
     assert_eq!(ms_between(changed, state.writes.last().unwrap().at), 0);
 }
 
+/// Whatever keeps the loop from its events is part of a change's latency.
+#[tokio::test(start_paused = true)]
+async fn latency_counts_from_the_events_arrival() {
+    let mut world = World::settled(Fake::new(), many(3, "a")).await;
+    let sum = |world: &World| {
+        let text = world.metrics.encode().unwrap();
+        let line = text.lines().find_map(|l| l.strip_prefix("pod_registrar_change_to_acknowledgement_seconds_sum "));
+        line.unwrap().parse::<f64>().unwrap()
+    };
+    let before = sum(&world);
+    world.late(pod("uid-new", "b"), "uid-00001", 3 * SECOND).await;
+    world.pass(SECOND).await;
+    world.assert_equal();
+    let latency = sum(&world) - before;
+    assert!((6.0..6.5).contains(&latency), "{latency} s for two changes");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_busy_queue_fills_batches_and_many_changes_of_a_pod_are_one() {
     let registry = Fake::new();

@@ -224,7 +224,21 @@ impl World {
     pub(super) async fn delete(&mut self, uid: &str) {
         self.pods.remove(uid).unwrap();
         self.writer.remove(&uid.into());
-        self.tell(Sighting::Ended { uid: uid.into(), why: Ended::Deleted }).await;
+        let at = self.clock.now();
+        self.tell(Sighting::Ended { uid: uid.into(), why: Ended::Deleted, at }).await;
+    }
+
+    /// A pod that appears and one that ends, which the loop hears of so much later.
+    pub(super) async fn late(&mut self, pod: Pod, gone: &str, after: Duration) {
+        let at = self.clock.now();
+        self.pass(after).await;
+        let (uid, name) = (pod.uid.clone(), pod.name.clone());
+        self.writer.apply(&pod);
+        self.pods.insert(uid.to_string(), pod);
+        self.tell(Sighting::Applied { uid, name, watch: 0, at }).await;
+        self.pods.remove(gone).unwrap();
+        self.writer.remove(&gone.into());
+        self.tell(Sighting::Ended { uid: gone.into(), why: Ended::Deleted, at }).await;
     }
 
     async fn tell(&mut self, sighting: Sighting) {
