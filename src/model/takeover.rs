@@ -25,6 +25,8 @@ pub struct OtherWriter {
     pub cluster_uid: Option<String>,
     /// A text that changes with each heartbeat, if the registry tells one.
     pub heartbeat: Option<String>,
+    /// Records that the registry holds of this writer.
+    pub records: u64,
     /// Whether its session is stale or closed.
     pub over: bool,
 }

@@ -92,7 +92,7 @@ impl<R: Registry> Registrar<R> {
     }
 
     /// Something about the inventory failed; it is asked for again after a while.
-    pub(super) fn compare_again(&mut self, now: Moment) {
+    fn compare_again(&mut self, now: Moment) {
         self.comparisons_failed = self.comparisons_failed.saturating_add(1);
         let random = self.rng.u64(..);
         self.compare_at = now + retry::backoff(COMPARE_RETRY.0, COMPARE_RETRY.1, self.comparisons_failed, random);

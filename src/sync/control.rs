@@ -3,15 +3,12 @@
 use super::registrar::{Inputs, Registrar, Reply};
 use crate::{
     model::{
-        Buckets, Failure, Moment, Uid,
+        Failure, Moment, Uid,
         brake::{Answer, Inquiry},
     },
     registry::{Capabilities, Registry, v1::wire},
     telemetry::metrics::{Request, RequestOutcome},
 };
-
-/// An inventory of at most one page is compared before every watch has listed.
-const SMALL_INVENTORY: u64 = 5_000;
 
 impl<R: Registry> Registrar<R> {
     /// Sends what is due, as far as the registry may be spoken to.
@@ -28,37 +25,12 @@ impl<R: Registry> Registrar<R> {
         self.keep_session(now);
         if let Some(epoch) = self.session.epoch()
             && self.has_page()
+            // First registrations need not wait for the last page of pods; a large inventory would be read in vain.
+            && (self.control.small || self.lists_settled())
             && self.control.reading != Some(epoch)
             && now >= self.compare_at
         {
-            if self.lists_settled() || self.control.small == Some(epoch) {
-                self.read_inventory(epoch);
-            } else if self.control.counted != Some(epoch) && self.has("digest-inventory") {
-                self.count_inventory(epoch);
-            }
-        }
-    }
-
-    /// Asks how large the inventory is: a small one is compared before every watch has listed, so that first
-    /// registrations do not wait for the last page.
-    fn count_inventory(&mut self, epoch: u64) {
-        self.control.counted = Some(epoch);
-        self.send(move |registry| async move {
-            let counted = registry.bucket_digests(Buckets::By8Bits.count()).await;
-            Reply::Counted(epoch, counted.map(|digests| digests.count))
-        });
-    }
-
-    pub(super) fn inventory_counted(&mut self, epoch: u64, result: Result<u64, Failure>, now: Moment) {
-        self.judge_request(Request::Inventory, &result, now);
-        match result {
-            Ok(count) if count <= SMALL_INVENTORY => self.control.small = Some(epoch),
-            Ok(_) => {}
-            Err(failure) => {
-                self.control.counted = None;
-                self.compare_again(now);
-                tracing::warn!(error = %failure, "cannot count the registry's inventory; retrying");
-            }
+            self.read_inventory(epoch);
         }
     }
 

@@ -144,8 +144,6 @@ pub(super) enum Reply {
     /// What the session before declared, asked in this term.
     Before(Option<u64>, Result<Option<OtherWriter>, Failure>),
     Inventory(u64, Found, Step),
-    /// How many records the registry holds.
-    Counted(u64, Result<u64, Failure>),
     Names(About, Result<Vec<Named>, Failure>),
     Written(Sent, Result<Vec<Verdict>, Failure>),
 }
@@ -163,9 +161,8 @@ pub(super) struct Control {
     pub(super) before: bool,
     /// Whether the namespaces of records are looked up.
     pub(super) placing: bool,
-    /// The session in which the inventory was counted before every watch had listed, and whether it was small.
-    pub(super) counted: Option<u64>,
-    pub(super) small: Option<u64>,
+    /// Whether the inventory was small before this process wrote: it is compared before every watch has listed.
+    pub(super) small: bool,
     /// What the registry can do is asked again: it may have been released anew.
     pub(super) outdated: bool,
 }
@@ -436,7 +433,6 @@ impl<R: Registry> Registrar<R> {
             Reply::Holder(result) => self.holder_told(result, now),
             Reply::Before(term, result) => self.told_before(term, result, now),
             Reply::Inventory(epoch, found, step) => self.inventory_read(epoch, found, step, now),
-            Reply::Counted(epoch, result) => self.inventory_counted(epoch, result, now),
             Reply::Names(about, result) => self.names_told(about, result, now, inputs),
             Reply::Written(sent, result) => self.written(&sent, result, now),
         }

@@ -12,6 +12,9 @@ use crate::{
     telemetry::metrics::Request,
 };
 
+/// An inventory of at most one page is compared before every watch has listed.
+const SMALL_INVENTORY: u64 = 5_000;
+
 impl<R: Registry> Registrar<R> {
     /// Sends what is due for the session.
     pub(super) fn keep_session(&mut self, now: Moment) {
@@ -43,8 +46,14 @@ impl<R: Registry> Registrar<R> {
         match result {
             // Somebody may have written since then.
             _ if term != self.term => {}
-            Ok(None) => _ = self.declare_after(None),
-            Ok(Some(before)) => self.follow_session(&before, now),
+            Ok(None) => {
+                self.control.small = true;
+                _ = self.declare_after(None);
+            }
+            Ok(Some(before)) => {
+                self.control.small = before.records <= SMALL_INVENTORY;
+                self.follow_session(&before, now);
+            }
             Err(failure) => self.session_refused(&failure, now),
         }
     }

@@ -194,7 +194,8 @@ impl Registry {
     pub(crate) fn holder(&self, now: u64) -> Option<OtherWriter> {
         let Session { epoch, instance, scope, cluster_uid, expires_at, closed } = self.books.session.clone()?;
         let heartbeat = Some(expires_at.to_string());
-        Some(OtherWriter { epoch, instance, scope, cluster_uid, heartbeat, over: closed || now >= expires_at })
+        let (records, over) = (self.books.records.len() as u64, closed || now >= expires_at);
+        Some(OtherWriter { epoch, instance, scope, cluster_uid, heartbeat, records, over })
     }
 
     /// What an inventory names, right or wrong.

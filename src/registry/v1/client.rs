@@ -218,6 +218,7 @@ pub(super) fn of_holder(answer: &Answer, owner: &str) -> Result<Option<OtherWrit
         scope: found.scope.map(|scope| fit_for_logs(&scope, NAME_CHARS)),
         cluster_uid: found.cluster_uid.filter(|uid| is_valid_id(uid)),
         heartbeat: found.expires_at.map(|at| fit_for_logs(&at, NAME_CHARS)),
+        records: found.pods,
         over: found.state != SessionState::Live,
     }))
 }

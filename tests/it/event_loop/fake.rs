@@ -397,6 +397,7 @@ impl Registry for Fake {
             scope: state.scope.clone(),
             cluster_uid: state.cluster_uid.clone(),
             heartbeat: state.heartbeat.clone(),
+            records: state.records.len() as u64,
             over: state.other_over || state.closed == Some(epoch),
         }))
     }

@@ -110,6 +110,7 @@ pub(super) fn holder(rng: &mut Rng) -> Result<Option<OtherWriter>, Failure> {
             scope: rng.bool().then(|| text(rng)),
             cluster_uid: None,
             heartbeat: rng.bool().then(|| text(rng)),
+            records: rng.u64(..),
             over: rng.bool(),
         })
     })
