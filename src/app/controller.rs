@@ -19,7 +19,7 @@ use crate::{
     clock::Clock,
     cluster::{self, Cluster, Environment, approval::Desk, lease::Keeper},
     listen,
-    model::{AllowList, Leadership, Rule, Standing, Writer, brake::SettingsChange, retry},
+    model::{AllowList, Leadership, Rule, Standing, Writer, brake::SettingsChange, notices::Reminder, retry},
     registry::v1::{Client, Config as RegistryConfig},
     settings::{
         ElectionSettings, HoldSettings, IdentitySettings, LeaseName, RecordSettings, RegistrySettings, RunSettings,
@@ -131,6 +131,7 @@ impl Controller {
     /// Who writes: the cluster's identity is read, for as long as it takes. None if asked to stop before.
     async fn identity(&self, stop: &CancellationToken) -> Result<Option<(Writer, Option<String>)>, Error> {
         let client = self.cluster.client();
+        let (clock, mut reminder) = (Clock::start(), Reminder::default());
         let (mut failures, mut rng) = (0_u32, fastrand::Rng::new());
         let uid = loop {
             let read = tokio::select! {
@@ -150,7 +151,11 @@ impl Controller {
             };
             failures = failures.saturating_add(1);
             let delay = retry::backoff(IDENTITY_RETRY.0, IDENTITY_RETRY.1, failures, rng.u64(..));
-            tracing::warn!(%error, failures, "the cluster's identity is not known yet, it is tried again");
+            if reminder.is_due(clock.now()) {
+                tracing::warn!(%error, failures, "cluster identity not read; retrying");
+            } else {
+                tracing::debug!(%error, failures, "cluster identity not read; retrying");
+            }
             tokio::select! {
                 () = tokio::time::sleep(delay) => {}
                 () = stop.cancelled() => return Ok(None),
@@ -183,7 +188,7 @@ impl Controller {
             Ok(())
         });
         let options = self.options(&writer, uid, instance);
-        let (leadership, mut lease) = self.lease(&options.instance, clock, stands.clone());
+        let (leadership, mut lease) = self.lease(&options.instance, clock, stands.clone(), metrics.clone());
         let parts = Parts {
             scope: self.scope.clone(),
             rule: self.rule(writer),
@@ -221,6 +226,7 @@ impl Controller {
         instance: &str,
         clock: Clock,
         standing: watch::Receiver<Standing>,
+        metrics: Metrics,
     ) -> (watch::Receiver<Leadership>, Lease) {
         let ElectionSettings { lease, lease_duration, .. } = &self.election;
         let over = CancellationToken::new();
@@ -229,7 +235,8 @@ impl Controller {
         };
         let client = self.cluster.client();
         let place = cluster::lease::Place { namespace, name };
-        let (keeper, leadership) = Keeper::new(client, place, instance.to_owned(), *lease_duration, clock, standing);
+        let me = instance.to_owned();
+        let (keeper, leadership) = Keeper::new(client, place, me, *lease_duration, clock, standing, metrics);
         let keeper = tokio::spawn(keeper.run(over.clone().cancelled_owned()));
         (leadership, Lease { over, keeper: Some(AbortOnDropHandle::new(keeper)) })
     }

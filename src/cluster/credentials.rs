@@ -29,10 +29,12 @@ use super::{
     connector::{Connector, Http},
     kubeconfig::{Access, Content, Login, Secret, Trust},
     plugin::{self, Printed},
-    reminder::Reminder,
     tls,
 };
-use crate::model::retry;
+use crate::{
+    clock::Clock,
+    model::{notices::Reminder, retry},
+};
 
 /// How often files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -113,6 +115,7 @@ struct State {
 pub(super) struct Source {
     access: Arc<Access>,
     connector: Connector,
+    clock: Clock,
     state: Mutex<State>,
 }
 
@@ -138,7 +141,7 @@ impl Source {
             plugin_limit: PLUGIN_LIMIT.0,
             rng: fastrand::Rng::new(),
         };
-        let source = Self { access: Arc::new(access), connector, state: Mutex::new(state) };
+        let source = Self { access: Arc::new(access), connector, clock: Clock::start(), state: Mutex::new(state) };
         let material = read(&source.access, None)?;
         let present = source.made(&material, None)?;
         let has_all = !source.has_plugin();
@@ -258,7 +261,7 @@ impl Source {
                 if ran {
                     state.attempts = 0;
                 }
-                if state.warned.is_over() {
+                if state.warned.over() {
                     tracing::info!("credentials read again");
                 }
             }
@@ -267,7 +270,7 @@ impl Source {
                     state.plugin_limit = (state.plugin_limit * 2).min(PLUGIN_LIMIT.1);
                 }
                 state.back_off(now);
-                if state.present.is_some() && state.warned.is_due() {
+                if state.present.is_some() && state.warned.is_due(self.clock.now()) {
                     tracing::warn!(%error, "credentials not read; keeping the old ones and retrying");
                 }
                 state.failed = Some(error);
@@ -379,3 +382,7 @@ fn bearer(token: &Secret) -> Result<HeaderValue, Error> {
     value.set_sensitive(true);
     Ok(value)
 }
+
+#[cfg(test)]
+#[path = "credentials_tests.rs"]
+mod tests;

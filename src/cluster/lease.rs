@@ -11,16 +11,15 @@ use kube::Client;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::{
-    reminder::Reminder,
-    words::{Right, explain},
-};
+use super::words::{Right, explain};
 use crate::{
     clock::Clock,
     model::{
         Ability, Leadership, Moment, Standing,
         lease::{Claim, Election, Seen, Step, Timing, Written},
+        notices::Reminder,
     },
+    telemetry::Metrics,
 };
 
 /// Giving the lease up takes no longer; one that is not given up expires.
@@ -84,6 +83,7 @@ pub struct Keeper {
     led_since: Option<Moment>,
     told: watch::Sender<Leadership>,
     failures: u64,
+    metrics: Metrics,
     reminder: Reminder,
 }
 
@@ -96,6 +96,7 @@ impl Keeper {
         duration: Duration,
         clock: Clock,
         standing: watch::Receiver<Standing>,
+        metrics: Metrics,
     ) -> (Self, watch::Receiver<Leadership>) {
         let (told, leadership) = watch::channel(Leadership::Follower);
         let timing = Timing::of(duration);
@@ -111,6 +112,7 @@ impl Keeper {
             led_since: None,
             told,
             failures: 0,
+            metrics,
             reminder: Reminder::default(),
         };
         (keeper, leadership)
@@ -263,7 +265,7 @@ impl Keeper {
     }
 
     fn answered(&mut self) {
-        if self.reminder.is_over() {
+        if self.reminder.over() {
             tracing::info!(lease = %self.place.name, failures = self.failures, "the lease can be had again");
         }
         self.failures = 0;
@@ -272,8 +274,9 @@ impl Keeper {
     /// Reported at growing intervals, and not at every try.
     fn failed(&mut self, error: &Error) {
         self.failures += 1;
+        self.metrics.lease_failed();
         let Place { namespace, name } = &self.place;
-        if self.reminder.is_due() {
+        if self.reminder.is_due(self.clock.now()) {
             let failures = self.failures;
             tracing::warn!(namespace, lease = name, failures, %error, "lease not read or written; retrying");
         } else {

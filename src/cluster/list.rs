@@ -23,10 +23,11 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{
     Scope, Watched,
     page::{self, Document, Metadata},
-    tap::causes,
+    words::words,
 };
 use crate::{
     clock::Clock,
+    connect::causes,
     model::{
         Moment,
         paging::{Fault, Next, Paging, RETRY_AFTER_MAX},
@@ -316,7 +317,7 @@ fn unbuilt(error: &kube::core::request::Error) -> Error {
 /// An answer whose status is success.
 async fn send(client: &Client, request: Request<Vec<u8>>) -> Answer {
     let sent = client.send(request.map(Body::from)).await;
-    let response = sent.map_err(|error| Error::Connection(causes(&error)))?;
+    let response = sent.map_err(|error| Error::Connection(words(&error)))?;
     if response.status().is_success() {
         return Ok(response);
     }

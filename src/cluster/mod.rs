@@ -18,7 +18,6 @@ mod list;
 mod object;
 mod page;
 pub mod plugin;
-mod reminder;
 mod resolver;
 mod tap;
 mod tls;

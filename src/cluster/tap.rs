@@ -23,6 +23,7 @@ use tokio::time::Instant;
 use tower::{BoxError, Layer, Service};
 
 use super::lines::{self, Lines};
+use crate::connect::causes;
 
 /// The API server sends the headers of a watch within this time.
 const HEADERS_WITHIN: Duration = Duration::from_secs(25);
@@ -221,19 +222,4 @@ where
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
     }
-}
-
-/// An error with everything that caused it.
-pub(super) fn causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }

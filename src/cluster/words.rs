@@ -42,7 +42,9 @@ pub(super) fn words(error: &Error) -> String {
             format!("the API server answered {}: {why}", status.code)
         }
         Error::Service(error) => connect::causes(&**error),
-        Error::SerdeError(_) => "the answer is not what was asked for; is there a proxy in between?".to_owned(),
+        Error::SerdeError(error) => {
+            format!("the answer is not what was asked for ({error}); is there a proxy in between?")
+        }
         error => connect::causes(error),
     }
 }

@@ -1,13 +1,13 @@
 //! What of many similar faults goes into the log: the first few, then a count.
 //!
-//! [`Repeats`] is about one thing that fails again and again: its cause is told when it is new, then at growing
-//! intervals. [`Notices`] is about many things that fail together: a few are told, the others are counted.
+//! [`Reminder`] is for one fault that lasts: it is reported at growing intervals. [`Notices`] is for many faults at once: a
+//! few are reported, the others are counted.
 
 use std::time::Duration;
 
 use super::Moment;
 
-/// A cause that does not change is told again after this time, then after twice the time,
+/// A fault that lasts is reported again after this time, then after twice the time,
 const AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// up to this.
 const AGAIN_MAX: Duration = Duration::from_secs(3_600);
@@ -18,37 +18,28 @@ const NAMED: usize = 5;
 /// The interval of a summary.
 const SUMMARY_AFTER: Duration = Duration::from_secs(60);
 
-/// One thing that fails again and again.
-#[derive(Debug, Default)]
-pub struct Repeats {
-    cause: Option<String>,
-    again_at: Moment,
-    interval: Duration,
+/// One fault that lasts. It is reported at once, then after 1 min, 2 min, 4 min and so on, up to every hour. Causes that
+/// alternate are one fault.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reminder {
+    next: Option<(Moment, Duration)>,
 }
 
-impl Repeats {
-    /// Whether the cause is to be told now.
-    pub fn tell(&mut self, cause: &str, now: Moment) -> bool {
-        if self.cause.as_deref() != Some(cause) {
-            // Causes that take turns are one outage: the interval stays.
-            let is_new = self.cause.replace(cause.to_owned()).is_none();
-            if is_new {
-                self.interval = AGAIN_AFTER;
-            } else if now < self.again_at {
-                return false;
-            }
-        } else if now < self.again_at {
-            return false;
-        } else {
-            self.interval = (self.interval * 2).min(AGAIN_MAX);
-        }
-        self.again_at = now + self.interval;
+impl Reminder {
+    /// Whether to report the fault now.
+    pub fn is_due(&mut self, now: Moment) -> bool {
+        let interval = match self.next {
+            Some((at, _)) if now < at => return false,
+            Some((_, interval)) => (interval * 2).min(AGAIN_MAX),
+            None => AGAIN_AFTER,
+        };
+        self.next = Some((now + interval, interval));
         true
     }
 
-    /// It works again. Says whether its failure had been told.
-    pub fn works(&mut self) -> bool {
-        self.cause.take().is_some()
+    /// The fault is over. Says whether it was reported.
+    pub fn over(&mut self) -> bool {
+        self.next.take().is_some()
     }
 }
 
@@ -110,20 +101,12 @@ mod tests {
     }
 
     #[test]
-    fn lasting_cause_is_told_at_growing_intervals() {
-        let mut repeats = Repeats::default();
-        let told: Vec<u64> = (0..20_000).filter(|secs| repeats.tell("forbidden", at(*secs))).collect();
-        assert_eq!(told, [0, 60, 180, 420, 900, 1_860, 3_780, 7_380, 10_980, 14_580, 18_180]);
-        assert!(repeats.works() && !repeats.works());
-        assert!(repeats.tell("forbidden", at(20_000)), "another outage");
-    }
-
-    #[test]
-    fn alternating_causes_are_one_outage() {
-        let mut repeats = Repeats::default();
-        let told =
-            (0..60).filter(|secs| repeats.tell(if secs % 2 == 0 { "refused" } else { "reset" }, at(*secs))).count();
-        assert_eq!(told, 1);
+    fn lasting_fault_is_reported_at_growing_intervals() {
+        let mut reminder = Reminder::default();
+        let reports: Vec<u64> = (0..20_000).filter(|secs| reminder.is_due(at(*secs))).collect();
+        assert_eq!(reports, [0, 60, 180, 420, 900, 1_860, 3_780, 7_380, 10_980, 14_580, 18_180]);
+        assert!(reminder.over() && !reminder.over());
+        assert!(reminder.is_due(at(20_000)), "a new fault is reported at once");
     }
 
     #[test]

@@ -9,8 +9,6 @@ use super::{Moment, session::TTL};
 const MISSED_AFTER: Duration = Duration::from_secs(TTL.as_secs() / 3 + 15);
 /// How often the session is looked at meanwhile.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// The delays between repeated reports of a lasting situation: the first one, and the longest.
-const TOLD_EVERY: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(3_600));
 
 /// The writer that holds a session, and how the session stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -68,30 +66,6 @@ impl Takeover {
     }
 }
 
-/// Says when a lasting situation is told again: at once, and then at growing intervals.
-#[derive(Debug, Default)]
-pub struct Reminder {
-    next: Option<(Moment, Duration)>,
-}
-
-impl Reminder {
-    /// Whether it is told now.
-    pub fn is_due(&mut self, now: Moment) -> bool {
-        let delay = match self.next {
-            Some((at, _)) if now < at => return false,
-            Some((_, delay)) => (delay * 2).min(TOLD_EVERY.1),
-            None => TOLD_EVERY.0,
-        };
-        self.next = Some((now + delay, delay));
-        true
-    }
-
-    /// The situation is over.
-    pub fn over(&mut self) {
-        self.next = None;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,14 +95,5 @@ mod tests {
         let mut takeover = Takeover::default();
         assert_eq!(takeover.look(&live("1"), "b:1", at(0)), Ok(()));
         assert_eq!(takeover.look(&OtherWriter { over: true, ..live("1") }, "a:1", at(0)), Ok(()));
-    }
-
-    #[test]
-    fn a_lasting_situation_is_told_at_growing_intervals() {
-        let mut reminder = Reminder::default();
-        let told: Vec<u64> = (0..8_000).filter(|secs| reminder.is_due(at(*secs))).collect();
-        assert_eq!(told, [0, 60, 180, 420, 900, 1_860, 3_780, 7_380]);
-        reminder.over();
-        assert!(reminder.is_due(at(8_000)));
     }
 }

@@ -17,10 +17,11 @@ use super::{
 use crate::{
     clock::Clock,
     model::{
-        Failure, Leadership, Ledger, Moment, OtherWriter, Reminder, Sighting, Standing, Takeover, UidMap, Verdict,
-        Walk, WatchList,
+        Failure, Leadership, Ledger, Moment, OtherWriter, Sighting, Standing, Takeover, UidMap, Verdict, Walk,
+        WatchList,
         brake::{Brake, Confirmation, Finding, HoldId, Inquiry, SettingsChange},
         budget::Budget,
+        notices::Reminder,
         outage::Outage,
         pace::Pace,
         retry::{RateLimit, Target},

@@ -193,7 +193,10 @@ impl<R: Registry> Registrar<R> {
         let name = |contender: &Contender| contender.instance.clone().unwrap_or_default();
         // A life of this process that ended cannot announce itself any more.
         let contender = contender.filter(|other| name(other) != self.options.instance);
-        let Some(contender) = contender else { return self.rival_told.over() };
+        let Some(contender) = contender else {
+            self.rival_told.over();
+            return;
+        };
         self.brake.rival_seen(now);
         if self.rival_told.is_due(now) {
             tracing::error!(

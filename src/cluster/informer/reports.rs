@@ -9,15 +9,12 @@ use std::{
     time::Duration,
 };
 
-use super::Informer;
+use super::{super::words::Right, Informer};
 use crate::model::{
     Moment,
-    notices::{Notices, Repeats, Summary},
+    notices::{Notices, Reminder, Summary},
     silence::{Notice, Silence},
 };
-
-/// The rule that grants what a watch needs.
-const RBAC_RULE: &str = r#"{apiGroups: [""], resources: [pods], verbs: [get, list, watch]}"#;
 
 /// What was logged of all watches of a process.
 #[derive(Default)]
@@ -32,7 +29,7 @@ pub(super) struct Reports {
 /// What was logged of one watch.
 #[derive(Default)]
 pub(super) struct Told {
-    repeats: Repeats,
+    reminder: Reminder,
     silence: Silence,
     /// Whether its failure has a line of its own.
     failure: bool,
@@ -60,21 +57,23 @@ impl Informer {
         let now = self.setup.clock.now();
         let Failure { what, cause, failures, retry_in, forbidden } = failure;
         self.reports().failing.insert(self.watch);
-        if !self.told.repeats.tell(cause, now) || !self.reports().failures.tell(&self.namespace, cause, now) {
+        if !self.told.reminder.is_due(now) || !self.reports().failures.tell(&self.namespace, cause, now) {
             return;
         }
         self.told.failure = true;
         let (namespace, retry_in_ms) = (&*self.namespace, retry_in.as_millis());
         if *forbidden {
-            let rule = RBAC_RULE;
+            let in_namespace = (namespace != "*").then_some(namespace);
+            let verbs = &["get", "list", "watch"];
+            let fix = Right { group: "", resource: "pods", verbs, name: None, namespace: in_namespace }.advice();
             tracing::warn!(
                 namespace,
                 what,
                 cause,
-                rule,
+                fix,
                 failures,
                 retry_in_ms,
-                "a right is missing; add the rule to the role; retrying"
+                "pods cannot be read for want of a right; retrying"
             );
         } else {
             tracing::warn!(namespace, what, cause, failures, retry_in_ms, "request for pods failed; retrying");
@@ -83,7 +82,7 @@ impl Informer {
 
     /// Requests of this watch succeed.
     pub(super) fn tell_recovery(&mut self) {
-        if !self.told.repeats.works() {
+        if !self.told.reminder.over() {
             return;
         }
         let failing = {

@@ -125,6 +125,11 @@ impl Metrics {
         self.0.series.leader.set(leader.into());
     }
 
+    /// The Lease could not be read or written.
+    pub fn lease_failed(&self) {
+        self.0.series.lease_failures.inc();
+    }
+
     /// Whether this process may write.
     pub fn set_writer(&self, writer: bool) {
         self.0.series.writer.set(writer.into());
@@ -250,6 +255,7 @@ mod tests {
         metrics.watch_failed();
         metrics.pod_undecodable();
         metrics.set_leader(true);
+        metrics.lease_failed();
         metrics.set_writer(true);
         metrics.set_fenced(true);
         metrics.set_held(5);
@@ -270,6 +276,7 @@ mod tests {
             ("watch_errors_total", 1.0),
             ("undecodable_pods_total", 1.0),
             ("leader", 1.0),
+            ("lease_failures_total", 1.0),
             ("writer", 1.0),
             ("fenced", 1.0),
             ("deletions_held", 5.0),

@@ -15,7 +15,7 @@ async fn an_api_server_that_refuses_at_the_start_is_asked_again_until_it_lets_us
     let world = World::start().await;
     world.kube.create(0..5);
     let api = &world.kube.api;
-    for (kind, code) in [(Kind::Namespace, 401), (Kind::Namespace, 403), (Kind::List, 401), (Kind::List, 403)] {
+    for (kind, code) in [(Kind::Namespace, 403), (Kind::Namespace, 401), (Kind::List, 403), (Kind::List, 401)] {
         api.inject(Fault::status(kind, code).times(2));
     }
     let mut controller = world.controller();
@@ -27,6 +27,13 @@ async fn an_api_server_that_refuses_at_the_start_is_asked_again_until_it_lets_us
     world.equal().await;
     assert_eq!((controller.page("/readyz").await.0, controller.page("/livez").await.0), (200, 200));
     assert!(controller.is_running() && api.requests(Kind::Namespace) >= 5);
+    for (text, fix) in [
+        ("cluster identity not read", ["resourceNames: [kube-system], verbs: [get]", "--cluster-id"]),
+        ("pods cannot be read for want of a right", ["resources: [pods], verbs: [get, list, watch]", "a ClusterRole"]),
+    ] {
+        let lines: Vec<_> = controller.stderr().into_iter().filter(|line| line.contains(text)).collect();
+        assert!(lines.len() == 1 && fix.iter().all(|part| lines[0].contains(part)), "{lines:?}");
+    }
 }
 
 #[tokio::test]

@@ -216,6 +216,7 @@ async fn a_lease_that_is_not_there_is_asked_for_in_the_log() {
     let line = alone.log_line("lease not read or written; retrying").await;
     assert!(line.contains("deploy/lease.yaml") && alone.logged("WARN"), "{line}");
     assert_eq!(alone.figure("leader").await, 0.0);
+    assert!(alone.figure("lease_failures_total").await >= 1.0);
 }
 
 /// Who leads changes all the time, in every way there is.
