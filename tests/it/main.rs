@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod cluster;
+mod cluster_connections;
 mod demo_api;
 mod demo_life;
 mod dependencies;

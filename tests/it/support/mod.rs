@@ -12,6 +12,7 @@ mod cuts;
 mod poll;
 mod proxy;
 mod registry;
+mod tls;
 mod watcher;
 
 pub(crate) use child::Child;
@@ -20,4 +21,5 @@ pub(crate) use cuts::{Cuttable, Fault, Faults};
 pub(crate) use poll::{SOON, eventually, notice, seed, until};
 pub(crate) use proxy::{Exchange, Garble, Proxy};
 pub(crate) use registry::{Reader, RegistryProcess, RegistryTask, http_client};
+pub(crate) use tls::{Connect, TlsFront};
 pub(crate) use watcher::Watcher;

@@ -1,0 +1,242 @@
+//! Connections to the API server: what a failed one tells a person, which certificates and proxies are used, and what
+//! happens when certificates and tokens are replaced while the program runs.
+
+use std::{fs, path::PathBuf};
+
+use pod_registrar::{
+    cluster::{Cluster, Search, identity},
+    demo::api::{Fault, Kind, Options, Request, Server},
+    reference::TlsFiles,
+};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::{
+    hostile_registry::Authority,
+    registry_client::install_provider,
+    support::{Connect, SOON, TlsFront, eventually},
+};
+
+/// An API server without TLS, and a folder for certificates.
+struct World {
+    api: Server,
+    folder: TempDir,
+}
+
+impl World {
+    async fn start() -> Self {
+        install_provider();
+        Self { api: Server::start(Options::default()).await.unwrap(), folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn authority(&self, name: &str) -> (Authority, PathBuf) {
+        Authority::new(self.folder.path(), name)
+    }
+
+    fn sign(&self, authority: &Authority, name: &str, host: &str) -> TlsFiles {
+        authority.sign(self.folder.path(), name, host, false)
+    }
+
+    /// TLS before the API server.
+    async fn tls(&self, files: &TlsFiles, clients: Option<&PathBuf>) -> TlsFront {
+        let to = self.api.url().trim_start_matches("http://").trim_end_matches('/').to_owned();
+        TlsFront::start(to, files, clients.map(PathBuf::as_path)).await
+    }
+
+    /// The cluster of a kubeconfig whose cluster and user have these members.
+    fn cluster(&self, cluster: &Value, user: &Value) -> Result<Cluster, String> {
+        let document = json!({
+            "current-context": "c",
+            "clusters": [{"name": "k", "cluster": cluster}],
+            "users": [{"name": "u", "user": user}],
+            "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],
+        });
+        let path = self.path("config");
+        fs::write(&path, document.to_string()).unwrap();
+        let search = Search { kubeconfig: Some(path), ..Search::default() };
+        Cluster::find(&search).map_err(|error| error.to_string())
+    }
+}
+
+async fn ask(cluster: &Cluster) -> Result<String, String> {
+    identity::read(&cluster.client()).await.map_err(|error| error.to_string())
+}
+
+/// Copies a certificate and its key, as a rotation does.
+fn copy(from: &TlsFiles, to: &TlsFiles) {
+    fs::copy(&from.cert, &to.cert).unwrap();
+    fs::copy(&from.key, &to.key).unwrap();
+}
+
+#[tokio::test]
+async fn failed_api_connection_names_cause_and_member() {
+    let world = World::start().await;
+    let (own, ca) = world.authority("own");
+    let (_, other) = world.authority("other");
+    let good = world.tls(&world.sign(&own, "good", "127.0.0.1"), None).await;
+    let elsewhere = world.tls(&world.sign(&own, "elsewhere", "api.example"), None).await;
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let plain = world.api.url().replace("http://", "https://");
+    for (server, ca, parts) in [
+        (format!("https://{}", good.address), &other, ["not trusted", "certificate-authority", "UnknownIssuer"]),
+        (format!("https://{}", elsewhere.address), &ca, ["another name", "server in the kubeconfig", "api.example"]),
+        (plain, &ca, ["does not speak TLS", "http://", "server in the kubeconfig"]),
+        (
+            format!("http://{}", good.address),
+            &ca,
+            ["https://", "server in the kubeconfig", "cannot reach the API server"],
+        ),
+        (format!("https://{closed}"), &ca, ["nothing listens", "server in the kubeconfig", "Connection refused"]),
+    ] {
+        let cluster = world.cluster(&json!({"server": server, "certificate-authority": ca}), &json!({})).unwrap();
+        let text = ask(&cluster).await.unwrap_err();
+        assert!(parts.iter().all(|part| text.contains(part)), "{server}: {text}");
+    }
+    let named = json!({
+        "server": format!("https://{}", elsewhere.address),
+        "certificate-authority": ca,
+        "tls-server-name": "api.example",
+    });
+    ask(&world.cluster(&named, &json!({})).unwrap()).await.unwrap();
+}
+
+#[tokio::test]
+async fn api_certificate_that_is_its_own_authority_is_trusted() {
+    let world = World::start().await;
+    let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().unwrap();
+    let files = TlsFiles { cert: world.path("own.crt"), key: world.path("own.key") };
+    fs::write(&files.cert, params.self_signed(&key).unwrap().pem()).unwrap();
+    fs::write(&files.key, key.serialize_pem()).unwrap();
+    let front = world.tls(&files, None).await;
+    let server = format!("https://{}", front.address);
+    let cluster = json!({"server": server, "certificate-authority": files.cert});
+    ask(&world.cluster(&cluster, &json!({})).unwrap()).await.unwrap();
+}
+
+#[tokio::test]
+async fn replaced_authority_is_used_after_a_failed_handshake() {
+    let world = World::start().await;
+    let ((first, first_ca), (second, second_ca)) = (world.authority("first"), world.authority("second"));
+    let ca = world.path("ca.crt");
+    fs::copy(first_ca, &ca).unwrap();
+    let front = world.tls(&world.sign(&first, "a", "127.0.0.1"), None).await;
+    let server = format!("https://{}", front.address);
+    let cluster = world.cluster(&json!({"server": server, "certificate-authority": ca}), &json!({})).unwrap();
+    ask(&cluster).await.unwrap();
+    fs::copy(second_ca, &ca).unwrap();
+    front.replace(&world.sign(&second, "b", "127.0.0.1"), None);
+    asked_at_once(&cluster).await;
+}
+
+/// The next request over a new connection succeeds. The old connection may end under the request before.
+async fn asked_at_once(cluster: &Cluster) {
+    if let Err(error) = ask(cluster).await {
+        assert!(error.contains("closed") || error.contains("reset"), "{error}");
+        ask(cluster).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn replaced_client_certificate_is_used_without_a_restart() {
+    let world = World::start().await;
+    let (own, ca) = world.authority("own");
+    let ((first, first_ca), (second, second_ca)) = (world.authority("first"), world.authority("second"));
+    let files = TlsFiles { cert: world.path("client.crt"), key: world.path("client.key") };
+    copy(&world.sign(&first, "a", "client"), &files);
+    let served = world.sign(&own, "served", "127.0.0.1");
+    let front = world.tls(&served, Some(&first_ca)).await;
+    let cluster = json!({"server": format!("https://{}", front.address), "certificate-authority": ca});
+    let user = json!({"client-certificate": files.cert, "client-key": files.key});
+    let without = ask(&world.cluster(&cluster, &json!({})).unwrap()).await.unwrap_err();
+    assert!(without.contains("cannot reach the API server"), "{without}");
+    let cluster = world.cluster(&cluster, &user).unwrap();
+    ask(&cluster).await.unwrap();
+    copy(&world.sign(&second, "b", "client"), &files);
+    front.replace(&served, Some(&second_ca));
+    eventually("the new certificate is used", SOON, async || ask(&cluster).await).await;
+}
+
+#[tokio::test]
+async fn plugin_gives_a_client_certificate_and_its_successor() {
+    let world = World::start().await;
+    let (own, ca) = world.authority("own");
+    let ((first, first_ca), (second, second_ca)) = (world.authority("first"), world.authority("second"));
+    let credential = |files: &TlsFiles| {
+        let text = |path: &PathBuf| fs::read_to_string(path).unwrap();
+        let status = json!({"clientCertificateData": text(&files.cert), "clientKeyData": text(&files.key)});
+        let api_version = "client.authentication.k8s.io/v1";
+        let credential = json!({"kind": "ExecCredential", "apiVersion": api_version, "status": status});
+        fs::write(world.path("credential"), credential.to_string()).unwrap();
+    };
+    credential(&world.sign(&first, "a", "client"));
+    let served = world.sign(&own, "served", "127.0.0.1");
+    let front = world.tls(&served, Some(&first_ca)).await;
+    let cluster = json!({"server": format!("https://{}", front.address), "certificate-authority": ca});
+    let exec = json!({
+        "apiVersion": "client.authentication.k8s.io/v1", "command": "cat", "args": [world.path("credential")],
+    });
+    let cluster = world.cluster(&cluster, &json!({"exec": exec})).unwrap();
+    ask(&cluster).await.unwrap();
+    credential(&world.sign(&second, "b", "client"));
+    front.replace(&served, Some(&second_ca));
+    eventually("the new certificate is used", SOON, async || ask(&cluster).await).await;
+}
+
+#[tokio::test]
+async fn requests_go_through_the_proxy_of_the_kubeconfig() {
+    let world = World::start().await;
+    let (own, ca) = world.authority("own");
+    let front = world.tls(&world.sign(&own, "served", "api.example"), None).await;
+    let proxy = Connect::start(front.address).await;
+    let cluster = json!({
+        "server": "https://api.example:6443",
+        "certificate-authority": ca,
+        "proxy-url": format!("http://me:p%40ss@{}", proxy.address),
+    });
+    ask(&world.cluster(&cluster, &json!({})).unwrap()).await.unwrap();
+    let heads = proxy.heads();
+    assert!(heads.len() == 1 && heads[0].starts_with("CONNECT api.example:6443 "), "{heads:?}");
+    assert!(heads[0].to_lowercase().contains("proxy-authorization: basic bwu6cebzcw=="), "{heads:?}");
+    let refused = json!({"server": "https://api.example:6443", "proxy-url": "ftp://proxy"});
+    let text = world.cluster(&refused, &json!({})).err().unwrap();
+    assert!(text.contains("cluster \"k\": proxy-url") && text.contains("ftp"), "{text}");
+}
+
+#[tokio::test]
+async fn unusable_authority_is_refused_by_its_member() {
+    let world = World::start().await;
+    for (member, value) in [("certificate-authority-data", "aGVsbG8="), ("certificate-authority", "ca.crt")] {
+        fs::write(world.path("ca.crt"), "hello").unwrap();
+        let cluster = json!({"server": "https://127.0.0.1:1", member: value});
+        let text = world.cluster(&cluster, &json!({})).err().unwrap();
+        assert!(text.contains(&format!("cluster \"k\": {member}:")) && text.contains("PEM"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn refused_token_is_read_again_at_once() {
+    let world = World::start().await;
+    let accept_only = |token: &'static str| {
+        world.api.clear_faults();
+        let is_other = move |request: &Request| request.authorization.as_deref() != Some(token);
+        world.api.inject(Fault::status(Kind::Namespace, 401).always().when(is_other));
+    };
+    fs::write(world.path("token"), "\u{feff} first \r\n").unwrap();
+    accept_only("Bearer first");
+    let cluster = world.cluster(&json!({"server": world.api.url()}), &json!({"tokenFile": "token"})).unwrap();
+    ask(&cluster).await.unwrap();
+    fs::write(world.path("token"), "second\n").unwrap();
+    accept_only("Bearer second");
+    ask(&cluster).await.unwrap();
+    // A token that nobody accepts is an error that says so.
+    accept_only("Bearer third");
+    let text = ask(&cluster).await.unwrap_err();
+    assert!(text.contains("401") && text.contains("the credentials were not accepted"), "{text}");
+}
