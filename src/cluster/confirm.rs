@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use futures::StreamExt as _;
 use http_body_util::{BodyExt as _, Limited};
 use kube::{
     Client,
@@ -19,20 +20,26 @@ use kube::{
 use serde::{Deserialize, de::DeserializeOwned};
 use tokio::sync::mpsc;
 
-use super::{Scope, identity, words::words};
-use crate::model::{
-    Uid,
-    brake::{Answer, Confirmation, Finding, Inquiry},
-    is_namespace_name, is_pod_name, is_valid_id,
+use super::{
+    Scope, identity,
+    list::{self, Step},
+    words::words,
+};
+use crate::{
+    clock::Clock,
+    model::{
+        Uid,
+        brake::{Answer, Confirmation, Finding, Inquiry},
+        is_namespace_name, is_pod_name, is_valid_id,
+        paging::Paging,
+    },
 };
 
 /// A list of the largest cluster takes a minute or two; what takes longer than this does not come.
 const ANSWER_WITHIN: Duration = Duration::from_secs(300);
 /// The API server itself gives a request a minute.
 const REQUEST_WITHIN: Duration = Duration::from_secs(60);
-/// Pods in a page of a list. A page that is too large is asked for again with half as many.
-const PAGE: u32 = 500;
-/// Bytes of a page, or of one pod's metadata.
+/// Bytes of one pod's metadata, or of a list that is narrowed to its name.
 const ANSWER_BYTES: usize = 16 << 20;
 /// Pods that a cluster can have.
 const PODS_MAX: usize = 2_000_000;
@@ -44,6 +51,9 @@ pub struct Cluster {
     /// Whether a person named the cluster, so that its identity need not be readable.
     pub named: bool,
 }
+
+/// Of an object that cannot be identified.
+const NO_UID: Error = Error::Unusable("a pod with a UID");
 
 /// Why the cluster did not answer.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +74,10 @@ enum Error {
     Broken(String),
     #[error("the answer is not {0}; is there a proxy in between?")]
     Unusable(&'static str),
+    #[error("{0}")]
+    List(list::Error),
+    #[error("the list expired before its last page")]
+    Expired,
     #[error("the registry names a pod that cannot exist")]
     Name,
 }
@@ -109,8 +123,8 @@ async fn answer(client: &Client, scope: &Scope, inquiry: Inquiry) -> Finding {
     let everything = Scope::default();
     let listed = match inquiry {
         Inquiry::LookUp { pods, .. } => return Finding::Answer(look_up(client, &pods).await),
-        Inquiry::Whole { .. } => list(client, &everything, &[]).await,
-        Inquiry::List { except, .. } => list(client, scope, &except).await,
+        Inquiry::Whole { .. } => list_pods(client, &everything, &[]).await,
+        Inquiry::List { except, .. } => list_pods(client, scope, &except).await,
         Inquiry::Find { pods, unasked, .. } => find(client, scope, pods).await.map(|mut there| {
             there.extend(unasked);
             there
@@ -124,45 +138,53 @@ async fn answer(client: &Client, scope: &Scope, inquiry: Inquiry) -> Finding {
 
 /// The pods of the scope but for some namespaces, from consistent lists: no resource version is named, so that none is
 /// older than its request.
-async fn list(client: &Client, scope: &Scope, except: &[String]) -> Result<HashSet<Uid>, Error> {
+async fn list_pods(client: &Client, scope: &Scope, except: &[String]) -> Result<HashSet<Uid>, Error> {
     let mut uids = HashSet::new();
-    let params = ListParams {
-        label_selector: scope.label_selector.clone(),
-        field_selector: scope.fields(),
-        ..ListParams::default().limit(PAGE)
-    };
     if scope.namespaces.is_empty() {
-        list_path(client, "/api/v1/pods", params, &mut uids).await?;
+        list_one(client, None, scope, &mut uids).await?;
         return Ok(uids);
     }
     for namespace in scope.namespaces.iter().filter(|namespace| !except.contains(namespace)) {
-        list_path(client, &path(namespace)?, params.clone(), &mut uids).await?;
+        list_one(client, Some(namespace), scope, &mut uids).await?;
     }
     Ok(uids)
 }
 
-/// The pods of a list, page by page.
-async fn list_path(client: &Client, path: &str, mut page: ListParams, uids: &mut HashSet<Uid>) -> Result<(), Error> {
-    loop {
-        let request = Request::new(path).list_metadata(&page);
-        let list: List = match ask(client, request).await {
-            Err(Error::TooLarge) if page.limit.is_some_and(|limit| limit > 1) => {
-                page.limit = page.limit.map(|limit| limit / 2);
-                continue;
+/// The pods of one namespace or of all, page by page: a page that fails is asked for again.
+async fn list_one(
+    client: &Client,
+    namespace: Option<&str>,
+    scope: &Scope,
+    uids: &mut HashSet<Uid>,
+) -> Result<(), Error> {
+    let turns = list::Turns::default();
+    let source = list::Source::new(client.clone(), namespace.map(str::to_owned), scope, turns, Clock::start());
+    let mut steps = list::Source { only_metadata: true, ..source }.list(Paging::default());
+    let mut found = HashSet::new();
+    while let Some(step) = steps.next().await {
+        let page = match step {
+            Step::Page(page) => page,
+            Step::Failed(failed) if failed.is_stuck => {
+                let forbidden = failed.error.status() == Some(403);
+                return Err(if forbidden { Error::Forbidden } else { Error::List(failed.error) });
             }
-            list => list?,
+            Step::Failed(_) => continue,
         };
-        for item in list.items()? {
-            uids.insert(item.uid()?);
+        if !page.is_consistent {
+            return Err(Error::Expired);
         }
-        if uids.len() > PODS_MAX {
+        if page.is_first {
+            found.clear();
+        }
+        for pod in &page.items {
+            found.insert(pod.uid().filter(|uid| is_valid_id(uid)).map(Uid::from).ok_or(NO_UID)?);
+        }
+        if found.len() > PODS_MAX {
             return Err(Error::Unusable("a list with an end"));
         }
-        page.continue_token = list.metadata.next.filter(|token| !token.is_empty());
-        if page.continue_token.is_none() {
-            return Ok(());
-        }
     }
+    uids.extend(found);
+    Ok(())
 }
 
 /// Looks pods up one by one: gone is a 404, or another UID under the name.
@@ -192,7 +214,7 @@ async fn find(client: &Client, scope: &Scope, pods: Vec<(Uid, String, String)>) 
     for (namespace, pods) in by_namespace {
         if scope.namespaces.contains(&namespace) {
             let mut all = HashSet::new();
-            list_path(client, &path(&namespace)?, ListParams::default().limit(PAGE), &mut all).await?;
+            list_one(client, Some(&namespace), &Scope::default(), &mut all).await?;
             there.extend(pods.into_iter().map(|(uid, _)| uid).filter(|uid| all.contains(uid)));
             continue;
         }
@@ -259,15 +281,7 @@ async fn ask<T: DeserializeOwned>(client: &Client, request: Asked) -> Result<T, 
 #[derive(Deserialize)]
 struct List {
     kind: String,
-    #[serde(default)]
-    metadata: ListMeta,
     items: Option<Vec<Item>>,
-}
-
-#[derive(Default, Deserialize)]
-struct ListMeta {
-    #[serde(rename = "continue")]
-    next: Option<String>,
 }
 
 impl List {
@@ -302,7 +316,7 @@ impl Item {
 
     fn uid(&self) -> Result<Uid, Error> {
         let uid = self.metadata.uid.as_deref().filter(|uid| is_valid_id(uid));
-        uid.map(Uid::from).ok_or(Error::Unusable("a pod with a UID"))
+        uid.map(Uid::from).ok_or(NO_UID)
     }
 }
 

@@ -28,7 +28,7 @@ fn pod(name: &str, uid: &str) -> Value {
 }
 
 fn pods(items: &[Value]) -> (u16, String) {
-    (200, json!({"kind": "PodList", "metadata": {}, "items": items}).to_string())
+    (200, json!({"kind": "PodList", "metadata": {"resourceVersion": "1"}, "items": items}).to_string())
 }
 
 fn named(uid: &str, namespace: &str, name: &str) -> (Uid, String, String) {
@@ -81,37 +81,56 @@ async fn names_that_no_pod_has_never_reach_a_path() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_answer_that_is_not_a_list_is_no_answer() {
-    for body in
-        ["<html>", "{}", r#"{"kind":"Status","metadata":{}}"#, r#"{"kind":"PodList","items":[{"metadata":{}}]}"#]
-    {
+    for body in [
+        "<html>",
+        "{}",
+        r#"{"kind":"Status","metadata":{}}"#,
+        r#"{"kind":"PodList","metadata":{"resourceVersion":"1"},"items":[{"metadata":{}}]}"#,
+    ] {
         let told = body.to_owned();
-        assert!(list(&client(move |_| (200, told.clone())), &Scope::default(), &[]).await.is_err(), "{body}");
+        assert!(list_pods(&client(move |_| (200, told.clone())), &Scope::default(), &[]).await.is_err(), "{body}");
     }
-    let empty = client(|_| (200, json!({"kind": "PodList", "items": null}).to_string()));
-    assert!(list(&empty, &Scope::default(), &[]).await.unwrap().is_empty());
+    let empty =
+        client(|_| (200, json!({"kind": "PodList", "metadata": {"resourceVersion": "1"}, "items": null}).to_string()));
+    assert!(list_pods(&empty, &Scope::default(), &[]).await.unwrap().is_empty());
 }
 
 #[tokio::test]
 async fn a_page_that_is_too_large_is_halved() {
     let server = client(|uri| {
         let limit: usize = uri.split("limit=").nth(1).unwrap().split('&').next().unwrap().parse().unwrap();
-        let filler = "x".repeat(if limit > 100 { ANSWER_BYTES } else { 10 });
+        let filler = "x".repeat(if limit > 100 { ANSWER_BYTES + 1 } else { 10 });
         let next = if uri.contains("continue=") { "" } else { "more" };
         let uid = if next.is_empty() { "v" } else { "u" };
         let item = json!({"metadata": {"name": "p", "uid": uid, "annotations": {"a": filler}}});
-        (200, json!({"kind": "PodList", "metadata": {"continue": next}, "items": [item]}).to_string())
+        (
+            200,
+            json!({"kind": "PodList", "metadata": {"continue": next, "resourceVersion": "1"}, "items": [item]})
+                .to_string(),
+        )
     });
-    let found = list(&server, &Scope::default(), &[]).await.unwrap();
+    let found = list_pods(&server, &Scope::default(), &[]).await.unwrap();
     assert_eq!(found, ["u", "v"].map(Uid::from).into());
+}
+
+#[tokio::test(start_paused = true)]
+async fn failed_pages_are_asked_for_again() {
+    let asked = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let server = client(move |_| match asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst) {
+        0..3 => refused(503),
+        _ => pods(&[pod("p", "u")]),
+    });
+    assert_eq!(list_pods(&server, &Scope::default(), &[]).await.unwrap(), ["u"].map(Uid::from).into());
+    assert!(list_pods(&client(|_| refused(503)), &Scope::default(), &[]).await.is_err(), "not for ever");
 }
 
 #[tokio::test]
 async fn a_namespace_that_cannot_be_listed_is_left_out() {
     let server = client(|uri| if uri.contains("/b/") { refused(403) } else { pods(&[pod("p", "u")]) });
-    assert!(list(&server, &only(&["a", "b"]), &[]).await.is_err());
-    assert_eq!(list(&server, &only(&["a", "b"]), &["b".into()]).await.unwrap(), ["u"].map(Uid::from).into());
+    assert!(list_pods(&server, &only(&["a", "b"]), &[]).await.is_err());
+    assert_eq!(list_pods(&server, &only(&["a", "b"]), &["b".into()]).await.unwrap(), ["u"].map(Uid::from).into());
 }
 
 #[tokio::test]

@@ -145,6 +145,8 @@ pub(super) struct Source {
     pub(super) namespace: Option<String>,
     pub(super) label_selector: Option<String>,
     pub(super) field_selector: Option<String>,
+    /// Whether only the metadata of pods is asked for.
+    pub(super) only_metadata: bool,
     pub(super) turns: Turns,
     pub(super) clock: Clock,
 }
@@ -152,7 +154,7 @@ pub(super) struct Source {
 impl Source {
     pub(super) fn new(client: Client, namespace: Option<String>, scope: &Scope, turns: Turns, clock: Clock) -> Self {
         let (label_selector, field_selector) = (scope.label_selector.clone(), scope.fields());
-        Self { client, namespace, label_selector, field_selector, turns, clock }
+        Self { client, namespace, label_selector, field_selector, only_metadata: false, turns, clock }
     }
 
     /// A consistent list: no resource version is named, so that it is not older than its request. It ends with its last
@@ -191,7 +193,9 @@ impl Source {
     }
 
     fn request(&self, limit: u32, token: Option<&str>) -> Result<Request<Vec<u8>>, Error> {
-        self.requests().list(&self.params(limit, token)).map_err(|error| unbuilt(&error))
+        let (requests, params) = (self.requests(), self.params(limit, token));
+        let request = if self.only_metadata { requests.list_metadata(&params) } else { requests.list(&params) };
+        request.map_err(|error| unbuilt(&error))
     }
 
     fn params(&self, limit: u32, token: Option<&str>) -> ListParams {
