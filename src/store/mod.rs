@@ -3,7 +3,8 @@
 //! The watcher is kube-runtime's; its reflector's store is not used. For a pod that store keeps a key of 104 bytes in a
 //! table that is a third to a half empty, the UID as text, and a counted pointer: some 250 bytes before anything of the
 //! pod, twice that while a list comes in, and it knows pods by their names, which they may have one after another. Here
-//! a pod takes about 180 bytes with everything that its record is made of, and a list needs no second store.
+//! a pod takes about 180 bytes with everything that its record is made of, and a list needs no second store: it marks what it
+//! shows, beside the events of the watch that is running (the table in `pods.rs` says which of the two counts).
 
 mod pods;
 
