@@ -48,11 +48,12 @@ impl<R: Registry> Registrar<R> {
         let attempt = self.attempt_under_way(uid);
         let operation = Operation::from(flight.kind);
         let random = self.rng.u64(..);
+        let mut uncertain = None;
         match &verdict {
             Verdict::Retry { cause, .. } => tracing::debug!(%uid, cause, "not applied; trying again"),
             Verdict::Doubt { cause } => {
                 self.budget.failed(attempt);
-                tracing::debug!(%uid, cause, "not acknowledged; retrying");
+                uncertain = Some(cause.clone());
             }
             _ => {}
         }
@@ -76,7 +77,19 @@ impl<R: Registry> Registrar<R> {
             }
         };
         self.metrics.operation(operation, outcome);
+        if let Some(cause) = uncertain {
+            self.log_uncertain(uid, &cause, now);
+        }
         self.consider_settled(uid, now);
+    }
+
+    fn log_uncertain(&mut self, uid: &Uid, cause: &str, now: Moment) {
+        let failures = self.ledger.work(uid).map_or(0, |work| work.tries().failures);
+        if self.ledger.stays_uncertain(uid) && self.uncertain.note(cause, now) {
+            tracing::warn!(%uid, cause, failures, "writes for a pod keep failing and may have been applied; retrying");
+        } else {
+            tracing::debug!(%uid, cause, failures, "not acknowledged; retrying");
+        }
     }
 
     fn log_rejected(&mut self, uid: &Uid, kind: OperationKind, cause: &str, now: Moment) {
@@ -134,6 +147,9 @@ impl<R: Registry> Registrar<R> {
         for uid in &sent.uids {
             let random = self.rng.u64(..);
             self.ledger.fail(uid, applied, isolate.then_some(of), now, random);
+            if isolate && !divisible {
+                self.log_uncertain(uid, &failure.to_string(), now);
+            }
             self.consider_settled(uid, now);
         }
     }

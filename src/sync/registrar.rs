@@ -214,8 +214,9 @@ pub struct Registrar<R> {
     /// Counts batches and retries, so that turns can be taken.
     pub(super) turns: Turns,
     pub(super) outage: Outage,
-    /// Rejected records and divided batches, by cause.
+    /// Rejected records, records that stay uncertain, and divided batches, by cause.
     pub(super) rejections: Tally,
+    pub(super) uncertain: Tally,
     pub(super) divisions: Tally,
     pub(super) capabilities: Option<Capabilities>,
     /// The newest complete list of each watch.
@@ -286,6 +287,7 @@ impl<R: Registry> Registrar<R> {
             turns: Turns::default(),
             outage: Outage::default(),
             rejections: Tally::of_first(3),
+            uncertain: Tally::of_first(3),
             divisions: Tally::of_first(1),
             capabilities: None,
             lists: vec![None; view.watches()],

@@ -100,6 +100,9 @@ impl<R: Registry> Registrar<R> {
                 "the registry rejected more operations; waiting for the records to change or for the next resync"
             );
         }
+        for (cause, count) in self.uncertain.due(now) {
+            tracing::warn!(count, %cause, "more writes for pods keep failing and may have been applied; retrying");
+        }
         for (error, count) in self.divisions.due(now) {
             tracing::warn!(count, %error, "more batches failed as a whole; sending their parts separately");
         }

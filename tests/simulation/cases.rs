@@ -55,6 +55,20 @@ fn a_refused_record_is_tried_again_after_the_next_comparison() {
 }
 
 #[test]
+fn record_that_always_fails_converges_once_cured() {
+    let steps = [CreateMany(0, 9), Break(3), Change(3), Wait(30_000), Delete(3), Wait(20_000), Cure, Wait(1_000)];
+    keeps_every_promise(Setup::PLAIN, &steps);
+    keeps_every_promise(Setup { batch: 1, ..Setup::PLAIN }, &steps);
+}
+
+#[test]
+fn rate_limit_in_requests_delays_only() {
+    let steps = [Limit(1), CreateMany(0, 60), Wait(10_000), DeleteMany(0, 30), Crash(0), Start(0), Wait(20_000)];
+    keeps_every_promise(Setup { pods: 40, ..Setup::PLAIN }, &steps);
+    keeps_every_promise(Setup { pods: 40, registered: true, batch: 3, page: 3, ..Setup::PLAIN }, &steps);
+}
+
+#[test]
 fn an_absence_that_a_request_hid_is_found_when_it_is_answered() {
     keeps_every_promise(Setup::PLAIN, &[Wait(10), RestoreCluster(3), Wait(1_098), CreateMany(0, 5)]);
 }

@@ -383,6 +383,7 @@ fn heal(world: &mut World) {
     world.confirm.clear();
     world.lease.cut = [false; 2];
     world.registry.poison.clear();
+    world.registry.broken.clear();
     (world.registry.wrong, world.registry.wrong_readings) = (None, 0);
     for watch in world.processes.iter_mut().flat_map(|process| &mut process.watches) {
         (watch.lags, watch.lose, watch.replay, watch.broken) = (false, 0, 0, true);
@@ -432,6 +433,7 @@ fn take(world: &mut World, step: Step) {
         Step::Down(refusal) => world.network.down = Some(refusal),
         Step::Up => world.network.down = None,
         Step::Noise(noise) => world.network.noise = noise,
+        Step::Limit(requests) => world.network.requests_per_second = usize::from(requests),
         step => take_registry(world, step),
     }
 }
@@ -441,7 +443,11 @@ fn take_registry(world: &mut World, step: Step) {
     let uid = |name: Name| world.cluster.selected.get(&name).map(|pod| pod.uid.clone());
     match step {
         Step::Poison(name) => registry.poison.extend(uid(name)),
-        Step::Cure => registry.poison.clear(),
+        Step::Break(name) => registry.broken.extend(uid(name)),
+        Step::Cure => {
+            registry.poison.clear();
+            registry.broken.clear();
+        }
         Step::Backup => registry.backup = registry.books.clone(),
         Step::Restore => {
             registry.books = registry.backup.clone();

@@ -33,6 +33,10 @@ pub(crate) struct Network {
     pub(crate) others: VecDeque<Fault>,
     /// So many requests in a hundred fail.
     pub(crate) noise: u8,
+    /// Requests per second that are let through, unless it is zero.
+    pub(crate) requests_per_second: usize,
+    /// When, in milliseconds, the newest of them were let through.
+    let_through: VecDeque<u64>,
 }
 
 /// A way to the registry, for one process.
@@ -57,12 +61,27 @@ impl World {
         if let Some(refusal) = self.network.down {
             return Some(Fault::Refuse(refusal));
         }
+        if self.is_over_limit() {
+            return Some(Fault::Refuse(Refusal::After(429, 1)));
+        }
         let queue = if write { &mut self.network.writes } else { &mut self.network.others };
         let told = queue.pop_front();
         if told.is_some() || self.network.noise == 0 || self.rng.u8(0..100) >= self.network.noise {
             return told;
         }
         Some(Fault::random(&mut self.rng))
+    }
+
+    /// Counts a request, unless as many as may pass in a second have passed.
+    fn is_over_limit(&mut self) -> bool {
+        let now = self.now();
+        let network = &mut self.network;
+        network.let_through.retain(|at| now < at + 1_000);
+        let over = network.requests_per_second > 0 && network.let_through.len() >= network.requests_per_second;
+        if !over {
+            network.let_through.push_back(now);
+        }
+        over
     }
 
     fn latency(&mut self) -> Duration {

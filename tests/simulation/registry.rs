@@ -53,6 +53,8 @@ pub(crate) struct Registry {
     pub(crate) foreign: BTreeSet<Uid>,
     /// Ids whose records are refused.
     pub(crate) poison: BTreeSet<Uid>,
+    /// Ids for which every write fails.
+    pub(crate) broken: BTreeSet<Uid>,
     /// How its next inventories are wrong.
     pub(crate) wrong: Option<Wrong>,
     pub(crate) wrong_readings: u8,
@@ -96,6 +98,7 @@ impl Registry {
             EncodedBody::Delete(_) => OperationKind::Delete,
         };
         let (status, said, effect) = match &operation.body {
+            _ if self.broken.contains(uid) => (500, Said::default(), Effect::Nothing),
             _ if self.foreign.contains(uid) => (409, said("foreign-owner", None), Effect::Nothing),
             EncodedBody::Put { .. } if self.poison.contains(uid) => (422, said("schema", None), Effect::Nothing),
             EncodedBody::Put { digest, .. } => self.put(uid, version, *digest),

@@ -150,7 +150,11 @@ pub(crate) enum Step {
     Down(Refusal),
     Up,
     Noise(u8),
+    /// Requests per second that are let through; others get 429. None of it at zero.
+    Limit(u8),
     Poison(Name),
+    /// Every write for it gets a 500.
+    Break(Name),
     Cure,
     Backup,
     Restore,
@@ -315,12 +319,13 @@ impl Maker {
     }
 
     fn of_requests(&mut self) -> Step {
-        match self.rng.u8(0..12) {
+        match self.rng.u8(0..13) {
             0..5 => Step::Write(Fault::random(&mut self.rng)),
             5..7 => Step::Ask(Fault::random(&mut self.rng)),
             7 => Step::Down(Refusal::random(&mut self.rng)),
             8..10 => Step::Up,
             10 => Step::Noise(*one_of(&mut self.rng, &[0, 0, 10, 50])),
+            11 => Step::Limit(*one_of(&mut self.rng, &[0, 1, 5])),
             _ => Step::Confirm(match self.rng.u8(0..5) {
                 0..2 => ConfirmFault::Unanswered,
                 2..4 => ConfirmFault::Slow(self.rng.u16(0..20_000)),
@@ -331,8 +336,9 @@ impl Maker {
 
     fn of_registry(&mut self) -> Step {
         let name = self.name();
-        match self.rng.u8(0..14) {
+        match self.rng.u8(0..15) {
             0 => Step::Poison(name),
+            14 => Step::Break(name),
             1 => Step::Cure,
             2..4 => Step::Backup,
             4 => Step::Restore,

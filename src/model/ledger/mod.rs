@@ -215,6 +215,12 @@ impl Ledger {
         }
     }
 
+    /// Whether the registry's state of an id is uncertain although the id was sent again by itself.
+    pub fn stays_uncertain(&self, uid: &Uid) -> bool {
+        let failures = self.work.get(uid).map_or(0, |work| work.tries().failures);
+        failures > PERSISTENT_AFTER && self.known(uid) == Known::Doubt
+    }
+
     /// The registry judged the operation that was in flight.
     pub fn settle(&mut self, uid: &Uid, verdict: Verdict, now: Moment, random: u64) -> Settled {
         let Some(flight) = self.land(uid) else { return Settled::Again };

@@ -331,11 +331,13 @@ fn record_that_fails_twice_is_persistent() {
         kinds.push(ledger.attempt(&uid, put(1, 0).result));
         ledger.begin(&uid, put(1, seq), at(seq));
         ledger.settle(&uid, Verdict::Doubt { cause: String::new() }, at(seq), 0);
+        assert_eq!(ledger.stays_uncertain(&uid), seq > 2, "after {seq} failures");
     }
     assert_eq!(kinds, [Attempt::First, Attempt::Retry, Attempt::Persistent, Attempt::Persistent]);
     ledger.begin(&uid, put(1, 9), at(9));
     ledger.settle(&uid, Verdict::Done, at(9), 0);
     assert_eq!(ledger.attempt(&uid, put(1, 0).result), Attempt::First);
+    assert!(!ledger.stays_uncertain(&uid));
 }
 
 #[test]

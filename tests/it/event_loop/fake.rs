@@ -8,7 +8,7 @@ use std::{
 };
 
 use pod_registrar::{
-    model::{Buckets, Digest, Failure, OperationKind, Removal, Uid, Verdict, Version, verdict},
+    model::{Buckets, Digest, Failure, OperationKind, Uid, Verdict, Version, verdict},
     registry::{
         Bucket, BucketDigests, Capabilities, Change, Contender, Encoded, EncodedBody, Heartbeat, InventoryItem,
         InventoryPage, OpenSession, OtherWriter, RecordName, Registry, SessionOpened,
@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use super::{
     gateway::{Gateway, TIMEOUT},
     hostile,
+    tries::{Tries, Write, item},
 };
 
 /// What a write is answered with instead of its result.
@@ -42,32 +43,6 @@ pub(super) enum Sickness {
     Items(u8, Verdict),
     /// So many requests in a hundred.
     Requests(u8, Failure),
-}
-
-/// How often something was written for the first time, and again unchanged although it may have been applied. What was
-/// refused counts as not written.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Tries {
-    pub(super) first: usize,
-    pub(super) repeats: usize,
-    /// What was held and acknowledged already, in the same session.
-    pub(super) needless: usize,
-}
-
-/// One item that was written.
-#[derive(Clone, Debug)]
-pub(super) struct Item {
-    pub(super) uid: Uid,
-    pub(super) kind: OperationKind,
-    pub(super) version: Version,
-    pub(super) removal: Option<Removal>,
-}
-
-/// One write request.
-#[derive(Clone, Debug)]
-pub(super) struct Write {
-    pub(super) at: Instant,
-    pub(super) items: Vec<Item>,
 }
 
 #[derive(Default)]
@@ -115,11 +90,13 @@ pub(super) struct State {
     /// Ids that the inventory leaves out, and out of its counts.
     pub(super) hidden: HashSet<String>,
     pub(super) gateway: Gateway,
-    pub(super) tries: Tries,
     /// What became of writes that arrived late.
     pub(super) late: Vec<(String, Verdict)>,
+    pub(super) tries: Tries,
     /// What was last tried of an id, and whether that was acknowledged.
-    tried: HashMap<String, (Option<Digest>, bool)>,
+    pub(super) tried: HashMap<String, (Option<Digest>, bool)>,
+    /// Until when ids are to wait.
+    pub(super) told_until: HashMap<String, Instant>,
     random: fastrand::Rng,
     /// How long a write takes.
     pub(super) latency: Duration,
@@ -156,37 +133,17 @@ impl State {
         self.writes.iter().map(|write| write.items.len()).sum()
     }
 
-    fn count_try(&mut self, operation: &Encoded) -> (String, Option<(Option<Digest>, bool)>) {
-        let result = match &operation.body {
-            EncodedBody::Put { digest, .. } => Some(*digest),
-            EncodedBody::Delete(_) => None,
-        };
-        let before = self.tried.insert(operation.uid.to_string(), (result, false));
-        match before {
-            Some((before, false)) if before == result => self.tries.repeats += 1,
-            before => {
-                self.tries.first += 1;
-                let held = self.records.get(&*operation.uid.text()).map(|(_, digest)| *digest);
-                self.tries.needless += usize::from(before == Some((result, true)) && held == result);
-            }
-        }
-        (operation.uid.to_string(), before)
-    }
-
-    /// What was tried was certainly not applied.
-    fn untry(&mut self, uid: String, before: Option<(Option<Digest>, bool)>) {
-        match before {
-            Some(before) => self.tried.insert(uid, before),
-            None => self.tried.remove(&uid),
-        };
-    }
-
     fn judge(&mut self, operation: &Encoded) -> Verdict {
         if let Some(verdict) = self.sick_ids.get(&*operation.uid.text()) {
             return verdict.clone();
         }
         match self.sickness.clone() {
-            Some(Sickness::Items(percent, verdict)) if self.random.u8(..100) < percent => verdict,
+            Some(Sickness::Items(percent, verdict)) if self.random.u8(..100) < percent => {
+                if let Verdict::Retry { after: Some(after), .. } = verdict {
+                    self.told_until.insert(operation.uid.to_string(), Instant::now() + after);
+                }
+                verdict
+            }
             _ => self.apply(operation),
         }
     }
@@ -533,12 +490,4 @@ fn check_epoch(state: &State, epoch: u64) -> Result<(), Failure> {
         Some(current) if epoch < current => Err(Failure::StaleEpoch),
         _ => Err(Failure::UnknownSession),
     }
-}
-
-fn item(operation: &Encoded) -> Item {
-    let (kind, removal) = match &operation.body {
-        EncodedBody::Put { .. } => (OperationKind::Put, None),
-        EncodedBody::Delete(removal) => (OperationKind::Delete, Some(*removal)),
-    };
-    Item { uid: operation.uid.clone(), kind, version: operation.version, removal }
 }

@@ -19,4 +19,5 @@ mod outage;
 mod rivals;
 mod session;
 mod start;
+mod tries;
 mod world;
