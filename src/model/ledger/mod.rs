@@ -25,6 +25,9 @@ use {backlog::Walks, belief::Beliefs, reading::Reading};
 /// After this many failures in a row, a record counts as one that always fails.
 const PERSISTENT_AFTER: u32 = 2;
 
+/// The longest backoff of a record for which the registry asked to wait, unless it asked for longer.
+const TOLD_BACKOFF_MAX: Moment = Moment::from_secs(10);
+
 /// Beliefs and work, by pod UID.
 #[derive(Debug, Default)]
 pub struct Ledger {
@@ -293,7 +296,10 @@ impl Ledger {
         let tries = self.owe(uid, now).tries_mut();
         tries.failures = tries.failures.saturating_add(1);
         tries.told_until = now + after.unwrap_or_default();
-        tries.not_before = tries.told_until.max(now + retry::key_backoff(tries.failures, random));
+        let own = retry::key_backoff(tries.failures, random);
+        // The registry knows when it is well again: growing far beyond its own wait would only be late.
+        let own = if after.is_some() { own.min(TOLD_BACKOFF_MAX) } else { own };
+        tries.not_before = tries.told_until.max(now + own);
     }
 
     /// The registry is well again: what failed while it was not waits no longer than it was told to. Says which ids.

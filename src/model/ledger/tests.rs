@@ -355,3 +355,16 @@ fn once_the_registry_is_well_what_failed_waits_no_longer_than_it_was_told_to() {
     assert_eq!((until(&ledger, 0), until(&ledger, 1)), (at(19), at(219)));
     assert_eq!(ledger.hasten(at(20)), []);
 }
+
+#[test]
+fn record_told_to_wait_is_sent_within_ten_seconds() {
+    for (after, within) in [(Some(at(1)), 10), (Some(at(30)), 30), (None, 60)] {
+        let (mut ledger, uid) = (seeded(), Uid::from("a"));
+        for seq in 1..20 {
+            ledger.begin(&uid, put(1, seq), at(0));
+            ledger.settle(&uid, Verdict::Retry { after, cause: String::new() }, at(0), u64::MAX);
+            let not_before = ledger.work(&uid).unwrap().tries().not_before;
+            assert!(not_before >= after.unwrap_or_default() && not_before <= at(within), "{after:?}: {not_before:?}");
+        }
+    }
+}
