@@ -11,6 +11,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use super::{
     Error,
     informers::{self, Parts, Watching},
+    instance,
     status::Status,
     tasks::Tasks,
 };
@@ -103,7 +104,7 @@ impl Controller {
         let watches = informers::watches(&self.scope);
         let (metrics, health) = (Metrics::new(watches), Health::new(watches));
         let (standing, stands) = watch::channel(Standing::default());
-        let instance = instance(self.election.instance.as_deref());
+        let instance = instance::name(self.election.instance.as_deref());
         let status = Status::new(metrics.clone(), stands.clone(), &instance, self.holds.lease.clone());
         let mut tasks = Tasks::default();
         let page = status.clone();
@@ -272,6 +273,7 @@ impl Controller {
             cluster_name: writer.cluster_name.clone(),
             cluster_uid,
             replaces_cluster_uid: self.identity.replaces_cluster_uid.clone(),
+            is_earlier_life: instance::is_earlier_life,
             scope: informers::scope_hash(&self.scope),
             namespaces: self.scope.namespaces.clone(),
             stop_within: if self.election.lease.is_some() { HAND_OVER_WITHIN } else { STOP_WITHIN },
@@ -319,13 +321,6 @@ async fn turning(health: &Health) -> Infallible {
         health.loop_turned();
         tokio::time::sleep(TURN).await;
     }
-}
-
-/// Which process this is: the pod's name, which is its host's, and a random part, as a pod may be restarted in place.
-fn instance(name: Option<&str>) -> String {
-    let host = || std::env::var("HOSTNAME").ok().filter(|name| !name.is_empty());
-    let name = name.map(str::to_owned).or_else(host).unwrap_or_else(|| "pod-registrar".to_owned());
-    format!("{name}:{:08x}", fastrand::u32(..))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ mod approve;
 mod controller;
 mod demo;
 mod informers;
+mod instance;
 mod output;
 mod reference;
 mod signals;

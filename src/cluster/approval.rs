@@ -24,7 +24,8 @@ use crate::model::{
 
 /// The annotation of the Lease that names what is approved, separated by commas.
 pub const ANNOTATION: &str = "pod-registrar/approved-holds";
-/// The annotation of the Lease that lists what the controller holds: `NAME=COUNT`, separated by commas.
+/// The annotation of the Lease that lists what the controller holds: `NAME=COUNT`, separated by commas. Former names follow
+/// the present one: `NAME/FORMER=COUNT`.
 pub const HELD_ANNOTATION: &str = "pod-registrar/held";
 /// So many approvals are kept there, the newest.
 const KEPT: usize = 20;
@@ -90,7 +91,7 @@ pub async fn approve(client: &Client, namespace: &str, name: &str, hold: &HoldId
         Error::Read { namespace, name, source }
     })?;
     let held = held(&lease);
-    if !held.iter().any(|(id, _)| id == hold) {
+    if !held.iter().any(|held| held.names.contains(hold)) {
         let (namespace, name) = named();
         return Err(Error::Unknown { hold: hold.clone(), namespace, name, held: list_of(&held) });
     }
@@ -109,25 +110,40 @@ fn approved(lease: &Lease) -> Vec<HoldId> {
     text.unwrap_or_default().split(',').filter_map(|id| id.trim().parse().ok()).collect()
 }
 
-/// What the controller holds by the Lease, and how many deletions each hold is about.
-fn held(lease: &Lease) -> Vec<(HoldId, usize)> {
+/// What the controller holds by the Lease.
+#[derive(Debug, PartialEq, Eq)]
+struct Held {
+    /// The present name, and the former ones.
+    names: Vec<HoldId>,
+    deletions: usize,
+}
+
+fn held(lease: &Lease) -> Vec<Held> {
     let text = lease.meta().annotations.as_ref().and_then(|all| all.get(HELD_ANNOTATION)).map(String::as_str);
     let pairs = text.unwrap_or_default().split(',').filter_map(|pair| pair.trim().split_once('='));
-    pairs.filter_map(|(id, count)| Some((id.parse().ok()?, count.parse().ok()?))).collect()
+    let names = |text: &str| text.split('/').map(str::parse).collect::<Result<Vec<HoldId>, _>>().ok();
+    pairs.filter_map(|(ids, count)| Some(Held { names: names(ids)?, deletions: count.parse().ok()? })).collect()
 }
 
 /// What is held, as the annotation's value.
 fn as_held(shown: &[Shown]) -> String {
-    shown.iter().map(|hold| format!("{}={}", hold.id, hold.deletions)).collect::<Vec<_>>().join(",")
+    let names = |hold: &Shown| {
+        let all = std::iter::once(&hold.id).chain(hold.former.iter().rev());
+        all.map(ToString::to_string).collect::<Vec<_>>().join("/")
+    };
+    shown.iter().map(|hold| format!("{}={}", names(hold), hold.deletions)).collect::<Vec<_>>().join(",")
 }
 
 /// What is held, for a person.
-fn list_of(held: &[(HoldId, usize)]) -> String {
+fn list_of(held: &[Held]) -> String {
     if held.is_empty() {
         return "it holds nothing. A hold is listed there within seconds; is this the controller's Lease?".to_owned();
     }
-    let each = held.iter().map(|(id, count)| format!("{id} ({count} deletions)")).collect::<Vec<_>>();
-    format!("it holds {}", each.join(", "))
+    let each = held.iter().filter_map(|Held { names, deletions }| {
+        let name = names.first()?;
+        Some(format!("{name} ({deletions} deletions)"))
+    });
+    format!("it holds {}", each.collect::<Vec<_>>().join(", "))
 }
 
 /// The annotation's value once this hold is approved as well.
@@ -328,7 +344,8 @@ mod tests {
         let text = as_held(&[shown(1, 5), shown(2, 300)]);
         let lease: Lease =
             serde_json::from_value(serde_json::json!({"metadata": {"annotations": {HELD_ANNOTATION: text}}})).unwrap();
-        assert_eq!(held(&lease), [(hold(1), 5), (hold(2), 300)]);
+        let named = |n: usize, deletions| Held { names: vec![hold(n), hold(9)], deletions };
+        assert_eq!(held(&lease), [named(1, 5), named(2, 300)]);
         assert!(list_of(&held(&lease)).contains("000000000002 (300 deletions)"));
         assert!(held(&Lease::default()).is_empty() && list_of(&[]).contains("holds nothing"));
         assert!(is_among(&[shown(1, 5)], &hold(9)) && !is_among(&[shown(1, 5)], &hold(2)));

@@ -48,7 +48,7 @@ pub use plan::{Action, Removal, Wanted, decide, wanted};
 pub use pod::{Content, Pod, Shown};
 pub use sighting::{Sighting, WatchList};
 pub use standing::{Ability, SessionState, Standing};
-pub use takeover::{OtherWriter, Takeover, is_same_process};
+pub use takeover::{OtherWriter, Takeover};
 pub use uid::{Text, Uid};
 pub use uid_map::UidMap;
 pub use verdict::{Current, Failure, OperationKind, Said, Verdict};

@@ -29,12 +29,6 @@ pub struct OtherWriter {
     pub over: bool,
 }
 
-/// Whether the two are lives of one process: an instance is a name and, after a colon, a random part.
-pub fn is_same_process(one: &str, other: &str) -> bool {
-    let name = |instance: &str| instance.split(':').next().map(str::to_owned);
-    name(one) == name(other)
-}
-
 /// What is known of another process's session, by our own monotonic time.
 #[derive(Debug, Default)]
 pub struct Takeover {
@@ -42,12 +36,13 @@ pub struct Takeover {
 }
 
 impl Takeover {
-    /// Whether a session may be opened in the place of this one, and when to look again otherwise.
+    /// Whether a session may be opened in the place of this one, and when to look again otherwise. `ours` says whether an
+    /// earlier life of this process opened it.
     ///
     /// # Errors
     /// The session is live and another process's, and no heartbeat was missed yet.
-    pub fn look(&mut self, other: &OtherWriter, ours: &str, now: Moment) -> Result<(), Moment> {
-        if other.over || is_same_process(&other.instance, ours) {
+    pub fn look(&mut self, other: &OtherWriter, ours: bool, now: Moment) -> Result<(), Moment> {
+        if other.over || ours {
             self.observed = None;
             return Ok(());
         }
@@ -81,19 +76,19 @@ mod tests {
     #[test]
     fn a_live_session_is_taken_over_after_a_missed_heartbeat() {
         let mut takeover = Takeover::default();
-        assert_eq!(takeover.look(&live("1"), "a:1", at(0)), Err(at(5)));
-        assert_eq!(takeover.look(&live("2"), "a:1", at(30)), Err(at(35)), "it lives");
-        assert_eq!(takeover.look(&live("2"), "a:1", at(74)), Err(at(79)));
-        assert_eq!(takeover.look(&live("2"), "a:1", at(75)), Ok(()));
+        assert_eq!(takeover.look(&live("1"), false, at(0)), Err(at(5)));
+        assert_eq!(takeover.look(&live("2"), false, at(30)), Err(at(35)), "it lives");
+        assert_eq!(takeover.look(&live("2"), false, at(74)), Err(at(79)));
+        assert_eq!(takeover.look(&live("2"), false, at(75)), Ok(()));
         let silent = OtherWriter { heartbeat: None, ..live("") };
-        assert!(takeover.look(&silent, "a:1", at(0)).is_err());
-        assert!(takeover.look(&silent, "a:1", at(900)).is_err(), "the registry has to say that it is over");
+        assert!(takeover.look(&silent, false, at(0)).is_err());
+        assert!(takeover.look(&silent, false, at(900)).is_err(), "the registry has to say that it is over");
     }
 
     #[test]
     fn an_own_or_ended_session_is_replaced_at_once() {
         let mut takeover = Takeover::default();
-        assert_eq!(takeover.look(&live("1"), "b:1", at(0)), Ok(()));
-        assert_eq!(takeover.look(&OtherWriter { over: true, ..live("1") }, "a:1", at(0)), Ok(()));
+        assert_eq!(takeover.look(&live("1"), true, at(0)), Ok(()));
+        assert_eq!(takeover.look(&OtherWriter { over: true, ..live("1") }, false, at(0)), Ok(()));
     }
 }

@@ -1,7 +1,8 @@
 //! The pods of one watch, in few bytes each.
 //!
 //! A pod is kept as [`Packed`] and expanded when its record is sent. What is decided by, its fingerprint, lies beside it.
-//! Names are found as UIDs are, by an index of positions: at most one pod has a name, the one that was shown last.
+//! Names are found as UIDs are, by an index of positions: at most one pod has a name, the one that was shown last. Pods
+//! without a readable name are not in that index.
 //!
 //! A list replaces what was there without a second store. It may come in while events go on:
 //!
@@ -116,6 +117,10 @@ impl Pods {
                 self.by_name.remove(namespace, &name, position);
             }
             before.packed.release(names);
+        }
+        if pod.namespace.is_empty() || pod.name.is_empty() {
+            // Pods whose names cannot be read do not succeed each other.
+            return None;
         }
         let position = self.kept.position_of(&pod.uid)?;
         let other = self.by_name.insert(&pod.namespace, &pod.name, position, &self.kept, &self.names)?;

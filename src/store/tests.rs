@@ -41,6 +41,9 @@ impl Model {
         if let Some(before) = before.filter(|before| (&before.namespace, &before.name) != (&name.0, &name.1)) {
             self.unname(&before);
         }
+        if pod.name.is_empty() {
+            return None;
+        }
         self.by_name.insert(name, pod.uid.clone()).filter(|other| *other != pod.uid)
     }
 
@@ -64,7 +67,8 @@ fn any(rng: &mut fastrand::Rng, most: u32) -> Pod {
     let uid = if uid % 3 == 0 { format!("id-{uid}") } else { format!("5f3c0a4e-7a53-4b4e-9b0a-0a6c{uid:08x}") };
     let namespace = if rng.bool() { "a" } else { "b" };
     if rng.u8(..8) == 0 {
-        return desired::unreadable(&uid, namespace, &format!("pod-{name}"), "7");
+        let name = if rng.bool() { String::new() } else { format!("pod-{name}") };
+        return desired::unreadable(&uid, namespace, &name, "7");
     }
     pod(&uid, namespace, &format!("pod-{name}"), rng.u32(..1_000))
 }

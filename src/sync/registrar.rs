@@ -97,6 +97,8 @@ pub struct Options {
     pub resync_interval: Duration,
     /// Which process this is.
     pub instance: String,
+    /// Whether the first name is that of an earlier life of the process with the second one.
+    pub is_earlier_life: fn(&str, &str) -> bool,
     /// The cluster's name for people.
     pub cluster_name: String,
     /// The UID of the `kube-system` namespace, if it is known.

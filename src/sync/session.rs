@@ -5,7 +5,6 @@ use crate::{
     model::{
         Failure, Moment, OtherWriter,
         brake::FIRST_SIGN_WITHIN,
-        is_same_process,
         session::{Declared, Phase},
     },
     registry::{Contender, Heartbeat, OpenSession, Registry, SessionOpened, v1::wire},
@@ -64,8 +63,9 @@ impl<R: Registry> Registrar<R> {
             return;
         }
         // With a Lease, the Lease tells that the other one may not write any more.
+        let ours = self.is_earlier_life(&before.instance);
         if self.term == Some(0)
-            && let Err(look_at) = self.takeover.look(before, &self.options.instance, now)
+            && let Err(look_at) = self.takeover.look(before, ours, now)
         {
             if self.waiting_told.is_due(now) {
                 tracing::warn!(
@@ -85,9 +85,13 @@ impl<R: Registry> Registrar<R> {
     /// The process whose session is replaced may be alive. It gets the time to say so before anything is inferred. An
     /// earlier life of this process is over.
     fn may_have_rival(&mut self, instance: &str, lives: bool, now: Moment) {
-        if lives && !is_same_process(instance, &self.options.instance) {
+        if lives && !self.is_earlier_life(instance) {
             self.brake.expect_rival(now + FIRST_SIGN_WITHIN);
         }
+    }
+
+    fn is_earlier_life(&self, instance: &str) -> bool {
+        (self.options.is_earlier_life)(instance, &self.options.instance)
     }
 
     /// Whether a session under our id belongs to our cluster, as far as both are known. If not, the process ends.
@@ -280,6 +284,10 @@ impl<R: Registry> Registrar<R> {
                 self.compare_at = now;
             }
             Ok(other) => {
+                // The registry forgot the session of the other writer, which may go on.
+                if other.is_none() {
+                    self.brake.expect_rival(now + FIRST_SIGN_WITHIN);
+                }
                 self.declared = Declared::Unknown;
                 self.session.unfenced(other.map_or(0, |other| other.epoch), now);
             }

@@ -14,13 +14,13 @@ use tokio::{
 };
 
 use crate::{
-    cluster::{Cluster, Name},
+    cluster::Cluster,
     informer::{self, Informer},
     lease,
     network::Line,
     person,
-    registry::{Session, Wrong},
     steps::{History, Setup, Step},
+    take::{take, take_cluster},
     world::{Breach, Promise, Shared, World},
 };
 
@@ -190,6 +190,7 @@ impl Stage {
             cluster_name: "cluster".into(),
             cluster_uid: Some("cluster".into()),
             replaces_cluster_uid: None,
+            is_earlier_life: |other, ours| other.split(':').next() == ours.split(':').next(),
             scope: "scope".into(),
             namespaces: match setup.watches {
                 1 => Vec::new(),
@@ -249,6 +250,7 @@ impl Stage {
         let living = tokio::spawn(person::live(metrics.clone(), watches));
         let tasks = [task.abort_handle(), approving.abort_handle(), living.abort_handle()];
         world.processes[number].tasks.extend(tasks);
+        world.end_if_killed(number);
         drop(world);
         self.running[slot] = Some(Running { number, stop: Some(stop), task, metrics });
     }
@@ -299,6 +301,7 @@ impl Stage {
             self.start(0);
         }
         self.shared.world().wake_watches();
+        self.leave_one_writer().await;
         let (mut passed, mut difference) = (0, None);
         // What was under way may still be refused, and then waits for a comparison.
         while passed < SETTLES_WITHIN_SECS + self.until_compared() {
@@ -315,6 +318,30 @@ impl Stage {
         } else {
             self.rest().await;
         }
+    }
+
+    /// While two processes write for one cluster, nothing is inferred to be gone: a person has to stop one of them, either
+    /// one. What the cluster wants is registered without that.
+    async fn leave_one_writer(&mut self) {
+        if !self.shared.world().has_two_writers() {
+            return;
+        }
+        let (mut passed, mut missing) = (0, Vec::new());
+        while passed < SETTLES_WITHIN_SECS + self.until_compared() {
+            self.wait(Duration::from_secs(1)).await;
+            passed += 1;
+            self.look_after_processes().await;
+            missing = self.shared.world().differences().0;
+            if missing.is_empty() || self.shared.world().breach.is_some() {
+                break;
+            }
+        }
+        if !missing.is_empty() {
+            let how = format!("after {passed} s of peace with two writers, missing or other than wanted: {missing:?}");
+            return self.shared.world().broken(Promise::Converges, || how);
+        }
+        let slot = self.shared.world().rng.usize(0..2);
+        self.stop(slot).await;
     }
 
     /// How long it may take until something is noticed that only a comparison of the inventory shows; none, if there is
@@ -388,106 +415,5 @@ fn heal(world: &mut World) {
     for watch in world.processes.iter_mut().flat_map(|process| &mut process.watches) {
         (watch.lags, watch.lose, watch.replay, watch.broken) = (false, 0, 0, true);
         watch.lists.clear();
-    }
-}
-
-/// Takes a step of the cluster; false if it is none.
-fn take_cluster(cluster: &mut Cluster, step: Step) -> bool {
-    match step {
-        Step::Create(name) => cluster.create(name),
-        Step::Change(name) => cluster.change(name),
-        Step::Revert(name) => cluster.revert(name),
-        Step::Delete(name) => cluster.delete(name),
-        Step::Replace(name) => cluster.replace(name),
-        Step::Leave(name) => cluster.leave(name),
-        Step::ComeBack(name) => cluster.come_back(name),
-        Step::CreateMany(first, count) => (first..first + count).for_each(|name| cluster.create(name)),
-        Step::DeleteMany(first, count) => (first..first + count).for_each(|name| cluster.delete(name)),
-        Step::RestoreCluster(back) => cluster.restore(usize::from(back)),
-        _ => return false,
-    }
-    true
-}
-
-/// Takes a step that is none of a process.
-fn take(world: &mut World, step: Step) {
-    if take_cluster(&mut world.cluster, step) {
-        return;
-    }
-    match step {
-        Step::Lag(slot, watch) => of_watch(world, slot, watch, |watch| watch.lags = true),
-        Step::CatchUp(slot, watch) => of_watch(world, slot, watch, |watch| watch.lags = false),
-        Step::Lose(slot, watch, count) => of_watch(world, slot, watch, |watch| watch.lose = count),
-        Step::Replay(slot, watch, count) => of_watch(world, slot, watch, |watch| watch.replay = usize::from(count)),
-        Step::Relist(slot, watch) => of_watch(world, slot, watch, |watch| watch.broken = true),
-        Step::WrongList(slot, watch, fault) => of_watch(world, slot, watch, |watch| {
-            watch.broken = true;
-            watch.lists.push_back(fault);
-        }),
-        Step::CutLease(slot) => world.lease.cut[usize::from(slot)] = true,
-        Step::MendLease(slot) => world.lease.cut[usize::from(slot)] = false,
-        Step::LoseLease(slot) => world.lose_lease(usize::from(slot)),
-        Step::Confirm(fault) => world.confirm.push_back(fault),
-        Step::Write(fault) => world.network.writes.push_back(fault),
-        Step::Ask(fault) => world.network.others.push_back(fault),
-        Step::Down(refusal) => world.network.down = Some(refusal),
-        Step::Up => world.network.down = None,
-        Step::Noise(noise) => world.network.noise = noise,
-        Step::Limit(requests) => world.network.requests_per_second = usize::from(requests),
-        step => take_registry(world, step),
-    }
-}
-
-fn take_registry(world: &mut World, step: Step) {
-    let registry = &mut world.registry;
-    let uid = |name: Name| world.cluster.selected.get(&name).map(|pod| pod.uid.clone());
-    match step {
-        Step::Poison(name) => registry.poison.extend(uid(name)),
-        Step::Break(name) => registry.broken.extend(uid(name)),
-        Step::Cure => {
-            registry.poison.clear();
-            registry.broken.clear();
-        }
-        Step::Backup => registry.backup = registry.books.clone(),
-        Step::Restore => {
-            registry.books = registry.backup.clone();
-            registry.books.records.retain(|uid, _| !registry.foreign.contains(uid));
-        }
-        Step::ForgetSession => registry.books.session = None,
-        Step::EditRecord(name) => {
-            let ahead = registry.books.session.as_ref().map_or(1, |session: &Session| session.epoch);
-            let held = uid(name).and_then(|uid| registry.books.records.get_mut(&uid));
-            if let Some(record) = held {
-                *record = (Version { epoch: ahead, seq: record.0.seq + 50 }, Digest([name.to_le_bytes()[0]; 32]));
-            }
-        }
-        Step::RemoveRecord(name) => _ = uid(name).and_then(|uid| registry.books.records.remove(&uid)),
-        Step::AddRecord(number) => {
-            let version = Version { epoch: registry.books.epoch.max(1), seq: 1 };
-            let added = Uid::from(format!("0-added-{number}"));
-            registry.books.tombstones.remove(&added);
-            registry.books.records.insert(added, (version, Digest([1; 32])));
-        }
-        Step::Foreign(name) => {
-            if let Some(uid) = uid(name) {
-                registry.books.records.remove(&uid);
-                registry.foreign.insert(uid);
-            }
-        }
-        Step::WrongInventory(wrong, readings) => {
-            (registry.wrong, registry.wrong_readings) = (Some(wrong), readings);
-        }
-        _ => {}
-    }
-    let elsewhere = matches!(step, Step::Restore | Step::EditRecord(_) | Step::RemoveRecord(_) | Step::AddRecord(_));
-    registry.changes += u64::from(elsewhere);
-    // An inventory that is short, and adds up, is believed until the next one.
-    world.drifted |= elsewhere || matches!(step, Step::WrongInventory(Wrong::Empty | Wrong::Short(_), _));
-}
-
-fn of_watch(world: &mut World, slot: u8, watch: u8, change: impl FnOnce(&mut crate::world::Watch)) {
-    let Some(number) = world.slots[usize::from(slot)] else { return };
-    if let Some(watch) = world.processes[number].watches.get_mut(usize::from(watch)) {
-        change(watch);
     }
 }

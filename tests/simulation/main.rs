@@ -22,4 +22,5 @@ mod person;
 mod registry;
 mod search;
 mod steps;
+mod take;
 mod world;

@@ -157,6 +157,7 @@ fn simpler_setups() -> Vec<fn(&mut Setup)> {
         |setup| setup.resync_secs = Setup::PLAIN.resync_secs,
         |setup| setup.backlog_window = Setup::PLAIN.backlog_window,
         |setup| setup.lease = false,
+        |setup| setup.in_place = true,
         |setup| setup.seed = 1,
     ]
 }

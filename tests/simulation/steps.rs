@@ -31,6 +31,8 @@ pub(crate) struct Setup {
     pub(crate) backlog_window: u16,
     /// Whether processes share a lease; otherwise each of them takes itself for the only one.
     pub(crate) lease: bool,
+    /// Whether a process that is started again has the name of the one before it, as a container has in its pod.
+    pub(crate) in_place: bool,
 }
 
 impl Setup {
@@ -49,6 +51,7 @@ impl Setup {
         writes_per_second: 5_000,
         backlog_window: 4_096,
         lease: false,
+        in_place: true,
     };
 }
 
@@ -226,6 +229,7 @@ impl History {
             writes_per_second: *one_of(&mut rng, &[2, 50, 5_000, 5_000]),
             backlog_window: Self::backlog_window(seed),
             lease: rng.u8(0..4) == 0,
+            in_place: seed.is_multiple_of(2),
         };
         let mut maker = Maker { watches: setup.watches, large, two: setup.lease || rng.u8(0..5) == 0, rng };
         let count = maker.rng.usize(10..=60);

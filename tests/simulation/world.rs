@@ -31,7 +31,7 @@ use crate::{
 const FREE: usize = 50;
 const WINDOW_MS: u64 = 600_000;
 /// How the names of processes in the first slot begin.
-const FIRST: &str = "first-";
+const FIRST: &str = "first";
 
 /// Which promise was broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -265,12 +265,22 @@ impl World {
     /// Begins a process and says its number.
     pub(crate) fn begin_process(&mut self, slot: usize) -> usize {
         let number = self.processes.len();
-        let instance = format!("{}{number}", if slot == 0 { FIRST } else { "second-" });
-        self.moment(|| format!("{instance} starts"));
+        let name = if slot == 0 { FIRST } else { "second" };
+        // Lives of one process share the part before the colon.
+        let instance = if self.setup.in_place { format!("{name}:{number}") } else { format!("{name}-{number}") };
         let first = if self.setup.lease { Leadership::Follower } else { Leadership::ALONE };
-        self.processes.push(Process::new(instance, usize::from(self.setup.watches), first));
+        self.processes.push(Process::new(instance.clone(), usize::from(self.setup.watches), first));
         self.slots[slot] = Some(number);
+        self.moment(|| format!("{instance} starts"));
         number
+    }
+
+    /// A process that was killed while it started ends with the tasks that it has by now.
+    pub(crate) fn end_if_killed(&mut self, number: usize) {
+        let process = &mut self.processes[number];
+        if !process.alive {
+            process.tasks.drain(..).for_each(|task| task.abort());
+        }
     }
 
     /// The process of a slot ends at its next await.
@@ -443,8 +453,20 @@ impl World {
         }
     }
 
+    /// Whether two processes write for one cluster, and no lease chooses between them.
+    pub(crate) fn has_two_writers(&self) -> bool {
+        !self.setup.lease && self.slots.iter().all(Option::is_some)
+    }
+
     /// Whether the registry holds what the cluster wants of it, and how it differs.
     pub(crate) fn difference(&self) -> Option<String> {
+        let (missing, extra) = self.differences();
+        (!missing.is_empty() || !extra.is_empty())
+            .then(|| format!("missing or other than wanted: {missing:?}, not wanted: {extra:?}"))
+    }
+
+    /// The records that are missing or other than wanted, and those that are not wanted.
+    pub(crate) fn differences(&self) -> (Vec<String>, Vec<String>) {
         let foreign = &self.registry.foreign;
         let mut wanted = self.cluster.wanted();
         wanted.retain(|uid, _| !foreign.contains(uid));
@@ -452,8 +474,7 @@ impl World {
         let missing = wanted.iter().filter(|(uid, digest)| held.get(*uid).is_none_or(|(_, held)| held != *digest));
         let missing: Vec<String> = missing.map(|(uid, _)| uid.to_string()).collect();
         let extra: Vec<String> = held.keys().filter(|uid| !wanted.contains_key(*uid)).map(Uid::to_string).collect();
-        (!missing.is_empty() || !extra.is_empty())
-            .then(|| format!("missing or other than wanted: {missing:?}, not wanted: {extra:?}"))
+        (missing, extra)
     }
 }
 

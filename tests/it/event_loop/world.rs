@@ -76,6 +76,7 @@ pub(super) fn options() -> Options {
         cluster_name: "test".into(),
         cluster_uid: Some("uid-of-cluster".into()),
         replaces_cluster_uid: None,
+        is_earlier_life: |other, ours| other.split(':').next() == ours.split(':').next(),
         scope: "scope".into(),
         namespaces: Vec::new(),
         stop_within: Duration::from_secs(20),

@@ -170,6 +170,32 @@ async fn events_that_come_again_or_late_change_nothing() {
     world.counted("relists_total{reason=\"stale\"} 3").await;
 }
 
+/// A name that is missing, one that is no text, and a namespace that is missing.
+#[tokio::test]
+async fn pods_without_names_succeed_nobody() {
+    let server = World::server().await;
+    let seen = server.pod("shop", "c").unwrap();
+    let mut lines = Vec::new();
+    for (uid, member, value) in [
+        ("nameless-1", "name", Value::Null),
+        ("nameless-2", "name", 7.into()),
+        ("nameless-3", "namespace", Value::Null),
+        ("nameless-4", "namespace", Value::Null),
+    ] {
+        let mut object = seen.clone();
+        object["metadata"]["uid"] = uid.into();
+        object["metadata"][member] = value;
+        lines.push(event("ADDED", &object));
+    }
+    server.inject(Fault::line(0, lines.join("\n")));
+    let cluster = Cluster::at(&server.url()).unwrap();
+    let mut world = World::watching(server, &cluster, Scope::default(), (NEVER, NEVER));
+    let last = |sighting: &Sighting| matches!(sighting, Sighting::Applied { uid, .. } if *uid.text() == *"nameless-4");
+    world.told("the last one", last).await;
+    assert!(world.ends().is_empty(), "{:?}", world.ends());
+    assert_eq!(world.view.len(), 7);
+}
+
 #[tokio::test]
 async fn versions_that_cannot_be_compared_stop_nothing() {
     let server = World::server().await;

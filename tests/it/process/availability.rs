@@ -131,8 +131,8 @@ async fn selectors_that_the_api_server_refuses_are_refused_settings() {
     let mut controller = world.controller_with(&["--field-selector", "nosuch=1"]);
     assert_eq!(controller.code().await, 2);
     assert!(controller.logged("the API server refuses to select pods like that"), "{:?}", controller.stderr());
-    assert!(controller.logged("mend --label-selector or --field-selector"));
+    assert!(controller.logged("correct --label-selector or --field-selector"));
     let mut unselected = world.controller();
-    unselected.log_line("watch failed, it is tried again").await;
+    unselected.log_line("request for pods failed; retrying").await;
     assert!(unselected.is_running(), "without selectors it is no setting's fault");
 }

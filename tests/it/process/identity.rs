@@ -2,8 +2,8 @@
 
 use pod_registrar::model::DEFAULT_OWNER;
 
-use super::world::{CLUSTER, World};
-use crate::support::until;
+use super::world::{CLUSTER, Kube, World};
+use crate::support::{Controller, SOON, eventually, until};
 
 #[tokio::test]
 async fn another_cluster_behind_the_same_address_ends_it_with_code_1_and_nothing_is_deleted() {
@@ -33,4 +33,27 @@ async fn another_cluster_behind_the_same_address_ends_it_with_code_1_and_nothing
     assert_eq!(world.registry().ids(CLUSTER, DEFAULT_OWNER).await.unwrap().len(), 10);
     let there = world.registry().ids("another-cluster", DEFAULT_OWNER).await.unwrap();
     assert!(there.is_empty(), "nor was anything written there");
+}
+
+/// The settings of one cluster were copied to another, `--cluster-id` included.
+#[tokio::test]
+async fn copied_cluster_id_ends_the_second_controller() {
+    let world = World::start().await;
+    world.kube.create(0..10);
+    let _first = world.controller_with(&["--cluster-id", "shared"]);
+    let there = async || world.registry().ids("shared", DEFAULT_OWNER).await.unwrap_or_default().len();
+    eventually("all are registered", SOON, async || match there().await {
+        10 => Ok(()),
+        other => Err(format!("{other} records")),
+    })
+    .await;
+    let other = Kube::start().await;
+    other.api.set_cluster_uid("another-cluster");
+    other.create(20..25);
+    let mut second = Controller::start(&other.kubeconfig, world.registry_url(), &["--cluster-id", "shared"]);
+    assert_eq!(second.code().await, 1);
+    let told = second.stderr().join("\n");
+    let explained = [CLUSTER, "another-cluster", "--replaces-cluster-uid", "Give each cluster its own --cluster-id"];
+    assert!(explained.iter().all(|part| told.contains(part)), "{told}");
+    assert_eq!(there().await, 10, "nothing was written or deleted");
 }

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use pod_registrar::demo::pod;
+use pod_registrar::demo::{
+    api::{Fault, Kind, Request},
+    pod,
+};
 
 use super::world::{CLUSTER, World};
 use crate::support::{SOON, eventually};
@@ -62,4 +65,29 @@ async fn a_pod_that_leaves_the_selection_leaves_the_registry_and_may_come_back()
     assert_eq!(changes.last().unwrap()["reason"], "deleted-or-left-rule");
     relabel("one").unwrap();
     holds(&world, "pod-registrar", &["a/one", "a/two"]).await;
+}
+
+#[tokio::test]
+async fn forbidden_namespace_stops_only_itself() {
+    let world = World::start().await;
+    for (namespace, name) in [("a", "one"), ("a", "two"), ("b", "three"), ("b", "four"), ("c", "five")] {
+        create(&world, namespace, name);
+    }
+    let flags = ["--namespace", "a,b,c"];
+    let mut controller = world.controller_with(&flags);
+    holds(&world, "pod-registrar", &["a/one", "a/two", "b/three", "b/four", "c/five"]).await;
+    controller.kill();
+    world.kube.api.delete("a", "one").unwrap();
+    world.kube.api.delete("b", "three").unwrap();
+    for kind in [Kind::List, Kind::Watch] {
+        let of_b = |request: &Request| request.path.contains("/namespaces/b/");
+        world.kube.api.inject(Fault::status(kind, 403).always().when(of_b));
+    }
+    let controller = world.controller_with(&flags);
+    create(&world, "c", "six");
+    // The stale record of a healthy namespace leaves, that of the forbidden one stays.
+    holds(&world, "pod-registrar", &["a/two", "b/three", "b/four", "c/five", "c/six"]).await;
+    assert!(controller.logged("namespace=\"b\""), "{:?}", controller.stderr());
+    world.kube.api.clear_faults();
+    holds(&world, "pod-registrar", &["a/two", "b/four", "c/five", "c/six"]).await;
 }

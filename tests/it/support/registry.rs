@@ -188,6 +188,13 @@ impl Reader {
         buckets.iter().map(bucket).collect::<Option<_>>().ok_or_else(|| format!("no buckets: {answer}"))
     }
 
+    /// Closes a session that somebody else opened.
+    pub(crate) async fn close_session(&self, cluster: &str, owner: &str, epoch: u64) {
+        let url = format!("{}/v1/clusters/{cluster}/session?owner={owner}&epoch={epoch}", self.url);
+        let answer = self.client.delete(url).send().await.expect("it answers");
+        assert_eq!(answer.status(), 204);
+    }
+
     /// What the registry shows of a writer: its session and its counts.
     pub(crate) async fn writer(&self, cluster: &str, owner: &str) -> Result<Value, String> {
         let answer = self.get(&format!("/clusters/{cluster}")).await?;

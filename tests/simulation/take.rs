@@ -1,0 +1,111 @@
+//! What each step of a history does to the world.
+
+use pod_registrar::model::{Digest, Uid, Version};
+
+use crate::{
+    cluster::{Cluster, Name},
+    registry::{Session, Wrong},
+    steps::Step,
+    world::{Watch, World},
+};
+
+/// Takes a step of the cluster; false if it is none.
+pub(crate) fn take_cluster(cluster: &mut Cluster, step: Step) -> bool {
+    match step {
+        Step::Create(name) => cluster.create(name),
+        Step::Change(name) => cluster.change(name),
+        Step::Revert(name) => cluster.revert(name),
+        Step::Delete(name) => cluster.delete(name),
+        Step::Replace(name) => cluster.replace(name),
+        Step::Leave(name) => cluster.leave(name),
+        Step::ComeBack(name) => cluster.come_back(name),
+        Step::CreateMany(first, count) => (first..first + count).for_each(|name| cluster.create(name)),
+        Step::DeleteMany(first, count) => (first..first + count).for_each(|name| cluster.delete(name)),
+        Step::RestoreCluster(back) => cluster.restore(usize::from(back)),
+        _ => return false,
+    }
+    true
+}
+
+/// Takes a step that is none of a process.
+pub(crate) fn take(world: &mut World, step: Step) {
+    if take_cluster(&mut world.cluster, step) {
+        return;
+    }
+    match step {
+        Step::Lag(slot, watch) => of_watch(world, slot, watch, |watch| watch.lags = true),
+        Step::CatchUp(slot, watch) => of_watch(world, slot, watch, |watch| watch.lags = false),
+        Step::Lose(slot, watch, count) => of_watch(world, slot, watch, |watch| watch.lose = count),
+        Step::Replay(slot, watch, count) => of_watch(world, slot, watch, |watch| watch.replay = usize::from(count)),
+        Step::Relist(slot, watch) => of_watch(world, slot, watch, |watch| watch.broken = true),
+        Step::WrongList(slot, watch, fault) => of_watch(world, slot, watch, |watch| {
+            watch.broken = true;
+            watch.lists.push_back(fault);
+        }),
+        Step::CutLease(slot) => world.lease.cut[usize::from(slot)] = true,
+        Step::MendLease(slot) => world.lease.cut[usize::from(slot)] = false,
+        Step::LoseLease(slot) => world.lose_lease(usize::from(slot)),
+        Step::Confirm(fault) => world.confirm.push_back(fault),
+        Step::Write(fault) => world.network.writes.push_back(fault),
+        Step::Ask(fault) => world.network.others.push_back(fault),
+        Step::Down(refusal) => world.network.down = Some(refusal),
+        Step::Up => world.network.down = None,
+        Step::Noise(noise) => world.network.noise = noise,
+        Step::Limit(requests) => world.network.requests_per_second = usize::from(requests),
+        step => take_registry(world, step),
+    }
+}
+
+fn take_registry(world: &mut World, step: Step) {
+    let registry = &mut world.registry;
+    let uid = |name: Name| world.cluster.selected.get(&name).map(|pod| pod.uid.clone());
+    match step {
+        Step::Poison(name) => registry.poison.extend(uid(name)),
+        Step::Break(name) => registry.broken.extend(uid(name)),
+        Step::Cure => {
+            registry.poison.clear();
+            registry.broken.clear();
+        }
+        Step::Backup => registry.backup = registry.books.clone(),
+        Step::Restore => {
+            registry.books = registry.backup.clone();
+            registry.books.records.retain(|uid, _| !registry.foreign.contains(uid));
+        }
+        Step::ForgetSession => registry.books.session = None,
+        Step::EditRecord(name) => {
+            let ahead = registry.books.session.as_ref().map_or(1, |session: &Session| session.epoch);
+            let held = uid(name).and_then(|uid| registry.books.records.get_mut(&uid));
+            if let Some(record) = held {
+                *record = (Version { epoch: ahead, seq: record.0.seq + 50 }, Digest([name.to_le_bytes()[0]; 32]));
+            }
+        }
+        Step::RemoveRecord(name) => _ = uid(name).and_then(|uid| registry.books.records.remove(&uid)),
+        Step::AddRecord(number) => {
+            let version = Version { epoch: registry.books.epoch.max(1), seq: 1 };
+            let added = Uid::from(format!("0-added-{number}"));
+            registry.books.tombstones.remove(&added);
+            registry.books.records.insert(added, (version, Digest([1; 32])));
+        }
+        Step::Foreign(name) => {
+            if let Some(uid) = uid(name) {
+                registry.books.records.remove(&uid);
+                registry.foreign.insert(uid);
+            }
+        }
+        Step::WrongInventory(wrong, readings) => {
+            (registry.wrong, registry.wrong_readings) = (Some(wrong), readings);
+        }
+        _ => {}
+    }
+    let elsewhere = matches!(step, Step::Restore | Step::EditRecord(_) | Step::RemoveRecord(_) | Step::AddRecord(_));
+    registry.changes += u64::from(elsewhere);
+    // An inventory that is short, and adds up, is believed until the next one.
+    world.drifted |= elsewhere || matches!(step, Step::WrongInventory(Wrong::Empty | Wrong::Short(_), _));
+}
+
+fn of_watch(world: &mut World, slot: u8, watch: u8, change: impl FnOnce(&mut Watch)) {
+    let Some(number) = world.slots[usize::from(slot)] else { return };
+    if let Some(watch) = world.processes[number].watches.get_mut(usize::from(watch)) {
+        change(watch);
+    }
+}
