@@ -33,6 +33,7 @@ pub struct OtherWriter {
 #[derive(Debug, Default)]
 pub struct Takeover {
     observed: Option<(u64, Option<String>, Moment)>,
+    waiting_since: Option<Moment>,
 }
 
 impl Takeover {
@@ -43,7 +44,7 @@ impl Takeover {
     /// The session is live and another process's, and no heartbeat was missed yet.
     pub fn look(&mut self, other: &OtherWriter, ours: bool, now: Moment) -> Result<(), Moment> {
         if other.over || ours {
-            self.observed = None;
+            *self = Self::default();
             return Ok(());
         }
         let seen = (other.epoch, other.heartbeat.clone());
@@ -53,11 +54,19 @@ impl Takeover {
         };
         // Without a heartbeat to look at, the registry has to say that the session is over.
         if other.heartbeat.is_some() && now >= since + MISSED_AFTER {
-            self.observed = None;
+            *self = Self::default();
             return Ok(());
         }
         self.observed = Some((seen.0, seen.1, since));
+        self.waiting_since.get_or_insert(now);
         Err(now + LOOK_EVERY)
+    }
+
+    /// The epoch with which this process announces itself to the writer that it waits for, once it has waited so long
+    /// that the other one does not merely hand over. The registry refuses it, and tells the writer.
+    pub fn announces_with(&self, now: Moment) -> Option<u64> {
+        let (epoch, ..) = self.observed.as_ref()?;
+        self.waiting_since.filter(|since| now >= *since + MISSED_AFTER).map(|_| epoch.saturating_sub(1))
     }
 }
 
@@ -83,6 +92,17 @@ mod tests {
         let silent = OtherWriter { heartbeat: None, ..live("") };
         assert!(takeover.look(&silent, false, at(0)).is_err());
         assert!(takeover.look(&silent, false, at(900)).is_err(), "the registry has to say that it is over");
+    }
+
+    #[test]
+    fn long_wait_is_announced() {
+        let mut takeover = Takeover::default();
+        assert!(takeover.look(&live("1"), false, at(0)).is_err());
+        assert_eq!(takeover.announces_with(at(44)), None);
+        assert!(takeover.look(&live("2"), false, at(44)).is_err());
+        assert_eq!(takeover.announces_with(at(45)), Some(2), "an epoch that the registry refuses");
+        assert_eq!(takeover.look(&live("2"), false, at(89)), Ok(()));
+        assert_eq!(takeover.announces_with(at(200)), None);
     }
 
     #[test]

@@ -30,12 +30,20 @@ impl<R: Registry> Registrar<R> {
         }
     }
 
-    /// Asks what the session before declared, before ours declares anything.
+    /// Asks what the session before declared, before ours declares anything. A process that waits long announces itself.
     fn ask_before(&mut self) {
         if !self.control.before {
             self.control.before = true;
             let term = self.term;
-            self.send(move |registry| async move { Reply::Before(term, registry.session_holder().await) });
+            let now = self.clock.now();
+            let announced = self.takeover.announces_with(now).map(|epoch| self.heartbeat(epoch));
+            self.send(move |registry| async move {
+                if let Some(beat) = announced {
+                    // It is refused, and that is noted. The answer itself is of no use.
+                    let _ = registry.heartbeat(beat).await;
+                }
+                Reply::Before(term, registry.session_holder().await)
+            });
         }
     }
 

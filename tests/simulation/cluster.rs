@@ -250,6 +250,11 @@ impl Cluster {
     }
 }
 
+/// The number in a pod's UID, which is its name's.
+pub(crate) fn name_in(uid: &Uid) -> Name {
+    uid.text().split('-').next().and_then(|name| name.parse().ok()).unwrap_or_default()
+}
+
 /// The number in a pod's name.
 pub(crate) fn name_of(pod: &Pod) -> Name {
     pod.name.trim_start_matches("pod-").parse().unwrap()

@@ -19,9 +19,10 @@ use crate::{
     lease,
     network::Line,
     person,
-    steps::{History, Setup, Step},
+    promise::{Breach, Promise},
+    steps::{CLONE_FROM, History, Setup, Step},
     take::{take, take_cluster},
-    world::{Breach, Promise, Shared, World},
+    world::{Shared, World},
 };
 
 /// Once nothing goes wrong any more, the registry equals the cluster within this: what is held is looked at again after
@@ -101,6 +102,8 @@ impl Stage {
         for name in 0..world.setup.pods {
             world.cluster.create(name);
         }
+        let own = CLONE_FROM..CLONE_FROM + world.setup.clone;
+        world.clone.iter_mut().for_each(|clone| own.clone().for_each(|name| clone.create(name)));
         if world.setup.registered {
             let records = world.cluster.wanted().into_iter().zip(1..);
             world.registry.books.records =
@@ -136,6 +139,11 @@ impl Stage {
             if self.shared.world().breach.is_some() {
                 return;
             }
+        }
+        if self.shared.world().clone.is_some() {
+            // The two clusters cannot both be in the registry. Nothing comes to rest before a person has seen to that.
+            heal(&mut self.shared.world());
+            return self.wait(Duration::from_secs(SETTLES_WITHIN_SECS)).await;
         }
         self.settle().await;
     }

@@ -16,7 +16,7 @@ use pod_registrar::{
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::{
-    cluster::{What, name_of},
+    cluster::{What, name_in, name_of},
     steps::{ConfirmFault, ListFault},
     world::{Evidence, Shared, World},
 };
@@ -102,12 +102,13 @@ impl Informer {
     /// What the list holds, what it should hold, and where in the log that was.
     fn read(&self, fault: Option<ListFault>) -> (Vec<Arc<Pod>>, HashSet<Uid>, u64, usize) {
         self.state(|world| {
-            let end = world.cluster.log.len();
+            let cluster = world.cluster_of(self.process);
+            let end = cluster.log.len();
             let place = match fault {
-                Some(ListFault::Old(back)) => world.cluster.earlier(end, usize::from(back)),
+                Some(ListFault::Old(back)) => cluster.earlier(end, usize::from(back)),
                 _ => end,
             };
-            let (mut pods, version) = world.cluster.list_at(self.watch, place);
+            let (mut pods, version) = cluster.list_at(self.watch, place);
             let all = pods.iter().map(|pod| pod.uid.clone()).collect();
             match fault {
                 Some(ListFault::Empty) => pods.clear(),
@@ -124,14 +125,14 @@ impl Informer {
 
     /// Notes what the process is shown now.
     fn listed(&self, world: &mut World, pods: &[Arc<Pod>], all: &HashSet<Uid>, list: WatchList, place: usize) {
-        let now = world.cluster.log.len();
+        let now = world.cluster_of(self.process).log.len();
         world.moment(|| {
             let uids: Vec<String> = pods.iter().map(|pod| pod.uid.to_string()).collect();
             format!("watch {} lists, {} changes old: {uids:?}", self.watch, now - place)
         });
         let mine: HashSet<Uid> = {
             let cluster = &world.cluster;
-            let of_watch = |uid: &&Uid| cluster.watch_of(uid_name(uid)) == self.watch;
+            let of_watch = |uid: &&Uid| cluster.watch_of(name_in(uid)) == self.watch;
             world.processes[self.process].shown.keys().filter(of_watch).cloned().collect()
         };
         let at = world.now();
@@ -190,7 +191,9 @@ impl Informer {
     /// The next event of this watch, if it is to be shown now.
     fn next(&self) -> Result<Option<(u64, usize, What)>, Dropped> {
         self.state(|world| {
-            let World { processes, cluster, .. } = world;
+            let of_clone = world.is_of_clone(self.process);
+            let World { processes, cluster, clone, .. } = world;
+            let cluster = clone.as_ref().filter(|_| of_clone).unwrap_or(cluster);
             let watch = &mut processes[self.process].watches[self.watch];
             if watch.broken {
                 return Err(Dropped::Anew);
@@ -261,11 +264,6 @@ impl Informer {
     }
 }
 
-/// The number in a pod's UID, which is its name's.
-fn uid_name(uid: &Uid) -> u16 {
-    uid.text().split('-').next().and_then(|name| name.parse().ok()).unwrap_or_default()
-}
-
 /// Hands the loop's wish for new lists to a process's watches, in their order: a channel would wake them in any.
 pub(crate) async fn relist(shared: Shared, process: usize, mut asked: watch::Receiver<u64>) {
     while asked.changed().await.is_ok() {
@@ -300,21 +298,22 @@ pub(crate) async fn confirm(
 }
 
 fn finding(world: &mut World, process: usize, inquiry: &Inquiry, fault: Option<ConfirmFault>) -> Finding {
-    let there: HashSet<Uid> = world.cluster.selected.values().map(|pod| pod.uid.clone()).collect();
+    let there: HashSet<Uid> = world.cluster_of(process).selected.values().map(|pod| pod.uid.clone()).collect();
     let finding = match (fault, inquiry) {
         (Some(ConfirmFault::Unanswered), _) => Finding::Answer(Answer::Unanswered("forbidden".into())),
         (Some(ConfirmFault::OtherCluster), _) => {
             world.processes[process].other_cluster = true;
             Finding::OtherCluster { expected: "a".into(), found: "b".into() }
         }
-        (_, Inquiry::Whole { .. }) => Finding::Listed(world.cluster.living()),
+        (_, Inquiry::Whole { .. }) => Finding::Listed(world.cluster_of(process).living()),
         (_, Inquiry::Find { pods, unasked, .. }) => {
-            let living = world.cluster.living();
+            let living = world.cluster_of(process).living();
             let asked = pods.iter().map(|(uid, ..)| uid).filter(|uid| living.contains(*uid));
             Finding::Listed(asked.chain(unasked).cloned().collect())
         }
         (_, Inquiry::List { .. }) => {
-            world.processes[process].second_list = Some((inquiry.round(), there.clone(), world.cluster.log.len()));
+            let end = world.cluster_of(process).log.len();
+            world.processes[process].second_list = Some((inquiry.round(), there.clone(), end));
             Finding::Listed(there)
         }
         (_, Inquiry::LookUp { pods, .. }) => match pods.iter().filter(|(uid, ..)| there.contains(uid)).count() {

@@ -12,6 +12,7 @@
 )]
 
 mod cases;
+mod clones;
 mod cluster;
 mod enumeration;
 mod history;
@@ -19,6 +20,7 @@ mod informer;
 mod lease;
 mod network;
 mod person;
+mod promise;
 mod registry;
 mod search;
 mod steps;

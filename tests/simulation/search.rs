@@ -11,8 +11,8 @@ use std::{
 
 use crate::{
     history::Play,
+    promise::Breach,
     steps::{History, Setup, Step},
-    world::Breach,
 };
 
 /// How many histories, and from which seed on.

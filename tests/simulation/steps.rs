@@ -4,6 +4,9 @@
 
 use crate::{cluster::Name, registry::Wrong};
 
+/// The first name of a pod in a clone of the cluster.
+pub(crate) const CLONE_FROM: Name = 1_000;
+
 /// What stays the same during a history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Setup {
@@ -31,6 +34,9 @@ pub(crate) struct Setup {
     pub(crate) backlog_window: u16,
     /// Whether processes share a lease; otherwise each of them takes itself for the only one.
     pub(crate) lease: bool,
+    /// Pods of a clone of the cluster, to which the process in the second slot belongs. Their names begin with
+    /// [`CLONE_FROM`]. Without them there is no clone.
+    pub(crate) clone: Name,
     /// Whether a process that is started again has the name of the one before it, as a container has in its pod.
     pub(crate) in_place: bool,
 }
@@ -51,6 +57,7 @@ impl Setup {
         writes_per_second: 5_000,
         backlog_window: 4_096,
         lease: false,
+        clone: 0,
         in_place: true,
     };
 }
@@ -229,6 +236,7 @@ impl History {
             writes_per_second: *one_of(&mut rng, &[2, 50, 5_000, 5_000]),
             backlog_window: Self::backlog_window(seed),
             lease: rng.u8(0..4) == 0,
+            clone: 0,
             in_place: seed.is_multiple_of(2),
         };
         let mut maker = Maker { watches: setup.watches, large, two: setup.lease || rng.u8(0..5) == 0, rng };

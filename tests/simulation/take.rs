@@ -5,7 +5,7 @@ use pod_registrar::model::{Digest, Uid, Version};
 use crate::{
     cluster::{Cluster, Name},
     registry::{Session, Wrong},
-    steps::Step,
+    steps::{CLONE_FROM, Step},
     world::{Watch, World},
 };
 
@@ -27,9 +27,27 @@ pub(crate) fn take_cluster(cluster: &mut Cluster, step: Step) -> bool {
     true
 }
 
+/// The pod that a step of the cluster is about, or the first one.
+fn name_of(step: Step) -> Option<Name> {
+    match step {
+        Step::Create(name)
+        | Step::Change(name)
+        | Step::Revert(name)
+        | Step::Delete(name)
+        | Step::Replace(name)
+        | Step::Leave(name)
+        | Step::ComeBack(name)
+        | Step::CreateMany(name, _)
+        | Step::DeleteMany(name, _) => Some(name),
+        _ => None,
+    }
+}
+
 /// Takes a step that is none of a process.
 pub(crate) fn take(world: &mut World, step: Step) {
-    if take_cluster(&mut world.cluster, step) {
+    let World { cluster, clone, .. } = world;
+    let of_clone = |step| name_of(step).is_some_and(|name| name >= CLONE_FROM);
+    if take_cluster(clone.as_mut().filter(|_| of_clone(step)).unwrap_or(cluster), step) {
         return;
     }
     match step {

@@ -5,7 +5,6 @@
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
-    fmt,
     sync::{Arc, Mutex, MutexGuard},
 };
 
@@ -20,11 +19,12 @@ use tokio::{
 };
 
 use crate::{
-    cluster::Cluster,
+    cluster::{Cluster, name_in},
     lease::Lease,
     network::Network,
+    promise::{Breach, Promise},
     registry::Registry,
-    steps::{ConfirmFault, ListFault, Setup},
+    steps::{CLONE_FROM, ConfirmFault, ListFault, Setup},
 };
 
 /// So many deletions by absence within the window need no second list; the rule is on the brake's page.
@@ -32,34 +32,6 @@ const FREE: usize = 50;
 const WINDOW_MS: u64 = 600_000;
 /// How the names of processes in the first slot begin.
 const FIRST: &str = "first";
-
-/// Which promise was broken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Promise {
-    NoPhantom,
-    NoFalseDelete,
-    Order,
-    OneInFlight,
-    Brake,
-    Fencing,
-    Converges,
-    Rests,
-    Survives,
-    Memory,
-}
-
-/// A promise that was broken, and how.
-#[derive(Clone, Debug)]
-pub(crate) struct Breach {
-    pub(crate) promise: Promise,
-    pub(crate) how: String,
-}
-
-impl fmt::Display for Breach {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}: {}", self.promise, self.how)
-    }
-}
 
 /// What a process was shown of a pod, and is shown no more.
 #[derive(Clone, Copy, Debug)]
@@ -168,6 +140,8 @@ impl Process {
 pub(crate) struct World {
     pub(crate) setup: Setup,
     pub(crate) cluster: Cluster,
+    /// Another cluster with the same id, to which the process in the second slot belongs.
+    pub(crate) clone: Option<Cluster>,
     pub(crate) registry: Registry,
     pub(crate) network: Network,
     pub(crate) processes: Vec<Process>,
@@ -211,6 +185,7 @@ impl World {
     pub(crate) fn new(setup: Setup) -> Self {
         Self {
             cluster: Cluster::new(usize::from(setup.watches)),
+            clone: (setup.clone > 0).then(|| Cluster::new(usize::from(setup.watches))),
             registry: Registry::default(),
             network: Network::default(),
             processes: Vec::new(),
@@ -292,6 +267,21 @@ impl World {
         }
     }
 
+    /// Whether a process belongs to the clone.
+    pub(crate) fn is_of_clone(&self, number: usize) -> bool {
+        self.clone.is_some() && !self.processes[number].instance.starts_with(FIRST)
+    }
+
+    /// The cluster of a process.
+    pub(crate) fn cluster_of(&self, number: usize) -> &Cluster {
+        self.clone.as_ref().filter(|_| self.is_of_clone(number)).unwrap_or(&self.cluster)
+    }
+
+    /// The cluster in which pods with this UID live.
+    fn cluster_with(&self, uid: &Uid) -> &Cluster {
+        self.clone.as_ref().filter(|_| name_in(uid) >= CLONE_FROM).unwrap_or(&self.cluster)
+    }
+
     pub(crate) fn wake_watches(&self) {
         for watch in self.processes.iter().filter(|process| process.alive).flat_map(|process| &process.watches) {
             watch.wake.notify_one();
@@ -346,7 +336,8 @@ impl World {
 
     fn absence_built(&mut self, number: usize, uid: &Uid, evidence: Option<Evidence>) {
         let now = self.now();
-        let born = self.cluster.lives.get(uid).map(|life| life.born);
+        let born = self.cluster_with(uid).lives.get(uid).map(|life| life.born);
+        let alone = self.clone.is_none();
         let records = self.registry.books.records.len();
         let process = &mut self.processes[number];
         let all_listed = process.watches.iter().all(|watch| watch.listed);
@@ -361,7 +352,8 @@ impl World {
         }
         let lacks =
             |(list, place): &(HashSet<Uid>, usize)| !list.contains(uid) && born.is_none_or(|born| born < *place);
-        if process.agreed.iter().any(lacks) {
+        // Which list agreed is known of one cluster alone.
+        if process.agreed.iter().any(lacks) || !alone {
             return;
         }
         if !process.free.iter().any(|(_, freed)| freed == uid) {
@@ -409,8 +401,9 @@ impl World {
     /// The registry accepted the removal of a record.
     pub(crate) fn deleted(&mut self, number: usize, uid: &Uid, version: Version) {
         let excused = self.processes[number].misled.contains(&version);
-        let interrupted = self.cluster.lives.get(uid).is_some_and(|life| life.interrupted);
-        if self.cluster.shows(uid) && !interrupted && !excused {
+        let cluster = self.cluster_with(uid);
+        let interrupted = cluster.lives.get(uid).is_some_and(|life| life.interrupted);
+        if cluster.shows(uid) && !interrupted && !excused {
             self.broken(Promise::NoFalseDelete, || format!("{uid} is removed, and the cluster shows it"));
         }
     }
@@ -455,7 +448,7 @@ impl World {
 
     /// Whether two processes write for one cluster, and no lease chooses between them.
     pub(crate) fn has_two_writers(&self) -> bool {
-        !self.setup.lease && self.slots.iter().all(Option::is_some)
+        !self.setup.lease && self.clone.is_none() && self.slots.iter().all(Option::is_some)
     }
 
     /// Whether the registry holds what the cluster wants of it, and how it differs.

@@ -90,6 +90,8 @@ async fn a_live_session_is_taken_over_after_a_missed_heartbeat() {
         world.pass(30 * SECOND).await;
     }
     assert_eq!(registry.state().opened.len(), opened, "the other one lives");
+    let announced = registry.state().announced.first().map(|beat| (beat.epoch, beat.synced));
+    assert_eq!(announced, Some((registry.state().epoch - 1, false)), "it says that it waits");
     world.pass(60 * SECOND).await;
     world.assert_equal();
 }
