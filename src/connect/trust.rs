@@ -24,6 +24,9 @@ use rustls::{
     server::ParsedCertificate,
 };
 
+/// Characters of a reason, which may quote the file.
+const REASON_CHARS: usize = 200;
+
 /// Why certificates cannot be trusted.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -36,7 +39,7 @@ pub enum Error {
         /// Which certificate of the text, from 1.
         number: usize,
         /// What the decoder says.
-        reason: rustls::pki_types::pem::Error,
+        reason: String,
     },
     /// No PEM block holds an X.509 certificate.
     #[error("none of its {0} PEM blocks is an X.509 certificate")]
@@ -64,8 +67,14 @@ impl Bundle {
     pub fn from_pem(pem: &[u8]) -> Result<Self, Error> {
         let pem = pem.strip_prefix(b"\xef\xbb\xbf").unwrap_or(pem);
         let blocks = CertificateDer::pem_slice_iter(pem).zip(1..);
-        let certificates: Result<Vec<_>, Error> =
-            blocks.map(|(block, number)| block.map_err(|reason| Error::Pem { number, reason })).collect();
+        let certificates: Result<Vec<_>, Error> = blocks
+            .map(|(block, number)| {
+                block.map_err(|error| Error::Pem {
+                    number,
+                    reason: super::causes(&error).chars().take(REASON_CHARS).collect(),
+                })
+            })
+            .collect();
         Self::from_der(certificates?)
     }
 
