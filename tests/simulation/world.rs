@@ -339,6 +339,8 @@ impl World {
         let born = self.cluster_with(uid).lives.get(uid).map(|life| life.born);
         let alone = self.clone.is_none();
         let records = self.registry.books.records.len();
+        let is_gone = !self.cluster_with(uid).selected.values().any(|pod| pod.uid == *uid);
+        let by_person = self.healed && is_gone;
         let process = &mut self.processes[number];
         let all_listed = process.watches.iter().all(|watch| watch.listed);
         let (absent, plain) = match evidence {
@@ -348,6 +350,10 @@ impl World {
             None => (all_listed, process.watches.iter().all(|watch| watch.plain)),
         };
         if !absent || process.same == 0 {
+            // A person approves what needs one once nothing goes wrong any more, and nobody looks the pods up.
+            if by_person {
+                return;
+            }
             return self.broken(Promise::NoFalseDelete, || format!("a delete of {uid} as absent, which nothing shows"));
         }
         let lacks =
