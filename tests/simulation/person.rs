@@ -1,6 +1,6 @@
 //! What is around a process besides the cluster and the registry: signs of life, and a person.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use pod_registrar::{
     model::{
@@ -12,6 +12,10 @@ use pod_registrar::{
 use tokio::sync::{mpsc, watch};
 
 use crate::world::Shared;
+
+/// How often a person looks, and how often a hold is seen before it is approved.
+const TICK: Duration = Duration::from_secs(3);
+const LASTS_TICKS: u32 = 40;
 
 /// The watches show signs of life.
 pub(crate) async fn live(metrics: Metrics, watches: usize) {
@@ -27,12 +31,19 @@ pub(crate) async fn approve_when_healed(
     stands: watch::Receiver<Standing>,
     person: mpsc::Sender<HoldId>,
 ) {
+    let mut shown_ticks = HashMap::new();
     loop {
-        tokio::time::sleep(Duration::from_secs(3)).await;
+        tokio::time::sleep(TICK).await;
         let healed = shared.world().healed;
         let holds = stands.borrow().holds.clone();
         let person_needed = |hold: &Shown| matches!(hold.because, HeldBecause::NearlyAll { .. });
-        for hold in holds.into_iter().filter(|hold| healed && person_needed(hold)) {
+        // A hold that is about to end by itself is left alone.
+        let mut lasts = |hold: &Shown| {
+            let ticks: &mut u32 = shown_ticks.entry(hold.id.clone()).or_default();
+            *ticks += 1;
+            *ticks >= LASTS_TICKS
+        };
+        for hold in holds.into_iter().filter(|hold| healed && person_needed(hold) && lasts(hold)) {
             if person.send(hold.id).await.is_err() {
                 return;
             }
