@@ -8,9 +8,12 @@ use std::{
 
 use hashbrown::HashTable;
 
-/// Places for texts that were met once: a power of two, from so many to so many. There are as many as texts are kept, so
-/// that a watch on a small namespace, of which there may be hundreds, takes little.
+/// Fewest and most places for texts that were met once, powers of two. There are as many as texts are kept, so that a watch
+/// on a small namespace, of which there may be hundreds, takes little.
 const MET: (usize, usize) = (256, 65_536);
+/// Places that a text may take. With a single one, two texts of the same pods that share a place would drive each other out
+/// for ever, and neither would be kept.
+const WAYS: usize = 4;
 /// Rooms smaller than this are not given back: it would not pay.
 const LEAST_ROOM: usize = 64;
 
@@ -44,7 +47,8 @@ pub struct Names {
     /// Places that are free, the lowest first: low numbers are short, and the end can be given back. One may stand here
     /// that was given back, so a place counts only if it is there and free.
     free: BinaryHeap<Reverse<u32>>,
-    /// What was met once, by its hash: a later text takes the place of an earlier one. Nothing depends on it but memory.
+    /// What was met once: the hash chooses a group of [`WAYS`] places, the newest first, and the oldest leaves. Nothing
+    /// depends on it but memory.
     met: Vec<Met>,
     hasher: RandomState,
     /// Bytes of all texts.
@@ -206,12 +210,15 @@ impl Names {
         }
         let [low, high, tag_low, tag_high, ..] = hash.to_le_bytes();
         let text = u16::from_le_bytes([tag_low, tag_high]).max(1);
-        let place = usize::from(u16::from_le_bytes([low, high])) & (self.met.len() - 1);
-        let Some(met) = self.met.get_mut(place) else { return false };
-        if met.text == text {
+        let group = usize::from(u16::from_le_bytes([low, high])) & (self.met.len() / WAYS - 1);
+        let Some(group) = self.met.chunks_exact_mut(WAYS).nth(group) else { return false };
+        if let Some(met) = group.iter().find(|met| met.text == text) {
             return met.holder != holder.0;
         }
-        *met = Met { text, holder: holder.0 };
+        group.rotate_right(1);
+        if let Some(newest) = group.first_mut() {
+            *newest = Met { text, holder: holder.0 };
+        }
         false
     }
 }
@@ -266,6 +273,20 @@ mod tests {
         let name = names.offer("text", two).unwrap();
         assert_eq!(names.offer("text", one), Some(name));
         assert_eq!(names.get(name), "text");
+    }
+
+    /// Whatever the hashes are: texts that all pods share are kept from the second pod on.
+    #[test]
+    fn shared_texts_do_not_drive_each_other_out() {
+        for _ in 0..2_000 {
+            let mut names = Names::new();
+            let offer = |names: &mut Names, pod: &str| {
+                let holder = names.holder("shop", pod);
+                (0..8).filter(|n| names.offer(&format!("text-{n}"), holder).is_some()).count()
+            };
+            assert_eq!(offer(&mut names, "web-0"), 0);
+            assert_eq!(offer(&mut names, "web-1"), 8);
+        }
     }
 
     #[test]
