@@ -56,25 +56,33 @@ pub enum Declared {
 /// What a session declares instead of a hash while [`Declared::Unsettled`] and [`Declared::Doubted`].
 const UNSETTLED: &str = "unsettled";
 const DOUBTED: &str = "doubted";
+/// What follows that while another writer may be alive: a process that takes over must not forget it.
+const CONTESTED: &str = " contested";
 
 impl Declared {
     /// What is to be declared after a session that declared `before`, if there was one.
     pub fn after(before: Option<&str>, ours: &str) -> Self {
-        match before {
+        match before.map(|before| before.strip_suffix(CONTESTED).unwrap_or(before)) {
             Some(DOUBTED) => Self::Doubted,
             Some(before) if before != ours => Self::Unsettled,
             _ => Self::Ours,
         }
     }
 
-    /// The text that is declared.
-    pub fn text(self, ours: &str) -> &str {
-        match self {
+    /// The text that a session declares. `contested` says whether another writer may be alive.
+    pub fn text(self, ours: &str, contested: bool) -> String {
+        let settings = match self {
             Self::Unsettled => UNSETTLED,
             Self::Doubted => DOUBTED,
             Self::Unknown | Self::Ours => ours,
-        }
+        };
+        format!("{settings}{}", if contested { CONTESTED } else { "" })
     }
+}
+
+/// Whether a session that declared this text was opened while another writer may have been alive.
+pub fn is_contested(declared: &str) -> bool {
+    declared.ends_with(CONTESTED)
 }
 
 /// A writer's session, and the counter that orders its operations.
@@ -282,7 +290,7 @@ mod tests {
         assert_eq!(Declared::after(None, "ours"), Declared::Ours);
         assert_eq!(Declared::after(Some("ours"), "ours"), Declared::Ours);
         let before = Declared::after(Some("theirs"), "ours");
-        assert_eq!((before.text("ours"), Declared::Ours.text("ours")), ("unsettled", "ours"));
+        assert_eq!((&*before.text("ours", false), &*Declared::Ours.text("ours", false)), ("unsettled", "ours"));
         assert_eq!(Declared::after(Some("unsettled"), "theirs"), Declared::Unsettled, "for whoever comes next as well");
         let mut session = open();
         session.reopen(at(5));
@@ -294,8 +302,17 @@ mod tests {
 
     #[test]
     fn a_need_for_a_person_is_declared_and_read_back() {
-        let declared = Declared::after(Some(Declared::Doubted.text("ours")), "ours");
-        assert_eq!((declared, declared.text("ours")), (Declared::Doubted, "doubted"));
+        let declared = Declared::after(Some(&Declared::Doubted.text("ours", false)), "ours");
+        assert_eq!((declared, &*declared.text("ours", false)), (Declared::Doubted, "doubted"));
+    }
+
+    #[test]
+    fn contested_session_declares_its_settings_too() {
+        for declared in [Declared::Ours, Declared::Unsettled, Declared::Doubted] {
+            let (contested, alone) = (declared.text("ours", true), declared.text("ours", false));
+            assert_eq!(Declared::after(Some(&contested), "ours"), declared);
+            assert_eq!((is_contested(&contested), is_contested(&alone)), (true, false));
+        }
     }
 
     #[test]

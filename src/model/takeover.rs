@@ -7,6 +7,8 @@ use super::{Moment, session::TTL};
 /// A live session is taken over after its heartbeat was not renewed for this long: heartbeats come every third of the
 /// ttl, and one may be slow.
 const MISSED_AFTER: Duration = Duration::from_secs(TTL.as_secs() / 3 + 15);
+/// How long a process waits for another one's session before it announces itself: longer than a hand-over takes.
+const ANNOUNCED_AFTER: Duration = Duration::from_secs(15);
 /// How often the session is looked at meanwhile.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
@@ -27,6 +29,8 @@ pub struct OtherWriter {
     pub records: u64,
     /// Whether its session is stale or closed.
     pub over: bool,
+    /// Whether its writer closed its session, so that it says nothing more.
+    pub closed: bool,
 }
 
 /// What is known of another process's session, by our own monotonic time.
@@ -66,7 +70,7 @@ impl Takeover {
     /// that the other one does not merely hand over. The registry refuses it, and tells the writer.
     pub fn announces_with(&self, now: Moment) -> Option<u64> {
         let (epoch, ..) = self.observed.as_ref()?;
-        self.waiting_since.filter(|since| now >= *since + MISSED_AFTER).map(|_| epoch.saturating_sub(1))
+        self.waiting_since.filter(|since| now >= *since + ANNOUNCED_AFTER).map(|_| epoch.saturating_sub(1))
     }
 }
 
@@ -98,9 +102,9 @@ mod tests {
     fn long_wait_is_announced() {
         let mut takeover = Takeover::default();
         assert!(takeover.look(&live("1"), false, at(0)).is_err());
-        assert_eq!(takeover.announces_with(at(44)), None);
+        assert_eq!(takeover.announces_with(at(14)), None);
         assert!(takeover.look(&live("2"), false, at(44)).is_err());
-        assert_eq!(takeover.announces_with(at(45)), Some(2), "an epoch that the registry refuses");
+        assert_eq!(takeover.announces_with(at(15)), Some(2), "an epoch that the registry refuses");
         assert_eq!(takeover.look(&live("2"), false, at(89)), Ok(()));
         assert_eq!(takeover.announces_with(at(200)), None);
     }

@@ -150,6 +150,8 @@ impl<R: Registry> Registrar<R> {
         self.ledger.finish_reading();
         self.ledger.unpark();
         self.inherited = self.ledger.owned();
+        self.expect_forgotten(now);
+        self.remembers_session = true;
         self.consider_all(now);
     }
 }

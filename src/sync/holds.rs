@@ -5,7 +5,7 @@ use crate::{
     model::{
         Moment, Standing,
         brake::{HoldId, Shown},
-        session::Declared,
+        session::{Declared, is_contested},
     },
     registry::Registry,
 };
@@ -13,7 +13,10 @@ use crate::{
 impl<R: Registry> Registrar<R> {
     /// Decides what our session declares, and whether what is absent may have left by a change of settings. Says whether
     /// that is news.
-    pub(super) fn declare_after(&mut self, before: Option<&str>) -> bool {
+    pub(super) fn declare_after(&mut self, before: Option<&str>, now: Moment) -> bool {
+        if before.is_some_and(is_contested) {
+            self.brake.expect_rival(now);
+        }
         let known = std::mem::replace(&mut self.declared, Declared::after(before, &self.options.scope));
         let news = self.declared != known;
         if self.declared == Declared::Doubted && news {
@@ -35,6 +38,13 @@ impl<R: Registry> Registrar<R> {
     pub(super) fn declare_doubt(&mut self, now: Moment) {
         if self.brake.is_person_needed() && self.declared != Declared::Doubted && self.session.epoch().is_some() {
             self.declared = Declared::Doubted;
+            self.session.reopen(now);
+        }
+    }
+
+    /// Declares whether another writer may be alive, so that no restart forgets it.
+    pub(super) fn declare_contest(&mut self, now: Moment) {
+        if self.brake.is_contested(now) != self.contested {
             self.session.reopen(now);
         }
     }

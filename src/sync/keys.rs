@@ -351,6 +351,10 @@ impl<R: Registry> Registrar<R> {
         for uid in self.queue.due(now) {
             self.consider(&uid, Lane::Live, now);
         }
+        // What is confirmed while another writer has the session waits for a new look.
+        if self.session.epoch().is_none() {
+            return;
+        }
         for (uid, removal) in in_order(self.brake.release(now)) {
             // The approval is for an absence: of a pod that is back, nothing is deleted.
             if self.decision(&uid, now) == Action::AwaitApproval {

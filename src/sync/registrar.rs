@@ -197,6 +197,10 @@ pub struct Registrar<R> {
     pub(super) term: Option<u64>,
     pub(super) leads_until: Moment,
     pub(super) declared: Declared,
+    /// Whether the newest session declares that another writer may be alive.
+    pub(super) contested: bool,
+    /// Whether the registry knew the session before ours.
+    pub(super) remembers_session: bool,
     /// What is known of the session that is to be replaced.
     pub(super) takeover: Takeover,
     pub(super) waiting_told: Reminder,
@@ -274,6 +278,8 @@ impl<R: Registry> Registrar<R> {
             term: None,
             leads_until: Moment::ZERO,
             declared: Declared::default(),
+            contested: false,
+            remembers_session: true,
             takeover: Takeover::default(),
             waiting_told: Reminder::default(),
             rival_told: Reminder::default(),
@@ -356,6 +362,7 @@ impl<R: Registry> Registrar<R> {
         self.ask_brake(now, inputs);
         self.declare_settled(now);
         self.declare_doubt(now);
+        self.declare_contest(now);
         self.control(now);
         self.dispatch(now);
         self.report(now);

@@ -4,7 +4,6 @@ use super::registrar::{Error, Registrar, Reply};
 use crate::{
     model::{
         Failure, Moment, OtherWriter,
-        brake::FIRST_SIGN_WITHIN,
         session::{Declared, Phase},
     },
     registry::{Contender, Heartbeat, OpenSession, Registry, SessionOpened, v1::wire},
@@ -21,7 +20,7 @@ impl<R: Registry> Registrar<R> {
             // Without a page of pods there would be nothing to do in a session, but to keep another writer out.
             Phase::Closed { .. } if !self.has_page() => {}
             Phase::Closed { open_at } if now >= open_at && self.declared == Declared::Unknown => self.ask_before(),
-            Phase::Closed { open_at } if now >= open_at => self.open_session(),
+            Phase::Closed { open_at } if now >= open_at => self.open_session(now),
             Phase::Open { epoch, heartbeat_at } if now >= heartbeat_at && !self.control.heartbeat => {
                 self.beat(epoch, now);
             }
@@ -54,8 +53,8 @@ impl<R: Registry> Registrar<R> {
             // Somebody may have written since then.
             _ if term != self.term => {}
             Ok(None) => {
-                self.control.small = true;
-                _ = self.declare_after(None);
+                (self.control.small, self.remembers_session) = (true, false);
+                _ = self.declare_after(None, now);
             }
             Ok(Some(before)) => {
                 self.control.small = before.records <= SMALL_INVENTORY;
@@ -86,20 +85,32 @@ impl<R: Registry> Registrar<R> {
             return self.session.wait_until(look_at);
         }
         self.waiting_told.over();
-        self.may_have_rival(&before.instance, !before.over, now);
-        _ = self.declare_after(before.scope.as_deref());
+        self.may_have_rival(&before.instance, before.closed, now);
+        _ = self.declare_after(before.scope.as_deref(), now);
     }
 
-    /// The process whose session is replaced may be alive. It gets the time to say so before anything is inferred. An
-    /// earlier life of this process is over.
-    fn may_have_rival(&mut self, instance: &str, lives: bool, now: Moment) {
-        if lives && !self.is_earlier_life(instance) {
-            self.brake.expect_rival(now + FIRST_SIGN_WITHIN);
+    /// The process whose session is replaced may be alive, unless it closed the session or was an earlier life of this
+    /// process. It gets the time to say so before anything is inferred.
+    fn may_have_rival(&mut self, instance: &str, closed: bool, now: Moment) {
+        if !closed && !self.is_us(instance) {
+            self.brake.expect_rival(now);
+        }
+    }
+
+    /// The registry forgot who wrote the records that it holds. Another writer may still be alive.
+    pub(super) fn expect_forgotten(&mut self, now: Moment) {
+        if !self.remembers_session && self.ledger.owned() > 0 {
+            self.brake.expect_rival(now);
         }
     }
 
     fn is_earlier_life(&self, instance: &str) -> bool {
         (self.options.is_earlier_life)(instance, &self.options.instance)
+    }
+
+    /// Whether this names our process or an earlier life of it.
+    fn is_us(&self, instance: &str) -> bool {
+        instance == self.options.instance || self.is_earlier_life(instance)
     }
 
     /// Whether a session under our id belongs to our cluster, as far as both are known. If not, the process ends.
@@ -113,12 +124,13 @@ impl<R: Registry> Registrar<R> {
         false
     }
 
-    fn open_session(&mut self) {
+    fn open_session(&mut self, now: Moment) {
+        self.contested = self.brake.is_contested(now);
         let request = OpenSession {
             cluster_name: Some(self.options.cluster_name.clone()),
             instance: self.options.instance.clone(),
             ttl_seconds: self.session.ttl().as_secs(),
-            scope: Some(self.declared.text(&self.options.scope).to_owned()),
+            scope: Some(self.declared.text(&self.options.scope, self.contested)),
             min_epoch: self.session.min_epoch(),
             cluster_uid: self.options.cluster_uid.clone(),
         };
@@ -140,6 +152,7 @@ impl<R: Registry> Registrar<R> {
                 if let Some(previous) = opened.previous.filter(|previous| Some(previous.epoch) != ours) {
                     self.replaced(&previous, now);
                 }
+                self.expect_forgotten(now);
                 // Another writer, or a restored registry, may have left it otherwise than we believe.
                 self.compare_at = now;
             }
@@ -152,8 +165,8 @@ impl<R: Registry> Registrar<R> {
         if !self.is_our_cluster(previous.cluster_uid.as_deref(), &previous.instance) {
             return;
         }
-        self.may_have_rival(&previous.instance, previous.state == wire::SessionState::Live, now);
-        if self.declare_after(previous.scope.as_deref()) {
+        self.may_have_rival(&previous.instance, previous.state == wire::SessionState::Closed, now);
+        if self.declare_after(previous.scope.as_deref(), now) {
             // This session declared something else.
             self.session.reopen(now);
         }
@@ -204,7 +217,7 @@ impl<R: Registry> Registrar<R> {
     fn contended(&mut self, contender: Option<Contender>, now: Moment) {
         let name = |contender: &Contender| contender.instance.clone().unwrap_or_default();
         // A life of this process that ended cannot announce itself any more.
-        let contender = contender.filter(|other| name(other) != self.options.instance);
+        let contender = contender.filter(|other| !self.is_us(&name(other)));
         let Some(contender) = contender else {
             self.rival_told.over();
             return;
@@ -232,8 +245,12 @@ impl<R: Registry> Registrar<R> {
                 self.fenced_epoch = epoch;
                 self.tell_fenced(now);
                 self.session.fenced(now);
+                // Nothing is inferred any more from what was seen before the other writer came.
+                self.ledger.withdraw_approvals();
+                self.recheck = true;
             }
             Failure::UnknownSession => {
+                self.remembers_session = false;
                 tracing::warn!(epoch, "the registry does not know this session, another one is opened");
                 let random = self.rng.u64(..);
                 self.session.unknown(now, random);
@@ -279,23 +296,23 @@ impl<R: Registry> Registrar<R> {
             return;
         }
         match result {
-            Ok(Some(other)) if !other.over && other.instance != self.options.instance => {
-                if self.is_our_cluster(other.cluster_uid.as_deref(), &other.instance) {
-                    self.tell_fenced(now);
-                    self.session.fenced(now);
-                }
-            }
             // A request of ours that was given up, and arrived all the same, opened it: it is ours to write in.
-            Ok(Some(ours)) if !ours.over => {
-                tracing::info!(epoch = ours.epoch, "the live session is this process's own, it writes in it");
+            Ok(Some(ours)) if !ours.over && ours.instance == self.options.instance => {
+                tracing::info!(epoch = ours.epoch, "the live session is this process's own; it writes in it");
                 self.session.adopt(ours.epoch, now);
                 self.compare_at = now;
             }
-            Ok(other) => {
-                // The registry forgot the session of the other writer, which may go on.
-                if other.is_none() {
-                    self.brake.expect_rival(now + FIRST_SIGN_WITHIN);
+            // The same of an earlier life is over.
+            Ok(Some(other)) if !other.over && !self.is_earlier_life(&other.instance) => {
+                if self.is_our_cluster(other.cluster_uid.as_deref(), &other.instance) {
+                    self.tell_fenced(now);
+                    self.session.fenced(now);
+                    self.brake.rival_seen(now);
                 }
+            }
+            Ok(other) => {
+                // The other writer may go on though its session is over, or the registry forgot it.
+                self.brake.expect_rival(now);
                 self.declared = Declared::Unknown;
                 self.session.unfenced(other.map_or(0, |other| other.epoch), now);
             }

@@ -1,17 +1,19 @@
-//! Two clusters with one id: where the original is down, nearly all of many records have no pod in the clone, and a person
-//! decides.
+//! Two clusters with one id. While the original lives, the clone deletes nothing of it, however few records there are. Where
+//! the original is down, nearly all of many records have no pod in the clone, and a person decides.
 
 use crate::{
     history::Play,
     search::in_parallel,
-    steps::{CLONE_FROM, History, Setup, Step::*},
+    steps::{CLONE_FROM, History, Setup, Step, Step::*},
 };
 
+/// Histories of each kind; `CLONES` in the environment says otherwise.
 const HISTORIES: u64 = 100;
 
 /// Plays histories until one breaks a promise, and panics with what happened in it.
 fn keep_every_promise(history: impl Fn(u64) -> History + Sync) {
-    let failed = in_parallel(1, HISTORIES + 1, |seed| history(seed).play(Play::default()).breach);
+    let histories = std::env::var("CLONES").map_or(HISTORIES, |text| text.parse().unwrap());
+    let failed = in_parallel(1, histories + 1, |seed| history(seed).play(Play::default()).breach);
     if let Some((seed, breach)) = failed {
         let history = history(seed);
         let tale = history.play(Play { tell: true, ..Play::default() }).tale.join("\n");
@@ -51,6 +53,37 @@ fn clone_of_a_stopped_original_waits_for_a_person() {
                 _ => Start(1),
             });
             steps.push(Wait(rng.u32(1..120_000)));
+        }
+        History { setup, steps }
+    });
+}
+
+/// The clone may come, go and crash at any moment, and the registry may forget sessions. The original restarts at once.
+#[test]
+fn clone_deletes_nothing_while_the_original_lives() {
+    keep_every_promise(|seed| {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let setup = Setup { lease: rng.bool(), ..setup(seed, &mut rng) };
+        let mut steps = vec![Wait(rng.u32(1..60_000)), Start(1)];
+        for _ in 0..rng.usize(1..25) {
+            let name = if rng.bool() { 0 } else { CLONE_FROM } + rng.u16(0..40);
+            let slot = rng.u8(0..2);
+            let next: &[Step] = match rng.u8(0..16) {
+                0 => &[Create(name)],
+                1 => &[CreateMany(name, 5)],
+                2 => &[Delete(name)],
+                3 => &[Change(name)],
+                4..7 => &[Crash(1), Wait(rng.u32(1..5_000)), Start(1)],
+                7..9 => &[Stop(1), Wait(rng.u32(1..5_000)), Start(1)],
+                9 => &[Crash(1)],
+                10 => &[Start(1)],
+                11..13 => &[Crash(0), Start(0)],
+                // A session is opened, and the inventory compared.
+                13 => &[ForgetSession, Wait(15_000)],
+                _ => &[Relist(slot, 0)],
+            };
+            steps.extend(next);
+            steps.push(Wait(if rng.bool() { rng.u32(1..5_000) } else { rng.u32(1..150_000) }));
         }
         History { setup, steps }
     });

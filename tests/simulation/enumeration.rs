@@ -188,8 +188,9 @@ fn a_crash_at_every_moment() {
             what: format!("killed at moment {moment}"),
             explained: 0,
         };
-        let killed = crash(with.moments / 2).history.play(crash(with.moments / 2).play);
-        assert!(killed.processes > with.processes, "{workload}: nothing was killed");
+        let kills = |moment| history.play(crash(moment).play).processes > with.processes;
+        // At some of the moments no process runs.
+        assert!((1..4).any(|part| kills(with.moments * part / 4)), "{workload}: nothing was killed");
         let disturbed: Vec<_> = (1..=with.moments).map(crash).collect();
         compare_all(&disturbed, &with);
     }

@@ -126,7 +126,11 @@ impl Stage {
     }
 
     async fn play(&mut self, steps: &[Step]) {
-        if self.shared.world().setup.lease {
+        let shares_lease = {
+            let world = self.shared.world();
+            world.setup.lease && world.clone.is_none()
+        };
+        if shares_lease {
             tokio::spawn(lease::keep(self.shared.clone()));
         }
         self.start(0);
@@ -171,7 +175,10 @@ impl Stage {
                 biased;
                 () = killed.notified() => {
                     tokio::time::sleep(RESTART).await;
-                    self.running[0] = None;
+                    // A step may have started the next one already.
+                    let world = self.shared.world();
+                    self.running[0].take_if(|running| !world.processes[running.number].alive);
+                    drop(world);
                     self.start(0);
                 }
                 () = tokio::time::sleep_until(end) => return,
@@ -198,7 +205,7 @@ impl Stage {
             cluster_name: "cluster".into(),
             cluster_uid: Some("cluster".into()),
             replaces_cluster_uid: None,
-            is_earlier_life: |other, ours| other.split(':').next() == ours.split(':').next(),
+            is_earlier_life,
             scope: "scope".into(),
             namespaces: match setup.watches {
                 1 => Vec::new(),
@@ -402,6 +409,11 @@ impl Stage {
             self.shared.world().broken(Promise::Rests, || restless);
         }
     }
+}
+
+/// Lives of one process share the part before the colon.
+pub(crate) fn is_earlier_life(other: &str, ours: &str) -> bool {
+    other.split(':').next() == ours.split(':').next()
 }
 
 /// How many records a process believes to be there, or does not know.

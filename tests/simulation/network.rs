@@ -14,6 +14,7 @@ use pod_registrar::{
 use tokio::sync::oneshot;
 
 use crate::{
+    history::is_earlier_life,
     registry::Effect,
     steps::{Fault, Refusal},
     world::{Shared, World, word},
@@ -308,7 +309,8 @@ impl Registry for Line {
         let holder = self.ask("holder", |world| Ok(world.registry.holder(world.now()))).await?;
         let mut world = self.shared.world();
         let process = &mut world.processes[self.process];
-        let free = holder.as_ref().is_none_or(|other| other.over || other.instance == process.instance);
+        let ours = |instance: &str| instance == process.instance || is_earlier_life(instance, &process.instance);
+        let free = holder.as_ref().is_none_or(|other| other.over || ours(&other.instance));
         process.fenced &= !free;
         if let Some(ours) = holder.as_ref().filter(|other| !other.over && other.instance == process.instance) {
             process.epoch = Some(ours.epoch);

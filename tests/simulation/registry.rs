@@ -198,7 +198,7 @@ impl Registry {
         let Session { epoch, instance, scope, cluster_uid, expires_at, closed } = self.books.session.clone()?;
         let heartbeat = Some(expires_at.to_string());
         let (records, over) = (self.books.records.len() as u64, closed || now >= expires_at);
-        Some(OtherWriter { epoch, instance, scope, cluster_uid, heartbeat, records, over })
+        Some(OtherWriter { epoch, instance, scope, cluster_uid, heartbeat, records, over, closed })
     }
 
     /// What an inventory names, right or wrong.

@@ -10,7 +10,7 @@ use std::{
 
 use pod_registrar::{
     clock::Clock,
-    model::{Digest, Leadership, OperationKind, Pod, Removal, Uid, Version},
+    model::{Digest, Leadership, Moment, OperationKind, Pod, Removal, Uid, Version},
 };
 use tokio::{
     sync::{Notify, watch},
@@ -243,7 +243,12 @@ impl World {
         let name = if slot == 0 { FIRST } else { "second" };
         // Lives of one process share the part before the colon.
         let instance = if self.setup.in_place { format!("{name}:{number}") } else { format!("{name}-{number}") };
-        let first = if self.setup.lease { Leadership::Follower } else { Leadership::ALONE };
+        let first = match self.setup.lease {
+            // Each of two clusters has a lease of its own, which its only process holds.
+            true if self.clone.is_some() => Leadership::Leader { term: 1, until: Moment::MAX },
+            true => Leadership::Follower,
+            false => Leadership::ALONE,
+        };
         self.processes.push(Process::new(instance.clone(), usize::from(self.setup.watches), first));
         self.slots[slot] = Some(number);
         self.moment(|| format!("{instance} starts"));
@@ -406,7 +411,9 @@ impl World {
 
     /// The registry accepted the removal of a record.
     pub(crate) fn deleted(&mut self, number: usize, uid: &Uid, version: Version) {
-        let excused = self.processes[number].misled.contains(&version);
+        // A clone that was away for long leaves records that the original may clean up.
+        let cleaned_up = name_in(uid) >= CLONE_FROM && !self.is_of_clone(number);
+        let excused = self.processes[number].misled.contains(&version) || cleaned_up;
         let cluster = self.cluster_with(uid);
         let interrupted = cluster.lives.get(uid).is_some_and(|life| life.interrupted);
         if cluster.shows(uid) && !interrupted && !excused {

@@ -15,7 +15,6 @@
 mod hold;
 mod inquiry;
 mod person;
-mod rival;
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -27,10 +26,6 @@ use super::{Moment, Removal, Uid, retry};
 pub use hold::{HeldBecause, Hold, HoldId, ParseHoldIdError, Shown};
 pub use inquiry::{Answer, Confirmation, Finding, Inquiry, Question};
 pub use person::is_nearly_all;
-pub use rival::FIRST_SIGN_WITHIN;
-
-use rival::{GONE_AFTER, Rival};
-
 /// Within this time, deletions by absence are counted together.
 const WINDOW: Duration = Duration::from_secs(600);
 /// So many deletions by absence within the window are never braked.
@@ -47,6 +42,11 @@ const RELEASED_PER_SECOND: u32 = 100;
 const HELD_RETRY: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(300));
 /// Delays between attempts to get an answer at all.
 const UNANSWERED_RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// Without a sign of another writer for this long, it is gone. A writer that lost its session notices with its next
+/// heartbeat, at most 30 s later, or restarts and waits 20 s. It then gives a sign every 10 s, of which the registry tells
+/// in the answer to our next heartbeat, at most 30 s later.
+const RIVAL_GONE_AFTER: Duration = Duration::from_secs(90);
 
 /// What cannot be confirmed is shown to a person after so many attempts.
 const TOLD_AFTER: u32 = 3;
@@ -131,7 +131,8 @@ pub struct Brake {
     approved: VecDeque<(Uid, Removal)>,
     /// Whether only a person can release an inferred deletion, until none is pending.
     person_needed: bool,
-    rival: Rival,
+    /// Until when another writer may be alive.
+    rival_until: Moment,
     rate: retry::RateLimit,
     attempts: u32,
     round: u64,
@@ -152,7 +153,7 @@ impl Default for Brake {
             confirmed: VecDeque::new(),
             approved: VecDeque::new(),
             person_needed: false,
-            rival: Rival::default(),
+            rival_until: Moment::ZERO,
             rate: retry::RateLimit::new(RELEASED_PER_SECOND),
             attempts: 0,
             round: 0,
@@ -276,7 +277,7 @@ impl Brake {
 
     /// What has to be found out now, said once.
     pub fn ask(&mut self, now: Moment, random: u64) -> Option<Question> {
-        if self.rival.is_expected(now) || self.rival.is_alive(now) {
+        if self.is_contested(now) {
             return None;
         }
         self.look_again(now);
@@ -431,10 +432,15 @@ impl Brake {
         }
     }
 
-    /// Those that may be deleted now, and with which reason.
+    /// Those that may be deleted now, and with which reason. While another writer may be alive, a person must have
+    /// approved them.
     pub fn release(&mut self, now: Moment) -> Vec<(Uid, Removal)> {
         let available = self.rate.available(now);
         let by_person = available.min(self.approved.len());
+        if self.is_contested(now) {
+            self.rate.take(by_person);
+            return self.approved.drain(..by_person).collect();
+        }
         let confirmed = (available - by_person).min(self.confirmed.len());
         self.rate.take(by_person + confirmed);
         let free = self.free.drain(..).map(|uid| (uid, Removal::Absent));

@@ -45,16 +45,21 @@ impl Brake {
         self.person_needed
     }
 
-    /// Another writer may be alive until this moment without having announced itself.
-    pub fn expect_rival(&mut self, until: Moment) {
-        self.rival.expect(until);
+    /// Another writer may be alive. It has the time to announce itself before anything is inferred.
+    pub fn expect_rival(&mut self, now: Moment) {
+        self.rival_until = now + super::RIVAL_GONE_AFTER;
+    }
+
+    /// Whether another writer is alive or may be.
+    pub fn is_contested(&self, now: Moment) -> bool {
+        now < self.rival_until
     }
 
     /// Another writer announced itself: every inferred deletion is held that no person approved.
     pub fn rival_seen(&mut self, now: Moment) {
-        self.rival.seen(now);
+        self.expect_rival(now);
         let mut ids: HashSet<Uid> = self.free.drain(..).chain(self.confirmed.drain(..).map(|(uid, _)| uid)).collect();
-        let retry_at = now + super::GONE_AFTER;
+        let retry_at = self.rival_until;
         self.stage = match std::mem::take(&mut self.stage) {
             Stage::Held { hold, retry_at: before } if hold.because().needs_person() || ids.is_empty() => {
                 Stage::Held { hold, retry_at: before.max(retry_at) }

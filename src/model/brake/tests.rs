@@ -353,19 +353,30 @@ fn a_need_for_a_person_survives_a_restart() {
 #[test]
 fn another_writer_holds_inferred_deletions() {
     let mut brake = Brake::default();
-    brake.expect_rival(at(45));
+    brake.expect_rival(at(1));
     brake.derive(ids(0..5), 100, list(1), at(1));
-    assert_eq!(brake.ask(at(44), 0), None, "it may still announce itself");
-    assert!(matches!(brake.ask(at(45), 0), Some(Question::Confirm { .. })));
-    brake.rival_seen(at(46));
-    brake.answered(brake.round, Answer::Gone, at(47), 0);
-    assert_eq!((brake.release(at(47)).len(), &brake.holds()[0].because), (0, &HeldBecause::AnotherWriter));
-    for secs in (50..=200).step_by(10) {
+    assert_eq!(brake.ask(at(90), 0), None, "it may still announce itself");
+    assert!(matches!(brake.ask(at(91), 0), Some(Question::Confirm { .. })));
+    brake.rival_seen(at(92));
+    brake.answered(brake.round, Answer::Gone, at(93), 0);
+    assert_eq!((brake.release(at(93)).len(), &brake.holds()[0].because), (0, &HeldBecause::AnotherWriter));
+    for secs in (100..=200).step_by(10) {
         brake.rival_seen(at(secs));
         assert_eq!((brake.ask(at(secs), 0), brake.release(at(secs)).len()), (None, 0));
     }
     assert!(brake.ask(at(289), 0).is_none());
     assert!(brake.ask(at(290), 0).is_some(), "it is gone");
+}
+
+#[test]
+fn confirmed_deletions_wait_while_a_writer_is_expected() {
+    let mut brake = Brake::default();
+    brake.derive(ids(0..5), 100, list(1), at(1));
+    brake.ask(at(1), 0);
+    brake.answered(brake.round, Answer::Gone, at(2), 0);
+    brake.expect_rival(at(2));
+    assert!(brake.is_contested(at(91)) && brake.release(at(91)).is_empty());
+    assert_eq!(brake.release(at(92)).len(), 5);
 }
 
 #[test]

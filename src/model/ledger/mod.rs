@@ -171,6 +171,11 @@ impl Ledger {
         self.owe(uid, now).approved = Some(removal);
     }
 
+    /// No confirmation counts any more, as another writer may be alive.
+    pub fn withdraw_approvals(&mut self) {
+        self.work.iter_mut().for_each(|(_, work)| work.approved = None);
+    }
+
     /// Something is owed for the id, since `now` if it was not before.
     pub fn owe(&mut self, uid: &Uid, now: Moment) -> &mut Work {
         let found = self.backlog_since().unwrap_or(now);

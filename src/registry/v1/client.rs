@@ -220,6 +220,7 @@ pub(super) fn of_holder(answer: &Answer, owner: &str) -> Result<Option<OtherWrit
         heartbeat: found.expires_at.map(|at| fit_for_logs(&at, NAME_CHARS)),
         records: found.pods,
         over: found.state != SessionState::Live,
+        closed: found.state == SessionState::Closed,
     }))
 }
 

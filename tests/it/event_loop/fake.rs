@@ -356,6 +356,7 @@ impl Registry for Fake {
             heartbeat: state.heartbeat.clone(),
             records: state.records.len() as u64,
             over: state.other_over || state.closed == Some(epoch),
+            closed: state.other_over || state.closed == Some(epoch),
         }))
     }
 

@@ -112,6 +112,7 @@ pub(super) fn holder(rng: &mut Rng) -> Result<Option<OtherWriter>, Failure> {
             heartbeat: rng.bool().then(|| text(rng)),
             records: rng.u64(..),
             over: rng.bool(),
+            closed: rng.bool(),
         })
     })
 }

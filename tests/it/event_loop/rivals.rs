@@ -1,12 +1,12 @@
 //! Two clusters or two processes under one id: who may write, and what may be concluded.
 
 use pod_registrar::{
-    model::{Ability, Failure, brake::HeldBecause},
+    model::{Ability, Failure, Leadership, Moment, Verdict, brake::HeldBecause},
     sync::Error,
 };
 
 use super::{
-    fake::Fake,
+    fake::{Fake, Sickness},
     world::{LookUp, SECOND, World, many, options, pod},
 };
 
@@ -123,6 +123,62 @@ async fn inferred_deletions_wait_while_another_writer_lives() {
     assert_eq!((world.held()[0].deletions, &world.held()[0].because), (10, &HeldBecause::AnotherWriter));
     registry.state().contender = None;
     world.pass(300 * SECOND).await;
+    world.assert_equal();
+}
+
+/// What the sessions declared, from the first on.
+fn declared(registry: &Fake) -> Vec<String> {
+    registry.state().opened.iter().filter_map(|(_, opened)| opened.scope.clone()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn restart_remembers_that_another_writer_may_live() {
+    let registry = filled(30).await;
+    held_by_another(&registry);
+    let leads = Leadership::Leader { term: 1, until: Moment::MAX };
+    let mut world = World::start_as(leads, registry.clone(), many(20, "a"), options());
+    world.list().await;
+    world.pass(10 * SECOND).await;
+    assert_eq!((deleted(&registry), &declared(&registry)[1..]), (0, &["scope contested".to_owned()][..]));
+    // The other writer has not noticed yet that it lost its session.
+    world.stop().await.unwrap();
+    let mut world = World::start_as(leads, registry.clone(), many(20, "a"), options());
+    world.list().await;
+    world.pass(85 * SECOND).await;
+    assert_eq!(deleted(&registry), 0);
+    world.pass(60 * SECOND).await;
+    world.assert_equal();
+    assert_eq!(declared(&registry).last().unwrap(), "scope");
+}
+
+#[tokio::test(start_paused = true)]
+async fn forgotten_session_may_be_another_writers() {
+    let registry = filled(30).await;
+    registry.state().session = None;
+    let mut world = World::start(registry.clone(), many(20, "a"), options());
+    world.list().await;
+    world.pass(85 * SECOND).await;
+    assert_eq!(deleted(&registry), 0);
+    world.pass(60 * SECOND).await;
+    world.assert_equal();
+}
+
+#[tokio::test(start_paused = true)]
+async fn fence_withdraws_what_was_confirmed() {
+    let registry = filled(30).await;
+    let mut world = World::start(registry.clone(), many(20, "a"), options());
+    let busy = Verdict::Retry { cause: "busy".into(), after: None };
+    registry.state().sickness = Some(Sickness::Items(100, busy));
+    world.list().await;
+    world.pass(5 * SECOND).await;
+    assert!(!world.questions.is_empty(), "they are confirmed");
+    held_by_another(&registry);
+    registry.state().sickness = None;
+    world.pass(60 * SECOND).await;
+    registry.state().other_over = true;
+    world.pass(60 * SECOND).await;
+    assert_eq!(deleted(&registry), 0, "the other one may be alive");
+    world.pass(120 * SECOND).await;
     world.assert_equal();
 }
 
