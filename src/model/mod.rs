@@ -19,6 +19,7 @@ pub mod pace;
 pub mod paging;
 pub mod plan;
 mod pod;
+pub mod read_back;
 pub mod record;
 pub mod retry;
 pub mod session;

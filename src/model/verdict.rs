@@ -115,6 +115,8 @@ pub enum Failure {
         status: u16,
         /// What the registry said.
         detail: String,
+        /// Whether the answer names a problem. If not, a firewall may have refused the body of this one request.
+        named: bool,
     },
     /// 413 for a batch.
     #[error("the registry found the request too large")]
@@ -182,7 +184,7 @@ pub fn concerns_every_request(kind: OperationKind, status: u16, problem: &str) -
 pub fn of_request(status: u16, said: Said) -> Failure {
     let Said { problem, detail, retry_after, .. } = said;
     match (status, problem.as_str()) {
-        (401 | 403 | 407, _) => Failure::Unauthorized { status, detail },
+        (401 | 403 | 407, problem) => Failure::Unauthorized { status, detail, named: !problem.is_empty() },
         (429 | 503, _) => Failure::Throttled { status, after: retry_after.map(|d| d.min(RETRY_AFTER_MAX)) },
         (413, _) => Failure::TooLarge,
         (409, "stale-epoch") => Failure::StaleEpoch,

@@ -21,12 +21,15 @@ impl<R: Registry> Registrar<R> {
                 self.pace.answered(&sent.batch, now);
                 self.session.acknowledged();
                 self.budget.answered();
+                let doubted = verdicts.iter().filter(|verdict| matches!(verdict, Verdict::Doubt { .. })).count();
+                self.read_back.sent(doubted as f64 / verdicts.len().max(1) as f64);
                 for (uid, verdict) in uids.iter().zip(verdicts) {
                     self.settle(uid, verdict, now);
                 }
                 self.hasten_if_well(now);
             }
             Err(failure) => {
+                let failure = of_body(failure);
                 self.write_failed(sent, &failure, blamed, now);
                 if let Some(epoch) = epoch {
                     self.session_lost(epoch, &failure, now);
@@ -142,6 +145,7 @@ impl<R: Registry> Registrar<R> {
         }
         if applied == Applied::Maybe {
             self.budget.failed(kind);
+            self.read_back.sent(1.0);
         }
         let of = if too_large && !divisible { 0 } else { sent.uids.len() };
         for uid in &sent.uids {
@@ -183,5 +187,14 @@ impl<R: Registry> Registrar<R> {
         } else {
             tracing::debug!(items, bytes, error = %failure, "a batch failed as a whole");
         }
+    }
+}
+
+/// What a failed write means. A firewall that dislikes a body answers 403. If the credential is refused instead, the next
+/// question to the registry shows that.
+fn of_body(failure: Failure) -> Failure {
+    match failure {
+        Failure::Unauthorized { status: 403, detail, named: false } => Failure::Broken(format!("status 403 {detail}")),
+        failure => failure,
     }
 }

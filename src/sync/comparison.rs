@@ -6,7 +6,7 @@ use super::{
     registrar::{Registrar, Reply},
 };
 use crate::{
-    model::{Buckets, Moment, Shown, retry},
+    model::{Attempt, Buckets, Moment, Shown, retry},
     registry::Registry,
     telemetry::metrics::{DriftKind, Request, RequestOutcome},
 };
@@ -54,6 +54,17 @@ impl<R: Registry> Registrar<R> {
         let division =
             if self.view.len().max(self.ledger.owned()) > MANY_RECORDS { Buckets::By16Bits } else { Buckets::By8Bits };
         Reading::new(Ours { division, buckets: self.ledger.buckets(division), digests: self.has("digest-inventory") })
+    }
+
+    /// Reads the inventory soon if that settles more records than retries would.
+    pub(super) fn read_back(&mut self, uncertain: usize, now: Moment) {
+        let reading = self.control.reading.is_some() || self.control.comparison.is_some();
+        let idle = self.session.epoch().is_some() && self.ledger.is_seeded() && !reading && now < self.compare_at;
+        if idle && !self.budget.allows(Attempt::Retry, now) && self.read_back.begin(uncertain, now) {
+            tracing::info!(uncertain, "many writes may have been applied; reading the registry's inventory");
+            self.resync_at = Some(self.compare_at);
+            self.compare_at = now;
+        }
     }
 
     pub(super) fn inventory_read(&mut self, epoch: u64, found: Found, step: Step, now: Moment) {
@@ -142,13 +153,16 @@ impl<R: Registry> Registrar<R> {
     /// The whole inventory is read.
     fn compared(&mut self, found: Found, now: Moment) {
         let interval = self.options.resync_interval.mul_f64(0.9 + 0.2 * self.rng.f64());
-        self.compare_at = now + interval;
+        let resync_at = self.resync_at.take();
+        self.compare_at = resync_at.unwrap_or(now + interval);
         let first = !self.ledger.is_seeded();
         let Found { read, differs } = found;
         tracing::info!(read, differs, owned = self.ledger.owned(), first, "registry compared");
-        self.control.outdated = !first;
         self.ledger.finish_reading();
-        self.ledger.unpark();
+        if resync_at.is_none() {
+            self.control.outdated = !first;
+            self.ledger.unpark();
+        }
         self.inherited = self.ledger.owned();
         self.expect_forgotten(now);
         self.remembers_session = true;

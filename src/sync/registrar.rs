@@ -24,6 +24,7 @@ use crate::{
         notices::Reminder,
         outage::Outage,
         pace::Pace,
+        read_back::ReadBack,
         retry::{RateLimit, Target},
         session::{Declared, Phase, Session},
         tally::Tally,
@@ -243,6 +244,9 @@ pub struct Registrar<R> {
     /// When the inventory is to be compared.
     pub(super) compare_at: Moment,
     pub(super) comparisons_failed: u32,
+    pub(super) read_back: ReadBack,
+    /// While uncertain records are read back: when the next resync is due.
+    pub(super) resync_at: Option<Moment>,
     pub(super) synced: bool,
     pub(super) ever_synced: bool,
     pub(super) reported_at: Moment,
@@ -308,6 +312,8 @@ impl<R: Registry> Registrar<R> {
             inherited: 0,
             compare_at: Moment::ZERO,
             comparisons_failed: 0,
+            read_back: ReadBack::default(),
+            resync_at: None,
             synced: false,
             ever_synced: false,
             reported_at: Moment::ZERO,

@@ -45,7 +45,8 @@ impl<R: Registry> Registrar<R> {
         }
         self.reported_at = now;
         self.log_counts(now);
-        self.count(now);
+        let uncertain = self.count(now);
+        self.read_back(uncertain, now);
     }
 
     /// Logs the start of an outage.
@@ -108,7 +109,8 @@ impl<R: Registry> Registrar<R> {
         }
     }
 
-    fn count(&self, now: Moment) {
+    /// Shows how many records are in which state, and says how many are uncertain.
+    fn count(&self, now: Moment) -> usize {
         let (mut in_flight, mut parked, mut oldest) = (0, 0, self.ledger.backlog_since().unwrap_or(now));
         let (mut pending, mut doubt) = (self.ledger.backlog(), self.ledger.backlog_in_doubt());
         for (uid, work) in self.ledger.working() {
@@ -125,7 +127,7 @@ impl<R: Registry> Registrar<R> {
             }
         }
         self.metrics.set_pods(self.view.len());
-        self.metrics.set_records(RecordState::Registered, self.ledger.owned());
+        self.metrics.set_records(RecordState::Registered, self.ledger.owned().saturating_sub(doubt));
         self.metrics.set_records(RecordState::Pending, pending);
         self.metrics.set_records(RecordState::InFlight, in_flight);
         self.metrics.set_records(RecordState::Parked, parked);
@@ -134,6 +136,7 @@ impl<R: Registry> Registrar<R> {
         self.metrics.set_pending(pending + in_flight, now.saturating_sub(oldest));
         self.metrics.set_held(self.brake.held());
         self.metrics.set_memory(self.ledger.believed(), self.queue.entries());
+        doubt
     }
 }
 

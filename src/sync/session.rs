@@ -154,7 +154,7 @@ impl<R: Registry> Registrar<R> {
                 }
                 self.expect_forgotten(now);
                 // Another writer, or a restored registry, may have left it otherwise than we believe.
-                self.compare_at = now;
+                (self.compare_at, self.resync_at) = (now, None);
             }
             Err(failure) => self.session_refused(&failure, now),
         }
@@ -300,7 +300,7 @@ impl<R: Registry> Registrar<R> {
             Ok(Some(ours)) if !ours.over && ours.instance == self.options.instance => {
                 tracing::info!(epoch = ours.epoch, "the live session is this process's own; it writes in it");
                 self.session.adopt(ours.epoch, now);
-                self.compare_at = now;
+                (self.compare_at, self.resync_at) = (now, None);
             }
             // The same of an earlier life is over.
             Ok(Some(other)) if !other.over && !self.is_earlier_life(&other.instance) => {

@@ -24,6 +24,9 @@ use {backlog::Walks, belief::Beliefs, reading::Reading};
 
 /// After this many failures in a row, a record counts as one that always fails.
 const PERSISTENT_AFTER: u32 = 2;
+/// Parts that a batch is divided into when it fails as a whole and may have been applied: the more there are, the fewer
+/// records are sent again to find the one that is to blame.
+const PARTS: usize = 8;
 
 /// The longest backoff of a record for which the registry asked to wait, unless it asked for longer.
 const TOLD_BACKOFF_MAX: Moment = Moment::from_secs(10);
@@ -209,6 +212,8 @@ impl Ledger {
         let attempt = self.attempt(uid, flight.result);
         let tries = self.owe(uid, now).tries_mut();
         (tries.attempt, tries.flight, tries.unparked) = (attempt, Some(flight), false);
+        (tries.mixed, tries.not_applied) =
+            (tries.mixed || tries.tried.is_some_and(|other| other != flight.result), false);
         tries.parked = tries.parked.filter(|rejected| flight.result == Known::Holds(*rejected));
     }
 
@@ -219,6 +224,7 @@ impl Ledger {
             tries if tries.parked.is_some_and(|rejected| result == Known::Holds(rejected)) => Attempt::Rejected,
             tries if tries.tried != Some(result) => Attempt::First,
             tries if tries.failures >= PERSISTENT_AFTER => Attempt::Persistent,
+            tries if tries.not_applied => Attempt::First,
             _ => Attempt::Retry,
         }
     }
@@ -276,15 +282,19 @@ impl Ledger {
         if applied != Applied::No {
             self.believe(uid, Known::Doubt);
         }
-        if applied == Applied::Maybe {
-            self.owe(uid, now).tries_mut().tried = Some(flight.result);
+        match applied {
+            Applied::No => {}
+            // The next request is a first try, though this one may still arrive.
+            Applied::Hardly => self.owe(uid, now).tries_mut().mixed = true,
+            Applied::Maybe => self.owe(uid, now).tries_mut().tried = Some(flight.result),
         }
         match isolate {
             Some(0) => self.owe(uid, now).tries_mut().batch_at_most = Some(0),
             Some(1) => self.delay(uid, now, random, None),
             // In powers of two, so that those of many batches that failed can be gathered into one.
             Some(size) => {
-                self.owe(uid, now).tries_mut().batch_at_most = Some((size.next_power_of_two() / 2).max(1));
+                let parts = if applied == Applied::Maybe { PARTS } else { 2 };
+                self.owe(uid, now).tries_mut().batch_at_most = Some((size.next_power_of_two() / parts).max(1));
             }
             None => {}
         }

@@ -6,7 +6,7 @@
 //! A reading comes in parts. A bucket that was read to its end, or that equals ours, is settled: from then on an id of it
 //! without a belief is absent, and nothing has to be remembered of what is forgotten there.
 
-use super::{Belief, Known, Ledger};
+use super::{Belief, Known, Ledger, Work};
 use crate::model::{Buckets, Fingerprint, Moment, Uid, UidMap};
 
 /// How an inventory differed from the belief.
@@ -77,10 +77,14 @@ impl Ledger {
         buckets
     }
 
-    /// The registry's bucket equals ours: what was supposed in it holds.
+    /// The registry's bucket equals ours: what was supposed in it holds, and what is uncertain is not there.
     pub fn confirm_bucket(&mut self, division: Buckets, matches: impl Fn(usize) -> bool) {
-        self.beliefs.change_all(|_, belief| match belief.known {
+        let work = &mut self.work;
+        self.beliefs.change_all(|uid, belief| match belief.known {
             Known::Supposed(held) if matches(belief.bucket(division)) => belief.known = Known::Holds(held),
+            Known::Doubt if !belief.touched && matches(belief.bucket(division)) => {
+                work.get_mut(uid).into_iter().for_each(Work::was_not_applied);
+            }
             _ => {}
         });
     }
@@ -94,10 +98,17 @@ impl Ledger {
         };
         let before = position.and_then(|position| self.beliefs.change_at(position, name));
         let forgotten = |reading: &Reading| reading.may_have_forgotten(uid, before.is_some());
-        if self.reading.as_ref().is_some_and(forgotten)
-            || self.work.contains(uid)
-            || before.is_some_and(|(_, touched)| touched)
-        {
+        if self.reading.as_ref().is_some_and(forgotten) || before.is_some_and(|(_, touched)| touched) {
+            return None;
+        }
+        if let Some(work) = self.work.get_mut(uid) {
+            // What was sent last has arrived, and nothing else is under way.
+            let applied = before.is_some_and(|(known, _)| known == Known::Doubt) && work.is_settled_by(held);
+            if let Some(position) = position.filter(|_| applied) {
+                self.beliefs.change_at(position, |belief| belief.known = Known::Holds(held));
+            } else {
+                work.was_not_applied();
+            }
             return None;
         }
         if let Some(why) = self.ends.remove(uid) {
@@ -150,13 +161,17 @@ impl Ledger {
     /// The registry named all that it holds, but for the buckets that equal ours: it holds nothing else. Says how many
     /// records we believed to be there.
     pub fn inventory_lacks_the_others(&mut self, division: Buckets, equal: impl Fn(usize) -> bool) -> usize {
-        let (work, reading, mut missing) = (&self.work, &self.reading, 0);
+        let (work, reading, mut missing) = (&mut self.work, &self.reading, 0);
         self.beliefs.change_all(|uid, belief| {
             if belief.named || belief.touched || equal(belief.bucket(division)) {
                 return;
             }
             let forgotten = reading.as_ref().is_some_and(|reading| reading.forgotten.contains(uid));
-            if forgotten || work.contains(uid) {
+            if let Some(work) = work.get_mut(uid) {
+                work.was_not_applied();
+                return;
+            }
+            if forgotten {
                 return;
             }
             missing += usize::from(matches!(belief.known, Known::Holds(_)));
@@ -182,7 +197,7 @@ impl Ledger {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Digest;
+    use crate::model::{Applied, Attempt, Digest, Flight, OperationKind, Version};
 
     const NOW: Moment = Moment::from_secs(1);
 
@@ -207,6 +222,67 @@ mod tests {
         ledger.abandon_reading();
         assert_eq!(ledger.known(&new), Known::Unread);
         assert!(!ledger.is_seeded());
+    }
+
+    /// A put of this record that failed, and may have been applied.
+    fn failed_put(ledger: &mut Ledger, uid: &Uid, n: u8, seq: u64) {
+        let result = Known::Holds(held(n));
+        let flight = Flight { kind: OperationKind::Put, result, version: Version { epoch: 1, seq } };
+        ledger.begin(uid, flight, NOW);
+        ledger.fail(uid, Applied::Maybe, Some(500), NOW, 0);
+        assert_eq!((ledger.known(uid), ledger.attempt(uid, result)), (Known::Doubt, Attempt::Retry));
+    }
+
+    fn seeded_with_failed_put() -> (Ledger, Uid) {
+        let (mut ledger, uid) = (Ledger::default(), Uid::from("a"));
+        ledger.suppose(|_, _| None);
+        ledger.finish_reading();
+        ledger.sighted(&uid, 0, NOW);
+        failed_put(&mut ledger, &uid, 1, 1);
+        ledger.suppose(|_, _| None);
+        (ledger, uid)
+    }
+
+    #[test]
+    fn inventory_shows_that_a_failed_put_was_applied() {
+        let (mut ledger, uid) = seeded_with_failed_put();
+        ledger.inventory_has(&uid, held(1), NOW);
+        assert_eq!(ledger.known(&uid), Known::Holds(held(1)));
+    }
+
+    #[test]
+    fn put_that_was_not_applied_is_a_first_try() {
+        let division = Buckets::By8Bits;
+        type Reads = fn(&mut Ledger, &Uid);
+        let readings: [Reads; 3] = [
+            |ledger, _| ledger.confirm_bucket(Buckets::By8Bits, |_| true),
+            |ledger, _| _ = ledger.inventory_lacks_the_others(Buckets::By8Bits, |_| false),
+            |ledger, uid| _ = ledger.inventory_has(uid, held(9), NOW),
+        ];
+        for read in readings {
+            let (mut ledger, uid) = seeded_with_failed_put();
+            read(&mut ledger, &uid);
+            ledger.finish_reading();
+            let attempt = ledger.attempt(&uid, Known::Holds(held(1)));
+            assert_eq!((ledger.known(&uid), attempt), (Known::Doubt, Attempt::First), "it may still arrive");
+        }
+        let (mut ledger, uid) = seeded_with_failed_put();
+        ledger.inventory_lacks_the_others(division, |_| true);
+        assert_eq!(ledger.attempt(&uid, Known::Holds(held(1))), Attempt::Retry, "its bucket was not read");
+    }
+
+    #[test]
+    fn request_that_may_still_arrive_is_not_settled() {
+        let (mut ledger, uid) = seeded_with_failed_put();
+        failed_put(&mut ledger, &uid, 2, 2);
+        ledger.suppose(|_, _| None);
+        ledger.inventory_has(&uid, held(2), NOW);
+        assert_eq!(ledger.known(&uid), Known::Doubt, "the first put may come after the second one");
+        // What was touched since the reading began is left aside.
+        let (mut ledger, uid) = seeded_with_failed_put();
+        failed_put(&mut ledger, &uid, 1, 2);
+        ledger.inventory_has(&uid, held(1), NOW);
+        assert_eq!(ledger.known(&uid), Known::Doubt);
     }
 
     #[test]

@@ -78,7 +78,7 @@ fn a_lost_answer_leaves_doubt_and_an_unreachable_registry_does_not() {
     let work = ledger.work(&uid).unwrap();
     assert_eq!(
         (work.tries().batch_at_most, work.tries().not_before),
-        (Some(256), at(0)),
+        (Some(64), at(0)),
         "with others in the batch it goes again at once, in a smaller one"
     );
     ledger.begin(&uid, put(1, 3), at(5));

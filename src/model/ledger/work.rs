@@ -70,6 +70,10 @@ pub struct Tries {
     pub flight: Option<Flight>,
     /// What the last request was to bring about that may have been applied and was not acknowledged.
     pub tried: Option<Known>,
+    /// Requests that were to bring about something else may still arrive.
+    pub mixed: bool,
+    /// The inventory showed that the last request was not applied.
+    pub not_applied: bool,
     /// What kind of attempt the request under way is.
     pub attempt: Attempt,
     /// Not to be tried before.
@@ -94,6 +98,8 @@ impl Tries {
         again: None,
         flight: None,
         tried: None,
+        mixed: false,
+        not_applied: false,
         attempt: Attempt::First,
         not_before: Moment::ZERO,
         told_until: Moment::ZERO,
@@ -121,6 +127,19 @@ impl Work {
 
     pub(in crate::model) fn tries_mut(&mut self) -> &mut Tries {
         self.tries.get_or_insert_with(|| Box::new(Tries::NONE))
+    }
+
+    /// Whether a record in the inventory says that the request about it was applied, whatever may still arrive.
+    pub(super) fn is_settled_by(&self, held: Fingerprint) -> bool {
+        let tries = self.tries();
+        tries.flight.is_none() && !tries.mixed && tries.tried == Some(Known::Holds(held))
+    }
+
+    /// The inventory does not show what the last request was to bring about. The next one is a first try.
+    pub(super) fn was_not_applied(&mut self) {
+        if let Some(tries) = self.tries.as_deref_mut().filter(|tries| tries.flight.is_none()) {
+            tries.not_applied = true;
+        }
     }
 
     /// A request was acknowledged: what is owed from now on is what has changed since it was sent.

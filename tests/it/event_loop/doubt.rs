@@ -147,3 +147,24 @@ async fn a_record_for_which_the_whole_batch_is_refused_is_found_and_parked() {
         world.assert_equal();
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn neighbours_of_failing_records_are_registered() {
+    let firewall = Failure::Unauthorized { status: 403, detail: "blocked".into(), named: false };
+    for failure in [Failure::Broken("status 500".into()), firewall] {
+        let registry = Fake::new();
+        registry.state().breaks_batches.extend((0..10).map(|n| format!("uid-{:05}", n * 600)));
+        registry.state().breaks_with = Some(failure.clone());
+        let mut world = World::start(registry.clone(), many(6_000, "a"), options());
+        world.list().await;
+        world.pass(60 * SECOND).await;
+        let records = registry.state().records.len();
+        assert_eq!((records, world.figure("records{state=\"registered\"}")), (5_990, 5_990), "{failure}");
+        world.apply(pod("x", "a")).await;
+        world.pass(SECOND).await;
+        assert_eq!(registry.state().records.len(), 5_991, "{failure}: nothing waits for them");
+        registry.state().breaks_batches.clear();
+        world.pass(120 * SECOND).await;
+        world.assert_equal();
+    }
+}

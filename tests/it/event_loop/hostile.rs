@@ -67,7 +67,7 @@ fn or_failure<T>(rng: &mut Rng, lie: impl FnOnce(&mut Rng) -> T) -> Result<T, Fa
         1 => Err(Failure::Broken(detail)),
         2 => Err(Failure::Refused { status, detail }),
         3 => Err(Failure::Throttled { status, after: rng.bool().then(|| Duration::from_secs(rng.u64(..=300))) }),
-        4 => Err(Failure::Unauthorized { status, detail }),
+        4 => Err(Failure::Unauthorized { status, detail, named: rng.bool() }),
         5 => Err(Failure::TooLarge),
         6 => Err(Failure::UnknownSession),
         7 => Err(Failure::Expired),

@@ -78,7 +78,7 @@ async fn refusals_use_up_no_retry_budget() {
     let mut world = World::settled(registry.clone(), many(3_000, "a")).await;
     for failure in [
         Failure::Unreachable("connection refused".into()),
-        Failure::Unauthorized { status: 401, detail: String::new() },
+        Failure::Unauthorized { status: 401, detail: String::new(), named: true },
         Failure::Throttled { status: 429, after: None },
         Failure::UnknownSession,
     ] {

@@ -60,7 +60,7 @@ async fn an_outage_costs_questions_and_no_writes_and_ends_with_deletions_first()
 async fn a_refused_credential_is_read_again_and_nothing_is_dropped() {
     let registry = Fake::new();
     let mut world = World::settled(registry.clone(), []).await;
-    registry.state().down = Some(Failure::Unauthorized { status: 401, detail: String::new() });
+    registry.state().down = Some(Failure::Unauthorized { status: 401, detail: String::new(), named: true });
     let questions = registry.state().questions.len();
     for pod in many(100, "a") {
         world.apply(pod).await;
