@@ -3,26 +3,26 @@
 use std::sync::Arc;
 
 use rustls::{
-    ClientConfig, DigitallySignedStruct, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject as _},
+    ClientConfig,
+    client::danger::ServerCertVerifier,
+    crypto::ring,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
 };
 
 use super::{
     credentials::{Error, Material},
     kubeconfig::{Access, Trust},
 };
-use crate::connect::Bundle;
+use crate::connect::{self, Bundle};
 
 /// The settings that an access and what was read for it lead to.
 ///
 /// # Errors
 /// When a certificate or a key cannot be used.
 pub(super) fn config(access: &Access, material: &Material) -> Result<Arc<ClientConfig>, Error> {
-    let provider = Arc::new(ring::default_provider());
-    let verifier = verifier(access, material, &provider)?;
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let verifier = verifier(access, material)?;
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    let builder = builder.with_safe_default_protocol_versions();
     let builder = builder.map_err(|error| Error::Unusable(error.to_string()))?;
     let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
     let Some((certificate, key)) = &material.identity else { return Ok(Arc::new(builder.with_no_client_auth())) };
@@ -42,11 +42,7 @@ pub(super) fn config(access: &Access, material: &Material) -> Result<Arc<ClientC
     Ok(Arc::new(config?))
 }
 
-fn verifier(
-    access: &Access,
-    material: &Material,
-    provider: &Arc<CryptoProvider>,
-) -> Result<Arc<dyn ServerCertVerifier>, Error> {
+fn verifier(access: &Access, material: &Material) -> Result<Arc<dyn ServerCertVerifier>, Error> {
     let is_needed = access.server.scheme_str() == Some("https")
         || access.proxy.as_ref().is_some_and(|proxy| proxy.address.scheme_str() == Some("https"));
     match (&access.trust, &material.bundle) {
@@ -57,45 +53,6 @@ fn verifier(
             let verifier = Bundle::of_system().and_then(|bundle| bundle.verifier());
             verifier.map_err(|error| Error::Unusable(format!("certificate-authority is not set, and {error}")))
         }
-        _ => Ok(Arc::new(Unverified(provider.clone()))),
-    }
-}
-
-/// Accepts every certificate, for `insecure-skip-tls-verify`. The server still has to hold the certificate's key.
-#[derive(Debug)]
-struct Unverified(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Unverified {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+        _ => Ok(connect::any_certificate()),
     }
 }

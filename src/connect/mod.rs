@@ -10,4 +10,4 @@ mod explain;
 mod trust;
 
 pub use explain::{Cause, Names, causes, explain};
-pub use trust::{Bundle, Error};
+pub use trust::{Bundle, Error, any_certificate};

@@ -8,7 +8,8 @@
 //! | leads to a certificate of the bundle | rustls' own verifier accepts it |
 //! | is byte for byte in the bundle | it is valid now and for the host's name |
 //!
-//! The server always has to prove that it holds the certificate's key.
+//! The server always has to prove that it holds the certificate's key, also where [`any_certificate`] accepts every
+//! certificate.
 
 use std::sync::Arc;
 
@@ -19,7 +20,7 @@ use rustls::{
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
         verify_server_name,
     },
-    crypto::{CryptoProvider, ring},
+    crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
     server::ParsedCertificate,
 };
@@ -108,7 +109,7 @@ impl Bundle {
     pub fn verifier(&self) -> Result<Arc<dyn ServerCertVerifier>, Error> {
         let chain = WebPkiServerVerifier::builder_with_provider(self.roots.clone(), provider());
         let chain = chain.build().map_err(|error| Error::Verifier(error.to_string()))?;
-        Ok(Arc::new(Verifier { chain, own: self.certificates.clone() }))
+        Ok(Arc::new(Verifier { trusted: Some((chain, self.certificates.clone())), algorithms: algorithms() }))
     }
 
     /// A client's settings that trust these certificates alone, without a certificate of the client.
@@ -134,14 +135,24 @@ impl std::fmt::Debug for Bundle {
     }
 }
 
+/// A verifier that accepts every certificate.
+pub fn any_certificate() -> Arc<dyn ServerCertVerifier> {
+    Arc::new(Verifier { trusted: None, algorithms: algorithms() })
+}
+
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 
+fn algorithms() -> WebPkiSupportedAlgorithms {
+    ring::default_provider().signature_verification_algorithms
+}
+
 #[derive(Debug)]
 struct Verifier {
-    chain: Arc<WebPkiServerVerifier>,
-    own: Arc<[CertificateDer<'static>]>,
+    /// rustls' verifier and the bundle's certificates; none: every certificate is accepted.
+    trusted: Option<(Arc<WebPkiServerVerifier>, Arc<[CertificateDer<'static>]>)>,
+    algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl Verifier {
@@ -167,8 +178,9 @@ impl ServerCertVerifier for Verifier {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        match self.chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
-            Err(error) if Self::is_only_no_chain(&error) && self.own.contains(end_entity) => {
+        let Some((chain, own)) = &self.trusted else { return Ok(ServerCertVerified::assertion()) };
+        match chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
+            Err(error) if Self::is_only_no_chain(&error) && own.contains(end_entity) => {
                 verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
                 Ok(ServerCertVerified::assertion())
             }
@@ -182,7 +194,7 @@ impl ServerCertVerifier for Verifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.chain.verify_tls12_signature(message, cert, dss)
+        verify_tls12_signature(message, cert, dss, &self.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -191,11 +203,11 @@ impl ServerCertVerifier for Verifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.chain.verify_tls13_signature(message, cert, dss)
+        verify_tls13_signature(message, cert, dss, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.chain.supported_verify_schemes()
+        self.algorithms.supported_schemes()
     }
 }
 
@@ -231,6 +243,13 @@ mod tests {
         assert_eq!(verify(&[&own], &own, "a.example"), Ok(()));
         assert_eq!(verify(&[&other, &own], &own, "a.example"), Ok(()));
         assert!(verify(&[&other], &own, "a.example").is_err(), "the same name and another key");
+    }
+
+    #[test]
+    fn any_certificate_accepts_other_names_and_dates() {
+        let (own, host) = (self_signed("a.example", (2020, 2021)), ServerName::try_from("b.example").unwrap());
+        let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(1_795_428_000));
+        assert!(any_certificate().verify_server_cert(&own, &[], &host, &[], now).is_ok());
     }
 
     #[test]
