@@ -42,6 +42,13 @@ impl World {
         authority.sign(self.folder.path(), name, host, false)
     }
 
+    /// Requests need this token from now on.
+    fn accept_only(&self, token: &'static str) {
+        self.api.clear_faults();
+        let is_other = move |request: &Request| request.authorization.as_deref() != Some(token);
+        self.api.inject(Fault::status(Kind::Namespace, 401).always().when(is_other));
+    }
+
     /// TLS before the API server.
     async fn tls(&self, files: &TlsFiles, clients: Option<&PathBuf>) -> TlsFront {
         let to = self.api.url().trim_start_matches("http://").trim_end_matches('/').to_owned();
@@ -223,20 +230,35 @@ async fn unusable_authority_is_refused_by_its_member() {
 #[tokio::test]
 async fn refused_token_is_read_again_at_once() {
     let world = World::start().await;
-    let accept_only = |token: &'static str| {
-        world.api.clear_faults();
-        let is_other = move |request: &Request| request.authorization.as_deref() != Some(token);
-        world.api.inject(Fault::status(Kind::Namespace, 401).always().when(is_other));
-    };
     fs::write(world.path("token"), "\u{feff} first \r\n").unwrap();
-    accept_only("Bearer first");
+    world.accept_only("Bearer first");
     let cluster = world.cluster(&json!({"server": world.api.url()}), &json!({"tokenFile": "token"})).unwrap();
     ask(&cluster).await.unwrap();
     fs::write(world.path("token"), "second\n").unwrap();
-    accept_only("Bearer second");
+    world.accept_only("Bearer second");
     ask(&cluster).await.unwrap();
     // A token that nobody accepts is an error that says so.
-    accept_only("Bearer third");
+    world.accept_only("Bearer third");
     let text = ask(&cluster).await.unwrap_err();
     assert!(text.contains("401") && text.contains("the credentials were not accepted"), "{text}");
+}
+
+/// A clock that is wrong makes a valid token look expired, so the server decides.
+#[tokio::test]
+async fn expired_plugin_token_is_used_until_refused() {
+    let world = World::start().await;
+    let script = r#"echo run >> "$0.runs"
+printf '{"apiVersion":"client.authentication.k8s.io/v1","status":{"token":"t%s","expirationTimestamp":"%s"}}' \
+"$(grep -c run "$0.runs")" 2020-01-01T00:00:00Z"#;
+    fs::write(world.path("plugin"), script).unwrap();
+    let exec = json!({
+        "apiVersion": "client.authentication.k8s.io/v1", "command": "sh", "args": [world.path("plugin")],
+    });
+    let cluster = world.cluster(&json!({"server": world.api.url()}), &json!({"exec": exec})).unwrap();
+    world.accept_only("Bearer t1");
+    for _ in 0..5 {
+        ask(&cluster).await.unwrap();
+    }
+    world.accept_only("Bearer t2");
+    ask(&cluster).await.unwrap();
 }

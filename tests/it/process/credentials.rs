@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use pod_registrar::demo::api::{Fault, Kind, Request};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::world::{CLUSTER, Kube, World};
 use crate::support::{Child, Controller, RegistryProcess, SOON, eventually, http_client, until};
@@ -56,10 +56,15 @@ fn use_plugin(kube: &Kube, script: &str) {
         "apiVersion": "client.authentication.k8s.io/v1", "command": "sh", "args": [path, "arg-s3cret"],
         "env": [{"name": "FOLDER", "value": kube.folder.path()}, {"name": "SECRET", "value": "env-s3cret"}],
     });
+    use_user(kube, &json!({"exec": exec}));
+}
+
+/// Gives the kubeconfig's user these members.
+fn use_user(kube: &Kube, user: &Value) {
     let document = json!({
         "current-context": "c",
         "clusters": [{"name": "c", "cluster": {"server": kube.api.url()}}],
-        "users": [{"name": "u", "user": {"exec": exec}}],
+        "users": [{"name": "u", "user": user}],
         "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
     });
     write(&kube.kubeconfig, &document.to_string());
@@ -137,6 +142,17 @@ async fn address_that_cannot_be_used_ends_with_code_2() {
     let mut watch = Child::start(&["watch", "--kubeconfig", kubeconfig]);
     assert_eq!(watch.code().await, 2);
     assert!(watch.logged("cluster \"stand-in\": server") && watch.logged("ftp"));
+}
+
+#[tokio::test]
+async fn empty_token_file_ends_with_code_2() {
+    let kube = Kube::start().await;
+    write(kube.folder.path().join("token"), " \n");
+    use_user(&kube, &json!({"tokenFile": "token"}));
+    let mut controller = Controller::start(&kube.kubeconfig, "http://127.0.0.1:1", &[]);
+    assert_eq!(controller.code().await, 2);
+    let file = kube.folder.path().join("token");
+    assert!(controller.logged(&format!("user \"u\": tokenFile: {}: the file is empty", file.display())));
 }
 
 fn write(path: impl AsRef<Path>, text: &str) {
