@@ -35,6 +35,8 @@ const READ_EVERY: Duration = Duration::from_secs(3);
 const READ_MAX: Duration = Duration::from_secs(60);
 /// A request that takes longer does not come back.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// The time limit of a person's command. It includes the run of a credential plugin.
+const APPROVE_WITHIN: Duration = Duration::from_secs(30);
 /// What an Event's note may have at most is 1 kB.
 const NOTE_BYTES: usize = 1_000;
 
@@ -77,13 +79,24 @@ pub enum Error {
         /// Why.
         source: kube::Error,
     },
+    /// The time limit passed.
+    #[error(
+        "no answer from the API server or the credential plugin within {APPROVE_WITHIN:?}; check both, then approve again: \
+         repeating is safe"
+    )]
+    Late,
 }
 
-/// Approves a hold.
+/// Approves a hold, within 30 s.
 ///
 /// # Errors
-/// When the Lease cannot be read or changed, or the controller holds nothing under this name.
+/// When the Lease cannot be read or changed, the controller holds nothing under this name, or the time limit passed.
 pub async fn approve(client: &Client, namespace: &str, name: &str, hold: &HoldId) -> Result<(), Error> {
+    let annotated = tokio::time::timeout(APPROVE_WITHIN, annotate(client, namespace, name, hold)).await;
+    annotated.unwrap_or(Err(Error::Late))
+}
+
+async fn annotate(client: &Client, namespace: &str, name: &str, hold: &HoldId) -> Result<(), Error> {
     let leases: Api<Lease> = Api::namespaced(client.clone(), namespace);
     let named = || (namespace.to_owned(), name.to_owned());
     let lease = leases.get(name).await.map_err(|source| {
@@ -331,6 +344,17 @@ mod tests {
         assert_eq!(approved(&lease(&value)), [hold(1), hold(2), hold(3)]);
         assert_eq!(approved(&lease("yes, 000000000002 ,000000000003,")), [hold(2), hold(3)]);
         assert!(approved(&Lease::default()).is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn approval_without_an_answer_ends_in_time() {
+        let silent = tower::service_fn(|_: Request<kube::client::Body>| {
+            std::future::pending::<Result<http::Response<kube::client::Body>, tower::BoxError>>()
+        });
+        let begun = tokio::time::Instant::now();
+        let error = approve(&Client::new(silent, "default"), "a", "registrar", &hold(1)).await.unwrap_err();
+        assert_eq!(begun.elapsed().as_secs(), 30);
+        assert!(error.to_string().starts_with("no answer from the API server"), "{error}");
     }
 
     #[test]
