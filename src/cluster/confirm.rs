@@ -23,7 +23,7 @@ use tokio::sync::mpsc;
 use super::{
     Scope, identity,
     list::{self, Step},
-    words::words,
+    words::{Right, words},
 };
 use crate::{
     clock::Clock,
@@ -62,8 +62,8 @@ enum Error {
     Request(kube::Error),
     #[error("no answer within {REQUEST_WITHIN:?}")]
     Late,
-    #[error("no right to do that")]
-    Forbidden,
+    #[error("the API server answered 403: a right is missing; {0}")]
+    Forbidden(String),
     #[error("it is not there")]
     Missing,
     #[error("the API server answered with status {0}")]
@@ -80,6 +80,12 @@ enum Error {
     Expired,
     #[error("the registry names a pod that cannot exist")]
     Name,
+}
+
+/// The right to read pods is missing, in this namespace or in all.
+fn forbidden(namespace: Option<&str>) -> Error {
+    let verbs = &["get", "list", "watch"];
+    Error::Forbidden(Right { group: "", resource: "pods", verbs, name: None, namespace }.advice())
 }
 
 /// Answers questions until nobody asks any more.
@@ -165,8 +171,8 @@ async fn list_one(
         let page = match step {
             Step::Page(page) => page,
             Step::Failed(failed) if failed.is_stuck => {
-                let forbidden = failed.error.status() == Some(403);
-                return Err(if forbidden { Error::Forbidden } else { Error::List(failed.error) });
+                let is_forbidden = failed.error.status() == Some(403);
+                return Err(if is_forbidden { forbidden(namespace) } else { Error::List(failed.error) });
             }
             Step::Failed(_) => continue,
         };
@@ -221,7 +227,7 @@ async fn find(client: &Client, scope: &Scope, pods: Vec<(Uid, String, String)>) 
         for (uid, name) in pods {
             match uid_of(client, &namespace, &name).await {
                 Ok(found) if found.as_ref() != Some(&uid) => {}
-                Ok(_) | Err(Error::Forbidden) => _ = there.insert(uid),
+                Ok(_) | Err(Error::Forbidden(_)) => _ = there.insert(uid),
                 Err(error) => return Err(error),
             }
         }
@@ -236,13 +242,13 @@ async fn uid_of(client: &Client, namespace: &str, name: &str) -> Result<Option<U
     }
     let path = path(namespace)?;
     let request = Request::new(&path).get_metadata(name, &GetParams::default());
-    match ask::<Item>(client, request).await {
+    match ask::<Item>(client, request, namespace).await {
         Ok(pod) if pod.metadata.name.as_deref() == Some(name) => Ok(Some(pod.as_pod()?.uid()?)),
         Ok(_) => Err(Error::Unusable("the pod")),
         Err(Error::Missing) => Ok(None),
-        Err(Error::Forbidden) => {
+        Err(Error::Forbidden(_)) => {
             let params = ListParams::default().fields(&format!("metadata.name={name}")).limit(2);
-            let list: List = ask(client, Request::new(&path).list_metadata(&params)).await?;
+            let list: List = ask(client, Request::new(&path).list_metadata(&params), namespace).await?;
             let named = list.items()?.iter().find(|pod| pod.metadata.name.as_deref() == Some(name));
             named.map(Item::uid).transpose()
         }
@@ -256,14 +262,14 @@ fn path(namespace: &str) -> Result<String, Error> {
 
 type Asked = Result<http::Request<Vec<u8>>, kube::core::request::Error>;
 
-/// Sends a request and reads its answer, within bounds.
-async fn ask<T: DeserializeOwned>(client: &Client, request: Asked) -> Result<T, Error> {
+/// Sends a request about pods of a namespace and reads its answer, within bounds.
+async fn ask<T: DeserializeOwned>(client: &Client, request: Asked, namespace: &str) -> Result<T, Error> {
     let request = request.map_err(|error| Error::Request(kube::Error::BuildRequest(error)))?.map(Body::from);
     let answered = async {
         let response = client.send(request).await.map_err(Error::Request)?;
         match response.status().as_u16() {
             200 => {}
-            403 => return Err(Error::Forbidden),
+            403 => return Err(forbidden(Some(namespace))),
             404 => return Err(Error::Missing),
             status => return Err(Error::Status(status)),
         }

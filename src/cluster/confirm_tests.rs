@@ -134,6 +134,16 @@ async fn a_namespace_that_cannot_be_listed_is_left_out() {
 }
 
 #[tokio::test]
+async fn missing_right_is_named_as_a_rule() {
+    let server = client(|_| refused(403));
+    let rule = r#"{apiGroups: [""], resources: [pods], verbs: [get, list, watch]}"#;
+    let Answer::Unanswered(why) = look_up(&server, &[named("u", "a", "p")]).await else { panic!("answered") };
+    assert!(why.contains(rule) && why.contains("a Role in the namespace a"), "{why}");
+    let why = list_pods(&server, &Scope::default(), &[]).await.unwrap_err().to_string();
+    assert!(why.contains(rule) && why.contains("a ClusterRole"), "{why}");
+}
+
+#[tokio::test]
 async fn pods_are_found_with_the_rights_of_the_watches_alone() {
     // Pods of a may be listed and not got, those of c may be got, and nothing of b may be read.
     let server = client(|uri| match uri {
