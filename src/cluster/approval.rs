@@ -16,10 +16,14 @@ use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 
 use super::words::words;
-use crate::model::{
-    Standing,
-    brake::{HoldId, Shown},
-    retry,
+use crate::{
+    clock::Clock,
+    model::{
+        Standing,
+        brake::{HoldId, Shown},
+        notices::Reminder,
+        retry,
+    },
 };
 
 /// The annotation of the Lease that names what is approved, separated by commas.
@@ -184,11 +188,34 @@ pub struct Desk {
     pub instance: String,
 }
 
+/// The requests of a desk that fail for a while.
+struct Faults {
+    clock: Clock,
+    list: Reminder,
+    event: Reminder,
+    read: Reminder,
+}
+
+impl Faults {
+    fn none() -> Self {
+        let (list, event, read) = Default::default();
+        Self { clock: Clock::start(), list, event, read }
+    }
+}
+
+/// What a request answers in time, or why it does not.
+async fn answered<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, String> {
+    match tokio::time::timeout(ANSWER_WITHIN, request).await {
+        Ok(answer) => answer.map_err(|error| words(&error)),
+        Err(_) => Err(format!("no answer from the API server within {ANSWER_WITHIN:?}")),
+    }
+}
+
 impl Desk {
     /// While something is held, tells of it in Events and reads what is approved; until nobody holds anything any more.
     pub async fn run(self, mut standing: watch::Receiver<Standing>, approvals: mpsc::Sender<HoldId>) {
         let (mut told, mut failures, mut rng) = (HashSet::new(), 0_u32, fastrand::Rng::new());
-        let mut used: HashSet<HoldId> = HashSet::new();
+        let (mut used, mut faults) = (HashSet::<HoldId>::new(), Faults::none());
         // An earlier process may have left a list of its holds.
         let mut listed: Option<String> = None;
         loop {
@@ -197,7 +224,7 @@ impl Desk {
             let over: Vec<HoldId> = used.iter().filter(|id| !is_among(&shown, id)).cloned().collect();
             let held = as_held(&shown);
             let is_listed = listed.as_ref() == Some(&held) || (listed.is_none() && held.is_empty());
-            if (!over.is_empty() || !is_listed) && self.update(&over, &held).await {
+            if (!over.is_empty() || !is_listed) && self.update(&over, &held, &mut faults).await {
                 used.retain(|id| is_among(&shown, id));
                 listed = Some(held.clone());
             }
@@ -209,17 +236,22 @@ impl Desk {
                 continue;
             }
             for hold in &shown {
-                if !told.contains(&hold.id) && self.tell(hold).await {
+                if !told.contains(&hold.id) && self.tell(hold, &mut faults).await {
                     told.insert(hold.id.clone());
                 }
             }
             match self.read().await {
                 Err(error) => {
                     failures = failures.saturating_add(1);
-                    tracing::warn!(error, failures, "approvals of held deletions cannot be read, it is tried again");
+                    if faults.read.is_due(faults.clock.now()) {
+                        tracing::warn!(error, failures, "cannot read approvals of held deletions; retrying");
+                    }
                 }
                 Ok(approved) => {
                     failures = 0;
+                    if faults.read.over() {
+                        tracing::info!("approvals of held deletions read again");
+                    }
                     for id in approved.into_iter().filter(|id| is_among(&shown, id)) {
                         if !used.contains(&id) && approvals.send(id.clone()).await.is_err() {
                             return;
@@ -239,16 +271,15 @@ impl Desk {
 
     /// Lists on the Lease what is held, and takes approvals off it once they have served: the same pods may be held again
     /// one day, for another reason. Says whether that is done.
-    async fn update(&self, over: &[HoldId], held: &str) -> bool {
-        let updated = tokio::time::timeout(ANSWER_WITHIN, self.replace(over, held)).await;
-        match updated {
-            Ok(Ok(())) => true,
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "cannot list held deletions on the Lease; retrying");
-                false
-            }
-            Err(_) => false,
+    async fn update(&self, over: &[HoldId], held: &str, faults: &mut Faults) -> bool {
+        let Err(error) = answered(self.replace(over, held)).await else {
+            faults.list.over();
+            return true;
+        };
+        if faults.list.is_due(faults.clock.now()) {
+            tracing::warn!(error, "cannot list held deletions on the Lease; retrying");
         }
+        false
     }
 
     /// The Lease is replaced as the document that it is, so that nothing else in it changes.
@@ -269,26 +300,27 @@ impl Desk {
 
     async fn read(&self) -> Result<Vec<HoldId>, String> {
         let leases: Api<Lease> = Api::namespaced(self.client.clone(), &self.namespace);
-        match tokio::time::timeout(ANSWER_WITHIN, leases.get(&self.name)).await {
-            Ok(Ok(lease)) => Ok(approved(&lease)),
-            Ok(Err(error)) => Err(words(&error)),
-            Err(_) => Err("the API server does not answer".to_owned()),
-        }
+        answered(leases.get(&self.name)).await.map(|lease| approved(&lease))
     }
 
     /// Tells of a hold once. Says whether that is done: another process or an earlier life of this one may have.
-    async fn tell(&self, hold: &Shown) -> bool {
+    async fn tell(&self, hold: &Shown, faults: &mut Faults) -> bool {
         let events: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
-        let event = self.event(hold);
-        match tokio::time::timeout(ANSWER_WITHIN, events.create(&PostParams::default(), &event)).await {
-            Ok(Ok(_)) => true,
-            Ok(Err(kube::Error::Api(status))) if status.code == 409 => true,
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "the Event about held deletions was not written, it is tried again");
-                false
+        let (event, params) = (self.event(hold), PostParams::default());
+        let written = async {
+            match events.create(&params, &event).await {
+                Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+                created => created.map(|_| ()),
             }
-            Err(_) => false,
+        };
+        let Err(error) = answered(written).await else {
+            faults.event.over();
+            return true;
+        };
+        if faults.event.is_due(faults.clock.now()) {
+            tracing::warn!(error, "cannot write the Event about held deletions; retrying");
         }
+        false
     }
 
     fn event(&self, hold: &Shown) -> Event {
@@ -355,6 +387,49 @@ mod tests {
         let error = approve(&Client::new(silent, "default"), "a", "registrar", &hold(1)).await.unwrap_err();
         assert_eq!(begun.elapsed().as_secs(), 30);
         assert!(error.to_string().starts_with("no answer from the API server"), "{error}");
+    }
+
+    /// The lines of a log.
+    #[derive(Clone, Default)]
+    struct Log(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lasting_fault_is_logged_at_growing_intervals() {
+        let (log, asked) = (Log::default(), std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0)));
+        let sink = log.clone();
+        let subscriber = tracing_subscriber::fmt().with_writer(move || sink.clone()).finish();
+        let _logged = tracing::subscriber::set_default(subscriber);
+        let counted = asked.clone();
+        let refusing = tower::service_fn(move |_: Request<kube::client::Body>| {
+            counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            let refusal = serde_json::json!({"kind": "Status", "status": "Failure", "code": 403}).to_string();
+            let refusal = http::Response::builder().status(403).body(kube::client::Body::from(refusal.into_bytes()));
+            std::future::ready(refusal.map_err(tower::BoxError::from))
+        });
+        let because = crate::model::brake::HeldBecause::SettingsChanged;
+        let shown = Shown { id: hold(1), deletions: 5, because, former: Vec::new() };
+        let (_standing, standing) = watch::channel(Standing { holds: vec![shown], ..Standing::default() });
+        let text = |text: &str| text.to_owned();
+        let (namespace, name, instance) = (text("a"), text("registrar"), text("i"));
+        let desk = Desk { client: Client::new(refusing, "default"), namespace, name, instance };
+        let (approvals, _approved) = mpsc::channel(1);
+        // An hour has reports after 0, 1, 3, 7, 15 and 31 minutes.
+        _ = tokio::time::timeout(Duration::from_secs(3_600), desk.run(standing, approvals)).await;
+        assert!(asked.load(std::sync::atomic::Ordering::SeqCst) > 150);
+        let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        for fault in ["cannot read approvals", "cannot list held deletions", "cannot write the Event"] {
+            assert_eq!(log.matches(fault).count(), 6, "{fault}: {log}");
+        }
     }
 
     #[test]
