@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use crate::{
     hostile_registry::Authority,
     registry_client::install_provider,
-    support::{Connect, SOON, TlsFront, eventually},
+    support::{ForwardProxy, SOON, TlsFront, eventually},
 };
 
 /// An API server without TLS, and a folder for certificates.
@@ -201,19 +201,47 @@ async fn requests_go_through_the_proxy_of_the_kubeconfig() {
     let world = World::start().await;
     let (own, ca) = world.authority("own");
     let front = world.tls(&world.sign(&own, "served", "api.example"), None).await;
-    let proxy = Connect::start(front.address).await;
+    let proxy = ForwardProxy::start(front.address).await;
     let cluster = json!({
         "server": "https://api.example:6443",
         "certificate-authority": ca,
         "proxy-url": format!("http://me:p%40ss@{}", proxy.address),
     });
     ask(&world.cluster(&cluster, &json!({})).unwrap()).await.unwrap();
-    let heads = proxy.heads();
+    let heads = proxy.asked();
     assert!(heads.len() == 1 && heads[0].starts_with("CONNECT api.example:6443 "), "{heads:?}");
     assert!(heads[0].to_lowercase().contains("proxy-authorization: basic bwu6cebzcw=="), "{heads:?}");
     let refused = json!({"server": "https://api.example:6443", "proxy-url": "ftp://proxy"});
     let text = world.cluster(&refused, &json!({})).err().unwrap();
     assert!(text.contains("cluster \"k\": proxy-url") && text.contains("ftp"), "{text}");
+}
+
+#[tokio::test]
+async fn socks_proxy_carries_requests() {
+    let world = World::start().await;
+    let (own, ca) = world.authority("own");
+    let front = world.tls(&world.sign(&own, "served", "api.example"), None).await;
+    let proxy = ForwardProxy::start(front.address).await;
+    let cluster = json!({
+        "server": "https://api.example:6443",
+        "certificate-authority": ca,
+        "proxy-url": format!("socks5://me:p%40ss@{}", proxy.address),
+    });
+    ask(&world.cluster(&cluster, &json!({})).unwrap()).await.unwrap();
+    assert_eq!(proxy.asked(), ["SOCKS5 me:p@ss api.example:6443"]);
+}
+
+#[tokio::test]
+async fn proxy_reads_requests_without_tls() {
+    let world = World::start().await;
+    let api = world.api.url().trim_start_matches("http://").trim_end_matches('/').parse().unwrap();
+    let proxy = ForwardProxy::start(api).await;
+    let url = format!("http://me:p%40ss@{}", proxy.address);
+    let cluster = json!({"server": "http://api.example", "proxy-url": url});
+    ask(&world.cluster(&cluster, &json!({})).unwrap()).await.unwrap();
+    let heads = proxy.asked();
+    assert!(heads.len() == 1 && heads[0].starts_with("GET http://api.example/api/v1/namespaces/"), "{heads:?}");
+    assert!(heads[0].to_lowercase().contains("proxy-authorization: basic bwu6cebzcw=="), "{heads:?}");
 }
 
 #[tokio::test]

@@ -21,5 +21,5 @@ pub(crate) use cuts::{Cuttable, Fault, Faults};
 pub(crate) use poll::{SOON, eventually, notice, seed, until};
 pub(crate) use proxy::{Exchange, Garble, Proxy};
 pub(crate) use registry::{Reader, RegistryProcess, RegistryTask, http_client};
-pub(crate) use tls::{Connect, TlsFront};
+pub(crate) use tls::{ForwardProxy, TlsFront};
 pub(crate) use watcher::Watcher;

@@ -1,6 +1,7 @@
-//! TLS before a server that speaks plain HTTP, and a proxy that speaks CONNECT.
+//! TLS before a server that speaks plain HTTP, and a forward proxy.
 
 use std::{
+    io,
     net::SocketAddr,
     path::Path,
     sync::{Arc, Mutex},
@@ -82,44 +83,75 @@ async fn accept(listener: TcpListener, to: String, config: Arc<watch::Sender<Arc
     }
 }
 
-/// A proxy that opens tunnels, all of them to one server. It stops when it is dropped.
-pub(crate) struct Connect {
+/// A proxy that passes everything on to one server: tunnels by CONNECT or SOCKS 5, and requests in plain HTTP. It stops
+/// when it is dropped.
+pub(crate) struct ForwardProxy {
     pub(crate) address: SocketAddr,
-    heads: Arc<Mutex<Vec<String>>>,
+    asked: Arc<Mutex<Vec<String>>>,
     task: AbortHandle,
 }
 
-impl Connect {
+impl ForwardProxy {
     pub(crate) async fn start(to: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (address, heads) = (listener.local_addr().unwrap(), Arc::<Mutex<Vec<String>>>::default());
-        let asked = heads.clone();
+        let (address, asked) = (listener.local_addr().unwrap(), Arc::<Mutex<Vec<String>>>::default());
+        let record = asked.clone();
         let task = tokio::spawn(async move {
             let mut open = JoinSet::new();
-            while let Ok((mut client, _)) = listener.accept().await {
-                let asked = asked.clone();
-                open.spawn(async move {
-                    let mut head = Vec::new();
-                    while !head.ends_with(b"\r\n\r\n") {
-                        head.push(client.read_u8().await?);
-                    }
-                    asked.lock().unwrap().push(String::from_utf8_lossy(&head).into_owned());
-                    client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await?;
-                    copy_bidirectional(&mut client, &mut TcpStream::connect(to).await?).await
-                });
+            while let Ok((client, _)) = listener.accept().await {
+                open.spawn(forward(client, to, record.clone()));
             }
         });
-        Self { address, heads, task: task.abort_handle() }
+        Self { address, asked, task: task.abort_handle() }
     }
 
-    /// The heads of all requests for a tunnel.
-    pub(crate) fn heads(&self) -> Vec<String> {
-        self.heads.lock().unwrap().clone()
+    /// What each connection asked for: the head of its first request, or `SOCKS5 USER:PASSWORD HOST:PORT`.
+    pub(crate) fn asked(&self) -> Vec<String> {
+        self.asked.lock().unwrap().clone()
     }
 }
 
-impl Drop for Connect {
+impl Drop for ForwardProxy {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+async fn forward(mut client: TcpStream, to: SocketAddr, record: Arc<Mutex<Vec<String>>>) -> io::Result<()> {
+    let mut server = TcpStream::connect(to).await?;
+    let mut head = vec![client.read_u8().await?];
+    if head == [5] {
+        let asked = socks(&mut client).await?;
+        record.lock().unwrap().push(asked);
+    } else {
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(client.read_u8().await?);
+        }
+        record.lock().unwrap().push(String::from_utf8_lossy(&head).into_owned());
+        if head.starts_with(b"CONNECT ") {
+            client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await?;
+        } else {
+            server.write_all(&head).await?;
+        }
+    }
+    copy_bidirectional(&mut client, &mut server).await.map(|_| ())
+}
+
+/// The handshake of SOCKS 5 (RFC 1928) after its first byte, with a user name and a password (RFC 1929).
+async fn socks(client: &mut TcpStream) -> io::Result<String> {
+    async fn text(client: &mut TcpStream) -> io::Result<String> {
+        let mut bytes = vec![0; client.read_u8().await?.into()];
+        client.read_exact(&mut bytes).await?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+    let methods = text(client).await?;
+    assert_eq!(methods, "\u{2}", "a user name and a password");
+    client.write_all(&[5, 2]).await?;
+    assert_eq!(client.read_u8().await?, 1);
+    let (user, password) = (text(client).await?, text(client).await?);
+    client.write_all(&[1, 0]).await?;
+    assert_eq!(client.read_u32().await?, 0x0501_0003, "CONNECT to a DNS name");
+    let (host, port) = (text(client).await?, client.read_u16().await?);
+    client.write_all(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0]).await?;
+    Ok(format!("SOCKS5 {user}:{password} {host}:{port}"))
 }
