@@ -1,7 +1,7 @@
 //! Lists of pods, page by page, each bounded in bytes and in time.
 //!
-//! The next page is asked for as soon as a page has named its continue token, while its items still come in. What follows
-//! a failure is [`Paging`]'s decision. Only so many pages come in at once over all watches: see [`Turns`].
+//! The next page is requested as soon as the continue token of a page has arrived, while its items still arrive.
+//! [`Paging`] decides what follows a failure. [`Turns`] limits how many pages arrive at once, over all watches.
 
 use std::{sync::Arc, time::Duration};
 
@@ -38,12 +38,12 @@ use crate::{
 const PAGE_BYTES: usize = 16 << 20;
 /// Bytes of a refusal that are read.
 const REFUSAL_BYTES: usize = 64 << 10;
-/// Pages that come in at once, over all watches of the process.
+/// Pages that are read at once, over all watches of the process.
 const PAGES_AT_ONCE: usize = 4;
-/// Where the metadata of a page is looked for while it comes in.
+/// The metadata of a page is searched for in its first bytes, while they arrive.
 const HEAD_BYTES: usize = 64 << 10;
 
-/// Whose turn it is to read a page. Clones share the turns.
+/// Limits how many pages are read at once. Clones share the limit.
 #[derive(Clone, Debug)]
 pub(super) struct Turns(Arc<Semaphore>);
 
@@ -65,7 +65,7 @@ pub(super) enum Error {
         /// The continue token in the refusal.
         token: Option<String>,
     },
-    /// The connection cannot be had, or broke.
+    /// There is no connection, or it broke.
     #[error("{0}")]
     Connection(String),
     /// It took too long.
@@ -113,15 +113,15 @@ pub(super) struct Page {
     pub(super) remaining: Option<usize>,
     /// Whether all pages until now show one moment.
     pub(super) is_consistent: bool,
-    /// What was learned about pages.
+    /// The limits of the next request.
     pub(super) paging: Paging,
 }
 
-/// What happens to a list.
+/// A step of a list: a page or a failed attempt.
 #[derive(Debug)]
 pub(super) enum Step {
     Page(Page),
-    /// An attempt failed; the list goes on by itself.
+    /// An attempt failed; the list retries it.
     Failed(Failed),
 }
 
@@ -129,12 +129,12 @@ pub(super) enum Step {
 #[derive(Debug)]
 pub(super) struct Failed {
     pub(super) error: Error,
-    /// Whether the list cannot be taken now, beyond a passing fault.
+    /// Whether this is more than a passing fault.
     pub(super) is_stuck: bool,
     /// Attempts in a row.
     pub(super) failures: u32,
     pub(super) retry_in: Duration,
-    /// What was learned about pages.
+    /// The limits of the next request.
     pub(super) paging: Paging,
 }
 
@@ -157,8 +157,8 @@ impl Source {
         Self { client, namespace, label_selector, field_selector, only_metadata: false, turns, clock }
     }
 
-    /// A consistent list: no resource version is named, so that it is not older than its request. It ends with its last
-    /// page, and goes on by itself until then.
+    /// A consistent list: it names no resource version, so it is at least as new as its request. It retries failed pages
+    /// and ends with the last page.
     pub(super) fn list(&self, paging: Paging) -> BoxStream<'static, Step> {
         let list = List {
             source: self.clone(),
@@ -217,14 +217,14 @@ struct List {
     paging: Paging,
     rng: fastrand::Rng,
     begun: Moment,
-    /// What the next page is asked for with; none for the first.
+    /// The continue token of the next page. None for the first page.
     token: Option<String>,
     version: Option<String>,
     is_consistent: bool,
     is_over: bool,
     /// The delay before the next attempt.
     wait: Duration,
-    /// The answer to a page that was asked for while the one before came in, by its token.
+    /// The continue token of the next page and its answer, requested while the previous page arrives.
     ahead: Option<(String, AbortOnDropHandle<Answer>)>,
 }
 
@@ -285,7 +285,7 @@ impl List {
         Failed { error, is_stuck: paging.is_stuck(&fault), failures: paging.failures, retry_in, paging }
     }
 
-    /// Asks for a page and reads it, when its turn has come.
+    /// Requests a page and reads it, once a turn is free.
     async fn page(&mut self) -> Result<Document, Error> {
         let turns = self.source.turns.0.clone();
         // It is never closed.
@@ -339,7 +339,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX))
 }
 
-/// The bytes of a page. `head` gets its metadata as soon as they have come, unless its items come first.
+/// The bytes of a page. `head` gets its metadata as soon as it has arrived, unless the items come first.
 async fn read(response: Response<Body>, limit: u32, head: impl FnOnce(Metadata)) -> Result<Vec<u8>, Error> {
     let (mut head, mut is_sought) = (Some(head), true);
     let collected = collect(response.into_body(), PAGE_BYTES, |bytes: &[u8]| {
@@ -360,7 +360,7 @@ async fn read(response: Response<Body>, limit: u32, head: impl FnOnce(Metadata))
     collected.await?.ok_or(Error::TooLarge(limit))
 }
 
-/// The bytes of a body; none if they are more than `most`. `each` sees what has come until now.
+/// The bytes of a body. None if it has more than `most`. `each` gets the bytes so far, after each frame.
 async fn collect(mut body: Body, most: usize, mut each: impl FnMut(&[u8])) -> Result<Option<Vec<u8>>, Error> {
     let mut bytes = Vec::new();
     while let Some(frame) = body.frame().await {

@@ -26,7 +26,7 @@ impl Asked {
     }
 }
 
-/// What the server does with a request.
+/// How the server answers a request.
 enum Answer {
     Page,
     Status(u16, &'static str),
@@ -34,7 +34,8 @@ enum Answer {
     Text(String),
 }
 
-/// A server of so many pods of so many bytes each, and what it does besides answering with pages.
+/// A server with `pods` pods of `bytes` bytes each. `script` decides how it answers each request. The counter adds up the
+/// bytes that it sent.
 fn server(
     pods: usize,
     bytes: usize,
@@ -164,8 +165,8 @@ async fn slow_page_gets_more_time() {
     let (source, _) = server(3, 0, |_, _| Answer::After(Duration::from_secs(40)));
     let taken = take(&source, Paging::default()).await;
     assert_eq!(taken.uids, all(3));
-    let told: Vec<String> = taken.failures.iter().map(|failed| failed.error.to_string()).collect();
-    assert!(matches!(&*told, [first, second] if first.contains("25 s") && second.contains("37 s")), "{told:?}");
+    let errors: Vec<String> = taken.failures.iter().map(|failed| failed.error.to_string()).collect();
+    assert!(matches!(&*errors, [first, second] if first.contains("25 s") && second.contains("37 s")), "{errors:?}");
 }
 
 #[tokio::test(start_paused = true)]

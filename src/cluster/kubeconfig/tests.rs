@@ -179,7 +179,7 @@ fn impersonation_becomes_headers() {
 }
 
 #[test]
-fn plugin_is_told_about_the_cluster_if_it_asks() {
+fn plugin_gets_the_cluster_if_it_asks() {
     let cluster = "server: 'https://h', certificate-authority-data: YQ==, extensions: \
                    [{name: client.authentication.k8s.io/exec, extension: {a: 1}}]";
     let exec =

@@ -21,7 +21,7 @@ use super::{
 };
 
 const KIND: &str = "user";
-/// What a plugin may print.
+/// The versions of the ExecCredential that a plugin may print.
 const API_VERSIONS: [&str; 2] = ["client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1"];
 /// The extension that carries settings for plugins.
 const PLUGIN_SETTINGS: &str = "client.authentication.k8s.io/exec";
@@ -33,7 +33,7 @@ pub(crate) struct Plugin {
     pub(crate) args: Vec<String>,
     pub(crate) env: Vec<(String, String)>,
     pub(crate) api_version: String,
-    /// What it is told about its task.
+    /// The ExecCredential that it gets in `KUBERNETES_EXEC_INFO`.
     pub(crate) info: Value,
 }
 
@@ -51,7 +51,7 @@ impl std::fmt::Debug for Plugin {
     }
 }
 
-/// How requests show who sends them.
+/// How requests authenticate.
 pub(super) fn login(user: &Entry<User>, cluster: &Entry<Cluster>) -> Result<Login, Error> {
     let User { token, token_file, username, password, auth_provider, exec, .. } = &user.value;
     if auth_provider.as_ref().is_some_and(|provider| !provider.is_null()) {
@@ -98,7 +98,7 @@ pub(super) fn identity(user: &Entry<User>) -> Result<Option<(Content, Content)>,
     }
 }
 
-/// The headers that ask to be treated as another user.
+/// The headers for impersonation.
 pub(super) fn impersonate(user: &Entry<User>) -> Result<HeaderMap, Error> {
     let User { impersonate, as_uid, as_groups, as_user_extra, .. } = &user.value;
     let mut headers = HeaderMap::new();
@@ -175,7 +175,7 @@ fn plugin(user: &Entry<User>, exec: &Exec, cluster: &Entry<Cluster>) -> Result<P
     Ok(Plugin { command, args, env, api_version: api_version.to_owned(), info })
 }
 
-/// What a plugin is told about the cluster.
+/// The `spec.cluster` of the ExecCredential that a plugin gets.
 fn cluster_info(cluster: &Entry<Cluster>) -> Result<Value, Error> {
     use base64::Engine as _;
     let value = &cluster.value;

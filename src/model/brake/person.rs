@@ -5,10 +5,10 @@ use std::collections::HashSet;
 use super::{Brake, HeldBecause, Hold, HoldId, SettingsChange, Stage};
 use crate::model::{Moment, Removal, Uid};
 
-/// Fewer absences than this are never nearly all.
+/// A smaller number of absences never counts as nearly all.
 const NEARLY_ALL_AT_LEAST: usize = 50;
 
-/// Whether so many absences are nearly all of these records: then the cluster may be a copy of the one that wrote them.
+/// Whether the absences are nearly all of the records. If so, the cluster may be a copy of the one that wrote them.
 pub fn is_nearly_all(absent: usize, records: usize) -> bool {
     absent >= NEARLY_ALL_AT_LEAST && absent * 10 >= records * 9
 }
@@ -76,7 +76,7 @@ impl Brake {
         };
     }
 
-    /// Why only a person can release so many absences, if that is so.
+    /// Why only a person can release this number of absences. None if no person is needed.
     pub(super) fn needs_person(&self, absent: usize) -> Option<HeldBecause> {
         let (owned, list) = self.derived_from;
         if self.person_needed {
