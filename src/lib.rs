@@ -15,6 +15,8 @@
 //!                            external registry (HTTP)                     cluster::confirm
 //! ```
 //!
+//! The informer lists pods page by page while its watch goes on, and each page reaches the store as it arrives.
+//!
 //! Of several processes one writes: [`cluster::lease`] carries out what [`model::lease`] decides and tells the event loop
 //! until when it leads. The others stand by with the same store and say nothing to the registry.
 //!
