@@ -26,8 +26,8 @@ const PAGE_LIMIT: usize = 5_000;
 /// Features that a registry can have; the protocol knows five.
 const FEATURES_MAX: usize = 64;
 
-/// Bytes that the answer to a batch takes at most: for each operation so many.
-const RESULT_BYTES: usize = 2 << 10;
+/// Bytes of the answer to a batch that are read at most, per operation. Registries explain rejections at length.
+const RESULT_BYTES: usize = 16 << 10;
 /// Bytes of a page's token: it becomes part of an address.
 const PAGE_TOKEN_MAX: usize = 1_024;
 /// What a registry can make us send at once, however much it says that it takes: items and bytes of a batch.
@@ -86,7 +86,7 @@ impl Client {
 
     async fn write_batch(&self, epoch: u64, operations: &[Encoded]) -> Result<Vec<Verdict>, Failure> {
         let body = encode::batch(epoch, operations);
-        let most = SMALL_ANSWER.max(operations.len().saturating_mul(RESULT_BYTES));
+        let most = operations.len().saturating_mul(RESULT_BYTES).clamp(SMALL_ANSWER, LARGE_ANSWER);
         let answer = self.http.send(Method::POST, self.url("/pods:batch", &[]), Some(body), most).await?;
         of_batch(&answer, operations)
     }
