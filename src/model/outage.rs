@@ -16,7 +16,9 @@ pub struct Outage {
     /// Whether the start of this outage was logged.
     logged: bool,
     logged_at: Option<Moment>,
+    /// Requests that failed since the last line, and since the start.
     failures: u64,
+    all_failures: u64,
     last: Option<Failure>,
 }
 
@@ -25,7 +27,7 @@ pub struct Outage {
 pub struct Lasted {
     /// How long it has lasted.
     pub time: Duration,
-    /// Requests that failed since the last line.
+    /// Requests that failed since the last line, or in the whole outage that is over.
     pub failures: u64,
 }
 
@@ -33,6 +35,7 @@ impl Outage {
     /// A request failed. Says how many have since the last line, if the start of the outage is to be logged.
     pub fn failed(&mut self, failure: &Failure, now: Moment) -> Option<u64> {
         self.failures += 1;
+        self.all_failures += 1;
         self.last = Some(failure.clone());
         self.since.get_or_insert(now);
         if self.logged || !self.is_due(now) {
@@ -51,7 +54,11 @@ impl Outage {
     /// A request was answered. Says what to log of the outage that is over.
     pub fn over(&mut self, now: Moment) -> Option<Lasted> {
         let since = self.since.take()?;
-        std::mem::take(&mut self.logged).then(|| Lasted { time: now.saturating_sub(since), failures: self.log(now) })
+        let failures = std::mem::take(&mut self.all_failures);
+        std::mem::take(&mut self.logged).then(|| {
+            self.log(now);
+            Lasted { time: now.saturating_sub(since), failures }
+        })
     }
 
     /// The newest failure.
@@ -88,7 +95,7 @@ mod tests {
             lines.extend(outage.lasts(secs(now)).map(|lasted| (now, lasted.time, lasted.failures)));
         }
         assert_eq!(lines, [(70, secs(60), 60), (130, secs(120), 60), (190, secs(180), 60)]);
-        assert_eq!(outage.over(secs(200)), Some(Lasted { time: secs(190), failures: 9 }));
+        assert_eq!(outage.over(secs(200)), Some(Lasted { time: secs(190), failures: 190 }));
         assert_eq!(outage.over(secs(201)), None);
     }
 
