@@ -7,6 +7,7 @@
 //! | --- | --- |
 //! | orderly, after most of its time | resumed at once, earlier failures are forgotten |
 //! | any other, after news for a while | resumed after the shortest delay |
+//! | any other, after news | resumed within a second |
 //! | any other | resumed after a delay that doubles with each failure in a row |
 
 use std::time::Duration;
@@ -19,6 +20,8 @@ pub const WATCH: Duration = Duration::from_secs(20);
 const TOO_SOON: Duration = Duration::from_secs(10);
 /// A watch that brought news and lasted this long works.
 const FOR_A_WHILE: Duration = Duration::from_secs(2);
+/// Failures in a row that count of watches that brought news and did not last: a proxy may cut them for ever.
+const SHORT_WITH_NEWS: u32 = 2;
 /// Failures that are further apart are not in a row.
 const FORGIVEN_AFTER: Duration = Duration::from_secs(60);
 /// The delays after failures in a row.
@@ -55,8 +58,9 @@ impl WatchEnds {
             self.failures = 0;
             return None;
         }
-        if news && lasted >= FOR_A_WHILE {
-            self.failures = 0;
+        if news {
+            let forgiven_to = if lasted >= FOR_A_WHILE { 0 } else { SHORT_WITH_NEWS };
+            self.failures = self.failures.min(forgiven_to);
         }
         Some(self.failed(now, random))
     }
@@ -82,16 +86,29 @@ mod tests {
 
     #[test]
     fn every_end_without_news_backs_off() {
-        for end in [end(true, 1, false), end(true, 1, true), end(false, 1, false), end(false, 24_000, false)] {
-            let mut ends = WatchEnds::default();
-            let (mut now, mut started) = (Moment::from_secs(100), 0);
-            let until = now + Duration::from_secs(60);
-            while now < until {
-                now += end.lasted + ends.ended(end, now, 0).unwrap();
-                started += 1;
-            }
+        for end in [end(true, 1, false), end(false, 1, false), end(false, 24_000, false)] {
+            let started = started_in_a_minute(end);
             assert!(started <= 20, "{end:?}: {started} watches in a minute");
         }
+    }
+
+    #[test]
+    fn short_watch_with_news_resumes_within_a_second() {
+        for end in [end(true, 1, true), end(false, 1_000, true)] {
+            let started = started_in_a_minute(end);
+            assert!((40..=200).contains(&started), "{end:?}: {started} watches in a minute");
+        }
+    }
+
+    fn started_in_a_minute(end: WatchEnd) -> usize {
+        let mut ends = WatchEnds::default();
+        let (mut now, mut started) = (Moment::from_secs(100), 0);
+        let until = now + Duration::from_secs(60);
+        while now < until {
+            now += end.lasted + ends.ended(end, now, 0).unwrap();
+            started += 1;
+        }
+        started
     }
 
     #[test]

@@ -190,9 +190,9 @@ impl Informer {
             self.is_alive(now);
             return true;
         }
-        let pause = self.older_backoff();
-        let (namespace, retry_in_ms) = (&*self.namespace, pause.as_millis());
-        tracing::warn!(namespace, retry_in_ms, "event is older than one before it; listing pods again");
+        let random = self.rng.u64(..);
+        let pause = self.ends.failed(now, random).max(self.older_backoff());
+        self.count_failure("an event is older than one before it", pause, false);
         // A list that is under way may come from the same server.
         self.list = None;
         self.drop_watch(RelistReason::Stale, now + pause);
