@@ -22,7 +22,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     Scope, Watched,
-    page::{self, Document, Metadata},
+    page::{self, Document, Metadata, Of},
     words::words,
 };
 use crate::{
@@ -184,7 +184,7 @@ impl Source {
             read(response, 1, |_| ()).await
         };
         let body = tokio::time::timeout(within, read).await.map_err(|_| Error::TooSlow(within))??;
-        let document = Document::read(&body).map_err(|error| Error::NotAList(error.to_string()))?;
+        let document = Document::read(&body, Of::Metadata).map_err(|error| Error::NotAList(error.to_string()))?;
         Ok(document.metadata.resource_version)
     }
 
@@ -292,7 +292,8 @@ impl List {
         let _turn = turns.acquire().await;
         let within = self.paging.within;
         let body = tokio::time::timeout(within, self.body()).await.map_err(|_| Error::TooSlow(within))??;
-        Document::read(&body).map_err(|error| Error::NotAList(error.to_string()))
+        let of = if self.source.only_metadata { Of::Metadata } else { Of::Pods };
+        Document::read(&body, of).map_err(|error| Error::NotAList(error.to_string()))
     }
 
     async fn body(&mut self) -> Result<Vec<u8>, Error> {

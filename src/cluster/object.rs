@@ -53,7 +53,13 @@ impl Watched {
 impl<'de> Deserialize<'de> for Watched {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let (pod, cause) = object::read(deserializer)?;
-        let meta = identity_of(&pod);
+        let mut meta = identity_of(&pod);
+        // The items of a list have no kind of their own.
+        if let Some(kind) = pod.kind.as_ref().filter(|kind| *kind != "Pod") {
+            meta = ObjectMeta { resource_version: meta.resource_version, ..ObjectMeta::default() };
+            let cause = cause_of(&format!("it is a {kind} instead of a Pod"));
+            return Ok(Self { meta, pod: Err(cause) });
+        }
         Ok(Self { meta, pod: cause.map_or(Ok(pod), |cause| Err(cause_of(&cause))) })
     }
 }
@@ -123,6 +129,17 @@ mod tests {
         assert!(bad.pod.as_ref().is_err_and(|why| why.contains("invalid type")));
         assert_eq!((bad.uid(), bad.namespace(), bad.name(), bad.resource_version()), (Some("u"), "n", "p", "7"));
         assert_eq!(good.pod.as_ref().unwrap().metadata.labels["a"], "b");
+    }
+
+    #[test]
+    fn object_of_another_kind_is_not_a_pod() {
+        let secret = r#"{"kind":"Secret","metadata":{"uid":"u","namespace":"n","name":"p","resourceVersion":"7"}}"#;
+        let watched: Watched = serde_json::from_str(secret).unwrap();
+        assert!(watched.pod.is_err_and(|cause| cause.contains("Secret")));
+        assert_eq!(
+            (watched.meta.uid, watched.meta.name, watched.meta.resource_version.as_deref()),
+            (None, None, Some("7"))
+        );
     }
 
     #[test]

@@ -12,8 +12,9 @@ use super::Watched;
 /// A page.
 #[derive(Debug, Deserialize)]
 pub(super) struct Document {
-    #[serde(default, rename = "kind", deserialize_with = "list_kind")]
-    _kind: (),
+    kind: Option<String>,
+    #[serde(rename = "apiVersion")]
+    api_version: Option<String>,
     pub(super) metadata: Metadata,
     /// Null stands for none; but it must be there.
     #[serde(deserialize_with = "items")]
@@ -33,16 +34,31 @@ pub(super) struct Metadata {
     pub(super) remaining: Option<usize>,
 }
 
-impl Document {
-    pub(super) fn read(bytes: &[u8]) -> Result<Self, serde_json::Error> {
-        serde_json::from_slice(bytes)
-    }
+/// What a page is a list of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Of {
+    Pods,
+    /// At least the metadata of pods.
+    Metadata,
 }
 
-fn list_kind<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(), D::Error> {
-    match Option::<String>::deserialize(deserializer)? {
-        Some(kind) if !kind.ends_with("List") => Err(D::Error::custom(format_args!("its kind is {kind:?}"))),
-        _ => Ok(()),
+/// The version and the kind of a list of pods, and of their metadata.
+const PODS: (&str, &str) = ("v1", "PodList");
+const METADATA: (&str, &str) = ("meta.k8s.io/v1", "PartialObjectMetadataList");
+
+impl Document {
+    /// # Errors
+    /// It is not JSON, lacks a member, or is a list of something else: then nothing is absent from it.
+    pub(super) fn read(bytes: &[u8], of: Of) -> Result<Self, serde_json::Error> {
+        let document: Self = serde_json::from_slice(bytes)?;
+        let (version, kind) = (document.api_version.as_deref(), document.kind.as_deref());
+        let is =
+            |of: (&str, &str)| version.is_none_or(|version| version == of.0) && kind.is_none_or(|kind| kind == of.1);
+        if is(PODS) || (of == Of::Metadata && is(METADATA)) {
+            return Ok(document);
+        }
+        let (version, kind) = (version.unwrap_or_default(), kind.unwrap_or_default());
+        Err(serde_json::Error::custom(format_args!("it is a {kind:?} of {version:?} instead of a list of pods")))
     }
 }
 
@@ -140,16 +156,19 @@ mod tests {
         let head = r#""metadata": {"continue" : "x\u003d", "remainingItemCount": 41, "resourceVersion" :"812"}"#;
         let forms = [
             format!(r#"{{"kind":"PodList","apiVersion":"v1",{head},"items":[{POD}]}}"#),
-            format!("{{\n  \"items\": [\n {POD} ],\n  {head},\n  \"kind\": \"PodList\" }}\n"),
-            format!(r#"{{ "other" : [[{{"items":[]}}]], {head}, "items":[{POD}] }}"#),
+            format!("{{\n  \"items\": [\n {POD} ],\n  {head},\n  \"kind\": \"PodList\", \"apiVersion\": \"v1\" }}\n"),
+            format!(
+                r#"{{ "other" : [[{{"items":[]}}]], {head}, "items":[{POD}], "apiVersion":"v1", "kind" : "PodList" }}"#
+            ),
         ];
         for form in forms {
-            let document = Document::read(form.as_bytes()).unwrap();
+            let document = Document::read(form.as_bytes(), Of::Pods).unwrap();
             assert_eq!(document.metadata, metadata("812", Some("x="), Some(41)), "{form}");
             assert_eq!(document.items[0].uid(), Some("u"), "{form}");
         }
-        let null = r#"{"kind":"PodList","metadata":{"resourceVersion":"1","continue":""},"items":null}"#;
-        let document = Document::read(null.as_bytes()).unwrap();
+        let null =
+            r#"{"kind":"PodList","apiVersion":"v1","metadata":{"resourceVersion":"1","continue":""},"items":null}"#;
+        let document = Document::read(null.as_bytes(), Of::Pods).unwrap();
         assert_eq!((document.metadata, document.items.len()), (metadata("1", None, None), 0));
     }
 
@@ -158,17 +177,30 @@ mod tests {
         let bad = [
             "{}",
             "<html>",
-            r#"{"items":[]}"#,
-            r#"{"metadata":{"resourceVersion":"1"}}"#,
-            r#"{"metadata":{},"items":[]}"#,
-            r#"{"metadata":{"resourceVersion":""},"items":[]}"#,
-            r#"{"metadata":{"resourceVersion":5},"items":[]}"#,
-            r#"{"kind":"Status","metadata":{"resourceVersion":"1"},"items":[]}"#,
-            r#"{"metadata":{"resourceVersion":"1"},"items":[]}{}"#,
-            r#"{"metadata":{"resourceVersion":"1"},"items":["#,
+            r#"{KIND,"items":[]}"#,
+            r#"{KIND,"metadata":{"resourceVersion":"1"}}"#,
+            r#"{KIND,"metadata":{},"items":[]}"#,
+            r#"{KIND,"metadata":{"resourceVersion":""},"items":[]}"#,
+            r#"{KIND,"metadata":{"resourceVersion":5},"items":[]}"#,
+            r#"{KIND,"metadata":{"resourceVersion":"1"},"items":[]}{}"#,
+            r#"{KIND,"metadata":{"resourceVersion":"1"},"items":["#,
         ];
-        for text in bad {
-            assert!(Document::read(text.as_bytes()).is_err(), "{text}");
+        for text in bad.map(|text| text.replace("KIND", r#""kind":"PodList","apiVersion":"v1""#)) {
+            assert!(Document::read(text.as_bytes(), Of::Pods).is_err(), "{text}");
+        }
+        for (version, kind) in [
+            ("v1", "Status"),
+            ("v1", "SecretList"),
+            ("metrics.k8s.io/v1beta1", "PodList"),
+            ("meta.k8s.io/v1", "PartialObjectMetadataList"),
+        ] {
+            let text = format!(
+                r#"{{"kind":"{kind}","apiVersion":"{version}","metadata":{{"resourceVersion":"1"}},"items":[]}}"#
+            );
+            let error = Document::read(text.as_bytes(), Of::Pods).unwrap_err().to_string();
+            assert!(error.contains(kind) && error.contains(version), "{error}");
+            let metadata = kind == "PartialObjectMetadataList";
+            assert_eq!(Document::read(text.as_bytes(), Of::Metadata).is_ok(), metadata, "{text}");
         }
     }
 

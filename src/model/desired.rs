@@ -108,7 +108,7 @@ pub fn unreadable(uid: &str, namespace: &str, name: &str, resource_version: &str
 }
 
 fn record(object: PodObject, rule: &Rule) -> Result<Record, Error> {
-    let PodObject { metadata: meta, spec, mut status } = object;
+    let PodObject { kind: _, metadata: meta, spec, mut status } = object;
     let (state, times) = (state(&meta, &status), times(&meta, &status));
     let workload = workload(meta.owner_references, &meta.labels);
     let host_network = spec.host_network.unwrap_or_default();

@@ -34,6 +34,7 @@ pub type Pairs = BTreeMap<String, String>;
 object! {
     /// A pod.
     pub struct PodObject or null {
+        kind: Option<String> = "kind",
         metadata: Metadata = "metadata",
         spec: Spec = "spec",
         status: Status = "status",
