@@ -148,6 +148,9 @@ pub(super) fn of_one(kind: OperationKind, answer: &Answer, operation: &Encoded) 
             let stored: Stored = answer.json()?;
             Ok(check_digest(Some(stored.digest), operation))
         }
+        Verdict::Done if answer.is_page() => {
+            Err(Failure::Broken(format!("status {} with a web page; does a proxy answer?", answer.status)))
+        }
         verdict => Ok(verdict),
     }
 }

@@ -226,6 +226,11 @@ impl Answer {
         })
     }
 
+    /// Whether the answer is a success with a web page, such as a proxy's sign-in.
+    pub(super) fn is_page(&self) -> bool {
+        self.success().is_ok() && self.body.trim_ascii_start().starts_with(b"<")
+    }
+
     /// Whether the answer is a success.
     pub(super) fn success(&self) -> Result<(), Failure> {
         let success = StatusCode::from_u16(self.status).is_ok_and(|status| status.is_success());
