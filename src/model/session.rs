@@ -240,6 +240,11 @@ impl Session {
         self.phase = Phase::Closed { open_at: now };
     }
 
+    /// Another writer has this epoch: a session that we open lies above it, even if the registry forgets it.
+    pub fn learn(&mut self, epoch: u64) {
+        self.min_epoch = self.min_epoch.max(epoch);
+    }
+
     /// When something is to be done for the session.
     pub fn due_at(&self) -> Option<Moment> {
         match self.phase {

@@ -304,6 +304,7 @@ impl<R: Registry> Registrar<R> {
             }
             // The same of an earlier life is over.
             Ok(Some(other)) if !other.over && !self.is_earlier_life(&other.instance) => {
+                self.session.learn(other.epoch);
                 if self.is_our_cluster(other.cluster_uid.as_deref(), &other.instance) {
                     self.tell_fenced(now);
                     self.session.fenced(now);

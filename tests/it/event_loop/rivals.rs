@@ -183,6 +183,25 @@ async fn fence_withdraws_what_was_confirmed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn fenced_writer_opens_above_the_others_epoch() {
+    let registry = filled(3).await;
+    let mut world = World::settled(registry.clone(), many(3, "a")).await;
+    held_by_another(&registry);
+    let others = registry.state().epoch;
+    world.apply(pod("x", "a")).await;
+    world.pass(30 * SECOND).await;
+    // The registry is restored from a backup of before the other session.
+    {
+        let mut state = registry.state();
+        (state.epoch, state.other_over) = (1, true);
+        state.session = Some(1);
+    }
+    world.pass(30 * SECOND).await;
+    world.assert_equal();
+    assert!(registry.state().epoch > others, "no epoch is used twice");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_fenced_writer_announces_itself() {
     let registry = Fake::new();
     let mut world = World::settled(registry.clone(), many(3, "a")).await;
