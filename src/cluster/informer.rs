@@ -111,6 +111,8 @@ pub struct Informer {
     list_at: Option<(Moment, RelistReason)>,
     /// Whether a list was asked for that the one under way does not count as.
     again: bool,
+    /// No list that is asked for begins before.
+    ask_again_at: Moment,
     ever_listed: bool,
     paging: Paging,
     /// Lists in a row that were older than what was seen.
@@ -185,6 +187,7 @@ impl Informer {
             list: None,
             list_at: Some((now, RelistReason::Start)),
             again: false,
+            ask_again_at: now,
             ever_listed: false,
             paging: Paging::default(),
             older: 0,
@@ -310,7 +313,7 @@ impl Informer {
         if self.list.is_some() {
             self.again = true;
         } else if self.list_at.is_none() {
-            self.list_at = Some((now, RelistReason::Requested));
+            self.list_at = Some((now.max(self.ask_again_at), RelistReason::Requested));
         }
         Ok(())
     }

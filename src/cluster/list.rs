@@ -30,7 +30,7 @@ use crate::{
     connect::causes,
     model::{
         Moment,
-        paging::{Fault, Next, Paging, RETRY_AFTER_MAX},
+        paging::{Fault, Next, Paging, RETRY_AFTER_MAX, WHOLE},
     },
 };
 
@@ -71,8 +71,8 @@ pub(super) enum Error {
     /// It took too long.
     #[error("a page did not arrive within {} s; the next attempt may take longer, up to 60 s", .0.as_secs())]
     TooSlow(Duration),
-    /// It has too many bytes.
-    #[error("a page of {0} pods has more than {PAGE_BYTES} bytes")]
+    /// It has too many bytes, for this limit.
+    #[error("a page has more than {PAGE_BYTES} bytes (limit {0})")]
     TooLarge(u32),
     /// The answer is not a list.
     #[error("the answer is not a list of pods: {0}; is the address that of an API server?")]
@@ -202,7 +202,7 @@ impl Source {
         ListParams {
             label_selector: self.label_selector.clone(),
             field_selector: self.field_selector.clone(),
-            limit: Some(limit),
+            limit: (limit != WHOLE).then_some(limit),
             continue_token: token.map(str::to_owned),
             ..ListParams::default()
         }

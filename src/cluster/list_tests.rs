@@ -22,7 +22,7 @@ impl Asked {
         let query: BTreeMap<_, _> =
             request.uri().query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('=')).collect();
         let number = |name: &str| query.get(name).and_then(|value| value.trim_start_matches("at-").parse().ok());
-        Self { token: number("continue"), limit: number("limit").unwrap() }
+        Self { token: number("continue"), limit: number("limit").unwrap_or(usize::MAX / 2) }
     }
 }
 
@@ -170,20 +170,24 @@ async fn slow_page_gets_more_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn expired_list_begins_again_then_is_finished_inconsistently() {
-    let expiring = |times: usize| {
+async fn expired_list_begins_again_then_comes_in_one_page() {
+    let expiring = |times: usize, bytes: usize| {
         let expired = AtomicUsize::new(0);
-        let (source, _) = server(1_200, 0, move |_, asked| match asked.token {
+        let (source, _) = server(1_200, bytes, move |_, asked| match asked.token {
             Some(500) if expired.fetch_add(1, Ordering::SeqCst) < times => Answer::Status(410, ""),
             _ => Answer::Page,
         });
         source
     };
-    let taken = take(&expiring(2), Paging::default()).await;
+    let taken = take(&expiring(2, 0), Paging::default()).await;
     assert!(taken.uids == all(1_200) && taken.pages.iter().all(|page| page.is_consistent));
     assert_eq!(taken.pages.iter().filter(|page| page.is_first).count(), 3);
-    let taken = take(&expiring(99), Paging::default()).await;
+    let taken = take(&expiring(99, 0), Paging::default()).await;
+    assert!(taken.uids == all(1_200) && taken.pages.iter().all(|page| page.is_consistent));
     assert_eq!(taken.failures.len(), 3);
+    // 24 MB do not fit in a page.
+    let taken = take(&expiring(99, 20_000), Paging::default()).await;
+    assert_eq!(taken.failures.len(), 5);
     assert!(taken.pages.last().is_some_and(|page| page.next.is_none() && !page.is_consistent));
 }
 

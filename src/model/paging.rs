@@ -5,7 +5,8 @@
 //! | refused, broken off, or not a list | the same page, after a backoff or the server's `Retry-After` |
 //! | more bytes than a page may have | the same page at once, with half the limit |
 //! | took too long | the same page, with half as much time again; at the server's own limit, with half the pods |
-//! | the continue token expired | the first page; the third time, the rest of the list at the present version |
+//! | the continue token expired | the first page; the third time, all pods in one page |
+//! | the same, and all pods are too many for one page | the rest of the list at the present version |
 //! | the same, and no token for the rest is offered | the same page; the third time, the first page, with twice the limit |
 //! | the continue token is not accepted | the first page |
 //!
@@ -17,12 +18,16 @@ use super::retry;
 
 /// Pods in a page.
 pub const LIMIT: u32 = 500;
-/// Pods in a page of a list that expires without an offer: fewer pages take less time. Its bytes are bounded as ever.
+/// Pods in a page of a list that expires without an offer: fewer pages take less time.
 const LIMIT_EXPIRING: u32 = 8_000;
+/// A page without a limit: it has all pods, and needs no token. Its bytes are bounded as ever.
+pub const WHOLE: u32 = 0;
 /// How long a page may take at first,
 pub const WITHIN: Duration = Duration::from_secs(25);
 /// and at most: an API server gives up a list after this time.
 pub const WITHIN_MAX: Duration = Duration::from_secs(60);
+/// The delays between lists that prove no absence.
+const UNPROVEN_BACKOFF: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(300));
 /// The delays between attempts.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 /// No server is obeyed for longer than this.
@@ -31,7 +36,7 @@ pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 const PASSING_FAILURES: u32 = 5;
 /// After this many pages at a reduced limit, twice the limit is tried.
 const GROWS_AFTER: u32 = 10;
-/// Lists in a row that expire before a list is finished inconsistently.
+/// Lists in a row that expire before all pods are asked for in one page.
 const EXPIRED_LISTS: u32 = 3;
 /// Attempts at a page that expire without an offer before the list begins again: API servers behind one address may
 /// disagree.
@@ -74,7 +79,7 @@ pub enum Next {
 /// What was learned about the pages of one watch's lists. It outlives a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Paging {
-    /// Pods that a page is asked for.
+    /// Pods that a page is asked for, or [`WHOLE`].
     pub limit: u32,
     /// How long a page may take.
     pub within: Duration,
@@ -82,11 +87,15 @@ pub struct Paging {
     pub failures: u32,
     pages: u32,
     expired: u32,
+    /// Whether all pods are too many for one page.
+    exceeds_page: bool,
+    /// Lists in a row that prove no absence.
+    unproven: u32,
 }
 
 impl Default for Paging {
     fn default() -> Self {
-        Self { limit: LIMIT, within: WITHIN, failures: 0, pages: 0, expired: 0 }
+        Self { limit: LIMIT, within: WITHIN, failures: 0, pages: 0, expired: 0, exceeds_page: false, unproven: 0 }
     }
 }
 
@@ -95,13 +104,13 @@ impl Paging {
     pub fn arrived(&mut self, is_last: bool) {
         self.failures = 0;
         self.pages += 1;
-        if self.limit < LIMIT && self.pages >= GROWS_AFTER {
+        if self.limit != WHOLE && self.limit < LIMIT && self.pages >= GROWS_AFTER {
             self.pages = 0;
             self.limit = (self.limit * 2).min(LIMIT);
         }
         if is_last {
             self.expired = 0;
-            self.limit = self.limit.min(LIMIT);
+            self.limit = if self.limit == WHOLE { LIMIT } else { self.limit.min(LIMIT) };
         }
     }
 
@@ -111,6 +120,10 @@ impl Paging {
         self.pages = 0;
         let delay = retry::backoff(BACKOFF.0, BACKOFF.1, self.failures, random);
         match fault {
+            Fault::TooLarge | Fault::TooSlow if self.limit == WHOLE => {
+                (self.limit, self.exceeds_page) = (LIMIT, true);
+                Next::Page(Duration::ZERO)
+            }
             Fault::TooLarge if self.limit > 1 => {
                 self.limit /= 2;
                 // Known to help, and no fault of the server's.
@@ -133,14 +146,32 @@ impl Paging {
                 Next::Page(delay)
             }
             Fault::Expired { offered: None } if continued => {
-                self.limit = (self.limit * 2).min(LIMIT_EXPIRING);
+                let is_last_resort = self.limit >= LIMIT_EXPIRING && !self.exceeds_page;
+                self.limit = if is_last_resort { WHOLE } else { (self.limit * 2).min(LIMIT_EXPIRING) };
                 Next::Whole(delay)
             }
             Fault::Expired { offered: Some(token) } if continued => {
                 self.expired += 1;
-                if self.expired < EXPIRED_LISTS { Next::Whole(delay) } else { Next::Rest(token.clone(), delay) }
+                match self.expired {
+                    ..EXPIRED_LISTS => Next::Whole(delay),
+                    _ if self.exceeds_page => Next::Rest(token.clone(), delay),
+                    _ => {
+                        self.limit = WHOLE;
+                        Next::Whole(delay)
+                    }
+                }
             }
             Fault::TooLarge | Fault::Expired { .. } | Fault::Broken => Next::Page(delay),
+        }
+    }
+
+    /// A list is complete. Gives the delay before another one on request. A list that proves no absence is asked for again
+    /// at once, and the next one will hardly prove more.
+    pub fn listed(&mut self, proves: bool, random: u64) -> Duration {
+        self.unproven = if proves { 0 } else { self.unproven.saturating_add(1) };
+        match self.unproven {
+            0 => Duration::ZERO,
+            unproven => retry::backoff(UNPROVEN_BACKOFF.0, UNPROVEN_BACKOFF.1, unproven, random),
         }
     }
 
@@ -205,13 +236,19 @@ mod tests {
     }
 
     #[test]
-    fn expired_token_restarts_twice_then_continues() {
+    fn expired_token_ends_with_all_pods_in_one_page() {
         let mut paging = Paging::default();
         let expired = Fault::Expired { offered: Some("t".into()) };
-        assert!(matches!(paging.failed(&expired, true, 0), Next::Whole(_)));
+        for limit in [LIMIT, LIMIT, WHOLE] {
+            assert!(matches!(paging.failed(&expired, true, 0), Next::Whole(_)));
+            assert_eq!(paging.limit, limit);
+        }
+        let mut fits = paging;
+        fits.arrived(true);
+        assert_eq!(fits.limit, LIMIT);
+        assert_eq!(paging.failed(&Fault::TooLarge, false, 0), Next::Page(Duration::ZERO));
         paging.arrived(false);
-        assert!(matches!(paging.failed(&expired, true, 0), Next::Whole(_)));
-        paging.arrived(false);
+        assert_eq!(paging.limit, LIMIT);
         assert!(matches!(paging.failed(&expired, true, 0), Next::Rest(token, _) if token == "t"));
         paging.arrived(true);
         assert!(matches!(paging.failed(&expired, true, 0), Next::Whole(_)), "another list");
@@ -226,11 +263,22 @@ mod tests {
                 begun.push((attempt, paging.limit));
             }
         }
-        assert_eq!(begun, [(3, 1_000), (6, 2_000), (9, 4_000), (12, 8_000), (15, 8_000), (18, 8_000)]);
+        assert_eq!(begun, [(3, 1_000), (6, 2_000), (9, 4_000), (12, 8_000), (15, WHOLE), (18, WHOLE)]);
+        paging.failed(&Fault::TooLarge, false, 0);
+        paging.limit = LIMIT_EXPIRING;
         paging.failed(&Fault::TooLarge, true, 0);
         assert_eq!(paging.limit, 4_000, "bytes are bounded all the same");
         paging.arrived(true);
         assert_eq!(paging.limit, LIMIT);
+    }
+
+    #[test]
+    fn lists_that_prove_nothing_become_rare() {
+        let mut paging = Paging::default();
+        assert_eq!(paging.listed(true, 0), Duration::ZERO);
+        let delays: Vec<u64> = (0..10).map(|_| paging.listed(false, 0).as_secs()).collect();
+        assert_eq!(delays, [1, 2, 4, 8, 16, 32, 64, 128, 150, 150]);
+        assert_eq!(paging.listed(true, 0), Duration::ZERO);
     }
 
     #[test]

@@ -228,11 +228,12 @@ impl Informer {
             self.tell_recovery();
         }
         self.begin_watch(now);
-        if self.again {
-            self.list_at = Some((now, RelistReason::Requested));
-        }
         let trusted = is_consistent && is_whole && !self.newest.completes_restore();
         let identified = is_consistent && list.unidentified == 0;
+        self.ask_again_at = now + self.paging.listed(identified, self.rng.u64(..));
+        if self.again {
+            self.list_at = Some((self.ask_again_at, RelistReason::Requested));
+        }
         let list = WatchList { begun: list.begun, pods, trusted, identified };
         self.tell(Sighting::Listed { watch: self.watch, list }).await
     }
