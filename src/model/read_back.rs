@@ -34,7 +34,8 @@ struct Last {
 }
 
 impl ReadBack {
-    /// A request was answered, or failed. `uncertain` is the share of its operations that may have been applied.
+    /// A request was answered, or failed. `uncertain` is the share of its operations that may have been applied. Requests
+    /// for records that always fail do not count.
     pub fn sent(&mut self, uncertain: f64) {
         self.failing += WEIGHT * (uncertain - self.failing);
     }

@@ -21,8 +21,10 @@ impl<R: Registry> Registrar<R> {
                 self.pace.answered(&sent.batch, now);
                 self.session.acknowledged();
                 self.budget.answered();
-                let doubted = verdicts.iter().filter(|verdict| matches!(verdict, Verdict::Doubt { .. })).count();
-                self.read_back.sent(doubted as f64 / verdicts.len().max(1) as f64);
+                if self.kind_of(sent) != Attempt::Persistent {
+                    let doubted = verdicts.iter().filter(|verdict| matches!(verdict, Verdict::Doubt { .. })).count();
+                    self.read_back.sent(doubted as f64 / verdicts.len().max(1) as f64);
+                }
                 for (uid, verdict) in uids.iter().zip(verdicts) {
                     self.settle(uid, verdict, now);
                 }
@@ -129,7 +131,7 @@ impl<R: Registry> Registrar<R> {
         };
         // Only a body may be to blame for these.
         let isolate = too_large || blamed && (refused_content || applied == Applied::Maybe);
-        let kind = self.kind_of_failure(sent);
+        let kind = self.kind_of(sent);
         if isolate && divisible {
             self.metrics.request(
                 Request::Write,
@@ -145,7 +147,9 @@ impl<R: Registry> Registrar<R> {
         }
         if applied == Applied::Maybe {
             self.budget.failed(kind);
-            self.read_back.sent(1.0);
+            if kind != Attempt::Persistent {
+                self.read_back.sent(1.0);
+            }
         }
         let of = if too_large && !divisible { 0 } else { sent.uids.len() };
         for uid in &sent.uids {
@@ -173,8 +177,8 @@ impl<R: Registry> Registrar<R> {
         }
     }
 
-    /// The kind of attempt that a failed request counts as: the most ordinary one in it.
-    fn kind_of_failure(&self, sent: &Sent) -> Attempt {
+    /// The kind of attempt that a request counts as: the most ordinary one in it.
+    fn kind_of(&self, sent: &Sent) -> Attempt {
         let kinds = || sent.uids.iter().map(|uid| self.attempt_under_way(uid));
         let ordinary = kinds().find(|kind| matches!(kind, Attempt::First | Attempt::Retry));
         ordinary.or_else(|| kinds().next()).unwrap_or_default()
