@@ -159,6 +159,10 @@ async fn alone(script: Script, operation: &Encoded) -> Result<Verdict, Failure> 
     client(server.address, None).write(7, vec![operation.clone()], false).await.map(|mut verdicts| verdicts.remove(0))
 }
 
+fn say(status: &str, body: &str) -> String {
+    format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len())
+}
+
 #[tokio::test]
 async fn single_deletion_accepts_what_a_batch_accepts() {
     let delete = &operations()[1];
@@ -168,7 +172,11 @@ async fn single_deletion_accepts_what_a_batch_accepts() {
         }
     }
     let page = "\n<html>gone</html>";
-    assert_eq!(alone(answer("404 Not Found", "", page), delete).await, Ok(Verdict::Done));
+    for (record, is_gone) in [("404 Not Found", true), ("200 OK", false)] {
+        let methods = vec![("DELETE", say("404 Not Found", page)), ("GET", say(record, page))];
+        let verdict = alone(Script::Methods(methods), delete).await.unwrap();
+        assert_eq!(verdict == Verdict::Done, is_gone, "its address then answers {record}: {verdict:?}");
+    }
     let sign_in = alone(answer("200 OK", "", page), delete).await;
     assert!(matches!(sign_in, Err(Failure::Broken(_))), "a proxy's page acknowledges nothing: {sign_in:?}");
 }
@@ -176,12 +184,7 @@ async fn single_deletion_accepts_what_a_batch_accepts() {
 #[tokio::test]
 async fn accepted_deletion_is_looked_after() {
     let delete = &operations()[1];
-    let accepted = |then: &str| {
-        let say = |status: &str, body: &str| {
-            format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len())
-        };
-        Script::Methods(vec![("DELETE", say("202 Accepted", "")), ("GET", say(then, "{}"))])
-    };
+    let accepted = |then: &str| Script::Methods(vec![("DELETE", say("202 Accepted", "")), ("GET", say(then, "{}"))]);
     assert_eq!(alone(accepted("404 Not Found"), delete).await, Ok(Verdict::Done));
     for then in ["200 OK", "500 Internal Server Error"] {
         let verdict = alone(accepted(then), delete).await;

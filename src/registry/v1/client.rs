@@ -111,17 +111,19 @@ impl Client {
                 (OperationKind::Delete, self.http.send(Method::DELETE, url, None, SMALL_ANSWER).await?)
             }
         };
-        if answer.status == ACCEPTED {
-            return self.look_after(operation).await;
+        // A proxy may say of an address that there is nothing, without having asked the registry.
+        let doubtful_end = kind == OperationKind::Delete && matches!(answer.status, 404 | 410) && answer.is_page();
+        if answer.status == ACCEPTED || doubtful_end {
+            return self.look_after(operation, answer.status).await;
         }
         of_one(kind, &answer, operation)
     }
 
-    /// What became of an operation that was accepted to be done later: whether the registry shows it done already. If not,
-    /// it is sent again later, and looked after again.
-    async fn look_after(&self, operation: &Encoded) -> Result<Verdict, Failure> {
+    /// What became of an operation whose answer does not say that it is done: whether the registry shows it done already.
+    /// If not, it is sent again later, and looked after again.
+    async fn look_after(&self, operation: &Encoded, status: u16) -> Result<Verdict, Failure> {
         let answer = self.get(self.url(&format!("/pods/{}", operation.uid), &[]), RECORD_ANSWER).await?;
-        Ok(of_look(&answer, operation))
+        Ok(of_look(&answer, operation, status))
     }
 }
 
@@ -148,20 +150,20 @@ pub(super) fn of_one(kind: OperationKind, answer: &Answer, operation: &Encoded) 
             let stored: Stored = answer.json()?;
             Ok(check_digest(Some(stored.digest), operation))
         }
-        Verdict::Done if answer.is_page() => {
+        Verdict::Done if answer.success().is_ok() && answer.is_page() => {
             Err(Failure::Broken(format!("status {} with a web page; does a proxy answer?", answer.status)))
         }
         verdict => Ok(verdict),
     }
 }
 
-/// What a record's address shows of an operation that was accepted to be done later.
-fn of_look(answer: &Answer, operation: &Encoded) -> Verdict {
+/// What a record's address shows of an operation that was answered with this status.
+fn of_look(answer: &Answer, operation: &Encoded, status: u16) -> Verdict {
     #[derive(serde::Deserialize)]
     struct Shown {
         digest: Digest,
     }
-    let later = |cause: &str| Verdict::Doubt { cause: format!("accepted with status {ACCEPTED} and {cause}") };
+    let later = |cause: &str| Verdict::Doubt { cause: format!("answered with status {status}, and {cause}") };
     match (&operation.body, answer.status) {
         (EncodedBody::Delete(_), 404 | 410) => Verdict::Done,
         (EncodedBody::Put { digest, .. }, 200) => match answer.json::<Shown>() {

@@ -226,9 +226,9 @@ impl Answer {
         })
     }
 
-    /// Whether the answer is a success with a web page, such as a proxy's sign-in.
+    /// Whether the answer is a web page, such as a proxy's sign-in.
     pub(super) fn is_page(&self) -> bool {
-        self.success().is_ok() && self.body.trim_ascii_start().starts_with(b"<")
+        self.body.trim_ascii_start().starts_with(b"<")
     }
 
     /// Whether the answer is a success.
