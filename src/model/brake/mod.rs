@@ -26,6 +26,7 @@ use super::{Moment, Removal, Uid, retry};
 pub use hold::{HeldBecause, Hold, HoldId, ParseHoldIdError, Shown};
 pub use inquiry::{Answer, Confirmation, Finding, Inquiry, Question};
 pub use person::is_nearly_all;
+
 /// Within this time, deletions by absence are counted together.
 const WINDOW: Duration = Duration::from_secs(600);
 /// So many deletions by absence within the window are never braked.
