@@ -16,6 +16,7 @@ use tokio::{
 };
 
 use super::kubeconfig::{Plugin, Secret};
+use crate::model::time;
 
 /// No plugin prints more.
 const OUTPUT_MAX: u64 = 1 << 20;
@@ -165,7 +166,7 @@ fn printed(output: &[u8], api_version: &str) -> Result<Printed, String> {
 
 /// How far away a time of day is. It is read once: from then on the monotonic clock counts.
 fn remaining(text: &str) -> Result<Duration, String> {
-    let until: jiff::Timestamp = text.parse().map_err(|_| "its expirationTimestamp is not RFC 3339".to_owned())?;
+    let until = time::parse(text).ok_or("its expirationTimestamp is not an RFC 3339 time")?;
     let left = until.duration_since(jiff::Timestamp::now());
     Ok(Duration::try_from(left).unwrap_or_default())
 }
@@ -186,6 +187,8 @@ mod tests {
         let both =
             read(r#"{"clientCertificateData":"c","clientKeyData":"k","expirationTimestamp":"2020-01-01T00:00:00Z"}"#);
         assert_eq!(both.unwrap().lasts, Some(Duration::ZERO), "over, and used until it is refused");
+        let never = read(r#"{"token":"a","expirationTimestamp":"9999-12-31T23:59:59Z"}"#).unwrap().lasts;
+        assert!(never > Some(Duration::from_secs(7_000 * 365 * 86_400)), "{never:?}");
         for status in [
             r#"{"token":""}"#,
             r#"{"clientCertificateData":"s3cret"}"#,

@@ -274,8 +274,7 @@ fn times(meta: &Metadata, status: &Status) -> Result<Times, Error> {
 /// RFC 3339 in UTC with milliseconds, `earlier_secs` before the time given. None where that is not a time of a year with
 /// four digits.
 fn time(text: &str, earlier_secs: i64) -> Option<String> {
-    let time: jiff::Timestamp = text.parse().ok()?;
-    let time = time.checked_sub(jiff::SignedDuration::from_secs(earlier_secs)).ok()?;
+    let time = super::time::parse(text)?.checked_sub(jiff::SignedDuration::from_secs(earlier_secs)).ok()?;
     Some(format!("{time:.3}")).filter(|written| !written.starts_with('-'))
 }
 

@@ -174,6 +174,14 @@ fn a_deployment_is_derived_only_from_a_matching_template_hash() {
     assert!(!text(&desired(pod(json), &rule()).unwrap()).contains("Deployment"));
 }
 
+#[test]
+fn last_second_of_9999_is_a_time() {
+    let mut json = typical();
+    json["metadata"]["creationTimestamp"] = "9999-12-31T23:59:59Z".into();
+    let record = text(&desired(pod(json), &rule()).unwrap());
+    assert!(record.contains(r#""created":"9999-12-30T2"#), "{record}");
+}
+
 /// What becomes of a pod in states that are rare, and that nobody should have to find out at night.
 #[test]
 fn the_corners_of_a_pods_life_have_a_defined_record() {

@@ -28,6 +28,7 @@ pub mod silence;
 mod standing;
 mod takeover;
 pub mod tally;
+pub mod time;
 mod tolerant;
 mod uid;
 pub mod uid_map;
