@@ -18,7 +18,8 @@ use tower::{Service, ServiceBuilder};
 
 use super::{
     credentials::{self, Present, Source},
-    kubeconfig::{self, Access, Login, Origin, Search, Trust},
+    kubeconfig::{self, Access, Login, Origin, Proxy, Search, Trust},
+    proxied,
     tap::Tap,
 };
 use crate::connect::{self, Names};
@@ -221,9 +222,19 @@ impl Transport {
         match error {
             Attempt::Path => Error::Path,
             Attempt::Failed(error) => {
-                Error::Unreachable { server: address(self.source.server()), why: connect::explain(&error, &NAMES) }
+                let why = why(&error, self.source.access().proxy.as_ref());
+                Error::Unreachable { server: address(self.source.server()), why }
             }
         }
+    }
+}
+
+/// Why there is no connection, with the proxy if there is one.
+fn why(error: &(dyn StdError + 'static), proxy: Option<&Proxy>) -> String {
+    let Some(Proxy { setting, shown, .. }) = proxy else { return connect::explain(error, &NAMES) };
+    match connect::layers(error).find_map(|layer| layer.downcast_ref::<proxied::Error>()) {
+        Some(error) => format!("the proxy {shown}: {}", error.explain(&Names { address: setting, ..NAMES })),
+        None => format!("through the proxy {shown} from {setting}: {}", connect::explain(error, &NAMES)),
     }
 }
 
@@ -250,18 +261,7 @@ impl Drop for Unanswered<'_> {
 
 /// Whether the TLS handshake failed: another certificate, ours or theirs, may change that.
 fn is_handshake(error: &(dyn StdError + 'static)) -> bool {
-    let mut layer = Some(error);
-    while let Some(error) = layer {
-        if error.downcast_ref::<rustls::Error>().is_some() {
-            return true;
-        }
-        let carried = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        layer = match carried {
-            Some(carried) => Some(carried),
-            None => error.source(),
-        };
-    }
-    false
+    connect::layers(error).any(|layer| layer.is::<rustls::Error>())
 }
 
 #[cfg(test)]

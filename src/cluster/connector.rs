@@ -26,10 +26,7 @@ use hyper_timeout::TimeoutConnector;
 use hyper_util::{
     client::legacy::{
         Client,
-        connect::{
-            Connected, Connection, HttpConnector,
-            proxy::{SocksV5, Tunnel},
-        },
+        connect::{Connected, Connection, HttpConnector},
     },
     rt::TokioExecutor,
 };
@@ -40,6 +37,7 @@ use tower::{BoxError, Service, ServiceExt as _};
 
 use super::{
     kubeconfig::{Access, Proxy, Route},
+    proxied,
     resolver::Resolver,
 };
 
@@ -162,29 +160,15 @@ impl Dial {
             Some(name) => Arc::new(FixedServerNameResolver::new(name)),
             None => Arc::new(DefaultServerNameResolver::default()),
         };
-        let Some(Proxy { address, route }) = proxy else {
+        let Some(proxy) = proxy else {
             return Io::of(HttpsConnector::new(tcp, tls, false, names).oneshot(server).await?, false);
         };
-        match route {
-            Route::Socks(login) => {
-                let mut socks = SocksV5::new(address, tcp);
-                if let Some((user, password)) = login {
-                    socks = socks.with_auth(user, String::from_utf8_lossy(password.expose()).into_owned());
-                }
-                Io::of(HttpsConnector::new(socks, tls, false, names).oneshot(server).await?, false)
-            }
-            Route::Http(login) => {
-                let to_proxy = HttpsConnector::from((tcp, tls.clone()));
-                if server.scheme() == Some(&Scheme::HTTP) {
-                    return Io::of(to_proxy.oneshot(address).await?, true);
-                }
-                let mut tunnel = Tunnel::new(address, to_proxy);
-                if let Some(login) = login {
-                    tunnel = tunnel.with_auth(login);
-                }
-                Io::of(HttpsConnector::new(tunnel, tls, false, names).oneshot(server).await?, false)
-            }
+        let stream = proxied::connect(&proxy, tcp, tls.clone()).await?;
+        if matches!(proxy.route, Route::Http(_)) && server.scheme() == Some(&Scheme::HTTP) {
+            return Io::of(stream, true);
         }
+        let through = proxied::once(proxied::tunnel(&proxy, stream, &server).await?);
+        Io::of(HttpsConnector::new(through, tls, false, names).oneshot(server).await?, false)
     }
 }
 

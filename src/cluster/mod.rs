@@ -18,6 +18,7 @@ mod list;
 mod object;
 mod page;
 pub mod plugin;
+mod proxied;
 mod resolver;
 mod tap;
 mod tls;

@@ -218,7 +218,7 @@ pub fn causes(error: &(dyn Error + 'static)) -> String {
 }
 
 /// The error and what is below it. An I/O error that carries another one does not name it as its source.
-fn layers<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+pub fn layers<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |error| below(*error)).take(CAUSES_MAX)
 }
 

@@ -9,5 +9,5 @@
 mod explain;
 mod trust;
 
-pub use explain::{Cause, Names, causes, explain};
+pub use explain::{Cause, Names, causes, explain, layers};
 pub use trust::{Bundle, Error, any_certificate};

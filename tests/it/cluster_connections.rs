@@ -232,6 +232,32 @@ async fn socks_proxy_carries_requests() {
 }
 
 #[tokio::test]
+async fn failing_proxy_is_named_with_its_setting() {
+    let world = World::start().await;
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let api = world.api.url().trim_start_matches("http://").trim_end_matches('/').to_owned();
+    for (server, scheme, proxy, parts) in [
+        ("https://a.example", "http", closed.to_string(), ["nothing listens", "Connection refused"]),
+        ("https://a.example", "socks5", closed.to_string(), ["nothing listens", "Connection refused"]),
+        ("http://a.example", "http", closed.to_string(), ["nothing listens", "Connection refused"]),
+        // The API server stands for a server that is no proxy.
+        ("https://a.example", "http", api.clone(), ["refuses the tunnel to a.example:443", "status 404"]),
+        (
+            "https://a.example",
+            "socks5",
+            api,
+            ["no SOCKS 5 connection to a.example:443", "failed parsing server response"],
+        ),
+    ] {
+        let cluster = json!({"server": server, "proxy-url": format!("{scheme}://me:s3cret@{proxy}")});
+        let text = ask(&world.cluster(&cluster, &json!({})).unwrap()).await.unwrap_err();
+        let named = format!("cannot reach the API server {server}: the proxy {scheme}://{proxy}: ");
+        assert!(text.contains(&named) && text.contains("proxy-url in the kubeconfig"), "{named} in {text}");
+        assert!(parts.iter().all(|part| text.contains(part)) && !text.contains("s3cret"), "{parts:?} in {text}");
+    }
+}
+
+#[tokio::test]
 async fn proxy_reads_requests_without_tls() {
     let world = World::start().await;
     let api = world.api.url().trim_start_matches("http://").trim_end_matches('/').parse().unwrap();

@@ -15,6 +15,11 @@ use super::{
 /// A proxy, and who we are to it.
 #[derive(Clone, Debug)]
 pub(crate) struct Proxy {
+    /// The setting that it comes from, for messages.
+    pub(crate) setting: &'static str,
+    /// Scheme, host and port, for messages: no password.
+    pub(crate) shown: String,
+    /// What a connection is made to: `http` stands for SOCKS as well.
     pub(crate) address: Uri,
     pub(crate) route: Route,
 }
@@ -35,7 +40,7 @@ pub(super) fn find(cluster: &Entry<Cluster>, server: &Uri, environment: &Environ
         if address::scheme(text).is_none() {
             return Err(refused("it has no scheme; write http://, https:// or socks5://".to_owned()));
         }
-        return proxy(text).map(Some).map_err(refused);
+        return proxy(text, "proxy-url in the kubeconfig").map(Some).map_err(refused);
     }
     let variables = match server.scheme_str() {
         Some("https") => ["HTTPS_PROXY", "https_proxy"],
@@ -48,11 +53,11 @@ pub(super) fn find(cluster: &Entry<Cluster>, server: &Uri, environment: &Environ
     let refused = |problem| Error::Variable { name, problem };
     let text = value.to_str().ok_or_else(|| refused("it is not UTF-8; correct it".to_owned()))?.trim();
     let whole = if address::scheme(text).is_some() { text.to_owned() } else { format!("http://{text}") };
-    proxy(&whole).map(Some).map_err(refused)
+    proxy(&whole, name).map(Some).map_err(refused)
 }
 
 /// Reads a proxy's address. Problems do not repeat it, as it may hold a password.
-fn proxy(text: &str) -> Result<Proxy, String> {
+fn proxy(text: &str, setting: &'static str) -> Result<Proxy, String> {
     let (scheme, rest) = address::scheme(text).unwrap_or_default();
     if !matches!(scheme.as_str(), "http" | "https" | "socks5" | "socks5h") {
         return Err(format!("the scheme {scheme:?} is not supported; use http, https or socks5"));
@@ -72,6 +77,7 @@ fn proxy(text: &str) -> Result<Proxy, String> {
         (_, "https") => format!("{authority}:443"),
         _ => format!("{authority}:1080"),
     };
+    let shown = format!("{scheme}://{with_port}");
     let connect = if scheme == "https" { "https" } else { "http" };
     let address = Uri::builder().scheme(connect).authority(with_port).path_and_query("/").build();
     let address = address.map_err(|_| "it is not an address; correct it")?;
@@ -86,7 +92,7 @@ fn proxy(text: &str) -> Result<Proxy, String> {
         (false, None) => Route::Http(None),
         (false, Some((user, password))) => Route::Http(Some(basic(&user, &password)?)),
     };
-    Ok(Proxy { address, route })
+    Ok(Proxy { setting, shown, address, route })
 }
 
 /// The value of a header for a name and a password.
@@ -193,12 +199,12 @@ mod tests {
 
     #[test]
     fn proxy_login_is_decoded_and_never_shown() {
-        let proxy = proxy("http://me:p%40ss@proxy.example:3128").unwrap();
+        let proxy = proxy("http://me:p%40ss@proxy.example:3128", "x").unwrap();
         let Route::Http(Some(login)) = &proxy.route else { panic!("{proxy:?}") };
         assert_eq!(login.to_str().unwrap(), "Basic bWU6cEBzcw==");
         assert_eq!(proxy.address.to_string(), "http://proxy.example:3128/");
         assert!(!format!("{proxy:?}").contains("bWU6"), "{proxy:?}");
-        let problem = super::proxy("http://u:p@ss word@proxy:3128").unwrap_err();
+        let problem = super::proxy("http://u:p@ss word@proxy:3128", "x").unwrap_err();
         assert!(problem.contains("blanks") && !problem.contains("ss word"), "{problem}");
     }
 }
