@@ -229,6 +229,11 @@ async fn socks_proxy_carries_requests() {
     });
     ask(&world.cluster(&cluster, &json!({})).unwrap()).await.unwrap();
     assert_eq!(proxy.asked(), ["SOCKS5 me:p@ss api.example:6443"]);
+    let api = world.api.url().trim_start_matches("http://").trim_end_matches('/').parse().unwrap();
+    let proxy = ForwardProxy::start(api).await;
+    let plain = json!({"server": "http://api.example", "proxy-url": format!("socks5://me:@{}", proxy.address)});
+    ask(&world.cluster(&plain, &json!({})).unwrap()).await.unwrap();
+    assert_eq!(proxy.asked(), ["SOCKS5 me: api.example:80"]);
 }
 
 #[tokio::test]
