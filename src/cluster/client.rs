@@ -100,7 +100,7 @@ impl Cluster {
         let Access { server, proxy, trust, login, origin, .. } = cluster.source.access();
         let Origin { context, file } = origin;
         let (server, file) = (address(server), file.display());
-        let proxy = proxy.as_ref().map(|proxy| address(&proxy.address));
+        let proxy = proxy.as_ref().map(|proxy| &proxy.shown);
         match context {
             Some(context) => tracing::info!(context, %server, %file, proxy, "cluster found in a kubeconfig"),
             None => tracing::info!(%server, %file, "cluster found by the pod's service account"),

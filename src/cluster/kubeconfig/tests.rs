@@ -281,17 +281,17 @@ fn only_the_chosen_context_is_looked_at() {
 fn proxy_is_used_where_kubectl_uses_one() {
     let proxy = |cluster: &str, variables: &[(&'static str, &str)]| {
         let access = found_with(&document(cluster, ""), variables).unwrap();
-        access.proxy.map(|proxy| proxy.address.to_string())
+        access.proxy.map(|proxy| proxy.shown)
     };
     let (https, http) = ("server: 'https://h.example:6443'", "server: 'http://h.example'");
     let named = format!("{https}, proxy-url: 'http://p:3128'");
-    assert_eq!(proxy(&named, &[("HTTPS_PROXY", "http://x")]).as_deref(), Some("http://p:3128/"));
+    assert_eq!(proxy(&named, &[("HTTPS_PROXY", "http://x")]).as_deref(), Some("http://p:3128"));
     let socks = format!("{https}, proxy-url: 'socks5://p'");
-    assert_eq!(proxy(&socks, &[]).as_deref(), Some("http://p:1080/"));
-    assert_eq!(proxy(https, &[("HTTPS_PROXY", "p:3128")]).as_deref(), Some("http://p:3128/"));
-    assert_eq!(proxy(https, &[("https_proxy", "https://p")]).as_deref(), Some("https://p:443/"));
+    assert_eq!(proxy(&socks, &[]).as_deref(), Some("socks5://p:1080"));
+    assert_eq!(proxy(https, &[("HTTPS_PROXY", "p:3128")]).as_deref(), Some("http://p:3128"));
+    assert_eq!(proxy(https, &[("https_proxy", "https://p")]).as_deref(), Some("https://p:443"));
     assert_eq!(proxy(https, &[("HTTP_PROXY", "http://p")]), None);
-    assert_eq!(proxy(http, &[("HTTP_PROXY", "http://p")]).as_deref(), Some("http://p:80/"));
+    assert_eq!(proxy(http, &[("HTTP_PROXY", "http://p")]).as_deref(), Some("http://p:80"));
     assert_eq!(proxy(https, &[("HTTPS_PROXY", "http://p"), ("NO_PROXY", "other, .example")]), None);
     let broken = ("HTTPS_PROXY", "http://u:p@ss word@proxy:3128");
     assert_eq!(proxy(http, &[broken]), None, "a variable that is not used stops nothing");
