@@ -97,7 +97,7 @@ impl Cluster {
     pub fn find(search: &Search) -> Result<Self, Error> {
         let access = kubeconfig::find(search)?;
         let cluster = Self::by(access)?;
-        let Access { server, proxy, trust, login, origin, .. } = cluster.source.access();
+        let Access { server, proxy, trust, login, is_withheld, origin, .. } = cluster.source.access();
         let Origin { context, file } = origin;
         let (server, file) = (address(server), file.display());
         let proxy = proxy.as_ref().map(|proxy| &proxy.shown);
@@ -107,6 +107,13 @@ impl Cluster {
         }
         if *trust == Trust::Anything {
             tracing::warn!(%server, "insecure-skip-tls-verify is set; the API server's certificate is not checked");
+        }
+        if *is_withheld {
+            tracing::warn!(
+                %server,
+                "server in the kubeconfig is a plain http address; the user's credentials are not sent; use an https \
+                 address if the API server needs them"
+            );
         }
         if let Login::Plugin(plugin) = login {
             tracing::info!(plugin = plugin.name(), "credentials come from a plugin");

@@ -291,7 +291,8 @@ async fn refused_token_is_read_again_at_once() {
     let world = World::start().await;
     fs::write(world.path("token"), "\u{feff} first \r\n").unwrap();
     world.accept_only("Bearer first");
-    let cluster = world.cluster(&json!({"server": world.api.url()}), &json!({"tokenFile": "token"})).unwrap();
+    let (_front, cluster) = TlsFront::of_cluster(&world.api.url(), world.folder.path()).await;
+    let cluster = world.cluster(&cluster, &json!({"tokenFile": "token"})).unwrap();
     ask(&cluster).await.unwrap();
     fs::write(world.path("token"), "second\n").unwrap();
     world.accept_only("Bearer second");
@@ -313,7 +314,8 @@ printf '{"apiVersion":"client.authentication.k8s.io/v1","status":{"token":"t%s",
     let exec = json!({
         "apiVersion": "client.authentication.k8s.io/v1", "command": "sh", "args": [world.path("plugin")],
     });
-    let cluster = world.cluster(&json!({"server": world.api.url()}), &json!({"exec": exec})).unwrap();
+    let (_front, cluster) = TlsFront::of_cluster(&world.api.url(), world.folder.path()).await;
+    let cluster = world.cluster(&cluster, &json!({"exec": exec})).unwrap();
     world.accept_only("Bearer t1");
     for _ in 0..5 {
         ask(&cluster).await.unwrap();

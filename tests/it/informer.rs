@@ -24,7 +24,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::support::{SOON, eventually, until};
+use crate::support::{SOON, TlsFront, eventually, until};
 
 /// Longer than any test.
 const NEVER: Duration = Duration::from_secs(3_600);

@@ -115,6 +115,8 @@ pub(crate) struct Access {
     /// The client's certificate and its key.
     pub(crate) identity: Option<(Content, Content)>,
     pub(crate) login: Login,
+    /// Whether the user has credentials that are not sent, because the address is plain `http`. kubectl does the same.
+    pub(crate) is_withheld: bool,
     /// As whom else the request is to be treated.
     pub(crate) impersonate: HeaderMap,
     pub(crate) proxy: Option<Proxy>,
@@ -131,6 +133,7 @@ impl Access {
             trust: Trust::System,
             identity: None,
             login: Login::None,
+            is_withheld: false,
             impersonate: HeaderMap::new(),
             proxy: None,
             namespace: "default".to_owned(),

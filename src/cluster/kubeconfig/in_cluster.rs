@@ -43,6 +43,7 @@ pub(super) fn find(mount: &Path, environment: &Environment) -> Result<Access, Op
         trust,
         identity: None,
         login: Login::Token { file: Some(file("token")), inline: None },
+        is_withheld: false,
         impersonate: HeaderMap::new(),
         proxy: None,
         namespace: namespace.unwrap_or_else(|| "default".to_owned()),

@@ -9,7 +9,7 @@
 //!
 //! Of several files, the first one that names a cluster, a user, a context or the current context wins. Relative paths
 //! are relative to their file. A member that changes where we connect, or as whom, has kubectl's meaning or is refused
-//! by name. Blank is absent. Only the chosen context is looked at.
+//! by name. Blank is absent. Only the chosen context is looked at. Credentials are not sent to a plain `http` address.
 
 mod access;
 mod address;
@@ -198,11 +198,14 @@ fn from_files(files: &Files, search: &Search) -> Result<Access, Error> {
     let server = server::address(cluster, !matches!(trust, Trust::System) || identity.is_some())?;
     let server_name = server::server_name(cluster)?;
     let proxy = proxy::find(cluster, &server, &search.environment)?;
+    let is_withheld = server.scheme_str() == Some("http") && (identity.is_some() || !matches!(login, Login::None));
+    let (identity, login) = if is_withheld { (None, Login::None) } else { (identity, login) };
     Ok(Access {
         server_name,
         trust,
         identity,
         login,
+        is_withheld,
         impersonate: user::impersonate(user)?,
         proxy,
         namespace: file::given(chosen.value.namespace.as_deref()).unwrap_or("default").to_owned(),

@@ -38,7 +38,7 @@ fn found(cluster: &str, user: &str) -> Result<Access, Error> {
     found_with(&document(cluster, user), &[])
 }
 
-const HTTP: &str = "server: 'http://h:1'";
+const SERVER: &str = "server: 'https://h:1'";
 
 #[track_caller]
 fn refused(result: Result<Access, Error>, words: &[&str]) {
@@ -98,9 +98,9 @@ fn blank_member_is_absent() {
     let access = access.unwrap();
     assert!(access.trust == Trust::System && access.identity.is_none() && access.proxy.is_none());
     assert!(matches!(access.login, Login::None) && access.impersonate.is_empty() && access.server_name.is_none());
-    let access = found(HTTP, "token: '', exec: {apiVersion: client.authentication.k8s.io/v1, command: a}").unwrap();
+    let access = found(SERVER, "token: '', exec: {apiVersion: client.authentication.k8s.io/v1, command: a}").unwrap();
     assert!(matches!(access.login, Login::Plugin(_)), "{:?}", access.login);
-    let access = found("server: 'http://h', certificate-authority-data: ~", "tokenFile: t, token: ~").unwrap();
+    let access = found("server: 'https://h', certificate-authority-data: ~", "tokenFile: t, token: ~").unwrap();
     assert!(matches!(access.login, Login::Token { file: Some(_), inline: None }));
 }
 
@@ -126,17 +126,17 @@ fn line_ends_in_base64_are_skipped() {
 fn members_that_exclude_each_other_are_refused() {
     let exec = "exec: {apiVersion: client.authentication.k8s.io/v1, command: a}";
     for (cluster, user, words) in [
-        (HTTP, "token: a, username: b", ["username", "token"]),
-        (HTTP, "tokenFile: a, password: b", ["username", "token"]),
-        (HTTP, "client-certificate: a", ["client-key", "set"]),
-        (HTTP, "client-certificate: a, client-certificate-data: YQ==, client-key: k", ["client-certificate", "both"]),
-        (HTTP, "auth-provider: {name: oidc}", ["auth-provider", "exec"]),
-        (HTTP, "as-groups: [a]", ["as:", "as-groups"]),
-        (HTTP, "as-user-extra: {a: [b]}", ["as:", "as-user-extra"]),
-        (HTTP, "token: 'a b'", ["token", "blanks"]),
-        (HTTP, "exec: {command: a}", ["exec.apiVersion", "set"]),
-        (HTTP, "exec: {apiVersion: client.authentication.k8s.io/v1}", ["exec.command", "set"]),
-        (HTTP, "exec: {apiVersion: client.authentication.k8s.io/v1alpha1, command: a}", ["v1alpha1", "v1beta1"]),
+        (SERVER, "token: a, username: b", ["username", "token"]),
+        (SERVER, "tokenFile: a, password: b", ["username", "token"]),
+        (SERVER, "client-certificate: a", ["client-key", "set"]),
+        (SERVER, "client-certificate: a, client-certificate-data: YQ==, client-key: k", ["client-certificate", "both"]),
+        (SERVER, "auth-provider: {name: oidc}", ["auth-provider", "exec"]),
+        (SERVER, "as-groups: [a]", ["as:", "as-groups"]),
+        (SERVER, "as-user-extra: {a: [b]}", ["as:", "as-user-extra"]),
+        (SERVER, "token: 'a b'", ["token", "blanks"]),
+        (SERVER, "exec: {command: a}", ["exec.apiVersion", "set"]),
+        (SERVER, "exec: {apiVersion: client.authentication.k8s.io/v1}", ["exec.command", "set"]),
+        (SERVER, "exec: {apiVersion: client.authentication.k8s.io/v1alpha1, command: a}", ["v1alpha1", "v1beta1"]),
         ("server: h, insecure-skip-tls-verify: true, certificate-authority: a", "", ["insecure", "authority"]),
         (
             "server: h, certificate-authority: a, certificate-authority-data: YQ==",
@@ -151,13 +151,13 @@ fn members_that_exclude_each_other_are_refused() {
         refused(found(cluster, user), &words);
     }
     let always = exec.replace("command: a", "command: a, interactiveMode: Always");
-    refused(found(HTTP, &always), &["exec.interactiveMode", "terminal"]);
+    refused(found(SERVER, &always), &["exec.interactiveMode", "terminal"]);
 }
 
 #[test]
 fn login_follows_client_gos_precedence() {
     let exec = "exec: {apiVersion: client.authentication.k8s.io/v1, command: a}";
-    let login = |user: &str| found(HTTP, user).unwrap().login;
+    let login = |user: &str| found(SERVER, user).unwrap().login;
     assert!(matches!(login("token: old, tokenFile: new"), Login::Token { file: Some(_), inline: Some(_) }));
     assert!(matches!(login(&format!("token: a, {exec}")), Login::Token { .. }));
     assert!(matches!(login(&format!("username: a, {exec}")), Login::Basic(_)));
@@ -167,15 +167,27 @@ fn login_follows_client_gos_precedence() {
 }
 
 #[test]
+fn credentials_are_withheld_from_plain_http() {
+    let exec = "exec: {apiVersion: client.authentication.k8s.io/v1, command: a}";
+    for user in ["token: a", "tokenFile: a", "username: a", "client-certificate: a, client-key: b", exec] {
+        let access = found("server: 'http://h'", &format!("{user}, as: jane")).unwrap();
+        assert!(matches!(access.login, Login::None) && access.identity.is_none() && access.is_withheld, "{user}");
+        assert_eq!(access.impersonate.len(), 1, "kubectl sends no credential, but whom to act as");
+        assert!(!found(SERVER, user).unwrap().is_withheld);
+    }
+    assert!(!found("server: 'http://h'", "").unwrap().is_withheld);
+}
+
+#[test]
 fn impersonation_becomes_headers() {
     let user = "as: jane, as-uid: '7', as-groups: [a, b], as-user-extra: {'Acme.com/Project%': [x, y]}";
-    let headers = found(HTTP, user).unwrap().impersonate;
+    let headers = found(SERVER, user).unwrap().impersonate;
     let all = |name: &str| headers.get_all(name).iter().map(|v| v.to_str().unwrap().to_owned()).collect::<Vec<_>>();
     assert_eq!(all("impersonate-user"), ["jane"]);
     assert_eq!(all("impersonate-uid"), ["7"]);
     assert_eq!(all("impersonate-group"), ["a", "b"]);
     assert_eq!(all("impersonate-extra-acme.com%2fproject%25"), ["x", "y"]);
-    refused(found(HTTP, "as: \"a\\nb\""), &["as", "header"]);
+    refused(found(SERVER, "as: \"a\\nb\""), &["as", "header"]);
 }
 
 #[test]
@@ -206,7 +218,7 @@ fn first_file_that_names_something_wins() {
     let folder = folder();
     let a = write(&folder, "a", "users: [{name: u, user: {token: first}}]\nclusters: ~\n");
     fs::create_dir(folder.path().join("sub")).unwrap();
-    let b = write(&folder, "sub/b", document("server: 'http://h', certificate-authority: ca.crt", "token: second"));
+    let b = write(&folder, "sub/b", document("server: 'https://h', certificate-authority: ca.crt", "token: second"));
     let c =
         write(&folder, "c", "current-context: other\ncontexts: [{name: other, context: {cluster: k, user: nobody}}]");
     let missing = folder.path().join("missing");
@@ -262,7 +274,7 @@ fn file_that_is_no_kubeconfig_is_refused_without_being_quoted() {
     let twice = "contexts: [{name: a}, {name: a}]";
     refused(found_with(twice, &[]), &["contexts", "\"a\"", "twice"]);
     refused(found_with("{}", &[]), &["current-context", "--context"]);
-    let bom = format!("\u{feff}{}", document(HTTP, ""));
+    let bom = format!("\u{feff}{}", document(SERVER, ""));
     assert!(found_with(&bom, &[]).is_ok());
 }
 
@@ -270,10 +282,10 @@ fn file_that_is_no_kubeconfig_is_refused_without_being_quoted() {
 fn only_the_chosen_context_is_looked_at() {
     let text = format!(
         "{}- name: broken\n  user: {{auth-provider: {{name: gcp}}, client-key-data: '%'}}\n",
-        document(HTTP, "").replace("users: [{name: u, user: {}}]\n", "users:\n- name: u\n")
+        document(SERVER, "").replace("users: [{name: u, user: {}}]\n", "users:\n- name: u\n")
     );
     assert!(found_with(&text, &[]).is_ok(), "{:?}", found_with(&text, &[]));
-    let no_user = document(HTTP, "").replace(", user: u}", "}");
+    let no_user = document(SERVER, "").replace(", user: u}", "}");
     assert!(found_with(&no_user, &[]).is_ok(), "a context without a user");
 }
 

@@ -320,9 +320,10 @@ async fn a_token_that_was_replaced_is_read_when_the_old_one_is_refused() {
     std::fs::write(&token, "first").unwrap();
     server.inject(refuse(Kind::List, "Bearer first"));
     server.inject(refuse(Kind::Watch, "Bearer first"));
+    let (_front, cluster) = TlsFront::of_cluster(&server.url(), folder.path()).await;
     let document = serde_json::json!({
         "current-context": "c",
-        "clusters": [{"name": "c", "cluster": {"server": server.url()}}],
+        "clusters": [{"name": "c", "cluster": cluster}],
         "users": [{"name": "u", "user": {"tokenFile": token}}],
         "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
     });

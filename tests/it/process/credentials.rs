@@ -6,7 +6,7 @@ use pod_registrar::demo::api::{Fault, Kind, Request};
 use serde_json::{Value, json};
 
 use super::world::{CLUSTER, Kube, World};
-use crate::support::{Child, Controller, RegistryProcess, SOON, eventually, http_client, until};
+use crate::support::{Child, Controller, RegistryProcess, SOON, TlsFront, eventually, http_client, until};
 
 #[tokio::test]
 async fn a_token_that_is_refused_is_read_again_and_never_shown() {
@@ -49,25 +49,27 @@ fn accept_only(kube: &Kube, token: &'static str) {
 }
 
 /// Makes a shell script the kubeconfig's credential plugin.
-fn use_plugin(kube: &Kube, script: &str) {
+async fn use_plugin(kube: &Kube, script: &str) -> TlsFront {
     let path = kube.folder.path().join("plugin.sh");
     write(&path, script);
     let exec = json!({
         "apiVersion": "client.authentication.k8s.io/v1", "command": "sh", "args": [path, "arg-s3cret"],
         "env": [{"name": "FOLDER", "value": kube.folder.path()}, {"name": "SECRET", "value": "env-s3cret"}],
     });
-    use_user(kube, &json!({"exec": exec}));
+    use_user(kube, &json!({"exec": exec})).await
 }
 
-/// Gives the kubeconfig's user these members.
-fn use_user(kube: &Kube, user: &Value) {
+/// Gives the kubeconfig's user these members, and its cluster TLS: credentials are not sent without it.
+async fn use_user(kube: &Kube, user: &Value) -> TlsFront {
+    let (front, cluster) = TlsFront::of_cluster(&kube.api.url(), kube.folder.path()).await;
     let document = json!({
         "current-context": "c",
-        "clusters": [{"name": "c", "cluster": {"server": kube.api.url()}}],
+        "clusters": [{"name": "c", "cluster": cluster}],
         "users": [{"name": "u", "user": user}],
         "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
     });
     write(&kube.kubeconfig, &document.to_string());
+    front
 }
 
 /// Prints the token in a file, and counts its runs.
@@ -80,7 +82,7 @@ async fn plugin_runs_once_for_all_clients_and_again_after_401() {
     let world = World::start().await;
     let folder = world.kube.folder.path().to_owned();
     write(folder.join("token"), "first-s3cret");
-    use_plugin(&world.kube, PRINT);
+    let _front = use_plugin(&world.kube, PRINT).await;
     accept_only(&world.kube, "Bearer first-s3cret");
     let lease = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "l"}});
     let path = format!("{}/apis/coordination.k8s.io/v1/namespaces/default/leases", world.kube.api.url());
@@ -106,7 +108,7 @@ async fn plugin_runs_once_for_all_clients_and_again_after_401() {
 async fn failing_plugin_is_retried_and_shows_no_secret() {
     let world = World::start().await;
     world.kube.create(0..2);
-    use_plugin(&world.kube, "echo out-s3cret; echo err-s3cret >&2; exit 7");
+    let _front = use_plugin(&world.kube, "echo out-s3cret; echo err-s3cret >&2; exit 7").await;
     let mut controller = world.controller();
     let line = controller.log_line("credential plugin sh failed").await;
     assert!(line.contains("exit status: 7"), "{line}");
@@ -119,9 +121,32 @@ async fn failing_plugin_is_retried_and_shows_no_secret() {
 }
 
 #[tokio::test]
+async fn credentials_are_not_sent_to_plain_http() {
+    let world = World::start().await;
+    world.kube.create(0..2);
+    drop(use_user(&world.kube, &json!({"token": "s3cret"})).await);
+    let document = std::fs::read_to_string(&world.kube.kubeconfig).unwrap();
+    let mut document: Value = serde_json::from_str(&document).unwrap();
+    document["clusters"][0]["cluster"] = json!({"server": world.kube.api.url()});
+    write(&world.kube.kubeconfig, &document.to_string());
+    for kind in [Kind::List, Kind::Watch, Kind::Get, Kind::Namespace, Kind::Lease] {
+        world
+            .kube
+            .api
+            .inject(Fault::status(kind, 401).always().when(|request: &Request| request.authorization.is_some()));
+    }
+    let mut controller = world.controller();
+    let line = controller.log_line("credentials are not sent").await;
+    assert!(line.contains("WARN") && line.contains("use an https address"), "{line}");
+    world.equal().await;
+}
+
+#[tokio::test]
 async fn hanging_plugin_ends_with_the_controller() {
     let world = World::start().await;
-    use_plugin(&world.kube, r#"sleep 600 & echo $! > "$FOLDER/pid.new"; mv "$FOLDER/pid.new" "$FOLDER/pid"; wait"#);
+    let _front =
+        use_plugin(&world.kube, r#"sleep 600 & echo $! > "$FOLDER/pid.new"; mv "$FOLDER/pid.new" "$FOLDER/pid"; wait"#)
+            .await;
     let mut controller = world.controller();
     let pid = world.kube.folder.path().join("pid");
     until("the plugin runs", || pid.exists()).await;
@@ -148,7 +173,7 @@ async fn address_that_cannot_be_used_ends_with_code_2() {
 async fn empty_token_file_ends_with_code_2() {
     let kube = Kube::start().await;
     write(kube.folder.path().join("token"), " \n");
-    use_user(&kube, &json!({"tokenFile": "token"}));
+    let _front = use_user(&kube, &json!({"tokenFile": "token"})).await;
     let mut controller = Controller::start(&kube.kubeconfig, "http://127.0.0.1:1", &[]);
     assert_eq!(controller.code().await, 2);
     let file = kube.folder.path().join("token");

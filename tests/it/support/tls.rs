@@ -14,6 +14,7 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
     server::WebPkiClientVerifier,
 };
+use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
     net::{TcpListener, TcpStream},
@@ -37,6 +38,18 @@ impl TlsFront {
         let config = Arc::new(watch::Sender::new(server_config(files, clients)));
         let task = tokio::spawn(accept(listener, to, config.clone())).abort_handle();
         Self { address, config, task }
+    }
+
+    /// Listens before the API server at `url`, and returns the cluster of a kubeconfig that leads there.
+    pub(crate) async fn of_cluster(url: &str, folder: &Path) -> (Self, Value) {
+        let own = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+        let files = TlsFiles { cert: folder.join("front.crt"), key: folder.join("front.key") };
+        std::fs::write(&files.cert, own.cert.pem()).unwrap();
+        std::fs::write(&files.key, own.signing_key.serialize_pem()).unwrap();
+        let to = url.trim_start_matches("http://").trim_end_matches('/').to_owned();
+        let front = Self::start(to, &files, None).await;
+        let cluster = json!({"server": format!("https://{}", front.address), "certificate-authority": files.cert});
+        (front, cluster)
     }
 
     /// Uses other certificates from now on. Open connections end.
