@@ -283,17 +283,44 @@ fn add_all<T: Default>(
 }
 
 fn parse(path: &Path, bytes: &[u8]) -> Result<Document, Error> {
-    let refused = |place: String| Error::Parse { path: path.into(), place };
-    let text = std::str::from_utf8(bytes).map_err(|_| refused("some bytes are not UTF-8".into()))?;
+    let refused = |place: String, problem| Error::Parse { path: path.into(), place, problem };
+    let text = std::str::from_utf8(bytes);
+    let text =
+        text.map_err(|error| refused(format!("byte {}", error.valid_up_to()), "it is not UTF-8; save it as UTF-8"))?;
     let text = text.trim_start_matches('\u{feff}');
     if text.trim().is_empty() {
         return Ok(Document::default());
     }
-    let parsed: Result<Option<Document>, _> = serde_saphyr::from_str(text);
-    // The error's own text quotes the file.
-    let parsed = parsed.map_err(|error| match error.location() {
-        Some(at) => refused(format!("line {}, column {}", at.line(), at.column())),
-        None => refused("somewhere".into()),
-    })?;
-    Ok(parsed.unwrap_or_default())
+    let (mut path_of_error, mut parsed) = (None, None);
+    let whole = serde_saphyr::with_deserializer_from_str(text, |yaml| {
+        let document: Option<Document> = serde_path_to_error::deserialize(yaml).map_err(|error| {
+            path_of_error = Some(error.path().to_string());
+            error.into_inner()
+        })?;
+        parsed = document;
+        Ok(())
+    });
+    match whole {
+        Ok(()) => Ok(parsed.unwrap_or_default()),
+        // As kubectl, which reads the first of several documents.
+        Err(error) if matches!(error.without_snippet(), serde_saphyr::Error::MultipleDocuments { .. }) => {
+            Ok(parsed.unwrap_or_default())
+        }
+        Err(error) => Err(refused(place(&error, path_of_error), problem(&error))),
+    }
+}
+
+/// Where an error is: the member, line and column, as far as they are known.
+fn place(error: &serde_saphyr::Error, member: Option<String>) -> String {
+    let member = member.filter(|member| member != ".");
+    let at = error.location().map(|at| format!("line {}, column {}", at.line(), at.column()));
+    member.into_iter().chain(at).collect::<Vec<_>>().join(", ")
+}
+
+/// What is wrong. The error's own text quotes the file.
+fn problem(error: &serde_saphyr::Error) -> &'static str {
+    match error.without_snippet() {
+        serde_saphyr::Error::DuplicateMappingKey { .. } => "a key is there twice; remove one of the two",
+        _ => "the value has the wrong type or is not YAML; `kubectl config view` shows more",
+    }
 }

@@ -95,12 +95,14 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A kubeconfig is not YAML, or a member has another type. The text is not shown, as it may hold secrets.
-    #[error("{path}, {place}: this is not a kubeconfig; compare it with `kubectl config view`")]
+    #[error("{path}: {place}: {problem}")]
     Parse {
         /// The file.
         path: PathBuf,
-        /// The line and the column, if they are known.
+        /// The member, line and column, if they are known.
         place: String,
+        /// What is wrong, and how to fix it.
+        problem: &'static str,
     },
     /// A member cannot be used.
     #[error("{file}: {member}: {problem}")]

@@ -279,6 +279,27 @@ fn file_that_is_no_kubeconfig_is_refused_without_being_quoted() {
 }
 
 #[test]
+fn member_that_cannot_be_read_is_named() {
+    let command = "apiVersion: client.authentication.k8s.io/v1, command: a";
+    for (user, words) in [
+        (format!("exec: {{{command}, args: s3cret}}"), ["users[0].user.exec.args", "line 6", "wrong type"]),
+        (format!("exec: {{{command}, env: {{s3cret: b}}}}"), ["users[0].user.exec.env", "line 6", "wrong type"]),
+        ("as: a, as-groups: s3cret".to_owned(), ["users[0].user.as-groups", "line 6", "wrong type"]),
+        ("token: s3cret, token: s3cret2".to_owned(), ["users[0].user", "line 6", "twice"]),
+    ] {
+        let error = found(SERVER, &user).unwrap_err().to_string();
+        assert!(words.iter().all(|word| error.contains(word)) && !error.contains("s3cret"), "{words:?} in {error}");
+    }
+    refused(found_with("users: {u: {}}", &[]), &["config: users, line 1, column 8", "wrong type"]);
+}
+
+#[test]
+fn first_of_several_documents_counts() {
+    let text = format!("---\n{}---\n{}", document(SERVER, ""), document("server: 'https://other'", ""));
+    assert_eq!(found_with(&text, &[]).unwrap().server.host(), Some("h"));
+}
+
+#[test]
 fn only_the_chosen_context_is_looked_at() {
     let text = format!(
         "{}- name: broken\n  user: {{auth-provider: {{name: gcp}}, client-key-data: '%'}}\n",
