@@ -299,7 +299,7 @@ impl Source {
     fn made(&self, material: &Material, before: Option<&State>) -> Result<Present, Error> {
         let header = match (&self.access.login, &material.token) {
             (Login::Basic(header), _) => Some(header.clone()),
-            (_, Some(token)) => Some(bearer(token)?),
+            (login, Some(token)) => Some(bearer(token, login)?),
             _ => None,
         };
         let present = before.and_then(|state| Some((state.present.as_ref()?, &state.material)));
@@ -376,9 +376,15 @@ fn token(file: Option<&Content>, inline: Option<&Secret>) -> Result<Secret, Erro
     }
 }
 
-fn bearer(token: &Secret) -> Result<HeaderValue, Error> {
+fn bearer(token: &Secret, login: &Login) -> Result<HeaderValue, Error> {
     let value = HeaderValue::from_bytes(&[b"Bearer ", token.expose()].concat());
-    let mut value = value.map_err(|_| Error::Unusable("token: it has characters that cannot be sent".to_owned()))?;
+    let mut value = value.map_err(|_| {
+        let problem = "the token has characters that cannot be sent";
+        match login {
+            Login::Plugin(plugin) => plugin::Error::Output { name: plugin.name(), problem: problem.to_owned() }.into(),
+            _ => Error::Unusable(problem.to_owned()),
+        }
+    })?;
     value.set_sensitive(true);
     Ok(value)
 }

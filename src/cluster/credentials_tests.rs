@@ -77,6 +77,18 @@ async fn token_stays_while_its_file_is_unusable() {
 }
 
 #[tokio::test]
+async fn plugin_is_named_when_its_token_cannot_be_sent() {
+    let folder = tempfile::tempdir().unwrap();
+    let credential = r#"{"apiVersion":"client.authentication.k8s.io/v1","status":{"token":"s3\u0000cret"}}"#;
+    fs::write(folder.path().join("credential"), credential).unwrap();
+    let exec = "apiVersion: client.authentication.k8s.io/v1, command: cat, args";
+    let user = format!("exec: {{{exec}: ['{}/credential']}}", folder.path().display());
+    let problem = Source::new(access(folder.path(), &user)).unwrap().present().await.err().unwrap().to_string();
+    assert!(problem.contains("plugin cat") && problem.contains("the token has characters"), "{problem}");
+    assert!(!problem.contains("s3"), "{problem}");
+}
+
+#[tokio::test]
 async fn plugin_token_is_renewed_before_it_ends() {
     let folder = tempfile::tempdir().unwrap();
     let script = r#"echo run >> "$0.runs"
