@@ -129,6 +129,8 @@ fn members_that_exclude_each_other_are_refused() {
         (SERVER, "token: a, username: b", ["username", "token"]),
         (SERVER, "tokenFile: a, password: b", ["username", "token"]),
         (SERVER, "client-certificate: a", ["client-key", "set"]),
+        (SERVER, "client-key: a", ["client-certificate", "set"]),
+        (SERVER, "client-key-data: YQ==", ["client-certificate", "set"]),
         (SERVER, "client-certificate: a, client-certificate-data: YQ==, client-key: k", ["client-certificate", "both"]),
         (SERVER, "auth-provider: {name: oidc}", ["auth-provider", "exec"]),
         (SERVER, "as-groups: [a]", ["as:", "as-groups"]),
@@ -160,6 +162,7 @@ fn login_follows_client_gos_precedence() {
     let login = |user: &str| found(SERVER, user).unwrap().login;
     assert!(matches!(login("token: old, tokenFile: new"), Login::Token { file: Some(_), inline: Some(_) }));
     assert!(matches!(login(&format!("token: a, {exec}")), Login::Token { .. }));
+    assert!(matches!(login("token: a, client-key: b"), Login::Token { .. }));
     assert!(matches!(login(&format!("username: a, {exec}")), Login::Basic(_)));
     assert!(matches!(login(&format!("client-certificate: a, client-key: b, {exec}")), Login::None));
     assert!(matches!(login(exec), Login::Plugin(_)));

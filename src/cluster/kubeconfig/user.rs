@@ -89,13 +89,25 @@ pub(super) fn identity(user: &Entry<User>) -> Result<Option<(Content, Content)>,
     let certificate = ("client-certificate", client_certificate.as_deref());
     let certificate =
         user.content(KIND, certificate, ("client-certificate-data", client_certificate_data.as_deref()))?;
-    let Some(certificate) = certificate else { return Ok(None) };
     let key =
         user.content(KIND, ("client-key", client_key.as_deref()), ("client-key-data", client_key_data.as_deref()))?;
-    match key {
-        Some(key) => Ok(Some((certificate, key))),
-        None => Err(user.refuse(KIND, "client-key", "it is not set, and a client certificate needs it; set it")),
+    match (certificate, key) {
+        (Some(certificate), Some(key)) => Ok(Some((certificate, key))),
+        (Some(_), None) => {
+            Err(user.refuse(KIND, "client-key", "it is not set, and a client certificate needs it; set it"))
+        }
+        (None, Some(_)) if is_only_login(user) => {
+            let problem = "it is not set, and client-key is of no use without it; set it";
+            Err(user.refuse(KIND, "client-certificate", problem))
+        }
+        (None, _) => Ok(None),
     }
+}
+
+/// Whether nothing but a client certificate can show who sends a request. kubectl ignores a key beside a token.
+fn is_only_login(user: &Entry<User>) -> bool {
+    let User { token, token_file, username, password, exec, .. } = &user.value;
+    exec.is_none() && [token, token_file, username, password].iter().all(|text| given(text.as_deref()).is_none())
 }
 
 /// The headers for impersonation.
