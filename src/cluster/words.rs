@@ -27,9 +27,13 @@ impl Right<'_> {
             Some(namespace) => format!("a Role in the namespace {namespace}"),
             None => "a ClusterRole".to_owned(),
         };
+        let instead = match (*resource, namespace) {
+            ("pods", None) => "; or set --namespace, which needs the rule in a Role of each namespace only",
+            _ => "",
+        };
         format!(
             "add this rule to {role} of the service account: \
-             {{apiGroups: [\"{group}\"], resources: [{resource}]{names}, verbs: [{verbs}]}}"
+             {{apiGroups: [\"{group}\"], resources: [{resource}]{names}, verbs: [{verbs}]}}{instead}"
         )
     }
 }
@@ -77,6 +81,10 @@ mod tests {
         let text = explain(&refused(403), &right);
         let rule = r#"{apiGroups: [""], resources: [namespaces], resourceNames: [kube-system], verbs: [get]}"#;
         assert!(text.contains(rule) && text.contains("a ClusterRole"), "{text}");
+        assert!(!text.contains("--namespace"), "{text}");
+        let pods = Right { resource: "pods", name: None, ..right };
+        assert!(pods.advice().contains("a ClusterRole") && pods.advice().contains("or set --namespace"));
+        assert!(!Right { namespace: Some("shop"), ..pods }.advice().contains("--namespace"));
         assert_eq!(explain(&refused(500), &right), "the API server answered 500: no");
         assert!(!explain(&refused(401), &right).contains("verbs"), "a 401 is no missing right");
     }
