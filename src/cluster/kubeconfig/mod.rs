@@ -124,6 +124,16 @@ pub enum Error {
         /// Those that are there.
         known: String,
     },
+    /// The context needs a kubeconfig, and there is none.
+    #[error(
+        "the context {context:?} needs a kubeconfig: looked at {looked_at}; give --kubeconfig FILE, or set KUBECONFIG"
+    )]
+    NoKubeconfig {
+        /// The context.
+        context: String,
+        /// The files.
+        looked_at: String,
+    },
     /// No context is chosen.
     #[error("{files}: current-context is not set; set it, or choose with --context one of: {known}")]
     NoContext {
@@ -167,7 +177,12 @@ pub(super) fn find(search: &Search) -> Result<Access, Error> {
             None => Error::Nothing { looked_at: looked_at(&paths) },
         });
     }
-    from_files(&files, search)
+    match &search.context {
+        Some(context) if files.names().is_empty() => {
+            Err(Error::NoKubeconfig { context: context.clone(), looked_at: shown(&paths) })
+        }
+        _ => from_files(&files, search),
+    }
 }
 
 /// The access that the chosen context describes.
@@ -230,9 +245,14 @@ fn paths(search: &Search) -> Vec<PathBuf> {
 }
 
 fn looked_at(paths: &[PathBuf]) -> String {
-    let mut all: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
-    all.push(format!("the service account in {}", in_cluster::MOUNT));
-    all.join(", ")
+    format!("{}, the service account in {}", shown(paths), in_cluster::MOUNT)
+}
+
+fn shown(paths: &[PathBuf]) -> String {
+    match paths {
+        [] => "no file, as HOME is not set".to_owned(),
+        paths => paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", "),
+    }
 }
 
 #[cfg(test)]

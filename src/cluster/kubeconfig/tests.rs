@@ -256,6 +256,9 @@ fn cluster_is_looked_for_where_kubectl_looks() {
     let flag = Search { kubeconfig: Some(other.into()), ..by(&[("KUBECONFIG", "/missing")]) };
     assert_eq!(host(&flag), "other");
     refused(find(&by(&[("HOME", "/missing")])), &["no cluster found", "/missing/.kube/config", "--kubeconfig"]);
+    let context = Search { context: Some("zz".into()), ..by(&[("KUBECONFIG", "/missing/a:/missing/b")]) };
+    refused(find(&context), &["\"zz\"", "looked at /missing/a, /missing/b", "--kubeconfig"]);
+    refused(find(&Search { context: Some("zz".into()), ..Search::default() }), &["\"zz\"", "HOME is not set"]);
     let flag = Search { kubeconfig: Some("/missing".into()), ..Search::default() };
     refused(find(&flag), &["/missing", "check the path"]);
 }
