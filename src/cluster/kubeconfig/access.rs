@@ -128,7 +128,7 @@ impl Access {
     /// The way to a server that asks for no credentials.
     pub(crate) fn anonymous(server: &str) -> Result<Self, String> {
         Ok(Self {
-            server: address::server(server, false)?,
+            server: address::server(server)?,
             server_name: None,
             trust: Trust::System,
             identity: None,

@@ -11,13 +11,12 @@ pub(super) fn scheme(text: &str) -> Option<(String, &str)> {
     fits.then(|| (scheme.to_ascii_lowercase(), rest))
 }
 
-/// The address of an API server, as kubectl reads it: a missing scheme becomes the default one. Query and fragment are
-/// left out.
-pub(super) fn server(text: &str, default_is_tls: bool) -> Result<Uri, String> {
-    let default = if default_is_tls { "https" } else { "http" };
+/// The address of an API server, as kubectl reads it: a missing scheme is http, even beside certificates. Query and
+/// fragment are left out.
+pub(super) fn server(text: &str) -> Result<Uri, String> {
     let (scheme, rest, is_whole) = match scheme(text) {
         Some((scheme, rest)) => (scheme, rest, true),
-        None => (default.to_owned(), text, false),
+        None => ("http".to_owned(), text, false),
     };
     if !matches!(scheme.as_str(), "http" | "https") {
         return Err(format!("the scheme {scheme:?} is not supported; use https or http"));

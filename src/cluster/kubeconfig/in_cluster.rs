@@ -26,7 +26,7 @@ pub(super) fn find(mount: &Path, environment: &Environment) -> Result<Access, Op
         return Err(Some(format!("{}: {problem}", token.display())));
     }
     let host = if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() };
-    let server = address::server(&format!("https://{host}:{port}"), true)
+    let server = address::server(&format!("https://{host}:{port}"))
         .map_err(|problem| Some(format!("KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT: {problem}")))?;
     let proxies = ["HTTPS_PROXY", "https_proxy"];
     if let Some((name, _)) = environment.first(proxies) {

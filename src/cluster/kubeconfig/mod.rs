@@ -212,7 +212,7 @@ fn from_files(files: &Files, search: &Search) -> Result<Access, Error> {
     let login = user::login(user, cluster)?;
     let identity = user::identity(user)?;
     let trust = server::trust(cluster)?;
-    let server = server::address(cluster, !matches!(trust, Trust::System) || identity.is_some())?;
+    let server = server::address(cluster)?;
     let server_name = server::server_name(cluster)?;
     let proxy = proxy::find(cluster, &server, &search.environment)?;
     let is_withheld = server.scheme_str() == Some("http") && (identity.is_some() || !matches!(login, Login::None));

@@ -12,10 +12,10 @@ use super::{
 
 const KIND: &str = "cluster";
 
-/// The address. Without a scheme it is https where certificates or their absence are spoken of, as in kubectl.
-pub(super) fn address(cluster: &Entry<Cluster>, default_is_tls: bool) -> Result<Uri, Error> {
+/// The address.
+pub(super) fn address(cluster: &Entry<Cluster>) -> Result<Uri, Error> {
     let text = cluster.required(KIND, "server", cluster.value.server.as_deref())?;
-    address::server(text, default_is_tls).map_err(|problem| cluster.refuse(KIND, "server", problem))
+    address::server(text).map_err(|problem| cluster.refuse(KIND, "server", problem))
 }
 
 /// The name that the server's certificate has to be for.
