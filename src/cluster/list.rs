@@ -11,19 +11,14 @@ use futures::{
 };
 use http::{HeaderMap, Request, Response, header};
 use http_body_util::BodyExt;
-use kube::{
-    Client, Resource,
-    api::ListParams,
-    client::Body,
-    core::{Request as Requests, Status},
-};
+use kube::{Client, Resource, api::ListParams, client::Body, core::Request as Requests};
 use tokio::sync::Semaphore;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     Scope, Watched,
     page::{self, Document, Metadata, Of},
-    words::words,
+    words::{refusal, words},
 };
 use crate::{
     clock::Clock,
@@ -327,11 +322,14 @@ async fn send(client: &Client, request: Request<Vec<u8>>) -> Answer {
         return Ok(response);
     }
     let (code, retry_after) = (response.status().as_u16(), retry_after(response.headers()));
-    let body = collect(response.into_body(), REFUSAL_BYTES, |_| ()).await.ok().flatten().unwrap_or_default();
-    let status: Option<Status> = serde_json::from_slice(&body).ok();
-    let message = status.map(|status| status.message).filter(|message| !message.is_empty());
-    let message = message.unwrap_or_else(|| "without a reason".to_owned());
-    Err(Error::Refused { code, message, retry_after, token: page::offered_token(&body) })
+    let location = response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let body = collect(response.into_body(), REFUSAL_BYTES, |_| ()).await.ok().flatten();
+    let message = match &body {
+        Some(body) => refusal(code, body, location.as_deref()),
+        None => format!("an answer that broke off or has more than {REFUSAL_BYTES} bytes"),
+    };
+    let token = page::offered_token(&body.unwrap_or_default());
+    Err(Error::Refused { code, message, retry_after, token })
 }
 
 /// Seconds that a refusal asks to wait. API servers do not send dates.
