@@ -18,7 +18,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{
     Scope, Watched,
     page::{self, Document, Metadata, Of},
-    words::{refusal, words},
+    words::{document, refusal, words},
 };
 use crate::{
     clock::Clock,
@@ -70,7 +70,7 @@ pub(super) enum Error {
     #[error("a page has more than {PAGE_BYTES} bytes (limit {0})")]
     TooLarge(u32),
     /// The answer is not a list.
-    #[error("the answer is not a list of pods: {0}; is the address that of an API server?")]
+    #[error("the answer is not a list of pods: {0}; is there a proxy in between, or is the address wrong?")]
     NotAList(String),
 }
 
@@ -179,7 +179,7 @@ impl Source {
             read(response, 1, |_| ()).await
         };
         let body = tokio::time::timeout(within, read).await.map_err(|_| Error::TooSlow(within))??;
-        let document = Document::read(&body, Of::Metadata).map_err(|error| Error::NotAList(error.to_string()))?;
+        let document = Document::read(&body, Of::Metadata).map_err(|error| not_a_list(&body, &error))?;
         Ok(document.metadata.resource_version)
     }
 
@@ -288,7 +288,7 @@ impl List {
         let within = self.paging.within;
         let body = tokio::time::timeout(within, self.body()).await.map_err(|_| Error::TooSlow(within))??;
         let of = if self.source.only_metadata { Of::Metadata } else { Of::Pods };
-        Document::read(&body, of).map_err(|error| Error::NotAList(error.to_string()))
+        Document::read(&body, of).map_err(|error| not_a_list(&body, &error))
     }
 
     async fn body(&mut self) -> Result<Vec<u8>, Error> {
@@ -308,6 +308,10 @@ impl List {
         })
         .await
     }
+}
+
+fn not_a_list(body: &[u8], error: &serde_json::Error) -> Error {
+    Error::NotAList(format!("{}, {error}", document(body)))
 }
 
 fn unbuilt(error: &kube::core::request::Error) -> Error {

@@ -213,6 +213,9 @@ async fn answer_that_is_not_a_list_is_retried() {
     });
     let taken = take(&source, Paging::default()).await;
     assert_eq!((taken.uids, taken.failures.len()), (all(1), 2));
+    let errors: Vec<String> = taken.failures.iter().map(|failed| failed.error.to_string()).collect();
+    assert!(errors[0].contains("an HTML page") && errors[0].contains("is there a proxy"), "{errors:?}");
+    assert!(errors[1].contains("JSON of the kind PodList, missing field"), "{errors:?}");
     assert_eq!(taken.pages[0].version, "7");
 }
 

@@ -97,7 +97,7 @@ pub(super) fn refusal(code: u16, body: &[u8], location: Option<&str>) -> String 
 }
 
 /// What kind of document this is. Its text may hold secrets.
-fn document(body: &[u8]) -> String {
+pub(super) fn document(body: &[u8]) -> String {
     #[derive(serde::Deserialize)]
     struct Kind {
         kind: Option<String>,
