@@ -115,7 +115,8 @@ pub(crate) struct Access {
     /// The client's certificate and its key.
     pub(crate) identity: Option<(Content, Content)>,
     pub(crate) login: Login,
-    /// Whether the user has credentials that are not sent, because the address is plain `http`. kubectl does the same.
+    /// Whether the user has credentials that are not sent, because the address is plain `http` and not on this
+    /// machine. kubectl sends them to no plain `http` address.
     pub(crate) is_withheld: bool,
     /// As whom else the request is to be treated.
     pub(crate) impersonate: HeaderMap,

@@ -9,7 +9,8 @@
 //!
 //! Of several files, the first one that names a cluster, a user, a context or the current context wins. Relative paths
 //! are relative to their file. A member that changes where we connect, or as whom, has kubectl's meaning or is refused
-//! by name. Blank is absent. Only the chosen context is looked at. Credentials are not sent to a plain `http` address.
+//! by name. Blank is absent. Only the chosen context is looked at. Credentials are not sent to a plain `http` address,
+//! unless it is on this machine.
 
 mod access;
 mod address;
@@ -215,7 +216,8 @@ fn from_files(files: &Files, search: &Search) -> Result<Access, Error> {
     let server = server::address(cluster)?;
     let server_name = server::server_name(cluster)?;
     let proxy = proxy::find(cluster, &server, &search.environment)?;
-    let is_withheld = server.scheme_str() == Some("http") && (identity.is_some() || !matches!(login, Login::None));
+    let is_readable = server.scheme_str() == Some("http") && !(proxy.is_none() && proxy::is_loopback(&server));
+    let is_withheld = is_readable && (identity.is_some() || !matches!(login, Login::None));
     let (identity, login) = if is_withheld { (None, Login::None) } else { (identity, login) };
     Ok(Access {
         server_name,

@@ -117,12 +117,23 @@ fn decoded(text: &str) -> Vec<u8> {
     decoded
 }
 
+/// The host of an address, as names are compared.
+fn host(server: &Uri) -> String {
+    server.host().unwrap_or_default().trim_matches(['[', ']']).trim_end_matches('.').to_ascii_lowercase()
+}
+
+/// Whether an address is on this machine.
+pub(super) fn is_loopback(server: &Uri) -> bool {
+    let host = host(server);
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
 /// Whether the environment's proxy is not for this host: loopback, or in `NO_PROXY`, by Go's rules.
 fn is_direct(server: &Uri, environment: &Environment) -> bool {
-    let host = server.host().unwrap_or_default().trim_matches(['[', ']']).trim_end_matches('.').to_ascii_lowercase();
+    let host = host(server);
     let port = server.port_u16().unwrap_or(if server.scheme_str() == Some("https") { 443 } else { 80 });
     let ip = host.parse::<IpAddr>().ok();
-    if host == "localhost" || ip.is_some_and(|ip| ip.is_loopback()) {
+    if is_loopback(server) {
         return true;
     }
     let no_proxy =

@@ -179,6 +179,9 @@ fn credentials_are_withheld_from_plain_http() {
         assert!(!found(SERVER, user).unwrap().is_withheld);
     }
     assert!(!found("server: 'http://h'", "").unwrap().is_withheld);
+    let withheld = |cluster: &str| found(cluster, "token: a").unwrap().is_withheld;
+    assert!(!withheld("server: 'http://127.0.0.1:1'") && !withheld("server: 'http://[::1]'"));
+    assert!(withheld("server: 'http://localhost', proxy-url: 'http://p'"), "the proxy could read it");
 }
 
 #[test]

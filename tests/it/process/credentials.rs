@@ -6,7 +6,9 @@ use pod_registrar::demo::api::{Fault, Kind, Request};
 use serde_json::{Value, json};
 
 use super::world::{CLUSTER, Kube, World};
-use crate::support::{Child, Controller, RegistryProcess, SOON, TlsFront, eventually, http_client, until};
+use crate::support::{
+    Child, Controller, ForwardProxy, RegistryProcess, SOON, TlsFront, eventually, http_client, until,
+};
 
 #[tokio::test]
 async fn a_token_that_is_refused_is_read_again_and_never_shown() {
@@ -127,7 +129,10 @@ async fn credentials_are_not_sent_to_plain_http() {
     drop(use_user(&world.kube, &json!({"token": "s3cret"})).await);
     let document = std::fs::read_to_string(&world.kube.kubeconfig).unwrap();
     let mut document: Value = serde_json::from_str(&document).unwrap();
-    document["clusters"][0]["cluster"] = json!({"server": world.kube.api.url()});
+    // Credentials are sent to the machine itself, but not through a proxy.
+    let url = world.kube.api.url();
+    let proxy = ForwardProxy::start(url.trim_start_matches("http://").trim_end_matches('/').parse().unwrap()).await;
+    document["clusters"][0]["cluster"] = json!({"server": url, "proxy-url": format!("http://{}", proxy.address)});
     write(&world.kube.kubeconfig, &document.to_string());
     for kind in [Kind::List, Kind::Watch, Kind::Get, Kind::Namespace, Kind::Lease] {
         world
