@@ -6,6 +6,8 @@ use super::{Moment, Version, retry};
 
 /// For how long a session is shown as live without a heartbeat.
 pub const TTL: Duration = Duration::from_secs(90);
+/// How often a heartbeat is sent while another writer may announce itself.
+const CONTESTED_BEAT: Duration = Duration::from_secs(5);
 /// How often a fenced writer looks whether the other one is gone.
 const FENCED_PROBE: Duration = Duration::from_secs(10);
 /// Delays between attempts to open a session.
@@ -161,12 +163,12 @@ impl Session {
         self.phase = Phase::Opening;
     }
 
-    /// A session was opened.
-    pub fn opened(&mut self, epoch: u64, ttl: Duration, now: Moment) {
+    /// A session was opened. `contested` says whether another writer may be alive.
+    pub fn opened(&mut self, epoch: u64, ttl: Duration, contested: bool, now: Moment) {
         self.min_epoch = self.min_epoch.max(epoch);
         self.seq = 0;
         self.ttl = ttl.clamp(Duration::from_secs(3), TTL);
-        self.phase = Phase::Open { epoch, heartbeat_at: now + self.ttl / 3 };
+        self.phase = Phase::Open { epoch, heartbeat_at: now + self.interval(contested) };
     }
 
     /// No session is opened before this moment.
@@ -183,11 +185,17 @@ impl Session {
         self.phase = Phase::Closed { open_at: now + delay };
     }
 
-    /// A heartbeat was sent; the next one is due a third of the ttl later.
-    pub fn beat(&mut self, now: Moment) {
+    /// A heartbeat was sent; the next one is due a third of the ttl later, or sooner in a contested session.
+    pub fn beat(&mut self, contested: bool, now: Moment) {
+        let next = now + self.interval(contested);
         if let Phase::Open { heartbeat_at, .. } = &mut self.phase {
-            *heartbeat_at = now + self.ttl / 3;
+            *heartbeat_at = next;
         }
+    }
+
+    fn interval(&self, contested: bool) -> Duration {
+        let third = self.ttl / 3;
+        if contested { third.min(CONTESTED_BEAT) } else { third }
     }
 
     /// There is something to tell with a heartbeat.
@@ -267,7 +275,7 @@ mod tests {
     fn open() -> Session {
         let mut session = Session::default();
         session.opening();
-        session.opened(7, TTL, at(0));
+        session.opened(7, TTL, false, at(0));
         session
     }
 
@@ -278,7 +286,7 @@ mod tests {
         assert_eq!(session.next_version(), Some(Version { epoch: 7, seq: 2 }));
         session.unknown(at(1), 0);
         assert_eq!(session.next_version(), None);
-        session.opened(8, TTL, at(2));
+        session.opened(8, TTL, false, at(2));
         assert_eq!(session.next_version(), Some(Version { epoch: 8, seq: 1 }));
     }
 
@@ -286,8 +294,10 @@ mod tests {
     fn heartbeats_come_every_third_of_the_ttl() {
         let mut session = open();
         assert_eq!(session.due_at(), Some(at(30)));
-        session.beat(at(31));
+        session.beat(false, at(31));
         assert_eq!(session.due_at(), Some(at(61)));
+        session.beat(true, at(61));
+        assert_eq!(session.due_at(), Some(at(66)), "another writer may announce itself");
     }
 
     #[test]
@@ -337,7 +347,7 @@ mod tests {
         session.lead(at(4));
         assert_eq!(session.due_at(), Some(at(4)));
         session.opening();
-        session.opened(3, TTL, at(5));
+        session.opened(3, TTL, false, at(5));
         session.follow();
         session.unknown(at(6), 0);
         assert_eq!((session.phase(), session.epoch(), session.min_epoch()), (Phase::Standby, None, Some(3)));
@@ -370,7 +380,7 @@ mod tests {
         session.acknowledged();
         session.unknown(at(1), 0);
         assert_eq!(session.phase(), Phase::Closed { open_at: at(1) }, "a forgotten session is opened at once");
-        session.opened(8, TTL, at(1));
+        session.opened(8, TTL, false, at(1));
         session.unknown(at(1), 0);
         assert!(session.due_at() > Some(at(1)), "one in which nothing was acknowledged is not");
     }

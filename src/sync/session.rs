@@ -145,7 +145,8 @@ impl<R: Registry> Registrar<R> {
             Ok(opened) => {
                 self.registry_answered(now);
                 let ours = self.session.min_epoch();
-                self.session.opened(opened.epoch, Moment::from_secs(opened.ttl_seconds), now);
+                let ttl = Moment::from_secs(opened.ttl_seconds);
+                self.session.opened(opened.epoch, ttl, self.contested, now);
                 let instance = opened.previous.as_ref().map(|previous| previous.instance.as_str());
                 tracing::info!(epoch = opened.epoch, previous = instance, "session opened, this process writes");
                 // Somebody else may have come between our question and our session.
@@ -182,7 +183,7 @@ impl<R: Registry> Registrar<R> {
     }
 
     fn beat(&mut self, epoch: u64, now: Moment) {
-        self.session.beat(now);
+        self.session.beat(self.contested, now);
         self.control.heartbeat = true;
         let beat = self.heartbeat(epoch);
         self.send(move |registry| async move { Reply::Heartbeat(epoch, registry.heartbeat(beat).await) });

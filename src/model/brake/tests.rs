@@ -355,17 +355,17 @@ fn another_writer_holds_inferred_deletions() {
     let mut brake = Brake::default();
     brake.expect_rival(at(1));
     brake.derive(ids(0..5), 100, list(1), at(1));
-    assert_eq!(brake.ask(at(90), 0), None, "it may still announce itself");
-    assert!(matches!(brake.ask(at(91), 0), Some(Question::Confirm { .. })));
-    brake.rival_seen(at(92));
-    brake.answered(brake.round, Answer::Gone, at(93), 0);
-    assert_eq!((brake.release(at(93)).len(), &brake.holds()[0].because), (0, &HeldBecause::AnotherWriter));
+    assert_eq!(brake.ask(at(60), 0), None, "it may still announce itself");
+    assert!(matches!(brake.ask(at(61), 0), Some(Question::Confirm { .. })));
+    brake.rival_seen(at(62));
+    brake.answered(brake.round, Answer::Gone, at(63), 0);
+    assert_eq!((brake.release(at(63)).len(), &brake.holds()[0].because), (0, &HeldBecause::AnotherWriter));
     for secs in (100..=200).step_by(10) {
         brake.rival_seen(at(secs));
         assert_eq!((brake.ask(at(secs), 0), brake.release(at(secs)).len()), (None, 0));
     }
-    assert!(brake.ask(at(289), 0).is_none());
-    assert!(brake.ask(at(290), 0).is_some(), "it is gone");
+    assert!(brake.ask(at(259), 0).is_none());
+    assert!(brake.ask(at(260), 0).is_some(), "it is gone");
 }
 
 #[test]
@@ -375,8 +375,8 @@ fn confirmed_deletions_wait_while_a_writer_is_expected() {
     brake.ask(at(1), 0);
     brake.answered(brake.round, Answer::Gone, at(2), 0);
     brake.expect_rival(at(2));
-    assert!(brake.is_contested(at(91)) && brake.release(at(91)).is_empty());
-    assert_eq!(brake.release(at(92)).len(), 5);
+    assert!(brake.is_contested(at(61)) && brake.release(at(61)).is_empty());
+    assert_eq!(brake.release(at(62)).len(), 5);
 }
 
 #[test]

@@ -144,7 +144,7 @@ async fn restart_remembers_that_another_writer_may_live() {
     world.stop().await.unwrap();
     let mut world = World::start_as(leads, registry.clone(), many(20, "a"), options());
     world.list().await;
-    world.pass(85 * SECOND).await;
+    world.pass(55 * SECOND).await;
     assert_eq!(deleted(&registry), 0);
     world.pass(60 * SECOND).await;
     world.assert_equal();
@@ -157,7 +157,7 @@ async fn forgotten_session_may_be_another_writers() {
     registry.state().session = None;
     let mut world = World::start(registry.clone(), many(20, "a"), options());
     world.list().await;
-    world.pass(85 * SECOND).await;
+    world.pass(55 * SECOND).await;
     assert_eq!(deleted(&registry), 0);
     world.pass(60 * SECOND).await;
     world.assert_equal();

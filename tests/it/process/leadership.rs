@@ -256,7 +256,8 @@ async fn whatever_becomes_of_the_replicas_their_writes_do_not_mix_and_nothing_is
             replicas[which] = replica(&world, &format!("r{which}"), SHORT);
         }
     }
-    world.kube.equals(&world.registry(), SOON * 2).await;
+    // After a takeover, a minute passes before anything is inferred from absence.
+    world.kube.equals(&world.registry(), SOON * 5).await;
     let gone = churn.gone;
     let changes = world.registry().changes(CLUSTER).await.unwrap();
     assert_in_order_of_leaders(&changes, &gone);

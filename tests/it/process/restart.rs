@@ -11,7 +11,7 @@ use pod_registrar::{
 };
 
 use super::world::{CLUSTER, World, name};
-use crate::support::until;
+use crate::support::{SOON, eventually, until};
 
 #[tokio::test]
 async fn a_restart_without_changes_writes_nothing() {
@@ -63,11 +63,9 @@ async fn a_third_of_many_pods_that_went_while_it_was_down_leaves_within_a_minute
     world.kube.delete(500..1_500);
     let mut controller = world.controller();
     let held = "deletions_held";
-    crate::support::eventually("the brake holds them", Duration::from_secs(30), async || {
-        match controller.figure(held).await {
-            1_000.0 => Ok(()),
-            other => Err(format!("{held} {other}")),
-        }
+    eventually("the brake holds them", Duration::from_secs(30), async || match controller.figure(held).await {
+        1_000.0 => Ok(()),
+        other => Err(format!("{held} {other}")),
     })
     .await;
     assert_eq!(world.registry().ids(CLUSTER, DEFAULT_OWNER).await.unwrap().len(), 3_000, "none has left yet");
@@ -88,8 +86,9 @@ async fn a_pod_that_went_unseen_while_its_record_was_on_its_way_leaves_the_regis
     until("all are under way", || uids.iter().all(|uid| world.proxy.seen().iter().any(|e| e.writes_about(uid)))).await;
     let lists = world.kube.api.requests(Kind::List);
     world.kube.without_watches(|| world.kube.delete(0..2)).await;
-    until("the pods are listed anew", || {
-        world.kube.api.requests(Kind::List) > lists && controller.stderr().iter().any(|line| line.contains("pods=1"))
+    eventually("the pods are listed again", SOON, async || match controller.figure("pods").await {
+        1.0 if world.kube.api.requests(Kind::List) > lists => Ok(()),
+        pods => Err(format!("{pods} pods")),
     })
     .await;
     world.proxy.release();

@@ -24,7 +24,7 @@ async fn refused_settings_end_with_code_2_and_say_which_and_how_to_mend_it() {
         (vec!["run", "--kubeconfig", kubeconfig], "--registry-url"),
         (vec!["run", "--kubeconfig", kubeconfig, "--registry-url", "ftp://registry.example"], "--registry-url"),
         (vec!["run", "--kubeconfig", "/nowhere/kubeconfig", "--registry-url", "http://127.0.0.1:9"], "--kubeconfig"),
-        (vec!["run", "--kubeconfig", broken.to_str().unwrap(), "--registry-url", "http://127.0.0.1:9"], "kubeconfig"),
+        (vec!["run", "--kubeconfig", broken.to_str().unwrap(), "--registry-url", "http://127.0.0.1:9"], "clusters"),
         ([&run[..], &["--context", "nobody"]].concat(), "nobody"),
         ([&run[..], &["--no-such-flag"]].concat(), "--no-such-flag"),
         ([&run[..], &["--resync-interval", "10"]].concat(), "--resync-interval"),
