@@ -313,7 +313,7 @@ pub struct ItemResult {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
     /// Why it was refused.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "if_it_fits", skip_serializing_if = "Option::is_none")]
     pub problem: Option<Problem>,
     /// When to try again, with status 429 or 503. What is not a number of seconds is as good as nothing: it must not put
     /// the other operations of the batch in doubt.
@@ -340,7 +340,7 @@ pub struct Stored {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
     /// `urn:pod-registrar:problem:` and a name.
-    #[serde(rename = "type")]
+    #[serde(default, rename = "type", deserialize_with = "text_if_any")]
     pub kind: String,
     /// What went wrong, in a few words.
     #[serde(default, deserialize_with = "if_it_fits", skip_serializing_if = "Option::is_none")]
@@ -368,6 +368,11 @@ fn if_it_fits<'de, D: serde::Deserializer<'de>, T: serde::de::DeserializeOwned>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
     lenient(deserializer)
+}
+
+/// RFC 9457 lets a problem be without a type.
+fn text_if_any<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Ok(lenient(deserializer)?.unwrap_or_default())
 }
 
 /// A value, if it has the right shape. Of any other the bytes are read and nothing is built: a list of many small values
@@ -452,5 +457,10 @@ mod tests {
         let text = r#"{"type":"urn:pod-registrar:problem:stale-epoch","status":"409","current":{"epoch":3},"x":[]}"#;
         let problem: Problem = serde_json::from_str(text).unwrap();
         assert_eq!((problem.name(), problem.status, problem.current), ("stale-epoch", None, None));
+        for text in ["{}", r#"{"type":null,"status":422}"#, r#"{"type":7}"#] {
+            assert_eq!(serde_json::from_str::<Problem>(text).unwrap().name(), "", "{text}");
+        }
+        let result = r#"{"id":"a","status":422,"problem":"no"}"#;
+        assert_eq!(serde_json::from_str::<ItemResult>(result).unwrap().problem, None);
     }
 }
