@@ -113,11 +113,12 @@ pub trait Registry: Send + Sync + 'static {
     /// The inventory as digests of this many buckets.
     fn bucket_digests(&self, buckets: usize) -> impl Future<Output = Result<BucketDigests, Failure>> + Send;
 
-    /// A page of the inventory, of one bucket or of all.
+    /// A page of the inventory, of one bucket or of all, with at most `limit` records.
     fn inventory(
         &self,
         bucket: Option<Bucket>,
         page: Option<String>,
+        limit: usize,
     ) -> impl Future<Output = Result<InventoryPage, Failure>> + Send;
 
     /// Under which name the registry holds a pod, if it does.

@@ -53,7 +53,8 @@ impl<R: Registry> Registrar<R> {
         });
         let division =
             if self.view.len().max(self.ledger.owned()) > MANY_RECORDS { Buckets::By16Bits } else { Buckets::By8Bits };
-        Reading::new(Ours { division, buckets: self.ledger.buckets(division), digests: self.has("digest-inventory") })
+        let ours = Ours { division, buckets: self.ledger.buckets(division), digests: self.has("digest-inventory") };
+        Reading::new(ours, self.inventory_limit)
     }
 
     /// Reads the inventory soon if that settles more records than retries would.
@@ -78,7 +79,8 @@ impl<R: Registry> Registrar<R> {
             self.ledger.abandon_reading();
             return;
         }
-        let Step { part, rest, error } = step;
+        let Step { part, rest, error, limit } = step;
+        self.inventory_limit = limit;
         let over = rest.is_none() && error.is_none();
         let found = self.learn(part, found, over, now);
         match error {

@@ -26,7 +26,9 @@ const EXPIRIES: u32 = 3;
 /// So many buckets are always read one by one,
 const FEW_BUCKETS: usize = 16;
 /// and more of them only while they are fewer requests than pages of this size over everything.
-const PAGE_ITEMS: usize = 5_000;
+pub(super) const PAGE_ITEMS: usize = 5_000;
+/// A page that does not come is asked for with a quarter of the records, but no fewer than this.
+const PAGE_ITEMS_LEAST: usize = 50;
 /// More ids than that are not this writer's: a cluster has no more pods by far, and they are all kept in memory.
 const IDS_MAX: usize = 2_000_000;
 /// A step ends with the first answer after this time. Each step costs a look at every record.
@@ -67,6 +69,8 @@ pub(super) struct Ours {
 pub(super) struct Reading {
     division: Buckets,
     stage: Stage,
+    /// Records in a page.
+    limit: usize,
 }
 
 #[derive(Debug)]
@@ -131,13 +135,15 @@ pub(super) struct Step {
     pub(super) part: Part,
     pub(super) rest: Option<Reading>,
     pub(super) error: Option<Error>,
+    /// Records in a page of the next step or reading.
+    pub(super) limit: usize,
 }
 
 impl Reading {
-    /// A reading that has not begun.
-    pub(super) fn new(ours: Ours) -> Self {
+    /// A reading that has not begun, with so many records in a page.
+    pub(super) fn new(ours: Ours, limit: usize) -> Self {
         let stage = if ours.digests { Stage::Digests(ours.buckets) } else { Stage::Pages(Pages::default()) };
-        Self { division: ours.division, stage }
+        Self { division: ours.division, stage, limit }
     }
 
     /// Reads on for some time.
@@ -145,15 +151,22 @@ impl Reading {
         let (begun, mut part) = (Instant::now(), Part::empty(self.division));
         loop {
             match self.advance(registry, &mut part).await {
-                Ok(true) => return Step { part, rest: None, error: None },
+                Ok(true) => {
+                    let limit = (self.limit * 2).min(PAGE_ITEMS);
+                    return Step { part, rest: None, error: None, limit };
+                }
                 Ok(false) if begun.elapsed() < STEP => {}
-                Ok(false) => return Step { part, rest: Some(self), error: None },
+                Ok(false) => return Step { part, limit: self.limit, rest: Some(self), error: None },
                 Err(error) => return self.stopped(part, error),
             }
         }
     }
 
-    fn stopped(self, part: Part, error: Error) -> Step {
+    fn stopped(mut self, part: Part, error: Error) -> Step {
+        // It may have been too slow for the time that a request has.
+        if matches!(error, Error::Failure(Failure::Broken(_))) && !matches!(self.stage, Stage::Digests(_)) {
+            self.limit = (self.limit / 4).max(PAGE_ITEMS_LEAST);
+        }
         let goes_on = match self.stage {
             // Nothing is read yet: what is compared should be as new as can be.
             Stage::Digests(_) => false,
@@ -162,11 +175,12 @@ impl Reading {
         };
         // Of pages that are no inventory nothing is used.
         let part = if goes_on { part } else { Part::empty(self.division) };
-        Step { part, rest: goes_on.then_some(self), error: Some(error) }
+        Step { part, limit: self.limit, rest: goes_on.then_some(self), error: Some(error) }
     }
 
     /// Reads the digests, a bucket, or a page. Says whether the reading is over.
     async fn advance<R: Registry>(&mut self, registry: &R, part: &mut Part) -> Result<bool, Error> {
+        let limit = self.limit;
         match &mut self.stage {
             Stage::Digests(ours) => {
                 let theirs = registry.bucket_digests(self.division.count()).await?;
@@ -188,7 +202,7 @@ impl Reading {
             }
             Stage::Buckets(differing) => {
                 let Some(index) = differing.rest.pop_front() else { return Ok(true) };
-                let result = differing.read(registry, self.division, index).await;
+                let result = differing.read(registry, self.division, index, limit).await;
                 match result {
                     Ok(items) => {
                         differing.discarded = 0;
@@ -213,7 +227,7 @@ impl Reading {
                 }
             }
             Stage::Pages(pages) => {
-                let Some(count) = pages.turn(registry, None, &mut part.items).await? else { return Ok(false) };
+                let Some(count) = pages.turn(registry, None, limit, &mut part.items).await? else { return Ok(false) };
                 add_up(pages.read, count, None)?;
                 part.complete = vec![true; self.division.count()];
                 Ok(true)
@@ -246,6 +260,7 @@ impl Differing {
         registry: &R,
         division: Buckets,
         index: usize,
+        limit: usize,
     ) -> Result<Vec<(Uid, Fingerprint)>, Error> {
         let counts = Counts { bucket: self.counts[index], whole: self.whole, as_of: self.as_of };
         // An empty bucket needs no page: its records are missing there.
@@ -255,7 +270,7 @@ impl Differing {
         let bucket = Bucket { of: division.count(), index };
         let (mut pages, mut items) = (Pages::default(), Vec::new());
         loop {
-            if let Some(count) = pages.turn(registry, Some(bucket), &mut items).await? {
+            if let Some(count) = pages.turn(registry, Some(bucket), limit, &mut items).await? {
                 add_up(pages.read, count, Some(counts))?;
                 return Ok(items);
             }
@@ -270,9 +285,10 @@ impl Pages {
         &mut self,
         registry: &R,
         bucket: Option<Bucket>,
+        limit: usize,
         items: &mut Vec<(Uid, Fingerprint)>,
     ) -> Result<Option<Count>, Error> {
-        let answer = match registry.inventory(bucket, self.next.clone()).await {
+        let answer = match registry.inventory(bucket, self.next.clone(), limit).await {
             Err(Failure::Expired) if self.next.is_some() && self.expired + 1 < EXPIRIES => {
                 *self = Self { expired: self.expired + 1, ..Self::default() };
                 if bucket.is_some() {

@@ -11,7 +11,7 @@ use super::{
     comparison::{Comparison, Found},
     control::{About, Named},
     dispatch::Sent,
-    inventory::Step,
+    inventory::{PAGE_ITEMS, Step},
     queue::{Lane, Queue},
 };
 use crate::{
@@ -244,6 +244,8 @@ pub struct Registrar<R> {
     /// When the inventory is to be compared.
     pub(super) compare_at: Moment,
     pub(super) comparisons_failed: u32,
+    /// Records in a page of the inventory: fewer once a page did not come in time.
+    pub(super) inventory_limit: usize,
     pub(super) read_back: ReadBack,
     /// While uncertain records are read back: when the next resync is due.
     pub(super) resync_at: Option<Moment>,
@@ -312,6 +314,7 @@ impl<R: Registry> Registrar<R> {
             inherited: 0,
             compare_at: Moment::ZERO,
             comparisons_failed: 0,
+            inventory_limit: PAGE_ITEMS,
             read_back: ReadBack::default(),
             resync_at: None,
             synced: false,

@@ -279,14 +279,14 @@ async fn page_token_is_bounded_and_stays_in_the_query() {
     install_provider();
     let page = |token: &str| serde_json::json!({"items": [], "next": token, "count": 0, "asOf": 1}).to_string();
     let server = Server::start(answer("200 OK", "", &page(&"t".repeat(2_000)))).await;
-    let refused = client(server.address, None).inventory(None, None).await;
+    let refused = client(server.address, None).inventory(None, None, 5_000).await;
     assert!(matches!(refused, Err(Failure::Broken(_))), "{refused:?}");
     let token = "a&bucket=1#x/../?y=z";
     let mut server = Server::start(answer("200 OK", "", &page(token))).await;
     let client = client(server.address, None);
-    let next = client.inventory(None, None).await.unwrap().next;
+    let next = client.inventory(None, None, 5_000).await.unwrap().next;
     assert_eq!(next.as_deref(), Some(token));
-    let _ = client.inventory(None, next).await;
+    let _ = client.inventory(None, next, 5_000).await;
     let _ = server.requests.recv().await;
     let asked = server.requests.recv().await.unwrap();
     let address = asked.lines().next().unwrap();

@@ -362,9 +362,14 @@ impl Registry for Line {
         self.ask("bucket digests", move |world| Ok(world.registry.digests(buckets))).await
     }
 
-    async fn inventory(&self, bucket: Option<Bucket>, page: Option<String>) -> Result<InventoryPage, Failure> {
+    async fn inventory(
+        &self,
+        bucket: Option<Bucket>,
+        page: Option<String>,
+        limit: usize,
+    ) -> Result<InventoryPage, Failure> {
         self.ask("inventory", move |world| {
-            let size = usize::from(world.setup.page);
+            let size = usize::from(world.setup.page).min(limit);
             Ok(world.registry.page(bucket, page.as_deref(), size))
         })
         .await

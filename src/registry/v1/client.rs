@@ -21,8 +21,6 @@ use crate::{
     registry::{Bucket, Change, Encoded, EncodedBody, OtherWriter, RecordName, Registry},
 };
 
-/// Records in a page of the inventory: the most that the protocol allows.
-const PAGE_LIMIT: usize = 5_000;
 /// Features that a registry can have; the protocol knows five.
 const FEATURES_MAX: usize = 64;
 
@@ -346,8 +344,13 @@ impl Registry for Client {
         Ok(digests)
     }
 
-    async fn inventory(&self, bucket: Option<Bucket>, page: Option<String>) -> Result<InventoryPage, Failure> {
-        let mut query = vec![("view", "digest".to_owned()), ("limit", PAGE_LIMIT.to_string())];
+    async fn inventory(
+        &self,
+        bucket: Option<Bucket>,
+        page: Option<String>,
+        limit: usize,
+    ) -> Result<InventoryPage, Failure> {
+        let mut query = vec![("view", "digest".to_owned()), ("limit", limit.to_string())];
         if let Some(bucket) = bucket {
             query.extend([("bucket", bucket.index.to_string()), ("buckets", bucket.of.to_string())]);
         }

@@ -10,8 +10,8 @@ use std::{
 use pod_registrar::{
     model::{Buckets, Digest, Failure, OperationKind, Uid, Verdict, Version, verdict},
     registry::{
-        Bucket, BucketDigests, Capabilities, Change, Contender, Encoded, EncodedBody, Heartbeat, InventoryItem,
-        InventoryPage, OpenSession, OtherWriter, RecordName, Registry, SessionOpened,
+        Bucket, BucketDigests, Capabilities, Change, Contender, Encoded, EncodedBody, Heartbeat, InventoryPage,
+        OpenSession, OtherWriter, RecordName, Registry, SessionOpened,
         v1::wire::{BucketDigest, PreviousSession, SessionState},
     },
 };
@@ -108,6 +108,8 @@ pub(super) struct State {
     pub(super) unreadable: bool,
     /// How long a page of the inventory takes.
     pub(super) slow_inventory: Duration,
+    /// How long each record of a page takes; a page that takes longer than a request may is not answered.
+    pub(super) slow_items: Duration,
     /// For the next pages of the inventory, in order.
     pub(super) inventory_faults: VecDeque<Option<Failure>>,
     pub(super) features: Vec<String>,
@@ -444,29 +446,22 @@ impl Registry for Fake {
         Ok(BucketDigests { buckets: digests, count, as_of: 1 })
     }
 
-    async fn inventory(&self, bucket: Option<Bucket>, page: Option<String>) -> Result<InventoryPage, Failure> {
+    async fn inventory(
+        &self,
+        bucket: Option<Bucket>,
+        page: Option<String>,
+        limit: usize,
+    ) -> Result<InventoryPage, Failure> {
         if let Some(lie) = self.lie(hostile::page) {
             return lie;
         }
         self.up()?;
         let latency = self.state().slow_inventory;
         tokio::time::sleep(latency).await;
-        let mut state = self.state();
-        state.pages += 1;
-        if let Some(Some(fault)) = state.inventory_faults.pop_front() {
-            return Err(fault);
-        }
-        let within = |id: &str| bucket.is_none_or(|b| Buckets::from_count(b.of).unwrap().of(id) == b.index);
-        let all: Vec<InventoryItem> = state
-            .records
-            .iter()
-            .filter(|(id, _)| within(id) && !state.hidden.contains(*id))
-            .map(|(id, (version, digest))| InventoryItem { id: id.clone(), digest: *digest, version: *version })
-            .collect();
-        let Ok(from) = page.map_or(Ok(0), |page| page.parse::<usize>()) else { return Err(Failure::Expired) };
-        let items: Vec<_> = all.iter().skip(from).take(100).cloned().collect();
-        let next = (from + items.len() < all.len()).then(|| (from + items.len()).to_string());
-        Ok(InventoryPage { items, next, count: all.len() as u64 + state.miscount, as_of: 1 })
+        let (page, takes) = self.page_of_inventory(bucket, page, limit)?;
+        let within = super::world::options().request_timeout;
+        tokio::time::sleep(takes.min(within)).await;
+        if takes > within { Err(Failure::Broken("no answer in time".into())) } else { Ok(page) }
     }
 
     async fn record_name(&self, uid: Uid) -> Result<Option<RecordName>, Failure> {

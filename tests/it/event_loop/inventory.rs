@@ -80,3 +80,16 @@ async fn failed_page_is_repeated_alone() {
     let (all_items, all_readings, all_pages) = counted(&registry);
     assert_eq!((all_items - items, all_readings - readings, all_pages - pages), (5, 1, 8));
 }
+
+#[tokio::test(start_paused = true)]
+async fn page_that_does_not_come_is_asked_for_with_fewer_records() {
+    for digests in [true, false] {
+        let (registry, changed) = five_changed().await;
+        registry.state().features.retain(|feature| digests || feature != "digest-inventory");
+        // 25 s for all of them, where a request may take 10 s.
+        registry.state().slow_items = SECOND / 20;
+        let mut world = start(&registry, &changed).await;
+        world.pass(120 * SECOND).await;
+        world.assert_equal();
+    }
+}

@@ -7,6 +7,7 @@ mod budget;
 mod delivery;
 mod doubt;
 mod fake;
+mod fake_inventory;
 mod faults;
 mod gateway;
 mod holds;
