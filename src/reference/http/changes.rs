@@ -4,7 +4,7 @@ use std::{convert::Infallible, time::Duration};
 
 use axum::{
     extract::{FromRequestParts, Request, State},
-    http::StatusCode,
+    http::{StatusCode, request::Parts},
     response::{
         IntoResponse as _, Response,
         sse::{Event, Sse},
@@ -18,7 +18,7 @@ use super::{
     App,
     answer::{Answer, Refusal, json},
     auth::Caller,
-    extract::{Params, checked, wants_events},
+    extract::{Number, Params, checked, items_limit, wants_events},
     shares::Place,
 };
 use crate::reference::{
@@ -38,8 +38,8 @@ const KEEPALIVE: Duration = Duration::from_secs(15);
 #[derive(Deserialize)]
 pub(crate) struct ChangeParams {
     cluster: Option<String>,
-    since: Option<u64>,
-    limit: Option<usize>,
+    since: Option<Number>,
+    limit: Option<Number>,
 }
 
 /// `GET /v1/changes`
@@ -47,28 +47,29 @@ pub(crate) async fn list(State(app): State<App>, request: Request) -> Answer {
     let (mut parts, _) = request.into_parts();
     let caller = Caller::from_request_parts(&mut parts, &()).await?;
     let Params(params) = Params::<ChangeParams>::from_request_parts(&mut parts, &()).await?;
-    let cluster = params.cluster.filter(|id| !id.is_empty()).map(|id| checked("`cluster`", id)).transpose()?;
+    let cluster = params.cluster.map(|id| checked("`cluster`", id)).transpose()?;
     if let Some(id) = &cluster {
         caller.must_cover(id)?;
     }
     let cluster = cluster.or_else(|| caller.0.only().map(str::to_owned));
-    let limit = params.limit.unwrap_or(DEFAULT_LIMIT).min(MAX_LIMIT);
-    if limit == 0 {
-        return Err(Kind::Schema.with("`limit` must be at least 1").into());
-    }
+    let limit = items_limit(params.limit, DEFAULT_LIMIT, MAX_LIMIT)?;
+    let since = params.since.map(|Number(since)| since);
+    let resumed = last_event(&parts)?.or(since);
     if !wants_events(&parts) {
-        let since = params.since;
         let changes = app.store.read(move |conn, _| store::changes(conn, cluster.as_deref(), since, limit)).await?;
         return Ok(json(StatusCode::OK, &changes));
     }
-    let resumed = match parts.headers.get("last-event-id").filter(|value| !value.is_empty()) {
-        Some(value) => {
-            let number = value.to_str().ok().and_then(|text| text.trim().parse().ok());
-            Some(number.ok_or_else(|| Kind::Schema.with("`Last-Event-ID` is not a number of this registry"))?)
-        }
-        None => params.since,
-    };
     follow(&app, &caller.0, cluster, resumed, limit).await
+}
+
+/// The change that a stream ended with, as browsers repeat it.
+fn last_event(parts: &Parts) -> Result<Option<u64>, Refusal> {
+    let Some(value) = parts.headers.get("last-event-id") else { return Ok(None) };
+    let number = value.to_str().ok().and_then(|text| Number::try_from(text.trim().parse::<u64>().ok()?).ok());
+    match number {
+        Some(Number(number)) => Ok(Some(number)),
+        None => Err(Kind::Schema.with("`Last-Event-ID` is not a number of this registry").into()),
+    }
 }
 
 /// A stream's place in the log.

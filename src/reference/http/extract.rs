@@ -14,7 +14,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{answer::Refusal, auth::Caller};
 use crate::{
-    model::{DEFAULT_OWNER, is_valid_id},
+    model::{DEFAULT_OWNER, INTEGER_LIMIT, is_valid_id},
     reference::{problem::Kind, record::Address},
 };
 
@@ -64,6 +64,31 @@ impl<S: Send + Sync> FromRequestParts<S> for Scope {
         let owner = checked("`owner`", owner.unwrap_or_else(|| DEFAULT_OWNER.to_owned()))?;
         let id = path.remove("id").map(|id| checked("the id", id)).transpose()?.unwrap_or_default();
         Ok(Self { at: Address { cluster, owner }, id })
+    }
+}
+
+/// A number in a query or a header, below 2^53 as everywhere in the protocol.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(try_from = "u64")]
+pub(crate) struct Number(pub(crate) u64);
+
+impl TryFrom<u64> for Number {
+    type Error = &'static str;
+
+    fn try_from(value: u64) -> Result<Self, Self::Error> {
+        if value < INTEGER_LIMIT { Ok(Self(value)) } else { Err("a number is not below 2^53") }
+    }
+}
+
+/// The number of items that a caller asks for, of at most `max`.
+///
+/// # Errors
+/// `schema` for 0.
+pub(crate) fn items_limit(asked: Option<Number>, default: usize, max: usize) -> Result<usize, Refusal> {
+    match asked.map(|Number(asked)| usize::try_from(asked).unwrap_or(max)) {
+        None => Ok(default),
+        Some(0) => Err(Kind::Schema.with("`limit` must be at least 1").into()),
+        Some(limit) => Ok(limit.min(max)),
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use super::{
     App,
     answer::{Answer, Refusal, json},
-    extract::{Params, Scope},
+    extract::{Number, Params, Scope, items_limit},
 };
 use crate::{
     model::{Buckets, Digest},
@@ -44,7 +44,7 @@ enum View {
 pub(crate) struct ListParams {
     #[serde(default)]
     view: View,
-    limit: Option<usize>,
+    limit: Option<Number>,
     page: Option<String>,
     bucket: Option<usize>,
     buckets: Option<usize>,
@@ -67,10 +67,7 @@ struct FullPage {
 pub(crate) async fn list(State(app): State<App>, scope: Scope, Params(params): Params<ListParams>) -> Answer {
     let at = scope.at;
     let filter = filter(&params)?;
-    let limit = params.limit.unwrap_or(DEFAULT_LIMIT).min(MAX_LIMIT);
-    if limit == 0 {
-        return Err(Kind::Schema.with("`limit` must be at least 1").into());
-    }
+    let limit = items_limit(params.limit, DEFAULT_LIMIT, MAX_LIMIT)?;
     let reading = fingerprint(&at, &filter);
     let now = app.store.now_ms();
     let after = match params.page.as_deref().filter(|page| !page.is_empty()) {
@@ -107,10 +104,10 @@ fn filter(params: &ListParams) -> Result<Filter, Refusal> {
             Some((buckets, bucket))
         }
     };
-    let search = params.q.as_deref().map(str::trim).filter(|q| !q.is_empty()).map(str::to_lowercase);
-    if search.as_ref().is_some_and(|q| q.chars().count() > MAX_SEARCH) {
+    if params.q.as_ref().is_some_and(|q| q.chars().count() > MAX_SEARCH) {
         return Err(schema("`q` must not be longer than 256 characters"));
     }
+    let search = params.q.as_deref().map(str::trim).filter(|q| !q.is_empty()).map(str::to_lowercase);
     let lifecycle = match params.lifecycle.as_deref() {
         None | Some("") => None,
         Some("pending") => Some(Lifecycle::Pending),

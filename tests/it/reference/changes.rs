@@ -51,6 +51,13 @@ async fn changes_are_numbered_and_read_in_parts() {
     assert_eq!((numbers(&part), &part["next"]), (vec![1], &json!(1)));
     assert_eq!(server.get("/v1/changes?since=2").await.json(), json!({"items": [], "next": 2}));
     assert_eq!(server.get("/v1/changes?since=3").await.problem(), refused(410, "gone"));
+    for query in ["since=9007199254740992", "limit=0", "limit=9007199254740992", "cluster="] {
+        assert_eq!(server.get(&format!("/v1/changes?{query}")).await.problem(), refused(422, "schema"), "{query}");
+    }
+    for id in ["", "x", "-1", "9007199254740992"] {
+        let request = server.request("GET", "/v1/changes").header("last-event-id", id);
+        assert_eq!(server.send(request).await.problem(), refused(422, "schema"), "{id}");
+    }
     // Another cluster's reader is led past what does not concern it.
     assert_eq!(server.get("/v1/changes?since=0&cluster=d").await.json(), json!({"items": [], "next": 2}));
     server.stop().await;

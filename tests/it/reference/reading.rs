@@ -103,7 +103,8 @@ async fn full_items_are_records_and_filters_narrow_the_count() {
         let (ids, last) = read_all(&server, &format!("view=full&limit=3&{query}")).await;
         assert_eq!((ids.len(), &last["count"]), (count, &json!(count)), "{query}");
     }
-    for query in ["lifecycle=dead", "view=all", "limit=x", &format!("q={}", "x".repeat(257))] {
+    let (long, blank) = (format!("q={}", "x".repeat(257)), format!("q={}", "+".repeat(257)));
+    for query in ["lifecycle=dead", "view=all", "limit=x", "limit=9007199254740992", &long, &blank] {
         assert_eq!(server.get(&format!("/v1/clusters/c/pods?{query}")).await.problem(), refused(422, "schema"));
     }
     server.stop().await;
