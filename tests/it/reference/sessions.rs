@@ -150,7 +150,10 @@ async fn a_clock_that_jumps_an_hour_either_way_changes_what_is_shown_and_nothing
 #[tokio::test]
 async fn a_session_keeps_the_cluster_and_tells_of_a_contender() {
     let server = Server::start().await;
-    let open = |uid: Option<&str>| json!({"instance": "a", "ttlSeconds": 90, "clusterUid": uid});
+    let open = |uid: Option<&str>| match uid {
+        Some(uid) => json!({"instance": "a", "ttlSeconds": 90, "clusterUid": uid}),
+        None => json!({"instance": "a", "ttlSeconds": 90}),
+    };
     let path = "/v1/clusters/c/session";
     assert_eq!(server.call("POST", path, Some(&open(Some("u-1")))).await.status, 201);
     let second = server.call("POST", path, Some(&open(None))).await.json();
