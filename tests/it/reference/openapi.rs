@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use pod_registrar::reference::{OPENAPI, ProblemKind, endpoints};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Server, record, refused};
 
@@ -118,6 +118,47 @@ async fn what_the_record_s_schema_requires_the_server_requires() {
     }
     assert_eq!(server.put("a", epoch, 1, "web").await.status, 201);
     server.stop().await;
+}
+
+/// Removes each member at the top of a request's body, and asks the server.
+#[tokio::test]
+async fn schemas_of_requests_require_what_the_server_requires() {
+    let document = document();
+    let server = Server::start().await;
+    let epoch = server.open().await;
+    let session =
+        json!({"clusterName": "c", "instance": "i", "ttlSeconds": 90, "scope": "s", "minEpoch": 0, "clusterUid": "u"});
+    let beat =
+        json!({"epoch": epoch, "instance": "i", "ttlSeconds": 90, "synced": true, "counts": {"pods": 1, "pending": 0}});
+    let batch = json!({"epoch": epoch, "operations": []});
+    // The session comes last, as it replaces the one that the others need.
+    for (schema, method, path, body) in [
+        ("Heartbeat", "PUT", "/v1/clusters/c/session", beat),
+        ("Batch", "POST", "/v1/clusters/c/pods:batch", batch),
+        ("OpenSession", "POST", "/v1/clusters/c/session", session),
+    ] {
+        let schema = &document["components"]["schemas"][schema];
+        let members: Vec<_> = schema["properties"].as_object().unwrap().keys().collect();
+        assert_eq!(members, body.as_object().unwrap().keys().collect::<Vec<_>>(), "{path}");
+        for name in members {
+            let mut body = body.clone();
+            body.as_object_mut().unwrap().remove(name);
+            let required = schema["required"].as_array().unwrap().contains(&json!(name));
+            let reply = server.call(method, path, Some(&body)).await;
+            assert_eq!(reply.status == 422, required, "{path} without {name}: {reply:?}");
+        }
+    }
+    server.stop().await;
+}
+
+#[test]
+fn every_address_of_the_protocol_needs_a_token() {
+    let document = document();
+    assert_eq!(document["security"], json!([{"bearer": []}]));
+    for (method, path, operation) in operations(&document).filter(|(_, path, _)| path.starts_with("/v1/")) {
+        assert!(operation.get("security").is_none(), "{method} {path} has security of its own");
+        assert!(operation["responses"].get("401").is_some(), "{method} {path} may answer 401");
+    }
 }
 
 #[tokio::test]
