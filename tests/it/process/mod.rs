@@ -9,6 +9,7 @@ mod demo;
 mod doubt;
 mod edges;
 mod every_step;
+mod example;
 mod exit_codes;
 mod fencing;
 mod holds;

@@ -115,7 +115,7 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    fn new(url: &str) -> Self {
+    pub(crate) fn new(url: &str) -> Self {
         Self { client: http_client(), url: url.to_owned(), token: None }
     }
 
