@@ -1,7 +1,7 @@
 //! Digests: what makes two records equal without comparing their bodies.
 //!
 //! A record's digest is SHA-256 over its RFC 8785 form without `schema`, `version` and `digest`
-//! (protocol v1, "The record"). A bucket's digest is the xor of the digests of its records, so that two
+//! (`docs/protocol-v1.md`). A bucket's digest is the xor of the digests of its records, so that two
 //! parties find the buckets in which they differ without exchanging ids.
 
 use std::{fmt, str::FromStr};

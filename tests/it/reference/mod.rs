@@ -6,6 +6,7 @@ mod changes;
 mod durability;
 mod openapi;
 mod page;
+mod protocol_page;
 mod reading;
 mod security;
 mod sessions;

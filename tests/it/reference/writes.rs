@@ -9,7 +9,7 @@ use super::{Server, record, refused};
 
 #[tokio::test]
 async fn the_vectors_are_stored_with_their_digests_and_come_back_as_they_were() {
-    let vectors: Vec<Value> = serde_json::from_str(include_str!("../protocol-v1-vectors.json")).unwrap();
+    let vectors: Vec<Value> = serde_json::from_str(include_str!("../../../docs/protocol-v1-vectors.json")).unwrap();
     for vector in vectors {
         let server = Server::start().await;
         let mut record = vector["record"].clone();
