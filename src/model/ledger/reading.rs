@@ -6,7 +6,7 @@
 //! A reading comes in parts. A bucket that was read to its end, or that equals ours, is settled: from then on an id of it
 //! without a belief is absent, and nothing has to be remembered of what is forgotten there.
 
-use super::{Belief, Known, Ledger, Work};
+use super::{Belief, Known, Ledger};
 use crate::model::{Buckets, Fingerprint, Moment, Uid, UidMap};
 
 /// How an inventory differed from the belief.
@@ -77,15 +77,22 @@ impl Ledger {
         buckets
     }
 
-    /// The registry's bucket equals ours: what was supposed in it holds, and what is uncertain is not there.
+    /// The registry's bucket equals ours: it holds what was supposed in it, and no other record.
     pub fn confirm_bucket(&mut self, division: Buckets, matches: impl Fn(usize) -> bool) {
-        let work = &mut self.work;
-        self.beliefs.change_all(|uid, belief| match belief.known {
-            Known::Supposed(held) if matches(belief.bucket(division)) => belief.known = Known::Holds(held),
-            Known::Doubt if !belief.touched && matches(belief.bucket(division)) => {
-                work.get_mut(uid).into_iter().for_each(Work::was_not_applied);
+        let (work, reading) = (&mut self.work, &self.reading);
+        self.beliefs.change_all(|uid, belief| {
+            if !matches(belief.bucket(division)) {
+                return;
             }
-            _ => {}
+            match belief.known {
+                Known::Supposed(held) => belief.known = Known::Holds(held),
+                Known::Unread | Known::Doubt if !belief.touched => match work.get_mut(uid) {
+                    Some(work) => work.was_not_applied(),
+                    None if reading.as_ref().is_some_and(|reading| reading.forgotten.contains(uid)) => {}
+                    None => belief.known = Known::Absent,
+                },
+                _ => {}
+            }
         });
     }
 
@@ -167,15 +174,18 @@ impl Ledger {
                 return;
             }
             let forgotten = reading.as_ref().is_some_and(|reading| reading.forgotten.contains(uid));
-            if let Some(work) = work.get_mut(uid) {
-                work.was_not_applied();
-                return;
+            let is_missing = matches!(belief.known, Known::Holds(_));
+            match work.get_mut(uid) {
+                Some(work) => {
+                    work.was_not_applied();
+                    if is_missing && work.tries().flight.is_none() {
+                        // What was sent last may still arrive.
+                        (belief.known, missing) = (Known::Doubt, missing + 1);
+                    }
+                }
+                None if forgotten => {}
+                None => (belief.known, missing) = (Known::Absent, missing + usize::from(is_missing)),
             }
-            if forgotten {
-                return;
-            }
-            missing += usize::from(matches!(belief.known, Known::Holds(_)));
-            belief.known = Known::Absent;
         });
         missing
     }
@@ -203,6 +213,32 @@ mod tests {
 
     fn held(n: u8) -> Fingerprint {
         Digest([n; 32]).fingerprint()
+    }
+
+    #[test]
+    fn equal_bucket_lacks_what_was_not_supposed() {
+        let (gone, shown) = (Uid::from("gone"), Uid::from("shown"));
+        let mut ledger = Ledger::default();
+        ledger.sighted(&gone, 0, NOW);
+        ledger.sighted(&shown, 0, NOW);
+        for _ in 0..2 {
+            ledger.suppose(|uid, _| (*uid == shown).then(|| held(1)));
+            ledger.confirm_bucket(Buckets::By8Bits, |_| true);
+            ledger.finish_reading();
+            assert_eq!((ledger.known(&gone), ledger.known(&shown)), (Known::Absent, Known::Holds(held(1))));
+        }
+    }
+
+    #[test]
+    fn missing_record_with_work_is_uncertain() {
+        let (mut ledger, uid) = (Ledger::default(), &Uid::from("a"));
+        ledger.sighted(uid, 0, NOW);
+        ledger.finish_reading();
+        ledger.believe(uid, Known::Holds(held(1)));
+        ledger.owe(uid, NOW);
+        ledger.suppose(|_, _| None);
+        assert_eq!(ledger.inventory_lacks_the_others(Buckets::By8Bits, |_| false), 1);
+        assert_eq!(ledger.known(uid), Known::Doubt);
     }
 
     #[test]
