@@ -139,15 +139,15 @@ impl<R: Registry> Registrar<R> {
     ) {
         self.judge_request(Request::Record, &result, now);
         match (about, result) {
-            (About::Sample { round }, Ok(pods)) if pods.is_empty() => {
+            (About::Sample { round, is_uncertain: false }, Ok(pods)) if pods.is_empty() => {
                 let why = "the registry does not know the names of the pods in the sample".to_owned();
                 self.brake_answered(round, Answer::Unanswered(why), now);
             }
-            (About::Sample { round }, Ok(pods)) => self.ask_cluster(Inquiry::LookUp { round, pods }, now, inputs),
+            (About::Sample { round, .. }, Ok(pods)) => self.ask_cluster(Inquiry::LookUp { round, pods }, now, inputs),
             (About::Sorting { round, unasked }, Ok(pods)) => {
                 self.ask_cluster(Inquiry::Find { round, pods, unasked }, now, inputs);
             }
-            (About::Sample { round } | About::Sorting { round, .. }, Err(failure)) => {
+            (About::Sample { round, .. } | About::Sorting { round, .. }, Err(failure)) => {
                 self.brake_answered(round, Answer::Unanswered(failure.to_string()), now);
             }
             (About::Places, result) => self.placed(result.unwrap_or_default()),
@@ -164,6 +164,9 @@ pub(super) enum About {
     Sample {
         /// Which question of the absence guard it belongs to.
         round: u64,
+        /// Whether it is uncertain of each of them that the registry holds it. If the registry then knows none of them,
+        /// there is none to look up.
+        is_uncertain: bool,
     },
     /// Pods that may have left by a change of settings.
     Sorting {

@@ -392,7 +392,10 @@ impl<R: Registry> Registrar<R> {
             Some(Question::Confirm { round, sample }) if sample.is_empty() => {
                 self.ask_cluster(Inquiry::LookUp { round, pods: Vec::new() }, now, inputs);
             }
-            Some(Question::Confirm { round, sample }) => self.ask_names(About::Sample { round }, sample),
+            Some(Question::Confirm { round, sample }) => {
+                let is_uncertain = sample.iter().all(|uid| self.ledger.known(uid) == Known::Doubt);
+                self.ask_names(About::Sample { round, is_uncertain }, sample);
+            }
         }
     }
 

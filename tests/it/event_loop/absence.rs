@@ -1,10 +1,13 @@
 //! Deletions by absence: found, confirmed, braked, held.
 
 use super::{
-    fake::Fake,
+    fake::{Fake, Fault},
     world::{LookUp, SECOND, World, many, options, pod},
 };
-use pod_registrar::{model::Removal, sync::Error};
+use pod_registrar::{
+    model::{Failure, Removal},
+    sync::Error,
+};
 
 /// A registry that holds so many pods of an earlier run.
 async fn filled(count: usize) -> Fake {
@@ -174,4 +177,20 @@ async fn an_emptied_registry_is_filled_again_and_owed_deletions_are_sent_all_the
     world.pass(30 * SECOND).await;
     world.assert_equal();
     assert!(registry.state().tombstones.contains_key("uid-00042"));
+}
+
+/// The registry has no name for a pod whose record it never held.
+#[tokio::test(start_paused = true)]
+async fn uncertain_record_that_never_arrived_is_not_held() {
+    let registry = Fake::new();
+    let mut world = World::settled(registry.clone(), []).await;
+    registry.state().faults.push_back(Fault::Refuse(Failure::Broken("cut".into())));
+    world.apply(pod("x", "a")).await;
+    world.pass(SECOND / 100).await;
+    assert!(registry.read(|state| state.faults.is_empty() && state.records.is_empty()), "the write failed");
+    world.pods.clear();
+    world.list().await;
+    world.pass(60 * SECOND).await;
+    assert_eq!((world.figure("records{state=\"doubt\"}"), world.figure("deletions_held")), (0, 0));
+    assert!(world.in_step() && registry.state().records.is_empty());
 }
