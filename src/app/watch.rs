@@ -163,7 +163,7 @@ mod tests {
         let applied = applied("1", "a");
         assert_eq!(shown.lines(&applied, &view), ["Pod created: a"]);
         assert!(shown.lines(&applied, &view).is_empty());
-        writer.remove(&"1".into());
+        writer.remove(&"1".into(), "2");
         let ended = Sighting::Ended { uid: "1".into(), why: Ended::Deleted, at: Moment::ZERO };
         assert_eq!(shown.lines(&ended, &view), ["Pod deleted: a"]);
         assert!(shown.lines(&ended, &view).is_empty());

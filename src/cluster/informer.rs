@@ -10,6 +10,7 @@
 //! | watch | the version is gone, an event cannot be read, it fails after a minute of silence | the watch is dropped, a list begins |
 //! | watch | an event is older than one before it | the watch is dropped, a list begins after a pause |
 //! | watch and list | an event shows a version after the list's | it outlives the list (see `store::pods`) |
+//! | watch and list | an event is older than what the list has shown of its pod | it changes nothing |
 //! | watch and list | an event shows a pod's end after the list's version | the list's item of that pod is passed over |
 //! | watch and list | the list is complete | a watch starts at the list's or the newest event's version, whichever is newer |
 //! | list | it is older than what was seen when it began | it is discarded, another one begins after a pause |

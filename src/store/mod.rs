@@ -51,7 +51,7 @@ impl Writer {
         self.change().end_list();
     }
 
-    /// An event shows this pod. Says which other pod had its name until now; that one is gone, whether or not its end was
+    /// An event shows this pod. It changes nothing if a list has shown a newer version. Says which other pod had its name until now; that one is gone, whether or not its end was
     /// shown.
     pub fn apply(&mut self, pod: &Pod) -> Option<Uid> {
         let mut pods = self.change();
@@ -60,9 +60,10 @@ impl Writer {
         Some(before)
     }
 
-    /// An event shows the end of this pod.
-    pub fn remove(&mut self, uid: &Uid) {
-        self.change().remove(uid);
+    /// An event shows the end of this pod at this version. False if a list has shown a newer version of it: then the pod
+    /// stays.
+    pub fn remove(&mut self, uid: &Uid, version: &str) -> bool {
+        self.change().end(uid, version)
     }
 }
 

@@ -8,7 +8,7 @@
 //!
 //! | at the list's version | the newest event of the pod | then the store holds |
 //! | --- | --- | --- |
-//! | there | none, or of an older version | what the list shows |
+//! | there | none, or of an older version, also if it arrives after the item | what the list shows |
 //! | there | shows a newer version | what the event shows |
 //! | there | an end after the list's version | nothing: the informer passes over the item |
 //! | not there | none, or of an older version | nothing, from the end of the list on |
@@ -82,19 +82,34 @@ impl Pods {
         self.kept.iter().map(|(uid, kept)| (uid, kept.packed.name(&self.names).into_owned()))
     }
 
-    /// Puts in a pod that an event shows, or in the place of what was shown of it before. Says which other pod had its
-    /// name.
+    /// Puts in a pod that an event shows, unless a newer version is there: a watch may lag behind a list. Says which other
+    /// pod had its name.
     pub(super) fn put(&mut self, pod: &Pod) -> Option<Uid> {
+        if self.is_newer(&pod.uid, &pod.resource_version) {
+            return None;
+        }
         let list = self.kept.get(&pod.uid).map_or(self.list.wrapping_sub(1), |kept| kept.list);
-        self.put_as_of(pod, list)
+        let other = self.put_as_of(pod, list)?;
+        if self.is_newer(&other, &pod.resource_version) {
+            // It had the name later, and keeps it. The end of this pod is still to come.
+            let position = self.kept.position_of(&other)?;
+            self.by_name.insert(&pod.namespace, &pod.name, position, &self.kept, &self.names);
+            return None;
+        }
+        Some(other)
     }
 
-    /// Puts in a pod that the newest list shows, unless an event has shown a newer version. Says whether that changed
-    /// anything.
+    /// Whether a pod is there in a newer version than this one.
+    fn is_newer(&self, uid: &Uid, version: &str) -> bool {
+        self.kept.get(uid).is_some_and(|kept| is_after(&kept.packed.resource_version(), version))
+    }
+
+    /// Puts in a pod that the newest list shows, unless an event has shown a version after the list's. Says whether that
+    /// changed anything. The pod's own version in the list is no measure: in a restored cluster it may be a lower one.
     pub(super) fn put_listed(&mut self, pod: &Pod) -> bool {
         let (list, mut shown) = (self.list, None);
         if let Some(kept) = self.kept.get_mut(&pod.uid) {
-            if self.version.is_some() && is_after(&kept.packed.resource_version(), &pod.resource_version) {
+            if self.version.as_deref().is_some_and(|list| is_after(&kept.packed.resource_version(), list)) {
                 kept.list = list;
                 return false;
             }
@@ -125,6 +140,15 @@ impl Pods {
         let position = self.kept.position_of(&pod.uid)?;
         let other = self.by_name.insert(&pod.namespace, &pod.name, position, &self.kept, &self.names)?;
         self.kept.at(other).map(|(uid, _)| uid.clone())
+    }
+
+    /// Takes out a pod whose end an event shows, unless a newer version is there. Says whether it is out.
+    pub(super) fn end(&mut self, uid: &Uid, version: &str) -> bool {
+        let is_over = !self.is_newer(uid, version);
+        if is_over {
+            self.remove(uid);
+        }
+        is_over
     }
 
     /// Takes a pod out.

@@ -35,6 +35,24 @@ struct Model {
 }
 
 impl Model {
+    /// What an event shows.
+    fn apply(&mut self, pod: &Pod) -> Option<Uid> {
+        if self.is_newer(&pod.uid, pod) {
+            return None;
+        }
+        let other = self.put(pod)?;
+        if self.is_newer(&other, pod) {
+            self.by_name.insert((pod.namespace.clone(), pod.name.clone()), other);
+            return None;
+        }
+        Some(other)
+    }
+
+    fn is_newer(&self, uid: &Uid, than: &Pod) -> bool {
+        let number = |pod: &Pod| pod.resource_version.parse::<u32>().unwrap();
+        self.pods.get(uid).is_some_and(|pod| number(pod) > number(than))
+    }
+
     fn put(&mut self, pod: &Pod) -> Option<Uid> {
         let name = (pod.namespace.clone(), pod.name.clone());
         let before = self.pods.insert(pod.uid.clone(), pod.clone());
@@ -86,13 +104,16 @@ fn it_holds_what_was_shown_and_knows_who_has_a_name() {
                 0..60 => {
                     let pod = any(&mut rng, most);
                     let other = writer.apply(&pod);
-                    assert_eq!(other, model.put(&pod), "seed {seed}");
+                    assert_eq!(other, model.apply(&pod), "seed {seed}");
                     other.iter().for_each(|other| model.remove(other));
                 }
                 60..98 => {
-                    let uid = any(&mut rng, most).uid;
-                    writer.remove(&uid);
-                    model.remove(&uid);
+                    let pod = any(&mut rng, most);
+                    let stays = model.is_newer(&pod.uid, &pod);
+                    assert_eq!(writer.remove(&pod.uid, &pod.resource_version), !stays, "seed {seed}");
+                    if !stays {
+                        model.remove(&pod.uid);
+                    }
                 }
                 _ => {
                     writer.begin_list(None);
@@ -115,7 +136,7 @@ fn it_holds_what_was_shown_and_knows_who_has_a_name() {
         let mut expected: Vec<String> = model.pods.keys().map(Uid::to_string).collect();
         expected.sort();
         assert_eq!(uids(&view), expected, "seed {seed}");
-        model.pods.keys().for_each(|uid| writer.remove(uid));
+        model.pods.keys().for_each(|uid| _ = writer.remove(uid, "1000"));
         assert!(view.is_empty() && writer.change().is_clean(), "seed {seed}: texts or names are left behind");
     }
 }
@@ -163,6 +184,26 @@ fn newer_events_outlive_a_list() {
     assert_eq!(uids(&view), ["changed", "created", "later", "unchanged", "unseen"]);
     let bodies = ["unchanged", "changed", "unseen", "later"].map(body);
     assert_eq!(bodies, ["23", "21", "18", "10"].map(|version| Some(version.to_owned())));
+}
+
+/// A watch that lags behind the list beside it.
+#[test]
+fn older_events_undo_no_list() {
+    let mut writer = Writer::default();
+    let view = View::new([writer.store()]);
+    writer.begin_list(Some("20"));
+    writer.list_item(&pod("changed", "n", "changed", 18));
+    writer.list_item(&pod("back", "n", "back", 19));
+    writer.list_item(&pod("next", "n", "web-0", 20));
+    assert_eq!(writer.apply(&pod("changed", "n", "changed", 15)), None);
+    assert!(!writer.remove(&"back".into(), "16"));
+    assert_eq!(writer.apply(&pod("before", "n", "web-0", 17)), None);
+    assert_eq!(uids(&view), ["back", "before", "changed", "next"], "the end of the pod before is still to come");
+    assert!(writer.remove(&"before".into(), "18"));
+    assert_eq!(writer.apply(&pod("last", "n", "web-0", 21)), Some("next".into()), "it has kept its name");
+    writer.end_list();
+    assert_eq!(uids(&view), ["back", "changed", "last"]);
+    assert_eq!(&*view.get(&"changed".into()).unwrap().resource_version, "18");
 }
 
 /// A list that is older than what was seen counts where the cluster was restored: without its version, it wins.

@@ -246,7 +246,7 @@ impl Informer {
     }
 
     async fn end(&mut self, uid: Uid) -> bool {
-        self.writer.remove(&uid);
+        self.writer.remove(&uid, "");
         self.state(|world| {
             world.moment(|| format!("watch {} shows the end of {uid}", self.watch));
             let at = world.now();

@@ -227,7 +227,9 @@ impl Informer {
             self.drop_watch(RelistReason::Undecodable, now + delay);
             return Ok(());
         };
-        self.writer.remove(&uid);
+        if !self.writer.remove(&uid, object.resource_version()) {
+            return Ok(());
+        }
         self.note_end(&uid, object.resource_version());
         let why = if self.setup.scope.can_be_left() { EndedBy::DeletedOrLeftRule } else { EndedBy::Deleted };
         self.tell(Sighting::Ended { uid, why, at: now }).await

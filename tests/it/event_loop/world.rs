@@ -65,6 +65,9 @@ pub(super) struct World {
     task: JoinHandle<Result<(), Error>>,
 }
 
+/// The version of an event that shows an end.
+const NOT_COMPARED: &str = "opaque";
+
 pub(super) fn options() -> Options {
     Options {
         max_in_flight: 4,
@@ -224,7 +227,7 @@ impl World {
     /// A pod ends, and the watch shows it.
     pub(super) async fn delete(&mut self, uid: &str) {
         self.pods.remove(uid).unwrap();
-        self.writer.remove(&uid.into());
+        self.writer.remove(&uid.into(), NOT_COMPARED);
         let at = self.clock.now();
         self.tell(Sighting::Ended { uid: uid.into(), why: Ended::Deleted, at }).await;
     }
@@ -238,7 +241,7 @@ impl World {
         self.pods.insert(uid.to_string(), pod);
         self.tell(Sighting::Applied { uid, name, watch: 0, at }).await;
         self.pods.remove(gone).unwrap();
-        self.writer.remove(&gone.into());
+        self.writer.remove(&gone.into(), NOT_COMPARED);
         self.tell(Sighting::Ended { uid: gone.into(), why: Ended::Deleted, at }).await;
     }
 
