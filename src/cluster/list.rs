@@ -129,6 +129,8 @@ pub(super) struct Failed {
     /// Attempts in a row.
     pub(super) failures: u32,
     pub(super) retry_in: Duration,
+    /// Whether the next request is one for the first page.
+    pub(super) begins_again: bool,
     /// The limits of the next request.
     pub(super) paging: Paging,
 }
@@ -276,8 +278,9 @@ impl List {
             }
         };
         self.wait = retry_in;
-        let paging = self.paging;
-        Failed { error, is_stuck: paging.is_stuck(&fault), failures: paging.failures, retry_in, paging }
+        let (paging, begins_again) = (self.paging, self.token.is_none());
+        let is_stuck = paging.is_stuck(&fault);
+        Failed { error, is_stuck, failures: paging.failures, retry_in, begins_again, paging }
     }
 
     /// Requests a page and reads it, once a turn is free.

@@ -56,7 +56,7 @@ impl Newest {
         true
     }
 
-    /// A list is asked for.
+    /// The first page of a list is asked for.
     pub fn begin_list(&mut self) {
         self.before.clone_from(&self.version);
     }
@@ -80,6 +80,12 @@ impl Newest {
             return ListAge::Restored;
         }
         ListAge::Older
+    }
+
+    /// Whether the cluster has gone back in time and no list was complete since: what was seen before may name versions that
+    /// are yet to come, and says nothing against a list.
+    pub fn is_restoring(&self) -> bool {
+        self.restored
     }
 
     /// Takes note that the list is complete. True if it is the first one since the cluster has gone back in time, and what it
@@ -135,6 +141,15 @@ mod tests {
     }
 
     #[test]
+    fn list_that_begins_again_may_not_go_back() {
+        let mut newest = Newest::default();
+        newest.begin_list();
+        assert!(newest.event("20"));
+        newest.begin_list();
+        assert_eq!(newest.list(Some("19"), at(1)), ListAge::Older);
+    }
+
+    #[test]
     fn lagging_watch_may_be_behind_the_list() {
         let mut newest = Newest::default();
         list(&mut newest, "10", at(0));
@@ -165,7 +180,9 @@ mod tests {
             list(&mut newest, "50", at(secs));
         }
         assert_eq!(list(&mut newest, "51", at(62)), ListAge::Fresh, "the one before broke off");
+        assert!(newest.is_restoring());
         assert_eq!((newest.completes_restore(), newest.completes_restore()), (true, false), "once");
+        assert!(!newest.is_restoring());
     }
 
     #[test]

@@ -107,8 +107,12 @@ impl Informer {
     }
 
     async fn list_failed(&mut self, failed: &Failed, now: Moment) -> Result<(), Stop> {
-        let Failed { error, is_stuck, failures, retry_in, paging } = failed;
+        let Failed { error, is_stuck, failures, retry_in, begins_again, paging } = failed;
         self.paging = *paging;
+        if *begins_again {
+            // Events may have been applied since the first request.
+            self.newest.begin_list();
+        }
         if error.status().is_some() {
             self.hearing.answers(now);
         }
@@ -167,23 +171,22 @@ impl Informer {
             ListAge::Restored => {
                 let namespace = &*self.namespace;
                 tracing::warn!(namespace, "the cluster has gone back in time; deletions will be confirmed first");
-                self.events = None;
             }
             ListAge::Fresh => {}
-        }
-        // Events of versions that cannot be compared with the list's would be undone by it.
-        if compare_resource_versions(version, version).is_none() {
-            self.events = None;
         }
         let Some(list) = &mut self.list else { return false };
         (list.begun, list.pods, list.unidentified) = (begun, 0, 0);
         list.version = Some(version.to_owned());
-        if self.events.is_some() {
+        // Events may have shown later versions, even if their watch has ended by now. Where the versions cannot be compared,
+        // the list would undo events, and it would keep pods of a time before the cluster was restored.
+        let is_comparable = !self.newest.is_restoring() && compare_resource_versions(version, version).is_some();
+        if is_comparable {
             list.keep_ends_after(version);
         } else {
+            self.events = None;
             list.ends.clear();
         }
-        self.writer.begin_list(self.events.is_some().then_some(version));
+        self.writer.begin_list(is_comparable.then_some(version));
         true
     }
 
@@ -228,7 +231,8 @@ impl Informer {
             self.tell_recovery();
         }
         self.begin_watch(now);
-        let trusted = is_consistent && is_whole && !self.newest.completes_restore();
+        let is_restored = is_consistent && self.newest.completes_restore();
+        let trusted = is_consistent && is_whole && !is_restored;
         let identified = is_consistent && list.unidentified == 0;
         self.ask_again_at = now + self.paging.listed(identified, self.rng.u64(..));
         if self.again {
