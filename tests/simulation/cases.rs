@@ -6,17 +6,18 @@
 use crate::{
     history::Play,
     registry::Wrong,
-    steps::{ConfirmFault, Fault, History, ListFault, Refusal, Setup, Step, Step::*},
+    steps::{ConfirmFault, Fault, History, ListFault, PageFault, Refusal, Setup, Step, Step::*},
 };
 
-/// Plays a case to its end.
+/// Plays a case to its end. Gives the log of it.
 #[track_caller]
-fn keeps_every_promise(setup: Setup, steps: &[Step]) {
+fn keeps_every_promise(setup: Setup, steps: &[Step]) -> String {
     let history = History { setup, steps: steps.to_vec() };
     let outcome = history.play(Play { tell: true, ..Play::default() });
     if let Some(breach) = outcome.breach {
         panic!("{}\n\n{breach}", outcome.tale.join("\n"));
     }
+    outcome.tale.join("\n")
 }
 
 #[test]
@@ -92,4 +93,106 @@ fn a_short_inventory_and_an_absent_answer_only_cost_time() {
         Wait(5_000),
     ];
     keeps_every_promise(setup, &steps);
+}
+
+#[test]
+fn refused_page_is_requested_again() {
+    let setup = || Setup { pods: 9, registered: true, list_page: 3, ..Setup::PLAIN };
+    for refusal in [Refusal::Unreachable, Refusal::Status(403), Refusal::Status(400), Refusal::After(429, 7)] {
+        let list = ListFault::Pages(6, PageFault::Refused(refusal));
+        let steps = [Wait(100), ListBeside(0, 0, Some(list)), Wait(40), Delete(1), Create(12), Change(5), Wait(50_000)];
+        let tale = keeps_every_promise(setup(), &steps);
+        assert!(tale.matches("a page of watch 0 fails").count() == 6, "{tale}");
+        keeps_every_promise(setup(), &[WrongList(0, 0, list), Delete(1), Crash(0), Delete(2), Start(0), Wait(50_000)]);
+    }
+}
+
+#[test]
+fn oversized_page_is_requested_with_fewer_pods() {
+    let list = ListFault::Pages(2, PageFault::TooLarge);
+    let steps = [Wait(100), Delete(1), Lose(0, 0, 1), Delete(4), ListBeside(0, 0, Some(list)), Wait(50), Create(7)];
+    let setup = Setup { pods: 100, list_page: 20, ..Setup::PLAIN };
+    let tale = keeps_every_promise(setup, &steps);
+    assert!(tale.matches("fails: TooLarge, Page(0ns)").count() == 2, "{tale}");
+}
+
+/// The list expires until all pods are asked for in one page, which is too large. Its rest shows a later moment.
+#[test]
+fn inconsistent_list_proves_no_absence() {
+    let expired = ListFault::Pages(4, PageFault::Expired { offered: true });
+    for seed in 1..50 {
+        let setup = Setup { seed, pods: 9, registered: true, list_page: 2, resync_secs: 15, ..Setup::PLAIN };
+        let between = [Wait(2_000), Leave(1), Delete(3), Wait(500), ComeBack(1), Create(11), Lose(0, 0, 1), Delete(6)];
+        let first =
+            [&[Crash(0), Start(0), WrongList(0, 0, expired)], &between[..], &[Delete(8), Wait(20_000)]].concat();
+        let tale = keeps_every_promise(setup.clone(), &first);
+        assert!(tale.contains("Rest(") && tale.contains("identified: false"), "{tale}");
+        let beside = [&[Wait(500), ListBeside(0, 0, Some(expired))], &between[..], &[Wait(20_000)]].concat();
+        assert!(keeps_every_promise(setup, &beside).contains("Rest("));
+    }
+}
+
+#[test]
+fn later_events_outlive_the_list_beside_them() {
+    for wait in (1..300).step_by(3) {
+        let setup = Setup { seed: wait.into(), pods: 9, registered: true, list_page: 1, ..Setup::PLAIN };
+        let events =
+            [Delete(0), Delete(8), Create(20), Change(4), Replace(2), Leave(6), Create(0), ComeBack(6), Delete(5)];
+        let steps = [&[Wait(100), ListBeside(0, 0, None), Wait(wait)], &events[..], &[Wait(1_000)]].concat();
+        let tale = keeps_every_promise(setup, &steps);
+        assert!(tale.contains("watch 0 shows the end of 8-8"), "{tale}");
+    }
+}
+
+/// A watch that lags shows events from before the list that comes in beside it.
+#[test]
+fn lagging_events_undo_no_newer_list() {
+    let changes = [
+        [Change(0), Change(0), Change(0)],
+        [Leave(0), ComeBack(0), Change(0)],
+        [Delete(0), Create(0), Change(0)],
+        [Replace(0), Replace(0), Replace(0)],
+    ];
+    for (wait, changes) in (20..120).flat_map(|wait| changes.map(|changes| (wait, changes))) {
+        let setup = Setup { seed: wait.into(), pods: 4, list_page: 1, ..Setup::PLAIN };
+        let beside = [ListBeside(0, 0, None), Wait(wait), CatchUp(0, 0), Wait(5_000)];
+        keeps_every_promise(setup, &[&[Wait(500), Lag(0, 0)], &changes[..], &beside[..]].concat());
+    }
+}
+
+/// The watch ends when its last event is later than the list that is still to come.
+#[test]
+fn events_outlive_their_watch() {
+    let slow = ListBeside(0, 0, Some(ListFault::Slow(5_000)));
+    let steps = [Create(8), Wait(100), slow, Wait(10), Delete(8), Create(9), Wait(1), Relist(0, 0)];
+    keeps_every_promise(Setup::PLAIN, &steps);
+}
+
+#[test]
+fn list_that_begins_again_shows_earlier_events() {
+    let slow = ListBeside(0, 0, Some(ListFault::Pages(1, PageFault::TooSlow)));
+    keeps_every_promise(Setup::PLAIN, &[Wait(100), slow, Wait(100), Create(3), RestoreCluster(2)]);
+}
+
+/// The registry does not hold the record, so that it has no name by which the pod could be looked up.
+#[test]
+fn absent_pod_that_was_never_registered_is_forgotten() {
+    for seed in 1..100 {
+        let setup = Setup { seed, pods: 1, watches: 2, latency_ms: 800, ..Setup::PLAIN };
+        for wait in [1_000, 1_900] {
+            let steps = [Lose(0, 0, 2), Wait(wait), Leave(0), Noise(50), Wait(100)];
+            keeps_every_promise(setup.clone(), &steps);
+        }
+    }
+    let setup = Setup { seed: 10_625, pods: 3, list_page: 1, latency_ms: 1, ..Setup::PLAIN };
+    let steps =
+        [CreateMany(3, 5), Delete(5), Wait(2_684), Change(7), Restore, Noise(10), Relist(0, 0), Wait(475), Leave(7)];
+    keeps_every_promise(setup, &steps);
+}
+
+/// An earlier process saw an empty list. A pod that left the selection since is held until a person approves it.
+#[test]
+fn hold_outlives_the_process_that_saw_an_empty_list() {
+    let steps = [Wait(100), WrongList(0, 0, ListFault::Empty), Wait(100), Stop(0), Leave(56)];
+    keeps_every_promise(Setup { pods: 110, ..Setup::PLAIN }, &steps);
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use pod_registrar::{
-    model::{Digest, Newest, Standing, Uid, Version, brake::SettingsChange},
+    model::{Digest, Standing, Uid, Version, brake::SettingsChange},
     store::{View, Writer},
     sync::{Error, Inputs, Options, Registrar},
     telemetry::{Health, Metrics},
@@ -15,6 +15,7 @@ use tokio::{
 
 use crate::{
     cluster::Cluster,
+    confirm,
     informer::{self, Informer},
     lease,
     network::Line,
@@ -227,19 +228,11 @@ impl Stage {
         for watch in 0..usize::from(setup.watches) {
             let writer = Writer::default();
             stores.push(writer.store());
-            let informer = Informer {
-                shared: self.shared.clone(),
-                process: number,
-                watch,
-                writer,
-                sightings: sightings.clone(),
-                clock,
-                newest: Newest::default(),
-                wake: world.processes[number].watches[watch].wake.clone(),
-            };
+            let wake = world.processes[number].watches[watch].wake.clone();
+            let informer = Informer::new(self.shared.clone(), (number, watch), writer, sightings.clone(), clock, wake);
             world.processes[number].tasks.push(tokio::spawn(informer.run()).abort_handle());
         }
-        let answering = tokio::spawn(informer::confirm(self.shared.clone(), number, asked, answers));
+        let answering = tokio::spawn(confirm::confirm(self.shared.clone(), number, asked, answers));
         let relisting = tokio::spawn(informer::relist(self.shared.clone(), number, relist));
         world.processes[number].tasks.extend([answering.abort_handle(), relisting.abort_handle()]);
         let inputs = Inputs {
@@ -435,5 +428,6 @@ fn heal(world: &mut World) {
     for watch in world.processes.iter_mut().flat_map(|process| &mut process.watches) {
         (watch.lags, watch.lose, watch.replay, watch.broken) = (false, 0, 0, true);
         watch.lists.clear();
+        watch.pages.clear();
     }
 }

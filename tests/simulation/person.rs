@@ -31,12 +31,14 @@ pub(crate) async fn approve_when_healed(
     stands: watch::Receiver<Standing>,
     person: mpsc::Sender<HoldId>,
 ) {
+    // Nobody changes the settings of a history: where a hold says so, an earlier process declared that a person is needed.
     let mut shown_ticks = HashMap::new();
     loop {
         tokio::time::sleep(TICK).await;
         let healed = shared.world().healed;
         let holds = stands.borrow().holds.clone();
-        let person_needed = |hold: &Shown| matches!(hold.because, HeldBecause::NearlyAll { .. });
+        let person_needed =
+            |hold: &Shown| matches!(hold.because, HeldBecause::NearlyAll { .. } | HeldBecause::SettingsChanged);
         // A hold that is about to end by itself is left alone.
         let mut lasts = |hold: &Shown| {
             let ticks: &mut u32 = shown_ticks.entry(hold.id.clone()).or_default();

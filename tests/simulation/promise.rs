@@ -15,6 +15,7 @@ pub(crate) enum Promise {
     Rests,
     Survives,
     Memory,
+    Store,
 }
 
 /// A promise that was broken, and how.

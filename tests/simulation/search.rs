@@ -150,6 +150,7 @@ fn simpler_setups() -> Vec<fn(&mut Setup)> {
         |setup| setup.registered = false,
         |setup| setup.batch = 500,
         |setup| setup.page = 500,
+        |setup| setup.list_page = Setup::PLAIN.list_page,
         |setup| setup.digests = true,
         |setup| setup.latency_ms = 10,
         |setup| setup.max_in_flight = 4,

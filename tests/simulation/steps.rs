@@ -24,6 +24,8 @@ pub(crate) struct Setup {
     pub(crate) digests: bool,
     /// Items in a page of the inventory.
     pub(crate) page: u16,
+    /// Pods in a page of a pod list at the default limit. A page of more than four times this number is too large.
+    pub(crate) list_page: u16,
     /// Seconds between comparisons of the inventory.
     pub(crate) resync_secs: u16,
     /// A way to or from the registry takes so long at most.
@@ -51,6 +53,7 @@ impl Setup {
         batch: 500,
         digests: true,
         page: 500,
+        list_page: 500,
         resync_secs: 600,
         latency_ms: 10,
         max_in_flight: 4,
@@ -77,6 +80,22 @@ pub(crate) enum ListFault {
     Fails,
     /// It takes this long.
     Slow(u16),
+    /// The next requests for its pages fail, this number of them.
+    Pages(u8, PageFault),
+}
+
+/// How a request for a page of a list fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PageFault {
+    Refused(Refusal),
+    /// The page has too many bytes.
+    TooLarge,
+    /// The page does not arrive within its time.
+    TooSlow,
+    /// The list's version expired. Fails continued pages only, and may offer a token for the rest of the list.
+    Expired {
+        offered: bool,
+    },
 }
 
 /// How a question about absent pods is answered.
@@ -142,6 +161,8 @@ pub(crate) enum Step {
     Relist(u8, u8),
     /// The same, and the list is wrong.
     WrongList(u8, u8, ListFault),
+    /// A list comes in while the watch goes on. The list may be wrong.
+    ListBeside(u8, u8, Option<ListFault>),
     // The processes.
     Start(u8),
     Crash(u8),
@@ -195,6 +216,23 @@ impl Fault {
     }
 }
 
+impl ListFault {
+    fn random(rng: &mut fastrand::Rng) -> Self {
+        match rng.u8(0..14) {
+            0..3 => Self::Old(rng.u16(1..12)),
+            3 => Self::Empty,
+            4 => Self::Lacks(rng.u8(1..5)),
+            5 => Self::Unidentified,
+            6 => Self::Fails,
+            7 => Self::Slow(rng.u16(100..8_000)),
+            8..10 => Self::Pages(rng.u8(1..7), PageFault::Refused(Refusal::random(rng))),
+            10 => Self::Pages(rng.u8(1..10), PageFault::TooLarge),
+            11 => Self::Pages(rng.u8(1..4), PageFault::TooSlow),
+            _ => Self::Pages(rng.u8(1..12), PageFault::Expired { offered: rng.u8(0..4) > 0 }),
+        }
+    }
+}
+
 impl Refusal {
     fn random(rng: &mut fastrand::Rng) -> Self {
         match rng.u8(0..8) {
@@ -218,6 +256,12 @@ impl History {
         if rng.bool() { rng.u16(1..8) } else { Setup::PLAIN.backlog_window }
     }
 
+    /// Often so few that a list of few pods has several pages.
+    fn list_page(seed: u64) -> u16 {
+        let mut rng = fastrand::Rng::with_seed(seed.rotate_left(32));
+        *one_of(&mut rng, &[1, 3, Setup::PLAIN.list_page])
+    }
+
     /// The history of a seed.
     pub(crate) fn of_seed(seed: u64) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
@@ -230,6 +274,7 @@ impl History {
             batch: *one_of(&mut rng, &[1, 2, 3, 500]),
             digests: rng.u8(0..4) > 0,
             page: *one_of(&mut rng, &[1, 3, 500]),
+            list_page: Self::list_page(seed),
             resync_secs: *one_of(&mut rng, &[15, 15, 15, 600]),
             latency_ms: *one_of(&mut rng, &[1, 20, 800]),
             max_in_flight: rng.u8(1..5),
@@ -298,22 +343,16 @@ impl Maker {
 
     fn of_watches(&mut self) -> Step {
         let (slot, watch) = (self.slot(), self.rng.u8(0..self.watches));
-        match self.rng.u8(0..13) {
+        match self.rng.u8(0..17) {
             0..3 => Step::Lag(slot, watch),
             3..6 => Step::CatchUp(slot, watch),
             6..8 => Step::Lose(slot, watch, self.rng.u8(1..3)),
             8 => Step::Replay(slot, watch, self.rng.u16(1..6)),
             9..11 => Step::Relist(slot, watch),
+            11..14 => Step::WrongList(slot, watch, ListFault::random(&mut self.rng)),
             _ => {
-                let fault = match self.rng.u8(0..8) {
-                    0..3 => ListFault::Old(self.rng.u16(1..12)),
-                    3 => ListFault::Empty,
-                    4 => ListFault::Lacks(self.rng.u8(1..5)),
-                    5 => ListFault::Unidentified,
-                    6 => ListFault::Fails,
-                    _ => ListFault::Slow(self.rng.u16(100..8_000)),
-                };
-                Step::WrongList(slot, watch, fault)
+                let fault = self.rng.bool().then(|| ListFault::random(&mut self.rng));
+                Step::ListBeside(slot, watch, fault)
             }
         }
     }

@@ -5,8 +5,9 @@ use pod_registrar::model::{Digest, Uid, Version};
 use crate::{
     cluster::{Cluster, Name},
     registry::{Session, Wrong},
+    shown::Watch,
     steps::{CLONE_FROM, Step},
-    world::{Watch, World},
+    world::World,
 };
 
 /// Takes a step of the cluster; false if it is none.
@@ -52,13 +53,19 @@ pub(crate) fn take(world: &mut World, step: Step) {
     }
     match step {
         Step::Lag(slot, watch) => of_watch(world, slot, watch, |watch| watch.lags = true),
-        Step::CatchUp(slot, watch) => of_watch(world, slot, watch, |watch| watch.lags = false),
+        Step::CatchUp(slot, watch) => of_watch(world, slot, watch, |watch| {
+            watch.catches_up |= std::mem::take(&mut watch.lags);
+        }),
         Step::Lose(slot, watch, count) => of_watch(world, slot, watch, |watch| watch.lose = count),
         Step::Replay(slot, watch, count) => of_watch(world, slot, watch, |watch| watch.replay = usize::from(count)),
         Step::Relist(slot, watch) => of_watch(world, slot, watch, |watch| watch.broken = true),
         Step::WrongList(slot, watch, fault) => of_watch(world, slot, watch, |watch| {
             watch.broken = true;
-            watch.lists.push_back(fault);
+            watch.add(fault);
+        }),
+        Step::ListBeside(slot, watch, fault) => of_watch(world, slot, watch, |watch| {
+            watch.asked = true;
+            fault.into_iter().for_each(|fault| watch.add(fault));
         }),
         Step::CutLease(slot) => world.lease.cut[usize::from(slot)] = true,
         Step::MendLease(slot) => world.lease.cut[usize::from(slot)] = false,

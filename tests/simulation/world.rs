@@ -24,7 +24,8 @@ use crate::{
     network::Network,
     promise::{Breach, Promise},
     registry::Registry,
-    steps::{CLONE_FROM, ConfirmFault, ListFault, Setup},
+    shown::{Evidence, Watch},
+    steps::{CLONE_FROM, ConfirmFault, Setup},
 };
 
 /// So many deletions by absence within the window need no second list; the rule is on the brake's page.
@@ -32,39 +33,6 @@ const FREE: usize = 50;
 const WINDOW_MS: u64 = 600_000;
 /// How the names of processes in the first slot begin.
 const FIRST: &str = "first";
-
-/// What a process was shown of a pod, and is shown no more.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Evidence {
-    /// A DELETED event.
-    Ended,
-    /// A complete list without it.
-    Absent {
-        /// Whether that list held pods and was not suspected to be old.
-        plain: bool,
-        /// Whether the list was wrong about it.
-        omitted: bool,
-    },
-}
-
-/// One watch of one process.
-#[derive(Default)]
-pub(crate) struct Watch {
-    /// Up to where the log was shown.
-    pub(crate) place: usize,
-    pub(crate) lags: bool,
-    /// So many of the next events are lost.
-    pub(crate) lose: u8,
-    /// It goes back so many events and shows them again.
-    pub(crate) replay: usize,
-    /// It breaks off, and the next one begins with a list.
-    pub(crate) broken: bool,
-    pub(crate) lists: VecDeque<ListFault>,
-    pub(crate) wake: Arc<Notify>,
-    /// Whether it ever had a list, and whether one of them held pods and was not suspected.
-    pub(crate) listed: bool,
-    pub(crate) plain: bool,
-}
 
 /// One process, from its start to its end.
 pub(crate) struct Process {
@@ -328,15 +296,21 @@ impl World {
             self.processes[number].misled.insert(version);
         }
         match removal {
-            Removal::Watched(_) if matches!(evidence, Some(Evidence::Ended)) => {}
+            Removal::Watched(_) if matches!(evidence, Some(Evidence::Ended(_))) => {}
             Removal::Watched(_) => {
                 self.broken(Promise::NoFalseDelete, || format!("a delete of {uid} as watched, and no end was shown"));
             }
             Removal::Absent => self.absence_built(number, uid, evidence),
+            Removal::LeftRule if self.is_approved(uid) => {}
             Removal::LeftRule => {
                 self.broken(Promise::NoFalseDelete, || format!("a delete of {uid} for settings that nobody changed"));
             }
         }
+    }
+
+    /// Whether a person approves the deletion: once nothing goes wrong any more, of a pod that the cluster does not show.
+    fn is_approved(&self, uid: &Uid) -> bool {
+        self.healed && !self.cluster_with(uid).shows(uid)
     }
 
     fn absence_built(&mut self, number: usize, uid: &Uid, evidence: Option<Evidence>) {
@@ -344,17 +318,17 @@ impl World {
         let born = self.cluster_with(uid).lives.get(uid).map(|life| life.born);
         let alone = self.clone.is_none();
         let records = self.registry.books.records.len();
-        let is_gone = !self.cluster_with(uid).selected.values().any(|pod| pod.uid == *uid);
-        let by_person = self.healed && is_gone;
+        let by_person = self.is_approved(uid);
+        let watch = self.cluster_with(uid).watch_of(name_in(uid));
         let process = &mut self.processes[number];
         let all_listed = process.watches.iter().all(|watch| watch.listed);
         let (absent, plain) = match evidence {
             Some(Evidence::Absent { plain, .. }) => (true, plain),
             // An event that was overtaken by a list.
-            Some(Evidence::Ended) => (all_listed, true),
+            Some(Evidence::Ended(_)) => (all_listed, true),
             None => (all_listed, process.watches.iter().all(|watch| watch.plain)),
         };
-        if !absent || process.same == 0 {
+        if !absent || !process.watches[watch].proves(now) || process.same == 0 {
             // A person approves what needs one once nothing goes wrong any more, and nobody looks the pods up.
             if by_person {
                 return;
