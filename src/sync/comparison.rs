@@ -15,6 +15,8 @@ use crate::{
 const MANY_RECORDS: usize = 200_000;
 /// Delays between steps that failed.
 const COMPARE_RETRY: (Moment, Moment) = (Moment::from_millis(500), Moment::from_secs(30));
+/// Failures in a row after which pages are read instead of digests.
+const DIGESTS_TRIES: u32 = 3;
 /// After so many failures in a row, a reading begins again: the registry may be another one by now.
 const FAILURES_MAX: u32 = 10;
 
@@ -53,7 +55,9 @@ impl<R: Registry> Registrar<R> {
         });
         let division =
             if self.view.len().max(self.ledger.owned()) > MANY_RECORDS { Buckets::By16Bits } else { Buckets::By8Bits };
-        let ours = Ours { division, buckets: self.ledger.buckets(division), digests: self.has("digest-inventory") };
+        // A registry that fails to give digests may still give pages.
+        let digests = self.has("digest-inventory") && self.comparisons_failed < DIGESTS_TRIES;
+        let ours = Ours { division, buckets: self.ledger.buckets(division), digests };
         Reading::new(ours, self.inventory_limit)
     }
 

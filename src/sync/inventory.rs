@@ -210,8 +210,9 @@ impl Reading {
                         part.complete[index] = true;
                         Ok(differing.rest.is_empty())
                     }
+                    // The others are not kept waiting.
                     Err(Error::Failure(failure)) => {
-                        differing.rest.push_front(index);
+                        differing.rest.push_back(index);
                         Err(failure.into())
                     }
                     // One bucket that makes no sense delays no other.

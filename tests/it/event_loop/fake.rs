@@ -110,6 +110,8 @@ pub(super) struct State {
     pub(super) slow_inventory: Duration,
     /// How long each record of a page takes; a page that takes longer than a request may is not answered.
     pub(super) slow_items: Duration,
+    /// What heartbeats, digests and the pages of one bucket are refused with.
+    pub(super) refusals: super::fake_inventory::Refusals,
     /// For the next pages of the inventory, in order.
     pub(super) inventory_faults: VecDeque<Option<Failure>>,
     pub(super) features: Vec<String>,
@@ -328,6 +330,9 @@ impl Registry for Fake {
         }
         self.up()?;
         let mut state = self.state();
+        if let Some(failure) = state.refusals.heartbeats.clone() {
+            return Err(failure);
+        }
         if let Err(failure) = check_epoch(&state, beat.epoch) {
             state.announced.push(beat);
             return Err(failure);
@@ -429,6 +434,9 @@ impl Registry for Fake {
             return lie;
         }
         self.up()?;
+        if let Some(failure) = self.state().refusals.digests.clone() {
+            return Err(failure);
+        }
         let mut state = self.state();
         state.readings.push(Instant::now());
         if state.unreadable {

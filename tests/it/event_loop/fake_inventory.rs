@@ -9,6 +9,14 @@ use pod_registrar::{
 
 use super::fake::Fake;
 
+/// What heartbeats and digests are refused with, and the bucket whose pages fail.
+#[derive(Default)]
+pub(super) struct Refusals {
+    pub(super) heartbeats: Option<Failure>,
+    pub(super) digests: Option<Failure>,
+    pub(super) bucket: Option<usize>,
+}
+
 impl Fake {
     /// A page of the inventory, and how long it takes.
     pub(super) fn page_of_inventory(
@@ -21,6 +29,9 @@ impl Fake {
         state.pages += 1;
         if let Some(Some(fault)) = state.inventory_faults.pop_front() {
             return Err(fault);
+        }
+        if bucket.is_some_and(|bucket| state.refusals.bucket == Some(bucket.index)) {
+            return Err(Failure::Broken("status 500".into()));
         }
         let within = |id: &str| bucket.is_none_or(|b| Buckets::from_count(b.of).unwrap().of(id) == b.index);
         let all: Vec<InventoryItem> = state

@@ -93,3 +93,23 @@ async fn page_that_does_not_come_is_asked_for_with_fewer_records() {
         world.assert_equal();
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn failing_bucket_keeps_no_other_waiting() {
+    let (registry, changed) = five_changed().await;
+    registry.state().refusals.bucket = Some(Buckets::By8Bits.of(&changed[0]));
+    let items = registry.state().items();
+    let mut world = start(&registry, &changed).await;
+    world.pass(120 * SECOND).await;
+    let others = changed.iter().filter(|uid| Buckets::By8Bits.of(uid) != Buckets::By8Bits.of(&changed[0])).count();
+    assert!(others > 0 && registry.state().items() - items == others, "{others} others");
+}
+
+#[tokio::test(start_paused = true)]
+async fn pages_are_read_where_digests_are_refused() {
+    let (registry, changed) = five_changed().await;
+    registry.state().refusals.digests = Some(Failure::Throttled { status: 429, after: Some(SECOND) });
+    let mut world = start(&registry, &changed).await;
+    world.pass(60 * SECOND).await;
+    world.assert_equal();
+}
