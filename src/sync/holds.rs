@@ -44,7 +44,7 @@ impl<R: Registry> Registrar<R> {
 
     /// Declares whether another writer may be alive, so that no restart forgets it.
     pub(super) fn declare_contest(&mut self, now: Moment) {
-        if self.brake.is_contested(now) != self.contested {
+        if self.brake.is_contested() != self.contested {
             self.session.reopen(now);
         }
     }

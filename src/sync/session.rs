@@ -20,7 +20,7 @@ impl<R: Registry> Registrar<R> {
             // Without a page of pods there would be nothing to do in a session, but to keep another writer out.
             Phase::Closed { .. } if !self.has_page() => {}
             Phase::Closed { open_at } if now >= open_at && self.declared == Declared::Unknown => self.ask_before(),
-            Phase::Closed { open_at } if now >= open_at => self.open_session(now),
+            Phase::Closed { open_at } if now >= open_at => self.open_session(),
             Phase::Open { epoch, heartbeat_at } if now >= heartbeat_at && !self.control.heartbeat => {
                 self.beat(epoch, now);
             }
@@ -124,8 +124,8 @@ impl<R: Registry> Registrar<R> {
         false
     }
 
-    fn open_session(&mut self, now: Moment) {
-        self.contested = self.brake.is_contested(now);
+    fn open_session(&mut self) {
+        self.contested = self.brake.is_contested();
         let request = OpenSession {
             cluster_name: Some(self.options.cluster_name.clone()),
             instance: self.options.instance.clone(),
@@ -221,6 +221,7 @@ impl<R: Registry> Registrar<R> {
         let contender = contender.filter(|other| !self.is_us(&name(other)));
         let Some(contender) = contender else {
             self.rival_told.over();
+            self.brake.no_rival_reported(now);
             return;
         };
         self.brake.rival_seen(now);

@@ -132,8 +132,8 @@ pub struct Brake {
     approved: VecDeque<(Uid, Removal)>,
     /// Whether only a person can release an inferred deletion, until none is pending.
     person_needed: bool,
-    /// Until when another writer may be alive.
-    rival_until: Moment,
+    /// While another writer may be alive: when it is gone if no sign of it has come.
+    rival_until: Option<Moment>,
     rate: retry::RateLimit,
     attempts: u32,
     round: u64,
@@ -154,7 +154,7 @@ impl Default for Brake {
             confirmed: VecDeque::new(),
             approved: VecDeque::new(),
             person_needed: false,
-            rival_until: Moment::ZERO,
+            rival_until: None,
             rate: retry::RateLimit::new(RELEASED_PER_SECOND),
             attempts: 0,
             round: 0,
@@ -278,7 +278,7 @@ impl Brake {
 
     /// What has to be found out now, said once.
     pub fn ask(&mut self, now: Moment, random: u64) -> Option<Question> {
-        if self.is_contested(now) {
+        if self.is_contested() {
             return None;
         }
         self.look_again(now);
@@ -438,7 +438,7 @@ impl Brake {
     pub fn release(&mut self, now: Moment) -> Vec<(Uid, Removal)> {
         let available = self.rate.available(now);
         let by_person = available.min(self.approved.len());
-        if self.is_contested(now) {
+        if self.is_contested() {
             self.rate.take(by_person);
             return self.approved.drain(..by_person).collect();
         }

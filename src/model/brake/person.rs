@@ -47,19 +47,24 @@ impl Brake {
 
     /// Another writer may be alive. It has the time to announce itself before anything is inferred.
     pub fn expect_rival(&mut self, now: Moment) {
-        self.rival_until = now + super::RIVAL_GONE_AFTER;
+        self.rival_until = Some(now + super::RIVAL_GONE_AFTER);
+    }
+
+    /// The registry answered a heartbeat and reported no other writer. Time alone proves nothing.
+    pub fn no_rival_reported(&mut self, now: Moment) {
+        self.rival_until = self.rival_until.filter(|until| now < *until);
     }
 
     /// Whether another writer is alive or may be.
-    pub fn is_contested(&self, now: Moment) -> bool {
-        now < self.rival_until
+    pub fn is_contested(&self) -> bool {
+        self.rival_until.is_some()
     }
 
     /// Another writer announced itself: every inferred deletion is held that no person approved.
     pub fn rival_seen(&mut self, now: Moment) {
         self.expect_rival(now);
         let mut ids: HashSet<Uid> = self.free.drain(..).chain(self.confirmed.drain(..).map(|(uid, _)| uid)).collect();
-        let retry_at = self.rival_until;
+        let retry_at = now + super::RIVAL_GONE_AFTER;
         self.stage = match std::mem::take(&mut self.stage) {
             Stage::Held { hold, retry_at: before } if hold.because().needs_person() || ids.is_empty() => {
                 Stage::Held { hold, retry_at: before.max(retry_at) }

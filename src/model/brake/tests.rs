@@ -355,7 +355,9 @@ fn another_writer_holds_inferred_deletions() {
     let mut brake = Brake::default();
     brake.expect_rival(at(1));
     brake.derive(ids(0..5), 100, list(1), at(1));
-    assert_eq!(brake.ask(at(60), 0), None, "it may still announce itself");
+    brake.no_rival_reported(at(60));
+    assert_eq!(brake.ask(at(600), 0), None, "it may still announce itself");
+    brake.no_rival_reported(at(61));
     assert!(matches!(brake.ask(at(61), 0), Some(Question::Confirm { .. })));
     brake.rival_seen(at(62));
     brake.answered(brake.round, Answer::Gone, at(63), 0);
@@ -364,7 +366,9 @@ fn another_writer_holds_inferred_deletions() {
         brake.rival_seen(at(secs));
         assert_eq!((brake.ask(at(secs), 0), brake.release(at(secs)).len()), (None, 0));
     }
+    brake.no_rival_reported(at(259));
     assert!(brake.ask(at(259), 0).is_none());
+    brake.no_rival_reported(at(260));
     assert!(brake.ask(at(260), 0).is_some(), "it is gone");
 }
 
@@ -375,7 +379,9 @@ fn confirmed_deletions_wait_while_a_writer_is_expected() {
     brake.ask(at(1), 0);
     brake.answered(brake.round, Answer::Gone, at(2), 0);
     brake.expect_rival(at(2));
-    assert!(brake.is_contested(at(61)) && brake.release(at(61)).is_empty());
+    brake.no_rival_reported(at(61));
+    assert!(brake.is_contested() && brake.release(at(61)).is_empty());
+    brake.no_rival_reported(at(62));
     assert_eq!(brake.release(at(62)).len(), 5);
 }
 

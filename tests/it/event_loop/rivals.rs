@@ -152,6 +152,21 @@ async fn restart_remembers_that_another_writer_may_live() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn unanswered_heartbeats_do_not_prove_a_writer_gone() {
+    let registry = filled(30).await;
+    held_by_another(&registry);
+    registry.state().refusals.heartbeats = Some(Failure::Broken("status 500".into()));
+    let leads = Leadership::Leader { term: 1, until: Moment::MAX };
+    let mut world = World::start_as(leads, registry.clone(), many(20, "a"), options());
+    world.list().await;
+    world.pass(600 * SECOND).await;
+    assert_eq!(deleted(&registry), 0);
+    registry.state().refusals.heartbeats = None;
+    world.pass(120 * SECOND).await;
+    world.assert_equal();
+}
+
+#[tokio::test(start_paused = true)]
 async fn forgotten_session_may_be_another_writers() {
     let registry = filled(30).await;
     registry.state().session = None;
