@@ -33,6 +33,8 @@ pub(super) struct Told {
     silence: Silence,
     /// Whether its failure has a line of its own.
     failure: bool,
+    /// Whether a missing right was logged since it last worked.
+    forbidden: bool,
     /// Whether the age of its view has a line of its own.
     age: bool,
 }
@@ -57,10 +59,12 @@ impl Informer {
         let now = self.setup.clock.now();
         let Failure { what, cause, failures, retry_in, forbidden } = failure;
         self.reports().failing.insert(self.watch);
-        if !self.told.reminder.is_due(now) || !self.reports().failures.tell(&self.namespace, cause, now) {
+        // A right that is withdrawn shows only after the watch was closed, which is the first failure.
+        let is_news = *forbidden && !self.told.forbidden;
+        if !(self.told.reminder.is_due(now) || is_news) || !self.reports().failures.tell(&self.namespace, cause, now) {
             return;
         }
-        self.told.failure = true;
+        (self.told.failure, self.told.forbidden) = (true, *forbidden);
         let (namespace, retry_in_ms) = (&*self.namespace, retry_in.as_millis());
         if *forbidden {
             let in_namespace = (namespace != "*").then_some(namespace);
@@ -82,6 +86,7 @@ impl Informer {
 
     /// Requests of this watch succeed.
     pub(super) fn tell_recovery(&mut self) {
+        self.told.forbidden = false;
         if !self.told.reminder.over() {
             return;
         }

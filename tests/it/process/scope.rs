@@ -91,3 +91,18 @@ async fn forbidden_namespace_stops_only_itself() {
     world.kube.api.clear_faults();
     holds(&world, "pod-registrar", &["a/two", "b/four", "c/five", "c/six"]).await;
 }
+
+#[tokio::test]
+async fn withdrawn_right_is_named() {
+    let world = World::start().await;
+    create(&world, "a", "one");
+    let mut controller = world.controller_with(&["--namespace", "a"]);
+    holds(&world, "pod-registrar", &["a/one"]).await;
+    for kind in [Kind::List, Kind::Watch] {
+        world.kube.api.inject(Fault::status(kind, 403).always());
+    }
+    // The first failure is that the watch was closed.
+    world.kube.api.drop_watches();
+    let line = controller.log_line("pods cannot be read for want of a right").await;
+    assert!(line.contains("in the namespace a") && line.contains("verbs: [get, list, watch]"), "{line}");
+}
