@@ -30,6 +30,9 @@ impl Fake {
         if let Some(Some(fault)) = state.inventory_faults.pop_front() {
             return Err(fault);
         }
+        if state.unreadable {
+            return Err(Failure::Broken("status 500".into()));
+        }
         if bucket.is_some_and(|bucket| state.refusals.bucket == Some(bucket.index)) {
             return Err(Failure::Broken("status 500".into()));
         }

@@ -48,7 +48,8 @@ async fn nothing_is_written_before_the_list_and_the_inventory() {
     assert_eq!(world.registry.state().readings.len(), 0, "nothing to compare before the list");
     world.list().await;
     world.pass(60 * SECOND).await;
-    assert!(world.registry.state().readings.len() > 3);
+    let (readings, pages) = world.registry.read(|state| (state.readings.len(), state.pages));
+    assert!(readings == 3 && pages > 3, "{readings} readings of digests, {pages} pages");
     assert_eq!(world.registry.state().items(), 0);
     world.registry.state().unreadable = false;
     world.pass(60 * SECOND).await;
