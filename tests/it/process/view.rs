@@ -50,8 +50,9 @@ async fn killed_in_the_middle_of_its_first_list_it_has_written_nothing() {
         world.kube.api.inject(Fault::stall(Kind::List, after));
         let mut controller = world.controller();
         until("the list comes in", || world.kube.api.requests(Kind::List) > lists).await;
-        controller.log_line("session opened").await;
-        assert!(!controller.logged("pods listed") && world.kube.api.pending_faults() == 0);
+        controller.log_line("registry found").await;
+        until("the list is stuck", || world.kube.api.pending_faults() == 0).await;
+        assert!(!controller.logged("pods listed"));
         controller.kill();
         let wrote = world.proxy.seen_since(mark).iter().filter(|exchange| exchange.writes()).count();
         assert_eq!(wrote, 0, "after {after} pods");
