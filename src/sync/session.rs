@@ -100,6 +100,7 @@ impl<R: Registry> Registrar<R> {
     /// The registry forgot who wrote the records that it holds. Another writer may still be alive.
     pub(super) fn expect_forgotten(&mut self, now: Moment) {
         if !self.remembers_session && self.ledger.owned() > 0 {
+            self.remembers_session = true;
             self.brake.expect_rival(now);
         }
     }
