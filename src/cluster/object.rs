@@ -54,8 +54,8 @@ impl<'de> Deserialize<'de> for Watched {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let (pod, cause) = object::read(deserializer)?;
         let mut meta = identity_of(&pod);
-        // The items of a list have no kind of their own.
-        if let Some(kind) = pod.kind.as_ref().filter(|kind| *kind != "Pod") {
+        // The items of a list of pods have no kind of their own, those of a list of metadata have this one.
+        if let Some(kind) = pod.kind.as_ref().filter(|kind| !matches!(kind.as_str(), "Pod" | "PartialObjectMetadata")) {
             meta = ObjectMeta { resource_version: meta.resource_version, ..ObjectMeta::default() };
             let cause = cause_of(&format!("it is a {kind} instead of a Pod"));
             return Ok(Self { meta, pod: Err(cause) });
@@ -136,6 +136,8 @@ mod tests {
         let secret = r#"{"kind":"Secret","metadata":{"uid":"u","namespace":"n","name":"p","resourceVersion":"7"}}"#;
         let watched: Watched = serde_json::from_str(secret).unwrap();
         assert!(watched.pod.is_err_and(|cause| cause.contains("Secret")));
+        let metadata: Watched = serde_json::from_str(&secret.replace("Secret", "PartialObjectMetadata")).unwrap();
+        assert_eq!(metadata.uid(), Some("u"));
         assert_eq!(
             (watched.meta.uid, watched.meta.name, watched.meta.resource_version.as_deref()),
             (None, None, Some("7"))
