@@ -140,7 +140,7 @@ pub(super) struct Step {
 }
 
 impl Reading {
-    /// A reading that has not begun, with so many records in a page.
+    /// A reading that has not begun. `limit` is the number of records in a page.
     pub(super) fn new(ours: Ours, limit: usize) -> Self {
         let stage = if ours.digests { Stage::Digests(ours.buckets) } else { Stage::Pages(Pages::default()) };
         Self { division: ours.division, stage, limit }

@@ -43,7 +43,7 @@ pub(crate) struct Watch {
     pub(crate) catches_up: bool,
     /// So many of the next events are lost.
     pub(crate) lose: u8,
-    /// It goes back so many events and shows them again.
+    /// The number of events that it goes back and shows again.
     pub(crate) replay: usize,
     /// It breaks off, and the next one begins with a list.
     pub(crate) broken: bool,

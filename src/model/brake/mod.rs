@@ -46,7 +46,7 @@ const UNANSWERED_RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration
 
 /// Without a sign of another writer for this long, it is gone. A writer that lost its session notices with its next
 /// heartbeat, at most 30 s later, or restarts and waits 20 s. It then gives a sign every 10 s, of which the registry tells
-/// in the answer to our next heartbeat: meanwhile we send one every 5 s.
+/// in the answer to our next heartbeat. Until then, we send one every 5 s.
 const RIVAL_GONE_AFTER: Duration = Duration::from_secs(60);
 
 /// What cannot be confirmed is shown to a person after so many attempts.
