@@ -140,7 +140,7 @@ impl<R: Registry> Registrar<R> {
         self.judge_request(Request::Record, &result, now);
         match (about, result) {
             (About::Sample { round, is_uncertain: false }, Ok(pods)) if pods.is_empty() => {
-                let why = "the registry does not know the names of the pods in the sample".to_owned();
+                let why = "the registry has no usable names of the pods in the sample".to_owned();
                 self.brake_answered(round, Answer::Unanswered(why), now);
             }
             (About::Sample { round, .. }, Ok(pods)) => self.ask_cluster(Inquiry::LookUp { round, pods }, now, inputs),

@@ -262,7 +262,8 @@ pub(super) fn of_record(answer: &Answer, uid: &Uid) -> Result<Option<RecordName>
     }
     if !is_namespace_name(&namespace) || !is_pod_name(&name) {
         let (namespace, name) = (fit_for_logs(&namespace, NAME_CHARS), fit_for_logs(&name, NAME_CHARS));
-        tracing::warn!(%uid, namespace, name, "registry names a pod as none can be named; treating the name as unknown");
+        // The hold that comes of it is logged once: a hostile registry must not fill the log.
+        tracing::debug!(%uid, namespace, name, "registry names a pod as none can be named; treating the name as unknown");
         return Ok(None);
     }
     Ok(Some(RecordName { namespace, name }))
