@@ -7,12 +7,12 @@ use crate::{
     steps::{CLONE_FROM, History, Setup, Step, Step::*},
 };
 
-/// Histories of each kind; `CLONES` in the environment says otherwise.
+/// Histories of each kind, unless `POD_REGISTRAR_TEST_CLONES` is set.
 const HISTORIES: u64 = 100;
 
 /// Plays histories until one breaks a promise, and panics with what happened in it.
 fn keep_every_promise(history: impl Fn(u64) -> History + Sync) {
-    let histories = std::env::var("CLONES").map_or(HISTORIES, |text| text.parse().unwrap());
+    let histories = std::env::var("POD_REGISTRAR_TEST_CLONES").map_or(HISTORIES, |text| text.parse().unwrap());
     let failed = in_parallel(1, histories + 1, |seed| history(seed).play(Play::default()).breach);
     if let Some((seed, breach)) = failed {
         let history = history(seed);

@@ -1,9 +1,12 @@
 //! Seeded histories of the event loop, and enumerated disturbances of recorded workloads.
 //!
 //! ```sh
-//! cargo test --release --test simulation                                        # 2,000 histories, cases, enumeration
-//! HISTORIES=1000000 SEED=7 cargo test --release --test simulation histories     # from a seed, as many as you like
-//! HISTORIES=1 SEED=4711 cargo test --release --test simulation histories        # one that failed
+//! # 2,000 histories, the cases and the enumeration:
+//! cargo test --release --test simulation
+//! # A million histories, from seed 7 on:
+//! POD_REGISTRAR_TEST_HISTORIES=1000000 POD_REGISTRAR_TEST_SEED=7 cargo test --release --test simulation histories
+//! # One history that failed:
+//! POD_REGISTRAR_TEST_HISTORIES=1 POD_REGISTRAR_TEST_SEED=4711 cargo test --release --test simulation histories
 //! ```
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(

@@ -21,7 +21,7 @@ fn wanted() -> (u64, u64) {
         Ok(text) => text.replace('_', "").parse().unwrap_or_else(|_| panic!("{name}={text} is no number")),
         Err(_) => default,
     };
-    (number("HISTORIES", 2_000), number("SEED", 1))
+    (number("POD_REGISTRAR_TEST_HISTORIES", 2_000), number("POD_REGISTRAR_TEST_SEED", 1))
 }
 
 /// The history of a seed, if it breaks a promise.
@@ -87,7 +87,7 @@ fn report(seed: u64) -> String {
     let _ = write!(
         text,
         "\n{}\n\n{} of {} steps matter. To repeat it:\n\
-         HISTORIES=1 SEED={seed} cargo test --release --test simulation histories\n\n\
+         POD_REGISTRAR_TEST_HISTORIES=1 POD_REGISTRAR_TEST_SEED={seed} cargo test --release --test simulation histories\n\n\
          To keep it, in tests/simulation/cases.rs:\n    Setup {},\n    &{:?},\n",
         breach.unwrap_or_else(|| "the shrunk history breaks nothing: it is not the same every time".to_owned()),
         history.steps.len(),

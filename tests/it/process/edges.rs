@@ -127,6 +127,9 @@ async fn admin_address_answers_on_both_families_among_idle_connections() {
     }
 }
 
+/// What the panicking process puts into its message.
+const PANIC_VARIABLE: &str = "POD_REGISTRAR_TEST_PANIC_MESSAGE";
+
 /// The process of the next test, which panics in a task of its runtime and would otherwise go on.
 #[test]
 #[ignore = "ends its process; run by panic_ends_the_process"]
@@ -135,7 +138,7 @@ fn panicking_process() {
     panics::end_the_process(stderr.clone());
     logging::init(LogFormat::Json, stderr).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
-    let secret = std::env::var("PANIC_WITH").unwrap_or_default();
+    let secret = std::env::var(PANIC_VARIABLE).unwrap_or_default();
     let task = runtime.spawn(async move {
         if secret.is_empty() {
             panic!("a defect");
@@ -151,7 +154,7 @@ fn panic_ends_the_process() {
     for (secret, message) in [("", "a defect"), ("hunter2", "(formatted, not shown)")] {
         let test = ["--exact", "process::edges::panicking_process", "--ignored", "--nocapture"];
         let mut process = Command::new(std::env::current_exe().unwrap());
-        let output = process.args(test).env("PANIC_WITH", secret).env("RUST_LOG", "info").output().unwrap();
+        let output = process.args(test).env(PANIC_VARIABLE, secret).env("RUST_LOG", "info").output().unwrap();
         let text = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{text}");
         let line = text.lines().find(|line| line.contains("panic; ending the process")).expect("it is logged");
