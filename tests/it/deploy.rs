@@ -1,4 +1,4 @@
-//! The manifests, the image and the README against the code: names, ports, paths, rights and versions.
+//! The manifests, the image and the documents against the code: names, ports, paths, rights and versions.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::project::{manifests, text};
+use crate::project::{manifests, pages, text};
 
 /// All rights, by the file that grants them.
 const RULES: [(&str, &str); 2] = [
@@ -55,6 +55,9 @@ const HARDENING: [&str; 6] = [
     "drop: [ALL]",
     "enableServiceLinks: false",
 ];
+
+/// Former names, which the changelog lists.
+const RENAMED: [&str; 1] = ["POD_REGISTRAR_SHARED"];
 
 const WORKLOADS: [&str; 2] = ["deploy/deployment.yaml", "deploy/registry/statefulset.yaml"];
 
@@ -176,10 +179,12 @@ fn variables_are_settings_of_the_command() {
         }
     }
     let all = settings::reference_table();
-    for variable in variables(&text("README.md")) {
-        // The tests' own variables are no settings of the program.
-        let known = variable.starts_with("POD_REGISTRAR_TEST_") || all.contains(&format!("| `{variable}` |"));
-        assert!(known, "README.md: {variable}");
+    for page in pages() {
+        for variable in variables(&text(&page)) {
+            // Variables of the tests are not settings of the program.
+            let known = variable.starts_with("POD_REGISTRAR_TEST_") || all.contains(&format!("| `{variable}` |"));
+            assert!(known || RENAMED.contains(&variable), "{page}: {variable}");
+        }
     }
 }
 
@@ -253,7 +258,12 @@ fn memory_follows_the_measured_figures() {
     let [request, limit] = values(&deployment, "memory").try_into().unwrap();
     let mib = |text: &str| text.strip_suffix("Mi").unwrap().parse::<u64>().unwrap();
     assert!(mib(request) >= needed(150_000) && mib(limit) >= needed(1_000_000), "{request}, {limit}");
-    assert!(text("README.md").contains("15 MB and 256 bytes a pod"), "the figures have changed");
+    let pages = ["docs/performance.md", "docs/operations.md", "README.md", "deploy/deployment.yaml"];
+    for page in pages {
+        let words: Vec<_> = text(page).split_whitespace().map(str::to_owned).collect();
+        let figures = words.join(" ").replace(" of memory", "").replace(" # ", " ");
+        assert!(figures.contains("15 MB plus 256 bytes per pod"), "{page} has other figures");
+    }
 }
 
 #[test]

@@ -15,6 +15,17 @@ pub(crate) fn text(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
+/// The documents: `docs` and the pages beside the manifest, relative to it and sorted.
+pub(crate) fn pages() -> Vec<String> {
+    let mut found = Vec::new();
+    collect(&root().join("docs"), "md", &mut found);
+    let relative = found.iter().map(|path| path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned());
+    let beside = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"].map(str::to_owned);
+    let mut pages: Vec<String> = relative.chain(beside).collect();
+    pages.sort();
+    pages
+}
+
 /// All Rust files below a folder, sorted.
 pub(crate) fn sources(folder: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();

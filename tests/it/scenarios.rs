@@ -1,4 +1,4 @@
-//! The table of fault scenarios in `tests/SCENARIOS.md`: complete, and about tests that exist.
+//! The fault scenarios of `docs/scenarios.md`: every number has a fault, its guarantees, and tests that exist.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,67 +8,82 @@ use std::{
 
 use crate::project;
 
-/// The scenarios have these numbers.
+/// The numbers of the scenarios.
 const NUMBERS: std::ops::RangeInclusive<u32> = 1..=98;
 
-/// Where a scenario may be said not to apply: there is nothing in the program that it could strike.
+/// Scenarios that may be marked as not applicable: the program has no part that the fault could strike.
 const MAY_NOT_APPLY: [u32; 3] = [25, 26, 48];
 
-/// What a scenario may put to the test, in the order of the table's legend.
-const PROMISES: [&str; 16] = [
+/// The names of the guarantees, in the order of the page's list.
+const GUARANTEES: [&str; 16] = [
     "identity",
     "no phantom",
-    "no false delete",
+    "no wrong deletion",
     "freshness",
-    "brake",
+    "absence guard",
     "order",
-    "acknowledge before forgetting",
+    "no lost change",
     "fencing",
     "scope",
     "confidentiality",
     "bounded memory",
     "convergence",
-    "replaced watch",
-    "no delay by others",
+    "live watch",
+    "isolation",
     "repair",
     "liveness",
 ];
 
 const NOT_APPLICABLE: &str = "not applicable: ";
 
-/// A row of the table.
+/// A scenario with what is listed for it in the two parts of the page.
 #[derive(Debug, PartialEq, Eq)]
 struct Row {
     number: u32,
     fault: String,
-    promises: Vec<String>,
-    proof: String,
+    guarantees: Vec<String>,
+    proof: Vec<String>,
 }
 
-fn table() -> (String, Vec<Row>) {
-    let text = project::text("tests/SCENARIOS.md");
+fn page() -> (String, Vec<Row>) {
+    let text = project::text("docs/scenarios.md");
     let rows = rows(&text);
     (text, rows)
 }
 
-/// The rows that begin with a number.
+/// The rows of the tables that begin with a number and have two more cells, with the lines of the list of tests.
 fn rows(text: &str) -> Vec<Row> {
+    let (tables, list) = text.split_once("```text\n").expect("the list of tests");
+    let mut proofs = proofs(list.split("```").next().unwrap());
     let cells = |line: &str| -> Vec<String> { line.split('|').map(|cell| cell.trim().to_owned()).collect() };
-    let lines = text.lines().filter(|line| line.starts_with('|')).map(cells);
-    lines
+    let rows: Vec<Row> = tables
+        .lines()
+        .filter(|line| line.starts_with('|'))
+        .map(cells)
         .filter_map(|cells| {
-            let number = cells.get(1)?.parse().ok()?;
-            let [_, _, fault, promises, proof, _] = cells.as_slice() else { panic!("not four cells: {cells:?}") };
-            let promises = promises.split(", ").map(str::to_owned).collect();
-            Some(Row { number, fault: fault.clone(), promises, proof: proof.clone() })
+            let [_, number, fault, guarantees, _] = cells.as_slice() else { return None };
+            let number = number.parse().ok()?;
+            let guarantees = guarantees.split(", ").map(str::to_owned).collect();
+            let proof = proofs.remove(&number).unwrap_or_else(|| panic!("{number} has no line in the list of tests"));
+            Some(Row { number, fault: fault.clone(), guarantees, proof })
         })
-        .collect()
+        .collect();
+    assert!(proofs.is_empty(), "the list of tests has numbers that no table has: {:?}", proofs.keys());
+    rows
 }
 
-/// The names of tests in a cell, if there is nothing else in it.
-fn names(proof: &str) -> Option<Vec<&str>> {
-    let names = proof.split(", ").map(|name| name.strip_prefix('`')?.strip_suffix('`'));
-    names.collect()
+/// The list of tests: a number begins an entry, further lines are indented.
+fn proofs(list: &str) -> BTreeMap<u32, Vec<String>> {
+    let (mut found, mut current) = (BTreeMap::<u32, Vec<String>>::new(), 0);
+    for line in list.lines() {
+        let (number, test) = line.split_at_checked(3).unwrap_or_else(|| panic!("no test in {line:?}"));
+        if !number.trim().is_empty() {
+            current = number.trim().parse().unwrap_or_else(|_| panic!("no number in {line:?}"));
+            assert!(!found.contains_key(&current), "{current} is in the list twice");
+        }
+        found.entry(current).or_default().push(test.to_owned());
+    }
+    found
 }
 
 /// Every test of the project, as module and function.
@@ -116,55 +131,53 @@ fn tests_in(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_scenario_has_one_row_in_its_place() {
-    let (_, rows) = table();
+fn scenarios_are_complete_and_in_order() {
+    let (_, rows) = page();
     let found: Vec<u32> = rows.iter().map(|row| row.number).collect();
-    assert_eq!(found, NUMBERS.collect::<Vec<u32>>(), "one row a number, in order");
+    assert_eq!(found, NUMBERS.collect::<Vec<u32>>(), "one row per number, in order");
 }
 
 #[test]
-fn every_row_names_tests_that_exist_or_says_why_there_is_none() {
-    let (tests, (_, rows)) = (tests(), table());
+fn scenarios_name_tests_that_exist() {
+    let (tests, (_, rows)) = (tests(), page());
     for Row { number, fault, proof, .. } in rows {
         assert!(!fault.is_empty(), "{number} names no fault");
-        if let Some(reason) = proof.strip_prefix(NOT_APPLICABLE) {
+        if let Some(reason) = proof[0].strip_prefix(NOT_APPLICABLE) {
             assert!(MAY_NOT_APPLY.contains(&number), "{number} applies, it needs a test");
-            assert!(reason.split_whitespace().count() >= 5 && !reason.contains('`'), "{number} gives no reason");
+            assert!(reason.split_whitespace().count() >= 5 && !reason.contains("::"), "{number} gives no reason");
             continue;
         }
-        let names = names(&proof).unwrap_or_else(|| panic!("{number} has something else than names: {proof}"));
-        let unknown: Vec<_> = names.iter().filter(|name| !tests.contains(**name)).collect();
+        let unknown: Vec<_> = proof.iter().filter(|name| !tests.contains(*name)).collect();
         assert!(unknown.is_empty(), "{number} names tests that do not exist: {unknown:?}");
-        let once: BTreeSet<_> = names.iter().collect();
-        assert_eq!(once.len(), names.len(), "{number} names a test twice");
+        let once: BTreeSet<_> = proof.iter().collect();
+        assert_eq!(once.len(), proof.len(), "{number} names a test twice");
     }
 }
 
 #[test]
-fn promises_are_those_of_the_legend_and_each_is_put_to_the_test() {
-    let (text, rows) = table();
-    let legend = text.lines().filter_map(|line| line.strip_prefix("- **")?.split_once("**: "));
-    let legend: Vec<&str> = legend.map(|(promise, _)| promise).collect();
-    assert_eq!(legend, PROMISES, "the legend");
-    let mut tried: BTreeMap<&str, u32> = PROMISES.iter().map(|promise| (*promise, 0)).collect();
-    for Row { number, promises, .. } in &rows {
-        for promise in promises {
-            let count = tried.get_mut(promise.as_str());
-            *count.unwrap_or_else(|| panic!("{number} is about {promise:?}, which is no promise")) += 1;
+fn guarantees_are_listed_and_all_are_tested() {
+    let (text, rows) = page();
+    let listed = text.lines().filter_map(|line| line.strip_prefix("- **")?.split_once("**: "));
+    let listed: Vec<&str> = listed.map(|(guarantee, _)| guarantee).collect();
+    assert_eq!(listed, GUARANTEES, "the list of guarantees");
+    let mut tested: BTreeMap<&str, u32> = GUARANTEES.iter().map(|guarantee| (*guarantee, 0)).collect();
+    for Row { number, guarantees, .. } in &rows {
+        for guarantee in guarantees {
+            let count = tested.get_mut(guarantee.as_str());
+            *count.unwrap_or_else(|| panic!("{number} is about {guarantee:?}, which is not in the list")) += 1;
         }
     }
-    let untried: Vec<_> = tried.iter().filter(|(_, count)| **count == 0).collect();
-    assert!(untried.is_empty(), "{untried:?}");
+    let untested: Vec<_> = tested.iter().filter(|(_, count)| **count == 0).collect();
+    assert!(untested.is_empty(), "{untested:?}");
 }
 
 #[test]
-fn a_table_is_read_as_it_is_written() {
-    let text = "| number | fault |\n| --- | --- |\n| 7 | a fault | order, brake | `a::b`, `c::d` |\n| no | row |\n";
+fn page_is_read_as_written() {
+    let text = "| | fault | guarantees |\n| --- | --- | --- |\n| 7 | a fault | order, scope |\n| no | row | here |\n\
+                ```text\n7  a::b\n   c::d\n```\n";
     let [row] = rows(text).try_into().unwrap();
-    assert_eq!((row.number, row.promises.as_slice()), (7, ["order".to_owned(), "brake".to_owned()].as_slice()));
-    assert_eq!(names(&row.proof), Some(vec!["a::b", "c::d"]));
-    assert_eq!(names("`a::b` and more"), None);
-    assert_eq!(names("not yet tested"), None);
+    assert_eq!((row.number, row.guarantees.as_slice()), (7, ["order".to_owned(), "scope".to_owned()].as_slice()));
+    assert_eq!(row.proof, ["a::b", "c::d"]);
 }
 
 #[test]
