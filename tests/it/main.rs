@@ -8,6 +8,7 @@ mod demo_api;
 mod demo_life;
 mod dependencies;
 mod deploy;
+mod docs;
 mod envelope;
 mod event_loop;
 mod hostile_registry;
