@@ -1,4 +1,4 @@
-//! The fault scenarios of `docs/scenarios.md`: every number has a fault, its guarantees, and tests that exist.
+//! The fault scenarios of `docs/scenarios.md` and the guarantees of `docs/guarantees.md`: all have tests that exist.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -169,6 +169,29 @@ fn guarantees_are_listed_and_all_are_tested() {
     }
     let untested: Vec<_> = tested.iter().filter(|(_, count)| **count == 0).collect();
     assert!(untested.is_empty(), "{untested:?}");
+}
+
+#[test]
+fn every_guarantee_names_modules_with_tests() {
+    let text = project::text("docs/guarantees.md");
+    let (guarantees, list) = text.split_once("\n## Tests of each guarantee\n").expect("the list of tests");
+    let rows = |text: &str| -> Vec<(String, String)> {
+        let lines = text.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |")?.split_once(" | "));
+        let lines = lines.filter(|(numbers, _)| numbers.starts_with(|c: char| c.is_ascii_digit()));
+        lines.map(|(numbers, text)| (numbers.to_owned(), text.to_owned())).collect()
+    };
+    let number = |text: &str| text.parse::<usize>().unwrap_or_else(|_| panic!("{text:?} is not a number"));
+    let given: Vec<usize> = rows(guarantees).iter().map(|(numbers, _)| number(numbers)).collect();
+    let tested: Vec<usize> = rows(list).iter().flat_map(|(numbers, _)| numbers.split(", ").map(number)).collect();
+    assert_eq!(given, (1..=given.len()).collect::<Vec<_>>(), "numbers are in order");
+    assert_eq!(given, tested, "every guarantee is in the list of tests");
+    let tests = tests();
+    for (numbers, modules) in rows(list) {
+        for module in modules.split('`').skip(1).step_by(2) {
+            let prefix = format!("{module}::");
+            assert!(tests.iter().any(|test| test.starts_with(&prefix)), "{numbers}: {module} has no tests");
+        }
+    }
 }
 
 #[test]
