@@ -59,7 +59,7 @@ pub(super) async fn run(settings: RunSettings, environment: Environment, stop: C
         log_format: _,
     } = settings;
     let cluster = informers::cluster(cluster, environment)?;
-    let admin = listen(admin_addr, "--admin-addr")?;
+    let admin = listen(admin_addr, "choose another address with --admin-addr")?;
     let address = admin.local_addr().map_err(Error::Start)?;
     tracing::info!(%address, "health and metrics are served");
     let scope = informers::scope(scope);
@@ -68,9 +68,9 @@ pub(super) async fn run(settings: RunSettings, environment: Environment, stop: C
     controller.run(admin, stop).await
 }
 
-/// Binds an address that a flag set.
-pub(super) fn listen(address: SocketAddr, flag: &'static str) -> Result<TcpListener, Error> {
-    let listener = listen::bind(address).map_err(|source| Error::Listen { address, flag, source })?;
+/// Binds an address. The error says how to fix it.
+pub(super) fn listen(address: SocketAddr, fix: &'static str) -> Result<TcpListener, Error> {
+    let listener = listen::bind(address).map_err(|source| Error::Listen { address, source, fix })?;
     TcpListener::from_std(listener).map_err(Error::Start)
 }
 

@@ -34,6 +34,8 @@ use crate::{
 const LINES_PER_SECOND: usize = 20;
 /// Loopback, a free port.
 const ANYWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+/// How to fix that there is no such port.
+const FREE_A_PORT: &str = "free a port on the loopback interface";
 /// Changes that the stand-in remembers; enough for the fastest churn while a watch is built anew.
 const HISTORY: usize = 100_000;
 
@@ -44,7 +46,7 @@ pub(super) async fn run(
     stop: CancellationToken,
 ) -> Result<(), Error> {
     let DemoSettings { pods, churn, duration, listen: page, seed, cluster, log_format: _ } = settings;
-    let (listener, admin) = (listen(page, "--listen")?, listen(ANYWHERE, "--listen")?);
+    let (listener, admin) = (listen(page, "choose another address with --listen")?, listen(ANYWHERE, FREE_A_PORT)?);
     let (page, metrics) = (address_of(&listener)?, address_of(&admin)?);
     let registry = Registry::open(Options::default())?;
     let (store, listener) = (registry.store(), listener.into_std().map_err(Error::Start)?);
@@ -91,7 +93,7 @@ fn address_of(listener: &TcpListener) -> Result<SocketAddr, Error> {
 
 /// Starts the stand-in for the API server and the life in it.
 async fn stand_in(life: life::Options, tasks: &mut Tasks) -> Result<Cluster, Error> {
-    let listener = listen(ANYWHERE, "--listen")?;
+    let listener = listen(ANYWHERE, FREE_A_PORT)?;
     let address = address_of(&listener)?;
     let api = Api::new(ApiOptions { seed: life.seed, history: HISTORY, ..ApiOptions::default() });
     let living = api.clone();

@@ -55,14 +55,14 @@ pub enum Error {
     #[error(transparent)]
     Registry(#[from] crate::registry::v1::Error),
     /// An address cannot be listened on.
-    #[error("cannot listen on {address}: {source}; choose another address with {flag}")]
+    #[error("cannot listen on {address}: {source}; {fix}")]
     Listen {
         /// The address.
         address: std::net::SocketAddr,
-        /// The flag that sets it.
-        flag: &'static str,
         /// Why.
         source: std::io::Error,
+        /// How to fix it.
+        fix: &'static str,
     },
     /// The pods cannot be selected as the settings say.
     #[error(transparent)]
