@@ -8,5 +8,5 @@ use std::process::ExitCode;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    pod_registrar::app::main(std::env::args_os(), |name| std::env::var_os(name))
+    pod_registrar::app::main()
 }

@@ -8,9 +8,9 @@ use crate::{
 
 /// Writes the approval to where the controller reads it. Kubernetes asks whether this person may, and keeps the record.
 pub(super) async fn run(settings: ApproveSettings, environment: Environment) -> Result<(), Error> {
-    let ApproveSettings { hold, lease, cluster, log_format: _ } = settings;
+    let ApproveSettings { hold, approval_lease, cluster, log: _ } = settings;
     let client = informers::cluster(cluster, environment)?.client();
-    let LeaseName { namespace, name } = lease;
+    let LeaseName { namespace, name } = approval_lease;
     approval::approve(&client, &namespace, &name, &hold).await?;
     let said = format!("approved {hold} on the Lease {namespace}/{name}; the controller reads it within seconds");
     Output::default().print(&[said]).await.map_err(Error::Output)

@@ -45,46 +45,30 @@ const APPROVALS_WAITING: usize = 4;
 
 /// Runs the controller by its settings.
 pub(super) async fn run(settings: RunSettings, environment: Environment, stop: CancellationToken) -> Result<(), Error> {
-    let RunSettings {
-        cluster,
-        scope,
-        record,
-        registry,
-        identity,
-        election,
-        holds,
-        admin_addr,
-        resync_interval,
-        relist_interval,
-        log_format: _,
-    } = settings;
-    let cluster = informers::cluster(cluster, environment)?;
-    let admin = listen(admin_addr, "--admin-addr")?;
+    let cluster = informers::cluster(settings.cluster.clone(), environment)?;
+    let admin = listen(settings.admin_addr, "choose another address with --admin-addr")?;
     let address = admin.local_addr().map_err(Error::Start)?;
     tracing::info!(%address, "health and metrics are served");
-    let scope = informers::scope(scope);
-    let controller =
-        Controller { cluster, scope, record, registry, identity, election, holds, resync_interval, relist_interval };
-    controller.run(admin, stop).await
+    Controller::new(cluster, settings).run(admin, stop).await
 }
 
-/// Binds an address that a flag set.
-pub(super) fn listen(address: SocketAddr, flag: &'static str) -> Result<TcpListener, Error> {
-    let listener = listen::bind(address).map_err(|source| Error::Listen { address, flag, source })?;
+/// Binds an address. The error says how to fix it.
+pub(super) fn listen(address: SocketAddr, fix: &'static str) -> Result<TcpListener, Error> {
+    let listener = listen::bind(address).map_err(|source| Error::Listen { address, source, fix })?;
     TcpListener::from_std(listener).map_err(Error::Start)
 }
 
 /// The controller, with everything that it is told.
 pub(super) struct Controller {
-    pub(super) cluster: Cluster,
-    pub(super) scope: cluster::Scope,
-    pub(super) record: RecordSettings,
-    pub(super) registry: RegistrySettings,
-    pub(super) identity: IdentitySettings,
-    pub(super) election: ElectionSettings,
-    pub(super) holds: HoldSettings,
-    pub(super) resync_interval: Duration,
-    pub(super) relist_interval: Duration,
+    cluster: Cluster,
+    scope: cluster::Scope,
+    record: RecordSettings,
+    registry: RegistrySettings,
+    identity: IdentitySettings,
+    election: ElectionSettings,
+    holds: HoldSettings,
+    resync_interval: Duration,
+    relist_interval: Duration,
 }
 
 /// What the controller's parts share.
@@ -99,13 +83,32 @@ struct Shared {
 }
 
 impl Controller {
+    /// The caller connects to the cluster, and listens on the admin address.
+    pub(super) fn new(cluster: Cluster, settings: RunSettings) -> Self {
+        let RunSettings {
+            cluster: _,
+            scope,
+            record,
+            registry,
+            identity,
+            election,
+            holds,
+            admin_addr: _,
+            resync_interval,
+            relist_interval,
+            log: _,
+        } = settings;
+        let scope = informers::scope(scope);
+        Self { cluster, scope, record, registry, identity, election, holds, resync_interval, relist_interval }
+    }
+
     /// Keeps the registry equal to the cluster until it is asked to stop.
     pub(super) async fn run(self, admin: TcpListener, stop: CancellationToken) -> Result<(), Error> {
         let watches = informers::watches(&self.scope);
         let (metrics, health) = (Metrics::new(watches), Health::new(watches));
         let (standing, stands) = watch::channel(Standing::default());
         let instance = instance::name(self.election.instance.as_deref());
-        let status = Status::new(metrics.clone(), stands.clone(), &instance, self.holds.lease.clone());
+        let status = Status::new(metrics.clone(), stands.clone(), &instance, self.holds.approval_lease.clone());
         let mut tasks = Tasks::default();
         let page = status.clone();
         let pages = Pages { health: health.clone(), metrics: metrics.clone(), status: Box::new(move || page.page()) };
@@ -244,7 +247,7 @@ impl Controller {
 
     /// Where a person approves held deletions, if that was set.
     fn desk(&self, instance: &str) -> Option<Desk> {
-        let Some(LeaseName { namespace, name }) = self.holds.lease.clone() else {
+        let Some(LeaseName { namespace, name }) = self.holds.approval_lease.clone() else {
             tracing::info!("deletions that are held can be approved by nobody: --approval-lease is not set");
             return None;
         };
@@ -258,8 +261,15 @@ impl Controller {
     }
 
     fn client(&self, writer: Writer) -> Result<Client, Error> {
-        let RegistrySettings { url, token_file, ca_file, request_timeout, .. } = self.registry.clone();
-        Ok(Client::new(RegistryConfig { url, token_file, ca_file, request_timeout }, writer)?)
+        let RegistrySettings { registry_url, registry_token_file, registry_ca_file, request_timeout, .. } =
+            self.registry.clone();
+        let config = RegistryConfig {
+            url: registry_url,
+            token_file: registry_token_file,
+            ca_file: registry_ca_file,
+            request_timeout,
+        };
+        Ok(Client::new(config, writer)?)
     }
 
     fn options(&self, writer: &Writer, cluster_uid: Option<String>, instance: String) -> Options {
@@ -277,7 +287,7 @@ impl Controller {
             scope: informers::scope_hash(&self.scope),
             namespaces: self.scope.namespaces.clone(),
             stop_within: if self.election.lease.is_some() { HAND_OVER_WITHIN } else { STOP_WITHIN },
-            on_scope_change: match self.holds.on_scope_change {
+            on_scope_change: match self.holds.hold_on_scope_change {
                 true => SettingsChange::Hold,
                 false => SettingsChange::Release,
             },

@@ -5,6 +5,7 @@
 
 use std::{
     collections::HashSet,
+    io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     time::Duration,
 };
@@ -20,20 +21,21 @@ use super::{
     tasks::Tasks,
 };
 use crate::{
-    cluster::{Cluster, Environment, Scope},
+    cluster::{Cluster, Environment},
     demo::{
         api::{Api, Options as ApiOptions},
         life,
     },
-    model::DEFAULT_OWNER,
     reference::{Change, Options, Registry, Store},
-    settings::{DemoSettings, ElectionSettings, HoldSettings, IdentitySettings, RecordSettings, RegistrySettings},
+    settings::{self, DemoSettings, RunSettings},
 };
 
 /// Changes told one by one in a second; of more, only the number is told.
 const LINES_PER_SECOND: usize = 20;
 /// Loopback, a free port.
 const ANYWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+/// How to fix that there is no such port.
+const FREE_A_PORT: &str = "free a port on the loopback interface";
 /// Changes that the stand-in remembers; enough for the fastest churn while a watch is built anew.
 const HISTORY: usize = 100_000;
 
@@ -43,8 +45,8 @@ pub(super) async fn run(
     environment: Environment,
     stop: CancellationToken,
 ) -> Result<(), Error> {
-    let DemoSettings { pods, churn, duration, listen: page, seed, cluster, log_format: _ } = settings;
-    let (listener, admin) = (listen(page, "--listen")?, listen(ANYWHERE, "--listen")?);
+    let DemoSettings { pods, churn, duration, listen: page, seed, cluster, log: _ } = settings;
+    let (listener, admin) = (listen(page, "choose another address with --listen")?, listen(ANYWHERE, FREE_A_PORT)?);
     let (page, metrics) = (address_of(&listener)?, address_of(&admin)?);
     let registry = Registry::open(Options::default())?;
     let (store, listener) = (registry.store(), listener.into_std().map_err(Error::Start)?);
@@ -64,7 +66,7 @@ pub(super) async fn run(
     ];
     // A task of its own: nothing else waits for a reader of standard output.
     tasks.spawn("teller", tell(addresses, store));
-    let controller = controller(cluster, page)?;
+    let controller = Controller::new(cluster, run_settings(page)?);
     let ended = stop.child_token();
     let over = ended.clone();
     let timer = async move {
@@ -91,7 +93,7 @@ fn address_of(listener: &TcpListener) -> Result<SocketAddr, Error> {
 
 /// Starts the stand-in for the API server and the life in it.
 async fn stand_in(life: life::Options, tasks: &mut Tasks) -> Result<Cluster, Error> {
-    let listener = listen(ANYWHERE, "--listen")?;
+    let listener = listen(ANYWHERE, FREE_A_PORT)?;
     let address = address_of(&listener)?;
     let api = Api::new(ApiOptions { seed: life.seed, history: HISTORY, ..ApiOptions::default() });
     let living = api.clone();
@@ -103,31 +105,14 @@ async fn stand_in(life: life::Options, tasks: &mut Tasks) -> Result<Cluster, Err
     Ok(Cluster::at(&format!("http://{address}"))?)
 }
 
-fn controller(cluster: Cluster, registry: SocketAddr) -> Result<Controller, Error> {
-    let url = format!("http://{registry}/").parse().map_err(|e| Error::Start(std::io::Error::other(e)))?;
-    Ok(Controller {
-        cluster,
-        scope: Scope::default(),
-        record: RecordSettings { label_allow: vec!["*".into()], annotation_allow: Vec::new() },
-        registry: RegistrySettings {
-            url,
-            token_file: None,
-            ca_file: None,
-            request_timeout: Duration::from_secs(10),
-            max_in_flight: 4,
-            max_writes_per_second: 5_000,
-        },
-        holds: HoldSettings { lease: None, on_scope_change: true },
-        identity: IdentitySettings {
-            cluster_id: None,
-            cluster_name: Some("demo".into()),
-            owner: DEFAULT_OWNER.into(),
-            replaces_cluster_uid: None,
-        },
-        election: ElectionSettings { lease: None, lease_duration: Duration::from_secs(15), instance: None },
-        resync_interval: Duration::from_secs(60),
-        relist_interval: Duration::from_secs(600),
-    })
+/// The settings of `run`, with intervals short enough to watch.
+fn run_settings(registry: SocketAddr) -> Result<RunSettings, Error> {
+    let mut settings =
+        settings::defaults(&format!("http://{registry}/")).map_err(|error| Error::Start(io::Error::other(error)))?;
+    settings.identity.cluster_name = Some("demo".into());
+    settings.resync_interval = Duration::from_secs(60);
+    settings.relist_interval = Duration::from_secs(600);
+    Ok(settings)
 }
 
 /// Tells what the registry was told, a second at a time.

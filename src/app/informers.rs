@@ -9,7 +9,7 @@ use crate::{
     clock::Clock,
     cluster::{self, Cluster, Common, Environment, Informer, Search, Setup},
     model::{Digest, Rule, Sighting},
-    settings::{ClusterSettings, Namespaces, ScopeSettings},
+    settings::{ClusterSettings, ScopeSettings},
     store::View,
     telemetry::{Health, Metrics},
 };
@@ -28,13 +28,8 @@ pub(super) fn cluster(settings: ClusterSettings, environment: Environment) -> Re
 
 /// Which pods are watched.
 pub(super) fn scope(settings: ScopeSettings) -> cluster::Scope {
-    let ScopeSettings { namespaces, label_selector, field_selector } = settings;
-    let (namespaces, excluded_namespaces) = match namespaces {
-        Namespaces::All => (Vec::new(), Vec::new()),
-        Namespaces::Only(namespaces) => (namespaces.into_iter().collect(), Vec::new()),
-        Namespaces::Except(excluded) => (Vec::new(), excluded.into_iter().collect()),
-    };
-    cluster::Scope { namespaces, excluded_namespaces, label_selector, field_selector }
+    let ScopeSettings { namespace, exclude_namespace, label_selector, field_selector } = settings;
+    cluster::Scope { namespaces: namespace, excluded_namespaces: exclude_namespace, label_selector, field_selector }
 }
 
 /// A hash of a scope, by which a registry can tell that another one came into force.

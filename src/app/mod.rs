@@ -14,7 +14,7 @@ mod status;
 mod tasks;
 mod watch;
 
-use std::{ffi::OsString, io::Write as _, pin::pin, process::ExitCode, time::Duration};
+use std::{env, io::Write as _, pin::pin, process::ExitCode, time::Duration};
 
 use tokio::task::JoinError;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
@@ -55,14 +55,14 @@ pub enum Error {
     #[error(transparent)]
     Registry(#[from] crate::registry::v1::Error),
     /// An address cannot be listened on.
-    #[error("cannot listen on {address}: {source}; choose another address with {flag}")]
+    #[error("cannot listen on {address}: {source}; {fix}")]
     Listen {
         /// The address.
         address: std::net::SocketAddr,
-        /// The flag that sets it.
-        flag: &'static str,
         /// Why.
         source: std::io::Error,
+        /// How to fix it.
+        fix: &'static str,
     },
     /// The pods cannot be selected as the settings say.
     #[error(transparent)]
@@ -109,15 +109,15 @@ impl Error {
     }
 }
 
-/// Runs the program. The command line comes with the program's name first, the environment as a look-up by name.
-pub fn main(arguments: impl IntoIterator<Item = OsString>, environment: impl Fn(&str) -> Option<OsString>) -> ExitCode {
-    let search = cluster::Environment::of(&environment);
-    let command = match settings::parse(arguments, environment) {
+/// Runs the program by its command line and its environment.
+pub fn main() -> ExitCode {
+    let search = cluster::Environment::of(|name| env::var_os(name));
+    let command = match settings::parse(env::args_os()) {
         Ok(command) => command,
-        Err(refusal) => {
-            // There is nobody left to tell if this fails.
-            let _ = refusal.print();
-            return ExitCode::from(refusal.exit_code());
+        Err(error) => {
+            // If this fails, nothing can be printed at all.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(REFUSED) } else { ExitCode::SUCCESS };
         }
     };
     let Ok(mut stderr) = Stderr::start() else {

@@ -28,7 +28,7 @@ pub(super) async fn run(
     environment: Environment,
     stop: CancellationToken,
 ) -> Result<(), Error> {
-    let WatchSettings { cluster, scope, log_format: _ } = settings;
+    let WatchSettings { cluster, scope, log: _ } = settings;
     let cluster = informers::cluster(cluster, environment)?;
     let scope = informers::scope(scope);
     let watches = informers::watches(&scope);

@@ -149,7 +149,7 @@ enum Stop {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The API server refuses the selectors: it will do so for ever.
-    #[error("the API server refuses to select pods like that: {0}; correct --label-selector or --field-selector")]
+    #[error("the API server rejects the selection of pods: {0}; correct --label-selector or --field-selector")]
     Selection(String),
 }
 

@@ -1,5 +1,7 @@
-//! Files that settings name. They are looked at once before anything starts, so that a mount that was forgotten is said at
-//! once; what they hold is read again by those who use them, as it may change.
+//! Parsers of settings that name a file.
+//!
+//! Each file is checked at start, so that a forgotten mount is reported at once. The modules that use a file read it again
+//! later, because it may change.
 
 use std::{
     fs::File,
@@ -9,7 +11,7 @@ use std::{
 
 use super::refusal::Problem;
 
-/// Larger than any of these files may be: a bundle of all public certificate authorities has about 250 kB.
+/// Bytes of a file, at most. A bundle of all public certificate authorities has about 250 kB.
 const LARGEST: u64 = 4 << 20;
 
 /// A file that can be read and is not empty.
@@ -17,38 +19,39 @@ pub(super) fn readable(text: &str) -> Result<PathBuf, Problem> {
     read(text).map(|(path, _)| path)
 }
 
-/// A file with one bearer token.
+/// A file that holds one bearer token.
 pub(super) fn token(text: &str) -> Result<PathBuf, Problem> {
     let (path, contents) = read(text)?;
-    // As the registry's client reads it: editors leave byte order marks.
+    // The registry's client reads it in the same way: some editors write a byte order mark.
     let token = contents.trim_ascii();
     let token = token.strip_prefix(b"\xef\xbb\xbf").unwrap_or(token).trim_ascii();
     if token.is_empty() || !token.iter().all(u8::is_ascii_graphic) {
         let what = format!("{} does not hold a token", path.display());
-        return Err(Problem::new(what, "write one line of printable ASCII without blanks"));
+        return Err(Problem::new(what, "write one line of printable ASCII without spaces into it"));
     }
     Ok(path)
 }
 
-/// A file with at least one certificate.
+/// A file that holds at least one certificate.
 pub(super) fn certificates(text: &str) -> Result<PathBuf, Problem> {
     pem(text, "-----BEGIN CERTIFICATE-----", "certificate")
 }
 
-/// A file with a private key.
+/// A file that holds a private key.
 pub(super) fn private_key(text: &str) -> Result<PathBuf, Problem> {
     pem(text, "PRIVATE KEY-----", "private key")
 }
 
-/// A file that will be made when it is not there; its folder has to be.
+/// A file that is created if it does not exist. Its directory must exist.
 pub(super) fn creatable(text: &str) -> Result<PathBuf, Problem> {
     let path = path(text)?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if !folder.is_dir() {
-        return Err(Problem::new(format!("{} is not a folder", folder.display()), "make it first, or name another"));
+    let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !directory.is_dir() {
+        let what = format!("{} is not a directory", directory.display());
+        return Err(Problem::new(what, "create it, or name a file in another directory"));
     }
     if path.is_dir() {
-        return Err(Problem::new(format!("{} is a folder", path.display()), "name a file"));
+        return Err(Problem::new(format!("{} is a directory", path.display()), "name a file in it"));
     }
     Ok(path)
 }
@@ -58,11 +61,11 @@ fn pem(text: &str, marker: &str, what: &str) -> Result<PathBuf, Problem> {
     if contents.windows(marker.len()).any(|window| window == marker.as_bytes()) {
         return Ok(path);
     }
-    Err(Problem::new(format!("{} holds no {what}", path.display()), "give a file in PEM format"))
+    Err(Problem::new(format!("{} holds no {what}", path.display()), "use a file in PEM format that holds one"))
 }
 
 fn path(text: &str) -> Result<PathBuf, Problem> {
-    let refused = || Problem::new("the path is empty", "name a file, or leave it out");
+    let refused = || Problem::new("the path is empty", "name a file, or remove the flag");
     (!text.is_empty()).then(|| PathBuf::from(text)).ok_or_else(refused)
 }
 
@@ -70,18 +73,18 @@ fn read(text: &str) -> Result<(PathBuf, Vec<u8>), Problem> {
     let path = path(text)?;
     match read_bounded(&path) {
         Ok(contents) if contents.is_empty() => {
-            Err(Problem::new(format!("{} is empty", path.display()), "check what was meant to be mounted there"))
+            Err(Problem::new(format!("{} is empty", path.display()), "check what is mounted there"))
         }
         Ok(contents) => Ok((path, contents)),
         Err(error) => {
-            let mend = "check the path, and that this user may read the file";
-            Err(Problem::new(format!("{} cannot be read: {error}", path.display()), mend))
+            let fix = "check the path and the permissions of the file";
+            Err(Problem::new(format!("{} cannot be read: {error}", path.display()), fix))
         }
     }
 }
 
 fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
-    // A named pipe would wait for ever, here or later.
+    // Reading a named pipe could block for ever.
     if !path.metadata()?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
     }

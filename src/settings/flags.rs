@@ -1,11 +1,31 @@
-//! What can be typed.
+//! The commands and their flags.
 //!
-//! Values are text here: they are read one step later, where it is known whether a value came from a flag or from the
-//! environment, so that a refusal can say so. The comments on the fields are the help texts and the README's table.
+//! The comments of the fields are the help texts and the page `docs/settings.md`. Each value is checked by its parser;
+//! [`Command::check`] checks what several values mean together.
 
-use clap::{Args, Parser, Subcommand};
+#![expect(missing_docs, reason = "a field that holds a group of flags is documented by the group's type")]
 
-/// Keeps an external registry of systems equal to the pods of a Kubernetes cluster.
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::{ArgAction, ArgMatches, Args, Parser, Subcommand, error::ErrorKind};
+use reqwest::Url;
+
+use super::{
+    files,
+    refusal::{Checked, origin, refuse},
+    values::{self, LeaseName},
+};
+use crate::{
+    model::{DEFAULT_OWNER, brake::HoldId},
+    telemetry::LogFormat,
+};
+
+/// Each namespace has its own watch: more would overload an API server, and one watch of all namespaces costs less.
+const NAMESPACES_MAX: usize = 500;
+
+const ENDPOINTS: &str = "Endpoints and intervals";
+
+/// Keeps an external registry equal to the pods of a Kubernetes cluster.
 #[derive(Debug, Parser)]
 #[command(name = "pod-registrar", version, arg_required_else_help = true, disable_help_subcommand = true)]
 pub(super) struct Program {
@@ -13,223 +33,329 @@ pub(super) struct Program {
     pub(super) command: Command,
 }
 
+/// What the program does.
 #[derive(Debug, Subcommand)]
-pub(super) enum Command {
-    /// Keep the registry equal to the cluster's pods, until told to stop.
-    Run(Box<Run>),
+pub enum Command {
+    /// Keep the registry equal to the pods of the cluster until stopped.
+    Run(Box<RunSettings>),
     /// Serve the reference registry.
-    Registry(Registry),
-    /// Show the whole at work: a reference registry with its page, a registrar, and pods that come and go.
-    Demo(Demo),
-    /// Show the cluster's pods as they change; nothing is registered.
-    Watch(Watch),
-    /// Approve deletions that the controller holds: exactly those that were shown under this name.
-    Approve(Approve),
+    Registry(ReferenceSettings),
+    /// Show the whole system at work: a reference registry, a controller, and pods that come and go.
+    Demo(DemoSettings),
+    /// Print the cluster's pods as they come and go, without a registry.
+    Watch(WatchSettings),
+    /// Approve the deletions of one hold.
+    Approve(ApproveSettings),
 }
 
-#[derive(Debug, Args)]
-pub(super) struct Run {
+/// The settings of `run`.
+#[derive(Clone, Debug, Args)]
+pub struct RunSettings {
     #[command(flatten)]
-    pub(super) cluster: Cluster,
+    pub cluster: ClusterSettings,
     #[command(flatten)]
-    pub(super) scope: Scope,
+    pub scope: ScopeSettings,
     #[command(flatten)]
-    pub(super) record: Record,
+    pub record: RecordSettings,
     #[command(flatten)]
-    pub(super) target: Target,
+    pub registry: RegistrySettings,
     #[command(flatten)]
-    pub(super) identity: Identity,
+    pub identity: IdentitySettings,
     #[command(flatten)]
-    pub(super) election: Election,
+    pub election: ElectionSettings,
     #[command(flatten)]
-    pub(super) holds: Holds,
-    /// The IP address and port that serve health and metrics. `[::]` listens on IPv6 and IPv4, a port alone such as
-    /// `:8080` means the same, and `0.0.0.0` is IPv4 only.
-    #[arg(long, value_name = "ADDRESS", default_value = "[::]:8080")]
-    pub(super) admin_addr: String,
-    /// How often the registry's contents are compared with what they should be. At least 1s.
-    #[arg(long, value_name = "DURATION", default_value = "30m")]
-    pub(super) resync_interval: String,
-    /// How often all pods are listed anew. At least 1s.
-    #[arg(long, value_name = "DURATION", default_value = "6h")]
-    pub(super) relist_interval: String,
+    pub holds: HoldSettings,
+    /// IP address and port that serve health, metrics and status. `[::]` listens on IPv6 and IPv4, and `0.0.0.0` on IPv4
+    /// only. A port alone, such as `:8080`, means `[::]`.
+    #[arg(long, value_name = "ADDRESS", default_value = "[::]:8080", value_parser = Checked(values::address))]
+    #[arg(help_heading = ENDPOINTS)]
+    pub admin_addr: SocketAddr,
+    /// How often to compare the records in the registry with the pods. At least 1s.
+    #[arg(long, value_name = "DURATION", default_value = "30m", value_parser = Checked(values::interval))]
+    #[arg(help_heading = ENDPOINTS)]
+    pub resync_interval: Duration,
+    /// How often to list all pods again. At least 1s.
+    #[arg(long, value_name = "DURATION", default_value = "6h", value_parser = Checked(values::interval))]
+    #[arg(help_heading = ENDPOINTS)]
+    pub relist_interval: Duration,
     #[command(flatten)]
-    pub(super) log: Log,
+    pub log: LogSettings,
 }
 
-#[derive(Debug, Args)]
-pub(super) struct Approve {
-    /// The hold's name, as the log, the Event and the status page tell it.
-    #[arg(value_name = "HOLD")]
-    pub(super) hold: String,
-    /// The Lease whose annotation says what is approved: the controller's --approval-lease or --lease.
-    #[arg(long, value_name = "NAMESPACE/NAME", default_value = "pod-registrar/pod-registrar")]
-    pub(super) approval_lease: String,
+/// The settings of `registry`.
+#[derive(Clone, Debug, Args)]
+pub struct ReferenceSettings {
+    /// IP address and port to serve the registry on.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7070", value_parser = Checked(values::address))]
+    pub listen: SocketAddr,
+    /// Database file, created if it does not exist. Without it, records are kept in memory and lost at exit.
+    #[arg(long, value_name = "FILE", value_parser = Checked(files::creatable))]
+    pub database: Option<PathBuf>,
+    /// File with the bearer tokens to accept. Without it, no token is needed.
+    #[arg(long, value_name = "FILE", value_parser = Checked(files::readable))]
+    pub tokens_file: Option<PathBuf>,
     #[command(flatten)]
-    pub(super) cluster: Cluster,
+    pub tls: Option<TlsFiles>,
     #[command(flatten)]
-    pub(super) log: Log,
+    pub log: LogSettings,
 }
 
-#[derive(Debug, Args)]
-pub(super) struct Holds {
-    /// The Lease whose annotation says which held deletions a person approved. That of --lease by default.
-    #[arg(long, value_name = "NAMESPACE/NAME")]
-    pub(super) approval_lease: Option<String>,
-    /// Whether records of pods that are there and no longer selected, because these settings changed, are held until a
-    /// person approves: true or false.
-    #[arg(long, value_name = "BOOL", default_value = "true")]
-    pub(super) hold_on_scope_change: String,
+/// The files that HTTPS needs; without them, the registry serves HTTP.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct TlsFiles {
+    /// PEM file with the certificate chain for HTTPS, the server's own certificate first. Needs --tls-key-file.
+    #[arg(long, value_name = "FILE", required = false, requires = "tls_key_file")]
+    #[arg(value_parser = Checked(files::certificates))]
+    pub tls_cert_file: PathBuf,
+    /// PEM file with the private key of the certificate. Needs --tls-cert-file.
+    #[arg(long, value_name = "FILE", required = false, requires = "tls_cert_file")]
+    #[arg(value_parser = Checked(files::private_key))]
+    pub tls_key_file: PathBuf,
 }
 
-#[derive(Debug, Args)]
-pub(super) struct Watch {
-    #[command(flatten)]
-    pub(super) cluster: Cluster,
-    #[command(flatten)]
-    pub(super) scope: Scope,
-    #[command(flatten)]
-    pub(super) log: Log,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct Registry {
-    /// Where the registry is served.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7070")]
-    pub(super) listen: String,
-    /// The database file; made when it is not there. Without it everything is kept in memory and lost at the end.
-    #[arg(long, value_name = "FILE")]
-    pub(super) database: Option<String>,
-    /// The bearer tokens that are accepted. Without it everybody is let in.
-    #[arg(long, value_name = "FILE")]
-    pub(super) tokens_file: Option<String>,
-    /// The certificate chain to serve HTTPS with, as PEM. Needs the key as well.
-    #[arg(long, value_name = "FILE")]
-    pub(super) tls_cert_file: Option<String>,
-    /// The certificate's private key, as PEM. Needs the certificate as well.
-    #[arg(long, value_name = "FILE")]
-    pub(super) tls_key_file: Option<String>,
-    #[command(flatten)]
-    pub(super) log: Log,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct Demo {
-    /// How many pods live at a time.
-    #[arg(long, value_name = "COUNT", allow_negative_numbers = true, default_value = "50")]
-    pub(super) pods: String,
-    /// How many pods are replaced a second; may be a fraction.
-    #[arg(long, value_name = "RATE", allow_negative_numbers = true, default_value = "2")]
-    pub(super) churn: String,
-    /// When to stop. Without it the demo goes on until it is interrupted.
-    #[arg(long, value_name = "DURATION")]
-    pub(super) duration: Option<String>,
-    /// Where the registry and its page are served.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7070")]
-    pub(super) listen: String,
-    /// Makes the pods' comings and goings repeatable.
+/// The settings of `demo`.
+#[derive(Clone, Debug, Args)]
+pub struct DemoSettings {
+    /// How many pods exist at a time. 0 to 100000.
+    #[arg(long, value_name = "COUNT", default_value = "50", allow_negative_numbers = true)]
+    #[arg(value_parser = Checked(values::number(0..=100_000_usize, "use a whole number up to 100000")))]
+    pub pods: usize,
+    /// How many pods are replaced per second. 0 to 1000, and fractions such as 0.5.
+    #[arg(long, value_name = "RATE", default_value = "2", allow_negative_numbers = true)]
+    #[arg(value_parser = Checked(values::number(0.0..=1000.0, "use a number from 0 to 1000, such as 0.5")))]
+    pub churn: f64,
+    /// How long to run. At least 1s. Default: until interrupted.
+    #[arg(long, value_name = "DURATION", value_parser = Checked(values::interval))]
+    pub duration: Option<Duration>,
+    /// IP address and port to serve the registry and its page on.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7070", value_parser = Checked(values::address))]
+    pub listen: SocketAddr,
+    /// Seed of the random changes: the same seed repeats them. Default: a random seed.
     #[arg(long, value_name = "NUMBER")]
-    pub(super) seed: Option<String>,
+    #[arg(value_parser = Checked(values::number(0..=u64::MAX, "use a whole number, at least 0")))]
+    pub seed: Option<u64>,
     #[command(flatten)]
-    pub(super) cluster: Cluster,
+    pub cluster: ClusterSettings,
     #[command(flatten)]
-    pub(super) log: Log,
+    pub log: LogSettings,
 }
 
-#[derive(Debug, Args)]
-pub(super) struct Cluster {
-    /// The kubeconfig of the cluster. By default the cluster that kubectl would use: KUBECONFIG, then ~/.kube/config,
-    /// then the pod's service account. `demo` uses a stand-in unless --kubeconfig or --context is set.
-    #[arg(long, value_name = "FILE")]
-    pub(super) kubeconfig: Option<String>,
-    /// The kubeconfig context to use, instead of the current one.
-    #[arg(long, value_name = "NAME")]
-    pub(super) context: Option<String>,
+/// The settings of `watch`.
+#[derive(Clone, Debug, Args)]
+pub struct WatchSettings {
+    #[command(flatten)]
+    pub cluster: ClusterSettings,
+    #[command(flatten)]
+    pub scope: ScopeSettings,
+    #[command(flatten)]
+    pub log: LogSettings,
 }
 
-#[derive(Debug, Args)]
-pub(super) struct Scope {
-    /// Only pods of these namespaces, at most 500: each costs a watch. All by default, with a single watch.
-    #[arg(long, value_name = "NAME", value_delimiter = ',')]
-    pub(super) namespace: Vec<String>,
-    /// No pods of these namespaces. Not together with --namespace.
-    #[arg(long, value_name = "NAME", value_delimiter = ',')]
-    pub(super) exclude_namespace: Vec<String>,
-    /// Only pods with these labels, in the API server's syntax.
-    #[arg(long, value_name = "SELECTOR")]
-    pub(super) label_selector: Option<String>,
-    /// Only pods with these fields, in the API server's syntax.
-    #[arg(long, value_name = "SELECTOR")]
-    pub(super) field_selector: Option<String>,
+/// The settings of `approve`.
+#[derive(Clone, Debug, Args)]
+pub struct ApproveSettings {
+    /// Name of the hold, as the log, the Event and the status page show it.
+    #[arg(value_parser = Checked(values::hold))]
+    pub hold: HoldId,
+    /// Lease that the controller reads approvals from: its --approval-lease, or else its --lease.
+    #[arg(long, value_name = "NAMESPACE/NAME", default_value = "pod-registrar/pod-registrar")]
+    #[arg(help_heading = "Held deletions", value_parser = Checked(values::lease))]
+    pub approval_lease: LeaseName,
+    #[command(flatten)]
+    pub cluster: ClusterSettings,
+    #[command(flatten)]
+    pub log: LogSettings,
 }
 
-#[derive(Debug, Args)]
-pub(super) struct Record {
-    /// The pod labels that are registered, as patterns with * and ?.
+/// How to reach the API server.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+#[command(next_help_heading = "Cluster")]
+pub struct ClusterSettings {
+    /// Kubeconfig of the cluster. Default: the cluster that kubectl would use, which is that of KUBECONFIG, then of
+    /// ~/.kube/config, then of the pod's service account. `demo` starts a stand-in for the API server unless
+    /// --kubeconfig or --context is set.
+    #[arg(long, value_name = "FILE", value_parser = Checked(files::readable))]
+    pub kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig. Default: its current context.
+    #[arg(long, value_name = "NAME", value_parser = Checked(values::context))]
+    pub context: Option<String>,
+}
+
+/// Which pods are selected. The API server checks the selectors: it rejects the first list if one is invalid.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+#[command(next_help_heading = "Selection")]
+pub struct ScopeSettings {
+    /// Select only pods in these namespaces. At most 500; each has its own watch. Default: all namespaces, with one
+    /// watch.
+    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = Checked(values::namespace))]
+    pub namespace: Vec<String>,
+    /// Select no pods in these namespaces. Cannot be combined with --namespace.
+    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = Checked(values::namespace))]
+    pub exclude_namespace: Vec<String>,
+    /// Select only pods with matching labels. The syntax is that of kubectl: `app=web,!canary`.
+    #[arg(long, value_name = "SELECTOR", value_parser = Checked(values::selector))]
+    pub label_selector: Option<String>,
+    /// Select only pods with matching fields. The syntax is that of kubectl: `spec.nodeName=node-1`.
+    #[arg(long, value_name = "SELECTOR", value_parser = Checked(values::selector))]
+    pub field_selector: Option<String>,
+}
+
+/// Which parts of a pod are registered.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+#[command(next_help_heading = "Record")]
+pub struct RecordSettings {
+    /// Keys of the pod labels to register; `*` and `?` are wildcards. `--label-allow=` registers none.
     #[arg(long, value_name = "PATTERN", value_delimiter = ',', default_value = "*")]
-    pub(super) label_allow: Vec<String>,
-    /// The pod annotations that are registered, as patterns with * and ?. None by default.
-    #[arg(long, value_name = "PATTERN", value_delimiter = ',')]
-    pub(super) annotation_allow: Vec<String>,
+    #[arg(value_parser = Checked(values::pattern))]
+    pub label_allow: Vec<String>,
+    /// Keys of the pod annotations to register; `*` and `?` are wildcards. Default: none.
+    #[arg(long, value_name = "PATTERN", value_delimiter = ',', value_parser = Checked(values::pattern))]
+    pub annotation_allow: Vec<String>,
 }
 
-#[derive(Debug, Args)]
-pub(super) struct Target {
-    /// The registry's address, http or https, with a path before /v1 where it has one. Required.
-    #[arg(long, value_name = "URL")]
-    pub(super) registry_url: Option<String>,
-    /// The bearer token for the registry; read again every 30 s, and when the registry refuses it.
-    #[arg(long, value_name = "FILE")]
-    pub(super) registry_token_file: Option<String>,
-    /// The certificate authorities to trust for the registry, as PEM, instead of the system's; read again every 30 s, and
-    /// when no connection can be made.
-    #[arg(long, value_name = "FILE")]
-    pub(super) registry_ca_file: Option<String>,
-    /// How long a request to the registry may take. At most 5m.
-    #[arg(long, value_name = "DURATION", default_value = "10s")]
-    pub(super) request_timeout: String,
-    /// How many requests to the registry are under way at a time, 1 to 64.
-    #[arg(long, value_name = "COUNT", allow_negative_numbers = true, default_value = "4")]
-    pub(super) max_in_flight: String,
-    /// How many records are written a second, at most.
-    #[arg(long, value_name = "COUNT", allow_negative_numbers = true, default_value = "20000")]
-    pub(super) max_writes_per_second: String,
+/// How to reach the registry, and how fast to write.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+#[command(next_help_heading = "Registry")]
+pub struct RegistrySettings {
+    /// Address of the registry, http or https, without the protocol's own path `/v1`. Required.
+    #[arg(long, value_name = "URL", value_parser = Checked(values::registry_url))]
+    pub registry_url: Url,
+    /// File with the bearer token for the registry. Read again every 30s, and when the registry rejects the token.
+    #[arg(long, value_name = "FILE", value_parser = Checked(files::token))]
+    pub registry_token_file: Option<PathBuf>,
+    /// PEM file with the certificate authorities to trust for the registry, instead of the system's. Read again every
+    /// 30s, and when a connection fails.
+    #[arg(long, value_name = "FILE", value_parser = Checked(files::certificates))]
+    pub registry_ca_file: Option<PathBuf>,
+    /// How long one request to the registry may take. 1ms to 5m.
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = Checked(values::request_timeout))]
+    pub request_timeout: Duration,
+    /// How many requests to the registry may be in flight at a time. 1 to 64.
+    #[arg(long, value_name = "COUNT", default_value = "4", allow_negative_numbers = true)]
+    #[arg(value_parser = Checked(values::number(1..=64_usize, "use a whole number from 1 to 64")))]
+    pub max_in_flight: usize,
+    /// How many records may be written per second. At least 1.
+    #[arg(long, value_name = "COUNT", default_value = "20000", allow_negative_numbers = true)]
+    #[arg(value_parser = Checked(values::number(1..=u32::MAX, "use a whole number, at least 1")))]
+    pub max_writes_per_second: u32,
 }
 
-#[derive(Debug, Args)]
-pub(super) struct Identity {
-    /// The cluster's id in the registry. The UID of the kube-system namespace by default.
-    #[arg(long, value_name = "ID")]
-    pub(super) cluster_id: Option<String>,
-    /// The cluster's name for people. Its id by default.
-    #[arg(long, value_name = "NAME")]
-    pub(super) cluster_name: Option<String>,
-    /// The name of this installation; two in one cluster never touch each other's records.
-    #[arg(long, value_name = "ID", default_value = crate::model::DEFAULT_OWNER)]
-    pub(super) owner: String,
-    /// The UID of the kube-system namespace of a cluster that is gone and that this one replaces under the same --cluster-id.
-    /// The controller takes over that cluster's records. Without it, a cluster with another UID is refused.
-    #[arg(long, value_name = "UID")]
-    pub(super) replaces_cluster_uid: Option<String>,
+/// The names under which records are written.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+#[command(next_help_heading = "Identity")]
+pub struct IdentitySettings {
+    /// Id of the cluster in the registry. Default: the UID of the kube-system namespace.
+    #[arg(long, value_name = "ID", value_parser = Checked(values::id))]
+    pub cluster_id: Option<String>,
+    /// Name of the cluster, for people. Default: the cluster's id.
+    #[arg(long, value_name = "NAME", value_parser = Checked(values::display_name))]
+    pub cluster_name: Option<String>,
+    /// Name of this installation. Two installations in one cluster never change each other's records.
+    #[arg(long, value_name = "ID", default_value = DEFAULT_OWNER, value_parser = Checked(values::id))]
+    pub owner: String,
+    /// UID of the kube-system namespace of a former cluster that this cluster replaces under the same --cluster-id. The
+    /// controller takes over its records. Without this flag, the controller exits if the id belongs to a cluster with
+    /// another UID.
+    #[arg(long, value_name = "UID", value_parser = Checked(values::id))]
+    pub replaces_cluster_uid: Option<String>,
 }
 
-#[derive(Debug, Args)]
-pub(super) struct Election {
-    /// The Lease by which several replicas agree on the one that writes. It has to be there; empty will do. Without it
-    /// this process is the only one and writes.
-    #[arg(long, value_name = "NAMESPACE/NAME")]
-    pub(super) lease: Option<String>,
-    /// After how much silence of the one that writes another one takes over. 3s to 5m, in whole seconds.
-    #[arg(long, value_name = "DURATION", default_value = "15s")]
-    pub(super) lease_duration: String,
-    /// The name of this process among the replicas. The host's name by default, which is the pod's.
-    #[arg(long, value_name = "NAME")]
-    pub(super) instance: Option<String>,
+/// Which of several replicas writes.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+#[command(next_help_heading = "Leader election")]
+pub struct ElectionSettings {
+    /// Lease with which several replicas elect their leader. It must exist; it may be empty. Without it, this process
+    /// always leads, so run only one.
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = Checked(values::lease))]
+    pub lease: Option<LeaseName>,
+    /// How long a leader may go without renewing its Lease before a standby takes over. 3s to 5m, in whole seconds.
+    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = Checked(values::lease_duration))]
+    pub lease_duration: Duration,
+    /// Name of this process among the replicas. Default: the host's name, which is the pod's name.
+    #[arg(long, value_name = "NAME", value_parser = Checked(values::id))]
+    pub instance: Option<String>,
 }
 
-#[derive(Debug, Args)]
-pub(super) struct Log {
-    /// How logs are written to standard error: text or json. What is logged is said by RUST_LOG, info by default.
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
-    pub(super) log_format: String,
+/// How held deletions are approved.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+#[command(next_help_heading = "Held deletions")]
+pub struct HoldSettings {
+    /// Lease whose annotation approves held deletions. Default: the Lease of --lease.
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = Checked(values::lease))]
+    pub approval_lease: Option<LeaseName>,
+    /// Ask for approval before deleting the records of existing pods that changed settings no longer select: true or
+    /// false.
+    #[arg(long, value_name = "BOOL", default_value = "true", action = ArgAction::Set)]
+    #[arg(value_parser = Checked(values::boolean))]
+    pub hold_on_scope_change: bool,
+}
+
+/// How to write the log.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+#[command(next_help_heading = "Logging")]
+pub struct LogSettings {
+    /// Format of the log on standard error: text or json. RUST_LOG sets the log levels (default `info`).
+    #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = Checked(values::log_format))]
+    pub log_format: LogFormat,
+}
+
+impl Command {
+    /// How to write the log of the command.
+    pub fn log_format(&self) -> LogFormat {
+        let log = match self {
+            Self::Run(settings) => &settings.log,
+            Self::Registry(settings) => &settings.log,
+            Self::Demo(settings) => &settings.log,
+            Self::Watch(settings) => &settings.log,
+            Self::Approve(settings) => &settings.log,
+        };
+        log.log_format
+    }
+
+    /// Checks what several settings mean together, and fills in defaults that depend on another setting.
+    pub(super) fn check(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        match self {
+            Self::Run(settings) => {
+                let RecordSettings { label_allow, annotation_allow } = &mut settings.record;
+                [label_allow, annotation_allow].into_iter().for_each(drop_empty);
+                if settings.holds.approval_lease.is_none() {
+                    settings.holds.approval_lease.clone_from(&settings.election.lease);
+                }
+                settings.scope.check(matches)
+            }
+            Self::Watch(settings) => settings.scope.check(matches),
+            Self::Registry(_) | Self::Demo(_) | Self::Approve(_) => Ok(()),
+        }
+    }
+}
+
+impl ScopeSettings {
+    fn check(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        let Self { namespace: only, exclude_namespace: except, label_selector: _, field_selector: _ } = self;
+        for names in [&mut *only, &mut *except] {
+            drop_empty(names);
+            names.sort_unstable();
+            names.dedup();
+        }
+        let namespace = origin(matches, "namespace");
+        if only.len() > NAMESPACES_MAX {
+            let why = format_args!(
+                "{namespace}: {} namespaces are more than {NAMESPACES_MAX}; watch all namespaces, and select pods with \
+                 --exclude-namespace or --label-selector",
+                only.len()
+            );
+            return Err(refuse(ErrorKind::TooManyValues, why));
+        }
+        if !only.is_empty() && !except.is_empty() {
+            let except = origin(matches, "exclude-namespace");
+            let why = format_args!("{namespace} and {except} cannot be combined; keep one of them");
+            return Err(refuse(ErrorKind::ArgumentConflict, why));
+        }
+        Ok(())
+    }
+}
+
+/// Drops the empty items of a list, so that a trailing comma does no harm.
+fn drop_empty(list: &mut Vec<String>) {
+    list.retain(|item| !item.is_empty());
 }

@@ -1,84 +1,74 @@
-//! What was typed, turned into what it means.
+//! Reads the command line and the environment.
 //!
-//! [`parse`] reads the command line and the environment and yields plain, validated values, or says which setting it
-//! refuses, where that came from and how to mend it. It never ends the process and reads no variable but its own.
+//! Every flag has an environment variable, `POD_REGISTRAR_<FLAG>`. A flag wins over its variable, and an empty variable
+//! counts as unset. Values are checked while they are parsed; an error names the flag or the variable that the value came
+//! from, what is wrong with it, and how to fix it. Nothing here ends the process.
 
-mod approve;
-mod demo;
 mod files;
 mod flags;
-mod reference;
+mod page;
 mod refusal;
-mod run;
-mod selectors;
-mod sources;
-mod table;
 mod values;
 
-use std::ffi::OsString;
+use std::{env, ffi::OsString};
 
-use clap::FromArgMatches as _;
+use clap::{Arg, CommandFactory as _, FromArgMatches as _};
 
-use crate::telemetry::LogFormat;
-
-pub use approve::ApproveSettings;
-pub use demo::DemoSettings;
-pub use reference::{ReferenceSettings, TlsFiles};
-pub use refusal::{Problem, Refusal};
-pub use run::{
-    ClusterSettings, ElectionSettings, HoldSettings, IdentitySettings, LeaseName, Namespaces, RecordSettings,
-    RegistrySettings, RunSettings, ScopeSettings, WatchSettings,
+use flags::Program;
+pub use flags::{
+    ApproveSettings, ClusterSettings, Command, DemoSettings, ElectionSettings, HoldSettings, IdentitySettings,
+    LogSettings, RecordSettings, ReferenceSettings, RegistrySettings, RunSettings, ScopeSettings, TlsFiles,
+    WatchSettings,
 };
-pub use table::reference_table;
+pub use page::page;
+pub use values::LeaseName;
 
-use sources::Sources;
-
-/// What the program is asked to do.
-#[derive(Debug)]
-pub enum Command {
-    /// Keep the registry equal to the cluster.
-    Run(Box<RunSettings>),
-    /// Show pods as they change.
-    Watch(WatchSettings),
-    /// Serve the reference registry.
-    Registry(ReferenceSettings),
-    /// Show the whole at work, without a cluster or with one.
-    Demo(DemoSettings),
-    /// Approve held deletions.
-    Approve(ApproveSettings),
-}
-
-impl Command {
-    /// How the command's log lines are written.
-    pub fn log_format(&self) -> LogFormat {
-        match self {
-            Self::Run(settings) => settings.log_format,
-            Self::Watch(settings) => settings.log_format,
-            Self::Registry(settings) => settings.log_format,
-            Self::Demo(settings) => settings.log_format,
-            Self::Approve(settings) => settings.log_format,
-        }
-    }
-}
-
-/// Reads the command line (the program's name first) and the environment, which is handed in as a look-up by name.
-/// An empty variable counts as one that is not set.
+/// Reads the command line, whose first item is the program's name, and the environment of the process.
 ///
 /// # Errors
-/// Where a setting is refused, and where help or the version was asked for; see [`Refusal::exit_code`].
-pub fn parse<A>(arguments: A, environment: impl Fn(&str) -> Option<OsString>) -> Result<Command, Refusal>
-where
-    A: IntoIterator<Item: Into<OsString>>,
-{
-    let (matches, sources) = sources::gather(arguments, environment)?;
-    let flags::Program { command } = flags::Program::from_arg_matches(&matches)?;
-    match command {
-        flags::Command::Run(flags) => Ok(Command::Run(Box::new(RunSettings::read(*flags, &sources)?))),
-        flags::Command::Watch(flags) => Ok(Command::Watch(WatchSettings::read(flags, &sources)?)),
-        flags::Command::Registry(flags) => Ok(Command::Registry(ReferenceSettings::read(flags, &sources)?)),
-        flags::Command::Approve(flags) => Ok(Command::Approve(ApproveSettings::read(flags, &sources)?)),
-        flags::Command::Demo(flags) => Ok(Command::Demo(DemoSettings::read(flags, &sources)?)),
+/// If a setting is missing or invalid (exit code 2), and if help or the version was asked for (exit code 0).
+pub fn parse(arguments: impl IntoIterator<Item: Into<OsString> + Clone>) -> Result<Command, clap::Error> {
+    parse_with(with_variables(Program::command()), arguments)
+}
+
+/// The settings of `run` for this registry, with the default of every other flag.
+///
+/// # Errors
+/// If this is not the address of a registry.
+pub fn defaults(registry_url: &str) -> Result<RunSettings, clap::Error> {
+    match parse_with(Program::command(), ["pod-registrar", "run", "--registry-url", registry_url])? {
+        Command::Run(settings) => Ok(*settings),
+        _ => Err(clap::Error::new(clap::error::ErrorKind::InvalidSubcommand)),
     }
+}
+
+fn parse_with(
+    mut program: clap::Command,
+    arguments: impl IntoIterator<Item: Into<OsString> + Clone>,
+) -> Result<Command, clap::Error> {
+    let matches = program.try_get_matches_from_mut(arguments).map_err(refusal::with_variable)?;
+    let Program { mut command } = Program::from_arg_matches(&matches)?;
+    command.check(matches.subcommand().map_or(&matches, |(_, matches)| matches))?;
+    Ok(command)
+}
+
+/// Gives every flag its environment variable.
+fn with_variables(program: clap::Command) -> clap::Command {
+    program.mut_subcommands(|command| command.mut_args(with_variable))
+}
+
+fn with_variable(flag: Arg) -> Arg {
+    let Some(variable) = flag.get_long().map(variable) else { return flag };
+    // clap would take an empty value as it is.
+    if env::var_os(&variable).is_some_and(|value| value.is_empty()) {
+        return flag;
+    }
+    flag.env(variable).hide_env_values(true)
+}
+
+/// The environment variable of a flag: `POD_REGISTRAR_LEASE_DURATION` for `lease-duration`.
+fn variable(flag: &str) -> String {
+    format!("POD_REGISTRAR_{}", flag.to_uppercase().replace('-', "_"))
 }
 
 #[cfg(test)]

@@ -1,83 +1,80 @@
-//! Why a setting is not taken.
+//! Errors about settings: where a value came from, what is wrong with it, and how to fix it.
 
-use std::{
-    fmt,
-    io::{self, Write as _},
+use std::{ffi::OsStr, fmt};
+
+use clap::{
+    Arg, ArgMatches, Command, Error,
+    builder::TypedValueParser,
+    error::{ContextKind, ContextValue, ErrorKind},
+    parser::ValueSource,
 };
 
-/// What is wrong with a value, without where it came from.
+use super::variable;
+
+/// What is wrong with a value, and how to fix it. Neither may repeat a value that could hold a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub(super) struct Problem {
     what: String,
-    mend: &'static str,
+    fix: &'static str,
 }
 
 impl Problem {
-    /// What is wrong, and how to mend it. Neither may repeat a value that could hold a secret.
-    pub fn new(what: impl Into<String>, mend: &'static str) -> Self {
-        Self { what: what.into(), mend }
+    pub(super) fn new(what: impl Into<String>, fix: &'static str) -> Self {
+        Self { what: what.into(), fix }
     }
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}; {}", self.what, self.mend)
+        write!(f, "{}; {}", self.what, self.fix)
     }
 }
 
-/// Why the program does not start as it was asked to.
-#[derive(Debug, thiserror::Error)]
-pub enum Refusal {
-    /// The command line is none of ours, or it asks for help or the version.
-    #[error("{0}")]
-    Usage(#[from] clap::Error),
-    /// A setting has a value that it cannot have.
-    #[error("{origin}: {problem}")]
-    Invalid {
-        /// The flag or the environment variable that the value came from.
-        origin: String,
-        /// What is wrong with it.
-        problem: Problem,
-    },
-    /// A setting is needed and was not given.
-    #[error("{flag} is not set; give it, or {variable} in the environment: {what}")]
-    Missing {
-        /// The flag.
-        flag: String,
-        /// The environment variable that does the same.
-        variable: String,
-        /// What it is for.
-        what: &'static str,
-    },
-    /// Two settings contradict each other, or one needs another that was not given.
-    #[error("{one} and {other}: {problem}")]
-    Combination {
-        /// Where the one came from.
-        one: String,
-        /// Where the other came from, or would.
-        other: String,
-        /// What is wrong with the two.
-        problem: Problem,
-    },
+/// A value parser whose errors name the flag or the environment variable that the value came from.
+#[derive(Clone)]
+pub(super) struct Checked<F>(pub(super) F);
+
+impl<F, T> TypedValueParser for Checked<F>
+where
+    F: Fn(&str) -> Result<T, Problem> + Clone + Send + Sync + 'static,
+    T: Clone + Send + Sync + 'static,
+{
+    type Value = T;
+
+    fn parse_ref(&self, command: &Command, arg: Option<&Arg>, value: &OsStr) -> Result<T, Error> {
+        self.parse_ref_(command, arg, value, ValueSource::CommandLine)
+    }
+
+    fn parse_ref_(&self, _: &Command, arg: Option<&Arg>, value: &OsStr, source: ValueSource) -> Result<T, Error> {
+        let text = value.to_str().ok_or_else(|| Problem::new("it is not valid UTF-8", "write it as UTF-8 text"));
+        let parsed = text.and_then(|text| self.0(text.trim()));
+        parsed.map_err(|problem| {
+            let named = |arg: &Arg| arg.get_long().map_or(arg.to_string(), |flag| name(flag, Some(source)));
+            let origin = arg.map(named).unwrap_or_default();
+            refuse(ErrorKind::ValueValidation, format_args!("{origin}: {problem}"))
+        })
+    }
 }
 
-impl Refusal {
-    /// The exit code of the process: 0 where help or the version was asked for, 2 where a setting was refused.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::Usage(error) => u8::try_from(error.exit_code()).unwrap_or(2),
-            Self::Invalid { .. } | Self::Missing { .. } | Self::Combination { .. } => 2,
-        }
-    }
+/// Where the value of a flag came from: `--owner`, or `POD_REGISTRAR_OWNER`.
+pub(super) fn origin(matches: &ArgMatches, flag: &str) -> String {
+    name(flag, matches.value_source(&flag.replace('-', "_")))
+}
 
-    /// Tells the person at the terminal: help and the version on standard output, all else on standard error.
-    ///
-    /// # Errors
-    /// Where that stream cannot be written to.
-    pub fn print(&self) -> io::Result<()> {
-        match self {
-            Self::Usage(error) => error.print(),
-            refused => writeln!(io::stderr(), "error: {refused}\n\nFor more information, try '--help'."),
-        }
-    }
+fn name(flag: &str, source: Option<ValueSource>) -> String {
+    if source == Some(ValueSource::EnvVariable) { variable(flag) } else { format!("--{flag}") }
+}
+
+pub(super) fn refuse(kind: ErrorKind, why: fmt::Arguments<'_>) -> Error {
+    Error::raw(kind, format!("{why}\n\nFor more information, try '--help'.\n"))
+}
+
+/// Adds to the error about a missing flag that its environment variable can be set instead.
+pub(super) fn with_variable(error: Error) -> Error {
+    let missing = match (error.kind(), error.get(ContextKind::InvalidArg)) {
+        (ErrorKind::MissingRequiredArgument, Some(ContextValue::Strings(missing))) => missing.first(),
+        _ => None,
+    };
+    let Some(flag) = missing.and_then(|argument| argument.strip_prefix("--")?.split(' ').next()) else { return error };
+    refuse(error.kind(), format_args!("--{flag} is missing; set it, or set {}", variable(flag)))
 }

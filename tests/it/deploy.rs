@@ -14,7 +14,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::project::{manifests, pages, text};
+use crate::project::{manifests, pages, root, text};
 
 /// All rights, by the file that grants them.
 const RULES: [(&str, &str); 2] = [
@@ -62,10 +62,10 @@ const RENAMED: [&str; 1] = ["POD_REGISTRAR_SHARED"];
 const WORKLOADS: [&str; 2] = ["deploy/deployment.yaml", "deploy/registry/statefulset.yaml"];
 
 fn default_ports() -> (u16, u16) {
-    let run = settings::parse(["pod-registrar", "run", "--registry-url=http://registry.example"], |_| None);
-    let registry = settings::parse(["pod-registrar", "registry"], |_| None);
+    let run = settings::defaults("http://registry.example");
+    let registry = settings::parse(["pod-registrar", "registry"]);
     match (run, registry) {
-        (Ok(Command::Run(run)), Ok(Command::Registry(registry))) => (run.admin_addr.port(), registry.listen.port()),
+        (Ok(run), Ok(Command::Registry(registry))) => (run.admin_addr.port(), registry.listen.port()),
         other => panic!("{other:?}"),
     }
 }
@@ -81,12 +81,11 @@ fn uncommented(text: &str) -> String {
     lines.map(|line| format!("{line}\n")).collect()
 }
 
-/// The settings table of one command.
+/// The flags of one command on the settings page.
 fn section(command: &str) -> String {
-    let table = settings::reference_table();
-    let heading = format!("### `pod-registrar {command}`\n");
-    let section = table.split_once(&heading).unwrap().1;
-    section.split("\n### ").next().unwrap().to_owned()
+    let page = settings::page();
+    let section = page.split_once(&format!("\n## `pod-registrar {command}`\n")).unwrap().1;
+    section.split("\n## ").next().unwrap().to_owned()
 }
 
 fn variables(text: &str) -> Vec<&str> {
@@ -95,12 +94,17 @@ fn variables(text: &str) -> Vec<&str> {
 }
 
 #[test]
-fn the_readme_has_the_settings_as_they_are() {
-    let readme = text("README.md");
-    let (_, rest) = readme.split_once("<!-- settings -->\n").expect("README.md has <!-- settings -->");
-    let (written, _) = rest.split_once("<!-- /settings -->").expect("README.md has <!-- /settings -->");
-    let table = settings::reference_table();
-    assert!(written == table, "put this between the two marks of README.md:\n{table}");
+fn settings_page_lists_every_flag() {
+    const PAGE: &str = "docs/settings.md";
+    const UPDATE: &str = "POD_REGISTRAR_TEST_UPDATE";
+    let page = settings::page();
+    if std::env::var_os(UPDATE).is_some() {
+        std::fs::write(root().join(PAGE), &page).unwrap();
+    }
+    let long = page.lines().find(|line| line.chars().count() > 100);
+    assert_eq!(long, None, "lines wrap at 100 columns");
+    let is_current = text(PAGE) == page;
+    assert!(is_current, "the flags have changed; write {PAGE}: {UPDATE}=1 cargo test --test it settings_page");
 }
 
 #[test]
@@ -175,14 +179,14 @@ fn variables_are_settings_of_the_command() {
         let command = if path.parent().unwrap().ends_with("registry") { "registry" } else { "run" };
         let settings = section(command);
         for variable in variables(&manifest) {
-            assert!(settings.contains(&format!("| `{variable}` |")), "{}: {variable}", path.display());
+            assert!(settings.contains(&format!("`{variable}`")), "{}: {variable}", path.display());
         }
     }
-    let all = settings::reference_table();
+    let all = settings::page();
     for page in pages() {
         for variable in variables(&text(&page)) {
             // Variables of the tests are not settings of the program.
-            let known = variable.starts_with("POD_REGISTRAR_TEST_") || all.contains(&format!("| `{variable}` |"));
+            let known = variable.starts_with("POD_REGISTRAR_TEST_") || all.contains(&format!("`{variable}`"));
             assert!(known || RENAMED.contains(&variable), "{page}: {variable}");
         }
     }

@@ -1,7 +1,89 @@
-//! Settings that are refused: before anything is done, with a text that names the setting.
+//! Flags and environment variables of the process: which one wins, and what an error says.
+
+use std::{
+    ffi::{OsStr, OsString},
+    os::unix::ffi::OsStringExt as _,
+    process::Command,
+};
+
+use pod_registrar::settings;
 
 use super::world::write_kubeconfig;
 use crate::support::Child;
+
+/// `run` without a cluster, which is looked for once all settings are accepted.
+const RUN: [&str; 3] = ["run", "--registry-url", "http://127.0.0.1:9"];
+/// What it then says.
+const ACCEPTED: &str = "no cluster found";
+
+/// Runs to the end with these variables alone; returns the exit code and the error.
+fn with_variables<V: AsRef<OsStr>>(arguments: &[&str], variables: &[(&str, V)]) -> (Option<i32>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pod-registrar"));
+    let variables = variables.iter().map(|(name, value)| (name, value.as_ref()));
+    let output = command.args(arguments).env_clear().envs(variables).output().unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+/// Asserts that the error has this in it.
+#[track_caller]
+fn says<V: AsRef<OsStr>>(arguments: &[&str], variables: &[(&str, V)], expected: &str) {
+    let (code, error) = with_variables(arguments, variables);
+    assert!(error.contains(expected), "{error}");
+    assert_eq!(code, Some(2), "{error}");
+}
+
+#[test]
+fn variable_is_named_in_its_error() {
+    says(&RUN, &[("POD_REGISTRAR_OWNER", "a b")], "error: POD_REGISTRAR_OWNER: \"a b\" is not an id; use 1 to 128");
+    says(&RUN, &[("POD_REGISTRAR_NAMESPACE", "a, B")], "POD_REGISTRAR_NAMESPACE: \"B\" is not a namespace");
+    says(&RUN, &[("POD_REGISTRAR_MAX_IN_FLIGHT", "-1")], "POD_REGISTRAR_MAX_IN_FLIGHT: \"-1\" is not a number");
+    let latin = OsString::from_vec(vec![0xff]);
+    says(&RUN, &[("POD_REGISTRAR_CLUSTER_NAME", latin)], "POD_REGISTRAR_CLUSTER_NAME: it is not valid UTF-8");
+}
+
+#[test]
+fn flag_wins_over_its_variable() {
+    let variables = [("POD_REGISTRAR_OWNER", "a b"), ("POD_REGISTRAR_LOG_FORMAT", "xml")];
+    says(&[&RUN[..], &["--owner", "ours", "--log-format", "text"]].concat(), &variables, ACCEPTED);
+}
+
+#[test]
+fn variable_replaces_a_required_flag() {
+    says(&["run"], &[("POD_REGISTRAR_REGISTRY_URL", "http://127.0.0.1:9")], ACCEPTED);
+    says(
+        &["run"],
+        &[("POD_REGISTRAR_REGISTRY_URL", "")],
+        "--registry-url is missing; set it, or set POD_REGISTRAR_REG",
+    );
+}
+
+#[test]
+fn empty_variables_count_as_unset() {
+    let page = settings::page();
+    let names = page.split('`').filter(|name| name.starts_with("POD_REGISTRAR_") && *name != "POD_REGISTRAR_");
+    let variables: Vec<(&str, &str)> = names.map(|name| (name, "")).collect();
+    assert!(variables.len() > 30, "{variables:?}");
+    says(&RUN, &variables, ACCEPTED);
+}
+
+#[test]
+fn conflict_names_flag_and_variable() {
+    let variables = [("POD_REGISTRAR_EXCLUDE_NAMESPACE", "b")];
+    let conflict = "--namespace and POD_REGISTRAR_EXCLUDE_NAMESPACE cannot be combined";
+    says(&[&RUN[..], &["--namespace", "a"]].concat(), &variables, conflict);
+}
+
+#[test]
+fn password_in_a_variable_is_not_shown() {
+    let variables = [("POD_REGISTRAR_REGISTRY_URL", "https://user:hunter2@registry.example/")];
+    let (_, error) = with_variables(&["run"], &variables);
+    assert!(error.contains("POD_REGISTRAR_REGISTRY_URL: it holds a user name or a password"), "{error}");
+    assert!(!error.contains("hunter2"), "{error}");
+    let mut help = Command::new(env!("CARGO_BIN_EXE_pod-registrar"));
+    let help = help.args(["run", "--help"]).env_clear().envs(variables).output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    assert!(help.contains("POD_REGISTRAR_REGISTRY_URL") && !help.contains("hunter2"), "{help}");
+}
 
 /// Ends with this code; what it wrote to standard error and output.
 async fn ended(arguments: &[&str], code: i32) -> (String, String) {
@@ -11,7 +93,7 @@ async fn ended(arguments: &[&str], code: i32) -> (String, String) {
 }
 
 #[tokio::test]
-async fn refused_settings_end_with_code_2_and_say_which_and_how_to_mend_it() {
+async fn rejected_setting_is_named_with_code_2() {
     let folder = tempfile::tempdir().unwrap();
     let kubeconfig = write_kubeconfig(folder.path(), "http://127.0.0.1:9");
     let (kubeconfig, file) = (kubeconfig.to_str().unwrap(), folder.path().join("empty"));
@@ -33,7 +115,7 @@ async fn refused_settings_end_with_code_2_and_say_which_and_how_to_mend_it() {
         ([&run[..], &["--owner", "a b"]].concat(), "--owner"),
         ([&run[..], &["--cluster-id", "a b"]].concat(), "--cluster-id"),
         ([&run[..], &["--namespace", "a", "--exclude-namespace", "b"]].concat(), "--exclude-namespace"),
-        ([&run[..], &["--label-selector", "a in b"]].concat(), "--label-selector"),
+        ([&run[..], &["--label-selector", ""]].concat(), "--label-selector"),
         ([&run[..], &["--registry-token-file", empty]].concat(), "--registry-token-file"),
         ([&run[..], &["--registry-ca-file", empty]].concat(), "--registry-ca-file"),
         ([&run[..], &["--admin-addr", "localhost"]].concat(), "--admin-addr"),
@@ -51,19 +133,19 @@ async fn refused_settings_end_with_code_2_and_say_which_and_how_to_mend_it() {
 }
 
 #[tokio::test]
-async fn a_password_in_an_address_is_refused_and_not_repeated() {
+async fn password_in_an_address_is_not_repeated() {
     let (told, _) = ended(&["run", "--registry-url", "https://user:hunter2@registry.example/"], 2).await;
     assert!(told.contains("--registry-url") && !told.contains("hunter2"), "{told}");
 }
 
 #[tokio::test]
-async fn without_a_service_account_there_is_no_cluster_and_the_text_says_what_to_do() {
+async fn missing_cluster_is_explained() {
     let (told, _) = ended(&["watch"], 2).await;
     assert!(told.contains("--kubeconfig"), "{told}");
 }
 
 #[tokio::test]
-async fn help_and_version_end_with_code_0() {
+async fn help_and_version_exit_with_code_0() {
     for arguments in [&["--help"][..], &["--version"], &["run", "--help"], &["registry", "--help"]] {
         let (told, shown) = ended(arguments, 0).await;
         assert!(told.is_empty() && shown.contains("pod-registrar"), "{arguments:?}: {told}{shown}");

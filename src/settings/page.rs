@@ -1,0 +1,91 @@
+//! The page `docs/settings.md`, made from the flags.
+
+use clap::{Arg, Command, CommandFactory as _};
+
+use super::{flags::Program, variable};
+
+/// Columns of a line.
+const WIDTH: usize = 100;
+
+const INTRODUCTION: &str = "\
+# Settings
+
+<!-- This page is generated from src/settings/flags.rs. To generate it again:
+     POD_REGISTRAR_TEST_UPDATE=1 cargo test --test it settings_page -->
+
+`pod-registrar` reads its settings from flags and from environment variables. Every flag has a
+variable: `POD_REGISTRAR_` and the name of the flag, in capitals and with `_` for `-`.
+
+- A flag wins over its variable, and the variable wins over the default.
+- An empty variable counts as unset.
+- A flag that takes a list can be repeated. In one flag, and in its variable, commas separate the
+  items.
+- A duration is a number and a unit, such as `500ms`, `10s`, `30m` or `1h30m`.
+- Files are checked at start.
+
+If a setting is missing or invalid, the program exits with code 2. The error names the flag or the
+variable, says what is wrong, and how to fix it.
+";
+
+/// The whole page.
+pub fn page() -> String {
+    let program = Program::command();
+    let mut page = INTRODUCTION.to_owned();
+    for command in program.get_subcommands() {
+        page.push_str(&format!("\n## `pod-registrar {}`\n\n", command.get_name()));
+        add_wrapped(&mut page, "", &sentence(command.get_about()));
+        add_flags(&mut page, command);
+    }
+    page
+}
+
+/// A list of the flags under each of their headings, in the order of their definition.
+fn add_flags(page: &mut String, command: &Command) {
+    let mut heading = None;
+    for argument in command.get_arguments().filter(|argument| argument.get_action().takes_values()) {
+        if argument.get_help_heading() != heading {
+            heading = argument.get_help_heading();
+            heading.iter().for_each(|heading| page.push_str(&format!("\n### {heading}\n")));
+        }
+        page.push('\n');
+        add_wrapped(page, "- ", &headline(argument));
+        page.push('\n');
+        add_wrapped(page, "  ", &sentence(argument.get_help()));
+    }
+}
+
+/// The flag, its variable and its default.
+fn headline(argument: &Arg) -> String {
+    let Some(flag) = argument.get_long() else { return format!("**`{argument}`**") };
+    let value = argument.get_value_names().and_then(<[_]>::first).map_or("", |name| name.as_str());
+    let mut line = format!("**`--{flag} {value}`**, `{}`", variable(flag));
+    let defaults = argument.get_default_values();
+    if matches!(argument.get_action(), clap::ArgAction::Append) {
+        line.push_str(", list");
+    }
+    for default in defaults {
+        line.push_str(&format!(", default `{}`", default.to_string_lossy()));
+    }
+    line
+}
+
+/// clap takes the full stop away from a single paragraph.
+fn sentence(help: Option<&clap::builder::StyledStr>) -> String {
+    help.map(|help| format!("{}.", help.to_string().trim_end_matches('.'))).unwrap_or_default()
+}
+
+/// Wraps a paragraph, whose first line begins with the mark and whose others are indented like it.
+fn add_wrapped(page: &mut String, mark: &str, paragraph: &str) {
+    let mut line = mark.to_owned();
+    for word in paragraph.split(' ') {
+        if line.len() + word.len() > WIDTH {
+            page.push_str(line.trim_end());
+            page.push('\n');
+            line = " ".repeat(mark.len());
+        }
+        line.push_str(word);
+        line.push(' ');
+    }
+    page.push_str(line.trim_end());
+    page.push('\n');
+}
