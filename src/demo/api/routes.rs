@@ -209,7 +209,7 @@ async fn patch_lease(
         return Err(Failure::new(415, "the body of the request was in an unknown format"));
     }
     let patch: Value = serde_json::from_slice(&body)?;
-    let patched = api.change(|state| state.patch_other(&LEASES, &namespace, &name, patch))?;
+    let patched = api.change(|state| state.patch_other(&LEASES, &namespace, &name, &patch))?;
     Ok(object(StatusCode::OK, &patched))
 }
 
