@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::atomic::Ordering};
 use serde_json::Value;
 
 use super::{
-    Api, Fault, Kind, Request, Snapshot, locked,
+    Api, Fault, Kind, Request, Snapshot,
     object::Object,
     pods::mark,
     status::{Failure, LEASES},
@@ -189,37 +189,37 @@ impl Api {
 impl Api {
     /// Adds a fault to the script.
     pub fn inject(&self, fault: Fault) {
-        locked(&self.shared.script).push(fault);
+        self.shared.script.lock().push(fault);
     }
 
     /// Drops all faults that have not struck.
     pub fn clear_faults(&self) {
-        locked(&self.shared.script).clear();
+        self.shared.script.lock().clear();
     }
 
     /// How many faults are still to strike.
     pub fn pending_faults(&self) -> usize {
-        locked(&self.shared.script).len()
+        self.shared.script.lock().len()
     }
 
     /// From now on shows the pods of a name in a shape that no decoder accepts, in lists, watches and gets.
     pub fn spoil(&self, name: &str) {
-        locked(&self.shared.spoiled).insert(name);
+        self.shared.spoiled.lock().insert(name);
     }
 
     /// Shows the pods of a name well again.
     pub fn unspoil(&self, name: &str) {
-        locked(&self.shared.spoiled).remove(name);
+        self.shared.spoiled.lock().remove(name);
     }
 
     /// How many requests of a kind have arrived.
     pub fn requests(&self, kind: Kind) -> u64 {
-        locked(&self.shared.traffic).count(kind)
+        self.shared.traffic.lock().count(kind)
     }
 
     /// The newest requests (a few thousand), oldest first.
     pub fn seen(&self) -> Vec<Request> {
-        locked(&self.shared.traffic).recent()
+        self.shared.traffic.lock().recent()
     }
 
     /// How many watches are open.

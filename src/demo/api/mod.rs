@@ -24,9 +24,11 @@ mod traffic;
 mod watch;
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicUsize},
+    sync::{Arc, atomic::AtomicUsize},
     time::Duration,
 };
+
+use parking_lot::{Mutex, MutexGuard};
 
 pub(super) use self::store::random_suffix;
 use self::{fault::Script, spoil::Spoiled, store::State, traffic::Traffic};
@@ -91,7 +93,7 @@ impl Api {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        locked(&self.shared.state)
+        self.shared.state.lock()
     }
 
     /// Changes the content and wakes the watches.
@@ -102,11 +104,6 @@ impl Api {
     }
 
     fn spoiled(&self) -> Spoiled {
-        locked(&self.shared.spoiled).clone()
+        self.shared.spoiled.lock().clone()
     }
-}
-
-/// Every change under these locks is whole when it returns, so a panic elsewhere does not spoil the content.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

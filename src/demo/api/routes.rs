@@ -17,7 +17,6 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Api, discovery,
     fault::{Effect, Kind, Request},
-    locked,
     object::in_order,
     pods,
     query::flag,
@@ -86,8 +85,8 @@ async fn meet(
         params,
         authorization: http.headers().get("authorization").and_then(|value| value.to_str().ok()).map(str::to_owned),
     };
-    let effect = locked(&api.shared.script).strike(&request);
-    locked(&api.shared.traffic).record(request.clone());
+    let effect = api.shared.script.lock().strike(&request);
+    api.shared.traffic.lock().record(request.clone());
     let struck = match effect {
         Some(Effect::Answer(failure)) => return failure.into_response(),
         Some(Effect::Html) => return Html("<html><body><h1>It works!</h1></body></html>").into_response(),
