@@ -127,14 +127,6 @@ impl State {
         Ok(document)
     }
 
-    /// Gives a namespace a UID of its own: the cluster's identity is that of `kube-system`.
-    pub(super) fn set_namespace_uid(&mut self, name: &str, uid: &str) {
-        self.ensure_namespace(name);
-        if let Some(document) = self.others.0.get_mut(&(NAMESPACES.plural, String::new(), name.to_owned())) {
-            document["metadata"]["uid"] = uid.into();
-        }
-    }
-
     fn write_other(&mut self, resource: &Resource, namespace: &str, name: &str, mut document: Value) -> Value {
         document["kind"] = resource.kind.into();
         document["apiVersion"] = resource.api_version().into();
