@@ -7,10 +7,11 @@ use std::{
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
 use crate::error::{Error, Result};
@@ -40,7 +41,7 @@ impl Reaper {
 
     fn tell(&self, sign: char, id: u32) {
         // Without a reaper what is started still ends with the bench's own guards.
-        let _ = writeln!(self.0.lock().unwrap_or_else(PoisonError::into_inner), "{sign}{id}");
+        let _ = writeln!(self.0.lock(), "{sign}{id}");
     }
 }
 

@@ -26,6 +26,7 @@ use crate::{
         api::{Api, Options as ApiOptions},
         life,
     },
+    listen::{self, Limits},
     reference::{Change, Options, Registry, Store},
     settings::{self, DemoSettings, RunSettings},
 };
@@ -36,8 +37,16 @@ const LINES_PER_SECOND: usize = 20;
 const ANYWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 /// How to fix that there is no such port.
 const FREE_A_PORT: &str = "free a port on the loopback interface";
-/// Changes that the stand-in remembers; enough for the fastest churn while a watch is built anew.
+/// Changes that the API server keeps: enough for the fastest churn while a watch is opened again.
 const HISTORY: usize = 100_000;
+/// The API server's clients are the controller and perhaps a person's `kubectl`.
+const LIMITS: Limits = Limits {
+    connections: 128,
+    head_timeout: Duration::from_secs(60),
+    head_bytes: 32 << 10,
+    write_timeout: Duration::from_secs(30),
+    drain: Duration::ZERO,
+};
 
 /// Runs the demonstration until its time is over, or it is asked to stop.
 pub(super) async fn run(
@@ -97,7 +106,11 @@ async fn stand_in(life: life::Options, tasks: &mut Tasks) -> Result<Cluster, Err
     let address = address_of(&listener)?;
     let api = Api::new(ApiOptions { seed: life.seed, history: HISTORY, ..ApiOptions::default() });
     let living = api.clone();
-    tasks.spawn("stand-in", async move { api.serve(listener, std::future::pending()).await.map_err(Error::StandIn) });
+    let router = api.router();
+    tasks.spawn("API server", async move {
+        listen::serve(listener, router, None, LIMITS, std::future::pending()).await;
+        Ok(())
+    });
     tasks.spawn("life", async move {
         life::live(living, life, std::future::pending()).await;
         Ok(())

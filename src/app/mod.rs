@@ -76,9 +76,6 @@ pub enum Error {
     /// The reference registry ended.
     #[error(transparent)]
     Reference(#[from] registry_server::Error),
-    /// The stand-in for the API server ended.
-    #[error("the stand-in for the API server ended: {0}")]
-    StandIn(#[source] std::io::Error),
     /// A task that should never end did.
     #[error("the task {0:?} ended, without which nothing can go on")]
     TaskEnded(&'static str),

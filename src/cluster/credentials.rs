@@ -11,16 +11,14 @@
 //! The work is a task that this source owns: a request that gives up waiting does not end it, and other requests wait for
 //! the same one.
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use futures::{
     FutureExt as _,
     future::{BoxFuture, Shared},
 };
 use http::{HeaderValue, Uri};
+use parking_lot::{Mutex, MutexGuard};
 use rustls::ClientConfig;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
@@ -154,7 +152,7 @@ impl Source {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     fn has_plugin(&self) -> bool {

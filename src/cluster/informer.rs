@@ -22,14 +22,12 @@ mod listing;
 mod reports;
 mod watching;
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::BoxStream};
 use kube::Api;
 use kube_runtime::watcher::{self, Event};
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 
 use super::{

@@ -6,7 +6,7 @@
 use std::{
     io,
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -16,6 +16,7 @@ use futures::{
     future::{BoxFuture, Shared},
 };
 use hyper_util::client::legacy::connect::dns::Name;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 use tower::Service;
 
@@ -34,7 +35,7 @@ pub(super) struct Resolver {
 impl Resolver {
     /// The look-up that is under way or whose answer is still good; a new one otherwise.
     fn look_up(&self, host: &str) -> LookUp {
-        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut newest = self.newest.lock();
         let is_good = |look_up: &LookUp| match look_up.peek() {
             None => true,
             Some(Ok((_, at))) => at.elapsed() < KEPT,

@@ -1,12 +1,12 @@
-//! A stand-in for the Kubernetes API server's pod endpoints, over real HTTP, and a small living cluster inside it.
+//! What the `demo` command shows: an API server in memory, over real HTTP, and a small living cluster in it.
 //!
-//! It is what the `demo` command shows and what the tests run against where there is no cluster:
-//! - [`api`]: the server (list, watch, get, create, replace, delete, leases), a handle that changes its content from Rust,
-//!   and scripted faults;
+//! Tests use them too, where there is no cluster:
+//! - [`api`]: the server (list, watch, get, create, replace, delete, leases), and a handle that changes its content from
+//!   Rust;
 //! - [`life`]: workloads whose pods come, change and go;
 //! - [`pod()`]: builds whole pod documents, as long and as nested as real ones.
 //!
-//! What the stand-in answers is held against a real control plane by the contract tests in `tests/it/watch_contract`.
+//! The contract tests in `tests/it/watch_contract` compare the server's answers with those of a real control plane.
 
 pub mod api;
 pub mod life;

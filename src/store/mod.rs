@@ -8,7 +8,9 @@
 
 mod pods;
 
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::Arc;
+
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use pods::Pods;
 
@@ -27,7 +29,7 @@ impl Writer {
     }
 
     fn change(&self) -> RwLockWriteGuard<'_, Pods> {
-        self.pods.write().unwrap_or_else(PoisonError::into_inner)
+        self.pods.write()
     }
 
     /// A pod with its record, if it is there.
@@ -75,7 +77,7 @@ pub struct Store {
 
 impl Store {
     fn read(&self) -> RwLockReadGuard<'_, Pods> {
-        self.pods.read().unwrap_or_else(PoisonError::into_inner)
+        self.pods.read()
     }
 }
 

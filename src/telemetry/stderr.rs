@@ -8,11 +8,12 @@ use std::{
     fs::File,
     io::{self, ErrorKind, Write},
     os::fd::AsFd as _,
-    sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, LazyLock},
     thread,
     time::Duration,
 };
 
+use parking_lot::{Condvar, Mutex};
 use prometheus_client::metrics::counter::Counter;
 
 /// Bytes of lines that wait to be written.
@@ -67,13 +68,13 @@ impl Stderr {
     pub fn flush(&self) {
         let busy = |state: &mut State| state.writing || !state.waiting.is_empty();
         // Whether it was in time changes nothing: the process ends next.
-        drop(self.0.changed.wait_timeout_while(self.0.lock(), LAST_LINES, busy));
+        self.0.changed.wait_while_for(&mut self.0.state.lock(), busy, LAST_LINES);
     }
 }
 
 impl Write for Stderr {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let mut state = self.0.lock();
+        let mut state = self.0.state.lock();
         if state.waiting.len() + line.len() > MOST_BYTES {
             state.dropped += 1;
             LINES_DROPPED.inc();
@@ -90,15 +91,12 @@ impl Write for Stderr {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn write_to(&self, mut to: impl Write) {
         let mut lines = Vec::new();
         loop {
             let waiting = |state: &mut State| state.waiting.is_empty();
-            let mut state = self.changed.wait_while(self.lock(), waiting).unwrap_or_else(PoisonError::into_inner);
+            let mut state = self.state.lock();
+            self.changed.wait_while(&mut state, waiting);
             std::mem::swap(&mut state.waiting, &mut lines);
             state.writing = true;
             drop(state);
@@ -106,7 +104,7 @@ impl Shared {
             let lost = if result.is_ok() { 0 } else { lines.iter().filter(|byte| **byte == b'\n').count() };
             lines.clear();
             lines.shrink_to(KEEP_BYTES);
-            let mut state = self.lock();
+            let mut state = self.state.lock();
             state.writing = false;
             state.dropped += lost as u64;
             LINES_DROPPED.inc_by(lost as u64);
@@ -165,7 +163,7 @@ mod tests {
         for _ in 0..lines {
             stderr.write_all(&line).unwrap();
         }
-        let dropped = stderr.0.lock().dropped;
+        let dropped = stderr.0.state.lock().dropped;
         assert!(dropped >= 500, "{dropped}");
         assert!(LINES_DROPPED.get() >= before + dropped);
         let mut read = 0;
@@ -173,7 +171,7 @@ mod tests {
             read += pipe.recv_timeout(Duration::from_secs(10)).unwrap().len();
         }
         stderr.flush();
-        let state = stderr.0.lock();
+        let state = stderr.0.state.lock();
         assert!(state.waiting.is_empty() && state.dropped == 0, "it works again, and said so");
     }
 

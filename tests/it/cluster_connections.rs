@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf};
 
 use pod_registrar::{
     cluster::{Cluster, Search, identity},
-    demo::api::{Fault, Kind, Options, Request, Server},
+    demo::api::Options,
     reference::TlsFiles,
 };
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
@@ -15,7 +15,11 @@ use tempfile::TempDir;
 use crate::{
     hostile_registry::Authority,
     registry_client::install_provider,
-    support::{ForwardProxy, SOON, TlsFront, eventually},
+    support::{
+        ForwardProxy, SOON, TlsFront,
+        apiserver::{Fault, Kind, Request, Server},
+        eventually,
+    },
 };
 
 /// An API server without TLS, and a folder for certificates.

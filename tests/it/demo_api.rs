@@ -7,16 +7,19 @@ use std::{
 };
 
 use futures::{StreamExt, TryStreamExt};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::{
     Api, Client, Config,
     api::{DeleteParams, ListParams, PostParams, WatchEvent, WatchParams},
 };
 use kube_runtime::watcher::{self, Event, watcher};
 use pod_registrar::demo::{
-    api::{Failure, Fault, Kind, Options, Server},
+    api::{Failure, Options},
     pod,
 };
+use serde_json::json;
+
+use crate::support::apiserver::{Fault, Kind, Server};
 
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -233,8 +236,9 @@ async fn a_server_that_stops_ends_what_hangs_and_comes_back_on_its_port() {
 #[tokio::test]
 async fn pods_are_written_over_http_too() {
     let server = server().await;
-    server.create_namespace("shop");
     let api = pods(&server);
+    let namespace = serde_json::from_value(json!({"metadata": {"name": "shop"}})).unwrap();
+    Api::<Namespace>::all(client(&server)).create(&PostParams::default(), &namespace).await.unwrap();
     let sent: Pod = serde_json::from_value(pod("web").namespace("shop").running().build()).unwrap();
     let made = api.create(&PostParams::default(), &sent).await.unwrap();
     assert_eq!(made.status.as_ref().unwrap().phase.as_deref(), Some("Pending"));
@@ -251,5 +255,5 @@ async fn pods_are_written_over_http_too() {
     assert_eq!(marked.metadata.deletion_grace_period_seconds, Some(30));
     assert_eq!(name_of(&next(&mut events).await.unwrap()), ("MODIFIED", "web".to_owned()));
     assert_eq!(name_of(&next(&mut events).await.unwrap()), ("DELETED", "web".to_owned()));
-    assert!(server.is_empty());
+    assert!(server.uids().is_empty());
 }

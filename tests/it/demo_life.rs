@@ -9,11 +9,10 @@ use kube::{
     Api, Client, Config, ResourceExt,
     api::{ListParams, WatchEvent, WatchParams},
 };
-use pod_registrar::demo::{
-    api::{self, Server},
-    life,
-};
+use pod_registrar::demo::{api::Options, life};
 use tokio_util::sync::CancellationToken;
+
+use crate::support::apiserver::{self, Server};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -22,7 +21,7 @@ fn key(pod: &Pod) -> String {
 }
 
 /// Follows all pods from a list on, watch after watch, until what is known is what is `wanted` after the end of the churn.
-async fn follow(pods: Api<Pod>, server: api::Api, ended: CancellationToken) -> usize {
+async fn follow(pods: Api<Pod>, server: apiserver::Api, ended: CancellationToken) -> usize {
     let list = pods.list(&ListParams::default().limit(7)).await.unwrap();
     let mut known: BTreeMap<String, String> = BTreeMap::new();
     let mut page = list;
@@ -65,11 +64,11 @@ async fn follow(pods: Api<Pod>, server: api::Api, ended: CancellationToken) -> u
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_lists_once_and_watches_knows_every_pod() {
-    let server = Server::start(api::Options::default()).await.unwrap();
+    let server = Server::start(Options::default()).await.unwrap();
     let options = life::Options { pods: 100, churn: 60.0, nodes: 4, seed: fastrand::u64(..) };
     let seed = options.seed;
     let ended = CancellationToken::new();
-    let living = tokio::spawn(life::live(server.api(), options, ended.clone().cancelled_owned()));
+    let living = tokio::spawn(life::live(server.content(), options, ended.clone().cancelled_owned()));
     let mut config = Config::new(server.url().parse().unwrap());
     config.default_retry = false;
     let pods = Api::all(Client::try_from(config).unwrap());

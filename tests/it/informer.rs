@@ -11,10 +11,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use pod_registrar::{
     clock::Clock,
     cluster::{Cluster, Common, Informer, Scope, Setup, informer},
-    demo::{
-        api::{Fault, Kind, Options, Request, Server},
-        pod,
-    },
+    demo::{api::Options, pod},
     model::{AllowList, Ended, Rule, Sighting, WatchList, Writer},
     store::View,
     telemetry::{Health, Metrics},
@@ -24,7 +21,11 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::support::{SOON, TlsFront, eventually, until};
+use crate::support::{
+    SOON, TlsFront,
+    apiserver::{Fault, Kind, Request, Server},
+    eventually, until,
+};
 
 /// Longer than any test.
 const NEVER: Duration = Duration::from_secs(3_600);

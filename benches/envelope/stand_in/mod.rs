@@ -13,7 +13,7 @@ pub(crate) mod world;
 use std::{
     io::Read as _,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -21,6 +21,7 @@ use std::{
 use clap::Args;
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch as signal;
 
 use crate::{
@@ -104,11 +105,11 @@ impl Api {
     }
 
     fn world(&self) -> MutexGuard<'_, World> {
-        self.0.world.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.world.lock()
     }
 
     fn churn(&self) -> MutexGuard<'_, Churn> {
-        self.0.churn.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.churn.lock()
     }
 
     async fn answer(self, request: Request<Incoming>) -> Response<Body> {

@@ -3,11 +3,9 @@
 //! The watches of a process often fail together. The first few failures are logged by themselves, the others as one
 //! count per minute. The log names a recovery where it named the failure, and when no watch fails any more.
 
-use std::{
-    collections::BTreeSet,
-    sync::{MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
+
+use parking_lot::MutexGuard;
 
 use super::{super::words::Right, Informer};
 use crate::model::{
@@ -51,7 +49,7 @@ pub(super) struct Failure<'a> {
 
 impl Informer {
     fn reports(&self) -> MutexGuard<'_, Reports> {
-        self.setup.common.reports.lock().unwrap_or_else(PoisonError::into_inner)
+        self.setup.common.reports.lock()
     }
 
     /// Logs a failure, unless it is known.

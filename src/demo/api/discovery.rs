@@ -3,9 +3,9 @@
 use axum::{Json, Router, routing::get};
 use serde_json::{Value, json};
 
-use super::routes::Context;
+use super::Api;
 
-pub(super) fn router() -> Router<Context> {
+pub(super) fn router() -> Router<Api> {
     let group = |name: &str| {
         let version = json!({"groupVersion": format!("{name}/v1"), "version": "v1"});
         json!({"name": name, "versions": [version], "preferredVersion": version})
@@ -34,7 +34,7 @@ pub(super) fn router() -> Router<Context> {
         ])))
 }
 
-fn fixed(answer: Value) -> axum::routing::MethodRouter<Context> {
+fn fixed(answer: Value) -> axum::routing::MethodRouter<Api> {
     get(move || async move { Json(answer) })
 }
 

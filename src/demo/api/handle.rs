@@ -1,11 +1,11 @@
-//! The handle: changes from Rust, scripted faults, and what was asked.
+//! The handle: changes and reads from Rust, beside HTTP.
 
-use std::{collections::BTreeMap, sync::atomic::Ordering};
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 
 use super::{
-    Api, Fault, Kind, Request, Snapshot, locked,
+    Api, Snapshot,
     object::Object,
     pods::mark,
     status::{Failure, LEASES},
@@ -65,28 +65,11 @@ impl Api {
         })
     }
 
-    /// Takes a pod away, at once. 404 if there is none.
+    /// Removes a pod at once. 404 if there is none.
     pub fn delete(&self, namespace: &str, name: &str) -> Result<Written, Failure> {
-        self.remove(namespace, name, false)
-    }
-
-    /// Takes a pod away without any watch being told: an event that the server lost.
-    pub fn delete_silently(&self, namespace: &str, name: &str) -> Result<Written, Failure> {
-        self.remove(namespace, name, true)
-    }
-
-    /// Does something of which no watch is ever told, whatever it is: events that the server lost.
-    pub fn silently<T>(&self, something: impl FnOnce(&Self) -> T) -> T {
-        self.state().hushed = true;
-        let done = something(self);
-        self.state().hushed = false;
-        done
-    }
-
-    fn remove(&self, namespace: &str, name: &str, silent: bool) -> Result<Written, Failure> {
         self.change(|state| {
             let old = state.pod(namespace, name)?;
-            Ok(Written::from(&*state.remove(&old, silent)?))
+            Ok(Written::from(&*state.remove(&old)?))
         })
     }
 
@@ -107,16 +90,6 @@ impl Api {
         pod.document().ok()
     }
 
-    /// How many pods there are.
-    pub fn len(&self) -> usize {
-        self.state().pods.len()
-    }
-
-    /// Whether there are no pods.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// The UIDs of all pods, by `namespace/name`.
     pub fn uids(&self) -> BTreeMap<String, String> {
         self.snapshot().uids()
@@ -135,12 +108,7 @@ impl Api {
         self.state().resource_version
     }
 
-    /// Sets the counter. The past is forgotten and every watch ends, as after a restore.
-    pub fn set_resource_version(&self, to: u64) {
-        self.change(|state| state.set_resource_version(to));
-    }
-
-    /// Everything of this moment, for [`Api::restore`] or [`Fault::stale_list`].
+    /// The present content, for [`Api::restore`].
     pub fn snapshot(&self) -> Snapshot {
         self.state().snapshot()
     }
@@ -155,75 +123,8 @@ impl Api {
         self.change(|state| state.history.compact(state.resource_version));
     }
 
-    /// Ends every open watch, as a server that restarts.
-    pub fn drop_watches(&self) {
-        self.change(|state| state.generation += 1);
-    }
-
-    /// Adds a namespace, if it is not there yet.
-    pub fn create_namespace(&self, name: &str) {
-        self.change(|state| state.ensure_namespace(name));
-    }
-
-    /// Sets the cluster's identity: the UID of the namespace `kube-system`.
-    pub fn set_cluster_uid(&self, uid: &str) {
-        self.change(|state| state.set_namespace_uid("kube-system", uid));
-    }
-
     /// A lease's document.
     pub fn lease(&self, namespace: &str, name: &str) -> Option<Value> {
         self.state().others.get(&LEASES, namespace, name).ok().cloned()
-    }
-
-    /// Changes a lease, as another candidate would. 404 if there is none.
-    pub fn edit_lease(&self, namespace: &str, name: &str, change: impl FnOnce(&mut Value)) -> Result<(), Failure> {
-        self.change(|state| {
-            let mut lease = state.others.get(&LEASES, namespace, name)?.clone();
-            change(&mut lease);
-            state.replace_other(&LEASES, namespace, name, lease).map(|_| ())
-        })
-    }
-}
-
-/// Faults, and what was asked.
-impl Api {
-    /// Adds a fault to the script.
-    pub fn inject(&self, fault: Fault) {
-        locked(&self.shared.script).push(fault);
-    }
-
-    /// Drops all faults that have not struck.
-    pub fn clear_faults(&self) {
-        locked(&self.shared.script).clear();
-    }
-
-    /// How many faults are still to strike.
-    pub fn pending_faults(&self) -> usize {
-        locked(&self.shared.script).len()
-    }
-
-    /// From now on shows the pods of a name in a shape that no decoder accepts, in lists, watches and gets.
-    pub fn spoil(&self, name: &str) {
-        locked(&self.shared.spoiled).insert(name);
-    }
-
-    /// Shows the pods of a name well again.
-    pub fn unspoil(&self, name: &str) {
-        locked(&self.shared.spoiled).remove(name);
-    }
-
-    /// How many requests of a kind have arrived.
-    pub fn requests(&self, kind: Kind) -> u64 {
-        locked(&self.shared.traffic).count(kind)
-    }
-
-    /// The newest requests (a few thousand), oldest first.
-    pub fn seen(&self) -> Vec<Request> {
-        locked(&self.shared.traffic).recent()
-    }
-
-    /// How many watches are open.
-    pub fn open_watches(&self) -> usize {
-        self.shared.open_watches.load(Ordering::SeqCst)
     }
 }

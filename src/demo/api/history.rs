@@ -17,8 +17,6 @@ pub(super) struct Change {
     /// The state after; of a deleted pod the last one, under the resource version of the deletion.
     pub(super) object: Arc<Object>,
     pub(super) deleted: bool,
-    /// Whether watches never see it: an event that the server lost.
-    pub(super) silent: bool,
 }
 
 /// The newest changes, oldest first.
@@ -91,7 +89,7 @@ mod tests {
 
     fn created(name: &str, resource_version: u64) -> Change {
         let object = object(name, resource_version);
-        Change { resource_version, before: None, object, deleted: false, silent: false }
+        Change { resource_version, before: None, object, deleted: false }
     }
 
     #[test]
@@ -114,20 +112,8 @@ mod tests {
         let mut history = History::new(9, 0);
         history.push(created("a/a", 1));
         let (first, second) = (object("a/a", 1), object("a/a", 2));
-        history.push(Change {
-            resource_version: 2,
-            before: Some(first),
-            object: second.clone(),
-            deleted: false,
-            silent: false,
-        });
-        history.push(Change {
-            resource_version: 3,
-            before: Some(second),
-            object: object("a/a", 3),
-            deleted: true,
-            silent: false,
-        });
+        history.push(Change { resource_version: 2, before: Some(first), object: second.clone(), deleted: false });
+        history.push(Change { resource_version: 3, before: Some(second), object: object("a/a", 3), deleted: true });
         assert_eq!(history.undo(1)["a/a"].as_ref().unwrap().resource_version, 1);
         assert_eq!(history.undo(2)["a/a"].as_ref().unwrap().resource_version, 2);
         assert!(history.undo(0)["a/a"].is_none());

@@ -1,25 +1,16 @@
-//! Lists: pages of one consistent moment, streamed from the bytes that are stored.
+//! Lists: pages of one consistent moment, put together from the bytes that are stored.
 
-use std::{collections::BTreeMap, io, ops::Bound, sync::Arc, vec};
+use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 
 use axum::{body::Body, http::StatusCode, response::Response};
-use bytes::{BufMut, Bytes, BytesMut};
-use futures::stream;
 use serde_json::Value;
-use tokio_util::sync::CancellationToken;
 
 use super::{
-    fault::{How, StreamFault},
     object::Object,
     query::{Query, Token},
-    spoil::Spoiled,
     status::{Failure, json_response},
-    store::{Snapshot, State},
-    watch::FLUSH,
+    store::State,
 };
-
-/// The size of a chunk of a body.
-const CHUNK: usize = 128 * 1024;
 
 /// One page of a list.
 #[derive(Debug)]
@@ -54,16 +45,6 @@ impl Page {
         Ok(Self::build(&state.pods, &state.history.undo(at), at, namespace, query))
     }
 
-    /// The page as it was at an earlier moment.
-    pub(super) fn of_snapshot(snapshot: &Snapshot, namespace: Option<&str>, query: &Query) -> Self {
-        Self::build(&snapshot.pods, &BTreeMap::new(), snapshot.resource_version, namespace, query)
-    }
-
-    /// A list of nothing.
-    pub(super) fn empty(resource_version: u64) -> Self {
-        Self { resource_version, items: Vec::new(), next: None, remaining: None }
-    }
-
     fn build(
         pods: &BTreeMap<Arc<str>, Arc<Object>>,
         undo: &BTreeMap<Arc<str>, Option<Arc<Object>>>,
@@ -92,27 +73,27 @@ impl Page {
         Self { resource_version: at, items, next, remaining }
     }
 
-    /// The body, with or without a fault of the script.
-    pub(super) fn into_response(
-        self,
-        spoiled: Spoiled,
-        fault: Option<StreamFault>,
-        stop: CancellationToken,
-    ) -> Response {
-        let mut head = format!(
+    pub(super) fn into_response(self) -> Response {
+        let mut body = format!(
             r#"{{"kind":"PodList","apiVersion":"v1","metadata":{{"resourceVersion":"{}""#,
             self.resource_version
         );
         if let Some(next) = &self.next {
-            head.push_str(&format!(r#","continue":{}"#, Value::from(next.encode())));
+            body.push_str(&format!(r#","continue":{}"#, Value::from(next.encode())));
         }
         if let Some(remaining) = self.remaining {
-            head.push_str(&format!(r#","remainingItemCount":{remaining}"#));
+            body.push_str(&format!(r#","remainingItemCount":{remaining}"#));
         }
-        head.push_str(r#"},"items":["#);
-        let writer =
-            Writer { items: self.items.into_iter(), written: 0, head: Some(head), spoiled, fault, stop, done: false };
-        json_response(StatusCode::OK, Body::from_stream(stream::unfold(writer, Writer::next)))
+        body.push_str(r#"},"items":["#);
+        let mut body = body.into_bytes();
+        for (number, pod) in self.items.iter().enumerate() {
+            if number > 0 {
+                body.push(b',');
+            }
+            body.extend_from_slice(pod.item());
+        }
+        body.extend_from_slice(b"]}\n");
+        json_response(StatusCode::OK, Body::from(body))
     }
 }
 
@@ -132,65 +113,6 @@ fn merge<'a>(
         };
         Some(if older { then.next()?.1 } else { now.next()?.1 })
     })
-}
-
-/// Writes a page chunk by chunk.
-struct Writer {
-    items: vec::IntoIter<Arc<Object>>,
-    written: usize,
-    head: Option<String>,
-    spoiled: Spoiled,
-    fault: Option<StreamFault>,
-    stop: CancellationToken,
-    done: bool,
-}
-
-impl Writer {
-    async fn next(mut self) -> Option<(io::Result<Bytes>, Self)> {
-        if self.done {
-            return self.misbehave().await.map(|error| (Err(error), self));
-        }
-        let mut chunk = BytesMut::with_capacity(CHUNK);
-        chunk.put_slice(self.head.take().unwrap_or_default().as_bytes());
-        while chunk.len() < CHUNK && !self.done {
-            if self.fault.as_ref().is_some_and(|fault| fault.after <= self.written) {
-                self.done = true;
-                if let (Some(StreamFault { how: How::Cut, .. }), Some(item)) =
-                    (&self.fault, self.items.as_slice().first())
-                {
-                    chunk.put_slice(item.item().get(..item.item().len() / 2).unwrap_or_default());
-                }
-                break;
-            }
-            let Some(item) = self.items.next() else {
-                chunk.put_slice(b"]}\n");
-                self.fault = None;
-                self.done = true;
-                break;
-            };
-            if self.written > 0 {
-                chunk.put_u8(b',');
-            }
-            self.spoiled.write_item(&item, &mut chunk);
-            self.written += 1;
-        }
-        Some((Ok(chunk.freeze()), self))
-    }
-
-    /// What happens when everything that is to be sent has been sent: nothing, if there is no fault.
-    async fn misbehave(&self) -> Option<io::Error> {
-        match self.fault.as_ref()?.how {
-            How::Cut => {
-                tokio::time::sleep(FLUSH).await;
-                Some(io::Error::other("a fault of the script cuts the list"))
-            }
-            How::Stall => {
-                self.stop.cancelled().await;
-                None
-            }
-            How::End | How::Error(_) | How::Line(_) => None,
-        }
-    }
 }
 
 #[cfg(test)]
@@ -219,7 +141,7 @@ mod tests {
         assert_eq!((names(&first), first.remaining), (vec!["n/b", "n/d"], Some(2)));
         state.create("n", json!({"metadata": {"name": "e"}})).unwrap();
         let gone = state.pod("n", "f").unwrap();
-        state.remove(&gone, true).unwrap();
+        state.remove(&gone).unwrap();
         asked.token = first.next;
         let second = Page::of(&state, Some("n"), &asked).unwrap();
         assert_eq!(names(&second), ["n/f", "n/h"]);
@@ -245,7 +167,7 @@ mod tests {
     fn versions_of_the_future_and_the_past() {
         let mut state = State::new(1, 100);
         let pod = state.create("n", json!({"metadata": {"name": "p"}})).unwrap();
-        state.remove(&pod, false).unwrap();
+        state.remove(&pod).unwrap();
         let at = pod.resource_version.to_string();
         let asked = query(&[("resourceVersion", &at), ("resourceVersionMatch", "Exact")]);
         assert_eq!(names(&Page::of(&state, None, &asked).unwrap()), ["n/p"]);

@@ -1,12 +1,13 @@
-//! The stand-in API server: what it holds, and the handle by which Rust code changes it and looks at what was asked.
+//! An API server in memory: pods, namespaces, leases and events, served as an axum [`Router`](axum::Router).
 //!
 //! ```text
 //! routes ── others, pods, list, watch ──> store (State) ──> history, object
-//!    └── fault (what goes wrong), traffic (what was asked)
+//! handle (changes from Rust) ──────────────┘
 //! ```
+//!
+//! It answers as a healthy server does. Tests that need faults wrap the router with a layer of their own.
 
 mod discovery;
-mod fault;
 mod handle;
 mod history;
 mod list;
@@ -16,34 +17,24 @@ mod pods;
 mod query;
 mod routes;
 mod selector;
-mod server;
-mod spoil;
 mod status;
 mod store;
-mod traffic;
 mod watch;
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicUsize},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
+use parking_lot::{Mutex, MutexGuard};
+
+use self::store::State;
 pub(super) use self::store::random_suffix;
-use self::{fault::Script, spoil::Spoiled, store::State, traffic::Traffic};
-pub use self::{
-    fault::{Fault, Kind, Request},
-    handle::Written,
-    server::Server,
-    status::Failure,
-    store::Snapshot,
-};
+pub use self::{handle::Written, status::Failure, store::Snapshot};
 
-/// How a stand-in behaves.
+/// How a server behaves.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The seed of UIDs, names and timeouts.
     pub seed: u64,
-    /// How many changes are remembered; a watch from an earlier one is answered with 410.
+    /// The number of changes that are kept. A watch from an earlier resource version is answered with 410.
     pub history: usize,
     /// How often a watch that asks for bookmarks gets one.
     pub bookmark_every: Duration,
@@ -55,7 +46,7 @@ impl Default for Options {
     }
 }
 
-/// A stand-in for the Kubernetes API server. Cheap to clone: all clones are the same server.
+/// The server. Cheap to clone: all clones share their content.
 #[derive(Clone, Debug)]
 pub struct Api {
     shared: Arc<Shared>,
@@ -65,33 +56,19 @@ pub struct Api {
 struct Shared {
     options: Options,
     state: Mutex<State>,
-    script: Mutex<Script>,
-    spoiled: Mutex<Spoiled>,
-    traffic: Mutex<Traffic>,
     /// Wakes the watches.
     changed: tokio::sync::watch::Sender<()>,
-    open_watches: AtomicUsize,
 }
 
 impl Api {
     /// A server with the namespaces `default` and `kube-system` and no pods.
     pub fn new(options: Options) -> Self {
-        let state = State::new(options.seed, options.history);
-        Self {
-            shared: Arc::new(Shared {
-                options,
-                state: Mutex::new(state),
-                script: Mutex::default(),
-                spoiled: Mutex::default(),
-                traffic: Mutex::default(),
-                changed: tokio::sync::watch::Sender::new(()),
-                open_watches: AtomicUsize::new(0),
-            }),
-        }
+        let state = Mutex::new(State::new(options.seed, options.history));
+        Self { shared: Arc::new(Shared { options, state, changed: tokio::sync::watch::Sender::new(()) }) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        locked(&self.shared.state)
+        self.shared.state.lock()
     }
 
     /// Changes the content and wakes the watches.
@@ -100,13 +77,4 @@ impl Api {
         self.shared.changed.send_replace(());
         out
     }
-
-    fn spoiled(&self) -> Spoiled {
-        locked(&self.shared.spoiled).clone()
-    }
-}
-
-/// Every change under these locks is whole when it returns, so a panic elsewhere does not spoil the content.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -112,10 +112,10 @@ impl State {
         resource: &'static Resource,
         namespace: &str,
         name: &str,
-        patch: Value,
+        patch: &Value,
     ) -> Result<Value, Failure> {
         let mut document = self.others.get(resource, namespace, name)?.clone();
-        merge_patch(&mut document, patch);
+        json_patch::merge(&mut document, patch);
         self.replace_other(resource, namespace, name, document)
     }
 
@@ -127,37 +127,12 @@ impl State {
         Ok(document)
     }
 
-    /// Gives a namespace a UID of its own: the cluster's identity is that of `kube-system`.
-    pub(super) fn set_namespace_uid(&mut self, name: &str, uid: &str) {
-        self.ensure_namespace(name);
-        if let Some(document) = self.others.0.get_mut(&(NAMESPACES.plural, String::new(), name.to_owned())) {
-            document["metadata"]["uid"] = uid.into();
-        }
-    }
-
     fn write_other(&mut self, resource: &Resource, namespace: &str, name: &str, mut document: Value) -> Value {
         document["kind"] = resource.kind.into();
         document["apiVersion"] = resource.api_version().into();
         document["metadata"]["resourceVersion"] = self.next_version().to_string().into();
         let _older = self.others.0.insert((resource.plural, namespace.to_owned(), name.to_owned()), document.clone());
         document
-    }
-}
-
-fn merge_patch(target: &mut Value, patch: Value) {
-    let Value::Object(members) = patch else {
-        *target = patch;
-        return;
-    };
-    if !target.is_object() {
-        *target = json!({});
-    }
-    for (name, value) in members {
-        if value.is_null() {
-            target.as_object_mut().map(|object| object.remove(&name));
-        } else {
-            merge_patch(&mut target[name], value);
-        }
     }
 }
 
@@ -190,9 +165,9 @@ mod tests {
         let lease = json!({"metadata": {"name": "leader", "annotations": {"a": "1", "b": "2"}}, "spec": {"x": 1}});
         state.create_other(&LEASES, "shop", lease).unwrap();
         let patch = json!({"metadata": {"annotations": {"a": null, "b": "3", "c": "4"}}});
-        let patched = state.patch_other(&LEASES, "shop", "leader", patch).unwrap();
+        let patched = state.patch_other(&LEASES, "shop", "leader", &patch).unwrap();
         assert_eq!(patched["metadata"]["annotations"], json!({"b": "3", "c": "4"}));
         assert_eq!(patched["spec"], json!({"x": 1}));
-        assert_eq!(state.patch_other(&LEASES, "shop", "other", json!({})).unwrap_err().code(), 404);
+        assert_eq!(state.patch_other(&LEASES, "shop", "other", &json!({})).unwrap_err().code(), 404);
     }
 }

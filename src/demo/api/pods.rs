@@ -1,24 +1,22 @@
 //! One pod over HTTP: get, create, replace, delete, with the refusals of a real server.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
-    Extension,
     body::{Body, Bytes},
-    extract::{Path, State},
+    extract::{Path, Query as Params, State},
     http::StatusCode,
-    response::{IntoResponse, Response},
+    response::Response,
 };
+use bytes::BytesMut;
 use serde_json::{Value, json};
 
 use super::{
     Api,
-    fault::{Effect, Request},
     list::Page,
     object::Object,
     others::MODIFIED,
     query::Query,
-    routes::{Context, Struck},
     status::{Failure, NAMESPACES, Named, PODS, json_response},
     store, watch,
 };
@@ -26,71 +24,36 @@ use super::{
 type Answer = Result<Response, Failure>;
 
 /// Lists or watches all pods.
-pub(super) async fn list_all(
-    context: State<Context>,
-    request: Extension<Request>,
-    struck: Extension<Struck>,
-) -> Answer {
-    list(context, None, &request, struck)
+pub(super) async fn list_all(State(api): State<Api>, Params(params): Params<BTreeMap<String, String>>) -> Answer {
+    list(&api, None, &params)
 }
 
 /// Lists or watches the pods of a namespace.
 pub(super) async fn list_in(
-    context: State<Context>,
+    State(api): State<Api>,
     Path(namespace): Path<String>,
-    request: Extension<Request>,
-    struck: Extension<Struck>,
+    Params(params): Params<BTreeMap<String, String>>,
 ) -> Answer {
-    list(context, Some(namespace), &request, struck)
+    list(&api, Some(namespace), &params)
 }
 
-fn list(
-    State(Context { api, stop }): State<Context>,
-    namespace: Option<String>,
-    request: &Request,
-    Extension(struck): Extension<Struck>,
-) -> Answer {
-    let mut query = Query::parse(&request.params)?;
-    let stream = match &struck.0 {
-        Some(Effect::Stream(fault)) => Some(fault.clone()),
-        _ => None,
-    };
+fn list(api: &Api, namespace: Option<String>, params: &BTreeMap<String, String>) -> Answer {
+    let query = Query::parse(params)?;
     if query.watch {
-        return Ok(watch::respond(&api, namespace, &query, stream, stop));
+        return Ok(watch::respond(api, namespace, &query));
     }
-    let namespace = namespace.as_deref();
-    let page = match struck.0 {
-        Some(Effect::Empty) => Page::empty(api.resource_version()),
-        Some(Effect::Stale(snapshot)) => Page::of_snapshot(&snapshot, namespace, &query),
-        Some(Effect::MissingPage) => {
-            let state = api.state();
-            let mut page = Page::of(&state, namespace, &query)?;
-            if let Some(token) = page.next.take() {
-                query.token = Some(token);
-                page.next = Page::of(&state, namespace, &query)?.next;
-            }
-            page
-        }
-        _ => Page::of(&api.state(), namespace, &query)?,
-    };
-    Ok(page.into_response(api.spoiled(), stream, stop))
+    let page = Page::of(&api.state(), namespace.as_deref(), &query)?;
+    Ok(page.into_response())
 }
 
 /// One pod.
-pub(super) async fn get(
-    State(Context { api, .. }): State<Context>,
-    Path((namespace, name)): Path<(String, String)>,
-) -> Answer {
+pub(super) async fn get(State(api): State<Api>, Path((namespace, name)): Path<(String, String)>) -> Answer {
     let pod = api.state().pod(&namespace, &name)?;
-    Ok(single(&api, StatusCode::OK, &pod))
+    Ok(single(StatusCode::OK, &pod))
 }
 
 /// Creates a pod. Its status is the server's to begin with.
-pub(super) async fn create(
-    State(Context { api, .. }): State<Context>,
-    Path(namespace): Path<String>,
-    body: Bytes,
-) -> Answer {
+pub(super) async fn create(State(api): State<Api>, Path(namespace): Path<String>, body: Bytes) -> Answer {
     let mut document: Value = serde_json::from_slice(&body)?;
     let metadata = document.get_mut("metadata").and_then(Value::as_object_mut);
     let metadata = metadata.ok_or_else(|| Failure::bad_request("a pod has metadata".to_owned()))?;
@@ -113,12 +76,12 @@ pub(super) async fn create(
         state.others.get(&NAMESPACES, "", &namespace)?;
         state.create(&namespace, document)
     })?;
-    Ok(single(&api, StatusCode::CREATED, &pod))
+    Ok(single(StatusCode::CREATED, &pod))
 }
 
 /// Replaces a pod, all but its status.
 pub(super) async fn replace(
-    State(Context { api, .. }): State<Context>,
+    State(api): State<Api>,
     Path((namespace, name)): Path<(String, String)>,
     body: Bytes,
 ) -> Answer {
@@ -128,14 +91,14 @@ pub(super) async fn replace(
         let new = state.update(old.clone(), |stored| merge(&old, stored, document, false))?;
         let document = new.document()?;
         let ends = document["metadata"]["deletionTimestamp"].is_string() && !has_finalizers(&document);
-        if ends { state.remove(&new, false) } else { Ok(new) }
+        if ends { state.remove(&new) } else { Ok(new) }
     })?;
-    Ok(single(&api, StatusCode::OK, &pod))
+    Ok(single(StatusCode::OK, &pod))
 }
 
 /// Replaces a pod's status and nothing else.
 pub(super) async fn replace_status(
-    State(Context { api, .. }): State<Context>,
+    State(api): State<Api>,
     Path((namespace, name)): Path<(String, String)>,
     body: Bytes,
 ) -> Answer {
@@ -144,18 +107,18 @@ pub(super) async fn replace_status(
         let old = state.pod(&namespace, &name)?;
         state.update(old.clone(), |stored| merge(&old, stored, document, true))
     })?;
-    Ok(single(&api, StatusCode::OK, &pod))
+    Ok(single(StatusCode::OK, &pod))
 }
 
 /// Deletes a pod: it is marked, with time to end if it runs, and then goes; here nothing takes time.
 pub(super) async fn delete(
-    State(Context { api, .. }): State<Context>,
+    State(api): State<Api>,
     Path((namespace, name)): Path<(String, String)>,
     body: Bytes,
 ) -> Answer {
     let options: Value = if body.is_empty() { json!({}) } else { serde_json::from_slice(&body)? };
     let pod = api.change(|state| delete_in(state, &namespace, &name, &options))?;
-    Ok(single(&api, StatusCode::OK, &pod))
+    Ok(single(StatusCode::OK, &pod))
 }
 
 fn delete_in(state: &mut store::State, namespace: &str, name: &str, options: &Value) -> Result<Arc<Object>, Failure> {
@@ -175,7 +138,7 @@ fn delete_in(state: &mut store::State, namespace: &str, name: &str, options: &Va
     if held {
         return Ok(marked);
     }
-    let gone = state.remove(&ended, false)?;
+    let gone = state.remove(&ended)?;
     Ok(if grace > 0 { marked } else { gone })
 }
 
@@ -254,6 +217,8 @@ fn merge(old: &Object, stored: &mut Value, mut sent: Value, only_status: bool) -
     Ok(())
 }
 
-fn single(api: &Api, code: StatusCode, pod: &Arc<Object>) -> Response {
-    json_response(code, Body::from(api.spoiled().single(pod))).into_response()
+fn single(code: StatusCode, pod: &Object) -> Response {
+    let mut body = BytesMut::with_capacity(pod.item().len() + 64);
+    pod.write_single(&mut body);
+    json_response(code, Body::from(body.freeze()))
 }

@@ -1,134 +1,60 @@
-//! Which path is answered by what; every request is counted and may meet a fault on its way.
-
-use std::collections::BTreeMap;
+//! Which handler answers which path, and the handlers of everything but pods.
 
 use axum::{
     Router,
     body::{Body, Bytes},
-    extract::{Path, Query, Request as HttpRequest, State},
+    extract::{Path, State},
     http::{HeaderMap, StatusCode, header::CONTENT_TYPE},
-    middleware::{self, Next},
-    response::{Html, IntoResponse, Response},
+    response::Response,
     routing::get,
 };
 use serde_json::Value;
-use tokio_util::sync::CancellationToken;
 
 use super::{
     Api, discovery,
-    fault::{Effect, Kind, Request},
-    locked,
     object::in_order,
     pods,
-    query::flag,
     status::{EVENTS, Failure, LEASES, NAMESPACES, Resource, json_response},
 };
 
-/// What every handler sees.
-#[derive(Clone)]
-pub(super) struct Context {
-    pub(super) api: Api,
-    /// Given when the server stops: whatever waits must end.
-    pub(super) stop: CancellationToken,
-}
-
-/// The fault that a request has met, as far as it is the handler's business.
-#[derive(Clone)]
-pub(super) struct Struck(pub(super) Option<Effect>);
-
 type Answer = Result<Response, Failure>;
 
-pub(super) fn router(context: Context) -> Router {
-    let pod = get(pods::get).put(pods::replace).delete(pods::delete);
-    let namespaces = get(|context| all(context, &NAMESPACES, None))
-        .post(|context, body| create(context, &NAMESPACES, String::new(), body));
-    let namespace = get(|context, Path(name): Path<String>| one(context, &NAMESPACES, String::new(), name))
-        .delete(|context, Path(name): Path<String>| delete_namespace(context, name));
-    let leases = get(|context, Path(namespace): Path<String>| all(context, &LEASES, Some(namespace)))
-        .post(|context, Path(namespace): Path<String>, body| create(context, &LEASES, namespace, body));
-    let lease = get(|context, Path((namespace, name)): Path<(String, String)>| one(context, &LEASES, namespace, name))
-        .put(put_lease)
-        .patch(patch_lease)
-        .delete(|context, Path((namespace, name)): Path<(String, String)>| delete(context, &LEASES, namespace, name));
-    let events = get(|context, Path(namespace): Path<String>| all(context, &EVENTS, Some(namespace)))
-        .post(|context, Path(namespace): Path<String>, body| create(context, &EVENTS, namespace, body));
-    Router::new()
-        .route("/api/v1/pods", get(pods::list_all))
-        .route("/api/v1/namespaces/{namespace}/pods", get(pods::list_in).post(pods::create))
-        .route("/api/v1/namespaces/{namespace}/pods/{name}", pod)
-        .route("/api/v1/namespaces/{namespace}/pods/{name}/status", get(pods::get).put(pods::replace_status))
-        .route("/api/v1/namespaces", namespaces)
-        .route("/api/v1/namespaces/{name}", namespace)
-        .route("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases", leases)
-        .route("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{name}", lease)
-        .route("/apis/events.k8s.io/v1/namespaces/{namespace}/events", events)
-        .merge(discovery::router())
-        .fallback(|| async { Failure::new(404, "the server could not find the requested resource") })
-        .method_not_allowed_fallback(|| async {
-            Failure::new(405, "the server does not allow this method on the requested resource")
-        })
-        .layer(middleware::from_fn_with_state(context.clone(), meet))
-        .with_state(context)
-}
-
-/// Counts a request and lets the script have its way with it.
-async fn meet(
-    State(Context { api, stop }): State<Context>,
-    Query(params): Query<BTreeMap<String, String>>,
-    mut http: HttpRequest,
-    next: Next,
-) -> Response {
-    let request = Request {
-        kind: kind_of(&http, &params),
-        method: http.method().to_string(),
-        path: http.uri().path().to_owned(),
-        query: http.uri().query().unwrap_or_default().to_owned(),
-        params,
-        authorization: http.headers().get("authorization").and_then(|value| value.to_str().ok()).map(str::to_owned),
-    };
-    let effect = locked(&api.shared.script).strike(&request);
-    locked(&api.shared.traffic).record(request.clone());
-    let struck = match effect {
-        Some(Effect::Answer(failure)) => return failure.into_response(),
-        Some(Effect::Html) => return Html("<html><body><h1>It works!</h1></body></html>").into_response(),
-        Some(Effect::Hang) => {
-            stop.cancelled().await;
-            return Failure::new(503, "the server stops").into_response();
-        }
-        Some(Effect::Delay(by)) => {
-            tokio::select! {
-                () = tokio::time::sleep(by) => {}
-                () = stop.cancelled() => {}
-            }
-            None
-        }
-        other => other,
-    };
-    http.extensions_mut().insert(request);
-    http.extensions_mut().insert(Struck(struck));
-    next.run(http).await
-}
-
-fn kind_of(http: &HttpRequest, params: &BTreeMap<String, String>) -> Kind {
-    let path: Vec<&str> = http.uri().path().trim_matches('/').split('/').collect();
-    let reads = http.method() == "GET";
-    match path.as_slice() {
-        ["api", "v1", "pods"] | ["api", "v1", "namespaces", _, "pods"] if reads && flag(params, "watch") => Kind::Watch,
-        ["api", "v1", "pods"] | ["api", "v1", "namespaces", _, "pods"] if reads => Kind::List,
-        ["api", "v1", "namespaces", _, "pods", ..] if reads => Kind::Get,
-        ["api", "v1", "namespaces", _, "pods", ..] => Kind::Write,
-        ["api", "v1", "namespaces", ..] => Kind::Namespace,
-        ["apis", "coordination.k8s.io", _, "namespaces", ..] => Kind::Lease,
-        ["apis", "events.k8s.io", _, "namespaces", ..] => Kind::Event,
-        _ => Kind::Other,
+impl Api {
+    /// The server's endpoints.
+    pub fn router(&self) -> Router {
+        let pod = get(pods::get).put(pods::replace).delete(pods::delete);
+        let namespaces =
+            get(|api| all(api, &NAMESPACES, None)).post(|api, body| create(api, &NAMESPACES, String::new(), body));
+        let namespace = get(|api, Path(name): Path<String>| one(api, &NAMESPACES, String::new(), name))
+            .delete(|api, Path(name): Path<String>| delete_namespace(api, name));
+        let leases = get(|api, Path(namespace): Path<String>| all(api, &LEASES, Some(namespace)))
+            .post(|api, Path(namespace): Path<String>, body| create(api, &LEASES, namespace, body));
+        let lease = get(|api, Path((namespace, name)): Path<(String, String)>| one(api, &LEASES, namespace, name))
+            .put(put_lease)
+            .patch(patch_lease)
+            .delete(|api, Path((namespace, name)): Path<(String, String)>| delete(api, &LEASES, namespace, name));
+        let events = get(|api, Path(namespace): Path<String>| all(api, &EVENTS, Some(namespace)))
+            .post(|api, Path(namespace): Path<String>, body| create(api, &EVENTS, namespace, body));
+        Router::new()
+            .route("/api/v1/pods", get(pods::list_all))
+            .route("/api/v1/namespaces/{namespace}/pods", get(pods::list_in).post(pods::create))
+            .route("/api/v1/namespaces/{namespace}/pods/{name}", pod)
+            .route("/api/v1/namespaces/{namespace}/pods/{name}/status", get(pods::get).put(pods::replace_status))
+            .route("/api/v1/namespaces", namespaces)
+            .route("/api/v1/namespaces/{name}", namespace)
+            .route("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases", leases)
+            .route("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{name}", lease)
+            .route("/apis/events.k8s.io/v1/namespaces/{namespace}/events", events)
+            .merge(discovery::router())
+            .fallback(|| async { Failure::new(404, "the server could not find the requested resource") })
+            .method_not_allowed_fallback(|| async {
+                Failure::new(405, "the server does not allow this method on the requested resource")
+            })
+            .with_state(self.clone())
     }
 }
 
-async fn all(
-    State(Context { api, .. }): State<Context>,
-    resource: &'static Resource,
-    namespace: Option<String>,
-) -> Response {
+async fn all(State(api): State<Api>, resource: &'static Resource, namespace: Option<String>) -> Response {
     let state = api.state();
     let items: Vec<&Value> = state.others.all(resource, namespace.as_deref()).collect();
     let items = Value::from_iter(items.into_iter().cloned());
@@ -146,22 +72,12 @@ fn object(code: StatusCode, document: &Value) -> Response {
     json_response(code, Body::from(body))
 }
 
-async fn one(
-    State(Context { api, .. }): State<Context>,
-    resource: &'static Resource,
-    namespace: String,
-    name: String,
-) -> Answer {
+async fn one(State(api): State<Api>, resource: &'static Resource, namespace: String, name: String) -> Answer {
     let document = api.state().others.get(resource, &namespace, &name)?.clone();
     Ok(object(StatusCode::OK, &document))
 }
 
-async fn create(
-    State(Context { api, .. }): State<Context>,
-    resource: &'static Resource,
-    namespace: String,
-    body: Bytes,
-) -> Answer {
+async fn create(State(api): State<Api>, resource: &'static Resource, namespace: String, body: Bytes) -> Answer {
     let document: Value = serde_json::from_slice(&body)?;
     if !document.is_object() {
         return Err(Failure::bad_request("the object provided is unrecognized".to_owned()));
@@ -176,11 +92,7 @@ async fn create(
 }
 
 /// Replaces a lease; one that is not there yet is created, as a real server does.
-async fn put_lease(
-    State(Context { api, .. }): State<Context>,
-    Path((namespace, name)): Path<(String, String)>,
-    body: Bytes,
-) -> Answer {
+async fn put_lease(State(api): State<Api>, Path((namespace, name)): Path<(String, String)>, body: Bytes) -> Answer {
     let mut document: Value = serde_json::from_slice(&body)?;
     if document.pointer("/metadata/name").and_then(Value::as_str) != Some(&name) {
         let message = format!("the name of the object does not match the name on the URL ({name})");
@@ -200,7 +112,7 @@ async fn put_lease(
 
 /// Changes a lease by a JSON merge patch, the only kind that is understood here.
 async fn patch_lease(
-    State(Context { api, .. }): State<Context>,
+    State(api): State<Api>,
     Path((namespace, name)): Path<(String, String)>,
     headers: HeaderMap,
     body: Bytes,
@@ -209,27 +121,22 @@ async fn patch_lease(
         return Err(Failure::new(415, "the body of the request was in an unknown format"));
     }
     let patch: Value = serde_json::from_slice(&body)?;
-    let patched = api.change(|state| state.patch_other(&LEASES, &namespace, &name, patch))?;
+    let patched = api.change(|state| state.patch_other(&LEASES, &namespace, &name, &patch))?;
     Ok(object(StatusCode::OK, &patched))
 }
 
-async fn delete(
-    State(Context { api, .. }): State<Context>,
-    resource: &'static Resource,
-    namespace: String,
-    name: String,
-) -> Answer {
+async fn delete(State(api): State<Api>, resource: &'static Resource, namespace: String, name: String) -> Answer {
     let gone = api.change(|state| state.remove_other(resource, &namespace, &name))?;
     Ok(object(StatusCode::OK, &gone))
 }
 
 /// Deletes a namespace and the pods in it.
-async fn delete_namespace(State(Context { api, .. }): State<Context>, name: String) -> Answer {
+async fn delete_namespace(State(api): State<Api>, name: String) -> Answer {
     let gone = api.change(|state| {
         let gone = state.remove_other(&NAMESPACES, "", &name)?;
         let inside: Vec<_> = state.pods.values().filter(|pod| pod.names().0 == name).cloned().collect();
         for pod in inside {
-            state.remove(&pod, false)?;
+            state.remove(&pod)?;
         }
         Ok::<_, Failure>(gone)
     })?;

@@ -134,7 +134,7 @@ impl Failure {
     }
 
     /// The `Status` object, members in the order of a real server.
-    pub(super) fn body(&self) -> String {
+    pub fn body(&self) -> String {
         let metadata = match &self.continue_token {
             Some(token) => json!({"continue": token}),
             None => json!({}),

@@ -43,8 +43,6 @@ pub(super) struct State {
     pub(super) others: Others,
     /// Watches that began under another generation have been dropped.
     pub(super) generation: u64,
-    /// Whether watches are told nothing of what changes now.
-    pub(super) hushed: bool,
     pub(super) random: fastrand::Rng,
     clock: Clock,
 }
@@ -73,7 +71,6 @@ impl State {
             history_limit,
             others: Others::default(),
             generation: 0,
-            hushed: false,
             random,
             clock: Clock { wall: Timestamp::now(), since: Instant::now() },
         };
@@ -117,13 +114,8 @@ impl State {
     pub(super) fn restore(&mut self, to: Snapshot) {
         self.pods = to.pods;
         self.others = to.others;
-        self.set_resource_version(to.resource_version);
-    }
-
-    /// Sets the counter; everything before is compacted and every watch ends.
-    pub(super) fn set_resource_version(&mut self, to: u64) {
-        self.resource_version = to;
-        self.history = History::new(self.history_limit, to);
+        self.resource_version = to.resource_version;
+        self.history = History::new(self.history_limit, to.resource_version);
         self.generation += 1;
     }
 
@@ -174,8 +166,7 @@ impl State {
         Ok(object)
     }
 
-    /// Takes a pod away; `silent` without telling any watch.
-    pub(super) fn remove(&mut self, old: &Arc<Object>, silent: bool) -> Result<Arc<Object>, Failure> {
+    pub(super) fn remove(&mut self, old: &Arc<Object>) -> Result<Arc<Object>, Failure> {
         let version = self.next_version();
         let object = Arc::new(old.at(version)?);
         self.pods.remove(&old.key);
@@ -184,7 +175,6 @@ impl State {
             before: Some(old.clone()),
             object: object.clone(),
             deleted: true,
-            silent: silent || self.hushed,
         });
         Ok(object)
     }
@@ -192,7 +182,7 @@ impl State {
     fn put(&mut self, before: Option<Arc<Object>>, object: Arc<Object>) {
         self.pods.insert(object.key.clone(), object.clone());
         let resource_version = object.resource_version;
-        self.history.push(Change { resource_version, before, object, deleted: false, silent: self.hushed });
+        self.history.push(Change { resource_version, before, object, deleted: false });
     }
 
     /// The name that a document asks for; one is made up from `generateName`.
@@ -278,7 +268,7 @@ mod tests {
         let mut state = state();
         let pod = state.create("shop", json!({"metadata": {"name": "web"}})).unwrap();
         assert_eq!(state.create("shop", json!({"metadata": {"name": "web"}})).unwrap_err().code(), 409);
-        let gone = state.remove(&pod, false).unwrap();
+        let gone = state.remove(&pod).unwrap();
         assert!(gone.resource_version > pod.resource_version);
         let document = gone.document().unwrap();
         assert_eq!(document["metadata"]["resourceVersion"], gone.resource_version.to_string());

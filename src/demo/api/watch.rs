@@ -1,24 +1,17 @@
 //! Watches: one line a change, from a resource version on, until the client's timeout.
 
-use std::{
-    collections::VecDeque,
-    io,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{body::Body, http::StatusCode, response::Response};
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 use futures::stream;
 use tokio::{
     sync::watch,
     time::{Instant, sleep_until},
 };
-use tokio_util::sync::CancellationToken;
 
 use super::{
     Api,
-    fault::{How, StreamFault},
     history::Change,
     object::Object,
     query::Query,
@@ -35,9 +28,6 @@ const LAST_BOOKMARK: Duration = Duration::from_secs(2);
 
 /// What the bookmark after the first events of a watch says.
 const INITIAL_EVENTS_END: &str = r#","annotations":{"k8s.io/initial-events-end":"true"}"#;
-
-/// How long what was sent before a cut may take to leave.
-pub(super) const FLUSH: Duration = Duration::from_millis(10);
 
 /// The range of the timeout of a client that names none, in seconds.
 const DEFAULT_TIMEOUT: std::ops::Range<u64> = 1_800..3_600;
@@ -56,9 +46,6 @@ impl Filter {
 
     /// What a change looks like from here: a pod that leaves the selection is deleted, one that enters it is added.
     fn see(&self, change: &Change) -> Option<(&'static str, Arc<Object>)> {
-        if change.silent {
-            return None;
-        }
         let before = change.before.as_ref().filter(|before| self.matches(before));
         let now = !change.deleted && self.matches(&change.object);
         match (before, now) {
@@ -82,44 +69,23 @@ struct Session {
     began: u64,
     generation: u64,
     pending: VecDeque<Bytes>,
-    sent: usize,
     changed: watch::Receiver<()>,
     deadline: Instant,
     next_bookmark: Option<Instant>,
-    fault: Option<StreamFault>,
     ended: bool,
-    broken: bool,
-    stop: CancellationToken,
-    _open: Open,
-}
-
-/// Counts the watches that are open.
-struct Open(Api);
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.shared.open_watches.fetch_sub(1, Ordering::SeqCst);
-    }
 }
 
 /// Answers a watch.
-pub(super) fn respond(
-    api: &Api,
-    namespace: Option<String>,
-    query: &Query,
-    fault: Option<StreamFault>,
-    stop: CancellationToken,
-) -> Response {
+pub(super) fn respond(api: &Api, namespace: Option<String>, query: &Query) -> Response {
     let changed = api.shared.changed.subscribe();
     let filter = Filter { namespace, selector: query.selector.clone() };
     let now = Instant::now();
     let mut pending = VecDeque::new();
     let (at, began, generation, timeout, ended) = {
-        let spoiled = api.spoiled();
         let mut state = api.state();
         let (at, ended) = match begin(&state, &filter, query) {
             Ok((at, present)) => {
-                pending.extend(present.iter().map(|pod| spoiled.line("ADDED", pod)));
+                pending.extend(present.iter().map(|pod| line("ADDED", pod)));
                 if query.initial_events && query.bookmarks {
                     pending.push_back(bookmark(at, INITIAL_EVENTS_END));
                 }
@@ -134,7 +100,6 @@ pub(super) fn respond(
         let timeout = query.timeout.unwrap_or_else(|| Duration::from_secs(state.random.u64(DEFAULT_TIMEOUT)));
         (at, state.resource_version, state.generation, timeout, ended)
     };
-    api.shared.open_watches.fetch_add(1, Ordering::SeqCst);
     let mut session = Session {
         api: api.clone(),
         filter,
@@ -142,15 +107,10 @@ pub(super) fn respond(
         began,
         generation,
         pending,
-        sent: 0,
         changed,
         deadline: now + timeout,
         next_bookmark: None,
-        fault,
         ended,
-        broken: false,
-        stop,
-        _open: Open(api.clone()),
     };
     if query.bookmarks {
         session.schedule_bookmark(now);
@@ -173,6 +133,17 @@ fn begin(state: &State, filter: &Filter, query: &Query) -> Result<(u64, Vec<Arc<
     }
 }
 
+/// A pod's event, as one line.
+fn line(kind: &str, pod: &Object) -> Bytes {
+    let mut line = BytesMut::with_capacity(pod.item().len() + 96);
+    line.put_slice(br#"{"type":""#);
+    line.put_slice(kind.as_bytes());
+    line.put_slice(br#"","object":"#);
+    pod.write_single(&mut line);
+    line.put_slice(b"}\n");
+    line.freeze()
+}
+
 /// A bookmark: a pod of which nothing is told but a resource version.
 fn bookmark(at: u64, annotations: &str) -> Bytes {
     format!(
@@ -187,22 +158,12 @@ fn error_line(failure: &Failure) -> Bytes {
 }
 
 impl Session {
-    async fn next(mut self) -> Option<(io::Result<Bytes>, Self)> {
+    async fn next(mut self) -> Option<(Result<Bytes, Infallible>, Self)> {
         loop {
-            if self.broken {
-                // The half line has to leave the buffer before the connection breaks.
-                tokio::time::sleep(FLUSH).await;
-                return Some((Err(io::Error::other("a fault of the script cuts the watch")), self));
-            }
-            if self.strikes() {
-                let result = self.misbehave().await?;
-                return Some((result, self));
-            }
             if let Some(line) = self.pending.pop_front() {
-                self.sent += 1;
                 return Some((Ok(line), self));
             }
-            if self.ended || self.stop.is_cancelled() || Instant::now() >= self.deadline {
+            if self.ended || Instant::now() >= self.deadline {
                 return None;
             }
             self.changed.mark_unchanged();
@@ -217,7 +178,6 @@ impl Session {
 
     /// Takes the next changes from the history. Whether the watch can go on.
     fn pull(&mut self) -> bool {
-        let spoiled = self.api.spoiled();
         let changes = {
             let state = self.api.state();
             if state.generation != self.generation {
@@ -232,7 +192,7 @@ impl Session {
             changes
         };
         let seen = changes.iter().filter_map(|change| self.filter.see(change));
-        self.pending.extend(seen.map(|(kind, pod)| spoiled.line(kind, &pod)));
+        self.pending.extend(seen.map(|(kind, pod)| line(kind, &pod)));
         true
     }
 
@@ -241,9 +201,8 @@ impl Session {
         let due = self.next_bookmark.unwrap_or(self.deadline);
         tokio::select! {
             biased;
-            () = self.stop.cancelled() => {}
             () = sleep_until(self.deadline) => {}
-            // An error means that the server is gone; then the stop signal has been given.
+            // Never an error: this session holds the sender too.
             _ = self.changed.changed() => {}
             () = sleep_until(due) => {
                 // As on a real server: where nothing has happened since the watch began there is nothing to tell.
@@ -260,33 +219,5 @@ impl Session {
         let regular = now + self.api.shared.options.bookmark_every;
         let last = self.deadline.checked_sub(LAST_BOOKMARK).filter(|last| *last > now && *last < regular);
         self.next_bookmark = Some(last.unwrap_or(regular));
-    }
-
-    /// The fault's turn: what is sent, or `None` for the end.
-    async fn misbehave(&mut self) -> Option<io::Result<Bytes>> {
-        match self.fault.take()?.how {
-            How::Stall => {
-                self.stop.cancelled().await;
-                None
-            }
-            How::Cut => {
-                let line = self.pending.pop_front()?;
-                self.broken = true;
-                Some(Ok(line.slice(..line.len() / 2)))
-            }
-            How::End => None,
-            How::Error(failure) => {
-                self.pending.clear();
-                self.ended = true;
-                Some(Ok(error_line(&failure)))
-            }
-            How::Line(line) => Some(Ok(format!("{line}\n").into())),
-        }
-    }
-
-    /// Whether the fault's turn has come. A cut needs an event to cut.
-    fn strikes(&self) -> bool {
-        let due = self.fault.as_ref().filter(|fault| fault.after <= self.sent);
-        due.is_some_and(|fault| !matches!(fault.how, How::Cut) || !self.pending.is_empty())
     }
 }

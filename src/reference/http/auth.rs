@@ -1,9 +1,6 @@
 //! Who is asking: a bearer token, or for reading a cookie that the page obtained with one.
 
-use std::{
-    collections::VecDeque,
-    sync::{Mutex, PoisonError},
-};
+use std::collections::VecDeque;
 
 use axum::{
     body::Body,
@@ -12,6 +9,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
+use parking_lot::Mutex;
 use serde::Deserialize;
 use subtle::ConstantTimeEq;
 
@@ -71,7 +69,7 @@ struct Login {
 
 impl Logins {
     fn add(&self, key: [u8; 32], access: Access, now: i64) {
-        let mut logins = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut logins = self.0.lock();
         logins.retain(|login| login.until_ms > now);
         if logins.len() >= MAX_LOGINS {
             let oldest = logins.iter().position(|login| login.access == access).unwrap_or(0);
@@ -81,7 +79,7 @@ impl Logins {
     }
 
     fn access(&self, key: &[u8; 32], now: i64) -> Option<Access> {
-        let logins = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let logins = self.0.lock();
         let mut found = None;
         for login in logins.iter().filter(|login| login.until_ms > now) {
             if bool::from(login.key.ct_eq(key)) {
@@ -92,7 +90,7 @@ impl Logins {
     }
 
     fn remove(&self, key: &[u8; 32]) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|login| login.key != *key);
+        self.0.lock().retain(|login| login.key != *key);
     }
 }
 
@@ -213,6 +211,6 @@ mod tests {
             logins.add(key, Access::All, 0);
         }
         assert_eq!(logins.access(&[255; 32], 1), Some(other));
-        assert_eq!(logins.0.lock().unwrap().len(), MAX_LOGINS);
+        assert_eq!(logins.0.lock().len(), MAX_LOGINS);
     }
 }

@@ -12,11 +12,9 @@ mod schema;
 mod session;
 mod worker;
 
-use std::{
-    path::Path,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{path::Path, sync::Arc};
 
+use parking_lot::Mutex;
 use rusqlite::Connection;
 use tokio::sync::{Semaphore, oneshot, watch};
 
@@ -127,7 +125,7 @@ impl Store {
             // With all permits in hand all connections are in the list. They go first: the last connection to be
             // closed moves the log into the database, and readers may not.
             if let Ok(_all) = permits.acquire_many(READERS).await {
-                free.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                free.lock().clear();
                 permits.close();
             }
         }
@@ -167,10 +165,10 @@ impl Store {
         let (sender, receiver) = oneshot::channel();
         // The closure owns connection and permit: both come back also when nobody waits for the answer any more.
         tokio::task::spawn_blocking(move || {
-            let taken = free.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let taken = free.lock().pop();
             if let Some(conn) = taken {
                 let _ = sender.send(consistent(&conn, now, work));
-                free.lock().unwrap_or_else(PoisonError::into_inner).push(conn);
+                free.lock().push(conn);
             }
             drop(permit);
         })

@@ -2,10 +2,10 @@
 
 use std::{
     io,
-    sync::{Mutex, PoisonError},
     thread::{self, JoinHandle},
 };
 
+use parking_lot::Mutex;
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -58,14 +58,14 @@ impl Worker {
             });
             if good { Ok(reply) } else { Err(reply) }
         });
-        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let jobs = self.jobs.lock().clone();
         jobs.ok_or(Fault::Unknown)?.send(job).await.map_err(|_| Fault::Unknown)?;
         answered.await.map_err(|_| Fault::Unknown)?
     }
 
     pub(super) async fn close(&self) {
-        drop(self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take());
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(self.jobs.lock().take());
+        let thread = self.thread.lock().take();
         if let Some(thread) = thread {
             let joined = tokio::task::spawn_blocking(move || thread.join().map_err(|_| io::Error::other("panicked")));
             if !matches!(joined.await, Ok(Ok(()))) {

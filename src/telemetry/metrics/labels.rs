@@ -1,158 +1,93 @@
-//! The labels that metrics may carry. All are closed sets, so that no metric grows with the cluster.
+//! The labels that metrics carry. Every label has a fixed set of values, so the number of series does not grow with the
+//! cluster. A value is exposed under its name in snake case.
 
-/// A label's values, all known beforehand.
-pub trait Label: Copy + 'static {
+use strum::{IntoStaticStr, VariantArray};
+
+/// A label: its name, and all its values.
+pub trait Label: VariantArray + Copy + Into<&'static str> {
     /// The label's name.
     const NAME: &'static str;
-    /// Every value, so that each series is there from the start and a rate over it is never missing.
-    const ALL: &'static [Self];
-    /// The value as it is exposed.
-    fn value(self) -> &'static str;
 }
 
-/// Where a record stands between us and the registry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Where a record stands between the cluster and the registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum RecordState {
-    /// The registry acknowledged what is desired.
+    /// The registry acknowledged the desired record.
     Registered,
-    /// It differs from what is desired, and its turn has not come.
+    /// Differs from what is desired, and waits to be sent.
     Pending,
-    /// A request is under way.
+    /// Part of a request that has no answer yet.
     InFlight,
-    /// The registry refused it; the next change of the pod or the next resync tries again.
+    /// Rejected by the registry until the record or the settings change.
     Parked,
-    /// Its deletion waits for the brake.
+    /// The absence guard holds its deletion until it is confirmed or approved.
     Held,
-    /// A request ended without an answer that can be believed.
+    /// A request ended without a usable answer, so the registry may hold either record.
     Doubt,
 }
 
-impl Label for RecordState {
-    const NAME: &'static str = "state";
-    const ALL: &'static [Self] =
-        &[Self::Registered, Self::Pending, Self::InFlight, Self::Parked, Self::Held, Self::Doubt];
-    fn value(self) -> &'static str {
-        match self {
-            Self::Registered => "registered",
-            Self::Pending => "pending",
-            Self::InFlight => "in_flight",
-            Self::Parked => "parked",
-            Self::Held => "held",
-            Self::Doubt => "doubt",
-        }
-    }
-}
-
 /// A request to the registry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum Request {
-    /// Reading what the registry can do.
+    /// Reads what the registry supports.
     Capabilities,
-    /// Opening or closing a session, or reading who holds it.
+    /// Opens or closes a session, or reads who holds it.
     Session,
-    /// Extending the session.
+    /// Extends the session.
     Heartbeat,
     /// Puts and deletes.
     Write,
-    /// Reading what the registry holds.
+    /// Reads the registry's inventory.
     Inventory,
-    /// Reading one record.
+    /// Reads one record.
     Record,
 }
 
-impl Label for Request {
-    const NAME: &'static str = "operation";
-    const ALL: &'static [Self] =
-        &[Self::Capabilities, Self::Session, Self::Heartbeat, Self::Write, Self::Inventory, Self::Record];
-    fn value(self) -> &'static str {
-        match self {
-            Self::Capabilities => "capabilities",
-            Self::Session => "session",
-            Self::Heartbeat => "heartbeat",
-            Self::Write => "write",
-            Self::Inventory => "inventory",
-            Self::Record => "record",
-        }
-    }
-}
-
 /// How a request to the registry ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum RequestOutcome {
-    /// Answered as the protocol has it; single operations of a batch may still have been refused.
+    /// Answered by the protocol. The registry may still have rejected single operations of a batch.
     Ok,
-    /// Refused for what it says.
+    /// Rejected because of its content.
     Rejected,
-    /// Refused for who says it.
+    /// Rejected because of its credentials.
     Unauthorized,
-    /// Told to come back later.
+    /// The registry asked to retry later.
     Throttled,
-    /// No answer, or none that can be believed.
+    /// No answer, or an unusable one.
     Failed,
 }
 
-impl Label for RequestOutcome {
-    const NAME: &'static str = "outcome";
-    const ALL: &'static [Self] = &[Self::Ok, Self::Rejected, Self::Unauthorized, Self::Throttled, Self::Failed];
-    fn value(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Rejected => "rejected",
-            Self::Unauthorized => "unauthorized",
-            Self::Throttled => "throttled",
-            Self::Failed => "failed",
-        }
-    }
-}
-
 /// An operation on one record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum Operation {
-    /// Register, or change what is registered.
+    /// Registers a record, or changes a registered one.
     Put,
-    /// Deregister.
+    /// Deregisters a record.
     Delete,
 }
 
-impl Label for Operation {
-    const NAME: &'static str = "operation";
-    const ALL: &'static [Self] = &[Self::Put, Self::Delete];
-    fn value(self) -> &'static str {
-        match self {
-            Self::Put => "put",
-            Self::Delete => "delete",
-        }
-    }
-}
-
 /// How an operation on one record ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum OperationOutcome {
     /// Acknowledged.
     Done,
-    /// To be sent again.
+    /// Not acknowledged, and to be retried.
     Retry,
-    /// Refused for what it says, and set aside.
+    /// Rejected because of its content, and parked.
     Parked,
-    /// Refused because the registry holds something newer.
+    /// Rejected because the registry holds a newer version.
     Stale,
 }
 
-impl Label for OperationOutcome {
-    const NAME: &'static str = "outcome";
-    const ALL: &'static [Self] = &[Self::Done, Self::Retry, Self::Parked, Self::Stale];
-    fn value(self) -> &'static str {
-        match self {
-            Self::Done => "done",
-            Self::Retry => "retry",
-            Self::Parked => "parked",
-            Self::Stale => "stale",
-        }
-    }
-}
-
-/// Why pods were listed anew.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why pods were listed again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum RelistReason {
     /// The first list of the process.
     Start,
@@ -162,61 +97,52 @@ pub enum RelistReason {
     Gone,
     /// An event could not be decoded.
     Undecodable,
-    /// A list was older than what had been seen.
+    /// A list was older than an event or a list before it.
     Stale,
-    /// The event loop asked for it, such as to confirm deletions.
+    /// The event loop asked for it, for example to confirm deletions.
     Requested,
-    /// The API server answered, and its watch told nothing for too long.
+    /// The API server answered, but its watch reported nothing for too long.
     Silent,
     /// The watch failed in another way.
     Error,
 }
 
-impl Label for RelistReason {
-    const NAME: &'static str = "reason";
-    const ALL: &'static [Self] = &[
-        Self::Start,
-        Self::Interval,
-        Self::Gone,
-        Self::Undecodable,
-        Self::Stale,
-        Self::Requested,
-        Self::Silent,
-        Self::Error,
-    ];
-    fn value(self) -> &'static str {
-        match self {
-            Self::Start => "start",
-            Self::Interval => "interval",
-            Self::Gone => "gone",
-            Self::Undecodable => "undecodable",
-            Self::Stale => "stale",
-            Self::Requested => "requested",
-            Self::Silent => "silent",
-            Self::Error => "error",
-        }
-    }
+/// How a registered record differed from the ledger, found by a resync.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
+pub enum DriftKind {
+    /// The record was gone.
+    Missing,
+    /// There was a record that should not exist.
+    Extra,
+    /// The record had other contents.
+    Differing,
 }
 
-/// How the registry differed from what was believed about it, found by a resync.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DriftKind {
-    /// A record was gone.
-    Missing,
-    /// A record was there that should not be.
-    Extra,
-    /// A record had other contents.
-    Differing,
+impl Label for RecordState {
+    const NAME: &'static str = "state";
+}
+
+impl Label for Request {
+    const NAME: &'static str = "operation";
+}
+
+impl Label for RequestOutcome {
+    const NAME: &'static str = "outcome";
+}
+
+impl Label for Operation {
+    const NAME: &'static str = "operation";
+}
+
+impl Label for OperationOutcome {
+    const NAME: &'static str = "outcome";
+}
+
+impl Label for RelistReason {
+    const NAME: &'static str = "reason";
 }
 
 impl Label for DriftKind {
     const NAME: &'static str = "kind";
-    const ALL: &'static [Self] = &[Self::Missing, Self::Extra, Self::Differing];
-    fn value(self) -> &'static str {
-        match self {
-            Self::Missing => "missing",
-            Self::Extra => "extra",
-            Self::Differing => "differing",
-        }
-    }
 }

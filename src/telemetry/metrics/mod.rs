@@ -1,7 +1,7 @@
-//! The metrics of a running registrar.
+//! The metrics of a running controller.
 //!
-//! One cheap-to-clone handle with a method for everything that can happen; the event loop and the watches call it, and the
-//! admin server encodes it. Nothing in the program reads a metric to decide anything.
+//! The event loop and the watches report through one handle, and the admin server encodes it. No decision depends on a
+//! metric.
 
 mod labels;
 mod series;
@@ -16,6 +16,7 @@ use std::{
 };
 
 use prometheus_client::{encoding::text, registry::Registry};
+use strum::VariantArray as _;
 use tokio::time::Instant;
 
 pub use labels::{DriftKind, Label, Operation, OperationOutcome, RecordState, RelistReason, Request, RequestOutcome};
@@ -24,18 +25,18 @@ use series::{Series, one, two};
 /// The content type of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Figures for a page that a person reads; the metrics tell what they mean.
+/// Figures for `/status`; each is also a metric.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Figures {
     /// Pods in the store.
     pub pods: i64,
     /// Records, by their state.
     pub records: Vec<(&'static str, i64)>,
-    /// How long the oldest pending change has waited.
+    /// Seconds that the oldest pending change has waited.
     pub oldest_pending_seconds: f64,
-    /// How long after the start the registry was equal to the cluster for the first time; zero before.
+    /// Seconds from the start until the registry first equalled the cluster; zero before.
     pub first_complete_sync_seconds: f64,
-    /// Since when each watch has shown no life.
+    /// Seconds since each watch last reported anything.
     pub watch_silence_seconds: Vec<f64>,
 }
 
@@ -45,14 +46,14 @@ pub struct Metrics(Arc<Inner>);
 
 struct Inner {
     started: Instant,
-    /// When each watch last showed life, in milliseconds after `started`.
+    /// When each watch last reported anything, in milliseconds after `started`.
     alive: Box<[AtomicU64]>,
     series: Series,
     registry: Registry,
 }
 
 impl Metrics {
-    /// All metrics at zero, for a process that starts now with as many watches as it will ever have.
+    /// All metrics at zero, for a process that starts now. The number of watches is fixed.
     pub fn new(watches: usize) -> Self {
         let (series, registry) = Series::register();
         let alive = (0..watches).map(|_| AtomicU64::new(0)).collect();
@@ -69,7 +70,7 @@ impl Metrics {
         self.0.series.records.get_or_create(&one(state)).set(wide(count));
     }
 
-    /// How many keys wait for their turn, and for how long the oldest of them has (zero when none waits).
+    /// How many changes are pending, and how long the oldest of them has waited (zero if none is pending).
     pub fn set_pending(&self, count: usize, oldest: Duration) {
         self.0.series.pending.set(wide(count));
         self.0.series.oldest_pending_age.set(oldest.as_secs_f64());
@@ -85,19 +86,19 @@ impl Metrics {
         self.0.series.operations.get_or_create(&two(operation, outcome)).inc();
     }
 
-    /// The registry acknowledged a change, that long after we saw it.
+    /// The registry acknowledged a change, `delay` after a watch reported it.
     pub fn acknowledged_after(&self, delay: Duration) {
         self.0.series.change_to_acknowledgement.observe(delay.as_secs_f64());
     }
 
-    /// A watch showed life: an event, a bookmark, its regular end or a page of a list. A watch that is unknown is ignored.
+    /// A watch reported something: an event, a bookmark, its regular end or a page of a list. An unknown index is ignored.
     pub fn watch_alive(&self, watch: usize) {
         if let Some(alive) = self.0.alive.get(watch) {
             alive.store(self.elapsed_ms(), Ordering::Relaxed);
         }
     }
 
-    /// A complete list was begun, and why.
+    /// A complete list began.
     pub fn relisted(&self, reason: RelistReason) {
         self.0.series.relists.get_or_create(&one(reason)).inc();
     }
@@ -120,7 +121,7 @@ impl Metrics {
         }
     }
 
-    /// Whether this process is the one that is to write.
+    /// Whether this process is the leader.
     pub fn set_leader(&self, leader: bool) {
         self.0.series.leader.set(leader.into());
     }
@@ -140,41 +141,41 @@ impl Metrics {
         self.0.series.fenced.set(fenced.into());
     }
 
-    /// How many deletions the brake holds.
+    /// How many deletions the absence guard holds.
     pub fn set_held(&self, count: usize) {
         self.0.series.deletions_held.set(wide(count));
     }
 
-    /// An operation was sent again unchanged.
-    pub fn repeated(&self) {
-        self.0.series.repeats.inc();
+    /// An operation was sent again, because the registry did not acknowledge it.
+    pub fn retried(&self) {
+        self.0.series.retries.inc();
     }
 
-    /// How many pods memory is spent on: those that it is known of what the registry may hold, and entries of the queue.
-    pub fn set_memory(&self, remembered: usize, queue_entries: usize) {
-        self.0.series.remembered.set(wide(remembered));
+    /// What takes memory per pod: entries of the ledger and of the queue.
+    pub fn set_memory(&self, ledger_entries: usize, queue_entries: usize) {
+        self.0.series.ledger_entries.set(wide(ledger_entries));
         self.0.series.queue_entries.set(wide(queue_entries));
     }
 
-    /// A resync found a record of the registry to differ, and it was queued for repair.
+    /// A resync found that a record differs, and queued it for repair.
     pub fn drift_repaired(&self, kind: DriftKind) {
         self.0.series.drift_repaired.get_or_create(&one(kind)).inc();
     }
 
-    /// The figures that a person wants to see at a glance.
+    /// The figures for `/status`.
     pub fn figures(&self) -> Figures {
         let series = &self.0.series;
         let records = |state| series.records.get_or_create(&one(state)).get();
         Figures {
             pods: series.pods.get(),
-            records: RecordState::ALL.iter().map(|state| (state.value(), records(*state))).collect(),
+            records: RecordState::VARIANTS.iter().map(|state| (state.into(), records(*state))).collect(),
             oldest_pending_seconds: series.oldest_pending_age.get(),
             first_complete_sync_seconds: series.first_complete_sync.get(),
             watch_silence_seconds: self.watch_silences().iter().map(Duration::as_secs_f64).collect(),
         }
     }
 
-    /// Everything in the OpenMetrics text format, see [`CONTENT_TYPE`].
+    /// All metrics in the OpenMetrics text format, see [`CONTENT_TYPE`].
     ///
     /// # Errors
     /// Never in practice: writing to memory does not fail.
@@ -186,7 +187,7 @@ impl Metrics {
         Ok(text)
     }
 
-    /// For how long each watch has shown no life; a watch that never did counts from the start.
+    /// The time since each watch last reported anything, or since the start.
     pub fn watch_silences(&self) -> Vec<Duration> {
         let now = self.elapsed_ms();
         let silence = |alive: &AtomicU64| Duration::from_millis(now.saturating_sub(alive.load(Ordering::Relaxed)));
@@ -259,7 +260,7 @@ mod tests {
         metrics.set_writer(true);
         metrics.set_fenced(true);
         metrics.set_held(5);
-        metrics.repeated();
+        metrics.retried();
         metrics.set_memory(11, 12);
         metrics.drift_repaired(DriftKind::Extra);
         for (series, expected) in [
@@ -280,8 +281,8 @@ mod tests {
             ("writer", 1.0),
             ("fenced", 1.0),
             ("deletions_held", 5.0),
-            ("repeats_total", 1.0),
-            ("remembered", 11.0),
+            ("retries_total", 1.0),
+            ("ledger_entries", 11.0),
             ("queue_entries", 12.0),
             ("drift_repaired_total{kind=\"extra\"}", 1.0),
         ] {

@@ -1,4 +1,5 @@
-//! The metrics by name: each is declared once, with its help text, and registered with every value of its labels.
+//! The metrics by name. Each is declared once, with its help text, and registered with every value of its labels, so that
+//! a rate over any series is available from the start.
 
 use std::sync::atomic::AtomicU64;
 
@@ -31,7 +32,7 @@ pub(super) fn two(first: impl Label, second: impl Label) -> [Pair; 2] {
 }
 
 fn pair<L: Label>(label: L) -> Pair {
-    (L::NAME, label.value())
+    (L::NAME, label.into())
 }
 
 /// Seconds, as a gauge.
@@ -56,8 +57,8 @@ pub(super) struct Series {
     pub(super) writer: Gauge,
     pub(super) fenced: Gauge,
     pub(super) deletions_held: Gauge,
-    pub(super) repeats: Counter,
-    pub(super) remembered: Gauge,
+    pub(super) retries: Counter,
+    pub(super) ledger_entries: Gauge,
     pub(super) queue_entries: Gauge,
     pub(super) drift_repaired: Family<[Pair; 1], Counter>,
 }
@@ -68,81 +69,134 @@ impl Series {
         let mut to = Registry::with_prefix(PREFIX);
         let buckets = Histogram::new(ACKNOWLEDGEMENT_BUCKETS);
         let series = Self {
-            pods: plain(&mut to, "pods", "Pods in the store"),
+            pods: plain(
+                &mut to,
+                "pods",
+                "Pods that the watches report; a sudden drop means that pods were deleted or that a permission is gone",
+            ),
             records: labelled(
                 &mut to,
                 "records",
-                "Records by where they stand with the registry",
+                "Records per state; see the log if parked, held or doubt stays above 0",
                 &ones::<RecordState>(),
             ),
-            pending: plain(&mut to, "pending", "Pods whose record waits for its turn to be sent"),
-            oldest_pending_age: seconds(&mut to, "oldest_pending_age", "How long the oldest pending pod has waited"),
-            requests: labelled(&mut to, "requests", "Requests to the registry", &twos::<Request, RequestOutcome>()),
+            pending: plain(
+                &mut to,
+                "pending",
+                "Records with a change that the registry has not acknowledged; alert when it grows for minutes",
+            ),
+            oldest_pending_age: seconds(
+                &mut to,
+                "oldest_pending_age",
+                "Wait of the oldest pending record, 0 if none is pending; alert when it exceeds a few minutes",
+            ),
+            requests: labelled(
+                &mut to,
+                "requests",
+                "Requests to the registry; alert when outcomes other than ok prevail",
+                &twos::<Request, RequestOutcome>(),
+            ),
             operations: labelled(
                 &mut to,
                 "operations",
-                "Operations on single records, sent alone or in a batch",
+                "Operations on single records, sent alone or in a batch; alert when parked grows",
                 &twos::<Operation, OperationOutcome>(),
             ),
             change_to_acknowledgement: timed(
                 &mut to,
                 "change_to_acknowledgement",
-                "From a change being seen to the registry acknowledging it",
+                "Time from a watch reporting a change to the registry acknowledging it; alert when it exceeds your target",
                 buckets,
             ),
-            watch_silence: seconds(&mut to, "watch_silence", "Since the most silent watch last showed life"),
+            watch_silence: seconds(
+                &mut to,
+                "watch_silence",
+                "Time since the most silent watch last reported anything; alert when it exceeds 30 seconds for minutes",
+            ),
             relists: labelled(
                 &mut to,
                 "relists",
-                "Complete lists of pods, by what caused them",
+                "Complete lists of pods per cause; see the log if causes other than start and interval are frequent",
                 &ones::<RelistReason>(),
             ),
-            watch_errors: plain(&mut to, "watch_errors", "Lists and watches of pods that failed"),
-            undecodable_pods: plain(&mut to, "undecodable_pods", "Pods from the API server that could not be decoded"),
+            watch_errors: plain(
+                &mut to,
+                "watch_errors",
+                "Lists and watches of pods that failed; alert when it grows for minutes",
+            ),
+            undecodable_pods: plain(
+                &mut to,
+                "undecodable_pods",
+                "Pods from the API server that could not be decoded; alert on any increase",
+            ),
             first_complete_sync: seconds(
                 &mut to,
                 "first_complete_sync",
-                "From the start of the process until the registry first equalled the cluster; 0 until then",
+                "Time from the start of the process until the registry first equalled the cluster; 0 until then and on a standby",
             ),
-            leader: plain(&mut to, "leader", "1 when this process holds the lease, or needs none"),
+            leader: plain(
+                &mut to,
+                "leader",
+                "1 if this process holds the Lease, or needs none; alert when the sum over all replicas is not 1 for minutes",
+            ),
             lease_failures: plain(
                 &mut to,
                 "lease_failures",
-                "Reads and writes of the Lease that failed; raise an alert when this grows for minutes",
+                "Reads and writes of the Lease that failed; alert when it grows for minutes",
             ),
-            writer: plain(&mut to, "writer", "1 when this process may write to the registry"),
-            fenced: plain(&mut to, "fenced", "1 when another writer took the session over"),
-            deletions_held: plain(&mut to, "deletions_held", "Deletions inferred from absence that the brake holds"),
-            repeats: plain(
+            writer: plain(
                 &mut to,
-                "repeats",
-                "Operations that were sent again unchanged, as nothing acknowledged them",
+                "writer",
+                "1 if this process may write to the registry; alert when no replica has 1 for minutes",
             ),
-            remembered: plain(&mut to, "remembered", "Pods of which it is kept in memory what the registry may hold"),
-            queue_entries: plain(&mut to, "queue_entries", "Entries of the queue, with those that are passed over"),
+            fenced: plain(
+                &mut to,
+                "fenced",
+                "1 if another writer took over the session; alert when it stays 1: two controllers share a cluster id and owner",
+            ),
+            deletions_held: plain(
+                &mut to,
+                "deletions_held",
+                "Inferred deletions that the absence guard holds; alert when it stays above 0: /status shows how to approve them",
+            ),
+            retries: plain(
+                &mut to,
+                "retries",
+                "Operations sent again because the registry did not acknowledge them; alert when it nears a tenth of operations_total",
+            ),
+            ledger_entries: plain(
+                &mut to,
+                "ledger_entries",
+                "Entries in the in-memory ledger, one per pod that the registry may hold; alert when it far exceeds pods",
+            ),
+            queue_entries: plain(
+                &mut to,
+                "queue_entries",
+                "Entries in the queue of pod UIDs, including outdated ones that will be skipped; alert when it grows for minutes",
+            ),
             drift_repaired: labelled(
                 &mut to,
                 "drift_repaired",
-                "Records of the registry that a resync found to differ, by how",
+                "Records that a resync found different and repaired; alert when it grows: something else writes to the registry",
                 &ones::<DriftKind>(),
             ),
         };
         let build: Family<[Pair; 1], Gauge> = Family::default();
         build.get_or_create(&[("version", env!("CARGO_PKG_VERSION"))]).set(1);
         // The thread that writes standard error counts for the whole process.
-        let help = "Log lines dropped because standard error did not take them; raise an alert when this grows";
+        let help = "Log lines dropped because standard error was blocked; alert on any increase";
         to.register("log_lines_dropped", help, LINES_DROPPED.clone());
-        to.register("build_info", "The version of the program", build);
+        to.register("build_info", "Version of the program, as a label; always 1", build);
         (series, to)
     }
 }
 
 fn ones<L: Label>() -> Vec<[Pair; 1]> {
-    L::ALL.iter().map(|label| one(*label)).collect()
+    L::VARIANTS.iter().map(|label| one(*label)).collect()
 }
 
 fn twos<A: Label, B: Label>() -> Vec<[Pair; 2]> {
-    A::ALL.iter().flat_map(|a| B::ALL.iter().map(|b| two(*a, *b))).collect()
+    A::VARIANTS.iter().flat_map(|a| B::VARIANTS.iter().map(|b| two(*a, *b))).collect()
 }
 
 fn plain<M: Metric + Clone + Default>(to: &mut Registry, name: &str, help: &str) -> M {

@@ -170,7 +170,7 @@ async fn a_list_in_the_middle_of_a_backlog_begins_it_anew_and_repeats_nothing() 
     }
     world.pass(120 * SECOND).await;
     world.assert_equal();
-    assert_eq!(world.figure("remembered"), world.pods.len());
+    assert_eq!(world.figure("ledger_entries"), world.pods.len());
     let tries = world.registry.state().tries;
     assert_eq!((tries.repeats, tries.needless), (0, 0), "{tries:?}");
 }

@@ -3,10 +3,11 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
-    sync::{Arc, Mutex, MutexGuard},
+    sync::Arc,
     time::Duration,
 };
 
+use parking_lot::{Mutex, MutexGuard};
 use pod_registrar::{
     model::{Buckets, Digest, Failure, OperationKind, Uid, Verdict, Version, verdict},
     registry::{
@@ -198,7 +199,7 @@ impl Fake {
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap()
+        self.0.lock()
     }
 
     /// Several figures of one moment.
@@ -275,7 +276,7 @@ struct InFlight<'a>(&'a Fake, Vec<String>);
 
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
-        let mut state = self.0.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut state = self.0.0.lock();
         for uid in &self.1 {
             state.in_flight.remove(uid);
         }

@@ -26,8 +26,8 @@ async fn churn(world: &mut World, next: &mut usize) {
 /// What memory is spent on is bounded by what lives and what the registry may hold, however much came and went.
 fn assert_bounded(world: &World, may_hold: usize) {
     let most = LIVING + may_hold;
-    let (remembered, entries) = (world.figure("remembered"), world.figure("queue_entries"));
-    assert!(remembered <= most, "{remembered} are remembered where {LIVING} live and {may_hold} may be held");
+    let (ledger, entries) = (world.figure("ledger_entries"), world.figure("queue_entries"));
+    assert!(ledger <= most, "{ledger} ledger entries where {LIVING} live and {may_hold} may be held");
     // Entries that are passed over are dropped before they are twice as many as those that count.
     assert!(entries <= 4 * most + 1_000, "{entries} entries of the queue");
 }
@@ -60,7 +60,7 @@ async fn an_hour_of_churn_without_a_registry_costs_no_more_memory_than_a_minute_
         world.pass(3 * SECOND).await;
     }
     world.assert_equal();
-    assert_eq!(world.figure("remembered"), LIVING, "and what is gone is forgotten");
+    assert_eq!(world.figure("ledger_entries"), LIVING, "and what is gone is forgotten");
     let caught_up = registry.read(|state| {
         let writes = state.writes.iter().filter(|write| write.at >= ended);
         writes.flat_map(|write| write.items.iter().map(|item| (write.at, item.kind))).collect::<Vec<_>>()

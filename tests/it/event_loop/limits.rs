@@ -92,7 +92,7 @@ async fn refusals_use_up_no_retry_budget() {
             world.assert_equal();
         }
     }
-    assert_eq!(world.figure("repeats_total"), 0);
+    assert_eq!(world.figure("retries_total"), 0);
 }
 
 #[tokio::test(start_paused = true)]

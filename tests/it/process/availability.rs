@@ -2,13 +2,14 @@
 
 use std::net::TcpListener;
 
-use pod_registrar::{
-    demo::api::{Fault, Kind},
-    model::DEFAULT_OWNER,
-};
+use pod_registrar::model::DEFAULT_OWNER;
 
 use super::world::{CLUSTER, Kube, World};
-use crate::support::{Controller, RegistryTask, SOON, eventually, until};
+use crate::support::{
+    Controller, RegistryTask, SOON,
+    apiserver::{Fault, Kind},
+    eventually, until,
+};
 
 #[tokio::test]
 async fn an_api_server_that_refuses_at_the_start_is_asked_again_until_it_lets_us_in() {

@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
-use pod_registrar::demo::api::{Fault, Kind, Request};
 use serde_json::{Value, json};
 
 use super::world::{CLUSTER, Kube, World};
 use crate::support::{
-    Child, Controller, ForwardProxy, RegistryProcess, SOON, TlsFront, eventually, http_client, until,
+    Child, Controller, ForwardProxy, RegistryProcess, SOON, TlsFront,
+    apiserver::{Fault, Kind, Request},
+    eventually, http_client, until,
 };
 
 #[tokio::test]

@@ -6,14 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pod_registrar::{
-    demo::api::Kind,
-    telemetry::{LogFormat, Stderr, logging, panics},
-};
+use pod_registrar::telemetry::{LogFormat, Stderr, logging, panics};
 use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
 use super::world::{Kube, World};
-use crate::support::{Child, SOON, eventually, http_client, until};
+use crate::support::{Child, SOON, apiserver::Kind, eventually, http_client, until};
 
 /// The kubelet's patience with a probe, as in `deploy/`.
 const PROBE: Duration = Duration::from_secs(2);

@@ -1,12 +1,13 @@
 //! How the process ends.
 
-use pod_registrar::{
-    demo::api::{Fault, Kind},
-    model::DEFAULT_OWNER,
-};
+use pod_registrar::model::DEFAULT_OWNER;
 
 use super::world::{CLUSTER, Kube, World};
-use crate::support::{Controller, RegistryTask, SOON, eventually, until};
+use crate::support::{
+    Controller, RegistryTask, SOON,
+    apiserver::{Fault, Kind},
+    eventually, until,
+};
 
 /// A controller whose first writes wait in the proxy.
 async fn stuck(world: &World) -> Controller {

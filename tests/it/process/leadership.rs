@@ -2,17 +2,18 @@
 
 use std::time::Duration;
 
-use pod_registrar::{
-    demo::api::{Fault, Kind},
-    model::DEFAULT_OWNER,
-};
+use pod_registrar::model::DEFAULT_OWNER;
 use serde_json::{Value, json};
 
 use super::{
     churn::{Churn, assert_in_order_of_leaders},
     world::{CLUSTER, World, name},
 };
-use crate::support::{Controller, SOON, eventually, http_client, seed, until};
+use crate::support::{
+    Controller, SOON,
+    apiserver::{Fault, Kind},
+    eventually, http_client, seed, until,
+};
 
 const LEASE: &str = "registrar";
 /// Longer than any test waits: nobody takes over because of it.
@@ -247,7 +248,7 @@ async fn whatever_becomes_of_the_replicas_their_writes_do_not_mix_and_nothing_is
             _ => {
                 // A leader that loses its lease to somebody who does nothing with it.
                 let steal = |lease: &mut Value| lease["spec"]["holderIdentity"] = format!("thief-{round}").into();
-                world.kube.api.edit_lease("default", LEASE, steal).unwrap();
+                world.kube.api.edit_lease("default", LEASE, steal).await;
             }
         }
         let while_it_goes_on = churn.random.u64(..1_500);

@@ -2,16 +2,14 @@
 
 use std::time::Duration;
 
-use pod_registrar::{
-    demo::{
-        api::{Fault, Kind},
-        pod,
-    },
-    model::DEFAULT_OWNER,
-};
+use pod_registrar::{demo::pod, model::DEFAULT_OWNER};
 
 use super::world::{CLUSTER, World, name};
-use crate::support::{SOON, eventually, until};
+use crate::support::{
+    SOON,
+    apiserver::{Fault, Kind},
+    eventually, until,
+};
 
 #[tokio::test]
 async fn a_restart_without_changes_writes_nothing() {

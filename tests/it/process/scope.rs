@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use pod_registrar::demo::{
-    api::{Fault, Kind, Request},
-    pod,
-};
+use pod_registrar::demo::pod;
 
 use super::world::{CLUSTER, World};
-use crate::support::{SOON, eventually};
+use crate::support::{
+    SOON,
+    apiserver::{Fault, Kind, Request},
+    eventually,
+};
 
 /// Waits until the owner's records are these `namespace/name`s.
 async fn holds(world: &World, owner: &str, expected: &[&str]) {

@@ -5,13 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pod_registrar::demo::api::Kind;
-
 use super::{
     churn::assert_in_order,
     world::{CLUSTER, World, name},
 };
-use crate::support::{SOON, eventually, until};
+use crate::support::{SOON, apiserver::Kind, eventually, until};
 
 /// Takes a process's processor away for most of the time, until it is dropped.
 struct Throttle(Child);

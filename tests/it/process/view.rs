@@ -2,16 +2,14 @@
 
 use std::time::Duration;
 
-use pod_registrar::{
-    demo::{
-        api::{Fault, Kind, Request},
-        pod,
-    },
-    model::DEFAULT_OWNER,
-};
+use pod_registrar::{demo::pod, model::DEFAULT_OWNER};
 
 use super::world::{CLUSTER, World};
-use crate::support::{Controller, SOON, eventually, until};
+use crate::support::{
+    Controller, SOON,
+    apiserver::{Fault, Kind, Request},
+    eventually, until,
+};
 
 /// A world whose registry holds the records of so many pods, and whose controller is gone.
 async fn registered(count: usize) -> World {

@@ -7,16 +7,17 @@ use std::{
 };
 
 use pod_registrar::{
-    demo::{
-        api::{Fault, Kind, Options, Server},
-        pod,
-    },
+    demo::{api::Options, pod},
     model::DEFAULT_OWNER,
 };
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::support::{Controller, Proxy, Reader, RegistryTask, SOON, eventually, until};
+use crate::support::{
+    Controller, Proxy, Reader, RegistryTask, SOON,
+    apiserver::{Fault, Kind, Server},
+    eventually, until,
+};
 
 /// The cluster's id: the UID of its `kube-system` namespace.
 pub(super) const CLUSTER: &str = "7c1a3c52-5d0e-4b7c-9d55-2f6f5b0c1e42";

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these helpers are part of tests")]
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "shown by the test runner if the test fails")]
 
+pub(crate) mod apiserver;
 mod child;
 mod controller;
 mod cuts;

@@ -17,8 +17,10 @@ use kube::{
     client::Body,
     config::{KubeConfigOptions, Kubeconfig},
 };
-use pod_registrar::demo::api::{Options, Server};
+use pod_registrar::demo::api::Options;
 use serde_json::{Value, json};
+
+use crate::support::apiserver::Server;
 
 /// How long anything may take.
 pub(super) const LIMIT: Duration = Duration::from_secs(30);

@@ -7,11 +7,12 @@ use std::{
     time::Duration,
 };
 
-use super::{status::Failure, store::Snapshot};
+use axum::http::Request as HttpRequest;
+use pod_registrar::demo::api::{Failure, Snapshot};
 
 /// What a request is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// A list of pods, or a page of one.
     List,
     /// A watch of pods.
@@ -30,26 +31,50 @@ pub enum Kind {
     Other,
 }
 
+impl Kind {
+    fn of<B>(http: &HttpRequest<B>, params: &BTreeMap<String, String>) -> Self {
+        let path: Vec<&str> = http.uri().path().trim_matches('/').split('/').collect();
+        let reads = http.method() == "GET";
+        let watches = params.get("watch").is_some_and(|value| value != "false" && value != "0");
+        match path.as_slice() {
+            ["api", "v1", "pods"] | ["api", "v1", "namespaces", _, "pods"] if reads && watches => Self::Watch,
+            ["api", "v1", "pods"] | ["api", "v1", "namespaces", _, "pods"] if reads => Self::List,
+            ["api", "v1", "namespaces", _, "pods", ..] if reads => Self::Get,
+            ["api", "v1", "namespaces", _, "pods", ..] => Self::Write,
+            ["api", "v1", "namespaces", ..] => Self::Namespace,
+            ["apis", "coordination.k8s.io", _, "namespaces", ..] => Self::Lease,
+            ["apis", "events.k8s.io", _, "namespaces", ..] => Self::Event,
+            _ => Self::Other,
+        }
+    }
+}
+
 /// A request that arrived.
 #[derive(Clone, Debug)]
-pub struct Request {
+pub(crate) struct Request {
     /// What it is for.
-    pub kind: Kind,
-    /// The HTTP method.
-    pub method: String,
+    pub(crate) kind: Kind,
     /// The path.
-    pub path: String,
-    /// The query as it was sent.
-    pub query: String,
+    pub(crate) path: String,
     /// The query's parameters, decoded.
-    pub params: BTreeMap<String, String>,
+    pub(crate) params: BTreeMap<String, String>,
     /// The credential, as the header has it.
-    pub authorization: Option<String>,
+    pub(crate) authorization: Option<String>,
 }
 
 impl Request {
+    pub(super) fn new<B>(http: &HttpRequest<B>, params: BTreeMap<String, String>) -> Self {
+        let authorization = http.headers().get("authorization").and_then(|value| value.to_str().ok());
+        Self {
+            kind: Kind::of(http, &params),
+            path: http.uri().path().to_owned(),
+            params,
+            authorization: authorization.map(str::to_owned),
+        }
+    }
+
     /// Whether it asks for another page of a list.
-    pub fn is_continued(&self) -> bool {
+    pub(crate) fn is_continued(&self) -> bool {
         self.params.get("continue").is_some_and(|token| !token.is_empty())
     }
 }
@@ -93,7 +118,7 @@ type Predicate = Arc<dyn Fn(&Request) -> bool + Send + Sync>;
 /// One fault of the script. It strikes once, unless [`Fault::times`] or [`Fault::always`] says otherwise.
 /// A request meets at most one fault: the first of the script that is about it.
 #[derive(Clone)]
-pub struct Fault {
+pub(crate) struct Fault {
     kind: Kind,
     when: Option<Predicate>,
     skip: usize,
@@ -117,99 +142,99 @@ impl Fault {
     }
 
     /// An HTTP status with the usual `Status` body: 401, 403, 410, 429, 500, 503…
-    pub fn status(kind: Kind, code: u16) -> Self {
+    pub(crate) fn status(kind: Kind, code: u16) -> Self {
         Self::failure(kind, Failure::new(code, "a fault of the script"))
     }
 
     /// A failure of one's own making, for instance with a `Retry-After`.
-    pub fn failure(kind: Kind, failure: Failure) -> Self {
+    pub(crate) fn failure(kind: Kind, failure: Failure) -> Self {
         Self::new(kind, Effect::Answer(Box::new(failure)))
     }
 
     /// A proxy's HTML page with status 200.
-    pub fn html(kind: Kind) -> Self {
+    pub(crate) fn html(kind: Kind) -> Self {
         Self::new(kind, Effect::Html)
     }
 
     /// No answer at all, not even headers.
-    pub fn hang(kind: Kind) -> Self {
+    pub(crate) fn hang(kind: Kind) -> Self {
         Self::new(kind, Effect::Hang)
     }
 
     /// The usual answer, later.
-    pub fn delay(kind: Kind, by: Duration) -> Self {
+    pub(crate) fn delay(kind: Kind, by: Duration) -> Self {
         Self::new(kind, Effect::Delay(by))
     }
 
     /// A list with no items, at the present resource version, though there are pods.
-    pub fn empty_list() -> Self {
+    pub(crate) fn empty_list() -> Self {
         Self::new(Kind::List, Effect::Empty)
     }
 
     /// A page whose continue token leaps over the page that follows it, though that page is counted among those to come.
-    pub fn missing_page() -> Self {
+    pub(crate) fn missing_page() -> Self {
         Self::new(Kind::List, Effect::MissingPage)
     }
 
     /// The continue token has expired: 410 on the second page of a list or a later one.
-    pub fn expired_token() -> Self {
+    pub(crate) fn expired_token() -> Self {
         let message = "The provided continue parameter is too old to display a consistent list result.";
         Self::failure(Kind::List, Failure::new(410, message)).when(Request::is_continued)
     }
 
     /// A list as it was at an earlier moment, with the resource version of that moment.
-    pub fn stale_list(at: Snapshot) -> Self {
+    pub(crate) fn stale_list(at: Snapshot) -> Self {
         Self::new(Kind::List, Effect::Stale(at))
     }
 
     /// Silence after so many items of a list or events of a watch; the connection stays open.
-    pub fn stall(kind: Kind, after: usize) -> Self {
+    pub(crate) fn stall(kind: Kind, after: usize) -> Self {
         Self::stream(kind, after, How::Stall)
     }
 
     /// The connection breaks in the middle of an item or event, after so many whole ones.
-    pub fn cut(kind: Kind, after: usize) -> Self {
+    pub(crate) fn cut(kind: Kind, after: usize) -> Self {
         Self::stream(kind, after, How::Cut)
     }
 
     /// The watch ends orderly after so many events.
-    pub fn end(after: usize) -> Self {
+    pub(crate) fn end(after: usize) -> Self {
         Self::stream(Kind::Watch, after, How::End)
     }
 
     /// An ERROR event in the watch after so many events, for instance with 410.
-    pub fn error_event(after: usize, failure: Failure) -> Self {
+    pub(crate) fn error_event(after: usize, failure: Failure) -> Self {
         Self::stream(Kind::Watch, after, How::Error(Box::new(failure)))
     }
 
     /// A line of one's own in the watch, after so many events; the watch goes on.
-    pub fn line(after: usize, line: impl Into<String>) -> Self {
+    pub(crate) fn line(after: usize, line: impl Into<String>) -> Self {
         Self::stream(Kind::Watch, after, How::Line(line.into()))
     }
 
     /// Strikes that many requests.
     #[must_use]
-    pub fn times(mut self, times: usize) -> Self {
+    pub(crate) fn times(mut self, times: usize) -> Self {
         self.times = times;
         self
     }
 
     /// Strikes until the script is cleared.
     #[must_use]
-    pub fn always(self) -> Self {
+    pub(crate) fn always(self) -> Self {
         self.times(usize::MAX)
     }
 
     /// Lets that many requests of its kind pass first.
     #[must_use]
-    pub fn skip(mut self, requests: usize) -> Self {
+    pub(crate) fn skip(mut self, requests: usize) -> Self {
         self.skip = requests;
         self
     }
 
     /// Is only about requests of its kind for which this is true.
     #[must_use]
-    pub fn when(mut self, predicate: impl Fn(&Request) -> bool + Send + Sync + 'static) -> Self {
+    pub(crate) fn when(mut self, predicate: impl Fn(&Request) -> bool + Send + Sync + 'static) -> Self {
         self.when = Some(Arc::new(predicate));
         self
     }
@@ -263,7 +288,7 @@ mod tests {
 
     fn request(kind: Kind, token: &str) -> Request {
         let params = BTreeMap::from([("continue".to_owned(), token.to_owned())]);
-        Request { kind, method: "GET".into(), path: "/".into(), query: String::new(), params, authorization: None }
+        Request { kind, path: "/".into(), params, authorization: None }
     }
 
     #[test]
