@@ -2,7 +2,7 @@
 
 use super::{Error, informers, output::Output};
 use crate::{
-    cluster::{Environment, approval},
+    cluster::{kubeconfig::Environment, lease::approvals},
     settings::{ApproveSettings, LeaseName},
 };
 
@@ -11,7 +11,7 @@ pub(super) async fn run(settings: ApproveSettings, environment: Environment) -> 
     let ApproveSettings { hold, lease, cluster, log_format: _ } = settings;
     let client = informers::cluster(cluster, environment)?.client();
     let LeaseName { namespace, name } = lease;
-    approval::approve(&client, &namespace, &name, &hold).await?;
+    approvals::approve(&client, &namespace, &name, &hold).await?;
     let said = format!("approved {hold} on the Lease {namespace}/{name}; the controller reads it within seconds");
     Output::default().print(&[said]).await.map_err(Error::Output)
 }

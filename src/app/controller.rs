@@ -18,7 +18,15 @@ use super::{
 use crate::{
     admin::{self, Pages},
     clock::Clock,
-    cluster::{self, Cluster, Environment, approval::Desk, lease::Keeper},
+    cluster::{
+        self,
+        client::{Cluster, Scope},
+        kubeconfig::Environment,
+        lease::{
+            approvals::Desk,
+            elector::{Keeper, Place},
+        },
+    },
     listen,
     model::{AllowList, Leadership, Rule, Standing, Writer, brake::SettingsChange, notices::Reminder, retry},
     registry::v1::{Client, Config as RegistryConfig},
@@ -77,7 +85,7 @@ pub(super) fn listen(address: SocketAddr, flag: &'static str) -> Result<TcpListe
 /// The controller, with everything that it is told.
 pub(super) struct Controller {
     pub(super) cluster: Cluster,
-    pub(super) scope: cluster::Scope,
+    pub(super) scope: Scope,
     pub(super) record: RecordSettings,
     pub(super) registry: RegistrySettings,
     pub(super) identity: IdentitySettings,
@@ -235,7 +243,7 @@ impl Controller {
             return (watch::channel(Leadership::ALONE).1, Lease { over, keeper: None });
         };
         let client = self.cluster.client();
-        let place = cluster::lease::Place { namespace, name };
+        let place = Place { namespace, name };
         let me = instance.to_owned();
         let (keeper, leadership) = Keeper::new(client, place, me, *lease_duration, clock, standing, metrics);
         let keeper = tokio::spawn(keeper.run(over.clone().cancelled_owned()));

@@ -20,7 +20,10 @@ use super::{
     tasks::Tasks,
 };
 use crate::{
-    cluster::{Cluster, Environment, Scope},
+    cluster::{
+        client::{Cluster, Scope},
+        kubeconfig::Environment,
+    },
     demo::{
         api::{Api, Options as ApiOptions},
         life,

@@ -20,7 +20,7 @@ use super::{
     credentials::{self, Present, Source},
     kubeconfig::{self, Access, Login, Origin, Proxy, Search, Trust},
     proxied,
-    tap::Tap,
+    watch::stream::Tap,
 };
 use crate::connect::{self, Names};
 

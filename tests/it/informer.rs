@@ -10,7 +10,10 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use pod_registrar::{
     clock::Clock,
-    cluster::{Cluster, Common, Informer, Scope, Setup, informer},
+    cluster::{
+        client::{Cluster, Scope},
+        watch::informer::{self, Common, Informer, Setup},
+    },
     demo::{
         api::{Fault, Kind, Options, Request, Server},
         pod,

@@ -9,11 +9,14 @@ use std::{
     time::Duration,
 };
 
-use super::{super::words::Right, Informer};
-use crate::model::{
-    Moment,
-    notices::{Notices, Reminder, Summary},
-    silence::{Notice, Silence},
+use super::Informer;
+use crate::{
+    cluster::words::Right,
+    model::{
+        Moment,
+        notices::{Notices, Reminder, Summary},
+        silence::{Notice, Silence},
+    },
 };
 
 /// What was logged of all watches of a process.

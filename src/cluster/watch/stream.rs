@@ -31,16 +31,16 @@ const HEADERS_WITHIN: Duration = Duration::from_secs(25);
 /// A watch ended.
 #[derive(Debug, thiserror::Error)]
 #[error("the watch ended after {lasted:?}: {how}")]
-pub(super) struct Ended {
+pub(crate) struct Ended {
     /// How it ended.
-    pub(super) how: How,
+    pub(crate) how: How,
     /// How long after its headers.
-    pub(super) lasted: Duration,
+    pub(crate) lasted: Duration,
 }
 
 /// How a watch ended.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum How {
+pub(crate) enum How {
     /// The server ended its answer.
     #[error("the server closed it")]
     Closed,
@@ -62,7 +62,7 @@ struct NoHeaders;
 
 /// What the watcher's requests go through. Clones share it.
 #[derive(Clone, Default)]
-pub(super) struct Tap(Arc<Mutex<State>>);
+pub(crate) struct Tap(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
@@ -72,7 +72,7 @@ struct State {
 
 impl Tap {
     /// The next watcher starts from this version.
-    pub(super) fn begin(&self, version: &str) {
+    pub(crate) fn begin(&self, version: &str) {
         self.change(|state| *state = State { version: version.to_owned(), ended: None });
     }
 
@@ -98,7 +98,7 @@ impl<S> Layer<S> for Tap {
 
 /// A client with a tap.
 #[derive(Clone)]
-pub(super) struct Tapped<S> {
+pub(crate) struct Tapped<S> {
     inner: S,
     tap: Tap,
 }
@@ -147,7 +147,7 @@ fn is_watch(query: &str) -> bool {
 }
 
 /// The body of a watch.
-pub(super) struct TappedBody<B> {
+pub(crate) struct TappedBody<B> {
     inner: Pin<Box<B>>,
     lines: Lines,
     /// None once it has ended, or if the watch was refused.

@@ -33,12 +33,13 @@ use kube_runtime::watcher::{self, Event};
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    Cluster, Scope, Watched,
     list::{self, Source, Step, Turns},
-    tap::Tap,
+    pod_object::Watched,
+    stream::Tap,
 };
 use crate::{
     clock::Clock,
+    cluster::client::{Cluster, Scope},
     model::{
         Moment, Newest, Pod, Rule, Sighting, compare_resource_versions, desired, is_valid_id, paging::Paging, retry,
         silence::Hearing, watch_ends::WatchEnds,

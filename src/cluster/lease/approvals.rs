@@ -15,9 +15,9 @@ use kube::{
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 
-use super::words::words;
 use crate::{
     clock::Clock,
+    cluster::words::words,
     model::{
         Standing,
         brake::{HoldId, Shown},

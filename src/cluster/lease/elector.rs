@@ -11,9 +11,9 @@ use kube::Client;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::words::{Right, explain};
 use crate::{
     clock::Clock,
+    cluster::words::{Right, explain},
     model::{
         Ability, Leadership, Moment, Standing,
         lease::{Claim, Election, Seen, Step, Timing, Written},

@@ -2,17 +2,16 @@
 
 use kube::Error as ClientError;
 
-use super::{
-    super::{
-        tap::{Ended, How},
+use super::{reports::Failure, *};
+use crate::{
+    cluster::{
+        watch::stream::{Ended, How},
         words::words,
     },
-    reports::Failure,
-    *,
-};
-use crate::model::{
-    Ended as EndedBy, Uid,
-    watch_ends::{WATCH, WatchEnd},
+    model::{
+        Ended as EndedBy, Uid,
+        watch_ends::{WATCH, WatchEnd},
+    },
 };
 
 /// A watch that is refused this often in a row is begun again with a list.

@@ -9,7 +9,7 @@ const LONGEST_LINE: usize = 32 << 20;
 
 /// A line that is not an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Error {
+pub(crate) enum Error {
     /// It ended in the middle of its JSON.
     #[error("a line of the watch breaks off; look for a proxy that cuts answers")]
     Cut,
