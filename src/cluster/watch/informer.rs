@@ -35,7 +35,7 @@ use tokio::sync::{mpsc, watch};
 use super::{
     list::{self, Source, Step, Turns},
     pod_object::Watched,
-    stream::Tap,
+    stream::StreamObserver,
 };
 use crate::{
     clock::Clock,
@@ -102,7 +102,7 @@ pub struct Informer {
     source: Source,
     /// For the watcher.
     api: Api<Watched>,
-    tap: Tap,
+    observer: StreamObserver,
     writer: Writer,
     setup: Setup,
     newest: Newest,
@@ -167,11 +167,11 @@ enum Woken {
 impl Informer {
     /// A watch on one namespace, or on all. `watch` is its number.
     pub fn new(watch: usize, namespace: Option<&str>, cluster: &Cluster, setup: Setup) -> Self {
-        let tap = Tap::default();
-        let tapped = cluster.tapped(tap.clone());
+        let observer = StreamObserver::default();
+        let client = cluster.observed(observer.clone());
         let api = match namespace {
-            None => Api::all(tapped),
-            Some(namespace) => Api::namespaced(tapped, namespace),
+            None => Api::all(client),
+            Some(namespace) => Api::namespaced(client, namespace),
         };
         let (clock, turns) = (setup.clock, setup.common.turns.clone());
         let source = Source::new(cluster.client(), namespace.map(str::to_owned), &setup.scope, turns, clock);
@@ -181,7 +181,7 @@ impl Informer {
             namespace: namespace.unwrap_or("*").into(),
             source,
             api,
-            tap,
+            observer,
             writer: Writer::default(),
             setup,
             newest: Newest::default(),

@@ -5,11 +5,11 @@ use kube::Error as ClientError;
 use super::{reports::Failure, *};
 use crate::{
     cluster::{
-        watch::stream::{Ended, How},
+        watch::stream::{EndCause, StreamEnd},
         words::words,
     },
     model::{
-        Ended as EndedBy, Uid,
+        Ended, Uid,
         watch_ends::{WATCH, WatchEnd},
     },
 };
@@ -60,7 +60,7 @@ fn said_by(error: &watcher::Error) -> String {
 }
 
 /// The end of the watch before, if that is why a request failed.
-fn ended(error: &watcher::Error) -> Option<&Ended> {
+fn ended(error: &watcher::Error) -> Option<&StreamEnd> {
     let watcher::Error::WatchStartFailed(ClientError::Service(error)) = error else { return None };
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&**error);
     while let Some(error) = cause {
@@ -81,7 +81,7 @@ impl Informer {
             self.drop_watch(RelistReason::Error, now);
             return;
         };
-        self.tap.begin(&version);
+        self.observer.begin(&version);
         let config = watcher::Config {
             label_selector: self.setup.scope.label_selector.clone(),
             field_selector: self.setup.scope.fields(),
@@ -145,12 +145,12 @@ impl Informer {
     }
 
     /// A watch ended: it is resumed where it was, sooner or later.
-    fn watch_ended(&mut self, ended: &Ended, now: Moment, random: u64) {
-        if let How::Closed | How::Line(_) = ended.how {
+    fn watch_ended(&mut self, ended: &StreamEnd, now: Moment, random: u64) {
+        if let EndCause::Closed | EndCause::Line(_) = ended.cause {
             self.hearing.answers(now);
         }
         let refusal = self.refusal.take();
-        let orderly = matches!(ended.how, How::Closed) && refusal.is_none();
+        let orderly = matches!(ended.cause, EndCause::Closed) && refusal.is_none();
         let end = WatchEnd { orderly, lasted: ended.lasted, news: std::mem::take(&mut self.news) };
         match self.ends.ended(end, now, random) {
             None => {
@@ -159,7 +159,7 @@ impl Informer {
                 self.tell_recovery();
             }
             Some(delay) => {
-                self.count_failure(&refusal.unwrap_or_else(|| ended.how.to_string()), delay, false);
+                self.count_failure(&refusal.unwrap_or_else(|| ended.cause.to_string()), delay, false);
                 self.events_at = now + delay;
                 self.give_up_if_silent(now);
             }
@@ -209,7 +209,7 @@ impl Informer {
         if let Some(before) = self.writer.apply(&pod) {
             // The name went to another pod without a DELETED event: the one before is gone all the same.
             self.note_end(&before, &pod.resource_version);
-            self.tell(Sighting::Ended { uid: before, why: EndedBy::Deleted, at: now }).await?;
+            self.tell(Sighting::Ended { uid: before, why: Ended::Deleted, at: now }).await?;
         }
         let Pod { uid, name, .. } = pod;
         self.tell(Sighting::Applied { uid, name, watch: self.watch, at: now }).await
@@ -230,7 +230,7 @@ impl Informer {
             return Ok(());
         }
         self.note_end(&uid, object.resource_version());
-        let why = if self.setup.scope.can_be_left() { EndedBy::DeletedOrLeftRule } else { EndedBy::Deleted };
+        let why = if self.setup.scope.can_be_left() { Ended::DeletedOrLeftRule } else { Ended::Deleted };
         self.tell(Sighting::Ended { uid, why, at: now }).await
     }
 
