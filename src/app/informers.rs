@@ -21,8 +21,8 @@ use crate::{
 /// Sightings that wait for the event loop; when it is full, the watches wait.
 const SIGHTINGS_WAITING: usize = 4_096;
 
-/// A silent watch is looked after as often as the API server sends bookmarks.
-const LOOK_AFTER: Duration = Duration::from_secs(60);
+/// A silent watch is probed as often as an API server sends bookmarks.
+const PROBE_AFTER: Duration = Duration::from_secs(60);
 
 /// The cluster of the settings and the environment.
 pub(super) fn cluster(settings: ClusterSettings, environment: Environment) -> Result<Cluster, client::Error> {
@@ -86,7 +86,7 @@ pub(super) fn start(cluster: &Cluster, parts: Parts, tasks: &mut Tasks) -> Watch
         scope,
         rule: Arc::new(rule),
         relist_interval,
-        look_after: LOOK_AFTER,
+        probe_after: PROBE_AFTER,
         sightings: sender,
         relist: asked,
         common: Common::default(),

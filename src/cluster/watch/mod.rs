@@ -2,5 +2,6 @@
 
 pub mod informer;
 pub(super) mod list;
+mod liveness;
 pub mod pod_object;
 pub(super) mod stream;

@@ -113,7 +113,7 @@ impl Informer {
             self.newest.begin_list();
         }
         if error.status().is_some() {
-            self.hearing.answers(now);
+            self.liveness.answers(now);
         }
         if let ListError::TooLarge(_) = error {
             tracing::info!(namespace = &*self.namespace, %error, "page too large; asking for fewer pods");

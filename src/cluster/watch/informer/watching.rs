@@ -91,7 +91,7 @@ impl Informer {
         self.events = Some(watcher::watcher(self.api.clone(), config).boxed());
         (self.events_at, self.news, self.refusal) = (now, false, None);
         self.relist_at = now + self.jittered(self.setup.relist_interval);
-        self.look_at = now + self.setup.look_after;
+        self.liveness.has_events(now);
     }
 
     pub(super) async fn take_event(
@@ -100,7 +100,7 @@ impl Informer {
     ) -> Result<(), Stop> {
         let now = self.setup.clock.now();
         if matches!(event, Some(Ok(_))) {
-            self.look_at = now + self.setup.look_after;
+            self.liveness.has_events(now);
         }
         match event {
             // The empty list that the watcher begins with.
@@ -124,7 +124,7 @@ impl Informer {
             return self.watch_ended(ended, now, random);
         }
         if let watcher::Error::WatchStartFailed(ClientError::Api(_)) = error {
-            self.hearing.answers(now);
+            self.liveness.answers(now);
         }
         let meaning = meaning(error, self.ends.failures() + 1);
         if meaning == Meaning::Ends {
@@ -147,7 +147,7 @@ impl Informer {
     /// A watch ended: it is resumed where it was, sooner or later.
     fn watch_ended(&mut self, ended: &StreamEnd, now: Moment, random: u64) {
         if let EndCause::Closed | EndCause::Line(_) = ended.cause {
-            self.hearing.answers(now);
+            self.liveness.answers(now);
         }
         let refusal = self.refusal.take();
         let orderly = matches!(ended.cause, EndCause::Closed) && refusal.is_none();
@@ -168,15 +168,14 @@ impl Informer {
 
     /// A watch failed that has told nothing for long: a list takes its place.
     fn give_up_if_silent(&mut self, now: Moment) {
-        if self.list.is_none() && self.list_at.is_none() && self.hearing.is_given_up(now) {
+        if self.list.is_none() && self.list_at.is_none() && self.liveness.is_given_up(now) {
             self.tell_given_up(now);
             self.drop_watch(RelistReason::Silent, self.events_at);
         }
     }
 
     fn count_failure(&mut self, cause: &str, delay: Duration, forbidden: bool) {
-        // An API server that was away may have come back as it once was.
-        self.look_at = self.setup.clock.now() + self.setup.look_after.min(LOOK_AFTER_FAILURE);
+        self.liveness.failed(self.setup.clock.now());
         self.setup.metrics.watch_failed();
         let failures = self.ends.failures();
         self.tell_failure(&Failure { what: "watch", cause, failures, retry_in: delay, forbidden });
