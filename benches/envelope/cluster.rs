@@ -22,7 +22,7 @@ const STARTS_WITHIN: Duration = Duration::from_secs(60);
 
 /// A running stand-in.
 pub(crate) struct StandIn {
-    pub(crate) process: Process,
+    _process: Process,
     pub(crate) url: String,
     pub(crate) kubeconfig: PathBuf,
     client: Client,
@@ -41,7 +41,7 @@ impl StandIn {
             "contexts": [{"name": "stand-in", "context": {"cluster": "stand-in", "user": "nobody"}}],
         });
         std::fs::write(&kubeconfig, text.to_string()).map_err(Error::in_step(kubeconfig.display().to_string()))?;
-        Ok(Self { process, url, kubeconfig, client: Client::new()? })
+        Ok(Self { _process: process, url, kubeconfig, client: Client::new()? })
     }
 
     /// Counts since the last reset.

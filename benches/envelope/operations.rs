@@ -20,7 +20,7 @@ pub(crate) fn operations(method: &Method, path: &str, body: &[u8]) -> Vec<Operat
     if path.ends_with("/pods:batch") {
         return batch(text);
     }
-    let id = path.rsplit_once("/pods/").and_then(|(_, id)| read_uuid(id.as_bytes()));
+    let id = path.rsplit_once("/pods/").and_then(|(_, id)| read_uuid(id));
     let put = match (method, id) {
         (&Method::PUT, Some(_)) => true,
         (&Method::DELETE, Some(_)) => false,
@@ -37,7 +37,7 @@ fn batch(text: &str) -> Vec<Operation> {
     pieces.next();
     for piece in pieces {
         let put = piece.starts_with("put");
-        let id = piece.split_once(r#""id":""#).and_then(|(_, rest)| read_uuid(rest.as_bytes().get(..36)?));
+        let id = piece.split_once(r#""id":""#).and_then(|(_, rest)| read_uuid(rest.get(..36)?));
         let (version, digest) = if put { about(piece) } else { (None, None) };
         found.extend(id.map(|uid| Operation { uid, put, version, digest }));
     }

@@ -7,9 +7,8 @@ use tokio::time::{Instant, sleep};
 use crate::{
     error::{Error, Result},
     latency::Delays,
-    process::{Process, processor_time},
+    process::Process,
     recorder::Counts,
-    registry::Registry,
     stand_in::Marks,
     stats::{median, wide},
     subject::{Kind, Subject},
@@ -181,54 +180,9 @@ pub(crate) struct Churned {
     pub(crate) events: u64,
     pub(crate) delays: Delays,
     /// Processor microseconds per event.
-    pub(crate) processor: Shares,
+    pub(crate) processor: f64,
     pub(crate) counts: Counts,
     pub(crate) truth: Truth,
-}
-
-/// Processor time of the processes that share the machine.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Shares {
-    pub(crate) controller: f64,
-    pub(crate) stand_in: f64,
-    pub(crate) registry: f64,
-    /// The bench itself: every request goes through its recorder.
-    pub(crate) bench: f64,
-}
-
-impl Shares {
-    /// Seconds since each process started.
-    fn so_far(world: &World, subject: &Subject, target: &Target) -> Result<Self> {
-        let registry = target.registry.as_ref().map_or(Ok(Duration::ZERO), Registry::processor_time)?;
-        Ok(Self {
-            controller: subject.process.processor_time()?.as_secs_f64(),
-            stand_in: world.cluster.process.processor_time()?.as_secs_f64(),
-            registry: registry.as_secs_f64(),
-            bench: processor_time(std::process::id())?.as_secs_f64(),
-        })
-    }
-
-    /// Microseconds per event since then.
-    fn since(self, before: Self, events: u64) -> Self {
-        let each = |now: f64, before: f64| (now - before).max(0.0) * 1e6 / wide(events.max(1));
-        Self {
-            controller: each(self.controller, before.controller),
-            stand_in: each(self.stand_in, before.stand_in),
-            registry: each(self.registry, before.registry),
-            bench: each(self.bench, before.bench),
-        }
-    }
-}
-
-impl std::fmt::Display for Shares {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { controller, stand_in, registry, bench } = self;
-        write!(
-            f,
-            "processor time per event: controller {controller:.1} us, stand-in {stand_in:.1}, registry {registry:.1}, bench \
-             {bench:.1}"
-        )
-    }
 }
 
 /// Replaces pods at a rate for some seconds, and waits until the registry equals the cluster.
@@ -240,7 +194,7 @@ pub(crate) async fn churn(
     seconds: u64,
 ) -> Result<Churned> {
     target.recorder.reset();
-    let before = Shares::so_far(world, subject, target)?;
+    let before = subject.process.processor_time()?;
     let begun = Instant::now();
     world.cluster.order(&format!("churn?rate={rate}&seconds={seconds}")).await?;
     let (mut lasted, mut replaced) = (Duration::ZERO, 0);
@@ -258,7 +212,8 @@ pub(crate) async fn churn(
     let alive = world.cluster.stats().await?.alive;
     let truth = world.settle(subject, target, QUIET, patience(alive)).await?;
     let stats = world.cluster.stats().await?;
-    let processor = Shares::so_far(world, subject, target)?.since(before, stats.changes);
+    let spent = subject.process.processor_time()?.saturating_sub(before);
+    let processor = spent.as_secs_f64() * 1e6 / wide(stats.changes.max(1));
     let counts = target.recorder.counts();
     let events = world.cluster.events().await?;
     let delays = Delays::of(&events, &target.recorder.take_arrivals());

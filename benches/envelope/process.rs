@@ -188,7 +188,7 @@ fn figures(id: u32) -> String {
 
 /// The processor time of a process. The kernel counts it in nanoseconds for running threads, and in ticks for all threads;
 /// the greater count is the better one.
-pub(crate) fn processor_time(id: u32) -> Result<Duration> {
+fn processor_time(id: u32) -> Result<Duration> {
     let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).map_err(Error::in_step(figures(id)))?;
     let (_, after_name) = stat.rsplit_once(") ").ok_or("no name").map_err(Error::in_step(figures(id)))?;
     // The state is the third field of all, and the times in the program and in the kernel the 14th and 15th.

@@ -96,7 +96,7 @@ impl Plane {
         loop {
             let list = all.list_metadata(&page).await.map_err(failed)?;
             for pod in list.items {
-                let uid = pod.metadata.uid.and_then(|uid| read_uuid(uid.as_bytes())).unwrap_or_default();
+                let uid = pod.metadata.uid.and_then(|uid| read_uuid(&uid)).unwrap_or_default();
                 let version = pod.metadata.resource_version.and_then(|version| version.parse().ok());
                 living.insert(uid, version.unwrap_or_default());
             }
@@ -118,7 +118,7 @@ impl Plane {
         }))
         .map_err(failed)?;
         let created = self.pods.create(&PostParams::default(), &pod).await.map_err(failed)?;
-        let uid = created.metadata.uid.and_then(|uid| read_uuid(uid.as_bytes())).unwrap_or_default();
+        let uid = created.metadata.uid.and_then(|uid| read_uuid(&uid)).unwrap_or_default();
         let version = created.metadata.resource_version.and_then(|version| version.parse().ok()).unwrap_or_default();
         let event = |deleted| Event { happened_at: now_ns(), written_at: 0, deleted, uid, version };
         let added = event(false);

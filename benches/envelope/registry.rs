@@ -72,11 +72,6 @@ impl Registry {
         }
     }
 
-    /// Since its last start.
-    pub(crate) fn processor_time(&self) -> Result<Duration> {
-        self.process.as_ref().map_or(Ok(Duration::ZERO), Process::processor_time)
-    }
-
     /// The records: the UIDs and versions of their pods.
     pub(crate) async fn held(&self) -> Result<HashMap<u128, u64>> {
         let database = self.database.clone();
@@ -108,7 +103,7 @@ impl Registry {
             }
         }
         spoil.commit()?;
-        Ok(chosen.iter().filter_map(|(_, id)| read_uuid(id.as_bytes())).collect())
+        Ok(chosen.iter().filter_map(|(_, id)| read_uuid(id)).collect())
     }
 }
 
@@ -133,7 +128,7 @@ fn read_held(database: &Path) -> rusqlite::Result<HashMap<u128, u64>> {
     for row in rows {
         let (id, version) = row?;
         // An id that is not a UUID counts as an invented record.
-        let uid = read_uuid(id.as_bytes()).unwrap_or_default();
+        let uid = read_uuid(&id).unwrap_or_default();
         held.insert(uid, version.and_then(|version| version.parse().ok()).unwrap_or_default());
     }
     Ok(held)
