@@ -3,7 +3,7 @@
 //! This is the map. Data flows one way, from the cluster to the registry; verdicts flow back.
 //!
 //! ```text
-//!  API server --list, watch--> cluster::informer --writes--> store (packed pods, by UID)
+//!  API server --list, watch--> cluster::watch --writes-----> store (packed pods, by UID)
 //!                                    |  sighting: a key        |  read when a key's turn comes
 //!                                    v                         v
 //!                               sync::registrar --> model::plan::decide <--> model::ledger
@@ -17,11 +17,11 @@
 //!
 //! The informer lists pods page by page while its watch goes on, and each page reaches the store as it arrives.
 //!
-//! Of several processes one writes: [`cluster::lease`] carries out what [`model::lease`] decides and tells the event loop
+//! Of several processes one writes: [`cluster::lease::elector`] carries out what [`model::lease`] decides and tells the event loop
 //! until when it leads. The others stand by with the same store and say nothing to the registry.
 //!
 //! What the brake cannot confirm, and what changed settings no longer select, waits for a person: the loop shows how it
-//! stands ([`model::Standing`]), [`cluster::approval`] tells of it in an Event and reads the approval from the Lease.
+//! stands ([`model::Standing`]), [`cluster::lease::approvals`] tells of it in an Event and reads the approval from the Lease.
 //!
 //! Five sentences that hold everywhere:
 //! 1. The store says what should be registered. Pods are decoded straight into a small type and kept by UID, packed into

@@ -9,7 +9,7 @@
 use allocation_counter::{AllocationInfo, measure};
 use kube::core::WatchEvent;
 use pod_registrar::{
-    cluster::Watched,
+    cluster::watch::pod_object::Watched,
     model::{AllowList, Ledger, Moment, Rule, Uid, Writer, desired},
     registry::v1::wire::BatchResults,
     store::{self, View},

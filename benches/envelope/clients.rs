@@ -1,13 +1,12 @@
-//! What our controller is compared with, each a process of its own: a client that only reads, and a controller made of
+//! What pod-registrar is compared with, each in a process of its own: a client that only reads, and a controller made of
 //! kube's reflector.
 
 use std::{pin::pin, sync::Arc, time::Instant};
 
+use axum::http::{HeaderMap, Method};
 use bytes::Bytes;
 use clap::Args;
 use futures::TryStreamExt;
-use http::{Method, Request};
-use http_body_util::{BodyExt, Full};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api,
@@ -21,69 +20,71 @@ use crate::{
     http::Client,
 };
 
-/// How many pods a page has, as in kube's watcher.
+/// Pods per page, as in kube's watcher.
 const PAGE: usize = 500;
 /// Requests to the registry under way at a time.
 const IN_FLIGHT: usize = 16;
 
-/// Reads all pages of the list one after the other and throws them away: what the API server and the wire take by
-/// themselves. Says how many nanoseconds that took, and how many bytes came.
+/// Reads all pages of the list one after the other and discards them: the time that the API server and the network take.
+/// Prints the nanoseconds and the bytes.
 pub(crate) async fn read_only(api: &str) -> Result<()> {
-    let client = Client::new();
+    let client = Client::new()?;
     let begun = Instant::now();
     let (mut bytes, mut next) = (0_usize, String::new());
     loop {
         let url = format!("{api}/api/v1/pods?limit={PAGE}{next}");
-        let failed = |cause: String| Error::Http { what: url.clone(), cause };
-        let request = Request::builder().uri(&url).body(Full::new(Bytes::new()));
-        let response = client.send(request.map_err(|error| failed(error.to_string()))?).await?;
-        let mut body = response.into_body();
+        let mut response = client.send(Method::GET, &url, HeaderMap::new(), Bytes::new()).await?;
         let mut head = Vec::new();
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| failed(error.to_string()))?;
-            let Some(data) = frame.data_ref() else { continue };
+        while let Some(data) = response.chunk().await.map_err(Error::in_step(&url))? {
             bytes += data.len();
             if head.len() < 1_024 {
                 head.extend_from_slice(&data[..data.len().min(1_024)]);
             }
         }
         let head = String::from_utf8_lossy(&head);
-        let token = head.split_once(r#""continue":""#).and_then(|(_, rest)| rest.split('"').next());
-        let Some(token) = token.filter(|token| !token.is_empty()) else { break };
+        let Some(token) = token_in(&head) else { break };
         next = format!("&continue={token}");
     }
     crate::say(&format!("read {} {bytes}", begun.elapsed().as_nanos()));
     Ok(())
 }
 
-/// What the reflector's controller is told.
+/// The continue token in a page.
+pub(crate) fn token_in(page: &str) -> Option<&str> {
+    let token = page.split_once(r#""continue":""#)?.1.split('"').next()?;
+    Some(token).filter(|token| !token.is_empty())
+}
+
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Options {
-    /// How to reach the API server.
     #[arg(long)]
     kubeconfig: std::path::PathBuf,
-    /// Where each pod is put and deleted.
+    /// The URL below which each pod is put and deleted.
     #[arg(long)]
     registry: String,
 }
 
-/// A controller of whole pods: kube's watcher into kube's reflector, one request for each change.
-pub(crate) async fn reflect(options: &Options) -> Result<()> {
-    let failed = |cause: String| Error::Http { what: "the API server".into(), cause };
-    let file = Kubeconfig::read_from(&options.kubeconfig).map_err(|error| failed(error.to_string()))?;
+/// kube's client of the cluster in a kubeconfig.
+pub(crate) async fn kube_client(kubeconfig: &std::path::Path) -> Result<kube::Client> {
+    let what = kubeconfig.display().to_string();
+    let file = Kubeconfig::read_from(kubeconfig).map_err(Error::in_step(&what))?;
     let config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await;
-    let client = kube::Client::try_from(config.map_err(|error| failed(error.to_string()))?);
-    let api: Api<Pod> = Api::all(client.map_err(|error| failed(error.to_string()))?);
+    kube::Client::try_from(config.map_err(Error::in_step(&what))?).map_err(Error::in_step(&what))
+}
+
+/// A controller of whole pods: kube's watcher into kube's reflector, one request per change.
+pub(crate) async fn reflect(options: &Options) -> Result<()> {
+    let api: Api<Pod> = Api::all(kube_client(&options.kubeconfig).await?);
     let (store, writer) = reflector::store::<Pod>();
     let events = reflector::reflector(writer, watcher::watcher(api, watcher::Config::default()));
     let mut events = pin!(events);
-    let senders = senders(&options.registry);
+    let senders = senders(&options.registry)?;
     loop {
-        let changes: Vec<(Method, Arc<Pod>)> = match events.try_next().await {
+        let changes: Vec<Change> = match events.try_next().await {
             Ok(Some(Event::Apply(pod))) => vec![(Method::PUT, pod.into())],
             Ok(Some(Event::Delete(pod))) => vec![(Method::DELETE, pod.into())],
             Ok(Some(Event::InitDone)) => store.state().into_iter().map(|pod| (Method::PUT, pod)).collect(),
-            // The watcher tries again by itself after an error.
+            // The watcher retries by itself after an error.
             Ok(Some(Event::Init | Event::InitApply(_))) | Err(_) => continue,
             Ok(None) => return Ok(()),
         };
@@ -96,11 +97,13 @@ pub(crate) async fn reflect(options: &Options) -> Result<()> {
     }
 }
 
-/// Those who each have one request under way.
-fn senders(registry: &str) -> Vec<mpsc::UnboundedSender<(Method, Arc<Pod>)>> {
-    let client = Client::new();
+type Change = (Method, Arc<Pod>);
+
+/// Queues to tasks that have one request under way each.
+fn senders(registry: &str) -> Result<Vec<mpsc::UnboundedSender<Change>>> {
+    let client = Client::new()?;
     let start = |_| {
-        let (sender, mut changes) = mpsc::unbounded_channel::<(Method, Arc<Pod>)>();
+        let (sender, mut changes) = mpsc::unbounded_channel::<Change>();
         let (client, registry) = (client.clone(), registry.to_owned());
         tokio::spawn(async move {
             while let Some((method, pod)) = changes.recv().await {
@@ -109,17 +112,17 @@ fn senders(registry: &str) -> Vec<mpsc::UnboundedSender<(Method, Arc<Pod>)>> {
         });
         sender
     };
-    (0..IN_FLIGHT).map(start).collect()
+    Ok((0..IN_FLIGHT).map(start).collect())
 }
 
-/// Says one change. What fails is lost, as there is nothing behind it that would try again.
+/// Sends one change. A request that fails is lost: a controller as simple as this does not retry.
 async fn send(registry: &Client, url: &str, method: Method, pod: &Pod) {
     let uid = pod.metadata.uid.as_deref().unwrap_or_default();
     let body = if method == Method::PUT { record(pod) } else { Bytes::new() };
     let _ = registry.ask(method, &format!("{url}/pods/{uid}"), body).await;
 }
 
-/// About what our records say.
+/// About what a record of pod-registrar holds.
 fn record(pod: &Pod) -> Bytes {
     let status = pod.status.as_ref();
     let spec = pod.spec.as_ref();

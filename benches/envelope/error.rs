@@ -1,80 +1,33 @@
-//! Why a measurement could not be made.
+//! Why a measurement failed.
 
-use std::{io, path::PathBuf};
+use std::fmt::Display;
 
-/// What went wrong, and what to do about it.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// The arguments do not fit together.
-    #[error("{0}")]
-    Arguments(String),
-    /// A file or a folder cannot be used.
-    #[error("{path}: {cause}")]
-    File {
-        /// Which one.
-        path: PathBuf,
-        /// Why not.
-        cause: io::Error,
-    },
-    /// A process cannot be started.
-    #[error("{what} cannot be started: {cause}")]
-    Start {
-        /// Which one.
-        what: String,
-        /// Why not.
-        cause: io::Error,
-    },
-    /// A process ended by itself.
-    #[error("{what} has ended with {how}; the end of its log:\n{log}")]
-    Ended {
-        /// Which one.
-        what: String,
-        /// Its exit status.
-        how: String,
-        /// What it wrote last.
-        log: String,
-    },
-    /// Something did not come about in time.
-    #[error("{what} did not come about within {seconds} s: {state}")]
-    TooSlow {
-        /// What was waited for.
-        what: String,
-        /// For how long.
-        seconds: u64,
-        /// How it stood at the end.
-        state: String,
-    },
-    /// A server on loopback did not answer as it should.
+    /// A file, a request or a process failed.
     #[error("{what}: {cause}")]
-    Http {
-        /// The request.
-        what: String,
-        /// What came instead of an answer.
-        cause: String,
-    },
-    /// The kernel's figures of a process cannot be read.
-    #[error("the kernel tells nothing about process {0}: it has ended, or this is not Linux")]
-    NoFigures(u32),
-    /// The registry's file cannot be changed.
-    #[error("the registry's database: {0}")]
-    Database(#[from] rusqlite::Error),
-    /// A listener failed.
-    #[error("serving on loopback failed: {0}")]
-    Serve(io::Error),
-    /// The bench was told to stop.
+    Failed { what: String, cause: String },
+    /// A process of the bench exited.
+    #[error("{what} exited with {status}; the end of its log:\n{log}")]
+    Exited { what: String, status: String, log: String },
+    /// A step exceeded its time limit.
+    #[error("{what} took longer than {seconds} s: {state}")]
+    TooSlow { what: String, seconds: u64, state: String },
+    /// The bench received SIGINT or SIGTERM.
     #[error("interrupted")]
     Interrupted,
-    /// Records were lost or invented: the run has failed, whatever its figures.
-    #[error("{lost} records were lost, {invented} invented and {wrong} wrong: no figure of this run counts")]
-    Untrue {
-        /// Pods without a record.
-        lost: u64,
-        /// Records without a pod.
-        invented: u64,
-        /// Records of an older state.
-        wrong: u64,
-    },
+    /// The registry differs from the cluster: the run failed, whatever its figures.
+    #[error(
+        "{lost} records were lost, {invented} invented, {wrong} outdated and {twice} sent twice; no figure of this run counts"
+    )]
+    Untrue { lost: u64, invented: u64, wrong: u64, twice: u64 },
 }
 
-/// The result of a step.
+impl Error {
+    /// For `map_err`: `what` failed with this cause.
+    pub(crate) fn in_step<E: Display>(what: impl Into<String>) -> impl FnOnce(E) -> Self {
+        |cause| Self::Failed { what: what.into(), cause: cause.to_string() }
+    }
+}
+
 pub(crate) type Result<T> = std::result::Result<T, Error>;

@@ -1,15 +1,14 @@
-//! Which operations a request to a registry holds, read from its text with little effort.
+//! Reads the operations out of a request to a registry. Peers send records of their own form, so that the text is searched
+//! and not decoded.
 
 use http::Method;
 
 use super::pods::read_uuid;
 
-/// One operation of a request.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Operation {
     pub(crate) uid: u128,
     pub(crate) put: bool,
-    /// The pod's version.
     pub(crate) version: Option<u64>,
     /// The beginning of the digest.
     pub(crate) digest: Option<u64>,
@@ -21,7 +20,7 @@ pub(crate) fn operations(method: &Method, path: &str, body: &[u8]) -> Vec<Operat
     if path.ends_with("/pods:batch") {
         return batch(text);
     }
-    let id = path.rsplit_once("/pods/").and_then(|(_, id)| read_uuid(id.as_bytes()));
+    let id = path.rsplit_once("/pods/").and_then(|(_, id)| read_uuid(id));
     let put = match (method, id) {
         (&Method::PUT, Some(_)) => true,
         (&Method::DELETE, Some(_)) => false,
@@ -31,21 +30,21 @@ pub(crate) fn operations(method: &Method, path: &str, body: &[u8]) -> Vec<Operat
     id.map(|uid| Operation { uid, put, version, digest }).into_iter().collect()
 }
 
-/// The operations of a batch. What a record holds can look like none of the marks: quotes in texts are escaped.
+/// Quotes in texts are escaped, so that no text in a record looks like the start of an operation.
 fn batch(text: &str) -> Vec<Operation> {
     let mut found = Vec::new();
     let mut pieces = text.split(r#"{"op":""#);
     pieces.next();
     for piece in pieces {
         let put = piece.starts_with("put");
-        let id = piece.split_once(r#""id":""#).and_then(|(_, rest)| read_uuid(rest.as_bytes().get(..36)?));
+        let id = piece.split_once(r#""id":""#).and_then(|(_, rest)| read_uuid(rest.get(..36)?));
         let (version, digest) = if put { about(piece) } else { (None, None) };
         found.extend(id.map(|uid| Operation { uid, put, version, digest }));
     }
     found
 }
 
-/// The pod's version and the beginning of the digest that stand in a record.
+/// The pod's version and the beginning of the digest in a record.
 fn about(record: &str) -> (Option<u64>, Option<u64>) {
     let after = |mark: &str| record.split_once(mark).map(|(_, rest)| rest);
     let version = after(r#""resourceVersion":""#).and_then(|rest| rest.split('"').next()?.parse().ok());

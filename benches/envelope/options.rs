@@ -1,4 +1,4 @@
-//! What can be asked of the bench.
+//! The command line of the bench.
 
 use std::path::PathBuf;
 
@@ -6,8 +6,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{clients, stand_in};
 
-/// Measures pod-registrar from outside: memory, first sync, delays, lossless churn, restarts, repairs and footprint,
-/// beside what it is compared with. `cargo bench --bench envelope -- --pods 10000`
+/// Measures pod-registrar as a process: executable, memory, first sync, latency, restart and repair, beside its peers.
+///
+/// Example: cargo bench --bench envelope -- --pods 10000
 #[derive(Debug, Parser)]
 #[command(name = "envelope")]
 pub(crate) struct Program {
@@ -20,110 +21,84 @@ pub(crate) struct Program {
 /// The other processes of the bench.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Part {
-    /// A stand-in for the API server.
     #[command(hide = true)]
     StandIn(stand_in::Options),
-    /// Reads every page and throws it away.
     #[command(hide = true)]
-    ReadOnly {
-        /// The API server's address.
-        api: String,
-    },
-    /// A controller made of kube's reflector.
+    ReadOnly { api: String },
     #[command(hide = true)]
     Reflector(clients::Options),
-    /// Kills what is left when the bench is gone.
-    #[command(hide = true)]
-    Reaper,
 }
 
-/// Groups of figures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Rows {
-    /// Binary, idle memory, start to live.
+    /// Size of the executable, memory without pods, time to the first answer of /livez.
     Footprint,
-    /// First sync, steady and peak memory, a list anew.
+    /// Memory after the first sync, peak memory, a re-list.
     Memory,
-    /// Delays and processor time at the rate of --rate.
+    /// Delay from a change to its request, and processor time per event, at the rate of --rate.
     Latency,
-    /// Faster and faster until the delay is more than a second.
-    Ramp,
-    /// A restart with nothing changed.
+    /// A restart without changes.
     Restart,
     /// Comparisons that find differences.
     Repair,
 }
 
-/// What is measured.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Options {
-    /// How many pods there are.
+    /// Number of pods.
     #[arg(long, default_value_t = 10_000)]
     pub(crate) pods: u32,
-    /// The size of each in kB. By default 3, 5 and 10, as 2 : 5 : 3.
+    /// Size of each pod in kB. [default: a mix of 3, 5 and 10 as 2:5:3]
     #[arg(long)]
     pub(crate) pod_kb: Option<u32>,
-    /// What they are made from.
+    /// Seed of the pods.
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
-    /// Which figures; all by default.
+    /// Groups of figures, separated by commas. [default: all]
     #[arg(long, value_enum, value_delimiter = ',')]
     pub(crate) rows: Vec<Rows>,
-    /// Pods replaced a second when delays are measured; each is three events.
+    /// Pods replaced per second in the latency rows. Each is three events.
     #[arg(long, default_value_t = 1_000)]
     pub(crate) rate: u64,
-    /// For how long, in seconds.
+    /// Duration of the latency rows in seconds.
     #[arg(long, default_value_t = 20)]
     pub(crate) seconds: u64,
-    /// The rates that are tried then, for ten seconds each.
-    #[arg(long, value_delimiter = ',', default_values_t = [2_000, 4_000, 6_000])]
-    pub(crate) ramp: Vec<u64>,
-    /// How often the controller compares, where repairs are measured, in seconds.
+    /// --resync-interval in the repair rows, in seconds. [default: 10, and 1 more per 25,000 pods]
     #[arg(long)]
     pub(crate) resync_seconds: Option<u64>,
-    /// Instead of the reference registry one that takes everything at once and keeps nothing, so that none is the limit.
-    /// Without restarts and repairs, as it would have to remember.
+    /// Replaces the reference registry with one that accepts everything and keeps nothing. Skips restart and repair.
     #[arg(long, conflicts_with = "real")]
-    pub(crate) taker: bool,
+    pub(crate) sink: bool,
     /// Measures pod-registrar alone.
     #[arg(long)]
     pub(crate) no_peers: bool,
-    /// Leaves the others out above so many pods: they need gigabytes.
+    /// Number of pods above which peers are skipped, because they need gigabytes of memory.
     #[arg(long, default_value_t = 150_000)]
     pub(crate) peers_up_to: u32,
-    /// Memory, sync and processor time at 1,000, 10,000 and 100,000 pods, with the line through them.
-    #[arg(long)]
-    pub(crate) growth: bool,
-    /// The largest size for --growth.
-    #[arg(long, default_value_t = 100_000)]
-    pub(crate) growth_to: u32,
-    /// The pods of a real control plane instead of the stand-in's.
+    /// Measures with the pods of a real control plane. Creates and deletes pods in the namespace envelope-bench.
     #[arg(long, value_name = "KUBECONFIG")]
     pub(crate) real: Option<PathBuf>,
-    /// Another executable of pod-registrar.
-    #[arg(long, value_name = "FILE", default_value = env!("CARGO_BIN_EXE_pod-registrar"))]
+    /// Executable of pod-registrar. [default: the one of this build]
+    #[arg(long, value_name = "FILE", default_value = env!("CARGO_BIN_EXE_pod-registrar"), hide_default_value = true)]
     pub(crate) binary: PathBuf,
-    /// Flags for `pod-registrar run` besides the bench's own.
+    /// Adds a flag to `pod-registrar run`. Repeatable.
     #[arg(long, value_name = "FLAG", allow_hyphen_values = true)]
     pub(crate) flag: Vec<String>,
-    /// Writes all figures to a file.
+    /// Writes all figures to a file as JSON.
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
-    /// Draws charts into a folder.
-    #[arg(long, value_name = "FOLDER")]
-    pub(crate) charts: Option<PathBuf>,
-    /// Keeps the processes' logs in a folder.
+    /// Keeps the logs of all processes in a folder.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) logs: Option<PathBuf>,
-    /// What cargo says to a bench.
+    /// Passed by cargo to every bench.
     #[arg(long, hide = true)]
     pub(crate) bench: bool,
 }
 
 impl Options {
-    /// Whether a group of figures is wanted, and to be had.
+    /// Whether a group is measured. A sink keeps nothing to restart with or to repair.
     pub(crate) fn wants(&self, rows: Rows) -> bool {
-        let keeps = !self.taker || !matches!(rows, Rows::Restart | Rows::Repair);
-        keeps && (self.rows.is_empty() || self.rows.contains(&rows))
+        let is_possible = !self.sink || !matches!(rows, Rows::Restart | Rows::Repair);
+        is_possible && (self.rows.is_empty() || self.rows.contains(&rows))
     }
 }

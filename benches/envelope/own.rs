@@ -1,12 +1,7 @@
-//! What only our controller is put through: starts without pods, restarts with nothing changed, and a registry whose
-//! contents differ behind its back.
+//! The steps for pod-registrar alone: a start without pods, a restart without changes, and repairs of a registry whose
+//! records differ.
 
-use std::{
-    collections::BTreeSet,
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-    time::Duration,
-};
+use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use tokio::time::{Instant, sleep};
 
@@ -19,31 +14,29 @@ use crate::{
     world::{Target, World},
 };
 
-/// How often the start is measured.
+/// Starts that are measured.
 const STARTS: usize = 5;
-/// An idle process has found its size by then.
+/// Time until the memory of an idle process is stable.
 const IDLE: Duration = Duration::from_secs(5);
-/// For so long it is measured what a process takes when nothing happens.
+/// Time over which the processor time of an idle process is measured.
 const QUIET: Duration = Duration::from_secs(3);
-/// A start takes no longer.
+/// Time limit of a start.
 const LIVE_WITHIN: Duration = Duration::from_secs(10);
 
-/// What it is without pods.
 #[derive(Clone, Debug)]
 pub(crate) struct Footprint {
-    /// Bytes of the executable, and of the image's content compressed, where it was built.
+    /// Bytes of the executable.
     pub(crate) binary: u64,
-    pub(crate) image: Option<u64>,
-    /// Memory without pods; bytes.
+    /// Bytes of memory without pods.
     pub(crate) idle: u64,
-    /// From the start to the first answer of `/livez`; milliseconds, the middle one of a few.
+    /// Milliseconds from the start to the first answer of `/livez`, a median.
     pub(crate) live: f64,
 }
 
 /// Measures it in a world without pods.
 pub(crate) async fn footprint(world: &World, kind: &Kind, binary: &Path) -> Result<Footprint> {
-    let file = std::fs::metadata(binary).map_err(|cause| Error::File { path: binary.to_owned(), cause })?;
-    let target = world.target(kind).await?;
+    let file = std::fs::metadata(binary).map_err(Error::in_step(binary.display().to_string()))?;
+    let target = Target::of(kind, &world.places).await?;
     let mut times = Vec::new();
     for _ in 0..STARTS {
         let begun = Instant::now();
@@ -55,28 +48,10 @@ pub(crate) async fn footprint(world: &World, kind: &Kind, binary: &Path) -> Resu
     let subject = world.subject(kind, &target).await?;
     sleep(IDLE).await;
     let idle = subject.process.memory()?.now;
-    Ok(Footprint { binary: file.len(), image: image(), idle, live: median(&times).unwrap_or_default() })
+    Ok(Footprint { binary: file.len(), idle, live: median(&times).unwrap_or_default() })
 }
 
-/// The compressed size of what the image holds, if its executable was built: that and the certificates.
-fn image() -> Option<u64> {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target");
-    let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
-    let executable = folder.join(triple).join("release/pod-registrar");
-    let files = [executable.as_path(), Path::new("/etc/ssl/certs/ca-certificates.crt")];
-    if !executable.is_file() {
-        return None;
-    }
-    let packed = Command::new("tar")
-        .args(["--create", "--gzip", "--ignore-failed-read", "--absolute-names", "--to-stdout"])
-        .args(files)
-        .stderr(Stdio::null())
-        .output()
-        .ok()?;
-    Some(packed.stdout.len() as u64)
-}
-
-/// Stops the controller and starts it anew while nothing changes.
+/// Stops the controller and starts it again while nothing changes.
 pub(crate) async fn restart(
     world: &World,
     kind: &Kind,
@@ -114,7 +89,7 @@ pub(crate) async fn repair(
     differences: usize,
     interval: Duration,
 ) -> Result<Repair> {
-    let registry = target.registry.as_mut().ok_or_else(|| Error::Arguments("no registry to repair".into()))?;
+    let registry = target.registry.as_mut().ok_or("there is no registry").map_err(Error::in_step("repair"))?;
     registry.stop().await?;
     let spoiled: BTreeSet<u128> = registry.spoil(differences)?.into_iter().collect();
     registry.resume().await?;
@@ -139,7 +114,8 @@ pub(crate) async fn repair(
         subject.process.until("a repair", within, writes).await?;
     }
     let (found, found_after) = (subject.process.processor_time()?, returned.elapsed());
-    let truth = world.settle(subject, target, interval, within).await?;
+    // A repaired record is the one that was sent before.
+    let truth = Truth { twice: 0, ..world.settle(subject, target, interval, within).await? };
     // What a comparison does after its answer, where there was nothing to write.
     sleep(Duration::from_secs(1)).await;
     let (after, lasted) = (subject.process.processor_time()?, returned.elapsed());

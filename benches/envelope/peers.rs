@@ -1,4 +1,5 @@
-//! Which others are measured beside ours: kube's reflector always, the one written with client-go where its source is.
+//! The peers: controllers that are measured beside pod-registrar. One uses kube's reflector; one is written with client-go
+//! and needs Go and its source.
 
 use std::{
     path::{Path, PathBuf},
@@ -12,20 +13,19 @@ use crate::{
     subject::Kind,
 };
 
-/// What a whole pod takes in the reflector's memory, at most.
+/// Bytes that a whole pod takes in the reflector's memory, at most.
 const REFLECTOR_BYTES: u64 = 100_000;
-/// Where their source is, unless the environment says.
+/// The source of the client-go peer, unless the environment names another folder.
 const FOLDER: &str = "../shared/peers";
-/// What says so.
 const VARIABLE: &str = "POD_REGISTRAR_TEST_PEERS";
 
-/// The others for so many pods.
+/// The peers that are measured with so many pods.
 pub(crate) fn chosen(options: &Options, pods: u32, folder: &Path, report: &mut Report) -> Result<Vec<Kind>> {
     if options.no_peers {
         return Ok(Vec::new());
     }
     if pods > options.peers_up_to {
-        report.note(format!("The others need gigabytes above {} pods and were left out.", options.peers_up_to));
+        report.note(format!("No peers: above {} pods they need gigabytes.", options.peers_up_to));
         return Ok(Vec::new());
     }
     let mut kinds = Vec::new();
@@ -34,15 +34,14 @@ pub(crate) fn chosen(options: &Options, pods: u32, folder: &Path, report: &mut R
             kinds.push(Kind::Informer { binary: binary.clone(), flags: vec!["--transform"] });
             kinds.push(Kind::Informer { binary, flags: Vec::new() });
         }
-        Ok(None) => {
-            report.note(format!("No client-go peer: there is no go, or no {FOLDER} ({VARIABLE} names another)."))
-        }
+        Ok(None) => report
+            .note(format!("No client-go peer: it needs Go, and its source in {FOLDER} or the folder in {VARIABLE}.")),
         Err(error) => return Err(error),
     }
     let needed = u64::from(pods) * REFLECTOR_BYTES;
     match available() {
         Some(bytes) if bytes < needed => report.note(format!(
-            "No reflector: it may need {} MB and {} MB are free.",
+            "No reflector peer: it may need {} MB, and {} MB are free.",
             needed / 1_000_000,
             bytes / 1_000_000
         )),
@@ -51,7 +50,7 @@ pub(crate) fn chosen(options: &Options, pods: u32, folder: &Path, report: &mut R
     Ok(kinds)
 }
 
-/// Builds the controller that was written with client-go; nothing where that cannot be.
+/// Builds the client-go peer. None without Go or without its source.
 pub(crate) fn informer(folder: &Path) -> Result<Option<PathBuf>> {
     let manifest = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let source = std::env::var_os(VARIABLE).map_or_else(|| manifest.join(FOLDER), PathBuf::from);
@@ -63,20 +62,19 @@ pub(crate) fn informer(folder: &Path) -> Result<Option<PathBuf>> {
     if binary.is_file() {
         return Ok(Some(binary));
     }
-    let failed = |cause| Error::Start { what: "go build".into(), cause };
     let output = Command::new("go")
         .args(["build", "-trimpath", "-o"])
         .args([binary.as_path(), Path::new(".")])
         .current_dir(&source)
         .output()
-        .map_err(failed)?;
+        .map_err(Error::in_step("go build"))?;
     if output.status.success() {
         return Ok(Some(binary));
     }
-    Err(failed(std::io::Error::other(String::from_utf8_lossy(&output.stderr).into_owned())))
+    Err(Error::in_step("go build")(String::from_utf8_lossy(&output.stderr)))
 }
 
-/// Memory that is free, in bytes.
+/// Free memory in bytes.
 fn available() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;

@@ -1,52 +1,50 @@
-//! What every controller is put through: a first sync, a list anew, pods that come and go.
+//! The steps for every controller: a first sync, a re-list, and churn.
 
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    cluster::Stats,
     error::{Error, Result},
     latency::Delays,
-    process::{Process, processor_time},
+    process::Process,
     recorder::Counts,
-    registry::Registry,
+    stand_in::Marks,
     stats::{median, wide},
     subject::{Kind, Subject},
     truth::Truth,
     world::{Target, World},
 };
 
-/// After so much time without a write that should have come it is taken for lost.
+/// A record that is missing after this time without a write counts as lost.
 const QUIET: Duration = Duration::from_secs(30);
-/// Memory that is going to be given back is given back by then.
+/// Time until freed memory is returned to the system.
 const REST: Duration = Duration::from_secs(5);
 
-/// How long a step may take, by the number of pods.
+/// Time limit of a step, by the number of pods.
 fn patience(pods: u64) -> Duration {
     Duration::from_secs(120 + pods / 500)
 }
 
-/// A first sync.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FirstSync {
-    /// From the first page that was asked for until the watch began, in seconds; nothing for those whose list is a watch.
+    /// Seconds from the request for the first page to the start of the watch. None if the list is a watch.
     pub(crate) list_seconds: Option<f64>,
-    /// From the first page until the last record was registered.
+    /// Seconds from the request for the first page to the last write.
     pub(crate) whole_seconds: f64,
-    /// The most memory until the list was complete, and until everything was registered; bytes.
+    /// Peak memory until the list was complete, and until everything was registered; bytes.
     pub(crate) peak_list: u64,
     pub(crate) peak: u64,
-    /// A while after.
+    /// Memory after that; bytes.
     pub(crate) steady: u64,
-    /// Processor seconds for all of it.
+    /// Processor seconds.
     pub(crate) processor: f64,
     pub(crate) counts: Counts,
     pub(crate) truth: Truth,
 }
 
-/// What the API server and the wire take by themselves to deliver all pods, in seconds, the middle of three readings, and
-/// the megabytes that came.
+/// The time that the API server and the network take to deliver all pods: the median of three readings in seconds, and
+/// megabytes.
 pub(crate) async fn read_only(world: &World) -> Result<(f64, f64)> {
     let mut seconds = Vec::new();
     let mut megabytes = 0.0;
@@ -59,14 +57,14 @@ pub(crate) async fn read_only(world: &World) -> Result<(f64, f64)> {
 }
 
 async fn read_only_once(world: &World) -> Result<(f64, f64)> {
-    let mut process = Process::part("read-only", [&world.cluster.url], &world.logs, &world.reaper)?;
+    let mut process = Process::part("read-only", [&world.cluster.url], &world.places.logs)?;
     process.wait(Duration::from_secs(600)).await?;
     let log = process.log();
     let mut parts = log.strip_prefix("read ").unwrap_or_default().split_whitespace();
     let mut next = || parts.next().and_then(|part| part.parse::<u64>().ok());
     match next().zip(next()) {
         Some((nanoseconds, bytes)) => Ok((wide(nanoseconds) / 1e9, wide(bytes) / 1e6)),
-        None => Err(Error::Http { what: "reading all pages".into(), cause: log }),
+        None => Err(Error::in_step("reading all pages")(log)),
     }
 }
 
@@ -80,7 +78,7 @@ pub(crate) async fn first_sync(world: &World, kind: &Kind, target: &Target) -> R
     let peak_list = subject.process.memory()?.peak;
     let truth = synced(world, &mut subject, target, alive).await?;
     let counts = target.recorder.counts();
-    let Stats { first_page_at, watch_at, .. } = world.cluster.stats().await?;
+    let Marks { first_page_at, watch_at, .. } = world.cluster.stats().await?.marks;
     let seconds = |from: u64, to: u64| wide(to.saturating_sub(from)) / 1e9;
     let (peak, processor) = (subject.process.memory()?.peak, subject.process.processor_time()?.as_secs_f64());
     sleep(REST).await;
@@ -98,15 +96,16 @@ pub(crate) async fn first_sync(world: &World, kind: &Kind, target: &Target) -> R
     Ok((subject, sync))
 }
 
-/// Waits until the list has been taken in: then the watch begins, or the first write comes.
+/// Waits for the end of the list: the watch begins, or the first write comes.
 async fn listed(world: &World, subject: &mut Subject, target: &Target, alive: u64) -> Result<Option<u64>> {
     subject
         .process
         .until("a complete list", patience(alive), async || {
             let stats = world.cluster.stats().await?;
-            let begun = (stats.watch_at > 0).then_some(stats.watch_at);
+            let Marks { watch_at, lists, .. } = stats.marks;
+            let begun = (watch_at > 0).then_some(watch_at);
             let writes = target.recorder.counts().first_write_at;
-            let first_write = (writes > 0 && stats.lists == 0).then_some(writes);
+            let first_write = (writes > 0 && lists == 0).then_some(writes);
             Ok(begun.or(first_write).map(Some).ok_or_else(|| format!("{stats:?}")))
         })
         .await
@@ -129,20 +128,19 @@ async fn synced(world: &World, subject: &mut Subject, target: &Target, alive: u6
     world.settle(subject, target, QUIET, patience(alive)).await
 }
 
-/// A list anew.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Relist {
-    /// The most memory meanwhile, and the memory a while after; bytes.
+    /// Peak memory, and memory after that; bytes.
     pub(crate) peak: u64,
     pub(crate) steady: u64,
-    /// Until the next watch began.
+    /// From the request for the first page to the start of the watch.
     pub(crate) seconds: f64,
     pub(crate) processor: f64,
     pub(crate) counts: Counts,
     pub(crate) truth: Truth,
 }
 
-/// Lets the API server forget its history, so that everything is listed anew.
+/// Expires the history of the API server, so that everything is listed again.
 pub(crate) async fn relist(world: &World, subject: &mut Subject, target: &Target) -> Result<Relist> {
     let alive = world.cluster.stats().await?.alive;
     target.recorder.reset();
@@ -154,85 +152,40 @@ pub(crate) async fn relist(world: &World, subject: &mut Subject, target: &Target
         .process
         .until("another list", patience(alive), async || {
             let stats = world.cluster.stats().await?;
-            let again = stats.watch_at > 0 && stats.lists > 0 || stats.told_all_at > 0;
+            let Marks { watch_at, lists, delivered_all_at, .. } = stats.marks;
+            let again = watch_at > 0 && lists > 0 || delivered_all_at > 0;
             Ok(again.then_some(()).ok_or_else(|| format!("{stats:?}")))
         })
         .await?;
-    let Stats { first_page_at, watch_at, told_all_at, .. } = world.cluster.stats().await?;
+    let Marks { first_page_at, watch_at, delivered_all_at, .. } = world.cluster.stats().await?.marks;
     let truth = world.settle(subject, target, QUIET, patience(alive)).await?;
     sleep(REST).await;
     let memory = subject.process.memory()?;
     Ok(Relist {
         peak: memory.peak,
         steady: memory.now,
-        seconds: wide(watch_at.max(told_all_at).saturating_sub(first_page_at)) / 1e9,
+        seconds: wide(watch_at.max(delivered_all_at).saturating_sub(first_page_at)) / 1e9,
         processor: subject.process.processor_time()?.saturating_sub(before).as_secs_f64(),
         counts: target.recorder.counts(),
         truth,
     })
 }
 
-/// Pods that came and went.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Churned {
-    /// Pods a second that were asked for, and that came.
-    pub(crate) asked: u64,
+    /// Replaced pods per second: the wanted rate, and the achieved one.
+    pub(crate) wanted: u64,
     pub(crate) rate: f64,
-    /// Changes of pods, three for each.
+    /// Three per replaced pod.
     pub(crate) events: u64,
     pub(crate) delays: Delays,
-    /// Processor microseconds for each event.
-    pub(crate) processor: Shares,
+    /// Processor microseconds per event.
+    pub(crate) processor: f64,
     pub(crate) counts: Counts,
     pub(crate) truth: Truth,
 }
 
-/// Whose processor time it was: of the controller, and of those who share the machine with it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Shares {
-    pub(crate) controller: f64,
-    pub(crate) stand_in: f64,
-    pub(crate) registry: f64,
-    /// The bench itself, through which every request goes.
-    pub(crate) bench: f64,
-}
-
-impl Shares {
-    /// What each has had so far, in seconds.
-    fn so_far(world: &World, subject: &Subject, target: &Target) -> Result<Self> {
-        let registry = target.registry.as_ref().map_or(Ok(Duration::ZERO), Registry::processor_time)?;
-        Ok(Self {
-            controller: subject.process.processor_time()?.as_secs_f64(),
-            stand_in: world.cluster.process.processor_time()?.as_secs_f64(),
-            registry: registry.as_secs_f64(),
-            bench: processor_time(std::process::id())?.as_secs_f64(),
-        })
-    }
-
-    /// Since then, in microseconds for each event.
-    fn since(self, before: Self, events: u64) -> Self {
-        let each = |now: f64, before: f64| (now - before).max(0.0) * 1e6 / wide(events.max(1));
-        Self {
-            controller: each(self.controller, before.controller),
-            stand_in: each(self.stand_in, before.stand_in),
-            registry: each(self.registry, before.registry),
-            bench: each(self.bench, before.bench),
-        }
-    }
-}
-
-impl std::fmt::Display for Shares {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { controller, stand_in, registry, bench } = self;
-        write!(
-            f,
-            "processor time an event {controller:.1} us of the controller, {stand_in:.1} of the stand-in, {registry:.1} of the \
-             registry, {bench:.1} of the bench"
-        )
-    }
-}
-
-/// Lets pods come and go at a rate for some seconds, and waits until the registry knows.
+/// Replaces pods at a rate for some seconds, and waits until the registry equals the cluster.
 pub(crate) async fn churn(
     world: &World,
     subject: &mut Subject,
@@ -241,7 +194,7 @@ pub(crate) async fn churn(
     seconds: u64,
 ) -> Result<Churned> {
     target.recorder.reset();
-    let before = Shares::so_far(world, subject, target)?;
+    let before = subject.process.processor_time()?;
     let begun = Instant::now();
     world.cluster.order(&format!("churn?rate={rate}&seconds={seconds}")).await?;
     let (mut lasted, mut replaced) = (Duration::ZERO, 0);
@@ -259,12 +212,13 @@ pub(crate) async fn churn(
     let alive = world.cluster.stats().await?.alive;
     let truth = world.settle(subject, target, QUIET, patience(alive)).await?;
     let stats = world.cluster.stats().await?;
-    let processor = Shares::so_far(world, subject, target)?.since(before, stats.changes);
+    let spent = subject.process.processor_time()?.saturating_sub(before);
+    let processor = spent.as_secs_f64() * 1e6 / wide(stats.changes.max(1));
     let counts = target.recorder.counts();
     let events = world.cluster.events().await?;
     let delays = Delays::of(&events, &target.recorder.take_arrivals());
     Ok(Churned {
-        asked: rate,
+        wanted: rate,
         rate: wide(stats.replaced) / lasted.as_secs_f64().clamp(wide(seconds), wide(seconds) * 2.0),
         events: stats.changes,
         delays,

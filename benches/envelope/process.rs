@@ -1,136 +1,89 @@
-//! Processes of the bench: started with a log of their own, measured by what the kernel counts, and never left behind.
+//! The processes of the bench: each has a log file, is measured by the kernel's counts, and is killed when it is dropped.
 
 use std::{
     ffi::OsStr,
     fs::File,
-    io::{Read as _, Write as _},
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
-    process::{Child, ChildStdin, Command, Stdio},
-    sync::Arc,
+    process::{Child, Command, Stdio},
     time::Duration,
 };
 
-use parking_lot::Mutex;
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Instant, sleep};
 
 use crate::error::{Error, Result};
 
-/// How long a process may take to end when it is told to.
+/// Time limit of a process after SIGTERM.
 const ENDS_WITHIN: Duration = Duration::from_secs(20);
-/// How much of a log is shown of a process that ended by itself.
+/// Bytes of its log that are shown for a process that exited.
 const LOG_BYTES: usize = 3_000;
-/// One tick of the kernel's processor times.
+/// Unit of the kernel's processor times.
 const TICK: Duration = Duration::from_millis(10);
-
-/// Kills what is left when the bench is gone, however it went: a process that reads on its standard input which ones there
-/// are, until that ends.
-#[derive(Clone)]
-pub(crate) struct Reaper(Arc<Mutex<ChildStdin>>);
-
-impl Reaper {
-    /// Starts it.
-    pub(crate) fn start() -> Result<Self> {
-        let failed = |cause| Error::Start { what: "the reaper".into(), cause };
-        let this = std::env::current_exe().map_err(failed)?;
-        let mut child =
-            Command::new(this).arg("reaper").process_group(0).stdin(Stdio::piped()).spawn().map_err(failed)?;
-        let stdin = child.stdin.take().ok_or_else(|| failed(std::io::ErrorKind::BrokenPipe.into()))?;
-        Ok(Self(Arc::new(Mutex::new(stdin))))
-    }
-
-    fn tell(&self, sign: char, id: u32) {
-        // Without a reaper what is started still ends with the bench's own guards.
-        let _ = writeln!(self.0.lock(), "{sign}{id}");
-    }
-}
-
-/// The reaper's own process.
-pub(crate) fn reap() {
-    let mut told = Vec::new();
-    let _ = std::io::stdin().read_to_end(&mut told);
-    let told = String::from_utf8_lossy(&told).into_owned();
-    let mut left: Vec<&str> = Vec::new();
-    for line in told.lines() {
-        match line.split_at_checked(1) {
-            Some(("+", id)) => left.push(id),
-            Some((_, id)) => left.retain(|other| *other != id),
-            None => {}
-        }
-    }
-    for id in left {
-        let _ = kill("-KILL", id);
-    }
-}
 
 /// A running process, killed when this is dropped.
 pub(crate) struct Process {
     child: Child,
     name: String,
     log: PathBuf,
-    reaper: Reaper,
 }
 
 impl Process {
-    /// Starts a program, with standard output and error in a file of the folder. What it reads ends with this value.
+    /// Starts a program, with its standard output and error in a file in the folder. Its standard input ends with this value.
     pub(crate) fn start<S: AsRef<OsStr>>(
         name: &str,
         program: &Path,
         arguments: impl IntoIterator<Item = S>,
         folder: &Path,
-        reaper: &Reaper,
     ) -> Result<Self> {
         let log = folder.join(format!("{}-{}.log", name.replace(' ', "-"), fastrand::u32(..)));
-        let file = |cause| Error::File { path: log.clone(), cause };
-        let out = File::create(&log).map_err(file)?;
-        let err = out.try_clone().map_err(file)?;
+        let out = File::create(&log).map_err(Error::in_step(log.display().to_string()))?;
+        let err = out.try_clone().map_err(Error::in_step(log.display().to_string()))?;
         let child = Command::new(program)
             .args(arguments)
             .env("RUST_LOG", "info")
-            // An interrupt at the terminal is for the bench, which ends the others in its own way.
+            // An interrupt at the terminal is for the bench, which then ends the others.
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(out)
             .stderr(err)
             .spawn()
-            .map_err(|cause| Error::Start { what: name.to_owned(), cause })?;
-        reaper.tell('+', child.id());
-        Ok(Self { child, name: name.to_owned(), log, reaper: reaper.clone() })
+            .map_err(Error::in_step(format!("starting {name}")))?;
+        Ok(Self { child, name: name.to_owned(), log })
     }
 
-    /// This executable in another part.
+    /// Starts a part of this executable.
     pub(crate) fn part<S: AsRef<OsStr>>(
         part: &str,
         arguments: impl IntoIterator<Item = S>,
         folder: &Path,
-        reaper: &Reaper,
     ) -> Result<Self> {
-        let this = std::env::current_exe().map_err(|cause| Error::Start { what: part.to_owned(), cause })?;
+        let this = std::env::current_exe().map_err(Error::in_step(part))?;
         let arguments = arguments.into_iter().map(|argument| argument.as_ref().to_owned());
-        Self::start(part, &this, std::iter::once(OsStr::new(part).to_owned()).chain(arguments), folder, reaper)
+        Self::start(part, &this, std::iter::once(OsStr::new(part).to_owned()).chain(arguments), folder)
     }
 
-    /// Its id.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// What it wrote so far.
+    /// Its standard output and error.
     pub(crate) fn log(&self) -> String {
         std::fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
     }
 
-    /// Fails if it has ended.
+    /// # Errors
+    /// When it has exited.
     pub(crate) fn check(&mut self) -> Result<()> {
-        let status = self.child.try_wait().map_err(|cause| Error::Start { what: self.name.clone(), cause })?;
+        let status = self.child.try_wait().map_err(Error::in_step(&self.name))?;
         let Some(status) = status else { return Ok(()) };
         let log = self.log();
         let from = log.len().saturating_sub(LOG_BYTES);
         let log = log.get(from..).unwrap_or(&log).to_owned();
-        Err(Error::Ended { what: self.name.clone(), how: status.to_string(), log })
+        Err(Error::Exited { what: self.name.clone(), status: status.to_string(), log })
     }
 
-    /// Waits for something that another one does, as long as this one runs.
+    /// Waits for a state outside of this process, as long as it runs.
     pub(crate) async fn until<T>(
         &mut self,
         what: &str,
@@ -152,31 +105,33 @@ impl Process {
         }
     }
 
-    /// Waits for a line of its log that begins like this; what follows there.
+    /// Waits for a line in its log that has this beginning; returns the rest of it.
     pub(crate) async fn line(&mut self, beginning: &str, within: Duration) -> Result<String> {
         let log = self.log.clone();
         self.until(&format!("a line with {beginning:?}"), within, async || {
             let text = std::fs::read_to_string(&log).unwrap_or_default();
             let complete = text.rsplit_once('\n').map_or("", |(complete, _)| complete);
             let found = complete.lines().find_map(|line| line.strip_prefix(beginning)).map(str::to_owned);
-            Ok(found.ok_or_else(|| "it has not come".to_owned()))
+            Ok(found.ok_or_else(|| "there is none".to_owned()))
         })
         .await
     }
 
-    /// Asks it to stop and waits for its end.
+    /// Sends SIGTERM and waits for the exit.
     pub(crate) async fn stop(mut self) -> Result<()> {
-        self.signal("-TERM")?;
+        let id = i32::try_from(self.id()).ok().and_then(Pid::from_raw);
+        id.map_or(Ok(()), |id| kill_process(id, Signal::TERM))
+            .map_err(Error::in_step(format!("stopping {}", self.name)))?;
         self.wait(ENDS_WITHIN).await
     }
 
-    /// Waits for an end by itself.
+    /// Waits for the exit.
     pub(crate) async fn wait(&mut self, within: Duration) -> Result<()> {
         let begun = Instant::now();
         while self.child.try_wait().ok().flatten().is_none() {
             if begun.elapsed() > within {
                 let state = "it still runs".to_owned();
-                let what = format!("the end of {}", self.name);
+                let what = format!("the exit of {}", self.name);
                 return Err(Error::TooSlow { what, seconds: within.as_secs(), state });
             }
             sleep(Duration::from_millis(5)).await;
@@ -184,22 +139,16 @@ impl Process {
         Ok(())
     }
 
-    fn signal(&self, signal: &str) -> Result<()> {
-        kill(signal, &self.id().to_string()).map(|_| ()).map_err(|cause| Error::Start { what: "kill".into(), cause })
-    }
-
-    /// Its memory now and at most.
     pub(crate) fn memory(&self) -> Result<Memory> {
         Memory::of(self.id())
     }
 
-    /// Lets the kernel forget the most memory that it has held.
+    /// Begins a new peak of memory.
     pub(crate) fn reset_peak(&self) -> Result<()> {
         let path = PathBuf::from(format!("/proc/{}/clear_refs", self.id()));
-        std::fs::write(&path, "5").map_err(|cause| Error::File { path, cause })
+        std::fs::write(&path, "5").map_err(Error::in_step(path.display().to_string()))
     }
 
-    /// How long it has had a processor so far.
     pub(crate) fn processor_time(&self) -> Result<Duration> {
         processor_time(self.id())
     }
@@ -207,49 +156,45 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended already: then there is nothing to do.
+        // Both fail if it has exited.
         let _ = self.child.kill();
         let _ = self.child.wait();
-        self.reaper.tell('-', self.child.id());
     }
 }
 
-/// Bytes of memory that are really there.
+/// Resident memory in bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Memory {
-    /// Now.
     pub(crate) now: u64,
-    /// At most since the peak was reset.
+    /// Since the last reset.
     pub(crate) peak: u64,
 }
 
 impl Memory {
-    /// What the kernel says.
     pub(crate) fn of(id: u32) -> Result<Self> {
-        let status = std::fs::read_to_string(format!("/proc/{id}/status")).map_err(|_| Error::NoFigures(id))?;
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).map_err(Error::in_step(figures(id)))?;
         let bytes = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name))?;
             Some(line.trim().trim_end_matches(" kB").parse::<u64>().ok()? << 10)
         };
         let both = bytes("VmRSS:").zip(bytes("VmHWM:"));
-        both.map(|(now, peak)| Self { now, peak }).ok_or(Error::NoFigures(id))
+        both.map(|(now, peak)| Self { now, peak }).ok_or("no memory").map_err(Error::in_step(figures(id)))
     }
 }
 
-/// Sends a signal by the shell's own command: a machine may have no other.
-fn kill(signal: &str, id: &str) -> std::io::Result<std::process::ExitStatus> {
-    Command::new("sh").args(["-c", r#"kill "$0" "$1""#, signal, id]).stderr(Stdio::null()).status()
+fn figures(id: u32) -> String {
+    format!("the kernel's figures of process {id} (it has exited, or this is not Linux)")
 }
 
-/// The processor time of a process. Threads that run tell it in nanoseconds; those that have ended only in ticks, so that
-/// the greater of the two counts is the truer one.
-pub(crate) fn processor_time(id: u32) -> Result<Duration> {
-    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).map_err(|_| Error::NoFigures(id))?;
-    let (_, after_name) = stat.rsplit_once(") ").ok_or(Error::NoFigures(id))?;
+/// The processor time of a process. The kernel counts it in nanoseconds for running threads, and in ticks for all threads;
+/// the greater count is the better one.
+fn processor_time(id: u32) -> Result<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).map_err(Error::in_step(figures(id)))?;
+    let (_, after_name) = stat.rsplit_once(") ").ok_or("no name").map_err(Error::in_step(figures(id)))?;
     // The state is the third field of all, and the times in the program and in the kernel the 14th and 15th.
     let ticks: u32 = after_name.split(' ').skip(11).take(2).filter_map(|ticks| ticks.parse::<u32>().ok()).sum();
     let mut exact = Duration::ZERO;
-    for task in std::fs::read_dir(format!("/proc/{id}/task")).map_err(|_| Error::NoFigures(id))?.flatten() {
+    for task in std::fs::read_dir(format!("/proc/{id}/task")).map_err(Error::in_step(figures(id)))?.flatten() {
         let times = std::fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
         let ran = times.split(' ').next().and_then(|ran| ran.parse().ok()).unwrap_or_default();
         exact += Duration::from_nanos(ran);

@@ -1,26 +1,31 @@
-//! Stands between a controller and its registry and notes what arrives when; or is the registry itself, where only the
-//! arrival counts.
-//!
-//! It runs in the bench's own process, so that its cost is nobody's whose figures are shown.
+//! A proxy between a controller and its registry that records what arrives when. Without a registry behind it, it is a
+//! [`sink`]. It runs in the bench's own process, so that its processor time is in no figure of a controller.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc};
-
-use bytes::Bytes;
-use http::{Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
-use parking_lot::{Mutex, MutexGuard};
-use tokio::task::JoinHandle;
-
-use crate::{
-    error::Result,
-    http::{Body, Client, full, json, listen, now_ns, serve},
-    latency::Arrival,
-    operations::{Operation, operations},
-    taker,
+use std::{
+    collections::{HashMap, HashSet},
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-/// What was counted.
+use axum::{
+    Router,
+    body::to_bytes,
+    extract::{Request, State},
+    http::{HeaderMap, StatusCode, header, request},
+    response::{IntoResponse as _, Response},
+};
+use bytes::Bytes;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::{
+    error::{Error, Result},
+    http::{Client, listen, now_ns, serve},
+    latency::Arrival,
+    operations::{Operation, operations},
+    sink,
+};
+
+/// Counts since the last reset.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Counts {
     /// Requests that write records.
@@ -28,16 +33,14 @@ pub(crate) struct Counts {
     /// Records that were put, and deleted.
     pub(crate) puts: u64,
     pub(crate) deletes: u64,
-    /// Puts that said what the put before them had said.
+    /// Puts of the record that was put before.
     pub(crate) twice: u64,
-    /// Readings of the digests of buckets, and of pages of the inventory.
+    /// Requests for the digests of buckets, and for pages of the inventory.
     pub(crate) digests: u64,
     pub(crate) pages: u64,
-    /// Everything else.
-    pub(crate) others: u64,
-    /// Requests that no registry answered.
+    /// Requests that the registry did not answer.
     pub(crate) unanswered: u64,
-    /// When the first and the newest write came, and the newest reading of digests; unix ns.
+    /// Unix ns.
     pub(crate) first_write_at: u64,
     pub(crate) last_write_at: u64,
     pub(crate) last_digests_at: u64,
@@ -49,11 +52,10 @@ struct Seen {
     arrivals: Vec<Arrival>,
     /// The beginning of the digest that was put last, by pod.
     digests: HashMap<u128, u64>,
-    /// The pods that are registered, where there is no registry behind.
-    live: HashMap<u128, ()>,
+    /// The registered pods, for want of a registry.
+    live: HashSet<u128>,
 }
 
-/// The recorder; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Recorder(Arc<Inner>);
 
@@ -64,92 +66,55 @@ struct Inner {
     address: SocketAddr,
 }
 
-/// Stops the recorder when it is dropped.
-pub(crate) struct Running(JoinHandle<()>);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
 impl Recorder {
-    /// Listens on a free port. Without a registry behind it takes everything.
-    pub(crate) async fn start(upstream: Option<SocketAddr>) -> Result<(Self, Running)> {
-        let (listener, address) = listen(0).await?;
-        let inner = Inner { client: Client::new(), upstream, seen: Mutex::default(), address };
-        let recorder = Self(Arc::new(inner));
-        let handler = recorder.clone();
-        let task =
-            tokio::spawn(async move { match serve(listener, move |request| handler.clone().take(request)).await {} });
-        Ok((recorder, Running(task)))
+    /// Listens on a free port until the handle is dropped.
+    pub(crate) async fn start(upstream: Option<SocketAddr>) -> Result<(Self, AbortOnDropHandle<Result<()>>)> {
+        let (listener, address) = listen().await?;
+        let recorder = Self(Arc::new(Inner { client: Client::new()?, upstream, seen: Mutex::default(), address }));
+        let router = Router::new().fallback(take).with_state(recorder.clone());
+        Ok((recorder, AbortOnDropHandle::new(tokio::spawn(serve(listener, router)))))
     }
 
-    /// Its address, as a registry's.
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.0.address)
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.0.seen.lock()
+        self.0.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What was counted since the last reset.
     pub(crate) fn counts(&self) -> Counts {
         self.seen().counts
     }
 
-    /// Takes what arrived since the last reset.
     pub(crate) fn take_arrivals(&self) -> Vec<Arrival> {
         std::mem::take(&mut self.seen().arrivals)
     }
 
-    /// The pods that are registered, where there is no registry behind.
+    /// The registered pods, for want of a registry.
     pub(crate) fn live(&self) -> Vec<u128> {
-        self.seen().live.keys().copied().collect()
+        self.seen().live.iter().copied().collect()
     }
 
-    /// Counts from zero. What was put last is still known, to notice what is put twice.
+    /// Counts from zero. The digests stay, to notice a record that is sent twice.
     pub(crate) fn reset(&self) {
         let mut seen = self.seen();
-        seen.counts = Counts::default();
-        seen.arrivals = Vec::new();
+        (seen.counts, seen.arrivals) = Default::default();
     }
 
-    async fn take(self, request: Request<Incoming>) -> Response<Body> {
-        let at = now_ns();
-        let (head, body) = request.into_parts();
-        let Ok(body) = body.collect().await.map(http_body_util::Collected::to_bytes) else {
-            return Response::new(full(""));
-        };
-        let operations = operations(&head.method, head.uri.path(), &body);
-        self.note(at, head.uri.path(), &operations);
-        let Some(upstream) = self.0.upstream else { return taker::answer(&head.method, head.uri.path(), &operations) };
-        match self.forward(upstream, head, body).await {
-            Ok(response) => response,
-            Err(_) => {
-                self.seen().counts.unanswered += 1;
-                json(StatusCode::BAD_GATEWAY, "")
-            }
-        }
-    }
-
-    async fn forward(&self, upstream: SocketAddr, head: http::request::Parts, body: Bytes) -> Result<Response<Body>> {
-        let failed = |cause: String| crate::error::Error::Http { what: "the registry".into(), cause };
-        let path = head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
-        let mut request = Request::builder().method(head.method).uri(format!("http://{upstream}{path}"));
+    async fn forward(&self, upstream: SocketAddr, head: request::Parts, body: Bytes) -> Result<Response> {
+        let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
+        let mut headers = HeaderMap::new();
         for name in [header::CONTENT_TYPE, header::ACCEPT, header::AUTHORIZATION] {
-            if let Some(value) = head.headers.get(&name) {
-                request = request.header(name, value);
-            }
+            headers.extend(head.headers.get(&name).map(|value| (name, value.clone())));
         }
-        let request = request.body(Full::new(body)).map_err(|error| failed(error.to_string()))?;
-        let (mut head, body) = self.0.client.send(request).await?.into_parts();
-        let body = body.collect().await.map_err(|error| failed(error.to_string()))?.to_bytes();
-        head.headers.remove(header::TRANSFER_ENCODING);
-        head.headers.remove(header::CONTENT_LENGTH);
-        head.headers.remove(header::CONNECTION);
-        Ok(Response::from_parts(head, full(body)))
+        let answer = self.0.client.send(head.method, &format!("http://{upstream}{path}"), headers, body).await?;
+        let (status, mut headers) = (answer.status(), answer.headers().clone());
+        for name in [header::TRANSFER_ENCODING, header::CONTENT_LENGTH, header::CONNECTION] {
+            headers.remove(name);
+        }
+        let body = answer.bytes().await.map_err(Error::in_step("the registry"))?;
+        Ok((status, headers, body).into_response())
     }
 
     fn note(&self, at: u64, path: &str, operations: &[Operation]) {
@@ -161,8 +126,6 @@ impl Recorder {
                 counts.last_digests_at = at;
             } else if path.ends_with("/pods") {
                 counts.pages += 1;
-            } else {
-                counts.others += 1;
             }
             return;
         }
@@ -176,7 +139,7 @@ impl Recorder {
             arrivals.push(Arrival { at, uid, version, put });
             if put {
                 counts.puts += 1;
-                live.insert(uid, ());
+                live.insert(uid);
                 if let Some(digest) = digest {
                     counts.twice += u64::from(digests.insert(uid, digest) == Some(digest));
                 }
@@ -185,6 +148,25 @@ impl Recorder {
                 digests.remove(&uid);
                 live.remove(&uid);
             }
+        }
+    }
+}
+
+async fn take(State(recorder): State<Recorder>, request: Request) -> Response {
+    // The arrival is that of the request's head.
+    let at = now_ns();
+    let (head, body) = request.into_parts();
+    let Ok(body) = to_bytes(body, usize::MAX).await else { return StatusCode::BAD_REQUEST.into_response() };
+    let operations = operations(&head.method, head.uri.path(), &body);
+    recorder.note(at, head.uri.path(), &operations);
+    let Some(upstream) = recorder.0.upstream else {
+        return sink::answer(&head.method, head.uri.path(), &operations);
+    };
+    match recorder.forward(upstream, head, body).await {
+        Ok(response) => response,
+        Err(_) => {
+            recorder.seen().counts.unanswered += 1;
+            StatusCode::BAD_GATEWAY.into_response()
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The reference registry as the driver sees it: a process with a database file, and what that file holds.
+//! The reference registry: a process with a database file, and the records in that file.
 
 use std::{
     collections::HashMap,
@@ -13,66 +13,58 @@ use crate::{
     error::{Error, Result},
     http::{Client, listen},
     pods::read_uuid,
-    process::{Process, Reaper},
+    process::Process,
 };
 
-/// How long it may take to begin.
+/// Time limit of a start.
 const STARTS_WITHIN: Duration = Duration::from_secs(60);
-/// How long a lock is waited for.
+/// Time limit of a database lock.
 const BUSY: Duration = Duration::from_secs(20);
 
-/// A running registry.
+const DATABASE: &str = "the registry's database";
+
 pub(crate) struct Registry {
     process: Option<Process>,
     program: PathBuf,
     folder: PathBuf,
     database: PathBuf,
-    reaper: Reaper,
-    /// Where it is served.
+    client: Client,
     pub(crate) address: SocketAddr,
 }
 
-/// What is known of a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Held {
-    /// The pod's version from which the record was made.
-    pub(crate) version: u64,
-}
-
-/// A free port of loopback, which is taken again soon.
+/// A free port of loopback.
 pub(crate) async fn free_address() -> Result<SocketAddr> {
-    listen(0).await.map(|(_, address)| address)
+    listen().await.map(|(_, address)| address)
 }
 
 impl Registry {
-    /// Starts an empty one, with its database in a folder.
-    pub(crate) async fn start(program: &Path, folder: &Path, logs: &Path, reaper: &Reaper) -> Result<Self> {
+    /// Starts one with an empty database in the folder.
+    pub(crate) async fn start(program: &Path, folder: &Path, logs: &Path) -> Result<Self> {
         let mut registry = Self {
             process: None,
             program: program.to_owned(),
             folder: logs.to_owned(),
             database: folder.join(format!("registry-{}.db", fastrand::u32(..))),
-            reaper: reaper.clone(),
+            client: Client::new()?,
             address: free_address().await?,
         };
         registry.resume().await?;
         Ok(registry)
     }
 
-    /// Starts it again with what it holds.
+    /// Starts it with its records.
     pub(crate) async fn resume(&mut self) -> Result<()> {
         let listen = self.address.to_string();
         let database = self.database.to_string_lossy().into_owned();
         let arguments = ["registry", "--listen", &listen, "--database", &database];
-        let mut process = Process::start("registry", &self.program, arguments, &self.folder, &self.reaper)?;
-        let client = Client::new();
+        let mut process = Process::start("registry", &self.program, arguments, &self.folder)?;
         let url = format!("http://{listen}/v1/capabilities");
-        process.until("the registry", STARTS_WITHIN, async || client.get(&url).await.map(Ok)).await?;
+        process.until("the registry", STARTS_WITHIN, async || self.client.get(&url).await.map(Ok)).await?;
         self.process = Some(process);
         Ok(())
     }
 
-    /// Stops it; what it holds stays.
+    /// Stops it. Its records stay.
     pub(crate) async fn stop(&mut self) -> Result<()> {
         match self.process.take() {
             Some(process) => process.stop().await,
@@ -80,21 +72,20 @@ impl Registry {
         }
     }
 
-    /// How long it has had a processor since it was started last.
-    pub(crate) fn processor_time(&self) -> Result<Duration> {
-        self.process.as_ref().map_or(Ok(Duration::ZERO), Process::processor_time)
-    }
-
-    /// Every record, by the pod.
-    pub(crate) async fn held(&self) -> Result<HashMap<u128, Held>> {
+    /// The records: the UIDs and versions of their pods.
+    pub(crate) async fn held(&self) -> Result<HashMap<u128, u64>> {
         let database = self.database.clone();
         let read = tokio::task::spawn_blocking(move || read_held(&database)).await;
-        read.map_err(|error| Error::Serve(std::io::Error::other(error)))?.map_err(Error::from)
+        read.map_err(Error::in_step(DATABASE))?.map_err(Error::in_step(DATABASE))
     }
 
-    /// Makes records differ while it is stopped, anywhere among all: half of them are lost, the others are of another
-    /// content. Gives the pods that they are about.
+    /// Deletes half of so many records, and changes the content of the others. The registry has to be stopped. Returns the
+    /// UIDs of their pods.
     pub(crate) fn spoil(&self, records: usize) -> Result<Vec<u128>> {
+        self.try_spoil(records).map_err(Error::in_step(DATABASE))
+    }
+
+    fn try_spoil(&self, records: usize) -> rusqlite::Result<Vec<u128>> {
         let mut connection = Connection::open(&self.database)?;
         connection.busy_timeout(BUSY)?;
         let spoil = connection.transaction()?;
@@ -112,7 +103,7 @@ impl Registry {
             }
         }
         spoil.commit()?;
-        Ok(chosen.iter().filter_map(|(_, id)| read_uuid(id.as_bytes())).collect())
+        Ok(chosen.iter().filter_map(|(_, id)| read_uuid(id)).collect())
     }
 }
 
@@ -125,7 +116,7 @@ impl Drop for Registry {
     }
 }
 
-fn read_held(database: &Path) -> rusqlite::Result<HashMap<u128, Held>> {
+fn read_held(database: &Path) -> rusqlite::Result<HashMap<u128, u64>> {
     let connection = Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     connection.busy_timeout(BUSY)?;
     let mut query = connection.prepare(
@@ -136,9 +127,9 @@ fn read_held(database: &Path) -> rusqlite::Result<HashMap<u128, Held>> {
     let mut held = HashMap::new();
     for row in rows {
         let (id, version) = row?;
-        // An id that is no UUID is no pod's of ours: it counts as an invented one.
-        let uid = read_uuid(id.as_bytes()).unwrap_or_default();
-        held.insert(uid, Held { version: version.and_then(|version| version.parse().ok()).unwrap_or_default() });
+        // An id that is not a UUID counts as an invented record.
+        let uid = read_uuid(&id).unwrap_or_default();
+        held.insert(uid, version.and_then(|version| version.parse().ok()).unwrap_or_default());
     }
     Ok(held)
 }

@@ -1,53 +1,51 @@
-//! What was measured, as a table for people and as JSON for programs.
+//! The figures, as a table for people and as JSON for programs.
 
 use std::{collections::BTreeMap, fmt::Write as _, path::Path};
 
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use super::{
     error::{Error, Result},
     truth::Truth,
 };
 
-/// One figure of one controller.
-#[derive(Clone, Debug)]
+/// A figure of one controller.
+#[derive(Clone, Debug, Serialize)]
 struct Figure {
     value: f64,
     text: String,
     truth: Option<Truth>,
-    twice: Option<u64>,
 }
 
-/// One line of the table.
-#[derive(Clone, Debug)]
+/// A line of the table.
+#[derive(Debug, Serialize)]
 struct Row {
     task: String,
     goal: Option<String>,
     figures: BTreeMap<String, Figure>,
 }
 
-/// All of it.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct Report {
     rows: Vec<Row>,
-    subjects: Vec<String>,
     notes: Vec<String>,
-    /// Who hears of each figure as it comes.
+    #[serde(skip)]
+    subjects: Vec<String>,
+    /// Prints each figure as it comes.
+    #[serde(skip)]
     listener: Option<fn(&str)>,
 }
 
-/// How a figure is to be read.
+/// How a figure is shown.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Unit {
-    /// Bytes, shown as MB of a million.
+    /// Bytes, shown as megabytes of 1,000,000.
     Bytes,
     Seconds,
     Milliseconds,
     Microseconds,
-    /// A ratio or a plain number.
-    Times,
+    Ratio,
     Count,
-    PerSecond,
 }
 
 impl Unit {
@@ -58,21 +56,19 @@ impl Unit {
             Self::Seconds => format!("{value:.1} s"),
             Self::Milliseconds => format!("{value:.2} ms"),
             Self::Microseconds => format!("{value:.1} us"),
-            Self::Times => format!("{value:.2}"),
+            Self::Ratio => format!("{value:.2}"),
             Self::Count => format!("{value:.0}"),
-            Self::PerSecond => format!("{value:.0}/s"),
         }
     }
 }
 
 impl Report {
-    /// An empty one, of which somebody hears each figure as it comes.
-    pub(crate) fn told_to(listener: fn(&str)) -> Self {
+    pub(crate) fn printed_by(listener: fn(&str)) -> Self {
         Self { listener: Some(listener), ..Self::default() }
     }
 
-    /// Notes a figure. The first one of a task gives its row a place; a goal is what ours should reach.
-    pub(crate) fn add(&mut self, subject: &str, task: &str, goal: Option<&str>, unit: Unit, value: f64) -> &mut Self {
+    /// Adds a figure. Rows stand in the order in which their tasks came first; the goal is one for pod-registrar.
+    pub(crate) fn add(&mut self, subject: &str, task: &str, goal: Option<&str>, unit: Unit, value: f64) {
         if !self.subjects.iter().any(|known| known == subject) {
             self.subjects.push(subject.to_owned());
         }
@@ -80,56 +76,48 @@ impl Report {
             self.rows.push(Row { task: task.to_owned(), goal: None, figures: BTreeMap::new() });
             self.rows.len() - 1
         });
-        let row = &mut self.rows[index];
+        let (row, text) = (&mut self.rows[index], unit.show(value));
         row.goal = row.goal.take().or_else(|| goal.map(str::to_owned));
-        row.figures.insert(subject.to_owned(), Figure { value, text: unit.show(value), truth: None, twice: None });
-        if let Some(tell) = self.listener {
-            tell(&format!("  {subject}: {task}: {}", unit.show(value)));
+        if let Some(print) = self.listener {
+            print(&format!("  {subject}: {task}: {text}"));
         }
-        self
+        row.figures.insert(subject.to_owned(), Figure { value, text, truth: None });
     }
 
-    /// Says beside the newest figure of a task how true the registry was after it.
-    pub(crate) fn truth(&mut self, subject: &str, task: &str, truth: Truth, twice: u64) {
+    /// Adds how the registry differed from the cluster after a task.
+    pub(crate) fn truth(&mut self, subject: &str, task: &str, truth: Truth) {
         let row = self.rows.iter_mut().find(|row| row.task == task);
         if let Some(figure) = row.and_then(|row| row.figures.get_mut(subject)) {
-            (figure.truth, figure.twice) = (Some(truth), Some(twice));
+            figure.truth = Some(truth);
         }
     }
 
-    /// Says something that is no figure.
     pub(crate) fn note(&mut self, note: impl Into<String>) {
         self.notes.push(note.into());
     }
 
-    /// Whether a record of ours was lost, invented or wrong.
-    pub(crate) fn untrue(&self, ours: &str) -> Option<Truth> {
-        let truths = self.rows.iter().filter_map(|row| row.figures.get(ours)?.truth);
-        truths.into_iter().find(|truth| !truth.holds())
+    /// # Errors
+    /// When a record of this controller was lost, invented, outdated or sent twice.
+    pub(crate) fn require(&self, subject: &str) -> Result<()> {
+        let figures = self.rows.iter().filter_map(|row| row.figures.get(subject)?.truth);
+        figures.into_iter().try_for_each(Truth::require)
     }
 
-    /// The table. Beside the others' figures stands how many times ours they are.
+    /// The table. A peer's figure has its ratio to that of `ours` beside it.
     pub(crate) fn table(&self, ours: &str) -> String {
-        let mut lines = vec![{
-            let mut head =
-                vec!["task".to_owned(), ours.to_owned(), "goal".to_owned(), "lost/invented/twice".to_owned()];
-            head.extend(self.subjects.iter().filter(|subject| *subject != ours).cloned());
-            head
-        }];
+        let peers = || self.subjects.iter().filter(|subject| *subject != ours);
+        let head = [ours, "goal", "lost/invented/twice"].map(str::to_owned);
+        let mut lines = vec![std::iter::once("task".to_owned()).chain(head).chain(peers().cloned()).collect()];
         for row in &self.rows {
             let own = row.figures.get(ours);
-            let truth = own.and_then(|figure| figure.truth.zip(figure.twice));
-            let mut line = vec![
-                row.task.clone(),
-                own.map_or_else(|| "-".into(), |figure| figure.text.clone()),
-                row.goal.clone().unwrap_or_default(),
-                truth.map_or_else(String::new, |(truth, twice)| {
-                    format!("{}/{}/{twice}", truth.lost + truth.wrong, truth.invented)
-                }),
-            ];
-            for subject in self.subjects.iter().filter(|subject| *subject != ours) {
-                line.push(row.figures.get(subject).map_or_else(String::new, |figure| beside(figure, own)));
-            }
+            let truth = own.and_then(|figure| figure.truth);
+            let truth = truth.map(|truth| format!("{}/{}/{}", truth.lost + truth.wrong, truth.invented, truth.twice));
+            let text = own.map_or("-", |figure| &figure.text).to_owned();
+            let mut line =
+                vec![row.task.clone(), text, row.goal.clone().unwrap_or_default(), truth.unwrap_or_default()];
+            line.extend(
+                peers().map(|peer| row.figures.get(peer).map(|figure| beside(figure, own)).unwrap_or_default()),
+            );
             lines.push(line);
         }
         let mut table = align(&lines);
@@ -139,61 +127,37 @@ impl Report {
         table
     }
 
-    /// Everything, for programs.
-    pub(crate) fn json(&self) -> Value {
-        let rows = self.rows.iter().map(|row| {
-            let figures: BTreeMap<_, _> = row
-                .figures
-                .iter()
-                .map(|(subject, figure)| {
-                    let truth = figure.truth.map(|truth| {
-                    json!({"right": truth.right, "lost": truth.lost, "invented": truth.invented, "wrong": truth.wrong,
-                        "twice": figure.twice})
-                });
-                    (subject, json!({"value": figure.value, "text": figure.text, "truth": truth}))
-                })
-                .collect();
-            json!({"task": row.task, "goal": row.goal, "figures": figures})
-        });
-        json!({"rows": rows.collect::<Vec<_>>(), "notes": self.notes})
-    }
-
-    /// Writes everything to a file.
+    /// Writes everything to a file as JSON.
     pub(crate) fn write(&self, path: &Path) -> Result<()> {
-        let text = format!("{:#}\n", self.json());
-        std::fs::write(path, text).map_err(|cause| Error::File { path: path.to_owned(), cause })
+        let what = path.display().to_string();
+        let text = serde_json::to_string_pretty(self).map_err(Error::in_step(&what))?;
+        std::fs::write(path, text + "\n").map_err(Error::in_step(&what))
     }
 }
 
 fn beside(figure: &Figure, own: Option<&Figure>) -> String {
-    let lost = figure
-        .truth
-        .filter(|truth| !truth.holds())
-        .map_or_else(String::new, |truth| format!(", {} lost, {} invented", truth.lost + truth.wrong, truth.invented));
-    match own.filter(|own| own.value > 0.0) {
-        Some(own) => format!("{} ({:.1}x){lost}", figure.text, figure.value / own.value),
-        None => format!("{}{lost}", figure.text),
+    let mut text = figure.text.clone();
+    if let Some(own) = own.filter(|own| own.value > 0.0) {
+        let _ = write!(text, " ({:.1}x)", figure.value / own.value);
     }
+    if let Some(truth) = figure.truth.filter(|truth| !truth.is_equal()) {
+        let _ = write!(text, ", {} lost, {} invented", truth.lost + truth.wrong, truth.invented);
+    }
+    text
 }
 
+/// A Markdown table.
 fn align(lines: &[Vec<String>]) -> String {
-    let columns = lines.iter().map(Vec::len).max().unwrap_or_default();
-    let width = |column: usize| {
-        lines.iter().filter_map(|line| line.get(column)).map(|cell| cell.chars().count()).max().unwrap_or_default()
-    };
+    let columns = lines.first().map_or(0, Vec::len);
+    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or_default();
     let widths: Vec<usize> = (0..columns).map(width).collect();
+    let rule: Vec<String> = widths.iter().map(|width| "-".repeat(*width)).collect();
     let mut table = String::new();
-    for (index, line) in lines.iter().enumerate() {
+    for line in lines.iter().take(1).chain([&rule]).chain(lines.iter().skip(1)) {
         for (cell, width) in line.iter().zip(&widths) {
             let _ = write!(table, "| {cell:<width$} ");
         }
         table.push_str("|\n");
-        if index == 0 {
-            for width in &widths {
-                let _ = write!(table, "| {} ", "-".repeat(*width));
-            }
-            table.push_str("|\n");
-        }
     }
     table
 }

@@ -1,4 +1,4 @@
-//! A controller that is measured: ours, or one that it is compared with.
+//! A controller that is measured: pod-registrar or a peer.
 
 use std::{
     ffi::OsString,
@@ -10,33 +10,22 @@ use std::{
 use crate::{
     error::{Error, Result},
     http::Client,
-    process::{Process, Reaper},
+    process::Process,
     registry::free_address,
 };
 
-/// Which one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// pod-registrar.
-    Ours {
-        /// Its executable.
-        binary: PathBuf,
-        /// More flags.
-        flags: Vec<String>,
-    },
+    Ours { binary: PathBuf, flags: Vec<String> },
     /// kube's reflector of whole pods.
     Reflector,
     /// A controller written with client-go.
-    Informer {
-        /// Its executable.
-        binary: PathBuf,
-        /// More flags.
-        flags: Vec<&'static str>,
-    },
+    Informer { binary: PathBuf, flags: Vec<&'static str> },
 }
 
 impl Kind {
-    /// How it is called in tables.
+    /// Its name in tables.
     pub(crate) fn name(&self) -> String {
         match self {
             Self::Ours { .. } => "pod-registrar".into(),
@@ -48,35 +37,21 @@ impl Kind {
         }
     }
 
-    /// Whether it speaks to a real registry; the others only need somebody who counts.
+    /// Whether it needs a registry. Peers need only a recorder.
     pub(crate) fn is_ours(&self) -> bool {
         matches!(self, Self::Ours { .. })
     }
 }
 
-/// A running one.
 pub(crate) struct Subject {
     pub(crate) process: Process,
     admin: Option<SocketAddr>,
     client: Client,
 }
 
-/// Where it is to be found and what it is told.
-pub(crate) struct Place<'a> {
-    /// How to reach the API server.
-    pub(crate) kubeconfig: &'a Path,
-    /// The registry.
-    pub(crate) registry: &'a str,
-    /// For its log.
-    pub(crate) folder: &'a Path,
-    /// Ends it with the bench.
-    pub(crate) reaper: &'a Reaper,
-}
-
 impl Subject {
-    /// Starts one.
-    pub(crate) async fn start(kind: &Kind, place: &Place<'_>) -> Result<Self> {
-        let Place { kubeconfig, registry, folder, reaper } = place;
+    /// Starts one, with its log in the folder. `registry` is a URL.
+    pub(crate) async fn start(kind: &Kind, kubeconfig: &Path, registry: &str, folder: &Path) -> Result<Self> {
         let mut arguments: Vec<OsString> = Vec::new();
         let mut push = |values: &[&str]| arguments.extend(values.iter().map(OsString::from));
         let kubeconfig = kubeconfig.to_string_lossy();
@@ -87,22 +62,22 @@ impl Subject {
                 push(&["run", "--kubeconfig", &kubeconfig, "--registry-url", registry]);
                 push(&["--admin-addr", &admin.to_string()]);
                 push(&flags.iter().map(String::as_str).collect::<Vec<_>>());
-                (Process::start(&name, binary, arguments, folder, reaper)?, Some(admin))
+                (Process::start(&name, binary, arguments, folder)?, Some(admin))
             }
             Kind::Reflector => {
                 push(&["--kubeconfig", &kubeconfig, "--registry", registry]);
-                (Process::part("reflector", arguments, folder, reaper)?, None)
+                (Process::part("reflector", arguments, folder)?, None)
             }
             Kind::Informer { binary, flags } => {
                 push(&["informer", "--kubeconfig", &kubeconfig, "--registry", registry]);
                 push(flags);
-                (Process::start(&name, binary, arguments, folder, reaper)?, None)
+                (Process::start(&name, binary, arguments, folder)?, None)
             }
         };
-        Ok(Self { process, admin, client: Client::new() })
+        Ok(Self { process, admin, client: Client::new()? })
     }
 
-    /// Figures of its metrics by their names, without the program's prefix; nothing of those that have none.
+    /// Metrics by their names without the prefix. Empty for a peer.
     pub(crate) async fn metrics(&self, names: &[&str]) -> Result<Vec<f64>> {
         let Some(admin) = self.admin else { return Ok(Vec::new()) };
         let url = format!("http://{admin}/metrics");
@@ -113,10 +88,10 @@ impl Subject {
             found.and_then(|value| value.trim().parse().ok())
         };
         let found = names.iter().map(|name| figure(name)).collect::<Option<Vec<f64>>>();
-        found.ok_or_else(|| Error::Http { what: url, cause: format!("one of {names:?} is missing") })
+        found.ok_or_else(|| format!("one of {names:?} is missing")).map_err(Error::in_step(url))
     }
 
-    /// Waits until it says that it lives.
+    /// Waits until `/livez` answers.
     pub(crate) async fn live(&mut self, within: Duration) -> Result<()> {
         let Some(admin) = self.admin else { return Ok(()) };
         let url = format!("http://{admin}/livez");

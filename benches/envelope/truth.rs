@@ -1,25 +1,28 @@
-//! Whether the registry tells the truth about the cluster.
+//! Compares the registry with the cluster.
 
 use std::collections::HashMap;
+
+use serde::Serialize;
 
 use super::error::{Error, Result};
 
 /// How the registry differs from the cluster.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Truth {
-    /// Records that are right.
     pub(crate) right: u64,
     /// Pods without a record.
     pub(crate) lost: u64,
     /// Records without a pod.
     pub(crate) invented: u64,
-    /// Records that do not tell the pod's newest state.
+    /// Records of an earlier version of their pod.
     pub(crate) wrong: u64,
+    /// Records that were sent although the registry already had them.
+    pub(crate) twice: u64,
 }
 
 impl Truth {
-    /// Of the pods that are there, each with its version, and those of which something is registered, with the version of
-    /// which it tells where that is known.
+    /// Compares the living pods and their versions with what is registered. The version is None where the registry does
+    /// not report it.
     pub(crate) fn of(living: &HashMap<u128, u64>, registered: impl Iterator<Item = (u128, Option<u64>)>) -> Self {
         let mut truth = Self::default();
         for (uid, version) in registered {
@@ -33,14 +36,15 @@ impl Truth {
         truth
     }
 
-    /// Whether nothing differs.
-    pub(crate) fn holds(self) -> bool {
+    /// Whether every pod has its record, and no other record is there.
+    pub(crate) fn is_equal(self) -> bool {
         (self.lost, self.invented, self.wrong) == (0, 0, 0)
     }
 
-    /// Fails if something differs.
+    /// # Errors
+    /// When a record was lost, invented, outdated or sent twice.
     pub(crate) fn require(self) -> Result<()> {
-        let Self { lost, invented, wrong, .. } = self;
-        if self.holds() { Ok(()) } else { Err(Error::Untrue { lost, invented, wrong }) }
+        let Self { lost, invented, wrong, twice, .. } = self;
+        if self.is_equal() && twice == 0 { Ok(()) } else { Err(Error::Untrue { lost, invented, wrong, twice }) }
     }
 }

@@ -1,100 +1,85 @@
-//! Everything around the controller that is measured, and whether the registry tells the truth about it.
+//! The API server and the registry around a controller, and whether they agree.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{collections::HashMap, path::PathBuf, time::Duration};
 
 use tokio::time::{Instant, sleep};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     cluster::StandIn,
     error::Result,
     options::Options,
-    process::Reaper,
-    recorder::{Recorder, Running},
+    recorder::Recorder,
     registry::Registry,
-    subject::{Kind, Place, Subject},
+    subject::{Kind, Subject},
     truth::Truth,
 };
 
-/// How often it is looked whether all is as it should be.
+/// Time between comparisons of the registry with the cluster.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// A cluster, and folders for what is written.
-pub(crate) struct World {
-    pub(crate) cluster: StandIn,
-    pub(crate) reaper: Reaper,
-    /// For logs.
+/// Folders, and how registries are made.
+#[derive(Clone)]
+pub(crate) struct Places {
     pub(crate) logs: PathBuf,
-    /// For databases: in memory where that can be had, so that no disk is measured.
+    /// For databases: in memory if possible, so that no disk is measured.
     pub(crate) scratch: PathBuf,
-    /// The executable that serves the registry.
+    /// The executable of the registry.
     pub(crate) binary: PathBuf,
-    /// Whether there is none.
-    pub(crate) taker: bool,
+    /// Whether a sink takes the registry's place.
+    pub(crate) sink: bool,
 }
 
-/// A registry with the recorder before it, or the recorder alone.
+pub(crate) struct World {
+    pub(crate) cluster: StandIn,
+    pub(crate) places: Places,
+}
+
+/// A registry behind a recorder, or a recorder alone.
 pub(crate) struct Target {
     pub(crate) registry: Option<Registry>,
     pub(crate) recorder: Recorder,
-    _running: Running,
+    _running: AbortOnDropHandle<Result<()>>,
+}
+
+impl Target {
+    pub(crate) async fn of(kind: &Kind, places: &Places) -> Result<Self> {
+        let Places { logs, scratch, binary, sink } = places;
+        let registry = match kind.is_ours() && !sink {
+            true => Some(Registry::start(binary, scratch, logs).await?),
+            false => None,
+        };
+        let (recorder, running) = Recorder::start(registry.as_ref().map(|registry| registry.address)).await?;
+        Ok(Self { registry, recorder, _running: running })
+    }
+
+    /// Compares what is registered with the living pods.
+    pub(crate) async fn truth(&self, living: &HashMap<u128, u64>) -> Result<Truth> {
+        let truth = match &self.registry {
+            Some(registry) => Truth::of(living, registry.held().await?.into_iter().map(|(uid, at)| (uid, Some(at)))),
+            None => Truth::of(living, self.recorder.live().into_iter().map(|uid| (uid, None))),
+        };
+        Ok(Truth { twice: self.recorder.counts().twice, ..truth })
+    }
 }
 
 impl World {
-    /// A world of so many pods.
-    pub(crate) async fn start(
-        pods: u32,
-        options: &Options,
-        logs: &Path,
-        scratch: &Path,
-        reaper: &Reaper,
-    ) -> Result<Self> {
+    pub(crate) async fn start(pods: u32, options: &Options, places: &Places) -> Result<Self> {
         let mut arguments = vec![format!("--pods={pods}"), format!("--seed={}", options.seed)];
         arguments.extend(options.pod_kb.map(|kilobytes| format!("--pod-kb={kilobytes}")));
-        let cluster = StandIn::start(&arguments, logs, reaper).await?;
-        let (logs, scratch, binary) = (logs.to_owned(), scratch.to_owned(), options.binary.clone());
-        Ok(Self { cluster, reaper: reaper.clone(), logs, scratch, binary, taker: options.taker })
+        Ok(Self { cluster: StandIn::start(&arguments, &places.logs).await?, places: places.clone() })
     }
 
-    /// Somebody to tell of pods: a registry for ours, somebody who counts for the others.
-    pub(crate) async fn target(&self, kind: &Kind) -> Result<Target> {
-        let registry = if kind.is_ours() && !self.taker {
-            Some(Registry::start(&self.binary, &self.scratch, &self.logs, &self.reaper).await?)
-        } else {
-            None
-        };
-        let (recorder, running) = Recorder::start(registry.as_ref().map(|registry| registry.address)).await?;
-        Ok(Target { registry, recorder, _running: running })
-    }
-
-    /// Starts a controller that tells a target.
+    /// Starts a controller.
     pub(crate) async fn subject(&self, kind: &Kind, target: &Target) -> Result<Subject> {
-        let registry = target.recorder.url();
-        let place = Place {
-            kubeconfig: &self.cluster.kubeconfig,
-            registry: &registry,
-            folder: &self.logs,
-            reaper: &self.reaper,
-        };
-        Subject::start(kind, &place).await
+        Subject::start(kind, &self.cluster.kubeconfig, &target.recorder.url(), &self.places.logs).await
     }
 
-    /// How what is registered differs from what is there.
-    pub(crate) async fn truth(&self, target: &Target) -> Result<Truth> {
-        let pods = self.cluster.pods().await?;
-        Ok(match &target.registry {
-            Some(registry) => {
-                let held = registry.held().await?;
-                Truth::of(&pods, held.iter().map(|(uid, held)| (*uid, Some(held.version))))
-            }
-            None => Truth::of(&pods, target.recorder.live().into_iter().map(|uid| (uid, None))),
-        })
+    async fn truth(&self, target: &Target) -> Result<Truth> {
+        target.truth(&self.cluster.pods().await?).await
     }
 
-    /// Waits until the registry tells the truth, or nothing has been written for a while. What is then still wrong is the
-    /// result.
+    /// Waits until the registry equals the cluster, or nothing has been written for a while.
     pub(crate) async fn settle(
         &self,
         subject: &mut Subject,
@@ -113,10 +98,9 @@ impl World {
                 (written, since) = (now, Instant::now());
             }
             let churning = self.cluster.stats().await?.churning;
-            let still = !churning && since.elapsed() >= LOOK;
-            if still {
+            if !churning && since.elapsed() >= LOOK {
                 let truth = self.truth(target).await?;
-                if truth.holds() || since.elapsed() > quiet {
+                if truth.is_equal() || since.elapsed() > quiet {
                     return Ok(truth);
                 }
             }

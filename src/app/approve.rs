@@ -2,7 +2,10 @@
 
 use super::{Error, informers, output::Output};
 use crate::{
-    cluster::{Environment, approval},
+    cluster::{
+        kubeconfig::Environment,
+        lease::{LeaseClient, LeaseRef, approvals},
+    },
     settings::{ApproveSettings, LeaseName},
 };
 
@@ -11,7 +14,8 @@ pub(super) async fn run(settings: ApproveSettings, environment: Environment) -> 
     let ApproveSettings { hold, approval_lease, cluster, log: _ } = settings;
     let client = informers::cluster(cluster, environment)?.client();
     let LeaseName { namespace, name } = approval_lease;
-    approval::approve(&client, &namespace, &name, &hold).await?;
-    let said = format!("approved {hold} on the Lease {namespace}/{name}; the controller reads it within seconds");
+    let lease = LeaseRef { namespace, name };
+    approvals::approve(&LeaseClient::new(client, lease.clone()), &hold).await?;
+    let said = format!("approved {hold} on the Lease {lease}; the controller reads it within seconds");
     Output::default().print(&[said]).await.map_err(Error::Output)
 }

@@ -18,7 +18,12 @@ use super::{
 use crate::{
     admin::{self, Pages},
     clock::Clock,
-    cluster::{self, Cluster, Environment, approval::Desk, lease::Keeper},
+    cluster::{
+        self,
+        client::{Cluster, Scope},
+        kubeconfig::Environment,
+        lease::{LeaseClient, LeaseRef, approvals::Approvals, elector::Elector},
+    },
     listen,
     model::{AllowList, Leadership, Rule, Standing, Writer, brake::SettingsChange, notices::Reminder, retry},
     registry::v1::{Client, Config as RegistryConfig},
@@ -61,7 +66,7 @@ pub(super) fn listen(address: SocketAddr, fix: &'static str) -> Result<TcpListen
 /// The controller, with everything that it is told.
 pub(super) struct Controller {
     cluster: Cluster,
-    scope: cluster::Scope,
+    scope: Scope,
     record: RecordSettings,
     registry: RegistrySettings,
     identity: IdentitySettings,
@@ -203,9 +208,9 @@ impl Controller {
         };
         let Watching { view, sightings, relist } = informers::start(&self.cluster, parts, tasks);
         let (approval, approvals) = mpsc::channel(APPROVALS_WAITING);
-        if let Some(desk) = self.desk(&options.instance) {
+        if let Some(publisher) = self.approvals(&options.instance) {
             tasks.spawn("approvals", async move {
-                desk.run(stands, approval).await;
+                publisher.run(stands, approval).await;
                 Ok(())
             });
         }
@@ -235,24 +240,23 @@ impl Controller {
         let ElectionSettings { lease, lease_duration, .. } = &self.election;
         let over = CancellationToken::new();
         let Some(LeaseName { namespace, name }) = lease.clone() else {
-            return (watch::channel(Leadership::ALONE).1, Lease { over, keeper: None });
+            return (watch::channel(Leadership::ALONE).1, Lease { over, task: None });
         };
-        let client = self.cluster.client();
-        let place = cluster::lease::Place { namespace, name };
+        let leases = LeaseClient::new(self.cluster.client(), LeaseRef { namespace, name });
         let me = instance.to_owned();
-        let (keeper, leadership) = Keeper::new(client, place, me, *lease_duration, clock, standing, metrics);
-        let keeper = tokio::spawn(keeper.run(over.clone().cancelled_owned()));
-        (leadership, Lease { over, keeper: Some(AbortOnDropHandle::new(keeper)) })
+        let (elector, leadership) = Elector::new(leases, me, *lease_duration, clock, standing, metrics);
+        let task = tokio::spawn(elector.run(over.clone().cancelled_owned()));
+        (leadership, Lease { over, task: Some(AbortOnDropHandle::new(task)) })
     }
 
     /// Where a person approves held deletions, if that was set.
-    fn desk(&self, instance: &str) -> Option<Desk> {
+    fn approvals(&self, instance: &str) -> Option<Approvals> {
         let Some(LeaseName { namespace, name }) = self.holds.approval_lease.clone() else {
             tracing::info!("deletions that are held can be approved by nobody: --approval-lease is not set");
             return None;
         };
-        let client = self.cluster.client();
-        Some(Desk { client, namespace, name, instance: instance.to_owned() })
+        let leases = LeaseClient::new(self.cluster.client(), LeaseRef { namespace, name });
+        Some(Approvals { leases, instance: instance.to_owned() })
     }
 
     fn rule(&self, writer: Writer) -> Rule {
@@ -300,15 +304,15 @@ impl Controller {
 /// written any more.
 struct Lease {
     over: CancellationToken,
-    keeper: Option<AbortOnDropHandle<()>>,
+    task: Option<AbortOnDropHandle<()>>,
 }
 
 impl Lease {
     /// Waits for its end, which never comes by itself.
     async fn ended(&mut self) -> Error {
-        match &mut self.keeper {
+        match &mut self.task {
             None => std::future::pending().await,
-            Some(keeper) => match keeper.await {
+            Some(task) => match task.await {
                 Ok(()) => Error::TaskEnded("lease"),
                 Err(source) => Error::TaskFailed { name: "lease", source },
             },
@@ -318,7 +322,7 @@ impl Lease {
     /// Gives the lease up, if it is ours, and waits until that is done.
     async fn release(mut self) {
         self.over.cancel();
-        if self.keeper.is_some() {
+        if self.task.is_some() {
             let Error::TaskFailed { source, .. } = self.ended().await else { return };
             tracing::error!(%source, "the lease was not released, it expires by itself");
         }

@@ -21,7 +21,7 @@ use super::{
     tasks::Tasks,
 };
 use crate::{
-    cluster::{Cluster, Environment},
+    cluster::{client::Cluster, kubeconfig::Environment},
     demo::{
         api::{Api, Options as ApiOptions},
         life,

@@ -7,7 +7,11 @@ use tokio::sync::{mpsc, watch};
 use super::tasks::Tasks;
 use crate::{
     clock::Clock,
-    cluster::{self, Cluster, Common, Environment, Informer, Search, Setup},
+    cluster::{
+        client::{self, Cluster, Scope},
+        kubeconfig::{Environment, Search},
+        watch::informer::{Common, Informer, Setup},
+    },
     model::{Digest, Rule, Sighting},
     settings::{ClusterSettings, ScopeSettings},
     store::View,
@@ -17,24 +21,24 @@ use crate::{
 /// Sightings that wait for the event loop; when it is full, the watches wait.
 const SIGHTINGS_WAITING: usize = 4_096;
 
-/// A silent watch is looked after as often as the API server sends bookmarks.
-const LOOK_AFTER: Duration = Duration::from_secs(60);
+/// A silent watch is probed as often as an API server sends bookmarks.
+const PROBE_AFTER: Duration = Duration::from_secs(60);
 
 /// The cluster of the settings and the environment.
-pub(super) fn cluster(settings: ClusterSettings, environment: Environment) -> Result<Cluster, cluster::client::Error> {
+pub(super) fn cluster(settings: ClusterSettings, environment: Environment) -> Result<Cluster, client::Error> {
     let ClusterSettings { kubeconfig, context } = settings;
     Cluster::find(&Search { kubeconfig, context, environment })
 }
 
 /// Which pods are watched.
-pub(super) fn scope(settings: ScopeSettings) -> cluster::Scope {
+pub(super) fn scope(settings: ScopeSettings) -> Scope {
     let ScopeSettings { namespace, exclude_namespace, label_selector, field_selector } = settings;
-    cluster::Scope { namespaces: namespace, excluded_namespaces: exclude_namespace, label_selector, field_selector }
+    Scope { namespaces: namespace, excluded_namespaces: exclude_namespace, label_selector, field_selector }
 }
 
 /// A hash of a scope, by which a registry can tell that another one came into force.
-pub(super) fn scope_hash(scope: &cluster::Scope) -> String {
-    let cluster::Scope { namespaces, excluded_namespaces, label_selector, field_selector } = scope;
+pub(super) fn scope_hash(scope: &Scope) -> String {
+    let Scope { namespaces, excluded_namespaces, label_selector, field_selector } = scope;
     let (mut namespaces, mut excluded) = (namespaces.clone(), excluded_namespaces.clone());
     namespaces.sort();
     excluded.sort();
@@ -43,13 +47,13 @@ pub(super) fn scope_hash(scope: &cluster::Scope) -> String {
 }
 
 /// How many watches a scope needs: one a namespace, or one for all.
-pub(super) fn watches(scope: &cluster::Scope) -> usize {
+pub(super) fn watches(scope: &Scope) -> usize {
     scope.namespaces.len().max(1)
 }
 
 /// What informers are made of, besides the cluster.
 pub(super) struct Parts {
-    pub(super) scope: cluster::Scope,
+    pub(super) scope: Scope,
     pub(super) rule: Rule,
     pub(super) relist_interval: Duration,
     pub(super) clock: Clock,
@@ -77,7 +81,7 @@ pub(super) fn start(cluster: &Cluster, parts: Parts, tasks: &mut Tasks) -> Watch
         scope,
         rule: Arc::new(rule),
         relist_interval,
-        look_after: LOOK_AFTER,
+        probe_after: PROBE_AFTER,
         sightings: sender,
         relist: asked,
         common: Common::default(),

@@ -66,10 +66,10 @@ pub enum Error {
     },
     /// The pods cannot be selected as the settings say.
     #[error(transparent)]
-    Informer(#[from] cluster::informer::Error),
+    Informer(#[from] cluster::watch::informer::Error),
     /// An approval could not be written.
     #[error(transparent)]
-    Approval(#[from] cluster::approval::Error),
+    Approval(#[from] cluster::lease::approvals::Error),
     /// The event loop ended.
     #[error(transparent)]
     Sync(#[from] sync::Error),
@@ -108,7 +108,7 @@ impl Error {
 
 /// Runs the program by its command line and its environment.
 pub fn main() -> ExitCode {
-    let search = cluster::Environment::of(|name| env::var_os(name));
+    let search = cluster::kubeconfig::Environment::of(|name| env::var_os(name));
     let command = match settings::parse(env::args_os()) {
         Ok(command) => command,
         Err(error) => {
@@ -131,7 +131,7 @@ pub fn main() -> ExitCode {
     ExitCode::from(code)
 }
 
-fn start(command: Command, environment: cluster::Environment, stderr: &Stderr) -> Result<u8, Error> {
+fn start(command: Command, environment: cluster::kubeconfig::Environment, stderr: &Stderr) -> Result<u8, Error> {
     logging::init(command.log_format(), stderr.clone())?;
     // The one TLS provider of the program; a second call would fail and change nothing.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -150,7 +150,7 @@ fn workers() -> usize {
 }
 
 /// Runs a command until it ends, or is asked to twice.
-async fn run(command: Command, environment: cluster::Environment) -> Result<u8, Error> {
+async fn run(command: Command, environment: cluster::kubeconfig::Environment) -> Result<u8, Error> {
     let mut signals = signals::Signals::new().map_err(Error::Start)?;
     let stop = CancellationToken::new();
     // A task of its own: a command that is busy must not keep signals from being heard.
@@ -192,7 +192,11 @@ fn result_of(result: Result<Result<(), Error>, JoinError>) -> Result<u8, Error> 
     result.map_err(|source| Error::TaskFailed { name: "command", source })?.map(|()| 0)
 }
 
-async fn execute(command: Command, environment: cluster::Environment, stop: CancellationToken) -> Result<(), Error> {
+async fn execute(
+    command: Command,
+    environment: cluster::kubeconfig::Environment,
+    stop: CancellationToken,
+) -> Result<(), Error> {
     match command {
         Command::Run(settings) => controller::run(*settings, environment, stop).await,
         Command::Watch(settings) => watch::run(settings, environment, stop).await,

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    cluster::Environment,
+    cluster::kubeconfig::Environment,
     model::{AllowList, Rule, Sighting, Uid, Writer},
     settings::WatchSettings,
     store::View,

@@ -20,7 +20,7 @@ use super::{
     credentials::{self, Present, Source},
     kubeconfig::{self, Access, Login, Origin, Proxy, Search, Trust},
     proxied,
-    tap::Tap,
+    watch::stream::StreamObserver,
 };
 use crate::connect::{self, Names};
 
@@ -138,9 +138,9 @@ impl Cluster {
         Client::new(self.transport(), self.source.access().namespace.clone())
     }
 
-    /// A client for one watch, which tells the tap about its traffic.
-    pub(super) fn tapped(&self, tap: Tap) -> Client {
-        let service = ServiceBuilder::new().layer(tap).service(self.transport());
+    /// A client for one watch, which reports its stream to the observer.
+    pub(super) fn observed(&self, observer: StreamObserver) -> Client {
+        let service = ServiceBuilder::new().layer(observer).service(self.transport());
         Client::new(service, self.source.access().namespace.clone())
     }
 

@@ -21,8 +21,9 @@ use serde::{Deserialize, de::DeserializeOwned};
 use tokio::sync::mpsc;
 
 use super::{
-    Scope, identity,
-    list::{self, Step},
+    client::Scope,
+    identity,
+    watch::list::{self, Step},
     words::{Right, words},
 };
 use crate::{

@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use super::*;
-use crate::cluster::{Search, kubeconfig};
+use crate::cluster::kubeconfig::{self, Search};
 
 /// An access whose user has these members, in YAML's flow style. Files are in the folder.
 fn access(folder: &Path, user: &str) -> Access {

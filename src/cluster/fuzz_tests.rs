@@ -5,9 +5,9 @@ use fastrand::Rng;
 use kube::core::{ObjectList, WatchEvent};
 use serde_json::{Map, Value, value::RawValue};
 
-use super::{
-    Watched,
-    page::{self, Document, Head, Of},
+use super::watch::{
+    list::page::{self, Document, Head, Of},
+    pod_object::Watched,
 };
 use crate::{
     fuzz::{self, Found, ensure},

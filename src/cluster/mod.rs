@@ -1,33 +1,21 @@
-//! Everything that is said to Kubernetes: the pods, the cluster's identity, and the lease.
+//! All requests to Kubernetes: pods, the cluster's identity, and Leases.
 //!
-//! [`informer`] feeds the store from lists and a kube-runtime watcher, and tells the event loop which keys changed;
-//! [`confirm`] answers what the deletion brake asks, and [`approval`] reads what a person says to what it holds; [`lease`]
-//! tells whether this process may write.
+//! [`watch`] lists and watches pods and writes them to the store. [`confirm`] answers the questions of the absence guard.
+//! [`lease`] elects a leader and reads the approvals of held deletions. [`client`] is the connection that all of them share.
 
-pub mod approval;
 pub mod client;
 pub mod confirm;
 mod connector;
 pub mod credentials;
 pub mod identity;
-pub mod informer;
 pub mod kubeconfig;
 pub mod lease;
-mod lines;
-mod list;
-mod object;
-mod page;
 pub mod plugin;
 mod proxied;
 mod resolver;
-mod tap;
 mod tls;
+pub mod watch;
 mod words;
 
 #[cfg(test)]
 mod fuzz_tests;
-
-pub use client::{Cluster, Scope};
-pub use informer::{Common, Informer, Setup};
-pub use kubeconfig::{Environment, Search};
-pub use object::Watched;

@@ -1,6 +1,9 @@
 //! The pods of one watch, in few bytes each.
 //!
-//! A pod is kept as [`Packed`] and expanded when its record is sent. What is decided by, its fingerprint, lies beside it.
+//! The store keeps a [`Packed`] pod and, to decide by, the fingerprint of its record: 16 bytes of the digest. The digest is
+//! computed once for each event and once more for each record that is sent, because the record is then built again from
+//! the packed pod. Keeping its canonical form instead would take many times the memory.
+//!
 //! Names are found as UIDs are, by an index of positions: at most one pod has a name, the one that was shown last. Pods
 //! without a readable name are not in that index.
 //!

@@ -4,7 +4,7 @@
 use std::{fs, path::PathBuf};
 
 use pod_registrar::{
-    cluster::{Cluster, Search, identity},
+    cluster::{client::Cluster, identity, kubeconfig::Search},
     demo::api::Options,
     reference::TlsFiles,
 };

@@ -10,7 +10,10 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use pod_registrar::{
     clock::Clock,
-    cluster::{Cluster, Common, Informer, Scope, Setup, informer},
+    cluster::{
+        client::{Cluster, Scope},
+        watch::informer::{self, Common, Informer, Setup},
+    },
     demo::{api::Options, pod},
     model::{AllowList, Ended, Rule, Sighting, WatchList, Writer},
     store::View,
@@ -56,14 +59,14 @@ impl World {
         faults: impl IntoIterator<Item = Fault>,
         scope: Scope,
         relist_interval: Duration,
-        look_after: Duration,
+        probe_after: Duration,
     ) -> Self {
         let server = Self::server().await;
         for fault in faults {
             server.inject(fault);
         }
         let cluster = Cluster::at(&server.url()).unwrap();
-        Self::watching(server, &cluster, scope, (relist_interval, look_after))
+        Self::watching(server, &cluster, scope, (relist_interval, probe_after))
     }
 
     /// A stand-in with three pods.
@@ -80,7 +83,7 @@ impl World {
         server: Server,
         cluster: &Cluster,
         scope: Scope,
-        (relist_interval, look_after): (Duration, Duration),
+        (relist_interval, probe_after): (Duration, Duration),
     ) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let (sender, sightings) = mpsc::channel(10_000);
@@ -91,7 +94,7 @@ impl World {
             scope,
             rule: Arc::new(Rule { writer, labels: AllowList::new(["*"]), annotations: AllowList::default() }),
             relist_interval,
-            look_after,
+            probe_after,
             sightings: sender,
             relist: asked,
             common: Common::default(),

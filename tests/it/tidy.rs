@@ -79,9 +79,9 @@ const IMPURE: [&str; 21] = [
 /// decides nothing: no wait, no limit, no order, no deletion.
 const TIME_OF_DAY: [(&str, &str); 6] = [
     ("src/registry/v1/http.rs", "a Retry-After that is a date, whose wait is capped"),
-    ("src/cluster/lease.rs", "what a Lease shows of its holder; nobody here reads it"),
+    ("src/cluster/lease/elector.rs", "what a Lease shows of its holder; nobody here reads it"),
     ("src/cluster/plugin.rs", "how long a plugin's credentials last; read once, then the monotonic clock counts"),
-    ("src/cluster/approval.rs", "when an Event says that it happened"),
+    ("src/cluster/lease/approvals.rs", "when an Event says that it happened"),
     ("src/reference/clock.rs", "the reference registry: what it shows of sessions, and for how long it keeps its log"),
     ("src/demo/api/store.rs", "the stand-in for the API server: the times in its objects"),
 ];

@@ -1,6 +1,6 @@
 //! A watch of a process, with values instead of HTTP.
 //!
-//! It does what `cluster::informer` does, with the same store and the same rules for pages and for what is older than what
+//! It does what `cluster::watch::informer` does, with the same store and the same rules for pages and for what is older than what
 //! was seen before: events are applied one by one, lists come in page by page, and a list may run beside the watch.
 
 use std::{sync::Arc, time::Duration};

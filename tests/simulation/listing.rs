@@ -1,4 +1,4 @@
-//! A list that comes in page by page, as in `cluster::list` and `cluster::informer::listing`.
+//! A list that comes in page by page, as in `cluster::watch::list` and `cluster::watch::informer`.
 //!
 //! The pages of a list come from one snapshot of the log. A list that is finished after its version expired has its rest
 //! from a later snapshot.

@@ -1,42 +1,34 @@
-//! Which workloads there are, in which namespaces, and which places of pods belong to which of them.
+//! The workloads, their namespaces, and the slots of their pods.
 
 use super::{State, mix, shape::Shapes, uuid};
 
-/// What made a pod.
+/// The controller of a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// A ReplicaSet of a Deployment.
     Deployment,
-    /// A StatefulSet, whose pods keep their names.
     StatefulSet,
-    /// A DaemonSet.
     DaemonSet,
-    /// A Job.
     Job,
 }
 
-/// All kinds, in the order of their numbers.
 pub(super) const KINDS: [Kind; 4] = [Kind::Deployment, Kind::StatefulSet, Kind::DaemonSet, Kind::Job];
 
-/// Pods of about the same making.
 #[derive(Debug)]
 pub(crate) struct Workload {
     pub(super) kind: Kind,
     pub(super) namespace: u32,
-    /// Its name, without the hash of a ReplicaSet.
+    /// Without the hash of a ReplicaSet.
     pub(super) name: String,
     pub(super) team: &'static str,
     pub(super) role: &'static str,
-    /// The hash of its template.
     pub(super) hash: String,
     pub(super) tag: String,
     pub(super) uid: u128,
-    /// Which of the sizes its pods have.
+    /// The index of its pods' size.
     pub(super) size: usize,
     first: u32,
 }
 
-/// All places for pods.
 #[derive(Debug)]
 pub(crate) struct Layout {
     pub(super) seed: u64,
@@ -67,7 +59,7 @@ const APPS: [&str; 16] = [
 ];
 const TEAMS: [&str; 8] = ["platform", "storefront", "payments", "search", "data", "growth", "identity", "logistics"];
 const ROLES: [&str; 4] = ["frontend", "backend", "database", "batch"];
-/// What generated names are made of: no vowels, as in the API server.
+/// Letters of generated names: without vowels, as in the API server.
 pub(super) const ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
 
 /// A generated part of a name.
@@ -79,7 +71,7 @@ pub(super) fn push_suffix(out: &mut Vec<u8>, mut random: u64, letters: u32) {
 }
 
 impl Layout {
-    /// Places for so many pods; of one size in kB, or of 3, 5 and 10 kB where none is named.
+    /// Slots for so many pods, of one size in kB or of 3, 5 and 10 kB.
     pub(crate) fn new(seed: u64, pods: u32, kilobytes: Option<u32>) -> Self {
         let nodes = u64::from(pods / 30).max(3);
         let mut layout = Self {
@@ -131,54 +123,48 @@ impl Layout {
         self.of_slot.extend(std::iter::repeat_n(number, replicas));
     }
 
-    /// How many places there are.
     pub(crate) fn slots(&self) -> u32 {
         u32::try_from(self.of_slot.len()).unwrap_or(u32::MAX)
     }
 
-    /// The workload of a place.
     pub(super) fn workload(&self, slot: u32) -> &Workload {
         &self.workloads[self.of_slot[slot as usize] as usize]
     }
 
-    /// The how many-th of its workload a place is.
+    /// The number of a slot in its workload.
     pub(super) fn ordinal(&self, slot: u32) -> u32 {
         slot - self.workload(slot).first
     }
 
-    /// A number that belongs to one life at one place.
+    /// A number for each life in each slot.
     pub(super) fn random(&self, slot: u32, life: u32) -> u64 {
         mix(mix(self.seed.wrapping_add(u64::from(slot))) ^ u64::from(life))
     }
 
-    /// The UID of a pod.
     pub(crate) fn uid(&self, slot: u32, life: u32) -> u128 {
         let random = self.random(slot, life);
         uuid(mix(random ^ 3), mix(random ^ 4))
     }
 
-    /// Writes the name of a pod.
     pub(crate) fn push_name(&self, slot: u32, state: State, out: &mut Vec<u8>) {
         let workload = self.workload(slot);
         out.extend_from_slice(workload.name.as_bytes());
         out.push(b'-');
         if workload.kind == Kind::StatefulSet {
-            super::push_number(out, u64::from(self.ordinal(slot)));
+            super::push(out, format_args!("{}", self.ordinal(slot)));
             return;
         }
         if workload.kind == Kind::Deployment {
             out.extend_from_slice(workload.hash.as_bytes());
             out.push(b'-');
         }
-        // Two letters for the place, so that no two pods that live have one name, which no API server would let them.
+        // Two letters for the slot, so that no two living pods have the same name.
         push_suffix(out, mix(self.random(slot, state.life) ^ 5), 3);
         push_suffix(out, u64::from(self.ordinal(slot)), 2);
     }
 
-    /// Writes the namespace of a pod.
     pub(crate) fn push_namespace(&self, slot: u32, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"team-");
-        super::push_number(out, u64::from(self.workload(slot).namespace));
+        super::push(out, format_args!("team-{}", self.workload(slot).namespace));
     }
 
     /// The UID of the namespace `kube-system`, which identifies the cluster.

@@ -1,16 +1,15 @@
-//! From a place and a state to a pod's JSON, appended to a buffer.
+//! Writes the JSON of a pod, from its slot and its state.
 
 use super::{
     Kind, Layout, State,
     layout::{Workload, push_suffix},
-    mix, push_hex, push_number, push_uuid,
+    mix, push, push_uuid,
     shape::{Field, Part},
 };
 
-/// How many different hours of creation there are.
+/// Hours in which pods are created.
 const HOURS: u64 = 28 * 24;
 
-/// One pod that is being written.
 struct Pod<'a> {
     layout: &'a Layout,
     workload: &'a Workload,
@@ -27,13 +26,13 @@ impl Layout {
         self.push_members(slot, state, out);
     }
 
-    /// Appends a pod as the object of an event, or of an answer of its own.
+    /// Appends a pod as the object of an event or of a response.
     pub(crate) fn push_object(&self, slot: u32, state: State, out: &mut Vec<u8>) {
         out.extend_from_slice(br#"{"kind":"Pod","apiVersion":"v1","#);
         self.push_members(slot, state, out);
     }
 
-    /// Appends what a list of metadata alone tells of a pod.
+    /// Appends a pod as an item of a list of metadata.
     pub(crate) fn push_metadata_item(&self, slot: u32, state: State, out: &mut Vec<u8>) {
         let pod = self.pod(slot, state);
         out.extend_from_slice(br#"{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":{"#);
@@ -79,7 +78,7 @@ impl Pod<'_> {
             }
             Field::Namespace => self.layout.push_namespace(self.slot, out),
             Field::Uid => push_uuid(out, self.layout.uid(self.slot, self.state.life)),
-            Field::Version => push_number(out, self.state.resource_version),
+            Field::Version => push(out, format_args!("{}", self.state.resource_version)),
             Field::Owner => self.push_owner(out),
             Field::OwnerUid => push_uuid(out, workload.uid),
             Field::App => out.extend_from_slice(workload.name.as_bytes()),
@@ -87,27 +86,21 @@ impl Pod<'_> {
             Field::Role => out.extend_from_slice(workload.role.as_bytes()),
             Field::Hash => out.extend_from_slice(workload.hash.as_bytes()),
             Field::Tag => out.extend_from_slice(workload.tag.as_bytes()),
-            Field::Ordinal => push_number(out, u64::from(self.layout.ordinal(self.slot))),
-            Field::Node => {
-                out.extend_from_slice(b"node-");
-                push_number(out, self.node);
-            }
+            Field::Ordinal => push(out, format_args!("{}", self.layout.ordinal(self.slot))),
+            Field::Node => push(out, format_args!("node-{}", self.node)),
             Field::NodeIp => push_address(out, 192, self.node),
             Field::PodIp => push_address(out, 10, mix(self.random ^ 8)),
             Field::Created => self.push_time(0, out),
             Field::Started => self.push_time(20, out),
-            Field::Restarts => push_number(out, u64::from(self.state.revision.saturating_sub(1))),
+            Field::Restarts => push(out, format_args!("{}", self.state.revision.saturating_sub(1))),
             Field::Sha => {
                 let random = mix(self.random ^ 9);
                 for part in 0..4 {
-                    push_hex(out, u128::from(mix(random ^ part)), 16);
+                    push(out, format_args!("{:016x}", mix(random ^ part)));
                 }
             }
             // Of the workload's image, the same in all its pods.
-            Field::ImageSha => {
-                push_hex(out, workload.uid, 32);
-                push_hex(out, workload.uid.rotate_left(17), 32);
-            }
+            Field::ImageSha => push(out, format_args!("{:032x}{:032x}", workload.uid, workload.uid.rotate_left(17))),
             Field::Volume => push_suffix(out, self.random, 5),
         }
     }
@@ -120,28 +113,16 @@ impl Pod<'_> {
         }
     }
 
-    /// A time in the first four weeks of a year, some seconds after the pod's beginning.
+    /// A time in the first four weeks of a year, some seconds after the pod's creation.
     fn push_time(&self, seconds: u64, out: &mut Vec<u8>) {
-        let hour = self.random % HOURS;
+        let hours = self.random % HOURS;
+        let (day, hour) = (1 + hours / 24, hours % 24);
         let (minute, second) = ((self.random >> 16) % 60, (self.random >> 24) % 40 + seconds);
-        let parts: [(&[u8], u64); 4] =
-            [(b"2026-01-", 1 + hour / 24), (b"T", hour % 24), (b":", minute), (b":", second)];
-        for (before, number) in parts {
-            out.extend_from_slice(before);
-            if number < 10 {
-                out.push(b'0');
-            }
-            push_number(out, number);
-        }
-        out.push(b'Z');
+        push(out, format_args!("2026-01-{day:02}T{hour:02}:{minute:02}:{second:02}Z"));
     }
 }
 
-/// An address in a network whose first number is given.
+/// An address in a network.
 fn push_address(out: &mut Vec<u8>, network: u64, number: u64) {
-    push_number(out, network);
-    for part in [number >> 16, number >> 8, number] {
-        out.push(b'.');
-        push_number(out, part & 0xff);
-    }
+    push(out, format_args!("{network}.{}.{}.{}", (number >> 16) & 0xff, (number >> 8) & 0xff, number & 0xff));
 }

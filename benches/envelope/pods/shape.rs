@@ -1,7 +1,7 @@
-//! The texts that pods are made of: JSON as an API server writes it, with marks where pods differ.
+//! The text of pods: JSON as an API server writes it, with marks where pods differ.
 //!
-//! A mark is a name between two percent signs. What repeats in every pod stands here once; environment variables, with
-//! their part of managedFields, are added until a pod is as long as was asked for.
+//! A mark is a name between two percent signs. Environment variables and their managedFields are added until a pod has
+//! the wanted length.
 
 use std::fmt::Write as _;
 
@@ -12,61 +12,45 @@ use super::{Kind, layout::KINDS};
 pub(super) enum Part {
     /// The same in all pods of the shape.
     Text(Box<[u8]>),
-    /// What stands there differs.
+    /// Differs.
     Field(Field),
 }
 
-/// What differs between pods of one shape, by the name of what stands there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Field {
-    Name,
-    Prefix,
-    Namespace,
-    Uid,
-    Version,
-    Owner,
-    OwnerUid,
-    App,
-    Team,
-    Role,
-    Hash,
-    Tag,
-    Ordinal,
-    Node,
-    NodeIp,
-    PodIp,
-    Created,
-    Started,
-    Restarts,
-    Sha,
-    ImageSha,
-    Volume,
+/// Declares the fields with their marks and their usual lengths.
+macro_rules! fields {
+    ($($field:ident = $mark:literal $length:literal,)*) => {
+        /// What differs between pods of one shape.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(super) enum Field { $($field,)* }
+
+        const MARKS: &[(&str, Field, usize)] = &[$(($mark, Field::$field, $length),)*];
+    };
 }
 
-const MARKS: [(&str, Field, usize); 22] = [
-    ("name", Field::Name, 25),
-    ("prefix", Field::Prefix, 20),
-    ("namespace", Field::Namespace, 7),
-    ("uid", Field::Uid, 36),
-    ("version", Field::Version, 6),
-    ("owner", Field::Owner, 19),
-    ("owner-uid", Field::OwnerUid, 36),
-    ("app", Field::App, 9),
-    ("team", Field::Team, 8),
-    ("role", Field::Role, 8),
-    ("hash", Field::Hash, 10),
-    ("tag", Field::Tag, 6),
-    ("ordinal", Field::Ordinal, 1),
-    ("node", Field::Node, 8),
-    ("node-ip", Field::NodeIp, 10),
-    ("pod-ip", Field::PodIp, 11),
-    ("created", Field::Created, 20),
-    ("started", Field::Started, 20),
-    ("restarts", Field::Restarts, 1),
-    ("sha", Field::Sha, 64),
-    ("image-sha", Field::ImageSha, 64),
-    ("volume", Field::Volume, 5),
-];
+fields! {
+    Name = "name" 25,
+    Prefix = "prefix" 20,
+    Namespace = "namespace" 7,
+    Uid = "uid" 36,
+    Version = "version" 6,
+    Owner = "owner" 19,
+    OwnerUid = "owner-uid" 36,
+    App = "app" 9,
+    Team = "team" 8,
+    Role = "role" 8,
+    Hash = "hash" 10,
+    Tag = "tag" 6,
+    Ordinal = "ordinal" 1,
+    Node = "node" 8,
+    NodeIp = "node-ip" 10,
+    PodIp = "pod-ip" 11,
+    Created = "created" 20,
+    Started = "started" 20,
+    Restarts = "restarts" 1,
+    Sha = "sha" 64,
+    ImageSha = "image-sha" 64,
+    Volume = "volume" 5,
+}
 
 /// The texts of all kinds and sizes, pending and running.
 #[derive(Debug)]
@@ -91,7 +75,7 @@ impl Shapes {
         Self { parts, sizes }
     }
 
-    /// The size of a workload's pods, for a number below ten: where sizes are mixed two, five and three of ten.
+    /// The index of a size, for a number below ten: of three sizes two, five and three in ten.
     pub(super) fn pick_size(&self, of_ten: u64) -> usize {
         match (self.sizes.len(), of_ten) {
             (1, _) | (_, 0..2) => 0,
@@ -106,7 +90,7 @@ impl Shapes {
     }
 }
 
-/// How many environment variables make a pod as long as is wanted.
+/// The number of environment variables that make a pod as long as is wanted.
 fn variables_for(kind: Kind, kilobytes: u32, wanted: usize) -> usize {
     let length = |variables: usize| -> usize {
         let mut length = 0;
@@ -130,7 +114,7 @@ fn parse(text: &str) -> Vec<Part> {
     parts
 }
 
-/// The whole text, without the brace that opens it: an event's object names its kind first, an item of a list does not.
+/// The text without its first brace: the object of an event has its kind there, an item of a list has not.
 fn text(kind: Kind, kilobytes: u32, variables: usize, runs: bool) -> String {
     let containers: &[&str] = if kilobytes < 8 { &["app"] } else { &["app", "proxy", "metrics"] };
     let rich = kilobytes >= 5;

@@ -1,7 +1,7 @@
-//! Pods that come and go at a rate, and the record of what happened when.
+//! Churn: pods are replaced at a rate, and each change is logged with its time.
 //!
-//! One pod a second is three events a second: a pod that is deleted, one that is created pending in its place, and, half
-//! a second later, that one running.
+//! One replaced pod is three events: a pod is deleted, another one is created pending in its place, and half a second
+//! later that one runs.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -11,50 +11,38 @@ use super::{
     Api,
     world::{Change, Happened},
 };
-use crate::http::now_ns;
+use crate::{http::now_ns, latency::Event};
 
-/// How often the rate is caught up with.
+/// Time between replacements.
 const TICK: Duration = Duration::from_millis(1);
 /// From a pod's creation until it runs.
 const STARTS_IN: Duration = Duration::from_millis(500);
 
-/// A change, when it happened and when it was told to the watch.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Logged {
-    pub(crate) happened_at: u64,
-    pub(crate) told_at: u64,
-    pub(crate) happened: Happened,
-    pub(crate) uid: u128,
-    pub(crate) version: u64,
-}
-
-/// A run of changes.
 #[derive(Debug, Default)]
 pub(crate) struct Churn {
     pub(crate) running: bool,
-    pub(crate) stop: bool,
-    /// Pods that were replaced so far.
+    /// Replaced pods.
     pub(crate) pods: u64,
-    /// What happened, by version: versions have no gaps.
-    pub(crate) log: VecDeque<Logged>,
+    /// The changes by version. Versions have no gaps.
+    pub(crate) log: Vec<Event>,
 }
 
 impl Churn {
-    /// Notes that changes were handed to a watch.
-    pub(super) fn told(&mut self, changes: &[Change], at: u64) {
-        let Some(first) = self.log.front().map(|logged| logged.version) else { return };
+    /// Notes that changes were written to a watch.
+    pub(super) fn written(&mut self, changes: &[Change], at: u64) {
+        let Some(first) = self.log.first().map(|logged| logged.version) else { return };
         for change in changes {
             let index = change.after.resource_version.checked_sub(first).and_then(|index| usize::try_from(index).ok());
             if let Some(logged) = index.and_then(|index| self.log.get_mut(index))
-                && logged.told_at == 0
+                && logged.written_at == 0
             {
-                logged.told_at = at;
+                logged.written_at = at;
             }
         }
     }
 }
 
-/// Replaces pods at a rate for a while, then lets those that are pending run. A second run at a time is refused.
+/// Replaces pods at a rate for a while, then lets the pending ones run. False while an earlier churn runs.
 pub(super) fn start(api: &Api, per_second: u64, lasts: Duration) -> bool {
     let mut churn = api.churn();
     if churn.running {
@@ -75,7 +63,7 @@ async fn run(api: Api, per_second: u64, lasts: Duration) {
     loop {
         ticks.tick().await;
         let elapsed = begun.elapsed();
-        let ended = elapsed >= lasts || api.churn().stop;
+        let ended = elapsed >= lasts;
         let due =
             if ended { replaced } else { u64::try_from(elapsed.as_micros()).unwrap_or(0) * per_second / 1_000_000 };
         while replaced < due {
@@ -84,7 +72,7 @@ async fn run(api: Api, per_second: u64, lasts: Duration) {
                 pending.push_back((Instant::now() + STARTS_IN, slot));
             }
         }
-        // At the end as well each in its time: all at once they would be one change in sixty, and the slowest.
+        // At the end too, each in its time: all at once they would be one change in sixty, and the slowest.
         while pending.front().is_some_and(|(at, _)| *at <= Instant::now()) {
             if let Some((_, slot)) = pending.pop_front() {
                 let mut world = api.world();
@@ -111,13 +99,13 @@ fn replace(api: &Api) -> Option<u32> {
     Some(deleted.slot)
 }
 
-/// Notes changes, while the world is still locked: they are told in this order.
+/// Logs changes while the world is still locked, so that the log has the order of versions.
 fn log(api: &Api, changes: &[Change]) {
     let at = now_ns();
-    let logged = changes.iter().map(|change| Logged {
+    let logged = changes.iter().map(|change| Event {
         happened_at: at,
-        told_at: 0,
-        happened: change.happened,
+        written_at: 0,
+        deleted: change.happened == Happened::Deleted,
         uid: api.layout().uid(change.slot, change.after.life),
         version: change.after.resource_version,
     });

@@ -1,23 +1,25 @@
-//! Lists, in pages of one version or whole, of pods or of their metadata alone.
+//! Lists of pods or of their metadata, in pages of one version or whole.
 
-use std::{convert::Infallible, sync::atomic::Ordering};
+use std::convert::Infallible;
 
+use axum::{
+    body::Body,
+    http::{
+        HeaderMap, StatusCode,
+        header::{ACCEPT, CONTENT_TYPE},
+    },
+    response::{IntoResponse as _, Response},
+};
 use bytes::Bytes;
 use futures::stream;
-use http::{Request, Response, StatusCode, header::ACCEPT};
-use http_body_util::{BodyExt, StreamBody};
-use hyper::body::{Frame, Incoming};
 
-use super::{Api, add, failure};
-use crate::{
-    http::{Body, json, now_ns, number, query},
-    pods::State,
-};
+use super::{Api, Asked, failure, mark};
+use crate::pods::State;
 
-/// The size of a chunk of a body.
+/// Bytes of a chunk of a body.
 const CHUNK: usize = 256 * 1024;
 
-/// Where a list goes on: its version, the next place, and how many pods are still to come.
+/// A continue token: the list's version, the next slot, and the number of pods that follow.
 struct Token {
     version: u64,
     from: u32,
@@ -32,43 +34,37 @@ impl Token {
     }
 }
 
-/// A page while it is written.
+/// A page that is being written.
 struct Writer {
     api: Api,
     pods: std::vec::IntoIter<(u32, State)>,
-    /// What is written first.
     head: Option<String>,
     metadata_only: bool,
     first: bool,
     done: bool,
 }
 
-/// Answers a list.
-pub(super) fn answer(api: &Api, request: &Request<Incoming>) -> Response<Body> {
-    let uri = request.uri();
-    let accepts =
-        |text: &str| request.headers().get(ACCEPT).is_some_and(|value| value.to_str().unwrap_or("").contains(text));
-    let metadata_only = accepts("as=PartialObjectMetadataList");
+pub(super) fn answer(api: &Api, asked: &Asked, headers: &HeaderMap) -> Response {
+    let accepted = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let metadata_only = accepted.contains("as=PartialObjectMetadataList");
     if !metadata_only {
-        let at = now_ns();
-        let _ = api.counts().first_page_at.compare_exchange(0, at, Ordering::Relaxed, Ordering::Relaxed);
+        mark(&mut api.marks().first_page_at);
     }
-    let limit = number(uri, "limit")
-        .filter(|limit| *limit > 0)
-        .map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    let limit = if asked.limit == 0 { usize::MAX } else { asked.limit };
     let world = api.world();
-    let token = match query(uri, "continue").filter(|token| !token.is_empty()).map(Token::read) {
-        None => Token { version: world.version(), from: 0, left: world.alive() },
-        Some(Some(token)) => token,
-        Some(None) => return failure(StatusCode::BAD_REQUEST, "BadRequest", "the continue token is none"),
+    let token = match asked.r#continue.as_str() {
+        "" => Token { version: world.version(), from: 0, left: world.alive() },
+        token => match Token::read(token) {
+            Some(token) => token,
+            None => return failure(StatusCode::BAD_REQUEST, "BadRequest", "the continue token is invalid"),
+        },
     };
     let Some((pods, next)) = world.page(token.version, token.from, limit) else {
         return failure(StatusCode::GONE, "Expired", "the version of the list is too old");
     };
     drop(world);
     if !metadata_only {
-        add(&api.counts().lists, usize::from(token.from == 0));
-        add(&api.counts().pages, 1);
+        api.marks().lists += u64::from(token.from == 0);
     }
     let left = token.left.saturating_sub(pods.len() as u64);
     let (kind, version) =
@@ -81,14 +77,12 @@ pub(super) fn answer(api: &Api, request: &Request<Incoming>) -> Response<Body> {
     head.push_str(r#"},"items":["#);
     let writer =
         Writer { api: api.clone(), pods: pods.into_iter(), head: Some(head), metadata_only, first: true, done: false };
-    let body = StreamBody::new(stream::unfold(writer, |writer| std::future::ready(writer.next())));
-    let mut response = json(StatusCode::OK, Bytes::new());
-    *response.body_mut() = body.boxed_unsync();
-    response
+    let body = stream::unfold(writer, |writer| std::future::ready(writer.next()));
+    ([(CONTENT_TYPE, "application/json")], Body::from_stream(body)).into_response()
 }
 
 impl Writer {
-    fn next(mut self) -> Option<(Result<Frame<Bytes>, Infallible>, Self)> {
+    fn next(mut self) -> Option<(Result<Bytes, Infallible>, Self)> {
         if self.done {
             return None;
         }
@@ -109,10 +103,6 @@ impl Writer {
                 self.api.layout().push_item(slot, state, &mut out);
             }
         }
-        if !self.metadata_only {
-            add(&self.api.counts().list_bytes, out.len());
-            self.api.counts().last_page_at.store(now_ns(), Ordering::Relaxed);
-        }
-        Some((Ok(Frame::data(out.into())), self))
+        Some((Ok(out.into()), self))
     }
 }

@@ -1,85 +1,113 @@
-//! A stand-in for the API server's pods that can hold a million of them: what it serves is made when it is asked for.
+//! An API server for a million pods, which holds some bytes per pod and writes a pod's JSON when it is requested.
 //!
-//! A process of its own, over plain HTTP/1.1 on loopback. It knows what a controller needs: one namespace, pods by list,
-//! page, name and watch, bookmarks, and histories that are forgotten. Below `/control` the bench lets pods come and go and
-//! asks what there is.
+//! The demo's API server holds every pod as a document, and would need gigabytes beside the controller that is measured.
+//! This one is a process of its own, plain HTTP/1.1 on loopback. It serves what a controller requests: one namespace, and
+//! pods by list, page, name and watch, with bookmarks and expired versions. Below `/control` the bench starts churn and
+//! reads the state.
 
 mod churn;
-mod control;
 mod list;
 mod watch;
 pub(crate) mod world;
 
 use std::{
     io::Read as _,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
+use axum::{
+    Json, Router,
+    extract::{Path, Query, State},
+    http::{HeaderMap, StatusCode, header::CONTENT_TYPE},
+    response::{IntoResponse as _, Response},
+    routing::{get, post},
+};
 use clap::Args;
-use http::{Method, Request, Response, StatusCode};
-use hyper::body::Incoming;
-use parking_lot::{Mutex, MutexGuard};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use tokio::sync::watch as signal;
 
 use crate::{
-    error::Result,
-    http::{Body, json, listen, query, serve},
+    error::{Error, Result},
+    http::{listen, serve},
     pods::{self, Layout, push_uuid},
 };
 use churn::Churn;
 use world::World;
 
-/// What the stand-in holds.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Options {
-    /// How many pods.
     #[arg(long)]
     pub(crate) pods: u32,
-    /// What they are made from.
     #[arg(long)]
     pub(crate) seed: u64,
-    /// Their size in kB; a mix of 3, 5 and 10 by default.
+    /// The size of each pod in kB; a mix of 3, 5 and 10 by default.
     #[arg(long)]
     pub(crate) pod_kb: Option<u32>,
-    /// How many changes are remembered.
+    /// Changes that watches and pages can go back.
     #[arg(long, default_value_t = 500_000)]
     pub(crate) history: usize,
 }
 
-/// What is counted.
-#[derive(Debug, Default)]
-pub(crate) struct Counts {
-    pub(crate) lists: AtomicU64,
-    pub(crate) pages: AtomicU64,
-    pub(crate) watches: AtomicU64,
-    pub(crate) open_watches: AtomicU64,
-    pub(crate) list_bytes: AtomicU64,
-    pub(crate) watch_bytes: AtomicU64,
-    pub(crate) events: AtomicU64,
-    /// When the first page was asked for, when the newest page had been made, when a watch began after it, and when all
-    /// pods had been told to a watch that began with them; unix ns.
-    pub(crate) first_page_at: AtomicU64,
-    pub(crate) last_page_at: AtomicU64,
-    pub(crate) watch_at: AtomicU64,
-    pub(crate) told_all_at: AtomicU64,
+/// The state, and what happened since the last reset.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Stats {
+    pub(crate) alive: u64,
+    pub(crate) churning: bool,
+    /// Pods that the newest churn replaced, and its changes.
+    pub(crate) replaced: u64,
+    pub(crate) changes: u64,
+    #[serde(flatten)]
+    pub(crate) marks: Marks,
 }
 
-/// The stand-in; cheap to clone.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Marks {
+    pub(crate) lists: u64,
+    /// When the first page was requested, when the first watch began, and when a watch that begins with all pods had
+    /// delivered them; Unix ns, 0 if it has not happened.
+    pub(crate) first_page_at: u64,
+    pub(crate) watch_at: u64,
+    pub(crate) delivered_all_at: u64,
+}
+
+/// Sets a mark, unless it is set.
+fn mark(mark: &mut u64) {
+    if *mark == 0 {
+        *mark = crate::http::now_ns();
+    }
+}
+
 #[derive(Clone)]
 pub(crate) struct Api(Arc<Inner>);
 
 struct Inner {
     layout: Layout,
     world: Mutex<World>,
-    /// Tells that something changed.
+    /// Something changed.
     changed: signal::Sender<()>,
-    /// Counts how often all watches were told that their history is gone.
+    /// The history expired.
     expired: signal::Sender<u64>,
-    counts: Counts,
+    marks: Mutex<Marks>,
     churn: Mutex<Churn>,
+}
+
+/// The query of a list or a watch.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Asked {
+    limit: usize,
+    r#continue: String,
+    watch: String,
+    resource_version: String,
+    send_initial_events: String,
+    allow_watch_bookmarks: String,
+    timeout_seconds: Option<u64>,
+}
+
+fn is_set(flag: &str) -> bool {
+    matches!(flag, "1" | "true")
 }
 
 impl Api {
@@ -91,7 +119,7 @@ impl Api {
             world: Mutex::new(world),
             changed: signal::Sender::new(()),
             expired: signal::Sender::new(0),
-            counts: Counts::default(),
+            marks: Mutex::default(),
             churn: Mutex::default(),
         }))
     }
@@ -100,96 +128,111 @@ impl Api {
         &self.0.layout
     }
 
-    fn counts(&self) -> &Counts {
-        &self.0.counts
+    fn marks(&self) -> MutexGuard<'_, Marks> {
+        self.0.marks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn world(&self) -> MutexGuard<'_, World> {
-        self.0.world.lock()
+        self.0.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn churn(&self) -> MutexGuard<'_, Churn> {
-        self.0.churn.lock()
+        self.0.churn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn answer(self, request: Request<Incoming>) -> Response<Body> {
-        let path = request.uri().path();
-        if let Some(order) = path.strip_prefix("/control/") {
-            return control::answer(&self, order, request.uri());
-        }
-        if request.method() != Method::GET {
-            return failure(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", "it can only be read");
-        }
-        match path.split('/').collect::<Vec<_>>().as_slice() {
-            ["", "api", "v1", "namespaces", "kube-system"] => self.kube_system(),
-            ["", "api", "v1", "pods"] if is_watch(&request) => watch::answer(&self, &request),
-            ["", "api", "v1", "pods"] => list::answer(&self, &request),
-            ["", "api", "v1", "namespaces", namespace, "pods", name] => self.pod(namespace, name),
-            ["", "version"] => json(StatusCode::OK, r#"{"major":"1","minor":"33","gitVersion":"v1.33.0"}"#),
-            _ => failure(StatusCode::NOT_FOUND, "NotFound", "not in the stand-in"),
-        }
+    fn router(self) -> Router {
+        Router::new()
+            .route("/api/v1/namespaces/kube-system", get(kube_system))
+            .route("/api/v1/pods", get(pods))
+            .route("/api/v1/namespaces/{namespace}/pods/{name}", get(pod))
+            .route("/control/stats", get(stats))
+            .route("/control/pods", get(living))
+            .route("/control/events", get(async |State(api): State<Self>| Json(api.churn().log.clone())))
+            .route("/control/reset", post(async |State(api): State<Self>| *api.marks() = Marks::default()))
+            .route("/control/expire", post(async |State(api): State<Self>| api.expire()))
+            .route("/control/churn", post(begin_churn))
+            .fallback(async || failure(StatusCode::NOT_FOUND, "NotFound", "not in the stand-in"))
+            .with_state(self)
     }
 
-    fn kube_system(&self) -> Response<Body> {
-        let mut uid = Vec::new();
-        push_uuid(&mut uid, self.layout().cluster_uid());
-        let uid = String::from_utf8_lossy(&uid);
-        let text = format!(
-            r#"{{"kind":"Namespace","apiVersion":"v1","metadata":{{"name":"kube-system","uid":"{uid}","resourceVersion":"1"}}}}"#
-        );
-        json(StatusCode::OK, text)
+    fn expire(&self) {
+        self.0.expired.send_modify(|times| *times += 1);
+        self.0.changed.send_replace(());
     }
+}
 
-    /// One pod by name. It is looked for among all: only deletions that are in doubt ask for it.
-    fn pod(&self, namespace: &str, name: &str) -> Response<Body> {
-        let world = self.world();
-        let mut text = Vec::new();
-        let found = world.living().find(|(slot, state)| {
-            text.clear();
-            self.layout().push_namespace(*slot, &mut text);
-            let split = text.len();
-            self.layout().push_name(*slot, *state, &mut text);
-            text[..split] == *namespace.as_bytes() && text[split..] == *name.as_bytes()
-        });
-        let Some((slot, state)) = found else {
-            return failure(StatusCode::NOT_FOUND, "NotFound", "there is no such pod");
-        };
-        drop(world);
+async fn kube_system(State(api): State<Api>) -> Json<Value> {
+    let mut uid = Vec::new();
+    push_uuid(&mut uid, api.layout().cluster_uid());
+    let metadata = json!({"name": "kube-system", "uid": String::from_utf8_lossy(&uid), "resourceVersion": "1"});
+    Json(json!({"kind": "Namespace", "apiVersion": "v1", "metadata": metadata}))
+}
+
+async fn pods(State(api): State<Api>, Query(asked): Query<Asked>, headers: HeaderMap) -> Response {
+    if is_set(&asked.watch) { watch::answer(&api, &asked) } else { list::answer(&api, &asked, &headers) }
+}
+
+/// One pod by name. All pods are searched: only the absence guard requests single pods.
+async fn pod(State(api): State<Api>, Path((namespace, name)): Path<(String, String)>) -> Response {
+    let mut text = Vec::new();
+    let found = api.world().living().find(|(slot, state)| {
         text.clear();
-        self.layout().push_object(slot, state, &mut text);
-        json(StatusCode::OK, text)
-    }
+        api.layout().push_namespace(*slot, &mut text);
+        let split = text.len();
+        api.layout().push_name(*slot, *state, &mut text);
+        text[..split] == *namespace.as_bytes() && text[split..] == *name.as_bytes()
+    });
+    let Some((slot, state)) = found else {
+        return failure(StatusCode::NOT_FOUND, "NotFound", "there is no such pod");
+    };
+    text.clear();
+    api.layout().push_object(slot, state, &mut text);
+    ([(CONTENT_TYPE, "application/json")], text).into_response()
 }
 
-fn is_watch(request: &Request<Incoming>) -> bool {
-    matches!(query(request.uri(), "watch"), Some("1" | "true"))
+async fn stats(State(api): State<Api>) -> Json<Stats> {
+    let (marks, alive) = (*api.marks(), api.world().alive());
+    let churn = api.churn();
+    let (churning, replaced, changes) = (churn.running, churn.pods, churn.log.len() as u64);
+    Json(Stats { alive, churning, replaced, changes, marks })
 }
 
-/// The text of a failure as the API server has it.
-fn status(code: u16, reason: &str, message: &str) -> String {
-    format!(
-        r#"{{"kind":"Status","apiVersion":"v1","metadata":{{}},"status":"Failure","message":"{message}","reason":"{reason}","code":{code}}}"#
-    )
+async fn living(State(api): State<Api>) -> Json<Vec<(u128, u64)>> {
+    let world = api.world();
+    Json(world.living().map(|(slot, state)| (api.layout().uid(slot, state.life), state.resource_version)).collect())
 }
 
-fn failure(code: StatusCode, reason: &str, message: &str) -> Response<Body> {
-    json(code, status(code.as_u16(), reason, message))
+/// A rate in pods per second, and a duration.
+#[derive(Deserialize)]
+struct Rate {
+    rate: u64,
+    seconds: u64,
 }
 
-fn add(to: &AtomicU64, count: usize) {
-    to.fetch_add(count as u64, Ordering::Relaxed);
+async fn begin_churn(State(api): State<Api>, Query(Rate { rate, seconds }): Query<Rate>) -> StatusCode {
+    let is_begun = churn::start(&api, rate, Duration::from_secs(seconds));
+    if is_begun { StatusCode::OK } else { StatusCode::CONFLICT }
+}
+
+/// A Status as the API server sends it.
+fn status(code: StatusCode, reason: &str, message: &str) -> Value {
+    json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message,
+        "reason": reason, "code": code.as_u16()})
+}
+
+fn failure(code: StatusCode, reason: &str, message: &str) -> Response {
+    (code, Json(status(code, reason, message))).into_response()
 }
 
 /// Serves until standard input ends, which it does with the bench.
 pub(crate) async fn run(options: Options) -> Result<()> {
-    let (listener, address) = listen(0).await?;
-    let api = tokio::task::spawn_blocking(move || Api::new(&options))
-        .await
-        .map_err(|error| crate::error::Error::Serve(std::io::Error::other(error)))?;
+    let (listener, address) = listen().await?;
+    let api =
+        tokio::task::spawn_blocking(move || Api::new(&options)).await.map_err(Error::in_step("laying out pods"))?;
     crate::say(&format!("listening on {address}"));
     let orphaned = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()));
     tokio::select! {
         _ = orphaned => Ok(()),
-        never = serve(listener, move |request| api.clone().answer(request)) => match never {},
+        failed = serve(listener, api.router()) => failed,
     }
 }

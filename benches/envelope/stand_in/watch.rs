@@ -1,81 +1,65 @@
-//! Watches: from a version on, or with all pods first, with bookmarks, until the client's timeout or an order to forget.
+//! Watches: from a version, or with all pods first, until the client's timeout or until the history expires.
 
-use std::{convert::Infallible, sync::atomic::Ordering, time::Duration};
+use std::{convert::Infallible, time::Duration};
 
+use axum::{
+    body::Body,
+    http::{StatusCode, header::CONTENT_TYPE},
+    response::{IntoResponse as _, Response},
+};
 use bytes::Bytes;
 use futures::stream;
-use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt, StreamBody};
-use hyper::body::{Frame, Incoming};
 use tokio::{
     sync::watch as signal,
     time::{Instant, sleep_until},
 };
 
-use super::{Api, add, status, world::Change};
-use crate::http::{Body, json, now_ns, number, query};
+use super::{Api, Asked, is_set, mark, status, world::Change};
+use crate::http::now_ns;
 
-/// How many changes are taken under one lock, and how many pods of a beginning.
+/// Changes, and initial pods, that are read under one lock.
 const BATCH: usize = 128;
-/// How often a bookmark is sent, and how long before the end the last one.
+/// The interval of bookmarks, and the time of the last one before the end.
 const BOOKMARKS: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(2));
-/// Of a client that names no timeout.
+/// For a client without a timeout.
 const TIMEOUT_SECS: u64 = 1_800;
 
 struct Watch {
     api: Api,
-    /// Everything up to this version was told.
+    /// Everything up to this version was written.
     at: u64,
-    /// The place from which on pods of the beginning are still to be told.
+    /// The slot from which pods are still to be written before the first change.
     initial: Option<u32>,
     changed: signal::Receiver<()>,
     expired: signal::Receiver<u64>,
     end: Instant,
     bookmark: Option<Instant>,
     ended: bool,
-    _open: Open,
 }
 
-/// Counts the watches that are open.
-struct Open(Api);
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.counts().open_watches.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// Answers a watch.
-pub(super) fn answer(api: &Api, request: &Request<Incoming>) -> Response<Body> {
-    let uri = request.uri();
-    let flag = |name| query(uri, name) == Some("true") || query(uri, name) == Some("1");
-    let initial = flag("sendInitialEvents");
+pub(super) fn answer(api: &Api, asked: &Asked) -> Response {
+    let is_initial = is_set(&asked.send_initial_events);
     let now = api.world().version();
-    let asked = number(uri, "resourceVersion").filter(|version| *version > 0 && !initial);
-    let counts = api.counts();
-    add(&counts.watches, 1);
-    add(&counts.open_watches, 1);
-    let started = if initial { &counts.first_page_at } else { &counts.watch_at };
-    let _ = started.compare_exchange(0, now_ns(), Ordering::Relaxed, Ordering::Relaxed);
+    let version = asked.resource_version.parse().ok().filter(|version| *version > 0 && !is_initial);
+    let mut marks = api.marks();
+    mark(if is_initial { &mut marks.first_page_at } else { &mut marks.watch_at });
+    drop(marks);
     let begun = Instant::now();
     let watch = Watch {
         api: api.clone(),
-        at: asked.unwrap_or(now),
-        initial: initial.then_some(0),
+        at: version.unwrap_or(now),
+        initial: is_initial.then_some(0),
         changed: api.0.changed.subscribe(),
         expired: api.0.expired.subscribe(),
-        end: begun + Duration::from_secs(number(uri, "timeoutSeconds").unwrap_or(TIMEOUT_SECS)),
-        bookmark: flag("allowWatchBookmarks").then(|| begun + BOOKMARKS.0),
+        end: begun + Duration::from_secs(asked.timeout_seconds.unwrap_or(TIMEOUT_SECS)),
+        bookmark: is_set(&asked.allow_watch_bookmarks).then(|| begun + BOOKMARKS.0),
         ended: false,
-        _open: Open(api.clone()),
     };
-    let mut response = json(StatusCode::OK, Bytes::new());
-    *response.body_mut() = StreamBody::new(stream::unfold(watch, Watch::next)).boxed_unsync();
-    response
+    ([(CONTENT_TYPE, "application/json")], Body::from_stream(stream::unfold(watch, Watch::next))).into_response()
 }
 
 impl Watch {
-    async fn next(mut self) -> Option<(Result<Frame<Bytes>, Infallible>, Self)> {
+    async fn next(mut self) -> Option<(Result<Bytes, Infallible>, Self)> {
         let mut out = Vec::new();
         while out.is_empty() {
             if self.ended {
@@ -83,30 +67,29 @@ impl Watch {
             }
             self.changed.mark_unchanged();
             if self.expired.has_changed().unwrap_or(true) {
-                self.forget(&mut out);
+                self.expire(&mut out);
             } else if let Some(from) = self.initial {
-                self.tell_initial(from, &mut out);
+                self.write_initial(from, &mut out);
             } else {
-                self.tell_changes(&mut out);
+                self.write_changes(&mut out);
             }
             if out.is_empty() && !self.ended {
                 self.wait(&mut out).await;
             }
         }
-        add(&self.api.counts().watch_bytes, out.len());
-        Some((Ok(Frame::data(out.into())), self))
+        Some((Ok(out.into()), self))
     }
 
-    /// The history is gone: a real server answers 200 and says so as the last event.
-    fn forget(&mut self, out: &mut Vec<u8>) {
-        let gone = status(410, "Expired", "too old resource version");
+    /// The history expired: a real server answers 200 and reports it as the last event.
+    fn expire(&mut self, out: &mut Vec<u8>) {
+        let gone = status(StatusCode::GONE, "Expired", "too old resource version");
         out.extend_from_slice(format!("{{\"type\":\"ERROR\",\"object\":{gone}}}\n").as_bytes());
         self.ended = true;
     }
 
-    fn tell_initial(&mut self, from: u32, out: &mut Vec<u8>) {
+    fn write_initial(&mut self, from: u32, out: &mut Vec<u8>) {
         let page = self.api.world().page(self.at, from, BATCH);
-        let Some((pods, next)) = page else { return self.forget(out) };
+        let Some((pods, next)) = page else { return self.expire(out) };
         for (slot, state) in &pods {
             out.extend_from_slice(br#"{"type":"ADDED","object":"#);
             self.api.layout().push_object(*slot, *state, out);
@@ -116,17 +99,13 @@ impl Watch {
         if pods.len() < BATCH {
             self.initial = None;
             push_bookmark(self.at, r#","annotations":{"k8s.io/initial-events-end":"true"}"#, out);
+            self.api.marks().delivered_all_at = now_ns();
         }
-        add(&self.api.counts().list_bytes, out.len());
-        if self.initial.is_none() {
-            self.api.counts().told_all_at.store(now_ns(), Ordering::Relaxed);
-        }
-        self.api.counts().last_page_at.store(now_ns(), Ordering::Relaxed);
     }
 
-    fn tell_changes(&mut self, out: &mut Vec<u8>) {
+    fn write_changes(&mut self, out: &mut Vec<u8>) {
         let changes = self.api.world().since(self.at, BATCH);
-        let Some(changes) = changes else { return self.forget(out) };
+        let Some(changes) = changes else { return self.expire(out) };
         for Change { slot, happened, after, .. } in &changes {
             out.extend_from_slice(format!(r#"{{"type":"{}","object":"#, happened.as_str()).as_bytes());
             self.api.layout().push_object(*slot, *after, out);
@@ -134,16 +113,14 @@ impl Watch {
         }
         let Some(last) = changes.last() else { return };
         self.at = last.after.resource_version;
-        add(&self.api.counts().events, changes.len());
-        let sent_at = now_ns();
-        self.api.churn().told(&changes, sent_at);
+        self.api.churn().written(&changes, now_ns());
     }
 
-    /// Waits for a change, an order to forget, the end, or the time of a bookmark.
+    /// Waits for a change, the expiry of the history, the end, or the time of a bookmark.
     async fn wait(&mut self, out: &mut Vec<u8>) {
         let bookmark = self.bookmark.unwrap_or(self.end);
         tokio::select! {
-            // An order to forget is told here as well.
+            // An expiry changes this as well.
             _ = self.changed.changed() => {}
             () = sleep_until(self.end) => self.ended = true,
             () = sleep_until(bookmark) => {

@@ -2,8 +2,6 @@
 
 #![allow(dead_code, reason = "what only the bench itself calls")]
 
-#[path = "../../../benches/envelope/chart.rs"]
-mod chart;
 #[path = "../../../benches/envelope/error.rs"]
 mod error;
 #[path = "../../../benches/envelope/stand_in/world.rs"]
@@ -21,7 +19,6 @@ mod stats;
 #[path = "../../../benches/envelope/truth.rs"]
 mod truth;
 
-mod chart_tests;
 mod history_tests;
 mod latency_tests;
 mod operations_tests;

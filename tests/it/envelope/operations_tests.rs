@@ -11,7 +11,7 @@ const UID: &str = "6b9e1c52-8f0a-4d1b-9a3e-0c5d7e8f9a0b";
 
 #[test]
 fn operations_are_found_in_batches_and_alone() {
-    let uid = read_uuid(UID.as_bytes()).unwrap();
+    let uid = read_uuid(UID).unwrap();
     let record =
         r#"{"schema":1,"digest":"sha256:00000000000000ff0011","version":{"epoch":1,"seq":2,"resourceVersion":"77"}}"#;
     let put = Operation { uid, put: true, version: Some(77), digest: Some(255) };

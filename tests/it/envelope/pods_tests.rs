@@ -47,7 +47,7 @@ fn pods_decode_and_say_what_they_are() {
             layout.push_object(slot, state, &mut text);
             let pod: ApiPod = serde_json::from_slice(&text).unwrap();
             let uid = pod.metadata.uid.unwrap();
-            assert_eq!(read_uuid(uid.as_bytes()), Some(layout.uid(slot, 0)));
+            assert_eq!(read_uuid(&uid), Some(layout.uid(slot, 0)));
             uids.insert(uid);
             kinds.insert(pod.metadata.owner_references.unwrap()[0].kind.clone());
             assert!(pod.metadata.managed_fields.unwrap().len() > usize::from(revision > 0));

@@ -62,7 +62,7 @@ async fn outage_of_many_namespaces_logs_few_lines() {
             scope: Scope::default(),
             rule: rule.clone(),
             relist_interval: NEVER,
-            look_after: NEVER,
+            probe_after: NEVER,
             sightings: sender.clone(),
             relist: asked.clone(),
             common: common.clone(),

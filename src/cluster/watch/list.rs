@@ -3,6 +3,10 @@
 //! The next page is requested as soon as the continue token of a page has arrived, while its items still arrive.
 //! [`Paging`] decides what follows a failure. [`Turns`] limits how many pages arrive at once, over all watches.
 
+pub(crate) mod page;
+#[cfg(test)]
+mod tests;
+
 use std::{sync::Arc, time::Duration};
 
 use futures::{
@@ -15,13 +19,14 @@ use kube::{Client, Resource, api::ListParams, client::Body, core::Request as Req
 use tokio::sync::Semaphore;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{
-    Scope, Watched,
-    page::{self, Document, Metadata, Of},
-    words::{document, refusal, words},
-};
+use self::page::{Document, Metadata, Of};
+use super::pod_object::Watched;
 use crate::{
     clock::Clock,
+    cluster::{
+        client::Scope,
+        words::{document, refusal, words},
+    },
     connect::causes,
     model::{
         Moment,
@@ -40,7 +45,7 @@ const HEAD_BYTES: usize = 64 << 10;
 
 /// Limits how many pages are read at once. Clones share the limit.
 #[derive(Clone, Debug)]
-pub(super) struct Turns(Arc<Semaphore>);
+pub(crate) struct Turns(Arc<Semaphore>);
 
 impl Default for Turns {
     fn default() -> Self {
@@ -50,7 +55,7 @@ impl Default for Turns {
 
 /// Why a page did not arrive.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Error {
+pub(crate) enum Error {
     /// The server refuses it.
     #[error("the API server answers {code}: {message}")]
     Refused {
@@ -86,7 +91,7 @@ impl Error {
     }
 
     /// The status of a refusal.
-    pub(super) fn status(&self) -> Option<u16> {
+    pub(crate) fn status(&self) -> Option<u16> {
         match self {
             Self::Refused { code, .. } => Some(*code),
             _ => None,
@@ -96,25 +101,25 @@ impl Error {
 
 /// A page of a list.
 #[derive(Debug)]
-pub(super) struct Page {
+pub(crate) struct Page {
     /// When the list was begun.
-    pub(super) begun: Moment,
-    pub(super) version: String,
-    pub(super) items: Vec<Watched>,
-    pub(super) is_first: bool,
+    pub(crate) begun: Moment,
+    pub(crate) version: String,
+    pub(crate) items: Vec<Watched>,
+    pub(crate) is_first: bool,
     /// None on the last page.
-    pub(super) next: Option<String>,
+    pub(crate) next: Option<String>,
     /// How many pods come after this page, if the server says.
-    pub(super) remaining: Option<usize>,
+    pub(crate) remaining: Option<usize>,
     /// Whether all pages until now show one moment.
-    pub(super) is_consistent: bool,
+    pub(crate) is_consistent: bool,
     /// The limits of the next request.
-    pub(super) paging: Paging,
+    pub(crate) paging: Paging,
 }
 
 /// A step of a list: a page or a failed attempt.
 #[derive(Debug)]
-pub(super) enum Step {
+pub(crate) enum Step {
     Page(Page),
     /// An attempt failed; the list retries it.
     Failed(Failed),
@@ -122,41 +127,41 @@ pub(super) enum Step {
 
 /// An attempt that failed.
 #[derive(Debug)]
-pub(super) struct Failed {
-    pub(super) error: Error,
+pub(crate) struct Failed {
+    pub(crate) error: Error,
     /// Whether this is more than a passing fault.
-    pub(super) is_stuck: bool,
+    pub(crate) is_stuck: bool,
     /// Attempts in a row.
-    pub(super) failures: u32,
-    pub(super) retry_in: Duration,
+    pub(crate) failures: u32,
+    pub(crate) retry_in: Duration,
     /// Whether the next request is one for the first page.
-    pub(super) begins_again: bool,
+    pub(crate) begins_again: bool,
     /// The limits of the next request.
-    pub(super) paging: Paging,
+    pub(crate) paging: Paging,
 }
 
 /// Where lists are taken from.
 #[derive(Clone)]
-pub(super) struct Source {
-    pub(super) client: Client,
-    pub(super) namespace: Option<String>,
-    pub(super) label_selector: Option<String>,
-    pub(super) field_selector: Option<String>,
+pub(crate) struct Source {
+    pub(crate) client: Client,
+    pub(crate) namespace: Option<String>,
+    pub(crate) label_selector: Option<String>,
+    pub(crate) field_selector: Option<String>,
     /// Whether only the metadata of pods is asked for.
-    pub(super) only_metadata: bool,
-    pub(super) turns: Turns,
-    pub(super) clock: Clock,
+    pub(crate) only_metadata: bool,
+    pub(crate) turns: Turns,
+    pub(crate) clock: Clock,
 }
 
 impl Source {
-    pub(super) fn new(client: Client, namespace: Option<String>, scope: &Scope, turns: Turns, clock: Clock) -> Self {
+    pub(crate) fn new(client: Client, namespace: Option<String>, scope: &Scope, turns: Turns, clock: Clock) -> Self {
         let (label_selector, field_selector) = (scope.label_selector.clone(), scope.fields());
         Self { client, namespace, label_selector, field_selector, only_metadata: false, turns, clock }
     }
 
     /// A consistent list: it names no resource version, so it is at least as new as its request. It retries failed pages
     /// and ends with the last page.
-    pub(super) fn list(&self, paging: Paging) -> BoxStream<'static, Step> {
+    pub(crate) fn list(&self, paging: Paging) -> BoxStream<'static, Step> {
         let list = List {
             source: self.clone(),
             paging,
@@ -173,7 +178,7 @@ impl Source {
     }
 
     /// The cluster's newest version, by a list of at most one pod.
-    pub(super) async fn newest_version(&self, within: Duration) -> Result<String, Error> {
+    pub(crate) async fn newest_version(&self, within: Duration) -> Result<String, Error> {
         let requests = self.requests();
         let request = requests.list_metadata(&self.params(1, None)).map_err(|error| unbuilt(&error))?;
         let read = async {
@@ -380,7 +385,3 @@ async fn collect(mut body: Body, most: usize, mut each: impl FnMut(&[u8])) -> Re
     }
     Ok(Some(bytes))
 }
-
-#[cfg(test)]
-#[path = "list_tests.rs"]
-mod tests;

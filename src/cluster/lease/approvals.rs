@@ -1,23 +1,24 @@
-//! What a person has to know and to say about held deletions: an Event that tells of them, and an annotation on a Lease
-//! that approves them. So Kubernetes asks who may approve and keeps the record, and no endpoint of ours changes anything.
+//! Publishes held deletions and reads their approvals.
+//!
+//! Each hold becomes an Event, and an annotation on a Lease lists all of them. A second annotation on that Lease approves
+//! holds. So Kubernetes decides who may approve and keeps the record; no endpoint of the controller changes anything.
 
 use std::{collections::HashSet, time::Duration};
 
-use http::Request;
 use k8s_openapi::{
     api::{coordination::v1::Lease, core::v1::ObjectReference, events::v1::Event},
     apimachinery::pkg::apis::meta::v1::MicroTime,
 };
 use kube::{
-    Api, Client, Resource as _,
-    api::{ObjectMeta, Patch, PatchParams, PostParams},
+    Api, Resource as _,
+    api::{ObjectMeta, PostParams},
 };
-use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 
-use super::words::words;
+use super::{LeaseClient, LeaseRef};
 use crate::{
     clock::Clock,
+    cluster::words::words,
     model::{
         Standing,
         brake::{HoldId, Shown},
@@ -49,37 +50,31 @@ const NOTE_BYTES: usize = 1_000;
 pub enum Error {
     /// The Lease could not be read.
     #[error(
-        "cannot read the Lease {namespace}/{name}: {}; name the controller's with --approval-lease NAMESPACE/NAME, \
+        "cannot read the Lease {lease}: {}; name the controller's with --approval-lease NAMESPACE/NAME, \
          and use credentials that may get it",
         words(source)
     )]
     Read {
-        /// Its namespace.
-        namespace: String,
-        /// Its name.
-        name: String,
+        /// Which one.
+        lease: LeaseRef,
         /// Why.
         source: kube::Error,
     },
     /// Nothing is held under this name.
-    #[error("the controller holds nothing under the name {hold}, by the Lease {namespace}/{name}; {held}")]
+    #[error("the controller holds nothing under the name {hold}, by the Lease {lease}; {held}")]
     Unknown {
         /// What was to be approved.
         hold: HoldId,
-        /// The Lease's namespace.
-        namespace: String,
-        /// The Lease's name.
-        name: String,
+        /// Which one.
+        lease: LeaseRef,
         /// What is held instead.
         held: String,
     },
     /// The Lease could not be changed.
-    #[error("cannot annotate the Lease {namespace}/{name}: {}; use credentials that may patch it", words(source))]
+    #[error("cannot annotate the Lease {lease}: {}; use credentials that may patch it", words(source))]
     Patch {
-        /// Its namespace.
-        namespace: String,
-        /// Its name.
-        name: String,
+        /// Which one.
+        lease: LeaseRef,
         /// Why.
         source: kube::Error,
     },
@@ -95,30 +90,26 @@ pub enum Error {
 ///
 /// # Errors
 /// When the Lease cannot be read or changed, the controller holds nothing under this name, or the time limit passed.
-pub async fn approve(client: &Client, namespace: &str, name: &str, hold: &HoldId) -> Result<(), Error> {
-    let annotated = tokio::time::timeout(APPROVE_WITHIN, annotate(client, namespace, name, hold)).await;
+pub async fn approve(leases: &LeaseClient, hold: &HoldId) -> Result<(), Error> {
+    let annotated = tokio::time::timeout(APPROVE_WITHIN, annotate(leases, hold)).await;
     annotated.unwrap_or(Err(Error::Late))
 }
 
-async fn annotate(client: &Client, namespace: &str, name: &str, hold: &HoldId) -> Result<(), Error> {
-    let leases: Api<Lease> = Api::namespaced(client.clone(), namespace);
-    let named = || (namespace.to_owned(), name.to_owned());
-    let lease = leases.get(name).await.map_err(|source| {
-        let (namespace, name) = named();
-        Error::Read { namespace, name, source }
-    })?;
+async fn annotate(leases: &LeaseClient, hold: &HoldId) -> Result<(), Error> {
+    let named = || leases.lease.clone();
+    let lease = read(leases).await.map_err(|source| Error::Read { lease: named(), source })?;
     let held = held(&lease);
     if !held.iter().any(|held| held.names.contains(hold)) {
-        let (namespace, name) = named();
-        return Err(Error::Unknown { hold: hold.clone(), namespace, name, held: list_of(&held) });
+        return Err(Error::Unknown { hold: hold.clone(), lease: named(), held: list_of(&held) });
     }
     let value = with(approved(&lease), hold);
-    let patch = Patch::Merge(serde_json::json!({"metadata": {"annotations": {ANNOTATION: value}}}));
-    let patched = leases.patch(name, &PatchParams::default(), &patch).await;
-    patched.map(|_| ()).map_err(|source| {
-        let (namespace, name) = named();
-        Error::Patch { namespace, name, source }
-    })
+    let patch = serde_json::json!({"metadata": {"annotations": {ANNOTATION: value}}});
+    leases.merge(&patch).await.map_err(|source| Error::Patch { lease: named(), source })?;
+    Ok(())
+}
+
+async fn read(leases: &LeaseClient) -> Result<Lease, kube::Error> {
+    serde_json::from_value(leases.get().await?).map_err(kube::Error::SerdeError)
 }
 
 /// The approvals on a Lease, oldest first. What is none is left aside.
@@ -176,19 +167,15 @@ fn is_among(shown: &[Shown], id: &HoldId) -> bool {
     shown.iter().any(|hold| hold.is_named(id))
 }
 
-/// Where approvals are read, and whom Events are about.
-pub struct Desk {
-    /// A client of the cluster.
-    pub client: Client,
-    /// The Lease's namespace.
-    pub namespace: String,
-    /// The Lease's name.
-    pub name: String,
+/// Publishes what is held, and reads what is approved.
+pub struct Approvals {
+    /// The Lease that lists and approves, and that Events are about.
+    pub leases: LeaseClient,
     /// This process, for the Events.
     pub instance: String,
 }
 
-/// The requests of a desk that fail for a while.
+/// The requests that fail for a while.
 struct Faults {
     clock: Clock,
     list: Reminder,
@@ -211,7 +198,7 @@ async fn answered<T>(request: impl Future<Output = Result<T, kube::Error>>) -> R
     }
 }
 
-impl Desk {
+impl Approvals {
     /// While something is held, tells of it in Events and reads what is approved; until nobody holds anything any more.
     pub async fn run(self, mut standing: watch::Receiver<Standing>, approvals: mpsc::Sender<HoldId>) {
         let (mut told, mut failures, mut rng) = (HashSet::new(), 0_u32, fastrand::Rng::new());
@@ -240,7 +227,7 @@ impl Desk {
                     told.insert(hold.id.clone());
                 }
             }
-            match self.read().await {
+            match answered(read(&self.leases)).await.map(|lease| approved(&lease)) {
                 Err(error) => {
                     failures = failures.saturating_add(1);
                     if faults.read.is_due(faults.clock.now()) {
@@ -282,30 +269,19 @@ impl Desk {
         false
     }
 
-    /// The Lease is replaced as the document that it is, so that nothing else in it changes.
     async fn replace(&self, over: &[HoldId], held: &str) -> Result<(), kube::Error> {
-        let Self { namespace, name, .. } = self;
-        let path = format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{name}");
-        let asked = |request: Result<Request<Vec<u8>>, _>| request.map_err(kube::Error::HttpError);
-        let mut lease: Value = self.client.request(asked(Request::get(&path).body(Vec::new()))?).await?;
+        let mut lease = self.leases.get().await?;
         let annotations = &mut lease["metadata"]["annotations"];
         let text = annotations[ANNOTATION].as_str().unwrap_or_default().to_owned();
         let kept = text.split(',').map(str::trim).filter(|id| !over.iter().any(|over| over.to_string() == *id));
         annotations[ANNOTATION] = kept.collect::<Vec<_>>().join(",").into();
         annotations[HELD_ANNOTATION] = held.into();
-        let body = serde_json::to_vec(&lease).map_err(kube::Error::SerdeError)?;
-        let put = Request::put(&path).header(http::header::CONTENT_TYPE, "application/json").body(body);
-        self.client.request::<Value>(asked(put)?).await.map(|_| ())
-    }
-
-    async fn read(&self) -> Result<Vec<HoldId>, String> {
-        let leases: Api<Lease> = Api::namespaced(self.client.clone(), &self.namespace);
-        answered(leases.get(&self.name)).await.map(|lease| approved(&lease))
+        self.leases.put(&lease).await.map(|_| ())
     }
 
     /// Tells of a hold once. Says whether that is done: another process or an earlier life of this one may have.
     async fn tell(&self, hold: &Shown, faults: &mut Faults) -> bool {
-        let events: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
+        let events: Api<Event> = Api::namespaced(self.leases.client.clone(), &self.leases.lease.namespace);
         let (event, params) = (self.event(hold), PostParams::default());
         let written = async {
             match events.create(&params, &event).await {
@@ -325,10 +301,10 @@ impl Desk {
 
     fn event(&self, hold: &Shown) -> Event {
         let Shown { id, deletions, because, .. } = hold;
-        let (namespace, name) = (&self.namespace, &self.name);
+        let lease @ LeaseRef { namespace, name } = &self.leases.lease;
         let mut note = format!(
             "{deletions} deletions are held: {because}. To approve exactly these: pod-registrar approve {id} \
-             --approval-lease {namespace}/{name}"
+             --approval-lease {lease}"
         );
         while note.len() > NOTE_BYTES {
             note.pop();
@@ -360,10 +336,17 @@ impl Desk {
 
 #[cfg(test)]
 mod tests {
+    use http::Request;
+    use kube::Client;
+
     use super::*;
 
     fn hold(n: usize) -> HoldId {
         format!("{n:012x}").parse().unwrap()
+    }
+
+    fn leases(client: Client) -> LeaseClient {
+        LeaseClient::new(client, LeaseRef { namespace: "a".into(), name: "registrar".into() })
     }
 
     fn lease(annotation: &str) -> Lease {
@@ -384,7 +367,7 @@ mod tests {
             std::future::pending::<Result<http::Response<kube::client::Body>, tower::BoxError>>()
         });
         let begun = tokio::time::Instant::now();
-        let error = approve(&Client::new(silent, "default"), "a", "registrar", &hold(1)).await.unwrap_err();
+        let error = approve(&leases(Client::new(silent, "default")), &hold(1)).await.unwrap_err();
         assert_eq!(begun.elapsed().as_secs(), 30);
         assert!(error.to_string().starts_with("no answer from the API server"), "{error}");
     }
@@ -419,12 +402,10 @@ mod tests {
         let because = crate::model::brake::HeldBecause::SettingsChanged;
         let shown = Shown { id: hold(1), deletions: 5, because, former: Vec::new() };
         let (_standing, standing) = watch::channel(Standing { holds: vec![shown], ..Standing::default() });
-        let text = |text: &str| text.to_owned();
-        let (namespace, name, instance) = (text("a"), text("registrar"), text("i"));
-        let desk = Desk { client: Client::new(refusing, "default"), namespace, name, instance };
+        let publisher = Approvals { leases: leases(Client::new(refusing, "default")), instance: "i".into() };
         let (approvals, _approved) = mpsc::channel(1);
         // An hour has reports after 0, 1, 3, 7, 15 and 31 minutes.
-        _ = tokio::time::timeout(Duration::from_secs(3_600), desk.run(standing, approvals)).await;
+        _ = tokio::time::timeout(Duration::from_secs(3_600), publisher.run(standing, approvals)).await;
         assert!(asked.load(std::sync::atomic::Ordering::SeqCst) > 150);
         let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
         for fault in ["cannot read approvals", "cannot list held deletions", "cannot write the Event"] {

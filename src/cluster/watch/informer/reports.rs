@@ -7,11 +7,14 @@ use std::{collections::BTreeSet, time::Duration};
 
 use parking_lot::MutexGuard;
 
-use super::{super::words::Right, Informer};
-use crate::model::{
-    Moment,
-    notices::{Notices, Reminder, Summary},
-    silence::{Notice, Silence},
+use super::Informer;
+use crate::{
+    cluster::words::Right,
+    model::{
+        Moment,
+        notices::{Notices, Reminder, Summary},
+        silence::{Notice, Silence},
+    },
 };
 
 /// What was logged of all watches of a process.
@@ -125,7 +128,7 @@ impl Informer {
     /// Logs when the view has become old, and when it is no longer.
     pub(super) fn tell_age(&mut self, now: Moment) {
         let namespace = &*self.namespace;
-        match self.told.silence.look(self.hearing.heard(), now) {
+        match self.told.silence.look(self.liveness.heard(), now) {
             Some(Notice::Old { silence }) if self.reports().failures.tell(namespace, "old", now) => {
                 let seconds = silence.as_secs();
                 tracing::warn!(namespace, seconds, "the view of the cluster is old; changes are not seen");

@@ -1,19 +1,16 @@
-//! The lease: carries out what the election decides, and tells the event loop whether this process may write.
+//! Carries out what the election decides, and tells the event loop whether this process leads.
 //!
-//! The Lease is read and replaced as the document that it is, so that annotations, labels and members of later releases
-//! of Kubernetes survive. Every request has a time limit of its own, far below the lease's duration, and nothing is
-//! repeated behind the election's back.
+//! The election decides about every request and every retry. Each request has a time limit far below the lease's duration.
 
 use std::{future::Future, time::Duration};
 
-use http::{Request, header::CONTENT_TYPE};
-use kube::Client;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::words::{Right, explain};
+use super::{LeaseClient, LeaseRef};
 use crate::{
     clock::Clock,
+    cluster::words::{Right, explain},
     model::{
         Ability, Leadership, Moment, Standing,
         lease::{Claim, Election, Seen, Step, Timing, Written},
@@ -49,30 +46,14 @@ pub enum Error {
     /// The answer is not the Lease.
     #[error("the answer is not the Lease that was asked for; is there a proxy in between?")]
     Unusable,
-    /// The request cannot be put into words.
+    /// The name of the Lease makes no URL.
     #[error("the Lease cannot be asked for: {0}; check --lease")]
     Request(#[source] http::Error),
 }
 
-/// Which Lease.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// Its namespace.
-    pub namespace: String,
-    /// Its name.
-    pub name: String,
-}
-
-impl Place {
-    fn path(&self) -> String {
-        format!("/apis/coordination.k8s.io/v1/namespaces/{}/leases/{}", self.namespace, self.name)
-    }
-}
-
-/// Keeps the lease, or an eye on it.
-pub struct Keeper {
-    client: Client,
-    place: Place,
+/// Holds the lease while this process leads, and watches it while it stands by.
+pub struct Elector {
+    leases: LeaseClient,
     timing: Timing,
     election: Election,
     /// The Lease as it was last read: what is not ours in it stays as it is.
@@ -87,11 +68,10 @@ pub struct Keeper {
     reminder: Reminder,
 }
 
-impl Keeper {
-    /// A keeper that looks on under this name, and where it will tell what came of it. `duration` is in whole seconds.
+impl Elector {
+    /// Stands by as `me`. `duration` is in whole seconds.
     pub fn new(
-        client: Client,
-        place: Place,
+        leases: LeaseClient,
         me: String,
         duration: Duration,
         clock: Clock,
@@ -101,9 +81,8 @@ impl Keeper {
         let (told, leadership) = watch::channel(Leadership::Follower);
         let timing = Timing::of(duration);
         let election = Election::new(me, timing);
-        let keeper = Self {
-            client,
-            place,
+        let elector = Self {
+            leases,
             timing,
             election,
             document: Value::Null,
@@ -115,7 +94,7 @@ impl Keeper {
             metrics,
             reminder: Reminder::default(),
         };
-        (keeper, leadership)
+        (elector, leadership)
     }
 
     /// Takes the lease when it can be had and keeps it, until `over` comes; then gives it up.
@@ -164,7 +143,7 @@ impl Keeper {
             }
             Ability::CutOff if term.is_some() => {
                 tracing::error!(
-                    lease = %self.place.name,
+                    lease = %self.leases.lease.name,
                     "this leader cannot reach the registry; it gives the lease up so that another replica can write. Check \
                      the network from this pod to the registry, and the registry's credentials"
                 );
@@ -186,14 +165,16 @@ impl Keeper {
         self.tell();
         let released = async { while self.turn().await {} };
         match tokio::time::timeout(RELEASE_WITHIN, released).await {
-            Ok(()) if led => tracing::info!(lease = %self.place.name, "lease released"),
+            Ok(()) if led => tracing::info!(lease = %self.leases.lease.name, "lease released"),
             Ok(()) => {}
-            Err(_) => tracing::warn!(lease = %self.place.name, "lease not released in time, it expires by itself"),
+            Err(_) => {
+                tracing::warn!(lease = %self.leases.lease.name, "lease not released in time, it expires by itself")
+            }
         }
     }
 
     async fn get(&mut self) {
-        let answer = self.ask(Request::get(self.place.path()).body(Vec::new())).await;
+        let answer = self.within(self.leases.get()).await;
         let read = answer.and_then(|document| Ok((seen(&document).ok_or(Error::Unusable)?, document)));
         let now = self.clock.now();
         match read {
@@ -219,9 +200,8 @@ impl Keeper {
 
     async fn put(&mut self, claim: Claim) {
         let document = claimed(&self.document, &claim, jiff::Timestamp::now());
-        let request = Request::put(self.place.path()).header(CONTENT_TYPE, "application/json");
         let sent = self.clock.now();
-        let answer = self.ask(request.body(document.to_string().into_bytes())).await;
+        let answer = self.within(self.leases.put(&document)).await;
         let now = self.clock.now();
         let written = match answer {
             Ok(document) if seen(&document).is_some_and(|seen| seen.holder == claim.holder) => {
@@ -244,11 +224,11 @@ impl Keeper {
         self.election.written(&claim, written, sent, now);
     }
 
-    async fn ask(&self, request: Result<Request<Vec<u8>>, http::Error>) -> Result<Value, Error> {
-        let request = request.map_err(Error::Request)?;
-        match tokio::time::timeout(self.timing.call, self.client.request(request)).await {
+    async fn within(&self, request: impl Future<Output = Result<Value, kube::Error>>) -> Result<Value, Error> {
+        match tokio::time::timeout(self.timing.call, request).await {
             Err(_) => Err(Error::Late(self.timing.call)),
             Ok(Err(kube::Error::Api(status))) if status.code == 404 => Err(Error::Missing),
+            Ok(Err(kube::Error::HttpError(error))) => Err(Error::Request(error)),
             Ok(answer) => answer.map_err(|error| self.refused(error)),
         }
     }
@@ -258,15 +238,15 @@ impl Keeper {
             group: "coordination.k8s.io",
             resource: "leases",
             verbs: &["get", "update"],
-            name: Some(&self.place.name),
-            namespace: Some(&self.place.namespace),
+            name: Some(&self.leases.lease.name),
+            namespace: Some(&self.leases.lease.namespace),
         };
         Error::Refused { why: explain(&error, &right), source: Box::new(error) }
     }
 
     fn answered(&mut self) {
         if self.reminder.over() {
-            tracing::info!(lease = %self.place.name, failures = self.failures, "the lease can be had again");
+            tracing::info!(lease = %self.leases.lease.name, failures = self.failures, "the lease can be had again");
         }
         self.failures = 0;
     }
@@ -275,7 +255,7 @@ impl Keeper {
     fn failed(&mut self, error: &Error) {
         self.failures += 1;
         self.metrics.lease_failed();
-        let Place { namespace, name } = &self.place;
+        let LeaseRef { namespace, name } = &self.leases.lease;
         if self.reminder.is_due(self.clock.now()) {
             let failures = self.failures;
             tracing::warn!(namespace, lease = name, failures, %error, "lease not read or written; retrying");

@@ -24,22 +24,24 @@ mod watching;
 
 use std::{sync::Arc, time::Duration};
 
-use futures::{FutureExt, StreamExt, future::BoxFuture, stream::BoxStream};
+use futures::{StreamExt, stream::BoxStream};
 use kube::Api;
 use kube_runtime::watcher::{self, Event};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    Cluster, Scope, Watched,
-    list::{self, Source, Step, Turns},
-    tap::Tap,
+    list::{Source, Step, Turns},
+    liveness::{Liveness, Probed},
+    pod_object::Watched,
+    stream::StreamObserver,
 };
 use crate::{
     clock::Clock,
+    cluster::client::{Cluster, Scope},
     model::{
         Moment, Newest, Pod, Rule, Sighting, compare_resource_versions, desired, is_valid_id, paging::Paging, retry,
-        silence::Hearing, watch_ends::WatchEnds,
+        watch_ends::WatchEnds,
     },
     store::{Store, Writer},
     telemetry::{Health, Metrics, metrics::RelistReason},
@@ -49,10 +51,6 @@ use reports::{Reports, Told};
 
 /// How often timers are looked at.
 const TICK: Duration = Duration::from_secs(1);
-/// After a failure it is asked sooner whether the cluster has gone back in time.
-const LOOK_AFTER_FAILURE: Duration = Duration::from_secs(5);
-/// Asking for the cluster's version takes no longer.
-const LOOK_WITHIN: Duration = Duration::from_secs(5);
 /// Delays between lists that are older than what was seen before: a lagging server catches up soon, a restored one never.
 const OLDER_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(20));
 
@@ -65,8 +63,8 @@ pub struct Setup {
     pub rule: Arc<Rule>,
     /// How often pods are listed again.
     pub relist_interval: Duration,
-    /// After so much silence it is asked whether the cluster has gone back in time.
-    pub look_after: Duration,
+    /// Time without events after which the informer asks whether the cluster has gone back in time.
+    pub probe_after: Duration,
     /// Where it is told which keys changed.
     pub sightings: mpsc::Sender<Sighting>,
     /// A new value asks for a new list.
@@ -89,7 +87,6 @@ pub struct Common {
 }
 
 type Events = BoxStream<'static, Result<Event<Watched>, watcher::Error>>;
-type Looked = Result<String, list::Error>;
 
 /// A watch on the pods of one namespace, or of all.
 pub struct Informer {
@@ -99,7 +96,7 @@ pub struct Informer {
     source: Source,
     /// For the watcher.
     api: Api<Watched>,
-    tap: Tap,
+    observer: StreamObserver,
     writer: Writer,
     setup: Setup,
     newest: Newest,
@@ -126,12 +123,9 @@ pub struct Informer {
     /// What the server has said in an ERROR event of this watch.
     refusal: Option<String>,
 
-    /// What the newest version was when the cluster's was asked for, and the answer to come.
-    look: Option<(Option<String>, BoxFuture<'static, Looked>)>,
-    look_at: Moment,
+    liveness: Liveness,
     relist_at: Moment,
     tick_at: Moment,
-    hearing: Hearing,
     told: Told,
 }
 
@@ -156,7 +150,7 @@ pub enum Error {
 enum Woken {
     Step(Option<Step>),
     Event(Option<Result<Event<Watched>, watcher::Error>>),
-    Looked(Looked),
+    Probed(Probed),
     Asked(bool),
     Time,
 }
@@ -164,21 +158,22 @@ enum Woken {
 impl Informer {
     /// A watch on one namespace, or on all. `watch` is its number.
     pub fn new(watch: usize, namespace: Option<&str>, cluster: &Cluster, setup: Setup) -> Self {
-        let tap = Tap::default();
-        let tapped = cluster.tapped(tap.clone());
+        let observer = StreamObserver::default();
+        let client = cluster.observed(observer.clone());
         let api = match namespace {
-            None => Api::all(tapped),
-            Some(namespace) => Api::namespaced(tapped, namespace),
+            None => Api::all(client),
+            Some(namespace) => Api::namespaced(client, namespace),
         };
         let (clock, turns) = (setup.clock, setup.common.turns.clone());
         let source = Source::new(cluster.client(), namespace.map(str::to_owned), &setup.scope, turns, clock);
         let now = clock.now();
+        let liveness = Liveness::new(setup.probe_after, now);
         Self {
             watch,
             namespace: namespace.unwrap_or("*").into(),
             source,
             api,
-            tap,
+            observer,
             writer: Writer::default(),
             setup,
             newest: Newest::default(),
@@ -195,11 +190,9 @@ impl Informer {
             ends: WatchEnds::default(),
             news: false,
             refusal: None,
-            look: None,
-            look_at: now,
+            liveness,
             relist_at: now,
             tick_at: now + TICK,
-            hearing: Hearing::new(now),
             told: Told::default(),
         }
     }
@@ -219,7 +212,7 @@ impl Informer {
             let handled = match self.wait().await {
                 Woken::Step(step) => self.take_step(step).await,
                 Woken::Event(event) => self.take_event(event).await,
-                Woken::Looked(found) => self.looked(&found),
+                Woken::Probed(probed) => self.probed(probed),
                 Woken::Asked(true) => self.asked(),
                 Woken::Asked(false) => Err(Stop::Closed),
                 Woken::Time => self.look_at_timers(),
@@ -235,7 +228,7 @@ impl Informer {
     async fn wait(&mut self) -> Woken {
         let clock = self.setup.clock;
         let wake_at = self.list_at.map_or(self.tick_at, |(at, _)| self.tick_at.min(at));
-        let (list, events, look, events_at) = (&mut self.list, &mut self.events, &mut self.look, self.events_at);
+        let (list, events, events_at) = (&mut self.list, &mut self.events, self.events_at);
         tokio::select! {
             step = async {
                 match list {
@@ -252,12 +245,7 @@ impl Informer {
                     None => std::future::pending().await,
                 }
             } => Woken::Event(event),
-            found = async {
-                match look {
-                    Some((_, look)) => look.await,
-                    None => std::future::pending().await,
-                }
-            } => Woken::Looked(found),
+            probed = self.liveness.answer() => Woken::Probed(probed),
             asked = self.setup.relist.changed() => Woken::Asked(asked.is_ok()),
             () = clock.sleep_until(wake_at) => Woken::Time,
         }
@@ -282,25 +270,15 @@ impl Informer {
         }
         if now >= self.relist_at {
             self.begin_list(RelistReason::Interval, now);
-        } else if now >= self.look_at && self.look.is_none() {
-            let source = self.source.clone();
-            let look = async move { source.newest_version(LOOK_WITHIN).await }.boxed();
-            self.look = Some((self.newest.version().map(str::to_owned), look));
+        } else {
+            self.liveness.probe(&self.source, &self.newest, now);
         }
         Ok(())
     }
 
-    /// The cluster told its version. A watch from a version that is yet to come is no error to an API server: it is
-    /// silent, and a restored cluster would go unnoticed until the next list.
-    fn looked(&mut self, found: &Looked) -> Result<(), Stop> {
+    fn probed(&mut self, probed: Probed) -> Result<(), Stop> {
         let now = self.setup.clock.now();
-        self.look_at = now + self.setup.look_after;
-        let Some((seen, _)) = self.look.take() else { return Ok(()) };
-        // A failure is one of the watch as well, which retries.
-        let Ok(found) = found else { return Ok(()) };
-        self.hearing.answers(now);
-        let is_older = seen.is_some_and(|seen| compare_resource_versions(found, &seen).is_some_and(|o| o.is_lt()));
-        if is_older && self.list.is_none() {
+        if self.liveness.is_older(probed, now) && self.list.is_none() {
             self.drop_watch(RelistReason::Stale, now);
         }
         Ok(())
@@ -327,7 +305,7 @@ impl Informer {
 
     /// The view is known to be up to date.
     fn is_alive(&mut self, now: Moment) {
-        self.hearing.is_alive(now);
+        self.liveness.is_alive(now);
         self.setup.metrics.watch_alive(self.watch);
     }
 

@@ -2,12 +2,11 @@
 
 use std::collections::HashMap;
 
-use super::{
-    super::list::{Error as ListError, Failed, Page, Step},
-    reports::Failure,
-    *,
+use super::{reports::Failure, *};
+use crate::{
+    cluster::watch::list::{Error as ListError, Failed, Page, Step},
+    model::{ListAge, Uid, WatchList},
 };
-use crate::model::{ListAge, Uid, WatchList};
 
 /// Ends that are remembered while a list comes in. Beyond it, the watch pauses until the list is complete.
 const ENDS_KEPT: usize = 50_000;
@@ -114,7 +113,7 @@ impl Informer {
             self.newest.begin_list();
         }
         if error.status().is_some() {
-            self.hearing.answers(now);
+            self.liveness.answers(now);
         }
         if let ListError::TooLarge(_) = error {
             tracing::info!(namespace = &*self.namespace, %error, "page too large; asking for fewer pods");

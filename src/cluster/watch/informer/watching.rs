@@ -2,17 +2,16 @@
 
 use kube::Error as ClientError;
 
-use super::{
-    super::{
-        tap::{Ended, How},
+use super::{reports::Failure, *};
+use crate::{
+    cluster::{
+        watch::stream::{EndCause, StreamEnd},
         words::words,
     },
-    reports::Failure,
-    *,
-};
-use crate::model::{
-    Ended as EndedBy, Uid,
-    watch_ends::{WATCH, WatchEnd},
+    model::{
+        Ended, Uid,
+        watch_ends::{WATCH, WatchEnd},
+    },
 };
 
 /// A watch that is refused this often in a row is begun again with a list.
@@ -61,7 +60,7 @@ fn said_by(error: &watcher::Error) -> String {
 }
 
 /// The end of the watch before, if that is why a request failed.
-fn ended(error: &watcher::Error) -> Option<&Ended> {
+fn ended(error: &watcher::Error) -> Option<&StreamEnd> {
     let watcher::Error::WatchStartFailed(ClientError::Service(error)) = error else { return None };
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&**error);
     while let Some(error) = cause {
@@ -82,7 +81,7 @@ impl Informer {
             self.drop_watch(RelistReason::Error, now);
             return;
         };
-        self.tap.begin(&version);
+        self.observer.begin(&version);
         let config = watcher::Config {
             label_selector: self.setup.scope.label_selector.clone(),
             field_selector: self.setup.scope.fields(),
@@ -92,7 +91,7 @@ impl Informer {
         self.events = Some(watcher::watcher(self.api.clone(), config).boxed());
         (self.events_at, self.news, self.refusal) = (now, false, None);
         self.relist_at = now + self.jittered(self.setup.relist_interval);
-        self.look_at = now + self.setup.look_after;
+        self.liveness.has_events(now);
     }
 
     pub(super) async fn take_event(
@@ -101,7 +100,7 @@ impl Informer {
     ) -> Result<(), Stop> {
         let now = self.setup.clock.now();
         if matches!(event, Some(Ok(_))) {
-            self.look_at = now + self.setup.look_after;
+            self.liveness.has_events(now);
         }
         match event {
             // The empty list that the watcher begins with.
@@ -125,7 +124,7 @@ impl Informer {
             return self.watch_ended(ended, now, random);
         }
         if let watcher::Error::WatchStartFailed(ClientError::Api(_)) = error {
-            self.hearing.answers(now);
+            self.liveness.answers(now);
         }
         let meaning = meaning(error, self.ends.failures() + 1);
         if meaning == Meaning::Ends {
@@ -146,12 +145,12 @@ impl Informer {
     }
 
     /// A watch ended: it is resumed where it was, sooner or later.
-    fn watch_ended(&mut self, ended: &Ended, now: Moment, random: u64) {
-        if let How::Closed | How::Line(_) = ended.how {
-            self.hearing.answers(now);
+    fn watch_ended(&mut self, ended: &StreamEnd, now: Moment, random: u64) {
+        if let EndCause::Closed | EndCause::Line(_) = ended.cause {
+            self.liveness.answers(now);
         }
         let refusal = self.refusal.take();
-        let orderly = matches!(ended.how, How::Closed) && refusal.is_none();
+        let orderly = matches!(ended.cause, EndCause::Closed) && refusal.is_none();
         let end = WatchEnd { orderly, lasted: ended.lasted, news: std::mem::take(&mut self.news) };
         match self.ends.ended(end, now, random) {
             None => {
@@ -160,7 +159,7 @@ impl Informer {
                 self.tell_recovery();
             }
             Some(delay) => {
-                self.count_failure(&refusal.unwrap_or_else(|| ended.how.to_string()), delay, false);
+                self.count_failure(&refusal.unwrap_or_else(|| ended.cause.to_string()), delay, false);
                 self.events_at = now + delay;
                 self.give_up_if_silent(now);
             }
@@ -169,15 +168,14 @@ impl Informer {
 
     /// A watch failed that has told nothing for long: a list takes its place.
     fn give_up_if_silent(&mut self, now: Moment) {
-        if self.list.is_none() && self.list_at.is_none() && self.hearing.is_given_up(now) {
+        if self.list.is_none() && self.list_at.is_none() && self.liveness.is_given_up(now) {
             self.tell_given_up(now);
             self.drop_watch(RelistReason::Silent, self.events_at);
         }
     }
 
     fn count_failure(&mut self, cause: &str, delay: Duration, forbidden: bool) {
-        // An API server that was away may have come back as it once was.
-        self.look_at = self.setup.clock.now() + self.setup.look_after.min(LOOK_AFTER_FAILURE);
+        self.liveness.failed(self.setup.clock.now());
         self.setup.metrics.watch_failed();
         let failures = self.ends.failures();
         self.tell_failure(&Failure { what: "watch", cause, failures, retry_in: delay, forbidden });
@@ -210,7 +208,7 @@ impl Informer {
         if let Some(before) = self.writer.apply(&pod) {
             // The name went to another pod without a DELETED event: the one before is gone all the same.
             self.note_end(&before, &pod.resource_version);
-            self.tell(Sighting::Ended { uid: before, why: EndedBy::Deleted, at: now }).await?;
+            self.tell(Sighting::Ended { uid: before, why: Ended::Deleted, at: now }).await?;
         }
         let Pod { uid, name, .. } = pod;
         self.tell(Sighting::Applied { uid, name, watch: self.watch, at: now }).await
@@ -231,7 +229,7 @@ impl Informer {
             return Ok(());
         }
         self.note_end(&uid, object.resource_version());
-        let why = if self.setup.scope.can_be_left() { EndedBy::DeletedOrLeftRule } else { EndedBy::Deleted };
+        let why = if self.setup.scope.can_be_left() { Ended::DeletedOrLeftRule } else { Ended::Deleted };
         self.tell(Sighting::Ended { uid, why, at: now }).await
     }
 

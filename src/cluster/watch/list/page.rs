@@ -7,36 +7,36 @@ use serde::{
     de::{Error as _, IgnoredAny, MapAccess, Visitor},
 };
 
-use super::Watched;
+use crate::cluster::watch::pod_object::Watched;
 
 /// A page.
 #[derive(Debug, Deserialize)]
-pub(super) struct Document {
+pub(crate) struct Document {
     kind: Option<String>,
     #[serde(rename = "apiVersion")]
     api_version: Option<String>,
-    pub(super) metadata: Metadata,
+    pub(crate) metadata: Metadata,
     /// Null stands for none; but it must be there.
     #[serde(deserialize_with = "items")]
-    pub(super) items: Vec<Watched>,
+    pub(crate) items: Vec<Watched>,
 }
 
 /// A page's metadata.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Metadata {
+pub(crate) struct Metadata {
     #[serde(deserialize_with = "filled")]
-    pub(super) resource_version: String,
+    pub(crate) resource_version: String,
     /// What the next page is asked for with.
     #[serde(default, rename = "continue", deserialize_with = "filled_or_none")]
-    pub(super) next: Option<String>,
+    pub(crate) next: Option<String>,
     #[serde(default, rename = "remainingItemCount", deserialize_with = "count")]
-    pub(super) remaining: Option<usize>,
+    pub(crate) remaining: Option<usize>,
 }
 
 /// What a page is a list of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Of {
+pub(crate) enum Of {
     Pods,
     /// At least the metadata of pods.
     Metadata,
@@ -49,7 +49,7 @@ const METADATA: (&str, &str) = ("meta.k8s.io/v1", "PartialObjectMetadataList");
 impl Document {
     /// # Errors
     /// It is not JSON, lacks a member, or is a list of something else: then nothing is absent from it.
-    pub(super) fn read(bytes: &[u8], of: Of) -> Result<Self, serde_json::Error> {
+    pub(crate) fn read(bytes: &[u8], of: Of) -> Result<Self, serde_json::Error> {
         let document: Self = serde_json::from_slice(bytes)?;
         let (version, kind) = (document.api_version.as_deref(), document.kind.as_deref());
         let is =
@@ -80,7 +80,7 @@ fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D:
 
 /// What the first bytes of a page say.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Head {
+pub(crate) enum Head {
     Found(Metadata),
     /// The metadata may come with the next bytes.
     NotYet,
@@ -89,7 +89,7 @@ pub(super) enum Head {
 }
 
 /// The metadata in the first bytes of a page, if they come before its items.
-pub(super) fn metadata_in(bytes: &[u8]) -> Head {
+pub(crate) fn metadata_in(bytes: &[u8]) -> Head {
     struct Seek<'a>(&'a mut Option<Head>);
 
     impl<'de> Visitor<'de> for Seek<'_> {
@@ -127,7 +127,7 @@ pub(super) fn metadata_in(bytes: &[u8]) -> Head {
 }
 
 /// The continue token in a refusal.
-pub(super) fn offered_token(body: &[u8]) -> Option<String> {
+pub(crate) fn offered_token(body: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     struct Refusal {
         metadata: Offer,
