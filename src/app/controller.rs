@@ -232,7 +232,7 @@ impl Controller {
         let ElectionSettings { lease, lease_duration, .. } = &self.election;
         let over = CancellationToken::new();
         let Some(LeaseName { namespace, name }) = lease.clone() else {
-            return (watch::channel(Leadership::ALONE).1, Lease { over, keeper: None });
+            return (watch::channel(Leadership::Alone).1, Lease { over, keeper: None });
         };
         let client = self.cluster.client();
         let place = cluster::lease::Place { namespace, name };

@@ -12,6 +12,7 @@ mod freshness;
 mod ids;
 pub mod lease;
 pub mod ledger;
+mod moment;
 pub mod notices;
 pub mod object;
 pub mod outage;
@@ -40,11 +41,12 @@ pub use desired::{AllowList, Rule};
 pub use digest::{Buckets, Digest, Fingerprint, NOT_DIGESTED, ParseDigestError};
 pub use freshness::{ListAge, Newest};
 pub use ids::{
-    DEFAULT_OWNER, INTEGER_LIMIT, Moment, Version, Writer, compare_resource_versions, is_namespace_name, is_pod_name,
+    DEFAULT_OWNER, INTEGER_LIMIT, Version, Writer, compare_resource_versions, is_namespace_name, is_pod_name,
     is_valid_id,
 };
 pub use lease::Leadership;
 pub use ledger::{Applied, Attempt, Belief, Drift, Ended, Flight, Known, Ledger, Settled, Tries, Walk, Work};
+pub use moment::Moment;
 pub use object::PodObject;
 pub use plan::{Action, Removal, Wanted, decide, wanted};
 pub use pod::{Content, Pod, Shown};

@@ -65,7 +65,7 @@ impl<R: Registry> Registrar<R> {
         let outcome = match self.ledger.settle(uid, verdict, now, random) {
             Settled::Acknowledged(since) => {
                 self.budget.acknowledged(attempt);
-                self.metrics.acknowledged_after(now.saturating_sub(since));
+                self.metrics.acknowledged_after(now.since(since));
                 OperationOutcome::Done
             }
             Settled::Again => OperationOutcome::Retry,

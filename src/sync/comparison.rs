@@ -1,5 +1,7 @@
 //! Comparing the ledger with the registry's inventory, part by part as it is read.
 
+use std::time::Duration;
+
 use super::{
     inventory::{Error, Ours, Part, Reading, Step},
     keys::shown,
@@ -14,7 +16,7 @@ use crate::{
 /// Above so many records, an inventory is compared in more and smaller buckets.
 const MANY_RECORDS: usize = 200_000;
 /// Delays between steps that failed.
-const COMPARE_RETRY: (Moment, Moment) = (Moment::from_millis(500), Moment::from_secs(30));
+const COMPARE_RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 /// Failures in a row after which pages are read instead of digests.
 const DIGESTS_TRIES: u32 = 3;
 /// After so many failures in a row, a reading begins again: the registry may be another one by now.

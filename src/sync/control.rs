@@ -13,8 +13,8 @@ use crate::{
 impl<R: Registry> Registrar<R> {
     /// Sends what is due, as far as the registry may be spoken to.
     pub(super) fn control(&mut self, now: Moment) {
-        let must_ask = self.capabilities.is_none() && now >= self.target.resume_at();
-        let outdated = self.control.outdated && now >= self.target.resume_at();
+        let must_ask = self.capabilities.is_none() && !self.target.is_paused(now);
+        let outdated = self.control.outdated && !self.target.is_paused(now);
         if !self.control.question && (must_ask || outdated || self.target.wants_question(now)) {
             (self.control.question, self.control.outdated) = (true, false);
             self.send(|registry| async move { Reply::Capabilities(registry.capabilities().await) });

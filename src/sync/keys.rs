@@ -1,6 +1,6 @@
 //! From sightings to decisions: one key at a time, or all of them.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
 use super::{
     control::{About, Named},
@@ -22,7 +22,7 @@ const PLACED_AT_ONCE: usize = 100;
 /// Pods that may have left by a change of settings and are looked up one by one; more are held for a person without that.
 const SORTED_AT_ONCE: usize = 2_000;
 /// A list that was asked for and does not come is asked for again after this time, which doubles up to the second one.
-const RELIST_AGAIN: (Moment, Moment) = (Moment::from_secs(60), Moment::from_secs(3_600));
+const RELIST_AGAIN: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(3_600));
 
 impl<R: Registry> Registrar<R> {
     pub(super) fn take_sighting(&mut self, sighting: Sighting, now: Moment) {
@@ -468,7 +468,7 @@ struct Found {
 /// Several lists taken together.
 fn over(lists: impl Iterator<Item = WatchList>) -> Option<CompleteList> {
     lists
-        .map(|WatchList { begun, trusted, .. }| CompleteList { begun, trusted, ..CompleteList::default() })
+        .map(|WatchList { begun, trusted, .. }| CompleteList { begun, trusted, empty: false, nearly_all_of: None })
         .reduce(|a, b| CompleteList { begun: a.begun.min(b.begun), trusted: a.trusted && b.trusted, ..a })
 }
 

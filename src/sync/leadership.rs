@@ -22,7 +22,7 @@ impl<R: Registry> Registrar<R> {
     /// Whether this process may write at this very moment. The clock is read anew: a process that was stopped in the middle
     /// of a turn must not go on with a leadership that is over.
     pub(super) fn leads(&self) -> bool {
-        self.term.is_some() && self.clock.now() < self.leads_until
+        self.term.is_some() && self.leads_until.is_none_or(|until| self.clock.now() < until)
     }
 
     /// Whether this process could do a leader's work.
@@ -97,7 +97,7 @@ impl<R: Registry> Registrar<R> {
         self.ledger.step_down(self.ends_kept());
         self.queue = Queue::default();
         // No absence counts any more, whatever was confirmed.
-        let nothing = CompleteList { begun: now, trusted: true, ..CompleteList::default() };
+        let nothing = CompleteList { begun: now, empty: false, trusted: true, nearly_all_of: None };
         self.brake.derive(std::collections::HashSet::new(), 0, nothing, now);
         // The next leader may have other settings.
         self.brake.settings_declared();

@@ -1,5 +1,7 @@
 //! The writer's session: opened, kept alive, lost, and what is done about other writers.
 
+use std::time::Duration;
+
 use super::registrar::{Error, Registrar, Reply};
 use crate::{
     model::{
@@ -146,7 +148,7 @@ impl<R: Registry> Registrar<R> {
             Ok(opened) => {
                 self.registry_answered(now);
                 let ours = self.session.min_epoch();
-                let ttl = Moment::from_secs(opened.ttl_seconds);
+                let ttl = Duration::from_secs(opened.ttl_seconds);
                 self.session.opened(opened.epoch, ttl, self.contested, now);
                 let instance = opened.previous.as_ref().map(|previous| previous.instance.as_str());
                 tracing::info!(epoch = opened.epoch, previous = instance, "session opened, this process writes");

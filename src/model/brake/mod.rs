@@ -53,7 +53,7 @@ const RIVAL_GONE_AFTER: Duration = Duration::from_secs(60);
 const TOLD_AFTER: u32 = 3;
 
 /// A complete list over all watches.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CompleteList {
     /// When the oldest of the watches' newest complete lists was begun.
     pub begun: Moment,
@@ -103,8 +103,8 @@ enum Stage {
     SecondList { first: HashSet<Uid>, earliest: Moment, asked: bool, left: bool },
     /// The cluster and a sample are looked up.
     Confirming { ids: HashSet<Uid>, braked: bool, asked: bool },
-    /// Not confirmed.
-    Held { hold: Hold, retry_at: Moment },
+    /// Not confirmed. Without `retry_at`, only a person can release them.
+    Held { hold: Hold, retry_at: Option<Moment> },
 }
 
 /// The brake.
@@ -119,7 +119,7 @@ pub struct Brake {
     derived_since: bool,
     /// What is there and was selected by the settings before, and when it was last sorted.
     left: Option<Hold>,
-    sorted_at: Moment,
+    sorted_at: Option<Moment>,
     /// What was held and is being looked at again: it stays shown, and can be approved.
     again: Option<Hold>,
     /// How many deletions by absence were approved, and when.
@@ -143,11 +143,11 @@ impl Default for Brake {
     fn default() -> Self {
         Self {
             stage: Stage::Idle,
-            derived_from: (0, CompleteList::default()),
+            derived_from: (0, CompleteList { begun: Moment::START, empty: false, trusted: false, nearly_all_of: None }),
             change: None,
             derived_since: false,
             left: None,
-            sorted_at: Moment::ZERO,
+            sorted_at: None,
             again: None,
             recent: VecDeque::new(),
             free: Vec::new(),
@@ -306,7 +306,7 @@ impl Brake {
     /// What could not be confirmed is looked at again after a while, and so is what left: it may have gone since.
     fn look_again(&mut self, now: Moment) {
         match &self.stage {
-            Stage::Held { retry_at, hold } if now >= *retry_at => {
+            Stage::Held { retry_at: Some(retry_at), hold } if now >= *retry_at => {
                 let ids: HashSet<Uid> = hold.ids().cloned().collect();
                 self.again = Some(hold.clone()).filter(|hold| hold.is_doubted() || self.attempts >= TOLD_AFTER);
                 self.stage = match self.change {
@@ -314,9 +314,9 @@ impl Brake {
                     None => Stage::SecondList { first: ids, earliest: now, asked: false, left: false },
                 };
             }
-            Stage::Idle if now >= self.sorted_at + HELD_RETRY.1 => {
+            Stage::Idle if self.sorted_at.is_none_or(|sorted_at| now >= sorted_at + HELD_RETRY.1) => {
                 if let Some(left) = &self.left {
-                    self.sorted_at = now;
+                    self.sorted_at = Some(now);
                     self.stage = Stage::Sorting { ids: left.ids().cloned().collect(), asked: false };
                 }
             }
@@ -353,7 +353,7 @@ impl Brake {
     fn sorted(&mut self, ids: HashSet<Uid>, there: &HashSet<Uid>, now: Moment) -> Listed {
         let (left, gone): (HashSet<Uid>, HashSet<Uid>) = ids.into_iter().partition(|uid| there.contains(uid));
         let counts = Listed::Sorted { left: left.len(), gone: gone.len() };
-        (self.sorted_at, self.again) = (now, None);
+        (self.sorted_at, self.again) = (Some(now), None);
         let before = self.left.take();
         let kept: HashSet<Uid> =
             before.iter().flat_map(Hold::ids).filter(|uid| !gone.contains(*uid)).cloned().collect();
@@ -421,7 +421,7 @@ impl Brake {
             HeldBecause::Unanswered(_) => UNANSWERED_RETRY,
             _ => HELD_RETRY,
         };
-        let retry_at = now + retry::backoff(base, max, self.attempts, random);
+        let retry_at = Some(now + retry::backoff(base, max, self.attempts, random));
         self.stage = Stage::Held { hold: self.named(ids, because), retry_at };
     }
 

@@ -11,7 +11,7 @@ fn ids(range: std::ops::Range<usize>) -> HashSet<Uid> {
 }
 
 fn list(begun: u64) -> CompleteList {
-    CompleteList { begun: at(begun), trusted: true, ..CompleteList::default() }
+    CompleteList { begun: at(begun), empty: false, trusted: true, nearly_all_of: None }
 }
 
 /// Drives a brake to the release of everything, counting seconds, with an answer for each confirmation.

@@ -13,6 +13,8 @@ mod belief;
 mod reading;
 mod work;
 
+use std::time::Duration;
+
 use super::{Moment, Removal, Uid, UidMap, Verdict, ends::Ends, retry};
 
 pub use backlog::{Backlog, Walk};
@@ -29,7 +31,7 @@ const PERSISTENT_AFTER: u32 = 2;
 const PARTS: usize = 8;
 
 /// The longest backoff of a record for which the registry asked to wait, unless it asked for longer.
-const TOLD_BACKOFF_MAX: Moment = Moment::from_secs(10);
+const TOLD_BACKOFF_MAX: Duration = Duration::from_secs(10);
 
 /// Beliefs and work, by pod UID.
 #[derive(Debug, Default)]
@@ -307,20 +309,20 @@ impl Ledger {
         Some(flight)
     }
 
-    fn delay(&mut self, uid: &Uid, now: Moment, random: u64, after: Option<Moment>) {
+    fn delay(&mut self, uid: &Uid, now: Moment, random: u64, after: Option<Duration>) {
         let tries = self.owe(uid, now).tries_mut();
         tries.failures = tries.failures.saturating_add(1);
-        tries.told_until = now + after.unwrap_or_default();
+        let told_until = now + after.unwrap_or_default();
         let own = retry::key_backoff(tries.failures, random);
         // The registry knows when it is well again: growing far beyond its own wait would only be late.
         let own = if after.is_some() { own.min(TOLD_BACKOFF_MAX) } else { own };
-        tries.not_before = tries.told_until.max(now + own);
+        (tries.told_until, tries.not_before) = (Some(told_until), Some(told_until.max(now + own)));
     }
 
     /// The registry is well again: what failed while it was not waits no longer than it was told to. Says which ids.
     pub fn hasten(&mut self, now: Moment) -> Vec<Uid> {
         self.of_tries(|tries| {
-            let waits = tries.not_before > tries.told_until.max(now);
+            let waits = tries.not_before > tries.told_until.max(Some(now));
             if waits {
                 tries.not_before = tries.told_until;
             }

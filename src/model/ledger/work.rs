@@ -1,7 +1,7 @@
 //! What is owed for one id, and what came of the requests about it.
 
 use super::Known;
-use crate::model::{Fingerprint, Moment, OperationKind, Removal, Version, ids::Stamp};
+use crate::model::{Fingerprint, Moment, OperationKind, Removal, Version};
 
 /// Why a pod ended, as its watch told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -51,9 +51,9 @@ pub struct Flight {
 /// Work on one id: owed, in flight, waiting or parked.
 ///
 /// An outage can make one of it for every pod: what only a request brings about is kept apart, and only then.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Work {
-    since: Stamp,
+    since: Moment,
     /// That the pod's end was watched.
     pub ended: Option<Ended>,
     /// That the deletion of this absent id was confirmed, and what is said of it.
@@ -77,9 +77,9 @@ pub struct Tries {
     /// What kind of attempt the request under way is.
     pub attempt: Attempt,
     /// Not to be tried before.
-    pub not_before: Moment,
+    pub not_before: Option<Moment>,
     /// The part of that which the registry asked for.
-    pub told_until: Moment,
+    pub told_until: Option<Moment>,
     /// Failures in a row.
     pub failures: u32,
     /// A batch with this id failed as a whole: it goes into batches of this size at most, half as large each time. Zero is
@@ -101,8 +101,8 @@ impl Tries {
         mixed: false,
         not_applied: false,
         attempt: Attempt::First,
-        not_before: Moment::ZERO,
-        told_until: Moment::ZERO,
+        not_before: None,
+        told_until: None,
         failures: 0,
         batch_at_most: None,
         parked: None,
@@ -111,13 +111,13 @@ impl Tries {
 }
 
 impl Work {
-    pub(super) fn owed_since(since: Moment) -> Self {
-        Self { since: since.into(), ..Self::default() }
+    pub(in crate::model) fn owed_since(since: Moment) -> Self {
+        Self { since, ended: None, approved: None, tries: None }
     }
 
     /// When the oldest change that is not acknowledged was seen.
     pub fn since(&self) -> Moment {
-        self.since.into()
+        self.since
     }
 
     /// What came of the requests about the id.
@@ -145,7 +145,7 @@ impl Work {
     /// A request was acknowledged: what is owed from now on is what has changed since it was sent.
     pub(super) fn acknowledged(&mut self, now: Moment) {
         let tries = self.tries.take();
-        self.since = tries.and_then(|tries| tries.again).unwrap_or(now).into();
+        self.since = tries.and_then(|tries| tries.again).unwrap_or(now);
     }
 }
 
