@@ -45,7 +45,9 @@ pub use ids::{
     is_valid_id,
 };
 pub use lease::Leadership;
-pub use ledger::{Applied, Attempt, Belief, Drift, Ended, Flight, Known, Ledger, Settled, Tries, Walk, Work};
+pub use ledger::{
+    Applied, Attempt, Belief, Blame, Drift, Ended, Flight, Isolation, Known, Ledger, Settled, Tries, Walk, Work,
+};
 pub use moment::Moment;
 pub use object::PodObject;
 pub use plan::{Action, Removal, Wanted, decide, wanted};

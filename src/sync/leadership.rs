@@ -9,7 +9,7 @@ use super::{
     registrar::{Registrar, Reply},
 };
 use crate::{
-    model::{Ability, Failure, Leadership, Moment, brake::CompleteList, session::Declared},
+    model::{Ability, Failure, Leadership, Moment, session::Declared},
     registry::{Registry, SessionOpened},
 };
 
@@ -64,7 +64,7 @@ impl<R: Registry> Registrar<R> {
             return;
         }
         if self.term.is_some() {
-            self.lose(now);
+            self.lose();
         }
         if let Some(term) = term {
             self.gain(term, now);
@@ -82,7 +82,7 @@ impl<R: Registry> Registrar<R> {
         }
     }
 
-    fn lose(&mut self, now: Moment) {
+    fn lose(&mut self) {
         let owed = self.ledger.owed();
         tracing::warn!(
             term = self.term,
@@ -96,9 +96,7 @@ impl<R: Registry> Registrar<R> {
         self.session.follow();
         self.ledger.step_down(self.ends_kept());
         self.queue = Queue::default();
-        // No absence counts any more, whatever was confirmed.
-        let nothing = CompleteList { begun: now, empty: false, trusted: true, nearly_all_of: None };
-        self.brake.derive(std::collections::HashSet::new(), 0, nothing, now);
+        self.brake.drop_absences();
         // The next leader may have other settings.
         self.brake.settings_declared();
         self.declared = Declared::Unknown;

@@ -57,12 +57,21 @@ const TOLD_AFTER: u32 = 3;
 pub struct CompleteList {
     /// When the oldest of the watches' newest complete lists was begun.
     pub begun: Moment,
-    /// Whether it held no pod at all.
-    pub empty: bool,
     /// Whether it is known not to be older than what was seen before it.
     pub trusted: bool,
-    /// Of how many records nearly all are absent from it, as [`is_nearly_all`] tells; none if they are fewer.
+}
+
+/// What absences are concluded from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Evidence {
+    /// The list from which the pods are absent.
+    pub list: CompleteList,
+    /// Whether the watch that lacks one of them listed no pod at all.
+    pub empty: bool,
+    /// Of how many records nearly all are absent, as [`is_nearly_all`] tells; none if they are fewer.
     pub nearly_all_of: Option<usize>,
+    /// How many records the registry may hold of this writer.
+    pub owned: usize,
 }
 
 /// What becomes of pods that are there and no longer selected, because the settings changed.
@@ -111,8 +120,8 @@ enum Stage {
 #[derive(Debug)]
 pub struct Brake {
     stage: Stage,
-    /// How many records the registry may hold of us and which list there was when absences were derived last.
-    derived_from: (usize, CompleteList),
+    /// What absences were concluded from last.
+    evidence: Option<Evidence>,
     /// Set while the settings differ from those that the records were written under.
     change: Option<SettingsChange>,
     /// Whether absences have been derived since then.
@@ -143,7 +152,7 @@ impl Default for Brake {
     fn default() -> Self {
         Self {
             stage: Stage::Idle,
-            derived_from: (0, CompleteList { begun: Moment::START, empty: false, trusted: false, nearly_all_of: None }),
+            evidence: None,
             change: None,
             derived_since: false,
             left: None,
@@ -222,9 +231,9 @@ impl Brake {
 
 /// From absences to questions, and from answers to deletions.
 impl Brake {
-    /// The absences as every complete list derives them anew. `owned` is how many records the registry may hold of us.
-    pub fn derive(&mut self, mut absent: HashSet<Uid>, owned: usize, list: CompleteList, now: Moment) {
-        (self.derived_from, self.derived_since) = ((owned, list), true);
+    /// The absences as every complete list derives them.
+    pub fn derive(&mut self, mut absent: HashSet<Uid>, evidence: Evidence, now: Moment) {
+        (self.evidence, self.derived_since) = (Some(evidence), true);
         self.confirmed.retain(|(uid, _)| absent.contains(uid));
         self.approved.retain(|(uid, _)| absent.contains(uid));
         self.left = self.left.take().and_then(|left| left.among(&absent));
@@ -253,14 +262,22 @@ impl Brake {
         }
     }
 
+    /// No absence counts any more, whatever was confirmed: another process decides about them.
+    pub fn drop_absences(&mut self) {
+        self.confirmed.clear();
+        self.approved.clear();
+        (self.stage, self.left, self.again) = (Stage::Idle, None, None);
+        self.attempts = 0;
+    }
+
     fn first_look(&mut self, absent: HashSet<Uid>, now: Moment) -> Stage {
-        let (owned, list) = self.derived_from;
+        let Some(Evidence { list, empty, owned, .. }) = self.evidence else { return Stage::Idle };
         if let Some(because) = self.needs_person(absent.len()) {
             return self.held_for_person(absent, because);
         }
         let free = FREE.max(owned / FREE_PART);
         // After a change of settings only a list of the whole cluster says that they are gone: it is doubted, however few.
-        let doubted = list.empty || !list.trusted || self.change.is_some();
+        let doubted = empty || !list.trusted || self.change.is_some();
         let braked = doubted || self.approved_recently(now) + absent.len() > free;
         if braked {
             Stage::SecondList { first: absent, earliest: list.begun + SECOND_LIST_AFTER, asked: false, left: false }

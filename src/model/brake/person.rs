@@ -83,11 +83,12 @@ impl Brake {
 
     /// Why only a person can release this number of absences. None if no person is needed.
     pub(super) fn needs_person(&self, absent: usize) -> Option<HeldBecause> {
-        let (owned, list) = self.derived_from;
         if self.person_needed {
+            let owned = self.evidence.map_or(0, |evidence| evidence.owned);
             return Some(HeldBecause::NearlyAll { absent, of: owned.max(absent) });
         }
-        list.nearly_all_of.filter(|of| is_nearly_all(absent, *of)).map(|of| HeldBecause::NearlyAll { absent, of })
+        let of = self.evidence?.nearly_all_of.filter(|of| is_nearly_all(absent, *of))?;
+        Some(HeldBecause::NearlyAll { absent, of })
     }
 
     /// Holds these until a person approves.

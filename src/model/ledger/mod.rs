@@ -20,7 +20,7 @@ use super::{Moment, Removal, Uid, UidMap, Verdict, ends::Ends, retry};
 pub use backlog::{Backlog, Walk};
 pub use belief::{Belief, Known};
 pub use reading::Drift;
-pub use work::{Applied, Attempt, Ended, Flight, Settled, Tries, Work};
+pub use work::{Applied, Attempt, Blame, Ended, Flight, Isolation, Settled, Tries, Work};
 
 use {backlog::Walks, belief::Beliefs, reading::Reading};
 
@@ -277,9 +277,8 @@ impl Ledger {
         settled
     }
 
-    /// The whole request failed. `isolate` says whether this id may be why, and of how many: then it goes into smaller
-    /// batches, and alone it waits. Of none, if it cannot be in a batch at all.
-    pub fn fail(&mut self, uid: &Uid, applied: Applied, isolate: Option<usize>, now: Moment, random: u64) {
+    /// The whole request failed. A record that may be to blame goes into smaller batches, and waits once it was alone.
+    pub fn fail(&mut self, uid: &Uid, applied: Applied, blame: Blame, now: Moment, random: u64) {
         let Some(flight) = self.land(uid) else { return };
         if applied != Applied::No {
             self.believe(uid, Known::Doubt);
@@ -290,15 +289,14 @@ impl Ledger {
             Applied::Hardly => self.owe(uid, now).tries_mut().mixed = true,
             Applied::Maybe => self.owe(uid, now).tries_mut().tried = Some(flight.result),
         }
-        match isolate {
-            Some(0) => self.owe(uid, now).tries_mut().batch_at_most = Some(0),
-            Some(1) => self.delay(uid, now, random, None),
-            // In powers of two, so that those of many batches that failed can be gathered into one.
-            Some(size) => {
+        match blame {
+            Blame::Elsewhere => {}
+            Blame::OneOf(size) => {
                 let parts = if applied == Applied::Maybe { PARTS } else { 2 };
-                self.owe(uid, now).tries_mut().batch_at_most = Some((size.next_power_of_two() / parts).max(1));
+                self.owe(uid, now).tries_mut().isolation = Isolation::part_of(size, parts);
             }
-            None => {}
+            Blame::Alone => self.delay(uid, now, random, None),
+            Blame::TooLarge => self.owe(uid, now).tries_mut().isolation = Isolation::Alone,
         }
     }
 

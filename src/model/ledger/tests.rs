@@ -70,19 +70,19 @@ fn no_failure_ever_drops_what_is_owed() {
 fn a_lost_answer_leaves_doubt_and_an_unreachable_registry_does_not() {
     let (mut ledger, uid) = (seeded(), Uid::from("a"));
     ledger.begin(&uid, put(1, 1), at(1));
-    ledger.fail(&uid, Applied::No, None, at(2), 0);
+    ledger.fail(&uid, Applied::No, Blame::Elsewhere, at(2), 0);
     assert_eq!(ledger.known(&uid), Known::Absent);
     ledger.begin(&uid, put(1, 2), at(3));
-    ledger.fail(&uid, Applied::Maybe, Some(500), at(4), 0);
+    ledger.fail(&uid, Applied::Maybe, Blame::OneOf(500), at(4), 0);
     assert_eq!(ledger.known(&uid), Known::Doubt);
     let work = ledger.work(&uid).unwrap();
     assert_eq!(
-        (work.tries().batch_at_most, work.tries().not_before),
-        (Some(64), None),
+        (work.tries().isolation, work.tries().not_before),
+        (Isolation::part_of(64, 1), None),
         "with others in the batch it goes again at once, in a smaller one"
     );
     ledger.begin(&uid, put(1, 3), at(5));
-    ledger.fail(&uid, Applied::Maybe, Some(1), at(6), 0);
+    ledger.fail(&uid, Applied::Maybe, Blame::Alone, at(6), 0);
     assert!(ledger.work(&uid).unwrap().tries().not_before > Some(at(6)), "alone it is to blame and waits");
 }
 
@@ -285,7 +285,7 @@ fn what_is_tried_again_unchanged_is_a_repeat_and_what_has_changed_is_not() {
     let lost = |ledger: &mut Ledger, flight, secs| {
         ledger.begin(&uid, flight, at(secs));
         let repeats = ledger.work(&uid).unwrap().tries().attempt == Attempt::Retry;
-        ledger.fail(&uid, Applied::Maybe, None, at(secs), 0);
+        ledger.fail(&uid, Applied::Maybe, Blame::Elsewhere, at(secs), 0);
         repeats
     };
     let delete = Flight { kind: OperationKind::Delete, result: Known::Absent, ..put(0, 9) };
@@ -312,14 +312,14 @@ fn certain_failure_leaves_a_first_try() {
     }
     for applied in [Applied::No, Applied::Hardly] {
         ledger.begin(&uid, put(1, 9), at(9));
-        ledger.fail(&uid, applied, None, at(9), 0);
+        ledger.fail(&uid, applied, Blame::Elsewhere, at(9), 0);
         assert_eq!(ledger.attempt(&uid, put(1, 0).result), Attempt::First, "{applied:?}");
     }
     assert_eq!(ledger.known(&uid), Known::Doubt);
     ledger.begin(&uid, put(1, 10), at(10));
-    ledger.fail(&uid, Applied::Maybe, None, at(10), 0);
+    ledger.fail(&uid, Applied::Maybe, Blame::Elsewhere, at(10), 0);
     ledger.begin(&uid, put(1, 11), at(11));
-    ledger.fail(&uid, Applied::No, None, at(11), 0);
+    ledger.fail(&uid, Applied::No, Blame::Elsewhere, at(11), 0);
     assert_ne!(ledger.attempt(&uid, put(1, 0).result), Attempt::First, "the one before may still have been applied");
 }
 

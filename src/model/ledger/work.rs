@@ -1,5 +1,7 @@
 //! What is owed for one id, and what came of the requests about it.
 
+use std::num::NonZeroUsize;
+
 use super::Known;
 use crate::model::{Fingerprint, Moment, OperationKind, Removal, Version};
 
@@ -35,6 +37,47 @@ pub enum Applied {
     Hardly,
     /// It may have been.
     Maybe,
+}
+
+/// Whether a record may be to blame for a request that failed as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blame {
+    /// No: the registry or the way to it is.
+    Elsewhere,
+    /// One of the records of a batch of this size is.
+    OneOf(usize),
+    /// The record is: it was alone in the request.
+    Alone,
+    /// The record was alone in its batch, and the batch was too large.
+    TooLarge,
+}
+
+/// With how many others an id may share a request, after requests with it failed as a whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Isolation {
+    /// With as many as fit.
+    #[default]
+    None,
+    /// In a batch of this size at most.
+    AtMost(NonZeroUsize),
+    /// With none: it goes as a request of its own.
+    Alone,
+}
+
+impl Isolation {
+    /// A part of a batch of this size. In powers of two, so that those of many batches that failed can be gathered into one.
+    pub(super) fn part_of(size: usize, parts: usize) -> Self {
+        Self::AtMost(NonZeroUsize::new(size.next_power_of_two() / parts).unwrap_or(NonZeroUsize::MIN))
+    }
+
+    /// How many items its request may have, of `most`.
+    pub fn limit(self, most: usize) -> usize {
+        match self {
+            Self::None => most,
+            Self::AtMost(items) => items.get().min(most),
+            Self::Alone => most.min(1),
+        }
+    }
 }
 
 /// A request that was sent and not answered.
@@ -82,9 +125,8 @@ pub struct Tries {
     pub told_until: Option<Moment>,
     /// Failures in a row.
     pub failures: u32,
-    /// A batch with this id failed as a whole: it goes into batches of this size at most, half as large each time. Zero is
-    /// for one that was too large as a batch by itself: it goes as a request of its own.
-    pub batch_at_most: Option<usize>,
+    /// With how many others it may be sent.
+    pub isolation: Isolation,
     /// The record that the registry rejected: it waits for another body or the next resync.
     pub parked: Option<Fingerprint>,
     /// A resync has come since: the rejected record is tried once more.
@@ -104,7 +146,7 @@ impl Tries {
         not_before: None,
         told_until: None,
         failures: 0,
-        batch_at_most: None,
+        isolation: Isolation::None,
         parked: None,
         unparked: false,
     };
