@@ -58,7 +58,8 @@ impl<R: Registry> Registrar<R> {
         let division =
             if self.view.len().max(self.ledger.owned()) > MANY_RECORDS { Buckets::By16Bits } else { Buckets::By8Bits };
         // A registry that fails to give digests may still give pages.
-        let digests = self.has("digest-inventory") && self.comparisons_failed < DIGESTS_TRIES;
+        let digests = self.capabilities.is_some_and(|capabilities| capabilities.features.digests)
+            && self.comparisons_failed < DIGESTS_TRIES;
         let ours = Ours { division, buckets: self.ledger.buckets(division), digests };
         Reading::new(ours, self.inventory_limit)
     }

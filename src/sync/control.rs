@@ -6,7 +6,7 @@ use crate::{
         Failure, Moment, Uid,
         brake::{Answer, Inquiry},
     },
-    registry::{Capabilities, Registry, v1::wire},
+    registry::{Capabilities, Registry},
     telemetry::metrics::{Request, RequestOutcome},
 };
 
@@ -87,12 +87,6 @@ impl<R: Registry> Registrar<R> {
             Failure::TooLarge | Failure::StaleEpoch | Failure::UnknownSession => Failure::Broken(failure.to_string()),
             failure => failure,
         });
-        let result = result.and_then(|told| {
-            let known = told.protocol == wire::PROTOCOL;
-            let other =
-                || format!("the registry speaks protocol {:?}, this controller {:?}", told.protocol, wire::PROTOCOL);
-            if known { Ok(told) } else { Err(Failure::Broken(other())) }
-        });
         if !self.judge_request(Request::Capabilities, &result, now) {
             return;
         }
@@ -107,11 +101,6 @@ impl<R: Registry> Registrar<R> {
             }
             self.capabilities = Some(told);
         }
-    }
-
-    /// Whether the registry has a feature.
-    pub(super) fn has(&self, feature: &str) -> bool {
-        self.capabilities.as_ref().is_some_and(|told| told.features.iter().any(|f| f == feature))
     }
 
     /// Asks under which names the registry has these pods, and puts the question about them to the cluster.

@@ -97,7 +97,7 @@ impl<R: Registry> Registrar<R> {
 
     /// Gathers what is sent next.
     fn gather(&mut self, capabilities: &Capabilities, now: Moment) -> Gathered {
-        let batched = self.has("batch");
+        let batched = capabilities.features.batches;
         let most = Size { items: capabilities.max_batch_items.max(1), bytes: capabilities.max_batch_bytes };
         let mut limit = self.pace.limit(if batched { most } else { Size { items: 1, ..most } }, now);
         limit.items = limit.items.min(self.writes.available(now));

@@ -5,10 +5,10 @@ use std::time::Duration;
 use super::registrar::{Error, Registrar, Reply};
 use crate::{
     model::{
-        Failure, Moment, OtherWriter,
+        Failure, Liveness, Moment, OtherWriter,
         session::{Declared, Phase},
     },
-    registry::{Contender, Heartbeat, OpenSession, Registry, SessionOpened, v1::wire},
+    registry::{Contender, Counts, Heartbeat, OpenSession, PreviousSession, Registry, SessionOpened},
     telemetry::metrics::Request,
 };
 
@@ -87,7 +87,7 @@ impl<R: Registry> Registrar<R> {
             return self.session.wait_until(look_at);
         }
         self.waiting_told.over();
-        self.may_have_rival(&before.instance, before.closed, now);
+        self.may_have_rival(&before.instance, before.state == Liveness::Closed, now);
         _ = self.declare_after(before.scope.as_deref(), now);
     }
 
@@ -165,11 +165,11 @@ impl<R: Registry> Registrar<R> {
     }
 
     /// Our session replaced this one.
-    fn replaced(&mut self, previous: &wire::PreviousSession, now: Moment) {
+    fn replaced(&mut self, previous: &PreviousSession, now: Moment) {
         if !self.is_our_cluster(previous.cluster_uid.as_deref(), &previous.instance) {
             return;
         }
-        self.may_have_rival(&previous.instance, previous.state == wire::SessionState::Closed, now);
+        self.may_have_rival(&previous.instance, previous.state == Liveness::Closed, now);
         if self.declare_after(previous.scope.as_deref(), now) {
             // This session declared something else.
             self.session.reopen(now);
@@ -198,7 +198,7 @@ impl<R: Registry> Registrar<R> {
             instance: Some(self.options.instance.clone()),
             ttl_seconds: self.session.ttl().as_secs(),
             synced: self.is_synced(),
-            counts: Some(wire::Counts { pods: self.view.len() as u64, pending: self.ledger.owed() as u64 }),
+            counts: Some(Counts { pods: self.view.len() as u64, pending: self.ledger.owed() as u64 }),
         }
     }
 
@@ -302,13 +302,13 @@ impl<R: Registry> Registrar<R> {
         }
         match result {
             // A request of ours that was given up, and arrived all the same, opened it: it is ours to write in.
-            Ok(Some(ours)) if !ours.over && ours.instance == self.options.instance => {
+            Ok(Some(ours)) if !ours.is_over() && ours.instance == self.options.instance => {
                 tracing::info!(epoch = ours.epoch, "the live session is this process's own; it writes in it");
                 self.session.adopt(ours.epoch, now);
                 (self.compare_at, self.resync_at) = (now, None);
             }
             // The same of an earlier life is over.
-            Ok(Some(other)) if !other.over && !self.is_earlier_life(&other.instance) => {
+            Ok(Some(other)) if !other.is_over() && !self.is_earlier_life(&other.instance) => {
                 self.session.learn(other.epoch);
                 if self.is_our_cluster(other.cluster_uid.as_deref(), &other.instance) {
                     self.tell_fenced(now);

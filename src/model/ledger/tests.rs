@@ -1,7 +1,7 @@
 //! The ledger by value: what is owed stays owed until it is acknowledged.
 
 use super::*;
-use crate::model::{Buckets, Current, Digest, Fingerprint, OperationKind, Version};
+use crate::model::{Buckets, Digest, Fingerprint, OperationKind, StoredVersion, Version};
 
 const fn at(secs: u64) -> Moment {
     Moment::from_secs(secs)
@@ -88,7 +88,7 @@ fn a_lost_answer_leaves_doubt_and_an_unreachable_registry_does_not() {
 
 #[test]
 fn a_stale_version_is_an_acknowledgement_only_of_our_own_newer_one() {
-    let current = |epoch, seq| Current { version: Version { epoch, seq }, digest: Some(whole(9)) };
+    let current = |epoch, seq| StoredVersion { version: Version { epoch, seq }, digest: Some(whole(9)) };
     for (current, known) in [
         (Some(current(3, 8)), Known::Holds(digest(9))),
         (Some(current(2, 8)), Known::Doubt),
