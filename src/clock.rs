@@ -1,7 +1,8 @@
 //! The one clock: monotonic time since the process started, read at the edge and handed to the core.
 
-use crate::model::Moment;
 use tokio::time::Instant;
+
+use crate::model::Moment;
 
 /// Tells the time since the process started. Follows a paused runtime's clock.
 #[derive(Clone, Copy, Debug)]
@@ -10,19 +11,18 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// A clock that starts now, a little above zero so that "never" is before everything.
+    /// A clock whose [`Moment::START`] is now.
     pub fn start() -> Self {
-        let now = Instant::now();
-        Self { origin: now.checked_sub(Moment::from_millis(1)).unwrap_or(now) }
+        Self { origin: Instant::now() }
     }
 
-    /// The time since the start.
+    /// The present moment.
     pub fn now(&self) -> Moment {
-        self.origin.elapsed()
+        Moment::after_start(self.origin.elapsed())
     }
 
     /// Waits until the moment has come.
     pub async fn sleep_until(&self, moment: Moment) {
-        tokio::time::sleep_until(self.origin + moment).await;
+        tokio::time::sleep_until(self.origin + moment.since_start()).await;
     }
 }

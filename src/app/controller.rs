@@ -240,7 +240,7 @@ impl Controller {
         let ElectionSettings { lease, lease_duration, .. } = &self.election;
         let over = CancellationToken::new();
         let Some(LeaseName { namespace, name }) = lease.clone() else {
-            return (watch::channel(Leadership::ALONE).1, Lease { over, task: None });
+            return (watch::channel(Leadership::Alone).1, Lease { over, task: None });
         };
         let leases = LeaseClient::new(self.cluster.client(), LeaseRef { namespace, name });
         let me = instance.to_owned();

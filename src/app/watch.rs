@@ -127,7 +127,7 @@ mod tests {
             writer.list_item(&pod(uid, name));
         }
         writer.end_list();
-        let list = WatchList { begun: Moment::ZERO, pods: pods.len(), trusted: true, identified: true };
+        let list = WatchList { begun: Moment::START, pods: pods.len(), trusted: true, identified: true };
         Sighting::Listed { watch: 0, list }
     }
 
@@ -143,7 +143,7 @@ mod tests {
     }
 
     fn applied(uid: &str, name: &str) -> Sighting {
-        Sighting::Applied { uid: uid.into(), name: name.into(), watch: 0, at: Moment::ZERO }
+        Sighting::Applied { uid: uid.into(), name: name.into(), watch: 0, at: Moment::START }
     }
 
     #[test]
@@ -151,7 +151,7 @@ mod tests {
         let writer = StoreWriter::default();
         let (view, mut shown) = (View::new([writer.store()]), Shown::default());
         assert_eq!(shown.lines(&applied("1", "a"), &view), ["Pod created: a"]);
-        let ended = Sighting::Ended { uid: "1".into(), why: Ended::Deleted, at: Moment::ZERO };
+        let ended = Sighting::Ended { uid: "1".into(), why: Ended::Deleted, at: Moment::START };
         assert_eq!(shown.lines(&ended, &view), ["Pod deleted: a"]);
     }
 
@@ -164,7 +164,7 @@ mod tests {
         assert_eq!(shown.lines(&applied, &view), ["Pod created: a"]);
         assert!(shown.lines(&applied, &view).is_empty());
         writer.remove(&"1".into(), "2");
-        let ended = Sighting::Ended { uid: "1".into(), why: Ended::Deleted, at: Moment::ZERO };
+        let ended = Sighting::Ended { uid: "1".into(), why: Ended::Deleted, at: Moment::START };
         assert_eq!(shown.lines(&ended, &view), ["Pod deleted: a"]);
         assert!(shown.lines(&ended, &view).is_empty());
     }

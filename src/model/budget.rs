@@ -135,7 +135,7 @@ impl Tokens {
             by_first_try,
             by_second,
             tokens: TOKENS_MAX,
-            filled_at: Moment::ZERO,
+            filled_at: Moment::START,
             operations_in_a_row: 0,
             requests_in_a_row: 0,
             exhausted: false,
@@ -143,7 +143,7 @@ impl Tokens {
     }
 
     fn allow(&mut self, now: Moment) -> bool {
-        let gained = now.saturating_sub(self.filled_at).as_secs_f64() * self.by_second;
+        let gained = now.since(self.filled_at).as_secs_f64() * self.by_second;
         self.filled_at = self.filled_at.max(now);
         if self.tokens < 1.0 {
             self.tokens = (self.tokens + gained).min(1.0);
@@ -189,6 +189,10 @@ impl Tokens {
 mod tests {
     use super::*;
 
+    const fn at(ms: u64) -> Moment {
+        Moment::from_millis(ms)
+    }
+
     const fn ms(n: u64) -> Duration {
         Duration::from_millis(n)
     }
@@ -223,7 +227,7 @@ mod tests {
                 judge(&mut budget, false, &mut waiting);
             }
             for _ in 0..1_000 {
-                if waiting == 0 || !budget.allows(Attempt::Retry, ms(tick * 100)) {
+                if waiting == 0 || !budget.allows(Attempt::Retry, at(tick * 100)) {
                     break;
                 }
                 waiting -= 1;
@@ -249,7 +253,7 @@ mod tests {
         let (mut first, mut repeats, mut random) = (0, 0, 7_u64);
         for second in 0..600 {
             let going: Vec<bool> =
-                (0..1_000).map(|n| n >= 500 && budget.allows(Attempt::Retry, ms(second * 1000))).collect();
+                (0..1_000).map(|n| n >= 500 && budget.allows(Attempt::Retry, at(second * 1000))).collect();
             going.iter().for_each(|repeat| budget.sent(kind(*repeat)));
             repeats += going.iter().filter(|repeat| **repeat).count();
             first += going.iter().filter(|repeat| !**repeat).count();
@@ -274,11 +278,11 @@ mod tests {
     #[test]
     fn an_empty_budget_lets_a_repeat_through_now_and_then_and_opens_once_all_is_acknowledged() {
         let mut budget = Budget::default();
-        while budget.allows(Attempt::Retry, ms(0)) {
+        while budget.allows(Attempt::Retry, at(0)) {
             budget.sent(Attempt::Retry);
             budget.failed(Attempt::Retry);
         }
-        let (mut now, mut sent) = (ms(0), 0);
+        let (mut now, mut sent) = (at(0), 0);
         while sent < 10 {
             now = budget.next_at(Attempt::Retry, now);
             assert!(budget.allows(Attempt::Retry, now), "it is awake at the right moment");
@@ -286,7 +290,7 @@ mod tests {
             budget.failed(Attempt::Retry);
             sent += 1;
         }
-        assert!((ms(4_500)..=ms(5_500)).contains(&now), "{now:?} for ten");
+        assert!((at(4_500)..=at(5_500)).contains(&now), "{now:?} for ten");
         let began = now;
         let mut left = 10_000;
         while left > 0 {
@@ -307,14 +311,14 @@ mod tests {
     fn persistent_failures_leave_tokens_for_occasional_ones() {
         let mut budget = Budget::default();
         for secs in 0..600 {
-            while budget.allows(Attempt::Persistent, ms(secs * 1000)) {
+            while budget.allows(Attempt::Persistent, at(secs * 1000)) {
                 budget.sent(Attempt::Persistent);
                 budget.failed(Attempt::Persistent);
             }
         }
-        assert!(!budget.allows(Attempt::Persistent, ms(599_000)));
+        assert!(!budget.allows(Attempt::Persistent, at(599_000)));
         let retries = (0..1_500).take_while(|_| {
-            let allowed = budget.allows(Attempt::Retry, ms(599_000));
+            let allowed = budget.allows(Attempt::Retry, at(599_000));
             budget.sent(Attempt::Retry);
             allowed
         });
@@ -324,8 +328,8 @@ mod tests {
     #[test]
     fn rejected_records_leave_at_a_bounded_rate() {
         let mut budget = Budget::default();
-        let (mut now, mut sent) = (ms(0), 0);
-        while now < ms(10_000) {
+        let (mut now, mut sent) = (at(0), 0);
+        while now < at(10_000) {
             while budget.allows(Attempt::Rejected, now) {
                 budget.sent(Attempt::Rejected);
                 sent += 1;

@@ -1,13 +1,13 @@
 //! Whether a view of the cluster has gone back in time: lists and events against the newest version that was seen.
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, time::Duration};
 
 use super::{Moment, compare_resource_versions};
 
 /// So many lists in a row that are older than what was seen mean that the cluster itself went back,
 const RESTORED_LISTS: u32 = 3;
 /// if they are spread over at least this time.
-const RESTORED_AFTER: Moment = Moment::from_secs(60);
+const RESTORED_AFTER: Duration = Duration::from_secs(60);
 
 /// How a complete list stands to what was seen before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,8 +32,8 @@ pub struct Newest {
     event: Option<String>,
     /// What the newest version was when the list began.
     before: Option<String>,
-    older_lists: u32,
-    first_older: Moment,
+    /// How many lists in a row were older, and when the first of them was.
+    older_lists: Option<(u32, Moment)>,
     /// Whether the cluster has gone back in time, and no list was complete since.
     restored: bool,
 }
@@ -65,17 +65,16 @@ impl Newest {
     pub fn list(&mut self, version: Option<&str>, now: Moment) -> ListAge {
         let Some(version) = version else { return ListAge::Fresh };
         if !is_older(version, self.before.as_deref()) {
-            self.older_lists = 0;
+            self.older_lists = None;
             if !is_older(version, self.version.as_deref()) {
                 self.version = Some(version.to_owned());
             }
             return ListAge::Fresh;
         }
-        if self.older_lists == 0 {
-            self.first_older = now;
-        }
-        self.older_lists += 1;
-        if self.older_lists >= RESTORED_LISTS && now >= self.first_older + RESTORED_AFTER {
+        let (before, first) = self.older_lists.unwrap_or((0, now));
+        let lists = before + 1;
+        self.older_lists = Some((lists, first));
+        if lists >= RESTORED_LISTS && now >= first + RESTORED_AFTER {
             *self = Self { version: Some(version.to_owned()), restored: true, ..Self::default() };
             return ListAge::Restored;
         }

@@ -1,27 +1,6 @@
 //! Names and numbers that identify: pod UIDs, the writer, versions.
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
-
-/// Monotonic time since the process started. The core never reads a clock: moments are handed in.
-pub type Moment = Duration;
-
-/// A moment in eight bytes, for what is kept a million times: exact to the nanosecond for five centuries.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Stamp(u64);
-
-impl From<Moment> for Stamp {
-    fn from(moment: Moment) -> Self {
-        Self(u64::try_from(moment.as_nanos()).unwrap_or(u64::MAX))
-    }
-}
-
-impl From<Stamp> for Moment {
-    fn from(stamp: Stamp) -> Self {
-        Self::from_nanos(stamp.0)
-    }
-}
 
 /// Who writes: one cluster's installation. Sessions, inventories and digests are a writer's own.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -14,9 +14,11 @@ use super::Moment;
 pub enum Leadership {
     /// Another process may, or nobody.
     Follower,
+    /// This one, which shares its work with nobody.
+    Alone,
     /// This one.
     Leader {
-        /// Counts the times that somebody became the leader; 0 for a writer without a lease.
+        /// Counts the times that a process became the leader.
         term: u64,
         /// From this moment on it may not, unless it is said anew.
         until: Moment,
@@ -24,22 +26,20 @@ pub enum Leadership {
 }
 
 impl Leadership {
-    /// That of a process which shares its work with nobody.
-    pub const ALONE: Self = Self::Leader { term: 0, until: Moment::MAX };
-
-    /// The term, while it lasts.
+    /// The term, while it lasts; 0 for a process that shares its work with nobody.
     pub fn term(self, now: Moment) -> Option<u64> {
         match self {
+            Self::Alone => Some(0),
             Self::Leader { term, until } if now < until => Some(term),
-            _ => None,
+            Self::Leader { .. } | Self::Follower => None,
         }
     }
 
-    /// When it is over.
-    pub fn until(self) -> Moment {
+    /// When it is over, if it ends by itself.
+    pub fn until(self) -> Option<Moment> {
         match self {
-            Self::Leader { until, .. } => until,
-            Self::Follower => Moment::ZERO,
+            Self::Leader { until, .. } => Some(until),
+            Self::Alone | Self::Follower => None,
         }
     }
 }
@@ -172,7 +172,7 @@ struct Aside {
     /// Whether the lease is to be given up.
     giving_up: bool,
     /// Until when it does not stand, unless nobody else wants the lease.
-    until: Moment,
+    until: Option<Moment>,
     /// How often in a row.
     times: u32,
 }
@@ -190,7 +190,7 @@ impl Election {
             standing: false,
             releasing: false,
             aside: Aside::default(),
-            next: Next::Get(Moment::ZERO),
+            next: Next::Get(Moment::START),
         }
     }
 
@@ -226,7 +226,7 @@ impl Election {
         }
         self.leadership = Leadership::Follower;
         let delay = (ASIDE_FOR.0 * 2_u32.saturating_pow(self.aside.times.min(8))).min(ASIDE_FOR.1);
-        self.aside = Aside { giving_up: true, until: now + delay, times: self.aside.times.saturating_add(1) };
+        self.aside = Aside { giving_up: true, until: Some(now + delay), times: self.aside.times.saturating_add(1) };
         // Whoever writes for this process has to stop first.
         self.next = Next::Get(now + self.timing.retry);
     }
@@ -239,7 +239,7 @@ impl Election {
     /// Whether it leaves the lease to others. A lease that was free for long is wanted by nobody else.
     fn is_aside(&self, seen: &Seen, since: Moment, now: Moment) -> bool {
         let unwanted = seen.holder.is_empty() && now >= since + self.timing.duration * UNWANTED_AFTER;
-        now < self.aside.until && !unwanted
+        self.aside.until.is_some_and(|until| now < until) && !unwanted
     }
 
     /// Leads no more and gives the lease up, if it is ours.

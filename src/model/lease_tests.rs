@@ -113,7 +113,7 @@ fn stepping_aside_again_takes_longer() {
     let mut aside = |secs| {
         election.leadership = Leadership::Leader { term: 1, until: at(secs + 1) };
         election.step_aside(at(secs));
-        election.aside.until
+        election.aside.until.unwrap()
     };
     assert_eq!([aside(0), aside(1_000), aside(2_000)], [at(120), at(1_240), at(2_480)]);
     assert_eq!((0..9).map(|n| aside(10_000 * n)).last(), Some(at(81_200)));
@@ -172,7 +172,7 @@ fn anothers_lease_expires_by_our_own_time_since_it_last_changed() {
 #[test]
 fn the_holder_says_how_long_its_lease_lasts() {
     let mut election = standing("me");
-    let long = Seen { duration: Some(at(60)), ..held_by("other", 4, "r", "1") };
+    let long = Seen { duration: Some(Duration::from_secs(60)), ..held_by("other", 4, "r", "1") };
     election.read(&long, at(0));
     election.read(&long, at(59));
     assert_eq!(election.step(at(59)), Step::Wait(at(59) + Timing::of(DURATION).look));
@@ -275,7 +275,7 @@ impl Candidate {
 
     /// What its clock shows.
     fn clock(&self, ms: u64) -> Moment {
-        Moment::from_micros(self.origin * 1_000 + ms * self.speed * 10)
+        Moment::after_start(Duration::from_micros(self.origin * 1_000 + ms * self.speed * 10))
     }
 
     fn term(&self, ms: u64) -> Option<u64> {

@@ -12,6 +12,7 @@ mod freshness;
 mod ids;
 pub mod lease;
 pub mod ledger;
+mod moment;
 pub mod notices;
 pub mod object;
 pub mod outage;
@@ -40,17 +41,20 @@ pub use desired::{AllowList, Rule};
 pub use digest::{Buckets, Digest, Fingerprint, NOT_DIGESTED, ParseDigestError};
 pub use freshness::{ListAge, Newest};
 pub use ids::{
-    DEFAULT_OWNER, INTEGER_LIMIT, Moment, Version, Writer, compare_resource_versions, is_namespace_name, is_pod_name,
+    DEFAULT_OWNER, INTEGER_LIMIT, Version, Writer, compare_resource_versions, is_namespace_name, is_pod_name,
     is_valid_id,
 };
 pub use lease::Leadership;
-pub use ledger::{Applied, Attempt, Belief, Drift, Ended, Flight, Known, Ledger, Settled, Tries, Walk, Work};
+pub use ledger::{
+    Applied, Attempt, Belief, Blame, Drift, Ended, Flight, Isolation, Known, Ledger, Settled, Tries, Walk, Work,
+};
+pub use moment::Moment;
 pub use object::PodObject;
 pub use plan::{Action, Removal, Wanted, decide, wanted};
 pub use pod::{Content, Pod, Shown};
 pub use sighting::{Sighting, WatchList};
 pub use standing::{Ability, SessionState, Standing};
-pub use takeover::{OtherWriter, Takeover};
+pub use takeover::{Liveness, OtherWriter, Takeover};
 pub use uid::{Text, Uid};
 pub use uid_map::UidMap;
-pub use verdict::{Current, Failure, OperationKind, Said, Verdict};
+pub use verdict::{Failure, OperationKind, Said, StoredVersion, Verdict};

@@ -52,7 +52,8 @@ pub struct Notices {
     more: u64,
     /// The first things that failed without being told.
     named: Vec<String>,
-    ends_at: Moment,
+    /// When the interval is over, once it has begun.
+    ends_at: Option<Moment>,
 }
 
 /// The faults of an interval that were counted instead of logged.
@@ -68,7 +69,7 @@ impl Notices {
     /// Whether this fault of a thing is to be told by itself; otherwise it is counted.
     pub fn tell(&mut self, name: &str, cause: &str, now: Moment) -> bool {
         if self.told.is_empty() && self.more == 0 {
-            self.ends_at = now + SUMMARY_AFTER;
+            self.ends_at = Some(now + SUMMARY_AFTER);
         }
         if self.told.len() < TOLD && !self.told.iter().any(|told| told == cause) {
             self.told.push(cause.to_owned());
@@ -83,7 +84,7 @@ impl Notices {
 
     /// The faults that were counted and not told, once the interval is over.
     pub fn summary(&mut self, now: Moment) -> Option<Summary> {
-        if now < self.ends_at {
+        if self.ends_at.is_none_or(|ends_at| now < ends_at) {
             return None;
         }
         self.told.clear();

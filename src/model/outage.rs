@@ -48,7 +48,7 @@ impl Outage {
     /// Time passed. Says what to log of an outage that lasts.
     pub fn lasts(&mut self, now: Moment) -> Option<Lasted> {
         let since = self.since.filter(|_| self.logged && self.is_due(now))?;
-        Some(Lasted { time: now.saturating_sub(since), failures: self.log(now) })
+        Some(Lasted { time: now.since(since), failures: self.log(now) })
     }
 
     /// A request was answered. Says what to log of the outage that is over.
@@ -57,7 +57,7 @@ impl Outage {
         let failures = std::mem::take(&mut self.all_failures);
         std::mem::take(&mut self.logged).then(|| {
             self.log(now);
-            Lasted { time: now.saturating_sub(since), failures }
+            Lasted { time: now.since(since), failures }
         })
     }
 
@@ -80,6 +80,10 @@ impl Outage {
 mod tests {
     use super::*;
 
+    const fn at(secs: u64) -> Moment {
+        Moment::from_secs(secs)
+    }
+
     const fn secs(n: u64) -> Duration {
         Duration::from_secs(n)
     }
@@ -87,24 +91,24 @@ mod tests {
     #[test]
     fn outage_logs_start_minutes_and_end() {
         let mut outage = Outage::default();
-        assert_eq!((outage.over(secs(1)), outage.lasts(secs(1))), (None, None));
-        assert_eq!(outage.failed(&Failure::NotFound, secs(10)), Some(1));
+        assert_eq!((outage.over(at(1)), outage.lasts(at(1))), (None, None));
+        assert_eq!(outage.failed(&Failure::NotFound, at(10)), Some(1));
         let mut lines = Vec::new();
         for now in 11..200 {
-            assert_eq!(outage.failed(&Failure::NotFound, secs(now)), None);
-            lines.extend(outage.lasts(secs(now)).map(|lasted| (now, lasted.time, lasted.failures)));
+            assert_eq!(outage.failed(&Failure::NotFound, at(now)), None);
+            lines.extend(outage.lasts(at(now)).map(|lasted| (now, lasted.time, lasted.failures)));
         }
         assert_eq!(lines, [(70, secs(60), 60), (130, secs(120), 60), (190, secs(180), 60)]);
-        assert_eq!(outage.over(secs(200)), Some(Lasted { time: secs(190), failures: 190 }));
-        assert_eq!(outage.over(secs(201)), None);
+        assert_eq!(outage.over(at(200)), Some(Lasted { time: secs(190), failures: 190 }));
+        assert_eq!(outage.over(at(201)), None);
     }
 
     #[test]
     fn flapping_registry_logs_twice_per_minute() {
         let (mut outage, mut lines) = (Outage::default(), 0);
         for now in 0..600 {
-            lines += u32::from(outage.failed(&Failure::NotFound, secs(now)).is_some());
-            lines += u32::from(outage.over(secs(now)).is_some());
+            lines += u32::from(outage.failed(&Failure::NotFound, at(now)).is_some());
+            lines += u32::from(outage.over(at(now)).is_some());
         }
         assert_eq!(lines, 20);
     }

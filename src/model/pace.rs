@@ -57,7 +57,7 @@ pub struct Pace {
     /// That many items were too many, until this moment.
     items_failed: Option<(usize, Moment)>,
     /// The most bytes that were answered, and when that was last.
-    bytes_answered: (usize, Moment),
+    bytes_answered: Option<(usize, Moment)>,
     /// The fewest bytes that were too many, until this moment.
     bytes_failed: Option<(usize, Moment)>,
     slots: Option<Slots>,
@@ -78,7 +78,7 @@ struct Slots {
 /// The refusals since a request was last answered.
 #[derive(Clone, Copy, Debug, Default)]
 struct Refusals {
-    last_at: Moment,
+    last_at: Option<Moment>,
     /// The wait that the last one asked for.
     asked: Option<Duration>,
     after_waiting: u32,
@@ -91,7 +91,7 @@ impl Pace {
             timeout,
             items: FIRST_ITEMS,
             items_failed: None,
-            bytes_answered: (0, Moment::ZERO),
+            bytes_answered: None,
             bytes_failed: None,
             slots: None,
             refused: Refusals::default(),
@@ -109,13 +109,12 @@ impl Pace {
     }
 
     fn bytes(&self, now: Moment) -> usize {
-        let (answered, _) = self.bytes_answered;
         match self.bytes_failed {
-            Some((failed, until)) if now < until => match answered {
-                0 => failed / 2,
+            Some((failed, until)) if now < until => match self.bytes_answered {
+                None => failed / 2,
                 // Near enough: each further step costs a refusal.
-                _ if failed - answered <= answered / 8 => answered,
-                _ => answered.midpoint(failed),
+                Some((answered, _)) if failed - answered <= answered / 8 => answered,
+                Some((answered, _)) => answered.midpoint(failed),
             },
             _ => usize::MAX,
         }
@@ -123,16 +122,16 @@ impl Pace {
 
     /// A batch was answered.
     pub fn answered(&mut self, sent: &SentBatch, now: Moment) {
-        if sent.at >= self.refused.last_at {
+        if self.refused.last_at.is_none_or(|last_at| sent.at >= last_at) {
             self.refused.after_waiting = 0;
             self.open_slots(now);
         }
-        if sent.size.bytes >= self.bytes_answered.0 {
-            self.bytes_answered = (sent.size.bytes, now);
+        if self.bytes_answered.is_none_or(|(answered, _)| sent.size.bytes >= answered) {
+            self.bytes_answered = Some((sent.size.bytes, now));
             self.bytes_failed = self.bytes_failed.filter(|(failed, _)| sent.size.bytes < *failed);
         }
         if !sent.divided && sent.size.items >= self.items {
-            let took = now.saturating_sub(sent.at);
+            let took = now.since(sent.at);
             let next = match self.items {
                 items if took <= self.timeout / 4 => items * 2,
                 items if took <= self.timeout / 2 => items + (items / 8).max(1),
@@ -154,7 +153,7 @@ impl Pace {
 
     /// A batch failed and may have been applied. Says whether it was because it takes too long.
     pub fn failed(&mut self, sent: &SentBatch, now: Moment) -> bool {
-        let slow = now.saturating_sub(sent.at) >= self.timeout / 2;
+        let slow = now.since(sent.at) >= self.timeout / 2;
         // Several that were sent at one size count once.
         let is_full = sent.size.items <= self.items && sent.size.items * 2 > self.items;
         if slow && is_full && !sent.divided {
@@ -170,12 +169,11 @@ impl Pace {
 
     /// A batch was refused for its size; `certain`, unless it may as well have been for what is in it.
     pub fn too_large(&mut self, size: Size, certain: bool, now: Moment) {
-        let (answered, at) = self.bytes_answered;
-        if size.bytes <= answered {
+        if let Some((_, at)) = self.bytes_answered.filter(|(answered, _)| size.bytes <= *answered) {
             if !certain && now < at + TRUST_BYTES {
                 return;
             }
-            self.bytes_answered = (0, now);
+            self.bytes_answered = None;
         }
         let before = self.bytes_failed.filter(|(_, until)| now < *until);
         let failed = before.map_or(size.bytes, |(failed, _)| failed.min(size.bytes));
@@ -184,17 +182,17 @@ impl Pace {
 
     /// A batch was refused for now, with `in_flight` requests in flight. The registry may have said how long to wait.
     pub fn refused(&mut self, sent: &SentBatch, in_flight: usize, asked: Option<Duration>, now: Moment) {
-        if sent.at < self.refused.last_at {
+        if self.refused.last_at.is_some_and(|last_at| sent.at < last_at) {
             // It left before the last refusal came, and says nothing new.
             return;
         }
-        let waited = sent.at.saturating_sub(self.refused.last_at);
+        let waited = self.refused.last_at.map_or(Duration::ZERO, |last_at| sent.at.since(last_at));
         // Without a wait that was asked for, waiting longer may be all that it takes, as in an outage.
         let is_full = sent.size.items * 2 > self.items;
         if is_full && self.refused.asked.is_some_and(|asked| !asked.is_zero() && waited >= asked) {
             self.refused.after_waiting += 1;
         }
-        (self.refused.last_at, self.refused.asked) = (now, asked);
+        (self.refused.last_at, self.refused.asked) = (Some(now), asked);
         if self.refused.after_waiting >= REFUSED_IN_A_ROW {
             self.refused.after_waiting = 0;
             self.halve(sent.size.items, now + REMEMBER_SLOTS);
@@ -211,6 +209,10 @@ mod tests {
     const TIMEOUT: Duration = Duration::from_secs(10);
     const MOST: Size = Size { items: 500, bytes: 4 << 20 };
 
+    const fn at(ms: u64) -> Moment {
+        Moment::from_millis(ms)
+    }
+
     const fn ms(n: u64) -> Duration {
         Duration::from_millis(n)
     }
@@ -222,7 +224,7 @@ mod tests {
     /// Sends full batches one after another to a registry that needs this long for one, until `items` are there. Says how
     /// many requests that took, how many of them were not answered in time, and how long it took.
     fn run(needs: impl Fn(usize) -> Duration, mut items: usize) -> (usize, usize, Duration) {
-        let (mut pace, mut now, mut requests, mut late) = (Pace::new(TIMEOUT), ms(0), 0, 0);
+        let (mut pace, mut now, mut requests, mut late) = (Pace::new(TIMEOUT), at(0), 0, 0);
         while items > 0 {
             let sent = batch(pace.limit(MOST, now).items.min(items), now);
             requests += 1;
@@ -236,7 +238,7 @@ mod tests {
                 items -= sent.size.items;
             }
         }
-        (requests, late, now)
+        (requests, late, now.since_start())
     }
 
     #[test]
@@ -273,10 +275,10 @@ mod tests {
     #[test]
     fn divided_batches_teach_nothing() {
         let mut pace = Pace::new(TIMEOUT);
-        let sent = SentBatch { divided: true, ..batch(32, ms(0)) };
-        assert!(pace.failed(&sent, ms(10_000)), "it is slow");
-        pace.answered(&sent, ms(1));
-        assert_eq!(pace.limit(MOST, ms(10_000)).items, 32);
+        let sent = SentBatch { divided: true, ..batch(32, at(0)) };
+        assert!(pace.failed(&sent, at(10_000)), "it is slow");
+        pace.answered(&sent, at(1));
+        assert_eq!(pace.limit(MOST, at(10_000)).items, 32);
     }
 
     #[test]
@@ -285,7 +287,7 @@ mod tests {
             for certain in [true, false] {
                 let (mut pace, mut refused) = (Pace::new(TIMEOUT), 0);
                 for step in 0..100 {
-                    let now = ms(step * 100);
+                    let now = at(step * 100);
                     let most = pace.limit(MOST, now);
                     let items = most.items.min(most.bytes / 300).max(1);
                     let sent = batch(items, now);
@@ -296,7 +298,7 @@ mod tests {
                         pace.answered(&sent, now);
                     }
                 }
-                let most = pace.limit(MOST, ms(10_000)).bytes;
+                let most = pace.limit(MOST, at(10_000)).bytes;
                 let (least, limit) = (limit.min(500 * 300) * 3 / 4, limit.max(300));
                 assert!(most >= least && refused <= 8, "{most} of {limit}, {refused} refused");
             }
@@ -306,24 +308,24 @@ mod tests {
     #[test]
     fn refused_record_does_not_shrink_batches() {
         let mut pace = Pace::new(TIMEOUT);
-        (0..9).for_each(|n| pace.answered(&batch(pace.items.min(500), ms(n)), ms(n)));
-        let before = pace.limit(MOST, ms(20));
-        (1..200).for_each(|items| pace.too_large(batch(items, ms(20)).size, false, ms(20)));
-        assert_eq!(pace.limit(MOST, ms(20)), before);
+        (0..9).for_each(|n| pace.answered(&batch(pace.items.min(500), at(n)), at(n)));
+        let before = pace.limit(MOST, at(20));
+        (1..200).for_each(|items| pace.too_large(batch(items, at(20)).size, false, at(20)));
+        assert_eq!(pace.limit(MOST, at(20)), before);
     }
 
     #[test]
     fn slots_close_at_a_refusal_and_open_slowly() {
         let mut pace = Pace::new(TIMEOUT);
         assert_eq!(pace.slots(4), 4);
-        (0..4).for_each(|_| pace.refused(&batch(32, ms(0)), 4, Some(ms(1_000)), ms(5)));
+        (0..4).for_each(|_| pace.refused(&batch(32, at(0)), 4, Some(ms(1_000)), at(5)));
         let mut slots = Vec::new();
         for n in 0..7 {
             slots.push(pace.slots(4));
-            pace.answered(&batch(1, ms(1_000 + n)), ms(1_000 + n));
+            pace.answered(&batch(1, at(1_000 + n)), at(1_000 + n));
         }
         assert_eq!(slots, [1, 2, 2, 3, 3, 3, 3], "four were refused");
-        (0..10).for_each(|n| pace.answered(&batch(1, ms(60_006 + n)), ms(60_006 + n)));
+        (0..10).for_each(|n| pace.answered(&batch(1, at(60_006 + n)), at(60_006 + n)));
         assert_eq!(pace.slots(4), 4, "that is forgotten after a minute");
     }
 
@@ -331,9 +333,9 @@ mod tests {
     fn batch_shrinks_when_waiting_does_not_help() {
         let mut pace = Pace::new(TIMEOUT);
         for n in 0..4 {
-            assert_eq!(pace.limit(MOST, ms(n * 1_000)).items, 32);
-            pace.refused(&batch(32, ms(n * 1_000)), 1, Some(ms(900)), ms(n * 1_000));
+            assert_eq!(pace.limit(MOST, at(n * 1_000)).items, 32);
+            pace.refused(&batch(32, at(n * 1_000)), 1, Some(ms(900)), at(n * 1_000));
         }
-        assert_eq!(pace.limit(MOST, ms(4_000)).items, 16);
+        assert_eq!(pace.limit(MOST, at(4_000)).items, 16);
     }
 }

@@ -73,9 +73,9 @@ pub fn wanted(
     if let Some(ended) = work.and_then(|work| work.ended) {
         return Wanted::Ended(ended);
     }
-    let sighted = belief.map(Belief::sighted).unwrap_or_default();
+    let sighted = belief.and_then(Belief::sighted);
     match list_begun {
-        Some(begun) if begun > sighted => Wanted::Absent,
+        Some(begun) if Some(begun) > sighted => Wanted::Absent,
         _ => Wanted::Unknown,
     }
 }
@@ -102,7 +102,7 @@ pub fn decide(wanted: Wanted, known: Known, work: Option<&Work>, now: Moment) ->
             None => return Action::AwaitApproval,
         },
     };
-    match work.map(|work| work.tries().not_before) {
+    match work.and_then(|work| work.tries().not_before) {
         Some(not_before) if not_before > now => Action::Wait(not_before),
         _ => action,
     }
@@ -124,7 +124,7 @@ mod tests {
     }
 
     fn work(change: impl FnOnce(&mut Work)) -> Work {
-        let mut work = Work::default();
+        let mut work = Work::owed_since(NOW);
         change(&mut work);
         work
     }
@@ -164,8 +164,8 @@ mod tests {
             Flight { kind: OperationKind::Put, result: Known::Holds(digest(1)), version: Version { epoch: 1, seq: 1 } };
         let flying = work(|w| w.tries_mut().flight = Some(flight));
         assert_eq!(decide(Wanted::Ended(Ended::Deleted), Known::Doubt, Some(&flying), NOW), Action::InFlight);
-        let later = NOW + Moment::from_secs(1);
-        let waiting = work(|w| w.tries_mut().not_before = later);
+        let later = NOW + std::time::Duration::from_secs(1);
+        let waiting = work(|w| w.tries_mut().not_before = Some(later));
         assert_eq!(decide(Wanted::Present(digest(1)), Known::Doubt, Some(&waiting), NOW), Action::Wait(later));
         assert_eq!(decide(Wanted::Present(digest(1)), Known::Doubt, Some(&waiting), later), Action::Put(digest(1)));
     }

@@ -40,7 +40,7 @@ const DIVIDED_AT_FULL_SPEED: u32 = 16;
 #[derive(Clone, Debug, Default)]
 pub struct Target {
     failures: u32,
-    resume_at: Moment,
+    resume_at: Option<Moment>,
     /// Whether the next write has to wait for an answered question.
     needs_question: bool,
     probed: bool,
@@ -51,7 +51,7 @@ impl Target {
     /// How many writes may be in flight.
     pub fn slots(&self, now: Moment, max: usize) -> usize {
         match self.failures {
-            _ if now < self.resume_at => 0,
+            _ if self.is_paused(now) => 0,
             0 => max,
             _ => usize::from(self.probed || !self.needs_question),
         }
@@ -59,12 +59,17 @@ impl Target {
 
     /// Whether it is time to ask a question that changes nothing.
     pub fn wants_question(&self, now: Moment) -> bool {
-        self.failures > 0 && self.needs_question && !self.probed && now >= self.resume_at
+        self.failures > 0 && self.needs_question && !self.probed && !self.is_paused(now)
     }
 
-    /// When the next request may be sent.
-    pub fn resume_at(&self) -> Moment {
+    /// When the pause ends or ended, if there was one.
+    pub fn resume_at(&self) -> Option<Moment> {
         self.resume_at
+    }
+
+    /// Whether no request may be sent now.
+    pub fn is_paused(&self, now: Moment) -> bool {
+        self.resume_at.is_some_and(|resume_at| now < resume_at)
     }
 
     /// Failures in a row; those of requests that were in flight together count once.
@@ -86,7 +91,7 @@ impl Target {
     /// the pause stands.
     pub fn succeeded(&mut self, now: Moment) {
         self.divisions = 0;
-        if now >= self.resume_at {
+        if !self.is_paused(now) {
             (self.failures, self.probed) = (0, false);
         }
     }
@@ -105,7 +110,7 @@ impl Target {
 
     /// A request was not answered as a request; waits as the failure asks.
     pub fn failed(&mut self, failure: &Failure, now: Moment, random: u64) {
-        if self.failures == 0 || now >= self.resume_at {
+        if self.failures == 0 || !self.is_paused(now) {
             self.failures = self.failures.saturating_add(1);
             self.needs_question = false;
         }
@@ -122,7 +127,7 @@ impl Target {
 
     fn pause_until(&mut self, moment: Moment) {
         self.probed = false;
-        self.resume_at = self.resume_at.max(moment);
+        self.resume_at = self.resume_at.max(Some(moment));
     }
 }
 
@@ -138,12 +143,12 @@ impl RateLimit {
     /// Allows `per_second` items a second; at least one.
     pub fn new(per_second: u32) -> Self {
         let per_second = per_second.max(1);
-        Self { per_second, tokens: f64::from(per_second), filled_at: Moment::ZERO }
+        Self { per_second, tokens: f64::from(per_second), filled_at: Moment::START }
     }
 
     /// How many items may go now.
     pub fn available(&mut self, now: Moment) -> usize {
-        let gained = now.saturating_sub(self.filled_at).as_secs_f64() * f64::from(self.per_second);
+        let gained = now.since(self.filled_at).as_secs_f64() * f64::from(self.per_second);
         self.tokens = (self.tokens + gained).min(f64::from(self.per_second));
         self.filled_at = now;
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "tokens are within 0 and a u32")]
@@ -178,6 +183,10 @@ impl RateLimit {
 mod tests {
     use super::*;
 
+    const fn at(ms: u64) -> Moment {
+        Moment::from_millis(ms)
+    }
+
     const fn ms(n: u64) -> Duration {
         Duration::from_millis(n)
     }
@@ -195,10 +204,10 @@ mod tests {
     #[test]
     fn after_a_failure_a_question_then_one_write_then_all() {
         let mut target = Target::default();
-        assert_eq!((target.slots(ms(0), 4), target.wants_question(ms(0))), (4, false));
-        target.failed(&Failure::Broken("x".into()), ms(1000), 0);
-        let then = target.resume_at();
-        assert_eq!((target.slots(ms(1000), 4), target.wants_question(ms(1000))), (0, false));
+        assert_eq!((target.slots(at(0), 4), target.wants_question(at(0))), (4, false));
+        target.failed(&Failure::Broken("x".into()), at(1000), 0);
+        let then = target.resume_at().unwrap();
+        assert_eq!((target.slots(at(1000), 4), target.wants_question(at(1000))), (0, false));
         assert_eq!((target.slots(then, 4), target.wants_question(then)), (0, true));
         assert!(!target.blames_writes(), "an outage is nobody's fault");
         target.probed();
@@ -211,22 +220,22 @@ mod tests {
     #[test]
     fn what_was_sent_before_a_pause_does_not_end_it() {
         let mut target = Target::default();
-        target.failed(&Failure::Throttled { status: 429, after: Some(ms(7000)) }, ms(0), 0);
-        target.succeeded(ms(10));
-        assert_eq!((target.slots(ms(6999), 4), target.slots(ms(7000), 4)), (0, 1), "one write, and no question");
-        assert!(!target.wants_question(ms(7000)));
-        target.failed(&Failure::Broken("cut".into()), ms(7100), 0);
-        assert!(target.wants_question(target.resume_at()), "after another failure the question comes first");
+        target.failed(&Failure::Throttled { status: 429, after: Some(ms(7000)) }, at(0), 0);
+        target.succeeded(at(10));
+        assert_eq!((target.slots(at(6999), 4), target.slots(at(7000), 4)), (0, 1), "one write, and no question");
+        assert!(!target.wants_question(at(7000)));
+        target.failed(&Failure::Broken("cut".into()), at(7100), 0);
+        assert!(target.wants_question(target.resume_at().unwrap()), "after another failure the question comes first");
     }
 
     #[test]
     fn retry_after_is_obeyed_and_a_shorter_one_does_not_undercut_it() {
         let mut target = Target::default();
-        target.failed(&Failure::Throttled { status: 429, after: Some(ms(7000)) }, ms(0), 0);
-        target.failed(&Failure::Broken("a request in flight beside it".into()), ms(10), 0);
+        target.failed(&Failure::Throttled { status: 429, after: Some(ms(7000)) }, at(0), 0);
+        target.failed(&Failure::Broken("a request in flight beside it".into()), at(10), 0);
         target.probed();
-        assert_eq!(target.slots(ms(6999), 4), 0);
-        assert_eq!(target.slots(ms(7000), 4), 1);
+        assert_eq!(target.slots(at(6999), 4), 0);
+        assert_eq!(target.slots(at(7000), 4), 1);
     }
 
     #[test]
@@ -234,7 +243,7 @@ mod tests {
         let mut rate = RateLimit::new(100);
         let mut sent = 0;
         for tick in 0..36_000_u64 {
-            let now = ms(tick * 100);
+            let now = at(tick * 100);
             let n = rate.available(now);
             rate.take(n);
             sent += n;
@@ -248,52 +257,52 @@ mod tests {
     #[test]
     fn an_empty_bucket_says_when_it_has_one_again() {
         let mut rate = RateLimit::new(10);
-        rate.take(rate.clone().available(ms(0)));
-        let at = rate.next_at(ms(0), 1);
-        assert!(at > ms(0) && at <= ms(101), "{at:?}");
-        assert!(rate.available(at + ms(1)) >= 1);
+        rate.take(rate.clone().available(at(0)));
+        let then = rate.next_at(at(0), 1);
+        assert!(then > at(0) && then <= at(101), "{then:?}");
+        assert!(rate.available(then + ms(1)) >= 1);
     }
 
     #[test]
     fn an_empty_bucket_says_when_it_has_a_portion_again() {
         let mut rate = RateLimit::new(1_000);
-        rate.take(rate.clone().available(ms(0)));
-        let at = rate.next_at(ms(0), rate.portion());
-        assert!(at >= ms(100) && at < ms(101), "{at:?}");
-        assert_eq!(rate.available(at), 100);
-        let most = rate.next_at(at, 5_000);
+        rate.take(rate.clone().available(at(0)));
+        let then = rate.next_at(at(0), rate.portion());
+        assert!(then >= at(100) && then < at(101), "{then:?}");
+        assert_eq!(rate.available(then), 100);
+        let most = rate.next_at(then, 5_000);
         assert_eq!(rate.available(most), 1_000, "more than fits in never comes, and is not waited for");
         assert_eq!(RateLimit::new(1).portion(), 1);
     }
 
     #[test]
     fn a_registry_that_asks_for_no_patience_is_waited_for_all_the_same() {
-        let (mut target, mut now) = (Target::default(), ms(0));
+        let (mut target, mut now) = (Target::default(), at(0));
         for _ in 0..10 {
             target.failed(&Failure::Throttled { status: 429, after: Some(ms(0)) }, now, 0);
-            assert!(target.resume_at() >= now + ms(100), "{now:?}");
-            now = target.resume_at();
+            let before = std::mem::replace(&mut now, target.resume_at().unwrap());
+            assert!(now >= before + ms(100), "{before:?}");
             target.probed();
         }
-        assert!(target.resume_at() - ms(2500) >= ms(2500), "and longer each time");
+        assert!(now >= at(5000), "and longer each time");
     }
 
     #[test]
     fn failures_that_were_in_flight_together_count_once() {
         let mut target = Target::default();
-        (0..4).for_each(|_| target.failed(&Failure::Broken("cut".into()), ms(1000), u64::MAX));
-        assert!(target.failures() == 1 && target.resume_at() <= ms(1200));
+        (0..4).for_each(|_| target.failed(&Failure::Broken("cut".into()), at(1000), u64::MAX));
+        assert!(target.failures() == 1 && target.resume_at() <= Some(at(1200)));
     }
 
     #[test]
     fn refused_batches_are_divided_at_full_speed_for_a_while() {
         let mut target = Target::default();
-        (0..16).for_each(|_| target.dividing(true, ms(0)));
-        assert_eq!(target.slots(ms(0), 4), 4);
-        target.dividing(true, ms(0));
-        assert_eq!(target.slots(ms(0), 4), 0);
+        (0..16).for_each(|_| target.dividing(true, at(0)));
+        assert_eq!(target.slots(at(0), 4), 4);
+        target.dividing(true, at(0));
+        assert_eq!(target.slots(at(0), 4), 0);
         let mut target = Target::default();
-        target.dividing(false, ms(0));
-        assert_eq!(target.slots(ms(0), 4), 0, "what may have been applied waits");
+        target.dividing(false, at(0));
+        assert_eq!(target.slots(at(0), 4), 0, "what may have been applied waits");
     }
 }

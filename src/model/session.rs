@@ -92,6 +92,7 @@ pub fn is_contested(declared: &str) -> bool {
 pub struct Session {
     phase: Phase,
     seq: u64,
+    /// The highest epoch seen; 0 before any, as epochs count from 1.
     min_epoch: u64,
     ttl: Duration,
     failures: u32,

@@ -103,11 +103,11 @@ mod tests {
     fn a_silence_is_told_once_and_its_end_once() {
         let mut silence = Silence::default();
         assert_eq!(silence.look(at(10), at(39)), None);
-        assert_eq!(silence.look(at(10), at(41)), Some(Notice::Old { silence: at(31) }));
+        assert_eq!(silence.look(at(10), at(41)), Some(Notice::Old { silence: Duration::from_secs(31) }));
         assert_eq!(silence.look(at(10), at(500)), None);
-        assert_eq!(silence.look(at(501), at(502)), Some(Notice::Renewed { after: at(491) }));
+        assert_eq!(silence.look(at(501), at(502)), Some(Notice::Renewed { after: Duration::from_secs(491) }));
         assert_eq!(silence.look(at(501), at(503)), None);
-        assert_eq!(silence.look(at(501), at(531)), Some(Notice::Old { silence: at(30) }));
+        assert_eq!(silence.look(at(501), at(531)), Some(Notice::Old { silence: Duration::from_secs(30) }));
     }
 
     fn hearing(answers: impl IntoIterator<Item = u64>) -> Hearing {

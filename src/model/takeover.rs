@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Moment, session::TTL};
 
 /// A live session is taken over after its heartbeat was not renewed for this long: heartbeats come every third of the
@@ -27,10 +29,28 @@ pub struct OtherWriter {
     pub heartbeat: Option<String>,
     /// Records that the registry holds of this writer.
     pub records: u64,
+    /// How its session stands.
+    pub state: Liveness,
+}
+
+impl OtherWriter {
     /// Whether its session is stale or closed.
-    pub over: bool,
-    /// Whether its writer closed its session, so that it says nothing more.
-    pub closed: bool,
+    pub fn is_over(&self) -> bool {
+        self.state != Liveness::Live
+    }
+}
+
+/// How a session stands in the registry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Liveness {
+    /// Its heartbeat is not older than its ttl.
+    #[default]
+    Live,
+    /// Its heartbeat is overdue. Its writes are still accepted.
+    Stale,
+    /// Its writer stopped as asked.
+    Closed,
 }
 
 /// What is known of another process's session, by our own monotonic time.
@@ -47,7 +67,7 @@ impl Takeover {
     /// # Errors
     /// The session is live and another process's, and no heartbeat was missed yet.
     pub fn look(&mut self, other: &OtherWriter, ours: bool, now: Moment) -> Result<(), Moment> {
-        if other.over || ours {
+        if other.is_over() || ours {
             *self = Self::default();
             return Ok(());
         }
@@ -113,6 +133,6 @@ mod tests {
     fn an_own_or_ended_session_is_replaced_at_once() {
         let mut takeover = Takeover::default();
         assert_eq!(takeover.look(&live("1"), true, at(0)), Ok(()));
-        assert_eq!(takeover.look(&OtherWriter { over: true, ..live("1") }, false, at(0)), Ok(()));
+        assert_eq!(takeover.look(&OtherWriter { state: Liveness::Stale, ..live("1") }, false, at(0)), Ok(()));
     }
 }

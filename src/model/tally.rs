@@ -23,7 +23,7 @@ pub struct Tally {
     logged_at: Moment,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Count {
     logged: u64,
     unlogged: u64,
@@ -33,7 +33,7 @@ struct Count {
 impl Tally {
     /// For each text, the first messages are logged one by one.
     pub fn of_first(first: u64) -> Self {
-        Self { first, texts: BTreeMap::new(), logged_at: Moment::ZERO }
+        Self { first, texts: BTreeMap::new(), logged_at: Moment::START }
     }
 
     /// Notes a message. Says whether it is to be logged by itself.
@@ -44,7 +44,7 @@ impl Tally {
         let text = if self.texts.contains_key(text) || self.texts.len() < TEXTS { text } else { OTHER };
         let count = match self.texts.get_mut(text) {
             Some(count) => count,
-            None => self.texts.entry(text.into()).or_default(),
+            None => self.texts.entry(text.into()).or_insert(Count { logged: 0, unlogged: 0, last_at: now }),
         };
         count.last_at = now;
         let first = count.logged < self.first;
@@ -67,25 +67,25 @@ impl Tally {
 mod tests {
     use super::*;
 
-    const fn secs(n: u64) -> Duration {
-        Duration::from_secs(n)
+    const fn at(secs: u64) -> Moment {
+        Moment::from_secs(secs)
     }
 
     #[test]
     fn first_messages_are_logged_and_others_counted() {
         let mut tally = Tally::of_first(3);
-        let logged = (0..20_000).filter(|n| tally.note(if n % 2 == 0 { "schema" } else { "owner" }, secs(70)));
+        let logged = (0..20_000).filter(|n| tally.note(if n % 2 == 0 { "schema" } else { "owner" }, at(70)));
         assert_eq!(logged.count(), 6);
-        assert_eq!(tally.due(secs(70)), [("owner".into(), 9_997), ("schema".into(), 9_997)]);
-        assert!(!tally.note("schema", secs(80)));
-        assert_eq!((tally.due(secs(129)), tally.due(secs(130))), (vec![], vec![("schema".into(), 1)]));
-        assert!(tally.note("schema", secs(80 + 3_600)), "it is news again");
+        assert_eq!(tally.due(at(70)), [("owner".into(), 9_997), ("schema".into(), 9_997)]);
+        assert!(!tally.note("schema", at(80)));
+        assert_eq!((tally.due(at(129)), tally.due(at(130))), (vec![], vec![("schema".into(), 1)]));
+        assert!(tally.note("schema", at(80 + 3_600)), "it is news again");
     }
 
     #[test]
     fn distinct_texts_are_bounded() {
         let (mut tally, long) = (Tally::of_first(3), "é".repeat(5_000));
-        let logged = (0..20_000).filter(|n| tally.note(&format!("pod {n}: {long}"), secs(1)));
+        let logged = (0..20_000).filter(|n| tally.note(&format!("pod {n}: {long}"), at(1)));
         assert_eq!(logged.count(), TEXTS + 3);
         assert!(tally.texts.len() <= TEXTS + 1 && tally.texts.keys().all(|text| text.len() <= 2 * CHARS));
     }

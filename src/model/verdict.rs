@@ -26,6 +26,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Digest, Version};
 
 /// The longest that a registry may make us wait.
@@ -41,11 +43,13 @@ pub enum OperationKind {
 }
 
 /// What a registry holds where an operation came too late.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Current {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredVersion {
     /// The stored version.
+    #[serde(flatten)]
     pub version: Version,
     /// The stored digest; none where a delete is remembered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
 }
 
@@ -69,12 +73,12 @@ pub enum Verdict {
     /// Something with a higher version is stored.
     Stale {
         /// What is stored, if the registry said so.
-        current: Option<Current>,
+        current: Option<StoredVersion>,
     },
     /// A delete with a higher version is remembered.
     Tombstoned {
         /// The remembered version, if the registry said so.
-        current: Option<Current>,
+        current: Option<StoredVersion>,
     },
     /// Nobody knows whether it was applied.
     Doubt {
@@ -143,7 +147,7 @@ pub struct Said {
     /// Its detail or title, cut to a length fit for a log.
     pub detail: String,
     /// What is stored.
-    pub current: Option<Current>,
+    pub current: Option<StoredVersion>,
     /// When to come back.
     pub retry_after: Option<Duration>,
 }

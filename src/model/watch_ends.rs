@@ -42,7 +42,7 @@ pub struct WatchEnd {
 #[derive(Debug, Default)]
 pub struct WatchEnds {
     failures: u32,
-    failed_at: Moment,
+    failed_at: Option<Moment>,
 }
 
 impl WatchEnds {
@@ -67,11 +67,11 @@ impl WatchEnds {
 
     /// A watch could not be started, or is not worth going on with. Gives the delay before the next one.
     pub fn failed(&mut self, now: Moment, random: u64) -> Duration {
-        if now > self.failed_at + FORGIVEN_AFTER {
+        if self.failed_at.is_some_and(|failed_at| now > failed_at + FORGIVEN_AFTER) {
             self.failures = 0;
         }
         self.failures = self.failures.saturating_add(1);
-        self.failed_at = now;
+        self.failed_at = Some(now);
         retry::backoff(BACKOFF.0, BACKOFF.1, self.failures, random)
     }
 }

@@ -1,8 +1,8 @@
 //! The problems that this server answers with, each with its name and status.
 
 use crate::{
-    model::{Digest, Version},
-    registry::v1::wire::{Current, PROBLEM_PREFIX, Problem},
+    model::{Digest, StoredVersion, Version},
+    registry::v1::wire::{PROBLEM_PREFIX, Problem},
 };
 
 /// Characters of what is said about one case.
@@ -107,9 +107,8 @@ impl Kind {
 
     /// The problem with what is stored: a record, or without a digest the memory of a delete.
     pub fn with_current(self, detail: impl Into<String>, version: Version, digest: Option<Digest>) -> Box<Problem> {
-        let current = Current { epoch: version.epoch, seq: version.seq, digest };
         let mut problem = self.with(detail);
-        problem.current = Some(current);
+        problem.current = Some(StoredVersion { version, digest });
         problem
     }
 }

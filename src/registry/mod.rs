@@ -4,14 +4,14 @@
 
 use std::future::Future;
 
-use crate::model::{Content, Digest, Failure, Pod, Removal, Uid, Verdict, Version};
+use crate::model::{Content, Digest, Failure, OtherWriter, Pod, Removal, Uid, Verdict, Version};
 
+mod inventory;
+mod session;
 pub mod v1;
 
-pub use crate::model::OtherWriter;
-pub use v1::wire::{
-    BucketDigests, Capabilities, Contender, Heartbeat, InventoryItem, InventoryPage, OpenSession, SessionOpened,
-};
+pub use inventory::{Bucket, BucketDigest, BucketDigests, InventoryItem, InventoryPage};
+pub use session::{Contender, Counts, Heartbeat, OpenSession, PreviousSession, SessionOpened};
 
 /// What is said about one pod.
 #[derive(Clone, Copy, Debug)]
@@ -70,13 +70,36 @@ pub struct RecordName {
     pub name: String,
 }
 
-/// Which part of an inventory is read: of so many buckets, this one.
+/// What a registry can do, and how much it takes at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bucket {
-    /// Into how many buckets the inventory is divided.
-    pub of: usize,
-    /// Which of them.
-    pub index: usize,
+pub struct Capabilities {
+    /// Operations in one batch, at most.
+    pub max_batch_items: usize,
+    /// Bytes of one batch's body, at most.
+    pub max_batch_bytes: usize,
+    /// Bytes of one record, at most.
+    pub max_record_bytes: usize,
+    /// What it supports.
+    pub features: Features,
+}
+
+/// What a registry supports. A call that needs a feature is made only if the registry has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Features {
+    /// It takes several operations in one request: [`Registry::write`] with more than one.
+    pub batches: bool,
+    /// It gives digests of its inventory's buckets: [`Registry::bucket_digests`].
+    pub digests: bool,
+    /// It tells one writer's session from another's: [`Registry::open_session`], [`Registry::heartbeat`],
+    /// [`Registry::close_session`] and [`Registry::session_holder`].
+    pub sessions: bool,
+    /// It can list what it holds: [`Registry::inventory`].
+    pub inventory: bool,
+}
+
+impl Features {
+    /// Everything.
+    pub const ALL: Self = Self { batches: true, digests: true, sessions: true, inventory: true };
 }
 
 /// A registry of systems, as its writer sees it. The only trait of the project.

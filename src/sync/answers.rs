@@ -2,7 +2,7 @@
 
 use super::{dispatch::Sent, queue::Lane, registrar::Registrar};
 use crate::{
-    model::{Applied, Attempt, Failure, Moment, OperationKind, Settled, Uid, Verdict},
+    model::{Applied, Attempt, Blame, Failure, Moment, OperationKind, Settled, Uid, Verdict},
     registry::Registry,
     telemetry::metrics::{Operation, OperationOutcome, Request, RequestOutcome},
 };
@@ -65,7 +65,7 @@ impl<R: Registry> Registrar<R> {
         let outcome = match self.ledger.settle(uid, verdict, now, random) {
             Settled::Acknowledged(since) => {
                 self.budget.acknowledged(attempt);
-                self.metrics.acknowledged_after(now.saturating_sub(since));
+                self.metrics.acknowledged_after(now.since(since));
                 OperationOutcome::Done
             }
             Settled::Again => OperationOutcome::Retry,
@@ -151,10 +151,15 @@ impl<R: Registry> Registrar<R> {
                 self.read_back.sent(1.0);
             }
         }
-        let of = if too_large && !divisible { 0 } else { sent.uids.len() };
+        let blame = match sent.uids.len() {
+            _ if !isolate => Blame::Elsewhere,
+            1 if too_large => Blame::TooLarge,
+            1 => Blame::Alone,
+            size => Blame::OneOf(size),
+        };
         for uid in &sent.uids {
             let random = self.rng.u64(..);
-            self.ledger.fail(uid, applied, isolate.then_some(of), now, random);
+            self.ledger.fail(uid, applied, blame, now, random);
             if isolate && !divisible {
                 self.log_uncertain(uid, &failure.to_string(), now);
             }

@@ -1,5 +1,7 @@
 //! Comparing the ledger with the registry's inventory, part by part as it is read.
 
+use std::time::Duration;
+
 use super::{
     inventory::{Error, Ours, Part, Reading, Step},
     keys::shown,
@@ -14,7 +16,7 @@ use crate::{
 /// Above so many records, an inventory is compared in more and smaller buckets.
 const MANY_RECORDS: usize = 200_000;
 /// Delays between steps that failed.
-const COMPARE_RETRY: (Moment, Moment) = (Moment::from_millis(500), Moment::from_secs(30));
+const COMPARE_RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 /// Failures in a row after which pages are read instead of digests.
 const DIGESTS_TRIES: u32 = 3;
 /// After so many failures in a row, a reading begins again: the registry may be another one by now.
@@ -56,7 +58,8 @@ impl<R: Registry> Registrar<R> {
         let division =
             if self.view.len().max(self.ledger.owned()) > MANY_RECORDS { Buckets::By16Bits } else { Buckets::By8Bits };
         // A registry that fails to give digests may still give pages.
-        let digests = self.has("digest-inventory") && self.comparisons_failed < DIGESTS_TRIES;
+        let digests = self.capabilities.is_some_and(|capabilities| capabilities.features.digests)
+            && self.comparisons_failed < DIGESTS_TRIES;
         let ours = Ours { division, buckets: self.ledger.buckets(division), digests };
         Reading::new(ours, self.inventory_limit)
     }

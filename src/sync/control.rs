@@ -6,15 +6,15 @@ use crate::{
         Failure, Moment, Uid,
         brake::{Answer, Inquiry},
     },
-    registry::{Capabilities, Registry, v1::wire},
+    registry::{Capabilities, Registry},
     telemetry::metrics::{Request, RequestOutcome},
 };
 
 impl<R: Registry> Registrar<R> {
     /// Sends what is due, as far as the registry may be spoken to.
     pub(super) fn control(&mut self, now: Moment) {
-        let must_ask = self.capabilities.is_none() && now >= self.target.resume_at();
-        let outdated = self.control.outdated && now >= self.target.resume_at();
+        let must_ask = self.capabilities.is_none() && !self.target.is_paused(now);
+        let outdated = self.control.outdated && !self.target.is_paused(now);
         if !self.control.question && (must_ask || outdated || self.target.wants_question(now)) {
             (self.control.question, self.control.outdated) = (true, false);
             self.send(|registry| async move { Reply::Capabilities(registry.capabilities().await) });
@@ -87,12 +87,6 @@ impl<R: Registry> Registrar<R> {
             Failure::TooLarge | Failure::StaleEpoch | Failure::UnknownSession => Failure::Broken(failure.to_string()),
             failure => failure,
         });
-        let result = result.and_then(|told| {
-            let known = told.protocol == wire::PROTOCOL;
-            let other =
-                || format!("the registry speaks protocol {:?}, this controller {:?}", told.protocol, wire::PROTOCOL);
-            if known { Ok(told) } else { Err(Failure::Broken(other())) }
-        });
         if !self.judge_request(Request::Capabilities, &result, now) {
             return;
         }
@@ -107,11 +101,6 @@ impl<R: Registry> Registrar<R> {
             }
             self.capabilities = Some(told);
         }
-    }
-
-    /// Whether the registry has a feature.
-    pub(super) fn has(&self, feature: &str) -> bool {
-        self.capabilities.as_ref().is_some_and(|told| told.features.iter().any(|f| f == feature))
     }
 
     /// Asks under which names the registry has these pods, and puts the question about them to the cluster.

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     model::{
-        Action, Attempt, Flight, Known, Moment, OperationKind, Removal, Uid, Verdict, Walk,
+        Action, Attempt, Flight, Isolation, Known, Moment, OperationKind, Removal, Uid, Verdict, Walk,
         pace::{SentBatch, Size},
     },
     registry::{Capabilities, Change, Encoded, EncodedBody, Registry},
@@ -52,7 +52,7 @@ struct Gathered {
     batched: bool,
     limit: Size,
     /// The size to which its keys were divided by failures. Those of batches that failed as a whole stay among themselves.
-    divided: Option<usize>,
+    divided: Isolation,
 }
 
 impl Gathered {
@@ -60,10 +60,10 @@ impl Gathered {
         self.operations.len() >= self.limit.items
     }
 
-    fn add(&mut self, operation: Encoded, divided: Option<usize>) {
+    fn add(&mut self, operation: Encoded, divided: Isolation) {
         self.divided = divided;
-        self.batched &= divided != Some(0);
-        self.limit.items = divided.map_or(self.limit.items, |at_most| self.limit.items.min(at_most));
+        self.batched &= divided != Isolation::Alone;
+        self.limit.items = divided.limit(self.limit.items);
         self.bytes += operation.size_at_most();
         self.operations.push(operation);
     }
@@ -82,7 +82,7 @@ impl<R: Registry> Registrar<R> {
             self.writes_in_flight += 1;
             let uids: Vec<Uid> = operations.iter().map(|operation| operation.uid.clone()).collect();
             let size = Size { items: uids.len(), bytes };
-            let batch = SentBatch { size, at: now, divided: divided.is_some() };
+            let batch = SentBatch { size, at: now, divided: divided != Isolation::None };
             let registry = self.registry.clone();
             self.writing.spawn(async move {
                 let result = registry.write(epoch, operations, batched).await;
@@ -97,11 +97,12 @@ impl<R: Registry> Registrar<R> {
 
     /// Gathers what is sent next.
     fn gather(&mut self, capabilities: &Capabilities, now: Moment) -> Gathered {
-        let batched = self.has("batch");
+        let batched = capabilities.features.batches;
         let most = Size { items: capabilities.max_batch_items.max(1), bytes: capabilities.max_batch_bytes };
         let mut limit = self.pace.limit(if batched { most } else { Size { items: 1, ..most } }, now);
         limit.items = limit.items.min(self.writes.available(now));
-        let mut batch = Gathered { operations: Vec::new(), bytes: AROUND_BATCH_BYTES, batched, limit, divided: None };
+        let mut batch =
+            Gathered { operations: Vec::new(), bytes: AROUND_BATCH_BYTES, batched, limit, divided: Isolation::None };
         // In portions, so that what comes at a bounded rate does not leave one by one.
         let rewrites = self.rewrites.available(now) >= self.rewrites.portion();
         let turn = self.next_turn();
@@ -109,7 +110,7 @@ impl<R: Registry> Registrar<R> {
         while !batch.is_full() && aside.len() < ASIDE_MAX {
             let open = self.open(turn, rewrites, now);
             let Some((uid, lane)) = self.next_key(open, now) else { break };
-            let divided = self.ledger.work(&uid).and_then(|work| work.tries().batch_at_most);
+            let divided = self.ledger.work(&uid).map(|work| work.tries().isolation).unwrap_or_default();
             if !batch.operations.is_empty() && batch.divided != divided {
                 aside.push((uid, lane));
                 continue;

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use crate::{
     model::{Buckets, Failure, Fingerprint, Uid, is_valid_id},
-    registry::{Bucket, Registry, v1::wire::BucketDigest},
+    registry::{Bucket, BucketDigest, Registry},
 };
 
 /// How often the pages of a bucket are begun again because their token expired.

@@ -1,6 +1,6 @@
 //! From sightings to decisions: one key at a time, or all of them.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
 use super::{
     control::{About, Named},
@@ -10,7 +10,7 @@ use super::{
 use crate::{
     model::{
         Action, Belief, Ended, Known, Moment, Shown, Sighting, Uid, Walk, WatchList, Work,
-        brake::{Answer, CompleteList, HeldBecause, Inquiry, Listed, Question, is_nearly_all},
+        brake::{Answer, CompleteList, Evidence, HeldBecause, Inquiry, Listed, Question, is_nearly_all},
         decide, wanted,
     },
     registry::Registry,
@@ -22,7 +22,7 @@ const PLACED_AT_ONCE: usize = 100;
 /// Pods that may have left by a change of settings and are looked up one by one; more are held for a person without that.
 const SORTED_AT_ONCE: usize = 2_000;
 /// A list that was asked for and does not come is asked for again after this time, which doubles up to the second one.
-const RELIST_AGAIN: (Moment, Moment) = (Moment::from_secs(60), Moment::from_secs(3_600));
+const RELIST_AGAIN: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(3_600));
 
 impl<R: Registry> Registrar<R> {
     pub(super) fn take_sighting(&mut self, sighting: Sighting, now: Moment) {
@@ -111,8 +111,7 @@ impl<R: Registry> Registrar<R> {
         (*self.lists.get(watch)?).filter(|list| list.identified && !self.has_failed(watch))
     }
 
-    /// The list over all watches, once each has one that counts. Whether it counts as empty depends on what is absent from
-    /// it: see [`Self::is_missing_from_an_empty_list`].
+    /// The list over all watches, once each has one that counts.
     pub(super) fn list_of_all(&self) -> Option<CompleteList> {
         let all = (0..self.lists.len()).map(|watch| self.list_of(watch)).collect::<Option<Vec<_>>>()?;
         over(all.into_iter())
@@ -225,7 +224,7 @@ impl<R: Registry> Registrar<R> {
             // Records that none of our watches ever showed are compared with those that were there before ours.
             let nearly_all_of = (is_nearly_all(absent.len(), owned).then_some(owned))
                 .or_else(|| is_nearly_all(unseen, self.inherited).then_some(self.inherited));
-            self.brake.derive(absent, owned, CompleteList { empty, nearly_all_of, ..list }, now);
+            self.brake.derive(absent, Evidence { list, empty, nearly_all_of, owned }, now);
         }
     }
 
@@ -468,8 +467,8 @@ struct Found {
 /// Several lists taken together.
 fn over(lists: impl Iterator<Item = WatchList>) -> Option<CompleteList> {
     lists
-        .map(|WatchList { begun, trusted, .. }| CompleteList { begun, trusted, ..CompleteList::default() })
-        .reduce(|a, b| CompleteList { begun: a.begun.min(b.begun), trusted: a.trusted && b.trusted, ..a })
+        .map(|WatchList { begun, trusted, .. }| CompleteList { begun, trusted })
+        .reduce(|a, b| CompleteList { begun: a.begun.min(b.begun), trusted: a.trusted && b.trusted })
 }
 
 /// What the store shows of an id. A pod does not change its namespace, so that the watch that showed it is the one to show

@@ -9,7 +9,7 @@ use super::{
     registrar::{Registrar, Reply},
 };
 use crate::{
-    model::{Ability, Failure, Leadership, Moment, brake::CompleteList, session::Declared},
+    model::{Ability, Failure, Leadership, Moment, session::Declared},
     registry::{Registry, SessionOpened},
 };
 
@@ -22,7 +22,7 @@ impl<R: Registry> Registrar<R> {
     /// Whether this process may write at this very moment. The clock is read anew: a process that was stopped in the middle
     /// of a turn must not go on with a leadership that is over.
     pub(super) fn leads(&self) -> bool {
-        self.term.is_some() && self.clock.now() < self.leads_until
+        self.term.is_some() && self.leads_until.is_none_or(|until| self.clock.now() < until)
     }
 
     /// Whether this process could do a leader's work.
@@ -64,7 +64,7 @@ impl<R: Registry> Registrar<R> {
             return;
         }
         if self.term.is_some() {
-            self.lose(now);
+            self.lose();
         }
         if let Some(term) = term {
             self.gain(term, now);
@@ -82,7 +82,7 @@ impl<R: Registry> Registrar<R> {
         }
     }
 
-    fn lose(&mut self, now: Moment) {
+    fn lose(&mut self) {
         let owed = self.ledger.owed();
         tracing::warn!(
             term = self.term,
@@ -96,9 +96,7 @@ impl<R: Registry> Registrar<R> {
         self.session.follow();
         self.ledger.step_down(self.ends_kept());
         self.queue = Queue::default();
-        // No absence counts any more, whatever was confirmed.
-        let nothing = CompleteList { begun: now, trusted: true, ..CompleteList::default() };
-        self.brake.derive(std::collections::HashSet::new(), 0, nothing, now);
+        self.brake.drop_absences();
         // The next leader may have other settings.
         self.brake.settings_declared();
         self.declared = Declared::Unknown;

@@ -128,7 +128,7 @@ pub struct Inputs {
     pub questions: mpsc::Sender<Inquiry>,
     /// A new value asks every watch for a new list.
     pub relist: watch::Sender<u64>,
-    /// Whether this process may write; [`Leadership::ALONE`] for good where it shares its work with nobody.
+    /// Whether this process may write; [`Leadership::Alone`] for good where it shares its work with nobody.
     pub leadership: watch::Receiver<Leadership>,
     /// How the writer stands, with the deletions that wait for a person or for their pods to come back.
     pub standing: watch::Sender<Standing>,
@@ -196,7 +196,7 @@ pub struct Registrar<R> {
     pub(super) session: Session,
     /// The term in which this process writes, and until when it may.
     pub(super) term: Option<u64>,
-    pub(super) leads_until: Moment,
+    pub(super) leads_until: Option<Moment>,
     pub(super) declared: Declared,
     /// Whether the newest session declares that another writer may be alive.
     pub(super) contested: bool,
@@ -282,7 +282,7 @@ impl<R: Registry> Registrar<R> {
             brake: Brake::default(),
             session: Session::default(),
             term: None,
-            leads_until: Moment::ZERO,
+            leads_until: None,
             declared: Declared::default(),
             contested: false,
             remembers_session: true,
@@ -312,14 +312,14 @@ impl<R: Registry> Registrar<R> {
             list_wanted: false,
             list_asked: ListAsked::default(),
             inherited: 0,
-            compare_at: Moment::ZERO,
+            compare_at: Moment::START,
             comparisons_failed: 0,
             inventory_limit: PAGE_ITEMS,
             read_back: ReadBack::default(),
             resync_at: None,
             synced: false,
             ever_synced: false,
-            reported_at: Moment::ZERO,
+            reported_at: Moment::START,
             control: Control::default(),
             writes_in_flight: 0,
             requests: JoinSet::new(),
@@ -382,9 +382,9 @@ impl<R: Registry> Registrar<R> {
         let mut at = now + TURN;
         let mut earlier = |moment: Option<Moment>| at = moment.filter(|moment| *moment > now).map_or(at, |m| at.min(m));
         earlier(self.queue.due_at());
-        earlier(Some(self.target.resume_at()));
+        earlier(self.target.resume_at());
         earlier(self.session.due_at());
-        earlier(Some(self.leads_until));
+        earlier(self.leads_until);
         earlier(Some(self.compare_at));
         let writes_at = self.writes.next_at(now, 1);
         let waits = |walk: Walk| self.queue.has_ready(&[Lane::of(walk)]) || self.ledger.backlog_of(walk) > 0;

@@ -1,5 +1,7 @@
 //! What the loop shows of itself: figures once a second, and the first moment of being in step.
 
+use std::time::Duration;
+
 use super::registrar::Registrar;
 use crate::{
     model::{Failure, Known, Moment, outage::Lasted, silence},
@@ -8,7 +10,7 @@ use crate::{
 };
 
 /// How often the figures are counted anew.
-const EVERY: Moment = Moment::from_secs(1);
+const EVERY: Duration = Duration::from_secs(1);
 
 impl<R: Registry> Registrar<R> {
     /// Whether the registry is believed to be equal to the cluster.
@@ -55,8 +57,8 @@ impl<R: Registry> Registrar<R> {
             tracing::debug!(?request, error = %failure, "a request to the registry failed");
             return;
         };
-        let resume_at = self.target.resume_at();
-        let pause_ms = u64::try_from(resume_at.saturating_sub(now).as_millis()).unwrap_or(u64::MAX);
+        let pause = self.target.resume_at().map_or(Duration::ZERO, |resume_at| resume_at.since(now));
+        let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
         if matches!(failure, Failure::Unauthorized { .. }) {
             tracing::error!(
                 ?request,
@@ -133,7 +135,7 @@ impl<R: Registry> Registrar<R> {
         self.metrics.set_records(RecordState::Parked, parked);
         self.metrics.set_records(RecordState::Held, self.brake.held());
         self.metrics.set_records(RecordState::Doubt, doubt);
-        self.metrics.set_pending(pending + in_flight, now.saturating_sub(oldest));
+        self.metrics.set_pending(pending + in_flight, now.since(oldest));
         self.metrics.set_held(self.brake.held());
         self.metrics.set_memory(self.ledger.believed(), self.queue.entries());
         doubt

@@ -1,12 +1,14 @@
 //! The writer's session: opened, kept alive, lost, and what is done about other writers.
 
+use std::time::Duration;
+
 use super::registrar::{Error, Registrar, Reply};
 use crate::{
     model::{
-        Failure, Moment, OtherWriter,
+        Failure, Liveness, Moment, OtherWriter,
         session::{Declared, Phase},
     },
-    registry::{Contender, Heartbeat, OpenSession, Registry, SessionOpened, v1::wire},
+    registry::{Contender, Counts, Heartbeat, OpenSession, PreviousSession, Registry, SessionOpened},
     telemetry::metrics::Request,
 };
 
@@ -85,7 +87,7 @@ impl<R: Registry> Registrar<R> {
             return self.session.wait_until(look_at);
         }
         self.waiting_told.over();
-        self.may_have_rival(&before.instance, before.closed, now);
+        self.may_have_rival(&before.instance, before.state == Liveness::Closed, now);
         _ = self.declare_after(before.scope.as_deref(), now);
     }
 
@@ -146,7 +148,7 @@ impl<R: Registry> Registrar<R> {
             Ok(opened) => {
                 self.registry_answered(now);
                 let ours = self.session.min_epoch();
-                let ttl = Moment::from_secs(opened.ttl_seconds);
+                let ttl = Duration::from_secs(opened.ttl_seconds);
                 self.session.opened(opened.epoch, ttl, self.contested, now);
                 let instance = opened.previous.as_ref().map(|previous| previous.instance.as_str());
                 tracing::info!(epoch = opened.epoch, previous = instance, "session opened, this process writes");
@@ -163,11 +165,11 @@ impl<R: Registry> Registrar<R> {
     }
 
     /// Our session replaced this one.
-    fn replaced(&mut self, previous: &wire::PreviousSession, now: Moment) {
+    fn replaced(&mut self, previous: &PreviousSession, now: Moment) {
         if !self.is_our_cluster(previous.cluster_uid.as_deref(), &previous.instance) {
             return;
         }
-        self.may_have_rival(&previous.instance, previous.state == wire::SessionState::Closed, now);
+        self.may_have_rival(&previous.instance, previous.state == Liveness::Closed, now);
         if self.declare_after(previous.scope.as_deref(), now) {
             // This session declared something else.
             self.session.reopen(now);
@@ -196,7 +198,7 @@ impl<R: Registry> Registrar<R> {
             instance: Some(self.options.instance.clone()),
             ttl_seconds: self.session.ttl().as_secs(),
             synced: self.is_synced(),
-            counts: Some(wire::Counts { pods: self.view.len() as u64, pending: self.ledger.owed() as u64 }),
+            counts: Some(Counts { pods: self.view.len() as u64, pending: self.ledger.owed() as u64 }),
         }
     }
 
@@ -300,13 +302,13 @@ impl<R: Registry> Registrar<R> {
         }
         match result {
             // A request of ours that was given up, and arrived all the same, opened it: it is ours to write in.
-            Ok(Some(ours)) if !ours.over && ours.instance == self.options.instance => {
+            Ok(Some(ours)) if !ours.is_over() && ours.instance == self.options.instance => {
                 tracing::info!(epoch = ours.epoch, "the live session is this process's own; it writes in it");
                 self.session.adopt(ours.epoch, now);
                 (self.compare_at, self.resync_at) = (now, None);
             }
             // The same of an earlier life is over.
-            Ok(Some(other)) if !other.over && !self.is_earlier_life(&other.instance) => {
+            Ok(Some(other)) if !other.is_over() && !self.is_earlier_life(&other.instance) => {
                 self.session.learn(other.epoch);
                 if self.is_our_cluster(other.cluster_uid.as_deref(), &other.instance) {
                     self.tell_fenced(now);

@@ -11,7 +11,7 @@ use pod_registrar::{
     model::{Failure, Uid, Verdict},
     reference::{self, Options, TlsFiles},
     registry::{
-        RecordName, Registry,
+        Features, RecordName, Registry,
         v1::{Client, Config},
     },
 };
@@ -216,15 +216,26 @@ async fn what_a_registry_says_of_itself_is_believed_within_bounds() {
     install_provider();
     let features = vec![format!("\"{}\"", "f".repeat(1_000)); 100].join(",");
     let told = format!(
-        r#"{{"protocol":"{}","maxBatchItems":18446744073709551615,"maxBatchBytes":18446744073709551615,
-            "maxRecordBytes":65536,"features":["batch",{features}]}}"#,
-        "v".repeat(100_000)
+        r#"{{"protocol":"v1","maxBatchItems":18446744073709551615,"maxBatchBytes":18446744073709551615,
+            "maxRecordBytes":65536,"features":["batch",{features},"digest-inventory"]}}"#
     );
     let server = Server::start(answer("200 OK", "", &told)).await;
     let capabilities = client(server.address, None).capabilities().await.unwrap();
     assert!(capabilities.max_batch_items <= 5_000 && capabilities.max_batch_bytes <= 16 << 20);
-    assert!(capabilities.protocol.len() < 1_000, "it is shown in a log");
-    assert_eq!(capabilities.features, ["batch"]);
+    assert_eq!(capabilities.features, Features { digests: false, ..Features::ALL }, "the rest is not read");
+}
+
+#[tokio::test]
+async fn registry_of_another_protocol_is_refused() {
+    install_provider();
+    let told = format!(r#"{{"protocol":"{}"}}"#, "v".repeat(100_000));
+    let server = Server::start(answer("200 OK", "", &told)).await;
+    let error = client(server.address, None).capabilities().await.unwrap_err().to_string();
+    assert!(
+        error.contains("the registry speaks protocol \"vvv") && error.contains("this controller \"v1\""),
+        "{error}"
+    );
+    assert!(error.len() < 1_000, "it is shown in a log");
 }
 
 /// What a registry says under which name it holds the pod `a`.
@@ -361,7 +372,7 @@ async fn certificates_that_are_expired_of_another_name_or_of_an_unknown_authorit
     let (own, ca) = Authority::new(folder, "own");
     let (other, _) = Authority::new(folder, "other");
     let good = Tls::start(own.sign(folder, "good", "127.0.0.1", false), "127.0.0.1:0", None);
-    assert_eq!(good.client(&ca, None).capabilities().await.unwrap().protocol, "v1");
+    assert!(good.client(&ca, None).capabilities().await.is_ok());
     for (files, why) in [
         (own.sign(folder, "expired", "127.0.0.1", true), "expired"),
         (own.sign(folder, "elsewhere", "registry.example", false), "another name"),

@@ -299,7 +299,7 @@ async fn over_tls_only_the_given_authority_is_trusted_and_nothing_is_sent_to_ano
             request_timeout: Duration::from_secs(10),
         })
     };
-    assert_eq!(trusting(Some(own.cert)).capabilities().await.unwrap().protocol, "v1");
+    assert!(trusting(Some(own.cert)).capabilities().await.is_ok());
     let refused = trusting(Some(other.cert)).capabilities().await;
     assert!(matches!(refused, Err(Failure::Unreachable(_))), "{refused:?}");
     stop.cancel();

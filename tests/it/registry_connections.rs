@@ -95,7 +95,7 @@ async fn certificate_that_is_its_own_authority_is_trusted() {
     let (own, other) = (make("own"), make("other"));
     let server = Tls::start(own.clone(), "127.0.0.1:0", None);
     let url = format!("https://{}", server.address);
-    assert_eq!(client_at(&url, Some(own.cert)).capabilities().await.unwrap().protocol, "v1");
+    assert!(client_at(&url, Some(own.cert)).capabilities().await.is_ok());
     let refused = client_at(&url, Some(other.cert)).capabilities().await;
     assert!(matches!(refused, Err(Failure::Unreachable(_))), "{refused:?}");
 }

@@ -5,10 +5,10 @@
 use std::{collections::VecDeque, time::Duration};
 
 use pod_registrar::{
-    model::{Failure, OperationKind, Said, Uid, Verdict, Version, verdict},
+    model::{Failure, OperationKind, OtherWriter, Said, Uid, Verdict, Version, verdict},
     registry::{
-        Bucket, BucketDigests, Capabilities, Change, Contender, Encoded, EncodedBody, Heartbeat, InventoryPage,
-        OpenSession, OtherWriter, RecordName, Registry, SessionOpened,
+        Bucket, BucketDigests, Capabilities, Change, Contender, Encoded, EncodedBody, Features, Heartbeat,
+        InventoryPage, OpenSession, RecordName, Registry, SessionOpened,
     },
 };
 use tokio::sync::oneshot;
@@ -254,11 +254,8 @@ impl Registry for Line {
     async fn capabilities(&self) -> Result<Capabilities, Failure> {
         self.ask("capabilities", |world| {
             let setup = &world.setup;
-            let mut features = vec!["sessions".to_owned(), "tombstones".to_owned()];
-            features.extend((setup.batch > 1).then(|| "batch".to_owned()));
-            features.extend(setup.digests.then(|| "digest-inventory".to_owned()));
+            let features = Features { batches: setup.batch > 1, digests: setup.digests, ..Features::ALL };
             Ok(Capabilities {
-                protocol: "v1".into(),
                 max_batch_items: usize::from(setup.batch),
                 max_batch_bytes: 1 << 20,
                 max_record_bytes: 64 << 10,
@@ -310,9 +307,9 @@ impl Registry for Line {
         let mut world = self.shared.world();
         let process = &mut world.processes[self.process];
         let ours = |instance: &str| instance == process.instance || is_earlier_life(instance, &process.instance);
-        let free = holder.as_ref().is_none_or(|other| other.over || ours(&other.instance));
+        let free = holder.as_ref().is_none_or(|other| other.is_over() || ours(&other.instance));
         process.fenced &= !free;
-        if let Some(ours) = holder.as_ref().filter(|other| !other.over && other.instance == process.instance) {
+        if let Some(ours) = holder.as_ref().filter(|other| !other.is_over() && other.instance == process.instance) {
             process.epoch = Some(ours.epoch);
         }
         Ok(holder)

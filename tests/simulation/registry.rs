@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use pod_registrar::{
-    model::{Buckets, Current, Digest, Failure, OperationKind, Said, Uid, Verdict, Version, verdict},
+    model::{
+        Buckets, Digest, Failure, Liveness, OperationKind, OtherWriter, Said, StoredVersion, Uid, Verdict, Version,
+        verdict,
+    },
     registry::{
-        Bucket, BucketDigests, Contender, Encoded, EncodedBody, Heartbeat, InventoryItem, InventoryPage, OpenSession,
-        OtherWriter, SessionOpened,
-        v1::wire::{BucketDigest, PreviousSession, SessionState},
+        Bucket, BucketDigest, BucketDigests, Contender, Encoded, EncodedBody, Heartbeat, InventoryItem, InventoryPage,
+        OpenSession, PreviousSession, SessionOpened,
     },
 };
 
@@ -21,6 +23,16 @@ pub(crate) struct Session {
     /// In milliseconds.
     expires_at: u64,
     closed: bool,
+}
+
+impl Session {
+    fn state(&self, now: u64) -> Liveness {
+        match self {
+            Self { closed: true, .. } => Liveness::Closed,
+            Self { expires_at, .. } if now >= *expires_at => Liveness::Stale,
+            _ => Liveness::Live,
+        }
+    }
 }
 
 /// What a backup of the registry holds.
@@ -75,7 +87,7 @@ pub(crate) enum Effect {
 }
 
 fn said(problem: &str, current: Option<(Version, Option<Digest>)>) -> Said {
-    let current = current.map(|(version, digest)| Current { version, digest });
+    let current = current.map(|(version, digest)| StoredVersion { version, digest });
     Said { problem: problem.into(), current, ..Said::default() }
 }
 
@@ -155,11 +167,7 @@ impl Registry {
         };
         let previous = books.session.replace(session).map(|before| PreviousSession {
             epoch: before.epoch,
-            state: match before {
-                Session { closed: true, .. } => SessionState::Closed,
-                Session { expires_at, .. } if now >= expires_at => SessionState::Stale,
-                _ => SessionState::Live,
-            },
+            state: before.state(now),
             instance: before.instance,
             scope: before.scope,
             cluster_uid: before.cluster_uid,
@@ -195,10 +203,12 @@ impl Registry {
 
     /// Who has the session.
     pub(crate) fn holder(&self, now: u64) -> Option<OtherWriter> {
-        let Session { epoch, instance, scope, cluster_uid, expires_at, closed } = self.books.session.clone()?;
+        let session = self.books.session.clone()?;
+        let state = session.state(now);
+        let Session { epoch, instance, scope, cluster_uid, expires_at, .. } = session;
         let heartbeat = Some(expires_at.to_string());
-        let (records, over) = (self.books.records.len() as u64, closed || now >= expires_at);
-        Some(OtherWriter { epoch, instance, scope, cluster_uid, heartbeat, records, over, closed })
+        let records = self.books.records.len() as u64;
+        Some(OtherWriter { epoch, instance, scope, cluster_uid, heartbeat, records, state })
     }
 
     /// What an inventory names, right or wrong.

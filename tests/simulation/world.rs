@@ -213,9 +213,9 @@ impl World {
         let instance = if self.setup.in_place { format!("{name}:{number}") } else { format!("{name}-{number}") };
         let first = match self.setup.lease {
             // Each of two clusters has a lease of its own, which its only process holds.
-            true if self.clone.is_some() => Leadership::Leader { term: 1, until: Moment::MAX },
+            true if self.clone.is_some() => Leadership::Leader { term: 1, until: Moment::from_secs(u64::MAX) },
             true => Leadership::Follower,
-            false => Leadership::ALONE,
+            false => Leadership::Alone,
         };
         self.processes.push(Process::new(instance.clone(), usize::from(self.setup.watches), first));
         self.slots[slot] = Some(number);

@@ -10,11 +10,9 @@ mod list;
 mod watch;
 pub(crate) mod world;
 
-use std::{
-    io::Read as _,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{io::Read as _, sync::Arc, time::Duration};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use axum::{
     Json, Router,
@@ -129,15 +127,15 @@ impl Api {
     }
 
     fn marks(&self) -> MutexGuard<'_, Marks> {
-        self.0.marks.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.marks.lock()
     }
 
     fn world(&self) -> MutexGuard<'_, World> {
-        self.0.world.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.world.lock()
     }
 
     fn churn(&self) -> MutexGuard<'_, Churn> {
-        self.0.churn.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.churn.lock()
     }
 
     fn router(self) -> Router {

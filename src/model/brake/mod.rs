@@ -53,16 +53,25 @@ const RIVAL_GONE_AFTER: Duration = Duration::from_secs(60);
 const TOLD_AFTER: u32 = 3;
 
 /// A complete list over all watches.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CompleteList {
     /// When the oldest of the watches' newest complete lists was begun.
     pub begun: Moment,
-    /// Whether it held no pod at all.
-    pub empty: bool,
     /// Whether it is known not to be older than what was seen before it.
     pub trusted: bool,
-    /// Of how many records nearly all are absent from it, as [`is_nearly_all`] tells; none if they are fewer.
+}
+
+/// What absences are concluded from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Evidence {
+    /// The list from which the pods are absent.
+    pub list: CompleteList,
+    /// Whether the watch that lacks one of them listed no pod at all.
+    pub empty: bool,
+    /// Of how many records nearly all are absent, as [`is_nearly_all`] tells; none if they are fewer.
     pub nearly_all_of: Option<usize>,
+    /// How many records the registry may hold of this writer.
+    pub owned: usize,
 }
 
 /// What becomes of pods that are there and no longer selected, because the settings changed.
@@ -103,23 +112,23 @@ enum Stage {
     SecondList { first: HashSet<Uid>, earliest: Moment, asked: bool, left: bool },
     /// The cluster and a sample are looked up.
     Confirming { ids: HashSet<Uid>, braked: bool, asked: bool },
-    /// Not confirmed.
-    Held { hold: Hold, retry_at: Moment },
+    /// Not confirmed. Without `retry_at`, only a person can release them.
+    Held { hold: Hold, retry_at: Option<Moment> },
 }
 
 /// The brake.
 #[derive(Debug)]
 pub struct Brake {
     stage: Stage,
-    /// How many records the registry may hold of us and which list there was when absences were derived last.
-    derived_from: (usize, CompleteList),
+    /// What absences were concluded from last.
+    evidence: Option<Evidence>,
     /// Set while the settings differ from those that the records were written under.
     change: Option<SettingsChange>,
     /// Whether absences have been derived since then.
     derived_since: bool,
     /// What is there and was selected by the settings before, and when it was last sorted.
     left: Option<Hold>,
-    sorted_at: Moment,
+    sorted_at: Option<Moment>,
     /// What was held and is being looked at again: it stays shown, and can be approved.
     again: Option<Hold>,
     /// How many deletions by absence were approved, and when.
@@ -143,11 +152,11 @@ impl Default for Brake {
     fn default() -> Self {
         Self {
             stage: Stage::Idle,
-            derived_from: (0, CompleteList::default()),
+            evidence: None,
             change: None,
             derived_since: false,
             left: None,
-            sorted_at: Moment::ZERO,
+            sorted_at: None,
             again: None,
             recent: VecDeque::new(),
             free: Vec::new(),
@@ -222,9 +231,9 @@ impl Brake {
 
 /// From absences to questions, and from answers to deletions.
 impl Brake {
-    /// The absences as every complete list derives them anew. `owned` is how many records the registry may hold of us.
-    pub fn derive(&mut self, mut absent: HashSet<Uid>, owned: usize, list: CompleteList, now: Moment) {
-        (self.derived_from, self.derived_since) = ((owned, list), true);
+    /// The absences as every complete list derives them.
+    pub fn derive(&mut self, mut absent: HashSet<Uid>, evidence: Evidence, now: Moment) {
+        (self.evidence, self.derived_since) = (Some(evidence), true);
         self.confirmed.retain(|(uid, _)| absent.contains(uid));
         self.approved.retain(|(uid, _)| absent.contains(uid));
         self.left = self.left.take().and_then(|left| left.among(&absent));
@@ -253,14 +262,22 @@ impl Brake {
         }
     }
 
+    /// No absence counts any more, whatever was confirmed: another process decides about them.
+    pub fn drop_absences(&mut self) {
+        self.confirmed.clear();
+        self.approved.clear();
+        (self.stage, self.left, self.again) = (Stage::Idle, None, None);
+        self.attempts = 0;
+    }
+
     fn first_look(&mut self, absent: HashSet<Uid>, now: Moment) -> Stage {
-        let (owned, list) = self.derived_from;
+        let Some(Evidence { list, empty, owned, .. }) = self.evidence else { return Stage::Idle };
         if let Some(because) = self.needs_person(absent.len()) {
             return self.held_for_person(absent, because);
         }
         let free = FREE.max(owned / FREE_PART);
         // After a change of settings only a list of the whole cluster says that they are gone: it is doubted, however few.
-        let doubted = list.empty || !list.trusted || self.change.is_some();
+        let doubted = empty || !list.trusted || self.change.is_some();
         let braked = doubted || self.approved_recently(now) + absent.len() > free;
         if braked {
             Stage::SecondList { first: absent, earliest: list.begun + SECOND_LIST_AFTER, asked: false, left: false }
@@ -306,7 +323,7 @@ impl Brake {
     /// What could not be confirmed is looked at again after a while, and so is what left: it may have gone since.
     fn look_again(&mut self, now: Moment) {
         match &self.stage {
-            Stage::Held { retry_at, hold } if now >= *retry_at => {
+            Stage::Held { retry_at: Some(retry_at), hold } if now >= *retry_at => {
                 let ids: HashSet<Uid> = hold.ids().cloned().collect();
                 self.again = Some(hold.clone()).filter(|hold| hold.is_doubted() || self.attempts >= TOLD_AFTER);
                 self.stage = match self.change {
@@ -314,9 +331,9 @@ impl Brake {
                     None => Stage::SecondList { first: ids, earliest: now, asked: false, left: false },
                 };
             }
-            Stage::Idle if now >= self.sorted_at + HELD_RETRY.1 => {
+            Stage::Idle if self.sorted_at.is_none_or(|sorted_at| now >= sorted_at + HELD_RETRY.1) => {
                 if let Some(left) = &self.left {
-                    self.sorted_at = now;
+                    self.sorted_at = Some(now);
                     self.stage = Stage::Sorting { ids: left.ids().cloned().collect(), asked: false };
                 }
             }
@@ -353,7 +370,7 @@ impl Brake {
     fn sorted(&mut self, ids: HashSet<Uid>, there: &HashSet<Uid>, now: Moment) -> Listed {
         let (left, gone): (HashSet<Uid>, HashSet<Uid>) = ids.into_iter().partition(|uid| there.contains(uid));
         let counts = Listed::Sorted { left: left.len(), gone: gone.len() };
-        (self.sorted_at, self.again) = (now, None);
+        (self.sorted_at, self.again) = (Some(now), None);
         let before = self.left.take();
         let kept: HashSet<Uid> =
             before.iter().flat_map(Hold::ids).filter(|uid| !gone.contains(*uid)).cloned().collect();
@@ -421,7 +438,7 @@ impl Brake {
             HeldBecause::Unanswered(_) => UNANSWERED_RETRY,
             _ => HELD_RETRY,
         };
-        let retry_at = now + retry::backoff(base, max, self.attempts, random);
+        let retry_at = Some(now + retry::backoff(base, max, self.attempts, random));
         self.stage = Stage::Held { hold: self.named(ids, because), retry_at };
     }
 

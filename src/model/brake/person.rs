@@ -64,44 +64,45 @@ impl Brake {
     pub fn rival_seen(&mut self, now: Moment) {
         self.expect_rival(now);
         let mut ids: HashSet<Uid> = self.free.drain(..).chain(self.confirmed.drain(..).map(|(uid, _)| uid)).collect();
-        let retry_at = now + super::RIVAL_GONE_AFTER;
+        let gone_at = now + super::RIVAL_GONE_AFTER;
         self.stage = match std::mem::take(&mut self.stage) {
             Stage::Held { hold, retry_at: before } if hold.because().needs_person() || ids.is_empty() => {
-                Stage::Held { hold, retry_at: before.max(retry_at) }
+                Stage::Held { hold, retry_at: before.map(|before| before.max(gone_at)) }
             }
             Stage::Held { hold, .. } => {
                 ids.extend(hold.ids().cloned());
-                Stage::Held { hold: hold.of(ids).for_reason(HeldBecause::AnotherWriter), retry_at }
+                Stage::Held { hold: hold.of(ids).for_reason(HeldBecause::AnotherWriter), retry_at: Some(gone_at) }
             }
             Stage::Idle if ids.is_empty() => Stage::Idle,
             stage => {
                 ids.extend(stage.into_ids());
-                Stage::Held { hold: self.named(ids, HeldBecause::AnotherWriter), retry_at }
+                Stage::Held { hold: self.named(ids, HeldBecause::AnotherWriter), retry_at: Some(gone_at) }
             }
         };
     }
 
     /// Why only a person can release this number of absences. None if no person is needed.
     pub(super) fn needs_person(&self, absent: usize) -> Option<HeldBecause> {
-        let (owned, list) = self.derived_from;
         if self.person_needed {
+            let owned = self.evidence.map_or(0, |evidence| evidence.owned);
             return Some(HeldBecause::NearlyAll { absent, of: owned.max(absent) });
         }
-        list.nearly_all_of.filter(|of| is_nearly_all(absent, *of)).map(|of| HeldBecause::NearlyAll { absent, of })
+        let of = self.evidence?.nearly_all_of.filter(|of| is_nearly_all(absent, *of))?;
+        Some(HeldBecause::NearlyAll { absent, of })
     }
 
     /// Holds these until a person approves.
     pub(super) fn held_for_person(&mut self, absent: HashSet<Uid>, because: HeldBecause) -> Stage {
         self.person_needed = true;
-        Stage::Held { hold: self.named(absent, because), retry_at: Moment::MAX }
+        Stage::Held { hold: self.named(absent, because), retry_at: None }
     }
 
     /// A hold after a list: it may have become one that only a person can release.
-    pub(super) fn hold_on(&mut self, hold: Hold, retry_at: Moment) -> Stage {
+    pub(super) fn hold_on(&mut self, hold: Hold, retry_at: Option<Moment>) -> Stage {
         match self.needs_person(hold.len()) {
             Some(because) => {
                 self.person_needed = true;
-                Stage::Held { hold: hold.for_reason(because), retry_at: Moment::MAX }
+                Stage::Held { hold: hold.for_reason(because), retry_at: None }
             }
             None => Stage::Held { hold, retry_at },
         }

@@ -10,8 +10,9 @@ fn ids(range: std::ops::Range<usize>) -> HashSet<Uid> {
     range.map(|n| Uid::from(format!("pod-{n:05}"))).collect()
 }
 
-fn list(begun: u64) -> CompleteList {
-    CompleteList { begun: at(begun), trusted: true, ..CompleteList::default() }
+fn list(begun: u64, owned: usize) -> Evidence {
+    let list = CompleteList { begun: at(begun), trusted: true };
+    Evidence { list, empty: false, nearly_all_of: None, owned }
 }
 
 /// Drives a brake to the release of everything, counting seconds, with an answer for each confirmation.
@@ -22,7 +23,7 @@ fn release_all(brake: &mut Brake, from: u64) -> Vec<(u64, usize)> {
 #[test]
 fn few_are_deleted_once_the_cluster_is_known_to_be_the_same() {
     let mut brake = Brake::default();
-    brake.derive(ids(0..50), 100, list(1), at(2));
+    brake.derive(ids(0..50), list(1, 100), at(2));
     assert_eq!(brake.release(at(2)).len(), 0, "not before the answer");
     assert!(!brake.is_idle(), "though none is held");
     assert_eq!(brake.ask(at(2), 0), Some(Question::Confirm { round: 1, sample: vec![] }));
@@ -36,11 +37,11 @@ fn few_are_deleted_once_the_cluster_is_known_to_be_the_same() {
 #[test]
 fn many_need_a_second_list_and_a_sample_and_leave_at_a_bounded_rate() {
     let mut brake = Brake::default();
-    brake.derive(ids(0..1000), 3000, list(1), at(2));
+    brake.derive(ids(0..1000), list(1, 3000), at(2));
     assert_eq!((brake.ask(at(10), 0), brake.held()), (None, 1000));
     assert_eq!(brake.ask(at(11), 0), Some(Question::List { round: 1 }));
     // Ten came back, and what went since has its turn later.
-    brake.derive(ids(10..1100), 3000, list(5), at(11));
+    brake.derive(ids(10..1100), list(5, 3000), at(11));
     assert_eq!(brake.listed(1, &ids(0..10), at(12), 0), Listed::Agreed);
     let Some(Question::Confirm { sample, .. }) = brake.ask(at(12), 7) else { panic!() };
     assert_eq!(sample.iter().collect::<HashSet<_>>().len(), SAMPLE);
@@ -54,9 +55,10 @@ fn many_need_a_second_list_and_a_sample_and_leave_at_a_bounded_rate() {
 #[test]
 fn an_empty_list_is_braked_however_little_we_own() {
     let mut brake = Brake::default();
-    brake.derive(ids(0..1), 1, CompleteList { empty: true, ..list(1) }, at(1));
+    brake.derive(ids(0..1), Evidence { empty: true, ..list(1, 1) }, at(1));
     assert_eq!((brake.ask(at(1), 0), brake.held()), (None, 1));
-    brake.derive(ids(0..1), 1, CompleteList { trusted: false, ..list(2) }, at(2));
+    let untrusted = CompleteList { begun: at(2), trusted: false };
+    brake.derive(ids(0..1), Evidence { list: untrusted, ..list(2, 1) }, at(2));
     assert_eq!(brake.held(), 1);
 }
 
@@ -64,7 +66,7 @@ fn an_empty_list_is_braked_however_little_we_own() {
 fn what_many_lists_take_away_adds_up_within_ten_minutes() {
     let mut brake = Brake::default();
     let mut take = |from: usize, secs: u64| {
-        brake.derive(ids(from..from + 30), 100, list(secs), at(secs));
+        brake.derive(ids(from..from + 30), list(secs, 100), at(secs));
         let free = matches!(brake.ask(at(secs), 0), Some(Question::Confirm { .. }));
         brake.answered(brake.round, Answer::Gone, at(secs), 0);
         brake.release(at(secs));
@@ -74,14 +76,14 @@ fn what_many_lists_take_away_adds_up_within_ten_minutes() {
     assert!(!take(30, 100), "60 within ten minutes");
     let mut brake = Brake::default();
     brake.recent.push_back((at(1), 50));
-    brake.derive(ids(0..30), 100, list(700), at(700));
+    brake.derive(ids(0..30), list(700, 100), at(700));
     assert!(matches!(brake.ask(at(700), 0), Some(Question::Confirm { .. })), "the window has moved on");
 }
 
 #[test]
 fn a_pod_of_the_sample_that_lives_holds_them_all_until_the_lists_say_otherwise() {
     let mut brake = Brake::default();
-    brake.derive(ids(0..100), 100, list(1), at(1));
+    brake.derive(ids(0..100), list(1, 100), at(1));
     brake.ask(at(11), 0);
     brake.listed(1, &HashSet::new(), at(11), 0);
     brake.ask(at(12), 0);
@@ -90,16 +92,16 @@ fn a_pod_of_the_sample_that_lives_holds_them_all_until_the_lists_say_otherwise()
     assert_eq!(brake.release(at(500)).len(), 0);
     assert_eq!(brake.ask(at(13), 0), None);
     assert_eq!(brake.ask(at(43), 0), Some(Question::List { round: 3 }), "it is looked at again");
-    brake.derive(ids(0..0), 100, list(43), at(44));
+    brake.derive(ids(0..0), list(43, 100), at(44));
     assert_eq!((brake.held(), brake.held_because()), (0, None), "the pods came back");
 }
 
 #[test]
 fn an_answer_to_an_earlier_question_approves_nothing() {
     let mut brake = Brake::default();
-    brake.derive(ids(0..5), 100, list(1), at(1));
+    brake.derive(ids(0..5), list(1, 100), at(1));
     brake.ask(at(1), 0);
-    brake.derive(ids(7..13), 100, list(2), at(2));
+    brake.derive(ids(7..13), list(2, 100), at(2));
     brake.answered(1, Answer::Gone, at(2), 0);
     assert_eq!(brake.release(at(2)).len(), 0);
     let again = Some(Question::Confirm { round: 2, sample: vec![] });
@@ -111,9 +113,9 @@ fn an_answer_to_an_earlier_question_approves_nothing() {
 #[test]
 fn lists_that_come_in_meanwhile_ask_nothing_again() {
     let mut brake = Brake::default();
-    brake.derive(ids(0..5), 100, list(1), at(1));
+    brake.derive(ids(0..5), list(1, 100), at(1));
     brake.ask(at(1), 0);
-    brake.derive(ids(1..9), 100, list(2), at(2));
+    brake.derive(ids(1..9), list(2, 100), at(2));
     assert_eq!(brake.ask(at(2), 0), None);
     brake.answered(1, Answer::Gone, at(2), 0);
     assert_eq!(brake.release(at(2)).len(), 4, "those that were asked about and are absent still");
@@ -122,7 +124,7 @@ fn lists_that_come_in_meanwhile_ask_nothing_again() {
 #[test]
 fn a_second_list_that_cannot_be_had_or_that_shows_any_of_them_holds_them() {
     let mut brake = Brake::default();
-    brake.derive(ids(0..100), 100, list(1), at(1));
+    brake.derive(ids(0..100), list(1, 100), at(1));
     assert_eq!(brake.ask(at(11), 0), Some(Question::List { round: 1 }));
     assert!(brake.answered(1, Answer::Unanswered("timed out".into()), at(12), 0));
     assert_eq!((brake.held(), brake.ask(at(12), 0)), (100, None));
@@ -139,7 +141,7 @@ fn a_second_list_that_cannot_be_had_or_that_shows_any_of_them_holds_them() {
 #[test]
 fn an_answer_that_cannot_be_had_deletes_nothing() {
     let mut brake = Brake::default();
-    brake.derive(ids(0..5), 100, list(1), at(1));
+    brake.derive(ids(0..5), list(1, 100), at(1));
     brake.ask(at(1), 0);
     brake.answered(brake.round, Answer::Unanswered("forbidden".into()), at(2), 0);
     assert_eq!((brake.release(at(100)).len(), brake.held()), (0, 5));
@@ -148,13 +150,13 @@ fn an_answer_that_cannot_be_had_deletes_nothing() {
 #[test]
 fn a_confirmed_deletion_whose_pod_returns_is_not_released() {
     let mut brake = Brake::default();
-    brake.derive(ids(0..1000), 1000, list(1), at(1));
+    brake.derive(ids(0..1000), list(1, 1000), at(1));
     brake.ask(at(11), 0);
     brake.listed(1, &HashSet::new(), at(11), 0);
     brake.ask(at(11), 0);
     brake.answered(brake.round, Answer::Gone, at(11), 0);
     brake.release(at(11));
-    brake.derive(ids(990..1000), 1000, list(12), at(12));
+    brake.derive(ids(990..1000), list(12, 1000), at(12));
     let rest: Vec<Uid> = (12..40).flat_map(|t| brake.release(at(t))).map(|(uid, _)| uid).collect();
     assert!(rest.iter().all(|uid| ids(990..1000).contains(uid)) && rest.len() <= 10);
 }
@@ -168,7 +170,7 @@ fn sorting(what: SettingsChange, absent: std::ops::Range<usize>) -> Brake {
     let mut brake = Brake::default();
     brake.settings_changed(what);
     assert!(!brake.settings_settled(), "nothing is known yet");
-    brake.derive(ids(absent), 1000, list(1), at(1));
+    brake.derive(ids(absent), list(1, 1000), at(1));
     assert_eq!(brake.ask(at(1), 0), Some(Question::Whole { round: 1 }));
     brake
 }
@@ -203,7 +205,7 @@ fn what_left_by_settings_is_held_whatever_its_number_and_what_is_gone_leaves() {
     assert_eq!(brake.ask(at(2), 0), None, "one list lacks it, which is doubted however few they are");
     gone(&mut brake, 11);
     assert_eq!(brake.release(at(11)), [(Uid::from("pod-00000"), Removal::Absent)]);
-    brake.derive(ids(1..3), 1000, list(12), at(12));
+    brake.derive(ids(1..3), list(12, 1000), at(12));
     assert_eq!((brake.release(at(900)).len(), brake.held(), brake.holds().len()), (0, 2, 1), "no time releases them");
     assert!(!brake.settings_settled());
 }
@@ -213,7 +215,7 @@ fn an_approval_is_for_exactly_what_was_shown() {
     let mut brake = sorting(SettingsChange::Hold, 0..3);
     brake.listed(1, &ids(0..500), at(2), 0);
     let shown = brake.holds()[0].id.clone();
-    brake.derive(ids(0..5), 1000, list(4), at(4));
+    brake.derive(ids(0..5), list(4, 1000), at(4));
     assert_eq!(brake.ask(at(4), 0), Some(Question::Whole { round: 2 }), "more left since");
     brake.listed(2, &ids(0..500), at(5), 0);
     assert_eq!(brake.approve(&"0123456789ab".parse().unwrap()), 0, "another hold's name");
@@ -222,7 +224,7 @@ fn an_approval_is_for_exactly_what_was_shown() {
     assert_eq!(brake.approve(&shown), 2);
     let released = brake.release(at(6));
     assert!(released.len() == 5 && released.iter().all(|(_, why)| *why == Removal::LeftRule), "{released:?}");
-    brake.derive(ids(0..0), 995, list(7), at(7));
+    brake.derive(ids(0..0), list(7, 995), at(7));
     assert!(brake.settings_settled());
     brake.settings_declared();
     assert!(!brake.settings_settled(), "said once");
@@ -233,9 +235,9 @@ fn a_hold_clears_by_itself_when_the_pods_are_selected_again() {
     let mut brake = sorting(SettingsChange::Hold, 0..3);
     brake.listed(1, &ids(0..500), at(2), 0);
     assert!(brake.is_about(&"pod-00002".into()) && !brake.is_about(&"pod-00003".into()));
-    brake.derive(ids(2..3), 1000, list(4), at(4));
+    brake.derive(ids(2..3), list(4, 1000), at(4));
     assert_eq!(brake.holds()[0].deletions, 1);
-    brake.derive(ids(0..0), 1000, list(5), at(5));
+    brake.derive(ids(0..0), list(5, 1000), at(5));
     assert!(brake.holds().is_empty() && brake.settings_settled());
 }
 
@@ -248,7 +250,7 @@ fn who_automates_releases_at_the_bounded_rate() {
     let released = release_all(&mut brake, 2);
     assert_eq!(released.iter().map(|(_, n)| n).sum::<usize>(), 390);
     assert!(released.iter().skip(1).all(|(_, n)| *n <= 100), "{released:?}");
-    brake.derive(ids(0..10), 1000, list(70), at(70));
+    brake.derive(ids(0..10), list(70, 1000), at(70));
     assert!(matches!(brake.ask(at(70), 0), Some(Question::Whole { .. })), "those that are gone have their turn");
 }
 
@@ -280,14 +282,14 @@ fn without_a_list_of_the_whole_cluster_all_are_held_and_it_is_asked_again() {
 #[test]
 fn what_could_not_be_confirmed_leaves_when_a_person_says_so() {
     let mut brake = Brake::default();
-    brake.derive(ids(0..100), 100, list(1), at(1));
+    brake.derive(ids(0..100), list(1, 100), at(1));
     brake.ask(at(11), 0);
     brake.listed(1, &ids(0..1), at(11), 0);
     let shown = brake.holds()[0].clone();
     assert_eq!((shown.deletions, &shown.because), (100, &HeldBecause::StillThere(1)));
     assert_eq!(brake.approve(&shown.id), 100);
     assert_eq!(brake.approve(&shown.id), 0, "once");
-    brake.derive(take([0..50, 200..220]), 100, list(12), at(12));
+    brake.derive(take([0..50, 200..220]), list(12, 100), at(12));
     assert!(release_all(&mut brake, 12).iter().map(|(_, n)| n).sum::<usize>() <= 50, "those that are absent still");
 }
 
@@ -311,8 +313,8 @@ fn what_left_is_sorted_again_as_it_may_have_gone_since() {
 }
 
 /// A list that lacks nearly all of so many records.
-fn list_of_a_copy(begun: u64, of: usize) -> CompleteList {
-    CompleteList { nearly_all_of: Some(of), ..list(begun) }
+fn list_of_a_copy(begun: u64, of: usize, owned: usize) -> Evidence {
+    Evidence { nearly_all_of: Some(of), ..list(begun, owned) }
 }
 
 #[test]
@@ -324,18 +326,18 @@ fn nearly_all_means_nine_of_ten_of_fifty_or_more() {
 #[test]
 fn nearly_all_absences_wait_for_a_person() {
     let mut brake = Brake::default();
-    brake.derive(ids(0..300), 300, list_of_a_copy(1, 300), at(1));
+    brake.derive(ids(0..300), list_of_a_copy(1, 300, 300), at(1));
     let [hold] = brake.holds().try_into().unwrap();
     assert_eq!((hold.deletions, &hold.because), (300, &HeldBecause::NearlyAll { absent: 300, of: 300 }));
     // Our own pods were registered since: the share is smaller, and the hold stays.
-    brake.derive(ids(0..300), 600, list(50), at(50));
+    brake.derive(ids(0..300), list(50, 600), at(50));
     for secs in [60, 600, 86_400] {
         assert_eq!((brake.ask(at(secs), 0), brake.release(at(secs)).len()), (None, 0));
     }
     assert!(brake.is_person_needed() && !brake.settings_settled());
     assert_eq!(brake.approve(&hold.id), 300);
     assert_eq!(release_all(&mut brake, 90_000).iter().map(|(_, n)| n).sum::<usize>(), 300);
-    brake.derive(ids(0..0), 300, list(90_100), at(90_100));
+    brake.derive(ids(0..0), list(90_100, 300), at(90_100));
     assert!(brake.settings_settled());
 }
 
@@ -343,10 +345,10 @@ fn nearly_all_absences_wait_for_a_person() {
 fn a_need_for_a_person_survives_a_restart() {
     let mut brake = Brake::default();
     brake.need_person();
-    brake.derive(ids(0..3), 600, list(1), at(1));
+    brake.derive(ids(0..3), list(1, 600), at(1));
     assert_eq!(brake.holds()[0].because, HeldBecause::NearlyAll { absent: 3, of: 600 });
     assert_eq!((brake.ask(at(1_000), 0), brake.release(at(1_000)).len()), (None, 0));
-    brake.derive(ids(0..0), 600, list(2), at(2));
+    brake.derive(ids(0..0), list(2, 600), at(2));
     assert!(brake.settings_settled(), "the pods are back");
 }
 
@@ -354,7 +356,7 @@ fn a_need_for_a_person_survives_a_restart() {
 fn another_writer_holds_inferred_deletions() {
     let mut brake = Brake::default();
     brake.expect_rival(at(1));
-    brake.derive(ids(0..5), 100, list(1), at(1));
+    brake.derive(ids(0..5), list(1, 100), at(1));
     brake.no_rival_reported(at(60));
     assert_eq!(brake.ask(at(600), 0), None, "it may still announce itself");
     brake.no_rival_reported(at(61));
@@ -375,7 +377,7 @@ fn another_writer_holds_inferred_deletions() {
 #[test]
 fn confirmed_deletions_wait_while_a_writer_is_expected() {
     let mut brake = Brake::default();
-    brake.derive(ids(0..5), 100, list(1), at(1));
+    brake.derive(ids(0..5), list(1, 100), at(1));
     brake.ask(at(1), 0);
     brake.answered(brake.round, Answer::Gone, at(2), 0);
     brake.expect_rival(at(2));
@@ -388,7 +390,7 @@ fn confirmed_deletions_wait_while_a_writer_is_expected() {
 #[test]
 fn confirmed_deletions_stop_when_another_writer_appears() {
     let mut brake = Brake::default();
-    brake.derive(ids(0..1000), 3000, list(1), at(1));
+    brake.derive(ids(0..1000), list(1, 3000), at(1));
     gone(&mut brake, 11);
     assert_eq!(brake.release(at(11)).len(), 100);
     brake.rival_seen(at(12));
@@ -404,7 +406,7 @@ fn an_approval_outlives_a_new_name_and_covers_nothing_new() {
     let mut brake = sorting(SettingsChange::Hold, 0..3);
     brake.listed(1, &ids(0..500), at(2), 0);
     let first = brake.holds()[0].id.clone();
-    brake.derive(ids(1..5), 1000, list(4), at(4));
+    brake.derive(ids(1..5), list(4, 1000), at(4));
     brake.ask(at(4), 0);
     brake.listed(2, &ids(0..500), at(5), 0);
     assert_ne!(brake.holds()[0].id, first);

@@ -59,9 +59,9 @@ pub(super) struct Walks {
     /// What each of them has still to come to is below.
     cursors: [usize; 2],
     /// When the oldest of it was found,
-    since: Moment,
+    since: Option<Moment>,
     /// and when it had been before the look at everything that is under way.
-    since_before: Moment,
+    since_before: Option<Moment>,
 }
 
 impl Walks {
@@ -110,13 +110,13 @@ impl Ledger {
 
     /// When the oldest of the backlog was found.
     pub fn backlog_since(&self) -> Option<Moment> {
-        (self.backlog() > 0).then_some(self.walks.since)
+        self.walks.since.filter(|_| self.backlog() > 0)
     }
 
     /// A look at everything begins.
     pub fn begin_backlog(&mut self, now: Moment) {
-        self.walks.since_before = self.backlog_since().unwrap_or(now);
-        self.walks.since = now;
+        self.walks.since_before = self.backlog_since().or(Some(now));
+        self.walks.since = Some(now);
     }
 
     /// A put is owed for the id at this position, for which there is no work: it waits for the walk.
@@ -124,7 +124,7 @@ impl Ledger {
         let is_first = self.backlog() == 0;
         let walks = &mut self.walks;
         if is_first {
-            (walks.since, walks.since_before) = (now, now);
+            (walks.since, walks.since_before) = (Some(now), Some(now));
         }
         walks.cursors = walks.cursors.map(|cursor| cursor.max(position + 1));
         self.beliefs.change_at(position, |belief| walks.mark(belief));

@@ -1,7 +1,7 @@
 //! What is believed of one id, in as few bytes as it takes: there is one for every pod.
 
 use super::Backlog;
-use crate::model::{Buckets, Fingerprint, Moment, Uid, UidMap, ids::Stamp};
+use crate::model::{Buckets, Fingerprint, Moment, Uid, UidMap};
 
 /// What the registry is believed to hold of one id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +32,7 @@ const NO_WATCH: u16 = u16::MAX;
 pub struct Belief {
     /// What the registry holds.
     pub known: Known,
-    sighted: Stamp,
+    sighted: Option<Moment>,
     watch: u16,
     /// Which bucket the id belongs to, so that nothing has to be hashed to compare.
     prefix: u16,
@@ -48,7 +48,7 @@ impl Belief {
     pub(super) fn new(uid: &Uid, known: Known) -> Self {
         Self {
             known,
-            sighted: Stamp::default(),
+            sighted: None,
             watch: NO_WATCH,
             prefix: Buckets::prefix(&uid.text()),
             touched: false,
@@ -58,8 +58,8 @@ impl Belief {
     }
 
     /// When there was last evidence that the pod exists: absence counts only in a list begun later.
-    pub fn sighted(&self) -> Moment {
-        self.sighted.into()
+    pub fn sighted(&self) -> Option<Moment> {
+        self.sighted
     }
 
     /// Which watch showed the pod; none for an id that only the registry named. Nor for a watch beyond the 65,535th:
@@ -80,7 +80,7 @@ impl Belief {
 
     /// There was evidence that the pod exists.
     pub(super) fn sight(&mut self, at: Moment) {
-        self.sighted = self.sighted.max(at.into());
+        self.sighted = self.sighted.max(Some(at));
     }
 
     /// A watch showed the pod.
@@ -195,11 +195,10 @@ mod tests {
     }
 
     #[test]
-    fn a_moment_survives_in_eight_bytes() {
+    fn sighting_never_goes_back() {
         let mut belief = Belief::new(&"a".into(), Known::Unread);
-        let at = Moment::new(86_400 * 365 * 100, 123_456_789);
-        belief.sight(at);
-        belief.sight(Moment::from_secs(1));
-        assert_eq!(belief.sighted(), at);
+        assert_eq!(belief.sighted(), None);
+        [2, 1].into_iter().for_each(|secs| belief.sight(Moment::from_secs(secs)));
+        assert_eq!(belief.sighted(), Some(Moment::from_secs(2)));
     }
 }

@@ -13,12 +13,14 @@ mod belief;
 mod reading;
 mod work;
 
+use std::time::Duration;
+
 use super::{Moment, Removal, Uid, UidMap, Verdict, ends::Ends, retry};
 
 pub use backlog::{Backlog, Walk};
 pub use belief::{Belief, Known};
 pub use reading::Drift;
-pub use work::{Applied, Attempt, Ended, Flight, Settled, Tries, Work};
+pub use work::{Applied, Attempt, Blame, Ended, Flight, Isolation, Settled, Tries, Work};
 
 use {backlog::Walks, belief::Beliefs, reading::Reading};
 
@@ -29,7 +31,7 @@ const PERSISTENT_AFTER: u32 = 2;
 const PARTS: usize = 8;
 
 /// The longest backoff of a record for which the registry asked to wait, unless it asked for longer.
-const TOLD_BACKOFF_MAX: Moment = Moment::from_secs(10);
+const TOLD_BACKOFF_MAX: Duration = Duration::from_secs(10);
 
 /// Beliefs and work, by pod UID.
 #[derive(Debug, Default)]
@@ -275,9 +277,8 @@ impl Ledger {
         settled
     }
 
-    /// The whole request failed. `isolate` says whether this id may be why, and of how many: then it goes into smaller
-    /// batches, and alone it waits. Of none, if it cannot be in a batch at all.
-    pub fn fail(&mut self, uid: &Uid, applied: Applied, isolate: Option<usize>, now: Moment, random: u64) {
+    /// The whole request failed. A record that may be to blame goes into smaller batches, and waits once it was alone.
+    pub fn fail(&mut self, uid: &Uid, applied: Applied, blame: Blame, now: Moment, random: u64) {
         let Some(flight) = self.land(uid) else { return };
         if applied != Applied::No {
             self.believe(uid, Known::Doubt);
@@ -288,15 +289,14 @@ impl Ledger {
             Applied::Hardly => self.owe(uid, now).tries_mut().mixed = true,
             Applied::Maybe => self.owe(uid, now).tries_mut().tried = Some(flight.result),
         }
-        match isolate {
-            Some(0) => self.owe(uid, now).tries_mut().batch_at_most = Some(0),
-            Some(1) => self.delay(uid, now, random, None),
-            // In powers of two, so that those of many batches that failed can be gathered into one.
-            Some(size) => {
+        match blame {
+            Blame::Elsewhere => {}
+            Blame::OneOf(size) => {
                 let parts = if applied == Applied::Maybe { PARTS } else { 2 };
-                self.owe(uid, now).tries_mut().batch_at_most = Some((size.next_power_of_two() / parts).max(1));
+                self.owe(uid, now).tries_mut().isolation = Isolation::part_of(size, parts);
             }
-            None => {}
+            Blame::Alone => self.delay(uid, now, random, None),
+            Blame::TooLarge => self.owe(uid, now).tries_mut().isolation = Isolation::Alone,
         }
     }
 
@@ -307,20 +307,20 @@ impl Ledger {
         Some(flight)
     }
 
-    fn delay(&mut self, uid: &Uid, now: Moment, random: u64, after: Option<Moment>) {
+    fn delay(&mut self, uid: &Uid, now: Moment, random: u64, after: Option<Duration>) {
         let tries = self.owe(uid, now).tries_mut();
         tries.failures = tries.failures.saturating_add(1);
-        tries.told_until = now + after.unwrap_or_default();
+        let told_until = now + after.unwrap_or_default();
         let own = retry::key_backoff(tries.failures, random);
         // The registry knows when it is well again: growing far beyond its own wait would only be late.
         let own = if after.is_some() { own.min(TOLD_BACKOFF_MAX) } else { own };
-        tries.not_before = tries.told_until.max(now + own);
+        (tries.told_until, tries.not_before) = (Some(told_until), Some(told_until.max(now + own)));
     }
 
     /// The registry is well again: what failed while it was not waits no longer than it was told to. Says which ids.
     pub fn hasten(&mut self, now: Moment) -> Vec<Uid> {
         self.of_tries(|tries| {
-            let waits = tries.not_before > tries.told_until.max(now);
+            let waits = tries.not_before > tries.told_until.max(Some(now));
             if waits {
                 tries.not_before = tries.told_until;
             }

@@ -207,7 +207,7 @@ impl Ledger {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Applied, Attempt, Digest, Flight, OperationKind, Version};
+    use crate::model::{Applied, Attempt, Blame, Digest, Flight, OperationKind, Version};
 
     const NOW: Moment = Moment::from_secs(1);
 
@@ -265,7 +265,7 @@ mod tests {
         let result = Known::Holds(held(n));
         let flight = Flight { kind: OperationKind::Put, result, version: Version { epoch: 1, seq } };
         ledger.begin(uid, flight, NOW);
-        ledger.fail(uid, Applied::Maybe, Some(500), NOW, 0);
+        ledger.fail(uid, Applied::Maybe, Blame::OneOf(500), NOW, 0);
         assert_eq!((ledger.known(uid), ledger.attempt(uid, result)), (Known::Doubt, Attempt::Retry));
     }
 

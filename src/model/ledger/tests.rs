@@ -1,7 +1,7 @@
 //! The ledger by value: what is owed stays owed until it is acknowledged.
 
 use super::*;
-use crate::model::{Buckets, Current, Digest, Fingerprint, OperationKind, Version};
+use crate::model::{Buckets, Digest, Fingerprint, OperationKind, StoredVersion, Version};
 
 const fn at(secs: u64) -> Moment {
     Moment::from_secs(secs)
@@ -70,25 +70,25 @@ fn no_failure_ever_drops_what_is_owed() {
 fn a_lost_answer_leaves_doubt_and_an_unreachable_registry_does_not() {
     let (mut ledger, uid) = (seeded(), Uid::from("a"));
     ledger.begin(&uid, put(1, 1), at(1));
-    ledger.fail(&uid, Applied::No, None, at(2), 0);
+    ledger.fail(&uid, Applied::No, Blame::Elsewhere, at(2), 0);
     assert_eq!(ledger.known(&uid), Known::Absent);
     ledger.begin(&uid, put(1, 2), at(3));
-    ledger.fail(&uid, Applied::Maybe, Some(500), at(4), 0);
+    ledger.fail(&uid, Applied::Maybe, Blame::OneOf(500), at(4), 0);
     assert_eq!(ledger.known(&uid), Known::Doubt);
     let work = ledger.work(&uid).unwrap();
     assert_eq!(
-        (work.tries().batch_at_most, work.tries().not_before),
-        (Some(64), at(0)),
+        (work.tries().isolation, work.tries().not_before),
+        (Isolation::part_of(64, 1), None),
         "with others in the batch it goes again at once, in a smaller one"
     );
     ledger.begin(&uid, put(1, 3), at(5));
-    ledger.fail(&uid, Applied::Maybe, Some(1), at(6), 0);
-    assert!(ledger.work(&uid).unwrap().tries().not_before > at(6), "alone it is to blame and waits");
+    ledger.fail(&uid, Applied::Maybe, Blame::Alone, at(6), 0);
+    assert!(ledger.work(&uid).unwrap().tries().not_before > Some(at(6)), "alone it is to blame and waits");
 }
 
 #[test]
 fn a_stale_version_is_an_acknowledgement_only_of_our_own_newer_one() {
-    let current = |epoch, seq| Current { version: Version { epoch, seq }, digest: Some(whole(9)) };
+    let current = |epoch, seq| StoredVersion { version: Version { epoch, seq }, digest: Some(whole(9)) };
     for (current, known) in [
         (Some(current(3, 8)), Known::Holds(digest(9))),
         (Some(current(2, 8)), Known::Doubt),
@@ -128,7 +128,7 @@ fn an_inventory_is_compared_with_what_was_believed() {
     assert_eq!(ledger.inventory_has(&a, digest(2), now), Some(Drift::Differing));
     assert_eq!(ledger.inventory_has(&c, digest(3), now), Some(Drift::Extra));
     assert_eq!(ledger.inventory_has(&c, digest(3), now), None);
-    assert_eq!(ledger.belief(&c).unwrap().sighted(), now, "only a list begun after this can prove it absent");
+    assert_eq!(ledger.belief(&c).unwrap().sighted(), Some(now), "only a list begun after this can prove it absent");
     assert_eq!(ledger.inventory_lacks_the_others(Buckets::One, |_| true), 0, "its bucket is equal");
     assert_eq!((ledger.known(&b), ledger.owned()), (Known::Holds(digest(1)), 3));
     assert_eq!(ledger.inventory_lacks_the_others(Buckets::One, |_| false), 1);
@@ -263,7 +263,7 @@ fn stepping_down_forgets_the_registry_and_not_the_pods() {
     ledger.owe(&lives, at(5)).tries_mut().parked = Some(digest(1));
     ledger.step_down(100);
     assert_eq!((ledger.known(&lives), ledger.is_seeded(), ledger.owned()), (Known::Unread, false, 0));
-    assert_eq!(ledger.belief(&lives).map(|belief| (belief.sighted(), belief.watch())), Some((at(3), Some(0))));
+    assert_eq!(ledger.belief(&lives).map(|belief| (belief.sighted(), belief.watch())), Some((Some(at(3)), Some(0))));
     assert!(ledger.belief(&named).is_none() && ledger.belief(&ended).is_none());
     assert_eq!((ledger.remembered(), ledger.owed()), (1, 0));
 }
@@ -285,7 +285,7 @@ fn what_is_tried_again_unchanged_is_a_repeat_and_what_has_changed_is_not() {
     let lost = |ledger: &mut Ledger, flight, secs| {
         ledger.begin(&uid, flight, at(secs));
         let repeats = ledger.work(&uid).unwrap().tries().attempt == Attempt::Retry;
-        ledger.fail(&uid, Applied::Maybe, None, at(secs), 0);
+        ledger.fail(&uid, Applied::Maybe, Blame::Elsewhere, at(secs), 0);
         repeats
     };
     let delete = Flight { kind: OperationKind::Delete, result: Known::Absent, ..put(0, 9) };
@@ -312,14 +312,14 @@ fn certain_failure_leaves_a_first_try() {
     }
     for applied in [Applied::No, Applied::Hardly] {
         ledger.begin(&uid, put(1, 9), at(9));
-        ledger.fail(&uid, applied, None, at(9), 0);
+        ledger.fail(&uid, applied, Blame::Elsewhere, at(9), 0);
         assert_eq!(ledger.attempt(&uid, put(1, 0).result), Attempt::First, "{applied:?}");
     }
     assert_eq!(ledger.known(&uid), Known::Doubt);
     ledger.begin(&uid, put(1, 10), at(10));
-    ledger.fail(&uid, Applied::Maybe, None, at(10), 0);
+    ledger.fail(&uid, Applied::Maybe, Blame::Elsewhere, at(10), 0);
     ledger.begin(&uid, put(1, 11), at(11));
-    ledger.fail(&uid, Applied::No, None, at(11), 0);
+    ledger.fail(&uid, Applied::No, Blame::Elsewhere, at(11), 0);
     assert_ne!(ledger.attempt(&uid, put(1, 0).result), Attempt::First, "the one before may still have been applied");
 }
 
@@ -344,12 +344,12 @@ fn record_that_fails_twice_is_persistent() {
 fn once_the_registry_is_well_what_failed_waits_no_longer_than_it_was_told_to() {
     let (mut ledger, uids) = (seeded(), ["a", "b"].map(Uid::from));
     for secs in 1..20 {
-        for (uid, after) in uids.iter().zip([None, Some(Moment::from_secs(200))]) {
+        for (uid, after) in uids.iter().zip([None, Some(Duration::from_secs(200))]) {
             ledger.begin(uid, put(1, secs), at(secs));
             ledger.settle(uid, Verdict::Retry { after, cause: String::new() }, at(secs), u64::MAX);
         }
     }
-    let until = |ledger: &Ledger, n: usize| ledger.work(&uids[n]).unwrap().tries().not_before;
+    let until = |ledger: &Ledger, n: usize| ledger.work(&uids[n]).unwrap().tries().not_before.unwrap();
     assert!(until(&ledger, 0) > at(40) && until(&ledger, 1) == at(219));
     assert_eq!(ledger.hasten(at(20)), [uids[0].clone()]);
     assert_eq!((until(&ledger, 0), until(&ledger, 1)), (at(19), at(219)));
@@ -358,13 +358,14 @@ fn once_the_registry_is_well_what_failed_waits_no_longer_than_it_was_told_to() {
 
 #[test]
 fn record_told_to_wait_is_sent_within_ten_seconds() {
-    for (after, within) in [(Some(at(1)), 10), (Some(at(30)), 30), (None, 60)] {
+    for (after, within) in [(Some(1), 10), (Some(30), 30), (None, 60)] {
+        let after = after.map(Duration::from_secs);
         let (mut ledger, uid) = (seeded(), Uid::from("a"));
         for seq in 1..20 {
             ledger.begin(&uid, put(1, seq), at(0));
             ledger.settle(&uid, Verdict::Retry { after, cause: String::new() }, at(0), u64::MAX);
-            let not_before = ledger.work(&uid).unwrap().tries().not_before;
-            assert!(not_before >= after.unwrap_or_default() && not_before <= at(within), "{after:?}: {not_before:?}");
+            let waits = ledger.work(&uid).unwrap().tries().not_before.unwrap() - at(0);
+            assert!(waits >= after.unwrap_or_default() && waits.as_secs() <= within, "{after:?}: {waits:?}");
         }
     }
 }

@@ -1,7 +1,9 @@
 //! What is owed for one id, and what came of the requests about it.
 
+use std::num::NonZeroUsize;
+
 use super::Known;
-use crate::model::{Fingerprint, Moment, OperationKind, Removal, Version, ids::Stamp};
+use crate::model::{Fingerprint, Moment, OperationKind, Removal, Version};
 
 /// Why a pod ended, as its watch told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,6 +39,47 @@ pub enum Applied {
     Maybe,
 }
 
+/// Whether a record may be to blame for a request that failed as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blame {
+    /// No: the registry or the way to it is.
+    Elsewhere,
+    /// One of the records of a batch of this size is.
+    OneOf(usize),
+    /// The record is: it was alone in the request.
+    Alone,
+    /// The record was alone in its batch, and the batch was too large.
+    TooLarge,
+}
+
+/// With how many others an id may share a request, after requests with it failed as a whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Isolation {
+    /// With as many as fit.
+    #[default]
+    None,
+    /// In a batch of this size at most.
+    AtMost(NonZeroUsize),
+    /// With none: it goes as a request of its own.
+    Alone,
+}
+
+impl Isolation {
+    /// A part of a batch of this size. In powers of two, so that those of many batches that failed can be gathered into one.
+    pub(super) fn part_of(size: usize, parts: usize) -> Self {
+        Self::AtMost(NonZeroUsize::new(size.next_power_of_two() / parts).unwrap_or(NonZeroUsize::MIN))
+    }
+
+    /// How many items its request may have, of `most`.
+    pub fn limit(self, most: usize) -> usize {
+        match self {
+            Self::None => most,
+            Self::AtMost(items) => items.get().min(most),
+            Self::Alone => most.min(1),
+        }
+    }
+}
+
 /// A request that was sent and not answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flight {
@@ -51,9 +94,9 @@ pub struct Flight {
 /// Work on one id: owed, in flight, waiting or parked.
 ///
 /// An outage can make one of it for every pod: what only a request brings about is kept apart, and only then.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Work {
-    since: Stamp,
+    since: Moment,
     /// That the pod's end was watched.
     pub ended: Option<Ended>,
     /// That the deletion of this absent id was confirmed, and what is said of it.
@@ -77,14 +120,13 @@ pub struct Tries {
     /// What kind of attempt the request under way is.
     pub attempt: Attempt,
     /// Not to be tried before.
-    pub not_before: Moment,
+    pub not_before: Option<Moment>,
     /// The part of that which the registry asked for.
-    pub told_until: Moment,
+    pub told_until: Option<Moment>,
     /// Failures in a row.
     pub failures: u32,
-    /// A batch with this id failed as a whole: it goes into batches of this size at most, half as large each time. Zero is
-    /// for one that was too large as a batch by itself: it goes as a request of its own.
-    pub batch_at_most: Option<usize>,
+    /// With how many others it may be sent.
+    pub isolation: Isolation,
     /// The record that the registry rejected: it waits for another body or the next resync.
     pub parked: Option<Fingerprint>,
     /// A resync has come since: the rejected record is tried once more.
@@ -101,23 +143,23 @@ impl Tries {
         mixed: false,
         not_applied: false,
         attempt: Attempt::First,
-        not_before: Moment::ZERO,
-        told_until: Moment::ZERO,
+        not_before: None,
+        told_until: None,
         failures: 0,
-        batch_at_most: None,
+        isolation: Isolation::None,
         parked: None,
         unparked: false,
     };
 }
 
 impl Work {
-    pub(super) fn owed_since(since: Moment) -> Self {
-        Self { since: since.into(), ..Self::default() }
+    pub(in crate::model) fn owed_since(since: Moment) -> Self {
+        Self { since, ended: None, approved: None, tries: None }
     }
 
     /// When the oldest change that is not acknowledged was seen.
     pub fn since(&self) -> Moment {
-        self.since.into()
+        self.since
     }
 
     /// What came of the requests about the id.
@@ -145,7 +187,7 @@ impl Work {
     /// A request was acknowledged: what is owed from now on is what has changed since it was sent.
     pub(super) fn acknowledged(&mut self, now: Moment) {
         let tries = self.tries.take();
-        self.since = tries.and_then(|tries| tries.again).unwrap_or(now).into();
+        self.since = tries.and_then(|tries| tries.again).unwrap_or(now);
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
         record::{Address, Lifecycle},
         store::{self, Filter, Page},
     },
-    registry::v1::wire::InventoryPage,
+    registry::InventoryPage,
 };
 
 /// Items on a page where the caller names no limit.

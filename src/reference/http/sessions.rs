@@ -17,7 +17,10 @@ use super::{
 };
 use crate::{
     reference::{json::parse, problem::Kind, record::MAX_RECORD_BYTES, store, tokens::Access},
-    registry::v1::wire::{Capabilities, Clusters, Heartbeat, OpenSession, PROTOCOL},
+    registry::{
+        Heartbeat, OpenSession,
+        v1::wire::{BATCH, CapabilitiesDocument, Clusters, DIGEST_INVENTORY, PROTOCOL},
+    },
 };
 
 /// Bytes of a body that opens a session or keeps it alive.
@@ -25,8 +28,8 @@ const MAX_SESSION_BYTES: usize = 16 << 10;
 
 /// `GET /v1/capabilities`
 pub(crate) async fn capabilities(_: Caller) -> Response {
-    let features = ["batch", "digest-inventory", "sessions", "tombstones", "changes"];
-    let capabilities = Capabilities {
+    let features = [BATCH, DIGEST_INVENTORY, "sessions", "tombstones", "changes"];
+    let capabilities = CapabilitiesDocument {
         protocol: PROTOCOL.to_owned(),
         max_batch_items: MAX_BATCH_ITEMS,
         max_batch_bytes: MAX_BATCH_BYTES,

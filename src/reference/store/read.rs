@@ -7,7 +7,7 @@ use super::{Fault, query::last_change, session};
 use crate::{
     model::{Buckets, Digest},
     reference::record::{Address, Lifecycle},
-    registry::v1::wire::{BucketDigest, BucketDigests, InventoryItem},
+    registry::{BucketDigest, BucketDigests, InventoryItem},
 };
 
 /// Bytes of the records on one page; a page ends early rather than grow beyond it.

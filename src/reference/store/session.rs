@@ -4,10 +4,11 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::Fault;
 use crate::{
-    model::{INTEGER_LIMIT, Version, is_valid_id},
+    model::{INTEGER_LIMIT, Liveness, Version, is_valid_id},
     reference::{clock::rfc3339, problem::Kind, record::Address},
-    registry::v1::wire::{
-        Contender, Heartbeat, HeartbeatAccepted, OpenSession, PreviousSession, Problem, SessionOpened, SessionState,
+    registry::{
+        Contender, Heartbeat, OpenSession, PreviousSession, SessionOpened,
+        v1::wire::{HeartbeatAccepted, Problem},
     },
 };
 
@@ -31,11 +32,11 @@ pub(super) struct Current {
 }
 
 /// How a session stands at a time.
-pub(super) fn state(closed: bool, expires_ms: i64, now: i64) -> SessionState {
+pub(super) fn state(closed: bool, expires_ms: i64, now: i64) -> Liveness {
     match (closed, now < expires_ms) {
-        (true, _) => SessionState::Closed,
-        (false, true) => SessionState::Live,
-        (false, false) => SessionState::Stale,
+        (true, _) => Liveness::Closed,
+        (false, true) => Liveness::Live,
+        (false, false) => Liveness::Stale,
     }
 }
 

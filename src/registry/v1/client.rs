@@ -9,19 +9,22 @@ use super::{
     files::Error,
     http::{self, Answer, Http, LARGE_ANSWER, NAME_CHARS, RECORD_ANSWER, SMALL_ANSWER, fit_for_logs},
     wire::{
-        BatchResults, BucketDigests, Capabilities, Cluster, Contender, Heartbeat, HeartbeatAccepted, InventoryPage,
-        ItemResult, OpenSession, SessionOpened, SessionState, Stored,
+        BATCH, BatchResults, CapabilitiesDocument, Cluster, DIGEST_INVENTORY, HeartbeatAccepted, ItemResult, PROTOCOL,
+        Stored,
     },
 };
 use crate::{
     model::{
-        DEFAULT_OWNER, Digest, Failure, INTEGER_LIMIT, OperationKind, Said, Uid, Verdict, Version, Writer,
+        DEFAULT_OWNER, Digest, Failure, INTEGER_LIMIT, OperationKind, OtherWriter, Said, Uid, Verdict, Version, Writer,
         is_namespace_name, is_pod_name, is_valid_id, verdict,
     },
-    registry::{Bucket, Change, Encoded, EncodedBody, OtherWriter, RecordName, Registry},
+    registry::{
+        Bucket, BucketDigests, Capabilities, Change, Contender, Encoded, EncodedBody, Features, Heartbeat,
+        InventoryPage, OpenSession, RecordName, Registry, SessionOpened,
+    },
 };
 
-/// Features that a registry can have; the protocol knows five.
+/// Features of a registry that are read; the protocol knows five.
 const FEATURES_MAX: usize = 64;
 
 /// Bytes of the answer to a batch that are read at most, per operation. Registries explain rejections at length.
@@ -173,16 +176,23 @@ fn of_look(answer: &Answer, operation: &Encoded, status: u16) -> Verdict {
     }
 }
 
-/// What a registry says that it can do. Its features are names: what is none is left aside.
+/// What a registry can do. Every registry that speaks the protocol has sessions and an inventory.
 pub(super) fn of_capabilities(answer: &Answer) -> Result<Capabilities, Failure> {
-    let mut told: Capabilities = answer.json()?;
-    told.protocol = fit_for_logs(&told.protocol, NAME_CHARS);
-    // A batch is built in memory before it is sent.
-    told.max_batch_items = told.max_batch_items.min(BATCH_MAX.0);
-    told.max_batch_bytes = told.max_batch_bytes.min(BATCH_MAX.1);
-    told.features.truncate(FEATURES_MAX);
-    told.features.retain(|feature| feature.len() <= NAME_CHARS);
-    Ok(told)
+    let CapabilitiesDocument { protocol, max_batch_items, max_batch_bytes, max_record_bytes, features } =
+        answer.json()?;
+    if protocol != PROTOCOL {
+        let protocol = fit_for_logs(&protocol, NAME_CHARS);
+        let problem = format!("the registry speaks protocol {protocol:?}, this controller {PROTOCOL:?}");
+        return Err(Failure::Broken(problem));
+    }
+    let has = |feature: &str| features.iter().take(FEATURES_MAX).any(|found| found == feature);
+    Ok(Capabilities {
+        // A batch is built in memory before it is sent.
+        max_batch_items: max_batch_items.min(BATCH_MAX.0),
+        max_batch_bytes: max_batch_bytes.min(BATCH_MAX.1),
+        max_record_bytes,
+        features: Features { batches: has(BATCH), digests: has(DIGEST_INVENTORY), sessions: true, inventory: true },
+    })
 }
 
 /// The session that a registry opened.
@@ -222,8 +232,7 @@ pub(super) fn of_holder(answer: &Answer, owner: &str) -> Result<Option<OtherWrit
         cluster_uid: found.cluster_uid.filter(|uid| is_valid_id(uid)),
         heartbeat: found.expires_at.map(|at| fit_for_logs(&at, NAME_CHARS)),
         records: found.pods,
-        over: found.state != SessionState::Live,
-        closed: found.state == SessionState::Closed,
+        state: found.state,
     }))
 }
 

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{
     client::{of_batch, of_capabilities, of_holder, of_one, of_page, of_record, of_session},
     http::{Answer, Http, parse_retry_after},
-    wire::{BucketDigests, HeartbeatAccepted},
+    wire::HeartbeatAccepted,
 };
 use crate::{
     fuzz::{self, Found, ensure},
@@ -17,7 +17,7 @@ use crate::{
         Digest, Ended, Failure, INTEGER_LIMIT, OperationKind, Removal, Uid, Verdict, Version, is_namespace_name,
         is_pod_name, verdict,
     },
-    registry::{Encoded, EncodedBody},
+    registry::{BucketDigests, Encoded, EncodedBody},
 };
 
 /// What may be repeated of an answer.
@@ -81,9 +81,9 @@ fn one(kind: OperationKind, answer: &Answer, operation: &Encoded) -> Found {
 fn control(answer: &Answer) -> Found {
     match of_capabilities(answer) {
         Err(failure) => self::failure(&failure)?,
-        Ok(told) => {
-            let text = told.features.concat().len() + told.protocol.len();
-            ensure(text <= 64 * 128 + 512, || format!("capabilities of {text} bytes"))?;
+        Ok(found) => {
+            let fits = found.max_batch_items <= 5_000 && found.max_batch_bytes <= 16 << 20;
+            ensure(fits, || format!("{found:?}"))?;
         }
     }
     match of_session(answer) {

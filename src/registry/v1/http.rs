@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     connect::{Bundle, Names, explain},
-    model::{self, Failure, INTEGER_LIMIT, Said, Version, verdict},
+    model::{Failure, INTEGER_LIMIT, Said, Version, verdict},
 };
 
 /// Bytes of an answer that are read at most, where it is about one thing.
@@ -255,13 +255,12 @@ impl Answer {
 /// What a problem says.
 pub(super) fn said(problem: &Problem) -> Said {
     // Numbers that the protocol does not know cannot be passed by counting.
-    let current = problem.current.filter(|c| c.epoch < INTEGER_LIMIT && c.seq < INTEGER_LIMIT);
-    let current = current.map(|c| model::Current { version: Version { epoch: c.epoch, seq: c.seq }, digest: c.digest });
+    let is_known = |version: Version| version.epoch < INTEGER_LIMIT && version.seq < INTEGER_LIMIT;
     let detail = problem.detail.as_ref().or(problem.title.as_ref());
     Said {
         problem: fit_for_logs(problem.name(), NAME_CHARS),
         detail: detail.map(|text| fit_for_logs(text, DETAIL_CHARS)).unwrap_or_default(),
-        current,
+        current: problem.current.filter(|current| is_known(current.version)),
         retry_after: None,
     }
 }

@@ -1,4 +1,4 @@
-//! The JSON shapes of protocol v1, as both sides read and write them.
+//! The JSON of protocol v1 where it is not that of the [`registry`](crate::registry)'s own types.
 //!
 //! Members that a side does not know are ignored here; records themselves travel as raw JSON, so that what is
 //! unknown in them is kept.
@@ -6,19 +6,26 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::model::{Digest, Version};
+use crate::{
+    model::{Digest, Liveness, StoredVersion, Version},
+    registry::Contender,
+};
 
 /// The only protocol version there is.
 pub const PROTOCOL: &str = "v1";
 /// The version of the record's shape that this release writes.
 pub const SCHEMA: u64 = 1;
+/// The feature of a registry that takes batches.
+pub const BATCH: &str = "batch";
+/// The feature of a registry that gives the digests of its inventory's buckets.
+pub const DIGEST_INVENTORY: &str = "digest-inventory";
 /// What problem types start with; the problem's name follows.
 pub const PROBLEM_PREFIX: &str = "urn:pod-registrar:problem:";
 
 /// What a registry can do and how much it takes at once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Capabilities {
+pub struct CapabilitiesDocument {
     /// `v1`.
     pub protocol: String,
     /// Operations in one batch, at most.
@@ -30,7 +37,7 @@ pub struct Capabilities {
     /// Bytes of one record, at most.
     #[serde(default = "default_record_bytes")]
     pub max_record_bytes: usize,
-    /// `batch`, `digest-inventory`, `sessions`, `tombstones`, `changes`.
+    /// [`BATCH`], [`DIGEST_INVENTORY`], and names that only people and other clients use.
     #[serde(default)]
     pub features: Vec<String>,
 }
@@ -47,100 +54,6 @@ fn default_record_bytes() -> usize {
     64 << 10
 }
 
-/// Body of the request that opens a session.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct OpenSession {
-    /// The cluster's name for people.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cluster_name: Option<String>,
-    /// Which process this is.
-    pub instance: String,
-    /// For how long the session is shown as live without a heartbeat.
-    pub ttl_seconds: u64,
-    /// A hash of namespaces, selectors and rule.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scope: Option<String>,
-    /// The highest epoch that the client has seen.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub min_epoch: Option<u64>,
-    /// The UID of the `kube-system` namespace. A session without it keeps that of the session before.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cluster_uid: Option<String>,
-}
-
-/// The answer to [`OpenSession`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct SessionOpened {
-    /// The session's epoch; every write of the session carries it.
-    pub epoch: u64,
-    /// The ttl that the registry granted.
-    pub ttl_seconds: u64,
-    /// The session before this one, if there was one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub previous: Option<PreviousSession>,
-}
-
-/// The session that a new one replaced.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct PreviousSession {
-    /// Its epoch.
-    pub epoch: u64,
-    /// The process that held it.
-    pub instance: String,
-    /// Its scope, if it named one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scope: Option<String>,
-    /// The UID of its `kube-system` namespace, if it named one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cluster_uid: Option<String>,
-    /// How it stood when it was replaced.
-    pub state: SessionState,
-}
-
-/// How a session stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SessionState {
-    /// Its heartbeat is not older than its ttl.
-    Live,
-    /// Its heartbeat is overdue. Its writes are still accepted.
-    Stale,
-    /// Its writer stopped as asked.
-    Closed,
-}
-
-/// Body of a heartbeat.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Heartbeat {
-    /// The session. With an epoch that another session replaced, the writer announces itself as a contender.
-    pub epoch: u64,
-    /// Which process this is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub instance: Option<String>,
-    /// For how long the session is shown as live from now on.
-    pub ttl_seconds: u64,
-    /// Whether the writer believes the registry to be equal to the cluster.
-    #[serde(default)]
-    pub synced: bool,
-    /// How much the writer sees and still owes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub counts: Option<Counts>,
-}
-
-/// How much a writer sees and still owes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Counts {
-    /// Pods in the writer's store.
-    pub pods: u64,
-    /// Keys that wait for an acknowledgement.
-    pub pending: u64,
-}
-
 /// The answer to [`Heartbeat`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -152,19 +65,6 @@ pub struct HeartbeatAccepted {
     /// Another writer that announced itself within the last 90 s, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contender: Option<Contender>,
-}
-
-/// A writer whose session was replaced, and that still sends heartbeats.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Contender {
-    /// The epoch of its session.
-    pub epoch: u64,
-    /// The process, if it said so.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub instance: Option<String>,
-    /// When it announced itself last, RFC 3339.
-    pub seen_at: String,
 }
 
 /// One cluster and the installations that write for it.
@@ -204,7 +104,7 @@ pub struct Owner {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contender: Option<Contender>,
     /// How the session stands.
-    pub state: SessionState,
+    pub state: Liveness,
     /// When it turns or turned stale, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<String>,
@@ -269,31 +169,6 @@ pub enum Observed {
     List,
 }
 
-/// One operation of a batch, as a client writes it. A server reads operations as raw JSON, item by item, so that
-/// one that is malformed spoils no other.
-#[derive(Clone, Debug, Serialize)]
-#[serde(tag = "op", rename_all = "lowercase")]
-pub enum Operation {
-    /// Create or replace a record.
-    Put {
-        /// The pod's UID.
-        id: String,
-        /// The record.
-        record: Box<RawValue>,
-    },
-    /// Remove a record.
-    Delete {
-        /// The pod's UID.
-        id: String,
-        /// Orders this against other operations on the id.
-        version: Version,
-        /// Why.
-        reason: Reason,
-        /// How it is known.
-        observed: Observed,
-    },
-}
-
 /// The answer to a batch: one result an operation, in the order of the request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BatchResults {
@@ -353,7 +228,7 @@ pub struct Problem {
     pub detail: Option<String>,
     /// What is stored, with `stale-version`.
     #[serde(default, deserialize_with = "if_it_fits", skip_serializing_if = "Option::is_none")]
-    pub current: Option<Current>,
+    pub current: Option<StoredVersion>,
 }
 
 impl Problem {
@@ -382,70 +257,6 @@ fn lenient<'de, D: serde::Deserializer<'de>, T: serde::de::DeserializeOwned>(
 ) -> Result<Option<T>, D::Error> {
     let raw = Box::<RawValue>::deserialize(deserializer)?;
     Ok(serde_json::from_str(raw.get()).ok())
-}
-
-/// What the registry holds where an operation came too late.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Current {
-    /// The epoch of the stored version.
-    pub epoch: u64,
-    /// The counter of the stored version.
-    pub seq: u64,
-    /// The digest of the stored record; none where a delete is remembered.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub digest: Option<Digest>,
-}
-
-/// A page of an inventory with `view=digest`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct InventoryPage {
-    /// Records ordered by id.
-    pub items: Vec<InventoryItem>,
-    /// The next page; none on the last.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub next: Option<String>,
-    /// How many records the whole reading has.
-    pub count: u64,
-    /// The last change that this read has seen.
-    pub as_of: u64,
-}
-
-/// A record without its body.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct InventoryItem {
-    /// The record's id.
-    pub id: String,
-    /// Its digest.
-    pub digest: Digest,
-    /// Its version.
-    pub version: Version,
-}
-
-/// The inventory as bucket digests, from one consistent read.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct BucketDigests {
-    /// One a bucket.
-    pub buckets: Vec<BucketDigest>,
-    /// Records over all buckets.
-    pub count: u64,
-    /// The last change that this read has seen.
-    pub as_of: u64,
-}
-
-/// One bucket.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BucketDigest {
-    /// Records in it.
-    pub count: u64,
-    /// The xor of their digests, 64 hexadecimal digits without a prefix.
-    #[serde(serialize_with = "bare_hex")]
-    pub digest: Digest,
-}
-
-fn bare_hex<S: serde::Serializer>(digest: &Digest, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&digest.hex())
 }
 
 #[cfg(test)]

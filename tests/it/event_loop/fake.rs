@@ -9,11 +9,10 @@ use std::{
 
 use parking_lot::{Mutex, MutexGuard};
 use pod_registrar::{
-    model::{Buckets, Digest, Failure, OperationKind, Uid, Verdict, Version, verdict},
+    model::{Buckets, Digest, Failure, Liveness, OperationKind, OtherWriter, Uid, Verdict, Version, verdict},
     registry::{
-        Bucket, BucketDigests, Capabilities, Change, Contender, Encoded, EncodedBody, Heartbeat, InventoryPage,
-        OpenSession, OtherWriter, RecordName, Registry, SessionOpened,
-        v1::wire::{BucketDigest, PreviousSession, SessionState},
+        Bucket, BucketDigest, BucketDigests, Capabilities, Change, Contender, Encoded, EncodedBody, Features,
+        Heartbeat, InventoryPage, OpenSession, PreviousSession, RecordName, Registry, SessionOpened,
     },
 };
 use tokio::time::Instant;
@@ -115,7 +114,7 @@ pub(super) struct State {
     pub(super) refusals: super::fake_inventory::Refusals,
     /// For the next pages of the inventory, in order.
     pub(super) inventory_faults: VecDeque<Option<Failure>>,
-    pub(super) features: Vec<String>,
+    pub(super) features: Features,
     pub(super) max_batch_items: usize,
     pub(super) max_batch_bytes: usize,
     /// Whether every batch is too large, however small it is.
@@ -157,7 +156,7 @@ impl State {
         let id = operation.uid.to_string();
         let stored = self.records.get(&id).map(|(version, _)| *version);
         if let Some((version, digest)) = self.records.get(&id).filter(|(version, _)| *version >= operation.version) {
-            let current = pod_registrar::model::Current { version: *version, digest: Some(*digest) };
+            let current = pod_registrar::model::StoredVersion { version: *version, digest: Some(*digest) };
             return Verdict::Stale { current: Some(current) };
         }
         if self.tombstones.get(&id).is_some_and(|version| *version >= operation.version) {
@@ -188,9 +187,8 @@ pub(super) struct Fake(Arc<Mutex<State>>);
 
 impl Fake {
     pub(super) fn new() -> Self {
-        let features = ["batch", "digest-inventory", "sessions", "tombstones", "changes"];
         Self(Arc::new(Mutex::new(State {
-            features: features.map(str::to_owned).to_vec(),
+            features: Features::ALL,
             max_batch_items: 500,
             max_batch_bytes: 4 << 20,
             random: fastrand::Rng::with_seed(5),
@@ -292,11 +290,10 @@ impl Registry for Fake {
         self.up()?;
         let state = self.state();
         Ok(Capabilities {
-            protocol: "v1".into(),
             max_batch_items: state.max_batch_items,
             max_batch_bytes: state.max_batch_bytes,
             max_record_bytes: 64 << 10,
-            features: state.features.clone(),
+            features: state.features,
         })
     }
 
@@ -316,7 +313,7 @@ impl Registry for Fake {
             instance: state.holder.clone().unwrap_or_else(|| "other".into()),
             scope: state.scope.clone(),
             cluster_uid: state.cluster_uid.clone(),
-            state: if closed { SessionState::Closed } else { SessionState::Live },
+            state: if closed { Liveness::Closed } else { Liveness::Live },
         });
         state.session = Some(state.epoch);
         (state.scope, state.holder, state.other_over) = (request.scope.clone(), Some(request.instance.clone()), false);
@@ -363,8 +360,7 @@ impl Registry for Fake {
             cluster_uid: state.cluster_uid.clone(),
             heartbeat: state.heartbeat.clone(),
             records: state.records.len() as u64,
-            over: state.other_over || state.closed == Some(epoch),
-            closed: state.other_over || state.closed == Some(epoch),
+            state: if state.other_over || state.closed == Some(epoch) { Liveness::Closed } else { Liveness::Live },
         }))
     }
 

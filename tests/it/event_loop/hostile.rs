@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use pod_registrar::{
-    model::{Current, Digest, Failure, INTEGER_LIMIT, Verdict, Version},
+    model::{Digest, Failure, INTEGER_LIMIT, Liveness, OtherWriter, StoredVersion, Verdict, Version},
     registry::{
-        BucketDigests, Capabilities, InventoryItem, InventoryPage, OtherWriter, RecordName, SessionOpened,
-        v1::wire::{BucketDigest, PreviousSession, SessionState},
+        BucketDigest, BucketDigests, Capabilities, Features, InventoryItem, InventoryPage, PreviousSession, RecordName,
+        SessionOpened,
     },
 };
 
@@ -80,18 +80,19 @@ pub(super) fn capabilities(rng: &mut Rng) -> Result<Capabilities, Failure> {
     or_failure(rng, |rng| {
         let [max_batch_items, max_batch_bytes, max_record_bytes] =
             [(); 3].map(|()| usize::try_from(number(rng)).unwrap());
-        let protocol = if rng.u8(..4) == 0 { text(rng) } else { "v1".to_owned() };
-        let features = ["batch", "digest-inventory", "sessions"].map(str::to_owned);
-        let extra = text(rng);
-        let features = features.into_iter().filter(|_| rng.bool()).chain([extra]).collect();
-        Capabilities { protocol, max_batch_items, max_batch_bytes, max_record_bytes, features }
+        let features = Features { batches: rng.bool(), digests: rng.bool(), ..Features::ALL };
+        Capabilities { max_batch_items, max_batch_bytes, max_record_bytes, features }
     })
+}
+
+fn state(rng: &mut Rng) -> Liveness {
+    [Liveness::Live, Liveness::Stale, Liveness::Closed][rng.usize(..3)]
 }
 
 /// Epochs stay below what the protocol can count on from.
 pub(super) fn session(rng: &mut Rng) -> Result<SessionOpened, Failure> {
     or_failure(rng, |rng| {
-        let state = [SessionState::Live, SessionState::Stale, SessionState::Closed][rng.usize(..3)];
+        let state = state(rng);
         let (epoch, instance, scope) = (number(rng), text(rng), Some(text(rng)));
         let previous = PreviousSession { epoch, instance, scope, cluster_uid: None, state };
         SessionOpened { epoch: rng.u64(1..1_000), ttl_seconds: number(rng), previous: Some(previous) }
@@ -111,8 +112,7 @@ pub(super) fn holder(rng: &mut Rng) -> Result<Option<OtherWriter>, Failure> {
             cluster_uid: None,
             heartbeat: rng.bool().then(|| text(rng)),
             records: rng.u64(..),
-            over: rng.bool(),
-            closed: rng.bool(),
+            state: state(rng),
         })
     })
 }
@@ -123,7 +123,7 @@ pub(super) fn verdicts(rng: &mut Rng, count: usize) -> Result<Vec<Verdict>, Fail
 
 fn verdict(rng: &mut Rng) -> Verdict {
     let version = Version { epoch: rng.u64(..1_000), seq: rng.u64(..10_000) };
-    let current = rng.bool().then(|| Current { version, digest: rng.bool().then(|| digest(rng)) });
+    let current = rng.bool().then(|| StoredVersion { version, digest: rng.bool().then(|| digest(rng)) });
     match rng.u8(..8) {
         0 => Verdict::Retry { after: rng.bool().then(|| Duration::from_secs(rng.u64(..=300))), cause: text(rng) },
         1 => Verdict::Rejected { cause: text(rng) },

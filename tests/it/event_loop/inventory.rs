@@ -54,7 +54,7 @@ async fn slow_inventory_is_used_bucket_by_bucket() {
 #[tokio::test(start_paused = true)]
 async fn slow_pages_are_used_as_they_arrive() {
     let (registry, changed) = five_changed().await;
-    registry.state().features.retain(|feature| feature != "digest-inventory");
+    registry.state().features.digests = false;
     registry.state().records.remove("uid-00150");
     registry.state().slow_inventory = Duration::from_secs(240);
     let items = registry.state().items();
@@ -85,7 +85,7 @@ async fn failed_page_is_repeated_alone() {
 async fn page_that_does_not_come_is_asked_for_with_fewer_records() {
     for digests in [true, false] {
         let (registry, changed) = five_changed().await;
-        registry.state().features.retain(|feature| digests || feature != "digest-inventory");
+        registry.state().features.digests = digests;
         // 25 s for all of them, where a request may take 10 s.
         registry.state().slow_items = SECOND / 20;
         let mut world = start(&registry, &changed).await;

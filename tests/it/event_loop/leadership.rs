@@ -11,7 +11,7 @@ use super::{
 };
 
 fn leader(term: u64) -> Leadership {
-    Leadership::Leader { term, until: Moment::MAX }
+    Leadership::Leader { term, until: Moment::from_secs(u64::MAX) }
 }
 
 /// A standby that has seen these pods.
@@ -161,7 +161,7 @@ async fn a_lost_leadership_stops_everything_and_a_regained_one_believes_nothing_
 #[tokio::test(start_paused = true)]
 async fn a_leadership_that_is_not_renewed_ends_with_its_time_though_nobody_says_so() {
     let registry = Fake::new();
-    let soon = Leadership::Leader { term: 1, until: 20 * SECOND };
+    let soon = Leadership::Leader { term: 1, until: Moment::from_secs(20) };
     let mut world = World::start_as(soon, registry.clone(), many(30, "a"), options());
     world.list().await;
     world.pass(10 * SECOND).await;
@@ -202,7 +202,7 @@ async fn writes_in_flight_end_with_the_leadership() {
 #[tokio::test(start_paused = true)]
 async fn writes_in_flight_end_when_the_lease_lapses() {
     let registry = Fake::new();
-    let until = 10 * SECOND;
+    let until = Moment::from_secs(10);
     let lapses = Leadership::Leader { term: 1, until };
     let mut world = World::start_as(lapses, registry.clone(), many(3, "a"), options());
     world.list().await;

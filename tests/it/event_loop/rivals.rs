@@ -135,7 +135,7 @@ fn declared(registry: &Fake) -> Vec<String> {
 async fn restart_remembers_that_another_writer_may_live() {
     let registry = filled(30).await;
     held_by_another(&registry);
-    let leads = Leadership::Leader { term: 1, until: Moment::MAX };
+    let leads = Leadership::Leader { term: 1, until: Moment::from_secs(u64::MAX) };
     let mut world = World::start_as(leads, registry.clone(), many(20, "a"), options());
     world.list().await;
     world.pass(10 * SECOND).await;
@@ -156,7 +156,7 @@ async fn unanswered_heartbeats_do_not_prove_a_writer_gone() {
     let registry = filled(30).await;
     held_by_another(&registry);
     registry.state().refusals.heartbeats = Some(Failure::Broken("status 500".into()));
-    let leads = Leadership::Leader { term: 1, until: Moment::MAX };
+    let leads = Leadership::Leader { term: 1, until: Moment::from_secs(u64::MAX) };
     let mut world = World::start_as(leads, registry.clone(), many(20, "a"), options());
     world.list().await;
     world.pass(600 * SECOND).await;

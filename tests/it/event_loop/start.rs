@@ -1,6 +1,6 @@
 //! Start and restart: what is written, and what is not.
 
-use pod_registrar::model::OperationKind;
+use pod_registrar::{model::OperationKind, registry::Features};
 
 use super::{
     fake::Fake,
@@ -102,7 +102,7 @@ async fn another_release_rewrites_each_record_once_at_a_bounded_rate_behind_live
 #[tokio::test(start_paused = true)]
 async fn a_registry_without_batches_and_digests_is_served_one_by_one() {
     let registry = Fake::new();
-    registry.state().features = vec!["sessions".into(), "tombstones".into()];
+    registry.state().features = Features { batches: false, digests: false, ..Features::ALL };
     let mut world = World::settled(registry.clone(), many(20, "a")).await;
     world.delete("uid-00001").await;
     world.pass(SECOND).await;

@@ -103,7 +103,7 @@ pub(super) fn pod(uid: &str, body: &str) -> Pod {
 impl World {
     /// A world with these pods, before any of them was listed.
     pub(super) fn start(registry: Fake, pods: impl IntoIterator<Item = Pod>, options: Options) -> Self {
-        Self::start_as(Leadership::ALONE, registry, pods, options)
+        Self::start_as(Leadership::Alone, registry, pods, options)
     }
 
     /// The same, as a leader or a follower.

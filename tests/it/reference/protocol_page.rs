@@ -4,9 +4,9 @@
 
 use pod_registrar::{
     reference::OPENAPI,
-    registry::v1::wire::{
-        BatchResults, BucketDigests, Capabilities, Cluster, Clusters, Heartbeat, HeartbeatAccepted, InventoryPage,
-        OpenSession, Problem, SessionOpened, Stored,
+    registry::{
+        BucketDigests, Heartbeat, InventoryPage, OpenSession, SessionOpened,
+        v1::wire::{BatchResults, CapabilitiesDocument, Cluster, Clusters, HeartbeatAccepted, Problem, Stored},
     },
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -78,7 +78,7 @@ async fn page_examples_follow_the_protocol() {
     let examples = examples();
     for (kind, example) in &examples {
         match kind.as_str() {
-            "Capabilities" => is::<Capabilities>(example),
+            "Capabilities" => is::<CapabilitiesDocument>(example),
             "OpenSession" => is::<OpenSession>(example),
             "SessionOpened" => is::<SessionOpened>(example),
             "Heartbeat" => is::<Heartbeat>(example),

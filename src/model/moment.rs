@@ -1,0 +1,111 @@
+//! Points in time on the process's own monotonic clock. Spans of time are [`Duration`]s.
+//!
+//! The core never reads a clock: the edge reads [`crate::clock::Clock`] and passes moments in.
+
+use std::{
+    num::NonZeroU64,
+    ops::{Add, AddAssign, Sub},
+    time::Duration,
+};
+
+/// A point in monotonic time, exact to the nanosecond for five centuries after the process started.
+///
+/// Arithmetic saturates. `Option<Moment>` takes eight bytes as well: the ledger keeps one or two per pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Moment(
+    /// One more than the nanoseconds since the process started: never zero, so that `None` needs no further bytes.
+    NonZeroU64,
+);
+
+impl Moment {
+    /// The start of the process.
+    pub const START: Self = Self(NonZeroU64::MIN);
+
+    /// The moment this long after the start of the process.
+    pub fn after_start(time: Duration) -> Self {
+        Self::START + time
+    }
+
+    /// The moment this many seconds after the start of the process.
+    pub const fn from_secs(secs: u64) -> Self {
+        Self(NonZeroU64::MIN.saturating_add(secs.saturating_mul(1_000_000_000)))
+    }
+
+    /// The moment this many milliseconds after the start of the process.
+    pub const fn from_millis(millis: u64) -> Self {
+        Self(NonZeroU64::MIN.saturating_add(millis.saturating_mul(1_000_000)))
+    }
+
+    /// The time from `earlier` to this moment; zero if `earlier` is later.
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.get().saturating_sub(earlier.0.get()))
+    }
+
+    /// The time from the start of the process to this moment.
+    pub const fn since_start(self) -> Duration {
+        self.since(Self::START)
+    }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+impl Add<Duration> for Moment {
+    type Output = Self;
+
+    fn add(self, time: Duration) -> Self {
+        Self(self.0.saturating_add(nanos(time)))
+    }
+}
+
+impl AddAssign<Duration> for Moment {
+    fn add_assign(&mut self, time: Duration) {
+        *self = *self + time;
+    }
+}
+
+impl Sub<Duration> for Moment {
+    type Output = Self;
+
+    fn sub(self, time: Duration) -> Self {
+        Self(NonZeroU64::new(self.0.get().saturating_sub(nanos(time))).unwrap_or(NonZeroU64::MIN))
+    }
+}
+
+impl Sub for Moment {
+    type Output = Duration;
+
+    fn sub(self, earlier: Self) -> Duration {
+        self.since(earlier)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moment_takes_eight_bytes_even_if_optional() {
+        assert_eq!((size_of::<Moment>(), size_of::<Option<Moment>>()), (8, 8));
+    }
+
+    #[test]
+    fn moment_is_exact_for_a_century() {
+        let time = Duration::new(86_400 * 365 * 100, 123_456_789);
+        assert_eq!(Moment::after_start(time).since_start(), time);
+        assert_eq!(
+            Moment::after_start(time) - Moment::from_secs(86_400 * 365 * 100),
+            Duration::from_nanos(123_456_789)
+        );
+    }
+
+    #[test]
+    fn moment_arithmetic_saturates() {
+        let (start, hour) = (Moment::START, Duration::from_secs(3_600));
+        assert_eq!((start - hour, start - (start + hour)), (start, Duration::ZERO));
+        assert_eq!(start + Duration::MAX, start + Duration::MAX + hour);
+        assert_eq!(Moment::from_secs(u64::MAX), start + Duration::MAX);
+        assert!(Moment::from_millis(1) < Moment::from_secs(1));
+    }
+}
