@@ -47,7 +47,7 @@ pub use lease::Leadership;
 pub use ledger::{Applied, Attempt, Belief, Drift, Ended, Flight, Known, Ledger, Settled, Tries, Walk, Work};
 pub use object::PodObject;
 pub use plan::{Action, Removal, Wanted, decide, wanted};
-pub use pod::{Content, Pod, Shown};
+pub use pod::{Content, Pod, PodRef, Shown};
 pub use sighting::{Sighting, WatchList};
 pub use standing::{Ability, SessionState, Standing};
 pub use takeover::{OtherWriter, Takeover};

@@ -3,7 +3,7 @@
 use super::registrar::{Inputs, Registrar, Reply};
 use crate::{
     model::{
-        Failure, Moment, Uid,
+        Failure, Moment, PodRef, Uid,
         brake::{Answer, Inquiry},
     },
     registry::{Capabilities, Registry, v1::wire},
@@ -122,7 +122,7 @@ impl<R: Registry> Registrar<R> {
                 match registry.record_name(uid.clone()).await {
                     // What the registry does not hold need not be confirmed.
                     Ok(None) => {}
-                    Ok(Some(name)) => names.push((uid, name.namespace, name.name)),
+                    Ok(Some(name)) => names.push(PodRef { uid, namespace: name.namespace, name: name.name }),
                     Err(failure) => return Reply::Names(about, Err(failure)),
                 }
             }
@@ -133,7 +133,7 @@ impl<R: Registry> Registrar<R> {
     pub(super) fn names_told(
         &mut self,
         about: About,
-        result: Result<Vec<Named>, Failure>,
+        result: Result<Vec<PodRef>, Failure>,
         now: Moment,
         inputs: &Inputs,
     ) {
@@ -154,9 +154,6 @@ impl<R: Registry> Registrar<R> {
         }
     }
 }
-
-/// A pod with the namespace and the name that the registry has for it.
-pub(super) type Named = (Uid, String, String);
 
 /// What names of pods are asked for.
 pub(super) enum About {

@@ -3,13 +3,13 @@
 use std::collections::HashSet;
 
 use super::{
-    control::{About, Named},
+    control::About,
     queue::Lane,
     registrar::{Inputs, ListAsked, Registrar},
 };
 use crate::{
     model::{
-        Action, Belief, Ended, Known, Moment, Shown, Sighting, Uid, Walk, WatchList, Work,
+        Action, Belief, Ended, Known, Moment, PodRef, Shown, Sighting, Uid, Walk, WatchList, Work,
         brake::{Answer, CompleteList, HeldBecause, Inquiry, Listed, Question, is_nearly_all},
         decide, wanted,
     },
@@ -260,11 +260,11 @@ impl<R: Registry> Registrar<R> {
     }
 
     /// The registry told the namespaces of these.
-    pub(super) fn placed(&mut self, named: Vec<Named>) {
+    pub(super) fn placed(&mut self, named: Vec<PodRef>) {
         self.control.placing = false;
         // Of a namespace that is not watched, any list tells that they are not selected.
         let any = (0..self.lists.len()).find(|watch| self.list_of(*watch).is_some());
-        for (uid, namespace, _) in named {
+        for PodRef { uid, namespace, .. } in named {
             let watch = self.options.namespaces.iter().position(|watched| *watched == namespace).or(any);
             if let Some(watch) = watch {
                 self.ledger.place(&uid, watch);

@@ -9,7 +9,7 @@ use tokio::{
 
 use super::{
     comparison::{Comparison, Found},
-    control::{About, Named},
+    control::About,
     dispatch::Sent,
     inventory::{PAGE_ITEMS, Step},
     queue::{Lane, Queue},
@@ -17,7 +17,7 @@ use super::{
 use crate::{
     clock::Clock,
     model::{
-        Failure, Leadership, Ledger, Moment, OtherWriter, Sighting, Standing, Takeover, UidMap, Verdict, Walk,
+        Failure, Leadership, Ledger, Moment, OtherWriter, PodRef, Sighting, Standing, Takeover, UidMap, Verdict, Walk,
         WatchList,
         brake::{Brake, Confirmation, Finding, HoldId, Inquiry, SettingsChange},
         budget::Budget,
@@ -148,7 +148,7 @@ pub(super) enum Reply {
     /// What the session before declared, asked in this term.
     Before(Option<u64>, Result<Option<OtherWriter>, Failure>),
     Inventory(u64, Found, Step),
-    Names(About, Result<Vec<Named>, Failure>),
+    Names(About, Result<Vec<PodRef>, Failure>),
     Written(Sent, Result<Vec<Verdict>, Failure>),
 }
 

@@ -273,7 +273,7 @@ impl World {
                 return self.answers.send(Confirmation { round, finding }).await.unwrap();
             }
             Inquiry::Find { pods, unasked, .. } => {
-                let asked = pods.into_iter().map(|(uid, ..)| uid);
+                let asked = pods.into_iter().map(|pod| pod.uid);
                 let is_there = |uid: &Uid| {
                     let uid = &*uid.text();
                     self.pods.contains_key(uid) || self.others.contains_key(uid)
@@ -281,7 +281,7 @@ impl World {
                 let finding = Finding::Listed(asked.filter(is_there).chain(unasked).collect());
                 return self.answers.send(Confirmation { round, finding }).await.unwrap();
             }
-            Inquiry::LookUp { pods, .. } => pods.into_iter().map(|(uid, ..)| uid.to_string()).collect::<Vec<_>>(),
+            Inquiry::LookUp { pods, .. } => pods.into_iter().map(|pod| pod.uid.to_string()).collect::<Vec<_>>(),
         };
         let is_there = |uid: &&String| self.pods.contains_key(*uid) || self.others.contains_key(*uid);
         let there = pods.iter().filter(is_there).count();
