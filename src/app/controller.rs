@@ -25,7 +25,7 @@ use crate::{
     settings::{
         ElectionSettings, HoldSettings, IdentitySettings, LeaseName, RecordSettings, RegistrySettings, RunSettings,
     },
-    sync::{self, BACKLOG_WINDOW, Inputs, Options, Registrar},
+    sync::{self, BACKLOG_WINDOW, Inputs, Options, Outputs, Registrar},
     telemetry::{Health, Metrics},
 };
 
@@ -206,8 +206,9 @@ impl Controller {
                 Ok(())
             });
         }
-        let inputs = Inputs { sightings, confirmations, questions: question, relist, leadership, standing, approvals };
-        let registrar = Registrar::new(registry, view, options, clock, metrics, health);
+        let inputs = Inputs { sightings, confirmations, leadership, approvals };
+        let outputs = Outputs { questions: question, relist, standing, metrics, health };
+        let registrar = Registrar::new(registry, view, options, clock, outputs);
         let result = tokio::select! {
             result = registrar.run(inputs, stop.cancelled_owned()) => match result {
                 // They are tasks, and one of them says why.

@@ -65,7 +65,7 @@ impl<R: Registry> Registrar<R> {
         let outcome = match self.ledger.settle(uid, verdict, now, random) {
             Settled::Acknowledged(since) => {
                 self.budget.acknowledged(attempt);
-                self.metrics.acknowledged_after(now.saturating_sub(since));
+                self.outputs.metrics.acknowledged_after(now.saturating_sub(since));
                 OperationOutcome::Done
             }
             Settled::Again => OperationOutcome::Retry,
@@ -81,7 +81,7 @@ impl<R: Registry> Registrar<R> {
                 OperationOutcome::Stale
             }
         };
-        self.metrics.operation(operation, outcome);
+        self.outputs.metrics.operation(operation, outcome);
         if let Some(cause) = uncertain {
             self.log_uncertain(uid, &cause, now);
         }
@@ -118,7 +118,7 @@ impl<R: Registry> Registrar<R> {
         let too_large = *failure == Failure::TooLarge;
         let refused_content = too_large || matches!(failure, Failure::Refused { status: 400 | 422, .. });
         if refused_content && !divisible && blamed && !(too_large && sent.batched) {
-            self.metrics.request(Request::Write, RequestOutcome::Rejected);
+            self.outputs.metrics.request(Request::Write, RequestOutcome::Rejected);
             for uid in &sent.uids {
                 self.settle(uid, Verdict::Rejected { cause: failure.to_string() }, now);
             }
@@ -133,7 +133,7 @@ impl<R: Registry> Registrar<R> {
         let isolate = too_large || blamed && (refused_content || applied == Applied::Maybe);
         let kind = self.kind_of(sent);
         if isolate && divisible {
-            self.metrics.request(
+            self.outputs.metrics.request(
                 Request::Write,
                 if applied == Applied::No { RequestOutcome::Rejected } else { RequestOutcome::Failed },
             );
@@ -141,7 +141,7 @@ impl<R: Registry> Registrar<R> {
             self.target.dividing(applied == Applied::No, now);
         } else if applied == Applied::Maybe && blamed && !divisible && kind == Attempt::Persistent {
             // A record that always fails pauses no other.
-            self.metrics.request(Request::Write, RequestOutcome::Failed);
+            self.outputs.metrics.request(Request::Write, RequestOutcome::Failed);
         } else {
             self.judge_request::<()>(Request::Write, &Err(failure.clone()), now);
         }

@@ -89,7 +89,7 @@ impl<R: Registry> Registrar<R> {
         let found = self.learn(part, found, over, now);
         match error {
             None => {
-                self.metrics.request(Request::Inventory, RequestOutcome::Ok);
+                self.outputs.metrics.request(Request::Inventory, RequestOutcome::Ok);
                 self.comparisons_failed = 0;
             }
             Some(error) => self.reading_failed(error, now),
@@ -121,7 +121,7 @@ impl<R: Registry> Registrar<R> {
         match error {
             Error::Failure(failure) => _ = self.judge_request::<()>(Request::Inventory, &Err(failure), now),
             Error::Mismatch { .. } | Error::Pages(_) => {
-                self.metrics.request(Request::Inventory, RequestOutcome::Rejected);
+                self.outputs.metrics.request(Request::Inventory, RequestOutcome::Rejected);
             }
         }
     }
@@ -141,12 +141,12 @@ impl<R: Registry> Registrar<R> {
         for (uid, held) in items {
             if let Some(drift) = self.ledger.inventory_has(&uid, held, now) {
                 differs += 1;
-                self.metrics.drift_repaired(drift.into());
+                self.outputs.metrics.drift_repaired(drift.into());
             }
         }
         if complete.contains(&true) {
             let missing = self.ledger.inventory_lacks_the_others(division, |bucket| !is(&complete, bucket));
-            (0..missing).for_each(|_| self.metrics.drift_repaired(DriftKind::Missing));
+            (0..missing).for_each(|_| self.outputs.metrics.drift_repaired(DriftKind::Missing));
             differs += missing;
         }
         if !over {

@@ -1,6 +1,6 @@
 //! Everything that is said to a registry besides writes and the session: what it can do, and its inventory.
 
-use super::registrar::{Inputs, Registrar, Reply};
+use super::registrar::{Registrar, Reply};
 use crate::{
     model::{
         Failure, Moment, PodRef, Uid,
@@ -46,7 +46,7 @@ impl<R: Registry> Registrar<R> {
     pub(super) fn judge_request<T>(&mut self, request: Request, result: &Result<T, Failure>, now: Moment) -> bool {
         self.note_reached(result.as_ref().err(), now);
         let Err(failure) = result else {
-            self.metrics.request(request, RequestOutcome::Ok);
+            self.outputs.metrics.request(request, RequestOutcome::Ok);
             return true;
         };
         let (outcome, pause) = match failure {
@@ -56,7 +56,7 @@ impl<R: Registry> Registrar<R> {
             Failure::Refused { .. } | Failure::NotFound | Failure::Expired => (RequestOutcome::Rejected, true),
             Failure::TooLarge | Failure::StaleEpoch | Failure::UnknownSession => (RequestOutcome::Rejected, false),
         };
-        self.metrics.request(request, outcome);
+        self.outputs.metrics.request(request, outcome);
         if pause {
             self.pause_registry(request, failure, now);
         }
@@ -130,22 +130,16 @@ impl<R: Registry> Registrar<R> {
         });
     }
 
-    pub(super) fn names_told(
-        &mut self,
-        about: About,
-        result: Result<Vec<PodRef>, Failure>,
-        now: Moment,
-        inputs: &Inputs,
-    ) {
+    pub(super) fn names_told(&mut self, about: About, result: Result<Vec<PodRef>, Failure>, now: Moment) {
         self.judge_request(Request::Record, &result, now);
         match (about, result) {
             (About::Sample { round, is_uncertain: false }, Ok(pods)) if pods.is_empty() => {
                 let why = "the registry has no usable names of the pods in the sample".to_owned();
                 self.brake_answered(round, Answer::Unanswered(why), now);
             }
-            (About::Sample { round, .. }, Ok(pods)) => self.ask_cluster(Inquiry::LookUp { round, pods }, now, inputs),
+            (About::Sample { round, .. }, Ok(pods)) => self.ask_cluster(Inquiry::LookUp { round, pods }, now),
             (About::Sorting { round, unasked }, Ok(pods)) => {
-                self.ask_cluster(Inquiry::Find { round, pods, unasked }, now, inputs);
+                self.ask_cluster(Inquiry::Find { round, pods, unasked }, now);
             }
             (About::Sample { round, .. } | About::Sorting { round, .. }, Err(failure)) => {
                 self.brake_answered(round, Answer::Unanswered(failure.to_string()), now);

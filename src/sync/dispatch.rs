@@ -168,7 +168,7 @@ impl<R: Registry> Registrar<R> {
         self.budget.sent(attempt);
         if matches!(attempt, Attempt::Retry | Attempt::Persistent) {
             self.turns.retries = self.turns.retries.wrapping_add(1);
-            self.metrics.repeated();
+            self.outputs.metrics.repeated();
         }
     }
 

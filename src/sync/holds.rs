@@ -1,6 +1,6 @@
 //! Deletions that wait for a person: those after a change of settings, and those that could not be confirmed.
 
-use super::registrar::{Inputs, Registrar};
+use super::registrar::Registrar;
 use crate::{
     model::{
         Moment, Standing,
@@ -75,7 +75,7 @@ impl<R: Registry> Registrar<R> {
     }
 
     /// Shows how things stand to those who tell a person.
-    pub(super) fn show(&mut self, now: Moment, inputs: &Inputs) {
+    pub(super) fn show(&mut self, now: Moment) {
         self.show_writer();
         let standing = Standing {
             session: self.session.phase().into(),
@@ -84,7 +84,7 @@ impl<R: Registry> Registrar<R> {
             ability: self.ability(now),
             holds: self.brake.holds(),
         };
-        inputs.standing.send_if_modified(|shown| {
+        self.outputs.standing.send_if_modified(|shown| {
             let news = *shown != standing;
             if news {
                 tell(&shown.holds, &standing.holds);

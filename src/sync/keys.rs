@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::{
     control::About,
     queue::Lane,
-    registrar::{Inputs, ListAsked, Registrar},
+    registrar::{ListAsked, Registrar},
 };
 use crate::{
     model::{
@@ -316,7 +316,7 @@ impl<R: Registry> Registrar<R> {
 
     /// Asks every watch for a new list while an absence waits for one. A list that does not come is asked for again, less
     /// and less often.
-    pub(super) fn want_list(&mut self, now: Moment, inputs: &Inputs) {
+    pub(super) fn want_list(&mut self, now: Moment) {
         if !self.list_wanted || !self.lists_settled() {
             return;
         }
@@ -329,7 +329,7 @@ impl<R: Registry> Registrar<R> {
             return;
         }
         self.list_asked = ListAsked { at: Some(now), repeats: if is_to_come { repeats + 1 } else { 0 } };
-        inputs.relist.send_modify(|asked| *asked += 1);
+        self.outputs.relist.send_modify(|asked| *asked += 1);
     }
 
     /// Decides about an id whose operation is over. A list may have shown it absent meanwhile: the brake knows nothing of
@@ -364,7 +364,7 @@ impl<R: Registry> Registrar<R> {
         }
     }
 
-    pub(super) fn ask_brake(&mut self, now: Moment, inputs: &Inputs) {
+    pub(super) fn ask_brake(&mut self, now: Moment) {
         // The names of a sample come from the registry, and so would the deletions go there: neither in a pause.
         if self.target.slots(now, 1) == 0 {
             return;
@@ -373,7 +373,7 @@ impl<R: Registry> Registrar<R> {
         match self.brake.ask(now, random) {
             None => {}
             Some(Question::Whole { round }) if self.options.namespaces.is_empty() => {
-                self.ask_cluster(Inquiry::Whole { round }, now, inputs);
+                self.ask_cluster(Inquiry::Whole { round }, now);
             }
             // The right to list some namespaces is none to list the whole cluster: each pod is looked up.
             Some(Question::Whole { round }) => {
@@ -387,10 +387,10 @@ impl<R: Registry> Registrar<R> {
                     "absent pods are not deregistered before a second list agrees"
                 );
                 let except = self.failed_namespaces();
-                self.ask_cluster(Inquiry::List { round, except }, now, inputs);
+                self.ask_cluster(Inquiry::List { round, except }, now);
             }
             Some(Question::Confirm { round, sample }) if sample.is_empty() => {
-                self.ask_cluster(Inquiry::LookUp { round, pods: Vec::new() }, now, inputs);
+                self.ask_cluster(Inquiry::LookUp { round, pods: Vec::new() }, now);
             }
             Some(Question::Confirm { round, sample }) => {
                 let is_uncertain = sample.iter().all(|uid| self.ledger.known(uid) == Known::Doubt);
@@ -399,14 +399,14 @@ impl<R: Registry> Registrar<R> {
         }
     }
 
-    pub(super) fn ask_cluster(&mut self, inquiry: Inquiry, now: Moment, inputs: &Inputs) {
+    pub(super) fn ask_cluster(&mut self, inquiry: Inquiry, now: Moment) {
         let round = inquiry.round();
-        if inputs.questions.try_send(inquiry).is_err() {
+        if self.outputs.questions.try_send(inquiry).is_err() {
             self.brake_answered(round, Answer::Unanswered("the last question is still open".into()), now);
         }
     }
 
-    pub(super) fn list_taken(&mut self, round: u64, there: &HashSet<Uid>, now: Moment, inputs: &Inputs) {
+    pub(super) fn list_taken(&mut self, round: u64, there: &HashSet<Uid>, now: Moment) {
         let random = self.rng.u64(..);
         match self.brake.listed(round, there, now, random) {
             Listed::Ignored => {}
@@ -417,7 +417,7 @@ impl<R: Registry> Registrar<R> {
                     "deletions held: a second list shows pods that the watch lacks; the watch is taken anew"
                 );
                 self.list_wanted = true;
-                self.want_list(now, inputs);
+                self.want_list(now);
             }
             Listed::Sorted { left, gone } => {
                 tracing::info!(left, gone, "what is absent after a change of settings was sorted");

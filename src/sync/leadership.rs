@@ -76,7 +76,7 @@ impl<R: Registry> Registrar<R> {
         self.term = Some(term);
         self.session.lead(now);
         self.unreached_since = None;
-        self.metrics.set_leader(true);
+        self.outputs.metrics.set_leader(true);
         if term > 0 {
             tracing::info!(term, remembered = self.ledger.remembered(), "leadership gained, this process takes over");
         }
@@ -106,7 +106,7 @@ impl<R: Registry> Registrar<R> {
         self.ledger.abandon_reading();
         self.awaiting_list.clear();
         self.recheck = true;
-        self.metrics.set_leader(false);
+        self.outputs.metrics.set_leader(false);
     }
 
     /// A session was opened in a term that is over. It is closed: it may have taken the next leader's place.

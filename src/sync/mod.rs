@@ -16,4 +16,4 @@ mod registrar;
 mod report;
 mod session;
 
-pub use registrar::{BACKLOG_WINDOW, Error, Inputs, Options, Registrar};
+pub use registrar::{BACKLOG_WINDOW, Error, Inputs, Options, Outputs, Registrar};

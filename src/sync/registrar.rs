@@ -118,22 +118,30 @@ pub struct Options {
     pub seed: u64,
 }
 
-/// What reaches the loop, and what it may ask.
+/// What the loop receives. [`Registrar::run`] owns it.
 pub struct Inputs {
-    /// Which keys changed.
+    /// Pod events: which pods changed.
     pub sightings: mpsc::Receiver<Sighting>,
-    /// What the cluster says to [`Inputs::questions`].
+    /// The cluster's answers to [`Outputs::questions`].
     pub confirmations: mpsc::Receiver<Confirmation>,
-    /// Asks the cluster about pods that a deletion is about.
-    pub questions: mpsc::Sender<Inquiry>,
-    /// A new value asks every watch for a new list.
-    pub relist: watch::Sender<u64>,
-    /// Whether this process may write; [`Leadership::ALONE`] for good where it shares its work with nobody.
+    /// Whether this process leads. [`Leadership::ALONE`] if it runs without leader election.
     pub leadership: watch::Receiver<Leadership>,
-    /// How the writer stands, with the deletions that wait for a person or for their pods to come back.
-    pub standing: watch::Sender<Standing>,
-    /// What a person approved.
+    /// Held deletions that an operator approved.
     pub approvals: mpsc::Receiver<HoldId>,
+}
+
+/// What the loop sends and shows.
+pub struct Outputs {
+    /// Questions to the cluster about pods whose deletion was inferred.
+    pub questions: mpsc::Sender<Inquiry>,
+    /// Increased to make every watch list its pods again.
+    pub relist: watch::Sender<u64>,
+    /// The status page, with the held deletions.
+    pub standing: watch::Sender<Standing>,
+    /// Counters and gauges.
+    pub metrics: Metrics,
+    /// Liveness and readiness.
+    pub health: Health,
 }
 
 /// What a request came to.
@@ -186,8 +194,7 @@ pub struct Registrar<R> {
     pub(super) view: View,
     pub(super) options: Options,
     pub(super) clock: Clock,
-    pub(super) metrics: Metrics,
-    pub(super) health: Health,
+    pub(super) outputs: Outputs,
     pub(super) rng: fastrand::Rng,
 
     pub(super) ledger: Ledger,
@@ -270,12 +277,11 @@ pub(super) struct ListAsked {
 
 impl<R: Registry> Registrar<R> {
     /// A loop that has not begun.
-    pub fn new(registry: R, view: View, options: Options, clock: Clock, metrics: Metrics, health: Health) -> Self {
+    pub fn new(registry: R, view: View, options: Options, clock: Clock, outputs: Outputs) -> Self {
         Self {
             registry: Arc::new(registry),
             clock,
-            metrics,
-            health,
+            outputs,
             rng: fastrand::Rng::with_seed(options.seed),
             ledger: Ledger::default(),
             queue: Queue::default(),
@@ -338,7 +344,7 @@ impl<R: Registry> Registrar<R> {
         let mut shutdown = std::pin::pin!(shutdown);
         loop {
             let now = self.clock.now();
-            self.act(now, &inputs);
+            self.act(*inputs.leadership.borrow(), now);
             if let Some(error) = self.ended.take() {
                 return Err(error);
             }
@@ -348,34 +354,34 @@ impl<R: Registry> Registrar<R> {
                 () = &mut shutdown => break,
                 // Whoever tells it may have ended: then the leadership ends with its time.
                 Ok(()) = inputs.leadership.changed() => {}
-                Some(reply) = self.requests.join_next() => self.replied(reply, &inputs),
-                Some(reply) = self.writing.join_next() => self.replied(reply, &inputs),
-                confirmation = inputs.confirmations.recv() => self.confirmed(confirmation, &inputs)?,
+                Some(reply) = self.requests.join_next() => self.replied(reply, *inputs.leadership.borrow()),
+                Some(reply) = self.writing.join_next() => self.replied(reply, *inputs.leadership.borrow()),
+                confirmation = inputs.confirmations.recv() => self.confirmed(confirmation)?,
                 Some(approved) = inputs.approvals.recv() => self.approved(&approved),
-                sighting = inputs.sightings.recv() => self.sighted(sighting.ok_or(Error::WatchesEnded)?, &mut inputs),
+                sighting = inputs.sightings.recv() => self.sighted(sighting.ok_or(Error::WatchesEnded)?, &mut inputs.sightings),
                 () = self.clock.sleep_until(wake_at) => {}
             }
         }
-        self.health.stopping();
-        self.stop(&inputs).await;
+        self.outputs.health.stopping();
+        self.stop(&inputs.leadership).await;
         Ok(())
     }
 
     /// Everything that is due.
-    fn act(&mut self, now: Moment, inputs: &Inputs) {
-        self.health.loop_turned();
-        self.follow_lease(*inputs.leadership.borrow(), now);
+    fn act(&mut self, leadership: Leadership, now: Moment) {
+        self.outputs.health.loop_turned();
+        self.follow_lease(leadership, now);
         self.release_due(now);
         self.recheck(now);
-        self.want_list(now, inputs);
-        self.ask_brake(now, inputs);
+        self.want_list(now);
+        self.ask_brake(now);
         self.declare_settled(now);
         self.declare_doubt(now);
         self.declare_contest(now);
         self.control(now);
         self.dispatch(now);
         self.report(now);
-        self.show(now, inputs);
+        self.show(now);
     }
 
     fn wake_at(&mut self, now: Moment) -> Moment {
@@ -406,16 +412,16 @@ impl<R: Registry> Registrar<R> {
         at
     }
 
-    fn sighted(&mut self, first: Sighting, inputs: &mut Inputs) {
+    fn sighted(&mut self, first: Sighting, more: &mut mpsc::Receiver<Sighting>) {
         let now = self.clock.now();
         self.take_sighting(first, now);
         for _ in 1..SIGHTINGS_AT_ONCE {
-            let Ok(sighting) = inputs.sightings.try_recv() else { break };
+            let Ok(sighting) = more.try_recv() else { break };
             self.take_sighting(sighting, now);
         }
     }
 
-    fn confirmed(&mut self, confirmation: Option<Confirmation>, inputs: &Inputs) -> Result<(), Error> {
+    fn confirmed(&mut self, confirmation: Option<Confirmation>) -> Result<(), Error> {
         let now = self.clock.now();
         match confirmation {
             None => Err(Error::WatchesEnded),
@@ -423,7 +429,7 @@ impl<R: Registry> Registrar<R> {
                 Err(Error::ClusterChanged { expected, found })
             }
             Some(Confirmation { round, finding: Finding::Listed(there) }) => {
-                self.list_taken(round, &there, now, inputs);
+                self.list_taken(round, &there, now);
                 Ok(())
             }
             Some(Confirmation { round, finding: Finding::Answer(answer) }) => {
@@ -433,10 +439,10 @@ impl<R: Registry> Registrar<R> {
         }
     }
 
-    pub(super) fn replied(&mut self, reply: Result<Reply, tokio::task::JoinError>, inputs: &Inputs) {
+    pub(super) fn replied(&mut self, reply: Result<Reply, tokio::task::JoinError>, leadership: Leadership) {
         let now = self.clock.now();
         // An answer may have waited longer than the leadership lasted.
-        self.follow_lease(*inputs.leadership.borrow(), now);
+        self.follow_lease(leadership, now);
         let reply = match reply {
             Ok(reply) => reply,
             // A request that panicked is a defect, and the loop would wait for its reply for ever.
@@ -454,12 +460,12 @@ impl<R: Registry> Registrar<R> {
             Reply::Holder(result) => self.holder_told(result, now),
             Reply::Before(term, result) => self.told_before(term, result, now),
             Reply::Inventory(epoch, found, step) => self.inventory_read(epoch, found, step, now),
-            Reply::Names(about, result) => self.names_told(about, result, now, inputs),
+            Reply::Names(about, result) => self.names_told(about, result, now),
             Reply::Written(sent, result) => self.written(&sent, result, now),
         }
     }
 
-    async fn stop(&mut self, inputs: &Inputs) {
+    async fn stop(&mut self, leadership: &watch::Receiver<Leadership>) {
         let close_within = CLOSE_WITHIN.min(self.options.stop_within / CLOSE_PART);
         let finished = tokio::time::timeout(self.options.stop_within - close_within, async {
             // A session that is being opened would be left behind as if it lived.
@@ -470,7 +476,7 @@ impl<R: Registry> Registrar<R> {
                     Some(reply) = self.writing.join_next() => reply,
                     else => break,
                 };
-                self.replied(reply, inputs);
+                self.replied(reply, *leadership.borrow());
             }
         });
         let unanswered = finished.await.is_err();

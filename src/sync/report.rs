@@ -14,7 +14,7 @@ impl<R: Registry> Registrar<R> {
     /// Whether the registry is believed to be equal to the cluster.
     pub(super) fn is_synced(&self) -> bool {
         self.session.epoch().is_some()
-            && self.metrics.watch_silences().into_iter().all(|silence| silence < silence::OLD_AFTER)
+            && self.outputs.metrics.watch_silences().into_iter().all(|silence| silence < silence::OLD_AFTER)
             && self.ledger.is_seeded()
             && self.list_of_all().is_some()
             && self.ledger.owed() == 0
@@ -36,7 +36,7 @@ impl<R: Registry> Registrar<R> {
                 self.session.beat_soon(now);
             }
             self.ever_synced = true;
-            self.metrics.synced();
+            self.outputs.metrics.synced();
         }
         let changed = synced != self.synced;
         self.synced = synced;
@@ -126,16 +126,16 @@ impl<R: Registry> Registrar<R> {
                 None => pending += 1,
             }
         }
-        self.metrics.set_pods(self.view.len());
-        self.metrics.set_records(RecordState::Registered, self.ledger.owned().saturating_sub(doubt));
-        self.metrics.set_records(RecordState::Pending, pending);
-        self.metrics.set_records(RecordState::InFlight, in_flight);
-        self.metrics.set_records(RecordState::Parked, parked);
-        self.metrics.set_records(RecordState::Held, self.brake.held());
-        self.metrics.set_records(RecordState::Doubt, doubt);
-        self.metrics.set_pending(pending + in_flight, now.saturating_sub(oldest));
-        self.metrics.set_held(self.brake.held());
-        self.metrics.set_memory(self.ledger.believed(), self.queue.entries());
+        self.outputs.metrics.set_pods(self.view.len());
+        self.outputs.metrics.set_records(RecordState::Registered, self.ledger.owned().saturating_sub(doubt));
+        self.outputs.metrics.set_records(RecordState::Pending, pending);
+        self.outputs.metrics.set_records(RecordState::InFlight, in_flight);
+        self.outputs.metrics.set_records(RecordState::Parked, parked);
+        self.outputs.metrics.set_records(RecordState::Held, self.brake.held());
+        self.outputs.metrics.set_records(RecordState::Doubt, doubt);
+        self.outputs.metrics.set_pending(pending + in_flight, now.saturating_sub(oldest));
+        self.outputs.metrics.set_held(self.brake.held());
+        self.outputs.metrics.set_memory(self.ledger.believed(), self.queue.entries());
         doubt
     }
 }

@@ -287,9 +287,9 @@ impl<R: Registry> Registrar<R> {
     /// Shows whether this process writes.
     pub(super) fn show_writer(&self) {
         let fenced = matches!(self.session.phase(), Phase::Fenced { .. });
-        self.metrics.set_writer(self.session.epoch().is_some());
-        self.metrics.set_fenced(fenced);
-        self.health.set_fenced(fenced);
+        self.outputs.metrics.set_writer(self.session.epoch().is_some());
+        self.outputs.metrics.set_fenced(fenced);
+        self.outputs.health.set_fenced(fenced);
     }
 
     pub(super) fn holder_told(&mut self, result: Result<Option<OtherWriter>, Failure>, now: Moment) {

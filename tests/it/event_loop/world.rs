@@ -10,7 +10,7 @@ use pod_registrar::{
         desired,
     },
     store::{View, Writer},
-    sync::{BACKLOG_WINDOW, Error, Inputs, Options, Registrar},
+    sync::{BACKLOG_WINDOW, Error, Inputs, Options, Outputs, Registrar},
     telemetry::{Health, Metrics},
 };
 use tokio::{
@@ -114,7 +114,6 @@ impl World {
         options: Options,
     ) -> Self {
         let clock = Clock::start();
-        let (metrics, health) = (Metrics::new(1), Health::new(1));
         let writer = Writer::default();
         let view = View::new([writer.store()]);
         let (sightings, sightings_in) = mpsc::channel(100_000);
@@ -125,16 +124,11 @@ impl World {
         let (standing, stands) = watch::channel(Standing::default());
         let (approvals, approvals_in) = mpsc::channel(4);
         let (stop, stopped) = oneshot::channel::<()>();
-        let registrar = Registrar::new(registry.clone(), view, options, clock, metrics.clone(), health.clone());
-        let inputs = Inputs {
-            sightings: sightings_in,
-            confirmations,
-            questions,
-            relist: relist_out,
-            leadership: leads,
-            standing,
-            approvals: approvals_in,
-        };
+        let (metrics, health) = (Metrics::new(1), Health::new(1));
+        let outputs =
+            Outputs { questions, relist: relist_out, standing, metrics: metrics.clone(), health: health.clone() };
+        let registrar = Registrar::new(registry.clone(), view, options, clock, outputs);
+        let inputs = Inputs { sightings: sightings_in, confirmations, leadership: leads, approvals: approvals_in };
         let task = tokio::spawn(registrar.run(inputs, async {
             let _ = stopped.await;
         }));
