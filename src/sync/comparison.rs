@@ -3,12 +3,13 @@
 use super::{
     inventory::{Error, Ours, Part, Reading, Step},
     keys::shown,
-    registrar::{Registrar, Reply},
+    registrar::Registrar,
+    requests::Request,
 };
 use crate::{
     model::{Attempt, Buckets, Moment, Shown, retry},
     registry::Registry,
-    telemetry::metrics::{DriftKind, Request, RequestOutcome},
+    telemetry::metrics::{DriftKind, Request as Kind, RequestOutcome},
 };
 
 /// Above so many records, an inventory is compared in more and smaller buckets.
@@ -44,7 +45,7 @@ impl<R: Registry> Registrar<R> {
             Some(Comparison { rest, found, .. }) => (rest, found),
             None => (self.begin_reading(), Found::default()),
         };
-        self.send(move |registry| async move { Reply::Inventory(epoch, found, reading.step(&*registry).await) });
+        self.requests.send(Request::Inventory { epoch, found, reading });
     }
 
     fn begin_reading(&mut self) -> Reading {
@@ -89,7 +90,7 @@ impl<R: Registry> Registrar<R> {
         let found = self.learn(part, found, over, now);
         match error {
             None => {
-                self.outputs.metrics.request(Request::Inventory, RequestOutcome::Ok);
+                self.outputs.metrics.request(Kind::Inventory, RequestOutcome::Ok);
                 self.comparisons_failed = 0;
             }
             Some(error) => self.reading_failed(error, now),
@@ -119,9 +120,9 @@ impl<R: Registry> Registrar<R> {
         self.compare_again(now);
         tracing::warn!(%error, failures = self.comparisons_failed, "registry inventory not read; retrying");
         match error {
-            Error::Failure(failure) => _ = self.judge_request::<()>(Request::Inventory, &Err(failure), now),
+            Error::Failure(failure) => _ = self.judge_request::<()>(Kind::Inventory, &Err(failure), now),
             Error::Mismatch { .. } | Error::Pages(_) => {
-                self.outputs.metrics.request(Request::Inventory, RequestOutcome::Rejected);
+                self.outputs.metrics.request(Kind::Inventory, RequestOutcome::Rejected);
             }
         }
     }

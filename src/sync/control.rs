@@ -1,13 +1,13 @@
 //! Everything that is said to a registry besides writes and the session: what it can do, and its inventory.
 
-use super::registrar::{Registrar, Reply};
+use super::{registrar::Registrar, requests::Request};
 use crate::{
     model::{
         Failure, Moment, PodRef, Uid,
         brake::{Answer, Inquiry},
     },
     registry::{Capabilities, Registry, v1::wire},
-    telemetry::metrics::{Request, RequestOutcome},
+    telemetry::metrics::{Request as Kind, RequestOutcome},
 };
 
 impl<R: Registry> Registrar<R> {
@@ -17,7 +17,7 @@ impl<R: Registry> Registrar<R> {
         let outdated = self.control.outdated && now >= self.target.resume_at();
         if !self.control.question && (must_ask || outdated || self.target.wants_question(now)) {
             (self.control.question, self.control.outdated) = (true, false);
-            self.send(|registry| async move { Reply::Capabilities(registry.capabilities().await) });
+            self.requests.send(Request::Capabilities);
         }
         if !self.leads() || self.capabilities.is_none() || self.target.slots(now, 1) == 0 {
             return;
@@ -34,16 +34,8 @@ impl<R: Registry> Registrar<R> {
         }
     }
 
-    /// Sends a request whose reply comes back to the loop.
-    pub(super) fn send<F>(&mut self, request: impl FnOnce(std::sync::Arc<R>) -> F)
-    where
-        F: Future<Output = Reply> + Send + 'static,
-    {
-        self.requests.spawn(request(self.registry.clone()));
-    }
-
     /// Counts a request, and pauses the registry if it was not answered as a request. Says whether it was.
-    pub(super) fn judge_request<T>(&mut self, request: Request, result: &Result<T, Failure>, now: Moment) -> bool {
+    pub(super) fn judge_request<T>(&mut self, request: Kind, result: &Result<T, Failure>, now: Moment) -> bool {
         self.note_reached(result.as_ref().err(), now);
         let Err(failure) = result else {
             self.outputs.metrics.request(request, RequestOutcome::Ok);
@@ -63,12 +55,12 @@ impl<R: Registry> Registrar<R> {
         false
     }
 
-    fn pause_registry(&mut self, request: Request, failure: &Failure, now: Moment) {
+    fn pause_registry(&mut self, request: Kind, failure: &Failure, now: Moment) {
         let random = self.rng.u64(..);
         self.target.failed(failure, now, random);
         self.log_failure(request, failure, now);
         if matches!(failure, Failure::Unauthorized { .. }) {
-            self.registry.refresh_credential();
+            self.requests.registry().refresh_credential();
         }
     }
 
@@ -93,7 +85,7 @@ impl<R: Registry> Registrar<R> {
                 || format!("the registry speaks protocol {:?}, this controller {:?}", told.protocol, wire::PROTOCOL);
             if known { Ok(told) } else { Err(Failure::Broken(other())) }
         });
-        if !self.judge_request(Request::Capabilities, &result, now) {
+        if !self.judge_request(Kind::Capabilities, &result, now) {
             return;
         }
         if self.target.failures() > 0 && self.ledger.owed() == 0 {
@@ -116,22 +108,11 @@ impl<R: Registry> Registrar<R> {
 
     /// Asks under which names the registry has these pods, and puts the question about them to the cluster.
     pub(super) fn ask_names(&mut self, about: About, uids: Vec<Uid>) {
-        self.send(move |registry| async move {
-            let mut names = Vec::new();
-            for uid in uids {
-                match registry.record_name(uid.clone()).await {
-                    // What the registry does not hold need not be confirmed.
-                    Ok(None) => {}
-                    Ok(Some(name)) => names.push(PodRef { uid, namespace: name.namespace, name: name.name }),
-                    Err(failure) => return Reply::Names(about, Err(failure)),
-                }
-            }
-            Reply::Names(about, Ok(names))
-        });
+        self.requests.send(Request::Names { about, uids });
     }
 
     pub(super) fn names_told(&mut self, about: About, result: Result<Vec<PodRef>, Failure>, now: Moment) {
-        self.judge_request(Request::Record, &result, now);
+        self.judge_request(Kind::Record, &result, now);
         match (about, result) {
             (About::Sample { round, is_uncertain: false }, Ok(pods)) if pods.is_empty() => {
                 let why = "the registry has no usable names of the pods in the sample".to_owned();

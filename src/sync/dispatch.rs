@@ -22,7 +22,8 @@
 
 use super::{
     queue::{Lane, Open, Turn},
-    registrar::{Registrar, Reply},
+    registrar::Registrar,
+    requests::Request,
 };
 use crate::{
     model::{
@@ -83,11 +84,8 @@ impl<R: Registry> Registrar<R> {
             let uids: Vec<Uid> = operations.iter().map(|operation| operation.uid.clone()).collect();
             let size = Size { items: uids.len(), bytes };
             let batch = SentBatch { size, at: now, divided: divided.is_some() };
-            let registry = self.registry.clone();
-            self.writing.spawn(async move {
-                let result = registry.write(epoch, operations, batched).await;
-                Reply::Written(Sent { uids, batched, batch }, result)
-            });
+            let sent = Sent { uids, batched, batch };
+            self.requests.send(Request::Write { epoch, sent, operations });
         }
     }
 
@@ -189,12 +187,13 @@ impl<R: Registry> Registrar<R> {
             Action::Put(_) => {
                 let pod = self.view.get(uid)?;
                 let content = pod.content.as_ref()?;
-                let operation = self.registry.encode(uid, self.session.next_version()?, Change::Put(&pod, content));
+                let operation =
+                    self.requests.registry().encode(uid, self.session.next_version()?, Change::Put(&pod, content));
                 self.fits(&operation, capabilities, now).then_some(operation)
             }
             Action::Delete(removal) => {
                 let version = self.session.next_version()?;
-                Some(self.registry.encode(uid, version, Change::Delete(removal)))
+                Some(self.requests.registry().encode(uid, version, Change::Delete(removal)))
             }
             _ => {
                 self.consider(uid, lane, now);

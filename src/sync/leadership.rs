@@ -2,12 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::task::JoinSet;
-
-use super::{
-    queue::Queue,
-    registrar::{Registrar, Reply},
-};
+use super::{queue::Queue, registrar::Registrar, requests::Request};
 use crate::{
     model::{Ability, Failure, Leadership, Moment, brake::CompleteList, session::Declared},
     registry::{Registry, SessionOpened},
@@ -91,7 +86,7 @@ impl<R: Registry> Registrar<R> {
         );
         self.term = None;
         // No request that writes may arrive after another process can lead: what is not answered yet is given up.
-        self.writing = JoinSet::new();
+        self.requests.abandon_writes();
         self.writes_in_flight = 0;
         self.session.follow();
         self.ledger.step_down(self.ends_kept());
@@ -114,11 +109,6 @@ impl<R: Registry> Registrar<R> {
         let Ok(SessionOpened { epoch, .. }) = result else { return };
         let epoch = *epoch;
         tracing::info!(epoch, "a session was opened after the leadership was lost, it is closed");
-        self.send(move |registry| async move {
-            if let Err(error) = registry.close_session(epoch).await {
-                tracing::debug!(epoch, %error, "the session is not closed, another took its place or it turns stale");
-            }
-            Reply::Closed
-        });
+        self.requests.send(Request::CloseSession { epoch });
     }
 }

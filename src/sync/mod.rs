@@ -14,6 +14,7 @@ mod leadership;
 mod queue;
 mod registrar;
 mod report;
+mod requests;
 mod session;
 
 pub use registrar::{BACKLOG_WINDOW, Error, Inputs, Options, Outputs, Registrar};

@@ -1,24 +1,19 @@
 //! The loop itself: what it owns, what it waits for, and how it ends.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, time::Duration};
 
-use tokio::{
-    sync::{mpsc, watch},
-    task::JoinSet,
-};
+use tokio::sync::{mpsc, watch};
 
 use super::{
-    comparison::{Comparison, Found},
-    control::About,
-    dispatch::Sent,
-    inventory::{PAGE_ITEMS, Step},
+    comparison::Comparison,
+    inventory::PAGE_ITEMS,
     queue::{Lane, Queue},
+    requests::{AskedHolder, Reply, Requests},
 };
 use crate::{
     clock::Clock,
     model::{
-        Failure, Leadership, Ledger, Moment, OtherWriter, PodRef, Sighting, Standing, Takeover, UidMap, Verdict, Walk,
-        WatchList,
+        Leadership, Ledger, Moment, Sighting, Standing, Takeover, UidMap, Walk, WatchList,
         brake::{Brake, Confirmation, Finding, HoldId, Inquiry, SettingsChange},
         budget::Budget,
         notices::Reminder,
@@ -29,7 +24,7 @@ use crate::{
         session::{Declared, Phase, Session},
         tally::Tally,
     },
-    registry::{Capabilities, Contender, Registry, SessionOpened},
+    registry::{Capabilities, Registry},
     store::View,
     telemetry::{Health, Metrics},
 };
@@ -144,22 +139,6 @@ pub struct Outputs {
     pub health: Health,
 }
 
-/// What a request came to.
-pub(super) enum Reply {
-    Capabilities(Result<Capabilities, Failure>),
-    /// What a request to open a session came to, which was sent in this term.
-    Session(Option<u64>, Result<SessionOpened, Failure>),
-    /// A session that came too late was closed.
-    Closed,
-    Heartbeat(u64, Result<Option<Contender>, Failure>),
-    Holder(Result<Option<OtherWriter>, Failure>),
-    /// What the session before declared, asked in this term.
-    Before(Option<u64>, Result<Option<OtherWriter>, Failure>),
-    Inventory(u64, Found, Step),
-    Names(About, Result<Vec<PodRef>, Failure>),
-    Written(Sent, Result<Vec<Verdict>, Failure>),
-}
-
 /// The one control request of a kind that is in flight.
 #[derive(Default)]
 pub(super) struct Control {
@@ -190,7 +169,6 @@ pub(super) struct Turns {
 
 /// Keeps a registry equal to a view of pods.
 pub struct Registrar<R> {
-    pub(super) registry: Arc<R>,
     pub(super) view: View,
     pub(super) options: Options,
     pub(super) clock: Clock,
@@ -262,9 +240,7 @@ pub struct Registrar<R> {
 
     pub(super) control: Control,
     pub(super) writes_in_flight: usize,
-    pub(super) requests: JoinSet<Reply>,
-    /// Write requests. They end with the leadership.
-    pub(super) writing: JoinSet<Reply>,
+    pub(super) requests: Requests<R>,
 }
 
 /// When the watches were asked for new lists.
@@ -279,7 +255,7 @@ impl<R: Registry> Registrar<R> {
     /// A loop that has not begun.
     pub fn new(registry: R, view: View, options: Options, clock: Clock, outputs: Outputs) -> Self {
         Self {
-            registry: Arc::new(registry),
+            requests: Requests::new(registry),
             clock,
             outputs,
             rng: fastrand::Rng::with_seed(options.seed),
@@ -328,8 +304,6 @@ impl<R: Registry> Registrar<R> {
             reported_at: Moment::ZERO,
             control: Control::default(),
             writes_in_flight: 0,
-            requests: JoinSet::new(),
-            writing: JoinSet::new(),
             view,
             options,
         }
@@ -354,8 +328,7 @@ impl<R: Registry> Registrar<R> {
                 () = &mut shutdown => break,
                 // Whoever tells it may have ended: then the leadership ends with its time.
                 Ok(()) = inputs.leadership.changed() => {}
-                Some(reply) = self.requests.join_next() => self.replied(reply, *inputs.leadership.borrow()),
-                Some(reply) = self.writing.join_next() => self.replied(reply, *inputs.leadership.borrow()),
+                Some(reply) = self.requests.next() => self.replied(reply, *inputs.leadership.borrow()),
                 confirmation = inputs.confirmations.recv() => self.confirmed(confirmation)?,
                 Some(approved) = inputs.approvals.recv() => self.approved(&approved),
                 sighting = inputs.sightings.recv() => self.sighted(sighting.ok_or(Error::WatchesEnded)?, &mut inputs.sightings),
@@ -439,29 +412,21 @@ impl<R: Registry> Registrar<R> {
         }
     }
 
-    pub(super) fn replied(&mut self, reply: Result<Reply, tokio::task::JoinError>, leadership: Leadership) {
+    pub(super) fn replied(&mut self, reply: Reply, leadership: Leadership) {
         let now = self.clock.now();
         // An answer may have waited longer than the leadership lasted.
         self.follow_lease(leadership, now);
-        let reply = match reply {
-            Ok(reply) => reply,
-            // A request that panicked is a defect, and the loop would wait for its reply for ever.
-            Err(error) => match error.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                Err(_) => return,
-            },
-        };
         match reply {
             Reply::Capabilities(result) => self.told_capabilities(result, now),
-            Reply::Session(term, result) if term == self.term => self.session_opened(result, now),
-            Reply::Session(_, result) => self.opened_too_late(&result),
-            Reply::Closed => {}
-            Reply::Heartbeat(epoch, result) => self.heartbeat_answered(epoch, result, now),
-            Reply::Holder(result) => self.holder_told(result, now),
-            Reply::Before(term, result) => self.told_before(term, result, now),
-            Reply::Inventory(epoch, found, step) => self.inventory_read(epoch, found, step, now),
-            Reply::Names(about, result) => self.names_told(about, result, now),
-            Reply::Written(sent, result) => self.written(&sent, result, now),
+            Reply::SessionOpened { term, result } if Some(term) == self.term => self.session_opened(result, now),
+            Reply::SessionOpened { result, .. } => self.opened_too_late(&result),
+            Reply::SessionClosed => {}
+            Reply::Heartbeat { epoch, result } => self.heartbeat_answered(epoch, result, now),
+            Reply::Holder { asked: AskedHolder::ToOpen { term }, result } => self.told_before(term, result, now),
+            Reply::Holder { asked: AskedHolder::Fenced, result } => self.holder_told(result, now),
+            Reply::Inventory { epoch, found, step } => self.inventory_read(epoch, found, step, now),
+            Reply::Names { about, result } => self.names_told(about, result, now),
+            Reply::Written { sent, result } => self.written(&sent, result, now),
         }
     }
 
@@ -470,12 +435,7 @@ impl<R: Registry> Registrar<R> {
         let finished = tokio::time::timeout(self.options.stop_within - close_within, async {
             // A session that is being opened would be left behind as if it lived.
             while self.writes_in_flight > 0 || self.session.phase() == Phase::Opening {
-                let reply = tokio::select! {
-                    biased;
-                    Some(reply) = self.requests.join_next() => reply,
-                    Some(reply) = self.writing.join_next() => reply,
-                    else => break,
-                };
+                let Some(reply) = self.requests.next().await else { break };
                 self.replied(reply, *leadership.borrow());
             }
         });
@@ -483,7 +443,7 @@ impl<R: Registry> Registrar<R> {
         let owed = self.ledger.owed();
         tracing::info!(owed, unanswered, "stopping; what is owed is left for the next start");
         let Some(epoch) = self.session.epoch() else { return };
-        match tokio::time::timeout(close_within, self.registry.close_session(epoch)).await {
+        match tokio::time::timeout(close_within, self.requests.registry().close_session(epoch)).await {
             Ok(Ok(())) => tracing::info!(epoch, "session closed"),
             Ok(Err(error)) => tracing::warn!(epoch, %error, "session not closed, it will turn stale by itself"),
             Err(_) => tracing::warn!(epoch, "session not closed in time, it will turn stale by itself"),

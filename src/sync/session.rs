@@ -1,13 +1,16 @@
 //! The writer's session: opened, kept alive, lost, and what is done about other writers.
 
-use super::registrar::{Error, Registrar, Reply};
+use super::{
+    registrar::{Error, Registrar},
+    requests::{AskedHolder, Request},
+};
 use crate::{
     model::{
         Failure, Moment, OtherWriter,
         session::{Declared, Phase},
     },
     registry::{Contender, Heartbeat, OpenSession, Registry, SessionOpened, v1::wire},
-    telemetry::metrics::Request,
+    telemetry::metrics::Request as Kind,
 };
 
 /// An inventory of at most one page is compared before every watch has listed.
@@ -33,25 +36,19 @@ impl<R: Registry> Registrar<R> {
     fn ask_before(&mut self) {
         if !self.control.before {
             self.control.before = true;
-            let term = self.term;
+            let Some(term) = self.term else { return };
             let now = self.clock.now();
-            let announced = self.takeover.announces_with(now).map(|epoch| self.heartbeat(epoch));
-            self.send(move |registry| async move {
-                if let Some(beat) = announced {
-                    // It is refused, and that is noted. The answer itself is of no use.
-                    let _ = registry.heartbeat(beat).await;
-                }
-                Reply::Before(term, registry.session_holder().await)
-            });
+            let announcement = self.takeover.announces_with(now).map(|epoch| self.heartbeat(epoch));
+            self.requests.send(Request::Holder { asked: AskedHolder::ToOpen { term }, announcement });
         }
     }
 
-    pub(super) fn told_before(&mut self, term: Option<u64>, result: Result<Option<OtherWriter>, Failure>, now: Moment) {
+    pub(super) fn told_before(&mut self, term: u64, result: Result<Option<OtherWriter>, Failure>, now: Moment) {
         self.control.before = false;
-        self.judge_request(Request::Session, &result, now);
+        self.judge_request(Kind::Session, &result, now);
         match result {
             // Somebody may have written since then.
-            _ if term != self.term => {}
+            _ if Some(term) != self.term => {}
             Ok(None) => {
                 (self.control.small, self.remembers_session) = (true, false);
                 _ = self.declare_after(None, now);
@@ -136,12 +133,12 @@ impl<R: Registry> Registrar<R> {
             cluster_uid: self.options.cluster_uid.clone(),
         };
         self.session.opening();
-        let term = self.term;
-        self.send(move |registry| async move { Reply::Session(term, registry.open_session(request).await) });
+        let Some(term) = self.term else { return };
+        self.requests.send(Request::OpenSession { term, open: request });
     }
 
     pub(super) fn session_opened(&mut self, result: Result<SessionOpened, Failure>, now: Moment) {
-        self.judge_request(Request::Session, &result, now);
+        self.judge_request(Kind::Session, &result, now);
         match result {
             Ok(opened) => {
                 self.registry_answered(now);
@@ -187,7 +184,7 @@ impl<R: Registry> Registrar<R> {
         self.session.beat(self.contested, now);
         self.control.heartbeat = true;
         let beat = self.heartbeat(epoch);
-        self.send(move |registry| async move { Reply::Heartbeat(epoch, registry.heartbeat(beat).await) });
+        self.requests.send(Request::Heartbeat(beat));
     }
 
     fn heartbeat(&self, epoch: u64) -> Heartbeat {
@@ -202,7 +199,7 @@ impl<R: Registry> Registrar<R> {
 
     pub(super) fn heartbeat_answered(&mut self, epoch: u64, result: Result<Option<Contender>, Failure>, now: Moment) {
         self.control.heartbeat = false;
-        self.judge_request(Request::Heartbeat, &result, now);
+        self.judge_request(Kind::Heartbeat, &result, now);
         match result {
             Ok(contender) => {
                 self.registry_answered(now);
@@ -277,11 +274,7 @@ impl<R: Registry> Registrar<R> {
     fn probe(&mut self) {
         self.control.holder = true;
         let beat = self.heartbeat(self.fenced_epoch);
-        self.send(move |registry| async move {
-            // It is refused, and that is noted. The answer itself is of no use.
-            let _ = registry.heartbeat(beat).await;
-            Reply::Holder(registry.session_holder().await)
-        });
+        self.requests.send(Request::Holder { asked: AskedHolder::Fenced, announcement: Some(beat) });
     }
 
     /// Shows whether this process writes.
@@ -294,7 +287,7 @@ impl<R: Registry> Registrar<R> {
 
     pub(super) fn holder_told(&mut self, result: Result<Option<OtherWriter>, Failure>, now: Moment) {
         self.control.holder = false;
-        self.judge_request(Request::Session, &result, now);
+        self.judge_request(Kind::Session, &result, now);
         if !matches!(self.session.phase(), Phase::Fenced { .. }) {
             return;
         }
