@@ -1,8 +1,8 @@
 //! What comes of writes: verdicts go to the ledger, and what the registry's answers teach goes to the limits.
 
-use super::{dispatch::Sent, queue::Lane, registrar::Registrar};
+use super::{dispatch::Sent, queue::Lane, registrar::Registrar, report::Notice};
 use crate::{
-    model::{Applied, Attempt, Failure, Moment, OperationKind, Settled, Uid, Verdict},
+    model::{Applied, Attempt, Failure, Moment, Settled, Uid, Verdict, pace::Size},
     registry::Registry,
     telemetry::metrics::{Operation, OperationOutcome, Request, RequestOutcome},
 };
@@ -11,12 +11,12 @@ impl<R: Registry> Registrar<R> {
     pub(super) fn written(&mut self, sent: &Sent, result: Result<Vec<Verdict>, Failure>, now: Moment) {
         let uids = &sent.uids;
         self.writes_in_flight -= 1;
-        let blamed = self.target.blames_writes();
+        let blamed = self.availability.blames_writes();
         let epoch =
             uids.iter().find_map(|uid| self.ledger.work(uid)?.tries().flight.map(|flight| flight.version.epoch));
         match result {
             Ok(verdicts) => {
-                self.judge_request(Request::Write, &Ok(()), now);
+                self.judge(Request::Write, &Ok(()), now);
                 self.registry_answered(now);
                 self.pace.answered(&sent.batch, now);
                 self.session.acknowledged();
@@ -65,12 +65,12 @@ impl<R: Registry> Registrar<R> {
         let outcome = match self.ledger.settle(uid, verdict, now, random) {
             Settled::Acknowledged(since) => {
                 self.budget.acknowledged(attempt);
-                self.outputs.metrics.acknowledged_after(now.saturating_sub(since));
+                self.metrics.acknowledged_after(now.saturating_sub(since));
                 OperationOutcome::Done
             }
             Settled::Again => OperationOutcome::Retry,
             Settled::Parked(cause) => {
-                self.log_rejected(uid, flight.kind, &cause, now);
+                self.reporter.note(Notice::Rejected { uid: uid.clone(), kind: flight.kind, cause }, now);
                 OperationOutcome::Parked
             }
             Settled::Outrun(version) => {
@@ -81,35 +81,17 @@ impl<R: Registry> Registrar<R> {
                 OperationOutcome::Stale
             }
         };
-        self.outputs.metrics.operation(operation, outcome);
+        self.metrics.operation(operation, outcome);
         if let Some(cause) = uncertain {
-            self.log_uncertain(uid, &cause, now);
+            let notice = self.uncertain(uid, cause);
+            self.reporter.note(notice, now);
         }
         self.consider_settled(uid, now);
     }
 
-    fn log_uncertain(&mut self, uid: &Uid, cause: &str, now: Moment) {
+    fn uncertain(&self, uid: &Uid, cause: String) -> Notice {
         let failures = self.ledger.work(uid).map_or(0, |work| work.tries().failures);
-        if self.ledger.stays_uncertain(uid) && self.uncertain.note(cause, now) {
-            tracing::warn!(%uid, cause, failures, "writes for a pod keep failing and may have been applied; retrying");
-        } else {
-            tracing::debug!(%uid, cause, failures, "not acknowledged; retrying");
-        }
-    }
-
-    fn log_rejected(&mut self, uid: &Uid, kind: OperationKind, cause: &str, now: Moment) {
-        if !self.rejections.note(cause, now) {
-            tracing::debug!(%uid, cause, "the registry rejected an operation");
-            return;
-        }
-        match kind {
-            OperationKind::Put => tracing::warn!(
-                %uid,
-                cause,
-                "the registry rejected a record; waiting for the record to change or for the next resync"
-            ),
-            OperationKind::Delete => tracing::warn!(%uid, cause, "the registry rejected a deletion; retrying"),
-        }
+        Notice::Uncertain { uid: uid.clone(), cause, failures, is_lasting: self.ledger.stays_uncertain(uid) }
     }
 
     fn write_failed(&mut self, sent: &Sent, failure: &Failure, blamed: bool, now: Moment) {
@@ -118,7 +100,7 @@ impl<R: Registry> Registrar<R> {
         let too_large = *failure == Failure::TooLarge;
         let refused_content = too_large || matches!(failure, Failure::Refused { status: 400 | 422, .. });
         if refused_content && !divisible && blamed && !(too_large && sent.batched) {
-            self.outputs.metrics.request(Request::Write, RequestOutcome::Rejected);
+            self.metrics.request(Request::Write, RequestOutcome::Rejected);
             for uid in &sent.uids {
                 self.settle(uid, Verdict::Rejected { cause: failure.to_string() }, now);
             }
@@ -133,17 +115,18 @@ impl<R: Registry> Registrar<R> {
         let isolate = too_large || blamed && (refused_content || applied == Applied::Maybe);
         let kind = self.kind_of(sent);
         if isolate && divisible {
-            self.outputs.metrics.request(
+            self.metrics.request(
                 Request::Write,
                 if applied == Applied::No { RequestOutcome::Rejected } else { RequestOutcome::Failed },
             );
-            self.log_divided(sent, failure, now);
-            self.target.dividing(applied == Applied::No, now);
+            let Size { items, bytes } = sent.batch.size;
+            self.reporter.note(Notice::Divided { items, bytes, error: failure.to_string() }, now);
+            self.availability.dividing(applied == Applied::No, now);
         } else if applied == Applied::Maybe && blamed && !divisible && kind == Attempt::Persistent {
             // A record that always fails pauses no other.
-            self.outputs.metrics.request(Request::Write, RequestOutcome::Failed);
+            self.metrics.request(Request::Write, RequestOutcome::Failed);
         } else {
-            self.judge_request::<()>(Request::Write, &Err(failure.clone()), now);
+            self.judge::<()>(Request::Write, &Err(failure.clone()), now);
         }
         if applied == Applied::Maybe {
             self.budget.failed(kind);
@@ -156,7 +139,8 @@ impl<R: Registry> Registrar<R> {
             let random = self.rng.u64(..);
             self.ledger.fail(uid, applied, isolate.then_some(of), now, random);
             if isolate && !divisible {
-                self.log_uncertain(uid, &failure.to_string(), now);
+                let notice = self.uncertain(uid, failure.to_string());
+                self.reporter.note(notice, now);
             }
             self.consider_settled(uid, now);
         }
@@ -182,15 +166,6 @@ impl<R: Registry> Registrar<R> {
         let kinds = || sent.uids.iter().map(|uid| self.attempt_under_way(uid));
         let ordinary = kinds().find(|kind| matches!(kind, Attempt::First | Attempt::Retry));
         ordinary.or_else(|| kinds().next()).unwrap_or_default()
-    }
-
-    fn log_divided(&mut self, sent: &Sent, failure: &Failure, now: Moment) {
-        let (items, bytes) = (sent.batch.size.items, sent.batch.size.bytes);
-        if self.divisions.note(&failure.to_string(), now) {
-            tracing::warn!(items, bytes, error = %failure, "a batch failed as a whole; sending its parts separately");
-        } else {
-            tracing::debug!(items, bytes, error = %failure, "a batch failed as a whole");
-        }
     }
 }
 

@@ -57,7 +57,7 @@ impl<R: Registry> Registrar<R> {
         let division =
             if self.view.len().max(self.ledger.owned()) > MANY_RECORDS { Buckets::By16Bits } else { Buckets::By8Bits };
         // A registry that fails to give digests may still give pages.
-        let digests = self.has("digest-inventory") && self.comparisons_failed < DIGESTS_TRIES;
+        let digests = self.availability.has("digest-inventory") && self.comparisons_failed < DIGESTS_TRIES;
         let ours = Ours { division, buckets: self.ledger.buckets(division), digests };
         Reading::new(ours, self.inventory_limit)
     }
@@ -90,7 +90,7 @@ impl<R: Registry> Registrar<R> {
         let found = self.learn(part, found, over, now);
         match error {
             None => {
-                self.outputs.metrics.request(Kind::Inventory, RequestOutcome::Ok);
+                self.metrics.request(Kind::Inventory, RequestOutcome::Ok);
                 self.comparisons_failed = 0;
             }
             Some(error) => self.reading_failed(error, now),
@@ -120,9 +120,9 @@ impl<R: Registry> Registrar<R> {
         self.compare_again(now);
         tracing::warn!(%error, failures = self.comparisons_failed, "registry inventory not read; retrying");
         match error {
-            Error::Failure(failure) => _ = self.judge_request::<()>(Kind::Inventory, &Err(failure), now),
+            Error::Failure(failure) => _ = self.judge::<()>(Kind::Inventory, &Err(failure), now),
             Error::Mismatch { .. } | Error::Pages(_) => {
-                self.outputs.metrics.request(Kind::Inventory, RequestOutcome::Rejected);
+                self.metrics.request(Kind::Inventory, RequestOutcome::Rejected);
             }
         }
     }
@@ -142,12 +142,12 @@ impl<R: Registry> Registrar<R> {
         for (uid, held) in items {
             if let Some(drift) = self.ledger.inventory_has(&uid, held, now) {
                 differs += 1;
-                self.outputs.metrics.drift_repaired(drift.into());
+                self.metrics.drift_repaired(drift.into());
             }
         }
         if complete.contains(&true) {
             let missing = self.ledger.inventory_lacks_the_others(division, |bucket| !is(&complete, bucket));
-            (0..missing).for_each(|_| self.outputs.metrics.drift_repaired(DriftKind::Missing));
+            (0..missing).for_each(|_| self.metrics.drift_repaired(DriftKind::Missing));
             differs += missing;
         }
         if !over {
@@ -167,7 +167,9 @@ impl<R: Registry> Registrar<R> {
         tracing::info!(read, differs, owned = self.ledger.owned(), first, "registry compared");
         self.ledger.finish_reading();
         if resync_at.is_none() {
-            self.control.outdated = !first;
+            if !first {
+                self.availability.ask_again();
+            }
             self.ledger.unpark();
         }
         self.inherited = self.ledger.owned();

@@ -6,20 +6,17 @@ use crate::{
         Failure, Moment, PodRef, Uid,
         brake::{Answer, Inquiry},
     },
-    registry::{Capabilities, Registry, v1::wire},
-    telemetry::metrics::{Request as Kind, RequestOutcome},
+    registry::{Capabilities, Registry},
+    telemetry::metrics::Request as Kind,
 };
 
 impl<R: Registry> Registrar<R> {
     /// Sends what is due, as far as the registry may be spoken to.
     pub(super) fn control(&mut self, now: Moment) {
-        let must_ask = self.capabilities.is_none() && now >= self.target.resume_at();
-        let outdated = self.control.outdated && now >= self.target.resume_at();
-        if !self.control.question && (must_ask || outdated || self.target.wants_question(now)) {
-            (self.control.question, self.control.outdated) = (true, false);
-            self.requests.send(Request::Capabilities);
+        if let Some(request) = self.availability.next_request(now) {
+            self.requests.send(request);
         }
-        if !self.leads() || self.capabilities.is_none() || self.target.slots(now, 1) == 0 {
+        if !self.leads() || self.availability.capabilities().is_none() || !self.availability.lets_through(now) {
             return;
         }
         self.keep_session(now);
@@ -34,76 +31,41 @@ impl<R: Registry> Registrar<R> {
         }
     }
 
-    /// Counts a request, and pauses the registry if it was not answered as a request. Says whether it was.
-    pub(super) fn judge_request<T>(&mut self, request: Kind, result: &Result<T, Failure>, now: Moment) -> bool {
-        self.note_reached(result.as_ref().err(), now);
-        let Err(failure) = result else {
-            self.outputs.metrics.request(request, RequestOutcome::Ok);
+    /// Counts a request, and opens the circuit breaker if it failed. Returns whether it was answered.
+    pub(super) fn judge<T>(&mut self, kind: Kind, result: &Result<T, Failure>, now: Moment) -> bool {
+        let failure = result.as_ref().err();
+        self.reporter.requested(kind, failure);
+        let Some(failure) = failure else {
+            self.availability.reached();
             return true;
         };
-        let (outcome, pause) = match failure {
-            Failure::Unauthorized { .. } => (RequestOutcome::Unauthorized, true),
-            Failure::Throttled { .. } => (RequestOutcome::Throttled, true),
-            Failure::Unreachable(_) | Failure::Broken(_) => (RequestOutcome::Failed, true),
-            Failure::Refused { .. } | Failure::NotFound | Failure::Expired => (RequestOutcome::Rejected, true),
-            Failure::TooLarge | Failure::StaleEpoch | Failure::UnknownSession => (RequestOutcome::Rejected, false),
-        };
-        self.outputs.metrics.request(request, outcome);
-        if pause {
-            self.pause_registry(request, failure, now);
+        if let Some(pause) = self.availability.failed(failure, now) {
+            self.reporter.request_failed(kind, failure, pause, now);
+            if matches!(failure, Failure::Unauthorized { .. }) {
+                self.requests.registry().refresh_credential();
+            }
         }
         false
     }
 
-    fn pause_registry(&mut self, request: Kind, failure: &Failure, now: Moment) {
-        let random = self.rng.u64(..);
-        self.target.failed(failure, now, random);
-        self.log_failure(request, failure, now);
-        if matches!(failure, Failure::Unauthorized { .. }) {
-            self.requests.registry().refresh_credential();
-        }
-    }
-
-    /// A request was answered as a request.
     pub(super) fn registry_answered(&mut self, now: Moment) {
-        self.target.succeeded(now);
-        if self.target.failures() == 0 {
-            self.log_recovery(now);
+        if self.availability.answered(now) {
+            self.reporter.registry_answered(self.ledger.owed(), now);
         }
     }
 
     pub(super) fn told_capabilities(&mut self, result: Result<Capabilities, Failure>, now: Moment) {
-        self.control.question = false;
-        let result = result.map_err(|failure| match failure {
-            // Said to a question that is none of a writer: whoever says so does not speak the protocol.
-            Failure::TooLarge | Failure::StaleEpoch | Failure::UnknownSession => Failure::Broken(failure.to_string()),
-            failure => failure,
-        });
-        let result = result.and_then(|told| {
-            let known = told.protocol == wire::PROTOCOL;
-            let other =
-                || format!("the registry speaks protocol {:?}, this controller {:?}", told.protocol, wire::PROTOCOL);
-            if known { Ok(told) } else { Err(Failure::Broken(other())) }
-        });
-        if !self.judge_request(Kind::Capabilities, &result, now) {
+        let result = self.availability.checked(result);
+        if !self.judge(Kind::Capabilities, &result, now) {
             return;
         }
-        if self.target.failures() > 0 && self.ledger.owed() == 0 {
+        if self.availability.is_failing() && self.ledger.owed() == 0 {
             // A request that ends the outage. Otherwise a write does: a heartbeat says nothing about writes.
             self.session.beat_soon(now);
         }
-        self.target.probed();
-        if let Ok(told) = result {
-            if self.capabilities.as_ref() != Some(&told) {
-                tracing::info!(items = told.max_batch_items, bytes = told.max_batch_bytes, features = ?told.features, "registry found");
-            }
-            self.capabilities = Some(told);
+        if let Ok(capabilities) = result {
+            self.availability.learn(capabilities);
         }
-    }
-
-    /// Whether the registry has a feature.
-    pub(super) fn has(&self, feature: &str) -> bool {
-        self.capabilities.as_ref().is_some_and(|told| told.features.iter().any(|f| f == feature))
     }
 
     /// Asks under which names the registry has these pods, and puts the question about them to the cluster.
@@ -112,7 +74,7 @@ impl<R: Registry> Registrar<R> {
     }
 
     pub(super) fn names_told(&mut self, about: About, result: Result<Vec<PodRef>, Failure>, now: Moment) {
-        self.judge_request(Kind::Record, &result, now);
+        self.judge(Kind::Record, &result, now);
         match (about, result) {
             (About::Sample { round, is_uncertain: false }, Ok(pods)) if pods.is_empty() => {
                 let why = "the registry has no usable names of the pods in the sample".to_owned();

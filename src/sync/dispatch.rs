@@ -74,7 +74,7 @@ impl<R: Registry> Registrar<R> {
     /// Sends batches as long as there is something to send and somewhere to send it to.
     pub(super) fn dispatch(&mut self, now: Moment) {
         let Some(epoch) = self.session.epoch() else { return };
-        let Some(capabilities) = self.capabilities.clone() else { return };
+        let Some(capabilities) = self.availability.capabilities().cloned() else { return };
         while self.leads() && self.writes_in_flight < self.write_slots(now) {
             let Gathered { operations, bytes, batched, divided, .. } = self.gather(&capabilities, now);
             if operations.is_empty() {
@@ -90,12 +90,12 @@ impl<R: Registry> Registrar<R> {
     }
 
     fn write_slots(&self, now: Moment) -> usize {
-        self.target.slots(now, self.pace.slots(self.options.max_in_flight))
+        self.availability.write_slots(self.pace.slots(self.options.max_in_flight), now)
     }
 
     /// Gathers what is sent next.
     fn gather(&mut self, capabilities: &Capabilities, now: Moment) -> Gathered {
-        let batched = self.has("batch");
+        let batched = self.availability.has("batch");
         let most = Size { items: capabilities.max_batch_items.max(1), bytes: capabilities.max_batch_bytes };
         let mut limit = self.pace.limit(if batched { most } else { Size { items: 1, ..most } }, now);
         limit.items = limit.items.min(self.writes.available(now));
@@ -166,7 +166,7 @@ impl<R: Registry> Registrar<R> {
         self.budget.sent(attempt);
         if matches!(attempt, Attempt::Retry | Attempt::Persistent) {
             self.turns.retries = self.turns.retries.wrapping_add(1);
-            self.outputs.metrics.repeated();
+            self.metrics.repeated();
         }
     }
 

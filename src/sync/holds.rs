@@ -3,8 +3,8 @@
 use super::registrar::Registrar;
 use crate::{
     model::{
-        Moment, Standing,
-        brake::{HoldId, Shown},
+        Moment,
+        brake::HoldId,
         session::{Declared, is_contested},
     },
     registry::Registry,
@@ -72,41 +72,5 @@ impl<R: Registry> Registrar<R> {
         if deletions > 0 {
             tracing::warn!(%hold, deletions, "held deletions were approved, they leave at a bounded rate");
         }
-    }
-
-    /// Shows how things stand to those who tell a person.
-    pub(super) fn show(&mut self, now: Moment) {
-        self.show_writer();
-        let standing = Standing {
-            session: self.session.phase().into(),
-            epoch: self.session.epoch(),
-            in_step: self.synced,
-            ability: self.ability(now),
-            holds: self.brake.holds(),
-        };
-        self.outputs.standing.send_if_modified(|shown| {
-            let news = *shown != standing;
-            if news {
-                tell(&shown.holds, &standing.holds);
-                *shown = standing;
-            }
-            news
-        });
-    }
-}
-
-/// Tells of holds that were not shown before, and of those that are over.
-fn tell(before: &[Shown], now: &[Shown]) {
-    let lacks = |holds: &[Shown], hold: &Shown| !holds.iter().any(|other| other.id == hold.id);
-    for hold in now.iter().filter(|hold| lacks(before, hold)) {
-        tracing::error!(
-            hold = %hold.id,
-            deletions = hold.deletions,
-            because = %hold.because,
-            "deletions are held until their pods are back, or a person approves them: pod-registrar approve HOLD"
-        );
-    }
-    for hold in before.iter().filter(|hold| lacks(now, hold)) {
-        tracing::info!(hold = %hold.id, "deletions are no longer held under this name");
     }
 }

@@ -252,7 +252,7 @@ impl<R: Registry> Registrar<R> {
     /// Looks up in the registry in which namespaces these are: only the watch of that namespace has to show that they are
     /// absent.
     fn place(&mut self, uids: Vec<Uid>) {
-        let healthy = self.session.epoch().is_some() && self.target.slots(self.clock.now(), 1) > 0;
+        let healthy = self.session.epoch().is_some() && self.availability.lets_through(self.clock.now());
         if !uids.is_empty() && healthy && !self.control.placing {
             self.control.placing = true;
             self.ask_names(About::Places, uids);
@@ -329,7 +329,7 @@ impl<R: Registry> Registrar<R> {
             return;
         }
         self.list_asked = ListAsked { at: Some(now), repeats: if is_to_come { repeats + 1 } else { 0 } };
-        self.outputs.relist.send_modify(|asked| *asked += 1);
+        self.relist.send_modify(|asked| *asked += 1);
     }
 
     /// Decides about an id whose operation is over. A list may have shown it absent meanwhile: the brake knows nothing of
@@ -366,7 +366,7 @@ impl<R: Registry> Registrar<R> {
 
     pub(super) fn ask_brake(&mut self, now: Moment) {
         // The names of a sample come from the registry, and so would the deletions go there: neither in a pause.
-        if self.target.slots(now, 1) == 0 {
+        if !self.availability.lets_through(now) {
             return;
         }
         let random = self.rng.u64(..);
@@ -401,7 +401,7 @@ impl<R: Registry> Registrar<R> {
 
     pub(super) fn ask_cluster(&mut self, inquiry: Inquiry, now: Moment) {
         let round = inquiry.round();
-        if self.outputs.questions.try_send(inquiry).is_err() {
+        if self.questions.try_send(inquiry).is_err() {
             self.brake_answered(round, Answer::Unanswered("the last question is still open".into()), now);
         }
     }

@@ -1,7 +1,5 @@
 //! Leading and following: what the loop does when it may write, and when it may no longer.
 
-use std::time::Duration;
-
 use super::{queue::Queue, registrar::Registrar, requests::Request};
 use crate::{
     model::{Ability, Failure, Leadership, Moment, brake::CompleteList, session::Declared},
@@ -10,8 +8,6 @@ use crate::{
 
 /// So many watched ends are always worth remembering while nothing is said to the registry.
 const ENDS_AT_LEAST: usize = 10_000;
-/// A leader that cannot reach the registry for this long gives the Lease to a process that may.
-const CUT_OFF_AFTER: Duration = Duration::from_secs(60);
 
 impl<R: Registry> Registrar<R> {
     /// Whether this process may write at this very moment. The clock is read anew: a process that was stopped in the middle
@@ -22,22 +18,11 @@ impl<R: Registry> Registrar<R> {
 
     /// Whether this process could do a leader's work.
     pub(super) fn ability(&self, now: Moment) -> Ability {
-        let cut_off = self.unreached_since.is_some_and(|since| now >= since + CUT_OFF_AFTER);
         match () {
             () if !self.has_page() => Ability::WithoutPods,
-            () if self.term.is_some() && cut_off => Ability::CutOff,
+            () if self.term.is_some() && self.availability.is_cut_off(now) => Ability::CutOff,
             () => Ability::Able,
         }
-    }
-
-    /// Takes note of whether the registry was reached by a request.
-    pub(super) fn note_reached(&mut self, failure: Option<&Failure>, now: Moment) {
-        let unreached = match failure {
-            Some(Failure::Unreachable(_) | Failure::Broken(_) | Failure::Unauthorized { .. }) => true,
-            Some(Failure::Throttled { status, .. }) => *status >= 500,
-            _ => false,
-        };
-        self.unreached_since = unreached.then(|| self.unreached_since.unwrap_or(now));
     }
 
     /// Whether nothing is said to the registry yet or any more, and nothing known of it.
@@ -70,8 +55,8 @@ impl<R: Registry> Registrar<R> {
     fn gain(&mut self, term: u64, now: Moment) {
         self.term = Some(term);
         self.session.lead(now);
-        self.unreached_since = None;
-        self.outputs.metrics.set_leader(true);
+        self.availability.lead();
+        self.reporter.set_leader(true);
         if term > 0 {
             tracing::info!(term, remembered = self.ledger.remembered(), "leadership gained, this process takes over");
         }
@@ -101,7 +86,7 @@ impl<R: Registry> Registrar<R> {
         self.ledger.abandon_reading();
         self.awaiting_list.clear();
         self.recheck = true;
-        self.outputs.metrics.set_leader(false);
+        self.reporter.set_leader(false);
     }
 
     /// A session was opened in a term that is over. It is closed: it may have taken the next leader's place.

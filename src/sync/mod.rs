@@ -4,6 +4,7 @@
 //! holds keys; replies become verdicts that go back to the ledger.
 
 mod answers;
+mod availability;
 mod comparison;
 mod control;
 mod dispatch;

@@ -5,9 +5,11 @@ use std::{future::Future, time::Duration};
 use tokio::sync::{mpsc, watch};
 
 use super::{
+    availability::Availability,
     comparison::Comparison,
     inventory::PAGE_ITEMS,
     queue::{Lane, Queue},
+    report::{Counts, News, Reporter},
     requests::{AskedHolder, Reply, Requests},
 };
 use crate::{
@@ -17,14 +19,12 @@ use crate::{
         brake::{Brake, Confirmation, Finding, HoldId, Inquiry, SettingsChange},
         budget::Budget,
         notices::Reminder,
-        outage::Outage,
         pace::Pace,
         read_back::ReadBack,
-        retry::{RateLimit, Target},
+        retry::RateLimit,
         session::{Declared, Phase, Session},
-        tally::Tally,
     },
-    registry::{Capabilities, Registry},
+    registry::Registry,
     store::View,
     telemetry::{Health, Metrics},
 };
@@ -142,7 +142,6 @@ pub struct Outputs {
 /// The one control request of a kind that is in flight.
 #[derive(Default)]
 pub(super) struct Control {
-    pub(super) question: bool,
     pub(super) heartbeat: bool,
     pub(super) holder: bool,
     /// The session in which the inventory is being read.
@@ -154,8 +153,6 @@ pub(super) struct Control {
     pub(super) placing: bool,
     /// Whether the inventory was small before this process wrote: it is compared before every watch has listed.
     pub(super) small: bool,
-    /// What the registry can do is asked again: it may have been released anew.
-    pub(super) outdated: bool,
 }
 
 /// What has had its turn.
@@ -172,7 +169,11 @@ pub struct Registrar<R> {
     pub(super) view: View,
     pub(super) options: Options,
     pub(super) clock: Clock,
-    pub(super) outputs: Outputs,
+    pub(super) questions: mpsc::Sender<Inquiry>,
+    pub(super) relist: watch::Sender<u64>,
+    pub(super) metrics: Metrics,
+    pub(super) availability: Availability,
+    pub(super) reporter: Reporter,
     pub(super) rng: fastrand::Rng,
 
     pub(super) ledger: Ledger,
@@ -194,23 +195,14 @@ pub struct Registrar<R> {
     /// The epoch of the session that another writer replaced.
     pub(super) fenced_epoch: u64,
     pub(super) fenced_told: Reminder,
-    /// Since when no request was answered.
-    pub(super) unreached_since: Option<Moment>,
     /// Why the loop has to end.
     pub(super) ended: Option<Error>,
-    pub(super) target: Target,
     pub(super) writes: RateLimit,
     pub(super) rewrites: RateLimit,
     pub(super) budget: Budget,
     pub(super) pace: Pace,
     /// Counts batches and retries, so that turns can be taken.
     pub(super) turns: Turns,
-    pub(super) outage: Outage,
-    /// Rejected records, records that stay uncertain, and divided batches, by cause.
-    pub(super) rejections: Tally,
-    pub(super) uncertain: Tally,
-    pub(super) divisions: Tally,
-    pub(super) capabilities: Option<Capabilities>,
     /// The newest complete list of each watch.
     pub(super) lists: Vec<Option<WatchList>>,
     /// Which watches could not be listed since.
@@ -234,9 +226,6 @@ pub struct Registrar<R> {
     pub(super) read_back: ReadBack,
     /// While uncertain records are read back: when the next resync is due.
     pub(super) resync_at: Option<Moment>,
-    pub(super) synced: bool,
-    pub(super) ever_synced: bool,
-    pub(super) reported_at: Moment,
 
     pub(super) control: Control,
     pub(super) writes_in_flight: usize,
@@ -254,11 +243,17 @@ pub(super) struct ListAsked {
 impl<R: Registry> Registrar<R> {
     /// A loop that has not begun.
     pub fn new(registry: R, view: View, options: Options, clock: Clock, outputs: Outputs) -> Self {
+        let Outputs { questions, relist, standing, metrics, health } = outputs;
+        let mut rng = fastrand::Rng::with_seed(options.seed);
         Self {
             requests: Requests::new(registry),
+            questions,
+            relist,
+            availability: Availability::new(rng.fork()),
+            reporter: Reporter::new(metrics.clone(), health, standing),
+            metrics,
             clock,
-            outputs,
-            rng: fastrand::Rng::with_seed(options.seed),
+            rng,
             ledger: Ledger::default(),
             queue: Queue::default(),
             brake: Brake::default(),
@@ -273,19 +268,12 @@ impl<R: Registry> Registrar<R> {
             rival_told: Reminder::default(),
             fenced_epoch: 0,
             fenced_told: Reminder::default(),
-            unreached_since: None,
             ended: None,
-            target: Target::default(),
             writes: RateLimit::new(options.max_writes_per_second),
             rewrites: RateLimit::new(REWRITES_PER_SECOND.min(options.max_writes_per_second)),
             budget: Budget::default(),
             pace: Pace::new(options.request_timeout),
             turns: Turns::default(),
-            outage: Outage::default(),
-            rejections: Tally::of_first(3),
-            uncertain: Tally::of_first(3),
-            divisions: Tally::of_first(1),
-            capabilities: None,
             lists: vec![None; view.watches()],
             lists_failed: vec![false; view.watches()],
             paged: false,
@@ -299,9 +287,6 @@ impl<R: Registry> Registrar<R> {
             inventory_limit: PAGE_ITEMS,
             read_back: ReadBack::default(),
             resync_at: None,
-            synced: false,
-            ever_synced: false,
-            reported_at: Moment::ZERO,
             control: Control::default(),
             writes_in_flight: 0,
             view,
@@ -335,14 +320,14 @@ impl<R: Registry> Registrar<R> {
                 () = self.clock.sleep_until(wake_at) => {}
             }
         }
-        self.outputs.health.stopping();
+        self.reporter.stopping();
         self.stop(&inputs.leadership).await;
         Ok(())
     }
 
     /// Everything that is due.
     fn act(&mut self, leadership: Leadership, now: Moment) {
-        self.outputs.health.loop_turned();
+        self.reporter.loop_turned();
         self.follow_lease(leadership, now);
         self.release_due(now);
         self.recheck(now);
@@ -354,14 +339,13 @@ impl<R: Registry> Registrar<R> {
         self.control(now);
         self.dispatch(now);
         self.report(now);
-        self.show(now);
     }
 
     fn wake_at(&mut self, now: Moment) -> Moment {
         let mut at = now + TURN;
         let mut earlier = |moment: Option<Moment>| at = moment.filter(|moment| *moment > now).map_or(at, |m| at.min(m));
         earlier(self.queue.due_at());
-        earlier(Some(self.target.resume_at()));
+        earlier(self.availability.due_at());
         earlier(self.session.due_at());
         earlier(Some(self.leads_until));
         earlier(Some(self.compare_at));
@@ -428,6 +412,37 @@ impl<R: Registry> Registrar<R> {
             Reply::Names { about, result } => self.names_told(about, result, now),
             Reply::Written { sent, result } => self.written(&sent, result, now),
         }
+    }
+
+    /// Whether the registry is believed to be equal to the cluster.
+    pub(super) fn is_in_sync(&self) -> bool {
+        self.session.epoch().is_some()
+            && self.reporter.watches_live()
+            && self.ledger.is_seeded()
+            && self.list_of_all().is_some()
+            && self.ledger.owed() == 0
+            && self.awaiting_list.is_empty()
+            && !self.recheck
+            && self.brake.is_idle()
+    }
+
+    fn report(&mut self, now: Moment) {
+        let in_sync = self.is_in_sync();
+        if self.reporter.set_in_sync(in_sync, self.view.len()) == News::FirstInSync {
+            self.session.beat_soon(now);
+        }
+        let (pods, held, queue_entries) = (self.view.len(), self.brake.held(), self.queue.entries());
+        if let Some(uncertain) = self.reporter.report(&self.ledger, &Counts { pods, held, queue_entries }, now) {
+            self.read_back(uncertain, now);
+        }
+        let standing = Standing {
+            session: self.session.phase().into(),
+            epoch: self.session.epoch(),
+            in_step: self.reporter.is_in_sync(),
+            ability: self.ability(now),
+            holds: self.brake.holds(),
+        };
+        self.reporter.show(standing, self.session.phase());
     }
 
     async fn stop(&mut self, leadership: &watch::Receiver<Leadership>) {

@@ -45,7 +45,7 @@ impl<R: Registry> Registrar<R> {
 
     pub(super) fn told_before(&mut self, term: u64, result: Result<Option<OtherWriter>, Failure>, now: Moment) {
         self.control.before = false;
-        self.judge_request(Kind::Session, &result, now);
+        self.judge(Kind::Session, &result, now);
         match result {
             // Somebody may have written since then.
             _ if Some(term) != self.term => {}
@@ -138,7 +138,7 @@ impl<R: Registry> Registrar<R> {
     }
 
     pub(super) fn session_opened(&mut self, result: Result<SessionOpened, Failure>, now: Moment) {
-        self.judge_request(Kind::Session, &result, now);
+        self.judge(Kind::Session, &result, now);
         match result {
             Ok(opened) => {
                 self.registry_answered(now);
@@ -175,7 +175,7 @@ impl<R: Registry> Registrar<R> {
         let random = self.rng.u64(..);
         self.session.not_opened(now, random);
         // An outage has its own lines.
-        if self.target.failures() == 0 {
+        if !self.availability.is_failing() {
             tracing::warn!(error = %failure, "session not opened; trying again");
         }
     }
@@ -192,14 +192,14 @@ impl<R: Registry> Registrar<R> {
             epoch,
             instance: Some(self.options.instance.clone()),
             ttl_seconds: self.session.ttl().as_secs(),
-            synced: self.is_synced(),
+            synced: self.is_in_sync(),
             counts: Some(wire::Counts { pods: self.view.len() as u64, pending: self.ledger.owed() as u64 }),
         }
     }
 
     pub(super) fn heartbeat_answered(&mut self, epoch: u64, result: Result<Option<Contender>, Failure>, now: Moment) {
         self.control.heartbeat = false;
-        self.judge_request(Kind::Heartbeat, &result, now);
+        self.judge(Kind::Heartbeat, &result, now);
         match result {
             Ok(contender) => {
                 self.registry_answered(now);
@@ -277,17 +277,9 @@ impl<R: Registry> Registrar<R> {
         self.requests.send(Request::Holder { asked: AskedHolder::Fenced, announcement: Some(beat) });
     }
 
-    /// Shows whether this process writes.
-    pub(super) fn show_writer(&self) {
-        let fenced = matches!(self.session.phase(), Phase::Fenced { .. });
-        self.outputs.metrics.set_writer(self.session.epoch().is_some());
-        self.outputs.metrics.set_fenced(fenced);
-        self.outputs.health.set_fenced(fenced);
-    }
-
     pub(super) fn holder_told(&mut self, result: Result<Option<OtherWriter>, Failure>, now: Moment) {
         self.control.holder = false;
-        self.judge_request(Kind::Session, &result, now);
+        self.judge(Kind::Session, &result, now);
         if !matches!(self.session.phase(), Phase::Fenced { .. }) {
             return;
         }
