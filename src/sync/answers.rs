@@ -23,7 +23,7 @@ impl<R: Registry> Registrar<R> {
                 self.budget.answered();
                 if self.kind_of(sent) != Attempt::Persistent {
                     let doubted = verdicts.iter().filter(|verdict| matches!(verdict, Verdict::Doubt { .. })).count();
-                    self.read_back.sent(doubted as f64 / verdicts.len().max(1) as f64);
+                    self.comparison.note_uncertain(doubted as f64 / verdicts.len().max(1) as f64);
                 }
                 for (uid, verdict) in uids.iter().zip(verdicts) {
                     self.settle(uid, verdict, now);
@@ -131,7 +131,7 @@ impl<R: Registry> Registrar<R> {
         if applied == Applied::Maybe {
             self.budget.failed(kind);
             if kind != Attempt::Persistent {
-                self.read_back.sent(1.0);
+                self.comparison.note_uncertain(1.0);
             }
         }
         let of = if too_large && !divisible { 0 } else { sent.uids.len() };

@@ -22,12 +22,11 @@ impl<R: Registry> Registrar<R> {
         self.keep_session(now);
         if let Some(epoch) = self.session.epoch()
             && self.has_page()
-            // First registrations need not wait for the last page of pods; a large inventory would be read in vain.
-            && (self.control.small || self.lists_settled())
-            && self.control.reading != Some(epoch)
-            && now >= self.compare_at
+            && self.comparison.is_due(epoch, self.lists_settled(), now)
         {
-            self.read_inventory(epoch);
+            let digests = self.availability.has("digest-inventory");
+            let request = self.comparison.next_request(epoch, digests, &mut self.ledger, &self.view);
+            self.requests.send(request);
         }
     }
 

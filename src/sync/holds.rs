@@ -52,9 +52,8 @@ impl<R: Registry> Registrar<R> {
     /// Declares our settings, once nothing is left of those before.
     pub(super) fn declare_settled(&mut self, now: Moment) {
         // In this session the inventory was compared, and everything that came of it is done.
-        let compared = self.control.reading.is_none() && self.comparisons_failed == 0 && now < self.compare_at;
         let settled = self.session.epoch().is_some()
-            && compared
+            && self.comparison.is_done(now)
             && self.brake.settings_settled()
             && self.awaiting_list.is_empty()
             && !self.recheck

@@ -9,12 +9,11 @@ use super::{
 };
 use crate::{
     model::{
-        Action, Belief, Ended, Known, Moment, PodRef, Shown, Sighting, Uid, Walk, WatchList, Work,
+        Action, Belief, Ended, Known, Moment, PodRef, Sighting, Uid, Walk, WatchList, Work,
         brake::{Answer, CompleteList, HeldBecause, Inquiry, Listed, Question, is_nearly_all},
         decide, wanted,
     },
     registry::Registry,
-    store::View,
 };
 
 /// Records whose namespaces are looked up together.
@@ -138,7 +137,7 @@ impl<R: Registry> Registrar<R> {
 
     /// The same, with what the ledger has of the id.
     fn decision_with(&self, uid: &Uid, belief: Option<&Belief>, work: Option<&Work>, now: Moment) -> Action {
-        let shown = shown(&self.view, uid, belief);
+        let shown = self.view.shown_by(belief.and_then(Belief::watch), uid);
         let list_begun = if shown.is_none() { self.list_begun(belief) } else { None };
         let wanted = wanted(shown, belief, work, list_begun);
         decide(wanted, self.ledger.known_by(uid, belief), work, now)
@@ -470,15 +469,6 @@ fn over(lists: impl Iterator<Item = WatchList>) -> Option<CompleteList> {
     lists
         .map(|WatchList { begun, trusted, .. }| CompleteList { begun, trusted, ..CompleteList::default() })
         .reduce(|a, b| CompleteList { begun: a.begun.min(b.begun), trusted: a.trusted && b.trusted, ..a })
-}
-
-/// What the store shows of an id. A pod does not change its namespace, so that the watch that showed it is the one to show
-/// it.
-pub(super) fn shown(view: &View, uid: &Uid, belief: Option<&Belief>) -> Option<Shown> {
-    match belief.and_then(Belief::watch) {
-        Some(watch) => view.shown_in(watch, uid),
-        None => view.shown(uid),
-    }
 }
 
 /// Sets have another order in every run. What is sent, and in which order, is to depend on what happened alone: a history

@@ -82,7 +82,7 @@ impl<R: Registry> Registrar<R> {
         // The next leader may have other settings.
         self.brake.settings_declared();
         self.declared = Declared::Unknown;
-        (self.control.reading, self.control.small) = (None, false);
+        self.comparison.stand_by();
         self.ledger.abandon_reading();
         self.awaiting_list.clear();
         self.recheck = true;

@@ -8,6 +8,7 @@ mod availability;
 mod comparison;
 mod control;
 mod dispatch;
+mod effects;
 mod holds;
 mod inventory;
 mod keys;

@@ -6,8 +6,8 @@ use tokio::sync::{mpsc, watch};
 
 use super::{
     availability::Availability,
-    comparison::Comparison,
-    inventory::PAGE_ITEMS,
+    comparison::{self, Compared, Comparison},
+    effects::Effects,
     queue::{Lane, Queue},
     report::{Counts, News, Reporter},
     requests::{AskedHolder, Reply, Requests},
@@ -15,18 +15,17 @@ use super::{
 use crate::{
     clock::Clock,
     model::{
-        Leadership, Ledger, Moment, Sighting, Standing, Takeover, UidMap, Walk, WatchList,
+        Attempt, Leadership, Ledger, Moment, Sighting, Standing, Takeover, UidMap, Walk, WatchList,
         brake::{Brake, Confirmation, Finding, HoldId, Inquiry, SettingsChange},
         budget::Budget,
         notices::Reminder,
         pace::Pace,
-        read_back::ReadBack,
         retry::RateLimit,
         session::{Declared, Phase, Session},
     },
     registry::Registry,
     store::View,
-    telemetry::{Health, Metrics},
+    telemetry::{Health, Metrics, metrics::Request as Kind},
 };
 
 /// The time that is kept for closing the session when the loop stops,
@@ -144,15 +143,9 @@ pub struct Outputs {
 pub(super) struct Control {
     pub(super) heartbeat: bool,
     pub(super) holder: bool,
-    /// The session in which the inventory is being read.
-    pub(super) reading: Option<u64>,
-    /// A reading between two steps.
-    pub(super) comparison: Option<Comparison>,
     pub(super) before: bool,
     /// Whether the namespaces of records are looked up.
     pub(super) placing: bool,
-    /// Whether the inventory was small before this process wrote: it is compared before every watch has listed.
-    pub(super) small: bool,
 }
 
 /// What has had its turn.
@@ -173,6 +166,7 @@ pub struct Registrar<R> {
     pub(super) relist: watch::Sender<u64>,
     pub(super) metrics: Metrics,
     pub(super) availability: Availability,
+    pub(super) comparison: Comparison,
     pub(super) reporter: Reporter,
     pub(super) rng: fastrand::Rng,
 
@@ -218,14 +212,6 @@ pub struct Registrar<R> {
     pub(super) list_asked: ListAsked,
     /// How many records the registry held of us when it was last compared.
     pub(super) inherited: usize,
-    /// When the inventory is to be compared.
-    pub(super) compare_at: Moment,
-    pub(super) comparisons_failed: u32,
-    /// Records in a page of the inventory: fewer once a page did not come in time.
-    pub(super) inventory_limit: usize,
-    pub(super) read_back: ReadBack,
-    /// While uncertain records are read back: when the next resync is due.
-    pub(super) resync_at: Option<Moment>,
 
     pub(super) control: Control,
     pub(super) writes_in_flight: usize,
@@ -250,6 +236,7 @@ impl<R: Registry> Registrar<R> {
             questions,
             relist,
             availability: Availability::new(rng.fork()),
+            comparison: Comparison::new(options.resync_interval, metrics.clone(), rng.fork()),
             reporter: Reporter::new(metrics.clone(), health, standing),
             metrics,
             clock,
@@ -282,11 +269,6 @@ impl<R: Registry> Registrar<R> {
             list_wanted: false,
             list_asked: ListAsked::default(),
             inherited: 0,
-            compare_at: Moment::ZERO,
-            comparisons_failed: 0,
-            inventory_limit: PAGE_ITEMS,
-            read_back: ReadBack::default(),
-            resync_at: None,
             control: Control::default(),
             writes_in_flight: 0,
             view,
@@ -348,7 +330,7 @@ impl<R: Registry> Registrar<R> {
         earlier(self.availability.due_at());
         earlier(self.session.due_at());
         earlier(Some(self.leads_until));
-        earlier(Some(self.compare_at));
+        earlier(self.comparison.due_at());
         let writes_at = self.writes.next_at(now, 1);
         let waits = |walk: Walk| self.queue.has_ready(&[Lane::of(walk)]) || self.ledger.backlog_of(walk) > 0;
         if self.queue.has_ready(&[Lane::Delete, Lane::Live]) || waits(Walk::Backfill) {
@@ -408,7 +390,10 @@ impl<R: Registry> Registrar<R> {
             Reply::Heartbeat { epoch, result } => self.heartbeat_answered(epoch, result, now),
             Reply::Holder { asked: AskedHolder::ToOpen { term }, result } => self.told_before(term, result, now),
             Reply::Holder { asked: AskedHolder::Fenced, result } => self.holder_told(result, now),
-            Reply::Inventory { epoch, found, step } => self.inventory_read(epoch, found, step, now),
+            Reply::Inventory { epoch, found, step } => {
+                let effects = self.comparison.read(epoch, self.session.epoch(), found, step, &mut self.ledger, now);
+                self.apply_comparison(effects, now);
+            }
             Reply::Names { about, result } => self.names_told(about, result, now),
             Reply::Written { sent, result } => self.written(&sent, result, now),
         }
@@ -433,7 +418,10 @@ impl<R: Registry> Registrar<R> {
         }
         let (pods, held, queue_entries) = (self.view.len(), self.brake.held(), self.queue.entries());
         if let Some(uncertain) = self.reporter.report(&self.ledger, &Counts { pods, held, queue_entries }, now) {
-            self.read_back(uncertain, now);
+            let is_open = self.session.epoch().is_some() && self.ledger.is_seeded();
+            if is_open && !self.budget.allows(Attempt::Retry, now) {
+                self.comparison.read_back(uncertain, now);
+            }
         }
         let standing = Standing {
             session: self.session.phase().into(),
@@ -443,6 +431,30 @@ impl<R: Registry> Registrar<R> {
             holds: self.brake.holds(),
         };
         self.reporter.show(standing, self.session.phase());
+    }
+
+    fn apply_comparison(&mut self, effects: Effects<comparison::Effect>, now: Moment) {
+        for effect in effects {
+            match effect {
+                comparison::Effect::ReconcileAll => self.consider_all(now),
+                comparison::Effect::RequestFailed(failure) => _ = self.judge::<()>(Kind::Inventory, &Err(failure), now),
+                comparison::Effect::Abandon => self.ledger.abandon_reading(),
+                comparison::Effect::Compared(compared) => self.compared(compared, now),
+            }
+        }
+    }
+
+    fn compared(&mut self, compared: Compared, now: Moment) {
+        if compared == Compared::Resync {
+            self.availability.ask_again();
+        }
+        if compared != Compared::ReadBack {
+            self.ledger.unpark();
+        }
+        self.inherited = self.ledger.owned();
+        self.expect_forgotten(now);
+        self.remembers_session = true;
+        self.consider_all(now);
     }
 
     async fn stop(&mut self, leadership: &watch::Receiver<Leadership>) {

@@ -13,9 +13,6 @@ use crate::{
     telemetry::metrics::Request as Kind,
 };
 
-/// An inventory of at most one page is compared before every watch has listed.
-const SMALL_INVENTORY: u64 = 5_000;
-
 impl<R: Registry> Registrar<R> {
     /// Sends what is due for the session.
     pub(super) fn keep_session(&mut self, now: Moment) {
@@ -50,11 +47,12 @@ impl<R: Registry> Registrar<R> {
             // Somebody may have written since then.
             _ if Some(term) != self.term => {}
             Ok(None) => {
-                (self.control.small, self.remembers_session) = (true, false);
+                self.comparison.expect(0);
+                self.remembers_session = false;
                 _ = self.declare_after(None, now);
             }
             Ok(Some(before)) => {
-                self.control.small = before.records <= SMALL_INVENTORY;
+                self.comparison.expect(before.records);
                 self.follow_session(&before, now);
             }
             Err(failure) => self.session_refused(&failure, now),
@@ -153,7 +151,7 @@ impl<R: Registry> Registrar<R> {
                 }
                 self.expect_forgotten(now);
                 // Another writer, or a restored registry, may have left it otherwise than we believe.
-                (self.compare_at, self.resync_at) = (now, None);
+                self.comparison.begin_session(now);
             }
             Err(failure) => self.session_refused(&failure, now),
         }
@@ -288,7 +286,7 @@ impl<R: Registry> Registrar<R> {
             Ok(Some(ours)) if !ours.over && ours.instance == self.options.instance => {
                 tracing::info!(epoch = ours.epoch, "the live session is this process's own; it writes in it");
                 self.session.adopt(ours.epoch, now);
-                (self.compare_at, self.resync_at) = (now, None);
+                self.comparison.begin_session(now);
             }
             // The same of an earlier life is over.
             Ok(Some(other)) if !other.over && !self.is_earlier_life(&other.instance) => {
