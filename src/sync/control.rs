@@ -1,11 +1,8 @@
 //! Everything that is said to a registry besides writes and the session: what it can do, and its inventory.
 
-use super::{registrar::Registrar, requests::Request};
+use super::{absences::About, registrar::Registrar};
 use crate::{
-    model::{
-        Failure, Moment, PodRef, Uid,
-        brake::{Answer, Inquiry},
-    },
+    model::{Failure, Moment, PodRef},
     registry::{Capabilities, Registry},
     telemetry::metrics::Request as Kind,
 };
@@ -21,8 +18,8 @@ impl<R: Registry> Registrar<R> {
         }
         self.keep_session(now);
         if let Some(epoch) = self.session.epoch()
-            && self.has_page()
-            && self.comparison.is_due(epoch, self.lists_settled(), now)
+            && self.absences.lists().has_page()
+            && self.comparison.is_due(epoch, self.absences.lists().are_settled(), now)
         {
             let digests = self.availability.has("digest-inventory");
             let request = self.comparison.next_request(epoch, digests, &mut self.ledger, &self.view);
@@ -67,47 +64,9 @@ impl<R: Registry> Registrar<R> {
         }
     }
 
-    /// Asks under which names the registry has these pods, and puts the question about them to the cluster.
-    pub(super) fn ask_names(&mut self, about: About, uids: Vec<Uid>) {
-        self.requests.send(Request::Names { about, uids });
-    }
-
     pub(super) fn names_told(&mut self, about: About, result: Result<Vec<PodRef>, Failure>, now: Moment) {
         self.judge(Kind::Record, &result, now);
-        match (about, result) {
-            (About::Sample { round, is_uncertain: false }, Ok(pods)) if pods.is_empty() => {
-                let why = "the registry has no usable names of the pods in the sample".to_owned();
-                self.brake_answered(round, Answer::Unanswered(why), now);
-            }
-            (About::Sample { round, .. }, Ok(pods)) => self.ask_cluster(Inquiry::LookUp { round, pods }, now),
-            (About::Sorting { round, unasked }, Ok(pods)) => {
-                self.ask_cluster(Inquiry::Find { round, pods, unasked }, now);
-            }
-            (About::Sample { round, .. } | About::Sorting { round, .. }, Err(failure)) => {
-                self.brake_answered(round, Answer::Unanswered(failure.to_string()), now);
-            }
-            (About::Places, result) => self.placed(result.unwrap_or_default()),
-        }
+        let effect = self.absences.named(about, result, &mut self.ledger, now);
+        self.apply_absences(effect, now);
     }
-}
-
-/// What names of pods are asked for.
-pub(super) enum About {
-    /// A sample of pods that are to be looked up.
-    Sample {
-        /// Which question of the absence guard it belongs to.
-        round: u64,
-        /// Whether it is uncertain of each of them that the registry holds it. If the registry then knows none of them,
-        /// there is none to look up.
-        is_uncertain: bool,
-    },
-    /// Pods that may have left by a change of settings.
-    Sorting {
-        /// Which question of the absence guard it belongs to.
-        round: u64,
-        /// Those beyond the bound.
-        unasked: Vec<Uid>,
-    },
-    /// Which watch has to show the pods.
-    Places,
 }

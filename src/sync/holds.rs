@@ -4,7 +4,6 @@ use super::registrar::Registrar;
 use crate::{
     model::{
         Moment,
-        brake::HoldId,
         session::{Declared, is_contested},
     },
     registry::Registry,
@@ -15,28 +14,28 @@ impl<R: Registry> Registrar<R> {
     /// that is news.
     pub(super) fn declare_after(&mut self, before: Option<&str>, now: Moment) -> bool {
         if before.is_some_and(is_contested) {
-            self.brake.expect_rival(now);
+            self.absences.expect_rival(now);
         }
         let known = std::mem::replace(&mut self.declared, Declared::after(before, &self.options.scope));
         let news = self.declared != known;
         if self.declared == Declared::Doubted && news {
             tracing::warn!("nearly every record had no pod for an earlier process; their deletion waits for a person");
-            self.brake.need_person();
-            self.brake.settings_changed(self.options.on_scope_change);
+            self.absences.need_person();
+            self.absences.settings_changed();
         }
         if self.declared == Declared::Unsettled && news {
             tracing::warn!(
                 policy = ?self.options.on_scope_change,
                 "the settings that select pods have changed; records of pods that are there and no longer selected are told apart"
             );
-            self.brake.settings_changed(self.options.on_scope_change);
+            self.absences.settings_changed();
         }
         news
     }
 
     /// Declares that a person is needed, so that no restart forgets it.
     pub(super) fn declare_doubt(&mut self, now: Moment) {
-        if self.brake.is_person_needed() && self.declared != Declared::Doubted && self.session.epoch().is_some() {
+        if self.absences.is_person_needed() && self.declared != Declared::Doubted && self.session.epoch().is_some() {
             self.declared = Declared::Doubted;
             self.session.reopen(now);
         }
@@ -44,7 +43,7 @@ impl<R: Registry> Registrar<R> {
 
     /// Declares whether another writer may be alive, so that no restart forgets it.
     pub(super) fn declare_contest(&mut self, now: Moment) {
-        if self.brake.is_contested() != self.contested {
+        if self.absences.is_contested() != self.contested {
             self.session.reopen(now);
         }
     }
@@ -54,22 +53,13 @@ impl<R: Registry> Registrar<R> {
         // In this session the inventory was compared, and everything that came of it is done.
         let settled = self.session.epoch().is_some()
             && self.comparison.is_done(now)
-            && self.brake.settings_settled()
-            && self.awaiting_list.is_empty()
-            && !self.recheck
+            && self.absences.are_settings_settled()
             && self.ledger.working().all(|(_, work)| work.approved.is_none());
         if settled {
             tracing::info!("nothing is left of the settings before; ours are declared");
-            self.brake.settings_declared();
+            self.absences.settings_declared();
             self.declared = Declared::Ours;
             self.session.reopen(now);
-        }
-    }
-
-    pub(super) fn approved(&mut self, hold: &HoldId) {
-        let deletions = self.brake.approve(hold);
-        if deletions > 0 {
-            tracing::warn!(%hold, deletions, "held deletions were approved, they leave at a bounded rate");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{queue::Queue, registrar::Registrar, requests::Request};
 use crate::{
-    model::{Ability, Failure, Leadership, Moment, brake::CompleteList, session::Declared},
+    model::{Ability, Failure, Leadership, Moment, session::Declared},
     registry::{Registry, SessionOpened},
 };
 
@@ -19,7 +19,7 @@ impl<R: Registry> Registrar<R> {
     /// Whether this process could do a leader's work.
     pub(super) fn ability(&self, now: Moment) -> Ability {
         match () {
-            () if !self.has_page() => Ability::WithoutPods,
+            () if !self.absences.lists().has_page() => Ability::WithoutPods,
             () if self.term.is_some() && self.availability.is_cut_off(now) => Ability::CutOff,
             () => Ability::Able,
         }
@@ -76,16 +76,10 @@ impl<R: Registry> Registrar<R> {
         self.session.follow();
         self.ledger.step_down(self.ends_kept());
         self.queue = Queue::default();
-        // No absence counts any more, whatever was confirmed.
-        let nothing = CompleteList { begun: now, trusted: true, ..CompleteList::default() };
-        self.brake.derive(std::collections::HashSet::new(), 0, nothing, now);
-        // The next leader may have other settings.
-        self.brake.settings_declared();
+        self.absences.stand_by(now);
         self.declared = Declared::Unknown;
         self.comparison.stand_by();
         self.ledger.abandon_reading();
-        self.awaiting_list.clear();
-        self.recheck = true;
         self.reporter.set_leader(false);
     }
 

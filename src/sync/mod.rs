@@ -3,6 +3,7 @@
 //! One task owns the ledger, so there are no locks. Sightings wake keys; `decide` says what to do about each; the queue
 //! holds keys; replies become verdicts that go back to the ledger.
 
+mod absences;
 mod answers;
 mod availability;
 mod comparison;
@@ -13,6 +14,7 @@ mod holds;
 mod inventory;
 mod keys;
 mod leadership;
+mod lists;
 mod queue;
 mod registrar;
 mod report;

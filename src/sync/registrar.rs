@@ -5,9 +5,11 @@ use std::{future::Future, time::Duration};
 use tokio::sync::{mpsc, watch};
 
 use super::{
+    absences::Absences,
     availability::Availability,
     comparison::{self, Compared, Comparison},
     effects::Effects,
+    lists::Lists,
     queue::{Lane, Queue},
     report::{Counts, News, Reporter},
     requests::{AskedHolder, Reply, Requests},
@@ -15,8 +17,8 @@ use super::{
 use crate::{
     clock::Clock,
     model::{
-        Attempt, Leadership, Ledger, Moment, Sighting, Standing, Takeover, UidMap, Walk, WatchList,
-        brake::{Brake, Confirmation, Finding, HoldId, Inquiry, SettingsChange},
+        Attempt, Leadership, Ledger, Moment, Sighting, Standing, Takeover, Walk,
+        brake::{Confirmation, Finding, HoldId, Inquiry, SettingsChange},
         budget::Budget,
         notices::Reminder,
         pace::Pace,
@@ -144,8 +146,6 @@ pub(super) struct Control {
     pub(super) heartbeat: bool,
     pub(super) holder: bool,
     pub(super) before: bool,
-    /// Whether the namespaces of records are looked up.
-    pub(super) placing: bool,
 }
 
 /// What has had its turn.
@@ -172,7 +172,7 @@ pub struct Registrar<R> {
 
     pub(super) ledger: Ledger,
     pub(super) queue: Queue,
-    pub(super) brake: Brake,
+    pub(super) absences: Absences,
     pub(super) session: Session,
     /// The term in which this process writes, and until when it may.
     pub(super) term: Option<u64>,
@@ -197,39 +197,17 @@ pub struct Registrar<R> {
     pub(super) pace: Pace,
     /// Counts batches and retries, so that turns can be taken.
     pub(super) turns: Turns,
-    /// The newest complete list of each watch.
-    pub(super) lists: Vec<Option<WatchList>>,
-    /// Which watches could not be listed since.
-    pub(super) lists_failed: Vec<bool>,
-    /// Whether any page of pods has arrived.
-    pub(super) paged: bool,
-    /// Ids that are not in the store, where something that is yet to come has to tell whether that counts.
-    pub(super) awaiting_list: UidMap<()>,
-    /// Whether something happened that may concern any id: a list, or an absence that came up after one.
-    pub(super) recheck: bool,
-    /// Whether an absence waits for a newer list, and when the watches were last asked for one.
-    pub(super) list_wanted: bool,
-    pub(super) list_asked: ListAsked,
-    /// How many records the registry held of us when it was last compared.
-    pub(super) inherited: usize,
 
     pub(super) control: Control,
     pub(super) writes_in_flight: usize,
     pub(super) requests: Requests<R>,
 }
 
-/// When the watches were asked for new lists.
-#[derive(Default)]
-pub(super) struct ListAsked {
-    pub(super) at: Option<Moment>,
-    /// How often it was repeated without an answer.
-    pub(super) repeats: u32,
-}
-
 impl<R: Registry> Registrar<R> {
     /// A loop that has not begun.
     pub fn new(registry: R, view: View, options: Options, clock: Clock, outputs: Outputs) -> Self {
         let Outputs { questions, relist, standing, metrics, health } = outputs;
+        let lists = Lists::new(view.watches(), options.namespaces.clone());
         let mut rng = fastrand::Rng::with_seed(options.seed);
         Self {
             requests: Requests::new(registry),
@@ -240,10 +218,10 @@ impl<R: Registry> Registrar<R> {
             reporter: Reporter::new(metrics.clone(), health, standing),
             metrics,
             clock,
-            rng,
+            rng: rng.fork(),
             ledger: Ledger::default(),
             queue: Queue::default(),
-            brake: Brake::default(),
+            absences: Absences::new(lists, options.on_scope_change, rng.fork()),
             session: Session::default(),
             term: None,
             leads_until: Moment::ZERO,
@@ -261,14 +239,6 @@ impl<R: Registry> Registrar<R> {
             budget: Budget::default(),
             pace: Pace::new(options.request_timeout),
             turns: Turns::default(),
-            lists: vec![None; view.watches()],
-            lists_failed: vec![false; view.watches()],
-            paged: false,
-            awaiting_list: UidMap::default(),
-            recheck: false,
-            list_wanted: false,
-            list_asked: ListAsked::default(),
-            inherited: 0,
             control: Control::default(),
             writes_in_flight: 0,
             view,
@@ -297,7 +267,7 @@ impl<R: Registry> Registrar<R> {
                 Ok(()) = inputs.leadership.changed() => {}
                 Some(reply) = self.requests.next() => self.replied(reply, *inputs.leadership.borrow()),
                 confirmation = inputs.confirmations.recv() => self.confirmed(confirmation)?,
-                Some(approved) = inputs.approvals.recv() => self.approved(&approved),
+                Some(approved) = inputs.approvals.recv() => self.absences.approve(&approved),
                 sighting = inputs.sightings.recv() => self.sighted(sighting.ok_or(Error::WatchesEnded)?, &mut inputs.sightings),
                 () = self.clock.sleep_until(wake_at) => {}
             }
@@ -313,8 +283,7 @@ impl<R: Registry> Registrar<R> {
         self.follow_lease(leadership, now);
         self.release_due(now);
         self.recheck(now);
-        self.want_list(now);
-        self.ask_brake(now);
+        self.ask_about_absences(now);
         self.declare_settled(now);
         self.declare_doubt(now);
         self.declare_contest(now);
@@ -368,11 +337,12 @@ impl<R: Registry> Registrar<R> {
                 Err(Error::ClusterChanged { expected, found })
             }
             Some(Confirmation { round, finding: Finding::Listed(there) }) => {
-                self.list_taken(round, &there, now);
+                let effect = self.absences.second_list(round, &there, now);
+                self.apply_absences(effect, now);
                 Ok(())
             }
             Some(Confirmation { round, finding: Finding::Answer(answer) }) => {
-                self.brake_answered(round, answer, now);
+                self.absences.answered(round, answer, now);
                 Ok(())
             }
         }
@@ -404,11 +374,10 @@ impl<R: Registry> Registrar<R> {
         self.session.epoch().is_some()
             && self.reporter.watches_live()
             && self.ledger.is_seeded()
-            && self.list_of_all().is_some()
+            && self.absences.lists().over_all().is_some()
             && self.ledger.owed() == 0
-            && self.awaiting_list.is_empty()
-            && !self.recheck
-            && self.brake.is_idle()
+            && self.absences.is_settled()
+            && self.absences.is_guard_idle()
     }
 
     fn report(&mut self, now: Moment) {
@@ -416,7 +385,7 @@ impl<R: Registry> Registrar<R> {
         if self.reporter.set_in_sync(in_sync, self.view.len()) == News::FirstInSync {
             self.session.beat_soon(now);
         }
-        let (pods, held, queue_entries) = (self.view.len(), self.brake.held(), self.queue.entries());
+        let (pods, held, queue_entries) = (self.view.len(), self.absences.held(), self.queue.entries());
         if let Some(uncertain) = self.reporter.report(&self.ledger, &Counts { pods, held, queue_entries }, now) {
             let is_open = self.session.epoch().is_some() && self.ledger.is_seeded();
             if is_open && !self.budget.allows(Attempt::Retry, now) {
@@ -428,7 +397,7 @@ impl<R: Registry> Registrar<R> {
             epoch: self.session.epoch(),
             in_step: self.reporter.is_in_sync(),
             ability: self.ability(now),
-            holds: self.brake.holds(),
+            holds: self.absences.holds(),
         };
         self.reporter.show(standing, self.session.phase());
     }
@@ -451,7 +420,7 @@ impl<R: Registry> Registrar<R> {
         if compared != Compared::ReadBack {
             self.ledger.unpark();
         }
-        self.inherited = self.ledger.owned();
+        self.absences.compared(self.ledger.owned());
         self.expect_forgotten(now);
         self.remembers_session = true;
         self.consider_all(now);

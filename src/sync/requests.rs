@@ -9,8 +9,8 @@ use std::sync::Arc;
 use tokio::task::{JoinError, JoinSet};
 
 use super::{
+    absences::About,
     comparison::Found,
-    control::About,
     dispatch::Sent,
     inventory::{Reading, Step},
 };

@@ -18,7 +18,7 @@ impl<R: Registry> Registrar<R> {
     pub(super) fn keep_session(&mut self, now: Moment) {
         match self.session.phase() {
             // Without a page of pods there would be nothing to do in a session, but to keep another writer out.
-            Phase::Closed { .. } if !self.has_page() => {}
+            Phase::Closed { .. } if !self.absences.lists().has_page() => {}
             Phase::Closed { open_at } if now >= open_at && self.declared == Declared::Unknown => self.ask_before(),
             Phase::Closed { open_at } if now >= open_at => self.open_session(),
             Phase::Open { epoch, heartbeat_at } if now >= heartbeat_at && !self.control.heartbeat => {
@@ -88,7 +88,7 @@ impl<R: Registry> Registrar<R> {
     /// process. It gets the time to say so before anything is inferred.
     fn may_have_rival(&mut self, instance: &str, closed: bool, now: Moment) {
         if !closed && !self.is_us(instance) {
-            self.brake.expect_rival(now);
+            self.absences.expect_rival(now);
         }
     }
 
@@ -96,7 +96,7 @@ impl<R: Registry> Registrar<R> {
     pub(super) fn expect_forgotten(&mut self, now: Moment) {
         if !self.remembers_session && self.ledger.owned() > 0 {
             self.remembers_session = true;
-            self.brake.expect_rival(now);
+            self.absences.expect_rival(now);
         }
     }
 
@@ -121,7 +121,7 @@ impl<R: Registry> Registrar<R> {
     }
 
     fn open_session(&mut self) {
-        self.contested = self.brake.is_contested();
+        self.contested = self.absences.is_contested();
         let request = OpenSession {
             cluster_name: Some(self.options.cluster_name.clone()),
             instance: self.options.instance.clone(),
@@ -217,10 +217,10 @@ impl<R: Registry> Registrar<R> {
         let contender = contender.filter(|other| !self.is_us(&name(other)));
         let Some(contender) = contender else {
             self.rival_told.over();
-            self.brake.no_rival_reported(now);
+            self.absences.no_rival_reported(now);
             return;
         };
-        self.brake.rival_seen(now);
+        self.absences.rival_seen(now);
         if self.rival_told.is_due(now) {
             tracing::error!(
                 instance = name(&contender),
@@ -245,7 +245,7 @@ impl<R: Registry> Registrar<R> {
                 self.session.fenced(now);
                 // Nothing is inferred any more from what was seen before the other writer came.
                 self.ledger.withdraw_approvals();
-                self.recheck = true;
+                self.absences.request_reconcile();
             }
             Failure::UnknownSession => {
                 self.remembers_session = false;
@@ -294,12 +294,12 @@ impl<R: Registry> Registrar<R> {
                 if self.is_our_cluster(other.cluster_uid.as_deref(), &other.instance) {
                     self.tell_fenced(now);
                     self.session.fenced(now);
-                    self.brake.rival_seen(now);
+                    self.absences.rival_seen(now);
                 }
             }
             Ok(other) => {
                 // The other writer may go on though its session is over, or the registry forgot it.
-                self.brake.expect_rival(now);
+                self.absences.expect_rival(now);
                 self.declared = Declared::Unknown;
                 self.session.unfenced(other.map_or(0, |other| other.epoch), now);
             }
