@@ -25,7 +25,7 @@ use crate::{
     settings::{
         ElectionSettings, HoldSettings, IdentitySettings, LeaseName, RecordSettings, RegistrySettings, RunSettings,
     },
-    sync::{self, BACKLOG_WINDOW, Inputs, Options, Outputs, Registrar},
+    sync::{self, BACKLOG_WINDOW, EventLoop, Inputs, Options, Outputs},
     telemetry::{Health, Metrics},
 };
 
@@ -208,9 +208,9 @@ impl Controller {
         }
         let inputs = Inputs { sightings, confirmations, leadership, approvals };
         let outputs = Outputs { questions: question, relist, standing, metrics, health };
-        let registrar = Registrar::new(registry, view, options, clock, outputs);
+        let event_loop = EventLoop::new(registry, view, options, clock, outputs);
         let result = tokio::select! {
-            result = registrar.run(inputs, stop.cancelled_owned()) => match result {
+            result = event_loop.run(inputs, stop.cancelled_owned()) => match result {
                 // They are tasks, and one of them says why.
                 Err(sync::Error::WatchesEnded) => Err(tasks.first_end().await),
                 result => result.map_err(Error::from),

@@ -392,12 +392,18 @@ impl Absences {
 
     /// The records were written under other settings than ours.
     pub(super) fn settings_changed(&mut self) {
+        tracing::warn!(
+            policy = ?self.on_scope_change,
+            "the settings that select pods have changed; records of pods that are there and no longer selected are told apart"
+        );
         self.guard.settings_changed(self.on_scope_change);
     }
 
     /// An earlier process found nearly every record without a pod, and no operator has approved that yet.
     pub(super) fn need_person(&mut self) {
+        tracing::warn!("nearly every record had no pod for an earlier process; their deletion waits for a person");
         self.guard.need_person();
+        self.guard.settings_changed(self.on_scope_change);
     }
 
     pub(super) fn is_person_needed(&self) -> bool {

@@ -149,10 +149,6 @@ impl Reporter {
             news
         });
     }
-
-    pub(super) fn is_in_sync(&self) -> bool {
-        self.sync == Sync::InSync
-    }
 }
 
 /// Requests and outages.

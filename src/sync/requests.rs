@@ -11,7 +11,7 @@ use tokio::task::{JoinError, JoinSet};
 use super::{
     absences::About,
     comparison::Found,
-    dispatch::Sent,
+    delivery::Sent,
     inventory::{Reading, Step},
 };
 use crate::{
@@ -52,7 +52,6 @@ pub(super) enum Request {
         uids: Vec<Uid>,
     },
     Write {
-        epoch: u64,
         sent: Sent,
         operations: Vec<Encoded>,
     },
@@ -104,8 +103,8 @@ impl Request {
                 Reply::Inventory { epoch, found, step: reading.step(registry).await }
             }
             Self::Names { about, uids } => Reply::Names { about, result: names(registry, uids).await },
-            Self::Write { epoch, sent, operations } => {
-                let result = registry.write(epoch, operations, sent.batched).await;
+            Self::Write { sent, operations } => {
+                let result = registry.write(sent.epoch, operations, sent.batched).await;
                 Reply::Written { sent, result }
             }
         }

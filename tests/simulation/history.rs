@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use pod_registrar::{
     model::{Digest, Standing, Uid, Version, brake::SettingsChange},
     store::{View, Writer},
-    sync::{Error, Inputs, Options, Outputs, Registrar},
+    sync::{Error, EventLoop, Inputs, Options, Outputs},
     telemetry::{Health, Metrics},
 };
 use tokio::{
@@ -241,8 +241,8 @@ impl Stage {
         let (metrics, health) = (Metrics::new(watches), Health::new(watches));
         let line = Line { shared: self.shared.clone(), process: number };
         let outputs = Outputs { questions, relist: relist_out, standing, metrics: metrics.clone(), health };
-        let registrar = Registrar::new(line, View::new(stores), options, clock, outputs);
-        let task = tokio::spawn(registrar.run(inputs, async {
+        let event_loop = EventLoop::new(line, View::new(stores), options, clock, outputs);
+        let task = tokio::spawn(event_loop.run(inputs, async {
             // A process whose handle is gone is killed, not asked to stop.
             if stopped.await.is_err() {
                 std::future::pending::<()>().await;

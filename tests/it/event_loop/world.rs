@@ -10,7 +10,7 @@ use pod_registrar::{
         desired,
     },
     store::{View, Writer},
-    sync::{BACKLOG_WINDOW, Error, Inputs, Options, Outputs, Registrar},
+    sync::{BACKLOG_WINDOW, Error, EventLoop, Inputs, Options, Outputs},
     telemetry::{Health, Metrics},
 };
 use tokio::{
@@ -127,9 +127,9 @@ impl World {
         let (metrics, health) = (Metrics::new(1), Health::new(1));
         let outputs =
             Outputs { questions, relist: relist_out, standing, metrics: metrics.clone(), health: health.clone() };
-        let registrar = Registrar::new(registry.clone(), view, options, clock, outputs);
+        let event_loop = EventLoop::new(registry.clone(), view, options, clock, outputs);
         let inputs = Inputs { sightings: sightings_in, confirmations, leadership: leads, approvals: approvals_in };
-        let task = tokio::spawn(registrar.run(inputs, async {
+        let task = tokio::spawn(event_loop.run(inputs, async {
             let _ = stopped.await;
         }));
         Self {
