@@ -30,7 +30,7 @@ use crate::{
     settings::{
         ElectionSettings, HoldSettings, IdentitySettings, LeaseName, RecordSettings, RegistrySettings, RunSettings,
     },
-    sync::{self, BACKLOG_WINDOW, Inputs, Options, Registrar},
+    sync::{self, BACKLOG_WINDOW, EventLoop, Inputs, Options, Outputs},
     telemetry::{Health, Metrics},
 };
 
@@ -214,10 +214,11 @@ impl Controller {
                 Ok(())
             });
         }
-        let inputs = Inputs { sightings, confirmations, questions: question, relist, leadership, standing, approvals };
-        let registrar = Registrar::new(registry, view, options, clock, metrics, health);
+        let inputs = Inputs { sightings, confirmations, leadership, approvals };
+        let outputs = Outputs { questions: question, relist, standing, metrics, health };
+        let event_loop = EventLoop::new(registry, view, options, clock, outputs);
         let result = tokio::select! {
-            result = registrar.run(inputs, stop.cancelled_owned()) => match result {
+            result = event_loop.run(inputs, stop.cancelled_owned()) => match result {
                 // They are tasks, and one of them says why.
                 Err(sync::Error::WatchesEnded) => Err(tasks.first_end().await),
                 result => result.map_err(Error::from),

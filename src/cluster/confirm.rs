@@ -29,7 +29,7 @@ use super::{
 use crate::{
     clock::Clock,
     model::{
-        Uid,
+        PodRef, Uid,
         brake::{Answer, Confirmation, Finding, Inquiry},
         is_namespace_name, is_pod_name, is_valid_id,
         paging::Paging,
@@ -195,13 +195,13 @@ async fn list_one(
 }
 
 /// Looks pods up one by one: gone is a 404, or another UID under the name.
-async fn look_up(client: &Client, pods: &[(Uid, String, String)]) -> Answer {
+async fn look_up(client: &Client, pods: &[PodRef]) -> Answer {
     if pods.is_empty() {
         // The cluster's identity was all that was asked for.
         return Answer::Gone;
     }
     let mut there = 0;
-    for (uid, namespace, name) in pods {
+    for PodRef { uid, namespace, name } in pods {
         match uid_of(client, namespace, name).await {
             Ok(found) => there += usize::from(found.as_ref() == Some(uid)),
             Err(error) => return Answer::Unanswered(format!("pod {uid} cannot be looked up: {error}")),
@@ -212,9 +212,9 @@ async fn look_up(client: &Client, pods: &[(Uid, String, String)]) -> Answer {
 
 /// Which of these pods are there, selected or not. Namespaces of the scope are listed; elsewhere each pod is looked up, and
 /// counts as being there where that is not allowed.
-async fn find(client: &Client, scope: &Scope, pods: Vec<(Uid, String, String)>) -> Result<HashSet<Uid>, Error> {
+async fn find(client: &Client, scope: &Scope, pods: Vec<PodRef>) -> Result<HashSet<Uid>, Error> {
     let mut by_namespace: BTreeMap<String, Vec<(Uid, String)>> = BTreeMap::new();
-    for (uid, namespace, name) in pods {
+    for PodRef { uid, namespace, name } in pods {
         by_namespace.entry(namespace).or_default().push((uid, name));
     }
     let mut there = HashSet::new();

@@ -31,8 +31,8 @@ fn pods(items: &[Value]) -> (u16, String) {
     (200, json!({"kind": "PodList", "metadata": {"resourceVersion": "1"}, "items": items}).to_string())
 }
 
-fn named(uid: &str, namespace: &str, name: &str) -> (Uid, String, String) {
-    (uid.into(), namespace.into(), name.into())
+fn named(uid: &str, namespace: &str, name: &str) -> PodRef {
+    PodRef { uid: uid.into(), namespace: namespace.into(), name: name.into() }
 }
 
 fn only(namespaces: &[&str]) -> Scope {

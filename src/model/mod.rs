@@ -51,7 +51,7 @@ pub use ledger::{
 pub use moment::Moment;
 pub use object::PodObject;
 pub use plan::{Action, Removal, Wanted, decide, wanted};
-pub use pod::{Content, Pod, Shown};
+pub use pod::{Content, Pod, PodRef, Shown};
 pub use sighting::{Sighting, WatchList};
 pub use standing::{Ability, SessionState, Standing};
 pub use takeover::{Liveness, OtherWriter, Takeover};

@@ -20,6 +20,17 @@ pub struct Pod {
     pub content: Option<Content>,
 }
 
+/// A pod that a record is about, and the name under which the API server can be asked for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodRef {
+    /// The pod's identity. A name may be another pod's by now.
+    pub uid: Uid,
+    /// The namespace, as the registry holds it.
+    pub namespace: String,
+    /// The name, as the registry holds it.
+    pub name: String,
+}
+
 /// What a view shows of a pod, as far as anything is decided by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shown {

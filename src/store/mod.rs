@@ -118,6 +118,12 @@ impl View {
         self.stores.get(watch)?.read().shown(uid)
     }
 
+    /// What is shown of a pod: by its watch, if one is known to have shown it, or by any. A pod does not change its
+    /// namespace, so that no other watch shows it later.
+    pub fn shown_by(&self, watch: Option<usize>, uid: &Uid) -> Option<Shown> {
+        watch.map_or_else(|| self.shown(uid), |watch| self.shown_in(watch, uid))
+    }
+
     /// Calls `visit` with each pod of one watch. The watch waits meanwhile.
     pub fn each_of_watch(&self, watch: usize, visit: impl FnMut(&Uid)) {
         if let Some(store) = self.stores.get(watch) {

@@ -1,122 +1,55 @@
-//! Leading and following: what the loop does when it may write, and when it may no longer.
+//! Whether this process leads, by what the Lease says.
 
-use std::time::Duration;
+use super::effects::Effects;
+use crate::model::{Leadership, Moment};
 
-use tokio::task::JoinSet;
+/// The term in which this process leads. Without leader election there is one term, which does not end.
+pub(super) struct Term {
+    current: Option<u64>,
+    until: Option<Moment>,
+}
 
-use super::{
-    queue::Queue,
-    registrar::{Registrar, Reply},
-};
-use crate::{
-    model::{Ability, Failure, Leadership, Moment, session::Declared},
-    registry::{Registry, SessionOpened},
-};
+/// A change of leadership.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    Lost { term: u64 },
+    Gained { term: u64 },
+}
 
-/// So many watched ends are always worth remembering while nothing is said to the registry.
-const ENDS_AT_LEAST: usize = 10_000;
-/// A leader that cannot reach the registry for this long gives the Lease to a process that may.
-const CUT_OFF_AFTER: Duration = Duration::from_secs(60);
-
-impl<R: Registry> Registrar<R> {
-    /// Whether this process may write at this very moment. The clock is read anew: a process that was stopped in the middle
-    /// of a turn must not go on with a leadership that is over.
-    pub(super) fn leads(&self) -> bool {
-        self.term.is_some() && self.leads_until.is_none_or(|until| self.clock.now() < until)
+impl Term {
+    pub(super) fn none() -> Self {
+        Self { current: None, until: None }
     }
 
-    /// Whether this process could do a leader's work.
-    pub(super) fn ability(&self, now: Moment) -> Ability {
-        let cut_off = self.unreached_since.is_some_and(|since| now >= since + CUT_OFF_AFTER);
-        match () {
-            () if !self.has_page() => Ability::WithoutPods,
-            () if self.term.is_some() && cut_off => Ability::CutOff,
-            () => Ability::Able,
-        }
+    pub(super) fn due_at(&self) -> Option<Moment> {
+        self.until
     }
 
-    /// Takes note of whether the registry was reached by a request.
-    pub(super) fn note_reached(&mut self, failure: Option<&Failure>, now: Moment) {
-        let unreached = match failure {
-            Some(Failure::Unreachable(_) | Failure::Broken(_) | Failure::Unauthorized { .. }) => true,
-            Some(Failure::Throttled { status, .. }) => *status >= 500,
-            _ => false,
-        };
-        self.unreached_since = unreached.then(|| self.unreached_since.unwrap_or(now));
+    pub(super) fn current(&self) -> Option<u64> {
+        self.current
     }
 
-    /// Whether nothing is said to the registry yet or any more, and nothing known of it.
-    pub(super) fn is_silent(&self) -> bool {
-        self.session.epoch().is_none() && !self.ledger.is_seeded()
+    /// Whether this process may write. `now` has to be read at this very moment: a process that was stopped in the middle
+    /// of a turn must not go on in a term that is over.
+    pub(super) fn leads(&self, now: Moment) -> bool {
+        self.current.is_some() && self.until.is_none_or(|until| now < until)
     }
 
-    /// How many watched ends are remembered in silence, at least: more than end in the time of a takeover, and few enough
-    /// that a standby of a million pods is as small as their leader.
-    pub(super) fn ends_kept(&self) -> usize {
-        (self.view.len() / 4).max(ENDS_AT_LEAST)
-    }
-
-    /// Becomes what the lease makes of this process.
-    pub(super) fn follow_lease(&mut self, leadership: Leadership, now: Moment) {
+    /// Follows the Lease.
+    pub(super) fn follow(&mut self, leadership: Leadership, now: Moment) -> Effects<Change> {
+        let mut changes = Effects::default();
         let term = leadership.term(now);
-        self.leads_until = leadership.until();
-        if term == self.term {
-            return;
-        }
-        if self.term.is_some() {
-            self.lose();
-        }
-        if let Some(term) = term {
-            self.gain(term, now);
-        }
-    }
-
-    /// A session is opened at once. The store is in step with the cluster already, so that an inventory is all it takes.
-    fn gain(&mut self, term: u64, now: Moment) {
-        self.term = Some(term);
-        self.session.lead(now);
-        self.unreached_since = None;
-        self.metrics.set_leader(true);
-        if term > 0 {
-            tracing::info!(term, remembered = self.ledger.remembered(), "leadership gained, this process takes over");
-        }
-    }
-
-    fn lose(&mut self) {
-        let owed = self.ledger.owed();
-        tracing::warn!(
-            term = self.term,
-            owed,
-            "leadership lost, this process stands by; what is owed is the next leader's"
-        );
-        self.term = None;
-        // No request that writes may arrive after another process can lead: what is not answered yet is given up.
-        self.writing = JoinSet::new();
-        self.writes_in_flight = 0;
-        self.session.follow();
-        self.ledger.step_down(self.ends_kept());
-        self.queue = Queue::default();
-        self.brake.drop_absences();
-        // The next leader may have other settings.
-        self.brake.settings_declared();
-        self.declared = Declared::Unknown;
-        (self.control.reading, self.control.small) = (None, false);
-        self.ledger.abandon_reading();
-        self.awaiting_list.clear();
-        self.recheck = true;
-        self.metrics.set_leader(false);
-    }
-
-    /// A session was opened in a term that is over. It is closed: it may have taken the next leader's place.
-    pub(super) fn opened_too_late(&mut self, result: &Result<SessionOpened, Failure>) {
-        let Ok(SessionOpened { epoch, .. }) = result else { return };
-        let epoch = *epoch;
-        tracing::info!(epoch, "a session was opened after the leadership was lost, it is closed");
-        self.send(move |registry| async move {
-            if let Err(error) = registry.close_session(epoch).await {
-                tracing::debug!(epoch, %error, "the session is not closed, another took its place or it turns stale");
+        self.until = leadership.until();
+        if term != self.current {
+            if let Some(term) = self.current {
+                changes.add(Change::Lost { term });
             }
-            Reply::Closed
-        });
+            if let Some(term) = term {
+                changes.add(Change::Gained { term });
+            }
+            self.current = term;
+        }
+        changes
     }
 }

@@ -1,82 +1,209 @@
-//! The writer's session: opened, kept alive, lost, and what is done about other writers.
+//! The writer session: opened, kept alive, lost, and what is done about other writers.
+//!
+//! [`Session`] holds the state machine. Before this process opens its first session of a term, it asks what the session
+//! before declared: which settings selected the records, and whether another writer may be alive.
 
 use std::time::Duration;
 
-use super::registrar::{Error, Registrar, Reply};
+use super::{
+    Error,
+    effects::Effects,
+    identity::Identity,
+    requests::{AskedHolder, Request},
+};
 use crate::{
     model::{
-        Failure, Liveness, Moment, OtherWriter,
-        session::{Declared, Phase},
+        Failure, Liveness, Moment, OtherWriter, Takeover, Version,
+        notices::Reminder,
+        session::{Declared, Phase, Session, is_contested},
     },
-    registry::{Contender, Counts, Heartbeat, OpenSession, PreviousSession, Registry, SessionOpened},
-    telemetry::metrics::Request,
+    registry::{Contender, Counts, Heartbeat, OpenSession, PreviousSession, SessionOpened},
 };
 
-/// An inventory of at most one page is compared before every watch has listed.
-const SMALL_INVENTORY: u64 = 5_000;
+pub(super) struct WriterSession {
+    session: Session,
+    identity: Identity,
+    declared: Declared,
+    /// Whether the newest session declares that another writer may be alive.
+    declares_contest: bool,
+    /// Whether the registry knew the session before ours.
+    is_remembered: bool,
+    takeover: Takeover,
+    in_flight: InFlight,
+    /// The epoch of the session that another writer replaced.
+    fenced_epoch: u64,
+    waiting: Reminder,
+    rival: Reminder,
+    fenced: Reminder,
+    rng: fastrand::Rng,
+}
 
-impl<R: Registry> Registrar<R> {
-    /// Sends what is due for the session.
-    pub(super) fn keep_session(&mut self, now: Moment) {
-        match self.session.phase() {
-            // Without a page of pods there would be nothing to do in a session, but to keep another writer out.
-            Phase::Closed { .. } if !self.has_page() => {}
-            Phase::Closed { open_at } if now >= open_at && self.declared == Declared::Unknown => self.ask_before(),
-            Phase::Closed { open_at } if now >= open_at => self.open_session(),
-            Phase::Open { epoch, heartbeat_at } if now >= heartbeat_at && !self.control.heartbeat => {
-                self.beat(epoch, now);
-            }
-            Phase::Fenced { probe_at } if now >= probe_at && !self.control.holder => self.probe(),
-            _ => {}
+/// Which requests of the session are in flight, at most one of each kind.
+#[derive(Default)]
+struct InFlight {
+    heartbeat: bool,
+    holder_to_open: bool,
+    holder_when_fenced: bool,
+}
+
+/// What the other parts know that the session reports.
+#[derive(Clone, Copy)]
+pub(super) struct Facts {
+    pub(super) term: u64,
+    /// Whether any pod was listed yet.
+    pub(super) has_page: bool,
+    /// Whether another writer may be alive.
+    pub(super) contested: bool,
+    pub(super) in_sync: bool,
+    pub(super) pods: usize,
+    pub(super) pending: usize,
+}
+
+/// What follows for the other parts.
+#[must_use]
+#[derive(Debug)]
+pub(super) enum Effect {
+    /// The registry held this number of records before this process wrote.
+    Expect {
+        records: u64,
+    },
+    /// Compare the inventory, as a session was opened.
+    Compare,
+    /// Another writer may be alive. It gets the time to say so before anything is inferred.
+    ExpectRival,
+    RivalSeen,
+    NoRivalReported,
+    /// Other settings than ours selected the records.
+    SettingsChanged,
+    /// Nearly every record had no pod for an earlier process, and no operator has approved their deletion.
+    NeedPerson,
+    /// Another writer took over.
+    Fenced,
+    End(Error),
+}
+
+/// What the others may know of it.
+impl WriterSession {
+    pub(super) fn new(identity: Identity, rng: fastrand::Rng) -> Self {
+        Self {
+            session: Session::default(),
+            identity,
+            declared: Declared::default(),
+            declares_contest: false,
+            is_remembered: true,
+            takeover: Takeover::default(),
+            in_flight: InFlight::default(),
+            fenced_epoch: 0,
+            waiting: Reminder::default(),
+            rival: Reminder::default(),
+            fenced: Reminder::default(),
+            rng,
         }
     }
 
-    /// Asks what the session before declared, before ours declares anything. A process that waits long announces itself.
-    fn ask_before(&mut self) {
-        if !self.control.before {
-            self.control.before = true;
-            let term = self.term;
-            let now = self.clock.now();
-            let announced = self.takeover.announces_with(now).map(|epoch| self.heartbeat(epoch));
-            self.send(move |registry| async move {
-                if let Some(beat) = announced {
-                    // It is refused, and that is noted. The answer itself is of no use.
-                    let _ = registry.heartbeat(beat).await;
-                }
-                Reply::Before(term, registry.session_holder().await)
-            });
+    pub(super) fn phase(&self) -> Phase {
+        self.session.phase()
+    }
+
+    /// The epoch that writes carry, while they may be sent.
+    pub(super) fn epoch(&self) -> Option<u64> {
+        self.session.epoch()
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.epoch().is_some()
+    }
+
+    pub(super) fn next_version(&mut self) -> Option<Version> {
+        self.session.next_version()
+    }
+
+    pub(super) fn due_at(&self) -> Option<Moment> {
+        self.session.due_at()
+    }
+
+    pub(super) fn is_due(&self, now: Moment) -> bool {
+        self.due_at().is_some_and(|at| now >= at)
+    }
+}
+
+/// Leading and standing by.
+impl WriterSession {
+    /// This process leads from now on. A session is opened at once.
+    pub(super) fn lead(&mut self, now: Moment) {
+        self.session.lead(now);
+    }
+
+    /// This process leads no more.
+    pub(super) fn stand_by(&mut self) {
+        self.session.follow();
+        self.declared = Declared::Unknown;
+    }
+}
+
+/// Opening a session.
+impl WriterSession {
+    /// The request that is due.
+    pub(super) fn next_request(&mut self, facts: &Facts, now: Moment) -> Option<Request> {
+        if !self.is_due(now) {
+            return None;
+        }
+        match self.phase() {
+            // There would be nothing to do in a session but to keep another writer out.
+            Phase::Closed { .. } if !facts.has_page => None,
+            Phase::Closed { .. } if self.declared == Declared::Unknown => self.ask_before_opening(facts, now),
+            Phase::Closed { .. } => Some(self.open(facts)),
+            Phase::Open { epoch, .. } if !self.in_flight.heartbeat => Some(self.beat(epoch, facts, now)),
+            Phase::Fenced { .. } if !self.in_flight.holder_when_fenced => Some(self.probe(facts)),
+            _ => None,
         }
     }
 
-    pub(super) fn told_before(&mut self, term: Option<u64>, result: Result<Option<OtherWriter>, Failure>, now: Moment) {
-        self.control.before = false;
-        self.judge_request(Request::Session, &result, now);
+    /// Asks what the session before declared. A process that has waited long for another one announces itself.
+    fn ask_before_opening(&mut self, facts: &Facts, now: Moment) -> Option<Request> {
+        if std::mem::replace(&mut self.in_flight.holder_to_open, true) {
+            return None;
+        }
+        let announcement = self.takeover.announces_with(now).map(|epoch| self.heartbeat(epoch, facts));
+        Some(Request::Holder { asked: AskedHolder::ToOpen { term: facts.term }, announcement })
+    }
+
+    /// What the session before is. `term` is the one in which this process leads now.
+    pub(super) fn found_before(
+        &mut self,
+        asked_in: u64,
+        term: Option<u64>,
+        result: Result<Option<OtherWriter>, Failure>,
+        now: Moment,
+    ) -> Effects<Effect> {
+        self.in_flight.holder_to_open = false;
+        let mut effects = Effects::default();
         match result {
-            // Somebody may have written since then.
-            _ if term != self.term => {}
+            // Another process may have written since then.
+            _ if Some(asked_in) != term => {}
             Ok(None) => {
-                (self.control.small, self.remembers_session) = (true, false);
-                _ = self.declare_after(None, now);
+                effects.add(Effect::Expect { records: 0 });
+                self.is_remembered = false;
+                _ = self.declare_after(None, &mut effects);
             }
             Ok(Some(before)) => {
-                self.control.small = before.records <= SMALL_INVENTORY;
-                self.follow_session(&before, now);
+                effects.add(Effect::Expect { records: before.records });
+                match self.identity.check_cluster(before.cluster_uid.as_deref(), &before.instance) {
+                    // Without a Lease, only missing heartbeats tell that the other process writes no more.
+                    Ok(()) => self.take_over(&before, asked_in == 0, now, &mut effects),
+                    Err(error) => effects.add(Effect::End(error)),
+                }
             }
-            Err(failure) => self.session_refused(&failure, now),
+            Err(_) => self.not_opened(now),
         }
+        effects
     }
 
     /// Takes over from the session before, if that is allowed.
-    fn follow_session(&mut self, before: &OtherWriter, now: Moment) {
-        if !self.is_our_cluster(before.cluster_uid.as_deref(), &before.instance) {
-            return;
-        }
-        // With a Lease, the Lease tells that the other one may not write any more.
-        let ours = self.is_earlier_life(&before.instance);
-        if self.term == Some(0)
-            && let Err(look_at) = self.takeover.look(before, ours, now)
-        {
-            if self.waiting_told.is_due(now) {
+    fn take_over(&mut self, before: &OtherWriter, waits: bool, now: Moment, effects: &mut Effects<Effect>) {
+        let is_ours = self.identity.is_earlier_life(&before.instance);
+        if waits && let Err(look_at) = self.takeover.look(before, is_ours, now) {
+            if self.waiting.is_due(now) {
                 tracing::warn!(
                     instance = before.instance,
                     epoch = before.epoch,
@@ -86,149 +213,174 @@ impl<R: Registry> Registrar<R> {
             }
             return self.session.wait_until(look_at);
         }
-        self.waiting_told.over();
-        self.may_have_rival(&before.instance, before.state == Liveness::Closed, now);
-        _ = self.declare_after(before.scope.as_deref(), now);
+        self.waiting.over();
+        self.expect_rival(&before.instance, before.state == Liveness::Closed, effects);
+        _ = self.declare_after(before.scope.as_deref(), effects);
     }
 
     /// The process whose session is replaced may be alive, unless it closed the session or was an earlier life of this
-    /// process. It gets the time to say so before anything is inferred.
-    fn may_have_rival(&mut self, instance: &str, closed: bool, now: Moment) {
-        if !closed && !self.is_us(instance) {
-            self.brake.expect_rival(now);
+    /// process.
+    fn expect_rival(&self, instance: &str, is_closed: bool, effects: &mut Effects<Effect>) {
+        if !is_closed && !self.identity.is_us(instance) {
+            effects.add(Effect::ExpectRival);
         }
     }
 
-    /// The registry forgot who wrote the records that it holds. Another writer may still be alive.
-    pub(super) fn expect_forgotten(&mut self, now: Moment) {
-        if !self.remembers_session && self.ledger.owned() > 0 {
-            self.remembers_session = true;
-            self.brake.expect_rival(now);
-        }
-    }
-
-    fn is_earlier_life(&self, instance: &str) -> bool {
-        (self.options.is_earlier_life)(instance, &self.options.instance)
-    }
-
-    /// Whether this names our process or an earlier life of it.
-    fn is_us(&self, instance: &str) -> bool {
-        instance == self.options.instance || self.is_earlier_life(instance)
-    }
-
-    /// Whether a session under our id belongs to our cluster, as far as both are known. If not, the process ends.
-    fn is_our_cluster(&mut self, theirs: Option<&str>, instance: &str) -> bool {
-        let (Some(theirs), Some(ours)) = (theirs, self.options.cluster_uid.as_deref()) else { return true };
-        if theirs == ours || self.options.replaces_cluster_uid.as_deref() == Some(theirs) {
-            return true;
-        }
-        let (expected, found, instance) = (theirs.to_owned(), ours.to_owned(), instance.to_owned());
-        self.ended = Some(Error::IdInUse { expected, found, instance });
-        false
-    }
-
-    fn open_session(&mut self) {
-        self.contested = self.brake.is_contested();
-        let request = OpenSession {
-            cluster_name: Some(self.options.cluster_name.clone()),
-            instance: self.options.instance.clone(),
+    fn open(&mut self, facts: &Facts) -> Request {
+        self.declares_contest = facts.contested;
+        let open = OpenSession {
+            cluster_name: Some(self.identity.cluster_name.clone()),
+            instance: self.identity.instance.clone(),
             ttl_seconds: self.session.ttl().as_secs(),
-            scope: Some(self.declared.text(&self.options.scope, self.contested)),
+            scope: Some(self.declared.text(&self.identity.scope, self.declares_contest)),
             min_epoch: self.session.min_epoch(),
-            cluster_uid: self.options.cluster_uid.clone(),
+            cluster_uid: self.identity.cluster_uid.clone(),
         };
         self.session.opening();
-        let term = self.term;
-        self.send(move |registry| async move { Reply::Session(term, registry.open_session(request).await) });
+        Request::OpenSession { term: facts.term, open }
     }
 
-    pub(super) fn session_opened(&mut self, result: Result<SessionOpened, Failure>, now: Moment) {
-        self.judge_request(Request::Session, &result, now);
-        match result {
-            Ok(opened) => {
-                self.registry_answered(now);
-                let ours = self.session.min_epoch();
-                let ttl = Duration::from_secs(opened.ttl_seconds);
-                self.session.opened(opened.epoch, ttl, self.contested, now);
-                let instance = opened.previous.as_ref().map(|previous| previous.instance.as_str());
-                tracing::info!(epoch = opened.epoch, previous = instance, "session opened, this process writes");
-                // Somebody else may have come between our question and our session.
-                if let Some(previous) = opened.previous.filter(|previous| Some(previous.epoch) != ours) {
-                    self.replaced(&previous, now);
-                }
-                self.expect_forgotten(now);
-                // Another writer, or a restored registry, may have left it otherwise than we believe.
-                (self.compare_at, self.resync_at) = (now, None);
-            }
-            Err(failure) => self.session_refused(&failure, now),
+    pub(super) fn opened(&mut self, result: Result<SessionOpened, Failure>, now: Moment) -> Effects<Effect> {
+        let mut effects = Effects::default();
+        let Ok(opened) = result else {
+            self.not_opened(now);
+            return effects;
+        };
+        let ours = self.session.min_epoch();
+        let ttl = Duration::from_secs(opened.ttl_seconds);
+        self.session.opened(opened.epoch, ttl, self.declares_contest, now);
+        let instance = opened.previous.as_ref().map(|previous| previous.instance.as_str());
+        tracing::info!(epoch = opened.epoch, previous = instance, "session opened, this process writes");
+        // Another process may have opened one between our question and our session.
+        if let Some(previous) = opened.previous.filter(|previous| Some(previous.epoch) != ours) {
+            self.replaced(&previous, now, &mut effects);
         }
+        effects.add(Effect::Compare);
+        effects
     }
 
     /// Our session replaced this one.
-    fn replaced(&mut self, previous: &PreviousSession, now: Moment) {
-        if !self.is_our_cluster(previous.cluster_uid.as_deref(), &previous.instance) {
-            return;
+    fn replaced(&mut self, previous: &PreviousSession, now: Moment, effects: &mut Effects<Effect>) {
+        if let Err(error) = self.identity.check_cluster(previous.cluster_uid.as_deref(), &previous.instance) {
+            return effects.add(Effect::End(error));
         }
-        self.may_have_rival(&previous.instance, previous.state == Liveness::Closed, now);
-        if self.declare_after(previous.scope.as_deref(), now) {
+        self.expect_rival(&previous.instance, previous.state == Liveness::Closed, effects);
+        if self.declare_after(previous.scope.as_deref(), effects) {
             // This session declared something else.
             self.session.reopen(now);
         }
     }
 
-    pub(super) fn session_refused(&mut self, failure: &Failure, now: Moment) {
+    fn not_opened(&mut self, now: Moment) {
         let random = self.rng.u64(..);
         self.session.not_opened(now, random);
-        // An outage has its own lines.
-        if self.target.failures() == 0 {
-            tracing::warn!(error = %failure, "session not opened; trying again");
+    }
+
+    /// The registry holds this number of our records. If it forgot who wrote them, another writer may still be alive.
+    pub(super) fn found_records(&mut self, owned: usize) -> Option<Effect> {
+        if self.is_remembered || owned == 0 {
+            return None;
+        }
+        self.is_remembered = true;
+        Some(Effect::ExpectRival)
+    }
+
+    /// The inventory was compared: from now on the registry knows who wrote its records.
+    pub(super) fn compared(&mut self) {
+        self.is_remembered = true;
+    }
+}
+
+/// What the session declares, so that neither a restart nor the next leader forgets it.
+impl WriterSession {
+    /// Decides what our session declares after one that declared `before`. Returns whether that is news.
+    fn declare_after(&mut self, before: Option<&str>, effects: &mut Effects<Effect>) -> bool {
+        if before.is_some_and(is_contested) {
+            effects.add(Effect::ExpectRival);
+        }
+        let known = std::mem::replace(&mut self.declared, Declared::after(before, &self.identity.scope));
+        let is_news = self.declared != known;
+        match self.declared {
+            Declared::Doubted if is_news => effects.add(Effect::NeedPerson),
+            Declared::Unsettled if is_news => effects.add(Effect::SettingsChanged),
+            _ => {}
+        }
+        is_news
+    }
+
+    /// Declares that nothing is left of the settings before ours.
+    pub(super) fn declare_settled(&mut self, now: Moment) {
+        tracing::info!("nothing is left of the settings before; ours are declared");
+        self.declared = Declared::Ours;
+        self.session.reopen(now);
+    }
+
+    /// Declares whether an operator is needed, and whether another writer may be alive.
+    pub(super) fn declare(&mut self, person_needed: bool, contested: bool, now: Moment) {
+        if person_needed && self.declared != Declared::Doubted && self.is_open() {
+            self.declared = Declared::Doubted;
+            self.session.reopen(now);
+        }
+        if contested != self.declares_contest {
+            self.session.reopen(now);
         }
     }
+}
 
-    fn beat(&mut self, epoch: u64, now: Moment) {
-        self.session.beat(self.contested, now);
-        self.control.heartbeat = true;
-        let beat = self.heartbeat(epoch);
-        self.send(move |registry| async move { Reply::Heartbeat(epoch, registry.heartbeat(beat).await) });
+/// Keeping the session alive, and losing it.
+impl WriterSession {
+    fn beat(&mut self, epoch: u64, facts: &Facts, now: Moment) -> Request {
+        self.session.beat(self.declares_contest, now);
+        self.in_flight.heartbeat = true;
+        Request::Heartbeat(self.heartbeat(epoch, facts))
     }
 
-    fn heartbeat(&self, epoch: u64) -> Heartbeat {
+    fn heartbeat(&self, epoch: u64, facts: &Facts) -> Heartbeat {
         Heartbeat {
             epoch,
-            instance: Some(self.options.instance.clone()),
+            instance: Some(self.identity.instance.clone()),
             ttl_seconds: self.session.ttl().as_secs(),
-            synced: self.is_synced(),
-            counts: Some(Counts { pods: self.view.len() as u64, pending: self.ledger.owed() as u64 }),
+            synced: facts.in_sync,
+            counts: Some(Counts { pods: facts.pods as u64, pending: facts.pending as u64 }),
         }
     }
 
-    pub(super) fn heartbeat_answered(&mut self, epoch: u64, result: Result<Option<Contender>, Failure>, now: Moment) {
-        self.control.heartbeat = false;
-        self.judge_request(Request::Heartbeat, &result, now);
+    /// There is something to report with a heartbeat.
+    pub(super) fn beat_soon(&mut self, now: Moment) {
+        self.session.beat_soon(now);
+    }
+
+    pub(super) fn heartbeat_answered(
+        &mut self,
+        epoch: u64,
+        result: Result<Option<Contender>, Failure>,
+        now: Moment,
+    ) -> Option<Effect> {
+        self.in_flight.heartbeat = false;
         match result {
             Ok(contender) => {
-                self.registry_answered(now);
-                self.session.acknowledged();
-                if self.session.epoch() == Some(epoch) {
-                    self.contended(contender, now);
-                }
+                self.acknowledged();
+                (self.epoch() == Some(epoch)).then(|| self.contended(contender, now))
             }
-            Err(failure) => self.session_lost(epoch, &failure, now),
+            Err(failure) => self.lost(epoch, &failure, now),
         }
     }
 
-    /// The registry tells of another writer, or of none.
-    fn contended(&mut self, contender: Option<Contender>, now: Moment) {
+    /// Something was acknowledged in the session.
+    pub(super) fn acknowledged(&mut self) {
+        self.session.acknowledged();
+    }
+
+    /// The registry reports another writer, or none.
+    fn contended(&mut self, contender: Option<Contender>, now: Moment) -> Effect {
         let name = |contender: &Contender| contender.instance.clone().unwrap_or_default();
-        // A life of this process that ended cannot announce itself any more.
-        let contender = contender.filter(|other| !self.is_us(&name(other)));
+        // An earlier life of this process has ended: it cannot announce itself any more.
+        let contender = contender.filter(|other| !self.identity.is_us(&name(other)));
         let Some(contender) = contender else {
-            self.rival_told.over();
-            self.brake.no_rival_reported(now);
-            return;
+            self.rival.over();
+            return Effect::NoRivalReported;
         };
-        self.brake.rival_seen(now);
-        if self.rival_told.is_due(now) {
+        if self.rival.is_due(now) {
             tracing::error!(
                 instance = name(&contender),
                 epoch = contender.epoch,
@@ -237,35 +389,41 @@ impl<R: Registry> Registrar<R> {
                  cluster its own --cluster-id"
             );
         }
+        Effect::RivalSeen
     }
 
-    /// Stops writing in this session if the registry said that it is over.
-    pub(super) fn session_lost(&mut self, epoch: u64, failure: &Failure, now: Moment) {
-        if self.session.epoch() != Some(epoch) {
-            return;
+    /// The registry holds this version of a record of ours, which we did not know of.
+    pub(super) fn outrun(&mut self, version: Version, now: Moment) {
+        let random = self.rng.u64(..);
+        self.session.outrun(version, now, random);
+    }
+
+    /// A request of this session failed: stops writing if the registry said that the session is over.
+    pub(super) fn lost(&mut self, epoch: u64, failure: &Failure, now: Moment) -> Option<Effect> {
+        if self.epoch() != Some(epoch) {
+            return None;
         }
         match failure {
             Failure::StaleEpoch => {
-                self.fenced_told.over();
+                self.fenced.over();
                 self.fenced_epoch = epoch;
-                self.tell_fenced(now);
+                self.log_fenced(now);
                 self.session.fenced(now);
-                // Nothing is inferred any more from what was seen before the other writer came.
-                self.ledger.withdraw_approvals();
-                self.recheck = true;
+                Some(Effect::Fenced)
             }
             Failure::UnknownSession => {
-                self.remembers_session = false;
+                self.is_remembered = false;
                 tracing::warn!(epoch, "the registry does not know this session, another one is opened");
                 let random = self.rng.u64(..);
                 self.session.unknown(now, random);
+                None
             }
-            _ => {}
+            _ => None,
         }
     }
 
-    fn tell_fenced(&mut self, now: Moment) {
-        if self.fenced_told.is_due(now) {
+    fn log_fenced(&mut self, now: Moment) {
+        if self.fenced.is_due(now) {
             tracing::error!(
                 epoch = self.fenced_epoch,
                 "another process writes for this cluster id and owner; this one does not write until that session is over. \
@@ -276,53 +434,45 @@ impl<R: Registry> Registrar<R> {
     }
 
     /// Announces this fenced writer, and asks who holds the session.
-    fn probe(&mut self) {
-        self.control.holder = true;
-        let beat = self.heartbeat(self.fenced_epoch);
-        self.send(move |registry| async move {
-            // It is refused, and that is noted. The answer itself is of no use.
-            let _ = registry.heartbeat(beat).await;
-            Reply::Holder(registry.session_holder().await)
-        });
+    fn probe(&mut self, facts: &Facts) -> Request {
+        self.in_flight.holder_when_fenced = true;
+        let announcement = Some(self.heartbeat(self.fenced_epoch, facts));
+        Request::Holder { asked: AskedHolder::Fenced, announcement }
     }
 
-    /// Shows whether this process writes.
-    pub(super) fn show_writer(&self) {
-        let fenced = matches!(self.session.phase(), Phase::Fenced { .. });
-        self.metrics.set_writer(self.session.epoch().is_some());
-        self.metrics.set_fenced(fenced);
-        self.health.set_fenced(fenced);
-    }
-
-    pub(super) fn holder_told(&mut self, result: Result<Option<OtherWriter>, Failure>, now: Moment) {
-        self.control.holder = false;
-        self.judge_request(Request::Session, &result, now);
-        if !matches!(self.session.phase(), Phase::Fenced { .. }) {
-            return;
+    /// Who holds the session, as the fenced writer asked.
+    pub(super) fn found_holder(&mut self, result: Result<Option<OtherWriter>, Failure>, now: Moment) -> Option<Effect> {
+        self.in_flight.holder_when_fenced = false;
+        if !matches!(self.phase(), Phase::Fenced { .. }) {
+            return None;
         }
         match result {
             // A request of ours that was given up, and arrived all the same, opened it: it is ours to write in.
-            Ok(Some(ours)) if !ours.is_over() && ours.instance == self.options.instance => {
-                tracing::info!(epoch = ours.epoch, "the live session is this process's own; it writes in it");
-                self.session.adopt(ours.epoch, now);
-                (self.compare_at, self.resync_at) = (now, None);
+            Ok(Some(holder)) if !holder.is_over() && holder.instance == self.identity.instance => {
+                tracing::info!(epoch = holder.epoch, "the live session is this process's own; it writes in it");
+                self.session.adopt(holder.epoch, now);
+                Some(Effect::Compare)
             }
-            // The same of an earlier life is over.
-            Ok(Some(other)) if !other.is_over() && !self.is_earlier_life(&other.instance) => {
+            // The session of an earlier life counts as over.
+            Ok(Some(other)) if !other.is_over() && !self.identity.is_earlier_life(&other.instance) => {
                 self.session.learn(other.epoch);
-                if self.is_our_cluster(other.cluster_uid.as_deref(), &other.instance) {
-                    self.tell_fenced(now);
-                    self.session.fenced(now);
-                    self.brake.rival_seen(now);
+                if let Err(error) = self.identity.check_cluster(other.cluster_uid.as_deref(), &other.instance) {
+                    return Some(Effect::End(error));
                 }
+                self.log_fenced(now);
+                self.session.fenced(now);
+                Some(Effect::RivalSeen)
             }
             Ok(other) => {
-                // The other writer may go on though its session is over, or the registry forgot it.
-                self.brake.expect_rival(now);
                 self.declared = Declared::Unknown;
                 self.session.unfenced(other.map_or(0, |other| other.epoch), now);
+                // The other writer may go on though its session is over, or the registry forgot it.
+                Some(Effect::ExpectRival)
             }
-            Err(_) => self.session.fenced(now),
+            Err(_) => {
+                self.session.fenced(now);
+                None
+            }
         }
     }
 }

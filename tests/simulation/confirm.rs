@@ -47,7 +47,7 @@ fn finding(world: &mut World, process: usize, inquiry: &Inquiry, fault: Option<C
         (_, Inquiry::Whole { .. }) => Finding::Listed(world.cluster_of(process).living()),
         (_, Inquiry::Find { pods, unasked, .. }) => {
             let living = world.cluster_of(process).living();
-            let asked = pods.iter().map(|(uid, ..)| uid).filter(|uid| living.contains(*uid));
+            let asked = pods.iter().map(|pod| &pod.uid).filter(|uid| living.contains(*uid));
             Finding::Listed(asked.chain(unasked).cloned().collect())
         }
         (_, Inquiry::List { .. }) => {
@@ -55,7 +55,7 @@ fn finding(world: &mut World, process: usize, inquiry: &Inquiry, fault: Option<C
             world.processes[process].second_list = Some((inquiry.round(), there.clone(), end));
             Finding::Listed(there)
         }
-        (_, Inquiry::LookUp { pods, .. }) => match pods.iter().filter(|(uid, ..)| there.contains(uid)).count() {
+        (_, Inquiry::LookUp { pods, .. }) => match pods.iter().filter(|pod| there.contains(&pod.uid)).count() {
             0 => {
                 world.processes[process].found_gone(inquiry.round());
                 Finding::Answer(Answer::Gone)

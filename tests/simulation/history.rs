@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use pod_registrar::{
     model::{Digest, Standing, Uid, Version, brake::SettingsChange},
     store::{View, Writer},
-    sync::{Error, Inputs, Options, Registrar},
+    sync::{Error, EventLoop, Inputs, Options, Outputs},
     telemetry::{Health, Metrics},
 };
 use tokio::{
@@ -235,20 +235,14 @@ impl Stage {
         let answering = tokio::spawn(confirm::confirm(self.shared.clone(), number, asked, answers));
         let relisting = tokio::spawn(informer::relist(self.shared.clone(), number, relist));
         world.processes[number].tasks.extend([answering.abort_handle(), relisting.abort_handle()]);
-        let inputs = Inputs {
-            sightings: sightings_in,
-            confirmations,
-            questions,
-            relist: relist_out,
-            leadership: world.processes[number].leadership.subscribe(),
-            standing,
-            approvals,
-        };
+        let leadership = world.processes[number].leadership.subscribe();
+        let inputs = Inputs { sightings: sightings_in, confirmations, leadership, approvals };
         let watches = usize::from(setup.watches);
         let (metrics, health) = (Metrics::new(watches), Health::new(watches));
         let line = Line { shared: self.shared.clone(), process: number };
-        let registrar = Registrar::new(line, View::new(stores), options, clock, metrics.clone(), health);
-        let task = tokio::spawn(registrar.run(inputs, async {
+        let outputs = Outputs { questions, relist: relist_out, standing, metrics: metrics.clone(), health };
+        let event_loop = EventLoop::new(line, View::new(stores), options, clock, outputs);
+        let task = tokio::spawn(event_loop.run(inputs, async {
             // A process whose handle is gone is killed, not asked to stop.
             if stopped.await.is_err() {
                 std::future::pending::<()>().await;

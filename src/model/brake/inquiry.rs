@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::model::Uid;
+use crate::model::{PodRef, Uid};
 
 /// What has to be found out before a deletion by absence.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,8 +56,8 @@ pub enum Inquiry {
     Find {
         /// Which question this belongs to.
         round: u64,
-        /// UID, and the namespace and name that the registry has for it.
-        pods: Vec<(Uid, String, String)>,
+        /// The pods, under the names that the registry holds.
+        pods: Vec<PodRef>,
         /// More of them, which are not looked up and count as being there.
         unasked: Vec<Uid>,
     },
@@ -65,8 +65,8 @@ pub enum Inquiry {
     LookUp {
         /// Which question this belongs to.
         round: u64,
-        /// UID, and the namespace and name that the registry has for it.
-        pods: Vec<(Uid, String, String)>,
+        /// The pods, under the names that the registry holds.
+        pods: Vec<PodRef>,
     },
 }
 

@@ -10,7 +10,7 @@ use pod_registrar::{
         desired,
     },
     store::{View, Writer},
-    sync::{BACKLOG_WINDOW, Error, Inputs, Options, Registrar},
+    sync::{BACKLOG_WINDOW, Error, EventLoop, Inputs, Options, Outputs},
     telemetry::{Health, Metrics},
 };
 use tokio::{
@@ -114,7 +114,6 @@ impl World {
         options: Options,
     ) -> Self {
         let clock = Clock::start();
-        let (metrics, health) = (Metrics::new(1), Health::new(1));
         let writer = Writer::default();
         let view = View::new([writer.store()]);
         let (sightings, sightings_in) = mpsc::channel(100_000);
@@ -125,17 +124,12 @@ impl World {
         let (standing, stands) = watch::channel(Standing::default());
         let (approvals, approvals_in) = mpsc::channel(4);
         let (stop, stopped) = oneshot::channel::<()>();
-        let registrar = Registrar::new(registry.clone(), view, options, clock, metrics.clone(), health.clone());
-        let inputs = Inputs {
-            sightings: sightings_in,
-            confirmations,
-            questions,
-            relist: relist_out,
-            leadership: leads,
-            standing,
-            approvals: approvals_in,
-        };
-        let task = tokio::spawn(registrar.run(inputs, async {
+        let (metrics, health) = (Metrics::new(1), Health::new(1));
+        let outputs =
+            Outputs { questions, relist: relist_out, standing, metrics: metrics.clone(), health: health.clone() };
+        let event_loop = EventLoop::new(registry.clone(), view, options, clock, outputs);
+        let inputs = Inputs { sightings: sightings_in, confirmations, leadership: leads, approvals: approvals_in };
+        let task = tokio::spawn(event_loop.run(inputs, async {
             let _ = stopped.await;
         }));
         Self {
@@ -273,7 +267,7 @@ impl World {
                 return self.answers.send(Confirmation { round, finding }).await.unwrap();
             }
             Inquiry::Find { pods, unasked, .. } => {
-                let asked = pods.into_iter().map(|(uid, ..)| uid);
+                let asked = pods.into_iter().map(|pod| pod.uid);
                 let is_there = |uid: &Uid| {
                     let uid = &*uid.text();
                     self.pods.contains_key(uid) || self.others.contains_key(uid)
@@ -281,7 +275,7 @@ impl World {
                 let finding = Finding::Listed(asked.filter(is_there).chain(unasked).collect());
                 return self.answers.send(Confirmation { round, finding }).await.unwrap();
             }
-            Inquiry::LookUp { pods, .. } => pods.into_iter().map(|(uid, ..)| uid.to_string()).collect::<Vec<_>>(),
+            Inquiry::LookUp { pods, .. } => pods.into_iter().map(|pod| pod.uid.to_string()).collect::<Vec<_>>(),
         };
         let is_there = |uid: &&String| self.pods.contains_key(*uid) || self.others.contains_key(*uid);
         let there = pods.iter().filter(is_there).count();
