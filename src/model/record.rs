@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Writer;
 
@@ -170,7 +170,7 @@ pub struct State {
 }
 
 /// Where in its life a pod is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Lifecycle {
     /// Not started.
@@ -181,6 +181,21 @@ pub enum Lifecycle {
     Terminating,
     /// Succeeded or failed.
     Finished,
+}
+
+impl Lifecycle {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Pending, Self::Active, Self::Terminating, Self::Finished];
+
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Active => "active",
+            Self::Terminating => "terminating",
+            Self::Finished => "finished",
+        }
+    }
 }
 
 /// One container.
@@ -206,7 +221,7 @@ pub struct Container {
 }
 
 /// What a container is there for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Runs to its end before the others start.

@@ -3,12 +3,7 @@
 use std::{fmt, ops::Deref, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-/// Characters of a UUID's usual text.
-const TEXT: usize = 36;
-/// Where its hyphens are.
-const HYPHENS: [usize; 4] = [8, 13, 18, 23];
-const HEX: [u8; 16] = *b"0123456789abcdef";
+use uuid::{Uuid, fmt::Hyphenated};
 
 /// A pod's UID: the identity of a record. Cheap to clone.
 ///
@@ -18,7 +13,7 @@ pub struct Uid(Kept);
 
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Kept {
-    Uuid([u8; 16]),
+    Uuid(Uuid),
     Other(Arc<str>),
 }
 
@@ -26,7 +21,7 @@ enum Kept {
 pub struct Text<'a>(Written<'a>);
 
 enum Written<'a> {
-    Uuid([u8; TEXT]),
+    Uuid([u8; Hyphenated::LENGTH]),
     Other(&'a str),
 }
 
@@ -34,43 +29,21 @@ impl Uid {
     /// The UID as text.
     pub fn text(&self) -> Text<'_> {
         Text(match &self.0 {
-            Kept::Uuid(bytes) => Written::Uuid(written(*bytes)),
+            Kept::Uuid(uuid) => {
+                let mut text = [0; Hyphenated::LENGTH];
+                uuid.hyphenated().encode_lower(&mut text);
+                Written::Uuid(text)
+            }
             Kept::Other(text) => Written::Other(text),
         })
     }
 }
 
-/// The bytes of a UUID in its usual text, lower-case and with hyphens: of any other text nothing, as it would not be the
-/// same when it is written again.
-fn parsed(text: &str) -> Option<[u8; 16]> {
-    let text: &[u8; TEXT] = text.as_bytes().try_into().ok()?;
-    let mut bytes = [0; 16];
-    let mut places = bytes.iter_mut();
-    let mut high = None;
-    for (index, character) in text.iter().enumerate() {
-        let value = match character {
-            b'-' if HYPHENS.contains(&index) => continue,
-            _ if HYPHENS.contains(&index) => return None,
-            b'0'..=b'9' => character - b'0',
-            b'a'..=b'f' => character - b'a' + 10,
-            _ => return None,
-        };
-        match high.take() {
-            None => high = Some(value),
-            Some(high) => *places.next()? = high << 4 | value,
-        }
-    }
-    Some(bytes)
-}
-
-fn written(bytes: [u8; 16]) -> [u8; TEXT] {
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|digit| HEX[usize::from(digit)]);
-    let mut text = [b'-'; TEXT];
-    let places = text.iter_mut().enumerate().filter(|(index, _)| !HYPHENS.contains(index));
-    for ((_, place), digit) in places.zip(digits) {
-        *place = digit;
-    }
-    text
+/// Parses a UUID in its canonical form, lower-case and hyphenated. Returns `None` for any other text: formatted again, it
+/// would not be the same.
+pub(super) fn canonical_uuid(text: &str) -> Option<Uuid> {
+    let may_be = text.len() == Hyphenated::LENGTH && !text.bytes().any(|byte| byte.is_ascii_uppercase());
+    may_be.then(|| Uuid::try_parse(text).ok()).flatten()
 }
 
 impl Deref for Text<'_> {
@@ -87,7 +60,7 @@ impl Deref for Text<'_> {
 
 impl From<&str> for Uid {
     fn from(text: &str) -> Self {
-        Self(parsed(text).map_or_else(|| Kept::Other(text.into()), Kept::Uuid))
+        Self(canonical_uuid(text).map_or_else(|| Kept::Other(text.into()), Kept::Uuid))
     }
 }
 
@@ -152,7 +125,7 @@ mod tests {
     #[test]
     fn uids_are_ordered_as_their_texts_are() {
         let mut rng = fastrand::Rng::with_seed(7);
-        let mut uuid = || Uid(Kept::Uuid(std::array::from_fn(|_| rng.u8(..))));
+        let mut uuid = || Uid(Kept::Uuid(Uuid::from_bytes(std::array::from_fn(|_| rng.u8(..)))));
         for _ in 0..1_000 {
             let (a, b) = (uuid(), uuid());
             assert_eq!(a.cmp(&b), a.text().cmp(&b.text()), "{a} {b}");

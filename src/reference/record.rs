@@ -7,7 +7,10 @@ use serde_json::{Map, Value};
 
 use super::{json::Strict, problem::Kind};
 use crate::{
-    model::{Buckets, Digest, INTEGER_LIMIT, Version, is_valid_id},
+    model::{
+        Buckets, Digest, INTEGER_LIMIT, Version, is_valid_id,
+        record::{Lifecycle, Role},
+    },
     registry::v1::wire::Problem,
 };
 
@@ -122,41 +125,6 @@ struct StateShape {
     _reason: Option<String>,
 }
 
-/// The stages of a pod's life as the protocol tells them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Lifecycle {
-    /// Not yet running.
-    Pending,
-    /// Running.
-    Active,
-    /// Its deletion was requested.
-    Terminating,
-    /// Succeeded or failed.
-    Finished,
-}
-
-impl Lifecycle {
-    /// As it is written.
-    pub(crate) fn text(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Active => "active",
-            Self::Terminating => "terminating",
-            Self::Finished => "finished",
-        }
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Role {
-    Init,
-    Sidecar,
-    App,
-    Ephemeral,
-}
-
 #[derive(Deserialize)]
 struct ContainerShape {
     #[serde(rename = "name")]
@@ -209,7 +177,7 @@ pub(crate) fn check(text: &str, address: &Address, id: &str) -> Result<ValidReco
         version: Version { epoch: shape.version.epoch, seq: shape.version.seq },
         digest,
         bucket: Buckets::By16Bits.of(id),
-        lifecycle: shape.state.lifecycle.text(),
+        lifecycle: shape.state.lifecycle.as_str(),
         search: format!("{}/{}\n{id}\n{node}", shape.pod.namespace, shape.pod.name).to_lowercase(),
         namespace: shape.pod.namespace,
         name: shape.pod.name,

@@ -5,10 +5,7 @@ use std::collections::BTreeMap;
 use core::net::{Ipv4Addr, Ipv6Addr};
 
 use super::{
-    pack::{
-        IPV4, IPV6, LIFECYCLES, NEXT, NO_RESTARTS, PARTS, RESTARTS, RESTARTS_MOST, ROLES, TRUTHS, WORKLOADS_UID,
-        WRITTEN_OUT,
-    },
+    pack::{IPV4, IPV6, NEXT, NO_RESTARTS, PARTS, RESTARTS, RESTARTS_MOST, ROLES, TRUTHS, WORKLOADS_UID, WRITTEN_OUT},
     packed::{Opened, head},
     times,
     wire::{PartsReader, Reader},
@@ -128,7 +125,7 @@ fn state(opened: &mut Opened<'_>) -> State {
     let text = opened.text();
     let mut parts = PartsReader(&text);
     State {
-        lifecycle: LIFECYCLES.get(parts.number()).copied().unwrap_or(Lifecycle::Pending),
+        lifecycle: Lifecycle::ALL.get(parts.number()).copied().unwrap_or(Lifecycle::Pending),
         ready: TRUTHS.get(parts.number()).copied().flatten(),
         phase: parts.optional().map(str::to_owned),
         reason: parts.optional().map(str::to_owned),

@@ -27,8 +27,6 @@ pub(super) const NO_RESTARTS: u8 = 0;
 pub(super) const RESTARTS: u8 = 1;
 pub(super) const RESTARTS_MOST: u8 = 0x3f;
 
-pub(super) const LIFECYCLES: [Lifecycle; 4] =
-    [Lifecycle::Pending, Lifecycle::Active, Lifecycle::Terminating, Lifecycle::Finished];
 pub(super) const ROLES: [Role; 4] = [Role::Init, Role::Sidecar, Role::App, Role::Ephemeral];
 pub(super) const TRUTHS: [Option<bool>; 3] = [None, Some(false), Some(true)];
 pub(super) const PARTS: [Part; 5] =
@@ -227,7 +225,7 @@ impl<'n> Packer<'n> {
 
     fn state(&mut self, state: &State) {
         self.joined(Keep::Shared, |parts| {
-            parts.number(index(&LIFECYCLES, state.lifecycle));
+            parts.number(index(&Lifecycle::ALL, state.lifecycle));
             parts.number(index(&TRUTHS, state.ready));
             parts.optional(state.phase.as_deref());
             parts.optional(state.reason.as_deref());

@@ -1,7 +1,9 @@
 //! Moments as small numbers: the first one since a day not long ago, the others since the first.
 //!
-//! Arithmetic of its own, as a record has five of them and is packed at every event: a general parser and formatter take
-//! three times as long. What is packed was formatted again before, and was the same text.
+//! The digits are read and written here, as a record has five times and is packed at every event: a general parser and
+//! formatter take three times as long. Only a text that is formatted to itself is packed.
+
+use jiff::{SignedDuration, civil::DateTime};
 
 use super::wire::{Reader, Writer};
 use crate::model::record::Times;
@@ -15,6 +17,7 @@ const OPTIONAL: [u8; 4] = [1, 2, 4, 8];
 const WHOLE_SECONDS: u8 = 16;
 const WRITTEN_OUT: u8 = 32;
 
+const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
 /// The characters of a moment.
 const CHARS: usize = 24;
 
@@ -69,47 +72,31 @@ pub(super) fn expand(reader: &mut Reader<'_>) -> Times {
 fn parse(text: &str) -> Option<i64> {
     let bytes: &[u8; CHARS] = text.as_bytes().try_into().ok()?;
     let number = |from: usize, to: usize| {
-        bytes.iter().take(to).skip(from).fold(0, |all, digit| all * 10 + i64::from(digit.wrapping_sub(b'0')))
+        bytes.iter().take(to).skip(from).fold(0_i32, |all, digit| all * 10 + i32::from(digit.wrapping_sub(b'0')))
     };
-    let days = days(number(0, 4), number(5, 7), number(8, 10));
-    let seconds = (days * 24 + number(11, 13)) * 3_600 + number(14, 16) * 60 + number(17, 19);
-    let millis = seconds * 1_000 + number(20, 23);
+    let small = |from, to| i8::try_from(number(from, to)).ok();
+    let (year, month, day) = (i16::try_from(number(0, 4)).ok()?, small(5, 7)?, small(8, 10)?);
+    let (hour, minute, second) = (small(11, 13)?, small(14, 16)?, small(17, 19)?);
+    let nanos = number(20, 23).checked_mul(1_000_000)?;
+    let time = DateTime::new(year, month, day, hour, minute, second, nanos).ok()?;
+    let millis = i64::try_from(time.duration_since(EPOCH).as_millis()).ok()?;
+    // Also compares the separators.
     (format(millis) == *bytes).then_some(millis)
 }
 
 /// The text of a moment. Years outside of four digits come out wrong, and are never packed.
 fn format(millis: i64) -> [u8; CHARS] {
-    let (days, rest) = (millis.div_euclid(86_400_000), millis.rem_euclid(86_400_000));
-    let (year, month, day) = civil(days);
+    let time = EPOCH.saturating_add(SignedDuration::from_millis(millis));
+    let date = [(4, time.year()), (7, time.month().into()), (10, time.day().into())];
+    let clock = [(13, time.hour().into()), (16, time.minute().into()), (19, time.second().into())];
     let mut text = *b"0000-00-00T00:00:00.000Z";
-    let parts =
-        [(4, year), (7, month), (10, day), (13, rest / 3_600_000), (16, rest / 60_000 % 60), (19, rest / 1_000 % 60)];
-    for (end, mut number) in parts.into_iter().chain([(23, rest % 1_000)]) {
+    for (end, mut number) in date.into_iter().chain(clock).chain([(23, time.millisecond())]) {
         for digit in text.iter_mut().take(end).rev().take_while(|digit| **digit == b'0') {
             *digit = b'0' + u8::try_from(number.rem_euclid(10)).unwrap_or_default();
             number = number.div_euclid(10);
         }
     }
     text
-}
-
-/// Days since 1970 of a date. Years begin in March here, so that a leap day is a year's last.
-fn days(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));
-    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
-}
-
-/// The year, month and day of days since 1970.
-fn civil(days: i64) -> (i64, i64, i64) {
-    let days = days + 719_468;
-    let (era, of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let from_march = (5 * of_year + 2) / 153;
-    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
-    (year + era * 400 + i64::from(month <= 2), month, of_year - (153 * from_march + 2) / 5 + 1)
 }
 
 #[cfg(test)]

@@ -5,10 +5,10 @@
 
 use std::{borrow::Cow, fmt::Write};
 
-/// Characters of a UUID.
-const UUID_CHARS: usize = 36;
-/// Where a UUID has its dashes.
-const DASHES: [usize; 4] = [8, 13, 18, 23];
+use uuid::{Uuid, fmt::Hyphenated};
+
+use crate::model::uid::canonical_uuid;
+
 /// What a letter of [`Parts`] holds of a number, in bits; one bit more says that another follows.
 const PART_BITS: u32 = 6;
 
@@ -52,7 +52,7 @@ impl Writer {
             Some((head, uuid)) => {
                 self.count(head.len() << 1 | 1);
                 self.bytes(head.as_bytes());
-                self.bytes(&uuid.to_le_bytes());
+                self.bytes(uuid.as_bytes());
             }
             None => {
                 self.count(text.len() << 1);
@@ -115,39 +115,16 @@ impl<'a> Reader<'a> {
         if head & 1 == 0 {
             return Cow::Borrowed(text);
         }
-        let mut whole = String::with_capacity(text.len() + UUID_CHARS);
-        whole.push_str(text);
-        push_uuid(&mut whole, u128::from_le_bytes(self.array()));
-        Cow::Owned(whole)
+        let mut uuid = [0; Hyphenated::LENGTH];
+        let uuid = Uuid::from_bytes(self.array()).hyphenated().encode_lower(&mut uuid);
+        Cow::Owned([text, uuid].concat())
     }
 }
 
 /// The UUID that a text ends in, if it is written as usual, and what stands before it.
-fn uuid_at_end(text: &str) -> Option<(&str, u128)> {
-    let (head, tail) = text.split_at_checked(text.len().checked_sub(UUID_CHARS)?)?;
-    let mut uuid: u128 = 0;
-    for (at, byte) in tail.bytes().enumerate() {
-        let digit = match byte {
-            b'-' if DASHES.contains(&at) => continue,
-            _ if DASHES.contains(&at) => return None,
-            b'0'..=b'9' => byte - b'0',
-            b'a'..=b'f' => byte - b'a' + 10,
-            _ => return None,
-        };
-        uuid = uuid << 4 | u128::from(digit);
-    }
-    Some((head, uuid))
-}
-
-fn push_uuid(text: &mut String, uuid: u128) {
-    for (at, byte) in uuid.to_be_bytes().into_iter().enumerate() {
-        if matches!(at, 4 | 6 | 8 | 10) {
-            text.push('-');
-        }
-        for half in [byte >> 4, byte & 0xf] {
-            text.push(char::from(if half < 10 { b'0' + half } else { b'a' + half - 10 }));
-        }
-    }
+fn uuid_at_end(text: &str) -> Option<(&str, Uuid)> {
+    let (head, tail) = text.split_at_checked(text.len().checked_sub(Hyphenated::LENGTH)?)?;
+    Some((head, canonical_uuid(tail)?))
 }
 
 /// Several texts and numbers as one text that can be shared. Lengths stand before texts, so that none can be taken for

@@ -10,10 +10,10 @@ use super::{
     extract::{Number, Params, Scope, items_limit},
 };
 use crate::{
-    model::{Buckets, Digest},
+    model::{Buckets, Digest, record::Lifecycle},
     reference::{
         problem::Kind,
-        record::{Address, Lifecycle},
+        record::Address,
         store::{self, Filter, Page},
     },
     registry::InventoryPage,
@@ -110,11 +110,10 @@ fn filter(params: &ListParams) -> Result<Filter, Refusal> {
     let search = params.q.as_deref().map(str::trim).filter(|q| !q.is_empty()).map(str::to_lowercase);
     let lifecycle = match params.lifecycle.as_deref() {
         None | Some("") => None,
-        Some("pending") => Some(Lifecycle::Pending),
-        Some("active") => Some(Lifecycle::Active),
-        Some("terminating") => Some(Lifecycle::Terminating),
-        Some("finished") => Some(Lifecycle::Finished),
-        Some(_) => return Err(schema("`lifecycle` must be pending, active, terminating or finished")),
+        Some(text) => match Lifecycle::ALL.into_iter().find(|lifecycle| lifecycle.as_str() == text) {
+            None => return Err(schema("`lifecycle` must be pending, active, terminating or finished")),
+            found => found,
+        },
     };
     Ok(Filter { bucket, search, lifecycle })
 }

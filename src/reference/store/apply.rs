@@ -249,27 +249,11 @@ impl Context<'_> {
                 name,
                 version.epoch,
                 version.seq,
-                reason.map(reason_text),
-                observed.map(observed_text),
+                reason.map(Reason::as_str),
+                observed.map(Observed::as_str),
             ])?;
         Ok(())
     }
 }
 
 const STALE: &str = "`current` is stored; if it is not newer than what you know, take a version above it";
-
-fn reason_text(reason: Reason) -> &'static str {
-    match reason {
-        Reason::Deleted => "deleted",
-        Reason::Absent => "absent",
-        Reason::LeftRule => "left-rule",
-        Reason::DeletedOrLeftRule => "deleted-or-left-rule",
-    }
-}
-
-fn observed_text(observed: Observed) -> &'static str {
-    match observed {
-        Observed::Watch => "watch",
-        Observed::List => "list",
-    }
-}

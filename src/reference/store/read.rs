@@ -5,8 +5,8 @@ use serde_json::value::RawValue;
 
 use super::{Fault, query::last_change, session};
 use crate::{
-    model::{Buckets, Digest},
-    reference::record::{Address, Lifecycle},
+    model::{Buckets, Digest, record::Lifecycle},
+    reference::record::Address,
     registry::{BucketDigest, BucketDigests, InventoryItem},
 };
 
@@ -64,7 +64,7 @@ impl Filter {
         }
         if let Some(lifecycle) = self.lifecycle {
             clause.sql.push_str(" AND r.lifecycle = ?");
-            clause.values.push(Box::new(lifecycle.text()));
+            clause.values.push(Box::new(lifecycle.as_str()));
         }
         clause
     }
