@@ -219,8 +219,8 @@ impl Controller {
         let event_loop = EventLoop::new(registry, view, options, clock, outputs);
         let result = tokio::select! {
             result = event_loop.run(inputs, stop.cancelled_owned()) => match result {
-                // They are tasks, and one of them says why.
-                Err(sync::Error::WatchesEnded) => Err(tasks.first_end().await),
+                // Other tasks end with the event loop, so the reason is that of a watch.
+                Err(sync::Error::WatchesEnded) => Err(tasks.end_of("watch").await),
                 result => result.map_err(Error::from),
             },
             error = tasks.first_end() => Err(error),

@@ -20,17 +20,33 @@ impl Tasks {
         self.names.push((handle.id(), name));
     }
 
-    /// Waits for the first task to end, and says which it was. Never, while there are none.
+    /// Waits for the first task to end, and returns the reason. Without tasks, it waits for ever.
     pub(super) async fn first_end(&mut self) -> Error {
-        match self.set.join_next().await {
+        match self.next_end().await {
+            Some((_, error)) => error,
             None => std::future::pending().await,
-            Some(Ok((name, Ok(())))) => Error::TaskEnded(name),
-            Some(Ok((_, Err(error)))) => error,
-            Some(Err(source)) => {
-                let name = self.names.iter().find(|(id, _)| *id == source.id()).map_or("?", |(_, name)| name);
-                Error::TaskFailed { name, source }
+        }
+    }
+
+    /// Waits for a task of this name to end, and returns the reason. Other tasks may end before it.
+    pub(super) async fn end_of(&mut self, name: &'static str) -> Error {
+        while let Some((ended, error)) = self.next_end().await {
+            if ended == name {
+                return error;
             }
         }
+        Error::TaskEnded(name)
+    }
+
+    async fn next_end(&mut self) -> Option<(&'static str, Error)> {
+        Some(match self.set.join_next().await? {
+            Ok((name, Ok(()))) => (name, Error::TaskEnded(name)),
+            Ok((name, Err(error))) => (name, error),
+            Err(source) => {
+                let name = self.names.iter().find(|(id, _)| *id == source.id()).map_or("?", |(_, name)| name);
+                (name, Error::TaskFailed { name, source })
+            }
+        })
     }
 
     /// Ends all tasks and waits until they have ended.
@@ -62,5 +78,17 @@ mod tests {
         let ended = end_of(async { Ok(()) }).await;
         assert!(matches!(&ended, Error::TaskEnded("watch")), "{ended}");
         assert_eq!((panicked.exit_code(), ended.exit_code()), (FAILED, FAILED));
+    }
+
+    #[tokio::test]
+    async fn named_task_is_told_from_earlier_ends() {
+        let mut tasks = Tasks::default();
+        tasks.spawn("confirm", async { Ok(()) });
+        tasks.spawn("watch", async {
+            tokio::task::yield_now().await;
+            Err(Error::Interrupted)
+        });
+        assert!(matches!(tasks.end_of("watch").await, Error::Interrupted));
+        assert!(matches!(tasks.end_of("watch").await, Error::TaskEnded("watch")));
     }
 }
