@@ -251,6 +251,8 @@ pub struct Registrar<R> {
     pub(super) resync_at: Option<Moment>,
     pub(super) synced: bool,
     pub(super) ever_synced: bool,
+    /// The session in which the registry has equalled the cluster since the last heartbeat.
+    pub(super) synced_in: Option<u64>,
     pub(super) reported_at: Moment,
 
     pub(super) control: Control,
@@ -319,6 +321,7 @@ impl<R: Registry> Registrar<R> {
             resync_at: None,
             synced: false,
             ever_synced: false,
+            synced_in: None,
             reported_at: Moment::ZERO,
             control: Control::default(),
             writes_in_flight: 0,

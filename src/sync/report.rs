@@ -25,6 +25,9 @@ impl<R: Registry> Registrar<R> {
 
     pub(super) fn report(&mut self, now: Moment) {
         let synced = self.is_synced();
+        if synced {
+            self.synced_in = self.session.epoch();
+        }
         if synced && !self.synced {
             if self.ever_synced {
                 tracing::debug!(pods = self.view.len(), "the registry is equal to the cluster again");

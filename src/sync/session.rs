@@ -187,6 +187,7 @@ impl<R: Registry> Registrar<R> {
         self.session.beat(self.contested, now);
         self.control.heartbeat = true;
         let beat = self.heartbeat(epoch);
+        self.synced_in = None;
         self.send(move |registry| async move { Reply::Heartbeat(epoch, registry.heartbeat(beat).await) });
     }
 
@@ -195,7 +196,8 @@ impl<R: Registry> Registrar<R> {
             epoch,
             instance: Some(self.options.instance.clone()),
             ttl_seconds: self.session.ttl().as_secs(),
-            synced: self.is_synced(),
+            // Not whether they are equal at this moment: in a busy cluster some change is always on its way.
+            synced: self.session.epoch().is_some_and(|epoch| self.synced_in == Some(epoch)),
             counts: Some(wire::Counts { pods: self.view.len() as u64, pending: self.ledger.owed() as u64 }),
         }
     }
