@@ -68,7 +68,7 @@ pub struct Heartbeat {
     pub instance: Option<String>,
     /// For how long the session is shown as live from now on.
     pub ttl_seconds: u64,
-    /// Whether the writer believes the registry to be equal to the cluster.
+    /// Whether the registry has been equal to the cluster since the last heartbeat, as far as the writer knows.
     #[serde(default)]
     pub synced: bool,
     /// How much the writer sees and still owes.

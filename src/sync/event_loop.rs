@@ -240,6 +240,9 @@ impl<R: Registry> EventLoop<R> {
 
     fn report(&mut self, now: Moment) {
         let in_sync = self.is_in_sync();
+        if in_sync {
+            self.session.note_in_sync();
+        }
         if self.reporter.set_in_sync(in_sync, self.view.len()) == News::FirstInSync {
             self.session.beat_soon(now);
         }

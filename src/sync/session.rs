@@ -30,6 +30,8 @@ pub(super) struct WriterSession {
     is_remembered: bool,
     takeover: Takeover,
     in_flight: InFlight,
+    /// The session in which the registry has been equal to the cluster since the last heartbeat.
+    in_sync_in: Option<u64>,
     /// The epoch of the session that another writer replaced.
     fenced_epoch: u64,
     waiting: Reminder,
@@ -54,7 +56,6 @@ pub(super) struct Facts {
     pub(super) has_page: bool,
     /// Whether another writer may be alive.
     pub(super) contested: bool,
-    pub(super) in_sync: bool,
     pub(super) pods: usize,
     pub(super) pending: usize,
 }
@@ -93,6 +94,7 @@ impl WriterSession {
             is_remembered: true,
             takeover: Takeover::default(),
             in_flight: InFlight::default(),
+            in_sync_in: None,
             fenced_epoch: 0,
             waiting: Reminder::default(),
             rival: Reminder::default(),
@@ -332,7 +334,9 @@ impl WriterSession {
     fn beat(&mut self, epoch: u64, facts: &Facts, now: Moment) -> Request {
         self.session.beat(self.declares_contest, now);
         self.in_flight.heartbeat = true;
-        Request::Heartbeat(self.heartbeat(epoch, facts))
+        let beat = self.heartbeat(epoch, facts);
+        self.in_sync_in = None;
+        Request::Heartbeat(beat)
     }
 
     fn heartbeat(&self, epoch: u64, facts: &Facts) -> Heartbeat {
@@ -340,9 +344,15 @@ impl WriterSession {
             epoch,
             instance: Some(self.identity.instance.clone()),
             ttl_seconds: self.session.ttl().as_secs(),
-            synced: facts.in_sync,
+            // Not whether they are equal at this moment: in a busy cluster some change is always pending.
+            synced: self.session.epoch().is_some_and(|epoch| self.in_sync_in == Some(epoch)),
             counts: Some(Counts { pods: facts.pods as u64, pending: facts.pending as u64 }),
         }
+    }
+
+    /// The registry is equal to the cluster.
+    pub(super) fn note_in_sync(&mut self) {
+        self.in_sync_in = self.session.epoch();
     }
 
     /// There is something to report with a heartbeat.

@@ -1,4 +1,4 @@
-//! The page for people and the documents for machines: all of it is in the binary.
+//! The page for people, and the OpenAPI document for programs. Both are part of the executable.
 
 use axum::{
     extract::State,
@@ -9,7 +9,7 @@ use axum::{
 use super::App;
 use crate::{reference::http::answer::Refusal, reference::problem::Kind};
 
-/// Nothing but what this server itself serves is loaded, and nobody may frame it.
+/// The page loads files of this server only, and no other page may frame it.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
                       base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
@@ -53,7 +53,7 @@ pub(crate) async fn openapi() -> Response {
     file("application/json", OPENAPI)
 }
 
-/// `GET /healthz`: whether the store answers. It asks the thread that writes, without which reading alone is no health.
+/// `GET /healthz`: whether the store answers. It asks the thread that writes: reads alone could still work without it.
 pub(crate) async fn health(State(app): State<App>) -> Response {
     match app.store.write(|_, _| Ok(())).await {
         Ok(()) => (StatusCode::OK, "ok\n").into_response(),
@@ -61,12 +61,12 @@ pub(crate) async fn health(State(app): State<App>) -> Response {
     }
 }
 
-/// Any other address.
+/// Any other path.
 pub(crate) async fn nothing() -> Refusal {
-    Kind::NotFound.with("there is nothing at this address; /openapi.json lists what there is").into()
+    Kind::NotFound.with("no such path; /openapi.json lists all paths").into()
 }
 
-/// Another method than the address takes.
+/// A method that the path does not have.
 pub(crate) async fn no_method() -> Refusal {
-    Kind::MethodNotAllowed.with("/openapi.json lists the methods of each address").into()
+    Kind::MethodNotAllowed.with("/openapi.json lists the methods of each path").into()
 }

@@ -1,4 +1,4 @@
-// The registry's page. It only reads. Text from the registry is set as textContent and never as markup.
+// The registry's page. It only reads. Text from the registry is always set as textContent, never as markup.
 const PAGE_SIZE = 50;
 const FEED_SIZE = 120;
 const STAGES = ["pending", "active", "terminating", "finished"];
@@ -46,7 +46,7 @@ function age(time, now = Date.now()) {
   return `${Math.floor(seconds / 86400)}d`;
 }
 
-// One refresh at a time, one more when something came in between: a burst of changes costs two readings.
+// Runs one refresh at a time, and one more if changes arrived meanwhile: a burst of changes costs two requests.
 function lazily(work, wait) {
   let timer = null;
   let running = false;
@@ -89,7 +89,7 @@ function card({ cluster, owner }) {
   pods.append(make("small", "", owner.pods === 1 ? "pod" : "pods"));
   const state = owner.state === "live" ? "live-state" : owner.state;
   const seen = owner.expiresAt && owner.state === "stale" ? ` · expired ${age(owner.expiresAt)} ago` : "";
-  const sync = owner.state === "live" ? (owner.synced ? " · in step" : " · catching up") : "";
+  const sync = owner.state === "live" ? (owner.synced ? " · in sync" : " · catching up") : "";
   node.append(
     make("span", "name", cluster.name ?? cluster.id),
     make("span", `pill ${state}`, owner.state),
@@ -97,7 +97,7 @@ function card({ cluster, owner }) {
     pods,
     make("span", "facts", `${owner.owner} · session ${owner.epoch}${sync}${seen}`),
   );
-  node.title = `written by ${owner.instance}`;
+  node.title = `Controller: ${owner.instance}`;
   node.addEventListener("click", () => { select(cluster.id, owner.owner); refreshClusters.now(); });
   return node;
 }
@@ -127,7 +127,7 @@ const refreshPods = lazily(async () => {
     view.tokens = [""];
     return refreshPods();
   }
-  // The reader went on while this was read: the next answer is the one to show.
+  // The view changed during the request; the next answer is the one to show.
   if (asked !== JSON.stringify(view)) return;
   showPods(body);
   refreshStages();
@@ -147,24 +147,27 @@ function showPods({ items = [], next, count: total }) {
 function row(record) {
   const { pod, state, placement = {}, containers = [], workload = [], times } = record;
   const node = make("tr", fresh.has(pod.uid) ? "fresh" : "");
-  const name = make("td");
-  name.append(make("span", "ns", `${pod.namespace} / `), make("span", "pod", pod.name));
-  name.title = `${pod.namespace}/${pod.name}`;
+  const name = make("td", "text name");
+  name.append(make("span", "pod", pod.name), make("span", "sub", pod.namespace));
   const stage = make("td");
   stage.append(make("span", `pill ${STAGES.includes(state.lifecycle) ? state.lifecycle : ""}`, state.lifecycle));
-  if (state.reason) stage.append(make("span", "why", state.reason));
+  if (state.reason) stage.append(make("span", "sub why", state.reason));
   const main = containers.filter((one) => one.role !== "init" && one.role !== "ephemeral");
   const ready = main.filter((one) => one.ready).length;
   const restarts = containers.reduce((sum, one) => sum + (one.restarts ?? 0), 0);
   const owner = workload.at(-1);
+  const made = make("td", "text");
+  made.append(make("span", "", owner?.name ?? "–"), make("span", "sub", owner?.kind ?? ""));
   node.append(
     name, stage,
     make("td", "num", main.length ? `${ready}/${main.length}` : state.ready ? "yes" : "–"),
     make("td", restarts ? "num warn" : "num dim", main.length ? String(restarts) : "–"),
-    make("td", "dim", owner ? `${owner.kind} ${owner.name}` : "–"),
-    make("td", "dim", placement.node ?? "–"),
+    made,
+    make("td", "text node", placement.node ?? "–"),
     make("td", "num dim", age(times.created)),
   );
+  // Narrow screens have no header row: each cell then shows the header of its column.
+  [...node.cells].forEach((cell, column) => { cell.dataset.label = $("columns").cells[column].textContent; });
   node.tabIndex = 0;
   const open = () => showDetail(record);
   node.addEventListener("click", open);
@@ -206,14 +209,14 @@ function setLive(state, text) {
 }
 
 async function follow() {
-  // The last change is told by any reading. The thousand before it are read once, then events go on from there.
+  // Every answer has the number of the last change. Read the thousand before it once, then follow the events.
   const asOf = view.cluster ? (await ask(podsPath({ limit: 1 }))).asOf : 0;
   let body;
   try {
     body = await ask(`/v1/changes?limit=5000&since=${Math.max(0, asOf - 1000)}`);
   } catch (error) {
     if (error.status !== 410) throw error;
-    // Less than a thousand are kept: read from the oldest.
+    // The registry keeps fewer than a thousand changes: read from the oldest.
     body = await ask("/v1/changes?limit=5000");
   }
   take(body.items);
@@ -227,7 +230,7 @@ function listen() {
   source.onmessage = (event) => { last = Number(event.lastEventId); take([JSON.parse(event.data)], true); };
   source.onerror = () => {
     if (source.readyState !== EventSource.CLOSED) return setLive("off", "reconnecting");
-    // A stream that is refused for good (a proxy, a limit, a new database) is replaced by asking.
+    // The stream was refused for good (a proxy, a limit, a new database): poll instead.
     source.close();
     poll ??= setInterval(askForChanges, 3000);
     setLive("poll", "polling");
@@ -265,12 +268,12 @@ const showFeed = lazily(async () => {
   const shown = changes.slice(-FEED_SIZE).reverse();
   $("feed").replaceChildren(...shown.map((change) => {
     const node = make("li", change.op);
-    const why = [change.reason, change.observed && `seen by ${change.observed}`].filter(Boolean).join(", ");
+    const why = [change.reason, change.observed && `from a ${change.observed}`].filter(Boolean).join(", ");
     node.append(
       make("span", "sign", change.op === "put" ? "+" : "−"),
       make("span", "what", change.name ?? change.id),
-      make("time", "when", `${age(change.at, now)} ago`),
       make("span", "where", [change.namespace, why].filter(Boolean).join(" · ")),
+      make("time", "when", `${age(change.at, now)} ago`),
     );
     node.title = `#${change.n} · ${change.at} · cluster ${change.cluster} · ${change.owner} · version ${change.epoch}.${change.seq}`;
     return node;
@@ -296,7 +299,7 @@ function drawChart(now) {
     let top = 56;
     for (const op of ["put", "delete"]) {
       if (!bar[op]) continue;
-      // By the square root, so that a first burst does not flatten all that follows.
+      // The square root keeps small bars visible after a large first burst.
       const sum = bar.put + bar.delete;
       const height = Math.max(2, Math.sqrt(sum / most) * 52 * (bar[op] / sum));
       top -= height;
@@ -309,7 +312,7 @@ function drawChart(now) {
   $("chart").replaceChildren(...shapes);
 }
 
-// --- coming and going -------------------------------------------------------------------------------------------
+// --- start and sign-in -------------------------------------------------------------------------------------------
 
 let clock = null;
 

@@ -60,7 +60,6 @@ impl<R: Registry> EventLoop<R> {
             term: self.term.current()?,
             has_page: self.absences.lists().has_page(),
             contested: self.absences.is_contested(),
-            in_sync: self.is_in_sync(),
             pods: self.view.len(),
             pending: self.ledger.owed(),
         })

@@ -27,6 +27,20 @@ async fn heartbeats_come_every_third_of_the_ttl_and_say_how_it_stands() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn heartbeat_of_a_busy_cluster_is_synced() {
+    let registry = Fake::new();
+    let mut world = World::settled(registry.clone(), many(3, "a")).await;
+    registry.state().latency = SECOND * 9 / 10;
+    for round in 0..120 {
+        world.apply(pod("x", &format!("{round}"))).await;
+        world.pass(SECOND).await;
+    }
+    let state = registry.state();
+    assert!(state.beats.len() >= 4 && state.beats.iter().all(|(_, beat)| beat.synced));
+    assert!(state.beats.iter().any(|(_, beat)| beat.counts.unwrap().pending > 0), "a change was on its way");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_fenced_writer_stops_and_opens_a_session_only_when_the_others_is_over() {
     let registry = Fake::new();
     let mut world = World::settled(registry.clone(), many(3, "a")).await;
