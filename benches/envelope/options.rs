@@ -67,7 +67,7 @@ pub(crate) struct Options {
     #[arg(long)]
     pub(crate) resync_seconds: Option<u64>,
     /// Replaces the reference registry with one that accepts everything and keeps nothing. Skips restart and repair.
-    #[arg(long, conflicts_with = "real")]
+    #[arg(long)]
     pub(crate) sink: bool,
     /// Measures pod-registrar alone.
     #[arg(long)]
