@@ -328,5 +328,4 @@ impl Item {
 }
 
 #[cfg(test)]
-#[path = "confirm_tests.rs"]
 mod tests;

@@ -388,5 +388,4 @@ fn bearer(token: &Secret, login: &Login) -> Result<HeaderValue, Error> {
 }
 
 #[cfg(test)]
-#[path = "credentials_tests.rs"]
 mod tests;

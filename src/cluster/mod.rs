@@ -18,4 +18,4 @@ pub mod watch;
 mod words;
 
 #[cfg(test)]
-mod fuzz_tests;
+mod tests;

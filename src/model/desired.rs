@@ -313,5 +313,4 @@ fn content(record: Record) -> Result<Content, Error> {
 }
 
 #[cfg(test)]
-#[path = "desired_tests.rs"]
 mod tests;

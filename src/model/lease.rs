@@ -333,5 +333,4 @@ impl Election {
 }
 
 #[cfg(test)]
-#[path = "lease_tests.rs"]
 mod tests;

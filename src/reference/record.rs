@@ -246,5 +246,4 @@ fn is_time(text: &str) -> bool {
 }
 
 #[cfg(test)]
-#[path = "record_tests.rs"]
 mod tests;

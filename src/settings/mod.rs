@@ -72,6 +72,4 @@ fn variable(flag: &str) -> String {
 }
 
 #[cfg(test)]
-mod fuzz_tests;
-#[cfg(test)]
 mod tests;

@@ -1,5 +1,7 @@
 //! Errors and defaults of whole command lines, without an environment.
 
+mod fuzz;
+
 use std::{fs, path::Path, time::Duration};
 
 use super::*;

@@ -5,12 +5,12 @@ mod auth;
 mod batch;
 mod changes;
 mod extract;
-#[cfg(test)]
-mod fuzz_tests;
 mod page;
 mod pods;
 mod sessions;
 mod shares;
+#[cfg(test)]
+mod tests;
 
 use std::{sync::Arc, time::Duration};
 

@@ -7,7 +7,7 @@ mod http;
 pub mod wire;
 
 #[cfg(test)]
-mod fuzz_tests;
+mod tests;
 
 pub use client::{Client, Config};
 pub use files::Error;

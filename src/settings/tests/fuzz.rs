@@ -5,8 +5,8 @@ use std::os::unix::ffi::OsStringExt as _;
 
 use clap::CommandFactory as _;
 
-use super::{Command, Program, files, parse_with, values};
 use crate::fuzz::{self, Found, ensure};
+use crate::settings::{Command, Program, files, parse_with, values};
 
 /// Command lines, one argument per line.
 const LINES: [&str; 6] = [
