@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use crate::model::Moment;
+use crate::model::moment::Moment;
 
 /// Tells the time since the process started. Follows a paused runtime's clock.
 #[derive(Clone, Copy, Debug)]

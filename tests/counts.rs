@@ -9,9 +9,15 @@
 use allocation_counter::{AllocationInfo, measure};
 use kube::core::WatchEvent;
 use pod_registrar::{
-    cluster::watch::pod_object::Watched,
-    model::{AllowList, Ledger, Moment, Rule, Uid, Writer, desired},
-    registry::v1::wire::BatchResults,
+    kubernetes::watch::pod_object::Watched,
+    model::{
+        ids::Writer,
+        moment::Moment,
+        pod::to_record::{self, AllowList, Rule},
+        uid::Uid,
+    },
+    reconcile::ledger::Ledger,
+    registry::protocol::BatchResults,
     store::{self, View},
 };
 
@@ -40,7 +46,7 @@ fn line(layout: &Layout, slot: u32, version: u64) -> Vec<u8> {
 /// From a line's bytes to the store. Says whose it was.
 fn take(line: &[u8], rule: &Rule, store: &mut store::Writer) -> Uid {
     let WatchEvent::<Watched>::Modified(watched) = serde_json::from_slice(line).unwrap() else { panic!("{line:?}") };
-    let pod = desired::desired(watched.pod.unwrap(), rule).unwrap();
+    let pod = to_record::desired(watched.pod.unwrap(), rule).unwrap();
     store.apply(&pod);
     pod.uid
 }
@@ -88,7 +94,7 @@ fn a_list_anew_takes_no_second_store() {
         for slot in 0..PODS {
             let line = line(&layout, slot, 7);
             let WatchEvent::<Watched>::Modified(watched) = serde_json::from_slice(&line).unwrap() else { panic!() };
-            store.list_item(&desired::desired(watched.pod.unwrap(), &rule).unwrap());
+            store.list_item(&to_record::desired(watched.pod.unwrap(), &rule).unwrap());
         }
         store.end_list();
     };

@@ -10,8 +10,8 @@ use std::{future::Future, time::Duration};
 use tokio::net::TcpListener;
 
 use crate::{
-    listen::{self, Limits},
-    telemetry::{Health, Metrics},
+    listen::{self, server::Limits},
+    telemetry::{health::Health, metrics::Metrics},
 };
 
 /// What is served.
@@ -35,7 +35,7 @@ const LIMITS: Limits = Limits {
 
 /// Serves until `shutdown` is done, then ends the open connections.
 pub async fn serve(listener: TcpListener, pages: Pages, shutdown: impl Future<Output = ()>) {
-    listen::serve(listener, routes::router(pages), None, LIMITS, shutdown).await;
+    listen::server::serve(listener, routes::router(pages), None, LIMITS, shutdown).await;
 }
 
 #[cfg(test)]

@@ -11,7 +11,10 @@ use axum::{
 };
 
 use super::Pages;
-use crate::telemetry::{Health, Metrics, health::Report, metrics};
+use crate::telemetry::{
+    health::{Health, Report},
+    metrics::{self, Metrics},
+};
 
 /// What exists, for those who ask for something else.
 const INDEX: &str = "not here; there are:\n\

@@ -6,8 +6,5 @@
 //! - [`Bundle`] holds the certificates that a server's certificate must lead to, and makes rustls' verifier from them.
 //! - [`explain`] turns an error into one sentence: what is wrong, which setting changes it, and the whole chain of causes.
 
-mod explain;
-mod trust;
-
-pub use explain::{Cause, Names, causes, explain, layers};
-pub use trust::{Bundle, Error, any_certificate};
+pub mod explain;
+pub mod trust;

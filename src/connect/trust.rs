@@ -72,7 +72,7 @@ impl Bundle {
             .map(|(block, number)| {
                 block.map_err(|error| Error::Pem {
                     number,
-                    reason: super::causes(&error).chars().take(REASON_CHARS).collect(),
+                    reason: crate::connect::explain::causes(&error).chars().take(REASON_CHARS).collect(),
                 })
             })
             .collect();

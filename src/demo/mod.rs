@@ -10,6 +10,4 @@
 
 pub mod api;
 pub mod life;
-mod pod;
-
-pub use pod::{PodBuilder, pod};
+pub mod pod;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::demo::{PodBuilder, pod};
+use crate::demo::pod::{PodBuilder, pod};
 
 fn whole(name: &str) -> PodBuilder {
     let replica_set = "5d3f8f5e-55c1-4a43-a0f0-0d6b4e5c9c01";

@@ -7,7 +7,7 @@
 //! `POD_REGISTRAR_TEST_FUZZ_ROUNDS` sets how many inputs each property gets, `POD_REGISTRAR_TEST_FUZZ_SEED` repeats a run.
 
 mod change;
-mod corpus;
+pub(crate) mod corpus;
 mod spoil;
 
 use std::{
@@ -17,7 +17,7 @@ use std::{
 
 use fastrand::Rng;
 
-pub(crate) use corpus::{pods, record, replies};
+use corpus::pods;
 
 /// Inputs that a property gets where nothing else is said: about a second's worth.
 const ROUNDS: usize = 1_000;

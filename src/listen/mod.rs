@@ -4,7 +4,7 @@
 //! connections is full, it closes the connection that has waited longest for a request. Probes therefore get an answer
 //! however many connections strangers hold open.
 
-mod server;
+pub mod server;
 mod stream;
 mod table;
 
@@ -14,8 +14,6 @@ use std::{
 };
 
 use socket2::{Domain, Socket, Type};
-
-pub use server::{Limits, Tls, serve};
 
 /// Connections that the kernel keeps until they are accepted.
 const BACKLOG: i32 = 1_024;

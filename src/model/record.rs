@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Writer;
+use super::ids::Writer;
 
 /// Bytes of a usual record, which are set aside to write one.
 const USUAL_BYTES: usize = 2_048;

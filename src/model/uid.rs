@@ -41,7 +41,7 @@ impl Uid {
 
 /// Parses a UUID in its canonical form, lower-case and hyphenated. Returns `None` for any other text: formatted again, it
 /// would not be the same.
-pub(super) fn canonical_uuid(text: &str) -> Option<Uuid> {
+pub(crate) fn canonical_uuid(text: &str) -> Option<Uuid> {
     let may_be = text.len() == Hyphenated::LENGTH && !text.bytes().any(|byte| byte.is_ascii_uppercase());
     may_be.then(|| Uuid::try_parse(text).ok()).flatten()
 }

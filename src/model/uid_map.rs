@@ -16,7 +16,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use hashbrown::{HashTable, hash_table::Entry};
 
-use super::Uid;
+use super::uid::Uid;
 
 /// Entries a chunk.
 const CHUNK: usize = 1024;

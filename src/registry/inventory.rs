@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Digest, Version};
+use crate::model::{digest::Digest, ids::Version};
 
 /// Which part of an inventory is read: of so many buckets, this one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,16 +2,31 @@
 //!
 //! [`Registry`] is what the event loop knows of it; [`v1`] is the protocol that the reference registry speaks.
 
+pub mod client;
+pub mod protocol;
+pub mod server;
+
 use std::future::Future;
 
-use crate::model::{Content, Digest, Failure, OtherWriter, Pod, Removal, Uid, Verdict, Version};
+use crate::{
+    model::{
+        digest::Digest,
+        ids::Version,
+        pod::{Content, Pod},
+        uid::Uid,
+    },
+    reconcile::{
+        decide::Removal,
+        outcome::{Failure, Verdict},
+        takeover::OtherWriter,
+    },
+};
 
-mod inventory;
-mod session;
-pub mod v1;
+pub mod inventory;
+pub mod session;
 
-pub use inventory::{Bucket, BucketDigest, BucketDigests, InventoryItem, InventoryPage};
-pub use session::{Contender, Counts, Heartbeat, OpenSession, PreviousSession, SessionOpened};
+use inventory::{Bucket, BucketDigests, InventoryPage};
+use session::{Contender, Heartbeat, OpenSession, SessionOpened};
 
 /// What is said about one pod.
 #[derive(Clone, Copy, Debug)]

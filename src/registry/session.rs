@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::Liveness;
+use crate::reconcile::takeover::Liveness;
 
 /// The request that opens a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,6 +6,8 @@
 //! a pod takes about 180 bytes with everything that its record is made of, and a list needs no second store: it marks what it
 //! shows, beside the events of the watch that is running (the table in `pods.rs` says which of the two counts).
 
+pub mod packed;
+
 mod pods;
 
 use std::sync::Arc;
@@ -14,7 +16,10 @@ use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use pods::Pods;
 
-use crate::model::{Pod, Shown, Uid};
+use crate::model::{
+    pod::{Pod, Shown},
+    uid::Uid,
+};
 
 /// The pods of one watch, for the one that watches.
 #[derive(Debug, Default)]

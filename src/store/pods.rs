@@ -24,7 +24,13 @@ use std::{
 
 use hashbrown::{HashTable, hash_table::Entry};
 
-use crate::model::{Content, Names, Packed, Pod, Shown, Uid, UidMap, compare_resource_versions};
+use super::packed::{names::Names, pod::Packed};
+use crate::model::{
+    ids::compare_resource_versions,
+    pod::{Content, Pod, Shown},
+    uid::Uid,
+    uid_map::UidMap,
+};
 
 /// An index that is smaller than this is not worth shrinking.
 const INDEX_AT_LEAST: usize = 64;

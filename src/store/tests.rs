@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::model::{AllowList, PodObject, Rule, desired};
+use crate::model::pod::{
+    object::PodObject,
+    to_record::{self, AllowList, Rule},
+};
 
 fn rule() -> Rule {
-    let writer = crate::model::Writer { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };
+    let writer = crate::model::ids::Writer { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };
     Rule { writer, labels: AllowList::new(["*"]), annotations: AllowList::default() }
 }
 
@@ -17,7 +20,7 @@ fn pod(uid: &str, namespace: &str, name: &str, body: u32) -> Pod {
         "status": {"reason": body.to_string()},
     }))
     .unwrap();
-    desired::desired(object, &rule()).unwrap()
+    to_record::desired(object, &rule()).unwrap()
 }
 
 fn uids(view: &View) -> Vec<String> {
@@ -86,7 +89,7 @@ fn any(rng: &mut fastrand::Rng, most: u32) -> Pod {
     let namespace = if rng.bool() { "a" } else { "b" };
     if rng.u8(..8) == 0 {
         let name = if rng.bool() { String::new() } else { format!("pod-{name}") };
-        return desired::unreadable(&uid, namespace, &name, "7");
+        return to_record::unreadable(&uid, namespace, &name, "7");
     }
     pod(&uid, namespace, &format!("pod-{name}"), rng.u32(..1_000))
 }

@@ -7,8 +7,3 @@ pub mod logging;
 pub mod metrics;
 pub mod panics;
 pub mod stderr;
-
-pub use health::Health;
-pub use logging::LogFormat;
-pub use metrics::Metrics;
-pub use stderr::Stderr;

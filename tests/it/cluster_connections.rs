@@ -4,9 +4,9 @@
 use std::{fs, path::PathBuf};
 
 use pod_registrar::{
-    cluster::{client::Cluster, identity, kubeconfig::Search},
     demo::api::Options,
-    reference::TlsFiles,
+    kubernetes::{client::Cluster, identity, kubeconfig::Search},
+    registry::server::tls::TlsFiles,
 };
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use serde_json::{Value, json};

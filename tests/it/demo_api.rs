@@ -14,8 +14,8 @@ use kube::{
 };
 use kube_runtime::watcher::{self, Event, watcher};
 use pod_registrar::demo::{
-    api::{Failure, Options},
-    pod,
+    api::{Options, status::Failure},
+    pod::pod,
 };
 use serde_json::json;
 

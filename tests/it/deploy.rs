@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use pod_registrar::{
     admin::{self, Pages},
-    settings::{self, Command},
-    telemetry::{Health, Metrics},
+    cli::{self, flags::Command},
+    telemetry::{health::Health, metrics::Metrics},
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -62,8 +62,8 @@ const RENAMED: [&str; 1] = ["POD_REGISTRAR_SHARED"];
 const WORKLOADS: [&str; 2] = ["deploy/deployment.yaml", "deploy/registry/statefulset.yaml"];
 
 fn default_ports() -> (u16, u16) {
-    let run = settings::defaults("http://registry.example");
-    let registry = settings::parse(["pod-registrar", "registry"]);
+    let run = cli::defaults("http://registry.example");
+    let registry = cli::parse(["pod-registrar", "registry"]);
     match (run, registry) {
         (Ok(run), Ok(Command::Registry(registry))) => (run.admin_addr.port(), registry.listen.port()),
         other => panic!("{other:?}"),
@@ -83,7 +83,7 @@ fn uncommented(text: &str) -> String {
 
 /// The flags of one command on the settings page.
 fn section(command: &str) -> String {
-    let page = settings::page();
+    let page = cli::page::page();
     let section = page.split_once(&format!("\n## `pod-registrar {command}`\n")).unwrap().1;
     section.split("\n## ").next().unwrap().to_owned()
 }
@@ -97,7 +97,7 @@ fn variables(text: &str) -> Vec<&str> {
 fn settings_page_lists_every_flag() {
     const PAGE: &str = "docs/settings.md";
     const UPDATE: &str = "POD_REGISTRAR_TEST_UPDATE";
-    let page = settings::page();
+    let page = cli::page::page();
     if std::env::var_os(UPDATE).is_some() {
         std::fs::write(root().join(PAGE), &page).unwrap();
     }
@@ -182,7 +182,7 @@ fn variables_are_settings_of_the_command() {
             assert!(settings.contains(&format!("`{variable}`")), "{}: {variable}", path.display());
         }
     }
-    let all = settings::page();
+    let all = cli::page::page();
     for page in pages() {
         for variable in variables(&text(&page)) {
             // Variables of the tests are not settings of the program.

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use pod_registrar::telemetry::Metrics;
+use pod_registrar::telemetry::metrics::Metrics;
 
 use crate::project::{self, pages};
 

@@ -8,11 +8,12 @@ use std::{
 };
 
 use pod_registrar::{
-    model::{Failure, Uid, Verdict},
-    reference::{self, Options, TlsFiles},
+    model::uid::Uid,
+    reconcile::outcome::{Failure, Verdict},
     registry::{
         Features, RecordName, Registry,
-        v1::{Client, Config},
+        client::{Client, Config},
+        server::{self, serve::Options, tls::TlsFiles},
     },
 };
 use rcgen::{CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair, date_time_ymd};
@@ -344,7 +345,7 @@ impl Tls {
         let listener = std::net::TcpListener::bind(address).unwrap();
         let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
         let options = Options { tls: Some(files), tokens_file: tokens, ..Options::default() };
-        tokio::spawn(reference::serve(options, listener, stop.clone().cancelled_owned()));
+        tokio::spawn(server::serve::serve(options, listener, stop.clone().cancelled_owned()));
         Self { address, stop }
     }
 

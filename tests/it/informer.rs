@@ -10,14 +10,21 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use pod_registrar::{
     clock::Clock,
-    cluster::{
+    demo::{api::Options, pod::pod},
+    kubernetes::{
         client::{Cluster, Scope},
         watch::informer::{self, Common, Informer, Setup},
     },
-    demo::{api::Options, pod},
-    model::{AllowList, Ended, Rule, Sighting, WatchList, Writer},
+    model::{
+        ids::Writer,
+        pod::to_record::{AllowList, Rule},
+    },
+    reconcile::{
+        ledger::work::Ended,
+        pod_event::{Sighting, WatchList},
+    },
     store::View,
-    telemetry::{Health, Metrics},
+    telemetry::{health::Health, metrics::Metrics},
 };
 use tokio::{
     sync::{mpsc, watch},

@@ -13,6 +13,7 @@ mod envelope;
 mod event_loop;
 mod hostile_registry;
 mod informer;
+mod naming;
 mod process;
 mod project;
 mod reference;

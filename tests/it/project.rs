@@ -42,6 +42,26 @@ pub(crate) fn manifests() -> Vec<(PathBuf, String)> {
     found.into_iter().map(|path| (path.clone(), fs::read_to_string(path).unwrap())).collect()
 }
 
+/// A file without its comments.
+pub(crate) fn code(file: &Path) -> String {
+    let text = fs::read_to_string(file).unwrap();
+    text.lines().filter(|line| !line.trim_start().starts_with("//")).map(|line| format!("{line}\n")).collect()
+}
+
+/// Whether a file is compiled into tests alone.
+pub(crate) fn is_test(file: &Path) -> bool {
+    let is_tests = |part: &std::ffi::OsStr| part == "tests" || part == "tests.rs";
+    file.strip_prefix(root().join("src")).is_ok_and(|below| below.iter().any(is_tests))
+}
+
+/// A file without its comments and its unit tests.
+pub(crate) fn code_without_tests(file: &Path) -> String {
+    if is_test(file) {
+        return String::new();
+    }
+    code(file).split("#[cfg(test)]\nmod tests").next().unwrap_or_default().to_owned()
+}
+
 fn collect(folder: &Path, ending: &str, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();

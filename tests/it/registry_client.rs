@@ -8,11 +8,20 @@ use std::{
 };
 
 use pod_registrar::{
-    model::{Digest, Ended, Failure, Removal, Uid, Verdict, Version, Writer},
-    reference::{self, Options, TlsFiles},
+    model::{
+        digest::Digest,
+        ids::{Version, Writer},
+        uid::Uid,
+    },
+    reconcile::{
+        decide::Removal,
+        ledger::work::Ended,
+        outcome::{Failure, Verdict},
+    },
     registry::{
         Encoded, EncodedBody, Registry,
-        v1::{Client, Config},
+        client::{Client, Config},
+        server::{self, serve::Options, tls::TlsFiles},
     },
 };
 use tokio::{
@@ -290,7 +299,7 @@ async fn over_tls_only_the_given_authority_is_trusted_and_nothing_is_sent_to_ano
     let address = listener.local_addr().unwrap();
     let options = Options { tls: Some(own.clone()), tokens_file: Some(tokens), ..Options::default() };
     let stop = tokio_util::sync::CancellationToken::new();
-    let served = tokio::spawn(reference::serve(options, listener, stop.clone().cancelled_owned()));
+    let served = tokio::spawn(server::serve::serve(options, listener, stop.clone().cancelled_owned()));
     let trusting = |ca_file: Option<PathBuf>| {
         client_of(Config {
             url: format!("https://{address}/").parse().unwrap(),

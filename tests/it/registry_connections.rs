@@ -12,11 +12,11 @@ use std::{
 };
 
 use pod_registrar::{
-    model::{Failure, Verdict},
-    reference::TlsFiles,
+    reconcile::outcome::{Failure, Verdict},
     registry::{
         Encoded, Registry,
-        v1::{Client, Config},
+        client::{Client, Config},
+        server::tls::TlsFiles,
     },
 };
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};

@@ -7,7 +7,15 @@ use std::{
     sync::Arc,
 };
 
-use pod_registrar::model::{AllowList, Content, Digest, Pod, Rule, Uid, Writer, desired};
+use pod_registrar::model::{
+    digest::Digest,
+    ids::Writer,
+    pod::{
+        Content, Pod,
+        to_record::{self, AllowList, Rule},
+    },
+    uid::Uid,
+};
 
 /// A pod's name is a number, and so it is in the steps of a history.
 pub(crate) type Name = u16;
@@ -114,7 +122,7 @@ impl Cluster {
                 "resourceVersion": self.version.to_string(), "creationTimestamp": "2026-11-23T10:00:00Z"},
             "status": {"reason": self.bodies.to_string()},
         });
-        Arc::new(desired::desired(serde_json::from_value(object).unwrap(), &rule).unwrap())
+        Arc::new(to_record::desired(serde_json::from_value(object).unwrap(), &rule).unwrap())
     }
 
     /// A pod of this name begins to live, if none does.

@@ -2,9 +2,9 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use pod_registrar::model::{
-    Uid,
-    brake::{Answer, Confirmation, Finding, Inquiry},
+use pod_registrar::{
+    model::uid::Uid,
+    reconcile::absence::inquiry::{Answer, Confirmation, Finding, Inquiry},
 };
 use tokio::sync::mpsc;
 

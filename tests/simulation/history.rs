@@ -3,10 +3,15 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use pod_registrar::{
-    model::{Digest, Standing, Uid, Version, brake::SettingsChange},
+    controller::{
+        error::Error,
+        event_loop::EventLoop,
+        options::{Inputs, Options, Outputs},
+    },
+    model::{digest::Digest, ids::Version, uid::Uid},
+    reconcile::{absence::SettingsChange, status::Standing},
     store::{View, Writer},
-    sync::{Error, EventLoop, Inputs, Options, Outputs},
-    telemetry::{Health, Metrics},
+    telemetry::{health::Health, metrics::Metrics},
 };
 use tokio::{
     sync::{mpsc, oneshot, watch},

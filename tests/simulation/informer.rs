@@ -7,7 +7,8 @@ use std::{sync::Arc, time::Duration};
 
 use pod_registrar::{
     clock::Clock,
-    model::{Ended, Newest, Pod, Sighting, Uid, paging::Paging},
+    model::{pod::Pod, uid::Uid},
+    reconcile::{freshness::Newest, ledger::work::Ended, paging::Paging, pod_event::Sighting},
     store::Writer,
 };
 use tokio::{

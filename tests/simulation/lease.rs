@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pod_registrar::model::Leadership;
+use pod_registrar::reconcile::election::Leadership;
 
 use crate::world::{Shared, World};
 

@@ -10,9 +10,11 @@ use std::{
 };
 
 use pod_registrar::{
-    model::{
-        ListAge, Moment, Pod, Sighting, Uid, WatchList,
+    model::{moment::Moment, pod::Pod, uid::Uid},
+    reconcile::{
+        freshness::ListAge,
         paging::{Fault, LIMIT, Next, Paging, WHOLE},
+        pod_event::{Sighting, WatchList},
     },
     store::View,
 };

@@ -5,10 +5,15 @@
 use std::{collections::VecDeque, time::Duration};
 
 use pod_registrar::{
-    model::{Failure, OperationKind, OtherWriter, Said, Uid, Verdict, Version, verdict},
+    model::{ids::Version, uid::Uid},
+    reconcile::{
+        outcome::{self, Failure, OperationKind, Said, Verdict},
+        takeover::OtherWriter,
+    },
     registry::{
-        Bucket, BucketDigests, Capabilities, Change, Contender, Encoded, EncodedBody, Features, Heartbeat,
-        InventoryPage, OpenSession, RecordName, Registry, SessionOpened,
+        Capabilities, Change, Encoded, EncodedBody, Features, RecordName, Registry,
+        inventory::{Bucket, BucketDigests, InventoryPage},
+        session::{Contender, Heartbeat, OpenSession, SessionOpened},
     },
 };
 use tokio::sync::oneshot;
@@ -51,8 +56,8 @@ fn failure(refusal: Refusal) -> Failure {
     let after = |secs| Said { retry_after: Some(Duration::from_secs(secs)), ..Said::default() };
     match refusal {
         Refusal::Unreachable => Failure::Unreachable("refused".into()),
-        Refusal::Status(status) => verdict::of_request(status, Said::default()),
-        Refusal::After(status, secs) => verdict::of_request(status, after(u64::from(secs))),
+        Refusal::Status(status) => outcome::of_request(status, Said::default()),
+        Refusal::After(status, secs) => outcome::of_request(status, after(u64::from(secs))),
     }
 }
 
@@ -121,7 +126,7 @@ impl World {
                     // Nobody knows: it was applied all the same.
                     self.apply(process, operation);
                 }
-                verdicts.push(verdict::of_item(kind(operation), status, Said::default()));
+                verdicts.push(outcome::of_item(kind(operation), status, Said::default()));
                 continue;
             }
             verdicts.push(self.apply(process, operation));

@@ -3,11 +3,11 @@
 use std::{collections::HashMap, time::Duration};
 
 use pod_registrar::{
-    model::{
-        Standing,
-        brake::{HeldBecause, HoldId, Shown},
+    reconcile::{
+        absence::hold::{HeldBecause, HoldId, Shown},
+        status::Standing,
     },
-    telemetry::Metrics,
+    telemetry::metrics::Metrics,
 };
 use tokio::sync::{mpsc, watch};
 

@@ -4,12 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use pod_registrar::{
     model::{
-        Buckets, Digest, Failure, Liveness, OperationKind, OtherWriter, Said, StoredVersion, Uid, Verdict, Version,
-        verdict,
+        digest::{Buckets, Digest},
+        ids::Version,
+        uid::Uid,
+    },
+    reconcile::{
+        outcome::{self, Failure, OperationKind, Said, StoredVersion, Verdict},
+        takeover::{Liveness, OtherWriter},
     },
     registry::{
-        Bucket, BucketDigest, BucketDigests, Contender, Encoded, EncodedBody, Heartbeat, InventoryItem, InventoryPage,
-        OpenSession, PreviousSession, SessionOpened,
+        Encoded, EncodedBody,
+        inventory::{Bucket, BucketDigest, BucketDigests, InventoryItem, InventoryPage},
+        session::{Contender, Heartbeat, OpenSession, PreviousSession, SessionOpened},
     },
 };
 
@@ -94,7 +100,7 @@ fn said(problem: &str, current: Option<(Version, Option<Digest>)>) -> Said {
 impl Registry {
     /// Checks a write's epoch against the session, as its transaction does.
     pub(crate) fn fence(&self, epoch: u64) -> Result<(), Failure> {
-        let refused = |problem| Err(verdict::of_request(409, said(problem, None)));
+        let refused = |problem| Err(outcome::of_request(409, said(problem, None)));
         match &self.books.session {
             Some(session) if !session.closed && epoch == session.epoch => Ok(()),
             Some(session) if epoch < session.epoch => refused("stale-epoch"),
@@ -117,7 +123,7 @@ impl Registry {
             EncodedBody::Delete(_) => self.delete(uid, version),
         };
         self.changes += u64::from(effect != Effect::Nothing);
-        (verdict::of_item(kind, status, said), effect)
+        (outcome::of_item(kind, status, said), effect)
     }
 
     fn put(&mut self, uid: &Uid, version: Version, digest: Digest) -> (u16, Said, Effect) {

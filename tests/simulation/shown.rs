@@ -8,7 +8,10 @@ use std::{
     sync::Arc,
 };
 
-use pod_registrar::model::{Pod, Uid, WatchList};
+use pod_registrar::{
+    model::{pod::Pod, uid::Uid},
+    reconcile::pod_event::WatchList,
+};
 use tokio::sync::Notify;
 
 use crate::{

@@ -1,6 +1,6 @@
 //! What each step of a history does to the world.
 
-use pod_registrar::model::{Digest, Uid, Version};
+use pod_registrar::model::{digest::Digest, ids::Version, uid::Uid};
 
 use crate::{
     cluster::{Cluster, Name},

@@ -10,7 +10,8 @@ use std::{
 
 use pod_registrar::{
     clock::Clock,
-    model::{Digest, Leadership, Moment, OperationKind, Pod, Removal, Uid, Version},
+    model::{digest::Digest, ids::Version, moment::Moment, pod::Pod, uid::Uid},
+    reconcile::{decide::Removal, election::Leadership, outcome::OperationKind},
 };
 use tokio::{
     sync::{Notify, watch},

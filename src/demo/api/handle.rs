@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::{
-    Api, Snapshot,
+    Api,
     object::Object,
     pods::mark,
     status::{Failure, LEASES},
+    store::Snapshot,
 };
 
 /// A change of a pod that the server made.

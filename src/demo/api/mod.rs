@@ -8,7 +8,7 @@
 //! It answers as a healthy server does. Tests that need faults wrap the router with a layer of their own.
 
 mod discovery;
-mod handle;
+pub mod handle;
 mod history;
 mod list;
 mod object;
@@ -17,17 +17,15 @@ mod pods;
 mod query;
 mod routes;
 mod selector;
-mod status;
-mod store;
+pub mod status;
+pub mod store;
 mod watch;
 
 use std::{sync::Arc, time::Duration};
 
 use parking_lot::{Mutex, MutexGuard};
 
-use self::store::State;
-pub(super) use self::store::random_suffix;
-pub use self::{handle::Written, status::Failure, store::Snapshot};
+use store::State;
 
 /// How a server behaves.
 #[derive(Clone, Debug)]

@@ -17,7 +17,7 @@ use super::{
     workload::{Kind, Workload, plan},
 };
 use crate::demo::{
-    api::{Api, Failure, Written},
+    api::{Api, handle::Written, status::Failure},
     pod::set_phase,
 };
 

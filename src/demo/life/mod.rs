@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
-use self::cluster::Cluster;
 use super::api::Api;
+use cluster::Cluster;
 
 /// How often pods are replaced: more often would cost more than it shows.
 const TICK: Duration = Duration::from_millis(10);

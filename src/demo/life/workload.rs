@@ -2,7 +2,10 @@
 
 use std::collections::VecDeque;
 
-use crate::demo::{api::random_suffix, pod, pod::PodBuilder};
+use crate::demo::{
+    api::store::random_suffix,
+    pod::{PodBuilder, pod},
+};
 
 /// What there is to run, by namespace.
 const APPS: &[(&str, &str)] = &[

@@ -3,7 +3,7 @@
 //! The event loop and the watches report through one handle, and the admin server encodes it. No decision depends on a
 //! metric.
 
-mod labels;
+pub mod labels;
 mod series;
 
 use std::{
@@ -19,7 +19,7 @@ use prometheus_client::{encoding::text, registry::Registry};
 use strum::VariantArray as _;
 use tokio::time::Instant;
 
-pub use labels::{DriftKind, Label, Operation, OperationOutcome, RecordState, RelistReason, Request, RequestOutcome};
+use labels::{DriftKind, Operation, OperationOutcome, RecordState, RelistReason, Request, RequestOutcome};
 use series::{Series, one, two};
 
 /// The content type of [`Metrics::encode`].

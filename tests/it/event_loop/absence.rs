@@ -5,8 +5,8 @@ use super::{
     world::{LookUp, SECOND, World, many, options, pod},
 };
 use pod_registrar::{
-    model::{Failure, Removal},
-    sync::Error,
+    controller::error::Error,
+    reconcile::{decide::Removal, outcome::Failure},
 };
 
 /// A registry that holds so many pods of an earlier run.
@@ -165,7 +165,7 @@ async fn an_inventory_that_does_not_add_up_is_discarded() {
 async fn an_emptied_registry_is_filled_again_and_owed_deletions_are_sent_all_the_same() {
     let registry = Fake::new();
     let mut world = World::settled(registry.clone(), many(100, "a")).await;
-    registry.state().down = Some(pod_registrar::model::Failure::Unreachable("refused".into()));
+    registry.state().down = Some(pod_registrar::reconcile::outcome::Failure::Unreachable("refused".into()));
     world.delete("uid-00042").await;
     world.pass(SECOND).await;
     {

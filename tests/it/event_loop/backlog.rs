@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use pod_registrar::{model::Leadership, sync::Options};
+use pod_registrar::{controller::options::Options, reconcile::election::Leadership};
 
 use super::{
     fake::Fake,

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use pod_registrar::model::{Failure, OperationKind, Verdict};
+use pod_registrar::reconcile::outcome::{Failure, OperationKind, Verdict};
 use tokio::time::Instant;
 
 use super::{

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use pod_registrar::model::{Ended, OperationKind, Removal, Verdict};
+use pod_registrar::reconcile::{
+    decide::Removal,
+    ledger::work::Ended,
+    outcome::{OperationKind, Verdict},
+};
 use tokio::time::Instant;
 
 use super::{
@@ -77,7 +81,7 @@ async fn a_change_during_a_request_is_sent_after_it() {
 async fn born_and_gone_before_its_first_request_is_not_reported() {
     let registry = Fake::new();
     let mut world = World::settled(registry.clone(), []).await;
-    registry.state().down = Some(pod_registrar::model::Failure::Unreachable("refused".into()));
+    registry.state().down = Some(pod_registrar::reconcile::outcome::Failure::Unreachable("refused".into()));
     world.apply(pod("other", "a")).await;
     world.pass(SECOND).await;
     world.apply(pod("brief", "a")).await;
@@ -180,7 +184,7 @@ async fn a_version_that_was_outrun_is_passed() {
     let mut world = World::settled(registry.clone(), [pod("x", "a")]).await;
     // Somebody wrote in our session, far ahead of us.
     let (epoch, edited) = (registry.state().epoch, pod("x", "edited").content.unwrap().digest);
-    let version = pod_registrar::model::Version { epoch, seq: 4_000 };
+    let version = pod_registrar::model::ids::Version { epoch, seq: 4_000 };
     registry.state().records.insert("x".into(), (version, edited));
     world.apply(pod("x", "b")).await;
     world.pass(10 * SECOND).await;
@@ -191,7 +195,7 @@ async fn a_version_that_was_outrun_is_passed() {
 #[tokio::test(start_paused = true)]
 async fn writes_keep_to_the_limit_a_second() {
     let registry = Fake::new();
-    let limited = pod_registrar::sync::Options { max_writes_per_second: 100, ..options() };
+    let limited = pod_registrar::controller::options::Options { max_writes_per_second: 100, ..options() };
     let mut world = World::start(registry.clone(), many(1_000, "a"), limited);
     world.list().await;
     world.pass(5 * SECOND).await;

@@ -1,7 +1,7 @@
 //! Order and doubt: what was not answered is sent again, what comes late undoes nothing, and an inventory is never a reason
 //! to delete, nor not to.
 
-use pod_registrar::model::{Failure, OperationKind, Verdict};
+use pod_registrar::reconcile::outcome::{Failure, OperationKind, Verdict};
 
 use super::{
     fake::{Fake, Fault, Sickness},
@@ -66,7 +66,7 @@ async fn what_timed_out_is_in_doubt_until_it_is_repeated_and_answered() {
 #[tokio::test(start_paused = true)]
 async fn an_inventory_that_leaves_ids_out_causes_puts_and_discharges_no_deletion() {
     let registry = Fake::new();
-    let hasty = pod_registrar::sync::Options { resync_interval: 10 * SECOND, ..options() };
+    let hasty = pod_registrar::controller::options::Options { resync_interval: 10 * SECOND, ..options() };
     let mut world = World::start(registry.clone(), many(100, "a"), hasty);
     world.list().await;
     world.pass(5 * SECOND).await;

@@ -9,10 +9,19 @@ use std::{
 
 use parking_lot::{Mutex, MutexGuard};
 use pod_registrar::{
-    model::{Buckets, Digest, Failure, Liveness, OperationKind, OtherWriter, Uid, Verdict, Version, verdict},
+    model::{
+        digest::{Buckets, Digest},
+        ids::Version,
+        uid::Uid,
+    },
+    reconcile::{
+        outcome::{self, Failure, OperationKind, Verdict},
+        takeover::{Liveness, OtherWriter},
+    },
     registry::{
-        Bucket, BucketDigest, BucketDigests, Capabilities, Change, Contender, Encoded, EncodedBody, Features,
-        Heartbeat, InventoryPage, OpenSession, PreviousSession, RecordName, Registry, SessionOpened,
+        Capabilities, Change, Encoded, EncodedBody, Features, RecordName, Registry,
+        inventory::{Bucket, BucketDigest, BucketDigests, InventoryPage},
+        session::{Contender, Heartbeat, OpenSession, PreviousSession, SessionOpened},
     },
 };
 use tokio::time::Instant;
@@ -156,7 +165,7 @@ impl State {
         let id = operation.uid.to_string();
         let stored = self.records.get(&id).map(|(version, _)| *version);
         if let Some((version, digest)) = self.records.get(&id).filter(|(version, _)| *version >= operation.version) {
-            let current = pod_registrar::model::StoredVersion { version: *version, digest: Some(*digest) };
+            let current = pod_registrar::reconcile::outcome::StoredVersion { version: *version, digest: Some(*digest) };
             return Verdict::Stale { current: Some(current) };
         }
         if self.tombstones.get(&id).is_some_and(|version| *version >= operation.version) {
@@ -164,7 +173,7 @@ impl State {
         }
         match &operation.body {
             EncodedBody::Put { .. } if self.poison.contains(&id) => {
-                return verdict::of_item(OperationKind::Put, 422, said("schema"));
+                return outcome::of_item(OperationKind::Put, 422, said("schema"));
             }
             EncodedBody::Put { digest, .. } => _ = self.records.insert(id, (operation.version, *digest)),
             EncodedBody::Delete(_) => {
@@ -177,8 +186,8 @@ impl State {
     }
 }
 
-fn said(problem: &str) -> pod_registrar::model::Said {
-    pod_registrar::model::Said { problem: problem.into(), ..Default::default() }
+fn said(problem: &str) -> pod_registrar::reconcile::outcome::Said {
+    pod_registrar::reconcile::outcome::Said { problem: problem.into(), ..Default::default() }
 }
 
 /// A registry in memory. Clones are the same one.

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use pod_registrar::{
-    model::{Buckets, Failure},
-    registry::{Bucket, InventoryItem, InventoryPage},
+    model::digest::Buckets,
+    reconcile::outcome::Failure,
+    registry::inventory::{Bucket, InventoryItem, InventoryPage},
 };
 
 use super::fake::Fake;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use pod_registrar::{
-    model::{Failure, OperationKind},
+    reconcile::outcome::{Failure, OperationKind},
     telemetry::health::LONGEST_TURN,
 };
 use tokio::time::Instant;

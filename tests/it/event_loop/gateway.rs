@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use pod_registrar::model::Failure;
+use pod_registrar::reconcile::outcome::Failure;
 use tokio::time::Instant;
 
 /// After this time, the client gives a request up.

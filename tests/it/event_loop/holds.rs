@@ -1,8 +1,9 @@
 //! Deletions that wait for a person: after a change of settings, whatever their number, and where none could confirm.
 
-use pod_registrar::model::{
-    OperationKind, Removal,
-    brake::{HeldBecause, SettingsChange},
+use pod_registrar::reconcile::{
+    absence::{SettingsChange, hold::HeldBecause},
+    decide::Removal,
+    outcome::OperationKind,
 };
 
 use super::{

@@ -5,10 +5,18 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use pod_registrar::{
-    model::{Digest, Failure, INTEGER_LIMIT, Liveness, OtherWriter, StoredVersion, Verdict, Version},
+    model::{
+        digest::Digest,
+        ids::{INTEGER_LIMIT, Version},
+    },
+    reconcile::{
+        outcome::{Failure, StoredVersion, Verdict},
+        takeover::{Liveness, OtherWriter},
+    },
     registry::{
-        BucketDigest, BucketDigests, Capabilities, Features, InventoryItem, InventoryPage, PreviousSession, RecordName,
-        SessionOpened,
+        Capabilities, Features, RecordName,
+        inventory::{BucketDigest, BucketDigests, InventoryItem, InventoryPage},
+        session::{PreviousSession, SessionOpened},
     },
 };
 

@@ -1,6 +1,6 @@
 //! An hour without a registry, with a thousand pods a second that come and go.
 
-use pod_registrar::model::{Failure, OperationKind};
+use pod_registrar::reconcile::outcome::{Failure, OperationKind};
 use tokio::time::Instant;
 
 use super::{
@@ -35,7 +35,7 @@ fn assert_bounded(world: &World, may_hold: usize) {
 #[tokio::test(start_paused = true)]
 async fn an_hour_of_churn_without_a_registry_costs_no_more_memory_than_a_minute_and_is_made_good_deletions_first() {
     let registry = Fake::new();
-    let limited = pod_registrar::sync::Options { max_writes_per_second: LIMIT, ..options() };
+    let limited = pod_registrar::controller::options::Options { max_writes_per_second: LIMIT, ..options() };
     let mut world = World::start(registry.clone(), many(LIVING, "a"), limited);
     world.list().await;
     world.pass(20 * SECOND).await;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use pod_registrar::model::{Buckets, Failure};
+use pod_registrar::{model::digest::Buckets, reconcile::outcome::Failure};
 
 use super::{
     fake::Fake,

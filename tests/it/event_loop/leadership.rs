@@ -2,7 +2,15 @@
 
 use std::time::Duration;
 
-use pod_registrar::model::{Ended, Failure, Leadership, Moment, OperationKind, Removal};
+use pod_registrar::{
+    model::moment::Moment,
+    reconcile::{
+        decide::Removal,
+        election::Leadership,
+        ledger::work::Ended,
+        outcome::{Failure, OperationKind},
+    },
+};
 use tokio::time::Instant;
 
 use super::{
@@ -15,7 +23,7 @@ fn leader(term: u64) -> Leadership {
 }
 
 /// A standby that has seen these pods.
-async fn standby(registry: &Fake, pods: impl IntoIterator<Item = pod_registrar::model::Pod>) -> World {
+async fn standby(registry: &Fake, pods: impl IntoIterator<Item = pod_registrar::model::pod::Pod>) -> World {
     let mut world = World::start_as(Leadership::Follower, registry.clone(), pods, options());
     world.list().await;
     world.pass(5 * SECOND).await;
@@ -255,7 +263,8 @@ async fn a_fenced_leader_takes_the_session_back_only_in_a_new_term() {
 #[tokio::test(start_paused = true)]
 async fn a_stop_that_hands_over_waits_no_longer_than_it_may() {
     let registry = Fake::new();
-    let handing_over = pod_registrar::sync::Options { stop_within: Duration::from_millis(1_500), ..options() };
+    let handing_over =
+        pod_registrar::controller::options::Options { stop_within: Duration::from_millis(1_500), ..options() };
     let mut world = World::start_as(leader(1), registry.clone(), [], handing_over);
     world.list().await;
     world.pass(5 * SECOND).await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pod_registrar::model::{Failure, Verdict};
+use pod_registrar::reconcile::outcome::{Failure, Verdict};
 use tokio::time::Instant;
 
 use super::{
@@ -172,7 +172,7 @@ async fn lost_answer(world: &mut World, uid: &str) -> u128 {
 async fn rejected_records_delay_no_lost_answer() {
     let registry = Fake::new();
     registry.state().poison.extend((0..3_000).map(|n| format!("uid-{n:05}")));
-    let hasty = pod_registrar::sync::Options { resync_interval: 60 * SECOND, ..options() };
+    let hasty = pod_registrar::controller::options::Options { resync_interval: 60 * SECOND, ..options() };
     let mut world = World::start(registry.clone(), many(3_100, "a"), hasty);
     world.list().await;
     world.pass(5 * SECOND).await;

@@ -1,6 +1,6 @@
 //! A registry that is away, slow to come back, or does not like our credential.
 
-use pod_registrar::model::{Failure, OperationKind};
+use pod_registrar::reconcile::outcome::{Failure, OperationKind};
 use tokio::time::Instant;
 
 use super::{

@@ -1,8 +1,14 @@
 //! Two clusters or two processes under one id: who may write, and what may be concluded.
 
 use pod_registrar::{
-    model::{Ability, Failure, Leadership, Moment, Verdict, brake::HeldBecause},
-    sync::Error,
+    controller::error::Error,
+    model::moment::Moment,
+    reconcile::{
+        absence::hold::HeldBecause,
+        election::Leadership,
+        outcome::{Failure, Verdict},
+        status::Ability,
+    },
 };
 
 use super::{
@@ -18,7 +24,7 @@ async fn filled(count: usize) -> Fake {
 }
 
 /// The pods of a clone: others than those of [`filled`].
-fn own(count: usize) -> impl Iterator<Item = pod_registrar::model::Pod> {
+fn own(count: usize) -> impl Iterator<Item = pod_registrar::model::pod::Pod> {
     (0..count).map(|n| pod(&format!("clone-{n:05}"), "a"))
 }
 

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use pod_registrar::model::{Digest, Failure, Version};
+use pod_registrar::{
+    model::{digest::Digest, ids::Version},
+    reconcile::outcome::Failure,
+};
 use tokio::time::Instant;
 
 use super::{

@@ -1,6 +1,6 @@
 //! Start and restart: what is written, and what is not.
 
-use pod_registrar::{model::OperationKind, registry::Features};
+use pod_registrar::{reconcile::outcome::OperationKind, registry::Features};
 
 use super::{
     fake::Fake,
@@ -119,7 +119,7 @@ async fn a_registry_without_batches_and_digests_is_served_one_by_one() {
 async fn comparisons_that_come_faster_than_lists_do_not_keep_lists_from_coming() {
     let registry = Fake::new();
     World::settled(registry.clone(), many(10, "a")).await.stop().await.unwrap();
-    let hasty = pod_registrar::sync::Options { resync_interval: SECOND, ..options() };
+    let hasty = pod_registrar::controller::options::Options { resync_interval: SECOND, ..options() };
     let mut world = World::start(registry.clone(), many(9, "a"), hasty);
     world.obey = false;
     world.list().await;

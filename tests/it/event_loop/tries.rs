@@ -1,7 +1,8 @@
 //! What was written to the fake registry, and how often the same was written again.
 
 use pod_registrar::{
-    model::{Digest, OperationKind, Removal, Uid, Version},
+    model::{digest::Digest, ids::Version, uid::Uid},
+    reconcile::{decide::Removal, outcome::OperationKind},
     registry::{Encoded, EncodedBody},
 };
 use tokio::time::Instant;

@@ -4,14 +4,32 @@ use std::{collections::BTreeMap, time::Duration};
 
 use pod_registrar::{
     clock::Clock,
+    controller::{
+        error::Error,
+        event_loop::EventLoop,
+        options::{BACKLOG_WINDOW, Inputs, Options, Outputs},
+    },
     model::{
-        self, Ability, AllowList, Ended, Leadership, Pod, Rule, Sighting, Standing, Uid, WatchList,
-        brake::{Answer, Confirmation, Finding, HoldId, Inquiry, SettingsChange, Shown},
-        desired,
+        self,
+        pod::{
+            Pod,
+            to_record::{self, AllowList, Rule},
+        },
+        uid::Uid,
+    },
+    reconcile::{
+        absence::{
+            SettingsChange,
+            hold::{HoldId, Shown},
+            inquiry::{Answer, Confirmation, Finding, Inquiry},
+        },
+        election::Leadership,
+        ledger::work::Ended,
+        pod_event::{Sighting, WatchList},
+        status::{Ability, Standing},
     },
     store::{View, Writer},
-    sync::{BACKLOG_WINDOW, Error, EventLoop, Inputs, Options, Outputs},
-    telemetry::{Health, Metrics},
+    telemetry::{health::Health, metrics::Metrics},
 };
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -90,14 +108,14 @@ pub(super) fn options() -> Options {
 
 /// A pod whose record has this text in it.
 pub(super) fn pod(uid: &str, body: &str) -> Pod {
-    let writer = model::Writer { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };
+    let writer = model::ids::Writer { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };
     let rule = Rule { writer, labels: AllowList::default(), annotations: AllowList::default() };
     let object = serde_json::json!({
         "metadata": {"uid": uid, "namespace": "default", "name": uid, "resourceVersion": "1",
             "creationTimestamp": "2026-11-23T10:00:00Z"},
         "status": {"reason": body},
     });
-    desired::desired(serde_json::from_value(object).unwrap(), &rule).unwrap()
+    to_record::desired(serde_json::from_value(object).unwrap(), &rule).unwrap()
 }
 
 impl World {

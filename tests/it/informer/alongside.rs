@@ -132,7 +132,7 @@ async fn every_kind_of_end_backs_off_and_counts() {
         Fault::status(Kind::Watch, 503),
         Fault::status(Kind::Watch, 400),
         Fault::html(Kind::Watch),
-        Fault::error_event(0, pod_registrar::demo::api::Failure::new(500, "etcd is away")),
+        Fault::error_event(0, pod_registrar::demo::api::status::Failure::new(500, "etcd is away")),
         Fault::line(
             0,
             format!(r#"{{"type":"DELETED","object":{{"metadata":{{"uid":"../x","resourceVersion":"{version}"}}}}}}"#),

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use pod_registrar::{cluster::kubeconfig::Search, demo::api::Failure};
+use pod_registrar::{demo::api::status::Failure, kubernetes::kubeconfig::Search};
 use serde_json::Value;
 
 use super::*;

@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 
-use pod_registrar::model::DEFAULT_OWNER;
+use pod_registrar::model::ids::DEFAULT_OWNER;
 
 use super::world::{CLUSTER, Kube, World};
 use crate::support::{

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pod_registrar::demo::pod;
+use pod_registrar::demo::pod::pod;
 use serde_json::Value;
 
 use super::world::Kube;

@@ -6,7 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pod_registrar::telemetry::{LogFormat, Stderr, logging, panics};
+use pod_registrar::telemetry::{
+    logging::{self, LogFormat},
+    panics,
+    stderr::Stderr,
+};
 use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
 use super::world::{Kube, World};

@@ -88,8 +88,8 @@ async fn reached(world: &World, controller: &mut Controller, stuck: impl Fn() ->
             0.0 => return Err("it is not in step yet".to_owned()),
             _ => controller.figure("pending").await,
         };
-        let has = world.registry().ids(CLUSTER, pod_registrar::model::DEFAULT_OWNER).await?;
-        let labels = world.registry().records(CLUSTER, pod_registrar::model::DEFAULT_OWNER).await?;
+        let has = world.registry().ids(CLUSTER, pod_registrar::model::ids::DEFAULT_OWNER).await?;
+        let labels = world.registry().records(CLUSTER, pod_registrar::model::ids::DEFAULT_OWNER).await?;
         let equal = has == world.kube.uids()
             && labels.values().all(|record| {
                 let name = record["pod"]["name"].as_str().unwrap_or_default();

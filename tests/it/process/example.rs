@@ -5,7 +5,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use pod_registrar::model::{DEFAULT_OWNER, Digest};
+use pod_registrar::model::{digest::Digest, ids::DEFAULT_OWNER};
 
 use super::world::{CLUSTER, Kube, name};
 use crate::{

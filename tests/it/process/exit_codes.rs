@@ -1,6 +1,6 @@
 //! How the process ends.
 
-use pod_registrar::model::DEFAULT_OWNER;
+use pod_registrar::model::ids::DEFAULT_OWNER;
 
 use super::world::{CLUSTER, Kube, World};
 use crate::support::{

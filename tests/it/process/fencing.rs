@@ -1,6 +1,6 @@
 //! Two controllers under one name: the one that opened its session later writes, and the other stands by until it has gone.
 
-use pod_registrar::model::DEFAULT_OWNER;
+use pod_registrar::model::ids::DEFAULT_OWNER;
 
 use super::world::{CLUSTER, World, name};
 use crate::support::{Controller, SOON, eventually, until};

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::world::{CLUSTER, World, name};
 use crate::support::{Child, Controller, SOON, eventually, http_client, until};
-use pod_registrar::model::DEFAULT_OWNER;
+use pod_registrar::model::ids::DEFAULT_OWNER;
 
 const LEASE: [&str; 2] = ["--approval-lease", "default/registrar"];
 

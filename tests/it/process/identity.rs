@@ -1,6 +1,6 @@
 //! A cluster that turns out to be another one.
 
-use pod_registrar::model::DEFAULT_OWNER;
+use pod_registrar::model::ids::DEFAULT_OWNER;
 
 use super::world::{CLUSTER, Kube, World};
 use crate::support::{Controller, SOON, eventually, until};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pod_registrar::model::DEFAULT_OWNER;
+use pod_registrar::model::ids::DEFAULT_OWNER;
 use serde_json::{Value, json};
 
 use super::{

@@ -1,7 +1,7 @@
 //! The controller without the registry, and then without the API server: what it knows waits, and what it does not know is
 //! no deletion.
 
-use pod_registrar::model::DEFAULT_OWNER;
+use pod_registrar::model::ids::DEFAULT_OWNER;
 
 use super::world::{CLUSTER, Kube, name, write_kubeconfig};
 use crate::support::{Controller, Cuttable, RegistryTask, SOON, eventually};

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pod_registrar::model::DEFAULT_OWNER;
+use pod_registrar::model::ids::DEFAULT_OWNER;
 
 use super::world::{CLUSTER, Kube, name};
 use crate::support::{Controller, Exchange, Proxy, Reader, RegistryProcess, SOON, eventually, seed};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use pod_registrar::demo::pod;
+use pod_registrar::demo::pod::pod;
 
 use super::world::{CLUSTER, World};
 use crate::support::{

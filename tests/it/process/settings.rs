@@ -6,7 +6,7 @@ use std::{
     process::Command,
 };
 
-use pod_registrar::settings;
+use pod_registrar::cli;
 
 use super::world::write_kubeconfig;
 use crate::support::Child;
@@ -59,7 +59,7 @@ fn variable_replaces_a_required_flag() {
 
 #[test]
 fn empty_variables_count_as_unset() {
-    let page = settings::page();
+    let page = cli::page::page();
     let names = page.split('`').filter(|name| name.starts_with("POD_REGISTRAR_") && *name != "POD_REGISTRAR_");
     let variables: Vec<(&str, &str)> = names.map(|name| (name, "")).collect();
     assert!(variables.len() > 30, "{variables:?}");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pod_registrar::{demo::pod, model::DEFAULT_OWNER};
+use pod_registrar::{demo::pod::pod, model::ids::DEFAULT_OWNER};
 
 use super::world::{CLUSTER, World};
 use crate::support::{

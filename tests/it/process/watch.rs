@@ -1,6 +1,6 @@
 //! `watch`: two kinds of lines on standard output, and nothing else there.
 
-use pod_registrar::demo::pod;
+use pod_registrar::demo::pod::pod;
 
 use super::world::Kube;
 use crate::support::{Watcher, until};

@@ -7,8 +7,8 @@ use std::{
 };
 
 use pod_registrar::{
-    demo::{api::Options, pod},
-    model::DEFAULT_OWNER,
+    demo::{api::Options, pod::pod},
+    model::ids::DEFAULT_OWNER,
 };
 use serde_json::json;
 use tempfile::TempDir;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pod_registrar::reference::Retention;
+use pod_registrar::registry::server::store::prune::Retention;
 use serde_json::{Value, json};
 
 use super::{Server, refused};

@@ -1,6 +1,9 @@
 //! What was acknowledged is there after the database was opened again.
 
-use pod_registrar::reference::{Clock, OpenError, Retention, Store};
+use pod_registrar::registry::server::{
+    clock::Clock,
+    store::{OpenError, Store, prune::Retention},
+};
 
 use super::{Server, refused};
 

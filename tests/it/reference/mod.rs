@@ -15,7 +15,11 @@ mod writes;
 
 use std::{io::Write as _, net::TcpListener, path::PathBuf, sync::Once};
 
-use pod_registrar::reference::{Clock, Error, Options, Registry, Retention, Store};
+use pod_registrar::registry::server::{
+    clock::Clock,
+    serve::{Error, Options, Registry},
+    store::{Store, prune::Retention},
+};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use pod_registrar::reference::{OPENAPI, ProblemKind, endpoints};
+use pod_registrar::registry::server::{
+    http::{endpoints, page::OPENAPI},
+    problem::Kind as ProblemKind,
+};
 use serde_json::{Value, json};
 
 use super::{Server, record, refused};

@@ -2,12 +2,11 @@
 //!
 //! A comment before an example names its type, as in `<!-- json: Heartbeat -->`.
 
-use pod_registrar::{
-    reference::OPENAPI,
-    registry::{
-        BucketDigests, Heartbeat, InventoryPage, OpenSession, SessionOpened,
-        v1::wire::{BatchResults, CapabilitiesDocument, Cluster, Clusters, HeartbeatAccepted, Problem, Stored},
-    },
+use pod_registrar::registry::{
+    inventory::{BucketDigests, InventoryPage},
+    protocol::{BatchResults, CapabilitiesDocument, Cluster, Clusters, HeartbeatAccepted, Problem, Stored},
+    server::http::page::OPENAPI,
+    session::{Heartbeat, OpenSession, SessionOpened},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};

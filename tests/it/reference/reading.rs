@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use pod_registrar::model::{Buckets, Digest};
+use pod_registrar::model::digest::{Buckets, Digest};
 use serde_json::{Value, json};
 
 use super::{Server, put_op, record, refused};

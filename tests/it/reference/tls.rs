@@ -2,7 +2,10 @@
 
 use std::{fs, net::TcpListener};
 
-use pod_registrar::reference::{Error, Options, TlsFiles, serve};
+use pod_registrar::registry::server::{
+    serve::{Error, Options, serve},
+    tls::TlsFiles,
+};
 use serde_json::json;
 
 use super::{Server, install_provider};

@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use pod_registrar::reference::{self, Options, Registry};
+use pod_registrar::registry::server::{
+    self,
+    serve::{Options, Registry},
+};
 use serde_json::Value;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -25,7 +28,7 @@ pub(crate) fn http_client() -> reqwest::Client {
 pub(crate) struct RegistryTask {
     pub(crate) url: String,
     stop: CancellationToken,
-    task: JoinHandle<Result<(), reference::Error>>,
+    task: JoinHandle<Result<(), server::serve::Error>>,
 }
 
 impl RegistryTask {

@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use pod_registrar::reference::TlsFiles;
+use pod_registrar::registry::server::tls::TlsFiles;
 use rustls::{
     RootCertStore, ServerConfig,
     crypto::ring,

@@ -185,7 +185,7 @@ impl World {
     pub(super) async fn forget(&self, request: &str) -> bool {
         if let Some(server) = &self.stand_in {
             // Something has to have happened since, or there is nothing to forget.
-            server.create(pod_registrar::demo::pod("bystander")).unwrap();
+            server.create(pod_registrar::demo::pod::pod("bystander")).unwrap();
             server.compact();
             return true;
         }

@@ -6,7 +6,14 @@ use std::{
 };
 
 use http::Request;
-use pod_registrar::model::{AllowList, Buckets, Digest, PodObject, Rule, Writer, desired::desired};
+use pod_registrar::model::{
+    digest::{Buckets, Digest},
+    ids::Writer,
+    pod::{
+        object::PodObject,
+        to_record::{AllowList, Rule, desired},
+    },
+};
 use serde_json::Value;
 
 use super::scene::Scene;

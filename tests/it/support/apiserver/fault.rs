@@ -8,7 +8,7 @@ use std::{
 };
 
 use axum::http::Request as HttpRequest;
-use pod_registrar::demo::api::{Failure, Snapshot};
+use pod_registrar::demo::api::{status::Failure, store::Snapshot};
 
 /// What a request is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

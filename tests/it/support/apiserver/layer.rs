@@ -9,7 +9,7 @@ use axum::{
     middleware::Next,
     response::{Html, IntoResponse, Response},
 };
-use pod_registrar::demo::api::Failure;
+use pod_registrar::demo::api::status::Failure;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 

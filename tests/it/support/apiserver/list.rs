@@ -11,7 +11,7 @@ use axum::{
 };
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt, future, stream};
-use pod_registrar::demo::api::{self, Snapshot};
+use pod_registrar::demo::api::{self, store::Snapshot};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tower::ServiceExt as _;

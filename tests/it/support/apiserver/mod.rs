@@ -29,7 +29,7 @@ use axum::{
     http::{Request as HttpRequest, StatusCode},
 };
 use parking_lot::Mutex;
-use pod_registrar::demo::api::{self, Failure, Snapshot, Written};
+use pod_registrar::demo::api::{self, handle::Written, status::Failure, store::Snapshot};
 use serde_json::Value;
 use tokio::sync::watch::Sender;
 use tower::ServiceExt as _;

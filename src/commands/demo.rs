@@ -1,0 +1,171 @@
+//! `pod-registrar demo`: the whole at work in one process, on embedded defaults.
+//!
+//! A stand-in for the API server with a small living cluster (or a real cluster), the reference registry, and between
+//! them the real controller. What happens is told as the registry sees it.
+
+use std::{
+    collections::HashSet,
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Error, informers,
+    output::Output,
+    run::{Controller, listen},
+    tasks::Tasks,
+};
+use crate::{
+    cli::{
+        self,
+        flags::{DemoSettings, RunSettings},
+    },
+    demo::{
+        api::{Api, Options as ApiOptions},
+        life,
+    },
+    kubernetes::{client::Cluster, kubeconfig::Environment},
+    listen::{self, server::Limits},
+    registry::server::{
+        serve::{Options, Registry},
+        store::{Store, query::Change},
+    },
+};
+
+/// Changes told one by one in a second; of more, only the number is told.
+const LINES_PER_SECOND: usize = 20;
+/// Loopback, a free port.
+const ANYWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+/// How to fix that there is no such port.
+const FREE_A_PORT: &str = "free a port on the loopback interface";
+/// Changes that the API server keeps: enough for the fastest churn while a watch is opened again.
+const HISTORY: usize = 100_000;
+/// The API server's clients are the controller and perhaps a person's `kubectl`.
+const LIMITS: Limits = Limits {
+    connections: 128,
+    head_timeout: Duration::from_secs(60),
+    head_bytes: 32 << 10,
+    write_timeout: Duration::from_secs(30),
+    drain: Duration::ZERO,
+};
+
+/// Runs the demonstration until its time is over, or it is asked to stop.
+pub(super) async fn run(
+    settings: DemoSettings,
+    environment: Environment,
+    stop: CancellationToken,
+) -> Result<(), Error> {
+    let DemoSettings { pods, churn, duration, listen: page, seed, cluster, log: _ } = settings;
+    let (listener, admin) = (listen(page, "choose another address with --listen")?, listen(ANYWHERE, FREE_A_PORT)?);
+    let (page, metrics) = (address_of(&listener)?, address_of(&admin)?);
+    let registry = Registry::open(Options::default())?;
+    let (store, listener) = (registry.store(), listener.into_std().map_err(Error::Start)?);
+    let mut tasks = Tasks::default();
+    tasks.spawn("registry", async move { Ok(registry.serve(listener, std::future::pending()).await?) });
+    let cluster = match (&cluster.kubeconfig, &cluster.context) {
+        (Some(_), _) | (_, Some(_)) => informers::cluster(cluster, environment)?,
+        (None, None) => {
+            let seed = seed.unwrap_or_else(|| fastrand::u64(..));
+            let life = life::Options { pods, churn, seed, ..life::Options::default() };
+            stand_in(life, &mut tasks).await?
+        }
+    };
+    let addresses = [
+        format!("The registry's page:      http://{page}/"),
+        format!("The controller's figures: http://{metrics}/metrics"),
+    ];
+    // A task of its own: nothing else waits for a reader of standard output.
+    tasks.spawn("teller", tell(addresses, store));
+    let controller = Controller::new(cluster, run_settings(page)?);
+    let ended = stop.child_token();
+    let over = ended.clone();
+    let timer = async move {
+        match duration {
+            Some(duration) => tokio::time::sleep(duration).await,
+            None => std::future::pending().await,
+        }
+        over.cancel();
+        // The controller now finishes what is in flight and closes its session.
+        std::future::pending::<()>().await;
+    };
+    let result = tokio::select! {
+        result = controller.run(admin, ended) => result,
+        error = tasks.first_end() => Err(error),
+        () = timer => Ok(()),
+    };
+    tasks.end().await;
+    result
+}
+
+fn address_of(listener: &TcpListener) -> Result<SocketAddr, Error> {
+    listener.local_addr().map_err(Error::Start)
+}
+
+/// Starts the stand-in for the API server and the life in it.
+async fn stand_in(life: life::Options, tasks: &mut Tasks) -> Result<Cluster, Error> {
+    let listener = listen(ANYWHERE, FREE_A_PORT)?;
+    let address = address_of(&listener)?;
+    let api = Api::new(ApiOptions { seed: life.seed, history: HISTORY, ..ApiOptions::default() });
+    let living = api.clone();
+    let router = api.router();
+    tasks.spawn("API server", async move {
+        listen::server::serve(listener, router, None, LIMITS, std::future::pending()).await;
+        Ok(())
+    });
+    tasks.spawn("life", async move {
+        life::live(living, life, std::future::pending()).await;
+        Ok(())
+    });
+    Ok(Cluster::at(&format!("http://{address}"))?)
+}
+
+/// The settings of `run`, with intervals short enough to watch.
+fn run_settings(registry: SocketAddr) -> Result<RunSettings, Error> {
+    let mut settings =
+        cli::defaults(&format!("http://{registry}/")).map_err(|error| Error::Start(io::Error::other(error)))?;
+    settings.identity.cluster_name = Some("demo".into());
+    settings.resync_interval = Duration::from_secs(60);
+    settings.relist_interval = Duration::from_secs(600);
+    Ok(settings)
+}
+
+/// Tells what the registry was told, a second at a time.
+async fn tell(addresses: [String; 2], store: Store) -> Result<(), Error> {
+    let mut output = Output::default();
+    output.print(&addresses).await.map_err(Error::Output)?;
+    let (mut seen, mut registered) = (0, HashSet::new());
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        ticks.tick().await;
+        let changes = match store.changes_since(seen).await {
+            Ok(changes) => changes,
+            Err(error) => {
+                tracing::warn!(%error, "changes not read");
+                continue;
+            }
+        };
+        seen = changes.last().map_or(seen, |change| change.n);
+        let mut lines: Vec<String> = changes.iter().map(|change| line(change, &mut registered)).collect();
+        if lines.len() > LINES_PER_SECOND {
+            let more = lines.split_off(LINES_PER_SECOND).len();
+            lines.push(format!("… and {more} more"));
+        }
+        output.print(&lines).await.map_err(Error::Output)?;
+    }
+}
+
+fn line(change: &Change, registered: &mut HashSet<String>) -> String {
+    let name = |name: &Option<String>| name.clone().unwrap_or_else(|| "?".into());
+    let pod = format!("{}/{}", name(&change.namespace), name(&change.name));
+    if change.op == "delete" {
+        registered.remove(&change.id);
+        let reason = change.reason.as_deref().unwrap_or("?");
+        return format!("deregistered  {pod}  ({reason})");
+    }
+    let verb = if registered.insert(change.id.clone()) { "registered  " } else { "changed     " };
+    format!("{verb}  {pod}")
+}

@@ -1,0 +1,100 @@
+//! From cluster and scope settings to running informers.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::{mpsc, watch};
+
+use super::tasks::Tasks;
+use crate::{
+    cli::flags::{ClusterSettings, ScopeSettings},
+    clock::Clock,
+    kubernetes::{
+        client::{self, Cluster, Scope},
+        kubeconfig::{Environment, Search},
+        watch::informer::{Common, Informer, Setup},
+    },
+    model::{digest::Digest, pod::to_record::Rule},
+    reconcile::pod_event::Sighting,
+    store::View,
+    telemetry::{health::Health, metrics::Metrics},
+};
+
+/// Sightings that wait for the event loop; when it is full, the watches wait.
+const SIGHTINGS_WAITING: usize = 4_096;
+
+/// A silent watch is probed as often as an API server sends bookmarks.
+const PROBE_AFTER: Duration = Duration::from_secs(60);
+
+/// The cluster of the settings and the environment.
+pub(super) fn cluster(settings: ClusterSettings, environment: Environment) -> Result<Cluster, client::Error> {
+    let ClusterSettings { kubeconfig, context } = settings;
+    Cluster::find(&Search { kubeconfig, context, environment })
+}
+
+/// Which pods are watched.
+pub(super) fn scope(settings: ScopeSettings) -> Scope {
+    let ScopeSettings { namespace, exclude_namespace, label_selector, field_selector } = settings;
+    Scope { namespaces: namespace, excluded_namespaces: exclude_namespace, label_selector, field_selector }
+}
+
+/// A hash of a scope, by which a registry can tell that another one came into force.
+pub(super) fn scope_hash(scope: &Scope) -> String {
+    let Scope { namespaces, excluded_namespaces, label_selector, field_selector } = scope;
+    let (mut namespaces, mut excluded) = (namespaces.clone(), excluded_namespaces.clone());
+    namespaces.sort();
+    excluded.sort();
+    let whole = serde_json::json!([namespaces, excluded, label_selector, field_selector]);
+    Digest::of_canonical(whole.to_string().as_bytes()).hex()
+}
+
+/// How many watches a scope needs: one a namespace, or one for all.
+pub(super) fn watches(scope: &Scope) -> usize {
+    scope.namespaces.len().max(1)
+}
+
+/// What informers are made of, besides the cluster.
+pub(super) struct Parts {
+    pub(super) scope: Scope,
+    pub(super) rule: Rule,
+    pub(super) relist_interval: Duration,
+    pub(super) clock: Clock,
+    pub(super) metrics: Metrics,
+    pub(super) health: Health,
+}
+
+/// What informers give.
+pub(super) struct Watching {
+    pub(super) view: View,
+    pub(super) sightings: mpsc::Receiver<Sighting>,
+    pub(super) relist: watch::Sender<u64>,
+}
+
+/// Starts an informer a watch.
+pub(super) fn start(cluster: &Cluster, parts: Parts, tasks: &mut Tasks) -> Watching {
+    let Parts { scope, rule, relist_interval, clock, metrics, health } = parts;
+    let (sender, sightings) = mpsc::channel(SIGHTINGS_WAITING);
+    let (relist, asked) = watch::channel(0);
+    let namespaces: Vec<Option<String>> = match scope.namespaces.as_slice() {
+        [] => vec![None],
+        namespaces => namespaces.iter().cloned().map(Some).collect(),
+    };
+    let setup = Setup {
+        scope,
+        rule: Arc::new(rule),
+        relist_interval,
+        probe_after: PROBE_AFTER,
+        sightings: sender,
+        relist: asked,
+        common: Common::default(),
+        clock,
+        metrics,
+        health,
+    };
+    let mut stores = Vec::new();
+    for (watch, namespace) in namespaces.iter().enumerate() {
+        let informer = Informer::new(watch, namespace.as_deref(), cluster, setup.clone());
+        stores.push(informer.store());
+        tasks.spawn("watch", async move { Ok(informer.run().await?) });
+    }
+    Watching { view: View::new(stores), sightings, relist }
+}

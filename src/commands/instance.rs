@@ -1,0 +1,92 @@
+//! The name of this process, and which names are those of its earlier lives.
+//!
+//! A name is `NAME:PLACE-PID-RANDOM`, as in `registrar-0:9f2c41aa-1-5d0e4b7c`. NAME is the host's, which is the pod's. PLACE
+//! stands for the boot of the machine and for the network namespace. A container that restarts in its pod keeps both; a
+//! pod of the same name in a copy of the cluster has others.
+
+use std::path::Path;
+
+use crate::model::digest::Digest;
+
+/// Names this process.
+pub(super) fn name(given: Option<&str>) -> String {
+    let host = || std::env::var("HOSTNAME").ok().filter(|name| !name.is_empty());
+    let name = given.map(str::to_owned).or_else(host).unwrap_or_else(|| "pod-registrar".to_owned());
+    // Where the place cannot be told, none equals it.
+    let place = place().unwrap_or_else(|| format!("{:08x}", fastrand::u32(..)));
+    format!("{name}:{place}-{}-{:08x}", std::process::id(), fastrand::u32(..))
+}
+
+fn place() -> Option<String> {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let network = std::fs::read_link("/proc/self/ns/net").ok()?;
+    let mut digits = Digest::of_canonical(format!("{} {}", boot.trim(), network.display()).as_bytes()).hex();
+    digits.truncate(8);
+    Some(digits)
+}
+
+/// Whether `other` names an earlier life of the process `ours`, which is over.
+pub(super) fn is_earlier_life(other: &str, ours: &str) -> bool {
+    let (Some((name, place, pid)), Some((our_name, our_place, our_pid))) = (parts(other), parts(ours)) else {
+        return false;
+    };
+    name == our_name && place == our_place && other != ours && (pid == our_pid || is_over(pid))
+}
+
+fn parts(instance: &str) -> Option<(&str, &str, u32)> {
+    let (name, life) = instance.rsplit_once(':')?;
+    let mut parts = life.split('-');
+    let (place, pid) = (parts.next()?, parts.next()?.parse().ok()?);
+    Some((name, place, pid))
+}
+
+/// Whether no process has this number, or only the rest of one that nobody has asked about yet.
+fn is_over(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat"));
+    stat.map_or(true, |stat| stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with(['Z', 'X'])))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The name of a process with this number in our place.
+    fn with_pid(ours: &str, pid: u32) -> String {
+        let (name, place, _) = parts(ours).unwrap();
+        format!("{name}:{place}-{pid}-00000000")
+    }
+
+    #[test]
+    fn earlier_life_is_over_and_in_place() {
+        let ours = name(Some("web-0"));
+        let nobody = (4_000_000..).find(|pid| is_over(*pid)).unwrap();
+        assert!(is_earlier_life(&with_pid(&ours, nobody), &ours));
+        assert!(
+            is_earlier_life(&with_pid(&ours, std::process::id()), &ours),
+            "a container begins with the same number"
+        );
+        assert!(!is_earlier_life(&ours, &ours));
+    }
+
+    #[test]
+    fn living_or_foreign_process_is_no_earlier_life() {
+        let ours = name(Some("web-0"));
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let alive = is_earlier_life(&with_pid(&ours, child.id()), &ours);
+        child.kill().unwrap();
+        // The kernel takes a moment. Nobody has asked about the child's end yet.
+        let begun = std::time::Instant::now();
+        while !is_earlier_life(&with_pid(&ours, child.id()), &ours) {
+            assert!(begun.elapsed() < std::time::Duration::from_secs(30), "it is over");
+            std::thread::yield_now();
+        }
+        child.wait().unwrap();
+        assert!(!alive);
+        let elsewhere = |from: &str, to: &str| with_pid(&ours, std::process::id()).replacen(from, to, 1);
+        assert!(!is_earlier_life(&elsewhere("web-0", "web-1"), &ours));
+        assert!(!is_earlier_life(&elsewhere(":", ":x"), &ours), "a copy of the cluster runs a pod of the same name");
+        for foreign in ["", "web-0", "web-0:1", "web-0:a-b-c", "web-0:5d0e4b7c"] {
+            assert!(!is_earlier_life(foreign, &ours), "{foreign}");
+        }
+    }
+}

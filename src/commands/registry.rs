@@ -1,0 +1,21 @@
+//! `pod-registrar registry`: the reference registry.
+
+use tokio_util::sync::CancellationToken;
+
+use super::{Error, run::listen};
+use crate::{
+    cli::{self, flags::ReferenceSettings},
+    registry::server::{
+        serve::{Options, Registry},
+        tls::TlsFiles,
+    },
+};
+
+/// Serves the reference registry until it is asked to stop.
+pub(super) async fn run(settings: ReferenceSettings, stop: CancellationToken) -> Result<(), Error> {
+    let ReferenceSettings { listen: address, database, tokens_file, tls, log: _ } = settings;
+    let listener = listen(address, "choose another address with --listen")?.into_std().map_err(Error::Start)?;
+    let tls = tls.map(|cli::flags::TlsFiles { tls_cert_file: cert, tls_key_file: key }| TlsFiles { cert, key });
+    let registry = Registry::open(Options { database, tokens_file, tls, ..Options::default() })?;
+    Ok(registry.serve(listener, stop.cancelled_owned()).await?)
+}

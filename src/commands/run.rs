@@ -1,0 +1,362 @@
+//! `pod-registrar run`: the controller.
+
+use std::{convert::Infallible, net::SocketAddr, time::Duration};
+
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+};
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+
+use super::{
+    Error,
+    informers::{self, Parts, Watching},
+    instance,
+    status::Status,
+    tasks::Tasks,
+};
+use crate::{
+    admin::{self, Pages},
+    cli::{
+        flags::{ElectionSettings, HoldSettings, IdentitySettings, RecordSettings, RegistrySettings, RunSettings},
+        values::LeaseName,
+    },
+    clock::Clock,
+    controller::{
+        self,
+        event_loop::EventLoop,
+        options::{BACKLOG_WINDOW, Inputs, Options, Outputs},
+    },
+    kubernetes::{
+        self,
+        client::{Cluster, Scope},
+        kubeconfig::Environment,
+        lease::{LeaseClient, LeaseRef, approvals::Approvals, elector::Elector},
+    },
+    listen,
+    model::{
+        ids::Writer,
+        pod::to_record::{AllowList, Rule},
+    },
+    reconcile::{absence::SettingsChange, election::Leadership, notices::Reminder, retry, status::Standing},
+    registry::client::{Client, Config as RegistryConfig},
+    telemetry::{health::Health, metrics::Metrics},
+};
+
+/// Delays between attempts to read the cluster's identity.
+const IDENTITY_RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
+/// After a request to stop, requests in flight and the end of the session may take this long; a pod has 30 s.
+const STOP_WITHIN: Duration = Duration::from_secs(20);
+/// The same where another process waits to take over: what is not answered by then is in doubt, and the next session
+/// fences it.
+const HAND_OVER_WITHIN: Duration = Duration::from_millis(1_500);
+/// How often it is said that the process is alive before its event loop says so.
+const TURN: Duration = Duration::from_secs(1);
+/// Questions to the cluster that wait for their turn.
+const QUESTIONS_WAITING: usize = 4;
+/// Approvals that wait for the event loop.
+const APPROVALS_WAITING: usize = 4;
+
+/// Runs the controller by its settings.
+pub(super) async fn run(settings: RunSettings, environment: Environment, stop: CancellationToken) -> Result<(), Error> {
+    let cluster = informers::cluster(settings.cluster.clone(), environment)?;
+    let admin = listen(settings.admin_addr, "choose another address with --admin-addr")?;
+    let address = admin.local_addr().map_err(Error::Start)?;
+    tracing::info!(%address, "health and metrics are served");
+    Controller::new(cluster, settings).run(admin, stop).await
+}
+
+/// Binds an address. The error says how to fix it.
+pub(super) fn listen(address: SocketAddr, fix: &'static str) -> Result<TcpListener, Error> {
+    let listener = listen::bind(address).map_err(|source| Error::Listen { address, source, fix })?;
+    TcpListener::from_std(listener).map_err(Error::Start)
+}
+
+/// The controller, with everything that it is told.
+pub(super) struct Controller {
+    cluster: Cluster,
+    scope: Scope,
+    record: RecordSettings,
+    registry: RegistrySettings,
+    identity: IdentitySettings,
+    election: ElectionSettings,
+    holds: HoldSettings,
+    resync_interval: Duration,
+    relist_interval: Duration,
+}
+
+/// What the controller's parts share.
+struct Shared {
+    clock: Clock,
+    metrics: Metrics,
+    health: Health,
+    /// Which process this is.
+    instance: String,
+    standing: watch::Sender<Standing>,
+    stands: watch::Receiver<Standing>,
+}
+
+impl Controller {
+    /// The caller connects to the cluster, and listens on the admin address.
+    pub(super) fn new(cluster: Cluster, settings: RunSettings) -> Self {
+        let RunSettings {
+            cluster: _,
+            scope,
+            record,
+            registry,
+            identity,
+            election,
+            holds,
+            admin_addr: _,
+            resync_interval,
+            relist_interval,
+            log: _,
+        } = settings;
+        let scope = informers::scope(scope);
+        Self { cluster, scope, record, registry, identity, election, holds, resync_interval, relist_interval }
+    }
+
+    /// Keeps the registry equal to the cluster until it is asked to stop.
+    pub(super) async fn run(self, admin: TcpListener, stop: CancellationToken) -> Result<(), Error> {
+        let watches = informers::watches(&self.scope);
+        let (metrics, health) = (Metrics::new(watches), Health::new(watches));
+        let (standing, stands) = watch::channel(Standing::default());
+        let instance = instance::name(self.election.instance.as_deref());
+        let status = Status::new(metrics.clone(), stands.clone(), &instance, self.holds.approval_lease.clone());
+        let mut tasks = Tasks::default();
+        let page = status.clone();
+        let pages = Pages { health: health.clone(), metrics: metrics.clone(), status: Box::new(move || page.page()) };
+        tasks.spawn("admin", async move {
+            admin::serve(admin, pages, std::future::pending()).await;
+            Ok(())
+        });
+        let result = tokio::select! {
+            error = tasks.first_end() => Err(error),
+            never = turning(&health) => match never {},
+            identity = self.identity(&stop) => match identity? {
+                None => Ok(()),
+                Some((writer, uid)) => {
+                    status.identified(&writer);
+                    let shared = Shared { clock: Clock::start(), metrics, health, instance, standing, stands };
+                    self.keep(writer, uid, shared, &mut tasks, stop).await
+                }
+            },
+        };
+        tasks.end().await;
+        result
+    }
+
+    /// Who writes: the cluster's identity is read, for as long as it takes. None if asked to stop before.
+    async fn identity(&self, stop: &CancellationToken) -> Result<Option<(Writer, Option<String>)>, Error> {
+        let client = self.cluster.client();
+        let (clock, mut reminder) = (Clock::start(), Reminder::default());
+        let (mut failures, mut rng) = (0_u32, fastrand::Rng::new());
+        let uid = loop {
+            let read = tokio::select! {
+                read = kubernetes::identity::read(&client) => read,
+                () = stop.cancelled() => return Ok(None),
+            };
+            let error = match read {
+                Ok(uid) => break Some(uid),
+                // A cluster that was given an id is identified by it where its own identity may not be read.
+                Err(error @ kubernetes::identity::Error::Read { is_refused: true, .. })
+                    if self.identity.cluster_id.is_some() =>
+                {
+                    tracing::warn!(%error, "the cluster's identity stays unknown; a clone under the same --cluster-id cannot be told apart");
+                    break None;
+                }
+                Err(error) => error,
+            };
+            failures = failures.saturating_add(1);
+            let delay = retry::backoff(IDENTITY_RETRY.0, IDENTITY_RETRY.1, failures, rng.u64(..));
+            if reminder.is_due(clock.now()) {
+                tracing::warn!(%error, failures, "cluster identity not read; retrying");
+            } else {
+                tracing::debug!(%error, failures, "cluster identity not read; retrying");
+            }
+            tokio::select! {
+                () = tokio::time::sleep(delay) => {}
+                () = stop.cancelled() => return Ok(None),
+            }
+        };
+        let IdentitySettings { cluster_id, cluster_name, owner, .. } = self.identity.clone();
+        let cluster_id = cluster_id.or_else(|| uid.clone()).unwrap_or_default();
+        let cluster_name = cluster_name.unwrap_or_else(|| cluster_id.clone());
+        tracing::info!(cluster_id, cluster_name, owner, "cluster identified");
+        Ok(Some((Writer { cluster_id, cluster_name, owner }, uid)))
+    }
+
+    async fn keep(
+        &self,
+        writer: Writer,
+        uid: Option<String>,
+        shared: Shared,
+        tasks: &mut Tasks,
+        stop: CancellationToken,
+    ) -> Result<(), Error> {
+        let Shared { clock, metrics, health, instance, standing, stands } = shared;
+        let registry = self.client(writer.clone())?;
+        let (question, questions) = mpsc::channel(QUESTIONS_WAITING);
+        let (answer, confirmations) = mpsc::channel(QUESTIONS_WAITING);
+        let client = self.cluster.client();
+        let scope = self.scope.clone();
+        let known = kubernetes::confirm::Cluster { uid: uid.clone(), named: self.identity.cluster_id.is_some() };
+        tasks.spawn("confirm", async move {
+            kubernetes::confirm::run(client, scope, known, questions, answer).await;
+            Ok(())
+        });
+        let options = self.options(&writer, uid, instance);
+        let (leadership, mut lease) = self.lease(&options.instance, clock, stands.clone(), metrics.clone());
+        let parts = Parts {
+            scope: self.scope.clone(),
+            rule: self.rule(writer),
+            relist_interval: self.relist_interval,
+            clock,
+            metrics: metrics.clone(),
+            health: health.clone(),
+        };
+        let Watching { view, sightings, relist } = informers::start(&self.cluster, parts, tasks);
+        let (approval, approvals) = mpsc::channel(APPROVALS_WAITING);
+        if let Some(publisher) = self.approvals(&options.instance) {
+            tasks.spawn("approvals", async move {
+                publisher.run(stands, approval).await;
+                Ok(())
+            });
+        }
+        let inputs = Inputs { sightings, confirmations, leadership, approvals };
+        let outputs = Outputs { questions: question, relist, standing, metrics, health };
+        let event_loop = EventLoop::new(registry, view, options, clock, outputs);
+        let result = tokio::select! {
+            result = event_loop.run(inputs, stop.cancelled_owned()) => match result {
+                // Other tasks end with the event loop, so the reason is that of a watch.
+                Err(controller::error::Error::WatchesEnded) => Err(tasks.end_of("watch").await),
+                result => result.map_err(Error::from),
+            },
+            error = tasks.first_end() => Err(error),
+            error = lease.ended() => return Err(error),
+        };
+        lease.release().await;
+        result
+    }
+
+    /// Whether this process leads, told by a lease if there is one.
+    fn lease(
+        &self,
+        instance: &str,
+        clock: Clock,
+        standing: watch::Receiver<Standing>,
+        metrics: Metrics,
+    ) -> (watch::Receiver<Leadership>, Lease) {
+        let ElectionSettings { lease, lease_duration, .. } = &self.election;
+        let over = CancellationToken::new();
+        let Some(LeaseName { namespace, name }) = lease.clone() else {
+            return (watch::channel(Leadership::Alone).1, Lease { over, task: None });
+        };
+        let leases = LeaseClient::new(self.cluster.client(), LeaseRef { namespace, name });
+        let me = instance.to_owned();
+        let (elector, leadership) = Elector::new(leases, me, *lease_duration, clock, standing, metrics);
+        let task = tokio::spawn(elector.run(over.clone().cancelled_owned()));
+        (leadership, Lease { over, task: Some(AbortOnDropHandle::new(task)) })
+    }
+
+    /// Where a person approves held deletions, if that was set.
+    fn approvals(&self, instance: &str) -> Option<Approvals> {
+        let Some(LeaseName { namespace, name }) = self.holds.approval_lease.clone() else {
+            tracing::info!("deletions that are held can be approved by nobody: --approval-lease is not set");
+            return None;
+        };
+        let leases = LeaseClient::new(self.cluster.client(), LeaseRef { namespace, name });
+        Some(Approvals { leases, instance: instance.to_owned() })
+    }
+
+    fn rule(&self, writer: Writer) -> Rule {
+        let globs = |globs: &[String]| AllowList::new(globs.iter().map(String::as_str));
+        Rule { writer, labels: globs(&self.record.label_allow), annotations: globs(&self.record.annotation_allow) }
+    }
+
+    fn client(&self, writer: Writer) -> Result<Client, Error> {
+        let RegistrySettings { registry_url, registry_token_file, registry_ca_file, request_timeout, .. } =
+            self.registry.clone();
+        let config = RegistryConfig {
+            url: registry_url,
+            token_file: registry_token_file,
+            ca_file: registry_ca_file,
+            request_timeout,
+        };
+        Ok(Client::new(config, writer)?)
+    }
+
+    fn options(&self, writer: &Writer, cluster_uid: Option<String>, instance: String) -> Options {
+        Options {
+            request_timeout: self.registry.request_timeout,
+            max_in_flight: self.registry.max_in_flight,
+            max_writes_per_second: self.registry.max_writes_per_second,
+            backlog_window: BACKLOG_WINDOW,
+            resync_interval: self.resync_interval,
+            instance,
+            cluster_name: writer.cluster_name.clone(),
+            cluster_uid,
+            replaces_cluster_uid: self.identity.replaces_cluster_uid.clone(),
+            is_earlier_life: instance::is_earlier_life,
+            scope: informers::scope_hash(&self.scope),
+            namespaces: self.scope.namespaces.clone(),
+            stop_within: if self.election.lease.is_some() { HAND_OVER_WITHIN } else { STOP_WITHIN },
+            on_scope_change: match self.holds.hold_on_scope_change {
+                true => SettingsChange::Hold,
+                false => SettingsChange::Release,
+            },
+            seed: fastrand::u64(..),
+        }
+    }
+}
+
+/// The task that keeps the lease, if there is one. It outlives the event loop: the lease is given up once nothing is
+/// written any more.
+struct Lease {
+    over: CancellationToken,
+    task: Option<AbortOnDropHandle<()>>,
+}
+
+impl Lease {
+    /// Waits for its end, which never comes by itself.
+    async fn ended(&mut self) -> Error {
+        match &mut self.task {
+            None => std::future::pending().await,
+            Some(task) => match task.await {
+                Ok(()) => Error::TaskEnded("lease"),
+                Err(source) => Error::TaskFailed { name: "lease", source },
+            },
+        }
+    }
+
+    /// Gives the lease up, if it is ours, and waits until that is done.
+    async fn release(mut self) {
+        self.over.cancel();
+        if self.task.is_some() {
+            let Error::TaskFailed { source, .. } = self.ended().await else { return };
+            tracing::error!(%source, "the lease was not released, it expires by itself");
+        }
+    }
+}
+
+/// Says that the process is alive for as long as it waits for something that is not its own matter.
+async fn turning(health: &Health) -> Infallible {
+    loop {
+        health.loop_turned();
+        tokio::time::sleep(TURN).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_api_server_that_does_not_answer_is_no_reason_to_be_restarted() {
+        let health = Health::new(1);
+        for _ in 0..60 {
+            let waited = tokio::time::timeout(Duration::from_secs(10), turning(&health)).await;
+            assert!(waited.is_err() && health.live().ok());
+        }
+    }
+}

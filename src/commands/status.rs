@@ -1,0 +1,71 @@
+//! The status page: how things stand, for a person at 3 a.m.
+
+use std::sync::{Arc, OnceLock};
+
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use crate::{
+    cli::values::LeaseName,
+    model::ids::Writer,
+    reconcile::{absence::hold::Shown, status::Standing},
+    telemetry::metrics::{Figures, Metrics},
+};
+
+/// What the page is made of.
+#[derive(Clone)]
+pub(super) struct Status {
+    metrics: Metrics,
+    standing: watch::Receiver<Standing>,
+    instance: Arc<str>,
+    /// Where held deletions are approved.
+    lease: Option<LeaseName>,
+    writer: Arc<OnceLock<Writer>>,
+}
+
+impl Status {
+    pub(super) fn new(
+        metrics: Metrics,
+        standing: watch::Receiver<Standing>,
+        instance: &str,
+        lease: Option<LeaseName>,
+    ) -> Self {
+        Self { metrics, standing, instance: instance.into(), lease, writer: Arc::default() }
+    }
+
+    /// The cluster's identity is known from now on.
+    pub(super) fn identified(&self, writer: &Writer) {
+        // It is told once.
+        let _ = self.writer.set(writer.clone());
+    }
+
+    /// The page.
+    pub(super) fn page(&self) -> Value {
+        let Figures { pods, records, oldest_pending_seconds, first_complete_sync_seconds, watch_silence_seconds } =
+            self.metrics.figures();
+        let Standing { session, epoch, in_step, holds, ability: _ } = self.standing.borrow().clone();
+        let writer = self.writer.get();
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "instance": &*self.instance,
+            "cluster": writer.map(|writer| json!({"id": writer.cluster_id, "name": writer.cluster_name})),
+            "owner": writer.map(|writer| &writer.owner),
+            "session": {"state": session.as_str(), "epoch": epoch},
+            "inStep": in_step,
+            "firstCompleteSyncSeconds": Some(first_complete_sync_seconds).filter(|seconds| *seconds > 0.0),
+            "pods": pods,
+            "records": records.into_iter().collect::<std::collections::BTreeMap<_, _>>(),
+            "oldestPendingSeconds": oldest_pending_seconds,
+            "watchSilenceSeconds": watch_silence_seconds,
+            "holds": holds.iter().map(|hold| self.hold(hold)).collect::<Vec<_>>(),
+        })
+    }
+
+    fn hold(&self, hold: &Shown) -> Value {
+        let Shown { id, deletions, because, .. } = hold;
+        let approve = self.lease.as_ref().map(|LeaseName { namespace, name }| {
+            format!("pod-registrar approve {id} --approval-lease {namespace}/{name}")
+        });
+        json!({"id": id.to_string(), "deletions": deletions, "because": because.to_string(), "approve": approve})
+    }
+}

@@ -1,0 +1,94 @@
+//! The essential tasks of a command: the first one to end ends them all.
+
+use std::future::Future;
+
+use tokio::task::JoinSet;
+
+use super::Error;
+
+/// Owned tasks, each with a name.
+#[derive(Default)]
+pub(super) struct Tasks {
+    set: JoinSet<(&'static str, Result<(), Error>)>,
+    names: Vec<(tokio::task::Id, &'static str)>,
+}
+
+impl Tasks {
+    /// Starts a task that is not to end by itself.
+    pub(super) fn spawn(&mut self, name: &'static str, task: impl Future<Output = Result<(), Error>> + Send + 'static) {
+        let handle = self.set.spawn(async move { (name, task.await) });
+        self.names.push((handle.id(), name));
+    }
+
+    /// Waits for the first task to end, and returns the reason. Without tasks, it waits for ever.
+    pub(super) async fn first_end(&mut self) -> Error {
+        match self.next_end().await {
+            Some((_, error)) => error,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Waits for a task of this name to end, and returns the reason. Other tasks may end before it.
+    pub(super) async fn end_of(&mut self, name: &'static str) -> Error {
+        while let Some((ended, error)) = self.next_end().await {
+            if ended == name {
+                return error;
+            }
+        }
+        Error::TaskEnded(name)
+    }
+
+    async fn next_end(&mut self) -> Option<(&'static str, Error)> {
+        Some(match self.set.join_next().await? {
+            Ok((name, Ok(()))) => (name, Error::TaskEnded(name)),
+            Ok((name, Err(error))) => (name, error),
+            Err(source) => {
+                let name = self.names.iter().find(|(id, _)| *id == source.id()).map_or("?", |(_, name)| name);
+                (name, Error::TaskFailed { name, source })
+            }
+        })
+    }
+
+    /// Ends all tasks and waits until they have ended.
+    pub(super) async fn end(mut self) {
+        self.set.shutdown().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::FAILED;
+
+    async fn end_of(task: impl Future<Output = Result<(), Error>> + Send + 'static) -> Error {
+        let mut tasks = Tasks::default();
+        tasks.spawn("idle", std::future::pending());
+        tasks.spawn("watch", task);
+        let error = tasks.first_end().await;
+        tasks.end().await;
+        error
+    }
+
+    #[tokio::test]
+    async fn a_task_that_panics_or_ends_ends_the_process_with_code_1_and_is_named() {
+        let panicked = end_of(async { panic!("a defect") }).await;
+        assert!(matches!(&panicked, Error::TaskFailed { name: "watch", .. }), "{panicked}");
+        let text = panicked.to_string();
+        assert!(text.contains("\"watch\" failed") && text.contains("a defect"), "{text}");
+        let ended = end_of(async { Ok(()) }).await;
+        assert!(matches!(&ended, Error::TaskEnded("watch")), "{ended}");
+        assert_eq!((panicked.exit_code(), ended.exit_code()), (FAILED, FAILED));
+    }
+
+    #[tokio::test]
+    async fn named_task_is_told_from_earlier_ends() {
+        let mut tasks = Tasks::default();
+        tasks.spawn("confirm", async { Ok(()) });
+        tasks.spawn("watch", async {
+            tokio::task::yield_now().await;
+            Err(Error::Interrupted)
+        });
+        assert!(matches!(tasks.end_of("watch").await, Error::Interrupted));
+        assert!(matches!(tasks.end_of("watch").await, Error::TaskEnded("watch")));
+    }
+}

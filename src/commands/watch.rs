@@ -1,0 +1,182 @@
+//! `pod-registrar watch`: no registry, two kinds of lines.
+
+use std::{collections::HashMap, io::ErrorKind, time::Duration};
+
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Error,
+    informers::{self, Parts, Watching},
+    output::Output,
+    tasks::Tasks,
+};
+use crate::{
+    cli::flags::WatchSettings,
+    clock::Clock,
+    kubernetes::kubeconfig::Environment,
+    model::{
+        ids::Writer,
+        pod::to_record::{AllowList, Rule},
+        uid::Uid,
+    },
+    reconcile::pod_event::Sighting,
+    store::View,
+    telemetry::{health::Health, metrics::Metrics},
+};
+
+/// How often the watches are built anew, as nobody sets it here.
+const RELIST_INTERVAL: Duration = Duration::from_secs(6 * 3600);
+
+/// Prints pods as they come and go, until it is asked to stop or nobody reads any more.
+pub(super) async fn run(
+    settings: WatchSettings,
+    environment: Environment,
+    stop: CancellationToken,
+) -> Result<(), Error> {
+    let WatchSettings { cluster, scope, log: _ } = settings;
+    let cluster = informers::cluster(cluster, environment)?;
+    let scope = informers::scope(scope);
+    let watches = informers::watches(&scope);
+    let writer = Writer { cluster_id: String::new(), cluster_name: String::new(), owner: String::new() };
+    let rule = Rule { writer, labels: AllowList::default(), annotations: AllowList::default() };
+    let parts = Parts {
+        scope,
+        rule,
+        relist_interval: RELIST_INTERVAL,
+        clock: Clock::start(),
+        metrics: Metrics::new(watches),
+        health: Health::new(watches),
+    };
+    let mut tasks = Tasks::default();
+    let Watching { view, mut sightings, relist: _relist } = informers::start(&cluster, parts, &mut tasks);
+    let (mut shown, mut output) = (Shown::default(), Output::default());
+    let result = loop {
+        let sighting = tokio::select! {
+            () = stop.cancelled() => break Ok(()),
+            error = tasks.first_end() => break Err(error),
+            sighting = sightings.recv() => sighting,
+        };
+        // The watches have ended, and one of them says why.
+        let Some(sighting) = sighting else { break Err(tasks.first_end().await) };
+        let lines = shown.lines(&sighting, &view);
+        let printed = tokio::select! {
+            // Whoever asks for the end does not wait for a reader.
+            () = stop.cancelled() => break Ok(()),
+            printed = output.print(&lines) => printed,
+        };
+        match printed {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => break Ok(()),
+            Err(error) => break Err(Error::Output(error)),
+        }
+    };
+    tasks.end().await;
+    result
+}
+
+/// The pods that were shown as created and not yet as deleted: which watch saw them, and their names.
+#[derive(Default)]
+struct Shown(HashMap<Uid, (usize, Box<str>)>);
+
+impl Shown {
+    /// What a sighting makes worth saying. A list shows what was missed while its watch was broken.
+    fn lines(&mut self, sighting: &Sighting, view: &View) -> Vec<String> {
+        match sighting {
+            // A pod that is gone again by now is shown all the same: its end is told next.
+            Sighting::Applied { uid, name, watch, .. } => self.created(uid, *watch, name).into_iter().collect(),
+            Sighting::Ended { uid, .. } => self.deleted(uid).into_iter().collect(),
+            Sighting::Page { .. } | Sighting::ListFailed { .. } => Vec::new(),
+            Sighting::Listed { watch, .. } => {
+                let pods = view.named(*watch);
+                let gone: Vec<Uid> = self
+                    .0
+                    .iter()
+                    .filter(|(uid, (seen_by, _))| seen_by == watch && !view.contains(uid))
+                    .map(|(uid, _)| uid.clone())
+                    .collect();
+                let mut lines: Vec<String> = gone.iter().filter_map(|uid| self.deleted(uid)).collect();
+                let mut created: Vec<String> =
+                    pods.iter().filter_map(|(uid, name)| self.created(uid, *watch, name)).collect();
+                // A store has no order of its own; people like one.
+                lines.sort();
+                created.sort();
+                lines.append(&mut created);
+                lines
+            }
+        }
+    }
+
+    fn created(&mut self, uid: &Uid, watch: usize, name: &str) -> Option<String> {
+        let new = self.0.insert(uid.clone(), (watch, name.into())).is_none();
+        new.then(|| format!("Pod created: {name}"))
+    }
+
+    fn deleted(&mut self, uid: &Uid) -> Option<String> {
+        self.0.remove(uid).map(|(_, name)| format!("Pod deleted: {name}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Writer as StoreWriter;
+    use crate::{
+        model::{
+            moment::Moment,
+            pod::{Pod, to_record},
+        },
+        reconcile::{ledger::work::Ended, pod_event::WatchList},
+    };
+
+    fn pod(uid: &str, name: &str) -> Pod {
+        to_record::unreadable(uid, "default", name, "1")
+    }
+
+    fn list(writer: &mut StoreWriter, pods: &[(&str, &str)]) -> Sighting {
+        writer.begin_list(None);
+        for (uid, name) in pods {
+            writer.list_item(&pod(uid, name));
+        }
+        writer.end_list();
+        let list = WatchList { begun: Moment::START, pods: pods.len(), trusted: true, identified: true };
+        Sighting::Listed { watch: 0, list }
+    }
+
+    #[test]
+    fn pods_that_went_while_the_watch_was_broken_are_shown_at_the_next_list() {
+        let mut writer = StoreWriter::default();
+        let (view, mut shown) = (View::new([writer.store()]), Shown::default());
+        let first = list(&mut writer, &[("1", "a"), ("2", "b")]);
+        assert_eq!(shown.lines(&first, &view), ["Pod created: a", "Pod created: b"]);
+        let second = list(&mut writer, &[("3", "a"), ("4", "c")]);
+        let expected = ["Pod deleted: a", "Pod deleted: b", "Pod created: a", "Pod created: c"];
+        assert_eq!(shown.lines(&second, &view), expected, "the name a went to another pod");
+    }
+
+    fn applied(uid: &str, name: &str) -> Sighting {
+        Sighting::Applied { uid: uid.into(), name: name.into(), watch: 0, at: Moment::START }
+    }
+
+    #[test]
+    fn a_pod_that_came_and_went_before_anybody_looked_is_shown() {
+        let writer = StoreWriter::default();
+        let (view, mut shown) = (View::new([writer.store()]), Shown::default());
+        assert_eq!(shown.lines(&applied("1", "a"), &view), ["Pod created: a"]);
+        let ended = Sighting::Ended { uid: "1".into(), why: Ended::Deleted, at: Moment::START };
+        assert_eq!(shown.lines(&ended, &view), ["Pod deleted: a"]);
+    }
+
+    #[test]
+    fn a_change_is_not_a_creation_and_an_end_is_shown_once() {
+        let mut writer = StoreWriter::default();
+        let (view, mut shown) = (View::new([writer.store()]), Shown::default());
+        writer.apply(&pod("1", "a"));
+        let applied = applied("1", "a");
+        assert_eq!(shown.lines(&applied, &view), ["Pod created: a"]);
+        assert!(shown.lines(&applied, &view).is_empty());
+        writer.remove(&"1".into(), "2");
+        let ended = Sighting::Ended { uid: "1".into(), why: Ended::Deleted, at: Moment::START };
+        assert_eq!(shown.lines(&ended, &view), ["Pod deleted: a"]);
+        assert!(shown.lines(&ended, &view).is_empty());
+    }
+}

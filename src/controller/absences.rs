@@ -1,0 +1,439 @@
+//! Inferred deletions: pods that are absent from a complete list.
+//!
+//! An absence passes these stations. Each can send it back to the first one.
+//!
+//! | station | who decides | what it waits for |
+//! | --- | --- | --- |
+//! | `Action::AwaitList` | [`decide`] | a list begun after the pod was last seen ([`Lists`]) |
+//! | `Action::AwaitApproval` | [`decide`] | the absence guard ([`Brake`]): few absences ask whether the cluster is the same; many need a second list and a sample; nearly all need an operator |
+//! | confirmed | [`Absences::release`] | its turn, at a limited rate |
+//! | `Action::Delete` | [`decide`] | its turn in the queue, like an observed deletion |
+//!
+//! [`decide`]: crate::reconcile::decide::decide
+
+use std::collections::HashSet;
+
+use super::{lists::Lists, requests::Request};
+use crate::{
+    model::{moment::Moment, pod::PodRef, uid::Uid, uid_map::UidMap},
+    reconcile::{
+        absence::{
+            Brake, Evidence, Listed, SettingsChange,
+            hold::{HeldBecause, HoldId, Shown},
+            inquiry::{Answer, Inquiry, Question},
+            person::is_nearly_all,
+        },
+        decide::{Action, Removal},
+        ledger::{
+            Ledger,
+            belief::{Belief, Known},
+        },
+        outcome::Failure,
+        pod_event::WatchList,
+    },
+};
+
+/// Records whose namespaces are looked up together.
+const PLACED_AT_ONCE: usize = 100;
+/// Pods that may have left by a change of settings and are looked up one by one. More are held without that.
+const SORTED_AT_ONCE: usize = 2_000;
+
+pub(super) struct Absences {
+    guard: Brake,
+    lists: Lists,
+    /// Pods that are not in the store, for which a list has to tell whether that counts.
+    awaiting_list: UidMap<()>,
+    /// Whether every pod has to be decided about again: a list came, or an absence came up after one.
+    needs_reconcile: bool,
+    /// Whether an absence waits for a newer list.
+    needs_list: bool,
+    /// How many records the registry held when it was last compared.
+    inherited: usize,
+    /// Whether the registry is being asked for the namespaces of records.
+    is_placing: bool,
+    on_scope_change: SettingsChange,
+    rng: fastrand::Rng,
+}
+
+/// What follows for the other parts.
+#[must_use]
+pub(super) enum Effect {
+    Send(Request),
+    /// Ask the cluster.
+    Ask(Inquiry),
+    /// Ask every watch to list again.
+    Relist,
+}
+
+/// Why the names of records are asked for.
+pub(super) enum About {
+    /// The pods of a sample are looked up.
+    Sample {
+        /// The question of the absence guard.
+        round: u64,
+        /// Whether the registry may hold none of them. Then it is no fault if it names none.
+        is_uncertain: bool,
+    },
+    /// Pods may have left by a change of settings.
+    Sorting {
+        /// The question of the absence guard.
+        round: u64,
+        /// Pods beyond the limit.
+        unasked: Vec<Uid>,
+    },
+    /// The namespace tells which watch has to show the pods.
+    Places,
+}
+
+/// What a full reconcile found to be absent.
+#[derive(Default)]
+pub(super) struct Survey {
+    /// Pods whose deletion waits for the absence guard.
+    absent: HashSet<Uid>,
+    /// How many of them none of our watches ever showed.
+    unseen: usize,
+    needs_list: bool,
+    /// Pods that only the registry named, while a watch cannot list: their namespaces have to be looked up.
+    unplaced: Vec<Uid>,
+}
+
+impl Absences {
+    pub(super) fn new(lists: Lists, on_scope_change: SettingsChange, rng: fastrand::Rng) -> Self {
+        Self {
+            guard: Brake::default(),
+            lists,
+            awaiting_list: UidMap::default(),
+            needs_reconcile: false,
+            needs_list: false,
+            inherited: 0,
+            is_placing: false,
+            on_scope_change,
+            rng,
+        }
+    }
+
+    pub(super) fn lists(&self) -> &Lists {
+        &self.lists
+    }
+
+    pub(super) fn page_arrived(&mut self) {
+        self.lists.page_arrived();
+    }
+
+    pub(super) fn listed(&mut self, watch: usize, list: WatchList) {
+        self.lists.listed(watch, list);
+        self.needs_reconcile = true;
+    }
+
+    pub(super) fn list_failed(&mut self, watch: usize) {
+        self.needs_reconcile |= self.lists.failed(watch);
+    }
+
+    /// A watch showed this pod. If the guard is about it, it is no absence any more.
+    pub(super) fn pod_seen(&mut self, uid: &Uid) {
+        self.needs_reconcile |= self.guard.is_about(uid);
+    }
+
+    /// Notes whether this pod waits for a list.
+    pub(super) fn set_awaiting(&mut self, uid: &Uid, awaits_list: bool) {
+        if awaits_list {
+            self.awaiting_list.insert(uid, ());
+        } else {
+            self.awaiting_list.remove(uid);
+        }
+    }
+
+    pub(super) fn is_awaiting(&self, uid: &Uid) -> bool {
+        self.awaiting_list.contains(uid)
+    }
+
+    /// The pods that wait for a list and are not in the ledger.
+    pub(super) fn awaiting_outside(&self, ledger: &Ledger) -> Vec<Uid> {
+        let uids = self.awaiting_list.iter().map(|(uid, ())| uid);
+        uids.filter(|uid| ledger.belief(uid).is_none()).cloned().collect()
+    }
+
+    /// Every pod has to be decided about again.
+    pub(super) fn request_reconcile(&mut self) {
+        self.needs_reconcile = true;
+    }
+
+    /// Whether every pod has to be decided about again. Says so once.
+    pub(super) fn take_reconcile(&mut self) -> bool {
+        std::mem::take(&mut self.needs_reconcile)
+    }
+
+    /// Whether nothing is known to be absent.
+    pub(super) fn is_settled(&self) -> bool {
+        self.awaiting_list.is_empty() && !self.needs_reconcile
+    }
+
+    pub(super) fn is_guard_idle(&self) -> bool {
+        self.guard.is_idle()
+    }
+
+    /// How many deletions are held.
+    pub(super) fn held(&self) -> usize {
+        self.guard.held()
+    }
+
+    pub(super) fn holds(&self) -> Vec<Shown> {
+        self.guard.holds()
+    }
+
+    /// The inventory was compared: the registry holds this number of our records.
+    pub(super) fn compared(&mut self, owned: usize) {
+        self.inherited = owned;
+    }
+
+    /// This process leads no more. No absence counts, whatever was confirmed.
+    pub(super) fn stand_by(&mut self) {
+        self.guard.drop_absences();
+        // The next leader may have other settings.
+        self.guard.settings_declared();
+        self.awaiting_list.clear();
+        self.needs_reconcile = true;
+    }
+}
+
+/// From a full reconcile to deletions.
+impl Absences {
+    /// Notes what was decided about a pod.
+    pub(super) fn note(&self, survey: &mut Survey, uid: Uid, action: Action, ledger: &Ledger) {
+        let watch = ledger.belief(&uid).and_then(Belief::watch);
+        match (action, watch) {
+            (Action::AwaitApproval, watch) => {
+                survey.unseen += usize::from(watch.is_none());
+                survey.absent.insert(uid);
+            }
+            // A watch that cannot list tries again by itself.
+            (Action::AwaitList, Some(watch)) => survey.needs_list |= !self.lists.is_failing(watch),
+            (Action::AwaitList, None) if self.lists.is_any_failing() => {
+                // The others have their turn once these are placed.
+                if survey.unplaced.len() < PLACED_AT_ONCE {
+                    survey.unplaced.push(uid);
+                }
+            }
+            (Action::AwaitList, None) => survey.needs_list = true,
+            _ => {}
+        }
+    }
+
+    /// A full reconcile is complete. `may_ask` says whether the registry may be asked for names.
+    pub(super) fn derive(&mut self, survey: Survey, may_ask: bool, ledger: &Ledger, now: Moment) -> Option<Effect> {
+        let Survey { absent, unseen, needs_list, unplaced } = survey;
+        self.needs_list = needs_list;
+        if let Some(list) = self.lists.over_some().filter(|_| ledger.is_seeded()) {
+            let is_missing_from_an_empty_list =
+                |uid: &Uid| self.lists.is_empty(ledger.belief(uid).and_then(Belief::watch));
+            let empty = absent.iter().any(is_missing_from_an_empty_list);
+            let owned = ledger.owned();
+            // Records that none of our watches ever showed are compared with those that were there before ours.
+            let nearly_all_of = (is_nearly_all(absent.len(), owned).then_some(owned))
+                .or_else(|| is_nearly_all(unseen, self.inherited).then_some(self.inherited));
+            self.guard.derive(absent, Evidence { list, empty, nearly_all_of, owned }, now);
+        }
+        self.place(unplaced, may_ask)
+    }
+
+    /// Looks up the namespaces of these records: only the watch of that namespace has to show that they are absent.
+    fn place(&mut self, uids: Vec<Uid>, may_ask: bool) -> Option<Effect> {
+        if uids.is_empty() || !may_ask || self.is_placing {
+            return None;
+        }
+        self.is_placing = true;
+        Some(Effect::Send(Request::Names { about: About::Places, uids }))
+    }
+
+    fn placed(&mut self, named: &[PodRef], ledger: &mut Ledger) {
+        self.is_placing = false;
+        for PodRef { uid, namespace, .. } in named {
+            if let Some(watch) = self.lists.watch_of(namespace) {
+                ledger.place(uid, watch);
+                self.needs_reconcile = true;
+            }
+        }
+    }
+
+    /// Asks every watch to list again while an absence waits for a newer list.
+    pub(super) fn want_list(&mut self, now: Moment) -> Option<Effect> {
+        (self.needs_list && self.lists.ask_again(now)).then_some(Effect::Relist)
+    }
+
+    /// The next question of the guard.
+    pub(super) fn next_question(&mut self, ledger: &Ledger, now: Moment) -> Option<Effect> {
+        let random = self.rng.u64(..);
+        Some(match self.guard.ask(now, random)? {
+            Question::Whole { round } if self.lists.is_cluster_wide() => Effect::Ask(Inquiry::Whole { round }),
+            // The right to list some namespaces does not include the whole cluster: each pod is looked up.
+            Question::Whole { round } => {
+                let mut uids = in_order(self.guard.sorting().cloned());
+                let unasked = uids.split_off(uids.len().min(SORTED_AT_ONCE));
+                Effect::Send(Request::Names { about: About::Sorting { round, unasked }, uids })
+            }
+            Question::List { round } => {
+                tracing::warn!(
+                    held = self.guard.held(),
+                    "absent pods are not deregistered before a second list agrees"
+                );
+                Effect::Ask(Inquiry::List { round, except: self.lists.failing_namespaces() })
+            }
+            Question::Confirm { round, sample } if sample.is_empty() => {
+                Effect::Ask(Inquiry::LookUp { round, pods: Vec::new() })
+            }
+            Question::Confirm { round, sample } => {
+                let is_uncertain = sample.iter().all(|uid| ledger.known(uid) == Known::Doubt);
+                Effect::Send(Request::Names { about: About::Sample { round, is_uncertain }, uids: sample })
+            }
+        })
+    }
+
+    /// The registry told the names of records, without those that it does not hold.
+    pub(super) fn named(
+        &mut self,
+        about: About,
+        result: Result<Vec<PodRef>, Failure>,
+        ledger: &mut Ledger,
+        now: Moment,
+    ) -> Option<Effect> {
+        match (about, result) {
+            (About::Sample { round, is_uncertain: false }, Ok(pods)) if pods.is_empty() => {
+                let why = "the registry has no usable names of the pods in the sample".to_owned();
+                self.answered(round, Answer::Unanswered(why), now);
+            }
+            (About::Sample { round, .. }, Ok(pods)) => return Some(Effect::Ask(Inquiry::LookUp { round, pods })),
+            (About::Sorting { round, unasked }, Ok(pods)) => {
+                return Some(Effect::Ask(Inquiry::Find { round, pods, unasked }));
+            }
+            (About::Sample { round, .. } | About::Sorting { round, .. }, Err(failure)) => {
+                self.answered(round, Answer::Unanswered(failure.to_string()), now);
+            }
+            (About::Places, result) => self.placed(&result.unwrap_or_default(), ledger),
+        }
+        None
+    }
+
+    /// The cluster could not be asked, as it still answers the last question.
+    pub(super) fn not_asked(&mut self, round: u64, now: Moment) {
+        self.answered(round, Answer::Unanswered("the last question is still open".into()), now);
+    }
+
+    /// The list came that the guard asked for.
+    pub(super) fn second_list(&mut self, round: u64, there: &HashSet<Uid>, now: Moment) -> Option<Effect> {
+        let random = self.rng.u64(..);
+        match self.guard.listed(round, there, now, random) {
+            Listed::Ignored => {}
+            Listed::Agreed => self.needs_reconcile = true,
+            Listed::Contradicted => {
+                tracing::error!(
+                    held = self.guard.held(),
+                    "deletions held: a second list shows pods that the watch lacks; the watch is taken anew"
+                );
+                self.needs_list = true;
+                return self.want_list(now);
+            }
+            Listed::Sorted { left, gone } => {
+                tracing::info!(left, gone, "what is absent after a change of settings was sorted");
+                self.needs_reconcile = true;
+            }
+        }
+        None
+    }
+
+    /// The answer came that the guard asked for.
+    pub(super) fn answered(&mut self, round: u64, answer: Answer, now: Moment) {
+        let random = self.rng.u64(..);
+        if !self.guard.answered(round, answer, now, random) {
+            return;
+        }
+        let held = self.guard.held();
+        match self.guard.held_because() {
+            Some(HeldBecause::StillThere(found)) => tracing::error!(
+                held,
+                found,
+                "deletions held: pods that the list lacks are there; check the watch's permissions and selectors"
+            ),
+            Some(HeldBecause::Unanswered(cause)) => {
+                tracing::warn!(held, cause, "deletions held: they cannot be confirmed, it is tried again");
+            }
+            // These are logged where they come up.
+            Some(HeldBecause::SettingsChanged | HeldBecause::NearlyAll { .. } | HeldBecause::AnotherWriter) => {}
+            None => {
+                tracing::info!(held, "absent pods are confirmed to be gone");
+                // Pods that went between the first list and the second are in neither set.
+                self.needs_reconcile = true;
+            }
+        }
+    }
+
+    /// The deletions that may be sent now.
+    pub(super) fn release(&mut self, now: Moment) -> Vec<(Uid, Removal)> {
+        in_order(self.guard.release(now))
+    }
+}
+
+/// Operators, other writers and changed settings.
+impl Absences {
+    /// An operator approved held deletions.
+    pub(super) fn approve(&mut self, hold: &HoldId) {
+        let deletions = self.guard.approve(hold);
+        if deletions > 0 {
+            tracing::warn!(%hold, deletions, "held deletions were approved, they leave at a bounded rate");
+        }
+    }
+
+    /// Another writer may be alive. It has the time to announce itself before anything is inferred.
+    pub(super) fn expect_rival(&mut self, now: Moment) {
+        self.guard.expect_rival(now);
+    }
+
+    pub(super) fn rival_seen(&mut self, now: Moment) {
+        self.guard.rival_seen(now);
+    }
+
+    pub(super) fn no_rival_reported(&mut self, now: Moment) {
+        self.guard.no_rival_reported(now);
+    }
+
+    /// Whether another writer may be alive.
+    pub(super) fn is_contested(&self) -> bool {
+        self.guard.is_contested()
+    }
+
+    /// The records were written under other settings than ours.
+    pub(super) fn settings_changed(&mut self) {
+        tracing::warn!(
+            policy = ?self.on_scope_change,
+            "the settings that select pods have changed; records of pods that are there and no longer selected are told apart"
+        );
+        self.guard.settings_changed(self.on_scope_change);
+    }
+
+    /// An earlier process found nearly every record without a pod, and no operator has approved that yet.
+    pub(super) fn need_person(&mut self) {
+        tracing::warn!("nearly every record had no pod for an earlier process; their deletion waits for a person");
+        self.guard.need_person();
+        self.guard.settings_changed(self.on_scope_change);
+    }
+
+    pub(super) fn is_person_needed(&self) -> bool {
+        self.guard.is_person_needed()
+    }
+
+    /// Whether nothing is left of the settings before ours, and nothing needs an operator.
+    pub(super) fn are_settings_settled(&self) -> bool {
+        self.guard.settings_settled() && self.is_settled()
+    }
+
+    pub(super) fn settings_declared(&mut self) {
+        self.guard.settings_declared();
+    }
+}
+
+/// A set has another order in every run. What is sent, and in which order, depends on what happened alone: a recorded
+/// history can then be played again.
+fn in_order<T: Ord>(set: impl IntoIterator<Item = T>) -> Vec<T> {
+    let mut sorted: Vec<T> = set.into_iter().collect();
+    sorted.sort_unstable();
+    sorted
+}

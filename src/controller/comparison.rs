@@ -1,0 +1,286 @@
+//! The resync: comparing the ledger with the registry's inventory, part by part as it is read.
+//!
+//! A comparison begins with each session, every resync interval, and when many writes may have been applied. It never
+//! deletes anything: what it finds changes the ledger, and every pod is decided about again.
+
+use std::time::Duration;
+
+use super::{
+    effects::Effects,
+    inventory::{Error, Ours, PAGE_ITEMS, Part, Reading, Step},
+    requests::Request,
+};
+use crate::{
+    model::{digest::Buckets, moment::Moment, pod::Shown},
+    reconcile::{ledger::Ledger, outcome::Failure, read_back::ReadBack, retry},
+    store::View,
+    telemetry::metrics::{
+        Metrics,
+        labels::{DriftKind, Request as Kind, RequestOutcome},
+    },
+};
+
+/// Above this number of records, an inventory is compared in more and smaller buckets.
+const MANY_RECORDS: usize = 200_000;
+/// An inventory of at most one page is compared before every watch has listed.
+const SMALL_INVENTORY: u64 = 5_000;
+/// Delays between steps that failed.
+const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+/// After this many failures in a row, pages are read instead of digests.
+const DIGESTS_TRIES: u32 = 3;
+/// After this many failures in a row, the reading begins again: the registry may be another one by now.
+const FAILURES_MAX: u32 = 10;
+
+pub(super) struct Comparison {
+    state: State,
+    /// When the next step or comparison is due.
+    due_at: Moment,
+    failures: u32,
+    /// Records in a page: fewer after a page that did not come in time.
+    limit: usize,
+    /// Whether the inventory was small before this process wrote: then it is compared before every watch has listed.
+    is_small: bool,
+    read_back: ReadBack,
+    /// While uncertain records are read back: when the next resync is due.
+    resync_at: Option<Moment>,
+    resync_interval: Duration,
+    metrics: Metrics,
+    rng: fastrand::Rng,
+}
+
+#[derive(Debug)]
+enum State {
+    Idle,
+    /// A step of this session's reading is in flight.
+    Reading {
+        epoch: u64,
+    },
+    /// The reading of this session continues when it is due.
+    Between {
+        epoch: u64,
+        rest: Reading,
+        found: Found,
+    },
+}
+
+/// What a comparison has found so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Found {
+    read: usize,
+    differs: usize,
+}
+
+/// What follows from a comparison for the other parts.
+#[must_use]
+#[derive(Debug)]
+pub(super) enum Effect {
+    /// Decide about every pod again.
+    ReconcileAll,
+    /// The registry failed the request.
+    RequestFailed(Failure),
+    /// What was read so far may no longer be used.
+    Abandon,
+    /// The whole inventory was read.
+    Compared(Compared),
+}
+
+/// Which comparison is complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Compared {
+    /// The first one of a term.
+    First,
+    Resync,
+    /// A reading that settled uncertain records.
+    ReadBack,
+}
+
+impl Comparison {
+    pub(super) fn new(resync_interval: Duration, metrics: Metrics, rng: fastrand::Rng) -> Self {
+        Self {
+            state: State::Idle,
+            due_at: Moment::START,
+            failures: 0,
+            limit: PAGE_ITEMS,
+            is_small: false,
+            read_back: ReadBack::default(),
+            resync_at: None,
+            resync_interval,
+            metrics,
+            rng,
+        }
+    }
+
+    pub(super) fn due_at(&self) -> Option<Moment> {
+        Some(self.due_at)
+    }
+
+    /// Whether this session's inventory is to be read on now. `lists_settled` says whether every watch has listed, or cannot.
+    pub(super) fn is_due(&self, epoch: u64, lists_settled: bool, now: Moment) -> bool {
+        let in_flight = matches!(self.state, State::Reading { epoch: reading } if reading == epoch);
+        // First registrations need not wait for the last page of pods. A large inventory would be read for nothing.
+        !in_flight && now >= self.due_at && (self.is_small || lists_settled)
+    }
+
+    /// Begins to read the inventory, or continues with the reading that was begun in this session.
+    pub(super) fn next_request(&mut self, epoch: u64, digests: bool, ledger: &mut Ledger, view: &View) -> Request {
+        let (reading, found) = match std::mem::replace(&mut self.state, State::Reading { epoch }) {
+            State::Between { epoch: begun, rest, found } if begun == epoch => (rest, found),
+            _ => (self.begin(digests, ledger, view), Found::default()),
+        };
+        Request::Inventory { epoch, found, reading }
+    }
+
+    fn begin(&self, digests: bool, ledger: &mut Ledger, view: &View) -> Reading {
+        ledger.suppose(|uid, belief| match view.shown_by(belief.watch(), uid)? {
+            Shown::Record(record) => Some(record),
+            Shown::Unreadable => None,
+        });
+        let many = view.len().max(ledger.owned()) > MANY_RECORDS;
+        let division = if many { Buckets::By16Bits } else { Buckets::By8Bits };
+        // A registry that fails to give digests may still give pages.
+        let digests = digests && self.failures < DIGESTS_TRIES;
+        Reading::new(Ours { division, buckets: ledger.buckets(division), digests }, self.limit)
+    }
+
+    /// A session was opened. Another writer, or a restored registry, may have left other records than the ledger says.
+    pub(super) fn begin_session(&mut self, now: Moment) {
+        (self.due_at, self.resync_at) = (now, None);
+    }
+
+    /// How many records the registry held before this process wrote.
+    pub(super) fn expect(&mut self, records: u64) {
+        self.is_small = records <= SMALL_INVENTORY;
+    }
+
+    /// This process leads no more.
+    pub(super) fn stand_by(&mut self) {
+        (self.state, self.is_small) = (State::Idle, false);
+    }
+
+    /// Whether the inventory was compared in this session, and the next resync is yet to come.
+    pub(super) fn is_done(&self, now: Moment) -> bool {
+        !matches!(self.state, State::Reading { .. }) && self.failures == 0 && now < self.due_at
+    }
+
+    /// A write request was answered or failed, after which this share of its operations is uncertain.
+    pub(super) fn note_uncertain(&mut self, share: f64) {
+        self.read_back.sent(share);
+    }
+
+    /// Reads the inventory soon if that settles more uncertain records than retries would.
+    pub(super) fn read_back(&mut self, uncertain: usize, now: Moment) {
+        let idle = matches!(self.state, State::Idle) && now < self.due_at;
+        if idle && self.read_back.begin(uncertain, now) {
+            tracing::info!(uncertain, "many writes may have been applied; reading the registry's inventory");
+            self.resync_at = Some(self.due_at);
+            self.due_at = now;
+        }
+    }
+
+    /// A step was read in the session `epoch`; `current` is the session that is open now.
+    pub(super) fn read(
+        &mut self,
+        epoch: u64,
+        current: Option<u64>,
+        found: Found,
+        step: Step,
+        ledger: &mut Ledger,
+        now: Moment,
+    ) -> Effects<Effect> {
+        let mut effects = Effects::default();
+        if !matches!(self.state, State::Reading { epoch: reading } if reading == epoch) {
+            // Another session's reading has begun since.
+            return effects;
+        }
+        self.state = State::Idle;
+        if current != Some(epoch) {
+            // The inventory is compared again when the next session is opened.
+            effects.add(Effect::Abandon);
+            return effects;
+        }
+        let Step { part, rest, error, limit } = step;
+        self.limit = limit;
+        let is_complete = rest.is_none() && error.is_none();
+        let learned = !part.is_empty();
+        let found = self.learn(part, found, is_complete, ledger, now);
+        if learned && !is_complete {
+            effects.add(Effect::ReconcileAll);
+        }
+        match error {
+            None => {
+                self.failures = 0;
+                self.metrics.request(Kind::Inventory, RequestOutcome::Ok);
+            }
+            Some(error) => {
+                self.retry(&error, now);
+                match error {
+                    Error::Failure(failure) => effects.add(Effect::RequestFailed(failure)),
+                    Error::Mismatch { .. } | Error::Pages(_) => {
+                        self.metrics.request(Kind::Inventory, RequestOutcome::Rejected);
+                    }
+                }
+            }
+        }
+        match rest {
+            None if is_complete => effects.add(Effect::Compared(self.complete(found, ledger, now))),
+            Some(rest) if self.failures < FAILURES_MAX => {
+                let Found { read, differs } = found;
+                tracing::debug!(read, differs, "registry inventory read in part; reading on");
+                self.state = State::Between { epoch, rest, found };
+            }
+            _ => effects.add(Effect::Abandon),
+        }
+        effects
+    }
+
+    fn retry(&mut self, error: &Error, now: Moment) {
+        self.failures = self.failures.saturating_add(1);
+        let random = self.rng.u64(..);
+        self.due_at = now + retry::backoff(RETRY.0, RETRY.1, self.failures, random);
+        tracing::warn!(%error, failures = self.failures, "registry inventory not read; retrying");
+    }
+
+    /// Brings the ledger in line with what a step read.
+    fn learn(&self, part: Part, found: Found, is_complete: bool, ledger: &mut Ledger, now: Moment) -> Found {
+        if part.is_empty() {
+            return found;
+        }
+        let Part { division, equal, complete, items } = part;
+        let is = |of: &[bool], bucket: usize| of.get(bucket).copied().unwrap_or(false);
+        let Found { mut read, mut differs } = found;
+        read += items.len();
+        if equal.contains(&true) {
+            ledger.confirm_bucket(division, |bucket| is(&equal, bucket));
+        }
+        for (uid, held) in items {
+            if let Some(drift) = ledger.inventory_has(&uid, held, now) {
+                differs += 1;
+                self.metrics.drift_repaired(drift.into());
+            }
+        }
+        if complete.contains(&true) {
+            let missing = ledger.inventory_lacks_the_others(division, |bucket| !is(&complete, bucket));
+            (0..missing).for_each(|_| self.metrics.drift_repaired(DriftKind::Missing));
+            differs += missing;
+        }
+        if !is_complete {
+            ledger.settle_buckets(division, |bucket| is(&equal, bucket) || is(&complete, bucket));
+        }
+        Found { read, differs }
+    }
+
+    fn complete(&mut self, found: Found, ledger: &mut Ledger, now: Moment) -> Compared {
+        let interval = self.resync_interval.mul_f64(0.9 + 0.2 * self.rng.f64());
+        let resync_at = self.resync_at.take();
+        self.due_at = resync_at.unwrap_or(now + interval);
+        let first = !ledger.is_seeded();
+        let Found { read, differs } = found;
+        tracing::info!(read, differs, owned = ledger.owned(), first, "registry compared");
+        ledger.finish_reading();
+        match resync_at {
+            Some(_) => Compared::ReadBack,
+            None if first => Compared::First,
+            None => Compared::Resync,
+        }
+    }
+}

@@ -1,0 +1,399 @@
+//! Delivery: from queued pods to write requests, within every limit. [`answers`] handles what comes of them.
+//!
+//! A lone change leaves at once. While all requests are in flight, changes gather into the next batch by themselves.
+//!
+//! What limits a write, in the order in which it is asked:
+//!
+//! | limit | where | value | when it lets a write through |
+//! | --- | --- | --- | --- |
+//! | leadership | [`Term`] | the Lease | this process leads at this moment |
+//! | circuit breaker | [`Availability`] | closed, one write, or open | closed while requests succeed; open for 0.2 s to 5 s after a failure (30 s for a refused credential, or as the registry asks); then one capabilities request, one write, and all |
+//! | requests in flight | [`Pace`] | at most `--max-in-flight` | one after the registry refused (429, 503), one more per round of answers |
+//! | size of a batch | [`Pace`] | 32 items at first, then what the registry answers in time; at most its own limits | halved when an answer does not come in time, doubled when it comes fast |
+//! | write rate | [`RateLimit`] | `--max-writes-per-second` | refilled as time passes, one second's worth at most |
+//! | order | [`Lane`] | deletions, retries, changes, backfill, rewrites | the first lane that is not empty and not held back |
+//! | rewrite rate | [`RateLimit`] | 1,000 per second, in portions of 100 | refilled as time passes |
+//! | retry budget | [`Budget`] | a share of the first tries | earned by first tries and by acknowledged retries; at least two per second |
+//! | retry budget of records that always fail | [`Budget`] | a smaller share | the same; at least one per two seconds |
+//! | rejected records | [`Budget`] | 100 per second | once after each resync |
+//! | backoff of one pod | [`Tries::not_before`] | 0.2 s to 60 s, or as the registry asks | when it is over, or when the registry is well again |
+//! | parts of a failed batch | [`Tries::isolation`] | a half or an eighth of the batch each time | until it is acknowledged |
+//! | backlog | [`Options::backlog_window`] | 4,096 pods of each kind in the queue | when the lane is empty, the next ones are taken from the ledger |
+//!
+//! [`Term`]: crate::controller::leadership::Term
+//! [`Availability`]: crate::controller::availability::Availability
+//! [`Tries::not_before`]: crate::reconcile::ledger::work::Tries::not_before
+//! [`Tries::isolation`]: crate::reconcile::ledger::work::Tries::isolation
+//! [`Options::backlog_window`]: crate::controller::options::Options::backlog_window
+
+mod answers;
+
+use super::{
+    effects::Effects,
+    queue::{Lane, Open, Queue, Turn},
+    report::Notice,
+    requests::Request,
+};
+use crate::{
+    model::{ids::Version, moment::Moment, uid::Uid},
+    reconcile::{
+        decide::Removal,
+        ledger::{
+            Ledger,
+            backlog::Walk,
+            belief::Known,
+            work::{Attempt, Flight, Isolation},
+        },
+        outcome::{Failure, OperationKind, Verdict},
+        pace::{Pace, SentBatch, Size},
+        retry::RateLimit,
+        retry_budget::Budget,
+    },
+    registry::{Capabilities, Encoded, EncodedBody},
+    telemetry::metrics::Metrics,
+};
+
+/// Records that differ from the registry's are rewritten at no more than this rate: a new release may change them all.
+const REWRITES_PER_SECOND: u32 = 1_000;
+/// Bytes of a batch's body besides its operations, at most.
+const AROUND_BATCH_BYTES: usize = 64;
+/// While a batch of keys that belong together is gathered, at most this many others are passed over.
+const ASIDE_MAX: usize = 1_000;
+
+pub(super) struct Delivery {
+    queue: Queue,
+    writes: RateLimit,
+    rewrites: RateLimit,
+    budget: Budget,
+    pace: Pace,
+    turns: Turns,
+    /// Write requests in flight.
+    in_flight: usize,
+    max_in_flight: usize,
+    backlog_window: usize,
+    metrics: Metrics,
+    rng: fastrand::Rng,
+}
+
+/// Counts what had its turn, so that turns can be taken.
+#[derive(Default)]
+struct Turns {
+    batches: usize,
+    retries: usize,
+}
+
+/// What a write request was about.
+pub(super) struct Sent {
+    pub(super) epoch: u64,
+    uids: Vec<Uid>,
+    /// Whether it was a batch.
+    pub(super) batched: bool,
+    batch: SentBatch,
+}
+
+/// What follows from answers for the other parts.
+#[must_use]
+pub(super) enum Effect {
+    /// The operation on this pod is over: decide about it again.
+    Settled(Uid),
+    /// The backoff of this pod was cut short: decide about it again.
+    Hastened(Uid),
+    /// The registry holds this version of a record, which is higher than ours.
+    Outrun(Version),
+    /// This share of a request's operations is uncertain.
+    Uncertain(f64),
+    /// A batch failed as a whole and is divided.
+    Dividing {
+        refused: bool,
+    },
+    /// The request failed.
+    RequestFailed(Failure),
+    Report(Notice),
+}
+
+/// A batch that is being filled.
+pub(super) struct Batch {
+    operations: Vec<Encoded>,
+    bytes: usize,
+    limit: Size,
+    /// The most bytes that the registry takes in a batch.
+    max_bytes: usize,
+    /// Whether it is sent as a batch. An operation that fits into no batch is a request of its own.
+    batched: bool,
+    /// The size to which failures divided its pods. Pods of a batch that failed as a whole stay among themselves.
+    divided: Isolation,
+    turn: Turn,
+    /// Whether rewrites may go with it.
+    rewrites: bool,
+    /// Pods that belong into other batches.
+    aside: Vec<(Uid, Lane)>,
+    is_closed: bool,
+}
+
+/// What the queue has for a batch.
+pub(super) enum Next {
+    Take(Uid, Lane),
+    /// One that belongs into another batch.
+    Aside,
+    Nothing,
+}
+
+impl Batch {
+    pub(super) fn is_full(&self) -> bool {
+        self.is_closed || self.operations.len() >= self.limit.items || self.aside.len() >= ASIDE_MAX
+    }
+}
+
+impl Delivery {
+    pub(super) fn new(options: &crate::controller::options::Options, metrics: Metrics, rng: fastrand::Rng) -> Self {
+        Self {
+            queue: Queue::default(),
+            writes: RateLimit::new(options.max_writes_per_second),
+            rewrites: RateLimit::new(REWRITES_PER_SECOND.min(options.max_writes_per_second)),
+            budget: Budget::default(),
+            pace: Pace::new(options.request_timeout),
+            turns: Turns::default(),
+            in_flight: 0,
+            max_in_flight: options.max_in_flight,
+            backlog_window: options.backlog_window.max(1),
+            metrics,
+            rng,
+        }
+    }
+
+    /// When a pod's backoff is over, or a limit lets a pod through that waits for it.
+    pub(super) fn due_at(&mut self, ledger: &Ledger, now: Moment) -> Option<Moment> {
+        let mut due = [self.queue.due_at(), None, None, None, None, None];
+        let writes_at = self.writes.next_at(now, 1);
+        let waits = |walk: Walk| self.queue.has_ready(&[Lane::of(walk)]) || ledger.backlog_of(walk) > 0;
+        if self.queue.has_ready(&[Lane::Delete, Lane::Live]) || waits(Walk::Backfill) {
+            due[1] = Some(writes_at);
+        }
+        if waits(Walk::Rewrite) {
+            due[2] = Some(writes_at.max(self.rewrites.next_at(now, self.rewrites.portion())));
+        }
+        let retries = [
+            &[Lane::DeleteRetry, Lane::PutRetry][..],
+            &[Lane::DeletePersistent, Lane::PutPersistent],
+            &[Lane::Rejected],
+        ];
+        for (due, lanes) in due[3..].iter_mut().zip(retries) {
+            if self.queue.has_ready(lanes) {
+                *due = Some(writes_at.max(self.budget.next_at(lanes[0].attempt(), now)));
+            }
+        }
+        // What is due now waits for something else: an answer, or the circuit breaker.
+        due.into_iter().flatten().filter(|at| *at > now).min()
+    }
+
+    /// How many entries the queue takes in memory.
+    pub(super) fn entries(&self) -> usize {
+        self.queue.entries()
+    }
+
+    /// Whether any write request is in flight.
+    pub(super) fn is_writing(&self) -> bool {
+        self.in_flight > 0
+    }
+
+    /// Whether the retry budget lets such an attempt through now.
+    pub(super) fn allows(&mut self, attempt: Attempt, now: Moment) -> bool {
+        self.budget.allows(attempt, now)
+    }
+
+    /// This process leads no more: nothing is sent, and the requests in flight were abandoned.
+    pub(super) fn stand_by(&mut self) {
+        self.queue = Queue::default();
+        self.in_flight = 0;
+    }
+}
+
+/// The queue.
+impl Delivery {
+    /// Queues a pod whose record is to be written; `first` is the lane for a first try.
+    pub(super) fn queue_put(&mut self, uid: &Uid, attempt: Attempt, first: Lane) {
+        self.queue.push(uid, Lane::of_record(attempt, first));
+    }
+
+    /// Queues a pod whose record is to be deleted.
+    pub(super) fn queue_deletion(&mut self, uid: &Uid, attempt: Attempt) {
+        self.queue.push(uid, Lane::of_deletion(attempt));
+    }
+
+    /// Queues a pod to be decided about at this moment.
+    pub(super) fn delay(&mut self, uid: &Uid, until: Moment) {
+        self.queue.delay(uid, until);
+    }
+
+    pub(super) fn remove(&mut self, uid: &Uid) {
+        self.queue.remove(uid);
+    }
+
+    /// The pods whose delay is over.
+    pub(super) fn take_due(&mut self, now: Moment) -> Vec<Uid> {
+        self.queue.due(now)
+    }
+
+    /// Whether the queue holds nothing of this lane.
+    pub(super) fn is_empty(&self, lane: Lane) -> bool {
+        self.queue.ready(lane) == 0
+    }
+
+    /// Whether the queue takes more of the backlog.
+    pub(super) fn has_room(&self, lane: Lane) -> bool {
+        self.queue.ready(lane) < self.backlog_window
+    }
+}
+
+/// Filling batches.
+impl Delivery {
+    /// How many write requests may be in flight, as far as the registry's answers tell.
+    pub(super) fn most_in_flight(&self) -> usize {
+        self.pace.slots(self.max_in_flight)
+    }
+
+    /// A new batch, if fewer requests than `slots` are in flight.
+    pub(super) fn begin_batch(
+        &mut self,
+        registry: &Capabilities,
+        batched: bool,
+        slots: usize,
+        now: Moment,
+    ) -> Option<Batch> {
+        if self.in_flight >= slots {
+            return None;
+        }
+        let most = Size { items: registry.max_batch_items.max(1), bytes: registry.max_batch_bytes };
+        let mut limit = self.pace.limit(if batched { most } else { Size { items: 1, ..most } }, now);
+        limit.items = limit.items.min(self.writes.available(now));
+        Some(Batch {
+            operations: Vec::new(),
+            bytes: AROUND_BATCH_BYTES,
+            limit,
+            max_bytes: registry.max_batch_bytes,
+            batched,
+            divided: Isolation::None,
+            // Every second batch begins with retries, so that neither they nor first tries wait for all of the other.
+            turn: if self.turns.batches.is_multiple_of(2) { Turn::First } else { Turn::Last },
+            // In portions, so that rewrites do not leave one by one.
+            rewrites: self.rewrites.available(now) >= self.rewrites.portion(),
+            aside: Vec::new(),
+            is_closed: false,
+        })
+    }
+
+    /// Whether rewrites may go with this batch.
+    pub(super) fn lets_rewrites_through(&mut self, batch: &Batch, now: Moment) -> bool {
+        batch.rewrites && self.rewrites.available(now) > 0
+    }
+
+    /// The most urgent pod that may go.
+    pub(super) fn next_key(&mut self, batch: &mut Batch, ledger: &Ledger, now: Moment) -> Next {
+        let open = Open {
+            rewrites: self.lets_rewrites_through(batch, now),
+            retries: self.budget.allows(Attempt::Retry, now),
+            persistent: self.budget.allows(Attempt::Persistent, now),
+            rejected: self.budget.allows(Attempt::Rejected, now),
+            turn: batch.turn,
+            // Of four retries one is a record's, so that deletions that always fail starve no record.
+            records_first: self.turns.retries % 4 == 3,
+        };
+        let Some((uid, lane)) = self.queue.pop(open) else { return Next::Nothing };
+        if !batch.operations.is_empty() && batch.divided != divided(&uid, ledger) {
+            batch.aside.push((uid, lane));
+            return Next::Aside;
+        }
+        Next::Take(uid, lane)
+    }
+
+    /// Adds an operation. One that does not fit any more keeps its place in the queue, and closes the batch.
+    pub(super) fn add(&mut self, batch: &mut Batch, operation: Encoded, lane: Lane, ledger: &mut Ledger, now: Moment) {
+        let bytes = batch.bytes + operation.size_at_most();
+        if bytes > batch.limit.bytes {
+            if !batch.operations.is_empty() {
+                self.queue.push_front(&operation.uid, lane);
+                batch.is_closed = true;
+                return;
+            }
+            batch.limit.items = 1;
+            batch.batched &= bytes <= batch.max_bytes;
+        }
+        self.rewrites.take(usize::from(lane == Lane::Rewrite));
+        let divided = divided(&operation.uid, ledger);
+        begin(&operation, ledger, now);
+        self.count(attempt_under_way(&operation.uid, ledger));
+        batch.divided = divided;
+        batch.batched &= divided != Isolation::Alone;
+        batch.limit.items = divided.limit(batch.limit.items);
+        batch.bytes = bytes;
+        batch.operations.push(operation);
+    }
+
+    fn count(&mut self, attempt: Attempt) {
+        self.budget.sent(attempt);
+        if matches!(attempt, Attempt::Retry | Attempt::Persistent) {
+            self.turns.retries = self.turns.retries.wrapping_add(1);
+            self.metrics.retried();
+        }
+    }
+
+    /// The request that sends a batch. None if the batch is empty.
+    pub(super) fn finish(&mut self, batch: Batch, epoch: u64, now: Moment) -> Option<Request> {
+        let Batch { operations, bytes, batched, divided, aside, .. } = batch;
+        for (uid, lane) in aside.iter().rev() {
+            self.queue.push_front(uid, *lane);
+        }
+        if operations.is_empty() {
+            return None;
+        }
+        self.writes.take(operations.len());
+        self.turns.batches = self.turns.batches.wrapping_add(1);
+        self.in_flight += 1;
+        let uids: Vec<Uid> = operations.iter().map(|operation| operation.uid.clone()).collect();
+        let size = Size { items: uids.len(), bytes };
+        let batch = SentBatch { size, at: now, divided: divided != Isolation::None };
+        Some(Request::Write { sent: Sent { epoch, uids, batched, batch }, operations })
+    }
+
+    /// Rejects a record that is larger than the registry takes. Returns the operation otherwise.
+    pub(super) fn check_size(
+        &mut self,
+        operation: Encoded,
+        registry: &Capabilities,
+        ledger: &mut Ledger,
+        now: Moment,
+    ) -> Result<Encoded, Effects<Effect>> {
+        let most = registry.max_record_bytes;
+        match &operation.body {
+            EncodedBody::Put { record, .. } if record.len() > most => {
+                let cause = format!("the record has {} bytes, the registry takes {most}", record.len());
+                begin(&operation, ledger, now);
+                let mut effects = Effects::default();
+                self.settle(&operation.uid, Verdict::Rejected { cause }, ledger, &mut effects, now);
+                Err(effects)
+            }
+            _ => Ok(operation),
+        }
+    }
+}
+
+/// The size to which failures divided the batches of this pod.
+fn divided(uid: &Uid, ledger: &Ledger) -> Isolation {
+    ledger.work(uid).map(|work| work.tries().isolation).unwrap_or_default()
+}
+
+/// What kind of attempt the request about a pod is.
+fn attempt_under_way(uid: &Uid, ledger: &Ledger) -> Attempt {
+    ledger.work(uid).map(|work| work.tries().attempt).unwrap_or_default()
+}
+
+fn begin(operation: &Encoded, ledger: &mut Ledger, now: Moment) {
+    let (kind, result) = match &operation.body {
+        EncodedBody::Put { digest, .. } => (OperationKind::Put, Known::Holds(digest.fingerprint())),
+        EncodedBody::Delete(_) => (OperationKind::Delete, Known::Absent),
+    };
+    if let EncodedBody::Delete(Removal::Absent) = operation.body {
+        tracing::debug!(uid = %operation.uid, "deregistering a pod that is absent");
+    }
+    ledger.begin(&operation.uid, Flight { kind, result, version: operation.version }, now);
+}

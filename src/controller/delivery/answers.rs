@@ -1,0 +1,199 @@
+//! What comes of writes: verdicts go to the ledger, and what the registry's answers teach goes to the limits.
+
+use super::{Delivery, Effect, Sent, attempt_under_way};
+use crate::{
+    controller::{effects::Effects, report::Notice},
+    model::{moment::Moment, uid::Uid},
+    reconcile::{
+        ledger::{
+            Ledger,
+            work::{Applied, Attempt, Blame, Settled},
+        },
+        outcome::{Failure, Verdict},
+        pace::Size,
+    },
+    telemetry::metrics::labels::{Operation, OperationOutcome, Request as Kind, RequestOutcome},
+};
+
+impl Delivery {
+    /// A write request was answered.
+    pub(in crate::controller) fn answered(
+        &mut self,
+        sent: &Sent,
+        verdicts: Vec<Verdict>,
+        ledger: &mut Ledger,
+        now: Moment,
+    ) -> Effects<Effect> {
+        let mut effects = Effects::default();
+        self.landed();
+        self.pace.answered(&sent.batch, now);
+        self.budget.answered();
+        if kind_of(sent, ledger) != Attempt::Persistent {
+            let uncertain = verdicts.iter().filter(|verdict| matches!(verdict, Verdict::Doubt { .. })).count();
+            effects.add(Effect::Uncertain(uncertain as f64 / verdicts.len().max(1) as f64));
+        }
+        for (uid, verdict) in sent.uids.iter().zip(verdicts) {
+            self.settle(uid, verdict, ledger, &mut effects, now);
+        }
+        if self.budget.recovered() {
+            ledger.hasten(now).into_iter().for_each(|uid| effects.add(Effect::Hastened(uid)));
+        }
+        effects
+    }
+
+    fn landed(&mut self) {
+        // The term may have ended since the reply arrived. Then its request is not counted any more.
+        self.in_flight = self.in_flight.saturating_sub(1);
+    }
+
+    /// The registry judged the operation on one pod.
+    pub(super) fn settle(
+        &mut self,
+        uid: &Uid,
+        verdict: Verdict,
+        ledger: &mut Ledger,
+        effects: &mut Effects<Effect>,
+        now: Moment,
+    ) {
+        let Some(flight) = ledger.work(uid).and_then(|work| work.tries().flight) else { return };
+        let attempt = attempt_under_way(uid, ledger);
+        let random = self.rng.u64(..);
+        let mut uncertain = None;
+        match &verdict {
+            Verdict::Retry { cause, .. } => tracing::debug!(%uid, cause, "not applied; trying again"),
+            Verdict::Doubt { cause } => {
+                self.budget.failed(attempt);
+                uncertain = Some(cause.clone());
+            }
+            _ => {}
+        }
+        let outcome = match ledger.settle(uid, verdict, now, random) {
+            Settled::Acknowledged(since) => {
+                self.budget.acknowledged(attempt);
+                self.metrics.acknowledged_after(now.since(since));
+                OperationOutcome::Done
+            }
+            Settled::Again => OperationOutcome::Retry,
+            Settled::Parked(cause) => {
+                effects.add(Effect::Report(Notice::Rejected { uid: uid.clone(), kind: flight.kind, cause }));
+                OperationOutcome::Parked
+            }
+            Settled::Outrun(version) => {
+                version.into_iter().for_each(|version| effects.add(Effect::Outrun(version)));
+                OperationOutcome::Stale
+            }
+        };
+        self.metrics.operation(Operation::from(flight.kind), outcome);
+        if let Some(cause) = uncertain {
+            effects.add(Effect::Report(notice(uid, cause, ledger)));
+        }
+        effects.add(Effect::Settled(uid.clone()));
+    }
+
+    /// A write request failed as a whole. `blamed` says that its body may be why.
+    pub(in crate::controller) fn failed(
+        &mut self,
+        sent: &Sent,
+        failure: &Failure,
+        blamed: bool,
+        ledger: &mut Ledger,
+        now: Moment,
+    ) -> Effects<Effect> {
+        let mut effects = Effects::default();
+        let failure = &of_body(failure);
+        self.landed();
+        self.adapt(sent, failure, now);
+        let divisible = sent.uids.len() > 1;
+        let too_large = *failure == Failure::TooLarge;
+        let refused_content = too_large || matches!(failure, Failure::Refused { status: 400 | 422, .. });
+        if refused_content && !divisible && blamed && !(too_large && sent.batched) {
+            self.metrics.request(Kind::Write, RequestOutcome::Rejected);
+            for uid in &sent.uids {
+                self.settle(uid, Verdict::Rejected { cause: failure.to_string() }, ledger, &mut effects, now);
+            }
+            return effects;
+        }
+        let applied = applied(failure);
+        // Only a body may be to blame for these.
+        let isolate = too_large || blamed && (refused_content || applied == Applied::Maybe);
+        let kind = kind_of(sent, ledger);
+        if isolate && divisible {
+            let refused = applied == Applied::No;
+            self.metrics.request(Kind::Write, if refused { RequestOutcome::Rejected } else { RequestOutcome::Failed });
+            let Size { items, bytes } = sent.batch.size;
+            effects.add(Effect::Report(Notice::Divided { items, bytes, error: failure.to_string() }));
+            effects.add(Effect::Dividing { refused });
+        } else if applied == Applied::Maybe && blamed && !divisible && kind == Attempt::Persistent {
+            // A record that always fails pauses no other.
+            self.metrics.request(Kind::Write, RequestOutcome::Failed);
+        } else {
+            effects.add(Effect::RequestFailed(failure.clone()));
+        }
+        if applied == Applied::Maybe {
+            self.budget.failed(kind);
+            if kind != Attempt::Persistent {
+                effects.add(Effect::Uncertain(1.0));
+            }
+        }
+        let blame = match sent.uids.len() {
+            _ if !isolate => Blame::Elsewhere,
+            1 if too_large => Blame::TooLarge,
+            1 => Blame::Alone,
+            size => Blame::OneOf(size),
+        };
+        for uid in &sent.uids {
+            let random = self.rng.u64(..);
+            ledger.fail(uid, applied, blame, now, random);
+            if isolate && !divisible {
+                effects.add(Effect::Report(notice(uid, failure.to_string(), ledger)));
+            }
+            effects.add(Effect::Settled(uid.clone()));
+        }
+        effects
+    }
+
+    /// What a failed request teaches about how much the registry takes.
+    fn adapt(&mut self, sent: &Sent, failure: &Failure, now: Moment) {
+        match failure {
+            Failure::Broken(_) => _ = self.pace.failed(&sent.batch, now),
+            Failure::TooLarge | Failure::Refused { status: 400, .. } if sent.batched && sent.uids.len() > 1 => {
+                self.pace.too_large(sent.batch.size, *failure == Failure::TooLarge, now);
+            }
+            Failure::Throttled { status, after } => {
+                let asked = after.filter(|_| *status == 429);
+                self.pace.refused(&sent.batch, self.in_flight + 1, asked, now);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Whether the operations of a failed request may have been applied.
+fn applied(failure: &Failure) -> Applied {
+    match failure {
+        Failure::Broken(_) => Applied::Maybe,
+        Failure::Throttled { status, .. } if *status >= 500 => Applied::Hardly,
+        _ => Applied::No,
+    }
+}
+
+/// The kind of attempt that a request counts as: the most ordinary one in it.
+fn kind_of(sent: &Sent, ledger: &Ledger) -> Attempt {
+    let kinds = || sent.uids.iter().map(|uid| attempt_under_way(uid, ledger));
+    let ordinary = kinds().find(|kind| matches!(kind, Attempt::First | Attempt::Retry));
+    ordinary.or_else(|| kinds().next()).unwrap_or_default()
+}
+
+fn notice(uid: &Uid, cause: String, ledger: &Ledger) -> Notice {
+    let failures = ledger.work(uid).map_or(0, |work| work.tries().failures);
+    Notice::Uncertain { uid: uid.clone(), cause, failures, is_lasting: ledger.stays_uncertain(uid) }
+}
+
+/// What a failed write means. A firewall that dislikes a body answers 403. If the credential is refused instead, the next
+/// request that changes nothing shows that.
+fn of_body(failure: &Failure) -> Failure {
+    match failure {
+        Failure::Unauthorized { status: 403, detail, named: false } => Failure::Broken(format!("status 403 {detail}")),
+        failure => failure.clone(),
+    }
+}

@@ -1,0 +1,299 @@
+//! The event loop: receives one thing, hands it to the part it belongs to, and lets every part act that is due.
+//!
+//! The loop owns the ledger and the parts. A part knows none of the others: it returns effects, and the loop applies them
+//! (`apply`). The steps that need several parts are files of their own: `intake` for pod events, `reconcile` for the
+//! decision about one pod or all, `deliver` for batches, `replies` for the registry's answers.
+
+mod apply;
+mod deliver;
+mod intake;
+mod reconcile;
+mod replies;
+
+use std::{future::Future, time::Duration};
+
+use tokio::sync::{mpsc, watch};
+
+use super::{
+    absences::Absences,
+    availability::Availability,
+    comparison::Comparison,
+    delivery::Delivery,
+    error::Error,
+    identity::Identity,
+    leadership::Term,
+    lists::Lists,
+    options::{Inputs, Options, Outputs},
+    report::{Counts, News, Reporter},
+    requests::Requests,
+    session::WriterSession,
+};
+use crate::{
+    clock::Clock,
+    model::moment::Moment,
+    reconcile::{
+        absence::inquiry::{Confirmation, Finding, Inquiry},
+        election::Leadership,
+        ledger::{Ledger, work::Attempt},
+        session::Phase,
+        status::{Ability, Standing},
+    },
+    registry::Registry,
+    store::View,
+};
+
+/// When the loop stops, closing the session may take this long, at most.
+const CLOSE_WITHIN: Duration = Duration::from_secs(3);
+/// When the loop stops, closing the session may take one part in five of the time, at most.
+const CLOSE_PART: u32 = 5;
+/// The loop turns at least this often. Parts without a due time of their own act once per turn.
+const TURN: Duration = Duration::from_secs(1);
+
+/// Keeps a registry equal to a view of pods.
+pub struct EventLoop<R> {
+    clock: Clock,
+    view: View,
+    ledger: Ledger,
+    stop_within: Duration,
+
+    term: Term,
+    availability: Availability,
+    session: WriterSession,
+    comparison: Comparison,
+    absences: Absences,
+    delivery: Delivery,
+    reporter: Reporter,
+
+    requests: Requests<R>,
+    questions: mpsc::Sender<Inquiry>,
+    relist: watch::Sender<u64>,
+    /// Why the loop has to end.
+    end: Option<Error>,
+}
+
+impl<R: Registry> EventLoop<R> {
+    /// A loop that has not begun.
+    pub fn new(registry: R, view: View, options: Options, clock: Clock, outputs: Outputs) -> Self {
+        let Outputs { questions, relist, standing, metrics, health } = outputs;
+        let mut rng = fastrand::Rng::with_seed(options.seed);
+        let delivery = Delivery::new(&options, metrics.clone(), rng.fork());
+        let Options { instance, is_earlier_life, cluster_name, cluster_uid, replaces_cluster_uid, scope, .. } = options;
+        let identity = Identity { instance, is_earlier_life, cluster_name, cluster_uid, replaces_cluster_uid, scope };
+        let lists = Lists::new(view.watches(), options.namespaces);
+        Self {
+            clock,
+            view,
+            ledger: Ledger::default(),
+            stop_within: options.stop_within,
+            term: Term::none(),
+            availability: Availability::new(rng.fork()),
+            session: WriterSession::new(identity, rng.fork()),
+            comparison: Comparison::new(options.resync_interval, metrics.clone(), rng.fork()),
+            absences: Absences::new(lists, options.on_scope_change, rng.fork()),
+            delivery,
+            reporter: Reporter::new(metrics, health, standing),
+            requests: Requests::new(registry),
+            questions,
+            relist,
+            end: None,
+        }
+    }
+
+    /// Keeps the registry equal to the view until `shutdown`. Then waits for the requests in flight and closes the session.
+    /// Changes that are still pending are found again at the next start.
+    ///
+    /// # Errors
+    /// The cluster turns out to be another one, the session belongs to another cluster, or the watches end.
+    pub async fn run(mut self, mut inputs: Inputs, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+        let mut shutdown = std::pin::pin!(shutdown);
+        loop {
+            let now = self.clock.now();
+            self.act(*inputs.leadership.borrow(), now);
+            if let Some(error) = self.end.take() {
+                return Err(error);
+            }
+            let wake_at = self.wake_at(now);
+            tokio::select! {
+                biased;
+                () = &mut shutdown => break,
+                // The task that keeps the Lease may have ended. Then the term ends in its time.
+                Ok(()) = inputs.leadership.changed() => {}
+                Some(reply) = self.requests.next() => self.replied(reply, *inputs.leadership.borrow()),
+                confirmation = inputs.confirmations.recv() => self.confirmed(confirmation.ok_or(Error::WatchesEnded)?)?,
+                Some(hold) = inputs.approvals.recv() => self.absences.approve(&hold),
+                event = inputs.sightings.recv() => {
+                    self.observe(event.ok_or(Error::WatchesEnded)?, &mut inputs.sightings);
+                }
+                () = self.clock.sleep_until(wake_at) => {}
+            }
+        }
+        self.reporter.stopping();
+        self.stop(&inputs.leadership).await;
+        Ok(())
+    }
+
+    /// Does everything that is due.
+    fn act(&mut self, leadership: Leadership, now: Moment) {
+        self.reporter.loop_turned();
+        self.follow(leadership, now);
+        self.reconcile_due(now);
+        if self.absences.take_reconcile() {
+            self.reconcile_all(now);
+        }
+        self.confirm_absences(now);
+        self.declare(now);
+        self.ask_registry(now);
+        self.deliver(now);
+        self.report(now);
+    }
+
+    /// When a part has something to do.
+    fn wake_at(&mut self, now: Moment) -> Moment {
+        let due = [
+            self.term.due_at(),
+            self.availability.due_at(),
+            self.session.due_at(),
+            self.comparison.due_at(),
+            self.delivery.due_at(&self.ledger, now),
+        ];
+        // What is due and was not done waits for something else, such as an answer.
+        due.into_iter().flatten().filter(|at| *at > now).fold(now + TURN, Moment::min)
+    }
+
+    /// Whether this process may write, at this very moment.
+    fn leads(&self) -> bool {
+        self.term.leads(self.clock.now())
+    }
+
+    /// Sends the requests that are due, besides writes.
+    fn ask_registry(&mut self, now: Moment) {
+        if let Some(request) = self.availability.next_request(now) {
+            self.requests.send(request);
+        }
+        let may_ask = self.availability.capabilities().is_some() && self.availability.lets_through(now);
+        if !self.leads() || !may_ask {
+            return;
+        }
+        if self.session.is_due(now)
+            && let Some(facts) = self.facts()
+            && let Some(request) = self.session.next_request(&facts, now)
+        {
+            self.requests.send(request);
+        }
+        let lists = self.absences.lists();
+        if let Some(epoch) = self.session.epoch()
+            && lists.has_page()
+            && self.comparison.is_due(epoch, lists.are_settled(), now)
+        {
+            let digests = self.availability.features().digests;
+            let request = self.comparison.next_request(epoch, digests, &mut self.ledger, &self.view);
+            self.requests.send(request);
+        }
+    }
+
+    /// Asks the cluster about absences, and the watches for new lists.
+    fn confirm_absences(&mut self, now: Moment) {
+        let relist = self.absences.want_list(now);
+        self.apply_absences(relist, now);
+        // The guard's questions need names from the registry, and its answers lead to deletions there.
+        if self.availability.lets_through(now) {
+            let question = self.absences.next_question(&self.ledger, now);
+            self.apply_absences(question, now);
+        }
+    }
+
+    /// The cluster answered a question about absences.
+    fn confirmed(&mut self, confirmation: Confirmation) -> Result<(), Error> {
+        let now = self.clock.now();
+        let Confirmation { round, finding } = confirmation;
+        match finding {
+            Finding::OtherCluster { expected, found } => return Err(Error::ClusterChanged { expected, found }),
+            Finding::Listed(there) => {
+                let effect = self.absences.second_list(round, &there, now);
+                self.apply_absences(effect, now);
+            }
+            Finding::Answer(answer) => self.absences.answered(round, answer, now),
+        }
+        Ok(())
+    }
+
+    /// Makes the session declare what neither a restart nor the next leader may forget.
+    fn declare(&mut self, now: Moment) {
+        // In this session the inventory was compared, and everything that followed from it is done.
+        let is_settled = self.session.is_open()
+            && self.comparison.is_done(now)
+            && self.absences.are_settings_settled()
+            && self.ledger.working().all(|(_, work)| work.approved.is_none());
+        if is_settled {
+            self.absences.settings_declared();
+            self.session.declare_settled(now);
+        }
+        self.session.declare(self.absences.is_person_needed(), self.absences.is_contested(), now);
+    }
+
+    /// Whether the registry is believed to be equal to the cluster.
+    fn is_in_sync(&self) -> bool {
+        self.session.is_open()
+            && self.reporter.watches_live()
+            && self.ledger.is_seeded()
+            && self.absences.lists().over_all().is_some()
+            && self.ledger.owed() == 0
+            && self.absences.is_settled()
+            && self.absences.is_guard_idle()
+    }
+
+    fn report(&mut self, now: Moment) {
+        let in_sync = self.is_in_sync();
+        if in_sync {
+            self.session.note_in_sync();
+        }
+        if self.reporter.set_in_sync(in_sync, self.view.len()) == News::FirstInSync {
+            self.session.beat_soon(now);
+        }
+        let (pods, held, queue_entries) = (self.view.len(), self.absences.held(), self.delivery.entries());
+        if let Some(uncertain) = self.reporter.report(&self.ledger, &Counts { pods, held, queue_entries }, now) {
+            let may_read_back = self.session.is_open() && self.ledger.is_seeded();
+            if may_read_back && !self.delivery.allows(Attempt::Retry, now) {
+                self.comparison.read_back(uncertain, now);
+            }
+        }
+        let standing = Standing {
+            session: self.session.phase().into(),
+            epoch: self.session.epoch(),
+            in_step: in_sync,
+            ability: self.ability(now),
+            holds: self.absences.holds(),
+        };
+        self.reporter.show(standing, self.session.phase());
+    }
+
+    /// Whether this process could do a leader's work.
+    fn ability(&self, now: Moment) -> Ability {
+        match () {
+            () if !self.absences.lists().has_page() => Ability::WithoutPods,
+            () if self.term.current().is_some() && self.availability.is_cut_off(now) => Ability::CutOff,
+            () => Ability::Able,
+        }
+    }
+
+    /// Waits for the requests in flight, and closes the session.
+    async fn stop(&mut self, leadership: &watch::Receiver<Leadership>) {
+        let close_within = CLOSE_WITHIN.min(self.stop_within / CLOSE_PART);
+        let answered = tokio::time::timeout(self.stop_within - close_within, async {
+            // A session that is being opened would be left behind as if it lived.
+            while self.delivery.is_writing() || self.session.phase() == Phase::Opening {
+                let Some(reply) = self.requests.next().await else { break };
+                self.replied(reply, *leadership.borrow());
+            }
+        });
+        let unanswered = answered.await.is_err();
+        let owed = self.ledger.owed();
+        tracing::info!(owed, unanswered, "stopping; what is owed is left for the next start");
+        let Some(epoch) = self.session.epoch() else { return };
+        match tokio::time::timeout(close_within, self.requests.registry().close_session(epoch)).await {
+            Ok(Ok(())) => tracing::info!(epoch, "session closed"),
+            Ok(Err(error)) => tracing::warn!(epoch, %error, "session not closed, it will turn stale by itself"),
+            Err(_) => tracing::warn!(epoch, "session not closed in time, it will turn stale by itself"),
+        }
+    }
+}

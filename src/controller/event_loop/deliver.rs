@@ -1,0 +1,85 @@
+//! Delivering: batches are filled with the pods whose turn it is, and sent.
+//!
+//! [`Delivery`] says which pod is next and how much may be sent; here each pod is decided about again, so that what is sent
+//! is the store as it is.
+//!
+//! [`Delivery`]: crate::controller::delivery::Delivery
+
+use super::EventLoop;
+use crate::{
+    controller::{
+        delivery::{Batch, Next},
+        queue::Lane,
+    },
+    model::{moment::Moment, uid::Uid},
+    reconcile::{
+        decide::Action,
+        ledger::{backlog::Walk, belief::Known, work::Attempt},
+    },
+    registry::{Capabilities, Change, Encoded, Registry},
+};
+
+impl<R: Registry> EventLoop<R> {
+    /// Sends batches while there is something to send and the limits let it through.
+    pub(super) fn deliver(&mut self, now: Moment) {
+        let Some(epoch) = self.session.epoch() else { return };
+        let Some(registry) = self.availability.capabilities().cloned() else { return };
+        let batched = self.availability.features().batches;
+        while self.leads() {
+            let slots = self.availability.write_slots(self.delivery.most_in_flight(), now);
+            let Some(mut batch) = self.delivery.begin_batch(&registry, batched, slots, now) else { return };
+            self.fill(&mut batch, &registry, now);
+            let Some(request) = self.delivery.finish(batch, epoch, now) else { return };
+            self.requests.send(request);
+        }
+    }
+
+    fn fill(&mut self, batch: &mut Batch, registry: &Capabilities, now: Moment) {
+        while !batch.is_full() {
+            self.reconcile_backlog(Walk::Backfill, now);
+            if self.delivery.lets_rewrites_through(batch, now) {
+                self.reconcile_backlog(Walk::Rewrite, now);
+            }
+            match self.delivery.next_key(batch, &self.ledger, now) {
+                Next::Nothing => return,
+                Next::Aside => {}
+                Next::Take(uid, lane) => {
+                    if let Some(operation) = self.operation(&uid, lane, registry, now) {
+                        self.delivery.add(batch, operation, lane, &mut self.ledger, now);
+                    }
+                }
+            }
+        }
+    }
+
+    /// What is to be sent about a pod now, if anything still is.
+    fn operation(&mut self, uid: &Uid, lane: Lane, registry: &Capabilities, now: Moment) -> Option<Encoded> {
+        let action = self.decision(uid, now);
+        // It may have become a retry while it was queued as a first try.
+        let attempt = match action {
+            Action::Put(desired) => self.ledger.attempt(uid, Known::Holds(desired)),
+            Action::Delete(_) => self.ledger.attempt(uid, Known::Absent),
+            _ => Attempt::First,
+        };
+        match action {
+            Action::Put(_) if self.delivery.allows(attempt, now) => {
+                let pod = self.view.get(uid)?;
+                let content = pod.content.as_ref()?;
+                let version = self.session.next_version()?;
+                let operation = self.requests.registry().encode(uid, version, Change::Put(&pod, content));
+                self.delivery
+                    .check_size(operation, registry, &mut self.ledger, now)
+                    .map_err(|effects| self.apply_delivery(effects, now))
+                    .ok()
+            }
+            Action::Delete(removal) if self.delivery.allows(attempt, now) => {
+                let version = self.session.next_version()?;
+                Some(self.requests.registry().encode(uid, version, Change::Delete(removal)))
+            }
+            _ => {
+                self.reconcile(uid, lane, now);
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Replies: every answer of the registry is counted, teaches the circuit breaker, and goes to the part that asked.
+
+use super::EventLoop;
+use crate::{
+    controller::{
+        delivery::Sent,
+        requests::{AskedHolder, Reply, Request},
+        session::Facts,
+    },
+    model::moment::Moment,
+    reconcile::{
+        election::Leadership,
+        outcome::{Failure, Verdict},
+    },
+    registry::{Capabilities, Registry, session::SessionOpened},
+    telemetry::metrics::labels::Request as Kind,
+};
+
+impl<R: Registry> EventLoop<R> {
+    pub(super) fn replied(&mut self, reply: Reply, leadership: Leadership) {
+        let now = self.clock.now();
+        // The reply may have waited longer than the term lasted.
+        self.follow(leadership, now);
+        match reply {
+            Reply::Capabilities(result) => self.capabilities_told(result, now),
+            Reply::SessionOpened { term, result } if Some(term) == self.term.current() => {
+                self.session_opened(result, now);
+            }
+            Reply::SessionOpened { result, .. } => self.opened_too_late(&result),
+            Reply::SessionClosed => {}
+            Reply::Heartbeat { epoch, result } => {
+                if self.judge(Kind::Heartbeat, &result, now) {
+                    self.registry_answered(now);
+                }
+                let effect = self.session.heartbeat_answered(epoch, result, now);
+                effect.into_iter().for_each(|effect| self.apply_session(effect, now));
+            }
+            Reply::Holder { asked: AskedHolder::ToOpen { term: asked_in }, result } => {
+                self.judge_opening(&result, now);
+                let effects = self.session.found_before(asked_in, self.term.current(), result, now);
+                effects.into_iter().for_each(|effect| self.apply_session(effect, now));
+            }
+            Reply::Holder { asked: AskedHolder::Fenced, result } => {
+                self.judge(Kind::Session, &result, now);
+                let effect = self.session.found_holder(result, now);
+                effect.into_iter().for_each(|effect| self.apply_session(effect, now));
+            }
+            Reply::Inventory { epoch, found, step } => {
+                let effects = self.comparison.read(epoch, self.session.epoch(), found, step, &mut self.ledger, now);
+                self.apply_comparison(effects, now);
+            }
+            Reply::Names { about, result } => {
+                self.judge(Kind::Record, &result, now);
+                let effect = self.absences.named(about, result, &mut self.ledger, now);
+                self.apply_absences(effect, now);
+            }
+            Reply::Written { sent, result } => self.written(&sent, result, now),
+        }
+    }
+
+    /// What the other parts know that the session reports. None if this process does not lead.
+    pub(super) fn facts(&self) -> Option<Facts> {
+        Some(Facts {
+            term: self.term.current()?,
+            has_page: self.absences.lists().has_page(),
+            contested: self.absences.is_contested(),
+            pods: self.view.len(),
+            pending: self.ledger.owed(),
+        })
+    }
+
+    /// Counts a request, and opens the circuit breaker if it failed. Returns whether it was answered.
+    pub(super) fn judge<T>(&mut self, kind: Kind, result: &Result<T, Failure>, now: Moment) -> bool {
+        let failure = result.as_ref().err();
+        self.reporter.requested(kind, failure);
+        let Some(failure) = failure else {
+            self.availability.reached();
+            return true;
+        };
+        if let Some(pause) = self.availability.failed(failure, now) {
+            self.reporter.request_failed(kind, failure, pause, now);
+            if matches!(failure, Failure::Unauthorized { .. }) {
+                self.requests.registry().refresh_credential();
+            }
+        }
+        false
+    }
+
+    fn judge_opening<T>(&mut self, result: &Result<T, Failure>, now: Moment) {
+        self.judge(Kind::Session, result, now);
+        if let Err(error) = result
+            && !self.availability.is_failing()
+        {
+            tracing::warn!(%error, "session not opened; trying again");
+        }
+    }
+
+    /// The registry answered a request in full.
+    fn registry_answered(&mut self, now: Moment) {
+        if self.availability.answered(now) {
+            self.reporter.registry_answered(self.ledger.owed(), now);
+        }
+    }
+
+    fn capabilities_told(&mut self, result: Result<Capabilities, Failure>, now: Moment) {
+        let result = self.availability.checked(result);
+        self.judge(Kind::Capabilities, &result, now);
+        let Ok(capabilities) = result else { return };
+        if self.availability.is_failing() && self.ledger.owed() == 0 {
+            // A request that ends the outage. Otherwise a write does: a heartbeat says nothing about writes.
+            self.session.beat_soon(now);
+        }
+        self.availability.learn(capabilities);
+    }
+
+    fn session_opened(&mut self, result: Result<SessionOpened, Failure>, now: Moment) {
+        self.judge_opening(&result, now);
+        let is_open = result.is_ok();
+        if is_open {
+            self.registry_answered(now);
+        }
+        let effects = self.session.opened(result, now);
+        effects.into_iter().for_each(|effect| self.apply_session(effect, now));
+        if is_open {
+            self.found_records(now);
+        }
+    }
+
+    /// Closes a session that was opened after its term had ended: it may have replaced the next leader's.
+    fn opened_too_late(&mut self, result: &Result<SessionOpened, Failure>) {
+        if let Ok(SessionOpened { epoch, .. }) = *result {
+            tracing::info!(epoch, "a session was opened after the leadership was lost, it is closed");
+            self.requests.send(Request::CloseSession { epoch });
+        }
+    }
+
+    fn written(&mut self, sent: &Sent, result: Result<Vec<Verdict>, Failure>, now: Moment) {
+        match result {
+            Ok(verdicts) => {
+                self.judge(Kind::Write, &Ok(()), now);
+                self.registry_answered(now);
+                self.session.acknowledged();
+                let effects = self.delivery.answered(sent, verdicts, &mut self.ledger, now);
+                self.apply_delivery(effects, now);
+            }
+            Err(failure) => {
+                let blamed = self.availability.blames_writes();
+                let effects = self.delivery.failed(sent, &failure, blamed, &mut self.ledger, now);
+                self.apply_delivery(effects, now);
+                let effect = self.session.lost(sent.epoch, &failure, now);
+                effect.into_iter().for_each(|effect| self.apply_session(effect, now));
+            }
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! Who this process is to the registry, and which sessions under its id are its own.
+
+use super::error::Error;
+
+pub(super) struct Identity {
+    pub(super) instance: String,
+    /// Whether the first instance is an earlier life of the second one.
+    pub(super) is_earlier_life: fn(&str, &str) -> bool,
+    pub(super) cluster_name: String,
+    pub(super) cluster_uid: Option<String>,
+    pub(super) replaces_cluster_uid: Option<String>,
+    pub(super) scope: String,
+}
+
+impl Identity {
+    pub(super) fn is_earlier_life(&self, instance: &str) -> bool {
+        (self.is_earlier_life)(instance, &self.instance)
+    }
+
+    /// Whether this names our process or an earlier life of it.
+    pub(super) fn is_us(&self, instance: &str) -> bool {
+        instance == self.instance || self.is_earlier_life(instance)
+    }
+
+    /// Whether a session under our id belongs to our cluster, as far as both are known.
+    pub(super) fn check_cluster(&self, theirs: Option<&str>, instance: &str) -> Result<(), Error> {
+        let (Some(theirs), Some(ours)) = (theirs, self.cluster_uid.as_deref()) else { return Ok(()) };
+        if theirs == ours || self.replaces_cluster_uid.as_deref() == Some(theirs) {
+            return Ok(());
+        }
+        let (expected, found, instance) = (theirs.to_owned(), ours.to_owned(), instance.to_owned());
+        Err(Error::IdInUse { expected, found, instance })
+    }
+}

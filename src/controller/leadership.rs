@@ -1,0 +1,55 @@
+//! Whether this process leads, by what the Lease says.
+
+use super::effects::Effects;
+use crate::{model::moment::Moment, reconcile::election::Leadership};
+
+/// The term in which this process leads. Without leader election there is one term, which does not end.
+pub(super) struct Term {
+    current: Option<u64>,
+    until: Option<Moment>,
+}
+
+/// A change of leadership.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    Lost { term: u64 },
+    Gained { term: u64 },
+}
+
+impl Term {
+    pub(super) fn none() -> Self {
+        Self { current: None, until: None }
+    }
+
+    pub(super) fn due_at(&self) -> Option<Moment> {
+        self.until
+    }
+
+    pub(super) fn current(&self) -> Option<u64> {
+        self.current
+    }
+
+    /// Whether this process may write. `now` has to be read at this very moment: a process that was stopped in the middle
+    /// of a turn must not go on in a term that is over.
+    pub(super) fn leads(&self, now: Moment) -> bool {
+        self.current.is_some() && self.until.is_none_or(|until| now < until)
+    }
+
+    /// Follows the Lease.
+    pub(super) fn follow(&mut self, leadership: Leadership, now: Moment) -> Effects<Change> {
+        let mut changes = Effects::default();
+        let term = leadership.term(now);
+        self.until = leadership.until();
+        if term != self.current {
+            if let Some(term) = self.current {
+                changes.add(Change::Lost { term });
+            }
+            if let Some(term) = term {
+                changes.add(Change::Gained { term });
+            }
+            self.current = term;
+        }
+        changes
+    }
+}

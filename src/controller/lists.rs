@@ -1,0 +1,152 @@
+//! The newest complete list of each watch: from which lists a pod is absent, and when the watches have to list again.
+
+use std::time::Duration;
+
+use crate::{
+    model::moment::Moment,
+    reconcile::{absence::CompleteList, pod_event::WatchList},
+};
+
+/// A list that was asked for and does not come is asked for again after this time, which doubles up to the second one.
+const RELIST_AGAIN: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(3_600));
+
+pub(super) struct Lists {
+    watches: Vec<Watch>,
+    /// The namespace of each watch. Empty if one watch shows all namespaces.
+    namespaces: Vec<String>,
+    has_page: bool,
+    asked: Option<Asked>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Watch {
+    list: Option<WatchList>,
+    /// Whether a list was tried after `list`, and failed.
+    is_failing: bool,
+}
+
+/// When the watches were asked to list again.
+#[derive(Clone, Copy)]
+struct Asked {
+    at: Moment,
+    /// How often this was repeated because no list came.
+    repeats: u32,
+}
+
+impl Watch {
+    /// The list, if a pod's absence from it counts.
+    fn usable(self) -> Option<WatchList> {
+        self.list.filter(|list| list.identified && !self.is_failing)
+    }
+}
+
+impl Lists {
+    pub(super) fn new(watches: usize, namespaces: Vec<String>) -> Self {
+        Self { watches: vec![Watch::default(); watches], namespaces, has_page: false, asked: None }
+    }
+
+    pub(super) fn page_arrived(&mut self) {
+        self.has_page = true;
+    }
+
+    /// Whether any page of pods has arrived, so that there is something to do.
+    pub(super) fn has_page(&self) -> bool {
+        self.has_page
+    }
+
+    pub(super) fn listed(&mut self, watch: usize, list: WatchList) {
+        if let Some(place) = self.watches.get_mut(watch) {
+            *place = Watch { list: Some(list), is_failing: false };
+            self.has_page = true;
+        }
+    }
+
+    /// Nothing is absent from a watch that cannot list. Returns whether this watch could list until now.
+    pub(super) fn failed(&mut self, watch: usize) -> bool {
+        self.watches.get_mut(watch).is_some_and(|watch| !std::mem::replace(&mut watch.is_failing, true))
+    }
+
+    /// Whether every watch has listed, or has reported that it cannot now.
+    pub(super) fn are_settled(&self) -> bool {
+        self.watches.iter().all(|watch| watch.list.is_some() || watch.is_failing)
+    }
+
+    pub(super) fn is_failing(&self, watch: usize) -> bool {
+        self.watches.get(watch).is_some_and(|watch| watch.is_failing)
+    }
+
+    pub(super) fn is_any_failing(&self) -> bool {
+        self.watches.iter().any(|watch| watch.is_failing)
+    }
+
+    /// Whether one watch shows all namespaces.
+    pub(super) fn is_cluster_wide(&self) -> bool {
+        self.namespaces.is_empty()
+    }
+
+    pub(super) fn failing_namespaces(&self) -> Vec<String> {
+        let named = self.namespaces.iter().zip(&self.watches);
+        named.filter(|(_, watch)| watch.is_failing).map(|(namespace, _)| namespace.clone()).collect()
+    }
+
+    /// The watch whose list tells whether pods of a namespace are absent.
+    pub(super) fn watch_of(&self, namespace: &str) -> Option<usize> {
+        let watch = self.namespaces.iter().position(|watched| watched == namespace);
+        // Pods of a namespace that is not watched are not selected: any list tells that.
+        watch.or_else(|| self.watches.iter().position(|watch| watch.usable().is_some()))
+    }
+
+    /// When the list was begun in which the absence of this watch's pod counts; without a watch, the lists of all.
+    pub(super) fn begun(&self, watch: Option<usize>) -> Option<Moment> {
+        match watch {
+            Some(watch) => self.watches.get(watch)?.usable().map(|list| list.begun),
+            None => self.over_all().map(|list| list.begun),
+        }
+    }
+
+    /// The list over all watches, if each has one that counts.
+    pub(super) fn over_all(&self) -> Option<CompleteList> {
+        let all = self.watches.iter().map(|watch| watch.usable()).collect::<Option<Vec<_>>>()?;
+        over(all.into_iter())
+    }
+
+    /// The list over the watches that have one that counts.
+    pub(super) fn over_some(&self) -> Option<CompleteList> {
+        over(self.watches.iter().filter_map(|watch| watch.usable()))
+    }
+
+    /// Whether the list that lacks this watch's pod holds nothing at all; without a watch, any list.
+    pub(super) fn is_empty(&self, watch: Option<usize>) -> bool {
+        let is_empty = |watch: &Watch| watch.list.is_some_and(|list| list.pods == 0);
+        match watch {
+            Some(watch) => self.watches.get(watch).is_some_and(is_empty),
+            None => self.watches.iter().any(is_empty),
+        }
+    }
+
+    /// Whether to ask the watches to list again now, as an absence waits for a newer list. If the lists do not come, they
+    /// are asked for again, less and less often.
+    pub(super) fn ask_again(&mut self, now: Moment) -> bool {
+        if !self.are_settled() {
+            return false;
+        }
+        let listed = self.watches.iter().filter(|watch| !watch.is_failing);
+        let oldest = listed.filter_map(|watch| watch.list.map(|list| list.begun)).min();
+        let awaited = self.asked.filter(|asked| oldest.is_none_or(|begun| begun <= asked.at));
+        if let Some(Asked { at, repeats }) = awaited {
+            let patience = (RELIST_AGAIN.0 * 2_u32.saturating_pow(repeats.min(10))).min(RELIST_AGAIN.1);
+            if now < at + patience {
+                return false;
+            }
+        }
+        self.asked = Some(Asked { at: now, repeats: awaited.map_or(0, |asked| asked.repeats + 1) });
+        true
+    }
+}
+
+/// Several lists taken together.
+fn over(lists: impl Iterator<Item = WatchList>) -> Option<CompleteList> {
+    lists
+        .map(|WatchList { begun, trusted, .. }| CompleteList { begun, trusted })
+        .reduce(|a, b| CompleteList { begun: a.begun.min(b.begun), trusted: a.trusted && b.trusted })
+}

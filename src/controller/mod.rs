@@ -1,0 +1,45 @@
+//! The controller: an event loop that keeps the registry equal to the store.
+//!
+//! One task owns the ledger and all parts, so there are no locks. Each part has private fields, says when it is due, and
+//! returns what it wants from the others as values: requests and effects. Only the loop knows all parts.
+//!
+//! ```text
+//!   pod events            answers about absences       Lease, approvals           replies of the registry
+//!       |                          |                         |                            |
+//!       v                          v                         v                            v
+//!  +---------------------------------- event_loop -------------------------------------------------+
+//!  | intake -> reconcile: decide() for one pod or all <-> ledger          replies, apply (effects)  |
+//!  +-----|------------|-------------------|----------------|--------------------|------------------+
+//!        v            v                   v                v                    v
+//!    absences      delivery            session         comparison         availability
+//!    lists,        queue, limits,      epoch, other    reading the        circuit breaker,
+//!    guard         retries, answers    writers         inventory          capabilities
+//!        |            |                   |                |                    |
+//!        |            +-------------------+-- requests ----+--------------------+
+//!        v                                       v
+//!   questions, new lists                  the registry            report: logs, metrics, status
+//! ```
+//!
+//! | question | file |
+//! | --- | --- |
+//! | Where is a deletion decided? | `event_loop::reconcile` calls [`crate::reconcile::decide::decide`]; an inferred one first passes `absences` |
+//! | How are writes and retries limited? | the table in `delivery` |
+//! | Where does a new request to the registry belong? | a variant of `requests::Request`, returned by the part that needs it |
+//! | What does an outcome change? | `delivery::answers` for writes, `event_loop::replies` for the others |
+
+mod absences;
+mod availability;
+mod comparison;
+mod delivery;
+mod effects;
+pub mod error;
+pub mod event_loop;
+mod identity;
+mod inventory;
+mod leadership;
+mod lists;
+pub mod options;
+mod queue;
+mod report;
+mod requests;
+mod session;

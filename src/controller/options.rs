@@ -1,0 +1,83 @@
+//! What the event loop is given: its options, what it receives, and where it sends.
+
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+
+use crate::{
+    reconcile::{
+        absence::{
+            SettingsChange,
+            hold::HoldId,
+            inquiry::{Confirmation, Inquiry},
+        },
+        election::Leadership,
+        pod_event::Sighting,
+        status::Standing,
+    },
+    telemetry::{health::Health, metrics::Metrics},
+};
+
+/// The usual [`Options::backlog_window`]: several batches, while the queue stays small whatever the backlog.
+pub const BACKLOG_WINDOW: usize = 4_096;
+
+/// How the loop works.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Write requests in flight, at most.
+    pub max_in_flight: usize,
+    /// Records written or deleted per second, at most.
+    pub max_writes_per_second: u32,
+    /// After this time the registry's client gives up a request.
+    pub request_timeout: Duration,
+    /// Pods of the backlog that are in the queue at once, per kind.
+    pub backlog_window: usize,
+    /// How often the registry's inventory is compared.
+    pub resync_interval: Duration,
+    /// The name of this process.
+    pub instance: String,
+    /// Whether the first instance is an earlier life of the second one.
+    pub is_earlier_life: fn(&str, &str) -> bool,
+    /// The name of the cluster that people know.
+    pub cluster_name: String,
+    /// The UID of the `kube-system` namespace, if it is known.
+    pub cluster_uid: Option<String>,
+    /// The UID of a cluster that this one replaces, as an operator confirmed.
+    pub replaces_cluster_uid: Option<String>,
+    /// A hash of the settings that select pods.
+    pub scope: String,
+    /// The namespace of each watch. Empty if one watch shows all namespaces.
+    pub namespaces: Vec<String>,
+    /// After a request to stop, the requests in flight and the end of the session may take this long.
+    pub stop_within: Duration,
+    /// What becomes of records that an earlier scope selected and this one does not.
+    pub on_scope_change: SettingsChange,
+    /// The seed of jitter and samples.
+    pub seed: u64,
+}
+
+/// What the loop receives. [`crate::controller::event_loop::EventLoop::run`] owns it.
+pub struct Inputs {
+    /// Pod events: which pods changed.
+    pub sightings: mpsc::Receiver<Sighting>,
+    /// The cluster's answers to [`Outputs::questions`].
+    pub confirmations: mpsc::Receiver<Confirmation>,
+    /// Whether this process leads. [`Leadership::ALONE`] if it runs without leader election.
+    pub leadership: watch::Receiver<Leadership>,
+    /// Held deletions that an operator approved.
+    pub approvals: mpsc::Receiver<HoldId>,
+}
+
+/// What the loop sends and shows.
+pub struct Outputs {
+    /// Questions to the cluster about pods whose deletion was inferred.
+    pub questions: mpsc::Sender<Inquiry>,
+    /// Increased to make every watch list its pods again.
+    pub relist: watch::Sender<u64>,
+    /// The status page, with the held deletions.
+    pub standing: watch::Sender<Standing>,
+    /// Counters and gauges.
+    pub metrics: Metrics,
+    /// Liveness and readiness.
+    pub health: Health,
+}

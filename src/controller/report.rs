@@ -1,0 +1,345 @@
+//! What the loop shows of itself: logs of outages and of rejected or uncertain records, metrics, health and the status
+//! page.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::{
+    model::{moment::Moment, uid::Uid},
+    reconcile::{
+        absence::hold::Shown,
+        ledger::{Ledger, belief::Known, reading::Drift},
+        outage::{Lasted, Outage},
+        outcome::{Failure, OperationKind},
+        session::Phase,
+        silence,
+        status::Standing,
+        tally::Tally,
+    },
+    telemetry::{
+        health::Health,
+        metrics::{
+            Metrics,
+            labels::{DriftKind, Operation, RecordState, Request, RequestOutcome},
+        },
+    },
+};
+
+/// How often the figures are counted.
+const EVERY: Duration = Duration::from_secs(1);
+
+pub(super) struct Reporter {
+    metrics: Metrics,
+    health: Health,
+    standing: watch::Sender<Standing>,
+    outage: Outage,
+    rejected: Tally,
+    uncertain: Tally,
+    divided: Tally,
+    sync: Sync,
+    /// None if the figures are due at once.
+    reported_at: Option<Moment>,
+}
+
+/// Whether the registry is equal to the cluster.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sync {
+    NotYet,
+    InSync,
+    NotAnyMore,
+}
+
+/// A fault of which many may come at once: the first ones are logged, then a count per minute.
+pub(super) enum Notice {
+    Rejected { uid: Uid, kind: OperationKind, cause: String },
+    Uncertain { uid: Uid, cause: String, failures: u32, is_lasting: bool },
+    Divided { items: usize, bytes: usize, error: String },
+}
+
+/// What is counted outside of the ledger.
+pub(super) struct Counts {
+    pub(super) pods: usize,
+    pub(super) held: usize,
+    pub(super) queue_entries: usize,
+}
+
+/// What follows from becoming equal to the cluster.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum News {
+    None,
+    /// For the first time. The registry is informed at once, not with the next regular heartbeat.
+    FirstInSync,
+}
+
+impl Reporter {
+    pub(super) fn new(metrics: Metrics, health: Health, standing: watch::Sender<Standing>) -> Self {
+        Self {
+            metrics,
+            health,
+            standing,
+            outage: Outage::default(),
+            rejected: Tally::of_first(3),
+            uncertain: Tally::of_first(3),
+            divided: Tally::of_first(1),
+            sync: Sync::NotYet,
+            reported_at: None,
+        }
+    }
+
+    pub(super) fn loop_turned(&self) {
+        self.health.loop_turned();
+    }
+
+    pub(super) fn stopping(&self) {
+        self.health.stopping();
+    }
+
+    pub(super) fn set_leader(&self, leads: bool) {
+        self.metrics.set_leader(leads);
+    }
+
+    /// Whether every watch has shown signs of life lately.
+    pub(super) fn watches_live(&self) -> bool {
+        self.metrics.watch_silences().into_iter().all(|silence| silence < silence::OLD_AFTER)
+    }
+
+    /// Shows whether the registry is equal to the cluster.
+    pub(super) fn set_in_sync(&mut self, in_sync: bool, pods: usize) -> News {
+        let before = self.sync;
+        self.sync = match before {
+            _ if in_sync => Sync::InSync,
+            Sync::NotYet => Sync::NotYet,
+            _ => Sync::NotAnyMore,
+        };
+        if self.sync != before {
+            // The figures change with it.
+            self.reported_at = None;
+        }
+        if !in_sync || before == Sync::InSync {
+            return News::None;
+        }
+        self.metrics.synced();
+        if before == Sync::NotYet {
+            tracing::info!(pods, "the registry is equal to the cluster");
+            return News::FirstInSync;
+        }
+        tracing::debug!(pods, "the registry is equal to the cluster again");
+        News::None
+    }
+
+    /// Logs and counts, once per second. Returns how many records are uncertain, if it counted.
+    pub(super) fn report(&mut self, ledger: &Ledger, counts: &Counts, now: Moment) -> Option<usize> {
+        if self.reported_at.is_some_and(|at| now < at + EVERY) {
+            return None;
+        }
+        self.reported_at = Some(now);
+        self.log_outage(ledger.owed(), now);
+        self.log_tallies(now);
+        Some(self.count(ledger, counts, now))
+    }
+
+    /// Updates the status page.
+    pub(super) fn show(&self, standing: Standing, phase: Phase) {
+        let fenced = matches!(phase, Phase::Fenced { .. });
+        self.metrics.set_writer(standing.epoch.is_some());
+        self.metrics.set_fenced(fenced);
+        self.health.set_fenced(fenced);
+        self.standing.send_if_modified(|shown| {
+            let news = *shown != standing;
+            if news {
+                log_holds(&shown.holds, &standing.holds);
+                *shown = standing;
+            }
+            news
+        });
+    }
+}
+
+/// Requests and outages.
+impl Reporter {
+    /// A request ended.
+    pub(super) fn requested(&self, request: Request, failure: Option<&Failure>) {
+        self.metrics.request(request, failure.map_or(RequestOutcome::Ok, outcome));
+    }
+
+    /// Logs the start of an outage.
+    pub(super) fn request_failed(&mut self, request: Request, failure: &Failure, pause: Duration, now: Moment) {
+        let Some(failures) = self.outage.failed(failure, now) else {
+            tracing::debug!(?request, error = %failure, "a request to the registry failed");
+            return;
+        };
+        let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+        if matches!(failure, Failure::Unauthorized { .. }) {
+            tracing::error!(
+                ?request,
+                error = %failure,
+                failures,
+                pause_ms,
+                "the registry refuses the credential; reading it again: check the token and its rights"
+            );
+        } else {
+            tracing::warn!(?request, error = %failure, failures, pause_ms, "a request to the registry failed; pausing");
+        }
+    }
+
+    /// Logs the end of an outage.
+    pub(super) fn registry_answered(&mut self, pending: usize, now: Moment) {
+        if let Some(Lasted { time, failures }) = self.outage.over(now) {
+            let lasted_s = time.as_secs();
+            tracing::info!(lasted_s, failures, pending, "the registry answers again; resuming");
+        }
+    }
+
+    /// Logs, once per minute, an outage that lasts.
+    fn log_outage(&mut self, pending: usize, now: Moment) {
+        let Some(Lasted { time, failures }) = self.outage.lasts(now) else { return };
+        let lasted_s = time.as_secs();
+        let error = self.outage.last().map(ToString::to_string);
+        if matches!(self.outage.last(), Some(Failure::Unauthorized { .. })) {
+            tracing::error!(
+                lasted_s,
+                failures,
+                pending,
+                error,
+                "the registry still refuses the credential; retrying: check the token and its rights"
+            );
+        } else {
+            tracing::warn!(lasted_s, failures, pending, error, "requests to the registry still fail; retrying");
+        }
+    }
+}
+
+fn outcome(failure: &Failure) -> RequestOutcome {
+    match failure {
+        Failure::Unauthorized { .. } => RequestOutcome::Unauthorized,
+        Failure::Throttled { .. } => RequestOutcome::Throttled,
+        Failure::Unreachable(_) | Failure::Broken(_) => RequestOutcome::Failed,
+        Failure::Refused { .. }
+        | Failure::NotFound
+        | Failure::Expired
+        | Failure::TooLarge
+        | Failure::StaleEpoch
+        | Failure::UnknownSession => RequestOutcome::Rejected,
+    }
+}
+
+/// Records that fail.
+impl Reporter {
+    pub(super) fn note(&mut self, notice: Notice, now: Moment) {
+        match notice {
+            Notice::Rejected { uid, kind, cause } => self.rejected(&uid, kind, &cause, now),
+            Notice::Uncertain { uid, cause, failures, is_lasting } => {
+                if is_lasting && self.uncertain.note(&cause, now) {
+                    tracing::warn!(%uid, cause, failures, "writes for a pod keep failing and may have been applied; retrying");
+                } else {
+                    tracing::debug!(%uid, cause, failures, "not acknowledged; retrying");
+                }
+            }
+            Notice::Divided { items, bytes, error } => {
+                if self.divided.note(&error, now) {
+                    tracing::warn!(items, bytes, %error, "a batch failed as a whole; sending its parts separately");
+                } else {
+                    tracing::debug!(items, bytes, %error, "a batch failed as a whole");
+                }
+            }
+        }
+    }
+
+    fn rejected(&mut self, uid: &Uid, kind: OperationKind, cause: &str, now: Moment) {
+        if !self.rejected.note(cause, now) {
+            tracing::debug!(%uid, cause, "the registry rejected an operation");
+            return;
+        }
+        match kind {
+            OperationKind::Put => tracing::warn!(
+                %uid,
+                cause,
+                "the registry rejected a record; waiting for the record to change or for the next resync"
+            ),
+            OperationKind::Delete => tracing::warn!(%uid, cause, "the registry rejected a deletion; retrying"),
+        }
+    }
+
+    fn log_tallies(&mut self, now: Moment) {
+        for (cause, count) in self.rejected.due(now) {
+            tracing::warn!(
+                count,
+                %cause,
+                "the registry rejected more operations; waiting for the records to change or for the next resync"
+            );
+        }
+        for (cause, count) in self.uncertain.due(now) {
+            tracing::warn!(count, %cause, "more writes for pods keep failing and may have been applied; retrying");
+        }
+        for (error, count) in self.divided.due(now) {
+            tracing::warn!(count, %error, "more batches failed as a whole; sending their parts separately");
+        }
+    }
+
+    /// Counts how many records are in which state. Returns how many are uncertain.
+    fn count(&self, ledger: &Ledger, counts: &Counts, now: Moment) -> usize {
+        let (mut in_flight, mut parked, mut oldest) = (0, 0, ledger.backlog_since().unwrap_or(now));
+        let (mut pending, mut uncertain) = (ledger.backlog(), ledger.backlog_in_doubt());
+        for (uid, work) in ledger.working() {
+            uncertain += usize::from(ledger.known(uid) == Known::Doubt);
+            // Also while it is tried once more after a resync.
+            if work.tries().parked.is_some() {
+                parked += 1;
+                continue;
+            }
+            oldest = oldest.min(work.since());
+            match work.tries().flight {
+                Some(_) => in_flight += 1,
+                None => pending += 1,
+            }
+        }
+        self.metrics.set_pods(counts.pods);
+        self.metrics.set_records(RecordState::Registered, ledger.owned().saturating_sub(uncertain));
+        self.metrics.set_records(RecordState::Pending, pending);
+        self.metrics.set_records(RecordState::InFlight, in_flight);
+        self.metrics.set_records(RecordState::Parked, parked);
+        self.metrics.set_records(RecordState::Held, counts.held);
+        self.metrics.set_records(RecordState::Doubt, uncertain);
+        self.metrics.set_pending(pending + in_flight, now.since(oldest));
+        self.metrics.set_held(counts.held);
+        self.metrics.set_memory(ledger.believed(), counts.queue_entries);
+        uncertain
+    }
+}
+
+/// Logs which holds are new, and which are over.
+fn log_holds(before: &[Shown], now: &[Shown]) {
+    let lacks = |holds: &[Shown], hold: &Shown| !holds.iter().any(|other| other.id == hold.id);
+    for hold in now.iter().filter(|hold| lacks(before, hold)) {
+        tracing::error!(
+            hold = %hold.id,
+            deletions = hold.deletions,
+            because = %hold.because,
+            "deletions are held until their pods are back, or a person approves them: pod-registrar approve HOLD"
+        );
+    }
+    for hold in before.iter().filter(|hold| lacks(now, hold)) {
+        tracing::info!(hold = %hold.id, "deletions are no longer held under this name");
+    }
+}
+
+impl From<Drift> for DriftKind {
+    fn from(drift: Drift) -> Self {
+        match drift {
+            Drift::Missing => Self::Missing,
+            Drift::Extra => Self::Extra,
+            Drift::Differing => Self::Differing,
+        }
+    }
+}
+
+impl From<OperationKind> for Operation {
+    fn from(kind: OperationKind) -> Self {
+        match kind {
+            OperationKind::Put => Self::Put,
+            OperationKind::Delete => Self::Delete,
+        }
+    }
+}

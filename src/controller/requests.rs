@@ -1,0 +1,183 @@
+//! Requests to the registry, and their replies.
+//!
+//! A part of the loop returns a [`Request`] as a value; [`Requests`] sends it, and the loop hands the [`Reply`] to the
+//! part it belongs to. A new request needs a variant here, a line in [`Request::send_to`], and a line in
+//! `event_loop::replies` for its reply.
+
+use std::sync::Arc;
+
+use tokio::task::{JoinError, JoinSet};
+
+use super::{
+    absences::About,
+    comparison::Found,
+    delivery::Sent,
+    inventory::{Reading, Step},
+};
+use crate::{
+    model::{pod::PodRef, uid::Uid},
+    reconcile::{
+        outcome::{Failure, Verdict},
+        takeover::OtherWriter,
+    },
+    registry::{
+        Capabilities, Encoded, Registry,
+        session::{Contender, Heartbeat, OpenSession, SessionOpened},
+    },
+};
+
+/// A request to the registry.
+pub(super) enum Request {
+    /// Asks what the registry can do. It also tells whether the registry is back after a failure.
+    Capabilities,
+    OpenSession {
+        /// The term in which it is sent.
+        term: u64,
+        open: OpenSession,
+    },
+    /// Closes a session that was opened after its term had ended.
+    CloseSession {
+        epoch: u64,
+    },
+    Heartbeat(Heartbeat),
+    /// Asks who holds the session.
+    Holder {
+        asked: AskedHolder,
+        /// A heartbeat to send first. The registry refuses it, and reports this process to the writer that holds the
+        /// session.
+        announcement: Option<Heartbeat>,
+    },
+    /// Continues to read the inventory.
+    Inventory {
+        epoch: u64,
+        found: Found,
+        reading: Reading,
+    },
+    /// Asks for the namespaces and names of these pods' records.
+    Names {
+        about: About,
+        uids: Vec<Uid>,
+    },
+    Write {
+        sent: Sent,
+        operations: Vec<Encoded>,
+    },
+}
+
+/// Why the registry is asked who holds the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AskedHolder {
+    /// Before this process opens a session, in this term.
+    ToOpen { term: u64 },
+    /// Another writer fenced this one.
+    Fenced,
+}
+
+/// What a request came to.
+pub(super) enum Reply {
+    Capabilities(Result<Capabilities, Failure>),
+    SessionOpened { term: u64, result: Result<SessionOpened, Failure> },
+    SessionClosed,
+    Heartbeat { epoch: u64, result: Result<Option<Contender>, Failure> },
+    Holder { asked: AskedHolder, result: Result<Option<OtherWriter>, Failure> },
+    Inventory { epoch: u64, found: Found, step: Step },
+    Names { about: About, result: Result<Vec<PodRef>, Failure> },
+    Written { sent: Sent, result: Result<Vec<Verdict>, Failure> },
+}
+
+impl Request {
+    async fn send_to<R: Registry>(self, registry: &R) -> Reply {
+        match self {
+            Self::Capabilities => Reply::Capabilities(registry.capabilities().await),
+            Self::OpenSession { term, open } => {
+                Reply::SessionOpened { term, result: registry.open_session(open).await }
+            }
+            Self::CloseSession { epoch } => {
+                if let Err(error) = registry.close_session(epoch).await {
+                    tracing::debug!(epoch, %error, "the session is not closed; another replaced it, or it becomes stale");
+                }
+                Reply::SessionClosed
+            }
+            Self::Heartbeat(beat) => Reply::Heartbeat { epoch: beat.epoch, result: registry.heartbeat(beat).await },
+            Self::Holder { asked, announcement } => {
+                if let Some(beat) = announcement {
+                    // Only the registry needs it: the answer is always a refusal.
+                    let _ = registry.heartbeat(beat).await;
+                }
+                Reply::Holder { asked, result: registry.session_holder().await }
+            }
+            Self::Inventory { epoch, found, reading } => {
+                Reply::Inventory { epoch, found, step: reading.step(registry).await }
+            }
+            Self::Names { about, uids } => Reply::Names { about, result: names(registry, uids).await },
+            Self::Write { sent, operations } => {
+                let result = registry.write(sent.epoch, operations, sent.batched).await;
+                Reply::Written { sent, result }
+            }
+        }
+    }
+}
+
+/// Pods without a record are left out: their absence needs no confirmation.
+async fn names<R: Registry>(registry: &R, uids: Vec<Uid>) -> Result<Vec<PodRef>, Failure> {
+    let mut names = Vec::new();
+    for uid in uids {
+        if let Some(name) = registry.record_name(uid.clone()).await? {
+            names.push(PodRef { uid, namespace: name.namespace, name: name.name });
+        }
+    }
+    Ok(names)
+}
+
+/// The requests in flight.
+pub(super) struct Requests<R> {
+    registry: Arc<R>,
+    others: JoinSet<Reply>,
+    /// Write requests apart, so that they can be abandoned when the term ends.
+    writes: JoinSet<Reply>,
+}
+
+impl<R: Registry> Requests<R> {
+    pub(super) fn new(registry: R) -> Self {
+        Self { registry: Arc::new(registry), others: JoinSet::new(), writes: JoinSet::new() }
+    }
+
+    pub(super) fn registry(&self) -> &R {
+        &self.registry
+    }
+
+    pub(super) fn send(&mut self, request: Request) {
+        let registry = self.registry.clone();
+        let set = if matches!(request, Request::Write { .. }) { &mut self.writes } else { &mut self.others };
+        set.spawn(async move { request.send_to(&*registry).await });
+    }
+
+    /// Abandons the write requests in flight.
+    pub(super) fn abandon_writes(&mut self) {
+        self.writes = JoinSet::new();
+    }
+
+    /// Waits for the next reply. Returns none if no request is in flight.
+    pub(super) async fn next(&mut self) -> Option<Reply> {
+        loop {
+            let ended = tokio::select! {
+                biased;
+                Some(ended) = self.others.join_next() => ended,
+                Some(ended) = self.writes.join_next() => ended,
+                else => return None,
+            };
+            if let Some(reply) = reply(ended) {
+                return Some(reply);
+            }
+        }
+    }
+}
+
+fn reply(ended: Result<Reply, JoinError>) -> Option<Reply> {
+    match ended.map_err(JoinError::try_into_panic) {
+        Ok(reply) => Some(reply),
+        // A request that panicked is a defect. Without its reply the loop would wait forever.
+        Err(Ok(panic)) => std::panic::resume_unwind(panic),
+        Err(Err(_cancelled)) => None,
+    }
+}

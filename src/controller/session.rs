@@ -1,0 +1,490 @@
+//! The writer session: opened, kept alive, lost, and what is done about other writers.
+//!
+//! [`Session`] holds the state machine. Before this process opens its first session of a term, it asks what the session
+//! before declared: which settings selected the records, and whether another writer may be alive.
+
+use std::time::Duration;
+
+use super::{
+    effects::Effects,
+    error::Error,
+    identity::Identity,
+    requests::{AskedHolder, Request},
+};
+use crate::{
+    model::{ids::Version, moment::Moment},
+    reconcile::{
+        notices::Reminder,
+        outcome::Failure,
+        session::{Declared, Phase, Session, is_contested},
+        takeover::{Liveness, OtherWriter, Takeover},
+    },
+    registry::session::{Contender, Counts, Heartbeat, OpenSession, PreviousSession, SessionOpened},
+};
+
+pub(super) struct WriterSession {
+    session: Session,
+    identity: Identity,
+    declared: Declared,
+    /// Whether the newest session declares that another writer may be alive.
+    declares_contest: bool,
+    /// Whether the registry knew the session before ours.
+    is_remembered: bool,
+    takeover: Takeover,
+    in_flight: InFlight,
+    /// The session in which the registry has been equal to the cluster since the last heartbeat.
+    in_sync_in: Option<u64>,
+    /// The epoch of the session that another writer replaced.
+    fenced_epoch: u64,
+    waiting: Reminder,
+    rival: Reminder,
+    fenced: Reminder,
+    rng: fastrand::Rng,
+}
+
+/// Which requests of the session are in flight, at most one of each kind.
+#[derive(Default)]
+struct InFlight {
+    heartbeat: bool,
+    holder_to_open: bool,
+    holder_when_fenced: bool,
+}
+
+/// What the other parts know that the session reports.
+#[derive(Clone, Copy)]
+pub(super) struct Facts {
+    pub(super) term: u64,
+    /// Whether any pod was listed yet.
+    pub(super) has_page: bool,
+    /// Whether another writer may be alive.
+    pub(super) contested: bool,
+    pub(super) pods: usize,
+    pub(super) pending: usize,
+}
+
+/// What follows for the other parts.
+#[must_use]
+#[derive(Debug)]
+pub(super) enum Effect {
+    /// The registry held this number of records before this process wrote.
+    Expect {
+        records: u64,
+    },
+    /// Compare the inventory, as a session was opened.
+    Compare,
+    /// Another writer may be alive. It gets the time to say so before anything is inferred.
+    ExpectRival,
+    RivalSeen,
+    NoRivalReported,
+    /// Other settings than ours selected the records.
+    SettingsChanged,
+    /// Nearly every record had no pod for an earlier process, and no operator has approved their deletion.
+    NeedPerson,
+    /// Another writer took over.
+    Fenced,
+    End(Error),
+}
+
+/// What the others may know of it.
+impl WriterSession {
+    pub(super) fn new(identity: Identity, rng: fastrand::Rng) -> Self {
+        Self {
+            session: Session::default(),
+            identity,
+            declared: Declared::default(),
+            declares_contest: false,
+            is_remembered: true,
+            takeover: Takeover::default(),
+            in_flight: InFlight::default(),
+            in_sync_in: None,
+            fenced_epoch: 0,
+            waiting: Reminder::default(),
+            rival: Reminder::default(),
+            fenced: Reminder::default(),
+            rng,
+        }
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        self.session.phase()
+    }
+
+    /// The epoch that writes carry, while they may be sent.
+    pub(super) fn epoch(&self) -> Option<u64> {
+        self.session.epoch()
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.epoch().is_some()
+    }
+
+    pub(super) fn next_version(&mut self) -> Option<Version> {
+        self.session.next_version()
+    }
+
+    pub(super) fn due_at(&self) -> Option<Moment> {
+        self.session.due_at()
+    }
+
+    pub(super) fn is_due(&self, now: Moment) -> bool {
+        self.due_at().is_some_and(|at| now >= at)
+    }
+}
+
+/// Leading and standing by.
+impl WriterSession {
+    /// This process leads from now on. A session is opened at once.
+    pub(super) fn lead(&mut self, now: Moment) {
+        self.session.lead(now);
+    }
+
+    /// This process leads no more.
+    pub(super) fn stand_by(&mut self) {
+        self.session.follow();
+        self.declared = Declared::Unknown;
+    }
+}
+
+/// Opening a session.
+impl WriterSession {
+    /// The request that is due.
+    pub(super) fn next_request(&mut self, facts: &Facts, now: Moment) -> Option<Request> {
+        if !self.is_due(now) {
+            return None;
+        }
+        match self.phase() {
+            // There would be nothing to do in a session but to keep another writer out.
+            Phase::Closed { .. } if !facts.has_page => None,
+            Phase::Closed { .. } if self.declared == Declared::Unknown => self.ask_before_opening(facts, now),
+            Phase::Closed { .. } => Some(self.open(facts)),
+            Phase::Open { epoch, .. } if !self.in_flight.heartbeat => Some(self.beat(epoch, facts, now)),
+            Phase::Fenced { .. } if !self.in_flight.holder_when_fenced => Some(self.probe(facts)),
+            _ => None,
+        }
+    }
+
+    /// Asks what the session before declared. A process that has waited long for another one announces itself.
+    fn ask_before_opening(&mut self, facts: &Facts, now: Moment) -> Option<Request> {
+        if std::mem::replace(&mut self.in_flight.holder_to_open, true) {
+            return None;
+        }
+        let announcement = self.takeover.announces_with(now).map(|epoch| self.heartbeat(epoch, facts));
+        Some(Request::Holder { asked: AskedHolder::ToOpen { term: facts.term }, announcement })
+    }
+
+    /// What the session before is. `term` is the one in which this process leads now.
+    pub(super) fn found_before(
+        &mut self,
+        asked_in: u64,
+        term: Option<u64>,
+        result: Result<Option<OtherWriter>, Failure>,
+        now: Moment,
+    ) -> Effects<Effect> {
+        self.in_flight.holder_to_open = false;
+        let mut effects = Effects::default();
+        match result {
+            // Another process may have written since then.
+            _ if Some(asked_in) != term => {}
+            Ok(None) => {
+                effects.add(Effect::Expect { records: 0 });
+                self.is_remembered = false;
+                _ = self.declare_after(None, &mut effects);
+            }
+            Ok(Some(before)) => {
+                effects.add(Effect::Expect { records: before.records });
+                match self.identity.check_cluster(before.cluster_uid.as_deref(), &before.instance) {
+                    // Without a Lease, only missing heartbeats tell that the other process writes no more.
+                    Ok(()) => self.take_over(&before, asked_in == 0, now, &mut effects),
+                    Err(error) => effects.add(Effect::End(error)),
+                }
+            }
+            Err(_) => self.not_opened(now),
+        }
+        effects
+    }
+
+    /// Takes over from the session before, if that is allowed.
+    fn take_over(&mut self, before: &OtherWriter, waits: bool, now: Moment, effects: &mut Effects<Effect>) {
+        let is_ours = self.identity.is_earlier_life(&before.instance);
+        if waits && let Err(look_at) = self.takeover.look(before, is_ours, now) {
+            if self.waiting.is_due(now) {
+                tracing::warn!(
+                    instance = before.instance,
+                    epoch = before.epoch,
+                    "another process holds a live session; waiting until it misses a heartbeat. To run several replicas, \
+                     give them one --lease; to run two installations, different --owner names"
+                );
+            }
+            return self.session.wait_until(look_at);
+        }
+        self.waiting.over();
+        self.expect_rival(&before.instance, before.state == Liveness::Closed, effects);
+        _ = self.declare_after(before.scope.as_deref(), effects);
+    }
+
+    /// The process whose session is replaced may be alive, unless it closed the session or was an earlier life of this
+    /// process.
+    fn expect_rival(&self, instance: &str, is_closed: bool, effects: &mut Effects<Effect>) {
+        if !is_closed && !self.identity.is_us(instance) {
+            effects.add(Effect::ExpectRival);
+        }
+    }
+
+    fn open(&mut self, facts: &Facts) -> Request {
+        self.declares_contest = facts.contested;
+        let open = OpenSession {
+            cluster_name: Some(self.identity.cluster_name.clone()),
+            instance: self.identity.instance.clone(),
+            ttl_seconds: self.session.ttl().as_secs(),
+            scope: Some(self.declared.text(&self.identity.scope, self.declares_contest)),
+            min_epoch: self.session.min_epoch(),
+            cluster_uid: self.identity.cluster_uid.clone(),
+        };
+        self.session.opening();
+        Request::OpenSession { term: facts.term, open }
+    }
+
+    pub(super) fn opened(&mut self, result: Result<SessionOpened, Failure>, now: Moment) -> Effects<Effect> {
+        let mut effects = Effects::default();
+        let Ok(opened) = result else {
+            self.not_opened(now);
+            return effects;
+        };
+        let ours = self.session.min_epoch();
+        let ttl = Duration::from_secs(opened.ttl_seconds);
+        self.session.opened(opened.epoch, ttl, self.declares_contest, now);
+        let instance = opened.previous.as_ref().map(|previous| previous.instance.as_str());
+        tracing::info!(epoch = opened.epoch, previous = instance, "session opened, this process writes");
+        // Another process may have opened one between our question and our session.
+        if let Some(previous) = opened.previous.filter(|previous| Some(previous.epoch) != ours) {
+            self.replaced(&previous, now, &mut effects);
+        }
+        effects.add(Effect::Compare);
+        effects
+    }
+
+    /// Our session replaced this one.
+    fn replaced(&mut self, previous: &PreviousSession, now: Moment, effects: &mut Effects<Effect>) {
+        if let Err(error) = self.identity.check_cluster(previous.cluster_uid.as_deref(), &previous.instance) {
+            return effects.add(Effect::End(error));
+        }
+        self.expect_rival(&previous.instance, previous.state == Liveness::Closed, effects);
+        if self.declare_after(previous.scope.as_deref(), effects) {
+            // This session declared something else.
+            self.session.reopen(now);
+        }
+    }
+
+    fn not_opened(&mut self, now: Moment) {
+        let random = self.rng.u64(..);
+        self.session.not_opened(now, random);
+    }
+
+    /// The registry holds this number of our records. If it forgot who wrote them, another writer may still be alive.
+    pub(super) fn found_records(&mut self, owned: usize) -> Option<Effect> {
+        if self.is_remembered || owned == 0 {
+            return None;
+        }
+        self.is_remembered = true;
+        Some(Effect::ExpectRival)
+    }
+
+    /// The inventory was compared: from now on the registry knows who wrote its records.
+    pub(super) fn compared(&mut self) {
+        self.is_remembered = true;
+    }
+}
+
+/// What the session declares, so that neither a restart nor the next leader forgets it.
+impl WriterSession {
+    /// Decides what our session declares after one that declared `before`. Returns whether that is news.
+    fn declare_after(&mut self, before: Option<&str>, effects: &mut Effects<Effect>) -> bool {
+        if before.is_some_and(is_contested) {
+            effects.add(Effect::ExpectRival);
+        }
+        let known = std::mem::replace(&mut self.declared, Declared::after(before, &self.identity.scope));
+        let is_news = self.declared != known;
+        match self.declared {
+            Declared::Doubted if is_news => effects.add(Effect::NeedPerson),
+            Declared::Unsettled if is_news => effects.add(Effect::SettingsChanged),
+            _ => {}
+        }
+        is_news
+    }
+
+    /// Declares that nothing is left of the settings before ours.
+    pub(super) fn declare_settled(&mut self, now: Moment) {
+        tracing::info!("nothing is left of the settings before; ours are declared");
+        self.declared = Declared::Ours;
+        self.session.reopen(now);
+    }
+
+    /// Declares whether an operator is needed, and whether another writer may be alive.
+    pub(super) fn declare(&mut self, person_needed: bool, contested: bool, now: Moment) {
+        if person_needed && self.declared != Declared::Doubted && self.is_open() {
+            self.declared = Declared::Doubted;
+            self.session.reopen(now);
+        }
+        if contested != self.declares_contest {
+            self.session.reopen(now);
+        }
+    }
+}
+
+/// Keeping the session alive, and losing it.
+impl WriterSession {
+    fn beat(&mut self, epoch: u64, facts: &Facts, now: Moment) -> Request {
+        self.session.beat(self.declares_contest, now);
+        self.in_flight.heartbeat = true;
+        let beat = self.heartbeat(epoch, facts);
+        self.in_sync_in = None;
+        Request::Heartbeat(beat)
+    }
+
+    fn heartbeat(&self, epoch: u64, facts: &Facts) -> Heartbeat {
+        Heartbeat {
+            epoch,
+            instance: Some(self.identity.instance.clone()),
+            ttl_seconds: self.session.ttl().as_secs(),
+            // Not whether they are equal at this moment: in a busy cluster some change is always pending.
+            synced: self.session.epoch().is_some_and(|epoch| self.in_sync_in == Some(epoch)),
+            counts: Some(Counts { pods: facts.pods as u64, pending: facts.pending as u64 }),
+        }
+    }
+
+    /// The registry is equal to the cluster.
+    pub(super) fn note_in_sync(&mut self) {
+        self.in_sync_in = self.session.epoch();
+    }
+
+    /// There is something to report with a heartbeat.
+    pub(super) fn beat_soon(&mut self, now: Moment) {
+        self.session.beat_soon(now);
+    }
+
+    pub(super) fn heartbeat_answered(
+        &mut self,
+        epoch: u64,
+        result: Result<Option<Contender>, Failure>,
+        now: Moment,
+    ) -> Option<Effect> {
+        self.in_flight.heartbeat = false;
+        match result {
+            Ok(contender) => {
+                self.acknowledged();
+                (self.epoch() == Some(epoch)).then(|| self.contended(contender, now))
+            }
+            Err(failure) => self.lost(epoch, &failure, now),
+        }
+    }
+
+    /// Something was acknowledged in the session.
+    pub(super) fn acknowledged(&mut self) {
+        self.session.acknowledged();
+    }
+
+    /// The registry reports another writer, or none.
+    fn contended(&mut self, contender: Option<Contender>, now: Moment) -> Effect {
+        let name = |contender: &Contender| contender.instance.clone().unwrap_or_default();
+        // An earlier life of this process has ended: it cannot announce itself any more.
+        let contender = contender.filter(|other| !self.identity.is_us(&name(other)));
+        let Some(contender) = contender else {
+            self.rival.over();
+            return Effect::NoRivalReported;
+        };
+        if self.rival.is_due(now) {
+            tracing::error!(
+                instance = name(&contender),
+                epoch = contender.epoch,
+                "another process writes for the same cluster id and owner, or tries to; its records are not deleted while \
+                 it is alive. Stop one of them. If it runs in another cluster (a clone or a restored copy), give each \
+                 cluster its own --cluster-id"
+            );
+        }
+        Effect::RivalSeen
+    }
+
+    /// The registry holds this version of a record of ours, which we did not know of.
+    pub(super) fn outrun(&mut self, version: Version, now: Moment) {
+        let random = self.rng.u64(..);
+        self.session.outrun(version, now, random);
+    }
+
+    /// A request of this session failed: stops writing if the registry said that the session is over.
+    pub(super) fn lost(&mut self, epoch: u64, failure: &Failure, now: Moment) -> Option<Effect> {
+        if self.epoch() != Some(epoch) {
+            return None;
+        }
+        match failure {
+            Failure::StaleEpoch => {
+                self.fenced.over();
+                self.fenced_epoch = epoch;
+                self.log_fenced(now);
+                self.session.fenced(now);
+                Some(Effect::Fenced)
+            }
+            Failure::UnknownSession => {
+                self.is_remembered = false;
+                tracing::warn!(epoch, "the registry does not know this session, another one is opened");
+                let random = self.rng.u64(..);
+                self.session.unknown(now, random);
+                None
+            }
+            _ => None,
+        }
+    }
+
+    fn log_fenced(&mut self, now: Moment) {
+        if self.fenced.is_due(now) {
+            tracing::error!(
+                epoch = self.fenced_epoch,
+                "another process writes for this cluster id and owner; this one does not write until that session is over. \
+                 Run one of them, or give them different --owner names. If the other one runs in another cluster (a clone or \
+                 a restored copy), give each cluster its own --cluster-id"
+            );
+        }
+    }
+
+    /// Announces this fenced writer, and asks who holds the session.
+    fn probe(&mut self, facts: &Facts) -> Request {
+        self.in_flight.holder_when_fenced = true;
+        let announcement = Some(self.heartbeat(self.fenced_epoch, facts));
+        Request::Holder { asked: AskedHolder::Fenced, announcement }
+    }
+
+    /// Who holds the session, as the fenced writer asked.
+    pub(super) fn found_holder(&mut self, result: Result<Option<OtherWriter>, Failure>, now: Moment) -> Option<Effect> {
+        self.in_flight.holder_when_fenced = false;
+        if !matches!(self.phase(), Phase::Fenced { .. }) {
+            return None;
+        }
+        match result {
+            // A request of ours that was given up, and arrived all the same, opened it: it is ours to write in.
+            Ok(Some(holder)) if !holder.is_over() && holder.instance == self.identity.instance => {
+                tracing::info!(epoch = holder.epoch, "the live session is this process's own; it writes in it");
+                self.session.adopt(holder.epoch, now);
+                Some(Effect::Compare)
+            }
+            // The session of an earlier life counts as over.
+            Ok(Some(other)) if !other.is_over() && !self.identity.is_earlier_life(&other.instance) => {
+                self.session.learn(other.epoch);
+                if let Err(error) = self.identity.check_cluster(other.cluster_uid.as_deref(), &other.instance) {
+                    return Some(Effect::End(error));
+                }
+                self.log_fenced(now);
+                self.session.fenced(now);
+                Some(Effect::RivalSeen)
+            }
+            Ok(other) => {
+                self.declared = Declared::Unknown;
+                self.session.unfenced(other.map_or(0, |other| other.epoch), now);
+                // The other writer may go on though its session is over, or the registry forgot it.
+                Some(Effect::ExpectRival)
+            }
+            Err(_) => {
+                self.session.fenced(now);
+                None
+            }
+        }
+    }
+}

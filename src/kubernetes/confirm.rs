@@ -1,0 +1,334 @@
+//! Answers what the absence guard asks: is it still the same cluster, and are these pods really gone?
+//!
+//! No right is needed beyond those of the watches: a namespace that is not watched is not listed, and a pod that may not be
+//! looked up counts as being there. Answers are bounded in bytes and in time, and one that is no pod and no list of pods
+//! counts as no answer.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::Duration,
+};
+
+use futures::StreamExt as _;
+use http_body_util::{BodyExt as _, Limited};
+use kube::{
+    Client,
+    api::{GetParams, ListParams},
+    client::Body,
+    core::Request,
+};
+use serde::{Deserialize, de::DeserializeOwned};
+use tokio::sync::mpsc;
+
+use super::{
+    client::Scope,
+    explain::{Right, words},
+    identity,
+    watch::list::{self, Step},
+};
+use crate::{
+    clock::Clock,
+    model::{
+        ids::{is_namespace_name, is_pod_name, is_valid_id},
+        pod::PodRef,
+        uid::Uid,
+    },
+    reconcile::{
+        absence::inquiry::{Answer, Confirmation, Finding, Inquiry},
+        paging::Paging,
+    },
+};
+
+/// A list of the largest cluster takes a minute or two; what takes longer than this does not come.
+const ANSWER_WITHIN: Duration = Duration::from_secs(300);
+/// The API server itself gives a request a minute.
+const REQUEST_WITHIN: Duration = Duration::from_secs(60);
+/// Bytes of one pod's metadata, or of a list that is narrowed to its name.
+const ANSWER_BYTES: usize = 16 << 20;
+/// Pods that a cluster can have.
+const PODS_MAX: usize = 2_000_000;
+
+/// What the answers are compared with.
+pub struct Cluster {
+    /// The UID of `kube-system` at the start, if it could be read.
+    pub uid: Option<String>,
+    /// Whether a person named the cluster, so that its identity need not be readable.
+    pub named: bool,
+}
+
+/// Of an object that cannot be identified.
+const NO_UID: Error = Error::Unusable("a pod with a UID");
+
+/// Why the cluster did not answer.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("{}", words(.0))]
+    Request(kube::Error),
+    #[error("no answer within {REQUEST_WITHIN:?}")]
+    Late,
+    #[error("the API server answered 403: a right is missing; {0}")]
+    Forbidden(String),
+    #[error("it is not there")]
+    Missing,
+    #[error("the API server answered with status {0}")]
+    Status(u16),
+    #[error("the answer has more than {ANSWER_BYTES} bytes")]
+    TooLarge,
+    #[error("the answer broke off: {0}")]
+    Broken(String),
+    #[error("the answer is not {0}; is there a proxy in between?")]
+    Unusable(&'static str),
+    #[error("{0}")]
+    List(list::Error),
+    #[error("the list expired before its last page")]
+    Expired,
+    #[error("the registry names a pod that cannot exist")]
+    Name,
+}
+
+/// The right to read pods is missing, in this namespace or in all.
+fn forbidden(namespace: Option<&str>) -> Error {
+    let verbs = &["get", "list", "watch"];
+    Error::Forbidden(Right { group: "", resource: "pods", verbs, name: None, namespace }.advice())
+}
+
+/// Answers questions until nobody asks any more.
+pub async fn run(
+    client: Client,
+    scope: Scope,
+    cluster: Cluster,
+    mut questions: mpsc::Receiver<Inquiry>,
+    answers: mpsc::Sender<Confirmation>,
+) {
+    while let Some(inquiry) = questions.recv().await {
+        let round = inquiry.round();
+        let finding = match other_than(&client, &cluster).await {
+            Err(error) => Finding::Answer(Answer::Unanswered(error.to_string())),
+            Ok(Some(other)) => other,
+            Ok(None) => {
+                let late = Finding::Answer(Answer::Unanswered(format!("it took longer than {ANSWER_WITHIN:?}")));
+                tokio::time::timeout(ANSWER_WITHIN, answer(&client, &scope, inquiry)).await.unwrap_or(late)
+            }
+        };
+        if answers.send(Confirmation { round, finding }).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Whether the API server belongs to another cluster now. An identity that was not readable at the start is not taken for
+/// the expected one later.
+async fn other_than(client: &Client, cluster: &Cluster) -> Result<Option<Finding>, identity::Error> {
+    match (identity::read(client).await, &cluster.uid) {
+        (Ok(found), Some(expected)) if found != *expected => {
+            Ok(Some(Finding::OtherCluster { expected: expected.clone(), found }))
+        }
+        (Ok(_), _) => Ok(None),
+        (Err(identity::Error::Read { is_refused: true, .. }), _) if cluster.named => Ok(None),
+        (Err(error), _) => Err(error),
+    }
+}
+
+async fn answer(client: &Client, scope: &Scope, inquiry: Inquiry) -> Finding {
+    let everything = Scope::default();
+    let listed = match inquiry {
+        Inquiry::LookUp { pods, .. } => return Finding::Answer(look_up(client, &pods).await),
+        Inquiry::Whole { .. } => list_pods(client, &everything, &[]).await,
+        Inquiry::List { except, .. } => list_pods(client, scope, &except).await,
+        Inquiry::Find { pods, unasked, .. } => find(client, scope, pods).await.map(|mut there| {
+            there.extend(unasked);
+            there
+        }),
+    };
+    match listed {
+        Ok(uids) => Finding::Listed(uids),
+        Err(error) => Finding::Answer(Answer::Unanswered(format!("pods cannot be listed: {error}"))),
+    }
+}
+
+/// The pods of the scope but for some namespaces, from consistent lists: no resource version is named, so that none is
+/// older than its request.
+async fn list_pods(client: &Client, scope: &Scope, except: &[String]) -> Result<HashSet<Uid>, Error> {
+    let mut uids = HashSet::new();
+    if scope.namespaces.is_empty() {
+        list_one(client, None, scope, &mut uids).await?;
+        return Ok(uids);
+    }
+    for namespace in scope.namespaces.iter().filter(|namespace| !except.contains(namespace)) {
+        list_one(client, Some(namespace), scope, &mut uids).await?;
+    }
+    Ok(uids)
+}
+
+/// The pods of one namespace or of all, page by page: a page that fails is asked for again.
+async fn list_one(
+    client: &Client,
+    namespace: Option<&str>,
+    scope: &Scope,
+    uids: &mut HashSet<Uid>,
+) -> Result<(), Error> {
+    let turns = list::Turns::default();
+    let source = list::Source::new(client.clone(), namespace.map(str::to_owned), scope, turns, Clock::start());
+    let mut steps = list::Source { only_metadata: true, ..source }.list(Paging::default());
+    let mut found = HashSet::new();
+    while let Some(step) = steps.next().await {
+        let page = match step {
+            Step::Page(page) => page,
+            Step::Failed(failed) if failed.is_stuck => {
+                let is_forbidden = failed.error.status() == Some(403);
+                return Err(if is_forbidden { forbidden(namespace) } else { Error::List(failed.error) });
+            }
+            Step::Failed(_) => continue,
+        };
+        if !page.is_consistent {
+            return Err(Error::Expired);
+        }
+        if page.is_first {
+            found.clear();
+        }
+        for pod in &page.items {
+            found.insert(pod.uid().filter(|uid| is_valid_id(uid)).map(Uid::from).ok_or(NO_UID)?);
+        }
+        if found.len() > PODS_MAX {
+            return Err(Error::Unusable("a list with an end"));
+        }
+    }
+    uids.extend(found);
+    Ok(())
+}
+
+/// Looks pods up one by one: gone is a 404, or another UID under the name.
+async fn look_up(client: &Client, pods: &[PodRef]) -> Answer {
+    if pods.is_empty() {
+        // The cluster's identity was all that was asked for.
+        return Answer::Gone;
+    }
+    let mut there = 0;
+    for PodRef { uid, namespace, name } in pods {
+        match uid_of(client, namespace, name).await {
+            Ok(found) => there += usize::from(found.as_ref() == Some(uid)),
+            Err(error) => return Answer::Unanswered(format!("pod {uid} cannot be looked up: {error}")),
+        }
+    }
+    if there == 0 { Answer::Gone } else { Answer::StillThere(there) }
+}
+
+/// Which of these pods are there, selected or not. Namespaces of the scope are listed; elsewhere each pod is looked up, and
+/// counts as being there where that is not allowed.
+async fn find(client: &Client, scope: &Scope, pods: Vec<PodRef>) -> Result<HashSet<Uid>, Error> {
+    let mut by_namespace: BTreeMap<String, Vec<(Uid, String)>> = BTreeMap::new();
+    for PodRef { uid, namespace, name } in pods {
+        by_namespace.entry(namespace).or_default().push((uid, name));
+    }
+    let mut there = HashSet::new();
+    for (namespace, pods) in by_namespace {
+        if scope.namespaces.contains(&namespace) {
+            let mut all = HashSet::new();
+            list_one(client, Some(&namespace), &Scope::default(), &mut all).await?;
+            there.extend(pods.into_iter().map(|(uid, _)| uid).filter(|uid| all.contains(uid)));
+            continue;
+        }
+        for (uid, name) in pods {
+            match uid_of(client, &namespace, &name).await {
+                Ok(found) if found.as_ref() != Some(&uid) => {}
+                Ok(_) | Err(Error::Forbidden(_)) => _ = there.insert(uid),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(there)
+}
+
+/// The UID of the pod with this name, if there is one. Where pods may only be listed, the list is narrowed to the name.
+async fn uid_of(client: &Client, namespace: &str, name: &str) -> Result<Option<Uid>, Error> {
+    if !is_pod_name(name) {
+        return Err(Error::Name);
+    }
+    let path = path(namespace)?;
+    let request = Request::new(&path).get_metadata(name, &GetParams::default());
+    match ask::<Item>(client, request, namespace).await {
+        Ok(pod) if pod.metadata.name.as_deref() == Some(name) => Ok(Some(pod.as_pod()?.uid()?)),
+        Ok(_) => Err(Error::Unusable("the pod")),
+        Err(Error::Missing) => Ok(None),
+        Err(Error::Forbidden(_)) => {
+            let params = ListParams::default().fields(&format!("metadata.name={name}")).limit(2);
+            let list: List = ask(client, Request::new(&path).list_metadata(&params), namespace).await?;
+            let named = list.items()?.iter().find(|pod| pod.metadata.name.as_deref() == Some(name));
+            named.map(Item::uid).transpose()
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn path(namespace: &str) -> Result<String, Error> {
+    if is_namespace_name(namespace) { Ok(format!("/api/v1/namespaces/{namespace}/pods")) } else { Err(Error::Name) }
+}
+
+type Asked = Result<http::Request<Vec<u8>>, kube::core::request::Error>;
+
+/// Sends a request about pods of a namespace and reads its answer, within bounds.
+async fn ask<T: DeserializeOwned>(client: &Client, request: Asked, namespace: &str) -> Result<T, Error> {
+    let request = request.map_err(|error| Error::Request(kube::Error::BuildRequest(error)))?.map(Body::from);
+    let answered = async {
+        let response = client.send(request).await.map_err(Error::Request)?;
+        match response.status().as_u16() {
+            200 => {}
+            403 => return Err(forbidden(Some(namespace))),
+            404 => return Err(Error::Missing),
+            status => return Err(Error::Status(status)),
+        }
+        let body = Limited::new(response.into_body(), ANSWER_BYTES).collect().await;
+        body.map(http_body_util::Collected::to_bytes).map_err(|error| {
+            let too_large = error.is::<http_body_util::LengthLimitError>();
+            if too_large { Error::TooLarge } else { Error::Broken(error.to_string()) }
+        })
+    };
+    let body = tokio::time::timeout(REQUEST_WITHIN, answered).await.unwrap_or(Err(Error::Late))?;
+    serde_json::from_slice(&body).map_err(|_| Error::Unusable("JSON of the API server"))
+}
+
+/// A list of pods, or of their metadata.
+#[derive(Deserialize)]
+struct List {
+    kind: String,
+    items: Option<Vec<Item>>,
+}
+
+impl List {
+    fn items(&self) -> Result<&[Item], Error> {
+        match (self.kind.as_str(), &self.items) {
+            ("PodList" | "PartialObjectMetadataList" | "List", items) => Ok(items.as_deref().unwrap_or_default()),
+            _ => Err(Error::Unusable("a list of pods")),
+        }
+    }
+}
+
+/// A pod, or its metadata.
+#[derive(Deserialize)]
+struct Item {
+    kind: Option<String>,
+    metadata: Meta,
+}
+
+#[derive(Deserialize)]
+struct Meta {
+    name: Option<String>,
+    uid: Option<String>,
+}
+
+impl Item {
+    fn as_pod(&self) -> Result<&Self, Error> {
+        match self.kind.as_deref() {
+            Some("Pod" | "PartialObjectMetadata") => Ok(self),
+            _ => Err(Error::Unusable("a pod")),
+        }
+    }
+
+    fn uid(&self) -> Result<Uid, Error> {
+        let uid = self.metadata.uid.as_deref().filter(|uid| is_valid_id(uid));
+        uid.map(Uid::from).ok_or(NO_UID)
+    }
+}
+
+#[cfg(test)]
+mod tests;

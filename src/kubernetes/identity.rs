@@ -1,0 +1,45 @@
+//! Which cluster this is: the UID of the `kube-system` namespace, which lives as long as the cluster does.
+
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Api, Client};
+
+use super::explain::{Right, explain};
+use crate::model::ids::is_valid_id;
+
+/// The namespace whose UID is the cluster's id.
+pub const NAMESPACE: &str = "kube-system";
+
+/// Why the cluster's id is not known.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The API server did not give the namespace. `is_refused`: for want of a right.
+    #[error("cannot read the namespace {NAMESPACE}: {why}")]
+    Read {
+        /// What went wrong, and how to fix it.
+        why: String,
+        /// Whether a right is missing.
+        is_refused: bool,
+    },
+    /// The answer is not that namespace.
+    #[error("the answer is not the namespace {NAMESPACE} with a UID; is this a Kubernetes API server?")]
+    Unusable,
+}
+
+/// Reads the cluster's id.
+///
+/// # Errors
+/// When the API server does not answer, refuses, or answers with something else.
+pub async fn read(client: &Client) -> Result<String, Error> {
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let namespace = namespaces.get_metadata(NAMESPACE).await.map_err(|error| unread(&error))?;
+    let found = namespace.metadata;
+    let uid = found.uid.filter(|uid| is_valid_id(uid) && found.name.as_deref() == Some(NAMESPACE));
+    uid.ok_or(Error::Unusable)
+}
+
+fn unread(error: &kube::Error) -> Error {
+    let right = Right { group: "", resource: "namespaces", verbs: &["get"], name: Some(NAMESPACE), namespace: None };
+    let is_refused = matches!(error, kube::Error::Api(status) if status.code == 403);
+    let without = if is_refused { ", or name the cluster with --cluster-id" } else { "" };
+    Error::Read { why: format!("{}{without}", explain(error, &right)), is_refused }
+}

@@ -1,0 +1,442 @@
+//! Publishes held deletions and reads their approvals.
+//!
+//! Each hold becomes an Event, and an annotation on a Lease lists all of them. A second annotation on that Lease approves
+//! holds. So Kubernetes decides who may approve and keeps the record; no endpoint of the controller changes anything.
+
+use std::{collections::HashSet, time::Duration};
+
+use k8s_openapi::{
+    api::{coordination::v1::Lease, core::v1::ObjectReference, events::v1::Event},
+    apimachinery::pkg::apis::meta::v1::MicroTime,
+};
+use kube::{
+    Api, Resource as _,
+    api::{ObjectMeta, PostParams},
+};
+use tokio::sync::{mpsc, watch};
+
+use super::{LeaseClient, LeaseRef};
+use crate::{
+    clock::Clock,
+    kubernetes::explain::words,
+    reconcile::{
+        absence::hold::{HoldId, Shown},
+        notices::Reminder,
+        retry,
+        status::Standing,
+    },
+};
+
+/// The annotation of the Lease that names what is approved, separated by commas.
+pub const ANNOTATION: &str = "pod-registrar/approved-holds";
+/// The annotation of the Lease that lists what the controller holds: `NAME=COUNT`, separated by commas. Former names follow
+/// the present one: `NAME/FORMER=COUNT`.
+pub const HELD_ANNOTATION: &str = "pod-registrar/held";
+/// So many approvals are kept there, the newest.
+const KEPT: usize = 20;
+/// How often the annotation is read while something is held.
+const READ_EVERY: Duration = Duration::from_secs(3);
+/// The longest time between readings that fail.
+const READ_MAX: Duration = Duration::from_secs(60);
+/// A request that takes longer does not come back.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// The time limit of a person's command. It includes the run of a credential plugin.
+const APPROVE_WITHIN: Duration = Duration::from_secs(30);
+/// What an Event's note may have at most is 1 kB.
+const NOTE_BYTES: usize = 1_000;
+
+/// Why an approval could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The Lease could not be read.
+    #[error(
+        "cannot read the Lease {lease}: {}; name the controller's with --approval-lease NAMESPACE/NAME, \
+         and use credentials that may get it",
+        words(source)
+    )]
+    Read {
+        /// Which one.
+        lease: LeaseRef,
+        /// Why.
+        source: kube::Error,
+    },
+    /// Nothing is held under this name.
+    #[error("the controller holds nothing under the name {hold}, by the Lease {lease}; {held}")]
+    Unknown {
+        /// What was to be approved.
+        hold: HoldId,
+        /// Which one.
+        lease: LeaseRef,
+        /// What is held instead.
+        held: String,
+    },
+    /// The Lease could not be changed.
+    #[error("cannot annotate the Lease {lease}: {}; use credentials that may patch it", words(source))]
+    Patch {
+        /// Which one.
+        lease: LeaseRef,
+        /// Why.
+        source: kube::Error,
+    },
+    /// The time limit passed.
+    #[error(
+        "no answer from the API server or the credential plugin within {APPROVE_WITHIN:?}; check both, then approve again: \
+         repeating is safe"
+    )]
+    Late,
+}
+
+/// Approves a hold, within 30 s.
+///
+/// # Errors
+/// When the Lease cannot be read or changed, the controller holds nothing under this name, or the time limit passed.
+pub async fn approve(leases: &LeaseClient, hold: &HoldId) -> Result<(), Error> {
+    let annotated = tokio::time::timeout(APPROVE_WITHIN, annotate(leases, hold)).await;
+    annotated.unwrap_or(Err(Error::Late))
+}
+
+async fn annotate(leases: &LeaseClient, hold: &HoldId) -> Result<(), Error> {
+    let named = || leases.lease.clone();
+    let lease = read(leases).await.map_err(|source| Error::Read { lease: named(), source })?;
+    let held = held(&lease);
+    if !held.iter().any(|held| held.names.contains(hold)) {
+        return Err(Error::Unknown { hold: hold.clone(), lease: named(), held: list_of(&held) });
+    }
+    let value = with(approved(&lease), hold);
+    let patch = serde_json::json!({"metadata": {"annotations": {ANNOTATION: value}}});
+    leases.merge(&patch).await.map_err(|source| Error::Patch { lease: named(), source })?;
+    Ok(())
+}
+
+async fn read(leases: &LeaseClient) -> Result<Lease, kube::Error> {
+    serde_json::from_value(leases.get().await?).map_err(kube::Error::SerdeError)
+}
+
+/// The approvals on a Lease, oldest first. What is none is left aside.
+fn approved(lease: &Lease) -> Vec<HoldId> {
+    let text = lease.meta().annotations.as_ref().and_then(|all| all.get(ANNOTATION)).map(String::as_str);
+    text.unwrap_or_default().split(',').filter_map(|id| id.trim().parse().ok()).collect()
+}
+
+/// What the controller holds by the Lease.
+#[derive(Debug, PartialEq, Eq)]
+struct Held {
+    /// The present name, and the former ones.
+    names: Vec<HoldId>,
+    deletions: usize,
+}
+
+fn held(lease: &Lease) -> Vec<Held> {
+    let text = lease.meta().annotations.as_ref().and_then(|all| all.get(HELD_ANNOTATION)).map(String::as_str);
+    let pairs = text.unwrap_or_default().split(',').filter_map(|pair| pair.trim().split_once('='));
+    let names = |text: &str| text.split('/').map(str::parse).collect::<Result<Vec<HoldId>, _>>().ok();
+    pairs.filter_map(|(ids, count)| Some(Held { names: names(ids)?, deletions: count.parse().ok()? })).collect()
+}
+
+/// What is held, as the annotation's value.
+fn as_held(shown: &[Shown]) -> String {
+    let names = |hold: &Shown| {
+        let all = std::iter::once(&hold.id).chain(hold.former.iter().rev());
+        all.map(ToString::to_string).collect::<Vec<_>>().join("/")
+    };
+    shown.iter().map(|hold| format!("{}={}", names(hold), hold.deletions)).collect::<Vec<_>>().join(",")
+}
+
+/// What is held, for a person.
+fn list_of(held: &[Held]) -> String {
+    if held.is_empty() {
+        return "it holds nothing. A hold is listed there within seconds; is this the controller's Lease?".to_owned();
+    }
+    let each = held.iter().filter_map(|Held { names, deletions }| {
+        let name = names.first()?;
+        Some(format!("{name} ({deletions} deletions)"))
+    });
+    format!("it holds {}", each.collect::<Vec<_>>().join(", "))
+}
+
+/// The annotation's value once this hold is approved as well.
+fn with(mut approved: Vec<HoldId>, hold: &HoldId) -> String {
+    approved.retain(|other| other != hold);
+    approved.push(hold.clone());
+    let newest = approved.split_off(approved.len().saturating_sub(KEPT));
+    newest.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// Whether one of these has this name, or had it before.
+fn is_among(shown: &[Shown], id: &HoldId) -> bool {
+    shown.iter().any(|hold| hold.is_named(id))
+}
+
+/// Publishes what is held, and reads what is approved.
+pub struct Approvals {
+    /// The Lease that lists and approves, and that Events are about.
+    pub leases: LeaseClient,
+    /// This process, for the Events.
+    pub instance: String,
+}
+
+/// The requests that fail for a while.
+struct Faults {
+    clock: Clock,
+    list: Reminder,
+    event: Reminder,
+    read: Reminder,
+}
+
+impl Faults {
+    fn none() -> Self {
+        let (list, event, read) = Default::default();
+        Self { clock: Clock::start(), list, event, read }
+    }
+}
+
+/// What a request answers in time, or why it does not.
+async fn answered<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, String> {
+    match tokio::time::timeout(ANSWER_WITHIN, request).await {
+        Ok(answer) => answer.map_err(|error| words(&error)),
+        Err(_) => Err(format!("no answer from the API server within {ANSWER_WITHIN:?}")),
+    }
+}
+
+impl Approvals {
+    /// While something is held, tells of it in Events and reads what is approved; until nobody holds anything any more.
+    pub async fn run(self, mut standing: watch::Receiver<Standing>, approvals: mpsc::Sender<HoldId>) {
+        let (mut told, mut failures, mut rng) = (HashSet::new(), 0_u32, fastrand::Rng::new());
+        let (mut used, mut faults) = (HashSet::<HoldId>::new(), Faults::none());
+        // An earlier process may have left a list of its holds.
+        let mut listed: Option<String> = None;
+        loop {
+            let shown = standing.borrow_and_update().holds.clone();
+            told.retain(|id| is_among(&shown, id));
+            let over: Vec<HoldId> = used.iter().filter(|id| !is_among(&shown, id)).cloned().collect();
+            let held = as_held(&shown);
+            let is_listed = listed.as_ref() == Some(&held) || (listed.is_none() && held.is_empty());
+            if (!over.is_empty() || !is_listed) && self.update(&over, &held, &mut faults).await {
+                used.retain(|id| is_among(&shown, id));
+                listed = Some(held.clone());
+            }
+            let is_listed = listed.as_ref() == Some(&held) || (listed.is_none() && held.is_empty());
+            if shown.is_empty() && used.is_empty() && is_listed {
+                if standing.wait_for(|standing| !standing.holds.is_empty()).await.is_err() {
+                    return;
+                }
+                continue;
+            }
+            for hold in &shown {
+                if !told.contains(&hold.id) && self.tell(hold, &mut faults).await {
+                    told.insert(hold.id.clone());
+                }
+            }
+            match answered(read(&self.leases)).await.map(|lease| approved(&lease)) {
+                Err(error) => {
+                    failures = failures.saturating_add(1);
+                    if faults.read.is_due(faults.clock.now()) {
+                        tracing::warn!(error, failures, "cannot read approvals of held deletions; retrying");
+                    }
+                }
+                Ok(approved) => {
+                    failures = 0;
+                    if faults.read.over() {
+                        tracing::info!("approvals of held deletions read again");
+                    }
+                    for id in approved.into_iter().filter(|id| is_among(&shown, id)) {
+                        if !used.contains(&id) && approvals.send(id.clone()).await.is_err() {
+                            return;
+                        }
+                        used.insert(id);
+                    }
+                }
+            }
+            let wait =
+                if failures == 0 { READ_EVERY } else { retry::backoff(READ_EVERY, READ_MAX, failures, rng.u64(..)) };
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                news = standing.wait_for(|standing| standing.holds != shown) => if news.is_err() { return },
+            }
+        }
+    }
+
+    /// Lists on the Lease what is held, and takes approvals off it once they have served: the same pods may be held again
+    /// one day, for another reason. Says whether that is done.
+    async fn update(&self, over: &[HoldId], held: &str, faults: &mut Faults) -> bool {
+        let Err(error) = answered(self.replace(over, held)).await else {
+            faults.list.over();
+            return true;
+        };
+        if faults.list.is_due(faults.clock.now()) {
+            tracing::warn!(error, "cannot list held deletions on the Lease; retrying");
+        }
+        false
+    }
+
+    async fn replace(&self, over: &[HoldId], held: &str) -> Result<(), kube::Error> {
+        let mut lease = self.leases.get().await?;
+        let annotations = &mut lease["metadata"]["annotations"];
+        let text = annotations[ANNOTATION].as_str().unwrap_or_default().to_owned();
+        let kept = text.split(',').map(str::trim).filter(|id| !over.iter().any(|over| over.to_string() == *id));
+        annotations[ANNOTATION] = kept.collect::<Vec<_>>().join(",").into();
+        annotations[HELD_ANNOTATION] = held.into();
+        self.leases.put(&lease).await.map(|_| ())
+    }
+
+    /// Tells of a hold once. Says whether that is done: another process or an earlier life of this one may have.
+    async fn tell(&self, hold: &Shown, faults: &mut Faults) -> bool {
+        let events: Api<Event> = Api::namespaced(self.leases.client.clone(), &self.leases.lease.namespace);
+        let (event, params) = (self.event(hold), PostParams::default());
+        let written = async {
+            match events.create(&params, &event).await {
+                Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+                created => created.map(|_| ()),
+            }
+        };
+        let Err(error) = answered(written).await else {
+            faults.event.over();
+            return true;
+        };
+        if faults.event.is_due(faults.clock.now()) {
+            tracing::warn!(error, "cannot write the Event about held deletions; retrying");
+        }
+        false
+    }
+
+    fn event(&self, hold: &Shown) -> Event {
+        let Shown { id, deletions, because, .. } = hold;
+        let lease @ LeaseRef { namespace, name } = &self.leases.lease;
+        let mut note = format!(
+            "{deletions} deletions are held: {because}. To approve exactly these: pod-registrar approve {id} \
+             --approval-lease {lease}"
+        );
+        while note.len() > NOTE_BYTES {
+            note.pop();
+        }
+        Event {
+            metadata: ObjectMeta {
+                name: Some(format!("pod-registrar-hold-{id}")),
+                namespace: Some(namespace.clone()),
+                ..ObjectMeta::default()
+            },
+            event_time: Some(MicroTime(k8s_openapi::jiff::Timestamp::now())),
+            action: Some("HoldDeletions".into()),
+            reason: Some("DeletionsHeld".into()),
+            type_: Some("Warning".into()),
+            note: Some(note),
+            regarding: Some(ObjectReference {
+                api_version: Some("coordination.k8s.io/v1".into()),
+                kind: Some("Lease".into()),
+                namespace: Some(namespace.clone()),
+                name: Some(name.clone()),
+                ..ObjectReference::default()
+            }),
+            reporting_controller: Some("pod-registrar".into()),
+            reporting_instance: Some(self.instance.chars().take(128).collect()),
+            ..Event::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+    use kube::Client;
+
+    use super::*;
+
+    fn hold(n: usize) -> HoldId {
+        format!("{n:012x}").parse().unwrap()
+    }
+
+    fn leases(client: Client) -> LeaseClient {
+        LeaseClient::new(client, LeaseRef { namespace: "a".into(), name: "registrar".into() })
+    }
+
+    fn lease(annotation: &str) -> Lease {
+        serde_json::from_value(serde_json::json!({"metadata": {"annotations": {ANNOTATION: annotation}}})).unwrap()
+    }
+
+    #[test]
+    fn approvals_are_read_as_they_are_written_and_what_is_none_is_left_aside() {
+        let value = with(vec![hold(1), hold(2)], &hold(3));
+        assert_eq!(approved(&lease(&value)), [hold(1), hold(2), hold(3)]);
+        assert_eq!(approved(&lease("yes, 000000000002 ,000000000003,")), [hold(2), hold(3)]);
+        assert!(approved(&Lease::default()).is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn approval_without_an_answer_ends_in_time() {
+        let silent = tower::service_fn(|_: Request<kube::client::Body>| {
+            std::future::pending::<Result<http::Response<kube::client::Body>, tower::BoxError>>()
+        });
+        let begun = tokio::time::Instant::now();
+        let error = approve(&leases(Client::new(silent, "default")), &hold(1)).await.unwrap_err();
+        assert_eq!(begun.elapsed().as_secs(), 30);
+        assert!(error.to_string().starts_with("no answer from the API server"), "{error}");
+    }
+
+    /// The lines of a log.
+    #[derive(Clone, Default)]
+    struct Log(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lasting_fault_is_logged_at_growing_intervals() {
+        let (log, asked) = (Log::default(), std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0)));
+        let sink = log.clone();
+        let subscriber = tracing_subscriber::fmt().with_writer(move || sink.clone()).finish();
+        let _logged = tracing::subscriber::set_default(subscriber);
+        let counted = asked.clone();
+        let refusing = tower::service_fn(move |_: Request<kube::client::Body>| {
+            counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            let refusal = serde_json::json!({"kind": "Status", "status": "Failure", "code": 403}).to_string();
+            let refusal = http::Response::builder().status(403).body(kube::client::Body::from(refusal.into_bytes()));
+            std::future::ready(refusal.map_err(tower::BoxError::from))
+        });
+        let because = crate::reconcile::absence::hold::HeldBecause::SettingsChanged;
+        let shown = Shown { id: hold(1), deletions: 5, because, former: Vec::new() };
+        let (_standing, standing) = watch::channel(Standing { holds: vec![shown], ..Standing::default() });
+        let publisher = Approvals { leases: leases(Client::new(refusing, "default")), instance: "i".into() };
+        let (approvals, _approved) = mpsc::channel(1);
+        // An hour has reports after 0, 1, 3, 7, 15 and 31 minutes.
+        _ = tokio::time::timeout(Duration::from_secs(3_600), publisher.run(standing, approvals)).await;
+        assert!(asked.load(std::sync::atomic::Ordering::SeqCst) > 150);
+        let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        for fault in ["cannot read approvals", "cannot list held deletions", "cannot write the Event"] {
+            assert_eq!(log.matches(fault).count(), 6, "{fault}: {log}");
+        }
+    }
+
+    #[test]
+    fn holds_are_listed_as_they_are_read() {
+        let shown = |n: usize, deletions| Shown {
+            id: hold(n),
+            deletions,
+            because: crate::reconcile::absence::hold::HeldBecause::SettingsChanged,
+            former: vec![hold(9)],
+        };
+        let text = as_held(&[shown(1, 5), shown(2, 300)]);
+        let lease: Lease =
+            serde_json::from_value(serde_json::json!({"metadata": {"annotations": {HELD_ANNOTATION: text}}})).unwrap();
+        let named = |n: usize, deletions| Held { names: vec![hold(n), hold(9)], deletions };
+        assert_eq!(held(&lease), [named(1, 5), named(2, 300)]);
+        assert!(list_of(&held(&lease)).contains("000000000002 (300 deletions)"));
+        assert!(held(&Lease::default()).is_empty() && list_of(&[]).contains("holds nothing"));
+        assert!(is_among(&[shown(1, 5)], &hold(9)) && !is_among(&[shown(1, 5)], &hold(2)));
+    }
+
+    #[test]
+    fn the_newest_approvals_are_kept_and_none_twice() {
+        let many = (0..KEPT).map(hold).collect();
+        let value = with(many, &hold(5));
+        assert_eq!(approved(&lease(&value)).last(), Some(&hold(5)));
+        assert_eq!(approved(&lease(&value)).len(), KEPT);
+        assert_eq!(approved(&lease(&with(approved(&lease(&value)), &hold(99)))).len(), KEPT);
+    }
+}

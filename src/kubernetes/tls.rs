@@ -1,0 +1,58 @@
+//! The TLS settings of the connection to the API server.
+
+use std::sync::Arc;
+
+use rustls::{
+    ClientConfig,
+    client::danger::ServerCertVerifier,
+    crypto::ring,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+};
+
+use super::{
+    credentials::{Error, Material},
+    kubeconfig::access::{Access, Trust},
+};
+use crate::connect::{self, trust::Bundle};
+
+/// The settings that an access and what was read for it lead to.
+///
+/// # Errors
+/// When a certificate or a key cannot be used.
+pub(super) fn config(access: &Access, material: &Material) -> Result<Arc<ClientConfig>, Error> {
+    let verifier = verifier(access, material)?;
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    let builder = builder.with_safe_default_protocol_versions();
+    let builder = builder.map_err(|error| Error::Unusable(error.to_string()))?;
+    let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
+    let Some((certificate, key)) = &material.identity else { return Ok(Arc::new(builder.with_no_client_auth())) };
+    // A plugin's certificate has no member of its own.
+    let named = |problem: &str, of_key: bool| match &access.identity {
+        Some((certificate, key)) => Error::Unusable(if of_key { key } else { certificate }.problem(problem)),
+        None => Error::Unusable(format!("the credential plugin's client certificate: {problem}")),
+    };
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(certificate.expose()).collect();
+    let chain = chain.ok().filter(|chain| !chain.is_empty());
+    let chain = chain.ok_or_else(|| named("there is no PEM certificate in it; give one", false))?;
+    let key = PrivateKeyDer::from_pem_slice(key.expose());
+    let key = key.map_err(|_| named("there is no PEM private key in it; give an unencrypted one", true))?;
+    let config = builder.with_client_auth_cert(chain, key);
+    let config =
+        config.map_err(|error| named(&format!("it does not fit the certificate, or cannot be used: {error}"), true));
+    Ok(Arc::new(config?))
+}
+
+fn verifier(access: &Access, material: &Material) -> Result<Arc<dyn ServerCertVerifier>, Error> {
+    let is_needed = access.server.scheme_str() == Some("https")
+        || access.proxy.as_ref().is_some_and(|proxy| proxy.address.scheme_str() == Some("https"));
+    match (&access.trust, &material.bundle) {
+        (Trust::Bundle(content), Some(pem)) => Bundle::from_pem(pem.expose())
+            .and_then(|bundle| bundle.verifier())
+            .map_err(|error| Error::Unusable(content.problem(&format!("{error}; give certificates in PEM format")))),
+        (Trust::System, _) if is_needed => {
+            let verifier = Bundle::of_system().and_then(|bundle| bundle.verifier());
+            verifier.map_err(|error| Error::Unusable(format!("certificate-authority is not set, and {error}")))
+        }
+        _ => Ok(connect::trust::any_certificate()),
+    }
+}

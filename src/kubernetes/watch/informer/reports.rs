@@ -1,0 +1,171 @@
+//! What the log says of watches and lists: a few lines for many faults.
+//!
+//! The watches of a process often fail together. The first few failures are logged by themselves, the others as one
+//! count per minute. The log names a recovery where it named the failure, and when no watch fails any more.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use parking_lot::MutexGuard;
+
+use super::Informer;
+use crate::{
+    kubernetes::explain::Right,
+    model::moment::Moment,
+    reconcile::{
+        notices::{Notices, Reminder, Summary},
+        silence::{Notice, Silence},
+    },
+};
+
+/// What was logged of all watches of a process.
+#[derive(Default)]
+pub(super) struct Reports {
+    failures: Notices,
+    unreadable: Notices,
+    lists: Notices,
+    /// The watches that fail now.
+    failing: BTreeSet<usize>,
+}
+
+/// What was logged of one watch.
+#[derive(Default)]
+pub(super) struct Told {
+    reminder: Reminder,
+    silence: Silence,
+    /// Whether its failure has a line of its own.
+    failure: bool,
+    /// Whether a missing right was logged since it last worked.
+    forbidden: bool,
+    /// Whether the age of its view has a line of its own.
+    age: bool,
+}
+
+/// A failure of the list or the watch.
+pub(super) struct Failure<'a> {
+    pub(super) what: &'static str,
+    pub(super) cause: &'a str,
+    /// Failures in a row.
+    pub(super) failures: u32,
+    pub(super) retry_in: Duration,
+    pub(super) forbidden: bool,
+}
+
+impl Informer {
+    fn reports(&self) -> MutexGuard<'_, Reports> {
+        self.setup.common.reports.lock()
+    }
+
+    /// Logs a failure, unless it is known.
+    pub(super) fn tell_failure(&mut self, failure: &Failure<'_>) {
+        let now = self.setup.clock.now();
+        let Failure { what, cause, failures, retry_in, forbidden } = failure;
+        self.reports().failing.insert(self.watch);
+        // A right that is withdrawn shows only after the watch was closed, which is the first failure.
+        let is_news = *forbidden && !self.told.forbidden;
+        if !(self.told.reminder.is_due(now) || is_news) || !self.reports().failures.tell(&self.namespace, cause, now) {
+            return;
+        }
+        (self.told.failure, self.told.forbidden) = (true, *forbidden);
+        let (namespace, retry_in_ms) = (&*self.namespace, retry_in.as_millis());
+        if *forbidden {
+            let in_namespace = (namespace != "*").then_some(namespace);
+            let verbs = &["get", "list", "watch"];
+            let fix = Right { group: "", resource: "pods", verbs, name: None, namespace: in_namespace }.advice();
+            tracing::warn!(
+                namespace,
+                what,
+                cause,
+                fix,
+                failures,
+                retry_in_ms,
+                "pods cannot be read for want of a right; retrying"
+            );
+        } else {
+            tracing::warn!(namespace, what, cause, failures, retry_in_ms, "request for pods failed; retrying");
+        }
+    }
+
+    /// Requests of this watch succeed.
+    pub(super) fn tell_recovery(&mut self) {
+        self.told.forbidden = false;
+        if !self.told.reminder.over() {
+            return;
+        }
+        let failing = {
+            let mut reports = self.reports();
+            reports.failing.remove(&self.watch);
+            reports.failing.len()
+        };
+        if std::mem::take(&mut self.told.failure) || failing == 0 {
+            tracing::info!(namespace = &*self.namespace, failing, "requests for pods succeed again");
+        }
+    }
+
+    /// Logs that a watch is given up.
+    pub(super) fn tell_given_up(&self, now: Moment) {
+        let namespace = &*self.namespace;
+        if self.reports().failures.tell(namespace, "silent", now) {
+            tracing::warn!(namespace, "the API server answers but its watch is silent; listing pods again");
+        }
+    }
+
+    /// Logs a complete list.
+    pub(super) fn tell_list(&self, pods: usize, now: Moment) {
+        let namespace = &*self.namespace;
+        if self.reports().lists.tell(namespace, namespace, now) {
+            tracing::info!(namespace, pods, "pods listed");
+        }
+    }
+
+    /// Logs a pod that cannot be read.
+    pub(super) fn tell_unreadable(&self, namespace: &str, name: &str, cause: &str) {
+        let now = self.setup.clock.now();
+        if self.reports().unreadable.tell(&format!("{namespace}/{name}"), cause, now) {
+            tracing::warn!(namespace, name, cause, "pod cannot be read; its record is left as it is");
+        }
+    }
+
+    /// Logs when the view has become old, and when it is no longer.
+    pub(super) fn tell_age(&mut self, now: Moment) {
+        let namespace = &*self.namespace;
+        match self.told.silence.look(self.liveness.heard(), now) {
+            Some(Notice::Old { silence }) if self.reports().failures.tell(namespace, "old", now) => {
+                let seconds = silence.as_secs();
+                tracing::warn!(namespace, seconds, "the view of the cluster is old; changes are not seen");
+                self.told.age = true;
+            }
+            Some(Notice::Renewed { after }) if std::mem::take(&mut self.told.age) => {
+                tracing::info!(namespace, seconds = after.as_secs(), "the view of the cluster is up to date again");
+            }
+            _ => {}
+        }
+    }
+
+    /// Logs what was counted instead of logged.
+    pub(super) fn tell_summaries(&self, now: Moment) {
+        let (failures, unreadable, lists, failing) = {
+            let mut reports = self.reports();
+            let Reports { failures, unreadable, lists, failing } = &mut *reports;
+            (failures.summary(now), unreadable.summary(now), lists.summary(now), failing.len())
+        };
+        if let Some(Summary { count, first }) = failures {
+            tracing::warn!(
+                count,
+                failing,
+                namespaces = first,
+                "more requests for pods failed in the last minute; retrying"
+            );
+        }
+        if let Some(Summary { count, first }) = unreadable {
+            let pods = first;
+            tracing::warn!(
+                count,
+                pods,
+                "more pods could not be read in the last minute; their records are left as they are"
+            );
+        }
+        if let Some(Summary { count, first }) = lists {
+            tracing::info!(count, namespaces = first, "more namespaces were listed in the last minute");
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! The informer's watch side: events go into the store, and every end of the watch has its consequence.
+
+use kube::Error as ClientError;
+
+use super::{reports::Failure, *};
+use crate::{
+    kubernetes::{
+        explain::words,
+        watch::stream::{EndCause, StreamEnd},
+    },
+    model::uid::Uid,
+    reconcile::{
+        ledger::work::Ended,
+        watch_ends::{WATCH, WatchEnd},
+    },
+};
+
+/// A watch that is refused this often in a row is begun again with a list.
+const RESUME_TRIES: u32 = 5;
+
+/// What an error of kube's watcher means.
+#[derive(Debug, PartialEq, Eq)]
+enum Meaning {
+    /// The watch ends with it, and its end is reported by the next request.
+    Ends,
+    /// The watch could not be started, and is started again where it was.
+    NotStarted,
+    /// The watcher would skip what it cannot read, or repeat what is refused for good: a list takes its place.
+    List(RelistReason),
+}
+
+fn meaning(error: &watcher::Error, failures: u32) -> Meaning {
+    use watcher::Error::{InitialListFailed, NoResourceVersion, WatchError, WatchFailed, WatchStartFailed};
+    match error {
+        WatchError(status) if status.code == 410 => Meaning::List(RelistReason::Gone),
+        WatchStartFailed(ClientError::Api(status)) if status.code == 410 => Meaning::List(RelistReason::Gone),
+        WatchStartFailed(ClientError::Api(status))
+            if failures >= RESUME_TRIES && !matches!(status.code, 401 | 403 | 429 | 500..) =>
+        {
+            Meaning::List(RelistReason::Error)
+        }
+        WatchStartFailed(_) => Meaning::NotStarted,
+        WatchError(_) if failures >= RESUME_TRIES => Meaning::List(RelistReason::Error),
+        WatchError(_)
+        | WatchFailed(ClientError::ReadEvents(_) | ClientError::HyperError(_) | ClientError::Service(_)) => {
+            Meaning::Ends
+        }
+        WatchFailed(_) => Meaning::List(RelistReason::Undecodable),
+        InitialListFailed(_) | NoResourceVersion => Meaning::List(RelistReason::Error),
+    }
+}
+
+/// What an error of kube's watcher says.
+fn said_by(error: &watcher::Error) -> String {
+    use watcher::Error::{InitialListFailed, NoResourceVersion, WatchError, WatchFailed, WatchStartFailed};
+    match error {
+        InitialListFailed(error) | WatchStartFailed(error) | WatchFailed(error) => words(error),
+        WatchError(status) => format!("the API server ends the watch: {}", status.message),
+        NoResourceVersion => "the list has no resource version".to_owned(),
+    }
+}
+
+/// The end of the watch before, if that is why a request failed.
+fn ended(error: &watcher::Error) -> Option<&StreamEnd> {
+    let watcher::Error::WatchStartFailed(ClientError::Service(error)) = error else { return None };
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&**error);
+    while let Some(error) = cause {
+        if let Some(ended) = error.downcast_ref() {
+            return Some(ended);
+        }
+        cause = error.source();
+    }
+    None
+}
+
+impl Informer {
+    /// Starts a watch where the list and the events before it have come to.
+    pub(super) fn begin_watch(&mut self, now: Moment) {
+        // The one before ends first, so that its end is not taken for this one's.
+        self.events = None;
+        let Some(version) = self.newest.begin_watch() else {
+            self.drop_watch(RelistReason::Error, now);
+            return;
+        };
+        self.observer.begin(&version);
+        let config = watcher::Config {
+            label_selector: self.setup.scope.label_selector.clone(),
+            field_selector: self.setup.scope.fields(),
+            timeout: u32::try_from(WATCH.as_secs()).ok(),
+            ..watcher::Config::default()
+        };
+        self.events = Some(watcher::watcher(self.api.clone(), config).boxed());
+        (self.events_at, self.news, self.refusal) = (now, false, None);
+        self.relist_at = now + self.jittered(self.setup.relist_interval);
+        self.liveness.has_events(now);
+    }
+
+    pub(super) async fn take_event(
+        &mut self,
+        event: Option<Result<Event<Watched>, watcher::Error>>,
+    ) -> Result<(), Stop> {
+        let now = self.setup.clock.now();
+        if matches!(event, Some(Ok(_))) {
+            self.liveness.has_events(now);
+        }
+        match event {
+            // The empty list that the watcher begins with.
+            Some(Ok(Event::Init | Event::InitApply(_) | Event::InitDone)) => Ok(()),
+            Some(Ok(Event::Apply(object))) => self.applied(object, now).await,
+            Some(Ok(Event::Delete(object))) => self.deleted(&object, now).await,
+            Some(Err(error)) => {
+                self.watch_failed(&error, now);
+                Ok(())
+            }
+            None => {
+                self.drop_watch(RelistReason::Error, now);
+                Ok(())
+            }
+        }
+    }
+
+    fn watch_failed(&mut self, error: &watcher::Error, now: Moment) {
+        let random = self.rng.u64(..);
+        if let Some(ended) = ended(error) {
+            return self.watch_ended(ended, now, random);
+        }
+        if let watcher::Error::WatchStartFailed(ClientError::Api(_)) = error {
+            self.liveness.answers(now);
+        }
+        let meaning = meaning(error, self.ends.failures() + 1);
+        if meaning == Meaning::Ends {
+            if let watcher::Error::WatchError(_) = error {
+                self.refusal = Some(said_by(error));
+            }
+            return;
+        }
+        let delay = self.ends.failed(now, random);
+        let forbidden =
+            matches!(error, watcher::Error::WatchStartFailed(ClientError::Api(status)) if status.code == 403);
+        self.count_failure(&said_by(error), delay, forbidden);
+        self.events_at = now + delay;
+        match meaning {
+            Meaning::List(reason) => self.drop_watch(reason, now + delay),
+            _ => self.give_up_if_silent(now),
+        }
+    }
+
+    /// A watch ended: it is resumed where it was, sooner or later.
+    fn watch_ended(&mut self, ended: &StreamEnd, now: Moment, random: u64) {
+        if let EndCause::Closed | EndCause::Line(_) = ended.cause {
+            self.liveness.answers(now);
+        }
+        let refusal = self.refusal.take();
+        let orderly = matches!(ended.cause, EndCause::Closed) && refusal.is_none();
+        let end = WatchEnd { orderly, lasted: ended.lasted, news: std::mem::take(&mut self.news) };
+        match self.ends.ended(end, now, random) {
+            None => {
+                // There was nothing more to tell.
+                self.is_alive(now);
+                self.tell_recovery();
+            }
+            Some(delay) => {
+                self.count_failure(&refusal.unwrap_or_else(|| ended.cause.to_string()), delay, false);
+                self.events_at = now + delay;
+                self.give_up_if_silent(now);
+            }
+        }
+    }
+
+    /// A watch failed that has told nothing for long: a list takes its place.
+    fn give_up_if_silent(&mut self, now: Moment) {
+        if self.list.is_none() && self.list_at.is_none() && self.liveness.is_given_up(now) {
+            self.tell_given_up(now);
+            self.drop_watch(RelistReason::Silent, self.events_at);
+        }
+    }
+
+    fn count_failure(&mut self, cause: &str, delay: Duration, forbidden: bool) {
+        self.liveness.failed(self.setup.clock.now());
+        self.setup.metrics.watch_failed();
+        let failures = self.ends.failures();
+        self.tell_failure(&Failure { what: "watch", cause, failures, retry_in: delay, forbidden });
+    }
+
+    /// Takes note of an event's version. False if it is older than one before it: then the watch has gone back in time.
+    fn is_in_order(&mut self, version: &str, now: Moment) -> bool {
+        if self.newest.event(version) {
+            self.news = true;
+            self.is_alive(now);
+            return true;
+        }
+        let random = self.rng.u64(..);
+        let pause = self.ends.failed(now, random).max(self.older_backoff());
+        self.count_failure("an event is older than one before it", pause, false);
+        // A list that is under way may come from the same server.
+        self.list = None;
+        self.drop_watch(RelistReason::Stale, now + pause);
+        false
+    }
+
+    async fn applied(&mut self, object: Watched, now: Moment) -> Result<(), Stop> {
+        if !self.is_in_order(object.resource_version(), now) {
+            return Ok(());
+        }
+        let Some(pod) = self.pod(object) else { return Ok(()) };
+        if let Some(list) = &mut self.list {
+            list.shown(&pod.uid);
+        }
+        if let Some(before) = self.writer.apply(&pod) {
+            // The name went to another pod without a DELETED event: the one before is gone all the same.
+            self.note_end(&before, &pod.resource_version);
+            self.tell(Sighting::Ended { uid: before, why: Ended::Deleted, at: now }).await?;
+        }
+        let Pod { uid, name, .. } = pod;
+        self.tell(Sighting::Applied { uid, name, watch: self.watch, at: now }).await
+    }
+
+    async fn deleted(&mut self, object: &Watched, now: Moment) -> Result<(), Stop> {
+        if !self.is_in_order(object.resource_version(), now) {
+            return Ok(());
+        }
+        let Some(uid) = object.uid().filter(|uid| is_valid_id(uid)).map(Uid::from) else {
+            // Which pod ended cannot be told from the event: a list can tell.
+            let delay = self.ends.failed(now, self.rng.u64(..));
+            self.count_failure("a DELETED event has no UID that is valid", delay, false);
+            self.drop_watch(RelistReason::Undecodable, now + delay);
+            return Ok(());
+        };
+        if !self.writer.remove(&uid, object.resource_version()) {
+            return Ok(());
+        }
+        self.note_end(&uid, object.resource_version());
+        let why = if self.setup.scope.can_be_left() { Ended::DeletedOrLeftRule } else { Ended::Deleted };
+        self.tell(Sighting::Ended { uid, why, at: now }).await
+    }
+
+    /// Remembers the end of a pod that the list under way may still show.
+    fn note_end(&mut self, uid: &Uid, version: &str) {
+        if let Some(list) = &mut self.list
+            && !list.ended(uid, version)
+        {
+            tracing::info!(namespace = &*self.namespace, "very many pods end during a list; the watch waits for it");
+            self.events = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kube::core::Status;
+
+    fn status(code: u16) -> Box<Status> {
+        Status::failure("refused", "Refused").with_code(code).boxed()
+    }
+
+    #[test]
+    fn failed_watch_is_told_without_debug_text() {
+        let refused = watcher::Error::WatchStartFailed(ClientError::Api(status(500)));
+        assert_eq!(said_by(&refused), "the API server answered 500: refused");
+    }
+
+    #[test]
+    fn errors_that_kube_would_skip_or_repeat_lead_to_a_list() {
+        use watcher::Error::*;
+        let undecodable = WatchFailed(ClientError::SerdeError(serde_json::from_str::<u8>("x").unwrap_err()));
+        let reset = WatchFailed(ClientError::ReadEvents(std::io::Error::other("reset")));
+        let cases = [
+            (WatchStartFailed(ClientError::Api(status(410))), 1, Meaning::List(RelistReason::Gone)),
+            (WatchStartFailed(ClientError::Api(status(401))), 99, Meaning::NotStarted),
+            (WatchStartFailed(ClientError::Api(status(400))), 1, Meaning::NotStarted),
+            (WatchStartFailed(ClientError::Api(status(400))), 5, Meaning::List(RelistReason::Error)),
+            (WatchError(status(410)), 9, Meaning::List(RelistReason::Gone)),
+            (WatchError(status(500)), 1, Meaning::Ends),
+            (WatchError(status(500)), 5, Meaning::List(RelistReason::Error)),
+            (undecodable, 1, Meaning::List(RelistReason::Undecodable)),
+            (reset, 1, Meaning::Ends),
+            (WatchStartFailed(ClientError::Api(status(403))), 99, Meaning::NotStarted),
+        ];
+        for (error, failures, expected) in cases {
+            assert_eq!(meaning(&error, failures), expected, "{error}");
+        }
+    }
+}

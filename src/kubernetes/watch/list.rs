@@ -1,0 +1,385 @@
+//! Lists of pods, page by page, each bounded in bytes and in time.
+//!
+//! The next page is requested as soon as the continue token of a page has arrived, while its items still arrive.
+//! [`Paging`] decides what follows a failure. [`Turns`] limits how many pages arrive at once, over all watches.
+
+pub(crate) mod page;
+#[cfg(test)]
+mod tests;
+
+use std::{sync::Arc, time::Duration};
+
+use futures::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
+use http::{HeaderMap, Request, Response, header};
+use http_body_util::BodyExt;
+use kube::{Client, Resource, api::ListParams, client::Body, core::Request as Requests};
+use tokio::sync::Semaphore;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::pod_object::Watched;
+use crate::{
+    clock::Clock,
+    connect::explain::causes,
+    kubernetes::{
+        client::Scope,
+        explain::{document, refusal, words},
+    },
+    model::moment::Moment,
+    reconcile::paging::{Fault, Next, Paging, RETRY_AFTER_MAX, WHOLE},
+};
+use page::{Document, Metadata, Of};
+
+/// Bytes of a page, at most. A page of 500 ordinary pods takes about 4 MB.
+const PAGE_BYTES: usize = 16 << 20;
+/// Bytes of a refusal that are read.
+const REFUSAL_BYTES: usize = 64 << 10;
+/// Pages that are read at once, over all watches of the process.
+const PAGES_AT_ONCE: usize = 4;
+/// The metadata of a page is searched for in its first bytes, while they arrive.
+const HEAD_BYTES: usize = 64 << 10;
+
+/// Limits how many pages are read at once. Clones share the limit.
+#[derive(Clone, Debug)]
+pub(crate) struct Turns(Arc<Semaphore>);
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(PAGES_AT_ONCE)))
+    }
+}
+
+/// Why a page did not arrive.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// The server refuses it.
+    #[error("the API server answers {code}: {message}")]
+    Refused {
+        code: u16,
+        message: String,
+        retry_after: Option<Duration>,
+        /// The continue token in the refusal.
+        token: Option<String>,
+    },
+    /// There is no connection, or it broke.
+    #[error("{0}")]
+    Connection(String),
+    /// It took too long.
+    #[error("a page did not arrive within {} s; the next attempt may take longer, up to 60 s", .0.as_secs())]
+    TooSlow(Duration),
+    /// It has too many bytes, for this limit.
+    #[error("a page has more than {PAGE_BYTES} bytes (limit {0})")]
+    TooLarge(u32),
+    /// The answer is not a list.
+    #[error("the answer is not a list of pods: {0}; is there a proxy in between, or is the address wrong?")]
+    NotAList(String),
+}
+
+impl Error {
+    fn fault(&self, is_continued: bool) -> Fault {
+        match self {
+            Self::Refused { code: 410, token, .. } if is_continued => Fault::Expired { offered: token.clone() },
+            Self::Refused { code, retry_after, .. } => Fault::Refused { status: *code, retry_after: *retry_after },
+            Self::Connection(_) | Self::NotAList(_) => Fault::Broken,
+            Self::TooSlow(_) => Fault::TooSlow,
+            Self::TooLarge(_) => Fault::TooLarge,
+        }
+    }
+
+    /// The status of a refusal.
+    pub(crate) fn status(&self) -> Option<u16> {
+        match self {
+            Self::Refused { code, .. } => Some(*code),
+            _ => None,
+        }
+    }
+}
+
+/// A page of a list.
+#[derive(Debug)]
+pub(crate) struct Page {
+    /// When the list was begun.
+    pub(crate) begun: Moment,
+    pub(crate) version: String,
+    pub(crate) items: Vec<Watched>,
+    pub(crate) is_first: bool,
+    /// None on the last page.
+    pub(crate) next: Option<String>,
+    /// How many pods come after this page, if the server says.
+    pub(crate) remaining: Option<usize>,
+    /// Whether all pages until now show one moment.
+    pub(crate) is_consistent: bool,
+    /// The limits of the next request.
+    pub(crate) paging: Paging,
+}
+
+/// A step of a list: a page or a failed attempt.
+#[derive(Debug)]
+pub(crate) enum Step {
+    Page(Page),
+    /// An attempt failed; the list retries it.
+    Failed(Failed),
+}
+
+/// An attempt that failed.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    pub(crate) error: Error,
+    /// Whether this is more than a passing fault.
+    pub(crate) is_stuck: bool,
+    /// Attempts in a row.
+    pub(crate) failures: u32,
+    pub(crate) retry_in: Duration,
+    /// Whether the next request is one for the first page.
+    pub(crate) begins_again: bool,
+    /// The limits of the next request.
+    pub(crate) paging: Paging,
+}
+
+/// Where lists are taken from.
+#[derive(Clone)]
+pub(crate) struct Source {
+    pub(crate) client: Client,
+    pub(crate) namespace: Option<String>,
+    pub(crate) label_selector: Option<String>,
+    pub(crate) field_selector: Option<String>,
+    /// Whether only the metadata of pods is asked for.
+    pub(crate) only_metadata: bool,
+    pub(crate) turns: Turns,
+    pub(crate) clock: Clock,
+}
+
+impl Source {
+    pub(crate) fn new(client: Client, namespace: Option<String>, scope: &Scope, turns: Turns, clock: Clock) -> Self {
+        let (label_selector, field_selector) = (scope.label_selector.clone(), scope.fields());
+        Self { client, namespace, label_selector, field_selector, only_metadata: false, turns, clock }
+    }
+
+    /// A consistent list: it names no resource version, so it is at least as new as its request. It retries failed pages
+    /// and ends with the last page.
+    pub(crate) fn list(&self, paging: Paging) -> BoxStream<'static, Step> {
+        let list = List {
+            source: self.clone(),
+            paging,
+            rng: fastrand::Rng::new(),
+            begun: self.clock.now(),
+            token: None,
+            version: None,
+            is_consistent: true,
+            is_over: false,
+            wait: Duration::ZERO,
+            ahead: None,
+        };
+        stream::unfold(list, |mut list| async { Some((list.step().await?, list)) }).boxed()
+    }
+
+    /// The cluster's newest version, by a list of at most one pod.
+    pub(crate) async fn newest_version(&self, within: Duration) -> Result<String, Error> {
+        let requests = self.requests();
+        let request = requests.list_metadata(&self.params(1, None)).map_err(|error| unbuilt(&error))?;
+        let read = async {
+            let response = send(&self.client, request).await?;
+            read(response, 1, |_| ()).await
+        };
+        let body = tokio::time::timeout(within, read).await.map_err(|_| Error::TooSlow(within))??;
+        let document = Document::read(&body, Of::Metadata).map_err(|error| not_a_list(&body, &error))?;
+        Ok(document.metadata.resource_version)
+    }
+
+    fn requests(&self) -> Requests {
+        Requests::new(Watched::url_path(&(), self.namespace.as_deref()))
+    }
+
+    fn request(&self, limit: u32, token: Option<&str>) -> Result<Request<Vec<u8>>, Error> {
+        let (requests, params) = (self.requests(), self.params(limit, token));
+        let request = if self.only_metadata { requests.list_metadata(&params) } else { requests.list(&params) };
+        request.map_err(|error| unbuilt(&error))
+    }
+
+    fn params(&self, limit: u32, token: Option<&str>) -> ListParams {
+        ListParams {
+            label_selector: self.label_selector.clone(),
+            field_selector: self.field_selector.clone(),
+            limit: (limit != WHOLE).then_some(limit),
+            continue_token: token.map(str::to_owned),
+            ..ListParams::default()
+        }
+    }
+}
+
+type Answer = Result<Response<Body>, Error>;
+
+/// A list that is being taken.
+struct List {
+    source: Source,
+    paging: Paging,
+    rng: fastrand::Rng,
+    begun: Moment,
+    /// The continue token of the next page. None for the first page.
+    token: Option<String>,
+    version: Option<String>,
+    is_consistent: bool,
+    is_over: bool,
+    /// The delay before the next attempt.
+    wait: Duration,
+    /// The continue token of the next page and its answer, requested while the previous page arrives.
+    ahead: Option<(String, AbortOnDropHandle<Answer>)>,
+}
+
+impl List {
+    async fn step(&mut self) -> Option<Step> {
+        if self.is_over {
+            return None;
+        }
+        tokio::time::sleep(std::mem::take(&mut self.wait)).await;
+        if self.token.is_none() {
+            (self.begun, self.version, self.is_consistent) = (self.source.clock.now(), None, true);
+        }
+        Some(match self.page().await {
+            Ok(document) => Step::Page(self.arrived(document)),
+            Err(error) => Step::Failed(self.failed(error)),
+        })
+    }
+
+    fn arrived(&mut self, document: Document) -> Page {
+        let Document { metadata, items, .. } = document;
+        let (version, next, remaining) = (metadata.resource_version, metadata.next, metadata.remaining);
+        let is_first = self.token.is_none();
+        // All pages of a list name the version that it began at.
+        self.is_consistent &= self.version.get_or_insert_with(|| version.clone()) == &version;
+        self.paging.arrived(next.is_none());
+        self.is_over = next.is_none();
+        self.token.clone_from(&next);
+        Page {
+            begun: self.begun,
+            version,
+            items,
+            is_first,
+            next,
+            remaining,
+            is_consistent: self.is_consistent,
+            paging: self.paging,
+        }
+    }
+
+    fn failed(&mut self, error: Error) -> Failed {
+        let is_continued = self.token.is_some();
+        let fault = error.fault(is_continued);
+        let next = self.paging.failed(&fault, is_continued, self.rng.u64(..));
+        let retry_in = match next {
+            Next::Page(wait) => wait,
+            Next::Whole(wait) => {
+                self.token = None;
+                wait
+            }
+            Next::Rest(token, wait) => {
+                self.token = Some(token);
+                self.is_consistent = false;
+                wait
+            }
+        };
+        self.wait = retry_in;
+        let (paging, begins_again) = (self.paging, self.token.is_none());
+        let is_stuck = paging.is_stuck(&fault);
+        Failed { error, is_stuck, failures: paging.failures, retry_in, begins_again, paging }
+    }
+
+    /// Requests a page and reads it, once a turn is free.
+    async fn page(&mut self) -> Result<Document, Error> {
+        let turns = self.source.turns.0.clone();
+        // It is never closed.
+        let _turn = turns.acquire().await;
+        let within = self.paging.within;
+        let body = tokio::time::timeout(within, self.body()).await.map_err(|_| Error::TooSlow(within))??;
+        let of = if self.source.only_metadata { Of::Metadata } else { Of::Pods };
+        Document::read(&body, of).map_err(|error| not_a_list(&body, &error))
+    }
+
+    async fn body(&mut self) -> Result<Vec<u8>, Error> {
+        let ahead = self.ahead.take().filter(|(token, _)| self.token.as_ref() == Some(token));
+        let response = match ahead {
+            Some((_, answer)) => answer.await.map_err(|error| Error::Connection(error.to_string()))??,
+            None => send(&self.source.client, self.source.request(self.paging.limit, self.token.as_deref())?).await?,
+        };
+        let (limit, source) = (self.paging.limit, &self.source);
+        let ahead = &mut self.ahead;
+        read(response, limit, |metadata: Metadata| {
+            let Some(token) = metadata.next else { return };
+            let Ok(request) = source.request(limit, Some(&token)) else { return };
+            let client = source.client.clone();
+            let answer = tokio::spawn(async move { send(&client, request).await });
+            *ahead = Some((token, AbortOnDropHandle::new(answer)));
+        })
+        .await
+    }
+}
+
+fn not_a_list(body: &[u8], error: &serde_json::Error) -> Error {
+    Error::NotAList(format!("{}, {error}", document(body)))
+}
+
+fn unbuilt(error: &kube::core::request::Error) -> Error {
+    Error::Connection(causes(error))
+}
+
+/// An answer whose status is success.
+async fn send(client: &Client, request: Request<Vec<u8>>) -> Answer {
+    let sent = client.send(request.map(Body::from)).await;
+    let response = sent.map_err(|error| Error::Connection(words(&error)))?;
+    if response.status().is_success() {
+        return Ok(response);
+    }
+    let (code, retry_after) = (response.status().as_u16(), retry_after(response.headers()));
+    let location = response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let body = collect(response.into_body(), REFUSAL_BYTES, |_| ()).await.ok().flatten();
+    let message = match &body {
+        Some(body) => refusal(code, body, location.as_deref()),
+        None => format!("an answer that broke off or has more than {REFUSAL_BYTES} bytes"),
+    };
+    let token = page::offered_token(&body.unwrap_or_default());
+    Err(Error::Refused { code, message, retry_after, token })
+}
+
+/// Seconds that a refusal asks to wait. API servers do not send dates.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX))
+}
+
+/// The bytes of a page. `head` gets its metadata as soon as it has arrived, unless the items come first.
+async fn read(response: Response<Body>, limit: u32, head: impl FnOnce(Metadata)) -> Result<Vec<u8>, Error> {
+    let (mut head, mut is_sought) = (Some(head), true);
+    let collected = collect(response.into_body(), PAGE_BYTES, |bytes: &[u8]| {
+        if !is_sought {
+            return;
+        }
+        match page::metadata_in(bytes) {
+            page::Head::Found(metadata) => {
+                is_sought = false;
+                if let Some(head) = head.take() {
+                    head(metadata);
+                }
+            }
+            page::Head::NotYet => is_sought = bytes.len() < HEAD_BYTES,
+            page::Head::Elsewhere => is_sought = false,
+        }
+    });
+    collected.await?.ok_or(Error::TooLarge(limit))
+}
+
+/// The bytes of a body. None if it has more than `most`. `each` gets the bytes so far, after each frame.
+async fn collect(mut body: Body, most: usize, mut each: impl FnMut(&[u8])) -> Result<Option<Vec<u8>>, Error> {
+    let mut bytes = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Error::Connection(causes(&error)))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if bytes.len() + data.len() > most {
+            return Ok(None);
+        }
+        bytes.extend_from_slice(&data);
+        each(&bytes);
+    }
+    Ok(Some(bytes))
+}

@@ -1,0 +1,225 @@
+//! A page of a list as a document: read as JSON, whatever its white space and the order of its members.
+
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error as _, IgnoredAny, MapAccess, Visitor},
+};
+
+use crate::kubernetes::watch::pod_object::Watched;
+
+/// A page.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Document {
+    kind: Option<String>,
+    #[serde(rename = "apiVersion")]
+    api_version: Option<String>,
+    pub(crate) metadata: Metadata,
+    /// Null stands for none; but it must be there.
+    #[serde(deserialize_with = "items")]
+    pub(crate) items: Vec<Watched>,
+}
+
+/// A page's metadata.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Metadata {
+    #[serde(deserialize_with = "filled")]
+    pub(crate) resource_version: String,
+    /// What the next page is asked for with.
+    #[serde(default, rename = "continue", deserialize_with = "filled_or_none")]
+    pub(crate) next: Option<String>,
+    #[serde(default, rename = "remainingItemCount", deserialize_with = "count")]
+    pub(crate) remaining: Option<usize>,
+}
+
+/// What a page is a list of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Of {
+    Pods,
+    /// At least the metadata of pods.
+    Metadata,
+}
+
+/// The version and the kind of a list of pods, and of their metadata.
+const PODS: (&str, &str) = ("v1", "PodList");
+const METADATA: (&str, &str) = ("meta.k8s.io/v1", "PartialObjectMetadataList");
+
+impl Document {
+    /// # Errors
+    /// It is not JSON, lacks a member, or is a list of something else: then nothing is absent from it.
+    pub(crate) fn read(bytes: &[u8], of: Of) -> Result<Self, serde_json::Error> {
+        let document: Self = serde_json::from_slice(bytes)?;
+        let (version, kind) = (document.api_version.as_deref(), document.kind.as_deref());
+        let is =
+            |of: (&str, &str)| version.is_none_or(|version| version == of.0) && kind.is_none_or(|kind| kind == of.1);
+        if is(PODS) || (of == Of::Metadata && is(METADATA)) {
+            return Ok(document);
+        }
+        let (version, kind) = (version.unwrap_or_default(), kind.unwrap_or_default());
+        Err(serde_json::Error::custom(format_args!("it is a {kind:?} of {version:?} instead of a list of pods")))
+    }
+}
+
+fn items<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Watched>, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+fn filled<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    filled_or_none(deserializer)?.ok_or_else(|| D::Error::custom("it is empty"))
+}
+
+fn filled_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Ok(Option::<String>::deserialize(deserializer)?.filter(|text| !text.is_empty()))
+}
+
+fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {
+    Ok(Option::<i64>::deserialize(deserializer)?.and_then(|count| usize::try_from(count).ok()))
+}
+
+/// What the first bytes of a page say.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Head {
+    Found(Metadata),
+    /// The metadata may come with the next bytes.
+    NotYet,
+    /// The items come first, or it is not a page.
+    Elsewhere,
+}
+
+/// The metadata in the first bytes of a page, if they come before its items.
+pub(crate) fn metadata_in(bytes: &[u8]) -> Head {
+    struct Seek<'a>(&'a mut Option<Head>);
+
+    impl<'de> Visitor<'de> for Seek<'_> {
+        type Value = ();
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+            while let Some(name) = members.next_key::<String>()? {
+                match name.as_str() {
+                    "metadata" => {
+                        *self.0 = Some(Head::Found(members.next_value()?));
+                        // The rest is read when it has come.
+                        return Err(A::Error::custom("found"));
+                    }
+                    "items" => {
+                        *self.0 = Some(Head::Elsewhere);
+                        return Err(A::Error::custom("elsewhere"));
+                    }
+                    _ => _ = members.next_value::<IgnoredAny>()?,
+                }
+            }
+            Ok(())
+        }
+    }
+
+    let mut head = None;
+    let read = serde_json::Deserializer::from_slice(bytes).deserialize_map(Seek(&mut head));
+    head.unwrap_or(match read {
+        Err(error) if error.is_eof() => Head::NotYet,
+        _ => Head::Elsewhere,
+    })
+}
+
+/// The continue token in a refusal.
+pub(crate) fn offered_token(body: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Refusal {
+        metadata: Offer,
+    }
+    #[derive(Deserialize)]
+    struct Offer {
+        #[serde(default, rename = "continue")]
+        token: String,
+    }
+    let refusal: Refusal = serde_json::from_slice(body).ok()?;
+    Some(refusal.metadata.token).filter(|token| !token.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn metadata(version: &str, next: Option<&str>, remaining: Option<usize>) -> Metadata {
+        Metadata { resource_version: version.into(), next: next.map(Into::into), remaining }
+    }
+
+    const POD: &str = r#"{"metadata":{"uid":"u","name":"p","namespace":"n","resourceVersion":"4","continue":"no"}}"#;
+
+    #[test]
+    fn page_is_read_as_json_in_any_form() {
+        let head = r#""metadata": {"continue" : "x\u003d", "remainingItemCount": 41, "resourceVersion" :"812"}"#;
+        let forms = [
+            format!(r#"{{"kind":"PodList","apiVersion":"v1",{head},"items":[{POD}]}}"#),
+            format!("{{\n  \"items\": [\n {POD} ],\n  {head},\n  \"kind\": \"PodList\", \"apiVersion\": \"v1\" }}\n"),
+            format!(
+                r#"{{ "other" : [[{{"items":[]}}]], {head}, "items":[{POD}], "apiVersion":"v1", "kind" : "PodList" }}"#
+            ),
+        ];
+        for form in forms {
+            let document = Document::read(form.as_bytes(), Of::Pods).unwrap();
+            assert_eq!(document.metadata, metadata("812", Some("x="), Some(41)), "{form}");
+            assert_eq!(document.items[0].uid(), Some("u"), "{form}");
+        }
+        let null =
+            r#"{"kind":"PodList","apiVersion":"v1","metadata":{"resourceVersion":"1","continue":""},"items":null}"#;
+        let document = Document::read(null.as_bytes(), Of::Pods).unwrap();
+        assert_eq!((document.metadata, document.items.len()), (metadata("1", None, None), 0));
+    }
+
+    #[test]
+    fn answer_that_is_not_a_page_is_an_error() {
+        let bad = [
+            "{}",
+            "<html>",
+            r#"{KIND,"items":[]}"#,
+            r#"{KIND,"metadata":{"resourceVersion":"1"}}"#,
+            r#"{KIND,"metadata":{},"items":[]}"#,
+            r#"{KIND,"metadata":{"resourceVersion":""},"items":[]}"#,
+            r#"{KIND,"metadata":{"resourceVersion":5},"items":[]}"#,
+            r#"{KIND,"metadata":{"resourceVersion":"1"},"items":[]}{}"#,
+            r#"{KIND,"metadata":{"resourceVersion":"1"},"items":["#,
+        ];
+        for text in bad.map(|text| text.replace("KIND", r#""kind":"PodList","apiVersion":"v1""#)) {
+            assert!(Document::read(text.as_bytes(), Of::Pods).is_err(), "{text}");
+        }
+        for (version, kind) in [
+            ("v1", "Status"),
+            ("v1", "SecretList"),
+            ("metrics.k8s.io/v1beta1", "PodList"),
+            ("meta.k8s.io/v1", "PartialObjectMetadataList"),
+        ] {
+            let text = format!(
+                r#"{{"kind":"{kind}","apiVersion":"{version}","metadata":{{"resourceVersion":"1"}},"items":[]}}"#
+            );
+            let error = Document::read(text.as_bytes(), Of::Pods).unwrap_err().to_string();
+            assert!(error.contains(kind) && error.contains(version), "{error}");
+            let metadata = kind == "PartialObjectMetadataList";
+            assert_eq!(Document::read(text.as_bytes(), Of::Metadata).is_ok(), metadata, "{text}");
+        }
+    }
+
+    #[test]
+    fn head_is_found_before_the_items_have_come() {
+        let text = format!(r#"{{ "kind" : "PodList", "metadata" : {{"resourceVersion":"5"}} , "items":[{POD}"#);
+        let (before, _) = text.split_once(" , ").unwrap();
+        for length in 0..text.len() {
+            let expected = if length < before.len() { Head::NotYet } else { Head::Found(metadata("5", None, None)) };
+            assert_eq!(metadata_in(&text.as_bytes()[..length]), expected, "{length}");
+        }
+        assert_eq!(metadata_in(format!(r#"{{"items":[{POD}"#).as_bytes()), Head::Elsewhere);
+        assert_eq!(metadata_in(b"<html>"), Head::Elsewhere);
+    }
+
+    #[test]
+    fn refusal_may_offer_a_token() {
+        let refusal = br#"{"kind":"Status","metadata":{"continue":"rest"},"code":410}"#;
+        assert_eq!(offered_token(refusal).as_deref(), Some("rest"));
+        assert_eq!((offered_token(b"<html>"), offered_token(br#"{"metadata":{}}"#)), (None, None));
+    }
+}

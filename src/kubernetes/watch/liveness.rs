@@ -1,0 +1,101 @@
+//! Liveness of one watch: for how long it has been silent, and whether its cluster has gone back in time.
+//!
+//! An API server accepts a watch from a version that is yet to come and stays silent. A cluster that was restored from a
+//! backup would therefore go unnoticed until the next list. After a period without events this asks for the cluster's
+//! newest version.
+
+use std::time::Duration;
+
+use futures::{FutureExt, future::BoxFuture};
+
+use super::list::{self, Source};
+use crate::{
+    model::{ids::compare_resource_versions, moment::Moment},
+    reconcile::{freshness::Newest, silence::Hearing},
+};
+
+/// Delay of a probe after a failure: an API server that was away may have been restored.
+const PROBE_AFTER_FAILURE: Duration = Duration::from_secs(5);
+/// Time limit of a probe.
+const PROBE_WITHIN: Duration = Duration::from_secs(5);
+
+/// The cluster's newest version.
+pub(super) type Probed = Result<String, list::Error>;
+
+pub(super) struct Liveness {
+    hearing: Hearing,
+    /// Delay of a probe after an event.
+    probe_after: Duration,
+    probe_at: Moment,
+    probe: Option<Probe>,
+}
+
+/// A request for the cluster's newest version.
+struct Probe {
+    /// The newest version that was seen before the request.
+    seen: Option<String>,
+    answer: BoxFuture<'static, Probed>,
+}
+
+impl Liveness {
+    pub(super) fn new(probe_after: Duration, now: Moment) -> Self {
+        Self { hearing: Hearing::new(now), probe_after, probe_at: now, probe: None }
+    }
+
+    /// When the watch was last known to be up to date.
+    pub(super) fn heard(&self) -> Moment {
+        self.hearing.heard()
+    }
+
+    /// The watch is up to date.
+    pub(super) fn is_alive(&mut self, now: Moment) {
+        self.hearing.is_alive(now);
+    }
+
+    /// The API server answered a request; this says nothing about the watch.
+    pub(super) fn answers(&mut self, now: Moment) {
+        self.hearing.answers(now);
+    }
+
+    /// Whether the watch has been silent for so long that a list takes its place.
+    pub(super) fn is_given_up(&self, now: Moment) -> bool {
+        self.hearing.is_given_up(now)
+    }
+
+    /// The watch began or delivered an event.
+    pub(super) fn has_events(&mut self, now: Moment) {
+        self.probe_at = now + self.probe_after;
+    }
+
+    /// The watch failed.
+    pub(super) fn failed(&mut self, now: Moment) {
+        self.probe_at = now + self.probe_after.min(PROBE_AFTER_FAILURE);
+    }
+
+    /// Asks for the cluster's newest version if that is due.
+    pub(super) fn probe(&mut self, source: &Source, newest: &Newest, now: Moment) {
+        if now < self.probe_at || self.probe.is_some() {
+            return;
+        }
+        let source = source.clone();
+        let answer = async move { source.newest_version(PROBE_WITHIN).await }.boxed();
+        self.probe = Some(Probe { seen: newest.version().map(str::to_owned), answer });
+    }
+
+    /// The answer to a probe. Pending while there is none.
+    pub(super) async fn answer(&mut self) -> Probed {
+        match &mut self.probe {
+            Some(probe) => (&mut probe.answer).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Takes the answer to a probe. True if the cluster has gone back in time. A probe that failed says nothing: the watch
+    /// fails as well, and retries.
+    pub(super) fn is_older(&mut self, probed: Probed, now: Moment) -> bool {
+        self.probe_at = now + self.probe_after;
+        let (Some(Probe { seen, .. }), Ok(found)) = (self.probe.take(), probed) else { return false };
+        self.answers(now);
+        seen.is_some_and(|seen| compare_resource_versions(&found, &seen).is_some_and(|order| order.is_lt()))
+    }
+}

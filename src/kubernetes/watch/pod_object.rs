@@ -1,0 +1,153 @@
+//! A pod as it comes from the watcher: decoded straight into the small type, and never a reason to stop.
+//!
+//! An object that does not decode must neither end the watch nor be taken for a deleted pod. So whatever does not fit in it
+//! is passed over and noted, and what identifies it is read all the same.
+
+use std::borrow::Cow;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
+use serde::{Deserialize, Deserializer};
+
+use crate::model::pod::object::{self, PodObject};
+
+/// Characters of somebody else's text that go into a log.
+const CAUSE_CHARS: usize = 300;
+
+/// A pod from a list or an event.
+#[derive(Clone, Debug)]
+pub struct Watched {
+    /// What the watcher itself needs: name, namespace, UID and resource version.
+    meta: ObjectMeta,
+    /// The pod, or why it is not one.
+    pub pod: Result<PodObject, String>,
+}
+
+impl Watched {
+    /// The pod, or why it is not one, without a copy. What identifies it stays.
+    pub fn take_pod(&mut self) -> Result<PodObject, String> {
+        std::mem::replace(&mut self.pod, Err(String::new()))
+    }
+
+    /// The UID, if there is one.
+    pub fn uid(&self) -> Option<&str> {
+        self.meta.uid.as_deref().filter(|uid| !uid.is_empty())
+    }
+
+    /// The namespace, or nothing.
+    pub fn namespace(&self) -> &str {
+        self.meta.namespace.as_deref().unwrap_or_default()
+    }
+
+    /// The name, or nothing.
+    pub fn name(&self) -> &str {
+        self.meta.name.as_deref().unwrap_or_default()
+    }
+
+    /// The resource version, or nothing.
+    pub fn resource_version(&self) -> &str {
+        self.meta.resource_version.as_deref().unwrap_or_default()
+    }
+}
+
+impl<'de> Deserialize<'de> for Watched {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (pod, cause) = object::read(deserializer)?;
+        let mut meta = identity_of(&pod);
+        // The items of a list of pods have no kind of their own, those of a list of metadata have this one.
+        if let Some(kind) = pod.kind.as_ref().filter(|kind| !matches!(kind.as_str(), "Pod" | "PartialObjectMetadata")) {
+            meta = ObjectMeta { resource_version: meta.resource_version, ..ObjectMeta::default() };
+            let cause = cause_of(&format!("it is a {kind} instead of a Pod"));
+            return Ok(Self { meta, pod: Err(cause) });
+        }
+        Ok(Self { meta, pod: cause.map_or(Ok(pod), |cause| Err(cause_of(&cause))) })
+    }
+}
+
+/// Why an object is no pod, fit for a log: it repeats a part of a text that was not expected.
+fn cause_of(cause: &str) -> String {
+    let printable = |c: char| if c.is_control() { ' ' } else { c };
+    cause.chars().take(CAUSE_CHARS).map(printable).collect()
+}
+
+fn identity_of(pod: &PodObject) -> ObjectMeta {
+    let metadata = &pod.metadata;
+    ObjectMeta {
+        name: metadata.name.clone(),
+        namespace: metadata.namespace.clone(),
+        uid: metadata.uid.clone(),
+        resource_version: metadata.resource_version.clone(),
+        ..ObjectMeta::default()
+    }
+}
+
+impl Resource for Watched {
+    type DynamicType = ();
+    type Scope = k8s_openapi::NamespaceResourceScope;
+
+    fn kind((): &()) -> Cow<'_, str> {
+        "Pod".into()
+    }
+
+    fn group((): &()) -> Cow<'_, str> {
+        "".into()
+    }
+
+    fn version((): &()) -> Cow<'_, str> {
+        "v1".into()
+    }
+
+    fn plural((): &()) -> Cow<'_, str> {
+        "pods".into()
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.meta
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.meta
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kube::core::{ObjectList, WatchEvent};
+
+    const BAD: &str =
+        r#"{"metadata":{"uid":"u","namespace":"n","name":"p","resourceVersion":"7"},"spec":{"containers":"none"}}"#;
+
+    #[test]
+    fn an_undecodable_item_spoils_neither_its_list_nor_its_identity() {
+        let good = r#"{"metadata":{"uid":"v","name":"q","labels":{"a":"b"}}}"#;
+        let list = format!(
+            r#"{{"kind":"PodList","apiVersion":"v1","metadata":{{"resourceVersion":"9"}},"items":[{BAD},{good}]}}"#
+        );
+        let list: ObjectList<Watched> = serde_json::from_str(&list).unwrap();
+        let [bad, good] = list.items.as_slice() else { panic!() };
+        assert!(bad.pod.as_ref().is_err_and(|why| why.contains("invalid type")));
+        assert_eq!((bad.uid(), bad.namespace(), bad.name(), bad.resource_version()), (Some("u"), "n", "p", "7"));
+        assert_eq!(good.pod.as_ref().unwrap().metadata.labels["a"], "b");
+    }
+
+    #[test]
+    fn object_of_another_kind_is_not_a_pod() {
+        let secret = r#"{"kind":"Secret","metadata":{"uid":"u","namespace":"n","name":"p","resourceVersion":"7"}}"#;
+        let watched: Watched = serde_json::from_str(secret).unwrap();
+        assert!(watched.pod.is_err_and(|cause| cause.contains("Secret")));
+        let metadata: Watched = serde_json::from_str(&secret.replace("Secret", "PartialObjectMetadata")).unwrap();
+        assert_eq!(metadata.uid(), Some("u"));
+        assert_eq!(
+            (watched.meta.uid, watched.meta.name, watched.meta.resource_version.as_deref()),
+            (None, None, Some("7"))
+        );
+    }
+
+    #[test]
+    fn an_undecodable_event_is_still_an_event() {
+        let line = format!(r#"{{"type":"DELETED","object":{BAD}}}"#);
+        let WatchEvent::<Watched>::Deleted(pod) = serde_json::from_str(&line).unwrap() else { panic!() };
+        assert_eq!(pod.uid(), Some("u"));
+    }
+}

@@ -1,0 +1,455 @@
+//! Decoding that does not stop at a value of another type.
+//!
+//! What serde derives ends at the first value that does not fit, somewhere in the middle of a document: whatever stands
+//! behind it, the next pod of a list for example, cannot be read any more. Here such a value is passed over to its end, it
+//! is noted where it stood and what it was, and everything around it is read as usual. So a document is read in one pass,
+//! and only what is no JSON at all ends it (half of a surrogate pair or a number beyond a double count as that).
+
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor};
+
+/// Characters of a text that are repeated where it does not fit.
+const REPEATED_CHARS: usize = 64;
+
+/// The first value that did not fit: where it stood, and what it was.
+#[derive(Debug, Default)]
+pub(crate) struct Misfit(Option<Box<Found>>);
+
+#[derive(Debug)]
+struct Found {
+    path: String,
+    what: String,
+}
+
+impl Misfit {
+    /// Takes note of a value, unless it is not the first.
+    fn note(&mut self, what: impl fmt::Display) {
+        self.0.get_or_insert_with(|| Box::new(Found { path: String::new(), what: what.to_string() }));
+    }
+
+    fn unexpected<T: Read>(&mut self, value: Unexpected<'_>) {
+        self.note(format_args!("invalid type: {value}, expected {}", T::EXPECTED));
+    }
+
+    /// Reads a part of something. What does not fit in it gets the part's name.
+    fn within<R>(&mut self, name: impl fmt::Display, read: impl FnOnce(&mut Self) -> R) -> R {
+        let noted = self.0.is_some();
+        let result = read(self);
+        if let Some(found) = self.0.as_mut().filter(|_| !noted) {
+            let dot = if found.path.is_empty() || found.path.starts_with('[') { "" } else { "." };
+            found.path = format!("{name}{dot}{}", found.path);
+        }
+        result
+    }
+
+    /// What did not fit, in words; nothing if everything did.
+    pub(crate) fn cause(self) -> Option<String> {
+        self.0.map(|found| match found.path.as_str() {
+            "" => found.what,
+            path => format!("{path}: {}", found.what),
+        })
+    }
+}
+
+/// A value that is read in place. It is told what stands there, and says whether that fits.
+pub(crate) trait Read: Default {
+    /// What is expected in its place.
+    const EXPECTED: &'static str;
+
+    fn null(&mut self) -> bool {
+        false
+    }
+
+    fn boolean(&mut self, _: bool) -> bool {
+        false
+    }
+
+    fn integer(&mut self, _: i64) -> bool {
+        false
+    }
+
+    fn text(&mut self, _: &str) -> bool {
+        false
+    }
+
+    fn list<'de, A: SeqAccess<'de>>(&mut self, mut items: A, misfit: &mut Misfit) -> Result<(), A::Error> {
+        misfit.unexpected::<Self>(Unexpected::Seq);
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(())
+    }
+
+    fn object<'de, A: MapAccess<'de>>(&mut self, mut members: A, misfit: &mut Misfit) -> Result<(), A::Error> {
+        misfit.unexpected::<Self>(Unexpected::Map);
+        while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(())
+    }
+}
+
+/// Reads a whole value.
+///
+/// # Errors
+/// When it is no JSON. What does not fit is noted instead.
+pub(crate) fn read<'de, T: Read, D: Deserializer<'de>>(deserializer: D) -> Result<(T, Misfit), D::Error> {
+    let (mut value, mut misfit) = (T::default(), Misfit::default());
+    Place { value: &mut value, misfit: &mut misfit }.deserialize(deserializer)?;
+    Ok((value, misfit))
+}
+
+/// Where a value is read to.
+struct Place<'a, T> {
+    value: &'a mut T,
+    misfit: &'a mut Misfit,
+}
+
+impl<T: Read> Place<'_, T> {
+    /// Takes note of a value unless it fits.
+    fn took(self, fits: bool, value: Unexpected<'_>) {
+        if !fits {
+            self.misfit.unexpected::<T>(value);
+        }
+    }
+}
+
+impl<'de, T: Read> DeserializeSeed<'de> for Place<'_, T> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de, T: Read> Visitor<'de> for Place<'_, T> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(T::EXPECTED)
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        let fits = self.value.null();
+        self.took(fits, Unexpected::Other("null"));
+        Ok(())
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<(), E> {
+        let fits = self.value.boolean(value);
+        self.took(fits, Unexpected::Bool(value));
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<(), E> {
+        let fits = self.value.integer(value);
+        self.took(fits, Unexpected::Signed(value));
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<(), E> {
+        let fits = i64::try_from(value).is_ok_and(|value| self.value.integer(value));
+        self.took(fits, Unexpected::Unsigned(value));
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<(), E> {
+        self.took(false, Unexpected::Float(value));
+        Ok(())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<(), E> {
+        if !self.value.text(value) {
+            let start: String = value.chars().take(REPEATED_CHARS).collect();
+            self.took(false, Unexpected::Str(&start));
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<(), A::Error> {
+        self.value.list(items, self.misfit)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<(), A::Error> {
+        self.value.object(members, self.misfit)
+    }
+}
+
+impl Read for String {
+    const EXPECTED: &'static str = "a string";
+
+    fn text(&mut self, text: &str) -> bool {
+        text.clone_into(self);
+        true
+    }
+}
+
+impl Read for bool {
+    const EXPECTED: &'static str = "a boolean";
+
+    fn boolean(&mut self, value: bool) -> bool {
+        *self = value;
+        true
+    }
+}
+
+impl Read for i64 {
+    const EXPECTED: &'static str = "an integer";
+
+    fn integer(&mut self, value: i64) -> bool {
+        *self = value;
+        true
+    }
+}
+
+/// Null is nothing.
+impl<T: Read> Read for Option<T> {
+    const EXPECTED: &'static str = T::EXPECTED;
+
+    fn null(&mut self) -> bool {
+        true
+    }
+
+    fn boolean(&mut self, value: bool) -> bool {
+        fill(self, |inner| inner.boolean(value))
+    }
+
+    fn integer(&mut self, value: i64) -> bool {
+        fill(self, |inner| inner.integer(value))
+    }
+
+    fn text(&mut self, text: &str) -> bool {
+        fill(self, |inner| inner.text(text))
+    }
+
+    fn list<'de, A: SeqAccess<'de>>(&mut self, items: A, misfit: &mut Misfit) -> Result<(), A::Error> {
+        self.insert(T::default()).list(items, misfit)
+    }
+
+    fn object<'de, A: MapAccess<'de>>(&mut self, members: A, misfit: &mut Misfit) -> Result<(), A::Error> {
+        self.insert(T::default()).object(members, misfit)
+    }
+}
+
+fn fill<T: Read>(option: &mut Option<T>, read: impl FnOnce(&mut T) -> bool) -> bool {
+    let mut inner = T::default();
+    let fits = read(&mut inner);
+    *option = fits.then_some(inner);
+    fits
+}
+
+/// Null is a list without items.
+impl<T: Read> Read for Vec<T> {
+    const EXPECTED: &'static str = "a list";
+
+    fn null(&mut self) -> bool {
+        true
+    }
+
+    fn list<'de, A: SeqAccess<'de>>(&mut self, mut items: A, misfit: &mut Misfit) -> Result<(), A::Error> {
+        loop {
+            let (mut item, index) = (T::default(), self.len());
+            let read = misfit.within(format_args!("[{index}]"), |misfit| {
+                items.next_element_seed(Place { value: &mut item, misfit })
+            })?;
+            match read {
+                Some(()) => self.push(item),
+                None => return Ok(()),
+            }
+        }
+    }
+}
+
+/// Null is an object without members.
+impl Read for crate::model::pod::object::Pairs {
+    const EXPECTED: &'static str = "an object";
+
+    fn null(&mut self) -> bool {
+        true
+    }
+
+    fn object<'de, A: MapAccess<'de>>(&mut self, mut members: A, misfit: &mut Misfit) -> Result<(), A::Error> {
+        while let Some(key) = members.next_key::<String>()? {
+            let mut value = String::new();
+            misfit.within("*", |misfit| members.next_value_seed(Place { value: &mut value, misfit }))?;
+            self.insert(key, value);
+        }
+        Ok(())
+    }
+}
+
+/// Which of an object's members comes next; none of them, if it is not known.
+pub(crate) struct Name(pub(crate) &'static [&'static str]);
+
+impl<'de> DeserializeSeed<'de> for Name {
+    type Value = Option<usize>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Name {
+    type Value = Option<usize>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the name of a member")
+    }
+
+    fn visit_str<E: Error>(self, name: &str) -> Result<Self::Value, E> {
+        Ok(self.0.iter().position(|known| *known == name))
+    }
+}
+
+/// An object whose members are read by their names; all others are passed over.
+pub(crate) trait Object: Default {
+    /// The names of its members: at most 32.
+    const NAMES: &'static [&'static str];
+    /// Whether null stands for one without members.
+    const NULL: bool;
+
+    /// Reads the member whose name is the one at `index`.
+    fn member<'de, A: MapAccess<'de>>(
+        &mut self,
+        index: usize,
+        members: &mut A,
+        misfit: &mut Misfit,
+    ) -> Result<(), A::Error>;
+}
+
+impl<T: Object> Read for T {
+    const EXPECTED: &'static str = "an object";
+
+    fn null(&mut self) -> bool {
+        T::NULL
+    }
+
+    fn object<'de, A: MapAccess<'de>>(&mut self, mut members: A, misfit: &mut Misfit) -> Result<(), A::Error> {
+        let mut seen = 0_u32;
+        while let Some(index) = members.next_key_seed(Name(T::NAMES))? {
+            let Some(index) = index else {
+                members.next_value::<IgnoredAny>()?;
+                continue;
+            };
+            misfit.within(T::NAMES[index], |misfit| {
+                if seen & 1 << index != 0 {
+                    misfit.note("duplicate member");
+                }
+                self.member(index, &mut members, misfit)
+            })?;
+            seen |= 1 << index;
+        }
+        Ok(())
+    }
+}
+
+/// Reads a member's value. Of one that is there twice the last counts, as for most readers of JSON.
+pub(crate) fn value<'de, T: Read, A: MapAccess<'de>>(
+    value: &mut T,
+    members: &mut A,
+    misfit: &mut Misfit,
+) -> Result<(), A::Error> {
+    *value = T::default();
+    members.next_value_seed(Place { value, misfit })
+}
+
+/// Declares an object of which each field is a member with the name that stands behind it. `or null` lets null stand for
+/// one without members.
+macro_rules! object {
+    ($(#[$doc:meta])* pub struct $type:ident $(or $null:ident)? { $($field:ident: $of:ty = $name:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, Default)]
+        #[expect(missing_docs, reason = "the fields are the API's own, under its names")]
+        pub struct $type {
+            $(pub $field: $of,)+
+        }
+
+        impl $crate::model::pod::lenient::Object for $type {
+            const NAMES: &'static [&'static str] = &[$($name),+];
+            const NULL: bool = !<[&str]>::is_empty(&[$(stringify!($null))?]);
+
+            fn member<'de, A: serde::de::MapAccess<'de>>(
+                &mut self,
+                index: usize,
+                members: &mut A,
+                misfit: &mut $crate::model::pod::lenient::Misfit,
+            ) -> Result<(), A::Error> {
+                #[allow(non_camel_case_types, reason = "the names of fields")]
+                enum At { $($field),+ }
+                match index {
+                    $(at if at == At::$field as usize =>
+                        $crate::model::pod::lenient::value(&mut self.$field, members, misfit),)+
+                    _ => Ok(()),
+                }
+            }
+        }
+    };
+}
+pub(crate) use object;
+
+#[cfg(test)]
+mod tests {
+    use crate::model::pod::object::{self, PodObject};
+
+    fn read(text: &str) -> (PodObject, Option<String>) {
+        object::read(&mut serde_json::Deserializer::from_str(text)).unwrap()
+    }
+
+    #[test]
+    fn the_first_value_that_does_not_fit_is_named_and_everything_else_is_read() {
+        let cases = [
+            (r#"{"spec":{"containers":"none"}}"#, r#"spec.containers: invalid type: string "none", expected a list"#),
+            (
+                r#"{"spec":{"containers":[{"name":"a"},{"name":null}]}}"#,
+                "spec.containers[1].name: invalid type: null, expected a string",
+            ),
+            (
+                r#"{"status":{"containerStatuses":[{"state":{"terminated":{"exitCode":0.5}}}]},"spec":7}"#,
+                "status.containerStatuses[0].state.terminated.exitCode: \
+                 invalid type: floating point `0.5`, expected an integer",
+            ),
+            (r#"{"spec":{"hostNetwork":{"a":[{}]}}}"#, "spec.hostNetwork: invalid type: map, expected a boolean"),
+            (r#"{"status":{"conditions":[null]}}"#, "status.conditions[0]: invalid type: null, expected an object"),
+            (r#"{"metadata":{"labels":{"b":[[1]]}}}"#, "metadata.labels.*: invalid type: sequence, expected a string"),
+            (
+                r#"{"metadata":{"generation":18446744073709551615}}"#,
+                "metadata.generation: invalid type: integer `18446744073709551615`, expected an integer",
+            ),
+            (r#"{"spec":{},"spec":{}}"#, "spec: duplicate member"),
+        ];
+        for (text, cause) in cases {
+            let last = r#","metadata":{"uid":"u","labels":{"a":"b"}}}"#;
+            let text = format!("{}{last}", text.strip_suffix('}').unwrap());
+            let (pod, found) = read(&text);
+            assert_eq!(found.as_deref(), Some(cause), "{text}");
+            assert_eq!((pod.metadata.uid.as_deref(), pod.metadata.labels["a"].as_str()), (Some("u"), "b"), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_object_is_no_pod_and_null_is_one_without_members() {
+        for (text, cause) in
+            [("[1]", "invalid type: sequence"), ("true", "invalid type: boolean"), ("-1", "integer `-1`")]
+        {
+            assert!(read(text).1.unwrap().contains(cause), "{text}");
+        }
+        assert_eq!(read("null").1, None);
+        assert_eq!(read(r#"{"status":null,"spec":{"containers":null,"nodeName":null}}"#).1, None);
+    }
+
+    #[test]
+    fn a_long_text_is_not_repeated_whole() {
+        let cause = read(&format!(r#"{{"spec":"{}"}}"#, "x".repeat(1 << 20))).1.unwrap();
+        assert!(cause.len() < 200, "{} bytes", cause.len());
+    }
+
+    #[test]
+    fn of_a_member_that_is_there_twice_the_last_counts() {
+        let twice = read(r#"{"metadata":{"uid":"a"},"metadata":{"name":"n"}}"#);
+        assert_eq!((twice.0.metadata.uid, twice.1.as_deref()), (None, Some("metadata: duplicate member")));
+    }
+
+    #[test]
+    fn what_is_no_json_is_an_error() {
+        for text in [r#"{"spec":"#, r#"{"spec":nothing}"#, "{\"metadata\":{\"uid\":\"\u{1}\"}}", r#"{"other":[1 2]}"#] {
+            assert!(object::read(&mut serde_json::Deserializer::from_str(text)).is_err(), "{text}");
+        }
+    }
+}

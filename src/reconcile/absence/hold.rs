@@ -1,0 +1,272 @@
+//! A hold: deletions that wait for a person, or for their pods to come back.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    str::FromStr,
+};
+
+use crate::model::{digest::Digest, uid::Uid};
+
+/// How many hexadecimal digits a hold's name has.
+const ID_DIGITS: usize = 12;
+/// A hold keeps this many of its former names: the newest ones.
+const NAMES_MAX: usize = 16;
+
+/// The name of a hold. It is made of what is held, so that an approval is for exactly that: it holds over restarts, and
+/// for nothing that comes to it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct HoldId(String);
+
+/// The text is no hold's name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not the name of a hold, which is {ID_DIGITS} digits of 0-9 and a-f")]
+pub struct ParseHoldIdError(String);
+
+impl HoldId {
+    fn of<'a>(ids: impl Iterator<Item = &'a Uid>) -> Self {
+        let mut sorted: Vec<String> = ids.map(Uid::to_string).collect();
+        sorted.sort_unstable();
+        let mut digits = Digest::of_canonical(sorted.join("\n").as_bytes()).hex();
+        digits.truncate(ID_DIGITS);
+        Self(digits)
+    }
+}
+
+impl fmt::Display for HoldId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for HoldId {
+    type Err = ParseHoldIdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let is_digit = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
+        if text.len() == ID_DIGITS && text.chars().all(is_digit) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(ParseHoldIdError(text.chars().take(64).collect()))
+        }
+    }
+}
+
+/// Why deletions are held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HeldBecause {
+    /// Pods that the list lacks are there when they are looked up.
+    StillThere(usize),
+    /// The confirmation could not be had.
+    Unanswered(String),
+    /// The pods are there, and the settings changed so that they are no longer selected.
+    SettingsChanged,
+    /// Nearly every record has no pod: this may be another cluster that uses the same id.
+    NearlyAll {
+        /// Records without a pod.
+        absent: usize,
+        /// All records of this writer.
+        of: usize,
+    },
+    /// Another process writes for the same cluster id and owner, or tries to.
+    AnotherWriter,
+}
+
+impl HeldBecause {
+    /// Whether only a person can release the hold.
+    pub fn needs_person(&self) -> bool {
+        matches!(self, Self::NearlyAll { .. } | Self::SettingsChanged)
+    }
+}
+
+impl fmt::Display for HeldBecause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::StillThere(count) => write!(f, "{count} pods that the list lacks are there"),
+            Self::Unanswered(why) => write!(f, "it cannot be confirmed: {why}"),
+            Self::SettingsChanged => f.write_str("the settings changed and no longer select pods that are there"),
+            Self::NearlyAll { absent, of } => write!(
+                f,
+                "{absent} of {of} records have no pod here; another cluster may use the same cluster id, as a clone or a \
+                 restored copy does"
+            ),
+            Self::AnotherWriter => f.write_str(
+                "another process writes for the same cluster id and owner, or tries to; stop one of them, or give each \
+                 cluster its own --cluster-id",
+            ),
+        }
+    }
+}
+
+/// A hold as it is shown to a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// Its name, by which it is approved.
+    pub id: HoldId,
+    /// How many deletions it is about.
+    pub deletions: usize,
+    /// Why.
+    pub because: HeldBecause,
+    /// Its former names. An approval of one is valid for the ids that it was given for and are still held.
+    pub former: Vec<HoldId>,
+}
+
+impl Shown {
+    /// Whether this names the hold now, or did before.
+    pub fn is_named(&self, id: &HoldId) -> bool {
+        self.id == *id || self.former.contains(id)
+    }
+}
+
+/// Deletions that wait.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// What is held, and the position of the first name that covered it.
+    ids: HashMap<Uid, usize>,
+    /// The names, oldest first. Each covers the ids with its position or a lower one.
+    names: Vec<HoldId>,
+    because: HeldBecause,
+}
+
+impl Hold {
+    /// Holds these.
+    pub(super) fn new(ids: HashSet<Uid>, because: HeldBecause) -> Self {
+        let name = HoldId::of(ids.iter());
+        Self { ids: ids.into_iter().map(|uid| (uid, 0)).collect(), names: vec![name], because }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    pub(super) fn because(&self) -> &HeldBecause {
+        &self.because
+    }
+
+    /// The same deletions, held for another reason.
+    pub(super) fn for_reason(self, because: HeldBecause) -> Self {
+        Self { because, ..self }
+    }
+
+    pub(super) fn contains(&self, uid: &Uid) -> bool {
+        self.ids.contains_key(uid)
+    }
+
+    /// Whether something speaks against it, and not only nothing for it.
+    pub(super) fn is_doubted(&self) -> bool {
+        !matches!(self.because, HeldBecause::Unanswered(_))
+    }
+
+    pub(super) fn ids(&self) -> impl Iterator<Item = &Uid> {
+        self.ids.keys()
+    }
+
+    pub(super) fn into_ids(self) -> impl Iterator<Item = Uid> {
+        self.ids.into_keys()
+    }
+
+    /// The ids that this name was given for and that are still held; none if it never named this hold.
+    pub(super) fn covered_by(&self, name: &HoldId) -> HashSet<Uid> {
+        let Some(position) = self.names.iter().rposition(|known| known == name) else { return HashSet::new() };
+        self.ids.iter().filter(|(_, first)| **first <= position).map(|(uid, _)| uid.clone()).collect()
+    }
+
+    pub(super) fn shown(&self) -> Shown {
+        let (id, former) = match self.names.split_last() {
+            Some((id, former)) => (id.clone(), former.to_vec()),
+            None => (HoldId::of(self.ids.keys()), Vec::new()),
+        };
+        Shown { id, deletions: self.ids.len(), because: self.because.clone(), former }
+    }
+
+    /// The same hold over other ids, under another name unless they are the same. Former names cover nothing new.
+    pub(super) fn of(mut self, ids: HashSet<Uid>) -> Self {
+        if ids.len() == self.ids.len() && ids.iter().all(|uid| self.ids.contains_key(uid)) {
+            return self;
+        }
+        if self.names.len() == NAMES_MAX {
+            self.names.remove(0);
+            self.ids.values_mut().for_each(|first| *first = first.saturating_sub(1));
+        }
+        let (name, position) = (HoldId::of(ids.iter()), self.names.len());
+        let covered = std::mem::take(&mut self.ids);
+        self.ids = ids
+            .into_iter()
+            .map(|uid| (covered.get(&uid).copied().unwrap_or(position), uid))
+            .map(|(first, uid)| (uid, first))
+            .collect();
+        self.names.push(name);
+        self
+    }
+
+    /// The part of it that is among these ids.
+    pub(super) fn among(self, ids: &HashSet<Uid>) -> Option<Self> {
+        let kept: HashSet<Uid> = self.ids.keys().filter(|uid| ids.contains(*uid)).cloned().collect();
+        (!kept.is_empty()).then(|| self.of(kept))
+    }
+
+    /// The part of it that is not among these ids.
+    pub(super) fn without(self, ids: &HashSet<Uid>) -> Option<Self> {
+        let kept: HashSet<Uid> = self.ids.keys().filter(|uid| !ids.contains(*uid)).cloned().collect();
+        (!kept.is_empty()).then(|| self.of(kept))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids<const N: usize>(names: [&str; N]) -> HashSet<Uid> {
+        names.into_iter().map(Uid::from).collect()
+    }
+
+    fn name(hold: &Hold) -> HoldId {
+        hold.shown().id
+    }
+
+    #[test]
+    fn the_name_is_that_of_what_is_held_and_of_nothing_else() {
+        let hold = Hold::new(ids(["a", "b"]), HeldBecause::SettingsChanged);
+        let other_reason = Hold::new(ids(["b", "a"]), HeldBecause::StillThere(1));
+        assert_eq!(name(&hold), name(&other_reason));
+        assert_ne!(name(&hold), name(&Hold::new(ids(["a"]), HeldBecause::SettingsChanged)));
+        assert_eq!(name(&hold).to_string().parse(), Ok(name(&hold)));
+        for text in ["", "abc", "ABCDEF012345", "abcdef01234g", "abcdef0123456"] {
+            assert!(text.parse::<HoldId>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_hold_shrinks_under_another_name_and_ends_with_its_last_id() {
+        let hold = Hold::new(ids(["a", "b"]), HeldBecause::SettingsChanged);
+        let before = name(&hold);
+        assert_eq!(hold.clone().among(&ids(["a", "b", "c"])).map(|hold| name(&hold)), Some(before.clone()));
+        let smaller = hold.among(&ids(["b"])).unwrap();
+        assert!(name(&smaller) != before && smaller.len() == 1);
+        assert!(smaller.shown().is_named(&before));
+        assert_eq!(smaller.among(&ids([])), None);
+    }
+
+    #[test]
+    fn former_names_cover_what_they_named_and_nothing_new() {
+        let hold = Hold::new(ids(["a", "b", "c"]), HeldBecause::SettingsChanged);
+        let first = name(&hold);
+        let hold = hold.of(ids(["b", "c", "d"]));
+        let second = name(&hold);
+        let hold = hold.of(ids(["a", "c", "d", "e"]));
+        assert_eq!(hold.covered_by(&first), ids(["c"]), "what came back is new");
+        assert_eq!(hold.covered_by(&second), ids(["c", "d"]));
+        assert_eq!(hold.covered_by(&name(&hold)), ids(["a", "c", "d", "e"]));
+        assert_eq!(hold.covered_by(&"0123456789ab".parse().unwrap()), ids([]));
+    }
+
+    #[test]
+    fn former_names_are_bounded() {
+        let mut hold = Hold::new(ids(["x"]), HeldBecause::SettingsChanged);
+        for n in 0..100 {
+            hold = hold.of([Uid::from("x"), Uid::from(n.to_string())].into());
+        }
+        assert_eq!(hold.shown().former.len(), NAMES_MAX - 1);
+        assert_eq!(hold.covered_by(&hold.shown().former[0]), ids(["x"]));
+    }
+}

@@ -1,0 +1,484 @@
+//! The deletion brake: an absence is a deletion only once it is confirmed.
+//!
+//! Few absences are confirmed by the cluster still being the one that we started with. Many within a while, or an empty
+//! list, are *braked*: a second list some seconds later has to agree, and a random sample of the pods is looked up one
+//! by one. What is confirmed leaves at a bounded rate. What is not is held, shown, and derived anew at every complete
+//! list. Puts and watched deletions never wait behind it.
+//!
+//! After a change of the settings that say which pods are registered, what is absent is first sorted by a list of the
+//! whole cluster: what is gone is braked, however little it is, and what is there and no longer selected is held, whatever
+//! its number, until a person approves exactly that, or the pods are selected again.
+//!
+//! When nearly every record has no pod, the cluster may be a copy of the one that wrote the records: only a person can
+//! release those deletions. While another writer is alive, every inferred deletion is held.
+
+pub mod hold;
+pub mod inquiry;
+pub mod person;
+
+use std::{
+    collections::{HashSet, VecDeque},
+    time::Duration,
+};
+
+use super::{decide::Removal, retry};
+use crate::model::{moment::Moment, uid::Uid};
+
+use hold::{HeldBecause, Hold, Shown};
+use inquiry::{Answer, Question};
+
+/// Within this time, deletions by absence are counted together.
+const WINDOW: Duration = Duration::from_secs(600);
+/// So many deletions by absence within the window are never braked.
+const FREE: usize = 50;
+/// Beyond [`FREE`], one in so many of our records is.
+const FREE_PART: usize = 10;
+/// How much later the second list is begun.
+const SECOND_LIST_AFTER: Duration = Duration::from_secs(10);
+/// How many pods are looked up one by one.
+const SAMPLE: usize = 20;
+/// Confirmed deletions a second, once braked.
+const RELEASED_PER_SECOND: u32 = 100;
+/// Delays between attempts to confirm what was contradicted: nothing will have changed soon.
+const HELD_RETRY: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(300));
+/// Delays between attempts to get an answer at all.
+const UNANSWERED_RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// Without a sign of another writer for this long, it is gone. A writer that lost its session notices with its next
+/// heartbeat, at most 30 s later, or restarts and waits 20 s. It then gives a sign every 10 s, of which the registry tells
+/// in the answer to our next heartbeat. Until then, we send one every 5 s.
+const RIVAL_GONE_AFTER: Duration = Duration::from_secs(60);
+
+/// What cannot be confirmed is shown to a person after so many attempts.
+const TOLD_AFTER: u32 = 3;
+
+/// A complete list over all watches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CompleteList {
+    /// When the oldest of the watches' newest complete lists was begun.
+    pub begun: Moment,
+    /// Whether it is known not to be older than what was seen before it.
+    pub trusted: bool,
+}
+
+/// What absences are concluded from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Evidence {
+    /// The list from which the pods are absent.
+    pub list: CompleteList,
+    /// Whether the watch that lacks one of them listed no pod at all.
+    pub empty: bool,
+    /// Of how many records nearly all are absent, as [`is_nearly_all`] tells; none if they are fewer.
+    pub nearly_all_of: Option<usize>,
+    /// How many records the registry may hold of this writer.
+    pub owned: usize,
+}
+
+/// What becomes of pods that are there and no longer selected, because the settings changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SettingsChange {
+    /// Their records are held until a person approves.
+    Hold,
+    /// Their records leave, at the bounded rate.
+    Release,
+}
+
+/// What a list that was asked for led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listed {
+    /// It answers a question that is no longer asked.
+    Ignored,
+    /// It agrees with the one before.
+    Agreed,
+    /// It shows pods that the watches lack: their view is wrong and has to be taken anew.
+    Contradicted,
+    /// It tells which of the absent are there and left the selection, and which are gone.
+    Sorted {
+        /// How many are there.
+        left: usize,
+        /// How many are gone.
+        gone: usize,
+    },
+}
+
+#[derive(Debug, Default)]
+enum Stage {
+    #[default]
+    Idle,
+    /// A list of the whole cluster has to tell which of them are there.
+    Sorting { ids: HashSet<Uid>, asked: bool },
+    /// A second list, begun at `earliest` or later, has to agree. It is taken beside the watches: while a watch is built
+    /// anew, what ends in the meantime would look absent as well. Of those that `left`, nothing more is asked.
+    SecondList { first: HashSet<Uid>, earliest: Moment, asked: bool, left: bool },
+    /// The cluster and a sample are looked up.
+    Confirming { ids: HashSet<Uid>, braked: bool, asked: bool },
+    /// Not confirmed. Without `retry_at`, only a person can release them.
+    Held { hold: Hold, retry_at: Option<Moment> },
+}
+
+/// The brake.
+#[derive(Debug)]
+pub struct Brake {
+    stage: Stage,
+    /// What absences were concluded from last.
+    evidence: Option<Evidence>,
+    /// Set while the settings differ from those that the records were written under.
+    change: Option<SettingsChange>,
+    /// Whether absences have been derived since then.
+    derived_since: bool,
+    /// What is there and was selected by the settings before, and when it was last sorted.
+    left: Option<Hold>,
+    sorted_at: Option<Moment>,
+    /// What was held and is being looked at again: it stays shown, and can be approved.
+    again: Option<Hold>,
+    /// How many deletions by absence were approved, and when.
+    recent: VecDeque<(Moment, usize)>,
+    /// Confirmed, and sent at once.
+    free: Vec<Uid>,
+    /// Confirmed, and sent at the bounded rate.
+    confirmed: VecDeque<(Uid, Removal)>,
+    /// Approved by a person, and sent at the bounded rate.
+    approved: VecDeque<(Uid, Removal)>,
+    /// Whether only a person can release an inferred deletion, until none is pending.
+    person_needed: bool,
+    /// While another writer may be alive: when it is gone if no sign of it has come.
+    rival_until: Option<Moment>,
+    rate: retry::RateLimit,
+    attempts: u32,
+    round: u64,
+}
+
+impl Default for Brake {
+    fn default() -> Self {
+        Self {
+            stage: Stage::Idle,
+            evidence: None,
+            change: None,
+            derived_since: false,
+            left: None,
+            sorted_at: None,
+            again: None,
+            recent: VecDeque::new(),
+            free: Vec::new(),
+            confirmed: VecDeque::new(),
+            approved: VecDeque::new(),
+            person_needed: false,
+            rival_until: None,
+            rate: retry::RateLimit::new(RELEASED_PER_SECOND),
+            attempts: 0,
+            round: 0,
+        }
+    }
+}
+
+/// What it shows.
+impl Brake {
+    /// How many deletions wait for their confirmation or for their turn after it.
+    pub fn held(&self) -> usize {
+        let stage = match &self.stage {
+            Stage::Idle | Stage::Confirming { braked: false, .. } => 0,
+            Stage::Sorting { ids, .. } | Stage::SecondList { first: ids, .. } | Stage::Confirming { ids, .. } => {
+                ids.len()
+            }
+            Stage::Held { hold, .. } => hold.len(),
+        };
+        stage + self.left.as_ref().map_or(0, Hold::len) + self.confirmed.len() + self.approved.len()
+    }
+
+    /// Whether no deletion waits for anything here: neither for a confirmation nor for its turn.
+    pub fn is_idle(&self) -> bool {
+        let nothing_leaves = self.free.is_empty() && self.confirmed.is_empty() && self.approved.is_empty();
+        matches!(self.stage, Stage::Idle) && self.left.is_none() && nothing_leaves
+    }
+
+    /// Whether it waits for something about this id: one that is back is no absence any more.
+    pub fn is_about(&self, uid: &Uid) -> bool {
+        let in_stage = match &self.stage {
+            Stage::Idle => false,
+            Stage::Sorting { ids, .. } | Stage::SecondList { first: ids, .. } | Stage::Confirming { ids, .. } => {
+                ids.contains(uid)
+            }
+            Stage::Held { hold, .. } => hold.contains(uid),
+        };
+        in_stage || self.left.as_ref().is_some_and(|left| left.contains(uid))
+    }
+
+    /// What has to be sorted by whether it is there.
+    pub fn sorting(&self) -> impl Iterator<Item = &Uid> {
+        let ids = if let Stage::Sorting { ids, .. } = &self.stage { Some(ids) } else { None };
+        ids.into_iter().flatten()
+    }
+
+    /// Why the last confirmation failed, while that stands.
+    pub fn held_because(&self) -> Option<&HeldBecause> {
+        match &self.stage {
+            Stage::Held { hold, .. } => Some(hold.because()),
+            _ => None,
+        }
+    }
+
+    /// What waits for a person, or for its pods to come back.
+    pub fn holds(&self) -> Vec<Shown> {
+        let unconfirmed = match &self.stage {
+            // A person is not asked for every hiccup.
+            Stage::Held { hold, .. } if hold.is_doubted() || self.attempts >= TOLD_AFTER => Some(hold),
+            Stage::Held { .. } => None,
+            _ => self.again.as_ref(),
+        };
+        self.left.iter().chain(unconfirmed).map(Hold::shown).collect()
+    }
+}
+
+/// From absences to questions, and from answers to deletions.
+impl Brake {
+    /// The absences as every complete list derives them.
+    pub fn derive(&mut self, mut absent: HashSet<Uid>, evidence: Evidence, now: Moment) {
+        (self.evidence, self.derived_since) = (Some(evidence), true);
+        self.confirmed.retain(|(uid, _)| absent.contains(uid));
+        self.approved.retain(|(uid, _)| absent.contains(uid));
+        self.left = self.left.take().and_then(|left| left.among(&absent));
+        let leaving = self.confirmed.iter().chain(&self.approved).map(|(uid, _)| uid);
+        let elsewhere = leaving.chain(self.left.iter().flat_map(Hold::ids));
+        for uid in elsewhere {
+            absent.remove(uid);
+        }
+        self.again = self.again.take().and_then(|again| again.among(&absent));
+        self.stage = match std::mem::take(&mut self.stage) {
+            _ if absent.is_empty() => Stage::Idle,
+            // What is being confirmed only shrinks; what came to it since has its turn afterwards.
+            Stage::Sorting { ids, asked } if !ids.is_disjoint(&absent) => Stage::Sorting { ids: &ids & &absent, asked },
+            Stage::SecondList { first, earliest, asked, left } if !first.is_disjoint(&absent) => {
+                Stage::SecondList { first: &first & &absent, earliest, asked, left }
+            }
+            Stage::Confirming { ids, braked, asked } if !ids.is_disjoint(&absent) => {
+                Stage::Confirming { ids: &ids & &absent, braked, asked }
+            }
+            Stage::Held { hold, retry_at } => self.hold_on(hold.of(absent), retry_at),
+            _ if self.change.is_some() => Stage::Sorting { ids: absent, asked: false },
+            _ => self.first_look(absent, now),
+        };
+        if matches!(self.stage, Stage::Idle) {
+            (self.attempts, self.again) = (0, None);
+        }
+    }
+
+    /// No absence counts any more, whatever was confirmed: another process decides about them.
+    pub fn drop_absences(&mut self) {
+        self.confirmed.clear();
+        self.approved.clear();
+        (self.stage, self.left, self.again) = (Stage::Idle, None, None);
+        self.attempts = 0;
+    }
+
+    fn first_look(&mut self, absent: HashSet<Uid>, now: Moment) -> Stage {
+        let Some(Evidence { list, empty, owned, .. }) = self.evidence else { return Stage::Idle };
+        if let Some(because) = self.needs_person(absent.len()) {
+            return self.held_for_person(absent, because);
+        }
+        let free = FREE.max(owned / FREE_PART);
+        // After a change of settings only a list of the whole cluster says that they are gone: it is doubted, however few.
+        let doubted = empty || !list.trusted || self.change.is_some();
+        let braked = doubted || self.approved_recently(now) + absent.len() > free;
+        if braked {
+            Stage::SecondList { first: absent, earliest: list.begun + SECOND_LIST_AFTER, asked: false, left: false }
+        } else {
+            Stage::Confirming { ids: absent, braked, asked: false }
+        }
+    }
+
+    fn approved_recently(&mut self, now: Moment) -> usize {
+        while self.recent.front().is_some_and(|(at, _)| *at + WINDOW < now) {
+            self.recent.pop_front();
+        }
+        self.recent.iter().map(|(_, count)| count).sum()
+    }
+
+    /// What has to be found out now, said once.
+    pub fn ask(&mut self, now: Moment, random: u64) -> Option<Question> {
+        if self.is_contested() {
+            return None;
+        }
+        self.look_again(now);
+        match &mut self.stage {
+            Stage::Sorting { asked, .. } if !*asked => {
+                *asked = true;
+                self.round += 1;
+                Some(Question::Whole { round: self.round })
+            }
+            Stage::SecondList { earliest, asked, .. } if now >= *earliest && !*asked => {
+                *asked = true;
+                self.round += 1;
+                Some(Question::List { round: self.round })
+            }
+            Stage::Confirming { ids, braked, asked } if !*asked => {
+                *asked = true;
+                self.round += 1;
+                let sample = if *braked { sample(ids, random) } else { Vec::new() };
+                Some(Question::Confirm { round: self.round, sample })
+            }
+            _ => None,
+        }
+    }
+
+    /// What could not be confirmed is looked at again after a while, and so is what left: it may have gone since.
+    fn look_again(&mut self, now: Moment) {
+        match &self.stage {
+            Stage::Held { retry_at: Some(retry_at), hold } if now >= *retry_at => {
+                let ids: HashSet<Uid> = hold.ids().cloned().collect();
+                self.again = Some(hold.clone()).filter(|hold| hold.is_doubted() || self.attempts >= TOLD_AFTER);
+                self.stage = match self.change {
+                    Some(_) => Stage::Sorting { ids, asked: false },
+                    None => Stage::SecondList { first: ids, earliest: now, asked: false, left: false },
+                };
+            }
+            Stage::Idle if self.sorted_at.is_none_or(|sorted_at| now >= sorted_at + HELD_RETRY.1) => {
+                if let Some(left) = &self.left {
+                    self.sorted_at = Some(now);
+                    self.stage = Stage::Sorting { ids: left.ids().cloned().collect(), asked: false };
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The list that was asked for. A second list that shows any of the absent says that the view which lacks them is
+    /// wrong: they are all held.
+    pub fn listed(&mut self, round: u64, there: &HashSet<Uid>, now: Moment, random: u64) -> Listed {
+        let asked = matches!(self.stage, Stage::SecondList { asked: true, .. } | Stage::Sorting { asked: true, .. });
+        if round != self.round || !asked {
+            return Listed::Ignored;
+        }
+        match std::mem::take(&mut self.stage) {
+            Stage::SecondList { first: ids, left, .. } => {
+                let contradicted = ids.intersection(there).count();
+                if contradicted > 0 {
+                    self.hold(ids, HeldBecause::StillThere(contradicted), now, random);
+                    return Listed::Contradicted;
+                }
+                if left {
+                    self.confirmed.extend(ids.into_iter().map(|uid| (uid, Removal::LeftRule)));
+                } else {
+                    self.stage = Stage::Confirming { ids, braked: true, asked: false };
+                }
+                Listed::Agreed
+            }
+            Stage::Sorting { ids, .. } => self.sorted(ids, there, now),
+            Stage::Idle | Stage::Confirming { .. } | Stage::Held { .. } => Listed::Ignored,
+        }
+    }
+
+    fn sorted(&mut self, ids: HashSet<Uid>, there: &HashSet<Uid>, now: Moment) -> Listed {
+        let (left, gone): (HashSet<Uid>, HashSet<Uid>) = ids.into_iter().partition(|uid| there.contains(uid));
+        let counts = Listed::Sorted { left: left.len(), gone: gone.len() };
+        (self.sorted_at, self.again) = (Some(now), None);
+        let before = self.left.take();
+        let kept: HashSet<Uid> =
+            before.iter().flat_map(Hold::ids).filter(|uid| !gone.contains(*uid)).cloned().collect();
+        match self.change {
+            _ if left.is_empty() && kept.is_empty() => {}
+            Some(SettingsChange::Release) => {
+                // What is gone is sorted again once these have left: a list of the selection must not show them.
+                self.stage = Stage::SecondList { first: left, earliest: now, asked: false, left: true };
+                return counts;
+            }
+            _ => {
+                let ids = &kept | &left;
+                self.left = Some(match before {
+                    Some(before) => before.of(ids),
+                    None => Hold::new(ids, HeldBecause::SettingsChanged),
+                });
+            }
+        }
+        if !gone.is_empty() {
+            self.stage = self.first_look(gone, now);
+        }
+        counts
+    }
+
+    /// The confirmation that was asked for. An answer to an earlier question says nothing about what is asked now:
+    /// false is returned, and nothing changes.
+    pub fn answered(&mut self, round: u64, answer: Answer, now: Moment, random: u64) -> bool {
+        let asked = matches!(
+            self.stage,
+            Stage::Confirming { asked: true, .. }
+                | Stage::SecondList { asked: true, .. }
+                | Stage::Sorting { asked: true, .. }
+        );
+        if round != self.round || !asked {
+            return false;
+        }
+        let (ids, braked) = match std::mem::take(&mut self.stage) {
+            Stage::Confirming { ids, braked, .. } => (ids, braked),
+            Stage::SecondList { first: ids, .. } | Stage::Sorting { ids, .. } => (ids, true),
+            Stage::Idle | Stage::Held { .. } => return false,
+        };
+        if self.left.as_ref().is_some_and(|left| ids.iter().all(|uid| left.contains(uid))) {
+            // They are held already, and are sorted again later.
+            return false;
+        }
+        match answer {
+            Answer::Gone => {
+                (self.attempts, self.again) = (0, None);
+                self.recent.push_back((now, ids.len()));
+                if braked {
+                    self.confirmed.extend(ids.into_iter().map(|uid| (uid, Removal::Absent)));
+                } else {
+                    self.free.extend(ids);
+                }
+            }
+            Answer::StillThere(count) => self.hold(ids, HeldBecause::StillThere(count), now, random),
+            Answer::Unanswered(why) => self.hold(ids, HeldBecause::Unanswered(why), now, random),
+        }
+        true
+    }
+
+    fn hold(&mut self, ids: HashSet<Uid>, because: HeldBecause, now: Moment, random: u64) {
+        self.attempts = self.attempts.saturating_add(1);
+        let (base, max) = match because {
+            HeldBecause::Unanswered(_) => UNANSWERED_RETRY,
+            _ => HELD_RETRY,
+        };
+        let retry_at = Some(now + retry::backoff(base, max, self.attempts, random));
+        self.stage = Stage::Held { hold: self.named(ids, because), retry_at };
+    }
+
+    /// A hold of these. One that was shown before keeps its former names.
+    fn named(&mut self, ids: HashSet<Uid>, because: HeldBecause) -> Hold {
+        match self.again.take() {
+            Some(again) => again.of(ids).for_reason(because),
+            None => Hold::new(ids, because),
+        }
+    }
+
+    /// Those that may be deleted now, and with which reason. While another writer may be alive, a person must have
+    /// approved them.
+    pub fn release(&mut self, now: Moment) -> Vec<(Uid, Removal)> {
+        let available = self.rate.available(now);
+        let by_person = available.min(self.approved.len());
+        if self.is_contested() {
+            self.rate.take(by_person);
+            return self.approved.drain(..by_person).collect();
+        }
+        let confirmed = (available - by_person).min(self.confirmed.len());
+        self.rate.take(by_person + confirmed);
+        let free = self.free.drain(..).map(|uid| (uid, Removal::Absent));
+        free.chain(self.approved.drain(..by_person)).chain(self.confirmed.drain(..confirmed)).collect()
+    }
+}
+
+/// A random part of a set, as large as a sample is.
+fn sample(ids: &HashSet<Uid>, random: u64) -> Vec<Uid> {
+    let mut ids: Vec<&Uid> = ids.iter().collect();
+    // The set's own order differs from run to run; the seed alone has to choose.
+    ids.sort_unstable();
+    let mut rng = fastrand::Rng::with_seed(random);
+    let count = SAMPLE.min(ids.len());
+    for place in 0..count {
+        let other = rng.usize(place..ids.len());
+        ids.swap(place, other);
+    }
+    ids.into_iter().take(count).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,196 @@
+//! Whether a view of the cluster has gone back in time: lists and events against the newest version that was seen.
+
+use std::{cmp::Ordering, time::Duration};
+
+use crate::model::{ids::compare_resource_versions, moment::Moment};
+
+/// So many lists in a row that are older than what was seen mean that the cluster itself went back,
+const RESTORED_LISTS: u32 = 3;
+/// if they are spread over at least this time.
+const RESTORED_AFTER: Duration = Duration::from_secs(60);
+
+/// How a complete list stands to what was seen before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListAge {
+    /// Not older, as far as can be told.
+    Fresh,
+    /// Older: it is discarded and taken again.
+    Older,
+    /// Older again and again: the cluster was restored from a backup. It counts, and its deletions are doubtful.
+    Restored,
+}
+
+/// The newest resource version that was seen, and what lists and events say against it.
+///
+/// A list may be taken while events go on. It is old if it is older than what was seen when it began: events may have
+/// overtaken it since. Events are in order among themselves: those of a lagging watch may lie before the list's version.
+#[derive(Debug, Default)]
+pub struct Newest {
+    /// Of lists and events.
+    version: Option<String>,
+    /// Of the events of this watch, or where it started.
+    event: Option<String>,
+    /// What the newest version was when the list began.
+    before: Option<String>,
+    /// How many lists in a row were older, and when the first of them was.
+    older_lists: Option<(u32, Moment)>,
+    /// Whether the cluster has gone back in time, and no list was complete since.
+    restored: bool,
+}
+
+impl Newest {
+    /// The newest version.
+    pub fn version(&self) -> Option<&str> {
+        self.version.as_deref()
+    }
+
+    /// Takes note of an event. False where it is older than one before it, so that the watch has gone back in time.
+    pub fn event(&mut self, version: &str) -> bool {
+        if is_older(version, self.event.as_deref()) {
+            return false;
+        }
+        self.event = Some(version.to_owned());
+        if !is_older(version, self.version.as_deref()) {
+            self.version = Some(version.to_owned());
+        }
+        true
+    }
+
+    /// The first page of a list is asked for.
+    pub fn begin_list(&mut self) {
+        self.before.clone_from(&self.version);
+    }
+
+    /// Takes note of a list, as soon as it is known of which version it is.
+    pub fn list(&mut self, version: Option<&str>, now: Moment) -> ListAge {
+        let Some(version) = version else { return ListAge::Fresh };
+        if !is_older(version, self.before.as_deref()) {
+            self.older_lists = None;
+            if !is_older(version, self.version.as_deref()) {
+                self.version = Some(version.to_owned());
+            }
+            return ListAge::Fresh;
+        }
+        let (before, first) = self.older_lists.unwrap_or((0, now));
+        let lists = before + 1;
+        self.older_lists = Some((lists, first));
+        if lists >= RESTORED_LISTS && now >= first + RESTORED_AFTER {
+            *self = Self { version: Some(version.to_owned()), restored: true, ..Self::default() };
+            return ListAge::Restored;
+        }
+        ListAge::Older
+    }
+
+    /// Whether the cluster has gone back in time and no list was complete since: what was seen before may name versions that
+    /// are yet to come, and says nothing against a list.
+    pub fn is_restoring(&self) -> bool {
+        self.restored
+    }
+
+    /// Takes note that the list is complete. True if it is the first one since the cluster has gone back in time, and what it
+    /// lacks is doubtful: the list that told of it may have failed, and the one after it does not look older.
+    pub fn completes_restore(&mut self) -> bool {
+        std::mem::take(&mut self.restored)
+    }
+
+    /// A watch begins after a complete list. Gives the version that it starts from: the list's, or that of an event that
+    /// has overtaken the list.
+    pub fn begin_watch(&mut self) -> Option<String> {
+        self.event.clone_from(&self.version);
+        self.version.clone()
+    }
+}
+
+fn is_older(version: &str, than: Option<&str>) -> bool {
+    than.is_some_and(|than| compare_resource_versions(version, than) == Some(Ordering::Less))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn at(secs: u64) -> Moment {
+        Moment::from_secs(secs)
+    }
+
+    #[test]
+    fn an_older_event_is_noticed_and_an_equal_or_incomparable_one_is_not() {
+        let mut newest = Newest::default();
+        assert!(newest.event("9") && newest.event("10") && newest.event("10") && !newest.event("9"));
+        assert!(newest.event("opaque") && newest.event("3"), "no order, no conclusion");
+    }
+
+    /// The list in which nothing happens between its request and its first page.
+    fn list(newest: &mut Newest, version: &str, now: Moment) -> ListAge {
+        newest.begin_list();
+        newest.list(Some(version), now)
+    }
+
+    #[test]
+    fn list_that_events_overtook_is_fresh() {
+        let mut newest = Newest::default();
+        assert!(list(&mut newest, "10", at(0)) == ListAge::Fresh && newest.begin_watch().as_deref() == Some("10"));
+        assert!(newest.event("12"));
+        newest.begin_list();
+        assert!(newest.event("15"));
+        assert_eq!(newest.list(Some("13"), at(1)), ListAge::Fresh);
+        assert!(newest.event("16"));
+        assert_eq!(newest.begin_watch().as_deref(), Some("16"), "from the newest event on");
+        assert!(!newest.event("14"));
+    }
+
+    #[test]
+    fn list_that_begins_again_may_not_go_back() {
+        let mut newest = Newest::default();
+        newest.begin_list();
+        assert!(newest.event("20"));
+        newest.begin_list();
+        assert_eq!(newest.list(Some("19"), at(1)), ListAge::Older);
+    }
+
+    #[test]
+    fn lagging_watch_may_be_behind_the_list() {
+        let mut newest = Newest::default();
+        list(&mut newest, "10", at(0));
+        newest.begin_watch();
+        assert_eq!(list(&mut newest, "20", at(1)), ListAge::Fresh);
+        assert!(newest.event("11") && newest.event("15") && !newest.event("14"));
+        assert_eq!(newest.begin_watch().as_deref(), Some("20"));
+    }
+
+    #[test]
+    fn an_older_list_is_taken_again_until_the_cluster_must_have_been_restored() {
+        let mut newest = Newest::default();
+        assert_eq!(list(&mut newest, "100", at(0)), ListAge::Fresh);
+        for secs in [1, 20, 40] {
+            assert_eq!(list(&mut newest, "50", at(secs)), ListAge::Older, "{secs}");
+        }
+        assert_eq!(list(&mut newest, "50", at(61)), ListAge::Restored);
+        assert_eq!(list(&mut newest, "50", at(62)), ListAge::Fresh);
+        assert_eq!(newest.list(None, at(63)), ListAge::Fresh, "a list without a version counts as fresh");
+    }
+
+    #[test]
+    fn what_a_restored_list_that_breaks_off_told_is_not_forgotten_by_the_next_one() {
+        let mut newest = Newest::default();
+        list(&mut newest, "100", at(0));
+        assert!(!newest.completes_restore());
+        for secs in [1, 20, 61] {
+            list(&mut newest, "50", at(secs));
+        }
+        assert_eq!(list(&mut newest, "51", at(62)), ListAge::Fresh, "the one before broke off");
+        assert!(newest.is_restoring());
+        assert_eq!((newest.completes_restore(), newest.completes_restore()), (true, false), "once");
+        assert!(!newest.is_restoring());
+    }
+
+    #[test]
+    fn a_fresh_list_ends_the_suspicion() {
+        let mut newest = Newest::default();
+        list(&mut newest, "100", at(0));
+        list(&mut newest, "50", at(1));
+        list(&mut newest, "101", at(2));
+        assert_eq!(list(&mut newest, "50", at(70)), ListAge::Older);
+        assert_eq!(list(&mut newest, "50", at(71)), ListAge::Older);
+    }
+}

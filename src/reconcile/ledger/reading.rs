@@ -1,0 +1,356 @@
+//! Reading the registry's inventory, and comparing it with what is believed.
+//!
+//! A reading takes its time, and operations go on meanwhile. Of what was sent, settled or forgotten since it began it may
+//! say what is no longer so: that is left aside.
+//!
+//! A reading comes in parts. A bucket that was read to its end, or that equals ours, is settled: from then on an id of it
+//! without a belief is absent, and nothing has to be remembered of what is forgotten there.
+
+use super::{
+    Ledger,
+    belief::{Belief, Known},
+};
+use crate::model::{
+    digest::{Buckets, Fingerprint},
+    moment::Moment,
+    uid::Uid,
+    uid_map::UidMap,
+};
+
+/// How an inventory differed from the belief.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Drift {
+    /// We believed the record to be there.
+    Missing,
+    /// We did not know of it.
+    Extra,
+    /// We believed it to be another.
+    Differing,
+}
+
+/// Ids that are remembered as forgotten at most. Once there are as many, an id that the reading names and that has no
+/// belief may be one of those that are not remembered: it is left to the next reading.
+const FORGOTTEN_MAX: usize = 100_000;
+
+/// A reading that is under way.
+#[derive(Debug, Default)]
+pub(super) struct Reading {
+    /// Ids that were forgotten since it began, of which it may still speak.
+    forgotten: UidMap<()>,
+    /// The buckets that are settled.
+    settled: Option<(Buckets, Vec<bool>)>,
+}
+
+impl Reading {
+    pub(super) fn forget(&mut self, uid: &Uid) {
+        if self.forgotten.len() < FORGOTTEN_MAX && !self.is_settled(uid) {
+            self.forgotten.insert(uid, ());
+        }
+    }
+
+    fn is_settled(&self, uid: &Uid) -> bool {
+        let Some((division, buckets)) = &self.settled else { return false };
+        let bucket = division.of_prefix(Buckets::prefix(&uid.text()));
+        buckets.get(bucket).copied().unwrap_or(false)
+    }
+
+    fn may_have_forgotten(&self, uid: &Uid, believed: bool) -> bool {
+        self.forgotten.contains(uid) || (!believed && self.forgotten.len() >= FORGOTTEN_MAX)
+    }
+}
+
+impl Ledger {
+    /// A reading begins: of what is unread, the registry is supposed to hold what is desired. Nothing was touched or
+    /// forgotten since.
+    pub fn suppose(&mut self, desired: impl Fn(&Uid, &Belief) -> Option<Fingerprint>) {
+        self.reading = Some(Reading::default());
+        self.beliefs.change_all(|uid, belief| {
+            (belief.touched, belief.named) = (false, false);
+            if matches!(belief.known, Known::Unread | Known::Supposed(_)) {
+                belief.known = desired(uid, belief).map_or(Known::Unread, Known::Supposed);
+            }
+        });
+    }
+
+    /// The inventory as we believe or suppose it to be: per bucket how many records, and the xor of their fingerprints.
+    pub fn buckets(&self, division: Buckets) -> Vec<(u64, Fingerprint)> {
+        let mut buckets = vec![(0, Fingerprint::default()); division.count()];
+        for (_, belief) in self.beliefs.iter() {
+            if let Known::Holds(held) | Known::Supposed(held) = belief.known {
+                let bucket = &mut buckets[belief.bucket(division)];
+                bucket.0 += 1;
+                bucket.1.xor(&held);
+            }
+        }
+        buckets
+    }
+
+    /// The registry's bucket equals ours: it holds what was supposed in it, and no other record.
+    pub fn confirm_bucket(&mut self, division: Buckets, matches: impl Fn(usize) -> bool) {
+        let (work, reading) = (&mut self.work, &self.reading);
+        self.beliefs.change_all(|uid, belief| {
+            if !matches(belief.bucket(division)) {
+                return;
+            }
+            match belief.known {
+                Known::Supposed(held) => belief.known = Known::Holds(held),
+                Known::Unread | Known::Doubt if !belief.touched => match work.get_mut(uid) {
+                    Some(work) => work.was_not_applied(),
+                    None if reading.as_ref().is_some_and(|reading| reading.forgotten.contains(uid)) => {}
+                    None => belief.known = Known::Absent,
+                },
+                _ => {}
+            }
+        });
+    }
+
+    /// The registry named this id in the reading, which is over `now`.
+    pub fn inventory_has(&mut self, uid: &Uid, held: Fingerprint, now: Moment) -> Option<Drift> {
+        let position = self.beliefs.position_of(uid);
+        let name = |belief: &mut Belief| {
+            belief.named = true;
+            (belief.known, belief.touched)
+        };
+        let before = position.and_then(|position| self.beliefs.change_at(position, name));
+        let forgotten = |reading: &Reading| reading.may_have_forgotten(uid, before.is_some());
+        if self.reading.as_ref().is_some_and(forgotten) || before.is_some_and(|(_, touched)| touched) {
+            return None;
+        }
+        if let Some(work) = self.work.get_mut(uid) {
+            // What was sent last has arrived, and nothing else is under way.
+            let applied = before.is_some_and(|(known, _)| known == Known::Doubt) && work.is_settled_by(held);
+            if let Some(position) = position.filter(|_| applied) {
+                self.beliefs.change_at(position, |belief| belief.known = Known::Holds(held));
+            } else {
+                work.was_not_applied();
+            }
+            return None;
+        }
+        if let Some(why) = self.ends.remove(uid) {
+            self.owe(uid, now).ended = Some(why);
+        }
+        let is_news = before.is_none_or(|(known, _)| known == Known::Absent);
+        let learn = |belief: &mut Belief| {
+            (belief.known, belief.named) = (Known::Holds(held), true);
+            if is_news {
+                belief.sight(now);
+            }
+        };
+        match position {
+            Some(position) => _ = self.beliefs.change_at(position, learn),
+            None => self.beliefs.change(uid, Known::Unread, learn),
+        }
+        match before {
+            _ if is_news => self.seeded.then_some(Drift::Extra),
+            Some((Known::Holds(believed), _)) if believed != held => Some(Drift::Differing),
+            _ => None,
+        }
+    }
+
+    /// Whether the reading that is under way has settled the id's bucket.
+    pub(super) fn is_settled(&self, uid: &Uid) -> bool {
+        self.reading.as_ref().is_some_and(|reading| reading.is_settled(uid))
+    }
+
+    /// These buckets are settled, although the reading goes on: what it did not say of them is in doubt.
+    pub fn settle_buckets(&mut self, division: Buckets, which: impl Fn(usize) -> bool) {
+        let Some(reading) = &mut self.reading else { return };
+        let (_, settled) = reading.settled.get_or_insert_with(|| (division, vec![false; division.count()]));
+        let mut any = false;
+        for (_, settled) in settled.iter_mut().enumerate().filter(|(bucket, _)| which(*bucket)) {
+            (*settled, any) = (true, true);
+        }
+        if any {
+            self.doubt_the_unread(|belief| which(belief.bucket(division)));
+        }
+    }
+
+    fn doubt_the_unread(&mut self, which: impl Fn(&Belief) -> bool) {
+        self.beliefs.change_all(|_, belief| {
+            if matches!(belief.known, Known::Unread | Known::Supposed(_)) && which(belief) {
+                belief.known = Known::Doubt;
+            }
+        });
+    }
+
+    /// The registry named all that it holds, but for the buckets that equal ours: it holds nothing else. Says how many
+    /// records we believed to be there.
+    pub fn inventory_lacks_the_others(&mut self, division: Buckets, equal: impl Fn(usize) -> bool) -> usize {
+        let (work, reading, mut missing) = (&mut self.work, &self.reading, 0);
+        self.beliefs.change_all(|uid, belief| {
+            if belief.named || belief.touched || equal(belief.bucket(division)) {
+                return;
+            }
+            let forgotten = reading.as_ref().is_some_and(|reading| reading.forgotten.contains(uid));
+            let is_missing = matches!(belief.known, Known::Holds(_));
+            match work.get_mut(uid) {
+                Some(work) => {
+                    work.was_not_applied();
+                    if is_missing && work.tries().flight.is_none() {
+                        // What was sent last may still arrive.
+                        (belief.known, missing) = (Known::Doubt, missing + 1);
+                    }
+                }
+                None if forgotten => {}
+                None => (belief.known, missing) = (Known::Absent, missing + usize::from(is_missing)),
+            }
+        });
+        missing
+    }
+
+    /// The reading came to nothing more.
+    pub fn abandon_reading(&mut self) {
+        self.reading = None;
+    }
+
+    /// The reading is over: what it did not settle is in doubt, and an id without a belief is not there.
+    pub fn finish_reading(&mut self) {
+        self.seeded = true;
+        self.reading = None;
+        self.ends.clear();
+        self.doubt_the_unread(|_| true);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::{digest::Digest, ids::Version},
+        reconcile::{
+            ledger::work::{Applied, Attempt, Blame, Flight},
+            outcome::OperationKind,
+        },
+    };
+
+    const NOW: Moment = Moment::from_secs(1);
+
+    fn held(n: u8) -> Fingerprint {
+        Digest([n; 32]).fingerprint()
+    }
+
+    #[test]
+    fn equal_bucket_lacks_what_was_not_supposed() {
+        let (gone, shown) = (Uid::from("gone"), Uid::from("shown"));
+        let mut ledger = Ledger::default();
+        ledger.sighted(&gone, 0, NOW);
+        ledger.sighted(&shown, 0, NOW);
+        for _ in 0..2 {
+            ledger.suppose(|uid, _| (*uid == shown).then(|| held(1)));
+            ledger.confirm_bucket(Buckets::By8Bits, |_| true);
+            ledger.finish_reading();
+            assert_eq!((ledger.known(&gone), ledger.known(&shown)), (Known::Absent, Known::Holds(held(1))));
+        }
+    }
+
+    #[test]
+    fn missing_record_with_work_is_uncertain() {
+        let (mut ledger, uid) = (Ledger::default(), &Uid::from("a"));
+        ledger.sighted(uid, 0, NOW);
+        ledger.finish_reading();
+        ledger.believe(uid, Known::Holds(held(1)));
+        ledger.owe(uid, NOW);
+        ledger.suppose(|_, _| None);
+        assert_eq!(ledger.inventory_lacks_the_others(Buckets::By8Bits, |_| false), 1);
+        assert_eq!(ledger.known(uid), Known::Doubt);
+    }
+
+    #[test]
+    fn settled_bucket_holds_nothing_unnamed() {
+        let division = Buckets::By8Bits;
+        let (old, new) = (Uid::from("old"), Uid::from("new"));
+        let bucket = |uid: &Uid| division.of(&uid.text());
+        assert_ne!(bucket(&old), bucket(&new));
+        let mut ledger = Ledger::default();
+        ledger.sighted(&old, 0, NOW);
+        ledger.suppose(|_, _| None);
+        assert_eq!((ledger.known(&old), ledger.known(&new)), (Known::Unread, Known::Unread));
+        ledger.settle_buckets(division, |settled| settled == bucket(&new));
+        assert_eq!((ledger.known(&old), ledger.known(&new)), (Known::Unread, Known::Absent));
+        ledger.settle_buckets(division, |settled| settled == bucket(&old));
+        assert_eq!((ledger.known(&old), ledger.known(&new)), (Known::Doubt, Known::Absent));
+        ledger.abandon_reading();
+        assert_eq!(ledger.known(&new), Known::Unread);
+        assert!(!ledger.is_seeded());
+    }
+
+    /// A put of this record that failed, and may have been applied.
+    fn failed_put(ledger: &mut Ledger, uid: &Uid, n: u8, seq: u64) {
+        let result = Known::Holds(held(n));
+        let flight = Flight { kind: OperationKind::Put, result, version: Version { epoch: 1, seq } };
+        ledger.begin(uid, flight, NOW);
+        ledger.fail(uid, Applied::Maybe, Blame::OneOf(500), NOW, 0);
+        assert_eq!((ledger.known(uid), ledger.attempt(uid, result)), (Known::Doubt, Attempt::Retry));
+    }
+
+    fn seeded_with_failed_put() -> (Ledger, Uid) {
+        let (mut ledger, uid) = (Ledger::default(), Uid::from("a"));
+        ledger.suppose(|_, _| None);
+        ledger.finish_reading();
+        ledger.sighted(&uid, 0, NOW);
+        failed_put(&mut ledger, &uid, 1, 1);
+        ledger.suppose(|_, _| None);
+        (ledger, uid)
+    }
+
+    #[test]
+    fn inventory_shows_that_a_failed_put_was_applied() {
+        let (mut ledger, uid) = seeded_with_failed_put();
+        ledger.inventory_has(&uid, held(1), NOW);
+        assert_eq!(ledger.known(&uid), Known::Holds(held(1)));
+    }
+
+    #[test]
+    fn put_that_was_not_applied_is_a_first_try() {
+        let division = Buckets::By8Bits;
+        type Reads = fn(&mut Ledger, &Uid);
+        let readings: [Reads; 3] = [
+            |ledger, _| ledger.confirm_bucket(Buckets::By8Bits, |_| true),
+            |ledger, _| _ = ledger.inventory_lacks_the_others(Buckets::By8Bits, |_| false),
+            |ledger, uid| _ = ledger.inventory_has(uid, held(9), NOW),
+        ];
+        for read in readings {
+            let (mut ledger, uid) = seeded_with_failed_put();
+            read(&mut ledger, &uid);
+            ledger.finish_reading();
+            let attempt = ledger.attempt(&uid, Known::Holds(held(1)));
+            assert_eq!((ledger.known(&uid), attempt), (Known::Doubt, Attempt::First), "it may still arrive");
+        }
+        let (mut ledger, uid) = seeded_with_failed_put();
+        ledger.inventory_lacks_the_others(division, |_| true);
+        assert_eq!(ledger.attempt(&uid, Known::Holds(held(1))), Attempt::Retry, "its bucket was not read");
+    }
+
+    #[test]
+    fn request_that_may_still_arrive_is_not_settled() {
+        let (mut ledger, uid) = seeded_with_failed_put();
+        failed_put(&mut ledger, &uid, 2, 2);
+        ledger.suppose(|_, _| None);
+        ledger.inventory_has(&uid, held(2), NOW);
+        assert_eq!(ledger.known(&uid), Known::Doubt, "the first put may come after the second one");
+        // What was touched since the reading began is left aside.
+        let (mut ledger, uid) = seeded_with_failed_put();
+        failed_put(&mut ledger, &uid, 1, 2);
+        ledger.inventory_has(&uid, held(1), NOW);
+        assert_eq!(ledger.known(&uid), Known::Doubt);
+    }
+
+    #[test]
+    fn forgotten_ids_are_bounded_during_a_reading() {
+        let mut ledger = Ledger::default();
+        ledger.suppose(|_, _| None);
+        let ids = |from: usize, to: usize| (from..to).map(|n| Uid::from(format!("u{n}")));
+        ids(0, FORGOTTEN_MAX - 1).for_each(|uid| ledger.forget(&uid));
+        let stranger = Uid::from("stranger");
+        ledger.inventory_has(&stranger, held(1), NOW);
+        assert_eq!(ledger.known(&stranger), Known::Holds(held(1)));
+        ids(FORGOTTEN_MAX, 2 * FORGOTTEN_MAX).for_each(|uid| ledger.forget(&uid));
+        let kept = ledger.reading.as_ref().map(|reading| reading.forgotten.len());
+        assert_eq!(kept, Some(FORGOTTEN_MAX));
+        // It may be one of those that are not remembered.
+        ledger.inventory_has(&Uid::from("another"), held(1), NOW);
+        assert!(ledger.belief(&Uid::from("another")).is_none());
+        ledger.inventory_has(&stranger, held(2), NOW);
+        assert_eq!(ledger.known(&stranger), Known::Holds(held(2)), "an id with a belief was not forgotten");
+    }
+}

@@ -1,0 +1,387 @@
+//! The ledger by value: what is owed stays owed until it is acknowledged.
+
+use super::*;
+use crate::reconcile::ledger::belief::Belief;
+use crate::reconcile::ledger::belief::Known;
+use crate::reconcile::ledger::reading::Drift;
+use crate::reconcile::ledger::work::Applied;
+use crate::reconcile::ledger::work::Attempt;
+use crate::reconcile::ledger::work::Blame;
+use crate::reconcile::ledger::work::Ended;
+use crate::reconcile::ledger::work::Flight;
+use crate::reconcile::ledger::work::Isolation;
+use crate::reconcile::ledger::work::Settled;
+use crate::{
+    model::{
+        digest::{Buckets, Digest, Fingerprint},
+        ids::Version,
+    },
+    reconcile::outcome::{OperationKind, StoredVersion},
+};
+
+const fn at(secs: u64) -> Moment {
+    Moment::from_secs(secs)
+}
+
+fn digest(n: u8) -> Fingerprint {
+    whole(n).fingerprint()
+}
+
+fn whole(n: u8) -> Digest {
+    Digest([n; 32])
+}
+
+fn put(n: u8, seq: u64) -> Flight {
+    Flight { kind: OperationKind::Put, result: Known::Holds(digest(n)), version: Version { epoch: 3, seq } }
+}
+
+fn seeded() -> Ledger {
+    let mut ledger = Ledger::default();
+    ledger.finish_reading();
+    ledger
+}
+
+impl Belief {
+    pub(in crate::reconcile) fn sighted_at(sighted: Moment) -> Self {
+        let mut belief = Self::new(&"a".into(), Known::Unread);
+        belief.sight(sighted);
+        belief
+    }
+}
+
+#[test]
+fn an_acknowledged_put_is_known_and_says_since_when_it_waited() {
+    let (mut ledger, uid) = (seeded(), Uid::from("a"));
+    ledger.sighted(&uid, 0, at(1));
+    ledger.owe(&uid, at(1));
+    ledger.begin(&uid, put(1, 1), at(2));
+    assert_eq!(ledger.settle(&uid, Verdict::Done, at(3), 0), Settled::Acknowledged(at(1)));
+    assert_eq!((ledger.known(&uid), ledger.owned()), (Known::Holds(digest(1)), 1));
+    ledger.rest(&uid);
+    assert!(ledger.work(&uid).is_none());
+    ledger.forget(&uid);
+    assert_eq!((ledger.known(&uid), ledger.owned()), (Known::Absent, 0));
+}
+
+#[test]
+fn no_failure_ever_drops_what_is_owed() {
+    let verdicts = [
+        Verdict::Retry { after: None, cause: String::new() },
+        Verdict::Doubt { cause: String::new() },
+        Verdict::Rejected { cause: String::new() },
+        Verdict::Stale { current: None },
+        Verdict::Tombstoned { current: None },
+    ];
+    let (mut ledger, uid) = (seeded(), Uid::from("a"));
+    ledger.ended(&uid, Ended::Deleted, at(1));
+    for round in 0..1000_u64 {
+        let verdict = verdicts[usize::try_from(round).unwrap() % 4].clone();
+        ledger.begin(&uid, Flight { kind: OperationKind::Delete, result: Known::Absent, ..put(1, round) }, at(round));
+        ledger.settle(&uid, verdict, at(round), round);
+        assert_eq!(ledger.work(&uid).map(|w| (w.ended, w.since())), Some((Some(Ended::Deleted), at(1))));
+    }
+}
+
+#[test]
+fn a_lost_answer_leaves_doubt_and_an_unreachable_registry_does_not() {
+    let (mut ledger, uid) = (seeded(), Uid::from("a"));
+    ledger.begin(&uid, put(1, 1), at(1));
+    ledger.fail(&uid, Applied::No, Blame::Elsewhere, at(2), 0);
+    assert_eq!(ledger.known(&uid), Known::Absent);
+    ledger.begin(&uid, put(1, 2), at(3));
+    ledger.fail(&uid, Applied::Maybe, Blame::OneOf(500), at(4), 0);
+    assert_eq!(ledger.known(&uid), Known::Doubt);
+    let work = ledger.work(&uid).unwrap();
+    assert_eq!(
+        (work.tries().isolation, work.tries().not_before),
+        (Isolation::part_of(64, 1), None),
+        "with others in the batch it goes again at once, in a smaller one"
+    );
+    ledger.begin(&uid, put(1, 3), at(5));
+    ledger.fail(&uid, Applied::Maybe, Blame::Alone, at(6), 0);
+    assert!(ledger.work(&uid).unwrap().tries().not_before > Some(at(6)), "alone it is to blame and waits");
+}
+
+#[test]
+fn a_stale_version_is_an_acknowledgement_only_of_our_own_newer_one() {
+    let current = |epoch, seq| StoredVersion { version: Version { epoch, seq }, digest: Some(whole(9)) };
+    for (current, known) in [
+        (Some(current(3, 8)), Known::Holds(digest(9))),
+        (Some(current(2, 8)), Known::Doubt),
+        (Some(current(4, 1)), Known::Doubt),
+        (None, Known::Doubt),
+    ] {
+        let (mut ledger, uid) = (seeded(), Uid::from("a"));
+        ledger.begin(&uid, put(1, 5), at(1));
+        let settled = ledger.settle(&uid, Verdict::Stale { current }, at(2), 0);
+        assert_eq!((settled, ledger.known(&uid)), (Settled::Outrun(current.map(|c| c.version)), known));
+    }
+}
+
+#[test]
+fn a_matching_bucket_confirms_what_was_supposed_and_nothing_else() {
+    let mut ledger = Ledger::default();
+    for name in ["a", "b"] {
+        ledger.sighted(&name.into(), 0, at(1));
+    }
+    ledger.suppose(|uid, _| (uid.text() == "a").then(|| digest(1)));
+    let buckets = ledger.buckets(Buckets::One);
+    assert_eq!(buckets, [(1, digest(1))]);
+    ledger.confirm_bucket(Buckets::One, |_| true);
+    ledger.finish_reading();
+    assert_eq!(ledger.known(&"a".into()), Known::Holds(digest(1)));
+    assert_eq!(ledger.known(&"b".into()), Known::Absent, "the registry's bucket has no room for it");
+}
+
+#[test]
+fn an_inventory_is_compared_with_what_was_believed() {
+    let (mut ledger, a, b, c) = (seeded(), Uid::from("a"), Uid::from("b"), Uid::from("c"));
+    for uid in [&a, &b] {
+        ledger.believe(uid, Known::Holds(digest(1)));
+    }
+    ledger.suppose(|_, _| None);
+    let now = at(6);
+    assert_eq!(ledger.inventory_has(&a, digest(2), now), Some(Drift::Differing));
+    assert_eq!(ledger.inventory_has(&c, digest(3), now), Some(Drift::Extra));
+    assert_eq!(ledger.inventory_has(&c, digest(3), now), None);
+    assert_eq!(ledger.belief(&c).unwrap().sighted(), Some(now), "only a list begun after this can prove it absent");
+    assert_eq!(ledger.inventory_lacks_the_others(Buckets::One, |_| true), 0, "its bucket is equal");
+    assert_eq!((ledger.known(&b), ledger.owned()), (Known::Holds(digest(1)), 3));
+    assert_eq!(ledger.inventory_lacks_the_others(Buckets::One, |_| false), 1);
+    assert_eq!(ledger.inventory_lacks_the_others(Buckets::One, |_| false), 0, "it is known now");
+    assert_eq!((ledger.known(&b), ledger.owned()), (Known::Absent, 2));
+}
+
+#[test]
+fn a_reading_leaves_aside_what_moved_since_it_began() {
+    let [flying, acked, sent, still] = ["flying", "acked", "sent", "still"].map(Uid::from);
+    let reading = |named: bool| {
+        let mut ledger = seeded();
+        for (uid, seq) in [(&flying, 1), (&acked, 2), (&still, 3)] {
+            ledger.begin(uid, put(1, seq), at(4));
+        }
+        ledger.settle(&still, Verdict::Done, at(5), 0);
+        ledger.rest(&still);
+        ledger.suppose(|_, _| None);
+        ledger.begin(&sent, put(1, 4), at(6));
+        for uid in [&acked, &sent] {
+            ledger.settle(uid, Verdict::Done, at(6), 0);
+            ledger.rest(uid);
+        }
+        if named {
+            let drift = [&flying, &acked, &sent, &still].map(|uid| ledger.inventory_has(uid, digest(7), at(7)));
+            assert_eq!(drift, [None, None, None, Some(Drift::Differing)]);
+        }
+        assert_eq!(ledger.inventory_lacks_the_others(Buckets::One, |_| false), usize::from(!named));
+        ledger
+    };
+    for (named, known) in [(true, Known::Holds(digest(7))), (false, Known::Absent)] {
+        let ledger = reading(named);
+        assert_eq!([&acked, &sent].map(|uid| ledger.known(uid)), [Known::Holds(digest(1)); 2]);
+        assert_eq!((ledger.known(&flying), ledger.known(&still)), (Known::Absent, known));
+    }
+}
+
+#[test]
+fn a_new_reading_begins_anew() {
+    let (mut ledger, sent, gone) = (seeded(), Uid::from("sent"), Uid::from("gone"));
+    for uid in [&sent, &gone] {
+        ledger.believe(uid, Known::Holds(digest(1)));
+    }
+    ledger.suppose(|_, _| None);
+    ledger.begin(&sent, put(2, 1), at(1));
+    ledger.settle(&sent, Verdict::Done, at(2), 0);
+    ledger.rest(&sent);
+    ledger.forget(&gone);
+    assert_eq!([&sent, &gone].map(|uid| ledger.inventory_has(uid, digest(3), at(3))), [None, None]);
+    ledger.abandon_reading();
+    ledger.suppose(|_, _| None);
+    let drift = [&sent, &gone].map(|uid| ledger.inventory_has(uid, digest(3), at(4)));
+    assert_eq!(drift, [Some(Drift::Differing), Some(Drift::Extra)], "all that was before it is in what it tells");
+}
+
+#[test]
+fn a_reading_leaves_aside_what_was_deleted_since_it_began() {
+    let (mut ledger, uid) = (seeded(), Uid::from("a"));
+    ledger.believe(&uid, Known::Holds(digest(1)));
+    ledger.suppose(|_, _| None);
+    ledger.begin(&uid, Flight { kind: OperationKind::Delete, result: Known::Absent, ..put(1, 1) }, at(6));
+    ledger.settle(&uid, Verdict::Done, at(7), 0);
+    ledger.forget(&uid);
+    assert_eq!(ledger.inventory_has(&uid, digest(1), at(8)), None, "the page with it was read before");
+    assert_eq!((ledger.known(&uid), ledger.owned()), (Known::Absent, 0));
+}
+
+#[test]
+fn a_sighting_voids_an_end_and_an_approval() {
+    let (mut ledger, uid) = (seeded(), Uid::from("a"));
+    ledger.ended(&uid, Ended::DeletedOrLeftRule, at(1));
+    ledger.approve(&uid, Removal::Absent, at(1));
+    ledger.sighted(&uid, 0, at(2));
+    let work = ledger.work(&uid).unwrap();
+    assert_eq!((work.ended, work.approved), (None, None));
+}
+
+#[test]
+fn parked_records_are_tried_again_when_asked() {
+    let (mut ledger, uid) = (seeded(), Uid::from("a"));
+    ledger.begin(&uid, put(1, 1), at(1));
+    let verdict = Verdict::Rejected { cause: "schema".into() };
+    assert_eq!(ledger.settle(&uid, verdict, at(2), 0), Settled::Parked("schema".into()));
+    assert_eq!(ledger.work(&uid).unwrap().tries().parked, Some(digest(1)));
+    assert_eq!(ledger.unpark().as_slice(), std::slice::from_ref(&uid));
+    assert_eq!(ledger.unpark(), [], "once");
+    let kinds = [1, 2].map(|n| ledger.attempt(&uid, put(n, 2).result));
+    assert_eq!(kinds, [Attempt::Rejected, Attempt::First], "another body is another matter");
+    ledger.begin(&uid, put(1, 2), at(3));
+    ledger.settle(&uid, Verdict::Rejected { cause: "schema".into() }, at(4), 0);
+    assert_eq!(ledger.unpark().len(), 1, "until the next resync");
+    ledger.begin(&uid, put(2, 3), at(5));
+    assert!(ledger.work(&uid).unwrap().tries().parked.is_none());
+}
+
+#[test]
+fn ends_seen_in_silence_are_remembered_within_bounds_and_deleted_if_the_inventory_names_them() {
+    let mut ledger = Ledger::default();
+    for n in 0..1_000 {
+        let uid = Uid::from(n.to_string());
+        ledger.sighted(&uid, 0, at(n));
+        ledger.remember_end(&uid, Ended::Deleted, 100);
+    }
+    assert!((100..200).contains(&ledger.remembered()), "{}", ledger.remembered());
+    assert_eq!((ledger.believed(), ledger.owed()), (0, 0));
+    ledger.sighted(&"950".into(), 0, at(2_000));
+    ledger.suppose(|_, _| None);
+    for n in [500, 950, 990] {
+        ledger.inventory_has(&Uid::from(n.to_string()), digest(1), at(3_001));
+    }
+    ledger.finish_reading();
+    let ended = |n: &str| ledger.work(&n.into()).and_then(|work| work.ended);
+    assert_eq!(
+        (ended("990"), ended("991")),
+        (Some(Ended::Deleted), None),
+        "what the registry does not hold is not owed"
+    );
+    assert_eq!((ended("950"), ended("500")), (None, None), "one came back, one was dropped: its absence tells");
+    assert_eq!(ledger.belief(&"500".into()).map(|belief| belief.known), Some(Known::Holds(digest(1))));
+    assert_eq!((ledger.remembered(), ledger.owned()), (0, 3));
+}
+
+#[test]
+fn stepping_down_forgets_the_registry_and_not_the_pods() {
+    let (mut ledger, lives, ended, named) = (seeded(), Uid::from("lives"), Uid::from("ended"), Uid::from("named"));
+    for uid in [&lives, &ended] {
+        ledger.sighted(uid, 0, at(3));
+        ledger.believe(uid, Known::Holds(digest(1)));
+    }
+    ledger.ended(&ended, Ended::Deleted, at(4));
+    ledger.inventory_has(&named, digest(2), at(5));
+    ledger.owe(&lives, at(5)).tries_mut().parked = Some(digest(1));
+    ledger.step_down(100);
+    assert_eq!((ledger.known(&lives), ledger.is_seeded(), ledger.owned()), (Known::Unread, false, 0));
+    assert_eq!(ledger.belief(&lives).map(|belief| (belief.sighted(), belief.watch())), Some((Some(at(3)), Some(0))));
+    assert!(ledger.belief(&named).is_none() && ledger.belief(&ended).is_none());
+    assert_eq!((ledger.remembered(), ledger.owed()), (1, 0));
+}
+
+#[test]
+fn stepping_down_gives_requests_in_flight_up() {
+    let (mut ledger, uid) = (seeded(), Uid::from("a"));
+    ledger.sighted(&uid, 0, at(1));
+    ledger.begin(&uid, put(1, 1), at(1));
+    ledger.step_down(100);
+    assert!(ledger.work(&uid).is_none(), "nobody waits for the answer");
+    assert_eq!(ledger.settle(&uid, Verdict::Done, at(6), 0), Settled::Again);
+    assert_eq!((ledger.known(&uid), ledger.owed()), (Known::Unread, 0));
+}
+
+#[test]
+fn what_is_tried_again_unchanged_is_a_repeat_and_what_has_changed_is_not() {
+    let (mut ledger, uid) = (seeded(), Uid::from("a"));
+    let lost = |ledger: &mut Ledger, flight, secs| {
+        ledger.begin(&uid, flight, at(secs));
+        let repeats = ledger.work(&uid).unwrap().tries().attempt == Attempt::Retry;
+        ledger.fail(&uid, Applied::Maybe, Blame::Elsewhere, at(secs), 0);
+        repeats
+    };
+    let delete = Flight { kind: OperationKind::Delete, result: Known::Absent, ..put(0, 9) };
+    let tries = [put(1, 1), put(1, 2), put(2, 3), put(2, 4), delete, delete, put(2, 10)];
+    let repeats: Vec<bool> = (1..).zip(tries).map(|(secs, flight)| lost(&mut ledger, flight, secs)).collect();
+    assert_eq!(repeats, [false, true, false, true, false, true, false]);
+    ledger.begin(&uid, put(2, 11), at(20));
+    ledger.settle(&uid, Verdict::Done, at(21), 0);
+    assert_eq!(ledger.attempt(&uid, put(2, 11).result), Attempt::First, "what was acknowledged is no longer tried");
+}
+
+#[test]
+fn certain_failure_leaves_a_first_try() {
+    let (mut ledger, uid) = (seeded(), Uid::from("a"));
+    let verdicts = [
+        Verdict::Retry { after: None, cause: String::new() },
+        Verdict::Stale { current: None },
+        Verdict::Tombstoned { current: None },
+    ];
+    for (seq, verdict) in (1..).zip(verdicts) {
+        ledger.begin(&uid, put(1, seq), at(seq));
+        ledger.settle(&uid, verdict, at(seq), 0);
+        assert_eq!(ledger.attempt(&uid, put(1, 0).result), Attempt::First);
+    }
+    for applied in [Applied::No, Applied::Hardly] {
+        ledger.begin(&uid, put(1, 9), at(9));
+        ledger.fail(&uid, applied, Blame::Elsewhere, at(9), 0);
+        assert_eq!(ledger.attempt(&uid, put(1, 0).result), Attempt::First, "{applied:?}");
+    }
+    assert_eq!(ledger.known(&uid), Known::Doubt);
+    ledger.begin(&uid, put(1, 10), at(10));
+    ledger.fail(&uid, Applied::Maybe, Blame::Elsewhere, at(10), 0);
+    ledger.begin(&uid, put(1, 11), at(11));
+    ledger.fail(&uid, Applied::No, Blame::Elsewhere, at(11), 0);
+    assert_ne!(ledger.attempt(&uid, put(1, 0).result), Attempt::First, "the one before may still have been applied");
+}
+
+#[test]
+fn record_that_fails_twice_is_persistent() {
+    let (mut ledger, uid) = (seeded(), Uid::from("a"));
+    let mut kinds = Vec::new();
+    for seq in 1..5 {
+        kinds.push(ledger.attempt(&uid, put(1, 0).result));
+        ledger.begin(&uid, put(1, seq), at(seq));
+        ledger.settle(&uid, Verdict::Doubt { cause: String::new() }, at(seq), 0);
+        assert_eq!(ledger.stays_uncertain(&uid), seq > 2, "after {seq} failures");
+    }
+    assert_eq!(kinds, [Attempt::First, Attempt::Retry, Attempt::Persistent, Attempt::Persistent]);
+    ledger.begin(&uid, put(1, 9), at(9));
+    ledger.settle(&uid, Verdict::Done, at(9), 0);
+    assert_eq!(ledger.attempt(&uid, put(1, 0).result), Attempt::First);
+    assert!(!ledger.stays_uncertain(&uid));
+}
+
+#[test]
+fn once_the_registry_is_well_what_failed_waits_no_longer_than_it_was_told_to() {
+    let (mut ledger, uids) = (seeded(), ["a", "b"].map(Uid::from));
+    for secs in 1..20 {
+        for (uid, after) in uids.iter().zip([None, Some(Duration::from_secs(200))]) {
+            ledger.begin(uid, put(1, secs), at(secs));
+            ledger.settle(uid, Verdict::Retry { after, cause: String::new() }, at(secs), u64::MAX);
+        }
+    }
+    let until = |ledger: &Ledger, n: usize| ledger.work(&uids[n]).unwrap().tries().not_before.unwrap();
+    assert!(until(&ledger, 0) > at(40) && until(&ledger, 1) == at(219));
+    assert_eq!(ledger.hasten(at(20)), [uids[0].clone()]);
+    assert_eq!((until(&ledger, 0), until(&ledger, 1)), (at(19), at(219)));
+    assert_eq!(ledger.hasten(at(20)), []);
+}
+
+#[test]
+fn record_told_to_wait_is_sent_within_ten_seconds() {
+    for (after, within) in [(Some(1), 10), (Some(30), 30), (None, 60)] {
+        let after = after.map(Duration::from_secs);
+        let (mut ledger, uid) = (seeded(), Uid::from("a"));
+        for seq in 1..20 {
+            ledger.begin(&uid, put(1, seq), at(0));
+            ledger.settle(&uid, Verdict::Retry { after, cause: String::new() }, at(0), u64::MAX);
+            let waits = ledger.work(&uid).unwrap().tries().not_before.unwrap() - at(0);
+            assert!(waits >= after.unwrap_or_default() && waits.as_secs() <= within, "{after:?}: {waits:?}");
+        }
+    }
+}

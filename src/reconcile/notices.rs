@@ -1,0 +1,129 @@
+//! What of many similar faults goes into the log: the first few, then a count.
+//!
+//! [`Reminder`] is for one fault that lasts: it is reported at growing intervals. [`Notices`] is for many faults at once: a
+//! few are reported, the others are counted.
+
+use std::time::Duration;
+
+use crate::model::moment::Moment;
+
+/// A fault that lasts is reported again after this time, then after twice the time,
+const AGAIN_AFTER: Duration = Duration::from_secs(60);
+/// up to this.
+const AGAIN_MAX: Duration = Duration::from_secs(3_600);
+/// Faults of one kind that are told by themselves within an interval.
+const TOLD: usize = 5;
+/// Names in a summary.
+const NAMED: usize = 5;
+/// The interval of a summary.
+const SUMMARY_AFTER: Duration = Duration::from_secs(60);
+
+/// One fault that lasts. It is reported at once, then after 1 min, 2 min, 4 min and so on, up to every hour. Causes that
+/// alternate are one fault.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reminder {
+    next: Option<(Moment, Duration)>,
+}
+
+impl Reminder {
+    /// Whether to report the fault now.
+    pub fn is_due(&mut self, now: Moment) -> bool {
+        let interval = match self.next {
+            Some((at, _)) if now < at => return false,
+            Some((_, interval)) => (interval * 2).min(AGAIN_MAX),
+            None => AGAIN_AFTER,
+        };
+        self.next = Some((now + interval, interval));
+        true
+    }
+
+    /// The fault is over. Says whether it was reported.
+    pub fn over(&mut self) -> bool {
+        self.next.take().is_some()
+    }
+}
+
+/// Many things that fail together.
+#[derive(Debug, Default)]
+pub struct Notices {
+    /// The causes that were told within this interval.
+    told: Vec<String>,
+    /// Faults that were not told.
+    more: u64,
+    /// The first things that failed without being told.
+    named: Vec<String>,
+    /// When the interval is over, once it has begun.
+    ends_at: Option<Moment>,
+}
+
+/// The faults of an interval that were counted instead of logged.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// How many faults.
+    pub count: u64,
+    /// The first few things that failed, by name.
+    pub first: String,
+}
+
+impl Notices {
+    /// Whether this fault of a thing is to be told by itself; otherwise it is counted.
+    pub fn tell(&mut self, name: &str, cause: &str, now: Moment) -> bool {
+        if self.told.is_empty() && self.more == 0 {
+            self.ends_at = Some(now + SUMMARY_AFTER);
+        }
+        if self.told.len() < TOLD && !self.told.iter().any(|told| told == cause) {
+            self.told.push(cause.to_owned());
+            return true;
+        }
+        self.more += 1;
+        if self.named.len() < NAMED && !self.named.iter().any(|named| named == name) {
+            self.named.push(name.to_owned());
+        }
+        false
+    }
+
+    /// The faults that were counted and not told, once the interval is over.
+    pub fn summary(&mut self, now: Moment) -> Option<Summary> {
+        if self.ends_at.is_none_or(|ends_at| now < ends_at) {
+            return None;
+        }
+        self.told.clear();
+        let (count, first) = (std::mem::take(&mut self.more), std::mem::take(&mut self.named).join(", "));
+        (count > 0).then_some(Summary { count, first })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn at(secs: u64) -> Moment {
+        Moment::from_secs(secs)
+    }
+
+    #[test]
+    fn lasting_fault_is_reported_at_growing_intervals() {
+        let mut reminder = Reminder::default();
+        let reports: Vec<u64> = (0..20_000).filter(|secs| reminder.is_due(at(*secs))).collect();
+        assert_eq!(reports, [0, 60, 180, 420, 900, 1_860, 3_780, 7_380, 10_980, 14_580, 18_180]);
+        assert!(reminder.over() && !reminder.over());
+        assert!(reminder.is_due(at(20_000)), "a new fault is reported at once");
+    }
+
+    #[test]
+    fn many_faults_become_a_few_lines_and_a_summary() {
+        let mut notices = Notices::default();
+        let told = (0..5_000).filter(|n| notices.tell(&format!("ns-{n}"), &n.to_string(), at(0))).count();
+        assert_eq!((told, notices.summary(at(59))), (5, None));
+        let first = "ns-5, ns-6, ns-7, ns-8, ns-9".to_owned();
+        assert_eq!((notices.summary(at(60)), notices.summary(at(61))), (Some(Summary { count: 4_995, first }), None));
+        assert!(notices.tell("ns-1", "1", at(62)), "another interval");
+    }
+
+    #[test]
+    fn each_cause_is_told_once_per_interval() {
+        let mut notices = Notices::default();
+        let told = (0..100).filter(|n| notices.tell(["a", "b"][n % 2], "invalid type", at(0))).count();
+        assert_eq!((told, notices.summary(at(60))), (1, Some(Summary { count: 99, first: "b, a".into() })));
+    }
+}

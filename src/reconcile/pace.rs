@@ -1,0 +1,341 @@
+//! How many writes are in flight and how large a batch is, learned from the registry's answers.
+//!
+//! | the registry | items in a batch | bytes in a batch | requests in flight |
+//! | --- | --- | --- | --- |
+//! | answers a full batch within a quarter of the time limit | twice as many | | |
+//! | answers it within half of the limit | an eighth more | | |
+//! | does not answer a batch in time | half, and no more than three quarters for five minutes | | |
+//! | finds a batch too large (413, or 400 for a batch larger than any before) | | between what worked and what did not | |
+//! | refuses a request (429, 503) | | | one; then one more per round, up to what worked |
+//! | refuses three full ones in a row (429) although each waited as asked | half, and no more than three quarters for a minute | | |
+//!
+//! What was learned outlives an outage. Batches that a failure divided teach nothing: their records may be to blame.
+
+use std::time::Duration;
+
+use crate::model::moment::Moment;
+
+/// Items of the first batch: a registry that needs 300 ms per record answers it within ten seconds.
+const FIRST_ITEMS: usize = 32;
+/// More items than any registry takes.
+const ITEMS_MAX: usize = 1 << 20;
+/// For this long, a size that was not answered in time or was too large is remembered.
+const REMEMBER_SIZE: Duration = Duration::from_secs(300);
+/// For this long, a number of requests in flight that was refused is remembered.
+const REMEMBER_SLOTS: Duration = Duration::from_secs(60);
+/// A size in bytes that worked counts for this long, where it is not clear that a batch was refused for its size.
+const TRUST_BYTES: Duration = Duration::from_secs(60);
+/// After this many refusals in a row that followed a long enough wait, the batch may be what is refused.
+const REFUSED_IN_A_ROW: u32 = 3;
+
+/// The size of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// Its operations.
+    pub items: usize,
+    /// Its bytes, as an upper bound.
+    pub bytes: usize,
+}
+
+/// A batch that was sent.
+#[derive(Clone, Copy, Debug)]
+pub struct SentBatch {
+    /// Its size.
+    pub size: Size,
+    /// When it was sent.
+    pub at: Moment,
+    /// Whether a failed batch was divided for it.
+    pub divided: bool,
+}
+
+/// What was learned.
+#[derive(Clone, Debug)]
+pub struct Pace {
+    /// How long a request may take.
+    timeout: Duration,
+    items: usize,
+    /// That many items were too many, until this moment.
+    items_failed: Option<(usize, Moment)>,
+    /// The most bytes that were answered, and when that was last.
+    bytes_answered: Option<(usize, Moment)>,
+    /// The fewest bytes that were too many, until this moment.
+    bytes_failed: Option<(usize, Moment)>,
+    slots: Option<Slots>,
+    refused: Refusals,
+}
+
+/// How many requests may be in flight after a refusal.
+#[derive(Clone, Copy, Debug)]
+struct Slots {
+    open: usize,
+    /// No more than these before `until`.
+    ceiling: usize,
+    until: Moment,
+    /// Requests that were answered since `open` changed.
+    answered: usize,
+}
+
+/// The refusals since a request was last answered.
+#[derive(Clone, Copy, Debug, Default)]
+struct Refusals {
+    last_at: Option<Moment>,
+    /// The wait that the last one asked for.
+    asked: Option<Duration>,
+    after_waiting: u32,
+}
+
+impl Pace {
+    /// Knows nothing but how long a request may take.
+    pub fn new(timeout: Duration) -> Self {
+        Self {
+            timeout,
+            items: FIRST_ITEMS,
+            items_failed: None,
+            bytes_answered: None,
+            bytes_failed: None,
+            slots: None,
+            refused: Refusals::default(),
+        }
+    }
+
+    /// How many requests may be in flight, of `most`.
+    pub fn slots(&self, most: usize) -> usize {
+        self.slots.map_or(most, |slots| slots.open.min(most))
+    }
+
+    /// How large the next batch may be, within what the registry says that it takes.
+    pub fn limit(&self, most: Size, now: Moment) -> Size {
+        Size { items: self.items.min(most.items), bytes: self.bytes(now).min(most.bytes) }
+    }
+
+    fn bytes(&self, now: Moment) -> usize {
+        match self.bytes_failed {
+            Some((failed, until)) if now < until => match self.bytes_answered {
+                None => failed / 2,
+                // Near enough: each further step costs a refusal.
+                Some((answered, _)) if failed - answered <= answered / 8 => answered,
+                Some((answered, _)) => answered.midpoint(failed),
+            },
+            _ => usize::MAX,
+        }
+    }
+
+    /// A batch was answered.
+    pub fn answered(&mut self, sent: &SentBatch, now: Moment) {
+        if self.refused.last_at.is_none_or(|last_at| sent.at >= last_at) {
+            self.refused.after_waiting = 0;
+            self.open_slots(now);
+        }
+        if self.bytes_answered.is_none_or(|(answered, _)| sent.size.bytes >= answered) {
+            self.bytes_answered = Some((sent.size.bytes, now));
+            self.bytes_failed = self.bytes_failed.filter(|(failed, _)| sent.size.bytes < *failed);
+        }
+        if !sent.divided && sent.size.items >= self.items {
+            let took = now.since(sent.at);
+            let next = match self.items {
+                items if took <= self.timeout / 4 => items * 2,
+                items if took <= self.timeout / 2 => items + (items / 8).max(1),
+                items => items,
+            };
+            let failed = self.items_failed.filter(|(_, until)| now < *until);
+            let most = failed.map_or(ITEMS_MAX, |(failed, _)| failed - failed / 4);
+            self.items = next.min(most).max(self.items);
+        }
+    }
+
+    fn open_slots(&mut self, now: Moment) {
+        let Some(slots) = &mut self.slots else { return };
+        slots.answered += 1;
+        if slots.answered >= slots.open && (slots.open < slots.ceiling || now >= slots.until) {
+            (slots.open, slots.answered) = (slots.open + 1, 0);
+        }
+    }
+
+    /// A batch failed and may have been applied. Says whether it was because it takes too long.
+    pub fn failed(&mut self, sent: &SentBatch, now: Moment) -> bool {
+        let slow = now.since(sent.at) >= self.timeout / 2;
+        // Several that were sent at one size count once.
+        let is_full = sent.size.items <= self.items && sent.size.items * 2 > self.items;
+        if slow && is_full && !sent.divided {
+            self.halve(sent.size.items, now + REMEMBER_SIZE);
+        }
+        slow
+    }
+
+    fn halve(&mut self, items: usize, until: Moment) {
+        self.items = (items / 2).max(1);
+        self.items_failed = Some((items, until));
+    }
+
+    /// A batch was refused for its size; `certain`, unless it may as well have been for what is in it.
+    pub fn too_large(&mut self, size: Size, certain: bool, now: Moment) {
+        if let Some((_, at)) = self.bytes_answered.filter(|(answered, _)| size.bytes <= *answered) {
+            if !certain && now < at + TRUST_BYTES {
+                return;
+            }
+            self.bytes_answered = None;
+        }
+        let before = self.bytes_failed.filter(|(_, until)| now < *until);
+        let failed = before.map_or(size.bytes, |(failed, _)| failed.min(size.bytes));
+        self.bytes_failed = Some((failed, now + REMEMBER_SIZE));
+    }
+
+    /// A batch was refused for now, with `in_flight` requests in flight. The registry may have said how long to wait.
+    pub fn refused(&mut self, sent: &SentBatch, in_flight: usize, asked: Option<Duration>, now: Moment) {
+        if self.refused.last_at.is_some_and(|last_at| sent.at < last_at) {
+            // It left before the last refusal came, and says nothing new.
+            return;
+        }
+        let waited = self.refused.last_at.map_or(Duration::ZERO, |last_at| sent.at.since(last_at));
+        // Without a wait that was asked for, waiting longer may be all that it takes, as in an outage.
+        let is_full = sent.size.items * 2 > self.items;
+        if is_full && self.refused.asked.is_some_and(|asked| !asked.is_zero() && waited >= asked) {
+            self.refused.after_waiting += 1;
+        }
+        (self.refused.last_at, self.refused.asked) = (Some(now), asked);
+        if self.refused.after_waiting >= REFUSED_IN_A_ROW {
+            self.refused.after_waiting = 0;
+            self.halve(sent.size.items, now + REMEMBER_SLOTS);
+        }
+        let ceiling = in_flight.saturating_sub(1).max(1);
+        self.slots = Some(Slots { open: 1, ceiling, until: now + REMEMBER_SLOTS, answered: 0 });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMEOUT: Duration = Duration::from_secs(10);
+    const MOST: Size = Size { items: 500, bytes: 4 << 20 };
+
+    const fn at(ms: u64) -> Moment {
+        Moment::from_millis(ms)
+    }
+
+    const fn ms(n: u64) -> Duration {
+        Duration::from_millis(n)
+    }
+
+    fn batch(items: usize, at: Moment) -> SentBatch {
+        SentBatch { size: Size { items, bytes: items * 300 }, at, divided: false }
+    }
+
+    /// Sends full batches one after another to a registry that needs this long for one, until `items` are there. Says how
+    /// many requests that took, how many of them were not answered in time, and how long it took.
+    fn run(needs: impl Fn(usize) -> Duration, mut items: usize) -> (usize, usize, Duration) {
+        let (mut pace, mut now, mut requests, mut late) = (Pace::new(TIMEOUT), at(0), 0, 0);
+        while items > 0 {
+            let sent = batch(pace.limit(MOST, now).items.min(items), now);
+            requests += 1;
+            if needs(sent.size.items) > TIMEOUT {
+                now += TIMEOUT;
+                assert!(pace.failed(&sent, now));
+                late += 1;
+            } else {
+                now += needs(sent.size.items);
+                pace.answered(&sent, now);
+                items -= sent.size.items;
+            }
+        }
+        (requests, late, now.since_start())
+    }
+
+    #[test]
+    fn fast_registry_gets_full_batches_at_once() {
+        let (requests, late, _) = run(|_| ms(20), 150_000);
+        assert!(requests <= 305 && late == 0, "{requests} requests, {late} late");
+    }
+
+    #[test]
+    fn slow_records_never_time_out() {
+        for per_record in [25, 100, 300] {
+            let (_, late, took) = run(|items| ms(per_record * items as u64), 5_000);
+            assert_eq!((late, took), (0, ms(per_record * 5_000)), "{per_record} ms per record");
+        }
+        let (_, late, _) = run(|items| ms(1_000 * items as u64), 500);
+        assert_eq!(late, 2, "one second per record");
+    }
+
+    #[test]
+    fn slow_answers_of_any_size_do_not_keep_batches_small() {
+        for whatever in [1_000, 2_400, 4_000] {
+            let (requests, late, _) = run(|_| ms(whatever), 20_000);
+            assert!(requests <= 85 && late == 0, "{requests} requests, {late} late, {whatever} ms each");
+        }
+    }
+
+    #[test]
+    fn size_that_times_out_is_remembered() {
+        // A hundred records take no time, and more are never answered.
+        let (requests, late, _) = run(|items| if items > 100 { ms(60_000) } else { ms(10) }, 20_000);
+        assert!(late == 1 && requests <= 220, "{late} of {requests} are late");
+    }
+
+    #[test]
+    fn divided_batches_teach_nothing() {
+        let mut pace = Pace::new(TIMEOUT);
+        let sent = SentBatch { divided: true, ..batch(32, at(0)) };
+        assert!(pace.failed(&sent, at(10_000)), "it is slow");
+        pace.answered(&sent, at(1));
+        assert_eq!(pace.limit(MOST, at(10_000)).items, 32);
+    }
+
+    #[test]
+    fn bytes_settle_below_a_proxys_limit() {
+        for limit in [1_000, 16_384, 100_000, 1 << 20] {
+            for certain in [true, false] {
+                let (mut pace, mut refused) = (Pace::new(TIMEOUT), 0);
+                for step in 0..100 {
+                    let now = at(step * 100);
+                    let most = pace.limit(MOST, now);
+                    let items = most.items.min(most.bytes / 300).max(1);
+                    let sent = batch(items, now);
+                    if sent.size.bytes > limit {
+                        refused += 1;
+                        pace.too_large(sent.size, certain, now);
+                    } else {
+                        pace.answered(&sent, now);
+                    }
+                }
+                let most = pace.limit(MOST, at(10_000)).bytes;
+                let (least, limit) = (limit.min(500 * 300) * 3 / 4, limit.max(300));
+                assert!(most >= least && refused <= 8, "{most} of {limit}, {refused} refused");
+            }
+        }
+    }
+
+    #[test]
+    fn refused_record_does_not_shrink_batches() {
+        let mut pace = Pace::new(TIMEOUT);
+        (0..9).for_each(|n| pace.answered(&batch(pace.items.min(500), at(n)), at(n)));
+        let before = pace.limit(MOST, at(20));
+        (1..200).for_each(|items| pace.too_large(batch(items, at(20)).size, false, at(20)));
+        assert_eq!(pace.limit(MOST, at(20)), before);
+    }
+
+    #[test]
+    fn slots_close_at_a_refusal_and_open_slowly() {
+        let mut pace = Pace::new(TIMEOUT);
+        assert_eq!(pace.slots(4), 4);
+        (0..4).for_each(|_| pace.refused(&batch(32, at(0)), 4, Some(ms(1_000)), at(5)));
+        let mut slots = Vec::new();
+        for n in 0..7 {
+            slots.push(pace.slots(4));
+            pace.answered(&batch(1, at(1_000 + n)), at(1_000 + n));
+        }
+        assert_eq!(slots, [1, 2, 2, 3, 3, 3, 3], "four were refused");
+        (0..10).for_each(|n| pace.answered(&batch(1, at(60_006 + n)), at(60_006 + n)));
+        assert_eq!(pace.slots(4), 4, "that is forgotten after a minute");
+    }
+
+    #[test]
+    fn batch_shrinks_when_waiting_does_not_help() {
+        let mut pace = Pace::new(TIMEOUT);
+        for n in 0..4 {
+            assert_eq!(pace.limit(MOST, at(n * 1_000)).items, 32);
+            pace.refused(&batch(32, at(n * 1_000)), 1, Some(ms(900)), at(n * 1_000));
+        }
+        assert_eq!(pace.limit(MOST, at(4_000)).items, 16);
+    }
+}

@@ -1,0 +1,93 @@
+//! When the inventory is read to learn what became of uncertain records, instead of sending them again.
+//!
+//! A batch that fails as a whole makes each of its records uncertain, and the retry budget lets few of them through. One
+//! reading of the inventory settles them all. It is repeated soon while it helps, and rarely while it does not. A registry
+//! that fails many requests is spared: what was read back would be sent again, and fail again.
+
+use std::time::Duration;
+
+use crate::model::moment::Moment;
+
+/// Fewer uncertain records are sent again within a minute.
+const AT_LEAST: usize = 100;
+/// Time between two readings. It doubles unless two of three uncertain records were settled since the one before: of a
+/// registry that fails every second request, little is read back.
+const AGAIN: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(600));
+
+/// The share of requests that may fail.
+const FAILING_AT_MOST: f64 = 0.2;
+/// What one request weighs in that share.
+const WEIGHT: f64 = 0.05;
+
+/// Readings that were caused by uncertain records.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ReadBack {
+    last: Option<Last>,
+    failing: f64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Last {
+    at: Moment,
+    uncertain: usize,
+    again_after: Duration,
+}
+
+impl ReadBack {
+    /// A request was answered, or failed. `uncertain` is the share of its operations that may have been applied. Requests
+    /// for records that always fail do not count.
+    pub fn sent(&mut self, uncertain: f64) {
+        self.failing += WEIGHT * (uncertain - self.failing);
+    }
+
+    /// Whether to read the inventory now, as this many records are uncertain and none of them may be sent again. Counts the
+    /// reading if so.
+    pub fn begin(&mut self, uncertain: usize, now: Moment) -> bool {
+        if uncertain < AT_LEAST {
+            self.last = None;
+        }
+        if uncertain < AT_LEAST || self.failing > FAILING_AT_MOST {
+            return false;
+        }
+        let again_after = match self.last {
+            Some(last) if now < last.at + last.again_after => return false,
+            Some(last) if uncertain * 3 > last.uncertain => (last.again_after * 2).min(AGAIN.1),
+            _ => AGAIN.0,
+        };
+        self.last = Some(Last { at: now, uncertain, again_after });
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn at(secs: u64) -> Moment {
+        Moment::from_secs(secs)
+    }
+
+    #[test]
+    fn few_uncertain_records_are_not_read_back() {
+        assert!(!ReadBack::default().begin(99, at(1)));
+    }
+
+    #[test]
+    fn registry_that_fails_often_is_not_read() {
+        let mut read_back = ReadBack::default();
+        (0..100).for_each(|n| read_back.sent(f64::from(n % 2)));
+        assert!(!read_back.begin(5_000, at(1)));
+        (0..30).for_each(|_| read_back.sent(0.0));
+        assert!(read_back.begin(5_000, at(2)));
+    }
+
+    #[test]
+    fn readings_are_frequent_only_while_they_help() {
+        let mut read_back = ReadBack::default();
+        let helped = [(at(0), 18_000), (at(2), 6_000), (at(4), 2_000), (at(6), 600)];
+        assert!(helped.into_iter().all(|(now, uncertain)| read_back.begin(uncertain, now)));
+        let readings = (7..607).filter(|secs| read_back.begin(600, at(*secs))).count();
+        assert!((6..=9).contains(&readings), "{readings} in ten minutes");
+        assert!(!read_back.begin(10, at(610)) && read_back.begin(600, at(611)), "a new disturbance");
+    }
+}

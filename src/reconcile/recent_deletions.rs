@@ -1,0 +1,76 @@
+//! Ends that were watched while nothing was said to the registry, in bounded memory.
+//!
+//! A standby sees pods end all day, and the process that writes deregisters them. Only the newest ends can be unfinished
+//! business, and one that was dropped here is found again as an absence.
+//!
+//! They are kept by generation: none has an age of its own, which would take as much again. When the young ones are as
+//! many as are to be kept, they are the old ones, and what was old is dropped.
+
+use super::ledger::work::Ended;
+use crate::model::{uid::Uid, uid_map::UidMap};
+
+/// The newest ends: so many at least as they are inserted with, and not quite twice as many at most.
+#[derive(Debug, Default)]
+pub(super) struct Ends {
+    young: UidMap<Ended>,
+    old: UidMap<Ended>,
+}
+
+impl Ends {
+    /// Takes note of an end, and drops the oldest ones but so many.
+    pub(super) fn insert(&mut self, uid: &Uid, why: Ended, at_least: usize) {
+        self.old.remove(uid);
+        self.young.insert(uid, why);
+        if self.young.len() >= at_least.max(1) {
+            self.old = std::mem::take(&mut self.young);
+        }
+    }
+
+    /// Takes an end out, if it is known.
+    pub(super) fn remove(&mut self, uid: &Uid) -> Option<Ended> {
+        if self.len() == 0 {
+            return None;
+        }
+        self.young.remove(uid).or_else(|| self.old.remove(uid))
+    }
+
+    /// How many are known.
+    pub(super) fn len(&self) -> usize {
+        self.young.len() + self.old.len()
+    }
+
+    /// Forgets them all.
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_are_always_known_and_the_oldest_never_for_long() {
+        let mut ends = Ends::default();
+        for n in 0..100 {
+            ends.insert(&n.to_string().into(), Ended::Deleted, 10);
+            assert!(ends.len() < 20, "{} are kept", ends.len());
+            for newest in (0..=n).rev().take(10) {
+                let uid = newest.to_string().as_str().into();
+                assert!(ends.young.contains(&uid) != ends.old.contains(&uid), "{newest} of {n}, once");
+            }
+        }
+        assert_eq!(ends.remove(&"80".into()), None);
+        assert_eq!((ends.remove(&"95".into()), ends.remove(&"95".into())), (Some(Ended::Deleted), None));
+    }
+
+    #[test]
+    fn one_that_ends_again_is_young_again() {
+        let mut ends = Ends::default();
+        for name in ["a", "b", "c", "a", "d", "e"] {
+            ends.insert(&name.into(), Ended::DeletedOrLeftRule, 3);
+        }
+        assert_eq!((ends.len(), ends.remove(&"b".into())), (3, None));
+        assert_eq!(ends.remove(&"a".into()), Some(Ended::DeletedOrLeftRule));
+    }
+}

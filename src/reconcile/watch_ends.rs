@@ -1,0 +1,142 @@
+//! What follows the end of a watch.
+//!
+//! A watch ends in its order when the server's timeout ends it. Any other end is a failure and is counted: a connection
+//! that breaks, a refusal, silence, and an orderly end that comes too soon.
+//!
+//! | end | what follows |
+//! | --- | --- |
+//! | orderly, after most of its time | resumed at once, earlier failures are forgotten |
+//! | any other, after news for a while | resumed after the shortest delay |
+//! | any other, after news | resumed within a second |
+//! | any other | resumed after a delay that doubles with each failure in a row |
+
+use std::time::Duration;
+
+use super::retry;
+use crate::model::moment::Moment;
+
+/// How long the server is asked to keep a watch. Short, so that silence is noticed soon.
+pub const WATCH: Duration = Duration::from_secs(20);
+/// An orderly end before this time is a failure.
+const TOO_SOON: Duration = Duration::from_secs(10);
+/// A watch that brought news and lasted this long works.
+const FOR_A_WHILE: Duration = Duration::from_secs(2);
+/// Failures in a row that count of watches that brought news and did not last: a proxy may cut them for ever.
+const SHORT_WITH_NEWS: u32 = 2;
+/// Failures that are further apart are not in a row.
+const FORGIVEN_AFTER: Duration = Duration::from_secs(60);
+/// The delays after failures in a row.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+
+/// How a watch ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WatchEnd {
+    /// Whether the answer came to its regular end.
+    pub orderly: bool,
+    /// How long the watch had run.
+    pub lasted: Duration,
+    /// Whether an event in it was newer than all before.
+    pub news: bool,
+}
+
+/// The failures of one watch.
+#[derive(Debug, Default)]
+pub struct WatchEnds {
+    failures: u32,
+    failed_at: Option<Moment>,
+}
+
+impl WatchEnds {
+    /// Failures in a row.
+    pub fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// A watch ended. Gives the delay before the next one, unless it ended as it should.
+    pub fn ended(&mut self, end: WatchEnd, now: Moment, random: u64) -> Option<Duration> {
+        let WatchEnd { orderly, lasted, news } = end;
+        if orderly && lasted >= TOO_SOON {
+            self.failures = 0;
+            return None;
+        }
+        if news {
+            let forgiven_to = if lasted >= FOR_A_WHILE { 0 } else { SHORT_WITH_NEWS };
+            self.failures = self.failures.min(forgiven_to);
+        }
+        Some(self.failed(now, random))
+    }
+
+    /// A watch could not be started, or is not worth going on with. Gives the delay before the next one.
+    pub fn failed(&mut self, now: Moment, random: u64) -> Duration {
+        if self.failed_at.is_some_and(|failed_at| now > failed_at + FORGIVEN_AFTER) {
+            self.failures = 0;
+        }
+        self.failures = self.failures.saturating_add(1);
+        self.failed_at = Some(now);
+        retry::backoff(BACKOFF.0, BACKOFF.1, self.failures, random)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn end(orderly: bool, millis: u64, news: bool) -> WatchEnd {
+        WatchEnd { orderly, lasted: Duration::from_millis(millis), news }
+    }
+
+    #[test]
+    fn every_end_without_news_backs_off() {
+        for end in [end(true, 1, false), end(false, 1, false), end(false, 24_000, false)] {
+            let started = started_in_a_minute(end);
+            assert!(started <= 20, "{end:?}: {started} watches in a minute");
+        }
+    }
+
+    #[test]
+    fn short_watch_with_news_resumes_within_a_second() {
+        for end in [end(true, 1, true), end(false, 1_000, true)] {
+            let started = started_in_a_minute(end);
+            assert!((40..=200).contains(&started), "{end:?}: {started} watches in a minute");
+        }
+    }
+
+    fn started_in_a_minute(end: WatchEnd) -> usize {
+        let mut ends = WatchEnds::default();
+        let (mut now, mut started) = (Moment::from_secs(100), 0);
+        let until = now + Duration::from_secs(60);
+        while now < until {
+            now += end.lasted + ends.ended(end, now, 0).unwrap();
+            started += 1;
+        }
+        started
+    }
+
+    #[test]
+    fn regular_end_resumes_at_once_and_forgives() {
+        let mut ends = WatchEnds::default();
+        ends.failed(Moment::from_secs(1), 0);
+        ends.failed(Moment::from_secs(2), 0);
+        assert_eq!(ends.ended(end(true, 20_000, false), Moment::from_secs(22), 0), None);
+        assert_eq!(ends.failures(), 0);
+    }
+
+    #[test]
+    fn broken_watch_with_news_resumes_soon() {
+        let mut ends = WatchEnds::default();
+        for secs in 0..20 {
+            let delay = ends.ended(end(false, 3_000, true), Moment::from_secs(3 * secs), 0);
+            assert_eq!(delay, Some(Duration::from_millis(100)));
+        }
+    }
+
+    #[test]
+    fn failures_far_apart_are_not_in_a_row() {
+        let mut ends = WatchEnds::default();
+        ends.failed(Moment::from_secs(0), 0);
+        ends.failed(Moment::from_secs(60), 0);
+        assert_eq!(ends.failures(), 2);
+        ends.failed(Moment::from_secs(121), 0);
+        assert_eq!(ends.failures(), 1);
+    }
+}

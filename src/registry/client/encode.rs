@@ -1,0 +1,124 @@
+//! The bytes of operations.
+//!
+//! A record comes with its canonical bytes, so that building it for sending is splicing: the members that belong to the
+//! moment of sending are put before them.
+
+use std::io::Write as _;
+
+use crate::registry::protocol::{Observed, Reason, SCHEMA};
+use crate::{
+    model::{
+        ids::Version,
+        pod::{Content, Pod},
+    },
+    reconcile::{decide::Removal, ledger::work::Ended},
+    registry::{Encoded, EncodedBody},
+};
+
+/// The whole record of a pod for one version.
+pub(super) fn record(pod: &Pod, content: &Content, version: Version) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(content.canonical.len() + 256);
+    let resource_version = serde_json::Value::from(&*pod.resource_version);
+    let Version { epoch, seq } = version;
+    // Writing into memory cannot fail.
+    let _ =
+        write!(bytes, r#"{{"schema":{SCHEMA},"digest":"{}","version":{{"epoch":{epoch},"seq":{seq}"#, content.digest);
+    if !pod.resource_version.is_empty() {
+        let _ = write!(bytes, r#","resourceVersion":{resource_version}"#);
+    }
+    if let Some(generation) = pod.generation {
+        let _ = write!(bytes, r#","generation":{generation}"#);
+    }
+    bytes.extend_from_slice(b"},");
+    bytes.extend_from_slice(content.canonical.get(1..).unwrap_or_default());
+    bytes
+}
+
+/// Why and how a removal is reported.
+pub(super) fn removal(removal: Removal) -> (Reason, Observed) {
+    match removal {
+        Removal::Watched(Ended::Deleted) => (Reason::Deleted, Observed::Watch),
+        Removal::Watched(Ended::DeletedOrLeftRule) => (Reason::DeletedOrLeftRule, Observed::Watch),
+        Removal::Absent => (Reason::Absent, Observed::List),
+        Removal::LeftRule => (Reason::LeftRule, Observed::List),
+    }
+}
+
+/// The body of a batch. Ids need no escaping: they are checked where pods are read.
+pub(super) fn batch(epoch: u64, operations: &[Encoded]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(64 + operations.iter().map(Encoded::size_at_most).sum::<usize>());
+    let _ = write!(bytes, r#"{{"epoch":{epoch},"operations":["#);
+    for (index, operation) in operations.iter().enumerate() {
+        if index > 0 {
+            bytes.push(b',');
+        }
+        let id = &operation.uid;
+        match &operation.body {
+            EncodedBody::Put { record, .. } => {
+                let _ = write!(bytes, r#"{{"op":"put","id":"{id}","record":"#);
+                bytes.extend_from_slice(record);
+                bytes.push(b'}');
+            }
+            EncodedBody::Delete(why) => {
+                let (reason, observed) = removal(*why);
+                let Version { epoch, seq } = operation.version;
+                let _ = write!(
+                    bytes,
+                    r#"{{"op":"delete","id":"{id}","version":{{"epoch":{epoch},"seq":{seq}}},"reason":"{}","observed":"{}"}}"#,
+                    reason.as_str(),
+                    observed.as_str()
+                );
+            }
+        }
+    }
+    bytes.extend_from_slice(b"]}");
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{
+        digest::Digest,
+        ids::Writer,
+        pod::{
+            object::PodObject,
+            to_record::{AllowList, Rule, desired},
+        },
+        uid::Uid,
+    };
+
+    fn pod() -> Pod {
+        let object: PodObject = serde_json::from_value(serde_json::json!({"metadata": {
+            "name": "p", "namespace": "n", "uid": "u", "resourceVersion": "7", "generation": 2,
+            "creationTimestamp": "2026-11-23T10:00:00Z"}}))
+        .unwrap();
+        let writer = Writer { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };
+        desired(object, &Rule { writer, labels: AllowList::default(), annotations: AllowList::default() }).unwrap()
+    }
+
+    #[test]
+    fn a_record_is_whole_and_its_digest_is_that_of_its_other_members() {
+        let bytes = record(&pod(), &pod().content.unwrap(), Version { epoch: 7, seq: 12 });
+        let record: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!(record["schema"], 1);
+        let version = serde_json::json!({"epoch": 7, "seq": 12, "resourceVersion": "7", "generation": 2});
+        assert_eq!(record["version"], version);
+        assert_eq!(record["digest"], Digest::of_record(&record).unwrap().to_string());
+    }
+
+    #[test]
+    fn a_batch_is_json_within_the_bound_that_its_operations_name() {
+        let version = Version { epoch: u64::MAX, seq: u64::MAX };
+        let content = pod().content.unwrap();
+        let put = EncodedBody::Put { record: record(&pod(), &content, version), digest: content.digest };
+        let delete = EncodedBody::Delete(Removal::Watched(Ended::DeletedOrLeftRule));
+        let operations: Vec<_> =
+            [put, delete].map(|body| Encoded { uid: Uid::from("u"), version, body }).into_iter().collect();
+        let bytes = batch(7, &operations);
+        let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!(value["operations"][1]["reason"], "deleted-or-left-rule");
+        assert_eq!(value["operations"][1]["observed"], "watch");
+        assert!(bytes.len() <= 64 + operations.iter().map(Encoded::size_at_most).sum::<usize>());
+    }
+}

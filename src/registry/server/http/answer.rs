@@ -1,0 +1,83 @@
+//! Answers: JSON, and problems as RFC 9457 writes them.
+
+use axum::{
+    body::Body,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+
+use crate::registry::{
+    protocol::Problem,
+    server::{problem::Kind, store::Fault},
+};
+
+/// When to come back after an answer 429 or 503, in seconds.
+const RETRY_AFTER: &str = "2";
+
+/// Why a request is not done, as an answer.
+#[derive(Debug)]
+pub(crate) struct Refusal(pub(crate) Box<Problem>);
+
+/// What a handler gives back.
+pub(crate) type Answer = Result<Response, Refusal>;
+
+impl From<Box<Problem>> for Refusal {
+    fn from(problem: Box<Problem>) -> Self {
+        Self(problem)
+    }
+}
+
+impl From<Fault> for Refusal {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Refused(problem) => Self(problem),
+            Fault::Unknown => Kind::Unavailable.with(fault.to_string()).into(),
+            Fault::Sqlite(ref error) => {
+                // The caller learns that it failed, the operator learns why.
+                tracing::error!(%error, "the database failed");
+                Kind::Internal.with("the database failed; the registry's log says why").into()
+            }
+        }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let status = self.0.status.and_then(|status| StatusCode::from_u16(status).ok());
+        let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = body(status, &self.0, "application/problem+json");
+        let headers = response.headers_mut();
+        match status {
+            StatusCode::UNAUTHORIZED => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
+            }
+            _ => {}
+        }
+        response
+    }
+}
+
+/// A JSON answer.
+pub(crate) fn json<T: Serialize>(status: StatusCode, value: &T) -> Response {
+    body(status, value, "application/json")
+}
+
+fn body<T: Serialize>(status: StatusCode, value: &T, kind: &'static str) -> Response {
+    match serde_json::to_vec(value) {
+        Ok(bytes) => {
+            let headers = [
+                (header::CONTENT_TYPE, HeaderValue::from_static(kind)),
+                (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+            ];
+            (status, headers, Body::from(bytes)).into_response()
+        }
+        Err(error) => {
+            tracing::error!(%error, "an answer cannot be written as JSON");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}

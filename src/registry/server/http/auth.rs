@@ -1,0 +1,216 @@
+//! Who is asking: a bearer token, or for reading a cookie that the page obtained with one.
+
+use std::collections::VecDeque;
+
+use axum::{
+    body::Body,
+    extract::{FromRequestParts, Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use parking_lot::Mutex;
+use serde::Deserialize;
+use subtle::ConstantTimeEq;
+
+use super::{
+    App,
+    answer::{Answer, Refusal},
+    extract::read_body,
+};
+use crate::{
+    model::digest::Digest,
+    registry::server::{problem::Kind, tokens::Access},
+};
+
+const COOKIE: &str = "pod-registrar-page";
+const SIGNED_IN: HeaderName = HeaderName::from_static("pod-registrar-signed-in");
+/// For how long a person stays signed in.
+const LOGIN_SECONDS: i64 = 12 * 60 * 60;
+/// People who are signed in, at most. One more ends the oldest sign-in by the same token's rights, if there is one.
+const MAX_LOGINS: usize = 256;
+/// Bytes of the form that signs in.
+const MAX_FORM_BYTES: usize = 8 << 10;
+
+/// What the caller of a request may see.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller(pub(crate) Access);
+
+impl Caller {
+    /// Refuses another cluster than the credential is bound to.
+    pub(crate) fn must_cover(&self, cluster: &str) -> Result<(), Refusal> {
+        if self.0.covers(cluster) {
+            Ok(())
+        } else {
+            Err(Kind::Forbidden.with("the token is bound to another cluster").into())
+        }
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        // Absent only where a route was built without the check, which must then stay closed.
+        let caller = parts.extensions.get::<Self>().cloned();
+        caller.ok_or_else(|| Kind::Unauthorized.with("send `Authorization: Bearer <token>`").into())
+    }
+}
+
+/// Those who signed in on the page. A key opens reading only, and only until the process ends.
+#[derive(Default)]
+pub(crate) struct Logins(Mutex<VecDeque<Login>>);
+
+struct Login {
+    key: [u8; 32],
+    until_ms: i64,
+    access: Access,
+}
+
+impl Logins {
+    fn add(&self, key: [u8; 32], access: Access, now: i64) {
+        let mut logins = self.0.lock();
+        logins.retain(|login| login.until_ms > now);
+        if logins.len() >= MAX_LOGINS {
+            let oldest = logins.iter().position(|login| login.access == access).unwrap_or(0);
+            logins.remove(oldest);
+        }
+        logins.push_back(Login { key, until_ms: now + LOGIN_SECONDS * 1_000, access });
+    }
+
+    fn access(&self, key: &[u8; 32], now: i64) -> Option<Access> {
+        let logins = self.0.lock();
+        let mut found = None;
+        for login in logins.iter().filter(|login| login.until_ms > now) {
+            if bool::from(login.key.ct_eq(key)) {
+                found = Some(login.access.clone());
+            }
+        }
+        found
+    }
+
+    fn remove(&self, key: &[u8; 32]) {
+        self.0.lock().retain(|login| login.key != *key);
+    }
+}
+
+/// Lets only known callers through and tells the handlers who it is.
+pub(crate) async fn check(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    match identify(&app, request.method(), request.headers()) {
+        Ok((access, by_cookie)) => {
+            request.extensions_mut().insert(Caller(access));
+            let mut response = next.run(request).await;
+            if by_cookie {
+                // The page cannot see its own cookie: this tells it to offer signing out.
+                response.headers_mut().insert(SIGNED_IN, HeaderValue::from_static("cookie"));
+            }
+            response
+        }
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+/// Refuses writes that another site's page makes a browser send: a registry without tokens on somebody's own
+/// machine must not be open to every page that they visit.
+pub(crate) async fn same_site(request: Request, next: Next) -> Response {
+    let site = request.headers().get("sec-fetch-site").map(HeaderValue::as_bytes);
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    if reads || matches!(site, None | Some(b"same-origin" | b"none")) {
+        return next.run(request).await;
+    }
+    Refusal::from(Kind::Forbidden.with("a page of another site may not write here")).into_response()
+}
+
+/// What the caller may see, and whether a cookie said so.
+fn identify(app: &App, method: &Method, headers: &HeaderMap) -> Result<(Access, bool), Refusal> {
+    if app.tokens.is_empty() {
+        return Ok((Access::All, false));
+    }
+    if let Some(value) = headers.get(header::AUTHORIZATION) {
+        let access = value.to_str().ok().and_then(bearer).and_then(|token| app.tokens.access(token));
+        let access = access.ok_or_else(|| Kind::Unauthorized.with("the bearer token is unknown"))?;
+        return Ok((access, false));
+    }
+    let Some(key) = cookie(headers) else {
+        return Err(Kind::Unauthorized.with("send `Authorization: Bearer <token>`").into());
+    };
+    let access = app.logins.access(&key, app.store.now_ms());
+    let access = access.ok_or_else(|| Kind::Unauthorized.with("sign in again"))?;
+    // A browser sends cookies by itself; a cookie therefore never changes anything.
+    if matches!(*method, Method::GET | Method::HEAD) {
+        Ok((access, true))
+    } else {
+        Err(Kind::Forbidden.with("writing needs a bearer token").into())
+    }
+}
+
+fn bearer(value: &str) -> Option<&str> {
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+fn cookie(headers: &HeaderMap) -> Option<[u8; 32]> {
+    let values = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut pairs = values.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    let (_, key) = pairs.find(|(name, _)| *name == COOKIE)?;
+    key.parse::<Digest>().ok().map(|digest| digest.0)
+}
+
+#[derive(Deserialize)]
+struct Form {
+    token: String,
+}
+
+/// Exchanges a token for a cookie that scripts cannot read.
+pub(crate) async fn login(State(app): State<App>, request: Request) -> Answer {
+    let form = read_body(request.into_body(), MAX_FORM_BYTES).await?;
+    let form: Form = serde_json::from_str(&form).map_err(|_| Kind::Schema.with("expected {\"token\":\"…\"}"))?;
+    let access = app.tokens.access(form.token.trim());
+    let access = access.ok_or_else(|| Kind::Unauthorized.with("the token is unknown"))?;
+    let key = random().ok_or_else(|| Kind::Internal.with("no random numbers"))?;
+    app.logins.add(key, access, app.store.now_ms());
+    with_cookie(&app, &Digest(key).hex(), LOGIN_SECONDS)
+}
+
+/// Forgets the cookie here and in the browser.
+pub(crate) async fn logout(State(app): State<App>, request: Request) -> Answer {
+    if let Some(key) = cookie(request.headers()) {
+        app.logins.remove(&key);
+    }
+    with_cookie(&app, "", 0)
+}
+
+fn with_cookie(app: &App, key: &str, seconds: i64) -> Answer {
+    let secure = if app.secure { "; Secure" } else { "" };
+    let text = format!("{COOKIE}={key}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}");
+    let mut value = HeaderValue::from_str(&text).map_err(|_| Kind::Internal.with("the cookie cannot be written"))?;
+    value.set_sensitive(true);
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response.headers_mut().insert(header::SET_COOKIE, value);
+    Ok(response)
+}
+
+fn random() -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    rustls::crypto::ring::default_provider().secure_random.fill(&mut bytes).ok()?;
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sign_ins_of_one_token_end_no_others() {
+        let (logins, other) = (Logins::default(), Access::Cluster("other".to_owned()));
+        logins.add([255; 32], other.clone(), 0);
+        for n in 0..2 * MAX_LOGINS {
+            let mut key = [0; 32];
+            key[..8].copy_from_slice(&n.to_le_bytes());
+            logins.add(key, Access::All, 0);
+        }
+        assert_eq!(logins.access(&[255; 32], 1), Some(other));
+        assert_eq!(logins.0.lock().len(), MAX_LOGINS);
+    }
+}

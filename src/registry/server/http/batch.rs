@@ -1,0 +1,166 @@
+//! Writes: one record, or a batch of operations.
+
+use std::collections::HashSet;
+
+use axum::{
+    body::Body,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse as _, Response},
+};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{
+    App,
+    answer::{Answer, Refusal, json},
+    extract::{Params, Scope, read_body},
+};
+use crate::{
+    model::ids::{Version, is_valid_id},
+    registry::{
+        protocol::{BatchResults, ItemResult, Observed, Problem, Reason, Stored},
+        server::{
+            json::Shallow,
+            problem::Kind,
+            record::{self, Address, MAX_RECORD_BYTES, check_version},
+            store::{
+                self,
+                apply::{Item, Op},
+            },
+        },
+    },
+};
+
+/// Operations in one batch, at most.
+pub(crate) const MAX_BATCH_ITEMS: usize = 500;
+/// Bytes of one batch's body, at most.
+pub(crate) const MAX_BATCH_BYTES: usize = 4 << 20;
+
+/// `PUT /v1/clusters/{cluster}/pods/{id}`
+pub(crate) async fn put(State(app): State<App>, scope: Scope, body: Body) -> Answer {
+    let text = read_body(body, MAX_RECORD_BYTES).await?;
+    let (at, id) = (scope.at, scope.id);
+    let record = record::check(&text, &at, &id)?;
+    let (version, digest) = (record.version, record.digest);
+    let stored = Stored { id: id.clone(), digest, version };
+    let result = single(&app, at, id, version.epoch, Op::Put(Box::new(record))).await?;
+    Ok(json(StatusCode::from_u16(result.status).unwrap_or(StatusCode::OK), &stored))
+}
+
+/// What a delete says in its query.
+#[derive(Deserialize)]
+pub(crate) struct DeleteParams {
+    epoch: u64,
+    seq: u64,
+    reason: Option<Reason>,
+    observed: Option<Observed>,
+}
+
+/// `DELETE /v1/clusters/{cluster}/pods/{id}`
+pub(crate) async fn delete(State(app): State<App>, scope: Scope, Params(params): Params<DeleteParams>) -> Answer {
+    let DeleteParams { epoch, seq, reason, observed } = params;
+    check_version(epoch, seq).map_err(|error| Kind::Schema.with(error))?;
+    let op = Op::Delete { version: Version { epoch, seq }, reason, observed };
+    single(&app, scope.at, scope.id, epoch, op).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+async fn single(app: &App, at: Address, id: String, epoch: u64, op: Op) -> Result<ItemResult, Refusal> {
+    let items = [Item { id, op: Ok(op) }];
+    let results = app.store.write(move |conn, now| store::apply::apply(conn, now, &at, epoch, &items)).await?;
+    match results.into_iter().next() {
+        Some(ItemResult { problem: Some(problem), .. }) => Err(Box::new(problem).into()),
+        Some(result) => Ok(result),
+        None => Err(Kind::Internal.with("the store gave no result").into()),
+    }
+}
+
+/// `POST /v1/clusters/{cluster}/pods:batch`
+pub(crate) async fn batch(State(app): State<App>, scope: Scope, body: Body) -> Answer {
+    let text = read_body(body, MAX_BATCH_BYTES).await?;
+    let at = scope.at;
+    // Parsing and hashing up to 4 MiB takes milliseconds, in which other requests must not wait.
+    let (at, parsed) = tokio::task::spawn_blocking(move || {
+        let parsed = parse(&text, &at);
+        (at, parsed)
+    })
+    .await
+    .map_err(|_| Kind::Internal.with("reading the batch failed"))?;
+    let (epoch, items) = parsed?;
+    let results = app.store.write(move |conn, now| store::apply::apply(conn, now, &at, epoch, &items)).await?;
+    Ok(answer(results))
+}
+
+fn answer(results: Vec<ItemResult>) -> Response {
+    let mixed = results.iter().any(|result| result.problem.is_some());
+    let status = if mixed { StatusCode::MULTI_STATUS } else { StatusCode::OK };
+    json(status, &BatchResults { results })
+}
+
+/// Takes a batch apart. What is wrong with the whole is an error, what is wrong with an item is the item's.
+pub(super) fn parse(text: &str, at: &Address) -> Result<(u64, Vec<Item>), Box<Problem>> {
+    let schema = |detail: String| Kind::Schema.with(format!("batch: {detail}"));
+    let batch: Shallow<'_> = serde_json::from_str(text).map_err(|error| schema(error.to_string()))?;
+    if batch.duplicate {
+        return Err(schema("a member appears twice".to_owned()));
+    }
+    let epoch: u64 = batch.required("epoch").map_err(schema)?;
+    check_version(epoch, 1).map_err(schema)?;
+    batch.check_others(&["operations"]).map_err(schema)?;
+    let operations: Vec<&RawValue> = match batch.get("operations") {
+        Some(raw) => serde_json::from_str(raw.get()).map_err(|_| schema("`operations` is not an array".to_owned()))?,
+        None => return Err(schema("`operations` is missing".to_owned())),
+    };
+    if operations.len() > MAX_BATCH_ITEMS {
+        let detail = format!("{} operations, the limit is {MAX_BATCH_ITEMS}; split the batch", operations.len());
+        return Err(Kind::TooLarge.with(detail));
+    }
+    let items: Vec<Item> = operations.into_iter().map(|raw| item(raw, epoch, at)).collect();
+    let mut ids = HashSet::new();
+    // Items without an id have nothing in common but that they are wrong.
+    if !items.iter().filter(|item| !item.id.is_empty()).all(|item| ids.insert(item.id.as_str())) {
+        return Err(schema("an id appears twice; send one operation an id".to_owned()));
+    }
+    Ok((epoch, items))
+}
+
+fn item(raw: &RawValue, epoch: u64, at: &Address) -> Item {
+    let Ok(members) = serde_json::from_str::<Shallow<'_>>(raw.get()) else {
+        return Item { id: String::new(), op: Err(Kind::Schema.with("the operation is not an object")) };
+    };
+    let id = members.string("id").unwrap_or_default();
+    let op = operation(&members, &id, epoch, at);
+    Item { id, op }
+}
+
+fn operation(members: &Shallow<'_>, id: &str, epoch: u64, at: &Address) -> Result<Op, Box<Problem>> {
+    let schema = |detail: String| Kind::Schema.with(format!("operation: {detail}"));
+    if members.duplicate {
+        return Err(schema("a member appears twice".to_owned()));
+    }
+    if !is_valid_id(id) {
+        return Err(schema("`id` must be 1 to 128 of [A-Za-z0-9._~:@-], the first alphanumeric".to_owned()));
+    }
+    members.check_others(&["record"]).map_err(schema)?;
+    let (op, version) = match members.string("op").as_deref() {
+        Some("put") => {
+            let raw = members.get("record").ok_or_else(|| schema("`record` is missing".to_owned()))?;
+            let record = record::check(raw.get(), at, id)?;
+            let version = record.version;
+            (Op::Put(Box::new(record)), version)
+        }
+        Some("delete") => {
+            let version: Version = members.required("version").map_err(schema)?;
+            check_version(version.epoch, version.seq).map_err(schema)?;
+            let reason = members.optional("reason").map_err(schema)?;
+            let observed = members.optional("observed").map_err(schema)?;
+            (Op::Delete { version, reason, observed }, version)
+        }
+        _ => return Err(schema("`op` must be `put` or `delete`".to_owned())),
+    };
+    if version.epoch != epoch {
+        return Err(schema("the version's epoch is not the batch's".to_owned()));
+    }
+    Ok(op)
+}

@@ -1,0 +1,145 @@
+//! The log of changes: as pages, and as a stream of events.
+
+use std::{convert::Infallible, time::Duration};
+
+use axum::{
+    extract::{FromRequestParts, Request, State},
+    http::{StatusCode, request::Parts},
+    response::{
+        IntoResponse as _, Response,
+        sse::{Event, Sse},
+    },
+};
+use futures::stream;
+use serde::Deserialize;
+use tokio::sync::watch;
+
+use super::{
+    App,
+    answer::{Answer, Refusal, json},
+    auth::Caller,
+    extract::{Number, Params, checked, items_limit, wants_events},
+    shares::Place,
+};
+use crate::registry::server::{
+    problem::Kind,
+    store::{self, query::Change},
+    tokens::Access,
+};
+
+/// Changes in one answer where the caller names no limit.
+const DEFAULT_LIMIT: usize = 1_000;
+/// Changes in one answer, at most.
+const MAX_LIMIT: usize = 5_000;
+/// A stream that has nothing to say says where it stands this often, so that both ends know that the other lives.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+
+/// Which changes.
+#[derive(Deserialize)]
+pub(crate) struct ChangeParams {
+    cluster: Option<String>,
+    since: Option<Number>,
+    limit: Option<Number>,
+}
+
+/// `GET /v1/changes`
+pub(crate) async fn list(State(app): State<App>, request: Request) -> Answer {
+    let (mut parts, _) = request.into_parts();
+    let caller = Caller::from_request_parts(&mut parts, &()).await?;
+    let Params(params) = Params::<ChangeParams>::from_request_parts(&mut parts, &()).await?;
+    let cluster = params.cluster.map(|id| checked("`cluster`", id)).transpose()?;
+    if let Some(id) = &cluster {
+        caller.must_cover(id)?;
+    }
+    let cluster = cluster.or_else(|| caller.0.only().map(str::to_owned));
+    let limit = items_limit(params.limit, DEFAULT_LIMIT, MAX_LIMIT)?;
+    let since = params.since.map(|Number(since)| since);
+    let resumed = last_event(&parts)?.or(since);
+    if !wants_events(&parts) {
+        let changes =
+            app.store.read(move |conn, _| store::query::changes(conn, cluster.as_deref(), since, limit)).await?;
+        return Ok(json(StatusCode::OK, &changes));
+    }
+    follow(&app, &caller.0, cluster, resumed, limit).await
+}
+
+/// The change that a stream ended with, as browsers repeat it.
+fn last_event(parts: &Parts) -> Result<Option<u64>, Refusal> {
+    let Some(value) = parts.headers.get("last-event-id") else { return Ok(None) };
+    let number = value.to_str().ok().and_then(|text| Number::try_from(text.trim().parse::<u64>().ok()?).ok());
+    match number {
+        Some(Number(number)) => Ok(Some(number)),
+        None => Err(Kind::Schema.with("`Last-Event-ID` is not a number of this registry").into()),
+    }
+}
+
+/// A stream's place in the log.
+struct Follower {
+    app: App,
+    cluster: Option<String>,
+    next: u64,
+    limit: usize,
+    pending: std::vec::IntoIter<Change>,
+    last: watch::Receiver<u64>,
+    // Held until the stream ends: the number of streams is limited.
+    _place: Place,
+}
+
+async fn follow(app: &App, caller: &Access, cluster: Option<String>, since: Option<u64>, limit: usize) -> Answer {
+    let place = app
+        .shares
+        .stream(caller)
+        .map_err(|_| Refusal::from(Kind::RateLimited.with("too many streams of changes are open")))?;
+    let last = app.store.last_change();
+    // The first read is made before the answer starts, so that a 410 can still be one.
+    let of = cluster.clone();
+    let first = app.store.read(move |conn, _| store::query::changes(conn, of.as_deref(), since, limit)).await?;
+    let follower = Follower {
+        app: app.clone(),
+        cluster,
+        next: first.next,
+        limit,
+        pending: first.items.into_iter(),
+        last,
+        _place: place,
+    };
+    let events = stream::unfold(follower, |mut follower| async move {
+        let event = follower.event().await?;
+        Some((Ok::<_, Infallible>(event), follower))
+    });
+    let mut response: Response = Sse::new(events).into_response();
+    // Proxies that buffer would hold events back.
+    response.headers_mut().insert("x-accel-buffering", axum::http::HeaderValue::from_static("no"));
+    Ok(response)
+}
+
+impl Follower {
+    /// The next event; `None` ends the stream, after which a client resumes with the last id that it saw.
+    async fn event(&mut self) -> Option<Event> {
+        loop {
+            if let Some(change) = self.pending.next() {
+                let event = Event::default().id(change.n.to_string());
+                return event.json_data(&change).ok();
+            }
+            if *self.last.borrow_and_update() > self.next {
+                let (cluster, since, limit) = (self.cluster.clone(), self.next, self.limit);
+                let read = self
+                    .app
+                    .store
+                    .read(move |conn, _| store::query::changes(conn, cluster.as_deref(), Some(since), limit))
+                    .await
+                    .ok()?;
+                (self.next, self.pending) = (read.next, read.items.into_iter());
+                continue;
+            }
+            tokio::select! {
+                () = self.app.stopping.cancelled() => return None,
+                changed = self.last.changed() => changed.ok()?,
+                () = tokio::time::sleep(KEEPALIVE) => {
+                    // An id without data moves only the place to resume from, past what other clusters did.
+                    return Some(Event::default().id(self.next.to_string()).comment("alive"));
+                }
+            }
+        }
+    }
+}

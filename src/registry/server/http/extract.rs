@@ -1,0 +1,138 @@
+//! What handlers take out of a request: the address within the caller's reach, the query, the body.
+
+use std::{collections::HashMap, time::Duration};
+
+use axum::{
+    RequestPartsExt as _,
+    body::Body,
+    extract::{FromRequestParts, Path, Query},
+    http::{header, request::Parts},
+};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt as _;
+use serde::{Deserialize, de::DeserializeOwned};
+
+use super::{answer::Refusal, auth::Caller};
+use crate::{
+    model::ids::{DEFAULT_OWNER, INTEGER_LIMIT, is_valid_id},
+    registry::server::{problem::Kind, record::Address},
+};
+
+/// How long a body may take to arrive: a slow client must not hold a place for long.
+const BODY_TIME: Duration = Duration::from_secs(15);
+/// Bytes beyond a limit that are still read and dropped, so that the client gets to read the answer.
+const DRAINED_BYTES: usize = 16 << 20;
+
+/// A query string as `T`; what does not fit is `schema`.
+pub(crate) struct Params<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        let Query(params) = Query::try_from_uri(&parts.uri)
+            .map_err(|error| Kind::Schema.with(format!("query: {}", error.body_text())))?;
+        Ok(Self(params))
+    }
+}
+
+/// The writer that an address names and that the caller may see and, with a bearer token, write.
+pub(crate) struct Scope {
+    /// Cluster and owner.
+    pub(crate) at: Address,
+    /// The id of a pod, where the address has one.
+    pub(crate) id: String,
+}
+
+#[derive(Deserialize)]
+struct OwnerParam {
+    owner: Option<String>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Scope {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let caller = Caller::from_request_parts(parts, state).await?;
+        let Path(mut path) = parts
+            .extract::<Path<HashMap<String, String>>>()
+            .await
+            .map_err(|error| Kind::Schema.with(format!("address: {}", error.body_text())))?;
+        let Params(OwnerParam { owner }) = Params::from_request_parts(parts, state).await?;
+        let cluster = checked("the cluster's id", path.remove("cluster").unwrap_or_default())?;
+        caller.must_cover(&cluster)?;
+        let owner = checked("`owner`", owner.unwrap_or_else(|| DEFAULT_OWNER.to_owned()))?;
+        let id = path.remove("id").map(|id| checked("the id", id)).transpose()?.unwrap_or_default();
+        Ok(Self { at: Address { cluster, owner }, id })
+    }
+}
+
+/// A number in a query or a header, below 2^53 as everywhere in the protocol.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(try_from = "u64")]
+pub(crate) struct Number(pub(crate) u64);
+
+impl TryFrom<u64> for Number {
+    type Error = &'static str;
+
+    fn try_from(value: u64) -> Result<Self, Self::Error> {
+        if value < INTEGER_LIMIT { Ok(Self(value)) } else { Err("a number is not below 2^53") }
+    }
+}
+
+/// The number of items that a caller asks for, of at most `max`.
+///
+/// # Errors
+/// `schema` for 0.
+pub(crate) fn items_limit(asked: Option<Number>, default: usize, max: usize) -> Result<usize, Refusal> {
+    match asked.map(|Number(asked)| usize::try_from(asked).unwrap_or(max)) {
+        None => Ok(default),
+        Some(0) => Err(Kind::Schema.with("`limit` must be at least 1").into()),
+        Some(limit) => Ok(limit.min(max)),
+    }
+}
+
+/// An id that follows the protocol.
+pub(crate) fn checked(what: &str, id: String) -> Result<String, Refusal> {
+    if is_valid_id(&id) {
+        Ok(id)
+    } else {
+        Err(Kind::Schema.with(format!("{what} must be 1 to 128 of [A-Za-z0-9._~:@-], the first alphanumeric")).into())
+    }
+}
+
+/// Reads a body of at most `limit` bytes as UTF-8.
+///
+/// # Errors
+/// `too-large` above the limit, `schema` for other text, `unavailable` where it does not arrive in time.
+pub(crate) async fn read_body(body: Body, limit: usize) -> Result<String, Refusal> {
+    let bytes = tokio::time::timeout(BODY_TIME, collect(body, limit))
+        .await
+        .map_err(|_| Kind::Unavailable.with("the body did not arrive in time; nothing was applied"))??;
+    String::from_utf8(bytes.into()).map_err(|_| Kind::Schema.with("the body is not UTF-8").into())
+}
+
+async fn collect(mut body: Body, limit: usize) -> Result<Bytes, Refusal> {
+    let mut bytes = BytesMut::new();
+    let mut total = 0;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Kind::Schema.with("the body broke off"))?;
+        let Ok(data) = frame.into_data() else { continue };
+        total += data.len();
+        if total <= limit {
+            bytes.extend_from_slice(&data);
+        } else if total > limit + DRAINED_BYTES {
+            break;
+        }
+    }
+    if total > limit {
+        return Err(Kind::TooLarge.with(format!("the body has more than {limit} bytes")).into());
+    }
+    Ok(bytes.freeze())
+}
+
+/// Whether the caller asks for a stream of events.
+pub(crate) fn wants_events(parts: &Parts) -> bool {
+    let accept = parts.headers.get_all(header::ACCEPT).iter();
+    accept.filter_map(|value| value.to_str().ok()).any(|value| value.contains("text/event-stream"))
+}

@@ -1,0 +1,141 @@
+//! The server's addresses and what every request passes through.
+
+mod answer;
+mod auth;
+mod batch;
+mod changes;
+mod extract;
+pub mod page;
+mod pods;
+mod sessions;
+mod shares;
+#[cfg(test)]
+mod tests;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::{Request, State},
+    middleware::{self, Next},
+    response::{IntoResponse as _, Response},
+    routing::{MethodRouter, delete, get, post, put},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{problem::Kind, store::Store, tokens::Tokens};
+use answer::Refusal;
+use auth::{Caller, Logins};
+
+use shares::Shares;
+
+/// How long one request may take, waiting included.
+const REQUEST_TIME: Duration = Duration::from_secs(30);
+
+/// What handlers share. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct App {
+    pub(crate) store: Store,
+    pub(crate) tokens: Arc<Tokens>,
+    pub(crate) logins: Arc<Logins>,
+    pub(crate) shares: Arc<Shares>,
+    /// Ends the streams of changes when the server stops.
+    pub(crate) stopping: CancellationToken,
+    /// Whether the server speaks TLS, so that cookies may be bound to it.
+    pub(crate) secure: bool,
+}
+
+impl App {
+    pub(crate) fn new(store: Store, tokens: Tokens, secure: bool, stopping: CancellationToken) -> Self {
+        Self {
+            store,
+            shares: Arc::new(Shares::new(tokens.accesses())),
+            tokens: Arc::new(tokens),
+            logins: Arc::default(),
+            stopping,
+            secure,
+        }
+    }
+}
+
+/// One address with one method.
+struct Route {
+    method: &'static str,
+    path: &'static str,
+    handler: MethodRouter<App>,
+}
+
+fn route(method: &'static str, path: &'static str, handler: MethodRouter<App>) -> Route {
+    Route { method, path, handler }
+}
+
+/// The addresses of the protocol: they need a credential where there are tokens.
+fn protocol_routes() -> Vec<Route> {
+    vec![
+        route("GET", "/v1/capabilities", get(sessions::capabilities)),
+        route("GET", "/v1/clusters", get(sessions::clusters)),
+        route("GET", "/v1/clusters/{cluster}", get(sessions::cluster)),
+        route("POST", "/v1/clusters/{cluster}/session", post(sessions::open)),
+        route("PUT", "/v1/clusters/{cluster}/session", put(sessions::heartbeat)),
+        route("DELETE", "/v1/clusters/{cluster}/session", delete(sessions::close)),
+        route("GET", "/v1/clusters/{cluster}/pods", get(pods::list)),
+        route("GET", "/v1/clusters/{cluster}/pods:digest", get(pods::digest)),
+        route("POST", "/v1/clusters/{cluster}/pods:batch", post(batch::batch)),
+        route("GET", "/v1/clusters/{cluster}/pods/{id}", get(pods::get)),
+        route("PUT", "/v1/clusters/{cluster}/pods/{id}", put(batch::put)),
+        route("DELETE", "/v1/clusters/{cluster}/pods/{id}", delete(batch::delete)),
+        route("GET", "/v1/changes", get(changes::list)),
+    ]
+}
+
+/// The addresses that anybody may ask for.
+fn open_routes() -> Vec<Route> {
+    vec![
+        route("GET", "/", get(page::index)),
+        route("GET", "/page/app.js", get(page::script)),
+        route("GET", "/page/style.css", get(page::style)),
+        route("GET", "/page/icon.svg", get(page::icon)),
+        route("POST", "/page/login", post(auth::login)),
+        route("POST", "/page/logout", post(auth::logout)),
+        route("GET", "/openapi.json", get(page::openapi)),
+        route("GET", "/healthz", get(page::health)),
+    ]
+}
+
+/// Every method and address that the server answers, for documents and tests.
+pub fn endpoints() -> Vec<(&'static str, &'static str)> {
+    protocol_routes().iter().chain(&open_routes()).map(|route| (route.method, route.path)).collect()
+}
+
+/// All of it as one service.
+pub(crate) fn router(app: App) -> Router {
+    let collect = |routes: Vec<Route>| {
+        let router = routes.into_iter().fold(Router::new(), |router, route| router.route(route.path, route.handler));
+        router.method_not_allowed_fallback(page::no_method)
+    };
+    // The last layer is the outermost: who is not known waits for nothing and holds nothing.
+    let protocol = collect(protocol_routes())
+        .layer(middleware::from_fn_with_state(app.clone(), one_of_few))
+        .layer(middleware::from_fn_with_state(app.clone(), auth::check));
+    collect(open_routes())
+        .merge(protocol)
+        .fallback(page::nothing)
+        .layer(middleware::from_fn(auth::same_site))
+        .layer(middleware::from_fn(in_time))
+        .with_state(app)
+}
+
+async fn one_of_few(State(app): State<App>, request: Request, next: Next) -> Response {
+    let Some(Caller(access)) = request.extensions().get().cloned() else { return next.run(request).await };
+    match app.shares.work(&access).await {
+        Ok(_place) => next.run(request).await,
+        Err(_) => Refusal::from(Kind::Unavailable.with("the registry is stopping")).into_response(),
+    }
+}
+
+async fn in_time(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(REQUEST_TIME, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Refusal::from(Kind::Unavailable.with("the request took too long")).into_response(),
+    }
+}

@@ -1,0 +1,174 @@
+//! Reading records: pages of the inventory, bucket digests, one record.
+
+use axum::{extract::State, http::StatusCode, response::IntoResponse as _, response::Response};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::{
+    App,
+    answer::{Answer, Refusal, json},
+    extract::{Number, Params, Scope, items_limit},
+};
+use crate::{
+    model::{
+        digest::{Buckets, Digest},
+        record::Lifecycle,
+    },
+    registry::{
+        inventory::InventoryPage,
+        server::{
+            problem::Kind,
+            record::Address,
+            store::{
+                self,
+                read::{Filter, Page},
+            },
+        },
+    },
+};
+
+/// Items on a page where the caller names no limit.
+const DEFAULT_LIMIT: usize = 500;
+/// Items on a page, at most.
+const MAX_LIMIT: usize = 5_000;
+/// Characters of a search.
+const MAX_SEARCH: usize = 256;
+/// For how long a page token leads on.
+const TOKEN_MS: i64 = 15 * 60 * 1_000;
+
+/// Which form items have.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum View {
+    /// Id, digest and version.
+    #[default]
+    Digest,
+    /// The records themselves.
+    Full,
+}
+
+/// What a reading asks for.
+#[derive(Deserialize)]
+pub(crate) struct ListParams {
+    #[serde(default)]
+    view: View,
+    limit: Option<Number>,
+    page: Option<String>,
+    bucket: Option<usize>,
+    buckets: Option<usize>,
+    q: Option<String>,
+    lifecycle: Option<String>,
+}
+
+/// A page with `view=full`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct FullPage {
+    items: Vec<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+    count: u64,
+    as_of: u64,
+}
+
+/// `GET /v1/clusters/{cluster}/pods`
+pub(crate) async fn list(State(app): State<App>, scope: Scope, Params(params): Params<ListParams>) -> Answer {
+    let at = scope.at;
+    let filter = filter(&params)?;
+    let limit = items_limit(params.limit, DEFAULT_LIMIT, MAX_LIMIT)?;
+    let reading = fingerprint(&at, &filter);
+    let now = app.store.now_ms();
+    let after = match params.page.as_deref().filter(|page| !page.is_empty()) {
+        Some(token) => open_token(token, &reading, now)?,
+        None => String::new(),
+    };
+    let full = params.view == View::Full;
+    let page = app.store.read(move |conn, _| store::read::inventory(conn, &at, &filter, &after, limit, full)).await?;
+    Ok(write_page(page, full, &reading, now))
+}
+
+fn write_page(page: Page, full: bool, reading: &str, now: i64) -> Response {
+    let Page { items, more, count, as_of } = page;
+    let last = items.last().map(|(item, _)| item.id.as_str()).filter(|_| more);
+    let next = last.map(|id| format!("{now:x}.{reading}.{id}"));
+    if full {
+        let items = items.into_iter().filter_map(|(_, body)| body).collect();
+        return json(StatusCode::OK, &FullPage { items, next, count, as_of });
+    }
+    let items = items.into_iter().map(|(item, _)| item).collect();
+    json(StatusCode::OK, &InventoryPage { items, next, count, as_of })
+}
+
+fn filter(params: &ListParams) -> Result<Filter, Refusal> {
+    let schema = |detail: &str| Refusal::from(Kind::Schema.with(detail));
+    let bucket = match (params.bucket, params.buckets) {
+        (None, None) => None,
+        (None, Some(buckets)) => checked_buckets(buckets).map(|_| None)?,
+        (Some(bucket), buckets) => {
+            let buckets = checked_buckets(buckets.unwrap_or(Buckets::By8Bits.count()))?;
+            if bucket >= buckets.count() {
+                return Err(schema("`bucket` must be below `buckets`"));
+            }
+            Some((buckets, bucket))
+        }
+    };
+    if params.q.as_ref().is_some_and(|q| q.chars().count() > MAX_SEARCH) {
+        return Err(schema("`q` must not be longer than 256 characters"));
+    }
+    let search = params.q.as_deref().map(str::trim).filter(|q| !q.is_empty()).map(str::to_lowercase);
+    let lifecycle = match params.lifecycle.as_deref() {
+        None | Some("") => None,
+        Some(text) => match Lifecycle::ALL.into_iter().find(|lifecycle| lifecycle.as_str() == text) {
+            None => return Err(schema("`lifecycle` must be pending, active, terminating or finished")),
+            found => found,
+        },
+    };
+    Ok(Filter { bucket, search, lifecycle })
+}
+
+fn checked_buckets(count: usize) -> Result<Buckets, Refusal> {
+    Buckets::from_count(count).ok_or_else(|| Kind::Schema.with("`buckets` must be 1, 256 or 65536").into())
+}
+
+/// Ties a page token to its reading: leading on with another filter would skip records silently.
+fn fingerprint(at: &Address, filter: &Filter) -> String {
+    let mut hex = Digest::of_canonical(format!("{at:?}{filter:?}").as_bytes()).hex();
+    hex.truncate(16);
+    hex
+}
+
+pub(super) fn open_token(token: &str, reading: &str, now: i64) -> Result<String, Refusal> {
+    let mut parts = token.splitn(3, '.');
+    let issued = parts.next().and_then(|hex| i64::from_str_radix(hex, 16).ok());
+    let (Some(issued), Some(of), Some(id)) = (issued, parts.next(), parts.next()) else {
+        return Err(Kind::Gone.with("the page token is not one of this registry; start again").into());
+    };
+    if of != reading {
+        return Err(Kind::Gone.with("the page token is of another reading; start again").into());
+    }
+    if now.saturating_sub(issued) > TOKEN_MS {
+        return Err(Kind::Gone.with("the page token has expired; start again").into());
+    }
+    Ok(id.to_owned())
+}
+
+/// Into how many buckets a digest is divided.
+#[derive(Deserialize)]
+pub(crate) struct BucketParams {
+    buckets: Option<usize>,
+}
+
+/// `GET /v1/clusters/{cluster}/pods:digest`
+pub(crate) async fn digest(State(app): State<App>, scope: Scope, Params(params): Params<BucketParams>) -> Answer {
+    let buckets = checked_buckets(params.buckets.unwrap_or(Buckets::By8Bits.count()))?;
+    let digests = app.store.read(move |conn, _| store::read::bucket_digests(conn, &scope.at, buckets)).await?;
+    Ok(json(StatusCode::OK, &digests))
+}
+
+/// `GET /v1/clusters/{cluster}/pods/{id}`
+pub(crate) async fn get(State(app): State<App>, scope: Scope) -> Answer {
+    match app.store.read(move |conn, _| store::query::record(conn, &scope.at, &scope.id)).await? {
+        Some(record) => Ok(json(StatusCode::OK, &record)),
+        None => Ok(Refusal::from(Kind::NotFound.with("the record was never known, or is gone")).into_response()),
+    }
+}

@@ -1,0 +1,147 @@
+//! Listens, with a limit on everything that a client may hold, and stops when asked.
+
+use std::{io, net::TcpListener, path::PathBuf, time::Duration};
+
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    clock::Clock,
+    http::{App, router},
+    store::{OpenError, Store, prune::Retention},
+    tls::{Certificate, LOOK_AGAIN, TlsFiles},
+    tokens::{self, Tokens},
+};
+use crate::listen::{self, server::Limits};
+
+/// Enough for hundreds of writers and for readers of the page. Bodies have limits of their own.
+const LIMITS: Limits = Limits {
+    connections: 512,
+    head_timeout: Duration::from_secs(20),
+    head_bytes: 32 << 10,
+    write_timeout: Duration::from_secs(30),
+    drain: Duration::from_secs(10),
+};
+
+/// How the registry is run.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The database; without one everything is in memory and lost at the end.
+    pub database: Option<PathBuf>,
+    /// The tokens; without it everybody who reaches the port may read and write.
+    pub tokens_file: Option<PathBuf>,
+    /// TLS; without it plain HTTP is spoken.
+    pub tls: Option<TlsFiles>,
+    /// How long the past is kept.
+    pub retention: Retention,
+    /// The time of day.
+    pub clock: Clock,
+}
+
+/// Why the registry cannot be run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The database cannot be opened.
+    #[error(transparent)]
+    Database(#[from] OpenError),
+    /// The tokens file cannot be used.
+    #[error(transparent)]
+    Tokens(#[from] tokens::Error),
+    /// The certificate or its key cannot be used.
+    #[error("cannot use the certificate {cert} with the key {key}: {source}; both must be PEM and belong together")]
+    Tls {
+        /// The certificate's file.
+        cert: PathBuf,
+        /// The key's file.
+        key: PathBuf,
+        /// What went wrong.
+        source: io::Error,
+    },
+    /// The listener failed.
+    #[error("cannot serve on the listener: {0}")]
+    Listen(#[source] io::Error),
+}
+
+/// A registry that is ready to be served.
+pub struct Registry {
+    store: Store,
+    tokens: Tokens,
+    tls: Option<TlsFiles>,
+}
+
+impl Registry {
+    /// Reads the tokens and opens the database.
+    ///
+    /// # Errors
+    /// When either cannot be used.
+    pub fn open(options: Options) -> Result<Self, Error> {
+        let tokens = options.tokens_file.as_deref().map(Tokens::from_file).transpose()?.unwrap_or_default();
+        let store = Store::open(options.database.as_deref(), options.retention, options.clock)?;
+        Ok(Self { store, tokens, tls: options.tls })
+    }
+
+    /// A handle to look into the store with. It answers until the registry has stopped.
+    pub fn store(&self) -> Store {
+        self.store.clone()
+    }
+
+    /// Serves until `shutdown` is done, finishes what is under way and closes the database.
+    ///
+    /// # Errors
+    /// When the certificate cannot be used or the listener fails.
+    pub async fn serve(self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+        let Self { store, tokens, tls } = self;
+        let result = serve_on(&store, tokens, tls, listener, shutdown).await;
+        store.close().await;
+        result
+    }
+}
+
+/// Opens a registry and serves it; see [`Registry`].
+///
+/// # Errors
+/// See [`Registry::open`] and [`Registry::serve`].
+pub async fn serve(options: Options, listener: TcpListener, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+    Registry::open(options)?.serve(listener, shutdown).await
+}
+
+async fn serve_on(
+    store: &Store,
+    tokens: Tokens,
+    tls: Option<TlsFiles>,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), Error> {
+    listener.set_nonblocking(true).map_err(Error::Listen)?;
+    let address = listener.local_addr().map_err(Error::Listen)?;
+    if tokens.is_empty() && !address.ip().is_loopback() {
+        tracing::warn!(%address, "the registry asks for no token: whoever reaches this address may read and write");
+    }
+    let stopping = CancellationToken::new();
+    let router = router(App::new(store.clone(), tokens, tls.is_some(), stopping.clone()));
+    let certificate = match tls {
+        None => None,
+        Some(files) => Some(load(files).await?),
+    };
+    let config = certificate.as_ref().map(Certificate::config);
+    let listener = tokio::net::TcpListener::from_std(listener).map_err(Error::Listen)?;
+    tracing::info!(%address, tls = config.is_some(), "the registry is listening");
+    let stop = async {
+        shutdown.await;
+        stopping.cancel();
+    };
+    let renewed = async {
+        match certificate {
+            None => std::future::pending().await,
+            Some(certificate) => certificate.renew(LOOK_AGAIN).await,
+        }
+    };
+    tokio::select! {
+        () = listen::server::serve(listener, router, config, LIMITS, stop) => Ok(()),
+        never = renewed => match never {},
+    }
+}
+
+async fn load(files: TlsFiles) -> Result<Certificate, Error> {
+    let TlsFiles { cert, key } = files.clone();
+    Certificate::load(files).await.map_err(|source| Error::Tls { cert, key, source })
+}

@@ -1,0 +1,165 @@
+//! Reading an inventory: pages of it and the digests of its buckets.
+
+use rusqlite::{Connection, OptionalExtension, ToSql, params};
+use serde_json::value::RawValue;
+
+use super::{Fault, query::last_change, session};
+use crate::{
+    model::{
+        digest::{Buckets, Digest},
+        record::Lifecycle,
+    },
+    registry::{
+        inventory::{BucketDigest, BucketDigests, InventoryItem},
+        server::record::Address,
+    },
+};
+
+/// Bytes of the records on one page; a page ends early rather than grow beyond it.
+const MAX_PAGE_BYTES: usize = 8 << 20;
+
+/// Which records a reading is about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Filter {
+    /// Only this one of so many buckets.
+    pub(crate) bucket: Option<(Buckets, usize)>,
+    /// Only records in whose namespace/name, id or node this text is found, in lower case.
+    pub(crate) search: Option<String>,
+    /// Only this stage of life.
+    pub(crate) lifecycle: Option<Lifecycle>,
+}
+
+/// One page of a reading.
+pub(crate) struct Page {
+    /// Each record, with its body where asked for, ordered by id.
+    pub(crate) items: Vec<(InventoryItem, Option<Box<RawValue>>)>,
+    /// Whether records follow.
+    pub(crate) more: bool,
+    /// Matching records over all pages.
+    pub(crate) count: u64,
+    /// The last change that this read has seen.
+    pub(crate) as_of: u64,
+}
+
+/// A condition and what it binds; all values are bound, never written into the text.
+struct Clause {
+    sql: String,
+    values: Vec<Box<dyn ToSql>>,
+    from: &'static str,
+}
+
+impl Filter {
+    fn clause(&self, writer: i64) -> Clause {
+        let mut clause =
+            Clause { sql: "r.writer = ?".to_owned(), values: vec![Box::new(writer)], from: "records AS r" };
+        if let Some((buckets, bucket)) = self.bucket
+            && buckets != Buckets::One
+        {
+            // The index stores 16 bits; a coarser bucket is a range of those. Without statistics SQLite would
+            // walk the primary key instead, which reads every record.
+            let width = Buckets::By16Bits.count() / buckets.count();
+            clause.from = "records AS r INDEXED BY records_by_bucket";
+            clause.sql.push_str(" AND r.bucket >= ? AND r.bucket < ?");
+            clause.values.push(Box::new(bucket * width));
+            clause.values.push(Box::new((bucket + 1) * width));
+        }
+        if let Some(search) = &self.search {
+            clause.sql.push_str(" AND instr(r.search, ?) > 0");
+            clause.values.push(Box::new(search.clone()));
+        }
+        if let Some(lifecycle) = self.lifecycle {
+            clause.sql.push_str(" AND r.lifecycle = ?");
+            clause.values.push(Box::new(lifecycle.as_str()));
+        }
+        clause
+    }
+
+    fn is_all(&self) -> bool {
+        self.search.is_none()
+            && self.lifecycle.is_none()
+            && self.bucket.is_none_or(|(buckets, _)| buckets == Buckets::One)
+    }
+}
+
+fn writer(conn: &Connection, at: &Address) -> rusqlite::Result<Option<(i64, u64)>> {
+    conn.prepare_cached("SELECT writer, pods FROM writers WHERE cluster = ?1 AND owner = ?2")?
+        .query_row(params![at.cluster, at.owner], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()
+}
+
+/// Reads the page after an id (the first page after an empty one).
+pub(crate) fn inventory(
+    conn: &Connection,
+    at: &Address,
+    filter: &Filter,
+    after: &str,
+    limit: usize,
+    full: bool,
+) -> Result<Page, Fault> {
+    let as_of = last_change(conn)?;
+    let Some((writer, pods)) = writer(conn, at)? else {
+        return Ok(Page { items: Vec::new(), more: false, count: 0, as_of });
+    };
+    let count = if filter.is_all() { pods } else { count(conn, filter.clause(writer))? };
+    let (items, more) = items(conn, filter.clause(writer), after, limit, full)?;
+    Ok(Page { items, more, count, as_of })
+}
+
+fn count(conn: &Connection, clause: Clause) -> rusqlite::Result<u64> {
+    conn.prepare_cached(&format!("SELECT count(*) FROM {} WHERE {}", clause.from, clause.sql))?
+        .query_row(rusqlite::params_from_iter(clause.values), |row| row.get(0))
+}
+
+type Items = Vec<(InventoryItem, Option<Box<RawValue>>)>;
+
+fn items(conn: &Connection, mut clause: Clause, after: &str, limit: usize, full: bool) -> Result<(Items, bool), Fault> {
+    let (column, join) =
+        if full { (", b.body", " JOIN bodies AS b ON b.writer = r.writer AND b.id = r.id") } else { ("", "") };
+    let sql = format!(
+        "SELECT r.id, r.epoch, r.seq, r.digest{column} FROM {}{join} WHERE {} AND r.id > ? ORDER BY r.id LIMIT ?",
+        clause.from, clause.sql,
+    );
+    clause.values.push(Box::new(after.to_owned()));
+    // One more than asked for tells whether there is a next page.
+    clause.values.push(Box::new(limit + 1));
+    let mut statement = conn.prepare_cached(&sql)?;
+    let mut rows = statement.query(rusqlite::params_from_iter(clause.values))?;
+    let (mut items, mut bytes) = (Vec::new(), 0);
+    while let Some(row) = rows.next()? {
+        if items.len() == limit || bytes >= MAX_PAGE_BYTES {
+            return Ok((items, true));
+        }
+        let item =
+            InventoryItem { id: row.get(0)?, digest: Digest(row.get(3)?), version: session::version(row, 1, 2)? };
+        let body = if full { Some(raw(row.get(4)?)?) } else { None };
+        bytes += body.as_ref().map_or(0, |body| body.get().len());
+        items.push((item, body));
+    }
+    Ok((items, false))
+}
+
+/// Takes a stored body as the JSON that it is.
+pub(super) fn raw(body: String) -> rusqlite::Result<Box<RawValue>> {
+    RawValue::from_string(body)
+        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error)))
+}
+
+/// The digest of every bucket from one consistent read.
+pub(crate) fn bucket_digests(conn: &Connection, at: &Address, buckets: Buckets) -> Result<BucketDigests, Fault> {
+    let mut list = vec![BucketDigest { count: 0, digest: Digest::default() }; buckets.count()];
+    let width = Buckets::By16Bits.count() / buckets.count();
+    let mut count = 0;
+    if let Some((writer, _)) = writer(conn, at)? {
+        let mut statement = conn.prepare_cached("SELECT bucket, digest FROM records WHERE writer = ?1")?;
+        let mut rows = statement.query([writer])?;
+        while let Some(row) = rows.next()? {
+            let bucket: usize = row.get(0)?;
+            if let Some(entry) = list.get_mut(bucket / width) {
+                entry.count += 1;
+                entry.digest.xor(&Digest(row.get(1)?));
+                count += 1;
+            }
+        }
+    }
+    Ok(BucketDigests { buckets: list, count, as_of: last_change(conn)? })
+}

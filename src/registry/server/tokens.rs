@@ -1,0 +1,180 @@
+//! Bearer tokens, each bound to one cluster id or to all of them.
+
+use std::{fs, io, path::Path};
+
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq;
+
+use crate::model::ids::is_valid_id;
+
+/// Bytes of a tokens file, at most.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+
+/// Why a tokens file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file is absent, unreadable or not UTF-8.
+    #[error("cannot read the tokens file: {0}; check --tokens-file and its permissions")]
+    Read(#[from] io::Error),
+    /// The file is above 1 MiB.
+    #[error("the tokens file is larger than 1 MiB; is --tokens-file the right file?")]
+    TooLarge,
+    /// A line is not a token and what it is bound to.
+    #[error("tokens file, line {line}: expected `<token> <cluster id or *>`, separated by white space")]
+    Line {
+        /// Counted from 1.
+        line: usize,
+    },
+    /// A token appears twice.
+    #[error("tokens file, line {line}: the token appears before; every line needs a token of its own")]
+    Duplicate {
+        /// Counted from 1.
+        line: usize,
+    },
+    /// There is no token in the file, so that nobody could use the registry.
+    #[error("the tokens file names no token; add a line `<token> <cluster id or *>`")]
+    Empty,
+}
+
+/// What a caller may see and write.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Access {
+    /// Every cluster.
+    All,
+    /// One cluster, by its id.
+    Cluster(String),
+}
+
+impl Access {
+    /// Whether a cluster is covered.
+    pub(crate) fn covers(&self, cluster: &str) -> bool {
+        self.only().is_none_or(|only| only == cluster)
+    }
+
+    /// The only cluster that is covered, if there is but one.
+    pub(crate) fn only(&self) -> Option<&str> {
+        match self {
+            Self::All => None,
+            Self::Cluster(id) => Some(id),
+        }
+    }
+}
+
+struct Entry {
+    // Digests have one length, so that comparing them takes the same time for every token.
+    hash: [u8; 32],
+    access: Access,
+}
+
+/// The known tokens; none at all means that no token is asked for.
+#[derive(Default)]
+pub(crate) struct Tokens(Vec<Entry>);
+
+impl std::fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Tokens({})", self.0.len())
+    }
+}
+
+impl Tokens {
+    /// Reads a file with lines of a token and the cluster id that it is bound to, or `*`. What follows `#` is a comment.
+    ///
+    /// # Errors
+    /// When the file is absent, not in this form or empty.
+    pub(crate) fn from_file(path: &Path) -> Result<Self, Error> {
+        if fs::metadata(path)?.len() > MAX_FILE_BYTES {
+            return Err(Error::TooLarge);
+        }
+        let text = SecretString::from(fs::read_to_string(path)?);
+        let tokens = Self::parse(&text)?;
+        if tokens.is_empty() { Err(Error::Empty) } else { Ok(tokens) }
+    }
+
+    /// Reads the text of such a file.
+    ///
+    /// # Errors
+    /// When it is not in the form that [`Self::from_file`] describes.
+    pub(crate) fn parse(text: &SecretString) -> Result<Self, Error> {
+        let mut entries: Vec<Entry> = Vec::new();
+        for (line, content) in (1..).zip(text.expose_secret().lines()) {
+            // A comment starts a line or follows white space; a `#` within a token is part of it.
+            let mut words = content.split_whitespace().take_while(|word| !word.starts_with('#'));
+            let (Some(token), binding) = (words.next(), words.next()) else { continue };
+            let binding = binding.filter(|id| *id == "*" || is_valid_id(id)).ok_or(Error::Line { line })?;
+            if words.next().is_some() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+                return Err(Error::Line { line });
+            }
+            let hash = hash(token);
+            if entries.iter().any(|entry| entry.hash == hash) {
+                return Err(Error::Duplicate { line });
+            }
+            let access = if binding == "*" { Access::All } else { Access::Cluster(binding.to_owned()) };
+            entries.push(Entry { hash, access });
+        }
+        Ok(Self(entries))
+    }
+
+    /// Whether no token is asked for.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// What the tokens open, one by one.
+    pub(crate) fn accesses(&self) -> Vec<Access> {
+        self.0.iter().map(|entry| entry.access.clone()).collect()
+    }
+
+    /// What a token opens. Takes the same time whichever token it is, or none.
+    pub(crate) fn access(&self, token: &str) -> Option<Access> {
+        let hash = hash(token);
+        let mut found = None;
+        for entry in &self.0 {
+            if bool::from(entry.hash.ct_eq(&hash)) {
+                found = Some(&entry.access);
+            }
+        }
+        found.cloned()
+    }
+}
+
+fn hash(token: &str) -> [u8; 32] {
+    Sha256::digest(token.as_bytes()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Tokens, Error> {
+        Tokens::parse(&SecretString::from(text))
+    }
+
+    #[test]
+    fn a_token_opens_what_it_is_bound_to() {
+        let tokens = parse("# people\n\n  all#1 *   # everything\none c-1\r\n").unwrap();
+        assert_eq!(tokens.access("all#1"), Some(Access::All));
+        assert_eq!(tokens.access("one"), Some(Access::Cluster("c-1".to_owned())));
+        assert_eq!(tokens.access("on"), None);
+        assert_eq!(tokens.access(""), None);
+        assert!(Access::All.covers("x"));
+        assert!(!tokens.access("one").unwrap().covers("c-2"));
+    }
+
+    #[test]
+    fn errors_name_the_line_and_never_the_token() {
+        for (text, line) in
+            [("a b c", "line 1"), ("ok *\nsecret", "line 2"), ("ok *\nok c", "line 2"), ("a /", "line 1")]
+        {
+            let message = parse(text).unwrap_err().to_string();
+            assert!(message.contains(line) && !message.contains("secret"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_file_without_tokens_is_refused() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert!(matches!(Tokens::from_file(file.path()), Err(Error::Empty)));
+        assert!(matches!(Tokens::from_file(Path::new("/nowhere/at/all")), Err(Error::Read(_))));
+    }
+}

@@ -1,0 +1,354 @@
+//! A record on its way into the bytes.
+
+use std::collections::BTreeMap;
+
+use core::net::{Ipv4Addr, Ipv6Addr};
+
+use super::{
+    bytes::{Parts, Writer, is_written},
+    names::{Holder, Names},
+    pod::{ResourceVersion, head},
+    times,
+};
+use crate::model::record::{Container, Lifecycle, Part, Placement, Record, Role, State, Workload};
+
+/// First bytes of a value that is not a part of the pod's name; below them it is the place where the part begins.
+pub(super) const WRITTEN_OUT: u8 = 0xfe;
+pub(super) const WORKLOADS_UID: u8 = 0xff;
+
+/// How an address is written, and that another one follows.
+pub(super) const IPV4: u8 = 1;
+pub(super) const IPV6: u8 = 2;
+pub(super) const NEXT: u8 = 4;
+
+/// How often a container was started again, where that needs no number, and whether it is ready. Higher values of the
+/// first say that the number follows.
+pub(super) const NO_RESTARTS: u8 = 0;
+pub(super) const RESTARTS: u8 = 1;
+pub(super) const RESTARTS_MOST: u8 = 0x3f;
+
+pub(super) const ROLES: [Role; 4] = [Role::Init, Role::Sidecar, Role::App, Role::Ephemeral];
+pub(super) const TRUTHS: [Option<bool>; 3] = [None, Some(false), Some(true)];
+pub(super) const PARTS: [Part; 5] =
+    [Part::Annotations, Part::Placement, Part::Containers, Part::Labels, Part::Workload];
+
+/// A pod that is being packed.
+pub(super) struct Packer<'n> {
+    names: &'n mut Names,
+    holder: Holder,
+    slots: Writer,
+    body: Writer,
+    /// Where texts of several parts are put together.
+    parts: String,
+}
+
+impl<'n> Packer<'n> {
+    pub(super) fn new(namespace: &str, name: &str, names: &'n mut Names) -> Self {
+        let holder = names.holder(namespace, name);
+        let (slots, body) = (Writer(Vec::with_capacity(64)), Writer(Vec::with_capacity(192)));
+        let mut packer = Self { names, holder, slots, body, parts: String::with_capacity(256) };
+        packer.shared(namespace);
+        packer
+    }
+
+    /// What is read without the record: everything up to the name.
+    pub(super) fn identity(
+        &mut self,
+        name: &str,
+        resource_version: &str,
+        generation: Option<i64>,
+        record: Option<&Record>,
+    ) {
+        let resource_version = ResourceVersion::of(resource_version);
+        let workload = record.map_or(&[][..], |record| &record.workload);
+        let suffix = workload.first().and_then(|workload| name.strip_prefix(&*workload.name)?.strip_prefix('-'));
+        let flags = [
+            (generation.is_some(), head::GENERATION),
+            (suffix.is_some(), head::NAMED_BY_WORKLOAD),
+            (!workload.is_empty(), head::WORKLOAD),
+        ];
+        let head = flags_of(&flags) | resource_version.flag() | record.map_or(0, head_of);
+        self.body.bytes(&head.to_le_bytes());
+        if let Some(generation) = generation {
+            self.body.signed(generation);
+        }
+        resource_version.write(&mut self.body);
+        if !workload.is_empty() {
+            self.workload(workload);
+        }
+        self.body.text(suffix.unwrap_or(name));
+    }
+
+    /// The record behind the name.
+    pub(super) fn record(&mut self, name: &str, record: &Record) {
+        self.joined(Keep::Shared, |parts| {
+            parts.text(&record.owner);
+            parts.text(&record.cluster.id);
+            parts.last(&record.cluster.name);
+        });
+        let workload = record.workload.first().and_then(|workload| workload.uid.as_deref());
+        let own = Own { name, workload };
+        for pairs in [&record.pod.labels, &record.pod.annotations] {
+            if !pairs.is_empty() {
+                self.pairs(pairs, own);
+            }
+        }
+        self.placement(&record.placement);
+        self.state(&record.state);
+        self.containers(&record.containers);
+        if let Some(account) = &record.service_account {
+            self.shared(account);
+        }
+        times::pack(&record.times, &mut self.body);
+        self.truncated(&record.truncated);
+    }
+
+    pub(super) fn finish(self) -> Box<[u8]> {
+        let mut whole = Writer(Vec::with_capacity(self.slots.0.len() + self.body.0.len() + 2));
+        whole.count(self.slots.0.len());
+        whole.bytes(&self.slots.0);
+        whole.bytes(&self.body.0);
+        whole.0.into_boxed_slice()
+    }
+
+    /// A text that is shared at once.
+    fn shared(&mut self, text: &str) {
+        let name = self.names.intern(text);
+        self.slots.number(u64::from(name.number()) + 1);
+    }
+
+    /// A text that may be this pod's alone.
+    fn offered(&mut self, text: &str) {
+        match self.names.offer(text, self.holder) {
+            Some(name) => self.slots.number(u64::from(name.number()) + 1),
+            None => {
+                self.slots.number(0);
+                self.body.text(text);
+            }
+        }
+    }
+
+    /// Several texts as one.
+    fn joined(&mut self, keep: Keep, join: impl FnOnce(&mut Parts)) {
+        let mut parts = Parts(std::mem::take(&mut self.parts));
+        parts.0.clear();
+        join(&mut parts);
+        match keep {
+            Keep::Shared => self.shared(&parts.0),
+            Keep::Offered => self.offered(&parts.0),
+        }
+        self.parts = parts.0;
+    }
+
+    /// What is the same for many workloads, and then what is one's own: names, and UIDs at the end.
+    fn workload(&mut self, workload: &[Workload]) {
+        self.joined(Keep::Shared, |parts| {
+            parts.number(workload.len());
+            for one in workload {
+                parts.text(&one.kind);
+                parts.text(&one.api_version);
+                parts.number(usize::from(one.derived) | usize::from(one.uid.is_some()) << 1);
+            }
+        });
+        self.joined(Keep::Offered, |parts| {
+            let mut before: Option<&str> = None;
+            for one in workload {
+                match before {
+                    None => parts.text(&one.name),
+                    // A Deployment's name is the beginning of its ReplicaSet's.
+                    Some(before) if before.starts_with(&*one.name) => parts.number(one.name.len() + 1),
+                    Some(_) => {
+                        parts.number(0);
+                        parts.text(&one.name);
+                    }
+                }
+                before = before.or(Some(&one.name));
+            }
+            for uid in workload.iter().filter_map(|one| one.uid.as_deref()) {
+                parts.text(uid);
+            }
+        });
+    }
+
+    /// Labels or annotations: first those that are shared with their values, then those whose value is the pod's own.
+    fn pairs(&mut self, pairs: &BTreeMap<String, String>, own: Own<'_>) {
+        let mut apart = Vec::new();
+        for (key, value) in pairs {
+            match own.find(value) {
+                Value::WrittenOut if self.pair(key, value) => {}
+                found => apart.push((key, value, found)),
+            }
+        }
+        self.body.count(pairs.len() - apart.len());
+        self.body.count(apart.len());
+        for (key, value, found) in apart {
+            match found {
+                Value::WrittenOut => self.body.byte(WRITTEN_OUT),
+                Value::WorkloadsUid => self.body.byte(WORKLOADS_UID),
+                Value::PartOfName(start, len) => self.body.bytes(&[start, len]),
+            }
+            self.shared(key);
+            if matches!(found, Value::WrittenOut) {
+                self.body.text(value);
+            }
+        }
+    }
+
+    /// A key with its value, if other pods have both.
+    fn pair(&mut self, key: &str, value: &str) -> bool {
+        let mut parts = Parts(std::mem::take(&mut self.parts));
+        parts.0.clear();
+        parts.text(key);
+        parts.last(value);
+        let name = self.names.offer(&parts.0, self.holder);
+        self.parts = parts.0;
+        if let Some(name) = name {
+            self.slots.number(u64::from(name.number()) + 1);
+        }
+        name.is_some()
+    }
+
+    /// The node with its addresses, which many share, and the pod's own.
+    fn placement(&mut self, placement: &Placement) {
+        if is_placed(placement) {
+            self.joined(Keep::Shared, |parts| {
+                parts.optional(placement.node.as_deref());
+                placement.host_ips.iter().for_each(|ip| parts.text(ip));
+            });
+        }
+        let mut left = placement.pod_ips.len();
+        for ip in &placement.pod_ips {
+            left -= 1;
+            address(ip, if left > 0 { NEXT } else { 0 }, &mut self.body);
+        }
+    }
+
+    fn state(&mut self, state: &State) {
+        self.joined(Keep::Shared, |parts| {
+            parts.number(index(&Lifecycle::ALL, state.lifecycle));
+            parts.number(index(&TRUTHS, state.ready));
+            parts.optional(state.phase.as_deref());
+            parts.optional(state.reason.as_deref());
+        });
+    }
+
+    fn containers(&mut self, containers: &[Container]) {
+        if containers.is_empty() {
+            return;
+        }
+        self.body.count(containers.len());
+        for container in containers {
+            let counted = match container.restarts {
+                None => NO_RESTARTS,
+                Some(restarts) => u8::try_from(restarts).unwrap_or(u8::MAX).saturating_add(RESTARTS).min(RESTARTS_MOST),
+            };
+            let ready = u8::try_from(index(&TRUTHS, container.ready)).unwrap_or_default();
+            self.body.byte(counted << 2 | ready);
+            if counted == RESTARTS_MOST {
+                self.body.number(container.restarts.unwrap_or_default());
+            }
+            self.joined(Keep::Shared, |parts| {
+                parts.number(index(&ROLES, container.role));
+                parts.text(&container.name);
+                parts.optional(container.image.as_deref());
+                parts.optional(container.image_id.as_deref());
+            });
+        }
+    }
+
+    fn truncated(&mut self, truncated: &[Part]) {
+        if truncated.is_empty() {
+            return;
+        }
+        self.body.count(truncated.len());
+        for part in truncated {
+            self.body.byte(u8::try_from(index(&PARTS, *part)).unwrap_or_default());
+        }
+    }
+}
+
+/// When a text of several parts is shared.
+#[derive(Clone, Copy)]
+enum Keep {
+    Shared,
+    Offered,
+}
+
+/// Texts of a pod that its labels repeat.
+#[derive(Clone, Copy)]
+struct Own<'a> {
+    name: &'a str,
+    /// The UID of its controller.
+    workload: Option<&'a str>,
+}
+
+/// Where a value is found.
+enum Value {
+    WrittenOut,
+    WorkloadsUid,
+    /// In the pod's name: from where, and how much.
+    PartOfName(u8, u8),
+}
+
+impl Own<'_> {
+    /// Finds a value in what the pod is called. In a name only what begins and ends like a word of it: a short value that
+    /// is somewhere within by chance is better shared.
+    fn find(self, value: &str) -> Value {
+        if value.is_empty() {
+            return Value::WrittenOut;
+        }
+        if self.workload == Some(value) {
+            return Value::WorkloadsUid;
+        }
+        let begins = std::iter::once(0).chain(self.name.match_indices('-').map(|(at, _)| at + 1));
+        let found =
+            begins.filter_map(|at| Some((at, self.name.get(at..)?.strip_prefix(value)?))).find_map(|(at, behind)| {
+                let word = behind.is_empty() || behind.starts_with('-');
+                let place = u8::try_from(at).ok().filter(|place| *place < WRITTEN_OUT)?;
+                Some((place, u8::try_from(value.len()).ok()?)).filter(|_| word)
+            });
+        found.map_or(Value::WrittenOut, |(start, len)| Value::PartOfName(start, len))
+    }
+}
+
+fn head_of(record: &Record) -> u16 {
+    let placement = &record.placement;
+    let flags = [
+        (true, head::RECORD),
+        (!record.pod.labels.is_empty(), head::LABELS),
+        (!record.pod.annotations.is_empty(), head::ANNOTATIONS),
+        (is_placed(placement), head::PLACED),
+        (!placement.pod_ips.is_empty(), head::POD_IPS),
+        (placement.host_network, head::HOST_NETWORK),
+        (!record.containers.is_empty(), head::CONTAINERS),
+        (record.service_account.is_some(), head::SERVICE_ACCOUNT),
+        (!record.truncated.is_empty(), head::TRUNCATED),
+    ];
+    flags_of(&flags)
+}
+
+fn flags_of(flags: &[(bool, u16)]) -> u16 {
+    flags.iter().fold(0, |all, (set, flag)| if *set { all | flag } else { all })
+}
+
+fn is_placed(placement: &Placement) -> bool {
+    placement.node.is_some() || !placement.host_ips.is_empty()
+}
+
+fn address(text: &str, next: u8, writer: &mut Writer) {
+    if let Some(ip) = text.parse::<Ipv4Addr>().ok().filter(|ip| is_written(ip, text)) {
+        writer.byte(IPV4 | next);
+        writer.bytes(&ip.octets());
+    } else if let Some(ip) = text.parse::<Ipv6Addr>().ok().filter(|ip| is_written(ip, text)) {
+        writer.byte(IPV6 | next);
+        writer.bytes(&ip.octets());
+    } else {
+        writer.byte(next);
+        writer.text(text);
+    }
+}
+
+/// The place of a value among all of its kind, each of which is there.
+fn index<T: PartialEq + Copy>(all: &[T], value: T) -> usize {
+    all.iter().position(|one| *one == value).unwrap_or_default()
+}
