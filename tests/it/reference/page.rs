@@ -1,4 +1,4 @@
-//! The page is in the binary and loads nothing from elsewhere.
+//! The page is in the executable, loads nothing from elsewhere, and shows names in full.
 
 use super::Server;
 
@@ -22,5 +22,13 @@ async fn every_file_comes_with_a_strict_policy_and_names_no_other_origin() {
             assert!(!text.contains(risky), "{path} uses {risky}");
         }
     }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn style_shortens_no_name() {
+    let server = Server::start().await;
+    let style = server.get("/page/style.css").await.text;
+    assert!(style.contains("overflow-wrap: anywhere") && !style.contains("ellipsis"), "long names wrap");
     server.stop().await;
 }
