@@ -208,13 +208,9 @@ impl Absences {
             }
             // A watch that cannot list tries again by itself.
             (Action::AwaitList, Some(watch)) => survey.needs_list |= !self.lists.is_failing(watch),
-            (Action::AwaitList, None) if self.lists.is_any_failing() => {
-                // The others have their turn once these are placed.
-                if survey.unplaced.len() < PLACED_AT_ONCE {
-                    survey.unplaced.push(uid);
-                }
-            }
-            (Action::AwaitList, None) => survey.needs_list = true,
+            (Action::AwaitList, None) if !self.lists.is_any_failing() => survey.needs_list = true,
+            // Pods beyond the limit have their turn when these are placed.
+            (Action::AwaitList, None) if survey.unplaced.len() < PLACED_AT_ONCE => survey.unplaced.push(uid),
             _ => {}
         }
     }

@@ -67,8 +67,6 @@ pub(super) struct Delivery {
     budget: Budget,
     pace: Pace,
     turns: Turns,
-    /// Write requests in flight.
-    in_flight: usize,
     max_in_flight: usize,
     backlog_window: usize,
     metrics: Metrics,
@@ -153,7 +151,6 @@ impl Delivery {
             budget: Budget::default(),
             pace: Pace::new(options.request_timeout),
             turns: Turns::default(),
-            in_flight: 0,
             max_in_flight: options.max_in_flight,
             backlog_window: options.backlog_window.max(1),
             metrics,
@@ -191,20 +188,14 @@ impl Delivery {
         self.queue.entries()
     }
 
-    /// Whether any write request is in flight.
-    pub(super) fn is_writing(&self) -> bool {
-        self.in_flight > 0
-    }
-
     /// Whether the retry budget lets such an attempt through now.
     pub(super) fn allows(&mut self, attempt: Attempt, now: Moment) -> bool {
         self.budget.allows(attempt, now)
     }
 
-    /// This process leads no more: nothing is sent, and the requests in flight were abandoned.
+    /// This process leads no more: nothing is queued.
     pub(super) fn stand_by(&mut self) {
         self.queue = Queue::default();
-        self.in_flight = 0;
     }
 }
 
@@ -252,21 +243,12 @@ impl Delivery {
         self.pace.slots(self.max_in_flight)
     }
 
-    /// A new batch, if fewer requests than `slots` are in flight.
-    pub(super) fn begin_batch(
-        &mut self,
-        registry: &Capabilities,
-        batched: bool,
-        slots: usize,
-        now: Moment,
-    ) -> Option<Batch> {
-        if self.in_flight >= slots {
-            return None;
-        }
+    /// A new batch, within the limits of this moment.
+    pub(super) fn begin_batch(&mut self, registry: &Capabilities, batched: bool, now: Moment) -> Batch {
         let most = Size { items: registry.max_batch_items.max(1), bytes: registry.max_batch_bytes };
         let mut limit = self.pace.limit(if batched { most } else { Size { items: 1, ..most } }, now);
         limit.items = limit.items.min(self.writes.available(now));
-        Some(Batch {
+        Batch {
             operations: Vec::new(),
             bytes: AROUND_BATCH_BYTES,
             limit,
@@ -279,7 +261,7 @@ impl Delivery {
             rewrites: self.rewrites.available(now) >= self.rewrites.portion(),
             aside: Vec::new(),
             is_closed: false,
-        })
+        }
     }
 
     /// Whether rewrites may go with this batch.
@@ -348,7 +330,6 @@ impl Delivery {
         }
         self.writes.take(operations.len());
         self.turns.batches = self.turns.batches.wrapping_add(1);
-        self.in_flight += 1;
         let uids: Vec<Uid> = operations.iter().map(|operation| operation.uid.clone()).collect();
         let size = Size { items: uids.len(), bytes };
         let batch = SentBatch { size, at: now, divided: divided != Isolation::None };

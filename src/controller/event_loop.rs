@@ -281,7 +281,7 @@ impl<R: Registry> EventLoop<R> {
         let close_within = CLOSE_WITHIN.min(self.stop_within / CLOSE_PART);
         let answered = tokio::time::timeout(self.stop_within - close_within, async {
             // A session that is being opened would be left behind as if it lived.
-            while self.delivery.is_writing() || self.session.phase() == Phase::Opening {
+            while self.requests.writes_in_flight() > 0 || self.session.phase() == Phase::Opening {
                 let Some(reply) = self.requests.next().await else { break };
                 self.replied(reply, *leadership.borrow());
             }

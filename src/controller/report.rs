@@ -37,17 +37,17 @@ pub(super) struct Reporter {
     rejected: Tally,
     uncertain: Tally,
     divided: Tally,
-    sync: Sync,
+    equality: Equality,
     /// None if the figures are due at once.
     reported_at: Option<Moment>,
 }
 
 /// Whether the registry is equal to the cluster.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Sync {
+enum Equality {
     NotYet,
-    InSync,
-    NotAnyMore,
+    Now,
+    NoMore,
 }
 
 /// A fault of which many may come at once: the first ones are logged, then a count per minute.
@@ -83,7 +83,7 @@ impl Reporter {
             rejected: Tally::of_first(3),
             uncertain: Tally::of_first(3),
             divided: Tally::of_first(1),
-            sync: Sync::NotYet,
+            equality: Equality::NotYet,
             reported_at: None,
         }
     }
@@ -107,21 +107,21 @@ impl Reporter {
 
     /// Shows whether the registry is equal to the cluster.
     pub(super) fn set_in_sync(&mut self, in_sync: bool, pods: usize) -> News {
-        let before = self.sync;
-        self.sync = match before {
-            _ if in_sync => Sync::InSync,
-            Sync::NotYet => Sync::NotYet,
-            _ => Sync::NotAnyMore,
+        let before = self.equality;
+        self.equality = match before {
+            _ if in_sync => Equality::Now,
+            Equality::NotYet => Equality::NotYet,
+            _ => Equality::NoMore,
         };
-        if self.sync != before {
+        if self.equality != before {
             // The figures change with it.
             self.reported_at = None;
         }
-        if !in_sync || before == Sync::InSync {
+        if !in_sync || before == Equality::Now {
             return News::None;
         }
         self.metrics.synced();
-        if before == Sync::NotYet {
+        if before == Equality::NotYet {
             tracing::info!(pods, "the registry is equal to the cluster");
             return News::FirstInSync;
         }

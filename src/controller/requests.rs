@@ -152,6 +152,10 @@ impl<R: Registry> Requests<R> {
         set.spawn(async move { request.send_to(&*registry).await });
     }
 
+    pub(super) fn writes_in_flight(&self) -> usize {
+        self.writes.len()
+    }
+
     /// Abandons the write requests in flight.
     pub(super) fn abandon_writes(&mut self) {
         self.writes = JoinSet::new();

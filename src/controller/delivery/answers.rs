@@ -25,7 +25,6 @@ impl Delivery {
         now: Moment,
     ) -> Effects<Effect> {
         let mut effects = Effects::default();
-        self.landed();
         self.pace.answered(&sent.batch, now);
         self.budget.answered();
         if kind_of(sent, ledger) != Attempt::Persistent {
@@ -39,11 +38,6 @@ impl Delivery {
             ledger.hasten(now).into_iter().for_each(|uid| effects.add(Effect::Hastened(uid)));
         }
         effects
-    }
-
-    fn landed(&mut self) {
-        // The term may have ended since the reply arrived. Then its request is not counted any more.
-        self.in_flight = self.in_flight.saturating_sub(1);
     }
 
     /// The registry judged the operation on one pod.
@@ -90,19 +84,19 @@ impl Delivery {
         effects.add(Effect::Settled(uid.clone()));
     }
 
-    /// A write request failed as a whole. `blamed` says that its body may be why.
+    /// A write request failed as a whole. `blamed` says that its body may be why; `in_flight` are the others.
     pub(in crate::controller) fn failed(
         &mut self,
         sent: &Sent,
         failure: &Failure,
         blamed: bool,
+        in_flight: usize,
         ledger: &mut Ledger,
         now: Moment,
     ) -> Effects<Effect> {
         let mut effects = Effects::default();
         let failure = &of_body(failure);
-        self.landed();
-        self.adapt(sent, failure, now);
+        self.adapt(sent, failure, in_flight, now);
         let divisible = sent.uids.len() > 1;
         let too_large = *failure == Failure::TooLarge;
         let refused_content = too_large || matches!(failure, Failure::Refused { status: 400 | 422, .. });
@@ -153,7 +147,7 @@ impl Delivery {
     }
 
     /// What a failed request teaches about how much the registry takes.
-    fn adapt(&mut self, sent: &Sent, failure: &Failure, now: Moment) {
+    fn adapt(&mut self, sent: &Sent, failure: &Failure, in_flight: usize, now: Moment) {
         match failure {
             Failure::Broken(_) => _ = self.pace.failed(&sent.batch, now),
             Failure::TooLarge | Failure::Refused { status: 400, .. } if sent.batched && sent.uids.len() > 1 => {
@@ -161,7 +155,7 @@ impl Delivery {
             }
             Failure::Throttled { status, after } => {
                 let asked = after.filter(|_| *status == 429);
-                self.pace.refused(&sent.batch, self.in_flight + 1, asked, now);
+                self.pace.refused(&sent.batch, in_flight + 1, asked, now);
             }
             _ => {}
         }

@@ -27,7 +27,10 @@ impl<R: Registry> EventLoop<R> {
         let batched = self.availability.features().batches;
         while self.leads() {
             let slots = self.availability.write_slots(self.delivery.most_in_flight(), now);
-            let Some(mut batch) = self.delivery.begin_batch(&registry, batched, slots, now) else { return };
+            if self.requests.writes_in_flight() >= slots {
+                return;
+            }
+            let mut batch = self.delivery.begin_batch(&registry, batched, now);
             self.fill(&mut batch, &registry, now);
             let Some(request) = self.delivery.finish(batch, epoch, now) else { return };
             self.requests.send(request);

@@ -144,8 +144,9 @@ impl<R: Registry> EventLoop<R> {
                 self.apply_delivery(effects, now);
             }
             Err(failure) => {
+                let in_flight = self.requests.writes_in_flight();
                 let blamed = self.availability.blames_writes();
-                let effects = self.delivery.failed(sent, &failure, blamed, &mut self.ledger, now);
+                let effects = self.delivery.failed(sent, &failure, blamed, in_flight, &mut self.ledger, now);
                 self.apply_delivery(effects, now);
                 let effect = self.session.lost(sent.epoch, &failure, now);
                 effect.into_iter().for_each(|effect| self.apply_session(effect, now));

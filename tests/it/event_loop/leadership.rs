@@ -299,3 +299,23 @@ async fn before_its_first_session_a_single_writer_remembers_ends_within_bounds_a
     world.assert_equal();
     assert_eq!(deletes(&registry), [Some(Removal::Watched(Ended::Deleted))]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn answer_after_its_term_is_harmless() {
+    // The process sleeps, as on a stopped machine: the answer to a write and the end of the term come together.
+    let registry = Fake::new();
+    let mut world = World::start_as(leader(1), registry.clone(), many(3, "a"), options());
+    world.list().await;
+    world.pass(5 * SECOND).await;
+    registry.state().latency = Duration::from_millis(100);
+    world.lead(Leadership::Leader { term: 1, until: world.clock.now() + 2 * SECOND });
+    world.apply(pod("x", "a")).await;
+    world.pass(Duration::from_millis(10)).await;
+    tokio::time::advance(3 * SECOND).await;
+    world.pass(SECOND).await;
+    registry.state().latency = Duration::ZERO;
+    world.lead(leader(2));
+    world.apply(pod("y", "a")).await;
+    world.pass(5 * SECOND).await;
+    world.assert_equal();
+}
