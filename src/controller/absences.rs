@@ -216,6 +216,7 @@ impl Absences {
     }
 
     /// A full reconcile is complete. `may_ask` says whether the registry may be asked for names.
+    #[must_use]
     pub(super) fn derive(&mut self, survey: Survey, may_ask: bool, ledger: &Ledger, now: Moment) -> Option<Effect> {
         let Survey { absent, unseen, needs_list, unplaced } = survey;
         self.needs_list = needs_list;
@@ -252,11 +253,13 @@ impl Absences {
     }
 
     /// Asks every watch to list again while an absence waits for a newer list.
+    #[must_use]
     pub(super) fn want_list(&mut self, now: Moment) -> Option<Effect> {
         (self.needs_list && self.lists.ask_again(now)).then_some(Effect::Relist)
     }
 
     /// The next question of the guard.
+    #[must_use]
     pub(super) fn next_question(&mut self, ledger: &Ledger, now: Moment) -> Option<Effect> {
         let random = self.rng.u64(..);
         Some(match self.guard.ask(now, random)? {
@@ -285,6 +288,7 @@ impl Absences {
     }
 
     /// The registry told the names of records, without those that it does not hold.
+    #[must_use]
     pub(super) fn named(
         &mut self,
         about: About,
@@ -315,6 +319,7 @@ impl Absences {
     }
 
     /// The list came that the guard asked for.
+    #[must_use]
     pub(super) fn second_list(&mut self, round: u64, there: &HashSet<Uid>, now: Moment) -> Option<Effect> {
         let random = self.rng.u64(..);
         match self.guard.listed(round, there, now, random) {
@@ -323,13 +328,13 @@ impl Absences {
             Listed::Contradicted => {
                 tracing::error!(
                     held = self.guard.held(),
-                    "deletions held: a second list shows pods that the watch lacks; the watch is taken anew"
+                    "deletions held: a second list shows pods that the watch lacks; listing again"
                 );
                 self.needs_list = true;
                 return self.want_list(now);
             }
             Listed::Sorted { left, gone } => {
-                tracing::info!(left, gone, "what is absent after a change of settings was sorted");
+                tracing::info!(left, gone, "absent pods sorted after a change of settings");
                 self.needs_reconcile = true;
             }
         }
@@ -350,7 +355,7 @@ impl Absences {
                 "deletions held: pods that the list lacks are there; check the watch's permissions and selectors"
             ),
             Some(HeldBecause::Unanswered(cause)) => {
-                tracing::warn!(held, cause, "deletions held: they cannot be confirmed, it is tried again");
+                tracing::warn!(held, cause, "deletions held: they cannot be confirmed; retrying");
             }
             // These are logged where they come up.
             Some(HeldBecause::SettingsChanged | HeldBecause::NearlyAll { .. } | HeldBecause::AnotherWriter) => {}
@@ -374,7 +379,7 @@ impl Absences {
     pub(super) fn approve(&mut self, hold: &HoldId) {
         let deletions = self.guard.approve(hold);
         if deletions > 0 {
-            tracing::warn!(%hold, deletions, "held deletions were approved, they leave at a bounded rate");
+            tracing::warn!(%hold, deletions, "held deletions were approved; sending them at a limited rate");
         }
     }
 
@@ -400,14 +405,16 @@ impl Absences {
     pub(super) fn settings_changed(&mut self) {
         tracing::warn!(
             policy = ?self.on_scope_change,
-            "the settings that select pods have changed; records of pods that are there and no longer selected are told apart"
+            "the settings that select pods have changed; looking for records of existing pods that are no longer selected"
         );
         self.guard.settings_changed(self.on_scope_change);
     }
 
     /// An earlier process found nearly every record without a pod, and no operator has approved that yet.
     pub(super) fn need_person(&mut self) {
-        tracing::warn!("nearly every record had no pod for an earlier process; their deletion waits for a person");
+        tracing::warn!(
+            "an earlier process found nearly every record without a pod; an operator has to approve their deletion"
+        );
         self.guard.need_person();
         self.guard.settings_changed(self.on_scope_change);
     }

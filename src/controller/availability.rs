@@ -49,6 +49,7 @@ impl Availability {
     }
 
     /// Asks for the capabilities if they are unknown or may have changed, or to learn whether the registry is back.
+    #[must_use]
     pub(super) fn next_request(&mut self, now: Moment) -> Option<Request> {
         let needed = self.capabilities.is_none() || self.question == Question::Needed;
         let due = needed && !self.breaker.is_paused(now) || self.breaker.wants_question(now);

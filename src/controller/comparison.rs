@@ -122,6 +122,7 @@ impl Comparison {
     }
 
     /// Begins to read the inventory, or continues with the reading that was begun in this session.
+    #[must_use]
     pub(super) fn next_request(&mut self, epoch: u64, digests: bool, ledger: &mut Ledger, view: &View) -> Request {
         let (reading, found) = match std::mem::replace(&mut self.state, State::Reading { epoch }) {
             State::Between { epoch: begun, rest, found } if begun == epoch => (rest, found),
@@ -225,7 +226,7 @@ impl Comparison {
             None if is_complete => effects.add(Effect::Compared(self.complete(found, ledger, now))),
             Some(rest) if self.failures < FAILURES_MAX => {
                 let Found { read, differs } = found;
-                tracing::debug!(read, differs, "registry inventory read in part; reading on");
+                tracing::debug!(read, differs, "registry inventory read in part; continuing");
                 self.state = State::Between { epoch, rest, found };
             }
             _ => effects.add(Effect::Abandon),

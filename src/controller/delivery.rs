@@ -320,6 +320,7 @@ impl Delivery {
     }
 
     /// The request that sends a batch. None if the batch is empty.
+    #[must_use]
     pub(super) fn finish(&mut self, batch: Batch, epoch: u64, now: Moment) -> Option<Request> {
         let Batch { operations, bytes, batched, divided, aside, .. } = batch;
         for (uid, lane) in aside.iter().rev() {

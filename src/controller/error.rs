@@ -3,10 +3,10 @@
 /// Why the loop ended without being asked to.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The API server is another cluster's than at the start: everything concluded from it would be wrong.
+    /// The API server belongs to another cluster than at the start: nothing may be inferred from it.
     #[error(
-        "the API server now belongs to cluster {found}, at the start it was {expected}; nothing was deleted. \
-         If the cluster was rebuilt, start the controller anew, so that it registers under its own id"
+        "the API server now belongs to cluster {found}; at the start it belonged to {expected}. Nothing was deleted. \
+         If the cluster was rebuilt, restart the controller, so that it registers the cluster under its own id"
     )]
     ClusterChanged {
         /// The UID of `kube-system` at the start.
@@ -14,7 +14,7 @@ pub enum Error {
         /// Its UID now.
         found: String,
     },
-    /// The session under our cluster id and owner is another cluster's.
+    /// The session under our cluster id and owner belongs to another cluster.
     #[error(
         "the registry's session for this --cluster-id and --owner belongs to another cluster: its kube-system namespace has \
          the UID {expected} (written by {instance}), this cluster's has {found}; nothing was written or deleted. Give each \
@@ -29,7 +29,7 @@ pub enum Error {
         /// The process that opened the session.
         instance: String,
     },
-    /// The watches ended, which they never should.
-    #[error("the watches ended, so that changes would be missed")]
+    /// The watches ended. They never do unless their task failed.
+    #[error("the watches ended; changes would be missed")]
     WatchesEnded,
 }

@@ -287,13 +287,13 @@ impl<R: Registry> EventLoop<R> {
             }
         });
         let unanswered = answered.await.is_err();
-        let owed = self.ledger.owed();
-        tracing::info!(owed, unanswered, "stopping; what is owed is left for the next start");
+        let pending = self.ledger.owed();
+        tracing::info!(pending, unanswered, "stopping; pending changes are found again at the next start");
         let Some(epoch) = self.session.epoch() else { return };
         match tokio::time::timeout(close_within, self.requests.registry().close_session(epoch)).await {
             Ok(Ok(())) => tracing::info!(epoch, "session closed"),
-            Ok(Err(error)) => tracing::warn!(epoch, %error, "session not closed, it will turn stale by itself"),
-            Err(_) => tracing::warn!(epoch, "session not closed in time, it will turn stale by itself"),
+            Ok(Err(error)) => tracing::warn!(epoch, %error, "session not closed; it becomes stale by itself"),
+            Err(_) => tracing::warn!(epoch, "session not closed in time; it becomes stale by itself"),
         }
     }
 }

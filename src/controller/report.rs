@@ -317,7 +317,7 @@ fn log_holds(before: &[Shown], now: &[Shown]) {
             hold = %hold.id,
             deletions = hold.deletions,
             because = %hold.because,
-            "deletions are held until their pods are back, or a person approves them: pod-registrar approve HOLD"
+            "deletions are held until their pods are back, or an operator approves them: pod-registrar approve HOLD"
         );
     }
     for hold in before.iter().filter(|hold| lacks(now, hold)) {

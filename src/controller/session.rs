@@ -148,6 +148,7 @@ impl WriterSession {
 /// Opening a session.
 impl WriterSession {
     /// The request that is due.
+    #[must_use]
     pub(super) fn next_request(&mut self, facts: &Facts, now: Moment) -> Option<Request> {
         if !self.is_due(now) {
             return None;
@@ -254,7 +255,7 @@ impl WriterSession {
         let ttl = Duration::from_secs(opened.ttl_seconds);
         self.session.opened(opened.epoch, ttl, self.declares_contest, now);
         let instance = opened.previous.as_ref().map(|previous| previous.instance.as_str());
-        tracing::info!(epoch = opened.epoch, previous = instance, "session opened, this process writes");
+        tracing::info!(epoch = opened.epoch, previous = instance, "session opened; this process writes");
         // Another process may have opened one between our question and our session.
         if let Some(previous) = opened.previous.filter(|previous| Some(previous.epoch) != ours) {
             self.replaced(&previous, now, &mut effects);
@@ -281,6 +282,7 @@ impl WriterSession {
     }
 
     /// The registry holds this number of our records. If it forgot who wrote them, another writer may still be alive.
+    #[must_use]
     pub(super) fn found_records(&mut self, owned: usize) -> Option<Effect> {
         if self.is_remembered || owned == 0 {
             return None;
@@ -314,7 +316,7 @@ impl WriterSession {
 
     /// Declares that nothing is left of the settings before ours.
     pub(super) fn declare_settled(&mut self, now: Moment) {
-        tracing::info!("nothing is left of the settings before; ours are declared");
+        tracing::info!("no record of the earlier settings is left; declaring the current ones");
         self.declared = Declared::Ours;
         self.session.reopen(now);
     }
@@ -362,6 +364,7 @@ impl WriterSession {
         self.session.beat_soon(now);
     }
 
+    #[must_use]
     pub(super) fn heartbeat_answered(
         &mut self,
         epoch: u64,
@@ -411,6 +414,7 @@ impl WriterSession {
     }
 
     /// A request of this session failed: stops writing if the registry said that the session is over.
+    #[must_use]
     pub(super) fn lost(&mut self, epoch: u64, failure: &Failure, now: Moment) -> Option<Effect> {
         if self.epoch() != Some(epoch) {
             return None;
@@ -425,7 +429,7 @@ impl WriterSession {
             }
             Failure::UnknownSession => {
                 self.is_remembered = false;
-                tracing::warn!(epoch, "the registry does not know this session, another one is opened");
+                tracing::warn!(epoch, "the registry does not know this session; opening another one");
                 let random = self.rng.u64(..);
                 self.session.unknown(now, random);
                 None
@@ -453,6 +457,7 @@ impl WriterSession {
     }
 
     /// Who holds the session, as the fenced writer asked.
+    #[must_use]
     pub(super) fn found_holder(&mut self, result: Result<Option<OtherWriter>, Failure>, now: Moment) -> Option<Effect> {
         self.in_flight.holder_when_fenced = false;
         if !matches!(self.phase(), Phase::Fenced { .. }) {
@@ -461,7 +466,7 @@ impl WriterSession {
         match result {
             // A request of ours that was given up, and arrived all the same, opened it: it is ours to write in.
             Ok(Some(holder)) if !holder.is_over() && holder.instance == self.identity.instance => {
-                tracing::info!(epoch = holder.epoch, "the live session is this process's own; it writes in it");
+                tracing::info!(epoch = holder.epoch, "the live session is this process's own; writing in it");
                 self.session.adopt(holder.epoch, now);
                 Some(Effect::Compare)
             }

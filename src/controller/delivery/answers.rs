@@ -54,7 +54,7 @@ impl Delivery {
         let random = self.rng.u64(..);
         let mut uncertain = None;
         match &verdict {
-            Verdict::Retry { cause, .. } => tracing::debug!(%uid, cause, "not applied; trying again"),
+            Verdict::Retry { cause, .. } => tracing::debug!(%uid, cause, "not applied; retrying"),
             Verdict::Doubt { cause } => {
                 self.budget.failed(attempt);
                 uncertain = Some(cause.clone());

@@ -8,6 +8,7 @@ use crate::{
         delivery,
         effects::Effects,
         leadership::Change,
+        queue::Lane,
         session,
     },
     model::moment::Moment,
@@ -36,13 +37,13 @@ impl<R: Registry> EventLoop<R> {
         self.availability.lead();
         self.reporter.set_leader(true);
         if term > 0 {
-            tracing::info!(term, remembered = self.ledger.remembered(), "leadership gained, this process takes over");
+            tracing::info!(term, remembered = self.ledger.remembered(), "leadership gained; taking over");
         }
     }
 
     fn stand_by(&mut self, term: u64) {
-        let owed = self.ledger.owed();
-        tracing::warn!(term, owed, "leadership lost, this process stands by; what is owed is the next leader's");
+        let pending = self.ledger.owed();
+        tracing::warn!(term, pending, "leadership lost; standing by while the next leader sends what is pending");
         // No write may arrive after another process can lead.
         self.requests.abandon_writes();
         self.session.stand_by();
@@ -128,7 +129,7 @@ impl<R: Registry> EventLoop<R> {
         for effect in effects {
             match effect {
                 delivery::Effect::Settled(uid) => self.reconcile_settled(&uid, now),
-                delivery::Effect::Hastened(uid) => self.reconcile_changed(&uid, now),
+                delivery::Effect::Hastened(uid) => _ = self.reconcile(&uid, Lane::Live, now),
                 delivery::Effect::Outrun(version) => self.session.outrun(version, now),
                 delivery::Effect::Uncertain(share) => self.comparison.note_uncertain(share),
                 delivery::Effect::Dividing { refused } => self.availability.dividing(refused, now),

@@ -44,11 +44,6 @@ impl<R: Registry> EventLoop<R> {
         action
     }
 
-    /// Decides about a pod that something else than a pod event concerns.
-    pub(super) fn reconcile_changed(&mut self, uid: &Uid, now: Moment) {
-        self.reconcile(uid, Lane::Live, now);
-    }
-
     /// Decides about a pod whose operation is over. A list may have shown it absent in the meantime: the absence guard does
     /// not know of it yet, and the next list may be hours away.
     pub(super) fn reconcile_settled(&mut self, uid: &Uid, now: Moment) {
@@ -95,7 +90,7 @@ impl<R: Registry> EventLoop<R> {
     /// Decides about pods whose backoff is over, and about deletions that were confirmed.
     pub(super) fn reconcile_due(&mut self, now: Moment) {
         for uid in self.delivery.take_due(now) {
-            self.reconcile_changed(&uid, now);
+            self.reconcile(&uid, Lane::Live, now);
         }
         // What is confirmed while another writer has the session waits for a new look.
         if !self.session.is_open() {

@@ -91,7 +91,7 @@ impl<R: Registry> EventLoop<R> {
         if let Err(error) = result
             && !self.availability.is_failing()
         {
-            tracing::warn!(%error, "session not opened; trying again");
+            tracing::warn!(%error, "session not opened; retrying");
         }
     }
 
@@ -129,7 +129,7 @@ impl<R: Registry> EventLoop<R> {
     /// Closes a session that was opened after its term had ended: it may have replaced the next leader's.
     fn opened_too_late(&mut self, result: &Result<SessionOpened, Failure>) {
         if let Ok(SessionOpened { epoch, .. }) = *result {
-            tracing::info!(epoch, "a session was opened after the leadership was lost, it is closed");
+            tracing::info!(epoch, "a session was opened after the leadership was lost; closing it");
             self.requests.send(Request::CloseSession { epoch });
         }
     }
