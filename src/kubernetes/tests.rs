@@ -1,14 +1,10 @@
 //! Pods as nobody expects them: one of them never spoils its neighbours, its identity is not lost, and what becomes of it
 //! is bounded.
 
-use fastrand::Rng;
 use kube::core::{ObjectList, WatchEvent};
 use serde_json::{Map, Value, value::RawValue};
 
-use super::watch::{
-    list::page::{self, Document, Head, Of},
-    pod_object::Watched,
-};
+use super::watch::pod_object::Watched;
 use crate::{
     fuzz::{self, Found, ensure},
     model::{
@@ -94,20 +90,4 @@ fn record(pod: &crate::model::pod::Pod) -> Found {
     let digest = Digest::of_record(&record).map_err(|error| error.to_string())?;
     ensure(digest == content.digest, || "whoever reads the record computes another digest".to_owned())?;
     ensure(record["pod"]["uid"] == *pod.uid.text(), || "the record is another pod's".to_owned())
-}
-
-#[test]
-fn head_of_a_page_is_what_the_whole_page_says() {
-    let pods: Vec<String> = fuzz::corpus::pods().into_iter().map(|pod| String::from_utf8(pod).unwrap()).collect();
-    let list = |metadata: &str| {
-        format!(r#"{{"kind":"PodList","apiVersion":"v1","metadata":{metadata},"items":[{}]}}"#, pods[0]).into_bytes()
-    };
-    let corpus = [list(r#"{"resourceVersion":"812"}"#), list(r#"{"resourceVersion":"9","continue":"x"}"#), list("{}")];
-    fuzz::check(&corpus, |input, rng: &mut Rng| {
-        let Ok(page) = Document::read(input, Of::Pods) else { return Ok(()) };
-        match page::metadata_in(&input[..rng.usize(..=input.len()).min(2_048)]) {
-            Head::Found(metadata) => ensure(metadata == page.metadata, || format!("{metadata:?} was found")),
-            Head::NotYet | Head::Elsewhere => Ok(()),
-        }
-    });
 }

@@ -1,9 +1,9 @@
 //! Lists of pods, page by page, each bounded in bytes and in time.
 //!
-//! The next page is requested as soon as the continue token of a page has arrived, while its items still arrive.
-//! [`Paging`] decides what follows a failure. [`Turns`] limits how many pages arrive at once, over all watches.
+//! The bytes of a page are collected, then decoded once. [`Paging`] decides what follows a failure. [`Turns`] limits how
+//! many pages arrive at once, over all watches.
 
-pub(crate) mod page;
+mod page;
 #[cfg(test)]
 mod tests;
 
@@ -17,7 +17,6 @@ use http::{HeaderMap, Request, Response, header};
 use http_body_util::BodyExt;
 use kube::{Client, Resource, api::ListParams, client::Body, core::Request as Requests};
 use tokio::sync::Semaphore;
-use tokio_util::task::AbortOnDropHandle;
 
 use super::pod_object::Watched;
 use crate::{
@@ -30,7 +29,7 @@ use crate::{
     model::moment::Moment,
     reconcile::paging::{Fault, Next, Paging, RETRY_AFTER_MAX, WHOLE},
 };
-use page::{Document, Metadata, Of};
+use page::{Document, Of};
 
 /// Bytes of a page, at most. A page of 500 ordinary pods takes about 4 MB.
 const PAGE_BYTES: usize = 16 << 20;
@@ -38,8 +37,6 @@ const PAGE_BYTES: usize = 16 << 20;
 const REFUSAL_BYTES: usize = 64 << 10;
 /// Pages that are read at once, over all watches of the process.
 const PAGES_AT_ONCE: usize = 4;
-/// The metadata of a page is searched for in its first bytes, while they arrive.
-const HEAD_BYTES: usize = 64 << 10;
 
 /// Limits how many pages are read at once. Clones share the limit.
 #[derive(Clone, Debug)]
@@ -170,7 +167,6 @@ impl Source {
             is_consistent: true,
             is_over: false,
             wait: Duration::ZERO,
-            ahead: None,
         };
         stream::unfold(list, |mut list| async { Some((list.step().await?, list)) }).boxed()
     }
@@ -181,7 +177,7 @@ impl Source {
         let request = requests.list_metadata(&self.params(1, None)).map_err(|error| unbuilt(&error))?;
         let read = async {
             let response = send(&self.client, request).await?;
-            read(response, 1, |_| ()).await
+            read(response, 1).await
         };
         let body = tokio::time::timeout(within, read).await.map_err(|_| Error::TooSlow(within))??;
         let document = Document::read(&body, Of::Metadata).map_err(|error| not_a_list(&body, &error))?;
@@ -209,8 +205,6 @@ impl Source {
     }
 }
 
-type Answer = Result<Response<Body>, Error>;
-
 /// A list that is being taken.
 struct List {
     source: Source,
@@ -224,8 +218,6 @@ struct List {
     is_over: bool,
     /// The delay before the next attempt.
     wait: Duration,
-    /// The continue token of the next page and its answer, requested while the previous page arrives.
-    ahead: Option<(String, AbortOnDropHandle<Answer>)>,
 }
 
 impl List {
@@ -287,7 +279,7 @@ impl List {
     }
 
     /// Requests a page and reads it, once a turn is free.
-    async fn page(&mut self) -> Result<Document, Error> {
+    async fn page(&self) -> Result<Document, Error> {
         let turns = self.source.turns.0.clone();
         // It is never closed.
         let _turn = turns.acquire().await;
@@ -297,22 +289,10 @@ impl List {
         Document::read(&body, of).map_err(|error| not_a_list(&body, &error))
     }
 
-    async fn body(&mut self) -> Result<Vec<u8>, Error> {
-        let ahead = self.ahead.take().filter(|(token, _)| self.token.as_ref() == Some(token));
-        let response = match ahead {
-            Some((_, answer)) => answer.await.map_err(|error| Error::Connection(error.to_string()))??,
-            None => send(&self.source.client, self.source.request(self.paging.limit, self.token.as_deref())?).await?,
-        };
-        let (limit, source) = (self.paging.limit, &self.source);
-        let ahead = &mut self.ahead;
-        read(response, limit, |metadata: Metadata| {
-            let Some(token) = metadata.next else { return };
-            let Ok(request) = source.request(limit, Some(&token)) else { return };
-            let client = source.client.clone();
-            let answer = tokio::spawn(async move { send(&client, request).await });
-            *ahead = Some((token, AbortOnDropHandle::new(answer)));
-        })
-        .await
+    async fn body(&self) -> Result<Vec<u8>, Error> {
+        let (source, limit) = (&self.source, self.paging.limit);
+        let request = source.request(limit, self.token.as_deref())?;
+        read(send(&source.client, request).await?, limit).await
     }
 }
 
@@ -325,7 +305,7 @@ fn unbuilt(error: &kube::core::request::Error) -> Error {
 }
 
 /// An answer whose status is success.
-async fn send(client: &Client, request: Request<Vec<u8>>) -> Answer {
+async fn send(client: &Client, request: Request<Vec<u8>>) -> Result<Response<Body>, Error> {
     let sent = client.send(request.map(Body::from)).await;
     let response = sent.map_err(|error| Error::Connection(words(&error)))?;
     if response.status().is_success() {
@@ -333,7 +313,7 @@ async fn send(client: &Client, request: Request<Vec<u8>>) -> Answer {
     }
     let (code, retry_after) = (response.status().as_u16(), retry_after(response.headers()));
     let location = response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let body = collect(response.into_body(), REFUSAL_BYTES, |_| ()).await.ok().flatten();
+    let body = collect(response.into_body(), REFUSAL_BYTES).await.ok().flatten();
     let message = match &body {
         Some(body) => refusal(code, body, location.as_deref()),
         None => format!("an answer that broke off or has more than {REFUSAL_BYTES} bytes"),
@@ -348,29 +328,13 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX))
 }
 
-/// The bytes of a page. `head` gets its metadata as soon as it has arrived, unless the items come first.
-async fn read(response: Response<Body>, limit: u32, head: impl FnOnce(Metadata)) -> Result<Vec<u8>, Error> {
-    let (mut head, mut is_sought) = (Some(head), true);
-    let collected = collect(response.into_body(), PAGE_BYTES, |bytes: &[u8]| {
-        if !is_sought {
-            return;
-        }
-        match page::metadata_in(bytes) {
-            page::Head::Found(metadata) => {
-                is_sought = false;
-                if let Some(head) = head.take() {
-                    head(metadata);
-                }
-            }
-            page::Head::NotYet => is_sought = bytes.len() < HEAD_BYTES,
-            page::Head::Elsewhere => is_sought = false,
-        }
-    });
-    collected.await?.ok_or(Error::TooLarge(limit))
+/// The bytes of a page.
+async fn read(response: Response<Body>, limit: u32) -> Result<Vec<u8>, Error> {
+    collect(response.into_body(), PAGE_BYTES).await?.ok_or(Error::TooLarge(limit))
 }
 
-/// The bytes of a body. None if it has more than `most`. `each` gets the bytes so far, after each frame.
-async fn collect(mut body: Body, most: usize, mut each: impl FnMut(&[u8])) -> Result<Option<Vec<u8>>, Error> {
+/// The bytes of a body. None if it has more than `most`.
+async fn collect(mut body: Body, most: usize) -> Result<Option<Vec<u8>>, Error> {
     let mut bytes = Vec::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| Error::Connection(causes(&error)))?;
@@ -379,7 +343,6 @@ async fn collect(mut body: Body, most: usize, mut each: impl FnMut(&[u8])) -> Re
             return Ok(None);
         }
         bytes.extend_from_slice(&data);
-        each(&bytes);
     }
     Ok(Some(bytes))
 }

@@ -1,42 +1,37 @@
 //! A page of a list as a document: read as JSON, whatever its white space and the order of its members.
 
-use std::fmt;
-
-use serde::{
-    Deserialize, Deserializer,
-    de::{Error as _, IgnoredAny, MapAccess, Visitor},
-};
+use serde::{Deserialize, Deserializer, de::Error as _};
 
 use crate::kubernetes::watch::pod_object::Watched;
 
 /// A page.
 #[derive(Debug, Deserialize)]
-pub(crate) struct Document {
+pub(super) struct Document {
     kind: Option<String>,
     #[serde(rename = "apiVersion")]
     api_version: Option<String>,
-    pub(crate) metadata: Metadata,
+    pub(super) metadata: Metadata,
     /// Null stands for none; but it must be there.
     #[serde(deserialize_with = "items")]
-    pub(crate) items: Vec<Watched>,
+    pub(super) items: Vec<Watched>,
 }
 
 /// A page's metadata.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Metadata {
+pub(super) struct Metadata {
     #[serde(deserialize_with = "filled")]
-    pub(crate) resource_version: String,
+    pub(super) resource_version: String,
     /// What the next page is asked for with.
     #[serde(default, rename = "continue", deserialize_with = "filled_or_none")]
-    pub(crate) next: Option<String>,
+    pub(super) next: Option<String>,
     #[serde(default, rename = "remainingItemCount", deserialize_with = "count")]
-    pub(crate) remaining: Option<usize>,
+    pub(super) remaining: Option<usize>,
 }
 
 /// What a page is a list of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Of {
+pub(super) enum Of {
     Pods,
     /// At least the metadata of pods.
     Metadata,
@@ -49,7 +44,7 @@ const METADATA: (&str, &str) = ("meta.k8s.io/v1", "PartialObjectMetadataList");
 impl Document {
     /// # Errors
     /// It is not JSON, lacks a member, or is a list of something else: then nothing is absent from it.
-    pub(crate) fn read(bytes: &[u8], of: Of) -> Result<Self, serde_json::Error> {
+    pub(super) fn read(bytes: &[u8], of: Of) -> Result<Self, serde_json::Error> {
         let document: Self = serde_json::from_slice(bytes)?;
         let (version, kind) = (document.api_version.as_deref(), document.kind.as_deref());
         let is =
@@ -78,56 +73,8 @@ fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D:
     Ok(Option::<i64>::deserialize(deserializer)?.and_then(|count| usize::try_from(count).ok()))
 }
 
-/// What the first bytes of a page say.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Head {
-    Found(Metadata),
-    /// The metadata may come with the next bytes.
-    NotYet,
-    /// The items come first, or it is not a page.
-    Elsewhere,
-}
-
-/// The metadata in the first bytes of a page, if they come before its items.
-pub(crate) fn metadata_in(bytes: &[u8]) -> Head {
-    struct Seek<'a>(&'a mut Option<Head>);
-
-    impl<'de> Visitor<'de> for Seek<'_> {
-        type Value = ();
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a list")
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
-            while let Some(name) = members.next_key::<String>()? {
-                match name.as_str() {
-                    "metadata" => {
-                        *self.0 = Some(Head::Found(members.next_value()?));
-                        // The rest is read when it has come.
-                        return Err(A::Error::custom("found"));
-                    }
-                    "items" => {
-                        *self.0 = Some(Head::Elsewhere);
-                        return Err(A::Error::custom("elsewhere"));
-                    }
-                    _ => _ = members.next_value::<IgnoredAny>()?,
-                }
-            }
-            Ok(())
-        }
-    }
-
-    let mut head = None;
-    let read = serde_json::Deserializer::from_slice(bytes).deserialize_map(Seek(&mut head));
-    head.unwrap_or(match read {
-        Err(error) if error.is_eof() => Head::NotYet,
-        _ => Head::Elsewhere,
-    })
-}
-
 /// The continue token in a refusal.
-pub(crate) fn offered_token(body: &[u8]) -> Option<String> {
+pub(super) fn offered_token(body: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     struct Refusal {
         metadata: Offer,
@@ -202,18 +149,6 @@ mod tests {
             let metadata = kind == "PartialObjectMetadataList";
             assert_eq!(Document::read(text.as_bytes(), Of::Metadata).is_ok(), metadata, "{text}");
         }
-    }
-
-    #[test]
-    fn head_is_found_before_the_items_have_come() {
-        let text = format!(r#"{{ "kind" : "PodList", "metadata" : {{"resourceVersion":"5"}} , "items":[{POD}"#);
-        let (before, _) = text.split_once(" , ").unwrap();
-        for length in 0..text.len() {
-            let expected = if length < before.len() { Head::NotYet } else { Head::Found(metadata("5", None, None)) };
-            assert_eq!(metadata_in(&text.as_bytes()[..length]), expected, "{length}");
-        }
-        assert_eq!(metadata_in(format!(r#"{{"items":[{POD}"#).as_bytes()), Head::Elsewhere);
-        assert_eq!(metadata_in(b"<html>"), Head::Elsewhere);
     }
 
     #[test]
