@@ -56,7 +56,7 @@ fn per_pod(bytes: i64) -> i64 {
 }
 
 #[test]
-fn an_event_takes_few_allocations_and_leaves_none_behind() {
+fn event_takes_few_allocations_and_leaks_none() {
     let (layout, rule, mut store) = (Layout::new(1, PODS, None), rule(), store::Writer::default());
     let lines = |version| (0..1_000).map(|slot| line(&layout, slot, version)).collect::<Vec<_>>();
     lines(7).iter().for_each(|line| _ = take(line, &rule, &mut store));
@@ -74,7 +74,7 @@ fn an_event_takes_few_allocations_and_leaves_none_behind() {
 }
 
 #[test]
-fn a_pod_takes_few_bytes_in_the_store_and_in_the_ledger() {
+fn pod_takes_few_bytes_in_store_and_ledger() {
     let (layout, rule) = (Layout::new(1, PODS, None), rule());
     let (mut store, mut ledger) = (store::Writer::default(), Ledger::default());
     let view = View::new([store.store()]);
@@ -87,7 +87,7 @@ fn a_pod_takes_few_bytes_in_the_store_and_in_the_ledger() {
 }
 
 #[test]
-fn a_list_anew_takes_no_second_store() {
+fn relist_takes_no_second_store() {
     let (layout, rule, mut store) = (Layout::new(1, PODS, None), rule(), store::Writer::default());
     let list = |store: &mut store::Writer| {
         store.begin_list(None);

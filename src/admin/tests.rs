@@ -71,7 +71,8 @@ async fn the_status_page_is_json_and_never_cached() {
 }
 
 #[tokio::test]
-async fn nothing_else_is_there_and_nothing_can_be_changed() {
+async fn unknown_paths_and_other_methods_are_refused() {
+    // An unknown path answers 404 with the list of pages, and a POST answers 405.
     let server = start().await;
     let answer = server.ask("GET /").await;
     assert!(answer.starts_with("HTTP/1.1 404 ") && answer.contains("/readyz"), "{answer}");
@@ -93,7 +94,7 @@ async fn shutdown_ends_idle_connections_at_once() {
 
 /// A connection on which no request ever becomes complete is closed.
 #[tokio::test(start_paused = true)]
-async fn a_stalled_request_is_given_up() {
+async fn stalled_request_is_closed() {
     let server = start().await;
     let mut stalled = TcpStream::connect(server.address).await.unwrap();
     stalled.write_all(b"GET /livez HTTP/1.1\r\n").await.unwrap();
@@ -117,7 +118,7 @@ async fn strangers(server: &Server, count: usize, bytes: &[u8]) -> Vec<TcpStream
 
 /// Idle connections, half-sent heads, requests whose answers nobody reads: four times the table's places of each.
 #[tokio::test]
-async fn probes_are_answered_whatever_strangers_hold_open() {
+async fn probes_are_answered_when_connections_are_full() {
     let server = start().await;
     server.health.watch_listed(0);
     let unread = b"GET /metrics HTTP/1.1\r\nhost: test\r\n\r\n".repeat(40);

@@ -88,7 +88,7 @@ fn values_out_of_bounds_are_rejected() {
 }
 
 #[test]
-fn lists_are_repeated_or_have_commas() {
+fn lists_use_repeated_flags_or_commas() {
     let namespaces = |arguments: &[&str]| run(arguments).unwrap().scope.namespace;
     assert_eq!(namespaces(&["--namespace", "b", "--namespace", "a", "--namespace", "b"]), ["a", "b"]);
     assert_eq!(namespaces(&["--namespace", "a, b,"]), ["a", "b"]);

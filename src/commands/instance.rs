@@ -57,7 +57,8 @@ mod tests {
     }
 
     #[test]
-    fn earlier_life_is_over_and_in_place() {
+    fn earlier_process_of_this_instance_is_recognised() {
+        // It has ended, and it ran in the same place.
         let ours = name(Some("web-0"));
         let nobody = (4_000_000..).find(|pid| is_over(*pid)).unwrap();
         assert!(is_earlier_life(&with_pid(&ours, nobody), &ours));
@@ -69,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn living_or_foreign_process_is_no_earlier_life() {
+    fn live_or_foreign_process_is_no_earlier_one() {
         let ours = name(Some("web-0"));
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let alive = is_earlier_life(&with_pid(&ours, child.id()), &ours);

@@ -229,7 +229,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_in_a_command_is_a_failure_with_code_1_and_words() {
+    async fn panic_in_a_command_exits_with_code_1() {
+        // The error carries the text of the panic.
         let error = result_of(tokio::spawn(async { panic!("a defect") }).await).unwrap_err();
         assert_eq!((error.exit_code(), error.to_string().contains("a defect")), (FAILED, true), "{error}");
         assert_eq!(result_of(tokio::spawn(async { Ok(()) }).await).unwrap(), 0);

@@ -352,7 +352,8 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn an_api_server_that_does_not_answer_is_no_reason_to_be_restarted() {
+    async fn silent_api_server_does_not_fail_liveness() {
+        // While the API server does not answer, the process is not restarted.
         let health = Health::new(1);
         for _ in 0..60 {
             let waited = tokio::time::timeout(Duration::from_secs(10), turning(&health)).await;

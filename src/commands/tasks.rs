@@ -70,7 +70,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_task_that_panics_or_ends_ends_the_process_with_code_1_and_is_named() {
+    async fn ended_or_panicked_task_ends_the_process() {
+        // The process exits with code 1, and the error names the task.
         let panicked = end_of(async { panic!("a defect") }).await;
         assert!(matches!(&panicked, Error::TaskFailed { name: "watch", .. }), "{panicked}");
         let text = panicked.to_string();

@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn pods_that_went_while_the_watch_was_broken_are_shown_at_the_next_list() {
+    fn next_list_shows_deletions_missed_by_the_watch() {
         let mut writer = StoreWriter::default();
         let (view, mut shown) = (View::new([writer.store()]), Shown::default());
         let first = list(&mut writer, &[("1", "a"), ("2", "b")]);
@@ -158,7 +158,8 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_that_came_and_went_before_anybody_looked_is_shown() {
+    fn short_lived_pod_is_shown() {
+        // The pod is already gone from the view when its events are shown.
         let writer = StoreWriter::default();
         let (view, mut shown) = (View::new([writer.store()]), Shown::default());
         assert_eq!(shown.lines(&applied("1", "a"), &view), ["Pod created: a"]);
@@ -167,7 +168,8 @@ mod tests {
     }
 
     #[test]
-    fn a_change_is_not_a_creation_and_an_end_is_shown_once() {
+    fn creation_and_deletion_are_shown_once_each() {
+        // A change of a pod is not shown as a creation.
         let mut writer = StoreWriter::default();
         let (view, mut shown) = (View::new([writer.store()]), Shown::default());
         writer.apply(&pod("1", "a"));

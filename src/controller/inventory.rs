@@ -361,7 +361,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_add_up_to_the_count_but_for_changes_meanwhile() {
+    fn inventory_count_allows_only_for_concurrent_changes() {
+        // The ids add up to the count, except for changes made while the inventory was read.
         let count = |count, changes| Count { count, as_of: 10, changes };
         assert!(add_up(3, count(3, 0), None).is_ok());
         assert!(add_up(3, count(4, 1), None).is_ok());

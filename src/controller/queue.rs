@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_queued_once_in_its_most_urgent_lane() {
+    fn key_is_queued_once_in_most_urgent_lane() {
         let mut queue = Queue::default();
         for lane in [Lane::Rewrite, Lane::Live, Lane::Backfill, Lane::Live, Lane::Delete] {
             queue.push(&"a".into(), lane);
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_delayed_key_waits_and_a_pushed_one_waits_no_longer() {
+    fn delayed_key_waits_until_due_or_pushed() {
         let mut queue = Queue::default();
         queue.push(&"a".into(), Lane::Live);
         queue.delay(&"a".into(), Moment::from_secs(5));
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_and_goes_leaves_nothing_behind() {
+    fn removed_keys_leave_no_memory_behind() {
         let mut queue = Queue::default();
         queue.push(&"stays".into(), Lane::Live);
         for _ in 0..10_000 {
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lane_that_was_long_gives_its_memory_back() {
+    fn shrunken_lane_gives_its_memory_back() {
         let mut queue = Queue::default();
         (0..100_000).for_each(|n| queue.push(&n.to_string().into(), Lane::Live));
         let most = queue.lanes[Lane::Live as usize].capacity();
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn rewrites_wait_for_leave() {
+    fn rewrites_wait_until_they_are_allowed() {
         let mut queue = Queue::default();
         queue.push(&"a".into(), Lane::Rewrite);
         assert_eq!(queue.pop(Open { rewrites: false, ..ALL }), None);
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn retries_wait_for_their_budget_and_let_first_tries_pass() {
+    fn retries_wait_for_budget_but_first_tries_pass() {
         let keys = [
             ("x", Lane::Rejected),
             ("r", Lane::PutPersistent),

@@ -318,7 +318,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_document_is_a_pod_of_a_realistic_size() {
+    fn document_decodes_as_a_pod_of_realistic_size() {
         let document =
             pod("web-0").namespace("shop").label("app", "web").owner("StatefulSet", "web", "u").running().build();
         let size = document.to_string().len();

@@ -108,14 +108,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failure_is_shrunk_to_what_matters() {
+    fn failing_input_is_shrunk_to_its_cause() {
         let fails = |input: &[u8]| ensure(!input.contains(&b'!'), || "a mark".to_owned());
         let (small, why) = shrink(b"a long text with ! in it".to_vec(), String::new(), fails);
         assert_eq!((small.as_slice(), why.as_str()), (&b"!"[..], "a mark"));
     }
 
     #[test]
-    fn most_inputs_are_json_and_few_are_as_they_were() {
+    fn most_inputs_are_json_and_few_are_unchanged() {
         let (corpus, mut rng) = (pods(), Rng::with_seed(1));
         let inputs: Vec<_> = (0..400).map(|_| input(&corpus, &mut rng)).collect();
         let json = inputs.iter().filter(|input| serde_json::from_slice::<serde_json::Value>(input).is_ok()).count();

@@ -250,7 +250,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn connect_limit_grows_when_hit_and_follows_what_worked() {
+    fn connect_timeout_grows_when_hit_and_shrinks_afterwards() {
+        // It becomes twice the time that the last connection took, and at least 5 s.
         let patience = Patience::default();
         let mut limits = vec![patience.limit().as_secs()];
         for _ in 0..4 {

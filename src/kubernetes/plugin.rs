@@ -182,7 +182,8 @@ mod tests {
     }
 
     #[test]
-    fn plugin_output_is_read_or_refused_without_being_quoted() {
+    fn plugin_output_is_read_or_refused_unquoted() {
+        // An error never quotes the output, which may hold a secret.
         assert_eq!(read(r#"{"token":" s3cret\n"}"#).unwrap().token, Some(Secret::new(*b"s3cret")));
         let both =
             read(r#"{"clientCertificateData":"c","clientKeyData":"k","expirationTimestamp":"2020-01-01T00:00:00Z"}"#);

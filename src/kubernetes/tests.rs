@@ -25,7 +25,8 @@ fn rule() -> Rule {
 }
 
 #[test]
-fn a_pod_of_any_shape_spoils_neither_its_list_nor_its_event_and_its_record_is_bounded() {
+fn fuzzed_pod_spoils_no_list_and_no_event() {
+    // The size of its record is bounded.
     let rule = rule();
     fuzz::check(&fuzz::corpus::pods(), |input, _| pod(input, &rule));
 }

@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn ended_connections_leave_their_places() {
+    fn ended_connections_free_their_places() {
         let table = Table::new(1);
         drop(table.enter());
         let (place, full) = table.enter();

@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn xor_of_a_digest_with_itself_is_an_empty_bucket() {
+    fn digest_xored_with_itself_gives_an_empty_bucket() {
         let mut bucket = Digest::default();
         let digest = Digest::of_canonical(b"x");
         bucket.xor(&digest);
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fingerprint_of_a_bucket_is_that_of_its_digest() {
+    fn bucket_fingerprint_equals_its_digests_fingerprint() {
         let (mut whole, mut half) = (Digest::default(), Fingerprint::default());
         for n in 0..10_u8 {
             let digest = Digest::of_canonical(&[n]);
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn buckets_take_the_leading_bits_of_the_hash_of_the_id() {
+    fn bucket_number_is_the_ids_leading_hash_bits() {
         // sha256("a") starts with ca97 8112.
         assert_eq!(Buckets::One.of("a"), 0);
         assert_eq!(Buckets::By8Bits.of("a"), 0xca);

@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_those_of_rfc_1123() {
+    fn names_follow_rfc_1123() {
         let long = |length: usize| "x".repeat(length);
         for good in ["a", "0", "kube-system", "a--b", &long(63)] {
             assert!(is_namespace_name(good) && is_pod_name(good), "{good}");
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn resource_versions_compare_as_numbers_or_not_at_all() {
+    fn resource_versions_compare_only_as_numbers() {
         assert_eq!(compare_resource_versions("9", "10"), Some(Ordering::Less));
         assert_eq!(compare_resource_versions("10", "10"), Some(Ordering::Equal));
         assert_eq!(compare_resource_versions("", "10"), None);

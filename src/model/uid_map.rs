@@ -345,7 +345,8 @@ mod tests {
     }
 
     #[test]
-    fn it_is_a_map_and_its_order_depends_on_what_happened_alone() {
+    fn map_order_depends_only_on_its_history() {
+        // It holds what an ordinary map would hold.
         for round in 0..16 {
             let seed = fastrand::u64(..);
             let most = [4, 70, 1_100, 2_500][round % 4];
@@ -354,7 +355,8 @@ mod tests {
     }
 
     #[test]
-    fn a_walk_down_sees_everything_that_is_there_the_whole_time() {
+    fn downward_scan_sees_every_lasting_entry() {
+        // Other entries come and go while the scan runs.
         for _ in 0..200 {
             let seed = fastrand::u64(..);
             let mut rng = fastrand::Rng::with_seed(seed);
@@ -383,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_follows_the_entries_and_is_given_back() {
+    fn map_memory_follows_the_number_of_entries() {
         let mut map = UidMap::default();
         assert_eq!(map.memory(), 0);
         let entry = size_of::<(Uid, u64)>();
@@ -403,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_and_goes_at_a_chunks_end_takes_no_memory_each_time() {
+    fn churn_at_a_chunks_end_allocates_nothing() {
         let mut map = UidMap::default();
         (0..CHUNK).for_each(|n| _ = map.insert(&uid(n), n));
         map.insert(&uid(CHUNK), CHUNK);

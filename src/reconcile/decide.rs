@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wanted_meets_what_is_known() {
+    fn desired_state_and_ledger_entry_decide_the_action() {
         use Action::*;
         let (present, ended) = (Wanted::Present(digest(1)), Wanted::Ended(Ended::Deleted));
         let removal = Delete(Removal::Watched(Ended::Deleted));
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn one_request_an_id_and_none_too_early() {
+    fn id_has_one_request_and_waits_for_backoff() {
         let flight =
             Flight { kind: OperationKind::Put, result: Known::Holds(digest(1)), version: Version { epoch: 1, seq: 1 } };
         let flying = work(|w| w.tries_mut().flight = Some(flight));
@@ -178,7 +178,8 @@ mod tests {
     }
 
     #[test]
-    fn a_parked_record_waits_for_another_body_and_its_deletion_does_not() {
+    fn parked_record_waits_for_another_body() {
+        // Its deletion does not wait.
         let parked = work(|w| w.tries_mut().parked = Some(digest(1)));
         assert_eq!(decide(Wanted::Present(digest(1)), Known::Absent, Some(&parked), NOW), Action::Parked);
         assert_eq!(decide(Wanted::Present(digest(2)), Known::Absent, Some(&parked), NOW), Action::Put(digest(2)));
@@ -187,7 +188,8 @@ mod tests {
     }
 
     #[test]
-    fn absence_counts_only_in_a_list_begun_after_the_last_sight() {
+    fn absence_counts_only_in_lists_begun_later() {
+        // The list begins after the last pod event of the pod.
         let belief = Belief::sighted_at(Moment::from_secs(10));
         let wanted = |begun| super::wanted(None, Some(&belief), None, begun);
         assert_eq!(wanted(None), Wanted::Unknown);
@@ -197,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_in_the_store_is_wanted_whatever_was_seen_before() {
+    fn stored_pod_is_desired_despite_an_earlier_deletion() {
         let ended = work(|w| w.ended = Some(Ended::DeletedOrLeftRule));
         let pod = crate::model::pod::to_record::unreadable("u", "n", "p", "1").shown();
         assert_eq!(wanted(Some(pod), None, Some(&ended), None), Wanted::Unreadable);

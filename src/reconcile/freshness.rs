@@ -114,7 +114,8 @@ mod tests {
     }
 
     #[test]
-    fn an_older_event_is_noticed_and_an_equal_or_incomparable_one_is_not() {
+    fn only_an_older_event_counts_as_stale() {
+        // An event of an equal or incomparable version does not.
         let mut newest = Newest::default();
         assert!(newest.event("9") && newest.event("10") && newest.event("10") && !newest.event("9"));
         assert!(newest.event("opaque") && newest.event("3"), "no order, no conclusion");
@@ -127,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn list_that_events_overtook_is_fresh() {
+    fn list_overtaken_by_events_is_fresh() {
         let mut newest = Newest::default();
         assert!(list(&mut newest, "10", at(0)) == ListAge::Fresh && newest.begin_watch().as_deref() == Some("10"));
         assert!(newest.event("12"));
@@ -140,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn list_that_begins_again_may_not_go_back() {
+    fn restarted_list_may_not_go_back() {
         let mut newest = Newest::default();
         newest.begin_list();
         assert!(newest.event("20"));
@@ -159,7 +160,8 @@ mod tests {
     }
 
     #[test]
-    fn an_older_list_is_taken_again_until_the_cluster_must_have_been_restored() {
+    fn older_lists_count_as_restore_after_a_minute() {
+        // Until then, an older list is requested again.
         let mut newest = Newest::default();
         assert_eq!(list(&mut newest, "100", at(0)), ListAge::Fresh);
         for secs in [1, 20, 40] {
@@ -171,7 +173,8 @@ mod tests {
     }
 
     #[test]
-    fn what_a_restored_list_that_breaks_off_told_is_not_forgotten_by_the_next_one() {
+    fn restore_outlives_a_list_that_breaks_off() {
+        // The next list still counts as one of a restored cluster.
         let mut newest = Newest::default();
         list(&mut newest, "100", at(0));
         assert!(!newest.completes_restore());
@@ -185,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fresh_list_ends_the_suspicion() {
+    fn fresh_list_clears_the_suspected_restore() {
         let mut newest = Newest::default();
         list(&mut newest, "100", at(0));
         list(&mut newest, "50", at(1));

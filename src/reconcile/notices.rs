@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn many_faults_become_a_few_lines_and_a_summary() {
+    fn many_faults_become_few_lines_and_a_summary() {
         let mut notices = Notices::default();
         let told = (0..5_000).filter(|n| notices.tell(&format!("ns-{n}"), &n.to_string(), at(0))).count();
         assert_eq!((told, notices.summary(at(59))), (5, None));
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn each_cause_is_told_once_per_interval() {
+    fn each_cause_is_logged_once_per_interval() {
         let mut notices = Notices::default();
         let told = (0..100).filter(|n| notices.tell(["a", "b"][n % 2], "invalid type", at(0))).count();
         assert_eq!((told, notices.summary(at(60))), (1, Some(Summary { count: 99, first: "b, a".into() })));

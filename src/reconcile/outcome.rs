@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn patience_is_capped() {
+    fn retry_after_is_capped() {
         let year = Said { retry_after: Some(Duration::from_secs(31_536_000)), ..Said::default() };
         let Verdict::Retry { after, .. } = of_item(OperationKind::Put, 429, year.clone()) else { panic!() };
         assert_eq!(after, Some(RETRY_AFTER_MAX));
@@ -284,7 +284,8 @@ mod tests {
     }
 
     #[test]
-    fn answer_for_one_record_concerns_others_only_by_exception() {
+    fn few_answers_for_one_record_concern_all_requests() {
+        // Statuses such as 401, 429 and 503 concern all requests; the others concern only the record.
         use OperationKind::{Delete, Put};
         for status in [401, 403, 408, 429, 499, 502, 503, 504, 522, 307] {
             assert!(concerns_every_request(Put, status, "") && concerns_every_request(Delete, status, ""), "{status}");

@@ -236,7 +236,8 @@ mod tests {
     }
 
     #[test]
-    fn expired_token_ends_with_all_pods_in_one_page() {
+    fn expired_token_leads_to_one_large_page() {
+        // All pods are then requested in one page.
         let mut paging = Paging::default();
         let expired = Fault::Expired { offered: Some("t".into()) };
         for limit in [LIMIT, LIMIT, WHOLE] {
@@ -255,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn expired_page_without_offer_is_repeated_first() {
+    fn expired_page_without_offer_is_retried_first() {
         let (mut paging, expired) = (Paging::default(), Fault::Expired { offered: None });
         let mut begun = Vec::new();
         for attempt in 1..=18 {
@@ -273,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_that_prove_nothing_become_rare() {
+    fn lists_that_prove_no_absence_become_rare() {
         let mut paging = Paging::default();
         assert_eq!(paging.listed(true, 0), Duration::ZERO);
         let delays: Vec<u64> = (0..10).map(|_| paging.listed(false, 0).as_secs()).collect();
@@ -282,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn list_is_stuck_when_refused_or_failing_on() {
+    fn list_is_stuck_when_refused_or_failing_repeatedly() {
         let mut paging = Paging::default();
         assert!(paging.is_stuck(&refused(403, 0)) && paging.is_stuck(&refused(401, 0)));
         assert!(!paging.is_stuck(&refused(429, 0)) && !paging.is_stuck(&refused(503, 0)));

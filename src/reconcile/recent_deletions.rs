@@ -50,7 +50,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_newest_are_always_known_and_the_oldest_never_for_long() {
+    fn newest_deletions_are_always_remembered() {
+        // The oldest are dropped soon: fewer than twice the bound are kept.
         let mut ends = Ends::default();
         for n in 0..100 {
             ends.insert(&n.to_string().into(), Ended::Deleted, 10);
@@ -65,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_ends_again_is_young_again() {
+    fn repeated_deletion_counts_as_new() {
         let mut ends = Ends::default();
         for name in ["a", "b", "c", "a", "d", "e"] {
             ends.insert(&name.into(), Ended::DeletedOrLeftRule, 3);

@@ -193,7 +193,8 @@ mod tests {
     }
 
     #[test]
-    fn a_key_waits_longer_each_time_between_half_and_the_whole_up_to_a_minute() {
+    fn key_backoff_doubles_up_to_a_minute() {
+        // The wait is random, between half of the backoff and the whole of it.
         for (failures, whole) in [(1, 200), (2, 400), (3, 800), (20, 60_000), (u32::MAX, 60_000)] {
             for random in [0, 1, u64::MAX / 3, u64::MAX] {
                 let delay = key_backoff(failures, random);
@@ -203,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_failure_a_question_then_one_write_then_all() {
+    fn circuit_breaker_probes_then_writes_once_then_closes() {
         let mut target = Target::default();
         assert_eq!((target.slots(at(0), 4), target.wants_question(at(0))), (4, false));
         target.failed(&Failure::Broken("x".into()), at(1000), 0);
@@ -219,7 +220,8 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sent_before_a_pause_does_not_end_it() {
+    fn answer_to_an_earlier_request_ends_no_pause() {
+        // The request was sent before the pause began.
         let mut target = Target::default();
         target.failed(&Failure::Throttled { status: 429, after: Some(ms(7000)) }, at(0), 0);
         target.succeeded(at(10));
@@ -230,7 +232,8 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_is_obeyed_and_a_shorter_one_does_not_undercut_it() {
+    fn retry_after_is_not_cut_short() {
+        // A later failure with a shorter wait does not shorten it.
         let mut target = Target::default();
         target.failed(&Failure::Throttled { status: 429, after: Some(ms(7000)) }, at(0), 0);
         target.failed(&Failure::Broken("a request in flight beside it".into()), at(10), 0);
@@ -240,7 +243,8 @@ mod tests {
     }
 
     #[test]
-    fn a_second_never_sees_more_than_twice_the_rate_and_an_hour_the_rate() {
+    fn rate_limit_bounds_one_second_and_one_hour() {
+        // One second sees at most twice the rate, and an hour sees the rate.
         let mut rate = RateLimit::new(100);
         let mut sent = 0;
         for tick in 0..36_000_u64 {
@@ -256,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_bucket_says_when_it_has_one_again() {
+    fn empty_bucket_says_when_one_token_is_back() {
         let mut rate = RateLimit::new(10);
         rate.take(rate.clone().available(at(0)));
         let then = rate.next_at(at(0), 1);
@@ -265,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_bucket_says_when_it_has_a_portion_again() {
+    fn empty_bucket_says_when_a_portion_is_back() {
         let mut rate = RateLimit::new(1_000);
         rate.take(rate.clone().available(at(0)));
         let then = rate.next_at(at(0), rate.portion());
@@ -277,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_registry_that_asks_for_no_patience_is_waited_for_all_the_same() {
+    fn zero_retry_after_still_backs_off() {
         let (mut target, mut now) = (Target::default(), at(0));
         for _ in 0..10 {
             target.failed(&Failure::Throttled { status: 429, after: Some(ms(0)) }, now, 0);
@@ -296,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn refused_batches_are_divided_at_full_speed_for_a_while() {
+    fn refused_batches_are_divided_without_pause_at_first() {
         let mut target = Target::default();
         (0..16).for_each(|_| target.dividing(true, at(0)));
         assert_eq!(target.slots(at(0), 4), 4);

@@ -240,7 +240,8 @@ mod tests {
     }
 
     #[test]
-    fn repeats_stay_near_or_below_a_tenth_of_first_tries_whatever_the_share_of_failures() {
+    fn retries_stay_near_a_tenth_of_first_tries() {
+        // This holds for every share of failures.
         for failing in [1, 10, 50, 80, 90, 100, 120, 150, 200, 300, 500, 700, 900, 1000] {
             let (repeats, _) = repeats_of_first_tries(failing);
             assert!(repeats <= 110, "{failing} in a thousand fail: {repeats} repeats a thousand first tries");
@@ -249,7 +250,8 @@ mod tests {
     }
 
     #[test]
-    fn requests_of_which_every_second_fails_are_not_taken_for_a_registry_that_is_well() {
+    fn half_failing_requests_do_not_open_the_budget() {
+        // A registry that fails every second request does not count as recovered.
         let mut budget = Budget::default();
         let (mut first, mut repeats, mut random) = (0, 0, 7_u64);
         for second in 0..600 {
@@ -270,14 +272,15 @@ mod tests {
     }
 
     #[test]
-    fn few_failures_are_repeated_without_waiting() {
+    fn few_failures_are_retried_without_waiting() {
         for failing in [1, 10, 50] {
             assert!(repeats_of_first_tries(failing).1 <= 100, "{failing} in a thousand fail");
         }
     }
 
     #[test]
-    fn an_empty_budget_lets_a_repeat_through_now_and_then_and_opens_once_all_is_acknowledged() {
+    fn empty_budget_allows_occasional_retries() {
+        // It opens once every retry is acknowledged.
         let mut budget = Budget::default();
         while budget.allows(Attempt::Retry, at(0)) {
             budget.sent(Attempt::Retry);

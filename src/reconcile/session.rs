@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn other_settings_than_ours_are_declared_as_unsettled() {
+    fn changed_settings_are_declared_as_unsettled() {
         assert_eq!(Declared::after(None, "ours"), Declared::Ours);
         assert_eq!(Declared::after(Some("ours"), "ours"), Declared::Ours);
         let before = Declared::after(Some("theirs"), "ours");
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn a_need_for_a_person_is_declared_and_read_back() {
+    fn needed_approval_is_declared_and_read_back() {
         let declared = Declared::after(Some(&Declared::Doubted.text("ours", false)), "ours");
         assert_eq!((declared, &*declared.text("ours", false)), (Declared::Doubted, "doubted"));
     }
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fenced_writer_looks_and_does_not_open() {
+    fn fenced_writer_opens_no_session_until_unfenced() {
         let mut session = open();
         session.fenced(at(5));
         session.unknown(at(5), 0);
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn a_standby_has_nothing_to_do_for_a_session() {
+    fn standby_has_no_session() {
         let mut session = Session::default();
         assert_eq!((session.phase(), session.due_at()), (Phase::Standby, None));
         session.lead(at(4));
@@ -364,7 +364,8 @@ mod tests {
     }
 
     #[test]
-    fn a_session_of_ours_that_we_never_heard_of_is_written_in() {
+    fn unknown_own_session_is_adopted() {
+        // The request that opened it was given up, and arrived all the same.
         let mut session = open();
         session.next_version();
         session.fenced(at(5));
@@ -377,7 +378,8 @@ mod tests {
     }
 
     #[test]
-    fn a_registry_that_forgets_every_session_is_not_asked_for_them_at_full_speed() {
+    fn forgotten_unused_session_is_reopened_with_backoff() {
+        // A session in which a write was acknowledged is opened again at once.
         let mut session = open();
         session.acknowledged();
         session.unknown(at(1), 0);
@@ -388,7 +390,8 @@ mod tests {
     }
 
     #[test]
-    fn a_stored_version_is_passed_by_counting_or_by_a_new_session() {
+    fn newer_stored_version_is_passed_by_counting_on() {
+        // A version of a newer epoch needs a new session.
         let mut session = open();
         session.outrun(Version { epoch: 7, seq: 40 }, at(1), 0);
         assert_eq!(session.next_version(), Some(Version { epoch: 7, seq: 41 }));

@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_silence_is_told_once_and_its_end_once() {
+    fn silence_and_its_end_are_reported_once() {
         let mut silence = Silence::default();
         assert_eq!(silence.look(at(10), at(39)), None);
         assert_eq!(silence.look(at(10), at(41)), Some(Notice::Old { silence: Duration::from_secs(31) }));
@@ -117,7 +117,8 @@ mod tests {
     }
 
     #[test]
-    fn only_a_server_that_answers_is_asked_for_a_list_instead() {
+    fn watch_is_given_up_only_if_server_answers() {
+        // The pods are listed again instead.
         assert!(!hearing([30, 59]).is_given_up(at(59)), "too soon");
         assert!(hearing([30, 50]).is_given_up(at(60)));
         assert!(!hearing([30, 50]).is_given_up(at(96)), "it does not answer");

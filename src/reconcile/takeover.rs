@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_live_session_is_taken_over_after_a_missed_heartbeat() {
+    fn live_session_is_taken_over_after_missed_heartbeat() {
         let mut takeover = Takeover::default();
         assert_eq!(takeover.look(&live("1"), false, at(0)), Err(at(5)));
         assert_eq!(takeover.look(&live("2"), false, at(30)), Err(at(35)), "it lives");
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn an_own_or_ended_session_is_replaced_at_once() {
+    fn own_or_ended_session_is_replaced_at_once() {
         let mut takeover = Takeover::default();
         assert_eq!(takeover.look(&live("1"), true, at(0)), Ok(()));
         assert_eq!(takeover.look(&OtherWriter { state: Liveness::Stale, ..live("1") }, false, at(0)), Ok(()));

@@ -265,7 +265,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_problem_is_known_by_its_type_whatever_else_is_in_it() {
+    fn problem_is_known_by_its_type_alone() {
         let text = r#"{"type":"urn:pod-registrar:problem:stale-epoch","status":"409","current":{"epoch":3},"x":[]}"#;
         let problem: Problem = serde_json::from_str(text).unwrap();
         assert_eq!((problem.name(), problem.status, problem.current), ("stale-epoch", None, None));

@@ -95,7 +95,8 @@ fn any(rng: &mut fastrand::Rng, most: u32) -> Pod {
 }
 
 #[test]
-fn it_holds_what_was_shown_and_knows_who_has_a_name() {
+fn store_holds_shown_pods_and_owners_of_names() {
+    // It does what a simple model of the store does.
     for round in 0..40 {
         let seed = fastrand::u64(..);
         let mut rng = fastrand::Rng::with_seed(seed);
@@ -145,7 +146,7 @@ fn it_holds_what_was_shown_and_knows_who_has_a_name() {
 }
 
 #[test]
-fn while_a_list_comes_in_both_what_was_there_and_what_it_shows_are_there() {
+fn incoming_list_adds_pods_before_removing_any() {
     let mut writer = Writer::default();
     let view = View::new([writer.store()]);
     writer.apply(&pod("old", "n", "web-0", 1));

@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn live_while_the_loop_turns() {
+    async fn process_is_live_while_the_loop_turns() {
         let health = Health::new(1);
         assert!(health.live().ok(), "the start has a grace");
         tokio::time::advance(Duration::from_secs(119)).await;
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn the_grace_ends() {
+    fn startup_grace_ends_after_two_minutes() {
         let report = liveness(Duration::from_secs(121), None);
         assert_eq!(report.to_string(), "[-]loop failed: it did not turn within 120 s of the start\n");
     }
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn ready_once_every_watch_has_listed_and_for_good() {
+    async fn process_is_ready_once_every_watch_has_listed() {
         let health = Health::new(2);
         health.watch_listed(0);
         health.watch_listed(7);
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn not_ready_when_fenced_or_stopping() {
+    async fn process_is_not_ready_when_fenced_or_stopping() {
         let health = Health::new(0);
         health.set_fenced(true);
         assert!(!health.ready().ok() && health.live().ok());

@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kubernetes_client_is_quiet_until_it_is_asked_for_by_name() {
+    fn kubernetes_client_logs_only_when_named() {
         let act = || tracing::error!(target: "kube_client::client", "a whole list");
         assert_eq!(logged(LogFormat::Text, "", act), "");
         assert_eq!(logged(LogFormat::Text, "trace", act), "");
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_that_is_none_is_refused() {
+    fn invalid_filter_is_refused() {
         assert!(filter("pod_registrar=loud").is_err());
     }
 }

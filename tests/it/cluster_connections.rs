@@ -117,7 +117,8 @@ async fn failed_api_connection_names_cause_and_member() {
 }
 
 #[tokio::test]
-async fn api_certificate_that_is_its_own_authority_is_trusted() {
+async fn self_signed_api_certificate_is_trusted() {
+    // The kubeconfig names the certificate as its own authority.
     let world = World::start().await;
     let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

@@ -79,7 +79,8 @@ async fn a_watcher_follows_creation_change_and_deletion() {
 }
 
 #[tokio::test]
-async fn a_pod_replaced_in_place_is_one_modified_event_with_another_uid() {
+async fn pod_replaced_in_place_is_one_modified_event() {
+    // The event carries another UID.
     let server = server().await;
     let first = server.create(pod("db-0").namespace("shop").running()).unwrap();
     let mut events =
@@ -91,7 +92,7 @@ async fn a_pod_replaced_in_place_is_one_modified_event_with_another_uid() {
 }
 
 #[tokio::test]
-async fn an_event_that_the_server_lost_is_seen_by_the_next_list_only() {
+async fn lost_event_shows_only_in_the_next_list() {
     let server = server().await;
     let api = pods(&server);
     for name in ["a", "b"] {
@@ -105,7 +106,7 @@ async fn an_event_that_the_server_lost_is_seen_by_the_next_list_only() {
 }
 
 #[tokio::test]
-async fn going_back_in_time_ends_watches_and_forgets_what_came_later() {
+async fn restore_ends_watches_and_forgets_later_changes() {
     let server = server().await;
     server.create(pod("a").namespace("shop")).unwrap();
     let backup = server.snapshot();
@@ -130,7 +131,7 @@ async fn going_back_in_time_ends_watches_and_forgets_what_came_later() {
 }
 
 #[tokio::test]
-async fn faults_of_a_watch() {
+async fn watch_faults_reach_the_client() {
     let server = server().await;
     let api = pods(&server);
     let start = server.resource_version().to_string();
@@ -172,7 +173,7 @@ async fn faults_of_a_watch() {
 }
 
 #[tokio::test]
-async fn faults_of_a_list() {
+async fn list_faults_reach_the_client() {
     let server = server().await;
     let api = pods(&server);
     let old = server.snapshot();
@@ -213,7 +214,8 @@ async fn faults_of_a_list() {
 }
 
 #[tokio::test]
-async fn a_server_that_stops_ends_what_hangs_and_comes_back_on_its_port() {
+async fn stopped_server_ends_hanging_requests() {
+    // It comes back on the same port.
     let server = server().await;
     let (api, address) = (server.api(), server.address().to_string());
     server.inject(Fault::hang(Kind::List));
@@ -234,7 +236,7 @@ async fn a_server_that_stops_ends_what_hangs_and_comes_back_on_its_port() {
 }
 
 #[tokio::test]
-async fn pods_are_written_over_http_too() {
+async fn pods_can_be_written_over_http() {
     let server = server().await;
     let api = pods(&server);
     let namespace = serde_json::from_value(json!({"metadata": {"name": "shop"}})).unwrap();

@@ -63,7 +63,7 @@ async fn follow(pods: Api<Pod>, server: apiserver::Api, ended: CancellationToken
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_lists_once_and_watches_knows_every_pod() {
+async fn one_list_and_its_watch_show_every_pod() {
     let server = Server::start(Options::default()).await.unwrap();
     let options = life::Options { pods: 100, churn: 60.0, nodes: 4, seed: fastrand::u64(..) };
     let seed = options.seed;

@@ -49,7 +49,7 @@ fn licences_are_permissive() {
 }
 
 #[test]
-fn everything_comes_from_one_registry() {
+fn dependencies_come_from_one_registry() {
     let sources: BTreeSet<String> =
         packages().iter().filter_map(|package| package["source"].as_str().map(str::to_owned)).collect();
     assert_eq!(sources.len(), 1, "{sources:?}");
@@ -57,7 +57,7 @@ fn everything_comes_from_one_registry() {
 }
 
 #[test]
-fn there_is_one_tls_provider() {
+fn one_tls_provider_is_linked() {
     let packages = packages();
     let names: BTreeSet<&str> = packages.iter().filter_map(|package| package["name"].as_str()).collect();
     assert!(names.contains("ring"));
@@ -67,7 +67,7 @@ fn there_is_one_tls_provider() {
 }
 
 #[test]
-fn what_matters_is_there_once() {
+fn core_crates_are_linked_in_one_version() {
     let packages = packages();
     for name in ["rustls", "ring", "tokio", "hyper", "kube-client", "k8s-openapi"] {
         let count = packages.iter().filter(|package| package["name"] == name).count();
@@ -76,7 +76,7 @@ fn what_matters_is_there_once() {
 }
 
 #[test]
-fn the_audit_asks_for_the_same() {
+fn audit_policy_names_the_same_rules() {
     let policy = text("deny.toml");
     for name in LICENCES.iter().chain(&BANNED) {
         assert!(policy.contains(&format!("\"{name}\"")), "{name} is not in deny.toml");

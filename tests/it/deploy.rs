@@ -108,7 +108,7 @@ fn settings_page_lists_every_flag() {
 }
 
 #[test]
-fn rights_are_exactly_what_is_used() {
+fn rights_are_exactly_those_in_use() {
     for (path, rules) in RULES {
         let role = uncommented(&text(path));
         assert!(role.ends_with(rules), "{role}");
@@ -131,7 +131,8 @@ fn pods_are_restricted() {
 }
 
 #[test]
-fn two_replicas_of_which_one_writes() {
+fn deployment_runs_two_replicas() {
+    // One of them writes, and a disruption leaves one of them running.
     let deployment = text("deploy/deployment.yaml");
     for (key, value) in
         [("replicas", "2"), ("type", "RollingUpdate"), ("maxUnavailable", "0"), ("fieldPath", "metadata.name")]
@@ -147,7 +148,8 @@ fn two_replicas_of_which_one_writes() {
 }
 
 #[test]
-fn the_lease_is_the_one_of_the_settings_and_has_nothing_that_applying_it_again_would_take_away() {
+fn shipped_lease_is_empty_and_matches_the_settings() {
+    // Applying the manifest again takes nothing away from a Lease in use.
     let lease = uncommented(&text("deploy/lease.yaml"));
     let expected = "apiVersion: coordination.k8s.io/v1\nkind: Lease\nmetadata:\n  name: pod-registrar\n";
     assert_eq!(lease, expected);
@@ -161,7 +163,7 @@ fn the_lease_is_the_one_of_the_settings_and_has_nothing_that_applying_it_again_w
 }
 
 #[test]
-fn ports_are_those_of_the_program() {
+fn ports_match_the_programs_defaults() {
     let (admin, registry) = default_ports();
     assert_eq!(values(&text("deploy/deployment.yaml"), "containerPort"), [admin.to_string()]);
     assert_eq!(values(&text("deploy/deployment.yaml"), "prometheus.io/port"), [format!("\"{admin}\"")]);
@@ -174,7 +176,7 @@ fn ports_are_those_of_the_program() {
 }
 
 #[test]
-fn variables_are_settings_of_the_command() {
+fn variables_name_settings_of_the_command() {
     for (path, manifest) in manifests() {
         let command = if path.parent().unwrap().ends_with("registry") { "registry" } else { "run" };
         let settings = section(command);
@@ -215,7 +217,7 @@ fn no_token_is_shipped() {
 }
 
 #[test]
-fn secret_keys_are_the_files_that_are_read() {
+fn secret_keys_match_the_configured_files() {
     let commands = deploy_commands();
     for (workload, key, variable) in [
         ("deploy/deployment.yaml", "token", "POD_REGISTRAR_REGISTRY_TOKEN_FILE"),
@@ -289,7 +291,7 @@ fn image_names_a_numeric_user() {
 }
 
 #[tokio::test]
-async fn probes_ask_for_what_is_served() {
+async fn probes_request_paths_that_are_served() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (health, metrics) = (Health::new(0), Metrics::new(0));

@@ -38,7 +38,8 @@ async fn assert_in_doubt_soon(script: Script, why: &str) {
 }
 
 #[tokio::test]
-async fn a_slow_loris_in_head_or_body_has_the_requests_time_and_no_more() {
+async fn slow_loris_gets_only_the_request_timeout() {
+    // It drips the head or the body of its answer.
     let pause = Duration::from_millis(20);
     let drip = |head: &str, drop: &str| Script::Drip(head.into(), drop.into(), pause);
     assert_in_doubt_soon(drip("HTTP/1.1 200 OK\r\n", "x: y\r\n"), "a head that never ends").await;
@@ -50,7 +51,7 @@ async fn a_slow_loris_in_head_or_body_has_the_requests_time_and_no_more() {
 }
 
 #[tokio::test]
-async fn heads_and_bodies_have_a_largest_size() {
+async fn heads_and_bodies_have_a_size_limit() {
     let header = format!("x-{}: {}\r\n", "a".repeat(100), "b".repeat(60_000));
     let endless = Script::Drip("HTTP/1.1 200 OK\r\n".into(), header, Duration::ZERO);
     assert_in_doubt_soon(endless, "a head without end").await;
@@ -82,7 +83,8 @@ fn crc32(bytes: &[u8]) -> u32 {
 }
 
 #[tokio::test]
-async fn nothing_is_unpacked_so_that_no_bomb_goes_off_and_no_packed_answer_is_asked_for() {
+async fn compressed_answers_are_never_unpacked() {
+    // None is requested, and no decompression bomb can go off.
     install_provider();
     assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
     // Unpacked, this would be an acknowledgement.
@@ -98,7 +100,7 @@ async fn nothing_is_unpacked_so_that_no_bomb_goes_off_and_no_packed_answer_is_as
 }
 
 #[tokio::test]
-async fn a_token_that_is_renewed_in_time_is_used_before_the_old_one_is_refused() {
+async fn renewed_token_is_used_before_a_refusal() {
     install_provider();
     let folder = tempfile::tempdir().unwrap();
     let token = folder.path().join("token");
@@ -118,7 +120,7 @@ async fn a_token_that_is_renewed_in_time_is_used_before_the_old_one_is_refused()
 }
 
 #[tokio::test]
-async fn results_in_another_number_or_twice_are_no_answer() {
+async fn miscounted_or_duplicate_results_void_the_answer() {
     let (a, b) = (r#"{"id":"a","status":200}"#, r#"{"id":"b","status":204}"#);
     for (results, why) in [
         (format!("{a},{b},{b}"), "one too many"),
@@ -139,7 +141,7 @@ async fn results_in_another_number_or_twice_are_no_answer() {
 }
 
 #[tokio::test]
-async fn a_patience_that_makes_no_sense_for_one_item_harms_no_other() {
+async fn invalid_item_retry_after_harms_no_other() {
     for (asked, understood) in [
         ("-5", None),
         ("1.5", None),
@@ -161,7 +163,8 @@ async fn a_patience_that_makes_no_sense_for_one_item_harms_no_other() {
 }
 
 #[tokio::test]
-async fn patience_asked_of_all_is_capped_and_nonsense_is_none() {
+async fn request_retry_after_is_capped_or_ignored() {
+    // A value that makes no sense is ignored.
     for (asked, understood) in [
         ("31536000", Some(300)),
         ("99999999999999999999999999", None),
@@ -181,7 +184,8 @@ async fn patience_asked_of_all_is_capped_and_nonsense_is_none() {
 }
 
 #[tokio::test]
-async fn no_redirect_is_followed_wherever_it_leads_and_no_token_goes_there() {
+async fn redirects_are_never_followed() {
+    // No token is sent to the address of a redirect.
     install_provider();
     let folder = tempfile::tempdir().unwrap();
     let token = folder.path().join("token");
@@ -213,7 +217,7 @@ async fn no_redirect_is_followed_wherever_it_leads_and_no_token_goes_there() {
 }
 
 #[tokio::test]
-async fn what_a_registry_says_of_itself_is_believed_within_bounds() {
+async fn registry_capabilities_are_bounded() {
     install_provider();
     let features = vec![format!("\"{}\"", "f".repeat(1_000)); 100].join(",");
     let told = format!(
@@ -247,7 +251,7 @@ async fn named(namespace: &str, name: &str) -> Result<Option<RecordName>, Failur
 }
 
 #[tokio::test]
-async fn record_names_that_no_pod_can_have_are_unknown() {
+async fn impossible_pod_names_in_records_are_ignored() {
     install_provider();
     let good = RecordName { namespace: "kube-system".into(), name: "web-0.example".into() };
     assert_eq!(named("kube-system", "web-0.example").await, Ok(Some(good)));
@@ -273,7 +277,7 @@ b",
 }
 
 #[tokio::test]
-async fn record_answer_is_small_and_of_the_right_pod() {
+async fn large_or_foreign_record_answers_are_refused() {
     install_provider();
     let filler = "x".repeat(200_000);
     let record = format!(r#"{{"pod":{{"uid":"a","namespace":"n","name":"p"}},"filler":"{filler}"}}"#);
@@ -287,7 +291,7 @@ async fn record_answer_is_small_and_of_the_right_pod() {
 }
 
 #[tokio::test]
-async fn page_token_is_bounded_and_stays_in_the_query() {
+async fn page_token_is_bounded_and_stays_in_query() {
     install_provider();
     let page = |token: &str| serde_json::json!({"items": [], "next": token, "count": 0, "asOf": 1}).to_string();
     let server = Server::start(answer("200 OK", "", &page(&"t".repeat(2_000)))).await;
@@ -366,7 +370,8 @@ impl Drop for Tls {
 }
 
 #[tokio::test]
-async fn certificates_that_are_expired_of_another_name_or_of_an_unknown_authority_are_refused() {
+async fn invalid_registry_certificates_are_refused() {
+    // They are expired, of another name, or of an unknown authority.
     install_provider();
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
@@ -388,7 +393,7 @@ async fn certificates_that_are_expired_of_another_name_or_of_an_unknown_authorit
 }
 
 #[tokio::test]
-async fn another_authority_and_another_token_in_the_files_are_used_without_a_restart() {
+async fn replaced_authority_and_token_need_no_restart() {
     install_provider();
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
@@ -431,7 +436,8 @@ async fn another_authority_and_another_token_in_the_files_are_used_without_a_res
 }
 
 #[tokio::test]
-async fn a_connection_that_is_closed_between_or_during_requests_is_made_anew() {
+async fn closed_connection_is_opened_again() {
+    // The registry closes it between requests or during one.
     install_provider();
     let head = "HTTP/1.1 200 OK\r\nconnection: close\r\n";
     let body = r#"{"results":[{"id":"a","status":200},{"id":"b","status":204}]}"#;

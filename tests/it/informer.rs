@@ -204,7 +204,7 @@ impl World {
 }
 
 #[tokio::test]
-async fn what_is_created_changed_and_deleted_is_in_the_store_and_told() {
+async fn watched_changes_are_stored_and_reported() {
     let mut world = World::listed([]).await;
     assert_eq!(world.lists(), 1);
     let (a, before) = (world.uid("a"), world.view.len());
@@ -217,7 +217,8 @@ async fn what_is_created_changed_and_deleted_is_in_the_store_and_told() {
 }
 
 #[tokio::test]
-async fn a_name_that_goes_to_another_pod_in_one_event_is_an_end_and_a_sight() {
+async fn pod_replaced_in_place_gives_two_events() {
+    // One MODIFIED event gives the old pod's deletion and an event of the new pod.
     let mut world = World::listed([]).await;
     let old = world.uid("b");
     world.server.replace_in_place(pod("b").namespace("shop").running()).unwrap();
@@ -228,7 +229,8 @@ async fn a_name_that_goes_to_another_pod_in_one_event_is_an_end_and_a_sight() {
 }
 
 #[tokio::test]
-async fn pods_that_went_while_the_watch_was_broken_are_not_in_the_next_list() {
+async fn deletions_missed_by_the_watch_show_by_absence() {
+    // The next list lacks the pods, and no deletion event reports them.
     let mut world = World::listed([]).await;
     world.server.delete_silently("shop", "a").unwrap();
     world.server.compact();
@@ -239,7 +241,7 @@ async fn pods_that_went_while_the_watch_was_broken_are_not_in_the_next_list() {
 }
 
 #[tokio::test]
-async fn a_lost_event_is_found_when_a_list_is_asked_for() {
+async fn requested_list_finds_a_lost_event() {
     let mut world = World::listed([]).await;
     world.server.delete_silently("shop", "c").unwrap();
     world.relist.send_modify(|asked| *asked += 1);
@@ -248,7 +250,7 @@ async fn a_lost_event_is_found_when_a_list_is_asked_for() {
 }
 
 #[tokio::test]
-async fn a_watch_refused_with_the_status_410_is_begun_anew_with_a_list() {
+async fn watch_refused_with_410_leads_to_a_relist() {
     let mut world = World::listed([Fault::status(Kind::Watch, 410)]).await;
     world.server.create(pod("d").namespace("shop").running()).unwrap();
     world.equal().await;
@@ -257,7 +259,8 @@ async fn a_watch_refused_with_the_status_410_is_begun_anew_with_a_list() {
 }
 
 #[tokio::test]
-async fn a_pod_that_cannot_be_read_is_neither_lost_nor_taken_for_deleted() {
+async fn undecodable_pod_is_not_taken_for_deleted() {
+    // Its record stays as it was.
     let mut world = World::listed([]).await;
     let uid = world.uid("b").as_str().into();
     let digest = |world: &World| world.view.get(&uid).unwrap().content.unwrap().digest;
@@ -274,7 +277,7 @@ async fn a_pod_that_cannot_be_read_is_neither_lost_nor_taken_for_deleted() {
 }
 
 #[tokio::test]
-async fn an_event_that_cannot_be_read_begins_the_watch_anew() {
+async fn undecodable_event_restarts_the_watch() {
     let line = r#"{"type":"MODIFIED","object":"what?"}"#;
     let mut world = World::listed([Fault::line(0, line)]).await;
     world.server.create(pod("d").namespace("shop").running()).unwrap();
@@ -283,7 +286,7 @@ async fn an_event_that_cannot_be_read_begins_the_watch_anew() {
 }
 
 #[tokio::test]
-async fn lists_that_fail_show_nothing_and_are_taken_again() {
+async fn failed_lists_show_nothing_and_are_retried() {
     let faults = [
         Fault::status(Kind::List, 401),
         Fault::status(Kind::List, 403),
@@ -298,7 +301,7 @@ async fn lists_that_fail_show_nothing_and_are_taken_again() {
 }
 
 #[tokio::test]
-async fn a_list_older_than_what_was_seen_is_discarded() {
+async fn list_older_than_the_view_is_discarded() {
     let mut world = World::listed([]).await;
     let earlier = world.server.snapshot();
     world.server.create(pod("d").namespace("shop").running()).unwrap();
@@ -335,7 +338,8 @@ async fn broken_connections_lose_nothing() {
 }
 
 #[tokio::test]
-async fn with_a_selector_an_end_may_be_a_change() {
+async fn deletion_event_under_a_selector_is_ambiguous() {
+    // With a selector, the pod may have been deleted, or changed and deselected.
     let scope = Scope { label_selector: Some("app in (a,b)".into()), ..Scope::default() };
     let mut world = World::start([], scope).await;
     world.told("the list", |s| matches!(s, Sighting::Listed { list, .. } if list.pods == 2)).await;
@@ -356,7 +360,7 @@ async fn excluded_namespaces_are_not_watched() {
 }
 
 #[tokio::test]
-async fn a_list_that_takes_longer_than_the_interval_between_lists_comes_to_its_end() {
+async fn list_longer_than_the_relist_interval_completes() {
     let slow = [Fault::delay(Kind::List, Duration::from_millis(300)).always()];
     let mut world = World::with_timers(slow, Scope::default(), Duration::from_millis(50), NEVER).await;
     world.equal().await;
@@ -370,7 +374,7 @@ async fn a_list_that_takes_longer_than_the_interval_between_lists_comes_to_its_e
 }
 
 #[tokio::test]
-async fn a_cluster_that_went_back_in_time_is_noticed_though_its_watch_is_silent() {
+async fn restored_cluster_is_noticed_despite_silent_watch() {
     let mut world = World::with_timers([], Scope::default(), NEVER, Duration::from_millis(500)).await;
     world.equal().await;
     let earlier = world.server.snapshot();

@@ -192,7 +192,7 @@ async fn a_whole_answer_is_judged_item_by_item() {
 }
 
 #[tokio::test]
-async fn what_is_no_answer_leaves_everything_in_doubt() {
+async fn invalid_answer_leaves_everything_uncertain() {
     let broken = |r: &Result<Vec<Verdict>, Failure>| matches!(r, Err(Failure::Broken(_)));
     let (a, b) = (r#"{"id":"a","status":200}"#, r#"{"id":"b","status":204}"#);
     check(results(b, a), broken, "results in another order").await;
@@ -208,14 +208,14 @@ async fn what_is_no_answer_leaves_everything_in_doubt() {
 }
 
 #[tokio::test]
-async fn every_wait_and_every_body_has_an_end() {
+async fn waits_and_bodies_are_bounded() {
     let broken = |r: &Result<Vec<Verdict>, Failure>| matches!(r, Err(Failure::Broken(_)));
     check(Script::Hang, broken, "no answer").await;
     check(Script::Endless, broken, "an answer without end").await;
 }
 
 #[tokio::test]
-async fn refusals_say_what_they_are() {
+async fn refusals_map_to_distinct_failures() {
     check(problem("409 Conflict", "stale-epoch"), |r| *r == Err(Failure::StaleEpoch), "fenced").await;
     check(problem("409 Conflict", "unknown-session"), |r| *r == Err(Failure::UnknownSession), "forgotten").await;
     check(problem("413 Content Too Large", "too-large"), |r| *r == Err(Failure::TooLarge), "too large").await;
@@ -228,7 +228,8 @@ async fn refusals_say_what_they_are() {
 }
 
 #[tokio::test]
-async fn patience_is_asked_for_in_seconds_or_as_a_date() {
+async fn retry_after_is_read_in_either_form() {
+    // The registry gives it in seconds or as a date.
     let seconds = |r: &Result<Vec<Verdict>, Failure>| {
         *r == Err(Failure::Throttled { status: 429, after: Some(Duration::from_secs(7)) })
     };
@@ -241,7 +242,8 @@ async fn patience_is_asked_for_in_seconds_or_as_a_date() {
 }
 
 #[tokio::test]
-async fn a_redirect_is_not_followed_and_the_token_stays_with_the_origin() {
+async fn redirect_is_not_followed() {
+    // The token stays with the origin.
     install_provider();
     let folder = tempfile::tempdir().unwrap();
     let token = folder.path().join("token");
@@ -268,7 +270,7 @@ async fn a_redirect_is_not_followed_and_the_token_stays_with_the_origin() {
 }
 
 #[tokio::test]
-async fn a_registry_that_is_not_there_was_sent_nothing() {
+async fn unreachable_registry_counts_as_nothing_sent() {
     install_provider();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -287,7 +289,8 @@ fn certificate(folder: &std::path::Path, name: &str) -> TlsFiles {
 }
 
 #[tokio::test]
-async fn over_tls_only_the_given_authority_is_trusted_and_nothing_is_sent_to_another() {
+async fn only_the_given_tls_authority_is_trusted() {
+    // A server of another authority is sent nothing.
     install_provider();
     let folder = tempfile::tempdir().unwrap();
     let (own, other) = (certificate(folder.path(), "own"), certificate(folder.path(), "other"));

@@ -78,7 +78,8 @@ async fn failed_connection_names_cause_and_setting() {
 }
 
 #[tokio::test]
-async fn certificate_that_is_its_own_authority_is_trusted() {
+async fn self_signed_certificate_is_trusted() {
+    // The settings name the certificate as its own authority.
     install_provider();
     let folder = tempfile::tempdir().unwrap();
     let make = |name: &str| {
@@ -121,7 +122,7 @@ async fn keeping(answer: &'static str) -> (std::net::SocketAddr, Arc<AtomicUsize
 }
 
 #[tokio::test]
-async fn connection_is_replaced_at_its_greatest_age() {
+async fn connection_is_replaced_at_its_maximum_age() {
     install_provider();
     let (address, connections, _tasks) = keeping("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await;
     let client = client(address, None);
@@ -139,7 +140,7 @@ async fn connection_is_replaced_at_its_greatest_age() {
 }
 
 #[tokio::test]
-async fn proxy_variables_do_not_concern_the_registry() {
+async fn proxy_variables_do_not_affect_the_registry() {
     let server = Server::start(answer("200 OK", "", r#"{"protocol":"v1"}"#)).await;
     // The variables of this very process must not change under other tests: the executable is asked.
     let output = Command::new(env!("CARGO_BIN_EXE_pod-registrar"))
@@ -182,7 +183,7 @@ async fn single_deletion_accepts_what_a_batch_accepts() {
 }
 
 #[tokio::test]
-async fn accepted_deletion_is_looked_after() {
+async fn accepted_deletion_is_verified_by_a_read() {
     let delete = &operations()[1];
     let accepted = |then: &str| Script::Methods(vec![("DELETE", say("202 Accepted", "")), ("GET", say(then, "{}"))]);
     assert_eq!(alone(accepted("404 Not Found"), delete).await, Ok(Verdict::Done));
@@ -193,7 +194,8 @@ async fn accepted_deletion_is_looked_after() {
 }
 
 #[tokio::test]
-async fn unknown_answer_is_that_records_matter() {
+async fn unknown_status_concerns_only_its_record() {
+    // Statuses that proxies make concern every request.
     for operation in &operations() {
         for status in ["500 Internal Server Error", "418 I'm a teapot", "599 Else"] {
             let verdict = alone(answer(status, "", "oops"), operation).await;

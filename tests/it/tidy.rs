@@ -97,7 +97,7 @@ const TIME_OF_DAY: [(&str, &str); 6] = [
 const MOST_LINES: usize = 500;
 
 #[test]
-fn arrows_between_rooms_are_those_of_the_map() {
+fn modules_use_only_the_modules_they_may() {
     for file in project::sources("src") {
         let room = room(&file);
         let used: BTreeSet<String> = rooms_used(&code(&file)).into_iter().filter(|used| *used != room).collect();
@@ -114,7 +114,7 @@ fn arrows_between_rooms_are_those_of_the_map() {
 }
 
 #[test]
-fn a_room_is_left_by_its_name_only() {
+fn other_modules_are_imported_by_full_path() {
     for file in project::sources("src") {
         assert!(!code(&file).contains("super::super"), "{}: write crate::… instead", file.display());
     }
@@ -136,7 +136,7 @@ fn core_is_pure() {
 }
 
 #[test]
-fn nothing_else_is_decided_by_the_time_of_day() {
+fn only_listed_files_read_the_wall_clock() {
     const READS: [&str; 8] = [
         "SystemTime::",
         "Timestamp::now",
@@ -155,7 +155,7 @@ fn nothing_else_is_decided_by_the_time_of_day() {
 }
 
 #[test]
-fn every_file_says_what_it_is_for_and_is_short() {
+fn every_file_is_short_and_has_a_header() {
     for file in ["src", "tests", "benches"].into_iter().flat_map(project::sources) {
         let text = fs::read_to_string(&file).unwrap();
         assert!(text.starts_with("//! "), "{} does not open with //!", file.display());
@@ -165,7 +165,7 @@ fn every_file_says_what_it_is_for_and_is_short() {
 }
 
 #[test]
-fn rooms_are_found_in_every_kind_of_path() {
+fn modules_are_found_in_every_kind_of_path() {
     let text =
         "use crate::model::Uid;\nuse crate::{registry::{v1::Item, Verdict}, sync};\nlet a = crate::demo::run();\n";
     let expected = ["demo", "model", "registry", "sync"].map(str::to_owned);

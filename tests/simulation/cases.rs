@@ -21,36 +21,37 @@ fn keeps_every_promise(setup: Setup, steps: &[Step]) -> String {
 }
 
 #[test]
-fn an_absence_is_nothing_until_the_cluster_was_asked() {
+fn absence_waits_for_the_clusters_confirmation() {
     keeps_every_promise(Setup { pods: 9, registered: true, ..Setup::PLAIN }, &[Wait(10), Replace(8)]);
 }
 
 #[test]
-fn an_empty_list_is_doubted_however_few_pods_it_lacks() {
+fn empty_list_is_guarded_however_few_are_absent() {
     let setup = || Setup { pods: 9, registered: true, ..Setup::PLAIN };
     keeps_every_promise(setup(), &[DeleteMany(4, 5), DeleteMany(0, 5)]);
     keeps_every_promise(setup(), &[Wait(100), WrongList(0, 0, ListFault::Empty), Wait(16_660)]);
 }
 
 #[test]
-fn many_absences_are_doubted() {
+fn many_absences_are_guarded() {
     keeps_every_promise(Setup { pods: 100, registered: true, ..Setup::PLAIN }, &[DeleteMany(13, 70)]);
 }
 
 #[test]
-fn a_list_from_before_the_registry_named_a_pod_proves_nothing() {
+fn list_from_before_the_inventory_proves_no_absence() {
+    // The inventory names a pod that the list does not show.
     let steps = [Lag(0, 0), Wait(1), Start(1), Wait(100), Create(9), Wait(10), ForgetSession, Wait(10_000)];
     keeps_every_promise(Setup::PLAIN, &steps);
 }
 
 #[test]
-fn two_writers_by_mistake_do_not_take_turns() {
+fn accidental_second_writer_does_not_take_turns() {
     keeps_every_promise(Setup::PLAIN, &[Start(1)]);
     keeps_every_promise(Setup { pods: 3, ..Setup::PLAIN }, &[Start(1), Wait(500), Change(0), Wait(20_000), Crash(1)]);
 }
 
 #[test]
-fn a_refused_record_is_tried_again_after_the_next_comparison() {
+fn rejected_record_is_retried_after_the_next_resync() {
     let steps = [Create(9), Wait(100), Poison(9), Change(9), Wait(10_000), Cure];
     keeps_every_promise(Setup::PLAIN, &steps);
 }
@@ -70,18 +71,20 @@ fn rate_limit_in_requests_delays_only() {
 }
 
 #[test]
-fn an_absence_that_a_request_hid_is_found_when_it_is_answered() {
+fn absence_hidden_by_a_request_is_found_later() {
+    // It is found when the request is answered.
     keeps_every_promise(Setup::PLAIN, &[Wait(10), RestoreCluster(3), Wait(1_098), CreateMany(0, 5)]);
 }
 
 #[test]
-fn an_end_after_a_lost_answer_is_owed_though_nothing_was_acknowledged() {
+fn deletion_after_a_lost_answer_is_pending() {
+    // Nothing about the pod was ever acknowledged.
     let steps = [Wait(500), Write(Fault::Lose), Create(3), Wait(100), Delete(3), Wait(5_000)];
     keeps_every_promise(Setup::PLAIN, &steps);
 }
 
 #[test]
-fn a_short_inventory_and_an_absent_answer_only_cost_time() {
+fn short_inventory_and_missing_answer_only_cost_time() {
     let setup = Setup { pods: 9, registered: true, page: 2, ..Setup::PLAIN };
     let steps = [
         WrongInventory(Wrong::Short(2), 1),
@@ -169,7 +172,7 @@ fn events_outlive_their_watch() {
 }
 
 #[test]
-fn list_that_begins_again_shows_earlier_events() {
+fn restarted_list_shows_earlier_events() {
     let slow = ListBeside(0, 0, Some(ListFault::Pages(1, PageFault::TooSlow)));
     keeps_every_promise(Setup::PLAIN, &[Wait(100), slow, Wait(100), Create(3), RestoreCluster(2)]);
 }
@@ -192,7 +195,7 @@ fn absent_pod_that_was_never_registered_is_forgotten() {
 
 /// An earlier process saw an empty list. A pod that left the selection since is held until a person approves it.
 #[test]
-fn hold_outlives_the_process_that_saw_an_empty_list() {
+fn hold_outlives_the_process_that_began_it() {
     let steps = [Wait(100), WrongList(0, 0, ListFault::Empty), Wait(100), Stop(0), Leave(56)];
     keeps_every_promise(Setup { pods: 110, ..Setup::PLAIN }, &steps);
 }

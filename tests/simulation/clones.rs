@@ -37,7 +37,7 @@ fn setup(seed: u64, rng: &mut fastrand::Rng) -> Setup {
 }
 
 #[test]
-fn clone_of_a_stopped_original_waits_for_a_person() {
+fn clone_of_a_stopped_original_waits_for_approval() {
     keep_every_promise(|seed| {
         let mut rng = fastrand::Rng::with_seed(seed);
         let setup = Setup { pods: rng.u16(60..120), registered: true, ..setup(seed, &mut rng) };

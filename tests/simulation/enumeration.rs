@@ -178,7 +178,7 @@ fn compare_all(disturbed: &[Disturbed<'_>], with: &Outcome) {
 }
 
 #[test]
-fn a_crash_at_every_moment() {
+fn crash_at_any_moment_changes_no_outcome() {
     for (workload, history) in workloads() {
         let with = undisturbed(workload, &history);
         let crash = |moment| Disturbed {
@@ -223,7 +223,8 @@ fn earlier_views(history: &History) -> Vec<(usize, u16)> {
 }
 
 #[test]
-fn a_list_of_every_earlier_view_to_a_process_that_has_seen_more() {
+fn earlier_list_changes_no_outcome() {
+    // The list shows an earlier view to a process that has seen more.
     for (workload, history) in workloads() {
         let with = undisturbed(workload, &history);
         let mut disturbed = Vec::new();
@@ -244,7 +245,8 @@ fn a_list_of_every_earlier_view_to_a_process_that_has_seen_more() {
 }
 
 #[test]
-fn a_first_list_of_every_earlier_view_to_a_process_that_has_seen_nothing() {
+fn earlier_first_list_changes_no_outcome() {
+    // The list shows an earlier view to a process that has seen nothing.
     for (workload, history) in workloads() {
         let with = undisturbed(workload, &history);
         let mut disturbed = Vec::new();
@@ -266,7 +268,8 @@ fn a_first_list_of_every_earlier_view_to_a_process_that_has_seen_nothing() {
 }
 
 #[test]
-fn every_single_event_lost() {
+fn lost_event_changes_no_outcome() {
+    // Each event of a history is lost in turn.
     for (workload, history) in workloads() {
         let with = undisturbed(workload, &history);
         let changes = changes_before(&history);

@@ -93,7 +93,8 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_is_told_and_compaction_only_hinders_new_requests() {
+    fn compaction_hinders_only_new_requests() {
+        // A watch that asks for changes that are no longer kept is informed of the gap.
         let mut history = History::new(2, 10);
         for at in 11..=13 {
             history.push(created("a/a", at));
@@ -108,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn undo_tells_the_oldest_state_after_the_moment() {
+    fn undo_restores_the_state_of_a_moment() {
         let mut history = History::new(9, 0);
         history.push(created("a/a", 1));
         let (first, second) = (object("a/a", 1), object("a/a", 2));

@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn one_namespace_is_not_a_prefix_of_another() {
+    fn namespaces_match_by_their_whole_name() {
         let mut state = State::new(1, 100);
         for namespace in ["a", "a-b", "ab"] {
             state.create(namespace, json!({"metadata": {"name": "p"}})).unwrap();
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn versions_of_the_future_and_the_past() {
+    fn past_versions_are_served_and_future_ones_refused() {
         let mut state = State::new(1, 100);
         let pod = state.create("n", json!({"metadata": {"name": "p"}})).unwrap();
         state.remove(&pod).unwrap();

@@ -165,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_resource_version_is_exchanged_and_nothing_else() {
+    fn only_the_resource_version_is_replaced() {
         let text = r#"x","resourceVersion":"1"#;
         let document = json!({
             "metadata": {"name": text, "resourceVersion": "7", "labels": {"resourceVersion": "7"}}, "spec": {}, "status": {},
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn members_come_in_the_order_of_a_real_server() {
+    fn members_keep_the_order_of_a_real_server() {
         let document = json!({
             "status": {"phase": "Running", "podIP": "10.0.0.1"}, "spec": {"nodeName": "n1"}, "apiVersion": "v1", "kind": "Pod",
             "metadata": {"labels": {"app": "web"}, "name": "web", "uid": "u", "namespace": "shop", "extra": 1},

@@ -145,7 +145,7 @@ mod tests {
     use super::{super::status::LEASES, *};
 
     #[test]
-    fn a_lease_is_only_replaced_from_its_newest_version() {
+    fn lease_is_replaced_only_from_its_newest_version() {
         let mut state = State::new(1, 10);
         let lease = json!({"metadata": {"name": "leader"}, "spec": {"holderIdentity": "a"}});
         assert_eq!(state.replace_other(&LEASES, "shop", "leader", lease.clone()).unwrap_err().code(), 404);
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_merge_patch_adds_changes_and_removes() {
+    fn merge_patch_adds_changes_and_removes_members() {
         let mut state = State::new(1, 10);
         let lease = json!({"metadata": {"name": "leader", "annotations": {"a": "1", "b": "2"}}, "spec": {"x": 1}});
         state.create_other(&LEASES, "shop", lease).unwrap();

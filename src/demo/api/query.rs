@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_survive_the_way_through_a_client() {
+    fn page_tokens_round_trip_through_a_client() {
         for resource_version in [Some(17), None] {
             let token = Token { resource_version, after: "shop/web-0".to_owned() };
             assert_eq!(Token::decode(&token.encode()).unwrap(), token);
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_refused() {
+    fn invalid_queries_are_refused() {
         assert_eq!(parse(&[("limit", "many")]).unwrap_err().code(), 400);
         assert_eq!(parse(&[("resourceVersion", "x"), ("watch", "1")]).unwrap_err().code(), 500);
         assert_eq!(parse(&[("watch", "1"), ("sendInitialEvents", "true")]).unwrap_err().code(), 422);

@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn label_selectors() {
+    fn label_selectors_choose_pods() {
         for yes in [
             "",
             "app",
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn field_selectors() {
+    fn field_selectors_are_checked() {
         for yes in ["metadata.name=web-0,metadata.namespace==shop", "status.phase!=Failed", "spec.nodeName=n1", ""] {
             assert!(selects("", yes), "{yes}");
         }
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_refused() {
+    fn invalid_selectors_are_refused() {
         for bad in ["app=(", "a b", "app in web", "app in (web", "=x", "-a=b", "a=b=c", "app among (a)"] {
             assert!(Selector::parse(bad, "").is_err(), "{bad}");
         }

@@ -223,7 +223,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_status_is_that_of_a_real_server() {
+    fn status_bodies_match_a_real_server() {
         assert_eq!(
             Failure::not_found(&LEASES, "a").body(),
             concat!(

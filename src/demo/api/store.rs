@@ -245,7 +245,8 @@ mod tests {
     }
 
     #[test]
-    fn a_change_keeps_identity_and_no_change_is_no_version() {
+    fn change_keeps_the_uid_and_raises_the_version() {
+        // A write that changes nothing keeps the version.
         let mut state = state();
         let pod = state.create("shop", json!({"metadata": {"generateName": "web-"}})).unwrap();
         assert_eq!(pod.names().1.len(), "web-".len() + 5);
@@ -264,7 +265,8 @@ mod tests {
     }
 
     #[test]
-    fn a_removed_pod_leaves_its_last_state_under_a_newer_version() {
+    fn removed_pod_leaves_a_newer_version() {
+        // That version holds the pod's last state.
         let mut state = state();
         let pod = state.create("shop", json!({"metadata": {"name": "web"}})).unwrap();
         assert_eq!(state.create("shop", json!({"metadata": {"name": "web"}})).unwrap_err().code(), 409);

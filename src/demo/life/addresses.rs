@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_address_freed_last_is_given_first() {
+    fn last_freed_address_is_assigned_first() {
         let mut addresses = Addresses::default();
         let all: Vec<_> = (0..3).map(|_| addresses.take()).collect();
         assert_eq!(all[0], Ipv4Addr::new(10, 64, 0, 1));

@@ -109,7 +109,8 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn pods_are_replaced_at_the_pace_asked_for_and_their_number_stays() {
+    async fn churn_replaces_pods_at_the_set_rate() {
+        // The number of pods stays about the same.
         let options = Options { pods: 80, churn: 4.0, nodes: 3, seed: 5 };
         let (api, begun) = live_for(Duration::from_secs(60), options).await;
         assert_eq!(begun.len(), 80);
@@ -127,7 +128,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn there_is_something_of_everything() {
+    async fn demo_has_pods_of_every_kind() {
         let (api, _) = live_for(Duration::from_secs(30), Options { pods: 120, churn: 6.0, nodes: 4, seed: 9 }).await;
         let pods = documents(&api);
         let text = |pod: &Value, path: &str| pod.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -146,7 +147,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_same_seed_is_the_same_life() {
+    async fn same_seed_gives_the_same_pods() {
         let options = Options { pods: 40, churn: 5.0, nodes: 3, seed: 11 };
         let (a, _) = live_for(Duration::from_secs(20), options.clone()).await;
         let (b, _) = live_for(Duration::from_secs(20), options).await;

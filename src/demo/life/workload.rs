@@ -148,7 +148,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_plan_has_as_many_pods_as_it_should_and_every_kind() {
+    fn plan_has_the_set_number_of_pods() {
+        // A plan of 30 pods or more has every kind of workload.
         let mut random = fastrand::Rng::with_seed(7);
         for pods in [0, 1, 30, 1_000] {
             let plan = plan(pods, &mut random);

@@ -40,7 +40,7 @@ fn only(namespaces: &[&str]) -> Scope {
 }
 
 #[tokio::test]
-async fn a_pod_is_gone_by_a_404_or_another_uid() {
+async fn pod_is_gone_after_404_or_another_uid() {
     let gone = client(|_| refused(404));
     assert_eq!(look_up(&gone, &[named("u", "a", "p")]).await, Answer::Gone);
     let recreated = client(|_| (200, pod("p", "v").to_string()));
@@ -49,7 +49,8 @@ async fn a_pod_is_gone_by_a_404_or_another_uid() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_not_the_pod_is_no_answer() {
+async fn answer_without_the_pod_confirms_nothing() {
+    // An HTML page, a Status or another object leaves the question unanswered.
     for body in [
         "<html>200 OK</html>".to_owned(),
         json!({"kind": "Status", "metadata": {}, "status": "Success"}).to_string(),
@@ -73,7 +74,7 @@ async fn an_answer_that_is_not_the_pod_is_no_answer() {
 }
 
 #[tokio::test]
-async fn names_that_no_pod_has_never_reach_a_path() {
+async fn invalid_pod_names_never_reach_a_path() {
     let server = client(|uri| panic!("asked for {uri}"));
     for (namespace, name) in [("..", "p"), ("a", "../../secrets/x"), ("a", "?limit=0"), ("a/pods", "p"), ("", "p")] {
         let answer = look_up(&server, &[named("u", namespace, name)]).await;
@@ -82,7 +83,7 @@ async fn names_that_no_pod_has_never_reach_a_path() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_is_not_a_list_is_no_answer() {
+async fn answer_without_a_list_is_an_error() {
     for body in [
         "<html>",
         "{}",
@@ -116,7 +117,7 @@ async fn a_page_that_is_too_large_is_halved() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn failed_pages_are_asked_for_again() {
+async fn failed_pages_are_retried() {
     let asked = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let server = client(move |_| match asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst) {
         0..3 => refused(503),
@@ -127,7 +128,8 @@ async fn failed_pages_are_asked_for_again() {
 }
 
 #[tokio::test]
-async fn a_namespace_that_cannot_be_listed_is_left_out() {
+async fn forbidden_namespace_is_left_out_of_the_list() {
+    // A namespace that is not known to be forbidden makes the list fail instead.
     let server = client(|uri| if uri.contains("/b/") { refused(403) } else { pods(&[pod("p", "u")]) });
     assert!(list_pods(&server, &only(&["a", "b"]), &[]).await.is_err());
     assert_eq!(list_pods(&server, &only(&["a", "b"]), &["b".into()]).await.unwrap(), ["u"].map(Uid::from).into());
@@ -144,7 +146,7 @@ async fn missing_right_is_named_as_a_rule() {
 }
 
 #[tokio::test]
-async fn pods_are_found_with_the_rights_of_the_watches_alone() {
+async fn pods_are_found_with_only_the_watches_rights() {
     // Pods of a may be listed and not got, those of c may be got, and nothing of b may be read.
     let server = client(|uri| match uri {
         uri if uri.contains("/namespaces/a/pods?") => pods(&[pod("p", "u")]),
@@ -166,7 +168,8 @@ async fn pods_are_found_with_the_rights_of_the_watches_alone() {
 }
 
 #[tokio::test]
-async fn an_identity_that_may_not_be_read_is_needed_only_without_a_name() {
+async fn unreadable_cluster_identity_matters_only_without_a_name() {
+    // If the operator names the cluster, its identity need not be readable.
     let forbidden = client(|_| refused(403));
     let cluster = |named| Cluster { uid: None, named };
     assert_eq!(other_than(&forbidden, &cluster(true)).await.unwrap(), None);

@@ -77,7 +77,8 @@ async fn token_stays_while_its_file_is_unusable() {
 }
 
 #[tokio::test]
-async fn plugin_is_named_when_its_token_cannot_be_sent() {
+async fn plugin_with_an_unusable_token_is_named() {
+    // The token has characters that cannot be sent in a header.
     let folder = tempfile::tempdir().unwrap();
     let credential = r#"{"apiVersion":"client.authentication.k8s.io/v1","status":{"token":"s3\u0000cret"}}"#;
     fs::write(folder.path().join("credential"), credential).unwrap();

@@ -249,7 +249,7 @@ fn first_file_that_names_something_wins() {
 }
 
 #[test]
-fn cluster_is_looked_for_where_kubectl_looks() {
+fn cluster_is_found_where_kubectl_finds_it() {
     let home = folder();
     fs::create_dir(home.path().join(".kube")).unwrap();
     write(&home, ".kube/config", document("server: 'http://home'", ""));
@@ -271,7 +271,7 @@ fn cluster_is_looked_for_where_kubectl_looks() {
 }
 
 #[test]
-fn file_that_is_no_kubeconfig_is_refused_without_being_quoted() {
+fn invalid_kubeconfig_is_refused_without_quoting_it() {
     for text in [
         "token: s3cret: x",
         "[s3cret]",
@@ -313,7 +313,7 @@ fn first_of_several_documents_counts() {
 }
 
 #[test]
-fn only_the_chosen_context_is_looked_at() {
+fn only_the_chosen_context_is_checked() {
     let text = format!(
         "{}- name: broken\n  user: {{auth-provider: {{name: gcp}}, client-key-data: '%'}}\n",
         document(SERVER, "").replace("users: [{name: u, user: {}}]\n", "users:\n- name: u\n")

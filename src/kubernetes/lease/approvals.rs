@@ -354,7 +354,8 @@ mod tests {
     }
 
     #[test]
-    fn approvals_are_read_as_they_are_written_and_what_is_none_is_left_aside() {
+    fn written_approvals_are_read_back() {
+        // An entry that is not the name of a hold is ignored.
         let value = with(vec![hold(1), hold(2)], &hold(3));
         assert_eq!(approved(&lease(&value)), [hold(1), hold(2), hold(3)]);
         assert_eq!(approved(&lease("yes, 000000000002 ,000000000003,")), [hold(2), hold(3)]);
@@ -414,7 +415,7 @@ mod tests {
     }
 
     #[test]
-    fn holds_are_listed_as_they_are_read() {
+    fn listed_holds_are_read_back() {
         let shown = |n: usize, deletions| Shown {
             id: hold(n),
             deletions,
@@ -432,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_approvals_are_kept_and_none_twice() {
+    fn newest_approvals_are_kept_once_each() {
         let many = (0..KEPT).map(hold).collect();
         let value = with(many, &hold(5));
         assert_eq!(approved(&lease(&value)).last(), Some(&hold(5)));

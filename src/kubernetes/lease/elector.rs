@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_leaves_everything_else_as_it_was() {
+    fn claim_changes_only_its_own_lease_fields() {
         let document = json!({
             "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
             "metadata": {"name": "l", "resourceVersion": "88", "annotations": {"a": "b"}, "labels": {"c": "d"}, "later": [1]},
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_lease_is_one_and_something_else_is_none() {
+    fn empty_lease_is_read_but_no_other_document() {
         let empty = json!({"kind": "Lease", "metadata": {"name": "l", "resourceVersion": "7"}});
         let free =
             Seen { holder: String::new(), transitions: 0, duration: None, renewed: String::new(), version: "7".into() };

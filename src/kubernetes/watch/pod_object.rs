@@ -119,7 +119,7 @@ mod tests {
         r#"{"metadata":{"uid":"u","namespace":"n","name":"p","resourceVersion":"7"},"spec":{"containers":"none"}}"#;
 
     #[test]
-    fn an_undecodable_item_spoils_neither_its_list_nor_its_identity() {
+    fn undecodable_item_spoils_neither_list_nor_identity() {
         let good = r#"{"metadata":{"uid":"v","name":"q","labels":{"a":"b"}}}"#;
         let list = format!(
             r#"{{"kind":"PodList","apiVersion":"v1","metadata":{{"resourceVersion":"9"}},"items":[{BAD},{good}]}}"#

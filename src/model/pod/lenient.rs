@@ -393,7 +393,8 @@ mod tests {
     }
 
     #[test]
-    fn the_first_value_that_does_not_fit_is_named_and_everything_else_is_read() {
+    fn lenient_decoding_names_the_first_invalid_value() {
+        // Everything else is decoded.
         let cases = [
             (r#"{"spec":{"containers":"none"}}"#, r#"spec.containers: invalid type: string "none", expected a list"#),
             (
@@ -424,7 +425,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_is_no_pod_and_null_is_one_without_members() {
+    fn only_an_object_or_null_is_a_pod() {
+        // A null decodes as a pod without members.
         for (text, cause) in
             [("[1]", "invalid type: sequence"), ("true", "invalid type: boolean"), ("-1", "integer `-1`")]
         {
@@ -435,19 +437,20 @@ mod tests {
     }
 
     #[test]
-    fn a_long_text_is_not_repeated_whole() {
+    fn long_value_is_cut_in_the_error() {
         let cause = read(&format!(r#"{{"spec":"{}"}}"#, "x".repeat(1 << 20))).1.unwrap();
         assert!(cause.len() < 200, "{} bytes", cause.len());
     }
 
     #[test]
-    fn of_a_member_that_is_there_twice_the_last_counts() {
+    fn last_of_two_duplicate_members_counts() {
+        // The error reports the duplicate.
         let twice = read(r#"{"metadata":{"uid":"a"},"metadata":{"name":"n"}}"#);
         assert_eq!((twice.0.metadata.uid, twice.1.as_deref()), (None, Some("metadata: duplicate member")));
     }
 
     #[test]
-    fn what_is_no_json_is_an_error() {
+    fn invalid_json_is_an_error() {
         for text in [r#"{"spec":"#, r#"{"spec":nothing}"#, "{\"metadata\":{\"uid\":\"\u{1}\"}}", r#"{"other":[1 2]}"#] {
             assert!(object::read(&mut serde_json::Deserializer::from_str(text)).is_err(), "{text}");
         }

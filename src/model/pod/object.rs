@@ -163,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn null_and_missing_members_read_alike() {
+    fn null_and_missing_members_decode_alike() {
         let null = r#"{"metadata":{"labels":null,"creationTimestamp":null},"spec":{"containers":null},"status":null}"#;
         let pod: PodObject = serde_json::from_str(null).unwrap();
         assert!(pod.metadata.labels.is_empty() && pod.spec.containers.is_empty());

@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn the_name_is_that_of_what_is_held_and_of_nothing_else() {
+    fn hold_name_depends_only_on_the_held_ids() {
         let hold = Hold::new(ids(["a", "b"]), HeldBecause::SettingsChanged);
         let other_reason = Hold::new(ids(["b", "a"]), HeldBecause::StillThere(1));
         assert_eq!(name(&hold), name(&other_reason));
@@ -237,7 +237,8 @@ mod tests {
     }
 
     #[test]
-    fn a_hold_shrinks_under_another_name_and_ends_with_its_last_id() {
+    fn shrinking_hold_changes_its_name() {
+        // It ends with its last id.
         let hold = Hold::new(ids(["a", "b"]), HeldBecause::SettingsChanged);
         let before = name(&hold);
         assert_eq!(hold.clone().among(&ids(["a", "b", "c"])).map(|hold| name(&hold)), Some(before.clone()));
@@ -248,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn former_names_cover_what_they_named_and_nothing_new() {
+    fn former_names_cover_only_what_they_named() {
         let hold = Hold::new(ids(["a", "b", "c"]), HeldBecause::SettingsChanged);
         let first = name(&hold);
         let hold = hold.of(ids(["b", "c", "d"]));

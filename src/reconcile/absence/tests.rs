@@ -25,7 +25,7 @@ fn release_all(brake: &mut Brake, from: u64) -> Vec<(u64, usize)> {
 }
 
 #[test]
-fn few_are_deleted_once_the_cluster_is_known_to_be_the_same() {
+fn few_absences_are_confirmed_by_cluster_identity_alone() {
     let mut brake = Brake::default();
     brake.derive(ids(0..50), list(1, 100), at(2));
     assert_eq!(brake.release(at(2)).len(), 0, "not before the answer");
@@ -39,7 +39,8 @@ fn few_are_deleted_once_the_cluster_is_known_to_be_the_same() {
 }
 
 #[test]
-fn many_need_a_second_list_and_a_sample_and_leave_at_a_bounded_rate() {
+fn many_absences_need_a_list_and_a_sample() {
+    // A second list confirms them, and then they leave at a bounded rate.
     let mut brake = Brake::default();
     brake.derive(ids(0..1000), list(1, 3000), at(2));
     assert_eq!((brake.ask(at(10), 0), brake.held()), (None, 1000));
@@ -57,7 +58,8 @@ fn many_need_a_second_list_and_a_sample_and_leave_at_a_bounded_rate() {
 }
 
 #[test]
-fn an_empty_list_is_braked_however_little_we_own() {
+fn guard_holds_empty_list() {
+    // A single registered record is enough, and an untrusted list is held as well.
     let mut brake = Brake::default();
     brake.derive(ids(0..1), Evidence { empty: true, ..list(1, 1) }, at(1));
     assert_eq!((brake.ask(at(1), 0), brake.held()), (None, 1));
@@ -67,7 +69,8 @@ fn an_empty_list_is_braked_however_little_we_own() {
 }
 
 #[test]
-fn what_many_lists_take_away_adds_up_within_ten_minutes() {
+fn absences_of_many_lists_add_up() {
+    // They add up within ten minutes.
     let mut brake = Brake::default();
     let mut take = |from: usize, secs: u64| {
         brake.derive(ids(from..from + 30), list(secs, 100), at(secs));
@@ -85,7 +88,8 @@ fn what_many_lists_take_away_adds_up_within_ten_minutes() {
 }
 
 #[test]
-fn a_pod_of_the_sample_that_lives_holds_them_all_until_the_lists_say_otherwise() {
+fn living_sample_pod_holds_all_deletions() {
+    // They are held until later lists show the pods again.
     let mut brake = Brake::default();
     brake.derive(ids(0..100), list(1, 100), at(1));
     brake.ask(at(11), 0);
@@ -101,7 +105,7 @@ fn a_pod_of_the_sample_that_lives_holds_them_all_until_the_lists_say_otherwise()
 }
 
 #[test]
-fn an_answer_to_an_earlier_question_approves_nothing() {
+fn answer_to_an_earlier_question_confirms_nothing() {
     let mut brake = Brake::default();
     brake.derive(ids(0..5), list(1, 100), at(1));
     brake.ask(at(1), 0);
@@ -115,7 +119,7 @@ fn an_answer_to_an_earlier_question_approves_nothing() {
 }
 
 #[test]
-fn lists_that_come_in_meanwhile_ask_nothing_again() {
+fn later_list_does_not_repeat_the_question() {
     let mut brake = Brake::default();
     brake.derive(ids(0..5), list(1, 100), at(1));
     brake.ask(at(1), 0);
@@ -126,7 +130,7 @@ fn lists_that_come_in_meanwhile_ask_nothing_again() {
 }
 
 #[test]
-fn a_second_list_that_cannot_be_had_or_that_shows_any_of_them_holds_them() {
+fn missing_or_contradicting_second_list_holds_deletions() {
     let mut brake = Brake::default();
     brake.derive(ids(0..100), list(1, 100), at(1));
     assert_eq!(brake.ask(at(11), 0), Some(Question::List { round: 1 }));
@@ -143,7 +147,7 @@ fn a_second_list_that_cannot_be_had_or_that_shows_any_of_them_holds_them() {
 }
 
 #[test]
-fn an_answer_that_cannot_be_had_deletes_nothing() {
+fn missing_answer_holds_the_deletions() {
     let mut brake = Brake::default();
     brake.derive(ids(0..5), list(1, 100), at(1));
     brake.ask(at(1), 0);
@@ -152,7 +156,7 @@ fn an_answer_that_cannot_be_had_deletes_nothing() {
 }
 
 #[test]
-fn a_confirmed_deletion_whose_pod_returns_is_not_released() {
+fn confirmed_deletion_of_a_returning_pod_is_dropped() {
     let mut brake = Brake::default();
     brake.derive(ids(0..1000), list(1, 1000), at(1));
     brake.ask(at(11), 0);
@@ -189,7 +193,7 @@ fn gone(brake: &mut Brake, secs: u64) {
 }
 
 #[test]
-fn a_list_of_the_whole_cluster_that_lacks_pods_which_live_deletes_none_of_them() {
+fn incomplete_whole_cluster_list_deletes_no_live_pod() {
     let mut brake = sorting(SettingsChange::Hold, 0..3);
     assert_eq!(brake.listed(1, &HashSet::new(), at(2), 0), Listed::Sorted { left: 0, gone: 3 });
     brake.ask(at(11), 0);
@@ -201,7 +205,8 @@ fn a_list_of_the_whole_cluster_that_lacks_pods_which_live_deletes_none_of_them()
 }
 
 #[test]
-fn what_left_by_settings_is_held_whatever_its_number_and_what_is_gone_leaves() {
+fn pods_deselected_by_settings_are_held() {
+    // They are held however few they are; pods that are gone leave as usual.
     let mut brake = sorting(SettingsChange::Hold, 0..3);
     assert_eq!(brake.listed(1, &ids(1..500), at(2), 0), Listed::Sorted { left: 2, gone: 1 });
     let [hold] = brake.holds().try_into().unwrap();
@@ -215,7 +220,7 @@ fn what_left_by_settings_is_held_whatever_its_number_and_what_is_gone_leaves() {
 }
 
 #[test]
-fn an_approval_is_for_exactly_what_was_shown() {
+fn approval_covers_exactly_what_was_shown() {
     let mut brake = sorting(SettingsChange::Hold, 0..3);
     brake.listed(1, &ids(0..500), at(2), 0);
     let shown = brake.holds()[0].id.clone();
@@ -235,7 +240,7 @@ fn an_approval_is_for_exactly_what_was_shown() {
 }
 
 #[test]
-fn a_hold_clears_by_itself_when_the_pods_are_selected_again() {
+fn hold_clears_when_its_pods_are_selected_again() {
     let mut brake = sorting(SettingsChange::Hold, 0..3);
     brake.listed(1, &ids(0..500), at(2), 0);
     assert!(brake.is_about(&"pod-00002".into()) && !brake.is_about(&"pod-00003".into()));
@@ -246,7 +251,7 @@ fn a_hold_clears_by_itself_when_the_pods_are_selected_again() {
 }
 
 #[test]
-fn who_automates_releases_at_the_bounded_rate() {
+fn automatic_release_keeps_the_bounded_rate() {
     let mut brake = sorting(SettingsChange::Release, 0..400);
     assert_eq!(brake.listed(1, &ids(10..500), at(2), 0), Listed::Sorted { left: 390, gone: 10 });
     assert_eq!((brake.release(at(2)).len(), brake.ask(at(2), 0)), (0, Some(Question::List { round: 2 })));
@@ -259,7 +264,8 @@ fn who_automates_releases_at_the_bounded_rate() {
 }
 
 #[test]
-fn who_automates_releases_nothing_that_a_list_of_the_selection_shows() {
+fn contradicted_automatic_release_deletes_nothing() {
+    // A list of the selection still shows one of the pods.
     let mut brake = sorting(SettingsChange::Release, 0..400);
     brake.listed(1, &ids(0..500), at(2), 0);
     brake.ask(at(2), 0);
@@ -268,7 +274,8 @@ fn who_automates_releases_nothing_that_a_list_of_the_selection_shows() {
 }
 
 #[test]
-fn without_a_list_of_the_whole_cluster_all_are_held_and_it_is_asked_again() {
+fn missing_whole_cluster_list_holds_all_deletions() {
+    // The list is requested again.
     let mut brake = sorting(SettingsChange::Hold, 0..3);
     for round in 1..TOLD_AFTER.into() {
         brake.answered(round, Answer::Unanswered("forbidden".into()), at(60 * round), 0);
@@ -284,7 +291,7 @@ fn without_a_list_of_the_whole_cluster_all_are_held_and_it_is_asked_again() {
 }
 
 #[test]
-fn what_could_not_be_confirmed_leaves_when_a_person_says_so() {
+fn approval_releases_unconfirmed_deletions() {
     let mut brake = Brake::default();
     brake.derive(ids(0..100), list(1, 100), at(1));
     brake.ask(at(11), 0);
@@ -298,7 +305,8 @@ fn what_could_not_be_confirmed_leaves_when_a_person_says_so() {
 }
 
 #[test]
-fn what_left_is_sorted_again_as_it_may_have_gone_since() {
+fn held_deselected_pods_are_sorted_again() {
+    // A pod that left the selection may be deleted later.
     let mut brake = sorting(SettingsChange::Hold, 0..3);
     brake.listed(1, &ids(0..500), at(2), 0);
     assert_eq!(brake.ask(at(200), 0), None, "not all the time");
@@ -322,13 +330,13 @@ fn list_of_a_copy(begun: u64, of: usize, owned: usize) -> Evidence {
 }
 
 #[test]
-fn nearly_all_means_nine_of_ten_of_fifty_or_more() {
+fn nearly_all_means_90_percent_and_50_absent() {
     assert!(is_nearly_all(50, 55) && is_nearly_all(300, 300) && is_nearly_all(90, 100));
     assert!(!is_nearly_all(49, 49) && !is_nearly_all(89, 100) && !is_nearly_all(50, 56));
 }
 
 #[test]
-fn nearly_all_absences_wait_for_a_person() {
+fn nearly_all_absences_wait_for_approval() {
     let mut brake = Brake::default();
     brake.derive(ids(0..300), list_of_a_copy(1, 300, 300), at(1));
     let [hold] = brake.holds().try_into().unwrap();
@@ -346,7 +354,7 @@ fn nearly_all_absences_wait_for_a_person() {
 }
 
 #[test]
-fn a_need_for_a_person_survives_a_restart() {
+fn needed_approval_survives_a_restart() {
     let mut brake = Brake::default();
     brake.need_person();
     brake.derive(ids(0..3), list(1, 600), at(1));
@@ -406,7 +414,8 @@ fn confirmed_deletions_stop_when_another_writer_appears() {
 }
 
 #[test]
-fn an_approval_outlives_a_new_name_and_covers_nothing_new() {
+fn approval_outlives_a_new_hold_name() {
+    // It covers nothing that was added since.
     let mut brake = sorting(SettingsChange::Hold, 0..3);
     brake.listed(1, &ids(0..500), at(2), 0);
     let first = brake.holds()[0].id.clone();

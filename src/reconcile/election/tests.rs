@@ -43,7 +43,8 @@ fn leader() -> Election {
 }
 
 #[test]
-fn an_empty_lease_is_taken_at_once_and_exactly_as_it_was_read() {
+fn empty_lease_is_claimed_at_once() {
+    // The claim is made from the version that was read.
     let mut election = standing("me");
     assert_eq!(election.step(at(0)), Step::Get);
     election.read(&shipped(), at(1));
@@ -57,7 +58,8 @@ fn an_empty_lease_is_taken_at_once_and_exactly_as_it_was_read() {
 }
 
 #[test]
-fn a_renewal_keeps_the_term_and_an_annotation_of_somebody_else_is_no_loss() {
+fn renewal_keeps_the_term_despite_a_conflict() {
+    // Another client's edit of the Lease is not a loss of leadership.
     let mut election = leader();
     election.read(&held_by("me", 1, "r1", "2"), at(3));
     let claim = claim_of(&election, at(3));
@@ -76,7 +78,7 @@ fn free(version: &str) -> Seen {
 }
 
 #[test]
-fn a_leader_that_steps_aside_gives_the_lease_up() {
+fn leader_that_steps_aside_releases_the_lease() {
     let mut election = leader();
     election.step_aside(at(3));
     assert_eq!(election.leadership(), Leadership::Follower);
@@ -94,7 +96,7 @@ fn a_leader_that_steps_aside_gives_the_lease_up() {
 }
 
 #[test]
-fn a_lease_that_nobody_wants_is_taken_back() {
+fn unclaimed_lease_is_taken_back() {
     let mut election = leader();
     election.step_aside(at(3));
     election.read(&held_by("me", 1, "r1", "2"), at(4));
@@ -108,7 +110,7 @@ fn a_lease_that_nobody_wants_is_taken_back() {
 }
 
 #[test]
-fn stepping_aside_again_takes_longer() {
+fn leader_steps_aside_longer_each_time() {
     let mut election = leader();
     let mut aside = |secs| {
         election.leadership = Leadership::Leader { term: 1, until: at(secs + 1) };
@@ -122,7 +124,7 @@ fn stepping_aside_again_takes_longer() {
 }
 
 #[test]
-fn another_holder_is_a_loss() {
+fn another_holder_ends_the_leadership() {
     let mut election = leader();
     election.read(&held_by("other", 2, "r", "9"), at(3));
     assert_eq!(election.leadership(), Leadership::Follower);
@@ -130,7 +132,7 @@ fn another_holder_is_a_loss() {
 }
 
 #[test]
-fn without_a_successful_write_it_is_over_before_anybody_else_could_begin() {
+fn unrenewed_leadership_ends_before_another_can_begin() {
     let mut election = leader();
     for secs in 3..9 {
         election.not_read(at(secs));
@@ -143,7 +145,8 @@ fn without_a_successful_write_it_is_over_before_anybody_else_could_begin() {
 }
 
 #[test]
-fn a_renewal_that_is_answered_after_the_leadership_lapsed_does_not_mend_it() {
+fn late_renewal_does_not_restore_leadership() {
+    // A new term begins instead.
     let mut election = leader();
     election.read(&held_by("me", 1, "r", "2"), at(9));
     let claim = claim_of(&election, at(9));
@@ -156,7 +159,8 @@ fn a_renewal_that_is_answered_after_the_leadership_lapsed_does_not_mend_it() {
 }
 
 #[test]
-fn anothers_lease_expires_by_our_own_time_since_it_last_changed() {
+fn foreign_lease_expires_by_the_local_clock() {
+    // The time counts from the last change of the Lease, not from its timestamps.
     let mut election = standing("me");
     for (renewed, secs) in [("1970", 0), ("2999", 7), ("1970-again", 9)] {
         election.read(&held_by("other", 4, renewed, "1"), at(secs));
@@ -170,7 +174,7 @@ fn anothers_lease_expires_by_our_own_time_since_it_last_changed() {
 }
 
 #[test]
-fn the_holder_says_how_long_its_lease_lasts() {
+fn holder_decides_how_long_its_lease_lasts() {
     let mut election = standing("me");
     let long = Seen { duration: Some(Duration::from_secs(60)), ..held_by("other", 4, "r", "1") };
     election.read(&long, at(0));
@@ -181,7 +185,7 @@ fn the_holder_says_how_long_its_lease_lasts() {
 }
 
 #[test]
-fn one_that_only_looks_on_takes_nothing() {
+fn observer_never_claims_the_lease() {
     let mut election = Election::new("me".into(), Timing::of(DURATION));
     for secs in 0..40 {
         election.read(&shipped(), at(secs));
@@ -193,7 +197,7 @@ fn one_that_only_looks_on_takes_nothing() {
 }
 
 #[test]
-fn a_claim_whose_answer_was_lost_is_found_and_made_anew() {
+fn unanswered_claim_is_found_and_made_again() {
     let mut election = standing("me");
     election.read(&shipped(), at(0));
     let claim = claim_of(&election, at(0));
@@ -205,7 +209,8 @@ fn a_claim_whose_answer_was_lost_is_found_and_made_anew() {
 }
 
 #[test]
-fn a_lease_that_was_deleted_is_led_by_nobody_and_its_terms_are_not_used_again() {
+fn deleted_lease_ends_the_leadership() {
+    // Its terms are not used again.
     let mut election = leader();
     election.missing(at(3));
     assert_eq!(election.leadership(), Leadership::Follower);
@@ -214,7 +219,7 @@ fn a_lease_that_was_deleted_is_led_by_nobody_and_its_terms_are_not_used_again() 
 }
 
 #[test]
-fn giving_up_empties_what_is_ours_and_nothing_else() {
+fn release_empties_only_an_own_lease() {
     let mut election = leader();
     election.release(at(2));
     assert_eq!((election.leadership(), election.step(at(2))), (Leadership::Follower, Step::Get));
@@ -233,7 +238,7 @@ fn giving_up_empties_what_is_ours_and_nothing_else() {
 }
 
 #[test]
-fn a_server_that_knows_nothing_but_conflicts_is_not_asked_at_full_speed() {
+fn repeated_conflicts_back_off() {
     let mut election = standing("me");
     for round in 0..5 {
         election.read(&shipped(), at(round));
@@ -405,7 +410,8 @@ fn history(seed: u64) {
 
 #[test]
 #[expect(clippy::print_stdout, reason = "shown by the test runner if the test fails")]
-fn two_candidates_never_lead_at_once_whatever_is_lost_delayed_or_stopped() {
+fn two_candidates_never_lead_at_once() {
+    // Requests are lost or delayed at random, and candidates stop for a while.
     let first = fastrand::u64(..1 << 40);
     println!("seeds from {first}");
     for seed in first..first + 150 {

@@ -216,7 +216,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_put_off_is_come_to_unless_something_else_happens_to_it() {
+    fn backlog_reaches_every_untouched_entry() {
+        // An entry leaves the backlog earlier when something else happens to it.
         for _ in 0..300 {
             let seed = fastrand::u64(..);
             let mut rng = fastrand::Rng::with_seed(seed);
@@ -276,7 +277,8 @@ mod tests {
     }
 
     #[test]
-    fn work_has_waited_since_the_look_that_found_it_to_be_owed() {
+    fn backlog_age_counts_from_its_first_reconcile() {
+        // The full reconcile that first found a record pending starts its age.
         let mut ledger = seeded();
         (0..3).for_each(|n| believe(&mut ledger, &uid(n), n));
         assert_eq!(ledger.backlog_since(), None);
@@ -313,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn one_who_steps_down_owes_nothing() {
+    fn stepping_down_clears_pending_and_backlog() {
         let mut ledger = seeded();
         for n in 0..3 {
             ledger.sighted(&uid(n), 0, at(1));

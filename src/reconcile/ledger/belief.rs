@@ -185,12 +185,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_belief_takes_as_few_bytes_as_are_counted_on() {
+    fn ledger_entry_takes_32_bytes() {
+        // The documented memory per pod counts on this size.
         assert_eq!((size_of::<Known>(), size_of::<Belief>()), (17, 32));
     }
 
     #[test]
-    fn a_watch_that_has_no_number_is_none() {
+    fn watch_number_beyond_its_range_is_dropped() {
         let mut belief = Belief::new(&"a".into(), Known::Unread);
         assert_eq!(belief.watch(), None);
         for (watch, shown) in [(0, Some(0)), (65_534, Some(65_534)), (65_535, None), (1_000_000, None)] {

@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_bucket_lacks_what_was_not_supposed() {
+    fn equal_bucket_lacks_unassumed_records() {
         let (gone, shown) = (Uid::from("gone"), Uid::from("shown"));
         let mut ledger = Ledger::default();
         ledger.sighted(&gone, 0, NOW);
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn missing_record_with_work_is_uncertain() {
+    fn missing_pending_record_is_uncertain() {
         let (mut ledger, uid) = (Ledger::default(), &Uid::from("a"));
         ledger.sighted(uid, 0, NOW);
         ledger.finish_reading();
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn settled_bucket_holds_nothing_unnamed() {
+    fn settled_bucket_lacks_unnamed_records() {
         let division = Buckets::By8Bits;
         let (old, new) = (Uid::from("old"), Uid::from("new"));
         let bucket = |uid: &Uid| division.of(&uid.text());
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn put_that_was_not_applied_is_a_first_try() {
+    fn unapplied_put_counts_as_a_first_try() {
         let division = Buckets::By8Bits;
         type Reads = fn(&mut Ledger, &Uid);
         let readings: [Reads; 3] = [

@@ -50,7 +50,8 @@ impl Belief {
 }
 
 #[test]
-fn an_acknowledged_put_is_known_and_says_since_when_it_waited() {
+fn acknowledged_put_makes_the_entry_registered() {
+    // The acknowledgement says since when the change was pending.
     let (mut ledger, uid) = (seeded(), Uid::from("a"));
     ledger.sighted(&uid, 0, at(1));
     ledger.owe(&uid, at(1));
@@ -64,7 +65,7 @@ fn an_acknowledged_put_is_known_and_says_since_when_it_waited() {
 }
 
 #[test]
-fn no_failure_ever_drops_what_is_owed() {
+fn failures_never_drop_a_pending_change() {
     let verdicts = [
         Verdict::Retry { after: None, cause: String::new() },
         Verdict::Doubt { cause: String::new() },
@@ -83,7 +84,8 @@ fn no_failure_ever_drops_what_is_owed() {
 }
 
 #[test]
-fn a_lost_answer_leaves_doubt_and_an_unreachable_registry_does_not() {
+fn lost_answer_makes_an_entry_uncertain() {
+    // An unreachable registry does not, because nothing was sent.
     let (mut ledger, uid) = (seeded(), Uid::from("a"));
     ledger.begin(&uid, put(1, 1), at(1));
     ledger.fail(&uid, Applied::No, Blame::Elsewhere, at(2), 0);
@@ -103,7 +105,7 @@ fn a_lost_answer_leaves_doubt_and_an_unreachable_registry_does_not() {
 }
 
 #[test]
-fn a_stale_version_is_an_acknowledgement_only_of_our_own_newer_one() {
+fn stale_version_acknowledges_only_an_own_newer_one() {
     let current = |epoch, seq| StoredVersion { version: Version { epoch, seq }, digest: Some(whole(9)) };
     for (current, known) in [
         (Some(current(3, 8)), Known::Holds(digest(9))),
@@ -119,7 +121,7 @@ fn a_stale_version_is_an_acknowledgement_only_of_our_own_newer_one() {
 }
 
 #[test]
-fn a_matching_bucket_confirms_what_was_supposed_and_nothing_else() {
+fn matching_bucket_confirms_only_assumed_records() {
     let mut ledger = Ledger::default();
     for name in ["a", "b"] {
         ledger.sighted(&name.into(), 0, at(1));
@@ -134,7 +136,7 @@ fn a_matching_bucket_confirms_what_was_supposed_and_nothing_else() {
 }
 
 #[test]
-fn an_inventory_is_compared_with_what_was_believed() {
+fn inventory_is_compared_with_the_ledger() {
     let (mut ledger, a, b, c) = (seeded(), Uid::from("a"), Uid::from("b"), Uid::from("c"));
     for uid in [&a, &b] {
         ledger.believe(uid, Known::Holds(digest(1)));
@@ -153,7 +155,7 @@ fn an_inventory_is_compared_with_what_was_believed() {
 }
 
 #[test]
-fn a_reading_leaves_aside_what_moved_since_it_began() {
+fn reading_ignores_records_changed_since_it_began() {
     let [flying, acked, sent, still] = ["flying", "acked", "sent", "still"].map(Uid::from);
     let reading = |named: bool| {
         let mut ledger = seeded();
@@ -183,7 +185,7 @@ fn a_reading_leaves_aside_what_moved_since_it_began() {
 }
 
 #[test]
-fn a_new_reading_begins_anew() {
+fn new_reading_forgets_the_abandoned_one() {
     let (mut ledger, sent, gone) = (seeded(), Uid::from("sent"), Uid::from("gone"));
     for uid in [&sent, &gone] {
         ledger.believe(uid, Known::Holds(digest(1)));
@@ -201,7 +203,7 @@ fn a_new_reading_begins_anew() {
 }
 
 #[test]
-fn a_reading_leaves_aside_what_was_deleted_since_it_began() {
+fn reading_ignores_records_deleted_since_it_began() {
     let (mut ledger, uid) = (seeded(), Uid::from("a"));
     ledger.believe(&uid, Known::Holds(digest(1)));
     ledger.suppose(|_, _| None);
@@ -213,7 +215,7 @@ fn a_reading_leaves_aside_what_was_deleted_since_it_began() {
 }
 
 #[test]
-fn a_sighting_voids_an_end_and_an_approval() {
+fn pod_event_cancels_deletion_and_approval() {
     let (mut ledger, uid) = (seeded(), Uid::from("a"));
     ledger.ended(&uid, Ended::DeletedOrLeftRule, at(1));
     ledger.approve(&uid, Removal::Absent, at(1));
@@ -223,7 +225,7 @@ fn a_sighting_voids_an_end_and_an_approval() {
 }
 
 #[test]
-fn parked_records_are_tried_again_when_asked() {
+fn parked_records_are_retried_when_unparked() {
     let (mut ledger, uid) = (seeded(), Uid::from("a"));
     ledger.begin(&uid, put(1, 1), at(1));
     let verdict = Verdict::Rejected { cause: "schema".into() };
@@ -241,7 +243,8 @@ fn parked_records_are_tried_again_when_asked() {
 }
 
 #[test]
-fn ends_seen_in_silence_are_remembered_within_bounds_and_deleted_if_the_inventory_names_them() {
+fn observed_deletions_are_remembered_within_bounds() {
+    // A deletion seen while nothing may be written is sent if the inventory names the record.
     let mut ledger = Ledger::default();
     for n in 0..1_000 {
         let uid = Uid::from(n.to_string());
@@ -268,7 +271,7 @@ fn ends_seen_in_silence_are_remembered_within_bounds_and_deleted_if_the_inventor
 }
 
 #[test]
-fn stepping_down_forgets_the_registry_and_not_the_pods() {
+fn stepping_down_forgets_the_registry_but_no_pods() {
     let (mut ledger, lives, ended, named) = (seeded(), Uid::from("lives"), Uid::from("ended"), Uid::from("named"));
     for uid in [&lives, &ended] {
         ledger.sighted(uid, 0, at(3));
@@ -285,7 +288,7 @@ fn stepping_down_forgets_the_registry_and_not_the_pods() {
 }
 
 #[test]
-fn stepping_down_gives_requests_in_flight_up() {
+fn stepping_down_abandons_requests_in_flight() {
     let (mut ledger, uid) = (seeded(), Uid::from("a"));
     ledger.sighted(&uid, 0, at(1));
     ledger.begin(&uid, put(1, 1), at(1));
@@ -296,7 +299,8 @@ fn stepping_down_gives_requests_in_flight_up() {
 }
 
 #[test]
-fn what_is_tried_again_unchanged_is_a_repeat_and_what_has_changed_is_not() {
+fn unchanged_second_try_is_a_retry() {
+    // A record that has changed counts as a first try.
     let (mut ledger, uid) = (seeded(), Uid::from("a"));
     let lost = |ledger: &mut Ledger, flight, secs| {
         ledger.begin(&uid, flight, at(secs));
@@ -357,7 +361,7 @@ fn record_that_fails_twice_is_persistent() {
 }
 
 #[test]
-fn once_the_registry_is_well_what_failed_waits_no_longer_than_it_was_told_to() {
+fn recovery_shortens_backoff_but_not_retry_after() {
     let (mut ledger, uids) = (seeded(), ["a", "b"].map(Uid::from));
     for secs in 1..20 {
         for (uid, after) in uids.iter().zip([None, Some(Duration::from_secs(200))]) {
@@ -373,7 +377,8 @@ fn once_the_registry_is_well_what_failed_waits_no_longer_than_it_was_told_to() {
 }
 
 #[test]
-fn record_told_to_wait_is_sent_within_ten_seconds() {
+fn short_retry_after_limits_backoff_to_ten_seconds() {
+    // A longer retry-after is obeyed exactly.
     for (after, within) in [(Some(1), 10), (Some(30), 30), (None, 60)] {
         let after = after.map(Duration::from_secs);
         let (mut ledger, uid) = (seeded(), Uid::from("a"));

@@ -212,7 +212,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn work_that_nothing_was_sent_of_takes_as_few_bytes_as_are_counted_on() {
+    fn unsent_work_takes_24_bytes() {
+        // The documented memory per pod counts on this size.
         assert_eq!(size_of::<Work>(), 24);
     }
 

@@ -98,7 +98,8 @@ mod tests {
     }
 
     #[test]
-    fn a_record_is_whole_and_its_digest_is_that_of_its_other_members() {
+    fn encoded_record_is_complete_with_a_matching_digest() {
+        // The digest covers the record's other members.
         let bytes = record(&pod(), &pod().content.unwrap(), Version { epoch: 7, seq: 12 });
         let record: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&bytes).unwrap();
         assert_eq!(record["schema"], 1);
@@ -108,7 +109,8 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_is_json_within_the_bound_that_its_operations_name() {
+    fn encoded_batch_stays_within_its_size_bound() {
+        // Each operation names its own bound.
         let version = Version { epoch: u64::MAX, seq: u64::MAX };
         let content = pod().content.unwrap();
         let put = EncodedBody::Put { record: record(&pod(), &content, version), digest: content.digest };

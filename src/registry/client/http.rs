@@ -309,7 +309,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn retry_after_is_seconds_or_a_date_and_never_longer_than_the_cap() {
+    fn retry_after_is_seconds_or_a_date() {
+        // It is never longer than the cap.
         let now = httpdate::parse_http_date("Mon, 23 Nov 2026 10:00:00 GMT").unwrap();
         let parse = |text| parse_retry_after(text, now);
         assert_eq!(parse("7"), Some(Duration::from_secs(7)));

@@ -40,7 +40,8 @@ fn operations() -> [Encoded; 2] {
 }
 
 #[test]
-fn an_answer_of_any_shape_acknowledges_only_what_it_says_and_is_bounded_in_time_and_text() {
+fn fuzzed_answer_acknowledges_only_what_it_says() {
+    // Its waits and its texts are bounded.
     let operations = operations();
     fuzz::check(&fuzz::corpus::replies(), |body, rng| {
         let status = STATUSES[rng.usize(..STATUSES.len())];
@@ -149,7 +150,7 @@ fn fit(text: &str) -> Found {
 }
 
 #[test]
-fn a_wait_of_any_shape_ends() {
+fn fuzzed_retry_after_is_bounded() {
     let texts = ["7", "Mon, 23 Nov 2026 10:00:30 GMT", "-3", "31536000", "Monday, 23-Nov-26 10:00:30 GMT"];
     let corpus = texts.map(|text| serde_json::json!(text).to_string().into_bytes());
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_428_000);
@@ -162,7 +163,7 @@ fn a_wait_of_any_shape_ends() {
 }
 
 #[test]
-fn a_page_token_of_any_shape_stays_in_its_place_of_the_address() {
+fn fuzzed_page_token_stays_in_the_query() {
     let base = "https://registry.example/base/".parse().unwrap();
     let _ = rustls::crypto::ring::default_provider().install_default();
     let http = Http::new(base, None, Some(authority().0.to_path_buf()), Duration::from_secs(1)).unwrap();
@@ -186,7 +187,7 @@ fn authority() -> (tempfile::TempPath, Vec<u8>) {
 }
 
 #[test]
-fn files_of_any_content_are_taken_or_refused_in_a_few_words() {
+fn fuzzed_files_are_accepted_or_refused_briefly() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let (file, pem) = authority();
     let url: reqwest::Url = "https://registry.example/".parse().unwrap();

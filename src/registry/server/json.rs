@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shallow_object_gives_members_one_by_one() {
+    fn shallow_object_reads_its_members_one_by_one() {
         let object: Shallow<'_> = serde_json::from_str(r#"{"id":"a","bad":{"x":1,"x":2},"n":null}"#).unwrap();
         assert!(!object.duplicate);
         assert_eq!(object.string("id").as_deref(), Some("a"));

@@ -94,7 +94,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn new_files_are_taken_up_and_broken_ones_are_not() {
+    async fn broken_certificate_files_are_not_loaded() {
+        // New valid files are loaded without a restart.
         // Installed by another test is as good.
         drop(rustls::crypto::ring::default_provider().install_default());
         let folder = tempfile::tempdir().unwrap();

@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_opens_what_it_is_bound_to() {
+    fn token_grants_only_what_it_is_bound_to() {
         let tokens = parse("# people\n\n  all#1 *   # everything\none c-1\r\n").unwrap();
         assert_eq!(tokens.access("all#1"), Some(Access::All));
         assert_eq!(tokens.access("one"), Some(Access::Cluster("c-1".to_owned())));

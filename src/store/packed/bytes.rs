@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_come_back_and_a_uuid_at_the_end_is_short() {
+    fn texts_come_back_and_trailing_uuids_are_short() {
         let upper = UUID.to_uppercase();
         let other = format!("{UUID}é");
         let texts = ["", "a", "\0", UUID, &format!("ä{UUID}"), &upper, &other, &UUID.replace('-', "0"), &UUID[1..]];
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_come_back_whatever_is_in_them() {
+    fn parts_with_any_content_come_back() {
         let long = "x".repeat(5_000);
         let texts = ["", "\0", "@", "A", "1:a", &long, "ä"];
         let mut parts = Parts::default();
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn beyond_the_end_is_nothing() {
+    fn reading_past_the_end_gives_nothing() {
         let mut reader = Reader(&[0xff, 0xff]);
         assert_eq!(reader.number(), 0x3fff);
         assert_eq!((reader.byte(), reader.number(), reader.signed(), reader.text()), (0, 0, 0, "".into()));
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_is_written_like_its_text_or_not() {
+    fn value_matches_only_its_exact_text() {
         assert!(is_written(7, "7") && is_written("", ""));
         assert!(!is_written(7, "07") && !is_written(7, "70") && !is_written(70, "7"));
     }

@@ -238,7 +238,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn few_texts_take_little() {
+    fn few_texts_take_little_memory() {
         let mut names = Names::new();
         for n in 0..100 {
             let (text, name) = (format!("text-{n}"), format!("pod-{n}"));
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_kept_once_until_the_last_one_leaves() {
+    fn text_is_kept_once_until_its_last_release() {
         let mut names = Names::new();
         let first = names.intern("shop");
         assert_eq!((names.intern("shop"), names.len()), (first, 1));
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn an_offer_is_taken_up_in_the_second_pod() {
+    fn offered_text_is_shared_from_the_second_pod() {
         let mut names = Names::new();
         let (one, two) = (names.holder("shop", "web-0"), names.holder("shop", "web-1"));
         assert_ne!(one, two);
@@ -277,7 +277,7 @@ mod tests {
 
     /// Whatever the hashes are: texts that all pods share are kept from the second pod on.
     #[test]
-    fn shared_texts_do_not_drive_each_other_out() {
+    fn shared_texts_do_not_evict_each_other() {
         for _ in 0..2_000 {
             let mut names = Names::new();
             let offer = |names: &mut Names, pod: &str| {
@@ -290,7 +290,8 @@ mod tests {
     }
 
     #[test]
-    fn low_places_are_used_first_and_the_end_is_given_back() {
+    fn low_places_are_used_first() {
+        // Memory at the end is given back.
         let mut names = Names::new();
         let all: Vec<Name> = (0..10_000).map(|n| names.intern(&format!("text {n}"))).collect();
         let full = names.bytes();
@@ -308,7 +309,7 @@ mod tests {
     /// Random holders come and go. What is held is there and right, what is not held is gone.
     #[test]
     #[expect(clippy::print_stdout, reason = "shown by the test runner if the test fails")]
-    fn nothing_is_lost_and_nothing_leaks() {
+    fn texts_are_neither_lost_nor_leaked() {
         let seed = fastrand::u64(..);
         println!("seed {seed}");
         let mut rng = fastrand::Rng::with_seed(seed);

@@ -330,7 +330,7 @@ fn any(rng: &mut Rng) -> Record {
 /// Pods come, change and go at random. Each is there as it was packed, and nothing stays behind.
 #[test]
 #[expect(clippy::print_stdout, reason = "shown by the test runner if the test fails")]
-fn whatever_is_packed_comes_back() {
+fn packed_pods_come_back_unchanged() {
     let seed = fastrand::u64(..);
     println!("seed {seed}");
     let mut rng = Rng::with_seed(seed);
@@ -378,7 +378,7 @@ fn a_pod_of_a_thousand_containers_comes_back() {
 /// The bytes never leave the process; should they be wrong all the same, reading them ends, and without a panic.
 #[test]
 #[expect(clippy::print_stdout, reason = "shown by the test runner if the test fails")]
-fn spoilt_bytes_are_read_to_some_end() {
+fn spoilt_bytes_are_read_without_a_panic() {
     let seed = fastrand::u64(..);
     println!("seed {seed}");
     let mut rng = Rng::with_seed(seed);

@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn moments_are_those_of_the_calendar() {
+    fn moments_match_the_calendar() {
         // Every day of eight centuries, and the ends of four digits.
         for day in (-200_000_i64..100_000).chain([-719_528, 2_932_894]) {
             let second = day * 86_400 + day.rem_euclid(86_400);
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_moment_is_written_out() {
+    fn invalid_times_are_written_out() {
         let odd = [
             "",
             "2026-02-29T00:00:00.000Z",

@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn silence_is_that_of_the_most_silent_watch() {
+    async fn silence_metric_shows_the_most_silent_watch() {
         let metrics = Metrics::new(2);
         tokio::time::advance(Duration::from_secs(10)).await;
         metrics.watch_alive(0);
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_happens_is_counted() {
+    async fn recorded_values_appear_in_their_series() {
         let metrics = Metrics::new(1);
         metrics.set_pods(7);
         metrics.set_records(RecordState::InFlight, 2);
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_series_is_there_from_the_start() {
+    async fn every_series_exists_from_the_start() {
         let metrics = Metrics::new(1);
         let text = metrics.encode().unwrap();
         assert_eq!(text.matches("pod_registrar_requests_total{").count(), 6 * 5);

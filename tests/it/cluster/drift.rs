@@ -16,7 +16,7 @@ fn edit(world: &World, sql: &str) {
 }
 
 #[tokio::test]
-async fn records_that_were_deleted_edited_or_invented_are_mended_at_the_next_resync() {
+async fn resync_repairs_deleted_edited_and_invented_records() {
     in_cluster(async |world| {
         for name in ["lost", "edited", "kept"] {
             world.create(name).await;
@@ -74,7 +74,7 @@ async fn neighbour(world: &World, cluster: &str, owner: &str) -> (Controller, BT
 }
 
 #[tokio::test]
-async fn records_of_another_cluster_and_of_another_owner_are_left_alone() {
+async fn records_of_other_clusters_or_owners_stay_untouched() {
     in_cluster(async |world| {
         for number in 0..5 {
             world.create(&format!("pod-{number}")).await;

@@ -23,7 +23,7 @@ pub(super) async fn behind(world: &World, kubeconfig: &Path, name: &str) -> (Cut
 }
 
 #[tokio::test]
-async fn a_watch_that_breaks_again_and_again_misses_nothing() {
+async fn repeatedly_broken_watch_misses_nothing() {
     in_cluster(async |world| {
         let (way, kubeconfig) = behind(world, &world.kubeconfig, "cuttable").await;
         let mut controller = world.controller_with(&kubeconfig, &[]);
@@ -53,7 +53,7 @@ async fn a_watch_that_breaks_again_and_again_misses_nothing() {
 }
 
 #[tokio::test]
-async fn a_registry_that_is_killed_under_churn_is_caught_up_with() {
+async fn registry_killed_under_churn_catches_up() {
     in_cluster(async |world| {
         let mut controller = world.controller();
         for number in 0..40 {

@@ -20,7 +20,8 @@ async fn records(world: &World, count: usize) {
 }
 
 #[tokio::test]
-async fn what_narrowed_settings_leave_out_is_told_in_an_event_and_leaves_when_it_is_approved() {
+async fn approval_releases_records_of_narrowed_settings() {
+    // A Kubernetes Event reports the hold.
     in_cluster(async |world| {
         let kubeconfig = deploy(world).await;
         let place = format!("{0}/{0}", world.namespace);

@@ -24,7 +24,8 @@ async fn held_by(world: &World, instance: &str) -> Lease {
 }
 
 #[tokio::test]
-async fn two_replicas_share_the_lease_that_is_shipped_and_one_writes() {
+async fn two_replicas_share_the_shipped_lease() {
+    // One of them writes.
     in_cluster(async |world| {
         let kubeconfig = deploy(world).await;
         let place = format!("{0}/{0}", world.namespace);

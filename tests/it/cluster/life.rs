@@ -49,7 +49,7 @@ async fn a_pod_is_registered_changed_and_deregistered() {
 }
 
 #[tokio::test]
-async fn many_pods_that_come_and_go_quickly_end_up_as_they_are() {
+async fn registry_equals_the_cluster_after_quick_churn() {
     in_cluster(async |world| {
         let mut random = fastrand::Rng::with_seed(seed());
         let mut controller = world.controller();

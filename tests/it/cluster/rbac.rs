@@ -71,7 +71,8 @@ async fn may(client: &Client, verb: &str, resource: &str, namespace: &str, name:
 }
 
 #[tokio::test]
-async fn the_controller_works_with_the_rights_of_the_deployment_and_has_no_others() {
+async fn controller_works_with_the_deployed_rights_alone() {
+    // These rights allow nothing else.
     in_cluster(async |world| {
         let kubeconfig = deploy(world).await;
         works(world, &kubeconfig).await;

@@ -11,7 +11,7 @@ use super::world::{World, in_cluster, object, pod_spec, uid_of};
 use crate::support::{SOON, eventually};
 
 #[tokio::test]
-async fn pods_that_went_while_the_controller_was_down_leave_the_registry() {
+async fn pods_deleted_during_downtime_leave_the_registry() {
     in_cluster(async |world| {
         for name in ["a", "b", "c"] {
             world.create(name).await;
@@ -46,7 +46,7 @@ async fn made_anew(world: &World, name: &str) -> (String, String) {
 }
 
 #[tokio::test]
-async fn a_pod_of_a_statefulset_that_is_made_anew_is_another_record() {
+async fn recreated_statefulset_pod_is_another_record() {
     in_cluster(async |world| {
         let set: StatefulSet = object(json!({
             "metadata": {"name": "db"},
@@ -83,7 +83,7 @@ async fn scale(world: &World, replicas: usize) {
 }
 
 #[tokio::test]
-async fn a_replicationcontroller_that_is_scaled_to_zero_leaves_nothing_behind() {
+async fn replicationcontroller_scaled_to_zero_leaves_nothing_behind() {
     in_cluster(async |world| {
         let controller: ReplicationController = object(json!({
             "metadata": {"name": "rc"},

@@ -7,7 +7,7 @@ fn world(most_history: usize) -> World {
 }
 
 #[test]
-fn a_page_shows_what_was_there_at_its_version() {
+fn page_shows_the_state_at_its_version() {
     let mut world = world(100);
     let (before, at) = (world.page(world.version(), 0, 100).unwrap().0, world.version());
     let gone = world.delete_one().unwrap().slot;

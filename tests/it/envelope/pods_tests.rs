@@ -14,7 +14,7 @@ fn item(layout: &Layout, slot: u32, state: State) -> Vec<u8> {
 }
 
 #[test]
-fn one_seed_makes_one_text_and_another_makes_another() {
+fn each_seed_makes_its_own_text() {
     let texts = |seed| {
         let layout = Layout::new(seed, 500, None);
         (0..500).map(|slot| item(&layout, slot, running(7))).collect::<Vec<_>>()
@@ -24,7 +24,7 @@ fn one_seed_makes_one_text_and_another_makes_another() {
 }
 
 #[test]
-fn pods_are_as_long_as_was_asked_for() {
+fn pods_have_the_requested_size() {
     for kilobytes in [3_u32, 5, 10] {
         let layout = Layout::new(11, 300, Some(kilobytes));
         for slot in 0..300 {

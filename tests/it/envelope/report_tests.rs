@@ -6,7 +6,7 @@ use super::{
 };
 
 #[test]
-fn others_stand_beside_ours_with_their_ratio_and_what_they_lost() {
+fn report_compares_others_by_ratio_and_loss() {
     let mut report = Report::default();
     report.add("ours", "memory", Some("<= 60 MB"), Unit::Bytes, 50e6);
     report.add("theirs", "memory", None, Unit::Bytes, 500e6);

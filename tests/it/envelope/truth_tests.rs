@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::truth::Truth;
 
 #[test]
-fn what_differs_is_counted_by_how() {
+fn differences_are_counted_by_kind() {
     let living = HashMap::from([(1, 10), (2, 20), (3, 30), (4, 40)]);
     let registered = [(1, Some(10)), (2, Some(19)), (3, None), (9, Some(5))];
     let truth = Truth::of(&living, registered.into_iter());

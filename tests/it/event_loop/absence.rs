@@ -21,7 +21,8 @@ fn deleted(registry: &Fake) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pods_deleted_while_we_were_down_leave_after_the_cluster_is_known_to_be_the_same() {
+async fn few_absences_leave_after_a_cluster_check() {
+    // The pods were deleted while the controller was down, and the cluster is known to be the same.
     let registry = filled(100).await;
     let world = World::settled(registry.clone(), many(95, "a")).await;
     world.assert_equal();
@@ -34,7 +35,8 @@ async fn pods_deleted_while_we_were_down_leave_after_the_cluster_is_known_to_be_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_thousand_pods_deleted_while_we_were_down_leave_within_a_minute() {
+async fn thousand_absences_leave_within_a_minute() {
+    // The pods were deleted while the controller was down.
     let registry = filled(3_000).await;
     let mut world = World::start(registry.clone(), many(2_000, "a"), options());
     world.list().await;
@@ -48,7 +50,7 @@ async fn a_thousand_pods_deleted_while_we_were_down_leave_within_a_minute() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn deletions_missed_in_a_break_of_the_watch_are_found_by_the_next_list() {
+async fn next_list_finds_deletions_missed_by_the_watch() {
     let registry = Fake::new();
     let mut world = World::settled(registry.clone(), many(100, "a")).await;
     world.pods.remove("uid-00017");
@@ -59,7 +61,7 @@ async fn deletions_missed_in_a_break_of_the_watch_are_found_by_the_next_list() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_empty_list_deletes_nothing_until_it_is_confirmed() {
+async fn empty_list_deletes_nothing_until_confirmed() {
     let registry = Fake::new();
     let mut world = World::settled(registry.clone(), many(30, "a")).await;
     let pods = std::mem::take(&mut world.pods);
@@ -76,7 +78,8 @@ async fn an_empty_list_deletes_nothing_until_it_is_confirmed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_still_there_when_it_is_looked_up_is_held_and_shown_and_puts_pass() {
+async fn pods_that_a_look_up_finds_are_held() {
+    // The metrics show the hold, and puts and observed deletions pass.
     let registry = filled(1_000).await;
     let mut world = World::start(registry.clone(), many(500, "a"), options());
     world.look_up = LookUp::StillThere;
@@ -95,7 +98,7 @@ async fn what_is_still_there_when_it_is_looked_up_is_held_and_shown_and_puts_pas
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_confirmed_is_held() {
+async fn unconfirmed_deletions_are_held() {
     let registry = filled(100).await;
     let mut world = World::start(registry.clone(), many(95, "a"), options());
     world.look_up = LookUp::Nothing;
@@ -106,7 +109,7 @@ async fn what_cannot_be_confirmed_is_held() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_cluster_ends_the_process_before_anything_is_deleted() {
+async fn another_cluster_ends_the_process_before_any_deletion() {
     let registry = filled(100).await;
     let mut world = World::start(registry.clone(), many(95, "a"), options());
     world.look_up = LookUp::OtherCluster;
@@ -118,7 +121,7 @@ async fn another_cluster_ends_the_process_before_anything_is_deleted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_list_from_before_the_inventory_proves_no_absence() {
+async fn list_from_before_the_inventory_proves_no_absence() {
     let registry = filled(10).await;
     let mut world = World::start(registry.clone(), many(10, "a"), options());
     let newest = world.pods.remove("uid-00009").unwrap();
@@ -134,7 +137,8 @@ async fn a_list_from_before_the_inventory_proves_no_absence() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn lists_of_a_restored_cluster_are_confirmed_however_few_are_absent() {
+async fn restored_clusters_list_is_always_guarded() {
+    // It needs confirmation, however few pods are absent.
     let registry = filled(100).await;
     let mut world = World::start(registry.clone(), many(98, "a"), options());
     world.trusted = false;
@@ -146,7 +150,7 @@ async fn lists_of_a_restored_cluster_are_confirmed_however_few_are_absent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_inventory_that_does_not_add_up_is_discarded() {
+async fn inventory_that_contradicts_its_count_is_discarded() {
     let registry = filled(100).await;
     registry.state().miscount = 7;
     let changed = many(100, "b");
@@ -162,7 +166,8 @@ async fn an_inventory_that_does_not_add_up_is_discarded() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_emptied_registry_is_filled_again_and_owed_deletions_are_sent_all_the_same() {
+async fn emptied_registry_is_filled_again() {
+    // Pending deletions are sent as well.
     let registry = Fake::new();
     let mut world = World::settled(registry.clone(), many(100, "a")).await;
     registry.state().down = Some(pod_registrar::reconcile::outcome::Failure::Unreachable("refused".into()));

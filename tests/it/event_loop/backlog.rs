@@ -43,7 +43,8 @@ async fn batches_are_full_however_small_the_window_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_window_bounds_the_queue_and_what_is_left_is_told() {
+async fn window_bounds_the_queue() {
+    // The metrics count the rest as pending.
     const PODS: usize = 5_000;
     let mut world = World::start(Fake::new(), many(PODS, "a"), slow());
     world.list().await;
@@ -88,7 +89,7 @@ async fn pages_wait_outside_the_queue() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_has_a_backlog_is_not_in_step() {
+async fn writer_with_a_backlog_is_not_in_sync() {
     const PODS: usize = 9_000;
     let mut world = World::start(Fake::new(), many(PODS, "a"), slow());
     world.list().await;
@@ -134,7 +135,7 @@ async fn deletions_and_live_changes_pass_a_backlog() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_missing_waits_for_nothing_that_only_differs() {
+async fn missing_records_go_before_differing_ones() {
     let registry = Fake::new();
     World::settled(registry.clone(), many(5_000, "old")).await.stop().await.unwrap();
     registry.state().writes.clear();
@@ -152,7 +153,7 @@ async fn what_is_missing_waits_for_nothing_that_only_differs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_list_in_the_middle_of_a_backlog_begins_it_anew_and_repeats_nothing() {
+async fn list_restarts_a_backlog_without_repeating_writes() {
     let mut world = World::start(Fake::new(), many(3_000, "a"), slow());
     world.list().await;
     for round in 0..6 {
@@ -176,7 +177,7 @@ async fn a_list_in_the_middle_of_a_backlog_begins_it_anew_and_repeats_nothing() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_backlog_outlives_a_session_and_ends_with_the_leadership() {
+async fn backlog_outlives_a_session_but_not_leadership() {
     let leads = |world: &World, term| Leadership::Leader { term, until: world.clock.now() + 3_600 * SECOND };
     let mut world = World::start_as(Leadership::Follower, Fake::new(), many(3_000, "a"), slow());
     world.lead(leads(&world, 1));

@@ -77,7 +77,8 @@ async fn assert_spared_and_made_good(mut world: World, tries: Tries) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn ten_minutes_in_which_half_of_all_items_fail_cost_few_repeats_and_are_made_good_at_once() {
+async fn half_of_all_items_failing_costs_few_retries() {
+    // The items fail for ten minutes, and the registry catches up at once afterwards.
     let sickness = Sickness::Items(50, Verdict::Doubt { cause: "status 500".into() });
     let (world, tries, gone) = sick(sickness, 600 * SECOND).await;
     assert!(tries.first >= 200_000, "first tries go on: {tries:?}");
@@ -87,7 +88,7 @@ async fn ten_minutes_in_which_half_of_all_items_fail_cost_few_repeats_and_are_ma
 }
 
 #[tokio::test(start_paused = true)]
-async fn items_told_to_wait_are_sent_once_per_wait() {
+async fn item_with_retry_after_goes_once_per_wait() {
     let sickness = Sickness::Items(50, Verdict::Retry { after: Some(SECOND), cause: "busy".into() });
     let (world, tries, gone) = sick(sickness, 120 * SECOND).await;
     // Of 120,000 changes at most, half are told to wait, and half of these once more.
@@ -98,21 +99,21 @@ async fn items_told_to_wait_are_sent_once_per_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn half_of_all_requests_failing_costs_few_repeats() {
+async fn half_of_all_requests_failing_costs_few_retries() {
     let (world, tries, _) = sick(Sickness::Requests(50, Failure::Broken("status 500".into())), 120 * SECOND).await;
     assert!(tries.first >= 20_000, "first tries go on: {tries:?}");
     assert_spared_and_made_good(world, tries).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn half_of_all_requests_being_told_to_wait_costs_few_repeats() {
+async fn half_of_requests_being_throttled_costs_few_retries() {
     let failure = Failure::Throttled { status: 503, after: None };
     let (world, tries, _) = sick(Sickness::Requests(50, failure), 120 * SECOND).await;
     assert_spared_and_made_good(world, tries).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn few_failures_are_repeated_without_delay() {
+async fn few_failures_are_retried_without_delay() {
     let sickness = Sickness::Items(1, Verdict::Doubt { cause: "status 500".into() });
     let (world, tries, _) = sick(sickness, 60 * SECOND).await;
     let stale = world.registry.read(|state| {
@@ -124,7 +125,8 @@ async fn few_failures_are_repeated_without_delay() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_record_that_always_fails_costs_a_try_a_minute_and_nobody_else_waits_for_it() {
+async fn failing_record_is_tried_once_per_minute() {
+    // No other record waits for it.
     let registry = Fake::new();
     let mut world = World::settled(registry.clone(), many(50, "a")).await;
     registry.state().sick_ids.insert("uid-00007".into(), Verdict::Doubt { cause: "status 500".into() });
@@ -175,7 +177,7 @@ async fn deletions_that_fail_for_ever_starve_no_record() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_repeat_that_may_not_go_yet_keeps_nobody_awake() {
+async fn waiting_retry_does_not_keep_the_loop_busy() {
     let registry = Fake::new();
     let mut world = World::settled(registry.clone(), many(3_000, "a")).await;
     registry.state().sickness = Some(Sickness::Items(100, Verdict::Doubt { cause: "status 500".into() }));
@@ -194,7 +196,7 @@ async fn a_repeat_that_may_not_go_yet_keeps_nobody_awake() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_registry_that_asks_for_no_patience_and_refuses_is_not_asked_at_full_speed() {
+async fn zero_retry_after_still_backs_off() {
     let registry = Fake::new();
     let mut world = World::settled(registry.clone(), many(10, "a")).await;
     let writes = registry.read(|state| state.writes.len());

@@ -43,7 +43,8 @@ async fn latency_counts_from_the_events_arrival() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_busy_queue_fills_batches_and_many_changes_of_a_pod_are_one() {
+async fn busy_queue_fills_batches_and_merges_changes() {
+    // Many changes of one pod are sent as one.
     let registry = Fake::new();
     let mut world = World::settled(registry.clone(), []).await;
     registry.state().latency = Duration::from_millis(200);
@@ -60,7 +61,7 @@ async fn a_busy_queue_fills_batches_and_many_changes_of_a_pod_are_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_change_during_a_request_is_sent_after_it() {
+async fn change_during_a_request_is_sent_after_it() {
     let registry = Fake::new();
     let mut world = World::settled(registry.clone(), []).await;
     registry.state().latency = SECOND;
@@ -78,7 +79,7 @@ async fn a_change_during_a_request_is_sent_after_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn born_and_gone_before_its_first_request_is_not_reported() {
+async fn pod_gone_before_its_first_request_is_unreported() {
     let registry = Fake::new();
     let mut world = World::settled(registry.clone(), []).await;
     registry.state().down = Some(pod_registrar::reconcile::outcome::Failure::Unreachable("refused".into()));
@@ -93,7 +94,7 @@ async fn born_and_gone_before_its_first_request_is_not_reported() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_name_that_goes_to_another_pod_is_a_delete_and_a_put() {
+async fn reused_pod_name_is_a_delete_and_put() {
     let registry = Fake::new();
     let mut world = World::settled(registry.clone(), [pod("old", "db-0")]).await;
     world.delete("old").await;
@@ -106,7 +107,7 @@ async fn a_name_that_goes_to_another_pod_is_a_delete_and_a_put() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_poison_record_is_parked_while_all_others_pass() {
+async fn rejected_record_is_parked_while_others_pass() {
     let registry = Fake::new();
     registry.state().poison.insert("uid-00007".into());
     let mut world = World::settled(registry.clone(), many(50, "a")).await;
@@ -121,7 +122,7 @@ async fn one_poison_record_is_parked_while_all_others_pass() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_parked_record_is_tried_again_at_the_next_resync() {
+async fn parked_record_is_retried_at_the_next_resync() {
     let registry = Fake::new();
     registry.state().poison.insert("uid-00007".into());
     let mut world = World::settled(registry.clone(), many(50, "a")).await;
@@ -144,7 +145,7 @@ async fn a_record_that_breaks_every_batch_is_isolated() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_item_that_is_to_wait_waits_and_others_do_not() {
+async fn item_with_retry_after_delays_no_other() {
     let registry = Fake::new();
     let mut world = World::settled(registry.clone(), []).await;
     let verdict = Verdict::Retry { after: Some(7 * SECOND), cause: "busy".into() };
@@ -162,7 +163,8 @@ async fn an_item_that_is_to_wait_waits_and_others_do_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_applied_write_whose_answer_is_lost_is_repeated_to_one_effect() {
+async fn unanswered_write_is_retried_to_one_effect() {
+    // The registry applied the write, and its answer was lost.
     let registry = Fake::new();
     let mut world = World::settled(registry.clone(), [pod("x", "a")]).await;
     registry.state().faults.extend([Fault::ApplyAndLose, Fault::ApplyAndLose]);
@@ -179,7 +181,7 @@ async fn an_applied_write_whose_answer_is_lost_is_repeated_to_one_effect() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_version_that_was_outrun_is_passed() {
+async fn superseded_version_is_passed() {
     let registry = Fake::new();
     let mut world = World::settled(registry.clone(), [pod("x", "a")]).await;
     // Somebody wrote in our session, far ahead of us.
@@ -193,7 +195,7 @@ async fn a_version_that_was_outrun_is_passed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn writes_keep_to_the_limit_a_second() {
+async fn writes_keep_to_the_limit_per_second() {
     let registry = Fake::new();
     let limited = pod_registrar::controller::options::Options { max_writes_per_second: 100, ..options() };
     let mut world = World::start(registry.clone(), many(1_000, "a"), limited);
@@ -206,7 +208,8 @@ async fn writes_keep_to_the_limit_a_second() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn batches_keep_to_the_registrys_limits_in_items_and_bytes() {
+async fn batches_keep_to_the_registrys_limits() {
+    // The limits are in items and in bytes.
     let registry = Fake::new();
     registry.state().max_batch_items = 7;
     let world = World::settled(registry.clone(), many(100, "a")).await;
@@ -220,7 +223,7 @@ async fn batches_keep_to_the_registrys_limits_in_items_and_bytes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_fits_into_no_batch_goes_as_a_request_of_its_own() {
+async fn record_too_large_for_batches_goes_alone() {
     let registry = Fake::new();
     registry.state().max_batch_bytes = 200;
     let mut world = World::settled(registry.clone(), many(20, "a")).await;
@@ -232,7 +235,8 @@ async fn what_fits_into_no_batch_goes_as_a_request_of_its_own() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_registry_that_finds_every_batch_too_large_is_written_to_one_by_one_and_nothing_is_parked() {
+async fn registry_refusing_all_batches_gets_single_requests() {
+    // It finds every batch too large, and nothing is parked.
     let registry = Fake::new();
     registry.state().refuses_batches = true;
     let mut world = World::settled(registry.clone(), many(20, "a")).await;
@@ -242,7 +246,7 @@ async fn a_registry_that_finds_every_batch_too_large_is_written_to_one_by_one_an
 }
 
 #[tokio::test(start_paused = true)]
-async fn limits_that_a_registry_changes_are_heard_of_at_the_next_resync() {
+async fn resync_reads_the_registrys_changed_limits() {
     let registry = Fake::new();
     let mut world = World::settled(registry.clone(), many(3, "a")).await;
     registry.state().max_batch_items = 7;

@@ -9,7 +9,8 @@ use super::{
 };
 
 #[tokio::test(start_paused = true)]
-async fn a_put_that_timed_out_and_arrives_after_the_deletion_does_not_bring_the_record_back() {
+async fn late_put_does_not_undo_a_deletion() {
+    // The put timed out, and it arrives after the deletion.
     let registry = Fake::new();
     let mut world = World::settled(registry.clone(), many(3, "a")).await;
     registry.state().faults.push_back(Fault::ArriveLate(30 * SECOND));
@@ -26,7 +27,8 @@ async fn a_put_that_timed_out_and_arrives_after_the_deletion_does_not_bring_the_
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_older_put_or_deletion_that_arrives_late_undoes_nothing_newer() {
+async fn late_requests_undo_nothing_newer() {
+    // They are a put and a deletion that timed out.
     let registry = Fake::new();
     let mut world = World::settled(registry.clone(), many(3, "a")).await;
     registry.state().faults.push_back(Fault::ArriveLate(30 * SECOND));
@@ -50,7 +52,8 @@ async fn an_older_put_or_deletion_that_arrives_late_undoes_nothing_newer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_timed_out_is_in_doubt_until_it_is_repeated_and_answered() {
+async fn timed_out_record_is_uncertain_until_answered() {
+    // The answer to a later write ends the uncertainty.
     let registry = Fake::new();
     let mut world = World::settled(registry.clone(), many(3, "a")).await;
     registry.state().faults.push_back(Fault::ApplyAndLose);
@@ -64,7 +67,8 @@ async fn what_timed_out_is_in_doubt_until_it_is_repeated_and_answered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_inventory_that_leaves_ids_out_causes_puts_and_discharges_no_deletion() {
+async fn incomplete_inventory_causes_puts_only() {
+    // A pending deletion stays pending even if the inventory leaves its record out.
     let registry = Fake::new();
     let hasty = pod_registrar::controller::options::Options { resync_interval: 10 * SECOND, ..options() };
     let mut world = World::start(registry.clone(), many(100, "a"), hasty);
@@ -103,7 +107,7 @@ async fn an_empty_inventory_deletes_nothing_and_causes_puts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_what_was_not_acknowledged_of_a_batch_is_repeated() {
+async fn only_unacknowledged_items_are_retried() {
     let registry = Fake::new();
     let mut world = World::settled(registry.clone(), many(200, "a")).await;
     registry.state().sickness = Some(Sickness::Items(30, Verdict::Doubt { cause: "status 500".into() }));
@@ -125,7 +129,8 @@ async fn only_what_was_not_acknowledged_of_a_batch_is_repeated() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_record_for_which_the_whole_batch_is_refused_is_found_and_parked() {
+async fn record_that_fails_its_batch_is_parked() {
+    // The registry refuses the whole batch because of one record.
     for failure in [
         Failure::Refused { status: 400, detail: "a body that it cannot read".into() },
         Failure::Refused { status: 422, detail: "schema".into() },

@@ -32,7 +32,8 @@ async fn stopped_with_a_backlog(count: usize, registry: Fake, mut world: World, 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_with_many_keys_owed_to_a_slow_registry_ends_in_time_and_the_next_start_finds_them() {
+async fn stop_with_a_slow_registry_ends_in_time() {
+    // Many changes are pending, and the next start finds them.
     let registry = Fake::new();
     let world = World::settled(registry.clone(), []).await;
     registry.state().latency = 2 * SECOND;
@@ -40,8 +41,8 @@ async fn a_stop_with_many_keys_owed_to_a_slow_registry_ends_in_time_and_the_next
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_with_a_hundred_thousand_keys_owed_to_a_registry_that_is_away_ends_in_time_and_the_next_start_finds_them()
- {
+async fn stop_with_100000_pending_keys_ends_in_time() {
+    // The registry is away, and the next start finds the changes.
     let registry = Fake::new();
     let world = World::settled(registry.clone(), []).await;
     registry.state().down = Some(Failure::Unreachable("connection refused".into()));
@@ -49,7 +50,7 @@ async fn a_stop_with_a_hundred_thousand_keys_owed_to_a_registry_that_is_away_end
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_panic_in_a_request_is_the_loops_own_end() {
+async fn panic_in_a_request_ends_the_loop() {
     let registry = Fake::new();
     let mut world = World::settled(registry.clone(), many(3, "a")).await;
     registry.state().panics = true;
@@ -59,7 +60,7 @@ async fn a_panic_in_a_request_is_the_loops_own_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_loop_that_does_not_turn_is_not_live() {
+async fn stalled_loop_is_not_live() {
     let mut world = World::settled(Fake::new(), many(3, "a")).await;
     world.health.watch_listed(0);
     world.pass(2 * LONGEST_TURN).await;
@@ -72,7 +73,8 @@ async fn a_loop_that_does_not_turn_is_not_live() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_release_with_other_records_and_the_way_back_rewrite_each_record_once_and_delete_none() {
+async fn release_and_rollback_rewrite_each_record_once() {
+    // They delete no record.
     const PODS: usize = 4_000;
     let registry = Fake::new();
     World::settled(registry.clone(), many(PODS, "old")).await.stop().await.unwrap();
@@ -101,7 +103,8 @@ async fn a_release_with_other_records_and_the_way_back_rewrite_each_record_once_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_namespace_of_3_000_pods_and_then_36_000_preempted_ones_leave_by_watched_events_and_unbraked() {
+async fn observed_mass_deletions_are_not_guarded() {
+    // A namespace of 3,000 pods is deleted, and then 36,000 pods are preempted.
     let registry = Fake::new();
     let mut world = World::settled(registry.clone(), many(40_000, "a")).await;
     world.pass(10 * SECOND).await;

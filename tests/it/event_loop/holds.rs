@@ -45,7 +45,8 @@ fn declared(registry: &Fake) -> Vec<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_left_by_narrowed_settings_is_held_until_a_person_approves_exactly_that() {
+async fn deselected_records_are_held_until_approved() {
+    // Narrowed settings deselect the records, and the approval must name exactly this hold.
     let registry = filled(10).await;
     let mut world = narrowed(&registry, 10, 8, SettingsChange::Hold).await;
     world.pass(3_600 * SECOND).await;
@@ -68,7 +69,7 @@ async fn what_left_by_narrowed_settings_is_held_until_a_person_approves_exactly_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_restart_does_not_forget_that_the_settings_changed() {
+async fn restart_remembers_that_the_settings_changed() {
     let registry = filled(10).await;
     for _ in 0..3 {
         let world = narrowed(&registry, 10, 8, SettingsChange::Hold).await;
@@ -87,7 +88,8 @@ async fn a_restart_does_not_forget_that_the_settings_changed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pods_that_went_in_the_meantime_leave_as_ever_and_settings_that_take_nothing_hold_nothing() {
+async fn settings_that_deselect_no_pod_hold_nothing() {
+    // Pods that were deleted during the downtime leave as usual.
     let registry = filled(10).await;
     // Two went while nobody watched; the new settings select all of the others.
     let mut world = narrowed(&registry, 8, 8, SettingsChange::Hold).await;
@@ -99,7 +101,7 @@ async fn pods_that_went_in_the_meantime_leave_as_ever_and_settings_that_take_not
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_selects_them_again_needs_no_person() {
+async fn selecting_pods_again_needs_no_approval() {
     let registry = filled(10).await;
     let mut world = narrowed(&registry, 10, 8, SettingsChange::Hold).await;
     for pod in std::mem::take(&mut world.others).into_values() {
@@ -112,7 +114,7 @@ async fn who_selects_them_again_needs_no_person() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_automates_is_obeyed_at_a_bounded_rate() {
+async fn automatic_release_runs_at_a_bounded_rate() {
     let registry = filled(1_000).await;
     let mut world = narrowed(&registry, 1_000, 300, SettingsChange::Release).await;
     world.pass(30 * SECOND).await;
@@ -125,7 +127,7 @@ async fn who_automates_is_obeyed_at_a_bounded_rate() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_nobody_can_confirm_leaves_when_a_person_says_so() {
+async fn approval_releases_unconfirmed_deletions() {
     let registry = Fake::new();
     let mut world = World::settled(registry.clone(), many(100, "a")).await;
     world.look_up = LookUp::Nothing;

@@ -33,7 +33,8 @@ fn assert_bounded(world: &World, may_hold: usize) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_hour_of_churn_without_a_registry_costs_no_more_memory_than_a_minute_and_is_made_good_deletions_first() {
+async fn hour_without_a_registry_keeps_memory_bounded() {
+    // An hour of churn takes no more memory than a minute, and deletions are then sent first.
     let registry = Fake::new();
     let limited = pod_registrar::controller::options::Options { max_writes_per_second: LIMIT, ..options() };
     let mut world = World::start(registry.clone(), many(LIVING, "a"), limited);

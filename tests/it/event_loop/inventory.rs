@@ -68,7 +68,7 @@ async fn slow_pages_are_used_as_they_arrive() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn failed_page_is_repeated_alone() {
+async fn failed_page_is_retried_alone() {
     let (registry, changed) = five_changed().await;
     let (items, readings, pages) = counted(&registry);
     let broken = Some(Failure::Broken("status 502".into()));
@@ -82,7 +82,7 @@ async fn failed_page_is_repeated_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn page_that_does_not_come_is_asked_for_with_fewer_records() {
+async fn slow_page_is_requested_with_fewer_records() {
     for digests in [true, false] {
         let (registry, changed) = five_changed().await;
         registry.state().features.digests = digests;

@@ -42,7 +42,8 @@ fn deletes(registry: &Fake) -> Vec<Option<Removal>> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_standby_writes_nothing_and_a_takeover_of_an_unchanged_registry_costs_one_comparison() {
+async fn standby_writes_nothing() {
+    // Its takeover of an unchanged registry costs one comparison of digests.
     let registry = Fake::new();
     World::settled(registry.clone(), many(700, "a")).await.stop().await.unwrap();
     let before = registry.read(said);
@@ -75,7 +76,8 @@ async fn a_standby_with_a_complete_list_is_ready() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_standby_saw_change_and_end_is_made_good_at_the_takeover_without_a_list_or_the_brake() {
+async fn takeover_sends_what_the_standby_saw() {
+    // Changes and deletions are sent without another list and without the absence guard.
     let registry = Fake::new();
     World::settled(registry.clone(), many(700, "a")).await.stop().await.unwrap();
     let mut world = standby(&registry, many(700, "a")).await;
@@ -96,7 +98,8 @@ async fn what_a_standby_saw_change_and_end_is_made_good_at_the_takeover_without_
 }
 
 #[tokio::test(start_paused = true)]
-async fn memory_of_ends_is_bounded_and_what_was_dropped_of_it_goes_by_its_absence() {
+async fn remembered_deletions_are_bounded() {
+    // A deletion that was dropped from memory is inferred from the pod's absence.
     let registry = Fake::new();
     World::settled(registry.clone(), many(40, "a")).await.stop().await.unwrap();
     let mut world = standby(&registry, many(40, "a")).await;
@@ -119,7 +122,8 @@ async fn memory_of_ends_is_bounded_and_what_was_dropped_of_it_goes_by_its_absenc
 }
 
 #[tokio::test(start_paused = true)]
-async fn with_an_open_session_a_watched_end_waits_for_no_inventory_in_a_later_term_as_well() {
+async fn new_leaders_observed_deletion_needs_no_inventory() {
+    // An open session is enough.
     let registry = Fake::new();
     World::settled(registry.clone(), many(10, "a")).await.stop().await.unwrap();
     let mut world = standby(&registry, many(10, "a")).await;
@@ -132,7 +136,8 @@ async fn with_an_open_session_a_watched_end_waits_for_no_inventory_in_a_later_te
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_leadership_stops_everything_and_a_regained_one_believes_nothing_of_before() {
+async fn lost_leadership_stops_all_requests() {
+    // A regained leadership trusts nothing that the ledger held before.
     let registry = Fake::new();
     let mut world = World::start_as(leader(1), registry.clone(), many(30, "a"), options());
     world.list().await;
@@ -167,7 +172,7 @@ async fn a_lost_leadership_stops_everything_and_a_regained_one_believes_nothing_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leadership_that_is_not_renewed_ends_with_its_time_though_nobody_says_so() {
+async fn unrenewed_leadership_ends_by_itself() {
     let registry = Fake::new();
     let soon = Leadership::Leader { term: 1, until: Moment::from_secs(20) };
     let mut world = World::start_as(soon, registry.clone(), many(30, "a"), options());
@@ -223,7 +228,8 @@ async fn writes_in_flight_end_when_the_lease_lapses() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_that_is_opened_too_late_is_closed_again() {
+async fn session_opened_too_late_is_closed_again() {
+    // The leadership is lost before the session is open.
     let registry = Fake::new();
     let mut world = World::start_as(Leadership::Follower, registry.clone(), many(3, "a"), options());
     world.list().await;
@@ -241,7 +247,7 @@ async fn a_session_that_is_opened_too_late_is_closed_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fenced_leader_takes_the_session_back_only_in_a_new_term() {
+async fn fenced_leader_resumes_only_in_a_new_term() {
     let registry = Fake::new();
     let mut world = World::start_as(leader(1), registry.clone(), many(3, "a"), options());
     world.list().await;
@@ -261,7 +267,7 @@ async fn a_fenced_leader_takes_the_session_back_only_in_a_new_term() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_that_hands_over_waits_no_longer_than_it_may() {
+async fn handover_stop_keeps_its_time_limit() {
     let registry = Fake::new();
     let handing_over =
         pod_registrar::controller::options::Options { stop_within: Duration::from_millis(1_500), ..options() };
@@ -280,7 +286,8 @@ async fn a_stop_that_hands_over_waits_no_longer_than_it_may() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn before_its_first_session_a_single_writer_remembers_ends_within_bounds_as_well() {
+async fn deletions_before_the_first_session_are_bounded() {
+    // A single writer remembers observed deletions within bounds, as a standby does.
     let registry = Fake::new();
     World::settled(registry.clone(), many(40, "a")).await.stop().await.unwrap();
     registry.state().down = Some(Failure::Unreachable("connection refused".into()));

@@ -32,7 +32,8 @@ async fn register(pods: usize, gateway: Gateway, within: u32) -> (Fake, f64) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn gateway_with_5_requests_per_second_delays_nothing_more() {
+async fn limit_of_5_requests_per_second_only_delays() {
+    // The limit is that of a gateway.
     let gateway = Gateway { requests_per_second: Some(5), retry_after: Some(SECOND), ..Gateway::default() };
     let (registry, took) = register(20_000, gateway, 20).await;
     let (writes, refused) = registry.read(|state| (state.writes.len(), state.gateway.refused));
@@ -137,7 +138,8 @@ async fn small_body_limit_is_learned_at_full_speed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn refused_records_among_1000_are_found_at_full_speed() {
+async fn refused_records_are_found_at_full_speed() {
+    // Three of 1,000 records are refused.
     let registry = Fake::new();
     registry.state().breaks_batches.extend([17, 500, 901].map(|n| format!("uid-{n:05}")));
     registry.state().breaks_with = Some(Failure::Refused { status: 400, detail: "schema".into() });

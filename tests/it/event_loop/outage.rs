@@ -27,7 +27,8 @@ async fn retry_after_for_all_is_obeyed_by_all() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_outage_costs_questions_and_no_writes_and_ends_with_deletions_first() {
+async fn outage_costs_probes_but_no_writes() {
+    // When it ends, deletions are sent first.
     let registry = Fake::new();
     let mut world = World::settled(registry.clone(), many(2_000, "a")).await;
     registry.state().down = Some(Failure::Unreachable("connection refused".into()));
@@ -57,7 +58,8 @@ async fn an_outage_costs_questions_and_no_writes_and_ends_with_deletions_first()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_credential_is_read_again_and_nothing_is_dropped() {
+async fn refused_credential_is_read_again() {
+    // No pending change is dropped.
     let registry = Fake::new();
     let mut world = World::settled(registry.clone(), []).await;
     registry.state().down = Some(Failure::Unauthorized { status: 401, detail: String::new(), named: true });
@@ -75,7 +77,7 @@ async fn a_refused_credential_is_read_again_and_nothing_is_dropped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn half_of_all_writes_failing_delays_and_loses_nothing() {
+async fn half_of_all_writes_failing_loses_nothing() {
     let registry = Fake::new();
     let mut world = World::settled(registry.clone(), []).await;
     let mut rng = fastrand::Rng::with_seed(11);
@@ -94,7 +96,7 @@ async fn half_of_all_writes_failing_delays_and_loses_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn liveness_is_the_loops_own_and_readiness_is_not_the_registrys() {
+async fn registry_outage_affects_neither_liveness_nor_readiness() {
     let registry = Fake::new();
     let mut world = World::settled(registry.clone(), many(3, "a")).await;
     world.health.watch_listed(0);
@@ -104,7 +106,8 @@ async fn liveness_is_the_loops_own_and_readiness_is_not_the_registrys() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_proxy_that_says_gone_is_not_asked_at_full_speed() {
+async fn repeated_410_answers_back_off() {
+    // A proxy answers every write with the status 410.
     let registry = Fake::new();
     let mut world = World::settled(registry.clone(), []).await;
     for _ in 0..1_000 {
@@ -121,7 +124,8 @@ async fn a_proxy_that_says_gone_is_not_asked_at_full_speed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_small_batch_that_fails_as_a_whole_is_divided_from_its_own_size() {
+async fn failed_batch_is_divided_from_its_own_size() {
+    // The batch is small.
     let registry = Fake::new();
     registry.state().breaks_batches.insert("uid-00003".into());
     let mut world = World::start(registry.clone(), many(10, "a"), super::world::options());

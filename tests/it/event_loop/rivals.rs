@@ -41,7 +41,7 @@ fn held_by_another(registry: &Fake) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_clone_deletes_nothing_without_a_person() {
+async fn clone_deletes_nothing_without_approval() {
     let registry = filled(300).await;
     let mut world = World::settled(registry.clone(), own(300)).await;
     world.pass(7_200 * SECOND).await;
@@ -85,7 +85,7 @@ async fn a_replaced_cluster_is_taken_over_by_name() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_live_session_is_taken_over_after_a_missed_heartbeat() {
+async fn live_session_is_taken_over_after_missed_heartbeat() {
     let registry = filled(5).await;
     held_by_another(&registry);
     let opened = registry.state().opened.len();
@@ -103,7 +103,8 @@ async fn a_live_session_is_taken_over_after_a_missed_heartbeat() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_restarted_process_takes_its_own_session_over_at_once() {
+async fn restarted_process_takes_over_its_own_session() {
+    // It does so at once.
     let registry = filled(5).await;
     held_by_another(&registry);
     registry.state().holder = Some("test:ffff".into());
@@ -185,7 +186,7 @@ async fn forgotten_session_may_be_another_writers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn fence_withdraws_what_was_confirmed() {
+async fn fence_withdraws_confirmed_deletions() {
     let registry = filled(30).await;
     let mut world = World::start(registry.clone(), many(20, "a"), options());
     let busy = Verdict::Retry { cause: "busy".into(), after: None };
@@ -250,7 +251,7 @@ async fn a_sample_without_names_confirms_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_silent_watch_is_not_in_step() {
+async fn writer_with_silent_watch_is_not_in_sync() {
     let registry = Fake::new();
     let mut world = World::settled(registry.clone(), many(3, "a")).await;
     assert!(world.in_step());
@@ -263,7 +264,7 @@ async fn a_silent_watch_is_not_in_step() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_writer_without_a_session_is_none() {
+async fn process_without_a_session_is_no_writer() {
     let registry = Fake::new();
     let mut world = World::settled(registry.clone(), many(3, "a")).await;
     assert_eq!(world.figure("writer"), 1);
@@ -306,7 +307,7 @@ async fn a_page_alone_makes_nothing_absent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_list_that_does_not_come_is_asked_for_again() {
+async fn missing_list_is_requested_again() {
     let registry = filled(10).await;
     let mut world = World::start(registry.clone(), many(9, "a"), options());
     world.obey = false;
@@ -318,7 +319,7 @@ async fn a_list_that_does_not_come_is_asked_for_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leader_without_a_registry_says_so_after_a_minute() {
+async fn leader_reports_a_lost_registry_after_a_minute() {
     let registry = Fake::new();
     let mut world = World::settled(registry.clone(), many(3, "a")).await;
     registry.state().down = Some(Failure::Unreachable("refused".into()));

@@ -14,7 +14,8 @@ use super::{
 };
 
 #[tokio::test(start_paused = true)]
-async fn heartbeats_come_every_third_of_the_ttl_and_say_how_it_stands() {
+async fn heartbeats_come_every_third_of_the_ttl() {
+    // Each heartbeat carries the status: in sync or not, pods, and pending changes.
     let registry = Fake::new();
     let mut world = World::settled(registry.clone(), many(12, "a")).await;
     world.pass(295 * SECOND).await;
@@ -44,7 +45,8 @@ async fn heartbeat_of_a_busy_cluster_is_synced() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fenced_writer_stops_and_opens_a_session_only_when_the_others_is_over() {
+async fn fenced_writer_waits_until_the_other_session_ends() {
+    // Until then it writes nothing and opens no session.
     let registry = Fake::new();
     let mut world = World::settled(registry.clone(), many(3, "a")).await;
     world.health.watch_listed(0);
@@ -69,7 +71,8 @@ async fn a_fenced_writer_stops_and_opens_a_session_only_when_the_others_is_over(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_of_its_own_that_it_never_heard_of_is_written_in_and_no_other_is_opened() {
+async fn unknown_own_session_is_adopted() {
+    // Writes go into this session, and no other session is opened.
     let registry = Fake::new();
     let mut world = World::settled(registry.clone(), many(3, "a")).await;
     {
@@ -87,7 +90,8 @@ async fn a_session_of_its_own_that_it_never_heard_of_is_written_in_and_no_other_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_question_that_is_answered_as_if_it_were_a_write_is_not_repeated_at_full_speed() {
+async fn probe_with_a_writes_answer_backs_off() {
+    // The answer to the probe is one that only a write should get.
     for failure in [Failure::TooLarge, Failure::StaleEpoch, Failure::UnknownSession] {
         let registry = Fake::new();
         registry.state().down = Some(failure.clone());
@@ -103,7 +107,7 @@ async fn a_question_that_is_answered_as_if_it_were_a_write_is_not_repeated_at_fu
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_registry_restored_from_a_backup_is_filled_again_above_all_epochs() {
+async fn restored_registry_is_filled_above_all_epochs() {
     let registry = Fake::new();
     registry.state().epoch = 8;
     let mut world = World::settled(registry.clone(), many(40, "a")).await;
@@ -122,7 +126,8 @@ async fn a_registry_restored_from_a_backup_is_filled_again_above_all_epochs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_somebody_else_removed_changed_or_added_is_repaired_at_the_resync() {
+async fn resync_repairs_changes_of_other_clients() {
+    // Another client removed, changed and added records.
     let registry = Fake::new();
     let mut world = World::settled(registry.clone(), many(600, "a")).await;
     let items = registry.state().items();
@@ -143,7 +148,7 @@ async fn what_somebody_else_removed_changed_or_added_is_repaired_at_the_resync()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_finishes_what_is_in_flight_and_closes_the_session() {
+async fn stop_finishes_requests_and_closes_the_session() {
     let registry = Fake::new();
     let mut world = World::settled(registry.clone(), []).await;
     registry.state().latency = 5 * SECOND;

@@ -17,7 +17,7 @@ async fn an_empty_registry_is_filled_in_few_batches() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_restart_with_nothing_changed_nothing_is_written_but_the_session() {
+async fn restart_without_changes_writes_only_the_session() {
     let registry = Fake::new();
     World::settled(registry.clone(), many(700, "a")).await.stop().await.unwrap();
     let (writes, pages) = registry.read(|s| (s.writes.len(), s.pages));
@@ -28,7 +28,7 @@ async fn after_a_restart_with_nothing_changed_nothing_is_written_but_the_session
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_restart_only_what_differs_is_read_and_written() {
+async fn restart_reads_and_writes_only_differences() {
     let registry = Fake::new();
     World::settled(registry.clone(), many(700, "a")).await.stop().await.unwrap();
     let (items, pages) = registry.read(|s| (s.items(), s.pages));
@@ -40,7 +40,7 @@ async fn after_a_restart_only_what_differs_is_read_and_written() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_written_before_the_list_and_the_inventory() {
+async fn writes_wait_for_list_and_inventory() {
     let registry = Fake::new();
     registry.state().unreadable = true;
     let mut world = World::start(registry, many(10, "a"), options());
@@ -57,7 +57,7 @@ async fn nothing_is_written_before_the_list_and_the_inventory() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_watched_end_waits_for_no_inventory() {
+async fn observed_deletion_waits_for_no_inventory() {
     let registry = Fake::new();
     World::settled(registry.clone(), many(10, "a")).await.stop().await.unwrap();
     registry.state().unreadable = true;
@@ -71,7 +71,8 @@ async fn a_watched_end_waits_for_no_inventory() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_release_rewrites_each_record_once_at_a_bounded_rate_behind_live_changes() {
+async fn new_release_rewrites_each_record_once() {
+    // The rewrites go at a bounded rate, behind live changes.
     let registry = Fake::new();
     World::settled(registry.clone(), many(5_000, "old")).await.stop().await.unwrap();
     let before = registry.state().writes.len();
@@ -100,7 +101,8 @@ async fn another_release_rewrites_each_record_once_at_a_bounded_rate_behind_live
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_registry_without_batches_and_digests_is_served_one_by_one() {
+async fn registry_without_batches_gets_single_requests() {
+    // It has no digests either, so its inventory is read in pages.
     let registry = Fake::new();
     registry.state().features = Features { batches: false, digests: false, ..Features::ALL };
     let mut world = World::settled(registry.clone(), many(20, "a")).await;
@@ -116,7 +118,7 @@ async fn a_registry_without_batches_and_digests_is_served_one_by_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn comparisons_that_come_faster_than_lists_do_not_keep_lists_from_coming() {
+async fn frequent_resyncs_do_not_hold_up_lists() {
     let registry = Fake::new();
     World::settled(registry.clone(), many(10, "a")).await.stop().await.unwrap();
     let hasty = pod_registrar::controller::options::Options { resync_interval: SECOND, ..options() };

@@ -110,7 +110,7 @@ async fn refused_pages_do_not_begin_the_list_again() {
 }
 
 #[tokio::test]
-async fn refused_list_is_told_and_repeated() {
+async fn refused_list_is_reported_and_retried() {
     let mut world = World::start([Fault::status(Kind::List, 403).times(2)], Scope::default()).await;
     world.told("the refusal", |s| *s == Sighting::ListFailed { watch: 0 }).await;
     world.equal().await;
@@ -118,7 +118,8 @@ async fn refused_list_is_told_and_repeated() {
 }
 
 #[tokio::test]
-async fn every_kind_of_end_backs_off_and_counts() {
+async fn every_kind_of_watch_end_backs_off() {
+    // Each one is counted.
     let bookmark =
         r#"{"type":"BOOKMARK","object":{"kind":"Pod","apiVersion":"v1","metadata":{"resourceVersion":"VERSION"}}}"#;
     let server = World::server().await;

@@ -32,7 +32,8 @@ fn version(pod: &Value) -> String {
 }
 
 #[tokio::test]
-async fn lists_name_no_version_and_watches_name_one_and_neither_streams_a_list() {
+async fn lists_name_no_version_but_watches_do() {
+    // Neither asks the server to stream a list.
     let mut world = World::listed([Fault::error_event(0, Failure::new(410, "gone"))]).await;
     world.listed_anew().await;
     world.server.drop_watches();
@@ -55,7 +56,7 @@ async fn lists_name_no_version_and_watches_name_one_and_neither_streams_a_list()
 }
 
 #[tokio::test]
-async fn expired_page_is_repeated_alone() {
+async fn expired_page_is_retried_alone() {
     let server = World::server().await;
     many(&server, 1_100);
     server.inject(Fault::expired_token());
@@ -71,7 +72,8 @@ async fn expired_page_is_repeated_alone() {
 }
 
 #[tokio::test]
-async fn the_next_page_is_asked_for_while_one_is_still_coming_and_each_once() {
+async fn next_page_is_requested_while_one_arrives() {
+    // Each page is requested once.
     let server = World::server().await;
     many(&server, 1_100);
     server.inject(Fault::stall(Kind::List, 1));
@@ -85,7 +87,7 @@ async fn the_next_page_is_asked_for_while_one_is_still_coming_and_each_once() {
 }
 
 #[tokio::test]
-async fn a_list_that_lacks_a_page_proves_no_absence_by_itself() {
+async fn list_lacking_a_page_proves_no_absence() {
     let server = World::server().await;
     many(&server, 1_100);
     let cluster = Cluster::at(&server.url()).unwrap();
@@ -100,7 +102,8 @@ async fn a_list_that_lacks_a_page_proves_no_absence_by_itself() {
 }
 
 #[tokio::test]
-async fn a_list_of_several_pages_that_cannot_be_counted_proves_no_absence_by_itself() {
+async fn uncounted_list_proves_no_absence() {
+    // The list has several pages, and with a selector the server does not count its pods.
     let server = World::server().await;
     many(&server, 600);
     let cluster = Cluster::at(&server.url()).unwrap();
@@ -140,7 +143,7 @@ async fn every_earlier_view_is_refused() {
 }
 
 #[tokio::test]
-async fn events_that_come_again_or_late_change_nothing() {
+async fn repeated_or_late_events_change_nothing() {
     let mut world = World::listed([]).await;
     let before = world.server.pod("shop", "b").unwrap();
     world.server.update("shop", "b", |pod| pod["metadata"]["labels"]["app"] = "new".into()).unwrap();
@@ -172,7 +175,7 @@ async fn events_that_come_again_or_late_change_nothing() {
 
 /// A name that is missing, one that is no text, and a namespace that is missing.
 #[tokio::test]
-async fn pods_without_names_succeed_nobody() {
+async fn nameless_pods_replace_no_other_pod() {
     let server = World::server().await;
     let seen = server.pod("shop", "c").unwrap();
     let mut lines = Vec::new();
@@ -197,7 +200,7 @@ async fn pods_without_names_succeed_nobody() {
 }
 
 #[tokio::test]
-async fn versions_that_cannot_be_compared_stop_nothing() {
+async fn incomparable_versions_stop_nothing() {
     let server = World::server().await;
     let opaque = line(&server, "MODIFIED", "b", "opaque-7f3a");
     server.inject(Fault::line(0, opaque));
@@ -212,7 +215,8 @@ async fn versions_that_cannot_be_compared_stop_nothing() {
 }
 
 #[tokio::test]
-async fn refusals_and_rubbish_in_the_stream_skip_no_event() {
+async fn refusals_and_rubbish_skip_no_event() {
+    // They come in the stream of a watch.
     let mut world = World::listed([]).await;
     let cut = r#"{"type":"DELETED","object":{"metadata":{"name":"#;
     let faults = [
@@ -240,7 +244,7 @@ async fn refusals_and_rubbish_in_the_stream_skip_no_event() {
 }
 
 #[tokio::test]
-async fn a_line_that_breaks_off_is_asked_for_again() {
+async fn truncated_line_is_requested_again() {
     let mut world = World::listed([]).await;
     let spoiled = line(&world.server, "MODIFIED", "a", "1");
     world.server.inject(Fault::line(1, &spoiled[..spoiled.len() / 2]));
@@ -254,7 +258,8 @@ async fn a_line_that_breaks_off_is_asked_for_again() {
 }
 
 #[tokio::test]
-async fn a_pod_of_one_and_a_half_megabytes_is_a_pod() {
+async fn huge_pod_is_read_like_any_other() {
+    // It has one and a half megabytes.
     let mut world = World::listed([]).await;
     let huge =
         || pod("huge").namespace("shop").annotation("note", "x".repeat(1_500_000)).label("app", "huge").running();
@@ -269,7 +274,7 @@ async fn a_pod_of_one_and_a_half_megabytes_is_a_pod() {
 }
 
 #[tokio::test]
-async fn refusals_for_load_leave_the_view_as_it_is_and_are_not_repeated_at_full_speed() {
+async fn throttled_requests_back_off_and_keep_the_view() {
     let mut world = World::listed([]).await;
     let busy = |kind| Fault::failure(kind, Failure::new(429, "too many requests").retry_after(1)).always();
     world.server.inject(busy(Kind::Watch));
@@ -293,7 +298,7 @@ async fn refusals_for_load_leave_the_view_as_it_is_and_are_not_repeated_at_full_
 }
 
 #[tokio::test]
-async fn a_watch_that_ends_at_once_is_not_begun_again_at_full_speed() {
+async fn watch_that_ends_at_once_backs_off() {
     let mut world = World::listed([]).await;
     world.server.inject(Fault::end(0).always());
     let before = world.server.requests(Kind::Watch);
@@ -309,7 +314,7 @@ async fn a_watch_that_ends_at_once_is_not_begun_again_at_full_speed() {
 }
 
 #[tokio::test]
-async fn a_token_that_was_replaced_is_read_when_the_old_one_is_refused() {
+async fn replaced_token_is_read_after_a_refusal() {
     let server = World::server().await;
     let refuse = |kind, valid: &'static str| {
         let is_other = move |request: &Request| request.authorization.as_deref() != Some(valid);
@@ -349,7 +354,7 @@ async fn a_token_that_was_replaced_is_read_when_the_old_one_is_refused() {
 }
 
 #[tokio::test]
-async fn what_no_event_told_is_found_by_the_regular_list() {
+async fn regular_relist_finds_missed_events() {
     let mut world = World::with_timers([], Scope::default(), Duration::from_secs(1), NEVER).await;
     world.equal().await;
     let uid = world.uid("b").as_str().into();

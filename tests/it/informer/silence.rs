@@ -79,7 +79,7 @@ async fn never_a_watch(what: &str, fault: Fault) {
 }
 
 #[tokio::test]
-async fn whatever_falls_silent_is_replaced_within_thirty_seconds() {
+async fn silent_requests_are_replaced_within_thirty_seconds() {
     tokio::join!(
         half_open(),
         silent("after the headers", Fault::stall(Kind::Watch, 0)),
@@ -90,7 +90,7 @@ async fn whatever_falls_silent_is_replaced_within_thirty_seconds() {
 }
 
 #[tokio::test]
-async fn a_watch_that_never_tells_anything_is_given_up_for_a_list() {
+async fn silent_or_refused_watch_leads_to_a_relist() {
     tokio::join!(
         never_a_watch("silence", Fault::stall(Kind::Watch, 0)),
         never_a_watch("refusals", Fault::status(Kind::Watch, 500)),

@@ -12,7 +12,8 @@ use crate::support::{
 };
 
 #[tokio::test]
-async fn an_api_server_that_refuses_at_the_start_is_asked_again_until_it_lets_us_in() {
+async fn refusals_at_startup_are_retried() {
+    // Until the API server accepts the controller, the process is live and not ready.
     let world = World::start().await;
     world.kube.create(0..5);
     let api = &world.kube.api;
@@ -38,7 +39,7 @@ async fn an_api_server_that_refuses_at_the_start_is_asked_again_until_it_lets_us
 }
 
 #[tokio::test]
-async fn a_registry_that_is_not_there_at_the_start_is_waited_for() {
+async fn missing_registry_at_startup_is_waited_for() {
     let kube = Kube::start().await;
     kube.create(0..5);
     let reserved = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -66,7 +67,8 @@ async fn until_ready(controller: &mut Controller) {
 }
 
 #[tokio::test]
-async fn it_is_not_ready_before_the_first_list_and_ready_ever_after() {
+async fn controller_is_ready_after_its_first_list() {
+    // It stays ready from then on.
     let world = World::start().await;
     let api = &world.kube.api;
     world.kube.create(0..5);
@@ -90,7 +92,7 @@ async fn it_is_not_ready_before_the_first_list_and_ready_ever_after() {
 }
 
 #[tokio::test]
-async fn its_figures_say_what_it_did() {
+async fn metrics_count_what_the_controller_did() {
     let world = World::start().await;
     world.kube.create(0..12);
     let mut controller = world.controller();

@@ -12,7 +12,7 @@ const ROUNDS: usize = 8;
 const PODS: usize = 150;
 
 #[tokio::test]
-async fn killed_at_random_moments_it_neither_loses_nor_invents_anything() {
+async fn kills_at_random_moments_lose_and_invent_nothing() {
     let world = World::start().await;
     world.kube.create(0..PODS);
     let mut churn = Churn::new(&world.kube, seed());

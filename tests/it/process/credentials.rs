@@ -12,7 +12,7 @@ use crate::support::{
 };
 
 #[tokio::test]
-async fn a_token_that_is_refused_is_read_again_and_never_shown() {
+async fn refused_token_is_read_again_and_never_shown() {
     let kube = Kube::start().await;
     kube.create(0..5);
     let path = |name: &str| kube.folder.path().join(name).to_str().unwrap().to_owned();
@@ -81,7 +81,8 @@ printf '{"kind":"ExecCredential","apiVersion":"client.authentication.k8s.io/v1",
 "#;
 
 #[tokio::test]
-async fn plugin_runs_once_for_all_clients_and_again_after_401() {
+async fn plugin_runs_once_and_again_after_401() {
+    // All clients share the credential of one run.
     let world = World::start().await;
     let folder = world.kube.folder.path().to_owned();
     write(folder.join("token"), "first-s3cret");
@@ -166,7 +167,7 @@ async fn hanging_plugin_ends_with_the_controller() {
 }
 
 #[tokio::test]
-async fn address_that_cannot_be_used_ends_with_code_2() {
+async fn unusable_address_ends_with_code_2() {
     let kube = Kube::start().await;
     write(&kube.kubeconfig, &std::fs::read_to_string(&kube.kubeconfig).unwrap().replace("http://", "ftp://"));
     let kubeconfig = kube.kubeconfig.to_str().unwrap();

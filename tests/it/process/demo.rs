@@ -3,7 +3,8 @@
 use crate::support::Child;
 
 #[tokio::test]
-async fn the_demo_shows_pods_that_come_change_and_go_and_ends_by_itself_with_code_0() {
+async fn demo_shows_pods_and_ends_with_code_0() {
+    // Pods come, change and go, and the demo ends by itself.
     let arguments =
         ["demo", "--pods", "15", "--churn", "10", "--seed", "7", "--duration", "5s", "--listen", "127.0.0.1:0"];
     let mut demo = Child::start(&arguments);
@@ -18,7 +19,7 @@ async fn the_demo_shows_pods_that_come_change_and_go_and_ends_by_itself_with_cod
 }
 
 #[tokio::test]
-async fn the_demo_ends_when_it_is_asked_to() {
+async fn demo_ends_on_sigterm() {
     let mut demo = Child::start(&["demo", "--pods", "5", "--listen", "127.0.0.1:0"]);
     demo.log_line("session opened").await;
     demo.terminate();

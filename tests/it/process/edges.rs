@@ -100,7 +100,8 @@ async fn unread_stdout_does_not_delay_sigterm() {
 }
 
 #[tokio::test]
-async fn admin_address_answers_on_both_families_among_idle_connections() {
+async fn admin_address_answers_on_ipv4_and_ipv6() {
+    // Idle connections do not hinder it.
     let world = World::start().await;
     let port = free_port();
     let arguments = [

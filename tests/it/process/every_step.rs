@@ -16,7 +16,8 @@ use crate::support::{Controller, SOON, eventually};
 const STEPS_AT_LEAST: usize = 7;
 
 #[tokio::test]
-async fn killed_before_any_of_its_requests_reaches_the_registry_nothing_is_lost_and_nothing_invented() {
+async fn kill_before_any_request_loses_nothing() {
+    // The request does not reach the registry, and nothing is invented.
     let hold = |world: &World, step| {
         let seen = AtomicUsize::new(0);
         world.proxy.hold(move |_, _| seen.fetch_add(1, Ordering::Relaxed) >= step);
@@ -25,7 +26,8 @@ async fn killed_before_any_of_its_requests_reaches_the_registry_nothing_is_lost_
 }
 
 #[tokio::test]
-async fn killed_before_any_of_the_registrys_answers_reaches_it_nothing_is_lost_and_nothing_invented() {
+async fn kill_before_any_answer_loses_nothing() {
+    // The registry's answer does not reach the process, and nothing is invented.
     let keep = |world: &World, step| {
         let seen = AtomicUsize::new(0);
         world.proxy.keep_answers(move |_, _| seen.fetch_add(1, Ordering::Relaxed) >= step);

@@ -19,7 +19,8 @@ async fn stuck(world: &World) -> Controller {
 }
 
 #[tokio::test]
-async fn sigterm_finishes_what_is_in_flight_closes_the_session_and_ends_with_code_0() {
+async fn sigterm_finishes_requests_and_ends_with_code_0() {
+    // The session is closed.
     let world = World::start().await;
     let mut controller = stuck(&world).await;
     let under_way = world.proxy.seen().iter().filter(|exchange| exchange.writes()).count();
@@ -40,7 +41,8 @@ async fn sigterm_finishes_what_is_in_flight_closes_the_session_and_ends_with_cod
 }
 
 #[tokio::test]
-async fn sigterm_before_the_registry_or_the_cluster_answered_ends_with_code_0() {
+async fn sigterm_during_startup_ends_with_code_0() {
+    // The registry or the cluster has not answered yet.
     let world = World::start().await;
     world.kube.api.inject(Fault::hang(Kind::Namespace).always());
     let mut controller = world.controller();
@@ -57,7 +59,7 @@ async fn sigterm_before_the_registry_or_the_cluster_answered_ends_with_code_0() 
 }
 
 #[tokio::test]
-async fn a_second_signal_ends_at_once_with_code_130() {
+async fn second_signal_ends_at_once_with_code_130() {
     let world = World::start().await;
     let mut controller = stuck(&world).await;
     controller.terminate();
@@ -69,7 +71,8 @@ async fn a_second_signal_ends_at_once_with_code_130() {
 }
 
 #[tokio::test]
-async fn sigterm_with_much_owed_to_a_registry_that_is_away_ends_with_code_0_and_the_next_start_finds_it_all() {
+async fn sigterm_during_an_outage_ends_with_code_0() {
+    // Many changes are pending, and the next start finds all of them.
     let kube = Kube::start().await;
     kube.create(0..2_000);
     let reserved = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -6,7 +6,8 @@ use super::world::{CLUSTER, World, name};
 use crate::support::{Controller, SOON, eventually, until};
 
 #[tokio::test]
-async fn what_a_fenced_controller_still_had_on_its_way_changes_nothing_and_it_takes_over_once_the_other_is_gone() {
+async fn fenced_controllers_late_writes_change_nothing() {
+    // It takes over once the other controller is gone.
     let world = World::start().await;
     world.kube.create(0..3);
     let mut first = world.controller();

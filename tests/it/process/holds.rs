@@ -35,7 +35,7 @@ async fn approve(world: &World, hold: &str, lease: &str) -> (i32, String) {
 }
 
 #[tokio::test]
-async fn records_that_narrowed_settings_no_longer_select_leave_when_a_person_approves() {
+async fn approval_releases_records_of_narrowed_settings() {
     let world = World::start().await;
     lease(&world).await;
     world.kube.create(0..6);
@@ -103,7 +103,7 @@ async fn records_that_narrowed_settings_no_longer_select_leave_when_a_person_app
 
 /// The name that a person read is a former one by the time of the approval: it covers what it named and is still held.
 #[tokio::test]
-async fn former_name_approves_what_is_left_of_it() {
+async fn former_hold_name_approves_what_is_left() {
     let world = World::start().await;
     lease(&world).await;
     world.kube.create(0..6);

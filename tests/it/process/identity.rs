@@ -6,7 +6,8 @@ use super::world::{CLUSTER, Kube, World};
 use crate::support::{Controller, SOON, eventually, until};
 
 #[tokio::test]
-async fn another_cluster_behind_the_same_address_ends_it_with_code_1_and_nothing_is_deleted() {
+async fn another_cluster_behind_the_address_ends_the_process() {
+    // The process exits with code 1, and nothing is deleted.
     let world = World::start().await;
     world.kube.create(0..10);
     let mut controller = world.controller();

@@ -81,7 +81,8 @@ async fn lists(replica: &mut Controller) -> f64 {
 }
 
 #[tokio::test]
-async fn a_leader_that_is_told_to_stop_hands_over_at_once_and_the_other_needs_no_list() {
+async fn stopped_leader_hands_over_at_once() {
+    // The new leader needs no list.
     let world = world().await;
     world.kube.create(0..50);
     let (mut first, mut second) = pair(&world, LONG).await;
@@ -113,7 +114,8 @@ async fn a_leader_that_is_told_to_stop_hands_over_at_once_and_the_other_needs_no
 }
 
 #[tokio::test]
-async fn what_a_leader_still_had_on_its_way_when_it_was_told_to_stop_is_fenced_and_found() {
+async fn stopped_leaders_late_writes_are_fenced() {
+    // The new leader finds what they would have changed.
     let world = world().await;
     world.kube.create(0..5);
     let (mut first, mut second) = pair(&world, LONG).await;
@@ -135,7 +137,8 @@ async fn what_a_leader_still_had_on_its_way_when_it_was_told_to_stop_is_fenced_a
 }
 
 #[tokio::test]
-async fn a_leader_that_is_killed_is_replaced_and_what_ended_meanwhile_leaves_by_what_the_standby_saw() {
+async fn killed_leader_is_replaced_without_a_list() {
+    // Pods deleted in between leave by the deletion events that the standby saw.
     let world = world().await;
     world.kube.create(0..300);
     let (mut first, mut second) = pair(&world, SHORT).await;
@@ -153,7 +156,8 @@ async fn a_leader_that_is_killed_is_replaced_and_what_ended_meanwhile_leaves_by_
 }
 
 #[tokio::test]
-async fn a_leader_that_was_paused_beyond_its_lease_changes_nothing_when_it_wakes_and_stands_by() {
+async fn leader_paused_past_its_lease_writes_nothing() {
+    // When it wakes, it becomes a standby.
     let world = world().await;
     world.kube.create(0..20);
     let (mut first, mut second) = pair(&world, SHORT).await;
@@ -185,7 +189,8 @@ async fn a_leader_that_was_paused_beyond_its_lease_changes_nothing_when_it_wakes
 }
 
 #[tokio::test]
-async fn without_the_lease_api_nobody_writes_and_with_it_one_goes_on() {
+async fn replicas_without_the_lease_api_write_nothing() {
+    // Once the API is back, one of them goes on.
     let world = world().await;
     world.kube.create(0..20);
     let (mut first, mut second) = pair(&world, SHORT).await;
@@ -210,7 +215,8 @@ async fn without_the_lease_api_nobody_writes_and_with_it_one_goes_on() {
 }
 
 #[tokio::test]
-async fn a_lease_that_is_not_there_is_asked_for_in_the_log() {
+async fn missing_lease_is_reported_in_the_log() {
+    // The log line names the manifest that creates it.
     let world = World::start().await;
     world.kube.create(0..1);
     let mut alone = replica(&world, "alone", SHORT);
@@ -222,7 +228,7 @@ async fn a_lease_that_is_not_there_is_asked_for_in_the_log() {
 
 /// Who leads changes all the time, in every way there is.
 #[tokio::test]
-async fn whatever_becomes_of_the_replicas_their_writes_do_not_mix_and_nothing_is_lost() {
+async fn replicas_writes_neither_mix_nor_get_lost() {
     let world = world().await;
     world.kube.create(0..100);
     let mut churn = Churn::new(&world.kube, seed());

@@ -10,7 +10,7 @@ const MANY: usize = 8_000;
 const A_POD: u64 = 5_000;
 
 #[tokio::test]
-async fn a_first_list_costs_less_than_the_objects_in_it() {
+async fn first_list_takes_less_memory_than_its_objects() {
     let few = peak(FEW).await;
     let many = peak(MANY).await;
     let a_pod = many.saturating_sub(few) / (MANY - FEW) as u64;

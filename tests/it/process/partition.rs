@@ -7,7 +7,8 @@ use super::world::{CLUSTER, Kube, name, write_kubeconfig};
 use crate::support::{Controller, Cuttable, RegistryTask, SOON, eventually};
 
 #[tokio::test]
-async fn cut_off_from_the_registry_changes_wait_and_cut_off_from_the_cluster_the_view_ages_and_nothing_is_deleted() {
+async fn partitions_delay_changes_and_delete_nothing() {
+    // Without the registry changes wait, and without the cluster the view ages.
     let (kube, registry) = (Kube::start().await, RegistryTask::start());
     kube.create(0..20);
     let address = |url: &str| url.trim_start_matches("http://").trim_end_matches('/').to_owned();

@@ -13,7 +13,8 @@ use crate::support::{Controller, Exchange, Proxy, Reader, RegistryProcess, SOON,
 const PODS: usize = 200;
 
 #[tokio::test]
-async fn a_killed_registry_lost_nothing_that_it_acknowledged_and_the_controller_recovers() {
+async fn killed_registry_keeps_what_it_acknowledged() {
+    // The controller recovers.
     let mut random = fastrand::Rng::with_seed(seed());
     let kube = Kube::start().await;
     let mut registry = RegistryProcess::start(kube.folder.path()).await;

@@ -32,7 +32,7 @@ async fn a_restart_without_changes_writes_nothing() {
 }
 
 #[tokio::test]
-async fn pods_that_went_while_it_was_down_leave_the_registry() {
+async fn pods_deleted_during_downtime_leave_the_registry() {
     let world = World::start().await;
     world.kube.create(0..30);
     let mut controller = world.controller();
@@ -52,7 +52,8 @@ async fn pods_that_went_while_it_was_down_leave_the_registry() {
 }
 
 #[tokio::test]
-async fn a_third_of_many_pods_that_went_while_it_was_down_leaves_within_a_minute() {
+async fn mass_deletion_during_downtime_leaves_within_a_minute() {
+    // A third of the pods were deleted.
     let world = World::start().await;
     world.kube.create(0..3_000);
     let mut controller = world.controller();
@@ -74,7 +75,8 @@ async fn a_third_of_many_pods_that_went_while_it_was_down_leaves_within_a_minute
 }
 
 #[tokio::test]
-async fn a_pod_that_went_unseen_while_its_record_was_on_its_way_leaves_the_registry() {
+async fn pod_deleted_during_its_put_leaves_the_registry() {
+    // No event reported the deletion.
     let world = World::start().await;
     let mut controller = world.controller();
     controller.synced().await;
@@ -94,7 +96,8 @@ async fn a_pod_that_went_unseen_while_its_record_was_on_its_way_leaves_the_regis
 }
 
 #[tokio::test]
-async fn it_says_that_it_is_in_step_only_when_what_is_absent_has_left() {
+async fn controller_is_in_sync_after_inferred_deletions() {
+    // Until absent pods have left the registry, it does not report to be in sync.
     let world = World::start().await;
     world.kube.create(0..10);
     let mut controller = world.controller();
@@ -110,7 +113,7 @@ async fn it_says_that_it_is_in_step_only_when_what_is_absent_has_left() {
 }
 
 #[tokio::test]
-async fn a_pod_of_a_statefulset_that_was_made_anew_is_another_record() {
+async fn recreated_statefulset_pod_is_another_record() {
     let world = World::start().await;
     world.kube.create(0..3);
     let db = || pod("db-0").owner("StatefulSet", "db", "5d3f8f5e-55c1-4a43-a0f0-0d6b4e5c9c01").running();

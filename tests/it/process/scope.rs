@@ -51,7 +51,8 @@ async fn several_namespaces_are_watched_and_others_are_not() {
 }
 
 #[tokio::test]
-async fn a_pod_that_leaves_the_selection_leaves_the_registry_and_may_come_back() {
+async fn deselected_pod_leaves_the_registry() {
+    // It may come back.
     let world = World::start().await;
     for name in ["one", "two"] {
         create(&world, "a", name);

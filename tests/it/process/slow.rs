@@ -35,7 +35,8 @@ impl Drop for Throttle {
 }
 
 #[tokio::test]
-async fn with_a_hundredth_of_a_processor_it_gets_there_without_listing_again_and_again() {
+async fn controller_converges_on_a_hundredth_of_a_cpu() {
+    // It does not list the pods again and again.
     let world = World::start().await;
     world.kube.create(0..40);
     let mut controller = world.controller();
@@ -57,7 +58,7 @@ async fn with_a_hundredth_of_a_processor_it_gets_there_without_listing_again_and
 }
 
 #[tokio::test]
-async fn suspended_with_a_request_on_its_way_it_finds_its_way_back() {
+async fn suspended_controller_recovers_with_a_request_in_flight() {
     let world = World::start().await;
     world.kube.create(0..20);
     let mut controller = world.controller_with(&["--request-timeout", "1s"]);

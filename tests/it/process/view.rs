@@ -41,7 +41,7 @@ async fn holds(controller: &mut Controller, count: f64) {
 }
 
 #[tokio::test]
-async fn killed_in_the_middle_of_its_first_list_it_has_written_nothing() {
+async fn kill_during_the_first_list_writes_nothing() {
     let world = registered(40).await;
     for after in [0, 1, 17, 39] {
         let (mark, lists) = (world.proxy.mark(), world.kube.api.requests(Kind::List));
@@ -62,7 +62,7 @@ async fn killed_in_the_middle_of_its_first_list_it_has_written_nothing() {
 }
 
 #[tokio::test]
-async fn a_first_list_that_is_empty_deletes_nothing() {
+async fn empty_first_list_deletes_nothing() {
     let world = registered(20).await;
     // The first list is repeated when the registry's inventory is known: that one is empty as well.
     world.kube.api.inject(Fault::empty_list().times(2));
@@ -77,7 +77,7 @@ async fn a_first_list_that_is_empty_deletes_nothing() {
 }
 
 #[tokio::test]
-async fn a_list_without_one_of_its_pages_deletes_nothing() {
+async fn list_lacking_a_page_deletes_nothing() {
     let world = registered(1_020).await;
     // The last page is the one that is missed: so few that their absence alone would not be braked.
     world.kube.api.inject(Fault::missing_page().when(Request::is_continued).times(2));
@@ -89,7 +89,7 @@ async fn a_list_without_one_of_its_pages_deletes_nothing() {
 }
 
 #[tokio::test]
-async fn what_vanishes_with_a_narrower_selector_and_lives_is_held() {
+async fn live_pods_deselected_by_settings_are_held() {
     let world = World::start().await;
     for number in 0..200 {
         let half = if number % 2 == 0 { "even" } else { "odd" };
@@ -114,7 +114,7 @@ async fn what_vanishes_with_a_narrower_selector_and_lives_is_held() {
 }
 
 #[tokio::test]
-async fn what_no_event_told_reaches_the_registry_with_the_regular_list() {
+async fn regular_relist_repairs_missed_events() {
     let world = World::start().await;
     world.kube.create(0..20);
     let mut controller = world.controller_with(&["--relist-interval", "2s"]);
@@ -129,7 +129,8 @@ async fn what_no_event_told_reaches_the_registry_with_the_regular_list() {
 }
 
 #[tokio::test]
-async fn a_view_that_grows_old_is_shown_and_is_no_reason_to_restart() {
+async fn stale_view_fails_neither_liveness_nor_readiness() {
+    // A log line and a metric show it instead.
     let world = World::start().await;
     world.kube.create(0..5);
     let mut controller = world.controller();

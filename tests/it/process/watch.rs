@@ -10,7 +10,7 @@ fn lines(verb: &str, names: &[&str]) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn pods_are_shown_once_as_they_come_and_once_as_they_go() {
+async fn pods_are_shown_once_created_and_once_deleted() {
     let kube = Kube::start().await;
     for name in ["b", "a"] {
         kube.api.create(pod(name).label("app", "web").running()).unwrap();
@@ -55,7 +55,7 @@ async fn pods_are_shown_once_as_they_come_and_once_as_they_go() {
 }
 
 #[tokio::test]
-async fn a_scope_is_kept() {
+async fn only_pods_in_scope_are_shown() {
     let kube = Kube::start().await;
     for (namespace, name) in [("shop", "a"), ("bank", "b"), ("park", "c")] {
         kube.api.create(pod(name).namespace(namespace).label("app", name).running()).unwrap();

@@ -19,7 +19,8 @@ fn expect(id: &str, status: u64, name: &str) -> (String, u64, String) {
 }
 
 #[tokio::test]
-async fn all_done_is_200_with_digests_in_request_order() {
+async fn complete_batch_answers_200_in_request_order() {
+    // The result of each put carries its digest.
     let server = Server::start().await;
     let epoch = server.open().await;
     let reply = server
@@ -93,7 +94,8 @@ async fn one_bad_item_spoils_no_other() {
 }
 
 #[tokio::test]
-async fn a_duplicate_key_within_a_record_is_that_item_s() {
+async fn duplicate_key_in_a_record_refuses_its_item() {
+    // The other items of the batch are applied.
     let server = Server::start().await;
     let epoch = server.open().await;
     let bad = put_op("bad", epoch, 1, "x").to_string().replacen(r#""schema":1"#, r#""schema":1,"x":{"k":1,"k":1}"#, 1);
@@ -104,7 +106,7 @@ async fn a_duplicate_key_within_a_record_is_that_item_s() {
 }
 
 #[tokio::test]
-async fn a_batch_that_is_wrong_as_a_whole_applies_nothing() {
+async fn malformed_batch_applies_nothing() {
     let server = Server::start().await;
     let epoch = server.open().await;
     let good = put_op("a", epoch, 1, "x");
@@ -127,7 +129,7 @@ async fn a_batch_that_is_wrong_as_a_whole_applies_nothing() {
 }
 
 #[tokio::test]
-async fn a_batch_above_a_limit_is_too_large_as_a_whole() {
+async fn batch_above_a_limit_is_refused_whole() {
     let server = Server::start().await;
     let epoch = server.open().await;
     let many = |count: u64| (0..count).map(|n| put_op(&format!("p{n}"), epoch, n + 1, "x")).collect();

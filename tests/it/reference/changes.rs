@@ -64,7 +64,7 @@ async fn changes_are_numbered_and_read_in_parts() {
 }
 
 #[tokio::test]
-async fn old_changes_are_gone() {
+async fn old_changes_answer_410() {
     let retention = Retention { max_changes: 2, change_age: Duration::from_secs(60), ..Retention::default() };
     let server = Server::with_retention(retention).await;
     let epoch = server.open().await;
@@ -82,7 +82,7 @@ async fn old_changes_are_gone() {
 }
 
 #[tokio::test]
-async fn a_stream_tells_the_past_then_the_present_and_resumes() {
+async fn stream_sends_past_then_present_and_resumes() {
     let server = Server::start().await;
     let epoch = server.open().await;
     server.fill(epoch, 3).await;

@@ -32,7 +32,8 @@ async fn everything_acknowledged_survives_a_restart() {
 }
 
 #[tokio::test]
-async fn a_copy_of_the_files_of_a_running_registry_holds_what_was_acknowledged() {
+async fn copied_files_hold_every_acknowledged_write() {
+    // The files are copied while the registry runs.
     let folder = tempfile::tempdir().unwrap();
     let server = Server::with_file(folder.path().join("registry.db")).await;
     let epoch = server.open().await;
@@ -50,7 +51,7 @@ async fn a_copy_of_the_files_of_a_running_registry_holds_what_was_acknowledged()
 }
 
 #[tokio::test]
-async fn a_database_that_cannot_be_opened_says_so() {
+async fn unusable_database_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     let error = Store::open(Some(folder.path()), Retention::default(), Clock::default()).err().unwrap();
     assert!(matches!(error, OpenError::Sqlite(_)), "{error}");
@@ -61,7 +62,7 @@ async fn a_database_that_cannot_be_opened_says_so() {
 }
 
 #[tokio::test]
-async fn writes_of_many_clients_at_once_are_all_there() {
+async fn concurrent_writes_of_many_clients_are_kept() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::with_file(folder.path().join("registry.db")).await;
     let epoch = server.open().await;

@@ -22,7 +22,7 @@ fn operations(document: &Value) -> impl Iterator<Item = (&str, &str, &Value)> {
 }
 
 #[test]
-fn every_address_of_the_server_is_in_it_and_no_other() {
+fn document_lists_exactly_the_servers_addresses() {
     let document = document();
     let written: BTreeSet<_> =
         operations(&document).map(|(method, path, _)| (method.to_uppercase(), path.to_owned())).collect();
@@ -33,7 +33,7 @@ fn every_address_of_the_server_is_in_it_and_no_other() {
 }
 
 #[test]
-fn it_names_every_problem_under_its_status() {
+fn document_names_every_problem_under_its_status() {
     let document = document();
     let names: BTreeSet<_> = document["components"]["schemas"]["Problem"]["properties"]["type"]["enum"]
         .as_array()
@@ -81,7 +81,7 @@ fn every_reference_leads_somewhere() {
 
 /// Removes each member that the schema requires, at any depth, and asks the server.
 #[tokio::test]
-async fn what_the_record_s_schema_requires_the_server_requires() {
+async fn server_requires_what_the_record_schema_requires() {
     fn required(schema: &Value, at: &str, into: &mut Vec<String>) {
         for name in schema["required"].as_array().into_iter().flatten() {
             let name = name.as_str().unwrap();
@@ -165,7 +165,7 @@ fn every_address_of_the_protocol_needs_a_token() {
 }
 
 #[tokio::test]
-async fn it_is_served() {
+async fn document_is_served() {
     let server = Server::start().await;
     let reply = server.get("/openapi.json").await;
     assert_eq!((reply.status, reply.kind.as_str()), (200, "application/json"));

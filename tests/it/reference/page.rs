@@ -3,7 +3,8 @@
 use super::Server;
 
 #[tokio::test]
-async fn every_file_comes_with_a_strict_policy_and_names_no_other_origin() {
+async fn page_files_have_a_strict_policy() {
+    // They name no other origin.
     let server = Server::start().await;
     for (path, kind) in [
         ("/", "text/html; charset=utf-8"),

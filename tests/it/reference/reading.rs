@@ -44,7 +44,7 @@ async fn pages_are_ordered_complete_and_counted() {
 }
 
 #[tokio::test]
-async fn a_record_that_stays_appears_once_while_others_come_and_go() {
+async fn lasting_record_appears_once_during_churn() {
     let server = Server::start().await;
     let epoch = server.open().await;
     server.fill(epoch, 20).await;
@@ -78,7 +78,8 @@ async fn page_tokens_expire_and_belong_to_one_reading() {
 }
 
 #[tokio::test]
-async fn full_items_are_records_and_filters_narrow_the_count() {
+async fn full_view_lists_whole_records() {
+    // Filters narrow the items and their count.
     let server = Server::start().await;
     let epoch = server.open().await;
     server.fill(epoch, 7).await;
@@ -111,7 +112,8 @@ async fn full_items_are_records_and_filters_narrow_the_count() {
 }
 
 #[tokio::test]
-async fn bucket_digests_are_the_xor_of_the_records_and_buckets_can_be_read() {
+async fn bucket_digest_is_the_xor_of_its_records() {
+    // Each bucket can be read by itself.
     let server = Server::start().await;
     let epoch = server.open().await;
     server.fill(epoch, 300).await;
@@ -154,7 +156,7 @@ async fn owners_do_not_see_each_other() {
 }
 
 #[tokio::test]
-async fn capabilities_and_unknown_addresses() {
+async fn capabilities_are_served_and_unknown_addresses_refused() {
     let server = Server::start().await;
     assert_eq!(
         server.get("/v1/capabilities").await.json(),

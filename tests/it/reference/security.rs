@@ -18,7 +18,7 @@ async fn with(server: &Server, token: &str, method: &str, path: &str, body: Opti
 }
 
 #[tokio::test]
-async fn without_a_known_token_nothing_is_told() {
+async fn requests_without_a_known_token_are_refused() {
     let server = Server::with_tokens(TOKENS).await;
     for path in ["/v1/capabilities", "/v1/clusters", "/v1/clusters/c/pods", "/v1/changes"] {
         let reply = server.get(path).await;
@@ -35,7 +35,7 @@ async fn without_a_known_token_nothing_is_told() {
 }
 
 #[tokio::test]
-async fn a_token_opens_only_its_cluster() {
+async fn token_grants_only_its_cluster() {
     let server = Server::with_tokens(TOKENS).await;
     let session = json!({"instance": "i", "ttlSeconds": 90});
     for (token, cluster) in [("c-token", "c"), ("d-token", "d")] {
@@ -64,7 +64,7 @@ async fn a_token_opens_only_its_cluster() {
 }
 
 #[tokio::test]
-async fn the_page_s_cookie_reads_and_never_writes() {
+async fn page_cookie_reads_and_never_writes() {
     let server = Server::with_tokens(TOKENS).await;
     let wrong = server.call("POST", "/page/login", Some(&json!({"token": "wrong"}))).await;
     assert_eq!(wrong.problem(), refused(401, "unauthorized"));
@@ -89,7 +89,7 @@ async fn the_page_s_cookie_reads_and_never_writes() {
 }
 
 #[tokio::test]
-async fn a_page_of_another_site_cannot_make_a_browser_write() {
+async fn another_sites_page_cannot_write_through_a_browser() {
     let server = Server::start().await;
     let open = |site: &'static str| {
         let request = server.request("POST", "/v1/clusters/c/session").header("sec-fetch-site", site);
@@ -125,7 +125,7 @@ async fn half(server: &Server, text: &str) -> String {
 
 /// More than the registry's 512 places for connections.
 #[tokio::test]
-async fn idle_connections_hinder_nobody() {
+async fn idle_connections_hinder_no_others() {
     let server = Server::start().await;
     let mut idle = Vec::new();
     for _ in 0..600 {
@@ -142,7 +142,7 @@ async fn idle_connections_hinder_nobody() {
 }
 
 #[tokio::test]
-async fn slow_clients_are_let_go_and_hinder_nobody() {
+async fn slow_clients_are_dropped_and_hinder_no_others() {
     let server = Server::start().await;
     let body = "POST /v1/clusters/c/session HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{";
     let others = async {

@@ -5,7 +5,8 @@ use serde_json::json;
 use super::{Server, record, refused};
 
 #[tokio::test]
-async fn an_epoch_is_above_the_client_s_and_the_session_s_before() {
+async fn new_epoch_is_above_all_known_epochs() {
+    // It is above the client's lowest epoch and above that of the session before.
     let server = Server::start().await;
     let body = json!({"instance": "a", "ttlSeconds": 90, "scope": "x", "minEpoch": 6, "later": {"x": 1}});
     let first = server.call("POST", "/v1/clusters/c/session", Some(&body)).await;
@@ -22,7 +23,8 @@ async fn an_epoch_is_above_the_client_s_and_the_session_s_before() {
 }
 
 #[tokio::test]
-async fn a_session_turns_stale_and_still_writes_and_a_heartbeat_revives_it() {
+async fn stale_session_still_writes() {
+    // A heartbeat makes it live again.
     let server = Server::start().await;
     let epoch = server.open().await;
     server.clock.advance_ms(90_000);
@@ -122,7 +124,8 @@ async fn session_bodies_are_checked() {
 }
 
 #[tokio::test]
-async fn a_clock_that_jumps_an_hour_either_way_changes_what_is_shown_and_nothing_that_is_decided() {
+async fn clock_jump_changes_no_decision() {
+    // A jump of an hour either way changes only what is shown.
     const HOUR_MS: i64 = 3_600_000;
     let server = Server::start().await;
     let epoch = server.open().await;
@@ -148,7 +151,7 @@ async fn a_clock_that_jumps_an_hour_either_way_changes_what_is_shown_and_nothing
 }
 
 #[tokio::test]
-async fn a_session_keeps_the_cluster_and_tells_of_a_contender() {
+async fn session_keeps_cluster_uid_and_reports_a_contender() {
     let server = Server::start().await;
     let open = |uid: Option<&str>| match uid {
         Some(uid) => json!({"instance": "a", "ttlSeconds": 90, "clusterUid": uid}),

@@ -20,7 +20,8 @@ fn certificate(folder: &std::path::Path) -> (TlsFiles, reqwest::Certificate) {
 }
 
 #[tokio::test]
-async fn the_protocol_is_spoken_over_tls_and_the_cookie_is_bound_to_it() {
+async fn protocol_works_over_tls() {
+    // The page's cookie is sent over TLS only.
     let folder = tempfile::tempdir().unwrap();
     let (tls, trusted) = certificate(folder.path());
     let tokens = folder.path().join("tokens");
@@ -38,7 +39,8 @@ async fn the_protocol_is_spoken_over_tls_and_the_cookie_is_bound_to_it() {
 }
 
 #[tokio::test]
-async fn a_certificate_that_cannot_be_used_ends_the_server_with_words() {
+async fn unusable_certificate_ends_the_server() {
+    // The error names the file.
     install_provider();
     let folder = tempfile::tempdir().unwrap();
     let (tls, _) = certificate(folder.path());

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use super::{Server, record, refused};
 
 #[tokio::test]
-async fn the_vectors_are_stored_with_their_digests_and_come_back_as_they_were() {
+async fn test_vectors_are_stored_and_come_back() {
+    // Each record is stored with its published digest.
     let vectors: Vec<Value> = serde_json::from_str(include_str!("../../../docs/protocol-v1-vectors.json")).unwrap();
     for vector in vectors {
         let server = Server::start().await;
@@ -51,7 +52,7 @@ async fn versions_order_puts() {
 }
 
 #[tokio::test]
-async fn an_equal_digest_above_moves_the_version_and_is_no_change() {
+async fn newer_equal_record_moves_only_the_version() {
     let server = Server::start().await;
     let epoch = server.open().await;
     server.put("a", epoch, 1, "one").await;
@@ -65,7 +66,8 @@ async fn an_equal_digest_above_moves_the_version_and_is_no_change() {
 }
 
 #[tokio::test]
-async fn a_tombstone_refuses_puts_at_or_below_it_and_one_above_creates_anew() {
+async fn tombstone_refuses_puts_at_or_below_it() {
+    // A put above it creates the record again.
     let server = Server::start().await;
     let epoch = server.open().await;
     server.put("a", epoch, 1, "one").await;
@@ -87,7 +89,8 @@ async fn a_tombstone_refuses_puts_at_or_below_it_and_one_above_creates_anew() {
 }
 
 #[tokio::test]
-async fn deletes_follow_the_order_and_unknown_ids_are_remembered() {
+async fn deletes_follow_the_order_of_versions() {
+    // The delete of an unknown id leaves a tombstone.
     let server = Server::start().await;
     let epoch = server.open().await;
     server.put("a", epoch, 5, "one").await;
@@ -103,7 +106,8 @@ async fn deletes_follow_the_order_and_unknown_ids_are_remembered() {
 }
 
 #[tokio::test]
-async fn tombstones_are_dropped_by_age_and_beyond_their_number_the_oldest_first() {
+async fn tombstones_are_dropped_by_age_and_number() {
+    // The oldest go first.
     let hour = Duration::from_secs(3600);
     let retention = Retention { tombstone_age: Duration::ZERO, max_tombstones: 2, ..Retention::default() };
     let server = Server::with_retention(retention).await;
@@ -125,7 +129,7 @@ async fn tombstones_are_dropped_by_age_and_beyond_their_number_the_oldest_first(
 }
 
 #[tokio::test]
-async fn records_that_do_not_belong_or_are_not_well_formed_are_refused() {
+async fn foreign_or_malformed_records_are_refused() {
     let server = Server::start().await;
     let epoch = server.open().await;
     let good = record("a", epoch, 1, "web");

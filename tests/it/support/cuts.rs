@@ -230,7 +230,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_cut_resets_connections_old_and_new_and_a_mended_way_lets_them_through() {
+    async fn cut_resets_old_and_new_connections() {
+        // After the repair, new connections pass.
         let (way, _server) = way().await;
         for faults in both(Fault::Cut) {
             let mut old = connect(&way).await;
@@ -245,7 +246,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_lost_bytes_is_silent_for_good_and_what_lost_none_is_not() {
+    async fn connection_that_lost_bytes_stays_silent() {
+        // A connection that lost none works again after the repair.
         let (way, _server) = way().await;
         for faults in both(Fault::Swallow) {
             let (mut old, mut idle) = (connect(&way).await, connect(&way).await);
@@ -264,7 +266,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_truncated_connection_passes_so_much_on_and_ends() {
+    async fn truncated_connection_ends_after_its_bytes() {
         let (way, _server) = way().await;
         for faults in both(Fault::Truncate(3)) {
             way.set(faults);

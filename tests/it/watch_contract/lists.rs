@@ -11,7 +11,7 @@ async fn create_all(world: &World, names: &[&str]) {
 }
 
 #[tokio::test]
-async fn a_list_is_ordered_and_its_version_comes_before_its_items() {
+async fn list_is_ordered_with_its_version_first() {
     everywhere(|world| Box::pin(ordered(world))).await;
 }
 
@@ -55,7 +55,7 @@ async fn pages(world: &World) {
 }
 
 #[tokio::test]
-async fn an_expired_token_says_so_and_hands_out_another() {
+async fn expired_token_answers_410_with_another_token() {
     everywhere(|world| Box::pin(expired(world))).await;
 }
 
@@ -78,7 +78,7 @@ async fn expired(world: &World) {
 }
 
 #[tokio::test]
-async fn selectors_choose() {
+async fn selectors_choose_pods() {
     everywhere(|world| Box::pin(select(world))).await;
 }
 
@@ -111,7 +111,7 @@ async fn select(world: &World) {
 }
 
 #[tokio::test]
-async fn which_moment_a_resource_version_asks_for() {
+async fn resource_version_decides_the_lists_moment() {
     everywhere(|world| Box::pin(moments(world))).await;
 }
 
@@ -132,7 +132,7 @@ async fn moments(world: &World) {
 }
 
 #[tokio::test]
-async fn what_cannot_be_answered_is_refused() {
+async fn invalid_requests_are_refused() {
     everywhere(|world| Box::pin(refusals(world))).await;
 }
 

@@ -12,7 +12,7 @@ fn is(event: &Value, kind: &str, name: &str) -> bool {
 }
 
 #[tokio::test]
-async fn a_watch_from_a_list_sees_every_later_change_in_order() {
+async fn watch_from_a_list_shows_changes_in_order() {
     everywhere(|world| Box::pin(in_order(world))).await;
 }
 
@@ -50,7 +50,7 @@ async fn in_order(world: &World) {
 }
 
 #[tokio::test]
-async fn a_watch_from_nowhere_first_shows_what_there_is() {
+async fn watch_without_a_version_shows_existing_pods_first() {
     everywhere(|world| Box::pin(from_nowhere(world))).await;
 }
 
@@ -82,7 +82,8 @@ async fn from_nowhere(world: &World) {
 }
 
 #[tokio::test]
-async fn leaving_a_selector_is_an_end_and_entering_it_a_beginning() {
+async fn selector_watch_shows_entering_and_leaving() {
+    // Entering the selection is an ADDED event, and leaving it is a DELETED event.
     everywhere(|world| Box::pin(transitions(world))).await;
 }
 
@@ -110,7 +111,7 @@ async fn transitions(world: &World) {
 }
 
 #[tokio::test]
-async fn a_pod_that_is_on_a_node_ends_in_three_steps() {
+async fn scheduled_pod_is_deleted_in_three_steps() {
     everywhere(|world| Box::pin(graceful(world))).await;
 }
 
@@ -141,7 +142,8 @@ async fn graceful(world: &World) {
 }
 
 #[tokio::test]
-async fn a_bookmark_comes_before_the_timeout_and_tells_only_a_version() {
+async fn bookmark_names_only_a_version() {
+    // It comes before the watch times out.
     everywhere(|world| Box::pin(bookmarks(world))).await;
 }
 
@@ -178,7 +180,8 @@ fn assert_in_time(began: Instant, seconds: u64) {
 }
 
 #[tokio::test]
-async fn a_version_of_the_past_is_an_error_event_and_one_of_the_future_is_silence() {
+async fn expired_version_is_an_error_event() {
+    // A version of the future gets no event.
     everywhere(|world| Box::pin(past_and_future(world))).await;
 }
 

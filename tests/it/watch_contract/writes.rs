@@ -14,7 +14,7 @@ async fn refused(world: &World, method: &str, path: &str, body: Option<&Value>, 
 }
 
 #[tokio::test]
-async fn refusals_are_told_in_the_same_words() {
+async fn refusals_use_the_api_servers_words() {
     everywhere(|world| Box::pin(words(world))).await;
 }
 
@@ -79,7 +79,7 @@ async fn incomplete(world: &World) {
 }
 
 #[tokio::test]
-async fn status_and_the_rest_are_written_apart() {
+async fn status_is_written_apart_from_the_rest() {
     everywhere(|world| Box::pin(apart(world))).await;
 }
 
@@ -101,7 +101,7 @@ async fn apart(world: &World) {
 }
 
 #[tokio::test]
-async fn a_lease_is_replaced_only_by_who_has_seen_its_last_version() {
+async fn lease_is_replaced_only_with_its_last_version() {
     everywhere(|world| Box::pin(leases(world))).await;
 }
 

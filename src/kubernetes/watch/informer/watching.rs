@@ -255,13 +255,14 @@ mod tests {
     }
 
     #[test]
-    fn failed_watch_is_told_without_debug_text() {
+    fn failed_watch_is_reported_without_debug_text() {
         let refused = watcher::Error::WatchStartFailed(ClientError::Api(status(500)));
         assert_eq!(said_by(&refused), "the API server answered 500: refused");
     }
 
     #[test]
-    fn errors_that_kube_would_skip_or_repeat_lead_to_a_list() {
+    fn errors_that_kube_mishandles_lead_to_a_relist() {
+        // On its own, kube would skip these errors or repeat them.
         use watcher::Error::*;
         let undecodable = WatchFailed(ClientError::SerdeError(serde_json::from_str::<u8>("x").unwrap_err()));
         let reset = WatchFailed(ClientError::ReadEvents(std::io::Error::other("reset")));

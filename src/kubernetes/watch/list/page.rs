@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn answer_that_is_not_a_page_is_an_error() {
+    fn answer_other_than_a_page_is_an_error() {
         let bad = [
             "{}",
             "<html>",

@@ -122,7 +122,8 @@ fn all(pods: usize) -> Vec<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn refused_pages_are_retried_by_themselves() {
+async fn refused_pages_are_retried_alone() {
+    // The list does not begin again.
     // One of twelve requests is refused, of 40 pages.
     let (source, _) = server(20_000, 0, |number, _| match number % 12 {
         5 => Answer::Status([429, 500, 503][number % 3], ""),
@@ -147,7 +148,8 @@ async fn refused_page_waits_as_long_as_asked() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn large_pages_are_divided_and_the_limit_is_kept() {
+async fn large_pages_are_divided_and_limit_is_kept() {
+    // The next list begins with the limit that worked.
     // 250 MB in all, of which a page may have 16.
     let (source, sent) = server(250, 1_000_000, |_, _| Answer::Page);
     let taken = take(&source, Paging::default()).await;
@@ -170,7 +172,7 @@ async fn slow_page_gets_more_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn expired_list_begins_again_then_comes_in_one_page() {
+async fn expired_list_restarts_then_comes_in_one_page() {
     let expiring = |times: usize, bytes: usize| {
         let expired = AtomicUsize::new(0);
         let (source, _) = server(1_200, bytes, move |_, asked| match asked.token {

@@ -53,7 +53,7 @@ fn the_golden_record_keeps_its_digest() {
 }
 
 #[test]
-fn nothing_of_environment_or_last_applied_configuration_leaves_the_cluster() {
+fn environment_and_last_applied_configuration_are_never_sent() {
     let mut json = typical();
     json["metadata"]["annotations"][NEVER_SENT] = "secret".into();
     let rule = Rule { annotations: AllowList::new(["*"]), ..rule() };
@@ -62,7 +62,7 @@ fn nothing_of_environment_or_last_applied_configuration_leaves_the_cluster() {
 }
 
 #[test]
-fn globs_choose_labels_and_a_star_crosses_slashes() {
+fn globs_choose_labels_and_stars_match_slashes() {
     let rule = Rule { labels: AllowList::new(["app.*"]), ..rule() };
     let record = text(&desired(pod(typical()), &rule).unwrap());
     assert!(record.contains("app.kubernetes.io/name") && !record.contains("pod-template-hash"), "{record}");
@@ -90,7 +90,7 @@ fn lifecycle_follows_deletion_before_phase() {
 }
 
 #[test]
-fn a_deletion_was_requested_its_grace_period_earlier() {
+fn deletion_request_is_one_grace_period_earlier() {
     let mut json = typical();
     json["metadata"]["deletionTimestamp"] = "2026-11-23T10:05:30Z".into();
     json["metadata"]["deletionGracePeriodSeconds"] = 30.into();
@@ -116,7 +116,7 @@ fn incomputable_times_are_left_out() {
 }
 
 #[test]
-fn a_reason_is_the_pods_own_or_a_containers() {
+fn reason_comes_from_the_pod_or_a_container() {
     let mut json = typical();
     json["status"]["containerStatuses"][0]["state"] = serde_json::json!({"waiting": {"reason": "CrashLoopBackOff"}});
     assert!(text(&desired(pod(json.clone()), &rule()).unwrap()).contains(r#""reason":"CrashLoopBackOff""#));
@@ -144,7 +144,7 @@ fn containers_carry_their_role() {
 }
 
 #[test]
-fn what_is_too_large_is_cut_and_named() {
+fn oversized_members_are_cut_and_named() {
     let mut json = typical();
     json["metadata"]["annotations"] = serde_json::json!({"note": "x".repeat(30_000)});
     let many: Vec<_> =
@@ -158,7 +158,8 @@ fn what_is_too_large_is_cut_and_named() {
 }
 
 #[test]
-fn a_pod_without_identity_or_with_a_time_that_is_none_says_which() {
+fn pod_without_valid_identity_or_time_is_refused() {
+    // The error names the member that is missing or invalid.
     let mut json = typical();
     json["metadata"]["creationTimestamp"] = "yesterday".into();
     let error = desired(pod(json.clone()), &rule()).unwrap_err();
@@ -168,14 +169,14 @@ fn a_pod_without_identity_or_with_a_time_that_is_none_says_which() {
 }
 
 #[test]
-fn a_deployment_is_derived_only_from_a_matching_template_hash() {
+fn deployment_needs_a_matching_pod_template_hash() {
     let mut json = typical();
     json["metadata"]["labels"]["pod-template-hash"] = "other".into();
     assert!(!text(&desired(pod(json), &rule()).unwrap()).contains("Deployment"));
 }
 
 #[test]
-fn last_second_of_9999_is_a_time() {
+fn last_second_of_9999_is_a_valid_time() {
     let mut json = typical();
     json["metadata"]["creationTimestamp"] = "9999-12-31T23:59:59Z".into();
     let record = text(&desired(pod(json), &rule()).unwrap());
@@ -184,7 +185,7 @@ fn last_second_of_9999_is_a_time() {
 
 /// What becomes of a pod in states that are rare, and that nobody should have to find out at night.
 #[test]
-fn the_corners_of_a_pods_life_have_a_defined_record() {
+fn rare_pod_states_have_a_defined_record() {
     type Change = fn(&mut serde_json::Value);
     let cases: [(&str, Change, &[&str]); 8] = [
         (
@@ -263,7 +264,8 @@ fn the_corners_of_a_pods_life_have_a_defined_record() {
 }
 
 #[test]
-fn a_name_beyond_the_apis_limits_a_long_phase_and_many_addresses_are_bounded() {
+fn overlong_name_is_refused() {
+    // A long phase and a long list of addresses are cut to fit instead.
     let mut json = typical();
     json["spec"]["nodeName"] = "n".repeat(254).into();
     assert_eq!(desired(pod(json), &rule()).unwrap_err(), Error::Long("spec.nodeName"));

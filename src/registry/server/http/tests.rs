@@ -145,7 +145,8 @@ const REQUESTS: [(&str, &str); 17] = [
 ];
 
 #[test]
-fn a_request_of_any_shape_gets_an_answer_of_the_protocol_and_leaves_the_store_sound() {
+fn fuzzed_request_gets_a_protocol_answer() {
+    // The store stays sound.
     let server = Server::start();
     let (bodies, rounds) = (bodies(), std::cell::Cell::new(0_u32));
     fuzz::check_slow(2, &bodies, |body, rng| {
@@ -165,7 +166,7 @@ fn a_request_of_any_shape_gets_an_answer_of_the_protocol_and_leaves_the_store_so
 }
 
 #[test]
-fn a_batch_of_any_shape_is_taken_apart_into_what_was_sent() {
+fn fuzzed_batch_splits_into_the_sent_operations() {
     fuzz::check(&bodies(), |body, _| {
         let Ok(text) = std::str::from_utf8(body) else { return Ok(()) };
         let Ok((epoch, items)) = batch::parse(text, &address()) else { return Ok(()) };
@@ -178,7 +179,7 @@ fn a_batch_of_any_shape_is_taken_apart_into_what_was_sent() {
 }
 
 #[test]
-fn a_record_of_any_shape_that_is_taken_is_kept_as_it_was_received() {
+fn accepted_fuzzed_record_is_kept_as_received() {
     fuzz::check(&bodies()[..2], |body, _| {
         let Ok(text) = std::str::from_utf8(body) else { return Ok(()) };
         let Ok(valid) = record::check(text, &address(), "a") else { return Ok(()) };
@@ -194,7 +195,7 @@ fn a_record_of_any_shape_that_is_taken_is_kept_as_it_was_received() {
 
 /// What our own client says about a pod is never malformed: a pod of any shape is refused on our side, or registered.
 #[test]
-fn what_our_client_makes_of_a_pod_of_any_shape_is_a_record() {
+fn client_makes_valid_records_of_fuzzed_pods() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let writer = Writer { cluster_id: "c".into(), cluster_name: "prod-eu".into(), owner: "pod-registrar".into() };
     let config = Config {
@@ -219,7 +220,7 @@ fn what_our_client_makes_of_a_pod_of_any_shape_is_a_record() {
 }
 
 #[test]
-fn a_page_token_of_any_shape_leads_on_or_is_gone() {
+fn fuzzed_page_token_continues_or_is_gone() {
     let corpus = [b"19f09f1a900.0123456789abcdef.a-b.c".to_vec(), b"-1.0123456789abcdef.".to_vec()];
     fuzz::check(&corpus, |input, rng: &mut Rng| {
         let token = String::from_utf8_lossy(input);
@@ -230,7 +231,8 @@ fn a_page_token_of_any_shape_leads_on_or_is_gone() {
 }
 
 #[test]
-fn a_tokens_file_of_any_content_opens_only_what_it_names_and_is_never_repeated() {
+fn fuzzed_tokens_file_grants_only_what_it_names() {
+    // No error quotes the file.
     let corpus = [b"# people\nhunter2hunter2 *   # everything\nhunter3hunter3 c-1\r\n".to_vec()];
     fuzz::check(&corpus, |input, _| {
         let text = String::from_utf8_lossy(input).into_owned();

@@ -26,7 +26,7 @@ fn changed(pointer: &str, value: Value) -> Value {
 }
 
 #[test]
-fn the_smallest_record_passes_and_unknown_members_stay() {
+fn smallest_record_passes_and_keeps_unknown_members() {
     let mut record = good();
     record["future"] = json!({"b": [1, {"x": "y"}]});
     let valid = verdict(&record).unwrap();
@@ -92,7 +92,7 @@ fn a_record_above_the_limit_is_too_large() {
 }
 
 #[test]
-fn a_right_digest_is_accepted_and_ignores_schema_and_version() {
+fn correct_digest_ignores_schema_and_version() {
     let digest = verdict(&good()).unwrap().digest;
     let mut record = changed("/digest", json!(digest.to_string()));
     record["schema"] = json!(9);

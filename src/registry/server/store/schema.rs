@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_newer_schema_and_a_foreign_database_are_refused() {
+    fn newer_schema_and_foreign_database_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let ours = folder.path().join("ours.db");
         drop(open_writer(Some(&ours)).unwrap());
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_written_ahead_and_synchronously() {
+    fn database_uses_a_synchronous_write_ahead_log() {
         let folder = tempfile::tempdir().unwrap();
         let conn = open_writer(Some(&folder.path().join("r.db"))).unwrap();
         let mode: String = conn.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();

@@ -183,19 +183,19 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "deleted while they are there")]
-    fn a_deletion_of_what_is_there_is_found() {
+    fn deletion_of_a_live_pod_is_found() {
         log(&[(1, "put", "a"), (1, "delete", "a")], &["a"]).judge();
     }
 
     #[test]
     #[should_panic(expected = "wrote after it was replaced")]
-    fn a_write_of_a_session_before_is_found() {
+    fn write_of_an_earlier_session_is_found() {
         log(&[(2, "put", "a"), (1, "put", "b")], &[]).judge();
     }
 
     #[test]
     #[should_panic(expected = "written after its end")]
-    fn a_put_after_a_watched_end_is_found() {
+    fn put_after_an_observed_deletion_is_found() {
         log(&[(1, "put", "a"), (1, "delete", "a"), (1, "put", "a")], &[]).judge();
     }
 }

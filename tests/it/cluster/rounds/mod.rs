@@ -39,7 +39,8 @@ fn number(variable: &str) -> Option<u64> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn after_every_round_of_random_faults_the_registry_equals_the_cluster_and_nothing_was_deleted_wrongly() {
+async fn registry_equals_the_cluster_after_random_faults() {
+    // No round of faults deletes a record wrongly.
     let Some(rounds) = number(ROUNDS) else {
         notice(&format!("skipped: {ROUNDS} does not say how many"));
         return;

@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn faults_strike_in_order_and_as_often_as_they_say() {
+    fn faults_strike_in_order_as_often_as_set() {
         let mut script = Script::default();
         script.push(Fault::status(Kind::Watch, 503).times(2).skip(1));
         script.push(Fault::expired_token());
