@@ -1,0 +1,94 @@
+//! Pods as nobody expects them: one of them never spoils its neighbours, its identity is not lost, and what becomes of it
+//! is bounded.
+
+use kube::core::{ObjectList, WatchEvent};
+use serde_json::{Map, Value, value::RawValue};
+
+use crate::kubernetes::watch::pod_object::Watched;
+use crate::{
+    fuzz::{self, Found, ensure},
+    model::{
+        digest::Digest,
+        ids::Writer,
+        pod::to_record::{self, AllowList, Rule},
+    },
+};
+
+/// What a record may take: the protocol's budget.
+const RECORD_BYTES: usize = 20_000;
+/// What is said about a pod that cannot be read.
+const CAUSE_BYTES: usize = 2_000;
+
+fn rule() -> Rule {
+    let writer = Writer { cluster_id: "c".into(), cluster_name: "prod-eu".into(), owner: "pod-registrar".into() };
+    Rule { writer, labels: AllowList::new(["*"]), annotations: AllowList::new(["*"]) }
+}
+
+#[test]
+fn fuzzed_pod_spoils_no_list_and_no_event() {
+    // The size of its record is bounded.
+    let rule = rule();
+    fuzz::check(&fuzz::corpus::pods(), |input, _| pod(input, &rule));
+}
+
+fn pod(input: &[u8], rule: &Rule) -> Found {
+    // What is no JSON is kube's matter: the whole list or event is refused, and asked for again.
+    let Some(text) = std::str::from_utf8(input).ok().filter(|text| serde_json::from_str::<Box<RawValue>>(text).is_ok())
+    else {
+        return Ok(());
+    };
+    let good = r#"{"metadata":{"uid":"v","name":"q"}}"#;
+    let list = format!(
+        r#"{{"kind":"PodList","apiVersion":"v1","metadata":{{"resourceVersion":"9"}},"items":[{good},{text},{good}]}}"#
+    );
+    let list: ObjectList<Watched> = match serde_json::from_str(&list) {
+        Err(error) if cannot_be_held(text, &error) => return Ok(()),
+        list => list.map_err(|error| format!("the list: {error}"))?,
+    };
+    let [before, found, after] = list.items.as_slice() else { return Err("an item is lost".to_owned()) };
+    ensure(before.uid() == Some("v") && after.uid() == Some("v"), || "a neighbour is another".to_owned())?;
+    for kind in ["ADDED", "MODIFIED", "DELETED"] {
+        let line = format!(r#"{{"type":"{kind}","object":{text}}}"#);
+        let event: WatchEvent<Watched> = serde_json::from_str(&line).map_err(|error| format!("the event: {error}"))?;
+        let (WatchEvent::Added(pod) | WatchEvent::Modified(pod) | WatchEvent::Deleted(pod)) = event else {
+            return Err(format!("another event: {event:?}"));
+        };
+        ensure(pod.uid() == found.uid(), || "an event and a list differ".to_owned())?;
+    }
+    identity_is_kept(text, found)?;
+    match &found.pod {
+        Err(cause) => ensure(cause.len() <= CAUSE_BYTES, || format!("a cause of {} bytes", cause.len())),
+        Ok(pod) => match to_record::desired(pod.clone(), rule) {
+            Err(cause) => {
+                let cause = cause.to_string();
+                ensure(cause.len() <= CAUSE_BYTES, || format!("a cause of {} bytes", cause.len()))
+            }
+            Ok(pod) => record(&pod),
+        },
+    }
+}
+
+/// Half a surrogate pair and a number beyond a double are JSON that no reader can hold. No API server writes them, and they
+/// count as no JSON where they stand in the place of something that is read.
+fn cannot_be_held(text: &str, error: &serde_json::Error) -> bool {
+    let reason = error.to_string();
+    ["surrogate in hex escape", "end of hex escape", "number out of range"].iter().any(|known| reason.contains(known))
+        && serde_json::from_str::<Value>(text).is_err()
+}
+
+/// Where the document has a UID in its place, it is found, whatever else is wrong.
+fn identity_is_kept(text: &str, found: &Watched) -> Found {
+    let Ok(value) = serde_json::from_str::<Value>(text) else { return Ok(()) };
+    let uid = value["metadata"]["uid"].as_str().filter(|uid| !uid.is_empty());
+    ensure(uid == found.uid(), || format!("the UID is {uid:?}, found was {:?}", found.uid()))
+}
+
+fn record(pod: &crate::model::pod::Pod) -> Found {
+    let content = pod.content.as_ref().ok_or("no content")?;
+    let bytes = content.canonical.len();
+    ensure(bytes <= RECORD_BYTES, || format!("a record of {bytes} bytes"))?;
+    let record: Map<String, Value> = serde_json::from_slice(&content.canonical).map_err(|error| error.to_string())?;
+    let digest = Digest::of_record(&record).map_err(|error| error.to_string())?;
+    ensure(digest == content.digest, || "whoever reads the record computes another digest".to_owned())?;
+    ensure(record["pod"]["uid"] == *pod.uid.text(), || "the record is another pod's".to_owned())
+}
