@@ -10,7 +10,7 @@ const WIDTH: usize = 100;
 const INTRODUCTION: &str = "\
 # Settings
 
-<!-- This page is generated from src/settings/flags.rs. To generate it again:
+<!-- This page is generated from src/cli/flags.rs. To generate it again:
      POD_REGISTRAR_TEST_UPDATE=1 cargo test --test it settings_page -->
 
 `pod-registrar` reads its settings from flags and from environment variables. Every flag has a

@@ -229,6 +229,20 @@ fn contributing_page_lists_the_variables() {
 }
 
 #[test]
+fn settings_page_lists_every_flag() {
+    const PAGE: &str = "docs/settings.md";
+    const UPDATE: &str = "POD_REGISTRAR_TEST_UPDATE";
+    let page = pod_registrar::cli::page::page();
+    if std::env::var_os(UPDATE).is_some() {
+        fs::write(project::root().join(PAGE), &page).unwrap();
+    }
+    let long = page.lines().find(|line| line.chars().count() > 100);
+    assert_eq!(long, None, "lines wrap at 100 columns");
+    let is_current = project::text(PAGE) == page;
+    assert!(is_current, "the flags have changed; write {PAGE}: {UPDATE}=1 cargo test --test it settings_page");
+}
+
+#[test]
 fn test_variables_have_the_prefix() {
     let is_name = |word: &str| word.len() > 3 && word.chars().all(|c| c.is_ascii_uppercase() || c == '_');
     let reads = |code: &str| ["env::var(", "env::var_os("].iter().any(|call| code.contains(call));
