@@ -207,21 +207,7 @@ impl Comparison {
         if learned && !is_complete {
             effects.add(Effect::ReconcileAll);
         }
-        match error {
-            None => {
-                self.failures = 0;
-                self.metrics.request(Kind::Inventory, RequestOutcome::Ok);
-            }
-            Some(error) => {
-                self.retry(&error, now);
-                match error {
-                    Error::Failure(failure) => effects.add(Effect::RequestFailed(failure)),
-                    Error::Mismatch { .. } | Error::Pages(_) => {
-                        self.metrics.request(Kind::Inventory, RequestOutcome::Rejected);
-                    }
-                }
-            }
-        }
+        self.judge(error, &mut effects, now);
         match rest {
             None if is_complete => effects.add(Effect::Compared(self.complete(found, ledger, now))),
             Some(rest) if self.failures < FAILURES_MAX => {
@@ -234,11 +220,22 @@ impl Comparison {
         effects
     }
 
-    fn retry(&mut self, error: &Error, now: Moment) {
+    /// Counts a step, and retries after a while if it failed.
+    fn judge(&mut self, error: Option<Error>, effects: &mut Effects<Effect>, now: Moment) {
+        let Some(error) = error else {
+            self.failures = 0;
+            return self.metrics.request(Kind::Inventory, RequestOutcome::Ok);
+        };
         self.failures = self.failures.saturating_add(1);
         let random = self.rng.u64(..);
         self.due_at = now + retry::backoff(RETRY.0, RETRY.1, self.failures, random);
         tracing::warn!(%error, failures = self.failures, "registry inventory not read; retrying");
+        match error {
+            Error::Failure(failure) => effects.add(Effect::RequestFailed(failure)),
+            Error::Mismatch { .. } | Error::Pages(_) => {
+                self.metrics.request(Kind::Inventory, RequestOutcome::Rejected);
+            }
+        }
     }
 
     /// Brings the ledger in line with what a step read.

@@ -53,3 +53,21 @@ impl Term {
         changes
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn new_term_ends_the_one_before() {
+        let at = Moment::from_secs;
+        let leader = |term| Leadership::Leader { term, until: at(10) };
+        let mut term = Term::none();
+        let mut changes = |leadership, now| term.follow(leadership, now).into_iter().collect::<Vec<_>>();
+        assert_eq!(changes(leader(1), at(1)), [Change::Gained { term: 1 }]);
+        assert_eq!(changes(leader(1), at(2)), []);
+        assert_eq!(changes(leader(3), at(3)), [Change::Lost { term: 1 }, Change::Gained { term: 3 }]);
+        assert_eq!(changes(leader(3), at(10)), [Change::Lost { term: 3 }], "it ends without news from the Lease");
+        assert!(!term.leads(at(4)));
+    }
+}
