@@ -72,21 +72,6 @@ async fn expired_page_is_retried_alone() {
 }
 
 #[tokio::test]
-async fn next_page_is_requested_while_one_arrives() {
-    // Each page is requested once.
-    let server = World::server().await;
-    many(&server, 1_100);
-    server.inject(Fault::stall(Kind::List, 1));
-    let cluster = Cluster::at(&server.url()).unwrap();
-    let mut world = World::watching(server, &cluster, Scope::default(), (NEVER, NEVER));
-    until("the second page was asked for", || world.server.requests(Kind::List) == 2).await;
-    world.hear();
-    assert_eq!((world.lists(), world.view.len()), (0, 0), "the first one is not there yet");
-    let asked = |request: &&Request| request.kind == Kind::List && request.is_continued();
-    assert_eq!(world.server.seen().iter().filter(asked).count(), 1);
-}
-
-#[tokio::test]
 async fn list_lacking_a_page_proves_no_absence() {
     let server = World::server().await;
     many(&server, 1_100);
