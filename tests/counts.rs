@@ -11,7 +11,7 @@ use kube::core::WatchEvent;
 use pod_registrar::{
     kubernetes::watch::pod_object::Watched,
     model::{
-        ids::Writer,
+        ids::RecordOwner,
         moment::Moment,
         pod::to_record::{self, AllowList, Rule},
         uid::Uid,
@@ -31,7 +31,7 @@ use pods::{Layout, State};
 const PODS: u32 = 10_000;
 
 fn rule() -> Rule {
-    let writer = Writer { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };
+    let writer = RecordOwner { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };
     Rule { writer, labels: AllowList::new(["*"]), annotations: AllowList::default() }
 }
 
@@ -44,7 +44,7 @@ fn line(layout: &Layout, slot: u32, version: u64) -> Vec<u8> {
 }
 
 /// From a line's bytes to the store. Says whose it was.
-fn take(line: &[u8], rule: &Rule, store: &mut store::Writer) -> Uid {
+fn take(line: &[u8], rule: &Rule, store: &mut store::StoreWriter) -> Uid {
     let WatchEvent::<Watched>::Modified(watched) = serde_json::from_slice(line).unwrap() else { panic!("{line:?}") };
     let pod = to_record::desired(watched.pod.unwrap(), rule).unwrap();
     store.apply(&pod);
@@ -57,7 +57,7 @@ fn per_pod(bytes: i64) -> i64 {
 
 #[test]
 fn event_takes_few_allocations_and_leaks_none() {
-    let (layout, rule, mut store) = (Layout::new(1, PODS, None), rule(), store::Writer::default());
+    let (layout, rule, mut store) = (Layout::new(1, PODS, None), rule(), store::StoreWriter::default());
     let lines = |version| (0..1_000).map(|slot| line(&layout, slot, version)).collect::<Vec<_>>();
     lines(7).iter().for_each(|line| _ = take(line, &rule, &mut store));
     let (mut total, again) = (AllocationInfo::default(), lines(8));
@@ -76,11 +76,11 @@ fn event_takes_few_allocations_and_leaks_none() {
 #[test]
 fn pod_takes_few_bytes_in_store_and_ledger() {
     let (layout, rule) = (Layout::new(1, PODS, None), rule());
-    let (mut store, mut ledger) = (store::Writer::default(), Ledger::default());
+    let (mut store, mut ledger) = (store::StoreWriter::default(), Ledger::default());
     let view = View::new([store.store()]);
     let stored = measure(|| (0..PODS).for_each(|slot| _ = take(&line(&layout, slot, 7), &rule, &mut store)));
     assert_eq!(view.len(), PODS as usize);
-    let believed = measure(|| view.each_of_watch(0, |uid| ledger.sighted(uid, 0, Moment::from_secs(1))));
+    let believed = measure(|| view.each_of_watch(0, |uid| ledger.pod_seen(uid, 0, Moment::from_secs(1))));
     let (stored, believed) = (per_pod(stored.bytes_current), per_pod(believed.bytes_current));
     println!("{stored} bytes a pod in the store, {believed} in the ledger");
     assert!(stored <= 250 && believed <= 90, "{stored} bytes a pod in the store, {believed} in the ledger");
@@ -88,8 +88,8 @@ fn pod_takes_few_bytes_in_store_and_ledger() {
 
 #[test]
 fn relist_takes_no_second_store() {
-    let (layout, rule, mut store) = (Layout::new(1, PODS, None), rule(), store::Writer::default());
-    let list = |store: &mut store::Writer| {
+    let (layout, rule, mut store) = (Layout::new(1, PODS, None), rule(), store::StoreWriter::default());
+    let list = |store: &mut store::StoreWriter| {
         store.begin_list(None);
         for slot in 0..PODS {
             let line = line(&layout, slot, 7);

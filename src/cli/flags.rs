@@ -92,14 +92,14 @@ pub struct ReferenceSettings {
     #[arg(long, value_name = "FILE", value_parser = Checked(files::readable))]
     pub tokens_file: Option<PathBuf>,
     #[command(flatten)]
-    pub tls: Option<TlsFiles>,
+    pub tls: Option<TlsArgs>,
     #[command(flatten)]
     pub log: LogSettings,
 }
 
 /// The files that HTTPS needs; without them, the registry serves HTTP.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
-pub struct TlsFiles {
+pub struct TlsArgs {
     /// PEM file with the certificate chain for HTTPS, the server's own certificate first. Needs --tls-key-file.
     #[arg(long, value_name = "FILE", required = false, requires = "tls_key_file")]
     #[arg(value_parser = Checked(files::certificates))]

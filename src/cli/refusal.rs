@@ -13,18 +13,18 @@ use super::variable;
 
 /// What is wrong with a value, and how to fix it. Neither may repeat a value that could hold a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Problem {
+pub(super) struct ValueProblem {
     what: String,
     fix: &'static str,
 }
 
-impl Problem {
+impl ValueProblem {
     pub(super) fn new(what: impl Into<String>, fix: &'static str) -> Self {
         Self { what: what.into(), fix }
     }
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for ValueProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}; {}", self.what, self.fix)
     }
@@ -36,7 +36,7 @@ pub(super) struct Checked<F>(pub(super) F);
 
 impl<F, T> TypedValueParser for Checked<F>
 where
-    F: Fn(&str) -> Result<T, Problem> + Clone + Send + Sync + 'static,
+    F: Fn(&str) -> Result<T, ValueProblem> + Clone + Send + Sync + 'static,
     T: Clone + Send + Sync + 'static,
 {
     type Value = T;
@@ -46,7 +46,7 @@ where
     }
 
     fn parse_ref_(&self, _: &Command, arg: Option<&Arg>, value: &OsStr, source: ValueSource) -> Result<T, Error> {
-        let text = value.to_str().ok_or_else(|| Problem::new("it is not valid UTF-8", "write it as UTF-8 text"));
+        let text = value.to_str().ok_or_else(|| ValueProblem::new("it is not valid UTF-8", "write it as UTF-8 text"));
         let parsed = text.and_then(|text| self.0(text.trim()));
         parsed.map_err(|problem| {
             let named = |arg: &Arg| arg.get_long().map_or(arg.to_string(), |flag| name(flag, Some(source)));

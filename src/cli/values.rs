@@ -5,7 +5,7 @@ use std::{fmt, net::SocketAddr, ops::RangeInclusive, str::FromStr, time::Duratio
 use jiff::SignedDuration;
 use reqwest::Url;
 
-use super::refusal::Problem;
+use super::refusal::ValueProblem;
 use crate::{
     model::ids::{is_namespace_name, is_valid_id},
     reconcile::absence::hold::HoldId,
@@ -24,69 +24,73 @@ pub struct LeaseName {
     pub name: String,
 }
 
-fn duration(text: &str, bounds: RangeInclusive<Duration>, fix: &'static str) -> Result<Duration, Problem> {
+fn duration(text: &str, bounds: RangeInclusive<Duration>, fix: &'static str) -> Result<Duration, ValueProblem> {
     let duration: SignedDuration = text.parse().map_err(|_| {
-        Problem::new(format!("{text:?} is not a duration"), "use a number and a unit, such as 500ms, 10s or 1h30m")
+        ValueProblem::new(format!("{text:?} is not a duration"), "use a number and a unit, such as 500ms, 10s or 1h30m")
     })?;
     let duration = Duration::try_from(duration).ok().filter(|duration| bounds.contains(duration));
-    duration.ok_or_else(|| Problem::new(format!("{text:?} is out of bounds"), fix))
+    duration.ok_or_else(|| ValueProblem::new(format!("{text:?} is out of bounds"), fix))
 }
 
 /// How often something is done.
-pub(super) fn interval(text: &str) -> Result<Duration, Problem> {
+pub(super) fn interval(text: &str) -> Result<Duration, ValueProblem> {
     duration(text, Duration::from_secs(1)..=LONGEST, "use at least 1s, and at most a year")
 }
 
-pub(super) fn request_timeout(text: &str) -> Result<Duration, Problem> {
+pub(super) fn request_timeout(text: &str) -> Result<Duration, ValueProblem> {
     duration(text, Duration::from_millis(1)..=Duration::from_secs(300), "use 1ms to 5m")
 }
 
 /// Whole seconds, as a Lease has no others.
-pub(super) fn lease_duration(text: &str) -> Result<Duration, Problem> {
+pub(super) fn lease_duration(text: &str) -> Result<Duration, ValueProblem> {
     let fix = "use 3s to 5m, in whole seconds";
     let duration = duration(text, Duration::from_secs(3)..=Duration::from_secs(300), fix)?;
     let whole = duration.subsec_nanos() == 0;
-    whole.then_some(duration).ok_or_else(|| Problem::new(format!("{text:?} is not in whole seconds"), fix))
+    whole.then_some(duration).ok_or_else(|| ValueProblem::new(format!("{text:?} is not in whole seconds"), fix))
 }
 
 /// A number within bounds.
-pub(super) fn number<T>(bounds: RangeInclusive<T>, fix: &'static str) -> impl Fn(&str) -> Result<T, Problem> + Clone
+pub(super) fn number<T>(
+    bounds: RangeInclusive<T>,
+    fix: &'static str,
+) -> impl Fn(&str) -> Result<T, ValueProblem> + Clone
 where
     T: FromStr + PartialOrd + Clone,
 {
     move |text| {
         let number = text.parse().ok().filter(|number| bounds.contains(number));
-        number.ok_or_else(|| Problem::new(format!("{text:?} is not a number within the bounds"), fix))
+        number.ok_or_else(|| ValueProblem::new(format!("{text:?} is not a number within the bounds"), fix))
     }
 }
 
 /// An IP address and a port to listen on. A port alone, such as `:8080`, means every address of both families.
-pub(super) fn address(text: &str) -> Result<SocketAddr, Problem> {
+pub(super) fn address(text: &str) -> Result<SocketAddr, ValueProblem> {
     let fix = "use an IP address and a port, such as 127.0.0.1:7070 or [::]:8080, or a port alone, such as :8080";
     let full = text.strip_prefix(':').map(|port| format!("[::]:{port}"));
     let address = full.as_deref().unwrap_or(text).parse();
-    address.map_err(|_| Problem::new(format!("{text:?} is not an address to listen on"), fix))
+    address.map_err(|_| ValueProblem::new(format!("{text:?} is not an address to listen on"), fix))
 }
 
 /// The registry's address, with a path that ends in a slash. Errors do not repeat it, as it may hold a password.
-pub(super) fn registry_url(text: &str) -> Result<Url, Problem> {
+pub(super) fn registry_url(text: &str) -> Result<Url, ValueProblem> {
     let fix = "use an address such as https://registry.example or http://127.0.0.1:7070/prefix";
     if text.is_empty() {
-        return Err(Problem::new("it is empty", fix));
+        return Err(ValueProblem::new("it is empty", fix));
     }
-    let mut url: Url = text.parse().map_err(|error| Problem::new(format!("it is not an address: {error}"), fix))?;
+    let mut url: Url =
+        text.parse().map_err(|error| ValueProblem::new(format!("it is not an address: {error}"), fix))?;
     if !matches!(url.scheme(), "http" | "https") {
-        return Err(Problem::new(format!("its scheme is {:?}", url.scheme()), fix));
+        return Err(ValueProblem::new(format!("its scheme is {:?}", url.scheme()), fix));
     }
     if !url.username().is_empty() || url.password().is_some() {
         let fix = "remove it, and put a token into the file of --registry-token-file";
-        return Err(Problem::new("it holds a user name or a password", fix));
+        return Err(ValueProblem::new("it holds a user name or a password", fix));
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err(Problem::new("it holds a query or a fragment", fix));
+        return Err(ValueProblem::new("it holds a query or a fragment", fix));
     }
     if url.path().trim_end_matches('/').ends_with("/v1") {
-        return Err(Problem::new("its path ends in /v1", "remove /v1: the controller adds it"));
+        return Err(ValueProblem::new("its path ends in /v1", "remove /v1: the controller adds it"));
     }
     if !url.path().ends_with('/') {
         let path = format!("{}/", url.path());
@@ -96,70 +100,71 @@ pub(super) fn registry_url(text: &str) -> Result<Url, Problem> {
 }
 
 /// Takes a text that fits as it is.
-fn text_if(fits: bool, text: &str, what: impl fmt::Display, fix: &'static str) -> Result<String, Problem> {
-    if fits { Ok(text.to_owned()) } else { Err(Problem::new(what.to_string(), fix)) }
+fn text_if(fits: bool, text: &str, what: impl fmt::Display, fix: &'static str) -> Result<String, ValueProblem> {
+    if fits { Ok(text.to_owned()) } else { Err(ValueProblem::new(what.to_string(), fix)) }
 }
 
 /// The id of a cluster, an owner or a replica.
-pub(super) fn id(text: &str) -> Result<String, Problem> {
+pub(super) fn id(text: &str) -> Result<String, ValueProblem> {
     let fix = "use 1 to 128 of A-Z a-z 0-9 . _ ~ : @ -, and begin with a letter or a digit";
     text_if(is_valid_id(text), text, format!("{text:?} is not an id"), fix)
 }
 
 /// A name for people: short and printable.
-pub(super) fn display_name(text: &str) -> Result<String, Problem> {
+pub(super) fn display_name(text: &str) -> Result<String, ValueProblem> {
     let fits = !text.is_empty() && text.len() <= 256 && !text.chars().any(char::is_control);
     text_if(fits, text, format!("{text:?} is not a name"), "use 1 to 256 bytes without control characters")
 }
 
 /// The name of a kubeconfig's context.
-pub(super) fn context(text: &str) -> Result<String, Problem> {
+pub(super) fn context(text: &str) -> Result<String, ValueProblem> {
     text_if(!text.is_empty(), text, "it is empty", "name a context of the kubeconfig, or remove the flag")
 }
 
 /// A label or field selector, which only the API server understands.
-pub(super) fn selector(text: &str) -> Result<String, Problem> {
+pub(super) fn selector(text: &str) -> Result<String, ValueProblem> {
     text_if(!text.is_empty(), text, "it is empty", "write a selector as for kubectl, or remove the flag")
 }
 
-pub(super) fn boolean(text: &str) -> Result<bool, Problem> {
-    text.parse().map_err(|_| Problem::new(format!("{text:?} is neither true nor false"), "use true or false"))
+pub(super) fn boolean(text: &str) -> Result<bool, ValueProblem> {
+    text.parse().map_err(|_| ValueProblem::new(format!("{text:?} is neither true nor false"), "use true or false"))
 }
 
 /// The name of a hold.
-pub(super) fn hold(text: &str) -> Result<HoldId, Problem> {
-    text.parse().map_err(|error| Problem::new(format!("{error}"), "copy it from the controller's log or its Event"))
+pub(super) fn hold(text: &str) -> Result<HoldId, ValueProblem> {
+    text.parse()
+        .map_err(|error| ValueProblem::new(format!("{error}"), "copy it from the controller's log or its Event"))
 }
 
 /// One namespace of a list, or an empty item of it.
-pub(super) fn namespace(text: &str) -> Result<String, Problem> {
+pub(super) fn namespace(text: &str) -> Result<String, ValueProblem> {
     let fix = "use a full name of up to 63 of a-z 0-9 -, without wildcards";
     text_if(text.is_empty() || is_namespace_name(text), text, format!("{text:?} is not a namespace"), fix)
 }
 
 /// A namespace and the name of a Lease in it.
-pub(super) fn lease(text: &str) -> Result<LeaseName, Problem> {
+pub(super) fn lease(text: &str) -> Result<LeaseName, ValueProblem> {
     let parts = text.split_once('/').filter(|(namespace, name)| {
         is_namespace_name(namespace) && name.len() <= 253 && name.split('.').all(is_namespace_name)
     });
     let lease = parts.map(|(namespace, name)| LeaseName { namespace: namespace.to_owned(), name: name.to_owned() });
     let fix = "use the namespace and the name of the Lease, such as pod-registrar/pod-registrar";
-    lease.ok_or_else(|| Problem::new(format!("{text:?} does not name a Lease"), fix))
+    lease.ok_or_else(|| ValueProblem::new(format!("{text:?} does not name a Lease"), fix))
 }
 
 /// A pattern for the keys of labels or annotations, or an empty item of a list of patterns.
-pub(super) fn pattern(text: &str) -> Result<String, Problem> {
+pub(super) fn pattern(text: &str) -> Result<String, ValueProblem> {
     // A key has up to 253 + 1 + 63 characters.
     let fits = text.len() <= 317 && text.bytes().all(|c| c.is_ascii_graphic());
     let fix = "use a key such as team or app.kubernetes.io/*, with * and ? as wildcards";
     text_if(fits, text, format!("{text:?} matches no key"), fix)
 }
 
-pub(super) fn log_format(text: &str) -> Result<LogFormat, Problem> {
+pub(super) fn log_format(text: &str) -> Result<LogFormat, ValueProblem> {
     match text {
         "text" => Ok(LogFormat::Text),
         "json" => Ok(LogFormat::Json),
-        _ => Err(Problem::new(format!("{text:?} is not a log format"), "use text or json")),
+        _ => Err(ValueProblem::new(format!("{text:?} is not a log format"), "use text or json")),
     }
 }
 

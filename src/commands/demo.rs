@@ -25,14 +25,14 @@ use crate::{
         flags::{DemoSettings, RunSettings},
     },
     demo::{
-        api::{Api, Options as ApiOptions},
+        api::{Api, ApiOptions},
         life,
     },
-    kubernetes::{client::Cluster, kubeconfig::Environment},
+    kubernetes::{client::ClusterConnection, kubeconfig::Environment},
     listen::{self, server::Limits},
     registry::server::{
-        serve::{Options, Registry},
-        store::{Store, query::Change},
+        serve::{RegistryServer, ServerOptions},
+        store::{RecordStore, query::LoggedChange},
     },
 };
 
@@ -62,7 +62,7 @@ pub(super) async fn run(
     let DemoSettings { pods, churn, duration, listen: page, seed, cluster, log: _ } = settings;
     let (listener, admin) = (listen(page, "choose another address with --listen")?, listen(ANYWHERE, FREE_A_PORT)?);
     let (page, metrics) = (address_of(&listener)?, address_of(&admin)?);
-    let registry = Registry::open(Options::default())?;
+    let registry = RegistryServer::open(ServerOptions::default())?;
     let (store, listener) = (registry.store(), listener.into_std().map_err(Error::Start)?);
     let mut tasks = Tasks::default();
     tasks.spawn("registry", async move { Ok(registry.serve(listener, std::future::pending()).await?) });
@@ -70,7 +70,7 @@ pub(super) async fn run(
         (Some(_), _) | (_, Some(_)) => informers::cluster(cluster, environment)?,
         (None, None) => {
             let seed = seed.unwrap_or_else(|| fastrand::u64(..));
-            let life = life::Options { pods, churn, seed, ..life::Options::default() };
+            let life = life::LifeOptions { pods, churn, seed, ..life::LifeOptions::default() };
             stand_in(life, &mut tasks).await?
         }
     };
@@ -106,7 +106,7 @@ fn address_of(listener: &TcpListener) -> Result<SocketAddr, Error> {
 }
 
 /// Starts the stand-in for the API server and the life in it.
-async fn stand_in(life: life::Options, tasks: &mut Tasks) -> Result<Cluster, Error> {
+async fn stand_in(life: life::LifeOptions, tasks: &mut Tasks) -> Result<ClusterConnection, Error> {
     let listener = listen(ANYWHERE, FREE_A_PORT)?;
     let address = address_of(&listener)?;
     let api = Api::new(ApiOptions { seed: life.seed, history: HISTORY, ..ApiOptions::default() });
@@ -120,7 +120,7 @@ async fn stand_in(life: life::Options, tasks: &mut Tasks) -> Result<Cluster, Err
         life::live(living, life, std::future::pending()).await;
         Ok(())
     });
-    Ok(Cluster::at(&format!("http://{address}"))?)
+    Ok(ClusterConnection::at(&format!("http://{address}"))?)
 }
 
 /// The settings of `run`, with intervals short enough to watch.
@@ -134,7 +134,7 @@ fn run_settings(registry: SocketAddr) -> Result<RunSettings, Error> {
 }
 
 /// Tells what the registry was told, a second at a time.
-async fn tell(addresses: [String; 2], store: Store) -> Result<(), Error> {
+async fn tell(addresses: [String; 2], store: RecordStore) -> Result<(), Error> {
     let mut output = Output::default();
     output.print(&addresses).await.map_err(Error::Output)?;
     let (mut seen, mut registered) = (0, HashSet::new());
@@ -158,7 +158,7 @@ async fn tell(addresses: [String; 2], store: Store) -> Result<(), Error> {
     }
 }
 
-fn line(change: &Change, registered: &mut HashSet<String>) -> String {
+fn line(change: &LoggedChange, registered: &mut HashSet<String>) -> String {
     let name = |name: &Option<String>| name.clone().unwrap_or_else(|| "?".into());
     let pod = format!("{}/{}", name(&change.namespace), name(&change.name));
     if change.op == "delete" {

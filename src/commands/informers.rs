@@ -9,12 +9,12 @@ use crate::{
     cli::flags::{ClusterSettings, ScopeSettings},
     clock::Clock,
     kubernetes::{
-        client::{self, Cluster, Scope},
+        client::{self, ClusterConnection, PodSelection},
         kubeconfig::{Environment, Search},
-        watch::informer::{Common, Informer, Setup},
+        watch::informer::{Informer, SharedByWatches, WatchSetup},
     },
     model::{digest::Digest, pod::to_record::Rule},
-    reconcile::pod_event::Sighting,
+    reconcile::pod_event::PodEvent,
     store::View,
     telemetry::{health::Health, metrics::Metrics},
 };
@@ -26,20 +26,20 @@ const SIGHTINGS_WAITING: usize = 4_096;
 const PROBE_AFTER: Duration = Duration::from_secs(60);
 
 /// The cluster of the settings and the environment.
-pub(super) fn cluster(settings: ClusterSettings, environment: Environment) -> Result<Cluster, client::Error> {
+pub(super) fn cluster(settings: ClusterSettings, environment: Environment) -> Result<ClusterConnection, client::Error> {
     let ClusterSettings { kubeconfig, context } = settings;
-    Cluster::find(&Search { kubeconfig, context, environment })
+    ClusterConnection::find(&Search { kubeconfig, context, environment })
 }
 
 /// Which pods are watched.
-pub(super) fn scope(settings: ScopeSettings) -> Scope {
+pub(super) fn scope(settings: ScopeSettings) -> PodSelection {
     let ScopeSettings { namespace, exclude_namespace, label_selector, field_selector } = settings;
-    Scope { namespaces: namespace, excluded_namespaces: exclude_namespace, label_selector, field_selector }
+    PodSelection { namespaces: namespace, excluded_namespaces: exclude_namespace, label_selector, field_selector }
 }
 
 /// A hash of a scope, by which a registry can tell that another one came into force.
-pub(super) fn scope_hash(scope: &Scope) -> String {
-    let Scope { namespaces, excluded_namespaces, label_selector, field_selector } = scope;
+pub(super) fn scope_hash(scope: &PodSelection) -> String {
+    let PodSelection { namespaces, excluded_namespaces, label_selector, field_selector } = scope;
     let (mut namespaces, mut excluded) = (namespaces.clone(), excluded_namespaces.clone());
     namespaces.sort();
     excluded.sort();
@@ -48,13 +48,13 @@ pub(super) fn scope_hash(scope: &Scope) -> String {
 }
 
 /// How many watches a scope needs: one a namespace, or one for all.
-pub(super) fn watches(scope: &Scope) -> usize {
+pub(super) fn watches(scope: &PodSelection) -> usize {
     scope.namespaces.len().max(1)
 }
 
 /// What informers are made of, besides the cluster.
-pub(super) struct Parts {
-    pub(super) scope: Scope,
+pub(super) struct InformerParts {
+    pub(super) scope: PodSelection,
     pub(super) rule: Rule,
     pub(super) relist_interval: Duration,
     pub(super) clock: Clock,
@@ -65,27 +65,27 @@ pub(super) struct Parts {
 /// What informers give.
 pub(super) struct Watching {
     pub(super) view: View,
-    pub(super) sightings: mpsc::Receiver<Sighting>,
+    pub(super) pod_events: mpsc::Receiver<PodEvent>,
     pub(super) relist: watch::Sender<u64>,
 }
 
 /// Starts an informer a watch.
-pub(super) fn start(cluster: &Cluster, parts: Parts, tasks: &mut Tasks) -> Watching {
-    let Parts { scope, rule, relist_interval, clock, metrics, health } = parts;
-    let (sender, sightings) = mpsc::channel(SIGHTINGS_WAITING);
+pub(super) fn start(cluster: &ClusterConnection, parts: InformerParts, tasks: &mut Tasks) -> Watching {
+    let InformerParts { scope, rule, relist_interval, clock, metrics, health } = parts;
+    let (sender, pod_events) = mpsc::channel(SIGHTINGS_WAITING);
     let (relist, asked) = watch::channel(0);
     let namespaces: Vec<Option<String>> = match scope.namespaces.as_slice() {
         [] => vec![None],
         namespaces => namespaces.iter().cloned().map(Some).collect(),
     };
-    let setup = Setup {
+    let setup = WatchSetup {
         scope,
         rule: Arc::new(rule),
         relist_interval,
         probe_after: PROBE_AFTER,
-        sightings: sender,
+        pod_events: sender,
         relist: asked,
-        common: Common::default(),
+        common: SharedByWatches::default(),
         clock,
         metrics,
         health,
@@ -96,5 +96,5 @@ pub(super) fn start(cluster: &Cluster, parts: Parts, tasks: &mut Tasks) -> Watch
         stores.push(informer.store());
         tasks.spawn("watch", async move { Ok(informer.run().await?) });
     }
-    Watching { view: View::new(stores), sightings, relist }
+    Watching { view: View::new(stores), pod_events, relist }
 }

@@ -6,7 +6,7 @@ use super::{Error, run::listen};
 use crate::{
     cli::{self, flags::ReferenceSettings},
     registry::server::{
-        serve::{Options, Registry},
+        serve::{RegistryServer, ServerOptions},
         tls::TlsFiles,
     },
 };
@@ -15,7 +15,7 @@ use crate::{
 pub(super) async fn run(settings: ReferenceSettings, stop: CancellationToken) -> Result<(), Error> {
     let ReferenceSettings { listen: address, database, tokens_file, tls, log: _ } = settings;
     let listener = listen(address, "choose another address with --listen")?.into_std().map_err(Error::Start)?;
-    let tls = tls.map(|cli::flags::TlsFiles { tls_cert_file: cert, tls_key_file: key }| TlsFiles { cert, key });
-    let registry = Registry::open(Options { database, tokens_file, tls, ..Options::default() })?;
+    let tls = tls.map(|cli::flags::TlsArgs { tls_cert_file: cert, tls_key_file: key }| TlsFiles { cert, key });
+    let registry = RegistryServer::open(ServerOptions { database, tokens_file, tls, ..ServerOptions::default() })?;
     Ok(registry.serve(listener, stop.cancelled_owned()).await?)
 }

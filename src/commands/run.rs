@@ -10,9 +10,9 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
     Error,
-    informers::{self, Parts, Watching},
+    informers::{self, InformerParts, Watching},
     instance,
-    status::Status,
+    status::StatusPage,
     tasks::Tasks,
 };
 use crate::{
@@ -25,20 +25,20 @@ use crate::{
     controller::{
         self,
         event_loop::EventLoop,
-        options::{BACKLOG_WINDOW, Inputs, Options, Outputs},
+        options::{BACKLOG_WINDOW, ControllerOptions, Inputs, Outputs},
     },
     kubernetes::{
         self,
-        client::{Cluster, Scope},
+        client::{ClusterConnection, PodSelection},
         kubeconfig::Environment,
         lease::{LeaseClient, LeaseRef, approvals::Approvals, elector::Elector},
     },
     listen,
     model::{
-        ids::Writer,
+        ids::RecordOwner,
         pod::to_record::{AllowList, Rule},
     },
-    reconcile::{absence::SettingsChange, election::Leadership, notices::Reminder, retry, status::Standing},
+    reconcile::{absence::ScopeChangePolicy, election::Leadership, notices::Reminder, retry, status::ControllerStatus},
     registry::client::{Client, Config as RegistryConfig},
     telemetry::{health::Health, metrics::Metrics},
 };
@@ -74,8 +74,8 @@ pub(super) fn listen(address: SocketAddr, fix: &'static str) -> Result<TcpListen
 
 /// The controller, with everything that it is told.
 pub(super) struct Controller {
-    cluster: Cluster,
-    scope: Scope,
+    cluster: ClusterConnection,
+    scope: PodSelection,
     record: RecordSettings,
     registry: RegistrySettings,
     identity: IdentitySettings,
@@ -92,13 +92,13 @@ struct Shared {
     health: Health,
     /// Which process this is.
     instance: String,
-    standing: watch::Sender<Standing>,
-    stands: watch::Receiver<Standing>,
+    controller_status: watch::Sender<ControllerStatus>,
+    stands: watch::Receiver<ControllerStatus>,
 }
 
 impl Controller {
     /// The caller connects to the cluster, and listens on the admin address.
-    pub(super) fn new(cluster: Cluster, settings: RunSettings) -> Self {
+    pub(super) fn new(cluster: ClusterConnection, settings: RunSettings) -> Self {
         let RunSettings {
             cluster: _,
             scope,
@@ -120,9 +120,9 @@ impl Controller {
     pub(super) async fn run(self, admin: TcpListener, stop: CancellationToken) -> Result<(), Error> {
         let watches = informers::watches(&self.scope);
         let (metrics, health) = (Metrics::new(watches), Health::new(watches));
-        let (standing, stands) = watch::channel(Standing::default());
+        let (controller_status, stands) = watch::channel(ControllerStatus::default());
         let instance = instance::name(self.election.instance.as_deref());
-        let status = Status::new(metrics.clone(), stands.clone(), &instance, self.holds.approval_lease.clone());
+        let status = StatusPage::new(metrics.clone(), stands.clone(), &instance, self.holds.approval_lease.clone());
         let mut tasks = Tasks::default();
         let page = status.clone();
         let pages = Pages { health: health.clone(), metrics: metrics.clone(), status: Box::new(move || page.page()) };
@@ -137,7 +137,7 @@ impl Controller {
                 None => Ok(()),
                 Some((writer, uid)) => {
                     status.identified(&writer);
-                    let shared = Shared { clock: Clock::start(), metrics, health, instance, standing, stands };
+                    let shared = Shared { clock: Clock::start(), metrics, health, instance, controller_status, stands };
                     self.keep(writer, uid, shared, &mut tasks, stop).await
                 }
             },
@@ -147,7 +147,7 @@ impl Controller {
     }
 
     /// Who writes: the cluster's identity is read, for as long as it takes. None if asked to stop before.
-    async fn identity(&self, stop: &CancellationToken) -> Result<Option<(Writer, Option<String>)>, Error> {
+    async fn identity(&self, stop: &CancellationToken) -> Result<Option<(RecordOwner, Option<String>)>, Error> {
         let client = self.cluster.client();
         let (clock, mut reminder) = (Clock::start(), Reminder::default());
         let (mut failures, mut rng) = (0_u32, fastrand::Rng::new());
@@ -183,31 +183,32 @@ impl Controller {
         let cluster_id = cluster_id.or_else(|| uid.clone()).unwrap_or_default();
         let cluster_name = cluster_name.unwrap_or_else(|| cluster_id.clone());
         tracing::info!(cluster_id, cluster_name, owner, "cluster identified");
-        Ok(Some((Writer { cluster_id, cluster_name, owner }, uid)))
+        Ok(Some((RecordOwner { cluster_id, cluster_name, owner }, uid)))
     }
 
     async fn keep(
         &self,
-        writer: Writer,
+        writer: RecordOwner,
         uid: Option<String>,
         shared: Shared,
         tasks: &mut Tasks,
         stop: CancellationToken,
     ) -> Result<(), Error> {
-        let Shared { clock, metrics, health, instance, standing, stands } = shared;
+        let Shared { clock, metrics, health, instance, controller_status, stands } = shared;
         let registry = self.client(writer.clone())?;
-        let (question, questions) = mpsc::channel(QUESTIONS_WAITING);
-        let (answer, confirmations) = mpsc::channel(QUESTIONS_WAITING);
+        let (question, checks) = mpsc::channel(QUESTIONS_WAITING);
+        let (answer, check_results) = mpsc::channel(QUESTIONS_WAITING);
         let client = self.cluster.client();
         let scope = self.scope.clone();
-        let known = kubernetes::confirm::Cluster { uid: uid.clone(), named: self.identity.cluster_id.is_some() };
+        let known =
+            kubernetes::confirm::ExpectedCluster { uid: uid.clone(), named: self.identity.cluster_id.is_some() };
         tasks.spawn("confirm", async move {
-            kubernetes::confirm::run(client, scope, known, questions, answer).await;
+            kubernetes::confirm::run(client, scope, known, checks, answer).await;
             Ok(())
         });
         let options = self.options(&writer, uid, instance);
         let (leadership, mut lease) = self.lease(&options.instance, clock, stands.clone(), metrics.clone());
-        let parts = Parts {
+        let parts = InformerParts {
             scope: self.scope.clone(),
             rule: self.rule(writer),
             relist_interval: self.relist_interval,
@@ -215,7 +216,7 @@ impl Controller {
             metrics: metrics.clone(),
             health: health.clone(),
         };
-        let Watching { view, sightings, relist } = informers::start(&self.cluster, parts, tasks);
+        let Watching { view, pod_events, relist } = informers::start(&self.cluster, parts, tasks);
         let (approval, approvals) = mpsc::channel(APPROVALS_WAITING);
         if let Some(publisher) = self.approvals(&options.instance) {
             tasks.spawn("approvals", async move {
@@ -223,8 +224,8 @@ impl Controller {
                 Ok(())
             });
         }
-        let inputs = Inputs { sightings, confirmations, leadership, approvals };
-        let outputs = Outputs { questions: question, relist, standing, metrics, health };
+        let inputs = Inputs { pod_events, check_results, leadership, approvals };
+        let outputs = Outputs { checks: question, relist, controller_status, metrics, health };
         let event_loop = EventLoop::new(registry, view, options, clock, outputs);
         let result = tokio::select! {
             result = event_loop.run(inputs, stop.cancelled_owned()) => match result {
@@ -244,7 +245,7 @@ impl Controller {
         &self,
         instance: &str,
         clock: Clock,
-        standing: watch::Receiver<Standing>,
+        controller_status: watch::Receiver<ControllerStatus>,
         metrics: Metrics,
     ) -> (watch::Receiver<Leadership>, Lease) {
         let ElectionSettings { lease, lease_duration, .. } = &self.election;
@@ -254,7 +255,7 @@ impl Controller {
         };
         let leases = LeaseClient::new(self.cluster.client(), LeaseRef { namespace, name });
         let me = instance.to_owned();
-        let (elector, leadership) = Elector::new(leases, me, *lease_duration, clock, standing, metrics);
+        let (elector, leadership) = Elector::new(leases, me, *lease_duration, clock, controller_status, metrics);
         let task = tokio::spawn(elector.run(over.clone().cancelled_owned()));
         (leadership, Lease { over, task: Some(AbortOnDropHandle::new(task)) })
     }
@@ -269,12 +270,12 @@ impl Controller {
         Some(Approvals { leases, instance: instance.to_owned() })
     }
 
-    fn rule(&self, writer: Writer) -> Rule {
+    fn rule(&self, writer: RecordOwner) -> Rule {
         let globs = |globs: &[String]| AllowList::new(globs.iter().map(String::as_str));
         Rule { writer, labels: globs(&self.record.label_allow), annotations: globs(&self.record.annotation_allow) }
     }
 
-    fn client(&self, writer: Writer) -> Result<Client, Error> {
+    fn client(&self, writer: RecordOwner) -> Result<Client, Error> {
         let RegistrySettings { registry_url, registry_token_file, registry_ca_file, request_timeout, .. } =
             self.registry.clone();
         let config = RegistryConfig {
@@ -286,8 +287,8 @@ impl Controller {
         Ok(Client::new(config, writer)?)
     }
 
-    fn options(&self, writer: &Writer, cluster_uid: Option<String>, instance: String) -> Options {
-        Options {
+    fn options(&self, writer: &RecordOwner, cluster_uid: Option<String>, instance: String) -> ControllerOptions {
+        ControllerOptions {
             request_timeout: self.registry.request_timeout,
             max_in_flight: self.registry.max_in_flight,
             max_writes_per_second: self.registry.max_writes_per_second,
@@ -302,8 +303,8 @@ impl Controller {
             namespaces: self.scope.namespaces.clone(),
             stop_within: if self.election.lease.is_some() { HAND_OVER_WITHIN } else { STOP_WITHIN },
             on_scope_change: match self.holds.hold_on_scope_change {
-                true => SettingsChange::Hold,
-                false => SettingsChange::Release,
+                true => ScopeChangePolicy::Hold,
+                false => ScopeChangePolicy::Release,
             },
             seed: fastrand::u64(..),
         }

@@ -7,34 +7,34 @@ use tokio::sync::watch;
 
 use crate::{
     cli::values::LeaseName,
-    model::ids::Writer,
-    reconcile::{absence::hold::Shown, status::Standing},
+    model::ids::RecordOwner,
+    reconcile::{absence::hold::HoldSummary, status::ControllerStatus},
     telemetry::metrics::{Figures, Metrics},
 };
 
 /// What the page is made of.
 #[derive(Clone)]
-pub(super) struct Status {
+pub(super) struct StatusPage {
     metrics: Metrics,
-    standing: watch::Receiver<Standing>,
+    controller_status: watch::Receiver<ControllerStatus>,
     instance: Arc<str>,
     /// Where held deletions are approved.
     lease: Option<LeaseName>,
-    writer: Arc<OnceLock<Writer>>,
+    writer: Arc<OnceLock<RecordOwner>>,
 }
 
-impl Status {
+impl StatusPage {
     pub(super) fn new(
         metrics: Metrics,
-        standing: watch::Receiver<Standing>,
+        controller_status: watch::Receiver<ControllerStatus>,
         instance: &str,
         lease: Option<LeaseName>,
     ) -> Self {
-        Self { metrics, standing, instance: instance.into(), lease, writer: Arc::default() }
+        Self { metrics, controller_status, instance: instance.into(), lease, writer: Arc::default() }
     }
 
     /// The cluster's identity is known from now on.
-    pub(super) fn identified(&self, writer: &Writer) {
+    pub(super) fn identified(&self, writer: &RecordOwner) {
         // It is told once.
         let _ = self.writer.set(writer.clone());
     }
@@ -43,7 +43,7 @@ impl Status {
     pub(super) fn page(&self) -> Value {
         let Figures { pods, records, oldest_pending_seconds, first_complete_sync_seconds, watch_silence_seconds } =
             self.metrics.figures();
-        let Standing { session, epoch, in_step, holds, ability: _ } = self.standing.borrow().clone();
+        let ControllerStatus { session, epoch, in_sync, holds, ability: _ } = self.controller_status.borrow().clone();
         let writer = self.writer.get();
         json!({
             "version": env!("CARGO_PKG_VERSION"),
@@ -51,7 +51,7 @@ impl Status {
             "cluster": writer.map(|writer| json!({"id": writer.cluster_id, "name": writer.cluster_name})),
             "owner": writer.map(|writer| &writer.owner),
             "session": {"state": session.as_str(), "epoch": epoch},
-            "inStep": in_step,
+            "inStep": in_sync,
             "firstCompleteSyncSeconds": Some(first_complete_sync_seconds).filter(|seconds| *seconds > 0.0),
             "pods": pods,
             "records": records.into_iter().collect::<std::collections::BTreeMap<_, _>>(),
@@ -61,8 +61,8 @@ impl Status {
         })
     }
 
-    fn hold(&self, hold: &Shown) -> Value {
-        let Shown { id, deletions, because, .. } = hold;
+    fn hold(&self, hold: &HoldSummary) -> Value {
+        let HoldSummary { id, deletions, because, .. } = hold;
         let approve = self.lease.as_ref().map(|LeaseName { namespace, name }| {
             format!("pod-registrar approve {id} --approval-lease {namespace}/{name}")
         });

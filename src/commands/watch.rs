@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Error,
-    informers::{self, Parts, Watching},
+    informers::{self, InformerParts, Watching},
     output::Output,
     tasks::Tasks,
 };
@@ -15,11 +15,11 @@ use crate::{
     clock::Clock,
     kubernetes::kubeconfig::Environment,
     model::{
-        ids::Writer,
+        ids::RecordOwner,
         pod::to_record::{AllowList, Rule},
         uid::Uid,
     },
-    reconcile::pod_event::Sighting,
+    reconcile::pod_event::PodEvent,
     store::View,
     telemetry::{health::Health, metrics::Metrics},
 };
@@ -37,9 +37,9 @@ pub(super) async fn run(
     let cluster = informers::cluster(cluster, environment)?;
     let scope = informers::scope(scope);
     let watches = informers::watches(&scope);
-    let writer = Writer { cluster_id: String::new(), cluster_name: String::new(), owner: String::new() };
+    let writer = RecordOwner { cluster_id: String::new(), cluster_name: String::new(), owner: String::new() };
     let rule = Rule { writer, labels: AllowList::default(), annotations: AllowList::default() };
-    let parts = Parts {
+    let parts = InformerParts {
         scope,
         rule,
         relist_interval: RELIST_INTERVAL,
@@ -48,17 +48,17 @@ pub(super) async fn run(
         health: Health::new(watches),
     };
     let mut tasks = Tasks::default();
-    let Watching { view, mut sightings, relist: _relist } = informers::start(&cluster, parts, &mut tasks);
+    let Watching { view, mut pod_events, relist: _relist } = informers::start(&cluster, parts, &mut tasks);
     let (mut shown, mut output) = (Shown::default(), Output::default());
     let result = loop {
-        let sighting = tokio::select! {
+        let pod_event = tokio::select! {
             () = stop.cancelled() => break Ok(()),
             error = tasks.first_end() => break Err(error),
-            sighting = sightings.recv() => sighting,
+            pod_event = pod_events.recv() => pod_event,
         };
         // The watches have ended, and one of them says why.
-        let Some(sighting) = sighting else { break Err(tasks.first_end().await) };
-        let lines = shown.lines(&sighting, &view);
+        let Some(pod_event) = pod_event else { break Err(tasks.first_end().await) };
+        let lines = shown.lines(&pod_event, &view);
         let printed = tokio::select! {
             // Whoever asks for the end does not wait for a reader.
             () = stop.cancelled() => break Ok(()),
@@ -80,13 +80,13 @@ struct Shown(HashMap<Uid, (usize, Box<str>)>);
 
 impl Shown {
     /// What a sighting makes worth saying. A list shows what was missed while its watch was broken.
-    fn lines(&mut self, sighting: &Sighting, view: &View) -> Vec<String> {
-        match sighting {
+    fn lines(&mut self, pod_event: &PodEvent, view: &View) -> Vec<String> {
+        match pod_event {
             // A pod that is gone again by now is shown all the same: its end is told next.
-            Sighting::Applied { uid, name, watch, .. } => self.created(uid, *watch, name).into_iter().collect(),
-            Sighting::Ended { uid, .. } => self.deleted(uid).into_iter().collect(),
-            Sighting::Page { .. } | Sighting::ListFailed { .. } => Vec::new(),
-            Sighting::Listed { watch, .. } => {
+            PodEvent::Applied { uid, name, watch, .. } => self.created(uid, *watch, name).into_iter().collect(),
+            PodEvent::Deletion { uid, .. } => self.deleted(uid).into_iter().collect(),
+            PodEvent::Page { .. } | PodEvent::ListFailed { .. } => Vec::new(),
+            PodEvent::Listed { watch, .. } => {
                 let pods = view.named(*watch);
                 let gone: Vec<Uid> = self
                     .0
@@ -119,27 +119,27 @@ impl Shown {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Writer as StoreWriter;
+    use crate::store::StoreWriter;
     use crate::{
         model::{
             moment::Moment,
             pod::{Pod, to_record},
         },
-        reconcile::{ledger::work::Ended, pod_event::WatchList},
+        reconcile::{ledger::pending::Deletion, pod_event::WatchList},
     };
 
     fn pod(uid: &str, name: &str) -> Pod {
         to_record::unreadable(uid, "default", name, "1")
     }
 
-    fn list(writer: &mut StoreWriter, pods: &[(&str, &str)]) -> Sighting {
+    fn list(writer: &mut StoreWriter, pods: &[(&str, &str)]) -> PodEvent {
         writer.begin_list(None);
         for (uid, name) in pods {
             writer.list_item(&pod(uid, name));
         }
         writer.end_list();
         let list = WatchList { begun: Moment::START, pods: pods.len(), trusted: true, identified: true };
-        Sighting::Listed { watch: 0, list }
+        PodEvent::Listed { watch: 0, list }
     }
 
     #[test]
@@ -153,8 +153,8 @@ mod tests {
         assert_eq!(shown.lines(&second, &view), expected, "the name a went to another pod");
     }
 
-    fn applied(uid: &str, name: &str) -> Sighting {
-        Sighting::Applied { uid: uid.into(), name: name.into(), watch: 0, at: Moment::START }
+    fn applied(uid: &str, name: &str) -> PodEvent {
+        PodEvent::Applied { uid: uid.into(), name: name.into(), watch: 0, at: Moment::START }
     }
 
     #[test]
@@ -163,7 +163,7 @@ mod tests {
         let writer = StoreWriter::default();
         let (view, mut shown) = (View::new([writer.store()]), Shown::default());
         assert_eq!(shown.lines(&applied("1", "a"), &view), ["Pod created: a"]);
-        let ended = Sighting::Ended { uid: "1".into(), why: Ended::Deleted, at: Moment::START };
+        let ended = PodEvent::Deletion { uid: "1".into(), why: Deletion::Deleted, at: Moment::START };
         assert_eq!(shown.lines(&ended, &view), ["Pod deleted: a"]);
     }
 
@@ -177,7 +177,7 @@ mod tests {
         assert_eq!(shown.lines(&applied, &view), ["Pod created: a"]);
         assert!(shown.lines(&applied, &view).is_empty());
         writer.remove(&"1".into(), "2");
-        let ended = Sighting::Ended { uid: "1".into(), why: Ended::Deleted, at: Moment::START };
+        let ended = PodEvent::Deletion { uid: "1".into(), why: Deletion::Deleted, at: Moment::START };
         assert_eq!(shown.lines(&ended, &view), ["Pod deleted: a"]);
         assert!(shown.lines(&ended, &view).is_empty());
     }

@@ -12,7 +12,7 @@ const CHARS_MAX: usize = 900;
 
 /// What the settings are called that decide about a connection.
 #[derive(Clone, Copy, Debug)]
-pub struct Names {
+pub struct SettingNames {
     /// Where the address comes from: `--registry-url`.
     pub address: &'static str,
     /// Where the trusted certificates come from: `--registry-ca-file`.
@@ -146,8 +146,8 @@ impl Cause {
     }
 
     /// What is wrong and what to change.
-    pub fn advice(&self, names: &Names) -> String {
-        let Names { address, authorities, timeout } = names;
+    pub fn advice(&self, names: &SettingNames) -> String {
+        let SettingNames { address, authorities, timeout } = names;
         match self {
             Self::Refused => format!("nothing listens at this address; check host and port of {address}"),
             Self::NoRoute => format!("no route leads to this address; check the network and the host of {address}"),
@@ -196,7 +196,7 @@ const SUPPORTED: &str = "use a certificate and a chain with keys of ECDSA P-256 
      with SHA-256 or SHA-384 (RSA also SHA-512)";
 
 /// One sentence about an error: the advice, if its cause is known, and all its causes.
-pub fn explain(error: &(dyn Error + 'static), names: &Names) -> String {
+pub fn explain(error: &(dyn Error + 'static), names: &SettingNames) -> String {
     let causes = causes(error);
     match Cause::of(error) {
         Some(cause) => format!("{} ({causes})", cause.advice(names)),
@@ -263,7 +263,7 @@ fn algorithm(identifier: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    const NAMES: Names = Names { address: "--url", authorities: "--ca", timeout: "--timeout" };
+    const NAMES: SettingNames = SettingNames { address: "--url", authorities: "--ca", timeout: "--timeout" };
 
     #[derive(Debug, thiserror::Error)]
     #[error("client error (Connect)")]

@@ -5,7 +5,7 @@
 //! | station | who decides | what it waits for |
 //! | --- | --- | --- |
 //! | `Action::AwaitList` | [`decide`] | a list begun after the pod was last seen ([`Lists`]) |
-//! | `Action::AwaitApproval` | [`decide`] | the absence guard ([`Brake`]): few absences ask whether the cluster is the same; many need a second list and a sample; nearly all need an operator |
+//! | `Action::AwaitApproval` | [`decide`] | the absence guard ([`AbsenceGuard`]): few absences ask whether the cluster is the same; many need a second list and a sample; nearly all need an operator |
 //! | confirmed | [`Absences::release`] | its turn, at a limited rate |
 //! | `Action::Delete` | [`decide`] | its turn in the queue, like an observed deletion |
 //!
@@ -18,15 +18,15 @@ use crate::{
     model::{moment::Moment, pod::PodRef, uid::Uid, uid_map::UidMap},
     reconcile::{
         absence::{
-            Brake, Evidence, Listed, SettingsChange,
-            hold::{HeldBecause, HoldId, Shown},
-            inquiry::{Answer, Inquiry, Question},
+            AbsenceGuard, Evidence, ListOutcome, ScopeChangePolicy,
+            check::{Check, Confirmation, GuardQuestion},
+            hold::{HoldId, HoldReason, HoldSummary},
             person::is_nearly_all,
         },
         decide::{Action, Removal},
         ledger::{
             Ledger,
-            belief::{Belief, Known},
+            entry::{Known, LedgerEntry},
         },
         outcome::Failure,
         pod_event::WatchList,
@@ -39,7 +39,7 @@ const PLACED_AT_ONCE: usize = 100;
 const SORTED_AT_ONCE: usize = 2_000;
 
 pub(super) struct Absences {
-    guard: Brake,
+    guard: AbsenceGuard,
     lists: Lists,
     /// Pods that are not in the store, for which a list has to tell whether that counts.
     awaiting_list: UidMap<()>,
@@ -51,22 +51,22 @@ pub(super) struct Absences {
     inherited: usize,
     /// Whether the registry is being asked for the namespaces of records.
     is_placing: bool,
-    on_scope_change: SettingsChange,
+    on_scope_change: ScopeChangePolicy,
     rng: fastrand::Rng,
 }
 
 /// What follows for the other parts.
 #[must_use]
-pub(super) enum Effect {
+pub(super) enum AbsenceEffect {
     Send(Request),
     /// Ask the cluster.
-    Ask(Inquiry),
+    Ask(Check),
     /// Ask every watch to list again.
     Relist,
 }
 
 /// Why the names of records are asked for.
-pub(super) enum About {
+pub(super) enum NamesPurpose {
     /// The pods of a sample are looked up.
     Sample {
         /// The question of the absence guard.
@@ -79,7 +79,7 @@ pub(super) enum About {
         /// The question of the absence guard.
         round: u64,
         /// Pods beyond the limit.
-        unasked: Vec<Uid>,
+        not_looked_up: Vec<Uid>,
     },
     /// The namespace tells which watch has to show the pods.
     Places,
@@ -98,9 +98,9 @@ pub(super) struct Survey {
 }
 
 impl Absences {
-    pub(super) fn new(lists: Lists, on_scope_change: SettingsChange, rng: fastrand::Rng) -> Self {
+    pub(super) fn new(lists: Lists, on_scope_change: ScopeChangePolicy, rng: fastrand::Rng) -> Self {
         Self {
-            guard: Brake::default(),
+            guard: AbsenceGuard::default(),
             lists,
             awaiting_list: UidMap::default(),
             needs_reconcile: false,
@@ -150,7 +150,7 @@ impl Absences {
     /// The pods that wait for a list and are not in the ledger.
     pub(super) fn awaiting_outside(&self, ledger: &Ledger) -> Vec<Uid> {
         let uids = self.awaiting_list.iter().map(|(uid, ())| uid);
-        uids.filter(|uid| ledger.belief(uid).is_none()).cloned().collect()
+        uids.filter(|uid| ledger.entry(uid).is_none()).cloned().collect()
     }
 
     /// Every pod has to be decided about again.
@@ -177,7 +177,7 @@ impl Absences {
         self.guard.held()
     }
 
-    pub(super) fn holds(&self) -> Vec<Shown> {
+    pub(super) fn holds(&self) -> Vec<HoldSummary> {
         self.guard.holds()
     }
 
@@ -190,7 +190,7 @@ impl Absences {
     pub(super) fn stand_by(&mut self) {
         self.guard.drop_absences();
         // The next leader may have other settings.
-        self.guard.settings_declared();
+        self.guard.scope_declared();
         self.awaiting_list.clear();
         self.needs_reconcile = true;
     }
@@ -200,7 +200,7 @@ impl Absences {
 impl Absences {
     /// Notes what was decided about a pod.
     pub(super) fn note(&self, survey: &mut Survey, uid: Uid, action: Action, ledger: &Ledger) {
-        let watch = ledger.belief(&uid).and_then(Belief::watch);
+        let watch = ledger.entry(&uid).and_then(LedgerEntry::watch);
         match (action, watch) {
             (Action::AwaitApproval, watch) => {
                 survey.unseen += usize::from(watch.is_none());
@@ -217,12 +217,18 @@ impl Absences {
 
     /// A full reconcile is complete. `may_ask` says whether the registry may be asked for names.
     #[must_use]
-    pub(super) fn derive(&mut self, survey: Survey, may_ask: bool, ledger: &Ledger, now: Moment) -> Option<Effect> {
+    pub(super) fn derive(
+        &mut self,
+        survey: Survey,
+        may_ask: bool,
+        ledger: &Ledger,
+        now: Moment,
+    ) -> Option<AbsenceEffect> {
         let Survey { absent, unseen, needs_list, unplaced } = survey;
         self.needs_list = needs_list;
         if let Some(list) = self.lists.over_some().filter(|_| ledger.is_seeded()) {
             let is_missing_from_an_empty_list =
-                |uid: &Uid| self.lists.is_empty(ledger.belief(uid).and_then(Belief::watch));
+                |uid: &Uid| self.lists.is_empty(ledger.entry(uid).and_then(LedgerEntry::watch));
             let empty = absent.iter().any(is_missing_from_an_empty_list);
             let owned = ledger.owned();
             // Records that none of our watches ever showed are compared with those that were there before ours.
@@ -234,19 +240,19 @@ impl Absences {
     }
 
     /// Looks up the namespaces of these records: only the watch of that namespace has to show that they are absent.
-    fn place(&mut self, uids: Vec<Uid>, may_ask: bool) -> Option<Effect> {
+    fn place(&mut self, uids: Vec<Uid>, may_ask: bool) -> Option<AbsenceEffect> {
         if uids.is_empty() || !may_ask || self.is_placing {
             return None;
         }
         self.is_placing = true;
-        Some(Effect::Send(Request::Names { about: About::Places, uids }))
+        Some(AbsenceEffect::Send(Request::Names { about: NamesPurpose::Places, uids }))
     }
 
     fn placed(&mut self, named: &[PodRef], ledger: &mut Ledger) {
         self.is_placing = false;
         for PodRef { uid, namespace, .. } in named {
             if let Some(watch) = self.lists.watch_of(namespace) {
-                ledger.place(uid, watch);
+                ledger.set_watch(uid, watch);
                 self.needs_reconcile = true;
             }
         }
@@ -254,35 +260,40 @@ impl Absences {
 
     /// Asks every watch to list again while an absence waits for a newer list.
     #[must_use]
-    pub(super) fn want_list(&mut self, now: Moment) -> Option<Effect> {
-        (self.needs_list && self.lists.ask_again(now)).then_some(Effect::Relist)
+    pub(super) fn want_list(&mut self, now: Moment) -> Option<AbsenceEffect> {
+        (self.needs_list && self.lists.ask_again(now)).then_some(AbsenceEffect::Relist)
     }
 
     /// The next question of the guard.
     #[must_use]
-    pub(super) fn next_question(&mut self, ledger: &Ledger, now: Moment) -> Option<Effect> {
+    pub(super) fn next_question(&mut self, ledger: &Ledger, now: Moment) -> Option<AbsenceEffect> {
         let random = self.rng.u64(..);
         Some(match self.guard.ask(now, random)? {
-            Question::Whole { round } if self.lists.is_cluster_wide() => Effect::Ask(Inquiry::Whole { round }),
-            // The right to list some namespaces does not include the whole cluster: each pod is looked up.
-            Question::Whole { round } => {
-                let mut uids = in_order(self.guard.sorting().cloned());
-                let unasked = uids.split_off(uids.len().min(SORTED_AT_ONCE));
-                Effect::Send(Request::Names { about: About::Sorting { round, unasked }, uids })
+            GuardQuestion::Whole { round } if self.lists.is_cluster_wide() => {
+                AbsenceEffect::Ask(Check::Whole { round })
             }
-            Question::List { round } => {
+            // The right to list some namespaces does not include the whole cluster: each pod is looked up.
+            GuardQuestion::Whole { round } => {
+                let mut uids = in_order(self.guard.sorting().cloned());
+                let not_looked_up = uids.split_off(uids.len().min(SORTED_AT_ONCE));
+                AbsenceEffect::Send(Request::Names { about: NamesPurpose::Sorting { round, not_looked_up }, uids })
+            }
+            GuardQuestion::List { round } => {
                 tracing::warn!(
                     held = self.guard.held(),
                     "absent pods are not deregistered before a second list agrees"
                 );
-                Effect::Ask(Inquiry::List { round, except: self.lists.failing_namespaces() })
+                AbsenceEffect::Ask(Check::List { round, except: self.lists.failing_namespaces() })
             }
-            Question::Confirm { round, sample } if sample.is_empty() => {
-                Effect::Ask(Inquiry::LookUp { round, pods: Vec::new() })
+            GuardQuestion::Confirm { round, sample } if sample.is_empty() => {
+                AbsenceEffect::Ask(Check::LookUp { round, pods: Vec::new() })
             }
-            Question::Confirm { round, sample } => {
-                let is_uncertain = sample.iter().all(|uid| ledger.known(uid) == Known::Doubt);
-                Effect::Send(Request::Names { about: About::Sample { round, is_uncertain }, uids: sample })
+            GuardQuestion::Confirm { round, sample } => {
+                let is_uncertain = sample.iter().all(|uid| ledger.known(uid) == Known::Uncertain);
+                AbsenceEffect::Send(Request::Names {
+                    about: NamesPurpose::Sample { round, is_uncertain },
+                    uids: sample,
+                })
             }
         })
     }
@@ -291,41 +302,43 @@ impl Absences {
     #[must_use]
     pub(super) fn named(
         &mut self,
-        about: About,
+        about: NamesPurpose,
         result: Result<Vec<PodRef>, Failure>,
         ledger: &mut Ledger,
         now: Moment,
-    ) -> Option<Effect> {
+    ) -> Option<AbsenceEffect> {
         match (about, result) {
-            (About::Sample { round, is_uncertain: false }, Ok(pods)) if pods.is_empty() => {
+            (NamesPurpose::Sample { round, is_uncertain: false }, Ok(pods)) if pods.is_empty() => {
                 let why = "the registry has no usable names of the pods in the sample".to_owned();
-                self.answered(round, Answer::Unanswered(why), now);
+                self.answered(round, Confirmation::Unanswered(why), now);
             }
-            (About::Sample { round, .. }, Ok(pods)) => return Some(Effect::Ask(Inquiry::LookUp { round, pods })),
-            (About::Sorting { round, unasked }, Ok(pods)) => {
-                return Some(Effect::Ask(Inquiry::Find { round, pods, unasked }));
+            (NamesPurpose::Sample { round, .. }, Ok(pods)) => {
+                return Some(AbsenceEffect::Ask(Check::LookUp { round, pods }));
             }
-            (About::Sample { round, .. } | About::Sorting { round, .. }, Err(failure)) => {
-                self.answered(round, Answer::Unanswered(failure.to_string()), now);
+            (NamesPurpose::Sorting { round, not_looked_up }, Ok(pods)) => {
+                return Some(AbsenceEffect::Ask(Check::Find { round, pods, not_looked_up }));
             }
-            (About::Places, result) => self.placed(&result.unwrap_or_default(), ledger),
+            (NamesPurpose::Sample { round, .. } | NamesPurpose::Sorting { round, .. }, Err(failure)) => {
+                self.answered(round, Confirmation::Unanswered(failure.to_string()), now);
+            }
+            (NamesPurpose::Places, result) => self.placed(&result.unwrap_or_default(), ledger),
         }
         None
     }
 
     /// The cluster could not be asked, as it still answers the last question.
     pub(super) fn not_asked(&mut self, round: u64, now: Moment) {
-        self.answered(round, Answer::Unanswered("the last question is still open".into()), now);
+        self.answered(round, Confirmation::Unanswered("the last question is still open".into()), now);
     }
 
     /// The list came that the guard asked for.
     #[must_use]
-    pub(super) fn second_list(&mut self, round: u64, there: &HashSet<Uid>, now: Moment) -> Option<Effect> {
+    pub(super) fn second_list(&mut self, round: u64, there: &HashSet<Uid>, now: Moment) -> Option<AbsenceEffect> {
         let random = self.rng.u64(..);
         match self.guard.listed(round, there, now, random) {
-            Listed::Ignored => {}
-            Listed::Agreed => self.needs_reconcile = true,
-            Listed::Contradicted => {
+            ListOutcome::Ignored => {}
+            ListOutcome::Agreed => self.needs_reconcile = true,
+            ListOutcome::Contradicted => {
                 tracing::error!(
                     held = self.guard.held(),
                     "deletions held: a second list shows pods that the watch lacks; listing again"
@@ -333,7 +346,7 @@ impl Absences {
                 self.needs_list = true;
                 return self.want_list(now);
             }
-            Listed::Sorted { left, gone } => {
+            ListOutcome::Sorted { left, gone } => {
                 tracing::info!(left, gone, "absent pods sorted after a change of settings");
                 self.needs_reconcile = true;
             }
@@ -342,23 +355,23 @@ impl Absences {
     }
 
     /// The answer came that the guard asked for.
-    pub(super) fn answered(&mut self, round: u64, answer: Answer, now: Moment) {
+    pub(super) fn answered(&mut self, round: u64, answer: Confirmation, now: Moment) {
         let random = self.rng.u64(..);
         if !self.guard.answered(round, answer, now, random) {
             return;
         }
         let held = self.guard.held();
-        match self.guard.held_because() {
-            Some(HeldBecause::StillThere(found)) => tracing::error!(
+        match self.guard.hold_reason() {
+            Some(HoldReason::StillThere(found)) => tracing::error!(
                 held,
                 found,
                 "deletions held: pods that the list lacks are there; check the watch's permissions and selectors"
             ),
-            Some(HeldBecause::Unanswered(cause)) => {
+            Some(HoldReason::Unconfirmed(cause)) => {
                 tracing::warn!(held, cause, "deletions held: they cannot be confirmed; retrying");
             }
             // These are logged where they come up.
-            Some(HeldBecause::SettingsChanged | HeldBecause::NearlyAll { .. } | HeldBecause::AnotherWriter) => {}
+            Some(HoldReason::ScopeChanged | HoldReason::NearlyAll { .. } | HoldReason::AnotherWriter) => {}
             None => {
                 tracing::info!(held, "absent pods are confirmed to be gone");
                 // Pods that went between the first list and the second are in neither set.
@@ -384,16 +397,16 @@ impl Absences {
     }
 
     /// Another writer may be alive. It has the time to announce itself before anything is inferred.
-    pub(super) fn expect_rival(&mut self, now: Moment) {
-        self.guard.expect_rival(now);
+    pub(super) fn expect_other_writer(&mut self, now: Moment) {
+        self.guard.expect_other_writer(now);
     }
 
-    pub(super) fn rival_seen(&mut self, now: Moment) {
-        self.guard.rival_seen(now);
+    pub(super) fn other_writer_seen(&mut self, now: Moment) {
+        self.guard.other_writer_seen(now);
     }
 
-    pub(super) fn no_rival_reported(&mut self, now: Moment) {
-        self.guard.no_rival_reported(now);
+    pub(super) fn no_other_writer_reported(&mut self, now: Moment) {
+        self.guard.no_other_writer_reported(now);
     }
 
     /// Whether another writer may be alive.
@@ -402,34 +415,34 @@ impl Absences {
     }
 
     /// The records were written under other settings than ours.
-    pub(super) fn settings_changed(&mut self) {
+    pub(super) fn scope_changed(&mut self) {
         tracing::warn!(
             policy = ?self.on_scope_change,
             "the settings that select pods have changed; looking for records of existing pods that are no longer selected"
         );
-        self.guard.settings_changed(self.on_scope_change);
+        self.guard.scope_changed(self.on_scope_change);
     }
 
     /// An earlier process found nearly every record without a pod, and no operator has approved that yet.
-    pub(super) fn need_person(&mut self) {
+    pub(super) fn need_operator(&mut self) {
         tracing::warn!(
             "an earlier process found nearly every record without a pod; an operator has to approve their deletion"
         );
-        self.guard.need_person();
-        self.guard.settings_changed(self.on_scope_change);
+        self.guard.need_operator();
+        self.guard.scope_changed(self.on_scope_change);
     }
 
-    pub(super) fn is_person_needed(&self) -> bool {
-        self.guard.is_person_needed()
+    pub(super) fn is_operator_needed(&self) -> bool {
+        self.guard.is_operator_needed()
     }
 
     /// Whether nothing is left of the settings before ours, and nothing needs an operator.
-    pub(super) fn are_settings_settled(&self) -> bool {
-        self.guard.settings_settled() && self.is_settled()
+    pub(super) fn is_scope_resolved(&self) -> bool {
+        self.guard.is_scope_resolved() && self.is_settled()
     }
 
-    pub(super) fn settings_declared(&mut self) {
-        self.guard.settings_declared();
+    pub(super) fn scope_declared(&mut self) {
+        self.guard.scope_declared();
     }
 }
 

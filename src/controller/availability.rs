@@ -1,6 +1,6 @@
 //! Whether the registry may be sent requests, and what it can do.
 //!
-//! A failed request opens the circuit breaker ([`Target`]). After its pause, the request for the capabilities goes first,
+//! A failed request opens the circuit breaker ([`CircuitBreaker`]). After its pause, the request for the capabilities goes first,
 //! because it changes nothing; then one write; then everything.
 
 use std::time::Duration;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::requests::Request;
 use crate::{
     model::moment::Moment,
-    reconcile::{outcome::Failure, retry::Target},
+    reconcile::{outcome::Failure, retry::CircuitBreaker},
     registry::{Capabilities, Features},
 };
 
@@ -16,7 +16,7 @@ use crate::{
 const CUT_OFF_AFTER: Duration = Duration::from_secs(60);
 
 pub(super) struct Availability {
-    breaker: Target,
+    breaker: CircuitBreaker,
     capabilities: Option<Capabilities>,
     question: Question,
     /// Since when no request has reached the registry.
@@ -36,7 +36,7 @@ enum Question {
 impl Availability {
     pub(super) fn new(rng: fastrand::Rng) -> Self {
         Self {
-            breaker: Target::default(),
+            breaker: CircuitBreaker::default(),
             capabilities: None,
             question: Question::NotNeeded,
             unreached_since: None,
@@ -52,7 +52,7 @@ impl Availability {
     #[must_use]
     pub(super) fn next_request(&mut self, now: Moment) -> Option<Request> {
         let needed = self.capabilities.is_none() || self.question == Question::Needed;
-        let due = needed && !self.breaker.is_paused(now) || self.breaker.wants_question(now);
+        let due = needed && !self.breaker.is_paused(now) || self.breaker.wants_probe(now);
         if self.question == Question::InFlight || !due {
             return None;
         }

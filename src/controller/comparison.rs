@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use super::{
     effects::Effects,
-    inventory::{Error, Ours, PAGE_ITEMS, Part, Reading, Step},
+    inventory::{Error, InventoryPart, InventoryReader, OurRecords, PAGE_ITEMS, ReadStep},
     requests::Request,
 };
 use crate::{
-    model::{digest::Buckets, moment::Moment, pod::Shown},
+    model::{digest::Buckets, moment::Moment, pod::StoredPod},
     reconcile::{ledger::Ledger, outcome::Failure, read_back::ReadBack, retry},
     store::View,
     telemetry::metrics::{
         Metrics,
-        labels::{DriftKind, Request as Kind, RequestOutcome},
+        labels::{DriftKind, RequestKind as Kind, RequestOutcome},
     },
 };
 
@@ -58,14 +58,14 @@ enum State {
     /// The reading of this session continues when it is due.
     Between {
         epoch: u64,
-        rest: Reading,
-        found: Found,
+        rest: InventoryReader,
+        found: ComparisonTotals,
     },
 }
 
 /// What a comparison has found so far.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Found {
+pub(super) struct ComparisonTotals {
     read: usize,
     differs: usize,
 }
@@ -73,7 +73,7 @@ pub(super) struct Found {
 /// What follows from a comparison for the other parts.
 #[must_use]
 #[derive(Debug)]
-pub(super) enum Effect {
+pub(super) enum ComparisonEffect {
     /// Decide about every pod again.
     ReconcileAll,
     /// The registry failed the request.
@@ -126,21 +126,21 @@ impl Comparison {
     pub(super) fn next_request(&mut self, epoch: u64, digests: bool, ledger: &mut Ledger, view: &View) -> Request {
         let (reading, found) = match std::mem::replace(&mut self.state, State::Reading { epoch }) {
             State::Between { epoch: begun, rest, found } if begun == epoch => (rest, found),
-            _ => (self.begin(digests, ledger, view), Found::default()),
+            _ => (self.begin(digests, ledger, view), ComparisonTotals::default()),
         };
         Request::Inventory { epoch, found, reading }
     }
 
-    fn begin(&self, digests: bool, ledger: &mut Ledger, view: &View) -> Reading {
-        ledger.suppose(|uid, belief| match view.shown_by(belief.watch(), uid)? {
-            Shown::Record(record) => Some(record),
-            Shown::Unreadable => None,
+    fn begin(&self, digests: bool, ledger: &mut Ledger, view: &View) -> InventoryReader {
+        ledger.assume(|uid, entry| match view.shown_by(entry.watch(), uid)? {
+            StoredPod::Record(record) => Some(record),
+            StoredPod::Unreadable => None,
         });
         let many = view.len().max(ledger.owned()) > MANY_RECORDS;
         let division = if many { Buckets::By16Bits } else { Buckets::By8Bits };
         // A registry that fails to give digests may still give pages.
         let digests = digests && self.failures < DIGESTS_TRIES;
-        Reading::new(Ours { division, buckets: ledger.buckets(division), digests }, self.limit)
+        InventoryReader::new(OurRecords { division, buckets: ledger.buckets(division), digests }, self.limit)
     }
 
     /// A session was opened. Another writer, or a restored registry, may have left other records than the ledger says.
@@ -183,11 +183,11 @@ impl Comparison {
         &mut self,
         epoch: u64,
         current: Option<u64>,
-        found: Found,
-        step: Step,
+        found: ComparisonTotals,
+        step: ReadStep,
         ledger: &mut Ledger,
         now: Moment,
-    ) -> Effects<Effect> {
+    ) -> Effects<ComparisonEffect> {
         let mut effects = Effects::default();
         if !matches!(self.state, State::Reading { epoch: reading } if reading == epoch) {
             // Another session's reading has begun since.
@@ -196,32 +196,32 @@ impl Comparison {
         self.state = State::Idle;
         if current != Some(epoch) {
             // The inventory is compared again when the next session is opened.
-            effects.add(Effect::Abandon);
+            effects.add(ComparisonEffect::Abandon);
             return effects;
         }
-        let Step { part, rest, error, limit } = step;
+        let ReadStep { part, rest, error, limit } = step;
         self.limit = limit;
         let is_complete = rest.is_none() && error.is_none();
         let learned = !part.is_empty();
         let found = self.learn(part, found, is_complete, ledger, now);
         if learned && !is_complete {
-            effects.add(Effect::ReconcileAll);
+            effects.add(ComparisonEffect::ReconcileAll);
         }
         self.judge(error, &mut effects, now);
         match rest {
-            None if is_complete => effects.add(Effect::Compared(self.complete(found, ledger, now))),
+            None if is_complete => effects.add(ComparisonEffect::Compared(self.complete(found, ledger, now))),
             Some(rest) if self.failures < FAILURES_MAX => {
-                let Found { read, differs } = found;
+                let ComparisonTotals { read, differs } = found;
                 tracing::debug!(read, differs, "registry inventory read in part; continuing");
                 self.state = State::Between { epoch, rest, found };
             }
-            _ => effects.add(Effect::Abandon),
+            _ => effects.add(ComparisonEffect::Abandon),
         }
         effects
     }
 
     /// Counts a step, and retries after a while if it failed.
-    fn judge(&mut self, error: Option<Error>, effects: &mut Effects<Effect>, now: Moment) {
+    fn judge(&mut self, error: Option<Error>, effects: &mut Effects<ComparisonEffect>, now: Moment) {
         let Some(error) = error else {
             self.failures = 0;
             return self.metrics.request(Kind::Inventory, RequestOutcome::Ok);
@@ -231,7 +231,7 @@ impl Comparison {
         self.due_at = now + retry::backoff(RETRY.0, RETRY.1, self.failures, random);
         tracing::warn!(%error, failures = self.failures, "registry inventory not read; retrying");
         match error {
-            Error::Failure(failure) => effects.add(Effect::RequestFailed(failure)),
+            Error::Failure(failure) => effects.add(ComparisonEffect::RequestFailed(failure)),
             Error::Mismatch { .. } | Error::Pages(_) => {
                 self.metrics.request(Kind::Inventory, RequestOutcome::Rejected);
             }
@@ -239,13 +239,20 @@ impl Comparison {
     }
 
     /// Brings the ledger in line with what a step read.
-    fn learn(&self, part: Part, found: Found, is_complete: bool, ledger: &mut Ledger, now: Moment) -> Found {
+    fn learn(
+        &self,
+        part: InventoryPart,
+        found: ComparisonTotals,
+        is_complete: bool,
+        ledger: &mut Ledger,
+        now: Moment,
+    ) -> ComparisonTotals {
         if part.is_empty() {
             return found;
         }
-        let Part { division, equal, complete, items } = part;
+        let InventoryPart { division, equal, complete, items } = part;
         let is = |of: &[bool], bucket: usize| of.get(bucket).copied().unwrap_or(false);
-        let Found { mut read, mut differs } = found;
+        let ComparisonTotals { mut read, mut differs } = found;
         read += items.len();
         if equal.contains(&true) {
             ledger.confirm_bucket(division, |bucket| is(&equal, bucket));
@@ -264,15 +271,15 @@ impl Comparison {
         if !is_complete {
             ledger.settle_buckets(division, |bucket| is(&equal, bucket) || is(&complete, bucket));
         }
-        Found { read, differs }
+        ComparisonTotals { read, differs }
     }
 
-    fn complete(&mut self, found: Found, ledger: &mut Ledger, now: Moment) -> Compared {
+    fn complete(&mut self, found: ComparisonTotals, ledger: &mut Ledger, now: Moment) -> Compared {
         let interval = self.resync_interval.mul_f64(0.9 + 0.2 * self.rng.f64());
         let resync_at = self.resync_at.take();
         self.due_at = resync_at.unwrap_or(now + interval);
         let first = !ledger.is_seeded();
-        let Found { read, differs } = found;
+        let ComparisonTotals { read, differs } = found;
         tracing::info!(read, differs, owned = ledger.owned(), first, "registry compared");
         ledger.finish_reading();
         match resync_at {

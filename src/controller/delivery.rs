@@ -8,29 +8,29 @@
 //! | --- | --- | --- | --- |
 //! | leadership | [`Term`] | the Lease | this process leads at this moment |
 //! | circuit breaker | [`Availability`] | closed, one write, or open | closed while requests succeed; open for 0.2 s to 5 s after a failure (30 s for a refused credential, or as the registry asks); then one capabilities request, one write, and all |
-//! | requests in flight | [`Pace`] | at most `--max-in-flight` | one after the registry refused (429, 503), one more per round of answers |
+//! | requests in flight | [`Pace`] | at most `--max-in-in_flight` | one after the registry refused (429, 503), one more per round of answers |
 //! | size of a batch | [`Pace`] | 32 items at first, then what the registry answers in time; at most its own limits | halved when an answer does not come in time, doubled when it comes fast |
 //! | write rate | [`RateLimit`] | `--max-writes-per-second` | refilled as time passes, one second's worth at most |
 //! | order | [`Lane`] | deletions, retries, changes, backfill, rewrites | the first lane that is not empty and not held back |
 //! | rewrite rate | [`RateLimit`] | 1,000 per second, in portions of 100 | refilled as time passes |
-//! | retry budget | [`Budget`] | a share of the first tries | earned by first tries and by acknowledged retries; at least two per second |
-//! | retry budget of records that always fail | [`Budget`] | a smaller share | the same; at least one per two seconds |
-//! | rejected records | [`Budget`] | 100 per second | once after each resync |
-//! | backoff of one pod | [`Tries::not_before`] | 0.2 s to 60 s, or as the registry asks | when it is over, or when the registry is well again |
-//! | parts of a failed batch | [`Tries::isolation`] | a half or an eighth of the batch each time | until it is acknowledged |
-//! | backlog | [`Options::backlog_window`] | 4,096 pods of each kind in the queue | when the lane is empty, the next ones are taken from the ledger |
+//! | retry budget | [`RetryBudget`] | a share of the first tries | earned by first tries and by acknowledged retries; at least two per second |
+//! | retry budget of records that always fail | [`RetryBudget`] | a smaller share | the same; at least one per two seconds |
+//! | rejected records | [`RetryBudget`] | 100 per second | once after each resync |
+//! | backoff of one pod | [`Attempts::not_before`] | 0.2 s to 60 s, or as the registry asks | when it is over, or when the registry is well again |
+//! | parts of a failed batch | [`Attempts::isolation`] | a half or an eighth of the batch each time | until it is acknowledged |
+//! | backlog | [`ControllerOptions::backlog_window`] | 4,096 pods of each kind in the queue | when the lane is empty, the next ones are taken from the ledger |
 //!
 //! [`Term`]: crate::controller::leadership::Term
 //! [`Availability`]: crate::controller::availability::Availability
-//! [`Tries::not_before`]: crate::reconcile::ledger::work::Tries::not_before
-//! [`Tries::isolation`]: crate::reconcile::ledger::work::Tries::isolation
-//! [`Options::backlog_window`]: crate::controller::options::Options::backlog_window
+//! [`Attempts::not_before`]: crate::reconcile::ledger::pending::Attempts::not_before
+//! [`Attempts::isolation`]: crate::reconcile::ledger::pending::Attempts::isolation
+//! [`ControllerOptions::backlog_window`]: crate::controller::options::ControllerOptions::backlog_window
 
 mod answers;
 
 use super::{
     effects::Effects,
-    queue::{Lane, Open, Queue, Turn},
+    queue::{Lane, OpenLanes, Queue, RetryTurn},
     report::Notice,
     requests::Request,
 };
@@ -40,14 +40,14 @@ use crate::{
         decide::Removal,
         ledger::{
             Ledger,
-            backlog::Walk,
-            belief::Known,
-            work::{Attempt, Flight, Isolation},
+            backlog::BacklogKind,
+            entry::Known,
+            pending::{AttemptKind, InFlight, Isolation},
         },
         outcome::{Failure, OperationKind, Verdict},
-        pace::{Pace, SentBatch, Size},
+        pace::{BatchSize, Pace, SentBatch},
         retry::RateLimit,
-        retry_budget::Budget,
+        retry_budget::RetryBudget,
     },
     registry::{Capabilities, Encoded, EncodedBody},
     telemetry::metrics::Metrics,
@@ -64,7 +64,7 @@ pub(super) struct Delivery {
     queue: Queue,
     writes: RateLimit,
     rewrites: RateLimit,
-    budget: Budget,
+    budget: RetryBudget,
     pace: Pace,
     turns: Turns,
     max_in_flight: usize,
@@ -91,13 +91,13 @@ pub(super) struct Sent {
 
 /// What follows from answers for the other parts.
 #[must_use]
-pub(super) enum Effect {
+pub(super) enum DeliveryEffect {
     /// The operation on this pod is over: decide about it again.
     Settled(Uid),
     /// The backoff of this pod was cut short: decide about it again.
     Hastened(Uid),
     /// The registry holds this version of a record, which is higher than ours.
-    Outrun(Version),
+    Superseded(Version),
     /// This share of a request's operations is uncertain.
     Uncertain(f64),
     /// A batch failed as a whole and is divided.
@@ -113,14 +113,14 @@ pub(super) enum Effect {
 pub(super) struct Batch {
     operations: Vec<Encoded>,
     bytes: usize,
-    limit: Size,
+    limit: BatchSize,
     /// The most bytes that the registry takes in a batch.
     max_bytes: usize,
     /// Whether it is sent as a batch. An operation that fits into no batch is a request of its own.
     batched: bool,
     /// The size to which failures divided its pods. Pods of a batch that failed as a whole stay among themselves.
     divided: Isolation,
-    turn: Turn,
+    turn: RetryTurn,
     /// Whether rewrites may go with it.
     rewrites: bool,
     /// Pods that belong into other batches.
@@ -129,7 +129,7 @@ pub(super) struct Batch {
 }
 
 /// What the queue has for a batch.
-pub(super) enum Next {
+pub(super) enum NextKey {
     Take(Uid, Lane),
     /// One that belongs into another batch.
     Aside,
@@ -143,12 +143,16 @@ impl Batch {
 }
 
 impl Delivery {
-    pub(super) fn new(options: &crate::controller::options::Options, metrics: Metrics, rng: fastrand::Rng) -> Self {
+    pub(super) fn new(
+        options: &crate::controller::options::ControllerOptions,
+        metrics: Metrics,
+        rng: fastrand::Rng,
+    ) -> Self {
         Self {
             queue: Queue::default(),
             writes: RateLimit::new(options.max_writes_per_second),
             rewrites: RateLimit::new(REWRITES_PER_SECOND.min(options.max_writes_per_second)),
-            budget: Budget::default(),
+            budget: RetryBudget::default(),
             pace: Pace::new(options.request_timeout),
             turns: Turns::default(),
             max_in_flight: options.max_in_flight,
@@ -162,11 +166,11 @@ impl Delivery {
     pub(super) fn due_at(&mut self, ledger: &Ledger, now: Moment) -> Option<Moment> {
         let mut due = [self.queue.due_at(), None, None, None, None, None];
         let writes_at = self.writes.next_at(now, 1);
-        let waits = |walk: Walk| self.queue.has_ready(&[Lane::of(walk)]) || ledger.backlog_of(walk) > 0;
-        if self.queue.has_ready(&[Lane::Delete, Lane::Live]) || waits(Walk::Backfill) {
+        let waits = |walk: BacklogKind| self.queue.has_ready(&[Lane::of(walk)]) || ledger.backlog_of(walk) > 0;
+        if self.queue.has_ready(&[Lane::Delete, Lane::Live]) || waits(BacklogKind::Backfill) {
             due[1] = Some(writes_at);
         }
-        if waits(Walk::Rewrite) {
+        if waits(BacklogKind::Rewrite) {
             due[2] = Some(writes_at.max(self.rewrites.next_at(now, self.rewrites.portion())));
         }
         let retries = [
@@ -189,7 +193,7 @@ impl Delivery {
     }
 
     /// Whether the retry budget lets such an attempt through now.
-    pub(super) fn allows(&mut self, attempt: Attempt, now: Moment) -> bool {
+    pub(super) fn allows(&mut self, attempt: AttemptKind, now: Moment) -> bool {
         self.budget.allows(attempt, now)
     }
 
@@ -202,12 +206,12 @@ impl Delivery {
 /// The queue.
 impl Delivery {
     /// Queues a pod whose record is to be written; `first` is the lane for a first try.
-    pub(super) fn queue_put(&mut self, uid: &Uid, attempt: Attempt, first: Lane) {
+    pub(super) fn queue_put(&mut self, uid: &Uid, attempt: AttemptKind, first: Lane) {
         self.queue.push(uid, Lane::of_record(attempt, first));
     }
 
     /// Queues a pod whose record is to be deleted.
-    pub(super) fn queue_deletion(&mut self, uid: &Uid, attempt: Attempt) {
+    pub(super) fn queue_deletion(&mut self, uid: &Uid, attempt: AttemptKind) {
         self.queue.push(uid, Lane::of_deletion(attempt));
     }
 
@@ -245,8 +249,8 @@ impl Delivery {
 
     /// A new batch, within the limits of this moment.
     pub(super) fn begin_batch(&mut self, registry: &Capabilities, batched: bool, now: Moment) -> Batch {
-        let most = Size { items: registry.max_batch_items.max(1), bytes: registry.max_batch_bytes };
-        let mut limit = self.pace.limit(if batched { most } else { Size { items: 1, ..most } }, now);
+        let most = BatchSize { items: registry.max_batch_items.max(1), bytes: registry.max_batch_bytes };
+        let mut limit = self.pace.limit(if batched { most } else { BatchSize { items: 1, ..most } }, now);
         limit.items = limit.items.min(self.writes.available(now));
         Batch {
             operations: Vec::new(),
@@ -256,7 +260,7 @@ impl Delivery {
             batched,
             divided: Isolation::None,
             // Every second batch begins with retries, so that neither they nor first tries wait for all of the other.
-            turn: if self.turns.batches.is_multiple_of(2) { Turn::First } else { Turn::Last },
+            turn: if self.turns.batches.is_multiple_of(2) { RetryTurn::First } else { RetryTurn::Last },
             // In portions, so that rewrites do not leave one by one.
             rewrites: self.rewrites.available(now) >= self.rewrites.portion(),
             aside: Vec::new(),
@@ -270,22 +274,22 @@ impl Delivery {
     }
 
     /// The most urgent pod that may go.
-    pub(super) fn next_key(&mut self, batch: &mut Batch, ledger: &Ledger, now: Moment) -> Next {
-        let open = Open {
+    pub(super) fn next_key(&mut self, batch: &mut Batch, ledger: &Ledger, now: Moment) -> NextKey {
+        let open = OpenLanes {
             rewrites: self.lets_rewrites_through(batch, now),
-            retries: self.budget.allows(Attempt::Retry, now),
-            persistent: self.budget.allows(Attempt::Persistent, now),
-            rejected: self.budget.allows(Attempt::Rejected, now),
+            retries: self.budget.allows(AttemptKind::Retry, now),
+            persistent: self.budget.allows(AttemptKind::Persistent, now),
+            rejected: self.budget.allows(AttemptKind::Rejected, now),
             turn: batch.turn,
             // Of four retries one is a record's, so that deletions that always fail starve no record.
             records_first: self.turns.retries % 4 == 3,
         };
-        let Some((uid, lane)) = self.queue.pop(open) else { return Next::Nothing };
+        let Some((uid, lane)) = self.queue.pop(open) else { return NextKey::Nothing };
         if !batch.operations.is_empty() && batch.divided != divided(&uid, ledger) {
             batch.aside.push((uid, lane));
-            return Next::Aside;
+            return NextKey::Aside;
         }
-        Next::Take(uid, lane)
+        NextKey::Take(uid, lane)
     }
 
     /// Adds an operation. One that does not fit any more keeps its place in the queue, and closes the batch.
@@ -311,9 +315,9 @@ impl Delivery {
         batch.operations.push(operation);
     }
 
-    fn count(&mut self, attempt: Attempt) {
+    fn count(&mut self, attempt: AttemptKind) {
         self.budget.sent(attempt);
-        if matches!(attempt, Attempt::Retry | Attempt::Persistent) {
+        if matches!(attempt, AttemptKind::Retry | AttemptKind::Persistent) {
             self.turns.retries = self.turns.retries.wrapping_add(1);
             self.metrics.retried();
         }
@@ -332,7 +336,7 @@ impl Delivery {
         self.writes.take(operations.len());
         self.turns.batches = self.turns.batches.wrapping_add(1);
         let uids: Vec<Uid> = operations.iter().map(|operation| operation.uid.clone()).collect();
-        let size = Size { items: uids.len(), bytes };
+        let size = BatchSize { items: uids.len(), bytes };
         let batch = SentBatch { size, at: now, divided: divided != Isolation::None };
         Some(Request::Write { sent: Sent { epoch, uids, batched, batch }, operations })
     }
@@ -344,7 +348,7 @@ impl Delivery {
         registry: &Capabilities,
         ledger: &mut Ledger,
         now: Moment,
-    ) -> Result<Encoded, Effects<Effect>> {
+    ) -> Result<Encoded, Effects<DeliveryEffect>> {
         let most = registry.max_record_bytes;
         match &operation.body {
             EncodedBody::Put { record, .. } if record.len() > most => {
@@ -361,21 +365,21 @@ impl Delivery {
 
 /// The size to which failures divided the batches of this pod.
 fn divided(uid: &Uid, ledger: &Ledger) -> Isolation {
-    ledger.work(uid).map(|work| work.tries().isolation).unwrap_or_default()
+    ledger.pending(uid).map(|pending| pending.attempts().isolation).unwrap_or_default()
 }
 
 /// What kind of attempt the request about a pod is.
-fn attempt_under_way(uid: &Uid, ledger: &Ledger) -> Attempt {
-    ledger.work(uid).map(|work| work.tries().attempt).unwrap_or_default()
+fn attempt_under_way(uid: &Uid, ledger: &Ledger) -> AttemptKind {
+    ledger.pending(uid).map(|pending| pending.attempts().attempt).unwrap_or_default()
 }
 
 fn begin(operation: &Encoded, ledger: &mut Ledger, now: Moment) {
     let (kind, result) = match &operation.body {
-        EncodedBody::Put { digest, .. } => (OperationKind::Put, Known::Holds(digest.fingerprint())),
+        EncodedBody::Put { digest, .. } => (OperationKind::Put, Known::Registered(digest.fingerprint())),
         EncodedBody::Delete(_) => (OperationKind::Delete, Known::Absent),
     };
-    if let EncodedBody::Delete(Removal::Absent) = operation.body {
+    if let EncodedBody::Delete(Removal::Inferred) = operation.body {
         tracing::debug!(uid = %operation.uid, "deregistering a pod that is absent");
     }
-    ledger.begin(&operation.uid, Flight { kind, result, version: operation.version }, now);
+    ledger.begin(&operation.uid, InFlight { kind, result, version: operation.version }, now);
 }

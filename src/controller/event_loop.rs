@@ -23,8 +23,8 @@ use super::{
     identity::Identity,
     leadership::Term,
     lists::Lists,
-    options::{Inputs, Options, Outputs},
-    report::{Counts, News, Reporter},
+    options::{ControllerOptions, Inputs, Outputs},
+    report::{LoopCounts, Reporter, SyncNews},
     requests::Requests,
     session::WriterSession,
 };
@@ -32,11 +32,11 @@ use crate::{
     clock::Clock,
     model::moment::Moment,
     reconcile::{
-        absence::inquiry::{Confirmation, Finding, Inquiry},
+        absence::check::{Check, CheckFinding, CheckResult},
         election::Leadership,
-        ledger::{Ledger, work::Attempt},
+        ledger::{Ledger, pending::AttemptKind},
         session::Phase,
-        status::{Ability, Standing},
+        status::{Ability, ControllerStatus},
     },
     registry::Registry,
     store::View,
@@ -65,7 +65,7 @@ pub struct EventLoop<R> {
     reporter: Reporter,
 
     requests: Requests<R>,
-    questions: mpsc::Sender<Inquiry>,
+    checks: mpsc::Sender<Check>,
     relist: watch::Sender<u64>,
     /// Why the loop has to end.
     end: Option<Error>,
@@ -73,11 +73,13 @@ pub struct EventLoop<R> {
 
 impl<R: Registry> EventLoop<R> {
     /// A loop that has not begun.
-    pub fn new(registry: R, view: View, options: Options, clock: Clock, outputs: Outputs) -> Self {
-        let Outputs { questions, relist, standing, metrics, health } = outputs;
+    pub fn new(registry: R, view: View, options: ControllerOptions, clock: Clock, outputs: Outputs) -> Self {
+        let Outputs { checks, relist, controller_status, metrics, health } = outputs;
         let mut rng = fastrand::Rng::with_seed(options.seed);
         let delivery = Delivery::new(&options, metrics.clone(), rng.fork());
-        let Options { instance, is_earlier_life, cluster_name, cluster_uid, replaces_cluster_uid, scope, .. } = options;
+        let ControllerOptions {
+            instance, is_earlier_life, cluster_name, cluster_uid, replaces_cluster_uid, scope, ..
+        } = options;
         let identity = Identity { instance, is_earlier_life, cluster_name, cluster_uid, replaces_cluster_uid, scope };
         let lists = Lists::new(view.watches(), options.namespaces);
         Self {
@@ -91,9 +93,9 @@ impl<R: Registry> EventLoop<R> {
             comparison: Comparison::new(options.resync_interval, metrics.clone(), rng.fork()),
             absences: Absences::new(lists, options.on_scope_change, rng.fork()),
             delivery,
-            reporter: Reporter::new(metrics, health, standing),
+            reporter: Reporter::new(metrics, health, controller_status),
             requests: Requests::new(registry),
-            questions,
+            checks,
             relist,
             end: None,
         }
@@ -119,10 +121,10 @@ impl<R: Registry> EventLoop<R> {
                 // The task that keeps the Lease may have ended. Then the term ends in its time.
                 Ok(()) = inputs.leadership.changed() => {}
                 Some(reply) = self.requests.next() => self.replied(reply, *inputs.leadership.borrow()),
-                confirmation = inputs.confirmations.recv() => self.confirmed(confirmation.ok_or(Error::WatchesEnded)?)?,
+                confirmation = inputs.check_results.recv() => self.confirmed(confirmation.ok_or(Error::WatchesEnded)?)?,
                 Some(hold) = inputs.approvals.recv() => self.absences.approve(&hold),
-                event = inputs.sightings.recv() => {
-                    self.observe(event.ok_or(Error::WatchesEnded)?, &mut inputs.sightings);
+                event = inputs.pod_events.recv() => {
+                    self.observe(event.ok_or(Error::WatchesEnded)?, &mut inputs.pod_events);
                 }
                 () = self.clock.sleep_until(wake_at) => {}
             }
@@ -203,16 +205,16 @@ impl<R: Registry> EventLoop<R> {
     }
 
     /// The cluster answered a question about absences.
-    fn confirmed(&mut self, confirmation: Confirmation) -> Result<(), Error> {
+    fn confirmed(&mut self, confirmation: CheckResult) -> Result<(), Error> {
         let now = self.clock.now();
-        let Confirmation { round, finding } = confirmation;
+        let CheckResult { round, finding } = confirmation;
         match finding {
-            Finding::OtherCluster { expected, found } => return Err(Error::ClusterChanged { expected, found }),
-            Finding::Listed(there) => {
+            CheckFinding::OtherCluster { expected, found } => return Err(Error::ClusterChanged { expected, found }),
+            CheckFinding::Listed(there) => {
                 let effect = self.absences.second_list(round, &there, now);
                 self.apply_absences(effect, now);
             }
-            Finding::Answer(answer) => self.absences.answered(round, answer, now),
+            CheckFinding::Confirmation(answer) => self.absences.answered(round, answer, now),
         }
         Ok(())
     }
@@ -222,13 +224,13 @@ impl<R: Registry> EventLoop<R> {
         // In this session the inventory was compared, and everything that followed from it is done.
         let is_settled = self.session.is_open()
             && self.comparison.is_done(now)
-            && self.absences.are_settings_settled()
-            && self.ledger.working().all(|(_, work)| work.approved.is_none());
+            && self.absences.is_scope_resolved()
+            && self.ledger.all_pending().all(|(_, pending)| pending.approved.is_none());
         if is_settled {
-            self.absences.settings_declared();
+            self.absences.scope_declared();
             self.session.declare_settled(now);
         }
-        self.session.declare(self.absences.is_person_needed(), self.absences.is_contested(), now);
+        self.session.declare(self.absences.is_operator_needed(), self.absences.is_contested(), now);
     }
 
     /// Whether the registry is believed to be equal to the cluster.
@@ -237,7 +239,7 @@ impl<R: Registry> EventLoop<R> {
             && self.reporter.watches_live()
             && self.ledger.is_seeded()
             && self.absences.lists().over_all().is_some()
-            && self.ledger.owed() == 0
+            && self.ledger.pending_count() == 0
             && self.absences.is_settled()
             && self.absences.is_guard_idle()
     }
@@ -247,24 +249,24 @@ impl<R: Registry> EventLoop<R> {
         if in_sync {
             self.session.note_in_sync();
         }
-        if self.reporter.set_in_sync(in_sync, self.view.len()) == News::FirstInSync {
+        if self.reporter.set_in_sync(in_sync, self.view.len()) == SyncNews::FirstInSync {
             self.session.beat_soon(now);
         }
         let (pods, held, queue_entries) = (self.view.len(), self.absences.held(), self.delivery.entries());
-        if let Some(uncertain) = self.reporter.report(&self.ledger, &Counts { pods, held, queue_entries }, now) {
+        if let Some(uncertain) = self.reporter.report(&self.ledger, &LoopCounts { pods, held, queue_entries }, now) {
             let may_read_back = self.session.is_open() && self.ledger.is_seeded();
-            if may_read_back && !self.delivery.allows(Attempt::Retry, now) {
+            if may_read_back && !self.delivery.allows(AttemptKind::Retry, now) {
                 self.comparison.read_back(uncertain, now);
             }
         }
-        let standing = Standing {
+        let controller_status = ControllerStatus {
             session: self.session.phase().into(),
             epoch: self.session.epoch(),
-            in_step: in_sync,
+            in_sync: in_sync,
             ability: self.ability(now),
             holds: self.absences.holds(),
         };
-        self.reporter.show(standing, self.session.phase());
+        self.reporter.show(controller_status, self.session.phase());
     }
 
     /// Whether this process could do a leader's work.
@@ -287,7 +289,7 @@ impl<R: Registry> EventLoop<R> {
             }
         });
         let unanswered = answered.await.is_err();
-        let pending = self.ledger.owed();
+        let pending = self.ledger.pending_count();
         tracing::info!(pending, unanswered, "stopping; pending changes are found again at the next start");
         let Some(epoch) = self.session.epoch() else { return };
         match tokio::time::timeout(close_within, self.requests.registry().close_session(epoch)).await {

@@ -63,7 +63,7 @@ pub(super) enum Error {
 
 /// Our side of the comparison.
 #[derive(Debug)]
-pub(super) struct Ours {
+pub(super) struct OurRecords {
     /// The division to compare.
     pub(super) division: Buckets,
     /// Records and the xor of their fingerprints, per bucket.
@@ -74,7 +74,7 @@ pub(super) struct Ours {
 
 /// A reading that is not over, and what its next step does.
 #[derive(Debug)]
-pub(super) struct Reading {
+pub(super) struct InventoryReader {
     division: Buckets,
     stage: Stage,
     /// Records in a page.
@@ -113,7 +113,7 @@ struct Pages {
 
 /// What a step read.
 #[derive(Debug)]
-pub(super) struct Part {
+pub(super) struct InventoryPart {
     /// The division of the buckets.
     pub(super) division: Buckets,
     /// Which buckets equal ours.
@@ -124,7 +124,7 @@ pub(super) struct Part {
     pub(super) items: Vec<(Uid, Fingerprint)>,
 }
 
-impl Part {
+impl InventoryPart {
     fn empty(division: Buckets) -> Self {
         let none = vec![false; division.count()];
         Self { division, equal: none.clone(), complete: none, items: Vec::new() }
@@ -139,38 +139,38 @@ impl Part {
 /// What came of a step: what was read, what is left to read, and why the step ended early. With an error and nothing
 /// left, the reading is discarded; without an error it is over.
 #[derive(Debug)]
-pub(super) struct Step {
-    pub(super) part: Part,
-    pub(super) rest: Option<Reading>,
+pub(super) struct ReadStep {
+    pub(super) part: InventoryPart,
+    pub(super) rest: Option<InventoryReader>,
     pub(super) error: Option<Error>,
     /// Records in a page of the next step or reading.
     pub(super) limit: usize,
 }
 
-impl Reading {
+impl InventoryReader {
     /// A reading that has not begun. `limit` is the number of records in a page.
-    pub(super) fn new(ours: Ours, limit: usize) -> Self {
+    pub(super) fn new(ours: OurRecords, limit: usize) -> Self {
         let stage = if ours.digests { Stage::Digests(ours.buckets) } else { Stage::Pages(Pages::default()) };
         Self { division: ours.division, stage, limit }
     }
 
     /// Reads on for some time.
-    pub(super) async fn step<R: Registry>(mut self, registry: &R) -> Step {
-        let (begun, mut part) = (Instant::now(), Part::empty(self.division));
+    pub(super) async fn step<R: Registry>(mut self, registry: &R) -> ReadStep {
+        let (begun, mut part) = (Instant::now(), InventoryPart::empty(self.division));
         loop {
             match self.advance(registry, &mut part).await {
                 Ok(true) => {
                     let limit = (self.limit * 2).min(PAGE_ITEMS);
-                    return Step { part, rest: None, error: None, limit };
+                    return ReadStep { part, rest: None, error: None, limit };
                 }
                 Ok(false) if begun.elapsed() < STEP => {}
-                Ok(false) => return Step { part, limit: self.limit, rest: Some(self), error: None },
+                Ok(false) => return ReadStep { part, limit: self.limit, rest: Some(self), error: None },
                 Err(error) => return self.stopped(part, error),
             }
         }
     }
 
-    fn stopped(mut self, part: Part, error: Error) -> Step {
+    fn stopped(mut self, part: InventoryPart, error: Error) -> ReadStep {
         // It may have been too slow for the time that a request has.
         if matches!(error, Error::Failure(Failure::Broken(_))) && !matches!(self.stage, Stage::Digests(_)) {
             self.limit = (self.limit / 4).max(PAGE_ITEMS_LEAST);
@@ -182,12 +182,12 @@ impl Reading {
             Stage::Pages(_) => matches!(error, Error::Failure(_)),
         };
         // Of pages that are no inventory nothing is used.
-        let part = if goes_on { part } else { Part::empty(self.division) };
-        Step { part, limit: self.limit, rest: goes_on.then_some(self), error: Some(error) }
+        let part = if goes_on { part } else { InventoryPart::empty(self.division) };
+        ReadStep { part, limit: self.limit, rest: goes_on.then_some(self), error: Some(error) }
     }
 
     /// Reads the digests, a bucket, or a page. Says whether the reading is over.
-    async fn advance<R: Registry>(&mut self, registry: &R, part: &mut Part) -> Result<bool, Error> {
+    async fn advance<R: Registry>(&mut self, registry: &R, part: &mut InventoryPart) -> Result<bool, Error> {
         let limit = self.limit;
         match &mut self.stage {
             Stage::Digests(ours) => {

@@ -12,7 +12,7 @@ pub(super) struct Term {
 /// A change of leadership.
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Change {
+pub(super) enum TermChange {
     Lost { term: u64 },
     Gained { term: u64 },
 }
@@ -37,16 +37,16 @@ impl Term {
     }
 
     /// Follows the Lease.
-    pub(super) fn follow(&mut self, leadership: Leadership, now: Moment) -> Effects<Change> {
+    pub(super) fn follow(&mut self, leadership: Leadership, now: Moment) -> Effects<TermChange> {
         let mut changes = Effects::default();
         let term = leadership.term(now);
         self.until = leadership.until();
         if term != self.current {
             if let Some(term) = self.current {
-                changes.add(Change::Lost { term });
+                changes.add(TermChange::Lost { term });
             }
             if let Some(term) = term {
-                changes.add(Change::Gained { term });
+                changes.add(TermChange::Gained { term });
             }
             self.current = term;
         }
@@ -64,10 +64,10 @@ mod tests {
         let leader = |term| Leadership::Leader { term, until: at(10) };
         let mut term = Term::none();
         let mut changes = |leadership, now| term.follow(leadership, now).into_iter().collect::<Vec<_>>();
-        assert_eq!(changes(leader(1), at(1)), [Change::Gained { term: 1 }]);
+        assert_eq!(changes(leader(1), at(1)), [TermChange::Gained { term: 1 }]);
         assert_eq!(changes(leader(1), at(2)), []);
-        assert_eq!(changes(leader(3), at(3)), [Change::Lost { term: 1 }, Change::Gained { term: 3 }]);
-        assert_eq!(changes(leader(3), at(10)), [Change::Lost { term: 3 }], "it ends without news from the Lease");
+        assert_eq!(changes(leader(3), at(3)), [TermChange::Lost { term: 1 }, TermChange::Gained { term: 3 }]);
+        assert_eq!(changes(leader(3), at(10)), [TermChange::Lost { term: 3 }], "it ends without news from the Lease");
         assert!(!term.leads(at(4)));
     }
 }

@@ -7,23 +7,23 @@ use tokio::sync::{mpsc, watch};
 use crate::{
     reconcile::{
         absence::{
-            SettingsChange,
+            ScopeChangePolicy,
+            check::{Check, CheckResult},
             hold::HoldId,
-            inquiry::{Confirmation, Inquiry},
         },
         election::Leadership,
-        pod_event::Sighting,
-        status::Standing,
+        pod_event::PodEvent,
+        status::ControllerStatus,
     },
     telemetry::{health::Health, metrics::Metrics},
 };
 
-/// The usual [`Options::backlog_window`]: several batches, while the queue stays small whatever the backlog.
+/// The usual [`ControllerOptions::backlog_window`]: several batches, while the queue stays small whatever the backlog.
 pub const BACKLOG_WINDOW: usize = 4_096;
 
 /// How the loop works.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct ControllerOptions {
     /// Write requests in flight, at most.
     pub max_in_flight: usize,
     /// Records written or deleted per second, at most.
@@ -51,7 +51,7 @@ pub struct Options {
     /// After a request to stop, the requests in flight and the end of the session may take this long.
     pub stop_within: Duration,
     /// What becomes of records that an earlier scope selected and this one does not.
-    pub on_scope_change: SettingsChange,
+    pub on_scope_change: ScopeChangePolicy,
     /// The seed of jitter and samples.
     pub seed: u64,
 }
@@ -59,9 +59,9 @@ pub struct Options {
 /// What the loop receives. [`crate::controller::event_loop::EventLoop::run`] owns it.
 pub struct Inputs {
     /// Pod events: which pods changed.
-    pub sightings: mpsc::Receiver<Sighting>,
-    /// The cluster's answers to [`Outputs::questions`].
-    pub confirmations: mpsc::Receiver<Confirmation>,
+    pub pod_events: mpsc::Receiver<PodEvent>,
+    /// The cluster's answers to [`Outputs::checks`].
+    pub check_results: mpsc::Receiver<CheckResult>,
     /// Whether this process leads. [`Leadership::ALONE`] if it runs without leader election.
     pub leadership: watch::Receiver<Leadership>,
     /// Held deletions that an operator approved.
@@ -71,11 +71,11 @@ pub struct Inputs {
 /// What the loop sends and shows.
 pub struct Outputs {
     /// Questions to the cluster about pods whose deletion was inferred.
-    pub questions: mpsc::Sender<Inquiry>,
+    pub checks: mpsc::Sender<Check>,
     /// Increased to make every watch list its pods again.
     pub relist: watch::Sender<u64>,
     /// The status page, with the held deletions.
-    pub standing: watch::Sender<Standing>,
+    pub controller_status: watch::Sender<ControllerStatus>,
     /// Counters and gauges.
     pub metrics: Metrics,
     /// Liveness and readiness.

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashSet, VecDeque};
 
 use crate::{
     model::{moment::Moment, uid::Uid, uid_map::UidMap},
-    reconcile::ledger::{backlog::Walk, work::Attempt},
+    reconcile::ledger::{backlog::BacklogKind, pending::AttemptKind},
 };
 
 /// How urgent a key is. Keys of a lane keep their order, but for the two lanes of retries: there the newest failure goes
@@ -33,46 +33,46 @@ pub(super) enum Lane {
 
 impl Lane {
     /// The lane of a deletion.
-    pub(super) fn of_deletion(attempt: Attempt) -> Self {
+    pub(super) fn of_deletion(attempt: AttemptKind) -> Self {
         match attempt {
-            Attempt::First | Attempt::Rejected => Self::Delete,
-            Attempt::Retry => Self::DeleteRetry,
-            Attempt::Persistent => Self::DeletePersistent,
+            AttemptKind::First | AttemptKind::Rejected => Self::Delete,
+            AttemptKind::Retry => Self::DeleteRetry,
+            AttemptKind::Persistent => Self::DeletePersistent,
         }
     }
 
     /// The lane of a record; `first` is the one for a first try.
-    pub(super) fn of_record(attempt: Attempt, first: Self) -> Self {
+    pub(super) fn of_record(attempt: AttemptKind, first: Self) -> Self {
         match attempt {
-            Attempt::First => first.max(Self::Live),
-            Attempt::Retry => Self::PutRetry,
-            Attempt::Persistent => Self::PutPersistent,
-            Attempt::Rejected => Self::Rejected,
+            AttemptKind::First => first.max(Self::Live),
+            AttemptKind::Retry => Self::PutRetry,
+            AttemptKind::Persistent => Self::PutPersistent,
+            AttemptKind::Rejected => Self::Rejected,
         }
     }
 
     /// The lane that a walk leads to.
-    pub(super) fn of(walk: Walk) -> Self {
+    pub(super) fn of(walk: BacklogKind) -> Self {
         match walk {
-            Walk::Backfill => Self::Backfill,
-            Walk::Rewrite => Self::Rewrite,
+            BacklogKind::Backfill => Self::Backfill,
+            BacklogKind::Rewrite => Self::Rewrite,
         }
     }
 
     /// The kind of attempt that the lane is for.
-    pub(super) fn attempt(self) -> Attempt {
+    pub(super) fn attempt(self) -> AttemptKind {
         match self {
-            Self::Delete | Self::Live | Self::Backfill | Self::Rewrite => Attempt::First,
-            Self::DeleteRetry | Self::PutRetry => Attempt::Retry,
-            Self::DeletePersistent | Self::PutPersistent => Attempt::Persistent,
-            Self::Rejected => Attempt::Rejected,
+            Self::Delete | Self::Live | Self::Backfill | Self::Rewrite => AttemptKind::First,
+            Self::DeleteRetry | Self::PutRetry => AttemptKind::Retry,
+            Self::DeletePersistent | Self::PutPersistent => AttemptKind::Persistent,
+            Self::Rejected => AttemptKind::Rejected,
         }
     }
 }
 
 /// Which lanes may go, the most urgent first.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Open {
+pub(super) struct OpenLanes {
     /// Whether rewrites may go.
     pub(super) rewrites: bool,
     /// Whether retries may go,
@@ -82,20 +82,20 @@ pub(super) struct Open {
     /// and rejected records.
     pub(super) rejected: bool,
     /// Whether retries go before first tries or after them.
-    pub(super) turn: Turn,
+    pub(super) turn: RetryTurn,
     /// Whether records that are retried go before deletions that are.
     pub(super) records_first: bool,
 }
 
 /// When the turn of retries comes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Turn {
+pub(super) enum RetryTurn {
     #[default]
     First,
     Last,
 }
 
-impl Open {
+impl OpenLanes {
     fn lanes(self) -> impl Iterator<Item = Lane> {
         let order = |pair: [Lane; 2]| if self.records_first { [pair[1], pair[0]] } else { pair };
         let retries = self.retries.then(|| order([Lane::DeleteRetry, Lane::PutRetry])).into_iter().flatten();
@@ -103,8 +103,8 @@ impl Open {
             self.persistent.then(|| order([Lane::DeletePersistent, Lane::PutPersistent])).into_iter().flatten();
         let retries = retries.chain(persistent);
         let (before, after) = match self.turn {
-            Turn::First => (Some(retries), None),
-            Turn::Last => (None, Some(retries)),
+            RetryTurn::First => (Some(retries), None),
+            RetryTurn::Last => (None, Some(retries)),
         };
         let first_tries = [Lane::Live, Lane::Backfill].into_iter().chain(self.rewrites.then_some(Lane::Rewrite));
         std::iter::once(Lane::Delete)
@@ -145,7 +145,7 @@ impl Queue {
         self.place(uid, lane);
         let entries = &mut self.lanes[lane as usize];
         match lane.attempt() {
-            Attempt::Retry => entries.push_front(uid.clone()),
+            AttemptKind::Retry => entries.push_front(uid.clone()),
             _ => entries.push_back(uid.clone()),
         }
         self.drop_leftovers(lane);
@@ -216,7 +216,7 @@ impl Queue {
     }
 
     /// The most urgent key of the lanes that may go, with its lane.
-    pub(super) fn pop(&mut self, open: Open) -> Option<(Uid, Lane)> {
+    pub(super) fn pop(&mut self, open: OpenLanes) -> Option<(Uid, Lane)> {
         for lane in open.lanes() {
             while let Some(uid) = self.lanes[lane as usize].pop_front() {
                 if self.places.get(&uid) == Some(&lane) {
@@ -258,12 +258,12 @@ impl Queue {
 mod tests {
     use super::*;
 
-    const ALL: Open = Open {
+    const ALL: OpenLanes = OpenLanes {
         rewrites: true,
         retries: true,
         persistent: true,
         rejected: true,
-        turn: Turn::First,
+        turn: RetryTurn::First,
         records_first: false,
     };
 
@@ -337,7 +337,7 @@ mod tests {
     fn rewrites_wait_until_they_are_allowed() {
         let mut queue = Queue::default();
         queue.push(&"a".into(), Lane::Rewrite);
-        assert_eq!(queue.pop(Open { rewrites: false, ..ALL }), None);
+        assert_eq!(queue.pop(OpenLanes { rewrites: false, ..ALL }), None);
         assert!(queue.has_ready(&[Lane::Rewrite]) && !queue.has_ready(&[Lane::Live, Lane::Backfill]));
         queue.remove(&"a".into());
         assert!(!queue.has_ready(&[Lane::Rewrite]), "what was left behind is not ready");
@@ -355,17 +355,17 @@ mod tests {
             ("l", Lane::Live),
             ("d", Lane::Delete),
         ];
-        let order = |open: Open| {
+        let order = |open: OpenLanes| {
             let mut queue = Queue::default();
             keys.iter().for_each(|(uid, lane)| queue.push(&Uid::from(*uid), *lane));
             std::iter::from_fn(|| queue.pop(open)).map(|(uid, _)| uid.to_string()).collect::<String>()
         };
-        assert_eq!(order(Open { retries: false, persistent: false, rejected: false, ..ALL }), "dl");
+        assert_eq!(order(OpenLanes { retries: false, persistent: false, rejected: false, ..ALL }), "dl");
         assert_eq!(order(ALL), "dqpsrlx");
-        assert_eq!(order(Open { turn: Turn::Last, ..ALL }), "dlqpsrx");
-        assert_eq!(order(Open { persistent: false, ..ALL }), "dqplx");
+        assert_eq!(order(OpenLanes { turn: RetryTurn::Last, ..ALL }), "dlqpsrx");
+        assert_eq!(order(OpenLanes { persistent: false, ..ALL }), "dqplx");
         assert_eq!(
-            order(Open { records_first: true, ..ALL }),
+            order(OpenLanes { records_first: true, ..ALL }),
             "dpqrslx",
             "deletions that always fail starve no record"
         );
@@ -382,7 +382,7 @@ mod tests {
 
     #[test]
     fn key_moves_between_first_tries_and_retries() {
-        let (mut queue, first) = (Queue::default(), Open { retries: false, ..ALL });
+        let (mut queue, first) = (Queue::default(), OpenLanes { retries: false, ..ALL });
         queue.push(&"a".into(), Lane::DeleteRetry);
         queue.push(&"a".into(), Lane::Live);
         queue.push(&"b".into(), Lane::Live);

@@ -8,20 +8,20 @@ use tokio::sync::watch;
 use crate::{
     model::{moment::Moment, uid::Uid},
     reconcile::{
-        absence::hold::Shown,
-        ledger::{Ledger, belief::Known, reading::Drift},
-        outage::{Lasted, Outage},
+        absence::hold::HoldSummary,
+        ledger::{Ledger, entry::Known, reading::Drift},
+        outage::{Outage, OutageReport},
         outcome::{Failure, OperationKind},
         session::Phase,
         silence,
-        status::Standing,
+        status::ControllerStatus,
         tally::Tally,
     },
     telemetry::{
         health::Health,
         metrics::{
             Metrics,
-            labels::{DriftKind, Operation, RecordState, Request, RequestOutcome},
+            labels::{DriftKind, Operation, RecordState, RequestKind, RequestOutcome},
         },
     },
 };
@@ -32,7 +32,7 @@ const EVERY: Duration = Duration::from_secs(1);
 pub(super) struct Reporter {
     metrics: Metrics,
     health: Health,
-    standing: watch::Sender<Standing>,
+    controller_status: watch::Sender<ControllerStatus>,
     outage: Outage,
     rejected: Tally,
     uncertain: Tally,
@@ -58,7 +58,7 @@ pub(super) enum Notice {
 }
 
 /// What is counted outside of the ledger.
-pub(super) struct Counts {
+pub(super) struct LoopCounts {
     pub(super) pods: usize,
     pub(super) held: usize,
     pub(super) queue_entries: usize,
@@ -67,18 +67,18 @@ pub(super) struct Counts {
 /// What follows from becoming equal to the cluster.
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum News {
+pub(super) enum SyncNews {
     None,
     /// For the first time. The registry is informed at once, not with the next regular heartbeat.
     FirstInSync,
 }
 
 impl Reporter {
-    pub(super) fn new(metrics: Metrics, health: Health, standing: watch::Sender<Standing>) -> Self {
+    pub(super) fn new(metrics: Metrics, health: Health, controller_status: watch::Sender<ControllerStatus>) -> Self {
         Self {
             metrics,
             health,
-            standing,
+            controller_status,
             outage: Outage::default(),
             rejected: Tally::of_first(3),
             uncertain: Tally::of_first(3),
@@ -106,7 +106,7 @@ impl Reporter {
     }
 
     /// Shows whether the registry is equal to the cluster.
-    pub(super) fn set_in_sync(&mut self, in_sync: bool, pods: usize) -> News {
+    pub(super) fn set_in_sync(&mut self, in_sync: bool, pods: usize) -> SyncNews {
         let before = self.equality;
         self.equality = match before {
             _ if in_sync => Equality::Now,
@@ -118,39 +118,39 @@ impl Reporter {
             self.reported_at = None;
         }
         if !in_sync || before == Equality::Now {
-            return News::None;
+            return SyncNews::None;
         }
         self.metrics.synced();
         if before == Equality::NotYet {
             tracing::info!(pods, "the registry is equal to the cluster");
-            return News::FirstInSync;
+            return SyncNews::FirstInSync;
         }
         tracing::debug!(pods, "the registry is equal to the cluster again");
-        News::None
+        SyncNews::None
     }
 
     /// Logs and counts, once per second. Returns how many records are uncertain, if it counted.
-    pub(super) fn report(&mut self, ledger: &Ledger, counts: &Counts, now: Moment) -> Option<usize> {
+    pub(super) fn report(&mut self, ledger: &Ledger, counts: &LoopCounts, now: Moment) -> Option<usize> {
         if self.reported_at.is_some_and(|at| now < at + EVERY) {
             return None;
         }
         self.reported_at = Some(now);
-        self.log_outage(ledger.owed(), now);
+        self.log_outage(ledger.pending_count(), now);
         self.log_tallies(now);
         Some(self.count(ledger, counts, now))
     }
 
     /// Updates the status page.
-    pub(super) fn show(&self, standing: Standing, phase: Phase) {
+    pub(super) fn show(&self, controller_status: ControllerStatus, phase: Phase) {
         let fenced = matches!(phase, Phase::Fenced { .. });
-        self.metrics.set_writer(standing.epoch.is_some());
+        self.metrics.set_writer(controller_status.epoch.is_some());
         self.metrics.set_fenced(fenced);
         self.health.set_fenced(fenced);
-        self.standing.send_if_modified(|shown| {
-            let news = *shown != standing;
+        self.controller_status.send_if_modified(|shown| {
+            let news = *shown != controller_status;
             if news {
-                log_holds(&shown.holds, &standing.holds);
-                *shown = standing;
+                log_holds(&shown.holds, &controller_status.holds);
+                *shown = controller_status;
             }
             news
         });
@@ -160,12 +160,12 @@ impl Reporter {
 /// Requests and outages.
 impl Reporter {
     /// A request ended.
-    pub(super) fn requested(&self, request: Request, failure: Option<&Failure>) {
+    pub(super) fn requested(&self, request: RequestKind, failure: Option<&Failure>) {
         self.metrics.request(request, failure.map_or(RequestOutcome::Ok, outcome));
     }
 
     /// Logs the start of an outage.
-    pub(super) fn request_failed(&mut self, request: Request, failure: &Failure, pause: Duration, now: Moment) {
+    pub(super) fn request_failed(&mut self, request: RequestKind, failure: &Failure, pause: Duration, now: Moment) {
         let Some(failures) = self.outage.failed(failure, now) else {
             tracing::debug!(?request, error = %failure, "a request to the registry failed");
             return;
@@ -186,7 +186,7 @@ impl Reporter {
 
     /// Logs the end of an outage.
     pub(super) fn registry_answered(&mut self, pending: usize, now: Moment) {
-        if let Some(Lasted { time, failures }) = self.outage.over(now) {
+        if let Some(OutageReport { time, failures }) = self.outage.over(now) {
             let lasted_s = time.as_secs();
             tracing::info!(lasted_s, failures, pending, "the registry answers again; resuming");
         }
@@ -194,7 +194,7 @@ impl Reporter {
 
     /// Logs, once per minute, an outage that lasts.
     fn log_outage(&mut self, pending: usize, now: Moment) {
-        let Some(Lasted { time, failures }) = self.outage.lasts(now) else { return };
+        let Some(OutageReport { time, failures }) = self.outage.lasts(now) else { return };
         let lasted_s = time.as_secs();
         let error = self.outage.last().map(ToString::to_string);
         if matches!(self.outage.last(), Some(Failure::Unauthorized { .. })) {
@@ -279,18 +279,18 @@ impl Reporter {
     }
 
     /// Counts how many records are in which state. Returns how many are uncertain.
-    fn count(&self, ledger: &Ledger, counts: &Counts, now: Moment) -> usize {
+    fn count(&self, ledger: &Ledger, counts: &LoopCounts, now: Moment) -> usize {
         let (mut in_flight, mut parked, mut oldest) = (0, 0, ledger.backlog_since().unwrap_or(now));
-        let (mut pending, mut uncertain) = (ledger.backlog(), ledger.backlog_in_doubt());
-        for (uid, work) in ledger.working() {
-            uncertain += usize::from(ledger.known(uid) == Known::Doubt);
+        let (mut pending, mut uncertain) = (ledger.backlog(), ledger.backlog_uncertain());
+        for (uid, change) in ledger.all_pending() {
+            uncertain += usize::from(ledger.known(uid) == Known::Uncertain);
             // Also while it is tried once more after a resync.
-            if work.tries().parked.is_some() {
+            if change.attempts().parked.is_some() {
                 parked += 1;
                 continue;
             }
-            oldest = oldest.min(work.since());
-            match work.tries().flight {
+            oldest = oldest.min(change.since());
+            match change.attempts().in_flight {
                 Some(_) => in_flight += 1,
                 None => pending += 1,
             }
@@ -304,14 +304,14 @@ impl Reporter {
         self.metrics.set_records(RecordState::Doubt, uncertain);
         self.metrics.set_pending(pending + in_flight, now.since(oldest));
         self.metrics.set_held(counts.held);
-        self.metrics.set_memory(ledger.believed(), counts.queue_entries);
+        self.metrics.set_memory(ledger.entry_count(), counts.queue_entries);
         uncertain
     }
 }
 
 /// Logs which holds are new, and which are over.
-fn log_holds(before: &[Shown], now: &[Shown]) {
-    let lacks = |holds: &[Shown], hold: &Shown| !holds.iter().any(|other| other.id == hold.id);
+fn log_holds(before: &[HoldSummary], now: &[HoldSummary]) {
+    let lacks = |holds: &[HoldSummary], hold: &HoldSummary| !holds.iter().any(|other| other.id == hold.id);
     for hold in now.iter().filter(|hold| lacks(before, hold)) {
         tracing::error!(
             hold = %hold.id,

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use tokio::task::{JoinError, JoinSet};
 
 use super::{
-    absences::About,
-    comparison::Found,
+    absences::NamesPurpose,
+    comparison::ComparisonTotals,
     delivery::Sent,
-    inventory::{Reading, Step},
+    inventory::{InventoryReader, ReadStep},
 };
 use crate::{
     model::{pod::PodRef, uid::Uid},
@@ -50,12 +50,12 @@ pub(super) enum Request {
     /// Continues to read the inventory.
     Inventory {
         epoch: u64,
-        found: Found,
-        reading: Reading,
+        found: ComparisonTotals,
+        reading: InventoryReader,
     },
     /// Asks for the namespaces and names of these pods' records.
     Names {
-        about: About,
+        about: NamesPurpose,
         uids: Vec<Uid>,
     },
     Write {
@@ -80,8 +80,8 @@ pub(super) enum Reply {
     SessionClosed,
     Heartbeat { epoch: u64, result: Result<Option<Contender>, Failure> },
     Holder { asked: AskedHolder, result: Result<Option<OtherWriter>, Failure> },
-    Inventory { epoch: u64, found: Found, step: Step },
-    Names { about: About, result: Result<Vec<PodRef>, Failure> },
+    Inventory { epoch: u64, found: ComparisonTotals, step: ReadStep },
+    Names { about: NamesPurpose, result: Result<Vec<PodRef>, Failure> },
     Written { sent: Sent, result: Result<Vec<Verdict>, Failure> },
 }
 

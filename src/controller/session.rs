@@ -16,22 +16,22 @@ use crate::{
     reconcile::{
         notices::Reminder,
         outcome::Failure,
-        session::{Declared, Phase, Session, is_contested},
-        takeover::{Liveness, OtherWriter, Takeover},
+        session::{DeclaredScope, Phase, Session, is_contested},
+        takeover::{OtherWriter, SessionLiveness, Takeover},
     },
-    registry::session::{Contender, Counts, Heartbeat, OpenSession, PreviousSession, SessionOpened},
+    registry::session::{Contender, Heartbeat, HeartbeatCounts, OpenSession, PreviousSession, SessionOpened},
 };
 
 pub(super) struct WriterSession {
     session: Session,
     identity: Identity,
-    declared: Declared,
+    declared: DeclaredScope,
     /// Whether the newest session declares that another writer may be alive.
     declares_contest: bool,
     /// Whether the registry knew the session before ours.
     is_remembered: bool,
     takeover: Takeover,
-    in_flight: InFlight,
+    in_flight: SessionRequests,
     /// The session in which the registry has been equal to the cluster since the last heartbeat.
     in_sync_in: Option<u64>,
     /// The epoch of the session that another writer replaced.
@@ -44,7 +44,7 @@ pub(super) struct WriterSession {
 
 /// Which requests of the session are in flight, at most one of each kind.
 #[derive(Default)]
-struct InFlight {
+struct SessionRequests {
     heartbeat: bool,
     holder_to_open: bool,
     holder_when_fenced: bool,
@@ -52,7 +52,7 @@ struct InFlight {
 
 /// What the other parts know that the session reports.
 #[derive(Clone, Copy)]
-pub(super) struct Facts {
+pub(super) struct SessionFacts {
     pub(super) term: u64,
     /// Whether any pod was listed yet.
     pub(super) has_page: bool,
@@ -65,7 +65,7 @@ pub(super) struct Facts {
 /// What follows for the other parts.
 #[must_use]
 #[derive(Debug)]
-pub(super) enum Effect {
+pub(super) enum SessionEffect {
     /// The registry held this number of records before this process wrote.
     Expect {
         records: u64,
@@ -73,13 +73,13 @@ pub(super) enum Effect {
     /// Compare the inventory, as a session was opened.
     Compare,
     /// Another writer may be alive. It gets the time to say so before anything is inferred.
-    ExpectRival,
-    RivalSeen,
-    NoRivalReported,
+    ExpectOtherWriter,
+    OtherWriterSeen,
+    NoOtherWriterReported,
     /// Other settings than ours selected the records.
-    SettingsChanged,
+    ScopeChanged,
     /// Nearly every record had no pod for an earlier process, and no operator has approved their deletion.
-    NeedPerson,
+    NeedOperator,
     /// Another writer took over.
     Fenced,
     End(Error),
@@ -91,11 +91,11 @@ impl WriterSession {
         Self {
             session: Session::default(),
             identity,
-            declared: Declared::default(),
+            declared: DeclaredScope::default(),
             declares_contest: false,
             is_remembered: true,
             takeover: Takeover::default(),
-            in_flight: InFlight::default(),
+            in_flight: SessionRequests::default(),
             in_sync_in: None,
             fenced_epoch: 0,
             waiting: Reminder::default(),
@@ -141,7 +141,7 @@ impl WriterSession {
     /// This process leads no more.
     pub(super) fn stand_by(&mut self) {
         self.session.follow();
-        self.declared = Declared::Unknown;
+        self.declared = DeclaredScope::Unknown;
     }
 }
 
@@ -149,14 +149,14 @@ impl WriterSession {
 impl WriterSession {
     /// The request that is due.
     #[must_use]
-    pub(super) fn next_request(&mut self, facts: &Facts, now: Moment) -> Option<Request> {
+    pub(super) fn next_request(&mut self, facts: &SessionFacts, now: Moment) -> Option<Request> {
         if !self.is_due(now) {
             return None;
         }
         match self.phase() {
             // There would be nothing to do in a session but to keep another writer out.
             Phase::Closed { .. } if !facts.has_page => None,
-            Phase::Closed { .. } if self.declared == Declared::Unknown => self.ask_before_opening(facts, now),
+            Phase::Closed { .. } if self.declared == DeclaredScope::Unknown => self.ask_before_opening(facts, now),
             Phase::Closed { .. } => Some(self.open(facts)),
             Phase::Open { epoch, .. } if !self.in_flight.heartbeat => Some(self.beat(epoch, facts, now)),
             Phase::Fenced { .. } if !self.in_flight.holder_when_fenced => Some(self.probe(facts)),
@@ -165,11 +165,11 @@ impl WriterSession {
     }
 
     /// Asks what the session before declared. A process that has waited long for another one announces itself.
-    fn ask_before_opening(&mut self, facts: &Facts, now: Moment) -> Option<Request> {
+    fn ask_before_opening(&mut self, facts: &SessionFacts, now: Moment) -> Option<Request> {
         if std::mem::replace(&mut self.in_flight.holder_to_open, true) {
             return None;
         }
-        let announcement = self.takeover.announces_with(now).map(|epoch| self.heartbeat(epoch, facts));
+        let announcement = self.takeover.announcement_epoch(now).map(|epoch| self.heartbeat(epoch, facts));
         Some(Request::Holder { asked: AskedHolder::ToOpen { term: facts.term }, announcement })
     }
 
@@ -180,23 +180,23 @@ impl WriterSession {
         term: Option<u64>,
         result: Result<Option<OtherWriter>, Failure>,
         now: Moment,
-    ) -> Effects<Effect> {
+    ) -> Effects<SessionEffect> {
         self.in_flight.holder_to_open = false;
         let mut effects = Effects::default();
         match result {
             // Another process may have written since then.
             _ if Some(asked_in) != term => {}
             Ok(None) => {
-                effects.add(Effect::Expect { records: 0 });
+                effects.add(SessionEffect::Expect { records: 0 });
                 self.is_remembered = false;
                 _ = self.declare_after(None, &mut effects);
             }
             Ok(Some(before)) => {
-                effects.add(Effect::Expect { records: before.records });
+                effects.add(SessionEffect::Expect { records: before.records });
                 match self.identity.check_cluster(before.cluster_uid.as_deref(), &before.instance) {
                     // Without a Lease, only missing heartbeats tell that the other process writes no more.
                     Ok(()) => self.take_over(&before, asked_in == 0, now, &mut effects),
-                    Err(error) => effects.add(Effect::End(error)),
+                    Err(error) => effects.add(SessionEffect::End(error)),
                 }
             }
             Err(_) => self.not_opened(now),
@@ -205,9 +205,9 @@ impl WriterSession {
     }
 
     /// Takes over from the session before, if that is allowed.
-    fn take_over(&mut self, before: &OtherWriter, waits: bool, now: Moment, effects: &mut Effects<Effect>) {
+    fn take_over(&mut self, before: &OtherWriter, waits: bool, now: Moment, effects: &mut Effects<SessionEffect>) {
         let is_ours = self.identity.is_earlier_life(&before.instance);
-        if waits && let Err(look_at) = self.takeover.look(before, is_ours, now) {
+        if waits && let Err(look_at) = self.takeover.check(before, is_ours, now) {
             if self.waiting.is_due(now) {
                 tracing::warn!(
                     instance = before.instance,
@@ -219,19 +219,19 @@ impl WriterSession {
             return self.session.wait_until(look_at);
         }
         self.waiting.over();
-        self.expect_rival(&before.instance, before.state == Liveness::Closed, effects);
+        self.expect_other_writer(&before.instance, before.state == SessionLiveness::Closed, effects);
         _ = self.declare_after(before.scope.as_deref(), effects);
     }
 
     /// The process whose session is replaced may be alive, unless it closed the session or was an earlier life of this
     /// process.
-    fn expect_rival(&self, instance: &str, is_closed: bool, effects: &mut Effects<Effect>) {
+    fn expect_other_writer(&self, instance: &str, is_closed: bool, effects: &mut Effects<SessionEffect>) {
         if !is_closed && !self.identity.is_us(instance) {
-            effects.add(Effect::ExpectRival);
+            effects.add(SessionEffect::ExpectOtherWriter);
         }
     }
 
-    fn open(&mut self, facts: &Facts) -> Request {
+    fn open(&mut self, facts: &SessionFacts) -> Request {
         self.declares_contest = facts.contested;
         let open = OpenSession {
             cluster_name: Some(self.identity.cluster_name.clone()),
@@ -245,7 +245,7 @@ impl WriterSession {
         Request::OpenSession { term: facts.term, open }
     }
 
-    pub(super) fn opened(&mut self, result: Result<SessionOpened, Failure>, now: Moment) -> Effects<Effect> {
+    pub(super) fn opened(&mut self, result: Result<SessionOpened, Failure>, now: Moment) -> Effects<SessionEffect> {
         let mut effects = Effects::default();
         let Ok(opened) = result else {
             self.not_opened(now);
@@ -260,16 +260,16 @@ impl WriterSession {
         if let Some(previous) = opened.previous.filter(|previous| Some(previous.epoch) != ours) {
             self.replaced(&previous, now, &mut effects);
         }
-        effects.add(Effect::Compare);
+        effects.add(SessionEffect::Compare);
         effects
     }
 
     /// Our session replaced this one.
-    fn replaced(&mut self, previous: &PreviousSession, now: Moment, effects: &mut Effects<Effect>) {
+    fn replaced(&mut self, previous: &PreviousSession, now: Moment, effects: &mut Effects<SessionEffect>) {
         if let Err(error) = self.identity.check_cluster(previous.cluster_uid.as_deref(), &previous.instance) {
-            return effects.add(Effect::End(error));
+            return effects.add(SessionEffect::End(error));
         }
-        self.expect_rival(&previous.instance, previous.state == Liveness::Closed, effects);
+        self.expect_other_writer(&previous.instance, previous.state == SessionLiveness::Closed, effects);
         if self.declare_after(previous.scope.as_deref(), effects) {
             // This session declared something else.
             self.session.reopen(now);
@@ -283,12 +283,12 @@ impl WriterSession {
 
     /// The registry holds this number of our records. If it forgot who wrote them, another writer may still be alive.
     #[must_use]
-    pub(super) fn found_records(&mut self, owned: usize) -> Option<Effect> {
+    pub(super) fn found_records(&mut self, owned: usize) -> Option<SessionEffect> {
         if self.is_remembered || owned == 0 {
             return None;
         }
         self.is_remembered = true;
-        Some(Effect::ExpectRival)
+        Some(SessionEffect::ExpectOtherWriter)
     }
 
     /// The inventory was compared: from now on the registry knows who wrote its records.
@@ -300,15 +300,15 @@ impl WriterSession {
 /// What the session declares, so that neither a restart nor the next leader forgets it.
 impl WriterSession {
     /// Decides what our session declares after one that declared `before`. Returns whether that is news.
-    fn declare_after(&mut self, before: Option<&str>, effects: &mut Effects<Effect>) -> bool {
+    fn declare_after(&mut self, before: Option<&str>, effects: &mut Effects<SessionEffect>) -> bool {
         if before.is_some_and(is_contested) {
-            effects.add(Effect::ExpectRival);
+            effects.add(SessionEffect::ExpectOtherWriter);
         }
-        let known = std::mem::replace(&mut self.declared, Declared::after(before, &self.identity.scope));
+        let known = std::mem::replace(&mut self.declared, DeclaredScope::after(before, &self.identity.scope));
         let is_news = self.declared != known;
         match self.declared {
-            Declared::Doubted if is_news => effects.add(Effect::NeedPerson),
-            Declared::Unsettled if is_news => effects.add(Effect::SettingsChanged),
+            DeclaredScope::Doubted if is_news => effects.add(SessionEffect::NeedOperator),
+            DeclaredScope::Unsettled if is_news => effects.add(SessionEffect::ScopeChanged),
             _ => {}
         }
         is_news
@@ -317,14 +317,14 @@ impl WriterSession {
     /// Declares that nothing is left of the settings before ours.
     pub(super) fn declare_settled(&mut self, now: Moment) {
         tracing::info!("no record of the earlier settings is left; declaring the current ones");
-        self.declared = Declared::Ours;
+        self.declared = DeclaredScope::Ours;
         self.session.reopen(now);
     }
 
     /// Declares whether an operator is needed, and whether another writer may be alive.
-    pub(super) fn declare(&mut self, person_needed: bool, contested: bool, now: Moment) {
-        if person_needed && self.declared != Declared::Doubted && self.is_open() {
-            self.declared = Declared::Doubted;
+    pub(super) fn declare(&mut self, operator_needed: bool, contested: bool, now: Moment) {
+        if operator_needed && self.declared != DeclaredScope::Doubted && self.is_open() {
+            self.declared = DeclaredScope::Doubted;
             self.session.reopen(now);
         }
         if contested != self.declares_contest {
@@ -335,7 +335,7 @@ impl WriterSession {
 
 /// Keeping the session alive, and losing it.
 impl WriterSession {
-    fn beat(&mut self, epoch: u64, facts: &Facts, now: Moment) -> Request {
+    fn beat(&mut self, epoch: u64, facts: &SessionFacts, now: Moment) -> Request {
         self.session.beat(self.declares_contest, now);
         self.in_flight.heartbeat = true;
         let beat = self.heartbeat(epoch, facts);
@@ -343,14 +343,14 @@ impl WriterSession {
         Request::Heartbeat(beat)
     }
 
-    fn heartbeat(&self, epoch: u64, facts: &Facts) -> Heartbeat {
+    fn heartbeat(&self, epoch: u64, facts: &SessionFacts) -> Heartbeat {
         Heartbeat {
             epoch,
             instance: Some(self.identity.instance.clone()),
             ttl_seconds: self.session.ttl().as_secs(),
             // Not whether they are equal at this moment: in a busy cluster some change is always pending.
             synced: self.session.epoch().is_some_and(|epoch| self.in_sync_in == Some(epoch)),
-            counts: Some(Counts { pods: facts.pods as u64, pending: facts.pending as u64 }),
+            counts: Some(HeartbeatCounts { pods: facts.pods as u64, pending: facts.pending as u64 }),
         }
     }
 
@@ -370,7 +370,7 @@ impl WriterSession {
         epoch: u64,
         result: Result<Option<Contender>, Failure>,
         now: Moment,
-    ) -> Option<Effect> {
+    ) -> Option<SessionEffect> {
         self.in_flight.heartbeat = false;
         match result {
             Ok(contender) => {
@@ -387,13 +387,13 @@ impl WriterSession {
     }
 
     /// The registry reports another writer, or none.
-    fn contended(&mut self, contender: Option<Contender>, now: Moment) -> Effect {
+    fn contended(&mut self, contender: Option<Contender>, now: Moment) -> SessionEffect {
         let name = |contender: &Contender| contender.instance.clone().unwrap_or_default();
         // An earlier life of this process has ended: it cannot announce itself any more.
         let contender = contender.filter(|other| !self.identity.is_us(&name(other)));
         let Some(contender) = contender else {
             self.rival.over();
-            return Effect::NoRivalReported;
+            return SessionEffect::NoOtherWriterReported;
         };
         if self.rival.is_due(now) {
             tracing::error!(
@@ -404,18 +404,18 @@ impl WriterSession {
                  cluster its own --cluster-id"
             );
         }
-        Effect::RivalSeen
+        SessionEffect::OtherWriterSeen
     }
 
     /// The registry holds this version of a record of ours, which we did not know of.
-    pub(super) fn outrun(&mut self, version: Version, now: Moment) {
+    pub(super) fn superseded(&mut self, version: Version, now: Moment) {
         let random = self.rng.u64(..);
-        self.session.outrun(version, now, random);
+        self.session.superseded(version, now, random);
     }
 
     /// A request of this session failed: stops writing if the registry said that the session is over.
     #[must_use]
-    pub(super) fn lost(&mut self, epoch: u64, failure: &Failure, now: Moment) -> Option<Effect> {
+    pub(super) fn lost(&mut self, epoch: u64, failure: &Failure, now: Moment) -> Option<SessionEffect> {
         if self.epoch() != Some(epoch) {
             return None;
         }
@@ -425,7 +425,7 @@ impl WriterSession {
                 self.fenced_epoch = epoch;
                 self.log_fenced(now);
                 self.session.fenced(now);
-                Some(Effect::Fenced)
+                Some(SessionEffect::Fenced)
             }
             Failure::UnknownSession => {
                 self.is_remembered = false;
@@ -450,7 +450,7 @@ impl WriterSession {
     }
 
     /// Announces this fenced writer, and asks who holds the session.
-    fn probe(&mut self, facts: &Facts) -> Request {
+    fn probe(&mut self, facts: &SessionFacts) -> Request {
         self.in_flight.holder_when_fenced = true;
         let announcement = Some(self.heartbeat(self.fenced_epoch, facts));
         Request::Holder { asked: AskedHolder::Fenced, announcement }
@@ -458,7 +458,11 @@ impl WriterSession {
 
     /// Who holds the session, as the fenced writer asked.
     #[must_use]
-    pub(super) fn found_holder(&mut self, result: Result<Option<OtherWriter>, Failure>, now: Moment) -> Option<Effect> {
+    pub(super) fn found_holder(
+        &mut self,
+        result: Result<Option<OtherWriter>, Failure>,
+        now: Moment,
+    ) -> Option<SessionEffect> {
         self.in_flight.holder_when_fenced = false;
         if !matches!(self.phase(), Phase::Fenced { .. }) {
             return None;
@@ -468,23 +472,23 @@ impl WriterSession {
             Ok(Some(holder)) if !holder.is_over() && holder.instance == self.identity.instance => {
                 tracing::info!(epoch = holder.epoch, "the live session is this process's own; writing in it");
                 self.session.adopt(holder.epoch, now);
-                Some(Effect::Compare)
+                Some(SessionEffect::Compare)
             }
             // The session of an earlier life counts as over.
             Ok(Some(other)) if !other.is_over() && !self.identity.is_earlier_life(&other.instance) => {
                 self.session.learn(other.epoch);
                 if let Err(error) = self.identity.check_cluster(other.cluster_uid.as_deref(), &other.instance) {
-                    return Some(Effect::End(error));
+                    return Some(SessionEffect::End(error));
                 }
                 self.log_fenced(now);
                 self.session.fenced(now);
-                Some(Effect::RivalSeen)
+                Some(SessionEffect::OtherWriterSeen)
             }
             Ok(other) => {
-                self.declared = Declared::Unknown;
+                self.declared = DeclaredScope::Unknown;
                 self.session.unfenced(other.map_or(0, |other| other.epoch), now);
                 // The other writer may go on though its session is over, or the registry forgot it.
-                Some(Effect::ExpectRival)
+                Some(SessionEffect::ExpectOtherWriter)
             }
             Err(_) => {
                 self.session.fenced(now);

@@ -1,7 +1,7 @@
 //! The connection to the API server: one HTTP client and one source of credentials for the whole process.
 //!
 //! kube's own client waits for ever for a list or for a watch's headers, has no TCP keepalive, and repeats refused
-//! requests for minutes without a word. So the stack is put together here. [`Cluster::client`] is cheap: every client
+//! requests for minutes without a word. So the stack is put together here. [`ClusterConnection::client`] is cheap: every client
 //! shares the connections and the credentials.
 
 use std::{
@@ -17,19 +17,19 @@ use kube::{Client, client::Body};
 use tower::{Service, ServiceBuilder};
 
 use super::{
-    credentials::{self, Present, Source},
+    credentials::{self, CredentialSource, Present},
     kubeconfig::{
         self, Search,
-        access::{Access, Login, Origin, Trust},
+        access::{ApiAccess, Login, Origin, Trust},
         proxy::Proxy,
     },
     proxied,
     watch::stream::StreamObserver,
 };
-use crate::connect::{self, explain::Names};
+use crate::connect::{self, explain::SettingNames};
 
 /// What the settings of the connection are called.
-const NAMES: Names = Names {
+const NAMES: SettingNames = SettingNames {
     address: "server in the kubeconfig",
     authorities: "certificate-authority in the kubeconfig",
     timeout: "the limit (it grows by itself)",
@@ -37,7 +37,7 @@ const NAMES: Names = Names {
 
 /// Which pods are watched. The API server applies it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Scope {
+pub struct PodSelection {
     /// These namespaces; all if there are none.
     pub namespaces: Vec<String>,
     /// Not these.
@@ -48,7 +48,7 @@ pub struct Scope {
     pub field_selector: Option<String>,
 }
 
-impl Scope {
+impl PodSelection {
     /// Whether a pod may leave the scope while it lives: a namespace it cannot leave.
     pub fn can_be_left(&self) -> bool {
         self.label_selector.is_some() || self.field_selector.is_some()
@@ -89,11 +89,11 @@ pub enum Error {
 
 /// A cluster and the way into it. Clones share one HTTP client and one source of credentials.
 #[derive(Clone)]
-pub struct Cluster {
-    source: Arc<Source>,
+pub struct ClusterConnection {
+    source: Arc<CredentialSource>,
 }
 
-impl Cluster {
+impl ClusterConnection {
     /// The cluster that kubectl would find, and the log line that says which one it is.
     ///
     /// # Errors
@@ -101,7 +101,7 @@ impl Cluster {
     pub fn find(search: &Search) -> Result<Self, Error> {
         let access = kubeconfig::find(search)?;
         let cluster = Self::by(access)?;
-        let Access { server, proxy, trust, login, is_withheld, origin, .. } = cluster.source.access();
+        let ApiAccess { server, proxy, trust, login, is_withheld, origin, .. } = cluster.source.access();
         let Origin { context, file } = origin;
         let (server, file) = (address(server), file.display());
         let proxy = proxy.as_ref().map(|proxy| &proxy.shown);
@@ -130,11 +130,11 @@ impl Cluster {
     /// # Errors
     /// When the address cannot be used.
     pub fn at(server: &str) -> Result<Self, Error> {
-        Self::by(Access::anonymous(server).map_err(Error::Address)?)
+        Self::by(ApiAccess::anonymous(server).map_err(Error::Address)?)
     }
 
-    fn by(access: Access) -> Result<Self, Error> {
-        Ok(Self { source: Arc::new(Source::new(access)?) })
+    fn by(access: ApiAccess) -> Result<Self, Error> {
+        Ok(Self { source: Arc::new(CredentialSource::new(access)?) })
     }
 
     /// A client for single requests.
@@ -163,7 +163,7 @@ fn address(uri: &Uri) -> String {
 /// Everything happens in the future that `call` makes: kube's worker, which calls it, has nothing to do that could panic.
 #[derive(Clone)]
 struct Transport {
-    source: Arc<Source>,
+    source: Arc<CredentialSource>,
 }
 
 impl Service<Request<Body>> for Transport {
@@ -244,7 +244,7 @@ impl Transport {
 fn why(error: &(dyn StdError + 'static), proxy: Option<&Proxy>) -> String {
     let Some(Proxy { setting, shown, .. }) = proxy else { return connect::explain::explain(error, &NAMES) };
     match connect::explain::layers(error).find_map(|layer| layer.downcast_ref::<proxied::Error>()) {
-        Some(error) => format!("the proxy {shown}: {}", error.explain(&Names { address: setting, ..NAMES })),
+        Some(error) => format!("the proxy {shown}: {}", error.explain(&SettingNames { address: setting, ..NAMES })),
         None => format!("through the proxy {shown} from {setting}: {}", connect::explain::explain(error, &NAMES)),
     }
 }
@@ -257,7 +257,7 @@ enum Attempt {
 
 /// A request that waits for its answer. Idle connections are dropped with it when nobody waits any more.
 struct Unanswered<'a> {
-    source: &'a Source,
+    source: &'a CredentialSource,
     generation: u64,
     is_answered: bool,
 }
@@ -281,16 +281,17 @@ mod tests {
 
     #[test]
     fn excluded_namespaces_join_the_field_selector() {
-        let scope = Scope {
+        let scope = PodSelection {
             excluded_namespaces: vec!["a".into(), "b".into()],
             field_selector: Some("spec.nodeName=n".into()),
-            ..Scope::default()
+            ..PodSelection::default()
         };
         let fields = "spec.nodeName=n,metadata.namespace!=a,metadata.namespace!=b";
         assert_eq!(scope.fields().as_deref(), Some(fields));
-        assert_eq!(Scope::default().fields(), None);
+        assert_eq!(PodSelection::default().fields(), None);
         assert!(
-            scope.can_be_left() && !Scope { excluded_namespaces: vec!["a".into()], ..Scope::default() }.can_be_left()
+            scope.can_be_left()
+                && !PodSelection { excluded_namespaces: vec!["a".into()], ..PodSelection::default() }.can_be_left()
         );
     }
 }

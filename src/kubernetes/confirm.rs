@@ -21,10 +21,10 @@ use serde::{Deserialize, de::DeserializeOwned};
 use tokio::sync::mpsc;
 
 use super::{
-    client::Scope,
+    client::PodSelection,
     explain::{Right, words},
     identity,
-    watch::list::{self, Step},
+    watch::list::{self, ListStep},
 };
 use crate::{
     clock::Clock,
@@ -34,7 +34,7 @@ use crate::{
         uid::Uid,
     },
     reconcile::{
-        absence::inquiry::{Answer, Confirmation, Finding, Inquiry},
+        absence::check::{Check, CheckFinding, CheckResult, Confirmation},
         paging::Paging,
     },
 };
@@ -49,7 +49,7 @@ const ANSWER_BYTES: usize = 16 << 20;
 const PODS_MAX: usize = 2_000_000;
 
 /// What the answers are compared with.
-pub struct Cluster {
+pub struct ExpectedCluster {
     /// The UID of `kube-system` at the start, if it could be read.
     pub uid: Option<String>,
     /// Whether a person named the cluster, so that its identity need not be readable.
@@ -95,22 +95,24 @@ fn forbidden(namespace: Option<&str>) -> Error {
 /// Answers questions until nobody asks any more.
 pub async fn run(
     client: Client,
-    scope: Scope,
-    cluster: Cluster,
-    mut questions: mpsc::Receiver<Inquiry>,
-    answers: mpsc::Sender<Confirmation>,
+    scope: PodSelection,
+    cluster: ExpectedCluster,
+    mut checks: mpsc::Receiver<Check>,
+    answers: mpsc::Sender<CheckResult>,
 ) {
-    while let Some(inquiry) = questions.recv().await {
-        let round = inquiry.round();
+    while let Some(check) = checks.recv().await {
+        let round = check.round();
         let finding = match other_than(&client, &cluster).await {
-            Err(error) => Finding::Answer(Answer::Unanswered(error.to_string())),
+            Err(error) => CheckFinding::Confirmation(Confirmation::Unanswered(error.to_string())),
             Ok(Some(other)) => other,
             Ok(None) => {
-                let late = Finding::Answer(Answer::Unanswered(format!("it took longer than {ANSWER_WITHIN:?}")));
-                tokio::time::timeout(ANSWER_WITHIN, answer(&client, &scope, inquiry)).await.unwrap_or(late)
+                let late = CheckFinding::Confirmation(Confirmation::Unanswered(format!(
+                    "it took longer than {ANSWER_WITHIN:?}"
+                )));
+                tokio::time::timeout(ANSWER_WITHIN, answer(&client, &scope, check)).await.unwrap_or(late)
             }
         };
-        if answers.send(Confirmation { round, finding }).await.is_err() {
+        if answers.send(CheckResult { round, finding }).await.is_err() {
             return;
         }
     }
@@ -118,10 +120,10 @@ pub async fn run(
 
 /// Whether the API server belongs to another cluster now. An identity that was not readable at the start is not taken for
 /// the expected one later.
-async fn other_than(client: &Client, cluster: &Cluster) -> Result<Option<Finding>, identity::Error> {
+async fn other_than(client: &Client, cluster: &ExpectedCluster) -> Result<Option<CheckFinding>, identity::Error> {
     match (identity::read(client).await, &cluster.uid) {
         (Ok(found), Some(expected)) if found != *expected => {
-            Ok(Some(Finding::OtherCluster { expected: expected.clone(), found }))
+            Ok(Some(CheckFinding::OtherCluster { expected: expected.clone(), found }))
         }
         (Ok(_), _) => Ok(None),
         (Err(identity::Error::Read { is_refused: true, .. }), _) if cluster.named => Ok(None),
@@ -129,26 +131,26 @@ async fn other_than(client: &Client, cluster: &Cluster) -> Result<Option<Finding
     }
 }
 
-async fn answer(client: &Client, scope: &Scope, inquiry: Inquiry) -> Finding {
-    let everything = Scope::default();
-    let listed = match inquiry {
-        Inquiry::LookUp { pods, .. } => return Finding::Answer(look_up(client, &pods).await),
-        Inquiry::Whole { .. } => list_pods(client, &everything, &[]).await,
-        Inquiry::List { except, .. } => list_pods(client, scope, &except).await,
-        Inquiry::Find { pods, unasked, .. } => find(client, scope, pods).await.map(|mut there| {
-            there.extend(unasked);
+async fn answer(client: &Client, scope: &PodSelection, check: Check) -> CheckFinding {
+    let everything = PodSelection::default();
+    let listed = match check {
+        Check::LookUp { pods, .. } => return CheckFinding::Confirmation(look_up(client, &pods).await),
+        Check::Whole { .. } => list_pods(client, &everything, &[]).await,
+        Check::List { except, .. } => list_pods(client, scope, &except).await,
+        Check::Find { pods, not_looked_up, .. } => find(client, scope, pods).await.map(|mut there| {
+            there.extend(not_looked_up);
             there
         }),
     };
     match listed {
-        Ok(uids) => Finding::Listed(uids),
-        Err(error) => Finding::Answer(Answer::Unanswered(format!("pods cannot be listed: {error}"))),
+        Ok(uids) => CheckFinding::Listed(uids),
+        Err(error) => CheckFinding::Confirmation(Confirmation::Unanswered(format!("pods cannot be listed: {error}"))),
     }
 }
 
 /// The pods of the scope but for some namespaces, from consistent lists: no resource version is named, so that none is
 /// older than its request.
-async fn list_pods(client: &Client, scope: &Scope, except: &[String]) -> Result<HashSet<Uid>, Error> {
+async fn list_pods(client: &Client, scope: &PodSelection, except: &[String]) -> Result<HashSet<Uid>, Error> {
     let mut uids = HashSet::new();
     if scope.namespaces.is_empty() {
         list_one(client, None, scope, &mut uids).await?;
@@ -164,21 +166,21 @@ async fn list_pods(client: &Client, scope: &Scope, except: &[String]) -> Result<
 async fn list_one(
     client: &Client,
     namespace: Option<&str>,
-    scope: &Scope,
+    scope: &PodSelection,
     uids: &mut HashSet<Uid>,
 ) -> Result<(), Error> {
-    let turns = list::Turns::default();
-    let source = list::Source::new(client.clone(), namespace.map(str::to_owned), scope, turns, Clock::start());
-    let mut steps = list::Source { only_metadata: true, ..source }.list(Paging::default());
+    let turns = list::PageTurns::default();
+    let source = list::ListSource::new(client.clone(), namespace.map(str::to_owned), scope, turns, Clock::start());
+    let mut steps = list::ListSource { only_metadata: true, ..source }.list(Paging::default());
     let mut found = HashSet::new();
     while let Some(step) = steps.next().await {
         let page = match step {
-            Step::Page(page) => page,
-            Step::Failed(failed) if failed.is_stuck => {
+            ListStep::Page(page) => page,
+            ListStep::Failed(failed) if failed.is_stuck => {
                 let is_forbidden = failed.error.status() == Some(403);
                 return Err(if is_forbidden { forbidden(namespace) } else { Error::List(failed.error) });
             }
-            Step::Failed(_) => continue,
+            ListStep::Failed(_) => continue,
         };
         if !page.is_consistent {
             return Err(Error::Expired);
@@ -198,24 +200,24 @@ async fn list_one(
 }
 
 /// Looks pods up one by one: gone is a 404, or another UID under the name.
-async fn look_up(client: &Client, pods: &[PodRef]) -> Answer {
+async fn look_up(client: &Client, pods: &[PodRef]) -> Confirmation {
     if pods.is_empty() {
         // The cluster's identity was all that was asked for.
-        return Answer::Gone;
+        return Confirmation::Gone;
     }
     let mut there = 0;
     for PodRef { uid, namespace, name } in pods {
         match uid_of(client, namespace, name).await {
             Ok(found) => there += usize::from(found.as_ref() == Some(uid)),
-            Err(error) => return Answer::Unanswered(format!("pod {uid} cannot be looked up: {error}")),
+            Err(error) => return Confirmation::Unanswered(format!("pod {uid} cannot be looked up: {error}")),
         }
     }
-    if there == 0 { Answer::Gone } else { Answer::StillThere(there) }
+    if there == 0 { Confirmation::Gone } else { Confirmation::StillThere(there) }
 }
 
 /// Which of these pods are there, selected or not. Namespaces of the scope are listed; elsewhere each pod is looked up, and
 /// counts as being there where that is not allowed.
-async fn find(client: &Client, scope: &Scope, pods: Vec<PodRef>) -> Result<HashSet<Uid>, Error> {
+async fn find(client: &Client, scope: &PodSelection, pods: Vec<PodRef>) -> Result<HashSet<Uid>, Error> {
     let mut by_namespace: BTreeMap<String, Vec<(Uid, String)>> = BTreeMap::new();
     for PodRef { uid, namespace, name } in pods {
         by_namespace.entry(namespace).or_default().push((uid, name));
@@ -224,7 +226,7 @@ async fn find(client: &Client, scope: &Scope, pods: Vec<PodRef>) -> Result<HashS
     for (namespace, pods) in by_namespace {
         if scope.namespaces.contains(&namespace) {
             let mut all = HashSet::new();
-            list_one(client, Some(&namespace), &Scope::default(), &mut all).await?;
+            list_one(client, Some(&namespace), &PodSelection::default(), &mut all).await?;
             there.extend(pods.into_iter().map(|(uid, _)| uid).filter(|uid| all.contains(uid)));
             continue;
         }

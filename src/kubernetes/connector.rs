@@ -37,7 +37,7 @@ use tower::{BoxError, Service, ServiceExt as _};
 
 use super::{
     kubeconfig::{
-        access::Access,
+        access::ApiAccess,
         proxy::{Proxy, Route},
     },
     proxied,
@@ -56,7 +56,7 @@ const KEEPALIVE: Duration = Duration::from_secs(5);
 const UNACKNOWLEDGED: Duration = Duration::from_secs(20);
 
 /// A client of the API server, with a pool of connections.
-pub(super) type Http = Client<TimeoutConnector<Dial>, Body>;
+pub(super) type ApiClient = Client<TimeoutConnector<Dial>, Body>;
 
 /// What connections have in common, whatever their certificates.
 #[derive(Clone)]
@@ -68,7 +68,7 @@ pub(super) struct Connector {
 }
 
 impl Connector {
-    pub(super) fn new(access: &Access) -> Self {
+    pub(super) fn new(access: &ApiAccess) -> Self {
         let mut tcp = HttpConnector::new_with_resolver(Resolver::default());
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
@@ -82,7 +82,7 @@ impl Connector {
     }
 
     /// A client with connections of its own.
-    pub(super) fn http(&self, tls: Arc<ClientConfig>) -> Http {
+    pub(super) fn http(&self, tls: Arc<ClientConfig>) -> ApiClient {
         let mut connector = TimeoutConnector::new(Dial { connector: self.clone(), tls });
         connector.set_read_timeout(Some(READ_TIMEOUT));
         connector.set_reset_reader_on_write(true);

@@ -24,8 +24,8 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    connector::{Connector, Http},
-    kubeconfig::access::{Access, Content, Login, Secret, Trust},
+    connector::{ApiClient, Connector},
+    kubeconfig::access::{ApiAccess, FileContent, Login, Secret, Trust},
     plugin::{self, Printed},
     tls,
 };
@@ -74,7 +74,7 @@ pub(super) struct Material {
 pub(super) struct Present {
     /// Grows with every change.
     pub(super) generation: u64,
-    pub(super) http: Http,
+    pub(super) http: ApiClient,
     tls: Arc<ClientConfig>,
     pub(super) header: Option<HeaderValue>,
 }
@@ -110,19 +110,19 @@ struct State {
 }
 
 /// The source.
-pub(super) struct Source {
-    access: Arc<Access>,
+pub(super) struct CredentialSource {
+    access: Arc<ApiAccess>,
     connector: Connector,
     clock: Clock,
     state: Mutex<State>,
 }
 
-impl Source {
+impl CredentialSource {
     /// A source that has read the files.
     ///
     /// # Errors
     /// When a file or a member cannot be used.
-    pub(super) fn new(access: Access) -> Result<Self, Error> {
+    pub(super) fn new(access: ApiAccess) -> Result<Self, Error> {
         let connector = Connector::new(&access);
         let now = Instant::now();
         let state = State {
@@ -163,7 +163,7 @@ impl Source {
         &self.access.server
     }
 
-    pub(super) fn access(&self) -> &Access {
+    pub(super) fn access(&self) -> &ApiAccess {
         &self.access
     }
 
@@ -336,8 +336,8 @@ impl State {
 }
 
 /// Reads the files of an access.
-fn read(access: &Access, printed: Option<&Printed>) -> Result<Material, Error> {
-    let bytes = |content: &Content| content.read().map_err(Error::Unusable);
+fn read(access: &ApiAccess, printed: Option<&Printed>) -> Result<Material, Error> {
+    let bytes = |content: &FileContent| content.read().map_err(Error::Unusable);
     let bundle = match &access.trust {
         Trust::Bundle(content) => Some(bytes(content)?),
         Trust::System | Trust::Anything => None,
@@ -355,7 +355,7 @@ fn read(access: &Access, printed: Option<&Printed>) -> Result<Material, Error> {
 }
 
 /// The token in a file, or the one in the kubeconfig where the file has none.
-fn token(file: Option<&Content>, inline: Option<&Secret>) -> Result<Secret, Error> {
+fn token(file: Option<&FileContent>, inline: Option<&Secret>) -> Result<Secret, Error> {
     let from_file = file.map(|content| {
         let bytes = content.read()?;
         let token = bytes.expose();

@@ -25,7 +25,7 @@ use super::{
     },
     resolver::Resolver,
 };
-use crate::connect::{self, explain::Names};
+use crate::connect::{self, explain::SettingNames};
 
 /// Bytes of a proxy's answer to CONNECT.
 const HEAD_MAX: usize = 8 << 10;
@@ -66,7 +66,7 @@ pub(super) enum Error {
 
 impl Error {
     /// One sentence: what is wrong, and which setting changes it.
-    pub(super) fn explain(&self, names: &Names) -> String {
+    pub(super) fn explain(&self, names: &SettingNames) -> String {
         match self {
             Self::Connection(error) => connect::explain::explain(&**error, names),
             other => format!("{other}, or correct {}", names.address),
@@ -164,7 +164,7 @@ async fn by_socks(stream: Stream, target: String, login: Option<(String, Secret)
 mod tests {
     use super::*;
 
-    const NAMES: Names = Names { address: "proxy-url", authorities: "", timeout: "" };
+    const NAMES: SettingNames = SettingNames { address: "proxy-url", authorities: "", timeout: "" };
 
     #[tokio::test]
     async fn refusal_names_the_status_and_the_setting() {

@@ -11,7 +11,7 @@ use rustls::{
 
 use super::{
     credentials::{Error, Material},
-    kubeconfig::access::{Access, Trust},
+    kubeconfig::access::{ApiAccess, Trust},
 };
 use crate::connect::{self, trust::Bundle};
 
@@ -19,7 +19,7 @@ use crate::connect::{self, trust::Bundle};
 ///
 /// # Errors
 /// When a certificate or a key cannot be used.
-pub(super) fn config(access: &Access, material: &Material) -> Result<Arc<ClientConfig>, Error> {
+pub(super) fn config(access: &ApiAccess, material: &Material) -> Result<Arc<ClientConfig>, Error> {
     let verifier = verifier(access, material)?;
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
     let builder = builder.with_safe_default_protocol_versions();
@@ -42,7 +42,7 @@ pub(super) fn config(access: &Access, material: &Material) -> Result<Arc<ClientC
     Ok(Arc::new(config?))
 }
 
-fn verifier(access: &Access, material: &Material) -> Result<Arc<dyn ServerCertVerifier>, Error> {
+fn verifier(access: &ApiAccess, material: &Material) -> Result<Arc<dyn ServerCertVerifier>, Error> {
     let is_needed = access.server.scheme_str() == Some("https")
         || access.proxy.as_ref().is_some_and(|proxy| proxy.address.scheme_str() == Some("https"));
     match (&access.trust, &material.bundle) {

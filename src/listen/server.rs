@@ -28,7 +28,7 @@ use tower::ServiceExt as _;
 
 use super::{
     stream::Impatient,
-    table::{InWork, Place, Requests, Table},
+    table::{ConnectionSlot, InWork, OpenRequests, Table},
 };
 
 /// What TLS is spoken with; the sender replaces it when the certificate is renewed.
@@ -132,7 +132,7 @@ struct Server {
 }
 
 impl Server {
-    async fn connection(self, stream: TcpStream, place: Place) {
+    async fn connection(self, stream: TcpStream, place: ConnectionSlot) {
         tokio::select! {
             () = place.closed() => tracing::debug!("connection closed to make room for a new one"),
             result = self.exchange(stream, place.requests()) => if let Err(error) = result {
@@ -141,7 +141,7 @@ impl Server {
         }
     }
 
-    async fn exchange(&self, stream: TcpStream, requests: Requests) -> io::Result<()> {
+    async fn exchange(&self, stream: TcpStream, requests: OpenRequests) -> io::Result<()> {
         // Answers are small and complete: waiting to fill a packet only delays them.
         stream.set_nodelay(true)?;
         let stream = Impatient::new(stream, self.limits.write_timeout);
@@ -154,7 +154,7 @@ impl Server {
         self.http(stream, requests).await
     }
 
-    async fn http(&self, stream: impl AsyncRead + AsyncWrite + Unpin, requests: Requests) -> io::Result<()> {
+    async fn http(&self, stream: impl AsyncRead + AsyncWrite + Unpin, requests: OpenRequests) -> io::Result<()> {
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(self.limits.head_timeout);
         http.max_headers(HEADERS).max_buf_size(self.limits.head_bytes);

@@ -37,14 +37,14 @@ impl Table {
     }
 
     /// Adds a connection. If the table is full, another one is closed for it, and the answer says so.
-    pub(super) fn enter(self: &Arc<Self>) -> (Place, bool) {
+    pub(super) fn enter(self: &Arc<Self>) -> (ConnectionSlot, bool) {
         let id = self.next();
         let slot = Slot { since: AtomicU64::new(id), requests: AtomicUsize::new(0), close: CancellationToken::new() };
         let slot = Arc::new(slot);
         let mut open = self.open();
         let full = open.len() >= self.limit && close_oldest(&mut open);
         open.insert(id, Arc::clone(&slot));
-        (Place { id, slot, table: Arc::clone(self) }, full)
+        (ConnectionSlot { id, slot, table: Arc::clone(self) }, full)
     }
 
     /// Closes the oldest connection, where the process has no file descriptor left for another one.
@@ -72,37 +72,37 @@ fn close_oldest(open: &mut BTreeMap<u64, Arc<Slot>>) -> bool {
 }
 
 /// A connection's place in the table, free again when this is dropped.
-pub(super) struct Place {
+pub(super) struct ConnectionSlot {
     id: u64,
     slot: Arc<Slot>,
     table: Arc<Table>,
 }
 
-impl Place {
+impl ConnectionSlot {
     /// Waits until the connection has to end because a new one needs its place.
     pub(super) async fn closed(&self) {
         self.slot.close.cancelled().await;
     }
 
     /// For the requests of this connection.
-    pub(super) fn requests(&self) -> Requests {
-        Requests { slot: Arc::clone(&self.slot), table: Arc::clone(&self.table) }
+    pub(super) fn requests(&self) -> OpenRequests {
+        OpenRequests { slot: Arc::clone(&self.slot), table: Arc::clone(&self.table) }
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         self.table.open().remove(&self.id);
     }
 }
 
 /// Counts a connection's requests in work.
-pub(super) struct Requests {
+pub(super) struct OpenRequests {
     slot: Arc<Slot>,
     table: Arc<Table>,
 }
 
-impl Requests {
+impl OpenRequests {
     /// A request has come; it is in work until the returned value is dropped.
     pub(super) fn begin(&self) -> InWork {
         self.slot.since.store(self.table.next(), Ordering::Relaxed);
@@ -112,11 +112,11 @@ impl Requests {
 }
 
 /// A request in work.
-pub(super) struct InWork(Requests);
+pub(super) struct InWork(OpenRequests);
 
 impl Drop for InWork {
     fn drop(&mut self) {
-        let Requests { slot, table } = &self.0;
+        let OpenRequests { slot, table } = &self.0;
         slot.since.store(table.next(), Ordering::Relaxed);
         slot.requests.fetch_sub(1, Ordering::Relaxed);
     }
@@ -126,7 +126,7 @@ impl Drop for InWork {
 mod tests {
     use super::*;
 
-    fn is_closed(place: &Place) -> bool {
+    fn is_closed(place: &ConnectionSlot) -> bool {
         place.slot.close.is_cancelled()
     }
 

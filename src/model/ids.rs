@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// Who writes: one cluster's installation. Sessions, inventories and digests are a writer's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Writer {
+pub struct RecordOwner {
     /// The UID of the `kube-system` namespace, or what the operator set.
     pub cluster_id: String,
     /// The cluster's name for people.

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::ids::Writer;
+use super::ids::RecordOwner;
 
 /// Bytes of a usual record, which are set aside to write one.
 const USUAL_BYTES: usize = 2_048;
@@ -35,15 +35,15 @@ pub struct Record {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service_account: Option<String>,
     /// How it is.
-    pub state: State,
+    pub state: PodState,
     /// When things happened to it.
     pub times: Times,
     /// The names of the members that were cut to keep the record small.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub truncated: Vec<Part>,
+    pub truncated: Vec<TruncatedPart>,
     /// What the pod says it belongs to: its controller, and the Deployment behind a ReplicaSet.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub workload: Vec<Workload>,
+    pub workload: Vec<WorkloadRef>,
 }
 
 impl Record {
@@ -67,7 +67,7 @@ impl Record {
 /// A member that can be cut to keep a record small.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Part {
+pub enum TruncatedPart {
     /// The pod's annotations.
     Annotations,
     /// Its addresses and its node's.
@@ -89,8 +89,8 @@ pub struct ClusterName {
     pub name: String,
 }
 
-impl From<&Writer> for ClusterName {
-    fn from(writer: &Writer) -> Self {
+impl From<&RecordOwner> for ClusterName {
+    fn from(writer: &RecordOwner) -> Self {
         Self { id: writer.cluster_id.clone(), name: writer.cluster_name.clone() }
     }
 }
@@ -115,7 +115,7 @@ pub struct PodName {
 /// An object that a pod belongs to.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Workload {
+pub struct WorkloadRef {
     /// Its API group and version.
     pub api_version: String,
     /// Whether it was concluded from names instead of read.
@@ -155,7 +155,7 @@ impl Placement {
 
 /// How a pod is.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct State {
+pub struct PodState {
     /// The one word to go by.
     pub lifecycle: Lifecycle,
     /// The API's own word.

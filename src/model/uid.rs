@@ -18,7 +18,7 @@ enum Kept {
 }
 
 /// A UID as text.
-pub struct Text<'a>(Written<'a>);
+pub struct UidText<'a>(Written<'a>);
 
 enum Written<'a> {
     Uuid([u8; Hyphenated::LENGTH]),
@@ -27,8 +27,8 @@ enum Written<'a> {
 
 impl Uid {
     /// The UID as text.
-    pub fn text(&self) -> Text<'_> {
-        Text(match &self.0 {
+    pub fn text(&self) -> UidText<'_> {
+        UidText(match &self.0 {
             Kept::Uuid(uuid) => {
                 let mut text = [0; Hyphenated::LENGTH];
                 uuid.hyphenated().encode_lower(&mut text);
@@ -46,7 +46,7 @@ pub(crate) fn canonical_uuid(text: &str) -> Option<Uuid> {
     may_be.then(|| Uuid::try_parse(text).ok()).flatten()
 }
 
-impl Deref for Text<'_> {
+impl Deref for UidText<'_> {
     type Target = str;
 
     fn deref(&self) -> &str {
@@ -70,7 +70,7 @@ impl From<String> for Uid {
     }
 }
 
-impl PartialEq<&str> for Text<'_> {
+impl PartialEq<&str> for UidText<'_> {
     fn eq(&self, text: &&str) -> bool {
         **self == **text
     }

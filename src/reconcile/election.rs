@@ -46,7 +46,7 @@ impl Leadership {
 
 /// How long things take, as parts of the lease's duration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timing {
+pub struct LeaseTiming {
     /// How long a lease lasts from when others see it renewed.
     pub duration: Duration,
     /// How much sooner the leader itself takes it to be over.
@@ -61,7 +61,7 @@ pub struct Timing {
     pub call: Duration,
 }
 
-impl Timing {
+impl LeaseTiming {
     /// The timing of a lease of this duration.
     pub fn of(duration: Duration) -> Self {
         Self {
@@ -77,7 +77,7 @@ impl Timing {
 
 /// The Lease as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct LeaseState {
     /// Who holds it; empty where nobody does.
     pub holder: String,
     /// How often it changed hands.
@@ -90,7 +90,7 @@ pub struct Seen {
     pub version: String,
 }
 
-impl Seen {
+impl LeaseState {
     /// Whether its holder has done nothing between the two. Others may touch the object, with an annotation for instance:
     /// that keeps no holder alive.
     fn is_as_before(&self, before: &Self) -> bool {
@@ -101,7 +101,7 @@ impl Seen {
 
 /// What is to be written into the Lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Claim {
+pub struct LeaseUpdate {
     /// The holder; empty to give the lease up.
     pub holder: String,
     /// How often it changed hands.
@@ -116,20 +116,20 @@ pub struct Claim {
 
 /// What to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum ElectionStep {
     /// Nothing before this moment.
     Wait(Moment),
     /// Read the Lease.
     Get,
     /// Replace it.
-    Put(Claim),
+    Put(LeaseUpdate),
     /// Nothing any more: the lease is given up, or was not ours.
     Done,
 }
 
 /// What came of a request to replace the Lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Written {
+pub enum UpdateOutcome {
     /// It was replaced.
     Done,
     /// It had been changed since it was read.
@@ -141,7 +141,7 @@ pub enum Written {
 #[derive(Debug)]
 enum Next {
     Get(Moment),
-    Put(Claim),
+    Put(LeaseUpdate),
     Done,
 }
 
@@ -149,22 +149,22 @@ enum Next {
 #[derive(Debug)]
 pub struct Election {
     me: String,
-    timing: Timing,
+    timing: LeaseTiming,
     leadership: Leadership,
     /// The lease as it was last seen, and since when it has been so.
-    observed: Option<(Seen, Moment)>,
+    observed: Option<(LeaseState, Moment)>,
     last_term: u64,
     conflicts: u32,
     standing: bool,
     releasing: bool,
-    aside: Aside,
+    stepped_aside: Aside,
     next: Next,
 }
 
 /// The delays before a leader that stepped aside stands again: the first one, and the longest.
 const ASIDE_FOR: (Duration, Duration) = (Duration::from_secs(120), Duration::from_secs(1_200));
 /// A lease that nobody took for so many times its duration is taken back at once: there is no other candidate.
-const UNWANTED_AFTER: u32 = 2;
+const UNCLAIMED_AFTER: u32 = 2;
 
 /// How a candidate gives way to others that may be able to do what it cannot.
 #[derive(Debug, Default)]
@@ -179,7 +179,7 @@ struct Aside {
 
 impl Election {
     /// One that looks on, under a name that no other process has or had.
-    pub fn new(me: String, timing: Timing) -> Self {
+    pub fn new(me: String, timing: LeaseTiming) -> Self {
         Self {
             me,
             timing,
@@ -189,7 +189,7 @@ impl Election {
             conflicts: 0,
             standing: false,
             releasing: false,
-            aside: Aside::default(),
+            stepped_aside: Aside::default(),
             next: Next::Get(Moment::START),
         }
     }
@@ -205,12 +205,12 @@ impl Election {
     }
 
     /// What to do now.
-    pub fn step(&self, now: Moment) -> Step {
+    pub fn step(&self, now: Moment) -> ElectionStep {
         match &self.next {
-            Next::Get(at) if now < *at => Step::Wait(*at),
-            Next::Get(_) => Step::Get,
-            Next::Put(claim) => Step::Put(claim.clone()),
-            Next::Done => Step::Done,
+            Next::Get(at) if now < *at => ElectionStep::Wait(*at),
+            Next::Get(_) => ElectionStep::Get,
+            Next::Put(claim) => ElectionStep::Put(claim.clone()),
+            Next::Done => ElectionStep::Done,
         }
     }
 
@@ -225,21 +225,22 @@ impl Election {
             return;
         }
         self.leadership = Leadership::Follower;
-        let delay = (ASIDE_FOR.0 * 2_u32.saturating_pow(self.aside.times.min(8))).min(ASIDE_FOR.1);
-        self.aside = Aside { giving_up: true, until: Some(now + delay), times: self.aside.times.saturating_add(1) };
+        let delay = (ASIDE_FOR.0 * 2_u32.saturating_pow(self.stepped_aside.times.min(8))).min(ASIDE_FOR.1);
+        self.stepped_aside =
+            Aside { giving_up: true, until: Some(now + delay), times: self.stepped_aside.times.saturating_add(1) };
         // Whoever writes for this process has to stop first.
         self.next = Next::Get(now + self.timing.retry);
     }
 
     /// Does a leader's work again: the next time it steps aside is the first one.
     pub fn worked(&mut self) {
-        self.aside.times = 0;
+        self.stepped_aside.times = 0;
     }
 
     /// Whether it leaves the lease to others. A lease that was free for long is wanted by nobody else.
-    fn is_aside(&self, seen: &Seen, since: Moment, now: Moment) -> bool {
-        let unwanted = seen.holder.is_empty() && now >= since + self.timing.duration * UNWANTED_AFTER;
-        self.aside.until.is_some_and(|until| now < until) && !unwanted
+    fn is_aside(&self, seen: &LeaseState, since: Moment, now: Moment) -> bool {
+        let unwanted = seen.holder.is_empty() && now >= since + self.timing.duration * UNCLAIMED_AFTER;
+        self.stepped_aside.until.is_some_and(|until| now < until) && !unwanted
     }
 
     /// Leads no more and gives the lease up, if it is ours.
@@ -250,7 +251,7 @@ impl Election {
     }
 
     /// The Lease was read.
-    pub fn read(&mut self, seen: &Seen, now: Moment) {
+    pub fn read(&mut self, seen: &LeaseState, now: Moment) {
         let since = match &self.observed {
             Some((before, since)) if seen.is_as_before(before) => *since,
             _ => now,
@@ -258,8 +259,8 @@ impl Election {
         let expires = since + seen.duration.unwrap_or(self.timing.duration);
         let (mine, free) = (seen.holder == self.me, seen.holder.is_empty() || now >= expires);
         self.observed = Some((seen.clone(), since));
-        let gives_up = self.aside.giving_up && mine;
-        self.aside.giving_up = gives_up;
+        let gives_up = self.stepped_aside.giving_up && mine;
+        self.stepped_aside.giving_up = gives_up;
         self.next = if gives_up {
             Next::Put(self.claim(String::new(), seen.transitions, seen))
         } else if self.releasing {
@@ -270,7 +271,7 @@ impl Election {
             // Ours from a request whose answer was lost, or from before it lapsed, is acquired anew.
             self.leadership = Leadership::Follower;
             let term = seen.transitions.max(self.last_term) + 1;
-            Next::Put(Claim { acquires: true, ..self.claim(self.me.clone(), term, seen) })
+            Next::Put(LeaseUpdate { acquires: true, ..self.claim(self.me.clone(), term, seen) })
         } else {
             self.leadership = Leadership::Follower;
             let look = now + self.timing.look;
@@ -278,9 +279,9 @@ impl Election {
         };
     }
 
-    fn claim(&self, holder: String, transitions: u64, seen: &Seen) -> Claim {
+    fn claim(&self, holder: String, transitions: u64, seen: &LeaseState) -> LeaseUpdate {
         let version = seen.version.clone();
-        Claim { holder, transitions, duration: self.timing.duration, acquires: false, version }
+        LeaseUpdate { holder, transitions, duration: self.timing.duration, acquires: false, version }
     }
 
     /// The Lease could not be read.
@@ -296,28 +297,28 @@ impl Election {
     }
 
     /// What came of a claim that was sent at `sent`.
-    pub fn written(&mut self, claim: &Claim, written: Written, sent: Moment, now: Moment) {
-        if written != Written::Conflict {
+    pub fn written(&mut self, claim: &LeaseUpdate, written: UpdateOutcome, sent: Moment, now: Moment) {
+        if written != UpdateOutcome::Conflict {
             self.conflicts = 0;
         }
         self.next = match written {
-            Written::Done if self.releasing => Next::Done,
-            Written::Done if claim.holder.is_empty() => {
-                self.aside.giving_up = false;
+            UpdateOutcome::Done if self.releasing => Next::Done,
+            UpdateOutcome::Done if claim.holder.is_empty() => {
+                self.stepped_aside.giving_up = false;
                 Next::Get(now + self.timing.look)
             }
-            Written::Done => self.granted(claim, sent, now),
-            Written::Conflict => {
+            UpdateOutcome::Done => self.granted(claim, sent, now),
+            UpdateOutcome::Conflict => {
                 // Somebody wrote first. Whether it was another candidate, or somebody who annotated it, is read at once;
                 // only a server that always says so is asked more slowly.
                 self.conflicts = self.conflicts.saturating_add(1);
                 Next::Get(if self.conflicts > 1 { now + self.timing.retry } else { now })
             }
-            Written::Failed => Next::Get(now + self.timing.retry),
+            UpdateOutcome::Failed => Next::Get(now + self.timing.retry),
         };
     }
 
-    fn granted(&mut self, claim: &Claim, sent: Moment, now: Moment) -> Next {
+    fn granted(&mut self, claim: &LeaseUpdate, sent: Moment, now: Moment) -> Next {
         self.last_term = self.last_term.max(claim.transitions);
         let until = sent + self.timing.duration - self.timing.margin;
         // A renewal that was answered after the leadership had lapsed does not mend it: everything that was believed as

@@ -25,7 +25,7 @@ pub enum ListAge {
 /// A list may be taken while events go on. It is old if it is older than what was seen when it began: events may have
 /// overtaken it since. Events are in order among themselves: those of a lagging watch may lie before the list's version.
 #[derive(Debug, Default)]
-pub struct Newest {
+pub struct NewestVersion {
     /// Of lists and events.
     version: Option<String>,
     /// Of the events of this watch, or where it started.
@@ -38,7 +38,7 @@ pub struct Newest {
     restored: bool,
 }
 
-impl Newest {
+impl NewestVersion {
     /// The newest version.
     pub fn version(&self) -> Option<&str> {
         self.version.as_deref()
@@ -116,20 +116,20 @@ mod tests {
     #[test]
     fn only_an_older_event_counts_as_stale() {
         // An event of an equal or incomparable version does not.
-        let mut newest = Newest::default();
+        let mut newest = NewestVersion::default();
         assert!(newest.event("9") && newest.event("10") && newest.event("10") && !newest.event("9"));
         assert!(newest.event("opaque") && newest.event("3"), "no order, no conclusion");
     }
 
     /// The list in which nothing happens between its request and its first page.
-    fn list(newest: &mut Newest, version: &str, now: Moment) -> ListAge {
+    fn list(newest: &mut NewestVersion, version: &str, now: Moment) -> ListAge {
         newest.begin_list();
         newest.list(Some(version), now)
     }
 
     #[test]
     fn list_overtaken_by_events_is_fresh() {
-        let mut newest = Newest::default();
+        let mut newest = NewestVersion::default();
         assert!(list(&mut newest, "10", at(0)) == ListAge::Fresh && newest.begin_watch().as_deref() == Some("10"));
         assert!(newest.event("12"));
         newest.begin_list();
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn restarted_list_may_not_go_back() {
-        let mut newest = Newest::default();
+        let mut newest = NewestVersion::default();
         newest.begin_list();
         assert!(newest.event("20"));
         newest.begin_list();
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn lagging_watch_may_be_behind_the_list() {
-        let mut newest = Newest::default();
+        let mut newest = NewestVersion::default();
         list(&mut newest, "10", at(0));
         newest.begin_watch();
         assert_eq!(list(&mut newest, "20", at(1)), ListAge::Fresh);
@@ -162,7 +162,7 @@ mod tests {
     #[test]
     fn older_lists_count_as_restore_after_a_minute() {
         // Until then, an older list is requested again.
-        let mut newest = Newest::default();
+        let mut newest = NewestVersion::default();
         assert_eq!(list(&mut newest, "100", at(0)), ListAge::Fresh);
         for secs in [1, 20, 40] {
             assert_eq!(list(&mut newest, "50", at(secs)), ListAge::Older, "{secs}");
@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn restore_outlives_a_list_that_breaks_off() {
         // The next list still counts as one of a restored cluster.
-        let mut newest = Newest::default();
+        let mut newest = NewestVersion::default();
         list(&mut newest, "100", at(0));
         assert!(!newest.completes_restore());
         for secs in [1, 20, 61] {
@@ -189,7 +189,7 @@ mod tests {
 
     #[test]
     fn fresh_list_clears_the_suspected_restore() {
-        let mut newest = Newest::default();
+        let mut newest = NewestVersion::default();
         list(&mut newest, "100", at(0));
         list(&mut newest, "50", at(1));
         list(&mut newest, "101", at(2));

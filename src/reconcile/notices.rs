@@ -47,7 +47,7 @@ impl Reminder {
 #[derive(Debug, Default)]
 pub struct Notices {
     /// The causes that were told within this interval.
-    told: Vec<String>,
+    logged: Vec<String>,
     /// Faults that were not told.
     more: u64,
     /// The first things that failed without being told.
@@ -58,7 +58,7 @@ pub struct Notices {
 
 /// The faults of an interval that were counted instead of logged.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Summary {
+pub struct NoticeSummary {
     /// How many faults.
     pub count: u64,
     /// The first few things that failed, by name.
@@ -68,11 +68,11 @@ pub struct Summary {
 impl Notices {
     /// Whether this fault of a thing is to be told by itself; otherwise it is counted.
     pub fn tell(&mut self, name: &str, cause: &str, now: Moment) -> bool {
-        if self.told.is_empty() && self.more == 0 {
+        if self.logged.is_empty() && self.more == 0 {
             self.ends_at = Some(now + SUMMARY_AFTER);
         }
-        if self.told.len() < TOLD && !self.told.iter().any(|told| told == cause) {
-            self.told.push(cause.to_owned());
+        if self.logged.len() < TOLD && !self.logged.iter().any(|logged| logged == cause) {
+            self.logged.push(cause.to_owned());
             return true;
         }
         self.more += 1;
@@ -83,13 +83,13 @@ impl Notices {
     }
 
     /// The faults that were counted and not told, once the interval is over.
-    pub fn summary(&mut self, now: Moment) -> Option<Summary> {
+    pub fn summary(&mut self, now: Moment) -> Option<NoticeSummary> {
         if self.ends_at.is_none_or(|ends_at| now < ends_at) {
             return None;
         }
-        self.told.clear();
+        self.logged.clear();
         let (count, first) = (std::mem::take(&mut self.more), std::mem::take(&mut self.named).join(", "));
-        (count > 0).then_some(Summary { count, first })
+        (count > 0).then_some(NoticeSummary { count, first })
     }
 }
 
@@ -113,17 +113,20 @@ mod tests {
     #[test]
     fn many_faults_become_few_lines_and_a_summary() {
         let mut notices = Notices::default();
-        let told = (0..5_000).filter(|n| notices.tell(&format!("ns-{n}"), &n.to_string(), at(0))).count();
-        assert_eq!((told, notices.summary(at(59))), (5, None));
+        let logged = (0..5_000).filter(|n| notices.tell(&format!("ns-{n}"), &n.to_string(), at(0))).count();
+        assert_eq!((logged, notices.summary(at(59))), (5, None));
         let first = "ns-5, ns-6, ns-7, ns-8, ns-9".to_owned();
-        assert_eq!((notices.summary(at(60)), notices.summary(at(61))), (Some(Summary { count: 4_995, first }), None));
+        assert_eq!(
+            (notices.summary(at(60)), notices.summary(at(61))),
+            (Some(NoticeSummary { count: 4_995, first }), None)
+        );
         assert!(notices.tell("ns-1", "1", at(62)), "another interval");
     }
 
     #[test]
     fn each_cause_is_logged_once_per_interval() {
         let mut notices = Notices::default();
-        let told = (0..100).filter(|n| notices.tell(["a", "b"][n % 2], "invalid type", at(0))).count();
-        assert_eq!((told, notices.summary(at(60))), (1, Some(Summary { count: 99, first: "b, a".into() })));
+        let logged = (0..100).filter(|n| notices.tell(["a", "b"][n % 2], "invalid type", at(0))).count();
+        assert_eq!((logged, notices.summary(at(60))), (1, Some(NoticeSummary { count: 99, first: "b, a".into() })));
     }
 }

@@ -25,7 +25,7 @@ pub struct Outage {
 
 /// What is logged of an outage that lasts, or is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lasted {
+pub struct OutageReport {
     /// How long it has lasted.
     pub time: Duration,
     /// Requests that failed since the last line, or in the whole outage that is over.
@@ -47,18 +47,18 @@ impl Outage {
     }
 
     /// Time passed. Says what to log of an outage that lasts.
-    pub fn lasts(&mut self, now: Moment) -> Option<Lasted> {
+    pub fn lasts(&mut self, now: Moment) -> Option<OutageReport> {
         let since = self.since.filter(|_| self.logged && self.is_due(now))?;
-        Some(Lasted { time: now.since(since), failures: self.log(now) })
+        Some(OutageReport { time: now.since(since), failures: self.log(now) })
     }
 
     /// A request was answered. Says what to log of the outage that is over.
-    pub fn over(&mut self, now: Moment) -> Option<Lasted> {
+    pub fn over(&mut self, now: Moment) -> Option<OutageReport> {
         let since = self.since.take()?;
         let failures = std::mem::take(&mut self.all_failures);
         std::mem::take(&mut self.logged).then(|| {
             self.log(now);
-            Lasted { time: now.since(since), failures }
+            OutageReport { time: now.since(since), failures }
         })
     }
 
@@ -100,7 +100,7 @@ mod tests {
             lines.extend(outage.lasts(at(now)).map(|lasted| (now, lasted.time, lasted.failures)));
         }
         assert_eq!(lines, [(70, secs(60), 60), (130, secs(120), 60), (190, secs(180), 60)]);
-        assert_eq!(outage.over(at(200)), Some(Lasted { time: secs(190), failures: 190 }));
+        assert_eq!(outage.over(at(200)), Some(OutageReport { time: secs(190), failures: 190 }));
         assert_eq!(outage.over(at(201)), None);
     }
 

@@ -81,7 +81,7 @@ pub enum Verdict {
         current: Option<StoredVersion>,
     },
     /// Nobody knows whether it was applied.
-    Doubt {
+    Uncertain {
         /// What went wrong.
         cause: String,
     },
@@ -141,7 +141,7 @@ pub enum Failure {
 
 /// What a registry says beside the status.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Said {
+pub struct ProblemDetail {
     /// The problem's name, empty where there was none.
     pub problem: String,
     /// Its detail or title, cut to a length fit for a log.
@@ -153,8 +153,8 @@ pub struct Said {
 }
 
 /// Judges one operation.
-pub fn of_item(kind: OperationKind, status: u16, said: Said) -> Verdict {
-    let Said { problem, detail, current, retry_after } = said;
+pub fn judge_operation(kind: OperationKind, status: u16, said: ProblemDetail) -> Verdict {
+    let ProblemDetail { problem, detail, current, retry_after } = said;
     let cause = if problem.is_empty() { detail } else { format!("{problem}: {detail}") };
     let cause = if cause.is_empty() { format!("status {status}") } else { cause };
     match (kind, status, problem.as_str()) {
@@ -165,7 +165,7 @@ pub fn of_item(kind: OperationKind, status: u16, said: Said) -> Verdict {
         | (_, 400 | 403 | 405 | 406 | 411 | 413 | 414 | 415 | 422 | 428 | 431 | 451, _)
         | (OperationKind::Put, 410, _) => Verdict::Rejected { cause },
         (_, 429 | 503, _) => Verdict::Retry { after: retry_after.map(|d| d.min(RETRY_AFTER_MAX)), cause },
-        _ => Verdict::Doubt { cause: format!("status {status}: {cause}") },
+        _ => Verdict::Uncertain { cause: format!("status {status}: {cause}") },
     }
 }
 
@@ -185,8 +185,8 @@ pub fn concerns_every_request(kind: OperationKind, status: u16, problem: &str) -
 }
 
 /// Judges a request that was not answered with a success.
-pub fn of_request(status: u16, said: Said) -> Failure {
-    let Said { problem, detail, retry_after, .. } = said;
+pub fn judge_request(status: u16, said: ProblemDetail) -> Failure {
+    let ProblemDetail { problem, detail, retry_after, .. } = said;
     match (status, problem.as_str()) {
         (401 | 403 | 407, problem) => Failure::Unauthorized { status, detail, named: !problem.is_empty() },
         (429 | 503, _) => Failure::Throttled { status, after: retry_after.map(|d| d.min(RETRY_AFTER_MAX)) },
@@ -214,23 +214,26 @@ fn refused(status: u16, problem: &str, detail: &str) -> Failure {
 mod tests {
     use super::*;
 
-    fn said(problem: &str) -> Said {
-        Said { problem: problem.into(), ..Said::default() }
+    fn said(problem: &str) -> ProblemDetail {
+        ProblemDetail { problem: problem.into(), ..ProblemDetail::default() }
     }
 
     #[test]
     fn each_answer_to_an_item_has_one_meaning() {
         use OperationKind::{Delete, Put};
         for (kind, status) in [(Put, 200), (Put, 201), (Delete, 200), (Delete, 204), (Delete, 404), (Delete, 410)] {
-            assert_eq!(of_item(kind, status, said("")), Verdict::Done, "{kind:?} {status}");
+            assert_eq!(judge_operation(kind, status, said("")), Verdict::Done, "{kind:?} {status}");
         }
         for (status, problem) in
             [(422, "schema"), (413, "too-large"), (409, "foreign-owner"), (400, ""), (403, ""), (410, "")]
         {
-            assert!(matches!(of_item(Put, status, said(problem)), Verdict::Rejected { .. }), "{status} {problem}");
+            assert!(
+                matches!(judge_operation(Put, status, said(problem)), Verdict::Rejected { .. }),
+                "{status} {problem}"
+            );
         }
-        assert_eq!(of_item(Put, 409, said("stale-version")), Verdict::Stale { current: None });
-        assert_eq!(of_item(Put, 409, said("tombstoned")), Verdict::Tombstoned { current: None });
+        assert_eq!(judge_operation(Put, 409, said("stale-version")), Verdict::Stale { current: None });
+        assert_eq!(judge_operation(Put, 409, said("tombstoned")), Verdict::Tombstoned { current: None });
         for (kind, status) in [
             (Put, 202),
             (Put, 204),
@@ -244,43 +247,43 @@ mod tests {
             (Delete, 499),
             (Delete, 500),
         ] {
-            assert!(matches!(of_item(kind, status, said("")), Verdict::Doubt { .. }), "{kind:?} {status}");
+            assert!(matches!(judge_operation(kind, status, said("")), Verdict::Uncertain { .. }), "{kind:?} {status}");
         }
     }
 
     #[test]
     fn retry_after_is_capped() {
-        let year = Said { retry_after: Some(Duration::from_secs(31_536_000)), ..Said::default() };
-        let Verdict::Retry { after, .. } = of_item(OperationKind::Put, 429, year.clone()) else { panic!() };
+        let year = ProblemDetail { retry_after: Some(Duration::from_secs(31_536_000)), ..ProblemDetail::default() };
+        let Verdict::Retry { after, .. } = judge_operation(OperationKind::Put, 429, year.clone()) else { panic!() };
         assert_eq!(after, Some(RETRY_AFTER_MAX));
-        assert_eq!(of_request(503, year), Failure::Throttled { status: 503, after: Some(RETRY_AFTER_MAX) });
+        assert_eq!(judge_request(503, year), Failure::Throttled { status: 503, after: Some(RETRY_AFTER_MAX) });
     }
 
     #[test]
     fn each_answer_to_a_request_has_one_meaning() {
-        assert_eq!(of_request(409, said("stale-epoch")), Failure::StaleEpoch);
-        assert_eq!(of_request(409, said("unknown-session")), Failure::UnknownSession);
-        assert_eq!(of_request(413, said("")), Failure::TooLarge);
-        assert_eq!(of_request(410, said("")), Failure::Expired);
-        assert!(matches!(of_request(401, said("")), Failure::Unauthorized { status: 401, .. }));
-        assert!(matches!(of_request(400, said("")), Failure::Refused { status: 400, .. }));
+        assert_eq!(judge_request(409, said("stale-epoch")), Failure::StaleEpoch);
+        assert_eq!(judge_request(409, said("unknown-session")), Failure::UnknownSession);
+        assert_eq!(judge_request(413, said("")), Failure::TooLarge);
+        assert_eq!(judge_request(410, said("")), Failure::Expired);
+        assert!(matches!(judge_request(401, said("")), Failure::Unauthorized { status: 401, .. }));
+        assert!(matches!(judge_request(400, said("")), Failure::Refused { status: 400, .. }));
         for status in [200, 301, 500, 502, 504] {
-            assert!(matches!(of_request(status, said("")), Failure::Broken(_)), "{status}");
+            assert!(matches!(judge_request(status, said("")), Failure::Broken(_)), "{status}");
         }
     }
 
     #[test]
     fn proxy_answers_leave_a_request_uncertain() {
         for status in [402, 408, 409, 418, 425, 444, 460, 494, 495, 499, 520, 524, 530, 561, 599] {
-            assert!(matches!(of_request(status, said("")), Failure::Broken(_)), "{status}");
+            assert!(matches!(judge_request(status, said("")), Failure::Broken(_)), "{status}");
         }
         for status in [408, 425, 499] {
-            assert!(matches!(of_request(status, said("schema")), Failure::Broken(_)), "{status} with a problem");
+            assert!(matches!(judge_request(status, said("schema")), Failure::Broken(_)), "{status} with a problem");
         }
         for status in [400, 405, 414, 422, 431] {
-            assert!(matches!(of_request(status, said("")), Failure::Refused { .. }), "{status}");
+            assert!(matches!(judge_request(status, said("")), Failure::Refused { .. }), "{status}");
         }
-        assert!(matches!(of_request(409, said("else")), Failure::Refused { status: 409, .. }));
+        assert!(matches!(judge_request(409, said("else")), Failure::Refused { status: 409, .. }));
     }
 
     #[test]

@@ -30,7 +30,7 @@ const REFUSED_IN_A_ROW: u32 = 3;
 
 /// The size of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Size {
+pub struct BatchSize {
     /// Its operations.
     pub items: usize,
     /// Its bytes, as an upper bound.
@@ -41,7 +41,7 @@ pub struct Size {
 #[derive(Clone, Copy, Debug)]
 pub struct SentBatch {
     /// Its size.
-    pub size: Size,
+    pub size: BatchSize,
     /// When it was sent.
     pub at: Moment,
     /// Whether a failed batch was divided for it.
@@ -104,8 +104,8 @@ impl Pace {
     }
 
     /// How large the next batch may be, within what the registry says that it takes.
-    pub fn limit(&self, most: Size, now: Moment) -> Size {
-        Size { items: self.items.min(most.items), bytes: self.bytes(now).min(most.bytes) }
+    pub fn limit(&self, most: BatchSize, now: Moment) -> BatchSize {
+        BatchSize { items: self.items.min(most.items), bytes: self.bytes(now).min(most.bytes) }
     }
 
     fn bytes(&self, now: Moment) -> usize {
@@ -168,7 +168,7 @@ impl Pace {
     }
 
     /// A batch was refused for its size; `certain`, unless it may as well have been for what is in it.
-    pub fn too_large(&mut self, size: Size, certain: bool, now: Moment) {
+    pub fn too_large(&mut self, size: BatchSize, certain: bool, now: Moment) {
         if let Some((_, at)) = self.bytes_answered.filter(|(answered, _)| size.bytes <= *answered) {
             if !certain && now < at + TRUST_BYTES {
                 return;
@@ -207,7 +207,7 @@ mod tests {
     use super::*;
 
     const TIMEOUT: Duration = Duration::from_secs(10);
-    const MOST: Size = Size { items: 500, bytes: 4 << 20 };
+    const MOST: BatchSize = BatchSize { items: 500, bytes: 4 << 20 };
 
     const fn at(ms: u64) -> Moment {
         Moment::from_millis(ms)
@@ -218,7 +218,7 @@ mod tests {
     }
 
     fn batch(items: usize, at: Moment) -> SentBatch {
-        SentBatch { size: Size { items, bytes: items * 300 }, at, divided: false }
+        SentBatch { size: BatchSize { items, bytes: items * 300 }, at, divided: false }
     }
 
     /// Sends full batches one after another to a registry that needs this long for one, until `items` are there. Says how

@@ -44,7 +44,7 @@ const EXPIRED_PAGES: u32 = 3;
 
 /// Why a page did not arrive.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum PageFailure {
     /// It has more bytes than a page may have.
     TooLarge,
     /// It did not arrive within its time.
@@ -67,7 +67,7 @@ pub enum Fault {
 
 /// What follows a failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Next {
+pub enum NextPage {
     /// The same page is asked for after this time.
     Page(Duration),
     /// The list begins again with its first page after this time.
@@ -115,53 +115,53 @@ impl Paging {
     }
 
     /// A page did not arrive. `continued` says whether it is another one than the first.
-    pub fn failed(&mut self, fault: &Fault, continued: bool, random: u64) -> Next {
+    pub fn failed(&mut self, fault: &PageFailure, continued: bool, random: u64) -> NextPage {
         self.failures = self.failures.saturating_add(1);
         self.pages = 0;
         let delay = retry::backoff(BACKOFF.0, BACKOFF.1, self.failures, random);
         match fault {
-            Fault::TooLarge | Fault::TooSlow if self.limit == WHOLE => {
+            PageFailure::TooLarge | PageFailure::TooSlow if self.limit == WHOLE => {
                 (self.limit, self.exceeds_page) = (LIMIT, true);
-                Next::Page(Duration::ZERO)
+                NextPage::Page(Duration::ZERO)
             }
-            Fault::TooLarge if self.limit > 1 => {
+            PageFailure::TooLarge if self.limit > 1 => {
                 self.limit /= 2;
                 // Known to help, and no fault of the server's.
                 self.failures -= 1;
-                Next::Page(Duration::ZERO)
+                NextPage::Page(Duration::ZERO)
             }
-            Fault::TooSlow if self.within < WITHIN_MAX => {
+            PageFailure::TooSlow if self.within < WITHIN_MAX => {
                 self.within = self.within.mul_f64(1.5).min(WITHIN_MAX);
-                Next::Page(delay)
+                NextPage::Page(delay)
             }
-            Fault::TooSlow => {
+            PageFailure::TooSlow => {
                 self.limit = (self.limit / 2).max(1);
-                Next::Page(delay)
+                NextPage::Page(delay)
             }
-            Fault::Refused { status: 400 | 404, .. } if continued => Next::Whole(delay),
-            Fault::Refused { retry_after, .. } => {
-                Next::Page(retry_after.map_or(delay, |asked| delay.max(asked.min(RETRY_AFTER_MAX))))
+            PageFailure::Refused { status: 400 | 404, .. } if continued => NextPage::Whole(delay),
+            PageFailure::Refused { retry_after, .. } => {
+                NextPage::Page(retry_after.map_or(delay, |asked| delay.max(asked.min(RETRY_AFTER_MAX))))
             }
-            Fault::Expired { offered: None } if continued && !self.failures.is_multiple_of(EXPIRED_PAGES) => {
-                Next::Page(delay)
+            PageFailure::Expired { offered: None } if continued && !self.failures.is_multiple_of(EXPIRED_PAGES) => {
+                NextPage::Page(delay)
             }
-            Fault::Expired { offered: None } if continued => {
+            PageFailure::Expired { offered: None } if continued => {
                 let is_last_resort = self.limit >= LIMIT_EXPIRING && !self.exceeds_page;
                 self.limit = if is_last_resort { WHOLE } else { (self.limit * 2).min(LIMIT_EXPIRING) };
-                Next::Whole(delay)
+                NextPage::Whole(delay)
             }
-            Fault::Expired { offered: Some(token) } if continued => {
+            PageFailure::Expired { offered: Some(token) } if continued => {
                 self.expired += 1;
                 match self.expired {
-                    ..EXPIRED_LISTS => Next::Whole(delay),
-                    _ if self.exceeds_page => Next::Rest(token.clone(), delay),
+                    ..EXPIRED_LISTS => NextPage::Whole(delay),
+                    _ if self.exceeds_page => NextPage::Rest(token.clone(), delay),
                     _ => {
                         self.limit = WHOLE;
-                        Next::Whole(delay)
+                        NextPage::Whole(delay)
                     }
                 }
             }
-            Fault::TooLarge | Fault::Expired { .. } | Fault::Broken => Next::Page(delay),
+            PageFailure::TooLarge | PageFailure::Expired { .. } | PageFailure::Broken => NextPage::Page(delay),
         }
     }
 
@@ -176,8 +176,8 @@ impl Paging {
     }
 
     /// Whether the list cannot be taken now: it is refused, or more than a passing fault.
-    pub fn is_stuck(&self, fault: &Fault) -> bool {
-        let refused = matches!(fault, Fault::Refused { status: 400..=407 | 409..=428, .. });
+    pub fn is_stuck(&self, fault: &PageFailure) -> bool {
+        let refused = matches!(fault, PageFailure::Refused { status: 400..=407 | 409..=428, .. });
         refused || self.failures >= PASSING_FAILURES
     }
 }
@@ -186,25 +186,27 @@ impl Paging {
 mod tests {
     use super::*;
 
-    fn refused(status: u16, secs: u64) -> Fault {
-        Fault::Refused { status, retry_after: Some(Duration::from_secs(secs)) }
+    fn refused(status: u16, secs: u64) -> PageFailure {
+        PageFailure::Refused { status, retry_after: Some(Duration::from_secs(secs)) }
     }
 
     #[test]
     fn large_page_halves_until_it_fits() {
         let mut paging = Paging::default();
         for expected in [250, 125, 62, 31, 15, 7, 3, 1] {
-            assert_eq!(paging.failed(&Fault::TooLarge, true, 0), Next::Page(Duration::ZERO));
+            assert_eq!(paging.failed(&PageFailure::TooLarge, true, 0), NextPage::Page(Duration::ZERO));
             assert_eq!((paging.limit, paging.failures), (expected, 0));
         }
-        assert!(matches!(paging.failed(&Fault::TooLarge, true, 0), Next::Page(delay) if delay > Duration::ZERO));
+        assert!(
+            matches!(paging.failed(&PageFailure::TooLarge, true, 0), NextPage::Page(delay) if delay > Duration::ZERO)
+        );
     }
 
     #[test]
     fn limit_grows_back_slowly() {
         let mut paging = Paging::default();
-        paging.failed(&Fault::TooLarge, true, 0);
-        paging.failed(&Fault::TooLarge, true, 0);
+        paging.failed(&PageFailure::TooLarge, true, 0);
+        paging.failed(&PageFailure::TooLarge, true, 0);
         let mut limits = Vec::new();
         for _ in 0..25 {
             paging.arrived(false);
@@ -218,7 +220,7 @@ mod tests {
         let mut paging = Paging::default();
         let mut times = Vec::new();
         while paging.limit == LIMIT {
-            paging.failed(&Fault::TooSlow, false, 0);
+            paging.failed(&PageFailure::TooSlow, false, 0);
             times.push(paging.within.as_millis());
         }
         assert_eq!(times, [37_500, 56_250, 60_000, 60_000]);
@@ -228,46 +230,46 @@ mod tests {
     #[test]
     fn refused_page_waits_as_long_as_asked() {
         let mut paging = Paging::default();
-        assert_eq!(paging.failed(&refused(429, 7), true, 0), Next::Page(Duration::from_secs(7)));
-        assert_eq!(paging.failed(&refused(503, 1 << 40), true, 0), Next::Page(RETRY_AFTER_MAX));
-        assert_eq!(paging.failed(&refused(500, 0), true, 0), Next::Page(Duration::from_millis(400)));
-        assert!(matches!(paging.failed(&refused(400, 0), true, 0), Next::Whole(_)), "a token that is not accepted");
-        assert!(matches!(paging.failed(&refused(400, 0), false, 0), Next::Page(_)));
+        assert_eq!(paging.failed(&refused(429, 7), true, 0), NextPage::Page(Duration::from_secs(7)));
+        assert_eq!(paging.failed(&refused(503, 1 << 40), true, 0), NextPage::Page(RETRY_AFTER_MAX));
+        assert_eq!(paging.failed(&refused(500, 0), true, 0), NextPage::Page(Duration::from_millis(400)));
+        assert!(matches!(paging.failed(&refused(400, 0), true, 0), NextPage::Whole(_)), "a token that is not accepted");
+        assert!(matches!(paging.failed(&refused(400, 0), false, 0), NextPage::Page(_)));
     }
 
     #[test]
     fn expired_token_leads_to_one_large_page() {
         // All pods are then requested in one page.
         let mut paging = Paging::default();
-        let expired = Fault::Expired { offered: Some("t".into()) };
+        let expired = PageFailure::Expired { offered: Some("t".into()) };
         for limit in [LIMIT, LIMIT, WHOLE] {
-            assert!(matches!(paging.failed(&expired, true, 0), Next::Whole(_)));
+            assert!(matches!(paging.failed(&expired, true, 0), NextPage::Whole(_)));
             assert_eq!(paging.limit, limit);
         }
         let mut fits = paging;
         fits.arrived(true);
         assert_eq!(fits.limit, LIMIT);
-        assert_eq!(paging.failed(&Fault::TooLarge, false, 0), Next::Page(Duration::ZERO));
+        assert_eq!(paging.failed(&PageFailure::TooLarge, false, 0), NextPage::Page(Duration::ZERO));
         paging.arrived(false);
         assert_eq!(paging.limit, LIMIT);
-        assert!(matches!(paging.failed(&expired, true, 0), Next::Rest(token, _) if token == "t"));
+        assert!(matches!(paging.failed(&expired, true, 0), NextPage::Rest(token, _) if token == "t"));
         paging.arrived(true);
-        assert!(matches!(paging.failed(&expired, true, 0), Next::Whole(_)), "another list");
+        assert!(matches!(paging.failed(&expired, true, 0), NextPage::Whole(_)), "another list");
     }
 
     #[test]
     fn expired_page_without_offer_is_retried_first() {
-        let (mut paging, expired) = (Paging::default(), Fault::Expired { offered: None });
+        let (mut paging, expired) = (Paging::default(), PageFailure::Expired { offered: None });
         let mut begun = Vec::new();
         for attempt in 1..=18 {
-            if matches!(paging.failed(&expired, true, 0), Next::Whole(_)) {
+            if matches!(paging.failed(&expired, true, 0), NextPage::Whole(_)) {
                 begun.push((attempt, paging.limit));
             }
         }
         assert_eq!(begun, [(3, 1_000), (6, 2_000), (9, 4_000), (12, 8_000), (15, WHOLE), (18, WHOLE)]);
-        paging.failed(&Fault::TooLarge, false, 0);
+        paging.failed(&PageFailure::TooLarge, false, 0);
         paging.limit = LIMIT_EXPIRING;
-        paging.failed(&Fault::TooLarge, true, 0);
+        paging.failed(&PageFailure::TooLarge, true, 0);
         assert_eq!(paging.limit, 4_000, "bytes are bounded all the same");
         paging.arrived(true);
         assert_eq!(paging.limit, LIMIT);
@@ -288,9 +290,9 @@ mod tests {
         assert!(paging.is_stuck(&refused(403, 0)) && paging.is_stuck(&refused(401, 0)));
         assert!(!paging.is_stuck(&refused(429, 0)) && !paging.is_stuck(&refused(503, 0)));
         for _ in 0..5 {
-            assert!(!paging.is_stuck(&Fault::Broken));
-            paging.failed(&Fault::Broken, true, 0);
+            assert!(!paging.is_stuck(&PageFailure::Broken));
+            paging.failed(&PageFailure::Broken, true, 0);
         }
-        assert!(paging.is_stuck(&Fault::Broken));
+        assert!(paging.is_stuck(&PageFailure::Broken));
     }
 }

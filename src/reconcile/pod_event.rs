@@ -1,11 +1,11 @@
 //! What a watch tells the event loop: that something about a key changed, never what it is now.
 
-use super::ledger::work::Ended;
+use super::ledger::pending::Deletion;
 use crate::model::{moment::Moment, uid::Uid};
 
 /// Something that a watch saw. The state itself is in the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sighting {
+pub enum PodEvent {
     /// The pod was put into the store.
     Applied {
         /// The pod.
@@ -18,11 +18,11 @@ pub enum Sighting {
         at: Moment,
     },
     /// The pod's end was seen, and it was taken out of the store.
-    Ended {
+    Deletion {
         /// The pod.
         uid: Uid,
         /// How it ended.
-        why: Ended,
+        why: Deletion,
         /// When its end was seen.
         at: Moment,
     },

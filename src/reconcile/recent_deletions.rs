@@ -6,19 +6,19 @@
 //! They are kept by generation: none has an age of its own, which would take as much again. When the young ones are as
 //! many as are to be kept, they are the old ones, and what was old is dropped.
 
-use super::ledger::work::Ended;
+use super::ledger::pending::Deletion;
 use crate::model::{uid::Uid, uid_map::UidMap};
 
 /// The newest ends: so many at least as they are inserted with, and not quite twice as many at most.
 #[derive(Debug, Default)]
-pub(super) struct Ends {
-    young: UidMap<Ended>,
-    old: UidMap<Ended>,
+pub(super) struct RecentDeletions {
+    young: UidMap<Deletion>,
+    old: UidMap<Deletion>,
 }
 
-impl Ends {
+impl RecentDeletions {
     /// Takes note of an end, and drops the oldest ones but so many.
-    pub(super) fn insert(&mut self, uid: &Uid, why: Ended, at_least: usize) {
+    pub(super) fn insert(&mut self, uid: &Uid, why: Deletion, at_least: usize) {
         self.old.remove(uid);
         self.young.insert(uid, why);
         if self.young.len() >= at_least.max(1) {
@@ -27,7 +27,7 @@ impl Ends {
     }
 
     /// Takes an end out, if it is known.
-    pub(super) fn remove(&mut self, uid: &Uid) -> Option<Ended> {
+    pub(super) fn remove(&mut self, uid: &Uid) -> Option<Deletion> {
         if self.len() == 0 {
             return None;
         }
@@ -52,9 +52,9 @@ mod tests {
     #[test]
     fn newest_deletions_are_always_remembered() {
         // The oldest are dropped soon: fewer than twice the bound are kept.
-        let mut ends = Ends::default();
+        let mut ends = RecentDeletions::default();
         for n in 0..100 {
-            ends.insert(&n.to_string().into(), Ended::Deleted, 10);
+            ends.insert(&n.to_string().into(), Deletion::Deleted, 10);
             assert!(ends.len() < 20, "{} are kept", ends.len());
             for newest in (0..=n).rev().take(10) {
                 let uid = newest.to_string().as_str().into();
@@ -62,16 +62,16 @@ mod tests {
             }
         }
         assert_eq!(ends.remove(&"80".into()), None);
-        assert_eq!((ends.remove(&"95".into()), ends.remove(&"95".into())), (Some(Ended::Deleted), None));
+        assert_eq!((ends.remove(&"95".into()), ends.remove(&"95".into())), (Some(Deletion::Deleted), None));
     }
 
     #[test]
     fn repeated_deletion_counts_as_new() {
-        let mut ends = Ends::default();
+        let mut ends = RecentDeletions::default();
         for name in ["a", "b", "c", "a", "d", "e"] {
-            ends.insert(&name.into(), Ended::DeletedOrLeftRule, 3);
+            ends.insert(&name.into(), Deletion::DeletedOrLeftRule, 3);
         }
         assert_eq!((ends.len(), ends.remove(&"b".into())), (3, None));
-        assert_eq!(ends.remove(&"a".into()), Some(Ended::DeletedOrLeftRule));
+        assert_eq!(ends.remove(&"a".into()), Some(Deletion::DeletedOrLeftRule));
     }
 }

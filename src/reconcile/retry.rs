@@ -39,28 +39,28 @@ const DIVIDED_AT_FULL_SPEED: u32 = 16;
 /// blame. A registry that asks for patience (429, 503) does answer: after the wait, one write goes without a question,
 /// which would only use up what a rate limit allows.
 #[derive(Clone, Debug, Default)]
-pub struct Target {
+pub struct CircuitBreaker {
     failures: u32,
     resume_at: Option<Moment>,
     /// Whether the next write has to wait for an answered question.
-    needs_question: bool,
+    needs_probe: bool,
     probed: bool,
     divisions: u32,
 }
 
-impl Target {
+impl CircuitBreaker {
     /// How many writes may be in flight.
     pub fn slots(&self, now: Moment, max: usize) -> usize {
         match self.failures {
             _ if self.is_paused(now) => 0,
             0 => max,
-            _ => usize::from(self.probed || !self.needs_question),
+            _ => usize::from(self.probed || !self.needs_probe),
         }
     }
 
     /// Whether it is time to ask a question that changes nothing.
-    pub fn wants_question(&self, now: Moment) -> bool {
-        self.failures > 0 && self.needs_question && !self.probed && !self.is_paused(now)
+    pub fn wants_probe(&self, now: Moment) -> bool {
+        self.failures > 0 && self.needs_probe && !self.probed && !self.is_paused(now)
     }
 
     /// When the pause ends or ended, if there was one.
@@ -105,7 +105,7 @@ impl Target {
             return;
         }
         self.failures = self.failures.max(1);
-        self.needs_question = true;
+        self.needs_probe = true;
         self.pause_until(now + KEY_BASE);
     }
 
@@ -113,9 +113,9 @@ impl Target {
     pub fn failed(&mut self, failure: &Failure, now: Moment, random: u64) {
         if self.failures == 0 || !self.is_paused(now) {
             self.failures = self.failures.saturating_add(1);
-            self.needs_question = false;
+            self.needs_probe = false;
         }
-        self.needs_question |= !matches!(failure, Failure::Throttled { .. });
+        self.needs_probe |= !matches!(failure, Failure::Throttled { .. });
         let own = |max| backoff(KEY_BASE, max, self.failures, random);
         let delay = match failure {
             // At least our own delay: a registry that names no wait and goes on refusing is not asked at full speed.
@@ -205,15 +205,15 @@ mod tests {
 
     #[test]
     fn circuit_breaker_probes_then_writes_once_then_closes() {
-        let mut target = Target::default();
-        assert_eq!((target.slots(at(0), 4), target.wants_question(at(0))), (4, false));
+        let mut target = CircuitBreaker::default();
+        assert_eq!((target.slots(at(0), 4), target.wants_probe(at(0))), (4, false));
         target.failed(&Failure::Broken("x".into()), at(1000), 0);
         let then = target.resume_at().unwrap();
-        assert_eq!((target.slots(at(1000), 4), target.wants_question(at(1000))), (0, false));
-        assert_eq!((target.slots(then, 4), target.wants_question(then)), (0, true));
+        assert_eq!((target.slots(at(1000), 4), target.wants_probe(at(1000))), (0, false));
+        assert_eq!((target.slots(then, 4), target.wants_probe(then)), (0, true));
         assert!(!target.blames_writes(), "an outage is nobody's fault");
         target.probed();
-        assert_eq!((target.slots(then, 4), target.wants_question(then)), (1, false));
+        assert_eq!((target.slots(then, 4), target.wants_probe(then)), (1, false));
         assert!(target.blames_writes());
         target.succeeded(then);
         assert_eq!(target.slots(then, 4), 4);
@@ -222,19 +222,19 @@ mod tests {
     #[test]
     fn answer_to_an_earlier_request_ends_no_pause() {
         // The request was sent before the pause began.
-        let mut target = Target::default();
+        let mut target = CircuitBreaker::default();
         target.failed(&Failure::Throttled { status: 429, after: Some(ms(7000)) }, at(0), 0);
         target.succeeded(at(10));
         assert_eq!((target.slots(at(6999), 4), target.slots(at(7000), 4)), (0, 1), "one write, and no question");
-        assert!(!target.wants_question(at(7000)));
+        assert!(!target.wants_probe(at(7000)));
         target.failed(&Failure::Broken("cut".into()), at(7100), 0);
-        assert!(target.wants_question(target.resume_at().unwrap()), "after another failure the question comes first");
+        assert!(target.wants_probe(target.resume_at().unwrap()), "after another failure the question comes first");
     }
 
     #[test]
     fn retry_after_is_not_cut_short() {
         // A later failure with a shorter wait does not shorten it.
-        let mut target = Target::default();
+        let mut target = CircuitBreaker::default();
         target.failed(&Failure::Throttled { status: 429, after: Some(ms(7000)) }, at(0), 0);
         target.failed(&Failure::Broken("a request in flight beside it".into()), at(10), 0);
         target.probed();
@@ -282,7 +282,7 @@ mod tests {
 
     #[test]
     fn zero_retry_after_still_backs_off() {
-        let (mut target, mut now) = (Target::default(), at(0));
+        let (mut target, mut now) = (CircuitBreaker::default(), at(0));
         for _ in 0..10 {
             target.failed(&Failure::Throttled { status: 429, after: Some(ms(0)) }, now, 0);
             let before = std::mem::replace(&mut now, target.resume_at().unwrap());
@@ -294,19 +294,19 @@ mod tests {
 
     #[test]
     fn failures_that_were_in_flight_together_count_once() {
-        let mut target = Target::default();
+        let mut target = CircuitBreaker::default();
         (0..4).for_each(|_| target.failed(&Failure::Broken("cut".into()), at(1000), u64::MAX));
         assert!(target.failures() == 1 && target.resume_at() <= Some(at(1200)));
     }
 
     #[test]
     fn refused_batches_are_divided_without_pause_at_first() {
-        let mut target = Target::default();
+        let mut target = CircuitBreaker::default();
         (0..16).for_each(|_| target.dividing(true, at(0)));
         assert_eq!(target.slots(at(0), 4), 4);
         target.dividing(true, at(0));
         assert_eq!(target.slots(at(0), 4), 0);
-        let mut target = Target::default();
+        let mut target = CircuitBreaker::default();
         target.dividing(false, at(0));
         assert_eq!(target.slots(at(0), 4), 0, "what may have been applied waits");
     }

@@ -17,7 +17,7 @@
 
 use std::time::Duration;
 
-use super::{ledger::work::Attempt, retry::RateLimit};
+use super::{ledger::pending::AttemptKind, retry::RateLimit};
 use crate::model::moment::Moment;
 
 /// What an acknowledged retry earns while everything is acknowledged.
@@ -34,13 +34,13 @@ const REJECTED_PER_SECOND: u32 = 100;
 
 /// What retries of each kind may be sent.
 #[derive(Clone, Debug)]
-pub struct Budget {
+pub struct RetryBudget {
     retries: Tokens,
     persistent: Tokens,
     rejected: RateLimit,
 }
 
-impl Default for Budget {
+impl Default for RetryBudget {
     fn default() -> Self {
         Self {
             retries: Tokens::earning(0.06, 2.0),
@@ -50,44 +50,44 @@ impl Default for Budget {
     }
 }
 
-impl Budget {
+impl RetryBudget {
     /// Whether an attempt of this kind may go now.
-    pub fn allows(&mut self, attempt: Attempt, now: Moment) -> bool {
+    pub fn allows(&mut self, attempt: AttemptKind, now: Moment) -> bool {
         match attempt {
-            Attempt::First => true,
-            Attempt::Retry => self.retries.allow(now),
-            Attempt::Persistent => self.persistent.allow(now),
-            Attempt::Rejected => self.rejected.available(now) > 0,
+            AttemptKind::First => true,
+            AttemptKind::Retry => self.retries.allow(now),
+            AttemptKind::Persistent => self.persistent.allow(now),
+            AttemptKind::Rejected => self.rejected.available(now) > 0,
         }
     }
 
     /// When the next attempt of this kind may go, if nothing else earns a token before.
-    pub fn next_at(&mut self, attempt: Attempt, now: Moment) -> Moment {
+    pub fn next_at(&mut self, attempt: AttemptKind, now: Moment) -> Moment {
         match attempt {
-            Attempt::First => now,
-            Attempt::Retry => self.retries.next_at(now),
-            Attempt::Persistent => self.persistent.next_at(now),
-            Attempt::Rejected => self.rejected.next_at(now, self.rejected.portion()),
+            AttemptKind::First => now,
+            AttemptKind::Retry => self.retries.next_at(now),
+            AttemptKind::Persistent => self.persistent.next_at(now),
+            AttemptKind::Rejected => self.rejected.next_at(now, self.rejected.portion()),
         }
     }
 
     /// An operation was sent.
-    pub fn sent(&mut self, attempt: Attempt) {
+    pub fn sent(&mut self, attempt: AttemptKind) {
         match attempt {
-            Attempt::First => {
+            AttemptKind::First => {
                 self.retries.earn(self.retries.by_first_try);
                 self.persistent.earn(self.persistent.by_first_try);
             }
-            Attempt::Retry => self.retries.tokens -= 1.0,
-            Attempt::Persistent => self.persistent.tokens -= 1.0,
-            Attempt::Rejected => self.rejected.take(1),
+            AttemptKind::Retry => self.retries.tokens -= 1.0,
+            AttemptKind::Persistent => self.persistent.tokens -= 1.0,
+            AttemptKind::Rejected => self.rejected.take(1),
         }
     }
 
     /// An operation was acknowledged.
-    pub fn acknowledged(&mut self, attempt: Attempt) {
-        self.retries.acknowledged(attempt == Attempt::Retry);
-        self.persistent.acknowledged(attempt == Attempt::Persistent);
+    pub fn acknowledged(&mut self, attempt: AttemptKind) {
+        self.retries.acknowledged(attempt == AttemptKind::Retry);
+        self.persistent.acknowledged(attempt == AttemptKind::Persistent);
     }
 
     /// A request was answered, whatever its operations came to.
@@ -99,9 +99,9 @@ impl Budget {
 
     /// An operation, or a request with operations of this kind, may have failed. A record that always fails says nothing
     /// about the others.
-    pub fn failed(&mut self, attempt: Attempt) {
+    pub fn failed(&mut self, attempt: AttemptKind) {
         self.persistent.failed();
-        if matches!(attempt, Attempt::First | Attempt::Retry) {
+        if matches!(attempt, AttemptKind::First | AttemptKind::Retry) {
             self.retries.failed();
         }
     }
@@ -198,8 +198,8 @@ mod tests {
         Duration::from_millis(n)
     }
 
-    fn kind(retry: bool) -> Attempt {
-        if retry { Attempt::Retry } else { Attempt::First }
+    fn kind(retry: bool) -> AttemptKind {
+        if retry { AttemptKind::Retry } else { AttemptKind::First }
     }
 
     /// Ten minutes of a thousand first tries a second, of which `failing` in a thousand fail, repeats as well; how many
@@ -211,11 +211,11 @@ mod tests {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (random >> 33) % 1000 < failing
         };
-        let (mut budget, mut first, mut repeats, mut waiting) = (Budget::default(), 0, 0, 0);
-        let mut judge = |budget: &mut Budget, repeat: bool, waiting: &mut u64| {
+        let (mut budget, mut first, mut repeats, mut waiting) = (RetryBudget::default(), 0, 0, 0);
+        let mut judge = |budget: &mut RetryBudget, repeat: bool, waiting: &mut u64| {
             budget.sent(kind(repeat));
             if fails() {
-                budget.failed(Attempt::Retry);
+                budget.failed(AttemptKind::Retry);
                 *waiting += 1;
             } else {
                 budget.answered();
@@ -228,7 +228,7 @@ mod tests {
                 judge(&mut budget, false, &mut waiting);
             }
             for _ in 0..1_000 {
-                if waiting == 0 || !budget.allows(Attempt::Retry, at(tick * 100)) {
+                if waiting == 0 || !budget.allows(AttemptKind::Retry, at(tick * 100)) {
                     break;
                 }
                 waiting -= 1;
@@ -252,17 +252,17 @@ mod tests {
     #[test]
     fn half_failing_requests_do_not_open_the_budget() {
         // A registry that fails every second request does not count as recovered.
-        let mut budget = Budget::default();
+        let mut budget = RetryBudget::default();
         let (mut first, mut repeats, mut random) = (0, 0, 7_u64);
         for second in 0..600 {
             let going: Vec<bool> =
-                (0..1_000).map(|n| n >= 500 && budget.allows(Attempt::Retry, at(second * 1000))).collect();
+                (0..1_000).map(|n| n >= 500 && budget.allows(AttemptKind::Retry, at(second * 1000))).collect();
             going.iter().for_each(|repeat| budget.sent(kind(*repeat)));
             repeats += going.iter().filter(|repeat| **repeat).count();
             first += going.iter().filter(|repeat| !**repeat).count();
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             if random >> 63 == 0 {
-                budget.failed(Attempt::Retry);
+                budget.failed(AttemptKind::Retry);
             } else {
                 budget.answered();
                 going.iter().for_each(|repeat| budget.acknowledged(kind(*repeat)));
@@ -281,31 +281,31 @@ mod tests {
     #[test]
     fn empty_budget_allows_occasional_retries() {
         // It opens once every retry is acknowledged.
-        let mut budget = Budget::default();
-        while budget.allows(Attempt::Retry, at(0)) {
-            budget.sent(Attempt::Retry);
-            budget.failed(Attempt::Retry);
+        let mut budget = RetryBudget::default();
+        while budget.allows(AttemptKind::Retry, at(0)) {
+            budget.sent(AttemptKind::Retry);
+            budget.failed(AttemptKind::Retry);
         }
         let (mut now, mut sent) = (at(0), 0);
         while sent < 10 {
-            now = budget.next_at(Attempt::Retry, now);
-            assert!(budget.allows(Attempt::Retry, now), "it is awake at the right moment");
-            budget.sent(Attempt::Retry);
-            budget.failed(Attempt::Retry);
+            now = budget.next_at(AttemptKind::Retry, now);
+            assert!(budget.allows(AttemptKind::Retry, now), "it is awake at the right moment");
+            budget.sent(AttemptKind::Retry);
+            budget.failed(AttemptKind::Retry);
             sent += 1;
         }
         assert!((at(4_500)..=at(5_500)).contains(&now), "{now:?} for ten");
         let began = now;
         let mut left = 10_000;
         while left > 0 {
-            now = budget.next_at(Attempt::Retry, now).max(now + ms(20));
+            now = budget.next_at(AttemptKind::Retry, now).max(now + ms(20));
             let mut going = 0;
-            while left > 0 && budget.allows(Attempt::Retry, now) {
-                budget.sent(Attempt::Retry);
+            while left > 0 && budget.allows(AttemptKind::Retry, now) {
+                budget.sent(AttemptKind::Retry);
                 (left, going) = (left - 1, going + 1);
             }
             budget.answered();
-            (0..going).for_each(|_| budget.acknowledged(Attempt::Retry));
+            (0..going).for_each(|_| budget.acknowledged(AttemptKind::Retry));
         }
         assert_eq!((budget.recovered(), budget.recovered()), (true, false), "it is well again, once");
         assert!(now - began <= ms(12_000), "ten thousand took {:?}", now - began);
@@ -313,17 +313,17 @@ mod tests {
 
     #[test]
     fn persistent_failures_leave_tokens_for_occasional_ones() {
-        let mut budget = Budget::default();
+        let mut budget = RetryBudget::default();
         for secs in 0..600 {
-            while budget.allows(Attempt::Persistent, at(secs * 1000)) {
-                budget.sent(Attempt::Persistent);
-                budget.failed(Attempt::Persistent);
+            while budget.allows(AttemptKind::Persistent, at(secs * 1000)) {
+                budget.sent(AttemptKind::Persistent);
+                budget.failed(AttemptKind::Persistent);
             }
         }
-        assert!(!budget.allows(Attempt::Persistent, at(599_000)));
+        assert!(!budget.allows(AttemptKind::Persistent, at(599_000)));
         let retries = (0..1_500).take_while(|_| {
-            let allowed = budget.allows(Attempt::Retry, at(599_000));
-            budget.sent(Attempt::Retry);
+            let allowed = budget.allows(AttemptKind::Retry, at(599_000));
+            budget.sent(AttemptKind::Retry);
             allowed
         });
         assert_eq!(retries.count(), 1_000);
@@ -331,14 +331,14 @@ mod tests {
 
     #[test]
     fn rejected_records_leave_at_a_bounded_rate() {
-        let mut budget = Budget::default();
+        let mut budget = RetryBudget::default();
         let (mut now, mut sent) = (at(0), 0);
         while now < at(10_000) {
-            while budget.allows(Attempt::Rejected, now) {
-                budget.sent(Attempt::Rejected);
+            while budget.allows(AttemptKind::Rejected, now) {
+                budget.sent(AttemptKind::Rejected);
                 sent += 1;
             }
-            now = budget.next_at(Attempt::Rejected, now);
+            now = budget.next_at(AttemptKind::Rejected, now);
         }
         assert!((1_000..=1_110).contains(&sent), "{sent} in ten seconds");
     }

@@ -42,7 +42,7 @@ pub enum Phase {
 
 /// What a session declares of the settings by which its records are selected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Declared {
+pub enum DeclaredScope {
     /// It is not known yet what was declared before.
     #[default]
     Unknown,
@@ -56,13 +56,13 @@ pub enum Declared {
     Ours,
 }
 
-/// What a session declares instead of a hash while [`Declared::Unsettled`] and [`Declared::Doubted`].
+/// What a session declares instead of a hash while [`DeclaredScope::Unsettled`] and [`DeclaredScope::Doubted`].
 const UNSETTLED: &str = "unsettled";
 const DOUBTED: &str = "doubted";
 /// What follows that while another writer may be alive: a process that takes over must not forget it.
 const CONTESTED: &str = " contested";
 
-impl Declared {
+impl DeclaredScope {
     /// What is to be declared after a session that declared `before`, if there was one.
     pub fn after(before: Option<&str>, ours: &str) -> Self {
         match before.map(|before| before.strip_suffix(CONTESTED).unwrap_or(before)) {
@@ -138,7 +138,7 @@ impl Session {
 
     /// The counter has to pass this version, which the registry holds. One of a later epoch cannot be passed by
     /// counting: the session is as good as unknown.
-    pub fn outrun(&mut self, version: Version, now: Moment, random: u64) {
+    pub fn superseded(&mut self, version: Version, now: Moment, random: u64) {
         match self.epoch() {
             Some(epoch) if version.epoch == epoch => self.seq = self.seq.max(version.seq),
             Some(epoch) if version.epoch > epoch => {
@@ -304,11 +304,15 @@ mod tests {
 
     #[test]
     fn changed_settings_are_declared_as_unsettled() {
-        assert_eq!(Declared::after(None, "ours"), Declared::Ours);
-        assert_eq!(Declared::after(Some("ours"), "ours"), Declared::Ours);
-        let before = Declared::after(Some("theirs"), "ours");
-        assert_eq!((&*before.text("ours", false), &*Declared::Ours.text("ours", false)), ("unsettled", "ours"));
-        assert_eq!(Declared::after(Some("unsettled"), "theirs"), Declared::Unsettled, "for whoever comes next as well");
+        assert_eq!(DeclaredScope::after(None, "ours"), DeclaredScope::Ours);
+        assert_eq!(DeclaredScope::after(Some("ours"), "ours"), DeclaredScope::Ours);
+        let before = DeclaredScope::after(Some("theirs"), "ours");
+        assert_eq!((&*before.text("ours", false), &*DeclaredScope::Ours.text("ours", false)), ("unsettled", "ours"));
+        assert_eq!(
+            DeclaredScope::after(Some("unsettled"), "theirs"),
+            DeclaredScope::Unsettled,
+            "for whoever comes next as well"
+        );
         let mut session = open();
         session.reopen(at(5));
         assert_eq!((session.phase(), session.min_epoch()), (Phase::Closed { open_at: at(5) }, Some(7)));
@@ -319,15 +323,15 @@ mod tests {
 
     #[test]
     fn needed_approval_is_declared_and_read_back() {
-        let declared = Declared::after(Some(&Declared::Doubted.text("ours", false)), "ours");
-        assert_eq!((declared, &*declared.text("ours", false)), (Declared::Doubted, "doubted"));
+        let declared = DeclaredScope::after(Some(&DeclaredScope::Doubted.text("ours", false)), "ours");
+        assert_eq!((declared, &*declared.text("ours", false)), (DeclaredScope::Doubted, "doubted"));
     }
 
     #[test]
     fn contested_session_declares_its_settings_too() {
-        for declared in [Declared::Ours, Declared::Unsettled, Declared::Doubted] {
+        for declared in [DeclaredScope::Ours, DeclaredScope::Unsettled, DeclaredScope::Doubted] {
             let (contested, alone) = (declared.text("ours", true), declared.text("ours", false));
-            assert_eq!(Declared::after(Some(&contested), "ours"), declared);
+            assert_eq!(DeclaredScope::after(Some(&contested), "ours"), declared);
             assert_eq!((is_contested(&contested), is_contested(&alone)), (true, false));
         }
     }
@@ -393,11 +397,11 @@ mod tests {
     fn newer_stored_version_is_passed_by_counting_on() {
         // A version of a newer epoch needs a new session.
         let mut session = open();
-        session.outrun(Version { epoch: 7, seq: 40 }, at(1), 0);
+        session.superseded(Version { epoch: 7, seq: 40 }, at(1), 0);
         assert_eq!(session.next_version(), Some(Version { epoch: 7, seq: 41 }));
-        session.outrun(Version { epoch: 6, seq: 99 }, at(1), 0);
+        session.superseded(Version { epoch: 6, seq: 99 }, at(1), 0);
         assert_eq!(session.next_version(), Some(Version { epoch: 7, seq: 42 }));
-        session.outrun(Version { epoch: 12, seq: 1 }, at(1), 0);
+        session.superseded(Version { epoch: 12, seq: 1 }, at(1), 0);
         assert_eq!((session.epoch(), session.min_epoch()), (None, Some(12)));
     }
 }

@@ -13,7 +13,7 @@ const AWAY_AFTER: Duration = Duration::from_secs(45);
 
 /// What people are told about a watch's silence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Notice {
+pub enum SilenceNotice {
     /// The view has become old.
     Old {
         /// For how long nothing was heard.
@@ -30,20 +30,20 @@ pub enum Notice {
 #[derive(Debug, Default)]
 pub struct Silence {
     /// When something was last heard before the silence that was told.
-    told: Option<Moment>,
+    logged: Option<Moment>,
 }
 
 impl Silence {
     /// What is to be told now, if `heard` is when something was last heard.
-    pub fn look(&mut self, heard: Moment, now: Moment) -> Option<Notice> {
-        match self.told {
+    pub fn look(&mut self, heard: Moment, now: Moment) -> Option<SilenceNotice> {
+        match self.logged {
             None if now >= heard + OLD_AFTER => {
-                self.told = Some(heard);
-                Some(Notice::Old { silence: now - heard })
+                self.logged = Some(heard);
+                Some(SilenceNotice::Old { silence: now - heard })
             }
             Some(before) if heard > before => {
-                self.told = None;
-                Some(Notice::Renewed { after: heard - before })
+                self.logged = None;
+                Some(SilenceNotice::Renewed { after: heard - before })
             }
             _ => None,
         }
@@ -103,11 +103,11 @@ mod tests {
     fn silence_and_its_end_are_reported_once() {
         let mut silence = Silence::default();
         assert_eq!(silence.look(at(10), at(39)), None);
-        assert_eq!(silence.look(at(10), at(41)), Some(Notice::Old { silence: Duration::from_secs(31) }));
+        assert_eq!(silence.look(at(10), at(41)), Some(SilenceNotice::Old { silence: Duration::from_secs(31) }));
         assert_eq!(silence.look(at(10), at(500)), None);
-        assert_eq!(silence.look(at(501), at(502)), Some(Notice::Renewed { after: Duration::from_secs(491) }));
+        assert_eq!(silence.look(at(501), at(502)), Some(SilenceNotice::Renewed { after: Duration::from_secs(491) }));
         assert_eq!(silence.look(at(501), at(503)), None);
-        assert_eq!(silence.look(at(501), at(531)), Some(Notice::Old { silence: Duration::from_secs(30) }));
+        assert_eq!(silence.look(at(501), at(531)), Some(SilenceNotice::Old { silence: Duration::from_secs(30) }));
     }
 
     fn hearing(answers: impl IntoIterator<Item = u64>) -> Hearing {

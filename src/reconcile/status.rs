@@ -1,20 +1,20 @@
 //! What the event loop shows of itself: for a page that a person reads, and for whoever tells of held deletions.
 
-use super::{absence::hold::Shown, session::Phase};
+use super::{absence::hold::HoldSummary, session::Phase};
 
 /// How the writer stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
+pub struct ControllerStatus {
     /// Its session, in a word.
     pub session: SessionState,
     /// The session's epoch, while there is one.
     pub epoch: Option<u64>,
     /// Whether the registry is believed to be equal to the cluster.
-    pub in_step: bool,
+    pub in_sync: bool,
     /// Whether it could do a leader's work.
     pub ability: Ability,
     /// Which deletions wait for a person, or for their pods to come back.
-    pub holds: Vec<Shown>,
+    pub holds: Vec<HoldSummary>,
 }
 
 /// Whether a process could do a leader's work.

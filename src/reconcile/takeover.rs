@@ -31,20 +31,20 @@ pub struct OtherWriter {
     /// Records that the registry holds of this writer.
     pub records: u64,
     /// How its session stands.
-    pub state: Liveness,
+    pub state: SessionLiveness,
 }
 
 impl OtherWriter {
     /// Whether its session is stale or closed.
     pub fn is_over(&self) -> bool {
-        self.state != Liveness::Live
+        self.state != SessionLiveness::Live
     }
 }
 
 /// How a session stands in the registry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Liveness {
+pub enum SessionLiveness {
     /// Its heartbeat is not older than its ttl.
     #[default]
     Live,
@@ -67,7 +67,7 @@ impl Takeover {
     ///
     /// # Errors
     /// The session is live and another process's, and no heartbeat was missed yet.
-    pub fn look(&mut self, other: &OtherWriter, ours: bool, now: Moment) -> Result<(), Moment> {
+    pub fn check(&mut self, other: &OtherWriter, ours: bool, now: Moment) -> Result<(), Moment> {
         if other.is_over() || ours {
             *self = Self::default();
             return Ok(());
@@ -89,7 +89,7 @@ impl Takeover {
 
     /// The epoch with which this process announces itself to the writer that it waits for, once it has waited so long
     /// that the other one does not merely hand over. The registry refuses it, and tells the writer.
-    pub fn announces_with(&self, now: Moment) -> Option<u64> {
+    pub fn announcement_epoch(&self, now: Moment) -> Option<u64> {
         let (epoch, ..) = self.observed.as_ref()?;
         self.waiting_since.filter(|since| now >= *since + ANNOUNCED_AFTER).map(|_| epoch.saturating_sub(1))
     }
@@ -110,30 +110,30 @@ mod tests {
     #[test]
     fn live_session_is_taken_over_after_missed_heartbeat() {
         let mut takeover = Takeover::default();
-        assert_eq!(takeover.look(&live("1"), false, at(0)), Err(at(5)));
-        assert_eq!(takeover.look(&live("2"), false, at(30)), Err(at(35)), "it lives");
-        assert_eq!(takeover.look(&live("2"), false, at(74)), Err(at(79)));
-        assert_eq!(takeover.look(&live("2"), false, at(75)), Ok(()));
+        assert_eq!(takeover.check(&live("1"), false, at(0)), Err(at(5)));
+        assert_eq!(takeover.check(&live("2"), false, at(30)), Err(at(35)), "it lives");
+        assert_eq!(takeover.check(&live("2"), false, at(74)), Err(at(79)));
+        assert_eq!(takeover.check(&live("2"), false, at(75)), Ok(()));
         let silent = OtherWriter { heartbeat: None, ..live("") };
-        assert!(takeover.look(&silent, false, at(0)).is_err());
-        assert!(takeover.look(&silent, false, at(900)).is_err(), "the registry has to say that it is over");
+        assert!(takeover.check(&silent, false, at(0)).is_err());
+        assert!(takeover.check(&silent, false, at(900)).is_err(), "the registry has to say that it is over");
     }
 
     #[test]
     fn long_wait_is_announced() {
         let mut takeover = Takeover::default();
-        assert!(takeover.look(&live("1"), false, at(0)).is_err());
-        assert_eq!(takeover.announces_with(at(14)), None);
-        assert!(takeover.look(&live("2"), false, at(44)).is_err());
-        assert_eq!(takeover.announces_with(at(15)), Some(2), "an epoch that the registry refuses");
-        assert_eq!(takeover.look(&live("2"), false, at(89)), Ok(()));
-        assert_eq!(takeover.announces_with(at(200)), None);
+        assert!(takeover.check(&live("1"), false, at(0)).is_err());
+        assert_eq!(takeover.announcement_epoch(at(14)), None);
+        assert!(takeover.check(&live("2"), false, at(44)).is_err());
+        assert_eq!(takeover.announcement_epoch(at(15)), Some(2), "an epoch that the registry refuses");
+        assert_eq!(takeover.check(&live("2"), false, at(89)), Ok(()));
+        assert_eq!(takeover.announcement_epoch(at(200)), None);
     }
 
     #[test]
     fn own_or_ended_session_is_replaced_at_once() {
         let mut takeover = Takeover::default();
-        assert_eq!(takeover.look(&live("1"), true, at(0)), Ok(()));
-        assert_eq!(takeover.look(&OtherWriter { state: Liveness::Stale, ..live("1") }, false, at(0)), Ok(()));
+        assert_eq!(takeover.check(&live("1"), true, at(0)), Ok(()));
+        assert_eq!(takeover.check(&OtherWriter { state: SessionLiveness::Stale, ..live("1") }, false, at(0)), Ok(()));
     }
 }

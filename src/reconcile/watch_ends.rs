@@ -41,12 +41,12 @@ pub struct WatchEnd {
 
 /// The failures of one watch.
 #[derive(Debug, Default)]
-pub struct WatchEnds {
+pub struct WatchFailures {
     failures: u32,
     failed_at: Option<Moment>,
 }
 
-impl WatchEnds {
+impl WatchFailures {
     /// Failures in a row.
     pub fn failures(&self) -> u32 {
         self.failures
@@ -102,7 +102,7 @@ mod tests {
     }
 
     fn started_in_a_minute(end: WatchEnd) -> usize {
-        let mut ends = WatchEnds::default();
+        let mut ends = WatchFailures::default();
         let (mut now, mut started) = (Moment::from_secs(100), 0);
         let until = now + Duration::from_secs(60);
         while now < until {
@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn regular_end_resumes_at_once_and_forgives() {
-        let mut ends = WatchEnds::default();
+        let mut ends = WatchFailures::default();
         ends.failed(Moment::from_secs(1), 0);
         ends.failed(Moment::from_secs(2), 0);
         assert_eq!(ends.ended(end(true, 20_000, false), Moment::from_secs(22), 0), None);
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn broken_watch_with_news_resumes_soon() {
-        let mut ends = WatchEnds::default();
+        let mut ends = WatchFailures::default();
         for secs in 0..20 {
             let delay = ends.ended(end(false, 3_000, true), Moment::from_secs(3 * secs), 0);
             assert_eq!(delay, Some(Duration::from_millis(100)));
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn failures_far_apart_are_not_in_a_row() {
-        let mut ends = WatchEnds::default();
+        let mut ends = WatchFailures::default();
         ends.failed(Moment::from_secs(0), 0);
         ends.failed(Moment::from_secs(60), 0);
         assert_eq!(ends.failures(), 2);

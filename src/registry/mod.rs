@@ -12,7 +12,7 @@ use crate::{
     model::{
         digest::Digest,
         ids::Version,
-        pod::{Content, Pod},
+        pod::{Pod, RecordContent},
         uid::Uid,
     },
     reconcile::{
@@ -30,9 +30,9 @@ use session::{Contender, Heartbeat, OpenSession, SessionOpened};
 
 /// What is said about one pod.
 #[derive(Clone, Copy, Debug)]
-pub enum Change<'a> {
+pub enum RecordChange<'a> {
     /// The registry should hold this pod's record.
-    Put(&'a Pod, &'a Content),
+    Put(&'a Pod, &'a RecordContent),
     /// The registry should hold none.
     Delete(Removal),
 }
@@ -138,7 +138,7 @@ pub trait Registry: Send + Sync + 'static {
     fn session_holder(&self) -> impl Future<Output = Result<Option<OtherWriter>, Failure>> + Send;
 
     /// The bytes of an operation, and with them its place in the order.
-    fn encode(&self, uid: &Uid, version: Version, change: Change<'_>) -> Encoded;
+    fn encode(&self, uid: &Uid, version: Version, change: RecordChange<'_>) -> Encoded;
 
     /// Sends operations, one verdict each, in their order.
     fn write(

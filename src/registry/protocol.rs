@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::session::Contender;
 use crate::{
     model::{digest::Digest, ids::Version},
-    reconcile::{outcome::StoredVersion, takeover::Liveness},
+    reconcile::{outcome::StoredVersion, takeover::SessionLiveness},
 };
 
 /// The only protocol version there is.
@@ -71,7 +71,7 @@ pub struct HeartbeatAccepted {
 /// One cluster and the installations that write for it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Cluster {
+pub struct ClusterInfo {
     /// The cluster's id.
     pub id: String,
     /// The cluster's name for people.
@@ -82,13 +82,13 @@ pub struct Cluster {
     pub pods: Option<u64>,
     /// Every writer that ever opened a session.
     #[serde(default)]
-    pub owners: Vec<Owner>,
+    pub owners: Vec<OwnerInfo>,
 }
 
 /// One installation and its current session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Owner {
+pub struct OwnerInfo {
     /// The installation's name.
     pub owner: String,
     /// The epoch of its newest session.
@@ -105,7 +105,7 @@ pub struct Owner {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contender: Option<Contender>,
     /// How the session stands.
-    pub state: Liveness,
+    pub state: SessionLiveness,
     /// When it turns or turned stale, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<String>,
@@ -119,9 +119,9 @@ pub struct Owner {
 
 /// The list of clusters.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Clusters {
+pub struct ClusterList {
     /// Every cluster that the caller may see.
-    pub items: Vec<Cluster>,
+    pub items: Vec<ClusterInfo>,
 }
 
 /// Why a pod's record is removed.
@@ -150,7 +150,7 @@ impl Reason {
     }
 }
 
-impl Observed {
+impl ObservedBy {
     /// As it is written in addresses and operations.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -163,7 +163,7 @@ impl Observed {
 /// Where the end of a pod was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Observed {
+pub enum ObservedBy {
     /// In an event.
     Watch,
     /// In a complete list.
@@ -203,7 +203,7 @@ fn seconds_if_any<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<O
 
 /// The answer to a single put.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stored {
+pub struct StoredRecordInfo {
     /// The record's id.
     pub id: String,
     /// Its digest.

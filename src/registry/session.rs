@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::reconcile::takeover::Liveness;
+use crate::reconcile::takeover::SessionLiveness;
 
 /// The request that opens a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,7 +54,7 @@ pub struct PreviousSession {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster_uid: Option<String>,
     /// How it stood when it was replaced.
-    pub state: Liveness,
+    pub state: SessionLiveness,
 }
 
 /// A heartbeat of a session.
@@ -73,13 +73,13 @@ pub struct Heartbeat {
     pub synced: bool,
     /// How much the writer sees and still owes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub counts: Option<Counts>,
+    pub counts: Option<HeartbeatCounts>,
 }
 
 /// How much a writer sees and still owes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Counts {
+pub struct HeartbeatCounts {
     /// Pods in the writer's store.
     pub pods: u64,
     /// Keys that wait for an acknowledgement.

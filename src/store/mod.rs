@@ -17,20 +17,20 @@ use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use pods::Pods;
 
 use crate::model::{
-    pod::{Pod, Shown},
+    pod::{Pod, StoredPod},
     uid::Uid,
 };
 
 /// The pods of one watch, for the one that watches.
 #[derive(Debug, Default)]
-pub struct Writer {
+pub struct StoreWriter {
     pods: Arc<RwLock<Pods>>,
 }
 
-impl Writer {
+impl StoreWriter {
     /// The read side.
-    pub fn store(&self) -> Store {
-        Store { pods: self.pods.clone() }
+    pub fn store(&self) -> WatchStore {
+        WatchStore { pods: self.pods.clone() }
     }
 
     fn change(&self) -> RwLockWriteGuard<'_, Pods> {
@@ -76,11 +76,11 @@ impl Writer {
 
 /// The pods of one watch, for those who read.
 #[derive(Clone, Debug)]
-pub struct Store {
+pub struct WatchStore {
     pods: Arc<RwLock<Pods>>,
 }
 
-impl Store {
+impl WatchStore {
     fn read(&self) -> RwLockReadGuard<'_, Pods> {
         self.pods.read()
     }
@@ -89,12 +89,12 @@ impl Store {
 /// The pods that the watches show, over all of them. Cheap to clone.
 #[derive(Clone)]
 pub struct View {
-    stores: Arc<[Store]>,
+    stores: Arc<[WatchStore]>,
 }
 
 impl View {
     /// A view of these stores, one a watch.
-    pub fn new(stores: impl IntoIterator<Item = Store>) -> Self {
+    pub fn new(stores: impl IntoIterator<Item = WatchStore>) -> Self {
         Self { stores: stores.into_iter().collect() }
     }
 
@@ -114,18 +114,18 @@ impl View {
     }
 
     /// What is shown of the pod with this UID.
-    pub fn shown(&self, uid: &Uid) -> Option<Shown> {
+    pub fn shown(&self, uid: &Uid) -> Option<StoredPod> {
         self.stores.iter().find_map(|store| store.read().shown(uid))
     }
 
     /// The same, if this watch shows it.
-    pub fn shown_in(&self, watch: usize, uid: &Uid) -> Option<Shown> {
+    pub fn shown_in(&self, watch: usize, uid: &Uid) -> Option<StoredPod> {
         self.stores.get(watch)?.read().shown(uid)
     }
 
     /// What is shown of a pod: by its watch, if one is known to have shown it, or by any. A pod does not change its
     /// namespace, so that no other watch shows it later.
-    pub fn shown_by(&self, watch: Option<usize>, uid: &Uid) -> Option<Shown> {
+    pub fn shown_by(&self, watch: Option<usize>, uid: &Uid) -> Option<StoredPod> {
         watch.map_or_else(|| self.shown(uid), |watch| self.shown_in(watch, uid))
     }
 

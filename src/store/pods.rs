@@ -24,10 +24,10 @@ use std::{
 
 use hashbrown::{HashTable, hash_table::Entry};
 
-use super::packed::{names::Names, pod::Packed};
+use super::packed::{names::NameTable, pod::Packed};
 use crate::model::{
     ids::compare_resource_versions,
-    pod::{Content, Pod, Shown},
+    pod::{Pod, RecordContent, StoredPod},
     uid::Uid,
     uid_map::UidMap,
 };
@@ -39,7 +39,7 @@ const INDEX_AT_LEAST: usize = 64;
 #[derive(Debug, Default)]
 pub(super) struct Pods {
     kept: UidMap<Kept>,
-    names: Names,
+    names: NameTable,
     by_name: ByName,
     /// The number of the newest list that was begun.
     list: u32,
@@ -49,7 +49,7 @@ pub(super) struct Pods {
 
 #[derive(Debug)]
 struct Kept {
-    shown: Shown,
+    shown: StoredPod,
     packed: Packed,
     /// The newest list that showed the pod.
     list: u32,
@@ -62,7 +62,7 @@ impl Pods {
     }
 
     /// What is decided by, of a pod that is there.
-    pub(super) fn shown(&self, uid: &Uid) -> Option<Shown> {
+    pub(super) fn shown(&self, uid: &Uid) -> Option<StoredPod> {
         self.kept.get(uid).map(|kept| kept.shown)
     }
 
@@ -77,7 +77,7 @@ impl Pods {
             resource_version: pod.resource_version.into(),
             generation: pod.generation,
             // It had a canonical form before it was packed.
-            content: pod.record.and_then(|record| Content::of(record).ok()),
+            content: pod.record.and_then(|record| RecordContent::of(record).ok()),
         })
     }
 
@@ -237,7 +237,7 @@ impl ByName {
         hasher.finish()
     }
 
-    fn hash_at(&self, position: u32, kept: &UidMap<Kept>, names: &Names) -> u64 {
+    fn hash_at(&self, position: u32, kept: &UidMap<Kept>, names: &NameTable) -> u64 {
         let Some((_, kept)) = kept.at(position as usize) else { return 0 };
         self.hash(kept.packed.namespace(names), &kept.packed.name(names))
     }
@@ -249,7 +249,7 @@ impl ByName {
         name: &str,
         position: usize,
         kept: &UidMap<Kept>,
-        names: &Names,
+        names: &NameTable,
     ) -> Option<usize> {
         let place = to_place(position);
         let hash = self.hash(namespace, name);
@@ -285,7 +285,7 @@ impl ByName {
     }
 
     /// Once less than a quarter is used it is made smaller, with room to grow again.
-    fn shrink(&mut self, kept: &UidMap<Kept>, names: &Names) {
+    fn shrink(&mut self, kept: &UidMap<Kept>, names: &NameTable) {
         let len = self.positions.len();
         if self.positions.capacity() > INDEX_AT_LEAST.max(4 * len) {
             let mut positions = std::mem::take(&mut self.positions);

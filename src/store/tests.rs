@@ -9,7 +9,7 @@ use crate::model::pod::{
 };
 
 fn rule() -> Rule {
-    let writer = crate::model::ids::Writer { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };
+    let writer = crate::model::ids::RecordOwner { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };
     Rule { writer, labels: AllowList::new(["*"]), annotations: AllowList::default() }
 }
 
@@ -101,7 +101,7 @@ fn store_holds_shown_pods_and_owners_of_names() {
         let seed = fastrand::u64(..);
         let mut rng = fastrand::Rng::with_seed(seed);
         let most = [3, 20, 200][round % 3];
-        let (mut writer, mut model) = (Writer::default(), Model::default());
+        let (mut writer, mut model) = (StoreWriter::default(), Model::default());
         let view = View::new([writer.store()]);
         for _ in 0..400 {
             match rng.u8(..100) {
@@ -147,7 +147,7 @@ fn store_holds_shown_pods_and_owners_of_names() {
 
 #[test]
 fn incoming_list_adds_pods_before_removing_any() {
-    let mut writer = Writer::default();
+    let mut writer = StoreWriter::default();
     let view = View::new([writer.store()]);
     writer.apply(&pod("old", "n", "web-0", 1));
     writer.apply(&pod("gone", "n", "web-1", 1));
@@ -167,7 +167,7 @@ fn incoming_list_adds_pods_before_removing_any() {
 /// Events that go on while a list of version 20 comes in, and what is left of each pod.
 #[test]
 fn newer_events_outlive_a_list() {
-    let mut writer = Writer::default();
+    let mut writer = StoreWriter::default();
     let view = View::new([writer.store()]);
     let body = |uid: &str| view.get(&uid.into()).map(|pod| pod.resource_version.to_string());
     for (uid, version) in [("unchanged", 5), ("changed", 5), ("unseen", 5), ("missed", 5)] {
@@ -193,7 +193,7 @@ fn newer_events_outlive_a_list() {
 /// A watch that lags behind the list beside it.
 #[test]
 fn older_events_undo_no_list() {
-    let mut writer = Writer::default();
+    let mut writer = StoreWriter::default();
     let view = View::new([writer.store()]);
     writer.begin_list(Some("20"));
     writer.list_item(&pod("changed", "n", "changed", 18));
@@ -213,7 +213,7 @@ fn older_events_undo_no_list() {
 /// A list that is older than what was seen counts where the cluster was restored: without its version, it wins.
 #[test]
 fn restored_list_wins_over_newer_versions() {
-    let mut writer = Writer::default();
+    let mut writer = StoreWriter::default();
     let view = View::new([writer.store()]);
     writer.apply(&pod("a", "n", "a", 50));
     writer.apply(&pod("b", "n", "b", 51));

@@ -4,8 +4,8 @@
 use std::{fs, path::PathBuf};
 
 use pod_registrar::{
-    demo::api::Options,
-    kubernetes::{client::Cluster, identity, kubeconfig::Search},
+    demo::api::ApiOptions,
+    kubernetes::{client::ClusterConnection, identity, kubeconfig::Search},
     registry::server::tls::TlsFiles,
 };
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
@@ -31,7 +31,7 @@ struct World {
 impl World {
     async fn start() -> Self {
         install_provider();
-        Self { api: Server::start(Options::default()).await.unwrap(), folder: tempfile::tempdir().unwrap() }
+        Self { api: Server::start(ApiOptions::default()).await.unwrap(), folder: tempfile::tempdir().unwrap() }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -60,7 +60,7 @@ impl World {
     }
 
     /// The cluster of a kubeconfig whose cluster and user have these members.
-    fn cluster(&self, cluster: &Value, user: &Value) -> Result<Cluster, String> {
+    fn cluster(&self, cluster: &Value, user: &Value) -> Result<ClusterConnection, String> {
         let document = json!({
             "current-context": "c",
             "clusters": [{"name": "k", "cluster": cluster}],
@@ -70,11 +70,11 @@ impl World {
         let path = self.path("config");
         fs::write(&path, document.to_string()).unwrap();
         let search = Search { kubeconfig: Some(path), ..Search::default() };
-        Cluster::find(&search).map_err(|error| error.to_string())
+        ClusterConnection::find(&search).map_err(|error| error.to_string())
     }
 }
 
-async fn ask(cluster: &Cluster) -> Result<String, String> {
+async fn ask(cluster: &ClusterConnection) -> Result<String, String> {
     identity::read(&cluster.client()).await.map_err(|error| error.to_string())
 }
 
@@ -148,7 +148,7 @@ async fn replaced_authority_is_used_after_a_failed_handshake() {
 }
 
 /// The next request over a new connection succeeds. The old connection may end under the request before.
-async fn asked_at_once(cluster: &Cluster) {
+async fn asked_at_once(cluster: &ClusterConnection) {
     if let Err(error) = ask(cluster).await {
         assert!(error.contains("closed") || error.contains("reset"), "{error}");
         ask(cluster).await.unwrap();

@@ -14,7 +14,7 @@ use kube::{
 };
 use kube_runtime::watcher::{self, Event, watcher};
 use pod_registrar::demo::{
-    api::{Options, status::Failure},
+    api::{ApiOptions, status::StatusError},
     pod::pod,
 };
 use serde_json::json;
@@ -24,7 +24,7 @@ use crate::support::apiserver::{Fault, Kind, Server};
 const LIMIT: Duration = Duration::from_secs(10);
 
 async fn server() -> Server {
-    Server::start(Options::default()).await.unwrap()
+    Server::start(ApiOptions::default()).await.unwrap()
 }
 
 /// A client that retries nothing, so that a test sees what was answered.
@@ -155,7 +155,7 @@ async fn watch_faults_reach_the_client() {
     // kube takes a connection that breaks for an end; the half event must not come out as a whole one.
     assert_eq!(watch(Fault::cut(Kind::Watch, 1)).await.unwrap().len(), 1);
     assert!(watch(Fault::line(1, r#"{"type":"ADDED","object":7}"#)).await.is_err());
-    let events = watch(Fault::error_event(1, Failure::new(410, "too old"))).await.unwrap();
+    let events = watch(Fault::error_event(1, StatusError::new(410, "too old"))).await.unwrap();
     assert_eq!(events, [("ADDED", "a".to_owned()), ("ERROR", "too old".to_owned())]);
     server.spoil("b");
     assert!(watch(Fault::delay(Kind::Watch, Duration::from_millis(1))).await.is_err());
@@ -183,7 +183,7 @@ async fn list_faults_reach_the_client() {
     let list = async || Ok::<_, kube::Error>(api.list(&ListParams::default()).await?.items.len());
     let limited = Duration::from_millis(300);
     for code in [401, 403, 429, 500, 503] {
-        server.inject(Fault::failure(Kind::List, Failure::new(code, "no").retry_after(1)));
+        server.inject(Fault::failure(Kind::List, StatusError::new(code, "no").retry_after(1)));
         assert!(matches!(list().await, Err(kube::Error::Api(status)) if status.code == code));
     }
     server.inject(Fault::html(Kind::List));

@@ -9,7 +9,7 @@ use kube::{
     Api, Client, Config, ResourceExt,
     api::{ListParams, WatchEvent, WatchParams},
 };
-use pod_registrar::demo::{api::Options, life};
+use pod_registrar::demo::{api::ApiOptions, life};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::apiserver::{self, Server};
@@ -64,8 +64,8 @@ async fn follow(pods: Api<Pod>, server: apiserver::Api, ended: CancellationToken
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_list_and_its_watch_show_every_pod() {
-    let server = Server::start(Options::default()).await.unwrap();
-    let options = life::Options { pods: 100, churn: 60.0, nodes: 4, seed: fastrand::u64(..) };
+    let server = Server::start(ApiOptions::default()).await.unwrap();
+    let options = life::LifeOptions { pods: 100, churn: 60.0, nodes: 4, seed: fastrand::u64(..) };
     let seed = options.seed;
     let ended = CancellationToken::new();
     let living = tokio::spawn(life::live(server.content(), options, ended.clone().cancelled_owned()));

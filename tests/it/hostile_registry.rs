@@ -13,7 +13,7 @@ use pod_registrar::{
     registry::{
         Features, RecordName, Registry,
         client::{Client, Config},
-        server::{self, serve::Options, tls::TlsFiles},
+        server::{self, serve::ServerOptions, tls::TlsFiles},
     },
 };
 use rcgen::{CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair, date_time_ymd};
@@ -348,7 +348,7 @@ impl Tls {
     pub(crate) fn start(files: TlsFiles, address: &str, tokens: Option<PathBuf>) -> Self {
         let listener = std::net::TcpListener::bind(address).unwrap();
         let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
-        let options = Options { tls: Some(files), tokens_file: tokens, ..Options::default() };
+        let options = ServerOptions { tls: Some(files), tokens_file: tokens, ..ServerOptions::default() };
         tokio::spawn(server::serve::serve(options, listener, stop.clone().cancelled_owned()));
         Self { address, stop }
     }

@@ -10,18 +10,18 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use pod_registrar::{
     clock::Clock,
-    demo::{api::Options, pod::pod},
+    demo::{api::ApiOptions, pod::pod},
     kubernetes::{
-        client::{Cluster, Scope},
-        watch::informer::{self, Common, Informer, Setup},
+        client::{ClusterConnection, PodSelection},
+        watch::informer::{self, Informer, SharedByWatches, WatchSetup},
     },
     model::{
-        ids::Writer,
+        ids::RecordOwner,
         pod::to_record::{AllowList, Rule},
     },
     reconcile::{
-        ledger::work::Ended,
-        pod_event::{Sighting, WatchList},
+        ledger::pending::Deletion,
+        pod_event::{PodEvent, WatchList},
     },
     store::View,
     telemetry::{health::Health, metrics::Metrics},
@@ -44,8 +44,8 @@ const NEVER: Duration = Duration::from_secs(3_600);
 struct World {
     server: Server,
     view: View,
-    sightings: mpsc::Receiver<Sighting>,
-    told: Vec<Sighting>,
+    pod_events: mpsc::Receiver<PodEvent>,
+    told: Vec<PodEvent>,
     relist: watch::Sender<u64>,
     metrics: Metrics,
     task: JoinHandle<Result<(), informer::Error>>,
@@ -58,13 +58,13 @@ impl Drop for World {
 }
 
 impl World {
-    async fn start(faults: impl IntoIterator<Item = Fault>, scope: Scope) -> Self {
+    async fn start(faults: impl IntoIterator<Item = Fault>, scope: PodSelection) -> Self {
         Self::with_timers(faults, scope, NEVER, NEVER).await
     }
 
     async fn with_timers(
         faults: impl IntoIterator<Item = Fault>,
-        scope: Scope,
+        scope: PodSelection,
         relist_interval: Duration,
         probe_after: Duration,
     ) -> Self {
@@ -72,13 +72,13 @@ impl World {
         for fault in faults {
             server.inject(fault);
         }
-        let cluster = Cluster::at(&server.url()).unwrap();
+        let cluster = ClusterConnection::at(&server.url()).unwrap();
         Self::watching(server, &cluster, scope, (relist_interval, probe_after))
     }
 
     /// A stand-in with three pods.
     async fn server() -> Server {
-        let server = Server::start(Options::default()).await.unwrap();
+        let server = Server::start(ApiOptions::default()).await.unwrap();
         for name in ["a", "b", "c"] {
             server.create(pod(name).namespace("shop").label("app", name).running()).unwrap();
         }
@@ -88,23 +88,23 @@ impl World {
     /// An informer on a server, which is reached as the cluster says.
     fn watching(
         server: Server,
-        cluster: &Cluster,
-        scope: Scope,
+        cluster: &ClusterConnection,
+        scope: PodSelection,
         (relist_interval, probe_after): (Duration, Duration),
     ) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let (sender, sightings) = mpsc::channel(10_000);
+        let (sender, pod_events) = mpsc::channel(10_000);
         let (relist, asked) = watch::channel(0);
-        let writer = Writer { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };
+        let writer = RecordOwner { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };
         let metrics = Metrics::new(1);
-        let setup = Setup {
+        let setup = WatchSetup {
             scope,
             rule: Arc::new(Rule { writer, labels: AllowList::new(["*"]), annotations: AllowList::default() }),
             relist_interval,
             probe_after,
-            sightings: sender,
+            pod_events: sender,
             relist: asked,
-            common: Common::default(),
+            common: SharedByWatches::default(),
             clock: Clock::start(),
             metrics: metrics.clone(),
             health: Health::new(1),
@@ -112,7 +112,7 @@ impl World {
         let informer = Informer::new(0, None, cluster, setup);
         let view = View::new([informer.store()]);
         let task = tokio::spawn(informer.run());
-        Self { server, view, sightings, told: Vec::new(), relist, metrics, task }
+        Self { server, view, pod_events, told: Vec::new(), relist, metrics, task }
     }
 
     /// The UIDs of the pods in the store.
@@ -121,7 +121,7 @@ impl World {
     }
 
     async fn listed(faults: impl IntoIterator<Item = Fault>) -> Self {
-        let mut world = Self::start(faults, Scope::default()).await;
+        let mut world = Self::start(faults, PodSelection::default()).await;
         world.equal().await;
         world
     }
@@ -139,13 +139,13 @@ impl World {
     }
 
     fn hear(&mut self) {
-        while let Ok(sighting) = self.sightings.try_recv() {
-            self.told.push(sighting);
+        while let Ok(pod_event) = self.pod_events.try_recv() {
+            self.told.push(pod_event);
         }
     }
 
     /// Waits until something was told.
-    async fn told(&mut self, what: &str, is_it: impl Fn(&Sighting) -> bool) {
+    async fn told(&mut self, what: &str, is_it: impl Fn(&PodEvent) -> bool) {
         eventually(what, SOON, async || {
             self.hear();
             if self.told.iter().any(&is_it) { Ok(()) } else { Err(format!("{:?}", self.told)) }
@@ -167,7 +167,7 @@ impl World {
         eventually("a new list", SOON, async || {
             self.hear();
             let mut lists = self.told.iter().filter_map(|told| match told {
-                Sighting::Listed { list, .. } => Some(*list),
+                PodEvent::Listed { list, .. } => Some(*list),
                 _ => None,
             });
             lists.nth(before).ok_or_else(|| format!("{before} lists"))
@@ -176,16 +176,16 @@ impl World {
     }
 
     fn lists(&self) -> usize {
-        self.told.iter().filter(|s| matches!(s, Sighting::Listed { .. })).count()
+        self.told.iter().filter(|s| matches!(s, PodEvent::Listed { .. })).count()
     }
 
     fn uid(&self, name: &str) -> String {
         self.server.pod("shop", name).unwrap()["metadata"]["uid"].as_str().unwrap().to_owned()
     }
 
-    fn ends(&self) -> Vec<(String, Ended)> {
-        let ended = |s: &Sighting| match s {
-            Sighting::Ended { uid, why, .. } => Some((uid.to_string(), *why)),
+    fn ends(&self) -> Vec<(String, Deletion)> {
+        let ended = |s: &PodEvent| match s {
+            PodEvent::Deletion { uid, why, .. } => Some((uid.to_string(), *why)),
             _ => None,
         };
         self.told.iter().filter_map(ended).collect()
@@ -211,8 +211,8 @@ async fn watched_changes_are_stored_and_reported() {
     world.server.create(pod("d").namespace("shop").running()).unwrap();
     world.server.delete("shop", "a").unwrap();
     world.equal().await;
-    let told = (a, Ended::Deleted);
-    world.told("the end of a", |s| matches!(s, Sighting::Ended { uid, .. } if uid.text() == told.0.as_str())).await;
+    let told = (a, Deletion::Deleted);
+    world.told("the end of a", |s| matches!(s, PodEvent::Deletion { uid, .. } if uid.text() == told.0.as_str())).await;
     assert_eq!((world.ends(), world.view.len()), (vec![told], before));
 }
 
@@ -224,8 +224,8 @@ async fn pod_replaced_in_place_gives_two_events() {
     world.server.replace_in_place(pod("b").namespace("shop").running()).unwrap();
     world.equal().await;
     let new = world.uid("b");
-    world.told("the new pod", |s| matches!(s, Sighting::Applied { uid, .. } if uid.text() == new.as_str())).await;
-    assert_eq!(world.ends(), [(old, Ended::Deleted)]);
+    world.told("the new pod", |s| matches!(s, PodEvent::Applied { uid, .. } if uid.text() == new.as_str())).await;
+    assert_eq!(world.ends(), [(old, Deletion::Deleted)]);
 }
 
 #[tokio::test]
@@ -254,7 +254,7 @@ async fn watch_refused_with_410_leads_to_a_relist() {
     let mut world = World::listed([Fault::status(Kind::Watch, 410)]).await;
     world.server.create(pod("d").namespace("shop").running()).unwrap();
     world.equal().await;
-    world.told("a second list", |s| matches!(s, Sighting::Listed { list, .. } if list.pods >= 3)).await;
+    world.told("a second list", |s| matches!(s, PodEvent::Listed { list, .. } if list.pods >= 3)).await;
     assert!(world.count("relists_total{reason=\"gone\"} 1"));
 }
 
@@ -333,36 +333,36 @@ async fn broken_connections_lose_nothing() {
     }
     world.server.delete("shop", "a").unwrap();
     world.equal().await;
-    world.told("the last end", |s| matches!(s, Sighting::Ended { .. })).await;
+    world.told("the last end", |s| matches!(s, PodEvent::Deletion { .. })).await;
     assert_eq!(world.view.len(), 2);
 }
 
 #[tokio::test]
 async fn deletion_event_under_a_selector_is_ambiguous() {
     // With a selector, the pod may have been deleted, or changed and deselected.
-    let scope = Scope { label_selector: Some("app in (a,b)".into()), ..Scope::default() };
+    let scope = PodSelection { label_selector: Some("app in (a,b)".into()), ..PodSelection::default() };
     let mut world = World::start([], scope).await;
-    world.told("the list", |s| matches!(s, Sighting::Listed { list, .. } if list.pods == 2)).await;
+    world.told("the list", |s| matches!(s, PodEvent::Listed { list, .. } if list.pods == 2)).await;
     let uid = world.uid("a");
     world.server.update("shop", "a", |pod| pod["metadata"]["labels"]["app"] = "z".into()).unwrap();
-    world.told("the end", |s| matches!(s, Sighting::Ended { .. })).await;
-    assert_eq!(world.ends(), [(uid, Ended::DeletedOrLeftRule)]);
+    world.told("the end", |s| matches!(s, PodEvent::Deletion { .. })).await;
+    assert_eq!(world.ends(), [(uid, Deletion::DeletedOrLeftRule)]);
 }
 
 #[tokio::test]
 async fn excluded_namespaces_are_not_watched() {
-    let scope = Scope { excluded_namespaces: vec!["shop".into()], ..Scope::default() };
+    let scope = PodSelection { excluded_namespaces: vec!["shop".into()], ..PodSelection::default() };
     let mut world = World::start([], scope).await;
-    world.told("the list", |s| matches!(s, Sighting::Listed { list, .. } if list.pods == 0)).await;
+    world.told("the list", |s| matches!(s, PodEvent::Listed { list, .. } if list.pods == 0)).await;
     world.server.create(pod("x").namespace("other").running()).unwrap();
-    world.told("the pod of another namespace", |s| matches!(s, Sighting::Applied { .. })).await;
+    world.told("the pod of another namespace", |s| matches!(s, PodEvent::Applied { .. })).await;
     assert_eq!(world.view.len(), 1);
 }
 
 #[tokio::test]
 async fn list_longer_than_the_relist_interval_completes() {
     let slow = [Fault::delay(Kind::List, Duration::from_millis(300)).always()];
-    let mut world = World::with_timers(slow, Scope::default(), Duration::from_millis(50), NEVER).await;
+    let mut world = World::with_timers(slow, PodSelection::default(), Duration::from_millis(50), NEVER).await;
     world.equal().await;
     world.server.create(pod("d").namespace("shop").running()).unwrap();
     world.server.delete("shop", "a").unwrap();
@@ -375,7 +375,7 @@ async fn list_longer_than_the_relist_interval_completes() {
 
 #[tokio::test]
 async fn restored_cluster_is_noticed_despite_silent_watch() {
-    let mut world = World::with_timers([], Scope::default(), NEVER, Duration::from_millis(500)).await;
+    let mut world = World::with_timers([], PodSelection::default(), NEVER, Duration::from_millis(500)).await;
     world.equal().await;
     let earlier = world.server.snapshot();
     for name in ["d", "e", "f"] {

@@ -10,18 +10,18 @@ use std::{
 use pod_registrar::{
     model::{
         digest::Digest,
-        ids::{Version, Writer},
+        ids::{RecordOwner, Version},
         uid::Uid,
     },
     reconcile::{
         decide::Removal,
-        ledger::work::Ended,
+        ledger::pending::Deletion,
         outcome::{Failure, Verdict},
     },
     registry::{
         Encoded, EncodedBody, Registry,
         client::{Client, Config},
-        server::{self, serve::Options, tls::TlsFiles},
+        server::{self, serve::ServerOptions, tls::TlsFiles},
     },
 };
 use tokio::{
@@ -145,7 +145,7 @@ pub(crate) fn client(address: SocketAddr, token_file: Option<PathBuf>) -> Client
 }
 
 pub(crate) fn client_of(config: Config) -> Client {
-    let writer = Writer { cluster_id: "c".into(), cluster_name: "c".into(), owner: "pod-registrar".into() };
+    let writer = RecordOwner { cluster_id: "c".into(), cluster_name: "c".into(), owner: "pod-registrar".into() };
     Client::new(config, writer).unwrap()
 }
 
@@ -153,7 +153,7 @@ pub(crate) fn operations() -> Vec<Encoded> {
     let digest = Digest::of_canonical(b"{}");
     let version = Version { epoch: 7, seq: 1 };
     let put = EncodedBody::Put { record: b"{}".to_vec(), digest };
-    let delete = EncodedBody::Delete(Removal::Watched(Ended::Deleted));
+    let delete = EncodedBody::Delete(Removal::Observed(Deletion::Deleted));
     vec![Encoded { uid: Uid::from("a"), version, body: put }, Encoded { uid: Uid::from("b"), version, body: delete }]
 }
 
@@ -187,7 +187,8 @@ async fn a_whole_answer_is_judged_item_by_item() {
     let waits = |r: &Result<Vec<Verdict>, Failure>| matches!(r.as_deref(), Ok([Verdict::Done, Verdict::Retry { after: Some(d), .. }]) if d.as_secs() == 5);
     check(results(&done, busy), waits, "one is to wait").await;
     let other = format!(r#"{{"id":"a","status":200,"digest":"{}"}}"#, Digest::of_canonical(b"other"));
-    let doubts = |r: &Result<Vec<Verdict>, Failure>| matches!(r.as_deref(), Ok([Verdict::Doubt { .. }, Verdict::Done]));
+    let doubts =
+        |r: &Result<Vec<Verdict>, Failure>| matches!(r.as_deref(), Ok([Verdict::Uncertain { .. }, Verdict::Done]));
     check(results(&other, gone), doubts, "another digest than was sent is no acknowledgement").await;
 }
 
@@ -300,7 +301,7 @@ async fn only_the_given_tls_authority_is_trusted() {
     std::fs::write(&token, "secret").unwrap();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let options = Options { tls: Some(own.clone()), tokens_file: Some(tokens), ..Options::default() };
+    let options = ServerOptions { tls: Some(own.clone()), tokens_file: Some(tokens), ..ServerOptions::default() };
     let stop = tokio_util::sync::CancellationToken::new();
     let served = tokio::spawn(server::serve::serve(options, listener, stop.clone().cancelled_owned()));
     let trusting = |ca_file: Option<PathBuf>| {

@@ -189,7 +189,7 @@ async fn accepted_deletion_is_verified_by_a_read() {
     assert_eq!(alone(accepted("404 Not Found"), delete).await, Ok(Verdict::Done));
     for then in ["200 OK", "500 Internal Server Error"] {
         let verdict = alone(accepted(then), delete).await;
-        assert!(matches!(verdict, Ok(Verdict::Doubt { .. })), "{then}: {verdict:?}");
+        assert!(matches!(verdict, Ok(Verdict::Uncertain { .. })), "{then}: {verdict:?}");
     }
 }
 
@@ -199,7 +199,7 @@ async fn unknown_status_concerns_only_its_record() {
     for operation in &operations() {
         for status in ["500 Internal Server Error", "418 I'm a teapot", "599 Else"] {
             let verdict = alone(answer(status, "", "oops"), operation).await;
-            assert!(matches!(verdict, Ok(Verdict::Doubt { .. })), "{status}: {verdict:?}");
+            assert!(matches!(verdict, Ok(Verdict::Uncertain { .. })), "{status}: {verdict:?}");
         }
         for status in ["408 Request Timeout", "425 Too Early", "499 Client Closed", "502 Bad Gateway", "524 Else"] {
             let result = alone(answer(status, "", "oops"), operation).await;

@@ -9,9 +9,9 @@ use std::{
 
 use pod_registrar::model::{
     digest::Digest,
-    ids::Writer,
+    ids::RecordOwner,
     pod::{
-        Content, Pod,
+        Pod, RecordContent,
         to_record::{self, AllowList, Rule},
     },
     uid::Uid,
@@ -62,7 +62,7 @@ pub(crate) struct Cluster {
     pub(crate) lives: HashMap<Uid, Life>,
     bodies: u32,
     /// What each pod was before its last change.
-    before: HashMap<Uid, Content>,
+    before: HashMap<Uid, RecordContent>,
 }
 
 impl Cluster {
@@ -115,7 +115,7 @@ impl Cluster {
     fn pod(&mut self, name: Name, uid: &Uid) -> Arc<Pod> {
         self.version += 1;
         self.bodies += 1;
-        let writer = Writer { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };
+        let writer = RecordOwner { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };
         let rule = Rule { writer, labels: AllowList::default(), annotations: AllowList::default() };
         let object = serde_json::json!({
             "metadata": {"uid": uid, "namespace": format!("ns-{}", self.watch_of(name)), "name": format!("pod-{name}"),

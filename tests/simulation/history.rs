@@ -6,11 +6,11 @@ use pod_registrar::{
     controller::{
         error::Error,
         event_loop::EventLoop,
-        options::{Inputs, Options, Outputs},
+        options::{ControllerOptions, Inputs, Outputs},
     },
     model::{digest::Digest, ids::Version, uid::Uid},
-    reconcile::{absence::SettingsChange, status::Standing},
-    store::{View, Writer},
+    reconcile::{absence::ScopeChangePolicy, status::ControllerStatus},
+    store::{StoreWriter, View},
     telemetry::{health::Health, metrics::Metrics},
 };
 use tokio::{
@@ -201,7 +201,7 @@ impl Stage {
         let number = world.begin_process(slot);
         let setup = world.setup.clone();
         let instance = world.processes[number].instance.clone();
-        let options = Options {
+        let options = ControllerOptions {
             max_in_flight: usize::from(setup.max_in_flight),
             request_timeout: crate::network::REQUEST_TIMEOUT,
             max_writes_per_second: u32::from(setup.writes_per_second),
@@ -218,34 +218,34 @@ impl Stage {
                 watches => (0..watches).map(|watch| format!("ns-{watch}")).collect(),
             },
             stop_within: if setup.lease { HAND_OVER_WITHIN } else { STOP_WITHIN },
-            on_scope_change: SettingsChange::Hold,
+            on_scope_change: ScopeChangePolicy::Hold,
             seed: setup.seed.wrapping_add(number as u64),
         };
         let clock = world.processes[number].clock;
-        let (sightings, sightings_in) = mpsc::channel(1_000);
+        let (pod_events, sightings_in) = mpsc::channel(1_000);
         let (relist_out, relist) = watch::channel(0);
-        let (questions, asked) = mpsc::channel(4);
-        let (answers, confirmations) = mpsc::channel(4);
+        let (checks, asked) = mpsc::channel(4);
+        let (answers, check_results) = mpsc::channel(4);
         let (person, approvals) = mpsc::channel(1);
-        let (standing, stands) = watch::channel(Standing::default());
+        let (controller_status, stands) = watch::channel(ControllerStatus::default());
         let (stop, stopped) = oneshot::channel::<()>();
         let mut stores = Vec::new();
         for watch in 0..usize::from(setup.watches) {
-            let writer = Writer::default();
+            let writer = StoreWriter::default();
             stores.push(writer.store());
             let wake = world.processes[number].watches[watch].wake.clone();
-            let informer = Informer::new(self.shared.clone(), (number, watch), writer, sightings.clone(), clock, wake);
+            let informer = Informer::new(self.shared.clone(), (number, watch), writer, pod_events.clone(), clock, wake);
             world.processes[number].tasks.push(tokio::spawn(informer.run()).abort_handle());
         }
         let answering = tokio::spawn(confirm::confirm(self.shared.clone(), number, asked, answers));
         let relisting = tokio::spawn(informer::relist(self.shared.clone(), number, relist));
         world.processes[number].tasks.extend([answering.abort_handle(), relisting.abort_handle()]);
         let leadership = world.processes[number].leadership.subscribe();
-        let inputs = Inputs { sightings: sightings_in, confirmations, leadership, approvals };
+        let inputs = Inputs { pod_events: sightings_in, check_results, leadership, approvals };
         let watches = usize::from(setup.watches);
         let (metrics, health) = (Metrics::new(watches), Health::new(watches));
         let line = Line { shared: self.shared.clone(), process: number };
-        let outputs = Outputs { questions, relist: relist_out, standing, metrics: metrics.clone(), health };
+        let outputs = Outputs { checks, relist: relist_out, controller_status, metrics: metrics.clone(), health };
         let event_loop = EventLoop::new(line, View::new(stores), options, clock, outputs);
         let task = tokio::spawn(event_loop.run(inputs, async {
             // A process whose handle is gone is killed, not asked to stop.

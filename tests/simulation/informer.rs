@@ -8,8 +8,8 @@ use std::{sync::Arc, time::Duration};
 use pod_registrar::{
     clock::Clock,
     model::{pod::Pod, uid::Uid},
-    reconcile::{freshness::Newest, ledger::work::Ended, paging::Paging, pod_event::Sighting},
-    store::Writer,
+    reconcile::{freshness::NewestVersion, ledger::pending::Deletion, paging::Paging, pod_event::PodEvent},
+    store::StoreWriter,
 };
 use tokio::{
     sync::{Notify, mpsc, watch},
@@ -32,10 +32,10 @@ pub(crate) struct Informer {
     shared: Shared,
     pub(crate) process: usize,
     pub(crate) watch: usize,
-    pub(crate) writer: Writer,
-    sightings: mpsc::Sender<Sighting>,
+    pub(crate) writer: StoreWriter,
+    pod_events: mpsc::Sender<PodEvent>,
     pub(crate) clock: Clock,
-    pub(crate) newest: Newest,
+    pub(crate) newest: NewestVersion,
     wake: Arc<Notify>,
     pub(crate) paging: Paging,
     /// The list that comes in.
@@ -63,8 +63,8 @@ impl Informer {
     pub(crate) fn new(
         shared: Shared,
         (process, watch): (usize, usize),
-        writer: Writer,
-        sightings: mpsc::Sender<Sighting>,
+        writer: StoreWriter,
+        pod_events: mpsc::Sender<PodEvent>,
         clock: Clock,
         wake: Arc<Notify>,
     ) -> Self {
@@ -74,9 +74,9 @@ impl Informer {
             process,
             watch,
             writer,
-            sightings,
+            pod_events,
             clock,
-            newest: Newest::default(),
+            newest: NewestVersion::default(),
             wake,
             paging: Paging::default(),
             list: None,
@@ -230,7 +230,7 @@ impl Informer {
         }
         self.state(|world| world.event_shows(self.process, self.watch, pod, place));
         let (uid, name) = (pod.uid.clone(), pod.name.clone());
-        self.tell(Sighting::Applied { uid, name, watch: self.watch, at: self.clock.now() }).await
+        self.tell(PodEvent::Applied { uid, name, watch: self.watch, at: self.clock.now() }).await
     }
 
     async fn end(&mut self, uid: Uid, version: u64, place: usize) -> Result<(), Closed> {
@@ -239,11 +239,11 @@ impl Informer {
         }
         self.state(|world| world.event_ends(self.process, self.watch, &uid, place));
         let at = self.clock.now();
-        self.tell(Sighting::Ended { uid, why: Ended::DeletedOrLeftRule, at }).await
+        self.tell(PodEvent::Deletion { uid, why: Deletion::DeletedOrLeftRule, at }).await
     }
 
-    pub(crate) async fn tell(&self, sighting: Sighting) -> Result<(), Closed> {
-        self.sightings.send(sighting).await.map_err(|_| Closed)
+    pub(crate) async fn tell(&self, sighting: PodEvent) -> Result<(), Closed> {
+        self.pod_events.send(sighting).await.map_err(|_| Closed)
     }
 }
 

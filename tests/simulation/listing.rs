@@ -13,8 +13,8 @@ use pod_registrar::{
     model::{moment::Moment, pod::Pod, uid::Uid},
     reconcile::{
         freshness::ListAge,
-        paging::{Fault, LIMIT, Next, Paging, WHOLE},
-        pod_event::{Sighting, WatchList},
+        paging::{LIMIT, NextPage, PageFailure, Paging, WHOLE},
+        pod_event::{PodEvent, WatchList},
     },
     store::View,
 };
@@ -61,7 +61,7 @@ enum Stage {
     /// The server reads it.
     Read,
     /// It arrives, or does not.
-    Arrive(Result<Page, Fault>),
+    Arrive(Result<Page, PageFailure>),
 }
 
 struct Page {
@@ -143,7 +143,7 @@ impl Informer {
             Stage::Read => {
                 let read = self.read(&mut list);
                 let takes = match (&read, list.fault) {
-                    (Err(Fault::TooSlow), _) => self.paging.within,
+                    (Err(PageFailure::TooSlow), _) => self.paging.within,
                     (_, Some(ListFault::Slow(ms))) if list.is_first() => Duration::from_millis(ms.into()),
                     _ => latency,
                 };
@@ -152,7 +152,7 @@ impl Informer {
             }
             Stage::Arrive(_) if list.fault == Some(ListFault::Fails) => {
                 self.list_after_pause();
-                return self.tell(Sighting::ListFailed { watch: self.watch }).await;
+                return self.tell(PodEvent::ListFailed { watch: self.watch }).await;
             }
             Stage::Arrive(Err(fault)) => {
                 self.list = Some(list);
@@ -168,7 +168,7 @@ impl Informer {
     }
 
     /// What the server answers to the request for a page.
-    fn read(&mut self, list: &mut Listing) -> Result<Page, Fault> {
+    fn read(&mut self, list: &mut Listing) -> Result<Page, PageFailure> {
         let (process, watch) = (self.process, self.watch);
         let is_first = list.is_first();
         let fault = self.state(|world| world.processes[process].watches[watch].page_fault(!is_first));
@@ -185,28 +185,28 @@ impl Informer {
             self.is_watching = false;
         } else if restored {
             // The token is of another history.
-            return Err(Fault::Refused { status: 400, retry_after: None });
+            return Err(PageFailure::Refused { status: 400, retry_after: None });
         }
         if is_first || std::mem::take(&mut list.is_rest) {
             list.snapshot = self.state(|world| Snapshot::read(world, process, watch, list.fault));
         }
         let page = list.page(items(&self.paging, default_page));
-        if page.pods.len() > TOO_LARGE * default_page { Err(Fault::TooLarge) } else { Ok(page) }
+        if page.pods.len() > TOO_LARGE * default_page { Err(PageFailure::TooLarge) } else { Ok(page) }
     }
 
-    async fn page_failed(&mut self, fault: &Fault) -> Result<(), Closed> {
+    async fn page_failed(&mut self, fault: &PageFailure) -> Result<(), Closed> {
         let random = self.random();
         let continued = self.list.as_ref().is_some_and(|list| !list.is_first());
         let next = self.paging.failed(fault, continued, random);
         self.state(|world| world.tell(|| format!("a page of watch {} fails: {fault:?}, {next:?}", self.watch)));
         let Some(list) = &mut self.list else { return Ok(()) };
         let wait = match next {
-            Next::Page(wait) => wait,
-            Next::Whole(wait) => {
+            NextPage::Page(wait) => wait,
+            NextPage::Whole(wait) => {
                 (list.token, list.is_rest) = (None, false);
                 wait
             }
-            Next::Rest(_, wait) => {
+            NextPage::Rest(_, wait) => {
                 (list.is_rest, list.is_consistent) = (true, false);
                 wait
             }
@@ -215,8 +215,8 @@ impl Informer {
         if list.is_first() {
             self.newest.begin_list();
         }
-        if *fault != Fault::TooLarge && self.paging.is_stuck(fault) {
-            self.tell(Sighting::ListFailed { watch: self.watch }).await?;
+        if *fault != PageFailure::TooLarge && self.paging.is_stuck(fault) {
+            self.tell(PodEvent::ListFailed { watch: self.watch }).await?;
         }
         Ok(())
     }
@@ -234,7 +234,7 @@ impl Informer {
         list.due = Instant::now();
         let (place, begun) = (list.snapshot.place, list.begun);
         self.state(|world| world.page_shows(self.process, self.watch, &page.pods, place));
-        self.tell(Sighting::Page { watch: self.watch, uids, at: begun }).await?;
+        self.tell(PodEvent::Page { watch: self.watch, uids, at: begun }).await?;
         if is_last { self.listed().await } else { Ok(()) }
     }
 
@@ -302,7 +302,7 @@ impl Informer {
             View::new([self.writer.store()]).each_of_watch(0, |uid| _ = store.insert(uid.clone()));
             world.check_store(self.process, self.watch, &store);
         });
-        self.tell(Sighting::Listed { watch: self.watch, list: watch_list }).await
+        self.tell(PodEvent::Listed { watch: self.watch, list: watch_list }).await
     }
 
     fn random(&self) -> u64 {
@@ -342,16 +342,16 @@ fn items(paging: &Paging, default_page: usize) -> usize {
     }
 }
 
-fn page_fault(fault: PageFault) -> Fault {
+fn page_fault(fault: PageFault) -> PageFailure {
     match fault {
-        PageFault::Refused(Refusal::Unreachable) => Fault::Broken,
-        PageFault::Refused(Refusal::Status(status)) => Fault::Refused { status, retry_after: None },
+        PageFault::Refused(Refusal::Unreachable) => PageFailure::Broken,
+        PageFault::Refused(Refusal::Status(status)) => PageFailure::Refused { status, retry_after: None },
         PageFault::Refused(Refusal::After(status, secs)) => {
-            Fault::Refused { status, retry_after: Some(Duration::from_secs(secs.into())) }
+            PageFailure::Refused { status, retry_after: Some(Duration::from_secs(secs.into())) }
         }
-        PageFault::TooLarge => Fault::TooLarge,
-        PageFault::TooSlow => Fault::TooSlow,
-        PageFault::Expired { offered } => Fault::Expired { offered: offered.then(|| "rest".to_owned()) },
+        PageFault::TooLarge => PageFailure::TooLarge,
+        PageFault::TooSlow => PageFailure::TooSlow,
+        PageFault::Expired { offered } => PageFailure::Expired { offered: offered.then(|| "rest".to_owned()) },
     }
 }
 

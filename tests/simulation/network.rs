@@ -7,11 +7,11 @@ use std::{collections::VecDeque, time::Duration};
 use pod_registrar::{
     model::{ids::Version, uid::Uid},
     reconcile::{
-        outcome::{self, Failure, OperationKind, Said, Verdict},
+        outcome::{self, Failure, OperationKind, ProblemDetail, Verdict},
         takeover::OtherWriter,
     },
     registry::{
-        Capabilities, Change, Encoded, EncodedBody, Features, RecordName, Registry,
+        Capabilities, Encoded, EncodedBody, Features, RecordChange, RecordName, Registry,
         inventory::{Bucket, BucketDigests, InventoryPage},
         session::{Contender, Heartbeat, OpenSession, SessionOpened},
     },
@@ -53,11 +53,11 @@ pub(crate) struct Line {
 }
 
 fn failure(refusal: Refusal) -> Failure {
-    let after = |secs| Said { retry_after: Some(Duration::from_secs(secs)), ..Said::default() };
+    let after = |secs| ProblemDetail { retry_after: Some(Duration::from_secs(secs)), ..ProblemDetail::default() };
     match refusal {
         Refusal::Unreachable => Failure::Unreachable("refused".into()),
-        Refusal::Status(status) => outcome::of_request(status, Said::default()),
-        Refusal::After(status, secs) => outcome::of_request(status, after(u64::from(secs))),
+        Refusal::Status(status) => outcome::judge_request(status, ProblemDetail::default()),
+        Refusal::After(status, secs) => outcome::judge_request(status, after(u64::from(secs))),
     }
 }
 
@@ -126,7 +126,7 @@ impl World {
                     // Nobody knows: it was applied all the same.
                     self.apply(process, operation);
                 }
-                verdicts.push(outcome::of_item(kind(operation), status, Said::default()));
+                verdicts.push(outcome::judge_operation(kind(operation), status, ProblemDetail::default()));
                 continue;
             }
             verdicts.push(self.apply(process, operation));
@@ -320,14 +320,14 @@ impl Registry for Line {
         Ok(holder)
     }
 
-    fn encode(&self, uid: &Uid, version: Version, change: Change<'_>) -> Encoded {
+    fn encode(&self, uid: &Uid, version: Version, change: RecordChange<'_>) -> Encoded {
         let mut world = self.shared.world();
         let body = match change {
-            Change::Put(pod, content) => {
+            RecordChange::Put(pod, content) => {
                 world.put_built(self.process, pod, content.digest, version);
                 EncodedBody::Put { record: content.canonical.to_vec(), digest: content.digest }
             }
-            Change::Delete(removal) => {
+            RecordChange::Delete(removal) => {
                 world.delete_built(self.process, uid, removal, version);
                 EncodedBody::Delete(removal)
             }

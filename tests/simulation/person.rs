@@ -4,8 +4,8 @@ use std::{collections::HashMap, time::Duration};
 
 use pod_registrar::{
     reconcile::{
-        absence::hold::{HeldBecause, HoldId, Shown},
-        status::Standing,
+        absence::hold::{HoldId, HoldReason, HoldSummary},
+        status::ControllerStatus,
     },
     telemetry::metrics::Metrics,
 };
@@ -28,7 +28,7 @@ pub(crate) async fn live(metrics: Metrics, watches: usize) {
 /// A person approves what only a person can, once nothing goes wrong any more.
 pub(crate) async fn approve_when_healed(
     shared: Shared,
-    stands: watch::Receiver<Standing>,
+    stands: watch::Receiver<ControllerStatus>,
     person: mpsc::Sender<HoldId>,
 ) {
     // Nobody changes the settings of a history: where a hold says so, an earlier process declared that a person is needed.
@@ -38,9 +38,9 @@ pub(crate) async fn approve_when_healed(
         let healed = shared.world().healed;
         let holds = stands.borrow().holds.clone();
         let person_needed =
-            |hold: &Shown| matches!(hold.because, HeldBecause::NearlyAll { .. } | HeldBecause::SettingsChanged);
+            |hold: &HoldSummary| matches!(hold.because, HoldReason::NearlyAll { .. } | HoldReason::ScopeChanged);
         // A hold that is about to end by itself is left alone.
-        let mut lasts = |hold: &Shown| {
+        let mut lasts = |hold: &HoldSummary| {
             let ticks: &mut u32 = shown_ticks.entry(hold.id.clone()).or_default();
             *ticks += 1;
             *ticks >= LASTS_TICKS

@@ -9,8 +9,8 @@ use pod_registrar::{
         uid::Uid,
     },
     reconcile::{
-        outcome::{self, Failure, OperationKind, Said, StoredVersion, Verdict},
-        takeover::{Liveness, OtherWriter},
+        outcome::{self, Failure, OperationKind, ProblemDetail, StoredVersion, Verdict},
+        takeover::{OtherWriter, SessionLiveness},
     },
     registry::{
         Encoded, EncodedBody,
@@ -32,11 +32,11 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    fn state(&self, now: u64) -> Liveness {
+    fn state(&self, now: u64) -> SessionLiveness {
         match self {
-            Self { closed: true, .. } => Liveness::Closed,
-            Self { expires_at, .. } if now >= *expires_at => Liveness::Stale,
-            _ => Liveness::Live,
+            Self { closed: true, .. } => SessionLiveness::Closed,
+            Self { expires_at, .. } if now >= *expires_at => SessionLiveness::Stale,
+            _ => SessionLiveness::Live,
         }
     }
 }
@@ -92,15 +92,15 @@ pub(crate) enum Effect {
     Deleted,
 }
 
-fn said(problem: &str, current: Option<(Version, Option<Digest>)>) -> Said {
+fn said(problem: &str, current: Option<(Version, Option<Digest>)>) -> ProblemDetail {
     let current = current.map(|(version, digest)| StoredVersion { version, digest });
-    Said { problem: problem.into(), current, ..Said::default() }
+    ProblemDetail { problem: problem.into(), current, ..ProblemDetail::default() }
 }
 
 impl Registry {
     /// Checks a write's epoch against the session, as its transaction does.
     pub(crate) fn fence(&self, epoch: u64) -> Result<(), Failure> {
-        let refused = |problem| Err(outcome::of_request(409, said(problem, None)));
+        let refused = |problem| Err(outcome::judge_request(409, said(problem, None)));
         match &self.books.session {
             Some(session) if !session.closed && epoch == session.epoch => Ok(()),
             Some(session) if epoch < session.epoch => refused("stale-epoch"),
@@ -116,22 +116,22 @@ impl Registry {
             EncodedBody::Delete(_) => OperationKind::Delete,
         };
         let (status, said, effect) = match &operation.body {
-            _ if self.broken.contains(uid) => (500, Said::default(), Effect::Nothing),
+            _ if self.broken.contains(uid) => (500, ProblemDetail::default(), Effect::Nothing),
             _ if self.foreign.contains(uid) => (409, said("foreign-owner", None), Effect::Nothing),
             EncodedBody::Put { .. } if self.poison.contains(uid) => (422, said("schema", None), Effect::Nothing),
             EncodedBody::Put { digest, .. } => self.put(uid, version, *digest),
             EncodedBody::Delete(_) => self.delete(uid, version),
         };
         self.changes += u64::from(effect != Effect::Nothing);
-        (outcome::of_item(kind, status, said), effect)
+        (outcome::judge_operation(kind, status, said), effect)
     }
 
-    fn put(&mut self, uid: &Uid, version: Version, digest: Digest) -> (u16, Said, Effect) {
+    fn put(&mut self, uid: &Uid, version: Version, digest: Digest) -> (u16, ProblemDetail, Effect) {
         if let Some(deleted) = self.books.tombstones.get(uid).filter(|deleted| version <= **deleted) {
             return (409, said("tombstoned", Some((*deleted, None))), Effect::Nothing);
         }
         match self.books.records.get(uid).copied() {
-            Some(stored) if stored == (version, digest) => return (200, Said::default(), Effect::Nothing),
+            Some(stored) if stored == (version, digest) => return (200, ProblemDetail::default(), Effect::Nothing),
             Some((stored, held)) if version <= stored => {
                 return (409, said("stale-version", Some((stored, Some(held)))), Effect::Nothing);
             }
@@ -140,10 +140,10 @@ impl Registry {
         self.books.tombstones.remove(uid);
         let before = self.books.records.insert(uid.clone(), (version, digest));
         let effect = if before.is_some_and(|(_, held)| held == digest) { Effect::Nothing } else { Effect::Put };
-        (if before.is_some() { 200 } else { 201 }, Said::default(), effect)
+        (if before.is_some() { 200 } else { 201 }, ProblemDetail::default(), effect)
     }
 
-    fn delete(&mut self, uid: &Uid, version: Version) -> (u16, Said, Effect) {
+    fn delete(&mut self, uid: &Uid, version: Version) -> (u16, ProblemDetail, Effect) {
         if let Some(deleted) = self.books.tombstones.get(uid).filter(|deleted| version < **deleted) {
             return (409, said("stale-version", Some((*deleted, None))), Effect::Nothing);
         }
@@ -152,7 +152,7 @@ impl Registry {
         }
         let effect = if self.books.records.remove(uid).is_some() { Effect::Deleted } else { Effect::Nothing };
         self.books.tombstones.insert(uid.clone(), version);
-        (204, Said::default(), effect)
+        (204, ProblemDetail::default(), effect)
     }
 
     /// Opens a session, `now` in milliseconds.

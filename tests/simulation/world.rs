@@ -297,11 +297,11 @@ impl World {
             self.processes[number].misled.insert(version);
         }
         match removal {
-            Removal::Watched(_) if matches!(evidence, Some(Evidence::Ended(_))) => {}
-            Removal::Watched(_) => {
+            Removal::Observed(_) if matches!(evidence, Some(Evidence::Ended(_))) => {}
+            Removal::Observed(_) => {
                 self.broken(Promise::NoFalseDelete, || format!("a delete of {uid} as watched, and no end was shown"));
             }
-            Removal::Absent => self.absence_built(number, uid, evidence),
+            Removal::Inferred => self.absence_built(number, uid, evidence),
             Removal::LeftRule if self.is_approved(uid) => {}
             Removal::LeftRule => {
                 self.broken(Promise::NoFalseDelete, || format!("a delete of {uid} for settings that nobody changed"));

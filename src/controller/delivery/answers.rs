@@ -1,18 +1,18 @@
 //! What comes of writes: verdicts go to the ledger, and what the registry's answers teach goes to the limits.
 
-use super::{Delivery, Effect, Sent, attempt_under_way};
+use super::{Delivery, DeliveryEffect, Sent, attempt_under_way};
 use crate::{
     controller::{effects::Effects, report::Notice},
     model::{moment::Moment, uid::Uid},
     reconcile::{
         ledger::{
             Ledger,
-            work::{Applied, Attempt, Blame, Settled},
+            pending::{Applied, AttemptKind, Blame, Settled},
         },
         outcome::{Failure, Verdict},
-        pace::Size,
+        pace::BatchSize,
     },
-    telemetry::metrics::labels::{Operation, OperationOutcome, Request as Kind, RequestOutcome},
+    telemetry::metrics::labels::{Operation, OperationOutcome, RequestKind as Kind, RequestOutcome},
 };
 
 impl Delivery {
@@ -23,19 +23,19 @@ impl Delivery {
         verdicts: Vec<Verdict>,
         ledger: &mut Ledger,
         now: Moment,
-    ) -> Effects<Effect> {
+    ) -> Effects<DeliveryEffect> {
         let mut effects = Effects::default();
         self.pace.answered(&sent.batch, now);
         self.budget.answered();
-        if kind_of(sent, ledger) != Attempt::Persistent {
-            let uncertain = verdicts.iter().filter(|verdict| matches!(verdict, Verdict::Doubt { .. })).count();
-            effects.add(Effect::Uncertain(uncertain as f64 / verdicts.len().max(1) as f64));
+        if kind_of(sent, ledger) != AttemptKind::Persistent {
+            let uncertain = verdicts.iter().filter(|verdict| matches!(verdict, Verdict::Uncertain { .. })).count();
+            effects.add(DeliveryEffect::Uncertain(uncertain as f64 / verdicts.len().max(1) as f64));
         }
         for (uid, verdict) in sent.uids.iter().zip(verdicts) {
             self.settle(uid, verdict, ledger, &mut effects, now);
         }
         if self.budget.recovered() {
-            ledger.hasten(now).into_iter().for_each(|uid| effects.add(Effect::Hastened(uid)));
+            ledger.end_backoffs(now).into_iter().for_each(|uid| effects.add(DeliveryEffect::Hastened(uid)));
         }
         effects
     }
@@ -46,16 +46,16 @@ impl Delivery {
         uid: &Uid,
         verdict: Verdict,
         ledger: &mut Ledger,
-        effects: &mut Effects<Effect>,
+        effects: &mut Effects<DeliveryEffect>,
         now: Moment,
     ) {
-        let Some(flight) = ledger.work(uid).and_then(|work| work.tries().flight) else { return };
+        let Some(in_flight) = ledger.pending(uid).and_then(|pending| pending.attempts().in_flight) else { return };
         let attempt = attempt_under_way(uid, ledger);
         let random = self.rng.u64(..);
         let mut uncertain = None;
         match &verdict {
             Verdict::Retry { cause, .. } => tracing::debug!(%uid, cause, "not applied; retrying"),
-            Verdict::Doubt { cause } => {
+            Verdict::Uncertain { cause } => {
                 self.budget.failed(attempt);
                 uncertain = Some(cause.clone());
             }
@@ -69,19 +69,19 @@ impl Delivery {
             }
             Settled::Again => OperationOutcome::Retry,
             Settled::Parked(cause) => {
-                effects.add(Effect::Report(Notice::Rejected { uid: uid.clone(), kind: flight.kind, cause }));
+                effects.add(DeliveryEffect::Report(Notice::Rejected { uid: uid.clone(), kind: in_flight.kind, cause }));
                 OperationOutcome::Parked
             }
-            Settled::Outrun(version) => {
-                version.into_iter().for_each(|version| effects.add(Effect::Outrun(version)));
+            Settled::Superseded(version) => {
+                version.into_iter().for_each(|version| effects.add(DeliveryEffect::Superseded(version)));
                 OperationOutcome::Stale
             }
         };
-        self.metrics.operation(Operation::from(flight.kind), outcome);
+        self.metrics.operation(Operation::from(in_flight.kind), outcome);
         if let Some(cause) = uncertain {
-            effects.add(Effect::Report(notice(uid, cause, ledger)));
+            effects.add(DeliveryEffect::Report(notice(uid, cause, ledger)));
         }
-        effects.add(Effect::Settled(uid.clone()));
+        effects.add(DeliveryEffect::Settled(uid.clone()));
     }
 
     /// A write request failed as a whole. `blamed` says that its body may be why; `in_flight` are the others.
@@ -93,7 +93,7 @@ impl Delivery {
         in_flight: usize,
         ledger: &mut Ledger,
         now: Moment,
-    ) -> Effects<Effect> {
+    ) -> Effects<DeliveryEffect> {
         let mut effects = Effects::default();
         let failure = &of_body(failure);
         self.adapt(sent, failure, in_flight, now);
@@ -114,19 +114,19 @@ impl Delivery {
         if isolate && divisible {
             let refused = applied == Applied::No;
             self.metrics.request(Kind::Write, if refused { RequestOutcome::Rejected } else { RequestOutcome::Failed });
-            let Size { items, bytes } = sent.batch.size;
-            effects.add(Effect::Report(Notice::Divided { items, bytes, error: failure.to_string() }));
-            effects.add(Effect::Dividing { refused });
-        } else if applied == Applied::Maybe && blamed && !divisible && kind == Attempt::Persistent {
+            let BatchSize { items, bytes } = sent.batch.size;
+            effects.add(DeliveryEffect::Report(Notice::Divided { items, bytes, error: failure.to_string() }));
+            effects.add(DeliveryEffect::Dividing { refused });
+        } else if applied == Applied::Maybe && blamed && !divisible && kind == AttemptKind::Persistent {
             // A record that always fails pauses no other.
             self.metrics.request(Kind::Write, RequestOutcome::Failed);
         } else {
-            effects.add(Effect::RequestFailed(failure.clone()));
+            effects.add(DeliveryEffect::RequestFailed(failure.clone()));
         }
         if applied == Applied::Maybe {
             self.budget.failed(kind);
-            if kind != Attempt::Persistent {
-                effects.add(Effect::Uncertain(1.0));
+            if kind != AttemptKind::Persistent {
+                effects.add(DeliveryEffect::Uncertain(1.0));
             }
         }
         let blame = match sent.uids.len() {
@@ -139,9 +139,9 @@ impl Delivery {
             let random = self.rng.u64(..);
             ledger.fail(uid, applied, blame, now, random);
             if isolate && !divisible {
-                effects.add(Effect::Report(notice(uid, failure.to_string(), ledger)));
+                effects.add(DeliveryEffect::Report(notice(uid, failure.to_string(), ledger)));
             }
-            effects.add(Effect::Settled(uid.clone()));
+            effects.add(DeliveryEffect::Settled(uid.clone()));
         }
         effects
     }
@@ -172,14 +172,14 @@ fn applied(failure: &Failure) -> Applied {
 }
 
 /// The kind of attempt that a request counts as: the most ordinary one in it.
-fn kind_of(sent: &Sent, ledger: &Ledger) -> Attempt {
+fn kind_of(sent: &Sent, ledger: &Ledger) -> AttemptKind {
     let kinds = || sent.uids.iter().map(|uid| attempt_under_way(uid, ledger));
-    let ordinary = kinds().find(|kind| matches!(kind, Attempt::First | Attempt::Retry));
+    let ordinary = kinds().find(|kind| matches!(kind, AttemptKind::First | AttemptKind::Retry));
     ordinary.or_else(|| kinds().next()).unwrap_or_default()
 }
 
 fn notice(uid: &Uid, cause: String, ledger: &Ledger) -> Notice {
-    let failures = ledger.work(uid).map_or(0, |work| work.tries().failures);
+    let failures = ledger.pending(uid).map_or(0, |pending| pending.attempts().failures);
     Notice::Uncertain { uid: uid.clone(), cause, failures, is_lasting: ledger.stays_uncertain(uid) }
 }
 

@@ -7,14 +7,14 @@ use crate::{
         comparison::{self, Compared},
         delivery,
         effects::Effects,
-        leadership::Change,
+        leadership::TermChange,
         queue::Lane,
         session,
     },
     model::moment::Moment,
     reconcile::election::Leadership,
     registry::Registry,
-    telemetry::metrics::labels::Request as Kind,
+    telemetry::metrics::labels::RequestKind as Kind,
 };
 
 /// Observed deletions to remember while nothing is sent to the registry, at least.
@@ -25,8 +25,8 @@ impl<R: Registry> EventLoop<R> {
     pub(super) fn follow(&mut self, leadership: Leadership, now: Moment) {
         for change in self.term.follow(leadership, now) {
             match change {
-                Change::Lost { term } => self.stand_by(term),
-                Change::Gained { term } => self.lead(term, now),
+                TermChange::Lost { term } => self.stand_by(term),
+                TermChange::Gained { term } => self.lead(term, now),
             }
         }
     }
@@ -37,12 +37,12 @@ impl<R: Registry> EventLoop<R> {
         self.availability.lead();
         self.reporter.set_leader(true);
         if term > 0 {
-            tracing::info!(term, remembered = self.ledger.remembered(), "leadership gained; taking over");
+            tracing::info!(term, remembered = self.ledger.remembered_deletions(), "leadership gained; taking over");
         }
     }
 
     fn stand_by(&mut self, term: u64) {
-        let pending = self.ledger.owed();
+        let pending = self.ledger.pending_count();
         tracing::warn!(term, pending, "leadership lost; standing by while the next leader sends what is pending");
         // No write may arrive after another process can lead.
         self.requests.abandon_writes();
@@ -61,31 +61,33 @@ impl<R: Registry> EventLoop<R> {
         (self.view.len() / 4).max(DELETIONS_AT_LEAST)
     }
 
-    pub(super) fn apply_session(&mut self, effect: session::Effect, now: Moment) {
+    pub(super) fn apply_session(&mut self, effect: session::SessionEffect, now: Moment) {
         match effect {
-            session::Effect::Expect { records } => self.comparison.expect(records),
-            session::Effect::Compare => self.comparison.begin_session(now),
-            session::Effect::ExpectRival => self.absences.expect_rival(now),
-            session::Effect::RivalSeen => self.absences.rival_seen(now),
-            session::Effect::NoRivalReported => self.absences.no_rival_reported(now),
-            session::Effect::SettingsChanged => self.absences.settings_changed(),
-            session::Effect::NeedPerson => self.absences.need_person(),
-            session::Effect::Fenced => {
+            session::SessionEffect::Expect { records } => self.comparison.expect(records),
+            session::SessionEffect::Compare => self.comparison.begin_session(now),
+            session::SessionEffect::ExpectOtherWriter => self.absences.expect_other_writer(now),
+            session::SessionEffect::OtherWriterSeen => self.absences.other_writer_seen(now),
+            session::SessionEffect::NoOtherWriterReported => self.absences.no_other_writer_reported(now),
+            session::SessionEffect::ScopeChanged => self.absences.scope_changed(),
+            session::SessionEffect::NeedOperator => self.absences.need_operator(),
+            session::SessionEffect::Fenced => {
                 // Nothing is inferred any more from what was seen before the other writer came.
                 self.ledger.withdraw_approvals();
                 self.absences.request_reconcile();
             }
-            session::Effect::End(error) => self.end = Some(error),
+            session::SessionEffect::End(error) => self.end = Some(error),
         }
     }
 
-    pub(super) fn apply_comparison(&mut self, effects: Effects<comparison::Effect>, now: Moment) {
+    pub(super) fn apply_comparison(&mut self, effects: Effects<comparison::ComparisonEffect>, now: Moment) {
         for effect in effects {
             match effect {
-                comparison::Effect::ReconcileAll => self.reconcile_all(now),
-                comparison::Effect::RequestFailed(failure) => _ = self.judge::<()>(Kind::Inventory, &Err(failure), now),
-                comparison::Effect::Abandon => self.ledger.abandon_reading(),
-                comparison::Effect::Compared(compared) => self.compared(compared, now),
+                comparison::ComparisonEffect::ReconcileAll => self.reconcile_all(now),
+                comparison::ComparisonEffect::RequestFailed(failure) => {
+                    _ = self.judge::<()>(Kind::Inventory, &Err(failure), now)
+                }
+                comparison::ComparisonEffect::Abandon => self.ledger.abandon_reading(),
+                comparison::ComparisonEffect::Compared(compared) => self.compared(compared, now),
             }
         }
     }
@@ -111,30 +113,32 @@ impl<R: Registry> EventLoop<R> {
         }
     }
 
-    pub(super) fn apply_absences(&mut self, effect: Option<absences::Effect>, now: Moment) {
+    pub(super) fn apply_absences(&mut self, effect: Option<absences::AbsenceEffect>, now: Moment) {
         match effect {
             None => {}
-            Some(absences::Effect::Send(request)) => self.requests.send(request),
-            Some(absences::Effect::Ask(inquiry)) => {
-                let round = inquiry.round();
-                if self.questions.try_send(inquiry).is_err() {
+            Some(absences::AbsenceEffect::Send(request)) => self.requests.send(request),
+            Some(absences::AbsenceEffect::Ask(check)) => {
+                let round = check.round();
+                if self.checks.try_send(check).is_err() {
                     self.absences.not_asked(round, now);
                 }
             }
-            Some(absences::Effect::Relist) => self.relist.send_modify(|asked| *asked += 1),
+            Some(absences::AbsenceEffect::Relist) => self.relist.send_modify(|asked| *asked += 1),
         }
     }
 
-    pub(super) fn apply_delivery(&mut self, effects: Effects<delivery::Effect>, now: Moment) {
+    pub(super) fn apply_delivery(&mut self, effects: Effects<delivery::DeliveryEffect>, now: Moment) {
         for effect in effects {
             match effect {
-                delivery::Effect::Settled(uid) => self.reconcile_settled(&uid, now),
-                delivery::Effect::Hastened(uid) => _ = self.reconcile(&uid, Lane::Live, now),
-                delivery::Effect::Outrun(version) => self.session.outrun(version, now),
-                delivery::Effect::Uncertain(share) => self.comparison.note_uncertain(share),
-                delivery::Effect::Dividing { refused } => self.availability.dividing(refused, now),
-                delivery::Effect::RequestFailed(failure) => _ = self.judge::<()>(Kind::Write, &Err(failure), now),
-                delivery::Effect::Report(notice) => self.reporter.note(notice, now),
+                delivery::DeliveryEffect::Settled(uid) => self.reconcile_settled(&uid, now),
+                delivery::DeliveryEffect::Hastened(uid) => _ = self.reconcile(&uid, Lane::Live, now),
+                delivery::DeliveryEffect::Superseded(version) => self.session.superseded(version, now),
+                delivery::DeliveryEffect::Uncertain(share) => self.comparison.note_uncertain(share),
+                delivery::DeliveryEffect::Dividing { refused } => self.availability.dividing(refused, now),
+                delivery::DeliveryEffect::RequestFailed(failure) => {
+                    _ = self.judge::<()>(Kind::Write, &Err(failure), now)
+                }
+                delivery::DeliveryEffect::Report(notice) => self.reporter.note(notice, now),
             }
         }
     }

@@ -8,15 +8,15 @@
 use super::EventLoop;
 use crate::{
     controller::{
-        delivery::{Batch, Next},
+        delivery::{Batch, NextKey},
         queue::Lane,
     },
     model::{moment::Moment, uid::Uid},
     reconcile::{
         decide::Action,
-        ledger::{backlog::Walk, belief::Known, work::Attempt},
+        ledger::{backlog::BacklogKind, entry::Known, pending::AttemptKind},
     },
-    registry::{Capabilities, Change, Encoded, Registry},
+    registry::{Capabilities, Encoded, RecordChange, Registry},
 };
 
 impl<R: Registry> EventLoop<R> {
@@ -39,14 +39,14 @@ impl<R: Registry> EventLoop<R> {
 
     fn fill(&mut self, batch: &mut Batch, registry: &Capabilities, now: Moment) {
         while !batch.is_full() {
-            self.reconcile_backlog(Walk::Backfill, now);
+            self.reconcile_backlog(BacklogKind::Backfill, now);
             if self.delivery.lets_rewrites_through(batch, now) {
-                self.reconcile_backlog(Walk::Rewrite, now);
+                self.reconcile_backlog(BacklogKind::Rewrite, now);
             }
             match self.delivery.next_key(batch, &self.ledger, now) {
-                Next::Nothing => return,
-                Next::Aside => {}
-                Next::Take(uid, lane) => {
+                NextKey::Nothing => return,
+                NextKey::Aside => {}
+                NextKey::Take(uid, lane) => {
                     if let Some(operation) = self.operation(&uid, lane, registry, now) {
                         self.delivery.add(batch, operation, lane, &mut self.ledger, now);
                     }
@@ -60,16 +60,16 @@ impl<R: Registry> EventLoop<R> {
         let action = self.decision(uid, now);
         // It may have become a retry while it was queued as a first try.
         let attempt = match action {
-            Action::Put(desired) => self.ledger.attempt(uid, Known::Holds(desired)),
+            Action::Put(desired) => self.ledger.attempt(uid, Known::Registered(desired)),
             Action::Delete(_) => self.ledger.attempt(uid, Known::Absent),
-            _ => Attempt::First,
+            _ => AttemptKind::First,
         };
         match action {
             Action::Put(_) if self.delivery.allows(attempt, now) => {
                 let pod = self.view.get(uid)?;
                 let content = pod.content.as_ref()?;
                 let version = self.session.next_version()?;
-                let operation = self.requests.registry().encode(uid, version, Change::Put(&pod, content));
+                let operation = self.requests.registry().encode(uid, version, RecordChange::Put(&pod, content));
                 self.delivery
                     .check_size(operation, registry, &mut self.ledger, now)
                     .map_err(|effects| self.apply_delivery(effects, now))
@@ -77,7 +77,7 @@ impl<R: Registry> EventLoop<R> {
             }
             Action::Delete(removal) if self.delivery.allows(attempt, now) => {
                 let version = self.session.next_version()?;
-                Some(self.requests.registry().encode(uid, version, Change::Delete(removal)))
+                Some(self.requests.registry().encode(uid, version, RecordChange::Delete(removal)))
             }
             _ => {
                 self.reconcile(uid, lane, now);

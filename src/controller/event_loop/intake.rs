@@ -7,8 +7,8 @@ use crate::{
     controller::queue::Lane,
     model::{moment::Moment, uid::Uid},
     reconcile::{
-        ledger::work::Ended,
-        pod_event::{Sighting, WatchList},
+        ledger::pending::Deletion,
+        pod_event::{PodEvent, WatchList},
     },
     registry::Registry,
 };
@@ -18,7 +18,7 @@ const EVENTS_AT_ONCE: usize = 1_000;
 
 impl<R: Registry> EventLoop<R> {
     /// Takes in a pod event, and those that wait behind it.
-    pub(super) fn observe(&mut self, first: Sighting, more: &mut mpsc::Receiver<Sighting>) {
+    pub(super) fn observe(&mut self, first: PodEvent, more: &mut mpsc::Receiver<PodEvent>) {
         let now = self.clock.now();
         self.observe_one(first, now);
         for _ in 1..EVENTS_AT_ONCE {
@@ -27,20 +27,20 @@ impl<R: Registry> EventLoop<R> {
         }
     }
 
-    fn observe_one(&mut self, event: Sighting, now: Moment) {
+    fn observe_one(&mut self, event: PodEvent, now: Moment) {
         match event {
-            Sighting::Applied { uid, watch, at, .. } => {
+            PodEvent::Applied { uid, watch, at, .. } => {
                 // It may be gone again. Then its deletion is the next event.
                 if self.view.contains(&uid) {
-                    self.ledger.sighted(&uid, watch, at);
+                    self.ledger.pod_seen(&uid, watch, at);
                     self.absences.pod_seen(&uid);
                 }
                 self.reconcile_since(&uid, Lane::Live, at, now);
             }
-            Sighting::Ended { uid, why, at } => self.observe_deletion(&uid, why, at, now),
-            Sighting::Page { watch, uids, at } => self.observe_page(watch, &uids, at, now),
-            Sighting::ListFailed { watch } => self.absences.list_failed(watch),
-            Sighting::Listed { watch, list } => self.observe_list(watch, list),
+            PodEvent::Deletion { uid, why, at } => self.observe_deletion(&uid, why, at, now),
+            PodEvent::Page { watch, uids, at } => self.observe_page(watch, &uids, at, now),
+            PodEvent::ListFailed { watch } => self.absences.list_failed(watch),
+            PodEvent::Listed { watch, list } => self.observe_list(watch, list),
         }
     }
 
@@ -48,7 +48,7 @@ impl<R: Registry> EventLoop<R> {
         self.absences.page_arrived();
         for uid in uids {
             if self.view.contains(uid) {
-                self.ledger.sighted(uid, watch, at);
+                self.ledger.pod_seen(uid, watch, at);
                 self.absences.pod_seen(uid);
                 // A page of a first list brings a record for each pod: they wait in the backlog, not in the queue.
                 if let Some(position) = self.ledger.position_of(uid) {
@@ -58,22 +58,22 @@ impl<R: Registry> EventLoop<R> {
         }
     }
 
-    fn observe_deletion(&mut self, uid: &Uid, why: Ended, at: Moment, now: Moment) {
+    fn observe_deletion(&mut self, uid: &Uid, why: Deletion, at: Moment, now: Moment) {
         if !self.view.contains(uid) {
             if self.is_silent() {
-                self.ledger.remember_end(uid, why, self.deletions_kept());
+                self.ledger.remember_deletion(uid, why, self.deletions_kept());
                 self.delivery.remove(uid);
                 self.absences.set_awaiting(uid, false);
                 return;
             }
-            self.ledger.ended(uid, why, at);
+            self.ledger.deleted(uid, why, at);
         }
         self.reconcile_since(uid, Lane::Delete, at, now);
     }
 
     /// All pods are decided about once per turn: with many watches, their lists come together.
     fn observe_list(&mut self, watch: usize, list: WatchList) {
-        self.view.each_of_watch(watch, |uid| self.ledger.sighted(uid, watch, list.begun));
+        self.view.each_of_watch(watch, |uid| self.ledger.pod_seen(uid, watch, list.begun));
         self.absences.listed(watch, list);
     }
 

@@ -9,9 +9,9 @@ use crate::{
     reconcile::{
         decide::{Action, decide, wanted},
         ledger::{
-            backlog::Walk,
-            belief::{Belief, Known},
-            work::Work,
+            backlog::BacklogKind,
+            entry::{Known, LedgerEntry},
+            pending::Pending,
         },
     },
     registry::Registry,
@@ -20,16 +20,16 @@ use crate::{
 impl<R: Registry> EventLoop<R> {
     /// What to do about a pod, from the store as it is now.
     pub(super) fn decision(&self, uid: &Uid, now: Moment) -> Action {
-        self.decision_with(uid, self.ledger.belief(uid), self.ledger.work(uid), now)
+        self.decision_with(uid, self.ledger.entry(uid), self.ledger.pending(uid), now)
     }
 
     /// The same, with what the ledger has of the pod.
-    fn decision_with(&self, uid: &Uid, belief: Option<&Belief>, work: Option<&Work>, now: Moment) -> Action {
-        let watch = belief.and_then(Belief::watch);
+    fn decision_with(&self, uid: &Uid, entry: Option<&LedgerEntry>, pending: Option<&Pending>, now: Moment) -> Action {
+        let watch = entry.and_then(LedgerEntry::watch);
         let shown = self.view.shown_by(watch, uid);
         let list_begun = if shown.is_none() { self.absences.lists().begun(watch) } else { None };
-        let wanted = wanted(shown, belief, work, list_begun);
-        decide(wanted, self.ledger.known_by(uid, belief), work, now)
+        let wanted = wanted(shown, entry, pending, list_begun);
+        decide(wanted, self.ledger.known_by(uid, entry), pending, now)
     }
 
     /// Decides about a pod and brings it to where the decision says it belongs.
@@ -40,7 +40,7 @@ impl<R: Registry> EventLoop<R> {
     /// The same, about a change that was seen at `since`.
     pub(super) fn reconcile_since(&mut self, uid: &Uid, lane: Lane, since: Moment, now: Moment) -> Action {
         let action = self.decision(uid, now);
-        self.bring(uid, action, lane, since);
+        self.apply_decision(uid, action, lane, since);
         action
     }
 
@@ -53,24 +53,24 @@ impl<R: Registry> EventLoop<R> {
     }
 
     /// Brings a pod to where a decision says it belongs. What is pending from now on has been so since `since`.
-    fn bring(&mut self, uid: &Uid, action: Action, lane: Lane, since: Moment) {
+    fn apply_decision(&mut self, uid: &Uid, action: Action, lane: Lane, since: Moment) {
         self.absences.set_awaiting(uid, action == Action::AwaitList);
         match action {
-            Action::Rest => {
+            Action::UpToDate => {
                 self.delivery.remove(uid);
-                self.ledger.rest(uid);
+                self.ledger.clear_pending(uid);
             }
             Action::Forget => {
                 self.delivery.remove(uid);
                 self.ledger.forget(uid);
             }
             Action::Put(desired) => {
-                self.ledger.owe(uid, since);
-                let attempt = self.ledger.attempt(uid, Known::Holds(desired));
+                self.ledger.mark_pending(uid, since);
+                let attempt = self.ledger.attempt(uid, Known::Registered(desired));
                 self.delivery.queue_put(uid, attempt, lane);
             }
             Action::Delete(_) => {
-                self.ledger.owe(uid, since);
+                self.ledger.mark_pending(uid, since);
                 self.delivery.queue_deletion(uid, self.ledger.attempt(uid, Known::Absent));
             }
             Action::Wait(until) => self.delivery.delay(uid, until),
@@ -84,7 +84,7 @@ impl<R: Registry> EventLoop<R> {
                 self.delivery.remove(uid);
             }
         }
-        self.ledger.reached(uid);
+        self.ledger.clear_mark(uid);
     }
 
     /// Decides about pods whose backoff is over, and about deletions that were confirmed.
@@ -115,7 +115,7 @@ impl<R: Registry> EventLoop<R> {
         let outside = self.absences.awaiting_outside(&self.ledger);
         self.ledger.begin_backlog(now);
         // From the highest position down, so that none is passed over when others are forgotten.
-        for position in (0..self.ledger.believed()).rev() {
+        for position in (0..self.ledger.entry_count()).rev() {
             if let Some((uid, action)) = self.reconcile_at(position, now) {
                 self.absences.note(&mut survey, uid, action, &self.ledger);
             }
@@ -124,7 +124,7 @@ impl<R: Registry> EventLoop<R> {
             let action = self.reconcile(&uid, Lane::Backfill, now);
             self.absences.note(&mut survey, uid, action, &self.ledger);
         }
-        self.ledger.begin_walks();
+        self.ledger.restart_backlog();
         let may_ask = self.session.is_open() && self.availability.lets_through(now);
         let effect = self.absences.derive(survey, may_ask, &self.ledger, now);
         self.apply_absences(effect, now);
@@ -132,32 +132,34 @@ impl<R: Registry> EventLoop<R> {
 
     /// Decides about the pod at a position of the ledger. Returns none if nothing is to be done.
     pub(super) fn reconcile_at(&mut self, position: usize, now: Moment) -> Option<(Uid, Action)> {
-        let (uid, belief) = self.ledger.belief_at(position)?;
-        let work = self.ledger.work(uid);
-        let action = self.decision_with(uid, Some(belief), work, now);
+        let (uid, entry) = self.ledger.entry_at(position)?;
+        let pending = self.ledger.pending(uid);
+        let action = self.decision_with(uid, Some(entry), pending, now);
         match action {
-            Action::Put(_) if work.is_none() => {
+            Action::Put(_) if pending.is_none() => {
                 self.absences.set_awaiting(uid, false);
-                self.ledger.put_off(position, now);
+                self.ledger.defer(position, now);
                 return None;
             }
             // Nearly all pods are here: the queue has nothing without work.
-            Action::Rest if work.is_none() && !belief.is_put_off() && !self.absences.is_awaiting(uid) => return None,
+            Action::UpToDate if pending.is_none() && !entry.is_deferred() && !self.absences.is_awaiting(uid) => {
+                return None;
+            }
             _ => {}
         }
         let uid = uid.clone();
-        self.bring(&uid, action, Lane::Backfill, now);
+        self.apply_decision(&uid, action, Lane::Backfill, now);
         Some((uid, action))
     }
 
     /// Takes pods from the backlog into the queue, as many as it is to hold, when their lane is empty.
-    pub(super) fn reconcile_backlog(&mut self, walk: Walk, now: Moment) {
+    pub(super) fn reconcile_backlog(&mut self, walk: BacklogKind, now: Moment) {
         let lane = Lane::of(walk);
         if !self.delivery.is_empty(lane) {
             return;
         }
         while self.delivery.has_room(lane) {
-            let Some(uid) = self.ledger.walk_on(walk) else { break };
+            let Some(uid) = self.ledger.next_in_backlog(walk) else { break };
             self.reconcile(&uid, lane, now);
         }
     }

@@ -5,7 +5,7 @@ use crate::{
     controller::{
         delivery::Sent,
         requests::{AskedHolder, Reply, Request},
-        session::Facts,
+        session::SessionFacts,
     },
     model::moment::Moment,
     reconcile::{
@@ -13,7 +13,7 @@ use crate::{
         outcome::{Failure, Verdict},
     },
     registry::{Capabilities, Registry, session::SessionOpened},
-    telemetry::metrics::labels::Request as Kind,
+    telemetry::metrics::labels::RequestKind as Kind,
 };
 
 impl<R: Registry> EventLoop<R> {
@@ -59,13 +59,13 @@ impl<R: Registry> EventLoop<R> {
     }
 
     /// What the other parts know that the session reports. None if this process does not lead.
-    pub(super) fn facts(&self) -> Option<Facts> {
-        Some(Facts {
+    pub(super) fn facts(&self) -> Option<SessionFacts> {
+        Some(SessionFacts {
             term: self.term.current()?,
             has_page: self.absences.lists().has_page(),
             contested: self.absences.is_contested(),
             pods: self.view.len(),
-            pending: self.ledger.owed(),
+            pending: self.ledger.pending_count(),
         })
     }
 
@@ -98,7 +98,7 @@ impl<R: Registry> EventLoop<R> {
     /// The registry answered a request in full.
     fn registry_answered(&mut self, now: Moment) {
         if self.availability.answered(now) {
-            self.reporter.registry_answered(self.ledger.owed(), now);
+            self.reporter.registry_answered(self.ledger.pending_count(), now);
         }
     }
 
@@ -106,7 +106,7 @@ impl<R: Registry> EventLoop<R> {
         let result = self.availability.checked(result);
         self.judge(Kind::Capabilities, &result, now);
         let Ok(capabilities) = result else { return };
-        if self.availability.is_failing() && self.ledger.owed() == 0 {
+        if self.availability.is_failing() && self.ledger.pending_count() == 0 {
             // A request that ends the outage. Otherwise a write does: a heartbeat says nothing about writes.
             self.session.beat_soon(now);
         }

@@ -6,15 +6,15 @@ use serde_json::Value;
 
 use super::{
     Api,
-    object::Object,
+    object::JsonObject,
     pods::mark,
-    status::{Failure, LEASES},
+    status::{LEASES, StatusError},
     store::Snapshot,
 };
 
 /// A change of a pod that the server made.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Written {
+pub struct PodWritten {
     /// The pod's namespace.
     pub namespace: String,
     /// The pod's name.
@@ -25,8 +25,8 @@ pub struct Written {
     pub resource_version: u64,
 }
 
-impl From<&Object> for Written {
-    fn from(pod: &Object) -> Self {
+impl From<&JsonObject> for PodWritten {
+    fn from(pod: &JsonObject) -> Self {
         let (namespace, name) = pod.names();
         Self {
             namespace: namespace.to_owned(),
@@ -40,48 +40,53 @@ impl From<&Object> for Written {
 /// Pods.
 impl Api {
     /// Adds a pod (in `default` if it names no namespace), or fails as the server would: 409 if the name is taken.
-    pub fn create(&self, pod: impl Into<Value>) -> Result<Written, Failure> {
+    pub fn create(&self, pod: impl Into<Value>) -> Result<PodWritten, StatusError> {
         let pod = pod.into();
         let namespace = pod.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or("default").to_owned();
-        self.change(|state| Ok(Written::from(&*state.create(&namespace, pod)?)))
+        self.change(|state| Ok(PodWritten::from(&*state.create(&namespace, pod)?)))
     }
 
     /// Changes a pod's document. Its identity and its resource version are the server's. 404 if there is none.
-    pub fn update(&self, namespace: &str, name: &str, change: impl FnOnce(&mut Value)) -> Result<Written, Failure> {
+    pub fn update(
+        &self,
+        namespace: &str,
+        name: &str,
+        change: impl FnOnce(&mut Value),
+    ) -> Result<PodWritten, StatusError> {
         self.change(|state| {
             let old = state.pod(namespace, name)?;
             let new = state.update(old, |document| {
                 change(document);
                 Ok(())
             })?;
-            Ok(Written::from(&*new))
+            Ok(PodWritten::from(&*new))
         })
     }
 
     /// Begins to delete a pod that has time to end: it is marked, and stays until [`Api::delete`]. 404 if there is none.
-    pub fn terminate(&self, namespace: &str, name: &str, grace_seconds: u64) -> Result<Written, Failure> {
+    pub fn terminate(&self, namespace: &str, name: &str, grace_seconds: u64) -> Result<PodWritten, StatusError> {
         self.change(|state| {
             let old = state.pod(namespace, name)?;
-            Ok(Written::from(&*mark(state, old, grace_seconds)?))
+            Ok(PodWritten::from(&*mark(state, old, grace_seconds)?))
         })
     }
 
     /// Removes a pod at once. 404 if there is none.
-    pub fn delete(&self, namespace: &str, name: &str) -> Result<Written, Failure> {
+    pub fn delete(&self, namespace: &str, name: &str) -> Result<PodWritten, StatusError> {
         self.change(|state| {
             let old = state.pod(namespace, name)?;
-            Ok(Written::from(&*state.remove(&old)?))
+            Ok(PodWritten::from(&*state.remove(&old)?))
         })
     }
 
     /// Puts another pod in the place of one with the same name; watches see ONE MODIFIED event with another UID.
-    pub fn replace_in_place(&self, pod: impl Into<Value>) -> Result<Written, Failure> {
+    pub fn replace_in_place(&self, pod: impl Into<Value>) -> Result<PodWritten, StatusError> {
         let pod = pod.into();
         let text = |path: &str| pod.pointer(path).and_then(Value::as_str).unwrap_or("default").to_owned();
         let (namespace, name) = (text("/metadata/namespace"), text("/metadata/name"));
         self.change(|state| {
             let old = state.pod(&namespace, &name)?;
-            Ok(Written::from(&*state.replace_in_place(old, pod)?))
+            Ok(PodWritten::from(&*state.replace_in_place(old, pod)?))
         })
     }
 

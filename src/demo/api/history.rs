@@ -5,24 +5,24 @@ use std::{
     sync::Arc,
 };
 
-use super::object::Object;
+use super::object::JsonObject;
 
 /// One change of one pod.
 #[derive(Clone, Debug)]
-pub(super) struct Change {
+pub(super) struct HistoryEntry {
     /// The resource version that the change made.
     pub(super) resource_version: u64,
     /// The state before; `None` for a pod that was created.
-    pub(super) before: Option<Arc<Object>>,
+    pub(super) before: Option<Arc<JsonObject>>,
     /// The state after; of a deleted pod the last one, under the resource version of the deletion.
-    pub(super) object: Arc<Object>,
+    pub(super) object: Arc<JsonObject>,
     pub(super) deleted: bool,
 }
 
 /// The newest changes, oldest first.
 #[derive(Debug)]
 pub(super) struct History {
-    changes: VecDeque<Change>,
+    changes: VecDeque<HistoryEntry>,
     limit: usize,
     /// The resource version of the newest change that was thrown away: whoever has not seen it has a gap.
     dropped: u64,
@@ -37,7 +37,7 @@ impl History {
     }
 
     /// Adds the newest change and forgets the oldest ones beyond the limit.
-    pub(super) fn push(&mut self, change: Change) {
+    pub(super) fn push(&mut self, change: HistoryEntry) {
         self.changes.push_back(change);
         while self.changes.len() > self.limit {
             if let Some(old) = self.changes.pop_front() {
@@ -58,7 +58,7 @@ impl History {
     }
 
     /// At most `limit` changes after a resource version; `None` where some of them are gone already.
-    pub(super) fn since(&self, resource_version: u64, limit: usize) -> Option<Vec<Change>> {
+    pub(super) fn since(&self, resource_version: u64, limit: usize) -> Option<Vec<HistoryEntry>> {
         if resource_version < self.dropped {
             return None;
         }
@@ -67,7 +67,7 @@ impl History {
     }
 
     /// What was different at a resource version: every key that changed later, with its state then.
-    pub(super) fn undo(&self, resource_version: u64) -> BTreeMap<Arc<str>, Option<Arc<Object>>> {
+    pub(super) fn undo(&self, resource_version: u64) -> BTreeMap<Arc<str>, Option<Arc<JsonObject>>> {
         let start = self.changes.partition_point(|change| change.resource_version <= resource_version);
         let mut then = BTreeMap::new();
         for change in self.changes.range(start..) {
@@ -83,13 +83,13 @@ mod tests {
 
     use super::*;
 
-    fn object(name: &str, resource_version: u64) -> Arc<Object> {
-        Arc::new(Object::new(name.into(), resource_version, &json!({"metadata": {}})).unwrap())
+    fn object(name: &str, resource_version: u64) -> Arc<JsonObject> {
+        Arc::new(JsonObject::new(name.into(), resource_version, &json!({"metadata": {}})).unwrap())
     }
 
-    fn created(name: &str, resource_version: u64) -> Change {
+    fn created(name: &str, resource_version: u64) -> HistoryEntry {
         let object = object(name, resource_version);
-        Change { resource_version, before: None, object, deleted: false }
+        HistoryEntry { resource_version, before: None, object, deleted: false }
     }
 
     #[test]
@@ -113,8 +113,13 @@ mod tests {
         let mut history = History::new(9, 0);
         history.push(created("a/a", 1));
         let (first, second) = (object("a/a", 1), object("a/a", 2));
-        history.push(Change { resource_version: 2, before: Some(first), object: second.clone(), deleted: false });
-        history.push(Change { resource_version: 3, before: Some(second), object: object("a/a", 3), deleted: true });
+        history.push(HistoryEntry { resource_version: 2, before: Some(first), object: second.clone(), deleted: false });
+        history.push(HistoryEntry {
+            resource_version: 3,
+            before: Some(second),
+            object: object("a/a", 3),
+            deleted: true,
+        });
         assert_eq!(history.undo(1)["a/a"].as_ref().unwrap().resource_version, 1);
         assert_eq!(history.undo(2)["a/a"].as_ref().unwrap().resource_version, 2);
         assert!(history.undo(0)["a/a"].is_none());

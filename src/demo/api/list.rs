@@ -6,30 +6,30 @@ use axum::{body::Body, http::StatusCode, response::Response};
 use serde_json::Value;
 
 use super::{
-    object::Object,
+    object::JsonObject,
     query::{Query, Token},
-    status::{Failure, json_response},
-    store::State,
+    status::{StatusError, json_response},
+    store::ApiState,
 };
 
 /// One page of a list.
 #[derive(Debug)]
-pub(super) struct Page {
+pub(super) struct ListPage {
     pub(super) resource_version: u64,
-    pub(super) items: Vec<Arc<Object>>,
+    pub(super) items: Vec<Arc<JsonObject>>,
     pub(super) next: Option<Token>,
     /// How many items are still to come; a list with a selector does not tell.
     pub(super) remaining: Option<usize>,
 }
 
-impl Page {
+impl ListPage {
     /// The page of the server's own content that a query asks for.
-    pub(super) fn of(state: &State, namespace: Option<&str>, query: &Query) -> Result<Self, Failure> {
+    pub(super) fn of(state: &ApiState, namespace: Option<&str>, query: &Query) -> Result<Self, StatusError> {
         let now = state.resource_version;
         let at = match &query.token {
             Some(token) => token.resource_version.unwrap_or(now),
             None => match query.resource_version {
-                Some(asked) if asked > now => return Err(Failure::too_large(asked, now)),
+                Some(asked) if asked > now => return Err(StatusError::too_large(asked, now)),
                 Some(asked) if query.exact => asked,
                 _ => now,
             },
@@ -37,17 +37,17 @@ impl Page {
         if !state.history.holds(at) {
             return Err(match &query.token {
                 Some(token) => {
-                    Failure::expired_token(Token { resource_version: None, after: token.after.clone() }.encode())
+                    StatusError::expired_token(Token { resource_version: None, after: token.after.clone() }.encode())
                 }
-                None => Failure::new(410, "The resourceVersion for the provided list is too old."),
+                None => StatusError::new(410, "The resourceVersion for the provided list is too old."),
             });
         }
         Ok(Self::build(&state.pods, &state.history.undo(at), at, namespace, query))
     }
 
     fn build(
-        pods: &BTreeMap<Arc<str>, Arc<Object>>,
-        undo: &BTreeMap<Arc<str>, Option<Arc<Object>>>,
+        pods: &BTreeMap<Arc<str>, Arc<JsonObject>>,
+        undo: &BTreeMap<Arc<str>, Option<Arc<JsonObject>>>,
         at: u64,
         namespace: Option<&str>,
         query: &Query,
@@ -99,10 +99,10 @@ impl Page {
 
 /// All pods of a range as they were before what is undone.
 fn merge<'a>(
-    pods: &'a BTreeMap<Arc<str>, Arc<Object>>,
-    undo: &'a BTreeMap<Arc<str>, Option<Arc<Object>>>,
+    pods: &'a BTreeMap<Arc<str>, Arc<JsonObject>>,
+    undo: &'a BTreeMap<Arc<str>, Option<Arc<JsonObject>>>,
     range: (Bound<&str>, Bound<&str>),
-) -> impl Iterator<Item = &'a Arc<Object>> {
+) -> impl Iterator<Item = &'a Arc<JsonObject>> {
     let mut now = pods.range::<str, _>(range).filter(|(key, _)| !undo.contains_key(*key)).peekable();
     let mut then = undo.range::<str, _>(range).filter_map(|(key, pod)| Some((key, pod.as_ref()?))).peekable();
     std::iter::from_fn(move || {
@@ -121,7 +121,7 @@ mod tests {
 
     use super::*;
 
-    fn names(page: &Page) -> Vec<&str> {
+    fn names(page: &ListPage) -> Vec<&str> {
         page.items.iter().map(|pod| &*pod.key).collect()
     }
 
@@ -131,47 +131,47 @@ mod tests {
 
     #[test]
     fn pages_show_one_moment_whatever_happens_in_between() {
-        let mut state = State::new(1, 100);
+        let mut state = ApiState::new(1, 100);
         for name in ["b", "d", "f", "h"] {
             state.create("n", json!({"metadata": {"name": name}})).unwrap();
         }
         state.create("other", json!({"metadata": {"name": "x"}})).unwrap();
         let mut asked = query(&[("limit", "2")]);
-        let first = Page::of(&state, Some("n"), &asked).unwrap();
+        let first = ListPage::of(&state, Some("n"), &asked).unwrap();
         assert_eq!((names(&first), first.remaining), (vec!["n/b", "n/d"], Some(2)));
         state.create("n", json!({"metadata": {"name": "e"}})).unwrap();
         let gone = state.pod("n", "f").unwrap();
         state.remove(&gone).unwrap();
         asked.token = first.next;
-        let second = Page::of(&state, Some("n"), &asked).unwrap();
+        let second = ListPage::of(&state, Some("n"), &asked).unwrap();
         assert_eq!(names(&second), ["n/f", "n/h"]);
         assert_eq!((second.resource_version, second.next), (first.resource_version, None));
-        assert_eq!(names(&Page::of(&state, None, &query(&[])).unwrap()), ["n/b", "n/d", "n/e", "n/h", "other/x"]);
+        assert_eq!(names(&ListPage::of(&state, None, &query(&[])).unwrap()), ["n/b", "n/d", "n/e", "n/h", "other/x"]);
         state.history.compact(state.resource_version);
-        assert_eq!(Page::of(&state, Some("n"), &asked).unwrap_err().code(), 410);
+        assert_eq!(ListPage::of(&state, Some("n"), &asked).unwrap_err().code(), 410);
         asked.token = asked.token.map(|token| Token { resource_version: None, ..token });
-        assert_eq!(names(&Page::of(&state, Some("n"), &asked).unwrap()), ["n/e", "n/h"]);
+        assert_eq!(names(&ListPage::of(&state, Some("n"), &asked).unwrap()), ["n/e", "n/h"]);
     }
 
     #[test]
     fn namespaces_match_by_their_whole_name() {
-        let mut state = State::new(1, 100);
+        let mut state = ApiState::new(1, 100);
         for namespace in ["a", "a-b", "ab"] {
             state.create(namespace, json!({"metadata": {"name": "p"}})).unwrap();
         }
-        assert_eq!(names(&Page::of(&state, Some("a"), &query(&[])).unwrap()), ["a/p"]);
-        assert_eq!(names(&Page::of(&state, None, &query(&[])).unwrap()), ["a-b/p", "a/p", "ab/p"]);
+        assert_eq!(names(&ListPage::of(&state, Some("a"), &query(&[])).unwrap()), ["a/p"]);
+        assert_eq!(names(&ListPage::of(&state, None, &query(&[])).unwrap()), ["a-b/p", "a/p", "ab/p"]);
     }
 
     #[test]
     fn past_versions_are_served_and_future_ones_refused() {
-        let mut state = State::new(1, 100);
+        let mut state = ApiState::new(1, 100);
         let pod = state.create("n", json!({"metadata": {"name": "p"}})).unwrap();
         state.remove(&pod).unwrap();
         let at = pod.resource_version.to_string();
         let asked = query(&[("resourceVersion", &at), ("resourceVersionMatch", "Exact")]);
-        assert_eq!(names(&Page::of(&state, None, &asked).unwrap()), ["n/p"]);
-        assert!(Page::of(&state, None, &query(&[("resourceVersion", &at)])).unwrap().items.is_empty());
-        assert_eq!(Page::of(&state, None, &query(&[("resourceVersion", "999999")])).unwrap_err().code(), 504);
+        assert_eq!(names(&ListPage::of(&state, None, &asked).unwrap()), ["n/p"]);
+        assert!(ListPage::of(&state, None, &query(&[("resourceVersion", &at)])).unwrap().items.is_empty());
+        assert_eq!(ListPage::of(&state, None, &query(&[("resourceVersion", "999999")])).unwrap_err().code(), 504);
     }
 }

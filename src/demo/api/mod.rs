@@ -25,11 +25,11 @@ use std::{sync::Arc, time::Duration};
 
 use parking_lot::{Mutex, MutexGuard};
 
-use store::State;
+use store::ApiState;
 
 /// How a server behaves.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct ApiOptions {
     /// The seed of UIDs, names and timeouts.
     pub seed: u64,
     /// The number of changes that are kept. A watch from an earlier resource version is answered with 410.
@@ -38,7 +38,7 @@ pub struct Options {
     pub bookmark_every: Duration,
 }
 
-impl Default for Options {
+impl Default for ApiOptions {
     fn default() -> Self {
         Self { seed: 1, history: 10_000, bookmark_every: Duration::from_secs(60) }
     }
@@ -52,25 +52,25 @@ pub struct Api {
 
 #[derive(Debug)]
 struct Shared {
-    options: Options,
-    state: Mutex<State>,
+    options: ApiOptions,
+    state: Mutex<ApiState>,
     /// Wakes the watches.
     changed: tokio::sync::watch::Sender<()>,
 }
 
 impl Api {
     /// A server with the namespaces `default` and `kube-system` and no pods.
-    pub fn new(options: Options) -> Self {
-        let state = Mutex::new(State::new(options.seed, options.history));
+    pub fn new(options: ApiOptions) -> Self {
+        let state = Mutex::new(ApiState::new(options.seed, options.history));
         Self { shared: Arc::new(Shared { options, state, changed: tokio::sync::watch::Sender::new(()) }) }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, ApiState> {
         self.shared.state.lock()
     }
 
     /// Changes the content and wakes the watches.
-    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+    fn change<T>(&self, change: impl FnOnce(&mut ApiState) -> T) -> T {
         let out = change(&mut self.state());
         self.shared.changed.send_replace(());
         out

@@ -36,7 +36,7 @@ const META_ORDER: &[&str] = &[
 
 /// One state of one pod. Never changed: a newer state is a new object.
 #[derive(Clone, Debug)]
-pub(super) struct Object {
+pub(super) struct JsonObject {
     /// `namespace/name`: the order of lists.
     pub(super) key: Arc<str>,
     pub(super) uid: Box<str>,
@@ -49,7 +49,7 @@ pub(super) struct Object {
     item: Bytes,
 }
 
-impl Object {
+impl JsonObject {
     /// Freezes a document. Its metadata must be complete.
     pub(super) fn new(key: Arc<str>, resource_version: u64, document: &Value) -> Result<Self, serde_json::Error> {
         let text = |path: &str| document.pointer(path).and_then(Value::as_str).unwrap_or_default().into();
@@ -170,7 +170,7 @@ mod tests {
         let document = json!({
             "metadata": {"name": text, "resourceVersion": "7", "labels": {"resourceVersion": "7"}}, "spec": {}, "status": {},
         });
-        let object = Object::new("shop/web".into(), 7, &document).unwrap().at(1234).unwrap();
+        let object = JsonObject::new("shop/web".into(), 7, &document).unwrap().at(1234).unwrap();
         let mut expected = document;
         expected["metadata"]["resourceVersion"] = "1234".into();
         assert_eq!((object.resource_version, object.document().unwrap()), (1234, expected));
@@ -182,7 +182,7 @@ mod tests {
             "status": {"phase": "Running", "podIP": "10.0.0.1"}, "spec": {"nodeName": "n1"}, "apiVersion": "v1", "kind": "Pod",
             "metadata": {"labels": {"app": "web"}, "name": "web", "uid": "u", "namespace": "shop", "extra": 1},
         });
-        let object = Object::new("shop/web".into(), 7, &document).unwrap();
+        let object = JsonObject::new("shop/web".into(), 7, &document).unwrap();
         let mut single = BytesMut::new();
         object.write_single(&mut single);
         assert_eq!(

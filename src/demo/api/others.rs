@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::{
-    status::{EVENTS, Failure, NAMESPACES, Named, Resource},
-    store::State,
+    status::{EVENTS, NAMESPACES, Named, Resource, StatusError},
+    store::ApiState,
 };
 
 /// The number of events that are kept.
@@ -18,9 +18,9 @@ pub(super) struct Others(BTreeMap<(&'static str, String, String), Value>);
 
 impl Others {
     /// One document.
-    pub(super) fn get(&self, resource: &Resource, namespace: &str, name: &str) -> Result<&Value, Failure> {
+    pub(super) fn get(&self, resource: &Resource, namespace: &str, name: &str) -> Result<&Value, StatusError> {
         let found = self.0.get(&(resource.plural, namespace.to_owned(), name.to_owned()));
-        found.ok_or_else(|| Failure::not_found(resource, name))
+        found.ok_or_else(|| StatusError::not_found(resource, name))
     }
 
     /// All documents of a type; of one namespace if it is named.
@@ -37,7 +37,7 @@ impl Others {
     }
 }
 
-impl State {
+impl ApiState {
     /// Makes sure that a namespace is there.
     pub(super) fn ensure_namespace(&mut self, name: &str) {
         if self.others.get(&NAMESPACES, "", name).is_err() {
@@ -53,17 +53,17 @@ impl State {
         resource: &'static Resource,
         namespace: &str,
         mut document: Value,
-    ) -> Result<Value, Failure> {
+    ) -> Result<Value, StatusError> {
         let name = document.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned();
         if name.is_empty() {
             let why = "Required value: name or generateName is required";
-            return Err(Failure::invalid(resource, Named::Kind, "", "metadata.name", why));
+            return Err(StatusError::invalid(resource, Named::Kind, "", "metadata.name", why));
         }
         if self.others.get(resource, namespace, &name).is_ok() {
-            return Err(Failure::already_exists(resource, &name));
+            return Err(StatusError::already_exists(resource, &name));
         }
         if document.pointer("/metadata/resourceVersion").is_some_and(|version| version != "") {
-            return Err(Failure::unforeseen("resourceVersion should not be set on objects to be created"));
+            return Err(StatusError::unforeseen("resourceVersion should not be set on objects to be created"));
         }
         document["metadata"]["uid"] = self.new_uid().into();
         document["metadata"]["creationTimestamp"] = self.now().into();
@@ -87,15 +87,15 @@ impl State {
         namespace: &str,
         name: &str,
         mut document: Value,
-    ) -> Result<Value, Failure> {
+    ) -> Result<Value, StatusError> {
         let stored = self.others.get(resource, namespace, name)?;
         let version = &document["metadata"]["resourceVersion"];
         if version.is_null() || version == "" {
             let why = "Invalid value: 0: must be specified for an update";
-            return Err(Failure::invalid(resource, Named::Plural, name, "metadata.resourceVersion", why));
+            return Err(StatusError::invalid(resource, Named::Plural, name, "metadata.resourceVersion", why));
         }
         if *version != stored["metadata"]["resourceVersion"] {
-            return Err(Failure::conflict(resource, Named::Plural, name, MODIFIED));
+            return Err(StatusError::conflict(resource, Named::Plural, name, MODIFIED));
         }
         for kept in ["name", "namespace", "uid", "creationTimestamp"] {
             document["metadata"][kept] = stored["metadata"][kept].clone();
@@ -113,16 +113,21 @@ impl State {
         namespace: &str,
         name: &str,
         patch: &Value,
-    ) -> Result<Value, Failure> {
+    ) -> Result<Value, StatusError> {
         let mut document = self.others.get(resource, namespace, name)?.clone();
         json_patch::merge(&mut document, patch);
         self.replace_other(resource, namespace, name, document)
     }
 
     /// Removes a document.
-    pub(super) fn remove_other(&mut self, resource: &Resource, namespace: &str, name: &str) -> Result<Value, Failure> {
+    pub(super) fn remove_other(
+        &mut self,
+        resource: &Resource,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Value, StatusError> {
         let found = self.others.0.remove(&(resource.plural, namespace.to_owned(), name.to_owned()));
-        let mut document = found.ok_or_else(|| Failure::not_found(resource, name))?;
+        let mut document = found.ok_or_else(|| StatusError::not_found(resource, name))?;
         document["metadata"]["resourceVersion"] = self.next_version().to_string().into();
         Ok(document)
     }
@@ -146,7 +151,7 @@ mod tests {
 
     #[test]
     fn lease_is_replaced_only_from_its_newest_version() {
-        let mut state = State::new(1, 10);
+        let mut state = ApiState::new(1, 10);
         let lease = json!({"metadata": {"name": "leader"}, "spec": {"holderIdentity": "a"}});
         assert_eq!(state.replace_other(&LEASES, "shop", "leader", lease.clone()).unwrap_err().code(), 404);
         let first = state.create_other(&LEASES, "shop", lease.clone()).unwrap();
@@ -161,7 +166,7 @@ mod tests {
 
     #[test]
     fn merge_patch_adds_changes_and_removes_members() {
-        let mut state = State::new(1, 10);
+        let mut state = ApiState::new(1, 10);
         let lease = json!({"metadata": {"name": "leader", "annotations": {"a": "1", "b": "2"}}, "spec": {"x": 1}});
         state.create_other(&LEASES, "shop", lease).unwrap();
         let patch = json!({"metadata": {"annotations": {"a": null, "b": "3", "c": "4"}}});

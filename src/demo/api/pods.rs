@@ -13,15 +13,15 @@ use serde_json::{Value, json};
 
 use super::{
     Api,
-    list::Page,
-    object::Object,
+    list::ListPage,
+    object::JsonObject,
     others::MODIFIED,
     query::Query,
-    status::{Failure, NAMESPACES, Named, PODS, json_response},
+    status::{NAMESPACES, Named, PODS, StatusError, json_response},
     store, watch,
 };
 
-type Answer = Result<Response, Failure>;
+type Answer = Result<Response, StatusError>;
 
 /// Lists or watches all pods.
 pub(super) async fn list_all(State(api): State<Api>, Params(params): Params<BTreeMap<String, String>>) -> Answer {
@@ -42,7 +42,7 @@ fn list(api: &Api, namespace: Option<String>, params: &BTreeMap<String, String>)
     if query.watch {
         return Ok(watch::respond(api, namespace, &query));
     }
-    let page = Page::of(&api.state(), namespace.as_deref(), &query)?;
+    let page = ListPage::of(&api.state(), namespace.as_deref(), &query)?;
     Ok(page.into_response())
 }
 
@@ -56,20 +56,20 @@ pub(super) async fn get(State(api): State<Api>, Path((namespace, name)): Path<(S
 pub(super) async fn create(State(api): State<Api>, Path(namespace): Path<String>, body: Bytes) -> Answer {
     let mut document: Value = serde_json::from_slice(&body)?;
     let metadata = document.get_mut("metadata").and_then(Value::as_object_mut);
-    let metadata = metadata.ok_or_else(|| Failure::bad_request("a pod has metadata".to_owned()))?;
+    let metadata = metadata.ok_or_else(|| StatusError::bad_request("a pod has metadata".to_owned()))?;
     if metadata.get("resourceVersion").is_some_and(|version| version != "") {
-        return Err(Failure::unforeseen("resourceVersion should not be set on objects to be created"));
+        return Err(StatusError::unforeseen("resourceVersion should not be set on objects to be created"));
     }
     if metadata.get("namespace").is_some_and(|named| *named != *namespace) {
         let message = "the namespace of the provided object does not match the namespace sent on the request";
-        return Err(Failure::bad_request(message.to_owned()));
+        return Err(StatusError::bad_request(message.to_owned()));
     }
     for servers in ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"] {
         metadata.remove(servers);
     }
     if document.pointer("/spec/containers").and_then(Value::as_array).is_none_or(Vec::is_empty) {
         let name = document.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
-        return Err(Failure::invalid(&PODS, Named::Kind, name, "spec.containers", "Required value"));
+        return Err(StatusError::invalid(&PODS, Named::Kind, name, "spec.containers", "Required value"));
     }
     document["status"] = json!({"phase": "Pending", "qosClass": "BestEffort"});
     let pod = api.change(|state| {
@@ -121,7 +121,12 @@ pub(super) async fn delete(
     Ok(single(StatusCode::OK, &pod))
 }
 
-fn delete_in(state: &mut store::State, namespace: &str, name: &str, options: &Value) -> Result<Arc<Object>, Failure> {
+fn delete_in(
+    state: &mut store::ApiState,
+    namespace: &str,
+    name: &str,
+    options: &Value,
+) -> Result<Arc<JsonObject>, StatusError> {
     let old = state.pod(namespace, name)?;
     let document = old.document()?;
     check_preconditions(&document, name, options)?;
@@ -143,7 +148,11 @@ fn delete_in(state: &mut store::State, namespace: &str, name: &str, options: &Va
 }
 
 /// Marks a pod as being deleted after some seconds, or ends the wait for that.
-pub(super) fn mark(state: &mut store::State, pod: Arc<Object>, grace: u64) -> Result<Arc<Object>, Failure> {
+pub(super) fn mark(
+    state: &mut store::ApiState,
+    pod: Arc<JsonObject>,
+    grace: u64,
+) -> Result<Arc<JsonObject>, StatusError> {
     let when = state.in_seconds(grace);
     state.update(pod, |document| {
         let metadata = &mut document["metadata"];
@@ -159,7 +168,7 @@ pub(super) fn mark(state: &mut store::State, pod: Arc<Object>, grace: u64) -> Re
 }
 
 /// Refuses to delete another pod or another state than the client means.
-fn check_preconditions(document: &Value, name: &str, options: &Value) -> Result<(), Failure> {
+fn check_preconditions(document: &Value, name: &str, options: &Value) -> Result<(), StatusError> {
     for (what, member, happened) in
         [("UID", "uid", "deleted and then recreated"), ("ResourceVersion", "resourceVersion", "modified")]
     {
@@ -170,7 +179,7 @@ fn check_preconditions(document: &Value, name: &str, options: &Value) -> Result<
                 "the {what} in the precondition ({wanted}) does not match the {what} in record ({stored}). \
                  The object might have been {happened}"
             );
-            return Err(Failure::conflict(&PODS, Named::Kind, name, &why));
+            return Err(StatusError::conflict(&PODS, Named::Kind, name, &why));
         }
     }
     Ok(())
@@ -181,12 +190,12 @@ fn has_finalizers(document: &Value) -> bool {
 }
 
 /// Takes over what a client may write, if it wrote it from the newest version.
-fn merge(old: &Object, stored: &mut Value, mut sent: Value, only_status: bool) -> Result<(), Failure> {
+fn merge(old: &JsonObject, stored: &mut Value, mut sent: Value, only_status: bool) -> Result<(), StatusError> {
     let name = old.names().1;
     let text = |member: &str| sent["metadata"][member].as_str().unwrap_or_default();
     if text("name") != name {
         let message = format!("the name of the object ({}) does not match the name on the URL ({name})", text("name"));
-        return Err(Failure::bad_request(message));
+        return Err(StatusError::bad_request(message));
     }
     if !["", &*old.uid].contains(&text("uid")) {
         let why = format!(
@@ -194,11 +203,11 @@ fn merge(old: &Object, stored: &mut Value, mut sent: Value, only_status: bool) -
             text("uid"),
             old.uid
         );
-        return Err(Failure::conflict(&PODS, Named::Plural, name, &why));
+        return Err(StatusError::conflict(&PODS, Named::Plural, name, &why));
     }
     let version = text("resourceVersion");
     if !version.is_empty() && version != old.resource_version.to_string() {
-        return Err(Failure::conflict(&PODS, Named::Plural, name, MODIFIED));
+        return Err(StatusError::conflict(&PODS, Named::Plural, name, MODIFIED));
     }
     if only_status {
         stored["status"] = sent["status"].take();
@@ -217,7 +226,7 @@ fn merge(old: &Object, stored: &mut Value, mut sent: Value, only_status: bool) -
     Ok(())
 }
 
-fn single(code: StatusCode, pod: &Object) -> Response {
+fn single(code: StatusCode, pod: &JsonObject) -> Response {
     let mut body = BytesMut::with_capacity(pod.item().len() + 64);
     pod.write_single(&mut body);
     json_response(code, Body::from(body.freeze()))

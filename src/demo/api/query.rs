@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{selector::Selector, status::Failure};
+use super::{selector::Selector, status::StatusError};
 
 /// What a list or watch asks for.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,7 +32,7 @@ pub(super) struct Token {
 }
 
 impl Query {
-    pub(super) fn parse(params: &BTreeMap<String, String>) -> Result<Self, Failure> {
+    pub(super) fn parse(params: &BTreeMap<String, String>) -> Result<Self, StatusError> {
         let text = |name: &str| params.get(name).map_or("", String::as_str);
         let selector = Selector::parse(text("labelSelector"), text("fieldSelector"))?;
         let watch = flag(params, "watch");
@@ -48,7 +48,7 @@ impl Query {
             _ if watch => None,
             _ if version.is_some_and(|version| version > 0) => {
                 let message = "specifying resource version is not allowed when using continue";
-                return Err(Failure::bad_request(message.to_owned()));
+                return Err(StatusError::bad_request(message.to_owned()));
             }
             token => Some(Token::decode(token)?),
         };
@@ -73,7 +73,7 @@ impl Token {
         format!("{version}:{}", self.after).bytes().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    fn decode(text: &str) -> Result<Self, Failure> {
+    fn decode(text: &str) -> Result<Self, StatusError> {
         let bytes = text.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
         let plain = bytes.collect::<Option<Vec<u8>>>().and_then(|bytes| String::from_utf8(bytes).ok());
         let parts = plain.as_deref().and_then(|plain| plain.split_once(':'));
@@ -81,17 +81,19 @@ impl Token {
             let resource_version = if version.is_empty() { None } else { Some(version.parse().ok()?) };
             Some(Self { resource_version, after: after.to_owned() })
         });
-        token.ok_or_else(|| Failure::bad_request(format!("invalid continue token: continue key is not valid: {text}")))
+        token.ok_or_else(|| {
+            StatusError::bad_request(format!("invalid continue token: continue key is not valid: {text}"))
+        })
     }
 }
 
 /// Refuses options that cannot be together.
-fn check_match(params: &BTreeMap<String, String>, version: Option<u64>, watch: bool) -> Result<(), Failure> {
+fn check_match(params: &BTreeMap<String, String>, version: Option<u64>, watch: bool) -> Result<(), StatusError> {
     let matching = params.get("resourceVersionMatch").map_or("", String::as_str);
     let initial = params.contains_key("sendInitialEvents");
     let why = match matching {
         _ if initial && !watch => {
-            return Err(Failure::forbidden_option("sendInitialEvents", "sendInitialEvents is forbidden for list"));
+            return Err(StatusError::forbidden_option("sendInitialEvents", "sendInitialEvents is forbidden for list"));
         }
         "NotOlderThan" if initial => return Ok(()),
         _ if initial => "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
@@ -100,7 +102,7 @@ fn check_match(params: &BTreeMap<String, String>, version: Option<u64>, watch: b
         _ if version.is_none() => "resourceVersionMatch is forbidden unless resourceVersion is provided",
         _ => return Ok(()),
     };
-    Err(Failure::forbidden_option("resourceVersionMatch", why))
+    Err(StatusError::forbidden_option("resourceVersionMatch", why))
 }
 
 /// A parameter that is set says yes, unless it says no.
@@ -108,25 +110,25 @@ pub(super) fn flag(params: &BTreeMap<String, String>, name: &str) -> bool {
     params.get(name).is_some_and(|value| value != "false" && value != "0")
 }
 
-fn number(params: &BTreeMap<String, String>, name: &str) -> Result<Option<u64>, Failure> {
+fn number(params: &BTreeMap<String, String>, name: &str) -> Result<Option<u64>, StatusError> {
     match params.get(name).map(String::as_str) {
         None | Some("") => Ok(None),
         Some(text) => match text.parse() {
             Ok(number) => Ok(Some(number)),
-            Err(_) => Err(Failure::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))),
+            Err(_) => Err(StatusError::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))),
         },
     }
 }
 
 /// A resource version; a watch from one that is none is a server's error, which a list's is not.
-fn version(text: &str, watch: bool) -> Result<Option<u64>, Failure> {
+fn version(text: &str, watch: bool) -> Result<Option<u64>, StatusError> {
     let why =
         || format!("resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax");
     match text.parse() {
         Ok(version) => Ok(Some(version)),
         Err(_) if text.is_empty() => Ok(None),
-        Err(_) if watch => Err(Failure::unforeseen(why())),
-        Err(_) => Err(Failure::bad_request(format!("invalid resource version: {}", why()))),
+        Err(_) if watch => Err(StatusError::unforeseen(why())),
+        Err(_) => Err(StatusError::bad_request(format!("invalid resource version: {}", why()))),
     }
 }
 
@@ -134,7 +136,7 @@ fn version(text: &str, watch: bool) -> Result<Option<u64>, Failure> {
 mod tests {
     use super::*;
 
-    fn parse(params: &[(&str, &str)]) -> Result<Query, Failure> {
+    fn parse(params: &[(&str, &str)]) -> Result<Query, StatusError> {
         Query::parse(&params.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect())
     }
 

@@ -14,10 +14,10 @@ use super::{
     Api, discovery,
     object::in_order,
     pods,
-    status::{EVENTS, Failure, LEASES, NAMESPACES, Resource, json_response},
+    status::{EVENTS, LEASES, NAMESPACES, Resource, StatusError, json_response},
 };
 
-type Answer = Result<Response, Failure>;
+type Answer = Result<Response, StatusError>;
 
 impl Api {
     /// The server's endpoints.
@@ -46,9 +46,9 @@ impl Api {
             .route("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{name}", lease)
             .route("/apis/events.k8s.io/v1/namespaces/{namespace}/events", events)
             .merge(discovery::router())
-            .fallback(|| async { Failure::new(404, "the server could not find the requested resource") })
+            .fallback(|| async { StatusError::new(404, "the server could not find the requested resource") })
             .method_not_allowed_fallback(|| async {
-                Failure::new(405, "the server does not allow this method on the requested resource")
+                StatusError::new(405, "the server does not allow this method on the requested resource")
             })
             .with_state(self.clone())
     }
@@ -80,7 +80,7 @@ async fn one(State(api): State<Api>, resource: &'static Resource, namespace: Str
 async fn create(State(api): State<Api>, resource: &'static Resource, namespace: String, body: Bytes) -> Answer {
     let document: Value = serde_json::from_slice(&body)?;
     if !document.is_object() {
-        return Err(Failure::bad_request("the object provided is unrecognized".to_owned()));
+        return Err(StatusError::bad_request("the object provided is unrecognized".to_owned()));
     }
     let created = api.change(|state| {
         if !namespace.is_empty() {
@@ -96,7 +96,7 @@ async fn put_lease(State(api): State<Api>, Path((namespace, name)): Path<(String
     let mut document: Value = serde_json::from_slice(&body)?;
     if document.pointer("/metadata/name").and_then(Value::as_str) != Some(&name) {
         let message = format!("the name of the object does not match the name on the URL ({name})");
-        return Err(Failure::bad_request(message));
+        return Err(StatusError::bad_request(message));
     }
     let (code, written) = api.change(|state| {
         if state.others.get(&LEASES, &namespace, &name).is_err() {
@@ -105,7 +105,7 @@ async fn put_lease(State(api): State<Api>, Path((namespace, name)): Path<(String
             document["metadata"]["resourceVersion"] = Value::from("");
             return Ok((StatusCode::CREATED, state.create_other(&LEASES, &namespace, document)?));
         }
-        Ok::<_, Failure>((StatusCode::OK, state.replace_other(&LEASES, &namespace, &name, document)?))
+        Ok::<_, StatusError>((StatusCode::OK, state.replace_other(&LEASES, &namespace, &name, document)?))
     })?;
     Ok(object(code, &written))
 }
@@ -118,7 +118,7 @@ async fn patch_lease(
     body: Bytes,
 ) -> Answer {
     if headers.get(CONTENT_TYPE).is_none_or(|kind| kind != "application/merge-patch+json") {
-        return Err(Failure::new(415, "the body of the request was in an unknown format"));
+        return Err(StatusError::new(415, "the body of the request was in an unknown format"));
     }
     let patch: Value = serde_json::from_slice(&body)?;
     let patched = api.change(|state| state.patch_other(&LEASES, &namespace, &name, &patch))?;
@@ -138,7 +138,7 @@ async fn delete_namespace(State(api): State<Api>, name: String) -> Answer {
         for pod in inside {
             state.remove(&pod)?;
         }
-        Ok::<_, Failure>(gone)
+        Ok::<_, StatusError>(gone)
     })?;
     Ok(object(StatusCode::OK, &gone))
 }

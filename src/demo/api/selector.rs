@@ -1,6 +1,6 @@
 //! Label and field selectors, as the API server reads them.
 
-use super::{object::Object, status::Failure};
+use super::{object::JsonObject, status::StatusError};
 
 /// Which pods a request is about.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -26,7 +26,7 @@ struct FieldTerm {
 
 impl Selector {
     /// Reads both selectors; the failure is the 400 that a real server answers.
-    pub(super) fn parse(labels: &str, fields: &str) -> Result<Self, Failure> {
+    pub(super) fn parse(labels: &str, fields: &str) -> Result<Self, StatusError> {
         Ok(Self { labels: parse_labels(labels)?, fields: parse_fields(fields)? })
     }
 
@@ -36,7 +36,7 @@ impl Selector {
     }
 
     /// Whether a pod is selected.
-    pub(super) fn matches(&self, pod: &Object) -> bool {
+    pub(super) fn matches(&self, pod: &JsonObject) -> bool {
         let label = |key: &str| pod.labels.get(key).map(|value| &**value);
         let one_of = |key: &str, values: &[String]| label(key).is_some_and(|is| values.iter().any(|value| value == is));
         self.labels.iter().all(|term| match term {
@@ -48,28 +48,28 @@ impl Selector {
     }
 }
 
-fn parse_fields(text: &str) -> Result<Vec<FieldTerm>, Failure> {
+fn parse_fields(text: &str) -> Result<Vec<FieldTerm>, StatusError> {
     let mut terms = Vec::new();
     for part in text.split(',').filter(|part| !part.is_empty()) {
         let found = ["!=", "==", "="].iter().find_map(|sign| Some((part.split_once(sign)?, *sign != "!=")));
         let Some(((path, value), equal)) = found else {
-            return Err(Failure::bad_request(format!("invalid selector: '{text}'; can't understand '{part}'")));
+            return Err(StatusError::bad_request(format!("invalid selector: '{text}'; can't understand '{part}'")));
         };
         let known = ["metadata.name", "metadata.namespace", "spec.nodeName", "status.phase", "status.podIP"];
         if !known.contains(&path) {
-            return Err(Failure::bad_request(format!("field label not supported: {path}")));
+            return Err(StatusError::bad_request(format!("field label not supported: {path}")));
         }
         terms.push(FieldTerm { path: path.to_owned(), value: value.to_owned(), equal });
     }
     Ok(terms)
 }
 
-fn parse_labels(text: &str) -> Result<Vec<LabelTerm>, Failure> {
+fn parse_labels(text: &str) -> Result<Vec<LabelTerm>, StatusError> {
     split_outside_brackets(text)
         .into_iter()
         .map(|part| {
             parse_label(part.trim()).ok_or_else(|| {
-                Failure::bad_request(format!("unable to parse requirement: found '{}' in '{text}'", part.trim()))
+                StatusError::bad_request(format!("unable to parse requirement: found '{}' in '{text}'", part.trim()))
             })
         })
         .collect()
@@ -141,7 +141,7 @@ mod tests {
             "metadata": {"labels": {"app": "web", "tier": "front", "example.com/empty": ""}},
             "spec": {"nodeName": "n1"}, "status": {"phase": "Running", "podIP": "10.0.0.1"},
         });
-        let pod = Object::new("shop/web-0".into(), 1, &document).unwrap();
+        let pod = JsonObject::new("shop/web-0".into(), 1, &document).unwrap();
         Selector::parse(labels, fields).unwrap().matches(&pod)
     }
 

@@ -12,7 +12,7 @@ use super::object::in_order;
 /// A request that failed: an HTTP status code and the body that explains it.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{code} {reason}: {message}")]
-pub struct Failure {
+pub struct StatusError {
     code: u16,
     reason: &'static str,
     message: String,
@@ -22,7 +22,7 @@ pub struct Failure {
     retry_after: Option<u32>,
 }
 
-impl Failure {
+impl StatusError {
     /// A failure with the reason that belongs to the code.
     pub fn new(code: u16, message: impl Into<String>) -> Self {
         let reason = match code {
@@ -157,7 +157,7 @@ impl Failure {
     }
 }
 
-impl IntoResponse for Failure {
+impl IntoResponse for StatusError {
     fn into_response(self) -> Response {
         let code = StatusCode::from_u16(self.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = json_response(code, Body::from(self.body()));
@@ -168,7 +168,7 @@ impl IntoResponse for Failure {
     }
 }
 
-impl From<serde_json::Error> for Failure {
+impl From<serde_json::Error> for StatusError {
     fn from(error: serde_json::Error) -> Self {
         Self::bad_request(format!("the object provided is unrecognized (must be of type Pod): {error}"))
     }
@@ -225,14 +225,14 @@ mod tests {
     #[test]
     fn status_bodies_match_a_real_server() {
         assert_eq!(
-            Failure::not_found(&LEASES, "a").body(),
+            StatusError::not_found(&LEASES, "a").body(),
             concat!(
                 r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"leases.coordination.k8s.io \"a\" not found","#,
                 r#""reason":"NotFound","details":{"group":"coordination.k8s.io","kind":"leases","name":"a"},"code":404}"#
             )
         );
-        assert!(!Failure::unforeseen("x").body().contains("reason"));
-        let slow: Value = serde_json::from_str(&Failure::new(429, "slow").retry_after(3).body()).unwrap();
+        assert!(!StatusError::unforeseen("x").body().contains("reason"));
+        let slow: Value = serde_json::from_str(&StatusError::new(429, "slow").retry_after(3).body()).unwrap();
         assert_eq!(slow["details"]["retryAfterSeconds"], 3);
     }
 }

@@ -7,17 +7,17 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{
-    history::{Change, History},
-    object::Object,
+    history::{History, HistoryEntry},
+    object::JsonObject,
     others::Others,
-    status::{Failure, Named, PODS},
+    status::{Named, PODS, StatusError},
 };
 
 /// Everything of one moment, to compare with or to go back to.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     pub(super) resource_version: u64,
-    pub(super) pods: BTreeMap<Arc<str>, Arc<Object>>,
+    pub(super) pods: BTreeMap<Arc<str>, Arc<JsonObject>>,
     others: Others,
 }
 
@@ -35,9 +35,9 @@ impl Snapshot {
 
 /// Everything the server holds. Whoever changes it holds the lock and wakes the watches afterwards.
 #[derive(Debug)]
-pub(super) struct State {
+pub(super) struct ApiState {
     pub(super) resource_version: u64,
-    pub(super) pods: BTreeMap<Arc<str>, Arc<Object>>,
+    pub(super) pods: BTreeMap<Arc<str>, Arc<JsonObject>>,
     pub(super) history: History,
     pub(super) history_limit: usize,
     pub(super) others: Others,
@@ -59,7 +59,7 @@ pub(super) fn key(namespace: &str, name: &str) -> Arc<str> {
     format!("{namespace}/{name}").into()
 }
 
-impl State {
+impl ApiState {
     pub(super) fn new(seed: u64, history_limit: usize) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
         // A real cluster has made some thousand changes before its first pod runs.
@@ -119,17 +119,17 @@ impl State {
         self.generation += 1;
     }
 
-    pub(super) fn pod(&self, namespace: &str, name: &str) -> Result<Arc<Object>, Failure> {
+    pub(super) fn pod(&self, namespace: &str, name: &str) -> Result<Arc<JsonObject>, StatusError> {
         let pod = self.pods.get(&*key(namespace, name)).cloned();
-        pod.ok_or_else(|| Failure::not_found(&PODS, name))
+        pod.ok_or_else(|| StatusError::not_found(&PODS, name))
     }
 
     /// Adds a pod. What a server sets (UID, time of creation, version) is set, except a UID that is given.
-    pub(super) fn create(&mut self, namespace: &str, mut document: Value) -> Result<Arc<Object>, Failure> {
+    pub(super) fn create(&mut self, namespace: &str, mut document: Value) -> Result<Arc<JsonObject>, StatusError> {
         let name = self.name_of(&mut document)?;
         let key = key(namespace, &name);
         if self.pods.contains_key(&key) {
-            return Err(Failure::already_exists(&PODS, &name));
+            return Err(StatusError::already_exists(&PODS, &name));
         }
         let object = self.freeze_new(key, namespace, &mut document)?;
         self.put(None, object.clone());
@@ -137,7 +137,11 @@ impl State {
     }
 
     /// Another pod under the same name, shown as ONE change: the end of the first is never seen.
-    pub(super) fn replace_in_place(&mut self, old: Arc<Object>, mut document: Value) -> Result<Arc<Object>, Failure> {
+    pub(super) fn replace_in_place(
+        &mut self,
+        old: Arc<JsonObject>,
+        mut document: Value,
+    ) -> Result<Arc<JsonObject>, StatusError> {
         let namespace = old.names().0.to_owned();
         let object = self.freeze_new(old.key.clone(), &namespace, &mut document)?;
         self.put(Some(old), object.clone());
@@ -147,9 +151,9 @@ impl State {
     /// Changes a pod. Identity stays; a change that changes nothing is no event, as on a real server.
     pub(super) fn update(
         &mut self,
-        old: Arc<Object>,
-        change: impl FnOnce(&mut Value) -> Result<(), Failure>,
-    ) -> Result<Arc<Object>, Failure> {
+        old: Arc<JsonObject>,
+        change: impl FnOnce(&mut Value) -> Result<(), StatusError>,
+    ) -> Result<Arc<JsonObject>, StatusError> {
         let mut document = old.document()?;
         let kept = ["name", "namespace", "uid", "creationTimestamp", "resourceVersion"];
         let before = kept.map(|member| document["metadata"][member].clone());
@@ -157,7 +161,7 @@ impl State {
         for (member, value) in kept.into_iter().zip(before) {
             document["metadata"][member] = value;
         }
-        let changed = Object::new(old.key.clone(), old.resource_version, &document)?;
+        let changed = JsonObject::new(old.key.clone(), old.resource_version, &document)?;
         if changed.item() == old.item() {
             return Ok(old);
         }
@@ -166,11 +170,11 @@ impl State {
         Ok(object)
     }
 
-    pub(super) fn remove(&mut self, old: &Arc<Object>) -> Result<Arc<Object>, Failure> {
+    pub(super) fn remove(&mut self, old: &Arc<JsonObject>) -> Result<Arc<JsonObject>, StatusError> {
         let version = self.next_version();
         let object = Arc::new(old.at(version)?);
         self.pods.remove(&old.key);
-        self.history.push(Change {
+        self.history.push(HistoryEntry {
             resource_version: version,
             before: Some(old.clone()),
             object: object.clone(),
@@ -179,22 +183,22 @@ impl State {
         Ok(object)
     }
 
-    fn put(&mut self, before: Option<Arc<Object>>, object: Arc<Object>) {
+    fn put(&mut self, before: Option<Arc<JsonObject>>, object: Arc<JsonObject>) {
         self.pods.insert(object.key.clone(), object.clone());
         let resource_version = object.resource_version;
-        self.history.push(Change { resource_version, before, object, deleted: false });
+        self.history.push(HistoryEntry { resource_version, before, object, deleted: false });
     }
 
     /// The name that a document asks for; one is made up from `generateName`.
-    fn name_of(&mut self, document: &mut Value) -> Result<String, Failure> {
+    fn name_of(&mut self, document: &mut Value) -> Result<String, StatusError> {
         if !document.is_object() {
-            return Err(Failure::bad_request("the object provided is unrecognized: a pod is an object".to_owned()));
+            return Err(StatusError::bad_request("the object provided is unrecognized: a pod is an object".to_owned()));
         }
         let text = |path: &str| document.pointer(path).and_then(Value::as_str).unwrap_or_default();
         let name = match (text("/metadata/name"), text("/metadata/generateName")) {
             ("", "") => {
                 let why = "Required value: name or generateName is required";
-                return Err(Failure::invalid(&PODS, Named::Kind, "", "metadata.name", why));
+                return Err(StatusError::invalid(&PODS, Named::Kind, "", "metadata.name", why));
             }
             ("", prefix) => format!("{prefix}{}", random_suffix(&mut self.random)),
             (name, _) => name.to_owned(),
@@ -203,7 +207,12 @@ impl State {
         Ok(name)
     }
 
-    fn freeze_new(&mut self, key: Arc<str>, namespace: &str, document: &mut Value) -> Result<Arc<Object>, Failure> {
+    fn freeze_new(
+        &mut self,
+        key: Arc<str>,
+        namespace: &str,
+        document: &mut Value,
+    ) -> Result<Arc<JsonObject>, StatusError> {
         self.ensure_namespace(namespace);
         let version = self.next_version();
         let (uid, now) = (self.new_uid(), self.now());
@@ -216,7 +225,7 @@ impl State {
                 metadata[member] = value;
             }
         }
-        Ok(Arc::new(Object::new(key, version, document)?))
+        Ok(Arc::new(JsonObject::new(key, version, document)?))
     }
 }
 
@@ -230,8 +239,8 @@ pub(in crate::demo) fn random_suffix(random: &mut fastrand::Rng) -> String {
 mod tests {
     use super::*;
 
-    fn state() -> State {
-        State::new(1, 100)
+    fn state() -> ApiState {
+        ApiState::new(1, 100)
     }
 
     #[test]

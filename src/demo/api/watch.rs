@@ -12,12 +12,12 @@ use tokio::{
 
 use super::{
     Api,
-    history::Change,
-    object::Object,
+    history::HistoryEntry,
+    object::JsonObject,
     query::Query,
     selector::Selector,
-    status::{Failure, json_response},
-    store::State,
+    status::{StatusError, json_response},
+    store::ApiState,
 };
 
 /// How many changes are taken from the history under one lock.
@@ -40,12 +40,12 @@ struct Filter {
 }
 
 impl Filter {
-    fn matches(&self, pod: &Object) -> bool {
+    fn matches(&self, pod: &JsonObject) -> bool {
         self.namespace.as_deref().is_none_or(|namespace| namespace == pod.names().0) && self.selector.matches(pod)
     }
 
     /// What a change looks like from here: a pod that leaves the selection is deleted, one that enters it is added.
-    fn see(&self, change: &Change) -> Option<(&'static str, Arc<Object>)> {
+    fn see(&self, change: &HistoryEntry) -> Option<(&'static str, Arc<JsonObject>)> {
         let before = change.before.as_ref().filter(|before| self.matches(before));
         let now = !change.deleted && self.matches(&change.object);
         match (before, now) {
@@ -119,22 +119,22 @@ pub(super) fn respond(api: &Api, namespace: Option<String>, query: &Query) -> Re
 }
 
 /// Where a watch starts, and the pods that it shows before anything happens.
-fn begin(state: &State, filter: &Filter, query: &Query) -> Result<(u64, Vec<Arc<Object>>), Failure> {
+fn begin(state: &ApiState, filter: &Filter, query: &Query) -> Result<(u64, Vec<Arc<JsonObject>>), StatusError> {
     match query.resource_version {
         Some(version) if query.initial_events && version > state.resource_version => {
-            Err(Failure::too_large(version, state.resource_version))
+            Err(StatusError::too_large(version, state.resource_version))
         }
         _ if query.initial_events => {
             let present = state.pods.values().filter(|pod| filter.matches(pod)).cloned().collect();
             Ok((state.resource_version, present))
         }
-        Some(version) if !state.history.holds(version) => Err(Failure::too_old(version, state.resource_version)),
+        Some(version) if !state.history.holds(version) => Err(StatusError::too_old(version, state.resource_version)),
         version => Ok((version.unwrap_or(state.resource_version), Vec::new())),
     }
 }
 
 /// A pod's event, as one line.
-fn line(kind: &str, pod: &Object) -> Bytes {
+fn line(kind: &str, pod: &JsonObject) -> Bytes {
     let mut line = BytesMut::with_capacity(pod.item().len() + 96);
     line.put_slice(br#"{"type":""#);
     line.put_slice(kind.as_bytes());
@@ -153,7 +153,7 @@ fn bookmark(at: u64, annotations: &str) -> Bytes {
     .into()
 }
 
-fn error_line(failure: &Failure) -> Bytes {
+fn error_line(failure: &StatusError) -> Bytes {
     format!("{{\"type\":\"ERROR\",\"object\":{}}}\n", failure.body()).into()
 }
 

@@ -12,12 +12,12 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{
-    Options,
+    LifeOptions,
     addresses::Addresses,
-    workload::{Kind, Workload, plan},
+    workload::{DemoWorkload, WorkloadKind, plan},
 };
 use crate::demo::{
-    api::{Api, handle::Written, status::Failure},
+    api::{Api, handle::PodWritten, status::StatusError},
     pod::set_phase,
 };
 
@@ -60,11 +60,11 @@ struct Living {
 
 /// Everything that lives.
 #[derive(Debug)]
-pub(super) struct Cluster {
+pub(super) struct DemoCluster {
     api: Api,
     random: fastrand::Rng,
     nodes: usize,
-    workloads: Vec<Workload>,
+    workloads: Vec<DemoWorkload>,
     /// The number of pods wanted by the workloads up to each, to draw one in proportion to its size.
     upto: Vec<usize>,
     addresses: Addresses,
@@ -75,8 +75,8 @@ pub(super) struct Cluster {
     agenda: BinaryHeap<Reverse<(Instant, u64, Step)>>,
 }
 
-impl Cluster {
-    pub(super) fn new(api: Api, options: &Options) -> Self {
+impl DemoCluster {
+    pub(super) fn new(api: Api, options: &LifeOptions) -> Self {
         let mut random = fastrand::Rng::with_seed(options.seed);
         let workloads = plan(options.pods, &mut random);
         let sizes = workloads.iter().scan(0, |sum, workload| {
@@ -118,18 +118,18 @@ impl Cluster {
         let drawn = self.random.usize(..total);
         let index = self.upto.partition_point(|&upto| upto <= drawn);
         let Some(workload) = self.workloads.get_mut(index) else { return };
-        if workload.is_rolled_out() && workload.kind != Kind::StatefulSet {
+        if workload.is_rolled_out() && workload.kind != WorkloadKind::StatefulSet {
             workload.begin_revision(&mut self.random);
         }
         let Some((oldest, _)) = workload.pods.pop_front() else { return };
         match workload.kind {
-            Kind::Deployment | Kind::CrashLooping => {
+            WorkloadKind::Deployment | WorkloadKind::CrashLooping => {
                 self.create(index, 0, false);
                 self.carry_out(oldest, Step::Terminate);
             }
             // The next one comes when this one is gone: two of one name cannot be.
-            Kind::StatefulSet => self.carry_out(oldest, Step::Terminate),
-            Kind::Job => {
+            WorkloadKind::StatefulSet => self.carry_out(oldest, Step::Terminate),
+            WorkloadKind::Job => {
                 self.create(index, 0, false);
                 self.finish(oldest);
             }
@@ -169,8 +169,8 @@ impl Cluster {
         let id = self.next_pod;
         self.next_pod += 1;
         workload.pods.push_back((id, workload.revision()));
-        let crashes = workload.kind == Kind::CrashLooping;
-        let Written { namespace, name, .. } = written;
+        let crashes = workload.kind == WorkloadKind::CrashLooping;
+        let PodWritten { namespace, name, .. } = written;
         self.pods.insert(id, Living { workload: index, ordinal, namespace, name, address, restarts: 0, ending: false });
         if !running {
             self.later(SCHEDULING, id, Step::Schedule);
@@ -210,7 +210,7 @@ impl Cluster {
             set_phase(document, "Running", Some(&address.to_string()), &now);
             document["status"]["containerStatuses"][0]["restartCount"] = restarts.into();
         });
-        if self.workloads.get(workload).is_some_and(|workload| workload.kind == Kind::CrashLooping) {
+        if self.workloads.get(workload).is_some_and(|workload| workload.kind == WorkloadKind::CrashLooping) {
             self.later(UP, id, Step::Crash);
         }
     }
@@ -261,7 +261,7 @@ impl Cluster {
         if let Some(address) = pod.address {
             self.addresses.free(address);
         }
-        if self.workloads.get(pod.workload).is_some_and(|workload| workload.kind == Kind::StatefulSet) {
+        if self.workloads.get(pod.workload).is_some_and(|workload| workload.kind == WorkloadKind::StatefulSet) {
             self.create(pod.workload, pod.ordinal, false);
         }
     }
@@ -274,7 +274,7 @@ impl Cluster {
 }
 
 /// What is refused is no harm to the cluster's life: somebody else deleted the pod, over HTTP for instance.
-fn told(result: Result<Written, Failure>) -> Option<Written> {
+fn told(result: Result<PodWritten, StatusError>) -> Option<PodWritten> {
     result.inspect_err(|failure| tracing::debug!(%failure, "the cluster's life met a refusal")).ok()
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
 use super::api::Api;
-use cluster::Cluster;
+use cluster::DemoCluster;
 
 /// How often pods are replaced: more often would cost more than it shows.
 const TICK: Duration = Duration::from_millis(10);
@@ -22,7 +22,7 @@ const BATCH: usize = 100;
 
 /// What a cluster is like.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct LifeOptions {
     /// How many pods there are, give or take those that are about to come or go.
     pub pods: usize,
     /// How many pods are replaced by others in a second.
@@ -33,15 +33,15 @@ pub struct Options {
     pub seed: u64,
 }
 
-impl Default for Options {
+impl Default for LifeOptions {
     fn default() -> Self {
         Self { pods: 60, churn: 0.5, nodes: 5, seed: 1 }
     }
 }
 
 /// Fills the stand-in with running pods and lets them live until the shutdown; the pods stay then.
-pub async fn live(api: Api, options: Options, shutdown: impl Future<Output = ()>) {
-    let mut cluster = Cluster::new(api, &options);
+pub async fn live(api: Api, options: LifeOptions, shutdown: impl Future<Output = ()>) {
+    let mut cluster = DemoCluster::new(api, &options);
     tokio::pin!(shutdown);
     while cluster.fill(BATCH) {
         // Filling takes a while with many pods, and must neither starve others nor outlive the shutdown.
@@ -96,8 +96,8 @@ mod tests {
     }
 
     /// Lets a cluster live for a while: the server then, and the UIDs that it began with.
-    async fn live_for(time: Duration, options: Options) -> (Api, BTreeMap<String, String>) {
-        let api = Api::new(api::Options::default());
+    async fn live_for(time: Duration, options: LifeOptions) -> (Api, BTreeMap<String, String>) {
+        let api = Api::new(api::ApiOptions::default());
         let begun = std::cell::RefCell::new(BTreeMap::new());
         let shutdown = async {
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -111,7 +111,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn churn_replaces_pods_at_the_set_rate() {
         // The number of pods stays about the same.
-        let options = Options { pods: 80, churn: 4.0, nodes: 3, seed: 5 };
+        let options = LifeOptions { pods: 80, churn: 4.0, nodes: 3, seed: 5 };
         let (api, begun) = live_for(Duration::from_secs(60), options).await;
         assert_eq!(begun.len(), 80);
         let now = api.uids();
@@ -129,7 +129,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn demo_has_pods_of_every_kind() {
-        let (api, _) = live_for(Duration::from_secs(30), Options { pods: 120, churn: 6.0, nodes: 4, seed: 9 }).await;
+        let (api, _) =
+            live_for(Duration::from_secs(30), LifeOptions { pods: 120, churn: 6.0, nodes: 4, seed: 9 }).await;
         let pods = documents(&api);
         let text = |pod: &Value, path: &str| pod.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
         let phases: BTreeSet<_> = pods.iter().map(|pod| text(pod, "/status/phase")).collect();
@@ -148,7 +149,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn same_seed_gives_the_same_pods() {
-        let options = Options { pods: 40, churn: 5.0, nodes: 3, seed: 11 };
+        let options = LifeOptions { pods: 40, churn: 5.0, nodes: 3, seed: 11 };
         let (a, _) = live_for(Duration::from_secs(20), options.clone()).await;
         let (b, _) = live_for(Duration::from_secs(20), options).await;
         assert_eq!(a.uids(), b.uids());

@@ -27,7 +27,7 @@ const JOBS: &[(&str, &str)] = &[("batch", "nightly-report"), ("batch", "reindex"
 
 /// What makes the pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum WorkloadKind {
     /// A Deployment's ReplicaSets: pods are replaced by those of a newer revision.
     Deployment,
     /// A Deployment whose containers do not stay up.
@@ -40,8 +40,8 @@ pub(super) enum Kind {
 
 /// One workload and its pods.
 #[derive(Debug)]
-pub(super) struct Workload {
-    pub(super) kind: Kind,
+pub(super) struct DemoWorkload {
+    pub(super) kind: WorkloadKind,
     pub(super) namespace: &'static str,
     name: String,
     /// How many pods it wants.
@@ -55,7 +55,7 @@ pub(super) struct Workload {
 }
 
 /// The workloads of a cluster with so many pods: every kind, as far as there are enough.
-pub(super) fn plan(pods: usize, random: &mut fastrand::Rng) -> Vec<Workload> {
+pub(super) fn plan(pods: usize, random: &mut fastrand::Rng) -> Vec<DemoWorkload> {
     let mut workloads = Vec::new();
     let mut left = pods;
     let largest = (pods / 12).clamp(3, 40);
@@ -64,24 +64,24 @@ pub(super) fn plan(pods: usize, random: &mut fastrand::Rng) -> Vec<Workload> {
             break;
         }
         let (kind, size) = match turn % 10 {
-            1 => (Kind::StatefulSet, random.usize(2..=5)),
-            2 if turn == 2 => (Kind::CrashLooping, 1),
-            3 | 7 => (Kind::Job, random.usize(1..=4)),
-            _ => (Kind::Deployment, random.usize(2..=largest)),
+            1 => (WorkloadKind::StatefulSet, random.usize(2..=5)),
+            2 if turn == 2 => (WorkloadKind::CrashLooping, 1),
+            3 | 7 => (WorkloadKind::Job, random.usize(1..=4)),
+            _ => (WorkloadKind::Deployment, random.usize(2..=largest)),
         };
         let size = size.min(left);
         left -= size;
-        workloads.push(Workload::new(kind, turn, size, random));
+        workloads.push(DemoWorkload::new(kind, turn, size, random));
     }
     workloads
 }
 
-impl Workload {
-    fn new(kind: Kind, turn: usize, size: usize, random: &mut fastrand::Rng) -> Self {
+impl DemoWorkload {
+    fn new(kind: WorkloadKind, turn: usize, size: usize, random: &mut fastrand::Rng) -> Self {
         let from = match kind {
-            Kind::Deployment | Kind::CrashLooping => APPS,
-            Kind::StatefulSet => DATABASES,
-            Kind::Job => JOBS,
+            WorkloadKind::Deployment | WorkloadKind::CrashLooping => APPS,
+            WorkloadKind::StatefulSet => DATABASES,
+            WorkloadKind::Job => JOBS,
         };
         let (namespace, app) = from.get(turn % from.len()).copied().unwrap_or(("default", "app"));
         let name = if turn < from.len() { app.to_owned() } else { format!("{app}-{turn}") };
@@ -103,7 +103,7 @@ impl Workload {
     pub(super) fn begin_revision(&mut self, random: &mut fastrand::Rng) {
         self.revision += 1;
         self.hash = match self.kind {
-            Kind::Job => format!("{}", 29_000_000 + random.u32(..1_000_000)),
+            WorkloadKind::Job => format!("{}", 29_000_000 + random.u32(..1_000_000)),
             _ => format!("{}{}", random_suffix(random), random_suffix(random)),
         };
         self.owner_uid = format!("{:08x}-0000-4000-8000-{:012x}", random.u32(..), random.u64(..1 << 48));
@@ -124,16 +124,16 @@ impl Workload {
         let Self { namespace, name, hash, owner_uid, .. } = self;
         let image = format!("registry.example.com/{namespace}/{name}:1.{}.0", self.revision);
         let (pod, label) = match self.kind {
-            Kind::Deployment | Kind::CrashLooping => {
+            WorkloadKind::Deployment | WorkloadKind::CrashLooping => {
                 let set = format!("{name}-{hash}");
                 let pod = pod(format!("{set}-{}", random_suffix(random))).owner("ReplicaSet", set, owner_uid);
                 (pod, ("pod-template-hash", hash.clone()))
             }
-            Kind::StatefulSet => {
+            WorkloadKind::StatefulSet => {
                 let pod = pod(format!("{name}-{ordinal}")).owner("StatefulSet", name, owner_uid);
                 (pod, ("apps.kubernetes.io/pod-index", ordinal.to_string()))
             }
-            Kind::Job => {
+            WorkloadKind::Job => {
                 let run = format!("{name}-{hash}");
                 let pod = pod(format!("{run}-{}", random_suffix(random))).owner("Job", run.clone(), owner_uid);
                 (pod, ("batch.kubernetes.io/job-name", run))
@@ -154,7 +154,9 @@ mod tests {
         for pods in [0, 1, 30, 1_000] {
             let plan = plan(pods, &mut random);
             assert_eq!(plan.iter().map(|workload| workload.size).sum::<usize>(), pods);
-            for kind in [Kind::Deployment, Kind::CrashLooping, Kind::StatefulSet, Kind::Job] {
+            for kind in
+                [WorkloadKind::Deployment, WorkloadKind::CrashLooping, WorkloadKind::StatefulSet, WorkloadKind::Job]
+            {
                 assert!(pods < 30 || plan.iter().any(|workload| workload.kind == kind), "{pods}: {kind:?}");
             }
             let mut names: Vec<_> = plan.iter().map(|workload| (workload.namespace, &workload.name)).collect();

@@ -35,17 +35,17 @@ fn named(uid: &str, namespace: &str, name: &str) -> PodRef {
     PodRef { uid: uid.into(), namespace: namespace.into(), name: name.into() }
 }
 
-fn only(namespaces: &[&str]) -> Scope {
-    Scope { namespaces: namespaces.iter().map(|name| (*name).to_owned()).collect(), ..Scope::default() }
+fn only(namespaces: &[&str]) -> PodSelection {
+    PodSelection { namespaces: namespaces.iter().map(|name| (*name).to_owned()).collect(), ..PodSelection::default() }
 }
 
 #[tokio::test]
 async fn pod_is_gone_after_404_or_another_uid() {
     let gone = client(|_| refused(404));
-    assert_eq!(look_up(&gone, &[named("u", "a", "p")]).await, Answer::Gone);
+    assert_eq!(look_up(&gone, &[named("u", "a", "p")]).await, Confirmation::Gone);
     let recreated = client(|_| (200, pod("p", "v").to_string()));
-    assert_eq!(look_up(&recreated, &[named("u", "a", "p")]).await, Answer::Gone);
-    assert_eq!(look_up(&recreated, &[named("v", "a", "p")]).await, Answer::StillThere(1));
+    assert_eq!(look_up(&recreated, &[named("u", "a", "p")]).await, Confirmation::Gone);
+    assert_eq!(look_up(&recreated, &[named("v", "a", "p")]).await, Confirmation::StillThere(1));
 }
 
 #[tokio::test]
@@ -65,11 +65,11 @@ async fn answer_without_the_pod_confirms_nothing() {
         let told = body.clone();
         let answered = client(move |_| (200, told.clone()));
         let answer = look_up(&answered, &[named("u", "a", "p")]).await;
-        assert!(matches!(answer, Answer::Unanswered(_)), "{body}: {answer:?}");
+        assert!(matches!(answer, Confirmation::Unanswered(_)), "{body}: {answer:?}");
     }
     for status in [201, 302, 400, 401, 410, 429, 500, 503] {
         let answer = look_up(&client(move |_| refused(status)), &[named("u", "a", "p")]).await;
-        assert!(matches!(answer, Answer::Unanswered(_)), "{status}: {answer:?}");
+        assert!(matches!(answer, Confirmation::Unanswered(_)), "{status}: {answer:?}");
     }
 }
 
@@ -78,7 +78,7 @@ async fn invalid_pod_names_never_reach_a_path() {
     let server = client(|uri| panic!("asked for {uri}"));
     for (namespace, name) in [("..", "p"), ("a", "../../secrets/x"), ("a", "?limit=0"), ("a/pods", "p"), ("", "p")] {
         let answer = look_up(&server, &[named("u", namespace, name)]).await;
-        assert!(matches!(answer, Answer::Unanswered(_)), "{namespace}/{name}");
+        assert!(matches!(answer, Confirmation::Unanswered(_)), "{namespace}/{name}");
     }
 }
 
@@ -91,11 +91,14 @@ async fn answer_without_a_list_is_an_error() {
         r#"{"kind":"PodList","metadata":{"resourceVersion":"1"},"items":[{"metadata":{}}]}"#,
     ] {
         let told = body.to_owned();
-        assert!(list_pods(&client(move |_| (200, told.clone())), &Scope::default(), &[]).await.is_err(), "{body}");
+        assert!(
+            list_pods(&client(move |_| (200, told.clone())), &PodSelection::default(), &[]).await.is_err(),
+            "{body}"
+        );
     }
     let empty =
         client(|_| (200, json!({"kind": "PodList", "metadata": {"resourceVersion": "1"}, "items": null}).to_string()));
-    assert!(list_pods(&empty, &Scope::default(), &[]).await.unwrap().is_empty());
+    assert!(list_pods(&empty, &PodSelection::default(), &[]).await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -112,7 +115,7 @@ async fn a_page_that_is_too_large_is_halved() {
                 .to_string(),
         )
     });
-    let found = list_pods(&server, &Scope::default(), &[]).await.unwrap();
+    let found = list_pods(&server, &PodSelection::default(), &[]).await.unwrap();
     assert_eq!(found, ["u", "v"].map(Uid::from).into());
 }
 
@@ -123,8 +126,8 @@ async fn failed_pages_are_retried() {
         0..3 => refused(503),
         _ => pods(&[pod("p", "u")]),
     });
-    assert_eq!(list_pods(&server, &Scope::default(), &[]).await.unwrap(), ["u"].map(Uid::from).into());
-    assert!(list_pods(&client(|_| refused(503)), &Scope::default(), &[]).await.is_err(), "not for ever");
+    assert_eq!(list_pods(&server, &PodSelection::default(), &[]).await.unwrap(), ["u"].map(Uid::from).into());
+    assert!(list_pods(&client(|_| refused(503)), &PodSelection::default(), &[]).await.is_err(), "not for ever");
 }
 
 #[tokio::test]
@@ -139,9 +142,9 @@ async fn forbidden_namespace_is_left_out_of_the_list() {
 async fn missing_right_is_named_as_a_rule() {
     let server = client(|_| refused(403));
     let rule = r#"{apiGroups: [""], resources: [pods], verbs: [get, list, watch]}"#;
-    let Answer::Unanswered(why) = look_up(&server, &[named("u", "a", "p")]).await else { panic!("answered") };
+    let Confirmation::Unanswered(why) = look_up(&server, &[named("u", "a", "p")]).await else { panic!("answered") };
     assert!(why.contains(rule) && why.contains("a Role in the namespace a"), "{why}");
-    let why = list_pods(&server, &Scope::default(), &[]).await.unwrap_err().to_string();
+    let why = list_pods(&server, &PodSelection::default(), &[]).await.unwrap_err().to_string();
     assert!(why.contains(rule) && why.contains("a ClusterRole"), "{why}");
 }
 
@@ -163,22 +166,22 @@ async fn pods_are_found_with_only_the_watches_rights() {
     ];
     let there = find(&server, &only(&["a"]), asked.into()).await.unwrap();
     assert_eq!(there, ["u", "unreadable", "x"].map(Uid::from).into());
-    assert_eq!(look_up(&server, &[named("u", "a", "p")]).await, Answer::StillThere(1));
-    assert_eq!(look_up(&server, &[named("v", "a", "p")]).await, Answer::Gone);
+    assert_eq!(look_up(&server, &[named("u", "a", "p")]).await, Confirmation::StillThere(1));
+    assert_eq!(look_up(&server, &[named("v", "a", "p")]).await, Confirmation::Gone);
 }
 
 #[tokio::test]
 async fn unreadable_cluster_identity_matters_only_without_a_name() {
     // If the operator names the cluster, its identity need not be readable.
     let forbidden = client(|_| refused(403));
-    let cluster = |named| Cluster { uid: None, named };
+    let cluster = |named| ExpectedCluster { uid: None, named };
     assert_eq!(other_than(&forbidden, &cluster(true)).await.unwrap(), None);
     assert!(other_than(&forbidden, &cluster(false)).await.is_err());
     let namespace = json!({"kind": "Namespace", "metadata": {"name": "kube-system", "uid": "b"}}).to_string();
     let readable = client(move |_| (200, namespace.clone()));
-    let other = other_than(&readable, &Cluster { uid: Some("a".into()), named: true }).await.unwrap();
-    assert!(matches!(other, Some(Finding::OtherCluster { .. })));
-    assert_eq!(other_than(&readable, &Cluster { uid: Some("b".into()), named: true }).await.unwrap(), None);
+    let other = other_than(&readable, &ExpectedCluster { uid: Some("a".into()), named: true }).await.unwrap();
+    assert!(matches!(other, Some(CheckFinding::OtherCluster { .. })));
+    assert_eq!(other_than(&readable, &ExpectedCluster { uid: Some("b".into()), named: true }).await.unwrap(), None);
     let down = client(|_| refused(503));
     assert!(other_than(&down, &cluster(true)).await.is_err(), "no answer is no confirmation");
 }

@@ -6,7 +6,7 @@ use super::*;
 use crate::kubernetes::kubeconfig::{self, Search};
 
 /// An access whose user has these members, in YAML's flow style. Files are in the folder.
-fn access(folder: &Path, user: &str) -> Access {
+fn access(folder: &Path, user: &str) -> ApiAccess {
     let text = format!(
         "current-context: c\ncontexts: [{{name: c, context: {{cluster: k, user: u}}}}]\n\
          clusters: [{{name: k, cluster: {{server: 'https://h', insecure-skip-tls-verify: true}}}}]\nusers: [{{name: u, user: {{{user}}}}}]\n"
@@ -16,7 +16,7 @@ fn access(folder: &Path, user: &str) -> Access {
     kubeconfig::find(&Search { kubeconfig: Some(path), ..Search::default() }).unwrap()
 }
 
-async fn header(source: &Source) -> String {
+async fn header(source: &CredentialSource) -> String {
     source.present().await.unwrap().header.unwrap().to_str().unwrap().to_owned()
 }
 
@@ -27,7 +27,7 @@ async fn advance(time: Duration) {
 }
 
 /// Waits until the work that is under way is over.
-async fn settle(source: &Source) {
+async fn settle(source: &CredentialSource) {
     _ = source.present().await;
     let task = source.lock().task.clone();
     if let Some(task) = task {
@@ -42,12 +42,12 @@ async fn token_file_is_trimmed_or_refused_by_name() {
     let token = folder.path().join("token");
     for text in ["s3cret", "s3cret\n", "s3cret\r\n", "  s3cret \t\n\n", "\u{feff}s3cret\n"] {
         fs::write(&token, text).unwrap();
-        let source = Source::new(access(folder.path(), "tokenFile: token")).unwrap();
+        let source = CredentialSource::new(access(folder.path(), "tokenFile: token")).unwrap();
         assert_eq!(header(&source).await, "Bearer s3cret", "{text:?}");
     }
     for text in ["", " \r\n", "\u{feff}\n", "s3 cret", "s3cret\ns3cret", "s3cr\u{e9}t", "s3\0cret"] {
         fs::write(&token, text).unwrap();
-        let problem = Source::new(access(folder.path(), "tokenFile: token")).err().unwrap().to_string();
+        let problem = CredentialSource::new(access(folder.path(), "tokenFile: token")).err().unwrap().to_string();
         assert!(problem.contains("user \"u\": tokenFile") && problem.contains(token.to_str().unwrap()), "{problem}");
         assert!(!problem.contains("s3"), "{problem}");
     }
@@ -58,7 +58,7 @@ async fn token_stays_while_its_file_is_unusable() {
     let folder = tempfile::tempdir().unwrap();
     let token = folder.path().join("token");
     fs::write(&token, "first").unwrap();
-    let source = Source::new(access(folder.path(), "tokenFile: token")).unwrap();
+    let source = CredentialSource::new(access(folder.path(), "tokenFile: token")).unwrap();
     for text in [Some(""), None] {
         match text {
             Some(text) => fs::write(&token, text).unwrap(),
@@ -84,7 +84,8 @@ async fn plugin_with_an_unusable_token_is_named() {
     fs::write(folder.path().join("credential"), credential).unwrap();
     let exec = "apiVersion: client.authentication.k8s.io/v1, command: cat, args";
     let user = format!("exec: {{{exec}: ['{}/credential']}}", folder.path().display());
-    let problem = Source::new(access(folder.path(), &user)).unwrap().present().await.err().unwrap().to_string();
+    let problem =
+        CredentialSource::new(access(folder.path(), &user)).unwrap().present().await.err().unwrap().to_string();
     assert!(problem.contains("plugin cat") && problem.contains("the token has characters"), "{problem}");
     assert!(!problem.contains("s3"), "{problem}");
 }
@@ -98,7 +99,8 @@ printf '{"apiVersion":"client.authentication.k8s.io/v1","status":{"token":"t%s",
     let path = folder.path().join("plugin");
     fs::write(&path, script).unwrap();
     let exec = "apiVersion: client.authentication.k8s.io/v1, command: sh, args";
-    let source = Source::new(access(folder.path(), &format!("exec: {{{exec}: ['{}']}}", path.display()))).unwrap();
+    let source =
+        CredentialSource::new(access(folder.path(), &format!("exec: {{{exec}: ['{}']}}", path.display()))).unwrap();
     assert_eq!(header(&source).await, "Bearer t1");
     advance(Duration::from_secs(3_500)).await;
     settle(&source).await;

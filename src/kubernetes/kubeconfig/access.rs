@@ -38,7 +38,7 @@ impl fmt::Debug for Secret {
 
 /// Bytes from a file, or from the kubeconfig itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Content {
+pub(crate) enum FileContent {
     /// A file, which is read again.
     File {
         /// Who names it, for messages.
@@ -51,7 +51,7 @@ pub(crate) enum Content {
     },
 }
 
-impl Content {
+impl FileContent {
     /// The bytes.
     pub(crate) fn read(&self) -> Result<Secret, String> {
         match self {
@@ -77,7 +77,7 @@ pub(crate) enum Trust {
     /// Those that the system trusts.
     System,
     /// Those that lead to these.
-    Bundle(Content),
+    Bundle(FileContent),
     /// Any.
     Anything,
 }
@@ -88,7 +88,7 @@ pub(crate) enum Login {
     /// Not in the request.
     None,
     /// By a token. The file wins where it can be read.
-    Token { file: Option<Content>, inline: Option<Secret> },
+    Token { file: Option<FileContent>, inline: Option<Secret> },
     /// By a name and a password.
     Basic(HeaderValue),
     /// By what a command prints.
@@ -106,14 +106,14 @@ pub(crate) struct Origin {
 
 /// The way to an API server.
 #[derive(Clone, Debug)]
-pub(crate) struct Access {
+pub(crate) struct ApiAccess {
     /// Scheme, host, port, and a path that every request's path is put behind.
     pub(crate) server: Uri,
     /// The name that the server's certificate has to be for, instead of the host.
     pub(crate) server_name: Option<ServerName<'static>>,
     pub(crate) trust: Trust,
     /// The client's certificate and its key.
-    pub(crate) identity: Option<(Content, Content)>,
+    pub(crate) identity: Option<(FileContent, FileContent)>,
     pub(crate) login: Login,
     /// Whether the user has credentials that are not sent, because the address is plain `http` and not on this
     /// machine. kubectl sends them to no plain `http` address.
@@ -125,7 +125,7 @@ pub(crate) struct Access {
     pub(crate) origin: Origin,
 }
 
-impl Access {
+impl ApiAccess {
     /// The way to a server that asks for no credentials.
     pub(crate) fn anonymous(server: &str) -> Result<Self, String> {
         Ok(Self {

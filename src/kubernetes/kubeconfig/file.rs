@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::{
     Error,
-    access::{Content, Secret, read_file},
+    access::{FileContent, Secret, read_file},
 };
 
 /// A file's document. Members that do not matter here are skipped.
@@ -32,7 +32,7 @@ struct Document {
 #[serde(default)]
 struct NamedCluster {
     name: Option<String>,
-    cluster: Option<Cluster>,
+    cluster: Option<ClusterEntry>,
 }
 
 #[derive(Default, Deserialize)]
@@ -52,7 +52,7 @@ struct NamedUser {
 /// Where an API server is, and whom to trust.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
-pub(super) struct Cluster {
+pub(super) struct ClusterEntry {
     pub(super) server: Option<String>,
     pub(super) tls_server_name: Option<String>,
     pub(super) insecure_skip_tls_verify: Option<bool>,
@@ -156,19 +156,19 @@ impl<T> Entry<T> {
         kind: &str,
         (member, path): (&str, Option<&str>),
         (data_member, data): (&str, Option<&str>),
-    ) -> Result<Option<Content>, Error> {
+    ) -> Result<Option<FileContent>, Error> {
         let named = |member| format!("{}: {}", self.file.display(), self.member(kind, member));
         match (given(path), given(data)) {
             (None, None) => Ok(None),
             (Some(_), Some(_)) => {
                 Err(self.refuse(kind, member, format!("{data_member} is set as well; remove one of the two")))
             }
-            (Some(path), None) => Ok(Some(Content::File { member: named(member), path: self.path(path) })),
+            (Some(path), None) => Ok(Some(FileContent::File { member: named(member), path: self.path(path) })),
             (None, Some(data)) => {
                 let lines: String = data.chars().filter(|c| !c.is_ascii_whitespace()).collect();
                 let bytes = base64::engine::general_purpose::STANDARD.decode(lines);
                 let bytes = bytes.map_err(|_| self.refuse(kind, data_member, "it is not base64; encode it again"))?;
-                Ok(Some(Content::Inline { member: named(data_member), bytes: Secret::new(bytes) }))
+                Ok(Some(FileContent::Inline { member: named(data_member), bytes: Secret::new(bytes) }))
             }
         }
     }
@@ -184,7 +184,7 @@ pub(super) fn given(text: Option<&str>) -> Option<&str> {
 pub(super) struct Files {
     read: Vec<PathBuf>,
     current_context: Option<String>,
-    clusters: Vec<Entry<Cluster>>,
+    clusters: Vec<Entry<ClusterEntry>>,
     contexts: Vec<Entry<Context>>,
     users: Vec<Entry<User>>,
 }
@@ -253,7 +253,7 @@ impl Files {
         self.contexts.iter().find(|entry| entry.name == name)
     }
 
-    pub(super) fn cluster(&self, name: &str) -> Option<&Entry<Cluster>> {
+    pub(super) fn cluster(&self, name: &str) -> Option<&Entry<ClusterEntry>> {
         self.clusters.iter().find(|entry| entry.name == name)
     }
 

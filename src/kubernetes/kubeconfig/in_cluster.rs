@@ -6,7 +6,7 @@ use http::HeaderMap;
 
 use super::{
     Environment,
-    access::{Access, Content, Login, Origin, Trust, read_file},
+    access::{ApiAccess, FileContent, Login, Origin, Trust, read_file},
     address,
 };
 
@@ -14,7 +14,7 @@ use super::{
 pub(super) const MOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 /// The access of a service account. `Err(None)` says that this is not a pod with one.
-pub(super) fn find(mount: &Path, environment: &Environment) -> Result<Access, Option<String>> {
+pub(super) fn find(mount: &Path, environment: &Environment) -> Result<ApiAccess, Option<String>> {
     let text =
         |name| environment.get(name).and_then(|value| value.to_str()).map(str::trim).filter(|text| !text.is_empty());
     let (Some(host), Some(port)) = (text("KUBERNETES_SERVICE_HOST"), text("KUBERNETES_SERVICE_PORT")) else {
@@ -35,9 +35,9 @@ pub(super) fn find(mount: &Path, environment: &Environment) -> Result<Access, Op
     // Only what is needed has to be there.
     let namespace = read_file(&mount.join("namespace")).ok().and_then(|bytes| String::from_utf8(bytes).ok());
     let namespace = namespace.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
-    let file = |name: &str| Content::File { member: "the service account".to_owned(), path: mount.join(name) };
+    let file = |name: &str| FileContent::File { member: "the service account".to_owned(), path: mount.join(name) };
     let trust = if mount.join("ca.crt").exists() { Trust::Bundle(file("ca.crt")) } else { Trust::System };
-    Ok(Access {
+    Ok(ApiAccess {
         server,
         server_name: None,
         trust,

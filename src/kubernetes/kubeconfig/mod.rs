@@ -26,7 +26,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use access::{Access, Login, Origin};
+use access::{ApiAccess, Login, Origin};
 
 use file::{Entry, Files};
 
@@ -167,7 +167,7 @@ pub enum Error {
 ///
 /// # Errors
 /// When there is none, or what describes it cannot be used.
-pub(super) fn find(search: &Search) -> Result<Access, Error> {
+pub(super) fn find(search: &Search) -> Result<ApiAccess, Error> {
     let paths = paths(search);
     let files = Files::read(&paths, search.kubeconfig.is_some())?;
     if files.is_empty() && search.kubeconfig.is_none() && search.context.is_none() {
@@ -185,7 +185,7 @@ pub(super) fn find(search: &Search) -> Result<Access, Error> {
 }
 
 /// The access that the chosen context describes.
-fn from_files(files: &Files, search: &Search) -> Result<Access, Error> {
+fn from_files(files: &Files, search: &Search) -> Result<ApiAccess, Error> {
     let named = files.names();
     let known = || files.contexts();
     let context = match (&search.context, files.current_context()) {
@@ -217,7 +217,7 @@ fn from_files(files: &Files, search: &Search) -> Result<Access, Error> {
     let is_readable = server.scheme_str() == Some("http") && !(proxy.is_none() && proxy::is_loopback(&server));
     let is_withheld = is_readable && (identity.is_some() || !matches!(login, Login::None));
     let (identity, login) = if is_withheld { (None, Login::None) } else { (identity, login) };
-    Ok(Access {
+    Ok(ApiAccess {
         server_name,
         trust,
         identity,

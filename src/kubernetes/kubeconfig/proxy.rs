@@ -9,7 +9,7 @@ use super::{
     Environment, Error,
     access::Secret,
     address,
-    file::{Cluster, Entry, given},
+    file::{ClusterEntry, Entry, given},
 };
 
 /// A proxy, and who we are to it.
@@ -34,7 +34,11 @@ pub(crate) enum Route {
 }
 
 /// The proxy to use, if any.
-pub(super) fn find(cluster: &Entry<Cluster>, server: &Uri, environment: &Environment) -> Result<Option<Proxy>, Error> {
+pub(super) fn find(
+    cluster: &Entry<ClusterEntry>,
+    server: &Uri,
+    environment: &Environment,
+) -> Result<Option<Proxy>, Error> {
     if let Some(text) = given(cluster.value.proxy_url.as_deref()) {
         let refused = |problem| cluster.refuse("cluster", "proxy-url", problem);
         if address::scheme(text).is_none() {

@@ -7,27 +7,27 @@ use super::{
     Error,
     access::Trust,
     address,
-    file::{Cluster, Entry, given},
+    file::{ClusterEntry, Entry, given},
 };
 
 const KIND: &str = "cluster";
 
 /// The address.
-pub(super) fn address(cluster: &Entry<Cluster>) -> Result<Uri, Error> {
+pub(super) fn address(cluster: &Entry<ClusterEntry>) -> Result<Uri, Error> {
     let text = cluster.required(KIND, "server", cluster.value.server.as_deref())?;
     address::server(text).map_err(|problem| cluster.refuse(KIND, "server", problem))
 }
 
 /// The name that the server's certificate has to be for.
-pub(super) fn server_name(cluster: &Entry<Cluster>) -> Result<Option<ServerName<'static>>, Error> {
+pub(super) fn server_name(cluster: &Entry<ClusterEntry>) -> Result<Option<ServerName<'static>>, Error> {
     let Some(name) = given(cluster.value.tls_server_name.as_deref()) else { return Ok(None) };
     let refused = |_| cluster.refuse(KIND, "tls-server-name", "it is neither a DNS name nor an IP address; correct it");
     ServerName::try_from(name.to_owned()).map(Some).map_err(refused)
 }
 
 /// Whose certificates are accepted.
-pub(super) fn trust(cluster: &Entry<Cluster>) -> Result<Trust, Error> {
-    let Cluster { certificate_authority: file, certificate_authority_data: data, .. } = &cluster.value;
+pub(super) fn trust(cluster: &Entry<ClusterEntry>) -> Result<Trust, Error> {
+    let ClusterEntry { certificate_authority: file, certificate_authority_data: data, .. } = &cluster.value;
     let (file, data) = (("certificate-authority", file.as_deref()), ("certificate-authority-data", data.as_deref()));
     let bundle = cluster.content(KIND, file, data)?;
     match (cluster.value.insecure_skip_tls_verify.unwrap_or_default(), bundle) {

@@ -5,8 +5,8 @@ use std::fs;
 use tempfile::TempDir;
 
 use super::*;
-use crate::kubernetes::kubeconfig::access::Access;
-use crate::kubernetes::kubeconfig::access::Content;
+use crate::kubernetes::kubeconfig::access::ApiAccess;
+use crate::kubernetes::kubeconfig::access::FileContent;
 use crate::kubernetes::kubeconfig::access::Login;
 use crate::kubernetes::kubeconfig::access::Trust;
 
@@ -32,20 +32,20 @@ fn environment(variables: &[(&'static str, &str)]) -> Environment {
     Environment::of(|name| variables.iter().find(|(set, _)| *set == name).map(|(_, value)| value.into()))
 }
 
-fn found_with(text: &str, variables: &[(&'static str, &str)]) -> Result<Access, Error> {
+fn found_with(text: &str, variables: &[(&'static str, &str)]) -> Result<ApiAccess, Error> {
     let folder = folder();
     let path = write(&folder, "config", text);
     find(&Search { kubeconfig: Some(path), context: None, environment: environment(variables) })
 }
 
-fn found(cluster: &str, user: &str) -> Result<Access, Error> {
+fn found(cluster: &str, user: &str) -> Result<ApiAccess, Error> {
     found_with(&document(cluster, user), &[])
 }
 
 const SERVER: &str = "server: 'https://h:1'";
 
 #[track_caller]
-fn refused(result: Result<Access, Error>, words: &[&str]) {
+fn refused(result: Result<ApiAccess, Error>, words: &[&str]) {
     let text = result.err().unwrap_or_else(|| panic!("taken, not {words:?}")).to_string();
     assert!(words.iter().all(|word| text.contains(word)), "{words:?} in {text}");
 }
@@ -242,7 +242,7 @@ fn first_file_that_names_something_wins() {
     let access = find(&search(None)).unwrap();
     let Login::Token { inline: Some(token), .. } = &access.login else { panic!("{:?}", access.login) };
     assert_eq!((token.expose(), access.origin.context.as_deref()), (&b"first"[..], Some("c")));
-    let Trust::Bundle(Content::File { path, .. }) = &access.trust else { panic!("{:?}", access.trust) };
+    let Trust::Bundle(FileContent::File { path, .. }) = &access.trust else { panic!("{:?}", access.trust) };
     assert_eq!(path, &folder.path().join("sub/ca.crt"), "relative to its own file");
     refused(find(&search(Some("other"))), &["context \"other\": user", "nobody"]);
     refused(find(&search(Some("x"))), &["\"x\"", "c, other"]);

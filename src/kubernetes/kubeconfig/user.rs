@@ -15,8 +15,8 @@ use serde_json::{Value, json};
 
 use super::{
     Error,
-    access::{Content, Login, Secret},
-    file::{Cluster, Entry, Exec, User, given},
+    access::{FileContent, Login, Secret},
+    file::{ClusterEntry, Entry, Exec, User, given},
     proxy,
 };
 
@@ -52,7 +52,7 @@ impl std::fmt::Debug for Plugin {
 }
 
 /// How requests authenticate.
-pub(super) fn login(user: &Entry<User>, cluster: &Entry<Cluster>) -> Result<Login, Error> {
+pub(super) fn login(user: &Entry<User>, cluster: &Entry<ClusterEntry>) -> Result<Login, Error> {
     let User { token, token_file, username, password, auth_provider, exec, .. } = &user.value;
     if auth_provider.as_ref().is_some_and(|provider| !provider.is_null()) {
         let problem = "auth providers are not supported; use exec, a token or a client certificate";
@@ -69,7 +69,7 @@ pub(super) fn login(user: &Entry<User>, cluster: &Entry<Cluster>) -> Result<Logi
     }
     if inline.is_some() || file.is_some() {
         let member = format!("{}: {}", user.file.display(), user.member(KIND, "tokenFile"));
-        let file = file.map(|path| Content::File { member, path: user.path(path) });
+        let file = file.map(|path| FileContent::File { member, path: user.path(path) });
         return Ok(Login::Token { file, inline: inline.map(|token| Secret::new(token.as_bytes())) });
     }
     if basic.is_some() {
@@ -84,7 +84,7 @@ pub(super) fn login(user: &Entry<User>, cluster: &Entry<Cluster>) -> Result<Logi
 }
 
 /// The client's certificate and its key.
-pub(super) fn identity(user: &Entry<User>) -> Result<Option<(Content, Content)>, Error> {
+pub(super) fn identity(user: &Entry<User>) -> Result<Option<(FileContent, FileContent)>, Error> {
     let User { client_certificate, client_certificate_data, client_key, client_key_data, .. } = &user.value;
     let certificate = ("client-certificate", client_certificate.as_deref());
     let certificate =
@@ -150,7 +150,7 @@ fn escaped(key: &str) -> String {
     key.bytes().map(|c| if is_plain(c) { char::from(c).to_string() } else { format!("%{c:02x}") }).collect()
 }
 
-fn plugin(user: &Entry<User>, exec: &Exec, cluster: &Entry<Cluster>) -> Result<Plugin, Error> {
+fn plugin(user: &Entry<User>, exec: &Exec, cluster: &Entry<ClusterEntry>) -> Result<Plugin, Error> {
     let command = user.required(KIND, "exec.command", exec.command.as_deref())?;
     let api_version = user.required(KIND, "exec.apiVersion", exec.api_version.as_deref())?;
     if !API_VERSIONS.contains(&api_version) {
@@ -188,7 +188,7 @@ fn plugin(user: &Entry<User>, exec: &Exec, cluster: &Entry<Cluster>) -> Result<P
 }
 
 /// The `spec.cluster` of the ExecCredential that a plugin gets.
-fn cluster_info(cluster: &Entry<Cluster>) -> Result<Value, Error> {
+fn cluster_info(cluster: &Entry<ClusterEntry>) -> Result<Value, Error> {
     use base64::Engine as _;
     let value = &cluster.value;
     let mut info = json!({"server": given(value.server.as_deref())});

@@ -20,10 +20,10 @@ use crate::{
     clock::Clock,
     kubernetes::explain::words,
     reconcile::{
-        absence::hold::{HoldId, Shown},
+        absence::hold::{HoldId, HoldSummary},
         notices::Reminder,
         retry,
-        status::Standing,
+        status::ControllerStatus,
     },
 };
 
@@ -134,8 +134,8 @@ fn held(lease: &Lease) -> Vec<Held> {
 }
 
 /// What is held, as the annotation's value.
-fn as_held(shown: &[Shown]) -> String {
-    let names = |hold: &Shown| {
+fn as_held(shown: &[HoldSummary]) -> String {
+    let names = |hold: &HoldSummary| {
         let all = std::iter::once(&hold.id).chain(hold.former.iter().rev());
         all.map(ToString::to_string).collect::<Vec<_>>().join("/")
     };
@@ -163,7 +163,7 @@ fn with(mut approved: Vec<HoldId>, hold: &HoldId) -> String {
 }
 
 /// Whether one of these has this name, or had it before.
-fn is_among(shown: &[Shown], id: &HoldId) -> bool {
+fn is_among(shown: &[HoldSummary], id: &HoldId) -> bool {
     shown.iter().any(|hold| hold.is_named(id))
 }
 
@@ -200,13 +200,13 @@ async fn answered<T>(request: impl Future<Output = Result<T, kube::Error>>) -> R
 
 impl Approvals {
     /// While something is held, tells of it in Events and reads what is approved; until nobody holds anything any more.
-    pub async fn run(self, mut standing: watch::Receiver<Standing>, approvals: mpsc::Sender<HoldId>) {
+    pub async fn run(self, mut controller_status: watch::Receiver<ControllerStatus>, approvals: mpsc::Sender<HoldId>) {
         let (mut told, mut failures, mut rng) = (HashSet::new(), 0_u32, fastrand::Rng::new());
         let (mut used, mut faults) = (HashSet::<HoldId>::new(), Faults::none());
         // An earlier process may have left a list of its holds.
         let mut listed: Option<String> = None;
         loop {
-            let shown = standing.borrow_and_update().holds.clone();
+            let shown = controller_status.borrow_and_update().holds.clone();
             told.retain(|id| is_among(&shown, id));
             let over: Vec<HoldId> = used.iter().filter(|id| !is_among(&shown, id)).cloned().collect();
             let held = as_held(&shown);
@@ -217,7 +217,7 @@ impl Approvals {
             }
             let is_listed = listed.as_ref() == Some(&held) || (listed.is_none() && held.is_empty());
             if shown.is_empty() && used.is_empty() && is_listed {
-                if standing.wait_for(|standing| !standing.holds.is_empty()).await.is_err() {
+                if controller_status.wait_for(|controller_status| !controller_status.holds.is_empty()).await.is_err() {
                     return;
                 }
                 continue;
@@ -251,7 +251,7 @@ impl Approvals {
                 if failures == 0 { READ_EVERY } else { retry::backoff(READ_EVERY, READ_MAX, failures, rng.u64(..)) };
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
-                news = standing.wait_for(|standing| standing.holds != shown) => if news.is_err() { return },
+                news = controller_status.wait_for(|controller_status| controller_status.holds != shown) => if news.is_err() { return },
             }
         }
     }
@@ -280,7 +280,7 @@ impl Approvals {
     }
 
     /// Tells of a hold once. Says whether that is done: another process or an earlier life of this one may have.
-    async fn tell(&self, hold: &Shown, faults: &mut Faults) -> bool {
+    async fn tell(&self, hold: &HoldSummary, faults: &mut Faults) -> bool {
         let events: Api<Event> = Api::namespaced(self.leases.client.clone(), &self.leases.lease.namespace);
         let (event, params) = (self.event(hold), PostParams::default());
         let written = async {
@@ -299,8 +299,8 @@ impl Approvals {
         false
     }
 
-    fn event(&self, hold: &Shown) -> Event {
-        let Shown { id, deletions, because, .. } = hold;
+    fn event(&self, hold: &HoldSummary) -> Event {
+        let HoldSummary { id, deletions, because, .. } = hold;
         let lease @ LeaseRef { namespace, name } = &self.leases.lease;
         let mut note = format!(
             "{deletions} deletions are held: {because}. To approve exactly these: pod-registrar approve {id} \
@@ -400,13 +400,14 @@ mod tests {
             let refusal = http::Response::builder().status(403).body(kube::client::Body::from(refusal.into_bytes()));
             std::future::ready(refusal.map_err(tower::BoxError::from))
         });
-        let because = crate::reconcile::absence::hold::HeldBecause::SettingsChanged;
-        let shown = Shown { id: hold(1), deletions: 5, because, former: Vec::new() };
-        let (_standing, standing) = watch::channel(Standing { holds: vec![shown], ..Standing::default() });
+        let because = crate::reconcile::absence::hold::HoldReason::ScopeChanged;
+        let shown = HoldSummary { id: hold(1), deletions: 5, because, former: Vec::new() };
+        let (_standing, controller_status) =
+            watch::channel(ControllerStatus { holds: vec![shown], ..ControllerStatus::default() });
         let publisher = Approvals { leases: leases(Client::new(refusing, "default")), instance: "i".into() };
         let (approvals, _approved) = mpsc::channel(1);
         // An hour has reports after 0, 1, 3, 7, 15 and 31 minutes.
-        _ = tokio::time::timeout(Duration::from_secs(3_600), publisher.run(standing, approvals)).await;
+        _ = tokio::time::timeout(Duration::from_secs(3_600), publisher.run(controller_status, approvals)).await;
         assert!(asked.load(std::sync::atomic::Ordering::SeqCst) > 150);
         let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
         for fault in ["cannot read approvals", "cannot list held deletions", "cannot write the Event"] {
@@ -416,10 +417,10 @@ mod tests {
 
     #[test]
     fn listed_holds_are_read_back() {
-        let shown = |n: usize, deletions| Shown {
+        let shown = |n: usize, deletions| HoldSummary {
             id: hold(n),
             deletions,
-            because: crate::reconcile::absence::hold::HeldBecause::SettingsChanged,
+            because: crate::reconcile::absence::hold::HoldReason::ScopeChanged,
             former: vec![hold(9)],
         };
         let text = as_held(&[shown(1, 5), shown(2, 300)]);

@@ -13,9 +13,9 @@ use crate::{
     kubernetes::explain::{Right, explain},
     model::moment::Moment,
     reconcile::{
-        election::{Claim, Election, Leadership, Seen, Step, Timing, Written},
+        election::{Election, ElectionStep, Leadership, LeaseState, LeaseTiming, LeaseUpdate, UpdateOutcome},
         notices::Reminder,
-        status::{Ability, Standing},
+        status::{Ability, ControllerStatus},
     },
     telemetry::metrics::Metrics,
 };
@@ -55,15 +55,15 @@ pub enum Error {
 /// Holds the lease while this process leads, and watches it while it stands by.
 pub struct Elector {
     leases: LeaseClient,
-    timing: Timing,
+    timing: LeaseTiming,
     election: Election,
     /// The Lease as it was last read: what is not ours in it stays as it is.
     document: Value,
     clock: Clock,
-    standing: watch::Receiver<Standing>,
+    controller_status: watch::Receiver<ControllerStatus>,
     /// When it last began to lead.
     led_since: Option<Moment>,
-    told: watch::Sender<Leadership>,
+    leadership_sender: watch::Sender<Leadership>,
     failures: u64,
     metrics: Metrics,
     reminder: Reminder,
@@ -76,11 +76,11 @@ impl Elector {
         me: String,
         duration: Duration,
         clock: Clock,
-        standing: watch::Receiver<Standing>,
+        controller_status: watch::Receiver<ControllerStatus>,
         metrics: Metrics,
     ) -> (Self, watch::Receiver<Leadership>) {
-        let (told, leadership) = watch::channel(Leadership::Follower);
-        let timing = Timing::of(duration);
+        let (leadership_sender, leadership) = watch::channel(Leadership::Follower);
+        let timing = LeaseTiming::of(duration);
         let election = Election::new(me, timing);
         let elector = Self {
             leases,
@@ -88,9 +88,9 @@ impl Elector {
             election,
             document: Value::Null,
             clock,
-            standing,
+            controller_status,
             led_since: None,
-            told,
+            leadership_sender,
             failures: 0,
             metrics,
             reminder: Reminder::default(),
@@ -120,10 +120,10 @@ impl Elector {
     async fn turn(&mut self) -> bool {
         self.stand();
         match self.election.step(self.clock.now()) {
-            Step::Wait(until) => self.clock.sleep_until(until).await,
-            Step::Get => self.get().await,
-            Step::Put(claim) => self.put(claim).await,
-            Step::Done => return false,
+            ElectionStep::Wait(until) => self.clock.sleep_until(until).await,
+            ElectionStep::Get => self.get().await,
+            ElectionStep::Put(claim) => self.put(claim).await,
+            ElectionStep::Done => return false,
         }
         self.tell();
         true
@@ -131,7 +131,7 @@ impl Elector {
 
     /// Stands for election, or steps aside, as this process is able to.
     fn stand(&mut self) {
-        let (ability, now) = (self.standing.borrow().ability, self.clock.now());
+        let (ability, now) = (self.controller_status.borrow().ability, self.clock.now());
         let term = self.election.leadership().term(now);
         self.led_since = term.and(self.led_since.or(Some(now)));
         match ability {
@@ -157,7 +157,8 @@ impl Elector {
 
     fn tell(&self) {
         let leadership = self.election.leadership();
-        self.told.send_if_modified(|told| std::mem::replace(told, leadership) != leadership);
+        self.leadership_sender
+            .send_if_modified(|leadership_sender| std::mem::replace(leadership_sender, leadership) != leadership);
     }
 
     async fn release(mut self) {
@@ -199,7 +200,7 @@ impl Elector {
         }
     }
 
-    async fn put(&mut self, claim: Claim) {
+    async fn put(&mut self, claim: LeaseUpdate) {
         let document = claimed(&self.document, &claim, jiff::Timestamp::now());
         let sent = self.clock.now();
         let answer = self.within(self.leases.put(&document)).await;
@@ -207,19 +208,19 @@ impl Elector {
         let written = match answer {
             Ok(document) if seen(&document).is_some_and(|seen| seen.holder == claim.holder) => {
                 self.answered();
-                Written::Done
+                UpdateOutcome::Done
             }
             Ok(_) => {
                 self.failed(&Error::Unusable);
-                Written::Failed
+                UpdateOutcome::Failed
             }
             Err(Error::Refused { source, .. }) if matches!(&*source, kube::Error::Api(status) if status.code == 409) => {
                 tracing::debug!("the lease was changed since it was read, it is read again");
-                Written::Conflict
+                UpdateOutcome::Conflict
             }
             Err(error) => {
                 self.failed(&error);
-                Written::Failed
+                UpdateOutcome::Failed
             }
         };
         self.election.written(&claim, written, sent, now);
@@ -267,11 +268,11 @@ impl Elector {
 }
 
 /// What the election has to know of a Lease. None if it is none.
-fn seen(document: &Value) -> Option<Seen> {
+fn seen(document: &Value) -> Option<LeaseState> {
     let spec = &document["spec"];
     let text = |member: &str| spec[member].as_str().unwrap_or_default().to_owned();
     let version = document["metadata"]["resourceVersion"].as_str().filter(|version| !version.is_empty())?;
-    Some(Seen {
+    Some(LeaseState {
         holder: text("holderIdentity"),
         transitions: spec["leaseTransitions"].as_u64().unwrap_or_default(),
         duration: spec["leaseDurationSeconds"].as_u64().map(Duration::from_secs),
@@ -281,7 +282,7 @@ fn seen(document: &Value) -> Option<Seen> {
 }
 
 /// The Lease with a claim in it, and everything else as it was. Times are for people and other clients: we compare none.
-fn claimed(document: &Value, claim: &Claim, now: jiff::Timestamp) -> Value {
+fn claimed(document: &Value, claim: &LeaseUpdate, now: jiff::Timestamp) -> Value {
     // Exactly six digits, or the API server refuses it.
     let now = format!("{now:.6}");
     let mut document = document.clone();
@@ -301,8 +302,8 @@ fn claimed(document: &Value, claim: &Claim, now: jiff::Timestamp) -> Value {
 mod tests {
     use super::*;
 
-    fn claim(holder: &str, acquires: bool) -> Claim {
-        Claim {
+    fn claim(holder: &str, acquires: bool) -> LeaseUpdate {
+        LeaseUpdate {
             holder: holder.into(),
             transitions: 5,
             duration: Duration::from_secs(15),
@@ -334,8 +335,13 @@ mod tests {
     #[test]
     fn empty_lease_is_read_but_no_other_document() {
         let empty = json!({"kind": "Lease", "metadata": {"name": "l", "resourceVersion": "7"}});
-        let free =
-            Seen { holder: String::new(), transitions: 0, duration: None, renewed: String::new(), version: "7".into() };
+        let free = LeaseState {
+            holder: String::new(),
+            transitions: 0,
+            duration: None,
+            renewed: String::new(),
+            version: "7".into(),
+        };
         assert_eq!(seen(&empty), Some(free));
         assert_eq!(
             claimed(&empty, &claim("me:1", true), jiff::Timestamp::UNIX_EPOCH)["spec"]["holderIdentity"],

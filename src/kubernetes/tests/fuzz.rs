@@ -9,7 +9,7 @@ use crate::{
     fuzz::{self, Found, ensure},
     model::{
         digest::Digest,
-        ids::Writer,
+        ids::RecordOwner,
         pod::to_record::{self, AllowList, Rule},
     },
 };
@@ -20,7 +20,7 @@ const RECORD_BYTES: usize = 20_000;
 const CAUSE_BYTES: usize = 2_000;
 
 fn rule() -> Rule {
-    let writer = Writer { cluster_id: "c".into(), cluster_name: "prod-eu".into(), owner: "pod-registrar".into() };
+    let writer = RecordOwner { cluster_id: "c".into(), cluster_name: "prod-eu".into(), owner: "pod-registrar".into() };
     Rule { writer, labels: AllowList::new(["*"]), annotations: AllowList::new(["*"]) }
 }
 

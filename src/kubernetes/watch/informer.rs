@@ -31,14 +31,14 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    list::{Source, Step, Turns},
+    list::{ListSource, ListStep, PageTurns},
     liveness::{Liveness, Probed},
     pod_object::Watched,
     stream::StreamObserver,
 };
 use crate::{
     clock::Clock,
-    kubernetes::client::{Cluster, Scope},
+    kubernetes::client::{ClusterConnection, PodSelection},
     model::{
         ids::{compare_resource_versions, is_valid_id},
         moment::Moment,
@@ -47,15 +47,15 @@ use crate::{
             to_record::{self, Rule},
         },
     },
-    reconcile::{freshness::Newest, paging::Paging, pod_event::Sighting, retry, watch_ends::WatchEnds},
-    store::{Store, Writer},
+    reconcile::{freshness::NewestVersion, paging::Paging, pod_event::PodEvent, retry, watch_ends::WatchFailures},
+    store::{StoreWriter, WatchStore},
     telemetry::{
         health::Health,
         metrics::{Metrics, labels::RelistReason},
     },
 };
 use listing::Listing;
-use reports::{Reports, Told};
+use reports::{Reports, WatchLog};
 
 /// How often timers are looked at.
 const TICK: Duration = Duration::from_secs(1);
@@ -64,9 +64,9 @@ const OLDER_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::f
 
 /// What all watches have in common.
 #[derive(Clone)]
-pub struct Setup {
+pub struct WatchSetup {
     /// Which pods are watched.
-    pub scope: Scope,
+    pub scope: PodSelection,
     /// What becomes of them.
     pub rule: Arc<Rule>,
     /// How often pods are listed again.
@@ -74,11 +74,11 @@ pub struct Setup {
     /// Time without events after which the informer asks whether the cluster has gone back in time.
     pub probe_after: Duration,
     /// Where it is told which keys changed.
-    pub sightings: mpsc::Sender<Sighting>,
+    pub pod_events: mpsc::Sender<PodEvent>,
     /// A new value asks for a new list.
     pub relist: watch::Receiver<u64>,
     /// What the watches of a process share.
-    pub common: Common,
+    pub common: SharedByWatches,
     /// The time.
     pub clock: Clock,
     /// Where it is counted.
@@ -89,8 +89,8 @@ pub struct Setup {
 
 /// What the watches of a process share: whose turn it is to read a page, and what was logged of all.
 #[derive(Clone, Default)]
-pub struct Common {
-    turns: Turns,
+pub struct SharedByWatches {
+    turns: PageTurns,
     reports: Arc<Mutex<Reports>>,
 }
 
@@ -101,13 +101,13 @@ pub struct Informer {
     watch: usize,
     /// The namespace, or `*` for all.
     namespace: Box<str>,
-    source: Source,
+    source: ListSource,
     /// For the watcher.
     api: Api<Watched>,
     observer: StreamObserver,
-    writer: Writer,
-    setup: Setup,
-    newest: Newest,
+    writer: StoreWriter,
+    setup: WatchSetup,
+    newest: NewestVersion,
     rng: fastrand::Rng,
 
     list: Option<Listing>,
@@ -125,7 +125,7 @@ pub struct Informer {
     events: Option<Events>,
     /// The watcher is not asked for events before.
     events_at: Moment,
-    ends: WatchEnds,
+    ends: WatchFailures,
     /// Whether this watch has brought anything newer.
     news: bool,
     /// What the server has said in an ERROR event of this watch.
@@ -134,7 +134,7 @@ pub struct Informer {
     liveness: Liveness,
     relist_at: Moment,
     tick_at: Moment,
-    told: Told,
+    logged: WatchLog,
 }
 
 /// Why an informer stops.
@@ -156,7 +156,7 @@ pub enum Error {
 /// What the informer waits for.
 #[expect(clippy::large_enum_variant, reason = "it is moved once, and a box would cost an allocation per event")]
 enum Woken {
-    Step(Option<Step>),
+    Step(Option<ListStep>),
     Event(Option<Result<Event<Watched>, watcher::Error>>),
     Probed(Probed),
     Asked(bool),
@@ -165,7 +165,7 @@ enum Woken {
 
 impl Informer {
     /// A watch on one namespace, or on all. `watch` is its number.
-    pub fn new(watch: usize, namespace: Option<&str>, cluster: &Cluster, setup: Setup) -> Self {
+    pub fn new(watch: usize, namespace: Option<&str>, cluster: &ClusterConnection, setup: WatchSetup) -> Self {
         let observer = StreamObserver::default();
         let client = cluster.observed(observer.clone());
         let api = match namespace {
@@ -173,7 +173,7 @@ impl Informer {
             Some(namespace) => Api::namespaced(client, namespace),
         };
         let (clock, turns) = (setup.clock, setup.common.turns.clone());
-        let source = Source::new(cluster.client(), namespace.map(str::to_owned), &setup.scope, turns, clock);
+        let source = ListSource::new(cluster.client(), namespace.map(str::to_owned), &setup.scope, turns, clock);
         let now = clock.now();
         let liveness = Liveness::new(setup.probe_after, now);
         Self {
@@ -182,9 +182,9 @@ impl Informer {
             source,
             api,
             observer,
-            writer: Writer::default(),
+            writer: StoreWriter::default(),
             setup,
-            newest: Newest::default(),
+            newest: NewestVersion::default(),
             rng: fastrand::Rng::new(),
             list: None,
             list_at: Some((now, RelistReason::Start)),
@@ -195,18 +195,18 @@ impl Informer {
             older: 0,
             events: None,
             events_at: now,
-            ends: WatchEnds::default(),
+            ends: WatchFailures::default(),
             news: false,
             refusal: None,
             liveness,
             relist_at: now,
             tick_at: now + TICK,
-            told: Told::default(),
+            logged: WatchLog::default(),
         }
     }
 
     /// The read side of the watch's store.
-    pub fn store(&self) -> Store {
+    pub fn store(&self) -> WatchStore {
         self.writer.store()
     }
 
@@ -271,8 +271,8 @@ impl Informer {
             return Ok(());
         }
         self.tick_at = now + TICK;
-        self.tell_age(now);
-        self.tell_summaries(now);
+        self.log_age(now);
+        self.log_summaries(now);
         if self.list.is_some() || self.list_at.is_some() {
             return Ok(());
         }
@@ -326,8 +326,8 @@ impl Informer {
         retry::backoff(OLDER_BACKOFF.0, OLDER_BACKOFF.1, self.older, self.rng.u64(..))
     }
 
-    async fn tell(&mut self, sighting: Sighting) -> Result<(), Stop> {
-        self.setup.sightings.send(sighting).await.map_err(|_| Stop::Closed)
+    async fn tell(&mut self, pod_event: PodEvent) -> Result<(), Stop> {
+        self.setup.pod_events.send(pod_event).await.map_err(|_| Stop::Closed)
     }
 
     /// The pod for the store. One that cannot be read is kept as it was, or as being there; nothing, if even its
@@ -342,7 +342,7 @@ impl Informer {
         };
         self.setup.metrics.pod_undecodable();
         let (namespace, name) = (object.namespace(), object.name());
-        self.tell_unreadable(namespace, name, &cause);
+        self.log_unreadable(namespace, name, &cause);
         let uid = object.uid().filter(|uid| is_valid_id(uid))?;
         let unreadable = || to_record::unreadable(uid, namespace, name, object.resource_version());
         Some(self.writer.get(&uid.into()).unwrap_or_else(unreadable))

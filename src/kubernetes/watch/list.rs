@@ -1,6 +1,6 @@
 //! Lists of pods, page by page, each bounded in bytes and in time.
 //!
-//! The bytes of a page are collected, then decoded once. [`Paging`] decides what follows a failure. [`Turns`] limits how
+//! The bytes of a page are collected, then decoded once. [`Paging`] decides what follows a failure. [`PageTurns`] limits how
 //! many pages arrive at once, over all watches.
 
 mod page;
@@ -23,13 +23,13 @@ use crate::{
     clock::Clock,
     connect::explain::causes,
     kubernetes::{
-        client::Scope,
+        client::PodSelection,
         explain::{document, refusal, words},
     },
     model::moment::Moment,
-    reconcile::paging::{Fault, Next, Paging, RETRY_AFTER_MAX, WHOLE},
+    reconcile::paging::{NextPage, PageFailure, Paging, RETRY_AFTER_MAX, WHOLE},
 };
-use page::{Document, Of};
+use page::{Document, ListKind};
 
 /// Bytes of a page, at most. A page of 500 ordinary pods takes about 4 MB.
 const PAGE_BYTES: usize = 16 << 20;
@@ -40,9 +40,9 @@ const PAGES_AT_ONCE: usize = 4;
 
 /// Limits how many pages are read at once. Clones share the limit.
 #[derive(Clone, Debug)]
-pub(crate) struct Turns(Arc<Semaphore>);
+pub(crate) struct PageTurns(Arc<Semaphore>);
 
-impl Default for Turns {
+impl Default for PageTurns {
     fn default() -> Self {
         Self(Arc::new(Semaphore::new(PAGES_AT_ONCE)))
     }
@@ -75,13 +75,15 @@ pub(crate) enum Error {
 }
 
 impl Error {
-    fn fault(&self, is_continued: bool) -> Fault {
+    fn fault(&self, is_continued: bool) -> PageFailure {
         match self {
-            Self::Refused { code: 410, token, .. } if is_continued => Fault::Expired { offered: token.clone() },
-            Self::Refused { code, retry_after, .. } => Fault::Refused { status: *code, retry_after: *retry_after },
-            Self::Connection(_) | Self::NotAList(_) => Fault::Broken,
-            Self::TooSlow(_) => Fault::TooSlow,
-            Self::TooLarge(_) => Fault::TooLarge,
+            Self::Refused { code: 410, token, .. } if is_continued => PageFailure::Expired { offered: token.clone() },
+            Self::Refused { code, retry_after, .. } => {
+                PageFailure::Refused { status: *code, retry_after: *retry_after }
+            }
+            Self::Connection(_) | Self::NotAList(_) => PageFailure::Broken,
+            Self::TooSlow(_) => PageFailure::TooSlow,
+            Self::TooLarge(_) => PageFailure::TooLarge,
         }
     }
 
@@ -96,7 +98,7 @@ impl Error {
 
 /// A page of a list.
 #[derive(Debug)]
-pub(crate) struct Page {
+pub(crate) struct PodPage {
     /// When the list was begun.
     pub(crate) begun: Moment,
     pub(crate) version: String,
@@ -114,15 +116,15 @@ pub(crate) struct Page {
 
 /// A step of a list: a page or a failed attempt.
 #[derive(Debug)]
-pub(crate) enum Step {
-    Page(Page),
+pub(crate) enum ListStep {
+    Page(PodPage),
     /// An attempt failed; the list retries it.
-    Failed(Failed),
+    Failed(FailedAttempt),
 }
 
 /// An attempt that failed.
 #[derive(Debug)]
-pub(crate) struct Failed {
+pub(crate) struct FailedAttempt {
     pub(crate) error: Error,
     /// Whether this is more than a passing fault.
     pub(crate) is_stuck: bool,
@@ -137,26 +139,32 @@ pub(crate) struct Failed {
 
 /// Where lists are taken from.
 #[derive(Clone)]
-pub(crate) struct Source {
+pub(crate) struct ListSource {
     pub(crate) client: Client,
     pub(crate) namespace: Option<String>,
     pub(crate) label_selector: Option<String>,
     pub(crate) field_selector: Option<String>,
     /// Whether only the metadata of pods is asked for.
     pub(crate) only_metadata: bool,
-    pub(crate) turns: Turns,
+    pub(crate) turns: PageTurns,
     pub(crate) clock: Clock,
 }
 
-impl Source {
-    pub(crate) fn new(client: Client, namespace: Option<String>, scope: &Scope, turns: Turns, clock: Clock) -> Self {
+impl ListSource {
+    pub(crate) fn new(
+        client: Client,
+        namespace: Option<String>,
+        scope: &PodSelection,
+        turns: PageTurns,
+        clock: Clock,
+    ) -> Self {
         let (label_selector, field_selector) = (scope.label_selector.clone(), scope.fields());
         Self { client, namespace, label_selector, field_selector, only_metadata: false, turns, clock }
     }
 
     /// A consistent list: it names no resource version, so it is at least as new as its request. It retries failed pages
     /// and ends with the last page.
-    pub(crate) fn list(&self, paging: Paging) -> BoxStream<'static, Step> {
+    pub(crate) fn list(&self, paging: Paging) -> BoxStream<'static, ListStep> {
         let list = List {
             source: self.clone(),
             paging,
@@ -180,7 +188,7 @@ impl Source {
             read(response, 1).await
         };
         let body = tokio::time::timeout(within, read).await.map_err(|_| Error::TooSlow(within))??;
-        let document = Document::read(&body, Of::Metadata).map_err(|error| not_a_list(&body, &error))?;
+        let document = Document::read(&body, ListKind::Metadata).map_err(|error| not_a_list(&body, &error))?;
         Ok(document.metadata.resource_version)
     }
 
@@ -207,7 +215,7 @@ impl Source {
 
 /// A list that is being taken.
 struct List {
-    source: Source,
+    source: ListSource,
     paging: Paging,
     rng: fastrand::Rng,
     begun: Moment,
@@ -221,7 +229,7 @@ struct List {
 }
 
 impl List {
-    async fn step(&mut self) -> Option<Step> {
+    async fn step(&mut self) -> Option<ListStep> {
         if self.is_over {
             return None;
         }
@@ -230,12 +238,12 @@ impl List {
             (self.begun, self.version, self.is_consistent) = (self.source.clock.now(), None, true);
         }
         Some(match self.page().await {
-            Ok(document) => Step::Page(self.arrived(document)),
-            Err(error) => Step::Failed(self.failed(error)),
+            Ok(document) => ListStep::Page(self.arrived(document)),
+            Err(error) => ListStep::Failed(self.failed(error)),
         })
     }
 
-    fn arrived(&mut self, document: Document) -> Page {
+    fn arrived(&mut self, document: Document) -> PodPage {
         let Document { metadata, items, .. } = document;
         let (version, next, remaining) = (metadata.resource_version, metadata.next, metadata.remaining);
         let is_first = self.token.is_none();
@@ -244,7 +252,7 @@ impl List {
         self.paging.arrived(next.is_none());
         self.is_over = next.is_none();
         self.token.clone_from(&next);
-        Page {
+        PodPage {
             begun: self.begun,
             version,
             items,
@@ -256,17 +264,17 @@ impl List {
         }
     }
 
-    fn failed(&mut self, error: Error) -> Failed {
+    fn failed(&mut self, error: Error) -> FailedAttempt {
         let is_continued = self.token.is_some();
         let fault = error.fault(is_continued);
         let next = self.paging.failed(&fault, is_continued, self.rng.u64(..));
         let retry_in = match next {
-            Next::Page(wait) => wait,
-            Next::Whole(wait) => {
+            NextPage::Page(wait) => wait,
+            NextPage::Whole(wait) => {
                 self.token = None;
                 wait
             }
-            Next::Rest(token, wait) => {
+            NextPage::Rest(token, wait) => {
                 self.token = Some(token);
                 self.is_consistent = false;
                 wait
@@ -275,7 +283,7 @@ impl List {
         self.wait = retry_in;
         let (paging, begins_again) = (self.paging, self.token.is_none());
         let is_stuck = paging.is_stuck(&fault);
-        Failed { error, is_stuck, failures: paging.failures, retry_in, begins_again, paging }
+        FailedAttempt { error, is_stuck, failures: paging.failures, retry_in, begins_again, paging }
     }
 
     /// Requests a page and reads it, once a turn is free.
@@ -285,7 +293,7 @@ impl List {
         let _turn = turns.acquire().await;
         let within = self.paging.within;
         let body = tokio::time::timeout(within, self.body()).await.map_err(|_| Error::TooSlow(within))??;
-        let of = if self.source.only_metadata { Of::Metadata } else { Of::Pods };
+        let of = if self.source.only_metadata { ListKind::Metadata } else { ListKind::Pods };
         Document::read(&body, of).map_err(|error| not_a_list(&body, &error))
     }
 

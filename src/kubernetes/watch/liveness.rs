@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use futures::{FutureExt, future::BoxFuture};
 
-use super::list::{self, Source};
+use super::list::{self, ListSource};
 use crate::{
     model::{ids::compare_resource_versions, moment::Moment},
-    reconcile::{freshness::Newest, silence::Hearing},
+    reconcile::{freshness::NewestVersion, silence::Hearing},
 };
 
 /// Delay of a probe after a failure: an API server that was away may have been restored.
@@ -73,7 +73,7 @@ impl Liveness {
     }
 
     /// Asks for the cluster's newest version if that is due.
-    pub(super) fn probe(&mut self, source: &Source, newest: &Newest, now: Moment) {
+    pub(super) fn probe(&mut self, source: &ListSource, newest: &NewestVersion, now: Moment) {
         if now < self.probe_at || self.probe.is_some() {
             return;
         }

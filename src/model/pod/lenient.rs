@@ -14,7 +14,7 @@ const REPEATED_CHARS: usize = 64;
 
 /// The first value that did not fit: where it stood, and what it was.
 #[derive(Debug, Default)]
-pub(crate) struct Misfit(Option<Box<Found>>);
+pub(crate) struct TypeError(Option<Box<Found>>);
 
 #[derive(Debug)]
 struct Found {
@@ -22,7 +22,7 @@ struct Found {
     what: String,
 }
 
-impl Misfit {
+impl TypeError {
     /// Takes note of a value, unless it is not the first.
     fn note(&mut self, what: impl fmt::Display) {
         self.0.get_or_insert_with(|| Box::new(Found { path: String::new(), what: what.to_string() }));
@@ -73,14 +73,14 @@ pub(crate) trait Read: Default {
         false
     }
 
-    fn list<'de, A: SeqAccess<'de>>(&mut self, mut items: A, misfit: &mut Misfit) -> Result<(), A::Error> {
-        misfit.unexpected::<Self>(Unexpected::Seq);
+    fn list<'de, A: SeqAccess<'de>>(&mut self, mut items: A, type_error: &mut TypeError) -> Result<(), A::Error> {
+        type_error.unexpected::<Self>(Unexpected::Seq);
         while items.next_element::<IgnoredAny>()?.is_some() {}
         Ok(())
     }
 
-    fn object<'de, A: MapAccess<'de>>(&mut self, mut members: A, misfit: &mut Misfit) -> Result<(), A::Error> {
-        misfit.unexpected::<Self>(Unexpected::Map);
+    fn object<'de, A: MapAccess<'de>>(&mut self, mut members: A, type_error: &mut TypeError) -> Result<(), A::Error> {
+        type_error.unexpected::<Self>(Unexpected::Map);
         while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
         Ok(())
     }
@@ -90,28 +90,28 @@ pub(crate) trait Read: Default {
 ///
 /// # Errors
 /// When it is no JSON. What does not fit is noted instead.
-pub(crate) fn read<'de, T: Read, D: Deserializer<'de>>(deserializer: D) -> Result<(T, Misfit), D::Error> {
-    let (mut value, mut misfit) = (T::default(), Misfit::default());
-    Place { value: &mut value, misfit: &mut misfit }.deserialize(deserializer)?;
-    Ok((value, misfit))
+pub(crate) fn read<'de, T: Read, D: Deserializer<'de>>(deserializer: D) -> Result<(T, TypeError), D::Error> {
+    let (mut value, mut type_error) = (T::default(), TypeError::default());
+    Slot { value: &mut value, type_error: &mut type_error }.deserialize(deserializer)?;
+    Ok((value, type_error))
 }
 
 /// Where a value is read to.
-struct Place<'a, T> {
+struct Slot<'a, T> {
     value: &'a mut T,
-    misfit: &'a mut Misfit,
+    type_error: &'a mut TypeError,
 }
 
-impl<T: Read> Place<'_, T> {
+impl<T: Read> Slot<'_, T> {
     /// Takes note of a value unless it fits.
     fn took(self, fits: bool, value: Unexpected<'_>) {
         if !fits {
-            self.misfit.unexpected::<T>(value);
+            self.type_error.unexpected::<T>(value);
         }
     }
 }
 
-impl<'de, T: Read> DeserializeSeed<'de> for Place<'_, T> {
+impl<'de, T: Read> DeserializeSeed<'de> for Slot<'_, T> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -119,7 +119,7 @@ impl<'de, T: Read> DeserializeSeed<'de> for Place<'_, T> {
     }
 }
 
-impl<'de, T: Read> Visitor<'de> for Place<'_, T> {
+impl<'de, T: Read> Visitor<'de> for Slot<'_, T> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -164,11 +164,11 @@ impl<'de, T: Read> Visitor<'de> for Place<'_, T> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<(), A::Error> {
-        self.value.list(items, self.misfit)
+        self.value.list(items, self.type_error)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<(), A::Error> {
-        self.value.object(members, self.misfit)
+        self.value.object(members, self.type_error)
     }
 }
 
@@ -219,12 +219,12 @@ impl<T: Read> Read for Option<T> {
         fill(self, |inner| inner.text(text))
     }
 
-    fn list<'de, A: SeqAccess<'de>>(&mut self, items: A, misfit: &mut Misfit) -> Result<(), A::Error> {
-        self.insert(T::default()).list(items, misfit)
+    fn list<'de, A: SeqAccess<'de>>(&mut self, items: A, type_error: &mut TypeError) -> Result<(), A::Error> {
+        self.insert(T::default()).list(items, type_error)
     }
 
-    fn object<'de, A: MapAccess<'de>>(&mut self, members: A, misfit: &mut Misfit) -> Result<(), A::Error> {
-        self.insert(T::default()).object(members, misfit)
+    fn object<'de, A: MapAccess<'de>>(&mut self, members: A, type_error: &mut TypeError) -> Result<(), A::Error> {
+        self.insert(T::default()).object(members, type_error)
     }
 }
 
@@ -243,11 +243,11 @@ impl<T: Read> Read for Vec<T> {
         true
     }
 
-    fn list<'de, A: SeqAccess<'de>>(&mut self, mut items: A, misfit: &mut Misfit) -> Result<(), A::Error> {
+    fn list<'de, A: SeqAccess<'de>>(&mut self, mut items: A, type_error: &mut TypeError) -> Result<(), A::Error> {
         loop {
             let (mut item, index) = (T::default(), self.len());
-            let read = misfit.within(format_args!("[{index}]"), |misfit| {
-                items.next_element_seed(Place { value: &mut item, misfit })
+            let read = type_error.within(format_args!("[{index}]"), |type_error| {
+                items.next_element_seed(Slot { value: &mut item, type_error })
             })?;
             match read {
                 Some(()) => self.push(item),
@@ -265,10 +265,10 @@ impl Read for crate::model::pod::object::Pairs {
         true
     }
 
-    fn object<'de, A: MapAccess<'de>>(&mut self, mut members: A, misfit: &mut Misfit) -> Result<(), A::Error> {
+    fn object<'de, A: MapAccess<'de>>(&mut self, mut members: A, type_error: &mut TypeError) -> Result<(), A::Error> {
         while let Some(key) = members.next_key::<String>()? {
             let mut value = String::new();
-            misfit.within("*", |misfit| members.next_value_seed(Place { value: &mut value, misfit }))?;
+            type_error.within("*", |type_error| members.next_value_seed(Slot { value: &mut value, type_error }))?;
             self.insert(key, value);
         }
         Ok(())
@@ -276,9 +276,9 @@ impl Read for crate::model::pod::object::Pairs {
 }
 
 /// Which of an object's members comes next; none of them, if it is not known.
-pub(crate) struct Name(pub(crate) &'static [&'static str]);
+pub(crate) struct MemberNames(pub(crate) &'static [&'static str]);
 
-impl<'de> DeserializeSeed<'de> for Name {
+impl<'de> DeserializeSeed<'de> for MemberNames {
     type Value = Option<usize>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
@@ -286,7 +286,7 @@ impl<'de> DeserializeSeed<'de> for Name {
     }
 }
 
-impl Visitor<'_> for Name {
+impl Visitor<'_> for MemberNames {
     type Value = Option<usize>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -310,7 +310,7 @@ pub(crate) trait Object: Default {
         &mut self,
         index: usize,
         members: &mut A,
-        misfit: &mut Misfit,
+        type_error: &mut TypeError,
     ) -> Result<(), A::Error>;
 }
 
@@ -321,18 +321,18 @@ impl<T: Object> Read for T {
         T::NULL
     }
 
-    fn object<'de, A: MapAccess<'de>>(&mut self, mut members: A, misfit: &mut Misfit) -> Result<(), A::Error> {
+    fn object<'de, A: MapAccess<'de>>(&mut self, mut members: A, type_error: &mut TypeError) -> Result<(), A::Error> {
         let mut seen = 0_u32;
-        while let Some(index) = members.next_key_seed(Name(T::NAMES))? {
+        while let Some(index) = members.next_key_seed(MemberNames(T::NAMES))? {
             let Some(index) = index else {
                 members.next_value::<IgnoredAny>()?;
                 continue;
             };
-            misfit.within(T::NAMES[index], |misfit| {
+            type_error.within(T::NAMES[index], |type_error| {
                 if seen & 1 << index != 0 {
-                    misfit.note("duplicate member");
+                    type_error.note("duplicate member");
                 }
-                self.member(index, &mut members, misfit)
+                self.member(index, &mut members, type_error)
             })?;
             seen |= 1 << index;
         }
@@ -344,10 +344,10 @@ impl<T: Object> Read for T {
 pub(crate) fn value<'de, T: Read, A: MapAccess<'de>>(
     value: &mut T,
     members: &mut A,
-    misfit: &mut Misfit,
+    type_error: &mut TypeError,
 ) -> Result<(), A::Error> {
     *value = T::default();
-    members.next_value_seed(Place { value, misfit })
+    members.next_value_seed(Slot { value, type_error })
 }
 
 /// Declares an object of which each field is a member with the name that stands behind it. `or null` lets null stand for
@@ -369,13 +369,13 @@ macro_rules! object {
                 &mut self,
                 index: usize,
                 members: &mut A,
-                misfit: &mut $crate::model::pod::lenient::Misfit,
+                type_error: &mut $crate::model::pod::lenient::TypeError,
             ) -> Result<(), A::Error> {
                 #[allow(non_camel_case_types, reason = "the names of fields")]
                 enum At { $($field),+ }
                 match index {
                     $(at if at == At::$field as usize =>
-                        $crate::model::pod::lenient::value(&mut self.$field, members, misfit),)+
+                        $crate::model::pod::lenient::value(&mut self.$field, members, type_error),)+
                     _ => Ok(()),
                 }
             }

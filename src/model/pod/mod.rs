@@ -25,7 +25,7 @@ pub struct Pod {
     pub generation: Option<i64>,
     /// What the registry should hold. None for an object that could not be read: the pod is there, and what the
     /// registry holds of it is left as it is.
-    pub content: Option<Content>,
+    pub content: Option<RecordContent>,
 }
 
 /// A pod that a record is about, and the name under which the API server can be asked for it.
@@ -41,7 +41,7 @@ pub struct PodRef {
 
 /// What a view shows of a pod, as far as anything is decided by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shown {
+pub enum StoredPod {
     /// A pod whose record is known by this.
     Record(Fingerprint),
     /// A pod that could not be read.
@@ -50,14 +50,14 @@ pub enum Shown {
 
 impl Pod {
     /// What is decided by.
-    pub fn shown(&self) -> Shown {
-        self.content.as_ref().map_or(Shown::Unreadable, |content| Shown::Record(content.digest.fingerprint()))
+    pub fn shown(&self) -> StoredPod {
+        self.content.as_ref().map_or(StoredPod::Unreadable, |content| StoredPod::Record(content.digest.fingerprint()))
     }
 }
 
 /// A record with its bytes and their digest.
 #[derive(Clone, PartialEq)]
-pub struct Content {
+pub struct RecordContent {
     /// SHA-256 of `canonical`.
     pub digest: Digest,
     /// The record in RFC 8785 form, without `schema`, `version` and `digest`.
@@ -66,7 +66,7 @@ pub struct Content {
     pub record: Record,
 }
 
-impl Content {
+impl RecordContent {
     /// What is sent of a record.
     ///
     /// # Errors
@@ -77,7 +77,7 @@ impl Content {
     }
 }
 
-impl std::fmt::Debug for Content {
+impl std::fmt::Debug for RecordContent {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Content({}, {} bytes)", self.digest, self.canonical.len())
     }

@@ -15,8 +15,8 @@ use super::lenient::{self, object};
 /// # Errors
 /// When it is no JSON.
 pub fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(PodObject, Option<String>), D::Error> {
-    let (pod, misfit) = lenient::read(deserializer)?;
-    Ok((pod, misfit.cause()))
+    let (pod, type_error) = lenient::read(deserializer)?;
+    Ok((pod, type_error.cause()))
 }
 
 impl<'de> Deserialize<'de> for PodObject {

@@ -1,12 +1,15 @@
 //! From a pod's object to the record that the registry should hold: which members, which labels, and how large.
 
 use super::{
-    Content, Pod,
+    Pod, RecordContent,
     object::{Condition, ContainerSpec, ContainerStatus, Ip, Metadata, OwnerReference, Pairs, PodObject, Status},
 };
 use crate::model::{
-    ids::{INTEGER_LIMIT, Writer, is_valid_id},
-    record::{ClusterName, Container, Lifecycle, Part, Placement, PodName, Record, Role, State, Times, Workload},
+    ids::{INTEGER_LIMIT, RecordOwner, is_valid_id},
+    record::{
+        ClusterName, Container, Lifecycle, Placement, PodName, PodState, Record, Role, Times, TruncatedPart,
+        WorkloadRef,
+    },
     uid::Uid,
 };
 use wildmatch::WildMatch;
@@ -46,7 +49,7 @@ impl AllowList {
 #[derive(Clone, Debug)]
 pub struct Rule {
     /// Whose record it is.
-    pub writer: Writer,
+    pub writer: RecordOwner,
     /// Which labels are sent.
     pub labels: AllowList,
     /// Which annotations are sent.
@@ -169,11 +172,11 @@ fn addresses(all: Vec<Ip>, first: Option<String>) -> Vec<String> {
 }
 
 /// The pod's controller, and the Deployment that the name of a ReplicaSet gives away. No other object is read.
-fn workload(owners: Vec<OwnerReference>, labels: &Pairs) -> Vec<Workload> {
+fn workload(owners: Vec<OwnerReference>, labels: &Pairs) -> Vec<WorkloadRef> {
     let Some(owner) = owners.into_iter().find(|owner| owner.controller == Some(true)) else {
         return Vec::new();
     };
-    let deployment = deployment_behind(&owner, labels).map(|name| Workload {
+    let deployment = deployment_behind(&owner, labels).map(|name| WorkloadRef {
         kind: "Deployment".into(),
         api_version: owner.api_version.clone(),
         name,
@@ -181,7 +184,7 @@ fn workload(owners: Vec<OwnerReference>, labels: &Pairs) -> Vec<Workload> {
         derived: true,
     });
     let OwnerReference { api_version, kind, name, uid, .. } = owner;
-    let direct = Workload { kind, api_version, name, uid: filled(Some(uid)), derived: false };
+    let direct = WorkloadRef { kind, api_version, name, uid: filled(Some(uid)), derived: false };
     std::iter::once(direct).chain(deployment).collect()
 }
 
@@ -191,14 +194,14 @@ fn deployment_behind(owner: &OwnerReference, labels: &Pairs) -> Option<String> {
     (owner.kind == "ReplicaSet" && owner.api_version.starts_with("apps/") && !name.is_empty()).then(|| name.to_owned())
 }
 
-fn state(meta: &Metadata, status: &Status) -> State {
+fn state(meta: &Metadata, status: &Status) -> PodState {
     let lifecycle = match status.phase.as_deref() {
         _ if meta.deletion_timestamp.is_some() => Lifecycle::Terminating,
         Some("Succeeded" | "Failed") => Lifecycle::Finished,
         None | Some("" | "Pending") => Lifecycle::Pending,
         Some(_) => Lifecycle::Active,
     };
-    State {
+    PodState {
         lifecycle,
         phase: filled(status.phase.clone()).map(shortened),
         ready: condition(status, "Ready").map(|ready| ready.status == "True"),
@@ -283,19 +286,19 @@ fn time(text: &str, earlier_secs: i64) -> Option<String> {
 }
 
 /// Cuts the record's longest kinds of content, one after another, until it is within the budget.
-fn within_budget(record: Record) -> Result<Content, Error> {
-    type Cut = (Part, fn(&mut Record));
+fn within_budget(record: Record) -> Result<RecordContent, Error> {
+    type Cut = (TruncatedPart, fn(&mut Record));
     let cuts: [Cut; 7] = [
-        (Part::Annotations, |r| r.pod.annotations.clear()),
-        (Part::Placement, |r| {
+        (TruncatedPart::Annotations, |r| r.pod.annotations.clear()),
+        (TruncatedPart::Placement, |r| {
             r.placement.host_ips.truncate(ADDRESSES_KEPT);
             r.placement.pod_ips.truncate(ADDRESSES_KEPT);
         }),
-        (Part::Containers, |r| r.containers.truncate(CONTAINERS_KEPT)),
-        (Part::Labels, |r| r.pod.labels.clear()),
-        (Part::Containers, |r| r.containers.clear()),
-        (Part::Workload, |r| r.workload.clear()),
-        (Part::Placement, |r| (r.placement.host_ips, r.placement.pod_ips) = (Vec::new(), Vec::new())),
+        (TruncatedPart::Containers, |r| r.containers.truncate(CONTAINERS_KEPT)),
+        (TruncatedPart::Labels, |r| r.pod.labels.clear()),
+        (TruncatedPart::Containers, |r| r.containers.clear()),
+        (TruncatedPart::Workload, |r| r.workload.clear()),
+        (TruncatedPart::Placement, |r| (r.placement.host_ips, r.placement.pod_ips) = (Vec::new(), Vec::new())),
     ];
     let mut content = content(record)?;
     for (part, cut) in cuts {
@@ -312,8 +315,8 @@ fn within_budget(record: Record) -> Result<Content, Error> {
     Ok(content)
 }
 
-fn content(record: Record) -> Result<Content, Error> {
-    Content::of(record).map_err(|error| Error::Canonical(error.to_string()))
+fn content(record: Record) -> Result<RecordContent, Error> {
+    RecordContent::of(record).map_err(|error| Error::Canonical(error.to_string()))
 }
 
 #[cfg(test)]

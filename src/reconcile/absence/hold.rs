@@ -54,13 +54,13 @@ impl FromStr for HoldId {
 
 /// Why deletions are held.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HeldBecause {
+pub enum HoldReason {
     /// Pods that the list lacks are there when they are looked up.
     StillThere(usize),
     /// The confirmation could not be had.
-    Unanswered(String),
+    Unconfirmed(String),
     /// The pods are there, and the settings changed so that they are no longer selected.
-    SettingsChanged,
+    ScopeChanged,
     /// Nearly every record has no pod: this may be another cluster that uses the same id.
     NearlyAll {
         /// Records without a pod.
@@ -72,19 +72,19 @@ pub enum HeldBecause {
     AnotherWriter,
 }
 
-impl HeldBecause {
+impl HoldReason {
     /// Whether only a person can release the hold.
-    pub fn needs_person(&self) -> bool {
-        matches!(self, Self::NearlyAll { .. } | Self::SettingsChanged)
+    pub fn needs_operator(&self) -> bool {
+        matches!(self, Self::NearlyAll { .. } | Self::ScopeChanged)
     }
 }
 
-impl fmt::Display for HeldBecause {
+impl fmt::Display for HoldReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::StillThere(count) => write!(f, "{count} pods that the list lacks are there"),
-            Self::Unanswered(why) => write!(f, "it cannot be confirmed: {why}"),
-            Self::SettingsChanged => f.write_str("the settings changed and no longer select pods that are there"),
+            Self::Unconfirmed(why) => write!(f, "it cannot be confirmed: {why}"),
+            Self::ScopeChanged => f.write_str("the settings changed and no longer select pods that are there"),
             Self::NearlyAll { absent, of } => write!(
                 f,
                 "{absent} of {of} records have no pod here; another cluster may use the same cluster id, as a clone or a \
@@ -100,18 +100,18 @@ impl fmt::Display for HeldBecause {
 
 /// A hold as it is shown to a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shown {
+pub struct HoldSummary {
     /// Its name, by which it is approved.
     pub id: HoldId,
     /// How many deletions it is about.
     pub deletions: usize,
     /// Why.
-    pub because: HeldBecause,
+    pub because: HoldReason,
     /// Its former names. An approval of one is valid for the ids that it was given for and are still held.
     pub former: Vec<HoldId>,
 }
 
-impl Shown {
+impl HoldSummary {
     /// Whether this names the hold now, or did before.
     pub fn is_named(&self, id: &HoldId) -> bool {
         self.id == *id || self.former.contains(id)
@@ -125,12 +125,12 @@ pub struct Hold {
     ids: HashMap<Uid, usize>,
     /// The names, oldest first. Each covers the ids with its position or a lower one.
     names: Vec<HoldId>,
-    because: HeldBecause,
+    because: HoldReason,
 }
 
 impl Hold {
     /// Holds these.
-    pub(super) fn new(ids: HashSet<Uid>, because: HeldBecause) -> Self {
+    pub(super) fn new(ids: HashSet<Uid>, because: HoldReason) -> Self {
         let name = HoldId::of(ids.iter());
         Self { ids: ids.into_iter().map(|uid| (uid, 0)).collect(), names: vec![name], because }
     }
@@ -139,12 +139,12 @@ impl Hold {
         self.ids.len()
     }
 
-    pub(super) fn because(&self) -> &HeldBecause {
+    pub(super) fn because(&self) -> &HoldReason {
         &self.because
     }
 
     /// The same deletions, held for another reason.
-    pub(super) fn for_reason(self, because: HeldBecause) -> Self {
+    pub(super) fn for_reason(self, because: HoldReason) -> Self {
         Self { because, ..self }
     }
 
@@ -154,7 +154,7 @@ impl Hold {
 
     /// Whether something speaks against it, and not only nothing for it.
     pub(super) fn is_doubted(&self) -> bool {
-        !matches!(self.because, HeldBecause::Unanswered(_))
+        !matches!(self.because, HoldReason::Unconfirmed(_))
     }
 
     pub(super) fn ids(&self) -> impl Iterator<Item = &Uid> {
@@ -171,12 +171,12 @@ impl Hold {
         self.ids.iter().filter(|(_, first)| **first <= position).map(|(uid, _)| uid.clone()).collect()
     }
 
-    pub(super) fn shown(&self) -> Shown {
+    pub(super) fn shown(&self) -> HoldSummary {
         let (id, former) = match self.names.split_last() {
             Some((id, former)) => (id.clone(), former.to_vec()),
             None => (HoldId::of(self.ids.keys()), Vec::new()),
         };
-        Shown { id, deletions: self.ids.len(), because: self.because.clone(), former }
+        HoldSummary { id, deletions: self.ids.len(), because: self.because.clone(), former }
     }
 
     /// The same hold over other ids, under another name unless they are the same. Former names cover nothing new.
@@ -226,10 +226,10 @@ mod tests {
 
     #[test]
     fn hold_name_depends_only_on_the_held_ids() {
-        let hold = Hold::new(ids(["a", "b"]), HeldBecause::SettingsChanged);
-        let other_reason = Hold::new(ids(["b", "a"]), HeldBecause::StillThere(1));
+        let hold = Hold::new(ids(["a", "b"]), HoldReason::ScopeChanged);
+        let other_reason = Hold::new(ids(["b", "a"]), HoldReason::StillThere(1));
         assert_eq!(name(&hold), name(&other_reason));
-        assert_ne!(name(&hold), name(&Hold::new(ids(["a"]), HeldBecause::SettingsChanged)));
+        assert_ne!(name(&hold), name(&Hold::new(ids(["a"]), HoldReason::ScopeChanged)));
         assert_eq!(name(&hold).to_string().parse(), Ok(name(&hold)));
         for text in ["", "abc", "ABCDEF012345", "abcdef01234g", "abcdef0123456"] {
             assert!(text.parse::<HoldId>().is_err(), "{text}");
@@ -239,7 +239,7 @@ mod tests {
     #[test]
     fn shrinking_hold_changes_its_name() {
         // It ends with its last id.
-        let hold = Hold::new(ids(["a", "b"]), HeldBecause::SettingsChanged);
+        let hold = Hold::new(ids(["a", "b"]), HoldReason::ScopeChanged);
         let before = name(&hold);
         assert_eq!(hold.clone().among(&ids(["a", "b", "c"])).map(|hold| name(&hold)), Some(before.clone()));
         let smaller = hold.among(&ids(["b"])).unwrap();
@@ -250,7 +250,7 @@ mod tests {
 
     #[test]
     fn former_names_cover_only_what_they_named() {
-        let hold = Hold::new(ids(["a", "b", "c"]), HeldBecause::SettingsChanged);
+        let hold = Hold::new(ids(["a", "b", "c"]), HoldReason::ScopeChanged);
         let first = name(&hold);
         let hold = hold.of(ids(["b", "c", "d"]));
         let second = name(&hold);
@@ -263,7 +263,7 @@ mod tests {
 
     #[test]
     fn former_names_are_bounded() {
-        let mut hold = Hold::new(ids(["x"]), HeldBecause::SettingsChanged);
+        let mut hold = Hold::new(ids(["x"]), HoldReason::ScopeChanged);
         for n in 0..100 {
             hold = hold.of([Uid::from("x"), Uid::from(n.to_string())].into());
         }

@@ -12,8 +12,8 @@
 //! When nearly every record has no pod, the cluster may be a copy of the one that wrote the records: only a person can
 //! release those deletions. While another writer is alive, every inferred deletion is held.
 
+pub mod check;
 pub mod hold;
-pub mod inquiry;
 pub mod person;
 
 use std::{
@@ -24,15 +24,15 @@ use std::{
 use super::{decide::Removal, retry};
 use crate::model::{moment::Moment, uid::Uid};
 
-use hold::{HeldBecause, Hold, Shown};
-use inquiry::{Answer, Question};
+use check::{Confirmation, GuardQuestion};
+use hold::{Hold, HoldReason, HoldSummary};
 
 /// Within this time, deletions by absence are counted together.
 const WINDOW: Duration = Duration::from_secs(600);
 /// So many deletions by absence within the window are never braked.
-const FREE: usize = 50;
-/// Beyond [`FREE`], one in so many of our records is.
-const FREE_PART: usize = 10;
+const UNGUARDED: usize = 50;
+/// Beyond [`UNGUARDED`], one in so many of our records is.
+const UNGUARDED_PART: usize = 10;
 /// How much later the second list is begun.
 const SECOND_LIST_AFTER: Duration = Duration::from_secs(10);
 /// How many pods are looked up one by one.
@@ -47,7 +47,7 @@ const UNANSWERED_RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration
 /// Without a sign of another writer for this long, it is gone. A writer that lost its session notices with its next
 /// heartbeat, at most 30 s later, or restarts and waits 20 s. It then gives a sign every 10 s, of which the registry tells
 /// in the answer to our next heartbeat. Until then, we send one every 5 s.
-const RIVAL_GONE_AFTER: Duration = Duration::from_secs(60);
+const OTHER_WRITER_GONE_AFTER: Duration = Duration::from_secs(60);
 
 /// What cannot be confirmed is shown to a person after so many attempts.
 const TOLD_AFTER: u32 = 3;
@@ -76,7 +76,7 @@ pub struct Evidence {
 
 /// What becomes of pods that are there and no longer selected, because the settings changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SettingsChange {
+pub enum ScopeChangePolicy {
     /// Their records are held until a person approves.
     Hold,
     /// Their records leave, at the bounded rate.
@@ -85,7 +85,7 @@ pub enum SettingsChange {
 
 /// What a list that was asked for led to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Listed {
+pub enum ListOutcome {
     /// It answers a question that is no longer asked.
     Ignored,
     /// It agrees with the one before.
@@ -118,52 +118,52 @@ enum Stage {
 
 /// The brake.
 #[derive(Debug)]
-pub struct Brake {
+pub struct AbsenceGuard {
     stage: Stage,
     /// What absences were concluded from last.
     evidence: Option<Evidence>,
     /// Set while the settings differ from those that the records were written under.
-    change: Option<SettingsChange>,
+    change: Option<ScopeChangePolicy>,
     /// Whether absences have been derived since then.
-    derived_since: bool,
+    derived_since_change: bool,
     /// What is there and was selected by the settings before, and when it was last sorted.
     left: Option<Hold>,
-    sorted_at: Option<Moment>,
+    classified_at: Option<Moment>,
     /// What was held and is being looked at again: it stays shown, and can be approved.
-    again: Option<Hold>,
+    under_review: Option<Hold>,
     /// How many deletions by absence were approved, and when.
     recent: VecDeque<(Moment, usize)>,
     /// Confirmed, and sent at once.
-    free: Vec<Uid>,
+    unguarded: Vec<Uid>,
     /// Confirmed, and sent at the bounded rate.
     confirmed: VecDeque<(Uid, Removal)>,
     /// Approved by a person, and sent at the bounded rate.
     approved: VecDeque<(Uid, Removal)>,
     /// Whether only a person can release an inferred deletion, until none is pending.
-    person_needed: bool,
+    operator_needed: bool,
     /// While another writer may be alive: when it is gone if no sign of it has come.
-    rival_until: Option<Moment>,
+    other_writer_until: Option<Moment>,
     rate: retry::RateLimit,
     attempts: u32,
     round: u64,
 }
 
-impl Default for Brake {
+impl Default for AbsenceGuard {
     fn default() -> Self {
         Self {
             stage: Stage::Idle,
             evidence: None,
             change: None,
-            derived_since: false,
+            derived_since_change: false,
             left: None,
-            sorted_at: None,
-            again: None,
+            classified_at: None,
+            under_review: None,
             recent: VecDeque::new(),
-            free: Vec::new(),
+            unguarded: Vec::new(),
             confirmed: VecDeque::new(),
             approved: VecDeque::new(),
-            person_needed: false,
-            rival_until: None,
+            operator_needed: false,
+            other_writer_until: None,
             rate: retry::RateLimit::new(RELEASED_PER_SECOND),
             attempts: 0,
             round: 0,
@@ -172,7 +172,7 @@ impl Default for Brake {
 }
 
 /// What it shows.
-impl Brake {
+impl AbsenceGuard {
     /// How many deletions wait for their confirmation or for their turn after it.
     pub fn held(&self) -> usize {
         let stage = match &self.stage {
@@ -187,7 +187,7 @@ impl Brake {
 
     /// Whether no deletion waits for anything here: neither for a confirmation nor for its turn.
     pub fn is_idle(&self) -> bool {
-        let nothing_leaves = self.free.is_empty() && self.confirmed.is_empty() && self.approved.is_empty();
+        let nothing_leaves = self.unguarded.is_empty() && self.confirmed.is_empty() && self.approved.is_empty();
         matches!(self.stage, Stage::Idle) && self.left.is_none() && nothing_leaves
     }
 
@@ -210,7 +210,7 @@ impl Brake {
     }
 
     /// Why the last confirmation failed, while that stands.
-    pub fn held_because(&self) -> Option<&HeldBecause> {
+    pub fn hold_reason(&self) -> Option<&HoldReason> {
         match &self.stage {
             Stage::Held { hold, .. } => Some(hold.because()),
             _ => None,
@@ -218,22 +218,22 @@ impl Brake {
     }
 
     /// What waits for a person, or for its pods to come back.
-    pub fn holds(&self) -> Vec<Shown> {
+    pub fn holds(&self) -> Vec<HoldSummary> {
         let unconfirmed = match &self.stage {
             // A person is not asked for every hiccup.
             Stage::Held { hold, .. } if hold.is_doubted() || self.attempts >= TOLD_AFTER => Some(hold),
             Stage::Held { .. } => None,
-            _ => self.again.as_ref(),
+            _ => self.under_review.as_ref(),
         };
         self.left.iter().chain(unconfirmed).map(Hold::shown).collect()
     }
 }
 
 /// From absences to questions, and from answers to deletions.
-impl Brake {
+impl AbsenceGuard {
     /// The absences as every complete list derives them.
     pub fn derive(&mut self, mut absent: HashSet<Uid>, evidence: Evidence, now: Moment) {
-        (self.evidence, self.derived_since) = (Some(evidence), true);
+        (self.evidence, self.derived_since_change) = (Some(evidence), true);
         self.confirmed.retain(|(uid, _)| absent.contains(uid));
         self.approved.retain(|(uid, _)| absent.contains(uid));
         self.left = self.left.take().and_then(|left| left.among(&absent));
@@ -242,7 +242,7 @@ impl Brake {
         for uid in elsewhere {
             absent.remove(uid);
         }
-        self.again = self.again.take().and_then(|again| again.among(&absent));
+        self.under_review = self.under_review.take().and_then(|under_review| under_review.among(&absent));
         self.stage = match std::mem::take(&mut self.stage) {
             _ if absent.is_empty() => Stage::Idle,
             // What is being confirmed only shrinks; what came to it since has its turn afterwards.
@@ -255,10 +255,10 @@ impl Brake {
             }
             Stage::Held { hold, retry_at } => self.hold_on(hold.of(absent), retry_at),
             _ if self.change.is_some() => Stage::Sorting { ids: absent, asked: false },
-            _ => self.first_look(absent, now),
+            _ => self.first_check(absent, now),
         };
         if matches!(self.stage, Stage::Idle) {
-            (self.attempts, self.again) = (0, None);
+            (self.attempts, self.under_review) = (0, None);
         }
     }
 
@@ -266,19 +266,19 @@ impl Brake {
     pub fn drop_absences(&mut self) {
         self.confirmed.clear();
         self.approved.clear();
-        (self.stage, self.left, self.again) = (Stage::Idle, None, None);
+        (self.stage, self.left, self.under_review) = (Stage::Idle, None, None);
         self.attempts = 0;
     }
 
-    fn first_look(&mut self, absent: HashSet<Uid>, now: Moment) -> Stage {
+    fn first_check(&mut self, absent: HashSet<Uid>, now: Moment) -> Stage {
         let Some(Evidence { list, empty, owned, .. }) = self.evidence else { return Stage::Idle };
-        if let Some(because) = self.needs_person(absent.len()) {
-            return self.held_for_person(absent, because);
+        if let Some(because) = self.needs_operator(absent.len()) {
+            return self.held_for_operator(absent, because);
         }
-        let free = FREE.max(owned / FREE_PART);
+        let unguarded = UNGUARDED.max(owned / UNGUARDED_PART);
         // After a change of settings only a list of the whole cluster says that they are gone: it is doubted, however few.
         let doubted = empty || !list.trusted || self.change.is_some();
-        let braked = doubted || self.approved_recently(now) + absent.len() > free;
+        let braked = doubted || self.approved_recently(now) + absent.len() > unguarded;
         if braked {
             Stage::SecondList { first: absent, earliest: list.begun + SECOND_LIST_AFTER, asked: false, left: false }
         } else {
@@ -294,46 +294,46 @@ impl Brake {
     }
 
     /// What has to be found out now, said once.
-    pub fn ask(&mut self, now: Moment, random: u64) -> Option<Question> {
+    pub fn ask(&mut self, now: Moment, random: u64) -> Option<GuardQuestion> {
         if self.is_contested() {
             return None;
         }
-        self.look_again(now);
+        self.retry_held(now);
         match &mut self.stage {
             Stage::Sorting { asked, .. } if !*asked => {
                 *asked = true;
                 self.round += 1;
-                Some(Question::Whole { round: self.round })
+                Some(GuardQuestion::Whole { round: self.round })
             }
             Stage::SecondList { earliest, asked, .. } if now >= *earliest && !*asked => {
                 *asked = true;
                 self.round += 1;
-                Some(Question::List { round: self.round })
+                Some(GuardQuestion::List { round: self.round })
             }
             Stage::Confirming { ids, braked, asked } if !*asked => {
                 *asked = true;
                 self.round += 1;
                 let sample = if *braked { sample(ids, random) } else { Vec::new() };
-                Some(Question::Confirm { round: self.round, sample })
+                Some(GuardQuestion::Confirm { round: self.round, sample })
             }
             _ => None,
         }
     }
 
     /// What could not be confirmed is looked at again after a while, and so is what left: it may have gone since.
-    fn look_again(&mut self, now: Moment) {
+    fn retry_held(&mut self, now: Moment) {
         match &self.stage {
             Stage::Held { retry_at: Some(retry_at), hold } if now >= *retry_at => {
                 let ids: HashSet<Uid> = hold.ids().cloned().collect();
-                self.again = Some(hold.clone()).filter(|hold| hold.is_doubted() || self.attempts >= TOLD_AFTER);
+                self.under_review = Some(hold.clone()).filter(|hold| hold.is_doubted() || self.attempts >= TOLD_AFTER);
                 self.stage = match self.change {
                     Some(_) => Stage::Sorting { ids, asked: false },
                     None => Stage::SecondList { first: ids, earliest: now, asked: false, left: false },
                 };
             }
-            Stage::Idle if self.sorted_at.is_none_or(|sorted_at| now >= sorted_at + HELD_RETRY.1) => {
+            Stage::Idle if self.classified_at.is_none_or(|classified_at| now >= classified_at + HELD_RETRY.1) => {
                 if let Some(left) = &self.left {
-                    self.sorted_at = Some(now);
+                    self.classified_at = Some(now);
                     self.stage = Stage::Sorting { ids: left.ids().cloned().collect(), asked: false };
                 }
             }
@@ -343,40 +343,40 @@ impl Brake {
 
     /// The list that was asked for. A second list that shows any of the absent says that the view which lacks them is
     /// wrong: they are all held.
-    pub fn listed(&mut self, round: u64, there: &HashSet<Uid>, now: Moment, random: u64) -> Listed {
+    pub fn listed(&mut self, round: u64, there: &HashSet<Uid>, now: Moment, random: u64) -> ListOutcome {
         let asked = matches!(self.stage, Stage::SecondList { asked: true, .. } | Stage::Sorting { asked: true, .. });
         if round != self.round || !asked {
-            return Listed::Ignored;
+            return ListOutcome::Ignored;
         }
         match std::mem::take(&mut self.stage) {
             Stage::SecondList { first: ids, left, .. } => {
                 let contradicted = ids.intersection(there).count();
                 if contradicted > 0 {
-                    self.hold(ids, HeldBecause::StillThere(contradicted), now, random);
-                    return Listed::Contradicted;
+                    self.hold(ids, HoldReason::StillThere(contradicted), now, random);
+                    return ListOutcome::Contradicted;
                 }
                 if left {
                     self.confirmed.extend(ids.into_iter().map(|uid| (uid, Removal::LeftRule)));
                 } else {
                     self.stage = Stage::Confirming { ids, braked: true, asked: false };
                 }
-                Listed::Agreed
+                ListOutcome::Agreed
             }
             Stage::Sorting { ids, .. } => self.sorted(ids, there, now),
-            Stage::Idle | Stage::Confirming { .. } | Stage::Held { .. } => Listed::Ignored,
+            Stage::Idle | Stage::Confirming { .. } | Stage::Held { .. } => ListOutcome::Ignored,
         }
     }
 
-    fn sorted(&mut self, ids: HashSet<Uid>, there: &HashSet<Uid>, now: Moment) -> Listed {
+    fn sorted(&mut self, ids: HashSet<Uid>, there: &HashSet<Uid>, now: Moment) -> ListOutcome {
         let (left, gone): (HashSet<Uid>, HashSet<Uid>) = ids.into_iter().partition(|uid| there.contains(uid));
-        let counts = Listed::Sorted { left: left.len(), gone: gone.len() };
-        (self.sorted_at, self.again) = (Some(now), None);
+        let counts = ListOutcome::Sorted { left: left.len(), gone: gone.len() };
+        (self.classified_at, self.under_review) = (Some(now), None);
         let before = self.left.take();
         let kept: HashSet<Uid> =
             before.iter().flat_map(Hold::ids).filter(|uid| !gone.contains(*uid)).cloned().collect();
         match self.change {
             _ if left.is_empty() && kept.is_empty() => {}
-            Some(SettingsChange::Release) => {
+            Some(ScopeChangePolicy::Release) => {
                 // What is gone is sorted again once these have left: a list of the selection must not show them.
                 self.stage = Stage::SecondList { first: left, earliest: now, asked: false, left: true };
                 return counts;
@@ -385,19 +385,19 @@ impl Brake {
                 let ids = &kept | &left;
                 self.left = Some(match before {
                     Some(before) => before.of(ids),
-                    None => Hold::new(ids, HeldBecause::SettingsChanged),
+                    None => Hold::new(ids, HoldReason::ScopeChanged),
                 });
             }
         }
         if !gone.is_empty() {
-            self.stage = self.first_look(gone, now);
+            self.stage = self.first_check(gone, now);
         }
         counts
     }
 
     /// The confirmation that was asked for. An answer to an earlier question says nothing about what is asked now:
     /// false is returned, and nothing changes.
-    pub fn answered(&mut self, round: u64, answer: Answer, now: Moment, random: u64) -> bool {
+    pub fn answered(&mut self, round: u64, answer: Confirmation, now: Moment, random: u64) -> bool {
         let asked = matches!(
             self.stage,
             Stage::Confirming { asked: true, .. }
@@ -417,25 +417,25 @@ impl Brake {
             return false;
         }
         match answer {
-            Answer::Gone => {
-                (self.attempts, self.again) = (0, None);
+            Confirmation::Gone => {
+                (self.attempts, self.under_review) = (0, None);
                 self.recent.push_back((now, ids.len()));
                 if braked {
-                    self.confirmed.extend(ids.into_iter().map(|uid| (uid, Removal::Absent)));
+                    self.confirmed.extend(ids.into_iter().map(|uid| (uid, Removal::Inferred)));
                 } else {
-                    self.free.extend(ids);
+                    self.unguarded.extend(ids);
                 }
             }
-            Answer::StillThere(count) => self.hold(ids, HeldBecause::StillThere(count), now, random),
-            Answer::Unanswered(why) => self.hold(ids, HeldBecause::Unanswered(why), now, random),
+            Confirmation::StillThere(count) => self.hold(ids, HoldReason::StillThere(count), now, random),
+            Confirmation::Unanswered(why) => self.hold(ids, HoldReason::Unconfirmed(why), now, random),
         }
         true
     }
 
-    fn hold(&mut self, ids: HashSet<Uid>, because: HeldBecause, now: Moment, random: u64) {
+    fn hold(&mut self, ids: HashSet<Uid>, because: HoldReason, now: Moment, random: u64) {
         self.attempts = self.attempts.saturating_add(1);
         let (base, max) = match because {
-            HeldBecause::Unanswered(_) => UNANSWERED_RETRY,
+            HoldReason::Unconfirmed(_) => UNANSWERED_RETRY,
             _ => HELD_RETRY,
         };
         let retry_at = Some(now + retry::backoff(base, max, self.attempts, random));
@@ -443,9 +443,9 @@ impl Brake {
     }
 
     /// A hold of these. One that was shown before keeps its former names.
-    fn named(&mut self, ids: HashSet<Uid>, because: HeldBecause) -> Hold {
-        match self.again.take() {
-            Some(again) => again.of(ids).for_reason(because),
+    fn named(&mut self, ids: HashSet<Uid>, because: HoldReason) -> Hold {
+        match self.under_review.take() {
+            Some(under_review) => under_review.of(ids).for_reason(because),
             None => Hold::new(ids, because),
         }
     }
@@ -454,15 +454,15 @@ impl Brake {
     /// approved them.
     pub fn release(&mut self, now: Moment) -> Vec<(Uid, Removal)> {
         let available = self.rate.available(now);
-        let by_person = available.min(self.approved.len());
+        let by_operator = available.min(self.approved.len());
         if self.is_contested() {
-            self.rate.take(by_person);
-            return self.approved.drain(..by_person).collect();
+            self.rate.take(by_operator);
+            return self.approved.drain(..by_operator).collect();
         }
-        let confirmed = (available - by_person).min(self.confirmed.len());
-        self.rate.take(by_person + confirmed);
-        let free = self.free.drain(..).map(|uid| (uid, Removal::Absent));
-        free.chain(self.approved.drain(..by_person)).chain(self.confirmed.drain(..confirmed)).collect()
+        let confirmed = (available - by_operator).min(self.confirmed.len());
+        self.rate.take(by_operator + confirmed);
+        let unguarded = self.unguarded.drain(..).map(|uid| (uid, Removal::Inferred));
+        unguarded.chain(self.approved.drain(..by_operator)).chain(self.confirmed.drain(..confirmed)).collect()
     }
 }
 

@@ -1,9 +1,9 @@
 //! The brake by values: what is asked, what leaves, and when.
 
 use super::*;
-use crate::reconcile::absence::hold::HeldBecause;
-use crate::reconcile::absence::inquiry::Answer;
-use crate::reconcile::absence::inquiry::Question;
+use crate::reconcile::absence::check::Confirmation;
+use crate::reconcile::absence::check::GuardQuestion;
+use crate::reconcile::absence::hold::HoldReason;
 use crate::reconcile::absence::person::is_nearly_all;
 
 const fn at(secs: u64) -> Moment {
@@ -20,19 +20,19 @@ fn list(begun: u64, owned: usize) -> Evidence {
 }
 
 /// Drives a brake to the release of everything, counting seconds, with an answer for each confirmation.
-fn release_all(brake: &mut Brake, from: u64) -> Vec<(u64, usize)> {
+fn release_all(brake: &mut AbsenceGuard, from: u64) -> Vec<(u64, usize)> {
     (from..from + 60).map(|t| (t, brake.release(at(t)).len())).filter(|(_, n)| *n > 0).collect()
 }
 
 #[test]
 fn few_absences_are_confirmed_by_cluster_identity_alone() {
-    let mut brake = Brake::default();
+    let mut brake = AbsenceGuard::default();
     brake.derive(ids(0..50), list(1, 100), at(2));
     assert_eq!(brake.release(at(2)).len(), 0, "not before the answer");
     assert!(!brake.is_idle(), "though none is held");
-    assert_eq!(brake.ask(at(2), 0), Some(Question::Confirm { round: 1, sample: vec![] }));
+    assert_eq!(brake.ask(at(2), 0), Some(GuardQuestion::Confirm { round: 1, sample: vec![] }));
     assert_eq!(brake.ask(at(3), 0), None, "said once");
-    brake.answered(brake.round, Answer::Gone, at(3), 0);
+    brake.answered(brake.round, Confirmation::Gone, at(3), 0);
     assert!(!brake.is_idle(), "they wait for their turn");
     assert_eq!((brake.release(at(3)).len(), brake.held()), (50, 0));
     assert!(brake.is_idle());
@@ -41,16 +41,16 @@ fn few_absences_are_confirmed_by_cluster_identity_alone() {
 #[test]
 fn many_absences_need_a_list_and_a_sample() {
     // A second list confirms them, and then they leave at a bounded rate.
-    let mut brake = Brake::default();
+    let mut brake = AbsenceGuard::default();
     brake.derive(ids(0..1000), list(1, 3000), at(2));
     assert_eq!((brake.ask(at(10), 0), brake.held()), (None, 1000));
-    assert_eq!(brake.ask(at(11), 0), Some(Question::List { round: 1 }));
+    assert_eq!(brake.ask(at(11), 0), Some(GuardQuestion::List { round: 1 }));
     // Ten came back, and what went since has its turn later.
     brake.derive(ids(10..1100), list(5, 3000), at(11));
-    assert_eq!(brake.listed(1, &ids(0..10), at(12), 0), Listed::Agreed);
-    let Some(Question::Confirm { sample, .. }) = brake.ask(at(12), 7) else { panic!() };
+    assert_eq!(brake.listed(1, &ids(0..10), at(12), 0), ListOutcome::Agreed);
+    let Some(GuardQuestion::Confirm { sample, .. }) = brake.ask(at(12), 7) else { panic!() };
     assert_eq!(sample.iter().collect::<HashSet<_>>().len(), SAMPLE);
-    brake.answered(brake.round, Answer::Gone, at(13), 0);
+    brake.answered(brake.round, Confirmation::Gone, at(13), 0);
     let released = release_all(&mut brake, 13);
     assert_eq!(released.iter().map(|(_, n)| n).sum::<usize>(), 990);
     assert!(released.iter().skip(1).all(|(_, n)| *n <= 100), "{released:?}");
@@ -60,7 +60,7 @@ fn many_absences_need_a_list_and_a_sample() {
 #[test]
 fn guard_holds_empty_list() {
     // A single registered record is enough, and an untrusted list is held as well.
-    let mut brake = Brake::default();
+    let mut brake = AbsenceGuard::default();
     brake.derive(ids(0..1), Evidence { empty: true, ..list(1, 1) }, at(1));
     assert_eq!((brake.ask(at(1), 0), brake.held()), (None, 1));
     let untrusted = CompleteList { begun: at(2), trusted: false };
@@ -71,98 +71,98 @@ fn guard_holds_empty_list() {
 #[test]
 fn absences_of_many_lists_add_up() {
     // They add up within ten minutes.
-    let mut brake = Brake::default();
+    let mut brake = AbsenceGuard::default();
     let mut take = |from: usize, secs: u64| {
         brake.derive(ids(from..from + 30), list(secs, 100), at(secs));
-        let free = matches!(brake.ask(at(secs), 0), Some(Question::Confirm { .. }));
-        brake.answered(brake.round, Answer::Gone, at(secs), 0);
+        let free = matches!(brake.ask(at(secs), 0), Some(GuardQuestion::Confirm { .. }));
+        brake.answered(brake.round, Confirmation::Gone, at(secs), 0);
         brake.release(at(secs));
         free
     };
     assert!(take(0, 1));
     assert!(!take(30, 100), "60 within ten minutes");
-    let mut brake = Brake::default();
+    let mut brake = AbsenceGuard::default();
     brake.recent.push_back((at(1), 50));
     brake.derive(ids(0..30), list(700, 100), at(700));
-    assert!(matches!(brake.ask(at(700), 0), Some(Question::Confirm { .. })), "the window has moved on");
+    assert!(matches!(brake.ask(at(700), 0), Some(GuardQuestion::Confirm { .. })), "the window has moved on");
 }
 
 #[test]
 fn living_sample_pod_holds_all_deletions() {
     // They are held until later lists show the pods again.
-    let mut brake = Brake::default();
+    let mut brake = AbsenceGuard::default();
     brake.derive(ids(0..100), list(1, 100), at(1));
     brake.ask(at(11), 0);
     brake.listed(1, &HashSet::new(), at(11), 0);
     brake.ask(at(12), 0);
-    brake.answered(brake.round, Answer::StillThere(3), at(13), 0);
-    assert_eq!((brake.held(), brake.held_because()), (100, Some(&HeldBecause::StillThere(3))));
+    brake.answered(brake.round, Confirmation::StillThere(3), at(13), 0);
+    assert_eq!((brake.held(), brake.hold_reason()), (100, Some(&HoldReason::StillThere(3))));
     assert_eq!(brake.release(at(500)).len(), 0);
     assert_eq!(brake.ask(at(13), 0), None);
-    assert_eq!(brake.ask(at(43), 0), Some(Question::List { round: 3 }), "it is looked at again");
+    assert_eq!(brake.ask(at(43), 0), Some(GuardQuestion::List { round: 3 }), "it is looked at again");
     brake.derive(ids(0..0), list(43, 100), at(44));
-    assert_eq!((brake.held(), brake.held_because()), (0, None), "the pods came back");
+    assert_eq!((brake.held(), brake.hold_reason()), (0, None), "the pods came back");
 }
 
 #[test]
 fn answer_to_an_earlier_question_confirms_nothing() {
-    let mut brake = Brake::default();
+    let mut brake = AbsenceGuard::default();
     brake.derive(ids(0..5), list(1, 100), at(1));
     brake.ask(at(1), 0);
     brake.derive(ids(7..13), list(2, 100), at(2));
-    brake.answered(1, Answer::Gone, at(2), 0);
+    brake.answered(1, Confirmation::Gone, at(2), 0);
     assert_eq!(brake.release(at(2)).len(), 0);
-    let again = Some(Question::Confirm { round: 2, sample: vec![] });
+    let again = Some(GuardQuestion::Confirm { round: 2, sample: vec![] });
     assert_eq!(brake.ask(at(2), 0), again, "it is asked again");
-    brake.answered(2, Answer::Gone, at(3), 0);
+    brake.answered(2, Confirmation::Gone, at(3), 0);
     assert_eq!(brake.release(at(3)).len(), 6);
 }
 
 #[test]
 fn later_list_does_not_repeat_the_question() {
-    let mut brake = Brake::default();
+    let mut brake = AbsenceGuard::default();
     brake.derive(ids(0..5), list(1, 100), at(1));
     brake.ask(at(1), 0);
     brake.derive(ids(1..9), list(2, 100), at(2));
     assert_eq!(brake.ask(at(2), 0), None);
-    brake.answered(1, Answer::Gone, at(2), 0);
+    brake.answered(1, Confirmation::Gone, at(2), 0);
     assert_eq!(brake.release(at(2)).len(), 4, "those that were asked about and are absent still");
 }
 
 #[test]
 fn missing_or_contradicting_second_list_holds_deletions() {
-    let mut brake = Brake::default();
+    let mut brake = AbsenceGuard::default();
     brake.derive(ids(0..100), list(1, 100), at(1));
-    assert_eq!(brake.ask(at(11), 0), Some(Question::List { round: 1 }));
-    assert!(brake.answered(1, Answer::Unanswered("timed out".into()), at(12), 0));
+    assert_eq!(brake.ask(at(11), 0), Some(GuardQuestion::List { round: 1 }));
+    assert!(brake.answered(1, Confirmation::Unanswered("timed out".into()), at(12), 0));
     assert_eq!((brake.held(), brake.ask(at(12), 0)), (100, None));
-    assert_eq!(brake.ask(at(60), 0), Some(Question::List { round: 2 }));
+    assert_eq!(brake.ask(at(60), 0), Some(GuardQuestion::List { round: 2 }));
     assert_eq!(
         brake.listed(1, &ids(0..100), at(61), 0),
-        Listed::Ignored,
+        ListOutcome::Ignored,
         "an answer to an earlier question counts for nothing"
     );
-    assert_eq!(brake.listed(2, &ids(0..1), at(61), 0), Listed::Contradicted, "the view has to be taken anew");
-    assert_eq!((brake.held(), brake.held_because()), (100, Some(&HeldBecause::StillThere(1))));
+    assert_eq!(brake.listed(2, &ids(0..1), at(61), 0), ListOutcome::Contradicted, "the view has to be taken anew");
+    assert_eq!((brake.held(), brake.hold_reason()), (100, Some(&HoldReason::StillThere(1))));
 }
 
 #[test]
 fn missing_answer_holds_the_deletions() {
-    let mut brake = Brake::default();
+    let mut brake = AbsenceGuard::default();
     brake.derive(ids(0..5), list(1, 100), at(1));
     brake.ask(at(1), 0);
-    brake.answered(brake.round, Answer::Unanswered("forbidden".into()), at(2), 0);
+    brake.answered(brake.round, Confirmation::Unanswered("forbidden".into()), at(2), 0);
     assert_eq!((brake.release(at(100)).len(), brake.held()), (0, 5));
 }
 
 #[test]
 fn confirmed_deletion_of_a_returning_pod_is_dropped() {
-    let mut brake = Brake::default();
+    let mut brake = AbsenceGuard::default();
     brake.derive(ids(0..1000), list(1, 1000), at(1));
     brake.ask(at(11), 0);
     brake.listed(1, &HashSet::new(), at(11), 0);
     brake.ask(at(11), 0);
-    brake.answered(brake.round, Answer::Gone, at(11), 0);
+    brake.answered(brake.round, Confirmation::Gone, at(11), 0);
     brake.release(at(11));
     brake.derive(ids(990..1000), list(12, 1000), at(12));
     let rest: Vec<Uid> = (12..40).flat_map(|t| brake.release(at(t))).map(|(uid, _)| uid).collect();
@@ -174,58 +174,58 @@ fn take<const N: usize>(names: [std::ops::Range<usize>; N]) -> HashSet<Uid> {
 }
 
 /// A brake under changed settings that has asked for the whole cluster about these.
-fn sorting(what: SettingsChange, absent: std::ops::Range<usize>) -> Brake {
-    let mut brake = Brake::default();
-    brake.settings_changed(what);
-    assert!(!brake.settings_settled(), "nothing is known yet");
+fn sorting(what: ScopeChangePolicy, absent: std::ops::Range<usize>) -> AbsenceGuard {
+    let mut brake = AbsenceGuard::default();
+    brake.scope_changed(what);
+    assert!(!brake.is_scope_resolved(), "nothing is known yet");
     brake.derive(ids(absent), list(1, 1000), at(1));
-    assert_eq!(brake.ask(at(1), 0), Some(Question::Whole { round: 1 }));
+    assert_eq!(brake.ask(at(1), 0), Some(GuardQuestion::Whole { round: 1 }));
     brake
 }
 
 /// A second list agrees, and every pod of the sample is gone.
-fn gone(brake: &mut Brake, secs: u64) {
-    assert!(matches!(brake.ask(at(secs), 0), Some(Question::List { .. })));
-    assert_eq!(brake.listed(brake.round, &HashSet::new(), at(secs), 0), Listed::Agreed);
-    let Some(Question::Confirm { sample, .. }) = brake.ask(at(secs), 0) else { panic!("no sample") };
+fn gone(brake: &mut AbsenceGuard, secs: u64) {
+    assert!(matches!(brake.ask(at(secs), 0), Some(GuardQuestion::List { .. })));
+    assert_eq!(brake.listed(brake.round, &HashSet::new(), at(secs), 0), ListOutcome::Agreed);
+    let Some(GuardQuestion::Confirm { sample, .. }) = brake.ask(at(secs), 0) else { panic!("no sample") };
     assert!(!sample.is_empty(), "they are looked up");
-    brake.answered(brake.round, Answer::Gone, at(secs), 0);
+    brake.answered(brake.round, Confirmation::Gone, at(secs), 0);
 }
 
 #[test]
 fn incomplete_whole_cluster_list_deletes_no_live_pod() {
-    let mut brake = sorting(SettingsChange::Hold, 0..3);
-    assert_eq!(brake.listed(1, &HashSet::new(), at(2), 0), Listed::Sorted { left: 0, gone: 3 });
+    let mut brake = sorting(ScopeChangePolicy::Hold, 0..3);
+    assert_eq!(brake.listed(1, &HashSet::new(), at(2), 0), ListOutcome::Sorted { left: 0, gone: 3 });
     brake.ask(at(11), 0);
     brake.listed(brake.round, &HashSet::new(), at(11), 0);
     brake.ask(at(11), 0);
-    brake.answered(brake.round, Answer::StillThere(3), at(12), 0);
+    brake.answered(brake.round, Confirmation::StillThere(3), at(12), 0);
     assert_eq!((brake.release(at(900)).len(), brake.holds()[0].deletions), (0, 3));
-    assert!(matches!(brake.ask(at(900), 0), Some(Question::Whole { .. })), "and they are sorted again");
+    assert!(matches!(brake.ask(at(900), 0), Some(GuardQuestion::Whole { .. })), "and they are sorted again");
 }
 
 #[test]
 fn pods_deselected_by_settings_are_held() {
     // They are held however few they are; pods that are gone leave as usual.
-    let mut brake = sorting(SettingsChange::Hold, 0..3);
-    assert_eq!(brake.listed(1, &ids(1..500), at(2), 0), Listed::Sorted { left: 2, gone: 1 });
+    let mut brake = sorting(ScopeChangePolicy::Hold, 0..3);
+    assert_eq!(brake.listed(1, &ids(1..500), at(2), 0), ListOutcome::Sorted { left: 2, gone: 1 });
     let [hold] = brake.holds().try_into().unwrap();
-    assert_eq!((hold.deletions, &hold.because), (2, &HeldBecause::SettingsChanged));
+    assert_eq!((hold.deletions, &hold.because), (2, &HoldReason::ScopeChanged));
     assert_eq!(brake.ask(at(2), 0), None, "one list lacks it, which is doubted however few they are");
     gone(&mut brake, 11);
-    assert_eq!(brake.release(at(11)), [(Uid::from("pod-00000"), Removal::Absent)]);
+    assert_eq!(brake.release(at(11)), [(Uid::from("pod-00000"), Removal::Inferred)]);
     brake.derive(ids(1..3), list(12, 1000), at(12));
     assert_eq!((brake.release(at(900)).len(), brake.held(), brake.holds().len()), (0, 2, 1), "no time releases them");
-    assert!(!brake.settings_settled());
+    assert!(!brake.is_scope_resolved());
 }
 
 #[test]
 fn approval_covers_exactly_what_was_shown() {
-    let mut brake = sorting(SettingsChange::Hold, 0..3);
+    let mut brake = sorting(ScopeChangePolicy::Hold, 0..3);
     brake.listed(1, &ids(0..500), at(2), 0);
     let shown = brake.holds()[0].id.clone();
     brake.derive(ids(0..5), list(4, 1000), at(4));
-    assert_eq!(brake.ask(at(4), 0), Some(Question::Whole { round: 2 }), "more left since");
+    assert_eq!(brake.ask(at(4), 0), Some(GuardQuestion::Whole { round: 2 }), "more left since");
     brake.listed(2, &ids(0..500), at(5), 0);
     assert_eq!(brake.approve(&"0123456789ab".parse().unwrap()), 0, "another hold's name");
     assert_eq!(brake.approve(&shown), 3, "two of them were not shown");
@@ -234,57 +234,57 @@ fn approval_covers_exactly_what_was_shown() {
     let released = brake.release(at(6));
     assert!(released.len() == 5 && released.iter().all(|(_, why)| *why == Removal::LeftRule), "{released:?}");
     brake.derive(ids(0..0), list(7, 995), at(7));
-    assert!(brake.settings_settled());
-    brake.settings_declared();
-    assert!(!brake.settings_settled(), "said once");
+    assert!(brake.is_scope_resolved());
+    brake.scope_declared();
+    assert!(!brake.is_scope_resolved(), "said once");
 }
 
 #[test]
 fn hold_clears_when_its_pods_are_selected_again() {
-    let mut brake = sorting(SettingsChange::Hold, 0..3);
+    let mut brake = sorting(ScopeChangePolicy::Hold, 0..3);
     brake.listed(1, &ids(0..500), at(2), 0);
     assert!(brake.is_about(&"pod-00002".into()) && !brake.is_about(&"pod-00003".into()));
     brake.derive(ids(2..3), list(4, 1000), at(4));
     assert_eq!(brake.holds()[0].deletions, 1);
     brake.derive(ids(0..0), list(5, 1000), at(5));
-    assert!(brake.holds().is_empty() && brake.settings_settled());
+    assert!(brake.holds().is_empty() && brake.is_scope_resolved());
 }
 
 #[test]
 fn automatic_release_keeps_the_bounded_rate() {
-    let mut brake = sorting(SettingsChange::Release, 0..400);
-    assert_eq!(brake.listed(1, &ids(10..500), at(2), 0), Listed::Sorted { left: 390, gone: 10 });
-    assert_eq!((brake.release(at(2)).len(), brake.ask(at(2), 0)), (0, Some(Question::List { round: 2 })));
-    assert_eq!(brake.listed(2, &ids(700..800), at(2), 0), Listed::Agreed, "none of them is selected");
+    let mut brake = sorting(ScopeChangePolicy::Release, 0..400);
+    assert_eq!(brake.listed(1, &ids(10..500), at(2), 0), ListOutcome::Sorted { left: 390, gone: 10 });
+    assert_eq!((brake.release(at(2)).len(), brake.ask(at(2), 0)), (0, Some(GuardQuestion::List { round: 2 })));
+    assert_eq!(brake.listed(2, &ids(700..800), at(2), 0), ListOutcome::Agreed, "none of them is selected");
     let released = release_all(&mut brake, 2);
     assert_eq!(released.iter().map(|(_, n)| n).sum::<usize>(), 390);
     assert!(released.iter().skip(1).all(|(_, n)| *n <= 100), "{released:?}");
     brake.derive(ids(0..10), list(70, 1000), at(70));
-    assert!(matches!(brake.ask(at(70), 0), Some(Question::Whole { .. })), "those that are gone have their turn");
+    assert!(matches!(brake.ask(at(70), 0), Some(GuardQuestion::Whole { .. })), "those that are gone have their turn");
 }
 
 #[test]
 fn contradicted_automatic_release_deletes_nothing() {
     // A list of the selection still shows one of the pods.
-    let mut brake = sorting(SettingsChange::Release, 0..400);
+    let mut brake = sorting(ScopeChangePolicy::Release, 0..400);
     brake.listed(1, &ids(0..500), at(2), 0);
     brake.ask(at(2), 0);
-    assert_eq!(brake.listed(2, &ids(5..6), at(2), 0), Listed::Contradicted);
+    assert_eq!(brake.listed(2, &ids(5..6), at(2), 0), ListOutcome::Contradicted);
     assert_eq!((brake.release(at(900)).len(), brake.holds()[0].deletions), (0, 400));
 }
 
 #[test]
 fn missing_whole_cluster_list_holds_all_deletions() {
     // The list is requested again.
-    let mut brake = sorting(SettingsChange::Hold, 0..3);
+    let mut brake = sorting(ScopeChangePolicy::Hold, 0..3);
     for round in 1..TOLD_AFTER.into() {
-        brake.answered(round, Answer::Unanswered("forbidden".into()), at(60 * round), 0);
+        brake.answered(round, Confirmation::Unanswered("forbidden".into()), at(60 * round), 0);
         assert_eq!((brake.holds().len(), brake.held()), (0, 3), "it may be a hiccup");
-        assert_eq!(brake.ask(at(60 * round + 50), 0), Some(Question::Whole { round: round + 1 }));
+        assert_eq!(brake.ask(at(60 * round + 50), 0), Some(GuardQuestion::Whole { round: round + 1 }));
     }
-    brake.answered(TOLD_AFTER.into(), Answer::Unanswered("forbidden".into()), at(300), 0);
+    brake.answered(TOLD_AFTER.into(), Confirmation::Unanswered("forbidden".into()), at(300), 0);
     let shown = brake.holds()[0].clone();
-    assert_eq!(shown.because, HeldBecause::Unanswered("forbidden".into()));
+    assert_eq!(shown.because, HoldReason::Unconfirmed("forbidden".into()));
     assert!(brake.ask(at(400), 0).is_some());
     assert_eq!(brake.holds(), std::slice::from_ref(&shown), "it stays shown while it is asked again");
     assert_eq!((brake.approve(&shown.id), brake.holds().len()), (3, 0));
@@ -292,12 +292,12 @@ fn missing_whole_cluster_list_holds_all_deletions() {
 
 #[test]
 fn approval_releases_unconfirmed_deletions() {
-    let mut brake = Brake::default();
+    let mut brake = AbsenceGuard::default();
     brake.derive(ids(0..100), list(1, 100), at(1));
     brake.ask(at(11), 0);
     brake.listed(1, &ids(0..1), at(11), 0);
     let shown = brake.holds()[0].clone();
-    assert_eq!((shown.deletions, &shown.because), (100, &HeldBecause::StillThere(1)));
+    assert_eq!((shown.deletions, &shown.because), (100, &HoldReason::StillThere(1)));
     assert_eq!(brake.approve(&shown.id), 100);
     assert_eq!(brake.approve(&shown.id), 0, "once");
     brake.derive(take([0..50, 200..220]), list(12, 100), at(12));
@@ -307,20 +307,20 @@ fn approval_releases_unconfirmed_deletions() {
 #[test]
 fn held_deselected_pods_are_sorted_again() {
     // A pod that left the selection may be deleted later.
-    let mut brake = sorting(SettingsChange::Hold, 0..3);
+    let mut brake = sorting(ScopeChangePolicy::Hold, 0..3);
     brake.listed(1, &ids(0..500), at(2), 0);
     assert_eq!(brake.ask(at(200), 0), None, "not all the time");
-    assert_eq!(brake.ask(at(400), 0), Some(Question::Whole { round: 2 }));
+    assert_eq!(brake.ask(at(400), 0), Some(GuardQuestion::Whole { round: 2 }));
     assert_eq!(brake.holds()[0].deletions, 3, "shown meanwhile");
-    assert!(!brake.answered(2, Answer::Unanswered("timed out".into()), at(400), 0));
+    assert!(!brake.answered(2, Confirmation::Unanswered("timed out".into()), at(400), 0));
     assert_eq!((brake.held(), brake.holds().len(), brake.ask(at(500), 0)), (3, 1, None), "held as before");
-    assert_eq!(brake.ask(at(800), 0), Some(Question::Whole { round: 3 }));
-    assert_eq!(brake.listed(3, &ids(1..500), at(801), 0), Listed::Sorted { left: 2, gone: 1 });
+    assert_eq!(brake.ask(at(800), 0), Some(GuardQuestion::Whole { round: 3 }));
+    assert_eq!(brake.listed(3, &ids(1..500), at(801), 0), ListOutcome::Sorted { left: 2, gone: 1 });
     assert_eq!(brake.holds()[0].deletions, 2);
     gone(&mut brake, 802);
-    assert_eq!(brake.release(at(802)), [(Uid::from("pod-00000"), Removal::Absent)]);
+    assert_eq!(brake.release(at(802)), [(Uid::from("pod-00000"), Removal::Inferred)]);
     brake.ask(at(1_200), 0);
-    assert_eq!(brake.listed(brake.round, &HashSet::new(), at(1_201), 0), Listed::Sorted { left: 0, gone: 2 });
+    assert_eq!(brake.listed(brake.round, &HashSet::new(), at(1_201), 0), ListOutcome::Sorted { left: 0, gone: 2 });
     assert!(brake.holds().is_empty());
 }
 
@@ -337,86 +337,86 @@ fn nearly_all_means_90_percent_and_50_absent() {
 
 #[test]
 fn nearly_all_absences_wait_for_approval() {
-    let mut brake = Brake::default();
+    let mut brake = AbsenceGuard::default();
     brake.derive(ids(0..300), list_of_a_copy(1, 300, 300), at(1));
     let [hold] = brake.holds().try_into().unwrap();
-    assert_eq!((hold.deletions, &hold.because), (300, &HeldBecause::NearlyAll { absent: 300, of: 300 }));
+    assert_eq!((hold.deletions, &hold.because), (300, &HoldReason::NearlyAll { absent: 300, of: 300 }));
     // Our own pods were registered since: the share is smaller, and the hold stays.
     brake.derive(ids(0..300), list(50, 600), at(50));
     for secs in [60, 600, 86_400] {
         assert_eq!((brake.ask(at(secs), 0), brake.release(at(secs)).len()), (None, 0));
     }
-    assert!(brake.is_person_needed() && !brake.settings_settled());
+    assert!(brake.is_operator_needed() && !brake.is_scope_resolved());
     assert_eq!(brake.approve(&hold.id), 300);
     assert_eq!(release_all(&mut brake, 90_000).iter().map(|(_, n)| n).sum::<usize>(), 300);
     brake.derive(ids(0..0), list(90_100, 300), at(90_100));
-    assert!(brake.settings_settled());
+    assert!(brake.is_scope_resolved());
 }
 
 #[test]
 fn needed_approval_survives_a_restart() {
-    let mut brake = Brake::default();
-    brake.need_person();
+    let mut brake = AbsenceGuard::default();
+    brake.need_operator();
     brake.derive(ids(0..3), list(1, 600), at(1));
-    assert_eq!(brake.holds()[0].because, HeldBecause::NearlyAll { absent: 3, of: 600 });
+    assert_eq!(brake.holds()[0].because, HoldReason::NearlyAll { absent: 3, of: 600 });
     assert_eq!((brake.ask(at(1_000), 0), brake.release(at(1_000)).len()), (None, 0));
     brake.derive(ids(0..0), list(2, 600), at(2));
-    assert!(brake.settings_settled(), "the pods are back");
+    assert!(brake.is_scope_resolved(), "the pods are back");
 }
 
 #[test]
 fn another_writer_holds_inferred_deletions() {
-    let mut brake = Brake::default();
-    brake.expect_rival(at(1));
+    let mut brake = AbsenceGuard::default();
+    brake.expect_other_writer(at(1));
     brake.derive(ids(0..5), list(1, 100), at(1));
-    brake.no_rival_reported(at(60));
+    brake.no_other_writer_reported(at(60));
     assert_eq!(brake.ask(at(600), 0), None, "it may still announce itself");
-    brake.no_rival_reported(at(61));
-    assert!(matches!(brake.ask(at(61), 0), Some(Question::Confirm { .. })));
-    brake.rival_seen(at(62));
-    brake.answered(brake.round, Answer::Gone, at(63), 0);
-    assert_eq!((brake.release(at(63)).len(), &brake.holds()[0].because), (0, &HeldBecause::AnotherWriter));
+    brake.no_other_writer_reported(at(61));
+    assert!(matches!(brake.ask(at(61), 0), Some(GuardQuestion::Confirm { .. })));
+    brake.other_writer_seen(at(62));
+    brake.answered(brake.round, Confirmation::Gone, at(63), 0);
+    assert_eq!((brake.release(at(63)).len(), &brake.holds()[0].because), (0, &HoldReason::AnotherWriter));
     for secs in (100..=200).step_by(10) {
-        brake.rival_seen(at(secs));
+        brake.other_writer_seen(at(secs));
         assert_eq!((brake.ask(at(secs), 0), brake.release(at(secs)).len()), (None, 0));
     }
-    brake.no_rival_reported(at(259));
+    brake.no_other_writer_reported(at(259));
     assert!(brake.ask(at(259), 0).is_none());
-    brake.no_rival_reported(at(260));
+    brake.no_other_writer_reported(at(260));
     assert!(brake.ask(at(260), 0).is_some(), "it is gone");
 }
 
 #[test]
 fn confirmed_deletions_wait_while_a_writer_is_expected() {
-    let mut brake = Brake::default();
+    let mut brake = AbsenceGuard::default();
     brake.derive(ids(0..5), list(1, 100), at(1));
     brake.ask(at(1), 0);
-    brake.answered(brake.round, Answer::Gone, at(2), 0);
-    brake.expect_rival(at(2));
-    brake.no_rival_reported(at(61));
+    brake.answered(brake.round, Confirmation::Gone, at(2), 0);
+    brake.expect_other_writer(at(2));
+    brake.no_other_writer_reported(at(61));
     assert!(brake.is_contested() && brake.release(at(61)).is_empty());
-    brake.no_rival_reported(at(62));
+    brake.no_other_writer_reported(at(62));
     assert_eq!(brake.release(at(62)).len(), 5);
 }
 
 #[test]
 fn confirmed_deletions_stop_when_another_writer_appears() {
-    let mut brake = Brake::default();
+    let mut brake = AbsenceGuard::default();
     brake.derive(ids(0..1000), list(1, 3000), at(1));
     gone(&mut brake, 11);
     assert_eq!(brake.release(at(11)).len(), 100);
-    brake.rival_seen(at(12));
+    brake.other_writer_seen(at(12));
     assert_eq!((brake.release(at(60)).len(), brake.holds()[0].deletions), (0, 900));
     let hold = brake.holds()[0].id.clone();
     assert_eq!(brake.approve(&hold), 900);
-    brake.rival_seen(at(61));
+    brake.other_writer_seen(at(61));
     assert_eq!(brake.release(at(61)).len(), 100, "a person decided");
 }
 
 #[test]
 fn approval_outlives_a_new_hold_name() {
     // It covers nothing that was added since.
-    let mut brake = sorting(SettingsChange::Hold, 0..3);
+    let mut brake = sorting(ScopeChangePolicy::Hold, 0..3);
     brake.listed(1, &ids(0..500), at(2), 0);
     let first = brake.holds()[0].id.clone();
     brake.derive(ids(1..5), list(4, 1000), at(4));

@@ -11,24 +11,24 @@ const fn at(secs: u64) -> Moment {
 }
 
 fn standing(me: &str) -> Election {
-    let mut election = Election::new(me.into(), Timing::of(DURATION));
+    let mut election = Election::new(me.into(), LeaseTiming::of(DURATION));
     election.stand();
     election
 }
 
-fn held_by(holder: &str, transitions: u64, renewed: &str, version: &str) -> Seen {
+fn held_by(holder: &str, transitions: u64, renewed: &str, version: &str) -> LeaseState {
     let (holder, renewed, version) = (holder.into(), renewed.into(), version.into());
-    Seen { holder, transitions, duration: Some(DURATION), renewed, version }
+    LeaseState { holder, transitions, duration: Some(DURATION), renewed, version }
 }
 
-fn shipped() -> Seen {
-    Seen { holder: String::new(), transitions: 0, duration: None, renewed: String::new(), version: "1".into() }
+fn shipped() -> LeaseState {
+    LeaseState { holder: String::new(), transitions: 0, duration: None, renewed: String::new(), version: "1".into() }
 }
 
 #[track_caller]
-fn claim_of(election: &Election, now: Moment) -> Claim {
+fn claim_of(election: &Election, now: Moment) -> LeaseUpdate {
     match election.step(now) {
-        Step::Put(claim) => claim,
+        ElectionStep::Put(claim) => claim,
         step => panic!("{step:?}"),
     }
 }
@@ -38,7 +38,7 @@ fn leader() -> Election {
     let mut election = standing("me");
     election.read(&shipped(), at(0));
     let claim = claim_of(&election, at(0));
-    election.written(&claim, Written::Done, at(0), at(0));
+    election.written(&claim, UpdateOutcome::Done, at(0), at(0));
     election
 }
 
@@ -46,15 +46,15 @@ fn leader() -> Election {
 fn empty_lease_is_claimed_at_once() {
     // The claim is made from the version that was read.
     let mut election = standing("me");
-    assert_eq!(election.step(at(0)), Step::Get);
+    assert_eq!(election.step(at(0)), ElectionStep::Get);
     election.read(&shipped(), at(1));
     let claim = claim_of(&election, at(1));
     let version = "1".to_owned();
-    assert_eq!(claim, Claim { holder: "me".into(), transitions: 1, duration: DURATION, acquires: true, version });
-    election.written(&claim, Written::Done, at(1), at(2));
+    assert_eq!(claim, LeaseUpdate { holder: "me".into(), transitions: 1, duration: DURATION, acquires: true, version });
+    election.written(&claim, UpdateOutcome::Done, at(1), at(2));
     // Counted from when it was sent: others may have seen it from then on.
     assert_eq!(election.leadership(), Leadership::Leader { term: 1, until: at(11) });
-    assert_eq!((election.step(at(2)), election.step(at(4))), (Step::Wait(at(4)), Step::Get));
+    assert_eq!((election.step(at(2)), election.step(at(4))), (ElectionStep::Wait(at(4)), ElectionStep::Get));
 }
 
 #[test]
@@ -64,17 +64,17 @@ fn renewal_keeps_the_term_despite_a_conflict() {
     election.read(&held_by("me", 1, "r1", "2"), at(3));
     let claim = claim_of(&election, at(3));
     assert_eq!((claim.transitions, claim.acquires), (1, false));
-    election.written(&claim, Written::Conflict, at(3), at(3));
+    election.written(&claim, UpdateOutcome::Conflict, at(3), at(3));
     assert_eq!(election.leadership().term(at(3)), Some(1), "a conflict alone is no loss");
-    assert_eq!(election.step(at(3)), Step::Get);
+    assert_eq!(election.step(at(3)), ElectionStep::Get);
     election.read(&held_by("me", 1, "r1", "3"), at(3));
-    election.written(&claim_of(&election, at(3)), Written::Done, at(3), at(3));
+    election.written(&claim_of(&election, at(3)), UpdateOutcome::Done, at(3), at(3));
     assert_eq!(election.leadership(), Leadership::Leader { term: 1, until: at(13) });
 }
 
 /// The lease after it was given up.
-fn free(version: &str) -> Seen {
-    Seen { holder: String::new(), ..held_by("", 1, "r", version) }
+fn free(version: &str) -> LeaseState {
+    LeaseState { holder: String::new(), ..held_by("", 1, "r", version) }
 }
 
 #[test]
@@ -82,15 +82,15 @@ fn leader_that_steps_aside_releases_the_lease() {
     let mut election = leader();
     election.step_aside(at(3));
     assert_eq!(election.leadership(), Leadership::Follower);
-    assert_eq!(election.step(at(3)), Step::Wait(at(4)), "those who write stop first");
+    assert_eq!(election.step(at(3)), ElectionStep::Wait(at(4)), "those who write stop first");
     election.read(&held_by("me", 1, "r1", "2"), at(4));
     let claim = claim_of(&election, at(4));
     assert_eq!((claim.holder.as_str(), claim.acquires), ("", false));
-    election.written(&claim, Written::Done, at(4), at(4));
+    election.written(&claim, UpdateOutcome::Done, at(4), at(4));
     // Somebody else takes it, and it lapses within the time.
     election.read(&held_by("other", 2, "r", "4"), at(5));
     election.read(&held_by("other", 2, "r", "4"), at(30));
-    assert!(matches!(election.step(at(30)), Step::Wait(_)), "another candidate may want it");
+    assert!(matches!(election.step(at(30)), ElectionStep::Wait(_)), "another candidate may want it");
     election.read(&held_by("other", 2, "r", "4"), at(123));
     assert!(claim_of(&election, at(123)).acquires, "the time is over");
 }
@@ -101,10 +101,10 @@ fn unclaimed_lease_is_taken_back() {
     election.step_aside(at(3));
     election.read(&held_by("me", 1, "r1", "2"), at(4));
     let claim = claim_of(&election, at(4));
-    election.written(&claim, Written::Done, at(4), at(4));
+    election.written(&claim, UpdateOutcome::Done, at(4), at(4));
     election.read(&free("3"), at(5));
     election.read(&free("3"), at(34));
-    assert!(matches!(election.step(at(34)), Step::Wait(_)));
+    assert!(matches!(election.step(at(34)), ElectionStep::Wait(_)));
     election.read(&free("3"), at(35));
     assert!(claim_of(&election, at(35)).acquires);
 }
@@ -112,15 +112,15 @@ fn unclaimed_lease_is_taken_back() {
 #[test]
 fn leader_steps_aside_longer_each_time() {
     let mut election = leader();
-    let mut aside = |secs| {
+    let mut stepped_aside = |secs| {
         election.leadership = Leadership::Leader { term: 1, until: at(secs + 1) };
         election.step_aside(at(secs));
-        election.aside.until.unwrap()
+        election.stepped_aside.until.unwrap()
     };
-    assert_eq!([aside(0), aside(1_000), aside(2_000)], [at(120), at(1_240), at(2_480)]);
-    assert_eq!((0..9).map(|n| aside(10_000 * n)).last(), Some(at(81_200)));
+    assert_eq!([stepped_aside(0), stepped_aside(1_000), stepped_aside(2_000)], [at(120), at(1_240), at(2_480)]);
+    assert_eq!((0..9).map(|n| stepped_aside(10_000 * n)).last(), Some(at(81_200)));
     election.worked();
-    assert_eq!(election.aside.times, 0);
+    assert_eq!(election.stepped_aside.times, 0);
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn another_holder_ends_the_leadership() {
     let mut election = leader();
     election.read(&held_by("other", 2, "r", "9"), at(3));
     assert_eq!(election.leadership(), Leadership::Follower);
-    assert!(matches!(election.step(at(3)), Step::Wait(_)));
+    assert!(matches!(election.step(at(3)), ElectionStep::Wait(_)));
 }
 
 #[test]
@@ -150,11 +150,11 @@ fn late_renewal_does_not_restore_leadership() {
     let mut election = leader();
     election.read(&held_by("me", 1, "r", "2"), at(9));
     let claim = claim_of(&election, at(9));
-    election.written(&claim, Written::Done, at(9), at(11));
-    assert_eq!((election.leadership(), election.step(at(11))), (Leadership::Follower, Step::Get));
+    election.written(&claim, UpdateOutcome::Done, at(9), at(11));
+    assert_eq!((election.leadership(), election.step(at(11))), (Leadership::Follower, ElectionStep::Get));
     election.read(&held_by("me", 1, "r2", "3"), at(11));
     let claim = claim_of(&election, at(11));
-    election.written(&claim, Written::Done, at(11), at(11));
+    election.written(&claim, UpdateOutcome::Done, at(11), at(11));
     assert_eq!(election.leadership(), Leadership::Leader { term: 2, until: at(21) });
 }
 
@@ -164,11 +164,11 @@ fn foreign_lease_expires_by_the_local_clock() {
     let mut election = standing("me");
     for (renewed, secs) in [("1970", 0), ("2999", 7), ("1970-again", 9)] {
         election.read(&held_by("other", 4, renewed, "1"), at(secs));
-        assert!(matches!(election.step(at(secs)), Step::Wait(_)), "what its clock says is nothing to us");
+        assert!(matches!(election.step(at(secs)), ElectionStep::Wait(_)), "what its clock says is nothing to us");
     }
     // Somebody touches the object, and not the lease in it.
     election.read(&held_by("other", 4, "1970-again", "2"), at(23));
-    assert_eq!(election.step(at(23)), Step::Wait(at(23) + Timing::of(DURATION).look));
+    assert_eq!(election.step(at(23)), ElectionStep::Wait(at(23) + LeaseTiming::of(DURATION).look));
     election.read(&held_by("other", 4, "1970-again", "2"), at(24));
     assert_eq!(claim_of(&election, at(24)).transitions, 5);
 }
@@ -176,20 +176,20 @@ fn foreign_lease_expires_by_the_local_clock() {
 #[test]
 fn holder_decides_how_long_its_lease_lasts() {
     let mut election = standing("me");
-    let long = Seen { duration: Some(Duration::from_secs(60)), ..held_by("other", 4, "r", "1") };
+    let long = LeaseState { duration: Some(Duration::from_secs(60)), ..held_by("other", 4, "r", "1") };
     election.read(&long, at(0));
     election.read(&long, at(59));
-    assert_eq!(election.step(at(59)), Step::Wait(at(59) + Timing::of(DURATION).look));
+    assert_eq!(election.step(at(59)), ElectionStep::Wait(at(59) + LeaseTiming::of(DURATION).look));
     election.read(&long, at(60));
     assert!(claim_of(&election, at(60)).acquires);
 }
 
 #[test]
 fn observer_never_claims_the_lease() {
-    let mut election = Election::new("me".into(), Timing::of(DURATION));
+    let mut election = Election::new("me".into(), LeaseTiming::of(DURATION));
     for secs in 0..40 {
         election.read(&shipped(), at(secs));
-        assert!(matches!(election.step(at(secs)), Step::Wait(_)));
+        assert!(matches!(election.step(at(secs)), ElectionStep::Wait(_)));
     }
     election.stand();
     election.read(&shipped(), at(40));
@@ -201,7 +201,7 @@ fn unanswered_claim_is_found_and_made_again() {
     let mut election = standing("me");
     election.read(&shipped(), at(0));
     let claim = claim_of(&election, at(0));
-    election.written(&claim, Written::Failed, at(0), at(2));
+    election.written(&claim, UpdateOutcome::Failed, at(0), at(2));
     assert_eq!(election.leadership(), Leadership::Follower);
     election.read(&held_by("me", 1, "r", "2"), at(3));
     let claim = claim_of(&election, at(3));
@@ -222,19 +222,19 @@ fn deleted_lease_ends_the_leadership() {
 fn release_empties_only_an_own_lease() {
     let mut election = leader();
     election.release(at(2));
-    assert_eq!((election.leadership(), election.step(at(2))), (Leadership::Follower, Step::Get));
+    assert_eq!((election.leadership(), election.step(at(2))), (Leadership::Follower, ElectionStep::Get));
     election.read(&held_by("me", 1, "r", "2"), at(2));
     let claim = claim_of(&election, at(2));
     assert_eq!((claim.holder.as_str(), claim.transitions, claim.version.as_str()), ("", 1, "2"));
-    election.written(&claim, Written::Conflict, at(2), at(2));
+    election.written(&claim, UpdateOutcome::Conflict, at(2), at(2));
     election.read(&held_by("me", 1, "r", "3"), at(2));
-    election.written(&claim_of(&election, at(2)), Written::Done, at(2), at(2));
-    assert_eq!(election.step(at(2)), Step::Done);
+    election.written(&claim_of(&election, at(2)), UpdateOutcome::Done, at(2), at(2));
+    assert_eq!(election.step(at(2)), ElectionStep::Done);
 
     let mut other = leader();
     other.release(at(2));
     other.read(&held_by("somebody", 2, "r", "2"), at(2));
-    assert_eq!(other.step(at(2)), Step::Done);
+    assert_eq!(other.step(at(2)), ElectionStep::Done);
 }
 
 #[test]
@@ -243,14 +243,14 @@ fn repeated_conflicts_back_off() {
     for round in 0..5 {
         election.read(&shipped(), at(round));
         let claim = claim_of(&election, at(round));
-        election.written(&claim, Written::Conflict, at(round), at(round));
-        assert_eq!(election.step(at(round)) == Step::Get, round == 0);
+        election.written(&claim, UpdateOutcome::Conflict, at(round), at(round));
+        assert_eq!(election.step(at(round)) == ElectionStep::Get, round == 0);
     }
 }
 
 /// A request on its way, in the server's time.
 struct Call {
-    claim: Option<Claim>,
+    claim: Option<LeaseUpdate>,
     sent: Moment,
     /// When the server sees it, if it does.
     arrives: Option<u64>,
@@ -258,7 +258,7 @@ struct Call {
     answered: Option<u64>,
     /// When the candidate gives up waiting.
     given_up: u64,
-    answer: Option<(Seen, Written)>,
+    answer: Option<(LeaseState, UpdateOutcome)>,
 }
 
 struct Candidate {
@@ -290,7 +290,7 @@ impl Candidate {
 
 /// The API server: one object, and how badly it is reached.
 struct Server {
-    lease: Seen,
+    lease: LeaseState,
     writes: u64,
     trouble: u64,
     /// Who became the leader in which term.
@@ -298,10 +298,10 @@ struct Server {
 }
 
 impl Server {
-    fn serve(&mut self, claim: Option<&Claim>) -> (Seen, Written) {
-        let Some(claim) = claim else { return (self.lease.clone(), Written::Done) };
+    fn serve(&mut self, claim: Option<&LeaseUpdate>) -> (LeaseState, UpdateOutcome) {
+        let Some(claim) = claim else { return (self.lease.clone(), UpdateOutcome::Done) };
         if claim.version != self.lease.version {
-            return (self.lease.clone(), Written::Conflict);
+            return (self.lease.clone(), UpdateOutcome::Conflict);
         }
         self.touch();
         self.lease.holder.clone_from(&claim.holder);
@@ -311,7 +311,7 @@ impl Server {
             let before = self.terms.insert(claim.transitions, claim.holder.clone());
             assert!(before.is_none(), "term {} began twice", claim.transitions);
         }
-        (self.lease.clone(), Written::Done)
+        (self.lease.clone(), UpdateOutcome::Done)
     }
 
     /// Anybody may write something else into the object.
@@ -320,13 +320,13 @@ impl Server {
         self.lease.version = self.writes.to_string();
     }
 
-    fn call(&self, claim: Option<Claim>, sent: Moment, ms: u64, speed: u64, rng: &mut fastrand::Rng) -> Call {
+    fn call(&self, claim: Option<LeaseUpdate>, sent: Moment, ms: u64, speed: u64, rng: &mut fastrand::Rng) -> Call {
         let lost = |rng: &mut fastrand::Rng| rng.u64(..100) < self.trouble;
         let way =
             |rng: &mut fastrand::Rng| if rng.u64(..100) < self.trouble { rng.u64(..20_000) } else { rng.u64(..40) };
         let arrives = (!lost(rng)).then(|| ms + way(rng));
         let answered = arrives.filter(|_| !lost(rng)).map(|arrives| arrives + way(rng));
-        let patience = u64::try_from(Timing::of(DURATION).call.as_millis()).unwrap() * 100 / speed;
+        let patience = u64::try_from(LeaseTiming::of(DURATION).call.as_millis()).unwrap() * 100 / speed;
         Call { claim, sent, arrives, answered, given_up: ms + patience, answer: None }
     }
 }
@@ -354,14 +354,14 @@ fn act(candidate: &mut Candidate, server: &mut Server, ms: u64, rng: &mut fastra
             (Some((_, written)), Some(claim)) => candidate.election.written(claim, written, *sent, now),
             (None, _) if ms < *given_up => return candidate.call = Some(call),
             (None, None) => candidate.election.not_read(now),
-            (None, Some(claim)) => candidate.election.written(claim, Written::Failed, *sent, now),
+            (None, Some(claim)) => candidate.election.written(claim, UpdateOutcome::Failed, *sent, now),
         }
         candidate.late.push(call);
     }
     match candidate.election.step(now) {
-        Step::Wait(_) | Step::Done => {}
-        Step::Get => candidate.call = Some(server.call(None, now, ms, candidate.speed, rng)),
-        Step::Put(claim) => candidate.call = Some(server.call(Some(claim), now, ms, candidate.speed, rng)),
+        ElectionStep::Wait(_) | ElectionStep::Done => {}
+        ElectionStep::Get => candidate.call = Some(server.call(None, now, ms, candidate.speed, rng)),
+        ElectionStep::Put(claim) => candidate.call = Some(server.call(Some(claim), now, ms, candidate.speed, rng)),
     }
 }
 
@@ -393,7 +393,7 @@ fn history(seed: u64) {
             act(candidate, &mut server, ms, &mut rng);
         }
         for done in &mut candidates {
-            if done.election.step(done.clock(ms)) == Step::Done {
+            if done.election.step(done.clock(ms)) == ElectionStep::Done {
                 *done = candidate(&mut rng);
             }
         }

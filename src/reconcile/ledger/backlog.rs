@@ -12,52 +12,52 @@
 
 use super::{
     Ledger,
-    belief::{Belief, Known},
+    entry::{Known, LedgerEntry},
 };
 use crate::model::{moment::Moment, uid::Uid};
 
 /// Why a record is owed that waits for the walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Backlog {
+pub enum BacklogMark {
     /// The registry does not hold it.
     Missing,
     /// The registry may hold anything.
-    Doubtful,
+    Uncertain,
     /// The registry holds another.
     Differing,
 }
 
-impl Backlog {
+impl BacklogMark {
     fn of(known: Known) -> Self {
         match known {
-            Known::Holds(_) => Self::Differing,
-            Known::Doubt => Self::Doubtful,
-            Known::Unread | Known::Supposed(_) | Known::Absent => Self::Missing,
+            Known::Registered(_) => Self::Differing,
+            Known::Uncertain => Self::Uncertain,
+            Known::Unknown | Known::Assumed(_) | Known::Absent => Self::Missing,
         }
     }
 }
 
 /// One of the two walks: neither waits for the other's turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Walk {
+pub enum BacklogKind {
     /// To what the registry does not hold, or may not.
     Backfill,
     /// To what it holds otherwise.
     Rewrite,
 }
 
-impl Walk {
-    fn of(backlog: Backlog) -> Self {
+impl BacklogKind {
+    fn of(backlog: BacklogMark) -> Self {
         match backlog {
-            Backlog::Missing | Backlog::Doubtful => Self::Backfill,
-            Backlog::Differing => Self::Rewrite,
+            BacklogMark::Missing | BacklogMark::Uncertain => Self::Backfill,
+            BacklogMark::Differing => Self::Rewrite,
         }
     }
 }
 
 /// How much waits, and where the walks are.
 #[derive(Debug, Default)]
-pub(super) struct Walks {
+pub(super) struct BacklogCursors {
     counts: [usize; 3],
     /// What each of them has still to come to is below.
     cursors: [usize; 2],
@@ -67,23 +67,23 @@ pub(super) struct Walks {
     since_before: Option<Moment>,
 }
 
-impl Walks {
+impl BacklogCursors {
     fn len(&self) -> usize {
         self.counts.iter().sum()
     }
 
-    fn mark(&mut self, belief: &mut Belief) {
-        if self.unmark(belief) {
+    fn mark(&mut self, entry: &mut LedgerEntry) {
+        if self.unmark(entry) {
             self.since = self.since.min(self.since_before);
         }
-        let backlog = Backlog::of(belief.known);
+        let backlog = BacklogMark::of(entry.known);
         self.counts[backlog as usize] += 1;
-        belief.backlog = Some(backlog);
+        entry.backlog = Some(backlog);
     }
 
     /// Takes a mark away. Says whether there was one.
-    pub(super) fn unmark(&mut self, belief: &mut Belief) -> bool {
-        let before = belief.backlog.take();
+    pub(super) fn unmark(&mut self, entry: &mut LedgerEntry) -> bool {
+        let before = entry.backlog.take();
         if let Some(before) = before {
             self.counts[before as usize] -= 1;
         }
@@ -94,70 +94,70 @@ impl Walks {
 impl Ledger {
     /// How many records are owed that wait for the walk.
     pub fn backlog(&self) -> usize {
-        self.walks.len()
+        self.backlog_cursors.len()
     }
 
     /// How many of them may be there in any form.
-    pub fn backlog_in_doubt(&self) -> usize {
-        self.walks.counts[Backlog::Doubtful as usize]
+    pub fn backlog_uncertain(&self) -> usize {
+        self.backlog_cursors.counts[BacklogMark::Uncertain as usize]
     }
 
     /// How many one of the walks has still to come to.
-    pub fn backlog_of(&self, walk: Walk) -> usize {
-        let [missing, doubtful, differing] = self.walks.counts;
+    pub fn backlog_of(&self, walk: BacklogKind) -> usize {
+        let [missing, doubtful, differing] = self.backlog_cursors.counts;
         match walk {
-            Walk::Backfill => missing + doubtful,
-            Walk::Rewrite => differing,
+            BacklogKind::Backfill => missing + doubtful,
+            BacklogKind::Rewrite => differing,
         }
     }
 
     /// When the oldest of the backlog was found.
     pub fn backlog_since(&self) -> Option<Moment> {
-        self.walks.since.filter(|_| self.backlog() > 0)
+        self.backlog_cursors.since.filter(|_| self.backlog() > 0)
     }
 
     /// A look at everything begins.
     pub fn begin_backlog(&mut self, now: Moment) {
-        self.walks.since_before = self.backlog_since().or(Some(now));
-        self.walks.since = Some(now);
+        self.backlog_cursors.since_before = self.backlog_since().or(Some(now));
+        self.backlog_cursors.since = Some(now);
     }
 
     /// A put is owed for the id at this position, for which there is no work: it waits for the walk.
-    pub fn put_off(&mut self, position: usize, now: Moment) {
+    pub fn defer(&mut self, position: usize, now: Moment) {
         let is_first = self.backlog() == 0;
-        let walks = &mut self.walks;
+        let backlog_cursors = &mut self.backlog_cursors;
         if is_first {
-            (walks.since, walks.since_before) = (Some(now), Some(now));
+            (backlog_cursors.since, backlog_cursors.since_before) = (Some(now), Some(now));
         }
-        walks.cursors = walks.cursors.map(|cursor| cursor.max(position + 1));
-        self.beliefs.change_at(position, |belief| walks.mark(belief));
+        backlog_cursors.cursors = backlog_cursors.cursors.map(|cursor| cursor.max(position + 1));
+        self.entries.change_at(position, |entry| backlog_cursors.mark(entry));
     }
 
     /// The look at everything is over: the walks begin anew.
-    pub fn begin_walks(&mut self) {
-        self.walks.cursors = [self.beliefs.len(); 2];
-        self.walks.since_before = self.walks.since;
+    pub fn restart_backlog(&mut self) {
+        self.backlog_cursors.cursors = [self.entries.len(); 2];
+        self.backlog_cursors.since_before = self.backlog_cursors.since;
     }
 
     /// Whatever was owed for the id is decided about now: it waits for no walk.
-    pub fn reached(&mut self, uid: &Uid) -> bool {
+    pub fn clear_mark(&mut self, uid: &Uid) -> bool {
         if self.backlog() == 0 {
             return false;
         }
-        let walks = &mut self.walks;
-        self.beliefs.change_existing(uid, |belief| walks.unmark(belief)).unwrap_or(false)
+        let backlog_cursors = &mut self.backlog_cursors;
+        self.entries.change_existing(uid, |entry| backlog_cursors.unmark(entry)).unwrap_or(false)
     }
 
     /// The next id that a walk comes to. It is for the caller to decide about it.
-    pub fn walk_on(&mut self, walk: Walk) -> Option<Uid> {
+    pub fn next_in_backlog(&mut self, walk: BacklogKind) -> Option<Uid> {
         if self.backlog_of(walk) == 0 {
             return None;
         }
-        let cursor = &mut self.walks.cursors[walk as usize];
+        let cursor = &mut self.backlog_cursors.cursors[walk as usize];
         while let Some(position) = cursor.checked_sub(1) {
             *cursor = position;
-            if let Some((uid, belief)) = self.beliefs.at(position)
-                && belief.backlog.map(Walk::of) == Some(walk)
+            if let Some((uid, entry)) = self.entries.at(position)
+                && entry.backlog.map(BacklogKind::of) == Some(walk)
             {
                 return Some(uid.clone());
             }
@@ -167,8 +167,8 @@ impl Ledger {
 
     /// Nothing is owed any more.
     pub(super) fn drop_backlog(&mut self) {
-        let walks = &mut self.walks;
-        self.beliefs.change_all(|_, belief| _ = walks.unmark(belief));
+        let backlog_cursors = &mut self.backlog_cursors;
+        self.entries.change_all(|_, entry| _ = backlog_cursors.unmark(entry));
     }
 }
 
@@ -179,7 +179,7 @@ mod tests {
     use super::*;
     use crate::model::digest::{Buckets, Digest};
 
-    const WALKS: [Walk; 2] = [Walk::Backfill, Walk::Rewrite];
+    const WALKS: [BacklogKind; 2] = [BacklogKind::Backfill, BacklogKind::Rewrite];
 
     fn at(secs: usize) -> Moment {
         Moment::from_secs(secs as u64)
@@ -196,23 +196,23 @@ mod tests {
     }
 
     /// A look at everything, after which exactly these are put off.
-    fn look(ledger: &mut Ledger, now: Moment, put_off: impl Fn(&Uid) -> bool) {
+    fn look(ledger: &mut Ledger, now: Moment, defer: impl Fn(&Uid) -> bool) {
         ledger.begin_backlog(now);
-        for position in (0..ledger.believed()).rev() {
-            let Some((uid, _)) = ledger.belief_at(position).map(|(uid, belief)| (uid.clone(), belief)) else {
+        for position in (0..ledger.entry_count()).rev() {
+            let Some((uid, _)) = ledger.entry_at(position).map(|(uid, entry)| (uid.clone(), entry)) else {
                 continue;
             };
-            match put_off(&uid) && ledger.work(&uid).is_none() {
-                true => ledger.put_off(position, now),
-                false => _ = ledger.reached(&uid),
+            match defer(&uid) && ledger.pending(&uid).is_none() {
+                true => ledger.defer(position, now),
+                false => _ = ledger.clear_mark(&uid),
             }
         }
-        ledger.begin_walks();
+        ledger.restart_backlog();
     }
 
-    fn believe(ledger: &mut Ledger, uid: &Uid, kind: usize) {
-        let known = [Known::Absent, Known::Doubt, Known::Holds(Digest::default().fingerprint())][kind];
-        ledger.believe(uid, known);
+    fn set_known(ledger: &mut Ledger, uid: &Uid, kind: usize) {
+        let known = [Known::Absent, Known::Uncertain, Known::Registered(Digest::default().fingerprint())][kind];
+        ledger.set_known(uid, known);
     }
 
     #[test]
@@ -228,17 +228,17 @@ mod tests {
                     0 => {
                         let of = rng.u16(1..4);
                         look(&mut ledger, at(step), |uid| Buckets::prefix(&uid.text()).is_multiple_of(of));
-                        let now = (0..ledger.believed()).filter_map(|position| ledger.belief_at(position));
-                        let now = now.filter_map(|(uid, belief)| Some((uid.clone(), Walk::of(belief.backlog?))));
+                        let now = (0..ledger.entry_count()).filter_map(|position| ledger.entry_at(position));
+                        let now = now.filter_map(|(uid, entry)| Some((uid.clone(), BacklogKind::of(entry.backlog?))));
                         waits = now.collect();
                     }
-                    1..8 if !waits.contains_key(&uid) => believe(&mut ledger, &uid, rng.usize(..3)),
+                    1..8 if !waits.contains_key(&uid) => set_known(&mut ledger, &uid, rng.usize(..3)),
                     8..12 => {
-                        ledger.owe(&uid, at(step));
+                        ledger.mark_pending(&uid, at(step));
                         waits.remove(&uid);
                     }
                     12..16 => {
-                        ledger.rest(&uid);
+                        ledger.clear_pending(&uid);
                         waits.remove(&uid);
                     }
                     16..20 => {
@@ -247,22 +247,22 @@ mod tests {
                     }
                     20..30 => {
                         let walk = WALKS[rng.usize(..2)];
-                        match ledger.walk_on(walk) {
+                        match ledger.next_in_backlog(walk) {
                             Some(uid) => {
                                 assert_eq!(waits.remove(&uid), Some(walk), "seed {seed}");
-                                assert!(ledger.reached(&uid), "seed {seed}");
+                                assert!(ledger.clear_mark(&uid), "seed {seed}");
                             }
                             None => assert!(waits.values().all(|other| *other != walk), "seed {seed}"),
                         }
                     }
                     30..34 => {
                         // A page of a list.
-                        let Some(position) = ledger.position_of(&uid).filter(|_| ledger.work(&uid).is_none()) else {
+                        let Some(position) = ledger.position_of(&uid).filter(|_| ledger.pending(&uid).is_none()) else {
                             continue;
                         };
-                        ledger.put_off(position, at(step));
-                        let belief = ledger.belief_at(position).map(|(_, belief)| belief.backlog.unwrap());
-                        waits.insert(uid, Walk::of(belief.unwrap()));
+                        ledger.defer(position, at(step));
+                        let entry = ledger.entry_at(position).map(|(_, entry)| entry.backlog.unwrap());
+                        waits.insert(uid, BacklogKind::of(entry.unwrap()));
                     }
                     _ => {}
                 }
@@ -270,7 +270,8 @@ mod tests {
                     let left = waits.values().filter(|other| **other == walk).count();
                     assert_eq!(ledger.backlog_of(walk), left, "seed {seed}, step {step}");
                 }
-                let marks = (0..ledger.believed()).filter_map(|n| ledger.belief_at(n)).filter(|(_, b)| b.is_put_off());
+                let marks =
+                    (0..ledger.entry_count()).filter_map(|n| ledger.entry_at(n)).filter(|(_, b)| b.is_deferred());
                 assert_eq!((marks.count(), ledger.backlog()), (waits.len(), waits.len()), "seed {seed}, step {step}");
             }
         }
@@ -280,14 +281,14 @@ mod tests {
     fn backlog_age_counts_from_its_first_reconcile() {
         // The full reconcile that first found a record pending starts its age.
         let mut ledger = seeded();
-        (0..3).for_each(|n| believe(&mut ledger, &uid(n), n));
+        (0..3).for_each(|n| set_known(&mut ledger, &uid(n), n));
         assert_eq!(ledger.backlog_since(), None);
         look(&mut ledger, at(10), |_| true);
         look(&mut ledger, at(20), |_| true);
-        assert_eq!((ledger.backlog_since(), ledger.backlog_in_doubt()), (Some(at(10)), 1));
-        assert_eq!(ledger.owe(&uid(0), at(30)).since(), at(10));
-        assert_eq!(ledger.owe(&uid(7), at(30)).since(), at(30), "of which the look knew nothing");
-        assert_eq!((ledger.backlog(), ledger.owed()), (2, 4));
+        assert_eq!((ledger.backlog_since(), ledger.backlog_uncertain()), (Some(at(10)), 1));
+        assert_eq!(ledger.mark_pending(&uid(0), at(30)).since(), at(10));
+        assert_eq!(ledger.mark_pending(&uid(7), at(30)).since(), at(30), "of which the look knew nothing");
+        assert_eq!((ledger.backlog(), ledger.pending_count()), (2, 4));
         look(&mut ledger, at(40), |_| false);
         assert_eq!((ledger.backlog(), ledger.backlog_since()), (0, None));
         look(&mut ledger, at(50), |_| true);
@@ -297,20 +298,24 @@ mod tests {
     #[test]
     fn page_joins_the_backlog() {
         let mut ledger = seeded();
-        (0..4).for_each(|n| believe(&mut ledger, &uid(n), 0));
-        let put_off = |ledger: &mut Ledger, n: usize, now| ledger.put_off(ledger.position_of(&uid(n)).unwrap(), now);
-        put_off(&mut ledger, 1, at(10));
-        put_off(&mut ledger, 2, at(20));
+        (0..4).for_each(|n| set_known(&mut ledger, &uid(n), 0));
+        let defer = |ledger: &mut Ledger, n: usize, now| ledger.defer(ledger.position_of(&uid(n)).unwrap(), now);
+        defer(&mut ledger, 1, at(10));
+        defer(&mut ledger, 2, at(20));
         assert_eq!((ledger.backlog(), ledger.backlog_since()), (2, Some(at(10))));
-        assert_eq!(ledger.walk_on(Walk::Backfill), Some(uid(2)));
-        ledger.reached(&uid(2));
-        put_off(&mut ledger, 3, at(30));
-        put_off(&mut ledger, 3, at(31));
+        assert_eq!(ledger.next_in_backlog(BacklogKind::Backfill), Some(uid(2)));
+        ledger.clear_mark(&uid(2));
+        defer(&mut ledger, 3, at(30));
+        defer(&mut ledger, 3, at(31));
         for n in [3, 1] {
-            assert_eq!(ledger.walk_on(Walk::Backfill), Some(uid(n)), "above and below where the walk was");
-            ledger.reached(&uid(n));
+            assert_eq!(
+                ledger.next_in_backlog(BacklogKind::Backfill),
+                Some(uid(n)),
+                "above and below where the walk was"
+            );
+            ledger.clear_mark(&uid(n));
         }
-        put_off(&mut ledger, 0, at(40));
+        defer(&mut ledger, 0, at(40));
         assert_eq!(ledger.backlog_since(), Some(at(40)), "what waited before is done");
     }
 
@@ -318,13 +323,13 @@ mod tests {
     fn stepping_down_clears_pending_and_backlog() {
         let mut ledger = seeded();
         for n in 0..3 {
-            ledger.sighted(&uid(n), 0, at(1));
-            believe(&mut ledger, &uid(n), n);
+            ledger.pod_seen(&uid(n), 0, at(1));
+            set_known(&mut ledger, &uid(n), n);
         }
         look(&mut ledger, at(1), |_| true);
-        assert_eq!(ledger.owed(), 3);
+        assert_eq!(ledger.pending_count(), 3);
         ledger.step_down(10);
-        assert_eq!((ledger.owed(), ledger.believed()), (0, 3));
-        assert_eq!(WALKS.map(|walk| ledger.walk_on(walk)), [None, None]);
+        assert_eq!((ledger.pending_count(), ledger.entry_count()), (0, 3));
+        assert_eq!(WALKS.map(|walk| ledger.next_in_backlog(walk)), [None, None]);
     }
 }

@@ -8,7 +8,7 @@
 
 use super::{
     Ledger,
-    belief::{Belief, Known},
+    entry::{Known, LedgerEntry},
 };
 use crate::model::{
     digest::{Buckets, Fingerprint},
@@ -34,14 +34,14 @@ const FORGOTTEN_MAX: usize = 100_000;
 
 /// A reading that is under way.
 #[derive(Debug, Default)]
-pub(super) struct Reading {
+pub(super) struct InventoryReading {
     /// Ids that were forgotten since it began, of which it may still speak.
     forgotten: UidMap<()>,
     /// The buckets that are settled.
     settled: Option<(Buckets, Vec<bool>)>,
 }
 
-impl Reading {
+impl InventoryReading {
     pub(super) fn forget(&mut self, uid: &Uid) {
         if self.forgotten.len() < FORGOTTEN_MAX && !self.is_settled(uid) {
             self.forgotten.insert(uid, ());
@@ -62,12 +62,12 @@ impl Reading {
 impl Ledger {
     /// A reading begins: of what is unread, the registry is supposed to hold what is desired. Nothing was touched or
     /// forgotten since.
-    pub fn suppose(&mut self, desired: impl Fn(&Uid, &Belief) -> Option<Fingerprint>) {
-        self.reading = Some(Reading::default());
-        self.beliefs.change_all(|uid, belief| {
-            (belief.touched, belief.named) = (false, false);
-            if matches!(belief.known, Known::Unread | Known::Supposed(_)) {
-                belief.known = desired(uid, belief).map_or(Known::Unread, Known::Supposed);
+    pub fn assume(&mut self, desired: impl Fn(&Uid, &LedgerEntry) -> Option<Fingerprint>) {
+        self.reading = Some(InventoryReading::default());
+        self.entries.change_all(|uid, entry| {
+            (entry.touched, entry.named) = (false, false);
+            if matches!(entry.known, Known::Unknown | Known::Assumed(_)) {
+                entry.known = desired(uid, entry).map_or(Known::Unknown, Known::Assumed);
             }
         });
     }
@@ -75,9 +75,9 @@ impl Ledger {
     /// The inventory as we believe or suppose it to be: per bucket how many records, and the xor of their fingerprints.
     pub fn buckets(&self, division: Buckets) -> Vec<(u64, Fingerprint)> {
         let mut buckets = vec![(0, Fingerprint::default()); division.count()];
-        for (_, belief) in self.beliefs.iter() {
-            if let Known::Holds(held) | Known::Supposed(held) = belief.known {
-                let bucket = &mut buckets[belief.bucket(division)];
+        for (_, entry) in self.entries.iter() {
+            if let Known::Registered(held) | Known::Assumed(held) = entry.known {
+                let bucket = &mut buckets[entry.bucket(division)];
                 bucket.0 += 1;
                 bucket.1.xor(&held);
             }
@@ -87,17 +87,17 @@ impl Ledger {
 
     /// The registry's bucket equals ours: it holds what was supposed in it, and no other record.
     pub fn confirm_bucket(&mut self, division: Buckets, matches: impl Fn(usize) -> bool) {
-        let (work, reading) = (&mut self.work, &self.reading);
-        self.beliefs.change_all(|uid, belief| {
-            if !matches(belief.bucket(division)) {
+        let (pending, reading) = (&mut self.pending, &self.reading);
+        self.entries.change_all(|uid, entry| {
+            if !matches(entry.bucket(division)) {
                 return;
             }
-            match belief.known {
-                Known::Supposed(held) => belief.known = Known::Holds(held),
-                Known::Unread | Known::Doubt if !belief.touched => match work.get_mut(uid) {
-                    Some(work) => work.was_not_applied(),
+            match entry.known {
+                Known::Assumed(held) => entry.known = Known::Registered(held),
+                Known::Unknown | Known::Uncertain if !entry.touched => match pending.get_mut(uid) {
+                    Some(pending) => pending.was_not_applied(),
                     None if reading.as_ref().is_some_and(|reading| reading.forgotten.contains(uid)) => {}
-                    None => belief.known = Known::Absent,
+                    None => entry.known = Known::Absent,
                 },
                 _ => {}
             }
@@ -106,43 +106,43 @@ impl Ledger {
 
     /// The registry named this id in the reading, which is over `now`.
     pub fn inventory_has(&mut self, uid: &Uid, held: Fingerprint, now: Moment) -> Option<Drift> {
-        let position = self.beliefs.position_of(uid);
-        let name = |belief: &mut Belief| {
-            belief.named = true;
-            (belief.known, belief.touched)
+        let position = self.entries.position_of(uid);
+        let name = |entry: &mut LedgerEntry| {
+            entry.named = true;
+            (entry.known, entry.touched)
         };
-        let before = position.and_then(|position| self.beliefs.change_at(position, name));
-        let forgotten = |reading: &Reading| reading.may_have_forgotten(uid, before.is_some());
+        let before = position.and_then(|position| self.entries.change_at(position, name));
+        let forgotten = |reading: &InventoryReading| reading.may_have_forgotten(uid, before.is_some());
         if self.reading.as_ref().is_some_and(forgotten) || before.is_some_and(|(_, touched)| touched) {
             return None;
         }
-        if let Some(work) = self.work.get_mut(uid) {
+        if let Some(pending) = self.pending.get_mut(uid) {
             // What was sent last has arrived, and nothing else is under way.
-            let applied = before.is_some_and(|(known, _)| known == Known::Doubt) && work.is_settled_by(held);
+            let applied = before.is_some_and(|(known, _)| known == Known::Uncertain) && pending.is_settled_by(held);
             if let Some(position) = position.filter(|_| applied) {
-                self.beliefs.change_at(position, |belief| belief.known = Known::Holds(held));
+                self.entries.change_at(position, |entry| entry.known = Known::Registered(held));
             } else {
-                work.was_not_applied();
+                pending.was_not_applied();
             }
             return None;
         }
-        if let Some(why) = self.ends.remove(uid) {
-            self.owe(uid, now).ended = Some(why);
+        if let Some(why) = self.recent_deletions.remove(uid) {
+            self.mark_pending(uid, now).deletion = Some(why);
         }
         let is_news = before.is_none_or(|(known, _)| known == Known::Absent);
-        let learn = |belief: &mut Belief| {
-            (belief.known, belief.named) = (Known::Holds(held), true);
+        let learn = |entry: &mut LedgerEntry| {
+            (entry.known, entry.named) = (Known::Registered(held), true);
             if is_news {
-                belief.sight(now);
+                entry.see(now);
             }
         };
         match position {
-            Some(position) => _ = self.beliefs.change_at(position, learn),
-            None => self.beliefs.change(uid, Known::Unread, learn),
+            Some(position) => _ = self.entries.change_at(position, learn),
+            None => self.entries.change(uid, Known::Unknown, learn),
         }
         match before {
             _ if is_news => self.seeded.then_some(Drift::Extra),
-            Some((Known::Holds(believed), _)) if believed != held => Some(Drift::Differing),
+            Some((Known::Registered(believed), _)) if believed != held => Some(Drift::Differing),
             _ => None,
         }
     }
@@ -161,14 +161,14 @@ impl Ledger {
             (*settled, any) = (true, true);
         }
         if any {
-            self.doubt_the_unread(|belief| which(belief.bucket(division)));
+            self.mark_unread_uncertain(|entry| which(entry.bucket(division)));
         }
     }
 
-    fn doubt_the_unread(&mut self, which: impl Fn(&Belief) -> bool) {
-        self.beliefs.change_all(|_, belief| {
-            if matches!(belief.known, Known::Unread | Known::Supposed(_)) && which(belief) {
-                belief.known = Known::Doubt;
+    fn mark_unread_uncertain(&mut self, which: impl Fn(&LedgerEntry) -> bool) {
+        self.entries.change_all(|_, entry| {
+            if matches!(entry.known, Known::Unknown | Known::Assumed(_)) && which(entry) {
+                entry.known = Known::Uncertain;
             }
         });
     }
@@ -176,23 +176,23 @@ impl Ledger {
     /// The registry named all that it holds, but for the buckets that equal ours: it holds nothing else. Says how many
     /// records we believed to be there.
     pub fn inventory_lacks_the_others(&mut self, division: Buckets, equal: impl Fn(usize) -> bool) -> usize {
-        let (work, reading, mut missing) = (&mut self.work, &self.reading, 0);
-        self.beliefs.change_all(|uid, belief| {
-            if belief.named || belief.touched || equal(belief.bucket(division)) {
+        let (pending, reading, mut missing) = (&mut self.pending, &self.reading, 0);
+        self.entries.change_all(|uid, entry| {
+            if entry.named || entry.touched || equal(entry.bucket(division)) {
                 return;
             }
             let forgotten = reading.as_ref().is_some_and(|reading| reading.forgotten.contains(uid));
-            let is_missing = matches!(belief.known, Known::Holds(_));
-            match work.get_mut(uid) {
-                Some(work) => {
-                    work.was_not_applied();
-                    if is_missing && work.tries().flight.is_none() {
+            let is_missing = matches!(entry.known, Known::Registered(_));
+            match pending.get_mut(uid) {
+                Some(pending) => {
+                    pending.was_not_applied();
+                    if is_missing && pending.attempts().in_flight.is_none() {
                         // What was sent last may still arrive.
-                        (belief.known, missing) = (Known::Doubt, missing + 1);
+                        (entry.known, missing) = (Known::Uncertain, missing + 1);
                     }
                 }
                 None if forgotten => {}
-                None => (belief.known, missing) = (Known::Absent, missing + usize::from(is_missing)),
+                None => (entry.known, missing) = (Known::Absent, missing + usize::from(is_missing)),
             }
         });
         missing
@@ -207,8 +207,8 @@ impl Ledger {
     pub fn finish_reading(&mut self) {
         self.seeded = true;
         self.reading = None;
-        self.ends.clear();
-        self.doubt_the_unread(|_| true);
+        self.recent_deletions.clear();
+        self.mark_unread_uncertain(|_| true);
     }
 }
 
@@ -218,7 +218,7 @@ mod tests {
     use crate::{
         model::{digest::Digest, ids::Version},
         reconcile::{
-            ledger::work::{Applied, Attempt, Blame, Flight},
+            ledger::pending::{Applied, AttemptKind, Blame, InFlight},
             outcome::OperationKind,
         },
     };
@@ -233,26 +233,26 @@ mod tests {
     fn equal_bucket_lacks_unassumed_records() {
         let (gone, shown) = (Uid::from("gone"), Uid::from("shown"));
         let mut ledger = Ledger::default();
-        ledger.sighted(&gone, 0, NOW);
-        ledger.sighted(&shown, 0, NOW);
+        ledger.pod_seen(&gone, 0, NOW);
+        ledger.pod_seen(&shown, 0, NOW);
         for _ in 0..2 {
-            ledger.suppose(|uid, _| (*uid == shown).then(|| held(1)));
+            ledger.assume(|uid, _| (*uid == shown).then(|| held(1)));
             ledger.confirm_bucket(Buckets::By8Bits, |_| true);
             ledger.finish_reading();
-            assert_eq!((ledger.known(&gone), ledger.known(&shown)), (Known::Absent, Known::Holds(held(1))));
+            assert_eq!((ledger.known(&gone), ledger.known(&shown)), (Known::Absent, Known::Registered(held(1))));
         }
     }
 
     #[test]
     fn missing_pending_record_is_uncertain() {
         let (mut ledger, uid) = (Ledger::default(), &Uid::from("a"));
-        ledger.sighted(uid, 0, NOW);
+        ledger.pod_seen(uid, 0, NOW);
         ledger.finish_reading();
-        ledger.believe(uid, Known::Holds(held(1)));
-        ledger.owe(uid, NOW);
-        ledger.suppose(|_, _| None);
+        ledger.set_known(uid, Known::Registered(held(1)));
+        ledger.mark_pending(uid, NOW);
+        ledger.assume(|_, _| None);
         assert_eq!(ledger.inventory_lacks_the_others(Buckets::By8Bits, |_| false), 1);
-        assert_eq!(ledger.known(uid), Known::Doubt);
+        assert_eq!(ledger.known(uid), Known::Uncertain);
     }
 
     #[test]
@@ -262,34 +262,34 @@ mod tests {
         let bucket = |uid: &Uid| division.of(&uid.text());
         assert_ne!(bucket(&old), bucket(&new));
         let mut ledger = Ledger::default();
-        ledger.sighted(&old, 0, NOW);
-        ledger.suppose(|_, _| None);
-        assert_eq!((ledger.known(&old), ledger.known(&new)), (Known::Unread, Known::Unread));
+        ledger.pod_seen(&old, 0, NOW);
+        ledger.assume(|_, _| None);
+        assert_eq!((ledger.known(&old), ledger.known(&new)), (Known::Unknown, Known::Unknown));
         ledger.settle_buckets(division, |settled| settled == bucket(&new));
-        assert_eq!((ledger.known(&old), ledger.known(&new)), (Known::Unread, Known::Absent));
+        assert_eq!((ledger.known(&old), ledger.known(&new)), (Known::Unknown, Known::Absent));
         ledger.settle_buckets(division, |settled| settled == bucket(&old));
-        assert_eq!((ledger.known(&old), ledger.known(&new)), (Known::Doubt, Known::Absent));
+        assert_eq!((ledger.known(&old), ledger.known(&new)), (Known::Uncertain, Known::Absent));
         ledger.abandon_reading();
-        assert_eq!(ledger.known(&new), Known::Unread);
+        assert_eq!(ledger.known(&new), Known::Unknown);
         assert!(!ledger.is_seeded());
     }
 
     /// A put of this record that failed, and may have been applied.
     fn failed_put(ledger: &mut Ledger, uid: &Uid, n: u8, seq: u64) {
-        let result = Known::Holds(held(n));
-        let flight = Flight { kind: OperationKind::Put, result, version: Version { epoch: 1, seq } };
-        ledger.begin(uid, flight, NOW);
+        let result = Known::Registered(held(n));
+        let in_flight = InFlight { kind: OperationKind::Put, result, version: Version { epoch: 1, seq } };
+        ledger.begin(uid, in_flight, NOW);
         ledger.fail(uid, Applied::Maybe, Blame::OneOf(500), NOW, 0);
-        assert_eq!((ledger.known(uid), ledger.attempt(uid, result)), (Known::Doubt, Attempt::Retry));
+        assert_eq!((ledger.known(uid), ledger.attempt(uid, result)), (Known::Uncertain, AttemptKind::Retry));
     }
 
     fn seeded_with_failed_put() -> (Ledger, Uid) {
         let (mut ledger, uid) = (Ledger::default(), Uid::from("a"));
-        ledger.suppose(|_, _| None);
+        ledger.assume(|_, _| None);
         ledger.finish_reading();
-        ledger.sighted(&uid, 0, NOW);
+        ledger.pod_seen(&uid, 0, NOW);
         failed_put(&mut ledger, &uid, 1, 1);
-        ledger.suppose(|_, _| None);
+        ledger.assume(|_, _| None);
         (ledger, uid)
     }
 
@@ -297,7 +297,7 @@ mod tests {
     fn inventory_shows_that_a_failed_put_was_applied() {
         let (mut ledger, uid) = seeded_with_failed_put();
         ledger.inventory_has(&uid, held(1), NOW);
-        assert_eq!(ledger.known(&uid), Known::Holds(held(1)));
+        assert_eq!(ledger.known(&uid), Known::Registered(held(1)));
     }
 
     #[test]
@@ -313,44 +313,44 @@ mod tests {
             let (mut ledger, uid) = seeded_with_failed_put();
             read(&mut ledger, &uid);
             ledger.finish_reading();
-            let attempt = ledger.attempt(&uid, Known::Holds(held(1)));
-            assert_eq!((ledger.known(&uid), attempt), (Known::Doubt, Attempt::First), "it may still arrive");
+            let attempt = ledger.attempt(&uid, Known::Registered(held(1)));
+            assert_eq!((ledger.known(&uid), attempt), (Known::Uncertain, AttemptKind::First), "it may still arrive");
         }
         let (mut ledger, uid) = seeded_with_failed_put();
         ledger.inventory_lacks_the_others(division, |_| true);
-        assert_eq!(ledger.attempt(&uid, Known::Holds(held(1))), Attempt::Retry, "its bucket was not read");
+        assert_eq!(ledger.attempt(&uid, Known::Registered(held(1))), AttemptKind::Retry, "its bucket was not read");
     }
 
     #[test]
     fn request_that_may_still_arrive_is_not_settled() {
         let (mut ledger, uid) = seeded_with_failed_put();
         failed_put(&mut ledger, &uid, 2, 2);
-        ledger.suppose(|_, _| None);
+        ledger.assume(|_, _| None);
         ledger.inventory_has(&uid, held(2), NOW);
-        assert_eq!(ledger.known(&uid), Known::Doubt, "the first put may come after the second one");
+        assert_eq!(ledger.known(&uid), Known::Uncertain, "the first put may come after the second one");
         // What was touched since the reading began is left aside.
         let (mut ledger, uid) = seeded_with_failed_put();
         failed_put(&mut ledger, &uid, 1, 2);
         ledger.inventory_has(&uid, held(1), NOW);
-        assert_eq!(ledger.known(&uid), Known::Doubt);
+        assert_eq!(ledger.known(&uid), Known::Uncertain);
     }
 
     #[test]
     fn forgotten_ids_are_bounded_during_a_reading() {
         let mut ledger = Ledger::default();
-        ledger.suppose(|_, _| None);
+        ledger.assume(|_, _| None);
         let ids = |from: usize, to: usize| (from..to).map(|n| Uid::from(format!("u{n}")));
         ids(0, FORGOTTEN_MAX - 1).for_each(|uid| ledger.forget(&uid));
         let stranger = Uid::from("stranger");
         ledger.inventory_has(&stranger, held(1), NOW);
-        assert_eq!(ledger.known(&stranger), Known::Holds(held(1)));
+        assert_eq!(ledger.known(&stranger), Known::Registered(held(1)));
         ids(FORGOTTEN_MAX, 2 * FORGOTTEN_MAX).for_each(|uid| ledger.forget(&uid));
         let kept = ledger.reading.as_ref().map(|reading| reading.forgotten.len());
         assert_eq!(kept, Some(FORGOTTEN_MAX));
         // It may be one of those that are not remembered.
         ledger.inventory_has(&Uid::from("another"), held(1), NOW);
-        assert!(ledger.belief(&Uid::from("another")).is_none());
+        assert!(ledger.entry(&Uid::from("another")).is_none());
         ledger.inventory_has(&stranger, held(2), NOW);
-        assert_eq!(ledger.known(&stranger), Known::Holds(held(2)), "an id with a belief was not forgotten");
+        assert_eq!(ledger.known(&stranger), Known::Registered(held(2)), "an id with a belief was not forgotten");
     }
 }

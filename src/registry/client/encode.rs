@@ -5,18 +5,18 @@
 
 use std::io::Write as _;
 
-use crate::registry::protocol::{Observed, Reason, SCHEMA};
+use crate::registry::protocol::{ObservedBy, Reason, SCHEMA};
 use crate::{
     model::{
         ids::Version,
-        pod::{Content, Pod},
+        pod::{Pod, RecordContent},
     },
-    reconcile::{decide::Removal, ledger::work::Ended},
+    reconcile::{decide::Removal, ledger::pending::Deletion},
     registry::{Encoded, EncodedBody},
 };
 
 /// The whole record of a pod for one version.
-pub(super) fn record(pod: &Pod, content: &Content, version: Version) -> Vec<u8> {
+pub(super) fn record(pod: &Pod, content: &RecordContent, version: Version) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(content.canonical.len() + 256);
     let resource_version = serde_json::Value::from(&*pod.resource_version);
     let Version { epoch, seq } = version;
@@ -35,12 +35,12 @@ pub(super) fn record(pod: &Pod, content: &Content, version: Version) -> Vec<u8> 
 }
 
 /// Why and how a removal is reported.
-pub(super) fn removal(removal: Removal) -> (Reason, Observed) {
+pub(super) fn removal(removal: Removal) -> (Reason, ObservedBy) {
     match removal {
-        Removal::Watched(Ended::Deleted) => (Reason::Deleted, Observed::Watch),
-        Removal::Watched(Ended::DeletedOrLeftRule) => (Reason::DeletedOrLeftRule, Observed::Watch),
-        Removal::Absent => (Reason::Absent, Observed::List),
-        Removal::LeftRule => (Reason::LeftRule, Observed::List),
+        Removal::Observed(Deletion::Deleted) => (Reason::Deleted, ObservedBy::Watch),
+        Removal::Observed(Deletion::DeletedOrLeftRule) => (Reason::DeletedOrLeftRule, ObservedBy::Watch),
+        Removal::Inferred => (Reason::Absent, ObservedBy::List),
+        Removal::LeftRule => (Reason::LeftRule, ObservedBy::List),
     }
 }
 
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
     use crate::model::{
         digest::Digest,
-        ids::Writer,
+        ids::RecordOwner,
         pod::{
             object::PodObject,
             to_record::{AllowList, Rule, desired},
@@ -93,7 +93,7 @@ mod tests {
             "name": "p", "namespace": "n", "uid": "u", "resourceVersion": "7", "generation": 2,
             "creationTimestamp": "2026-11-23T10:00:00Z"}}))
         .unwrap();
-        let writer = Writer { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };
+        let writer = RecordOwner { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };
         desired(object, &Rule { writer, labels: AllowList::default(), annotations: AllowList::default() }).unwrap()
     }
 
@@ -114,7 +114,7 @@ mod tests {
         let version = Version { epoch: u64::MAX, seq: u64::MAX };
         let content = pod().content.unwrap();
         let put = EncodedBody::Put { record: record(&pod(), &content, version), digest: content.digest };
-        let delete = EncodedBody::Delete(Removal::Watched(Ended::DeletedOrLeftRule));
+        let delete = EncodedBody::Delete(Removal::Observed(Deletion::DeletedOrLeftRule));
         let operations: Vec<_> =
             [put, delete].map(|body| Encoded { uid: Uid::from("u"), version, body }).into_iter().collect();
         let bytes = batch(7, &operations);

@@ -15,11 +15,11 @@ use super::credentials::{self, Error};
 use crate::registry::protocol::Problem;
 use crate::{
     connect::{
-        explain::{Names, explain},
+        explain::{SettingNames, explain},
         trust::Bundle,
     },
     model::ids::{INTEGER_LIMIT, Version},
-    reconcile::outcome::{self, Failure, Said},
+    reconcile::outcome::{self, Failure, ProblemDetail},
 };
 
 /// Bytes of an answer that are read at most, where it is about one thing.
@@ -43,11 +43,11 @@ const CONNECTION_AGE: Duration = Duration::from_secs(60);
 /// What servers answer to plain HTTP at a port for TLS.
 const TLS_EXPECTED: [&str; 2] = ["HTTP request to an HTTPS server", "plain HTTP request was sent to HTTPS port"];
 /// What the settings of this connection are called.
-const NAMES: Names =
-    Names { address: "--registry-url", authorities: "--registry-ca-file", timeout: "--request-timeout" };
+const NAMES: SettingNames =
+    SettingNames { address: "--registry-url", authorities: "--registry-ca-file", timeout: "--request-timeout" };
 
 /// A connection to one registry.
-pub(super) struct Http {
+pub(super) struct RegistryHttp {
     base: Url,
     timeout: Duration,
     token_file: Option<PathBuf>,
@@ -67,13 +67,13 @@ struct Current {
 }
 
 /// An answer with its body read.
-pub(super) struct Answer {
+pub(super) struct HttpAnswer {
     pub(super) status: u16,
     pub(super) retry_after: Option<Duration>,
     pub(super) body: Vec<u8>,
 }
 
-impl Http {
+impl RegistryHttp {
     pub(super) fn new(
         base: Url,
         token_file: Option<PathBuf>,
@@ -171,7 +171,7 @@ impl Http {
         url: Url,
         body: Option<Vec<u8>>,
         most: usize,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<HttpAnswer, Failure> {
         self.refresh_if_due();
         let response = self.request(method, url, body).send().await;
         let response = response.map_err(|error| {
@@ -184,7 +184,7 @@ impl Http {
         let status = response.status();
         let retry_after = retry_after(&response, SystemTime::now());
         let body = read_body(response, most).await?;
-        Ok(Answer { status: status.as_u16(), retry_after, body })
+        Ok(HttpAnswer { status: status.as_u16(), retry_after, body })
     }
 
     fn request(&self, method: Method, url: Url, body: Option<Vec<u8>>) -> reqwest::RequestBuilder {
@@ -218,7 +218,7 @@ fn client(timeout: Duration, authorities: Option<&Bundle>) -> Result<reqwest::Cl
     builder.build().map_err(Error::Client)
 }
 
-impl Answer {
+impl HttpAnswer {
     /// What the answer holds, if it is a success.
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, Failure> {
         self.success()?;
@@ -236,30 +236,30 @@ impl Answer {
     /// Whether the answer is a success.
     pub(super) fn success(&self) -> Result<(), Failure> {
         let success = StatusCode::from_u16(self.status).is_ok_and(|status| status.is_success());
-        if success { Ok(()) } else { Err(outcome::of_request(self.status, self.said())) }
+        if success { Ok(()) } else { Err(outcome::judge_request(self.status, self.said())) }
     }
 
     /// What the answer says beside its status.
-    pub(super) fn said(&self) -> Said {
+    pub(super) fn said(&self) -> ProblemDetail {
         match serde_json::from_slice::<Problem>(&self.body) {
-            Ok(problem) => Said { retry_after: self.retry_after, ..said(&problem) },
+            Ok(problem) => ProblemDetail { retry_after: self.retry_after, ..said(&problem) },
             Err(_) => {
                 // Of a text that is not the protocol's nothing is repeated: it may echo the token.
                 let text = String::from_utf8_lossy(&self.body);
                 let advice = "the port expects TLS; use https:// in --registry-url";
                 let detail = if TLS_EXPECTED.iter().any(|phrase| text.contains(phrase)) { advice } else { "" };
-                Said { detail: detail.to_owned(), retry_after: self.retry_after, ..Said::default() }
+                ProblemDetail { detail: detail.to_owned(), retry_after: self.retry_after, ..ProblemDetail::default() }
             }
         }
     }
 }
 
 /// What a problem says.
-pub(super) fn said(problem: &Problem) -> Said {
+pub(super) fn said(problem: &Problem) -> ProblemDetail {
     // Numbers that the protocol does not know cannot be passed by counting.
     let is_known = |version: Version| version.epoch < INTEGER_LIMIT && version.seq < INTEGER_LIMIT;
     let detail = problem.detail.as_ref().or(problem.title.as_ref());
-    Said {
+    ProblemDetail {
         problem: fit_for_logs(problem.name(), NAME_CHARS),
         detail: detail.map(|text| fit_for_logs(text, DETAIL_CHARS)).unwrap_or_default(),
         current: problem.current.filter(|current| is_known(current.version)),

@@ -11,27 +11,27 @@ use std::{path::PathBuf, time::Duration};
 use reqwest::{Method, Url};
 
 use super::protocol::{
-    BATCH, BatchResults, CapabilitiesDocument, Cluster, DIGEST_INVENTORY, HeartbeatAccepted, ItemResult, PROTOCOL,
-    Stored,
+    BATCH, BatchResults, CapabilitiesDocument, ClusterInfo, DIGEST_INVENTORY, HeartbeatAccepted, ItemResult, PROTOCOL,
+    StoredRecordInfo,
 };
 use super::{
-    Capabilities, Change, Encoded, EncodedBody, Features, RecordName, Registry,
+    Capabilities, Encoded, EncodedBody, Features, RecordChange, RecordName, Registry,
     inventory::{Bucket, BucketDigests, InventoryPage},
     session::{Contender, Heartbeat, OpenSession, SessionOpened},
 };
 use crate::{
     model::{
         digest::Digest,
-        ids::{DEFAULT_OWNER, INTEGER_LIMIT, Version, Writer, is_namespace_name, is_pod_name, is_valid_id},
+        ids::{DEFAULT_OWNER, INTEGER_LIMIT, RecordOwner, Version, is_namespace_name, is_pod_name, is_valid_id},
         uid::Uid,
     },
     reconcile::{
-        outcome::{self, Failure, OperationKind, Said, Verdict},
+        outcome::{self, Failure, OperationKind, ProblemDetail, Verdict},
         takeover::OtherWriter,
     },
 };
 use credentials::Error;
-use http::{Answer, Http, LARGE_ANSWER, NAME_CHARS, RECORD_ANSWER, SMALL_ANSWER, fit_for_logs};
+use http::{HttpAnswer, LARGE_ANSWER, NAME_CHARS, RECORD_ANSWER, RegistryHttp, SMALL_ANSWER, fit_for_logs};
 
 /// Features of a registry that are read; the protocol knows five.
 const FEATURES_MAX: usize = 64;
@@ -62,8 +62,8 @@ pub struct Config {
 
 /// A client of one registry, for one writer.
 pub struct Client {
-    http: Http,
-    writer: Writer,
+    http: RegistryHttp,
+    writer: RecordOwner,
 }
 
 impl Client {
@@ -71,9 +71,9 @@ impl Client {
     ///
     /// # Errors
     /// When the CA file or the token file cannot be read.
-    pub fn new(config: Config, writer: Writer) -> Result<Self, Error> {
+    pub fn new(config: Config, writer: RecordOwner) -> Result<Self, Error> {
         let Config { url, token_file, ca_file, request_timeout } = config;
-        Ok(Self { http: Http::new(url, token_file, ca_file, request_timeout)?, writer })
+        Ok(Self { http: RegistryHttp::new(url, token_file, ca_file, request_timeout)?, writer })
     }
 
     /// The address of a path below the writer's cluster; the owner is named unless it is the default.
@@ -85,11 +85,11 @@ impl Client {
         self.http.url(&format!("v1/clusters/{}{path}", self.writer.cluster_id), &query)
     }
 
-    async fn get(&self, url: Url, most: usize) -> Result<Answer, Failure> {
+    async fn get(&self, url: Url, most: usize) -> Result<HttpAnswer, Failure> {
         self.http.send(Method::GET, url, None, most).await
     }
 
-    async fn send_json<T: serde::Serialize>(&self, method: Method, url: Url, body: &T) -> Result<Answer, Failure> {
+    async fn send_json<T: serde::Serialize>(&self, method: Method, url: Url, body: &T) -> Result<HttpAnswer, Failure> {
         let body = serde_json::to_vec(body).map_err(|e| Failure::Broken(format!("request not encoded: {e}")))?;
         self.http.send(method, url, Some(body), SMALL_ANSWER).await
     }
@@ -98,7 +98,7 @@ impl Client {
         let body = encode::batch(epoch, operations);
         let most = operations.len().saturating_mul(RESULT_BYTES).clamp(SMALL_ANSWER, LARGE_ANSWER);
         let answer = self.http.send(Method::POST, self.url("/pods:batch", &[]), Some(body), most).await?;
-        of_batch(&answer, operations)
+        batch_verdicts(&answer, operations)
     }
 
     async fn write_one(&self, operation: &Encoded) -> Result<Verdict, Failure> {
@@ -126,19 +126,19 @@ impl Client {
         if answer.status == ACCEPTED || doubtful_end {
             return self.look_after(operation, answer.status).await;
         }
-        of_one(kind, &answer, operation)
+        single_verdict(kind, &answer, operation)
     }
 
     /// What became of an operation whose answer does not say that it is done: whether the registry shows it done already.
     /// If not, it is sent again later, and looked after again.
     async fn look_after(&self, operation: &Encoded, status: u16) -> Result<Verdict, Failure> {
         let answer = self.get(self.url(&format!("/pods/{}", operation.uid), &[]), RECORD_ANSWER).await?;
-        Ok(of_look(&answer, operation, status))
+        Ok(verdict_of_stored(&answer, operation, status))
     }
 }
 
 /// What became of the operations of a batch.
-fn of_batch(answer: &Answer, operations: &[Encoded]) -> Result<Vec<Verdict>, Failure> {
+fn batch_verdicts(answer: &HttpAnswer, operations: &[Encoded]) -> Result<Vec<Verdict>, Failure> {
     let BatchResults { results } = answer.json()?;
     let in_order = results.len() == operations.len()
         && results.iter().zip(operations).all(|(result, operation)| result.id == *operation.uid.text());
@@ -150,14 +150,14 @@ fn of_batch(answer: &Answer, operations: &[Encoded]) -> Result<Vec<Verdict>, Fai
 }
 
 /// What became of an operation that was a request of its own.
-fn of_one(kind: OperationKind, answer: &Answer, operation: &Encoded) -> Result<Verdict, Failure> {
+fn single_verdict(kind: OperationKind, answer: &HttpAnswer, operation: &Encoded) -> Result<Verdict, Failure> {
     let said = answer.said();
     if outcome::concerns_every_request(kind, answer.status, &said.problem) {
-        return Err(outcome::of_request(answer.status, said));
+        return Err(outcome::judge_request(answer.status, said));
     }
-    match outcome::of_item(kind, answer.status, said) {
+    match outcome::judge_operation(kind, answer.status, said) {
         Verdict::Done if kind == OperationKind::Put => {
-            let stored: Stored = answer.json()?;
+            let stored: StoredRecordInfo = answer.json()?;
             Ok(check_digest(Some(stored.digest), operation))
         }
         Verdict::Done if answer.success().is_ok() && answer.is_page() => {
@@ -168,12 +168,12 @@ fn of_one(kind: OperationKind, answer: &Answer, operation: &Encoded) -> Result<V
 }
 
 /// What a record's address shows of an operation that was answered with this status.
-fn of_look(answer: &Answer, operation: &Encoded, status: u16) -> Verdict {
+fn verdict_of_stored(answer: &HttpAnswer, operation: &Encoded, status: u16) -> Verdict {
     #[derive(serde::Deserialize)]
     struct Shown {
         digest: Digest,
     }
-    let later = |cause: &str| Verdict::Doubt { cause: format!("answered with status {status}, and {cause}") };
+    let later = |cause: &str| Verdict::Uncertain { cause: format!("answered with status {status}, and {cause}") };
     match (&operation.body, answer.status) {
         (EncodedBody::Delete(_), 404 | 410) => Verdict::Done,
         (EncodedBody::Put { digest, .. }, 200) => match answer.json::<Shown>() {
@@ -186,7 +186,7 @@ fn of_look(answer: &Answer, operation: &Encoded, status: u16) -> Verdict {
 }
 
 /// What a registry can do. Every registry that speaks the protocol has sessions and an inventory.
-fn of_capabilities(answer: &Answer) -> Result<Capabilities, Failure> {
+fn capabilities_in(answer: &HttpAnswer) -> Result<Capabilities, Failure> {
     let CapabilitiesDocument { protocol, max_batch_items, max_batch_bytes, max_record_bytes, features } =
         answer.json()?;
     if protocol != PROTOCOL {
@@ -205,7 +205,7 @@ fn of_capabilities(answer: &Answer) -> Result<Capabilities, Failure> {
 }
 
 /// The session that a registry opened.
-fn of_session(answer: &Answer) -> Result<SessionOpened, Failure> {
+fn opened_session(answer: &HttpAnswer) -> Result<SessionOpened, Failure> {
     let mut opened: SessionOpened = answer.json()?;
     if !(1..INTEGER_LIMIT).contains(&opened.epoch) {
         return Err(Failure::Broken(format!("epoch {} is not from 1 and below 2^53", opened.epoch)));
@@ -219,7 +219,7 @@ fn of_session(answer: &Answer) -> Result<SessionOpened, Failure> {
 }
 
 /// Another writer that a registry tells of in its answer to a heartbeat.
-fn of_heartbeat(answer: &Answer) -> Result<Option<Contender>, Failure> {
+fn contender_in(answer: &HttpAnswer) -> Result<Option<Contender>, Failure> {
     let accepted: HeartbeatAccepted = answer.json()?;
     Ok(accepted.contender.map(|mut contender| {
         contender.instance = contender.instance.map(|instance| fit_for_logs(&instance, NAME_CHARS));
@@ -228,8 +228,8 @@ fn of_heartbeat(answer: &Answer) -> Result<Option<Contender>, Failure> {
 }
 
 /// The one that holds a writer's session, as the registry shows it.
-fn of_holder(answer: &Answer, owner: &str) -> Result<Option<OtherWriter>, Failure> {
-    let cluster: Cluster = match answer.json() {
+fn session_holder_in(answer: &HttpAnswer, owner: &str) -> Result<Option<OtherWriter>, Failure> {
+    let cluster: ClusterInfo = match answer.json() {
         Err(Failure::NotFound) => return Ok(None),
         answer => answer?,
     };
@@ -246,7 +246,7 @@ fn of_holder(answer: &Answer, owner: &str) -> Result<Option<OtherWriter>, Failur
 }
 
 /// A page of an inventory. Its ids are checked by whoever compares them.
-fn of_page(answer: &Answer) -> Result<InventoryPage, Failure> {
+fn inventory_page(answer: &HttpAnswer) -> Result<InventoryPage, Failure> {
     let mut page: InventoryPage = answer.json()?;
     page.next = page.next.filter(|token| !token.is_empty());
     match page.next.as_ref().map(String::len) {
@@ -259,7 +259,7 @@ fn of_page(answer: &Answer) -> Result<InventoryPage, Failure> {
 
 /// Under which name a registry holds a pod. The name becomes part of the API server's addresses: one that no pod can have
 /// is none.
-fn of_record(answer: &Answer, uid: &Uid) -> Result<Option<RecordName>, Failure> {
+fn record_name_in(answer: &HttpAnswer, uid: &Uid) -> Result<Option<RecordName>, Failure> {
     #[derive(serde::Deserialize)]
     struct Record {
         pod: RecordPod,
@@ -295,8 +295,8 @@ fn judge(result: ItemResult, operation: &Encoded) -> Verdict {
         EncodedBody::Delete(_) => OperationKind::Delete,
     };
     let said = problem.as_ref().map(http::said).unwrap_or_default();
-    let said = Said { retry_after: retry_after_seconds.map(Duration::from_secs), ..said };
-    match outcome::of_item(kind, status, said) {
+    let said = ProblemDetail { retry_after: retry_after_seconds.map(Duration::from_secs), ..said };
+    match outcome::judge_operation(kind, status, said) {
         Verdict::Done => check_digest(digest, operation),
         other => other,
     }
@@ -307,7 +307,7 @@ fn check_digest(stored: Option<Digest>, operation: &Encoded) -> Verdict {
     let EncodedBody::Put { digest, .. } = &operation.body else { return Verdict::Done };
     match stored {
         Some(stored) if stored != *digest => {
-            Verdict::Doubt { cause: format!("the registry stored {stored}, which is not what was sent") }
+            Verdict::Uncertain { cause: format!("the registry stored {stored}, which is not what was sent") }
         }
         _ => Verdict::Done,
     }
@@ -315,16 +315,16 @@ fn check_digest(stored: Option<Digest>, operation: &Encoded) -> Verdict {
 
 impl Registry for Client {
     async fn capabilities(&self) -> Result<Capabilities, Failure> {
-        of_capabilities(&self.get(self.http.url("v1/capabilities", &[]), SMALL_ANSWER).await?)
+        capabilities_in(&self.get(self.http.url("v1/capabilities", &[]), SMALL_ANSWER).await?)
     }
 
     async fn open_session(&self, request: OpenSession) -> Result<SessionOpened, Failure> {
-        of_session(&self.send_json(Method::POST, self.url("/session", &[]), &request).await?)
+        opened_session(&self.send_json(Method::POST, self.url("/session", &[]), &request).await?)
     }
 
     async fn heartbeat(&self, beat: Heartbeat) -> Result<Option<Contender>, Failure> {
         let answer = self.send_json(Method::PUT, self.url("/session", &[]), &beat).await?;
-        of_heartbeat(&answer)
+        contender_in(&answer)
     }
 
     async fn close_session(&self, epoch: u64) -> Result<(), Failure> {
@@ -333,15 +333,15 @@ impl Registry for Client {
     }
 
     async fn session_holder(&self) -> Result<Option<OtherWriter>, Failure> {
-        of_holder(&self.get(self.url("", &[]), SMALL_ANSWER).await?, &self.writer.owner)
+        session_holder_in(&self.get(self.url("", &[]), SMALL_ANSWER).await?, &self.writer.owner)
     }
 
-    fn encode(&self, uid: &Uid, version: Version, change: Change<'_>) -> Encoded {
+    fn encode(&self, uid: &Uid, version: Version, change: RecordChange<'_>) -> Encoded {
         let body = match change {
-            Change::Put(pod, content) => {
+            RecordChange::Put(pod, content) => {
                 EncodedBody::Put { record: encode::record(pod, content, version), digest: content.digest }
             }
-            Change::Delete(removal) => EncodedBody::Delete(removal),
+            RecordChange::Delete(removal) => EncodedBody::Delete(removal),
         };
         Encoded { uid: uid.clone(), version, body }
     }
@@ -374,11 +374,11 @@ impl Registry for Client {
             query.extend([("bucket", bucket.index.to_string()), ("buckets", bucket.of.to_string())]);
         }
         query.extend(page.map(|page| ("page", page)));
-        of_page(&self.get(self.url("/pods", &query), LARGE_ANSWER).await?)
+        inventory_page(&self.get(self.url("/pods", &query), LARGE_ANSWER).await?)
     }
 
     async fn record_name(&self, uid: Uid) -> Result<Option<RecordName>, Failure> {
-        of_record(&self.get(self.url(&format!("/pods/{uid}"), &[]), RECORD_ANSWER).await?, &uid)
+        record_name_in(&self.get(self.url(&format!("/pods/{uid}"), &[]), RECORD_ANSWER).await?, &uid)
     }
 
     fn refresh_credential(&self) {

@@ -7,9 +7,9 @@ use std::sync::{
 
 /// A source of wall-clock time. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Clock(Option<Arc<AtomicI64>>);
+pub struct ServerClock(Option<Arc<AtomicI64>>);
 
-impl Clock {
+impl ServerClock {
     /// A clock that stands still until it is advanced, for tests.
     pub fn manual(start_ms: i64) -> Self {
         Self(Some(Arc::new(AtomicI64::new(start_ms))))
@@ -43,7 +43,7 @@ mod tests {
     #[test]
     fn times_have_milliseconds_and_end_in_z() {
         assert_eq!(rfc3339(0), "1970-01-01T00:00:00.000Z");
-        let clock = Clock::manual(1_000);
+        let clock = ServerClock::manual(1_000);
         let shared = clock.clone();
         shared.advance_ms(234);
         drop(shared);

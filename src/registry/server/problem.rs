@@ -11,7 +11,7 @@ const DETAIL_CHARS: usize = 1_000;
 
 /// Every kind of problem: the protocol's own, and those that its page leaves to the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ProblemKind {
     /// The request or the record is not what the protocol asks for.
     Schema,
     /// A record, a body or a batch is above the limit.
@@ -44,7 +44,7 @@ pub enum Kind {
     Internal,
 }
 
-impl Kind {
+impl ProblemKind {
     /// All kinds, for documents and tests.
     pub const ALL: [Self; 15] = [
         Self::Schema,
@@ -125,10 +125,10 @@ mod tests {
 
     #[test]
     fn problem_names_are_unique_and_statuses_are_errors() {
-        let mut names: Vec<_> = Kind::ALL.iter().map(|kind| kind.name()).collect();
+        let mut names: Vec<_> = ProblemKind::ALL.iter().map(|kind| kind.name()).collect();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), Kind::ALL.len());
-        assert!(Kind::ALL.iter().all(|kind| (400..600).contains(&kind.status())));
+        assert_eq!(names.len(), ProblemKind::ALL.len());
+        assert!(ProblemKind::ALL.iter().all(|kind| (400..600).contains(&kind.status())));
     }
 }

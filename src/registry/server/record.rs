@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{json::Strict, problem::Kind};
+use super::{json::Strict, problem::ProblemKind};
 use crate::{
     model::{
         digest::{Buckets, Digest},
@@ -160,9 +160,9 @@ struct VersionShape {
 pub(crate) fn check(text: &str, address: &Address, id: &str) -> Result<ValidRecord, Box<Problem>> {
     if text.len() > MAX_RECORD_BYTES {
         let detail = format!("the record has {} bytes, the limit is {MAX_RECORD_BYTES}", text.len());
-        return Err(Kind::TooLarge.with(detail));
+        return Err(ProblemKind::TooLarge.with(detail));
     }
-    let schema = |detail: String| Kind::Schema.with(format!("record: {detail}"));
+    let schema = |detail: String| ProblemKind::Schema.with(format!("record: {detail}"));
     let Strict(value) = serde_json::from_str(text).map_err(|error| schema(error.to_string()))?;
     let Value::Object(mut object) = value else { return Err(schema("expected an object".to_owned())) };
     let shape = Shape::deserialize(&object).map_err(|error| schema(error.to_string()))?;
@@ -170,7 +170,7 @@ pub(crate) fn check(text: &str, address: &Address, id: &str) -> Result<ValidReco
     if shape.cluster.id != address.cluster || shape.owner != address.owner {
         let detail = "`cluster.id` and `owner` must be those of the address; `owner` is a query parameter, \
                       left out for `pod-registrar`";
-        return Err(Kind::ForeignOwner.with(detail));
+        return Err(ProblemKind::ForeignOwner.with(detail));
     }
     let digest = check_digest(&mut object, shape.digest.as_deref()).map_err(schema)?;
     let node = shape.placement.node.unwrap_or_default();

@@ -5,9 +5,9 @@ use std::{io, net::TcpListener, path::PathBuf, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    clock::Clock,
+    clock::ServerClock,
     http::{App, router},
-    store::{OpenError, Store, prune::Retention},
+    store::{OpenError, RecordStore, prune::Retention},
     tls::{Certificate, LOOK_AGAIN, TlsFiles},
     tokens::{self, Tokens},
 };
@@ -24,7 +24,7 @@ const LIMITS: Limits = Limits {
 
 /// How the registry is run.
 #[derive(Clone, Debug, Default)]
-pub struct Options {
+pub struct ServerOptions {
     /// The database; without one everything is in memory and lost at the end.
     pub database: Option<PathBuf>,
     /// The tokens; without it everybody who reaches the port may read and write.
@@ -34,7 +34,7 @@ pub struct Options {
     /// How long the past is kept.
     pub retention: Retention,
     /// The time of day.
-    pub clock: Clock,
+    pub clock: ServerClock,
 }
 
 /// Why the registry cannot be run.
@@ -62,25 +62,25 @@ pub enum Error {
 }
 
 /// A registry that is ready to be served.
-pub struct Registry {
-    store: Store,
+pub struct RegistryServer {
+    store: RecordStore,
     tokens: Tokens,
     tls: Option<TlsFiles>,
 }
 
-impl Registry {
+impl RegistryServer {
     /// Reads the tokens and opens the database.
     ///
     /// # Errors
     /// When either cannot be used.
-    pub fn open(options: Options) -> Result<Self, Error> {
+    pub fn open(options: ServerOptions) -> Result<Self, Error> {
         let tokens = options.tokens_file.as_deref().map(Tokens::from_file).transpose()?.unwrap_or_default();
-        let store = Store::open(options.database.as_deref(), options.retention, options.clock)?;
+        let store = RecordStore::open(options.database.as_deref(), options.retention, options.clock)?;
         Ok(Self { store, tokens, tls: options.tls })
     }
 
     /// A handle to look into the store with. It answers until the registry has stopped.
-    pub fn store(&self) -> Store {
+    pub fn store(&self) -> RecordStore {
         self.store.clone()
     }
 
@@ -96,16 +96,20 @@ impl Registry {
     }
 }
 
-/// Opens a registry and serves it; see [`Registry`].
+/// Opens a registry and serves it; see [`RegistryServer`].
 ///
 /// # Errors
-/// See [`Registry::open`] and [`Registry::serve`].
-pub async fn serve(options: Options, listener: TcpListener, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
-    Registry::open(options)?.serve(listener, shutdown).await
+/// See [`RegistryServer::open`] and [`RegistryServer::serve`].
+pub async fn serve(
+    options: ServerOptions,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), Error> {
+    RegistryServer::open(options)?.serve(listener, shutdown).await
 }
 
 async fn serve_on(
-    store: &Store,
+    store: &RecordStore,
     tokens: Tokens,
     tls: Option<TlsFiles>,
     listener: TcpListener,

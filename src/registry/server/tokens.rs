@@ -39,14 +39,14 @@ pub enum Error {
 
 /// What a caller may see and write.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Access {
+pub(crate) enum ClusterAccess {
     /// Every cluster.
     All,
     /// One cluster, by its id.
     Cluster(String),
 }
 
-impl Access {
+impl ClusterAccess {
     /// Whether a cluster is covered.
     pub(crate) fn covers(&self, cluster: &str) -> bool {
         self.only().is_none_or(|only| only == cluster)
@@ -64,7 +64,7 @@ impl Access {
 struct Entry {
     // Digests have one length, so that comparing them takes the same time for every token.
     hash: [u8; 32],
-    access: Access,
+    access: ClusterAccess,
 }
 
 /// The known tokens; none at all means that no token is asked for.
@@ -109,7 +109,7 @@ impl Tokens {
             if entries.iter().any(|entry| entry.hash == hash) {
                 return Err(Error::Duplicate { line });
             }
-            let access = if binding == "*" { Access::All } else { Access::Cluster(binding.to_owned()) };
+            let access = if binding == "*" { ClusterAccess::All } else { ClusterAccess::Cluster(binding.to_owned()) };
             entries.push(Entry { hash, access });
         }
         Ok(Self(entries))
@@ -121,12 +121,12 @@ impl Tokens {
     }
 
     /// What the tokens open, one by one.
-    pub(crate) fn accesses(&self) -> Vec<Access> {
+    pub(crate) fn accesses(&self) -> Vec<ClusterAccess> {
         self.0.iter().map(|entry| entry.access.clone()).collect()
     }
 
     /// What a token opens. Takes the same time whichever token it is, or none.
-    pub(crate) fn access(&self, token: &str) -> Option<Access> {
+    pub(crate) fn access(&self, token: &str) -> Option<ClusterAccess> {
         let hash = hash(token);
         let mut found = None;
         for entry in &self.0 {
@@ -153,11 +153,11 @@ mod tests {
     #[test]
     fn token_grants_only_what_it_is_bound_to() {
         let tokens = parse("# people\n\n  all#1 *   # everything\none c-1\r\n").unwrap();
-        assert_eq!(tokens.access("all#1"), Some(Access::All));
-        assert_eq!(tokens.access("one"), Some(Access::Cluster("c-1".to_owned())));
+        assert_eq!(tokens.access("all#1"), Some(ClusterAccess::All));
+        assert_eq!(tokens.access("one"), Some(ClusterAccess::Cluster("c-1".to_owned())));
         assert_eq!(tokens.access("on"), None);
         assert_eq!(tokens.access(""), None);
-        assert!(Access::All.covers("x"));
+        assert!(ClusterAccess::All.covers("x"));
         assert!(!tokens.access("one").unwrap().covers("c-2"));
     }
 

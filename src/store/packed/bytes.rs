@@ -9,14 +9,14 @@ use uuid::{Uuid, fmt::Hyphenated};
 
 use crate::model::uid::canonical_uuid;
 
-/// What a letter of [`Parts`] holds of a number, in bits; one bit more says that another follows.
+/// What a letter of [`TextWriter`] holds of a number, in bits; one bit more says that another follows.
 const PART_BITS: u32 = 6;
 
 /// Bytes that are being written.
 #[derive(Debug, Default)]
-pub(super) struct Writer(pub(super) Vec<u8>);
+pub(super) struct ByteWriter(pub(super) Vec<u8>);
 
-impl Writer {
+impl ByteWriter {
     pub(super) fn byte(&mut self, byte: u8) {
         self.0.push(byte);
     }
@@ -64,9 +64,9 @@ impl Writer {
 
 /// What is left to read of some bytes.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Reader<'a>(pub(super) &'a [u8]);
+pub(super) struct ByteReader<'a>(pub(super) &'a [u8]);
 
-impl<'a> Reader<'a> {
+impl<'a> ByteReader<'a> {
     pub(super) fn byte(&mut self) -> u8 {
         let [byte] = self.array();
         byte
@@ -130,9 +130,9 @@ fn uuid_at_end(text: &str) -> Option<(&str, Uuid)> {
 /// Several texts and numbers as one text that can be shared. Lengths stand before texts, so that none can be taken for
 /// another, whatever is in them.
 #[derive(Debug, Default)]
-pub(super) struct Parts(pub(super) String);
+pub(super) struct TextWriter(pub(super) String);
 
-impl Parts {
+impl TextWriter {
     pub(super) fn number(&mut self, mut number: usize) {
         loop {
             let [low, ..] = number.to_le_bytes();
@@ -161,11 +161,11 @@ impl Parts {
     }
 }
 
-/// What is left to read of [`Parts`].
+/// What is left to read of [`TextWriter`].
 #[derive(Clone, Copy, Debug)]
-pub(super) struct PartsReader<'a>(pub(super) &'a str);
+pub(super) struct TextReader<'a>(pub(super) &'a str);
 
-impl<'a> PartsReader<'a> {
+impl<'a> TextReader<'a> {
     pub(super) fn number(&mut self) -> usize {
         let mut number = 0;
         for shift in (0..usize::BITS).step_by(6) {
@@ -228,12 +228,12 @@ mod tests {
     fn numbers_come_back() {
         let mut numbers: Vec<u64> = (0..64).flat_map(|bit| [1 << bit, (1 << bit) - 1, u64::MAX << bit]).collect();
         numbers.extend([0, 127, 128, 16_383, 16_384, u64::MAX]);
-        let mut writer = Writer::default();
+        let mut writer = ByteWriter::default();
         for number in &numbers {
             writer.number(*number);
             writer.signed(number.cast_signed());
         }
-        let mut reader = Reader(&writer.0);
+        let mut reader = ByteReader(&writer.0);
         for number in &numbers {
             assert_eq!((reader.number(), reader.signed()), (*number, number.cast_signed()));
         }
@@ -243,7 +243,7 @@ mod tests {
     #[test]
     fn small_numbers_are_short() {
         let len = |number: i64| {
-            let mut writer = Writer::default();
+            let mut writer = ByteWriter::default();
             writer.signed(number);
             writer.0.len()
         };
@@ -256,11 +256,11 @@ mod tests {
         let other = format!("{UUID}é");
         let texts = ["", "a", "\0", UUID, &format!("ä{UUID}"), &upper, &other, &UUID.replace('-', "0"), &UUID[1..]];
         for text in texts {
-            let mut writer = Writer::default();
+            let mut writer = ByteWriter::default();
             writer.text(text);
             let short = text.ends_with(UUID);
             assert_eq!(writer.0.len(), 1 + text.len() - if short { 20 } else { 0 }, "{text}");
-            let mut reader = Reader(&writer.0);
+            let mut reader = ByteReader(&writer.0);
             assert_eq!((reader.text(), reader.0.len()), (text.into(), 0));
         }
     }
@@ -269,7 +269,7 @@ mod tests {
     fn parts_with_any_content_come_back() {
         let long = "x".repeat(5_000);
         let texts = ["", "\0", "@", "A", "1:a", &long, "ä"];
-        let mut parts = Parts::default();
+        let mut parts = TextWriter::default();
         for (at, text) in texts.iter().enumerate() {
             parts.number(at * 1_000_000_007);
             parts.text(text);
@@ -277,7 +277,7 @@ mod tests {
             parts.optional(None);
         }
         parts.last(&long);
-        let mut reader = PartsReader(&parts.0);
+        let mut reader = TextReader(&parts.0);
         for (at, text) in texts.iter().enumerate() {
             assert_eq!((reader.number(), reader.text()), (at * 1_000_000_007, *text));
             assert_eq!((reader.optional(), reader.optional()), (Some(*text), None));
@@ -287,14 +287,14 @@ mod tests {
 
     #[test]
     fn reading_past_the_end_gives_nothing() {
-        let mut reader = Reader(&[0xff, 0xff]);
+        let mut reader = ByteReader(&[0xff, 0xff]);
         assert_eq!(reader.number(), 0x3fff);
         assert_eq!((reader.byte(), reader.number(), reader.signed(), reader.text()), (0, 0, 0, "".into()));
         assert_eq!((reader.count(), reader.take(9), reader.array()), (0, &[][..], [0; 4]));
-        let mut parts = PartsReader("\u{7f}ä");
+        let mut parts = TextReader("\u{7f}ä");
         assert_eq!((parts.number(), parts.text(), parts.optional()), (255, "", None));
-        assert_eq!(Reader(&[0xff; 40]).number(), u64::MAX);
-        assert_eq!(Reader(&[200, 1, 7]).count(), 1, "no more items than bytes");
+        assert_eq!(ByteReader(&[0xff; 40]).number(), u64::MAX);
+        assert_eq!(ByteReader(&[200, 1, 7]).count(), 1, "no more items than bytes");
     }
 
     #[test]

@@ -5,19 +5,19 @@ use std::collections::BTreeMap;
 use core::net::{Ipv4Addr, Ipv6Addr};
 
 use super::{
-    bytes::{PartsReader, Reader},
+    bytes::{ByteReader, TextReader},
     pack::{IPV4, IPV6, NEXT, NO_RESTARTS, PARTS, RESTARTS, RESTARTS_MOST, ROLES, TRUTHS, WORKLOADS_UID, WRITTEN_OUT},
-    pod::{Opened, head},
+    pod::{OpenPod, head},
     times,
 };
 use crate::model::record::{
-    ClusterName, Container, Lifecycle, Part, Placement, PodName, Record, Role, State, Workload,
+    ClusterName, Container, Lifecycle, Placement, PodName, PodState, Record, Role, TruncatedPart, WorkloadRef,
 };
 
 /// The record of a pod that was read up to its name.
-pub(super) fn record(opened: &mut Opened<'_>, uid: &str, name: &str) -> Record {
+pub(super) fn record(opened: &mut OpenPod<'_>, uid: &str, name: &str) -> Record {
     let origin = opened.text();
-    let mut origin = PartsReader(&origin);
+    let mut origin = TextReader(&origin);
     let owner = origin.text().to_owned();
     let cluster = ClusterName { id: origin.text().to_owned(), name: origin.last().to_owned() };
     let workload = workload(opened);
@@ -42,11 +42,11 @@ pub(super) fn record(opened: &mut Opened<'_>, uid: &str, name: &str) -> Record {
     }
 }
 
-fn workload(opened: &Opened<'_>) -> Vec<Workload> {
+fn workload(opened: &OpenPod<'_>) -> Vec<WorkloadRef> {
     let (kinds, own) = &opened.workload;
-    let (mut kinds, mut own) = (PartsReader(kinds), PartsReader(own));
+    let (mut kinds, mut own) = (TextReader(kinds), TextReader(own));
     let count = kinds.count();
-    let mut all: Vec<Workload> = Vec::with_capacity(count);
+    let mut all: Vec<WorkloadRef> = Vec::with_capacity(count);
     let mut with_uid = Vec::with_capacity(count);
     for _ in 0..count {
         let (kind, api_version, flags) = (kinds.text().to_owned(), kinds.text().to_owned(), kinds.number());
@@ -57,7 +57,7 @@ fn workload(opened: &Opened<'_>) -> Vec<Workload> {
                 None => own.text(),
             },
         };
-        all.push(Workload { kind, api_version, name: name.to_owned(), uid: None, derived: flags & 1 != 0 });
+        all.push(WorkloadRef { kind, api_version, name: name.to_owned(), uid: None, derived: flags & 1 != 0 });
         with_uid.push(flags & 2 != 0);
     }
     for (one, _) in all.iter_mut().zip(with_uid).filter(|(_, with_uid)| *with_uid) {
@@ -66,7 +66,7 @@ fn workload(opened: &Opened<'_>) -> Vec<Workload> {
     all
 }
 
-fn pairs(flag: u16, (name, controller): (&str, &str), opened: &mut Opened<'_>) -> BTreeMap<String, String> {
+fn pairs(flag: u16, (name, controller): (&str, &str), opened: &mut OpenPod<'_>) -> BTreeMap<String, String> {
     let mut pairs = BTreeMap::new();
     if !opened.has(flag) {
         return pairs;
@@ -74,7 +74,7 @@ fn pairs(flag: u16, (name, controller): (&str, &str), opened: &mut Opened<'_>) -
     let (shared, apart) = (opened.count_of_slots(), opened.count_of_slots());
     for _ in 0..shared {
         let text = opened.text();
-        let mut parts = PartsReader(&text);
+        let mut parts = TextReader(&text);
         pairs.insert(parts.text().to_owned(), parts.last().to_owned());
     }
     for _ in 0..apart {
@@ -94,11 +94,11 @@ fn pairs(flag: u16, (name, controller): (&str, &str), opened: &mut Opened<'_>) -
     pairs
 }
 
-fn placement(opened: &mut Opened<'_>) -> Placement {
+fn placement(opened: &mut OpenPod<'_>) -> Placement {
     let mut placement = Placement { host_network: opened.has(head::HOST_NETWORK), ..Placement::default() };
     if opened.has(head::PLACED) {
         let text = opened.text();
-        let mut parts = PartsReader(&text);
+        let mut parts = TextReader(&text);
         placement.node = parts.optional().map(str::to_owned);
         while !parts.0.is_empty() {
             placement.host_ips.push(parts.text().to_owned());
@@ -113,7 +113,7 @@ fn placement(opened: &mut Opened<'_>) -> Placement {
     placement
 }
 
-fn address(how: u8, body: &mut Reader<'_>) -> String {
+fn address(how: u8, body: &mut ByteReader<'_>) -> String {
     match how {
         IPV4 => Ipv4Addr::from(body.array::<4>()).to_string(),
         IPV6 => Ipv6Addr::from(body.array::<16>()).to_string(),
@@ -121,10 +121,10 @@ fn address(how: u8, body: &mut Reader<'_>) -> String {
     }
 }
 
-fn state(opened: &mut Opened<'_>) -> State {
+fn state(opened: &mut OpenPod<'_>) -> PodState {
     let text = opened.text();
-    let mut parts = PartsReader(&text);
-    State {
+    let mut parts = TextReader(&text);
+    PodState {
         lifecycle: Lifecycle::ALL.get(parts.number()).copied().unwrap_or(Lifecycle::Pending),
         ready: TRUTHS.get(parts.number()).copied().flatten(),
         phase: parts.optional().map(str::to_owned),
@@ -132,12 +132,12 @@ fn state(opened: &mut Opened<'_>) -> State {
     }
 }
 
-fn containers(opened: &mut Opened<'_>) -> Vec<Container> {
+fn containers(opened: &mut OpenPod<'_>) -> Vec<Container> {
     let count = if opened.has(head::CONTAINERS) { opened.body.count() } else { 0 };
     (0..count).map(|_| container(opened)).collect()
 }
 
-fn container(opened: &mut Opened<'_>) -> Container {
+fn container(opened: &mut OpenPod<'_>) -> Container {
     let flags = opened.body.byte();
     let restarts = match flags >> 2 {
         NO_RESTARTS => None,
@@ -145,7 +145,7 @@ fn container(opened: &mut Opened<'_>) -> Container {
         counted => Some(u64::from(counted - RESTARTS)),
     };
     let text = opened.text();
-    let mut parts = PartsReader(&text);
+    let mut parts = TextReader(&text);
     Container {
         role: ROLES.get(parts.number()).copied().unwrap_or(Role::App),
         name: parts.text().to_owned(),
@@ -156,7 +156,7 @@ fn container(opened: &mut Opened<'_>) -> Container {
     }
 }
 
-fn truncated(opened: &mut Opened<'_>) -> Vec<Part> {
+fn truncated(opened: &mut OpenPod<'_>) -> Vec<TruncatedPart> {
     let count = if opened.has(head::TRUNCATED) { opened.body.count() } else { 0 };
     (0..count).filter_map(|_| PARTS.get(usize::from(opened.body.byte())).copied()).collect()
 }

@@ -2,7 +2,7 @@
 //!
 //! | file | what it holds |
 //! | --- | --- |
-//! | `names` | [`Names`]: the texts that pods share, each kept once and counted |
+//! | `names` | [`NameTable`]: the texts that pods share, each kept once and counted |
 //! | `packed` | [`Packed`]: one pod, its layout, and what is read of it without expanding it |
 //! | `pack` | a record on its way into the bytes |
 //! | `expand` | the way back |

@@ -17,11 +17,11 @@ const WAYS: usize = 4;
 /// Rooms smaller than this are not given back: it would not pay.
 const LEAST_ROOM: usize = 64;
 
-/// A text in [`Names`]. Whoever got one from there owes a [`Names::release`].
+/// A text in [`NameTable`]. Whoever got one from there owes a [`NameTable::release`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Name(u32);
+pub struct NameId(u32);
 
-impl Name {
+impl NameId {
     pub(super) fn number(self) -> u32 {
         self.0
     }
@@ -33,14 +33,14 @@ impl Name {
 
 /// A mark of the pod that a text is offered for, so that a pod that is seen twice does not pass for two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Holder(u16);
+pub struct PodTag(u16);
 
 /// Texts that many share, each with the count of those that hold it. The last one who leaves takes the text away.
 ///
-/// An entry costs some eighty bytes, so that a text of one pod alone is cheaper where the pod is. [`Names::intern`] keeps a
-/// text at once; [`Names::offer`] keeps it when it is met in a second pod.
+/// An entry costs some eighty bytes, so that a text of one pod alone is cheaper where the pod is. [`NameTable::intern`] keeps a
+/// text at once; [`NameTable::intern_if_shared`] keeps it when it is met in a second pod.
 #[derive(Debug, Default)]
-pub struct Names {
+pub struct NameTable {
     entries: Vec<Entry>,
     /// Places in `entries`, by the hash of the text there.
     index: HashTable<u32>,
@@ -49,7 +49,7 @@ pub struct Names {
     free: BinaryHeap<Reverse<u32>>,
     /// What was met once: the hash chooses a group of [`WAYS`] places, the newest first, and the oldest leaves. Nothing
     /// depends on it but memory.
-    met: Vec<Met>,
+    candidates: Vec<Candidate>,
     hasher: RandomState,
     /// Bytes of all texts.
     text_bytes: usize,
@@ -64,43 +64,43 @@ struct Entry {
 
 /// A text that was met in one pod. Zeros stand for none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Met {
+struct Candidate {
     text: u16,
-    holder: u16,
+    pod_tag: u16,
 }
 
-impl Names {
+impl NameTable {
     /// None.
     pub fn new() -> Self {
         Self::default()
     }
 
     /// The name of a text, counted once more.
-    pub fn intern(&mut self, text: &str) -> Name {
+    pub fn intern(&mut self, text: &str) -> NameId {
         let hash = self.hasher.hash_one(text);
         self.held(hash, text).unwrap_or_else(|| self.insert(hash, text))
     }
 
     /// The name of a text, counted once more, if it is kept or was met in another pod lately. None: the pod is the first
     /// one with it, and writes it out.
-    pub fn offer(&mut self, text: &str, holder: Holder) -> Option<Name> {
+    pub fn intern_if_shared(&mut self, text: &str, pod_tag: PodTag) -> Option<NameId> {
         let hash = self.hasher.hash_one(text);
-        self.held(hash, text).or_else(|| self.met_elsewhere(hash, holder).then(|| self.insert(hash, text)))
+        self.held(hash, text).or_else(|| self.seen_elsewhere(hash, pod_tag).then(|| self.insert(hash, text)))
     }
 
     /// The mark of a pod.
-    pub fn holder(&self, namespace: &str, name: &str) -> Holder {
+    pub fn pod_tag(&self, namespace: &str, name: &str) -> PodTag {
         let [low, high, ..] = self.hasher.hash_one((namespace, name)).to_le_bytes();
-        Holder(u16::from_le_bytes([low, high]))
+        PodTag(u16::from_le_bytes([low, high]))
     }
 
     /// The text of a name; empty for one that was released.
-    pub fn get(&self, name: Name) -> &str {
+    pub fn get(&self, name: NameId) -> &str {
         self.entry(name.0).map_or("", |entry| &entry.text)
     }
 
     /// Gives a name back. The last one takes the text with it.
-    pub fn release(&mut self, name: Name) {
+    pub fn release(&mut self, name: NameId) {
         let Some(entry) = self.entries.get_mut(place(name.0)).filter(|entry| entry.count > 0) else { return };
         // A count that has no room to grow is never right again: the text stays.
         if entry.count != u32::MAX {
@@ -127,7 +127,7 @@ impl Names {
             + self.entries.capacity() * size_of::<Entry>()
             + self.index.allocation_size()
             + self.free.capacity() * size_of::<u32>()
-            + self.met.capacity() * size_of::<Met>()
+            + self.candidates.capacity() * size_of::<Candidate>()
     }
 
     fn entry(&self, number: u32) -> Option<&Entry> {
@@ -135,15 +135,15 @@ impl Names {
     }
 
     /// The name of a text that is kept, counted once more.
-    fn held(&mut self, hash: u64, text: &str) -> Option<Name> {
+    fn held(&mut self, hash: u64, text: &str) -> Option<NameId> {
         let entries = &mut self.entries;
         let number = *self.index.find(hash, |number| entries.get(place(*number)).is_some_and(|e| *e.text == *text))?;
         let entry = entries.get_mut(place(number))?;
         entry.count = entry.count.saturating_add(1);
-        Some(Name(number))
+        Some(NameId(number))
     }
 
-    fn insert(&mut self, hash: u64, text: &str) -> Name {
+    fn insert(&mut self, hash: u64, text: &str) -> NameId {
         let entry = Entry { text: text.into(), count: 1 };
         let number = self.vacant();
         match self.entries.get_mut(place(number)) {
@@ -153,7 +153,7 @@ impl Names {
         self.text_bytes += text.len();
         let (entries, hasher) = (&self.entries, &self.hasher);
         self.index.insert_unique(hash, number, |number| hash_at(entries, hasher, *number));
-        Name(number)
+        NameId(number)
     }
 
     /// The lowest free place, or the one behind the last.
@@ -187,7 +187,7 @@ impl Names {
     fn shrink(&mut self) {
         let spacious = |capacity: usize, len: usize| capacity > LEAST_ROOM && len < capacity / 4;
         if self.is_empty() {
-            (self.free, self.met) = (BinaryHeap::new(), Vec::new());
+            (self.free, self.candidates) = (BinaryHeap::new(), Vec::new());
         }
         if spacious(self.entries.capacity(), self.entries.len()) {
             self.entries.shrink_to(self.entries.len() * 2);
@@ -202,22 +202,22 @@ impl Names {
     }
 
     /// Whether a text was met in another pod lately; it is remembered otherwise.
-    fn met_elsewhere(&mut self, hash: u64, holder: Holder) -> bool {
+    fn seen_elsewhere(&mut self, hash: u64, pod_tag: PodTag) -> bool {
         let places = self.len().next_power_of_two().clamp(MET.0, MET.1);
-        if self.met.len() < places {
+        if self.candidates.len() < places {
             // What was met so far is met once more: that costs a text written out.
-            self.met = vec![Met::default(); places];
+            self.candidates = vec![Candidate::default(); places];
         }
         let [low, high, tag_low, tag_high, ..] = hash.to_le_bytes();
         let text = u16::from_le_bytes([tag_low, tag_high]).max(1);
-        let group = usize::from(u16::from_le_bytes([low, high])) & (self.met.len() / WAYS - 1);
-        let Some(group) = self.met.chunks_exact_mut(WAYS).nth(group) else { return false };
-        if let Some(met) = group.iter().find(|met| met.text == text) {
-            return met.holder != holder.0;
+        let group = usize::from(u16::from_le_bytes([low, high])) & (self.candidates.len() / WAYS - 1);
+        let Some(group) = self.candidates.chunks_exact_mut(WAYS).nth(group) else { return false };
+        if let Some(candidates) = group.iter().find(|candidates| candidates.text == text) {
+            return candidates.pod_tag != pod_tag.0;
         }
         group.rotate_right(1);
         if let Some(newest) = group.first_mut() {
-            *newest = Met { text, holder: holder.0 };
+            *newest = Candidate { text, pod_tag: pod_tag.0 };
         }
         false
     }
@@ -239,18 +239,18 @@ mod tests {
 
     #[test]
     fn few_texts_take_little_memory() {
-        let mut names = Names::new();
+        let mut names = NameTable::new();
         for n in 0..100 {
             let (text, name) = (format!("text-{n}"), format!("pod-{n}"));
-            let holder = names.holder("shop", &name);
-            assert_eq!(names.offer(&text, holder), None);
+            let pod_tag = names.pod_tag("shop", &name);
+            assert_eq!(names.intern_if_shared(&text, pod_tag), None);
         }
         assert!(names.bytes() <= 2_048, "{} bytes", names.bytes());
     }
 
     #[test]
     fn text_is_kept_once_until_its_last_release() {
-        let mut names = Names::new();
+        let mut names = NameTable::new();
         let first = names.intern("shop");
         assert_eq!((names.intern("shop"), names.len()), (first, 1));
         names.release(first);
@@ -265,13 +265,13 @@ mod tests {
 
     #[test]
     fn offered_text_is_shared_from_the_second_pod() {
-        let mut names = Names::new();
-        let (one, two) = (names.holder("shop", "web-0"), names.holder("shop", "web-1"));
+        let mut names = NameTable::new();
+        let (one, two) = (names.pod_tag("shop", "web-0"), names.pod_tag("shop", "web-1"));
         assert_ne!(one, two);
-        assert_eq!(names.offer("text", one), None);
-        assert_eq!(names.offer("text", one), None, "the same pod, seen again");
-        let name = names.offer("text", two).unwrap();
-        assert_eq!(names.offer("text", one), Some(name));
+        assert_eq!(names.intern_if_shared("text", one), None);
+        assert_eq!(names.intern_if_shared("text", one), None, "the same pod, seen again");
+        let name = names.intern_if_shared("text", two).unwrap();
+        assert_eq!(names.intern_if_shared("text", one), Some(name));
         assert_eq!(names.get(name), "text");
     }
 
@@ -279,21 +279,21 @@ mod tests {
     #[test]
     fn shared_texts_do_not_evict_each_other() {
         for _ in 0..2_000 {
-            let mut names = Names::new();
-            let offer = |names: &mut Names, pod: &str| {
-                let holder = names.holder("shop", pod);
-                (0..8).filter(|n| names.offer(&format!("text-{n}"), holder).is_some()).count()
+            let mut names = NameTable::new();
+            let intern_if_shared = |names: &mut NameTable, pod: &str| {
+                let pod_tag = names.pod_tag("shop", pod);
+                (0..8).filter(|n| names.intern_if_shared(&format!("text-{n}"), pod_tag).is_some()).count()
             };
-            assert_eq!(offer(&mut names, "web-0"), 0);
-            assert_eq!(offer(&mut names, "web-1"), 8);
+            assert_eq!(intern_if_shared(&mut names, "web-0"), 0);
+            assert_eq!(intern_if_shared(&mut names, "web-1"), 8);
         }
     }
 
     #[test]
     fn low_places_are_used_first() {
         // Memory at the end is given back.
-        let mut names = Names::new();
-        let all: Vec<Name> = (0..10_000).map(|n| names.intern(&format!("text {n}"))).collect();
+        let mut names = NameTable::new();
+        let all: Vec<NameId> = (0..10_000).map(|n| names.intern(&format!("text {n}"))).collect();
         let full = names.bytes();
         for name in all.iter().skip(10) {
             names.release(*name);
@@ -303,7 +303,7 @@ mod tests {
         names.release(all[7]);
         assert_eq!(names.intern("new"), all[3]);
         assert_eq!(names.intern("newer"), all[7]);
-        assert_eq!(names.intern("newest"), Name(10));
+        assert_eq!(names.intern("newest"), NameId(10));
     }
 
     /// Random holders come and go. What is held is there and right, what is not held is gone.
@@ -313,22 +313,22 @@ mod tests {
         let seed = fastrand::u64(..);
         println!("seed {seed}");
         let mut rng = fastrand::Rng::with_seed(seed);
-        let mut names = Names::new();
-        let mut held: Vec<(Name, String)> = Vec::new();
+        let mut names = NameTable::new();
+        let mut held: Vec<(NameId, String)> = Vec::new();
         for step in 0..40_000 {
             // Tides: it grows for a while, then it shrinks.
             let grows = if step / 5_000 % 2 == 0 { 8 } else { 3 };
             if rng.u8(..10) < grows || held.is_empty() {
                 let text = format!("{}", rng.u32(..3_000));
-                let holder = Holder(rng.u16(..));
-                let name = if rng.bool() { Some(names.intern(&text)) } else { names.offer(&text, holder) };
+                let pod_tag = PodTag(rng.u16(..));
+                let name = if rng.bool() { Some(names.intern(&text)) } else { names.intern_if_shared(&text, pod_tag) };
                 held.extend(name.map(|name| (name, text)));
             } else {
                 let (name, _) = held.swap_remove(rng.usize(..held.len()));
                 names.release(name);
             }
             if step % 1_000 == 0 {
-                let texts: HashMap<&str, Name> = held.iter().map(|(name, text)| (text.as_str(), *name)).collect();
+                let texts: HashMap<&str, NameId> = held.iter().map(|(name, text)| (text.as_str(), *name)).collect();
                 assert_eq!(names.len(), texts.len());
                 assert!(held.iter().all(|(name, text)| names.get(*name) == text && texts[text.as_str()] == *name));
                 assert_eq!(names.text_bytes, texts.keys().map(|text| text.len()).sum::<usize>());
@@ -338,7 +338,7 @@ mod tests {
         for (name, _) in held {
             names.release(name);
         }
-        assert!(names.is_empty() && names.entries.is_empty() && names.text_bytes == 0 && names.met.is_empty());
+        assert!(names.is_empty() && names.entries.is_empty() && names.text_bytes == 0 && names.candidates.is_empty());
         assert!(names.bytes() < 4_000, "{} bytes", names.bytes());
     }
 }

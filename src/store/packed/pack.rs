@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use core::net::{Ipv4Addr, Ipv6Addr};
 
 use super::{
-    bytes::{Parts, Writer, is_written},
-    names::{Holder, Names},
+    bytes::{ByteWriter, TextWriter, is_written},
+    names::{NameTable, PodTag},
     pod::{ResourceVersion, head},
     times,
 };
-use crate::model::record::{Container, Lifecycle, Part, Placement, Record, Role, State, Workload};
+use crate::model::record::{Container, Lifecycle, Placement, PodState, Record, Role, TruncatedPart, WorkloadRef};
 
 /// First bytes of a value that is not a part of the pod's name; below them it is the place where the part begins.
 pub(super) const WRITTEN_OUT: u8 = 0xfe;
@@ -29,24 +29,29 @@ pub(super) const RESTARTS_MOST: u8 = 0x3f;
 
 pub(super) const ROLES: [Role; 4] = [Role::Init, Role::Sidecar, Role::App, Role::Ephemeral];
 pub(super) const TRUTHS: [Option<bool>; 3] = [None, Some(false), Some(true)];
-pub(super) const PARTS: [Part; 5] =
-    [Part::Annotations, Part::Placement, Part::Containers, Part::Labels, Part::Workload];
+pub(super) const PARTS: [TruncatedPart; 5] = [
+    TruncatedPart::Annotations,
+    TruncatedPart::Placement,
+    TruncatedPart::Containers,
+    TruncatedPart::Labels,
+    TruncatedPart::Workload,
+];
 
 /// A pod that is being packed.
 pub(super) struct Packer<'n> {
-    names: &'n mut Names,
-    holder: Holder,
-    slots: Writer,
-    body: Writer,
+    names: &'n mut NameTable,
+    pod_tag: PodTag,
+    slots: ByteWriter,
+    body: ByteWriter,
     /// Where texts of several parts are put together.
     parts: String,
 }
 
 impl<'n> Packer<'n> {
-    pub(super) fn new(namespace: &str, name: &str, names: &'n mut Names) -> Self {
-        let holder = names.holder(namespace, name);
-        let (slots, body) = (Writer(Vec::with_capacity(64)), Writer(Vec::with_capacity(192)));
-        let mut packer = Self { names, holder, slots, body, parts: String::with_capacity(256) };
+    pub(super) fn new(namespace: &str, name: &str, names: &'n mut NameTable) -> Self {
+        let pod_tag = names.pod_tag(namespace, name);
+        let (slots, body) = (ByteWriter(Vec::with_capacity(64)), ByteWriter(Vec::with_capacity(192)));
+        let mut packer = Self { names, pod_tag, slots, body, parts: String::with_capacity(256) };
         packer.shared(namespace);
         packer
     }
@@ -104,7 +109,7 @@ impl<'n> Packer<'n> {
     }
 
     pub(super) fn finish(self) -> Box<[u8]> {
-        let mut whole = Writer(Vec::with_capacity(self.slots.0.len() + self.body.0.len() + 2));
+        let mut whole = ByteWriter(Vec::with_capacity(self.slots.0.len() + self.body.0.len() + 2));
         whole.count(self.slots.0.len());
         whole.bytes(&self.slots.0);
         whole.bytes(&self.body.0);
@@ -119,7 +124,7 @@ impl<'n> Packer<'n> {
 
     /// A text that may be this pod's alone.
     fn offered(&mut self, text: &str) {
-        match self.names.offer(text, self.holder) {
+        match self.names.intern_if_shared(text, self.pod_tag) {
             Some(name) => self.slots.number(u64::from(name.number()) + 1),
             None => {
                 self.slots.number(0);
@@ -129,8 +134,8 @@ impl<'n> Packer<'n> {
     }
 
     /// Several texts as one.
-    fn joined(&mut self, keep: Keep, join: impl FnOnce(&mut Parts)) {
-        let mut parts = Parts(std::mem::take(&mut self.parts));
+    fn joined(&mut self, keep: Keep, join: impl FnOnce(&mut TextWriter)) {
+        let mut parts = TextWriter(std::mem::take(&mut self.parts));
         parts.0.clear();
         join(&mut parts);
         match keep {
@@ -141,7 +146,7 @@ impl<'n> Packer<'n> {
     }
 
     /// What is the same for many workloads, and then what is one's own: names, and UIDs at the end.
-    fn workload(&mut self, workload: &[Workload]) {
+    fn workload(&mut self, workload: &[WorkloadRef]) {
         self.joined(Keep::Shared, |parts| {
             parts.number(workload.len());
             for one in workload {
@@ -196,11 +201,11 @@ impl<'n> Packer<'n> {
 
     /// A key with its value, if other pods have both.
     fn pair(&mut self, key: &str, value: &str) -> bool {
-        let mut parts = Parts(std::mem::take(&mut self.parts));
+        let mut parts = TextWriter(std::mem::take(&mut self.parts));
         parts.0.clear();
         parts.text(key);
         parts.last(value);
-        let name = self.names.offer(&parts.0, self.holder);
+        let name = self.names.intern_if_shared(&parts.0, self.pod_tag);
         self.parts = parts.0;
         if let Some(name) = name {
             self.slots.number(u64::from(name.number()) + 1);
@@ -223,7 +228,7 @@ impl<'n> Packer<'n> {
         }
     }
 
-    fn state(&mut self, state: &State) {
+    fn state(&mut self, state: &PodState) {
         self.joined(Keep::Shared, |parts| {
             parts.number(index(&Lifecycle::ALL, state.lifecycle));
             parts.number(index(&TRUTHS, state.ready));
@@ -256,7 +261,7 @@ impl<'n> Packer<'n> {
         }
     }
 
-    fn truncated(&mut self, truncated: &[Part]) {
+    fn truncated(&mut self, truncated: &[TruncatedPart]) {
         if truncated.is_empty() {
             return;
         }
@@ -335,7 +340,7 @@ fn is_placed(placement: &Placement) -> bool {
     placement.node.is_some() || !placement.host_ips.is_empty()
 }
 
-fn address(text: &str, next: u8, writer: &mut Writer) {
+fn address(text: &str, next: u8, writer: &mut ByteWriter) {
     if let Some(ip) = text.parse::<Ipv4Addr>().ok().filter(|ip| is_written(ip, text)) {
         writer.byte(IPV4 | next);
         writer.bytes(&ip.octets());

@@ -14,9 +14,9 @@
 use std::borrow::Cow;
 
 use super::{
-    bytes::{PartsReader, Reader, Writer, is_written},
+    bytes::{ByteReader, ByteWriter, TextReader, is_written},
     expand,
-    names::{Name, Names},
+    names::{NameId, NameTable},
     pack,
 };
 use crate::model::record::Record;
@@ -41,7 +41,7 @@ pub(super) mod head {
     pub(crate) const TRUNCATED: u16 = 1 << 12;
 }
 
-/// One pod, packed. Its names are [`Names`]' and have to be given back: [`Packed::release`].
+/// One pod, packed. Its names are [`NameTable`]' and have to be given back: [`Packed::release`].
 #[derive(Debug)]
 pub struct Packed(pub(super) Box<[u8]>);
 
@@ -68,7 +68,7 @@ impl Packed {
         resource_version: &str,
         generation: Option<i64>,
         record: Option<&Record>,
-        names: &mut Names,
+        names: &mut NameTable,
     ) -> Self {
         let mut writer = pack::Packer::new(namespace, name, names);
         writer.identity(name, resource_version, generation, record);
@@ -79,7 +79,7 @@ impl Packed {
     }
 
     /// The pod as it was packed.
-    pub fn expand(&self, uid: &str, names: &Names) -> Unpacked {
+    pub fn expand(&self, uid: &str, names: &NameTable) -> Unpacked {
         let mut opened = self.open(names);
         let name = opened.name().into_owned();
         Unpacked {
@@ -92,12 +92,12 @@ impl Packed {
     }
 
     /// The namespace.
-    pub fn namespace<'a>(&self, names: &'a Names) -> &'a str {
+    pub fn namespace<'a>(&self, names: &'a NameTable) -> &'a str {
         name_of(self.split().0.number()).map_or("", |name| names.get(name))
     }
 
     /// The name.
-    pub fn name<'a>(&'a self, names: &'a Names) -> Cow<'a, str> {
+    pub fn name<'a>(&'a self, names: &'a NameTable) -> Cow<'a, str> {
         self.open(names).name()
     }
 
@@ -121,7 +121,7 @@ impl Packed {
     }
 
     /// Whether the pod is called so.
-    pub fn is_named(&self, namespace: &str, name: &str, names: &Names) -> bool {
+    pub fn is_named(&self, namespace: &str, name: &str, names: &NameTable) -> bool {
         self.namespace(names) == namespace && self.open(names).is_named(name)
     }
 
@@ -131,7 +131,7 @@ impl Packed {
     }
 
     /// Gives its names back. A packed pod that is dropped otherwise leaves its texts behind for good.
-    pub fn release(self, names: &mut Names) {
+    pub fn release(self, names: &mut NameTable) {
         let (mut slots, _) = self.split();
         while !slots.0.is_empty() {
             if let Some(name) = name_of(slots.number()) {
@@ -141,22 +141,22 @@ impl Packed {
     }
 
     /// The slots, and what is behind them.
-    fn split(&self) -> (Reader<'_>, Reader<'_>) {
-        let mut all = Reader(&self.0);
+    fn split(&self) -> (ByteReader<'_>, ByteReader<'_>) {
+        let mut all = ByteReader(&self.0);
         let len = all.count();
-        (Reader(all.take(len)), all)
+        (ByteReader(all.take(len)), all)
     }
 
-    fn open<'a>(&'a self, names: &'a Names) -> Opened<'a> {
-        Opened::new(self.split(), names)
+    fn open<'a>(&'a self, names: &'a NameTable) -> OpenPod<'a> {
+        OpenPod::new(self.split(), names)
     }
 }
 
 /// A packed pod that is being read, up to its name.
-pub(super) struct Opened<'a> {
-    names: &'a Names,
-    slots: Reader<'a>,
-    pub(super) body: Reader<'a>,
+pub(super) struct OpenPod<'a> {
+    names: &'a NameTable,
+    slots: ByteReader<'a>,
+    pub(super) body: ByteReader<'a>,
     head: u16,
     pub(super) namespace: &'a str,
     pub(super) generation: Option<i64>,
@@ -167,8 +167,8 @@ pub(super) struct Opened<'a> {
     called: Cow<'a, str>,
 }
 
-impl<'a> Opened<'a> {
-    fn new((slots, mut body): (Reader<'a>, Reader<'a>), names: &'a Names) -> Self {
+impl<'a> OpenPod<'a> {
+    fn new((slots, mut body): (ByteReader<'a>, ByteReader<'a>), names: &'a NameTable) -> Self {
         let head = u16::from_le_bytes(body.array());
         let generation = generation(head, &mut body);
         let resource_version = ResourceVersion::read(head, &mut body);
@@ -186,7 +186,7 @@ impl<'a> Opened<'a> {
 
     /// The name of the first workload, where the pod's begins with it.
     fn named_by(&self) -> Option<&str> {
-        self.has(head::NAMED_BY_WORKLOAD).then(|| PartsReader(&self.workload.1).text())
+        self.has(head::NAMED_BY_WORKLOAD).then(|| TextReader(&self.workload.1).text())
     }
 
     fn name(&self) -> Cow<'a, str> {
@@ -220,11 +220,11 @@ impl<'a> Opened<'a> {
 }
 
 /// The name in a slot.
-fn name_of(slot: u64) -> Option<Name> {
-    u32::try_from(slot.checked_sub(1)?).ok().map(Name::from_number)
+fn name_of(slot: u64) -> Option<NameId> {
+    u32::try_from(slot.checked_sub(1)?).ok().map(NameId::from_number)
 }
 
-fn generation(head: u16, body: &mut Reader<'_>) -> Option<i64> {
+fn generation(head: u16, body: &mut ByteReader<'_>) -> Option<i64> {
     (head & head::GENERATION != 0).then(|| body.signed())
 }
 
@@ -246,14 +246,14 @@ impl<'a> ResourceVersion<'a> {
         if matches!(self, Self::Number(_)) { head::NUMBERED } else { 0 }
     }
 
-    pub(super) fn write(&self, writer: &mut Writer) {
+    pub(super) fn write(&self, writer: &mut ByteWriter) {
         match self {
             Self::Number(number) => writer.number(*number),
             Self::Text(text) => writer.text(text),
         }
     }
 
-    fn read(head: u16, body: &mut Reader<'a>) -> Self {
+    fn read(head: u16, body: &mut ByteReader<'a>) -> Self {
         if head & head::NUMBERED == 0 { Self::Text(body.text()) } else { Self::Number(body.number()) }
     }
 

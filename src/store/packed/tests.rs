@@ -3,9 +3,9 @@
 use fastrand::Rng;
 
 use crate::model::record::{
-    ClusterName, Container, Lifecycle, Part, Placement, PodName, Record, Role, State, Times, Workload,
+    ClusterName, Container, Lifecycle, Placement, PodName, PodState, Record, Role, Times, TruncatedPart, WorkloadRef,
 };
-use crate::store::packed::names::Names;
+use crate::store::packed::names::NameTable;
 use crate::store::packed::pod::Packed;
 use crate::store::packed::pod::Unpacked;
 
@@ -21,9 +21,9 @@ fn pairs<const N: usize>(all: [(&str, String); N]) -> std::collections::BTreeMap
     all.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }
 
-fn workload(kind: &str, api_version: &str, name: &str, uid: Option<&str>) -> Workload {
+fn workload(kind: &str, api_version: &str, name: &str, uid: Option<&str>) -> WorkloadRef {
     let (kind, api_version, name) = (kind.to_owned(), api_version.to_owned(), name.to_owned());
-    Workload { kind, api_version, name, uid: uid.map(str::to_owned), derived: uid.is_none() }
+    WorkloadRef { kind, api_version, name, uid: uid.map(str::to_owned), derived: uid.is_none() }
 }
 
 fn container(name: &str, role: Role) -> Container {
@@ -38,7 +38,7 @@ fn container(name: &str, role: Role) -> Container {
 }
 
 /// A pod that runs, of a workload, with labels; `nth` of the workload's.
-fn running(name: String, workload: Vec<Workload>, nth: u8) -> Record {
+fn running(name: String, workload: Vec<WorkloadRef>, nth: u8) -> Record {
     Record {
         owner: "pod-registrar".into(),
         cluster: ClusterName { id: "0d2b6d5e-9f2f-4d53-8f0e-1c9c6c9d1a11".into(), name: "prod-eu".into() },
@@ -50,7 +50,12 @@ fn running(name: String, workload: Vec<Workload>, nth: u8) -> Record {
             pod_ips: vec![format!("10.64.0.{nth}")],
             host_network: false,
         },
-        state: State { lifecycle: Lifecycle::Active, phase: Some("Running".into()), ready: Some(true), reason: None },
+        state: PodState {
+            lifecycle: Lifecycle::Active,
+            phase: Some("Running".into()),
+            ready: Some(true),
+            reason: None,
+        },
         containers: vec![container("checkout", Role::App), container("istio-proxy", Role::Sidecar)],
         service_account: Some("checkout".into()),
         times: Times {
@@ -111,12 +116,12 @@ fn job_pod(nth: u8) -> Record {
     record.containers.truncate(1);
     record.containers[0].ready = Some(false);
     record.state =
-        State { lifecycle: Lifecycle::Finished, phase: Some("Succeeded".into()), ready: Some(false), reason: None };
+        PodState { lifecycle: Lifecycle::Finished, phase: Some("Succeeded".into()), ready: Some(false), reason: None };
     record.times.finished = Some("2026-11-23T10:04:17.000Z".into());
     record
 }
 
-fn pack(record: &Record, names: &mut Names) -> Packed {
+fn pack(record: &Record, names: &mut NameTable) -> Packed {
     let pod = &record.pod;
     Packed::pack(&pod.namespace, &pod.name, "1088123456", Some(1), Some(record), names)
 }
@@ -129,7 +134,7 @@ fn usual_pods_are_small() {
     let shapes: [Shape; 3] =
         [("Deployment", deployment_pod, 51), ("StatefulSet", stateful_set_pod, 50), ("Job", job_pod, 89)];
     for (shape, record, most) in shapes {
-        let mut names = Names::new();
+        let mut names = NameTable::new();
         let pods: Vec<(Record, Packed)> = (10..40)
             .map(|nth| {
                 let record = record(nth);
@@ -150,7 +155,7 @@ fn usual_pods_are_small() {
 
 #[test]
 fn a_pod_is_read_without_its_record() {
-    let mut names = Names::new();
+    let mut names = NameTable::new();
     let record = deployment_pod(1);
     let name = record.pod.name.as_str();
     let other = Packed::pack("ops", name, "x-1", None, None, &mut names);
@@ -254,7 +259,7 @@ fn odd_container(rng: &mut Rng) -> Container {
 }
 
 /// A label's value, often one that the pod has elsewhere.
-fn value(name: &str, workload: &[Workload], rng: &mut Rng) -> String {
+fn value(name: &str, workload: &[WorkloadRef], rng: &mut Rng) -> String {
     let ends: Vec<usize> = name.char_indices().map(|(at, _)| at).chain([name.len()]).collect();
     let (one, two) = (ends[rng.usize(..ends.len())], ends[rng.usize(..ends.len())]);
     match rng.u8(..5) {
@@ -267,7 +272,7 @@ fn value(name: &str, workload: &[Workload], rng: &mut Rng) -> String {
 }
 
 fn odd(rng: &mut Rng) -> Record {
-    let workload: Vec<Workload> = some(rng, |rng| Workload {
+    let workload: Vec<WorkloadRef> = some(rng, |rng| WorkloadRef {
         kind: text(rng),
         api_version: text(rng),
         name: text(rng),
@@ -292,7 +297,7 @@ fn odd(rng: &mut Rng) -> Record {
             pod_ips: some(rng, text),
             host_network: rng.bool(),
         },
-        state: State {
+        state: PodState {
             lifecycle: [Lifecycle::Pending, Lifecycle::Active, Lifecycle::Terminating, Lifecycle::Finished]
                 [rng.usize(..4)],
             phase: maybe(rng, text),
@@ -309,7 +314,13 @@ fn odd(rng: &mut Rng) -> Record {
             finished: maybe(rng, time),
         },
         truncated: some(rng, |rng| {
-            [Part::Annotations, Part::Placement, Part::Containers, Part::Labels, Part::Workload][rng.usize(..5)]
+            [
+                TruncatedPart::Annotations,
+                TruncatedPart::Placement,
+                TruncatedPart::Containers,
+                TruncatedPart::Labels,
+                TruncatedPart::Workload,
+            ][rng.usize(..5)]
         }),
     }
 }
@@ -334,7 +345,7 @@ fn packed_pods_come_back_unchanged() {
     let seed = fastrand::u64(..);
     println!("seed {seed}");
     let mut rng = Rng::with_seed(seed);
-    let mut names = Names::new();
+    let mut names = NameTable::new();
     let mut pods: Vec<(Unpacked, Packed)> = Vec::new();
     for _ in 0..6_000 {
         let record = (rng.u8(..20) > 0).then(|| any(&mut rng));
@@ -364,7 +375,7 @@ fn packed_pods_come_back_unchanged() {
 
 #[test]
 fn a_pod_of_a_thousand_containers_comes_back() {
-    let mut names = Names::new();
+    let mut names = NameTable::new();
     let mut rng = Rng::with_seed(7);
     let mut record = deployment_pod(1);
     record.containers = (0..1_000).map(|_| odd_container(&mut rng)).collect();
@@ -383,7 +394,7 @@ fn spoilt_bytes_are_read_without_a_panic() {
     println!("seed {seed}");
     let mut rng = Rng::with_seed(seed);
     for _ in 0..3_000 {
-        let mut names = Names::new();
+        let mut names = NameTable::new();
         let record = any(&mut rng);
         let twin = pack(&record, &mut names);
         let mut packed = pack(&record, &mut names);

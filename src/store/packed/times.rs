@@ -5,7 +5,7 @@
 
 use jiff::{SignedDuration, civil::DateTime};
 
-use super::bytes::{Reader, Writer};
+use super::bytes::{ByteReader, ByteWriter};
 use crate::model::record::Times;
 
 /// 2025-01-01: seconds within four years of it take four bytes.
@@ -21,7 +21,7 @@ const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
 /// The characters of a moment.
 const CHARS: usize = 24;
 
-pub(super) fn pack(times: &Times, writer: &mut Writer) {
+pub(super) fn pack(times: &Times, writer: &mut ByteWriter) {
     let optional = [&times.scheduled, &times.started, &times.deletion_requested, &times.finished];
     let mut flags = 0;
     for (time, flag) in optional.iter().zip(OPTIONAL) {
@@ -48,7 +48,7 @@ pub(super) fn pack(times: &Times, writer: &mut Writer) {
     }
 }
 
-pub(super) fn expand(reader: &mut Reader<'_>) -> Times {
+pub(super) fn expand(reader: &mut ByteReader<'_>) -> Times {
     let flags = reader.byte();
     let unit = if flags & WHOLE_SECONDS == 0 { 1 } else { 1_000 };
     let mut from = NEAR_MILLIS;
@@ -104,9 +104,9 @@ mod tests {
     use super::*;
 
     fn there_and_back(times: &Times) -> (Times, usize) {
-        let mut writer = Writer::default();
+        let mut writer = ByteWriter::default();
         pack(times, &mut writer);
-        let mut reader = Reader(&writer.0);
+        let mut reader = ByteReader(&writer.0);
         let expanded = expand(&mut reader);
         assert!(reader.0.is_empty());
         (expanded, writer.0.len())

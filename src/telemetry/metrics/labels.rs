@@ -30,7 +30,7 @@ pub enum RecordState {
 /// A request to the registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
-pub enum Request {
+pub enum RequestKind {
     /// Reads what the registry supports.
     Capabilities,
     /// Opens or closes a session, or reads who holds it.
@@ -123,7 +123,7 @@ impl Label for RecordState {
     const NAME: &'static str = "state";
 }
 
-impl Label for Request {
+impl Label for RequestKind {
     const NAME: &'static str = "operation";
 }
 

@@ -19,7 +19,7 @@ use prometheus_client::{encoding::text, registry::Registry};
 use strum::VariantArray as _;
 use tokio::time::Instant;
 
-use labels::{DriftKind, Operation, OperationOutcome, RecordState, RelistReason, Request, RequestOutcome};
+use labels::{DriftKind, Operation, OperationOutcome, RecordState, RelistReason, RequestKind, RequestOutcome};
 use series::{Series, one, two};
 
 /// The content type of [`Metrics::encode`].
@@ -77,7 +77,7 @@ impl Metrics {
     }
 
     /// A request to the registry ended.
-    pub fn request(&self, request: Request, outcome: RequestOutcome) {
+    pub fn request(&self, request: RequestKind, outcome: RequestOutcome) {
         self.0.series.requests.get_or_create(&two(request, outcome)).inc();
     }
 
@@ -249,7 +249,7 @@ mod tests {
         metrics.set_pods(7);
         metrics.set_records(RecordState::InFlight, 2);
         metrics.set_pending(3, Duration::from_millis(1500));
-        metrics.request(Request::Write, RequestOutcome::Throttled);
+        metrics.request(RequestKind::Write, RequestOutcome::Throttled);
         metrics.operation(Operation::Delete, OperationOutcome::Stale);
         metrics.acknowledged_after(Duration::from_millis(3));
         metrics.relisted(RelistReason::Gone);

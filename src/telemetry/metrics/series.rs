@@ -10,7 +10,7 @@ use prometheus_client::{
 };
 
 use super::labels::{
-    DriftKind, Label, Operation, OperationOutcome, RecordState, RelistReason, Request, RequestOutcome,
+    DriftKind, Label, Operation, OperationOutcome, RecordState, RelistReason, RequestKind, RequestOutcome,
 };
 use crate::telemetry::stderr::LINES_DROPPED;
 
@@ -94,7 +94,7 @@ impl Series {
                 &mut to,
                 "requests",
                 "Requests to the registry; alert when outcomes other than ok prevail",
-                &twos::<Request, RequestOutcome>(),
+                &twos::<RequestKind, RequestOutcome>(),
             ),
             operations: labelled(
                 &mut to,

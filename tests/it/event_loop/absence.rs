@@ -27,11 +27,11 @@ async fn few_absences_leave_after_a_cluster_check() {
     let world = World::settled(registry.clone(), many(95, "a")).await;
     world.assert_equal();
     assert_eq!(deleted(&registry), 5);
-    assert_eq!(world.questions.len(), 1, "identity is asked once");
-    assert!(world.questions[0].is_empty(), "few need no sample");
+    assert_eq!(world.checks.len(), 1, "identity is asked once");
+    assert!(world.checks[0].is_empty(), "few need no sample");
     let removals: Vec<_> =
         registry.state().writes.iter().flat_map(|w| w.items.clone()).filter_map(|i| i.removal).collect();
-    assert!(removals.iter().all(|removal| *removal == Removal::Absent));
+    assert!(removals.iter().all(|removal| *removal == Removal::Inferred));
 }
 
 #[tokio::test(start_paused = true)]
@@ -45,7 +45,7 @@ async fn thousand_absences_leave_within_a_minute() {
     assert!(world.metrics.encode().unwrap().contains("pod_registrar_deletions_held 1000"));
     world.pass(50 * SECOND).await;
     world.assert_equal();
-    assert_eq!(world.questions[0].len(), 20, "a sample was looked up");
+    assert_eq!(world.checks[0].len(), 20, "a sample was looked up");
     assert_eq!(world.second_lists, 1);
 }
 
@@ -91,7 +91,7 @@ async fn pods_that_a_look_up_finds_are_held() {
     assert_eq!(deleted(&registry), 1, "watched deletions pass");
     assert!(registry.state().records.contains_key("new"));
     assert!(world.metrics.encode().unwrap().contains("pod_registrar_deletions_held 500"));
-    assert!(world.questions.len() > 3, "it is looked at again and again");
+    assert!(world.checks.len() > 3, "it is looked at again and again");
     world.look_up = LookUp::Truth;
     world.pass(600 * SECOND).await;
     world.assert_equal();

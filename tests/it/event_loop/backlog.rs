@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use pod_registrar::{controller::options::Options, reconcile::election::Leadership};
+use pod_registrar::{controller::options::ControllerOptions, reconcile::election::Leadership};
 
 use super::{
     fake::Fake,
@@ -14,8 +14,8 @@ const WINDOW: usize = 100;
 const LEFTOVERS: usize = 64;
 
 /// A loop with a small window, at a hundred writes a second.
-fn slow() -> Options {
-    Options { backlog_window: WINDOW, max_writes_per_second: 100, ..options() }
+fn slow() -> ControllerOptions {
+    ControllerOptions { backlog_window: WINDOW, max_writes_per_second: 100, ..options() }
 }
 
 /// How many writes each id took, for those that took more than one.
@@ -32,7 +32,7 @@ fn written_twice(registry: &Fake) -> Vec<String> {
 #[tokio::test(start_paused = true)]
 async fn batches_are_full_however_small_the_window_is() {
     for backlog_window in [0, 1, 7, WINDOW] {
-        let mut world = World::start(Fake::new(), many(1_234, "a"), Options { backlog_window, ..options() });
+        let mut world = World::start(Fake::new(), many(1_234, "a"), ControllerOptions { backlog_window, ..options() });
         world.list().await;
         world.pass(5 * SECOND).await;
         world.assert_equal();
@@ -141,7 +141,7 @@ async fn missing_records_go_before_differing_ones() {
     registry.state().writes.clear();
     let missing = (0..50).map(|n| pod(&format!("missing-{n}"), "a"));
     let pods = many(5_000, "new").chain(missing);
-    let mut world = World::start(registry.clone(), pods, Options { backlog_window: WINDOW, ..options() });
+    let mut world = World::start(registry.clone(), pods, ControllerOptions { backlog_window: WINDOW, ..options() });
     world.list().await;
     world.pass(SECOND / 10).await;
     let there = registry.read(|state| state.records.keys().filter(|uid| uid.starts_with("missing")).count());

@@ -79,7 +79,7 @@ async fn assert_spared_and_made_good(mut world: World, tries: Tries) {
 #[tokio::test(start_paused = true)]
 async fn half_of_all_items_failing_costs_few_retries() {
     // The items fail for ten minutes, and the registry catches up at once afterwards.
-    let sickness = Sickness::Items(50, Verdict::Doubt { cause: "status 500".into() });
+    let sickness = Sickness::Items(50, Verdict::Uncertain { cause: "status 500".into() });
     let (world, tries, gone) = sick(sickness, 600 * SECOND).await;
     assert!(tries.first >= 200_000, "first tries go on: {tries:?}");
     assert!(tries.repeats >= 15_000, "and repeats do: {tries:?}");
@@ -114,7 +114,7 @@ async fn half_of_requests_being_throttled_costs_few_retries() {
 
 #[tokio::test(start_paused = true)]
 async fn few_failures_are_retried_without_delay() {
-    let sickness = Sickness::Items(1, Verdict::Doubt { cause: "status 500".into() });
+    let sickness = Sickness::Items(1, Verdict::Uncertain { cause: "status 500".into() });
     let (world, tries, _) = sick(sickness, 60 * SECOND).await;
     let stale = world.registry.read(|state| {
         let differs = |uid: &String, digest| state.records.get(uid).is_none_or(|(_, held)| *held != digest);
@@ -129,12 +129,12 @@ async fn failing_record_is_tried_once_per_minute() {
     // No other record waits for it.
     let registry = Fake::new();
     let mut world = World::settled(registry.clone(), many(50, "a")).await;
-    registry.state().sick_ids.insert("uid-00007".into(), Verdict::Doubt { cause: "status 500".into() });
+    registry.state().sick_ids.insert("uid-00007".into(), Verdict::Uncertain { cause: "status 500".into() });
     world.apply(pod("uid-00007", "poison")).await;
     for n in 0..600 {
         let faulty = n % 20 == 0;
         if faulty {
-            registry.state().faults.push_back(Fault::Items(Verdict::Doubt { cause: "status 500".into() }));
+            registry.state().faults.push_back(Fault::Items(Verdict::Uncertain { cause: "status 500".into() }));
         }
         world.apply(pod(&format!("uid-{:05}", 10 + n % 40), &n.to_string())).await;
         world.pass(SECOND).await;
@@ -155,7 +155,7 @@ async fn failing_record_is_tried_once_per_minute() {
 async fn deletions_that_fail_for_ever_starve_no_record() {
     let registry = Fake::new();
     let mut world = World::settled(registry.clone(), many(2_500, "a")).await;
-    let broken = || Verdict::Doubt { cause: "status 500".into() };
+    let broken = || Verdict::Uncertain { cause: "status 500".into() };
     for n in 0..2_000 {
         let uid = format!("uid-{n:05}");
         registry.state().sick_ids.insert(uid.clone(), broken());
@@ -180,7 +180,7 @@ async fn deletions_that_fail_for_ever_starve_no_record() {
 async fn waiting_retry_does_not_keep_the_loop_busy() {
     let registry = Fake::new();
     let mut world = World::settled(registry.clone(), many(3_000, "a")).await;
-    registry.state().sickness = Some(Sickness::Items(100, Verdict::Doubt { cause: "status 500".into() }));
+    registry.state().sickness = Some(Sickness::Items(100, Verdict::Uncertain { cause: "status 500".into() }));
     for pod in many(3_000, "b") {
         world.apply(pod).await;
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pod_registrar::reconcile::{
     decide::Removal,
-    ledger::work::Ended,
+    ledger::pending::Deletion,
     outcome::{OperationKind, Verdict},
 };
 use tokio::time::Instant;
@@ -102,7 +102,7 @@ async fn reused_pod_name_is_a_delete_and_put() {
     world.pass(SECOND).await;
     world.assert_equal();
     let last: Vec<_> = registry.state().writes.iter().flat_map(|w| w.items.clone()).skip(1).collect();
-    assert!(last.iter().any(|i| i.uid.text() == "old" && i.removal == Some(Removal::Watched(Ended::Deleted))));
+    assert!(last.iter().any(|i| i.uid.text() == "old" && i.removal == Some(Removal::Observed(Deletion::Deleted))));
     assert!(last.iter().all(|i| (i.uid.text() == "new") == (i.kind == OperationKind::Put)));
 }
 
@@ -197,7 +197,7 @@ async fn superseded_version_is_passed() {
 #[tokio::test(start_paused = true)]
 async fn writes_keep_to_the_limit_per_second() {
     let registry = Fake::new();
-    let limited = pod_registrar::controller::options::Options { max_writes_per_second: 100, ..options() };
+    let limited = pod_registrar::controller::options::ControllerOptions { max_writes_per_second: 100, ..options() };
     let mut world = World::start(registry.clone(), many(1_000, "a"), limited);
     world.list().await;
     world.pass(5 * SECOND).await;

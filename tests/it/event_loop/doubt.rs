@@ -70,7 +70,7 @@ async fn timed_out_record_is_uncertain_until_answered() {
 async fn incomplete_inventory_causes_puts_only() {
     // A pending deletion stays pending even if the inventory leaves its record out.
     let registry = Fake::new();
-    let hasty = pod_registrar::controller::options::Options { resync_interval: 10 * SECOND, ..options() };
+    let hasty = pod_registrar::controller::options::ControllerOptions { resync_interval: 10 * SECOND, ..options() };
     let mut world = World::start(registry.clone(), many(100, "a"), hasty);
     world.list().await;
     world.pass(5 * SECOND).await;
@@ -110,7 +110,7 @@ async fn an_empty_inventory_deletes_nothing_and_causes_puts() {
 async fn only_unacknowledged_items_are_retried() {
     let registry = Fake::new();
     let mut world = World::settled(registry.clone(), many(200, "a")).await;
-    registry.state().sickness = Some(Sickness::Items(30, Verdict::Doubt { cause: "status 500".into() }));
+    registry.state().sickness = Some(Sickness::Items(30, Verdict::Uncertain { cause: "status 500".into() }));
     let before = registry.read(|state| state.tries);
     for pod in many(200, "b") {
         world.apply(pod).await;

@@ -16,10 +16,10 @@ use pod_registrar::{
     },
     reconcile::{
         outcome::{self, Failure, OperationKind, Verdict},
-        takeover::{Liveness, OtherWriter},
+        takeover::{OtherWriter, SessionLiveness},
     },
     registry::{
-        Capabilities, Change, Encoded, EncodedBody, Features, RecordName, Registry,
+        Capabilities, Encoded, EncodedBody, Features, RecordChange, RecordName, Registry,
         inventory::{Bucket, BucketDigest, BucketDigests, InventoryPage},
         session::{Contender, Heartbeat, OpenSession, PreviousSession, SessionOpened},
     },
@@ -173,7 +173,7 @@ impl State {
         }
         match &operation.body {
             EncodedBody::Put { .. } if self.poison.contains(&id) => {
-                return outcome::of_item(OperationKind::Put, 422, said("schema"));
+                return outcome::judge_operation(OperationKind::Put, 422, said("schema"));
             }
             EncodedBody::Put { digest, .. } => _ = self.records.insert(id, (operation.version, *digest)),
             EncodedBody::Delete(_) => {
@@ -186,8 +186,8 @@ impl State {
     }
 }
 
-fn said(problem: &str) -> pod_registrar::reconcile::outcome::Said {
-    pod_registrar::reconcile::outcome::Said { problem: problem.into(), ..Default::default() }
+fn said(problem: &str) -> pod_registrar::reconcile::outcome::ProblemDetail {
+    pod_registrar::reconcile::outcome::ProblemDetail { problem: problem.into(), ..Default::default() }
 }
 
 /// A registry in memory. Clones are the same one.
@@ -322,7 +322,7 @@ impl Registry for Fake {
             instance: state.holder.clone().unwrap_or_else(|| "other".into()),
             scope: state.scope.clone(),
             cluster_uid: state.cluster_uid.clone(),
-            state: if closed { Liveness::Closed } else { Liveness::Live },
+            state: if closed { SessionLiveness::Closed } else { SessionLiveness::Live },
         });
         state.session = Some(state.epoch);
         (state.scope, state.holder, state.other_over) = (request.scope.clone(), Some(request.instance.clone()), false);
@@ -369,14 +369,20 @@ impl Registry for Fake {
             cluster_uid: state.cluster_uid.clone(),
             heartbeat: state.heartbeat.clone(),
             records: state.records.len() as u64,
-            state: if state.other_over || state.closed == Some(epoch) { Liveness::Closed } else { Liveness::Live },
+            state: if state.other_over || state.closed == Some(epoch) {
+                SessionLiveness::Closed
+            } else {
+                SessionLiveness::Live
+            },
         }))
     }
 
-    fn encode(&self, uid: &Uid, version: Version, change: Change<'_>) -> Encoded {
+    fn encode(&self, uid: &Uid, version: Version, change: RecordChange<'_>) -> Encoded {
         let body = match change {
-            Change::Put(_, content) => EncodedBody::Put { record: content.canonical.to_vec(), digest: content.digest },
-            Change::Delete(removal) => EncodedBody::Delete(removal),
+            RecordChange::Put(_, content) => {
+                EncodedBody::Put { record: content.canonical.to_vec(), digest: content.digest }
+            }
+            RecordChange::Delete(removal) => EncodedBody::Delete(removal),
         };
         Encoded { uid: uid.clone(), version, body }
     }
@@ -426,7 +432,7 @@ impl Registry for Fake {
             state.in_flight.remove(&uid);
             let applied = match &result {
                 Err(failure) => matches!(failure, Failure::Broken(_)),
-                Ok(verdicts) => matches!(verdicts.get(place), Some(Verdict::Done | Verdict::Doubt { .. })),
+                Ok(verdicts) => matches!(verdicts.get(place), Some(Verdict::Done | Verdict::Uncertain { .. })),
             };
             if !applied {
                 state.untry(uid, before);

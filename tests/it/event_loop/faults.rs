@@ -119,7 +119,7 @@ async fn observed_mass_deletions_are_not_guarded() {
         world.assert_equal();
         assert!(ms_between(began, Instant::now()) < 12_000);
     }
-    assert!((world.questions.is_empty(), world.second_lists) == (true, 0), "nothing has to be confirmed");
+    assert!((world.checks.is_empty(), world.second_lists) == (true, 0), "nothing has to be confirmed");
     assert!(world.metrics.encode().unwrap().contains("pod_registrar_deletions_held 0\n"));
     let deleted = registry.state().tombstones.len();
     assert_eq!((deleted, registry.state().records.len()), (39_000, 1_000));

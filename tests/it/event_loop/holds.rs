@@ -1,7 +1,7 @@
 //! Deletions that wait for a person: after a change of settings, whatever their number, and where none could confirm.
 
 use pod_registrar::reconcile::{
-    absence::{SettingsChange, hold::HeldBecause},
+    absence::{ScopeChangePolicy, hold::HoldReason},
     decide::Removal,
     outcome::OperationKind,
 };
@@ -25,7 +25,7 @@ async fn filled(pods: usize) -> Fake {
 }
 
 /// A controller whose settings select these of the pods that are there.
-async fn narrowed(registry: &Fake, there: usize, selected: usize, on_scope_change: SettingsChange) -> World {
+async fn narrowed(registry: &Fake, there: usize, selected: usize, on_scope_change: ScopeChangePolicy) -> World {
     let mut options = options();
     options.on_scope_change = on_scope_change;
     let mut world = World::start(registry.clone(), many(selected, "a"), options);
@@ -48,11 +48,11 @@ fn declared(registry: &Fake) -> Vec<String> {
 async fn deselected_records_are_held_until_approved() {
     // Narrowed settings deselect the records, and the approval must name exactly this hold.
     let registry = filled(10).await;
-    let mut world = narrowed(&registry, 10, 8, SettingsChange::Hold).await;
+    let mut world = narrowed(&registry, 10, 8, ScopeChangePolicy::Hold).await;
     world.pass(3_600 * SECOND).await;
     assert_eq!((deletes(&registry).len(), registry.state().records.len()), (0, 10), "no time lets them go");
     let [held] = world.held().try_into().unwrap();
-    assert_eq!((held.deletions, &held.because), (2, &HeldBecause::SettingsChanged));
+    assert_eq!((held.deletions, &held.because), (2, &HoldReason::ScopeChanged));
     assert!(world.metrics.encode().unwrap().contains("\npod_registrar_deletions_held 2\n"));
     world.approve(&"0123456789ab".parse().unwrap()).await;
     world.pass(10 * SECOND).await;
@@ -72,11 +72,11 @@ async fn deselected_records_are_held_until_approved() {
 async fn restart_remembers_that_the_settings_changed() {
     let registry = filled(10).await;
     for _ in 0..3 {
-        let world = narrowed(&registry, 10, 8, SettingsChange::Hold).await;
+        let world = narrowed(&registry, 10, 8, ScopeChangePolicy::Hold).await;
         assert_eq!(world.held().len(), 1);
         world.stop().await.unwrap();
     }
-    let mut world = narrowed(&registry, 10, 8, SettingsChange::Hold).await;
+    let mut world = narrowed(&registry, 10, 8, ScopeChangePolicy::Hold).await;
     assert_eq!(declared(&registry)[1..], ["unsettled"; 4], "until nothing is left of it");
     world.approve(&world.held()[0].id).await;
     world.pass(10 * SECOND).await;
@@ -92,10 +92,10 @@ async fn settings_that_deselect_no_pod_hold_nothing() {
     // Pods that were deleted during the downtime leave as usual.
     let registry = filled(10).await;
     // Two went while nobody watched; the new settings select all of the others.
-    let mut world = narrowed(&registry, 8, 8, SettingsChange::Hold).await;
+    let mut world = narrowed(&registry, 8, 8, ScopeChangePolicy::Hold).await;
     world.pass(10 * SECOND).await;
     world.assert_equal();
-    assert_eq!(deletes(&registry), [Some(Removal::Absent); 2]);
+    assert_eq!(deletes(&registry), [Some(Removal::Inferred); 2]);
     assert!(world.held().is_empty());
     assert_eq!(declared(&registry), ["before", "unsettled", "scope"]);
 }
@@ -103,7 +103,7 @@ async fn settings_that_deselect_no_pod_hold_nothing() {
 #[tokio::test(start_paused = true)]
 async fn selecting_pods_again_needs_no_approval() {
     let registry = filled(10).await;
-    let mut world = narrowed(&registry, 10, 8, SettingsChange::Hold).await;
+    let mut world = narrowed(&registry, 10, 8, ScopeChangePolicy::Hold).await;
     for pod in std::mem::take(&mut world.others).into_values() {
         world.apply(pod).await;
     }
@@ -116,7 +116,7 @@ async fn selecting_pods_again_needs_no_approval() {
 #[tokio::test(start_paused = true)]
 async fn automatic_release_runs_at_a_bounded_rate() {
     let registry = filled(1_000).await;
-    let mut world = narrowed(&registry, 1_000, 300, SettingsChange::Release).await;
+    let mut world = narrowed(&registry, 1_000, 300, ScopeChangePolicy::Release).await;
     world.pass(30 * SECOND).await;
     world.assert_equal();
     assert_eq!(deletes(&registry), vec![Some(Removal::LeftRule); 700]);
@@ -135,7 +135,7 @@ async fn approval_releases_unconfirmed_deletions() {
     world.list().await;
     world.pass(120 * SECOND).await;
     let [held] = world.held().try_into().unwrap();
-    assert_eq!((held.deletions, &held.because), (89, &HeldBecause::Unanswered("forbidden".into())));
+    assert_eq!((held.deletions, &held.because), (89, &HoldReason::Unconfirmed("forbidden".into())));
     world.approve(&held.id).await;
     world.pass(10 * SECOND).await;
     world.assert_equal();

@@ -11,7 +11,7 @@ use pod_registrar::{
     },
     reconcile::{
         outcome::{Failure, StoredVersion, Verdict},
-        takeover::{Liveness, OtherWriter},
+        takeover::{OtherWriter, SessionLiveness},
     },
     registry::{
         Capabilities, Features, RecordName,
@@ -94,8 +94,8 @@ pub(super) fn capabilities(rng: &mut Rng) -> Result<Capabilities, Failure> {
     })
 }
 
-fn state(rng: &mut Rng) -> Liveness {
-    [Liveness::Live, Liveness::Stale, Liveness::Closed][rng.usize(..3)]
+fn state(rng: &mut Rng) -> SessionLiveness {
+    [SessionLiveness::Live, SessionLiveness::Stale, SessionLiveness::Closed][rng.usize(..3)]
 }
 
 /// Epochs stay below what the protocol can count on from.
@@ -138,7 +138,7 @@ fn verdict(rng: &mut Rng) -> Verdict {
         1 => Verdict::Rejected { cause: text(rng) },
         2 => Verdict::Stale { current },
         3 => Verdict::Tombstoned { current },
-        4 => Verdict::Doubt { cause: text(rng) },
+        4 => Verdict::Uncertain { cause: text(rng) },
         _ => Verdict::Done,
     }
 }

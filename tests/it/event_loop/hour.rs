@@ -36,7 +36,7 @@ fn assert_bounded(world: &World, may_hold: usize) {
 async fn hour_without_a_registry_keeps_memory_bounded() {
     // An hour of churn takes no more memory than a minute, and deletions are then sent first.
     let registry = Fake::new();
-    let limited = pod_registrar::controller::options::Options { max_writes_per_second: LIMIT, ..options() };
+    let limited = pod_registrar::controller::options::ControllerOptions { max_writes_per_second: LIMIT, ..options() };
     let mut world = World::start(registry.clone(), many(LIVING, "a"), limited);
     world.list().await;
     world.pass(20 * SECOND).await;

@@ -7,7 +7,7 @@ use pod_registrar::{
     reconcile::{
         decide::Removal,
         election::Leadership,
-        ledger::work::Ended,
+        ledger::pending::Deletion,
         outcome::{Failure, OperationKind},
     },
 };
@@ -93,8 +93,8 @@ async fn takeover_sends_what_the_standby_saw() {
     world.lead(leader(4));
     world.pass(2 * SECOND).await;
     world.assert_equal();
-    assert_eq!(deletes(&registry), vec![Some(Removal::Watched(Ended::Deleted)); 299]);
-    assert_eq!((world.lists, world.second_lists, world.questions.len()), (1, 0, 0));
+    assert_eq!(deletes(&registry), vec![Some(Removal::Observed(Deletion::Deleted)); 299]);
+    assert_eq!((world.lists, world.second_lists, world.checks.len()), (1, 0, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -118,7 +118,7 @@ async fn remembered_deletions_are_bounded() {
     world.lead(leader(1));
     world.pass(60 * SECOND).await;
     world.assert_equal();
-    assert_eq!(deletes(&registry), [Some(Removal::Watched(Ended::Deleted)), Some(Removal::Absent)]);
+    assert_eq!(deletes(&registry), [Some(Removal::Observed(Deletion::Deleted)), Some(Removal::Inferred)]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -269,8 +269,10 @@ async fn fenced_leader_resumes_only_in_a_new_term() {
 #[tokio::test(start_paused = true)]
 async fn handover_stop_keeps_its_time_limit() {
     let registry = Fake::new();
-    let handing_over =
-        pod_registrar::controller::options::Options { stop_within: Duration::from_millis(1_500), ..options() };
+    let handing_over = pod_registrar::controller::options::ControllerOptions {
+        stop_within: Duration::from_millis(1_500),
+        ..options()
+    };
     let mut world = World::start_as(leader(1), registry.clone(), [], handing_over);
     world.list().await;
     world.pass(5 * SECOND).await;
@@ -304,7 +306,7 @@ async fn deletions_before_the_first_session_are_bounded() {
     registry.state().down = None;
     world.pass(60 * SECOND).await;
     world.assert_equal();
-    assert_eq!(deletes(&registry), [Some(Removal::Watched(Ended::Deleted))]);
+    assert_eq!(deletes(&registry), [Some(Removal::Observed(Deletion::Deleted))]);
 }
 
 #[tokio::test(start_paused = true)]

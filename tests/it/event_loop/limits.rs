@@ -158,7 +158,7 @@ async fn lost_answer(world: &mut World, uid: &str) -> u128 {
     let registry = world.registry.clone();
     world.apply(pod(uid, "lost")).await;
     let changed = Instant::now();
-    registry.state().sick_ids.insert(uid.into(), Verdict::Doubt { cause: "status 500".into() });
+    registry.state().sick_ids.insert(uid.into(), Verdict::Uncertain { cause: "status 500".into() });
     world.pass(SECOND / 20).await;
     registry.state().sick_ids.remove(uid);
     while registry
@@ -174,7 +174,7 @@ async fn lost_answer(world: &mut World, uid: &str) -> u128 {
 async fn rejected_records_delay_no_lost_answer() {
     let registry = Fake::new();
     registry.state().poison.extend((0..3_000).map(|n| format!("uid-{n:05}")));
-    let hasty = pod_registrar::controller::options::Options { resync_interval: 60 * SECOND, ..options() };
+    let hasty = pod_registrar::controller::options::ControllerOptions { resync_interval: 60 * SECOND, ..options() };
     let mut world = World::start(registry.clone(), many(3_100, "a"), hasty);
     world.list().await;
     world.pass(5 * SECOND).await;
@@ -195,7 +195,7 @@ async fn rejected_records_delay_no_lost_answer() {
 #[tokio::test(start_paused = true)]
 async fn records_that_always_fail_delay_no_lost_answer() {
     let registry = Fake::new();
-    let broken = Verdict::Doubt { cause: "status 500".into() };
+    let broken = Verdict::Uncertain { cause: "status 500".into() };
     registry.state().sick_ids.extend((0..3_000).map(|n| (format!("uid-{n:05}"), broken.clone())));
     let mut world = World::start(registry.clone(), many(3_100, "a"), options());
     world.list().await;

@@ -4,7 +4,7 @@ use pod_registrar::{
     controller::error::Error,
     model::moment::Moment,
     reconcile::{
-        absence::hold::HeldBecause,
+        absence::hold::HoldReason,
         election::Leadership,
         outcome::{Failure, Verdict},
         status::Ability,
@@ -47,7 +47,7 @@ async fn clone_deletes_nothing_without_approval() {
     world.pass(7_200 * SECOND).await;
     assert_eq!((deleted(&registry), registry.state().records.len()), (0, 600), "puts wait for no person");
     let [held] = world.held().try_into().unwrap();
-    assert!(held.deletions == 300 && matches!(held.because, HeldBecause::NearlyAll { absent: 300, .. }), "{held:?}");
+    assert!(held.deletions == 300 && matches!(held.because, HoldReason::NearlyAll { absent: 300, .. }), "{held:?}");
     // A restart finds 600 records, of which half have no pod. It does not forget.
     world.stop().await.unwrap();
     let mut world = World::settled(registry.clone(), own(300)).await;
@@ -127,7 +127,7 @@ async fn inferred_deletions_wait_while_another_writer_lives() {
     world.delete("uid-00000").await;
     world.pass(1_800 * SECOND).await;
     assert_eq!(deleted(&registry), 1, "observed deletions do not wait");
-    assert_eq!((world.held()[0].deletions, &world.held()[0].because), (10, &HeldBecause::AnotherWriter));
+    assert_eq!((world.held()[0].deletions, &world.held()[0].because), (10, &HoldReason::AnotherWriter));
     registry.state().contender = None;
     world.pass(300 * SECOND).await;
     world.assert_equal();
@@ -193,7 +193,7 @@ async fn fence_withdraws_confirmed_deletions() {
     registry.state().sickness = Some(Sickness::Items(100, busy));
     world.list().await;
     world.pass(5 * SECOND).await;
-    assert!(!world.questions.is_empty(), "they are confirmed");
+    assert!(!world.checks.is_empty(), "they are confirmed");
     held_by_another(&registry);
     registry.state().sickness = None;
     world.pass(60 * SECOND).await;
@@ -243,8 +243,8 @@ async fn a_sample_without_names_confirms_nothing() {
     let mut world = World::start(registry.clone(), many(500, "a"), options());
     world.list().await;
     world.pass(600 * SECOND).await;
-    assert_eq!((deleted(&registry), world.questions.len()), (0, 0));
-    assert!(matches!(world.held()[0].because, HeldBecause::Unanswered(_)));
+    assert_eq!((deleted(&registry), world.checks.len()), (0, 0));
+    assert!(matches!(world.held()[0].because, HoldReason::Unconfirmed(_)));
     registry.state().nameless = false;
     world.pass(600 * SECOND).await;
     world.assert_equal();

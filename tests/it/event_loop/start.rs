@@ -121,7 +121,7 @@ async fn registry_without_batches_gets_single_requests() {
 async fn frequent_resyncs_do_not_hold_up_lists() {
     let registry = Fake::new();
     World::settled(registry.clone(), many(10, "a")).await.stop().await.unwrap();
-    let hasty = pod_registrar::controller::options::Options { resync_interval: SECOND, ..options() };
+    let hasty = pod_registrar::controller::options::ControllerOptions { resync_interval: SECOND, ..options() };
     let mut world = World::start(registry.clone(), many(9, "a"), hasty);
     world.obey = false;
     world.list().await;

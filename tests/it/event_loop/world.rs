@@ -7,7 +7,7 @@ use pod_registrar::{
     controller::{
         error::Error,
         event_loop::EventLoop,
-        options::{BACKLOG_WINDOW, Inputs, Options, Outputs},
+        options::{BACKLOG_WINDOW, ControllerOptions, Inputs, Outputs},
     },
     model::{
         self,
@@ -19,16 +19,16 @@ use pod_registrar::{
     },
     reconcile::{
         absence::{
-            SettingsChange,
-            hold::{HoldId, Shown},
-            inquiry::{Answer, Confirmation, Finding, Inquiry},
+            ScopeChangePolicy,
+            check::{Check, CheckFinding, CheckResult, Confirmation},
+            hold::{HoldId, HoldSummary},
         },
         election::Leadership,
-        ledger::work::Ended,
-        pod_event::{Sighting, WatchList},
-        status::{Ability, Standing},
+        ledger::pending::Deletion,
+        pod_event::{PodEvent, WatchList},
+        status::{Ability, ControllerStatus},
     },
-    store::{View, Writer},
+    store::{StoreWriter, View},
     telemetry::{health::Health, metrics::Metrics},
 };
 use tokio::{
@@ -58,7 +58,7 @@ pub(super) struct World {
     pub(super) others: BTreeMap<String, Pod>,
     pub(super) look_up: LookUp,
     /// The samples that were looked up.
-    pub(super) questions: Vec<Vec<String>>,
+    pub(super) checks: Vec<Vec<String>>,
     /// How many lists were taken beside the watch.
     pub(super) second_lists: usize,
     pub(super) lists: usize,
@@ -71,13 +71,13 @@ pub(super) struct World {
     pub(super) clock: Clock,
     pub(super) metrics: Metrics,
     pub(super) health: Health,
-    writer: Writer,
-    sightings: mpsc::Sender<Sighting>,
+    writer: StoreWriter,
+    pod_events: mpsc::Sender<PodEvent>,
     relist: watch::Receiver<u64>,
     leadership: watch::Sender<Leadership>,
-    asked: mpsc::Receiver<Inquiry>,
-    answers: mpsc::Sender<Confirmation>,
-    stands: watch::Receiver<Standing>,
+    asked: mpsc::Receiver<Check>,
+    answers: mpsc::Sender<CheckResult>,
+    stands: watch::Receiver<ControllerStatus>,
     approvals: mpsc::Sender<HoldId>,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<Result<(), Error>>,
@@ -86,8 +86,8 @@ pub(super) struct World {
 /// The version of an event that shows an end.
 const NOT_COMPARED: &str = "opaque";
 
-pub(super) fn options() -> Options {
-    Options {
+pub(super) fn options() -> ControllerOptions {
+    ControllerOptions {
         max_in_flight: 4,
         max_writes_per_second: 5_000,
         request_timeout: 10 * SECOND,
@@ -101,14 +101,14 @@ pub(super) fn options() -> Options {
         scope: "scope".into(),
         namespaces: Vec::new(),
         stop_within: Duration::from_secs(20),
-        on_scope_change: SettingsChange::Hold,
+        on_scope_change: ScopeChangePolicy::Hold,
         seed: 7,
     }
 }
 
 /// A pod whose record has this text in it.
 pub(super) fn pod(uid: &str, body: &str) -> Pod {
-    let writer = model::ids::Writer { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };
+    let writer = model::ids::RecordOwner { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };
     let rule = Rule { writer, labels: AllowList::default(), annotations: AllowList::default() };
     let object = serde_json::json!({
         "metadata": {"uid": uid, "namespace": "default", "name": uid, "resourceVersion": "1",
@@ -120,7 +120,7 @@ pub(super) fn pod(uid: &str, body: &str) -> Pod {
 
 impl World {
     /// A world with these pods, before any of them was listed.
-    pub(super) fn start(registry: Fake, pods: impl IntoIterator<Item = Pod>, options: Options) -> Self {
+    pub(super) fn start(registry: Fake, pods: impl IntoIterator<Item = Pod>, options: ControllerOptions) -> Self {
         Self::start_as(Leadership::Alone, registry, pods, options)
     }
 
@@ -129,24 +129,24 @@ impl World {
         leadership: Leadership,
         registry: Fake,
         pods: impl IntoIterator<Item = Pod>,
-        options: Options,
+        options: ControllerOptions,
     ) -> Self {
         let clock = Clock::start();
-        let writer = Writer::default();
+        let writer = StoreWriter::default();
         let view = View::new([writer.store()]);
-        let (sightings, sightings_in) = mpsc::channel(100_000);
+        let (pod_events, sightings_in) = mpsc::channel(100_000);
         let (relist_out, relist) = watch::channel(0);
         let (leadership, leads) = watch::channel(leadership);
-        let (questions, asked) = mpsc::channel(4);
-        let (answers, confirmations) = mpsc::channel(4);
-        let (standing, stands) = watch::channel(Standing::default());
+        let (checks, asked) = mpsc::channel(4);
+        let (answers, check_results) = mpsc::channel(4);
+        let (controller_status, stands) = watch::channel(ControllerStatus::default());
         let (approvals, approvals_in) = mpsc::channel(4);
         let (stop, stopped) = oneshot::channel::<()>();
         let (metrics, health) = (Metrics::new(1), Health::new(1));
         let outputs =
-            Outputs { questions, relist: relist_out, standing, metrics: metrics.clone(), health: health.clone() };
+            Outputs { checks, relist: relist_out, controller_status, metrics: metrics.clone(), health: health.clone() };
         let event_loop = EventLoop::new(registry.clone(), view, options, clock, outputs);
-        let inputs = Inputs { sightings: sightings_in, confirmations, leadership: leads, approvals: approvals_in };
+        let inputs = Inputs { pod_events: sightings_in, check_results, leadership: leads, approvals: approvals_in };
         let task = tokio::spawn(event_loop.run(inputs, async {
             let _ = stopped.await;
         }));
@@ -155,7 +155,7 @@ impl World {
             pods: pods.into_iter().map(|pod| (pod.uid.to_string(), pod)).collect(),
             others: BTreeMap::new(),
             look_up: LookUp::Truth,
-            questions: Vec::new(),
+            checks: Vec::new(),
             second_lists: 0,
             lists: 0,
             obey: true,
@@ -165,7 +165,7 @@ impl World {
             metrics,
             health,
             writer,
-            sightings,
+            pod_events,
             relist,
             leadership,
             asked,
@@ -197,7 +197,7 @@ impl World {
         }
         self.writer.end_list();
         let list = WatchList { begun, pods: self.pods.len(), trusted: self.trusted, identified: true };
-        self.tell(Sighting::Listed { watch: 0, list }).await;
+        self.tell(PodEvent::Listed { watch: 0, list }).await;
     }
 
     /// A page of a list comes in, with the pods that the store lacks so far.
@@ -209,17 +209,17 @@ impl World {
             pod.uid.clone()
         });
         let uids = uids.collect();
-        self.tell(Sighting::Page { watch: 0, uids, at }).await;
+        self.tell(PodEvent::Page { watch: 0, uids, at }).await;
     }
 
     /// A list cannot be taken.
     pub(super) async fn list_failed(&mut self) {
-        self.tell(Sighting::ListFailed { watch: 0 }).await;
+        self.tell(PodEvent::ListFailed { watch: 0 }).await;
     }
 
     /// Whether the status page says that the registry is equal to the cluster.
     pub(super) fn in_step(&self) -> bool {
-        self.stands.borrow().in_step
+        self.stands.borrow().in_sync
     }
 
     /// What the loop says that it is able to do.
@@ -233,7 +233,7 @@ impl World {
         self.writer.apply(&pod);
         self.pods.insert(uid.to_string(), pod);
         let at = self.clock.now();
-        self.tell(Sighting::Applied { uid, name, watch: 0, at }).await;
+        self.tell(PodEvent::Applied { uid, name, watch: 0, at }).await;
     }
 
     /// A pod ends, and the watch shows it.
@@ -241,7 +241,7 @@ impl World {
         self.pods.remove(uid).unwrap();
         self.writer.remove(&uid.into(), NOT_COMPARED);
         let at = self.clock.now();
-        self.tell(Sighting::Ended { uid: uid.into(), why: Ended::Deleted, at }).await;
+        self.tell(PodEvent::Deletion { uid: uid.into(), why: Deletion::Deleted, at }).await;
     }
 
     /// A pod that appears and one that ends, which the loop hears of so much later.
@@ -251,14 +251,14 @@ impl World {
         let (uid, name) = (pod.uid.clone(), pod.name.clone());
         self.writer.apply(&pod);
         self.pods.insert(uid.to_string(), pod);
-        self.tell(Sighting::Applied { uid, name, watch: 0, at }).await;
+        self.tell(PodEvent::Applied { uid, name, watch: 0, at }).await;
         self.pods.remove(gone).unwrap();
         self.writer.remove(&gone.into(), NOT_COMPARED);
-        self.tell(Sighting::Ended { uid: gone.into(), why: Ended::Deleted, at }).await;
+        self.tell(PodEvent::Deletion { uid: gone.into(), why: Deletion::Deleted, at }).await;
     }
 
-    async fn tell(&mut self, sighting: Sighting) {
-        self.sightings.send(sighting).await.unwrap();
+    async fn tell(&mut self, sighting: PodEvent) {
+        self.pod_events.send(sighting).await.unwrap();
     }
 
     /// Time passes; lists that are asked for come in, questions are answered.
@@ -270,43 +270,44 @@ impl World {
                 () = tokio::time::sleep_until(end) => return,
                 _ = alive.tick() => if !self.silent { self.metrics.watch_alive(0); },
                 Ok(()) = self.relist.changed() => if self.obey { self.list().await },
-                Some(inquiry) = self.asked.recv() => self.answer(inquiry).await,
+                Some(check) = self.asked.recv() => self.answer(check).await,
             }
         }
     }
 
-    async fn answer(&mut self, inquiry: Inquiry) {
-        let round = inquiry.round();
-        let pods = match inquiry {
-            Inquiry::Whole { .. } | Inquiry::List { .. } => {
+    async fn answer(&mut self, check: Check) {
+        let round = check.round();
+        let pods = match check {
+            Check::Whole { .. } | Check::List { .. } => {
                 self.second_lists += 1;
-                let others = self.others.keys().filter(|_| matches!(inquiry, Inquiry::Whole { .. }));
-                let finding = Finding::Listed(self.pods.keys().chain(others).map(|uid| uid.as_str().into()).collect());
-                return self.answers.send(Confirmation { round, finding }).await.unwrap();
+                let others = self.others.keys().filter(|_| matches!(check, Check::Whole { .. }));
+                let finding =
+                    CheckFinding::Listed(self.pods.keys().chain(others).map(|uid| uid.as_str().into()).collect());
+                return self.answers.send(CheckResult { round, finding }).await.unwrap();
             }
-            Inquiry::Find { pods, unasked, .. } => {
+            Check::Find { pods, not_looked_up, .. } => {
                 let asked = pods.into_iter().map(|pod| pod.uid);
                 let is_there = |uid: &Uid| {
                     let uid = &*uid.text();
                     self.pods.contains_key(uid) || self.others.contains_key(uid)
                 };
-                let finding = Finding::Listed(asked.filter(is_there).chain(unasked).collect());
-                return self.answers.send(Confirmation { round, finding }).await.unwrap();
+                let finding = CheckFinding::Listed(asked.filter(is_there).chain(not_looked_up).collect());
+                return self.answers.send(CheckResult { round, finding }).await.unwrap();
             }
-            Inquiry::LookUp { pods, .. } => pods.into_iter().map(|pod| pod.uid.to_string()).collect::<Vec<_>>(),
+            Check::LookUp { pods, .. } => pods.into_iter().map(|pod| pod.uid.to_string()).collect::<Vec<_>>(),
         };
         let is_there = |uid: &&String| self.pods.contains_key(*uid) || self.others.contains_key(*uid);
         let there = pods.iter().filter(is_there).count();
-        let other = || Finding::OtherCluster { expected: "a".into(), found: "b".into() };
+        let other = || CheckFinding::OtherCluster { expected: "a".into(), found: "b".into() };
         let finding = match self.look_up {
-            LookUp::Truth if there == 0 => Finding::Answer(Answer::Gone),
-            LookUp::Truth => Finding::Answer(Answer::StillThere(there)),
-            LookUp::StillThere => Finding::Answer(Answer::StillThere(1)),
+            LookUp::Truth if there == 0 => CheckFinding::Confirmation(Confirmation::Gone),
+            LookUp::Truth => CheckFinding::Confirmation(Confirmation::StillThere(there)),
+            LookUp::StillThere => CheckFinding::Confirmation(Confirmation::StillThere(1)),
             LookUp::OtherCluster => other(),
-            LookUp::Nothing => Finding::Answer(Answer::Unanswered("forbidden".into())),
+            LookUp::Nothing => CheckFinding::Confirmation(Confirmation::Unanswered("forbidden".into())),
         };
-        self.questions.push(pods);
-        self.answers.send(Confirmation { round, finding }).await.unwrap();
+        self.checks.push(pods);
+        self.answers.send(CheckResult { round, finding }).await.unwrap();
     }
 
     /// The registry holds the cluster's pods, as they are.
@@ -330,7 +331,7 @@ impl World {
     }
 
     /// What waits for a person.
-    pub(super) fn held(&self) -> Vec<Shown> {
+    pub(super) fn held(&self) -> Vec<HoldSummary> {
         self.stands.borrow().holds.clone()
     }
 

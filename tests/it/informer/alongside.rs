@@ -10,8 +10,8 @@ async fn large(pods: usize) -> World {
     for number in 0..pods {
         server.create(pod(format!("many-{number:04}")).namespace("shop").running()).unwrap();
     }
-    let cluster = Cluster::at(&server.url()).unwrap();
-    let mut world = World::watching(server, &cluster, Scope::default(), (NEVER, NEVER));
+    let cluster = ClusterConnection::at(&server.url()).unwrap();
+    let mut world = World::watching(server, &cluster, PodSelection::default(), (NEVER, NEVER));
     world.equal().await;
     world
 }
@@ -31,8 +31,8 @@ async fn events_arrive_while_a_list_hangs() {
     let (lists, begun) = (world.lists(), Instant::now());
     world.server.create(pod("d").namespace("shop").running()).unwrap();
     world.server.delete("shop", "a").unwrap();
-    world.told("the new pod", |s| matches!(s, Sighting::Applied { name, .. } if &**name == "d")).await;
-    world.told("the end", |s| matches!(s, Sighting::Ended { .. })).await;
+    world.told("the new pod", |s| matches!(s, PodEvent::Applied { name, .. } if &**name == "d")).await;
+    world.told("the end", |s| matches!(s, PodEvent::Deletion { .. })).await;
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     world.equal().await;
     assert_eq!(world.lists(), lists, "the list still comes in");
@@ -63,7 +63,7 @@ async fn list_undoes_no_newer_event() {
         world.view.get(&uid).unwrap().content.unwrap().digest
     };
     let right = ["many-0001", "many-0598", "many-0597"].map(|name| digest(&world, name));
-    world.told("the list", |s| matches!(s, Sighting::Listed { list, .. } if list.pods == 603)).await;
+    world.told("the list", |s| matches!(s, PodEvent::Listed { list, .. } if list.pods == 603)).await;
     eventually("the list", SOON, async || {
         world.hear();
         if world.lists() == before + 1 { Ok(()) } else { Err(format!("{}", world.lists())) }
@@ -85,9 +85,9 @@ async fn pods_are_shown_with_their_page() {
         server.create(pod(format!("many-{number:04}")).namespace("shop").running()).unwrap();
     }
     server.inject(Fault::hang(Kind::List).when(Request::is_continued));
-    let cluster = Cluster::at(&server.url()).unwrap();
-    let mut world = World::watching(server, &cluster, Scope::default(), (NEVER, NEVER));
-    world.told("the first page", |s| matches!(s, Sighting::Page { uids, .. } if uids.len() == 500)).await;
+    let cluster = ClusterConnection::at(&server.url()).unwrap();
+    let mut world = World::watching(server, &cluster, PodSelection::default(), (NEVER, NEVER));
+    world.told("the first page", |s| matches!(s, PodEvent::Page { uids, .. } if uids.len() == 500)).await;
     assert_eq!((world.lists(), world.view.len()), (0, 500));
 }
 
@@ -101,18 +101,18 @@ async fn refused_pages_do_not_begin_the_list_again() {
     for at in [1, 2, 3] {
         server.inject(Fault::status(Kind::List, 503).skip(at));
     }
-    let cluster = Cluster::at(&server.url()).unwrap();
-    let mut world = World::watching(server, &cluster, Scope::default(), (NEVER, NEVER));
+    let cluster = ClusterConnection::at(&server.url()).unwrap();
+    let mut world = World::watching(server, &cluster, PodSelection::default(), (NEVER, NEVER));
     world.equal().await;
     let first = world.server.seen().iter().filter(|r| r.kind == Kind::List && !r.is_continued()).count();
     assert_eq!((first, world.errors()), (1, 3));
-    assert!(!world.told.iter().any(|told| matches!(told, Sighting::ListFailed { .. })), "passing faults");
+    assert!(!world.told.iter().any(|told| matches!(told, PodEvent::ListFailed { .. })), "passing faults");
 }
 
 #[tokio::test]
 async fn refused_list_is_reported_and_retried() {
-    let mut world = World::start([Fault::status(Kind::List, 403).times(2)], Scope::default()).await;
-    world.told("the refusal", |s| *s == Sighting::ListFailed { watch: 0 }).await;
+    let mut world = World::start([Fault::status(Kind::List, 403).times(2)], PodSelection::default()).await;
+    world.told("the refusal", |s| *s == PodEvent::ListFailed { watch: 0 }).await;
     world.equal().await;
     assert_eq!((world.lists(), world.errors()), (1, 2));
 }
@@ -133,7 +133,7 @@ async fn every_kind_of_watch_end_backs_off() {
         Fault::status(Kind::Watch, 503),
         Fault::status(Kind::Watch, 400),
         Fault::html(Kind::Watch),
-        Fault::error_event(0, pod_registrar::demo::api::status::Failure::new(500, "etcd is away")),
+        Fault::error_event(0, pod_registrar::demo::api::status::StatusError::new(500, "etcd is away")),
         Fault::line(
             0,
             format!(r#"{{"type":"DELETED","object":{{"metadata":{{"uid":"../x","resourceVersion":"{version}"}}}}}}"#),

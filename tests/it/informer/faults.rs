@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use pod_registrar::{demo::api::status::Failure, kubernetes::kubeconfig::Search};
+use pod_registrar::{demo::api::status::StatusError, kubernetes::kubeconfig::Search};
 use serde_json::Value;
 
 use super::*;
@@ -34,7 +34,7 @@ fn version(pod: &Value) -> String {
 #[tokio::test]
 async fn lists_name_no_version_but_watches_do() {
     // Neither asks the server to stream a list.
-    let mut world = World::listed([Fault::error_event(0, Failure::new(410, "gone"))]).await;
+    let mut world = World::listed([Fault::error_event(0, StatusError::new(410, "gone"))]).await;
     world.listed_anew().await;
     world.server.drop_watches();
     world.server.create(pod("d").namespace("shop").running()).unwrap();
@@ -61,11 +61,11 @@ async fn expired_page_is_retried_alone() {
     many(&server, 1_100);
     server.inject(Fault::expired_token());
     server.inject(Fault::expired_token().skip(1));
-    let cluster = Cluster::at(&server.url()).unwrap();
-    let mut world = World::watching(server, &cluster, Scope::default(), (NEVER, NEVER));
+    let cluster = ClusterConnection::at(&server.url()).unwrap();
+    let mut world = World::watching(server, &cluster, PodSelection::default(), (NEVER, NEVER));
     world.equal().await;
-    let listed: Vec<_> = world.told.iter().filter(|told| matches!(told, Sighting::Listed { .. })).collect();
-    let [Sighting::Listed { list, .. }] = listed.as_slice() else { panic!("{listed:?}") };
+    let listed: Vec<_> = world.told.iter().filter(|told| matches!(told, PodEvent::Listed { .. })).collect();
+    let [PodEvent::Listed { list, .. }] = listed.as_slice() else { panic!("{listed:?}") };
     assert_eq!((list.pods, list.trusted), (1_103, true));
     assert!(world.count("watch_errors_total 2"));
     assert_eq!(world.server.requests(Kind::List), 3 + 2, "the page alone is asked for again");
@@ -75,8 +75,8 @@ async fn expired_page_is_retried_alone() {
 async fn list_lacking_a_page_proves_no_absence() {
     let server = World::server().await;
     many(&server, 1_100);
-    let cluster = Cluster::at(&server.url()).unwrap();
-    let mut world = World::watching(server, &cluster, Scope::default(), (NEVER, NEVER));
+    let cluster = ClusterConnection::at(&server.url()).unwrap();
+    let mut world = World::watching(server, &cluster, PodSelection::default(), (NEVER, NEVER));
     world.equal().await;
     world.server.inject(Fault::missing_page());
     let list = world.listed_anew().await;
@@ -91,8 +91,8 @@ async fn uncounted_list_proves_no_absence() {
     // The list has several pages, and with a selector the server does not count its pods.
     let server = World::server().await;
     many(&server, 600);
-    let cluster = Cluster::at(&server.url()).unwrap();
-    let scope = Scope { label_selector: Some("app=many".into()), ..Scope::default() };
+    let cluster = ClusterConnection::at(&server.url()).unwrap();
+    let scope = PodSelection { label_selector: Some("app=many".into()), ..PodSelection::default() };
     let mut world = World::watching(server, &cluster, scope, (NEVER, NEVER));
     let list = world.listed_anew().await;
     assert_eq!((list.pods, list.trusted), (600, false), "with a selector the server does not count");
@@ -132,7 +132,7 @@ async fn repeated_or_late_events_change_nothing() {
     let mut world = World::listed([]).await;
     let before = world.server.pod("shop", "b").unwrap();
     world.server.update("shop", "b", |pod| pod["metadata"]["labels"]["app"] = "new".into()).unwrap();
-    world.told("the change", |s| matches!(s, Sighting::Applied { name, .. } if &**name == "b")).await;
+    world.told("the change", |s| matches!(s, PodEvent::Applied { name, .. } if &**name == "b")).await;
     let newest = version(&world.server.pod("shop", "b").unwrap());
     let digest = |world: &World| {
         let uid = world.uid("b").as_str().into();
@@ -176,9 +176,9 @@ async fn nameless_pods_replace_no_other_pod() {
         lines.push(event("ADDED", &object));
     }
     server.inject(Fault::line(0, lines.join("\n")));
-    let cluster = Cluster::at(&server.url()).unwrap();
-    let mut world = World::watching(server, &cluster, Scope::default(), (NEVER, NEVER));
-    let last = |sighting: &Sighting| matches!(sighting, Sighting::Applied { uid, .. } if *uid.text() == *"nameless-4");
+    let cluster = ClusterConnection::at(&server.url()).unwrap();
+    let mut world = World::watching(server, &cluster, PodSelection::default(), (NEVER, NEVER));
+    let last = |sighting: &PodEvent| matches!(sighting, PodEvent::Applied { uid, .. } if *uid.text() == *"nameless-4");
     world.told("the last one", last).await;
     assert!(world.ends().is_empty(), "{:?}", world.ends());
     assert_eq!(world.view.len(), 7);
@@ -189,10 +189,10 @@ async fn incomparable_versions_stop_nothing() {
     let server = World::server().await;
     let opaque = line(&server, "MODIFIED", "b", "opaque-7f3a");
     server.inject(Fault::line(0, opaque));
-    let cluster = Cluster::at(&server.url()).unwrap();
-    let mut world = World::watching(server, &cluster, Scope::default(), (NEVER, NEVER));
+    let cluster = ClusterConnection::at(&server.url()).unwrap();
+    let mut world = World::watching(server, &cluster, PodSelection::default(), (NEVER, NEVER));
     world.equal().await;
-    world.told("the opaque one", |s| matches!(s, Sighting::Applied { name, .. } if &**name == "b")).await;
+    world.told("the opaque one", |s| matches!(s, PodEvent::Applied { name, .. } if &**name == "b")).await;
     world.server.replace_in_place(pod("b").namespace("shop").running()).unwrap();
     world.server.delete("shop", "a").unwrap();
     world.equal().await;
@@ -205,9 +205,9 @@ async fn refusals_and_rubbish_skip_no_event() {
     let mut world = World::listed([]).await;
     let cut = r#"{"type":"DELETED","object":{"metadata":{"name":"#;
     let faults = [
-        Fault::error_event(0, Failure::new(500, "etcd is away")),
-        Fault::error_event(0, Failure::new(504, "Too large resource version")),
-        Fault::error_event(0, Failure::new(410, "too old resource version")),
+        Fault::error_event(0, StatusError::new(500, "etcd is away")),
+        Fault::error_event(0, StatusError::new(504, "Too large resource version")),
+        Fault::error_event(0, StatusError::new(410, "too old resource version")),
         Fault::html(Kind::Watch),
         Fault::line(0, cut),
         Fault::line(0, r#"{"type":"WHAT","object":{}}"#),
@@ -261,7 +261,7 @@ async fn huge_pod_is_read_like_any_other() {
 #[tokio::test]
 async fn throttled_requests_back_off_and_keep_the_view() {
     let mut world = World::listed([]).await;
-    let busy = |kind| Fault::failure(kind, Failure::new(429, "too many requests").retry_after(1)).always();
+    let busy = |kind| Fault::failure(kind, StatusError::new(429, "too many requests").retry_after(1)).always();
     world.server.inject(busy(Kind::Watch));
     world.server.inject(busy(Kind::List));
     let (begun, before) = (Instant::now(), world.server.requests(Kind::Watch));
@@ -319,8 +319,8 @@ async fn replaced_token_is_read_after_a_refusal() {
     });
     let path = folder.path().join("kubeconfig");
     std::fs::write(&path, document.to_string()).unwrap();
-    let cluster = Cluster::find(&Search { kubeconfig: Some(path), ..Search::default() }).unwrap();
-    let mut world = World::watching(server, &cluster, Scope::default(), (NEVER, NEVER));
+    let cluster = ClusterConnection::find(&Search { kubeconfig: Some(path), ..Search::default() }).unwrap();
+    let mut world = World::watching(server, &cluster, PodSelection::default(), (NEVER, NEVER));
     world.equal().await;
     let view = world.view.len();
     // The old one is worth nothing at once, and the new one comes a little later.
@@ -340,7 +340,7 @@ async fn replaced_token_is_read_after_a_refusal() {
 
 #[tokio::test]
 async fn regular_relist_finds_missed_events() {
-    let mut world = World::with_timers([], Scope::default(), Duration::from_secs(1), NEVER).await;
+    let mut world = World::with_timers([], PodSelection::default(), Duration::from_secs(1), NEVER).await;
     world.equal().await;
     let uid = world.uid("b").as_str().into();
     let digest = |world: &World| world.view.get(&uid).unwrap().content.unwrap().digest;

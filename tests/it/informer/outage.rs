@@ -50,20 +50,20 @@ async fn outage_of_many_namespaces_logs_few_lines() {
     let _logged = tracing::subscriber::set_default(log.clone());
     let server = World::server().await;
     server.inject(Fault::status(Kind::List, 503).always());
-    let cluster = Cluster::at(&server.url()).unwrap();
-    let (common, clock, metrics) = (Common::default(), Clock::start(), Metrics::new(NAMESPACES));
-    let (sender, mut sightings) = mpsc::channel(10_000);
+    let cluster = ClusterConnection::at(&server.url()).unwrap();
+    let (common, clock, metrics) = (SharedByWatches::default(), Clock::start(), Metrics::new(NAMESPACES));
+    let (sender, mut pod_events) = mpsc::channel(10_000);
     let (_relist, asked) = watch::channel(0);
-    let writer = Writer { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };
+    let writer = RecordOwner { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };
     let rule = Arc::new(Rule { writer, labels: AllowList::default(), annotations: AllowList::default() });
     let mut tasks = tokio::task::JoinSet::new();
     for watch in 0..NAMESPACES {
-        let setup = Setup {
-            scope: Scope::default(),
+        let setup = WatchSetup {
+            scope: PodSelection::default(),
             rule: rule.clone(),
             relist_interval: NEVER,
             probe_after: NEVER,
-            sightings: sender.clone(),
+            pod_events: sender.clone(),
             relist: asked.clone(),
             common: common.clone(),
             clock,
@@ -76,8 +76,8 @@ async fn outage_of_many_namespaces_logs_few_lines() {
     server.clear_faults();
     let mut lists = 0;
     eventually("every list", SOON, async || {
-        while let Ok(told) = sightings.try_recv() {
-            lists += usize::from(matches!(told, Sighting::Listed { .. }));
+        while let Ok(told) = pod_events.try_recv() {
+            lists += usize::from(matches!(told, PodEvent::Listed { .. }));
         }
         if lists == NAMESPACES { Ok(()) } else { Err(lists.to_string()) }
     })

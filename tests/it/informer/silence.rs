@@ -27,8 +27,8 @@ async fn comes_to_know(what: &str, world: &mut World) {
 async fn half_open() {
     let server = World::server().await;
     let way = Cuttable::start(server.address().to_string()).await;
-    let cluster = Cluster::at(&format!("http://{}", way.address)).unwrap();
-    let mut world = World::watching(server, &cluster, Scope::default(), (NEVER, NEVER));
+    let cluster = ClusterConnection::at(&format!("http://{}", way.address)).unwrap();
+    let mut world = World::watching(server, &cluster, PodSelection::default(), (NEVER, NEVER));
     world.equal().await;
     until("it watches", || world.server.open_watches() == 1).await;
     way.swallow();
@@ -49,7 +49,7 @@ async fn silent(what: &str, fault: Fault) {
 
 /// A list that never ends, or never begins.
 async fn endless_list(what: &str, fault: Fault) {
-    let mut world = World::start([fault], Scope::default()).await;
+    let mut world = World::start([fault], PodSelection::default()).await;
     let begun = Instant::now();
     eventually(what, PROMISED, async || {
         world.hear();

@@ -7,7 +7,7 @@ use std::{
 };
 
 use pod_registrar::{
-    demo::{api::Options, pod::pod},
+    demo::{api::ApiOptions, pod::pod},
     model::ids::DEFAULT_OWNER,
 };
 use serde_json::json;
@@ -31,7 +31,7 @@ pub(super) struct Kube {
 
 impl Kube {
     pub(super) async fn start() -> Self {
-        let api = Server::start(Options::default()).await.unwrap();
+        let api = Server::start(ApiOptions::default()).await.unwrap();
         api.set_cluster_uid(CLUSTER);
         let folder = tempfile::tempdir().unwrap();
         let kubeconfig = write_kubeconfig(folder.path(), &api.url());

@@ -1,8 +1,8 @@
 //! What was acknowledged is there after the database was opened again.
 
 use pod_registrar::registry::server::{
-    clock::Clock,
-    store::{OpenError, Store, prune::Retention},
+    clock::ServerClock,
+    store::{OpenError, RecordStore, prune::Retention},
 };
 
 use super::{Server, refused};
@@ -43,7 +43,9 @@ async fn copied_files_hold_every_acknowledged_write() {
     for name in ["registry.db", "registry.db-wal"] {
         std::fs::copy(folder.path().join(name), crashed.path().join(name)).unwrap();
     }
-    let store = Store::open(Some(&crashed.path().join("registry.db")), Retention::default(), Clock::default()).unwrap();
+    let store =
+        RecordStore::open(Some(&crashed.path().join("registry.db")), Retention::default(), ServerClock::default())
+            .unwrap();
     assert_eq!(store.records("c", "pod-registrar").await.unwrap().len(), 50);
     assert_eq!(store.changes().await.unwrap().len(), 50);
     store.close().await;
@@ -53,11 +55,11 @@ async fn copied_files_hold_every_acknowledged_write() {
 #[tokio::test]
 async fn unusable_database_is_reported() {
     let folder = tempfile::tempdir().unwrap();
-    let error = Store::open(Some(folder.path()), Retention::default(), Clock::default()).err().unwrap();
+    let error = RecordStore::open(Some(folder.path()), Retention::default(), ServerClock::default()).err().unwrap();
     assert!(matches!(error, OpenError::Sqlite(_)), "{error}");
     let text = folder.path().join("text");
     std::fs::write(&text, "this is not a database, but long enough to be looked at as one".repeat(20)).unwrap();
-    let error = Store::open(Some(&text), Retention::default(), Clock::default()).err().unwrap();
+    let error = RecordStore::open(Some(&text), Retention::default(), ServerClock::default()).err().unwrap();
     assert!(error.to_string().contains("--database"), "{error}");
 }
 

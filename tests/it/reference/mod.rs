@@ -16,9 +16,9 @@ mod writes;
 use std::{io::Write as _, net::TcpListener, path::PathBuf, sync::Once};
 
 use pod_registrar::registry::server::{
-    clock::Clock,
-    serve::{Error, Options, Registry},
-    store::{Store, prune::Retention},
+    clock::ServerClock,
+    serve::{Error, RegistryServer, ServerOptions},
+    store::{RecordStore, prune::Retention},
 };
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
@@ -32,8 +32,8 @@ const START_MS: i64 = 1_795_428_000_000;
 struct Server {
     base: String,
     client: reqwest::Client,
-    clock: Clock,
-    store: Store,
+    clock: ServerClock,
+    store: RecordStore,
     stop: CancellationToken,
     task: JoinHandle<Result<(), Error>>,
 }
@@ -79,34 +79,34 @@ fn client(certificates: Vec<reqwest::Certificate>) -> reqwest::Client {
 
 impl Server {
     async fn start() -> Self {
-        Self::with(Options::default()).await
+        Self::with(ServerOptions::default()).await
     }
 
     async fn with_retention(retention: Retention) -> Self {
-        Self::with(Options { retention, ..Options::default() }).await
+        Self::with(ServerOptions { retention, ..ServerOptions::default() }).await
     }
 
     async fn with_file(database: PathBuf) -> Self {
-        Self::with(Options { database: Some(database), ..Options::default() }).await
+        Self::with(ServerOptions { database: Some(database), ..ServerOptions::default() }).await
     }
 
     /// Starts with lines of a tokens file.
     async fn with_tokens(lines: &str) -> Self {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(lines.as_bytes()).unwrap();
-        Self::with(Options { tokens_file: Some(file.path().to_owned()), ..Options::default() }).await
+        Self::with(ServerOptions { tokens_file: Some(file.path().to_owned()), ..ServerOptions::default() }).await
     }
 
-    async fn with(options: Options) -> Self {
+    async fn with(options: ServerOptions) -> Self {
         Self::over(options, "http", Vec::new()).await
     }
 
-    async fn over(options: Options, scheme: &str, certificates: Vec<reqwest::Certificate>) -> Self {
+    async fn over(options: ServerOptions, scheme: &str, certificates: Vec<reqwest::Certificate>) -> Self {
         let client = client(certificates);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let base = format!("{scheme}://{}", listener.local_addr().unwrap());
-        let clock = Clock::manual(START_MS);
-        let registry = Registry::open(Options { clock: clock.clone(), ..options }).unwrap();
+        let clock = ServerClock::manual(START_MS);
+        let registry = RegistryServer::open(ServerOptions { clock: clock.clone(), ..options }).unwrap();
         let (store, stop) = (registry.store(), CancellationToken::new());
         let task = tokio::spawn(registry.serve(listener, stop.clone().cancelled_owned()));
         Self { base, client, clock, store, stop, task }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use pod_registrar::registry::server::{
     http::{endpoints, page::OPENAPI},
-    problem::Kind as ProblemKind,
+    problem::ProblemKind,
 };
 use serde_json::{Value, json};
 

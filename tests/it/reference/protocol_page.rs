@@ -4,7 +4,9 @@
 
 use pod_registrar::registry::{
     inventory::{BucketDigests, InventoryPage},
-    protocol::{BatchResults, CapabilitiesDocument, Cluster, Clusters, HeartbeatAccepted, Problem, Stored},
+    protocol::{
+        BatchResults, CapabilitiesDocument, ClusterInfo, ClusterList, HeartbeatAccepted, Problem, StoredRecordInfo,
+    },
     server::http::page::OPENAPI,
     session::{Heartbeat, OpenSession, SessionOpened},
 };
@@ -82,9 +84,9 @@ async fn page_examples_follow_the_protocol() {
             "SessionOpened" => is::<SessionOpened>(example),
             "Heartbeat" => is::<Heartbeat>(example),
             "HeartbeatAccepted" => is::<HeartbeatAccepted>(example),
-            "Cluster" => is::<Cluster>(example),
-            "Clusters" => is::<Clusters>(example),
-            "Stored" => is::<Stored>(example),
+            "Cluster" => is::<ClusterInfo>(example),
+            "Clusters" => is::<ClusterList>(example),
+            "Stored" => is::<StoredRecordInfo>(example),
             "BatchResults" => is::<BatchResults>(example),
             "InventoryPage" => is::<InventoryPage>(example),
             "BucketDigests" => is::<BucketDigests>(example),

@@ -3,7 +3,7 @@
 use std::{fs, net::TcpListener};
 
 use pod_registrar::registry::server::{
-    serve::{Error, Options, serve},
+    serve::{Error, ServerOptions, serve},
     tls::TlsFiles,
 };
 use serde_json::json;
@@ -26,7 +26,7 @@ async fn protocol_works_over_tls() {
     let (tls, trusted) = certificate(folder.path());
     let tokens = folder.path().join("tokens");
     fs::write(&tokens, "secret *\n").unwrap();
-    let options = Options { tls: Some(tls), tokens_file: Some(tokens), ..Options::default() };
+    let options = ServerOptions { tls: Some(tls), tokens_file: Some(tokens), ..ServerOptions::default() };
     let server = Server::over(options, "https", vec![trusted]).await;
     let reply = server.send(server.request("GET", "/v1/capabilities").bearer_auth("secret")).await;
     assert_eq!((reply.status, reply.json()["protocol"].clone()), (200, json!("v1")));
@@ -46,7 +46,7 @@ async fn unusable_certificate_ends_the_server() {
     let (tls, _) = certificate(folder.path());
     fs::write(&tls.key, "no key").unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let options = Options { tls: Some(tls), ..Options::default() };
+    let options = ServerOptions { tls: Some(tls), ..ServerOptions::default() };
     let error = serve(options, listener, std::future::pending()).await.unwrap_err();
     assert!(matches!(error, Error::Tls { .. }) && error.to_string().contains("tls.key"), "{error}");
 }

@@ -8,7 +8,7 @@ use std::{
 
 use pod_registrar::registry::server::{
     self,
-    serve::{Options, Registry},
+    serve::{RegistryServer, ServerOptions},
 };
 use serde_json::Value;
 use tokio::task::JoinHandle;
@@ -40,7 +40,7 @@ impl RegistryTask {
         let listener = std::net::TcpListener::bind(address).unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let stop = CancellationToken::new();
-        let registry = Registry::open(Options::default()).unwrap();
+        let registry = RegistryServer::open(ServerOptions::default()).unwrap();
         let task = tokio::spawn(registry.serve(listener, stop.clone().cancelled_owned()));
         Self { url, stop, task }
     }

@@ -17,7 +17,7 @@ use kube::{
     client::Body,
     config::{KubeConfigOptions, Kubeconfig},
 };
-use pod_registrar::demo::api::Options;
+use pod_registrar::demo::api::ApiOptions;
 use serde_json::{Value, json};
 
 use crate::support::apiserver::Server;
@@ -41,7 +41,7 @@ pub(super) type Case<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 
 /// Runs a case against the stand-in, and against a real server if one is named.
 pub(super) async fn everywhere(case: impl for<'a> Fn(&'a World) -> Case<'a>) {
-    let server = Server::start(Options::default()).await.unwrap();
+    let server = Server::start(ApiOptions::default()).await.unwrap();
     let config = Config::new(server.url().parse().unwrap());
     run(World::new(config, Some(server)), &case).await;
     match std::env::var_os("POD_REGISTRAR_TEST_KUBECONFIG") {

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use super::{reports::Failure, *};
+use super::{reports::FailureReport, *};
 use crate::{
-    kubernetes::watch::list::{Error as ListError, Failed, Page, Step},
+    kubernetes::watch::list::{Error as ListError, FailedAttempt, ListStep, PodPage},
     model::uid::Uid,
     reconcile::{freshness::ListAge, pod_event::WatchList},
 };
@@ -14,7 +14,7 @@ const ENDS_KEPT: usize = 50_000;
 
 /// A list that comes in.
 pub(super) struct Listing {
-    pub(super) steps: BoxStream<'static, Step>,
+    pub(super) steps: BoxStream<'static, ListStep>,
     begun: Moment,
     /// The version that it shows.
     version: Option<String>,
@@ -90,14 +90,14 @@ impl Informer {
         });
     }
 
-    pub(super) async fn take_step(&mut self, step: Option<Step>) -> Result<(), Stop> {
+    pub(super) async fn take_step(&mut self, step: Option<ListStep>) -> Result<(), Stop> {
         let now = self.setup.clock.now();
         match step {
-            Some(Step::Page(page)) => {
+            Some(ListStep::Page(page)) => {
                 self.is_alive(now);
                 self.take_page(page, now).await
             }
-            Some(Step::Failed(failed)) => self.list_failed(&failed, now).await,
+            Some(ListStep::Failed(failed)) => self.list_failed(&failed, now).await,
             // It ends with its last page only.
             None => {
                 self.drop_watch(RelistReason::Error, now);
@@ -106,8 +106,8 @@ impl Informer {
         }
     }
 
-    async fn list_failed(&mut self, failed: &Failed, now: Moment) -> Result<(), Stop> {
-        let Failed { error, is_stuck, failures, retry_in, begins_again, paging } = failed;
+    async fn list_failed(&mut self, failed: &FailedAttempt, now: Moment) -> Result<(), Stop> {
+        let FailedAttempt { error, is_stuck, failures, retry_in, begins_again, paging } = failed;
         self.paging = *paging;
         if *begins_again {
             // Events may have been applied since the first request.
@@ -125,7 +125,7 @@ impl Informer {
         if error.status() == Some(400) && selects && !self.ever_listed {
             return Err(Stop::Refused(error.to_string()));
         }
-        self.tell_failure(&Failure {
+        self.log_failure(&FailureReport {
             what: "list",
             cause: &error.to_string(),
             failures: *failures,
@@ -133,13 +133,13 @@ impl Informer {
             forbidden: error.status() == Some(403),
         });
         if *is_stuck {
-            self.tell(Sighting::ListFailed { watch: self.watch }).await?;
+            self.tell(PodEvent::ListFailed { watch: self.watch }).await?;
         }
         Ok(())
     }
 
-    async fn take_page(&mut self, page: Page, now: Moment) -> Result<(), Stop> {
-        let Page { begun, version, items, is_first, next, remaining, is_consistent, paging } = page;
+    async fn take_page(&mut self, page: PodPage, now: Moment) -> Result<(), Stop> {
+        let PodPage { begun, version, items, is_first, next, remaining, is_consistent, paging } = page;
         self.paging = paging;
         if is_first && !self.first_page(&version, begun, now) {
             return Ok(());
@@ -153,7 +153,7 @@ impl Informer {
             };
         }
         let uids = self.take_items(items);
-        self.tell(Sighting::Page { watch: self.watch, uids, at: begun }).await?;
+        self.tell(PodEvent::Page { watch: self.watch, uids, at: begun }).await?;
         if next.is_none() { self.listed(is_consistent, now).await } else { Ok(()) }
     }
 
@@ -224,11 +224,11 @@ impl Informer {
         if is_consistent {
             self.writer.end_list();
         }
-        self.tell_list(pods, now);
+        self.log_list(pods, now);
         (self.ever_listed, self.older) = (true, 0);
         self.setup.health.watch_listed(self.watch);
         if self.ends.failures() == 0 {
-            self.tell_recovery();
+            self.log_recovery();
         }
         self.begin_watch(now);
         let is_restored = is_consistent && self.newest.completes_restore();
@@ -239,6 +239,6 @@ impl Informer {
             self.list_at = Some((self.ask_again_at, RelistReason::Requested));
         }
         let list = WatchList { begun: list.begun, pods, trusted, identified };
-        self.tell(Sighting::Listed { watch: self.watch, list }).await
+        self.tell(PodEvent::Listed { watch: self.watch, list }).await
     }
 }

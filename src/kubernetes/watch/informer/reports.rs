@@ -12,8 +12,8 @@ use crate::{
     kubernetes::explain::Right,
     model::moment::Moment,
     reconcile::{
-        notices::{Notices, Reminder, Summary},
-        silence::{Notice, Silence},
+        notices::{NoticeSummary, Notices, Reminder},
+        silence::{Silence, SilenceNotice},
     },
 };
 
@@ -29,7 +29,7 @@ pub(super) struct Reports {
 
 /// What was logged of one watch.
 #[derive(Default)]
-pub(super) struct Told {
+pub(super) struct WatchLog {
     reminder: Reminder,
     silence: Silence,
     /// Whether its failure has a line of its own.
@@ -41,7 +41,7 @@ pub(super) struct Told {
 }
 
 /// A failure of the list or the watch.
-pub(super) struct Failure<'a> {
+pub(super) struct FailureReport<'a> {
     pub(super) what: &'static str,
     pub(super) cause: &'a str,
     /// Failures in a row.
@@ -56,16 +56,17 @@ impl Informer {
     }
 
     /// Logs a failure, unless it is known.
-    pub(super) fn tell_failure(&mut self, failure: &Failure<'_>) {
+    pub(super) fn log_failure(&mut self, failure: &FailureReport<'_>) {
         let now = self.setup.clock.now();
-        let Failure { what, cause, failures, retry_in, forbidden } = failure;
+        let FailureReport { what, cause, failures, retry_in, forbidden } = failure;
         self.reports().failing.insert(self.watch);
         // A right that is withdrawn shows only after the watch was closed, which is the first failure.
-        let is_news = *forbidden && !self.told.forbidden;
-        if !(self.told.reminder.is_due(now) || is_news) || !self.reports().failures.tell(&self.namespace, cause, now) {
+        let is_news = *forbidden && !self.logged.forbidden;
+        if !(self.logged.reminder.is_due(now) || is_news) || !self.reports().failures.tell(&self.namespace, cause, now)
+        {
             return;
         }
-        (self.told.failure, self.told.forbidden) = (true, *forbidden);
+        (self.logged.failure, self.logged.forbidden) = (true, *forbidden);
         let (namespace, retry_in_ms) = (&*self.namespace, retry_in.as_millis());
         if *forbidden {
             let in_namespace = (namespace != "*").then_some(namespace);
@@ -86,9 +87,9 @@ impl Informer {
     }
 
     /// Requests of this watch succeed.
-    pub(super) fn tell_recovery(&mut self) {
-        self.told.forbidden = false;
-        if !self.told.reminder.over() {
+    pub(super) fn log_recovery(&mut self) {
+        self.logged.forbidden = false;
+        if !self.logged.reminder.over() {
             return;
         }
         let failing = {
@@ -96,13 +97,13 @@ impl Informer {
             reports.failing.remove(&self.watch);
             reports.failing.len()
         };
-        if std::mem::take(&mut self.told.failure) || failing == 0 {
+        if std::mem::take(&mut self.logged.failure) || failing == 0 {
             tracing::info!(namespace = &*self.namespace, failing, "requests for pods succeed again");
         }
     }
 
     /// Logs that a watch is given up.
-    pub(super) fn tell_given_up(&self, now: Moment) {
+    pub(super) fn log_given_up(&self, now: Moment) {
         let namespace = &*self.namespace;
         if self.reports().failures.tell(namespace, "silent", now) {
             tracing::warn!(namespace, "the API server answers but its watch is silent; listing pods again");
@@ -110,7 +111,7 @@ impl Informer {
     }
 
     /// Logs a complete list.
-    pub(super) fn tell_list(&self, pods: usize, now: Moment) {
+    pub(super) fn log_list(&self, pods: usize, now: Moment) {
         let namespace = &*self.namespace;
         if self.reports().lists.tell(namespace, namespace, now) {
             tracing::info!(namespace, pods, "pods listed");
@@ -118,7 +119,7 @@ impl Informer {
     }
 
     /// Logs a pod that cannot be read.
-    pub(super) fn tell_unreadable(&self, namespace: &str, name: &str, cause: &str) {
+    pub(super) fn log_unreadable(&self, namespace: &str, name: &str, cause: &str) {
         let now = self.setup.clock.now();
         if self.reports().unreadable.tell(&format!("{namespace}/{name}"), cause, now) {
             tracing::warn!(namespace, name, cause, "pod cannot be read; its record is left as it is");
@@ -126,15 +127,15 @@ impl Informer {
     }
 
     /// Logs when the view has become old, and when it is no longer.
-    pub(super) fn tell_age(&mut self, now: Moment) {
+    pub(super) fn log_age(&mut self, now: Moment) {
         let namespace = &*self.namespace;
-        match self.told.silence.look(self.liveness.heard(), now) {
-            Some(Notice::Old { silence }) if self.reports().failures.tell(namespace, "old", now) => {
+        match self.logged.silence.look(self.liveness.heard(), now) {
+            Some(SilenceNotice::Old { silence }) if self.reports().failures.tell(namespace, "old", now) => {
                 let seconds = silence.as_secs();
                 tracing::warn!(namespace, seconds, "the view of the cluster is old; changes are not seen");
-                self.told.age = true;
+                self.logged.age = true;
             }
-            Some(Notice::Renewed { after }) if std::mem::take(&mut self.told.age) => {
+            Some(SilenceNotice::Renewed { after }) if std::mem::take(&mut self.logged.age) => {
                 tracing::info!(namespace, seconds = after.as_secs(), "the view of the cluster is up to date again");
             }
             _ => {}
@@ -142,13 +143,13 @@ impl Informer {
     }
 
     /// Logs what was counted instead of logged.
-    pub(super) fn tell_summaries(&self, now: Moment) {
+    pub(super) fn log_summaries(&self, now: Moment) {
         let (failures, unreadable, lists, failing) = {
             let mut reports = self.reports();
             let Reports { failures, unreadable, lists, failing } = &mut *reports;
             (failures.summary(now), unreadable.summary(now), lists.summary(now), failing.len())
         };
-        if let Some(Summary { count, first }) = failures {
+        if let Some(NoticeSummary { count, first }) = failures {
             tracing::warn!(
                 count,
                 failing,
@@ -156,7 +157,7 @@ impl Informer {
                 "more requests for pods failed in the last minute; retrying"
             );
         }
-        if let Some(Summary { count, first }) = unreadable {
+        if let Some(NoticeSummary { count, first }) = unreadable {
             let pods = first;
             tracing::warn!(
                 count,
@@ -164,7 +165,7 @@ impl Informer {
                 "more pods could not be read in the last minute; their records are left as they are"
             );
         }
-        if let Some(Summary { count, first }) = lists {
+        if let Some(NoticeSummary { count, first }) = lists {
             tracing::info!(count, namespaces = first, "more namespaces were listed in the last minute");
         }
     }

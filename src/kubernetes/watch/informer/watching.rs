@@ -2,7 +2,7 @@
 
 use kube::Error as ClientError;
 
-use super::{reports::Failure, *};
+use super::{reports::FailureReport, *};
 use crate::{
     kubernetes::{
         explain::words,
@@ -10,7 +10,7 @@ use crate::{
     },
     model::uid::Uid,
     reconcile::{
-        ledger::work::Ended,
+        ledger::pending::Deletion,
         watch_ends::{WATCH, WatchEnd},
     },
 };
@@ -157,7 +157,7 @@ impl Informer {
             None => {
                 // There was nothing more to tell.
                 self.is_alive(now);
-                self.tell_recovery();
+                self.log_recovery();
             }
             Some(delay) => {
                 self.count_failure(&refusal.unwrap_or_else(|| ended.cause.to_string()), delay, false);
@@ -170,7 +170,7 @@ impl Informer {
     /// A watch failed that has told nothing for long: a list takes its place.
     fn give_up_if_silent(&mut self, now: Moment) {
         if self.list.is_none() && self.list_at.is_none() && self.liveness.is_given_up(now) {
-            self.tell_given_up(now);
+            self.log_given_up(now);
             self.drop_watch(RelistReason::Silent, self.events_at);
         }
     }
@@ -179,7 +179,7 @@ impl Informer {
         self.liveness.failed(self.setup.clock.now());
         self.setup.metrics.watch_failed();
         let failures = self.ends.failures();
-        self.tell_failure(&Failure { what: "watch", cause, failures, retry_in: delay, forbidden });
+        self.log_failure(&FailureReport { what: "watch", cause, failures, retry_in: delay, forbidden });
     }
 
     /// Takes note of an event's version. False if it is older than one before it: then the watch has gone back in time.
@@ -209,10 +209,10 @@ impl Informer {
         if let Some(before) = self.writer.apply(&pod) {
             // The name went to another pod without a DELETED event: the one before is gone all the same.
             self.note_end(&before, &pod.resource_version);
-            self.tell(Sighting::Ended { uid: before, why: Ended::Deleted, at: now }).await?;
+            self.tell(PodEvent::Deletion { uid: before, why: Deletion::Deleted, at: now }).await?;
         }
         let Pod { uid, name, .. } = pod;
-        self.tell(Sighting::Applied { uid, name, watch: self.watch, at: now }).await
+        self.tell(PodEvent::Applied { uid, name, watch: self.watch, at: now }).await
     }
 
     async fn deleted(&mut self, object: &Watched, now: Moment) -> Result<(), Stop> {
@@ -230,8 +230,8 @@ impl Informer {
             return Ok(());
         }
         self.note_end(&uid, object.resource_version());
-        let why = if self.setup.scope.can_be_left() { Ended::DeletedOrLeftRule } else { Ended::Deleted };
-        self.tell(Sighting::Ended { uid, why, at: now }).await
+        let why = if self.setup.scope.can_be_left() { Deletion::DeletedOrLeftRule } else { Deletion::Deleted };
+        self.tell(PodEvent::Deletion { uid, why, at: now }).await
     }
 
     /// Remembers the end of a pod that the list under way may still show.

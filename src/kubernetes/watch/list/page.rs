@@ -10,7 +10,7 @@ pub(super) struct Document {
     kind: Option<String>,
     #[serde(rename = "apiVersion")]
     api_version: Option<String>,
-    pub(super) metadata: Metadata,
+    pub(super) metadata: ListMetadata,
     /// Null stands for none; but it must be there.
     #[serde(deserialize_with = "items")]
     pub(super) items: Vec<Watched>,
@@ -19,7 +19,7 @@ pub(super) struct Document {
 /// A page's metadata.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Metadata {
+pub(super) struct ListMetadata {
     #[serde(deserialize_with = "filled")]
     pub(super) resource_version: String,
     /// What the next page is asked for with.
@@ -31,7 +31,7 @@ pub(super) struct Metadata {
 
 /// What a page is a list of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Of {
+pub(super) enum ListKind {
     Pods,
     /// At least the metadata of pods.
     Metadata,
@@ -44,12 +44,12 @@ const METADATA: (&str, &str) = ("meta.k8s.io/v1", "PartialObjectMetadataList");
 impl Document {
     /// # Errors
     /// It is not JSON, lacks a member, or is a list of something else: then nothing is absent from it.
-    pub(super) fn read(bytes: &[u8], of: Of) -> Result<Self, serde_json::Error> {
+    pub(super) fn read(bytes: &[u8], of: ListKind) -> Result<Self, serde_json::Error> {
         let document: Self = serde_json::from_slice(bytes)?;
         let (version, kind) = (document.api_version.as_deref(), document.kind.as_deref());
         let is =
             |of: (&str, &str)| version.is_none_or(|version| version == of.0) && kind.is_none_or(|kind| kind == of.1);
-        if is(PODS) || (of == Of::Metadata && is(METADATA)) {
+        if is(PODS) || (of == ListKind::Metadata && is(METADATA)) {
             return Ok(document);
         }
         let (version, kind) = (version.unwrap_or_default(), kind.unwrap_or_default());
@@ -92,8 +92,8 @@ pub(super) fn offered_token(body: &[u8]) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn metadata(version: &str, next: Option<&str>, remaining: Option<usize>) -> Metadata {
-        Metadata { resource_version: version.into(), next: next.map(Into::into), remaining }
+    fn metadata(version: &str, next: Option<&str>, remaining: Option<usize>) -> ListMetadata {
+        ListMetadata { resource_version: version.into(), next: next.map(Into::into), remaining }
     }
 
     const POD: &str = r#"{"metadata":{"uid":"u","name":"p","namespace":"n","resourceVersion":"4","continue":"no"}}"#;
@@ -109,13 +109,13 @@ mod tests {
             ),
         ];
         for form in forms {
-            let document = Document::read(form.as_bytes(), Of::Pods).unwrap();
+            let document = Document::read(form.as_bytes(), ListKind::Pods).unwrap();
             assert_eq!(document.metadata, metadata("812", Some("x="), Some(41)), "{form}");
             assert_eq!(document.items[0].uid(), Some("u"), "{form}");
         }
         let null =
             r#"{"kind":"PodList","apiVersion":"v1","metadata":{"resourceVersion":"1","continue":""},"items":null}"#;
-        let document = Document::read(null.as_bytes(), Of::Pods).unwrap();
+        let document = Document::read(null.as_bytes(), ListKind::Pods).unwrap();
         assert_eq!((document.metadata, document.items.len()), (metadata("1", None, None), 0));
     }
 
@@ -133,7 +133,7 @@ mod tests {
             r#"{KIND,"metadata":{"resourceVersion":"1"},"items":["#,
         ];
         for text in bad.map(|text| text.replace("KIND", r#""kind":"PodList","apiVersion":"v1""#)) {
-            assert!(Document::read(text.as_bytes(), Of::Pods).is_err(), "{text}");
+            assert!(Document::read(text.as_bytes(), ListKind::Pods).is_err(), "{text}");
         }
         for (version, kind) in [
             ("v1", "Status"),
@@ -144,10 +144,10 @@ mod tests {
             let text = format!(
                 r#"{{"kind":"{kind}","apiVersion":"{version}","metadata":{{"resourceVersion":"1"}},"items":[]}}"#
             );
-            let error = Document::read(text.as_bytes(), Of::Pods).unwrap_err().to_string();
+            let error = Document::read(text.as_bytes(), ListKind::Pods).unwrap_err().to_string();
             assert!(error.contains(kind) && error.contains(version), "{error}");
             let metadata = kind == "PartialObjectMetadataList";
-            assert_eq!(Document::read(text.as_bytes(), Of::Metadata).is_ok(), metadata, "{text}");
+            assert_eq!(Document::read(text.as_bytes(), ListKind::Metadata).is_ok(), metadata, "{text}");
         }
     }
 

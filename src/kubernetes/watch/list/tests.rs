@@ -40,7 +40,7 @@ fn server(
     pods: usize,
     bytes: usize,
     script: impl Fn(usize, &Asked) -> Answer + Send + Sync + 'static,
-) -> (Source, Arc<AtomicUsize>) {
+) -> (ListSource, Arc<AtomicUsize>) {
     let (script, sent) = (Arc::new(script), Arc::new(AtomicUsize::new(0)));
     let (asked, counted) = (Arc::new(AtomicUsize::new(0)), sent.clone());
     let service = tower::service_fn(move |request: Request<Body>| {
@@ -66,7 +66,7 @@ fn server(
         }
     });
     let client = Client::new(service, "default");
-    let source = Source::new(client, None, &Scope::default(), Turns::default(), Clock::start());
+    let source = ListSource::new(client, None, &PodSelection::default(), PageTurns::default(), Clock::start());
     (source, counted)
 }
 
@@ -95,17 +95,17 @@ fn refusal(status: u16) -> String {
 /// A whole list: its pages and its failures.
 struct Taken {
     uids: Vec<String>,
-    pages: Vec<Page>,
-    failures: Vec<Failed>,
+    pages: Vec<PodPage>,
+    failures: Vec<FailedAttempt>,
 }
 
-async fn take(source: &Source, paging: Paging) -> Taken {
+async fn take(source: &ListSource, paging: Paging) -> Taken {
     let mut steps = source.list(paging);
     let mut taken = Taken { uids: Vec::new(), pages: Vec::new(), failures: Vec::new() };
     while let Some(step) = steps.next().await {
         match step {
-            Step::Failed(failed) => taken.failures.push(failed),
-            Step::Page(mut page) => {
+            ListStep::Failed(failed) => taken.failures.push(failed),
+            ListStep::Page(mut page) => {
                 if page.is_first {
                     taken.uids.clear();
                 }
@@ -235,10 +235,10 @@ async fn lists_of_many_namespaces_take_turns() {
             Ok::<_, tower::BoxError>(Response::new(Full::new(bytes::Bytes::from(empty))))
         }
     });
-    let (client, turns, clock) = (Client::new(service, "default"), Turns::default(), Clock::start());
+    let (client, turns, clock) = (Client::new(service, "default"), PageTurns::default(), Clock::start());
     let lists = (0..100).map(|number| {
         let namespace = Some(format!("n{number}"));
-        let source = Source::new(client.clone(), namespace, &Scope::default(), turns.clone(), clock);
+        let source = ListSource::new(client.clone(), namespace, &PodSelection::default(), turns.clone(), clock);
         async move { take(&source, Paging::default()).await.pages.len() }
     });
     let pages: usize = futures::future::join_all(lists).await.into_iter().sum();

@@ -4,7 +4,7 @@ use super::*;
 
 fn rule() -> Rule {
     Rule {
-        writer: Writer {
+        writer: RecordOwner {
             cluster_id: "0d2b6d5e-9f2f-4d53-8f0e-1c9c6c9d1a11".into(),
             cluster_name: "prod-eu".into(),
             owner: "pod-registrar".into(),
@@ -312,7 +312,7 @@ fn any_record(rng: &mut fastrand::Rng) -> Record {
             labels: any_pairs(rng),
             annotations: any_pairs(rng),
         },
-        workload: many(rng, |rng| Workload {
+        workload: many(rng, |rng| WorkloadRef {
             kind: text(rng),
             api_version: text(rng),
             name: text(rng),
@@ -325,7 +325,7 @@ fn any_record(rng: &mut fastrand::Rng) -> Record {
             pod_ips: many(rng, text),
             host_network: rng.bool(),
         },
-        state: State {
+        state: PodState {
             lifecycle: [Lifecycle::Pending, Lifecycle::Active, Lifecycle::Terminating, Lifecycle::Finished]
                 [rng.usize(..4)],
             phase: some(rng, text),
@@ -348,7 +348,7 @@ fn any_record(rng: &mut fastrand::Rng) -> Record {
             deletion_requested: some(rng, text),
             finished: some(rng, text),
         },
-        truncated: many(rng, |_| Part::Labels),
+        truncated: many(rng, |_| TruncatedPart::Labels),
     }
 }
 

@@ -7,8 +7,9 @@ use fastrand::Rng;
 use serde_json::Value;
 
 use crate::registry::client::{
-    http::{Answer, Http, parse_retry_after},
-    of_batch, of_capabilities, of_holder, of_one, of_page, of_record, of_session,
+    batch_verdicts, capabilities_in,
+    http::{HttpAnswer, RegistryHttp, parse_retry_after},
+    inventory_page, opened_session, record_name_in, session_holder_in, single_verdict,
 };
 use crate::registry::protocol::HeartbeatAccepted;
 use crate::{
@@ -20,7 +21,7 @@ use crate::{
     },
     reconcile::{
         decide::Removal,
-        ledger::work::Ended,
+        ledger::pending::Deletion,
         outcome::{self, Failure, OperationKind, Verdict},
     },
     registry::{Encoded, EncodedBody, inventory::BucketDigests},
@@ -35,7 +36,7 @@ const STATUSES: [u16; 22] =
 fn operations() -> [Encoded; 2] {
     let version = Version { epoch: 7, seq: 12 };
     let put = EncodedBody::Put { record: b"{}".to_vec(), digest: Digest::default() };
-    let delete = EncodedBody::Delete(Removal::Watched(Ended::Deleted));
+    let delete = EncodedBody::Delete(Removal::Observed(Deletion::Deleted));
     [("a", put), ("b", delete)].map(|(id, body)| Encoded { uid: Uid::from(id), version, body })
 }
 
@@ -46,7 +47,7 @@ fn fuzzed_answer_acknowledges_only_what_it_says() {
     fuzz::check(&fuzz::corpus::replies(), |body, rng| {
         let status = STATUSES[rng.usize(..STATUSES.len())];
         let wait = rng.bool().then(|| Duration::from_secs(rng.u64(..=300)));
-        let answer = Answer { status, retry_after: wait, body: body.to_vec() };
+        let answer = HttpAnswer { status, retry_after: wait, body: body.to_vec() };
         batch(&answer, &operations)?;
         let [put, delete] = &operations;
         one(OperationKind::Put, &answer, put)?;
@@ -55,8 +56,8 @@ fn fuzzed_answer_acknowledges_only_what_it_says() {
     });
 }
 
-fn batch(answer: &Answer, operations: &[Encoded; 2]) -> Found {
-    match of_batch(answer, operations) {
+fn batch(answer: &HttpAnswer, operations: &[Encoded; 2]) -> Found {
+    match batch_verdicts(answer, operations) {
         Err(failure) => self::failure(&failure),
         Ok(verdicts) => {
             // Read once more, without the protocol's types.
@@ -69,8 +70,8 @@ fn batch(answer: &Answer, operations: &[Encoded; 2]) -> Found {
     }
 }
 
-fn one(kind: OperationKind, answer: &Answer, operation: &Encoded) -> Found {
-    match of_one(kind, answer, operation) {
+fn one(kind: OperationKind, answer: &HttpAnswer, operation: &Encoded) -> Found {
+    match single_verdict(kind, answer, operation) {
         Err(failure) => self::failure(&failure),
         Ok(Verdict::Done) => {
             let done = match kind {
@@ -85,38 +86,38 @@ fn one(kind: OperationKind, answer: &Answer, operation: &Encoded) -> Found {
     }
 }
 
-fn control(answer: &Answer) -> Found {
-    match of_capabilities(answer) {
+fn control(answer: &HttpAnswer) -> Found {
+    match capabilities_in(answer) {
         Err(failure) => self::failure(&failure)?,
         Ok(found) => {
             let fits = found.max_batch_items <= 5_000 && found.max_batch_bytes <= 16 << 20;
             ensure(fits, || format!("{found:?}"))?;
         }
     }
-    match of_session(answer) {
+    match opened_session(answer) {
         Err(failure) => self::failure(&failure)?,
         Ok(opened) => {
             let text = opened.previous.map_or(0, |previous| previous.instance.len());
             ensure(opened.epoch < INTEGER_LIMIT && text <= 512, || format!("epoch {}", opened.epoch))?;
         }
     }
-    match of_holder(answer, "pod-registrar") {
+    match session_holder_in(answer, "pod-registrar") {
         Err(failure) => self::failure(&failure)?,
         Ok(holder) => ensure(holder.is_none_or(|holder| holder.epoch < INTEGER_LIMIT), || "its epoch".to_owned())?,
     }
-    if let Ok(Some(name)) = of_record(answer, &Uid::from("a")) {
+    if let Ok(Some(name)) = record_name_in(answer, &Uid::from("a")) {
         let named = is_namespace_name(&name.namespace) && is_pod_name(&name.name);
         ensure(named, || format!("{name:?}"))?;
     }
-    if let Ok(page) = of_page(answer) {
+    if let Ok(page) = inventory_page(answer) {
         ensure(page.next.is_none_or(|token| token.len() <= 1_024), || "a long page token".to_owned())?;
     }
     for failure in [
-        of_page(answer).err(),
-        of_record(answer, &Uid::from("a")).err(),
+        inventory_page(answer).err(),
+        record_name_in(answer, &Uid::from("a")).err(),
         answer.json::<HeartbeatAccepted>().err(),
         answer.json::<BucketDigests>().err(),
-        Some(outcome::of_request(answer.status, answer.said())),
+        Some(outcome::judge_request(answer.status, answer.said())),
     ] {
         failure.as_ref().map_or(Ok(()), self::failure)?;
     }
@@ -127,7 +128,7 @@ fn verdict(verdict: &Verdict) -> Found {
     let (text, wait, current) = match verdict {
         Verdict::Done => ("", None, None),
         Verdict::Retry { after, cause } => (cause.as_str(), *after, None),
-        Verdict::Rejected { cause } | Verdict::Doubt { cause } => (cause.as_str(), None, None),
+        Verdict::Rejected { cause } | Verdict::Uncertain { cause } => (cause.as_str(), None, None),
         Verdict::Stale { current } | Verdict::Tombstoned { current } => ("", None, *current),
     };
     fit(text)?;
@@ -166,7 +167,7 @@ fn fuzzed_retry_after_is_bounded() {
 fn fuzzed_page_token_stays_in_the_query() {
     let base = "https://registry.example/base/".parse().unwrap();
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let http = Http::new(base, None, Some(authority().0.to_path_buf()), Duration::from_secs(1)).unwrap();
+    let http = RegistryHttp::new(base, None, Some(authority().0.to_path_buf()), Duration::from_secs(1)).unwrap();
     let corpus = [br#""18c.0123456789abcdef.a""#.to_vec(), br#""a/b?c=d#e&page=2""#.to_vec()];
     fuzz::check(&corpus, |input, _| {
         let token = String::from_utf8_lossy(input).into_owned();
@@ -194,8 +195,9 @@ fn fuzzed_files_are_accepted_or_refused_briefly() {
     fuzz::check_slow(10, &[pem, b"a-token\n".to_vec()], |input, rng: &mut Rng| {
         std::fs::write(&file, input).map_err(|error| error.to_string())?;
         let (token, authority) = if rng.bool() { (Some(file.to_path_buf()), None) } else { (None, Some(&*file)) };
-        let made = Http::new(url.clone(), token, authority.map(std::path::Path::to_path_buf), Duration::from_secs(1))
-            .map(drop);
+        let made =
+            RegistryHttp::new(url.clone(), token, authority.map(std::path::Path::to_path_buf), Duration::from_secs(1))
+                .map(drop);
         made.map_or_else(|error| ensure(error.to_string().len() < TEXT_BYTES, || "a long refusal".to_owned()), Ok)
     });
 }

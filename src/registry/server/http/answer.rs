@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::registry::{
     protocol::Problem,
-    server::{problem::Kind, store::Fault},
+    server::{problem::ProblemKind, store::StoreFault},
 };
 
 /// When to come back after an answer 429 or 503, in seconds.
@@ -20,7 +20,7 @@ const RETRY_AFTER: &str = "2";
 pub(crate) struct Refusal(pub(crate) Box<Problem>);
 
 /// What a handler gives back.
-pub(crate) type Answer = Result<Response, Refusal>;
+pub(crate) type HandlerResult = Result<Response, Refusal>;
 
 impl From<Box<Problem>> for Refusal {
     fn from(problem: Box<Problem>) -> Self {
@@ -28,15 +28,15 @@ impl From<Box<Problem>> for Refusal {
     }
 }
 
-impl From<Fault> for Refusal {
-    fn from(fault: Fault) -> Self {
+impl From<StoreFault> for Refusal {
+    fn from(fault: StoreFault) -> Self {
         match fault {
-            Fault::Refused(problem) => Self(problem),
-            Fault::Unknown => Kind::Unavailable.with(fault.to_string()).into(),
-            Fault::Sqlite(ref error) => {
+            StoreFault::Refused(problem) => Self(problem),
+            StoreFault::Unknown => ProblemKind::Unavailable.with(fault.to_string()).into(),
+            StoreFault::Sqlite(ref error) => {
                 // The caller learns that it failed, the operator learns why.
                 tracing::error!(%error, "the database failed");
-                Kind::Internal.with("the database failed; the registry's log says why").into()
+                ProblemKind::Internal.with("the database failed; the registry's log says why").into()
             }
         }
     }

@@ -15,12 +15,12 @@ use subtle::ConstantTimeEq;
 
 use super::{
     App,
-    answer::{Answer, Refusal},
+    answer::{HandlerResult, Refusal},
     extract::read_body,
 };
 use crate::{
     model::digest::Digest,
-    registry::server::{problem::Kind, tokens::Access},
+    registry::server::{problem::ProblemKind, tokens::ClusterAccess},
 };
 
 const COOKIE: &str = "pod-registrar-page";
@@ -34,7 +34,7 @@ const MAX_FORM_BYTES: usize = 8 << 10;
 
 /// What the caller of a request may see.
 #[derive(Clone, Debug)]
-pub(crate) struct Caller(pub(crate) Access);
+pub(crate) struct Caller(pub(crate) ClusterAccess);
 
 impl Caller {
     /// Refuses another cluster than the credential is bound to.
@@ -42,7 +42,7 @@ impl Caller {
         if self.0.covers(cluster) {
             Ok(())
         } else {
-            Err(Kind::Forbidden.with("the token is bound to another cluster").into())
+            Err(ProblemKind::Forbidden.with("the token is bound to another cluster").into())
         }
     }
 }
@@ -53,7 +53,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
         // Absent only where a route was built without the check, which must then stay closed.
         let caller = parts.extensions.get::<Self>().cloned();
-        caller.ok_or_else(|| Kind::Unauthorized.with("send `Authorization: Bearer <token>`").into())
+        caller.ok_or_else(|| ProblemKind::Unauthorized.with("send `Authorization: Bearer <token>`").into())
     }
 }
 
@@ -64,11 +64,11 @@ pub(crate) struct Logins(Mutex<VecDeque<Login>>);
 struct Login {
     key: [u8; 32],
     until_ms: i64,
-    access: Access,
+    access: ClusterAccess,
 }
 
 impl Logins {
-    fn add(&self, key: [u8; 32], access: Access, now: i64) {
+    fn add(&self, key: [u8; 32], access: ClusterAccess, now: i64) {
         let mut logins = self.0.lock();
         logins.retain(|login| login.until_ms > now);
         if logins.len() >= MAX_LOGINS {
@@ -78,7 +78,7 @@ impl Logins {
         logins.push_back(Login { key, until_ms: now + LOGIN_SECONDS * 1_000, access });
     }
 
-    fn access(&self, key: &[u8; 32], now: i64) -> Option<Access> {
+    fn access(&self, key: &[u8; 32], now: i64) -> Option<ClusterAccess> {
         let logins = self.0.lock();
         let mut found = None;
         for login in logins.iter().filter(|login| login.until_ms > now) {
@@ -118,29 +118,29 @@ pub(crate) async fn same_site(request: Request, next: Next) -> Response {
     if reads || matches!(site, None | Some(b"same-origin" | b"none")) {
         return next.run(request).await;
     }
-    Refusal::from(Kind::Forbidden.with("a page of another site may not write here")).into_response()
+    Refusal::from(ProblemKind::Forbidden.with("a page of another site may not write here")).into_response()
 }
 
 /// What the caller may see, and whether a cookie said so.
-fn identify(app: &App, method: &Method, headers: &HeaderMap) -> Result<(Access, bool), Refusal> {
+fn identify(app: &App, method: &Method, headers: &HeaderMap) -> Result<(ClusterAccess, bool), Refusal> {
     if app.tokens.is_empty() {
-        return Ok((Access::All, false));
+        return Ok((ClusterAccess::All, false));
     }
     if let Some(value) = headers.get(header::AUTHORIZATION) {
         let access = value.to_str().ok().and_then(bearer).and_then(|token| app.tokens.access(token));
-        let access = access.ok_or_else(|| Kind::Unauthorized.with("the bearer token is unknown"))?;
+        let access = access.ok_or_else(|| ProblemKind::Unauthorized.with("the bearer token is unknown"))?;
         return Ok((access, false));
     }
     let Some(key) = cookie(headers) else {
-        return Err(Kind::Unauthorized.with("send `Authorization: Bearer <token>`").into());
+        return Err(ProblemKind::Unauthorized.with("send `Authorization: Bearer <token>`").into());
     };
     let access = app.logins.access(&key, app.store.now_ms());
-    let access = access.ok_or_else(|| Kind::Unauthorized.with("sign in again"))?;
+    let access = access.ok_or_else(|| ProblemKind::Unauthorized.with("sign in again"))?;
     // A browser sends cookies by itself; a cookie therefore never changes anything.
     if matches!(*method, Method::GET | Method::HEAD) {
         Ok((access, true))
     } else {
-        Err(Kind::Forbidden.with("writing needs a bearer token").into())
+        Err(ProblemKind::Forbidden.with("writing needs a bearer token").into())
     }
 }
 
@@ -162,28 +162,29 @@ struct Form {
 }
 
 /// Exchanges a token for a cookie that scripts cannot read.
-pub(crate) async fn login(State(app): State<App>, request: Request) -> Answer {
+pub(crate) async fn login(State(app): State<App>, request: Request) -> HandlerResult {
     let form = read_body(request.into_body(), MAX_FORM_BYTES).await?;
-    let form: Form = serde_json::from_str(&form).map_err(|_| Kind::Schema.with("expected {\"token\":\"…\"}"))?;
+    let form: Form = serde_json::from_str(&form).map_err(|_| ProblemKind::Schema.with("expected {\"token\":\"…\"}"))?;
     let access = app.tokens.access(form.token.trim());
-    let access = access.ok_or_else(|| Kind::Unauthorized.with("the token is unknown"))?;
-    let key = random().ok_or_else(|| Kind::Internal.with("no random numbers"))?;
+    let access = access.ok_or_else(|| ProblemKind::Unauthorized.with("the token is unknown"))?;
+    let key = random().ok_or_else(|| ProblemKind::Internal.with("no random numbers"))?;
     app.logins.add(key, access, app.store.now_ms());
     with_cookie(&app, &Digest(key).hex(), LOGIN_SECONDS)
 }
 
 /// Forgets the cookie here and in the browser.
-pub(crate) async fn logout(State(app): State<App>, request: Request) -> Answer {
+pub(crate) async fn logout(State(app): State<App>, request: Request) -> HandlerResult {
     if let Some(key) = cookie(request.headers()) {
         app.logins.remove(&key);
     }
     with_cookie(&app, "", 0)
 }
 
-fn with_cookie(app: &App, key: &str, seconds: i64) -> Answer {
+fn with_cookie(app: &App, key: &str, seconds: i64) -> HandlerResult {
     let secure = if app.secure { "; Secure" } else { "" };
     let text = format!("{COOKIE}={key}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}");
-    let mut value = HeaderValue::from_str(&text).map_err(|_| Kind::Internal.with("the cookie cannot be written"))?;
+    let mut value =
+        HeaderValue::from_str(&text).map_err(|_| ProblemKind::Internal.with("the cookie cannot be written"))?;
     value.set_sensitive(true);
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
@@ -203,12 +204,12 @@ mod tests {
 
     #[test]
     fn sign_ins_of_one_token_end_no_others() {
-        let (logins, other) = (Logins::default(), Access::Cluster("other".to_owned()));
+        let (logins, other) = (Logins::default(), ClusterAccess::Cluster("other".to_owned()));
         logins.add([255; 32], other.clone(), 0);
         for n in 0..2 * MAX_LOGINS {
             let mut key = [0; 32];
             key[..8].copy_from_slice(&n.to_le_bytes());
-            logins.add(key, Access::All, 0);
+            logins.add(key, ClusterAccess::All, 0);
         }
         assert_eq!(logins.access(&[255; 32], 1), Some(other));
         assert_eq!(logins.0.lock().len(), MAX_LOGINS);

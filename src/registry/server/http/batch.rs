@@ -13,16 +13,16 @@ use serde_json::value::RawValue;
 
 use super::{
     App,
-    answer::{Answer, Refusal, json},
-    extract::{Params, Scope, read_body},
+    answer::{HandlerResult, Refusal, json},
+    extract::{Params, WriterAddress, read_body},
 };
 use crate::{
     model::ids::{Version, is_valid_id},
     registry::{
-        protocol::{BatchResults, ItemResult, Observed, Problem, Reason, Stored},
+        protocol::{BatchResults, ItemResult, ObservedBy, Problem, Reason, StoredRecordInfo},
         server::{
             json::Shallow,
-            problem::Kind,
+            problem::ProblemKind,
             record::{self, Address, MAX_RECORD_BYTES, check_version},
             store::{
                 self,
@@ -38,12 +38,12 @@ pub(crate) const MAX_BATCH_ITEMS: usize = 500;
 pub(crate) const MAX_BATCH_BYTES: usize = 4 << 20;
 
 /// `PUT /v1/clusters/{cluster}/pods/{id}`
-pub(crate) async fn put(State(app): State<App>, scope: Scope, body: Body) -> Answer {
+pub(crate) async fn put(State(app): State<App>, scope: WriterAddress, body: Body) -> HandlerResult {
     let text = read_body(body, MAX_RECORD_BYTES).await?;
     let (at, id) = (scope.at, scope.id);
     let record = record::check(&text, &at, &id)?;
     let (version, digest) = (record.version, record.digest);
-    let stored = Stored { id: id.clone(), digest, version };
+    let stored = StoredRecordInfo { id: id.clone(), digest, version };
     let result = single(&app, at, id, version.epoch, Op::Put(Box::new(record))).await?;
     Ok(json(StatusCode::from_u16(result.status).unwrap_or(StatusCode::OK), &stored))
 }
@@ -54,13 +54,17 @@ pub(crate) struct DeleteParams {
     epoch: u64,
     seq: u64,
     reason: Option<Reason>,
-    observed: Option<Observed>,
+    observed: Option<ObservedBy>,
 }
 
 /// `DELETE /v1/clusters/{cluster}/pods/{id}`
-pub(crate) async fn delete(State(app): State<App>, scope: Scope, Params(params): Params<DeleteParams>) -> Answer {
+pub(crate) async fn delete(
+    State(app): State<App>,
+    scope: WriterAddress,
+    Params(params): Params<DeleteParams>,
+) -> HandlerResult {
     let DeleteParams { epoch, seq, reason, observed } = params;
-    check_version(epoch, seq).map_err(|error| Kind::Schema.with(error))?;
+    check_version(epoch, seq).map_err(|error| ProblemKind::Schema.with(error))?;
     let op = Op::Delete { version: Version { epoch, seq }, reason, observed };
     single(&app, scope.at, scope.id, epoch, op).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
@@ -72,12 +76,12 @@ async fn single(app: &App, at: Address, id: String, epoch: u64, op: Op) -> Resul
     match results.into_iter().next() {
         Some(ItemResult { problem: Some(problem), .. }) => Err(Box::new(problem).into()),
         Some(result) => Ok(result),
-        None => Err(Kind::Internal.with("the store gave no result").into()),
+        None => Err(ProblemKind::Internal.with("the store gave no result").into()),
     }
 }
 
 /// `POST /v1/clusters/{cluster}/pods:batch`
-pub(crate) async fn batch(State(app): State<App>, scope: Scope, body: Body) -> Answer {
+pub(crate) async fn batch(State(app): State<App>, scope: WriterAddress, body: Body) -> HandlerResult {
     let text = read_body(body, MAX_BATCH_BYTES).await?;
     let at = scope.at;
     // Parsing and hashing up to 4 MiB takes milliseconds, in which other requests must not wait.
@@ -86,7 +90,7 @@ pub(crate) async fn batch(State(app): State<App>, scope: Scope, body: Body) -> A
         (at, parsed)
     })
     .await
-    .map_err(|_| Kind::Internal.with("reading the batch failed"))?;
+    .map_err(|_| ProblemKind::Internal.with("reading the batch failed"))?;
     let (epoch, items) = parsed?;
     let results = app.store.write(move |conn, now| store::apply::apply(conn, now, &at, epoch, &items)).await?;
     Ok(answer(results))
@@ -100,7 +104,7 @@ fn answer(results: Vec<ItemResult>) -> Response {
 
 /// Takes a batch apart. What is wrong with the whole is an error, what is wrong with an item is the item's.
 pub(super) fn parse(text: &str, at: &Address) -> Result<(u64, Vec<Item>), Box<Problem>> {
-    let schema = |detail: String| Kind::Schema.with(format!("batch: {detail}"));
+    let schema = |detail: String| ProblemKind::Schema.with(format!("batch: {detail}"));
     let batch: Shallow<'_> = serde_json::from_str(text).map_err(|error| schema(error.to_string()))?;
     if batch.duplicate {
         return Err(schema("a member appears twice".to_owned()));
@@ -114,7 +118,7 @@ pub(super) fn parse(text: &str, at: &Address) -> Result<(u64, Vec<Item>), Box<Pr
     };
     if operations.len() > MAX_BATCH_ITEMS {
         let detail = format!("{} operations, the limit is {MAX_BATCH_ITEMS}; split the batch", operations.len());
-        return Err(Kind::TooLarge.with(detail));
+        return Err(ProblemKind::TooLarge.with(detail));
     }
     let items: Vec<Item> = operations.into_iter().map(|raw| item(raw, epoch, at)).collect();
     let mut ids = HashSet::new();
@@ -127,7 +131,7 @@ pub(super) fn parse(text: &str, at: &Address) -> Result<(u64, Vec<Item>), Box<Pr
 
 fn item(raw: &RawValue, epoch: u64, at: &Address) -> Item {
     let Ok(members) = serde_json::from_str::<Shallow<'_>>(raw.get()) else {
-        return Item { id: String::new(), op: Err(Kind::Schema.with("the operation is not an object")) };
+        return Item { id: String::new(), op: Err(ProblemKind::Schema.with("the operation is not an object")) };
     };
     let id = members.string("id").unwrap_or_default();
     let op = operation(&members, &id, epoch, at);
@@ -135,7 +139,7 @@ fn item(raw: &RawValue, epoch: u64, at: &Address) -> Item {
 }
 
 fn operation(members: &Shallow<'_>, id: &str, epoch: u64, at: &Address) -> Result<Op, Box<Problem>> {
-    let schema = |detail: String| Kind::Schema.with(format!("operation: {detail}"));
+    let schema = |detail: String| ProblemKind::Schema.with(format!("operation: {detail}"));
     if members.duplicate {
         return Err(schema("a member appears twice".to_owned()));
     }

@@ -16,15 +16,15 @@ use tokio::sync::watch;
 
 use super::{
     App,
-    answer::{Answer, Refusal, json},
+    answer::{HandlerResult, Refusal, json},
     auth::Caller,
     extract::{Number, Params, checked, items_limit, wants_events},
-    shares::Place,
+    shares::RequestShare,
 };
 use crate::registry::server::{
-    problem::Kind,
-    store::{self, query::Change},
-    tokens::Access,
+    problem::ProblemKind,
+    store::{self, query::LoggedChange},
+    tokens::ClusterAccess,
 };
 
 /// Changes in one answer where the caller names no limit.
@@ -43,7 +43,7 @@ pub(crate) struct ChangeParams {
 }
 
 /// `GET /v1/changes`
-pub(crate) async fn list(State(app): State<App>, request: Request) -> Answer {
+pub(crate) async fn list(State(app): State<App>, request: Request) -> HandlerResult {
     let (mut parts, _) = request.into_parts();
     let caller = Caller::from_request_parts(&mut parts, &()).await?;
     let Params(params) = Params::<ChangeParams>::from_request_parts(&mut parts, &()).await?;
@@ -69,7 +69,7 @@ fn last_event(parts: &Parts) -> Result<Option<u64>, Refusal> {
     let number = value.to_str().ok().and_then(|text| Number::try_from(text.trim().parse::<u64>().ok()?).ok());
     match number {
         Some(Number(number)) => Ok(Some(number)),
-        None => Err(Kind::Schema.with("`Last-Event-ID` is not a number of this registry").into()),
+        None => Err(ProblemKind::Schema.with("`Last-Event-ID` is not a number of this registry").into()),
     }
 }
 
@@ -79,17 +79,23 @@ struct Follower {
     cluster: Option<String>,
     next: u64,
     limit: usize,
-    pending: std::vec::IntoIter<Change>,
+    pending: std::vec::IntoIter<LoggedChange>,
     last: watch::Receiver<u64>,
     // Held until the stream ends: the number of streams is limited.
-    _place: Place,
+    _place: RequestShare,
 }
 
-async fn follow(app: &App, caller: &Access, cluster: Option<String>, since: Option<u64>, limit: usize) -> Answer {
+async fn follow(
+    app: &App,
+    caller: &ClusterAccess,
+    cluster: Option<String>,
+    since: Option<u64>,
+    limit: usize,
+) -> HandlerResult {
     let place = app
         .shares
         .stream(caller)
-        .map_err(|_| Refusal::from(Kind::RateLimited.with("too many streams of changes are open")))?;
+        .map_err(|_| Refusal::from(ProblemKind::RateLimited.with("too many streams of changes are open")))?;
     let last = app.store.last_change();
     // The first read is made before the answer starts, so that a 410 can still be one.
     let of = cluster.clone();

@@ -15,7 +15,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use super::{answer::Refusal, auth::Caller};
 use crate::{
     model::ids::{DEFAULT_OWNER, INTEGER_LIMIT, is_valid_id},
-    registry::server::{problem::Kind, record::Address},
+    registry::server::{problem::ProblemKind, record::Address},
 };
 
 /// How long a body may take to arrive: a slow client must not hold a place for long.
@@ -31,13 +31,13 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
         let Query(params) = Query::try_from_uri(&parts.uri)
-            .map_err(|error| Kind::Schema.with(format!("query: {}", error.body_text())))?;
+            .map_err(|error| ProblemKind::Schema.with(format!("query: {}", error.body_text())))?;
         Ok(Self(params))
     }
 }
 
 /// The writer that an address names and that the caller may see and, with a bearer token, write.
-pub(crate) struct Scope {
+pub(crate) struct WriterAddress {
     /// Cluster and owner.
     pub(crate) at: Address,
     /// The id of a pod, where the address has one.
@@ -49,7 +49,7 @@ struct OwnerParam {
     owner: Option<String>,
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Scope {
+impl<S: Send + Sync> FromRequestParts<S> for WriterAddress {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
@@ -57,7 +57,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Scope {
         let Path(mut path) = parts
             .extract::<Path<HashMap<String, String>>>()
             .await
-            .map_err(|error| Kind::Schema.with(format!("address: {}", error.body_text())))?;
+            .map_err(|error| ProblemKind::Schema.with(format!("address: {}", error.body_text())))?;
         let Params(OwnerParam { owner }) = Params::from_request_parts(parts, state).await?;
         let cluster = checked("the cluster's id", path.remove("cluster").unwrap_or_default())?;
         caller.must_cover(&cluster)?;
@@ -87,7 +87,7 @@ impl TryFrom<u64> for Number {
 pub(crate) fn items_limit(asked: Option<Number>, default: usize, max: usize) -> Result<usize, Refusal> {
     match asked.map(|Number(asked)| usize::try_from(asked).unwrap_or(max)) {
         None => Ok(default),
-        Some(0) => Err(Kind::Schema.with("`limit` must be at least 1").into()),
+        Some(0) => Err(ProblemKind::Schema.with("`limit` must be at least 1").into()),
         Some(limit) => Ok(limit.min(max)),
     }
 }
@@ -97,7 +97,9 @@ pub(crate) fn checked(what: &str, id: String) -> Result<String, Refusal> {
     if is_valid_id(&id) {
         Ok(id)
     } else {
-        Err(Kind::Schema.with(format!("{what} must be 1 to 128 of [A-Za-z0-9._~:@-], the first alphanumeric")).into())
+        Err(ProblemKind::Schema
+            .with(format!("{what} must be 1 to 128 of [A-Za-z0-9._~:@-], the first alphanumeric"))
+            .into())
     }
 }
 
@@ -108,15 +110,15 @@ pub(crate) fn checked(what: &str, id: String) -> Result<String, Refusal> {
 pub(crate) async fn read_body(body: Body, limit: usize) -> Result<String, Refusal> {
     let bytes = tokio::time::timeout(BODY_TIME, collect(body, limit))
         .await
-        .map_err(|_| Kind::Unavailable.with("the body did not arrive in time; nothing was applied"))??;
-    String::from_utf8(bytes.into()).map_err(|_| Kind::Schema.with("the body is not UTF-8").into())
+        .map_err(|_| ProblemKind::Unavailable.with("the body did not arrive in time; nothing was applied"))??;
+    String::from_utf8(bytes.into()).map_err(|_| ProblemKind::Schema.with("the body is not UTF-8").into())
 }
 
 async fn collect(mut body: Body, limit: usize) -> Result<Bytes, Refusal> {
     let mut bytes = BytesMut::new();
     let mut total = 0;
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| Kind::Schema.with("the body broke off"))?;
+        let frame = frame.map_err(|_| ProblemKind::Schema.with("the body broke off"))?;
         let Ok(data) = frame.into_data() else { continue };
         total += data.len();
         if total <= limit {
@@ -126,7 +128,7 @@ async fn collect(mut body: Body, limit: usize) -> Result<Bytes, Refusal> {
         }
     }
     if total > limit {
-        return Err(Kind::TooLarge.with(format!("the body has more than {limit} bytes")).into());
+        return Err(ProblemKind::TooLarge.with(format!("the body has more than {limit} bytes")).into());
     }
     Ok(bytes.freeze())
 }

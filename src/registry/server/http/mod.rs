@@ -23,7 +23,7 @@ use axum::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{problem::Kind, store::Store, tokens::Tokens};
+use super::{problem::ProblemKind, store::RecordStore, tokens::Tokens};
 use answer::Refusal;
 use auth::{Caller, Logins};
 
@@ -35,7 +35,7 @@ const REQUEST_TIME: Duration = Duration::from_secs(30);
 /// What handlers share. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct App {
-    pub(crate) store: Store,
+    pub(crate) store: RecordStore,
     pub(crate) tokens: Arc<Tokens>,
     pub(crate) logins: Arc<Logins>,
     pub(crate) shares: Arc<Shares>,
@@ -46,7 +46,7 @@ pub(crate) struct App {
 }
 
 impl App {
-    pub(crate) fn new(store: Store, tokens: Tokens, secure: bool, stopping: CancellationToken) -> Self {
+    pub(crate) fn new(store: RecordStore, tokens: Tokens, secure: bool, stopping: CancellationToken) -> Self {
         Self {
             store,
             shares: Arc::new(Shares::new(tokens.accesses())),
@@ -129,13 +129,13 @@ async fn one_of_few(State(app): State<App>, request: Request, next: Next) -> Res
     let Some(Caller(access)) = request.extensions().get().cloned() else { return next.run(request).await };
     match app.shares.work(&access).await {
         Ok(_place) => next.run(request).await,
-        Err(_) => Refusal::from(Kind::Unavailable.with("the registry is stopping")).into_response(),
+        Err(_) => Refusal::from(ProblemKind::Unavailable.with("the registry is stopping")).into_response(),
     }
 }
 
 async fn in_time(request: Request, next: Next) -> Response {
     match tokio::time::timeout(REQUEST_TIME, next.run(request)).await {
         Ok(response) => response,
-        Err(_) => Refusal::from(Kind::Unavailable.with("the request took too long")).into_response(),
+        Err(_) => Refusal::from(ProblemKind::Unavailable.with("the request took too long")).into_response(),
     }
 }

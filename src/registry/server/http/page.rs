@@ -8,7 +8,7 @@ use axum::{
 
 use super::App;
 use super::answer::Refusal;
-use crate::registry::server::problem::Kind;
+use crate::registry::server::problem::ProblemKind;
 
 /// The page loads files of this server only, and no other page may frame it.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
@@ -64,10 +64,10 @@ pub(crate) async fn health(State(app): State<App>) -> Response {
 
 /// Any other path.
 pub(crate) async fn nothing() -> Refusal {
-    Kind::NotFound.with("no such path; /openapi.json lists all paths").into()
+    ProblemKind::NotFound.with("no such path; /openapi.json lists all paths").into()
 }
 
 /// A method that the path does not have.
 pub(crate) async fn no_method() -> Refusal {
-    Kind::MethodNotAllowed.with("/openapi.json lists the methods of each path").into()
+    ProblemKind::MethodNotAllowed.with("/openapi.json lists the methods of each path").into()
 }

@@ -6,8 +6,8 @@ use serde_json::value::RawValue;
 
 use super::{
     App,
-    answer::{Answer, Refusal, json},
-    extract::{Number, Params, Scope, items_limit},
+    answer::{HandlerResult, Refusal, json},
+    extract::{Number, Params, WriterAddress, items_limit},
 };
 use crate::{
     model::{
@@ -17,11 +17,11 @@ use crate::{
     registry::{
         inventory::InventoryPage,
         server::{
-            problem::Kind,
+            problem::ProblemKind,
             record::Address,
             store::{
                 self,
-                read::{Filter, Page},
+                read::{Filter, RecordPage},
             },
         },
     },
@@ -72,7 +72,11 @@ struct FullPage {
 }
 
 /// `GET /v1/clusters/{cluster}/pods`
-pub(crate) async fn list(State(app): State<App>, scope: Scope, Params(params): Params<ListParams>) -> Answer {
+pub(crate) async fn list(
+    State(app): State<App>,
+    scope: WriterAddress,
+    Params(params): Params<ListParams>,
+) -> HandlerResult {
     let at = scope.at;
     let filter = filter(&params)?;
     let limit = items_limit(params.limit, DEFAULT_LIMIT, MAX_LIMIT)?;
@@ -87,8 +91,8 @@ pub(crate) async fn list(State(app): State<App>, scope: Scope, Params(params): P
     Ok(write_page(page, full, &reading, now))
 }
 
-fn write_page(page: Page, full: bool, reading: &str, now: i64) -> Response {
-    let Page { items, more, count, as_of } = page;
+fn write_page(page: RecordPage, full: bool, reading: &str, now: i64) -> Response {
+    let RecordPage { items, more, count, as_of } = page;
     let last = items.last().map(|(item, _)| item.id.as_str()).filter(|_| more);
     let next = last.map(|id| format!("{now:x}.{reading}.{id}"));
     if full {
@@ -100,7 +104,7 @@ fn write_page(page: Page, full: bool, reading: &str, now: i64) -> Response {
 }
 
 fn filter(params: &ListParams) -> Result<Filter, Refusal> {
-    let schema = |detail: &str| Refusal::from(Kind::Schema.with(detail));
+    let schema = |detail: &str| Refusal::from(ProblemKind::Schema.with(detail));
     let bucket = match (params.bucket, params.buckets) {
         (None, None) => None,
         (None, Some(buckets)) => checked_buckets(buckets).map(|_| None)?,
@@ -127,7 +131,7 @@ fn filter(params: &ListParams) -> Result<Filter, Refusal> {
 }
 
 fn checked_buckets(count: usize) -> Result<Buckets, Refusal> {
-    Buckets::from_count(count).ok_or_else(|| Kind::Schema.with("`buckets` must be 1, 256 or 65536").into())
+    Buckets::from_count(count).ok_or_else(|| ProblemKind::Schema.with("`buckets` must be 1, 256 or 65536").into())
 }
 
 /// Ties a page token to its reading: leading on with another filter would skip records silently.
@@ -141,13 +145,13 @@ pub(super) fn open_token(token: &str, reading: &str, now: i64) -> Result<String,
     let mut parts = token.splitn(3, '.');
     let issued = parts.next().and_then(|hex| i64::from_str_radix(hex, 16).ok());
     let (Some(issued), Some(of), Some(id)) = (issued, parts.next(), parts.next()) else {
-        return Err(Kind::Gone.with("the page token is not one of this registry; start again").into());
+        return Err(ProblemKind::Gone.with("the page token is not one of this registry; start again").into());
     };
     if of != reading {
-        return Err(Kind::Gone.with("the page token is of another reading; start again").into());
+        return Err(ProblemKind::Gone.with("the page token is of another reading; start again").into());
     }
     if now.saturating_sub(issued) > TOKEN_MS {
-        return Err(Kind::Gone.with("the page token has expired; start again").into());
+        return Err(ProblemKind::Gone.with("the page token has expired; start again").into());
     }
     Ok(id.to_owned())
 }
@@ -159,16 +163,20 @@ pub(crate) struct BucketParams {
 }
 
 /// `GET /v1/clusters/{cluster}/pods:digest`
-pub(crate) async fn digest(State(app): State<App>, scope: Scope, Params(params): Params<BucketParams>) -> Answer {
+pub(crate) async fn digest(
+    State(app): State<App>,
+    scope: WriterAddress,
+    Params(params): Params<BucketParams>,
+) -> HandlerResult {
     let buckets = checked_buckets(params.buckets.unwrap_or(Buckets::By8Bits.count()))?;
     let digests = app.store.read(move |conn, _| store::read::bucket_digests(conn, &scope.at, buckets)).await?;
     Ok(json(StatusCode::OK, &digests))
 }
 
 /// `GET /v1/clusters/{cluster}/pods/{id}`
-pub(crate) async fn get(State(app): State<App>, scope: Scope) -> Answer {
+pub(crate) async fn get(State(app): State<App>, scope: WriterAddress) -> HandlerResult {
     match app.store.read(move |conn, _| store::query::record(conn, &scope.at, &scope.id)).await? {
         Some(record) => Ok(json(StatusCode::OK, &record)),
-        None => Ok(Refusal::from(Kind::NotFound.with("the record was never known, or is gone")).into_response()),
+        None => Ok(Refusal::from(ProblemKind::NotFound.with("the record was never known, or is gone")).into_response()),
     }
 }

@@ -10,14 +10,14 @@ use serde::Deserialize;
 
 use super::{
     App,
-    answer::{Answer, json},
+    answer::{HandlerResult, json},
     auth::Caller,
     batch::{MAX_BATCH_BYTES, MAX_BATCH_ITEMS},
-    extract::{Params, Scope, read_body},
+    extract::{Params, WriterAddress, read_body},
 };
 use crate::registry::{
-    protocol::{BATCH, CapabilitiesDocument, Clusters, DIGEST_INVENTORY, PROTOCOL},
-    server::{json::parse, problem::Kind, record::MAX_RECORD_BYTES, store, tokens::Access},
+    protocol::{BATCH, CapabilitiesDocument, ClusterList, DIGEST_INVENTORY, PROTOCOL},
+    server::{json::parse, problem::ProblemKind, record::MAX_RECORD_BYTES, store, tokens::ClusterAccess},
     session::{Heartbeat, OpenSession},
 };
 
@@ -38,17 +38,17 @@ pub(crate) async fn capabilities(_: Caller) -> Response {
 }
 
 /// `POST /v1/clusters/{cluster}/session`
-pub(crate) async fn open(State(app): State<App>, scope: Scope, body: Body) -> Answer {
+pub(crate) async fn open(State(app): State<App>, scope: WriterAddress, body: Body) -> HandlerResult {
     let text = read_body(body, MAX_SESSION_BYTES).await?;
-    let asked: OpenSession = parse(&text).map_err(|error| Kind::Schema.with(format!("session: {error}")))?;
+    let asked: OpenSession = parse(&text).map_err(|error| ProblemKind::Schema.with(format!("session: {error}")))?;
     let opened = app.store.write(move |conn, now| store::session::open(conn, now, &scope.at, &asked)).await?;
     Ok(json(StatusCode::CREATED, &opened))
 }
 
 /// `PUT /v1/clusters/{cluster}/session`
-pub(crate) async fn heartbeat(State(app): State<App>, scope: Scope, body: Body) -> Answer {
+pub(crate) async fn heartbeat(State(app): State<App>, scope: WriterAddress, body: Body) -> HandlerResult {
     let text = read_body(body, MAX_SESSION_BYTES).await?;
-    let beat: Heartbeat = parse(&text).map_err(|error| Kind::Schema.with(format!("heartbeat: {error}")))?;
+    let beat: Heartbeat = parse(&text).map_err(|error| ProblemKind::Schema.with(format!("heartbeat: {error}")))?;
     let accepted = app.store.write(move |conn, now| store::session::heartbeat(conn, now, &scope.at, &beat)).await??;
     Ok(json(StatusCode::OK, &accepted))
 }
@@ -60,25 +60,29 @@ pub(crate) struct EpochParam {
 }
 
 /// `DELETE /v1/clusters/{cluster}/session`
-pub(crate) async fn close(State(app): State<App>, scope: Scope, Params(param): Params<EpochParam>) -> Answer {
+pub(crate) async fn close(
+    State(app): State<App>,
+    scope: WriterAddress,
+    Params(param): Params<EpochParam>,
+) -> HandlerResult {
     app.store.write(move |conn, now| store::session::close(conn, now, &scope.at, param.epoch)).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 /// `GET /v1/clusters`
-pub(crate) async fn clusters(State(app): State<App>, Caller(access): Caller) -> Answer {
+pub(crate) async fn clusters(State(app): State<App>, Caller(access): Caller) -> HandlerResult {
     let items = app.store.read(move |conn, now| store::query::clusters(conn, now, &access, None)).await?;
-    Ok(json(StatusCode::OK, &Clusters { items }))
+    Ok(json(StatusCode::OK, &ClusterList { items }))
 }
 
 /// `GET /v1/clusters/{cluster}`
-pub(crate) async fn cluster(State(app): State<App>, scope: Scope) -> Answer {
+pub(crate) async fn cluster(State(app): State<App>, scope: WriterAddress) -> HandlerResult {
     let found = app
         .store
-        .read(move |conn, now| store::query::clusters(conn, now, &Access::All, Some(&scope.at.cluster)))
+        .read(move |conn, now| store::query::clusters(conn, now, &ClusterAccess::All, Some(&scope.at.cluster)))
         .await?
         .pop();
-    let mut cluster = found.ok_or_else(|| Kind::NotFound.with("no session was ever opened for this cluster"))?;
+    let mut cluster = found.ok_or_else(|| ProblemKind::NotFound.with("no session was ever opened for this cluster"))?;
     cluster.pods = None;
     Ok(json(StatusCode::OK, &cluster))
 }

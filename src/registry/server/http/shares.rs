@@ -7,7 +7,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
-use crate::registry::server::tokens::Access;
+use crate::registry::server::tokens::ClusterAccess;
 
 /// Requests of known callers that are worked on at the same time; others wait. Bounds the memory of bodies.
 const IN_WORK: usize = 64;
@@ -19,7 +19,7 @@ const PART: usize = 4;
 /// What is in use, in sum and by each kind of caller.
 pub(crate) struct Shares {
     all: Share,
-    each: HashMap<Access, Share>,
+    each: HashMap<ClusterAccess, Share>,
 }
 
 struct Share {
@@ -28,7 +28,7 @@ struct Share {
 }
 
 /// A place that is in use until this is dropped.
-pub(crate) struct Place {
+pub(crate) struct RequestShare {
     _own: Option<OwnedSemaphorePermit>,
     _all: OwnedSemaphorePermit,
 }
@@ -42,7 +42,7 @@ impl Share {
 
 impl Shares {
     /// Shares for the callers that there may be.
-    pub(crate) fn new(callers: Vec<Access>) -> Self {
+    pub(crate) fn new(callers: Vec<ClusterAccess>) -> Self {
         let mut each: HashMap<_, _> = callers.into_iter().map(|access| (access, Share::of(PART))).collect();
         if each.len() == 1 {
             each.clear();
@@ -51,18 +51,18 @@ impl Shares {
     }
 
     /// A place for a request, as soon as there is one. Who waits for its own share holds nothing of the others'.
-    pub(crate) async fn work(&self, caller: &Access) -> Result<Place, AcquireError> {
+    pub(crate) async fn work(&self, caller: &ClusterAccess) -> Result<RequestShare, AcquireError> {
         let own = match self.each.get(caller) {
             Some(share) => Some(Arc::clone(&share.in_work).acquire_owned().await?),
             None => None,
         };
-        Ok(Place { _own: own, _all: Arc::clone(&self.all.in_work).acquire_owned().await? })
+        Ok(RequestShare { _own: own, _all: Arc::clone(&self.all.in_work).acquire_owned().await? })
     }
 
     /// A place for a stream, if there is one now.
-    pub(crate) fn stream(&self, caller: &Access) -> Result<Place, TryAcquireError> {
+    pub(crate) fn stream(&self, caller: &ClusterAccess) -> Result<RequestShare, TryAcquireError> {
         let own = self.each.get(caller).map(|share| Arc::clone(&share.streams).try_acquire_owned()).transpose()?;
-        Ok(Place { _own: own, _all: Arc::clone(&self.all.streams).try_acquire_owned()? })
+        Ok(RequestShare { _own: own, _all: Arc::clone(&self.all.streams).try_acquire_owned()? })
     }
 }
 
@@ -72,8 +72,8 @@ mod tests {
 
     use super::*;
 
-    fn cluster(id: &str) -> Access {
-        Access::Cluster(id.to_owned())
+    fn cluster(id: &str) -> ClusterAccess {
+        ClusterAccess::Cluster(id.to_owned())
     }
 
     #[test]
@@ -89,8 +89,8 @@ mod tests {
 
     #[test]
     fn single_caller_may_use_everything() {
-        for callers in [vec![], vec![Access::All], vec![cluster("a"), cluster("a")]] {
-            let caller = callers.first().cloned().unwrap_or(Access::All);
+        for callers in [vec![], vec![ClusterAccess::All], vec![cluster("a"), cluster("a")]] {
+            let caller = callers.first().cloned().unwrap_or(ClusterAccess::All);
             let shares = Shares::new(callers);
             let streams: Vec<_> = std::iter::from_fn(|| shares.stream(&caller).ok()).take(100).collect();
             assert_eq!(streams.len(), STREAMS);

@@ -2,13 +2,13 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{Fault, session};
+use super::{StoreFault, session};
 use crate::{
     model::{digest::Digest, ids::Version},
     registry::{
-        protocol::{ItemResult, Observed, Problem, Reason},
+        protocol::{ItemResult, ObservedBy, Problem, Reason},
         server::{
-            problem::Kind,
+            problem::ProblemKind,
             record::{Address, ValidRecord},
         },
     },
@@ -33,7 +33,7 @@ pub(crate) enum Op {
         /// Why, if the writer said so.
         reason: Option<Reason>,
         /// How it is known, if the writer said so.
-        observed: Option<Observed>,
+        observed: Option<ObservedBy>,
     },
 }
 
@@ -59,14 +59,14 @@ pub(crate) fn apply(
     at: &Address,
     epoch: u64,
     items: &[Item],
-) -> Result<Vec<ItemResult>, Fault> {
+) -> Result<Vec<ItemResult>, StoreFault> {
     let writer = session::fence(conn, now, at, epoch)?.writer;
     let context = Context { conn, at, writer, now };
     items.iter().map(|item| context.item(item)).collect()
 }
 
 impl Context<'_> {
-    fn item(&self, item: &Item) -> Result<ItemResult, Fault> {
+    fn item(&self, item: &Item) -> Result<ItemResult, StoreFault> {
         let outcome = match &item.op {
             Ok(Op::Put(record)) => self.put(&item.id, record)?.map(|status| (status, Some(record.digest))),
             Ok(Op::Delete { version, reason, observed }) => {
@@ -86,7 +86,7 @@ impl Context<'_> {
             Stored::Nothing => 201,
             Stored::Tombstone(deleted) if record.version <= deleted => {
                 let detail = "the pod was deleted at this version or later; if it lives, take a higher version";
-                return Ok(Err(Kind::Tombstoned.with_current(detail, deleted, None)));
+                return Ok(Err(ProblemKind::Tombstoned.with_current(detail, deleted, None)));
             }
             Stored::Tombstone(_) => {
                 self.conn
@@ -98,7 +98,7 @@ impl Context<'_> {
                 return Ok(Ok(200));
             }
             Stored::Record { version, digest, .. } if record.version <= version => {
-                return Ok(Err(Kind::StaleVersion.with_current(STALE, version, Some(digest))));
+                return Ok(Err(ProblemKind::StaleVersion.with_current(STALE, version, Some(digest))));
             }
             Stored::Record { digest, .. } => {
                 self.update(id, record)?;
@@ -118,18 +118,18 @@ impl Context<'_> {
         id: &str,
         version: Version,
         reason: Option<Reason>,
-        observed: Option<Observed>,
+        observed: Option<ObservedBy>,
     ) -> rusqlite::Result<Result<(), Box<Problem>>> {
         match self.stored(id)? {
             Stored::Nothing => {}
             // The same delete again.
             Stored::Tombstone(deleted) if deleted == version => return Ok(Ok(())),
             Stored::Tombstone(deleted) if version < deleted => {
-                return Ok(Err(Kind::StaleVersion.with_current(STALE, deleted, None)));
+                return Ok(Err(ProblemKind::StaleVersion.with_current(STALE, deleted, None)));
             }
             Stored::Tombstone(_) => {}
             Stored::Record { version: stored, digest, .. } if version <= stored => {
-                return Ok(Err(Kind::StaleVersion.with_current(STALE, stored, Some(digest))));
+                return Ok(Err(ProblemKind::StaleVersion.with_current(STALE, stored, Some(digest))));
             }
             Stored::Record { namespace, name, .. } => {
                 for table in ["DELETE FROM records", "DELETE FROM bodies"] {
@@ -234,7 +234,7 @@ impl Context<'_> {
         namespace: &str,
         name: &str,
         reason: Option<Reason>,
-        observed: Option<Observed>,
+        observed: Option<ObservedBy>,
     ) -> rusqlite::Result<()> {
         self.conn
             .prepare_cached(
@@ -252,7 +252,7 @@ impl Context<'_> {
                 version.epoch,
                 version.seq,
                 reason.map(Reason::as_str),
-                observed.map(Observed::as_str),
+                observed.map(ObservedBy::as_str),
             ])?;
         Ok(())
     }

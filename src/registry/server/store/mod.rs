@@ -19,10 +19,10 @@ use rusqlite::Connection;
 use tokio::sync::{Semaphore, oneshot, watch};
 
 use prune::Retention;
-use query::{Change, StoredRecord};
+use query::{LoggedChange, StoredRecord};
 use query::{all_changes, all_records};
 
-use super::clock::Clock;
+use super::clock::ServerClock;
 use crate::registry::protocol::Problem;
 use worker::Worker;
 
@@ -62,7 +62,7 @@ pub enum OpenError {
 
 /// Why the store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
-pub enum Fault {
+pub enum StoreFault {
     /// The protocol forbids it; nothing was changed.
     #[error("refused: {}", .0.name())]
     Refused(Box<Problem>),
@@ -74,7 +74,7 @@ pub enum Fault {
     Unknown,
 }
 
-impl From<Box<Problem>> for Fault {
+impl From<Box<Problem>> for StoreFault {
     fn from(problem: Box<Problem>) -> Self {
         Self::Refused(problem)
     }
@@ -82,12 +82,12 @@ impl From<Box<Problem>> for Fault {
 
 /// A handle to the store. Cheap to clone.
 #[derive(Clone)]
-pub struct Store(Arc<Inner>);
+pub struct RecordStore(Arc<Inner>);
 
 struct Inner {
     worker: Worker,
     readers: Option<Readers>,
-    clock: Clock,
+    clock: ServerClock,
 }
 
 /// Connections to the file; the semaphore counts those in the list.
@@ -96,12 +96,12 @@ struct Readers {
     permits: Arc<Semaphore>,
 }
 
-impl Store {
+impl RecordStore {
     /// Opens the database file, or a database in memory.
     ///
     /// # Errors
     /// When the file cannot be opened, is not ours, or was written by a newer release.
-    pub fn open(file: Option<&Path>, retention: Retention, clock: Clock) -> Result<Self, OpenError> {
+    pub fn open(file: Option<&Path>, retention: Retention, clock: ServerClock) -> Result<Self, OpenError> {
         let conn = schema::open_writer(file)?;
         let readers = match file {
             None => None,
@@ -140,22 +140,22 @@ impl Store {
 
     /// Runs `work` in a transaction of its own (or one shared with neighbours) and answers after the commit.
     /// An error takes back what `work` did.
-    pub(crate) async fn write<T, F>(&self, work: F) -> Result<T, Fault>
+    pub(crate) async fn write<T, F>(&self, work: F) -> Result<T, StoreFault>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection, i64) -> Result<T, Fault> + Send + 'static,
+        F: FnOnce(&Connection, i64) -> Result<T, StoreFault> + Send + 'static,
     {
         self.0.worker.run(work).await
     }
 
     /// Runs `work` on one consistent view of the database.
-    pub(crate) async fn read<T, F>(&self, work: F) -> Result<T, Fault>
+    pub(crate) async fn read<T, F>(&self, work: F) -> Result<T, StoreFault>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection, i64) -> Result<T, Fault> + Send + 'static,
+        F: FnOnce(&Connection, i64) -> Result<T, StoreFault> + Send + 'static,
     {
         let Some(readers) = &self.0.readers else { return self.write(work).await };
-        let permit = Arc::clone(&readers.permits).acquire_owned().await.map_err(|_| Fault::Unknown)?;
+        let permit = Arc::clone(&readers.permits).acquire_owned().await.map_err(|_| StoreFault::Unknown)?;
         let free = Arc::clone(&readers.free);
         let now = self.now_ms();
         let (sender, receiver) = oneshot::channel();
@@ -169,8 +169,8 @@ impl Store {
             drop(permit);
         })
         .await
-        .map_err(|_| Fault::Unknown)?;
-        receiver.await.map_err(|_| Fault::Unknown)?
+        .map_err(|_| StoreFault::Unknown)?;
+        receiver.await.map_err(|_| StoreFault::Unknown)?
     }
 
     /// Every record of a writer by id, for tests and demonstrations.
@@ -181,7 +181,7 @@ impl Store {
         &self,
         cluster: &str,
         owner: &str,
-    ) -> Result<std::collections::BTreeMap<String, StoredRecord>, Fault> {
+    ) -> Result<std::collections::BTreeMap<String, StoredRecord>, StoreFault> {
         let (cluster, owner) = (cluster.to_owned(), owner.to_owned());
         self.read(move |conn, _| all_records(conn, &cluster, &owner)).await
     }
@@ -190,7 +190,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn changes(&self) -> Result<Vec<Change>, Fault> {
+    pub async fn changes(&self) -> Result<Vec<LoggedChange>, StoreFault> {
         self.changes_since(0).await
     }
 
@@ -198,7 +198,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn changes_since(&self, n: u64) -> Result<Vec<Change>, Fault> {
+    pub async fn changes_since(&self, n: u64) -> Result<Vec<LoggedChange>, StoreFault> {
         self.read(move |conn, _| all_changes(conn, n)).await
     }
 }
@@ -206,8 +206,8 @@ impl Store {
 fn consistent<T>(
     conn: &Connection,
     now: i64,
-    work: impl FnOnce(&Connection, i64) -> Result<T, Fault>,
-) -> Result<T, Fault> {
+    work: impl FnOnce(&Connection, i64) -> Result<T, StoreFault>,
+) -> Result<T, StoreFault> {
     // Nothing was written, so that it does not matter how the transaction ends.
     let tx = conn.unchecked_transaction()?;
     work(&tx, now)

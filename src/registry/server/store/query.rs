@@ -6,12 +6,12 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{Fault, read::raw, session};
+use super::{StoreFault, read::raw, session};
 use crate::{
     model::{digest::Digest, ids::Version},
     registry::{
-        protocol::{Cluster, Owner},
-        server::{clock::rfc3339, problem::Kind, record::Address, tokens::Access},
+        protocol::{ClusterInfo, OwnerInfo},
+        server::{clock::rfc3339, problem::ProblemKind, record::Address, tokens::ClusterAccess},
     },
 };
 
@@ -28,7 +28,7 @@ pub struct StoredRecord {
 
 /// One entry of the log of changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Change {
+pub struct LoggedChange {
     /// Its number, from 1, over all clusters.
     pub n: u64,
     /// When, RFC 3339.
@@ -61,9 +61,9 @@ pub struct Change {
 
 /// A part of the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Changes {
+pub(crate) struct LoggedChanges {
     /// The changes after the number that was asked for.
-    pub(crate) items: Vec<Change>,
+    pub(crate) items: Vec<LoggedChange>,
     /// Where to go on: the last number that this answer has looked at.
     pub(crate) next: u64,
 }
@@ -79,8 +79,8 @@ pub(super) fn last_change(conn: &Connection) -> rusqlite::Result<u64> {
 
 const COLUMNS: &str = "n, at_ms, cluster, owner, op, id, namespace, name, epoch, seq, reason, observed";
 
-fn change(row: &Row<'_>) -> rusqlite::Result<Change> {
-    Ok(Change {
+fn change(row: &Row<'_>) -> rusqlite::Result<LoggedChange> {
+    Ok(LoggedChange {
         n: row.get(0)?,
         at: rfc3339(row.get(1)?),
         cluster: row.get(2)?,
@@ -105,18 +105,18 @@ pub(crate) fn changes(
     cluster: Option<&str>,
     since: Option<u64>,
     limit: usize,
-) -> Result<Changes, Fault> {
+) -> Result<LoggedChanges, StoreFault> {
     let last = last_change(conn)?;
     let oldest: Option<u64> = conn.prepare_cached("SELECT min(n) FROM changes")?.query_row([], |row| row.get(0))?;
     let oldest = oldest.unwrap_or(last + 1);
     if let Some(since) = since {
         if since.saturating_add(1) < oldest {
             let detail = format!("the oldest change that is kept is {oldest}; read the inventory, then its asOf");
-            return Err(Kind::Gone.with(detail).into());
+            return Err(ProblemKind::Gone.with(detail).into());
         }
         if since > last {
             let detail = format!("the last change is {last}: `since` is of another database; read the inventory anew");
-            return Err(Kind::Gone.with(detail).into());
+            return Err(ProblemKind::Gone.with(detail).into());
         }
     }
     let since = since.unwrap_or(oldest.saturating_sub(1));
@@ -134,11 +134,11 @@ pub(crate) fn changes(
     };
     // A short answer has looked at everything, also at what other clusters did.
     let next = if items.len() < limit { last } else { items.last().map_or(last, |item| item.n) };
-    Ok(Changes { items, next })
+    Ok(LoggedChanges { items, next })
 }
 
 /// The whole log that is kept.
-pub(super) fn all_changes(conn: &Connection, since: u64) -> Result<Vec<Change>, Fault> {
+pub(super) fn all_changes(conn: &Connection, since: u64) -> Result<Vec<LoggedChange>, StoreFault> {
     let mut statement = conn.prepare_cached(&format!("SELECT {COLUMNS} FROM changes WHERE n > ?1 ORDER BY n"))?;
     let items = statement.query_map([since], change)?.collect::<rusqlite::Result<Vec<_>>>()?;
     Ok(items)
@@ -149,7 +149,7 @@ pub(super) fn all_records(
     conn: &Connection,
     cluster: &str,
     owner: &str,
-) -> Result<BTreeMap<String, StoredRecord>, Fault> {
+) -> Result<BTreeMap<String, StoredRecord>, StoreFault> {
     let mut statement = conn.prepare_cached(
         "SELECT r.id, r.epoch, r.seq, r.digest, b.body FROM writers AS w JOIN records AS r ON r.writer = w.writer \
          JOIN bodies AS b ON b.writer = r.writer AND b.id = r.id WHERE w.cluster = ?1 AND w.owner = ?2",
@@ -162,7 +162,7 @@ pub(super) fn all_records(
 }
 
 /// One record as it was received, with its digest.
-pub(crate) fn record(conn: &Connection, at: &Address, id: &str) -> Result<Option<Box<RawValue>>, Fault> {
+pub(crate) fn record(conn: &Connection, at: &Address, id: &str) -> Result<Option<Box<RawValue>>, StoreFault> {
     let body = conn
         .prepare_cached(
             "SELECT b.body FROM writers AS w JOIN bodies AS b ON b.writer = w.writer \
@@ -174,7 +174,12 @@ pub(crate) fn record(conn: &Connection, at: &Address, id: &str) -> Result<Option
 }
 
 /// The clusters that a caller may see, by id; only one where `id` is given.
-pub(crate) fn clusters(conn: &Connection, now: i64, access: &Access, id: Option<&str>) -> Result<Vec<Cluster>, Fault> {
+pub(crate) fn clusters(
+    conn: &Connection,
+    now: i64,
+    access: &ClusterAccess,
+    id: Option<&str>,
+) -> Result<Vec<ClusterInfo>, StoreFault> {
     let mut statement = conn.prepare_cached(
         "SELECT c.id, c.name, w.owner, w.epoch, w.instance, w.scope, w.closed, w.expires_ms, w.synced, w.pods, \
          w.cluster_uid, w.contender_epoch, w.contender_instance, w.contender_ms \
@@ -182,14 +187,14 @@ pub(crate) fn clusters(conn: &Connection, now: i64, access: &Access, id: Option<
          WHERE (?1 IS NULL OR c.id = ?1) AND (?2 IS NULL OR c.id = ?2) ORDER BY c.id, w.owner",
     )?;
     let mut rows = statement.query(params![id, access.only()])?;
-    let mut list: Vec<Cluster> = Vec::new();
+    let mut list: Vec<ClusterInfo> = Vec::new();
     while let Some(row) = rows.next()? {
         let id: String = row.get(0)?;
         if list.last().is_none_or(|cluster| cluster.id != id) {
-            list.push(Cluster { id, name: row.get(1)?, pods: Some(0), owners: Vec::new() });
+            list.push(ClusterInfo { id, name: row.get(1)?, pods: Some(0), owners: Vec::new() });
         }
         let expires_ms = row.get(7)?;
-        let owner = Owner {
+        let owner = OwnerInfo {
             owner: row.get(2)?,
             epoch: row.get(3)?,
             instance: row.get(4)?,

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, ToSql, params};
 use serde_json::value::RawValue;
 
-use super::{Fault, query::last_change, session};
+use super::{StoreFault, query::last_change, session};
 use crate::{
     model::{
         digest::{Buckets, Digest},
@@ -30,7 +30,7 @@ pub(crate) struct Filter {
 }
 
 /// One page of a reading.
-pub(crate) struct Page {
+pub(crate) struct RecordPage {
     /// Each record, with its body where asked for, ordered by id.
     pub(crate) items: Vec<(InventoryItem, Option<Box<RawValue>>)>,
     /// Whether records follow.
@@ -95,14 +95,14 @@ pub(crate) fn inventory(
     after: &str,
     limit: usize,
     full: bool,
-) -> Result<Page, Fault> {
+) -> Result<RecordPage, StoreFault> {
     let as_of = last_change(conn)?;
     let Some((writer, pods)) = writer(conn, at)? else {
-        return Ok(Page { items: Vec::new(), more: false, count: 0, as_of });
+        return Ok(RecordPage { items: Vec::new(), more: false, count: 0, as_of });
     };
     let count = if filter.is_all() { pods } else { count(conn, filter.clause(writer))? };
     let (items, more) = items(conn, filter.clause(writer), after, limit, full)?;
-    Ok(Page { items, more, count, as_of })
+    Ok(RecordPage { items, more, count, as_of })
 }
 
 fn count(conn: &Connection, clause: Clause) -> rusqlite::Result<u64> {
@@ -112,7 +112,13 @@ fn count(conn: &Connection, clause: Clause) -> rusqlite::Result<u64> {
 
 type Items = Vec<(InventoryItem, Option<Box<RawValue>>)>;
 
-fn items(conn: &Connection, mut clause: Clause, after: &str, limit: usize, full: bool) -> Result<(Items, bool), Fault> {
+fn items(
+    conn: &Connection,
+    mut clause: Clause,
+    after: &str,
+    limit: usize,
+    full: bool,
+) -> Result<(Items, bool), StoreFault> {
     let (column, join) =
         if full { (", b.body", " JOIN bodies AS b ON b.writer = r.writer AND b.id = r.id") } else { ("", "") };
     let sql = format!(
@@ -145,7 +151,7 @@ pub(super) fn raw(body: String) -> rusqlite::Result<Box<RawValue>> {
 }
 
 /// The digest of every bucket from one consistent read.
-pub(crate) fn bucket_digests(conn: &Connection, at: &Address, buckets: Buckets) -> Result<BucketDigests, Fault> {
+pub(crate) fn bucket_digests(conn: &Connection, at: &Address, buckets: Buckets) -> Result<BucketDigests, StoreFault> {
     let mut list = vec![BucketDigest { count: 0, digest: Digest::default() }; buckets.count()];
     let width = Buckets::By16Bits.count() / buckets.count();
     let mut count = 0;

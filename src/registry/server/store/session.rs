@@ -2,13 +2,13 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::Fault;
+use super::StoreFault;
 use crate::{
     model::ids::{INTEGER_LIMIT, Version, is_valid_id},
-    reconcile::takeover::Liveness,
+    reconcile::takeover::SessionLiveness,
     registry::{
         protocol::{HeartbeatAccepted, Problem},
-        server::{clock::rfc3339, problem::Kind, record::Address},
+        server::{clock::rfc3339, problem::ProblemKind, record::Address},
         session::{Contender, Heartbeat, OpenSession, PreviousSession, SessionOpened},
     },
 };
@@ -21,7 +21,7 @@ const CONTENDER_MS: i64 = 90_000;
 const INSTANCE_BYTES: usize = 256;
 
 /// A writer's row: its key and its current session.
-pub(super) struct Current {
+pub(super) struct CurrentSession {
     pub(super) writer: i64,
     epoch: u64,
     instance: String,
@@ -33,11 +33,11 @@ pub(super) struct Current {
 }
 
 /// How a session stands at a time.
-pub(super) fn state(closed: bool, expires_ms: i64, now: i64) -> Liveness {
+pub(super) fn state(closed: bool, expires_ms: i64, now: i64) -> SessionLiveness {
     match (closed, now < expires_ms) {
-        (true, _) => Liveness::Closed,
-        (false, true) => Liveness::Live,
-        (false, false) => Liveness::Stale,
+        (true, _) => SessionLiveness::Closed,
+        (false, true) => SessionLiveness::Live,
+        (false, false) => SessionLiveness::Stale,
     }
 }
 
@@ -53,13 +53,13 @@ pub(super) fn contender(
     recent.then(|| Contender { epoch, instance, seen_at: rfc3339(seen_ms) })
 }
 
-fn current(conn: &Connection, now: i64, at: &Address) -> rusqlite::Result<Option<Current>> {
+fn current(conn: &Connection, now: i64, at: &Address) -> rusqlite::Result<Option<CurrentSession>> {
     conn.prepare_cached(
         "SELECT writer, epoch, instance, scope, expires_ms, closed, cluster_uid, contender_epoch, contender_instance, \
          contender_ms FROM writers WHERE cluster = ?1 AND owner = ?2",
     )?
     .query_row(params![at.cluster, at.owner], |row| {
-        Ok(Current {
+        Ok(CurrentSession {
             writer: row.get(0)?,
             epoch: row.get(1)?,
             instance: row.get(2)?,
@@ -77,14 +77,14 @@ fn current(conn: &Connection, now: i64, at: &Address) -> rusqlite::Result<Option
 ///
 /// # Errors
 /// `stale-epoch` below the current session, `unknown-session` above it and where there is none.
-pub(super) fn fence(conn: &Connection, now: i64, at: &Address, epoch: u64) -> Result<Current, Fault> {
-    let unknown = |detail| Fault::from(Kind::UnknownSession.with(detail));
+pub(super) fn fence(conn: &Connection, now: i64, at: &Address, epoch: u64) -> Result<CurrentSession, StoreFault> {
+    let unknown = |detail| StoreFault::from(ProblemKind::UnknownSession.with(detail));
     let Some(current) = current(conn, now, at)? else {
         return Err(unknown("this writer has no session; open one".to_owned()));
     };
     if epoch < current.epoch {
         let detail = format!("epoch {epoch} was replaced by epoch {}; stop writing", current.epoch);
-        return Err(Kind::StaleEpoch.with(detail).into());
+        return Err(ProblemKind::StaleEpoch.with(detail).into());
     }
     if epoch > current.epoch {
         return Err(unknown(format!("the newest session has epoch {}; open one with minEpoch", current.epoch)));
@@ -96,10 +96,15 @@ pub(super) fn fence(conn: &Connection, now: i64, at: &Address, epoch: u64) -> Re
 }
 
 /// Opens a session above every epoch that this writer, its client or its records know.
-pub(crate) fn open(conn: &Connection, now: i64, at: &Address, asked: &OpenSession) -> Result<SessionOpened, Fault> {
+pub(crate) fn open(
+    conn: &Connection,
+    now: i64,
+    at: &Address,
+    asked: &OpenSession,
+) -> Result<SessionOpened, StoreFault> {
     let ttl = checked_ttl(asked.ttl_seconds)?;
     if asked.cluster_uid.as_ref().is_some_and(|uid| !is_valid_id(uid)) {
-        return Err(Kind::Schema.with("`clusterUid` must be 1 to 128 of [A-Za-z0-9._~:@-]").into());
+        return Err(ProblemKind::Schema.with("`clusterUid` must be 1 to 128 of [A-Za-z0-9._~:@-]").into());
     }
     let before = current(conn, now, at)?;
     let known = before.as_ref().map_or(0, |session| session.epoch);
@@ -109,7 +114,7 @@ pub(crate) fn open(conn: &Connection, now: i64, at: &Address, asked: &OpenSessio
     };
     let epoch = known.max(stored).max(asked.min_epoch.unwrap_or(0)) + 1;
     if epoch >= INTEGER_LIMIT {
-        return Err(Kind::Schema.with("`minEpoch` leaves no epoch below 2^53").into());
+        return Err(ProblemKind::Schema.with("`minEpoch` leaves no epoch below 2^53").into());
     }
     conn.prepare_cached(
         "INSERT INTO writers (cluster, owner, epoch, instance, scope, expires_ms, cluster_uid) \
@@ -157,10 +162,10 @@ pub(crate) fn heartbeat(
     now: i64,
     at: &Address,
     beat: &Heartbeat,
-) -> Result<Result<HeartbeatAccepted, Fault>, Fault> {
+) -> Result<Result<HeartbeatAccepted, StoreFault>, StoreFault> {
     let ttl = checked_ttl(beat.ttl_seconds)?;
     let session = match fence(conn, now, at, beat.epoch) {
-        Err(Fault::Refused(problem)) if problem.name() == Kind::StaleEpoch.name() => {
+        Err(StoreFault::Refused(problem)) if problem.name() == ProblemKind::StaleEpoch.name() => {
             contend(conn, now, at, beat)?;
             return Ok(Err(problem.into()));
         }
@@ -187,7 +192,7 @@ fn contend(conn: &Connection, now: i64, at: &Address, beat: &Heartbeat) -> rusql
 }
 
 /// Closes a session; closing it once more is a success.
-pub(crate) fn close(conn: &Connection, now: i64, at: &Address, epoch: u64) -> Result<(), Fault> {
+pub(crate) fn close(conn: &Connection, now: i64, at: &Address, epoch: u64) -> Result<(), StoreFault> {
     if current(conn, now, at)?.is_some_and(|session| session.closed && session.epoch == epoch) {
         return Ok(());
     }
@@ -198,7 +203,7 @@ pub(crate) fn close(conn: &Connection, now: i64, at: &Address, epoch: u64) -> Re
 
 fn checked_ttl(seconds: u64) -> Result<u64, Box<Problem>> {
     if seconds == 0 {
-        return Err(Kind::Schema.with("`ttlSeconds` must be at least 1"));
+        return Err(ProblemKind::Schema.with("`ttlSeconds` must be at least 1"));
     }
     Ok(seconds.min(MAX_TTL_SECONDS))
 }

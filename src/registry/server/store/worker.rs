@@ -10,11 +10,11 @@ use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
-    Fault,
+    StoreFault,
     prune::{Retention, prune},
     query::last_change,
 };
-use crate::registry::server::clock::Clock;
+use crate::registry::server::clock::ServerClock;
 
 /// Jobs that wait; a caller beyond them waits for a place.
 const QUEUE: usize = 256;
@@ -37,7 +37,7 @@ impl Worker {
     pub(super) fn start(
         conn: Connection,
         retention: Retention,
-        clock: Clock,
+        clock: ServerClock,
     ) -> Result<Self, crate::registry::server::store::OpenError> {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let (changed, last) = watch::channel(last_change(&conn)?);
@@ -51,10 +51,10 @@ impl Worker {
         self.last_change.clone()
     }
 
-    pub(super) async fn run<T, F>(&self, work: F) -> Result<T, Fault>
+    pub(super) async fn run<T, F>(&self, work: F) -> Result<T, StoreFault>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection, i64) -> Result<T, Fault> + Send + 'static,
+        F: FnOnce(&Connection, i64) -> Result<T, StoreFault> + Send + 'static,
     {
         let (answer, answered) = oneshot::channel();
         let job: Job = Box::new(move |conn, now| {
@@ -67,8 +67,8 @@ impl Worker {
             if good { Ok(reply) } else { Err(reply) }
         });
         let jobs = self.jobs.lock().clone();
-        jobs.ok_or(Fault::Unknown)?.send(job).await.map_err(|_| Fault::Unknown)?;
-        answered.await.map_err(|_| Fault::Unknown)?
+        jobs.ok_or(StoreFault::Unknown)?.send(job).await.map_err(|_| StoreFault::Unknown)?;
+        answered.await.map_err(|_| StoreFault::Unknown)?
     }
 
     pub(super) async fn close(&self) {
@@ -88,7 +88,7 @@ fn work(
     mut jobs: mpsc::Receiver<Job>,
     changed: &watch::Sender<u64>,
     retention: &Retention,
-    clock: &Clock,
+    clock: &ServerClock,
 ) {
     while let Some(first) = jobs.blocking_recv() {
         match group(&mut conn, first, &mut jobs, retention, clock) {
@@ -111,7 +111,7 @@ fn group(
     first: Job,
     jobs: &mut mpsc::Receiver<Job>,
     retention: &Retention,
-    clock: &Clock,
+    clock: &ServerClock,
 ) -> rusqlite::Result<(Vec<Reply>, u64)> {
     let mut tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let now = clock.now_ms();

@@ -8,7 +8,7 @@ use std::{
 use http::Request;
 use pod_registrar::model::{
     digest::{Buckets, Digest},
-    ids::Writer,
+    ids::RecordOwner,
     pod::{
         object::PodObject,
         to_record::{AllowList, Rule, desired},
@@ -58,7 +58,7 @@ async fn wanted(world: &World) -> Result<BTreeMap<String, Digest>, String> {
     let request = Request::get(format!("/api/v1/namespaces/{}/pods", world.namespace)).body(Vec::new()).unwrap();
     let mut list: Value = in_time(world.client.request(request)).await?;
     let rule = Rule {
-        writer: Writer {
+        writer: RecordOwner {
             cluster_id: world.cluster.clone(),
             cluster_name: world.cluster.clone(),
             owner: world.owner.clone(),

@@ -8,7 +8,7 @@ use std::{
 };
 
 use axum::http::Request as HttpRequest;
-use pod_registrar::demo::api::{status::Failure, store::Snapshot};
+use pod_registrar::demo::api::{status::StatusError, store::Snapshot};
 
 /// What a request is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -82,7 +82,7 @@ impl Request {
 /// What goes wrong.
 #[derive(Clone, Debug)]
 pub(super) enum Effect {
-    Answer(Box<Failure>),
+    Answer(Box<StatusError>),
     Html,
     Hang,
     Delay(Duration),
@@ -108,7 +108,7 @@ pub(super) enum How {
     /// The body ends as if all was well.
     End,
     /// An ERROR event, then the end.
-    Error(Box<Failure>),
+    Error(Box<StatusError>),
     /// An event with bookmarks' type but no object, or any other line.
     Line(String),
 }
@@ -143,11 +143,11 @@ impl Fault {
 
     /// An HTTP status with the usual `Status` body: 401, 403, 410, 429, 500, 503…
     pub(crate) fn status(kind: Kind, code: u16) -> Self {
-        Self::failure(kind, Failure::new(code, "a fault of the script"))
+        Self::failure(kind, StatusError::new(code, "a fault of the script"))
     }
 
     /// A failure of one's own making, for instance with a `Retry-After`.
-    pub(crate) fn failure(kind: Kind, failure: Failure) -> Self {
+    pub(crate) fn failure(kind: Kind, failure: StatusError) -> Self {
         Self::new(kind, Effect::Answer(Box::new(failure)))
     }
 
@@ -179,7 +179,7 @@ impl Fault {
     /// The continue token has expired: 410 on the second page of a list or a later one.
     pub(crate) fn expired_token() -> Self {
         let message = "The provided continue parameter is too old to display a consistent list result.";
-        Self::failure(Kind::List, Failure::new(410, message)).when(Request::is_continued)
+        Self::failure(Kind::List, StatusError::new(410, message)).when(Request::is_continued)
     }
 
     /// A list as it was at an earlier moment, with the resource version of that moment.
@@ -203,7 +203,7 @@ impl Fault {
     }
 
     /// An ERROR event in the watch after so many events, for instance with 410.
-    pub(crate) fn error_event(after: usize, failure: Failure) -> Self {
+    pub(crate) fn error_event(after: usize, failure: StatusError) -> Self {
         Self::stream(Kind::Watch, after, How::Error(Box::new(failure)))
     }
 

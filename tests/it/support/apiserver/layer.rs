@@ -9,7 +9,7 @@ use axum::{
     middleware::Next,
     response::{Html, IntoResponse, Response},
 };
-use pod_registrar::demo::api::status::Failure;
+use pod_registrar::demo::api::status::StatusError;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -43,7 +43,7 @@ pub(super) async fn meet(
         Some(Effect::Html) => return Html("<html><body><h1>It works!</h1></body></html>").into_response(),
         Some(Effect::Hang) => {
             context.stop.cancelled().await;
-            return Failure::new(503, "the server stops").into_response();
+            return StatusError::new(503, "the server stops").into_response();
         }
         Some(Effect::Delay(by)) => {
             tokio::select! {

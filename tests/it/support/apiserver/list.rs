@@ -57,7 +57,7 @@ fn empty(resource_version: u64) -> Response {
 
 /// The list as it was at an earlier moment, whatever version is asked for.
 async fn stale(at: Snapshot, uri: &Uri) -> Response {
-    let past = api::Api::new(api::Options::default());
+    let past = api::Api::new(api::ApiOptions::default());
     past.restore(at);
     let uri = format!("{}?{}", uri.path(), kept(uri).join("&"));
     past.router().oneshot(HttpRequest::get(uri).body(Body::empty()).unwrap()).await.unwrap()

@@ -29,7 +29,7 @@ use axum::{
     http::{Request as HttpRequest, StatusCode},
 };
 use parking_lot::Mutex;
-use pod_registrar::demo::api::{self, handle::Written, status::Failure, store::Snapshot};
+use pod_registrar::demo::api::{self, handle::PodWritten, status::StatusError, store::Snapshot};
 use serde_json::Value;
 use tokio::sync::watch::Sender;
 use tower::ServiceExt as _;
@@ -71,7 +71,7 @@ impl Deref for Api {
 }
 
 impl Api {
-    pub(crate) fn new(options: api::Options) -> Self {
+    pub(crate) fn new(options: api::ApiOptions) -> Self {
         Self { content: api::Api::new(options), front: Arc::default() }
     }
 
@@ -135,7 +135,7 @@ impl Api {
     }
 
     /// Removes a pod, and no watch shows it.
-    pub(crate) fn delete_silently(&self, namespace: &str, name: &str) -> Result<Written, Failure> {
+    pub(crate) fn delete_silently(&self, namespace: &str, name: &str) -> Result<PodWritten, StatusError> {
         self.silently(|api| api.delete(namespace, name))
     }
 

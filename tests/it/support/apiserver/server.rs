@@ -3,7 +3,7 @@
 use std::{io, net::SocketAddr, ops::Deref, time::Duration};
 
 use axum::{middleware, serve::ListenerExt};
-use pod_registrar::demo::api::Options;
+use pod_registrar::demo::api::ApiOptions;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
@@ -40,7 +40,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) async fn start(options: Options) -> io::Result<Self> {
+    pub(crate) async fn start(options: ApiOptions) -> io::Result<Self> {
         Self::serve(Api::new(options), "127.0.0.1:0").await
     }
 

@@ -15,19 +15,19 @@ use crate::{
     fuzz::{self, Found, ensure},
     model::{
         digest::Digest,
-        ids::{Version, Writer},
+        ids::{RecordOwner, Version},
         pod::{
             object::PodObject,
             to_record::{self, AllowList, Rule},
         },
     },
     registry::{
-        Change, EncodedBody, Registry as _,
+        EncodedBody, RecordChange, Registry as _,
         client::{Client, Config},
         server::{
-            clock::Clock,
+            clock::ServerClock,
             record::{self, Address},
-            store::{Store, prune::Retention},
+            store::{RecordStore, prune::Retention},
             tokens::Tokens,
         },
     },
@@ -49,7 +49,7 @@ struct Server {
 impl Server {
     fn start() -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let store = Store::open(None, Retention::default(), Clock::manual(1_795_428_000_000)).unwrap();
+        let store = RecordStore::open(None, Retention::default(), ServerClock::manual(1_795_428_000_000)).unwrap();
         let app = App::new(store, Tokens::default(), false, CancellationToken::new());
         let server = Self { runtime, router: router(app) };
         let session = br#"{"instance":"i","ttlSeconds":90}"#;
@@ -197,7 +197,7 @@ fn accepted_fuzzed_record_is_kept_as_received() {
 #[test]
 fn client_makes_valid_records_of_fuzzed_pods() {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let writer = Writer { cluster_id: "c".into(), cluster_name: "prod-eu".into(), owner: "pod-registrar".into() };
+    let writer = RecordOwner { cluster_id: "c".into(), cluster_name: "prod-eu".into(), owner: "pod-registrar".into() };
     let config = Config {
         url: "http://127.0.0.1:1/".parse().unwrap(),
         token_file: None,
@@ -210,7 +210,7 @@ fn client_makes_valid_records_of_fuzzed_pods() {
         let Ok(object) = serde_json::from_slice::<PodObject>(input) else { return Ok(()) };
         let Ok(pod) = to_record::desired(object, &rule) else { return Ok(()) };
         let content = pod.content.as_ref().ok_or("no content")?;
-        let encoded = client.encode(&pod.uid, Version { epoch: 1, seq: 1 }, Change::Put(&pod, content));
+        let encoded = client.encode(&pod.uid, Version { epoch: 1, seq: 1 }, RecordChange::Put(&pod, content));
         let EncodedBody::Put { record, digest } = encoded.body else { return Err("a delete".to_owned()) };
         let text = String::from_utf8(record).map_err(|error| error.to_string())?;
         let valid = record::check(&text, &address(), &pod.uid.text());

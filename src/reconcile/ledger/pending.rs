@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use super::belief::Known;
+use super::entry::Known;
 use crate::{
     model::{digest::Fingerprint, ids::Version, moment::Moment},
     reconcile::{decide::Removal, outcome::OperationKind},
@@ -10,7 +10,7 @@ use crate::{
 
 /// Why a pod ended, as its watch told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Ended {
+pub enum Deletion {
     /// The object is gone.
     Deleted,
     /// It is gone or no longer selected: with a selector set, an event cannot tell.
@@ -19,7 +19,7 @@ pub enum Ended {
 
 /// What kind of attempt a request is. Each kind has its own limits, see [`crate::reconcile::retry_budget`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Attempt {
+pub enum AttemptKind {
     /// What it brings about was not sent before, or was certainly not applied.
     #[default]
     First,
@@ -85,7 +85,7 @@ impl Isolation {
 
 /// A request that was sent and not answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Flight {
+pub struct InFlight {
     /// What it does.
     pub kind: OperationKind,
     /// What the registry holds once it is acknowledged.
@@ -98,22 +98,22 @@ pub struct Flight {
 ///
 /// An outage can make one of it for every pod: what only a request brings about is kept apart, and only then.
 #[derive(Clone, Debug)]
-pub struct Work {
+pub struct Pending {
     since: Moment,
     /// That the pod's end was watched.
-    pub ended: Option<Ended>,
+    pub deletion: Option<Deletion>,
     /// That the deletion of this absent id was confirmed, and what is said of it.
     pub approved: Option<Removal>,
-    pub(super) tries: Option<Box<Tries>>,
+    pub(super) attempts: Option<Box<Attempts>>,
 }
 
 /// What came of the requests about an id since the last one that was acknowledged.
 #[derive(Clone, Debug)]
-pub struct Tries {
+pub struct Attempts {
     /// When the first change was seen that came while a request was in flight.
     pub again: Option<Moment>,
     /// The request under way: at most one.
-    pub flight: Option<Flight>,
+    pub in_flight: Option<InFlight>,
     /// What the last request was to bring about that may have been applied and was not acknowledged.
     pub tried: Option<Known>,
     /// Requests that were to bring about something else may still arrive.
@@ -121,11 +121,11 @@ pub struct Tries {
     /// The inventory showed that the last request was not applied.
     pub not_applied: bool,
     /// What kind of attempt the request under way is.
-    pub attempt: Attempt,
+    pub attempt: AttemptKind,
     /// Not to be tried before.
     pub not_before: Option<Moment>,
     /// The part of that which the registry asked for.
-    pub told_until: Option<Moment>,
+    pub asked_until: Option<Moment>,
     /// Failures in a row.
     pub failures: u32,
     /// With how many others it may be sent.
@@ -136,18 +136,18 @@ pub struct Tries {
     pub unparked: bool,
 }
 
-static UNTRIED: Tries = Tries::NONE;
+static UNTRIED: Attempts = Attempts::NONE;
 
-impl Tries {
+impl Attempts {
     const NONE: Self = Self {
         again: None,
-        flight: None,
+        in_flight: None,
         tried: None,
         mixed: false,
         not_applied: false,
-        attempt: Attempt::First,
+        attempt: AttemptKind::First,
         not_before: None,
-        told_until: None,
+        asked_until: None,
         failures: 0,
         isolation: Isolation::None,
         parked: None,
@@ -155,9 +155,9 @@ impl Tries {
     };
 }
 
-impl Work {
-    pub(in crate::reconcile) fn owed_since(since: Moment) -> Self {
-        Self { since, ended: None, approved: None, tries: None }
+impl Pending {
+    pub(in crate::reconcile) fn pending_since(since: Moment) -> Self {
+        Self { since, deletion: None, approved: None, attempts: None }
     }
 
     /// When the oldest change that is not acknowledged was seen.
@@ -166,31 +166,31 @@ impl Work {
     }
 
     /// What came of the requests about the id.
-    pub fn tries(&self) -> &Tries {
-        self.tries.as_deref().unwrap_or(&UNTRIED)
+    pub fn attempts(&self) -> &Attempts {
+        self.attempts.as_deref().unwrap_or(&UNTRIED)
     }
 
-    pub(in crate::reconcile) fn tries_mut(&mut self) -> &mut Tries {
-        self.tries.get_or_insert_with(|| Box::new(Tries::NONE))
+    pub(in crate::reconcile) fn attempts_mut(&mut self) -> &mut Attempts {
+        self.attempts.get_or_insert_with(|| Box::new(Attempts::NONE))
     }
 
     /// Whether a record in the inventory says that the request about it was applied, whatever may still arrive.
     pub(super) fn is_settled_by(&self, held: Fingerprint) -> bool {
-        let tries = self.tries();
-        tries.flight.is_none() && !tries.mixed && tries.tried == Some(Known::Holds(held))
+        let attempts = self.attempts();
+        attempts.in_flight.is_none() && !attempts.mixed && attempts.tried == Some(Known::Registered(held))
     }
 
     /// The inventory does not show what the last request was to bring about. The next one is a first try.
     pub(super) fn was_not_applied(&mut self) {
-        if let Some(tries) = self.tries.as_deref_mut().filter(|tries| tries.flight.is_none()) {
-            tries.not_applied = true;
+        if let Some(attempts) = self.attempts.as_deref_mut().filter(|attempts| attempts.in_flight.is_none()) {
+            attempts.not_applied = true;
         }
     }
 
     /// A request was acknowledged: what is owed from now on is what has changed since it was sent.
     pub(super) fn acknowledged(&mut self, now: Moment) {
-        let tries = self.tries.take();
-        self.since = tries.and_then(|tries| tries.again).unwrap_or(now);
+        let attempts = self.attempts.take();
+        self.since = attempts.and_then(|attempts| attempts.again).unwrap_or(now);
     }
 }
 
@@ -204,7 +204,7 @@ pub enum Settled {
     /// Parked, with the reason.
     Parked(String),
     /// The version was too low; the counter has to pass this one.
-    Outrun(Option<Version>),
+    Superseded(Option<Version>),
 }
 
 #[cfg(test)]
@@ -214,12 +214,12 @@ mod tests {
     #[test]
     fn unsent_work_takes_24_bytes() {
         // The documented memory per pod counts on this size.
-        assert_eq!(size_of::<Work>(), 24);
+        assert_eq!(size_of::<Pending>(), 24);
     }
 
     #[test]
     fn rejected_record_takes_few_bytes() {
         // As 20,000 of them may be parked: the reason is kept by the log alone.
-        assert!(size_of::<Tries>() <= 232, "{}", size_of::<Tries>());
+        assert!(size_of::<Attempts>() <= 232, "{}", size_of::<Attempts>());
     }
 }

@@ -6,7 +6,7 @@ use crate::model::{pod::PodRef, uid::Uid};
 
 /// What has to be found out before a deletion by absence.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Question {
+pub enum GuardQuestion {
     /// Which pods does the whole cluster hold, selected or not?
     Whole {
         /// Which question the answer belongs to.
@@ -26,9 +26,9 @@ pub enum Question {
     },
 }
 
-/// The answer to [`Question::Confirm`].
+/// The answer to [`GuardQuestion::Confirm`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum Confirmation {
     /// The same cluster, and every pod of the sample is gone.
     Gone,
     /// So many pods of the sample are there.
@@ -39,7 +39,7 @@ pub enum Answer {
 
 /// A question as it is put to the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Inquiry {
+pub enum Check {
     /// Which pods does the whole cluster hold?
     Whole {
         /// Which question this belongs to.
@@ -59,7 +59,7 @@ pub enum Inquiry {
         /// The pods, under the names that the registry holds.
         pods: Vec<PodRef>,
         /// More of them, which are not looked up and count as being there.
-        unasked: Vec<Uid>,
+        not_looked_up: Vec<Uid>,
     },
     /// Is it the same cluster, and are these pods there?
     LookUp {
@@ -70,7 +70,7 @@ pub enum Inquiry {
     },
 }
 
-impl Inquiry {
+impl Check {
     /// Which question it belongs to.
     pub fn round(&self) -> u64 {
         match self {
@@ -82,22 +82,22 @@ impl Inquiry {
     }
 }
 
-/// What the cluster says to an [`Inquiry`].
+/// What the cluster says to an [`Check`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Confirmation {
+pub struct CheckResult {
     /// Which question this belongs to.
     pub round: u64,
     /// What was found.
-    pub finding: Finding,
+    pub finding: CheckFinding,
 }
 
 /// What was found in the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Finding {
+pub enum CheckFinding {
     /// These pods are there.
     Listed(HashSet<Uid>),
     /// It is the same cluster, and this is so.
-    Answer(Answer),
+    Confirmation(Confirmation),
     /// It is another cluster: nothing that was concluded from it may be acted upon.
     OtherCluster {
         /// The UID of `kube-system` at the start.
