@@ -11,7 +11,8 @@
 //! | requests in flight | [`Pace`] | at most `--max-in-in_flight` | one after the registry refused (429, 503), one more per round of answers |
 //! | size of a batch | [`Pace`] | 32 items at first, then what the registry answers in time; at most its own limits | halved when an answer does not come in time, doubled when it comes fast |
 //! | write rate | [`RateLimit`] | `--max-writes-per-second` | refilled as time passes, one second's worth at most |
-//! | order | [`Lane`] | deletions, retries, changes, backfill, rewrites | the first lane that is not empty and not held back |
+//! | priority | [`Lane`] | deletions, retries, changes, backfill, rewrites | the first lane that is not empty and not held back |
+//! | turns | [`Turns`] | every second batch begins with retries, the others with changes; every fourth retry is a record's, the others may be deletions | so that none of them waits for all of the others |
 //! | rewrite rate | [`RateLimit`] | 1,000 per second, in portions of 100 | refilled as time passes |
 //! | retry budget | [`RetryBudget`] | a share of the first tries | earned by first tries and by acknowledged retries; at least two per second |
 //! | retry budget of records that always fail | [`RetryBudget`] | a smaller share | the same; at least one per two seconds |
@@ -73,7 +74,8 @@ pub(super) struct Delivery {
     rng: fastrand::Rng,
 }
 
-/// Counts what had its turn, so that turns can be taken.
+/// Counts what had its turn. Retries are counted by themselves: with batches alone, a regular load could give every retry
+/// that the budget allows to deletions.
 #[derive(Default)]
 struct Turns {
     batches: usize,
