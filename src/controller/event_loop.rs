@@ -262,7 +262,7 @@ impl<R: Registry> EventLoop<R> {
         let controller_status = ControllerStatus {
             session: self.session.phase().into(),
             epoch: self.session.epoch(),
-            in_sync: in_sync,
+            in_sync,
             ability: self.ability(now),
             holds: self.absences.holds(),
         };
