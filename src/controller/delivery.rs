@@ -8,7 +8,7 @@
 //! | --- | --- | --- | --- |
 //! | leadership | [`Term`] | the Lease | this process leads at this moment |
 //! | circuit breaker | [`Availability`] | closed, one write, or open | closed while requests succeed; open for 0.2 s to 5 s after a failure (30 s for a refused credential, or as the registry asks); then one capabilities request, one write, and all |
-//! | requests in flight | [`Pace`] | at most `--max-in-in_flight` | one after the registry refused (429, 503), one more per round of answers |
+//! | requests in flight | [`Pace`] | at most `--max-in-flight` | one after the registry refused (429, 503), one more per round of answers |
 //! | size of a batch | [`Pace`] | 32 items at first, then what the registry answers in time; at most its own limits | halved when an answer does not come in time, doubled when it comes fast |
 //! | write rate | [`RateLimit`] | `--max-writes-per-second` | refilled as time passes, one second's worth at most |
 //! | priority | [`Lane`] | deletions, retries, changes, backfill, rewrites | the first lane that is not empty and not held back |
