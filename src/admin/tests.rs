@@ -24,7 +24,7 @@ async fn start() -> Server {
     let (health, metrics) = (Health::new(1), Metrics::new(1));
     let (stop, stopped) = oneshot::channel::<()>();
     let shutdown = async move { drop(stopped.await) };
-    let status = Box::new(|| serde_json::json!({"inStep": true}));
+    let status = Box::new(|| serde_json::json!({"inSync": true}));
     let task = tokio::spawn(serve(listener, Pages { health: health.clone(), metrics, status }, shutdown));
     Server { address, health, stop, task }
 }
@@ -67,7 +67,7 @@ async fn metrics_have_their_content_type() {
 async fn the_status_page_is_json_and_never_cached() {
     let answer = start().await.ask("GET /status").await;
     assert!(answer.contains("content-type: application/json\r\n") && answer.contains("no-store"), "{answer}");
-    assert!(answer.ends_with("{\n  \"inStep\": true\n}\n"), "{answer}");
+    assert!(answer.ends_with("{\n  \"inSync\": true\n}\n"), "{answer}");
 }
 
 #[tokio::test]

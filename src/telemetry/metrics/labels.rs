@@ -24,7 +24,7 @@ pub enum RecordState {
     /// The absence guard holds its deletion until it is confirmed or approved.
     Held,
     /// A request ended without a usable answer, so the registry may hold either record.
-    Doubt,
+    Uncertain,
 }
 
 /// A request to the registry.

@@ -77,7 +77,7 @@ impl Series {
             records: labelled(
                 &mut to,
                 "records",
-                "Records per state; see the log if parked, held or doubt stays above 0",
+                "Records per state; see the log if parked, held or uncertain stays above 0",
                 &ones::<RecordState>(),
             ),
             pending: plain(
