@@ -1,7 +1,7 @@
 //! The commands and their flags.
 //!
-//! The comments of the fields are the help texts; `docs/settings.md` is generated from them. The parser of a flag checks
-//! its value, and [`Command::check`] checks combinations of flags.
+//! The comments of the fields are the help texts; `docs/settings.md` is generated from them. The parser of a flag
+//! checks its value, and [`Command::check`] checks combinations of flags.
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -58,8 +58,8 @@ pub struct RunSettings {
     pub election: ElectionSettings,
     #[command(flatten)]
     pub holds: HoldSettings,
-    /// IP address and port that serve health, metrics and status. `[::]` listens on IPv6 and IPv4, and `0.0.0.0` on IPv4
-    /// only. A port alone, such as `:8080`, means `[::]`.
+    /// IP address and port that serve health, metrics and status. `[::]` listens on IPv6 and IPv4, and `0.0.0.0` on
+    /// IPv4 only. A port alone, such as `:8080`, means `[::]`.
     #[arg(long, value_name = "ADDRESS", default_value = "[::]:8080", value_parser = Checked(values::address))]
     #[arg(help_heading = ENDPOINTS)]
     pub admin_addr: SocketAddr,
