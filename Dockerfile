@@ -1,8 +1,8 @@
 # syntax=docker/dockerfile:1
 
-# glibc 2.34 or newer: from then on a static executable resolves names without shared libraries.
+# A static executable resolves names without shared libraries from glibc 2.34 on.
 FROM rust:1.95-slim-bookworm AS builder
-# jemalloc is built with make.
+# jemalloc's build needs make.
 RUN apt-get update && apt-get install --yes --no-install-recommends make && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .

@@ -27,7 +27,7 @@
 //! | another kind of registry | the [`registry::Registry`] trait |
 //!
 //! Five rules hold everywhere:
-//! 1. The store holds what should be registered: pods by UID, packed into about a hundred bytes each.
+//! 1. The store holds what should be registered: packed pods by UID. With its ledger entry, each takes 256 bytes.
 //! 2. The ledger holds what the registry is believed to hold. It is filled from the registry's inventory, so nothing is
 //!    kept on disk, and a restart forgets no deletion.
 //! 3. One pure function decides about a pod. Events, full reconciles and resyncs all call it.

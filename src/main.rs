@@ -1,9 +1,10 @@
-//! The program: everything is in the library.
+//! The program. All its code is in the library.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
 
-/// Pages of lists come and go in megabytes while pods of a hundred bytes stay: what is freed has to go back at once.
+/// Returns freed memory to the system at once: pages of lists take megabytes for a moment, while small packed pods
+/// stay. `.cargo/config.toml` has its settings.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

@@ -1,5 +1,5 @@
-//! What pod-registrar is compared with, each in a process of its own: a client that only reads, and a controller made of
-//! kube's reflector.
+//! Two peers, each in a process of its own: a client that reads a list and discards it, and a controller made of kube's
+//! reflector.
 
 use std::{pin::pin, sync::Arc, time::Instant};
 
@@ -22,11 +22,11 @@ use crate::{
 
 /// Pods per page, as in kube's watcher.
 const PAGE: usize = 500;
-/// Requests to the registry under way at a time.
+/// Requests to the registry in flight at a time.
 const IN_FLIGHT: usize = 16;
 
-/// Reads all pages of the list one after the other and discards them: the time that the API server and the network take.
-/// Prints the nanoseconds and the bytes.
+/// Reads all pages of the list one after the other and discards them: the time that the API server and the network
+/// take. Prints the nanoseconds and the bytes.
 pub(crate) async fn read_only(api: &str) -> Result<()> {
     let client = Client::new()?;
     let begun = Instant::now();
@@ -84,13 +84,13 @@ pub(crate) async fn reflect(options: &Options) -> Result<()> {
             Ok(Some(Event::Apply(pod))) => vec![(Method::PUT, pod.into())],
             Ok(Some(Event::Delete(pod))) => vec![(Method::DELETE, pod.into())],
             Ok(Some(Event::InitDone)) => store.state().into_iter().map(|pod| (Method::PUT, pod)).collect(),
-            // The watcher retries by itself after an error.
+            // The watcher retries after an error.
             Ok(Some(Event::Init | Event::InitApply(_))) | Err(_) => continue,
             Ok(None) => return Ok(()),
         };
         for change in changes {
             let uid = change.1.metadata.uid.as_deref().unwrap_or_default();
-            // The same one for the same pod, so that its changes stay in order.
+            // A pod always has the same sender, so that its changes stay in order.
             let digits = uid.get(..8).and_then(|digits| usize::from_str_radix(digits, 16).ok());
             let _ = senders[digits.unwrap_or_default() % IN_FLIGHT].send(change);
         }
@@ -99,7 +99,7 @@ pub(crate) async fn reflect(options: &Options) -> Result<()> {
 
 type Change = (Method, Arc<Pod>);
 
-/// Queues to tasks that have one request under way each.
+/// Queues to tasks that have one request in flight each.
 fn senders(registry: &str) -> Result<Vec<mpsc::UnboundedSender<Change>>> {
     let client = Client::new()?;
     let start = |_| {
@@ -122,7 +122,7 @@ async fn send(registry: &Client, url: &str, method: Method, pod: &Pod) {
     let _ = registry.ask(method, &format!("{url}/pods/{uid}"), body).await;
 }
 
-/// About what a record of pod-registrar holds.
+/// A record with about the content of one of pod-registrar.
 fn record(pod: &Pod) -> Bytes {
     let status = pod.status.as_ref();
     let spec = pod.spec.as_ref();

@@ -2,8 +2,8 @@
 //!
 //! `cargo bench --bench envelope -- --pods N` prints a table. It measures the released program as a process, between a
 //! stand-in for the API server and the reference registry, beside peers: a controller made of kube's reflector and one
-//! written with client-go. After each step the bench compares the registry with the cluster, and it fails if a record was
-//! lost, invented or sent twice.
+//! written with client-go. After each step the bench compares the registry with the cluster, and it fails if a record
+//! was lost, invented or sent twice.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "it is a program for the terminal")]
 
 mod clients;

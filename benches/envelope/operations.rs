@@ -1,5 +1,5 @@
-//! Reads the operations out of a request to a registry. Peers send records of their own form, so that the text is searched
-//! and not decoded.
+//! Reads the operations out of a request to a registry. Peers send records of their own form, so that the text is
+//! searched and not decoded.
 
 use http::Method;
 

@@ -39,7 +39,7 @@ pub(crate) enum Rows {
     Latency,
     /// A restart without changes.
     Restart,
-    /// Comparisons that find differences.
+    /// Resyncs that find differences.
     Repair,
 }
 

@@ -1,5 +1,4 @@
-//! The steps for pod-registrar alone: a start without pods, a restart without changes, and repairs of a registry whose
-//! records differ.
+//! The steps for pod-registrar alone: a start without pods, a restart without changes, and resyncs that repair records.
 
 use std::{collections::BTreeSet, path::Path, time::Duration};
 
@@ -62,26 +61,26 @@ pub(crate) async fn restart(
     first_sync(world, kind, target).await
 }
 
-/// A comparison that found differences.
+/// A resync.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Repair {
-    /// How many differences were made.
+    /// The number of records that were made to differ.
     pub(crate) differences: usize,
-    /// Processor seconds of the controller, from the registry's return until the first write, or a second after the answer
-    /// where there is nothing to write; less what it takes in as much time when nothing happens.
+    /// Processor seconds from the start of the registry until the first write, or until a second after the answer if
+    /// nothing differs. The processor time of an idle controller is subtracted.
     pub(crate) finding: f64,
-    /// The same, until a second after all was repaired.
+    /// The same, until a second after everything was repaired.
     pub(crate) processor: f64,
-    /// From the comparison's first request to the last write; seconds.
+    /// Seconds from the first request of the resync to the last write.
     pub(crate) seconds: f64,
-    /// Whether what was written is exactly what differed.
+    /// Whether exactly the differing records were written.
     pub(crate) exact: bool,
     pub(crate) writes: u64,
     pub(crate) pages: u64,
     pub(crate) truth: Truth,
 }
 
-/// Makes records differ while the registry is away, and waits for the comparison that notices.
+/// Makes records differ while the registry is stopped, and waits for the resync that repairs them.
 pub(crate) async fn repair(
     world: &World,
     subject: &mut Subject,
@@ -99,7 +98,7 @@ pub(crate) async fn repair(
     let recorder = target.recorder.clone();
     subject
         .process
-        .until("a comparison", within, async || {
+        .until("a resync", within, async || {
             let counts = recorder.counts();
             let compared = counts.digests > counts.unanswered && counts.digests > 0;
             Ok(compared.then_some(()).ok_or_else(|| format!("{counts:?}")))
@@ -116,7 +115,7 @@ pub(crate) async fn repair(
     let (found, found_after) = (subject.process.processor_time()?, returned.elapsed());
     // A repaired record is the one that was sent before.
     let truth = Truth { twice: 0, ..world.settle(subject, target, interval, within).await? };
-    // What a comparison does after its answer, where there was nothing to write.
+    // Includes the work after the answer, if nothing differs.
     sleep(Duration::from_secs(1)).await;
     let (after, lasted) = (subject.process.processor_time()?, returned.elapsed());
     sleep(QUIET).await;

@@ -1,5 +1,5 @@
-//! The peers: controllers that are measured beside pod-registrar. One uses kube's reflector; one is written with client-go
-//! and needs Go and its source.
+//! The peers: controllers that are measured beside pod-registrar. One uses kube's reflector; one is written with
+//! client-go and needs Go and its source.
 
 use std::{
     path::{Path, PathBuf},
@@ -19,7 +19,7 @@ const REFLECTOR_BYTES: u64 = 100_000;
 const FOLDER: &str = "../shared/peers";
 const VARIABLE: &str = "POD_REGISTRAR_TEST_PEERS";
 
-/// The peers that are measured with so many pods.
+/// The peers to measure with this number of pods.
 pub(crate) fn chosen(options: &Options, pods: u32, folder: &Path, report: &mut Report) -> Result<Vec<Kind>> {
     if options.no_peers {
         return Ok(Vec::new());

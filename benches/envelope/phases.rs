@@ -96,7 +96,7 @@ pub(crate) async fn first_sync(world: &World, kind: &Kind, target: &Target) -> R
     Ok((subject, sync))
 }
 
-/// Waits for the end of the list: the watch begins, or the first write comes.
+/// Waits for the end of the list: the start of the watch, or the first write if the list is a watch.
 async fn listed(world: &World, subject: &mut Subject, target: &Target, alive: u64) -> Result<Option<u64>> {
     subject
         .process

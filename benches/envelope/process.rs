@@ -1,4 +1,5 @@
-//! The processes of the bench: each has a log file, is measured by the kernel's counts, and is killed when it is dropped.
+//! The processes of the bench: each has a log file, is measured by the kernel's counts, and is killed when it is
+//! dropped.
 
 use std::{
     ffi::OsStr,
@@ -29,7 +30,8 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts a program, with its standard output and error in a file in the folder. Its standard input ends with this value.
+    /// Starts a program, with its standard output and error in a file in the folder. Its standard input ends with this
+    /// value.
     pub(crate) fn start<S: AsRef<OsStr>>(
         name: &str,
         program: &Path,
@@ -42,7 +44,7 @@ impl Process {
         let child = Command::new(program)
             .args(arguments)
             .env("RUST_LOG", "info")
-            // An interrupt at the terminal is for the bench, which then ends the others.
+            // An interrupt at the terminal reaches only the bench, which then ends the others.
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(out)
@@ -83,17 +85,17 @@ impl Process {
         Err(Error::Exited { what: self.name.clone(), status: status.to_string(), log })
     }
 
-    /// Waits for a state outside of this process, as long as it runs.
+    /// Waits for a state outside of this process. Fails if the process exits.
     pub(crate) async fn until<T>(
         &mut self,
         what: &str,
         within: Duration,
-        mut look: impl AsyncFnMut() -> Result<std::result::Result<T, String>>,
+        mut state_of: impl AsyncFnMut() -> Result<std::result::Result<T, String>>,
     ) -> Result<T> {
         let begun = Instant::now();
         loop {
             self.check()?;
-            let state = match look().await {
+            let state = match state_of().await {
                 Ok(Ok(found)) => return Ok(found),
                 Ok(Err(state)) => state,
                 Err(error) => error.to_string(),
@@ -186,8 +188,8 @@ fn figures(id: u32) -> String {
     format!("the kernel's figures of process {id} (it has exited, or this is not Linux)")
 }
 
-/// The processor time of a process. The kernel counts it in nanoseconds for running threads, and in ticks for all threads;
-/// the greater count is the better one.
+/// The processor time of a process. The kernel counts it in nanoseconds for running threads, and in ticks for all
+/// threads; the greater count is the better one.
 fn processor_time(id: u32) -> Result<Duration> {
     let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).map_err(Error::in_step(figures(id)))?;
     let (_, after_name) = stat.rsplit_once(") ").ok_or("no name").map_err(Error::in_step(figures(id)))?;

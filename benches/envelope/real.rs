@@ -1,7 +1,7 @@
-//! The same figures with a real control plane, to check the stand-in.
+//! Measures with the pods of a real control plane, to check the stand-in.
 //!
-//! The bench lists the pods that are there. It creates and deletes pods in a namespace of its own, on a node that does not
-//! exist.
+//! The bench lists the pods that are there. It creates and deletes pods in a namespace of its own, on a node that does
+//! not exist.
 
 use std::{
     collections::HashMap,
@@ -38,9 +38,9 @@ use crate::{
 };
 
 const NAMESPACE: &str = "envelope-bench";
-/// Requests to the API server under way at a time.
+/// Requests to the API server in flight at a time.
 const IN_FLIGHT: usize = 8;
-/// Lists that pod-registrar and a client that discards them read in turns: the server's own time varies by half.
+/// Lists that pod-registrar and a client that discards them read in turns, because the server's time varies by half.
 const TURNS: usize = 5;
 /// Time limit of a first sync.
 const SYNC: Duration = Duration::from_secs(300);
@@ -107,7 +107,7 @@ impl Plane {
         }
     }
 
-    /// Creates a pod and deletes it a second later. The time of each event is that of the server's answer. The pod garbage
+    /// Creates a pod and deletes it after a second. The time of an event is that of the server's response. The garbage
     /// collector may delete the pod first, because its node does not exist.
     async fn life(&self, number: u64) -> Result<Vec<Event>> {
         let name = format!("envelope-{number}-{:x}", fastrand::u32(..));

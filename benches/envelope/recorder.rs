@@ -1,4 +1,4 @@
-//! A proxy between a controller and its registry that records what arrives when. Without a registry behind it, it is a
+//! A proxy between a controller and its registry that records each request and its time. Without a registry, it is a
 //! [`sink`]. It runs in the bench's own process, so that its processor time is in no figure of a controller.
 
 use std::{
@@ -54,7 +54,7 @@ struct Seen {
     arrivals: Vec<Arrival>,
     /// The beginning of the digest that was put last, by pod.
     digests: HashMap<u128, u64>,
-    /// The registered pods, for want of a registry.
+    /// The registered pods, if there is no registry.
     live: HashSet<u128>,
 }
 
@@ -93,7 +93,7 @@ impl Recorder {
         std::mem::take(&mut self.seen().arrivals)
     }
 
-    /// The registered pods, for want of a registry.
+    /// The registered pods, if there is no registry.
     pub(crate) fn live(&self) -> Vec<u128> {
         self.seen().live.iter().copied().collect()
     }
@@ -155,7 +155,7 @@ impl Recorder {
 }
 
 async fn take(State(recorder): State<Recorder>, request: Request) -> Response {
-    // The arrival is that of the request's head.
+    // A request arrives with its head.
     let at = now_ns();
     let (head, body) = request.into_parts();
     let Ok(body) = to_bytes(body, usize::MAX).await else { return StatusCode::BAD_REQUEST.into_response() };

@@ -79,8 +79,8 @@ impl Registry {
         read.map_err(Error::in_step(DATABASE))?.map_err(Error::in_step(DATABASE))
     }
 
-    /// Deletes half of so many records, and changes the content of the others. The registry has to be stopped. Returns the
-    /// UIDs of their pods.
+    /// Makes `records` records differ: deletes half of them, and changes the digests of the others. The registry has to
+    /// be stopped. Returns the UIDs of their pods.
     pub(crate) fn spoil(&self, records: usize) -> Result<Vec<u128>> {
         self.try_spoil(records).map_err(Error::in_step(DATABASE))
     }

@@ -67,7 +67,7 @@ impl Report {
         Self { listener: Some(listener), ..Self::default() }
     }
 
-    /// Adds a figure. Rows stand in the order in which their tasks came first; the goal is one for pod-registrar.
+    /// Adds a figure. Rows are in the order of their first figures. The goal is that of pod-registrar.
     pub(crate) fn add(&mut self, subject: &str, task: &str, goal: Option<&str>, unit: Unit, value: f64) {
         if !self.subjects.iter().any(|known| known == subject) {
             self.subjects.push(subject.to_owned());

@@ -17,7 +17,7 @@ use crate::{
 const BATCH: u64 = 500;
 /// The row of both clients that read a list.
 const LIST: &str = "list";
-/// Differences that a comparison has to find.
+/// Differences that a resync has to find.
 const DIFFERENCES: [usize; 3] = [0, 10, 10_000];
 
 pub(crate) struct Run<'a> {
@@ -29,7 +29,7 @@ pub(crate) struct Run<'a> {
 impl Run<'_> {
     /// pod-registrar with these flags besides those of every run.
     pub(crate) fn ours(&self, more: &[&str]) -> Kind {
-        // The rate limit protects registries; the bench measures what lies behind it.
+        // The rate limit protects registries, and would hide the other limits.
         let own = ["--max-writes-per-second", "1000000"];
         let flags = own.iter().chain(more).map(|flag| (*flag).to_owned()).chain(self.options.flag.iter().cloned());
         Kind::Ours { binary: self.options.binary.clone(), flags: flags.collect() }
@@ -202,14 +202,14 @@ impl Run<'_> {
     fn add_repair(&mut self, name: &str, repair: &Repair) {
         let (report, differences) = (&mut self.report, repair.differences);
         let goal = if self.options.pods <= 150_000 { "<= 0.2 s" } else { "<= 1.5 s" };
-        let task = format!("comparison with {differences} differences: processor time");
+        let task = format!("resync with {differences} differences: processor time");
         report.add(name, &task, Some(goal), Unit::Seconds, repair.finding);
         let task = format!("{task} with writes");
         report.add(name, &task, None, Unit::Seconds, repair.processor);
         report.truth(name, &task, repair.truth);
         report.note(format!(
-            "Comparison with {differences} differences: {} in {:.2} s, with {} writing requests and {} inventory pages.",
-            if repair.exact { "exactly those were repaired" } else { "OTHER records were written" },
+            "Resync with {differences} differences: {} in {:.2} s, with {} writing requests and {} inventory pages.",
+            if repair.exact { "exactly these were repaired" } else { "OTHER records were written" },
             repair.seconds,
             repair.writes,
             repair.pages

@@ -1,4 +1,5 @@
-//! A registry that accepts everything at once and keeps nothing, so that the registry is not the limit that is measured.
+//! A registry that accepts everything at once and keeps nothing, so that the registry is not the limit that is
+//! measured.
 
 use axum::{
     Json,

@@ -21,8 +21,8 @@ pub(crate) struct Truth {
 }
 
 impl Truth {
-    /// Compares the living pods and their versions with what is registered. The version is None where the registry does
-    /// not report it.
+    /// Compares the living pods and their versions with the registered ones. A version is None if the registry does not
+    /// report it.
     pub(crate) fn of(living: &HashMap<u128, u64>, registered: impl Iterator<Item = (u128, Option<u64>)>) -> Self {
         let mut truth = Self::default();
         for (uid, version) in registered {

@@ -15,8 +15,8 @@ use crate::{
     truth::Truth,
 };
 
-/// Time between comparisons of the registry with the cluster.
-const LOOK: Duration = Duration::from_millis(500);
+/// Interval of comparisons of the registry with the cluster.
+const INTERVAL: Duration = Duration::from_millis(500);
 
 /// Folders, and how registries are made.
 #[derive(Clone)]
@@ -53,7 +53,7 @@ impl Target {
         Ok(Self { registry, recorder, _running: running })
     }
 
-    /// Compares what is registered with the living pods.
+    /// Compares the registered pods with the living ones.
     pub(crate) async fn truth(&self, living: &HashMap<u128, u64>) -> Result<Truth> {
         let truth = match &self.registry {
             Some(registry) => Truth::of(living, registry.held().await?.into_iter().map(|(uid, at)| (uid, Some(at)))),
@@ -92,13 +92,13 @@ impl World {
         let mut since = Instant::now();
         loop {
             subject.process.check()?;
-            sleep(LOOK).await;
+            sleep(INTERVAL).await;
             let now = (target.recorder.counts().puts, target.recorder.counts().deletes);
             if now != written {
                 (written, since) = (now, Instant::now());
             }
             let churning = self.cluster.stats().await?.churning;
-            if !churning && since.elapsed() >= LOOK {
+            if !churning && since.elapsed() >= INTERVAL {
                 let truth = self.truth(target).await?;
                 if truth.is_equal() || since.elapsed() > quiet {
                     return Ok(truth);

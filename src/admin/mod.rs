@@ -1,7 +1,6 @@
-//! Health, metrics and a status page over HTTP, for probes, scrapers and people. Reads only.
+//! Serves health, metrics and the status page over HTTP, for probes, scrapers and people. Read-only.
 //!
-//! The listener and the shutdown are handed in. [`crate::listen`] bounds the connections, so that a probe is answered
-//! however many of them strangers hold open.
+//! [`crate::listen`] bounds the connections, so that probes are answered however many connections others hold open.
 
 mod routes;
 
@@ -14,17 +13,14 @@ use crate::{
     telemetry::{health::Health, metrics::Metrics},
 };
 
-/// What is served.
 pub struct Pages {
-    /// The probes' answers.
     pub health: Health,
-    /// What scrapers read.
     pub metrics: Metrics,
-    /// The status page, as JSON, made anew for every reader.
+    /// Builds the status page for each request.
     pub status: Box<dyn Fn() -> serde_json::Value + Send + Sync>,
 }
 
-/// Answers come from memory at once, so more than a few scrapers and the kubelet need is enough.
+/// More than the kubelet and a few scrapers need: every page comes from memory.
 const LIMITS: Limits = Limits {
     connections: 128,
     head_timeout: Duration::from_secs(20),
@@ -33,7 +29,7 @@ const LIMITS: Limits = Limits {
     drain: Duration::from_secs(2),
 };
 
-/// Serves until `shutdown` is done, then ends the open connections.
+/// Serves until `shutdown` completes, then ends the open connections.
 pub async fn serve(listener: TcpListener, pages: Pages, shutdown: impl Future<Output = ()>) {
     listen::server::serve(listener, routes::router(pages), None, LIMITS, shutdown).await;
 }

@@ -1,4 +1,4 @@
-//! What is served where.
+//! The pages and their paths.
 
 use std::sync::Arc;
 
@@ -16,13 +16,13 @@ use crate::telemetry::{
     metrics::{self, Metrics},
 };
 
-/// What exists, for those who ask for something else.
-const INDEX: &str = "not here; there are:\n\
+/// The answer on any other path.
+const INDEX: &str = "not found; the pages are:\n\
     /livez    whether the event loop turns\n\
     /healthz  the same\n\
-    /readyz   whether every watch has delivered a complete list, and this process may go on\n\
+    /readyz   whether every watch has delivered a complete list, and no other writer took over\n\
     /metrics  metrics, in the OpenMetrics text format\n\
-    /status   how things stand, for people, as JSON\n";
+    /status   session, records and held deletions, as JSON\n";
 
 type StatusPage = Arc<dyn Fn() -> serde_json::Value + Send + Sync>;
 
@@ -60,7 +60,7 @@ async fn scrape(State(metrics): State<Metrics>) -> Response {
     match metrics.encode() {
         Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
         Err(error) => {
-            tracing::error!(%error, "cannot encode the metrics");
+            tracing::error!(%error, "cannot encode the metrics; please report this defect");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }

@@ -24,13 +24,13 @@ async fn start() -> Server {
     let (health, metrics) = (Health::new(1), Metrics::new(1));
     let (stop, stopped) = oneshot::channel::<()>();
     let shutdown = async move { drop(stopped.await) };
-    let status = Box::new(|| serde_json::json!({"inStep": true}));
+    let status = Box::new(|| serde_json::json!({"inSync": true}));
     let task = tokio::spawn(serve(listener, Pages { health: health.clone(), metrics, status }, shutdown));
     Server { address, health, stop, task }
 }
 
 impl Server {
-    /// A whole answer, head and body.
+    /// Sends a request, and returns the head and the body of the response.
     async fn ask(&self, line: &str) -> String {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         let request = format!("{line} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
@@ -67,7 +67,7 @@ async fn metrics_have_their_content_type() {
 async fn the_status_page_is_json_and_never_cached() {
     let answer = start().await.ask("GET /status").await;
     assert!(answer.contains("content-type: application/json\r\n") && answer.contains("no-store"), "{answer}");
-    assert!(answer.ends_with("{\n  \"inStep\": true\n}\n"), "{answer}");
+    assert!(answer.ends_with("{\n  \"inSync\": true\n}\n"), "{answer}");
 }
 
 #[tokio::test]
@@ -92,7 +92,6 @@ async fn shutdown_ends_idle_connections_at_once() {
     timeout(Duration::from_secs(10), idle.read_to_end(&mut rest)).await.unwrap().unwrap();
 }
 
-/// A connection on which no request ever becomes complete is closed.
 #[tokio::test(start_paused = true)]
 async fn stalled_request_is_closed() {
     let server = start().await;
@@ -104,21 +103,21 @@ async fn stalled_request_is_closed() {
     assert!(began.elapsed() <= LIMITS.head_timeout + Duration::from_secs(1), "{:?}", began.elapsed());
 }
 
-/// Opens connections, sends the same bytes on each, and keeps them open.
+/// Opens connections, and sends the same bytes on each.
 async fn strangers(server: &Server, count: usize, bytes: &[u8]) -> Vec<TcpStream> {
     let mut streams = Vec::new();
     for _ in 0..count {
         let mut stream = TcpStream::connect(server.address).await.unwrap();
-        // The server may have closed it already, for the sake of a newer one.
+        // The server may have closed it already in favour of a newer one.
         let _ = stream.write_all(bytes).await;
         streams.push(stream);
     }
     streams
 }
 
-/// Idle connections, half-sent heads, requests whose answers nobody reads: four times the table's places of each.
 #[tokio::test]
 async fn probes_are_answered_when_connections_are_full() {
+    // Four times as many as fit: idle connections, incomplete heads, and requests whose responses are not read.
     let server = start().await;
     server.health.watch_listed(0);
     let unread = b"GET /metrics HTTP/1.1\r\nhost: test\r\n\r\n".repeat(40);
@@ -132,9 +131,9 @@ async fn probes_are_answered_when_connections_are_full() {
     }
 }
 
-/// The one that was closed is the one that had been idle for longest, not one that a scraper uses.
 #[tokio::test]
 async fn scraper_keeps_its_connection_among_idle_ones() {
+    // The server closes the connections that have been idle for longest.
     let server = start().await;
     let mut scraper = TcpStream::connect(server.address).await.unwrap();
     for _ in 0..10 {

@@ -1,7 +1,7 @@
-//! Parsers of settings that name a file.
+//! Parsers of flags that name a file.
 //!
-//! Each file is checked at start, so that a forgotten mount is reported at once. The modules that use a file read it again
-//! later, because it may change.
+//! Each file is checked at start, so that a forgotten mount is reported at once. The modules that use a file read it
+//! again later, because it may change.
 
 use std::{
     fs::File,
@@ -11,7 +11,7 @@ use std::{
 
 use super::refusal::ValueProblem;
 
-/// Bytes of a file, at most. A bundle of all public certificate authorities has about 250 kB.
+/// The size limit of a file, in bytes. A bundle of all public certificate authorities has about 250 kB.
 const LARGEST: u64 = 4 << 20;
 
 /// A file that can be read and is not empty.
@@ -22,7 +22,7 @@ pub(super) fn readable(text: &str) -> Result<PathBuf, ValueProblem> {
 /// A file that holds one bearer token.
 pub(super) fn token(text: &str) -> Result<PathBuf, ValueProblem> {
     let (path, contents) = read(text)?;
-    // The registry's client reads it in the same way: some editors write a byte order mark.
+    // As in the registry's client: some editors write a byte order mark.
     let token = contents.trim_ascii();
     let token = token.strip_prefix(b"\xef\xbb\xbf").unwrap_or(token).trim_ascii();
     if token.is_empty() || !token.iter().all(u8::is_ascii_graphic) {

@@ -1,9 +1,7 @@
 //! The commands and their flags.
 //!
-//! The comments of the fields are the help texts and the page `docs/settings.md`. Each value is checked by its parser;
-//! [`Command::check`] checks what several values mean together.
-
-#![expect(missing_docs, reason = "a field that holds a group of flags is documented by the group's type")]
+//! The comments of the fields are the help texts; `docs/settings.md` is generated from them. The parser of a flag
+//! checks its value, and [`Command::check`] checks combinations of flags.
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -17,7 +15,7 @@ use super::{
 };
 use crate::{model::ids::DEFAULT_OWNER, reconcile::absence::hold::HoldId, telemetry::logging::LogFormat};
 
-/// Each namespace has its own watch: more would overload an API server, and one watch of all namespaces costs less.
+/// Each namespace has its own watch. Beyond this number, one watch of all namespaces costs the API server less.
 const NAMESPACES_MAX: usize = 500;
 
 const ENDPOINTS: &str = "Endpoints and intervals";
@@ -30,7 +28,6 @@ pub(super) struct Program {
     pub(super) command: Command,
 }
 
-/// What the program does.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Keep the registry equal to the pods of the cluster until stopped.
@@ -45,7 +42,6 @@ pub enum Command {
     Approve(ApproveSettings),
 }
 
-/// The settings of `run`.
 #[derive(Clone, Debug, Args)]
 pub struct RunSettings {
     #[command(flatten)]
@@ -62,8 +58,8 @@ pub struct RunSettings {
     pub election: ElectionSettings,
     #[command(flatten)]
     pub holds: HoldSettings,
-    /// IP address and port that serve health, metrics and status. `[::]` listens on IPv6 and IPv4, and `0.0.0.0` on IPv4
-    /// only. A port alone, such as `:8080`, means `[::]`.
+    /// IP address and port that serve health, metrics and status. `[::]` listens on IPv6 and IPv4, and `0.0.0.0` on
+    /// IPv4 only. A port alone, such as `:8080`, means `[::]`.
     #[arg(long, value_name = "ADDRESS", default_value = "[::]:8080", value_parser = Checked(values::address))]
     #[arg(help_heading = ENDPOINTS)]
     pub admin_addr: SocketAddr,
@@ -79,7 +75,6 @@ pub struct RunSettings {
     pub log: LogSettings,
 }
 
-/// The settings of `registry`.
 #[derive(Clone, Debug, Args)]
 pub struct ReferenceSettings {
     /// IP address and port to serve the registry on.
@@ -97,7 +92,7 @@ pub struct ReferenceSettings {
     pub log: LogSettings,
 }
 
-/// The files that HTTPS needs; without them, the registry serves HTTP.
+/// The files that HTTPS needs. Without them, the reference registry serves HTTP.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct TlsArgs {
     /// PEM file with the certificate chain for HTTPS, the server's own certificate first. Needs --tls-key-file.
@@ -110,7 +105,6 @@ pub struct TlsArgs {
     pub tls_key_file: PathBuf,
 }
 
-/// The settings of `demo`.
 #[derive(Clone, Debug, Args)]
 pub struct DemoSettings {
     /// How many pods exist at a time. 0 to 100000.
@@ -137,7 +131,6 @@ pub struct DemoSettings {
     pub log: LogSettings,
 }
 
-/// The settings of `watch`.
 #[derive(Clone, Debug, Args)]
 pub struct WatchSettings {
     #[command(flatten)]
@@ -148,7 +141,6 @@ pub struct WatchSettings {
     pub log: LogSettings,
 }
 
-/// The settings of `approve`.
 #[derive(Clone, Debug, Args)]
 pub struct ApproveSettings {
     /// Name of the hold, as the log, the Event and the status page show it.
@@ -297,7 +289,6 @@ pub struct LogSettings {
 }
 
 impl Command {
-    /// How to write the log of the command.
     pub fn log_format(&self) -> LogFormat {
         let log = match self {
             Self::Run(settings) => &settings.log,
@@ -309,7 +300,7 @@ impl Command {
         log.log_format
     }
 
-    /// Checks what several settings mean together, and fills in defaults that depend on another setting.
+    /// Checks combinations of flags, and fills in defaults that depend on another flag.
     pub(super) fn check(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
         match self {
             Self::Run(settings) => {
@@ -352,7 +343,7 @@ impl ScopeSettings {
     }
 }
 
-/// Drops the empty items of a list, so that a trailing comma does no harm.
+/// Drops the empty items of a list, which a trailing comma makes.
 fn drop_empty(list: &mut Vec<String>) {
     list.retain(|item| !item.is_empty());
 }

@@ -1,8 +1,8 @@
 //! Reads the command line and the environment.
 //!
 //! Every flag has an environment variable, `POD_REGISTRAR_<FLAG>`. A flag wins over its variable, and an empty variable
-//! counts as unset. Values are checked while they are parsed; an error names the flag or the variable that the value came
-//! from, what is wrong with it, and how to fix it. Nothing here ends the process.
+//! counts as unset. Values are checked when they are parsed. An error names the flag or the variable, says what is
+//! wrong with its value, and how to fix it. Nothing here ends the process.
 
 mod files;
 pub mod flags;
@@ -14,13 +14,12 @@ use std::{env, ffi::OsString};
 
 use clap::{Arg, CommandFactory as _, FromArgMatches as _};
 
-use flags::Program;
-use flags::{Command, RunSettings};
+use flags::{Command, Program, RunSettings};
 
 /// Reads the command line, whose first item is the program's name, and the environment of the process.
 ///
 /// # Errors
-/// If a setting is missing or invalid (exit code 2), and if help or the version was asked for (exit code 0).
+/// If a flag is missing or invalid (exit code 2), and if help or the version was requested (exit code 0).
 pub fn parse(arguments: impl IntoIterator<Item: Into<OsString> + Clone>) -> Result<Command, clap::Error> {
     parse_with(with_variables(Program::command()), arguments)
 }
@@ -28,7 +27,7 @@ pub fn parse(arguments: impl IntoIterator<Item: Into<OsString> + Clone>) -> Resu
 /// The settings of `run` for this registry, with the default of every other flag.
 ///
 /// # Errors
-/// If this is not the address of a registry.
+/// If `registry_url` is not the address of a registry.
 pub fn defaults(registry_url: &str) -> Result<RunSettings, clap::Error> {
     match parse_with(Program::command(), ["pod-registrar", "run", "--registry-url", registry_url])? {
         Command::Run(settings) => Ok(*settings),
@@ -46,14 +45,13 @@ fn parse_with(
     Ok(command)
 }
 
-/// Gives every flag its environment variable.
 fn with_variables(program: clap::Command) -> clap::Command {
     program.mut_subcommands(|command| command.mut_args(with_variable))
 }
 
 fn with_variable(flag: Arg) -> Arg {
     let Some(variable) = flag.get_long().map(variable) else { return flag };
-    // clap would take an empty value as it is.
+    // clap does not treat an empty variable as unset.
     if env::var_os(&variable).is_some_and(|value| value.is_empty()) {
         return flag;
     }

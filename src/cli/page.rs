@@ -1,10 +1,9 @@
-//! The page `docs/settings.md`, made from the flags.
+//! Generates the page `docs/settings.md` from the flags.
 
 use clap::{Arg, Command, CommandFactory as _};
 
 use super::{flags::Program, variable};
 
-/// Columns of a line.
 const WIDTH: usize = 100;
 
 const INTRODUCTION: &str = "\
@@ -27,7 +26,6 @@ If a setting is missing or invalid, the program exits with code 2. The error nam
 variable, says what is wrong, and how to fix it.
 ";
 
-/// The whole page.
 pub fn page() -> String {
     let program = Program::command();
     let mut page = INTRODUCTION.to_owned();
@@ -39,7 +37,7 @@ pub fn page() -> String {
     page
 }
 
-/// A list of the flags under each of their headings, in the order of their definition.
+/// Adds the flags in the order of their definition, under their headings.
 fn add_flags(page: &mut String, command: &Command) {
     let mut heading = None;
     for argument in command.get_arguments().filter(|argument| argument.get_action().takes_values()) {
@@ -69,12 +67,12 @@ fn headline(argument: &Arg) -> String {
     line
 }
 
-/// clap takes the full stop away from a single paragraph.
+/// Adds the full stop that clap removes from a single paragraph.
 fn sentence(help: Option<&clap::builder::StyledStr>) -> String {
     help.map(|help| format!("{}.", help.to_string().trim_end_matches('.'))).unwrap_or_default()
 }
 
-/// Wraps a paragraph, whose first line begins with the mark and whose others are indented like it.
+/// Adds a wrapped paragraph. Its first line begins with `mark`; the others are indented by the width of the mark.
 fn add_wrapped(page: &mut String, mark: &str, paragraph: &str) {
     let mut line = mark.to_owned();
     for word in paragraph.split(' ') {

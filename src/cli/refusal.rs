@@ -11,7 +11,7 @@ use clap::{
 
 use super::variable;
 
-/// What is wrong with a value, and how to fix it. Neither may repeat a value that could hold a secret.
+/// What is wrong with a value, and how to fix it. It must not repeat a value that may hold a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ValueProblem {
     what: String,

@@ -5,10 +5,7 @@ mod fuzz;
 use std::{fs, path::Path, time::Duration};
 
 use super::*;
-use crate::cli::flags::ClusterSettings;
-use crate::cli::flags::Command;
-use crate::cli::flags::RunSettings;
-use crate::cli::values::LeaseName;
+use crate::cli::{flags::ClusterSettings, values::LeaseName};
 
 const RUN: [&str; 3] = ["run", "--registry-url", "https://registry.example/a"];
 
@@ -115,9 +112,9 @@ fn approvals_are_on_the_lease_of_the_election() {
     assert_eq!(lease(&["--lease", "a/b", "--approval-lease", "a/c"]).as_deref(), Some("c"));
 }
 
-/// The demo runs with them.
 #[test]
 fn defaults_are_those_of_the_flags() {
+    // The demo uses them.
     let (defaults, settings) = (defaults("https://registry.example/a").unwrap(), run(&[]).unwrap());
     assert_eq!(format!("{defaults:?}"), format!("{settings:?}"));
     assert_eq!(settings.registry.max_writes_per_second, 20_000);
@@ -126,7 +123,6 @@ fn defaults_are_those_of_the_flags() {
     assert_eq!(settings.record.label_allow, ["*"]);
 }
 
-/// Each namespace has its own watch.
 #[test]
 fn too_many_namespaces_are_rejected() {
     let named = |count: usize| (0..count).map(|n| format!("ns-{n}")).collect::<Vec<_>>().join(",");

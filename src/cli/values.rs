@@ -12,15 +12,12 @@ use crate::{
     telemetry::logging::LogFormat,
 };
 
-/// Longer than any process lives. It keeps sums of durations far from overflowing.
+/// The longest duration: longer than any process runs, and short enough that sums do not overflow.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
 
-/// Where a Lease is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaseName {
-    /// A valid namespace.
     pub namespace: String,
-    /// A valid name of an object.
     pub name: String,
 }
 
@@ -32,7 +29,6 @@ fn duration(text: &str, bounds: RangeInclusive<Duration>, fix: &'static str) -> 
     duration.ok_or_else(|| ValueProblem::new(format!("{text:?} is out of bounds"), fix))
 }
 
-/// How often something is done.
 pub(super) fn interval(text: &str) -> Result<Duration, ValueProblem> {
     duration(text, Duration::from_secs(1)..=LONGEST, "use at least 1s, and at most a year")
 }
@@ -41,7 +37,7 @@ pub(super) fn request_timeout(text: &str) -> Result<Duration, ValueProblem> {
     duration(text, Duration::from_millis(1)..=Duration::from_secs(300), "use 1ms to 5m")
 }
 
-/// Whole seconds, as a Lease has no others.
+/// Whole seconds, because a Lease stores whole seconds.
 pub(super) fn lease_duration(text: &str) -> Result<Duration, ValueProblem> {
     let fix = "use 3s to 5m, in whole seconds";
     let duration = duration(text, Duration::from_secs(3)..=Duration::from_secs(300), fix)?;
@@ -49,7 +45,6 @@ pub(super) fn lease_duration(text: &str) -> Result<Duration, ValueProblem> {
     whole.then_some(duration).ok_or_else(|| ValueProblem::new(format!("{text:?} is not in whole seconds"), fix))
 }
 
-/// A number within bounds.
 pub(super) fn number<T>(
     bounds: RangeInclusive<T>,
     fix: &'static str,
@@ -71,7 +66,7 @@ pub(super) fn address(text: &str) -> Result<SocketAddr, ValueProblem> {
     address.map_err(|_| ValueProblem::new(format!("{text:?} is not an address to listen on"), fix))
 }
 
-/// The registry's address, with a path that ends in a slash. Errors do not repeat it, as it may hold a password.
+/// The registry's address, with a path that ends in a slash. Errors do not repeat it, because it may hold a password.
 pub(super) fn registry_url(text: &str) -> Result<Url, ValueProblem> {
     let fix = "use an address such as https://registry.example or http://127.0.0.1:7070/prefix";
     if text.is_empty() {
@@ -99,29 +94,26 @@ pub(super) fn registry_url(text: &str) -> Result<Url, ValueProblem> {
     Ok(url)
 }
 
-/// Takes a text that fits as it is.
 fn text_if(fits: bool, text: &str, what: impl fmt::Display, fix: &'static str) -> Result<String, ValueProblem> {
     if fits { Ok(text.to_owned()) } else { Err(ValueProblem::new(what.to_string(), fix)) }
 }
 
-/// The id of a cluster, an owner or a replica.
+/// The id of a cluster, an owner or a replica, as in the protocol.
 pub(super) fn id(text: &str) -> Result<String, ValueProblem> {
     let fix = "use 1 to 128 of A-Z a-z 0-9 . _ ~ : @ -, and begin with a letter or a digit";
     text_if(is_valid_id(text), text, format!("{text:?} is not an id"), fix)
 }
 
-/// A name for people: short and printable.
 pub(super) fn display_name(text: &str) -> Result<String, ValueProblem> {
     let fits = !text.is_empty() && text.len() <= 256 && !text.chars().any(char::is_control);
     text_if(fits, text, format!("{text:?} is not a name"), "use 1 to 256 bytes without control characters")
 }
 
-/// The name of a kubeconfig's context.
 pub(super) fn context(text: &str) -> Result<String, ValueProblem> {
     text_if(!text.is_empty(), text, "it is empty", "name a context of the kubeconfig, or remove the flag")
 }
 
-/// A label or field selector, which only the API server understands.
+/// A label or field selector. The API server checks its syntax.
 pub(super) fn selector(text: &str) -> Result<String, ValueProblem> {
     text_if(!text.is_empty(), text, "it is empty", "write a selector as for kubectl, or remove the flag")
 }
@@ -130,13 +122,12 @@ pub(super) fn boolean(text: &str) -> Result<bool, ValueProblem> {
     text.parse().map_err(|_| ValueProblem::new(format!("{text:?} is neither true nor false"), "use true or false"))
 }
 
-/// The name of a hold.
 pub(super) fn hold(text: &str) -> Result<HoldId, ValueProblem> {
     text.parse()
         .map_err(|error| ValueProblem::new(format!("{error}"), "copy it from the controller's log or its Event"))
 }
 
-/// One namespace of a list, or an empty item of it.
+/// One namespace, or an empty item of a list.
 pub(super) fn namespace(text: &str) -> Result<String, ValueProblem> {
     let fix = "use a full name of up to 63 of a-z 0-9 -, without wildcards";
     text_if(text.is_empty() || is_namespace_name(text), text, format!("{text:?} is not a namespace"), fix)
@@ -152,7 +143,7 @@ pub(super) fn lease(text: &str) -> Result<LeaseName, ValueProblem> {
     lease.ok_or_else(|| ValueProblem::new(format!("{text:?} does not name a Lease"), fix))
 }
 
-/// A pattern for the keys of labels or annotations, or an empty item of a list of patterns.
+/// A pattern for the keys of labels or annotations, or an empty item of a list.
 pub(super) fn pattern(text: &str) -> Result<String, ValueProblem> {
     // A key has up to 253 + 1 + 63 characters.
     let fits = text.len() <= 317 && text.bytes().all(|c| c.is_ascii_graphic());

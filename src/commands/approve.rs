@@ -1,4 +1,4 @@
-//! `pod-registrar approve`: a person says that held deletions may leave.
+//! `pod-registrar approve`: approves the deletions of one hold.
 
 use super::{Error, informers, output::Output};
 use crate::{
@@ -9,13 +9,13 @@ use crate::{
     },
 };
 
-/// Writes the approval to where the controller reads it. Kubernetes asks whether this person may, and keeps the record.
+/// Writes the approval to the Lease that the controller reads. Kubernetes checks whether this person may change it.
 pub(super) async fn run(settings: ApproveSettings, environment: Environment) -> Result<(), Error> {
     let ApproveSettings { hold, approval_lease, cluster, log: _ } = settings;
     let client = informers::cluster(cluster, environment)?.client();
     let LeaseName { namespace, name } = approval_lease;
     let lease = LeaseRef { namespace, name };
     approvals::approve(&LeaseClient::new(client, lease.clone()), &hold).await?;
-    let said = format!("approved {hold} on the Lease {lease}; the controller reads it within seconds");
-    Output::default().print(&[said]).await.map_err(Error::Output)
+    let line = format!("approved {hold} on the Lease {lease}; the controller reads it within seconds");
+    Output::default().print(&[line]).await.map_err(Error::Output)
 }

@@ -1,7 +1,7 @@
-//! `pod-registrar demo`: the whole at work in one process, on embedded defaults.
+//! `pod-registrar demo`: the whole system in one process.
 //!
-//! A stand-in for the API server with a small living cluster (or a real cluster), the reference registry, and between
-//! them the real controller. What happens is told as the registry sees it.
+//! It runs a stand-in for the API server with a small simulated cluster, the reference registry, and the real
+//! controller between them. A real cluster can take the place of the stand-in. It prints the changes of the registry.
 
 use std::{
     collections::HashSet,
@@ -36,15 +36,14 @@ use crate::{
     },
 };
 
-/// Changes told one by one in a second; of more, only the number is told.
+/// Changes that are printed one by one per second. For the rest, only their number is printed.
 const LINES_PER_SECOND: usize = 20;
-/// Loopback, a free port.
-const ANYWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
-/// How to fix that there is no such port.
+/// A free port of the loopback interface.
+const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 const FREE_A_PORT: &str = "free a port on the loopback interface";
-/// Changes that the API server keeps: enough for the fastest churn while a watch is opened again.
+/// Changes that the API server keeps. A watch that is opened again at the fastest churn still finds its version.
 const HISTORY: usize = 100_000;
-/// The API server's clients are the controller and perhaps a person's `kubectl`.
+/// The clients of the API server are the controller and perhaps `kubectl`.
 const LIMITS: Limits = Limits {
     connections: 128,
     head_timeout: Duration::from_secs(60),
@@ -53,14 +52,14 @@ const LIMITS: Limits = Limits {
     drain: Duration::ZERO,
 };
 
-/// Runs the demonstration until its time is over, or it is asked to stop.
+/// Runs the demo for its duration, or until `stop` is cancelled.
 pub(super) async fn run(
     settings: DemoSettings,
     environment: Environment,
     stop: CancellationToken,
 ) -> Result<(), Error> {
     let DemoSettings { pods, churn, duration, listen: page, seed, cluster, log: _ } = settings;
-    let (listener, admin) = (listen(page, "choose another address with --listen")?, listen(ANYWHERE, FREE_A_PORT)?);
+    let (listener, admin) = (listen(page, "choose another address with --listen")?, listen(LOOPBACK, FREE_A_PORT)?);
     let (page, metrics) = (address_of(&listener)?, address_of(&admin)?);
     let registry = RegistryServer::open(ServerOptions::default())?;
     let (store, listener) = (registry.store(), listener.into_std().map_err(Error::Start)?);
@@ -76,24 +75,24 @@ pub(super) async fn run(
     };
     let addresses = [
         format!("The registry's page:      http://{page}/"),
-        format!("The controller's figures: http://{metrics}/metrics"),
+        format!("The controller's metrics: http://{metrics}/metrics"),
     ];
-    // A task of its own: nothing else waits for a reader of standard output.
-    tasks.spawn("teller", tell(addresses, store));
+    // In a task of its own, so that a blocked standard output delays nothing else.
+    tasks.spawn("changes", print_changes(addresses, store));
     let controller = Controller::new(cluster, run_settings(page)?);
-    let ended = stop.child_token();
-    let over = ended.clone();
+    let stop = stop.child_token();
+    let over = stop.clone();
     let timer = async move {
         match duration {
             Some(duration) => tokio::time::sleep(duration).await,
             None => std::future::pending().await,
         }
         over.cancel();
-        // The controller now finishes what is in flight and closes its session.
+        // The controller finishes the requests in flight and closes its session.
         std::future::pending::<()>().await;
     };
     let result = tokio::select! {
-        result = controller.run(admin, ended) => result,
+        result = controller.run(admin, stop) => result,
         error = tasks.first_end() => Err(error),
         () = timer => Ok(()),
     };
@@ -105,19 +104,18 @@ fn address_of(listener: &TcpListener) -> Result<SocketAddr, Error> {
     listener.local_addr().map_err(Error::Start)
 }
 
-/// Starts the stand-in for the API server and the life in it.
+/// Starts the stand-in for the API server and the simulated cluster in it.
 async fn stand_in(life: life::LifeOptions, tasks: &mut Tasks) -> Result<ClusterConnection, Error> {
-    let listener = listen(ANYWHERE, FREE_A_PORT)?;
+    let listener = listen(LOOPBACK, FREE_A_PORT)?;
     let address = address_of(&listener)?;
     let api = Api::new(ApiOptions { seed: life.seed, history: HISTORY, ..ApiOptions::default() });
-    let living = api.clone();
     let router = api.router();
     tasks.spawn("API server", async move {
         listen::server::serve(listener, router, None, LIMITS, std::future::pending()).await;
         Ok(())
     });
     tasks.spawn("life", async move {
-        life::live(living, life, std::future::pending()).await;
+        life::live(api, life, std::future::pending()).await;
         Ok(())
     });
     Ok(ClusterConnection::at(&format!("http://{address}"))?)
@@ -133,8 +131,8 @@ fn run_settings(registry: SocketAddr) -> Result<RunSettings, Error> {
     Ok(settings)
 }
 
-/// Tells what the registry was told, a second at a time.
-async fn tell(addresses: [String; 2], store: RecordStore) -> Result<(), Error> {
+/// Prints the changes of the registry once per second.
+async fn print_changes(addresses: [String; 2], store: RecordStore) -> Result<(), Error> {
     let mut output = Output::default();
     output.print(&addresses).await.map_err(Error::Output)?;
     let (mut seen, mut registered) = (0, HashSet::new());
@@ -144,7 +142,7 @@ async fn tell(addresses: [String; 2], store: RecordStore) -> Result<(), Error> {
         let changes = match store.changes_since(seen).await {
             Ok(changes) => changes,
             Err(error) => {
-                tracing::warn!(%error, "changes not read");
+                tracing::warn!(%error, "cannot read the registry's changes; retrying");
                 continue;
             }
         };

@@ -1,4 +1,4 @@
-//! From cluster and scope settings to running informers.
+//! Starts the informers that the settings of a cluster and a scope ask for.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,25 +19,24 @@ use crate::{
     telemetry::{health::Health, metrics::Metrics},
 };
 
-/// Sightings that wait for the event loop; when it is full, the watches wait.
-const SIGHTINGS_WAITING: usize = 4_096;
+/// Pod events that wait for the event loop. When the queue is full, the watches wait.
+const POD_EVENTS_WAITING: usize = 4_096;
 
-/// A silent watch is probed as often as an API server sends bookmarks.
+/// Silence after which a watch is probed. An API server sends bookmarks about as often.
 const PROBE_AFTER: Duration = Duration::from_secs(60);
 
-/// The cluster of the settings and the environment.
+/// Finds the cluster by the settings and the environment, as kubectl does.
 pub(super) fn cluster(settings: ClusterSettings, environment: Environment) -> Result<ClusterConnection, client::Error> {
     let ClusterSettings { kubeconfig, context } = settings;
     ClusterConnection::find(&Search { kubeconfig, context, environment })
 }
 
-/// Which pods are watched.
 pub(super) fn scope(settings: ScopeSettings) -> PodSelection {
     let ScopeSettings { namespace, exclude_namespace, label_selector, field_selector } = settings;
     PodSelection { namespaces: namespace, excluded_namespaces: exclude_namespace, label_selector, field_selector }
 }
 
-/// A hash of a scope, by which a registry can tell that another one came into force.
+/// A hash of a scope. The session declares it, so that the controller notices when the scope changes.
 pub(super) fn scope_hash(scope: &PodSelection) -> String {
     let PodSelection { namespaces, excluded_namespaces, label_selector, field_selector } = scope;
     let (mut namespaces, mut excluded) = (namespaces.clone(), excluded_namespaces.clone());
@@ -47,12 +46,11 @@ pub(super) fn scope_hash(scope: &PodSelection) -> String {
     Digest::of_canonical(whole.to_string().as_bytes()).hex()
 }
 
-/// How many watches a scope needs: one a namespace, or one for all.
+/// The number of watches of a scope: one per namespace, or one for all namespaces.
 pub(super) fn watches(scope: &PodSelection) -> usize {
     scope.namespaces.len().max(1)
 }
 
-/// What informers are made of, besides the cluster.
 pub(super) struct InformerParts {
     pub(super) scope: PodSelection,
     pub(super) rule: Rule,
@@ -62,18 +60,18 @@ pub(super) struct InformerParts {
     pub(super) health: Health,
 }
 
-/// What informers give.
+/// The running informers, as a command uses them.
 pub(super) struct Watching {
     pub(super) view: View,
     pub(super) pod_events: mpsc::Receiver<PodEvent>,
     pub(super) relist: watch::Sender<u64>,
 }
 
-/// Starts an informer a watch.
+/// Starts one informer per watch.
 pub(super) fn start(cluster: &ClusterConnection, parts: InformerParts, tasks: &mut Tasks) -> Watching {
     let InformerParts { scope, rule, relist_interval, clock, metrics, health } = parts;
-    let (sender, pod_events) = mpsc::channel(SIGHTINGS_WAITING);
-    let (relist, asked) = watch::channel(0);
+    let (sender, pod_events) = mpsc::channel(POD_EVENTS_WAITING);
+    let (relist, relist_requests) = watch::channel(0);
     let namespaces: Vec<Option<String>> = match scope.namespaces.as_slice() {
         [] => vec![None],
         namespaces => namespaces.iter().cloned().map(Some).collect(),
@@ -84,7 +82,7 @@ pub(super) fn start(cluster: &ClusterConnection, parts: InformerParts, tasks: &m
         relist_interval,
         probe_after: PROBE_AFTER,
         pod_events: sender,
-        relist: asked,
+        relist: relist_requests,
         common: SharedByWatches::default(),
         clock,
         metrics,

@@ -1,18 +1,17 @@
-//! The name of this process, and which names are those of its earlier lives.
+//! Names this process, and recognizes the names of its earlier lives: processes of the same pod that have ended.
 //!
-//! A name is `NAME:PLACE-PID-RANDOM`, as in `registrar-0:9f2c41aa-1-5d0e4b7c`. NAME is the host's, which is the pod's. PLACE
-//! stands for the boot of the machine and for the network namespace. A container that restarts in its pod keeps both; a
-//! pod of the same name in a copy of the cluster has others.
+//! A name is `NAME:PLACE-PID-RANDOM`, for example `registrar-0:9f2c41aa-1-5d0e4b7c`. NAME is that of the host, which is
+//! that of the pod. PLACE is a hash of the machine's boot and of the network namespace. A container that restarts in
+//! its pod keeps PLACE; a pod of the same name in a copy of the cluster has another one.
 
 use std::path::Path;
 
 use crate::model::digest::Digest;
 
-/// Names this process.
 pub(super) fn name(given: Option<&str>) -> String {
     let host = || std::env::var("HOSTNAME").ok().filter(|name| !name.is_empty());
     let name = given.map(str::to_owned).or_else(host).unwrap_or_else(|| "pod-registrar".to_owned());
-    // Where the place cannot be told, none equals it.
+    // An unknown place equals no other place.
     let place = place().unwrap_or_else(|| format!("{:08x}", fastrand::u32(..)));
     format!("{name}:{place}-{}-{:08x}", std::process::id(), fastrand::u32(..))
 }
@@ -25,7 +24,7 @@ fn place() -> Option<String> {
     Some(digits)
 }
 
-/// Whether `other` names an earlier life of the process `ours`, which is over.
+/// Whether `other` names an earlier life of the process `ours`.
 pub(super) fn is_earlier_life(other: &str, ours: &str) -> bool {
     let (Some((name, place, pid)), Some((our_name, our_place, our_pid))) = (parts(other), parts(ours)) else {
         return false;
@@ -40,7 +39,7 @@ fn parts(instance: &str) -> Option<(&str, &str, u32)> {
     Some((name, place, pid))
 }
 
-/// Whether no process has this number, or only the rest of one that nobody has asked about yet.
+/// Whether no process has this number, or only a zombie that its parent has not waited for.
 fn is_over(pid: u32) -> bool {
     let stat = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat"));
     stat.map_or(true, |stat| stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with(['Z', 'X'])))
@@ -58,13 +57,13 @@ mod tests {
 
     #[test]
     fn earlier_process_of_this_instance_is_recognised() {
-        // It has ended, and it ran in the same place.
+        // It ran in the same place and has ended.
         let ours = name(Some("web-0"));
-        let nobody = (4_000_000..).find(|pid| is_over(*pid)).unwrap();
-        assert!(is_earlier_life(&with_pid(&ours, nobody), &ours));
+        let unused = (4_000_000..).find(|pid| is_over(*pid)).unwrap();
+        assert!(is_earlier_life(&with_pid(&ours, unused), &ours));
         assert!(
             is_earlier_life(&with_pid(&ours, std::process::id()), &ours),
-            "a container begins with the same number"
+            "a restarted container has the same number"
         );
         assert!(!is_earlier_life(&ours, &ours));
     }
@@ -75,7 +74,7 @@ mod tests {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let alive = is_earlier_life(&with_pid(&ours, child.id()), &ours);
         child.kill().unwrap();
-        // The kernel takes a moment. Nobody has asked about the child's end yet.
+        // The kernel takes a moment, and then the child is a zombie.
         let begun = std::time::Instant::now();
         while !is_earlier_life(&with_pid(&ours, child.id()), &ours) {
             assert!(begun.elapsed() < std::time::Duration::from_secs(30), "it is over");

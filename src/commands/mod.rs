@@ -1,6 +1,19 @@
-//! The composition root: from settings to running tasks, from signals and results to an exit code.
+//! The commands, one file each: from checked settings to running tasks, from signals and results to an exit code.
 //!
-//! Only this room sees the settings whole; it hands each room what that room needs.
+//! Only this module sees all settings. It hands each part what that part needs.
+//!
+//! What a new command `name` needs:
+//!
+//! | what | where |
+//! | --- | --- |
+//! | its help and flags | `cli/flags.rs`: a settings type, a variant of `Command`, an arm in `log_format` and `check` |
+//! | its code | `commands/name.rs` with an async function `run`, and an arm in `execute` below |
+//! | a clean end | `run` returns soon after its [`CancellationToken`] is cancelled; after 25 s the process ends |
+//! | pods | `informers::cluster` and `informers::start` |
+//! | tasks that run as long as the command | `tasks::Tasks` |
+//! | lines on standard output | `output::Output`; everything else is logged |
+//! | its errors | a variant of [`Error`], and `Error::exit_code` if a setting is to blame |
+//! | its documentation | the generated `docs/settings.md`, the README and the change log |
 
 mod approve;
 mod demo;
@@ -28,75 +41,59 @@ use crate::{
 
 /// Exit code of a process that failed while running.
 const FAILED: u8 = 1;
-/// Exit code of a process whose settings were refused.
+/// Exit code of a process whose settings were rejected.
 const REFUSED: u8 = 2;
 /// Exit code of a process that a second signal ended.
 const ABORTED: u8 = 130;
-/// Threads of the runtime, at least and at most.
+/// Threads of the runtime: the least and the most.
 const WORKERS: (usize, usize) = (2, 4);
-/// How long a command may take to end once it was asked to; a pod has 30 s.
+/// Time limit of a command after the first signal. A pod has 30 s.
 const STOP_AT_MOST: Duration = Duration::from_secs(25);
-/// Blocking work that is still going on at the end is left behind after this time.
+/// Time limit of blocking work when the runtime ends.
 const LEAVE_AFTER: Duration = Duration::from_millis(500);
 
-/// Why the program ended without being asked to.
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The runtime could not be made.
+    /// The runtime, a signal handler or a listening socket could not be set up.
     #[error("cannot start: {0}")]
     Start(#[source] std::io::Error),
-    /// Logging could not be set up.
     #[error(transparent)]
     Logging(#[from] logging::Error),
-    /// The credentials for the cluster cannot be used.
+    /// The kubeconfig or the credentials for the cluster cannot be used.
     #[error(transparent)]
     Cluster(#[from] kubernetes::client::Error),
-    /// The settings for the registry cannot be used.
+    /// The token file or the CA file for the registry cannot be used.
     #[error(transparent)]
     Registry(#[from] crate::registry::client::credentials::Error),
-    /// An address cannot be listened on.
+    /// A port is taken, or an address is not one of this machine.
     #[error("cannot listen on {address}: {source}; {fix}")]
-    Listen {
-        /// The address.
-        address: std::net::SocketAddr,
-        /// Why.
-        source: std::io::Error,
-        /// How to fix it.
-        fix: &'static str,
-    },
-    /// The pods cannot be selected as the settings say.
+    Listen { address: std::net::SocketAddr, source: std::io::Error, fix: &'static str },
+    /// The API server rejected a selector.
     #[error(transparent)]
     Informer(#[from] kubernetes::watch::informer::Error),
-    /// An approval could not be written.
     #[error(transparent)]
     Approval(#[from] kubernetes::lease::approvals::Error),
-    /// The event loop ended.
     #[error(transparent)]
     Sync(#[from] controller::error::Error),
-    /// The reference registry ended.
     #[error(transparent)]
     Reference(#[from] registry_server::serve::Error),
-    /// A task that should never end did.
-    #[error("the task {0:?} ended, without which nothing can go on")]
+    /// An essential task returned: a defect.
+    #[error("the task {0:?} ended, and the process cannot work without it; please report this defect")]
     TaskEnded(&'static str),
-    /// A task panicked.
-    #[error("the task {name:?} failed: {source}")]
-    TaskFailed {
-        /// Which.
-        name: &'static str,
-        /// How.
-        source: tokio::task::JoinError,
-    },
-    /// A signal ended a command that had not done its work.
-    #[error("interrupted before it was done")]
+    /// An essential task panicked: a defect.
+    #[error("the task {name:?} failed: {source}; please report this defect")]
+    TaskFailed { name: &'static str, source: tokio::task::JoinError },
+    /// A signal ended `approve` before its request was answered.
+    #[error("interrupted before the approval was written; run the command again")]
     Interrupted,
-    /// Standard output cannot be written to.
+    /// Standard output is closed or full.
     #[error("cannot write to standard output: {0}")]
     Output(#[source] std::io::Error),
 }
 
 impl Error {
-    /// The exit code that tells this error: a setting that cannot be used is a refused setting, whenever it is found.
+    /// A setting that cannot be used exits with code 2, whenever it is noticed.
     fn exit_code(&self) -> u8 {
         match self {
             Self::Logging(_) | Self::Cluster(_) | Self::Registry(_) | Self::Informer(_) => REFUSED,
@@ -108,7 +105,7 @@ impl Error {
     }
 }
 
-/// Runs the program by its command line and its environment.
+/// Runs the program with its command line and its environment.
 pub fn main() -> ExitCode {
     let search = kubernetes::kubeconfig::Environment::of(|name| env::var_os(name));
     let command = match cli::parse(env::args_os()) {
@@ -120,7 +117,7 @@ pub fn main() -> ExitCode {
         }
     };
     let Ok(mut stderr) = Stderr::start() else {
-        // Without a thread for its log the process could not say why it ends, whatever it tried.
+        // Without the thread that writes standard error, the process cannot say why it ends.
         return ExitCode::from(FAILED);
     };
     panics::end_the_process(stderr.clone());
@@ -135,7 +132,7 @@ pub fn main() -> ExitCode {
 
 fn start(command: Command, environment: kubernetes::kubeconfig::Environment, stderr: &Stderr) -> Result<u8, Error> {
     logging::init(command.log_format(), stderr.clone())?;
-    // The one TLS provider of the program; a second call would fail and change nothing.
+    // This can only fail if a provider is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers()).enable_all().build();
     let runtime = runtime.map_err(Error::Start)?;
@@ -144,23 +141,22 @@ fn start(command: Command, environment: kubernetes::kubeconfig::Environment, std
     code
 }
 
-/// How many threads the runtime has. One event loop and a watch or two are all that ever has much to do: on a node of 64
-/// processors as many threads would hold memory and take work from each other. With a second one, health is answered
-/// while the first is busy.
+/// Threads of the runtime. Only the event loop and a watch or two ever have much to do, so more threads would only cost
+/// memory. A second thread answers health requests while the first is busy.
 fn workers() -> usize {
     std::thread::available_parallelism().map_or(WORKERS.0, |n| n.get().clamp(WORKERS.0, WORKERS.1))
 }
 
-/// Runs a command until it ends, or is asked to twice.
+/// Runs a command until it ends, or until the second signal.
 async fn run(command: Command, environment: kubernetes::kubeconfig::Environment) -> Result<u8, Error> {
     let mut signals = signals::Signals::new().map_err(Error::Start)?;
     let stop = CancellationToken::new();
-    // A task of its own: a command that is busy must not keep signals from being heard.
+    // In a task of its own, so that a busy command does not delay signals.
     let work = AbortOnDropHandle::new(tokio::spawn(execute(command, environment, stop.clone())));
     supervise(work, stop, async || signals.next().await).await
 }
 
-/// Waits for the end of a command. It always comes: after a second signal, and some time after the first one.
+/// Waits until a command ends. A second signal ends it at once, the first one after [`STOP_AT_MOST`].
 async fn supervise(
     mut work: AbortOnDropHandle<Result<(), Error>>,
     stop: CancellationToken,
@@ -179,17 +175,17 @@ async fn supervise(
             }
             signal = next_signal() => {
                 if stop.is_cancelled() {
-                    tracing::warn!(signal, "second signal, aborted");
+                    tracing::warn!(signal, "second signal; aborting");
                     return Ok(ABORTED);
                 }
-                tracing::info!(signal, "stopping, a second signal aborts");
+                tracing::info!(signal, "stopping; a second signal aborts");
                 stop.cancel();
             }
         }
     }
 }
 
-/// What a command came to. A panic in it, or in the event loop, is a failure of the process.
+/// The exit code of a command that ended. A panic in it is an error.
 fn result_of(result: Result<Result<(), Error>, JoinError>) -> Result<u8, Error> {
     result.map_err(|source| Error::TaskFailed { name: "command", source })?.map(|()| 0)
 }
@@ -214,9 +210,9 @@ async fn execute(
 mod tests {
     use super::*;
 
-    /// As one whose plugin, or whose request, never comes to an end.
     #[tokio::test(start_paused = true)]
     async fn command_that_ignores_signals_ends_in_time() {
+        // Such a command waits for a credential plugin or a request that never ends.
         let work = AbortOnDropHandle::new(tokio::spawn(std::future::pending()));
         let mut signals = ["SIGTERM"].into_iter();
         let next_signal = async || match signals.next() {

@@ -11,7 +11,7 @@ use crate::{
     },
 };
 
-/// Serves the reference registry until it is asked to stop.
+/// Serves the reference registry until `stop` is cancelled.
 pub(super) async fn run(settings: ReferenceSettings, stop: CancellationToken) -> Result<(), Error> {
     let ReferenceSettings { listen: address, database, tokens_file, tls, log: _ } = settings;
     let listener = listen(address, "choose another address with --listen")?.into_std().map_err(Error::Start)?;

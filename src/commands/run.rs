@@ -1,4 +1,4 @@
-//! `pod-registrar run`: the controller.
+//! `pod-registrar run`: the controller. It puts together the informers, the event loop, the Lease and the admin pages.
 
 use std::{convert::Infallible, net::SocketAddr, time::Duration};
 
@@ -43,21 +43,19 @@ use crate::{
     telemetry::{health::Health, metrics::Metrics},
 };
 
-/// Delays between attempts to read the cluster's identity.
+/// The least and the longest delay between attempts to read the cluster's identity.
 const IDENTITY_RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
-/// After a request to stop, requests in flight and the end of the session may take this long; a pod has 30 s.
+/// Time limit after a signal for requests in flight and the end of the session. A pod has 30 s.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
-/// The same where another process waits to take over: what is not answered by then is in doubt, and the next session
-/// fences it.
+/// The same with a Lease, because a standby waits to take over. A request without an answer by then leaves its records
+/// uncertain; the next session fences it.
 const HAND_OVER_WITHIN: Duration = Duration::from_millis(1_500);
-/// How often it is said that the process is alive before its event loop says so.
+/// Interval at which the process reports that it is alive, before its event loop does.
 const TURN: Duration = Duration::from_secs(1);
-/// Questions to the cluster that wait for their turn.
-const QUESTIONS_WAITING: usize = 4;
-/// Approvals that wait for the event loop.
+/// Checks of absent pods that wait for their turn.
+const CHECKS_WAITING: usize = 4;
 const APPROVALS_WAITING: usize = 4;
 
-/// Runs the controller by its settings.
 pub(super) async fn run(settings: RunSettings, environment: Environment, stop: CancellationToken) -> Result<(), Error> {
     let cluster = informers::cluster(settings.cluster.clone(), environment)?;
     let admin = listen(settings.admin_addr, "choose another address with --admin-addr")?;
@@ -72,7 +70,7 @@ pub(super) fn listen(address: SocketAddr, fix: &'static str) -> Result<TcpListen
     TcpListener::from_std(listener).map_err(Error::Start)
 }
 
-/// The controller, with everything that it is told.
+/// The cluster, and the settings of its controller.
 pub(super) struct Controller {
     cluster: ClusterConnection,
     scope: PodSelection,
@@ -85,19 +83,16 @@ pub(super) struct Controller {
     relist_interval: Duration,
 }
 
-/// What the controller's parts share.
 struct Shared {
     clock: Clock,
     metrics: Metrics,
     health: Health,
-    /// Which process this is.
     instance: String,
     controller_status: watch::Sender<ControllerStatus>,
-    stands: watch::Receiver<ControllerStatus>,
+    statuses: watch::Receiver<ControllerStatus>,
 }
 
 impl Controller {
-    /// The caller connects to the cluster, and listens on the admin address.
     pub(super) fn new(cluster: ClusterConnection, settings: RunSettings) -> Self {
         let RunSettings {
             cluster: _,
@@ -116,13 +111,13 @@ impl Controller {
         Self { cluster, scope, record, registry, identity, election, holds, resync_interval, relist_interval }
     }
 
-    /// Keeps the registry equal to the cluster until it is asked to stop.
+    /// Keeps the registry equal to the cluster until `stop` is cancelled. Serves the admin pages on `admin`.
     pub(super) async fn run(self, admin: TcpListener, stop: CancellationToken) -> Result<(), Error> {
         let watches = informers::watches(&self.scope);
         let (metrics, health) = (Metrics::new(watches), Health::new(watches));
-        let (controller_status, stands) = watch::channel(ControllerStatus::default());
+        let (controller_status, statuses) = watch::channel(ControllerStatus::default());
         let instance = instance::name(self.election.instance.as_deref());
-        let status = StatusPage::new(metrics.clone(), stands.clone(), &instance, self.holds.approval_lease.clone());
+        let status = StatusPage::new(metrics.clone(), statuses.clone(), &instance, self.holds.approval_lease.clone());
         let mut tasks = Tasks::default();
         let page = status.clone();
         let pages = Pages { health: health.clone(), metrics: metrics.clone(), status: Box::new(move || page.page()) };
@@ -132,13 +127,14 @@ impl Controller {
         });
         let result = tokio::select! {
             error = tasks.first_end() => Err(error),
-            never = turning(&health) => match never {},
+            never = report_alive(&health) => match never {},
             identity = self.identity(&stop) => match identity? {
                 None => Ok(()),
                 Some((writer, uid)) => {
                     status.identified(&writer);
-                    let shared = Shared { clock: Clock::start(), metrics, health, instance, controller_status, stands };
-                    self.keep(writer, uid, shared, &mut tasks, stop).await
+                    let clock = Clock::start();
+                    let shared = Shared { clock, metrics, health, instance, controller_status, statuses };
+                    self.control(writer, uid, shared, &mut tasks, stop).await
                 }
             },
         };
@@ -146,7 +142,7 @@ impl Controller {
         result
     }
 
-    /// Who writes: the cluster's identity is read, for as long as it takes. None if asked to stop before.
+    /// Reads the cluster's UID, however long it takes, and makes the owner of records. None if `stop` is cancelled.
     async fn identity(&self, stop: &CancellationToken) -> Result<Option<(RecordOwner, Option<String>)>, Error> {
         let client = self.cluster.client();
         let (clock, mut reminder) = (Clock::start(), Reminder::default());
@@ -158,11 +154,11 @@ impl Controller {
             };
             let error = match read {
                 Ok(uid) => break Some(uid),
-                // A cluster that was given an id is identified by it where its own identity may not be read.
+                // Without the right to read the namespace kube-system, --cluster-id identifies the cluster.
                 Err(error @ kubernetes::identity::Error::Read { is_refused: true, .. })
                     if self.identity.cluster_id.is_some() =>
                 {
-                    tracing::warn!(%error, "the cluster's identity stays unknown; a clone under the same --cluster-id cannot be told apart");
+                    tracing::warn!(%error, "no right to read the cluster's identity; using --cluster-id");
                     break None;
                 }
                 Err(error) => error,
@@ -186,7 +182,7 @@ impl Controller {
         Ok(Some((RecordOwner { cluster_id, cluster_name, owner }, uid)))
     }
 
-    async fn keep(
+    async fn control(
         &self,
         writer: RecordOwner,
         uid: Option<String>,
@@ -194,20 +190,20 @@ impl Controller {
         tasks: &mut Tasks,
         stop: CancellationToken,
     ) -> Result<(), Error> {
-        let Shared { clock, metrics, health, instance, controller_status, stands } = shared;
+        let Shared { clock, metrics, health, instance, controller_status, statuses } = shared;
         let registry = self.client(writer.clone())?;
-        let (question, checks) = mpsc::channel(QUESTIONS_WAITING);
-        let (answer, check_results) = mpsc::channel(QUESTIONS_WAITING);
+        let (check, checks) = mpsc::channel(CHECKS_WAITING);
+        let (check_result, check_results) = mpsc::channel(CHECKS_WAITING);
         let client = self.cluster.client();
         let scope = self.scope.clone();
         let known =
             kubernetes::confirm::ExpectedCluster { uid: uid.clone(), named: self.identity.cluster_id.is_some() };
         tasks.spawn("confirm", async move {
-            kubernetes::confirm::run(client, scope, known, checks, answer).await;
+            kubernetes::confirm::run(client, scope, known, checks, check_result).await;
             Ok(())
         });
         let options = self.options(&writer, uid, instance);
-        let (leadership, mut lease) = self.lease(&options.instance, clock, stands.clone(), metrics.clone());
+        let (leadership, mut lease) = self.lease(&options.instance, clock, statuses.clone(), metrics.clone());
         let parts = InformerParts {
             scope: self.scope.clone(),
             rule: self.rule(writer),
@@ -220,16 +216,16 @@ impl Controller {
         let (approval, approvals) = mpsc::channel(APPROVALS_WAITING);
         if let Some(publisher) = self.approvals(&options.instance) {
             tasks.spawn("approvals", async move {
-                publisher.run(stands, approval).await;
+                publisher.run(statuses, approval).await;
                 Ok(())
             });
         }
         let inputs = Inputs { pod_events, check_results, leadership, approvals };
-        let outputs = Outputs { checks: question, relist, controller_status, metrics, health };
+        let outputs = Outputs { checks: check, relist, controller_status, metrics, health };
         let event_loop = EventLoop::new(registry, view, options, clock, outputs);
         let result = tokio::select! {
             result = event_loop.run(inputs, stop.cancelled_owned()) => match result {
-                // Other tasks end with the event loop, so the reason is that of a watch.
+                // The reason is that of a watch, although other tasks may have ended too.
                 Err(controller::error::Error::WatchesEnded) => Err(tasks.end_of("watch").await),
                 result => result.map_err(Error::from),
             },
@@ -240,7 +236,7 @@ impl Controller {
         result
     }
 
-    /// Whether this process leads, told by a lease if there is one.
+    /// Starts the leader election. Without a Lease, this process always leads.
     fn lease(
         &self,
         instance: &str,
@@ -260,10 +256,9 @@ impl Controller {
         (leadership, Lease { over, task: Some(AbortOnDropHandle::new(task)) })
     }
 
-    /// Where a person approves held deletions, if that was set.
     fn approvals(&self, instance: &str) -> Option<Approvals> {
         let Some(LeaseName { namespace, name }) = self.holds.approval_lease.clone() else {
-            tracing::info!("deletions that are held can be approved by nobody: --approval-lease is not set");
+            tracing::info!("held deletions cannot be approved; set --approval-lease or --lease");
             return None;
         };
         let leases = LeaseClient::new(self.cluster.client(), LeaseRef { namespace, name });
@@ -311,15 +306,15 @@ impl Controller {
     }
 }
 
-/// The task that keeps the lease, if there is one. It outlives the event loop: the lease is given up once nothing is
-/// written any more.
+/// The task of the leader election, if there is a Lease. It outlives the event loop, because the Lease may be released
+/// only after the last write.
 struct Lease {
     over: CancellationToken,
     task: Option<AbortOnDropHandle<()>>,
 }
 
 impl Lease {
-    /// Waits for its end, which never comes by itself.
+    /// Waits until the task ends. Without `over`, that is a defect.
     async fn ended(&mut self) -> Error {
         match &mut self.task {
             None => std::future::pending().await,
@@ -330,18 +325,18 @@ impl Lease {
         }
     }
 
-    /// Gives the lease up, if it is ours, and waits until that is done.
+    /// Releases the Lease if this process holds it, and waits until that is done.
     async fn release(mut self) {
         self.over.cancel();
         if self.task.is_some() {
             let Error::TaskFailed { source, .. } = self.ended().await else { return };
-            tracing::error!(%source, "the lease was not released, it expires by itself");
+            tracing::warn!(%source, "lease not released; it expires");
         }
     }
 }
 
-/// Says that the process is alive for as long as it waits for something that is not its own matter.
-async fn turning(health: &Health) -> Infallible {
+/// Reports that the process is alive while it waits for the API server.
+async fn report_alive(health: &Health) -> Infallible {
     loop {
         health.loop_turned();
         tokio::time::sleep(TURN).await;
@@ -357,7 +352,7 @@ mod tests {
         // While the API server does not answer, the process is not restarted.
         let health = Health::new(1);
         for _ in 0..60 {
-            let waited = tokio::time::timeout(Duration::from_secs(10), turning(&health)).await;
+            let waited = tokio::time::timeout(Duration::from_secs(10), report_alive(&health)).await;
             assert!(waited.is_err() && health.live().ok());
         }
     }

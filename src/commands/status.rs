@@ -1,4 +1,4 @@
-//! The status page: how things stand, for a person at 3 a.m.
+//! The page `/status`: session, records and holds, as JSON for a person. `docs/operations.md` explains its members.
 
 use std::sync::{Arc, OnceLock};
 
@@ -12,13 +12,12 @@ use crate::{
     telemetry::metrics::{Figures, Metrics},
 };
 
-/// What the page is made of.
 #[derive(Clone)]
 pub(super) struct StatusPage {
     metrics: Metrics,
     controller_status: watch::Receiver<ControllerStatus>,
     instance: Arc<str>,
-    /// Where held deletions are approved.
+    /// The Lease on which held deletions are approved.
     lease: Option<LeaseName>,
     writer: Arc<OnceLock<RecordOwner>>,
 }
@@ -33,13 +32,12 @@ impl StatusPage {
         Self { metrics, controller_status, instance: instance.into(), lease, writer: Arc::default() }
     }
 
-    /// The cluster's identity is known from now on.
+    /// Adds the cluster's identity, once it is known.
     pub(super) fn identified(&self, writer: &RecordOwner) {
-        // It is told once.
+        // The caller sets it once, so this cannot fail.
         let _ = self.writer.set(writer.clone());
     }
 
-    /// The page.
     pub(super) fn page(&self) -> Value {
         let Figures { pods, records, oldest_pending_seconds, first_complete_sync_seconds, watch_silence_seconds } =
             self.metrics.figures();
@@ -51,7 +49,7 @@ impl StatusPage {
             "cluster": writer.map(|writer| json!({"id": writer.cluster_id, "name": writer.cluster_name})),
             "owner": writer.map(|writer| &writer.owner),
             "session": {"state": session.as_str(), "epoch": epoch},
-            "inStep": in_sync,
+            "inSync": in_sync,
             "firstCompleteSyncSeconds": Some(first_complete_sync_seconds).filter(|seconds| *seconds > 0.0),
             "pods": pods,
             "records": records.into_iter().collect::<std::collections::BTreeMap<_, _>>(),

@@ -1,4 +1,4 @@
-//! The essential tasks of a command: the first one to end ends them all.
+//! The essential tasks of a command. When one of them ends, the command ends with an error that names it.
 
 use std::future::Future;
 
@@ -6,7 +6,6 @@ use tokio::task::JoinSet;
 
 use super::Error;
 
-/// Owned tasks, each with a name.
 #[derive(Default)]
 pub(super) struct Tasks {
     set: JoinSet<(&'static str, Result<(), Error>)>,
@@ -14,13 +13,13 @@ pub(super) struct Tasks {
 }
 
 impl Tasks {
-    /// Starts a task that is not to end by itself.
+    /// Starts a task that should run as long as the command.
     pub(super) fn spawn(&mut self, name: &'static str, task: impl Future<Output = Result<(), Error>> + Send + 'static) {
         let handle = self.set.spawn(async move { (name, task.await) });
         self.names.push((handle.id(), name));
     }
 
-    /// Waits for the first task to end, and returns the reason. Without tasks, it waits for ever.
+    /// Waits until a task ends, and returns the reason. Without tasks, it waits for ever.
     pub(super) async fn first_end(&mut self) -> Error {
         match self.next_end().await {
             Some((_, error)) => error,
@@ -28,7 +27,7 @@ impl Tasks {
         }
     }
 
-    /// Waits for a task of this name to end, and returns the reason. Other tasks may end before it.
+    /// Waits until a task of this name ends, and returns the reason. Other tasks may end before it.
     pub(super) async fn end_of(&mut self, name: &'static str) -> Error {
         while let Some((ended, error)) = self.next_end().await {
             if ended == name {
@@ -49,7 +48,7 @@ impl Tasks {
         })
     }
 
-    /// Ends all tasks and waits until they have ended.
+    /// Aborts all tasks and waits until they have ended.
     pub(super) async fn end(mut self) {
         self.set.shutdown().await;
     }

@@ -1,4 +1,4 @@
-//! `pod-registrar watch`: no registry, two kinds of lines.
+//! `pod-registrar watch`: prints a line when a pod is created or deleted, without a registry.
 
 use std::{collections::HashMap, io::ErrorKind, time::Duration};
 
@@ -24,10 +24,10 @@ use crate::{
     telemetry::{health::Health, metrics::Metrics},
 };
 
-/// How often the watches are built anew, as nobody sets it here.
+/// The default of `--relist-interval`, which this command does not have.
 const RELIST_INTERVAL: Duration = Duration::from_secs(6 * 3600);
 
-/// Prints pods as they come and go, until it is asked to stop or nobody reads any more.
+/// Prints pods until `stop` is cancelled or the reader of standard output closes it.
 pub(super) async fn run(
     settings: WatchSettings,
     environment: Environment,
@@ -56,11 +56,11 @@ pub(super) async fn run(
             error = tasks.first_end() => break Err(error),
             pod_event = pod_events.recv() => pod_event,
         };
-        // The watches have ended, and one of them says why.
+        // All watches have ended.
         let Some(pod_event) = pod_event else { break Err(tasks.first_end().await) };
         let lines = shown.lines(&pod_event, &view);
         let printed = tokio::select! {
-            // Whoever asks for the end does not wait for a reader.
+            // A blocked standard output does not delay the end.
             () = stop.cancelled() => break Ok(()),
             printed = output.print(&lines) => printed,
         };
@@ -74,15 +74,15 @@ pub(super) async fn run(
     result
 }
 
-/// The pods that were shown as created and not yet as deleted: which watch saw them, and their names.
+/// The pods whose creation was printed and whose deletion was not: the index of their watch, and their names.
 #[derive(Default)]
 struct Shown(HashMap<Uid, (usize, Box<str>)>);
 
 impl Shown {
-    /// What a sighting makes worth saying. A list shows what was missed while its watch was broken.
+    /// The lines for a pod event. A complete list shows what its watch missed.
     fn lines(&mut self, pod_event: &PodEvent, view: &View) -> Vec<String> {
         match pod_event {
-            // A pod that is gone again by now is shown all the same: its end is told next.
+            // A pod that is already gone from the view is shown too: its deletion event comes next.
             PodEvent::Applied { uid, name, watch, .. } => self.created(uid, *watch, name).into_iter().collect(),
             PodEvent::Deletion { uid, .. } => self.deleted(uid).into_iter().collect(),
             PodEvent::Page { .. } | PodEvent::ListFailed { .. } => Vec::new(),
@@ -97,7 +97,7 @@ impl Shown {
                 let mut lines: Vec<String> = gone.iter().filter_map(|uid| self.deleted(uid)).collect();
                 let mut created: Vec<String> =
                     pods.iter().filter_map(|(uid, name)| self.created(uid, *watch, name)).collect();
-                // A store has no order of its own; people like one.
+                // A store has no order.
                 lines.sort();
                 created.sort();
                 lines.append(&mut created);

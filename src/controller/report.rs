@@ -301,7 +301,7 @@ impl Reporter {
         self.metrics.set_records(RecordState::InFlight, in_flight);
         self.metrics.set_records(RecordState::Parked, parked);
         self.metrics.set_records(RecordState::Held, counts.held);
-        self.metrics.set_records(RecordState::Doubt, uncertain);
+        self.metrics.set_records(RecordState::Uncertain, uncertain);
         self.metrics.set_pending(pending + in_flight, now.since(oldest));
         self.metrics.set_held(counts.held);
         self.metrics.set_memory(ledger.entry_count(), counts.queue_entries);

@@ -1,8 +1,8 @@
-//! Builds whole pod documents, as long and as nested as the ones that a real server sends.
+//! Builds whole pod documents, as long and as nested as those of a real server.
 
 use serde_json::{Value, json};
 
-/// A pod that is being described; it becomes a document by [`PodBuilder::build`] or `into()`.
+/// Describes a pod. [`PodBuilder::build`] or `into()` turns it into a document.
 #[derive(Clone, Debug)]
 pub struct PodBuilder {
     name: String,
@@ -27,7 +27,7 @@ struct Owner {
     uid: String,
 }
 
-/// A pod of a name, in the namespace `default`, not on a node yet.
+/// A pending pod in the namespace `default`, without a node.
 pub fn pod(name: impl Into<String>) -> PodBuilder {
     PodBuilder {
         name: name.into(),
@@ -47,7 +47,7 @@ pub fn pod(name: impl Into<String>) -> PodBuilder {
 }
 
 impl PodBuilder {
-    /// Lets the server make up the name.
+    /// Lets the server choose a name with this prefix.
     #[must_use]
     pub fn generate_name(mut self, prefix: impl Into<String>) -> Self {
         self.generate_name = Some(prefix.into());
@@ -55,77 +55,70 @@ impl PodBuilder {
         self
     }
 
-    /// The namespace.
     #[must_use]
     pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
         self.namespace = namespace.into();
         self
     }
 
-    /// A UID of one's own instead of the server's.
+    /// Sets the UID. Otherwise the server chooses one.
     #[must_use]
     pub fn uid(mut self, uid: impl Into<String>) -> Self {
         self.uid = Some(uid.into());
         self
     }
 
-    /// One more label.
     #[must_use]
     pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.labels.push((key.into(), value.into()));
         self
     }
 
-    /// One more annotation.
     #[must_use]
     pub fn annotation(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.annotations.push((key.into(), value.into()));
         self
     }
 
-    /// The controller that made it.
+    /// Adds the owner reference of its controller.
     #[must_use]
     pub fn owner(mut self, kind: impl Into<String>, name: impl Into<String>, uid: impl Into<String>) -> Self {
         self.owner = Some(Owner { kind: kind.into(), name: name.into(), uid: uid.into() });
         self
     }
 
-    /// The node that it is on.
     #[must_use]
     pub fn node(mut self, node: impl Into<String>) -> Self {
         self.node = Some(node.into());
         self
     }
 
-    /// Its address.
     #[must_use]
     pub fn ip(mut self, ip: impl Into<String>) -> Self {
         self.ip = Some(ip.into());
         self
     }
 
-    /// The image of its container.
     #[must_use]
     pub fn image(mut self, image: impl Into<String>) -> Self {
         self.image = image.into();
         self
     }
 
-    /// One more finalizer.
     #[must_use]
     pub fn finalizer(mut self, name: impl Into<String>) -> Self {
         self.finalizers.push(name.into());
         self
     }
 
-    /// When what its status tells happened.
+    /// Sets the time in its status.
     #[must_use]
     pub fn at(mut self, time: impl Into<String>) -> Self {
         self.at = time.into();
         self
     }
 
-    /// Running on a node, with an address (`node-1` and `10.0.0.1` if none is named).
+    /// Running on a node with an address, by default `node-1` and `10.0.0.1`.
     #[must_use]
     pub fn running(mut self) -> Self {
         self.phase = "Running";
@@ -134,7 +127,6 @@ impl PodBuilder {
         self
     }
 
-    /// Finished well.
     #[must_use]
     pub fn succeeded(mut self) -> Self {
         self = self.running();
@@ -142,7 +134,6 @@ impl PodBuilder {
         self
     }
 
-    /// Finished badly.
     #[must_use]
     pub fn failed(mut self) -> Self {
         self = self.running();
@@ -150,7 +141,6 @@ impl PodBuilder {
         self
     }
 
-    /// The document.
     pub fn build(self) -> Value {
         let mut document = json!({
             "metadata": self.metadata(),
@@ -207,7 +197,7 @@ impl From<PodBuilder> for Value {
     }
 }
 
-/// Puts a pod into a phase, with the conditions and container statuses that belong to it.
+/// Sets the phase of a pod, with the matching conditions and container statuses.
 pub(super) fn set_phase(document: &mut Value, phase: &str, ip: Option<&str>, now: &str) {
     let scheduled = document.pointer("/spec/nodeName").is_some();
     let image = document.pointer("/spec/containers/0/image").cloned().unwrap_or_default();
@@ -291,7 +281,7 @@ fn spec(name: &str, image: &str) -> Value {
     })
 }
 
-/// What takes up most of a real document, and is of use to nobody here.
+/// Takes up most of a real document. Nothing here reads it.
 fn managed_fields(labels: &[(String, String)]) -> Value {
     let labels: serde_json::Map<_, _> = labels.iter().map(|(key, _)| (format!("f:{key}"), json!({}))).collect();
     json!([

@@ -1,9 +1,9 @@
-//! Changes of a document as JSON: what comes out is JSON, of another shape than somebody expects.
+//! Changes a document as JSON. The result is JSON of another shape than a parser expects.
 
 use fastrand::Rng;
 use serde_json::{Map, Value, json};
 
-/// Changes a document in one to four places. What is no JSON is left as it is.
+/// Changes a document in one to four places. Bytes that are not JSON stay as they are.
 pub(super) fn change(bytes: &[u8], corpus: &[Vec<u8>], rng: &mut Rng) -> Vec<u8> {
     let Ok(mut document) = serde_json::from_slice::<Value>(bytes) else { return bytes.to_vec() };
     for _ in 0..rng.usize(1..=4) {
@@ -13,7 +13,7 @@ pub(super) fn change(bytes: &[u8], corpus: &[Vec<u8>], rng: &mut Rng) -> Vec<u8>
     document.to_string().into_bytes()
 }
 
-/// A random place of a document: as often near its leaves as near its root.
+/// A random place in a document, as often near its leaves as near its root.
 fn place<'a>(document: &'a mut Value, rng: &mut Rng) -> &'a mut Value {
     let mut at = document;
     for _ in 0..rng.usize(..8) {
@@ -57,7 +57,7 @@ fn one(at: &mut Value, other: &Value, rng: &mut Rng) {
     }
 }
 
-/// Takes a member away, gives it another name or value, or adds many.
+/// Removes a member, changes its name or value, or adds many.
 fn member(members: &mut Map<String, Value>, rng: &mut Rng) {
     let name = members.keys().nth(rng.usize(..members.len())).unwrap().clone();
     match rng.u8(..5) {
@@ -76,7 +76,7 @@ fn member(members: &mut Map<String, Value>, rng: &mut Rng) {
     }
 }
 
-/// Takes an item away, or has it many times, or in another place.
+/// Removes an item, repeats it, replaces it, or shuffles the items.
 fn item(items: &mut Vec<Value>, rng: &mut Rng) {
     let chosen = rng.usize(..items.len());
     match rng.u8(..4) {
@@ -90,7 +90,7 @@ fn item(items: &mut Vec<Value>, rng: &mut Rng) {
     }
 }
 
-/// A value that somebody may have forgotten.
+/// A value that parsers often do not expect.
 fn anything(rng: &mut Rng) -> Value {
     const NUMBERS: [f64; 6] = [0.5, -0.0, 1e300, -1e300, 1e-300, 9_007_199_254_740_993.0];
     const INTEGERS: [u64; 7] = [0, 1, 65_536, 1 << 32, (1 << 53) - 1, 1 << 53, u64::MAX];
@@ -108,7 +108,7 @@ fn anything(rng: &mut Rng) -> Value {
     }
 }
 
-/// A text that somebody may have forgotten.
+/// A text that parsers often do not expect.
 pub(super) fn text(rng: &mut Rng) -> String {
     const TEXTS: [&str; 30] = [
         "",
@@ -150,7 +150,7 @@ pub(super) fn text(rng: &mut Rng) -> String {
     }
 }
 
-/// A text with a part taken away, doubled or replaced.
+/// A text of which a part is removed, doubled or replaced.
 pub(super) fn altered(of: &str, rng: &mut Rng) -> String {
     let letters: Vec<char> = of.chars().collect();
     let at = rng.usize(..=letters.len());

@@ -1,4 +1,4 @@
-//! Documents to begin with: pods as an API server writes them, records, and a registry's replies.
+//! Documents that inputs are made from: pods of an API server, records, and responses of a registry.
 
 use serde_json::{Value, json};
 
@@ -16,7 +16,7 @@ fn whole(name: &str) -> PodBuilder {
         .owner("ReplicaSet", "web-7c6f5d9b88", replica_set)
 }
 
-/// Pods in every stage of their lives, as whole as a server sends them.
+/// Whole pods in every stage of their lives.
 pub(crate) fn pods() -> Vec<Vec<u8>> {
     let stages =
         [whole("pending"), whole("running").running(), whole("succeeded").succeeded(), whole("failed").failed()];
@@ -37,7 +37,7 @@ pub(crate) fn pods() -> Vec<Vec<u8>> {
     pods.iter().map(|pod| pod.to_string().into_bytes()).collect()
 }
 
-/// A record of the cluster `c`, with everything in it, under this id and version.
+/// A record of the cluster `c` with all members.
 pub(crate) fn record(id: &str, epoch: u64, seq: u64) -> Value {
     json!({
         "schema": 1, "owner": "pod-registrar", "cluster": {"id": "c", "name": "prod-eu"},
@@ -52,7 +52,7 @@ pub(crate) fn record(id: &str, epoch: u64, seq: u64) -> Value {
     })
 }
 
-/// What a registry answers: successes and problems, one of each kind.
+/// Responses of a registry: one of each kind of success and problem.
 pub(crate) fn replies() -> Vec<Vec<u8>> {
     let zero = format!("sha256:{}", "0".repeat(64));
     let problem = |name: &str| {

@@ -1,10 +1,10 @@
-//! Random inputs for everything that parses foreign bytes. For tests alone: it is not part of the program.
+//! Random inputs for tests of everything that parses bytes of others.
 //!
-//! An input is a realistic document that was changed a few times, as JSON ([`change`]) and as bytes ([`spoil`]), so that
-//! most of it is still understood and the parsers are left behind their first check. A property says what must hold for
-//! every input. One that fails is shrunk and printed with its seed.
+//! An input is a realistic document that was changed a few times, as JSON ([`change`]) and as bytes ([`spoil`]), so
+//! that most parsers get past their first check. A property has to hold for every input. An input that breaks it is
+//! shrunk and printed with its seed.
 //!
-//! `POD_REGISTRAR_TEST_FUZZ_ROUNDS` sets how many inputs each property gets, `POD_REGISTRAR_TEST_FUZZ_SEED` repeats a run.
+//! `POD_REGISTRAR_TEST_FUZZ_ROUNDS` sets the inputs per property, and `POD_REGISTRAR_TEST_FUZZ_SEED` repeats a run.
 
 mod change;
 pub(crate) mod corpus;
@@ -19,36 +19,34 @@ use fastrand::Rng;
 
 use corpus::pods;
 
-/// Inputs that a property gets where nothing else is said: about a second's worth.
+/// The default number of inputs per property, which takes about a second.
 const ROUNDS: usize = 1_000;
-/// Bytes of an input, at most: more than anything that is read whole in one piece, a record or a pod.
+/// The size limit of an input: above that of a record or a pod.
 const LARGEST: usize = 2 << 20;
-/// What a property may take for one input. Generous, as tests share a machine: it is there for what never ends.
+/// Time limit of a property for one input. Generous, because tests share a machine; it catches endless loops.
 const LONGEST: Duration = Duration::from_secs(10);
-/// Attempts to make an input that failed smaller.
+/// The most attempts to shrink an input.
 const SHRINKS: usize = 400;
 
-/// What a property found.
 pub(crate) type Found = Result<(), String>;
 
-/// Says why a property does not hold, unless it does.
 pub(crate) fn ensure(holds: bool, why: impl FnOnce() -> String) -> Found {
     if holds { Ok(()) } else { Err(why()) }
 }
 
-/// Tries a property on many inputs made from a corpus. What the property decides at random comes from the generator that
-/// it is handed, which is the same one again while a failure is shrunk.
+/// Checks a property with many inputs that are made from a corpus. The property draws its own random choices from the
+/// generator it gets, which starts with the same seed while an input is shrunk.
 pub(crate) fn check(corpus: &[Vec<u8>], property: impl Fn(&[u8], &mut Rng) -> Found) {
     check_slow(1, corpus, property);
 }
 
-/// The same for a property that takes so many times as long as others do.
+/// The same with fewer inputs, for a property that takes `cost` times as long as others.
 pub(crate) fn check_slow(cost: usize, corpus: &[Vec<u8>], property: impl Fn(&[u8], &mut Rng) -> Found) {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse().unwrap());
     let rounds =
         number("POD_REGISTRAR_TEST_FUZZ_ROUNDS").map_or(ROUNDS, |rounds: u64| usize::try_from(rounds).unwrap());
     let seed = number("POD_REGISTRAR_TEST_FUZZ_SEED").unwrap_or_else(|| fastrand::u64(..));
-    // Every document as it is, and then the random ones.
+    // First the documents of the corpus, unchanged.
     let whole = corpus.len();
     for round in 0..whole + rounds.div_ceil(cost) {
         let mut rng = Rng::with_seed(seed.wrapping_add(round as u64));
@@ -62,7 +60,7 @@ pub(crate) fn check_slow(cost: usize, corpus: &[Vec<u8>], property: impl Fn(&[u8
     }
 }
 
-/// One input: a document of the corpus, changed as JSON, as bytes, or both.
+/// A document of the corpus, changed as JSON, as bytes, or both.
 pub(crate) fn input(corpus: &[Vec<u8>], rng: &mut Rng) -> Vec<u8> {
     let mut bytes = corpus[rng.usize(..corpus.len())].clone();
     let kinds = rng.u8(..8);
@@ -84,7 +82,7 @@ fn run(input: &[u8], seed: u64, property: &impl Fn(&[u8], &mut Rng) -> Found) ->
     found.and_then(|()| ensure(took < LONGEST, || format!("it took {took:?}")))
 }
 
-/// Leaves out ever smaller pieces as long as what is left still fails.
+/// Removes smaller and smaller pieces while the rest still fails.
 fn shrink(mut input: Vec<u8>, mut why: String, run: impl Fn(&[u8]) -> Found) -> (Vec<u8>, String) {
     let (mut piece, mut tries) = (input.len() / 2, 0);
     while piece > 0 && tries < SHRINKS {

@@ -1,10 +1,10 @@
-//! Changes of a document as bytes: what comes out is often no JSON, and sometimes no text.
+//! Changes a document as bytes. The result is often not JSON, and sometimes not text.
 
 use std::ops::Range;
 
 use fastrand::Rng;
 
-/// What is put between other bytes.
+/// Bytes that are inserted.
 const PIECES: [&[u8]; 24] = [
     b"\"",
     b"\\",
@@ -66,15 +66,14 @@ pub(super) fn spoil(mut bytes: Vec<u8>, corpus: &[Vec<u8>], rng: &mut Rng) -> Ve
     bytes
 }
 
-/// A part of the bytes, mostly a short one.
+/// A random range, mostly a short one.
 fn part(bytes: &[u8], rng: &mut Rng) -> Range<usize> {
     let start = rng.usize(..=bytes.len());
     let most = (bytes.len() - start).min(if rng.u8(..4) == 0 { usize::MAX } else { 24 });
     start..start + rng.usize(..=most)
 }
 
-/// Has a member of an object twice: a place between two members is looked for, and what stands between two commas is
-/// repeated there.
+/// Repeats the bytes between two commas after another comma, which often gives an object the same member twice.
 fn twice(bytes: &mut Vec<u8>, rng: &mut Rng) {
     let commas: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at] == b',').collect();
     if commas.len() < 2 {

@@ -1,8 +1,12 @@
-//! Whether the process is alive and whether it is ready, as pure verdicts over a few marks.
+//! Whether the process is live, and whether it is ready.
 //!
-//! Live means that our own event loop turns. It says nothing about the API server or the registry: a restart mends neither,
-//! and probes that depend on them turn an outage into a restart storm. Ready means that every watch has delivered its first
-//! complete list once; what happens to the watches later is for metrics.
+//! | probe | passes if |
+//! | --- | --- |
+//! | live | the event loop turned in the last 30 s; before its first turn, within 120 s of the start |
+//! | ready | every watch has delivered one complete list, no other writer took over, and the process is not stopping |
+//!
+//! Liveness does not depend on the API server or the registry: a restart fixes neither, and an outage would restart
+//! every replica. Watches that fail later are for metrics.
 
 use std::{
     fmt,
@@ -15,21 +19,21 @@ use std::{
 
 use tokio::time::Instant;
 
-/// The loop ticks at least every second, so this is thirty missed ticks: a hang, not a slow moment.
+/// The loop turns at least every second, so after this time it hangs.
 pub const LONGEST_TURN: Duration = Duration::from_secs(30);
 
-/// For what comes before the loop's first turn. What waits there for others says [`Health::loop_turned`] at every try, so that
-/// an API server that is away at the start is no reason for a restart either.
+/// Time limit before the first turn of the loop. Code that waits for the API server there calls
+/// [`Health::loop_turned`], so that an outage at the start causes no restart.
 pub const STARTUP_GRACE: Duration = Duration::from_secs(120);
 
-/// The marks that the event loop and the watches leave, and the verdicts over them. Cheap to clone.
+/// What the event loop and the watches report about themselves. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Health(Arc<Marks>);
 
 #[derive(Debug)]
 struct Marks {
     started: Instant,
-    /// Milliseconds after `started` plus one; 0 is never.
+    /// The last turn of the loop, in milliseconds after `started` plus one; 0 before the first.
     turned: AtomicU64,
     listed: Box<[AtomicBool]>,
     fenced: AtomicBool,
@@ -37,7 +41,7 @@ struct Marks {
 }
 
 impl Health {
-    /// A process that starts now, with as many watches as it will ever have.
+    /// For a process that starts now. The number of watches is fixed.
     pub fn new(watches: usize) -> Self {
         Self(Arc::new(Marks {
             started: Instant::now(),
@@ -48,36 +52,32 @@ impl Health {
         }))
     }
 
-    /// The event loop turned. It says so at least every second.
+    /// The event loop calls this at least every second.
     pub fn loop_turned(&self) {
         let millis = u64::try_from(self.0.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.0.turned.store(millis.saturating_add(1), Ordering::Relaxed);
     }
 
-    /// The watch delivered a complete list. It stays so; a watch that is unknown is ignored.
+    /// A watch delivered a complete list. An unknown index is ignored.
     pub fn watch_listed(&self, watch: usize) {
         if let Some(listed) = self.0.listed.get(watch) {
             listed.store(true, Ordering::Relaxed);
         }
     }
 
-    /// Whether another writer took the session over.
     pub fn set_fenced(&self, fenced: bool) {
         self.0.fenced.store(fenced, Ordering::Relaxed);
     }
 
-    /// The process was asked to stop.
     pub fn stopping(&self) {
         self.0.stopping.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the process should go on living.
     pub fn live(&self) -> Report {
         let turned = self.0.turned.load(Ordering::Relaxed).checked_sub(1).map(Duration::from_millis);
         liveness(self.0.started.elapsed(), turned)
     }
 
-    /// Whether the process does its work.
     pub fn ready(&self) -> Report {
         let marks = &self.0;
         let listed = marks.listed.iter().filter(|listed| listed.load(Ordering::Relaxed)).count();
@@ -86,7 +86,7 @@ impl Health {
     }
 }
 
-/// A verdict, check by check.
+/// The results of the checks of a probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report(Vec<Check>);
 
@@ -97,13 +97,12 @@ struct Check {
 }
 
 impl Report {
-    /// Whether every check passed.
     pub fn ok(&self) -> bool {
         self.0.iter().all(|check| check.failure.is_none())
     }
 }
 
-/// One line a check, in the manner of the API server: `[+]watch ok`, `[-]watch failed: why`.
+/// One line per check, as the API server writes them: `[+]watch ok`, `[-]watch failed: why`.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for Check { name, failure } in &self.0 {
@@ -116,11 +115,11 @@ impl fmt::Display for Report {
     }
 }
 
-/// Both times are since the start: now, and when the loop turned last.
+/// Both times count from the start of the process: now, and the last turn of the loop.
 fn liveness(now: Duration, turned: Option<Duration>) -> Report {
     let (since, limit) = turned.map_or((now, STARTUP_GRACE), |turned| (now.saturating_sub(turned), LONGEST_TURN));
     let failure = (since > limit).then(|| match turned {
-        Some(_) => format!("it did not turn for {} s, the limit is {} s", since.as_secs(), limit.as_secs()),
+        Some(_) => format!("it did not turn for {} s; the limit is {} s", since.as_secs(), limit.as_secs()),
         None => format!("it did not turn within {} s of the start", limit.as_secs()),
     });
     Report(vec![Check { name: "loop", failure }])
@@ -131,8 +130,8 @@ fn readiness(listed: usize, watches: usize, fenced: bool, stopping: bool) -> Rep
     let check = |name, failure| Check { name, failure };
     Report(vec![
         check("watch", (listed < watches).then(waiting)),
-        check("session", fenced.then(|| "another writer took the session over".to_owned())),
-        check("running", stopping.then(|| "the process was asked to stop".to_owned())),
+        check("session", fenced.then(|| "another writer took over the session".to_owned())),
+        check("running", stopping.then(|| "the process is stopping".to_owned())),
     ])
 }
 
@@ -143,14 +142,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn process_is_live_while_the_loop_turns() {
         let health = Health::new(1);
-        assert!(health.live().ok(), "the start has a grace");
+        assert!(health.live().ok(), "it is starting");
         tokio::time::advance(Duration::from_secs(119)).await;
         assert!(health.live().ok());
         health.loop_turned();
         tokio::time::advance(Duration::from_secs(30)).await;
         assert!(health.live().ok());
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert_eq!(health.live().to_string(), "[-]loop failed: it did not turn for 31 s, the limit is 30 s\n");
+        assert_eq!(health.live().to_string(), "[-]loop failed: it did not turn for 31 s; the limit is 30 s\n");
         health.loop_turned();
         assert!(health.live().ok());
     }

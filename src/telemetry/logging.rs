@@ -1,4 +1,4 @@
-//! Logs to standard error, as text for people or as JSON for collectors.
+//! Sets up the log on standard error, as text for people or as JSON for log collectors.
 
 use std::env;
 
@@ -11,45 +11,40 @@ use tracing_subscriber::{
 
 use super::stderr::Stderr;
 
-/// How log lines are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
-    /// One line an event, for people.
+    /// One line per event, for people.
     #[default]
     Text,
-    /// One JSON object a line, for collectors.
+    /// One JSON object per line, for log collectors.
     Json,
 }
 
-/// The environment variable that the filter is read from: levels, by target or for all.
+/// The environment variable with the filter: levels, for all targets or by target.
 pub const FILTER_VARIABLE: &str = "RUST_LOG";
 
-/// What is logged where the environment says nothing.
 const DEFAULT_FILTER: &str = "info";
 
-/// The Kubernetes client logs a list that it cannot decode as a whole (megabytes, with whatever the pods' specs hold), and
-/// every failed attempt at ERROR. We report both ourselves, once and bounded, so its own lines stay off
-/// unless the filter asks for these targets by name.
+/// The Kubernetes client logs the whole body of a list that it cannot decode, secrets of pod specs included, and every
+/// failed attempt at ERROR. This program logs both itself, bounded, so these targets are off unless the filter names
+/// them.
 const QUIET_TARGETS: &str = "kube_client=off,kube_runtime=off";
 
-/// Why logging could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The environment variable is set, but not to a filter.
     #[error("{FILTER_VARIABLE} is not a log filter ({0}); use a level such as `debug`, or `info,pod_registrar=debug`")]
     Filter(#[from] ParseError),
-    /// The environment variable is set, but not to text.
-    #[error("{FILTER_VARIABLE} is not valid UTF-8; use a level such as `debug`, or leave it out")]
+    #[error("{FILTER_VARIABLE} is not valid UTF-8; use a level such as `debug`, or unset it")]
     NotText,
-    /// The process has a subscriber already.
+    /// A defect, or a test that runs the program in its own process.
     #[error("logging was set up twice: {0}")]
     AlreadySet(#[from] tracing_subscriber::util::TryInitError),
 }
 
-/// Sets up logging to standard error for the whole process. To be called once, before anything is logged.
+/// Sets up logging for the whole process. Call it once, before anything is logged.
 ///
 /// # Errors
-/// Where the filter in the environment cannot be read, or logging is set up already.
+/// If the environment has no valid filter, or logging is set up already.
 pub fn init(format: LogFormat, stderr: Stderr) -> Result<(), Error> {
     let filter = match env::var(FILTER_VARIABLE) {
         Ok(text) => filter(&text)?,
@@ -60,7 +55,7 @@ pub fn init(format: LogFormat, stderr: Stderr) -> Result<(), Error> {
     Ok(())
 }
 
-/// Later directives win over earlier ones of the same target, so what the operator wrote wins over our defaults.
+/// Later directives of a target win over earlier ones, so the operator's filter wins over these defaults.
 fn filter(text: &str) -> Result<Targets, ParseError> {
     let text = if text.trim().is_empty() { DEFAULT_FILTER } else { text };
     format!("{QUIET_TARGETS},{text}").parse()
@@ -72,7 +67,7 @@ where
 {
     let layer = tracing_subscriber::fmt::layer().with_writer(writer);
     match format {
-        // Escape codes would end in the files of log collectors; a terminal that shows them is the rarer reader.
+        // Without colours: log collectors would store the escape codes.
         LogFormat::Text => layer.with_ansi(false).boxed(),
         LogFormat::Json => layer.json().flatten_event(true).with_current_span(false).boxed(),
     }

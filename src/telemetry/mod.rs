@@ -1,6 +1,6 @@
-//! What the program says about itself: logs, metrics and health.
+//! Logs, metrics and health.
 //!
-//! A leaf: other rooms write to the handles that are defined here, and nothing here knows of those rooms.
+//! Other modules write to the handles that are defined here. This module uses none of them.
 
 pub mod health;
 pub mod logging;

@@ -1,15 +1,14 @@
-//! A panic in any thread or task ends the process.
+//! Ends the process when any thread or task panics.
 //!
-//! A worker that is gone leaves a process that looks alive and does nothing; after a restart everything works again.
+//! Otherwise the process would stay alive with a part of its work stopped. After a restart all of it runs again.
 
 use std::{any::Any, panic, process, thread};
 
 use super::stderr::Stderr;
 
-/// The exit code of a process that failed while running.
 const FAILED: i32 = 1;
 
-/// From now on every panic is logged and ends the process with code 1.
+/// Installs a hook that logs each panic and ends the process with code 1.
 pub fn end_the_process(stderr: Stderr) {
     panic::set_hook(Box::new(move |panic| {
         let location = panic.location().map(ToString::to_string).unwrap_or_default();
@@ -21,8 +20,8 @@ pub fn end_the_process(stderr: Stderr) {
     }));
 }
 
-/// A panic's message if the source spells it out. One that was formatted may hold anything, secrets included, and the
-/// location leads to its cause as well.
+/// The message of a panic if it is a literal. A formatted message may hold secrets, and the location is enough to find
+/// the cause.
 fn literal(payload: &(dyn Any + Send)) -> &'static str {
     payload.downcast_ref::<&'static str>().copied().unwrap_or("(formatted, not shown)")
 }

@@ -1,8 +1,8 @@
-//! Standard error, written by a thread of its own.
+//! Writes standard error in a thread of its own.
 //!
-//! Whoever logs appends a line to a buffer and goes on. If nobody reads the other end of standard error, the buffer fills
-//! up and further lines are dropped and counted: a full pipe blocks this thread alone, never one that serves probes,
-//! hears signals or renews the lease.
+//! A log line is appended to a buffer. If standard error is blocked, the buffer fills up, and further lines are dropped
+//! and counted. A full pipe thus blocks only this thread, and none that answers probes, handles signals or renews the
+//! Lease.
 
 use std::{
     fs::File,
@@ -16,19 +16,19 @@ use std::{
 use parking_lot::{Condvar, Mutex};
 use prometheus_client::metrics::counter::Counter;
 
-/// Bytes of lines that wait to be written.
+/// Size limit of the buffer.
 const MOST_BYTES: usize = 256 << 10;
-/// What the buffer keeps of its memory when it is empty.
+/// Memory that an empty buffer keeps.
 const KEEP_BYTES: usize = 16 << 10;
-/// How long the last lines may take at the end of the process.
+/// Time limit of the last lines at the end of the process.
 const LAST_LINES: Duration = Duration::from_secs(1);
-/// The pause before another attempt where the other end made standard error non-blocking.
+/// Pause before another attempt if the other end made standard error non-blocking.
 const FULL_PAUSE: Duration = Duration::from_millis(20);
 
-/// Lines that were dropped since the process started.
+/// Lines dropped since the process started.
 pub static LINES_DROPPED: LazyLock<Counter> = LazyLock::new(Counter::default);
 
-/// A handle to the thread. Each write is one whole line. Cheap to clone.
+/// A handle to the thread. Each write has to be one whole line. Cheap to clone.
 #[derive(Clone)]
 pub struct Stderr(Arc<Shared>);
 
@@ -42,7 +42,7 @@ struct Shared {
 struct State {
     waiting: Vec<u8>,
     writing: bool,
-    /// Lines dropped since the log said so.
+    /// Lines dropped since the last log line about it.
     dropped: u64,
 }
 
@@ -52,7 +52,7 @@ impl Stderr {
     /// # Errors
     /// If the thread cannot be started.
     pub fn start() -> io::Result<Self> {
-        // A descriptor of its own: the lock of the standard library's handle would be held through a blocked write.
+        // In a descriptor of its own, because a blocked write would hold the lock of the standard library's handle.
         let to = File::from(io::stderr().as_fd().try_clone_to_owned()?);
         Self::start_with(to)
     }
@@ -67,7 +67,7 @@ impl Stderr {
     /// Waits until everything is written, for at most a second.
     pub fn flush(&self) {
         let busy = |state: &mut State| state.writing || !state.waiting.is_empty();
-        // Whether it was in time changes nothing: the process ends next.
+        // A timeout changes nothing: the process ends next.
         self.0.changed.wait_while_for(&mut self.0.state.lock(), busy, LAST_LINES);
     }
 }
@@ -118,7 +118,7 @@ impl Shared {
     }
 }
 
-/// Like [`Write::write_all`], but waits where the descriptor is non-blocking and full.
+/// Like [`Write::write_all`], but waits if the descriptor is non-blocking and full.
 fn write_all(to: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match to.write(bytes) {
@@ -138,7 +138,7 @@ mod tests {
 
     use super::*;
 
-    /// A pipe: a write blocks until the test takes it.
+    /// A pipe in which a write blocks until the test takes it.
     struct Pipe(mpsc::SyncSender<Vec<u8>>);
 
     impl Write for Pipe {
@@ -158,7 +158,7 @@ mod tests {
         let mut stderr = Stderr::start_with(Pipe(written)).unwrap();
         let before = LINES_DROPPED.get();
         let line = [&[b'x'; 1023][..], b"\n"].concat();
-        // The thread takes some lines at once, and is then stuck with them.
+        // The thread takes some lines at once, and is then blocked.
         let lines = 2 * MOST_BYTES / line.len() + 500;
         for _ in 0..lines {
             stderr.write_all(&line).unwrap();
@@ -172,7 +172,7 @@ mod tests {
         }
         stderr.flush();
         let state = stderr.0.state.lock();
-        assert!(state.waiting.is_empty() && state.dropped == 0, "it works again, and said so");
+        assert!(state.waiting.is_empty() && state.dropped == 0, "it works again and logged the loss");
     }
 
     #[test]

@@ -71,7 +71,7 @@ pub(super) fn push_suffix(out: &mut Vec<u8>, mut random: u64, letters: u32) {
 }
 
 impl Layout {
-    /// Slots for so many pods, of one size in kB or of 3, 5 and 10 kB.
+    /// Slots for `pods` pods, of one size in kB or of 3, 5 and 10 kB.
     pub(crate) fn new(seed: u64, pods: u32, kilobytes: Option<u32>) -> Self {
         let nodes = u64::from(pods / 30).max(3);
         let mut layout = Self {

@@ -72,7 +72,7 @@ async fn run(api: Api, per_second: u64, lasts: Duration) {
                 pending.push_back((Instant::now() + STARTS_IN, slot));
             }
         }
-        // At the end too, each in its time: all at once they would be one change in sixty, and the slowest.
+        // Also at the end, one by one: all at once they would be a burst that dominates the slowest delays.
         while pending.front().is_some_and(|(at, _)| *at <= Instant::now()) {
             if let Some((_, slot)) = pending.pop_front() {
                 let mut world = api.world();

@@ -1,9 +1,9 @@
 //! An API server for a million pods, which holds some bytes per pod and writes a pod's JSON when it is requested.
 //!
-//! The demo's API server holds every pod as a document, and would need gigabytes beside the controller that is measured.
-//! This one is a process of its own, plain HTTP/1.1 on loopback. It serves what a controller requests: one namespace, and
-//! pods by list, page, name and watch, with bookmarks and expired versions. Below `/control` the bench starts churn and
-//! reads the state.
+//! The demo's API server holds every pod as a document, and would need gigabytes beside the controller that is
+//! measured. This one is a process of its own, plain HTTP/1.1 on loopback. It serves what a controller requests: one
+//! namespace, and pods by list, page, name and watch, with bookmarks and expired versions. Below `/control` the bench
+//! starts churn and reads the state.
 
 mod churn;
 mod list;

@@ -120,7 +120,7 @@ impl Watch {
     async fn wait(&mut self, out: &mut Vec<u8>) {
         let bookmark = self.bookmark.unwrap_or(self.end);
         tokio::select! {
-            // An expiry changes this as well.
+            // An expiry is signalled here, too.
             _ = self.changed.changed() => {}
             () = sleep_until(self.end) => self.ended = true,
             () = sleep_until(bookmark) => {

@@ -1,4 +1,4 @@
-//! What the stand-in knows: how each pod stands, and what changed lately.
+//! The content of the stand-in: the state of each pod, and the newest changes.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -7,19 +7,15 @@ use super::pods::{Layout, State, mix};
 /// The resource version before the first pod.
 const FIRST_VERSION: u64 = 1_000;
 
-/// What happened to a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Happened {
-    /// It was created.
     Added,
-    /// It changed.
     Modified,
-    /// It was deleted.
     Deleted,
 }
 
 impl Happened {
-    /// As watches call it.
+    /// The name of the watch event.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Added => "ADDED",
@@ -29,7 +25,6 @@ impl Happened {
     }
 }
 
-/// One change, with what was before it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Change {
     pub(crate) slot: u32,
@@ -38,7 +33,7 @@ pub(crate) struct Change {
     pub(crate) after: State,
 }
 
-/// Pods by place, and the newest changes.
+/// Pods by slot, and the newest changes.
 #[derive(Debug)]
 pub(crate) struct World {
     states: Vec<State>,
@@ -50,7 +45,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// All places of a layout filled, with pods that run.
+    /// A running pod in each slot of a layout.
     pub(crate) fn new(layout: &Layout, seed: u64, most_history: usize) -> Self {
         let state = |slot: u32| State {
             life: 0,
@@ -63,27 +58,24 @@ impl World {
         Self { states, alive, version: FIRST_VERSION + alive, history: VecDeque::new(), most_history, random: seed }
     }
 
-    /// The newest resource version.
     pub(crate) fn version(&self) -> u64 {
         self.version
     }
 
-    /// How many pods are there.
     pub(crate) fn alive(&self) -> u64 {
         self.alive
     }
 
-    /// How each pod stands that is there.
     pub(crate) fn living(&self) -> impl Iterator<Item = (u32, State)> + '_ {
         (0_u32..).zip(&self.states).filter(|(_, state)| state.alive).map(|(slot, state)| (slot, *state))
     }
 
-    /// Up to `most` pods from a place on, as they were at a version; and the place after the last. Nothing where the
-    /// history does not go back so far.
+    /// Up to `most` pods from a slot on, as they were at a version, and the slot after the last one. None if the
+    /// version is older than the history.
     pub(crate) fn page(&self, at: u64, from: u32, most: usize) -> Option<(Vec<(u32, State)>, u32)> {
         let newer = usize::try_from(self.version.checked_sub(at)?).ok()?;
         let first = self.history.len().checked_sub(newer)?;
-        // The oldest change after that version knows what was there.
+        // The oldest change after that version has the state at that version.
         let mut then: HashMap<u32, State> = HashMap::new();
         for change in self.history.range(first..).rev() {
             then.insert(change.slot, change.before);
@@ -100,7 +92,7 @@ impl World {
         Some((found, slot))
     }
 
-    /// Up to `most` changes after a version; nothing where they are not known any more.
+    /// Up to `most` changes after a version. None if the version is older than the history.
     pub(crate) fn since(&self, version: u64, most: usize) -> Option<Vec<Change>> {
         let newer = usize::try_from(self.version.saturating_sub(version)).ok()?;
         let first = self.history.len().checked_sub(newer)?;
@@ -120,7 +112,7 @@ impl World {
         change
     }
 
-    /// Deletes a pod of the world's choice; nothing where none is left that runs.
+    /// Deletes a random running pod. None if it finds none.
     pub(crate) fn delete_one(&mut self) -> Option<Change> {
         let slots = self.states.len() as u64;
         for _ in 0..64 {
@@ -135,7 +127,7 @@ impl World {
         None
     }
 
-    /// Creates a pod, pending, where one was deleted.
+    /// Creates a pending pod in the slot of a deleted one.
     pub(crate) fn create(&mut self, slot: u32) -> Change {
         self.alive += 1;
         self.change(slot, Happened::Added, |state| State {
@@ -146,7 +138,7 @@ impl World {
         })
     }
 
-    /// Lets a pending pod run, or restarts a container of one that runs; nothing if it is gone.
+    /// Starts a pending pod, or restarts a container of a running one. None if it was deleted.
     pub(crate) fn advance(&mut self, slot: u32) -> Option<Change> {
         let alive = self.states.get(slot as usize)?.alive;
         alive.then(|| self.change(slot, Happened::Modified, |state| State { revision: state.revision + 1, ..state }))

@@ -32,11 +32,13 @@ fn command_line(input: &[u8]) -> Found {
     match parse_with(Program::command(), std::iter::once("pod-registrar".into()).chain(arguments)) {
         Ok(Command::Run(settings)) => {
             let (registry, intervals) = (&settings.registry, [settings.resync_interval, settings.relist_interval]);
-            ensure((1..=64).contains(&registry.max_in_flight), || "requests at a time".to_owned())?;
-            ensure(registry.max_writes_per_second > 0, || "no writes".to_owned())?;
-            ensure((1..=300_000).contains(&registry.request_timeout.as_millis()), || "the timeout".to_owned())?;
+            ensure((1..=64).contains(&registry.max_in_flight), || "--max-in-flight out of bounds".to_owned())?;
+            ensure(registry.max_writes_per_second > 0, || "--max-writes-per-second is 0".to_owned())?;
+            ensure((1..=300_000).contains(&registry.request_timeout.as_millis()), || {
+                "--request-timeout out of bounds".to_owned()
+            })?;
             let url = &registry.registry_url;
-            ensure(url.path().ends_with('/') && url.username().is_empty(), || "the address".to_owned())?;
+            ensure(url.path().ends_with('/') && url.username().is_empty(), || "an invalid --registry-url".to_owned())?;
             let year = 366 * 24 * 3600;
             ensure(intervals.iter().all(|i| (1..=year).contains(&i.as_secs())), || format!("{intervals:?}"))
         }
@@ -46,7 +48,7 @@ fn command_line(input: &[u8]) -> Found {
             ensure(matches!(code, 0 | 2), || format!("exit code {code}"))?;
             let names_origin = error.kind() != clap::error::ErrorKind::ValueValidation || text.starts_with("error: --");
             ensure(names_origin, || format!("no flag is named: {text}"))?;
-            // An error repeats the value, escaped, and the help is a few pages.
+            // An error repeats the value, escaped; the help has a few pages.
             ensure(text.len() <= 20_000 + 12 * input.len(), || format!("{} bytes of error", text.len()))
         }
     }
@@ -80,8 +82,10 @@ fn random_file_is_accepted_or_rejected() {
         let token = input.trim_ascii();
         let token = token.strip_prefix(b"\xef\xbb\xbf").unwrap_or(token).trim_ascii();
         let fits = !token.is_empty() && token.iter().all(u8::is_ascii_graphic) && input.len() <= 4 << 20;
-        ensure(files::token(path).is_ok() == fits, || "a token that cannot be sent, or could".to_owned())?;
-        ensure(files::readable(path).is_ok() != input.is_empty(), || "an empty file".to_owned())?;
+        ensure(files::token(path).is_ok() == fits, || "a token is accepted or rejected wrongly".to_owned())?;
+        ensure(files::readable(path).is_ok() != input.is_empty(), || {
+            "an empty file is accepted, or another one rejected".to_owned()
+        })?;
         for rejected in [files::token(path), files::certificates(path), files::private_key(path)] {
             let text = rejected.err().map_or(String::new(), |problem| problem.to_string());
             ensure(text.len() < 1_000, || format!("{} bytes of error", text.len()))?;

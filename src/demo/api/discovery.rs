@@ -1,4 +1,4 @@
-//! What the server says of itself: its version, its health, and the resources that it serves, so that kubectl finds its way.
+//! Version, health and discovery of resources, which kubectl asks for.
 
 use axum::{Json, Router, routing::get};
 use serde_json::{Value, json};
@@ -34,8 +34,8 @@ pub(super) fn router() -> Router<Api> {
         ])))
 }
 
-fn fixed(answer: Value) -> axum::routing::MethodRouter<Api> {
-    get(move || async move { Json(answer) })
+fn fixed(document: Value) -> axum::routing::MethodRouter<Api> {
+    get(move || async move { Json(document) })
 }
 
 fn version() -> Value {

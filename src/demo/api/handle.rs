@@ -1,4 +1,4 @@
-//! The handle: changes and reads from Rust, beside HTTP.
+//! Reads and changes of the content from Rust, besides HTTP.
 
 use std::collections::BTreeMap;
 
@@ -12,16 +12,12 @@ use super::{
     store::Snapshot,
 };
 
-/// A change of a pod that the server made.
+/// A pod that was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodWritten {
-    /// The pod's namespace.
     pub namespace: String,
-    /// The pod's name.
     pub name: String,
-    /// The pod's UID.
     pub uid: String,
-    /// The resource version of the change.
     pub resource_version: u64,
 }
 
@@ -37,16 +33,15 @@ impl From<&JsonObject> for PodWritten {
     }
 }
 
-/// Pods.
 impl Api {
-    /// Adds a pod (in `default` if it names no namespace), or fails as the server would: 409 if the name is taken.
+    /// Creates a pod, by default in the namespace `default`. 409 if its name is taken.
     pub fn create(&self, pod: impl Into<Value>) -> Result<PodWritten, StatusError> {
         let pod = pod.into();
         let namespace = pod.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or("default").to_owned();
         self.change(|state| Ok(PodWritten::from(&*state.create(&namespace, pod)?)))
     }
 
-    /// Changes a pod's document. Its identity and its resource version are the server's. 404 if there is none.
+    /// Changes the document of a pod, except its identity and resource version. 404 if it does not exist.
     pub fn update(
         &self,
         namespace: &str,
@@ -63,7 +58,7 @@ impl Api {
         })
     }
 
-    /// Begins to delete a pod that has time to end: it is marked, and stays until [`Api::delete`]. 404 if there is none.
+    /// Sets the deletion timestamp of a pod, which stays until [`Api::delete`]. 404 if it does not exist.
     pub fn terminate(&self, namespace: &str, name: &str, grace_seconds: u64) -> Result<PodWritten, StatusError> {
         self.change(|state| {
             let old = state.pod(namespace, name)?;
@@ -71,7 +66,7 @@ impl Api {
         })
     }
 
-    /// Removes a pod at once. 404 if there is none.
+    /// Removes a pod at once. 404 if it does not exist.
     pub fn delete(&self, namespace: &str, name: &str) -> Result<PodWritten, StatusError> {
         self.change(|state| {
             let old = state.pod(namespace, name)?;
@@ -79,7 +74,7 @@ impl Api {
         })
     }
 
-    /// Puts another pod in the place of one with the same name; watches see ONE MODIFIED event with another UID.
+    /// Replaces a pod by another one of the same name. Watches see one MODIFIED event with another UID.
     pub fn replace_in_place(&self, pod: impl Into<Value>) -> Result<PodWritten, StatusError> {
         let pod = pod.into();
         let text = |path: &str| pod.pointer(path).and_then(Value::as_str).unwrap_or("default").to_owned();
@@ -90,46 +85,41 @@ impl Api {
         })
     }
 
-    /// A pod's document.
     pub fn pod(&self, namespace: &str, name: &str) -> Option<Value> {
         let pod = self.state().pod(namespace, name).ok()?;
         pod.document().ok()
     }
 
-    /// The UIDs of all pods, by `namespace/name`.
+    /// The UIDs of all pods by `namespace/name`.
     pub fn uids(&self) -> BTreeMap<String, String> {
         self.snapshot().uids()
     }
 }
 
-/// The server's past and identity.
 impl Api {
-    /// The server's time, as documents write it. It moves with tokio's clock.
+    /// The server's time as in documents. It moves with tokio's clock.
     pub fn now(&self) -> String {
         self.state().now()
     }
 
-    /// The newest resource version.
     pub fn resource_version(&self) -> u64 {
         self.state().resource_version
     }
 
-    /// The present content, for [`Api::restore`].
     pub fn snapshot(&self) -> Snapshot {
         self.state().snapshot()
     }
 
-    /// Goes back to an earlier moment, its leases and its resource version included, as a cluster whose etcd was restored from a backup.
+    /// Goes back to an earlier content and resource version, like a cluster whose etcd is restored from a backup.
     pub fn restore(&self, to: Snapshot) {
         self.change(|state| state.restore(to));
     }
 
-    /// Forgets the past: a watch or a list's next page from an earlier resource version fails with 410. Open watches go on.
+    /// Compacts the history: a watch or a page from an earlier resource version gets a 410. Open watches continue.
     pub fn compact(&self) {
         self.change(|state| state.history.compact(state.resource_version));
     }
 
-    /// A lease's document.
     pub fn lease(&self, namespace: &str, name: &str) -> Option<Value> {
         self.state().others.get(&LEASES, namespace, name).ok().cloned()
     }

@@ -1,4 +1,4 @@
-//! The bounded past: what watches are fed from, and how a list at an earlier resource version is told.
+//! The latest changes. Watches read them, and lists of an earlier resource version are computed from them.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -7,36 +7,35 @@ use std::{
 
 use super::object::JsonObject;
 
-/// One change of one pod.
+/// One change of a pod.
 #[derive(Clone, Debug)]
 pub(super) struct HistoryEntry {
-    /// The resource version that the change made.
     pub(super) resource_version: u64,
-    /// The state before; `None` for a pod that was created.
+    /// None if the change created the pod.
     pub(super) before: Option<Arc<JsonObject>>,
-    /// The state after; of a deleted pod the last one, under the resource version of the deletion.
+    /// The pod after the change; its last state, with the resource version of the deletion, if the change deleted it.
     pub(super) object: Arc<JsonObject>,
     pub(super) deleted: bool,
 }
 
-/// The newest changes, oldest first.
+/// The newest changes, in ascending order.
 #[derive(Debug)]
 pub(super) struct History {
     changes: VecDeque<HistoryEntry>,
     limit: usize,
-    /// The resource version of the newest change that was thrown away: whoever has not seen it has a gap.
+    /// The resource version of the newest change that was dropped.
     dropped: u64,
-    /// Requests that ask for an earlier state than this are answered with 410.
+    /// Requests for an earlier resource version get a 410.
     compacted: u64,
 }
 
 impl History {
-    /// An empty past that starts at a resource version.
+    /// An empty history that starts at a resource version.
     pub(super) fn new(limit: usize, start: u64) -> Self {
         Self { changes: VecDeque::new(), limit, dropped: start, compacted: start }
     }
 
-    /// Adds the newest change and forgets the oldest ones beyond the limit.
+    /// Adds a change, and drops the oldest ones beyond the limit.
     pub(super) fn push(&mut self, change: HistoryEntry) {
         self.changes.push_back(change);
         while self.changes.len() > self.limit {
@@ -47,17 +46,16 @@ impl History {
         }
     }
 
-    /// Makes every request for a state before this one fail. Watches that run go on.
+    /// From now on, requests for an earlier resource version fail. Open watches continue.
     pub(super) fn compact(&mut self, at: u64) {
         self.compacted = self.compacted.max(at);
     }
 
-    /// Whether a request may start from this resource version.
     pub(super) fn holds(&self, resource_version: u64) -> bool {
         resource_version >= self.compacted
     }
 
-    /// At most `limit` changes after a resource version; `None` where some of them are gone already.
+    /// At most `limit` changes after a resource version. None if some of them were dropped.
     pub(super) fn since(&self, resource_version: u64, limit: usize) -> Option<Vec<HistoryEntry>> {
         if resource_version < self.dropped {
             return None;
@@ -66,7 +64,7 @@ impl History {
         Some(self.changes.range(start..).take(limit).cloned().collect())
     }
 
-    /// What was different at a resource version: every key that changed later, with its state then.
+    /// Every key that changed after a resource version, with its state at that version.
     pub(super) fn undo(&self, resource_version: u64) -> BTreeMap<Arc<str>, Option<Arc<JsonObject>>> {
         let start = self.changes.partition_point(|change| change.resource_version <= resource_version);
         let mut then = BTreeMap::new();
@@ -94,7 +92,7 @@ mod tests {
 
     #[test]
     fn compaction_hinders_only_new_requests() {
-        // A watch that asks for changes that are no longer kept is informed of the gap.
+        // A watch that asks for dropped changes notices the gap.
         let mut history = History::new(2, 10);
         for at in 11..=13 {
             history.push(created("a/a", at));

@@ -1,4 +1,4 @@
-//! Lists: pages of one consistent moment, put together from the bytes that are stored.
+//! Lists. All pages of a list show one resource version, and their items are the stored bytes.
 
 use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 
@@ -12,18 +12,16 @@ use super::{
     store::ApiState,
 };
 
-/// One page of a list.
 #[derive(Debug)]
 pub(super) struct ListPage {
     pub(super) resource_version: u64,
     pub(super) items: Vec<Arc<JsonObject>>,
     pub(super) next: Option<Token>,
-    /// How many items are still to come; a list with a selector does not tell.
+    /// The number of items after this page. None for a list with a selector, as on a real server.
     pub(super) remaining: Option<usize>,
 }
 
 impl ListPage {
-    /// The page of the server's own content that a query asks for.
     pub(super) fn of(state: &ApiState, namespace: Option<&str>, query: &Query) -> Result<Self, StatusError> {
         let now = state.resource_version;
         let at = match &query.token {
@@ -52,7 +50,7 @@ impl ListPage {
         namespace: Option<&str>,
         query: &Query,
     ) -> Self {
-        // '0' is the character after '/': the range of the keys of one namespace.
+        // '0' is the character after '/', so this range holds the keys of one namespace.
         let first = namespace.map_or(String::new(), |namespace| format!("{namespace}/"));
         let end = namespace.map(|namespace| format!("{namespace}0"));
         let from = match &query.token {
@@ -97,7 +95,7 @@ impl ListPage {
     }
 }
 
-/// All pods of a range as they were before what is undone.
+/// The pods of a range, with the changes in `undo` taken back.
 fn merge<'a>(
     pods: &'a BTreeMap<Arc<str>, Arc<JsonObject>>,
     undo: &'a BTreeMap<Arc<str>, Option<Arc<JsonObject>>>,

@@ -1,4 +1,4 @@
-//! An API server in memory: pods, namespaces, leases and events, served as an axum [`Router`](axum::Router).
+//! An API server in memory, as an axum [`Router`](axum::Router): pods, namespaces, leases and events.
 //!
 //! ```text
 //! routes ── others, pods, list, watch ──> store (State) ──> history, object
@@ -27,14 +27,13 @@ use parking_lot::{Mutex, MutexGuard};
 
 use store::ApiState;
 
-/// How a server behaves.
 #[derive(Clone, Debug)]
 pub struct ApiOptions {
-    /// The seed of UIDs, names and timeouts.
+    /// Seed of UIDs, generated names and default timeouts.
     pub seed: u64,
-    /// The number of changes that are kept. A watch from an earlier resource version is answered with 410.
+    /// The number of changes that are kept. A watch from an earlier resource version gets a 410.
     pub history: usize,
-    /// How often a watch that asks for bookmarks gets one.
+    /// The interval of bookmarks.
     pub bookmark_every: Duration,
 }
 
@@ -44,7 +43,7 @@ impl Default for ApiOptions {
     }
 }
 
-/// The server. Cheap to clone: all clones share their content.
+/// The server. Cheap to clone; all clones share their content.
 #[derive(Clone, Debug)]
 pub struct Api {
     shared: Arc<Shared>,
@@ -69,7 +68,7 @@ impl Api {
         self.shared.state.lock()
     }
 
-    /// Changes the content and wakes the watches.
+    /// Changes the content, and wakes the watches.
     fn change<T>(&self, change: impl FnOnce(&mut ApiState) -> T) -> T {
         let out = change(&mut self.state());
         self.shared.changed.send_replace(());

@@ -1,4 +1,4 @@
-//! A stored pod: its document as the bytes that are sent, and the few facts that selectors ask for.
+//! A stored pod: the bytes of its document, and the fields that selectors read.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -9,13 +9,12 @@ use serde::{
 };
 use serde_json::{Map, Value};
 
-/// What every single pod document starts with; list items go without it, as a real server's do.
+/// The beginning of a single document. List items do not have it, as on a real server.
 const HEAD: &[u8] = br#"{"kind":"Pod","apiVersion":"v1","#;
 
-/// The order in which a real server writes the members of a pod.
+/// The order of members on a real server.
 const POD_ORDER: &[&str] = &["metadata", "spec", "status"];
 
-/// The order in which a real server writes the members of `metadata`.
 const META_ORDER: &[&str] = &[
     "name",
     "generateName",
@@ -34,10 +33,10 @@ const META_ORDER: &[&str] = &[
     "managedFields",
 ];
 
-/// One state of one pod. Never changed: a newer state is a new object.
+/// One state of a pod. Immutable: a newer state is a new object.
 #[derive(Clone, Debug)]
 pub(super) struct JsonObject {
-    /// `namespace/name`: the order of lists.
+    /// `namespace/name`, by which lists are ordered.
     pub(super) key: Arc<str>,
     pub(super) uid: Box<str>,
     pub(super) resource_version: u64,
@@ -45,12 +44,12 @@ pub(super) struct JsonObject {
     node: Box<str>,
     phase: Box<str>,
     ip: Box<str>,
-    /// The document as a list item: without kind and apiVersion.
+    /// The document without kind and apiVersion, as in a list.
     item: Bytes,
 }
 
 impl JsonObject {
-    /// Freezes a document. Its metadata must be complete.
+    /// The metadata of the document has to be complete.
     pub(super) fn new(key: Arc<str>, resource_version: u64, document: &Value) -> Result<Self, serde_json::Error> {
         let text = |path: &str| document.pointer(path).and_then(Value::as_str).unwrap_or_default().into();
         let labels = document.pointer("/metadata/labels").and_then(Value::as_object);
@@ -73,7 +72,7 @@ impl JsonObject {
 
     /// The same content under another resource version, as in a DELETED event.
     pub(super) fn at(&self, resource_version: u64) -> Result<Self, serde_json::Error> {
-        // Only texts come before it in the metadata, and a quote inside of a text is escaped: the first one is the right one.
+        // The first match is the right one: only texts precede it, and quotes in texts are escaped.
         const MEMBER: &[u8] = br#""resourceVersion":""#;
         let start = self.item.windows(MEMBER.len()).position(|window| window == MEMBER);
         let value = start.and_then(|start| Some((start + MEMBER.len(), self.item.get(start + MEMBER.len()..)?)));
@@ -88,12 +87,11 @@ impl JsonObject {
         Ok(Self { resource_version, item: item.into(), ..self.clone() })
     }
 
-    /// The namespace and the name.
     pub(super) fn names(&self) -> (&str, &str) {
         self.key.split_once('/').unwrap_or(("", &self.key))
     }
 
-    /// The value of a field that can be selected by; `None` for any other field.
+    /// The value of a field. None for a field that selectors cannot name.
     pub(super) fn field(&self, path: &str) -> Option<&str> {
         let (namespace, name) = self.names();
         match path {
@@ -106,34 +104,32 @@ impl JsonObject {
         }
     }
 
-    /// The document, to be changed.
     pub(super) fn document(&self) -> Result<Value, serde_json::Error> {
         serde_json::from_slice(&self.item)
     }
 
-    /// The document as a list item.
+    /// The document without kind and apiVersion.
     pub(super) fn item(&self) -> &Bytes {
         &self.item
     }
 
-    /// Writes the document as a single object.
+    /// Writes the document with kind and apiVersion.
     pub(super) fn write_single(&self, to: &mut BytesMut) {
         to.put_slice(HEAD);
         to.put_slice(self.item.get(1..).unwrap_or_default());
     }
 }
 
-/// Writes any object with its first members in a given order; those of its metadata come as a real server writes them.
+/// Writes an object with its first members in a given order, and its metadata in that of a real server.
 pub(super) fn in_order(document: &Value, order: &'static [&'static str]) -> String {
     let ordered = document.as_object().map(|map| serde_json::to_string(&Ordered { map, order, all: true }));
     ordered.and_then(Result::ok).unwrap_or_else(|| document.to_string())
 }
 
-/// A JSON object whose first members come in a fixed order.
 struct Ordered<'a> {
     map: &'a Map<String, Value>,
     order: &'static [&'static str],
-    /// Whether the members that the order does not name are written too.
+    /// Whether to write the members that are not in `order`, too.
     all: bool,
 }
 
@@ -192,7 +188,7 @@ mod tests {
                 r#""spec":{"nodeName":"n1"},"status":{"phase":"Running","podIP":"10.0.0.1"}}"#
             )
         );
-        assert!(object.at(8).is_err(), "it never had one");
+        assert!(object.at(8).is_err(), "it has no resource version");
         assert_eq!(object.field("metadata.namespace"), Some("shop"));
         assert_eq!(object.field("status.podIP"), Some("10.0.0.1"));
         assert_eq!(object.field("spec.priority"), None);

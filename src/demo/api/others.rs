@@ -1,4 +1,4 @@
-//! What is stored besides pods: namespaces, leases, events. They are few, so they stay documents.
+//! Namespaces, leases and events. They are few, so they are stored as documents.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,6 @@ use super::{
     store::ApiState,
 };
 
-/// The number of events that are kept.
 const EVENTS_LIMIT: usize = 1_000;
 
 /// Documents by plural, namespace and name.
@@ -17,13 +16,12 @@ const EVENTS_LIMIT: usize = 1_000;
 pub(super) struct Others(BTreeMap<(&'static str, String, String), Value>);
 
 impl Others {
-    /// One document.
     pub(super) fn get(&self, resource: &Resource, namespace: &str, name: &str) -> Result<&Value, StatusError> {
         let found = self.0.get(&(resource.plural, namespace.to_owned(), name.to_owned()));
         found.ok_or_else(|| StatusError::not_found(resource, name))
     }
 
-    /// All documents of a type; of one namespace if it is named.
+    /// All documents of a type, in one namespace or in all.
     pub(super) fn all<'a>(
         &'a self,
         resource: &Resource,
@@ -38,16 +36,15 @@ impl Others {
 }
 
 impl ApiState {
-    /// Makes sure that a namespace is there.
+    /// Creates a namespace if it does not exist.
     pub(super) fn ensure_namespace(&mut self, name: &str) {
         if self.others.get(&NAMESPACES, "", name).is_err() {
             let document = json!({"metadata": {"name": name}, "status": {"phase": "Active"}});
-            // The name is free, as was just seen: nothing can refuse it.
+            // It cannot fail, because the name is free.
             let _created = self.create_other(&NAMESPACES, "", document);
         }
     }
 
-    /// Adds a document.
     pub(super) fn create_other(
         &mut self,
         resource: &'static Resource,
@@ -80,7 +77,7 @@ impl ApiState {
         Ok(self.write_other(resource, namespace, &name, document))
     }
 
-    /// Replaces a document, if nobody wrote it since the version that the new one names.
+    /// Replaces a document, if the new one names the stored resource version.
     pub(super) fn replace_other(
         &mut self,
         resource: &'static Resource,
@@ -106,7 +103,7 @@ impl ApiState {
         Ok(self.write_other(resource, namespace, name, document))
     }
 
-    /// Changes a document by a JSON merge patch (RFC 7396).
+    /// Applies a JSON merge patch (RFC 7396).
     pub(super) fn patch_other(
         &mut self,
         resource: &'static Resource,
@@ -119,7 +116,6 @@ impl ApiState {
         self.replace_other(resource, namespace, name, document)
     }
 
-    /// Removes a document.
     pub(super) fn remove_other(
         &mut self,
         resource: &Resource,
@@ -141,7 +137,7 @@ impl ApiState {
     }
 }
 
-/// Why a write with an old resource version is refused.
+/// The message for a write with an old resource version.
 pub(super) const MODIFIED: &str =
     "the object has been modified; please apply your changes to the latest version and try again";
 

@@ -1,4 +1,4 @@
-//! One pod over HTTP: get, create, replace, delete, with the refusals of a real server.
+//! Pods over HTTP: list, get, create, replace and delete, with the errors of a real server.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -46,13 +46,12 @@ fn list(api: &Api, namespace: Option<String>, params: &BTreeMap<String, String>)
     Ok(page.into_response())
 }
 
-/// One pod.
 pub(super) async fn get(State(api): State<Api>, Path((namespace, name)): Path<(String, String)>) -> Answer {
     let pod = api.state().pod(&namespace, &name)?;
     Ok(single(StatusCode::OK, &pod))
 }
 
-/// Creates a pod. Its status is the server's to begin with.
+/// Creates a pod. A status in the request is ignored.
 pub(super) async fn create(State(api): State<Api>, Path(namespace): Path<String>, body: Bytes) -> Answer {
     let mut document: Value = serde_json::from_slice(&body)?;
     let metadata = document.get_mut("metadata").and_then(Value::as_object_mut);
@@ -79,7 +78,7 @@ pub(super) async fn create(State(api): State<Api>, Path(namespace): Path<String>
     Ok(single(StatusCode::CREATED, &pod))
 }
 
-/// Replaces a pod, all but its status.
+/// Replaces a pod except its status.
 pub(super) async fn replace(
     State(api): State<Api>,
     Path((namespace, name)): Path<(String, String)>,
@@ -96,7 +95,6 @@ pub(super) async fn replace(
     Ok(single(StatusCode::OK, &pod))
 }
 
-/// Replaces a pod's status and nothing else.
 pub(super) async fn replace_status(
     State(api): State<Api>,
     Path((namespace, name)): Path<(String, String)>,
@@ -110,7 +108,7 @@ pub(super) async fn replace_status(
     Ok(single(StatusCode::OK, &pod))
 }
 
-/// Deletes a pod: it is marked, with time to end if it runs, and then goes; here nothing takes time.
+/// Deletes a pod. As on a real server, it is marked first and removed then; here both happen at once.
 pub(super) async fn delete(
     State(api): State<Api>,
     Path((namespace, name)): Path<(String, String)>,
@@ -138,7 +136,7 @@ fn delete_in(
     };
     let held = has_finalizers(&document);
     let marked = mark(state, old, grace)?;
-    // What the kubelet does once the containers have ended: here they end at once.
+    // The kubelet sets the grace period to 0 when the containers have ended. Here they end at once.
     let ended = if grace > 0 { mark(state, marked.clone(), 0)? } else { marked.clone() };
     if held {
         return Ok(marked);
@@ -147,7 +145,7 @@ fn delete_in(
     Ok(if grace > 0 { marked } else { gone })
 }
 
-/// Marks a pod as being deleted after some seconds, or ends the wait for that.
+/// Sets the deletion timestamp of a pod, or shortens its grace period.
 pub(super) fn mark(
     state: &mut store::ApiState,
     pod: Arc<JsonObject>,
@@ -167,7 +165,7 @@ pub(super) fn mark(
     })
 }
 
-/// Refuses to delete another pod or another state than the client means.
+/// Fails if the pod is not in the state that the client names.
 fn check_preconditions(document: &Value, name: &str, options: &Value) -> Result<(), StatusError> {
     for (what, member, happened) in
         [("UID", "uid", "deleted and then recreated"), ("ResourceVersion", "resourceVersion", "modified")]
@@ -189,7 +187,7 @@ fn has_finalizers(document: &Value) -> bool {
     document.pointer("/metadata/finalizers").and_then(Value::as_array).is_some_and(|all| !all.is_empty())
 }
 
-/// Takes over what a client may write, if it wrote it from the newest version.
+/// Copies what a client may write, if the client read the newest version.
 fn merge(old: &JsonObject, stored: &mut Value, mut sent: Value, only_status: bool) -> Result<(), StatusError> {
     let name = old.names().1;
     let text = |member: &str| sent["metadata"][member].as_str().unwrap_or_default();

@@ -1,31 +1,30 @@
-//! The query of a list or watch.
+//! The query parameters of a list or watch.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{selector::Selector, status::StatusError};
 
-/// What a list or watch asks for.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Query {
     pub(super) selector: Selector,
-    /// `None` where it is not set: as new as can be.
+    /// None asks for the newest.
     pub(super) resource_version: Option<u64>,
-    /// Whether the list must be the one at exactly this resource version.
+    /// Whether a list has to show exactly this resource version.
     pub(super) exact: bool,
-    /// The most items of a page; `None` for all.
+    /// The most items of a page. None is no limit.
     pub(super) limit: Option<usize>,
     pub(super) token: Option<Token>,
     pub(super) watch: bool,
-    /// Whether a watch first shows what there is, as one that starts from no version does.
+    /// Whether a watch sends all present pods first, as it does without a resource version.
     pub(super) initial_events: bool,
     pub(super) timeout: Option<Duration>,
     pub(super) bookmarks: bool,
 }
 
-/// Where a list goes on.
+/// Where a list continues.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Token {
-    /// The moment that the list shows; `None` goes on with the present, inconsistently.
+    /// The resource version of the list. None continues with the newest one, which is inconsistent.
     pub(super) resource_version: Option<u64>,
     /// The last key that was sent.
     pub(super) after: String,
@@ -40,7 +39,7 @@ impl Query {
         let matching = text("resourceVersionMatch");
         check_match(params, version, watch)?;
         let limit = number(params, "limit")?.filter(|&limit| limit > 0);
-        // The cache that answers 0 ("any version") does not do pages.
+        // On a real server, a cache without pages answers resource version 0.
         let limit = limit.filter(|_| version != Some(0) || matching == "NotOlderThan");
         let limit = limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
         let token = match text("continue") {
@@ -67,7 +66,7 @@ impl Query {
 }
 
 impl Token {
-    /// The token as text that means nothing to a client.
+    /// The token as text that is opaque to clients.
     pub(super) fn encode(&self) -> String {
         let version = self.resource_version.map_or(String::new(), |version| version.to_string());
         format!("{version}:{}", self.after).bytes().map(|byte| format!("{byte:02x}")).collect()
@@ -87,7 +86,7 @@ impl Token {
     }
 }
 
-/// Refuses options that cannot be together.
+/// Rejects options that cannot be combined.
 fn check_match(params: &BTreeMap<String, String>, version: Option<u64>, watch: bool) -> Result<(), StatusError> {
     let matching = params.get("resourceVersionMatch").map_or("", String::as_str);
     let initial = params.contains_key("sendInitialEvents");
@@ -105,7 +104,7 @@ fn check_match(params: &BTreeMap<String, String>, version: Option<u64>, watch: b
     Err(StatusError::forbidden_option("resourceVersionMatch", why))
 }
 
-/// A parameter that is set says yes, unless it says no.
+/// A parameter that is set is true, unless it is `false` or `0`.
 pub(super) fn flag(params: &BTreeMap<String, String>, name: &str) -> bool {
     params.get(name).is_some_and(|value| value != "false" && value != "0")
 }
@@ -120,7 +119,7 @@ fn number(params: &BTreeMap<String, String>, name: &str) -> Result<Option<u64>, 
     }
 }
 
-/// A resource version; a watch from one that is none is a server's error, which a list's is not.
+/// Parses a resource version. As on a real server, an invalid one is a 500 for a watch and a 400 for a list.
 fn version(text: &str, watch: bool) -> Result<Option<u64>, StatusError> {
     let why =
         || format!("resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax");

@@ -1,4 +1,4 @@
-//! Which handler answers which path, and the handlers of everything but pods.
+//! The paths and their handlers, with the handlers of all types but pods.
 
 use axum::{
     Router,
@@ -20,7 +20,6 @@ use super::{
 type Answer = Result<Response, StatusError>;
 
 impl Api {
-    /// The server's endpoints.
     pub fn router(&self) -> Router {
         let pod = get(pods::get).put(pods::replace).delete(pods::delete);
         let namespaces =
@@ -66,7 +65,6 @@ async fn all(State(api): State<Api>, resource: &'static Resource, namespace: Opt
     json_response(StatusCode::OK, Body::from(format!("{head}:{items}}}\n")))
 }
 
-/// A single document, members in the order of a real server.
 fn object(code: StatusCode, document: &Value) -> Response {
     let body = in_order(document, &["kind", "apiVersion", "metadata", "spec", "status"]);
     json_response(code, Body::from(body))
@@ -91,7 +89,7 @@ async fn create(State(api): State<Api>, resource: &'static Resource, namespace: 
     Ok(object(StatusCode::CREATED, &created))
 }
 
-/// Replaces a lease; one that is not there yet is created, as a real server does.
+/// Replaces a lease, or creates it as a real server does.
 async fn put_lease(State(api): State<Api>, Path((namespace, name)): Path<(String, String)>, body: Bytes) -> Answer {
     let mut document: Value = serde_json::from_slice(&body)?;
     if document.pointer("/metadata/name").and_then(Value::as_str) != Some(&name) {
@@ -101,7 +99,7 @@ async fn put_lease(State(api): State<Api>, Path((namespace, name)): Path<(String
     let (code, written) = api.change(|state| {
         if state.others.get(&LEASES, &namespace, &name).is_err() {
             state.others.get(&NAMESPACES, "", &namespace)?;
-            // Even where the client names a version of the lease that is gone.
+            // Even if the client names the resource version of a deleted lease.
             document["metadata"]["resourceVersion"] = Value::from("");
             return Ok((StatusCode::CREATED, state.create_other(&LEASES, &namespace, document)?));
         }
@@ -110,7 +108,7 @@ async fn put_lease(State(api): State<Api>, Path((namespace, name)): Path<(String
     Ok(object(code, &written))
 }
 
-/// Changes a lease by a JSON merge patch, the only kind that is understood here.
+/// Applies a JSON merge patch to a lease. Other patches are not supported.
 async fn patch_lease(
     State(api): State<Api>,
     Path((namespace, name)): Path<(String, String)>,
@@ -130,7 +128,7 @@ async fn delete(State(api): State<Api>, resource: &'static Resource, namespace: 
     Ok(object(StatusCode::OK, &gone))
 }
 
-/// Deletes a namespace and the pods in it.
+/// Deletes a namespace and its pods.
 async fn delete_namespace(State(api): State<Api>, name: String) -> Answer {
     let gone = api.change(|state| {
         let gone = state.remove_other(&NAMESPACES, "", &name)?;

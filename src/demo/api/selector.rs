@@ -1,8 +1,7 @@
-//! Label and field selectors, as the API server reads them.
+//! Label and field selectors, with the syntax of a real server.
 
 use super::{object::JsonObject, status::StatusError};
 
-/// Which pods a request is about.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Selector {
     labels: Vec<LabelTerm>,
@@ -25,17 +24,16 @@ struct FieldTerm {
 }
 
 impl Selector {
-    /// Reads both selectors; the failure is the 400 that a real server answers.
+    /// # Errors
+    /// The 400 of a real server.
     pub(super) fn parse(labels: &str, fields: &str) -> Result<Self, StatusError> {
         Ok(Self { labels: parse_labels(labels)?, fields: parse_fields(fields)? })
     }
 
-    /// Whether it selects everything.
     pub(super) fn is_empty(&self) -> bool {
         self.labels.is_empty() && self.fields.is_empty()
     }
 
-    /// Whether a pod is selected.
     pub(super) fn matches(&self, pod: &JsonObject) -> bool {
         let label = |key: &str| pod.labels.get(key).map(|value| &**value);
         let one_of = |key: &str, values: &[String]| label(key).is_some_and(|is| values.iter().any(|value| value == is));
@@ -75,7 +73,7 @@ fn parse_labels(text: &str) -> Result<Vec<LabelTerm>, StatusError> {
         .collect()
 }
 
-/// Splits at commas, not at those inside of `in (a,b)`.
+/// Splits at commas, except those in brackets, as in `in (a,b)`.
 fn split_outside_brackets(text: &str) -> Vec<&str> {
     let mut depth = 0_usize;
     let parts = text.split(|c: char| {
@@ -111,14 +109,14 @@ fn parse_label(part: &str) -> Option<LabelTerm> {
     Some(LabelTerm::Exists(key_of(part)?))
 }
 
-/// A label's key: an optional DNS prefix and a name.
+/// The key of a label: a name, with or without a DNS prefix.
 fn key_of(text: &str) -> Option<String> {
     let key = text.trim();
     let (prefix, name) = key.rsplit_once('/').unwrap_or(("a", key));
     (is_word(name) && is_word(prefix)).then(|| key.to_owned())
 }
 
-/// A label's value: empty or a name.
+/// The value of a label: empty or a name.
 fn value_of(text: &str) -> Option<String> {
     let value = text.trim();
     (value.is_empty() || is_word(value)).then(|| value.to_owned())

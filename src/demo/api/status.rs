@@ -1,4 +1,4 @@
-//! Failures, as the `Status` objects that a real server answers with.
+//! Errors, as the `Status` objects of a real server.
 
 use axum::{
     body::Body,
@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 
 use super::object::in_order;
 
-/// A request that failed: an HTTP status code and the body that explains it.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{code} {reason}: {message}")]
 pub struct StatusError {
@@ -17,13 +16,13 @@ pub struct StatusError {
     reason: &'static str,
     message: String,
     details: Option<Value>,
-    /// The token in `metadata.continue` with which an expired list can be finished, inconsistently.
+    /// The token in `metadata.continue` that continues an expired list inconsistently.
     continue_token: Option<String>,
     retry_after: Option<u32>,
 }
 
 impl StatusError {
-    /// A failure with the reason that belongs to the code.
+    /// An error with the reason that belongs to the code.
     pub fn new(code: u16, message: impl Into<String>) -> Self {
         let reason = match code {
             400 => "BadRequest",
@@ -44,12 +43,11 @@ impl StatusError {
         Self { code, reason, message: message.into(), details, continue_token: None, retry_after: None }
     }
 
-    /// The HTTP status code.
     pub fn code(&self) -> u16 {
         self.code
     }
 
-    /// Asks the client to wait, in seconds, in the header and in the body.
+    /// Asks the client to wait for some seconds, in the header and in the body.
     #[must_use]
     pub fn retry_after(mut self, seconds: u32) -> Self {
         self.retry_after = Some(seconds);
@@ -60,12 +58,12 @@ impl StatusError {
         Self::new(400, message)
     }
 
-    /// A failure that no rule of the server foresees: 500 without a reason.
+    /// A 500 without a reason, as for errors that a real server does not expect.
     pub(super) fn unforeseen(message: impl Into<String>) -> Self {
         Self { reason: "", ..Self::new(500, message) }
     }
 
-    /// A field of an object is not as it should be.
+    /// A field of an object is invalid.
     pub(super) fn invalid(resource: &Resource, named: Named, name: &str, field: &str, why: &str) -> Self {
         let (kind, qualified) = (resource.named(named), resource.qualified(named));
         let mut failure = Self::new(422, format!("{qualified} \"{name}\" is invalid: {field}: {why}"));
@@ -75,7 +73,7 @@ impl StatusError {
         failure
     }
 
-    /// The query's options cannot be together.
+    /// The options of a query cannot be combined.
     pub(super) fn forbidden_option(field: &str, why: &str) -> Self {
         let message = format!("Forbidden: {why}");
         let mut failure = Self::new(422, format!("ListOptions.meta.k8s.io \"\" is invalid: {field}: {message}"));
@@ -103,12 +101,12 @@ impl StatusError {
         Self::new(409, message).about(resource, named, name)
     }
 
-    /// The resource version that a watch starts from is gone.
+    /// A watch starts from a resource version that was compacted.
     pub(super) fn too_old(asked: u64, oldest: u64) -> Self {
         Self::new(410, format!("too old resource version: {asked} ({oldest})"))
     }
 
-    /// The list that a token continues is gone; another token finishes it without consistency.
+    /// The list of a continue token was compacted. Another token continues it inconsistently.
     pub(super) fn expired_token(inconsistent: String) -> Self {
         let message = "The provided continue parameter is too old to display a consistent list result. You can start a new list \
                        without the continue parameter, or use the continue token in this response to retrieve the remainder of the \
@@ -117,7 +115,7 @@ impl StatusError {
         Self { continue_token: Some(inconsistent), ..Self::new(410, message) }
     }
 
-    /// The resource version asked for does not exist yet.
+    /// A request names a resource version that does not exist yet.
     pub(super) fn too_large(asked: u64, current: u64) -> Self {
         let mut failure = Self::new(504, format!("Timeout: Too large resource version: {asked}, current: {current}"));
         failure.details = Some(json!({
@@ -133,7 +131,6 @@ impl StatusError {
         self
     }
 
-    /// The `Status` object, members in the order of a real server.
     pub fn body(&self) -> String {
         let metadata = match &self.continue_token {
             Some(token) => json!({"continue": token}),
@@ -174,7 +171,6 @@ impl From<serde_json::Error> for StatusError {
     }
 }
 
-/// A JSON response.
 pub(super) fn json_response(code: StatusCode, body: Body) -> Response {
     let mut response = Response::new(body);
     *response.status_mut() = code;
@@ -182,7 +178,6 @@ pub(super) fn json_response(code: StatusCode, body: Body) -> Response {
     response
 }
 
-/// A resource type, as failures name it.
 #[derive(Debug)]
 pub(super) struct Resource {
     pub(super) plural: &'static str,
@@ -190,7 +185,7 @@ pub(super) struct Resource {
     pub(super) kind: &'static str,
 }
 
-/// Under which name a failure speaks of a resource type: real servers are not of one mind.
+/// How an error names a resource type. Real servers use both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Named {
     Plural,
@@ -207,7 +202,6 @@ impl Resource {
         if self.group.is_empty() { name.to_owned() } else { format!("{name}.{}", self.group) }
     }
 
-    /// The group and version, as objects name it.
     pub(super) fn api_version(&self) -> String {
         if self.group.is_empty() { "v1".to_owned() } else { format!("{}/v1", self.group) }
     }

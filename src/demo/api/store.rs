@@ -1,4 +1,4 @@
-//! The content: pods, the resource version that counts for everything, and the rules of changing them.
+//! The content of the server: pods, the other objects, and the resource version that all of them share.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -13,7 +13,7 @@ use super::{
     status::{Named, PODS, StatusError},
 };
 
-/// Everything of one moment, to compare with or to go back to.
+/// The content at one time, for comparisons and for [`super::Api::restore`].
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     pub(super) resource_version: u64,
@@ -22,18 +22,17 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// The resource version of the moment.
     pub fn resource_version(&self) -> u64 {
         self.resource_version
     }
 
-    /// Every pod's UID, by `namespace/name`.
+    /// The UIDs of all pods by `namespace/name`.
     pub fn uids(&self) -> BTreeMap<String, String> {
         self.pods.iter().map(|(key, pod)| (key.to_string(), pod.uid.to_string())).collect()
     }
 }
 
-/// Everything the server holds. Whoever changes it holds the lock and wakes the watches afterwards.
+/// The content, behind the lock of [`super::Api`], which wakes the watches after a change.
 #[derive(Debug)]
 pub(super) struct ApiState {
     pub(super) resource_version: u64,
@@ -41,20 +40,19 @@ pub(super) struct ApiState {
     pub(super) history: History,
     pub(super) history_limit: usize,
     pub(super) others: Others,
-    /// Watches that began under another generation have been dropped.
+    /// Counts calls of `restore`. A watch ends when it changes.
     pub(super) generation: u64,
     pub(super) random: fastrand::Rng,
     clock: Clock,
 }
 
-/// Wall-clock time that moves with tokio's clock, so that a paused test sees its own time.
+/// Wall-clock time that moves with tokio's clock, so that paused tests control it.
 #[derive(Clone, Copy, Debug)]
 struct Clock {
     wall: Timestamp,
     since: Instant,
 }
 
-/// The key of a pod.
 pub(super) fn key(namespace: &str, name: &str) -> Arc<str> {
     format!("{namespace}/{name}").into()
 }
@@ -62,7 +60,7 @@ pub(super) fn key(namespace: &str, name: &str) -> Arc<str> {
 impl ApiState {
     pub(super) fn new(seed: u64, history_limit: usize) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
-        // A real cluster has made some thousand changes before its first pod runs.
+        // A real cluster makes thousands of changes before its first pod runs.
         let resource_version = random.u64(1_000..10_000);
         let mut state = Self {
             resource_version,
@@ -80,12 +78,11 @@ impl ApiState {
         state
     }
 
-    /// The time, as documents write it.
+    /// The time as in documents.
     pub(super) fn now(&self) -> String {
         self.in_seconds(0)
     }
 
-    /// A time to come, as documents write it.
     pub(super) fn in_seconds(&self, seconds: u64) -> String {
         let later = self.clock.since.elapsed() + Duration::from_secs(seconds);
         let now = self.clock.wall.checked_add(later).unwrap_or(self.clock.wall);
@@ -100,7 +97,6 @@ impl ApiState {
         format!("{}-{}-{}-{}-{}", part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32))
     }
 
-    /// Counts one write.
     pub(super) fn next_version(&mut self) -> u64 {
         self.resource_version += 1;
         self.resource_version
@@ -110,7 +106,8 @@ impl ApiState {
         Snapshot { resource_version: self.resource_version, pods: self.pods.clone(), others: self.others.clone() }
     }
 
-    /// Goes back to an earlier moment, as a cluster restored from a backup: the past is gone and every watch ends.
+    /// Goes back to an earlier content, like a cluster that is restored from a backup. The history is lost, and all
+    /// watches end.
     pub(super) fn restore(&mut self, to: Snapshot) {
         self.pods = to.pods;
         self.others = to.others;
@@ -124,7 +121,7 @@ impl ApiState {
         pod.ok_or_else(|| StatusError::not_found(&PODS, name))
     }
 
-    /// Adds a pod. What a server sets (UID, time of creation, version) is set, except a UID that is given.
+    /// Adds a pod. Sets its resource version, and its UID and time of creation unless the document has them.
     pub(super) fn create(&mut self, namespace: &str, mut document: Value) -> Result<Arc<JsonObject>, StatusError> {
         let name = self.name_of(&mut document)?;
         let key = key(namespace, &name);
@@ -136,7 +133,7 @@ impl ApiState {
         Ok(object)
     }
 
-    /// Another pod under the same name, shown as ONE change: the end of the first is never seen.
+    /// Replaces a pod by another one of the same name, in one change: watches never see the deletion.
     pub(super) fn replace_in_place(
         &mut self,
         old: Arc<JsonObject>,
@@ -148,7 +145,7 @@ impl ApiState {
         Ok(object)
     }
 
-    /// Changes a pod. Identity stays; a change that changes nothing is no event, as on a real server.
+    /// Changes a pod, except its identity. As on a real server, a write without a difference is no event.
     pub(super) fn update(
         &mut self,
         old: Arc<JsonObject>,
@@ -189,7 +186,7 @@ impl ApiState {
         self.history.push(HistoryEntry { resource_version, before, object, deleted: false });
     }
 
-    /// The name that a document asks for; one is made up from `generateName`.
+    /// The name in a document, or a new one with its `generateName`.
     fn name_of(&mut self, document: &mut Value) -> Result<String, StatusError> {
         if !document.is_object() {
             return Err(StatusError::bad_request("the object provided is unrecognized: a pod is an object".to_owned()));
@@ -229,7 +226,7 @@ impl ApiState {
     }
 }
 
-/// Five letters and digits as the API server draws them for `generateName`: no vowels, no look-alikes.
+/// Five random characters from the alphabet that the API server uses for `generateName`.
 pub(in crate::demo) fn random_suffix(random: &mut fastrand::Rng) -> String {
     const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
     (0..5).filter_map(|_| random.choice(LETTERS)).map(|&c| char::from(c)).collect()

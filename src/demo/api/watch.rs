@@ -1,4 +1,4 @@
-//! Watches: one line a change, from a resource version on, until the client's timeout.
+//! Watches: one line per change after a resource version, until the client's timeout.
 
 use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
 
@@ -20,19 +20,18 @@ use super::{
     store::ApiState,
 };
 
-/// How many changes are taken from the history under one lock.
+/// Changes that are read from the history under one lock.
 const BATCH: usize = 256;
 
-/// How long before its timeout a watch sends a last bookmark.
+/// Time before its timeout at which a watch sends its last bookmark.
 const LAST_BOOKMARK: Duration = Duration::from_secs(2);
 
-/// What the bookmark after the first events of a watch says.
+/// The annotation of the bookmark after the initial events.
 const INITIAL_EVENTS_END: &str = r#","annotations":{"k8s.io/initial-events-end":"true"}"#;
 
-/// The range of the timeout of a client that names none, in seconds.
+/// The range of the default timeout, in seconds.
 const DEFAULT_TIMEOUT: std::ops::Range<u64> = 1_800..3_600;
 
-/// Which pods a watch is about.
 #[derive(Debug)]
 struct Filter {
     namespace: Option<String>,
@@ -44,7 +43,7 @@ impl Filter {
         self.namespace.as_deref().is_none_or(|namespace| namespace == pod.names().0) && self.selector.matches(pod)
     }
 
-    /// What a change looks like from here: a pod that leaves the selection is deleted, one that enters it is added.
+    /// The event of a change. A pod that leaves the selection is deleted, and one that enters it is added.
     fn see(&self, change: &HistoryEntry) -> Option<(&'static str, Arc<JsonObject>)> {
         let before = change.before.as_ref().filter(|before| self.matches(before));
         let now = !change.deleted && self.matches(&change.object);
@@ -52,18 +51,17 @@ impl Filter {
             (None, true) => Some(("ADDED", change.object.clone())),
             (Some(_), true) => Some(("MODIFIED", change.object.clone())),
             (Some(_), false) if change.deleted => Some(("DELETED", change.object.clone())),
-            // The last state that was selected, under the version of the change that ended that.
+            // The last state that matched, with the version of the change after which it no longer does.
             (Some(before), false) => Some(("DELETED", Arc::new(before.at(change.resource_version).ok()?))),
             (None, false) => None,
         }
     }
 }
 
-/// One running watch.
 struct Session {
     api: Api,
     filter: Filter,
-    /// Everything up to this resource version has been seen.
+    /// Changes up to this resource version were sent or did not match.
     at: u64,
     /// The server's resource version when the watch began.
     began: u64,
@@ -75,7 +73,6 @@ struct Session {
     ended: bool,
 }
 
-/// Answers a watch.
 pub(super) fn respond(api: &Api, namespace: Option<String>, query: &Query) -> Response {
     let changed = api.shared.changed.subscribe();
     let filter = Filter { namespace, selector: query.selector.clone() };
@@ -118,7 +115,7 @@ pub(super) fn respond(api: &Api, namespace: Option<String>, query: &Query) -> Re
     json_response(StatusCode::OK, Body::from_stream(stream::unfold(session, Session::next)))
 }
 
-/// Where a watch starts, and the pods that it shows before anything happens.
+/// The resource version at which a watch starts, and the pods of its initial events.
 fn begin(state: &ApiState, filter: &Filter, query: &Query) -> Result<(u64, Vec<Arc<JsonObject>>), StatusError> {
     match query.resource_version {
         Some(version) if query.initial_events && version > state.resource_version => {
@@ -133,7 +130,6 @@ fn begin(state: &ApiState, filter: &Filter, query: &Query) -> Result<(u64, Vec<A
     }
 }
 
-/// A pod's event, as one line.
 fn line(kind: &str, pod: &JsonObject) -> Bytes {
     let mut line = BytesMut::with_capacity(pod.item().len() + 96);
     line.put_slice(br#"{"type":""#);
@@ -144,7 +140,7 @@ fn line(kind: &str, pod: &JsonObject) -> Bytes {
     line.freeze()
 }
 
-/// A bookmark: a pod of which nothing is told but a resource version.
+/// A bookmark: a pod with nothing but a resource version.
 fn bookmark(at: u64, annotations: &str) -> Bytes {
     format!(
         "{{\"type\":\"BOOKMARK\",\"object\":{{\"kind\":\"Pod\",\"apiVersion\":\"v1\",\"metadata\":\
@@ -176,14 +172,14 @@ impl Session {
         }
     }
 
-    /// Takes the next changes from the history. Whether the watch can go on.
+    /// Reads the next changes from the history. False ends the watch.
     fn pull(&mut self) -> bool {
         let changes = {
             let state = self.api.state();
             if state.generation != self.generation {
                 return false;
             }
-            // A watch that is too slow for the history is ended, and its client starts another one.
+            // The watch is too slow for the history. Its client starts another one.
             let Some(changes) = state.history.since(self.at, BATCH) else { return false };
             self.at = match changes.last() {
                 Some(last) if changes.len() == BATCH => last.resource_version,
@@ -196,16 +192,16 @@ impl Session {
         true
     }
 
-    /// Waits for a change, the end, or the time of a bookmark, which it then makes.
+    /// Waits for a change, the deadline, or the time of a bookmark, which it adds.
     async fn wait(&mut self) {
         let due = self.next_bookmark.unwrap_or(self.deadline);
         tokio::select! {
             biased;
             () = sleep_until(self.deadline) => {}
-            // Never an error: this session holds the sender too.
+            // It cannot fail, because this session holds the sender too.
             _ = self.changed.changed() => {}
             () = sleep_until(due) => {
-                // As on a real server: where nothing has happened since the watch began there is nothing to tell.
+                // As on a real server, there is no bookmark before the first change.
                 if self.at > self.began {
                     self.pending.push_back(bookmark(self.at, ""));
                 }

@@ -1,8 +1,7 @@
-//! Addresses of pods and nodes, given out as real networks do: the one that was freed last goes to the next pod.
+//! Addresses of pods. As in real networks, the address that was freed last is assigned first.
 
 use std::net::Ipv4Addr;
 
-/// The addresses of all pods of a cluster.
 #[derive(Debug, Default)]
 pub(super) struct Addresses {
     freed: Vec<Ipv4Addr>,
@@ -10,7 +9,6 @@ pub(super) struct Addresses {
 }
 
 impl Addresses {
-    /// An address that no pod has now.
     pub(super) fn take(&mut self) -> Ipv4Addr {
         self.freed.pop().unwrap_or_else(|| {
             self.given += 1;
@@ -18,7 +16,6 @@ impl Addresses {
         })
     }
 
-    /// Gives an address back.
     pub(super) fn free(&mut self, address: Ipv4Addr) {
         self.freed.push(address);
     }

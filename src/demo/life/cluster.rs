@@ -1,4 +1,4 @@
-//! The cluster's life: pods are made, put on nodes, run, finish, crash, end.
+//! The steps of pods: they are created, scheduled, run, crash, finish, are terminated and removed.
 
 use std::{
     cmp::Reverse,
@@ -21,21 +21,20 @@ use crate::demo::{
     pod::set_phase,
 };
 
-/// How long things take, in milliseconds: from creation to a node, to a running container, to the end of one that is deleted.
+/// Durations in milliseconds: from creation to a node, from there to a running container, and from deletion to the end.
 const SCHEDULING: Range<u64> = 20..200;
 const STARTING: Range<u64> = 200..1_500;
 const ENDING: Range<u64> = 200..2_000;
-/// How long the pods of a finished Job are kept.
+/// Milliseconds for which the pods of a finished Job are kept.
 const KEPT: Range<u64> = 2_000..6_000;
-/// How long a container that does not stay up stays up.
+/// Milliseconds for which a crashing container runs.
 const UP: Range<u64> = 1_000..3_000;
-/// How long the kubelet waits before it starts it again: the first time, and at most.
+/// The first and the longest delay before the kubelet starts a crashed container again.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(300));
 
-/// The seconds that a pod is given to end.
+/// The grace period of pods in seconds.
 const GRACE: u64 = 30;
 
-/// What happens next to a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Step {
     Schedule,
@@ -45,7 +44,6 @@ enum Step {
     Remove,
 }
 
-/// A pod, from its creation to its removal.
 #[derive(Debug)]
 struct Living {
     workload: usize,
@@ -54,23 +52,22 @@ struct Living {
     name: String,
     address: Option<Ipv4Addr>,
     restarts: u32,
-    /// Whether it has finished or is being deleted: nothing starts it any more.
+    /// Whether it has finished or is being deleted.
     ending: bool,
 }
 
-/// Everything that lives.
 #[derive(Debug)]
 pub(super) struct DemoCluster {
     api: Api,
     random: fastrand::Rng,
     nodes: usize,
     workloads: Vec<DemoWorkload>,
-    /// The number of pods wanted by the workloads up to each, to draw one in proportion to its size.
+    /// The sum of the sizes up to each workload, to draw a workload in proportion to its size.
     upto: Vec<usize>,
     addresses: Addresses,
     pods: HashMap<u64, Living>,
     next_pod: u64,
-    /// The workload that is being filled.
+    /// The index of the workload that is being filled.
     filling: usize,
     agenda: BinaryHeap<Reverse<(Instant, u64, Step)>>,
 }
@@ -97,7 +94,7 @@ impl DemoCluster {
         }
     }
 
-    /// Creates at most so many of the first pods, as ones that have been running. Whether there are more to come.
+    /// Creates at most `most` of the first pods, which are running already. False when all are created.
     pub(super) fn fill(&mut self, most: usize) -> bool {
         for _ in 0..most {
             while self.workloads.get(self.filling).is_some_and(|workload| workload.pods.len() >= workload.size) {
@@ -109,7 +106,7 @@ impl DemoCluster {
         true
     }
 
-    /// Takes one pod's place by another, as its workload does that.
+    /// Replaces the oldest pod of a random workload, in the way of that kind of workload.
     pub(super) fn replace_one(&mut self) {
         let total = self.upto.last().copied().unwrap_or(0);
         if total == 0 {
@@ -127,7 +124,7 @@ impl DemoCluster {
                 self.create(index, 0, false);
                 self.carry_out(oldest, Step::Terminate);
             }
-            // The next one comes when this one is gone: two of one name cannot be.
+            // The next pod has the same name, so it is created when this one is removed.
             WorkloadKind::StatefulSet => self.carry_out(oldest, Step::Terminate),
             WorkloadKind::Job => {
                 self.create(index, 0, false);
@@ -136,12 +133,12 @@ impl DemoCluster {
         }
     }
 
-    /// When something happens next; far away if nothing does.
+    /// The time of the next step, or a distant time.
     pub(super) fn next_step(&self) -> Instant {
         self.agenda.peek().map_or_else(|| Instant::now() + BACKOFF.1, |Reverse((when, _, _))| *when)
     }
 
-    /// Does all that is due.
+    /// Carries out all steps that are due.
     pub(super) fn step(&mut self, now: Instant) {
         while let Some(&Reverse((when, pod, step))) = self.agenda.peek() {
             if when > now {
@@ -165,7 +162,7 @@ impl DemoCluster {
             let node = self.random.usize(..self.nodes) + 1;
             pod = pod.node(format!("node-{node}")).ip(address.to_string()).at(self.api.now()).running();
         }
-        let Some(written) = told(self.api.create(pod)) else { return };
+        let Some(written) = accepted(self.api.create(pod)) else { return };
         let id = self.next_pod;
         self.next_pod += 1;
         workload.pods.push_back((id, workload.revision()));
@@ -215,7 +212,7 @@ impl DemoCluster {
         }
     }
 
-    /// The container ends; the kubelet starts it again, later each time.
+    /// The container crashes. The kubelet starts it again, with a backoff.
     fn crash(&mut self, id: u64) {
         let Some(pod) = self.pods.get_mut(&id) else { return };
         pod.restarts += 1;
@@ -235,10 +232,10 @@ impl DemoCluster {
         self.agenda.push(Reverse((Instant::now() + backoff, id, Step::Run)));
     }
 
-    /// The pod of a Job is done, and is kept for a while to be looked at.
+    /// The pod of a Job finishes. It is kept for a while.
     fn finish(&mut self, id: u64) {
         let Some(pod) = self.pods.get_mut(&id) else { return };
-        // Its status goes on to name the address, which another pod may have from now on: that is so in real clusters too.
+        // As in real clusters, its status keeps the address, which another pod may get now.
         let Some(address) = pod.address.take() else { return self.terminate(id) };
         pod.ending = true;
         self.addresses.free(address);
@@ -251,13 +248,13 @@ impl DemoCluster {
     fn terminate(&mut self, id: u64) {
         let Some(pod) = self.pods.get_mut(&id) else { return };
         pod.ending = true;
-        told(self.api.terminate(&pod.namespace, &pod.name, GRACE));
+        accepted(self.api.terminate(&pod.namespace, &pod.name, GRACE));
         self.later(ENDING, id, Step::Remove);
     }
 
     fn remove(&mut self, id: u64) {
         let Some(pod) = self.pods.remove(&id) else { return };
-        told(self.api.delete(&pod.namespace, &pod.name));
+        accepted(self.api.delete(&pod.namespace, &pod.name));
         if let Some(address) = pod.address {
             self.addresses.free(address);
         }
@@ -268,17 +265,17 @@ impl DemoCluster {
 
     fn update(&self, id: u64, change: impl FnOnce(&mut Value)) {
         if let Some(pod) = self.pods.get(&id) {
-            told(self.api.update(&pod.namespace, &pod.name, change));
+            accepted(self.api.update(&pod.namespace, &pod.name, change));
         }
     }
 }
 
-/// What is refused is no harm to the cluster's life: somebody else deleted the pod, over HTTP for instance.
-fn told(result: Result<PodWritten, StatusError>) -> Option<PodWritten> {
-    result.inspect_err(|failure| tracing::debug!(%failure, "the cluster's life met a refusal")).ok()
+/// Errors are ignored: a user may have deleted the pod over HTTP.
+fn accepted(result: Result<PodWritten, StatusError>) -> Option<PodWritten> {
+    result.inspect_err(|failure| tracing::debug!(%failure, "a step of a pod failed; ignoring it")).ok()
 }
 
-/// Sets the conditions that say whether a pod serves.
+/// Sets the conditions `Ready` and `ContainersReady`.
 fn set_ready(document: &mut Value, ready: bool) {
     let conditions = document.pointer_mut("/status/conditions").and_then(Value::as_array_mut);
     for condition in conditions.into_iter().flatten() {

@@ -1,7 +1,7 @@
-//! A small living cluster inside the stand-in: rollouts, jobs that finish, pods that come back under their names, a container
-//! that does not stay up.
+//! Simulates the workloads of a small cluster in the stand-in: rollouts, jobs that finish, StatefulSets whose pods are
+//! created again under their names, and a container that crashes.
 //!
-//! What happens is drawn from a seed, and when it happens follows tokio's clock, so a paused test sees the same life at once.
+//! Everything is drawn from a seed and follows tokio's clock, so a paused test repeats it at once.
 
 mod addresses;
 mod cluster;
@@ -14,22 +14,19 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 use super::api::Api;
 use cluster::DemoCluster;
 
-/// How often pods are replaced: more often would cost more than it shows.
+/// Interval at which pods are replaced.
 const TICK: Duration = Duration::from_millis(10);
 
-/// How many pods are created before others get their turn.
+/// Pods that are created or replaced before other tasks get their turn.
 const BATCH: usize = 100;
 
-/// What a cluster is like.
 #[derive(Clone, Debug)]
 pub struct LifeOptions {
-    /// How many pods there are, give or take those that are about to come or go.
+    /// The number of pods, without those that are starting or ending.
     pub pods: usize,
-    /// How many pods are replaced by others in a second.
+    /// Pods that are replaced per second.
     pub churn: f64,
-    /// How many nodes they run on.
     pub nodes: usize,
-    /// The seed of everything that is drawn.
     pub seed: u64,
 }
 
@@ -39,12 +36,12 @@ impl Default for LifeOptions {
     }
 }
 
-/// Fills the stand-in with running pods and lets them live until the shutdown; the pods stay then.
+/// Fills the stand-in with running pods, and simulates them until `shutdown` completes. Their documents remain.
 pub async fn live(api: Api, options: LifeOptions, shutdown: impl Future<Output = ()>) {
     let mut cluster = DemoCluster::new(api, &options);
     tokio::pin!(shutdown);
     while cluster.fill(BATCH) {
-        // Filling takes a while with many pods, and must neither starve others nor outlive the shutdown.
+        // Many pods take a while: other tasks get their turn, and the shutdown is obeyed.
         tokio::select! {
             biased;
             () = &mut shutdown => return,
@@ -55,24 +52,24 @@ pub async fn live(api: Api, options: LifeOptions, shutdown: impl Future<Output =
     let mut ticks = interval_at(Instant::now() + TICK, TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut last = Instant::now();
-    let mut owed = 0.0;
+    let mut due = 0.0;
     loop {
         tokio::select! {
             biased;
             () = &mut shutdown => return,
             now = ticks.tick(), if churn > 0.0 => {
-                owed += churn * now.duration_since(last).as_secs_f64();
+                due += churn * now.duration_since(last).as_secs_f64();
                 last = now;
-                // A machine that is too slow for the churn lags behind, it does not catch up.
+                // On a machine that is too slow, the churn is lower: overdue replacements are dropped.
                 let most = BATCH.min(options.pods);
                 let mut done = 0;
-                while owed >= 1.0 && done < most {
+                while due >= 1.0 && done < most {
                     cluster.replace_one();
-                    owed -= 1.0;
+                    due -= 1.0;
                     done += 1;
                 }
                 if done == most {
-                    owed = 0.0;
+                    due = 0.0;
                 }
             }
             () = sleep_until(cluster.next_step()) => {}
@@ -95,7 +92,7 @@ mod tests {
         keys.filter_map(|key| key.split_once('/').and_then(|(namespace, name)| api.pod(namespace, name))).collect()
     }
 
-    /// Lets a cluster live for a while: the server then, and the UIDs that it began with.
+    /// Simulates a cluster for a while. Returns the server, and the UIDs at the start.
     async fn live_for(time: Duration, options: LifeOptions) -> (Api, BTreeMap<String, String>) {
         let api = Api::new(api::ApiOptions::default());
         let begun = std::cell::RefCell::new(BTreeMap::new());

@@ -1,4 +1,4 @@
-//! Workloads: what pods are made by, and what they are called.
+//! Workloads, and the names of their pods.
 
 use std::collections::VecDeque;
 
@@ -7,7 +7,7 @@ use crate::demo::{
     pod::{PodBuilder, pod},
 };
 
-/// What there is to run, by namespace.
+/// Namespaces and names of workloads.
 const APPS: &[(&str, &str)] = &[
     ("shop", "storefront"),
     ("shop", "cart"),
@@ -25,36 +25,34 @@ const APPS: &[(&str, &str)] = &[
 const DATABASES: &[(&str, &str)] = &[("data", "orders-db"), ("data", "events-kafka"), ("payments", "ledger-db")];
 const JOBS: &[(&str, &str)] = &[("batch", "nightly-report"), ("batch", "reindex"), ("data", "backup")];
 
-/// What makes the pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WorkloadKind {
-    /// A Deployment's ReplicaSets: pods are replaced by those of a newer revision.
+    /// Pods are replaced by those of a newer ReplicaSet.
     Deployment,
-    /// A Deployment whose containers do not stay up.
+    /// A Deployment whose containers crash.
     CrashLooping,
-    /// Pods that come back under their names.
+    /// Pods are created again under their names.
     StatefulSet,
-    /// Pods that finish, are kept for a while, and are followed by those of another run.
+    /// Pods finish, are kept for a while, and are followed by those of the next run.
     Job,
 }
 
-/// One workload and its pods.
 #[derive(Debug)]
 pub(super) struct DemoWorkload {
     pub(super) kind: WorkloadKind,
     pub(super) namespace: &'static str,
     name: String,
-    /// How many pods it wants.
+    /// The wanted number of pods.
     pub(super) size: usize,
     revision: usize,
-    /// What the ReplicaSet or the run of a Job is called by.
+    /// The hash in the name of the ReplicaSet or of the Job's run.
     hash: String,
     owner_uid: String,
-    /// The pods that are not on their way out, oldest first, each with the revision that made it.
+    /// The pods that are not ending, oldest first, with their revisions.
     pub(super) pods: VecDeque<(u64, usize)>,
 }
 
-/// The workloads of a cluster with so many pods: every kind, as far as there are enough.
+/// The workloads of a cluster with `pods` pods: of every kind, if there are enough.
 pub(super) fn plan(pods: usize, random: &mut fastrand::Rng) -> Vec<DemoWorkload> {
     let mut workloads = Vec::new();
     let mut left = pods;
@@ -99,7 +97,7 @@ impl DemoWorkload {
         workload
     }
 
-    /// A new ReplicaSet, or the Job's next run: later pods are of this revision.
+    /// Starts a new ReplicaSet or the next run of a Job. Later pods belong to it.
     pub(super) fn begin_revision(&mut self, random: &mut fastrand::Rng) {
         self.revision += 1;
         self.hash = match self.kind {
@@ -109,17 +107,16 @@ impl DemoWorkload {
         self.owner_uid = format!("{:08x}-0000-4000-8000-{:012x}", random.u32(..), random.u64(..1 << 48));
     }
 
-    /// Whether the oldest pod is of the present revision: then none is left to be replaced.
+    /// Whether all pods have the current revision.
     pub(super) fn is_rolled_out(&self) -> bool {
         self.pods.front().is_none_or(|(_, revision)| *revision == self.revision)
     }
 
-    /// The present revision.
     pub(super) fn revision(&self) -> usize {
         self.revision
     }
 
-    /// Describes a pod of the present revision. `ordinal` counts the pods of a StatefulSet.
+    /// A pod of the current revision. `ordinal` is used for StatefulSets only.
     pub(super) fn pod(&self, ordinal: usize, random: &mut fastrand::Rng) -> PodBuilder {
         let Self { namespace, name, hash, owner_uid, .. } = self;
         let image = format!("registry.example.com/{namespace}/{name}:1.{}.0", self.revision);

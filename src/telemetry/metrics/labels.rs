@@ -1,11 +1,11 @@
-//! The labels that metrics carry. Every label has a fixed set of values, so the number of series does not grow with the
-//! cluster. A value is exposed under its name in snake case.
+//! The labels of metrics.
+//!
+//! Every label has a fixed set of values, so the number of series does not grow with the cluster. A value is shown by
+//! its name in snake case.
 
 use strum::{IntoStaticStr, VariantArray};
 
-/// A label: its name, and all its values.
 pub trait Label: VariantArray + Copy + Into<&'static str> {
-    /// The label's name.
     const NAME: &'static str;
 }
 
@@ -24,7 +24,7 @@ pub enum RecordState {
     /// The absence guard holds its deletion until it is confirmed or approved.
     Held,
     /// A request ended without a usable answer, so the registry may hold either record.
-    Doubt,
+    Uncertain,
 }
 
 /// A request to the registry.

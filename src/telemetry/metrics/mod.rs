@@ -1,6 +1,6 @@
 //! The metrics of a running controller.
 //!
-//! The event loop and the watches report through one handle, and the admin server encodes it. No decision depends on a
+//! The event loop and the watches report to one handle, and the admin server encodes it. No decision depends on a
 //! metric.
 
 pub mod labels;
@@ -28,19 +28,15 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 /// Figures for `/status`; each is also a metric.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Figures {
-    /// Pods in the store.
     pub pods: i64,
-    /// Records, by their state.
     pub records: Vec<(&'static str, i64)>,
-    /// Seconds that the oldest pending change has waited.
     pub oldest_pending_seconds: f64,
-    /// Seconds from the start until the registry first equalled the cluster; zero before.
+    /// From the start until the registry first equalled the cluster; 0 before.
     pub first_complete_sync_seconds: f64,
-    /// Seconds since each watch last reported anything.
     pub watch_silence_seconds: Vec<f64>,
 }
 
-/// The handle. Cheap to clone; all clones count together.
+/// The handle. Cheap to clone; all clones share their counts.
 #[derive(Clone)]
 pub struct Metrics(Arc<Inner>);
 
@@ -53,35 +49,31 @@ struct Inner {
 }
 
 impl Metrics {
-    /// All metrics at zero, for a process that starts now. The number of watches is fixed.
+    /// For a process that starts now. The number of watches is fixed.
     pub fn new(watches: usize) -> Self {
         let (series, registry) = Series::register();
         let alive = (0..watches).map(|_| AtomicU64::new(0)).collect();
         Self(Arc::new(Inner { started: Instant::now(), alive, series, registry }))
     }
 
-    /// How many pods the store holds.
     pub fn set_pods(&self, count: usize) {
         self.0.series.pods.set(wide(count));
     }
 
-    /// How many records are in a state.
     pub fn set_records(&self, state: RecordState, count: usize) {
         self.0.series.records.get_or_create(&one(state)).set(wide(count));
     }
 
-    /// How many changes are pending, and how long the oldest of them has waited (zero if none is pending).
+    /// `oldest` is how long the oldest pending change has waited; zero if none is pending.
     pub fn set_pending(&self, count: usize, oldest: Duration) {
         self.0.series.pending.set(wide(count));
         self.0.series.oldest_pending_age.set(oldest.as_secs_f64());
     }
 
-    /// A request to the registry ended.
     pub fn request(&self, request: RequestKind, outcome: RequestOutcome) {
         self.0.series.requests.get_or_create(&two(request, outcome)).inc();
     }
 
-    /// An operation on a record ended.
     pub fn operation(&self, operation: Operation, outcome: OperationOutcome) {
         self.0.series.operations.get_or_create(&two(operation, outcome)).inc();
     }
@@ -91,7 +83,8 @@ impl Metrics {
         self.0.series.change_to_acknowledgement.observe(delay.as_secs_f64());
     }
 
-    /// A watch reported something: an event, a bookmark, its regular end or a page of a list. An unknown index is ignored.
+    /// A watch reported something: an event, a bookmark, its regular end or a page of a list. An unknown index is
+    /// ignored.
     pub fn watch_alive(&self, watch: usize) {
         if let Some(alive) = self.0.alive.get(watch) {
             alive.store(self.elapsed_ms(), Ordering::Relaxed);
@@ -103,12 +96,10 @@ impl Metrics {
         self.0.series.relists.get_or_create(&one(reason)).inc();
     }
 
-    /// A list or a watch failed.
     pub fn watch_failed(&self) {
         self.0.series.watch_errors.inc();
     }
 
-    /// A pod could not be decoded.
     pub fn pod_undecodable(&self) {
         self.0.series.undecodable_pods.inc();
     }
@@ -121,27 +112,22 @@ impl Metrics {
         }
     }
 
-    /// Whether this process is the leader.
     pub fn set_leader(&self, leader: bool) {
         self.0.series.leader.set(leader.into());
     }
 
-    /// The Lease could not be read or written.
     pub fn lease_failed(&self) {
         self.0.series.lease_failures.inc();
     }
 
-    /// Whether this process may write.
     pub fn set_writer(&self, writer: bool) {
         self.0.series.writer.set(writer.into());
     }
 
-    /// Whether another writer took the session over.
     pub fn set_fenced(&self, fenced: bool) {
         self.0.series.fenced.set(fenced.into());
     }
 
-    /// How many deletions the absence guard holds.
     pub fn set_held(&self, count: usize) {
         self.0.series.deletions_held.set(wide(count));
     }
@@ -151,7 +137,6 @@ impl Metrics {
         self.0.series.retries.inc();
     }
 
-    /// What takes memory per pod: entries of the ledger and of the queue.
     pub fn set_memory(&self, ledger_entries: usize, queue_entries: usize) {
         self.0.series.ledger_entries.set(wide(ledger_entries));
         self.0.series.queue_entries.set(wide(queue_entries));
@@ -162,7 +147,6 @@ impl Metrics {
         self.0.series.drift_repaired.get_or_create(&one(kind)).inc();
     }
 
-    /// The figures for `/status`.
     pub fn figures(&self) -> Figures {
         let series = &self.0.series;
         let records = |state| series.records.get_or_create(&one(state)).get();

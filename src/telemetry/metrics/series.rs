@@ -1,5 +1,7 @@
-//! The metrics by name. Each is declared once, with its help text, and registered with every value of its labels, so that
-//! a rate over any series is available from the start.
+//! The metrics by name.
+//!
+//! Each metric is declared once, with its help text. It is registered with every value of its labels, so that every
+//! series exists from the start and has a rate.
 
 use std::sync::atomic::AtomicU64;
 
@@ -16,11 +18,11 @@ use crate::telemetry::stderr::LINES_DROPPED;
 
 const PREFIX: &str = "pod_registrar";
 
-/// From a registry next door to one that is overwhelmed, in seconds.
+/// In seconds: from a registry on the same network to an overloaded one.
 const ACKNOWLEDGEMENT_BUCKETS: [f64; 15] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 
-/// A label's name and value.
+/// The name and the value of a label.
 type Pair = (&'static str, &'static str);
 
 pub(super) fn one(label: impl Label) -> [Pair; 1] {
@@ -35,10 +37,9 @@ fn pair<L: Label>(label: L) -> Pair {
     (L::NAME, label.into())
 }
 
-/// Seconds, as a gauge.
 pub(super) type Seconds = Gauge<f64, AtomicU64>;
 
-/// Every metric of the program, except what is constant.
+/// All metrics but the constant ones.
 pub(super) struct Series {
     pub(super) pods: Gauge,
     pub(super) records: Family<[Pair; 1], Gauge>,
@@ -64,7 +65,7 @@ pub(super) struct Series {
 }
 
 impl Series {
-    /// The metrics and the registry that encodes them. Counters gain `_total` and units their suffix when encoded.
+    /// The metrics, and the registry that encodes them. Encoding adds `_total` to counters, and units.
     pub(super) fn register() -> (Self, Registry) {
         let mut to = Registry::with_prefix(PREFIX);
         let buckets = Histogram::new(ACKNOWLEDGEMENT_BUCKETS);
@@ -77,7 +78,7 @@ impl Series {
             records: labelled(
                 &mut to,
                 "records",
-                "Records per state; see the log if parked, held or doubt stays above 0",
+                "Records per state; see the log if parked, held or uncertain stays above 0",
                 &ones::<RecordState>(),
             ),
             pending: plain(
@@ -183,7 +184,6 @@ impl Series {
         };
         let build: Family<[Pair; 1], Gauge> = Family::default();
         build.get_or_create(&[("version", env!("CARGO_PKG_VERSION"))]).set(1);
-        // The thread that writes standard error counts for the whole process.
         let help = "Log lines dropped because standard error was blocked; alert on any increase";
         to.register("log_lines_dropped", help, LINES_DROPPED.clone());
         to.register("build_info", "Version of the program, as a label; always 1", build);

@@ -196,6 +196,6 @@ async fn uncertain_record_that_never_arrived_is_not_held() {
     world.pods.clear();
     world.list().await;
     world.pass(60 * SECOND).await;
-    assert_eq!((world.figure("records{state=\"doubt\"}"), world.figure("deletions_held")), (0, 0));
+    assert_eq!((world.figure("records{state=\"uncertain\"}"), world.figure("deletions_held")), (0, 0));
     assert!(world.in_step() && registry.state().records.is_empty());
 }

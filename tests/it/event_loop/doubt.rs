@@ -63,7 +63,7 @@ async fn timed_out_record_is_uncertain_until_answered() {
     world.apply(pod("uid-00001", "a")).await;
     world.pass(10 * SECOND).await;
     world.assert_equal();
-    assert_eq!(world.figure("records{state=\"doubt\"}"), 0);
+    assert_eq!(world.figure("records{state=\"uncertain\"}"), 0);
 }
 
 #[tokio::test(start_paused = true)]

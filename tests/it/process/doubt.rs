@@ -44,7 +44,7 @@ async fn garbled_answers_are_no_acknowledgements_and_lose_nothing() {
     churn.step();
     world.kube.equals(&world.registry(), SOON * 2).await;
     eventually("nothing is in doubt", SOON, async || {
-        match (controller.figure("pending").await, controller.figure("records{state=\"doubt\"}").await) {
+        match (controller.figure("pending").await, controller.figure("records{state=\"uncertain\"}").await) {
             (0.0, 0.0) => Ok(()),
             figures => Err(format!("{figures:?}")),
         }
