@@ -14,7 +14,7 @@ use std::{
 use http::{Request, Response, StatusCode, Uri, header};
 use hyper::body::Incoming;
 use kube::{Client, client::Body};
-use tower::{Service, ServiceBuilder};
+use tower::Service;
 
 use super::{
     credentials::{self, CredentialSource, Present},
@@ -24,7 +24,6 @@ use super::{
         proxy::Proxy,
     },
     proxied,
-    watch::stream::StreamObserver,
 };
 use crate::connect::{self, explain::SettingNames};
 
@@ -142,13 +141,8 @@ impl ClusterConnection {
         Client::new(self.transport(), self.source.access().namespace.clone())
     }
 
-    /// A client for one watch, which reports its stream to the observer.
-    pub(super) fn observed(&self, observer: StreamObserver) -> Client {
-        let service = ServiceBuilder::new().layer(observer).service(self.transport());
-        Client::new(service, self.source.access().namespace.clone())
-    }
-
-    fn transport(&self) -> Transport {
+    /// The service below [`Self::client`], for clients with further layers.
+    pub(super) fn transport(&self) -> Transport {
         Transport { source: self.source.clone() }
     }
 }
@@ -162,7 +156,7 @@ fn address(uri: &Uri) -> String {
 ///
 /// Everything happens in the future that `call` makes: kube's worker, which calls it, has nothing to do that could panic.
 #[derive(Clone)]
-struct Transport {
+pub(super) struct Transport {
     source: Arc<CredentialSource>,
 }
 

@@ -27,7 +27,7 @@ use super::{
     connector::{ApiClient, Connector},
     kubeconfig::access::{ApiAccess, FileContent, Login, Secret, Trust},
     plugin::{self, Printed},
-    tls,
+    tls::{self, TlsMaterial},
 };
 use crate::{
     clock::Clock,
@@ -53,6 +53,8 @@ pub enum Error {
     /// A file or a member cannot be used.
     #[error("{0}")]
     Unusable(String),
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
     /// The plugin gave none.
     #[error(transparent)]
     Plugin(#[from] plugin::Error),
@@ -63,9 +65,8 @@ pub enum Error {
 
 /// What was read, before anything is made of it.
 #[derive(Clone, PartialEq, Eq, Default)]
-pub(super) struct Material {
-    pub(super) bundle: Option<Secret>,
-    pub(super) identity: Option<(Secret, Secret)>,
+struct Material {
+    tls: TlsMaterial,
     token: Option<Secret>,
 }
 
@@ -302,11 +303,9 @@ impl CredentialSource {
         };
         let present = before.and_then(|state| Some((state.present.as_ref()?, &state.material)));
         let (tls, http) = match present {
-            Some((present, old)) if (&old.bundle, &old.identity) == (&material.bundle, &material.identity) => {
-                (present.tls.clone(), present.http.clone())
-            }
+            Some((present, old)) if old.tls == material.tls => (present.tls.clone(), present.http.clone()),
             _ => {
-                let tls = tls::config(&self.access, material)?;
+                let tls = tls::config(&self.access, &material.tls)?;
                 (tls.clone(), self.connector.http(tls))
             }
         };
@@ -351,7 +350,7 @@ fn read(access: &ApiAccess, printed: Option<&Printed>) -> Result<Material, Error
         Login::Plugin(_) => printed.and_then(|printed| printed.token.clone()),
         Login::None | Login::Basic(_) => None,
     };
-    Ok(Material { bundle, identity, token })
+    Ok(Material { tls: TlsMaterial { bundle, identity }, token })
 }
 
 /// The token in a file, or the one in the kubeconfig where the file has none.

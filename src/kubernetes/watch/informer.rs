@@ -25,10 +25,11 @@ mod watching;
 use std::{sync::Arc, time::Duration};
 
 use futures::{StreamExt, stream::BoxStream};
-use kube::Api;
+use kube::{Api, Client};
 use kube_runtime::watcher::{self, Event};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
+use tower::Layer as _;
 
 use super::{
     list::{ListSource, ListStep, PageTurns},
@@ -167,7 +168,7 @@ impl Informer {
     /// A watch on one namespace, or on all. `watch` is its number.
     pub fn new(watch: usize, namespace: Option<&str>, cluster: &ClusterConnection, setup: WatchSetup) -> Self {
         let observer = StreamObserver::default();
-        let client = cluster.observed(observer.clone());
+        let client = Client::new(observer.layer(cluster.transport()), "default");
         let api = match namespace {
             None => Api::all(client),
             Some(namespace) => Api::namespaced(client, namespace),
