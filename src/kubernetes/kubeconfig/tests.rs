@@ -1,4 +1,4 @@
-//! Kubeconfigs that kubectl reads, and what they come to here.
+//! Kubeconfigs that kubectl accepts, and their meaning here.
 
 use std::fs;
 
@@ -264,7 +264,7 @@ fn cluster_is_found_where_kubectl_finds_it() {
     assert_eq!(host(&flag), "other");
     refused(find(&by(&[("HOME", "/missing")])), &["no cluster found", "/missing/.kube/config", "--kubeconfig"]);
     let context = Search { context: Some("zz".into()), ..by(&[("KUBECONFIG", "/missing/a:/missing/b")]) };
-    refused(find(&context), &["\"zz\"", "looked at /missing/a, /missing/b", "--kubeconfig"]);
+    refused(find(&context), &["\"zz\"", "searched: /missing/a, /missing/b", "--kubeconfig"]);
     refused(find(&Search { context: Some("zz".into()), ..Search::default() }), &["\"zz\"", "HOME is not set"]);
     let flag = Search { kubeconfig: Some("/missing".into()), ..Search::default() };
     refused(find(&flag), &["/missing", "check the path"]);
