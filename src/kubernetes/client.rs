@@ -1,8 +1,8 @@
 //! The connection to the API server: one HTTP client and one source of credentials for the whole process.
 //!
 //! kube's own client has no time limit for lists and for the headers of watches, no TCP keepalive, and retries refused
-//! requests for minutes without a log line. So this module builds its own stack. [`ClusterConnection::client`] is cheap:
-//! all clients share connections and credentials.
+//! requests for minutes without a log line. So this module builds its own stack. [`ClusterConnection::client`] is
+//! cheap: all clients share connections and credentials.
 
 use std::{
     error::Error as StdError,
@@ -138,8 +138,8 @@ fn address(uri: &Uri) -> String {
     uri.to_string().trim_end_matches('/').to_owned()
 }
 
-/// Sends requests with the current credentials. If those are refused and there are newer ones, it sends the request again,
-/// once.
+/// Sends requests with the current credentials. If those are refused and there are newer ones, it sends the request
+/// again, once.
 ///
 /// All work is in the future of `call`, so that a panic cannot end the worker of kube that calls it.
 #[derive(Clone)]

@@ -116,7 +116,8 @@ pub async fn run(
     }
 }
 
-/// Whether the API server belongs to another cluster now. If the identity was unreadable at the start, any later one passes.
+/// Whether the API server belongs to another cluster now. If the identity was unreadable at the start, any later one
+/// passes.
 async fn other_cluster(client: &Client, cluster: &ExpectedCluster) -> Result<Option<CheckFinding>, identity::Error> {
     match (identity::read(client).await, &cluster.uid) {
         (Ok(found), Some(expected)) if found != *expected => {
@@ -145,8 +146,8 @@ async fn answer(client: &Client, scope: &PodSelection, check: Check) -> CheckFin
     }
 }
 
-/// The pods of the scope, without some namespaces. The requests name no resource version, so the lists are not older than
-/// they are.
+/// The pods of the scope, without some namespaces. The requests name no resource version, so the lists are not older
+/// than they are.
 async fn list_pods(client: &Client, scope: &PodSelection, except: &[String]) -> Result<HashSet<Uid>, Error> {
     let mut uids = HashSet::new();
     if scope.namespaces.is_empty() {
@@ -212,8 +213,8 @@ async fn look_up(client: &Client, pods: &[PodRef]) -> Confirmation {
     if there == 0 { Confirmation::Gone } else { Confirmation::StillThere(there) }
 }
 
-/// Which of these pods exist, selected or not. Namespaces of the scope are listed. Pods elsewhere are looked up one by one,
-/// and count as present if that is forbidden.
+/// Which of these pods exist, selected or not. Namespaces of the scope are listed. Pods elsewhere are looked up one by
+/// one, and count as present if that is forbidden.
 async fn find(client: &Client, scope: &PodSelection, pods: Vec<PodRef>) -> Result<HashSet<Uid>, Error> {
     let mut by_namespace: BTreeMap<String, Vec<(Uid, String)>> = BTreeMap::new();
     for PodRef { uid, namespace, name } in pods {
@@ -238,7 +239,8 @@ async fn find(client: &Client, scope: &PodSelection, pods: Vec<PodRef>) -> Resul
     Ok(there)
 }
 
-/// The UID of the pod with this name, if it exists. If pods can be listed but not got, a list narrowed to the name is used.
+/// The UID of the pod with this name, if it exists. If pods can be listed but not got, a list narrowed to the name is
+/// used.
 async fn uid_of(client: &Client, namespace: &str, name: &str) -> Result<Option<Uid>, Error> {
     if !is_pod_name(name) {
         return Err(Error::Name);

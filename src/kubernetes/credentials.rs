@@ -5,7 +5,7 @@
 //! | at start | files are read; unusable ones are an error |
 //! | every 5 s | files are read again; the next request uses what changed |
 //! | shortly before a plugin's credentials expire | the plugin runs again |
-//! | after a 401 or a failed TLS handshake | files are read and the plugin runs at once; the request is sent again, once |
+//! | after a 401 or a failed TLS handshake | files are read and the plugin runs at once; the request is sent again |
 //! | a later read fails | the old credentials stay, with a warning at growing intervals |
 //!
 //! One task at a time reads; all requests share it. It goes on when a request stops waiting, and ends with this source.
@@ -35,7 +35,8 @@ use crate::{
 
 /// How often files are read.
 const READ_EVERY: Duration = Duration::from_secs(5);
-/// A plugin runs again this long before its credentials expire. For short-lived ones, it is a quarter of their lifetime.
+/// A plugin runs again this long before its credentials expire. For short-lived ones, it is a quarter of their
+/// lifetime.
 const RENEW_AHEAD: Duration = Duration::from_secs(30);
 /// A plugin's credentials are used at least this long, even if they expire sooner.
 const MIN_USE: Duration = Duration::from_secs(10);

@@ -1,7 +1,8 @@
 //! Runs a credential plugin: the command of a kubeconfig that prints credentials.
 //!
 //! Messages name the command and its exit status. Arguments, environment and output may hold secrets and are not shown.
-//! The command gets no standard input. Its whole process group is killed after a time limit, and when this process ends.
+//! The command gets no standard input. Its whole process group is killed after a time limit, and when this process
+//! ends.
 
 use std::{
     process::{ExitStatus, Stdio},

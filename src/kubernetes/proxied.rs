@@ -1,7 +1,7 @@
 //! Connects to a proxy, and through it to the API server.
 //!
-//! Every error says what the proxy did. hyper-util's tunnel hides the status of a refusal, and its SOCKS connector hides why
-//! the proxy cannot be reached.
+//! Every error says what the proxy did. hyper-util's tunnel hides the status of a refusal, and its SOCKS connector
+//! hides why the proxy cannot be reached.
 
 use std::{future::ready, io, sync::Arc};
 
@@ -46,7 +46,8 @@ pub(super) enum Error {
         status: String,
     },
     #[error(
-        "it does not accept the user and password (status 407); put the right ones before the host, as USER:PASSWORD@HOST"
+        "it does not accept the user and password (status 407); put the right ones before the host, as \
+         USER:PASSWORD@HOST"
     )]
     Login,
     #[error("it does not speak HTTP; use its HTTP port")]

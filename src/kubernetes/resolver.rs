@@ -1,7 +1,7 @@
 //! Resolves the API server's host.
 //!
-//! A lookup outlives the request that started it, and its answer is cached. If DNS is slower than a request may be, the next
-//! request finds the answer.
+//! A lookup outlives the request that started it, and its answer is cached. If DNS is slower than a request may be, the
+//! next request finds the answer.
 
 use std::{
     io,

@@ -9,7 +9,8 @@ use crate::kubernetes::kubeconfig::{self, Search};
 fn access(folder: &Path, user: &str) -> ApiAccess {
     let text = format!(
         "current-context: c\ncontexts: [{{name: c, context: {{cluster: k, user: u}}}}]\n\
-         clusters: [{{name: k, cluster: {{server: 'https://h', insecure-skip-tls-verify: true}}}}]\nusers: [{{name: u, user: {{{user}}}}}]\n"
+         clusters: [{{name: k, cluster: {{server: 'https://h', insecure-skip-tls-verify: true}}}}]\n\
+         users: [{{name: u, user: {{{user}}}}}]\n"
     );
     let path = folder.join("config");
     fs::write(&path, text).unwrap();

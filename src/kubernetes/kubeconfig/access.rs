@@ -115,8 +115,8 @@ pub(crate) struct ApiAccess {
     /// The client certificate and its key.
     pub(crate) identity: Option<(FileContent, FileContent)>,
     pub(crate) login: Login,
-    /// Whether the user's credentials are not sent, because the address is plain `http` and not on this machine. kubectl
-    /// never sends them to a plain `http` address.
+    /// Whether the user's credentials are not sent, because the address is plain `http` and not on this machine.
+    /// kubectl never sends them to a plain `http` address.
     pub(crate) is_withheld: bool,
     /// The headers of an impersonated user.
     pub(crate) impersonate: HeaderMap,

@@ -8,9 +8,9 @@
 //! | a pod's service account | if no file names a cluster |
 //!
 //! If several files have the same cluster, user, context or current context, the first one wins. Paths are relative to
-//! their file. A member that changes the address or the identity means the same as to kubectl, or is refused by name. Blank
-//! values count as absent. Only the chosen context is checked. Credentials are not sent to a plain `http` address, unless it
-//! is on this machine.
+//! their file. A member that changes the address or the identity means the same as to kubectl, or is refused by name.
+//! Blank values count as absent. Only the chosen context is checked. Credentials are not sent to a plain `http`
+//! address, unless it is on this machine.
 
 pub(super) mod access;
 mod address;
@@ -105,16 +105,16 @@ pub enum Error {
     #[error("the context {context:?} is not in {files}; choose one of: {known}")]
     NoSuchContext { context: String, files: String, known: String },
     #[error(
-        "the context {context:?} needs a kubeconfig, and there is none (searched: {searched}); give --kubeconfig FILE, or set \
-         KUBECONFIG"
+        "the context {context:?} needs a kubeconfig, and there is none (searched: {searched}); give --kubeconfig FILE, \
+         or set KUBECONFIG"
     )]
     NoKubeconfig { context: String, searched: String },
     #[error("{files}: current-context is not set; set it, or choose with --context one of: {known}")]
     NoContext { files: String, known: String },
     /// There is neither a kubeconfig nor a service account.
     #[error(
-        "no cluster found (searched: {searched}); give --kubeconfig FILE, set KUBECONFIG, or run in a pod with a service \
-         account"
+        "no cluster found (searched: {searched}); give --kubeconfig FILE, set KUBECONFIG, or run in a pod with a \
+         service account"
     )]
     Nothing { searched: String },
     #[error("cannot use the pod's service account: {0}")]

@@ -129,7 +129,8 @@ pub(super) fn is_loopback(server: &Uri) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-/// Whether the environment's proxy is not used for this host, because it is loopback or in `NO_PROXY`. Go's rules apply.
+/// Whether the environment's proxy is not used for this host, because it is loopback or in `NO_PROXY`. Go's rules
+/// apply.
 fn is_direct(server: &Uri, environment: &Environment) -> bool {
     let host = host(server);
     let port = server.port_u16().unwrap_or(if server.scheme_str() == Some("https") { 443 } else { 80 });

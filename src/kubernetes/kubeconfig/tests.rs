@@ -96,8 +96,10 @@ fn server_address_that_cannot_be_used_is_refused() {
 #[test]
 fn blank_member_is_absent() {
     let access = found(
-        "server: 'http://h', certificate-authority-data: '', certificate-authority: '', tls-server-name: '', proxy-url: ''",
-        "client-certificate-data: '', client-key-data: '', token: '', tokenFile: '', username: '', password: ' ', as: ''",
+        "server: 'http://h', certificate-authority-data: '', certificate-authority: '', tls-server-name: '', \
+         proxy-url: ''",
+        "client-certificate-data: '', client-key-data: '', token: '', tokenFile: '', username: '', \
+         password: ' ', as: ''",
     );
     let access = access.unwrap();
     assert!(access.trust == Trust::System && access.identity.is_none() && access.proxy.is_none());

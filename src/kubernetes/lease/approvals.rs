@@ -1,7 +1,8 @@
 //! Publishes held deletions and reads their approvals.
 //!
-//! Each hold becomes an Event, and an annotation on a Lease lists all holds. A second annotation on the same Lease approves
-//! them. So the RBAC rules of the cluster decide who may approve, and no endpoint of the controller changes anything.
+//! Each hold becomes an Event, and an annotation on a Lease lists all holds. A second annotation on the same Lease
+//! approves them. So the RBAC rules of the cluster decide who may approve, and no endpoint of the controller changes
+//! anything.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -29,8 +30,8 @@ use crate::{
 
 /// The annotation of the Lease with the approved holds, separated by commas.
 pub const ANNOTATION: &str = "pod-registrar/approved-holds";
-/// The annotation of the Lease with the held deletions: `NAME=COUNT`, separated by commas. Former names follow the current
-/// one: `NAME/FORMER=COUNT`.
+/// The annotation of the Lease with the held deletions: `NAME=COUNT`, separated by commas. Former names follow the
+/// current one: `NAME/FORMER=COUNT`.
 pub const HELD_ANNOTATION: &str = "pod-registrar/held";
 /// Number of the newest approvals that stay in the annotation.
 const KEPT: usize = 20;
@@ -64,8 +65,8 @@ pub enum Error {
     #[error("cannot annotate the Lease {lease}: {}; use credentials that may patch it", words(source))]
     Patch { lease: LeaseRef, source: kube::Error },
     #[error(
-        "no answer from the API server or the credential plugin within {APPROVE_WITHIN:?}; check both, then approve again: \
-         repeating is safe"
+        "no answer from the API server or the credential plugin within {APPROVE_WITHIN:?}; check both, then approve \
+         again: repeating is safe"
     )]
     Late,
 }
@@ -232,13 +233,15 @@ impl Approvals {
                 if failures == 0 { READ_EVERY } else { retry::backoff(READ_EVERY, READ_MAX, failures, rng.u64(..)) };
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
-                news = controller_status.wait_for(|controller_status| controller_status.holds != shown) => if news.is_err() { return },
+                changed = controller_status.wait_for(|status| status.holds != shown) => if changed.is_err() {
+                    return;
+                },
             }
         }
     }
 
-    /// Lists the holds on the Lease, and removes approvals of holds that are over: the same pods may be held again later,
-    /// for another reason. True if the Lease was replaced.
+    /// Lists the holds on the Lease, and removes approvals of holds that are over: the same pods may be held again
+    /// later, for another reason. True if the Lease was replaced.
     async fn update(&self, over: &[HoldId], held: &str, faults: &mut Faults) -> bool {
         let Err(error) = answered(self.replace(over, held)).await else {
             faults.list.over();

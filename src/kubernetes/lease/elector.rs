@@ -39,7 +39,8 @@ pub enum Error {
         source: Box<kube::Error>,
     },
     #[error(
-        "no answer from the API server within {0:?}, a third of the lease's duration; raise --lease-duration if it is slow"
+        "no answer from the API server within {0:?}, a third of the lease's duration; raise --lease-duration if it is \
+         slow"
     )]
     Late(Duration),
     #[error("the answer is not the requested Lease; is there a proxy in between?")]
@@ -96,8 +97,8 @@ impl Elector {
 
     /// Acquires and renews the lease until `shutdown` completes; then releases it.
     ///
-    /// The process becomes a candidate once the first page of pods has arrived: a leader without pods would only block a
-    /// replica that has them. A leader that cannot reach the registry steps aside.
+    /// The process becomes a candidate once the first page of pods has arrived: a leader without pods would only block
+    /// a replica that has them. A leader that cannot reach the registry steps aside.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) {
         {
             let mut shutdown = std::pin::pin!(shutdown);
@@ -141,8 +142,8 @@ impl Elector {
             Ability::CutOff if term.is_some() => {
                 tracing::error!(
                     lease = %self.leases.lease.name,
-                    "this leader cannot reach the registry; releasing the lease so that another replica can write. Check \
-                     the network from this pod to the registry, and the registry's credentials"
+                    "this leader cannot reach the registry; releasing the lease so that another replica can write. \
+                     Check the network from this pod to the registry, and the registry's credentials"
                 );
                 self.election.step_aside(now);
                 self.publish();
@@ -210,7 +211,7 @@ impl Elector {
                 self.failed(&Error::Unusable);
                 UpdateOutcome::Failed
             }
-            Err(Error::Refused { source, .. }) if matches!(&*source, kube::Error::Api(status) if status.code == 409) => {
+            Err(Error::Refused { source, .. }) if is_conflict(&source) => {
                 tracing::debug!("the lease changed since it was read; reading it again");
                 UpdateOutcome::Conflict
             }
@@ -263,6 +264,10 @@ impl Elector {
     }
 }
 
+fn is_conflict(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 409)
+}
+
 /// The fields of a Lease that the election needs. None if the document has no resource version.
 fn state_of(document: &Value) -> Option<LeaseState> {
     let spec = &document["spec"];
@@ -277,8 +282,8 @@ fn state_of(document: &Value) -> Option<LeaseState> {
     })
 }
 
-/// The Lease with the fields of an update; all others stay. The times are for people and other clients: the election does
-/// not compare them.
+/// The Lease with the fields of an update; all others stay. The times are for people and other clients: the election
+/// does not compare them.
 fn updated(document: &Value, update: &LeaseUpdate, now: jiff::Timestamp) -> Value {
     // The API server refuses a time without exactly six decimals.
     let now = format!("{now:.6}");
@@ -313,8 +318,13 @@ mod tests {
     fn update_changes_only_its_own_lease_fields() {
         let document = json!({
             "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
-            "metadata": {"name": "l", "resourceVersion": "88", "annotations": {"a": "b"}, "labels": {"c": "d"}, "later": [1]},
-            "spec": {"holderIdentity": "other", "acquireTime": "2026-01-01T00:00:00.000000Z", "strategy": "x", "later": {"y": 1}},
+            "metadata": {
+                "name": "l", "resourceVersion": "88", "annotations": {"a": "b"}, "labels": {"c": "d"}, "later": [1]
+            },
+            "spec": {
+                "holderIdentity": "other", "acquireTime": "2026-01-01T00:00:00.000000Z", "strategy": "x",
+                "later": {"y": 1}
+            },
             "status": {"later": true},
         });
         let now = jiff::Timestamp::from_second(1_790_000_000).unwrap();

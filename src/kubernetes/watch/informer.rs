@@ -14,8 +14,8 @@
 //! | watch and list | the list is complete | a watch starts at the version of the list or of the newest event |
 //! | list | it is older than what was seen when it began | it is discarded; another list begins after a backoff |
 //!
-//! The informer uses the watcher's raw events, because what kube builds on them can lose deletions. It does not handle pods
-//! that are absent from a list: the event loop compares its ledger with the store after every complete list.
+//! The informer uses the watcher's raw events, because what kube builds on them can lose deletions. It does not handle
+//! pods that are absent from a list: the event loop compares its ledger with the store after every complete list.
 
 mod listing;
 mod reports;
@@ -323,8 +323,8 @@ impl Informer {
         self.setup.pod_events.send(pod_event).await.map_err(|_| Stop::Closed)
     }
 
-    /// The pod for the store. An undecodable pod keeps its stored form, or gets one without content. None if it has no valid
-    /// UID.
+    /// The pod for the store. An undecodable pod keeps its stored form, or gets one without content. None if it has no
+    /// valid UID.
     fn pod(&self, mut object: Watched) -> Option<Pod> {
         let cause = match object.take_pod() {
             Ok(pod) => match to_record::desired(pod, &self.setup.rule) {

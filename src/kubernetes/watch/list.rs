@@ -1,7 +1,7 @@
 //! Lists pods page by page. Each page is bounded in bytes and in time.
 //!
-//! The bytes of a page are collected, then decoded at once. [`Paging`] decides what follows a failure. [`PageTurns`] limits
-//! how many pages all watches read at a time.
+//! The bytes of a page are collected, then decoded at once. [`Paging`] decides what follows a failure. [`PageTurns`]
+//! limits how many pages all watches read at a time.
 
 mod page;
 #[cfg(test)]
@@ -155,8 +155,8 @@ impl ListSource {
         Self { client, namespace, label_selector, field_selector, only_metadata: false, turns, clock }
     }
 
-    /// Starts a list. The request names no resource version, so the list is at least as new as the request. Failed pages are
-    /// retried; the stream ends after the last page.
+    /// Starts a list. The request names no resource version, so the list is at least as new as the request. Failed
+    /// pages are retried; the stream ends after the last page.
     pub(crate) fn list(&self, paging: Paging) -> BoxStream<'static, ListStep> {
         let list = List {
             source: self.clone(),

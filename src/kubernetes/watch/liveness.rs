@@ -1,8 +1,8 @@
 //! Liveness of one watch: how long it has been silent, and whether its cluster was restored from a backup.
 //!
-//! After a restore, a watch may start at a version that the cluster has not reached yet. The API server accepts it and stays
-//! silent, so the restore would go unnoticed until the next list. After a period without events, a probe requests the
-//! cluster's newest version.
+//! After a restore, a watch may start at a version that the cluster has not reached yet. The API server accepts it and
+//! stays silent, so the restore would go unnoticed until the next list. After a period without events, a probe requests
+//! the cluster's newest version.
 
 use std::time::Duration;
 
@@ -88,8 +88,8 @@ impl Liveness {
         }
     }
 
-    /// Whether the answer to a probe is older than what was seen before the probe. False for a failed probe: then the watch
-    /// fails and retries as well.
+    /// Whether the answer to a probe is older than what was seen before the probe. False for a failed probe: then the
+    /// watch fails and retries as well.
     pub(super) fn is_older(&mut self, probed: Probed, now: Moment) -> bool {
         self.probe_at = now + self.probe_after;
         let (Some(Probe { seen, .. }), Ok(found)) = (self.probe.take(), probed) else { return false };

@@ -1,7 +1,7 @@
 //! A pod from a list or an event, decoded leniently into the fields that a record needs.
 //!
-//! An undecodable object must neither end the watch nor look like a deleted pod. So decoding skips invalid fields, keeps the
-//! reason, and always reads the identity.
+//! An undecodable object must neither end the watch nor look like a deleted pod. So decoding skips invalid fields,
+//! keeps the reason, and always reads the identity.
 
 use std::borrow::Cow;
 

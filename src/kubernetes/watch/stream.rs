@@ -10,8 +10,8 @@
 //! begin(version) --list--> empty list at that version --watch--> passes --end--> StreamEnd --watch--> passes ...
 //! ```
 //!
-//! The layer stores no bytes. It searches them for line ends, as kube's codec does again, because the watcher offers no hook
-//! between its codec and its decoder.
+//! The layer stores no bytes. It searches them for line ends, as kube's codec does again, because the watcher offers no
+//! hook between its codec and its decoder.
 
 use std::{
     pin::Pin,

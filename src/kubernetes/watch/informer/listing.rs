@@ -9,7 +9,8 @@ use crate::{
     reconcile::{freshness::ListAge, pod_event::WatchList},
 };
 
-/// Deletion events that are remembered while a list runs. After more of them, the watch pauses until the list is complete.
+/// Deletion events that are remembered while a list runs. After more of them, the watch pauses until the list is
+/// complete.
 const DELETIONS_KEPT: usize = 50_000;
 
 /// A running list.
@@ -181,8 +182,9 @@ impl Informer {
         let Some(list) = &mut self.list else { return false };
         (list.begun, list.pods, list.unidentified) = (begun, 0, 0);
         list.version = Some(version.to_owned());
-        // Events may have shown later versions, even if their watch has ended by now. If versions cannot be compared, the
-        // list would undo events. After a restore, pods with later versions would stay although they no longer exist.
+        // Events may have shown later versions, even if their watch has ended by now. If versions cannot be compared,
+        // the list would undo events. After a restore, pods with later versions would stay although they no longer
+        // exist.
         let is_comparable = !self.newest.is_restoring() && compare_resource_versions(version, version).is_some();
         if is_comparable {
             list.keep_deletions_after(version);

@@ -1,7 +1,7 @@
 //! Logs of lists and watches: few lines for many failures.
 //!
-//! The watches of a process often fail together. The first few failures get a line each, the others one count per minute. A
-//! recovery is logged if its failure was, and when no watch fails any more.
+//! The watches of a process often fail together. The first few failures get a line each, the others one count per
+//! minute. A recovery is logged if its failure was, and when no watch fails any more.
 
 use std::{collections::BTreeSet, time::Duration};
 

@@ -1,5 +1,5 @@
-//! Decodes a page of a list. A document that is not a complete list of pods is an error, because pods absent from a list may
-//! be taken for deleted.
+//! Decodes a page of a list. A document that is not a complete list of pods is an error, because pods absent from a
+//! list may be taken for deleted.
 
 use serde::{Deserialize, Deserializer, de::Error as _};
 

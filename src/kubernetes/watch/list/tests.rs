@@ -34,8 +34,8 @@ enum Answer {
     Text(String),
 }
 
-/// A server with `pods` pods of `bytes` bytes each. `script` decides how each request is answered. The counter holds the
-/// number of bytes sent.
+/// A server with `pods` pods of `bytes` bytes each. `script` decides how each request is answered. The counter holds
+/// the number of bytes sent.
 fn server(
     pods: usize,
     bytes: usize,
