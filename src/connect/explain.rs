@@ -1,65 +1,50 @@
-//! What a failed connection tells a person: what is wrong, which setting changes it, and the whole chain of causes.
+//! Describes failed connections: what is wrong, which setting to change, and the chain of causes.
 //!
-//! Errors of HTTP clients show only their outermost layer, `client error (Connect)`. The reason is some layers below.
+//! HTTP clients print only the outermost layer of an error, `client error (Connect)`. The reason is some layers below.
 
 use std::{error::Error, io};
 
 use rustls::{AlertDescription, CertificateError, Error as Tls};
 
-/// Causes of an error that are shown, and characters of them all.
-const CAUSES_MAX: usize = 12;
+/// Number of layers of an error that are read.
+const LAYERS_MAX: usize = 12;
+/// Length of all causes of an error, in characters.
 const CHARS_MAX: usize = 900;
 
-/// What the settings are called that decide about a connection.
+/// The names of a connection's settings, such as `--registry-url`, for messages.
 #[derive(Clone, Copy, Debug)]
 pub struct SettingNames {
-    /// Where the address comes from: `--registry-url`.
     pub address: &'static str,
-    /// Where the trusted certificates come from: `--registry-ca-file`.
+    /// The setting with the trusted certificates.
     pub authorities: &'static str,
-    /// Where the time limit comes from: `--registry-timeout`.
     pub timeout: &'static str,
 }
 
-/// Why a connection cannot be made or used.
+/// Why a connection failed. [`Cause::advice`] describes each cause.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// Nothing listens at the port.
     Refused,
-    /// No route leads to the host.
     NoRoute,
-    /// The name has no address.
     NoSuchHost,
-    /// The name server does not answer.
     NoNameServer,
-    /// The certificate leads to no trusted one.
     UnknownAuthority,
-    /// The certificate is for other names.
     WrongName,
-    /// The certificate has expired.
     Expired,
-    /// The certificate is not valid yet.
     NotYetValid,
-    /// The certificate or its chain uses an algorithm that this program does not verify.
+    /// The certificate or its chain uses this algorithm, which is not supported.
     Algorithm(String),
-    /// The server knows no algorithm that this program knows.
     NoCommonAlgorithm,
-    /// The server refuses the client's certificate, or misses it.
     ClientCertificate,
-    /// The certificate is unusable in another way.
+    /// The certificate is invalid in another way.
     Certificate,
-    /// The server does not speak TLS.
     NoTls,
-    /// The server does not speak HTTP.
     NoHttp,
-    /// A time limit was hit.
     TimedOut,
-    /// The connection was closed or reset.
     Closed,
 }
 
 impl Cause {
-    /// The cause of an error, if one of its layers tells.
+    /// The cause of an error, from its innermost layer that reveals one.
     pub fn of(error: &(dyn Error + 'static)) -> Option<Self> {
         layers(error).filter_map(Self::of_layer).last()
     }
@@ -94,7 +79,7 @@ impl Cause {
         })
     }
 
-    /// The system's resolver has no kinds of errors, only texts.
+    /// Errors of the system's resolver differ only in their text.
     fn of_name_server(text: &str) -> Option<Self> {
         if !text.starts_with("failed to lookup address information") {
             return None;
@@ -123,7 +108,7 @@ impl Cause {
     fn of_certificate(error: &CertificateError) -> Self {
         match error {
             CertificateError::UnknownIssuer => Self::UnknownAuthority,
-            // Its own authority, and not in the bundle.
+            // A self-signed authority that is not in the bundle.
             CertificateError::Other(other) if other.0.to_string() == "CaUsedAsEndEntity" => Self::UnknownAuthority,
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => Self::WrongName,
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => Self::Expired,
@@ -145,7 +130,7 @@ impl Cause {
         }
     }
 
-    /// What is wrong and what to change.
+    /// What is wrong, and what to change.
     pub fn advice(&self, names: &SettingNames) -> String {
         let SettingNames { address, authorities, timeout } = names;
         match self {
@@ -191,11 +176,10 @@ impl Cause {
     }
 }
 
-/// What this program verifies.
-const SUPPORTED: &str = "use a certificate and a chain with keys of ECDSA P-256 or P-384, Ed25519, or RSA with 2048 bits or more, signed \
-     with SHA-256 or SHA-384 (RSA also SHA-512)";
+const SUPPORTED: &str = "use a certificate and a chain with keys of ECDSA P-256 or P-384, Ed25519, or RSA with 2048 \
+     bits or more, signed with SHA-256 or SHA-384 (RSA also SHA-512)";
 
-/// One sentence about an error: the advice, if its cause is known, and all its causes.
+/// Describes an error in one sentence: the advice if the cause is known, and all causes.
 pub fn explain(error: &(dyn Error + 'static), names: &SettingNames) -> String {
     let causes = causes(error);
     match Cause::of(error) {
@@ -204,7 +188,7 @@ pub fn explain(error: &(dyn Error + 'static), names: &SettingNames) -> String {
     }
 }
 
-/// An error and all its causes, in one short line. Layers that only repeat the next one are left out.
+/// An error and all its causes in one line. A layer whose text is the end of the one before is left out.
 pub fn causes(error: &(dyn Error + 'static)) -> String {
     let mut all: Vec<String> = Vec::new();
     for text in layers(error).map(|layer| layer.to_string()) {
@@ -217,9 +201,9 @@ pub fn causes(error: &(dyn Error + 'static)) -> String {
     all.join(": ").chars().take(CHARS_MAX).map(one_line).collect()
 }
 
-/// The error and what is below it. An I/O error that carries another one does not name it as its source.
+/// An error and its sources. An I/O error does not name the error that it wraps as its source.
 pub fn layers<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |error| below(*error)).take(CAUSES_MAX)
+    std::iter::successors(Some(error), |error| below(*error)).take(LAYERS_MAX)
 }
 
 fn below<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
@@ -229,8 +213,8 @@ fn below<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'stati
     }
 }
 
-/// Object identifiers as they are encoded, and what people call them. The first that is found names the algorithm;
-/// curves come first, since a key's identifier names the kind of key before its curve.
+/// Encoded object identifiers and the names of their algorithms. The first match counts. Curves come first, because a
+/// key's identifier has the kind of key before the curve.
 const ALGORITHMS: [(&[u8], &str); 16] = [
     (&[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x23], "ECDSA P-521"),
     (&[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22], "ECDSA P-384"),
@@ -250,7 +234,7 @@ const ALGORITHMS: [(&[u8], &str); 16] = [
     (&[0x06, 0x03, 0x2b, 0x65, 0x71], "Ed448"),
 ];
 
-/// The name of an algorithm; its identifier in hexadecimal where it has none here.
+/// The name of an algorithm, or its identifier in hexadecimal.
 fn algorithm(identifier: &[u8]) -> String {
     let found = ALGORITHMS.iter().find(|(bytes, _)| identifier.windows(bytes.len()).any(|window| window == *bytes));
     match found {

@@ -1,15 +1,15 @@
-//! Which servers are trusted.
+//! Decides which servers are trusted.
 //!
-//! rustls refuses a certificate of an authority where a server's certificate should be. `openssl req -x509` makes such
-//! certificates, and Go, curl and OpenSSL accept one that is itself in the given bundle. So does this verifier:
+//! rustls rejects a server's certificate that is also an authority. `openssl req -x509` makes such certificates, and
+//! Go, curl and OpenSSL accept one that is itself in the bundle. So does this verifier:
 //!
-//! | server's certificate | accepted when |
+//! | server's certificate | accepted if |
 //! | --- | --- |
-//! | leads to a certificate of the bundle | rustls' own verifier accepts it |
-//! | is byte for byte in the bundle | it is valid now and for the host's name |
+//! | is signed by a certificate of the bundle | rustls' own verifier accepts it |
+//! | is itself in the bundle, byte for byte | it is valid now and for the host's name |
 //!
-//! The server always has to prove that it holds the certificate's key, also where [`any_certificate`] accepts every
-//! certificate.
+//! The server must always prove that it has the certificate's key, even if [`any_certificate`] accepts all
+//! certificates.
 
 use std::sync::Arc;
 
@@ -25,35 +25,30 @@ use rustls::{
     server::ParsedCertificate,
 };
 
-/// Characters of a reason, which may quote the file.
+/// Characters of a decoder's reason, which may quote the file.
 const REASON_CHARS: usize = 200;
 
-/// Why certificates cannot be trusted.
+/// Why a bundle of certificates cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The text has no PEM certificate in it.
     #[error("there is no PEM certificate in it (-----BEGIN CERTIFICATE-----)")]
     NoCertificate,
-    /// A PEM block is cut or has other characters than base64.
+    /// A PEM block is truncated or is not base64.
     #[error("PEM block {number} cannot be read: {reason}")]
     Pem {
-        /// Which certificate of the text, from 1.
+        /// Counts from 1.
         number: usize,
-        /// What the decoder says.
         reason: String,
     },
-    /// No PEM block holds an X.509 certificate.
     #[error("none of its {0} PEM blocks is an X.509 certificate")]
     NoAuthority(usize),
-    /// The system has no certificates.
     #[error("this system has no certificates of authorities")]
     NoSystemAuthorities,
-    /// rustls refuses the certificates.
     #[error("the certificates cannot be used: {0}")]
     Verifier(String),
 }
 
-/// Certificates that a server's certificate must be or lead to. At least one of them can be used.
+/// Trusted certificates. At least one of them is valid X.509.
 #[derive(Clone)]
 pub struct Bundle {
     roots: Arc<RootCertStore>,
@@ -61,10 +56,7 @@ pub struct Bundle {
 }
 
 impl Bundle {
-    /// The certificates of a PEM text. Other PEM blocks and text between blocks are skipped.
-    ///
-    /// # Errors
-    /// When a block cannot be decoded, or there is no certificate.
+    /// Reads a PEM text. Other PEM blocks and text between blocks are skipped.
     pub fn from_pem(pem: &[u8]) -> Result<Self, Error> {
         let pem = pem.strip_prefix(b"\xef\xbb\xbf").unwrap_or(pem);
         let blocks = CertificateDer::pem_slice_iter(pem).zip(1..);
@@ -79,13 +71,9 @@ impl Bundle {
         Self::from_der(certificates?)
     }
 
-    /// These certificates.
-    ///
-    /// # Errors
-    /// When there is no X.509 certificate among them.
     pub fn from_der(certificates: Vec<CertificateDer<'static>>) -> Result<Self, Error> {
         let mut roots = RootCertStore::empty();
-        // As Go does: what cannot be read spoils nothing else.
+        // Like Go, this skips certificates that cannot be parsed.
         let (readable, _) = roots.add_parsable_certificates(certificates.iter().cloned());
         match (readable, certificates.len()) {
             (_, 0) => Err(Error::NoCertificate),
@@ -94,28 +82,19 @@ impl Bundle {
         }
     }
 
-    /// The system's certificates, or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name.
-    ///
-    /// # Errors
-    /// When there are none.
+    /// The operating system's certificates, or those of `SSL_CERT_FILE` and `SSL_CERT_DIR`.
     pub fn of_system() -> Result<Self, Error> {
         Self::from_der(rustls_native_certs::load_native_certs().certs).map_err(|_| Error::NoSystemAuthorities)
     }
 
-    /// A verifier that trusts these certificates alone.
-    ///
-    /// # Errors
-    /// When rustls refuses the certificates.
+    /// A verifier that trusts only these certificates.
     pub fn verifier(&self) -> Result<Arc<dyn ServerCertVerifier>, Error> {
         let chain = WebPkiServerVerifier::builder_with_provider(self.roots.clone(), provider());
         let chain = chain.build().map_err(|error| Error::Verifier(error.to_string()))?;
         Ok(Arc::new(Verifier { trusted: Some((chain, self.certificates.clone())), algorithms: algorithms() }))
     }
 
-    /// A client's settings that trust these certificates alone, without a certificate of the client.
-    ///
-    /// # Errors
-    /// When rustls refuses the certificates.
+    /// A client configuration that trusts only these certificates, without a client certificate.
     pub fn client_config(&self) -> Result<ClientConfig, Error> {
         let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
         let builder = builder.map_err(|error| Error::Verifier(error.to_string()))?;
@@ -135,7 +114,6 @@ impl std::fmt::Debug for Bundle {
     }
 }
 
-/// A verifier that accepts every certificate.
 pub fn any_certificate() -> Arc<dyn ServerCertVerifier> {
     Arc::new(Verifier { trusted: None, algorithms: algorithms() })
 }
@@ -150,14 +128,14 @@ fn algorithms() -> WebPkiSupportedAlgorithms {
 
 #[derive(Debug)]
 struct Verifier {
-    /// rustls' verifier and the bundle's certificates; none: every certificate is accepted.
+    /// rustls' verifier and the bundle's certificates. None accepts every certificate.
     trusted: Option<(Arc<WebPkiServerVerifier>, Arc<[CertificateDer<'static>]>)>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl Verifier {
-    /// Whether rustls refused the certificate only because of what it is used for here, or because it leads nowhere.
-    /// rustls looks at the dates first, which `an_expired_certificate_of_the_bundle_is_refused` holds.
+    /// Whether rustls rejected the certificate only because it is an authority or has no trusted issuer. rustls checks
+    /// the dates first; the test `expired_certificate_of_the_bundle_is_refused` relies on it.
     fn is_only_no_chain(error: &rustls::Error) -> bool {
         match error {
             rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => true,
@@ -217,7 +195,7 @@ mod tests {
 
     use super::*;
 
-    /// As `openssl req -x509` makes it: its own authority and a server's certificate at once.
+    /// A server's certificate that is its own authority, as from `openssl req -x509`.
     fn self_signed(name: &str, years: (i32, i32)) -> CertificateDer<'static> {
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -260,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn an_expired_certificate_of_the_bundle_is_refused() {
+    fn expired_certificate_of_the_bundle_is_refused() {
         for years in [(2020, 2021), (2035, 2040)] {
             let own = self_signed("a.example", years);
             let error = verify(&[&own], &own, "a.example").unwrap_err();
@@ -281,6 +259,6 @@ mod tests {
         }
         let other = "-----BEGIN CERTIFICATE-----\naGVsbG8=\n-----END CERTIFICATE-----\n";
         assert!(matches!(Bundle::from_pem(other.as_bytes()), Err(Error::NoAuthority(1))));
-        assert!(Bundle::from_pem(format!("{other}{pem}").as_bytes()).is_ok(), "as Go, which skips it");
+        assert!(Bundle::from_pem(format!("{other}{pem}").as_bytes()).is_ok(), "skipped, as in Go");
     }
 }

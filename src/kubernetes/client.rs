@@ -1,8 +1,8 @@
 //! The connection to the API server: one HTTP client and one source of credentials for the whole process.
 //!
-//! kube's own client waits for ever for a list or for a watch's headers, has no TCP keepalive, and repeats refused
-//! requests for minutes without a word. So the stack is put together here. [`ClusterConnection::client`] is cheap: every client
-//! shares the connections and the credentials.
+//! kube's own client has no time limit for lists and for the headers of watches, no TCP keepalive, and retries refused
+//! requests for minutes without a log line. So this module builds its own stack. [`ClusterConnection::client`] is
+//! cheap: all clients share connections and credentials.
 
 use std::{
     error::Error as StdError,
@@ -14,47 +14,42 @@ use std::{
 use http::{Request, Response, StatusCode, Uri, header};
 use hyper::body::Incoming;
 use kube::{Client, client::Body};
-use tower::{Service, ServiceBuilder};
+use tower::Service;
 
 use super::{
-    credentials::{self, CredentialSource, Present},
+    credentials::{self, CredentialSource, CurrentCredentials},
     kubeconfig::{
         self, Search,
         access::{ApiAccess, Login, Origin, Trust},
         proxy::Proxy,
     },
     proxied,
-    watch::stream::StreamObserver,
 };
 use crate::connect::{self, explain::SettingNames};
 
-/// What the settings of the connection are called.
 const NAMES: SettingNames = SettingNames {
     address: "server in the kubeconfig",
     authorities: "certificate-authority in the kubeconfig",
     timeout: "the limit (it grows by itself)",
 };
 
-/// Which pods are watched. The API server applies it.
+/// Which pods are watched. The API server does the selection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PodSelection {
-    /// These namespaces; all if there are none.
+    /// Empty stands for all namespaces.
     pub namespaces: Vec<String>,
-    /// Not these.
     pub excluded_namespaces: Vec<String>,
-    /// A label selector.
     pub label_selector: Option<String>,
-    /// A field selector.
     pub field_selector: Option<String>,
 }
 
 impl PodSelection {
-    /// Whether a pod may leave the scope while it lives: a namespace it cannot leave.
+    /// Whether a running pod can leave the selection. It can change its labels and fields, but not its namespace.
     pub fn can_be_left(&self) -> bool {
         self.label_selector.is_some() || self.field_selector.is_some()
     }
 
-    /// The field selector that leaves out the excluded namespaces as well.
+    /// The field selector with the excluded namespaces added.
     pub(super) fn fields(&self) -> Option<String> {
         let excluded = self.excluded_namespaces.iter().map(|namespace| format!("metadata.namespace!={namespace}"));
         let all: Vec<String> = self.field_selector.clone().into_iter().chain(excluded).collect();
@@ -65,39 +60,32 @@ impl PodSelection {
 /// Why the cluster cannot be reached.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No cluster was found.
     #[error(transparent)]
     Find(#[from] kubeconfig::Error),
-    /// There are no credentials.
     #[error(transparent)]
     Credentials(#[from] credentials::Error),
-    /// The address of the server cannot be used.
     #[error("the address of the API server: {0}")]
     Address(String),
-    /// The request has no usable path.
+    /// The path of a request, put behind the server's address, is no URL.
     #[error("the request's path cannot be used")]
     Path,
-    /// No connection was made, or it broke.
+    /// The connection failed.
     #[error("cannot reach the API server {server}: {why}")]
     Unreachable {
-        /// Its address.
         server: String,
         /// What is wrong, what to change, and every cause.
         why: String,
     },
 }
 
-/// A cluster and the way into it. Clones share one HTTP client and one source of credentials.
+/// The connection to one cluster. Clones share the HTTP client and the credentials.
 #[derive(Clone)]
 pub struct ClusterConnection {
     source: Arc<CredentialSource>,
 }
 
 impl ClusterConnection {
-    /// The cluster that kubectl would find, and the log line that says which one it is.
-    ///
-    /// # Errors
-    /// When there is none, or it is described in a way that cannot be used.
+    /// Finds the cluster that kubectl would find, and logs which one it is.
     pub fn find(search: &Search) -> Result<Self, Error> {
         let access = kubeconfig::find(search)?;
         let cluster = Self::by(access)?;
@@ -125,10 +113,7 @@ impl ClusterConnection {
         Ok(cluster)
     }
 
-    /// A server that asks for no credentials.
-    ///
-    /// # Errors
-    /// When the address cannot be used.
+    /// Connects to a server without credentials.
     pub fn at(server: &str) -> Result<Self, Error> {
         Self::by(ApiAccess::anonymous(server).map_err(Error::Address)?)
     }
@@ -142,27 +127,23 @@ impl ClusterConnection {
         Client::new(self.transport(), self.source.access().namespace.clone())
     }
 
-    /// A client for one watch, which reports its stream to the observer.
-    pub(super) fn observed(&self, observer: StreamObserver) -> Client {
-        let service = ServiceBuilder::new().layer(observer).service(self.transport());
-        Client::new(service, self.source.access().namespace.clone())
-    }
-
-    fn transport(&self) -> Transport {
+    /// The service below [`Self::client`], for clients with further layers.
+    pub(super) fn transport(&self) -> Transport {
         Transport { source: self.source.clone() }
     }
 }
 
-/// An address without a slash at its end.
+/// An address without a trailing slash.
 fn address(uri: &Uri) -> String {
     uri.to_string().trim_end_matches('/').to_owned()
 }
 
-/// Sends requests with the present credentials, and once more where those were refused and there are others now.
+/// Sends requests with the current credentials. If those are refused and there are newer ones, it sends the request
+/// again, once.
 ///
-/// Everything happens in the future that `call` makes: kube's worker, which calls it, has nothing to do that could panic.
+/// All work is in the future of `call`, so that a panic cannot end the worker of kube that calls it.
 #[derive(Clone)]
-struct Transport {
+pub(super) struct Transport {
     source: Arc<CredentialSource>,
 }
 
@@ -182,45 +163,48 @@ impl Service<Request<Body>> for Transport {
 
 impl Transport {
     async fn send(self, request: Request<Body>) -> Result<Response<Incoming>, Error> {
-        let present = self.source.present().await?;
+        let current = self.source.current().await?;
         let (parts, body) = request.into_parts();
         let again = body.try_clone().map(|body| Request::from_parts(parts.clone(), body));
-        let answer = self.attempt(&present, Request::from_parts(parts, body)).await;
+        let answer = self.attempt(&current, Request::from_parts(parts, body)).await;
         let is_refused = match &answer {
             Ok(response) => response.status() == StatusCode::UNAUTHORIZED,
-            Err(Attempt::Failed(error)) => is_handshake(error),
-            Err(Attempt::Path) => false,
+            Err(AttemptError::Failed(error)) => is_handshake(error),
+            Err(AttemptError::Path) => false,
         };
-        if !is_refused || !self.source.renew(present.generation).await {
+        if !is_refused || !self.source.renew(current.generation).await {
             return answer.map_err(|error| self.unreachable(error));
         }
         let Some(request) = again else { return answer.map_err(|error| self.unreachable(error)) };
-        let present = self.source.present().await?;
-        self.attempt(&present, request).await.map_err(|error| self.unreachable(error))
+        let current = self.source.current().await?;
+        self.attempt(&current, request).await.map_err(|error| self.unreachable(error))
     }
 
-    /// Sends a request once.
-    async fn attempt(&self, present: &Present, mut request: Request<Body>) -> Result<Response<Incoming>, Attempt> {
-        *request.uri_mut() = self.whole(request.uri()).ok_or(Attempt::Path)?;
+    async fn attempt(
+        &self,
+        current: &CurrentCredentials,
+        mut request: Request<Body>,
+    ) -> Result<Response<Incoming>, AttemptError> {
+        *request.uri_mut() = self.full_uri(request.uri()).ok_or(AttemptError::Path)?;
         let headers = request.headers_mut();
-        if let Some(header) = &present.header {
+        if let Some(header) = &current.header {
             headers.insert(header::AUTHORIZATION, header.clone());
         }
         if let Some(header) = self.source.proxy_authorization() {
             headers.insert(header::PROXY_AUTHORIZATION, header.clone());
         }
         headers.extend(self.source.access().impersonate.clone());
-        let mut unanswered = Unanswered { source: &self.source, generation: present.generation, is_answered: false };
-        let answer = present.http.request(request).await;
+        let mut unanswered = Unanswered { source: &self.source, generation: current.generation, is_answered: false };
+        let answer = current.http.request(request).await;
         unanswered.is_answered = true;
-        answer.map_err(Attempt::Failed)
+        answer.map_err(AttemptError::Failed)
     }
 
-    /// A path as an address of the API server.
-    fn whole(&self, uri: &Uri) -> Option<Uri> {
+    /// Puts the path of a request behind the server's address.
+    fn full_uri(&self, uri: &Uri) -> Option<Uri> {
         let server = self.source.server();
-        let asked = uri.path_and_query()?.as_str();
-        let path = format!("{}{asked}", server.path().trim_end_matches('/'));
+        let path = uri.path_and_query()?.as_str();
+        let path = format!("{}{path}", server.path().trim_end_matches('/'));
         Uri::builder()
             .scheme(server.scheme()?.clone())
             .authority(server.authority()?.clone())
@@ -229,10 +213,10 @@ impl Transport {
             .ok()
     }
 
-    fn unreachable(&self, error: Attempt) -> Error {
+    fn unreachable(&self, error: AttemptError) -> Error {
         match error {
-            Attempt::Path => Error::Path,
-            Attempt::Failed(error) => {
+            AttemptError::Path => Error::Path,
+            AttemptError::Failed(error) => {
                 let why = why(&error, self.source.access().proxy.as_ref());
                 Error::Unreachable { server: address(self.source.server()), why }
             }
@@ -240,7 +224,7 @@ impl Transport {
     }
 }
 
-/// Why there is no connection, with the proxy if there is one.
+/// Why there is no connection, with the proxy in use.
 fn why(error: &(dyn StdError + 'static), proxy: Option<&Proxy>) -> String {
     let Some(Proxy { setting, shown, .. }) = proxy else { return connect::explain::explain(error, &NAMES) };
     match connect::explain::layers(error).find_map(|layer| layer.downcast_ref::<proxied::Error>()) {
@@ -249,13 +233,12 @@ fn why(error: &(dyn StdError + 'static), proxy: Option<&Proxy>) -> String {
     }
 }
 
-/// Why an attempt came to nothing.
-enum Attempt {
+enum AttemptError {
     Path,
     Failed(hyper_util::client::legacy::Error),
 }
 
-/// A request that waits for its answer. Idle connections are dropped with it when nobody waits any more.
+/// A request without an answer yet. If it is cancelled, idle connections are dropped.
 struct Unanswered<'a> {
     source: &'a CredentialSource,
     generation: u64,
@@ -265,12 +248,12 @@ struct Unanswered<'a> {
 impl Drop for Unanswered<'_> {
     fn drop(&mut self) {
         if !self.is_answered {
-            self.source.distrust(self.generation);
+            self.source.drop_connections(self.generation);
         }
     }
 }
 
-/// Whether the TLS handshake failed: another certificate, ours or theirs, may change that.
+/// Whether the TLS handshake failed. Newly read certificates may change that.
 fn is_handshake(error: &(dyn StdError + 'static)) -> bool {
     connect::explain::layers(error).any(|layer| layer.is::<rustls::Error>())
 }

@@ -1,8 +1,7 @@
-//! Answers what the absence guard asks: is it still the same cluster, and are these pods really gone?
+//! Runs the checks of the absence guard: is this still the same cluster, and are these pods really gone?
 //!
-//! No right is needed beyond those of the watches: a namespace that is not watched is not listed, and a pod that may not be
-//! looked up counts as being there. Answers are bounded in bytes and in time, and one that is no pod and no list of pods
-//! counts as no answer.
+//! The rights of the watches are enough: only watched namespaces are listed, and a pod that must not be read counts as
+//! present. Answers are bounded in bytes and in time. Anything but a pod or a list of pods counts as no answer.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -39,27 +38,26 @@ use crate::{
     },
 };
 
-/// A list of the largest cluster takes a minute or two; what takes longer than this does not come.
+/// Time limit of a check. Listing the largest cluster takes a minute or two.
 const ANSWER_WITHIN: Duration = Duration::from_secs(300);
-/// The API server itself gives a request a minute.
+/// Time limit of a request, which is also the default limit of the API server.
 const REQUEST_WITHIN: Duration = Duration::from_secs(60);
-/// Bytes of one pod's metadata, or of a list that is narrowed to its name.
+/// Limit for one pod's metadata, or for a list narrowed to its name.
 const ANSWER_BYTES: usize = 16 << 20;
-/// Pods that a cluster can have.
+/// A list with more pods is taken for an endless one.
 const PODS_MAX: usize = 2_000_000;
 
-/// What the answers are compared with.
+/// The cluster that every check must find.
 pub struct ExpectedCluster {
     /// The UID of `kube-system` at the start, if it could be read.
     pub uid: Option<String>,
-    /// Whether a person named the cluster, so that its identity need not be readable.
+    /// Whether the operator named the cluster with a flag. Its identity then need not be readable.
     pub named: bool,
 }
 
-/// Of an object that cannot be identified.
 const NO_UID: Error = Error::Unusable("a pod with a UID");
 
-/// Why the cluster did not answer.
+/// Why a check has no result.
 #[derive(Debug, thiserror::Error)]
 enum Error {
     #[error("{}", words(.0))]
@@ -68,7 +66,7 @@ enum Error {
     Late,
     #[error("the API server answered 403: a right is missing; {0}")]
     Forbidden(String),
-    #[error("it is not there")]
+    #[error("it does not exist")]
     Missing,
     #[error("the API server answered with status {0}")]
     Status(u16),
@@ -92,7 +90,7 @@ fn forbidden(namespace: Option<&str>) -> Error {
     Error::Forbidden(Right { group: "", resource: "pods", verbs, name: None, namespace }.advice())
 }
 
-/// Answers questions until nobody asks any more.
+/// Runs checks until their sender or the receiver of results is gone.
 pub async fn run(
     client: Client,
     scope: PodSelection,
@@ -102,7 +100,7 @@ pub async fn run(
 ) {
     while let Some(check) = checks.recv().await {
         let round = check.round();
-        let finding = match other_than(&client, &cluster).await {
+        let finding = match other_cluster(&client, &cluster).await {
             Err(error) => CheckFinding::Confirmation(Confirmation::Unanswered(error.to_string())),
             Ok(Some(other)) => other,
             Ok(None) => {
@@ -118,9 +116,9 @@ pub async fn run(
     }
 }
 
-/// Whether the API server belongs to another cluster now. An identity that was not readable at the start is not taken for
-/// the expected one later.
-async fn other_than(client: &Client, cluster: &ExpectedCluster) -> Result<Option<CheckFinding>, identity::Error> {
+/// Whether the API server belongs to another cluster now. If the identity was unreadable at the start, any later one
+/// passes.
+async fn other_cluster(client: &Client, cluster: &ExpectedCluster) -> Result<Option<CheckFinding>, identity::Error> {
     match (identity::read(client).await, &cluster.uid) {
         (Ok(found), Some(expected)) if found != *expected => {
             Ok(Some(CheckFinding::OtherCluster { expected: expected.clone(), found }))
@@ -132,10 +130,10 @@ async fn other_than(client: &Client, cluster: &ExpectedCluster) -> Result<Option
 }
 
 async fn answer(client: &Client, scope: &PodSelection, check: Check) -> CheckFinding {
-    let everything = PodSelection::default();
+    let all_pods = PodSelection::default();
     let listed = match check {
         Check::LookUp { pods, .. } => return CheckFinding::Confirmation(look_up(client, &pods).await),
-        Check::Whole { .. } => list_pods(client, &everything, &[]).await,
+        Check::Whole { .. } => list_pods(client, &all_pods, &[]).await,
         Check::List { except, .. } => list_pods(client, scope, &except).await,
         Check::Find { pods, not_looked_up, .. } => find(client, scope, pods).await.map(|mut there| {
             there.extend(not_looked_up);
@@ -148,8 +146,8 @@ async fn answer(client: &Client, scope: &PodSelection, check: Check) -> CheckFin
     }
 }
 
-/// The pods of the scope but for some namespaces, from consistent lists: no resource version is named, so that none is
-/// older than its request.
+/// The pods of the scope, without some namespaces. The requests name no resource version, so the lists are not older
+/// than they are.
 async fn list_pods(client: &Client, scope: &PodSelection, except: &[String]) -> Result<HashSet<Uid>, Error> {
     let mut uids = HashSet::new();
     if scope.namespaces.is_empty() {
@@ -162,7 +160,7 @@ async fn list_pods(client: &Client, scope: &PodSelection, except: &[String]) -> 
     Ok(uids)
 }
 
-/// The pods of one namespace or of all, page by page: a page that fails is asked for again.
+/// Adds the pods of one namespace, or of all. Failed pages are retried.
 async fn list_one(
     client: &Client,
     namespace: Option<&str>,
@@ -199,10 +197,10 @@ async fn list_one(
     Ok(())
 }
 
-/// Looks pods up one by one: gone is a 404, or another UID under the name.
+/// Looks up pods one by one. A pod is gone after a 404, or if its name belongs to another UID.
 async fn look_up(client: &Client, pods: &[PodRef]) -> Confirmation {
     if pods.is_empty() {
-        // The cluster's identity was all that was asked for.
+        // The check was about the cluster's identity only.
         return Confirmation::Gone;
     }
     let mut there = 0;
@@ -215,8 +213,8 @@ async fn look_up(client: &Client, pods: &[PodRef]) -> Confirmation {
     if there == 0 { Confirmation::Gone } else { Confirmation::StillThere(there) }
 }
 
-/// Which of these pods are there, selected or not. Namespaces of the scope are listed; elsewhere each pod is looked up, and
-/// counts as being there where that is not allowed.
+/// Which of these pods exist, selected or not. Namespaces of the scope are listed. Pods elsewhere are looked up one by
+/// one, and count as present if that is forbidden.
 async fn find(client: &Client, scope: &PodSelection, pods: Vec<PodRef>) -> Result<HashSet<Uid>, Error> {
     let mut by_namespace: BTreeMap<String, Vec<(Uid, String)>> = BTreeMap::new();
     for PodRef { uid, namespace, name } in pods {
@@ -241,20 +239,21 @@ async fn find(client: &Client, scope: &PodSelection, pods: Vec<PodRef>) -> Resul
     Ok(there)
 }
 
-/// The UID of the pod with this name, if there is one. Where pods may only be listed, the list is narrowed to the name.
+/// The UID of the pod with this name, if it exists. If pods can be listed but not got, a list narrowed to the name is
+/// used.
 async fn uid_of(client: &Client, namespace: &str, name: &str) -> Result<Option<Uid>, Error> {
     if !is_pod_name(name) {
         return Err(Error::Name);
     }
     let path = path(namespace)?;
     let request = Request::new(&path).get_metadata(name, &GetParams::default());
-    match ask::<Item>(client, request, namespace).await {
+    match request_json::<Item>(client, request, namespace).await {
         Ok(pod) if pod.metadata.name.as_deref() == Some(name) => Ok(Some(pod.as_pod()?.uid()?)),
         Ok(_) => Err(Error::Unusable("the pod")),
         Err(Error::Missing) => Ok(None),
         Err(Error::Forbidden(_)) => {
             let params = ListParams::default().fields(&format!("metadata.name={name}")).limit(2);
-            let list: List = ask(client, Request::new(&path).list_metadata(&params), namespace).await?;
+            let list: List = request_json(client, Request::new(&path).list_metadata(&params), namespace).await?;
             let named = list.items()?.iter().find(|pod| pod.metadata.name.as_deref() == Some(name));
             named.map(Item::uid).transpose()
         }
@@ -266,10 +265,14 @@ fn path(namespace: &str) -> Result<String, Error> {
     if is_namespace_name(namespace) { Ok(format!("/api/v1/namespaces/{namespace}/pods")) } else { Err(Error::Name) }
 }
 
-type Asked = Result<http::Request<Vec<u8>>, kube::core::request::Error>;
+type BuiltRequest = Result<http::Request<Vec<u8>>, kube::core::request::Error>;
 
-/// Sends a request about pods of a namespace and reads its answer, within bounds.
-async fn ask<T: DeserializeOwned>(client: &Client, request: Asked, namespace: &str) -> Result<T, Error> {
+/// Sends a request about pods of a namespace and decodes the answer.
+async fn request_json<T: DeserializeOwned>(
+    client: &Client,
+    request: BuiltRequest,
+    namespace: &str,
+) -> Result<T, Error> {
     let request = request.map_err(|error| Error::Request(kube::Error::BuildRequest(error)))?.map(Body::from);
     let answered = async {
         let response = client.send(request).await.map_err(Error::Request)?;

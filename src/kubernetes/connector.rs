@@ -1,11 +1,11 @@
-//! Connects to the API server: directly or through a proxy, with a time limit that grows when it was hit.
+//! Connects to the API server, directly or through a proxy, with a time limit that doubles after each timeout.
 //!
 //! | proxy | API server | how |
 //! | --- | --- | --- |
 //! | none | any | directly |
-//! | http, https | https | a tunnel by CONNECT, TLS inside |
+//! | http, https | https | a CONNECT tunnel with TLS inside |
 //! | http, https | http | the request itself goes to the proxy |
-//! | socks5 | any | SOCKS 5; the proxy looks the host up |
+//! | socks5 | any | SOCKS 5; the proxy resolves the host |
 
 use std::{
     io,
@@ -44,27 +44,26 @@ use super::{
     resolver::Resolver,
 };
 
-/// How long connecting may take: at first, and at most once that was too short.
+/// Time limit for connecting: the first, and the longest after it doubled.
 const CONNECT_LIMIT: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(30));
-/// Silence on a connection that is read from. Every request has a limit of its own, the longest that of a list's page.
+/// The longest silence on a connection that is being read. It exceeds the longest limit of a request, a page of a list.
 const READ_TIMEOUT: Duration = Duration::from_secs(65);
 /// How long an idle connection is kept.
 const POOL_IDLE: Duration = Duration::from_secs(25);
-/// Between probes of a connection that is idle; three lost ones end it.
+/// Interval of keepalive probes; a connection ends after three lost ones.
 const KEEPALIVE: Duration = Duration::from_secs(5);
-/// Sent bytes are acknowledged within this time, or the connection is dead.
+/// Time limit for the acknowledgement of sent bytes; the connection ends after it.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(20);
 
-/// A client of the API server, with a pool of connections.
 pub(super) type ApiClient = Client<TimeoutConnector<Dial>, Body>;
 
-/// What connections have in common, whatever their certificates.
+/// What all connections share, independent of their certificates.
 #[derive(Clone)]
 pub(super) struct Connector {
     tcp: HttpConnector<Resolver>,
     proxy: Option<Proxy>,
     server_name: Option<ServerName<'static>>,
-    patience: Arc<Patience>,
+    connect_limit: Arc<ConnectLimit>,
 }
 
 impl Connector {
@@ -76,12 +75,16 @@ impl Connector {
         tcp.set_keepalive_interval(Some(KEEPALIVE));
         tcp.set_keepalive_retries(Some(3));
         tcp.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
-        // Shared by the addresses of a host, so that a dead one does not use up the time of the others.
+        // hyper divides it between the addresses of a host, so that a dead address leaves time for the others.
         tcp.set_connect_timeout(Some(CONNECT_LIMIT.1));
-        Self { tcp, proxy: access.proxy.clone(), server_name: access.server_name.clone(), patience: Arc::default() }
+        Self {
+            tcp,
+            proxy: access.proxy.clone(),
+            server_name: access.server_name.clone(),
+            connect_limit: Arc::default(),
+        }
     }
 
-    /// A client with connections of its own.
     pub(super) fn http(&self, tls: Arc<ClientConfig>) -> ApiClient {
         let mut connector = TimeoutConnector::new(Dial { connector: self.clone(), tls });
         connector.set_read_timeout(Some(READ_TIMEOUT));
@@ -89,7 +92,7 @@ impl Connector {
         Client::builder(TokioExecutor::new()).pool_idle_timeout(POOL_IDLE).build(connector)
     }
 
-    /// The header by which a proxy lets a request pass that it reads itself.
+    /// The login for an HTTP proxy that the request itself is sent to.
     pub(super) fn proxy_authorization(&self, server: &Uri) -> Option<&HeaderValue> {
         match &self.proxy {
             Some(Proxy { route: Route::Http(login), .. }) if server.scheme() == Some(&Scheme::HTTP) => login.as_ref(),
@@ -98,11 +101,11 @@ impl Connector {
     }
 }
 
-/// How long connecting may take now.
+/// The current time limit for connecting, in milliseconds.
 #[derive(Debug)]
-struct Patience(AtomicU64);
+struct ConnectLimit(AtomicU64);
 
-impl Default for Patience {
+impl Default for ConnectLimit {
     fn default() -> Self {
         Self(AtomicU64::new(millis(CONNECT_LIMIT.0)))
     }
@@ -112,25 +115,25 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-impl Patience {
-    fn limit(&self) -> Duration {
+impl ConnectLimit {
+    fn get(&self) -> Duration {
         Duration::from_millis(self.0.load(Ordering::Relaxed))
     }
 
-    /// The limit was too short: the next attempt may take twice as long.
+    /// Doubles the limit after it was hit, and returns the new one.
     fn grow(&self, limit: Duration) -> Duration {
         let next = (limit * 2).min(CONNECT_LIMIT.1);
         self.0.fetch_max(millis(next), Ordering::Relaxed);
         next
     }
 
-    /// What worked is remembered.
-    fn worked(&self, took: Duration) {
+    /// Sets the limit to twice the time that a connection took.
+    fn adapt(&self, took: Duration) {
         self.0.store(millis((took * 2).clamp(CONNECT_LIMIT.0, CONNECT_LIMIT.1)), Ordering::Relaxed);
     }
 }
 
-/// Makes connections with certain certificates.
+/// Makes connections with one TLS configuration.
 #[derive(Clone)]
 pub(super) struct Dial {
     connector: Connector,
@@ -139,17 +142,17 @@ pub(super) struct Dial {
 
 impl Dial {
     async fn dial(self, server: Uri) -> Result<Io, BoxError> {
-        let patience = self.connector.patience.clone();
-        let (limit, begun) = (patience.limit(), Instant::now());
+        let connect_limit = self.connector.connect_limit.clone();
+        let (limit, begun) = (connect_limit.get(), Instant::now());
         match tokio::time::timeout(limit, self.route(server)).await {
             Ok(connected) => {
                 if connected.is_ok() {
-                    patience.worked(begun.elapsed());
+                    connect_limit.adapt(begun.elapsed());
                 }
                 connected
             }
             Err(_) => {
-                let next = patience.grow(limit);
+                let next = connect_limit.grow(limit);
                 let text =
                     format!("no connection within the connect limit of {limit:?}; the next attempt may take {next:?}");
                 Err(io::Error::new(io::ErrorKind::TimedOut, text).into())
@@ -193,15 +196,14 @@ trait Stream: Read + Write + Connection + Unpin + Send {}
 
 impl<S: Read + Write + Connection + Unpin + Send> Stream for S {}
 
-/// A connection.
 pub(super) struct Io {
     stream: Box<dyn Stream>,
-    /// Whether a proxy reads the requests.
+    /// Whether requests themselves go to a proxy.
     is_proxied: bool,
 }
 
 impl Io {
-    #[expect(clippy::unnecessary_wraps, reason = "every route ends with it")]
+    #[expect(clippy::unnecessary_wraps, reason = "it ends every branch of a function that can fail")]
     fn of(stream: impl Stream + 'static, is_proxied: bool) -> Result<Self, BoxError> {
         Ok(Self { stream: Box::new(stream), is_proxied })
     }
@@ -252,16 +254,16 @@ mod tests {
     #[test]
     fn connect_timeout_grows_when_hit_and_shrinks_afterwards() {
         // It becomes twice the time that the last connection took, and at least 5 s.
-        let patience = Patience::default();
-        let mut limits = vec![patience.limit().as_secs()];
+        let limit = ConnectLimit::default();
+        let mut seconds = vec![limit.get().as_secs()];
         for _ in 0..4 {
-            patience.grow(patience.limit());
-            limits.push(patience.limit().as_secs());
+            limit.grow(limit.get());
+            seconds.push(limit.get().as_secs());
         }
-        assert_eq!(limits, [5, 10, 20, 30, 30]);
-        patience.worked(Duration::from_secs(7));
-        assert_eq!(patience.limit().as_secs(), 14);
-        patience.worked(Duration::from_millis(3));
-        assert_eq!(patience.limit().as_secs(), 5);
+        assert_eq!(seconds, [5, 10, 20, 30, 30]);
+        limit.adapt(Duration::from_secs(7));
+        assert_eq!(limit.get().as_secs(), 14);
+        limit.adapt(Duration::from_millis(3));
+        assert_eq!(limit.get().as_secs(), 5);
     }
 }

@@ -1,15 +1,14 @@
-//! The one source of credentials: what every request to the API server is sent with.
+//! The credentials of every request to the API server, read from files or from a credential plugin.
 //!
 //! | when | what happens |
 //! | --- | --- |
-//! | at start | files are read; what cannot be used is refused |
-//! | every 5 s | files are read again; what changed is used from the next request on |
-//! | shortly before a plugin's credentials end | the plugin runs again |
-//! | after a 401 or a failed handshake | files are read and the plugin runs at once; the request is sent once more |
-//! | what is read then cannot be used | the old credentials stay, with a warning that is repeated at growing intervals |
+//! | at start | files are read; unusable ones are an error |
+//! | every 5 s | files are read again; the next request uses what changed |
+//! | shortly before a plugin's credentials expire | the plugin runs again |
+//! | after a 401 or a failed TLS handshake | files are read and the plugin runs at once; the request is sent again |
+//! | a later read fails | the old credentials stay, with a warning at growing intervals |
 //!
-//! The work is a task that this source owns: a request that gives up waiting does not end it, and other requests wait for
-//! the same one.
+//! One task at a time reads; all requests share it. It goes on when a request stops waiting, and ends with this source.
 
 use std::{sync::Arc, time::Duration};
 
@@ -27,33 +26,35 @@ use super::{
     connector::{ApiClient, Connector},
     kubeconfig::access::{ApiAccess, FileContent, Login, Secret, Trust},
     plugin::{self, Printed},
-    tls,
+    tls::{self, TlsMaterial},
 };
 use crate::{
     clock::Clock,
     reconcile::{notices::Reminder, retry},
 };
 
-/// How often files are looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// A plugin runs again so long before its credentials end, or after three quarters of their time.
-const AHEAD: Duration = Duration::from_secs(30);
-/// Credentials that end sooner are used for so long all the same.
-const LEAST: Duration = Duration::from_secs(10);
-/// Credentials that last longer are replaced by then all the same.
-const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
-/// Delays after attempts that did not help.
+/// How often files are read.
+const READ_EVERY: Duration = Duration::from_secs(5);
+/// A plugin runs again this long before its credentials expire. For short-lived ones, it is a quarter of their
+/// lifetime.
+const RENEW_AHEAD: Duration = Duration::from_secs(30);
+/// A plugin's credentials are used at least this long, even if they expire sooner.
+const MIN_USE: Duration = Duration::from_secs(10);
+/// A plugin's credentials are used at most this long.
+const MAX_USE: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Delays after plugin runs that failed or did not help: the first, and the longest.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
-/// How long a plugin may run: at first, and at most once that was too short.
+/// Time limit of a plugin: the first, and the longest after it doubled.
 const PLUGIN_LIMIT: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(120));
 
 /// Why there are no credentials.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
-    /// A file or a member cannot be used.
+    /// A file or a member of the kubeconfig cannot be used. The text names it, and how to fix it.
     #[error("{0}")]
     Unusable(String),
-    /// The plugin gave none.
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
     #[error(transparent)]
     Plugin(#[from] plugin::Error),
     /// The task that reads them panicked.
@@ -61,17 +62,16 @@ pub enum Error {
     Ended,
 }
 
-/// What was read, before anything is made of it.
+/// What was read, not yet checked.
 #[derive(Clone, PartialEq, Eq, Default)]
-pub(super) struct Material {
-    pub(super) bundle: Option<Secret>,
-    pub(super) identity: Option<(Secret, Secret)>,
+struct Material {
+    tls: TlsMaterial,
     token: Option<Secret>,
 }
 
 /// What requests are sent with.
 #[derive(Clone)]
-pub(super) struct Present {
+pub(super) struct CurrentCredentials {
     /// Grows with every change.
     pub(super) generation: u64,
     pub(super) http: ApiClient,
@@ -79,7 +79,7 @@ pub(super) struct Present {
     pub(super) header: Option<HeaderValue>,
 }
 
-/// What a task has read.
+/// The result of a task.
 #[derive(Clone)]
 struct Read {
     material: Material,
@@ -90,26 +90,26 @@ struct Read {
 type Task = Shared<BoxFuture<'static, Result<Read, Error>>>;
 
 struct State {
-    present: Option<Present>,
+    /// None until a plugin has printed credentials.
+    current: Option<CurrentCredentials>,
     material: Material,
-    /// What the plugin printed last.
+    /// The plugin's last output.
     printed: Option<Printed>,
-    /// The work that is under way.
+    /// The running task.
     task: Option<Task>,
-    look_at: Instant,
-    /// When the plugin's credentials should be replaced.
+    read_at: Instant,
+    /// When the plugin runs again.
     expires_at: Option<Instant>,
-    /// Not sooner after attempts that did not help.
+    /// The plugin does not run before this.
     not_before: Instant,
     attempts: u32,
-    /// What the last attempt failed with.
+    /// The error of the last attempt.
     failed: Option<Error>,
     warned: Reminder,
     plugin_limit: Duration,
     rng: fastrand::Rng,
 }
 
-/// The source.
 pub(super) struct CredentialSource {
     access: Arc<ApiAccess>,
     connector: Connector,
@@ -118,19 +118,16 @@ pub(super) struct CredentialSource {
 }
 
 impl CredentialSource {
-    /// A source that has read the files.
-    ///
-    /// # Errors
-    /// When a file or a member cannot be used.
+    /// Reads the files. A plugin runs with the first request.
     pub(super) fn new(access: ApiAccess) -> Result<Self, Error> {
         let connector = Connector::new(&access);
         let now = Instant::now();
         let state = State {
-            present: None,
+            current: None,
             material: Material::default(),
             printed: None,
             task: None,
-            look_at: now + LOOK_EVERY,
+            read_at: now + READ_EVERY,
             expires_at: None,
             not_before: now,
             attempts: 0,
@@ -141,12 +138,12 @@ impl CredentialSource {
         };
         let source = Self { access: Arc::new(access), connector, clock: Clock::start(), state: Mutex::new(state) };
         let material = read(&source.access, None)?;
-        let present = source.made(&material, None)?;
+        let current = source.build(&material, None)?;
         let has_all = !source.has_plugin();
         {
             let mut state = source.lock();
             state.material = material;
-            state.present = has_all.then_some(present);
+            state.current = has_all.then_some(current);
         }
         Ok(source)
     }
@@ -167,54 +164,54 @@ impl CredentialSource {
         &self.access
     }
 
-    /// The present credentials. Waits only while there are none.
-    pub(super) async fn present(&self) -> Result<Present, Error> {
-        let (present, task) = self.looked_at();
-        let Some(present) = present else {
+    /// The current credentials. Waits only while there are none.
+    pub(super) async fn current(&self) -> Result<CurrentCredentials, Error> {
+        let (current, task) = self.current_and_task();
+        let Some(current) = current else {
             let Some(task) = task else { return Err(self.failure()) };
             let read = task.clone().await;
             self.take(&task, read, None);
-            let present = self.lock().present.clone();
-            return present.ok_or_else(|| self.failure());
+            let current = self.lock().current.clone();
+            return current.ok_or_else(|| self.failure());
         };
-        let Some(task) = task else { return Ok(present) };
+        let Some(task) = task else { return Ok(current) };
         if let Some(read) = task.clone().now_or_never() {
             self.take(&task, read, None);
         }
-        Ok(self.lock().present.clone().unwrap_or(present))
+        Ok(self.lock().current.clone().unwrap_or(current))
     }
 
     fn failure(&self) -> Error {
         self.lock().failed.clone().unwrap_or(Error::Ended)
     }
 
-    /// The present credentials, and the work that is under way or due.
-    fn looked_at(&self) -> (Option<Present>, Option<Task>) {
+    /// The current credentials and the running task. Starts a task if one is due.
+    fn current_and_task(&self) -> (Option<CurrentCredentials>, Option<Task>) {
         let mut state = self.lock();
         let now = Instant::now();
-        let is_over = state.present.is_none() || state.expires_at.is_some_and(|at| now >= at);
+        let is_over = state.current.is_none() || state.expires_at.is_some_and(|at| now >= at);
         let runs_plugin = self.has_plugin() && is_over && now >= state.not_before;
-        let is_due = runs_plugin || (state.present.is_some() && now >= state.look_at);
+        let is_due = runs_plugin || (state.current.is_some() && now >= state.read_at);
         let task = match state.task.clone() {
             None if is_due => Some(self.begin(&mut state, runs_plugin)),
             task => task,
         };
-        (state.present.clone(), task)
+        (state.current.clone(), task)
     }
 
-    /// Reads files again and runs the plugin, after the credentials of this generation were refused. Says whether there
-    /// are others now.
+    /// Reads files again and runs the plugin, after the credentials of this generation were refused. True if there are
+    /// newer ones now.
     pub(super) async fn renew(&self, refused: u64) -> bool {
-        let is_other = |state: &State| state.present.as_ref().is_some_and(|present| present.generation != refused);
+        let is_newer = |state: &State| state.current.as_ref().is_some_and(|current| current.generation != refused);
         let task = {
             let mut state = self.lock();
-            if is_other(&state) {
+            if is_newer(&state) {
                 return true;
             }
             match state.task.clone() {
                 Some(task) => task,
                 None => {
-                    // A server that refuses everything is no reason to run the plugin all the time.
+                    // With a server that refuses everything, the plugin must not run for every request.
                     let runs_plugin = self.has_plugin() && Instant::now() >= state.not_before;
                     self.begin(&mut state, runs_plugin)
                 }
@@ -222,10 +219,10 @@ impl CredentialSource {
         };
         let read = task.clone().await;
         self.take(&task, read, Some(refused));
-        is_other(&self.lock())
+        is_newer(&self.lock())
     }
 
-    /// Begins to read files, and to run the plugin if asked to.
+    /// Starts a task that runs the plugin if asked to, and reads the files.
     fn begin(&self, state: &mut State, runs_plugin: bool) -> Task {
         let (access, before, limit) = (self.access.clone(), state.printed.clone(), state.plugin_limit);
         let work = tokio::spawn(async move {
@@ -243,17 +240,17 @@ impl CredentialSource {
         task
     }
 
-    /// Uses what a task has read, once.
+    /// Applies the result of a task, once.
     fn take(&self, task: &Task, read: Result<Read, Error>, refused: Option<u64>) {
         let mut state = self.lock();
         if !state.task.as_ref().is_some_and(|current| current.ptr_eq(task)) {
             return;
         }
         let now = Instant::now();
-        (state.task, state.look_at) = (None, now + LOOK_EVERY);
-        let taken = read.and_then(|read| self.used(&mut state, read, now));
-        match taken {
-            // Others that are refused as well, or the same: the plugin does not run again at once.
+        (state.task, state.read_at) = (None, now + READ_EVERY);
+        let applied = read.and_then(|read| self.apply(&mut state, read, now));
+        match applied {
+            // The plugin's new credentials may be refused as well. It must not run again at once.
             Ok(ran) if ran && refused.is_some() => state.back_off(now),
             Ok(ran) => {
                 if ran {
@@ -268,7 +265,7 @@ impl CredentialSource {
                     state.plugin_limit = (state.plugin_limit * 2).min(PLUGIN_LIMIT.1);
                 }
                 state.back_off(now);
-                if state.present.is_some() && state.warned.is_due(self.clock.now()) {
+                if state.current.is_some() && state.warned.is_due(self.clock.now()) {
                     tracing::warn!(%error, "credentials not read; keeping the old ones and retrying");
                 }
                 state.failed = Some(error);
@@ -276,54 +273,52 @@ impl CredentialSource {
         }
     }
 
-    /// Makes what was read the present credentials, if it is something else. Says whether the plugin ran.
-    fn used(&self, state: &mut State, read: Read, now: Instant) -> Result<bool, Error> {
+    /// Makes the result the current credentials if it differs from them. True if the plugin ran.
+    fn apply(&self, state: &mut State, read: Read, now: Instant) -> Result<bool, Error> {
         let Read { material, printed } = read;
-        if material != state.material || state.present.is_none() {
-            let present = self.made(&material, Some(state))?;
-            tracing::debug!(generation = present.generation, "credentials changed; using the new ones");
-            (state.present, state.material) = (Some(present), material);
+        if material != state.material || state.current.is_none() {
+            let current = self.build(&material, Some(state))?;
+            tracing::debug!(generation = current.generation, "credentials changed; using the new ones");
+            (state.current, state.material) = (Some(current), material);
         }
         let ran = printed.is_some();
         if let Some(printed) = printed {
-            let used_for = |lasts: Duration| lasts.saturating_sub(AHEAD.min(lasts / 4)).max(LEAST);
-            state.expires_at = printed.lasts.map(|lasts| now + used_for(lasts.min(LONGEST)));
+            let used_for = |lasts: Duration| lasts.saturating_sub(RENEW_AHEAD.min(lasts / 4)).max(MIN_USE);
+            state.expires_at = printed.lasts.map(|lasts| now + used_for(lasts.min(MAX_USE)));
             state.printed = Some(printed);
         }
         Ok(ran)
     }
 
-    /// A client and a header from what was read. Connections stay while their certificates do.
-    fn made(&self, material: &Material, before: Option<&State>) -> Result<Present, Error> {
+    /// A client and a header. Connections are kept unless certificates changed.
+    fn build(&self, material: &Material, before: Option<&State>) -> Result<CurrentCredentials, Error> {
         let header = match (&self.access.login, &material.token) {
             (Login::Basic(header), _) => Some(header.clone()),
             (login, Some(token)) => Some(bearer(token, login)?),
             _ => None,
         };
-        let present = before.and_then(|state| Some((state.present.as_ref()?, &state.material)));
-        let (tls, http) = match present {
-            Some((present, old)) if (&old.bundle, &old.identity) == (&material.bundle, &material.identity) => {
-                (present.tls.clone(), present.http.clone())
-            }
+        let old = before.and_then(|state| Some((state.current.as_ref()?, &state.material)));
+        let (tls, http) = match old {
+            Some((current, old)) if old.tls == material.tls => (current.tls.clone(), current.http.clone()),
             _ => {
-                let tls = tls::config(&self.access, material)?;
+                let tls = tls::config(&self.access, &material.tls)?;
                 (tls.clone(), self.connector.http(tls))
             }
         };
-        let generation = present.map_or(1, |(present, _)| present.generation + 1);
-        Ok(Present { generation, http, tls, header })
+        let generation = old.map_or(1, |(current, _)| current.generation + 1);
+        Ok(CurrentCredentials { generation, http, tls, header })
     }
 
-    /// The header for a proxy that reads requests itself.
+    /// The header for a proxy that the request itself is sent to.
     pub(super) fn proxy_authorization(&self) -> Option<&HeaderValue> {
         self.connector.proxy_authorization(&self.access.server)
     }
 
-    /// Drops idle connections after a request got no answer: others may be as dead as that one.
-    pub(super) fn distrust(&self, generation: u64) {
+    /// Drops idle connections after a request got no answer: they may be dead, too.
+    pub(super) fn drop_connections(&self, generation: u64) {
         let mut state = self.lock();
-        if let Some(present) = state.present.as_mut().filter(|present| present.generation == generation) {
-            present.http = self.connector.http(present.tls.clone());
+        if let Some(current) = state.current.as_mut().filter(|current| current.generation == generation) {
+            current.http = self.connector.http(current.tls.clone());
         }
     }
 }
@@ -335,7 +330,6 @@ impl State {
     }
 }
 
-/// Reads the files of an access.
 fn read(access: &ApiAccess, printed: Option<&Printed>) -> Result<Material, Error> {
     let bytes = |content: &FileContent| content.read().map_err(Error::Unusable);
     let bundle = match &access.trust {
@@ -351,10 +345,10 @@ fn read(access: &ApiAccess, printed: Option<&Printed>) -> Result<Material, Error
         Login::Plugin(_) => printed.and_then(|printed| printed.token.clone()),
         Login::None | Login::Basic(_) => None,
     };
-    Ok(Material { bundle, identity, token })
+    Ok(Material { tls: TlsMaterial { bundle, identity }, token })
 }
 
-/// The token in a file, or the one in the kubeconfig where the file has none.
+/// The token in the file, or the one in the kubeconfig if the file cannot be used.
 fn token(file: Option<&FileContent>, inline: Option<&Secret>) -> Result<Secret, Error> {
     let from_file = file.map(|content| {
         let bytes = content.read()?;

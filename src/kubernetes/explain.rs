@@ -1,5 +1,5 @@
-//! What went wrong with a request to Kubernetes, in words of our own: no library's debug text, and for a missing right
-//! the rule that grants it.
+//! Describes failed requests to Kubernetes in plain words, without the debug text of libraries. For a missing right, it
+//! prints the RBAC rule that grants it.
 
 use std::fmt;
 
@@ -7,20 +7,20 @@ use kube::{Error, core::Status};
 
 use crate::connect;
 
-/// A right that a request needs.
+/// An RBAC permission that a request needs.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Right<'a> {
     pub(super) group: &'a str,
     pub(super) resource: &'a str,
     pub(super) verbs: &'a [&'a str],
-    /// The one object that it is about, if it is about one.
+    /// Restricts the right to one object.
     pub(super) name: Option<&'a str>,
-    /// Where a Role has to grant it; none: a ClusterRole.
+    /// The namespace of the Role. None stands for a ClusterRole.
     pub(super) namespace: Option<&'a str>,
 }
 
 impl Right<'_> {
-    /// What to do so that the right is granted, with the rule in YAML.
+    /// How to grant the right, with the rule in YAML.
     pub(super) fn advice(&self) -> String {
         let Self { group, resource, verbs, name, namespace } = self;
         let verbs = verbs.join(", ");
@@ -40,12 +40,11 @@ impl Right<'_> {
     }
 }
 
-/// What an error says.
 pub(super) fn words(error: &Error) -> String {
     match error {
-        // kube takes any JSON object for a Status.
+        // kube decodes any JSON object as a Status.
         Error::Api(status) if status.code == 0 && status.message.is_empty() => {
-            format!("the answer is another document than the one requested{}", Hint::Elsewhere)
+            format!("the answer is not the requested document{}", Hint::NotTheApiServer)
         }
         Error::Api(status) if status.reason == NO_STATUS => {
             format!(
@@ -60,13 +59,13 @@ pub(super) fn words(error: &Error) -> String {
         }
         Error::Service(error) => connect::explain::causes(&**error),
         Error::SerdeError(error) => {
-            format!("the answer is not what was asked for ({error}); is there a proxy in between?")
+            format!("the answer cannot be decoded ({error}); is there a proxy in between?")
         }
         error => connect::explain::causes(error),
     }
 }
 
-/// What an error says, and which right is missing if it says so.
+/// The words of an error. If it is a 403, the rule that grants the right follows.
 pub(super) fn explain(error: &Error, right: &Right<'_>) -> String {
     match error {
         Error::Api(status) if status.code == 403 => format!("{}; {}", words(error), right.advice()),
@@ -74,16 +73,15 @@ pub(super) fn explain(error: &Error, right: &Right<'_>) -> String {
     }
 }
 
-/// The reason that kube gives to an answer without a Status. The message is then the whole answer.
+/// The reason that kube sets if an answer is not a Status. The message is then the whole body, which may hold secrets.
 const NO_STATUS: &str = "Failed to parse error data";
-/// Characters of a message that are shown.
 const MESSAGE_CHARS: usize = 500;
 
 fn cut(message: &str) -> String {
     message.chars().take(MESSAGE_CHARS).collect()
 }
 
-/// What an answer with an error status says: the message of its Status, or what it is instead, and what to check.
+/// Describes an answer with an error status: the message of its Status, or the kind of the document, and what to check.
 pub(super) fn refusal(code: u16, body: &[u8], location: Option<&str>) -> String {
     let status: Option<Status> = serde_json::from_slice(body).ok();
     let message = status.map(|status| status.message).filter(|message| !message.is_empty());
@@ -96,7 +94,7 @@ pub(super) fn refusal(code: u16, body: &[u8], location: Option<&str>) -> String 
     format!("{said}{}", Hint::of(code, is_html(body)))
 }
 
-/// What kind of document this is. Its text may hold secrets.
+/// The kind of a document. Its text is not shown because it may hold secrets.
 pub(super) fn document(body: &[u8]) -> String {
     #[derive(serde::Deserialize)]
     struct Kind {
@@ -118,21 +116,20 @@ fn is_html(body: &[u8]) -> bool {
     body.trim_ascii_start().starts_with(b"<")
 }
 
-/// What to check after an answer.
+/// Advice that follows the description of an answer.
 #[derive(Clone, Copy)]
 enum Hint {
     None,
     Credentials,
-    /// Something else than the API server answered.
-    Elsewhere,
+    NotTheApiServer,
 }
 
 impl Hint {
     fn of(code: u16, is_html: bool) -> Self {
         match code {
             401 => Self::Credentials,
-            300..=399 => Self::Elsewhere,
-            _ if is_html => Self::Elsewhere,
+            300..=399 => Self::NotTheApiServer,
+            _ if is_html => Self::NotTheApiServer,
             _ => Self::None,
         }
     }
@@ -142,8 +139,8 @@ impl fmt::Display for Hint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::None => "",
-            Self::Credentials => "; the credentials were not accepted: check the user in the kubeconfig, or the token",
-            Self::Elsewhere => {
+            Self::Credentials => "; the credentials were not accepted; check the user in the kubeconfig, or the token",
+            Self::NotTheApiServer => {
                 "; is there a proxy or a login page in between? check server and proxy-url in the kubeconfig"
             }
         })
@@ -189,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn status_that_kube_makes_up_is_described() {
+    fn status_made_up_by_kube_is_described() {
         let made_up = Error::Api(Status::failure("<html>s3cret", NO_STATUS).with_code(401).boxed());
         let text = words(&made_up);
         assert!(
@@ -197,7 +194,7 @@ mod tests {
             "{text}"
         );
         let empty = Error::Api(serde_json::from_str::<Status>(r#"{"kind":"PodList"}"#).unwrap().boxed());
-        assert!(words(&empty).starts_with("the answer is another document"), "{}", words(&empty));
+        assert!(words(&empty).starts_with("the answer is not the requested document"), "{}", words(&empty));
         assert!(!text.contains("s3cret"), "{text}");
     }
 }

@@ -1,4 +1,4 @@
-//! Which cluster this is: the UID of the `kube-system` namespace, which lives as long as the cluster does.
+//! Reads the identity of the cluster: the UID of the `kube-system` namespace, which exists as long as the cluster.
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client};
@@ -6,29 +6,25 @@ use kube::{Api, Client};
 use super::explain::{Right, explain};
 use crate::model::ids::is_valid_id;
 
-/// The namespace whose UID is the cluster's id.
+/// The namespace whose UID identifies the cluster.
 pub const NAMESPACE: &str = "kube-system";
 
-/// Why the cluster's id is not known.
+/// Why the cluster's identity is unknown.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The API server did not give the namespace. `is_refused`: for want of a right.
+    /// The request failed.
     #[error("cannot read the namespace {NAMESPACE}: {why}")]
     Read {
         /// What went wrong, and how to fix it.
         why: String,
-        /// Whether a right is missing.
+        /// Whether a right is missing (403).
         is_refused: bool,
     },
-    /// The answer is not that namespace.
+    /// The API server returned another object, or a UID that is not valid.
     #[error("the answer is not the namespace {NAMESPACE} with a UID; is this a Kubernetes API server?")]
     Unusable,
 }
 
-/// Reads the cluster's id.
-///
-/// # Errors
-/// When the API server does not answer, refuses, or answers with something else.
 pub async fn read(client: &Client) -> Result<String, Error> {
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let namespace = namespaces.get_metadata(NAMESPACE).await.map_err(|error| unread(&error))?;

@@ -1,7 +1,16 @@
 //! All requests to Kubernetes: pods, the cluster's identity, and Leases.
 //!
-//! [`watch`] lists and watches pods and writes them to the store. [`confirm`] answers the questions of the absence guard.
-//! [`lease`] elects a leader and reads the approvals of held deletions. [`client`] is the connection that all of them share.
+//! | file | what it is for |
+//! | --- | --- |
+//! | [`watch`] | lists and watches pods, and writes them to the store |
+//! | [`confirm`] | answers the absence guard: same cluster? are these pods gone? |
+//! | [`lease`] | elects a leader; publishes held deletions and reads their approvals |
+//! | [`identity`] | reads the UID that identifies the cluster |
+//! | [`client`] | the connection that all of them share |
+//! | [`kubeconfig`] | finds the API server and its credentials as kubectl does |
+//! | [`credentials`], [`plugin`], `tls` | what requests are sent with: tokens, credential plugins, TLS |
+//! | `connector`, `proxied`, `resolver` | TCP connections, directly or through a proxy, and DNS |
+//! | `explain` | describes failed requests in plain words, with the RBAC rule that is missing |
 
 pub mod client;
 pub mod confirm;

@@ -1,7 +1,8 @@
-//! Runs the command of a kubeconfig that prints credentials.
+//! Runs a credential plugin: the command of a kubeconfig that prints credentials.
 //!
-//! Messages name the command and its exit status. Its arguments, environment and output hold secrets and are never shown.
-//! It gets no standard input, is ended after a time limit, and is ended with us, with everything that it started.
+//! Messages name the command and its exit status. Arguments, environment and output may hold secrets and are not shown.
+//! The command gets no standard input. Its whole process group is killed after a time limit, and when this process
+//! ends.
 
 use std::{
     process::{ExitStatus, Stdio},
@@ -18,59 +19,42 @@ use tokio::{
 use super::kubeconfig::{access::Secret, user::Plugin};
 use crate::model::time;
 
-/// No plugin prints more.
+/// Bytes of output that are accepted.
 const OUTPUT_MAX: u64 = 1 << 20;
 
 /// Why there are no credentials.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// The command cannot be started.
     #[error(
         "credential plugin {name} cannot be started: {reason}; install it, or correct exec.command in the kubeconfig"
     )]
     Start {
         /// The command's file name.
         name: String,
-        /// Why.
         reason: String,
     },
-    /// The command failed.
     #[error("credential plugin {name} failed ({status}); run it by hand to see its messages")]
-    Failed {
-        /// The command's file name.
-        name: String,
-        /// How it ended.
-        status: ExitStatus,
-    },
-    /// The command did not end.
+    Failed { name: String, status: ExitStatus },
     #[error("credential plugin {name} did not end within {limit:?}; the next run may take twice as long, up to 2 min")]
-    Late {
-        /// The command's file name.
-        name: String,
-        /// The limit.
-        limit: Duration,
-    },
-    /// The command's output cannot be used.
+    Late { name: String, limit: Duration },
     #[error("credential plugin {name} printed no usable credentials: {problem}")]
     Output {
-        /// The command's file name.
         name: String,
-        /// What is wrong, without the output.
+        /// What is wrong, without quoting the output.
         problem: String,
     },
 }
 
-/// What a plugin printed.
+/// The credentials that a plugin printed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Printed {
     pub(super) token: Option<Secret>,
     /// The client's certificate and its key.
     pub(super) identity: Option<(Secret, Secret)>,
-    /// How long they can be used, from now on.
+    /// Time until they expire.
     pub(super) lasts: Option<Duration>,
 }
 
-/// Runs a plugin once.
 pub(super) async fn run(plugin: &Plugin, limit: Duration) -> Result<Printed, Error> {
     let name = plugin.name();
     let late = Error::Late { name: name.clone(), limit };
@@ -105,14 +89,14 @@ async fn output_of(plugin: &Plugin) -> Result<Vec<u8>, Error> {
     if status.success() { Ok(output) } else { Err(Error::Failed { name, status }) }
 }
 
-/// A running command. Its process group ends when this is dropped.
+/// A running command. Dropping it kills its process group.
 struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
         let pid = self.0.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         if let Some(pid) = pid {
-            // It may have ended already.
+            // An error means that the group has ended already.
             let _ = kill_process_group(pid, Signal::KILL);
         }
     }
@@ -136,7 +120,7 @@ struct Status {
 }
 
 fn printed(output: &[u8], api_version: &str) -> Result<Printed, String> {
-    // The error's own text quotes the output.
+    // The error's own text would quote the output.
     let credential: Credential = serde_json::from_slice(output).map_err(|error| {
         format!("line {}, column {} is not JSON of an ExecCredential", error.line(), error.column())
     })?;
@@ -164,7 +148,7 @@ fn printed(output: &[u8], api_version: &str) -> Result<Printed, String> {
     Ok(Printed { token, identity, lasts })
 }
 
-/// How far away a time of day is. It is read once: from then on the monotonic clock counts.
+/// The time from now until a wall clock time. The caller uses the monotonic clock from then on.
 fn remaining(text: &str) -> Result<Duration, String> {
     let until = time::parse(text).ok_or("its expirationTimestamp is not an RFC 3339 time")?;
     let left = until.duration_since(jiff::Timestamp::now());
@@ -187,7 +171,7 @@ mod tests {
         assert_eq!(read(r#"{"token":" s3cret\n"}"#).unwrap().token, Some(Secret::new(*b"s3cret")));
         let both =
             read(r#"{"clientCertificateData":"c","clientKeyData":"k","expirationTimestamp":"2020-01-01T00:00:00Z"}"#);
-        assert_eq!(both.unwrap().lasts, Some(Duration::ZERO), "over, and used until it is refused");
+        assert_eq!(both.unwrap().lasts, Some(Duration::ZERO), "expired, and used until refused");
         let never = read(r#"{"token":"a","expirationTimestamp":"9999-12-31T23:59:59Z"}"#).unwrap().lasts;
         assert!(never > Some(Duration::from_secs(7_000 * 365 * 86_400)), "{never:?}");
         for status in [

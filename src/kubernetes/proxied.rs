@@ -1,6 +1,6 @@
 //! Connects to a proxy, and through it to the API server.
 //!
-//! Every error says what the proxy did. hyper-util's own tunnel hides the status of a refusal, and its SOCKS connector
+//! Every error says what the proxy did. hyper-util's tunnel hides the status of a refusal, and its SOCKS connector
 //! hides why the proxy cannot be reached.
 
 use std::{future::ready, io, sync::Arc};
@@ -27,18 +27,17 @@ use super::{
 };
 use crate::connect::{self, explain::SettingNames};
 
-/// Bytes of a proxy's answer to CONNECT.
+/// The longest head of an answer to CONNECT, in bytes.
 const HEAD_MAX: usize = 8 << 10;
-/// What every answer starts with.
+/// The start of every HTTP answer.
 const HTTP: &[u8] = b"HTTP/1.";
 
-/// Why there is no way through a proxy.
+/// Why there is no connection through a proxy.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
-    /// There is no connection to it, or the connection broke.
+    /// The connection to the proxy failed.
     #[error("no connection")]
     Connection(#[source] BoxError),
-    /// It answers CONNECT with this status.
     #[error("it refuses the tunnel to {target} with status {status}; allow this address in the proxy")]
     Refused {
         /// The host and port of the API server.
@@ -46,22 +45,16 @@ pub(super) enum Error {
         /// The status and its reason.
         status: String,
     },
-    /// It asks for a user and a password.
     #[error(
-        "it does not accept the user and password (status 407); put the right ones before the host, as USER:PASSWORD@HOST"
+        "it does not accept the user and password (status 407); put the right ones before the host, as \
+         USER:PASSWORD@HOST"
     )]
     Login,
-    /// It speaks another protocol.
     #[error("it does not speak HTTP; use its HTTP port")]
     NoHttp,
-    /// It refuses by SOCKS, or speaks something else.
+    /// The SOCKS handshake failed.
     #[error("it opens no SOCKS 5 connection to {target}: {reason}; allow this address in the proxy")]
-    Socks {
-        /// The host and port of the API server.
-        target: String,
-        /// What it says.
-        reason: String,
-    },
+    Socks { target: String, reason: String },
 }
 
 impl Error {
@@ -80,10 +73,8 @@ impl From<io::Error> for Error {
     }
 }
 
-/// A connection to a proxy.
 pub(super) type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
 
-/// Connects to a proxy.
 pub(super) async fn connect(
     proxy: &Proxy,
     tcp: HttpConnector<Resolver>,
@@ -92,7 +83,7 @@ pub(super) async fn connect(
     HttpsConnector::from((tcp, tls)).oneshot(proxy.address.clone()).await.map_err(Error::Connection)
 }
 
-/// Makes a connection to a proxy one to the server.
+/// Turns a connection to a proxy into one to the server.
 pub(super) async fn tunnel(proxy: &Proxy, stream: Stream, server: &Uri) -> Result<Stream, Error> {
     let port = server.port_u16().unwrap_or(if server.scheme_str() == Some("http") { 80 } else { 443 });
     let target = format!("{}:{port}", server.host().unwrap_or_default());
@@ -102,7 +93,7 @@ pub(super) async fn tunnel(proxy: &Proxy, stream: Stream, server: &Uri) -> Resul
     }
 }
 
-/// A connector that gives away this connection.
+/// A connector that returns this connection, once.
 pub(super) fn once(
     stream: Stream,
 ) -> impl Service<Uri, Response = Stream, Error = io::Error, Future = std::future::Ready<io::Result<Stream>>> {
@@ -123,7 +114,7 @@ async fn by_connect(stream: Stream, target: String, login: Option<&HeaderValue>)
     Ok(stream.into_inner())
 }
 
-/// The head of an answer. The bytes after it belong to the server, so it is read byte by byte.
+/// Reads the head of an answer byte by byte, because the bytes after it belong to the server.
 async fn head(stream: &mut (impl AsyncRead + Unpin)) -> Result<Vec<u8>, Error> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -136,7 +127,7 @@ async fn head(stream: &mut (impl AsyncRead + Unpin)) -> Result<Vec<u8>, Error> {
     Ok(head)
 }
 
-/// Whether an answer opens the tunnel.
+/// Checks that an answer opens the tunnel.
 fn accepted(head: &[u8], target: String) -> Result<(), Error> {
     let line = String::from_utf8_lossy(head.split(|byte| *byte == b'\r').next().unwrap_or_default());
     let status: String = line.split_once(' ').unwrap_or_default().1.chars().filter(|c| !c.is_control()).collect();
@@ -151,7 +142,7 @@ fn accepted(head: &[u8], target: String) -> Result<(), Error> {
 async fn by_socks(stream: Stream, target: String, login: Option<(String, Secret)>) -> Result<Stream, Error> {
     let refused = |reason: String| Error::Socks { target: target.clone(), reason };
     let server: Uri = target.parse().map_err(|_| refused("it is not an address".to_owned()))?;
-    // The connection is there, so its address plays no part.
+    // `once` ignores the address.
     let mut socks = SocksV5::new(Uri::default(), once(stream));
     if let Some((user, password)) = login {
         socks = socks.with_auth(user, String::from_utf8_lossy(password.expose()).into_owned());
@@ -185,6 +176,6 @@ mod tests {
         }
         let mut both = b"HTTP/1.1 200 Connection established\r\n\r\nmore".as_slice();
         assert!(accepted(&head(&mut both).await.unwrap(), String::new()).is_ok());
-        assert_eq!(both, b"more", "bytes of the server stay");
+        assert_eq!(both, b"more", "bytes of the server are not consumed");
     }
 }

@@ -1,7 +1,7 @@
-//! Looks up the API server's host.
+//! Resolves the API server's host.
 //!
-//! A look-up outlives the request that asked for it, and its answer is kept for a while: where DNS takes longer than a
-//! request may, the next request finds the answer.
+//! A lookup outlives the request that started it, and its answer is cached. If DNS is slower than a request may be, the
+//! next request finds the answer.
 
 use std::{
     io,
@@ -20,46 +20,46 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 use tower::Service;
 
-/// How long an answer is used.
-const KEPT: Duration = Duration::from_secs(30);
+/// How long an answer is cached.
+const CACHED: Duration = Duration::from_secs(30);
 
 type Answer = Result<(Arc<[SocketAddr]>, Instant), (io::ErrorKind, String)>;
-type LookUp = Shared<BoxFuture<'static, Answer>>;
+type Lookup = Shared<BoxFuture<'static, Answer>>;
 
 /// The system's resolver, shared by all connections.
 #[derive(Clone, Default)]
 pub(super) struct Resolver {
-    newest: Arc<Mutex<Option<(String, LookUp)>>>,
+    newest: Arc<Mutex<Option<(String, Lookup)>>>,
 }
 
 impl Resolver {
-    /// The look-up that is under way or whose answer is still good; a new one otherwise.
-    fn look_up(&self, host: &str) -> LookUp {
+    /// The running or cached lookup, or a new one.
+    fn lookup(&self, host: &str) -> Lookup {
         let mut newest = self.newest.lock();
-        let is_good = |look_up: &LookUp| match look_up.peek() {
+        let is_usable = |lookup: &Lookup| match lookup.peek() {
             None => true,
-            Some(Ok((_, at))) => at.elapsed() < KEPT,
+            Some(Ok((_, at))) => at.elapsed() < CACHED,
             Some(Err(_)) => false,
         };
         match &*newest {
-            Some((name, look_up)) if name == host && is_good(look_up) => look_up.clone(),
+            Some((name, lookup)) if name == host && is_usable(lookup) => lookup.clone(),
             _ => {
-                let look_up = begin(host.to_owned());
-                *newest = Some((host.to_owned(), look_up.clone()));
-                look_up
+                let lookup = begin(host.to_owned());
+                *newest = Some((host.to_owned(), lookup.clone()));
+                lookup
             }
         }
     }
 }
 
-fn begin(host: String) -> LookUp {
-    let asked = tokio::task::spawn_blocking(move || {
+fn begin(host: String) -> Lookup {
+    let lookup = tokio::task::spawn_blocking(move || {
         use std::net::ToSocketAddrs as _;
         let found: Vec<SocketAddr> = (host.as_str(), 0).to_socket_addrs()?.collect();
         io::Result::Ok((found.into(), Instant::now()))
     });
     let answer = async move {
-        let answer = asked.await.map_err(io::Error::other).and_then(|answer| answer);
+        let answer = lookup.await.map_err(io::Error::other).and_then(|answer| answer);
         answer.map_err(|error| (error.kind(), error.to_string()))
     };
     answer.boxed().shared()
@@ -75,9 +75,9 @@ impl Service<Name> for Resolver {
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
-        let look_up = self.look_up(name.as_str());
+        let lookup = self.lookup(name.as_str());
         let answer = async move {
-            let (found, _) = look_up.await.map_err(|(kind, text)| io::Error::new(kind, text))?;
+            let (found, _) = lookup.await.map_err(|(kind, text)| io::Error::new(kind, text))?;
             Ok(Vec::from(&*found).into_iter())
         };
         answer.boxed()
@@ -89,14 +89,14 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn look_up_outlives_the_request_that_asked() {
+    async fn lookup_outlives_its_request() {
         let resolver = Resolver::default();
-        let first = resolver.look_up("127.0.0.1");
-        let second = resolver.look_up("127.0.0.1");
-        assert!(first.ptr_eq(&second), "one look-up for both");
+        let first = resolver.lookup("127.0.0.1");
+        let second = resolver.lookup("127.0.0.1");
+        assert!(first.ptr_eq(&second), "one lookup for both");
         drop(first);
         assert_eq!(second.await.unwrap().0.len(), 1);
-        assert!(resolver.look_up("127.0.0.1").peek().is_some(), "the answer is kept");
-        assert!(resolver.look_up("::1").peek().is_none(), "another host");
+        assert!(resolver.lookup("127.0.0.1").peek().is_some(), "the answer is cached");
+        assert!(resolver.lookup("::1").peek().is_none(), "another host");
     }
 }

@@ -1,4 +1,4 @@
-//! The TLS settings of the connection to the API server.
+//! The TLS configuration of the connections to the API server and to a proxy.
 
 use std::sync::Arc;
 
@@ -9,24 +9,33 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
 };
 
-use super::{
-    credentials::{Error, Material},
-    kubeconfig::access::{ApiAccess, Trust},
-};
+use super::kubeconfig::access::{ApiAccess, Secret, Trust};
 use crate::connect::{self, trust::Bundle};
 
-/// The settings that an access and what was read for it lead to.
-///
-/// # Errors
-/// When a certificate or a key cannot be used.
-pub(super) fn config(access: &ApiAccess, material: &Material) -> Result<Arc<ClientConfig>, Error> {
+/// Why there is no TLS configuration.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    /// A certificate or a key cannot be used. The text names its source and the way to fix it.
+    #[error("{0}")]
+    Unusable(String),
+}
+
+/// Certificates and keys in PEM, read and not yet checked.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub(super) struct TlsMaterial {
+    pub(super) bundle: Option<Secret>,
+    /// The client's certificate and its key.
+    pub(super) identity: Option<(Secret, Secret)>,
+}
+
+pub(super) fn config(access: &ApiAccess, material: &TlsMaterial) -> Result<Arc<ClientConfig>, Error> {
     let verifier = verifier(access, material)?;
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
     let builder = builder.with_safe_default_protocol_versions();
     let builder = builder.map_err(|error| Error::Unusable(error.to_string()))?;
     let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
     let Some((certificate, key)) = &material.identity else { return Ok(Arc::new(builder.with_no_client_auth())) };
-    // A plugin's certificate has no member of its own.
+    // A certificate that a plugin printed has no member in the kubeconfig.
     let named = |problem: &str, of_key: bool| match &access.identity {
         Some((certificate, key)) => Error::Unusable(if of_key { key } else { certificate }.problem(problem)),
         None => Error::Unusable(format!("the credential plugin's client certificate: {problem}")),
@@ -42,7 +51,7 @@ pub(super) fn config(access: &ApiAccess, material: &Material) -> Result<Arc<Clie
     Ok(Arc::new(config?))
 }
 
-fn verifier(access: &ApiAccess, material: &Material) -> Result<Arc<dyn ServerCertVerifier>, Error> {
+fn verifier(access: &ApiAccess, material: &TlsMaterial) -> Result<Arc<dyn ServerCertVerifier>, Error> {
     let is_needed = access.server.scheme_str() == Some("https")
         || access.proxy.as_ref().is_some_and(|proxy| proxy.address.scheme_str() == Some("https"));
     match (&access.trust, &material.bundle) {

@@ -1,8 +1,8 @@
-//! Listening: sockets for both address families, and an HTTP server whose connections are bounded.
+//! Listening sockets for IPv4 and IPv6, and an HTTP server with a bounded number of connections.
 //!
-//! The admin pages and the reference registry are served by the same [`serve`]. It always accepts: when its table of
-//! connections is full, it closes the connection that has waited longest for a request. Probes therefore get an answer
-//! however many connections strangers hold open.
+//! [`server::serve`] serves the admin pages and the reference registry. It always accepts new connections: when its
+//! table is full, it closes the connection that has been idle for the longest time. Probes therefore get an answer,
+//! however many connections other clients keep open.
 
 pub mod server;
 mod stream;
@@ -15,13 +15,10 @@ use std::{
 
 use socket2::{Domain, Socket, Type};
 
-/// Connections that the kernel keeps until they are accepted.
+/// Number of connections that the kernel queues until they are accepted.
 const BACKLOG: i32 = 1_024;
 
-/// Binds an address. `[::]` takes IPv4 connections too, and becomes `0.0.0.0` where the kernel has no IPv6.
-///
-/// # Errors
-/// If the address cannot be bound.
+/// Binds an address. `[::]` accepts IPv4 connections, too, and becomes `0.0.0.0` if the kernel has no IPv6.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     bind_with(address, open)
 }
@@ -37,9 +34,9 @@ fn bind_with(address: SocketAddr, open: impl Fn(SocketAddr) -> io::Result<TcpLis
     }
 }
 
-/// Whether the kernel refused the address family, or an address of it.
+/// Whether the kernel does not support the address family.
 fn lacks_ipv6(error: &io::Error) -> bool {
-    // EAFNOSUPPORT and EPROTONOSUPPORT have no kind of their own; their numbers are Linux's.
+    // EAFNOSUPPORT and EPROTONOSUPPORT have no `ErrorKind`; these are their numbers on Linux.
     matches!(error.kind(), ErrorKind::AddrNotAvailable | ErrorKind::Unsupported)
         || matches!(error.raw_os_error(), Some(93 | 97))
 }
@@ -47,10 +44,10 @@ fn lacks_ipv6(error: &io::Error) -> bool {
 fn open(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     if address.is_ipv6() {
-        // The system's default (net.ipv6.bindv6only) may differ.
+        // The system's default, net.ipv6.bindv6only, varies.
         socket.set_only_v6(!address.ip().is_unspecified())?;
     }
-    // A restart must not wait until the connections of the process before it have timed out.
+    // A restart must not wait until the old process's connections have timed out.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;

@@ -1,4 +1,4 @@
-//! An HTTP/1.1 server, with or without TLS, that bounds what each client may hold and stops when asked.
+//! An HTTP/1.1 server, with or without TLS. It bounds the resources of each client and shuts down gracefully.
 
 use std::{
     io::{self, ErrorKind},
@@ -27,36 +27,36 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use super::{
-    stream::Impatient,
-    table::{ConnectionSlot, InWork, OpenRequests, Table},
+    stream::WriteTimeoutStream,
+    table::{ConnectionSlot, OpenRequest, OpenRequests, Table},
 };
 
-/// What TLS is spoken with; the sender replaces it when the certificate is renewed.
+/// The TLS configuration. The sender replaces it when the certificate is renewed.
 pub type Tls = watch::Receiver<Arc<ServerConfig>>;
 
-/// What clients may hold, each and together.
+/// Limits on the resources of clients.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Open connections.
+    /// Number of open connections.
     pub connections: usize,
-    /// The time for a TLS handshake, and for the head of a request. A kept connection may be idle as long.
+    /// Time limit for a TLS handshake and for the head of a request. An idle connection is kept as long.
     pub head_timeout: Duration,
-    /// Bytes of the head of a request.
+    /// Size of the head of a request.
     pub head_bytes: usize,
-    /// How long a client may take nothing of an answer.
+    /// How long a client may read nothing of an answer.
     pub write_timeout: Duration,
-    /// How long requests may go on after the server was asked to stop.
+    /// Time limit for open requests at shutdown.
     pub drain: Duration,
 }
 
-/// Header lines of a request.
+/// Number of headers of a request.
 const HEADERS: usize = 64;
-/// Out of file descriptors: accepting again at once would spin.
+/// Delay after a failed accept. Without file descriptors, accepting again at once would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
-/// How often the log repeats that connections are closed or cannot be accepted.
-const TELL_EVERY: Duration = Duration::from_secs(60);
+/// Interval of repeated log lines about closed or refused connections.
+const LOG_EVERY: Duration = Duration::from_secs(60);
 
-/// Serves until `shutdown` is done, then lets open requests finish and closes every connection.
+/// Serves until `shutdown` completes, then lets open requests finish and closes all connections.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -67,7 +67,7 @@ pub async fn serve(
     let server = Server { router, tls, limits, stopping: CancellationToken::new() };
     let table = Table::new(limits.connections);
     let mut connections = JoinSet::new();
-    let (mut closed, mut failed) = (Told::default(), Told::default());
+    let (mut closed, mut failed) = (LogLimit::default(), LogLimit::default());
     let mut shutdown = pin!(shutdown);
     loop {
         tokio::select! {
@@ -76,17 +76,17 @@ pub async fn serve(
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
                     let (place, full) = table.enter();
-                    if let Some(connections) = full.then(|| closed.another()).flatten() {
+                    if let Some(connections) = full.then(|| closed.count()).flatten() {
                         let limit = limits.connections;
                         tracing::warn!(limit, connections, "too many connections; closed the oldest idle ones");
                     }
                     connections.spawn(server.clone().connection(stream, place));
                 }
-                // The client went away before its turn came.
+                // The client went away before it was accepted.
                 Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => {}
                 Err(error) => {
-                    if let Some(failures) = failed.another() {
-                        tracing::warn!(%error, failures, "cannot accept a connection; trying again");
+                    if let Some(failures) = failed.count() {
+                        tracing::warn!(%error, failures, "cannot accept a connection; retrying");
                     }
                     table.close_oldest();
                     sleep(ACCEPT_PAUSE).await;
@@ -102,27 +102,26 @@ pub async fn serve(
     }
 }
 
-/// Counts what would flood the log one by one.
+/// Turns many log lines into one with a count per `LOG_EVERY`.
 #[derive(Default)]
-struct Told {
-    count: u64,
+struct LogLimit {
+    events: u64,
     next: Option<Instant>,
 }
 
-impl Told {
-    /// Counts one more. The number since the last line, when another line is due.
-    fn another(&mut self) -> Option<u64> {
-        self.count += 1;
+impl LogLimit {
+    /// Counts an event. If a line is due, it returns the number of events since the last line.
+    fn count(&mut self) -> Option<u64> {
+        self.events += 1;
         let now = Instant::now();
         if self.next.is_some_and(|next| now < next) {
             return None;
         }
-        self.next = Some(now + TELL_EVERY);
-        Some(std::mem::take(&mut self.count))
+        self.next = Some(now + LOG_EVERY);
+        Some(std::mem::take(&mut self.events))
     }
 }
 
-/// What every connection needs.
 #[derive(Clone)]
 struct Server {
     router: Router,
@@ -142,9 +141,9 @@ impl Server {
     }
 
     async fn exchange(&self, stream: TcpStream, requests: OpenRequests) -> io::Result<()> {
-        // Answers are small and complete: waiting to fill a packet only delays them.
+        // Answers are small and complete, so Nagle's algorithm would only delay them.
         stream.set_nodelay(true)?;
-        let stream = Impatient::new(stream, self.limits.write_timeout);
+        let stream = WriteTimeoutStream::new(stream, self.limits.write_timeout);
         let Some(tls) = &self.tls else { return self.http(stream, requests).await };
         let acceptor = TlsAcceptor::from(Arc::clone(&tls.borrow()));
         let stream = tokio::select! {
@@ -159,9 +158,9 @@ impl Server {
         http.timer(TokioTimer::new()).header_read_timeout(self.limits.head_timeout);
         http.max_headers(HEADERS).max_buf_size(self.limits.head_bytes);
         let service = service_fn(|request: hyper::Request<Incoming>| {
-            let in_work = requests.begin();
+            let open = requests.begin();
             let answer = self.router.clone().oneshot(request);
-            async move { answer.await.map(|answer| answer.map(|body| Answer { body, _in_work: in_work })) }
+            async move { answer.await.map(|answer| answer.map(|body| Answer { body, _open: open })) }
         });
         let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
         tokio::select! {
@@ -172,10 +171,10 @@ impl Server {
     }
 }
 
-/// An answer's body. Its request is in work until all of it was handed to the connection.
+/// An answer's body. Its request is open until the connection has taken all of it.
 struct Answer {
     body: Body,
-    _in_work: InWork,
+    _open: OpenRequest,
 }
 
 impl http_body::Body for Answer {

@@ -1,4 +1,4 @@
-//! A connection that fails when its client does not read.
+//! A connection that fails if its client does not read.
 
 use std::{
     io,
@@ -13,20 +13,20 @@ use tokio::{
     time::{Instant, Sleep, sleep},
 };
 
-/// A connection whose writes fail once the client has taken nothing for some time.
-pub(super) struct Impatient {
+/// A connection whose writes fail after they were blocked for `write_timeout`.
+pub(super) struct WriteTimeoutStream {
     stream: TcpStream,
     write_timeout: Duration,
     deadline: Pin<Box<Sleep>>,
     blocked: bool,
 }
 
-impl Impatient {
+impl WriteTimeoutStream {
     pub(super) fn new(stream: TcpStream, write_timeout: Duration) -> Self {
         Self { stream, write_timeout, deadline: Box::pin(sleep(write_timeout)), blocked: false }
     }
 
-    fn in_time<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    fn check_timeout<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.blocked = false;
             return written;
@@ -41,16 +41,16 @@ impl Impatient {
     }
 }
 
-impl AsyncRead for Impatient {
+impl AsyncRead for WriteTimeoutStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
-impl AsyncWrite for Impatient {
+impl AsyncWrite for WriteTimeoutStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.in_time(cx, written)
+        self.check_timeout(cx, written)
     }
 
     fn poll_write_vectored(
@@ -59,7 +59,7 @@ impl AsyncWrite for Impatient {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.in_time(cx, written)
+        self.check_timeout(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -68,12 +68,12 @@ impl AsyncWrite for Impatient {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.stream).poll_flush(cx);
-        self.in_time(cx, flushed)
+        self.check_timeout(cx, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let shut = Pin::new(&mut self.stream).poll_shutdown(cx);
-        self.in_time(cx, shut)
+        self.check_timeout(cx, shut)
     }
 }
 
@@ -89,8 +89,8 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let (client, server) = tokio::join!(TcpStream::connect(address), listener.accept());
         let (_client, (server, _)) = (client.unwrap(), server.unwrap());
-        let mut stream = Impatient::new(server, Duration::from_millis(50));
-        // More than the kernel buffers on both sides.
+        let mut stream = WriteTimeoutStream::new(server, Duration::from_millis(50));
+        // This exceeds the kernel's buffers of both sides.
         let error = stream.write_all(&vec![0; 64 << 20]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }

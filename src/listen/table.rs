@@ -1,11 +1,11 @@
-//! The open connections of a server, up to a limit.
+//! The open connections of a server. If the table is full, the oldest connection makes room for a new one.
 //!
-//! | connection | since | closed for a new one |
+//! | connection | its age starts with | closed |
 //! | --- | --- | --- |
-//! | waits for a request, or for its client to read | its last request, or its start | first, the oldest one |
-//! | has a request in work | the start of that request | only if every connection has one, the oldest one |
+//! | idle | the end of its last request, or its own start | first |
+//! | has an open request | the start of that request | only if no connection is idle |
 //!
-//! Bytes alone do not make a connection younger: a client that sends its request byte by byte still waits.
+//! Received bytes do not make a connection younger, so a client that sends its request byte by byte counts as idle.
 
 use std::{
     collections::BTreeMap,
@@ -18,9 +18,9 @@ use std::{
 use parking_lot::{Mutex, MutexGuard};
 use tokio_util::sync::CancellationToken;
 
-/// Which connections are open. Time is a count of events, which is all that "oldest" needs.
 pub(super) struct Table {
     limit: usize,
+    /// The clock for ages: it counts events.
     events: AtomicU64,
     open: Mutex<BTreeMap<u64, Arc<Slot>>>,
 }
@@ -36,7 +36,7 @@ impl Table {
         Arc::new(Self { limit, events: AtomicU64::new(0), open: Mutex::default() })
     }
 
-    /// Adds a connection. If the table is full, another one is closed for it, and the answer says so.
+    /// Adds a connection. If the table is full, it closes another one and returns true.
     pub(super) fn enter(self: &Arc<Self>) -> (ConnectionSlot, bool) {
         let id = self.next();
         let slot = Slot { since: AtomicU64::new(id), requests: AtomicUsize::new(0), close: CancellationToken::new() };
@@ -47,7 +47,7 @@ impl Table {
         (ConnectionSlot { id, slot, table: Arc::clone(self) }, full)
     }
 
-    /// Closes the oldest connection, where the process has no file descriptor left for another one.
+    /// Closes the oldest connection, to free a file descriptor.
     pub(super) fn close_oldest(&self) {
         close_oldest(&mut self.open());
     }
@@ -71,7 +71,7 @@ fn close_oldest(open: &mut BTreeMap<u64, Arc<Slot>>) -> bool {
     })
 }
 
-/// A connection's place in the table, free again when this is dropped.
+/// A connection's place in the table. Dropping it frees the place.
 pub(super) struct ConnectionSlot {
     id: u64,
     slot: Arc<Slot>,
@@ -79,12 +79,11 @@ pub(super) struct ConnectionSlot {
 }
 
 impl ConnectionSlot {
-    /// Waits until the connection has to end because a new one needs its place.
+    /// Waits until the connection must close to make room for a new one.
     pub(super) async fn closed(&self) {
         self.slot.close.cancelled().await;
     }
 
-    /// For the requests of this connection.
     pub(super) fn requests(&self) -> OpenRequests {
         OpenRequests { slot: Arc::clone(&self.slot), table: Arc::clone(&self.table) }
     }
@@ -96,25 +95,24 @@ impl Drop for ConnectionSlot {
     }
 }
 
-/// Counts a connection's requests in work.
+/// Counts the open requests of a connection.
 pub(super) struct OpenRequests {
     slot: Arc<Slot>,
     table: Arc<Table>,
 }
 
 impl OpenRequests {
-    /// A request has come; it is in work until the returned value is dropped.
-    pub(super) fn begin(&self) -> InWork {
+    /// Counts a request as open until the returned value is dropped.
+    pub(super) fn begin(&self) -> OpenRequest {
         self.slot.since.store(self.table.next(), Ordering::Relaxed);
         self.slot.requests.fetch_add(1, Ordering::Relaxed);
-        InWork(Self { slot: Arc::clone(&self.slot), table: Arc::clone(&self.table) })
+        OpenRequest(Self { slot: Arc::clone(&self.slot), table: Arc::clone(&self.table) })
     }
 }
 
-/// A request in work.
-pub(super) struct InWork(OpenRequests);
+pub(super) struct OpenRequest(OpenRequests);
 
-impl Drop for InWork {
+impl Drop for OpenRequest {
     fn drop(&mut self) {
         let OpenRequests { slot, table } = &self.0;
         slot.since.store(table.next(), Ordering::Relaxed);
@@ -140,17 +138,17 @@ mod tests {
     }
 
     #[test]
-    fn requests_in_work_are_closed_last() {
+    fn connections_with_open_requests_are_closed_last() {
         let table = Table::new(2);
         let (busy, _) = table.enter();
-        let in_work = busy.requests().begin();
+        let open_request = busy.requests().begin();
         let (idle, _) = table.enter();
         let (another, full) = table.enter();
         assert!(full && is_closed(&idle) && !is_closed(&busy));
-        let _also_in_work = another.requests().begin();
+        let _another_request = another.requests().begin();
         let (_new, full) = table.enter();
-        assert!(full && is_closed(&busy), "a new connection is accepted though all are in work");
-        drop(in_work);
+        assert!(full && is_closed(&busy), "a new connection is accepted although none is idle");
+        drop(open_request);
     }
 
     #[test]

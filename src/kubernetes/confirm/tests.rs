@@ -1,4 +1,4 @@
-//! Confirmation before an API server that is played by a function.
+//! Checks against an API server that is a function.
 
 use std::convert::Infallible;
 
@@ -62,9 +62,9 @@ async fn answer_without_the_pod_confirms_nothing() {
         json!({}).to_string(),
         String::new(),
     ] {
-        let told = body.clone();
-        let answered = client(move |_| (200, told.clone()));
-        let answer = look_up(&answered, &[named("u", "a", "p")]).await;
+        let sent = body.clone();
+        let server = client(move |_| (200, sent.clone()));
+        let answer = look_up(&server, &[named("u", "a", "p")]).await;
         assert!(matches!(answer, Confirmation::Unanswered(_)), "{body}: {answer:?}");
     }
     for status in [201, 302, 400, 401, 410, 429, 500, 503] {
@@ -90,9 +90,9 @@ async fn answer_without_a_list_is_an_error() {
         r#"{"kind":"Status","metadata":{}}"#,
         r#"{"kind":"PodList","metadata":{"resourceVersion":"1"},"items":[{"metadata":{}}]}"#,
     ] {
-        let told = body.to_owned();
+        let sent = body.to_owned();
         assert!(
-            list_pods(&client(move |_| (200, told.clone())), &PodSelection::default(), &[]).await.is_err(),
+            list_pods(&client(move |_| (200, sent.clone())), &PodSelection::default(), &[]).await.is_err(),
             "{body}"
         );
     }
@@ -102,7 +102,7 @@ async fn answer_without_a_list_is_an_error() {
 }
 
 #[tokio::test]
-async fn a_page_that_is_too_large_is_halved() {
+async fn page_that_is_too_large_is_halved() {
     let server = client(|uri| {
         let limit: usize = uri.split("limit=").nth(1).unwrap().split('&').next().unwrap().parse().unwrap();
         let filler = "x".repeat(if limit > 100 { ANSWER_BYTES + 1 } else { 10 });
@@ -127,12 +127,12 @@ async fn failed_pages_are_retried() {
         _ => pods(&[pod("p", "u")]),
     });
     assert_eq!(list_pods(&server, &PodSelection::default(), &[]).await.unwrap(), ["u"].map(Uid::from).into());
-    assert!(list_pods(&client(|_| refused(503)), &PodSelection::default(), &[]).await.is_err(), "not for ever");
+    assert!(list_pods(&client(|_| refused(503)), &PodSelection::default(), &[]).await.is_err(), "retries are bounded");
 }
 
 #[tokio::test]
 async fn forbidden_namespace_is_left_out_of_the_list() {
-    // A namespace that is not known to be forbidden makes the list fail instead.
+    // Without the exception, the list fails.
     let server = client(|uri| if uri.contains("/b/") { refused(403) } else { pods(&[pod("p", "u")]) });
     assert!(list_pods(&server, &only(&["a", "b"]), &[]).await.is_err());
     assert_eq!(list_pods(&server, &only(&["a", "b"]), &["b".into()]).await.unwrap(), ["u"].map(Uid::from).into());
@@ -175,13 +175,13 @@ async fn unreadable_cluster_identity_matters_only_without_a_name() {
     // If the operator names the cluster, its identity need not be readable.
     let forbidden = client(|_| refused(403));
     let cluster = |named| ExpectedCluster { uid: None, named };
-    assert_eq!(other_than(&forbidden, &cluster(true)).await.unwrap(), None);
-    assert!(other_than(&forbidden, &cluster(false)).await.is_err());
+    assert_eq!(other_cluster(&forbidden, &cluster(true)).await.unwrap(), None);
+    assert!(other_cluster(&forbidden, &cluster(false)).await.is_err());
     let namespace = json!({"kind": "Namespace", "metadata": {"name": "kube-system", "uid": "b"}}).to_string();
     let readable = client(move |_| (200, namespace.clone()));
-    let other = other_than(&readable, &ExpectedCluster { uid: Some("a".into()), named: true }).await.unwrap();
+    let other = other_cluster(&readable, &ExpectedCluster { uid: Some("a".into()), named: true }).await.unwrap();
     assert!(matches!(other, Some(CheckFinding::OtherCluster { .. })));
-    assert_eq!(other_than(&readable, &ExpectedCluster { uid: Some("b".into()), named: true }).await.unwrap(), None);
+    assert_eq!(other_cluster(&readable, &ExpectedCluster { uid: Some("b".into()), named: true }).await.unwrap(), None);
     let down = client(|_| refused(503));
-    assert!(other_than(&down, &cluster(true)).await.is_err(), "no answer is no confirmation");
+    assert!(other_cluster(&down, &cluster(true)).await.is_err(), "no answer is no confirmation");
 }

@@ -1,15 +1,16 @@
-//! Credentials that are read from files and from plugins, at the start and later.
+//! Credentials from files and plugins, at the start and later.
 
 use std::{fs, path::Path};
 
 use super::*;
 use crate::kubernetes::kubeconfig::{self, Search};
 
-/// An access whose user has these members, in YAML's flow style. Files are in the folder.
+/// An access whose user has these members, in YAML's flow style. Relative paths start in the folder.
 fn access(folder: &Path, user: &str) -> ApiAccess {
     let text = format!(
         "current-context: c\ncontexts: [{{name: c, context: {{cluster: k, user: u}}}}]\n\
-         clusters: [{{name: k, cluster: {{server: 'https://h', insecure-skip-tls-verify: true}}}}]\nusers: [{{name: u, user: {{{user}}}}}]\n"
+         clusters: [{{name: k, cluster: {{server: 'https://h', insecure-skip-tls-verify: true}}}}]\n\
+         users: [{{name: u, user: {{{user}}}}}]\n"
     );
     let path = folder.join("config");
     fs::write(&path, text).unwrap();
@@ -17,7 +18,7 @@ fn access(folder: &Path, user: &str) -> ApiAccess {
 }
 
 async fn header(source: &CredentialSource) -> String {
-    source.present().await.unwrap().header.unwrap().to_str().unwrap().to_owned()
+    source.current().await.unwrap().header.unwrap().to_str().unwrap().to_owned()
 }
 
 async fn advance(time: Duration) {
@@ -26,13 +27,13 @@ async fn advance(time: Duration) {
     tokio::time::resume();
 }
 
-/// Waits until the work that is under way is over.
+/// Waits for the running task and applies its result.
 async fn settle(source: &CredentialSource) {
-    _ = source.present().await;
+    _ = source.current().await;
     let task = source.lock().task.clone();
     if let Some(task) = task {
         _ = task.await;
-        _ = source.present().await;
+        _ = source.current().await;
     }
 }
 
@@ -64,7 +65,7 @@ async fn token_stays_while_its_file_is_unusable() {
             Some(text) => fs::write(&token, text).unwrap(),
             None => fs::remove_file(&token).unwrap(),
         }
-        advance(LOOK_EVERY).await;
+        advance(READ_EVERY).await;
         settle(&source).await;
         assert_eq!(header(&source).await, "Bearer first", "{text:?}");
         let mut warned = source.lock().warned;
@@ -85,7 +86,7 @@ async fn plugin_with_an_unusable_token_is_named() {
     let exec = "apiVersion: client.authentication.k8s.io/v1, command: cat, args";
     let user = format!("exec: {{{exec}: ['{}/credential']}}", folder.path().display());
     let problem =
-        CredentialSource::new(access(folder.path(), &user)).unwrap().present().await.err().unwrap().to_string();
+        CredentialSource::new(access(folder.path(), &user)).unwrap().current().await.err().unwrap().to_string();
     assert!(problem.contains("plugin cat") && problem.contains("the token has characters"), "{problem}");
     assert!(!problem.contains("s3"), "{problem}");
 }

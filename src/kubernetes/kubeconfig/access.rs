@@ -1,4 +1,4 @@
-//! What a kubeconfig or a service account comes to: where the API server is, whom to trust, and how to log in.
+//! The result of the search: where the API server is, which certificates to trust, and how to log in.
 
 use std::{
     fmt,
@@ -13,10 +13,10 @@ use rustls::pki_types::ServerName;
 
 use super::{address, proxy::Proxy, user::Plugin};
 
-/// No kubeconfig, token or certificate is larger.
+/// The largest kubeconfig, token or certificate, in bytes.
 const LARGEST: u64 = 4 << 20;
 
-/// Bytes that are never shown.
+/// Bytes that are never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Secret(Arc<[u8]>);
 
@@ -39,9 +39,8 @@ impl fmt::Debug for Secret {
 /// Bytes from a file, or from the kubeconfig itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum FileContent {
-    /// A file, which is read again.
+    /// `member` names the setting in messages. The file is read again when credentials are renewed.
     File {
-        /// Who names it, for messages.
         member: String,
         path: PathBuf,
     },
@@ -52,7 +51,6 @@ pub(crate) enum FileContent {
 }
 
 impl FileContent {
-    /// The bytes.
     pub(crate) fn read(&self) -> Result<Secret, String> {
         match self {
             Self::Inline { bytes, .. } => Ok(bytes.clone()),
@@ -62,7 +60,7 @@ impl FileContent {
         }
     }
 
-    /// A problem with the bytes, with where they come from.
+    /// Puts the source of the bytes before a problem with them.
     pub(crate) fn problem(&self, problem: &str) -> String {
         match self {
             Self::File { member, path } => format!("{member}: {}: {problem}", path.display()),
@@ -71,54 +69,56 @@ impl FileContent {
     }
 }
 
-/// Whose certificates are accepted.
+/// Which certificates of servers are accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Trust {
-    /// Those that the system trusts.
+    /// Certificates of the authorities of the operating system.
     System,
-    /// Those that lead to these.
+    /// Certificates of these authorities.
     Bundle(FileContent),
-    /// Any.
+    /// All certificates.
     Anything,
 }
 
-/// How a request shows who sends it.
+/// How a request authenticates, apart from a client certificate.
 #[derive(Clone, Debug)]
 pub(crate) enum Login {
-    /// Not in the request.
     None,
-    /// By a token. The file wins where it can be read.
-    Token { file: Option<FileContent>, inline: Option<Secret> },
-    /// By a name and a password.
+    /// A bearer token. The file wins if it can be read.
+    Token {
+        file: Option<FileContent>,
+        inline: Option<Secret>,
+    },
+    /// The value of the `Authorization` header.
     Basic(HeaderValue),
-    /// By what a command prints.
+    /// A credential plugin.
     Plugin(Box<Plugin>),
 }
 
-/// Where an access comes from, for people.
+/// The source of an access, for messages.
 #[derive(Clone, Debug)]
 pub(crate) struct Origin {
-    /// The context; none in a pod.
+    /// None for a service account.
     pub(crate) context: Option<String>,
     /// The file that names the API server, or the folder of the service account.
     pub(crate) file: PathBuf,
 }
 
-/// The way to an API server.
+/// Everything that is needed to connect to an API server.
 #[derive(Clone, Debug)]
 pub(crate) struct ApiAccess {
-    /// Scheme, host, port, and a path that every request's path is put behind.
+    /// Scheme, host, port, and a prefix for the paths of requests.
     pub(crate) server: Uri,
-    /// The name that the server's certificate has to be for, instead of the host.
+    /// The name that the server's certificate must have, instead of the host.
     pub(crate) server_name: Option<ServerName<'static>>,
     pub(crate) trust: Trust,
-    /// The client's certificate and its key.
+    /// The client certificate and its key.
     pub(crate) identity: Option<(FileContent, FileContent)>,
     pub(crate) login: Login,
-    /// Whether the user has credentials that are not sent, because the address is plain `http` and not on this
-    /// machine. kubectl sends them to no plain `http` address.
+    /// Whether the user's credentials are not sent, because the address is plain `http` and not on this machine.
+    /// kubectl never sends them to a plain `http` address.
     pub(crate) is_withheld: bool,
-    /// As whom else the request is to be treated.
+    /// The headers of an impersonated user.
     pub(crate) impersonate: HeaderMap,
     pub(crate) proxy: Option<Proxy>,
     pub(crate) namespace: String,
@@ -126,7 +126,7 @@ pub(crate) struct ApiAccess {
 }
 
 impl ApiAccess {
-    /// The way to a server that asks for no credentials.
+    /// The access to a server without credentials.
     pub(crate) fn anonymous(server: &str) -> Result<Self, String> {
         Ok(Self {
             server: address::server(server)?,
@@ -143,7 +143,7 @@ impl ApiAccess {
     }
 }
 
-/// A file's bytes: a regular file of bounded size, as a pipe would wait for ever.
+/// Reads a regular file of bounded size. A pipe could block for ever.
 pub(crate) fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     if !path.metadata()?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));

@@ -1,9 +1,9 @@
-//! Addresses: of the API server and of proxies.
+//! Checks addresses of API servers and proxies.
 
 use http::Uri;
 use rustls::pki_types::ServerName;
 
-/// Splits the scheme off, in lower case, if there is one.
+/// The scheme in lower case and the rest of the text, if there is a scheme.
 pub(super) fn scheme(text: &str) -> Option<(String, &str)> {
     let (scheme, rest) = text.split_once("://")?;
     let fits = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
@@ -11,8 +11,8 @@ pub(super) fn scheme(text: &str) -> Option<(String, &str)> {
     fits.then(|| (scheme.to_ascii_lowercase(), rest))
 }
 
-/// The address of an API server, as kubectl reads it: a missing scheme is http, even beside certificates. Query and
-/// fragment are left out.
+/// The address of an API server as kubectl reads it. A missing scheme means http, even with certificates. Query and
+/// fragment are ignored.
 pub(super) fn server(text: &str) -> Result<Uri, String> {
     let (scheme, rest, is_whole) = match scheme(text) {
         Some((scheme, rest)) => (scheme, rest, true),
@@ -35,7 +35,7 @@ pub(super) fn server(text: &str) -> Result<Uri, String> {
     uri.build().map_err(|_| "it is not an address; write https://HOST:PORT".into())
 }
 
-/// A host and a port that can be connected to.
+/// Checks a host with an optional port.
 pub(super) fn check_authority(text: &str) -> Result<String, String> {
     let (host, port) = match text.rfind(':') {
         Some(at) if !text[at..].contains(']') => (&text[..at], &text[at + 1..]),

@@ -1,4 +1,4 @@
-//! Kubeconfig files: what is read of them, and how several are merged.
+//! Reads kubeconfig files and merges them.
 
 use std::{
     collections::BTreeMap,
@@ -14,7 +14,7 @@ use super::{
     access::{FileContent, Secret, read_file},
 };
 
-/// A file's document. Members that do not matter here are skipped.
+/// A kubeconfig file. Other members are ignored.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Document {
@@ -49,7 +49,6 @@ struct NamedUser {
     user: Option<User>,
 }
 
-/// Where an API server is, and whom to trust.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
 pub(super) struct ClusterEntry {
@@ -59,11 +58,10 @@ pub(super) struct ClusterEntry {
     pub(super) certificate_authority: Option<String>,
     pub(super) certificate_authority_data: Option<String>,
     pub(super) proxy_url: Option<String>,
-    /// Settings for exec plugins among others.
+    /// May hold settings for credential plugins.
     pub(super) extensions: Option<Vec<Extension>>,
 }
 
-/// Something that only a plugin understands.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Extension {
@@ -71,7 +69,6 @@ pub(super) struct Extension {
     pub(super) extension: Option<serde_json::Value>,
 }
 
-/// A cluster and a user.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Context {
@@ -80,7 +77,6 @@ pub(super) struct Context {
     pub(super) namespace: Option<String>,
 }
 
-/// How to log in.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
 pub(super) struct User {
@@ -102,7 +98,7 @@ pub(super) struct User {
     pub(super) exec: Option<Exec>,
 }
 
-/// A command that prints credentials.
+/// A credential plugin.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct Exec {
@@ -114,7 +110,6 @@ pub(super) struct Exec {
     pub(super) provide_cluster_info: Option<bool>,
 }
 
-/// An environment variable of a command.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Variable {
@@ -122,7 +117,7 @@ pub(super) struct Variable {
     pub(super) value: Option<String>,
 }
 
-/// An entry, and the file that it is in.
+/// A named cluster, context or user, and its file.
 pub(super) struct Entry<T> {
     pub(super) file: PathBuf,
     pub(super) name: String,
@@ -135,22 +130,20 @@ impl<T> Entry<T> {
         format!("{kind} {:?}: {member}", self.name)
     }
 
-    /// Refuses a member.
     pub(super) fn refuse(&self, kind: &str, member: &str, problem: impl Into<String>) -> Error {
         Error::Member { file: self.file.clone(), member: self.member(kind, member), problem: problem.into() }
     }
 
-    /// Insists on a member.
     pub(super) fn required<'a>(&self, kind: &str, member: &str, value: Option<&'a str>) -> Result<&'a str, Error> {
         given(value).ok_or_else(|| self.refuse(kind, member, "it is not set; set it"))
     }
 
-    /// A path, which is relative to the file.
+    /// Resolves a path relative to the file.
     pub(super) fn path(&self, path: &str) -> PathBuf {
         self.file.parent().unwrap_or(Path::new("")).join(path)
     }
 
-    /// Bytes that stand in a file or in the kubeconfig itself; not in both.
+    /// The content of a pair of members such as `client-key` and `client-key-data`. At most one of them may be set.
     pub(super) fn content(
         &self,
         kind: &str,
@@ -174,7 +167,7 @@ impl<T> Entry<T> {
     }
 }
 
-/// A text that is not blank, without blanks at its ends.
+/// The trimmed text, if it is not blank.
 pub(super) fn given(text: Option<&str>) -> Option<&str> {
     text.map(str::trim).filter(|text| !text.is_empty())
 }
@@ -190,7 +183,7 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// Reads the files. Missing ones are skipped, unless they have to be there.
+    /// Reads files. Missing files are skipped unless they are required.
     pub(super) fn read(paths: &[PathBuf], required: bool) -> Result<Self, Error> {
         let mut files = Self::default();
         for path in paths {
@@ -203,7 +196,7 @@ impl Files {
         Ok(files)
     }
 
-    /// Adds a file: what earlier ones say stays.
+    /// Adds a file. Entries of earlier files win.
     fn add(&mut self, path: &Path, bytes: &[u8]) -> Result<(), Error> {
         let Document { api_version, kind, current_context, clusters, contexts, users } = parse(path, bytes)?;
         let refused =
@@ -229,7 +222,6 @@ impl Files {
         Ok(())
     }
 
-    /// Whether they name no cluster, no context and no user.
     pub(super) fn is_empty(&self) -> bool {
         self.clusters.is_empty() && self.contexts.is_empty() && self.users.is_empty()
     }
@@ -272,7 +264,7 @@ fn add_all<T: Default>(
         let name = name.unwrap_or_default();
         match all.iter().find(|entry| entry.name == name) {
             Some(other) if other.file == file => {
-                let problem = format!("the name {name:?} is there twice; remove or rename one of the two");
+                let problem = format!("the name {name:?} is used twice; remove or rename one of the two");
                 return Err(Error::Member { file: file.into(), member: list.into(), problem });
             }
             Some(_) => {}
@@ -302,7 +294,7 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Document, Error> {
     });
     match whole {
         Ok(()) => Ok(parsed.unwrap_or_default()),
-        // As kubectl, which reads the first of several documents.
+        // Like kubectl, this reads the first of several documents.
         Err(error) if matches!(error.without_snippet(), serde_saphyr::Error::MultipleDocuments { .. }) => {
             Ok(parsed.unwrap_or_default())
         }
@@ -310,17 +302,17 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Document, Error> {
     }
 }
 
-/// Where an error is: the member, line and column, as far as they are known.
+/// The member, line and column of an error, as far as they are known.
 fn place(error: &serde_saphyr::Error, member: Option<String>) -> String {
     let member = member.filter(|member| member != ".");
     let at = error.location().map(|at| format!("line {}, column {}", at.line(), at.column()));
     member.into_iter().chain(at).collect::<Vec<_>>().join(", ")
 }
 
-/// What is wrong. The error's own text quotes the file.
+/// What is wrong. The error's own text would quote the file.
 fn problem(error: &serde_saphyr::Error) -> &'static str {
     match error.without_snippet() {
-        serde_saphyr::Error::DuplicateMappingKey { .. } => "a key is there twice; remove one of the two",
+        serde_saphyr::Error::DuplicateMappingKey { .. } => "a key is used twice; remove one of the two",
         _ => "the value has the wrong type or is not YAML; `kubectl config view` shows more",
     }
 }

@@ -1,4 +1,4 @@
-//! The cluster that a pod runs in, by its service account.
+//! Finds the cluster that this pod runs in, by its service account.
 
 use std::path::Path;
 
@@ -10,10 +10,9 @@ use super::{
     address,
 };
 
-/// Where a service account is mounted.
 pub(super) const MOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
-/// The access of a service account. `Err(None)` says that this is not a pod with one.
+/// The access of a service account. `Err(None)` means that this is not a pod.
 pub(super) fn find(mount: &Path, environment: &Environment) -> Result<ApiAccess, Option<String>> {
     let text =
         |name| environment.get(name).and_then(|value| value.to_str()).map(str::trim).filter(|text| !text.is_empty());
@@ -22,7 +21,7 @@ pub(super) fn find(mount: &Path, environment: &Environment) -> Result<ApiAccess,
     };
     let token = mount.join("token");
     if !token.exists() {
-        let problem = "the file is not there; set automountServiceAccountToken, or give --kubeconfig FILE";
+        let problem = "the file does not exist; set automountServiceAccountToken, or give --kubeconfig FILE";
         return Err(Some(format!("{}: {problem}", token.display())));
     }
     let host = if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() };
@@ -30,9 +29,9 @@ pub(super) fn find(mount: &Path, environment: &Environment) -> Result<ApiAccess,
         .map_err(|problem| Some(format!("KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT: {problem}")))?;
     let proxies = ["HTTPS_PROXY", "https_proxy"];
     if let Some((name, _)) = environment.first(proxies) {
-        tracing::info!(name, "proxy of the environment is not used inside the cluster");
+        tracing::info!(name, "proxy of the environment is ignored inside the cluster");
     }
-    // Only what is needed has to be there.
+    // Only the token is required.
     let namespace = read_file(&mount.join("namespace")).ok().and_then(|bytes| String::from_utf8(bytes).ok());
     let namespace = namespace.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
     let file = |name: &str| FileContent::File { member: "the service account".to_owned(), path: mount.join(name) };

@@ -1,16 +1,16 @@
-//! Finds the cluster as kubectl does, and refuses at start what cannot be used.
+//! Finds the cluster as kubectl does. Unusable settings are an error at the start.
 //!
-//! | looked at, in this order | rule |
+//! | source, in this order | rule |
 //! | --- | --- |
-//! | `--kubeconfig` | this file alone, which has to be there |
+//! | `--kubeconfig` | only this file, which must exist |
 //! | `KUBECONFIG` | a list of files; missing ones are skipped |
-//! | `~/.kube/config` | where `KUBECONFIG` is not set |
-//! | a pod's service account | where none of these names a cluster |
+//! | `~/.kube/config` | if `KUBECONFIG` is not set |
+//! | a pod's service account | if no file names a cluster |
 //!
-//! Of several files, the first one that names a cluster, a user, a context or the current context wins. Relative paths
-//! are relative to their file. A member that changes where we connect, or as whom, has kubectl's meaning or is refused
-//! by name. Blank is absent. Only the chosen context is looked at. Credentials are not sent to a plain `http` address,
-//! unless it is on this machine.
+//! If several files have the same cluster, user, context or current context, the first one wins. Paths are relative to
+//! their file. A member that changes the address or the identity means the same as to kubectl, or is refused by name.
+//! Blank values count as absent. Only the chosen context is checked. Credentials are not sent to a plain `http`
+//! address, unless it is on this machine.
 
 pub(super) mod access;
 mod address;
@@ -30,12 +30,11 @@ use access::{ApiAccess, Login, Origin};
 
 use file::{Entry, Files};
 
-/// The environment variables that decide which cluster is found. Their values may hold a proxy's password.
+/// The environment variables that decide which cluster is found. Values may hold a proxy's password.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Environment(Vec<(&'static str, OsString)>);
 
 impl Environment {
-    /// The variables that are looked at.
     pub const VARIABLES: [&'static str; 10] = [
         "KUBECONFIG",
         "HOME",
@@ -49,7 +48,7 @@ impl Environment {
         "no_proxy",
     ];
 
-    /// Takes what is set and not empty.
+    /// Keeps the variables that are set and not empty.
     pub fn of(look_up: impl Fn(&str) -> Option<OsString>) -> Self {
         let set = Self::VARIABLES.into_iter().filter_map(|name| Some((name, look_up(name)?)));
         Self(set.filter(|(_, value)| !value.is_empty()).collect())
@@ -74,117 +73,78 @@ impl fmt::Debug for Environment {
 /// Where to look for the cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Search {
-    /// This file alone.
+    /// Only this file, instead of those of the environment.
     pub kubeconfig: Option<PathBuf>,
-    /// The context, instead of the current one.
+    /// Overrides `current-context`.
     pub context: Option<String>,
-    /// The environment.
     pub environment: Environment,
 }
 
 /// Why no cluster was found.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A kubeconfig cannot be read.
     #[error("cannot read the kubeconfig {path}: {source}; check the path and who may read the file")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// A kubeconfig is not YAML, or a member has another type. The text is not shown, as it may hold secrets.
+    Read { path: PathBuf, source: std::io::Error },
+    /// The file is not YAML, or a member has another type. The text is not shown because it may hold secrets.
     #[error("{path}: {place}: {problem}")]
     Parse {
-        /// The file.
         path: PathBuf,
-        /// The member, line and column, if they are known.
+        /// The member, line and column, as far as they are known.
         place: String,
         /// What is wrong, and how to fix it.
         problem: &'static str,
     },
-    /// A member cannot be used.
     #[error("{file}: {member}: {problem}")]
     Member {
-        /// The file.
         file: PathBuf,
         /// The entry and the member, such as `user "dev": tokenFile`.
         member: String,
-        /// What is wrong with it, and how to fix it.
+        /// What is wrong, and how to fix it.
         problem: String,
     },
-    /// The context is in none of the files.
     #[error("the context {context:?} is not in {files}; choose one of: {known}")]
-    NoSuchContext {
-        /// The context.
-        context: String,
-        /// The files.
-        files: String,
-        /// Those that are there.
-        known: String,
-    },
-    /// The context needs a kubeconfig, and there is none.
+    NoSuchContext { context: String, files: String, known: String },
     #[error(
-        "the context {context:?} needs a kubeconfig: looked at {looked_at}; give --kubeconfig FILE, or set KUBECONFIG"
+        "the context {context:?} needs a kubeconfig, and there is none (searched: {searched}); give --kubeconfig FILE, \
+         or set KUBECONFIG"
     )]
-    NoKubeconfig {
-        /// The context.
-        context: String,
-        /// The files.
-        looked_at: String,
-    },
-    /// No context is chosen.
+    NoKubeconfig { context: String, searched: String },
     #[error("{files}: current-context is not set; set it, or choose with --context one of: {known}")]
-    NoContext {
-        /// The files.
-        files: String,
-        /// The contexts that are there.
-        known: String,
-    },
-    /// There is no kubeconfig, and this is not a pod with a service account.
+    NoContext { files: String, known: String },
+    /// There is neither a kubeconfig nor a service account.
     #[error(
-        "no cluster found: looked at {looked_at}; give --kubeconfig FILE, set KUBECONFIG, or run in a pod with a service \
-         account"
+        "no cluster found (searched: {searched}); give --kubeconfig FILE, set KUBECONFIG, or run in a pod with a \
+         service account"
     )]
-    Nothing {
-        /// Everything that was looked at.
-        looked_at: String,
-    },
-    /// The service account cannot be used.
+    Nothing { searched: String },
     #[error("cannot use the pod's service account: {0}")]
     InCluster(String),
-    /// An environment variable cannot be used.
     #[error("{name} in the environment: {problem}")]
     Variable {
-        /// The variable.
         name: &'static str,
-        /// What is wrong with it.
+        /// What is wrong, and how to fix it.
         problem: String,
     },
 }
 
-/// Finds the cluster.
-///
-/// # Errors
-/// When there is none, or what describes it cannot be used.
 pub(super) fn find(search: &Search) -> Result<ApiAccess, Error> {
     let paths = paths(search);
     let files = Files::read(&paths, search.kubeconfig.is_some())?;
     if files.is_empty() && search.kubeconfig.is_none() && search.context.is_none() {
         return in_cluster::find(Path::new(in_cluster::MOUNT), &search.environment).map_err(|error| match error {
             Some(problem) => Error::InCluster(problem),
-            None => Error::Nothing { looked_at: looked_at(&paths) },
+            None => Error::Nothing { searched: searched(&paths) },
         });
     }
     match &search.context {
         Some(context) if files.names().is_empty() => {
-            Err(Error::NoKubeconfig { context: context.clone(), looked_at: shown(&paths) })
+            Err(Error::NoKubeconfig { context: context.clone(), searched: shown(&paths) })
         }
         _ => from_files(&files, search),
     }
 }
 
-/// The access that the chosen context describes.
+/// The access of the chosen context.
 fn from_files(files: &Files, search: &Search) -> Result<ApiAccess, Error> {
     let named = files.names();
     let known = || files.contexts();
@@ -244,13 +204,13 @@ fn paths(search: &Search) -> Vec<PathBuf> {
     search.environment.get("HOME").map(|home| Path::new(home).join(".kube/config")).into_iter().collect()
 }
 
-fn looked_at(paths: &[PathBuf]) -> String {
+fn searched(paths: &[PathBuf]) -> String {
     format!("{}, the service account in {}", shown(paths), in_cluster::MOUNT)
 }
 
 fn shown(paths: &[PathBuf]) -> String {
     match paths {
-        [] => "no file, as HOME is not set".to_owned(),
+        [] => "no file, because HOME is not set".to_owned(),
         paths => paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", "),
     }
 }

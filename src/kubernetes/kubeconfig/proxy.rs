@@ -1,4 +1,4 @@
-//! The proxy on the way to the API server: `proxy-url`, or the environment's where kubectl would use it.
+//! Finds the proxy in front of the API server: `proxy-url`, or the environment's proxy if kubectl would use it.
 
 use std::net::IpAddr;
 
@@ -12,28 +12,26 @@ use super::{
     file::{ClusterEntry, Entry, given},
 };
 
-/// A proxy, and who we are to it.
 #[derive(Clone, Debug)]
 pub(crate) struct Proxy {
-    /// The setting that it comes from, for messages.
+    /// The name of its setting, for messages.
     pub(crate) setting: &'static str,
-    /// Scheme, host and port, for messages: no password.
+    /// Scheme, host and port without the password, for messages.
     pub(crate) shown: String,
-    /// What a connection is made to: `http` stands for SOCKS as well.
+    /// The address for the connection. Its scheme is `http` for SOCKS, too.
     pub(crate) address: Uri,
     pub(crate) route: Route,
 }
 
-/// How a proxy is spoken to.
+/// The protocol of a proxy, with the login.
 #[derive(Clone, Debug)]
 pub(crate) enum Route {
-    /// HTTP, with this `Proxy-Authorization`.
+    /// The value of `Proxy-Authorization`.
     Http(Option<HeaderValue>),
-    /// SOCKS 5, with this user and password.
+    /// SOCKS 5, with user and password.
     Socks(Option<(String, Secret)>),
 }
 
-/// The proxy to use, if any.
 pub(super) fn find(
     cluster: &Entry<ClusterEntry>,
     server: &Uri,
@@ -60,7 +58,7 @@ pub(super) fn find(
     proxy(&whole, name).map(Some).map_err(refused)
 }
 
-/// Reads a proxy's address. Problems do not repeat it, as it may hold a password.
+/// Parses a proxy's address. Errors do not quote it because it may hold a password.
 fn proxy(text: &str, setting: &'static str) -> Result<Proxy, String> {
     let (scheme, rest) = address::scheme(text).unwrap_or_default();
     if !matches!(scheme.as_str(), "http" | "https" | "socks5" | "socks5h") {
@@ -72,7 +70,7 @@ fn proxy(text: &str, setting: &'static str) -> Result<Proxy, String> {
         None => (None, authority),
     };
     if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
-        return Err("it contains blanks; write them as %20 where they belong to a password".into());
+        return Err("it contains blanks; write a blank of a password as %20".into());
     }
     let authority = address::check_authority(authority).map_err(|_| "it names no usable host and port; correct it")?;
     let with_port = match (authority.rsplit_once(':'), scheme.as_str()) {
@@ -99,7 +97,7 @@ fn proxy(text: &str, setting: &'static str) -> Result<Proxy, String> {
     Ok(Proxy { setting, shown, address, route })
 }
 
-/// The value of a header for a name and a password.
+/// The header value of basic authentication.
 pub(super) fn basic(user: &[u8], password: &[u8]) -> Result<HeaderValue, String> {
     let pair = base64::engine::general_purpose::STANDARD.encode([user, b":", password].concat());
     let mut value = HeaderValue::try_from(format!("Basic {pair}")).map_err(|_| "it cannot be sent; correct it")?;
@@ -107,7 +105,7 @@ pub(super) fn basic(user: &[u8], password: &[u8]) -> Result<HeaderValue, String>
     Ok(value)
 }
 
-/// The bytes that percent signs stand for.
+/// Decodes percent-encoding leniently: an invalid sequence stays as it is.
 fn decoded(text: &str) -> Vec<u8> {
     let bytes = text.as_bytes();
     let (mut decoded, mut at) = (Vec::with_capacity(bytes.len()), 0);
@@ -121,18 +119,18 @@ fn decoded(text: &str) -> Vec<u8> {
     decoded
 }
 
-/// The host of an address, as names are compared.
+/// The host of an address in the form in which hosts are compared.
 fn host(server: &Uri) -> String {
     server.host().unwrap_or_default().trim_matches(['[', ']']).trim_end_matches('.').to_ascii_lowercase()
 }
 
-/// Whether an address is on this machine.
 pub(super) fn is_loopback(server: &Uri) -> bool {
     let host = host(server);
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-/// Whether the environment's proxy is not for this host: loopback, or in `NO_PROXY`, by Go's rules.
+/// Whether the environment's proxy is not used for this host, because it is loopback or in `NO_PROXY`. Go's rules
+/// apply.
 fn is_direct(server: &Uri, environment: &Environment) -> bool {
     let host = host(server);
     let port = server.port_u16().unwrap_or(if server.scheme_str() == Some("https") { 443 } else { 80 });
@@ -146,7 +144,7 @@ fn is_direct(server: &Uri, environment: &Environment) -> bool {
     no_proxy.split(',').map(str::trim).filter(|entry| !entry.is_empty()).any(|entry| excludes(entry, &host, ip, port))
 }
 
-/// Whether an entry of `NO_PROXY` is about a host.
+/// Whether an entry of `NO_PROXY` matches a host.
 fn excludes(entry: &str, host: &str, ip: Option<IpAddr>, port: u16) -> bool {
     if entry == "*" {
         return true;

@@ -1,4 +1,4 @@
-//! The cluster of a kubeconfig: address, name and trusted certificates.
+//! Reads the cluster of a kubeconfig: address, server name and trusted certificates.
 
 use http::Uri;
 use rustls::pki_types::ServerName;
@@ -12,20 +12,18 @@ use super::{
 
 const KIND: &str = "cluster";
 
-/// The address.
 pub(super) fn address(cluster: &Entry<ClusterEntry>) -> Result<Uri, Error> {
     let text = cluster.required(KIND, "server", cluster.value.server.as_deref())?;
     address::server(text).map_err(|problem| cluster.refuse(KIND, "server", problem))
 }
 
-/// The name that the server's certificate has to be for.
+/// The name that the server's certificate must have, instead of the host.
 pub(super) fn server_name(cluster: &Entry<ClusterEntry>) -> Result<Option<ServerName<'static>>, Error> {
     let Some(name) = given(cluster.value.tls_server_name.as_deref()) else { return Ok(None) };
     let refused = |_| cluster.refuse(KIND, "tls-server-name", "it is neither a DNS name nor an IP address; correct it");
     ServerName::try_from(name.to_owned()).map(Some).map_err(refused)
 }
 
-/// Whose certificates are accepted.
 pub(super) fn trust(cluster: &Entry<ClusterEntry>) -> Result<Trust, Error> {
     let ClusterEntry { certificate_authority: file, certificate_authority_data: data, .. } = &cluster.value;
     let (file, data) = (("certificate-authority", file.as_deref()), ("certificate-authority-data", data.as_deref()));

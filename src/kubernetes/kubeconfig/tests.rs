@@ -1,4 +1,4 @@
-//! Kubeconfigs that kubectl reads, and what they come to here.
+//! Kubeconfigs that kubectl accepts, and their meaning here.
 
 use std::fs;
 
@@ -96,8 +96,10 @@ fn server_address_that_cannot_be_used_is_refused() {
 #[test]
 fn blank_member_is_absent() {
     let access = found(
-        "server: 'http://h', certificate-authority-data: '', certificate-authority: '', tls-server-name: '', proxy-url: ''",
-        "client-certificate-data: '', client-key-data: '', token: '', tokenFile: '', username: '', password: ' ', as: ''",
+        "server: 'http://h', certificate-authority-data: '', certificate-authority: '', tls-server-name: '', \
+         proxy-url: ''",
+        "client-certificate-data: '', client-key-data: '', token: '', tokenFile: '', username: '', \
+         password: ' ', as: ''",
     );
     let access = access.unwrap();
     assert!(access.trust == Trust::System && access.identity.is_none() && access.proxy.is_none());
@@ -264,7 +266,7 @@ fn cluster_is_found_where_kubectl_finds_it() {
     assert_eq!(host(&flag), "other");
     refused(find(&by(&[("HOME", "/missing")])), &["no cluster found", "/missing/.kube/config", "--kubeconfig"]);
     let context = Search { context: Some("zz".into()), ..by(&[("KUBECONFIG", "/missing/a:/missing/b")]) };
-    refused(find(&context), &["\"zz\"", "looked at /missing/a, /missing/b", "--kubeconfig"]);
+    refused(find(&context), &["\"zz\"", "searched: /missing/a, /missing/b", "--kubeconfig"]);
     refused(find(&Search { context: Some("zz".into()), ..Search::default() }), &["\"zz\"", "HOME is not set"]);
     let flag = Search { kubeconfig: Some("/missing".into()), ..Search::default() };
     refused(find(&flag), &["/missing", "check the path"]);

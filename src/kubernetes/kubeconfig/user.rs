@@ -1,11 +1,11 @@
-//! The user of a kubeconfig: which of its members count, as in client-go.
+//! Reads the user of a kubeconfig, with the precedence of client-go.
 //!
-//! | members | meaning |
+//! | members | rule |
 //! | --- | --- |
-//! | `tokenFile`, `token` | the file wins where it can be read; not together with `username` |
+//! | `tokenFile`, `token` | the file wins if it can be read; not together with `username` |
 //! | `username`, `password` | basic authentication |
-//! | `client-certificate`, `client-key` (or `-data`) | shown to the server, whatever else is sent |
-//! | `exec` | only where none of the above is set |
+//! | `client-certificate`, `client-key` (or `-data`) | used in addition to the others |
+//! | `exec` | used only if none of the above is set |
 //! | `auth-provider` | refused |
 
 use std::path::PathBuf;
@@ -21,12 +21,12 @@ use super::{
 };
 
 const KIND: &str = "user";
-/// The versions of the ExecCredential that a plugin may print.
+/// The supported versions of the ExecCredential.
 const API_VERSIONS: [&str; 2] = ["client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1"];
-/// The extension that carries settings for plugins.
+/// The name of the extension with settings for plugins.
 const PLUGIN_SETTINGS: &str = "client.authentication.k8s.io/exec";
 
-/// A command that prints credentials.
+/// A credential plugin: a command that prints credentials.
 #[derive(Clone)]
 pub(crate) struct Plugin {
     pub(crate) command: PathBuf,
@@ -38,7 +38,7 @@ pub(crate) struct Plugin {
 }
 
 impl Plugin {
-    /// The command's file name: nothing else of it is shown.
+    /// The command's file name. Nothing else of the command may be shown.
     pub(crate) fn name(&self) -> String {
         let name = self.command.file_name().unwrap_or(self.command.as_os_str());
         name.to_string_lossy().into_owned()
@@ -51,7 +51,6 @@ impl std::fmt::Debug for Plugin {
     }
 }
 
-/// How requests authenticate.
 pub(super) fn login(user: &Entry<User>, cluster: &Entry<ClusterEntry>) -> Result<Login, Error> {
     let User { token, token_file, username, password, auth_provider, exec, .. } = &user.value;
     if auth_provider.as_ref().is_some_and(|provider| !provider.is_null()) {
@@ -83,7 +82,7 @@ pub(super) fn login(user: &Entry<User>, cluster: &Entry<ClusterEntry>) -> Result
     }
 }
 
-/// The client's certificate and its key.
+/// The client certificate and its key.
 pub(super) fn identity(user: &Entry<User>) -> Result<Option<(FileContent, FileContent)>, Error> {
     let User { client_certificate, client_certificate_data, client_key, client_key_data, .. } = &user.value;
     let certificate = ("client-certificate", client_certificate.as_deref());
@@ -97,20 +96,19 @@ pub(super) fn identity(user: &Entry<User>) -> Result<Option<(FileContent, FileCo
             Err(user.refuse(KIND, "client-key", "it is not set, and a client certificate needs it; set it"))
         }
         (None, Some(_)) if is_only_login(user) => {
-            let problem = "it is not set, and client-key is of no use without it; set it";
+            let problem = "it is not set, and client-key needs it; set it";
             Err(user.refuse(KIND, "client-certificate", problem))
         }
         (None, _) => Ok(None),
     }
 }
 
-/// Whether nothing but a client certificate can show who sends a request. kubectl ignores a key beside a token.
+/// Whether the user has no credentials but a client certificate. kubectl ignores a lone key if there are others.
 fn is_only_login(user: &Entry<User>) -> bool {
     let User { token, token_file, username, password, exec, .. } = &user.value;
     exec.is_none() && [token, token_file, username, password].iter().all(|text| given(text.as_deref()).is_none())
 }
 
-/// The headers for impersonation.
 pub(super) fn impersonate(user: &Entry<User>) -> Result<HeaderMap, Error> {
     let User { impersonate, as_uid, as_groups, as_user_extra, .. } = &user.value;
     let mut headers = HeaderMap::new();
@@ -144,7 +142,7 @@ pub(super) fn impersonate(user: &Entry<User>) -> Result<HeaderMap, Error> {
     Ok(headers)
 }
 
-/// A key as a part of a header's name: other characters as percent signs and digits.
+/// Percent-encodes a key for the name of a header.
 fn escaped(key: &str) -> String {
     let is_plain = |c: u8| c.is_ascii_alphanumeric() || b"!#$&'*+-.^_`|~".contains(&c);
     key.bytes().map(|c| if is_plain(c) { char::from(c).to_string() } else { format!("%{c:02x}") }).collect()

@@ -1,7 +1,8 @@
 //! Publishes held deletions and reads their approvals.
 //!
-//! Each hold becomes an Event, and an annotation on a Lease lists all of them. A second annotation on that Lease approves
-//! holds. So Kubernetes decides who may approve and keeps the record; no endpoint of the controller changes anything.
+//! Each hold becomes an Event, and an annotation on a Lease lists all holds. A second annotation on the same Lease
+//! approves them. So the RBAC rules of the cluster decide who may approve, and no endpoint of the controller changes
+//! anything.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -27,69 +28,50 @@ use crate::{
     },
 };
 
-/// The annotation of the Lease that names what is approved, separated by commas.
+/// The annotation of the Lease with the approved holds, separated by commas.
 pub const ANNOTATION: &str = "pod-registrar/approved-holds";
-/// The annotation of the Lease that lists what the controller holds: `NAME=COUNT`, separated by commas. Former names follow
-/// the present one: `NAME/FORMER=COUNT`.
+/// The annotation of the Lease with the held deletions: `NAME=COUNT`, separated by commas. Former names follow the
+/// current one: `NAME/FORMER=COUNT`.
 pub const HELD_ANNOTATION: &str = "pod-registrar/held";
-/// So many approvals are kept there, the newest.
+/// Number of the newest approvals that stay in the annotation.
 const KEPT: usize = 20;
-/// How often the annotation is read while something is held.
+/// How often approvals are read while deletions are held.
 const READ_EVERY: Duration = Duration::from_secs(3);
-/// The longest time between readings that fail.
+/// The longest backoff after failed reads.
 const READ_MAX: Duration = Duration::from_secs(60);
-/// A request that takes longer does not come back.
+/// Time limit of each request of [`Approvals`].
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
-/// The time limit of a person's command. It includes the run of a credential plugin.
+/// Time limit of the `approve` command, with the run of a credential plugin.
 const APPROVE_WITHIN: Duration = Duration::from_secs(30);
-/// What an Event's note may have at most is 1 kB.
+/// The API server refuses an Event with a longer note.
 const NOTE_BYTES: usize = 1_000;
 
 /// Why an approval could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The Lease could not be read.
     #[error(
-        "cannot read the Lease {lease}: {}; name the controller's with --approval-lease NAMESPACE/NAME, \
+        "cannot read the Lease {lease}: {}; name the controller's Lease with --approval-lease NAMESPACE/NAME, \
          and use credentials that may get it",
         words(source)
     )]
-    Read {
-        /// Which one.
-        lease: LeaseRef,
-        /// Why.
-        source: kube::Error,
-    },
-    /// Nothing is held under this name.
-    #[error("the controller holds nothing under the name {hold}, by the Lease {lease}; {held}")]
+    Read { lease: LeaseRef, source: kube::Error },
+    #[error("the Lease {lease} lists no hold {hold}; {held}")]
     Unknown {
-        /// What was to be approved.
         hold: HoldId,
-        /// Which one.
         lease: LeaseRef,
-        /// What is held instead.
+        /// The holds that the Lease lists.
         held: String,
     },
-    /// The Lease could not be changed.
     #[error("cannot annotate the Lease {lease}: {}; use credentials that may patch it", words(source))]
-    Patch {
-        /// Which one.
-        lease: LeaseRef,
-        /// Why.
-        source: kube::Error,
-    },
-    /// The time limit passed.
+    Patch { lease: LeaseRef, source: kube::Error },
     #[error(
-        "no answer from the API server or the credential plugin within {APPROVE_WITHIN:?}; check both, then approve again: \
-         repeating is safe"
+        "no answer from the API server or the credential plugin within {APPROVE_WITHIN:?}; check both, then approve \
+         again: repeating is safe"
     )]
     Late,
 }
 
-/// Approves a hold, within 30 s.
-///
-/// # Errors
-/// When the Lease cannot be read or changed, the controller holds nothing under this name, or the time limit passed.
+/// Approves one hold, within 30 s.
 pub async fn approve(leases: &LeaseClient, hold: &HoldId) -> Result<(), Error> {
     let annotated = tokio::time::timeout(APPROVE_WITHIN, annotate(leases, hold)).await;
     annotated.unwrap_or(Err(Error::Late))
@@ -112,16 +94,16 @@ async fn read(leases: &LeaseClient) -> Result<Lease, kube::Error> {
     serde_json::from_value(leases.get().await?).map_err(kube::Error::SerdeError)
 }
 
-/// The approvals on a Lease, oldest first. What is none is left aside.
+/// The approvals on a Lease, oldest first. Entries that are no hold's name are skipped.
 fn approved(lease: &Lease) -> Vec<HoldId> {
     let text = lease.meta().annotations.as_ref().and_then(|all| all.get(ANNOTATION)).map(String::as_str);
     text.unwrap_or_default().split(',').filter_map(|id| id.trim().parse().ok()).collect()
 }
 
-/// What the controller holds by the Lease.
+/// A hold as the Lease lists it.
 #[derive(Debug, PartialEq, Eq)]
 struct Held {
-    /// The present name, and the former ones.
+    /// The current name, then the former ones.
     names: Vec<HoldId>,
     deletions: usize,
 }
@@ -133,8 +115,8 @@ fn held(lease: &Lease) -> Vec<Held> {
     pairs.filter_map(|(ids, count)| Some(Held { names: names(ids)?, deletions: count.parse().ok()? })).collect()
 }
 
-/// What is held, as the annotation's value.
-fn as_held(shown: &[HoldSummary]) -> String {
+/// The value of [`HELD_ANNOTATION`].
+fn held_value(shown: &[HoldSummary]) -> String {
     let names = |hold: &HoldSummary| {
         let all = std::iter::once(&hold.id).chain(hold.former.iter().rev());
         all.map(ToString::to_string).collect::<Vec<_>>().join("/")
@@ -142,19 +124,19 @@ fn as_held(shown: &[HoldSummary]) -> String {
     shown.iter().map(|hold| format!("{}={}", names(hold), hold.deletions)).collect::<Vec<_>>().join(",")
 }
 
-/// What is held, for a person.
+/// The holds in words.
 fn list_of(held: &[Held]) -> String {
     if held.is_empty() {
-        return "it holds nothing. A hold is listed there within seconds; is this the controller's Lease?".to_owned();
+        return "it lists nothing. The controller lists a hold within seconds; is this its Lease?".to_owned();
     }
     let each = held.iter().filter_map(|Held { names, deletions }| {
         let name = names.first()?;
         Some(format!("{name} ({deletions} deletions)"))
     });
-    format!("it holds {}", each.collect::<Vec<_>>().join(", "))
+    format!("it lists {}", each.collect::<Vec<_>>().join(", "))
 }
 
-/// The annotation's value once this hold is approved as well.
+/// The value of [`ANNOTATION`] after this hold was approved.
 fn with(mut approved: Vec<HoldId>, hold: &HoldId) -> String {
     approved.retain(|other| other != hold);
     approved.push(hold.clone());
@@ -162,20 +144,19 @@ fn with(mut approved: Vec<HoldId>, hold: &HoldId) -> String {
     newest.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
-/// Whether one of these has this name, or had it before.
+/// Whether one of the holds has this name or had it.
 fn is_among(shown: &[HoldSummary], id: &HoldId) -> bool {
     shown.iter().any(|hold| hold.is_named(id))
 }
 
-/// Publishes what is held, and reads what is approved.
+/// Publishes held deletions and reads their approvals.
 pub struct Approvals {
-    /// The Lease that lists and approves, and that Events are about.
     pub leases: LeaseClient,
-    /// This process, for the Events.
+    /// The `reportingInstance` of Events.
     pub instance: String,
 }
 
-/// The requests that fail for a while.
+/// When each kind of failed request is logged again.
 struct Faults {
     clock: Clock,
     list: Reminder,
@@ -190,7 +171,7 @@ impl Faults {
     }
 }
 
-/// What a request answers in time, or why it does not.
+/// A request's answer, or why there is none within the time limit.
 async fn answered<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, String> {
     match tokio::time::timeout(ANSWER_WITHIN, request).await {
         Ok(answer) => answer.map_err(|error| words(&error)),
@@ -199,17 +180,18 @@ async fn answered<T>(request: impl Future<Output = Result<T, kube::Error>>) -> R
 }
 
 impl Approvals {
-    /// While something is held, tells of it in Events and reads what is approved; until nobody holds anything any more.
+    /// Publishes holds and reads approvals while there are holds. Ends when the sender of the status or the receiver of
+    /// approvals is gone.
     pub async fn run(self, mut controller_status: watch::Receiver<ControllerStatus>, approvals: mpsc::Sender<HoldId>) {
-        let (mut told, mut failures, mut rng) = (HashSet::new(), 0_u32, fastrand::Rng::new());
+        let (mut published, mut failures, mut rng) = (HashSet::new(), 0_u32, fastrand::Rng::new());
         let (mut used, mut faults) = (HashSet::<HoldId>::new(), Faults::none());
-        // An earlier process may have left a list of its holds.
+        // None until the list was written once: an earlier process may have left its own.
         let mut listed: Option<String> = None;
         loop {
             let shown = controller_status.borrow_and_update().holds.clone();
-            told.retain(|id| is_among(&shown, id));
+            published.retain(|id| is_among(&shown, id));
             let over: Vec<HoldId> = used.iter().filter(|id| !is_among(&shown, id)).cloned().collect();
-            let held = as_held(&shown);
+            let held = held_value(&shown);
             let is_listed = listed.as_ref() == Some(&held) || (listed.is_none() && held.is_empty());
             if (!over.is_empty() || !is_listed) && self.update(&over, &held, &mut faults).await {
                 used.retain(|id| is_among(&shown, id));
@@ -223,8 +205,8 @@ impl Approvals {
                 continue;
             }
             for hold in &shown {
-                if !told.contains(&hold.id) && self.tell(hold, &mut faults).await {
-                    told.insert(hold.id.clone());
+                if !published.contains(&hold.id) && self.publish(hold, &mut faults).await {
+                    published.insert(hold.id.clone());
                 }
             }
             match answered(read(&self.leases)).await.map(|lease| approved(&lease)) {
@@ -251,13 +233,15 @@ impl Approvals {
                 if failures == 0 { READ_EVERY } else { retry::backoff(READ_EVERY, READ_MAX, failures, rng.u64(..)) };
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
-                news = controller_status.wait_for(|controller_status| controller_status.holds != shown) => if news.is_err() { return },
+                changed = controller_status.wait_for(|status| status.holds != shown) => if changed.is_err() {
+                    return;
+                },
             }
         }
     }
 
-    /// Lists on the Lease what is held, and takes approvals off it once they have served: the same pods may be held again
-    /// one day, for another reason. Says whether that is done.
+    /// Lists the holds on the Lease, and removes approvals of holds that are over: the same pods may be held again
+    /// later, for another reason. True if the Lease was replaced.
     async fn update(&self, over: &[HoldId], held: &str, faults: &mut Faults) -> bool {
         let Err(error) = answered(self.replace(over, held)).await else {
             faults.list.over();
@@ -279,8 +263,8 @@ impl Approvals {
         self.leases.put(&lease).await.map(|_| ())
     }
 
-    /// Tells of a hold once. Says whether that is done: another process or an earlier life of this one may have.
-    async fn tell(&self, hold: &HoldSummary, faults: &mut Faults) -> bool {
+    /// Writes the Event of a hold. True if it exists: another process may have written it (409).
+    async fn publish(&self, hold: &HoldSummary, faults: &mut Faults) -> bool {
         let events: Api<Event> = Api::namespaced(self.leases.client.clone(), &self.leases.lease.namespace);
         let (event, params) = (self.event(hold), PostParams::default());
         let written = async {
@@ -373,7 +357,6 @@ mod tests {
         assert!(error.to_string().starts_with("no answer from the API server"), "{error}");
     }
 
-    /// The lines of a log.
     #[derive(Clone, Default)]
     struct Log(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
 
@@ -402,7 +385,7 @@ mod tests {
         });
         let because = crate::reconcile::absence::hold::HoldReason::ScopeChanged;
         let shown = HoldSummary { id: hold(1), deletions: 5, because, former: Vec::new() };
-        let (_standing, controller_status) =
+        let (_status, controller_status) =
             watch::channel(ControllerStatus { holds: vec![shown], ..ControllerStatus::default() });
         let publisher = Approvals { leases: leases(Client::new(refusing, "default")), instance: "i".into() };
         let (approvals, _approved) = mpsc::channel(1);
@@ -423,13 +406,13 @@ mod tests {
             because: crate::reconcile::absence::hold::HoldReason::ScopeChanged,
             former: vec![hold(9)],
         };
-        let text = as_held(&[shown(1, 5), shown(2, 300)]);
+        let text = held_value(&[shown(1, 5), shown(2, 300)]);
         let lease: Lease =
             serde_json::from_value(serde_json::json!({"metadata": {"annotations": {HELD_ANNOTATION: text}}})).unwrap();
         let named = |n: usize, deletions| Held { names: vec![hold(n), hold(9)], deletions };
         assert_eq!(held(&lease), [named(1, 5), named(2, 300)]);
         assert!(list_of(&held(&lease)).contains("000000000002 (300 deletions)"));
-        assert!(held(&Lease::default()).is_empty() && list_of(&[]).contains("holds nothing"));
+        assert!(held(&Lease::default()).is_empty() && list_of(&[]).contains("lists nothing"));
         assert!(is_among(&[shown(1, 5)], &hold(9)) && !is_among(&[shown(1, 5)], &hold(2)));
     }
 

@@ -1,6 +1,7 @@
-//! Carries out what the election decides, and tells the event loop whether this process leads.
+//! Sends the Lease requests that [`Election`] decides on, and publishes whether this process leads.
 //!
-//! The election decides about every request and every retry. Each request has a time limit far below the lease's duration.
+//! The election decides about every request and every retry. Each request has a time limit of a third of the lease's
+//! duration.
 
 use std::{future::Future, time::Duration};
 
@@ -20,48 +21,44 @@ use crate::{
     telemetry::metrics::Metrics,
 };
 
-/// Giving the lease up takes no longer; one that is not given up expires.
+/// Time limit for releasing the lease at the end. A lease that was not released expires.
 const RELEASE_WITHIN: Duration = Duration::from_secs(1);
-/// A leader that was able to work for this long steps aside for a short time only, should it ever have to.
+/// After working this long, the delay for stepping aside starts again at its shortest.
 const WORKED_AFTER: Duration = Duration::from_secs(600);
 
-/// Why the lease was not read or not replaced.
+/// Why the Lease was not read or not replaced.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// It is not there.
     #[error("there is no such Lease; create it, empty, as in deploy/lease.yaml")]
     Missing,
-    /// The API server refused, or did not answer.
+    /// The API server refused the request, or the connection failed.
     #[error("{why}")]
     Refused {
         /// What went wrong, and how to fix it.
         why: String,
-        /// The error itself.
         source: Box<kube::Error>,
     },
-    /// The API server did not answer in time.
     #[error(
-        "no answer from the API server within {0:?}, a third of the lease's duration; raise --lease-duration if it is slow"
+        "no answer from the API server within {0:?}, a third of the lease's duration; raise --lease-duration if it is \
+         slow"
     )]
     Late(Duration),
-    /// The answer is not the Lease.
-    #[error("the answer is not the Lease that was asked for; is there a proxy in between?")]
+    #[error("the answer is not the requested Lease; is there a proxy in between?")]
     Unusable,
-    /// The name of the Lease makes no URL.
-    #[error("the Lease cannot be asked for: {0}; check --lease")]
+    #[error("the name of the Lease does not fit in a URL: {0}; check --lease")]
     Request(#[source] http::Error),
 }
 
-/// Holds the lease while this process leads, and watches it while it stands by.
+/// Renews the lease while this process leads, and reads it while this process is a standby.
 pub struct Elector {
     leases: LeaseClient,
     timing: LeaseTiming,
     election: Election,
-    /// The Lease as it was last read: what is not ours in it stays as it is.
+    /// The Lease as it was last read. Only the fields of the election are changed in it.
     document: Value,
     clock: Clock,
     controller_status: watch::Receiver<ControllerStatus>,
-    /// When it last began to lead.
+    /// Start of the current term.
     led_since: Option<Moment>,
     leadership_sender: watch::Sender<Leadership>,
     failures: u64,
@@ -70,7 +67,7 @@ pub struct Elector {
 }
 
 impl Elector {
-    /// Stands by as `me`. `duration` is in whole seconds.
+    /// An elector that starts as a standby. `duration` is in whole seconds.
     pub fn new(
         leases: LeaseClient,
         me: String,
@@ -98,17 +95,17 @@ impl Elector {
         (elector, leadership)
     }
 
-    /// Takes the lease when it can be had and keeps it, until `over` comes; then gives it up.
+    /// Acquires and renews the lease until `shutdown` completes; then releases it.
     ///
-    /// It stands for election once the first page of pods has arrived: a leader without pods would only keep the lease from
-    /// one that has some. A leader that cannot reach the registry steps aside.
-    pub async fn run(mut self, over: impl Future<Output = ()>) {
+    /// The process becomes a candidate once the first page of pods has arrived: a leader without pods would only block
+    /// a replica that has them. A leader that cannot reach the registry steps aside.
+    pub async fn run(mut self, shutdown: impl Future<Output = ()>) {
         {
-            let mut over = std::pin::pin!(over);
+            let mut shutdown = std::pin::pin!(shutdown);
             loop {
                 tokio::select! {
                     biased;
-                    () = &mut over => break,
+                    () = &mut shutdown => break,
                     _ = self.turn() => {}
                 }
             }
@@ -116,21 +113,21 @@ impl Elector {
         self.release().await;
     }
 
-    /// Does what is to be done next, and waits for it. False once there is nothing any more.
+    /// Does the election's next step. False after the last one.
     async fn turn(&mut self) -> bool {
-        self.stand();
+        self.update_candidacy();
         match self.election.step(self.clock.now()) {
             ElectionStep::Wait(until) => self.clock.sleep_until(until).await,
             ElectionStep::Get => self.get().await,
-            ElectionStep::Put(claim) => self.put(claim).await,
+            ElectionStep::Put(update) => self.put(update).await,
             ElectionStep::Done => return false,
         }
-        self.tell();
+        self.publish();
         true
     }
 
-    /// Stands for election, or steps aside, as this process is able to.
-    fn stand(&mut self) {
+    /// Becomes a candidate or steps aside, depending on what this process is able to do.
+    fn update_candidacy(&mut self) {
         let (ability, now) = (self.controller_status.borrow().ability, self.clock.now());
         let term = self.election.leadership().term(now);
         self.led_since = term.and(self.led_since.or(Some(now)));
@@ -145,17 +142,17 @@ impl Elector {
             Ability::CutOff if term.is_some() => {
                 tracing::error!(
                     lease = %self.leases.lease.name,
-                    "this leader cannot reach the registry; it gives the lease up so that another replica can write. Check \
-                     the network from this pod to the registry, and the registry's credentials"
+                    "this leader cannot reach the registry; releasing the lease so that another replica can write. \
+                     Check the network from this pod to the registry, and the registry's credentials"
                 );
                 self.election.step_aside(now);
-                self.tell();
+                self.publish();
             }
             Ability::CutOff => {}
         }
     }
 
-    fn tell(&self) {
+    fn publish(&self) {
         let leadership = self.election.leadership();
         self.leadership_sender
             .send_if_modified(|leadership_sender| std::mem::replace(leadership_sender, leadership) != leadership);
@@ -164,30 +161,30 @@ impl Elector {
     async fn release(mut self) {
         let led = self.election.leadership() != Leadership::Follower;
         self.election.release(self.clock.now());
-        self.tell();
+        self.publish();
         let released = async { while self.turn().await {} };
         match tokio::time::timeout(RELEASE_WITHIN, released).await {
             Ok(()) if led => tracing::info!(lease = %self.leases.lease.name, "lease released"),
             Ok(()) => {}
             Err(_) => {
-                tracing::warn!(lease = %self.leases.lease.name, "lease not released in time, it expires by itself")
+                tracing::warn!(lease = %self.leases.lease.name, "lease not released in time; it expires")
             }
         }
     }
 
     async fn get(&mut self) {
         let answer = self.within(self.leases.get()).await;
-        let read = answer.and_then(|document| Ok((seen(&document).ok_or(Error::Unusable)?, document)));
+        let read = answer.and_then(|document| Ok((state_of(&document).ok_or(Error::Unusable)?, document)));
         let now = self.clock.now();
         match read {
-            Ok((seen, document)) => {
-                self.answered();
+            Ok((state, document)) => {
+                self.recovered();
                 let before = self.election.holder().map(str::to_owned);
-                if before.as_deref() != Some(&seen.holder) {
-                    tracing::info!(holder = seen.holder, transitions = seen.transitions, "lease read");
+                if before.as_deref() != Some(&state.holder) {
+                    tracing::info!(holder = state.holder, transitions = state.transitions, "lease read");
                 }
                 self.document = document;
-                self.election.read(&seen, now);
+                self.election.read(&state, now);
             }
             Err(error) => {
                 if matches!(error, Error::Missing) {
@@ -200,22 +197,22 @@ impl Elector {
         }
     }
 
-    async fn put(&mut self, claim: LeaseUpdate) {
-        let document = claimed(&self.document, &claim, jiff::Timestamp::now());
+    async fn put(&mut self, update: LeaseUpdate) {
+        let document = updated(&self.document, &update, jiff::Timestamp::now());
         let sent = self.clock.now();
         let answer = self.within(self.leases.put(&document)).await;
         let now = self.clock.now();
         let written = match answer {
-            Ok(document) if seen(&document).is_some_and(|seen| seen.holder == claim.holder) => {
-                self.answered();
+            Ok(document) if state_of(&document).is_some_and(|state| state.holder == update.holder) => {
+                self.recovered();
                 UpdateOutcome::Done
             }
             Ok(_) => {
                 self.failed(&Error::Unusable);
                 UpdateOutcome::Failed
             }
-            Err(Error::Refused { source, .. }) if matches!(&*source, kube::Error::Api(status) if status.code == 409) => {
-                tracing::debug!("the lease was changed since it was read, it is read again");
+            Err(Error::Refused { source, .. }) if is_conflict(&source) => {
+                tracing::debug!("the lease changed since it was read; reading it again");
                 UpdateOutcome::Conflict
             }
             Err(error) => {
@@ -223,7 +220,7 @@ impl Elector {
                 UpdateOutcome::Failed
             }
         };
-        self.election.written(&claim, written, sent, now);
+        self.election.written(&update, written, sent, now);
     }
 
     async fn within(&self, request: impl Future<Output = Result<Value, kube::Error>>) -> Result<Value, Error> {
@@ -246,14 +243,14 @@ impl Elector {
         Error::Refused { why: explain(&error, &right), source: Box::new(error) }
     }
 
-    fn answered(&mut self) {
+    fn recovered(&mut self) {
         if self.reminder.over() {
-            tracing::info!(lease = %self.leases.lease.name, failures = self.failures, "the lease can be had again");
+            tracing::info!(lease = %self.leases.lease.name, failures = self.failures, "lease requests succeed again");
         }
         self.failures = 0;
     }
 
-    /// Reported at growing intervals, and not at every try.
+    /// Warns at growing intervals, not at every attempt.
     fn failed(&mut self, error: &Error) {
         self.failures += 1;
         self.metrics.lease_failed();
@@ -262,13 +259,17 @@ impl Elector {
             let failures = self.failures;
             tracing::warn!(namespace, lease = name, failures, %error, "lease not read or written; retrying");
         } else {
-            tracing::debug!(failures = self.failures, %error, "the lease was not read or written");
+            tracing::debug!(failures = self.failures, %error, "lease not read or written");
         }
     }
 }
 
-/// What the election has to know of a Lease. None if it is none.
-fn seen(document: &Value) -> Option<LeaseState> {
+fn is_conflict(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 409)
+}
+
+/// The fields of a Lease that the election needs. None if the document has no resource version.
+fn state_of(document: &Value) -> Option<LeaseState> {
     let spec = &document["spec"];
     let text = |member: &str| spec[member].as_str().unwrap_or_default().to_owned();
     let version = document["metadata"]["resourceVersion"].as_str().filter(|version| !version.is_empty())?;
@@ -281,18 +282,19 @@ fn seen(document: &Value) -> Option<LeaseState> {
     })
 }
 
-/// The Lease with a claim in it, and everything else as it was. Times are for people and other clients: we compare none.
-fn claimed(document: &Value, claim: &LeaseUpdate, now: jiff::Timestamp) -> Value {
-    // Exactly six digits, or the API server refuses it.
+/// The Lease with the fields of an update; all others stay. The times are for people and other clients: the election
+/// does not compare them.
+fn updated(document: &Value, update: &LeaseUpdate, now: jiff::Timestamp) -> Value {
+    // The API server refuses a time without exactly six decimals.
     let now = format!("{now:.6}");
     let mut document = document.clone();
-    document["metadata"]["resourceVersion"] = json!(claim.version);
+    document["metadata"]["resourceVersion"] = json!(update.version);
     let spec = &mut document["spec"];
-    spec["holderIdentity"] = json!(claim.holder);
-    spec["leaseTransitions"] = json!(claim.transitions);
-    spec["leaseDurationSeconds"] = json!(claim.duration.as_secs());
+    spec["holderIdentity"] = json!(update.holder);
+    spec["leaseTransitions"] = json!(update.transitions);
+    spec["leaseDurationSeconds"] = json!(update.duration.as_secs());
     spec["renewTime"] = json!(now);
-    if claim.acquires {
+    if update.acquires {
         spec["acquireTime"] = json!(now);
     }
     document
@@ -302,7 +304,7 @@ fn claimed(document: &Value, claim: &LeaseUpdate, now: jiff::Timestamp) -> Value
 mod tests {
     use super::*;
 
-    fn claim(holder: &str, acquires: bool) -> LeaseUpdate {
+    fn update(holder: &str, acquires: bool) -> LeaseUpdate {
         LeaseUpdate {
             holder: holder.into(),
             transitions: 5,
@@ -313,22 +315,27 @@ mod tests {
     }
 
     #[test]
-    fn claim_changes_only_its_own_lease_fields() {
+    fn update_changes_only_its_own_lease_fields() {
         let document = json!({
             "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
-            "metadata": {"name": "l", "resourceVersion": "88", "annotations": {"a": "b"}, "labels": {"c": "d"}, "later": [1]},
-            "spec": {"holderIdentity": "other", "acquireTime": "2026-01-01T00:00:00.000000Z", "strategy": "x", "later": {"y": 1}},
+            "metadata": {
+                "name": "l", "resourceVersion": "88", "annotations": {"a": "b"}, "labels": {"c": "d"}, "later": [1]
+            },
+            "spec": {
+                "holderIdentity": "other", "acquireTime": "2026-01-01T00:00:00.000000Z", "strategy": "x",
+                "later": {"y": 1}
+            },
             "status": {"later": true},
         });
         let now = jiff::Timestamp::from_second(1_790_000_000).unwrap();
-        let ours = claimed(&document, &claim("me:1", false), now);
+        let ours = updated(&document, &update("me:1", false), now);
         let mut expected = document.clone();
         expected["spec"]["holderIdentity"] = json!("me:1");
         expected["spec"]["leaseTransitions"] = json!(5);
         expected["spec"]["leaseDurationSeconds"] = json!(15);
         expected["spec"]["renewTime"] = json!("2026-09-21T14:13:20.000000Z");
         assert_eq!(ours, expected);
-        let acquired = claimed(&document, &claim("me:1", true), now);
+        let acquired = updated(&document, &update("me:1", true), now);
         assert_eq!(acquired["spec"]["acquireTime"], acquired["spec"]["renewTime"]);
     }
 
@@ -342,13 +349,13 @@ mod tests {
             renewed: String::new(),
             version: "7".into(),
         };
-        assert_eq!(seen(&empty), Some(free));
+        assert_eq!(state_of(&empty), Some(free));
         assert_eq!(
-            claimed(&empty, &claim("me:1", true), jiff::Timestamp::UNIX_EPOCH)["spec"]["holderIdentity"],
+            updated(&empty, &update("me:1", true), jiff::Timestamp::UNIX_EPOCH)["spec"]["holderIdentity"],
             "me:1"
         );
         for none in [json!({}), json!([]), json!("x"), json!({"metadata": {"resourceVersion": ""}})] {
-            assert_eq!(seen(&none), None, "{none}");
+            assert_eq!(state_of(&none), None, "{none}");
         }
     }
 }

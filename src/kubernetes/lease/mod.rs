@@ -1,7 +1,7 @@
-//! Leases: the one that elects a leader, and the one on which held deletions are listed and approved.
+//! Leases: one elects the leader, and one lists held deletions and takes their approvals.
 //!
-//! A Lease is read and replaced as the JSON document that it is. Annotations, labels and fields of later Kubernetes
-//! releases therefore survive.
+//! A Lease is read and replaced as a JSON document. This keeps annotations, labels and the fields of later Kubernetes
+//! releases.
 
 pub mod approvals;
 pub mod elector;
@@ -12,9 +12,7 @@ use http::{Method, Request, header::CONTENT_TYPE};
 use kube::Client;
 use serde_json::Value;
 
-/// The name of a Lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "its fields are the two parts of the name")]
 pub struct LeaseRef {
     pub namespace: String,
     pub name: String,
@@ -26,14 +24,13 @@ impl fmt::Display for LeaseRef {
     }
 }
 
-/// Requests about one Lease. None is retried, and none has a time limit of its own.
+/// Sends requests about one Lease, without retries and time limits.
 pub struct LeaseClient {
     client: Client,
     lease: LeaseRef,
 }
 
 impl LeaseClient {
-    /// A client for this Lease.
     pub fn new(client: Client, lease: LeaseRef) -> Self {
         Self { client, lease }
     }
@@ -42,7 +39,7 @@ impl LeaseClient {
         self.send(Method::GET, "application/json", Vec::new()).await
     }
 
-    /// Replaces the Lease, unless it was changed since the document's version.
+    /// Replaces the Lease, unless it changed since the document's resource version (409).
     async fn put(&self, document: &Value) -> Result<Value, kube::Error> {
         self.send(Method::PUT, "application/json", document.to_string().into_bytes()).await
     }

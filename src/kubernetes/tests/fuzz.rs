@@ -1,5 +1,4 @@
-//! Pods as nobody expects them: one of them never spoils its neighbours, its identity is not lost, and what becomes of it
-//! is bounded.
+//! Mutated pods: none breaks the other items of its list, its identity is kept, and its record is bounded.
 
 use kube::core::{ObjectList, WatchEvent};
 use serde_json::{Map, Value, value::RawValue};
@@ -14,9 +13,8 @@ use crate::{
     },
 };
 
-/// What a record may take: the protocol's budget.
+/// The protocol's limit on a record.
 const RECORD_BYTES: usize = 20_000;
-/// What is said about a pod that cannot be read.
 const CAUSE_BYTES: usize = 2_000;
 
 fn rule() -> Rule {
@@ -32,7 +30,7 @@ fn fuzzed_pod_spoils_no_list_and_no_event() {
 }
 
 fn pod(input: &[u8], rule: &Rule) -> Found {
-    // What is no JSON is kube's matter: the whole list or event is refused, and asked for again.
+    // Input that is not JSON makes kube refuse the whole list or event, which is then requested again.
     let Some(text) = std::str::from_utf8(input).ok().filter(|text| serde_json::from_str::<Box<RawValue>>(text).is_ok())
     else {
         return Ok(());
@@ -42,11 +40,11 @@ fn pod(input: &[u8], rule: &Rule) -> Found {
         r#"{{"kind":"PodList","apiVersion":"v1","metadata":{{"resourceVersion":"9"}},"items":[{good},{text},{good}]}}"#
     );
     let list: ObjectList<Watched> = match serde_json::from_str(&list) {
-        Err(error) if cannot_be_held(text, &error) => return Ok(()),
+        Err(error) if cannot_be_represented(text, &error) => return Ok(()),
         list => list.map_err(|error| format!("the list: {error}"))?,
     };
     let [before, found, after] = list.items.as_slice() else { return Err("an item is lost".to_owned()) };
-    ensure(before.uid() == Some("v") && after.uid() == Some("v"), || "a neighbour is another".to_owned())?;
+    ensure(before.uid() == Some("v") && after.uid() == Some("v"), || "another item changed".to_owned())?;
     for kind in ["ADDED", "MODIFIED", "DELETED"] {
         let line = format!(r#"{{"type":"{kind}","object":{text}}}"#);
         let event: WatchEvent<Watched> = serde_json::from_str(&line).map_err(|error| format!("the event: {error}"))?;
@@ -68,15 +66,15 @@ fn pod(input: &[u8], rule: &Rule) -> Found {
     }
 }
 
-/// Half a surrogate pair and a number beyond a double are JSON that no reader can hold. No API server writes them, and they
-/// count as no JSON where they stand in the place of something that is read.
-fn cannot_be_held(text: &str, error: &serde_json::Error) -> bool {
+/// Half a surrogate pair and a number too large for a double are JSON that no reader can represent. API servers do not
+/// write them. In a field that is read, they make the input unreadable.
+fn cannot_be_represented(text: &str, error: &serde_json::Error) -> bool {
     let reason = error.to_string();
     ["surrogate in hex escape", "end of hex escape", "number out of range"].iter().any(|known| reason.contains(known))
         && serde_json::from_str::<Value>(text).is_err()
 }
 
-/// Where the document has a UID in its place, it is found, whatever else is wrong.
+/// A UID in its place is found, whatever else in the document is wrong.
 fn identity_is_kept(text: &str, found: &Watched) -> Found {
     let Ok(value) = serde_json::from_str::<Value>(text) else { return Ok(()) };
     let uid = value["metadata"]["uid"].as_str().filter(|uid| !uid.is_empty());
@@ -89,6 +87,6 @@ fn record(pod: &crate::model::pod::Pod) -> Found {
     ensure(bytes <= RECORD_BYTES, || format!("a record of {bytes} bytes"))?;
     let record: Map<String, Value> = serde_json::from_slice(&content.canonical).map_err(|error| error.to_string())?;
     let digest = Digest::of_record(&record).map_err(|error| error.to_string())?;
-    ensure(digest == content.digest, || "whoever reads the record computes another digest".to_owned())?;
+    ensure(digest == content.digest, || "a reader of the record computes another digest".to_owned())?;
     ensure(record["pod"]["uid"] == *pod.uid.text(), || "the record is another pod's".to_owned())
 }

@@ -1,22 +1,21 @@
-//! One watch of pods: lists and a kube-runtime watcher feed the store, and the event loop hears which keys changed.
+//! One watch of pods. Lists and a kube-runtime watcher feed the store, and the event loop gets the UIDs that changed.
 //!
-//! A list and a watch run side by side. A new list is taken while the old watch goes on; when it is complete, a new watch
-//! starts where both have come to.
+//! A re-list runs while the old watch goes on. When the list is complete, a new watch starts at the newest version.
 //!
-//! | now | happens | then |
+//! | state | what happens | what follows |
 //! | --- | --- | --- |
-//! | no watch | a list is complete | the watch starts at the list's version |
-//! | watch | interval, request | a list begins, the watch goes on |
-//! | watch | the version is gone, an event cannot be read, it fails after a minute of silence | the watch is dropped, a list begins |
-//! | watch | an event is older than one before it | the watch is dropped, a list begins after a pause |
-//! | watch and list | an event shows a version after the list's | it outlives the list (see `store::pods`) |
-//! | watch and list | an event is older than what the list has shown of its pod | it changes nothing |
-//! | watch and list | an event shows a pod's end after the list's version | the list's item of that pod is passed over |
-//! | watch and list | the list is complete | a watch starts at the list's or the newest event's version, whichever is newer |
-//! | list | it is older than what was seen when it began | it is discarded, another one begins after a pause |
+//! | no watch | the list is complete | a watch starts at the list's version |
+//! | watch | the re-list is due or requested | a list begins; the watch goes on |
+//! | watch | 410, an undecodable event, or a failure after a minute of silence | the watch is dropped; a list begins |
+//! | watch | an event is older than the one before | the watch is dropped; a list begins after a backoff |
+//! | watch and list | an event is newer than the list | the pod stays as the event shows it (see `store::pods`) |
+//! | watch and list | an event is older than the list's item of its pod | the event is ignored |
+//! | watch and list | a deletion event is newer than the list | the list's item of its pod is ignored |
+//! | watch and list | the list is complete | a watch starts at the version of the list or of the newest event |
+//! | list | it is older than what was seen when it began | it is discarded; another list begins after a backoff |
 //!
-//! The watcher's raw events are used, because everything built on them loses deletions in some way. What a list no longer
-//! holds is not derived here: the event loop compares its ledger with the store after every complete list.
+//! The informer uses the watcher's raw events, because what kube builds on them can lose deletions. It does not handle
+//! pods that are absent from a list: the event loop compares its ledger with the store after every complete list.
 
 mod listing;
 mod reports;
@@ -25,10 +24,11 @@ mod watching;
 use std::{sync::Arc, time::Duration};
 
 use futures::{StreamExt, stream::BoxStream};
-use kube::Api;
+use kube::{Api, Client};
 use kube_runtime::watcher::{self, Event};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
+use tower::Layer as _;
 
 use super::{
     list::{ListSource, ListStep, PageTurns},
@@ -57,37 +57,31 @@ use crate::{
 use listing::Listing;
 use reports::{Reports, WatchLog};
 
-/// How often timers are looked at.
+/// How often timers are checked.
 const TICK: Duration = Duration::from_secs(1);
-/// Delays between lists that are older than what was seen before: a lagging server catches up soon, a restored one never.
+/// Delays after lists that are older than what was seen before: the first, and the longest. A lagging server catches up
+/// soon, a restored one never.
 const OLDER_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(20));
 
-/// What all watches have in common.
+/// Settings and channels of every watch.
 #[derive(Clone)]
 pub struct WatchSetup {
-    /// Which pods are watched.
     pub scope: PodSelection,
-    /// What becomes of them.
+    /// How a pod becomes a record.
     pub rule: Arc<Rule>,
-    /// How often pods are listed again.
     pub relist_interval: Duration,
-    /// Time without events after which the informer asks whether the cluster has gone back in time.
+    /// Time without events after which the informer checks whether the cluster was restored from a backup.
     pub probe_after: Duration,
-    /// Where it is told which keys changed.
     pub pod_events: mpsc::Sender<PodEvent>,
-    /// A new value asks for a new list.
+    /// Every change of the value requests a re-list.
     pub relist: watch::Receiver<u64>,
-    /// What the watches of a process share.
     pub common: SharedByWatches,
-    /// The time.
     pub clock: Clock,
-    /// Where it is counted.
     pub metrics: Metrics,
-    /// Where it is told that a first list is complete.
     pub health: Health,
 }
 
-/// What the watches of a process share: whose turn it is to read a page, and what was logged of all.
+/// Limits and logs that the watches of a process share.
 #[derive(Clone, Default)]
 pub struct SharedByWatches {
     turns: PageTurns,
@@ -98,11 +92,12 @@ type Events = BoxStream<'static, Result<Event<Watched>, watcher::Error>>;
 
 /// A watch on the pods of one namespace, or of all.
 pub struct Informer {
+    /// The number of this watch.
     watch: usize,
-    /// The namespace, or `*` for all.
+    /// `*` stands for all namespaces.
     namespace: Box<str>,
     source: ListSource,
-    /// For the watcher.
+    /// The watcher's client; `observer` sees its streams.
     api: Api<Watched>,
     observer: StreamObserver,
     writer: StoreWriter,
@@ -111,24 +106,24 @@ pub struct Informer {
     rng: fastrand::Rng,
 
     list: Option<Listing>,
-    /// When a list is to begin, and why.
+    /// When the next list begins, and why.
     list_at: Option<(Moment, RelistReason)>,
-    /// Whether a list was asked for that the one under way does not count as.
-    again: bool,
-    /// No list that is asked for begins before.
-    ask_again_at: Moment,
+    /// Whether a re-list was requested after the running list began.
+    relist_requested: bool,
+    /// A requested re-list does not begin before this.
+    request_not_before: Moment,
     ever_listed: bool,
     paging: Paging,
-    /// Lists in a row that were older than what was seen.
+    /// Number of lists in a row that were older than what was seen.
     older: u32,
 
     events: Option<Events>,
-    /// The watcher is not asked for events before.
+    /// The watcher is not polled before this.
     events_at: Moment,
-    ends: WatchFailures,
-    /// Whether this watch has brought anything newer.
+    watch_failures: WatchFailures,
+    /// Whether this watch has delivered a newer version.
     news: bool,
-    /// What the server has said in an ERROR event of this watch.
+    /// The message of an ERROR event of this watch.
     refusal: Option<String>,
 
     liveness: Liveness,
@@ -139,35 +134,36 @@ pub struct Informer {
 
 /// Why an informer stops.
 enum Stop {
-    /// The receiver of sightings is gone.
+    /// The receiver of pod events is gone.
     Closed,
-    /// The API server does not understand which pods are meant.
+    /// The API server rejects the selectors.
     Refused(String),
 }
 
-/// Why a watch ended.
+/// Why an informer ended.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The API server refuses the selectors: it will do so for ever.
+    /// The API server answered the first list with 400. Retrying does not help.
     #[error("the API server rejects the selection of pods: {0}; correct --label-selector or --field-selector")]
     Selection(String),
 }
 
-/// What the informer waits for.
+/// What woke the informer up.
 #[expect(clippy::large_enum_variant, reason = "it is moved once, and a box would cost an allocation per event")]
 enum Woken {
     Step(Option<ListStep>),
     Event(Option<Result<Event<Watched>, watcher::Error>>),
     Probed(Probed),
-    Asked(bool),
-    Time,
+    RelistRequested,
+    SenderGone,
+    Timer,
 }
 
 impl Informer {
-    /// A watch on one namespace, or on all. `watch` is its number.
+    /// A watch on one namespace, or on all.
     pub fn new(watch: usize, namespace: Option<&str>, cluster: &ClusterConnection, setup: WatchSetup) -> Self {
         let observer = StreamObserver::default();
-        let client = cluster.observed(observer.clone());
+        let client = Client::new(observer.layer(cluster.transport()), "default");
         let api = match namespace {
             None => Api::all(client),
             Some(namespace) => Api::namespaced(client, namespace),
@@ -188,14 +184,14 @@ impl Informer {
             rng: fastrand::Rng::new(),
             list: None,
             list_at: Some((now, RelistReason::Start)),
-            again: false,
-            ask_again_at: now,
+            relist_requested: false,
+            request_not_before: now,
             ever_listed: false,
             paging: Paging::default(),
             older: 0,
             events: None,
             events_at: now,
-            ends: WatchFailures::default(),
+            watch_failures: WatchFailures::default(),
             news: false,
             refusal: None,
             liveness,
@@ -205,15 +201,11 @@ impl Informer {
         }
     }
 
-    /// The read side of the watch's store.
     pub fn store(&self) -> WatchStore {
         self.writer.store()
     }
 
-    /// Watches until the receiver of sightings is gone.
-    ///
-    /// # Errors
-    /// When the very first list is refused because of the selectors.
+    /// Watches until the receiver of pod events is gone, or the API server rejects the selectors of the first list.
     pub async fn run(mut self) -> Result<(), Error> {
         self.setup.relist.mark_unchanged();
         loop {
@@ -221,9 +213,9 @@ impl Informer {
                 Woken::Step(step) => self.take_step(step).await,
                 Woken::Event(event) => self.take_event(event).await,
                 Woken::Probed(probed) => self.probed(probed),
-                Woken::Asked(true) => self.asked(),
-                Woken::Asked(false) => Err(Stop::Closed),
-                Woken::Time => self.look_at_timers(),
+                Woken::RelistRequested => self.relist_was_requested(),
+                Woken::SenderGone => Err(Stop::Closed),
+                Woken::Timer => self.check_timers(),
             };
             match handled {
                 Ok(()) => {}
@@ -254,13 +246,15 @@ impl Informer {
                 }
             } => Woken::Event(event),
             probed = self.liveness.answer() => Woken::Probed(probed),
-            asked = self.setup.relist.changed() => Woken::Asked(asked.is_ok()),
-            () = clock.sleep_until(wake_at) => Woken::Time,
+            changed = self.setup.relist.changed() => match changed {
+                Ok(()) => Woken::RelistRequested,
+                Err(_) => Woken::SenderGone,
+            },
+            () = clock.sleep_until(wake_at) => Woken::Timer,
         }
     }
 
-    /// What is due.
-    fn look_at_timers(&mut self) -> Result<(), Stop> {
+    fn check_timers(&mut self) -> Result<(), Stop> {
         let now = self.setup.clock.now();
         if let Some((at, reason)) = self.list_at
             && now >= at
@@ -292,18 +286,17 @@ impl Informer {
         Ok(())
     }
 
-    /// A new list was asked for.
-    fn asked(&mut self) -> Result<(), Stop> {
+    fn relist_was_requested(&mut self) -> Result<(), Stop> {
         let now = self.setup.clock.now();
         if self.list.is_some() {
-            self.again = true;
+            self.relist_requested = true;
         } else if self.list_at.is_none() {
-            self.list_at = Some((now.max(self.ask_again_at), RelistReason::Requested));
+            self.list_at = Some((now.max(self.request_not_before), RelistReason::Requested));
         }
         Ok(())
     }
 
-    /// The watch is not worth going on with: a list begins, unless one is under way.
+    /// Drops the watch and schedules a list, unless one is running.
     fn drop_watch(&mut self, reason: RelistReason, at: Moment) {
         self.events = None;
         if self.list.is_none() {
@@ -311,7 +304,7 @@ impl Informer {
         }
     }
 
-    /// The view is known to be up to date.
+    /// The store is known to be up to date.
     fn is_alive(&mut self, now: Moment) {
         self.liveness.is_alive(now);
         self.setup.metrics.watch_alive(self.watch);
@@ -326,12 +319,12 @@ impl Informer {
         retry::backoff(OLDER_BACKOFF.0, OLDER_BACKOFF.1, self.older, self.rng.u64(..))
     }
 
-    async fn tell(&mut self, pod_event: PodEvent) -> Result<(), Stop> {
+    async fn send(&mut self, pod_event: PodEvent) -> Result<(), Stop> {
         self.setup.pod_events.send(pod_event).await.map_err(|_| Stop::Closed)
     }
 
-    /// The pod for the store. One that cannot be read is kept as it was, or as being there; nothing, if even its
-    /// identity cannot be read.
+    /// The pod for the store. An undecodable pod keeps its stored form, or gets one without content. None if it has no
+    /// valid UID.
     fn pod(&self, mut object: Watched) -> Option<Pod> {
         let cause = match object.take_pod() {
             Ok(pod) => match to_record::desired(pod, &self.setup.rule) {

@@ -1,7 +1,7 @@
-//! Lists of pods, page by page, each bounded in bytes and in time.
+//! Lists pods page by page. Each page is bounded in bytes and in time.
 //!
-//! The bytes of a page are collected, then decoded once. [`Paging`] decides what follows a failure. [`PageTurns`] limits how
-//! many pages arrive at once, over all watches.
+//! The bytes of a page are collected, then decoded at once. [`Paging`] decides what follows a failure. [`PageTurns`]
+//! limits how many pages all watches read at a time.
 
 mod page;
 #[cfg(test)]
@@ -31,14 +31,14 @@ use crate::{
 };
 use page::{Document, ListKind};
 
-/// Bytes of a page, at most. A page of 500 ordinary pods takes about 4 MB.
+/// The largest page. 500 ordinary pods take about 4 MB.
 const PAGE_BYTES: usize = 16 << 20;
-/// Bytes of a refusal that are read.
+/// The largest body of an error status.
 const REFUSAL_BYTES: usize = 64 << 10;
-/// Pages that are read at once, over all watches of the process.
+/// Number of pages that all watches of the process read at a time.
 const PAGES_AT_ONCE: usize = 4;
 
-/// Limits how many pages are read at once. Clones share the limit.
+/// Limits how many pages are read at a time. Clones share the limit.
 #[derive(Clone, Debug)]
 pub(crate) struct PageTurns(Arc<Semaphore>);
 
@@ -51,25 +51,21 @@ impl Default for PageTurns {
 /// Why a page did not arrive.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// The server refuses it.
+    /// The API server answered with an error status.
     #[error("the API server answers {code}: {message}")]
     Refused {
         code: u16,
         message: String,
         retry_after: Option<Duration>,
-        /// The continue token in the refusal.
+        /// The continue token of an expired list (410).
         token: Option<String>,
     },
-    /// There is no connection, or it broke.
     #[error("{0}")]
     Connection(String),
-    /// It took too long.
     #[error("a page did not arrive within {} s; the next attempt may take longer, up to 60 s", .0.as_secs())]
     TooSlow(Duration),
-    /// It has too many bytes, for this limit.
-    #[error("a page has more than {PAGE_BYTES} bytes (limit {0})")]
+    #[error("a page requested with limit={0} has more than {PAGE_BYTES} bytes")]
     TooLarge(u32),
-    /// The answer is not a list.
     #[error("the answer is not a list of pods: {0}; is there a proxy in between, or is the address wrong?")]
     NotAList(String),
 }
@@ -87,7 +83,7 @@ impl Error {
         }
     }
 
-    /// The status of a refusal.
+    /// The status code of the answer, if the API server refused.
     pub(crate) fn status(&self) -> Option<u16> {
         match self {
             Self::Refused { code, .. } => Some(*code),
@@ -96,55 +92,52 @@ impl Error {
     }
 }
 
-/// A page of a list.
 #[derive(Debug)]
 pub(crate) struct PodPage {
-    /// When the list was begun.
+    /// When the list began.
     pub(crate) begun: Moment,
     pub(crate) version: String,
     pub(crate) items: Vec<Watched>,
     pub(crate) is_first: bool,
     /// None on the last page.
     pub(crate) next: Option<String>,
-    /// How many pods come after this page, if the server says.
+    /// Number of pods after this page. API servers omit it for lists with selectors.
     pub(crate) remaining: Option<usize>,
-    /// Whether all pages until now show one moment.
+    /// Whether all pages so far have the same version.
     pub(crate) is_consistent: bool,
     /// The limits of the next request.
     pub(crate) paging: Paging,
 }
 
-/// A step of a list: a page or a failed attempt.
 #[derive(Debug)]
 pub(crate) enum ListStep {
     Page(PodPage),
-    /// An attempt failed; the list retries it.
     Failed(FailedAttempt),
 }
 
-/// An attempt that failed.
+/// A failed attempt. The list retries it.
 #[derive(Debug)]
 pub(crate) struct FailedAttempt {
     pub(crate) error: Error,
-    /// Whether this is more than a passing fault.
+    /// Whether retries are unlikely to help soon.
     pub(crate) is_stuck: bool,
-    /// Attempts in a row.
+    /// Number of failures in a row.
     pub(crate) failures: u32,
     pub(crate) retry_in: Duration,
-    /// Whether the next request is one for the first page.
+    /// Whether the next request is for the first page.
     pub(crate) begins_again: bool,
     /// The limits of the next request.
     pub(crate) paging: Paging,
 }
 
-/// Where lists are taken from.
+/// Which pods are listed, and how.
 #[derive(Clone)]
 pub(crate) struct ListSource {
     pub(crate) client: Client,
     pub(crate) namespace: Option<String>,
     pub(crate) label_selector: Option<String>,
     pub(crate) field_selector: Option<String>,
-    /// Whether only the metadata of pods is asked for.
+    /// Whether only the metadata of pods is requested.
     pub(crate) only_metadata: bool,
     pub(crate) turns: PageTurns,
     pub(crate) clock: Clock,
@@ -162,8 +155,8 @@ impl ListSource {
         Self { client, namespace, label_selector, field_selector, only_metadata: false, turns, clock }
     }
 
-    /// A consistent list: it names no resource version, so it is at least as new as its request. It retries failed pages
-    /// and ends with the last page.
+    /// Starts a list. The request names no resource version, so the list is at least as new as the request. Failed
+    /// pages are retried; the stream ends after the last page.
     pub(crate) fn list(&self, paging: Paging) -> BoxStream<'static, ListStep> {
         let list = List {
             source: self.clone(),
@@ -179,7 +172,7 @@ impl ListSource {
         stream::unfold(list, |mut list| async { Some((list.step().await?, list)) }).boxed()
     }
 
-    /// The cluster's newest version, by a list of at most one pod.
+    /// The cluster's newest version, from a list of at most one pod.
     pub(crate) async fn newest_version(&self, within: Duration) -> Result<String, Error> {
         let requests = self.requests();
         let request = requests.list_metadata(&self.params(1, None)).map_err(|error| unbuilt(&error))?;
@@ -213,7 +206,7 @@ impl ListSource {
     }
 }
 
-/// A list that is being taken.
+/// The state of a running list.
 struct List {
     source: ListSource,
     paging: Paging,
@@ -247,7 +240,7 @@ impl List {
         let Document { metadata, items, .. } = document;
         let (version, next, remaining) = (metadata.resource_version, metadata.next, metadata.remaining);
         let is_first = self.token.is_none();
-        // All pages of a list name the version that it began at.
+        // All pages of a consistent list name the version of its first page.
         self.is_consistent &= self.version.get_or_insert_with(|| version.clone()) == &version;
         self.paging.arrived(next.is_none());
         self.is_over = next.is_none();
@@ -286,10 +279,10 @@ impl List {
         FailedAttempt { error, is_stuck, failures: paging.failures, retry_in, begins_again, paging }
     }
 
-    /// Requests a page and reads it, once a turn is free.
+    /// Reads a page. Waits first until fewer than `PAGES_AT_ONCE` are being read.
     async fn page(&self) -> Result<Document, Error> {
         let turns = self.source.turns.0.clone();
-        // It is never closed.
+        // The semaphore is never closed, so there is always a permit in the end.
         let _turn = turns.acquire().await;
         let within = self.paging.within;
         let body = tokio::time::timeout(within, self.body()).await.map_err(|_| Error::TooSlow(within))??;
@@ -312,7 +305,7 @@ fn unbuilt(error: &kube::core::request::Error) -> Error {
     Error::Connection(causes(error))
 }
 
-/// An answer whose status is success.
+/// Sends a request. Any status but success is an error.
 async fn send(client: &Client, request: Request<Vec<u8>>) -> Result<Response<Body>, Error> {
     let sent = client.send(request.map(Body::from)).await;
     let response = sent.map_err(|error| Error::Connection(words(&error)))?;
@@ -324,30 +317,29 @@ async fn send(client: &Client, request: Request<Vec<u8>>) -> Result<Response<Bod
     let body = collect(response.into_body(), REFUSAL_BYTES).await.ok().flatten();
     let message = match &body {
         Some(body) => refusal(code, body, location.as_deref()),
-        None => format!("an answer that broke off or has more than {REFUSAL_BYTES} bytes"),
+        None => format!("the answer broke off or has more than {REFUSAL_BYTES} bytes"),
     };
     let token = page::offered_token(&body.unwrap_or_default());
     Err(Error::Refused { code, message, retry_after, token })
 }
 
-/// Seconds that a refusal asks to wait. API servers do not send dates.
+/// The `Retry-After` of a refusal in seconds. API servers do not send dates.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX))
 }
 
-/// The bytes of a page.
 async fn read(response: Response<Body>, limit: u32) -> Result<Vec<u8>, Error> {
     collect(response.into_body(), PAGE_BYTES).await?.ok_or(Error::TooLarge(limit))
 }
 
-/// The bytes of a body. None if it has more than `most`.
-async fn collect(mut body: Body, most: usize) -> Result<Option<Vec<u8>>, Error> {
+/// The bytes of a body. None if there are more than `limit`.
+async fn collect(mut body: Body, limit: usize) -> Result<Option<Vec<u8>>, Error> {
     let mut bytes = Vec::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| Error::Connection(causes(&error)))?;
         let Ok(data) = frame.into_data() else { continue };
-        if bytes.len() + data.len() > most {
+        if bytes.len() + data.len() > limit {
             return Ok(None);
         }
         bytes.extend_from_slice(&data);

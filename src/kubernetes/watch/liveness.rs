@@ -1,8 +1,8 @@
-//! Liveness of one watch: for how long it has been silent, and whether its cluster has gone back in time.
+//! Liveness of one watch: how long it has been silent, and whether its cluster was restored from a backup.
 //!
-//! An API server accepts a watch from a version that is yet to come and stays silent. A cluster that was restored from a
-//! backup would therefore go unnoticed until the next list. After a period without events this asks for the cluster's
-//! newest version.
+//! After a restore, a watch may start at a version that the cluster has not reached yet. The API server accepts it and
+//! stays silent, so the restore would go unnoticed until the next list. After a period without events, a probe requests
+//! the cluster's newest version.
 
 use std::time::Duration;
 
@@ -14,9 +14,8 @@ use crate::{
     reconcile::{freshness::NewestVersion, silence::Hearing},
 };
 
-/// Delay of a probe after a failure: an API server that was away may have been restored.
+/// Delay of a probe after a failure. An unreachable API server may have been restored.
 const PROBE_AFTER_FAILURE: Duration = Duration::from_secs(5);
-/// Time limit of a probe.
 const PROBE_WITHIN: Duration = Duration::from_secs(5);
 
 /// The cluster's newest version.
@@ -43,21 +42,20 @@ impl Liveness {
     }
 
     /// When the watch was last known to be up to date.
-    pub(super) fn heard(&self) -> Moment {
+    pub(super) fn last_alive(&self) -> Moment {
         self.hearing.heard()
     }
 
-    /// The watch is up to date.
     pub(super) fn is_alive(&mut self, now: Moment) {
         self.hearing.is_alive(now);
     }
 
-    /// The API server answered a request; this says nothing about the watch.
+    /// The API server answered a request, other than with an event.
     pub(super) fn answers(&mut self, now: Moment) {
         self.hearing.answers(now);
     }
 
-    /// Whether the watch has been silent for so long that a list takes its place.
+    /// Whether a list replaces the watch after a long silence.
     pub(super) fn is_given_up(&self, now: Moment) -> bool {
         self.hearing.is_given_up(now)
     }
@@ -72,7 +70,7 @@ impl Liveness {
         self.probe_at = now + self.probe_after.min(PROBE_AFTER_FAILURE);
     }
 
-    /// Asks for the cluster's newest version if that is due.
+    /// Starts a probe if one is due.
     pub(super) fn probe(&mut self, source: &ListSource, newest: &NewestVersion, now: Moment) {
         if now < self.probe_at || self.probe.is_some() {
             return;
@@ -82,7 +80,7 @@ impl Liveness {
         self.probe = Some(Probe { seen: newest.version().map(str::to_owned), answer });
     }
 
-    /// The answer to a probe. Pending while there is none.
+    /// The answer to the running probe. Pending if there is none.
     pub(super) async fn answer(&mut self) -> Probed {
         match &mut self.probe {
             Some(probe) => (&mut probe.answer).await,
@@ -90,8 +88,8 @@ impl Liveness {
         }
     }
 
-    /// Takes the answer to a probe. True if the cluster has gone back in time. A probe that failed says nothing: the watch
-    /// fails as well, and retries.
+    /// Whether the answer to a probe is older than what was seen before the probe. False for a failed probe: then the
+    /// watch fails and retries as well.
     pub(super) fn is_older(&mut self, probed: Probed, now: Moment) -> bool {
         self.probe_at = now + self.probe_after;
         let (Some(Probe { seen, .. }), Ok(found)) = (self.probe.take(), probed) else { return false };

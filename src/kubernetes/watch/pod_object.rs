@@ -1,7 +1,7 @@
-//! A pod as it comes from the watcher: decoded straight into the small type, and never a reason to stop.
+//! A pod from a list or an event, decoded leniently into the fields that a record needs.
 //!
-//! An object that does not decode must neither end the watch nor be taken for a deleted pod. So whatever does not fit in it
-//! is passed over and noted, and what identifies it is read all the same.
+//! An undecodable object must neither end the watch nor look like a deleted pod. So decoding skips invalid fields,
+//! keeps the reason, and always reads the identity.
 
 use std::borrow::Cow;
 
@@ -11,40 +11,37 @@ use serde::{Deserialize, Deserializer};
 
 use crate::model::pod::object::{self, PodObject};
 
-/// Characters of somebody else's text that go into a log.
+/// Characters of a reason. It quotes parts of the object.
 const CAUSE_CHARS: usize = 300;
 
 /// A pod from a list or an event.
 #[derive(Clone, Debug)]
 pub struct Watched {
-    /// What the watcher itself needs: name, namespace, UID and resource version.
+    /// The fields that the watcher needs: name, namespace, UID and resource version.
     meta: ObjectMeta,
-    /// The pod, or why it is not one.
+    /// The pod, or why it cannot be decoded.
     pub pod: Result<PodObject, String>,
 }
 
 impl Watched {
-    /// The pod, or why it is not one, without a copy. What identifies it stays.
+    /// Moves the pod out; the identity stays.
     pub fn take_pod(&mut self) -> Result<PodObject, String> {
         std::mem::replace(&mut self.pod, Err(String::new()))
     }
 
-    /// The UID, if there is one.
     pub fn uid(&self) -> Option<&str> {
         self.meta.uid.as_deref().filter(|uid| !uid.is_empty())
     }
 
-    /// The namespace, or nothing.
+    /// Empty if it is missing, as are the name and the resource version.
     pub fn namespace(&self) -> &str {
         self.meta.namespace.as_deref().unwrap_or_default()
     }
 
-    /// The name, or nothing.
     pub fn name(&self) -> &str {
         self.meta.name.as_deref().unwrap_or_default()
     }
 
-    /// The resource version, or nothing.
     pub fn resource_version(&self) -> &str {
         self.meta.resource_version.as_deref().unwrap_or_default()
     }
@@ -54,7 +51,7 @@ impl<'de> Deserialize<'de> for Watched {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let (pod, cause) = object::read(deserializer)?;
         let mut meta = identity_of(&pod);
-        // The items of a list of pods have no kind of their own, those of a list of metadata have this one.
+        // The items of a PodList have no kind, those of a list of metadata are PartialObjectMetadata.
         if let Some(kind) = pod.kind.as_ref().filter(|kind| !matches!(kind.as_str(), "Pod" | "PartialObjectMetadata")) {
             meta = ObjectMeta { resource_version: meta.resource_version, ..ObjectMeta::default() };
             let cause = cause_of(&format!("it is a {kind} instead of a Pod"));
@@ -64,7 +61,7 @@ impl<'de> Deserialize<'de> for Watched {
     }
 }
 
-/// Why an object is no pod, fit for a log: it repeats a part of a text that was not expected.
+/// A reason in one short line.
 fn cause_of(cause: &str) -> String {
     let printable = |c: char| if c.is_control() { ' ' } else { c };
     cause.chars().take(CAUSE_CHARS).map(printable).collect()
@@ -119,7 +116,7 @@ mod tests {
         r#"{"metadata":{"uid":"u","namespace":"n","name":"p","resourceVersion":"7"},"spec":{"containers":"none"}}"#;
 
     #[test]
-    fn undecodable_item_spoils_neither_list_nor_identity() {
+    fn undecodable_item_keeps_its_list_and_identity() {
         let good = r#"{"metadata":{"uid":"v","name":"q","labels":{"a":"b"}}}"#;
         let list = format!(
             r#"{{"kind":"PodList","apiVersion":"v1","metadata":{{"resourceVersion":"9"}},"items":[{BAD},{good}]}}"#
@@ -145,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn an_undecodable_event_is_still_an_event() {
+    fn undecodable_event_is_still_an_event() {
         let line = format!(r#"{{"type":"DELETED","object":{BAD}}}"#);
         let WatchEvent::<Watched>::Deleted(pod) = serde_json::from_str(&line).unwrap() else { panic!() };
         assert_eq!(pod.uid(), Some("u"));

@@ -1,16 +1,17 @@
 //! Observes the byte stream of a watch, as a layer around the client of kube's watcher.
 //!
-//! The watcher lists by itself, without a limit on bytes; it resumes a watch that ended without reporting the end; and it
-//! skips a truncated line. This layer answers the watcher's list with an empty one at the version where the watch is to
-//! start. It checks that every line is complete and of bounded length. When a watch has ended, it fails the watcher's next
-//! request once with [`StreamEnd`], and the request after that one passes.
+//! | kube's watcher | this layer |
+//! | --- | --- |
+//! | lists pods itself, without a limit on bytes | answers with an empty list at the version where the watch starts |
+//! | resumes an ended watch without reporting the end | fails the next request once with [`StreamEnd`] |
+//! | skips a truncated line, and buffers lines of any length | fails the watch with [`LineError`] |
 //!
 //! ```text
 //! begin(version) --list--> empty list at that version --watch--> passes --end--> StreamEnd --watch--> passes ...
 //! ```
 //!
-//! This layer keeps no bytes and searches each one once, for the ends of lines; kube's own codec searches for them again,
-//! because the watcher offers no place between its codec and its decoder.
+//! The layer stores no bytes. It searches them for line ends, as kube's codec does again, because the watcher offers no
+//! hook between its codec and its decoder.
 
 use std::{
     pin::Pin,
@@ -31,15 +32,14 @@ use crate::connect::explain::causes;
 
 /// Time limit for the response headers of a watch.
 const HEADERS_WITHIN: Duration = Duration::from_secs(25);
-/// No line of a watch is nearly as long: the API server accepts objects of a few megabytes.
+/// The longest line of a watch. API servers accept objects of a few megabytes.
 const LONGEST_LINE: usize = 32 << 20;
 
-/// A watch ended.
 #[derive(Debug, thiserror::Error)]
 #[error("the watch ended after {lasted:?}: {cause}")]
 pub(crate) struct StreamEnd {
     pub(crate) cause: EndCause,
-    /// Since the response headers.
+    /// Time since the response headers.
     pub(crate) lasted: Duration,
 }
 
@@ -49,13 +49,11 @@ pub(crate) enum EndCause {
     /// The server ended the response.
     #[error("the server closed it")]
     Closed,
-    /// The watcher gave up waiting for data: the server kept the watch open longer than it was asked to.
+    /// The watcher stopped waiting for data, because the server kept the watch open longer than its timeout.
     #[error("the server sent nothing for longer than it was asked to keep the watch open")]
     Silent,
-    /// The connection failed.
     #[error("{0}")]
     Broken(String),
-    /// A line is not an event.
     #[error(transparent)]
     Line(#[from] LineError),
 }
@@ -63,15 +61,13 @@ pub(crate) enum EndCause {
 /// Why a line is not an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum LineError {
-    /// The line ends in the middle of its JSON.
+    /// The line does not end like a JSON object.
     #[error("a line of the watch is truncated; look for a proxy that cuts responses")]
     Truncated,
-    /// The line exceeds the limit.
     #[error("a line of the watch is longer than {LONGEST_LINE} bytes; is the address that of an API server?")]
     TooLong,
 }
 
-/// The API server sent no response headers.
 #[derive(Debug, thiserror::Error)]
 #[error("the API server did not accept the watch within {} s", HEADERS_WITHIN.as_secs())]
 struct NoHeaders;
@@ -82,9 +78,9 @@ pub(crate) struct StreamObserver(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
-    /// Where the watcher is to start.
+    /// Where the watcher starts.
     version: String,
-    /// The end that the watcher's next request reports.
+    /// The end that fails the watcher's next request.
     ended: Option<StreamEnd>,
 }
 
@@ -170,7 +166,7 @@ pub(crate) struct ObservedBody<B> {
     end: Option<End>,
 }
 
-/// Reports why a watch ended. A watcher drops the body of a watch that it no longer waits for: that reports silence.
+/// Reports why a watch ended. A watcher that stops waiting drops the body, which reports [`EndCause::Silent`].
 struct End {
     observer: StreamObserver,
     begun: Instant,
@@ -231,7 +227,7 @@ where
     }
 
     fn is_end_stream(&self) -> bool {
-        // Otherwise hyper would not poll for the end, which is to be reported.
+        // Until the end was reported, hyper must poll for it.
         self.end.is_none() && self.inner.is_end_stream()
     }
 
@@ -249,7 +245,7 @@ struct Line {
 }
 
 impl Line {
-    /// Takes a part of the body.
+    /// Checks a part of the body.
     fn take(&mut self, mut data: &[u8]) -> Result<(), LineError> {
         while let Some(end) = memchr::memchr(b'\n', data) {
             let (line, rest) = data.split_at(end);

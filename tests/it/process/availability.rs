@@ -31,7 +31,7 @@ async fn refusals_at_startup_are_retried() {
     assert!(controller.is_running() && api.requests(Kind::Namespace) >= 5);
     for (text, fix) in [
         ("cluster identity not read", ["resourceNames: [kube-system], verbs: [get]", "--cluster-id"]),
-        ("pods cannot be read for want of a right", ["resources: [pods], verbs: [get, list, watch]", "a ClusterRole"]),
+        ("the right to read pods is missing", ["resources: [pods], verbs: [get, list, watch]", "a ClusterRole"]),
     ] {
         let lines: Vec<_> = controller.stderr().into_iter().filter(|line| line.contains(text)).collect();
         assert!(lines.len() == 1 && fix.iter().all(|part| lines[0].contains(part)), "{lines:?}");

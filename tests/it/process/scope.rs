@@ -105,6 +105,6 @@ async fn withdrawn_right_is_named() {
     }
     // The first failure is that the watch was closed.
     world.kube.api.drop_watches();
-    let line = controller.log_line("pods cannot be read for want of a right").await;
+    let line = controller.log_line("the right to read pods is missing").await;
     assert!(line.contains("in the namespace a") && line.contains("verbs: [get, list, watch]"), "{line}");
 }

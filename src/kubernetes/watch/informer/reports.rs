@@ -1,7 +1,7 @@
-//! What the log says of watches and lists: a few lines for many faults.
+//! Logs of lists and watches: few lines for many failures.
 //!
-//! The watches of a process often fail together. The first few failures are logged by themselves, the others as one
-//! count per minute. The log names a recovery where it named the failure, and when no watch fails any more.
+//! The watches of a process often fail together. The first few failures get a line each, the others one count per
+//! minute. A recovery is logged if its failure was, and when no watch fails any more.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -17,34 +17,33 @@ use crate::{
     },
 };
 
-/// What was logged of all watches of a process.
+/// What was logged about all watches of the process.
 #[derive(Default)]
 pub(super) struct Reports {
     failures: Notices,
     unreadable: Notices,
     lists: Notices,
-    /// The watches that fail now.
+    /// The numbers of the watches that fail now.
     failing: BTreeSet<usize>,
 }
 
-/// What was logged of one watch.
+/// What was logged about one watch.
 #[derive(Default)]
 pub(super) struct WatchLog {
     reminder: Reminder,
     silence: Silence,
-    /// Whether its failure has a line of its own.
+    /// Whether the current failure has a line.
     failure: bool,
-    /// Whether a missing right was logged since it last worked.
+    /// Whether a missing right was logged since requests last succeeded.
     forbidden: bool,
-    /// Whether the age of its view has a line of its own.
+    /// Whether the current silence has a line.
     age: bool,
 }
 
-/// A failure of the list or the watch.
 pub(super) struct FailureReport<'a> {
     pub(super) what: &'static str,
     pub(super) cause: &'a str,
-    /// Failures in a row.
+    /// Number of failures in a row.
     pub(super) failures: u32,
     pub(super) retry_in: Duration,
     pub(super) forbidden: bool,
@@ -55,12 +54,12 @@ impl Informer {
         self.setup.common.reports.lock()
     }
 
-    /// Logs a failure, unless it is known.
+    /// Logs a failure, unless it was logged recently.
     pub(super) fn log_failure(&mut self, failure: &FailureReport<'_>) {
         let now = self.setup.clock.now();
         let FailureReport { what, cause, failures, retry_in, forbidden } = failure;
         self.reports().failing.insert(self.watch);
-        // A right that is withdrawn shows only after the watch was closed, which is the first failure.
+        // A revoked right closes the watch first, so the 403 is the second failure. It must be logged as well.
         let is_news = *forbidden && !self.logged.forbidden;
         if !(self.logged.reminder.is_due(now) || is_news) || !self.reports().failures.tell(&self.namespace, cause, now)
         {
@@ -79,14 +78,13 @@ impl Informer {
                 fix,
                 failures,
                 retry_in_ms,
-                "pods cannot be read for want of a right; retrying"
+                "the right to read pods is missing; retrying"
             );
         } else {
             tracing::warn!(namespace, what, cause, failures, retry_in_ms, "request for pods failed; retrying");
         }
     }
 
-    /// Requests of this watch succeed.
     pub(super) fn log_recovery(&mut self) {
         self.logged.forbidden = false;
         if !self.logged.reminder.over() {
@@ -102,15 +100,13 @@ impl Informer {
         }
     }
 
-    /// Logs that a watch is given up.
     pub(super) fn log_given_up(&self, now: Moment) {
         let namespace = &*self.namespace;
         if self.reports().failures.tell(namespace, "silent", now) {
-            tracing::warn!(namespace, "the API server answers but its watch is silent; listing pods again");
+            tracing::warn!(namespace, "the API server answers but the watch is silent; listing pods again");
         }
     }
 
-    /// Logs a complete list.
     pub(super) fn log_list(&self, pods: usize, now: Moment) {
         let namespace = &*self.namespace;
         if self.reports().lists.tell(namespace, namespace, now) {
@@ -118,18 +114,17 @@ impl Informer {
         }
     }
 
-    /// Logs a pod that cannot be read.
     pub(super) fn log_unreadable(&self, namespace: &str, name: &str, cause: &str) {
         let now = self.setup.clock.now();
         if self.reports().unreadable.tell(&format!("{namespace}/{name}"), cause, now) {
-            tracing::warn!(namespace, name, cause, "pod cannot be read; its record is left as it is");
+            tracing::warn!(namespace, name, cause, "pod cannot be decoded; its record stays as it is");
         }
     }
 
-    /// Logs when the view has become old, and when it is no longer.
+    /// Logs that the watch has been silent for long, and the end of the silence.
     pub(super) fn log_age(&mut self, now: Moment) {
         let namespace = &*self.namespace;
-        match self.logged.silence.look(self.liveness.heard(), now) {
+        match self.logged.silence.look(self.liveness.last_alive(), now) {
             Some(SilenceNotice::Old { silence }) if self.reports().failures.tell(namespace, "old", now) => {
                 let seconds = silence.as_secs();
                 tracing::warn!(namespace, seconds, "the view of the cluster is old; changes are not seen");
@@ -142,7 +137,7 @@ impl Informer {
         }
     }
 
-    /// Logs what was counted instead of logged.
+    /// Logs the counts of the last minute.
     pub(super) fn log_summaries(&self, now: Moment) {
         let (failures, unreadable, lists, failing) = {
             let mut reports = self.reports();
@@ -162,7 +157,7 @@ impl Informer {
             tracing::warn!(
                 count,
                 pods,
-                "more pods could not be read in the last minute; their records are left as they are"
+                "more pods could not be decoded in the last minute; their records stay as they are"
             );
         }
         if let Some(NoticeSummary { count, first }) = lists {

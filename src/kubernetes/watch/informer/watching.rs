@@ -1,4 +1,4 @@
-//! The informer's watch side: events go into the store, and every end of the watch has its consequence.
+//! The informer's watches. Events go into the store, and every end of a watch leads to a resumed watch or to a list.
 
 use kube::Error as ClientError;
 
@@ -15,17 +15,17 @@ use crate::{
     },
 };
 
-/// A watch that is refused this often in a row is begun again with a list.
+/// A watch that fails this often in a row is replaced by a list.
 const RESUME_TRIES: u32 = 5;
 
-/// What an error of kube's watcher means.
+/// What follows an error of kube's watcher.
 #[derive(Debug, PartialEq, Eq)]
 enum Meaning {
-    /// The watch ends with it, and its end is reported by the next request.
+    /// Nothing: the watch ends, and the watcher's next request fails with a [`StreamEnd`].
     Ends,
-    /// The watch could not be started, and is started again where it was.
+    /// The watch did not start. It starts again at the same version.
     NotStarted,
-    /// The watcher would skip what it cannot read, or repeat what is refused for good: a list takes its place.
+    /// A list. The watcher alone would skip the event, or retry for ever.
     List(RelistReason),
 }
 
@@ -50,8 +50,7 @@ fn meaning(error: &watcher::Error, failures: u32) -> Meaning {
     }
 }
 
-/// What an error of kube's watcher says.
-fn said_by(error: &watcher::Error) -> String {
+fn text_of(error: &watcher::Error) -> String {
     use watcher::Error::{InitialListFailed, NoResourceVersion, WatchError, WatchFailed, WatchStartFailed};
     match error {
         InitialListFailed(error) | WatchStartFailed(error) | WatchFailed(error) => words(error),
@@ -60,8 +59,8 @@ fn said_by(error: &watcher::Error) -> String {
     }
 }
 
-/// The end of the watch before, if that is why a request failed.
-fn ended(error: &watcher::Error) -> Option<&StreamEnd> {
+/// The end of the watch before, if a request failed with it.
+fn stream_end(error: &watcher::Error) -> Option<&StreamEnd> {
     let watcher::Error::WatchStartFailed(ClientError::Service(error)) = error else { return None };
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&**error);
     while let Some(error) = cause {
@@ -74,9 +73,9 @@ fn ended(error: &watcher::Error) -> Option<&StreamEnd> {
 }
 
 impl Informer {
-    /// Starts a watch where the list and the events before it have come to.
+    /// Starts a watch at the newest version of the list and the events so far.
     pub(super) fn begin_watch(&mut self, now: Moment) {
-        // The one before ends first, so that its end is not taken for this one's.
+        // The old watch must end before the observer begins, or its end would be reported for the new one.
         self.events = None;
         let Some(version) = self.newest.begin_watch() else {
             self.drop_watch(RelistReason::Error, now);
@@ -104,7 +103,7 @@ impl Informer {
             self.liveness.has_events(now);
         }
         match event {
-            // The empty list that the watcher begins with.
+            // The watcher begins with the empty list of `StreamObserver`.
             Some(Ok(Event::Init | Event::InitApply(_) | Event::InitDone)) => Ok(()),
             Some(Ok(Event::Apply(object))) => self.applied(object, now).await,
             Some(Ok(Event::Delete(object))) => self.deleted(&object, now).await,
@@ -121,23 +120,23 @@ impl Informer {
 
     fn watch_failed(&mut self, error: &watcher::Error, now: Moment) {
         let random = self.rng.u64(..);
-        if let Some(ended) = ended(error) {
+        if let Some(ended) = stream_end(error) {
             return self.watch_ended(ended, now, random);
         }
         if let watcher::Error::WatchStartFailed(ClientError::Api(_)) = error {
             self.liveness.answers(now);
         }
-        let meaning = meaning(error, self.ends.failures() + 1);
+        let meaning = meaning(error, self.watch_failures.failures() + 1);
         if meaning == Meaning::Ends {
             if let watcher::Error::WatchError(_) = error {
-                self.refusal = Some(said_by(error));
+                self.refusal = Some(text_of(error));
             }
             return;
         }
-        let delay = self.ends.failed(now, random);
+        let delay = self.watch_failures.failed(now, random);
         let forbidden =
             matches!(error, watcher::Error::WatchStartFailed(ClientError::Api(status)) if status.code == 403);
-        self.count_failure(&said_by(error), delay, forbidden);
+        self.count_failure(&text_of(error), delay, forbidden);
         self.events_at = now + delay;
         match meaning {
             Meaning::List(reason) => self.drop_watch(reason, now + delay),
@@ -145,7 +144,7 @@ impl Informer {
         }
     }
 
-    /// A watch ended: it is resumed where it was, sooner or later.
+    /// Resumes an ended watch at the same version, at once or after a backoff.
     fn watch_ended(&mut self, ended: &StreamEnd, now: Moment, random: u64) {
         if let EndCause::Closed | EndCause::Line(_) = ended.cause {
             self.liveness.answers(now);
@@ -153,9 +152,9 @@ impl Informer {
         let refusal = self.refusal.take();
         let orderly = matches!(ended.cause, EndCause::Closed) && refusal.is_none();
         let end = WatchEnd { orderly, lasted: ended.lasted, news: std::mem::take(&mut self.news) };
-        match self.ends.ended(end, now, random) {
+        match self.watch_failures.ended(end, now, random) {
             None => {
-                // There was nothing more to tell.
+                // The server had no further events.
                 self.is_alive(now);
                 self.log_recovery();
             }
@@ -167,7 +166,7 @@ impl Informer {
         }
     }
 
-    /// A watch failed that has told nothing for long: a list takes its place.
+    /// Replaces a failed watch by a list if it was silent for long.
     fn give_up_if_silent(&mut self, now: Moment) {
         if self.list.is_none() && self.list_at.is_none() && self.liveness.is_given_up(now) {
             self.log_given_up(now);
@@ -178,11 +177,11 @@ impl Informer {
     fn count_failure(&mut self, cause: &str, delay: Duration, forbidden: bool) {
         self.liveness.failed(self.setup.clock.now());
         self.setup.metrics.watch_failed();
-        let failures = self.ends.failures();
+        let failures = self.watch_failures.failures();
         self.log_failure(&FailureReport { what: "watch", cause, failures, retry_in: delay, forbidden });
     }
 
-    /// Takes note of an event's version. False if it is older than one before it: then the watch has gone back in time.
+    /// Checks an event's version. False if it is older than the one before: then the watch is dropped.
     fn is_in_order(&mut self, version: &str, now: Moment) -> bool {
         if self.newest.event(version) {
             self.news = true;
@@ -190,9 +189,9 @@ impl Informer {
             return true;
         }
         let random = self.rng.u64(..);
-        let pause = self.ends.failed(now, random).max(self.older_backoff());
-        self.count_failure("an event is older than one before it", pause, false);
-        // A list that is under way may come from the same server.
+        let pause = self.watch_failures.failed(now, random).max(self.older_backoff());
+        self.count_failure("an event is older than the one before", pause, false);
+        // The running list may come from the same lagging server.
         self.list = None;
         self.drop_watch(RelistReason::Stale, now + pause);
         false
@@ -204,15 +203,15 @@ impl Informer {
         }
         let Some(pod) = self.pod(object) else { return Ok(()) };
         if let Some(list) = &mut self.list {
-            list.shown(&pod.uid);
+            list.forget_deletion(&pod.uid);
         }
         if let Some(before) = self.writer.apply(&pod) {
-            // The name went to another pod without a DELETED event: the one before is gone all the same.
-            self.note_end(&before, &pod.resource_version);
-            self.tell(PodEvent::Deletion { uid: before, why: Deletion::Deleted, at: now }).await?;
+            // The name belongs to another pod now, so the one before is gone, even without a DELETED event.
+            self.note_deletion(&before, &pod.resource_version);
+            self.send(PodEvent::Deletion { uid: before, why: Deletion::Deleted, at: now }).await?;
         }
         let Pod { uid, name, .. } = pod;
-        self.tell(PodEvent::Applied { uid, name, watch: self.watch, at: now }).await
+        self.send(PodEvent::Applied { uid, name, watch: self.watch, at: now }).await
     }
 
     async fn deleted(&mut self, object: &Watched, now: Moment) -> Result<(), Stop> {
@@ -220,26 +219,29 @@ impl Informer {
             return Ok(());
         }
         let Some(uid) = object.uid().filter(|uid| is_valid_id(uid)).map(Uid::from) else {
-            // Which pod ended cannot be told from the event: a list can tell.
-            let delay = self.ends.failed(now, self.rng.u64(..));
-            self.count_failure("a DELETED event has no UID that is valid", delay, false);
+            // The event does not say which pod is gone, but a list shows the others.
+            let delay = self.watch_failures.failed(now, self.rng.u64(..));
+            self.count_failure("a DELETED event has no valid UID", delay, false);
             self.drop_watch(RelistReason::Undecodable, now + delay);
             return Ok(());
         };
         if !self.writer.remove(&uid, object.resource_version()) {
             return Ok(());
         }
-        self.note_end(&uid, object.resource_version());
+        self.note_deletion(&uid, object.resource_version());
         let why = if self.setup.scope.can_be_left() { Deletion::DeletedOrLeftRule } else { Deletion::Deleted };
-        self.tell(PodEvent::Deletion { uid, why, at: now }).await
+        self.send(PodEvent::Deletion { uid, why, at: now }).await
     }
 
-    /// Remembers the end of a pod that the list under way may still show.
-    fn note_end(&mut self, uid: &Uid, version: &str) {
+    /// Remembers a deletion that the running list may not include.
+    fn note_deletion(&mut self, uid: &Uid, version: &str) {
         if let Some(list) = &mut self.list
-            && !list.ended(uid, version)
+            && !list.note_deletion(uid, version)
         {
-            tracing::info!(namespace = &*self.namespace, "very many pods end during a list; the watch waits for it");
+            tracing::info!(
+                namespace = &*self.namespace,
+                "very many pods are deleted during a list; the watch pauses until the list is complete"
+            );
             self.events = None;
         }
     }
@@ -257,12 +259,12 @@ mod tests {
     #[test]
     fn failed_watch_is_reported_without_debug_text() {
         let refused = watcher::Error::WatchStartFailed(ClientError::Api(status(500)));
-        assert_eq!(said_by(&refused), "the API server answered 500: refused");
+        assert_eq!(text_of(&refused), "the API server answered 500: refused");
     }
 
     #[test]
     fn errors_that_kube_mishandles_lead_to_a_relist() {
-        // On its own, kube would skip these errors or repeat them.
+        // kube alone would skip these errors or retry for ever.
         use watcher::Error::*;
         let undecodable = WatchFailed(ClientError::SerdeError(serde_json::from_str::<u8>("x").unwrap_err()));
         let reset = WatchFailed(ClientError::ReadEvents(std::io::Error::other("reset")));

@@ -1,49 +1,46 @@
-//! A page of a list as a document: read as JSON, whatever its white space and the order of its members.
+//! Decodes a page of a list. A document that is not a complete list of pods is an error, because pods absent from a
+//! list may be taken for deleted.
 
 use serde::{Deserialize, Deserializer, de::Error as _};
 
 use crate::kubernetes::watch::pod_object::Watched;
 
-/// A page.
 #[derive(Debug, Deserialize)]
 pub(super) struct Document {
     kind: Option<String>,
     #[serde(rename = "apiVersion")]
     api_version: Option<String>,
     pub(super) metadata: ListMetadata,
-    /// Null stands for none; but it must be there.
+    /// Null stands for no items. A missing member is an error.
     #[serde(deserialize_with = "items")]
     pub(super) items: Vec<Watched>,
 }
 
-/// A page's metadata.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ListMetadata {
     #[serde(deserialize_with = "filled")]
     pub(super) resource_version: String,
-    /// What the next page is asked for with.
+    /// The continue token of the next page.
     #[serde(default, rename = "continue", deserialize_with = "filled_or_none")]
     pub(super) next: Option<String>,
     #[serde(default, rename = "remainingItemCount", deserialize_with = "count")]
     pub(super) remaining: Option<usize>,
 }
 
-/// What a page is a list of.
+/// The kind of list that is accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ListKind {
     Pods,
-    /// At least the metadata of pods.
+    /// Metadata of pods, or whole pods.
     Metadata,
 }
 
-/// The version and the kind of a list of pods, and of their metadata.
+/// `apiVersion` and `kind` of each list.
 const PODS: (&str, &str) = ("v1", "PodList");
 const METADATA: (&str, &str) = ("meta.k8s.io/v1", "PartialObjectMetadataList");
 
 impl Document {
-    /// # Errors
-    /// It is not JSON, lacks a member, or is a list of something else: then nothing is absent from it.
     pub(super) fn read(bytes: &[u8], of: ListKind) -> Result<Self, serde_json::Error> {
         let document: Self = serde_json::from_slice(bytes)?;
         let (version, kind) = (document.api_version.as_deref(), document.kind.as_deref());
@@ -73,7 +70,7 @@ fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D:
     Ok(Option::<i64>::deserialize(deserializer)?.and_then(|count| usize::try_from(count).ok()))
 }
 
-/// The continue token in a refusal.
+/// The continue token in a Status, with which an expired list can be finished at a later version.
 pub(super) fn offered_token(body: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     struct Refusal {

@@ -1,4 +1,4 @@
-//! Lists from a scripted server, under a clock that tests move: pages that are refused, slow, large, or expire.
+//! Lists from a scripted server under a paused clock, with pages that are refused, slow, large or expired.
 
 use std::{
     collections::BTreeMap,
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::*;
 
-/// A request for a page: the token and the limit.
+/// A request for a page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Asked {
     token: Option<usize>,
@@ -34,8 +34,8 @@ enum Answer {
     Text(String),
 }
 
-/// A server with `pods` pods of `bytes` bytes each. `script` decides how it answers each request. The counter adds up the
-/// bytes that it sent.
+/// A server with `pods` pods of `bytes` bytes each. `script` decides how each request is answered. The counter holds
+/// the number of bytes sent.
 fn server(
     pods: usize,
     bytes: usize,
@@ -123,8 +123,7 @@ fn all(pods: usize) -> Vec<String> {
 
 #[tokio::test(start_paused = true)]
 async fn refused_pages_are_retried_alone() {
-    // The list does not begin again.
-    // One of twelve requests is refused, of 40 pages.
+    // There are 40 pages, and one of twelve requests is refused. The list does not begin again.
     let (source, _) = server(20_000, 0, |number, _| match number % 12 {
         5 => Answer::Status([429, 500, 503][number % 3], ""),
         _ => Answer::Page,
@@ -149,8 +148,7 @@ async fn refused_page_waits_as_long_as_asked() {
 
 #[tokio::test(start_paused = true)]
 async fn large_pages_are_divided_and_limit_is_kept() {
-    // The next list begins with the limit that worked.
-    // 250 MB in all, of which a page may have 16.
+    // There are 250 MB, and a page may have 16. The next list begins with the limit that worked.
     let (source, sent) = server(250, 1_000_000, |_, _| Answer::Page);
     let taken = take(&source, Paging::default()).await;
     assert_eq!((taken.uids.len(), taken.failures.len()), (250, 6), "500, 250, 125, 62, 31 and 15 would be too large");
