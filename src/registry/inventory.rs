@@ -1,62 +1,56 @@
-//! What a registry holds, as its inventory shows it: pages of records without their bodies, and digests of buckets.
+//! The inventory of a registry: pages of records without their bodies, and digests of buckets.
+//!
+//! A resync compares the digests of all buckets first and reads pages only where they differ.
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::{digest::Digest, ids::Version};
 
-/// Which part of an inventory is read: of so many buckets, this one.
+/// One part of an inventory: bucket number `index`, counted from 0, of `of` buckets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bucket {
-    /// Into how many buckets the inventory is divided.
     pub of: usize,
-    /// Which of them.
     pub index: usize,
 }
 
-/// A page of an inventory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct InventoryPage {
-    /// Records ordered by id.
+    /// Ordered by id.
     pub items: Vec<InventoryItem>,
-    /// The next page; none on the last.
+    /// The token of the next page. The last page has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
-    /// How many records the whole reading has.
+    /// Records of all pages.
     pub count: u64,
-    /// The last change that this read has seen.
+    /// The number of the last change that this page includes.
     pub as_of: u64,
 }
 
 /// A record without its body.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InventoryItem {
-    /// The record's id.
     pub id: String,
-    /// Its digest.
     pub digest: Digest,
-    /// Its version.
     pub version: Version,
 }
 
-/// The inventory as bucket digests, from one consistent read.
+/// The digests of all buckets, from one consistent read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BucketDigests {
-    /// One a bucket.
+    /// One entry per bucket, in order.
     pub buckets: Vec<BucketDigest>,
-    /// Records over all buckets.
+    /// Records in all buckets.
     pub count: u64,
-    /// The last change that this read has seen.
+    /// The number of the last change that this read includes.
     pub as_of: u64,
 }
 
-/// One bucket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BucketDigest {
-    /// Records in it.
     pub count: u64,
-    /// The xor of their digests, 64 hexadecimal digits without a prefix.
+    /// The xor of the records' digests: in JSON 64 hexadecimal digits without a prefix.
     #[serde(serialize_with = "bare_hex")]
     pub digest: Digest,
 }

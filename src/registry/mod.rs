@@ -1,10 +1,13 @@
-//! Everything that is said to a registry.
+//! The registry that records are written to.
 //!
-//! [`Registry`] is what the event loop knows of it; [`v1`] is the protocol that the reference registry speaks.
+//! [`Registry`] is all that the event loop knows about it. [`protocol`] has the JSON of protocol v1, [`client`] speaks
+//! it, and [`server`] is the reference registry. To support another kind of registry, implement the trait.
 
 pub mod client;
+pub mod inventory;
 pub mod protocol;
 pub mod server;
+pub mod session;
 
 use std::future::Future;
 
@@ -22,50 +25,38 @@ use crate::{
     },
 };
 
-pub mod inventory;
-pub mod session;
-
 use inventory::{Bucket, BucketDigests, InventoryPage};
 use session::{Contender, Heartbeat, OpenSession, SessionOpened};
 
-/// What is said about one pod.
+/// How a pod's record should change in the registry.
 #[derive(Clone, Copy, Debug)]
 pub enum RecordChange<'a> {
-    /// The registry should hold this pod's record.
     Put(&'a Pod, &'a RecordContent),
-    /// The registry should hold none.
     Delete(Removal),
 }
 
-/// One operation as bytes, with the version that it was built for.
+/// One operation that is ready to be sent.
 #[derive(Clone, Debug)]
 pub struct Encoded {
-    /// The pod.
     pub uid: Uid,
-    /// The operation's version.
     pub version: Version,
-    /// What is sent.
     pub body: EncodedBody,
 }
 
-/// What is sent for one operation.
 #[derive(Clone, Debug)]
 pub enum EncodedBody {
-    /// A whole record.
+    /// `record` has the bytes of the whole record, as JSON.
     Put {
-        /// Its bytes.
         record: Vec<u8>,
-        /// Its digest.
         digest: Digest,
     },
-    /// The removal of a record.
     Delete(Removal),
 }
 
 impl Encoded {
-    /// An upper bound of the bytes that the operation takes in a batch.
+    /// An upper bound on the bytes that the operation takes in a batch.
     pub fn size_at_most(&self) -> usize {
-        // The names of an operation's other members, two numbers and the separators.
+        // The operation's other members: their names, two numbers and the separators.
         const AROUND: usize = 192;
         AROUND
             + self.uid.text().len()
@@ -76,71 +67,63 @@ impl Encoded {
     }
 }
 
-/// The name under which a registry holds a pod.
+/// A pod's namespace and name in its registered record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordName {
-    /// The pod's namespace.
     pub namespace: String,
-    /// The pod's name.
     pub name: String,
 }
 
-/// What a registry can do, and how much it takes at once.
+/// The limits and features of a registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {
-    /// Operations in one batch, at most.
     pub max_batch_items: usize,
-    /// Bytes of one batch's body, at most.
     pub max_batch_bytes: usize,
-    /// Bytes of one record, at most.
     pub max_record_bytes: usize,
-    /// What it supports.
     pub features: Features,
 }
 
 /// What a registry supports. A call that needs a feature is made only if the registry has it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Features {
-    /// It takes several operations in one request: [`Registry::write`] with more than one.
+    /// [`Registry::write`] accepts more than one operation.
     pub batches: bool,
-    /// It gives digests of its inventory's buckets: [`Registry::bucket_digests`].
+    /// [`Registry::bucket_digests`] works.
     pub digests: bool,
-    /// It tells one writer's session from another's: [`Registry::open_session`], [`Registry::heartbeat`],
-    /// [`Registry::close_session`] and [`Registry::session_holder`].
+    /// [`Registry::open_session`], [`Registry::heartbeat`], [`Registry::close_session`] and
+    /// [`Registry::session_holder`] work.
     pub sessions: bool,
-    /// It can list what it holds: [`Registry::inventory`].
+    /// [`Registry::inventory`] works.
     pub inventory: bool,
 }
 
 impl Features {
-    /// Everything.
     pub const ALL: Self = Self { batches: true, digests: true, sessions: true, inventory: true };
 }
 
-/// A registry of systems, as its writer sees it. The only trait of the project.
+/// A registry, as the controller sees it.
 ///
-/// Every call ends within the request time-out, reads bounded answers, and turns what it is told into values; it never
-/// retries by itself.
+/// Every call ends within the request timeout, and bounds the bytes of the answer that it reads. A call never retries;
+/// the caller decides about retries.
 pub trait Registry: Send + Sync + 'static {
-    /// What the registry can do.
     fn capabilities(&self) -> impl Future<Output = Result<Capabilities, Failure>> + Send;
 
-    /// Opens a session; every other session of this writer is over then.
+    /// Opens a session. It replaces every earlier session of this writer.
     fn open_session(&self, request: OpenSession) -> impl Future<Output = Result<SessionOpened, Failure>> + Send;
 
-    /// Says that this writer lives. Tells of another one that announced itself lately, if the registry knows of one.
+    /// Renews the session. Returns another process of this writer that announced itself recently, if there is one.
     fn heartbeat(&self, beat: Heartbeat) -> impl Future<Output = Result<Option<Contender>, Failure>> + Send;
 
-    /// Says that this writer stops as asked. Deletes nothing.
+    /// Closes the session after a clean stop. Deletes nothing.
     fn close_session(&self, epoch: u64) -> impl Future<Output = Result<(), Failure>> + Send;
 
-    /// Who holds this writer's session now.
+    /// Reads which process holds this writer's session.
     fn session_holder(&self) -> impl Future<Output = Result<Option<OtherWriter>, Failure>> + Send;
 
-    /// The bytes of an operation, and with them its place in the order.
+    /// Encodes a change as an operation with this version.
     fn encode(&self, uid: &Uid, version: Version, change: RecordChange<'_>) -> Encoded;
 
-    /// Sends operations, one verdict each, in their order.
+    /// Sends operations. Returns one verdict per operation, in the same order.
     fn write(
         &self,
         epoch: u64,
@@ -148,10 +131,10 @@ pub trait Registry: Send + Sync + 'static {
         batched: bool,
     ) -> impl Future<Output = Result<Vec<Verdict>, Failure>> + Send;
 
-    /// The inventory as digests of this many buckets.
+    /// Reads the digests of the inventory, divided into this number of buckets.
     fn bucket_digests(&self, buckets: usize) -> impl Future<Output = Result<BucketDigests, Failure>> + Send;
 
-    /// A page of the inventory, of one bucket or of all, with at most `limit` records.
+    /// Reads a page of at most `limit` records, of one bucket or of the whole inventory.
     fn inventory(
         &self,
         bucket: Option<Bucket>,
@@ -159,9 +142,9 @@ pub trait Registry: Send + Sync + 'static {
         limit: usize,
     ) -> impl Future<Output = Result<InventoryPage, Failure>> + Send;
 
-    /// Under which name the registry holds a pod, if it does.
+    /// Reads the namespace and name in a pod's registered record, if there is one.
     fn record_name(&self, uid: Uid) -> impl Future<Output = Result<Option<RecordName>, Failure>> + Send;
 
-    /// Reads the credential anew, after it was refused.
+    /// Reads the credential again, after the registry refused it.
     fn refresh_credential(&self);
 }

@@ -1,7 +1,8 @@
-//! The JSON of protocol v1 where it is not that of the [`registry`](crate::registry)'s own types.
+//! The JSON documents of protocol v1, for both the client and the reference registry. `docs/protocol-v1.md` describes
+//! them.
 //!
-//! Members that a side does not know are ignored here; records themselves travel as raw JSON, so that what is
-//! unknown in them is kept.
+//! Unknown members are ignored here. Records are raw JSON instead, so that their unknown members are kept. The
+//! documents about sessions and inventories are in [`session`](super::session) and [`inventory`](super::inventory).
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -12,33 +13,27 @@ use crate::{
     reconcile::{outcome::StoredVersion, takeover::SessionLiveness},
 };
 
-/// The only protocol version there is.
 pub const PROTOCOL: &str = "v1";
-/// The version of the record's shape that this release writes.
+/// The version of the record schema that this release writes.
 pub const SCHEMA: u64 = 1;
-/// The feature of a registry that takes batches.
+/// The feature: the registry accepts batches.
 pub const BATCH: &str = "batch";
-/// The feature of a registry that gives the digests of its inventory's buckets.
+/// The feature: the registry returns the digests of its inventory's buckets.
 pub const DIGEST_INVENTORY: &str = "digest-inventory";
-/// What problem types start with; the problem's name follows.
+/// A problem's type is this prefix and the problem's name.
 pub const PROBLEM_PREFIX: &str = "urn:pod-registrar:problem:";
 
-/// What a registry can do and how much it takes at once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CapabilitiesDocument {
-    /// `v1`.
     pub protocol: String,
-    /// Operations in one batch, at most.
     #[serde(default = "default_batch_items")]
     pub max_batch_items: usize,
-    /// Bytes of one batch's body, at most.
     #[serde(default = "default_batch_bytes")]
     pub max_batch_bytes: usize,
-    /// Bytes of one record, at most.
     #[serde(default = "default_record_bytes")]
     pub max_record_bytes: usize,
-    /// [`BATCH`], [`DIGEST_INVENTORY`], and names that only people and other clients use.
+    /// [`BATCH`], [`DIGEST_INVENTORY`], and others that the controller does not use.
     #[serde(default)]
     pub features: Vec<String>,
 }
@@ -55,15 +50,14 @@ fn default_record_bytes() -> usize {
     64 << 10
 }
 
-/// The answer to [`Heartbeat`].
+/// The answer to a [`Heartbeat`](super::session::Heartbeat).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HeartbeatAccepted {
-    /// The session.
     pub epoch: u64,
-    /// When the session turns stale, RFC 3339.
+    /// When the session becomes stale, RFC 3339.
     pub expires_at: String,
-    /// Another writer that announced itself within the last 90 s, if there is one.
+    /// A process that announced itself within the last 90 s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contender: Option<Contender>,
 }
@@ -72,15 +66,13 @@ pub struct HeartbeatAccepted {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ClusterInfo {
-    /// The cluster's id.
     pub id: String,
-    /// The cluster's name for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Records of the cluster, over all owners; in the list of clusters only.
+    /// Records of all owners. Only the list of clusters has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pods: Option<u64>,
-    /// Every writer that ever opened a session.
+    /// Every installation that ever opened a session.
     #[serde(default)]
     pub owners: Vec<OwnerInfo>,
 }
@@ -89,57 +81,51 @@ pub struct ClusterInfo {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OwnerInfo {
-    /// The installation's name.
     pub owner: String,
-    /// The epoch of its newest session.
+    /// The epoch of the newest session.
     pub epoch: u64,
-    /// The process that opened it.
+    /// The name of the process that opened it.
     pub instance: String,
-    /// The scope that the session named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<String>,
-    /// The UID of the `kube-system` namespace that a session named last.
+    /// The UID of the namespace `kube-system`, from the last session that named one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster_uid: Option<String>,
-    /// Another writer that announced itself within the last 90 s, if there is one.
+    /// A process that announced itself within the last 90 s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contender: Option<Contender>,
-    /// How the session stands.
     pub state: SessionLiveness,
-    /// When it turns or turned stale, RFC 3339.
+    /// When the session becomes or became stale, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<String>,
-    /// Whether the writer said it was in step.
+    /// The `synced` of the last heartbeat.
     #[serde(default)]
     pub synced: bool,
-    /// Records of this writer.
+    /// Records of this installation.
     #[serde(default)]
     pub pods: u64,
 }
 
-/// The list of clusters.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClusterList {
-    /// Every cluster that the caller may see.
     pub items: Vec<ClusterInfo>,
 }
 
-/// Why a pod's record is removed.
+/// Why a record is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reason {
-    /// The pod's object is gone.
+    /// The pod's object was deleted.
     Deleted,
-    /// The pod was not in a complete list.
+    /// The pod is not in a complete list.
     Absent,
-    /// The pod is there and no longer selected.
+    /// The pod exists and the settings no longer select it.
     LeftRule,
-    /// A DELETED event came while a selector was set, which cannot say which of the two it was.
+    /// A DELETED event while a selector is set: either [`Self::Deleted`] or [`Self::LeftRule`].
     DeletedOrLeftRule,
 }
 
 impl Reason {
-    /// As it is written in addresses and operations.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Deleted => "deleted",
@@ -150,8 +136,15 @@ impl Reason {
     }
 }
 
+/// Where the deletion of a pod was observed: in an event of the watch, or in a complete list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ObservedBy {
+    Watch,
+    List,
+}
+
 impl ObservedBy {
-    /// As it is written in addresses and operations.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Watch => "watch",
@@ -160,99 +153,69 @@ impl ObservedBy {
     }
 }
 
-/// Where the end of a pod was seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ObservedBy {
-    /// In an event.
-    Watch,
-    /// In a complete list.
-    List,
-}
-
-/// The answer to a batch: one result an operation, in the order of the request.
+/// The answer to a batch: one result per operation, in the order of the request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BatchResults {
-    /// One a request item.
     pub results: Vec<ItemResult>,
 }
 
-/// What became of one operation.
+/// The result of one operation of a batch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ItemResult {
-    /// The id that the operation named.
     pub id: String,
     /// The status that the operation would have had as a request of its own.
     pub status: u16,
-    /// The digest that is stored now, after a put.
+    /// The stored digest, after a put.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
-    /// Why it was refused.
-    #[serde(default, deserialize_with = "if_it_fits", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
     pub problem: Option<Problem>,
-    /// When to try again, with status 429 or 503. What is not a number of seconds is as good as nothing: it must not put
-    /// the other operations of the batch in doubt.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "seconds_if_any")]
+    /// When to try again, with status 429 or 503. A value of another type is ignored, so that it does not make the
+    /// other operations of the batch uncertain.
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
     pub retry_after_seconds: Option<u64>,
-}
-
-fn seconds_if_any<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
-    lenient(deserializer)
 }
 
 /// The answer to a single put.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredRecordInfo {
-    /// The record's id.
     pub id: String,
-    /// Its digest.
     pub digest: Digest,
-    /// Its version.
     pub version: Version,
 }
 
-/// A problem as RFC 9457 writes it.
+/// A problem document of RFC 9457. Members of a wrong type are ignored, since `kind` alone identifies a problem.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
-    /// `urn:pod-registrar:problem:` and a name.
-    #[serde(default, rename = "type", deserialize_with = "text_if_any")]
+    /// [`PROBLEM_PREFIX`] and a name. Empty if the problem has no type, which RFC 9457 allows.
+    #[serde(default, rename = "type", deserialize_with = "lenient_text")]
     pub kind: String,
-    /// What went wrong, in a few words.
-    #[serde(default, deserialize_with = "if_it_fits", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
-    /// The HTTP status.
-    #[serde(default, deserialize_with = "if_it_fits", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
-    /// What, where, and how to mend it.
-    #[serde(default, deserialize_with = "if_it_fits", skip_serializing_if = "Option::is_none")]
+    /// What is wrong and how to fix it.
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
-    /// What is stored, with `stale-version`.
-    #[serde(default, deserialize_with = "if_it_fits", skip_serializing_if = "Option::is_none")]
+    /// The stored version, with `stale-version` and `tombstoned`.
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
     pub current: Option<StoredVersion>,
 }
 
 impl Problem {
-    /// The name behind [`PROBLEM_PREFIX`]; empty for a problem that is not the protocol's.
+    /// The name after [`PROBLEM_PREFIX`]. Empty for a problem of another origin.
     pub fn name(&self) -> &str {
         self.kind.strip_prefix(PROBLEM_PREFIX).unwrap_or_default()
     }
 }
 
-/// A problem is known by its type: a member of another shape than ours makes it no other problem.
-fn if_it_fits<'de, D: serde::Deserializer<'de>, T: serde::de::DeserializeOwned>(
-    deserializer: D,
-) -> Result<Option<T>, D::Error> {
-    lenient(deserializer)
-}
-
-/// RFC 9457 lets a problem be without a type.
-fn text_if_any<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+fn lenient_text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     Ok(lenient(deserializer)?.unwrap_or_default())
 }
 
-/// A value, if it has the right shape. Of any other the bytes are read and nothing is built: a list of many small values
-/// would take many times its own size.
+/// Reads a value if it has the right type. Otherwise it skips the bytes and builds nothing, since a list of many small
+/// values would take many times its own size in memory.
 fn lenient<'de, D: serde::Deserializer<'de>, T: serde::de::DeserializeOwned>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {

@@ -1,4 +1,4 @@
-//! The files that a registry's client reads at start and again while it runs: the token and the trusted certificates.
+//! Reads the files of the registry's client: the token and the trusted certificates.
 
 use std::{
     fs::File,
@@ -10,74 +10,49 @@ use secrecy::SecretString;
 
 use crate::connect::{self, trust::Bundle};
 
-/// Bytes of a file that are read at most. A bundle of all public certificate authorities has about 250 kB.
+/// Bytes of a file, at most. A bundle of all public certificate authorities has about 250 kB.
 const FILE_MAX: u64 = 4 << 20;
 
-/// Why there is no connection to be had with these settings.
+/// Why the client cannot be set up with these settings.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The file of certificates cannot be read.
-    #[error("cannot read the registry's CA file {path}: {source}; give a readable file of PEM certificates")]
-    ReadCa {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The file of certificates holds something else.
-    #[error("the registry's CA file {path} cannot be used: {source}; give a file of PEM certificates")]
-    ParseCa {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: connect::trust::Error,
-    },
-    /// Neither the system's certificates nor those of the file can be used.
+    #[error("cannot read the registry's CA file {path}: {source}; give a readable file with --registry-ca-file")]
+    ReadCa { path: PathBuf, source: io::Error },
+    #[error("cannot use the registry's CA file {path}: {source}; give PEM certificates with --registry-ca-file")]
+    ParseCa { path: PathBuf, source: connect::trust::Error },
+    /// Neither the system nor the CA file has a usable certificate.
     #[error("no certificate authority can be trusted for the registry: {0}; give a file with --registry-ca-file")]
     Authorities(connect::trust::Error),
-    /// The token file cannot be read.
-    #[error("cannot read the registry's token file {path}: {source}; give a readable file with the token in it")]
-    ReadToken {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The token file holds no token, or one that cannot be sent.
+    #[error("cannot read the registry's token file {path}: {source}; give a readable file with --registry-token-file")]
+    ReadToken { path: PathBuf, source: io::Error },
+    /// The token file is empty or holds something that cannot be sent as a token.
     #[error("the registry's token file {path} must hold one token of visible ASCII characters; it {what}")]
-    Token {
-        /// The file.
-        path: PathBuf,
-        /// What it holds instead.
-        what: &'static str,
-    },
-    /// The HTTP client could not be made.
-    #[error("cannot set up HTTP: {0}")]
+    Token { path: PathBuf, what: &'static str },
+    #[error("cannot set up HTTP for the registry: {0}")]
     Client(reqwest::Error),
 }
 
-/// The certificates of a file.
 pub(super) fn authorities(path: &Path) -> Result<Bundle, Error> {
     let pem = read(path).map_err(|source| Error::ReadCa { path: path.into(), source })?;
     Bundle::from_pem(&pem).map_err(|source| Error::ParseCa { path: path.into(), source })
 }
 
-/// The token of a file, without a byte order mark and without blanks and line ends around it.
+/// Reads a token and removes a byte order mark and white space around it.
 pub(super) fn token(path: &Path) -> Result<SecretString, Error> {
     let bytes = read(path).map_err(|source| Error::ReadToken { path: path.into(), source })?;
     let refused = |what| Error::Token { path: path.into(), what };
-    let text = std::str::from_utf8(&bytes).map_err(|_| refused("holds other bytes than text in UTF-8"))?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| refused("is not UTF-8"))?;
     let token = text.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
     if token.is_empty() {
         return Err(refused("is empty"));
     }
     if !token.bytes().all(|c| c.is_ascii_graphic()) {
-        return Err(refused("holds blanks, control characters or other letters in between"));
+        return Err(refused("has white space, control characters or non-ASCII characters in between"));
     }
     Ok(token.into())
 }
 
-/// A regular file: a pipe would have us wait.
+/// Reads a regular file. Reading a pipe could block forever.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     if !std::fs::metadata(path)?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));

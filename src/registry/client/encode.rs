@@ -1,7 +1,7 @@
-//! The bytes of operations.
+//! Encodes operations as JSON.
 //!
-//! A record comes with its canonical bytes, so that building it for sending is splicing: the members that belong to the
-//! moment of sending are put before them.
+//! A pod's content comes as canonical bytes, from which its digest was computed. A record is spliced together: first
+//! the schema, the digest and the version, then these bytes.
 
 use std::io::Write as _;
 
@@ -15,12 +15,12 @@ use crate::{
     registry::{Encoded, EncodedBody},
 };
 
-/// The whole record of a pod for one version.
+/// Encodes a record with this version.
 pub(super) fn record(pod: &Pod, content: &RecordContent, version: Version) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(content.canonical.len() + 256);
     let resource_version = serde_json::Value::from(&*pod.resource_version);
     let Version { epoch, seq } = version;
-    // Writing into memory cannot fail.
+    // Writing to a `Vec` cannot fail.
     let _ =
         write!(bytes, r#"{{"schema":{SCHEMA},"digest":"{}","version":{{"epoch":{epoch},"seq":{seq}"#, content.digest);
     if !pod.resource_version.is_empty() {
@@ -34,7 +34,7 @@ pub(super) fn record(pod: &Pod, content: &RecordContent, version: Version) -> Ve
     bytes
 }
 
-/// Why and how a removal is reported.
+/// The protocol's words for a removal.
 pub(super) fn removal(removal: Removal) -> (Reason, ObservedBy) {
     match removal {
         Removal::Observed(Deletion::Deleted) => (Reason::Deleted, ObservedBy::Watch),
@@ -44,7 +44,7 @@ pub(super) fn removal(removal: Removal) -> (Reason, ObservedBy) {
     }
 }
 
-/// The body of a batch. Ids need no escaping: they are checked where pods are read.
+/// Encodes a batch. Ids need no escaping, since UIDs are checked when pods are read.
 pub(super) fn batch(epoch: u64, operations: &[Encoded]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(64 + operations.iter().map(Encoded::size_at_most).sum::<usize>());
     let _ = write!(bytes, r#"{{"epoch":{epoch},"operations":["#);

@@ -1,4 +1,7 @@
-//! The HTTP connection to a registry: one origin, no redirects, bounded answers, a credential that can be renewed.
+//! The HTTP connection to a registry: one origin, no redirects, bounded answers.
+//!
+//! The token and the trusted authorities come from files, which are read again while the process runs. New authorities
+//! need a new HTTP client; so does the renewal of connections, which happens once a minute.
 
 use std::{
     path::PathBuf,
@@ -22,27 +25,23 @@ use crate::{
     reconcile::outcome::{self, Failure, ProblemDetail},
 };
 
-/// Bytes of an answer that are read at most, where it is about one thing.
+/// Bytes that are read of an answer, at most. [`RECORD_ANSWER`] and [`LARGE_ANSWER`] are the exceptions.
 pub(super) const SMALL_ANSWER: usize = 1 << 20;
-/// The same of one record: the largest that this program makes has 20,000 bytes.
+/// The same for one record. The largest record that this program makes has 20,000 bytes.
 pub(super) const RECORD_ANSWER: usize = 128 << 10;
-/// The same of an inventory: a page of it, or 65,536 bucket digests, are a few megabytes. Only one is read at a time.
+/// The same for an inventory page or bucket digests, which have a few megabytes. Only one is read at a time.
 pub(super) const LARGE_ANSWER: usize = 16 << 20;
-/// Characters of somebody else's text that go into a log.
+/// Characters of a text from the registry that are logged.
 const DETAIL_CHARS: usize = 300;
-/// Characters of a name that somebody else chose: of a problem, a process, a feature.
+/// Characters of a name from the registry that are logged: of a problem, a process, a feature.
 pub(super) const NAME_CHARS: usize = 128;
-/// A registry that does not take a connection within this time is not there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often the files are read anew: soon enough for a token that is renewed some minutes before it expires.
+/// How often the files are read again. Tokens are usually renewed some minutes before they expire.
 const READ_EVERY: Duration = Duration::from_secs(30);
-
-/// The greatest age of the connections: a name that has come to mean another address is followed within this time and
-/// the longest request.
+/// The greatest age of connections. If the registry's host name gets another address, requests follow within this time.
 const CONNECTION_AGE: Duration = Duration::from_secs(60);
-/// What servers answer to plain HTTP at a port for TLS.
+/// Answers of common servers to plain HTTP on a TLS port.
 const TLS_EXPECTED: [&str; 2] = ["HTTP request to an HTTPS server", "plain HTTP request was sent to HTTPS port"];
-/// What the settings of this connection are called.
 const NAMES: SettingNames =
     SettingNames { address: "--registry-url", authorities: "--registry-ca-file", timeout: "--request-timeout" };
 
@@ -55,18 +54,17 @@ pub(super) struct RegistryHttp {
     current: RwLock<Current>,
 }
 
-/// What was made of the files as they were last read.
+/// The client and the token, from the files as they were last read.
 struct Current {
     client: reqwest::Client,
-    /// When the client was made: no connection of it is older.
+    /// When the client was made. None of its connections is older.
     made_at: Instant,
-    /// The certificates that the client trusts; none without TLS.
+    /// The certificates that the client trusts. `None` without TLS.
     authorities: Option<Bundle>,
     token: Option<SecretString>,
     read_at: Instant,
 }
 
-/// An answer with its body read.
 pub(super) struct HttpAnswer {
     pub(super) status: u16,
     pub(super) retry_after: Option<Duration>,
@@ -82,7 +80,7 @@ impl RegistryHttp {
     ) -> Result<Self, Error> {
         let authorities = match ca_file.as_deref() {
             Some(path) => Some(credentials::authorities(path)?),
-            // Plain HTTP needs no authorities, and an image without any should be able to speak it.
+            // Plain HTTP also works in an image without certificate authorities.
             None if base.scheme() == "http" => None,
             None => Some(Bundle::of_system().map_err(Error::Authorities)?),
         };
@@ -101,7 +99,7 @@ impl RegistryHttp {
         self.current.write()
     }
 
-    /// Reads the token file again. A file that cannot be used leaves the token as it was.
+    /// Reads the token file again. If that fails, the previous token stays in use.
     pub(super) fn refresh_token(&self) {
         let Some(path) = &self.token_file else { return };
         match credentials::token(path) {
@@ -110,13 +108,13 @@ impl RegistryHttp {
         }
     }
 
-    /// Reads the file of authorities again. Other ones than before are trusted from the next connection on, and the
-    /// connections that were made under the old ones end; a file that cannot be used leaves them as they were.
+    /// Reads the CA file again. If it has changed, new connections trust the new authorities and the old connections
+    /// end. If it cannot be used, the previous authorities stay trusted.
     fn refresh_authorities(&self) {
         let Some(path) = &self.ca_file else { return };
         let renewed = credentials::authorities(path).and_then(|authorities| {
             let same = self.current().authorities.as_ref() == Some(&authorities);
-            if same { Ok(false) } else { self.connect_again(Some(authorities)).map(|()| true) }
+            if same { Ok(false) } else { self.reconnect(Some(authorities)).map(|()| true) }
         });
         match renewed {
             Ok(false) => {}
@@ -125,15 +123,16 @@ impl RegistryHttp {
         }
     }
 
-    /// From now on requests use new connections. Requests under way finish on the old ones, which then end.
-    fn connect_again(&self, authorities: Option<Bundle>) -> Result<(), Error> {
+    /// Makes later requests use new connections. Requests in flight finish on the old ones, which then end.
+    fn reconnect(&self, authorities: Option<Bundle>) -> Result<(), Error> {
         let client = client(self.timeout, authorities.as_ref())?;
         let mut current = self.current_mut();
         (current.client, current.authorities, current.made_at) = (client, authorities, Instant::now());
         Ok(())
     }
 
-    /// Reads the files again if that was long ago. They are small, and mounted beside the program.
+    /// Reads the files again and renews the connections when they are due. The files are small and local, so that
+    /// reading them here blocks for no noticeable time.
     fn refresh_if_due(&self) {
         let now = Instant::now();
         if now.duration_since(self.current().read_at) >= READ_EVERY {
@@ -149,7 +148,7 @@ impl RegistryHttp {
             current.made_at = now;
             current.authorities.clone()
         };
-        if let Err(error) = self.connect_again(authorities) {
+        if let Err(error) = self.reconnect(authorities) {
             tracing::warn!(%error, "registry connections not renewed; the old ones stay in use");
         }
     }
@@ -164,7 +163,7 @@ impl RegistryHttp {
         url
     }
 
-    /// Sends one request and reads its answer, whatever its status, as long as its body has at most so many bytes.
+    /// Sends one request and reads its answer, whatever its status. A body of more than `most` bytes is a failure.
     pub(super) async fn send(
         &self,
         method: Method,
@@ -175,7 +174,7 @@ impl RegistryHttp {
         self.refresh_if_due();
         let response = self.request(method, url, body).send().await;
         let response = response.map_err(|error| {
-            // Perhaps the certificate is of an authority that is in the file by now: then the next try succeeds.
+            // If the registry's certificate has a new authority that is in the file by now, the next try succeeds.
             if error.is_connect() {
                 self.refresh_authorities();
             }
@@ -200,7 +199,7 @@ impl RegistryHttp {
     }
 }
 
-/// A client that trusts these authorities alone, or speaks plain HTTP without them.
+/// A client that trusts only these authorities. Without them, it speaks only plain HTTP.
 fn client(timeout: Duration, authorities: Option<&Bundle>) -> Result<reqwest::Client, Error> {
     let builder = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
@@ -219,7 +218,7 @@ fn client(timeout: Duration, authorities: Option<&Bundle>) -> Result<reqwest::Cl
 }
 
 impl HttpAnswer {
-    /// What the answer holds, if it is a success.
+    /// The body of a successful answer.
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, Failure> {
         self.success()?;
         serde_json::from_slice(&self.body).map_err(|error| {
@@ -229,22 +228,20 @@ impl HttpAnswer {
     }
 
     /// Whether the answer is a web page, such as a proxy's sign-in.
-    pub(super) fn is_page(&self) -> bool {
+    pub(super) fn is_web_page(&self) -> bool {
         self.body.trim_ascii_start().starts_with(b"<")
     }
 
-    /// Whether the answer is a success.
     pub(super) fn success(&self) -> Result<(), Failure> {
         let success = StatusCode::from_u16(self.status).is_ok_and(|status| status.is_success());
-        if success { Ok(()) } else { Err(outcome::judge_request(self.status, self.said())) }
+        if success { Ok(()) } else { Err(outcome::judge_request(self.status, self.problem_detail())) }
     }
 
-    /// What the answer says beside its status.
-    pub(super) fn said(&self) -> ProblemDetail {
+    pub(super) fn problem_detail(&self) -> ProblemDetail {
         match serde_json::from_slice::<Problem>(&self.body) {
-            Ok(problem) => ProblemDetail { retry_after: self.retry_after, ..said(&problem) },
+            Ok(problem) => ProblemDetail { retry_after: self.retry_after, ..problem_detail(&problem) },
             Err(_) => {
-                // Of a text that is not the protocol's nothing is repeated: it may echo the token.
+                // A text that is not the protocol's is never logged: it may echo the token.
                 let text = String::from_utf8_lossy(&self.body);
                 let advice = "the port expects TLS; use https:// in --registry-url";
                 let detail = if TLS_EXPECTED.iter().any(|phrase| text.contains(phrase)) { advice } else { "" };
@@ -254,20 +251,19 @@ impl HttpAnswer {
     }
 }
 
-/// What a problem says.
-pub(super) fn said(problem: &Problem) -> ProblemDetail {
-    // Numbers that the protocol does not know cannot be passed by counting.
-    let is_known = |version: Version| version.epoch < INTEGER_LIMIT && version.seq < INTEGER_LIMIT;
+pub(super) fn problem_detail(problem: &Problem) -> ProblemDetail {
+    // There is no valid version above one that is out of the protocol's range.
+    let is_valid = |version: Version| version.epoch < INTEGER_LIMIT && version.seq < INTEGER_LIMIT;
     let detail = problem.detail.as_ref().or(problem.title.as_ref());
     ProblemDetail {
         problem: fit_for_logs(problem.name(), NAME_CHARS),
         detail: detail.map(|text| fit_for_logs(text, DETAIL_CHARS)).unwrap_or_default(),
-        current: problem.current.filter(|current| is_known(current.version)),
+        current: problem.current.filter(|current| is_valid(current.version)),
         retry_after: None,
     }
 }
 
-/// Somebody else's text as it may stand in a log: short, and in one line.
+/// Makes a text from the registry fit for a log: short, and in one line.
 pub(super) fn fit_for_logs(text: &str, chars: usize) -> String {
     text.chars().take(chars).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
@@ -276,7 +272,7 @@ async fn read_body(mut response: Response, most: usize) -> Result<Vec<u8>, Failu
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(not_answered)? {
         if body.len() + chunk.len() > most {
-            return Err(Failure::Broken(format!("more than {most} bytes")));
+            return Err(Failure::Broken(format!("the answer has more than {most} bytes")));
         }
         body.extend_from_slice(&chunk);
     }
@@ -293,7 +289,7 @@ fn retry_after(response: &Response, now: SystemTime) -> Option<Duration> {
     parse_retry_after(response.headers().get(header::RETRY_AFTER)?.to_str().ok()?, now)
 }
 
-/// Seconds, or a date of which the past means now. Anything else is as good as nothing.
+/// Parses seconds or a date. A date in the past means now. Any other text is ignored.
 pub(super) fn parse_retry_after(text: &str, now: SystemTime) -> Option<Duration> {
     let text = text.trim();
     let capped = |wait: Duration| wait.min(outcome::RETRY_AFTER_MAX);

@@ -1,4 +1,7 @@
-//! The client of protocol v1.
+//! The client of protocol v1. `docs/protocol-v1.md` has a table of every status and what the controller does.
+//!
+//! Each answer passes through one function here that bounds it and turns it into a value: `batch_verdicts`,
+//! `single_verdict`, `opened_session` and so on. They need no connection, so that fuzz tests can call them.
 
 pub mod credentials;
 pub(crate) mod encode;
@@ -33,30 +36,28 @@ use crate::{
 use credentials::Error;
 use http::{HttpAnswer, LARGE_ANSWER, NAME_CHARS, RECORD_ANSWER, RegistryHttp, SMALL_ANSWER, fit_for_logs};
 
-/// Features of a registry that are read; the protocol knows five.
+/// The number of a registry's features that are read. The protocol has five.
 const FEATURES_MAX: usize = 64;
 
-/// Bytes of the answer to a batch that are read at most, per operation. Registries explain rejections at length.
+/// Bytes per operation that are read of the answer to a batch. Some registries explain rejections at length.
 const RESULT_BYTES: usize = 16 << 10;
-/// Bytes of a page's token: it becomes part of an address.
+/// Bytes of a page token, which becomes part of an address.
 const PAGE_TOKEN_MAX: usize = 1_024;
-/// What a registry can make us send at once, however much it says that it takes: items and bytes of a batch.
+/// Operations and bytes of a batch, at most. A registry's own limits count only if they are lower.
 const BATCH_MAX: (usize, usize) = (5_000, 16 << 20);
 
-/// The status of what will be done later.
 const ACCEPTED: u16 = 202;
 
-/// Where the registry is, and how to speak to it.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The address below which the protocol's paths begin.
+    /// The protocol's paths are below this address.
     pub url: Url,
-    /// The file that holds the bearer token; read again now and then, and when the token is refused.
+    /// The file with the bearer token. It is read again every 30 s, and after the registry refused the token.
     pub token_file: Option<PathBuf>,
-    /// PEM certificates that the registry's certificate must lead to, instead of the system's; read again now and then,
-    /// and when no connection can be made.
+    /// PEM certificates of the authorities to trust instead of the system's. The file is read again every 30 s, and
+    /// after a connection failed.
     pub ca_file: Option<PathBuf>,
-    /// From sending a request to the last byte of its answer.
+    /// The limit from sending a request to the last byte of its answer.
     pub request_timeout: Duration,
 }
 
@@ -67,16 +68,13 @@ pub struct Client {
 }
 
 impl Client {
-    /// Makes a client; connects to nothing yet.
-    ///
-    /// # Errors
-    /// When the CA file or the token file cannot be read.
+    /// Makes a client. It reads the CA file and the token file, and connects later.
     pub fn new(config: Config, writer: RecordOwner) -> Result<Self, Error> {
         let Config { url, token_file, ca_file, request_timeout } = config;
         Ok(Self { http: RegistryHttp::new(url, token_file, ca_file, request_timeout)?, writer })
     }
 
-    /// The address of a path below the writer's cluster; the owner is named unless it is the default.
+    /// The address of a path below the writer's cluster. It names the owner unless that is the default.
     fn url(&self, path: &str, query: &[(&str, String)]) -> Url {
         let mut query = query.to_vec();
         if self.writer.owner != DEFAULT_OWNER {
@@ -121,23 +119,22 @@ impl Client {
                 (OperationKind::Delete, self.http.send(Method::DELETE, url, None, SMALL_ANSWER).await?)
             }
         };
-        // A proxy may say of an address that there is nothing, without having asked the registry.
-        let doubtful_end = kind == OperationKind::Delete && matches!(answer.status, 404 | 410) && answer.is_page();
-        if answer.status == ACCEPTED || doubtful_end {
-            return self.look_after(operation, answer.status).await;
+        // A web page with 404 may come from a proxy that did not ask the registry.
+        let uncertain = kind == OperationKind::Delete && matches!(answer.status, 404 | 410) && answer.is_web_page();
+        if answer.status == ACCEPTED || uncertain {
+            return self.read_back(operation, answer.status).await;
         }
         single_verdict(kind, &answer, operation)
     }
 
-    /// What became of an operation whose answer does not say that it is done: whether the registry shows it done already.
-    /// If not, it is sent again later, and looked after again.
-    async fn look_after(&self, operation: &Encoded, status: u16) -> Result<Verdict, Failure> {
+    /// Reads the record's address after an answer that does not say whether the operation is done. If the address does
+    /// not show the result yet, the operation is sent again later.
+    async fn read_back(&self, operation: &Encoded, status: u16) -> Result<Verdict, Failure> {
         let answer = self.get(self.url(&format!("/pods/{}", operation.uid), &[]), RECORD_ANSWER).await?;
         Ok(verdict_of_stored(&answer, operation, status))
     }
 }
 
-/// What became of the operations of a batch.
 fn batch_verdicts(answer: &HttpAnswer, operations: &[Encoded]) -> Result<Vec<Verdict>, Failure> {
     let BatchResults { results } = answer.json()?;
     let in_order = results.len() == operations.len()
@@ -146,46 +143,46 @@ fn batch_verdicts(answer: &HttpAnswer, operations: &[Encoded]) -> Result<Vec<Ver
         let problem = "results in another number or order than the operations";
         return Err(Failure::Broken(problem.into()));
     }
-    Ok(results.into_iter().zip(operations).map(|(result, operation)| judge(result, operation)).collect())
+    Ok(results.into_iter().zip(operations).map(|(result, operation)| item_verdict(result, operation)).collect())
 }
 
-/// What became of an operation that was a request of its own.
+/// The verdict on an operation that was a request of its own.
 fn single_verdict(kind: OperationKind, answer: &HttpAnswer, operation: &Encoded) -> Result<Verdict, Failure> {
-    let said = answer.said();
-    if outcome::concerns_every_request(kind, answer.status, &said.problem) {
-        return Err(outcome::judge_request(answer.status, said));
+    let detail = answer.problem_detail();
+    if outcome::concerns_every_request(kind, answer.status, &detail.problem) {
+        return Err(outcome::judge_request(answer.status, detail));
     }
-    match outcome::judge_operation(kind, answer.status, said) {
+    match outcome::judge_operation(kind, answer.status, detail) {
         Verdict::Done if kind == OperationKind::Put => {
             let stored: StoredRecordInfo = answer.json()?;
             Ok(check_digest(Some(stored.digest), operation))
         }
-        Verdict::Done if answer.success().is_ok() && answer.is_page() => {
+        Verdict::Done if answer.success().is_ok() && answer.is_web_page() => {
             Err(Failure::Broken(format!("status {} with a web page; does a proxy answer?", answer.status)))
         }
         verdict => Ok(verdict),
     }
 }
 
-/// What a record's address shows of an operation that was answered with this status.
+/// The verdict from the record's address, for an operation that was answered with this status.
 fn verdict_of_stored(answer: &HttpAnswer, operation: &Encoded, status: u16) -> Verdict {
     #[derive(serde::Deserialize)]
     struct Shown {
         digest: Digest,
     }
-    let later = |cause: &str| Verdict::Uncertain { cause: format!("answered with status {status}, and {cause}") };
+    let uncertain = |cause: &str| Verdict::Uncertain { cause: format!("answered with status {status}, and {cause}") };
     match (&operation.body, answer.status) {
         (EncodedBody::Delete(_), 404 | 410) => Verdict::Done,
         (EncodedBody::Put { digest, .. }, 200) => match answer.json::<Shown>() {
             Ok(shown) if shown.digest == *digest => Verdict::Done,
-            _ => later("another record is still there"),
+            _ => uncertain("another record is still there"),
         },
-        (EncodedBody::Delete(_), 200) => later("the record is still there"),
-        (_, status) => later(&format!("its record's address answers {status}")),
+        (EncodedBody::Delete(_), 200) => uncertain("the record is still there"),
+        (_, status) => uncertain(&format!("its record's address answers {status}")),
     }
 }
 
-/// What a registry can do. Every registry that speaks the protocol has sessions and an inventory.
+/// Every registry that speaks the protocol has sessions and an inventory, whatever features it lists.
 fn capabilities_in(answer: &HttpAnswer) -> Result<Capabilities, Failure> {
     let CapabilitiesDocument { protocol, max_batch_items, max_batch_bytes, max_record_bytes, features } =
         answer.json()?;
@@ -204,11 +201,10 @@ fn capabilities_in(answer: &HttpAnswer) -> Result<Capabilities, Failure> {
     })
 }
 
-/// The session that a registry opened.
 fn opened_session(answer: &HttpAnswer) -> Result<SessionOpened, Failure> {
     let mut opened: SessionOpened = answer.json()?;
     if !(1..INTEGER_LIMIT).contains(&opened.epoch) {
-        return Err(Failure::Broken(format!("epoch {} is not from 1 and below 2^53", opened.epoch)));
+        return Err(Failure::Broken(format!("epoch {} is not from 1 to 2^53 - 1", opened.epoch)));
     }
     if let Some(previous) = &mut opened.previous {
         previous.instance = fit_for_logs(&previous.instance, NAME_CHARS);
@@ -218,7 +214,6 @@ fn opened_session(answer: &HttpAnswer) -> Result<SessionOpened, Failure> {
     Ok(opened)
 }
 
-/// Another writer that a registry tells of in its answer to a heartbeat.
 fn contender_in(answer: &HttpAnswer) -> Result<Option<Contender>, Failure> {
     let accepted: HeartbeatAccepted = answer.json()?;
     Ok(accepted.contender.map(|mut contender| {
@@ -227,7 +222,6 @@ fn contender_in(answer: &HttpAnswer) -> Result<Option<Contender>, Failure> {
     }))
 }
 
-/// The one that holds a writer's session, as the registry shows it.
 fn session_holder_in(answer: &HttpAnswer, owner: &str) -> Result<Option<OtherWriter>, Failure> {
     let cluster: ClusterInfo = match answer.json() {
         Err(Failure::NotFound) => return Ok(None),
@@ -245,7 +239,7 @@ fn session_holder_in(answer: &HttpAnswer, owner: &str) -> Result<Option<OtherWri
     }))
 }
 
-/// A page of an inventory. Its ids are checked by whoever compares them.
+/// Bounds the page token. The comparison checks the ids.
 fn inventory_page(answer: &HttpAnswer) -> Result<InventoryPage, Failure> {
     let mut page: InventoryPage = answer.json()?;
     page.next = page.next.filter(|token| !token.is_empty());
@@ -257,8 +251,8 @@ fn inventory_page(answer: &HttpAnswer) -> Result<InventoryPage, Failure> {
     }
 }
 
-/// Under which name a registry holds a pod. The name becomes part of the API server's addresses: one that no pod can have
-/// is none.
+/// The namespace and name in a record. They become part of the API server's addresses, so names that no pod can have
+/// count as absent.
 fn record_name_in(answer: &HttpAnswer, uid: &Uid) -> Result<Option<RecordName>, Failure> {
     #[derive(serde::Deserialize)]
     struct Record {
@@ -276,38 +270,37 @@ fn record_name_in(answer: &HttpAnswer, uid: &Uid) -> Result<Option<RecordName>, 
     };
     if found != *uid.text() {
         let found = fit_for_logs(&found, NAME_CHARS);
-        return Err(Failure::Broken(format!("asked for the record of {uid} and got that of {found}")));
+        return Err(Failure::Broken(format!("the record of {uid} was requested, the answer has that of {found}")));
     }
     if !is_namespace_name(&namespace) || !is_pod_name(&name) {
         let (namespace, name) = (fit_for_logs(&namespace, NAME_CHARS), fit_for_logs(&name, NAME_CHARS));
-        // The hold that comes of it is logged once: a hostile registry must not fill the log.
-        tracing::debug!(%uid, namespace, name, "registry names a pod as none can be named; treating the name as unknown");
+        // At DEBUG, so that a hostile registry cannot fill the log. The guarded deletions that follow are logged once.
+        tracing::debug!(%uid, namespace, name, "record has an invalid pod name; treating the name as unknown");
         return Ok(None);
     }
     Ok(Some(RecordName { namespace, name }))
 }
 
-/// What became of one operation of a batch.
-fn judge(result: ItemResult, operation: &Encoded) -> Verdict {
+fn item_verdict(result: ItemResult, operation: &Encoded) -> Verdict {
     let ItemResult { status, digest, problem, retry_after_seconds, .. } = result;
     let kind = match operation.body {
         EncodedBody::Put { .. } => OperationKind::Put,
         EncodedBody::Delete(_) => OperationKind::Delete,
     };
-    let said = problem.as_ref().map(http::said).unwrap_or_default();
-    let said = ProblemDetail { retry_after: retry_after_seconds.map(Duration::from_secs), ..said };
-    match outcome::judge_operation(kind, status, said) {
+    let detail = problem.as_ref().map(http::problem_detail).unwrap_or_default();
+    let detail = ProblemDetail { retry_after: retry_after_seconds.map(Duration::from_secs), ..detail };
+    match outcome::judge_operation(kind, status, detail) {
         Verdict::Done => check_digest(digest, operation),
         other => other,
     }
 }
 
-/// A put is acknowledged only if what is stored is what was sent.
+/// A put is acknowledged only if the stored digest is the one that was sent.
 fn check_digest(stored: Option<Digest>, operation: &Encoded) -> Verdict {
     let EncodedBody::Put { digest, .. } = &operation.body else { return Verdict::Done };
     match stored {
         Some(stored) if stored != *digest => {
-            Verdict::Uncertain { cause: format!("the registry stored {stored}, which is not what was sent") }
+            Verdict::Uncertain { cause: format!("the registry stored another digest than was sent: {stored}") }
         }
         _ => Verdict::Done,
     }
@@ -358,7 +351,7 @@ impl Registry for Client {
         let digests: BucketDigests = self.get(url, LARGE_ANSWER).await?.json()?;
         if digests.buckets.len() != buckets {
             let found = digests.buckets.len();
-            return Err(Failure::Broken(format!("{found} buckets where {buckets} were asked for")));
+            return Err(Failure::Broken(format!("the answer has {found} buckets, {buckets} were requested")));
         }
         Ok(digests)
     }

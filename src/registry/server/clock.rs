@@ -1,21 +1,21 @@
-//! The time of day, which tests may set.
+//! The wall clock, which tests can replace.
 
 use std::sync::{
     Arc,
     atomic::{AtomicI64, Ordering},
 };
 
-/// A source of wall-clock time. Cheap to clone.
+/// The wall clock, or a manual one for tests. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct ServerClock(Option<Arc<AtomicI64>>);
 
 impl ServerClock {
-    /// A clock that stands still until it is advanced, for tests.
+    /// A clock that changes only by [`Self::advance_ms`].
     pub fn manual(start_ms: i64) -> Self {
         Self(Some(Arc::new(AtomicI64::new(start_ms))))
     }
 
-    /// Moves a manual clock; the system's goes by itself.
+    /// Moves a manual clock. The wall clock ignores it.
     pub fn advance_ms(&self, ms: i64) {
         if let Some(time) = &self.0 {
             time.fetch_add(ms, Ordering::SeqCst);

@@ -1,4 +1,4 @@
-//! Reading JSON as strictly as the protocol asks: no duplicate key at any depth, no null, integers below 2^53.
+//! Reads JSON by the rules of the protocol: no duplicate name at any depth, no null, integers between -2^53 and 2^53.
 
 use std::{borrow::Cow, collections::BTreeSet, fmt};
 
@@ -10,7 +10,7 @@ use serde_json::{Map, Value, value::RawValue};
 
 use crate::model::ids::INTEGER_LIMIT;
 
-/// Any JSON value in which every rule of the protocol's words holds.
+/// A JSON value that follows these rules.
 pub(crate) struct Strict(pub(crate) Value);
 
 impl<'de> Deserialize<'de> for Strict {
@@ -72,53 +72,51 @@ impl<'de> Visitor<'de> for StrictVisitor {
         let mut object = Map::new();
         while let Some(name) = members.next_key::<String>()? {
             let Strict(value) = members.next_value()?;
-            // The name itself may be a secret or very long: only its length is repeated.
+            // The error has only the length of the name, which may be a secret or very long.
             let length = name.len();
             if object.insert(name, value).is_some() {
-                return Err(de::Error::custom(format_args!("a member of {length} bytes appears twice in an object")));
+                return Err(de::Error::custom(format_args!("a name of {length} bytes occurs twice in an object")));
             }
         }
         Ok(object.into())
     }
 }
 
-/// Reads a whole text as a strict value and then as `T`. The error says why not, for people.
+/// Reads a whole text by these rules, and then as `T`.
 pub(crate) fn parse<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     let Strict(value) = serde_json::from_str(text).map_err(|error| error.to_string())?;
     serde_json::from_value(value).map_err(|error| error.to_string())
 }
 
-/// An object whose members are still raw text, so that one malformed member spoils no other.
+/// An object whose members are still raw text, so that one malformed member does not affect the others.
 pub(crate) struct Shallow<'a> {
-    /// The members in order of appearance; the first of a name counts.
     members: Vec<(Cow<'a, str>, &'a RawValue)>,
-    /// Whether a name appears twice.
+    /// Whether a name occurs twice. Then the first member of that name counts.
     pub(crate) duplicate: bool,
 }
 
 impl<'a> Shallow<'a> {
-    /// The raw text of a member.
     pub(crate) fn get(&self, name: &str) -> Option<&'a RawValue> {
         self.members.iter().find(|(member, _)| member == name).map(|(_, value)| *value)
     }
 
-    /// A member that is a string.
+    /// A member, if it is a string.
     pub(crate) fn string(&self, name: &str) -> Option<String> {
         self.get(name).and_then(|raw| serde_json::from_str(raw.get()).ok())
     }
 
-    /// A member of a given type, read strictly.
+    /// A member as `T`, read strictly.
     pub(crate) fn required<T: DeserializeOwned>(&self, name: &str) -> Result<T, String> {
         let raw = self.get(name).ok_or_else(|| format!("`{name}` is missing"))?;
         parse(raw.get()).map_err(|error| format!("`{name}`: {error}"))
     }
 
-    /// A member of a given type that may be left out, read strictly.
+    /// A member that may be absent, read strictly.
     pub(crate) fn optional<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, String> {
         self.get(name).map(|_| self.required(name)).transpose()
     }
 
-    /// Checks every member but the named ones by the strict rules.
+    /// Checks the members that are not named in `but` by the strict rules.
     pub(crate) fn check_others(&self, but: &[&str]) -> Result<(), String> {
         for (name, raw) in &self.members {
             if !but.contains(&name.as_ref()) {

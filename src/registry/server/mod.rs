@@ -1,9 +1,13 @@
-//! The reference registry: protocol v1 over HTTP, kept in SQLite, with a page for people.
+//! The reference registry: protocol v1 over HTTP, records in SQLite, and a web page.
 //!
-//! It is what the protocol's words mean when they are run: others test their clients against it, and small
-//! installations may use it as it is. `serve` listens (with `tls`, on the server of `crate::listen`), `http` turns requests
-//! into calls, `record` and `json` decide what is well-formed, `store` decides what is in order and remembers it.
-//! `page/` and `openapi.json` are served from the binary.
+//! Others test their clients against it, and small installations can use it as it is.
+//!
+//! | part | does |
+//! | --- | --- |
+//! | `serve`, `tls` | listen, renew the certificate, stop |
+//! | `http` | turns requests into calls of the store; `page/` and `openapi.json` are part of the binary |
+//! | `record`, `json` | check that input is well-formed |
+//! | `store` | checks sessions and versions, and keeps records |
 
 pub mod clock;
 pub mod http;

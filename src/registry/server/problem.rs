@@ -1,4 +1,4 @@
-//! The problems that this server answers with, each with its name and status.
+//! The problems that the server answers with: name, status and title of each kind.
 
 use crate::{
     model::{digest::Digest, ids::Version},
@@ -6,46 +6,38 @@ use crate::{
     registry::protocol::{PROBLEM_PREFIX, Problem},
 };
 
-/// Characters of what is said about one case.
+/// Characters of a problem's detail.
 const DETAIL_CHARS: usize = 1_000;
 
-/// Every kind of problem: the protocol's own, and those that its page leaves to the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProblemKind {
-    /// The request or the record is not what the protocol asks for.
+    /// The request or the record does not follow the protocol.
     Schema,
-    /// A record, a body or a batch is above the limit.
     TooLarge,
-    /// The record names another cluster or owner than the address does.
+    /// The record names another cluster or owner than the address.
     ForeignOwner,
-    /// The stored version is at or above the operation's.
+    /// The stored version is equal to the operation's, or higher.
     StaleVersion,
-    /// A delete of this id has a version at or above the put's.
+    /// The id was deleted at the put's version, or at a higher one.
     Tombstoned,
-    /// The epoch is below the current session's.
+    /// The epoch is below the newest session's.
     StaleEpoch,
-    /// There is no session of this epoch.
+    /// The epoch is above the newest session's, or that session is closed.
     UnknownSession,
-    /// The caller holds too many streams of changes.
     RateLimited,
-    /// There is no credential, or it is unknown.
     Unauthorized,
     /// The credential is bound to another cluster, or may only read.
     Forbidden,
-    /// There is nothing at this address.
     NotFound,
-    /// The address does not take this method.
     MethodNotAllowed,
-    /// What the caller wants to continue from is no longer kept.
+    /// The page token or change number is no longer kept.
     Gone,
-    /// The server is stopping, overloaded or too slow.
+    /// The server is stopping or too slow.
     Unavailable,
-    /// The server failed.
     Internal,
 }
 
 impl ProblemKind {
-    /// All kinds, for documents and tests.
     pub const ALL: [Self; 15] = [
         Self::Schema,
         Self::TooLarge,
@@ -64,12 +56,11 @@ impl ProblemKind {
         Self::Internal,
     ];
 
-    /// The name behind the prefix of the problem's type.
+    /// The name after the prefix of the problem's type.
     pub const fn name(self) -> &'static str {
         self.parts().0
     }
 
-    /// The HTTP status that the problem comes with.
     pub const fn status(self) -> u16 {
         self.parts().1
     }
@@ -77,24 +68,24 @@ impl ProblemKind {
     const fn parts(self) -> (&'static str, u16, &'static str) {
         match self {
             Self::Schema => ("schema", 422, "The request does not follow the protocol"),
-            Self::TooLarge => ("too-large", 413, "The request is above a limit"),
+            Self::TooLarge => ("too-large", 413, "The request exceeds a limit"),
             Self::ForeignOwner => ("foreign-owner", 409, "The record belongs to another writer"),
             Self::StaleVersion => ("stale-version", 409, "A newer or other version is stored"),
-            Self::Tombstoned => ("tombstoned", 409, "The record was deleted at this version or a later one"),
-            Self::StaleEpoch => ("stale-epoch", 409, "A newer session has taken over"),
-            Self::UnknownSession => ("unknown-session", 409, "There is no such session"),
-            Self::RateLimited => ("rate-limited", 429, "Too much at once"),
-            Self::Unauthorized => ("unauthorized", 401, "A known bearer token is needed"),
-            Self::Forbidden => ("forbidden", 403, "The credential does not cover this"),
-            Self::NotFound => ("not-found", 404, "There is nothing here"),
+            Self::Tombstoned => ("tombstoned", 409, "The record was deleted at this version or a higher one"),
+            Self::StaleEpoch => ("stale-epoch", 409, "A newer session exists"),
+            Self::UnknownSession => ("unknown-session", 409, "The session does not exist or is closed"),
+            Self::RateLimited => ("rate-limited", 429, "Too many streams are open"),
+            Self::Unauthorized => ("unauthorized", 401, "A valid bearer token is required"),
+            Self::Forbidden => ("forbidden", 403, "The credential does not allow this request"),
+            Self::NotFound => ("not-found", 404, "The address or the record does not exist"),
             Self::MethodNotAllowed => ("method-not-allowed", 405, "The address does not take this method"),
-            Self::Gone => ("gone", 410, "What was read before is no longer kept"),
+            Self::Gone => ("gone", 410, "The page token or change number is no longer kept"),
             Self::Unavailable => ("unavailable", 503, "The registry cannot answer now"),
             Self::Internal => ("internal", 500, "The registry failed"),
         }
     }
 
-    /// The problem with words about this one case: what, where, and how to mend it.
+    /// A problem of this kind. The detail says what is wrong with this request and how to fix it.
     pub fn with(self, detail: impl Into<String>) -> Box<Problem> {
         let (name, status, title) = self.parts();
         Box::new(Problem {
@@ -106,7 +97,7 @@ impl ProblemKind {
         })
     }
 
-    /// The problem with what is stored: a record, or without a digest the memory of a delete.
+    /// The same with the stored version, and with the stored digest unless the version is a tombstone's.
     pub fn with_current(self, detail: impl Into<String>, version: Version, digest: Option<Digest>) -> Box<Problem> {
         let mut problem = self.with(detail);
         problem.current = Some(StoredVersion { version, digest });
@@ -114,7 +105,7 @@ impl ProblemKind {
     }
 }
 
-/// Errors about JSON repeat a text that was not expected, however long it is.
+/// Details from the JSON parser quote texts of the request, which may be long.
 fn shortened(text: String) -> String {
     if text.len() <= DETAIL_CHARS { text } else { text.chars().take(DETAIL_CHARS).collect() }
 }

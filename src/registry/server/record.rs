@@ -1,4 +1,4 @@
-//! Checks a record as it is received and keeps of it what the store needs.
+//! Checks a received record and extracts the columns that the store needs.
 
 use std::collections::BTreeMap;
 
@@ -15,40 +15,36 @@ use crate::{
     registry::protocol::Problem,
 };
 
-/// Bytes of one record as received, at most.
 pub(crate) const MAX_RECORD_BYTES: usize = 64 << 10;
+/// The rule for ids, for the details of problems.
+pub(super) const VALID_ID: &str = "1 to 128 of [A-Za-z0-9._~:@-], the first a letter or digit";
 
-/// The address that a record was sent to.
+/// The writer that the address of a request names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Address {
     /// The cluster's id.
     pub(crate) cluster: String,
-    /// The installation's name.
     pub(crate) owner: String,
 }
 
-/// A record that follows the protocol and belongs where it was sent.
+/// A record that follows the protocol and names the writer of its address.
 #[derive(Debug)]
 pub(crate) struct ValidRecord {
-    /// Its version.
     pub(crate) version: Version,
-    /// Its digest, computed here.
+    /// The digest as it was computed here.
     pub(crate) digest: Digest,
     /// The first 16 bits of sha256(id).
     pub(crate) bucket: usize,
-    /// `pending`, `active`, `terminating` or `finished`.
     pub(crate) lifecycle: &'static str,
-    /// The pod's namespace.
     pub(crate) namespace: String,
-    /// The pod's name.
     pub(crate) name: String,
-    /// What a search looks at: namespace/name, id and node in lower case.
+    /// The text that searches match: namespace/name, id and node in lower case.
     pub(crate) search: String,
-    /// The record as JSON with its digest, unknown members included.
+    /// The record as JSON, with its digest and unknown members.
     pub(crate) body: String,
 }
 
-/// The members that are known, with their types. Unknown ones are kept in the body and not looked at.
+/// The known members with their types. Fields with `_` are only checked. Unknown members are kept in the body.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Shape {
@@ -153,10 +149,8 @@ struct VersionShape {
     _generation: Option<u64>,
 }
 
-/// Checks a record that was sent to `address` and `id`.
-///
-/// # Errors
-/// `too-large`, `schema` or `foreign-owner`, in this order of precedence.
+/// Checks a record that was sent to `address` and `id`. If several rules are broken, `too-large` precedes `schema`, and
+/// `schema` precedes `foreign-owner`.
 pub(crate) fn check(text: &str, address: &Address, id: &str) -> Result<ValidRecord, Box<Problem>> {
     if text.len() > MAX_RECORD_BYTES {
         let detail = format!("the record has {} bytes, the limit is {MAX_RECORD_BYTES}", text.len());
@@ -168,8 +162,8 @@ pub(crate) fn check(text: &str, address: &Address, id: &str) -> Result<ValidReco
     let shape = Shape::deserialize(&object).map_err(|error| schema(error.to_string()))?;
     check_values(&shape, id).map_err(schema)?;
     if shape.cluster.id != address.cluster || shape.owner != address.owner {
-        let detail = "`cluster.id` and `owner` must be those of the address; `owner` is a query parameter, \
-                      left out for `pod-registrar`";
+        let detail = "record: `cluster.id` and `owner` must be those of the address; `owner` is a query parameter, \
+                      `pod-registrar` by default";
         return Err(ProblemKind::ForeignOwner.with(detail));
     }
     let digest = check_digest(&mut object, shape.digest.as_deref()).map_err(schema)?;
@@ -188,11 +182,11 @@ pub(crate) fn check(text: &str, address: &Address, id: &str) -> Result<ValidReco
 
 fn check_values(shape: &Shape, id: &str) -> Result<(), String> {
     if shape.schema == 0 {
-        return Err("`schema` counts from 1".to_owned());
+        return Err("`schema` must be at least 1".to_owned());
     }
     for (name, text) in [("owner", &shape.owner), ("cluster.id", &shape.cluster.id), ("pod.uid", &shape.pod.uid)] {
         if !is_valid_id(text) {
-            return Err(format!("`{name}` must be 1 to 128 of [A-Za-z0-9._~:@-], the first alphanumeric"));
+            return Err(format!("`{name}` must be {VALID_ID}"));
         }
     }
     if shape.pod.uid != id {
@@ -208,30 +202,30 @@ fn check_values(shape: &Shape, id: &str) -> Result<(), String> {
     for name in ["created", "scheduled", "started", "deletionRequested", "finished"] {
         if shape.times.get(name).is_some_and(|time| !time.as_str().is_some_and(is_time)) {
             return Err(format!(
-                "`times.{name}` must be RFC 3339 in UTC with milliseconds, as 2026-11-23T10:00:00.000Z"
+                "`times.{name}` must be RFC 3339 in UTC with milliseconds, such as 2026-11-23T10:00:00.000Z"
             ));
         }
     }
     Ok(())
 }
 
-/// Both counters of a version start at 1 and stay exact in every JSON implementation.
+/// Both numbers of a version start at 1, and every JSON implementation can represent them exactly.
 pub(crate) fn check_version(epoch: u64, seq: u64) -> Result<(), String> {
     let range = 1..INTEGER_LIMIT;
     if range.contains(&epoch) && range.contains(&seq) {
         Ok(())
     } else {
-        Err("`epoch` and `seq` are integers from 1 and below 2^53".to_owned())
+        Err("`epoch` and `seq` must be integers from 1 to 2^53 - 1".to_owned())
     }
 }
 
-/// Computes the digest, compares it with the one that was sent, and writes it into the record.
+/// Computes the digest, compares it with the sent one if there is one, and adds it to the record.
 fn check_digest(object: &mut Map<String, Value>, sent: Option<&str>) -> Result<Digest, String> {
     let digest = Digest::of_record(object).map_err(|error| error.to_string())?;
     let text = digest.to_string();
     if sent.is_some_and(|sent| sent != text) {
         return Err(format!(
-            "`digest` is wrong, this record's is {text}: sha256 over the RFC 8785 form without schema, version and digest"
+            "`digest` is wrong, it must be {text}: sha256 over the RFC 8785 form without schema, version and digest"
         ));
     }
     object.insert("digest".to_owned(), text.into());

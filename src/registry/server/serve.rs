@@ -1,4 +1,4 @@
-//! Listens, with a limit on everything that a client may hold, and stops when asked.
+//! Opens the registry, serves it with limits on connections, and closes the database at the end.
 
 use std::{io, net::TcpListener, path::PathBuf, time::Duration};
 
@@ -8,12 +8,12 @@ use super::{
     clock::ServerClock,
     http::{App, router},
     store::{OpenError, RecordStore, prune::Retention},
-    tls::{Certificate, LOOK_AGAIN, TlsFiles},
+    tls::{CHECK_EVERY, Certificate, TlsFiles},
     tokens::{self, Tokens},
 };
 use crate::listen::{self, server::Limits};
 
-/// Enough for hundreds of writers and for readers of the page. Bodies have limits of their own.
+/// Enough for hundreds of writers and readers. The limits on bodies are in `http`.
 const LIMITS: Limits = Limits {
     connections: 512,
     head_timeout: Duration::from_secs(20),
@@ -22,46 +22,31 @@ const LIMITS: Limits = Limits {
     drain: Duration::from_secs(10),
 };
 
-/// How the registry is run.
 #[derive(Clone, Debug, Default)]
 pub struct ServerOptions {
-    /// The database; without one everything is in memory and lost at the end.
+    /// The database file. Without it, records are in memory and lost at the end.
     pub database: Option<PathBuf>,
-    /// The tokens; without it everybody who reaches the port may read and write.
+    /// The tokens file. Without it, everyone who reaches the port may read and write.
     pub tokens_file: Option<PathBuf>,
-    /// TLS; without it plain HTTP is spoken.
+    /// Without it, the server speaks plain HTTP.
     pub tls: Option<TlsFiles>,
-    /// How long the past is kept.
     pub retention: Retention,
-    /// The time of day.
     pub clock: ServerClock,
 }
 
-/// Why the registry cannot be run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The database cannot be opened.
     #[error(transparent)]
     Database(#[from] OpenError),
-    /// The tokens file cannot be used.
     #[error(transparent)]
     Tokens(#[from] tokens::Error),
-    /// The certificate or its key cannot be used.
     #[error("cannot use the certificate {cert} with the key {key}: {source}; both must be PEM and belong together")]
-    Tls {
-        /// The certificate's file.
-        cert: PathBuf,
-        /// The key's file.
-        key: PathBuf,
-        /// What went wrong.
-        source: io::Error,
-    },
-    /// The listener failed.
-    #[error("cannot serve on the listener: {0}")]
+    Tls { cert: PathBuf, key: PathBuf, source: io::Error },
+    #[error("cannot serve on the listening socket: {0}")]
     Listen(#[source] io::Error),
 }
 
-/// A registry that is ready to be served.
+/// A registry with an open database that does not listen yet.
 pub struct RegistryServer {
     store: RecordStore,
     tokens: Tokens,
@@ -70,24 +55,18 @@ pub struct RegistryServer {
 
 impl RegistryServer {
     /// Reads the tokens and opens the database.
-    ///
-    /// # Errors
-    /// When either cannot be used.
     pub fn open(options: ServerOptions) -> Result<Self, Error> {
         let tokens = options.tokens_file.as_deref().map(Tokens::from_file).transpose()?.unwrap_or_default();
         let store = RecordStore::open(options.database.as_deref(), options.retention, options.clock)?;
         Ok(Self { store, tokens, tls: options.tls })
     }
 
-    /// A handle to look into the store with. It answers until the registry has stopped.
+    /// A handle to the store. Its calls fail once the registry has stopped.
     pub fn store(&self) -> RecordStore {
         self.store.clone()
     }
 
-    /// Serves until `shutdown` is done, finishes what is under way and closes the database.
-    ///
-    /// # Errors
-    /// When the certificate cannot be used or the listener fails.
+    /// Serves until `shutdown` is done. Then it finishes the requests in flight and closes the database.
     pub async fn serve(self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
         let Self { store, tokens, tls } = self;
         let result = serve_on(&store, tokens, tls, listener, shutdown).await;
@@ -96,10 +75,7 @@ impl RegistryServer {
     }
 }
 
-/// Opens a registry and serves it; see [`RegistryServer`].
-///
-/// # Errors
-/// See [`RegistryServer::open`] and [`RegistryServer::serve`].
+/// Opens a registry and serves it.
 pub async fn serve(
     options: ServerOptions,
     listener: TcpListener,
@@ -118,7 +94,7 @@ async fn serve_on(
     listener.set_nonblocking(true).map_err(Error::Listen)?;
     let address = listener.local_addr().map_err(Error::Listen)?;
     if tokens.is_empty() && !address.ip().is_loopback() {
-        tracing::warn!(%address, "the registry asks for no token: whoever reaches this address may read and write");
+        tracing::warn!(%address, "no tokens file; everyone who reaches this address may read and write");
     }
     let stopping = CancellationToken::new();
     let router = router(App::new(store.clone(), tokens, tls.is_some(), stopping.clone()));
@@ -136,7 +112,7 @@ async fn serve_on(
     let renewed = async {
         match certificate {
             None => std::future::pending().await,
-            Some(certificate) => certificate.renew(LOOK_AGAIN).await,
+            Some(certificate) => certificate.renew(CHECK_EVERY).await,
         }
     };
     tokio::select! {

@@ -1,4 +1,4 @@
-//! The certificate: loaded at the start, and loaded again when its files change.
+//! The server's TLS certificate. It is read at the start, and again when its files change.
 
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
@@ -8,15 +8,14 @@ use rustls::{
 };
 use tokio::sync::watch;
 
-/// How often the files are looked at. Certificates are renewed long before they end.
-pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(60);
+/// How often the files are read again. Certificates are renewed long before they expire.
+pub(super) const CHECK_EVERY: Duration = Duration::from_secs(60);
 
-/// The certificate and key to serve TLS with.
+/// PEM files for TLS.
 #[derive(Clone, Debug)]
 pub struct TlsFiles {
-    /// The chain in PEM form, the server's own certificate first.
+    /// The certificate chain, the server's own certificate first.
     pub cert: PathBuf,
-    /// The private key in PEM form.
     pub key: PathBuf,
 }
 
@@ -28,7 +27,6 @@ impl TlsFiles {
     }
 }
 
-/// A certificate in use.
 pub(super) struct Certificate {
     files: TlsFiles,
     content: (Vec<u8>, Vec<u8>),
@@ -36,19 +34,18 @@ pub(super) struct Certificate {
 }
 
 impl Certificate {
-    /// Reads the files.
     pub(super) async fn load(files: TlsFiles) -> io::Result<Self> {
         let content = files.read().await?;
         let config = watch::Sender::new(server_config(&content)?);
         Ok(Self { files, content, config })
     }
 
-    /// What connections are accepted with; it follows every renewal.
+    /// The configuration for new connections. It changes with each renewal.
     pub(super) fn config(&self) -> watch::Receiver<Arc<ServerConfig>> {
         self.config.subscribe()
     }
 
-    /// Takes up new files for as long as it is polled. Files that cannot be used leave the old ones in use.
+    /// Loads changed files, for as long as it is polled. If they cannot be used, the previous certificate stays in use.
     pub(super) async fn renew(mut self, every: Duration) -> std::convert::Infallible {
         loop {
             tokio::time::sleep(every).await;
@@ -61,17 +58,17 @@ impl Certificate {
                 Ok((content, config)) => {
                     self.content = content;
                     self.config.send_replace(config);
-                    tracing::info!(cert = %self.files.cert.display(), "the certificate was renewed");
+                    tracing::info!(cert = %self.files.cert.display(), "certificate changed; using the new one");
                 }
                 Err(error) => {
-                    tracing::warn!(cert = %self.files.cert.display(), %error, "the new certificate cannot be used yet");
+                    let cert = self.files.cert.display();
+                    tracing::warn!(%cert, %error, "certificate files not usable; the previous ones stay in use");
                 }
             }
         }
     }
 }
 
-/// Reads a certificate chain and its key, both PEM.
 fn server_config((chain, key): &(Vec<u8>, Vec<u8>)) -> io::Result<Arc<ServerConfig>> {
     let chain: Vec<_> = CertificateDer::pem_slice_iter(chain).collect::<Result<_, _>>().map_err(io::Error::other)?;
     let key = PrivateKeyDer::from_pem_slice(key).map_err(io::Error::other)?;
@@ -95,8 +92,7 @@ mod tests {
 
     #[tokio::test]
     async fn broken_certificate_files_are_not_loaded() {
-        // New valid files are loaded without a restart.
-        // Installed by another test is as good.
+        // New valid files are loaded without a restart. Another test may have installed the provider.
         drop(rustls::crypto::ring::default_provider().install_default());
         let folder = tempfile::tempdir().unwrap();
         let files = TlsFiles { cert: folder.path().join("crt"), key: folder.path().join("key") };
@@ -115,7 +111,7 @@ mod tests {
         };
         tokio::select! {
             never = certificate.renew(Duration::from_millis(5)) => match never {},
-            done = tokio::time::timeout(Duration::from_secs(10), check) => done.expect("it was not taken up"),
+            done = tokio::time::timeout(Duration::from_secs(10), check) => done.expect("the new certificate is loaded"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Bearer tokens, each bound to one cluster id or to all of them.
+//! The tokens file: bearer tokens, each bound to one cluster id or to all clusters.
 
 use std::{fs, io, path::Path};
 
@@ -8,51 +8,38 @@ use subtle::ConstantTimeEq;
 
 use crate::model::ids::is_valid_id;
 
-/// Bytes of a tokens file, at most.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// Why a tokens file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The file is absent, unreadable or not UTF-8.
     #[error("cannot read the tokens file: {0}; check --tokens-file and its permissions")]
     Read(#[from] io::Error),
-    /// The file is above 1 MiB.
     #[error("the tokens file is larger than 1 MiB; is --tokens-file the right file?")]
     TooLarge,
-    /// A line is not a token and what it is bound to.
     #[error("tokens file, line {line}: expected `<token> <cluster id or *>`, separated by white space")]
-    Line {
-        /// Counted from 1.
-        line: usize,
-    },
-    /// A token appears twice.
-    #[error("tokens file, line {line}: the token appears before; every line needs a token of its own")]
-    Duplicate {
-        /// Counted from 1.
-        line: usize,
-    },
-    /// There is no token in the file, so that nobody could use the registry.
+    Line { line: usize },
+    #[error("tokens file, line {line}: an earlier line has the same token; remove one of them")]
+    Duplicate { line: usize },
+    /// Without a token, nobody could use the registry.
     #[error("the tokens file names no token; add a line `<token> <cluster id or *>`")]
     Empty,
 }
 
-/// What a caller may see and write.
+/// The clusters that a token gives access to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum ClusterAccess {
-    /// Every cluster.
     All,
     /// One cluster, by its id.
     Cluster(String),
 }
 
 impl ClusterAccess {
-    /// Whether a cluster is covered.
     pub(crate) fn covers(&self, cluster: &str) -> bool {
         self.only().is_none_or(|only| only == cluster)
     }
 
-    /// The only cluster that is covered, if there is but one.
+    /// The id of the cluster, if the access is bound to one.
     pub(crate) fn only(&self) -> Option<&str> {
         match self {
             Self::All => None,
@@ -62,12 +49,12 @@ impl ClusterAccess {
 }
 
 struct Entry {
-    // Digests have one length, so that comparing them takes the same time for every token.
+    // Hashes have one length, so that comparing them takes the same time for every token.
     hash: [u8; 32],
     access: ClusterAccess,
 }
 
-/// The known tokens; none at all means that no token is asked for.
+/// The valid tokens. If there are none, the server requires no token.
 #[derive(Default)]
 pub(crate) struct Tokens(Vec<Entry>);
 
@@ -78,10 +65,7 @@ impl std::fmt::Debug for Tokens {
 }
 
 impl Tokens {
-    /// Reads a file with lines of a token and the cluster id that it is bound to, or `*`. What follows `#` is a comment.
-    ///
-    /// # Errors
-    /// When the file is absent, not in this form or empty.
+    /// Reads a file. Each line has a token and a cluster id, or `*` for all clusters. Text after `#` is a comment.
     pub(crate) fn from_file(path: &Path) -> Result<Self, Error> {
         if fs::metadata(path)?.len() > MAX_FILE_BYTES {
             return Err(Error::TooLarge);
@@ -91,10 +75,6 @@ impl Tokens {
         if tokens.is_empty() { Err(Error::Empty) } else { Ok(tokens) }
     }
 
-    /// Reads the text of such a file.
-    ///
-    /// # Errors
-    /// When it is not in the form that [`Self::from_file`] describes.
     pub(crate) fn parse(text: &SecretString) -> Result<Self, Error> {
         let mut entries: Vec<Entry> = Vec::new();
         for (line, content) in (1..).zip(text.expose_secret().lines()) {
@@ -115,17 +95,17 @@ impl Tokens {
         Ok(Self(entries))
     }
 
-    /// Whether no token is asked for.
+    /// Whether the server requires no token.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// What the tokens open, one by one.
+    /// The access of each token.
     pub(crate) fn accesses(&self) -> Vec<ClusterAccess> {
         self.0.iter().map(|entry| entry.access.clone()).collect()
     }
 
-    /// What a token opens. Takes the same time whichever token it is, or none.
+    /// The access of a token. Takes the same time for every token, valid or not.
     pub(crate) fn access(&self, token: &str) -> Option<ClusterAccess> {
         let hash = hash(token);
         let mut found = None;

@@ -1,5 +1,5 @@
-//! Answers of any shape: none of them is taken for an acknowledgement that it is not, none makes us wait for long, and what
-//! is repeated of them in a log is short.
+//! Fuzz tests of the registry's answers. An answer acknowledges only what it says, waits are bounded, and texts that go
+//! into a log are short.
 
 use std::time::{Duration, SystemTime};
 
@@ -27,12 +27,12 @@ use crate::{
     registry::{Encoded, EncodedBody, inventory::BucketDigests},
 };
 
-/// What may be repeated of an answer.
+/// Bytes of a text that may be logged.
 const TEXT_BYTES: usize = 2_000;
 const STATUSES: [u16; 22] =
     [200, 200, 200, 201, 204, 207, 207, 100, 301, 400, 401, 403, 404, 409, 409, 410, 413, 422, 429, 500, 503, 599];
 
-/// The operations that the corpus of answers is about.
+/// The operations that the corpus answers.
 fn operations() -> [Encoded; 2] {
     let version = Version { epoch: 7, seq: 12 };
     let put = EncodedBody::Put { record: b"{}".to_vec(), digest: Digest::default() };
@@ -42,7 +42,6 @@ fn operations() -> [Encoded; 2] {
 
 #[test]
 fn fuzzed_answer_acknowledges_only_what_it_says() {
-    // Its waits and its texts are bounded.
     let operations = operations();
     fuzz::check(&fuzz::corpus::replies(), |body, rng| {
         let status = STATUSES[rng.usize(..STATUSES.len())];
@@ -60,7 +59,7 @@ fn batch(answer: &HttpAnswer, operations: &[Encoded; 2]) -> Found {
     match batch_verdicts(answer, operations) {
         Err(failure) => self::failure(&failure),
         Ok(verdicts) => {
-            // Read once more, without the protocol's types.
+            // The body is read again without the protocol's types.
             let body: Value = serde_json::from_slice(&answer.body).map_err(|error| error.to_string())?;
             let results = body["results"].as_array().or_else(|| body[0].as_array()).ok_or("no results")?;
             ensure(verdicts.len() == 2 && results.len() == 2, || "another number".to_owned())?;
@@ -80,7 +79,7 @@ fn one(kind: OperationKind, answer: &HttpAnswer, operation: &Encoded) -> Found {
                     [200, 201].contains(&answer.status) && serde_json::from_slice::<Value>(&answer.body).is_ok()
                 }
             };
-            ensure(done, || "an acknowledgement out of nothing".to_owned())
+            ensure(done, || format!("status {} counts as done", answer.status))
         }
         Ok(verdict) => self::verdict(&verdict),
     }
@@ -117,7 +116,7 @@ fn control(answer: &HttpAnswer) -> Found {
         record_name_in(answer, &Uid::from("a")).err(),
         answer.json::<HeartbeatAccepted>().err(),
         answer.json::<BucketDigests>().err(),
-        Some(outcome::judge_request(answer.status, answer.said())),
+        Some(outcome::judge_request(answer.status, answer.problem_detail())),
     ] {
         failure.as_ref().map_or(Ok(()), self::failure)?;
     }
@@ -133,8 +132,8 @@ fn verdict(verdict: &Verdict) -> Found {
     };
     fit(text)?;
     ensure(wait.is_none_or(|wait| wait <= outcome::RETRY_AFTER_MAX), || format!("{wait:?}"))?;
-    let countable = |version: Version| version.epoch < INTEGER_LIMIT && version.seq < INTEGER_LIMIT;
-    ensure(current.is_none_or(|current| countable(current.version)), || format!("{current:?}"))
+    let is_valid = |version: Version| version.epoch < INTEGER_LIMIT && version.seq < INTEGER_LIMIT;
+    ensure(current.is_none_or(|current| is_valid(current.version)), || format!("{current:?}"))
 }
 
 fn failure(failure: &Failure) -> Found {
@@ -144,7 +143,7 @@ fn failure(failure: &Failure) -> Found {
     fit(&failure.to_string())
 }
 
-/// Short, and one line of a log.
+/// The text is short and has one line.
 fn fit(text: &str) -> Found {
     ensure(text.len() <= TEXT_BYTES, || format!("a text of {} bytes", text.len()))?;
     ensure(!text.contains(char::is_control), || format!("control characters in {text:?}"))
@@ -179,7 +178,7 @@ fn fuzzed_page_token_stays_in_the_query() {
     });
 }
 
-/// A file with a certificate of an authority, and what is in it.
+/// A file with the certificate of an authority, and its content.
 fn authority() -> (tempfile::TempPath, Vec<u8>) {
     let pem = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap().cert.pem();
     let file = tempfile::NamedTempFile::new().unwrap().into_temp_path();

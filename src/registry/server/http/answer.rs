@@ -1,4 +1,4 @@
-//! Answers: JSON, and problems as RFC 9457 writes them.
+//! Builds answers: JSON, and problems as RFC 9457 defines them.
 
 use axum::{
     body::Body,
@@ -12,14 +12,13 @@ use crate::registry::{
     server::{problem::ProblemKind, store::StoreFault},
 };
 
-/// When to come back after an answer 429 or 503, in seconds.
+/// Seconds to wait after an answer 429 or 503.
 const RETRY_AFTER: &str = "2";
 
-/// Why a request is not done, as an answer.
+/// A problem as an answer.
 #[derive(Debug)]
 pub(crate) struct Refusal(pub(crate) Box<Problem>);
 
-/// What a handler gives back.
 pub(crate) type HandlerResult = Result<Response, Refusal>;
 
 impl From<Box<Problem>> for Refusal {
@@ -34,9 +33,9 @@ impl From<StoreFault> for Refusal {
             StoreFault::Refused(problem) => Self(problem),
             StoreFault::Unknown => ProblemKind::Unavailable.with(fault.to_string()).into(),
             StoreFault::Sqlite(ref error) => {
-                // The caller learns that it failed, the operator learns why.
-                tracing::error!(%error, "the database failed");
-                ProblemKind::Internal.with("the database failed; the registry's log says why").into()
+                // The cause is for the operator alone.
+                tracing::error!(%error, "database failed; check free space and the disk");
+                ProblemKind::Internal.with("the database failed; the registry's log has the cause").into()
             }
         }
     }
@@ -61,7 +60,6 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// A JSON answer.
 pub(crate) fn json<T: Serialize>(status: StatusCode, value: &T) -> Response {
     body(status, value, "application/json")
 }
@@ -76,7 +74,7 @@ fn body<T: Serialize>(status: StatusCode, value: &T, kind: &'static str) -> Resp
             (status, headers, Body::from(bytes)).into_response()
         }
         Err(error) => {
-            tracing::error!(%error, "an answer cannot be written as JSON");
+            tracing::error!(%error, "answer cannot be encoded as JSON; please report this bug");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }

@@ -1,4 +1,6 @@
-//! Who is asking: a bearer token, or for reading a cookie that the page obtained with one.
+//! Identifies the caller of a request by a bearer token, or by the cookie of the web page.
+//!
+//! The page exchanges a token for the cookie, which allows reading only. Without tokens, no credential is required.
 
 use std::collections::VecDeque;
 
@@ -25,19 +27,17 @@ use crate::{
 
 const COOKIE: &str = "pod-registrar-page";
 const SIGNED_IN: HeaderName = HeaderName::from_static("pod-registrar-signed-in");
-/// For how long a person stays signed in.
+/// How long a person stays signed in.
 const LOGIN_SECONDS: i64 = 12 * 60 * 60;
-/// People who are signed in, at most. One more ends the oldest sign-in by the same token's rights, if there is one.
+/// Sign-ins, at most. One more replaces the oldest with the same access, or the oldest of all if there is none.
 const MAX_LOGINS: usize = 256;
-/// Bytes of the form that signs in.
 const MAX_FORM_BYTES: usize = 8 << 10;
 
-/// What the caller of a request may see.
+/// The caller's access. [`check`] adds it to the request.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller(pub(crate) ClusterAccess);
 
 impl Caller {
-    /// Refuses another cluster than the credential is bound to.
     pub(crate) fn must_cover(&self, cluster: &str) -> Result<(), Refusal> {
         if self.0.covers(cluster) {
             Ok(())
@@ -51,13 +51,13 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
-        // Absent only where a route was built without the check, which must then stay closed.
+        // It is absent only if a route lacks the check. Such a route must refuse everything.
         let caller = parts.extensions.get::<Self>().cloned();
         caller.ok_or_else(|| ProblemKind::Unauthorized.with("send `Authorization: Bearer <token>`").into())
     }
 }
 
-/// Those who signed in on the page. A key opens reading only, and only until the process ends.
+/// The sign-ins of the page. They are in memory, so that a restart ends them.
 #[derive(Default)]
 pub(crate) struct Logins(Mutex<VecDeque<Login>>);
 
@@ -94,14 +94,14 @@ impl Logins {
     }
 }
 
-/// Lets only known callers through and tells the handlers who it is.
+/// Refuses requests without a valid credential and adds the [`Caller`] to the others.
 pub(crate) async fn check(State(app): State<App>, mut request: Request, next: Next) -> Response {
     match identify(&app, request.method(), request.headers()) {
         Ok((access, by_cookie)) => {
             request.extensions_mut().insert(Caller(access));
             let mut response = next.run(request).await;
             if by_cookie {
-                // The page cannot see its own cookie: this tells it to offer signing out.
+                // The page's script cannot read the cookie. With this header it shows the button for signing out.
                 response.headers_mut().insert(SIGNED_IN, HeaderValue::from_static("cookie"));
             }
             response
@@ -110,8 +110,8 @@ pub(crate) async fn check(State(app): State<App>, mut request: Request, next: Ne
     }
 }
 
-/// Refuses writes that another site's page makes a browser send: a registry without tokens on somebody's own
-/// machine must not be open to every page that they visit.
+/// Refuses writes that a browser sends for a page of another site. Otherwise a registry without tokens on a person's
+/// machine would be open to every page that the person visits.
 pub(crate) async fn same_site(request: Request, next: Next) -> Response {
     let site = request.headers().get("sec-fetch-site").map(HeaderValue::as_bytes);
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
@@ -121,7 +121,7 @@ pub(crate) async fn same_site(request: Request, next: Next) -> Response {
     Refusal::from(ProblemKind::Forbidden.with("a page of another site may not write here")).into_response()
 }
 
-/// What the caller may see, and whether a cookie said so.
+/// Returns the caller's access, and whether the credential is a cookie.
 fn identify(app: &App, method: &Method, headers: &HeaderMap) -> Result<(ClusterAccess, bool), Refusal> {
     if app.tokens.is_empty() {
         return Ok((ClusterAccess::All, false));
@@ -135,12 +135,12 @@ fn identify(app: &App, method: &Method, headers: &HeaderMap) -> Result<(ClusterA
         return Err(ProblemKind::Unauthorized.with("send `Authorization: Bearer <token>`").into());
     };
     let access = app.logins.access(&key, app.store.now_ms());
-    let access = access.ok_or_else(|| ProblemKind::Unauthorized.with("sign in again"))?;
-    // A browser sends cookies by itself; a cookie therefore never changes anything.
+    let access = access.ok_or_else(|| ProblemKind::Unauthorized.with("the sign-in has expired; sign in again"))?;
+    // Browsers add cookies to requests that other pages cause, so a cookie never allows a write.
     if matches!(*method, Method::GET | Method::HEAD) {
         Ok((access, true))
     } else {
-        Err(ProblemKind::Forbidden.with("writing needs a bearer token").into())
+        Err(ProblemKind::Forbidden.with("the cookie is for reading; write with a bearer token").into())
     }
 }
 
@@ -167,12 +167,12 @@ pub(crate) async fn login(State(app): State<App>, request: Request) -> HandlerRe
     let form: Form = serde_json::from_str(&form).map_err(|_| ProblemKind::Schema.with("expected {\"token\":\"…\"}"))?;
     let access = app.tokens.access(form.token.trim());
     let access = access.ok_or_else(|| ProblemKind::Unauthorized.with("the token is unknown"))?;
-    let key = random().ok_or_else(|| ProblemKind::Internal.with("no random numbers"))?;
+    let key = random().ok_or_else(|| ProblemKind::Internal.with("the system gives no random numbers"))?;
     app.logins.add(key, access, app.store.now_ms());
     with_cookie(&app, &Digest(key).hex(), LOGIN_SECONDS)
 }
 
-/// Forgets the cookie here and in the browser.
+/// Ends the sign-in and removes the cookie from the browser.
 pub(crate) async fn logout(State(app): State<App>, request: Request) -> HandlerResult {
     if let Some(key) = cookie(request.headers()) {
         app.logins.remove(&key);

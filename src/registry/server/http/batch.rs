@@ -1,4 +1,4 @@
-//! Writes: one record, or a batch of operations.
+//! The addresses for writes: one record, or a batch of operations.
 
 use std::collections::HashSet;
 
@@ -23,7 +23,7 @@ use crate::{
         server::{
             json::Shallow,
             problem::ProblemKind,
-            record::{self, Address, MAX_RECORD_BYTES, check_version},
+            record::{self, Address, MAX_RECORD_BYTES, VALID_ID, check_version},
             store::{
                 self,
                 apply::{Item, Op},
@@ -32,9 +32,7 @@ use crate::{
     },
 };
 
-/// Operations in one batch, at most.
 pub(crate) const MAX_BATCH_ITEMS: usize = 500;
-/// Bytes of one batch's body, at most.
 pub(crate) const MAX_BATCH_BYTES: usize = 4 << 20;
 
 /// `PUT /v1/clusters/{cluster}/pods/{id}`
@@ -48,7 +46,6 @@ pub(crate) async fn put(State(app): State<App>, scope: WriterAddress, body: Body
     Ok(json(StatusCode::from_u16(result.status).unwrap_or(StatusCode::OK), &stored))
 }
 
-/// What a delete says in its query.
 #[derive(Deserialize)]
 pub(crate) struct DeleteParams {
     epoch: u64,
@@ -76,7 +73,7 @@ async fn single(app: &App, at: Address, id: String, epoch: u64, op: Op) -> Resul
     match results.into_iter().next() {
         Some(ItemResult { problem: Some(problem), .. }) => Err(Box::new(problem).into()),
         Some(result) => Ok(result),
-        None => Err(ProblemKind::Internal.with("the store gave no result").into()),
+        None => Err(ProblemKind::Internal.with("the store returned no result").into()),
     }
 }
 
@@ -84,13 +81,13 @@ async fn single(app: &App, at: Address, id: String, epoch: u64, op: Op) -> Resul
 pub(crate) async fn batch(State(app): State<App>, scope: WriterAddress, body: Body) -> HandlerResult {
     let text = read_body(body, MAX_BATCH_BYTES).await?;
     let at = scope.at;
-    // Parsing and hashing up to 4 MiB takes milliseconds, in which other requests must not wait.
+    // Parsing and hashing up to 4 MiB takes milliseconds. On this thread, other requests would wait.
     let (at, parsed) = tokio::task::spawn_blocking(move || {
         let parsed = parse(&text, &at);
         (at, parsed)
     })
     .await
-    .map_err(|_| ProblemKind::Internal.with("reading the batch failed"))?;
+    .map_err(|_| ProblemKind::Internal.with("the batch could not be read"))?;
     let (epoch, items) = parsed?;
     let results = app.store.write(move |conn, now| store::apply::apply(conn, now, &at, epoch, &items)).await?;
     Ok(answer(results))
@@ -102,12 +99,12 @@ fn answer(results: Vec<ItemResult>) -> Response {
     json(status, &BatchResults { results })
 }
 
-/// Takes a batch apart. What is wrong with the whole is an error, what is wrong with an item is the item's.
+/// Parses a batch. An error concerns the whole batch; each item has its own errors.
 pub(super) fn parse(text: &str, at: &Address) -> Result<(u64, Vec<Item>), Box<Problem>> {
     let schema = |detail: String| ProblemKind::Schema.with(format!("batch: {detail}"));
     let batch: Shallow<'_> = serde_json::from_str(text).map_err(|error| schema(error.to_string()))?;
     if batch.duplicate {
-        return Err(schema("a member appears twice".to_owned()));
+        return Err(schema("a member occurs twice".to_owned()));
     }
     let epoch: u64 = batch.required("epoch").map_err(schema)?;
     check_version(epoch, 1).map_err(schema)?;
@@ -122,9 +119,9 @@ pub(super) fn parse(text: &str, at: &Address) -> Result<(u64, Vec<Item>), Box<Pr
     }
     let items: Vec<Item> = operations.into_iter().map(|raw| item(raw, epoch, at)).collect();
     let mut ids = HashSet::new();
-    // Items without an id have nothing in common but that they are wrong.
+    // Items without an id are malformed and refused one by one.
     if !items.iter().filter(|item| !item.id.is_empty()).all(|item| ids.insert(item.id.as_str())) {
-        return Err(schema("an id appears twice; send one operation an id".to_owned()));
+        return Err(schema("an id occurs twice; send one operation per id".to_owned()));
     }
     Ok((epoch, items))
 }
@@ -141,10 +138,10 @@ fn item(raw: &RawValue, epoch: u64, at: &Address) -> Item {
 fn operation(members: &Shallow<'_>, id: &str, epoch: u64, at: &Address) -> Result<Op, Box<Problem>> {
     let schema = |detail: String| ProblemKind::Schema.with(format!("operation: {detail}"));
     if members.duplicate {
-        return Err(schema("a member appears twice".to_owned()));
+        return Err(schema("a member occurs twice".to_owned()));
     }
     if !is_valid_id(id) {
-        return Err(schema("`id` must be 1 to 128 of [A-Za-z0-9._~:@-], the first alphanumeric".to_owned()));
+        return Err(schema(format!("`id` must be {VALID_ID}")));
     }
     members.check_others(&["record"]).map_err(schema)?;
     let (op, version) = match members.string("op").as_deref() {
@@ -164,7 +161,7 @@ fn operation(members: &Shallow<'_>, id: &str, epoch: u64, at: &Address) -> Resul
         _ => return Err(schema("`op` must be `put` or `delete`".to_owned())),
     };
     if version.epoch != epoch {
-        return Err(schema("the version's epoch is not the batch's".to_owned()));
+        return Err(schema("the version must have the epoch of the batch".to_owned()));
     }
     Ok(op)
 }

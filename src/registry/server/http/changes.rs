@@ -1,4 +1,7 @@
-//! The log of changes: as pages, and as a stream of events.
+//! The change log, as pages and as a stream of events.
+//!
+//! A stream reads the log from the last number that it sent, whenever the store reports a new change. The log in the
+//! database is its only buffer.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -27,14 +30,11 @@ use crate::registry::server::{
     tokens::ClusterAccess,
 };
 
-/// Changes in one answer where the caller names no limit.
 const DEFAULT_LIMIT: usize = 1_000;
-/// Changes in one answer, at most.
 const MAX_LIMIT: usize = 5_000;
-/// A stream that has nothing to say says where it stands this often, so that both ends know that the other lives.
+/// The longest silence of a stream. Then it sends its place in the log, which shows both sides that the other is alive.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 
-/// Which changes.
 #[derive(Deserialize)]
 pub(crate) struct ChangeParams {
     cluster: Option<String>,
@@ -63,13 +63,13 @@ pub(crate) async fn list(State(app): State<App>, request: Request) -> HandlerRes
     follow(&app, &caller.0, cluster, resumed, limit).await
 }
 
-/// The change that a stream ended with, as browsers repeat it.
+/// The last change that a broken stream delivered. Browsers send it when they reconnect.
 fn last_event(parts: &Parts) -> Result<Option<u64>, Refusal> {
     let Some(value) = parts.headers.get("last-event-id") else { return Ok(None) };
     let number = value.to_str().ok().and_then(|text| Number::try_from(text.trim().parse::<u64>().ok()?).ok());
     match number {
         Some(Number(number)) => Ok(Some(number)),
-        None => Err(ProblemKind::Schema.with("`Last-Event-ID` is not a number of this registry").into()),
+        None => Err(ProblemKind::Schema.with("`Last-Event-ID` must be an integer below 2^53").into()),
     }
 }
 
@@ -81,8 +81,8 @@ struct Follower {
     limit: usize,
     pending: std::vec::IntoIter<LoggedChange>,
     last: watch::Receiver<u64>,
-    // Held until the stream ends: the number of streams is limited.
-    _place: RequestShare,
+    // Held until the stream ends, since the number of streams is limited.
+    _share: RequestShare,
 }
 
 async fn follow(
@@ -92,12 +92,11 @@ async fn follow(
     since: Option<u64>,
     limit: usize,
 ) -> HandlerResult {
-    let place = app
-        .shares
-        .stream(caller)
-        .map_err(|_| Refusal::from(ProblemKind::RateLimited.with("too many streams of changes are open")))?;
+    let share = app.shares.stream(caller).map_err(|_| {
+        Refusal::from(ProblemKind::RateLimited.with("too many streams of changes are open; close some"))
+    })?;
     let last = app.store.last_change();
-    // The first read is made before the answer starts, so that a 410 can still be one.
+    // The first read comes before the answer starts, so that its error can still become the status.
     let of = cluster.clone();
     let first = app.store.read(move |conn, _| store::query::changes(conn, of.as_deref(), since, limit)).await?;
     let follower = Follower {
@@ -107,20 +106,20 @@ async fn follow(
         limit,
         pending: first.items.into_iter(),
         last,
-        _place: place,
+        _share: share,
     };
     let events = stream::unfold(follower, |mut follower| async move {
         let event = follower.event().await?;
         Some((Ok::<_, Infallible>(event), follower))
     });
     let mut response: Response = Sse::new(events).into_response();
-    // Proxies that buffer would hold events back.
+    // Buffering proxies would delay events.
     response.headers_mut().insert("x-accel-buffering", axum::http::HeaderValue::from_static("no"));
     Ok(response)
 }
 
 impl Follower {
-    /// The next event; `None` ends the stream, after which a client resumes with the last id that it saw.
+    /// The next event. `None` ends the stream; a client resumes after the last id that it received.
     async fn event(&mut self) -> Option<Event> {
         loop {
             if let Some(change) = self.pending.next() {
@@ -142,7 +141,7 @@ impl Follower {
                 () = self.app.stopping.cancelled() => return None,
                 changed = self.last.changed() => changed.ok()?,
                 () = tokio::time::sleep(KEEPALIVE) => {
-                    // An id without data moves only the place to resume from, past what other clusters did.
+                    // An id without data only moves the place to resume from, past changes of other clusters.
                     return Some(Event::default().id(self.next.to_string()).comment("alive"));
                 }
             }

@@ -1,4 +1,4 @@
-//! What handlers take out of a request: the address within the caller's reach, the query, the body.
+//! Extracts and checks the parts of a request: address, query and body.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -15,15 +15,18 @@ use serde::{Deserialize, de::DeserializeOwned};
 use super::{answer::Refusal, auth::Caller};
 use crate::{
     model::ids::{DEFAULT_OWNER, INTEGER_LIMIT, is_valid_id},
-    registry::server::{problem::ProblemKind, record::Address},
+    registry::server::{
+        problem::ProblemKind,
+        record::{Address, VALID_ID},
+    },
 };
 
-/// How long a body may take to arrive: a slow client must not hold a place for long.
+/// The limit for receiving a body, since a slow client occupies a share of the server.
 const BODY_TIME: Duration = Duration::from_secs(15);
-/// Bytes beyond a limit that are still read and dropped, so that the client gets to read the answer.
+/// Bytes above the limit that are still read and dropped. Many clients read the answer only after they sent their body.
 const DRAINED_BYTES: usize = 16 << 20;
 
-/// A query string as `T`; what does not fit is `schema`.
+/// The query string as `T`. If it does not fit, the problem is `schema`.
 pub(crate) struct Params<T>(pub(crate) T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
@@ -36,11 +39,10 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
     }
 }
 
-/// The writer that an address names and that the caller may see and, with a bearer token, write.
+/// The writer that the address names. The caller has access to its cluster.
 pub(crate) struct WriterAddress {
-    /// Cluster and owner.
     pub(crate) at: Address,
-    /// The id of a pod, where the address has one.
+    /// The id of a record. Empty if the address has none.
     pub(crate) id: String,
 }
 
@@ -67,7 +69,7 @@ impl<S: Send + Sync> FromRequestParts<S> for WriterAddress {
     }
 }
 
-/// A number in a query or a header, below 2^53 as everywhere in the protocol.
+/// A number in a query or a header.
 #[derive(Clone, Copy, Deserialize)]
 #[serde(try_from = "u64")]
 pub(crate) struct Number(pub(crate) u64);
@@ -80,37 +82,25 @@ impl TryFrom<u64> for Number {
     }
 }
 
-/// The number of items that a caller asks for, of at most `max`.
-///
-/// # Errors
-/// `schema` for 0.
-pub(crate) fn items_limit(asked: Option<Number>, default: usize, max: usize) -> Result<usize, Refusal> {
-    match asked.map(|Number(asked)| usize::try_from(asked).unwrap_or(max)) {
+/// The requested number of items, at most `max`.
+pub(crate) fn items_limit(requested: Option<Number>, default: usize, max: usize) -> Result<usize, Refusal> {
+    match requested.map(|Number(requested)| usize::try_from(requested).unwrap_or(max)) {
         None => Ok(default),
         Some(0) => Err(ProblemKind::Schema.with("`limit` must be at least 1").into()),
         Some(limit) => Ok(limit.min(max)),
     }
 }
 
-/// An id that follows the protocol.
+/// Checks an id; `what` is its name in the problem.
 pub(crate) fn checked(what: &str, id: String) -> Result<String, Refusal> {
-    if is_valid_id(&id) {
-        Ok(id)
-    } else {
-        Err(ProblemKind::Schema
-            .with(format!("{what} must be 1 to 128 of [A-Za-z0-9._~:@-], the first alphanumeric"))
-            .into())
-    }
+    if is_valid_id(&id) { Ok(id) } else { Err(ProblemKind::Schema.with(format!("{what} must be {VALID_ID}")).into()) }
 }
 
 /// Reads a body of at most `limit` bytes as UTF-8.
-///
-/// # Errors
-/// `too-large` above the limit, `schema` for other text, `unavailable` where it does not arrive in time.
 pub(crate) async fn read_body(body: Body, limit: usize) -> Result<String, Refusal> {
     let bytes = tokio::time::timeout(BODY_TIME, collect(body, limit))
         .await
-        .map_err(|_| ProblemKind::Unavailable.with("the body did not arrive in time; nothing was applied"))??;
+        .map_err(|_| ProblemKind::Unavailable.with("the body did not arrive within 15 s; nothing was applied"))??;
     String::from_utf8(bytes.into()).map_err(|_| ProblemKind::Schema.with("the body is not UTF-8").into())
 }
 
@@ -118,7 +108,7 @@ async fn collect(mut body: Body, limit: usize) -> Result<Bytes, Refusal> {
     let mut bytes = BytesMut::new();
     let mut total = 0;
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| ProblemKind::Schema.with("the body broke off"))?;
+        let frame = frame.map_err(|_| ProblemKind::Schema.with("the body is incomplete"))?;
         let Ok(data) = frame.into_data() else { continue };
         total += data.len();
         if total <= limit {

@@ -1,4 +1,8 @@
-//! The server's addresses and what every request passes through.
+//! The server's addresses, and the layers that every request passes.
+//!
+//! ```text
+//! time limit > same site? > (protocol only) credential > share of the server > handler
+//! ```
 
 mod answer;
 mod auth;
@@ -26,13 +30,12 @@ use tokio_util::sync::CancellationToken;
 use super::{problem::ProblemKind, store::RecordStore, tokens::Tokens};
 use answer::Refusal;
 use auth::{Caller, Logins};
-
 use shares::Shares;
 
-/// How long one request may take, waiting included.
+/// The limit of one request, including the time that it waits.
 const REQUEST_TIME: Duration = Duration::from_secs(30);
 
-/// What handlers share. Cheap to clone.
+/// The state that all handlers share. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct App {
     pub(crate) store: RecordStore,
@@ -41,7 +44,7 @@ pub(crate) struct App {
     pub(crate) shares: Arc<Shares>,
     /// Ends the streams of changes when the server stops.
     pub(crate) stopping: CancellationToken,
-    /// Whether the server speaks TLS, so that cookies may be bound to it.
+    /// Whether the server speaks TLS. Then cookies get the attribute `Secure`.
     pub(crate) secure: bool,
 }
 
@@ -58,7 +61,6 @@ impl App {
     }
 }
 
-/// One address with one method.
 struct Route {
     method: &'static str,
     path: &'static str,
@@ -69,7 +71,7 @@ fn route(method: &'static str, path: &'static str, handler: MethodRouter<App>) -
     Route { method, path, handler }
 }
 
-/// The addresses of the protocol: they need a credential where there are tokens.
+/// The addresses of the protocol. They need a credential if the server has tokens.
 fn protocol_routes() -> Vec<Route> {
     vec![
         route("GET", "/v1/capabilities", get(sessions::capabilities)),
@@ -88,7 +90,7 @@ fn protocol_routes() -> Vec<Route> {
     ]
 }
 
-/// The addresses that anybody may ask for.
+/// The addresses that need no credential.
 fn open_routes() -> Vec<Route> {
     vec![
         route("GET", "/", get(page::index)),
@@ -102,40 +104,39 @@ fn open_routes() -> Vec<Route> {
     ]
 }
 
-/// Every method and address that the server answers, for documents and tests.
+/// Every method and path of the server.
 pub fn endpoints() -> Vec<(&'static str, &'static str)> {
     protocol_routes().iter().chain(&open_routes()).map(|route| (route.method, route.path)).collect()
 }
 
-/// All of it as one service.
 pub(crate) fn router(app: App) -> Router {
     let collect = |routes: Vec<Route>| {
         let router = routes.into_iter().fold(Router::new(), |router, route| router.route(route.path, route.handler));
-        router.method_not_allowed_fallback(page::no_method)
+        router.method_not_allowed_fallback(page::method_not_allowed)
     };
-    // The last layer is the outermost: who is not known waits for nothing and holds nothing.
+    // The last layer is the outermost: a caller without a valid credential takes no share.
     let protocol = collect(protocol_routes())
-        .layer(middleware::from_fn_with_state(app.clone(), one_of_few))
+        .layer(middleware::from_fn_with_state(app.clone(), with_share))
         .layer(middleware::from_fn_with_state(app.clone(), auth::check));
     collect(open_routes())
         .merge(protocol)
-        .fallback(page::nothing)
+        .fallback(page::not_found)
         .layer(middleware::from_fn(auth::same_site))
-        .layer(middleware::from_fn(in_time))
+        .layer(middleware::from_fn(with_timeout))
         .with_state(app)
 }
 
-async fn one_of_few(State(app): State<App>, request: Request, next: Next) -> Response {
+async fn with_share(State(app): State<App>, request: Request, next: Next) -> Response {
     let Some(Caller(access)) = request.extensions().get().cloned() else { return next.run(request).await };
     match app.shares.work(&access).await {
-        Ok(_place) => next.run(request).await,
-        Err(_) => Refusal::from(ProblemKind::Unavailable.with("the registry is stopping")).into_response(),
+        Ok(_share) => next.run(request).await,
+        Err(_) => Refusal::from(ProblemKind::Unavailable.with("the registry is stopping; try again")).into_response(),
     }
 }
 
-async fn in_time(request: Request, next: Next) -> Response {
+async fn with_timeout(request: Request, next: Next) -> Response {
     match tokio::time::timeout(REQUEST_TIME, next.run(request)).await {
         Ok(response) => response,
-        Err(_) => Refusal::from(ProblemKind::Unavailable.with("the request took too long")).into_response(),
+        Err(_) => Refusal::from(ProblemKind::Unavailable.with("the request took longer than 30 s")).into_response(),
     }
 }

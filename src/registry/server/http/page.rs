@@ -1,4 +1,4 @@
-//! The page for people, and the OpenAPI document for programs. Both are part of the executable.
+//! Addresses without credential: the web page, the OpenAPI document, and health.
 
 use axum::{
     extract::State,
@@ -10,11 +10,10 @@ use super::App;
 use super::answer::Refusal;
 use crate::registry::server::problem::ProblemKind;
 
-/// The page loads files of this server only, and no other page may frame it.
+/// The page loads only files of this server, and no other page may embed it.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
                       base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
-/// The OpenAPI 3.1 document.
 pub const OPENAPI: &str = include_str!("../openapi.json");
 
 fn file(kind: &'static str, content: &'static str) -> Response {
@@ -54,7 +53,7 @@ pub(crate) async fn openapi() -> Response {
     file("application/json", OPENAPI)
 }
 
-/// `GET /healthz`: whether the store answers. It asks the thread that writes: reads alone could still work without it.
+/// `GET /healthz`. It needs an answer of the writing thread, since reads could still work without that thread.
 pub(crate) async fn health(State(app): State<App>) -> Response {
     match app.store.write(|_, _| Ok(())).await {
         Ok(()) => (StatusCode::OK, "ok\n").into_response(),
@@ -62,12 +61,12 @@ pub(crate) async fn health(State(app): State<App>) -> Response {
     }
 }
 
-/// Any other path.
-pub(crate) async fn nothing() -> Refusal {
-    ProblemKind::NotFound.with("no such path; /openapi.json lists all paths").into()
+/// The answer to an unknown path.
+pub(crate) async fn not_found() -> Refusal {
+    ProblemKind::NotFound.with("the path does not exist; /openapi.json lists all paths").into()
 }
 
-/// A method that the path does not have.
-pub(crate) async fn no_method() -> Refusal {
+/// The answer to a method that the path does not take.
+pub(crate) async fn method_not_allowed() -> Refusal {
     ProblemKind::MethodNotAllowed.with("/openapi.json lists the methods of each path").into()
 }

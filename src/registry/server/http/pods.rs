@@ -1,6 +1,9 @@
-//! Reading records: pages of the inventory, bucket digests, one record.
+//! The addresses for reading records: inventory pages, bucket digests, one record.
+//!
+//! A page token is `<time>.<fingerprint>.<id>`: when it was issued (milliseconds, hexadecimal), which writer and filter
+//! it belongs to, and the last id of its page. Tokens need no memory of the server.
 
-use axum::{extract::State, http::StatusCode, response::IntoResponse as _, response::Response};
+use axum::{extract::State, http::StatusCode, response::Response};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -27,27 +30,23 @@ use crate::{
     },
 };
 
-/// Items on a page where the caller names no limit.
 const DEFAULT_LIMIT: usize = 500;
-/// Items on a page, at most.
 const MAX_LIMIT: usize = 5_000;
 /// Characters of a search.
 const MAX_SEARCH: usize = 256;
-/// For how long a page token leads on.
+/// How long a page token is valid.
 const TOKEN_MS: i64 = 15 * 60 * 1_000;
 
-/// Which form items have.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum View {
     /// Id, digest and version.
     #[default]
     Digest,
-    /// The records themselves.
+    /// Whole records.
     Full,
 }
 
-/// What a reading asks for.
 #[derive(Deserialize)]
 pub(crate) struct ListParams {
     #[serde(default)]
@@ -80,21 +79,21 @@ pub(crate) async fn list(
     let at = scope.at;
     let filter = filter(&params)?;
     let limit = items_limit(params.limit, DEFAULT_LIMIT, MAX_LIMIT)?;
-    let reading = fingerprint(&at, &filter);
+    let fingerprint = fingerprint(&at, &filter);
     let now = app.store.now_ms();
     let after = match params.page.as_deref().filter(|page| !page.is_empty()) {
-        Some(token) => open_token(token, &reading, now)?,
+        Some(token) => open_token(token, &fingerprint, now)?,
         None => String::new(),
     };
     let full = params.view == View::Full;
     let page = app.store.read(move |conn, _| store::read::inventory(conn, &at, &filter, &after, limit, full)).await?;
-    Ok(write_page(page, full, &reading, now))
+    Ok(write_page(page, full, &fingerprint, now))
 }
 
-fn write_page(page: RecordPage, full: bool, reading: &str, now: i64) -> Response {
+fn write_page(page: RecordPage, full: bool, fingerprint: &str, now: i64) -> Response {
     let RecordPage { items, more, count, as_of } = page;
     let last = items.last().map(|(item, _)| item.id.as_str()).filter(|_| more);
-    let next = last.map(|id| format!("{now:x}.{reading}.{id}"));
+    let next = last.map(|id| format!("{now:x}.{fingerprint}.{id}"));
     if full {
         let items = items.into_iter().filter_map(|(_, body)| body).collect();
         return json(StatusCode::OK, &FullPage { items, next, count, as_of });
@@ -117,7 +116,7 @@ fn filter(params: &ListParams) -> Result<Filter, Refusal> {
         }
     };
     if params.q.as_ref().is_some_and(|q| q.chars().count() > MAX_SEARCH) {
-        return Err(schema("`q` must not be longer than 256 characters"));
+        return Err(schema("`q` must have at most 256 characters"));
     }
     let search = params.q.as_deref().map(str::trim).filter(|q| !q.is_empty()).map(str::to_lowercase);
     let lifecycle = match params.lifecycle.as_deref() {
@@ -134,29 +133,30 @@ fn checked_buckets(count: usize) -> Result<Buckets, Refusal> {
     Buckets::from_count(count).ok_or_else(|| ProblemKind::Schema.with("`buckets` must be 1, 256 or 65536").into())
 }
 
-/// Ties a page token to its reading: leading on with another filter would skip records silently.
+/// Binds page tokens to a writer and a filter. Continuing with another filter would skip records silently.
 fn fingerprint(at: &Address, filter: &Filter) -> String {
     let mut hex = Digest::of_canonical(format!("{at:?}{filter:?}").as_bytes()).hex();
     hex.truncate(16);
     hex
 }
 
-pub(super) fn open_token(token: &str, reading: &str, now: i64) -> Result<String, Refusal> {
+/// The id after which the page begins.
+pub(super) fn open_token(token: &str, fingerprint: &str, now: i64) -> Result<String, Refusal> {
+    let gone = |detail: &str| Err(ProblemKind::Gone.with(format!("{detail}; start again without `page`")).into());
     let mut parts = token.splitn(3, '.');
     let issued = parts.next().and_then(|hex| i64::from_str_radix(hex, 16).ok());
-    let (Some(issued), Some(of), Some(id)) = (issued, parts.next(), parts.next()) else {
-        return Err(ProblemKind::Gone.with("the page token is not one of this registry; start again").into());
+    let (Some(issued), Some(found), Some(id)) = (issued, parts.next(), parts.next()) else {
+        return gone("the page token is not from this registry");
     };
-    if of != reading {
-        return Err(ProblemKind::Gone.with("the page token is of another reading; start again").into());
+    if found != fingerprint {
+        return gone("the page token belongs to another writer or other filters");
     }
     if now.saturating_sub(issued) > TOKEN_MS {
-        return Err(ProblemKind::Gone.with("the page token has expired; start again").into());
+        return gone("the page token has expired");
     }
     Ok(id.to_owned())
 }
 
-/// Into how many buckets a digest is divided.
 #[derive(Deserialize)]
 pub(crate) struct BucketParams {
     buckets: Option<usize>,
@@ -177,6 +177,6 @@ pub(crate) async fn digest(
 pub(crate) async fn get(State(app): State<App>, scope: WriterAddress) -> HandlerResult {
     match app.store.read(move |conn, _| store::query::record(conn, &scope.at, &scope.id)).await? {
         Some(record) => Ok(json(StatusCode::OK, &record)),
-        None => Ok(Refusal::from(ProblemKind::NotFound.with("the record was never known, or is gone")).into_response()),
+        None => Err(ProblemKind::NotFound.with("no record has this id; it was deleted, or never sent").into()),
     }
 }

@@ -1,4 +1,4 @@
-//! Clusters, sessions and capabilities.
+//! The addresses for capabilities, sessions and clusters.
 
 use axum::{
     body::Body,
@@ -21,7 +21,7 @@ use crate::registry::{
     session::{Heartbeat, OpenSession},
 };
 
-/// Bytes of a body that opens a session or keeps it alive.
+/// Bytes of a body that opens or renews a session.
 const MAX_SESSION_BYTES: usize = 16 << 10;
 
 /// `GET /v1/capabilities`
@@ -40,8 +40,8 @@ pub(crate) async fn capabilities(_: Caller) -> Response {
 /// `POST /v1/clusters/{cluster}/session`
 pub(crate) async fn open(State(app): State<App>, scope: WriterAddress, body: Body) -> HandlerResult {
     let text = read_body(body, MAX_SESSION_BYTES).await?;
-    let asked: OpenSession = parse(&text).map_err(|error| ProblemKind::Schema.with(format!("session: {error}")))?;
-    let opened = app.store.write(move |conn, now| store::session::open(conn, now, &scope.at, &asked)).await?;
+    let request: OpenSession = parse(&text).map_err(|error| ProblemKind::Schema.with(format!("session: {error}")))?;
+    let opened = app.store.write(move |conn, now| store::session::open(conn, now, &scope.at, &request)).await?;
     Ok(json(StatusCode::CREATED, &opened))
 }
 
@@ -53,7 +53,6 @@ pub(crate) async fn heartbeat(State(app): State<App>, scope: WriterAddress, body
     Ok(json(StatusCode::OK, &accepted))
 }
 
-/// The session that a query names.
 #[derive(Deserialize)]
 pub(crate) struct EpochParam {
     epoch: u64,

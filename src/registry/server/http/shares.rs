@@ -1,7 +1,7 @@
-//! Who may use how much: requests in work and streams of changes, in sum and for each cluster's tokens.
+//! Limits requests and streams of changes, in total and per cluster.
 //!
-//! Where tokens are bound to more than one cluster, the tokens of one use a quarter at most. A writer with slow bodies
-//! then delays its own cluster, not the others.
+//! If the tokens are bound to several clusters, those of one cluster use at most a quarter. A writer with slow bodies
+//! then delays only its own cluster.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -9,25 +9,25 @@ use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, TryAcquireError
 
 use crate::registry::server::tokens::ClusterAccess;
 
-/// Requests of known callers that are worked on at the same time; others wait. Bounds the memory of bodies.
-const IN_WORK: usize = 64;
-/// Streams of changes that are open at the same time.
+/// Requests that are worked on at the same time; others wait. This bounds the memory for bodies.
+const REQUESTS: usize = 64;
+/// Streams that are open at the same time.
 const STREAMS: usize = 64;
-/// The part of both that the tokens of one cluster may use.
+/// The tokens of one cluster may use the total divided by this.
 const PART: usize = 4;
 
-/// What is in use, in sum and by each kind of caller.
 pub(crate) struct Shares {
     all: Share,
+    /// Empty if all tokens have the same access.
     each: HashMap<ClusterAccess, Share>,
 }
 
 struct Share {
-    in_work: Arc<Semaphore>,
+    requests: Arc<Semaphore>,
     streams: Arc<Semaphore>,
 }
 
-/// A place that is in use until this is dropped.
+/// The right to work on a request, or to keep a stream open, until this is dropped.
 pub(crate) struct RequestShare {
     _own: Option<OwnedSemaphorePermit>,
     _all: OwnedSemaphorePermit,
@@ -35,13 +35,13 @@ pub(crate) struct RequestShare {
 
 impl Share {
     fn of(part: usize) -> Self {
-        let places = |total: usize| Arc::new(Semaphore::new(total / part));
-        Self { in_work: places(IN_WORK), streams: places(STREAMS) }
+        let permits = |total: usize| Arc::new(Semaphore::new(total / part));
+        Self { requests: permits(REQUESTS), streams: permits(STREAMS) }
     }
 }
 
 impl Shares {
-    /// Shares for the callers that there may be.
+    /// Shares for these tokens' accesses.
     pub(crate) fn new(callers: Vec<ClusterAccess>) -> Self {
         let mut each: HashMap<_, _> = callers.into_iter().map(|access| (access, Share::of(PART))).collect();
         if each.len() == 1 {
@@ -50,16 +50,16 @@ impl Shares {
         Self { all: Share::of(1), each }
     }
 
-    /// A place for a request, as soon as there is one. Who waits for its own share holds nothing of the others'.
+    /// Waits for a share for a request. A caller that waits for its cluster's share takes nothing from the others.
     pub(crate) async fn work(&self, caller: &ClusterAccess) -> Result<RequestShare, AcquireError> {
         let own = match self.each.get(caller) {
-            Some(share) => Some(Arc::clone(&share.in_work).acquire_owned().await?),
+            Some(share) => Some(Arc::clone(&share.requests).acquire_owned().await?),
             None => None,
         };
-        Ok(RequestShare { _own: own, _all: Arc::clone(&self.all.in_work).acquire_owned().await? })
+        Ok(RequestShare { _own: own, _all: Arc::clone(&self.all.requests).acquire_owned().await? })
     }
 
-    /// A place for a stream, if there is one now.
+    /// Takes a share for a stream, or fails if none is free.
     pub(crate) fn stream(&self, caller: &ClusterAccess) -> Result<RequestShare, TryAcquireError> {
         let own = self.each.get(caller).map(|share| Arc::clone(&share.streams).try_acquire_owned()).transpose()?;
         Ok(RequestShare { _own: own, _all: Arc::clone(&self.all.streams).try_acquire_owned()? })
@@ -81,7 +81,7 @@ mod tests {
         let shares = Shares::new(vec![cluster("a"), cluster("b")]);
         let work: Vec<_> = std::iter::from_fn(|| shares.work(&cluster("a")).now_or_never()?.ok()).take(100).collect();
         let streams: Vec<_> = std::iter::from_fn(|| shares.stream(&cluster("a")).ok()).take(100).collect();
-        assert_eq!((work.len(), streams.len()), (IN_WORK / PART, STREAMS / PART));
+        assert_eq!((work.len(), streams.len()), (REQUESTS / PART, STREAMS / PART));
         assert!(shares.work(&cluster("b")).now_or_never().is_some() && shares.stream(&cluster("b")).is_ok());
         drop(work);
         assert!(shares.work(&cluster("a")).now_or_never().is_some());

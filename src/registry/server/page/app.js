@@ -46,7 +46,7 @@ function age(time, now = Date.now()) {
   return `${Math.floor(seconds / 86400)}d`;
 }
 
-// Runs one refresh at a time, and one more if changes arrived meanwhile: a burst of changes costs two requests.
+// Runs one refresh at a time, and another one afterwards if changes arrived: a burst of changes costs two requests.
 function lazily(work, wait) {
   let timer = null;
   let running = false;
@@ -127,7 +127,7 @@ const refreshPods = lazily(async () => {
     view.tokens = [""];
     return refreshPods();
   }
-  // The view changed during the request; the next answer is the one to show.
+  // The view changed during the request, so another answer follows.
   if (asked !== JSON.stringify(view)) return;
   showPods(body);
   refreshStages();
@@ -166,7 +166,7 @@ function row(record) {
     make("td", "text node", placement.node ?? "–"),
     make("td", "num dim", age(times.created)),
   );
-  // Narrow screens have no header row: each cell then shows the header of its column.
+  // Narrow screens hide the header row. There, each cell shows the header of its column.
   [...node.cells].forEach((cell, column) => { cell.dataset.label = $("columns").cells[column].textContent; });
   node.tabIndex = 0;
   const open = () => showDetail(record);
@@ -209,14 +209,14 @@ function setLive(state, text) {
 }
 
 async function follow() {
-  // Every answer has the number of the last change. Read the thousand before it once, then follow the events.
+  // `asOf` is the number of the last change. Read the thousand changes before it, then follow the events.
   const asOf = view.cluster ? (await ask(podsPath({ limit: 1 }))).asOf : 0;
   let body;
   try {
     body = await ask(`/v1/changes?limit=5000&since=${Math.max(0, asOf - 1000)}`);
   } catch (error) {
     if (error.status !== 410) throw error;
-    // The registry keeps fewer than a thousand changes: read from the oldest.
+    // The registry keeps fewer than a thousand changes. Read from the oldest.
     body = await ask("/v1/changes?limit=5000");
   }
   take(body.items);
@@ -230,7 +230,7 @@ function listen() {
   source.onmessage = (event) => { last = Number(event.lastEventId); take([JSON.parse(event.data)], true); };
   source.onerror = () => {
     if (source.readyState !== EventSource.CLOSED) return setLive("off", "reconnecting");
-    // The stream was refused for good (a proxy, a limit, a new database): poll instead.
+    // The browser does not retry after a refusal: by a proxy, a limit or a new database. Poll instead.
     source.close();
     poll ??= setInterval(askForChanges, 3000);
     setLive("poll", "polling");

@@ -1,4 +1,4 @@
-//! Each rule on records by one change to a good one.
+//! Each test changes one member of a valid record.
 
 use serde_json::json;
 

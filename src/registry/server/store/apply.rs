@@ -1,4 +1,7 @@
-//! Applies operations: the order of versions, tombstones, and what counts as a change.
+//! Applies operations by the order of versions, keeps tombstones, and logs changes.
+//!
+//! "The order of versions" in `docs/protocol-v1.md` has the table that `put` and `delete` implement. An operation
+//! counts as a change if it creates a record, changes its digest, or removes it.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -14,37 +17,23 @@ use crate::{
     },
 };
 
-/// One operation on one id, or why it is none.
+/// An operation as the request has it; malformed operations have a problem.
 pub(crate) struct Item {
-    /// The id, as the request has it.
     pub(crate) id: String,
-    /// What to do.
     pub(crate) op: Result<Op, Box<Problem>>,
 }
 
-/// What to do with an id.
 pub(crate) enum Op {
-    /// Create or replace its record.
     Put(Box<ValidRecord>),
-    /// Remove its record.
-    Delete {
-        /// Orders this against other operations.
-        version: Version,
-        /// Why, if the writer said so.
-        reason: Option<Reason>,
-        /// How it is known, if the writer said so.
-        observed: Option<ObservedBy>,
-    },
+    Delete { version: Version, reason: Option<Reason>, observed: Option<ObservedBy> },
 }
 
-/// What is stored under an id.
 enum Stored {
     Nothing,
     Record { version: Version, digest: Digest, namespace: String, name: String },
     Tombstone(Version),
 }
 
-/// The transaction's constants.
 struct Context<'a> {
     conn: &'a Connection,
     at: &'a Address,
@@ -52,7 +41,7 @@ struct Context<'a> {
     now: i64,
 }
 
-/// Applies the operations of one request, one result an item. Nothing is applied where the epoch is not current.
+/// Applies the operations of one request, unless the epoch is not current. Returns one result per item.
 pub(crate) fn apply(
     conn: &Connection,
     now: i64,
@@ -82,17 +71,15 @@ impl Context<'_> {
     }
 
     fn put(&self, id: &str, record: &ValidRecord) -> rusqlite::Result<Result<u16, Box<Problem>>> {
-        let status = match self.stored(id)? {
-            Stored::Nothing => 201,
+        let (status, changed) = match self.stored(id)? {
+            Stored::Nothing => (201, true),
             Stored::Tombstone(deleted) if record.version <= deleted => {
-                let detail = "the pod was deleted at this version or later; if it lives, take a higher version";
+                let detail = "the pod was deleted at this version or a higher one; if it lives, take a higher version";
                 return Ok(Err(ProblemKind::Tombstoned.with_current(detail, deleted, None)));
             }
             Stored::Tombstone(_) => {
-                self.conn
-                    .prepare_cached("DELETE FROM tombstones WHERE writer = ?1 AND id = ?2")?
-                    .execute(params![self.writer, id])?;
-                201
+                self.remove_from("tombstones", id)?;
+                (201, true)
             }
             Stored::Record { version, digest, .. } if version == record.version && digest == record.digest => {
                 return Ok(Ok(200));
@@ -100,16 +87,12 @@ impl Context<'_> {
             Stored::Record { version, digest, .. } if record.version <= version => {
                 return Ok(Err(ProblemKind::StaleVersion.with_current(STALE, version, Some(digest))));
             }
-            Stored::Record { digest, .. } => {
-                self.update(id, record)?;
-                if digest != record.digest {
-                    self.log("put", id, record.version, &record.namespace, &record.name, None, None)?;
-                }
-                return Ok(Ok(200));
-            }
+            Stored::Record { digest, .. } => (200, digest != record.digest),
         };
-        self.insert(id, record)?;
-        self.log("put", id, record.version, &record.namespace, &record.name, None, None)?;
+        self.store(id, record)?;
+        if changed {
+            self.log("put", id, record.version, &record.namespace, &record.name, None, None)?;
+        }
         Ok(Ok(status))
     }
 
@@ -121,30 +104,27 @@ impl Context<'_> {
         observed: Option<ObservedBy>,
     ) -> rusqlite::Result<Result<(), Box<Problem>>> {
         match self.stored(id)? {
-            Stored::Nothing => {}
-            // The same delete again.
+            // A repeated request.
             Stored::Tombstone(deleted) if deleted == version => return Ok(Ok(())),
             Stored::Tombstone(deleted) if version < deleted => {
                 return Ok(Err(ProblemKind::StaleVersion.with_current(STALE, deleted, None)));
             }
-            Stored::Tombstone(_) => {}
+            Stored::Nothing | Stored::Tombstone(_) => {}
             Stored::Record { version: stored, digest, .. } if version <= stored => {
                 return Ok(Err(ProblemKind::StaleVersion.with_current(STALE, stored, Some(digest))));
             }
             Stored::Record { namespace, name, .. } => {
-                for table in ["DELETE FROM records", "DELETE FROM bodies"] {
-                    self.conn
-                        .prepare_cached(&format!("{table} WHERE writer = ?1 AND id = ?2"))?
-                        .execute(params![self.writer, id])?;
-                }
+                self.remove_from("records", id)?;
+                self.remove_from("bodies", id)?;
                 self.log("delete", id, version, &namespace, &name, reason, observed)?;
             }
         }
-        // An upsert and not a replacement: the latter would not run the trigger that counts.
+        // Not `INSERT OR REPLACE`, which does not run the trigger that counts deleted rows.
         self.conn
             .prepare_cached(
                 "INSERT INTO tombstones (writer, id, epoch, seq, at_ms) VALUES (?1, ?2, ?3, ?4, ?5) \
-                 ON CONFLICT (writer, id) DO UPDATE SET epoch = excluded.epoch, seq = excluded.seq, at_ms = excluded.at_ms",
+                 ON CONFLICT (writer, id) DO UPDATE SET epoch = excluded.epoch, seq = excluded.seq, \
+                 at_ms = excluded.at_ms",
             )?
             .execute(params![self.writer, id, version.epoch, version.seq, self.now])?;
         Ok(Ok(()))
@@ -174,11 +154,14 @@ impl Context<'_> {
         Ok(tombstone.map_or(Stored::Nothing, Stored::Tombstone))
     }
 
-    fn insert(&self, id: &str, record: &ValidRecord) -> rusqlite::Result<()> {
+    fn store(&self, id: &str, record: &ValidRecord) -> rusqlite::Result<()> {
         self.conn
             .prepare_cached(
                 "INSERT INTO records (writer, id, epoch, seq, digest, lifecycle, namespace, name, search, bucket) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) \
+                 ON CONFLICT (writer, id) DO UPDATE SET epoch = excluded.epoch, seq = excluded.seq, \
+                 digest = excluded.digest, lifecycle = excluded.lifecycle, namespace = excluded.namespace, \
+                 name = excluded.name, search = excluded.search",
             )?
             .execute(params![
                 self.writer,
@@ -192,40 +175,23 @@ impl Context<'_> {
                 record.search,
                 record.bucket,
             ])?;
-        self.conn.prepare_cached("INSERT INTO bodies (writer, id, body) VALUES (?1, ?2, ?3)")?.execute(params![
-            self.writer,
-            id,
-            record.body
-        ])?;
-        Ok(())
-    }
-
-    fn update(&self, id: &str, record: &ValidRecord) -> rusqlite::Result<()> {
         self.conn
             .prepare_cached(
-                "UPDATE records SET epoch = ?3, seq = ?4, digest = ?5, lifecycle = ?6, namespace = ?7, name = ?8, \
-                 search = ?9 WHERE writer = ?1 AND id = ?2",
+                "INSERT INTO bodies (writer, id, body) VALUES (?1, ?2, ?3) \
+                 ON CONFLICT (writer, id) DO UPDATE SET body = excluded.body",
             )?
-            .execute(params![
-                self.writer,
-                id,
-                record.version.epoch,
-                record.version.seq,
-                record.digest.0,
-                record.lifecycle,
-                record.namespace,
-                record.name,
-                record.search,
-            ])?;
-        self.conn.prepare_cached("UPDATE bodies SET body = ?3 WHERE writer = ?1 AND id = ?2")?.execute(params![
-            self.writer,
-            id,
-            record.body
-        ])?;
+            .execute(params![self.writer, id, record.body])?;
         Ok(())
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the columns of one row, named at the only two places that write it")]
+    fn remove_from(&self, table: &'static str, id: &str) -> rusqlite::Result<()> {
+        self.conn
+            .prepare_cached(&format!("DELETE FROM {table} WHERE writer = ?1 AND id = ?2"))?
+            .execute(params![self.writer, id])?;
+        Ok(())
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the columns of one row")]
     fn log(
         &self,
         op: &str,
@@ -258,4 +224,4 @@ impl Context<'_> {
     }
 }
 
-const STALE: &str = "`current` is stored; if it is not newer than what you know, take a version above it";
+const STALE: &str = "`current` is the stored version; if your record is newer, take a version above it";

@@ -1,8 +1,8 @@
-//! The registry's memory: sessions, records, tombstones and the log of changes, in SQLite.
+//! Stores sessions, records, tombstones and the change log in SQLite.
 //!
-//! One thread owns the connection that writes. What waits for it is done in one transaction, so that many small
-//! writes share one wait for the disk; each is answered after the commit. Reads of a file go to connections of
-//! their own and never wait for a write.
+//! One thread owns the connection that writes. It commits waiting writes together, so that many small writes share one
+//! wait for the disk, and answers each after the commit. Reads use connections of their own and never wait for a write,
+//! except with a database in memory, which has one connection.
 
 pub(crate) mod apply;
 pub mod prune;
@@ -18,58 +18,46 @@ use parking_lot::Mutex;
 use rusqlite::Connection;
 use tokio::sync::{Semaphore, oneshot, watch};
 
-use prune::Retention;
-use query::{LoggedChange, StoredRecord};
-use query::{all_changes, all_records};
-
 use super::clock::ServerClock;
 use crate::registry::protocol::Problem;
+use prune::Retention;
+use query::{LoggedChange, StoredRecord};
 use worker::Worker;
 
-/// Connections that read at the same time.
+/// Connections for reads.
 const READERS: u32 = 4;
 
-/// Why a database cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// SQLite refused: no permission, no space, not a database, locked for long.
+    /// The file is not accessible, is not a database, or another process holds its lock.
     #[error("cannot open the database: {0}; check --database, its folder's permissions and free space")]
     Sqlite(#[from] rusqlite::Error),
-    /// The file was written by a newer release.
     #[error(
         "the database has schema version {found}, this release knows {known}: \
          use the release that wrote it, or another --database"
     )]
-    NewerSchema {
-        /// The version in the file.
-        found: i64,
-        /// The newest version that this release knows.
-        known: usize,
-    },
-    /// The file is another program's database.
+    NewerSchema { found: i64, known: usize },
     #[error("the database was not written by this program; choose another --database")]
     NotOurs,
-    /// The file system cannot hold a write-ahead log.
-    #[error("the database's file system does not take a write-ahead log (journal mode {mode}); use a local disk")]
-    NoWal {
-        /// The mode that SQLite fell back to.
-        mode: String,
-    },
-    /// The thread that writes could not be started.
-    #[error("cannot start the store's thread: {0}")]
+    #[error(
+        "the database's file system does not support a write-ahead log (journal mode {mode}); \
+         put --database on a local disk"
+    )]
+    NoWal { mode: String },
+    #[error("cannot start the store's thread: {0}; check the limits on threads and memory")]
     Thread(#[from] std::io::Error),
 }
 
-/// Why the store did not do what it was asked.
+/// Why a read or write of the store failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreFault {
-    /// The protocol forbids it; nothing was changed.
+    /// The protocol forbids it. Nothing was changed.
     #[error("refused: {}", .0.name())]
     Refused(Box<Problem>),
-    /// SQLite failed: the disk is full or broken, or a lock was held for long.
+    /// The disk is full or broken, or another process holds the lock of the database.
     #[error("the database failed: {0}; check free space and the disk")]
     Sqlite(#[from] rusqlite::Error),
-    /// The commit failed or the store was closed: whether it was done is unknown.
+    /// The commit failed or the store is closed. The write may have been applied.
     #[error("the store did not answer; it is stopping or its commit failed")]
     Unknown,
 }
@@ -80,7 +68,7 @@ impl From<Box<Problem>> for StoreFault {
     }
 }
 
-/// A handle to the store. Cheap to clone.
+/// Cheap to clone.
 #[derive(Clone)]
 pub struct RecordStore(Arc<Inner>);
 
@@ -90,17 +78,14 @@ struct Inner {
     clock: ServerClock,
 }
 
-/// Connections to the file; the semaphore counts those in the list.
+/// Connections for reads. There is one permit per connection in the list.
 struct Readers {
     free: Arc<Mutex<Vec<Connection>>>,
     permits: Arc<Semaphore>,
 }
 
 impl RecordStore {
-    /// Opens the database file, or a database in memory.
-    ///
-    /// # Errors
-    /// When the file cannot be opened, is not ours, or was written by a newer release.
+    /// Opens the database file, or without one a database in memory.
     pub fn open(file: Option<&Path>, retention: Retention, clock: ServerClock) -> Result<Self, OpenError> {
         let conn = schema::open_writer(file)?;
         let readers = match file {
@@ -115,11 +100,11 @@ impl RecordStore {
         Ok(Self(Arc::new(Inner { worker, readers, clock })))
     }
 
-    /// Closes every connection, after what waits for it is done. Later calls fail.
+    /// Finishes the waiting calls and closes every connection. Later calls fail.
     pub async fn close(&self) {
         if let Some(Readers { free, permits }) = &self.0.readers {
-            // With all permits in hand all connections are in the list. They go first: the last connection to be
-            // closed moves the log into the database, and readers may not.
+            // With all permits, all connections are in the list. They close first, since the last connection moves the
+            // write-ahead log into the database, which a reader cannot do.
             if let Ok(_all) = permits.acquire_many(READERS).await {
                 free.lock().clear();
                 permits.close();
@@ -128,18 +113,18 @@ impl RecordStore {
         self.0.worker.close().await;
     }
 
-    /// The number of the last change that was committed; it wakes whoever follows the changes.
+    /// Follows the number of the last committed change.
     pub(crate) fn last_change(&self) -> watch::Receiver<u64> {
         self.0.worker.last_change()
     }
 
-    /// The time, as milliseconds since 1970.
+    /// Milliseconds since 1970.
     pub(crate) fn now_ms(&self) -> i64 {
         self.0.clock.now_ms()
     }
 
-    /// Runs `work` in a transaction of its own (or one shared with neighbours) and answers after the commit.
-    /// An error takes back what `work` did.
+    /// Runs `work` in a transaction, which may be shared with other writes, and returns after the commit. An error
+    /// rolls back the changes of `work` alone.
     pub(crate) async fn write<T, F>(&self, work: F) -> Result<T, StoreFault>
     where
         T: Send + 'static,
@@ -159,7 +144,7 @@ impl RecordStore {
         let free = Arc::clone(&readers.free);
         let now = self.now_ms();
         let (sender, receiver) = oneshot::channel();
-        // The closure owns connection and permit: both come back also when nobody waits for the answer any more.
+        // The closure owns the connection and the permit, so that it returns both even if the caller is gone.
         tokio::task::spawn_blocking(move || {
             let taken = free.lock().pop();
             if let Some(conn) = taken {
@@ -173,33 +158,24 @@ impl RecordStore {
         receiver.await.map_err(|_| StoreFault::Unknown)?
     }
 
-    /// Every record of a writer by id, for tests and demonstrations.
-    ///
-    /// # Errors
-    /// When the database fails.
+    /// All records of a writer by id, for tests.
     pub async fn records(
         &self,
         cluster: &str,
         owner: &str,
     ) -> Result<std::collections::BTreeMap<String, StoredRecord>, StoreFault> {
         let (cluster, owner) = (cluster.to_owned(), owner.to_owned());
-        self.read(move |conn, _| all_records(conn, &cluster, &owner)).await
+        self.read(move |conn, _| query::all_records(conn, &cluster, &owner)).await
     }
 
-    /// The whole log of changes that is kept, for tests and demonstrations.
-    ///
-    /// # Errors
-    /// When the database fails.
+    /// The whole change log, for tests.
     pub async fn changes(&self) -> Result<Vec<LoggedChange>, StoreFault> {
         self.changes_since(0).await
     }
 
-    /// The changes that are kept of those after number `n`, for tests and demonstrations.
-    ///
-    /// # Errors
-    /// When the database fails.
+    /// The logged changes after number `n`, for tests and the demo.
     pub async fn changes_since(&self, n: u64) -> Result<Vec<LoggedChange>, StoreFault> {
-        self.read(move |conn, _| all_changes(conn, n)).await
+        self.read(move |conn, _| query::logged(conn, None, n, usize::MAX)).await
     }
 }
 
@@ -208,7 +184,7 @@ fn consistent<T>(
     now: i64,
     work: impl FnOnce(&Connection, i64) -> Result<T, StoreFault>,
 ) -> Result<T, StoreFault> {
-    // Nothing was written, so that it does not matter how the transaction ends.
+    // It only reads, so that rolling back at the end changes nothing.
     let tx = conn.unchecked_transaction()?;
     work(&tx, now)
 }

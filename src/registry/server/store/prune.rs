@@ -1,25 +1,23 @@
-//! Forgets what is old: tombstones and changes, a bounded number at a time.
+//! Deletes old tombstones and changes, a bounded number per commit.
 
 use std::time::Duration;
 
 use rusqlite::{Connection, params};
 
-/// Rows of each kind that one commit drops at most: forgetting must not delay a write.
+/// Rows of each kind that one commit deletes, at most. More would delay the writes of that commit.
 const STEP: i64 = 1_000;
-/// A tombstone must outlive every request that may still be under way.
+/// A tombstone must outlive every request in flight.
 const MIN_TOMBSTONE_AGE: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// For how long, and how many, tombstones and changes are kept.
+/// How many tombstones and changes are kept, and how long.
 #[derive(Clone, Debug)]
 pub struct Retention {
-    /// Age of a tombstone, at least one hour.
+    /// At least one hour.
     pub tombstone_age: Duration,
-    /// Tombstones, at most. The oldest are dropped first, however young: memory has a limit.
+    /// Above this number, the oldest tombstones are deleted, whatever their age.
     pub max_tombstones: u64,
-    /// Age of a change.
     pub change_age: Duration,
-    /// Changes, at most.
     pub max_changes: u64,
 }
 
@@ -29,7 +27,7 @@ impl Default for Retention {
     }
 }
 
-/// Drops the oldest rows that are beyond the retention, [`STEP`] of each kind at most.
+/// Deletes the oldest rows that exceed the retention, at most [`STEP`] of each kind.
 pub(super) fn prune(conn: &Connection, retention: &Retention, now: i64) -> rusqlite::Result<()> {
     let before = |age: Duration| now.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
     let limit = |most: u64| i64::try_from(most).unwrap_or(i64::MAX);
@@ -44,15 +42,15 @@ pub(super) fn prune(conn: &Connection, retention: &Retention, now: i64) -> rusql
     let oldest = before(retention.tombstone_age.max(MIN_TOMBSTONE_AGE));
     conn.prepare_cached(drop_tombstones)?.execute(params![oldest, STEP])?;
 
-    // Only from the front, up to the first change that stays: a reader then learns from the oldest number alone
-    // whether it missed any, also where the clock went back.
-    let (old, few) = (before(retention.change_age), limit(retention.max_changes));
+    // Only the changes before the first one that stays, also if the clock went back. Then the oldest number alone tells
+    // a reader whether it missed a change.
+    let (oldest, most) = (before(retention.change_age), limit(retention.max_changes));
     conn.prepare_cached(
         "WITH front AS (SELECT n, at_ms FROM changes ORDER BY n LIMIT ?3), last AS (SELECT max(n) AS n FROM changes) \
          DELETE FROM changes WHERE n < coalesce(\
            (SELECT min(n) FROM front WHERE at_ms >= ?1 AND n > (SELECT n FROM last) - ?2), \
            (SELECT max(n) + 1 FROM front))",
     )?
-    .execute(params![old, few, STEP])?;
+    .execute(params![oldest, most, STEP])?;
     Ok(())
 }

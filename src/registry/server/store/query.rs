@@ -1,4 +1,4 @@
-//! Reading everything else: clusters, single records, and the log of changes.
+//! Reads clusters, single records, and the change log.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,11 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{StoreFault, read::raw, session};
+use super::{
+    StoreFault,
+    read::raw,
+    session::{self, CurrentSession},
+};
 use crate::{
     model::{digest::Digest, ids::Version},
     registry::{
@@ -15,60 +19,48 @@ use crate::{
     },
 };
 
-/// A stored record, for those who look into the store.
 #[derive(Clone, Debug)]
 pub struct StoredRecord {
-    /// Its version.
     pub version: Version,
-    /// Its digest.
     pub digest: Digest,
     /// The record as JSON.
     pub body: Box<RawValue>,
 }
 
-/// One entry of the log of changes.
+/// One entry of the change log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LoggedChange {
-    /// Its number, from 1, over all clusters.
+    /// The number, counted from 1 over all clusters.
     pub n: u64,
-    /// When, RFC 3339.
+    /// RFC 3339.
     pub at: String,
-    /// The cluster's id.
     pub cluster: String,
-    /// The installation's name.
     pub owner: String,
     /// `put` or `delete`.
     pub op: String,
-    /// The record's id.
     pub id: String,
-    /// The pod's namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
-    /// The pod's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// The epoch of the operation.
     pub epoch: u64,
-    /// The counter of the operation.
     pub seq: u64,
-    /// Why, of a delete.
+    /// The reason of a deletion.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// How it was seen, of a delete.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed: Option<String>,
 }
 
-/// A part of the log.
+/// A part of the change log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct LoggedChanges {
-    /// The changes after the number that was asked for.
     pub(crate) items: Vec<LoggedChange>,
-    /// Where to go on: the last number that this answer has looked at.
+    /// The number to continue after. It can be above the last item's, since other clusters' changes are left out.
     pub(crate) next: u64,
 }
 
-/// The number of the last change ever, 0 before the first.
+/// The number of the last change, 0 before the first. It stays when old changes are pruned.
 pub(super) fn last_change(conn: &Connection) -> rusqlite::Result<u64> {
     let last = conn
         .prepare_cached("SELECT seq FROM sqlite_sequence WHERE name = 'changes'")?
@@ -76,8 +68,6 @@ pub(super) fn last_change(conn: &Connection) -> rusqlite::Result<u64> {
         .optional()?;
     Ok(last.unwrap_or(0))
 }
-
-const COLUMNS: &str = "n, at_ms, cluster, owner, op, id, namespace, name, epoch, seq, reason, observed";
 
 fn change(row: &Row<'_>) -> rusqlite::Result<LoggedChange> {
     Ok(LoggedChange {
@@ -96,10 +86,10 @@ fn change(row: &Row<'_>) -> rusqlite::Result<LoggedChange> {
     })
 }
 
-/// The changes after `since`, of one cluster or of all; without `since` from the oldest that is kept.
+/// The changes after `since`, of one cluster or of all. Without `since`, it begins with the oldest change that is kept.
 ///
 /// # Errors
-/// `gone` where changes after `since` are no longer kept, or `since` was never reached here.
+/// `gone` if changes after `since` are no longer kept, or if `since` is above the last change.
 pub(crate) fn changes(
     conn: &Connection,
     cluster: Option<&str>,
@@ -111,37 +101,37 @@ pub(crate) fn changes(
     let oldest = oldest.unwrap_or(last + 1);
     if let Some(since) = since {
         if since.saturating_add(1) < oldest {
-            let detail = format!("the oldest change that is kept is {oldest}; read the inventory, then its asOf");
+            let detail = format!("the oldest change that is kept is {oldest}; {READ_INVENTORY}");
             return Err(ProblemKind::Gone.with(detail).into());
         }
         if since > last {
-            let detail = format!("the last change is {last}: `since` is of another database; read the inventory anew");
+            let detail = format!("the last change is {last}, so `since` is from another database; {READ_INVENTORY}");
             return Err(ProblemKind::Gone.with(detail).into());
         }
     }
     let since = since.unwrap_or(oldest.saturating_sub(1));
-    let items = match cluster {
-        Some(cluster) => {
-            let sql = format!("SELECT {COLUMNS} FROM changes WHERE cluster = ?1 AND n > ?2 ORDER BY n LIMIT ?3");
-            let mut statement = conn.prepare_cached(&sql)?;
-            statement.query_map(params![cluster, since, limit], change)?.collect::<rusqlite::Result<Vec<_>>>()?
-        }
-        None => {
-            let sql = format!("SELECT {COLUMNS} FROM changes WHERE n > ?1 ORDER BY n LIMIT ?2");
-            let mut statement = conn.prepare_cached(&sql)?;
-            statement.query_map(params![since, limit], change)?.collect::<rusqlite::Result<Vec<_>>>()?
-        }
-    };
-    // A short answer has looked at everything, also at what other clusters did.
+    let items = logged(conn, cluster, since, limit)?;
+    // An answer below the limit includes the whole log, also the changes of other clusters.
     let next = if items.len() < limit { last } else { items.last().map_or(last, |item| item.n) };
     Ok(LoggedChanges { items, next })
 }
 
-/// The whole log that is kept.
-pub(super) fn all_changes(conn: &Connection, since: u64) -> Result<Vec<LoggedChange>, StoreFault> {
-    let mut statement = conn.prepare_cached(&format!("SELECT {COLUMNS} FROM changes WHERE n > ?1 ORDER BY n"))?;
-    let items = statement.query_map([since], change)?.collect::<rusqlite::Result<Vec<_>>>()?;
-    Ok(items)
+const READ_INVENTORY: &str = "read the inventory and continue after its `asOf`";
+
+pub(super) fn logged(
+    conn: &Connection,
+    cluster: Option<&str>,
+    since: u64,
+    limit: usize,
+) -> Result<Vec<LoggedChange>, StoreFault> {
+    // Two statements, so that each can use its index.
+    let of_cluster = if cluster.is_some() { "cluster = ?1 AND" } else { "" };
+    let mut statement = conn.prepare_cached(&format!(
+        "SELECT n, at_ms, cluster, owner, op, id, namespace, name, epoch, seq, reason, observed \
+         FROM changes WHERE {of_cluster} n > ?2 ORDER BY n LIMIT ?3"
+    ))?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    Ok(statement.query_map(params![cluster, since, limit], change)?.collect::<rusqlite::Result<_>>()?)
 }
 
 /// Every record of a writer.
@@ -173,38 +163,37 @@ pub(crate) fn record(conn: &Connection, at: &Address, id: &str) -> Result<Option
     Ok(body)
 }
 
-/// The clusters that a caller may see, by id; only one where `id` is given.
+/// The clusters that a caller may see, ordered by id. With `id`, only that cluster.
 pub(crate) fn clusters(
     conn: &Connection,
     now: i64,
     access: &ClusterAccess,
     id: Option<&str>,
 ) -> Result<Vec<ClusterInfo>, StoreFault> {
-    let mut statement = conn.prepare_cached(
-        "SELECT c.id, c.name, w.owner, w.epoch, w.instance, w.scope, w.closed, w.expires_ms, w.synced, w.pods, \
-         w.cluster_uid, w.contender_epoch, w.contender_instance, w.contender_ms \
-         FROM writers AS w JOIN clusters AS c ON c.id = w.cluster \
+    let mut statement = conn.prepare_cached(&format!(
+        "SELECT {}, c.id, c.name, w.owner, w.synced, w.pods FROM writers AS w JOIN clusters AS c ON c.id = w.cluster \
          WHERE (?1 IS NULL OR c.id = ?1) AND (?2 IS NULL OR c.id = ?2) ORDER BY c.id, w.owner",
-    )?;
+        CurrentSession::COLUMNS
+    ))?;
     let mut rows = statement.query(params![id, access.only()])?;
     let mut list: Vec<ClusterInfo> = Vec::new();
     while let Some(row) = rows.next()? {
-        let id: String = row.get(0)?;
+        let id: String = row.get("id")?;
         if list.last().is_none_or(|cluster| cluster.id != id) {
-            list.push(ClusterInfo { id, name: row.get(1)?, pods: Some(0), owners: Vec::new() });
+            list.push(ClusterInfo { id, name: row.get("name")?, pods: Some(0), owners: Vec::new() });
         }
-        let expires_ms = row.get(7)?;
+        let session = CurrentSession::from_row(row, now)?;
         let owner = OwnerInfo {
-            owner: row.get(2)?,
-            epoch: row.get(3)?,
-            instance: row.get(4)?,
-            scope: row.get(5)?,
-            cluster_uid: row.get(10)?,
-            contender: session::contender(now, row.get(11)?, row.get(12)?, row.get(13)?),
-            state: session::state(row.get(6)?, expires_ms, now),
-            expires_at: Some(rfc3339(expires_ms)),
-            synced: row.get(8)?,
-            pods: row.get(9)?,
+            owner: row.get("owner")?,
+            epoch: session.epoch,
+            state: session.state(now),
+            expires_at: Some(rfc3339(session.expires_ms)),
+            instance: session.instance,
+            scope: session.scope,
+            cluster_uid: session.cluster_uid,
+            contender: session.contender,
+            synced: row.get("synced")?,
+            pods: row.get("pods")?,
         };
         if let Some(cluster) = list.last_mut() {
             cluster.pods = Some(cluster.pods.unwrap_or(0) + owner.pods);

@@ -1,4 +1,4 @@
-//! Reading an inventory: pages of it and the digests of its buckets.
+//! Reads inventories: pages of records, and the digests of buckets.
 
 use rusqlite::{Connection, OptionalExtension, ToSql, params};
 use serde_json::value::RawValue;
@@ -15,48 +15,47 @@ use crate::{
     },
 };
 
-/// Bytes of the records on one page; a page ends early rather than grow beyond it.
+/// A page ends once its records have this number of bytes.
 const MAX_PAGE_BYTES: usize = 8 << 20;
 
-/// Which records a reading is about.
+/// The records that a reading includes: those that match every given condition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Filter {
-    /// Only this one of so many buckets.
     pub(crate) bucket: Option<(Buckets, usize)>,
-    /// Only records in whose namespace/name, id or node this text is found, in lower case.
+    /// Text in namespace/name, id or node. In lower case.
     pub(crate) search: Option<String>,
-    /// Only this stage of life.
     pub(crate) lifecycle: Option<Lifecycle>,
 }
 
-/// One page of a reading.
 pub(crate) struct RecordPage {
-    /// Each record, with its body where asked for, ordered by id.
-    pub(crate) items: Vec<(InventoryItem, Option<Box<RawValue>>)>,
-    /// Whether records follow.
+    pub(crate) items: Items,
+    /// Whether another page follows.
     pub(crate) more: bool,
-    /// Matching records over all pages.
+    /// Matching records of all pages.
     pub(crate) count: u64,
-    /// The last change that this read has seen.
+    /// The number of the last change that this page includes.
     pub(crate) as_of: u64,
 }
 
-/// A condition and what it binds; all values are bound, never written into the text.
+/// Records ordered by id, with their bodies if requested.
+type Items = Vec<(InventoryItem, Option<Box<RawValue>>)>;
+
+/// A condition in SQL with its values. Values are always bound, never part of the text.
 struct Clause {
+    from: &'static str,
     sql: String,
     values: Vec<Box<dyn ToSql>>,
-    from: &'static str,
 }
 
 impl Filter {
     fn clause(&self, writer: i64) -> Clause {
         let mut clause =
-            Clause { sql: "r.writer = ?".to_owned(), values: vec![Box::new(writer)], from: "records AS r" };
+            Clause { from: "records AS r", sql: "r.writer = ?".to_owned(), values: vec![Box::new(writer)] };
         if let Some((buckets, bucket)) = self.bucket
             && buckets != Buckets::One
         {
-            // The index stores 16 bits; a coarser bucket is a range of those. Without statistics SQLite would
-            // walk the primary key instead, which reads every record.
+            // The index has buckets of 16 bits, and a coarser bucket is a range of them. Without the hint, SQLite would
+            // scan the primary key and read every record.
             let width = Buckets::By16Bits.count() / buckets.count();
             clause.from = "records AS r INDEXED BY records_by_bucket";
             clause.sql.push_str(" AND r.bucket >= ? AND r.bucket < ?");
@@ -87,7 +86,7 @@ fn writer(conn: &Connection, at: &Address) -> rusqlite::Result<Option<(i64, u64)
         .optional()
 }
 
-/// Reads the page after an id (the first page after an empty one).
+/// Reads the page after an id. An empty id reads the first page.
 pub(crate) fn inventory(
     conn: &Connection,
     at: &Address,
@@ -110,8 +109,6 @@ fn count(conn: &Connection, clause: Clause) -> rusqlite::Result<u64> {
         .query_row(rusqlite::params_from_iter(clause.values), |row| row.get(0))
 }
 
-type Items = Vec<(InventoryItem, Option<Box<RawValue>>)>;
-
 fn items(
     conn: &Connection,
     mut clause: Clause,
@@ -126,7 +123,7 @@ fn items(
         clause.from, clause.sql,
     );
     clause.values.push(Box::new(after.to_owned()));
-    // One more than asked for tells whether there is a next page.
+    // One more than requested shows whether another page follows.
     clause.values.push(Box::new(limit + 1));
     let mut statement = conn.prepare_cached(&sql)?;
     let mut rows = statement.query(rusqlite::params_from_iter(clause.values))?;
@@ -144,13 +141,13 @@ fn items(
     Ok((items, false))
 }
 
-/// Takes a stored body as the JSON that it is.
+/// A stored body as JSON.
 pub(super) fn raw(body: String) -> rusqlite::Result<Box<RawValue>> {
     RawValue::from_string(body)
         .map_err(|error| rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error)))
 }
 
-/// The digest of every bucket from one consistent read.
+/// The digests of all buckets, from one consistent read.
 pub(crate) fn bucket_digests(conn: &Connection, at: &Address, buckets: Buckets) -> Result<BucketDigests, StoreFault> {
     let mut list = vec![BucketDigest { count: 0, digest: Digest::default() }; buckets.count()];
     let width = Buckets::By16Bits.count() / buckets.count();

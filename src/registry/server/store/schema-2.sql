@@ -1,4 +1,4 @@
--- Version 2: to which cluster a writer belongs, and which other writer announced itself.
+-- Version 2: the UID of a writer's cluster, and the newest contender.
 
 ALTER TABLE writers ADD COLUMN cluster_uid TEXT;
 ALTER TABLE writers ADD COLUMN contender_epoch INTEGER;

@@ -1,4 +1,4 @@
-//! Opens a database and brings its schema up to date, so that a crash at any moment leaves the old or the new one.
+//! Opens a database and migrates its schema. Each step is one transaction: a crash leaves the old or the new schema.
 
 use std::path::Path;
 
@@ -6,14 +6,14 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::OpenError;
 
-/// Step `i` leads from schema version `i` to `i + 1`. Steps are only ever added.
+/// Step `i` migrates from schema version `i` to `i + 1`. Never change a released step; add one.
 const MIGRATIONS: [&str; 2] = [include_str!("schema.sql"), include_str!("schema-2.sql")];
-/// Marks a file as ours: "pReg".
+/// Marks a database as this program's: "pReg".
 const APPLICATION_ID: i32 = 0x7052_6567;
-/// How long a connection waits for another one's lock.
+/// How long a connection waits for a lock.
 const BUSY: std::time::Duration = std::time::Duration::from_secs(5);
 
-/// Opens the connection that writes, and creates or migrates the database. `None` is a database in memory.
+/// Opens the connection that writes, and creates or migrates the database. Without a file, the database is in memory.
 pub(super) fn open_writer(file: Option<&Path>) -> Result<Connection, OpenError> {
     let mut conn = match file {
         Some(path) => Connection::open(path),
@@ -26,7 +26,7 @@ pub(super) fn open_writer(file: Option<&Path>) -> Result<Connection, OpenError> 
         if !mode.eq_ignore_ascii_case("wal") {
             return Err(OpenError::NoWal { mode });
         }
-        // With FULL, a commit returns only after the log is on the disk: what was acknowledged survives a crash.
+        // With FULL, a commit returns after the log is on the disk, so that acknowledged writes survive a crash.
         conn.pragma_update(None, "synchronous", "full")?;
         conn.pragma_update(None, "journal_size_limit", 64 << 20)?;
     }
@@ -34,7 +34,7 @@ pub(super) fn open_writer(file: Option<&Path>) -> Result<Connection, OpenError> 
     Ok(conn)
 }
 
-/// Opens one more connection, which only reads.
+/// Opens a connection that only reads.
 pub(super) fn open_reader(file: &Path) -> Result<Connection, OpenError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(file, flags)?;

@@ -1,11 +1,11 @@
--- Version 1. Applied in one transaction together with its number (PRAGMA user_version).
+-- Version 1. It is applied in one transaction with its number (PRAGMA user_version).
 
 CREATE TABLE clusters (
   id   TEXT PRIMARY KEY,
   name TEXT
 ) STRICT, WITHOUT ROWID;
 
--- One row a (cluster, owner) that ever opened a session; its current session.
+-- One row per writer (cluster, owner) that ever opened a session, with its newest session.
 CREATE TABLE writers (
   writer     INTEGER PRIMARY KEY,
   cluster    TEXT NOT NULL,
@@ -20,7 +20,7 @@ CREATE TABLE writers (
   UNIQUE (cluster, owner)
 ) STRICT;
 
--- Small rows, so that reading an inventory or its bucket digests touches few pages.
+-- Bodies have a table of their own: rows here are small, and reading an inventory or bucket digests touches few pages.
 CREATE TABLE records (
   writer    INTEGER NOT NULL,
   id        TEXT NOT NULL,
@@ -53,7 +53,7 @@ CREATE TABLE tombstones (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX tombstones_by_age ON tombstones (at_ms);
 
--- AUTOINCREMENT: a number is never given twice, also after everything was pruned.
+-- AUTOINCREMENT, so that no number is used twice, even after all rows were pruned.
 CREATE TABLE changes (
   n         INTEGER PRIMARY KEY AUTOINCREMENT,
   at_ms     INTEGER NOT NULL,
@@ -70,7 +70,7 @@ CREATE TABLE changes (
 ) STRICT;
 CREATE INDEX changes_by_cluster ON changes (cluster, n);
 
--- Counting by reading every row would make each page and each prune cost as much as the whole table.
+-- Triggers keep these counts. Counting rows would read the whole table for each page and each prune.
 CREATE TABLE totals (tombstones INTEGER NOT NULL) STRICT;
 INSERT INTO totals VALUES (0);
 CREATE TRIGGER tombstone_added AFTER INSERT ON tombstones BEGIN UPDATE totals SET tombstones = tombstones + 1; END;

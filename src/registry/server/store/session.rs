@@ -1,6 +1,6 @@
-//! Sessions: who may write, and since which epoch.
+//! Sessions: which process of a writer may write. "Sessions" in `docs/protocol-v1.md` has the rules.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::StoreFault;
 use crate::{
@@ -8,103 +8,109 @@ use crate::{
     reconcile::takeover::SessionLiveness,
     registry::{
         protocol::{HeartbeatAccepted, Problem},
-        server::{clock::rfc3339, problem::ProblemKind, record::Address},
+        server::{
+            clock::rfc3339,
+            problem::ProblemKind,
+            record::{Address, VALID_ID},
+        },
         session::{Contender, Heartbeat, OpenSession, PreviousSession, SessionOpened},
     },
 };
 
-/// The longest time that a session is shown as live without a heartbeat, in seconds.
 const MAX_TTL_SECONDS: u64 = 24 * 60 * 60;
-/// For how long a contender is shown after it announced itself, in milliseconds.
+/// How long a contender is shown after its heartbeat.
 const CONTENDER_MS: i64 = 90_000;
-/// Bytes of a contender's name that are kept.
+/// Bytes of a contender's instance name. A longer one is dropped.
 const INSTANCE_BYTES: usize = 256;
 
-/// A writer's row: its key and its current session.
+/// A writer's newest session.
 pub(super) struct CurrentSession {
+    /// The key of the writer's row.
     pub(super) writer: i64,
-    epoch: u64,
-    instance: String,
-    scope: Option<String>,
-    cluster_uid: Option<String>,
-    contender: Option<Contender>,
-    expires_ms: i64,
+    pub(super) epoch: u64,
+    pub(super) instance: String,
+    pub(super) scope: Option<String>,
+    pub(super) cluster_uid: Option<String>,
+    pub(super) contender: Option<Contender>,
+    pub(super) expires_ms: i64,
     closed: bool,
 }
 
-/// How a session stands at a time.
-pub(super) fn state(closed: bool, expires_ms: i64, now: i64) -> SessionLiveness {
-    match (closed, now < expires_ms) {
-        (true, _) => SessionLiveness::Closed,
-        (false, true) => SessionLiveness::Live,
-        (false, false) => SessionLiveness::Stale,
+impl CurrentSession {
+    /// The first columns of a query of `writers AS w`, as [`Self::from_row`] reads them.
+    pub(super) const COLUMNS: &str = "w.writer, w.epoch, w.instance, w.scope, w.cluster_uid, w.expires_ms, w.closed, \
+                                      w.contender_epoch, w.contender_instance, w.contender_ms";
+
+    pub(super) fn from_row(row: &Row<'_>, now: i64) -> rusqlite::Result<Self> {
+        Ok(Self {
+            writer: row.get(0)?,
+            epoch: row.get(1)?,
+            instance: row.get(2)?,
+            scope: row.get(3)?,
+            cluster_uid: row.get(4)?,
+            expires_ms: row.get(5)?,
+            closed: row.get(6)?,
+            contender: recent_contender(now, row.get(7)?, row.get(8)?, row.get(9)?),
+        })
+    }
+
+    pub(super) fn state(&self, now: i64) -> SessionLiveness {
+        match (self.closed, now < self.expires_ms) {
+            (true, _) => SessionLiveness::Closed,
+            (false, true) => SessionLiveness::Live,
+            (false, false) => SessionLiveness::Stale,
+        }
     }
 }
 
-/// The other writer that announced itself, unless that is long ago.
-pub(super) fn contender(
-    now: i64,
-    epoch: Option<u64>,
-    instance: Option<String>,
-    seen_ms: Option<i64>,
-) -> Option<Contender> {
+fn recent_contender(now: i64, epoch: Option<u64>, instance: Option<String>, seen_ms: Option<i64>) -> Option<Contender> {
     let (epoch, seen_ms) = (epoch?, seen_ms?);
     let recent = now < seen_ms.saturating_add(CONTENDER_MS);
     recent.then(|| Contender { epoch, instance, seen_at: rfc3339(seen_ms) })
 }
 
 fn current(conn: &Connection, now: i64, at: &Address) -> rusqlite::Result<Option<CurrentSession>> {
-    conn.prepare_cached(
-        "SELECT writer, epoch, instance, scope, expires_ms, closed, cluster_uid, contender_epoch, contender_instance, \
-         contender_ms FROM writers WHERE cluster = ?1 AND owner = ?2",
-    )?
-    .query_row(params![at.cluster, at.owner], |row| {
-        Ok(CurrentSession {
-            writer: row.get(0)?,
-            epoch: row.get(1)?,
-            instance: row.get(2)?,
-            scope: row.get(3)?,
-            expires_ms: row.get(4)?,
-            closed: row.get(5)?,
-            cluster_uid: row.get(6)?,
-            contender: contender(now, row.get(7)?, row.get(8)?, row.get(9)?),
-        })
-    })
-    .optional()
+    let columns = CurrentSession::COLUMNS;
+    conn.prepare_cached(&format!("SELECT {columns} FROM writers AS w WHERE cluster = ?1 AND owner = ?2"))?
+        .query_row(params![at.cluster, at.owner], |row| CurrentSession::from_row(row, now))
+        .optional()
 }
 
-/// The writer's key, if `epoch` is its current session's.
+/// Refuses every epoch but that of the writer's newest session.
 ///
 /// # Errors
-/// `stale-epoch` below the current session, `unknown-session` above it and where there is none.
+/// `stale-epoch` for a lower epoch; `unknown-session` for a higher one, after a close, or without any session.
 pub(super) fn fence(conn: &Connection, now: i64, at: &Address, epoch: u64) -> Result<CurrentSession, StoreFault> {
     let unknown = |detail| StoreFault::from(ProblemKind::UnknownSession.with(detail));
     let Some(current) = current(conn, now, at)? else {
-        return Err(unknown("this writer has no session; open one".to_owned()));
+        return Err(unknown("the writer has no session; open one".to_owned()));
     };
     if epoch < current.epoch {
-        let detail = format!("epoch {epoch} was replaced by epoch {}; stop writing", current.epoch);
+        let detail = format!("a session with epoch {} replaced epoch {epoch}; stop writing", current.epoch);
         return Err(ProblemKind::StaleEpoch.with(detail).into());
     }
     if epoch > current.epoch {
-        return Err(unknown(format!("the newest session has epoch {}; open one with minEpoch", current.epoch)));
+        return Err(unknown(format!(
+            "the newest session has epoch {}; open one with `minEpoch` {epoch}",
+            current.epoch
+        )));
     }
     if current.closed {
-        return Err(unknown(format!("the session of epoch {epoch} was closed; open another")));
+        return Err(unknown(format!("the session with epoch {epoch} is closed; open another")));
     }
     Ok(current)
 }
 
-/// Opens a session above every epoch that this writer, its client or its records know.
+/// Opens a session. Its epoch is above the writer's newest session, its stored versions and `minEpoch`.
 pub(crate) fn open(
     conn: &Connection,
     now: i64,
     at: &Address,
-    asked: &OpenSession,
+    request: &OpenSession,
 ) -> Result<SessionOpened, StoreFault> {
-    let ttl = checked_ttl(asked.ttl_seconds)?;
-    if asked.cluster_uid.as_ref().is_some_and(|uid| !is_valid_id(uid)) {
-        return Err(ProblemKind::Schema.with("`clusterUid` must be 1 to 128 of [A-Za-z0-9._~:@-]").into());
+    let ttl = checked_ttl(request.ttl_seconds)?;
+    if request.cluster_uid.as_ref().is_some_and(|uid| !is_valid_id(uid)) {
+        return Err(ProblemKind::Schema.with(format!("`clusterUid` must be {VALID_ID}")).into());
     }
     let before = current(conn, now, at)?;
     let known = before.as_ref().map_or(0, |session| session.epoch);
@@ -112,7 +118,7 @@ pub(crate) fn open(
         Some(session) => highest_stored(conn, session.writer)?,
         None => 0,
     };
-    let epoch = known.max(stored).max(asked.min_epoch.unwrap_or(0)) + 1;
+    let epoch = known.max(stored).max(request.min_epoch.unwrap_or(0)) + 1;
     if epoch >= INTEGER_LIMIT {
         return Err(ProblemKind::Schema.with("`minEpoch` leaves no epoch below 2^53").into());
     }
@@ -127,19 +133,19 @@ pub(crate) fn open(
         at.cluster,
         at.owner,
         epoch,
-        asked.instance,
-        asked.scope,
+        request.instance,
+        request.scope,
         expiry(now, ttl),
-        asked.cluster_uid
+        request.cluster_uid
     ])?;
     conn.prepare_cached(
         "INSERT INTO clusters (id, name) VALUES (?1, ?2) \
          ON CONFLICT (id) DO UPDATE SET name = coalesce(excluded.name, name)",
     )?
-    .execute(params![at.cluster, asked.cluster_name])?;
+    .execute(params![at.cluster, request.cluster_name])?;
     let previous = before.map(|session| PreviousSession {
         epoch: session.epoch,
-        state: state(session.closed, session.expires_ms, now),
+        state: session.state(now),
         instance: session.instance,
         scope: session.scope,
         cluster_uid: session.cluster_uid,
@@ -155,8 +161,8 @@ fn highest_stored(conn: &Connection, writer: i64) -> rusqlite::Result<u64> {
     .query_row([writer], |row| row.get(0))
 }
 
-/// Keeps a session shown as live. A writer whose session was replaced announces itself by a heartbeat: that is noted, and
-/// the heartbeat refused.
+/// Renews a session. With a replaced session's epoch, the sender is noted as a contender, and the heartbeat is refused.
+/// The inner error is the refusal, which must not roll back that note.
 pub(crate) fn heartbeat(
     conn: &Connection,
     now: i64,
@@ -166,7 +172,7 @@ pub(crate) fn heartbeat(
     let ttl = checked_ttl(beat.ttl_seconds)?;
     let session = match fence(conn, now, at, beat.epoch) {
         Err(StoreFault::Refused(problem)) if problem.name() == ProblemKind::StaleEpoch.name() => {
-            contend(conn, now, at, beat)?;
+            note_contender(conn, now, at, beat)?;
             return Ok(Err(problem.into()));
         }
         session => session?,
@@ -181,7 +187,7 @@ pub(crate) fn heartbeat(
     Ok(Ok(HeartbeatAccepted { epoch: beat.epoch, expires_at: rfc3339(expires_ms), contender }))
 }
 
-fn contend(conn: &Connection, now: i64, at: &Address, beat: &Heartbeat) -> rusqlite::Result<()> {
+fn note_contender(conn: &Connection, now: i64, at: &Address, beat: &Heartbeat) -> rusqlite::Result<()> {
     let instance = beat.instance.as_ref().filter(|instance| instance.len() <= INSTANCE_BYTES);
     conn.prepare_cached(
         "UPDATE writers SET contender_epoch = ?3, contender_instance = ?4, contender_ms = ?5 \
@@ -191,7 +197,7 @@ fn contend(conn: &Connection, now: i64, at: &Address, beat: &Heartbeat) -> rusql
     Ok(())
 }
 
-/// Closes a session; closing it once more is a success.
+/// Closes a session. Closing it again succeeds.
 pub(crate) fn close(conn: &Connection, now: i64, at: &Address, epoch: u64) -> Result<(), StoreFault> {
     if current(conn, now, at)?.is_some_and(|session| session.closed && session.epoch == epoch) {
         return Ok(());
@@ -212,7 +218,7 @@ fn expiry(now: i64, ttl: u64) -> i64 {
     now.saturating_add(i64::try_from(ttl * 1_000).unwrap_or(i64::MAX))
 }
 
-/// A version from two columns.
-pub(super) fn version(row: &rusqlite::Row<'_>, epoch: usize, seq: usize) -> rusqlite::Result<Version> {
+/// Reads a version from two columns.
+pub(super) fn version(row: &Row<'_>, epoch: usize, seq: usize) -> rusqlite::Result<Version> {
     Ok(Version { epoch: row.get(epoch)?, seq: row.get(seq)? })
 }

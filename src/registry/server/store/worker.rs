@@ -1,4 +1,4 @@
-//! The thread that writes: jobs in, one commit for those that wait together, answers out.
+//! The thread that writes. It runs waiting jobs in one transaction, commits, and then answers them.
 
 use std::{
     io,
@@ -10,35 +10,31 @@ use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
-    StoreFault,
+    OpenError, StoreFault,
     prune::{Retention, prune},
     query::last_change,
 };
 use crate::registry::server::clock::ServerClock;
 
-/// Jobs that wait; a caller beyond them waits for a place.
+/// Jobs in the queue. Callers wait while it is full.
 const QUEUE: usize = 256;
-/// Jobs that share one commit, at most.
+/// Jobs per commit, at most.
 const GROUP: usize = 64;
 
-/// Tells a caller how its job ended, once that is certain.
+/// Sends the result to the caller, after the commit.
 type Reply = Box<dyn FnOnce() + Send>;
-/// Does the work within a savepoint. `Err` takes it back.
+/// Runs within a savepoint. `Err` rolls it back.
 type Job = Box<dyn FnOnce(&Connection, i64) -> Result<Reply, Reply> + Send>;
 
 pub(super) struct Worker {
-    // Emptied by `close`: the thread ends when the last sender is gone.
+    // `close` empties it. The thread ends when the last sender is gone.
     jobs: Mutex<Option<mpsc::Sender<Job>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
     last_change: watch::Receiver<u64>,
 }
 
 impl Worker {
-    pub(super) fn start(
-        conn: Connection,
-        retention: Retention,
-        clock: ServerClock,
-    ) -> Result<Self, crate::registry::server::store::OpenError> {
+    pub(super) fn start(conn: Connection, retention: Retention, clock: ServerClock) -> Result<Self, OpenError> {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let (changed, last) = watch::channel(last_change(&conn)?);
         let thread = thread::Builder::new().name("registry-store".to_owned()).spawn(move || {
@@ -59,12 +55,12 @@ impl Worker {
         let (answer, answered) = oneshot::channel();
         let job: Job = Box::new(move |conn, now| {
             let result = work(conn, now);
-            let good = result.is_ok();
+            let succeeded = result.is_ok();
             let reply: Reply = Box::new(move || {
-                // Nobody waits any more when the caller hung up; what was done stays done.
+                // Sending fails if the caller is gone. Its write stays.
                 let _ = answer.send(result);
             });
-            if good { Ok(reply) } else { Err(reply) }
+            if succeeded { Ok(reply) } else { Err(reply) }
         });
         let jobs = self.jobs.lock().clone();
         jobs.ok_or(StoreFault::Unknown)?.send(job).await.map_err(|_| StoreFault::Unknown)?;
@@ -77,7 +73,7 @@ impl Worker {
         if let Some(thread) = thread {
             let joined = tokio::task::spawn_blocking(move || thread.join().map_err(|_| io::Error::other("panicked")));
             if !matches!(joined.await, Ok(Ok(()))) {
-                tracing::error!("the store's thread ended by a panic");
+                tracing::error!("store thread panicked; please report this bug");
             }
         }
     }
@@ -96,13 +92,13 @@ fn work(
                 replies.into_iter().for_each(|reply| reply());
                 changed.send_if_modified(|known| std::mem::replace(known, last) != last);
             }
-            // The replies are dropped with the group: every caller learns that nobody knows.
-            Err(error) => tracing::error!(%error, "a commit to the database failed"),
+            // The group's replies are dropped, which its callers see as `StoreFault::Unknown`.
+            Err(error) => tracing::error!(%error, "database commit failed; check free space and the disk"),
         }
     }
-    // What is in the log goes into the database, so that the next start is quick; a failure costs only that.
+    // Closing moves the write-ahead log into the database. If it fails, only the next start is slower.
     if let Err(error) = conn.close() {
-        tracing::warn!(error = %error.1, "closing the database failed");
+        tracing::warn!(error = %error.1, "database not closed cleanly; the next start recovers it");
     }
 }
 
@@ -119,16 +115,16 @@ fn group(
     let mut next = Some(first);
     while let Some(job) = next {
         let savepoint = tx.savepoint()?;
-        match job(&savepoint, now) {
+        replies.push(match job(&savepoint, now) {
             Ok(reply) => {
                 savepoint.commit()?;
-                replies.push(reply);
+                reply
             }
             Err(reply) => {
                 savepoint.finish()?;
-                replies.push(reply);
+                reply
             }
-        }
+        });
         next = if replies.len() < GROUP { jobs.try_recv().ok() } else { None };
     }
     prune(&tx, retention, now)?;

@@ -1,5 +1,4 @@
-//! Requests of any shape: the server answers each with what the protocol has for it, keeps nothing that is not well-formed,
-//! and serves the next one.
+//! Fuzz tests of the server. It answers every request by the protocol, stores only well-formed records, and goes on.
 
 use axum::{Router, body::Body, http::Request};
 use fastrand::Rng;
@@ -33,14 +32,14 @@ use crate::{
     },
 };
 
-/// Bytes of an answer, at most: a page of whole records ends at 8 MiB, and the last record may be 64 KiB more.
+/// Bytes of an answer, at most. A page of whole records ends at 8 MiB, plus at most 64 KiB for the last record.
 const ANSWER_BYTES: usize = 10 << 20;
 
 fn address() -> Address {
     Address { cluster: "c".into(), owner: "pod-registrar".into() }
 }
 
-/// A server without sockets. Its clock stands still, so that page tokens live on.
+/// A server without sockets. Its clock does not move, so that page tokens stay valid.
 struct Server {
     runtime: Runtime,
     router: Router,
@@ -57,7 +56,7 @@ impl Server {
         server
     }
 
-    /// Sends a request: the answer, or nothing where no HTTP server would have let it through.
+    /// Sends a request. Returns `None` for a request that is not valid HTTP.
     fn send(&self, method: &str, path: &str, body: &[u8]) -> Result<Option<(u16, Value)>, String> {
         let request = Request::builder().method(method).uri(path).header("content-type", "application/json");
         let Ok(request) = request.body(Body::from(body.to_vec())) else { return Ok(None) };
@@ -72,7 +71,7 @@ impl Server {
             let bytes = body.collect().await.map_err(|error| error.to_string())?.to_bytes();
             ensure(bytes.len() <= ANSWER_BYTES, || format!("an answer of {} bytes", bytes.len()))?;
             ensure(status < 500, || format!("{method} {path}: {status}: {}", String::from_utf8_lossy(&bytes)))?;
-            // Reading large answers takes more time than all the rest.
+            // Parsing large answers would take most of the test's time.
             let read = bytes.len() < 1 << 20;
             let value: Value = if read { serde_json::from_slice(&bytes).unwrap_or_default() } else { Value::Null };
             if status >= 400 {
@@ -86,32 +85,33 @@ impl Server {
         })
     }
 
-    /// Everything that is kept is well-formed and in its place, and the digests are those of what is kept.
+    /// All stored records are well-formed, and the digests match them.
     fn is_sound(&self) -> Found {
-        let kept = |path: &str| Ok::<_, String>(self.send("GET", path, &[])?.ok_or("not sent")?.1);
+        let read = |path: &str| Ok::<_, String>(self.send("GET", path, &[])?.ok_or("not sent")?.1);
         let (mut ids, mut page, mut whole) = (0_u64, String::new(), Digest::default());
         loop {
-            let answer = kept(&format!("/v1/clusters/c/pods?view=full&limit=500{page}"))?;
+            let answer = read(&format!("/v1/clusters/c/pods?view=full&limit=500{page}"))?;
             for record in answer["items"].as_array().ok_or("no items")? {
                 ids += 1;
                 let id = record["pod"]["uid"].as_str().ok_or("no uid")?;
                 let valid = record::check(&record.to_string(), &address(), id);
-                let valid = valid.map_err(|problem| format!("{id} is kept and not well-formed: {problem:?}"))?;
+                let valid = valid.map_err(|problem| format!("{id} is stored and malformed: {problem:?}"))?;
                 whole.xor(&valid.digest);
                 ensure(record["digest"] == valid.digest.to_string(), || format!("{id} has another digest"))?;
             }
             let Some(next) = answer["next"].as_str() else { break };
             page = format!("&page={next}");
         }
-        let digests = kept("/v1/clusters/c/pods:digest?buckets=1")?;
+        let digests = read("/v1/clusters/c/pods:digest?buckets=1")?;
         ensure(digests["buckets"][0] == json!({"count": ids, "digest": whole.hex()}), || format!("{digests}"))
     }
 }
 
-/// Bodies that the addresses take.
+/// Valid bodies for the addresses.
 fn bodies() -> Vec<Vec<u8>> {
     let put = |id: &str, seq| json!({"op": "put", "id": id, "record": fuzz::corpus::record(id, 1, seq)});
-    let delete = json!({"op": "delete", "id": "b", "version": {"epoch": 1, "seq": 90}, "reason": "deleted", "observed": "watch"});
+    let version = json!({"epoch": 1, "seq": 90});
+    let delete = json!({"op": "delete", "id": "b", "version": version, "reason": "deleted", "observed": "watch"});
     let bodies = [
         fuzz::corpus::record("a", 1, 1),
         fuzz::corpus::record("a", 1, 50),
@@ -172,7 +172,7 @@ fn fuzzed_batch_splits_into_the_sent_operations() {
         let Ok((epoch, items)) = batch::parse(text, &address()) else { return Ok(()) };
         let sent: Value = serde_json::from_str(text).unwrap_or_default();
         let many = sent["operations"].as_array().map_or(0, Vec::len);
-        // What JSON for people refuses, an item may have: then only that item is refused.
+        // An item may have JSON that `serde_json::Value` refuses. Then only that item is refused.
         ensure(sent.is_null() || items.len() == many, || format!("{} items of {many}", items.len()))?;
         ensure(sent.is_null() || sent["epoch"] == epoch, || format!("epoch {epoch}"))
     });
@@ -184,18 +184,18 @@ fn accepted_fuzzed_record_is_kept_as_received() {
         let Ok(text) = std::str::from_utf8(body) else { return Ok(()) };
         let Ok(valid) = record::check(text, &address(), "a") else { return Ok(()) };
         let read = |text: &str| serde_json::from_str::<Map<String, Value>>(text).map_err(|error| error.to_string());
-        let (mut sent, mut kept) = (read(text)?, read(&valid.body)?);
-        ensure(kept["digest"] == valid.digest.to_string(), || "another digest is kept".to_owned())?;
-        drop((sent.remove("digest"), kept.remove("digest")));
-        ensure(sent == kept, || "another record is kept".to_owned())?;
+        let (mut sent, mut stored) = (read(text)?, read(&valid.body)?);
+        ensure(stored["digest"] == valid.digest.to_string(), || "another digest is stored".to_owned())?;
+        drop((sent.remove("digest"), stored.remove("digest")));
+        ensure(sent == stored, || "another record is stored".to_owned())?;
         let again = record::check(&valid.body, &address(), "a").map_err(|problem| format!("{problem:?}"))?;
-        ensure(again.digest == valid.digest, || "the digest is not that of what is kept".to_owned())
+        ensure(again.digest == valid.digest, || "the stored record has another digest".to_owned())
     });
 }
 
-/// What our own client says about a pod is never malformed: a pod of any shape is refused on our side, or registered.
 #[test]
 fn client_makes_valid_records_of_fuzzed_pods() {
+    // The client refuses a pod, or makes a record that the server accepts.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let writer = RecordOwner { cluster_id: "c".into(), cluster_name: "prod-eu".into(), owner: "pod-registrar".into() };
     let config = Config {
@@ -226,20 +226,20 @@ fn fuzzed_page_token_continues_or_is_gone() {
         let token = String::from_utf8_lossy(input);
         let now = if rng.bool() { rng.i64(..) } else { 1_795_428_000_000 };
         let opened = pods::open_token(&token, "0123456789abcdef", now);
-        ensure(opened.is_err() || token.contains(".0123456789abcdef."), || format!("{token:?} leads on"))
+        ensure(opened.is_err() || token.contains(".0123456789abcdef."), || format!("{token:?} is accepted"))
     });
 }
 
 #[test]
 fn fuzzed_tokens_file_grants_only_what_it_names() {
-    // No error quotes the file.
+    // Errors do not quote the file.
     let corpus = [b"# people\nhunter2hunter2 *   # everything\nhunter3hunter3 c-1\r\n".to_vec()];
     fuzz::check(&corpus, |input, _| {
         let text = String::from_utf8_lossy(input).into_owned();
         match Tokens::parse(&SecretString::from(text)) {
-            Ok(tokens) => {
-                ensure(tokens.access("").is_none() && tokens.access("#").is_none(), || "nothing opens".to_owned())
-            }
+            Ok(tokens) => ensure(tokens.access("").is_none() && tokens.access("#").is_none(), || {
+                "an empty token is accepted".to_owned()
+            }),
             Err(error) => ensure(!error.to_string().contains("hunter"), || format!("{error}")),
         }
     });
