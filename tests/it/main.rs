@@ -11,6 +11,8 @@ mod deploy;
 mod docs;
 mod envelope;
 mod event_loop;
+#[path = "../support/fake_registry.rs"]
+mod fake_registry;
 mod hostile_registry;
 mod informer;
 mod naming;

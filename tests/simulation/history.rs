@@ -112,9 +112,9 @@ impl Stage {
         world.clone.iter_mut().for_each(|clone| own.clone().for_each(|name| clone.create(name)));
         if world.setup.registered {
             let records = world.cluster.wanted().into_iter().zip(1..);
-            world.registry.books.records =
-                records.map(|((uid, digest), seq)| (uid, (Version { epoch: 1, seq }, digest))).collect();
-            world.registry.books.epoch = 1;
+            world.registry.stored.records =
+                records.map(|((uid, digest), seq)| (uid.to_string(), (Version { epoch: 1, seq }, digest))).collect();
+            world.registry.stored.epoch = 1;
         }
         Self { shared: Shared::new(world), running: [None, None] }
     }
@@ -127,7 +127,13 @@ impl Stage {
             moments: world.moments,
             processes: world.processes.len(),
             effects: world.registry.changes,
-            records: world.registry.books.records.iter().map(|(uid, (_, digest))| (uid.clone(), *digest)).collect(),
+            records: world
+                .registry
+                .stored
+                .records
+                .iter()
+                .map(|(id, (_, digest))| (Uid::from(id.as_str()), *digest))
+                .collect(),
         }
     }
 
@@ -362,8 +368,8 @@ impl Stage {
     fn remember(&self) {
         let mut world = self.shared.world();
         let knows = !world.drifted && world.registry.foreign.is_empty();
-        let Some(session) = world.registry.books.session.clone().filter(|_| knows) else { return };
-        let held = world.registry.books.records.len();
+        let Some(session) = world.registry.stored.session.clone().filter(|_| knows) else { return };
+        let held = world.registry.stored.records.len();
         // A registry that was restored from before all sessions mints an epoch anew. Where two processes write by mistake, both
         // may have it then, and neither is fenced: what one of them writes the other learns of at its next comparison.
         let sharing = |running: &&Running| world.processes[running.number].epoch == Some(session.epoch);

@@ -7,7 +7,7 @@ use std::{collections::VecDeque, time::Duration};
 use pod_registrar::{
     model::{ids::Version, uid::Uid},
     reconcile::{
-        outcome::{self, Failure, OperationKind, ProblemDetail, Verdict},
+        outcome::{self, Failure, ProblemDetail, Verdict},
         takeover::OtherWriter,
     },
     registry::{
@@ -19,8 +19,8 @@ use pod_registrar::{
 use tokio::sync::oneshot;
 
 use crate::{
+    fake_registry::{Effect, kind},
     history::is_earlier_life,
-    registry::Effect,
     steps::{Fault, Refusal},
     world::{Shared, World, word},
 };
@@ -111,7 +111,7 @@ impl World {
         operations: &[Encoded],
         items: Option<(u16, u8)>,
     ) -> Result<Vec<Verdict>, Failure> {
-        let fenced = self.registry.fence(epoch);
+        let fenced = self.registry.stored.fence(epoch);
         self.moment(|| match &fenced {
             Ok(()) => format!("the registry takes {}", listed(operations)),
             Err(failure) => format!("the registry refuses {}: {failure}", listed(operations)),
@@ -134,13 +134,6 @@ impl World {
         // A refused record waits for another body, or for the next comparison.
         self.drifted |= verdicts.iter().any(|verdict| matches!(verdict, Verdict::Rejected { .. }));
         Ok(verdicts)
-    }
-}
-
-fn kind(operation: &Encoded) -> OperationKind {
-    match operation.body {
-        EncodedBody::Put { .. } => OperationKind::Put,
-        EncodedBody::Delete(_) => OperationKind::Delete,
     }
 }
 
@@ -304,11 +297,11 @@ impl Registry for Line {
     }
 
     async fn close_session(&self, epoch: u64) -> Result<(), Failure> {
-        self.ask("close", move |world| world.registry.close(epoch)).await
+        self.ask("close", move |world| world.registry.stored.close(epoch)).await
     }
 
     async fn session_holder(&self) -> Result<Option<OtherWriter>, Failure> {
-        let holder = self.ask("holder", |world| Ok(world.registry.holder(world.now()))).await?;
+        let holder = self.ask("holder", |world| Ok(world.registry.stored.holder(world.now()))).await?;
         let mut world = self.shared.world();
         let process = &mut world.processes[self.process];
         let ours = |instance: &str| instance == process.instance || is_earlier_life(instance, &process.instance);
@@ -379,7 +372,7 @@ impl Registry for Line {
 
     async fn record_name(&self, uid: Uid) -> Result<Option<RecordName>, Failure> {
         self.ask("record", move |world| {
-            let held = world.registry.books.records.contains_key(&uid);
+            let held = world.registry.stored.records.contains_key(&*uid.text());
             let namespace = world.cluster.namespace_of(&uid);
             Ok(held.then(|| RecordName { namespace, name: uid.to_string() }))
         })

@@ -24,7 +24,7 @@ use crate::{
     lease::Lease,
     network::Network,
     promise::{Breach, Promise},
-    registry::Registry,
+    registry::SimulatedRegistry,
     shown::{Evidence, Watch},
     steps::{CLONE_FROM, ConfirmFault, Setup},
 };
@@ -111,7 +111,7 @@ pub(crate) struct World {
     pub(crate) cluster: Cluster,
     /// Another cluster with the same id, to which the process in the second slot belongs.
     pub(crate) clone: Option<Cluster>,
-    pub(crate) registry: Registry,
+    pub(crate) registry: SimulatedRegistry,
     pub(crate) network: Network,
     pub(crate) processes: Vec<Process>,
     /// What the next questions about absent pods are answered with.
@@ -155,7 +155,7 @@ impl World {
         Self {
             cluster: Cluster::new(usize::from(setup.watches)),
             clone: (setup.clone > 0).then(|| Cluster::new(usize::from(setup.watches))),
-            registry: Registry::default(),
+            registry: SimulatedRegistry::default(),
             network: Network::default(),
             processes: Vec::new(),
             confirm: VecDeque::new(),
@@ -318,7 +318,7 @@ impl World {
         let now = self.now();
         let born = self.cluster_with(uid).lives.get(uid).map(|life| life.born);
         let alone = self.clone.is_none();
-        let records = self.registry.books.records.len();
+        let records = self.registry.stored.records.len();
         let by_person = self.is_approved(uid);
         let watch = self.cluster_with(uid).watch_of(name_in(uid));
         let process = &mut self.processes[number];
@@ -409,15 +409,16 @@ impl World {
     /// that only a comparison shows, that is so.
     pub(crate) fn in_step_said(&mut self, number: usize, epoch: u64) {
         let alone = self.processes.iter().all(|process| process.instance.starts_with(FIRST));
-        let knows = !self.drifted && self.registry.foreign.is_empty() && self.registry.fence(epoch).is_ok();
+        let knows = !self.drifted && self.registry.foreign.is_empty() && self.registry.stored.fence(epoch).is_ok();
         let process = &self.processes[number];
         // What was shown at this very moment may not have been seen by the loop.
         if !alone || !knows || process.shown_at == self.now() {
             return;
         }
-        let held = &self.registry.books.records;
-        let same =
-            |(uid, (digest, _)): (&Uid, &(Option<Digest>, usize))| held.get(uid).map(|(_, held)| *held) == *digest;
+        let held = &self.registry.stored.records;
+        let same = |(uid, (digest, _)): (&Uid, &(Option<Digest>, usize))| {
+            held.get(&*uid.text()).map(|(_, held)| *held) == *digest
+        };
         if held.len() != process.shown.len() || !process.shown.iter().all(same) {
             self.broken(Promise::Converges, || "the writer says that all is in step, and it is not".to_owned());
         }
@@ -451,10 +452,12 @@ impl World {
         let foreign = &self.registry.foreign;
         let mut wanted = self.cluster.wanted();
         wanted.retain(|uid, _| !foreign.contains(uid));
-        let held = &self.registry.books.records;
-        let missing = wanted.iter().filter(|(uid, digest)| held.get(*uid).is_none_or(|(_, held)| held != *digest));
+        let held = &self.registry.stored.records;
+        let missing =
+            wanted.iter().filter(|(uid, digest)| held.get(&*uid.text()).is_none_or(|(_, held)| held != *digest));
         let missing: Vec<String> = missing.map(|(uid, _)| uid.to_string()).collect();
-        let extra: Vec<String> = held.keys().filter(|uid| !wanted.contains_key(*uid)).map(Uid::to_string).collect();
+        let extra: Vec<String> =
+            held.keys().filter(|id| !wanted.contains_key(&Uid::from(id.as_str()))).cloned().collect();
         (missing, extra)
     }
 }

@@ -2,26 +2,23 @@
 //! notes when it was asked for what.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
+    ops::{Deref, DerefMut},
     sync::Arc,
     time::Duration,
 };
 
 use parking_lot::{Mutex, MutexGuard};
 use pod_registrar::{
-    model::{
-        digest::{Buckets, Digest},
-        ids::Version,
-        uid::Uid,
-    },
+    model::{digest::Digest, ids::Version, uid::Uid},
     reconcile::{
-        outcome::{self, Failure, OperationKind, Verdict},
-        takeover::{OtherWriter, SessionLiveness},
+        outcome::{Failure, Verdict},
+        takeover::OtherWriter,
     },
     registry::{
         Capabilities, Encoded, EncodedBody, Features, RecordChange, RecordName, Registry,
-        inventory::{Bucket, BucketDigest, BucketDigests, InventoryPage},
-        session::{Contender, Heartbeat, OpenSession, PreviousSession, SessionOpened},
+        inventory::{Bucket, BucketDigests, InventoryPage},
+        session::{Contender, Heartbeat, OpenSession, SessionOpened},
     },
 };
 use tokio::time::Instant;
@@ -31,6 +28,10 @@ use super::{
     hostile,
     tries::{Tries, Write, item},
 };
+use crate::fake_registry::{FakeRegistry, refused};
+
+/// Sessions do not expire here: the time stands still. A test ends a session with [`State::end_session`].
+const NOW: u64 = 0;
 
 /// What a write is answered with instead of its result.
 #[derive(Clone, Debug)]
@@ -56,18 +57,7 @@ pub(super) enum Sickness {
 
 #[derive(Default)]
 pub(super) struct State {
-    pub(super) records: BTreeMap<String, (Version, Digest)>,
-    pub(super) tombstones: BTreeMap<String, Version>,
-    pub(super) epoch: u64,
-    pub(super) session: Option<u64>,
-    /// Whether another writer's session is over.
-    pub(super) other_over: bool,
-    /// Who holds the session, where that is not `other`.
-    pub(super) holder: Option<String>,
-    /// What the newest session declared.
-    pub(super) scope: Option<String>,
-    /// The cluster that a session named last.
-    pub(super) cluster_uid: Option<String>,
+    stored: FakeRegistry,
     /// A text that changes with each heartbeat of the holder; none if the registry tells none.
     pub(super) heartbeat: Option<String>,
     /// Another writer that announces itself.
@@ -146,6 +136,19 @@ impl State {
         self.writes.iter().map(|write| write.items.len()).sum()
     }
 
+    /// Another process takes the session over, with the same scope.
+    pub(super) fn supersede(&mut self, instance: &str) {
+        self.epoch += 1;
+        let epoch = self.epoch;
+        let session = self.session.as_mut().unwrap();
+        (session.epoch, session.instance, session.closed) = (epoch, instance.to_owned(), false);
+    }
+
+    /// The process that has the session ends it.
+    pub(super) fn end_session(&mut self) {
+        self.session.iter_mut().for_each(|session| session.closed = true);
+    }
+
     fn judge(&mut self, operation: &Encoded) -> Verdict {
         if let Some(verdict) = self.sick_ids.get(&*operation.uid.text()) {
             return verdict.clone();
@@ -162,32 +165,30 @@ impl State {
     }
 
     fn apply(&mut self, operation: &Encoded) -> Verdict {
-        let id = operation.uid.to_string();
-        let stored = self.records.get(&id).map(|(version, _)| *version);
-        if let Some((version, digest)) = self.records.get(&id).filter(|(version, _)| *version >= operation.version) {
-            let current = pod_registrar::reconcile::outcome::StoredVersion { version: *version, digest: Some(*digest) };
-            return Verdict::Stale { current: Some(current) };
+        let id = operation.uid.text();
+        if matches!(operation.body, EncodedBody::Put { .. }) && self.poison.contains(&*id) {
+            return refused(operation, 422, "schema");
         }
-        if self.tombstones.get(&id).is_some_and(|version| *version >= operation.version) {
-            return Verdict::Tombstoned { current: None };
-        }
-        match &operation.body {
-            EncodedBody::Put { .. } if self.poison.contains(&id) => {
-                return outcome::judge_operation(OperationKind::Put, 422, said("schema"));
-            }
-            EncodedBody::Put { digest, .. } => _ = self.records.insert(id, (operation.version, *digest)),
-            EncodedBody::Delete(_) => {
-                self.records.remove(&id);
-                self.tombstones.insert(id, operation.version);
-            }
-        }
-        assert!(stored.is_none_or(|stored| stored < operation.version), "effects never go back");
-        Verdict::Done
+        let before = self.records.get(&*id).map(|(version, _)| *version);
+        let (verdict, _) = self.stored.apply(operation);
+        let after = self.records.get(&*id).map(|(version, _)| *version);
+        assert!(after.is_none() || after >= before, "a record never goes back");
+        verdict
     }
 }
 
-fn said(problem: &str) -> pod_registrar::reconcile::outcome::ProblemDetail {
-    pod_registrar::reconcile::outcome::ProblemDetail { problem: problem.into(), ..Default::default() }
+impl Deref for State {
+    type Target = FakeRegistry;
+
+    fn deref(&self) -> &FakeRegistry {
+        &self.stored
+    }
+}
+
+impl DerefMut for State {
+    fn deref_mut(&mut self) -> &mut FakeRegistry {
+        &mut self.stored
+    }
 }
 
 /// A registry in memory. Clones are the same one.
@@ -246,7 +247,7 @@ impl Fake {
         if let Some(failure) = state.down.clone() {
             return Err(failure);
         }
-        check_epoch(&state, epoch)?;
+        state.fence(epoch)?;
         if batched && state.refuses_batches {
             return Err(Failure::TooLarge);
         }
@@ -314,21 +315,8 @@ impl Registry for Fake {
         let latency = self.state().slow_session;
         tokio::time::sleep(latency).await;
         let mut state = self.state();
-        let stored = state.records.values().map(|(version, _)| version.epoch).max().unwrap_or_default();
-        state.epoch = state.epoch.max(stored).max(request.min_epoch.unwrap_or_default()) + 1;
-        let closed = state.closed == state.session || state.other_over;
-        let previous = state.session.map(|epoch| PreviousSession {
-            epoch,
-            instance: state.holder.clone().unwrap_or_else(|| "other".into()),
-            scope: state.scope.clone(),
-            cluster_uid: state.cluster_uid.clone(),
-            state: if closed { SessionLiveness::Closed } else { SessionLiveness::Live },
-        });
-        state.session = Some(state.epoch);
-        (state.scope, state.holder, state.other_over) = (request.scope.clone(), Some(request.instance.clone()), false);
-        state.cluster_uid = request.cluster_uid.clone().or(state.cluster_uid.take());
-        state.opened.push((Instant::now(), request));
-        Ok(SessionOpened { epoch: state.epoch, ttl_seconds: 90, previous })
+        state.opened.push((Instant::now(), request.clone()));
+        Ok(state.open(request, NOW))
     }
 
     async fn heartbeat(&self, beat: Heartbeat) -> Result<Option<Contender>, Failure> {
@@ -340,7 +328,7 @@ impl Registry for Fake {
         if let Some(failure) = state.refusals.heartbeats.clone() {
             return Err(failure);
         }
-        if let Err(failure) = check_epoch(&state, beat.epoch) {
+        if let Err(failure) = state.beat(beat.epoch, beat.ttl_seconds, NOW) {
             state.announced.push(beat);
             return Err(failure);
         }
@@ -351,8 +339,9 @@ impl Registry for Fake {
 
     async fn close_session(&self, epoch: u64) -> Result<(), Failure> {
         self.up()?;
-        self.state().closed = Some(epoch);
-        Ok(())
+        let mut state = self.state();
+        state.closed = Some(epoch);
+        state.close(epoch)
     }
 
     async fn session_holder(&self) -> Result<Option<OtherWriter>, Failure> {
@@ -361,20 +350,7 @@ impl Registry for Fake {
         }
         self.up()?;
         let state = self.state();
-        let instance = state.holder.clone().unwrap_or_else(|| "other".into());
-        Ok(state.session.map(|epoch| OtherWriter {
-            epoch,
-            instance,
-            scope: state.scope.clone(),
-            cluster_uid: state.cluster_uid.clone(),
-            heartbeat: state.heartbeat.clone(),
-            records: state.records.len() as u64,
-            state: if state.other_over || state.closed == Some(epoch) {
-                SessionLiveness::Closed
-            } else {
-                SessionLiveness::Live
-            },
-        }))
+        Ok(state.holder(NOW).map(|holder| OtherWriter { heartbeat: state.heartbeat.clone(), ..holder }))
     }
 
     fn encode(&self, uid: &Uid, version: Version, change: RecordChange<'_>) -> Encoded {
@@ -454,16 +430,7 @@ impl Registry for Fake {
         if state.unreadable {
             return Err(Failure::Broken("status 500".into()));
         }
-        let division = Buckets::from_count(buckets).unwrap();
-        let mut digests = vec![BucketDigest { count: 0, digest: Digest::default() }; buckets];
-        let shown = state.records.iter().filter(|(id, _)| !state.hidden.contains(*id));
-        let count = shown.clone().count() as u64;
-        for (id, (_, digest)) in shown {
-            let bucket = &mut digests[division.of(id)];
-            bucket.count += 1;
-            bucket.digest.xor(digest);
-        }
-        Ok(BucketDigests { buckets: digests, count, as_of: 1 })
+        Ok(state.digests(buckets, |id| !state.hidden.contains(id)))
     }
 
     async fn inventory(
@@ -497,13 +464,5 @@ impl Registry for Fake {
 
     fn refresh_credential(&self) {
         self.state().refreshed += 1;
-    }
-}
-
-fn check_epoch(state: &State, epoch: u64) -> Result<(), Failure> {
-    match state.session {
-        Some(current) if epoch == current => Ok(()),
-        Some(current) if epoch < current => Err(Failure::StaleEpoch),
-        _ => Err(Failure::UnknownSession),
     }
 }

@@ -45,7 +45,8 @@ async fn lying_registry_breaks_nothing() {
             assert!(world.health.live().ok());
         }
         // It comes to its senses by a restart, and whoever held the session by what it said is gone.
-        (registry.state().liar, registry.state().other_over) = (None, true);
+        registry.state().liar = None;
+        registry.state().end_session();
         registry.state().down = Some(Failure::Unreachable("connection refused".into()));
         world.pass(60 * SECOND).await;
         registry.state().down = None;

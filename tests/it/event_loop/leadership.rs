@@ -158,8 +158,7 @@ async fn lost_leadership_stops_all_requests() {
         let mut state = registry.state();
         state.records.remove("uid-00010");
         state.records.remove("uid-00002");
-        state.epoch += 1;
-        state.session = Some(state.epoch);
+        state.supersede("test:0000");
     }
     world.lead(leader(3));
     world.pass(5 * SECOND).await;
@@ -252,11 +251,7 @@ async fn fenced_leader_resumes_only_in_a_new_term() {
     let mut world = World::start_as(leader(1), registry.clone(), many(3, "a"), options());
     world.list().await;
     world.pass(5 * SECOND).await;
-    {
-        let mut state = registry.state();
-        state.epoch += 1;
-        state.session = Some(state.epoch);
-    }
+    registry.state().supersede("test:0000");
     world.apply(pod("x", "a")).await;
     world.pass(300 * SECOND).await;
     assert_eq!(registry.state().opened.len(), 1);

@@ -35,9 +35,8 @@ fn deleted(registry: &Fake) -> usize {
 /// Another process holds a live session.
 fn held_by_another(registry: &Fake) {
     let mut state = registry.state();
-    state.epoch += 1;
-    (state.session, state.closed) = (Some(state.epoch), None);
-    (state.holder, state.heartbeat) = (Some("other:1".into()), Some("first".into()));
+    state.supersede("other:1");
+    (state.closed, state.heartbeat) = (None, Some("first".into()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -62,7 +61,7 @@ async fn clone_deletes_nothing_without_approval() {
 #[tokio::test(start_paused = true)]
 async fn a_cluster_with_another_uid_is_refused() {
     let registry = filled(10).await;
-    registry.state().cluster_uid = Some("another-cluster".into());
+    registry.state().session.as_mut().unwrap().cluster_uid = Some("another-cluster".into());
     let opened = registry.state().opened.len();
     let world = World::settled(registry.clone(), own(10)).await;
     let error = world.ended().await.unwrap_err();
@@ -74,14 +73,15 @@ async fn a_cluster_with_another_uid_is_refused() {
 #[tokio::test(start_paused = true)]
 async fn a_replaced_cluster_is_taken_over_by_name() {
     let registry = filled(10).await;
-    registry.state().cluster_uid = Some("another-cluster".into());
+    registry.state().session.as_mut().unwrap().cluster_uid = Some("another-cluster".into());
     let mut confirmed = options();
     confirmed.replaces_cluster_uid = Some("another-cluster".into());
     let mut world = World::start(registry.clone(), own(10), confirmed);
     world.list().await;
     world.pass(60 * SECOND).await;
     world.assert_equal();
-    assert_eq!(registry.state().cluster_uid.as_deref(), Some("uid-of-cluster"));
+    let cluster_uid = registry.read(|state| state.session.clone().unwrap().cluster_uid);
+    assert_eq!(cluster_uid.as_deref(), Some("uid-of-cluster"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -107,7 +107,7 @@ async fn restarted_process_takes_over_its_own_session() {
     // It does so at once.
     let registry = filled(5).await;
     held_by_another(&registry);
-    registry.state().holder = Some("test:ffff".into());
+    registry.state().session.as_mut().unwrap().instance = "test:ffff".into();
     let mut world = World::start(registry.clone(), many(5, "b"), options());
     world.list().await;
     world.pass(SECOND).await;
@@ -197,7 +197,7 @@ async fn fence_withdraws_confirmed_deletions() {
     held_by_another(&registry);
     registry.state().sickness = None;
     world.pass(60 * SECOND).await;
-    registry.state().other_over = true;
+    registry.state().end_session();
     world.pass(60 * SECOND).await;
     assert_eq!(deleted(&registry), 0, "the other one may be alive");
     world.pass(120 * SECOND).await;
@@ -215,8 +215,9 @@ async fn fenced_writer_opens_above_the_others_epoch() {
     // The registry is restored from a backup of before the other session.
     {
         let mut state = registry.state();
-        (state.epoch, state.other_over) = (1, true);
-        state.session = Some(1);
+        state.epoch = 1;
+        state.session.as_mut().unwrap().epoch = 1;
+        state.end_session();
     }
     world.pass(30 * SECOND).await;
     world.assert_equal();

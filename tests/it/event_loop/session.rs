@@ -50,11 +50,7 @@ async fn fenced_writer_waits_until_the_other_session_ends() {
     let registry = Fake::new();
     let mut world = World::settled(registry.clone(), many(3, "a")).await;
     world.health.watch_listed(0);
-    {
-        let mut state = registry.state();
-        state.epoch += 1;
-        (state.session, state.holder) = (Some(state.epoch), Some("other:1".into()));
-    }
+    registry.state().supersede("other:1");
     world.apply(pod("x", "a")).await;
     world.pass(SECOND).await;
     let (opened, writes) = registry.read(|s| (s.opened.len(), s.writes.len()));
@@ -63,7 +59,7 @@ async fn fenced_writer_waits_until_the_other_session_ends() {
     assert_eq!(registry.read(|s| (s.opened.len(), s.writes.len())), (opened, writes), "it is silent");
     assert!(!world.health.ready().ok() && world.health.live().ok());
     assert!(world.metrics.encode().unwrap().contains("pod_registrar_fenced 1"));
-    registry.state().other_over = true;
+    registry.state().end_session();
     world.pass(20 * SECOND).await;
     world.assert_equal();
     assert!(world.health.ready().ok());
@@ -78,14 +74,13 @@ async fn unknown_own_session_is_adopted() {
     {
         // As by a request that was given up and arrived all the same.
         let mut state = registry.state();
-        state.epoch += 1;
-        (state.session, state.holder) = (Some(state.epoch), Some("test:0000".into()));
+        state.supersede("test:0000");
     }
     let opened = registry.state().opened.len();
     world.apply(pod("x", "a")).await;
     world.pass(20 * SECOND).await;
     world.assert_equal();
-    assert_eq!(registry.read(|s| (s.opened.len(), s.session == Some(s.epoch))), (opened, true));
+    assert_eq!(registry.read(|s| (s.opened.len(), s.session.as_ref().unwrap().epoch == s.epoch)), (opened, true));
     assert!(world.health.live().ok() && world.metrics.encode().unwrap().contains("pod_registrar_writer 1"));
 }
 
