@@ -281,9 +281,7 @@ impl Registry for Line {
 
     async fn heartbeat(&self, beat: Heartbeat) -> Result<Option<Contender>, Failure> {
         let epoch = beat.epoch;
-        if beat.synced {
-            self.shared.world().in_step_said(self.process, epoch);
-        }
+        self.shared.world().heartbeat_sent(self.process, beat.synced, epoch);
         let result = self
             .ask("heartbeat", move |world| {
                 let now = world.now();

@@ -1,9 +1,12 @@
 //! The simulated registry: the fake registry, plus records that are refused, inventories that are wrong, and a backup.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use pod_registrar::{
-    model::{digest::Buckets, uid::Uid},
+    model::{
+        digest::{Buckets, Digest},
+        uid::Uid,
+    },
     reconcile::outcome::{Failure, Verdict},
     registry::{
         Encoded, EncodedBody,
@@ -63,6 +66,15 @@ impl SimulatedRegistry {
         };
         self.changes += u64::from(effect != Effect::Nothing);
         (verdict, effect)
+    }
+
+    /// Whether the records are exactly the pods that a process is shown.
+    pub(crate) fn holds(&self, shown: &HashMap<Uid, (Option<Digest>, usize)>) -> bool {
+        let held = &self.stored.records;
+        let same = |(uid, (digest, _)): (&Uid, &(Option<Digest>, usize))| {
+            held.get(&*uid.text()).map(|(_, held)| *held) == *digest
+        };
+        held.len() == shown.len() && shown.iter().all(same)
     }
 
     pub(crate) fn open(&mut self, request: OpenSession, now: u64) -> SessionOpened {

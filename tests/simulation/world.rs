@@ -48,6 +48,8 @@ pub(crate) struct Process {
     pub(crate) shown: HashMap<Uid, (Option<Digest>, usize)>,
     /// When that changed last.
     pub(crate) shown_at: u64,
+    /// Whether the registry has equalled it since the last heartbeat.
+    has_equalled: bool,
     pub(crate) evidence: HashMap<Uid, Evidence>,
     /// Where in the log the last put of a pod came from.
     put_from: HashMap<Uid, usize>,
@@ -80,6 +82,7 @@ impl Process {
             watches: (0..watches).map(|_| Watch::default()).collect(),
             shown: HashMap::new(),
             shown_at: 0,
+            has_equalled: false,
             evidence: HashMap::new(),
             put_from: HashMap::new(),
             in_flight: HashSet::new(),
@@ -182,6 +185,7 @@ impl World {
 
     /// Something happened: it is told, counted, and may be the moment at which the process is killed.
     pub(crate) fn moment(&mut self, tell: impl FnOnce() -> String) {
+        self.note_equality();
         self.tell(tell);
         self.moments += 1;
         if self.kill_at == Some(self.moments) {
@@ -405,22 +409,26 @@ impl World {
         }
     }
 
-    /// A process says that the registry is in step with what it is shown. Where nobody else writes, and nothing happened
-    /// that only a comparison shows, that is so.
-    pub(crate) fn in_step_said(&mut self, number: usize, epoch: u64) {
+    /// Notes which processes are shown what the registry holds. A moment calls this before it changes either.
+    fn note_equality(&mut self) {
+        for process in self.processes.iter_mut().filter(|process| process.alive && !process.has_equalled) {
+            process.has_equalled = self.registry.holds(&process.shown);
+        }
+    }
+
+    /// A heartbeat that says `synced` means that the registry has equalled the cluster since the heartbeat before. This is
+    /// checked unless another process writes, or something happened that only a resync can find.
+    pub(crate) fn heartbeat_sent(&mut self, number: usize, synced: bool, epoch: u64) {
         let alone = self.processes.iter().all(|process| process.instance.starts_with(FIRST));
         let knows = !self.drifted && self.registry.foreign.is_empty() && self.registry.stored.fence(epoch).is_ok();
-        let process = &self.processes[number];
-        // What was shown at this very moment may not have been seen by the loop.
-        if !alone || !knows || process.shown_at == self.now() {
-            return;
-        }
-        let held = &self.registry.stored.records;
-        let same = |(uid, (digest, _)): (&Uid, &(Option<Digest>, usize))| {
-            held.get(&*uid.text()).map(|(_, held)| *held) == *digest
-        };
-        if held.len() != process.shown.len() || !process.shown.iter().all(same) {
-            self.broken(Promise::Converges, || "the writer says that all is in step, and it is not".to_owned());
+        self.note_equality();
+        let now = self.now();
+        let process = &mut self.processes[number];
+        // The event loop may not have seen yet what is shown at this moment.
+        let is_equal = self.registry.holds(&process.shown) || process.shown_at == now;
+        let has_equalled = std::mem::replace(&mut process.has_equalled, is_equal);
+        if synced && alone && knows && !has_equalled {
+            self.broken(Promise::Converges, || "a heartbeat says that all is in sync, and it never was".to_owned());
         }
     }
 
