@@ -28,7 +28,7 @@ use crate::{
     promise::{Breach, Promise},
     steps::{CLONE_FROM, History, Setup, Step},
     take::{take, take_cluster},
-    world::{Shared, World},
+    world::{Shared, SimulatedWorld},
 };
 
 /// Once nothing goes wrong any more, the registry equals the cluster within this: what is held is looked at again after
@@ -102,7 +102,7 @@ struct Stage {
 
 impl Stage {
     fn new(setup: Setup, play: Play) -> Self {
-        let mut world = World::new(setup);
+        let mut world = SimulatedWorld::new(setup);
         world.tale = play.tell.then(Vec::new);
         world.kill_at = play.kill_at;
         for name in 0..world.setup.pods {
@@ -386,7 +386,7 @@ impl Stage {
 
     /// The registry is as it should be. What is still under way arrives, and then nothing is written any more.
     async fn rest(&mut self) {
-        let counts = |world: &World| (world.registry.changes, world.registry.opened);
+        let counts = |world: &SimulatedWorld| (world.registry.changes, world.registry.opened);
         let mut restless = None;
         let until_compared = self.until_compared();
         for _ in 0..REST_TRIES + until_compared.div_ceil(RESTS_SECS) {
@@ -422,7 +422,7 @@ fn believed(metrics: &Metrics) -> Option<usize> {
 }
 
 /// Everything works from now on.
-fn heal(world: &mut World) {
+fn heal(world: &mut SimulatedWorld) {
     world.tell(|| "== nothing goes wrong any more".to_owned());
     world.network = Default::default();
     world.confirm.clear();

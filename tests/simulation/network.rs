@@ -22,7 +22,7 @@ use crate::{
     fake_registry::{Effect, kind},
     history::is_earlier_life,
     steps::{Fault, Refusal},
-    world::{Shared, World, word},
+    world::{Shared, SimulatedWorld, word},
 };
 
 /// A process gives up a request after this time.
@@ -61,7 +61,7 @@ fn failure(refusal: Refusal) -> Failure {
     }
 }
 
-impl World {
+impl SimulatedWorld {
     /// What becomes of the next request.
     fn fate(&mut self, write: bool) -> Option<Fault> {
         if let Some(refusal) = self.network.down {
@@ -160,7 +160,7 @@ impl Line {
         &self,
         what: &'static str,
         write: bool,
-        take: impl FnOnce(&mut World, Option<Fault>) -> Result<T, Failure> + Send + 'static,
+        take: impl FnOnce(&mut SimulatedWorld, Option<Fault>) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
         let (fate, there, back) = {
             let mut world = self.shared.world();
@@ -206,7 +206,7 @@ impl Line {
         there: Duration,
         back: Duration,
         fate: Option<Fault>,
-        take: impl FnOnce(&mut World, Option<Fault>) -> Result<T, Failure> + Send + 'static,
+        take: impl FnOnce(&mut SimulatedWorld, Option<Fault>) -> Result<T, Failure> + Send + 'static,
     ) -> oneshot::Receiver<Result<T, Failure>> {
         let (answer, answered) = oneshot::channel();
         let shared = self.shared.clone();
@@ -223,7 +223,7 @@ impl Line {
     async fn ask<T: Send + 'static>(
         &self,
         what: &'static str,
-        take: impl FnOnce(&mut World) -> Result<T, Failure> + Send + 'static,
+        take: impl FnOnce(&mut SimulatedWorld) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
         let result = self.request(what, false, move |world, _| take(world)).await;
         self.shared.world().moment(|| match &result {

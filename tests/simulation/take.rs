@@ -7,7 +7,7 @@ use crate::{
     registry::Wrong,
     shown::Watch,
     steps::{CLONE_FROM, Step},
-    world::World,
+    world::SimulatedWorld,
 };
 
 /// Takes a step of the cluster; false if it is none.
@@ -45,8 +45,8 @@ fn name_of(step: Step) -> Option<Name> {
 }
 
 /// Takes a step that is none of a process.
-pub(crate) fn take(world: &mut World, step: Step) {
-    let World { cluster, clone, .. } = world;
+pub(crate) fn take(world: &mut SimulatedWorld, step: Step) {
+    let SimulatedWorld { cluster, clone, .. } = world;
     let of_clone = |step| name_of(step).is_some_and(|name| name >= CLONE_FROM);
     if take_cluster(clone.as_mut().filter(|_| of_clone(step)).unwrap_or(cluster), step) {
         return;
@@ -81,7 +81,7 @@ pub(crate) fn take(world: &mut World, step: Step) {
     }
 }
 
-fn take_registry(world: &mut World, step: Step) {
+fn take_registry(world: &mut SimulatedWorld, step: Step) {
     let registry = &mut world.registry;
     let uid = |name: Name| world.cluster.selected.get(&name).map(|pod| pod.uid.clone());
     match step {
@@ -128,7 +128,7 @@ fn take_registry(world: &mut World, step: Step) {
     world.drifted |= elsewhere || matches!(step, Step::WrongInventory(Wrong::Empty | Wrong::Short(_), _));
 }
 
-fn of_watch(world: &mut World, slot: u8, watch: u8, change: impl FnOnce(&mut Watch)) {
+fn of_watch(world: &mut SimulatedWorld, slot: u8, watch: u8, change: impl FnOnce(&mut Watch)) {
     let Some(number) = world.slots[usize::from(slot)] else { return };
     if let Some(watch) = world.processes[number].watches.get_mut(usize::from(watch)) {
         change(watch);

@@ -109,7 +109,7 @@ impl Process {
 }
 
 /// The world of a history.
-pub(crate) struct World {
+pub(crate) struct SimulatedWorld {
     pub(crate) setup: Setup,
     pub(crate) cluster: Cluster,
     /// Another cluster with the same id, to which the process in the second slot belongs.
@@ -141,19 +141,19 @@ pub(crate) struct World {
 
 /// The world as its tasks share it. One thread runs them all: the lock is never waited for.
 #[derive(Clone)]
-pub(crate) struct Shared(Arc<Mutex<World>>);
+pub(crate) struct Shared(Arc<Mutex<SimulatedWorld>>);
 
 impl Shared {
-    pub(crate) fn new(world: World) -> Self {
+    pub(crate) fn new(world: SimulatedWorld) -> Self {
         Self(Arc::new(Mutex::new(world)))
     }
 
-    pub(crate) fn world(&self) -> MutexGuard<'_, World> {
+    pub(crate) fn world(&self) -> MutexGuard<'_, SimulatedWorld> {
         self.0.lock().unwrap()
     }
 }
 
-impl World {
+impl SimulatedWorld {
     pub(crate) fn new(setup: Setup) -> Self {
         Self {
             cluster: Cluster::new(usize::from(setup.watches)),

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use rusqlite::Connection;
 use serde_json::Value;
 
-use super::world::{World, in_cluster};
+use super::world::{ClusterHarness, in_cluster};
 use crate::support::{Controller, SOON, eventually};
 
 /// Does something to the registry's tables behind its back.
-fn edit(world: &World, sql: &str) {
+fn edit(world: &ClusterHarness, sql: &str) {
     let connection = Connection::open(&world.registry.database).unwrap();
     connection.busy_timeout(SOON).unwrap();
     connection.execute_batch(sql).unwrap();
@@ -63,7 +63,7 @@ fn without_version(mut record: Value) -> Value {
 }
 
 /// Starts a controller for the same pods under another name, and waits until it has written them.
-async fn neighbour(world: &World, cluster: &str, owner: &str) -> (Controller, BTreeMap<String, Value>) {
+async fn neighbour(world: &ClusterHarness, cluster: &str, owner: &str) -> (Controller, BTreeMap<String, Value>) {
     let own = ["--namespace", &world.namespace, "--cluster-id", cluster, "--owner", owner];
     let mut controller = Controller::start(&world.kubeconfig, &world.registry.url, &own);
     controller.synced().await;

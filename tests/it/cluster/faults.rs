@@ -7,11 +7,11 @@ use std::{
 
 use serde_json::Value;
 
-use super::world::{World, in_cluster};
+use super::world::{ClusterHarness, in_cluster};
 use crate::support::{Cuttable, SOON, eventually};
 
 /// A kubeconfig like another one, whose server is behind a way that can be made bad.
-pub(super) async fn behind(world: &World, kubeconfig: &Path, name: &str) -> (Cuttable, PathBuf) {
+pub(super) async fn behind(world: &ClusterHarness, kubeconfig: &Path, name: &str) -> (Cuttable, PathBuf) {
     let kubeconfig = kube::config::Kubeconfig::read_from(kubeconfig).unwrap();
     let mut document: Value = serde_json::to_value(kubeconfig).unwrap();
     let server = document["clusters"][0]["cluster"]["server"].as_str().unwrap().to_owned();

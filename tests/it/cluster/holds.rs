@@ -6,12 +6,12 @@ use serde_json::Value;
 
 use super::{
     rbac::deploy,
-    world::{World, in_cluster},
+    world::{ClusterHarness, in_cluster},
 };
 use crate::support::{Child, SOON, eventually};
 
 /// Waits until the registry holds so many records of this writer.
-async fn records(world: &World, count: usize) {
+async fn records(world: &ClusterHarness, count: usize) {
     eventually("so many records", SOON, async || {
         let records = world.reader().records(&world.cluster, &world.owner).await?;
         if records.len() == count { Ok(()) } else { Err(format!("{} records", records.len())) }

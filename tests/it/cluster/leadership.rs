@@ -6,15 +6,15 @@ use serde_json::json;
 
 use super::{
     rbac::{apply, deploy, leases},
-    world::{World, in_cluster},
+    world::{ClusterHarness, in_cluster},
 };
 use crate::support::{SOON, eventually};
 
-async fn lease(world: &World) -> Lease {
+async fn lease(world: &ClusterHarness) -> Lease {
     world.api::<Lease>().get(&world.namespace).await.unwrap()
 }
 
-async fn held_by(world: &World, instance: &str) -> Lease {
+async fn held_by(world: &ClusterHarness, instance: &str) -> Lease {
     eventually("the lease is held", SOON * 2, async || {
         let lease = lease(world).await;
         let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.clone()).unwrap_or_default();

@@ -11,7 +11,7 @@ use k8s_openapi::api::{
 use kube::{Api, Client, api::PostParams};
 use serde_json::{Value, json};
 
-use super::world::{World, client, in_cluster, object};
+use super::world::{ClusterHarness, client, in_cluster, object};
 use crate::support::{SOON, eventually};
 
 /// The name of everything in the files, and of their namespace.
@@ -38,7 +38,7 @@ pub(super) fn leases(namespace: &str) -> String {
 }
 
 /// Applies the account and its rights: a kubeconfig that uses them. All is named like the namespace.
-pub(super) async fn deploy(world: &World) -> PathBuf {
+pub(super) async fn deploy(world: &ClusterHarness) -> PathBuf {
     let (client, name) = (&world.client, &world.namespace);
     let accounts = format!("/api/v1/namespaces/{name}/serviceaccounts");
     apply(client, &accounts, "serviceaccount.yaml", name).await;
@@ -82,7 +82,7 @@ async fn controller_works_with_the_deployed_rights_alone() {
 }
 
 /// Start, watch, and a deletion that needs the cluster's identity and looks pods up: an empty list is doubted.
-async fn works(world: &World, kubeconfig: &Path) {
+async fn works(world: &ClusterHarness, kubeconfig: &Path) {
     let mut controller = world.controller_with(kubeconfig, &[]);
     world.create("a").await;
     world.create("b").await;

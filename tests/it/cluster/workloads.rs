@@ -7,7 +7,7 @@ use k8s_openapi::api::{
 use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::json;
 
-use super::world::{World, in_cluster, object, pod_spec, uid_of};
+use super::world::{ClusterHarness, in_cluster, object, pod_spec, uid_of};
 use crate::support::{SOON, eventually};
 
 #[tokio::test]
@@ -34,7 +34,7 @@ async fn pods_deleted_during_downtime_leave_the_registry() {
 }
 
 /// Deletes a pod of a StatefulSet, and waits until another one has its name.
-async fn made_anew(world: &World, name: &str) -> (String, String) {
+async fn made_anew(world: &ClusterHarness, name: &str) -> (String, String) {
     let old = uid_of(&world.api::<Pod>().get(name).await.unwrap());
     world.delete(name).await;
     let new = eventually("another pod of the name", SOON, async || match world.api::<Pod>().get_opt(name).await {
@@ -76,7 +76,7 @@ async fn recreated_statefulset_pod_is_another_record() {
     .await;
 }
 
-async fn scale(world: &World, replicas: usize) {
+async fn scale(world: &ClusterHarness, replicas: usize) {
     let patch = Patch::Merge(json!({"spec": {"replicas": replicas}}));
     world.api::<ReplicationController>().patch_scale("rc", &PatchParams::default(), &patch).await.unwrap();
     world.running(replicas).await;

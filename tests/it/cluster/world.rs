@@ -30,7 +30,7 @@ use crate::support::{Controller, Reader, RegistryProcess, SOON, eventually, noti
 const VARIABLE: &str = "POD_REGISTRAR_TEST_KUBECONFIG";
 
 /// A place of one's own in a cluster.
-pub(super) struct World {
+pub(super) struct ClusterHarness {
     pub(super) client: Client,
     pub(super) kubeconfig: PathBuf,
     pub(super) namespace: String,
@@ -42,12 +42,12 @@ pub(super) struct World {
 }
 
 /// Runs a test if there is a cluster, and cleans up after it.
-pub(super) async fn in_cluster(test: impl AsyncFnOnce(&mut World)) {
+pub(super) async fn in_cluster(test: impl AsyncFnOnce(&mut ClusterHarness)) {
     let Some(path) = std::env::var_os(VARIABLE).filter(|path| !path.is_empty()) else {
         notice(&format!("skipped: {VARIABLE} is not set"));
         return;
     };
-    let mut world = World::start(path.into()).await;
+    let mut world = ClusterHarness::start(path.into()).await;
     let outcome = AssertUnwindSafe(test(&mut world)).catch_unwind().await;
     world.remove::<Namespace>().await;
     // Only some tests make these.
@@ -83,7 +83,7 @@ pub(super) fn uid_of(pod: &Pod) -> String {
     pod.metadata.uid.clone().unwrap()
 }
 
-impl World {
+impl ClusterHarness {
     async fn start(kubeconfig: PathBuf) -> Self {
         let client = client(&kubeconfig).await;
         let suffix = format!("{:08x}", fastrand::u32(..));

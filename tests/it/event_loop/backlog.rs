@@ -6,7 +6,7 @@ use pod_registrar::{controller::options::ControllerOptions, reconcile::election:
 
 use super::{
     fake::Fake,
-    world::{SECOND, World, many, options, pod},
+    world::{EventLoopHarness, SECOND, many, options, pod},
 };
 
 const WINDOW: usize = 100;
@@ -32,7 +32,8 @@ fn written_twice(registry: &Fake) -> Vec<String> {
 #[tokio::test(start_paused = true)]
 async fn batches_are_full_however_small_the_window_is() {
     for backlog_window in [0, 1, 7, WINDOW] {
-        let mut world = World::start(Fake::new(), many(1_234, "a"), ControllerOptions { backlog_window, ..options() });
+        let mut world =
+            EventLoopHarness::start(Fake::new(), many(1_234, "a"), ControllerOptions { backlog_window, ..options() });
         world.list().await;
         world.pass(5 * SECOND).await;
         world.assert_equal();
@@ -46,7 +47,7 @@ async fn batches_are_full_however_small_the_window_is() {
 async fn window_bounds_the_queue() {
     // The metrics count the rest as pending.
     const PODS: usize = 5_000;
-    let mut world = World::start(Fake::new(), many(PODS, "a"), slow());
+    let mut world = EventLoopHarness::start(Fake::new(), many(PODS, "a"), slow());
     world.list().await;
     let began = world.clock.now();
     for _ in 0..40 {
@@ -72,7 +73,7 @@ async fn window_bounds_the_queue() {
 #[tokio::test(start_paused = true)]
 async fn pages_wait_outside_the_queue() {
     const PODS: usize = 3_000;
-    let mut world = World::start(Fake::new(), many(PODS, "a"), slow());
+    let mut world = EventLoopHarness::start(Fake::new(), many(PODS, "a"), slow());
     world.page(1).await;
     world.pass(5 * SECOND).await;
     for pods in (0..=PODS).step_by(500) {
@@ -91,7 +92,7 @@ async fn pages_wait_outside_the_queue() {
 #[tokio::test(start_paused = true)]
 async fn writer_with_a_backlog_is_not_in_sync() {
     const PODS: usize = 9_000;
-    let mut world = World::start(Fake::new(), many(PODS, "a"), slow());
+    let mut world = EventLoopHarness::start(Fake::new(), many(PODS, "a"), slow());
     world.list().await;
     let mut beats = 0;
     for _ in 0..120 {
@@ -112,7 +113,7 @@ async fn writer_with_a_backlog_is_not_in_sync() {
 
 #[tokio::test(start_paused = true)]
 async fn deletions_and_live_changes_pass_a_backlog() {
-    let mut world = World::start(Fake::new(), many(5_000, "a"), slow());
+    let mut world = EventLoopHarness::start(Fake::new(), many(5_000, "a"), slow());
     world.list().await;
     world.pass(5 * SECOND).await;
     let (there, owed) = {
@@ -137,11 +138,12 @@ async fn deletions_and_live_changes_pass_a_backlog() {
 #[tokio::test(start_paused = true)]
 async fn missing_records_go_before_differing_ones() {
     let registry = Fake::new();
-    World::settled(registry.clone(), many(5_000, "old")).await.stop().await.unwrap();
+    EventLoopHarness::settled(registry.clone(), many(5_000, "old")).await.stop().await.unwrap();
     registry.state().writes.clear();
     let missing = (0..50).map(|n| pod(&format!("missing-{n}"), "a"));
     let pods = many(5_000, "new").chain(missing);
-    let mut world = World::start(registry.clone(), pods, ControllerOptions { backlog_window: WINDOW, ..options() });
+    let mut world =
+        EventLoopHarness::start(registry.clone(), pods, ControllerOptions { backlog_window: WINDOW, ..options() });
     world.list().await;
     world.pass(SECOND / 10).await;
     let there = registry.read(|state| state.records.keys().filter(|uid| uid.starts_with("missing")).count());
@@ -154,7 +156,7 @@ async fn missing_records_go_before_differing_ones() {
 
 #[tokio::test(start_paused = true)]
 async fn list_restarts_a_backlog_without_repeating_writes() {
-    let mut world = World::start(Fake::new(), many(3_000, "a"), slow());
+    let mut world = EventLoopHarness::start(Fake::new(), many(3_000, "a"), slow());
     world.list().await;
     for round in 0..6 {
         world.pass(3 * SECOND).await;
@@ -178,8 +180,8 @@ async fn list_restarts_a_backlog_without_repeating_writes() {
 
 #[tokio::test(start_paused = true)]
 async fn backlog_outlives_a_session_but_not_leadership() {
-    let leads = |world: &World, term| Leadership::Leader { term, until: world.clock.now() + 3_600 * SECOND };
-    let mut world = World::start_as(Leadership::Follower, Fake::new(), many(3_000, "a"), slow());
+    let leads = |world: &EventLoopHarness, term| Leadership::Leader { term, until: world.clock.now() + 3_600 * SECOND };
+    let mut world = EventLoopHarness::start_as(Leadership::Follower, Fake::new(), many(3_000, "a"), slow());
     world.lead(leads(&world, 1));
     world.list().await;
     world.pass(5 * SECOND).await;

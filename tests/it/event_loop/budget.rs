@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::{
     fake::{Fake, Fault, Sickness},
     tries::Tries,
-    world::{SECOND, World, many, ms_between, pod},
+    world::{EventLoopHarness, SECOND, many, ms_between, pod},
 };
 
 const PODS: usize = 3_000;
@@ -21,7 +21,7 @@ struct Churn {
 }
 
 impl Churn {
-    async fn run(&mut self, world: &mut World, time: Duration) {
+    async fn run(&mut self, world: &mut EventLoopHarness, time: Duration) {
         for _ in 0..time.as_millis() / 100 {
             for _ in 0..100 {
                 self.step(world).await;
@@ -30,7 +30,7 @@ impl Churn {
         }
     }
 
-    async fn step(&mut self, world: &mut World) {
+    async fn step(&mut self, world: &mut EventLoopHarness) {
         let n = self.random.usize(self.next - PODS..self.next);
         let uid = format!("uid-{n:05}");
         if !world.pods.contains_key(&uid) {
@@ -46,10 +46,10 @@ impl Churn {
 }
 
 /// A registry that is sick under churn; what was tried of it meanwhile, and how many pods that are gone it still had.
-async fn sick(sickness: Sickness, time: Duration) -> (World, Tries, usize) {
+async fn sick(sickness: Sickness, time: Duration) -> (EventLoopHarness, Tries, usize) {
     let registry = Fake::new();
     registry.state().latency = Duration::from_millis(20);
-    let mut world = World::settled(registry.clone(), many(PODS, "a")).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), many(PODS, "a")).await;
     let mut churn = Churn { next: PODS, random: fastrand::Rng::with_seed(3) };
     let before = registry.state().tries;
     registry.state().sickness = Some(sickness);
@@ -67,7 +67,7 @@ async fn sick(sickness: Sickness, time: Duration) -> (World, Tries, usize) {
 }
 
 /// What holds of every sickness.
-async fn assert_spared_and_made_good(mut world: World, tries: Tries) {
+async fn assert_spared_and_made_good(mut world: EventLoopHarness, tries: Tries) {
     assert!(tries.repeats * 10 <= tries.first, "{tries:?}");
     assert_eq!(tries.needless, 0, "what was acknowledged is not sent again");
     assert_eq!(tries.early, 0, "what was told to wait is not sent before");
@@ -128,7 +128,7 @@ async fn few_failures_are_retried_without_delay() {
 async fn failing_record_is_tried_once_per_minute() {
     // No other record waits for it.
     let registry = Fake::new();
-    let mut world = World::settled(registry.clone(), many(50, "a")).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), many(50, "a")).await;
     registry.state().sick_ids.insert("uid-00007".into(), Verdict::Uncertain { cause: "status 500".into() });
     world.apply(pod("uid-00007", "poison")).await;
     for n in 0..600 {
@@ -154,7 +154,7 @@ async fn failing_record_is_tried_once_per_minute() {
 #[tokio::test(start_paused = true)]
 async fn deletions_that_fail_for_ever_starve_no_record() {
     let registry = Fake::new();
-    let mut world = World::settled(registry.clone(), many(2_500, "a")).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), many(2_500, "a")).await;
     let broken = || Verdict::Uncertain { cause: "status 500".into() };
     for n in 0..2_000 {
         let uid = format!("uid-{n:05}");
@@ -179,7 +179,7 @@ async fn deletions_that_fail_for_ever_starve_no_record() {
 #[tokio::test(start_paused = true)]
 async fn waiting_retry_does_not_keep_the_loop_busy() {
     let registry = Fake::new();
-    let mut world = World::settled(registry.clone(), many(3_000, "a")).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), many(3_000, "a")).await;
     registry.state().sickness = Some(Sickness::Items(100, Verdict::Uncertain { cause: "status 500".into() }));
     for pod in many(3_000, "b") {
         world.apply(pod).await;
@@ -198,7 +198,7 @@ async fn waiting_retry_does_not_keep_the_loop_busy() {
 #[tokio::test(start_paused = true)]
 async fn zero_retry_after_still_backs_off() {
     let registry = Fake::new();
-    let mut world = World::settled(registry.clone(), many(10, "a")).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), many(10, "a")).await;
     let writes = registry.read(|state| state.writes.len());
     registry.state().sickness =
         Some(Sickness::Requests(100, Failure::Throttled { status: 429, after: Some(Duration::ZERO) }));

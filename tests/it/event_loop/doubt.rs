@@ -5,14 +5,14 @@ use pod_registrar::reconcile::outcome::{Failure, OperationKind, Verdict};
 
 use super::{
     fake::{Fake, Fault, Sickness},
-    world::{SECOND, World, many, options, pod},
+    world::{EventLoopHarness, SECOND, many, options, pod},
 };
 
 #[tokio::test(start_paused = true)]
 async fn late_put_does_not_undo_a_deletion() {
     // The put timed out, and it arrives after the deletion.
     let registry = Fake::new();
-    let mut world = World::settled(registry.clone(), many(3, "a")).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), many(3, "a")).await;
     registry.state().faults.push_back(Fault::ArriveLate(30 * SECOND));
     world.apply(pod("uid-00001", "b")).await;
     world.pass(SECOND / 100).await;
@@ -30,7 +30,7 @@ async fn late_put_does_not_undo_a_deletion() {
 async fn late_requests_undo_nothing_newer() {
     // They are a put and a deletion that timed out.
     let registry = Fake::new();
-    let mut world = World::settled(registry.clone(), many(3, "a")).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), many(3, "a")).await;
     registry.state().faults.push_back(Fault::ArriveLate(30 * SECOND));
     world.apply(pod("uid-00001", "b")).await;
     world.pass(10 * SECOND).await;
@@ -55,7 +55,7 @@ async fn late_requests_undo_nothing_newer() {
 async fn timed_out_record_is_uncertain_until_answered() {
     // The answer to a later write ends the uncertainty.
     let registry = Fake::new();
-    let mut world = World::settled(registry.clone(), many(3, "a")).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), many(3, "a")).await;
     registry.state().faults.push_back(Fault::ApplyAndLose);
     world.apply(pod("uid-00001", "b")).await;
     world.pass(SECOND / 10).await;
@@ -71,7 +71,7 @@ async fn incomplete_inventory_causes_puts_only() {
     // A pending deletion stays pending even if the inventory leaves its record out.
     let registry = Fake::new();
     let hasty = pod_registrar::controller::options::ControllerOptions { resync_interval: 10 * SECOND, ..options() };
-    let mut world = World::start(registry.clone(), many(100, "a"), hasty);
+    let mut world = EventLoopHarness::start(registry.clone(), many(100, "a"), hasty);
     world.list().await;
     world.pass(5 * SECOND).await;
     let verdict = Verdict::Retry { after: Some(60 * SECOND), cause: "busy".into() };
@@ -95,7 +95,7 @@ async fn incomplete_inventory_causes_puts_only() {
 #[tokio::test(start_paused = true)]
 async fn an_empty_inventory_deletes_nothing_and_causes_puts() {
     let registry = Fake::new();
-    let mut world = World::settled(registry.clone(), many(100, "a")).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), many(100, "a")).await;
     registry.state().hidden.extend((0..100).map(|n| format!("uid-{n:05}")));
     let before = registry.read(|state| state.items());
     world.pass(2_100 * SECOND).await;
@@ -109,7 +109,7 @@ async fn an_empty_inventory_deletes_nothing_and_causes_puts() {
 #[tokio::test(start_paused = true)]
 async fn only_unacknowledged_items_are_retried() {
     let registry = Fake::new();
-    let mut world = World::settled(registry.clone(), many(200, "a")).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), many(200, "a")).await;
     registry.state().sickness = Some(Sickness::Items(30, Verdict::Uncertain { cause: "status 500".into() }));
     let before = registry.read(|state| state.tries);
     for pod in many(200, "b") {
@@ -139,7 +139,7 @@ async fn record_that_fails_its_batch_is_parked() {
         let registry = Fake::new();
         registry.state().breaks_batches.insert("uid-00123".into());
         registry.state().breaks_with = Some(failure.clone());
-        let mut world = World::start(registry.clone(), many(500, "a"), options());
+        let mut world = EventLoopHarness::start(registry.clone(), many(500, "a"), options());
         world.list().await;
         world.pass(30 * SECOND).await;
         assert_eq!(registry.state().records.len(), 499, "{failure}: all others are there");
@@ -160,7 +160,7 @@ async fn neighbours_of_failing_records_are_registered() {
         let registry = Fake::new();
         registry.state().breaks_batches.extend((0..10).map(|n| format!("uid-{:05}", n * 600)));
         registry.state().breaks_with = Some(failure.clone());
-        let mut world = World::start(registry.clone(), many(6_000, "a"), options());
+        let mut world = EventLoopHarness::start(registry.clone(), many(6_000, "a"), options());
         world.list().await;
         world.pass(60 * SECOND).await;
         let records = registry.state().records.len();

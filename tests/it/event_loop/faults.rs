@@ -11,11 +11,11 @@ use tokio::time::Instant;
 
 use super::{
     fake::Fake,
-    world::{SECOND, World, many, ms_between, options, pod},
+    world::{EventLoopHarness, SECOND, many, ms_between, options, pod},
 };
 
 /// Stops a loop that owes so many records, starts another, and looks whether it finds them all.
-async fn stopped_with_a_backlog(count: usize, registry: Fake, mut world: World, recover: impl Fn(&Fake)) {
+async fn stopped_with_a_backlog(count: usize, registry: Fake, mut world: EventLoopHarness, recover: impl Fn(&Fake)) {
     for pod in many(count, "b") {
         world.apply(pod).await;
     }
@@ -25,7 +25,7 @@ async fn stopped_with_a_backlog(count: usize, registry: Fake, mut world: World, 
     world.stop().await.unwrap();
     assert!(ms_between(asked, Instant::now()) <= 20_000);
     recover(&registry);
-    let mut world = World::start(registry, many(count, "b"), options());
+    let mut world = EventLoopHarness::start(registry, many(count, "b"), options());
     world.list().await;
     world.pass(40 * SECOND).await;
     world.assert_equal();
@@ -35,7 +35,7 @@ async fn stopped_with_a_backlog(count: usize, registry: Fake, mut world: World, 
 async fn stop_with_a_slow_registry_ends_in_time() {
     // Many changes are pending, and the next start finds them.
     let registry = Fake::new();
-    let world = World::settled(registry.clone(), []).await;
+    let world = EventLoopHarness::settled(registry.clone(), []).await;
     registry.state().latency = 2 * SECOND;
     stopped_with_a_backlog(20_000, registry, world, |registry| registry.state().latency = Duration::ZERO).await;
 }
@@ -44,7 +44,7 @@ async fn stop_with_a_slow_registry_ends_in_time() {
 async fn stop_with_100000_pending_keys_ends_in_time() {
     // The registry is away, and the next start finds the changes.
     let registry = Fake::new();
-    let world = World::settled(registry.clone(), []).await;
+    let world = EventLoopHarness::settled(registry.clone(), []).await;
     registry.state().down = Some(Failure::Unreachable("connection refused".into()));
     stopped_with_a_backlog(100_000, registry, world, |registry| registry.state().down = None).await;
 }
@@ -52,7 +52,7 @@ async fn stop_with_100000_pending_keys_ends_in_time() {
 #[tokio::test(start_paused = true)]
 async fn panic_in_a_request_ends_the_loop() {
     let registry = Fake::new();
-    let mut world = World::settled(registry.clone(), many(3, "a")).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), many(3, "a")).await;
     registry.state().panics = true;
     world.apply(pod("x", "a")).await;
     world.pass(SECOND).await;
@@ -61,7 +61,7 @@ async fn panic_in_a_request_ends_the_loop() {
 
 #[tokio::test(start_paused = true)]
 async fn stalled_loop_is_not_live() {
-    let mut world = World::settled(Fake::new(), many(3, "a")).await;
+    let mut world = EventLoopHarness::settled(Fake::new(), many(3, "a")).await;
     world.health.watch_listed(0);
     world.pass(2 * LONGEST_TURN).await;
     assert!(world.health.live().ok(), "it turns though nothing happens");
@@ -77,10 +77,10 @@ async fn release_and_rollback_rewrite_each_record_once() {
     // They delete no record.
     const PODS: usize = 4_000;
     let registry = Fake::new();
-    World::settled(registry.clone(), many(PODS, "old")).await.stop().await.unwrap();
+    EventLoopHarness::settled(registry.clone(), many(PODS, "old")).await.stop().await.unwrap();
     for release in ["new", "old"] {
         let before = registry.state().writes.len();
-        let mut world = World::start(registry.clone(), many(PODS, release), options());
+        let mut world = EventLoopHarness::start(registry.clone(), many(PODS, release), options());
         world.list().await;
         world.pass(2 * SECOND).await;
         let written = |registry: &Fake| registry.state().writes[before..].iter().map(|w| w.items.len()).sum::<usize>();
@@ -106,7 +106,7 @@ async fn release_and_rollback_rewrite_each_record_once() {
 async fn observed_mass_deletions_are_not_guarded() {
     // A namespace of 3,000 pods is deleted, and then 36,000 pods are preempted.
     let registry = Fake::new();
-    let mut world = World::settled(registry.clone(), many(40_000, "a")).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), many(40_000, "a")).await;
     world.pass(10 * SECOND).await;
     world.assert_equal();
     for (from, to) in [(0, 3_000), (3_000, 39_000)] {

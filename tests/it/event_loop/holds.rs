@@ -8,7 +8,7 @@ use pod_registrar::reconcile::{
 
 use super::{
     fake::Fake,
-    world::{LookUp, SECOND, World, many, options, pod},
+    world::{EventLoopHarness, LookUp, SECOND, many, options, pod},
 };
 
 /// A registry that a controller with other settings filled with these pods, and left.
@@ -16,7 +16,7 @@ async fn filled(pods: usize) -> Fake {
     let registry = Fake::new();
     let mut options = options();
     options.scope = "before".into();
-    let mut world = World::start(registry.clone(), many(pods, "a"), options);
+    let mut world = EventLoopHarness::start(registry.clone(), many(pods, "a"), options);
     world.list().await;
     world.pass(5 * SECOND).await;
     world.assert_equal();
@@ -25,10 +25,15 @@ async fn filled(pods: usize) -> Fake {
 }
 
 /// A controller whose settings select these of the pods that are there.
-async fn narrowed(registry: &Fake, there: usize, selected: usize, on_scope_change: ScopeChangePolicy) -> World {
+async fn narrowed(
+    registry: &Fake,
+    there: usize,
+    selected: usize,
+    on_scope_change: ScopeChangePolicy,
+) -> EventLoopHarness {
     let mut options = options();
     options.on_scope_change = on_scope_change;
-    let mut world = World::start(registry.clone(), many(selected, "a"), options);
+    let mut world = EventLoopHarness::start(registry.clone(), many(selected, "a"), options);
     world.others = many(there, "a").skip(selected).map(|pod| (pod.uid.to_string(), pod)).collect();
     world.list().await;
     world.pass(30 * SECOND).await;
@@ -129,7 +134,7 @@ async fn automatic_release_runs_at_a_bounded_rate() {
 #[tokio::test(start_paused = true)]
 async fn approval_releases_unconfirmed_deletions() {
     let registry = Fake::new();
-    let mut world = World::settled(registry.clone(), many(100, "a")).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), many(100, "a")).await;
     world.look_up = LookUp::Nothing;
     world.pods.retain(|uid, _| uid.as_str() < "uid-00011");
     world.list().await;

@@ -22,7 +22,7 @@ use pod_registrar::{
 
 use super::{
     fake::Fake,
-    world::{SECOND, World, many, pod},
+    world::{EventLoopHarness, SECOND, many, pod},
 };
 use crate::support::seed;
 
@@ -32,7 +32,7 @@ async fn lying_registry_breaks_nothing() {
     let mut rng = Rng::with_seed(seed());
     for _ in 0..25 {
         let registry = Fake::new();
-        let mut world = World::settled(registry.clone(), many(60, "a")).await;
+        let mut world = EventLoopHarness::settled(registry.clone(), many(60, "a")).await;
         world.health.watch_listed(0);
         registry.state().liar = Some(rng.fork());
         for round in 0..40 {

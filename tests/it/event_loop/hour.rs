@@ -5,7 +5,7 @@ use tokio::time::Instant;
 
 use super::{
     fake::Fake,
-    world::{SECOND, World, many, options, pod},
+    world::{EventLoopHarness, SECOND, many, options, pod},
 };
 
 /// Pods that live at a time.
@@ -14,7 +14,7 @@ const LIVING: usize = 2_000;
 const LIMIT: u32 = 400;
 
 /// A second's churn: a thousand pods come, and the thousand that have lived longest go.
-async fn churn(world: &mut World, next: &mut usize) {
+async fn churn(world: &mut EventLoopHarness, next: &mut usize) {
     for _ in 0..1_000 {
         world.apply(pod(&format!("uid-{next:05}"), "a")).await;
         world.delete(&format!("uid-{:05}", *next - LIVING)).await;
@@ -24,7 +24,7 @@ async fn churn(world: &mut World, next: &mut usize) {
 }
 
 /// What memory is spent on is bounded by what lives and what the registry may hold, however much came and went.
-fn assert_bounded(world: &World, may_hold: usize) {
+fn assert_bounded(world: &EventLoopHarness, may_hold: usize) {
     let most = LIVING + may_hold;
     let (ledger, entries) = (world.figure("ledger_entries"), world.figure("queue_entries"));
     assert!(ledger <= most, "{ledger} ledger entries where {LIVING} live and {may_hold} may be held");
@@ -37,7 +37,7 @@ async fn hour_without_a_registry_keeps_memory_bounded() {
     // An hour of churn takes no more memory than a minute, and deletions are then sent first.
     let registry = Fake::new();
     let limited = pod_registrar::controller::options::ControllerOptions { max_writes_per_second: LIMIT, ..options() };
-    let mut world = World::start(registry.clone(), many(LIVING, "a"), limited);
+    let mut world = EventLoopHarness::start(registry.clone(), many(LIVING, "a"), limited);
     world.list().await;
     world.pass(20 * SECOND).await;
     world.assert_equal();

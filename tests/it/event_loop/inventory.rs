@@ -7,21 +7,21 @@ use pod_registrar::{model::digest::Buckets, reconcile::outcome::Failure};
 
 use super::{
     fake::Fake,
-    world::{SECOND, World, many, options, pod},
+    world::{EventLoopHarness, SECOND, many, options, pod},
 };
 
 /// A registry with 500 records of earlier, and pods of which five have changed since.
 async fn five_changed() -> (Fake, Vec<String>) {
     let registry = Fake::new();
-    World::settled(registry.clone(), many(500, "a")).await.stop().await.unwrap();
+    EventLoopHarness::settled(registry.clone(), many(500, "a")).await.stop().await.unwrap();
     let changed = (0..5).map(|n| format!("uid-{:05}", n * 100)).collect();
     (registry, changed)
 }
 
-async fn start(registry: &Fake, changed: &[String]) -> World {
+async fn start(registry: &Fake, changed: &[String]) -> EventLoopHarness {
     let body = |uid: &str| if changed.iter().any(|changed| changed == uid) { "b" } else { "a" };
     let pods: Vec<_> = many(500, "a").map(|made| pod(&made.uid.to_string(), body(&made.uid.to_string()))).collect();
-    let mut world = World::start(registry.clone(), pods, options());
+    let mut world = EventLoopHarness::start(registry.clone(), pods, options());
     world.list().await;
     world
 }

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::{
     fake::{Fake, State},
-    world::{SECOND, World, many, ms_between, options, pod},
+    world::{EventLoopHarness, SECOND, many, ms_between, options, pod},
 };
 
 fn leader(term: u64) -> Leadership {
@@ -23,8 +23,8 @@ fn leader(term: u64) -> Leadership {
 }
 
 /// A standby that has seen these pods.
-async fn standby(registry: &Fake, pods: impl IntoIterator<Item = pod_registrar::model::pod::Pod>) -> World {
-    let mut world = World::start_as(Leadership::Follower, registry.clone(), pods, options());
+async fn standby(registry: &Fake, pods: impl IntoIterator<Item = pod_registrar::model::pod::Pod>) -> EventLoopHarness {
+    let mut world = EventLoopHarness::start_as(Leadership::Follower, registry.clone(), pods, options());
     world.list().await;
     world.pass(5 * SECOND).await;
     world
@@ -45,7 +45,7 @@ fn deletes(registry: &Fake) -> Vec<Option<Removal>> {
 async fn standby_writes_nothing() {
     // Its takeover of an unchanged registry costs one comparison of digests.
     let registry = Fake::new();
-    World::settled(registry.clone(), many(700, "a")).await.stop().await.unwrap();
+    EventLoopHarness::settled(registry.clone(), many(700, "a")).await.stop().await.unwrap();
     let before = registry.read(said);
     let mut world = standby(&registry, many(700, "a")).await;
     world.apply(pod("x", "a")).await;
@@ -79,7 +79,7 @@ async fn a_standby_with_a_complete_list_is_ready() {
 async fn takeover_sends_what_the_standby_saw() {
     // Changes and deletions are sent without another list and without the absence guard.
     let registry = Fake::new();
-    World::settled(registry.clone(), many(700, "a")).await.stop().await.unwrap();
+    EventLoopHarness::settled(registry.clone(), many(700, "a")).await.stop().await.unwrap();
     let mut world = standby(&registry, many(700, "a")).await;
     // The leader died: nobody told the registry of any of this. More ends than the brake would let pass.
     for n in 0..300 {
@@ -101,7 +101,7 @@ async fn takeover_sends_what_the_standby_saw() {
 async fn remembered_deletions_are_bounded() {
     // A deletion that was dropped from memory is inferred from the pod's absence.
     let registry = Fake::new();
-    World::settled(registry.clone(), many(40, "a")).await.stop().await.unwrap();
+    EventLoopHarness::settled(registry.clone(), many(40, "a")).await.stop().await.unwrap();
     let mut world = standby(&registry, many(40, "a")).await;
     world.delete("uid-00007").await;
     for round in 0..21 {
@@ -125,7 +125,7 @@ async fn remembered_deletions_are_bounded() {
 async fn new_leaders_observed_deletion_needs_no_inventory() {
     // An open session is enough.
     let registry = Fake::new();
-    World::settled(registry.clone(), many(10, "a")).await.stop().await.unwrap();
+    EventLoopHarness::settled(registry.clone(), many(10, "a")).await.stop().await.unwrap();
     let mut world = standby(&registry, many(10, "a")).await;
     registry.state().unreadable = true;
     world.lead(leader(1));
@@ -139,7 +139,7 @@ async fn new_leaders_observed_deletion_needs_no_inventory() {
 async fn lost_leadership_stops_all_requests() {
     // A regained leadership trusts nothing that the ledger held before.
     let registry = Fake::new();
-    let mut world = World::start_as(leader(1), registry.clone(), many(30, "a"), options());
+    let mut world = EventLoopHarness::start_as(leader(1), registry.clone(), many(30, "a"), options());
     world.list().await;
     world.pass(5 * SECOND).await;
     world.assert_equal();
@@ -174,7 +174,7 @@ async fn lost_leadership_stops_all_requests() {
 async fn unrenewed_leadership_ends_by_itself() {
     let registry = Fake::new();
     let soon = Leadership::Leader { term: 1, until: Moment::from_secs(20) };
-    let mut world = World::start_as(soon, registry.clone(), many(30, "a"), options());
+    let mut world = EventLoopHarness::start_as(soon, registry.clone(), many(30, "a"), options());
     world.list().await;
     world.pass(10 * SECOND).await;
     world.assert_equal();
@@ -194,7 +194,7 @@ async fn unrenewed_leadership_ends_by_itself() {
 #[tokio::test(start_paused = true)]
 async fn writes_in_flight_end_with_the_leadership() {
     let registry = Fake::new();
-    let mut world = World::start_as(leader(1), registry.clone(), many(3, "a"), options());
+    let mut world = EventLoopHarness::start_as(leader(1), registry.clone(), many(3, "a"), options());
     world.list().await;
     world.pass(5 * SECOND).await;
     // The registry applies what it is sent after 4 s; the request is given up before that.
@@ -216,7 +216,7 @@ async fn writes_in_flight_end_when_the_lease_lapses() {
     let registry = Fake::new();
     let until = Moment::from_secs(10);
     let lapses = Leadership::Leader { term: 1, until };
-    let mut world = World::start_as(lapses, registry.clone(), many(3, "a"), options());
+    let mut world = EventLoopHarness::start_as(lapses, registry.clone(), many(3, "a"), options());
     world.list().await;
     world.pass(5 * SECOND).await;
     registry.state().latency = 6 * SECOND;
@@ -230,7 +230,7 @@ async fn writes_in_flight_end_when_the_lease_lapses() {
 async fn session_opened_too_late_is_closed_again() {
     // The leadership is lost before the session is open.
     let registry = Fake::new();
-    let mut world = World::start_as(Leadership::Follower, registry.clone(), many(3, "a"), options());
+    let mut world = EventLoopHarness::start_as(Leadership::Follower, registry.clone(), many(3, "a"), options());
     world.list().await;
     world.pass(SECOND).await;
     registry.state().slow_session = 3 * SECOND;
@@ -248,7 +248,7 @@ async fn session_opened_too_late_is_closed_again() {
 #[tokio::test(start_paused = true)]
 async fn fenced_leader_resumes_only_in_a_new_term() {
     let registry = Fake::new();
-    let mut world = World::start_as(leader(1), registry.clone(), many(3, "a"), options());
+    let mut world = EventLoopHarness::start_as(leader(1), registry.clone(), many(3, "a"), options());
     world.list().await;
     world.pass(5 * SECOND).await;
     registry.state().supersede("test:0000");
@@ -268,7 +268,7 @@ async fn handover_stop_keeps_its_time_limit() {
         stop_within: Duration::from_millis(1_500),
         ..options()
     };
-    let mut world = World::start_as(leader(1), registry.clone(), [], handing_over);
+    let mut world = EventLoopHarness::start_as(leader(1), registry.clone(), [], handing_over);
     world.list().await;
     world.pass(5 * SECOND).await;
     registry.state().latency = Duration::from_secs(60);
@@ -286,9 +286,9 @@ async fn handover_stop_keeps_its_time_limit() {
 async fn deletions_before_the_first_session_are_bounded() {
     // A single writer remembers observed deletions within bounds, as a standby does.
     let registry = Fake::new();
-    World::settled(registry.clone(), many(40, "a")).await.stop().await.unwrap();
+    EventLoopHarness::settled(registry.clone(), many(40, "a")).await.stop().await.unwrap();
     registry.state().down = Some(Failure::Unreachable("connection refused".into()));
-    let mut world = World::start(registry.clone(), many(40, "a"), options());
+    let mut world = EventLoopHarness::start(registry.clone(), many(40, "a"), options());
     world.list().await;
     world.delete("uid-00003").await;
     for n in 0..2_000 {
@@ -308,7 +308,7 @@ async fn deletions_before_the_first_session_are_bounded() {
 async fn answer_after_its_term_is_harmless() {
     // The process sleeps, as on a stopped machine: the answer to a write and the end of the term come together.
     let registry = Fake::new();
-    let mut world = World::start_as(leader(1), registry.clone(), many(3, "a"), options());
+    let mut world = EventLoopHarness::start_as(leader(1), registry.clone(), many(3, "a"), options());
     world.list().await;
     world.pass(5 * SECOND).await;
     registry.state().latency = Duration::from_millis(100);

@@ -8,13 +8,13 @@ use tokio::time::Instant;
 use super::{
     fake::{Fake, Fault},
     gateway::Gateway,
-    world::{SECOND, World, many, ms_between, options, pod},
+    world::{EventLoopHarness, SECOND, many, ms_between, options, pod},
 };
 
 /// Registers this many pods behind a gateway. Says how long that took in seconds, at most `within`.
 async fn register(pods: usize, gateway: Gateway, within: u32) -> (Fake, f64) {
     let registry = Fake::new();
-    let mut world = World::settled(registry.clone(), []).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), []).await;
     registry.state().gateway = gateway;
     for pod in many(pods, "a") {
         world.apply(pod).await;
@@ -76,7 +76,7 @@ async fn gateway_with_a_limit_in_bytes_is_obeyed() {
 #[tokio::test(start_paused = true)]
 async fn refusals_use_up_no_retry_budget() {
     let registry = Fake::new();
-    let mut world = World::settled(registry.clone(), many(3_000, "a")).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), many(3_000, "a")).await;
     for failure in [
         Failure::Unreachable("connection refused".into()),
         Failure::Unauthorized { status: 401, detail: String::new(), named: true },
@@ -111,7 +111,7 @@ async fn slow_records_cost_no_retries() {
 #[tokio::test(start_paused = true)]
 async fn size_that_works_outlives_an_outage() {
     let (registry, _) = register(1_000, Gateway { per_record: SECOND / 40, ..Gateway::default() }, 20).await;
-    let mut world = World::start(registry.clone(), many(1_000, "a"), options());
+    let mut world = EventLoopHarness::start(registry.clone(), many(1_000, "a"), options());
     world.list().await;
     world.pass(30 * SECOND).await;
     for body in ["b", "c"] {
@@ -143,7 +143,7 @@ async fn refused_records_are_found_at_full_speed() {
     let registry = Fake::new();
     registry.state().breaks_batches.extend([17, 500, 901].map(|n| format!("uid-{n:05}")));
     registry.state().breaks_with = Some(Failure::Refused { status: 400, detail: "schema".into() });
-    let mut world = World::start(registry.clone(), many(1_000, "a"), options());
+    let mut world = EventLoopHarness::start(registry.clone(), many(1_000, "a"), options());
     world.list().await;
     world.pass(SECOND).await;
     let (records, writes) = registry.read(|state| (state.records.len(), state.writes.len()));
@@ -153,7 +153,7 @@ async fn refused_records_are_found_at_full_speed() {
 }
 
 /// How long a healthy record takes whose first answer is lost, in milliseconds.
-async fn lost_answer(world: &mut World, uid: &str) -> u128 {
+async fn lost_answer(world: &mut EventLoopHarness, uid: &str) -> u128 {
     world.pass(SECOND).await;
     let registry = world.registry.clone();
     world.apply(pod(uid, "lost")).await;
@@ -175,7 +175,7 @@ async fn rejected_records_delay_no_lost_answer() {
     let registry = Fake::new();
     registry.state().poison.extend((0..3_000).map(|n| format!("uid-{n:05}")));
     let hasty = pod_registrar::controller::options::ControllerOptions { resync_interval: 60 * SECOND, ..options() };
-    let mut world = World::start(registry.clone(), many(3_100, "a"), hasty);
+    let mut world = EventLoopHarness::start(registry.clone(), many(3_100, "a"), hasty);
     world.list().await;
     world.pass(5 * SECOND).await;
     assert_eq!(world.figure("records{state=\"parked\"}"), 3_000);
@@ -197,7 +197,7 @@ async fn records_that_always_fail_delay_no_lost_answer() {
     let registry = Fake::new();
     let broken = Verdict::Uncertain { cause: "status 500".into() };
     registry.state().sick_ids.extend((0..3_000).map(|n| (format!("uid-{n:05}"), broken.clone())));
-    let mut world = World::start(registry.clone(), many(3_100, "a"), options());
+    let mut world = EventLoopHarness::start(registry.clone(), many(3_100, "a"), options());
     world.list().await;
     world.pass(30 * SECOND).await;
     for n in 0..20 {
@@ -210,7 +210,7 @@ async fn records_that_always_fail_delay_no_lost_answer() {
 #[tokio::test(start_paused = true)]
 async fn record_that_fails_alone_pauses_no_other() {
     let registry = Fake::new();
-    let mut world = World::settled(registry.clone(), many(100, "a")).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), many(100, "a")).await;
     registry.state().breaks_batches.insert("uid-00007".into());
     world.apply(pod("uid-00007", "b")).await;
     world.pass(10 * SECOND).await;

@@ -5,13 +5,13 @@ use tokio::time::Instant;
 
 use super::{
     fake::{Fake, Fault},
-    world::{SECOND, World, many, ms_between, pod},
+    world::{EventLoopHarness, SECOND, many, ms_between, pod},
 };
 
 #[tokio::test(start_paused = true)]
 async fn retry_after_for_all_is_obeyed_by_all() {
     let registry = Fake::new();
-    let mut world = World::settled(registry.clone(), []).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), []).await;
     registry.state().faults.push_back(Fault::Refuse(Failure::Throttled { status: 429, after: Some(20 * SECOND) }));
     let asked = Instant::now();
     world.apply(pod("x", "a")).await;
@@ -30,7 +30,7 @@ async fn retry_after_for_all_is_obeyed_by_all() {
 async fn outage_costs_probes_but_no_writes() {
     // When it ends, deletions are sent first.
     let registry = Fake::new();
-    let mut world = World::settled(registry.clone(), many(2_000, "a")).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), many(2_000, "a")).await;
     registry.state().down = Some(Failure::Unreachable("connection refused".into()));
     let (writes, questions) = registry.read(|s| (s.writes.len(), s.questions.len()));
     for round in 0..60 {
@@ -61,7 +61,7 @@ async fn outage_costs_probes_but_no_writes() {
 async fn refused_credential_is_read_again() {
     // No pending change is dropped.
     let registry = Fake::new();
-    let mut world = World::settled(registry.clone(), []).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), []).await;
     registry.state().down = Some(Failure::Unauthorized { status: 401, detail: String::new(), named: true });
     let questions = registry.state().questions.len();
     for pod in many(100, "a") {
@@ -79,7 +79,7 @@ async fn refused_credential_is_read_again() {
 #[tokio::test(start_paused = true)]
 async fn half_of_all_writes_failing_loses_nothing() {
     let registry = Fake::new();
-    let mut world = World::settled(registry.clone(), []).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), []).await;
     let mut rng = fastrand::Rng::with_seed(11);
     for n in 0..600 {
         if rng.bool() {
@@ -98,7 +98,7 @@ async fn half_of_all_writes_failing_loses_nothing() {
 #[tokio::test(start_paused = true)]
 async fn registry_outage_affects_neither_liveness_nor_readiness() {
     let registry = Fake::new();
-    let mut world = World::settled(registry.clone(), many(3, "a")).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), many(3, "a")).await;
     world.health.watch_listed(0);
     registry.state().down = Some(Failure::Unreachable("connection refused".into()));
     world.pass(3_600 * SECOND).await;
@@ -109,7 +109,7 @@ async fn registry_outage_affects_neither_liveness_nor_readiness() {
 async fn repeated_410_answers_back_off() {
     // A proxy answers every write with the status 410.
     let registry = Fake::new();
-    let mut world = World::settled(registry.clone(), []).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), []).await;
     for _ in 0..1_000 {
         registry.state().faults.push_back(Fault::Refuse(Failure::Expired));
     }
@@ -128,7 +128,7 @@ async fn failed_batch_is_divided_from_its_own_size() {
     // The batch is small.
     let registry = Fake::new();
     registry.state().breaks_batches.insert("uid-00003".into());
-    let mut world = World::start(registry.clone(), many(10, "a"), super::world::options());
+    let mut world = EventLoopHarness::start(registry.clone(), many(10, "a"), super::world::options());
     world.list().await;
     world.pass(3 * SECOND).await;
     assert_eq!(registry.state().records.len(), 9);

@@ -13,13 +13,13 @@ use pod_registrar::{
 
 use super::{
     fake::{Fake, Sickness},
-    world::{LookUp, SECOND, World, many, options, pod},
+    world::{EventLoopHarness, LookUp, SECOND, many, options, pod},
 };
 
 /// A registry that another process filled with these pods.
 async fn filled(count: usize) -> Fake {
     let registry = Fake::new();
-    World::settled(registry.clone(), many(count, "a")).await.stop().await.unwrap();
+    EventLoopHarness::settled(registry.clone(), many(count, "a")).await.stop().await.unwrap();
     registry
 }
 
@@ -42,14 +42,14 @@ fn held_by_another(registry: &Fake) {
 #[tokio::test(start_paused = true)]
 async fn clone_deletes_nothing_without_approval() {
     let registry = filled(300).await;
-    let mut world = World::settled(registry.clone(), own(300)).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), own(300)).await;
     world.pass(7_200 * SECOND).await;
     assert_eq!((deleted(&registry), registry.state().records.len()), (0, 600), "puts wait for no person");
     let [held] = world.held().try_into().unwrap();
     assert!(held.deletions == 300 && matches!(held.because, HoldReason::NearlyAll { absent: 300, .. }), "{held:?}");
     // A restart finds 600 records, of which half have no pod. It does not forget.
     world.stop().await.unwrap();
-    let mut world = World::settled(registry.clone(), own(300)).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), own(300)).await;
     world.pass(7_200 * SECOND).await;
     assert_eq!((deleted(&registry), world.held()[0].deletions), (0, 300));
     world.approve(&world.held()[0].id).await;
@@ -63,7 +63,7 @@ async fn a_cluster_with_another_uid_is_refused() {
     let registry = filled(10).await;
     registry.state().session.as_mut().unwrap().cluster_uid = Some("another-cluster".into());
     let opened = registry.state().opened.len();
-    let world = World::settled(registry.clone(), own(10)).await;
+    let world = EventLoopHarness::settled(registry.clone(), own(10)).await;
     let error = world.ended().await.unwrap_err();
     assert!(matches!(&error, Error::IdInUse { expected, .. } if expected == "another-cluster"), "{error}");
     assert!(error.to_string().contains("--replaces-cluster-uid another-cluster"));
@@ -76,7 +76,7 @@ async fn a_replaced_cluster_is_taken_over_by_name() {
     registry.state().session.as_mut().unwrap().cluster_uid = Some("another-cluster".into());
     let mut confirmed = options();
     confirmed.replaces_cluster_uid = Some("another-cluster".into());
-    let mut world = World::start(registry.clone(), own(10), confirmed);
+    let mut world = EventLoopHarness::start(registry.clone(), own(10), confirmed);
     world.list().await;
     world.pass(60 * SECOND).await;
     world.assert_equal();
@@ -89,7 +89,7 @@ async fn live_session_is_taken_over_after_missed_heartbeat() {
     let registry = filled(5).await;
     held_by_another(&registry);
     let opened = registry.state().opened.len();
-    let mut world = World::start(registry.clone(), many(5, "b"), options());
+    let mut world = EventLoopHarness::start(registry.clone(), many(5, "b"), options());
     world.list().await;
     for beat in 0..20 {
         registry.state().heartbeat = Some(beat.to_string());
@@ -108,7 +108,7 @@ async fn restarted_process_takes_over_its_own_session() {
     let registry = filled(5).await;
     held_by_another(&registry);
     registry.state().session.as_mut().unwrap().instance = "test:ffff".into();
-    let mut world = World::start(registry.clone(), many(5, "b"), options());
+    let mut world = EventLoopHarness::start(registry.clone(), many(5, "b"), options());
     world.list().await;
     world.pass(SECOND).await;
     world.assert_equal();
@@ -118,7 +118,7 @@ async fn restarted_process_takes_over_its_own_session() {
 async fn inferred_deletions_wait_while_another_writer_lives() {
     let registry = filled(30).await;
     held_by_another(&registry);
-    let mut world = World::start(registry.clone(), many(20, "a"), options());
+    let mut world = EventLoopHarness::start(registry.clone(), many(20, "a"), options());
     world.list().await;
     world.pass(80 * SECOND).await;
     assert!(registry.state().opened.len() > 1, "it is taken over");
@@ -143,13 +143,13 @@ async fn restart_remembers_that_another_writer_may_live() {
     let registry = filled(30).await;
     held_by_another(&registry);
     let leads = Leadership::Leader { term: 1, until: Moment::from_secs(u64::MAX) };
-    let mut world = World::start_as(leads, registry.clone(), many(20, "a"), options());
+    let mut world = EventLoopHarness::start_as(leads, registry.clone(), many(20, "a"), options());
     world.list().await;
     world.pass(10 * SECOND).await;
     assert_eq!((deleted(&registry), &declared(&registry)[1..]), (0, &["scope contested".to_owned()][..]));
     // The other writer has not noticed yet that it lost its session.
     world.stop().await.unwrap();
-    let mut world = World::start_as(leads, registry.clone(), many(20, "a"), options());
+    let mut world = EventLoopHarness::start_as(leads, registry.clone(), many(20, "a"), options());
     world.list().await;
     world.pass(55 * SECOND).await;
     assert_eq!(deleted(&registry), 0);
@@ -164,7 +164,7 @@ async fn unanswered_heartbeats_do_not_prove_a_writer_gone() {
     held_by_another(&registry);
     registry.state().refusals.heartbeats = Some(Failure::Broken("status 500".into()));
     let leads = Leadership::Leader { term: 1, until: Moment::from_secs(u64::MAX) };
-    let mut world = World::start_as(leads, registry.clone(), many(20, "a"), options());
+    let mut world = EventLoopHarness::start_as(leads, registry.clone(), many(20, "a"), options());
     world.list().await;
     world.pass(600 * SECOND).await;
     assert_eq!(deleted(&registry), 0);
@@ -177,7 +177,7 @@ async fn unanswered_heartbeats_do_not_prove_a_writer_gone() {
 async fn forgotten_session_may_be_another_writers() {
     let registry = filled(30).await;
     registry.state().session = None;
-    let mut world = World::start(registry.clone(), many(20, "a"), options());
+    let mut world = EventLoopHarness::start(registry.clone(), many(20, "a"), options());
     world.list().await;
     world.pass(55 * SECOND).await;
     assert_eq!(deleted(&registry), 0);
@@ -188,7 +188,7 @@ async fn forgotten_session_may_be_another_writers() {
 #[tokio::test(start_paused = true)]
 async fn fence_withdraws_confirmed_deletions() {
     let registry = filled(30).await;
-    let mut world = World::start(registry.clone(), many(20, "a"), options());
+    let mut world = EventLoopHarness::start(registry.clone(), many(20, "a"), options());
     let busy = Verdict::Retry { cause: "busy".into(), after: None };
     registry.state().sickness = Some(Sickness::Items(100, busy));
     world.list().await;
@@ -207,7 +207,7 @@ async fn fence_withdraws_confirmed_deletions() {
 #[tokio::test(start_paused = true)]
 async fn fenced_writer_opens_above_the_others_epoch() {
     let registry = filled(3).await;
-    let mut world = World::settled(registry.clone(), many(3, "a")).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), many(3, "a")).await;
     held_by_another(&registry);
     let others = registry.state().epoch;
     world.apply(pod("x", "a")).await;
@@ -227,7 +227,7 @@ async fn fenced_writer_opens_above_the_others_epoch() {
 #[tokio::test(start_paused = true)]
 async fn a_fenced_writer_announces_itself() {
     let registry = Fake::new();
-    let mut world = World::settled(registry.clone(), many(3, "a")).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), many(3, "a")).await;
     held_by_another(&registry);
     world.apply(pod("x", "a")).await;
     world.pass(60 * SECOND).await;
@@ -241,7 +241,7 @@ async fn a_fenced_writer_announces_itself() {
 async fn a_sample_without_names_confirms_nothing() {
     let registry = filled(1_000).await;
     registry.state().nameless = true;
-    let mut world = World::start(registry.clone(), many(500, "a"), options());
+    let mut world = EventLoopHarness::start(registry.clone(), many(500, "a"), options());
     world.list().await;
     world.pass(600 * SECOND).await;
     assert_eq!((deleted(&registry), world.checks.len()), (0, 0));
@@ -254,7 +254,7 @@ async fn a_sample_without_names_confirms_nothing() {
 #[tokio::test(start_paused = true)]
 async fn writer_with_silent_watch_is_not_in_sync() {
     let registry = Fake::new();
-    let mut world = World::settled(registry.clone(), many(3, "a")).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), many(3, "a")).await;
     assert!(world.in_step());
     world.silent = true;
     world.pass(60 * SECOND).await;
@@ -267,7 +267,7 @@ async fn writer_with_silent_watch_is_not_in_sync() {
 #[tokio::test(start_paused = true)]
 async fn process_without_a_session_is_no_writer() {
     let registry = Fake::new();
-    let mut world = World::settled(registry.clone(), many(3, "a")).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), many(3, "a")).await;
     assert_eq!(world.figure("writer"), 1);
     registry.state().session = None;
     registry.state().down = Some(Failure::UnknownSession);
@@ -280,7 +280,7 @@ async fn process_without_a_session_is_no_writer() {
 #[tokio::test(start_paused = true)]
 async fn a_session_is_opened_with_the_first_page() {
     let registry = Fake::new();
-    let mut world = World::start(registry.clone(), many(1_000, "a"), options());
+    let mut world = EventLoopHarness::start(registry.clone(), many(1_000, "a"), options());
     world.list_failed().await;
     world.pass(120 * SECOND).await;
     assert_eq!((registry.state().opened.len(), world.ability()), (0, Ability::WithoutPods));
@@ -297,7 +297,7 @@ async fn a_session_is_opened_with_the_first_page() {
 #[tokio::test(start_paused = true)]
 async fn a_page_alone_makes_nothing_absent() {
     let registry = filled(700).await;
-    let mut world = World::start(registry.clone(), many(700, "a"), options());
+    let mut world = EventLoopHarness::start(registry.clone(), many(700, "a"), options());
     let items = registry.state().items();
     world.page(100).await;
     world.pass(600 * SECOND).await;
@@ -310,7 +310,7 @@ async fn a_page_alone_makes_nothing_absent() {
 #[tokio::test(start_paused = true)]
 async fn missing_list_is_requested_again() {
     let registry = filled(10).await;
-    let mut world = World::start(registry.clone(), many(9, "a"), options());
+    let mut world = EventLoopHarness::start(registry.clone(), many(9, "a"), options());
     world.obey = false;
     world.list().await;
     world.pass(30 * SECOND).await;
@@ -322,7 +322,7 @@ async fn missing_list_is_requested_again() {
 #[tokio::test(start_paused = true)]
 async fn leader_reports_a_lost_registry_after_a_minute() {
     let registry = Fake::new();
-    let mut world = World::settled(registry.clone(), many(3, "a")).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), many(3, "a")).await;
     registry.state().down = Some(Failure::Unreachable("refused".into()));
     world.look_up = LookUp::Truth;
     world.pass(60 * SECOND).await;

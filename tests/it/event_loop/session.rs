@@ -10,14 +10,14 @@ use tokio::time::Instant;
 
 use super::{
     fake::Fake,
-    world::{SECOND, World, many, ms_between, pod},
+    world::{EventLoopHarness, SECOND, many, ms_between, pod},
 };
 
 #[tokio::test(start_paused = true)]
 async fn heartbeats_come_every_third_of_the_ttl() {
     // Each heartbeat carries the status: in sync or not, pods, and pending changes.
     let registry = Fake::new();
-    let mut world = World::settled(registry.clone(), many(12, "a")).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), many(12, "a")).await;
     world.pass(295 * SECOND).await;
     let state = registry.state();
     assert_eq!(state.beats.len(), 10, "in five minutes");
@@ -33,7 +33,7 @@ async fn heartbeats_come_every_third_of_the_ttl() {
 #[tokio::test(start_paused = true)]
 async fn heartbeat_of_a_busy_cluster_is_synced() {
     let registry = Fake::new();
-    let mut world = World::settled(registry.clone(), many(3, "a")).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), many(3, "a")).await;
     registry.state().latency = SECOND * 9 / 10;
     for round in 0..120 {
         world.apply(pod("x", &format!("{round}"))).await;
@@ -48,7 +48,7 @@ async fn heartbeat_of_a_busy_cluster_is_synced() {
 async fn fenced_writer_waits_until_the_other_session_ends() {
     // Until then it writes nothing and opens no session.
     let registry = Fake::new();
-    let mut world = World::settled(registry.clone(), many(3, "a")).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), many(3, "a")).await;
     world.health.watch_listed(0);
     registry.state().supersede("other:1");
     world.apply(pod("x", "a")).await;
@@ -70,7 +70,7 @@ async fn fenced_writer_waits_until_the_other_session_ends() {
 async fn unknown_own_session_is_adopted() {
     // Writes go into this session, and no other session is opened.
     let registry = Fake::new();
-    let mut world = World::settled(registry.clone(), many(3, "a")).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), many(3, "a")).await;
     {
         // As by a request that was given up and arrived all the same.
         let mut state = registry.state();
@@ -90,7 +90,7 @@ async fn probe_with_a_writes_answer_backs_off() {
     for failure in [Failure::TooLarge, Failure::StaleEpoch, Failure::UnknownSession] {
         let registry = Fake::new();
         registry.state().down = Some(failure.clone());
-        let mut world = World::start(registry.clone(), many(3, "a"), super::world::options());
+        let mut world = EventLoopHarness::start(registry.clone(), many(3, "a"), super::world::options());
         world.list().await;
         world.pass(60 * SECOND).await;
         let asked = registry.state().questions.len();
@@ -105,7 +105,7 @@ async fn probe_with_a_writes_answer_backs_off() {
 async fn restored_registry_is_filled_above_all_epochs() {
     let registry = Fake::new();
     registry.state().epoch = 8;
-    let mut world = World::settled(registry.clone(), many(40, "a")).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), many(40, "a")).await;
     {
         let mut state = registry.state();
         state.records.retain(|id, _| id.as_str() < "uid-00010");
@@ -124,7 +124,7 @@ async fn restored_registry_is_filled_above_all_epochs() {
 async fn resync_repairs_changes_of_other_clients() {
     // Another client removed, changed and added records.
     let registry = Fake::new();
-    let mut world = World::settled(registry.clone(), many(600, "a")).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), many(600, "a")).await;
     let items = registry.state().items();
     {
         let mut state = registry.state();
@@ -145,7 +145,7 @@ async fn resync_repairs_changes_of_other_clients() {
 #[tokio::test(start_paused = true)]
 async fn stop_finishes_requests_and_closes_the_session() {
     let registry = Fake::new();
-    let mut world = World::settled(registry.clone(), []).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), []).await;
     registry.state().latency = 5 * SECOND;
     for pod in many(100, "a") {
         world.apply(pod).await;
@@ -160,7 +160,7 @@ async fn stop_finishes_requests_and_closes_the_session() {
 #[tokio::test(start_paused = true)]
 async fn a_stop_waits_no_longer_than_twenty_seconds() {
     let registry = Fake::new();
-    let mut world = World::settled(registry.clone(), []).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), []).await;
     registry.state().latency = Duration::from_secs(3_600);
     world.apply(pod("x", "a")).await;
     world.pass(SECOND).await;

@@ -4,12 +4,12 @@ use pod_registrar::{reconcile::outcome::OperationKind, registry::Features};
 
 use super::{
     fake::Fake,
-    world::{SECOND, World, many, options, pod},
+    world::{EventLoopHarness, SECOND, many, options, pod},
 };
 
 #[tokio::test(start_paused = true)]
 async fn an_empty_registry_is_filled_in_few_batches() {
-    let world = World::settled(Fake::new(), many(4_900, "a")).await;
+    let world = EventLoopHarness::settled(Fake::new(), many(4_900, "a")).await;
     world.assert_equal();
     let (writes, full) = world.registry.read(|state| (state.writes.len(), state.writes[18].items.len()));
     assert!(writes <= 24 && full == 500, "{writes} requests");
@@ -19,9 +19,9 @@ async fn an_empty_registry_is_filled_in_few_batches() {
 #[tokio::test(start_paused = true)]
 async fn restart_without_changes_writes_only_the_session() {
     let registry = Fake::new();
-    World::settled(registry.clone(), many(700, "a")).await.stop().await.unwrap();
+    EventLoopHarness::settled(registry.clone(), many(700, "a")).await.stop().await.unwrap();
     let (writes, pages) = registry.read(|s| (s.writes.len(), s.pages));
-    let world = World::settled(registry.clone(), many(700, "a")).await;
+    let world = EventLoopHarness::settled(registry.clone(), many(700, "a")).await;
     assert_eq!(registry.read(|s| (s.writes.len(), s.pages)), (writes, pages), "one exchange of digests");
     assert_eq!(world.lists, 1);
     assert_eq!(registry.state().opened.len(), 2);
@@ -30,10 +30,10 @@ async fn restart_without_changes_writes_only_the_session() {
 #[tokio::test(start_paused = true)]
 async fn restart_reads_and_writes_only_differences() {
     let registry = Fake::new();
-    World::settled(registry.clone(), many(700, "a")).await.stop().await.unwrap();
+    EventLoopHarness::settled(registry.clone(), many(700, "a")).await.stop().await.unwrap();
     let (items, pages) = registry.read(|s| (s.items(), s.pages));
     let changed = many(700, "a").map(|p| if &*p.uid.text() < "uid-00003" { pod(&p.uid.text(), "b") } else { p });
-    let world = World::settled(registry.clone(), changed.chain([pod("new", "a")])).await;
+    let world = EventLoopHarness::settled(registry.clone(), changed.chain([pod("new", "a")])).await;
     world.assert_equal();
     assert_eq!(registry.state().items() - items, 4);
     assert!(registry.state().pages - pages <= 4, "only the buckets that differ");
@@ -43,7 +43,7 @@ async fn restart_reads_and_writes_only_differences() {
 async fn writes_wait_for_list_and_inventory() {
     let registry = Fake::new();
     registry.state().unreadable = true;
-    let mut world = World::start(registry, many(10, "a"), options());
+    let mut world = EventLoopHarness::start(registry, many(10, "a"), options());
     world.pass(10 * SECOND).await;
     assert_eq!(world.registry.state().readings.len(), 0, "nothing to compare before the list");
     world.list().await;
@@ -59,9 +59,9 @@ async fn writes_wait_for_list_and_inventory() {
 #[tokio::test(start_paused = true)]
 async fn observed_deletion_waits_for_no_inventory() {
     let registry = Fake::new();
-    World::settled(registry.clone(), many(10, "a")).await.stop().await.unwrap();
+    EventLoopHarness::settled(registry.clone(), many(10, "a")).await.stop().await.unwrap();
     registry.state().unreadable = true;
-    let mut world = World::start(registry, many(10, "a"), options());
+    let mut world = EventLoopHarness::start(registry, many(10, "a"), options());
     world.list().await;
     world.pass(SECOND).await;
     world.delete("uid-00003").await;
@@ -74,9 +74,9 @@ async fn observed_deletion_waits_for_no_inventory() {
 async fn new_release_rewrites_each_record_once() {
     // The rewrites go at a bounded rate, behind live changes.
     let registry = Fake::new();
-    World::settled(registry.clone(), many(5_000, "old")).await.stop().await.unwrap();
+    EventLoopHarness::settled(registry.clone(), many(5_000, "old")).await.stop().await.unwrap();
     let before = registry.state().writes.len();
-    let mut world = World::start(registry.clone(), many(5_000, "new"), options());
+    let mut world = EventLoopHarness::start(registry.clone(), many(5_000, "new"), options());
     world.list().await;
     world.pass(2 * SECOND).await;
     let written = |from: usize| registry.state().writes[from..].iter().map(|w| w.items.len()).sum::<usize>();
@@ -105,14 +105,15 @@ async fn registry_without_batches_gets_single_requests() {
     // It has no digests either, so its inventory is read in pages.
     let registry = Fake::new();
     registry.state().features = Features { batches: false, digests: false, ..Features::ALL };
-    let mut world = World::settled(registry.clone(), many(20, "a")).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), many(20, "a")).await;
     world.delete("uid-00001").await;
     world.pass(SECOND).await;
     world.assert_equal();
     assert!(registry.state().writes.iter().all(|write| write.items.len() == 1));
     world.stop().await.unwrap();
     let items = registry.state().items();
-    let world = World::settled(registry.clone(), many(20, "a").filter(|p| p.uid.text() != "uid-00001")).await;
+    let world =
+        EventLoopHarness::settled(registry.clone(), many(20, "a").filter(|p| p.uid.text() != "uid-00001")).await;
     world.assert_equal();
     assert_eq!(registry.state().items(), items, "compared by pages");
 }
@@ -120,9 +121,9 @@ async fn registry_without_batches_gets_single_requests() {
 #[tokio::test(start_paused = true)]
 async fn frequent_resyncs_do_not_hold_up_lists() {
     let registry = Fake::new();
-    World::settled(registry.clone(), many(10, "a")).await.stop().await.unwrap();
+    EventLoopHarness::settled(registry.clone(), many(10, "a")).await.stop().await.unwrap();
     let hasty = pod_registrar::controller::options::ControllerOptions { resync_interval: SECOND, ..options() };
-    let mut world = World::start(registry.clone(), many(9, "a"), hasty);
+    let mut world = EventLoopHarness::start(registry.clone(), many(9, "a"), hasty);
     world.obey = false;
     world.list().await;
     world.pass(30 * SECOND).await;

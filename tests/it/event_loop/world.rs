@@ -51,7 +51,7 @@ pub(super) enum LookUp {
 }
 
 /// A running event loop and everything around it.
-pub(super) struct World {
+pub(super) struct EventLoopHarness {
     pub(super) registry: Fake,
     pub(super) pods: BTreeMap<String, Pod>,
     /// Pods that are there and not selected.
@@ -118,7 +118,7 @@ pub(super) fn pod(uid: &str, body: &str) -> Pod {
     to_record::desired(serde_json::from_value(object).unwrap(), &rule).unwrap()
 }
 
-impl World {
+impl EventLoopHarness {
     /// A world with these pods, before any of them was listed.
     pub(super) fn start(registry: Fake, pods: impl IntoIterator<Item = Pod>, options: ControllerOptions) -> Self {
         Self::start_as(Leadership::Alone, registry, pods, options)

@@ -5,19 +5,19 @@ use std::time::Instant;
 use super::*;
 
 /// A server with so many pods more, and an informer that has listed them. Lists take several pages.
-async fn large(pods: usize) -> World {
-    let server = World::server().await;
+async fn large(pods: usize) -> InformerHarness {
+    let server = InformerHarness::server().await;
     for number in 0..pods {
         server.create(pod(format!("many-{number:04}")).namespace("shop").running()).unwrap();
     }
     let cluster = ClusterConnection::at(&server.url()).unwrap();
-    let mut world = World::watching(server, &cluster, PodSelection::default(), (NEVER, NEVER));
+    let mut world = InformerHarness::watching(server, &cluster, PodSelection::default(), (NEVER, NEVER));
     world.equal().await;
     world
 }
 
 /// Asks for a new list whose second page hangs, and waits until that page was asked for.
-async fn hang_second_page(world: &mut World) {
+async fn hang_second_page(world: &mut InformerHarness) {
     world.server.inject(Fault::hang(Kind::List).when(Request::is_continued));
     world.relist.send_modify(|asked| *asked += 1);
     until("the second page was asked for", || world.server.pending_faults() == 0).await;
@@ -58,7 +58,7 @@ async fn list_undoes_no_newer_event() {
     world.equal().await;
     world.hear();
     assert_eq!(world.lists(), before, "all of it was seen before the list was complete");
-    let digest = |world: &World, name: &str| {
+    let digest = |world: &InformerHarness, name: &str| {
         let uid = world.server.pod("shop", name).unwrap()["metadata"]["uid"].as_str().unwrap().into();
         world.view.get(&uid).unwrap().content.unwrap().digest
     };
@@ -80,13 +80,13 @@ async fn list_undoes_no_newer_event() {
 
 #[tokio::test]
 async fn pods_are_shown_with_their_page() {
-    let server = World::server().await;
+    let server = InformerHarness::server().await;
     for number in 0..600 {
         server.create(pod(format!("many-{number:04}")).namespace("shop").running()).unwrap();
     }
     server.inject(Fault::hang(Kind::List).when(Request::is_continued));
     let cluster = ClusterConnection::at(&server.url()).unwrap();
-    let mut world = World::watching(server, &cluster, PodSelection::default(), (NEVER, NEVER));
+    let mut world = InformerHarness::watching(server, &cluster, PodSelection::default(), (NEVER, NEVER));
     world.told("the first page", |s| matches!(s, PodEvent::Page { uids, .. } if uids.len() == 500)).await;
     assert_eq!((world.lists(), world.view.len()), (0, 500));
 }
@@ -94,7 +94,7 @@ async fn pods_are_shown_with_their_page() {
 /// 40 pages, of which one in twelve requests is refused: one list, not one per refusal.
 #[tokio::test]
 async fn refused_pages_do_not_begin_the_list_again() {
-    let server = World::server().await;
+    let server = InformerHarness::server().await;
     for number in 0..2_000 {
         server.create(pod(format!("many-{number:04}")).namespace("shop").running()).unwrap();
     }
@@ -102,7 +102,7 @@ async fn refused_pages_do_not_begin_the_list_again() {
         server.inject(Fault::status(Kind::List, 503).skip(at));
     }
     let cluster = ClusterConnection::at(&server.url()).unwrap();
-    let mut world = World::watching(server, &cluster, PodSelection::default(), (NEVER, NEVER));
+    let mut world = InformerHarness::watching(server, &cluster, PodSelection::default(), (NEVER, NEVER));
     world.equal().await;
     let first = world.server.seen().iter().filter(|r| r.kind == Kind::List && !r.is_continued()).count();
     assert_eq!((first, world.errors()), (1, 3));
@@ -111,7 +111,7 @@ async fn refused_pages_do_not_begin_the_list_again() {
 
 #[tokio::test]
 async fn refused_list_is_reported_and_retried() {
-    let mut world = World::start([Fault::status(Kind::List, 403).times(2)], PodSelection::default()).await;
+    let mut world = InformerHarness::start([Fault::status(Kind::List, 403).times(2)], PodSelection::default()).await;
     world.told("the refusal", |s| *s == PodEvent::ListFailed { watch: 0 }).await;
     world.equal().await;
     assert_eq!((world.lists(), world.errors()), (1, 2));
@@ -122,7 +122,7 @@ async fn every_kind_of_watch_end_backs_off() {
     // Each one is counted.
     let bookmark =
         r#"{"type":"BOOKMARK","object":{"kind":"Pod","apiVersion":"v1","metadata":{"resourceVersion":"VERSION"}}}"#;
-    let server = World::server().await;
+    let server = InformerHarness::server().await;
     let version = server.pod("shop", "c").unwrap()["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
     let bookmark = bookmark.replace("VERSION", &version);
     drop(server);
@@ -141,7 +141,7 @@ async fn every_kind_of_watch_end_backs_off() {
     ];
     for fault in faults {
         let what = format!("{fault:?}");
-        let mut world = World::listed([]).await;
+        let mut world = InformerHarness::listed([]).await;
         until("the watch is open", || world.server.open_watches() == 1).await;
         world.server.inject(fault.always());
         let before = (world.server.requests(Kind::Watch), world.server.requests(Kind::List));

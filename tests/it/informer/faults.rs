@@ -34,7 +34,7 @@ fn version(pod: &Value) -> String {
 #[tokio::test]
 async fn lists_name_no_version_but_watches_do() {
     // Neither asks the server to stream a list.
-    let mut world = World::listed([Fault::error_event(0, StatusError::new(410, "gone"))]).await;
+    let mut world = InformerHarness::listed([Fault::error_event(0, StatusError::new(410, "gone"))]).await;
     world.listed_anew().await;
     world.server.drop_watches();
     world.server.create(pod("d").namespace("shop").running()).unwrap();
@@ -57,12 +57,12 @@ async fn lists_name_no_version_but_watches_do() {
 
 #[tokio::test]
 async fn expired_page_is_retried_alone() {
-    let server = World::server().await;
+    let server = InformerHarness::server().await;
     many(&server, 1_100);
     server.inject(Fault::expired_token());
     server.inject(Fault::expired_token().skip(1));
     let cluster = ClusterConnection::at(&server.url()).unwrap();
-    let mut world = World::watching(server, &cluster, PodSelection::default(), (NEVER, NEVER));
+    let mut world = InformerHarness::watching(server, &cluster, PodSelection::default(), (NEVER, NEVER));
     world.equal().await;
     let listed: Vec<_> = world.told.iter().filter(|told| matches!(told, PodEvent::Listed { .. })).collect();
     let [PodEvent::Listed { list, .. }] = listed.as_slice() else { panic!("{listed:?}") };
@@ -73,10 +73,10 @@ async fn expired_page_is_retried_alone() {
 
 #[tokio::test]
 async fn list_lacking_a_page_proves_no_absence() {
-    let server = World::server().await;
+    let server = InformerHarness::server().await;
     many(&server, 1_100);
     let cluster = ClusterConnection::at(&server.url()).unwrap();
-    let mut world = World::watching(server, &cluster, PodSelection::default(), (NEVER, NEVER));
+    let mut world = InformerHarness::watching(server, &cluster, PodSelection::default(), (NEVER, NEVER));
     world.equal().await;
     world.server.inject(Fault::missing_page());
     let list = world.listed_anew().await;
@@ -89,18 +89,18 @@ async fn list_lacking_a_page_proves_no_absence() {
 #[tokio::test]
 async fn uncounted_list_proves_no_absence() {
     // The list has several pages, and with a selector the server does not count its pods.
-    let server = World::server().await;
+    let server = InformerHarness::server().await;
     many(&server, 600);
     let cluster = ClusterConnection::at(&server.url()).unwrap();
     let scope = PodSelection { label_selector: Some("app=many".into()), ..PodSelection::default() };
-    let mut world = World::watching(server, &cluster, scope, (NEVER, NEVER));
+    let mut world = InformerHarness::watching(server, &cluster, scope, (NEVER, NEVER));
     let list = world.listed_anew().await;
     assert_eq!((list.pods, list.trusted), (600, false), "with a selector the server does not count");
 }
 
 #[tokio::test]
 async fn every_earlier_view_is_refused() {
-    let mut world = World::listed([]).await;
+    let mut world = InformerHarness::listed([]).await;
     let mut earlier = vec![world.server.snapshot()];
     for step in 0..5 {
         match step {
@@ -129,12 +129,12 @@ async fn every_earlier_view_is_refused() {
 
 #[tokio::test]
 async fn repeated_or_late_events_change_nothing() {
-    let mut world = World::listed([]).await;
+    let mut world = InformerHarness::listed([]).await;
     let before = world.server.pod("shop", "b").unwrap();
     world.server.update("shop", "b", |pod| pod["metadata"]["labels"]["app"] = "new".into()).unwrap();
     world.told("the change", |s| matches!(s, PodEvent::Applied { name, .. } if &**name == "b")).await;
     let newest = version(&world.server.pod("shop", "b").unwrap());
-    let digest = |world: &World| {
+    let digest = |world: &InformerHarness| {
         let uid = world.uid("b").as_str().into();
         world.view.get(&uid).unwrap().content.unwrap().digest
     };
@@ -161,7 +161,7 @@ async fn repeated_or_late_events_change_nothing() {
 /// A name that is missing, one that is no text, and a namespace that is missing.
 #[tokio::test]
 async fn nameless_pods_replace_no_other_pod() {
-    let server = World::server().await;
+    let server = InformerHarness::server().await;
     let seen = server.pod("shop", "c").unwrap();
     let mut lines = Vec::new();
     for (uid, member, value) in [
@@ -177,7 +177,7 @@ async fn nameless_pods_replace_no_other_pod() {
     }
     server.inject(Fault::line(0, lines.join("\n")));
     let cluster = ClusterConnection::at(&server.url()).unwrap();
-    let mut world = World::watching(server, &cluster, PodSelection::default(), (NEVER, NEVER));
+    let mut world = InformerHarness::watching(server, &cluster, PodSelection::default(), (NEVER, NEVER));
     let last = |sighting: &PodEvent| matches!(sighting, PodEvent::Applied { uid, .. } if *uid.text() == *"nameless-4");
     world.told("the last one", last).await;
     assert!(world.ends().is_empty(), "{:?}", world.ends());
@@ -186,11 +186,11 @@ async fn nameless_pods_replace_no_other_pod() {
 
 #[tokio::test]
 async fn incomparable_versions_stop_nothing() {
-    let server = World::server().await;
+    let server = InformerHarness::server().await;
     let opaque = line(&server, "MODIFIED", "b", "opaque-7f3a");
     server.inject(Fault::line(0, opaque));
     let cluster = ClusterConnection::at(&server.url()).unwrap();
-    let mut world = World::watching(server, &cluster, PodSelection::default(), (NEVER, NEVER));
+    let mut world = InformerHarness::watching(server, &cluster, PodSelection::default(), (NEVER, NEVER));
     world.equal().await;
     world.told("the opaque one", |s| matches!(s, PodEvent::Applied { name, .. } if &**name == "b")).await;
     world.server.replace_in_place(pod("b").namespace("shop").running()).unwrap();
@@ -202,7 +202,7 @@ async fn incomparable_versions_stop_nothing() {
 #[tokio::test]
 async fn refusals_and_rubbish_skip_no_event() {
     // They come in the stream of a watch.
-    let mut world = World::listed([]).await;
+    let mut world = InformerHarness::listed([]).await;
     let cut = r#"{"type":"DELETED","object":{"metadata":{"name":"#;
     let faults = [
         Fault::error_event(0, StatusError::new(500, "etcd is away")),
@@ -230,7 +230,7 @@ async fn refusals_and_rubbish_skip_no_event() {
 
 #[tokio::test]
 async fn truncated_line_is_requested_again() {
-    let mut world = World::listed([]).await;
+    let mut world = InformerHarness::listed([]).await;
     let spoiled = line(&world.server, "MODIFIED", "a", "1");
     world.server.inject(Fault::line(1, &spoiled[..spoiled.len() / 2]));
     world.server.drop_watches();
@@ -245,7 +245,7 @@ async fn truncated_line_is_requested_again() {
 #[tokio::test]
 async fn huge_pod_is_read_like_any_other() {
     // It has one and a half megabytes.
-    let mut world = World::listed([]).await;
+    let mut world = InformerHarness::listed([]).await;
     let huge =
         || pod("huge").namespace("shop").annotation("note", "x".repeat(1_500_000)).label("app", "huge").running();
     world.server.create(huge()).unwrap();
@@ -260,7 +260,7 @@ async fn huge_pod_is_read_like_any_other() {
 
 #[tokio::test]
 async fn throttled_requests_back_off_and_keep_the_view() {
-    let mut world = World::listed([]).await;
+    let mut world = InformerHarness::listed([]).await;
     let busy = |kind| Fault::failure(kind, StatusError::new(429, "too many requests").retry_after(1)).always();
     world.server.inject(busy(Kind::Watch));
     world.server.inject(busy(Kind::List));
@@ -284,7 +284,7 @@ async fn throttled_requests_back_off_and_keep_the_view() {
 
 #[tokio::test]
 async fn watch_that_ends_at_once_backs_off() {
-    let mut world = World::listed([]).await;
+    let mut world = InformerHarness::listed([]).await;
     world.server.inject(Fault::end(0).always());
     let before = world.server.requests(Kind::Watch);
     world.server.drop_watches();
@@ -300,7 +300,7 @@ async fn watch_that_ends_at_once_backs_off() {
 
 #[tokio::test]
 async fn replaced_token_is_read_after_a_refusal() {
-    let server = World::server().await;
+    let server = InformerHarness::server().await;
     let refuse = |kind, valid: &'static str| {
         let is_other = move |request: &Request| request.authorization.as_deref() != Some(valid);
         Fault::status(kind, 401).always().when(is_other)
@@ -320,7 +320,7 @@ async fn replaced_token_is_read_after_a_refusal() {
     let path = folder.path().join("kubeconfig");
     std::fs::write(&path, document.to_string()).unwrap();
     let cluster = ClusterConnection::find(&Search { kubeconfig: Some(path), ..Search::default() }).unwrap();
-    let mut world = World::watching(server, &cluster, PodSelection::default(), (NEVER, NEVER));
+    let mut world = InformerHarness::watching(server, &cluster, PodSelection::default(), (NEVER, NEVER));
     world.equal().await;
     let view = world.view.len();
     // The old one is worth nothing at once, and the new one comes a little later.
@@ -340,10 +340,10 @@ async fn replaced_token_is_read_after_a_refusal() {
 
 #[tokio::test]
 async fn regular_relist_finds_missed_events() {
-    let mut world = World::with_timers([], PodSelection::default(), Duration::from_secs(1), NEVER).await;
+    let mut world = InformerHarness::with_timers([], PodSelection::default(), Duration::from_secs(1), NEVER).await;
     world.equal().await;
     let uid = world.uid("b").as_str().into();
-    let digest = |world: &World| world.view.get(&uid).unwrap().content.unwrap().digest;
+    let digest = |world: &InformerHarness| world.view.get(&uid).unwrap().content.unwrap().digest;
     let before = digest(&world);
     world.server.silently(|api| {
         api.create(pod("d").namespace("shop").running()).unwrap();

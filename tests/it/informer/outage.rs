@@ -48,7 +48,7 @@ async fn outage_of_many_namespaces_logs_few_lines() {
     const NAMESPACES: usize = 40;
     let log = Log::default();
     let _logged = tracing::subscriber::set_default(log.clone());
-    let server = World::server().await;
+    let server = InformerHarness::server().await;
     server.inject(Fault::status(Kind::List, 503).always());
     let cluster = ClusterConnection::at(&server.url()).unwrap();
     let (common, clock, metrics) = (SharedByWatches::default(), Clock::start(), Metrics::new(NAMESPACES));

@@ -10,7 +10,7 @@ use crate::support::Cuttable;
 const PROMISED: Duration = Duration::from_secs(30);
 
 /// Changes something that the watch does not tell, and waits until it is known: not longer than was promised.
-async fn comes_to_know(what: &str, world: &mut World) {
+async fn comes_to_know(what: &str, world: &mut InformerHarness) {
     let begun = Instant::now();
     world.server.create(pod("d").namespace("shop").running()).unwrap();
     world.server.delete("shop", "a").unwrap();
@@ -25,10 +25,10 @@ async fn comes_to_know(what: &str, world: &mut World) {
 
 /// A connection over which nothing comes any more, in either direction, and that stays open.
 async fn half_open() {
-    let server = World::server().await;
+    let server = InformerHarness::server().await;
     let way = Cuttable::start(server.address().to_string()).await;
     let cluster = ClusterConnection::at(&format!("http://{}", way.address)).unwrap();
-    let mut world = World::watching(server, &cluster, PodSelection::default(), (NEVER, NEVER));
+    let mut world = InformerHarness::watching(server, &cluster, PodSelection::default(), (NEVER, NEVER));
     world.equal().await;
     until("it watches", || world.server.open_watches() == 1).await;
     way.swallow();
@@ -40,7 +40,7 @@ async fn half_open() {
 
 /// A server that says yes to a watch and then nothing, or not even that.
 async fn silent(what: &str, fault: Fault) {
-    let mut world = World::listed([fault]).await;
+    let mut world = InformerHarness::listed([fault]).await;
     until("it watches", || world.server.pending_faults() == 0).await;
     comes_to_know(what, &mut world).await;
     world.hear();
@@ -49,7 +49,7 @@ async fn silent(what: &str, fault: Fault) {
 
 /// A list that never ends, or never begins.
 async fn endless_list(what: &str, fault: Fault) {
-    let mut world = World::start([fault], PodSelection::default()).await;
+    let mut world = InformerHarness::start([fault], PodSelection::default()).await;
     let begun = Instant::now();
     eventually(what, PROMISED, async || {
         world.hear();
@@ -64,7 +64,7 @@ async fn endless_list(what: &str, fault: Fault) {
 
 /// A server whose watch never tells anything, while it answers and has lists.
 async fn never_a_watch(what: &str, fault: Fault) {
-    let mut world = World::listed([fault.always()]).await;
+    let mut world = InformerHarness::listed([fault.always()]).await;
     until("it watches", || world.server.requests(Kind::Watch) > 0).await;
     let begun = Instant::now();
     world.server.delete("shop", "a").unwrap();

@@ -4,7 +4,7 @@ use std::net::TcpListener;
 
 use pod_registrar::model::ids::DEFAULT_OWNER;
 
-use super::world::{CLUSTER, Kube, World};
+use super::world::{CLUSTER, Kube, ProcessHarness};
 use crate::support::{
     Controller, RegistryTask, SOON,
     apiserver::{Fault, Kind},
@@ -14,7 +14,7 @@ use crate::support::{
 #[tokio::test]
 async fn refusals_at_startup_are_retried() {
     // Until the API server accepts the controller, the process is live and not ready.
-    let world = World::start().await;
+    let world = ProcessHarness::start().await;
     world.kube.create(0..5);
     let api = &world.kube.api;
     for (kind, code) in [(Kind::Namespace, 403), (Kind::Namespace, 401), (Kind::List, 403), (Kind::List, 401)] {
@@ -69,7 +69,7 @@ async fn until_ready(controller: &mut Controller) {
 #[tokio::test]
 async fn controller_is_ready_after_its_first_list() {
     // It stays ready from then on.
-    let world = World::start().await;
+    let world = ProcessHarness::start().await;
     let api = &world.kube.api;
     world.kube.create(0..5);
     api.inject(Fault::status(Kind::List, 500).always());
@@ -93,7 +93,7 @@ async fn controller_is_ready_after_its_first_list() {
 
 #[tokio::test]
 async fn metrics_count_what_the_controller_did() {
-    let world = World::start().await;
+    let world = ProcessHarness::start().await;
     world.kube.create(0..12);
     let mut controller = world.controller();
     world.equal().await;
@@ -129,7 +129,7 @@ async fn metrics_count_what_the_controller_did() {
 
 #[tokio::test]
 async fn rejected_selectors_end_with_code_2() {
-    let world = World::start().await;
+    let world = ProcessHarness::start().await;
     for selector in [["--label-selector", "app in (web"], ["--field-selector", "nosuch"]] {
         let mut controller = world.controller_with(&selector);
         assert_eq!(controller.code().await, 2, "{selector:?}");

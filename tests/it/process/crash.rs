@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     churn::{Churn, assert_in_order},
-    world::{CLUSTER, World},
+    world::{CLUSTER, ProcessHarness},
 };
 use crate::support::{SOON, seed};
 
@@ -13,7 +13,7 @@ const PODS: usize = 150;
 
 #[tokio::test]
 async fn kills_at_random_moments_lose_and_invent_nothing() {
-    let world = World::start().await;
+    let world = ProcessHarness::start().await;
     world.kube.create(0..PODS);
     let mut churn = Churn::new(&world.kube, seed());
     for _ in 0..ROUNDS {

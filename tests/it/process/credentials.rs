@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::world::{CLUSTER, Kube, World};
+use super::world::{CLUSTER, Kube, ProcessHarness};
 use crate::support::{
     Child, Controller, ForwardProxy, RegistryProcess, SOON, TlsFront,
     apiserver::{Fault, Kind, Request},
@@ -83,7 +83,7 @@ printf '{"kind":"ExecCredential","apiVersion":"client.authentication.k8s.io/v1",
 #[tokio::test]
 async fn plugin_runs_once_and_again_after_401() {
     // All clients share the credential of one run.
-    let world = World::start().await;
+    let world = ProcessHarness::start().await;
     let folder = world.kube.folder.path().to_owned();
     write(folder.join("token"), "first-s3cret");
     let _front = use_plugin(&world.kube, PRINT).await;
@@ -110,7 +110,7 @@ async fn plugin_runs_once_and_again_after_401() {
 
 #[tokio::test]
 async fn failing_plugin_is_retried_and_shows_no_secret() {
-    let world = World::start().await;
+    let world = ProcessHarness::start().await;
     world.kube.create(0..2);
     let _front = use_plugin(&world.kube, "echo out-s3cret; echo err-s3cret >&2; exit 7").await;
     let mut controller = world.controller();
@@ -126,7 +126,7 @@ async fn failing_plugin_is_retried_and_shows_no_secret() {
 
 #[tokio::test]
 async fn credentials_are_not_sent_to_plain_http() {
-    let world = World::start().await;
+    let world = ProcessHarness::start().await;
     world.kube.create(0..2);
     drop(use_user(&world.kube, &json!({"token": "s3cret"})).await);
     let document = std::fs::read_to_string(&world.kube.kubeconfig).unwrap();
@@ -150,7 +150,7 @@ async fn credentials_are_not_sent_to_plain_http() {
 
 #[tokio::test]
 async fn hanging_plugin_ends_with_the_controller() {
-    let world = World::start().await;
+    let world = ProcessHarness::start().await;
     let _front =
         use_plugin(&world.kube, r#"sleep 600 & echo $! > "$FOLDER/pid.new"; mv "$FOLDER/pid.new" "$FOLDER/pid"; wait"#)
             .await;

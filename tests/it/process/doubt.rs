@@ -10,13 +10,13 @@ use std::{
 
 use super::{
     churn::{Churn, assert_in_order},
-    world::{CLUSTER, World},
+    world::{CLUSTER, ProcessHarness},
 };
 use crate::support::{Garble, SOON, eventually, seed};
 
 #[tokio::test]
 async fn garbled_answers_are_no_acknowledgements_and_lose_nothing() {
-    let world = World::start().await;
+    let world = ProcessHarness::start().await;
     world.kube.create(0..50);
     let seed = seed();
     let mut random = fastrand::Rng::with_seed(seed);

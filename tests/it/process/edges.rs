@@ -13,7 +13,7 @@ use pod_registrar::telemetry::{
 };
 use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
-use super::world::{Kube, World};
+use super::world::{Kube, ProcessHarness};
 use crate::support::{Child, SOON, apiserver::Kind, eventually, http_client, until};
 
 /// The kubelet's patience with a probe, as in `deploy/`.
@@ -40,7 +40,7 @@ async fn answers(address: SocketAddr, path: &str) {
 }
 
 /// Starts a controller whose log goes into a pipe that is never read, and waits until that pipe is full.
-async fn controller_with_a_full_pipe(world: &World) -> (Child, SocketAddr) {
+async fn controller_with_a_full_pipe(world: &ProcessHarness) -> (Child, SocketAddr) {
     let port = free_port().to_string();
     let arguments = [
         "run",
@@ -73,7 +73,7 @@ async fn controller_with_a_full_pipe(world: &World) -> (Child, SocketAddr) {
 
 #[tokio::test]
 async fn full_stderr_pipe_blocks_neither_work_nor_signals() {
-    let world = World::start().await;
+    let world = ProcessHarness::start().await;
     let (mut controller, address) = controller_with_a_full_pipe(&world).await;
     world.kube.create(0..50);
     world.kube.equals(&world.registry(), SOON).await;
@@ -102,7 +102,7 @@ async fn unread_stdout_does_not_delay_sigterm() {
 #[tokio::test]
 async fn admin_address_answers_on_ipv4_and_ipv6() {
     // Idle connections do not hinder it.
-    let world = World::start().await;
+    let world = ProcessHarness::start().await;
     let port = free_port();
     let arguments = [
         "run",

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     churn::assert_in_order,
-    world::{CLUSTER, World, name},
+    world::{CLUSTER, ProcessHarness, name},
 };
 use crate::support::{Controller, SOON, eventually};
 
@@ -18,7 +18,7 @@ const STEPS_AT_LEAST: usize = 7;
 #[tokio::test]
 async fn kill_before_any_request_loses_nothing() {
     // The request does not reach the registry, and nothing is invented.
-    let hold = |world: &World, step| {
+    let hold = |world: &ProcessHarness, step| {
         let seen = AtomicUsize::new(0);
         world.proxy.hold(move |_, _| seen.fetch_add(1, Ordering::Relaxed) >= step);
     };
@@ -28,17 +28,17 @@ async fn kill_before_any_request_loses_nothing() {
 #[tokio::test]
 async fn kill_before_any_answer_loses_nothing() {
     // The registry's answer does not reach the process, and nothing is invented.
-    let keep = |world: &World, step| {
+    let keep = |world: &ProcessHarness, step| {
         let seen = AtomicUsize::new(0);
         world.proxy.keep_answers(move |_, _| seen.fetch_add(1, Ordering::Relaxed) >= step);
     };
-    let answered = |world: &World| world.proxy.seen().iter().filter(|exchange| exchange.reached).count();
+    let answered = |world: &ProcessHarness| world.proxy.seen().iter().filter(|exchange| exchange.reached).count();
     at_every_step(keep, |world, step| answered(world) > step).await;
 }
 
-async fn at_every_step(stop_at: impl Fn(&World, usize), stuck: impl Fn(&World, usize) -> bool) {
+async fn at_every_step(stop_at: impl Fn(&ProcessHarness, usize), stuck: impl Fn(&ProcessHarness, usize) -> bool) {
     for step in 0.. {
-        let world = World::start().await;
+        let world = ProcessHarness::start().await;
         world.kube.create(0..4);
         stop_at(&world, step);
         let mut controller = world.controller();
@@ -67,7 +67,7 @@ async fn at_every_step(stop_at: impl Fn(&World, usize), stuck: impl Fn(&World, u
     }
 }
 
-type Change = fn(&World, &mut HashSet<String>);
+type Change = fn(&ProcessHarness, &mut HashSet<String>);
 
 /// What happens in the cluster, one after another, each when the one before was registered.
 const LIFE: [Change; 3] = [
@@ -80,7 +80,7 @@ const LIFE: [Change; 3] = [
 ];
 
 /// Waits until the registry equals the cluster, or the controller is stuck at its step: whether it is equal.
-async fn reached(world: &World, controller: &mut Controller, stuck: impl Fn() -> bool) -> bool {
+async fn reached(world: &ProcessHarness, controller: &mut Controller, stuck: impl Fn() -> bool) -> bool {
     eventually("the next step", SOON * 2, async || {
         if stuck() {
             return Ok(false);

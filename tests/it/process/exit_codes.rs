@@ -2,7 +2,7 @@
 
 use pod_registrar::model::ids::DEFAULT_OWNER;
 
-use super::world::{CLUSTER, Kube, World};
+use super::world::{CLUSTER, Kube, ProcessHarness};
 use crate::support::{
     Controller, RegistryTask, SOON,
     apiserver::{Fault, Kind},
@@ -10,7 +10,7 @@ use crate::support::{
 };
 
 /// A controller whose first writes wait in the proxy.
-async fn stuck(world: &World) -> Controller {
+async fn stuck(world: &ProcessHarness) -> Controller {
     world.kube.create(0..20);
     world.proxy.hold_writes();
     let controller = world.controller();
@@ -21,7 +21,7 @@ async fn stuck(world: &World) -> Controller {
 #[tokio::test]
 async fn sigterm_finishes_requests_and_ends_with_code_0() {
     // The session is closed.
-    let world = World::start().await;
+    let world = ProcessHarness::start().await;
     let mut controller = stuck(&world).await;
     let under_way = world.proxy.seen().iter().filter(|exchange| exchange.writes()).count();
     controller.terminate();
@@ -43,14 +43,14 @@ async fn sigterm_finishes_requests_and_ends_with_code_0() {
 #[tokio::test]
 async fn sigterm_during_startup_ends_with_code_0() {
     // The registry or the cluster has not answered yet.
-    let world = World::start().await;
+    let world = ProcessHarness::start().await;
     world.kube.api.inject(Fault::hang(Kind::Namespace).always());
     let mut controller = world.controller();
     until("the cluster is asked", || world.kube.api.requests(Kind::Namespace) > 0).await;
     controller.terminate();
     assert_eq!(controller.code().await, 0);
 
-    let world = World::start().await;
+    let world = ProcessHarness::start().await;
     world.proxy.hold(|_, _| true);
     let mut controller = world.controller();
     until("the registry is asked", || !world.proxy.seen().is_empty()).await;
@@ -60,7 +60,7 @@ async fn sigterm_during_startup_ends_with_code_0() {
 
 #[tokio::test]
 async fn second_signal_ends_at_once_with_code_130() {
-    let world = World::start().await;
+    let world = ProcessHarness::start().await;
     let mut controller = stuck(&world).await;
     controller.terminate();
     controller.log_line("stopping").await;

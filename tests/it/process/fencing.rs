@@ -2,13 +2,13 @@
 
 use pod_registrar::model::ids::DEFAULT_OWNER;
 
-use super::world::{CLUSTER, World, name};
+use super::world::{CLUSTER, ProcessHarness, name};
 use crate::support::{Controller, SOON, eventually, until};
 
 #[tokio::test]
 async fn fenced_controllers_late_writes_change_nothing() {
     // It takes over once the other controller is gone.
-    let world = World::start().await;
+    let world = ProcessHarness::start().await;
     world.kube.create(0..3);
     let mut first = world.controller();
     first.synced().await;

@@ -2,13 +2,13 @@
 
 use pod_registrar::model::ids::DEFAULT_OWNER;
 
-use super::world::{CLUSTER, Kube, World};
+use super::world::{CLUSTER, Kube, ProcessHarness};
 use crate::support::{Controller, SOON, eventually, until};
 
 #[tokio::test]
 async fn another_cluster_behind_the_address_ends_the_process() {
     // The process exits with code 1, and nothing is deleted.
-    let world = World::start().await;
+    let world = ProcessHarness::start().await;
     world.kube.create(0..10);
     let mut controller = world.controller();
     world.equal().await;
@@ -39,7 +39,7 @@ async fn another_cluster_behind_the_address_ends_the_process() {
 /// The settings of one cluster were copied to another, `--cluster-id` included.
 #[tokio::test]
 async fn copied_cluster_id_ends_the_second_controller() {
-    let world = World::start().await;
+    let world = ProcessHarness::start().await;
     world.kube.create(0..10);
     let _first = world.controller_with(&["--cluster-id", "shared"]);
     let there = async || world.registry().ids("shared", DEFAULT_OWNER).await.unwrap_or_default().len();

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     churn::{Churn, assert_in_order_of_leaders},
-    world::{CLUSTER, World, name},
+    world::{CLUSTER, ProcessHarness, name},
 };
 use crate::support::{
     Controller, SOON,
@@ -23,8 +23,8 @@ const SHORT: &str = "6s";
 /// How often the leader is disturbed in one test.
 const ROUNDS: usize = 6;
 
-async fn world() -> World {
-    let world = World::start().await;
+async fn world() -> ProcessHarness {
+    let world = ProcessHarness::start().await;
     let lease = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
         "metadata": {"name": LEASE, "annotations": {"kept": "yes"}, "labels": {"also": "kept"}}});
     let path = format!("{}/apis/coordination.k8s.io/v1/namespaces/default/leases", world.kube.api.url());
@@ -34,28 +34,28 @@ async fn world() -> World {
 }
 
 /// A replica, which goes through the proxy.
-fn replica(world: &World, instance: &str, duration: &str) -> Controller {
+fn replica(world: &ProcessHarness, instance: &str, duration: &str) -> Controller {
     let place = format!("default/{LEASE}");
     world.controller_with(&["--lease", &place, "--lease-duration", duration, "--instance", instance])
 }
 
-fn lease(world: &World) -> Value {
+fn lease(world: &ProcessHarness) -> Value {
     world.kube.api.lease("default", LEASE).unwrap()
 }
 
-fn holder(world: &World) -> String {
+fn holder(world: &ProcessHarness) -> String {
     lease(world)["spec"]["holderIdentity"].as_str().unwrap_or_default().to_owned()
 }
 
 /// Waits until a replica holds the lease, and writes.
-async fn leads(world: &World, instance: &str, replica: &mut Controller) {
+async fn leads(world: &ProcessHarness, instance: &str, replica: &mut Controller) {
     until("it holds the lease", || holder(world).starts_with(&format!("{instance}:"))).await;
     shows(replica, "leader", 1.0).await;
     shows(replica, "writer", 1.0).await;
 }
 
 /// Two replicas, of which the first leads and the second is ready to, and a registry that is equal.
-async fn pair(world: &World, duration: &str) -> (Controller, Controller) {
+async fn pair(world: &ProcessHarness, duration: &str) -> (Controller, Controller) {
     let mut first = replica(world, "first", duration);
     leads(world, "first", &mut first).await;
     world.equal().await;
@@ -217,7 +217,7 @@ async fn replicas_without_the_lease_api_write_nothing() {
 #[tokio::test]
 async fn missing_lease_is_reported_in_the_log() {
     // The log line names the manifest that creates it.
-    let world = World::start().await;
+    let world = ProcessHarness::start().await;
     world.kube.create(0..1);
     let mut alone = replica(&world, "alone", SHORT);
     let line = alone.log_line("lease not read or written; retrying").await;
@@ -272,7 +272,7 @@ async fn replicas_writes_neither_mix_nor_get_lost() {
 }
 
 /// Whatever changed the registry was said in the session of its time.
-async fn assert_by_terms(world: &World) {
+async fn assert_by_terms(world: &ProcessHarness) {
     let changes = world.registry().changes(CLUSTER).await.unwrap();
     let epochs: Vec<_> = changes.iter().map(|change| change["epoch"].as_u64().unwrap()).collect();
     assert!(epochs.is_sorted(), "{epochs:?}");

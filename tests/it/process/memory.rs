@@ -1,6 +1,6 @@
 //! What the first list costs.
 
-use super::world::World;
+use super::world::ProcessHarness;
 use crate::support::SOON;
 
 const FEW: usize = 500;
@@ -20,7 +20,7 @@ async fn first_list_takes_less_memory_than_its_objects() {
 
 /// The most memory that a controller held until so many pods were registered.
 async fn peak(pods: usize) -> u64 {
-    let world = World::start().await;
+    let world = ProcessHarness::start().await;
     world.kube.create(0..pods);
     let mut controller = world.controller();
     world.kube.equals(&world.registry(), SOON * 4).await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pod_registrar::{demo::pod::pod, model::ids::DEFAULT_OWNER};
 
-use super::world::{CLUSTER, World, name};
+use super::world::{CLUSTER, ProcessHarness, name};
 use crate::support::{
     SOON,
     apiserver::{Fault, Kind},
@@ -13,7 +13,7 @@ use crate::support::{
 
 #[tokio::test]
 async fn a_restart_without_changes_writes_nothing() {
-    let world = World::start().await;
+    let world = ProcessHarness::start().await;
     world.kube.create(0..300);
     let mut controller = world.controller();
     world.equal().await;
@@ -33,7 +33,7 @@ async fn a_restart_without_changes_writes_nothing() {
 
 #[tokio::test]
 async fn pods_deleted_during_downtime_leave_the_registry() {
-    let world = World::start().await;
+    let world = ProcessHarness::start().await;
     world.kube.create(0..30);
     let mut controller = world.controller();
     world.equal().await;
@@ -54,7 +54,7 @@ async fn pods_deleted_during_downtime_leave_the_registry() {
 #[tokio::test]
 async fn mass_deletion_during_downtime_leaves_within_a_minute() {
     // A third of the pods were deleted.
-    let world = World::start().await;
+    let world = ProcessHarness::start().await;
     world.kube.create(0..3_000);
     let mut controller = world.controller();
     world.kube.equals(&world.registry(), Duration::from_secs(60)).await;
@@ -77,7 +77,7 @@ async fn mass_deletion_during_downtime_leaves_within_a_minute() {
 #[tokio::test]
 async fn pod_deleted_during_its_put_leaves_the_registry() {
     // No event reported the deletion.
-    let world = World::start().await;
+    let world = ProcessHarness::start().await;
     let mut controller = world.controller();
     controller.synced().await;
     world.proxy.hold_writes();
@@ -98,7 +98,7 @@ async fn pod_deleted_during_its_put_leaves_the_registry() {
 #[tokio::test]
 async fn controller_is_in_sync_after_inferred_deletions() {
     // Until absent pods have left the registry, it does not report to be in sync.
-    let world = World::start().await;
+    let world = ProcessHarness::start().await;
     world.kube.create(0..10);
     let mut controller = world.controller();
     world.equal().await;
@@ -114,7 +114,7 @@ async fn controller_is_in_sync_after_inferred_deletions() {
 
 #[tokio::test]
 async fn recreated_statefulset_pod_is_another_record() {
-    let world = World::start().await;
+    let world = ProcessHarness::start().await;
     world.kube.create(0..3);
     let db = || pod("db-0").owner("StatefulSet", "db", "5d3f8f5e-55c1-4a43-a0f0-0d6b4e5c9c01").running();
     world.kube.api.create(db()).unwrap();

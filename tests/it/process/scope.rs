@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use pod_registrar::demo::pod::pod;
 
-use super::world::{CLUSTER, World};
+use super::world::{CLUSTER, ProcessHarness};
 use crate::support::{
     SOON,
     apiserver::{Fault, Kind, Request},
@@ -12,7 +12,7 @@ use crate::support::{
 };
 
 /// Waits until the owner's records are these `namespace/name`s.
-async fn holds(world: &World, owner: &str, expected: &[&str]) {
+async fn holds(world: &ProcessHarness, owner: &str, expected: &[&str]) {
     let expected: BTreeSet<String> = expected.iter().map(|name| (*name).to_owned()).collect();
     eventually("the registry holds the scope", SOON, async || {
         let records = world.registry().records(CLUSTER, owner).await?;
@@ -26,13 +26,13 @@ async fn holds(world: &World, owner: &str, expected: &[&str]) {
     .await;
 }
 
-fn create(world: &World, namespace: &str, name: &str) {
+fn create(world: &ProcessHarness, namespace: &str, name: &str) {
     world.kube.api.create(pod(name).namespace(namespace).label("app", name).running()).unwrap();
 }
 
 #[tokio::test]
 async fn several_namespaces_are_watched_and_others_are_not() {
-    let world = World::start().await;
+    let world = ProcessHarness::start().await;
     for (namespace, name) in [("a", "one"), ("a", "two"), ("b", "three"), ("c", "four")] {
         create(&world, namespace, name);
     }
@@ -53,7 +53,7 @@ async fn several_namespaces_are_watched_and_others_are_not() {
 #[tokio::test]
 async fn deselected_pod_leaves_the_registry() {
     // It may come back.
-    let world = World::start().await;
+    let world = ProcessHarness::start().await;
     for name in ["one", "two"] {
         create(&world, "a", name);
     }
@@ -71,7 +71,7 @@ async fn deselected_pod_leaves_the_registry() {
 
 #[tokio::test]
 async fn forbidden_namespace_stops_only_itself() {
-    let world = World::start().await;
+    let world = ProcessHarness::start().await;
     for (namespace, name) in [("a", "one"), ("a", "two"), ("b", "three"), ("b", "four"), ("c", "five")] {
         create(&world, namespace, name);
     }
@@ -96,7 +96,7 @@ async fn forbidden_namespace_stops_only_itself() {
 
 #[tokio::test]
 async fn withdrawn_right_is_named() {
-    let world = World::start().await;
+    let world = ProcessHarness::start().await;
     create(&world, "a", "one");
     let mut controller = world.controller_with(&["--namespace", "a"]);
     holds(&world, "pod-registrar", &["a/one"]).await;

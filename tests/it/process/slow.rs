@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     churn::assert_in_order,
-    world::{CLUSTER, World, name},
+    world::{CLUSTER, ProcessHarness, name},
 };
 use crate::support::{SOON, apiserver::Kind, eventually, until};
 
@@ -37,7 +37,7 @@ impl Drop for Throttle {
 #[tokio::test]
 async fn controller_converges_on_a_hundredth_of_a_cpu() {
     // It does not list the pods again and again.
-    let world = World::start().await;
+    let world = ProcessHarness::start().await;
     world.kube.create(0..40);
     let mut controller = world.controller();
     controller.log_line("health and metrics are served").await;
@@ -59,7 +59,7 @@ async fn controller_converges_on_a_hundredth_of_a_cpu() {
 
 #[tokio::test]
 async fn suspended_controller_recovers_with_a_request_in_flight() {
-    let world = World::start().await;
+    let world = ProcessHarness::start().await;
     world.kube.create(0..20);
     let mut controller = world.controller_with(&["--request-timeout", "1s"]);
     world.equal().await;

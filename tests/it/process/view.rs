@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pod_registrar::{demo::pod::pod, model::ids::DEFAULT_OWNER};
 
-use super::world::{CLUSTER, World};
+use super::world::{CLUSTER, ProcessHarness};
 use crate::support::{
     Controller, SOON,
     apiserver::{Fault, Kind, Request},
@@ -12,8 +12,8 @@ use crate::support::{
 };
 
 /// A world whose registry holds the records of so many pods, and whose controller is gone.
-async fn registered(count: usize) -> World {
-    let world = World::start().await;
+async fn registered(count: usize) -> ProcessHarness {
+    let world = ProcessHarness::start().await;
     world.kube.create(0..count);
     let mut controller = world.controller();
     world.equal().await;
@@ -21,12 +21,12 @@ async fn registered(count: usize) -> World {
     world
 }
 
-async fn records(world: &World) -> usize {
+async fn records(world: &ProcessHarness) -> usize {
     world.registry().ids(CLUSTER, DEFAULT_OWNER).await.unwrap().len()
 }
 
 /// The deletions that the registry has seen.
-async fn deletions(world: &World) -> usize {
+async fn deletions(world: &ProcessHarness) -> usize {
     let changes = world.registry().changes(CLUSTER).await.unwrap();
     changes.iter().filter(|change| change["op"] == "delete").count()
 }
@@ -90,7 +90,7 @@ async fn list_lacking_a_page_deletes_nothing() {
 
 #[tokio::test]
 async fn live_pods_deselected_by_settings_are_held() {
-    let world = World::start().await;
+    let world = ProcessHarness::start().await;
     for number in 0..200 {
         let half = if number % 2 == 0 { "even" } else { "odd" };
         world.kube.api.create(pod(format!("p-{number}")).label("app", half).running()).unwrap();
@@ -115,7 +115,7 @@ async fn live_pods_deselected_by_settings_are_held() {
 
 #[tokio::test]
 async fn regular_relist_repairs_missed_events() {
-    let world = World::start().await;
+    let world = ProcessHarness::start().await;
     world.kube.create(0..20);
     let mut controller = world.controller_with(&["--relist-interval", "2s"]);
     world.equal().await;
@@ -131,7 +131,7 @@ async fn regular_relist_repairs_missed_events() {
 #[tokio::test]
 async fn stale_view_fails_neither_liveness_nor_readiness() {
     // A log line and a metric show it instead.
-    let world = World::start().await;
+    let world = ProcessHarness::start().await;
     world.kube.create(0..5);
     let mut controller = world.controller();
     world.equal().await;

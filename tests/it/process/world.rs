@@ -121,13 +121,13 @@ pub(super) fn write_kubeconfig(folder: &Path, server: &str) -> PathBuf {
 }
 
 /// A stand-in API server, a registry, and a proxy before it.
-pub(super) struct World {
+pub(super) struct ProcessHarness {
     pub(super) kube: Kube,
     pub(super) proxy: Proxy,
     registry: RegistryTask,
 }
 
-impl World {
+impl ProcessHarness {
     pub(super) async fn start() -> Self {
         let registry = RegistryTask::start();
         Self { kube: Kube::start().await, proxy: Proxy::start(&registry.url).await, registry }

@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    cluster::world::{World, in_time},
+    cluster::world::{ClusterHarness, in_time},
     support::{Reader, SOON, eventually},
 };
 
@@ -64,7 +64,7 @@ impl fmt::Display for Found {
 
 impl Audit {
     /// Starts to search.
-    pub(super) fn start(world: &World) -> Self {
+    pub(super) fn start(world: &ClusterHarness) -> Self {
         let mut search = Search {
             reader: world.reader(),
             pods: world.api(),

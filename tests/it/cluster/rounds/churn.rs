@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::world::{World, in_time, object, pod_spec};
+use crate::cluster::world::{ClusterHarness, in_time, object, pod_spec};
 
 /// The label of pods that nobody makes anew.
 pub(super) const BARE: &str = "kind=bare";
@@ -47,7 +47,7 @@ impl fmt::Display for Counts {
 
 impl Churn {
     /// Makes a StatefulSet and a Deployment, and starts.
-    pub(super) async fn start(world: &World, seed: u64) -> Self {
+    pub(super) async fn start(world: &ClusterHarness, seed: u64) -> Self {
         let set: StatefulSet = object(workload("db", STATEFUL, &json!({"serviceName": "db"})));
         world.api().create(&PostParams::default(), &set).await.unwrap();
         let deployment: Deployment = object(workload("web", 15, &json!({})));

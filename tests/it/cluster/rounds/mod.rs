@@ -24,7 +24,7 @@ use std::{
 use futures::FutureExt;
 
 use self::{audit::Audit, churn::Churn, plane::Plane, scene::Scene};
-use super::world::{World, in_cluster};
+use super::world::{ClusterHarness, in_cluster};
 use crate::support::{notice, seed};
 
 /// The variable that says how many rounds are run.
@@ -72,7 +72,7 @@ async fn registry_equals_the_cluster_after_random_faults() {
 }
 
 /// One round: what it came to, in a line.
-async fn one(world: &mut World, plane: Option<&Plane>, seed: u64) -> String {
+async fn one(world: &mut ClusterHarness, plane: Option<&Plane>, seed: u64) -> String {
     let mut random = fastrand::Rng::with_seed(seed);
     let plan = plan::draw(&mut random, plane.is_some());
     println!("seed {seed}:");

@@ -15,7 +15,7 @@ use crate::{
     cluster::{
         faults::behind,
         rbac::deploy,
-        world::{World, in_time},
+        world::{ClusterHarness, in_time},
     },
     support::{Controller, Cuttable, SOON, eventually},
 };
@@ -34,7 +34,7 @@ pub(super) struct Replica {
 }
 
 impl Replica {
-    async fn new(world: &World, account: &std::path::Path, number: usize, lease_duration: &str) -> Self {
+    async fn new(world: &ClusterHarness, account: &std::path::Path, number: usize, lease_duration: &str) -> Self {
         let name = format!("replica-{number}");
         let (api, kubeconfig) = behind(world, account, &name).await;
         let registry = Cuttable::start(world.registry.url.strip_prefix("http://").unwrap().to_owned()).await;
@@ -112,7 +112,7 @@ pub(super) struct Scene<'a> {
 
 impl<'a> Scene<'a> {
     /// Deploys what is deployed, starts both replicas, and waits until one of them writes.
-    pub(super) async fn start(world: &World, plane: Option<&'a Plane>, random: &mut fastrand::Rng) -> Self {
+    pub(super) async fn start(world: &ClusterHarness, plane: Option<&'a Plane>, random: &mut fastrand::Rng) -> Self {
         let account = deploy(world).await;
         let lease_duration = random.choice(["5s", "15s"]).unwrap();
         println!("a lease lasts {lease_duration}");
@@ -130,7 +130,7 @@ impl<'a> Scene<'a> {
     }
 
     /// Does or undoes something. What was undone already, or is there no more, stays as it is.
-    pub(super) async fn disturb(&mut self, world: &mut World, moment: &Moment) {
+    pub(super) async fn disturb(&mut self, world: &mut ClusterHarness, moment: &Moment) {
         match (&moment.what, moment.begins) {
             (Disturbance::Kill(number), true) => self.replicas[*number].kill(),
             (Disturbance::Terminate(number), true) => self.replicas[*number].terminate().await,
@@ -161,14 +161,14 @@ impl<'a> Scene<'a> {
         }
     }
 
-    fn kill_registry(&mut self, world: &mut World) {
+    fn kill_registry(&mut self, world: &mut ClusterHarness) {
         if !self.registry_killed {
             world.registry.kill();
             self.registry_killed = true;
         }
     }
 
-    async fn bring_registry_back(&mut self, world: &mut World) {
+    async fn bring_registry_back(&mut self, world: &mut ClusterHarness) {
         if self.registry_killed {
             world.registry.start_again().await;
             self.registry_killed = false;
@@ -176,7 +176,7 @@ impl<'a> Scene<'a> {
     }
 
     /// Puts everything right.
-    pub(super) async fn heal(&mut self, world: &mut World) {
+    pub(super) async fn heal(&mut self, world: &mut ClusterHarness) {
         for replica in &self.replicas {
             replica.api.mend();
             replica.registry.mend();
@@ -201,7 +201,7 @@ impl<'a> Scene<'a> {
 }
 
 /// Deletes so many pods that nobody makes anew, or those that there are; as far as the API server is there.
-async fn delete_bare(world: &World, most: usize) {
+async fn delete_bare(world: &ClusterHarness, most: usize) {
     let api = world.api::<Pod>();
     let bare = ListParams::default().labels(BARE);
     let listed = in_time(api.list_metadata(&bare)).await.map(|list| list.items).unwrap_or_default();

@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use super::scene::Scene;
 use crate::{
-    cluster::world::{World, in_time},
+    cluster::world::{ClusterHarness, in_time},
     support::{SOON, eventually},
 };
 
@@ -29,7 +29,7 @@ const SETTLED_WITHIN: Duration = Duration::from_secs(90);
 const QUIET_FOR: Duration = Duration::from_secs(4);
 
 /// Waits until the registry equals the cluster: by UID and digest, record by record, and in what the records tell.
-pub(super) async fn equal(world: &World) {
+pub(super) async fn equal(world: &ClusterHarness) {
     eventually("the registry equals the cluster by UID and digest", SETTLED_WITHIN, async || {
         let (wanted, reader) = (wanted(world).await?, world.reader());
         let records = reader.records(&world.cluster, &world.owner).await?;
@@ -54,7 +54,7 @@ pub(super) async fn equal(world: &World) {
 }
 
 /// The digests of the records that should be there, by UID.
-async fn wanted(world: &World) -> Result<BTreeMap<String, Digest>, String> {
+async fn wanted(world: &ClusterHarness) -> Result<BTreeMap<String, Digest>, String> {
     let request = Request::get(format!("/api/v1/namespaces/{}/pods", world.namespace)).body(Vec::new()).unwrap();
     let mut list: Value = in_time(world.client.request(request)).await?;
     let rule = Rule {
@@ -86,7 +86,7 @@ fn buckets(digests: &BTreeMap<String, Digest>) -> Vec<(u64, String)> {
 }
 
 /// Waits until exactly one replica leads and writes, and it is the one whose session the registry has.
-pub(super) async fn one_writer(world: &World, scene: &mut Scene<'_>) {
+pub(super) async fn one_writer(world: &ClusterHarness, scene: &mut Scene<'_>) {
     eventually("one writer", SOON, async || {
         let session = world.reader().writer(&world.cluster, &world.owner).await?;
         let instance = session["instance"].as_str().unwrap_or_default().to_owned();
@@ -108,7 +108,7 @@ pub(super) async fn one_writer(world: &World, scene: &mut Scene<'_>) {
 }
 
 /// Waits until the pods change no more, and sees that nothing is written then.
-pub(super) async fn quiet(world: &World) {
+pub(super) async fn quiet(world: &ClusterHarness) {
     eventually("the pods change no more", SETTLED_WITHIN, async || {
         let before = (wanted(world).await?, world.reader().changes(&world.cluster).await?.len());
         tokio::time::sleep(QUIET_FOR).await;

@@ -5,6 +5,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
+mod dependencies;
+mod deploy;
+mod docs;
+mod naming;
+mod scenarios;
+mod security;
+mod tidy;
+
 /// The folder of the manifest.
 pub(crate) fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))

@@ -10,7 +10,7 @@ use super::{Server, record, refused};
 #[tokio::test]
 async fn test_vectors_are_stored_and_come_back() {
     // Each record is stored with its published digest.
-    let vectors: Vec<Value> = serde_json::from_str(include_str!("../../../docs/protocol-v1-vectors.json")).unwrap();
+    let vectors: Vec<Value> = serde_json::from_str(include_str!("../../../../docs/protocol-v1-vectors.json")).unwrap();
     for vector in vectors {
         let server = Server::start().await;
         let mut record = vector["record"].clone();

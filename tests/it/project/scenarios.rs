@@ -213,6 +213,6 @@ fn tests_are_found_by_their_attribute() {
         ["src/model/brake.rs", "src/model/ledger_tests.rs", "src/admin/tests.rs", "src/telemetry/metrics/mod.rs"];
     assert_eq!(paths.map(module), ["model::brake", "model::ledger", "admin", "telemetry::metrics"]);
     let paths =
-        ["tests/it/informer.rs", "tests/it/reference/mod.rs", "tests/it/event_loop/start.rs", "tests/other/main.rs"];
-    assert_eq!(paths.map(module), ["informer", "reference", "event_loop::start", "other"]);
+        ["tests/it/project/docs.rs", "tests/it/informer/mod.rs", "tests/it/event_loop/start.rs", "tests/other/main.rs"];
+    assert_eq!(paths.map(module), ["project::docs", "informer", "event_loop::start", "other"]);
 }

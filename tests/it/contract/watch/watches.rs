@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use futures::StreamExt;
 use serde_json::{Value, json};
 
-use super::world::{LIMIT, World, brief, everywhere, next, notice, text_at, version_of};
+use super::world::{ContractHarness, LIMIT, brief, everywhere, next, notice, text_at, version_of};
 
 fn is(event: &Value, kind: &str, name: &str) -> bool {
     brief(event) == (kind.to_owned(), name.to_owned())
@@ -16,7 +16,7 @@ async fn watch_from_a_list_shows_changes_in_order() {
     everywhere(|world| Box::pin(in_order(world))).await;
 }
 
-async fn in_order(world: &World) {
+async fn in_order(world: &ContractHarness) {
     world.create("old", &json!({})).await;
     let start = world.now().await;
     let made = world.create("a", &json!({"step": "1"})).await;
@@ -54,7 +54,7 @@ async fn watch_without_a_version_shows_existing_pods_first() {
     everywhere(|world| Box::pin(from_nowhere(world))).await;
 }
 
-async fn from_nowhere(world: &World) {
+async fn from_nowhere(world: &ContractHarness) {
     world.create("b", &json!({})).await;
     world.create("a", &json!({})).await;
     for query in ["", "resourceVersion=0", "resourceVersion=0&sendInitialEvents=true&resourceVersionMatch=NotOlderThan"]
@@ -87,7 +87,7 @@ async fn selector_watch_shows_entering_and_leaving() {
     everywhere(|world| Box::pin(transitions(world))).await;
 }
 
-async fn transitions(world: &World) {
+async fn transitions(world: &ContractHarness) {
     let start = world.now().await;
     let mut events = world.watch(&format!("resourceVersion={start}&labelSelector=in")).await;
     world.create("a", &json!({})).await;
@@ -115,7 +115,7 @@ async fn scheduled_pod_is_deleted_in_three_steps() {
     everywhere(|world| Box::pin(graceful(world))).await;
 }
 
-async fn graceful(world: &World) {
+async fn graceful(world: &ContractHarness) {
     let start = world.now().await;
     let mut document = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}});
     document["spec"] =
@@ -147,7 +147,7 @@ async fn bookmark_names_only_a_version() {
     everywhere(|world| Box::pin(bookmarks(world))).await;
 }
 
-async fn bookmarks(world: &World) {
+async fn bookmarks(world: &ContractHarness) {
     let start = world.now().await;
     let query = format!("resourceVersion={start}&allowWatchBookmarks=true&timeoutSeconds=5");
     let began = Instant::now();
@@ -185,7 +185,7 @@ async fn expired_version_is_an_error_event() {
     everywhere(|world| Box::pin(past_and_future(world))).await;
 }
 
-async fn past_and_future(world: &World) {
+async fn past_and_future(world: &ContractHarness) {
     world.create("a", &json!({})).await;
     let future: Vec<Value> = world.watch("resourceVersion=99999999999&timeoutSeconds=1").await.collect().await;
     assert_eq!(future, [Value::Null; 0]);

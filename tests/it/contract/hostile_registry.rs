@@ -20,7 +20,7 @@ use rcgen::{CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, K
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    registry_client::{Script, Server, answer, client, client_of, install_provider, operations, write},
+    contract::registry_client::{Script, Server, answer, client, client_of, install_provider, operations, write},
     support::{SOON, eventually},
 };
 

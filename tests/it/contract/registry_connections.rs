@@ -26,7 +26,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::{
+use crate::contract::{
     hostile_registry::{Authority, Tls},
     registry_client::{Script, Server, answer, client, client_of, install_provider, operations},
 };

@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::world::{World, everywhere, text_at, version_of};
+use super::world::{ContractHarness, everywhere, text_at, version_of};
 
 /// Sends what must be refused and checks the `Status`.
-async fn refused(world: &World, method: &str, path: &str, body: Option<&Value>, code: u16, expected: &Value) {
+async fn refused(world: &ContractHarness, method: &str, path: &str, body: Option<&Value>, code: u16, expected: &Value) {
     let (got, status) = world.send(method, path, body).await;
     assert_eq!(got, code, "{method} {path}: {status}");
     let mut whole = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": code});
@@ -18,7 +18,7 @@ async fn refusals_use_the_api_servers_words() {
     everywhere(|world| Box::pin(words(world))).await;
 }
 
-async fn words(world: &World) {
+async fn words(world: &ContractHarness) {
     let made = world.create("a", &json!({})).await;
     let about = json!({"name": "a", "kind": "pods"});
     let missing =
@@ -61,7 +61,7 @@ async fn a_pod_without_containers_or_name_is_refused() {
     everywhere(|world| Box::pin(incomplete(world))).await;
 }
 
-async fn incomplete(world: &World) {
+async fn incomplete(world: &ContractHarness) {
     let pod = |metadata: Value, containers: Value| json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": containers}});
     let container = json!([{"name": "app", "image": "registry.example.com/app:1"}]);
     for (document, code) in [
@@ -83,7 +83,7 @@ async fn status_is_written_apart_from_the_rest() {
     everywhere(|world| Box::pin(apart(world))).await;
 }
 
-async fn apart(world: &World) {
+async fn apart(world: &ContractHarness) {
     let made = world.create("a", &json!({})).await;
     assert_eq!(made["status"]["phase"], "Pending");
     let mut both = made.clone();
@@ -105,7 +105,7 @@ async fn lease_is_replaced_only_with_its_last_version() {
     everywhere(|world| Box::pin(leases(world))).await;
 }
 
-async fn leases(world: &World) {
+async fn leases(world: &ContractHarness) {
     let lease = |version: &str, holder: &str| {
         json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "leader", "resourceVersion": version},
             "spec": {"holderIdentity": holder, "leaseTransitions": 1}})
@@ -140,7 +140,7 @@ async fn a_cluster_has_an_identity() {
     everywhere(|world| Box::pin(identity(world))).await;
 }
 
-async fn identity(world: &World) {
+async fn identity(world: &ContractHarness) {
     let uid = async || text_at(&world.send("GET", "/api/v1/namespaces/kube-system", None).await.1, "/metadata/uid");
     let first = uid().await;
     assert_eq!(first.len(), 36);

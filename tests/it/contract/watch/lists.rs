@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::world::{World, everywhere, names, text_at, version_of};
+use super::world::{ContractHarness, everywhere, names, text_at, version_of};
 
-async fn create_all(world: &World, names: &[&str]) {
+async fn create_all(world: &ContractHarness, names: &[&str]) {
     for name in names {
         world.create(name, &json!({"app": name, "all": "yes"})).await;
     }
@@ -15,7 +15,7 @@ async fn list_is_ordered_with_its_version_first() {
     everywhere(|world| Box::pin(ordered(world))).await;
 }
 
-async fn ordered(world: &World) {
+async fn ordered(world: &ContractHarness) {
     let empty = world.list("").await;
     assert_eq!(empty["items"], json!([]));
     create_all(world, &["c", "a", "b"]).await;
@@ -37,7 +37,7 @@ async fn pages_show_one_moment_whatever_happens_in_between() {
     everywhere(|world| Box::pin(pages(world))).await;
 }
 
-async fn pages(world: &World) {
+async fn pages(world: &ContractHarness) {
     create_all(world, &["a", "c", "e", "g", "i"]).await;
     let first = world.list("limit=2").await;
     assert_eq!((names(&first), &first["metadata"]["remainingItemCount"]), (vec!["a".into(), "c".into()], &json!(3)));
@@ -59,7 +59,7 @@ async fn expired_token_answers_410_with_another_token() {
     everywhere(|world| Box::pin(expired(world))).await;
 }
 
-async fn expired(world: &World) {
+async fn expired(world: &ContractHarness) {
     create_all(world, &["a", "b", "d"]).await;
     let first = world.list("limit=1").await;
     let request = world.pods(&format!("?limit=1&continue={}", text_at(&first, "/metadata/continue")));
@@ -82,7 +82,7 @@ async fn selectors_choose_pods() {
     everywhere(|world| Box::pin(select(world))).await;
 }
 
-async fn select(world: &World) {
+async fn select(world: &ContractHarness) {
     create_all(world, &["a", "b", "c"]).await;
     let only_a = format!("fieldSelector=metadata.name%3Da,metadata.namespace%3D%3D{}", world.namespace);
     for (query, expected) in [
@@ -115,7 +115,7 @@ async fn resource_version_decides_the_lists_moment() {
     everywhere(|world| Box::pin(moments(world))).await;
 }
 
-async fn moments(world: &World) {
+async fn moments(world: &ContractHarness) {
     create_all(world, &["a", "b"]).await;
     let before = world.now().await;
     world.delete("b").await;
@@ -136,7 +136,7 @@ async fn invalid_requests_are_refused() {
     everywhere(|world| Box::pin(refusals(world))).await;
 }
 
-async fn refusals(world: &World) {
+async fn refusals(world: &ContractHarness) {
     for (query, code, reason, message) in [
         ("labelSelector=a%20b", 400, "BadRequest", "unable to parse requirement: "),
         ("labelSelector=a%3D(", 400, "BadRequest", "unable to parse requirement: "),

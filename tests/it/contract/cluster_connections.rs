@@ -13,8 +13,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
-    hostile_registry::Authority,
-    registry_client::install_provider,
+    contract::{hostile_registry::Authority, registry_client::install_provider},
     support::{
         ForwardProxy, SOON, TlsFront,
         apiserver::{Fault, Kind, Request, Server},
@@ -23,12 +22,12 @@ use crate::{
 };
 
 /// An API server without TLS, and a folder for certificates.
-struct World {
+struct ConnectionHarness {
     api: Server,
     folder: TempDir,
 }
 
-impl World {
+impl ConnectionHarness {
     async fn start() -> Self {
         install_provider();
         Self { api: Server::start(ApiOptions::default()).await.unwrap(), folder: tempfile::tempdir().unwrap() }
@@ -86,7 +85,7 @@ fn copy(from: &TlsFiles, to: &TlsFiles) {
 
 #[tokio::test]
 async fn failed_api_connection_names_cause_and_member() {
-    let world = World::start().await;
+    let world = ConnectionHarness::start().await;
     let (own, ca) = world.authority("own");
     let (_, other) = world.authority("other");
     let good = world.tls(&world.sign(&own, "good", "127.0.0.1"), None).await;
@@ -119,7 +118,7 @@ async fn failed_api_connection_names_cause_and_member() {
 #[tokio::test]
 async fn self_signed_api_certificate_is_trusted() {
     // The kubeconfig names the certificate as its own authority.
-    let world = World::start().await;
+    let world = ConnectionHarness::start().await;
     let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let key = KeyPair::generate().unwrap();
@@ -134,7 +133,7 @@ async fn self_signed_api_certificate_is_trusted() {
 
 #[tokio::test]
 async fn replaced_authority_is_used_after_a_failed_handshake() {
-    let world = World::start().await;
+    let world = ConnectionHarness::start().await;
     let ((first, first_ca), (second, second_ca)) = (world.authority("first"), world.authority("second"));
     let ca = world.path("ca.crt");
     fs::copy(first_ca, &ca).unwrap();
@@ -157,7 +156,7 @@ async fn asked_at_once(cluster: &ClusterConnection) {
 
 #[tokio::test]
 async fn replaced_client_certificate_is_used_without_a_restart() {
-    let world = World::start().await;
+    let world = ConnectionHarness::start().await;
     let (own, ca) = world.authority("own");
     let ((first, first_ca), (second, second_ca)) = (world.authority("first"), world.authority("second"));
     let files = TlsFiles { cert: world.path("client.crt"), key: world.path("client.key") };
@@ -177,7 +176,7 @@ async fn replaced_client_certificate_is_used_without_a_restart() {
 
 #[tokio::test]
 async fn plugin_gives_a_client_certificate_and_its_successor() {
-    let world = World::start().await;
+    let world = ConnectionHarness::start().await;
     let (own, ca) = world.authority("own");
     let ((first, first_ca), (second, second_ca)) = (world.authority("first"), world.authority("second"));
     let credential = |files: &TlsFiles| {
@@ -203,7 +202,7 @@ async fn plugin_gives_a_client_certificate_and_its_successor() {
 
 #[tokio::test]
 async fn requests_go_through_the_proxy_of_the_kubeconfig() {
-    let world = World::start().await;
+    let world = ConnectionHarness::start().await;
     let (own, ca) = world.authority("own");
     let front = world.tls(&world.sign(&own, "served", "api.example"), None).await;
     let proxy = ForwardProxy::start(front.address).await;
@@ -223,7 +222,7 @@ async fn requests_go_through_the_proxy_of_the_kubeconfig() {
 
 #[tokio::test]
 async fn socks_proxy_carries_requests() {
-    let world = World::start().await;
+    let world = ConnectionHarness::start().await;
     let (own, ca) = world.authority("own");
     let front = world.tls(&world.sign(&own, "served", "api.example"), None).await;
     let proxy = ForwardProxy::start(front.address).await;
@@ -243,7 +242,7 @@ async fn socks_proxy_carries_requests() {
 
 #[tokio::test]
 async fn failing_proxy_is_named_with_its_setting() {
-    let world = World::start().await;
+    let world = ConnectionHarness::start().await;
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let api = world.api.url().trim_start_matches("http://").trim_end_matches('/').to_owned();
     for (server, scheme, proxy, parts) in [
@@ -269,7 +268,7 @@ async fn failing_proxy_is_named_with_its_setting() {
 
 #[tokio::test]
 async fn proxy_reads_requests_without_tls() {
-    let world = World::start().await;
+    let world = ConnectionHarness::start().await;
     let api = world.api.url().trim_start_matches("http://").trim_end_matches('/').parse().unwrap();
     let proxy = ForwardProxy::start(api).await;
     let url = format!("http://me:p%40ss@{}", proxy.address);
@@ -282,7 +281,7 @@ async fn proxy_reads_requests_without_tls() {
 
 #[tokio::test]
 async fn unusable_authority_is_refused_by_its_member() {
-    let world = World::start().await;
+    let world = ConnectionHarness::start().await;
     for (member, value) in [("certificate-authority-data", "aGVsbG8="), ("certificate-authority", "ca.crt")] {
         fs::write(world.path("ca.crt"), "hello").unwrap();
         let cluster = json!({"server": "https://127.0.0.1:1", member: value});
@@ -293,7 +292,7 @@ async fn unusable_authority_is_refused_by_its_member() {
 
 #[tokio::test]
 async fn refused_token_is_read_again_at_once() {
-    let world = World::start().await;
+    let world = ConnectionHarness::start().await;
     fs::write(world.path("token"), "\u{feff} first \r\n").unwrap();
     world.accept_only("Bearer first");
     let (_front, cluster) = TlsFront::of_cluster(&world.api.url(), world.folder.path()).await;
@@ -311,7 +310,7 @@ async fn refused_token_is_read_again_at_once() {
 /// A clock that is wrong makes a valid token look expired, so the server decides.
 #[tokio::test]
 async fn expired_plugin_token_is_used_until_refused() {
-    let world = World::start().await;
+    let world = ConnectionHarness::start().await;
     let script = r#"echo run >> "$0.runs"
 printf '{"apiVersion":"client.authentication.k8s.io/v1","status":{"token":"t%s","expirationTimestamp":"%s"}}' \
 "$(grep -c run "$0.runs")" 2020-01-01T00:00:00Z"#;

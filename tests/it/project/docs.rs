@@ -215,7 +215,8 @@ fn variables(text: &str) -> BTreeSet<String> {
 /// Files that tests, benches and checks are made of, except this one.
 fn sources() -> Vec<PathBuf> {
     let folders = ["tests", "benches", "src"];
-    let sources = folders.into_iter().flat_map(project::sources).filter(|file| !file.ends_with("tests/it/docs.rs"));
+    let sources =
+        folders.into_iter().flat_map(project::sources).filter(|file| !file.ends_with("tests/it/project/docs.rs"));
     sources.chain([project::root().join(".ci/run")]).collect()
 }
 

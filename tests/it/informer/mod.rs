@@ -41,7 +41,7 @@ use crate::support::{
 const NEVER: Duration = Duration::from_secs(3_600);
 
 /// A stand-in, and an informer on it.
-struct World {
+struct InformerHarness {
     server: Server,
     view: View,
     pod_events: mpsc::Receiver<PodEvent>,
@@ -51,13 +51,13 @@ struct World {
     task: JoinHandle<Result<(), informer::Error>>,
 }
 
-impl Drop for World {
+impl Drop for InformerHarness {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-impl World {
+impl InformerHarness {
     async fn start(faults: impl IntoIterator<Item = Fault>, scope: PodSelection) -> Self {
         Self::with_timers(faults, scope, NEVER, NEVER).await
     }
@@ -205,7 +205,7 @@ impl World {
 
 #[tokio::test]
 async fn watched_changes_are_stored_and_reported() {
-    let mut world = World::listed([]).await;
+    let mut world = InformerHarness::listed([]).await;
     assert_eq!(world.lists(), 1);
     let (a, before) = (world.uid("a"), world.view.len());
     world.server.create(pod("d").namespace("shop").running()).unwrap();
@@ -219,7 +219,7 @@ async fn watched_changes_are_stored_and_reported() {
 #[tokio::test]
 async fn pod_replaced_in_place_gives_two_events() {
     // One MODIFIED event gives the old pod's deletion and an event of the new pod.
-    let mut world = World::listed([]).await;
+    let mut world = InformerHarness::listed([]).await;
     let old = world.uid("b");
     world.server.replace_in_place(pod("b").namespace("shop").running()).unwrap();
     world.equal().await;
@@ -231,7 +231,7 @@ async fn pod_replaced_in_place_gives_two_events() {
 #[tokio::test]
 async fn deletions_missed_by_the_watch_show_by_absence() {
     // The next list lacks the pods, and no deletion event reports them.
-    let mut world = World::listed([]).await;
+    let mut world = InformerHarness::listed([]).await;
     world.server.delete_silently("shop", "a").unwrap();
     world.server.compact();
     world.server.drop_watches();
@@ -242,7 +242,7 @@ async fn deletions_missed_by_the_watch_show_by_absence() {
 
 #[tokio::test]
 async fn requested_list_finds_a_lost_event() {
-    let mut world = World::listed([]).await;
+    let mut world = InformerHarness::listed([]).await;
     world.server.delete_silently("shop", "c").unwrap();
     world.relist.send_modify(|asked| *asked += 1);
     world.equal().await;
@@ -251,7 +251,7 @@ async fn requested_list_finds_a_lost_event() {
 
 #[tokio::test]
 async fn watch_refused_with_410_leads_to_a_relist() {
-    let mut world = World::listed([Fault::status(Kind::Watch, 410)]).await;
+    let mut world = InformerHarness::listed([Fault::status(Kind::Watch, 410)]).await;
     world.server.create(pod("d").namespace("shop").running()).unwrap();
     world.equal().await;
     world.told("a second list", |s| matches!(s, PodEvent::Listed { list, .. } if list.pods >= 3)).await;
@@ -261,9 +261,9 @@ async fn watch_refused_with_410_leads_to_a_relist() {
 #[tokio::test]
 async fn undecodable_pod_is_not_taken_for_deleted() {
     // Its record stays as it was.
-    let mut world = World::listed([]).await;
+    let mut world = InformerHarness::listed([]).await;
     let uid = world.uid("b").as_str().into();
-    let digest = |world: &World| world.view.get(&uid).unwrap().content.unwrap().digest;
+    let digest = |world: &InformerHarness| world.view.get(&uid).unwrap().content.unwrap().digest;
     let before = digest(&world);
     world.server.spoil("b");
     world.relist.send_modify(|asked| *asked += 1);
@@ -279,7 +279,7 @@ async fn undecodable_pod_is_not_taken_for_deleted() {
 #[tokio::test]
 async fn undecodable_event_restarts_the_watch() {
     let line = r#"{"type":"MODIFIED","object":"what?"}"#;
-    let mut world = World::listed([Fault::line(0, line)]).await;
+    let mut world = InformerHarness::listed([Fault::line(0, line)]).await;
     world.server.create(pod("d").namespace("shop").running()).unwrap();
     world.equal().await;
     assert!(world.count("watch_errors_total"));
@@ -294,7 +294,7 @@ async fn failed_lists_show_nothing_and_are_retried() {
         Fault::html(Kind::List),
         Fault::cut(Kind::List, 0),
     ];
-    let mut world = World::listed(faults).await;
+    let mut world = InformerHarness::listed(faults).await;
     world.hear();
     assert_eq!((world.lists(), world.view.len()), (1, 3), "one list was complete");
     assert!(world.count("watch_errors_total 5"));
@@ -302,7 +302,7 @@ async fn failed_lists_show_nothing_and_are_retried() {
 
 #[tokio::test]
 async fn list_older_than_the_view_is_discarded() {
-    let mut world = World::listed([]).await;
+    let mut world = InformerHarness::listed([]).await;
     let earlier = world.server.snapshot();
     world.server.create(pod("d").namespace("shop").running()).unwrap();
     world.server.delete("shop", "a").unwrap();
@@ -326,7 +326,7 @@ async fn list_older_than_the_view_is_discarded() {
 #[tokio::test]
 async fn broken_connections_lose_nothing() {
     let faults = [Fault::cut(Kind::Watch, 1), Fault::end(1), Fault::cut(Kind::Watch, 0)];
-    let mut world = World::listed(faults).await;
+    let mut world = InformerHarness::listed(faults).await;
     for name in ["d", "e", "f", "g"] {
         world.server.create(pod(name).namespace("shop").running()).unwrap();
         world.server.delete("shop", name).unwrap();
@@ -341,7 +341,7 @@ async fn broken_connections_lose_nothing() {
 async fn deletion_event_under_a_selector_is_ambiguous() {
     // With a selector, the pod may have been deleted, or changed and deselected.
     let scope = PodSelection { label_selector: Some("app in (a,b)".into()), ..PodSelection::default() };
-    let mut world = World::start([], scope).await;
+    let mut world = InformerHarness::start([], scope).await;
     world.told("the list", |s| matches!(s, PodEvent::Listed { list, .. } if list.pods == 2)).await;
     let uid = world.uid("a");
     world.server.update("shop", "a", |pod| pod["metadata"]["labels"]["app"] = "z".into()).unwrap();
@@ -352,7 +352,7 @@ async fn deletion_event_under_a_selector_is_ambiguous() {
 #[tokio::test]
 async fn excluded_namespaces_are_not_watched() {
     let scope = PodSelection { excluded_namespaces: vec!["shop".into()], ..PodSelection::default() };
-    let mut world = World::start([], scope).await;
+    let mut world = InformerHarness::start([], scope).await;
     world.told("the list", |s| matches!(s, PodEvent::Listed { list, .. } if list.pods == 0)).await;
     world.server.create(pod("x").namespace("other").running()).unwrap();
     world.told("the pod of another namespace", |s| matches!(s, PodEvent::Applied { .. })).await;
@@ -362,7 +362,7 @@ async fn excluded_namespaces_are_not_watched() {
 #[tokio::test]
 async fn list_longer_than_the_relist_interval_completes() {
     let slow = [Fault::delay(Kind::List, Duration::from_millis(300)).always()];
-    let mut world = World::with_timers(slow, PodSelection::default(), Duration::from_millis(50), NEVER).await;
+    let mut world = InformerHarness::with_timers(slow, PodSelection::default(), Duration::from_millis(50), NEVER).await;
     world.equal().await;
     world.server.create(pod("d").namespace("shop").running()).unwrap();
     world.server.delete("shop", "a").unwrap();
@@ -375,7 +375,7 @@ async fn list_longer_than_the_relist_interval_completes() {
 
 #[tokio::test]
 async fn restored_cluster_is_noticed_despite_silent_watch() {
-    let mut world = World::with_timers([], PodSelection::default(), NEVER, Duration::from_millis(500)).await;
+    let mut world = InformerHarness::with_timers([], PodSelection::default(), NEVER, Duration::from_millis(500)).await;
     world.equal().await;
     let earlier = world.server.snapshot();
     for name in ["d", "e", "f"] {

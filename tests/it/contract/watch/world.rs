@@ -29,7 +29,7 @@ pub(super) const LIMIT: Duration = Duration::from_secs(30);
 static NOT_TRIED: Once = Once::new();
 
 /// One server, and a namespace of one's own in it.
-pub(super) struct World {
+pub(super) struct ContractHarness {
     client: Client,
     pub(super) namespace: String,
     /// The stand-in; `None` stands for a real server.
@@ -40,10 +40,10 @@ pub(super) struct World {
 pub(super) type Case<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 
 /// Runs a case against the stand-in, and against a real server if one is named.
-pub(super) async fn everywhere(case: impl for<'a> Fn(&'a World) -> Case<'a>) {
+pub(super) async fn everywhere(case: impl for<'a> Fn(&'a ContractHarness) -> Case<'a>) {
     let server = Server::start(ApiOptions::default()).await.unwrap();
     let config = Config::new(server.url().parse().unwrap());
-    run(World::new(config, Some(server)), &case).await;
+    run(ContractHarness::new(config, Some(server)), &case).await;
     match std::env::var_os("POD_REGISTRAR_TEST_KUBECONFIG") {
         None => NOT_TRIED.call_once(|| {
             notice("this and its like are not tried on a real API server: POD_REGISTRAR_TEST_KUBECONFIG is not set");
@@ -51,12 +51,12 @@ pub(super) async fn everywhere(case: impl for<'a> Fn(&'a World) -> Case<'a>) {
         Some(path) => {
             let kubeconfig = Kubeconfig::read_from(path).unwrap();
             let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
-            run(World::new(config, None), &case).await;
+            run(ContractHarness::new(config, None), &case).await;
         }
     }
 }
 
-async fn run(world: World, case: &impl for<'a> Fn(&'a World) -> Case<'a>) {
+async fn run(world: ContractHarness, case: &impl for<'a> Fn(&'a ContractHarness) -> Case<'a>) {
     world.prepare().await;
     let outcome = AssertUnwindSafe(case(&world)).catch_unwind().await;
     world.send("DELETE", &format!("/api/v1/namespaces/{}", world.namespace), None).await;
@@ -73,7 +73,7 @@ pub(super) fn notice(text: &str) {
     stderr().write_all(format!("{test}: {text}\n").as_bytes()).unwrap();
 }
 
-impl World {
+impl ContractHarness {
     fn new(mut config: Config, stand_in: Option<Server>) -> Self {
         config.default_retry = false;
         let namespace = format!("contract-{:08x}", fastrand::u32(..));
