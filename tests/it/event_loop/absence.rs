@@ -1,4 +1,4 @@
-//! Deletions by absence: found, confirmed, braked, held.
+//! Deletions that are inferred from absence: confirmed, guarded or held.
 
 use super::{
     fake::{Fake, Fault},
@@ -9,7 +9,7 @@ use pod_registrar::{
     reconcile::{decide::Removal, outcome::Failure},
 };
 
-/// A registry that holds so many pods of an earlier run.
+/// A registry that holds the records of this many pods from an earlier run.
 async fn filled(count: usize) -> Fake {
     let registry = Fake::new();
     EventLoopHarness::settled(registry.clone(), many(count, "a")).await.stop().await.unwrap();
@@ -27,8 +27,8 @@ async fn few_absences_leave_after_a_cluster_check() {
     let world = EventLoopHarness::settled(registry.clone(), many(95, "a")).await;
     world.assert_equal();
     assert_eq!(deleted(&registry), 5);
-    assert_eq!(world.checks.len(), 1, "identity is asked once");
-    assert!(world.checks[0].is_empty(), "few need no sample");
+    assert_eq!(world.checks.len(), 1, "the cluster is identified once");
+    assert!(world.checks[0].is_empty(), "few absences need no sample");
     let removals: Vec<_> =
         registry.state().writes.iter().flat_map(|w| w.items.clone()).filter_map(|i| i.removal).collect();
     assert!(removals.iter().all(|removal| *removal == Removal::Inferred));
@@ -41,7 +41,7 @@ async fn thousand_absences_leave_within_a_minute() {
     let mut world = EventLoopHarness::start(registry.clone(), many(2_000, "a"), options());
     world.list().await;
     world.pass(9 * SECOND).await;
-    assert_eq!(deleted(&registry), 0, "not on the word of one list");
+    assert_eq!(deleted(&registry), 0, "one list confirms nothing");
     assert!(world.metrics.encode().unwrap().contains("pod_registrar_deletions_held 1000"));
     world.pass(50 * SECOND).await;
     world.assert_equal();
@@ -74,7 +74,7 @@ async fn empty_list_deletes_nothing_until_confirmed() {
     world.pods.clear();
     world.list().await;
     world.pass(60 * SECOND).await;
-    assert_eq!(deleted(&registry), 30, "a cluster that is really empty");
+    assert_eq!(deleted(&registry), 30, "the cluster is really empty");
 }
 
 #[tokio::test(start_paused = true)]
@@ -88,10 +88,10 @@ async fn pods_that_a_look_up_finds_are_held() {
     world.apply(pod("new", "a")).await;
     world.delete("uid-00001").await;
     world.pass(1_800 * SECOND).await;
-    assert_eq!(deleted(&registry), 1, "watched deletions pass");
+    assert_eq!(deleted(&registry), 1, "observed deletions pass");
     assert!(registry.state().records.contains_key("new"));
     assert!(world.metrics.encode().unwrap().contains("pod_registrar_deletions_held 500"));
-    assert!(world.checks.len() > 3, "it is looked at again and again");
+    assert!(world.checks.len() > 3, "the absences are checked again and again");
     world.look_up = LookUp::Truth;
     world.pass(600 * SECOND).await;
     world.assert_equal();
@@ -125,10 +125,10 @@ async fn list_from_before_the_inventory_proves_no_absence() {
     let registry = filled(10).await;
     let mut world = EventLoopHarness::start(registry.clone(), many(10, "a"), options());
     let newest = world.pods.remove("uid-00009").unwrap();
-    world.obey = false;
+    world.lists_arrive = false;
     world.list().await;
     world.pass(30 * SECOND).await;
-    assert_eq!(deleted(&registry), 0, "the pod may have been made after the list and registered by another writer");
+    assert_eq!(deleted(&registry), 0, "another writer may have registered the pod after the list");
     world.pods.insert("uid-00009".into(), newest);
     world.list().await;
     world.pass(30 * SECOND).await;
@@ -197,5 +197,5 @@ async fn uncertain_record_that_never_arrived_is_not_held() {
     world.list().await;
     world.pass(60 * SECOND).await;
     assert_eq!((world.figure("records{state=\"doubt\"}"), world.figure("deletions_held")), (0, 0));
-    assert!(world.in_step() && registry.state().records.is_empty());
+    assert!(world.is_in_sync() && registry.state().records.is_empty());
 }

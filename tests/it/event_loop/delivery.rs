@@ -1,4 +1,4 @@
-//! Delivery: latency, order, coalescing, and items that the registry does not take.
+//! Delivery: latency, order, coalescing, and items that the registry does not accept.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ async fn a_lone_change_leaves_at_once() {
     assert_eq!(ms_between(changed, state.writes.last().unwrap().at), 0);
 }
 
-/// Whatever keeps the loop from its events is part of a change's latency.
+/// The latency of a change includes everything that keeps the loop from reading its events.
 #[tokio::test(start_paused = true)]
 async fn latency_counts_from_the_events_arrival() {
     let mut world = EventLoopHarness::settled(Fake::new(), many(3, "a")).await;
@@ -114,7 +114,7 @@ async fn rejected_record_is_parked_while_others_pass() {
     assert_eq!(registry.state().records.len(), 49);
     let items = registry.state().items();
     world.pass(600 * SECOND).await;
-    assert_eq!(registry.state().items(), items, "it is not tried again as it is");
+    assert_eq!(registry.state().items(), items, "an unchanged record is not sent again");
     registry.state().poison.clear();
     world.apply(pod("uid-00007", "mended")).await;
     world.pass(SECOND).await;
@@ -138,7 +138,7 @@ async fn a_record_that_breaks_every_batch_is_isolated() {
     let mut world = EventLoopHarness::start(registry.clone(), many(500, "a"), options());
     world.list().await;
     world.pass(15 * SECOND).await;
-    assert_eq!(registry.state().records.len(), 499, "all others are there");
+    assert_eq!(registry.state().records.len(), 499, "all others are registered");
     registry.state().breaks_batches.clear();
     world.pass(120 * SECOND).await;
     world.assert_equal();
@@ -184,7 +184,7 @@ async fn unanswered_write_is_retried_to_one_effect() {
 async fn superseded_version_is_passed() {
     let registry = Fake::new();
     let mut world = EventLoopHarness::settled(registry.clone(), [pod("x", "a")]).await;
-    // Somebody wrote in our session, far ahead of us.
+    // Another client wrote in our session, with a much higher version.
     let (epoch, edited) = (registry.state().epoch, pod("x", "edited").content.unwrap().digest);
     let version = pod_registrar::model::ids::Version { epoch, seq: 4_000 };
     registry.state().records.insert("x".into(), (version, edited));
@@ -214,7 +214,7 @@ async fn batches_keep_to_the_registrys_limits() {
     registry.state().max_batch_items = 7;
     let world = EventLoopHarness::settled(registry.clone(), many(100, "a")).await;
     world.assert_equal();
-    assert_eq!(registry.state().writes.len(), 15, "as few as seven at a time allow");
+    assert_eq!(registry.state().writes.len(), 15, "the fewest that batches of seven allow");
     let registry = Fake::new();
     registry.state().max_batch_bytes = 1_000;
     let world = EventLoopHarness::settled(registry.clone(), many(100, "a")).await;
@@ -236,7 +236,7 @@ async fn record_too_large_for_batches_goes_alone() {
 
 #[tokio::test(start_paused = true)]
 async fn registry_refusing_all_batches_gets_single_requests() {
-    // It finds every batch too large, and nothing is parked.
+    // The registry refuses every batch as too large; no record is parked.
     let registry = Fake::new();
     registry.state().refuses_batches = true;
     let mut world = EventLoopHarness::settled(registry.clone(), many(20, "a")).await;

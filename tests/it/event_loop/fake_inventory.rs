@@ -1,4 +1,4 @@
-//! What the fake registry's inventory says.
+//! The inventory of the fake registry, and its faults.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use pod_registrar::{
 
 use super::fake::Fake;
 
-/// What heartbeats and digests are refused with, and the bucket whose pages fail.
+/// The answers to heartbeats and digests, and the bucket whose pages fail.
 #[derive(Default)]
 pub(super) struct Refusals {
     pub(super) heartbeats: Option<Failure>,
@@ -18,7 +18,7 @@ pub(super) struct Refusals {
 }
 
 impl Fake {
-    /// A page of the inventory, and how long it takes.
+    /// A page of the inventory, and the time that it takes.
     pub(super) fn page_of_inventory(
         &self,
         bucket: Option<Bucket>,

@@ -22,7 +22,7 @@ fn leader(term: u64) -> Leadership {
     Leadership::Leader { term, until: Moment::from_secs(u64::MAX) }
 }
 
-/// A standby that has seen these pods.
+/// A standby that has listed these pods.
 async fn standby(registry: &Fake, pods: impl IntoIterator<Item = pod_registrar::model::pod::Pod>) -> EventLoopHarness {
     let mut world = EventLoopHarness::start_as(Leadership::Follower, registry.clone(), pods, options());
     world.list().await;
@@ -30,7 +30,7 @@ async fn standby(registry: &Fake, pods: impl IntoIterator<Item = pod_registrar::
     world
 }
 
-/// Everything by which a registry or a reader of it could notice us: writes, sessions, heartbeats, readings, pages.
+/// Everything that a registry sees of a writer: writes, sessions, heartbeats, readings, pages.
 fn said(state: &State) -> [usize; 5] {
     [state.writes.len(), state.opened.len(), state.beats.len(), state.readings.len(), state.pages]
 }
@@ -43,7 +43,7 @@ fn deletes(registry: &Fake) -> Vec<Option<Removal>> {
 
 #[tokio::test(start_paused = true)]
 async fn standby_writes_nothing() {
-    // Its takeover of an unchanged registry costs one comparison of digests.
+    // A takeover with an unchanged registry costs one comparison of digests.
     let registry = Fake::new();
     EventLoopHarness::settled(registry.clone(), many(700, "a")).await.stop().await.unwrap();
     let before = registry.read(said);
@@ -81,13 +81,13 @@ async fn takeover_sends_what_the_standby_saw() {
     let registry = Fake::new();
     EventLoopHarness::settled(registry.clone(), many(700, "a")).await.stop().await.unwrap();
     let mut world = standby(&registry, many(700, "a")).await;
-    // The leader died: nobody told the registry of any of this. More ends than the brake would let pass.
+    // The leader is dead, so the registry learns nothing. These are more deletions than the absence guard lets through.
     for n in 0..300 {
         world.delete(&format!("uid-{n:05}")).await;
     }
     world.apply(pod("new", "a")).await;
     world.apply(pod("uid-00400", "b")).await;
-    // It came back: it is not to be deleted.
+    // This pod is back, so it must not be deleted.
     world.apply(pod("uid-00299", "a")).await;
     world.pass(60 * SECOND).await;
     world.lead(leader(4));
@@ -112,7 +112,7 @@ async fn remembered_deletions_are_bounded() {
         }
         world.pass(SECOND).await;
     }
-    assert!(world.metrics.encode().unwrap().contains("pod_registrar_pending 0"), "ends are not work");
+    assert!(world.metrics.encode().unwrap().contains("pod_registrar_pending 0"), "a standby has nothing pending");
     world.delete("uid-00008").await;
     world.pass(SECOND).await;
     world.lead(leader(1));
@@ -153,7 +153,7 @@ async fn lost_leadership_stops_all_requests() {
     assert_eq!(registry.read(said), before);
     let figures = world.metrics.encode().unwrap();
     assert!(figures.contains("pod_registrar_leader 0") && figures.contains("pod_registrar_writer 0"));
-    // Meanwhile another leader did all that, and something else besides.
+    // Another leader does all of that, and more.
     {
         let mut state = registry.state();
         state.records.remove("uid-00010");
@@ -164,7 +164,7 @@ async fn lost_leadership_stops_all_requests() {
     world.pass(5 * SECOND).await;
     world.assert_equal();
     let state = registry.state();
-    assert_eq!((state.opened.len(), state.opened[1].1.min_epoch), (2, Some(1)), "one session a term");
+    assert_eq!((state.opened.len(), state.opened[1].1.min_epoch), (2, Some(1)), "one session per term");
     assert_eq!((world.lists, world.second_lists), (1, 0));
     let written: Vec<_> = state.writes[before[0]..].iter().flat_map(|write| &write.items).collect();
     assert_eq!(written.len(), 3, "x, and the two that differ");
@@ -184,7 +184,7 @@ async fn unrenewed_leadership_ends_by_itself() {
         world.apply(pod(&format!("x{n}"), "a")).await;
         world.pass(SECOND).await;
     }
-    assert_eq!(registry.state().opened.len(), 1, "a renewal is no new term");
+    assert_eq!(registry.state().opened.len(), 1, "a renewal starts no new term");
     let over = Instant::now() - (world.clock.now() - (begun + 15 * SECOND));
     let state = registry.state();
     assert!(state.writes.last().unwrap().at <= over && state.beats.iter().all(|(at, _)| *at <= over));
@@ -197,13 +197,13 @@ async fn writes_in_flight_end_with_the_leadership() {
     let mut world = EventLoopHarness::start_as(leader(1), registry.clone(), many(3, "a"), options());
     world.list().await;
     world.pass(5 * SECOND).await;
-    // The registry applies what it is sent after 4 s; the request is given up before that.
+    // The registry applies a write after 4 s; the request is cancelled before that.
     registry.state().latency = 4 * SECOND;
     world.apply(pod("x", "a")).await;
     world.pass(SECOND).await;
     world.lead(Leadership::Follower);
     world.pass(60 * SECOND).await;
-    assert!(!registry.state().records.contains_key("x"), "nothing is written after the leadership");
+    assert!(!registry.state().records.contains_key("x"), "nothing is written after the term");
     registry.state().latency = Duration::ZERO;
     world.lead(leader(3));
     world.pass(5 * SECOND).await;
@@ -221,7 +221,7 @@ async fn writes_in_flight_end_when_the_lease_lapses() {
     world.pass(5 * SECOND).await;
     registry.state().latency = 6 * SECOND;
     world.apply(pod("x", "a")).await;
-    // Nobody tells the loop: its own clock does.
+    // No election result arrives: the loop goes by its own clock.
     world.pass(60 * SECOND).await;
     assert!(!registry.state().records.contains_key("x"));
 }
@@ -279,7 +279,7 @@ async fn handover_stop_keeps_its_time_limit() {
     let (asked, sent) = (Instant::now(), registry.state().writes.len());
     world.stop().await.unwrap();
     assert!(ms_between(asked, Instant::now()) <= 1_500);
-    assert_eq!(registry.read(|s| (s.writes.len(), s.closed)), (sent, Some(1)), "nothing is sent any more");
+    assert_eq!(registry.read(|s| (s.writes.len(), s.closed)), (sent, Some(1)), "nothing more is sent");
 }
 
 #[tokio::test(start_paused = true)]
@@ -306,7 +306,7 @@ async fn deletions_before_the_first_session_are_bounded() {
 
 #[tokio::test(start_paused = true)]
 async fn answer_after_its_term_is_harmless() {
-    // The process sleeps, as on a stopped machine: the answer to a write and the end of the term come together.
+    // The process sleeps, as on a suspended machine: an answer and the end of the term arrive together.
     let registry = Fake::new();
     let mut world = EventLoopHarness::start_as(leader(1), registry.clone(), many(3, "a"), options());
     world.list().await;

@@ -1,4 +1,4 @@
-//! A registry that is away, slow to come back, or does not like our credential.
+//! A registry that is down, that recovers slowly, or that refuses the credential.
 
 use pod_registrar::reconcile::outcome::{Failure, OperationKind};
 use tokio::time::Instant;
@@ -22,17 +22,17 @@ async fn retry_after_for_all_is_obeyed_by_all() {
     world.pass(60 * SECOND).await;
     world.assert_equal();
     let state = registry.state();
-    let quiet = state.writes[1..].iter().map(|w| w.at).chain(state.questions[1..].iter().copied()).min().unwrap();
+    let quiet = state.writes[1..].iter().map(|w| w.at).chain(state.probes[1..].iter().copied()).min().unwrap();
     assert!(ms_between(asked, quiet) >= 20_000);
 }
 
 #[tokio::test(start_paused = true)]
 async fn outage_costs_probes_but_no_writes() {
-    // When it ends, deletions are sent first.
+    // After the outage, deletions are sent first.
     let registry = Fake::new();
     let mut world = EventLoopHarness::settled(registry.clone(), many(2_000, "a")).await;
     registry.state().down = Some(Failure::Unreachable("connection refused".into()));
-    let (writes, questions) = registry.read(|s| (s.writes.len(), s.questions.len()));
+    let (writes, probes) = registry.read(|s| (s.writes.len(), s.probes.len()));
     for round in 0..60 {
         for pod in many(400, &format!("round {round}")) {
             world.apply(pod).await;
@@ -41,10 +41,10 @@ async fn outage_costs_probes_but_no_writes() {
         world.delete(&format!("uid-0{:04}", 1_000 + round)).await;
         world.pass(60 * SECOND).await;
     }
-    let tried = registry.state().writes.len() - writes;
-    assert!(tried <= 4, "{tried} writes into an outage of an hour");
-    let asked = registry.state().questions.len() - questions;
-    assert!((700..=1_500).contains(&asked), "{asked} questions in an hour");
+    let attempted = registry.state().writes.len() - writes;
+    assert!(attempted <= 4, "{attempted} writes during an outage of one hour");
+    let asked = registry.state().probes.len() - probes;
+    assert!((700..=1_500).contains(&asked), "{asked} probes in an hour");
     registry.state().down = None;
     let ended = Instant::now();
     world.pass(10 * SECOND).await;
@@ -53,7 +53,7 @@ async fn outage_costs_probes_but_no_writes() {
     let caught_up: Vec<_> = state.writes.iter().filter(|w| w.at >= ended).collect();
     let kinds: Vec<_> = caught_up.iter().flat_map(|w| &w.items).map(|i| i.kind).collect();
     let deletes = kinds.iter().filter(|kind| **kind == OperationKind::Delete).count();
-    assert_eq!((deletes, kinds.len()), (60, 60 + 400 + 60), "one write a pod");
+    assert_eq!((deletes, kinds.len()), (60, 60 + 400 + 60), "one write per pod");
     assert!(kinds[..60].iter().all(|kind| *kind == OperationKind::Delete));
 }
 
@@ -63,13 +63,13 @@ async fn refused_credential_is_read_again() {
     let registry = Fake::new();
     let mut world = EventLoopHarness::settled(registry.clone(), []).await;
     registry.state().down = Some(Failure::Unauthorized { status: 401, detail: String::new(), named: true });
-    let questions = registry.state().questions.len();
+    let probes = registry.state().probes.len();
     for pod in many(100, "a") {
         world.apply(pod).await;
     }
     world.pass(600 * SECOND).await;
-    let asked = registry.state().questions.len() - questions;
-    assert!((15..=60).contains(&asked), "{asked} questions in ten minutes");
+    let asked = registry.state().probes.len() - probes;
+    assert!((15..=60).contains(&asked), "{asked} probes in ten minutes");
     assert!(registry.state().refreshed >= asked);
     registry.state().down = None;
     world.pass(40 * SECOND).await;
@@ -107,7 +107,7 @@ async fn registry_outage_affects_neither_liveness_nor_readiness() {
 
 #[tokio::test(start_paused = true)]
 async fn repeated_410_answers_back_off() {
-    // A proxy answers every write with the status 410.
+    // A proxy answers every write with status 410.
     let registry = Fake::new();
     let mut world = EventLoopHarness::settled(registry.clone(), []).await;
     for _ in 0..1_000 {
@@ -116,8 +116,8 @@ async fn repeated_410_answers_back_off() {
     let writes = registry.state().writes.len();
     world.apply(pod("x", "a")).await;
     world.pass(60 * SECOND).await;
-    let tried = registry.state().writes.len() - writes;
-    assert!((5..=40).contains(&tried), "{tried} writes in a minute");
+    let attempted = registry.state().writes.len() - writes;
+    assert!((5..=40).contains(&attempted), "{attempted} writes in a minute");
     registry.state().faults.clear();
     world.pass(20 * SECOND).await;
     world.assert_equal();

@@ -1,4 +1,4 @@
-//! The writer's session: heartbeats, fencing, a registry that forgot us, and the stop.
+//! The writer's session: heartbeats, fencing, a registry that forgets the session, and the stop.
 
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ async fn heartbeat_of_a_busy_cluster_is_synced() {
     }
     let state = registry.state();
     assert!(state.beats.len() >= 4 && state.beats.iter().all(|(_, beat)| beat.synced));
-    assert!(state.beats.iter().any(|(_, beat)| beat.counts.unwrap().pending > 0), "a change was on its way");
+    assert!(state.beats.iter().any(|(_, beat)| beat.counts.unwrap().pending > 0), "a change was pending");
 }
 
 #[tokio::test(start_paused = true)]
@@ -56,7 +56,7 @@ async fn fenced_writer_waits_until_the_other_session_ends() {
     let (opened, writes) = registry.read(|s| (s.opened.len(), s.writes.len()));
     world.apply(pod("y", "a")).await;
     world.pass(600 * SECOND).await;
-    assert_eq!(registry.read(|s| (s.opened.len(), s.writes.len())), (opened, writes), "it is silent");
+    assert_eq!(registry.read(|s| (s.opened.len(), s.writes.len())), (opened, writes), "it sends nothing");
     assert!(!world.health.ready().ok() && world.health.live().ok());
     assert!(world.metrics.encode().unwrap().contains("pod_registrar_fenced 1"));
     registry.state().end_session();
@@ -72,7 +72,7 @@ async fn unknown_own_session_is_adopted() {
     let registry = Fake::new();
     let mut world = EventLoopHarness::settled(registry.clone(), many(3, "a")).await;
     {
-        // As by a request that was given up and arrived all the same.
+        // As if a request that timed out had arrived after all.
         let mut state = registry.state();
         state.supersede("test:0000");
     }
@@ -93,8 +93,8 @@ async fn probe_with_a_writes_answer_backs_off() {
         let mut world = EventLoopHarness::start(registry.clone(), many(3, "a"), super::world::options());
         world.list().await;
         world.pass(60 * SECOND).await;
-        let asked = registry.state().questions.len();
-        assert!((10..=40).contains(&asked), "{failure}: {asked} questions in a minute");
+        let asked = registry.state().probes.len();
+        assert!((10..=40).contains(&asked), "{failure}: {asked} probes in a minute");
         registry.state().down = None;
         world.pass(10 * SECOND).await;
         world.assert_equal();
@@ -135,7 +135,7 @@ async fn resync_repairs_changes_of_other_clients() {
     world.pass(2_100 * SECOND).await;
     world.assert_equal();
     assert_eq!(registry.state().items() - items, 3);
-    assert_eq!(world.lists, 2, "only a list begun after the inventory shows that the ghost is one");
+    assert_eq!(world.lists, 2, "only a list that began after the inventory shows that `ghost` is no pod");
     for kind in ["missing", "extra", "differing"] {
         let line = format!("pod_registrar_drift_repaired_total{{kind=\"{kind}\"}} 1");
         assert!(world.metrics.encode().unwrap().contains(&line), "{line}");
@@ -167,5 +167,5 @@ async fn a_stop_waits_no_longer_than_twenty_seconds() {
     let asked = Instant::now();
     world.stop().await.unwrap();
     assert!(ms_between(asked, Instant::now()) <= 20_000);
-    assert!(registry.state().closed.is_some(), "the session is closed all the same");
+    assert!(registry.state().closed.is_some(), "the session is closed nevertheless");
 }

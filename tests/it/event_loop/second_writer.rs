@@ -1,4 +1,4 @@
-//! Two clusters or two processes under one id: who may write, and what may be concluded.
+//! Two clusters or two processes with one cluster id: who may write, and which deletions are sent.
 
 use pod_registrar::{
     controller::error::Error,
@@ -12,7 +12,7 @@ use pod_registrar::{
 };
 
 use super::{
-    fake::{Fake, Sickness},
+    fake::{FailureRate, Fake},
     world::{EventLoopHarness, LookUp, SECOND, many, options, pod},
 };
 
@@ -23,7 +23,7 @@ async fn filled(count: usize) -> Fake {
     registry
 }
 
-/// The pods of a clone: others than those of [`filled`].
+/// The pods of a clone, which differ from those of [`filled`].
 fn own(count: usize) -> impl Iterator<Item = pod_registrar::model::pod::Pod> {
     (0..count).map(|n| pod(&format!("clone-{n:05}"), "a"))
 }
@@ -32,7 +32,7 @@ fn deleted(registry: &Fake) -> usize {
     registry.state().tombstones.len()
 }
 
-/// Another process holds a live session.
+/// Another process takes over the session.
 fn held_by_another(registry: &Fake) {
     let mut state = registry.state();
     state.supersede("other:1");
@@ -44,10 +44,10 @@ async fn clone_deletes_nothing_without_approval() {
     let registry = filled(300).await;
     let mut world = EventLoopHarness::settled(registry.clone(), own(300)).await;
     world.pass(7_200 * SECOND).await;
-    assert_eq!((deleted(&registry), registry.state().records.len()), (0, 600), "puts wait for no person");
+    assert_eq!((deleted(&registry), registry.state().records.len()), (0, 600), "puts do not wait for an approval");
     let [held] = world.held().try_into().unwrap();
     assert!(held.deletions == 300 && matches!(held.because, HoldReason::NearlyAll { absent: 300, .. }), "{held:?}");
-    // A restart finds 600 records, of which half have no pod. It does not forget.
+    // A restart finds 600 records, half of them without a pod, and keeps the hold.
     world.stop().await.unwrap();
     let mut world = EventLoopHarness::settled(registry.clone(), own(300)).await;
     world.pass(7_200 * SECOND).await;
@@ -55,7 +55,7 @@ async fn clone_deletes_nothing_without_approval() {
     world.approve(&world.held()[0].id).await;
     world.pass(60 * SECOND).await;
     world.assert_equal();
-    assert_eq!(registry.state().opened.last().unwrap().1.scope.as_deref(), Some("scope"), "and that was that");
+    assert_eq!(registry.state().opened.last().unwrap().1.scope.as_deref(), Some("scope"), "the hold is gone");
 }
 
 #[tokio::test(start_paused = true)]
@@ -67,7 +67,7 @@ async fn a_cluster_with_another_uid_is_refused() {
     let error = world.ended().await.unwrap_err();
     assert!(matches!(&error, Error::IdInUse { expected, .. } if expected == "another-cluster"), "{error}");
     assert!(error.to_string().contains("--replaces-cluster-uid another-cluster"));
-    assert_eq!((deleted(&registry), registry.state().opened.len()), (0, opened), "not even a session");
+    assert_eq!((deleted(&registry), registry.state().opened.len()), (0, opened), "no session is opened");
 }
 
 #[tokio::test(start_paused = true)]
@@ -95,16 +95,16 @@ async fn live_session_is_taken_over_after_missed_heartbeat() {
         registry.state().heartbeat = Some(beat.to_string());
         world.pass(30 * SECOND).await;
     }
-    assert_eq!(registry.state().opened.len(), opened, "the other one lives");
+    assert_eq!(registry.state().opened.len(), opened, "the other writer is alive");
     let announced = registry.state().announced.first().map(|beat| (beat.epoch, beat.synced));
-    assert_eq!(announced, Some((registry.state().epoch - 1, false)), "it says that it waits");
+    assert_eq!(announced, Some((registry.state().epoch - 1, false)), "it announces that it waits");
     world.pass(60 * SECOND).await;
     world.assert_equal();
 }
 
 #[tokio::test(start_paused = true)]
 async fn restarted_process_takes_over_its_own_session() {
-    // It does so at once.
+    // It takes over at once.
     let registry = filled(5).await;
     held_by_another(&registry);
     registry.state().session.as_mut().unwrap().instance = "test:ffff".into();
@@ -121,8 +121,8 @@ async fn inferred_deletions_wait_while_another_writer_lives() {
     let mut world = EventLoopHarness::start(registry.clone(), many(20, "a"), options());
     world.list().await;
     world.pass(80 * SECOND).await;
-    assert!(registry.state().opened.len() > 1, "it is taken over");
-    assert_eq!(deleted(&registry), 0, "the other one has the time to announce itself");
+    assert!(registry.state().opened.len() > 1, "the session is taken over");
+    assert_eq!(deleted(&registry), 0, "the other writer has time to announce itself");
     registry.state().contender = Some("other:1".into());
     world.delete("uid-00000").await;
     world.pass(1_800 * SECOND).await;
@@ -133,7 +133,7 @@ async fn inferred_deletions_wait_while_another_writer_lives() {
     world.assert_equal();
 }
 
-/// What the sessions declared, from the first on.
+/// The scopes of all sessions, in order.
 fn declared(registry: &Fake) -> Vec<String> {
     registry.state().opened.iter().filter_map(|(_, opened)| opened.scope.clone()).collect()
 }
@@ -147,7 +147,7 @@ async fn restart_remembers_that_another_writer_may_live() {
     world.list().await;
     world.pass(10 * SECOND).await;
     assert_eq!((deleted(&registry), &declared(&registry)[1..]), (0, &["scope contested".to_owned()][..]));
-    // The other writer has not noticed yet that it lost its session.
+    // The other writer does not know yet that its session was superseded.
     world.stop().await.unwrap();
     let mut world = EventLoopHarness::start_as(leads, registry.clone(), many(20, "a"), options());
     world.list().await;
@@ -190,16 +190,16 @@ async fn fence_withdraws_confirmed_deletions() {
     let registry = filled(30).await;
     let mut world = EventLoopHarness::start(registry.clone(), many(20, "a"), options());
     let busy = Verdict::Retry { cause: "busy".into(), after: None };
-    registry.state().sickness = Some(Sickness::Items(100, busy));
+    registry.state().failure_rate = Some(FailureRate::Items(100, busy));
     world.list().await;
     world.pass(5 * SECOND).await;
     assert!(!world.checks.is_empty(), "they are confirmed");
     held_by_another(&registry);
-    registry.state().sickness = None;
+    registry.state().failure_rate = None;
     world.pass(60 * SECOND).await;
     registry.state().end_session();
     world.pass(60 * SECOND).await;
-    assert_eq!(deleted(&registry), 0, "the other one may be alive");
+    assert_eq!(deleted(&registry), 0, "the other writer may be alive");
     world.pass(120 * SECOND).await;
     world.assert_equal();
 }
@@ -212,7 +212,7 @@ async fn fenced_writer_opens_above_the_others_epoch() {
     let others = registry.state().epoch;
     world.apply(pod("x", "a")).await;
     world.pass(30 * SECOND).await;
-    // The registry is restored from a backup of before the other session.
+    // The registry is restored from a backup that is older than the other session.
     {
         let mut state = registry.state();
         state.epoch = 1;
@@ -255,13 +255,13 @@ async fn a_sample_without_names_confirms_nothing() {
 async fn writer_with_silent_watch_is_not_in_sync() {
     let registry = Fake::new();
     let mut world = EventLoopHarness::settled(registry.clone(), many(3, "a")).await;
-    assert!(world.in_step());
+    assert!(world.is_in_sync());
     world.silent = true;
     world.pass(60 * SECOND).await;
-    assert!(!world.in_step() && !registry.state().beats.last().unwrap().1.synced);
+    assert!(!world.is_in_sync() && !registry.state().beats.last().unwrap().1.synced);
     world.silent = false;
     world.pass(60 * SECOND).await;
-    assert!(world.in_step() && registry.state().beats.last().unwrap().1.synced);
+    assert!(world.is_in_sync() && registry.state().beats.last().unwrap().1.synced);
 }
 
 #[tokio::test(start_paused = true)]
@@ -274,7 +274,7 @@ async fn process_without_a_session_is_no_writer() {
     world.apply(pod("x", "a")).await;
     world.pass(60 * SECOND).await;
     assert_eq!(world.figure("writer"), 0);
-    assert!(!world.in_step());
+    assert!(!world.is_in_sync());
 }
 
 #[tokio::test(start_paused = true)]
@@ -287,7 +287,7 @@ async fn a_session_is_opened_with_the_first_page() {
     world.page(500).await;
     world.pass(SECOND).await;
     assert_eq!((registry.state().opened.len(), world.ability()), (1, Ability::Able));
-    assert_eq!(registry.state().records.len(), 500, "first registrations wait for no complete list");
+    assert_eq!(registry.state().records.len(), 500, "first registrations do not wait for a complete list");
     world.list().await;
     world.pass(SECOND).await;
     world.assert_equal();
@@ -304,14 +304,14 @@ async fn a_page_alone_makes_nothing_absent() {
     assert_eq!((deleted(&registry), registry.state().items(), world.lists), (0, items, 0));
     world.list().await;
     world.pass(60 * SECOND).await;
-    assert_eq!(registry.state().items(), items, "nothing had changed");
+    assert_eq!(registry.state().items(), items, "nothing has changed");
 }
 
 #[tokio::test(start_paused = true)]
 async fn missing_list_is_requested_again() {
     let registry = filled(10).await;
     let mut world = EventLoopHarness::start(registry.clone(), many(9, "a"), options());
-    world.obey = false;
+    world.lists_arrive = false;
     world.list().await;
     world.pass(30 * SECOND).await;
     assert_eq!(world.relists_asked(), 1);

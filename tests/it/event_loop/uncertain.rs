@@ -1,10 +1,10 @@
-//! Order and doubt: what was not answered is sent again, what comes late undoes nothing, and an inventory is never a reason
-//! to delete, nor not to.
+//! Uncertain records: unanswered writes are sent again, late arrivals undo nothing, and an inventory neither causes a
+//! deletion nor prevents one.
 
 use pod_registrar::reconcile::outcome::{Failure, OperationKind, Verdict};
 
 use super::{
-    fake::{Fake, Fault, Sickness},
+    fake::{FailureRate, Fake, Fault},
     world::{EventLoopHarness, SECOND, many, options, pod},
 };
 
@@ -16,7 +16,7 @@ async fn late_put_does_not_undo_a_deletion() {
     registry.state().faults.push_back(Fault::ArriveLate(30 * SECOND));
     world.apply(pod("uid-00001", "b")).await;
     world.pass(SECOND / 100).await;
-    assert_eq!(world.figure("pending"), 1, "it is owed until it is answered");
+    assert_eq!(world.figure("pending"), 1, "it is pending until it is answered");
     world.delete("uid-00001").await;
     world.pass(20 * SECOND).await;
     world.assert_equal();
@@ -28,7 +28,7 @@ async fn late_put_does_not_undo_a_deletion() {
 
 #[tokio::test(start_paused = true)]
 async fn late_requests_undo_nothing_newer() {
-    // They are a put and a deletion that timed out.
+    // Both a put and a deletion timed out.
     let registry = Fake::new();
     let mut world = EventLoopHarness::settled(registry.clone(), many(3, "a")).await;
     registry.state().faults.push_back(Fault::ArriveLate(30 * SECOND));
@@ -39,7 +39,7 @@ async fn late_requests_undo_nothing_newer() {
     registry.state().faults.push_back(Fault::ArriveLate(30 * SECOND));
     world.delete("uid-00002").await;
     world.pass(SECOND / 100).await;
-    // It left a selector, and is back before the deletion arrives.
+    // The pod left the selector, and is back before the deletion arrives.
     world.apply(pod("uid-00002", "back")).await;
     world.pass(60 * SECOND).await;
     world.assert_equal();
@@ -59,7 +59,7 @@ async fn timed_out_record_is_uncertain_until_answered() {
     registry.state().faults.push_back(Fault::ApplyAndLose);
     world.apply(pod("uid-00001", "b")).await;
     world.pass(SECOND / 10).await;
-    // The registry has what is desired, but nobody knows: a change back is sent as well.
+    // The registry holds the desired record, but this is not known: a change back is sent as well.
     world.apply(pod("uid-00001", "a")).await;
     world.pass(10 * SECOND).await;
     world.assert_equal();
@@ -75,21 +75,21 @@ async fn incomplete_inventory_causes_puts_only() {
     world.list().await;
     world.pass(5 * SECOND).await;
     let verdict = Verdict::Retry { after: Some(60 * SECOND), cause: "busy".into() };
-    registry.state().sick_ids.insert("uid-00042".into(), verdict);
+    registry.state().failing_ids.insert("uid-00042".into(), verdict);
     world.delete("uid-00042").await;
     world.pass(SECOND).await;
     let (items, readings) = registry.read(|state| (state.items(), state.readings.len()));
     registry.state().hidden.extend((40..60).map(|n| format!("uid-{n:05}")));
     world.pass(30 * SECOND).await;
-    registry.state().sick_ids.clear();
+    registry.state().failing_ids.clear();
     assert!(registry.read(|state| state.readings.len()) >= readings + 2);
     let written: Vec<_> = registry.read(|s| s.writes.iter().flat_map(|w| w.items.clone()).skip(items).collect());
-    assert!(written.len() >= 19, "what it leaves out is written again");
-    assert!(written.iter().all(|item| item.kind == OperationKind::Put), "and nothing is deleted for it");
+    assert!(written.len() >= 19, "records that the inventory lacks are written again");
+    assert!(written.iter().all(|item| item.kind == OperationKind::Put), "a short inventory deletes nothing");
     assert!(world.pods.len() == 99 && registry.read(|state| state.records.contains_key("uid-00042")));
     world.pass(60 * SECOND).await;
     world.assert_equal();
-    assert!(registry.read(|state| state.tombstones.contains_key("uid-00042")), "the deletion was owed all the same");
+    assert!(registry.read(|state| state.tombstones.contains_key("uid-00042")), "the deletion stayed pending");
 }
 
 #[tokio::test(start_paused = true)]
@@ -110,13 +110,13 @@ async fn an_empty_inventory_deletes_nothing_and_causes_puts() {
 async fn only_unacknowledged_items_are_retried() {
     let registry = Fake::new();
     let mut world = EventLoopHarness::settled(registry.clone(), many(200, "a")).await;
-    registry.state().sickness = Some(Sickness::Items(30, Verdict::Uncertain { cause: "status 500".into() }));
-    let before = registry.read(|state| state.tries);
+    registry.state().failure_rate = Some(FailureRate::Items(30, Verdict::Uncertain { cause: "status 500".into() }));
+    let before = registry.read(|state| state.attempts);
     for pod in many(200, "b") {
         world.apply(pod).await;
     }
     world.pass(SECOND / 10).await;
-    registry.state().sickness = None;
+    registry.state().failure_rate = None;
     let failed = registry.read(|state| {
         let held = |n| state.records[&format!("uid-{n:05}")].1;
         (0..200).filter(|n| held(*n) == pod(&format!("uid-{n:05}"), "a").content.unwrap().digest).count()
@@ -124,8 +124,8 @@ async fn only_unacknowledged_items_are_retried() {
     assert!((30..=90).contains(&failed), "{failed}");
     world.pass(10 * SECOND).await;
     world.assert_equal();
-    let tries = registry.read(|state| state.tries);
-    assert_eq!((tries.first - before.first, tries.repeats - before.repeats, tries.needless), (200, failed, 0));
+    let attempts = registry.read(|state| state.attempts);
+    assert_eq!((attempts.first - before.first, attempts.retries - before.retries, attempts.needless), (200, failed, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -142,10 +142,10 @@ async fn record_that_fails_its_batch_is_parked() {
         let mut world = EventLoopHarness::start(registry.clone(), many(500, "a"), options());
         world.list().await;
         world.pass(30 * SECOND).await;
-        assert_eq!(registry.state().records.len(), 499, "{failure}: all others are there");
+        assert_eq!(registry.state().records.len(), 499, "{failure}: all others are registered");
         let writes = registry.state().writes.len();
         world.pass(600 * SECOND).await;
-        assert_eq!(registry.state().writes.len(), writes, "{failure}: it waits for another body");
+        assert_eq!(registry.state().writes.len(), writes, "{failure}: the record waits until it changes");
         registry.state().breaks_batches.clear();
         world.apply(pod("uid-00123", "mended")).await;
         world.pass(SECOND).await;
@@ -167,7 +167,7 @@ async fn neighbours_of_failing_records_are_registered() {
         assert_eq!((records, world.figure("records{state=\"registered\"}")), (5_990, 5_990), "{failure}");
         world.apply(pod("x", "a")).await;
         world.pass(SECOND).await;
-        assert_eq!(registry.state().records.len(), 5_991, "{failure}: nothing waits for them");
+        assert_eq!(registry.state().records.len(), 5_991, "{failure}: no record waits for the rejected ones");
         registry.state().breaks_batches.clear();
         world.pass(120 * SECOND).await;
         world.assert_equal();

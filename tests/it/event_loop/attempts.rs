@@ -1,4 +1,4 @@
-//! What was written to the fake registry, and how often the same was written again.
+//! What was sent to the fake registry, and how often the same record was sent again.
 
 use pod_registrar::{
     model::{digest::Digest, ids::Version, uid::Uid},
@@ -9,19 +9,17 @@ use tokio::time::Instant;
 
 use super::fake::State;
 
-/// How often something was written for the first time, and again unchanged although it may have been applied. What was
-/// refused counts as not written.
+/// Counts first attempts, and retries of writes that may have been applied. A refused write counts as not sent.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Tries {
+pub(super) struct Attempts {
     pub(super) first: usize,
-    pub(super) repeats: usize,
-    /// What was held and acknowledged already, in the same session.
+    pub(super) retries: usize,
+    /// Writes of a record that the registry held and had acknowledged.
     pub(super) needless: usize,
-    /// What was sent before the time that the registry had asked for.
+    /// Writes before the end of their Retry-After.
     pub(super) early: usize,
 }
 
-/// One item that was written.
 #[derive(Clone, Debug)]
 pub(super) struct Item {
     pub(super) uid: Uid,
@@ -30,14 +28,12 @@ pub(super) struct Item {
     pub(super) removal: Option<Removal>,
 }
 
-/// One write request.
 #[derive(Clone, Debug)]
 pub(super) struct Write {
     pub(super) at: Instant,
     pub(super) items: Vec<Item>,
 }
 
-/// The item that an operation is.
 pub(super) fn item(operation: &Encoded) -> Item {
     let (kind, removal) = match &operation.body {
         EncodedBody::Put { .. } => (OperationKind::Put, None),
@@ -47,31 +43,31 @@ pub(super) fn item(operation: &Encoded) -> Item {
 }
 
 impl State {
-    /// Counts what is sent. Says what was tried of the id before.
-    pub(super) fn count_try(&mut self, operation: &Encoded) -> (String, Option<(Option<Digest>, bool)>) {
+    /// Counts an operation. Returns the previous attempt for its UID.
+    pub(super) fn count_attempt(&mut self, operation: &Encoded) -> (String, Option<(Option<Digest>, bool)>) {
         let result = match &operation.body {
             EncodedBody::Put { digest, .. } => Some(*digest),
             EncodedBody::Delete(_) => None,
         };
-        let told = self.told_until.remove(&*operation.uid.text());
-        self.tries.early += usize::from(told.is_some_and(|until| Instant::now() < until));
-        let before = self.tried.insert(operation.uid.to_string(), (result, false));
+        let until = self.wait_until.remove(&*operation.uid.text());
+        self.attempts.early += usize::from(until.is_some_and(|until| Instant::now() < until));
+        let before = self.attempted.insert(operation.uid.to_string(), (result, false));
         match before {
-            Some((before, false)) if before == result => self.tries.repeats += 1,
+            Some((before, false)) if before == result => self.attempts.retries += 1,
             before => {
-                self.tries.first += 1;
+                self.attempts.first += 1;
                 let held = self.records.get(&*operation.uid.text()).map(|(_, digest)| *digest);
-                self.tries.needless += usize::from(before == Some((result, true)) && held == result);
+                self.attempts.needless += usize::from(before == Some((result, true)) && held == result);
             }
         }
         (operation.uid.to_string(), before)
     }
 
-    /// What was tried was certainly not applied.
-    pub(super) fn untry(&mut self, uid: String, before: Option<(Option<Digest>, bool)>) {
+    /// Takes back an attempt that was certainly not applied.
+    pub(super) fn take_back(&mut self, uid: String, before: Option<(Option<Digest>, bool)>) {
         match before {
-            Some(before) => self.tried.insert(uid, before),
-            None => self.tried.remove(&uid),
+            Some(before) => self.attempted.insert(uid, before),
+            None => self.attempted.remove(&uid),
         };
     }
 }
