@@ -1,4 +1,4 @@
-//! A way to the API server that breaks, and a registry that is killed.
+//! A faulty connection to the API server, and a registry that is killed.
 
 use std::{
     path::{Path, PathBuf},
@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::world::{ClusterHarness, in_cluster};
 use crate::support::{Cuttable, SOON, eventually};
 
-/// A kubeconfig like another one, whose server is behind a way that can be made bad.
+/// A copy of a kubeconfig whose server is reached through a proxy that can be made faulty.
 pub(super) async fn behind(world: &ClusterHarness, kubeconfig: &Path, name: &str) -> (Cuttable, PathBuf) {
     let kubeconfig = kube::config::Kubeconfig::read_from(kubeconfig).unwrap();
     let mut document: Value = serde_json::to_value(kubeconfig).unwrap();

@@ -1,4 +1,4 @@
-//! Pods that belong to something, and a controller that was not there when they went.
+//! Pods of workloads, and deletions while no controller is running.
 
 use k8s_openapi::api::{
     apps::v1::StatefulSet,
@@ -37,7 +37,7 @@ async fn pods_deleted_during_downtime_leave_the_registry() {
 async fn made_anew(world: &ClusterHarness, name: &str) -> (String, String) {
     let old = uid_of(&world.api::<Pod>().get(name).await.unwrap());
     world.delete(name).await;
-    let new = eventually("another pod of the name", SOON, async || match world.api::<Pod>().get_opt(name).await {
+    let new = eventually("another pod under the name", SOON, async || match world.api::<Pod>().get_opt(name).await {
         Ok(Some(pod)) if uid_of(&pod) != old => Ok(uid_of(&pod)),
         other => Err(format!("{:?}", other.map(|pod| pod.map(|pod| pod.metadata.uid)))),
     })
@@ -98,7 +98,7 @@ async fn replicationcontroller_scaled_to_zero_leaves_nothing_behind() {
         world.equal().await;
         assert!(world.records().await.is_empty());
 
-        // While nobody looks: an empty list is doubted, then confirmed.
+        // While no controller runs: an empty list is guarded, then confirmed.
         scale(world, 5).await;
         world.equal().await;
         controller.kill();

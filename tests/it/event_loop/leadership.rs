@@ -31,7 +31,7 @@ async fn standby(registry: &Fake, pods: impl IntoIterator<Item = pod_registrar::
 }
 
 /// Everything that a registry sees of a writer: writes, sessions, heartbeats, readings, pages.
-fn said(state: &State) -> [usize; 5] {
+fn traffic(state: &State) -> [usize; 5] {
     [state.writes.len(), state.opened.len(), state.beats.len(), state.readings.len(), state.pages]
 }
 
@@ -46,19 +46,19 @@ async fn standby_writes_nothing() {
     // A takeover with an unchanged registry costs one comparison of digests.
     let registry = Fake::new();
     EventLoopHarness::settled(registry.clone(), many(700, "a")).await.stop().await.unwrap();
-    let before = registry.read(said);
+    let before = registry.read(traffic);
     let mut world = standby(&registry, many(700, "a")).await;
     world.apply(pod("x", "a")).await;
     world.delete("x").await;
     world.pass(600 * SECOND).await;
-    assert_eq!(registry.read(said), before);
+    assert_eq!(registry.read(traffic), before);
     assert!(world.metrics.encode().unwrap().contains("pod_registrar_leader 0"));
 
     let asked = Instant::now();
     world.lead(leader(1));
     world.pass(5 * SECOND).await;
     let [writes, opened, beats, readings, pages] = before;
-    assert_eq!(registry.read(said), [writes, opened + 1, beats + 1, readings + 1, pages]);
+    assert_eq!(registry.read(traffic), [writes, opened + 1, beats + 1, readings + 1, pages]);
     assert!(ms_between(asked, registry.state().opened.last().unwrap().0) < 100, "the session is opened at once");
     assert_eq!((world.lists, world.relists_asked(), world.second_lists), (1, 0, 0));
     world.pass(60 * SECOND).await;
@@ -145,12 +145,12 @@ async fn lost_leadership_stops_all_requests() {
     world.assert_equal();
     world.lead(Leadership::Follower);
     world.pass(SECOND).await;
-    let before = registry.read(said);
+    let before = registry.read(traffic);
     world.apply(pod("x", "a")).await;
     world.apply(pod("uid-00001", "b")).await;
     world.delete("uid-00002").await;
     world.pass(600 * SECOND).await;
-    assert_eq!(registry.read(said), before);
+    assert_eq!(registry.read(traffic), before);
     let figures = world.metrics.encode().unwrap();
     assert!(figures.contains("pod_registrar_leader 0") && figures.contains("pod_registrar_writer 0"));
     // Another leader does all of that, and more.

@@ -1,4 +1,4 @@
-//! What is not there yet is waited for, and shown.
+//! A start without the API server, the registry or some rights: the process waits, and shows what is missing.
 
 use std::net::TcpListener;
 
@@ -57,7 +57,7 @@ async fn missing_registry_at_startup_is_waited_for() {
     assert!(controller.is_running());
 }
 
-/// The watch makes it ready, whatever the registry does.
+/// The watch decides about readiness, not the registry.
 async fn until_ready(controller: &mut Controller) {
     eventually("ready", SOON, async || match controller.page("/readyz").await {
         (200, _) => Ok(()),
@@ -74,7 +74,7 @@ async fn controller_is_ready_after_its_first_list() {
     world.kube.create(0..5);
     api.inject(Fault::status(Kind::List, 500).always());
     let mut controller = world.controller();
-    until("it has asked for a list", || api.requests(Kind::List) > 0).await;
+    until("a list is requested", || api.requests(Kind::List) > 0).await;
     let (status, text) = controller.page("/readyz").await;
     assert_eq!((status, text.lines().next()), (503, Some("[-]watch failed: 0 of 1 have delivered a complete list")));
     assert!(world.registry().writer(CLUSTER, DEFAULT_OWNER).await.map_or(true, |writer| writer["pods"] == 0));
@@ -88,7 +88,7 @@ async fn controller_is_ready_after_its_first_list() {
         _ => Ok(()),
     })
     .await;
-    assert_eq!(controller.page("/readyz").await.0, 200, "what it knows is still of use");
+    assert_eq!(controller.page("/readyz").await.0, 200, "its view is still useful");
 }
 
 #[tokio::test]
@@ -139,5 +139,5 @@ async fn rejected_selectors_end_with_code_2() {
     world.kube.api.inject(Fault::status(Kind::List, 400).always());
     let mut unselected = world.controller();
     unselected.log_line("request for pods failed; retrying").await;
-    assert!(unselected.is_running(), "without selectors it is no setting's fault");
+    assert!(unselected.is_running(), "without selectors no setting is to blame");
 }

@@ -1,4 +1,4 @@
-//! The controller is killed, at random moments of a life with churn.
+//! The controller is killed at random moments, under churn.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ async fn kills_at_random_moments_lose_and_invent_nothing() {
         let moment = Duration::from_millis(churn.random.u64(..600));
         churn.go_on(moment).await;
         controller.kill();
-        // Less than what the brake lets through at once.
+        // Fewer than the absence guard lets through at once.
         for _ in 0..10 {
             churn.step();
         }

@@ -14,7 +14,7 @@ async fn stuck(world: &ProcessHarness) -> Controller {
     world.kube.create(0..20);
     world.proxy.hold_writes();
     let controller = world.controller();
-    until("a write is under way", || world.proxy.seen().iter().any(|exchange| exchange.writes())).await;
+    until("a write is in flight", || world.proxy.seen().iter().any(|exchange| exchange.writes())).await;
     controller
 }
 
@@ -26,13 +26,13 @@ async fn sigterm_finishes_requests_and_ends_with_code_0() {
     let under_way = world.proxy.seen().iter().filter(|exchange| exchange.writes()).count();
     controller.terminate();
     controller.log_line("stopping").await;
-    assert!(controller.is_running(), "it waits for what is in flight");
+    assert!(controller.is_running(), "it waits for the writes in flight");
     world.proxy.release();
     assert_eq!(controller.code().await, 0);
     assert!(controller.logged("session closed"));
     let seen = world.proxy.seen();
     let writes: Vec<_> = seen.iter().filter(|exchange| exchange.writes()).collect();
-    assert_eq!(writes.len(), under_way, "nothing new is begun");
+    assert_eq!(writes.len(), under_way, "no other write is sent");
     assert!(writes.iter().all(|exchange| exchange.answer.as_ref().is_some_and(|(status, _)| *status < 300)));
     let acknowledged: usize = writes.iter().map(|exchange| exchange.acknowledged().len()).sum();
     let writer = world.registry().writer(CLUSTER, DEFAULT_OWNER).await.unwrap();
@@ -64,7 +64,7 @@ async fn second_signal_ends_at_once_with_code_130() {
     let mut controller = stuck(&world).await;
     controller.terminate();
     controller.log_line("stopping").await;
-    assert!(controller.is_running(), "the registry hangs");
+    assert!(controller.is_running(), "it waits for the registry");
     controller.terminate();
     assert_eq!(controller.code().await, 130);
     assert!(world.registry().ids(CLUSTER, DEFAULT_OWNER).await.unwrap().is_empty());
@@ -79,7 +79,7 @@ async fn sigterm_during_an_outage_ends_with_code_0() {
     let address = reserved.local_addr().unwrap();
     drop(reserved);
     let mut controller = Controller::start(&kube.kubeconfig, &format!("http://{address}"), &[]);
-    eventually("it is ready, and owes everything", SOON, async || {
+    eventually("it is ready, and everything is pending", SOON, async || {
         match (controller.page("/readyz").await.0, controller.figure("pods").await) {
             (200, 2_000.0) => Ok(()),
             other => Err(format!("{other:?}")),

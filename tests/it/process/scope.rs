@@ -1,4 +1,4 @@
-//! Which pods are registered: several namespaces, each with a watch of its own, and selectors.
+//! Which pods are registered: several namespaces, each with its own watch, and selectors.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use crate::support::{
     eventually,
 };
 
-/// Waits until the owner's records are these `namespace/name`s.
+/// Waits until the records of the owner are exactly these `namespace/name`s.
 async fn holds(world: &ProcessHarness, owner: &str, expected: &[&str]) {
     let expected: BTreeSet<String> = expected.iter().map(|name| (*name).to_owned()).collect();
     eventually("the registry holds the scope", SOON, async || {
@@ -52,7 +52,6 @@ async fn several_namespaces_are_watched_and_others_are_not() {
 
 #[tokio::test]
 async fn deselected_pod_leaves_the_registry() {
-    // It may come back.
     let world = ProcessHarness::start().await;
     for name in ["one", "two"] {
         create(&world, "a", name);
@@ -87,7 +86,7 @@ async fn forbidden_namespace_stops_only_itself() {
     }
     let controller = world.controller_with(&flags);
     create(&world, "c", "six");
-    // The stale record of a healthy namespace leaves, that of the forbidden one stays.
+    // The outdated record of the healthy namespace is removed, that of the forbidden one stays.
     holds(&world, "pod-registrar", &["a/two", "b/three", "b/four", "c/five", "c/six"]).await;
     assert!(controller.logged("namespace=\"b\""), "{:?}", controller.stderr());
     world.kube.api.clear_faults();
@@ -103,7 +102,7 @@ async fn withdrawn_right_is_named() {
     for kind in [Kind::List, Kind::Watch] {
         world.kube.api.inject(Fault::status(kind, 403).always());
     }
-    // The first failure is that the watch was closed.
+    // The first failure is a closed watch.
     world.kube.api.drop_watches();
     let line = controller.log_line("pods cannot be read for want of a right").await;
     assert!(line.contains("in the namespace a") && line.contains("verbs: [get, list, watch]"), "{line}");

@@ -1,4 +1,4 @@
-//! What has to be so once nothing is disturbed any more.
+//! What must hold after all disturbances.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,13 +22,13 @@ use crate::{
     support::{SOON, eventually},
 };
 
-/// How long it may take: the brake asks for a second list after ten seconds, and what failed again and again waits longer
-/// than that for its next turn.
+/// The time limit: the absence guard requests a second list after ten seconds, and a record that failed repeatedly
+/// waits longer for its next retry.
 const SETTLED_WITHIN: Duration = Duration::from_secs(90);
-/// For so long nothing is written where nothing changes.
+/// Nothing may be written for this long while nothing changes.
 const QUIET_FOR: Duration = Duration::from_secs(4);
 
-/// Waits until the registry equals the cluster: by UID and digest, record by record, and in what the records tell.
+/// Waits until the registry equals the cluster by UID and digest, and each record equals its pod.
 pub(super) async fn equal(world: &ClusterHarness) {
     eventually("the registry equals the cluster by UID and digest", SETTLED_WITHIN, async || {
         let (wanted, reader) = (wanted(world).await?, world.reader());
@@ -44,7 +44,7 @@ pub(super) async fn equal(world: &ClusterHarness) {
             .chain(held.keys().filter(|id| !wanted.contains_key(*id)))
             .collect();
         if !differing.is_empty() {
-            return Err(format!("of {} and {}: {differing:?}", wanted.len(), held.len()));
+            return Err(format!("{} pods and {} records, these differ: {differing:?}", wanted.len(), held.len()));
         }
         let (of_pods, of_records) = (buckets(&wanted), reader.buckets(&world.cluster, &world.owner).await?);
         if of_pods == of_records { Ok(()) } else { Err(format!("{of_pods:?} and {of_records:?}")) }
@@ -53,7 +53,7 @@ pub(super) async fn equal(world: &ClusterHarness) {
     world.equal().await;
 }
 
-/// The digests of the records that should be there, by UID.
+/// The digests of the desired records, by UID.
 async fn wanted(world: &ClusterHarness) -> Result<BTreeMap<String, Digest>, String> {
     let request = Request::get(format!("/api/v1/namespaces/{}/pods", world.namespace)).body(Vec::new()).unwrap();
     let mut list: Value = in_time(world.client.request(request)).await?;
@@ -85,7 +85,7 @@ fn buckets(digests: &BTreeMap<String, Digest>) -> Vec<(u64, String)> {
     buckets.into_iter().map(|(count, sum)| (count, sum.hex())).collect()
 }
 
-/// Waits until exactly one replica leads and writes, and it is the one whose session the registry has.
+/// Waits until exactly one replica leads and writes, and has the session of the registry.
 pub(super) async fn one_writer(world: &ClusterHarness, scene: &mut Scene<'_>) {
     eventually("one writer", SOON, async || {
         let session = world.reader().writer(&world.cluster, &world.owner).await?;
@@ -107,16 +107,16 @@ pub(super) async fn one_writer(world: &ClusterHarness, scene: &mut Scene<'_>) {
     .await;
 }
 
-/// Waits until the pods change no more, and sees that nothing is written then.
+/// Waits until no pod changes, and checks that nothing is written then.
 pub(super) async fn quiet(world: &ClusterHarness) {
-    eventually("the pods change no more", SETTLED_WITHIN, async || {
+    eventually("no pod changes", SETTLED_WITHIN, async || {
         let before = (wanted(world).await?, world.reader().changes(&world.cluster).await?.len());
         tokio::time::sleep(QUIET_FOR).await;
         let after = world.reader().changes(&world.cluster).await?;
         if wanted(world).await? != before.0 {
             return Err("they change".to_owned());
         }
-        assert_eq!(after.len(), before.1, "nothing changed, and this was written: {:#?}", &after[before.1..]);
+        assert_eq!(after.len(), before.1, "written although nothing changed: {:#?}", &after[before.1..]);
         Ok(())
     })
     .await;

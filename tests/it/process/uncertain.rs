@@ -1,4 +1,4 @@
-//! Answers that are none: the registry may have done what it was told, or not.
+//! Answers that leave open whether a write was applied.
 
 use std::{
     sync::{
@@ -43,7 +43,7 @@ async fn garbled_answers_are_no_acknowledgements_and_lose_nothing() {
     world.proxy.ungarble();
     churn.step();
     world.kube.equals(&world.registry(), SOON * 2).await;
-    eventually("nothing is in doubt", SOON, async || {
+    eventually("nothing is uncertain", SOON, async || {
         match (controller.figure("pending").await, controller.figure("records{state=\"doubt\"}").await) {
             (0.0, 0.0) => Ok(()),
             figures => Err(format!("{figures:?}")),
