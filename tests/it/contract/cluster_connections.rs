@@ -1,5 +1,5 @@
-//! Connections to the API server: what a failed one tells a person, which certificates and proxies are used, and what
-//! happens when certificates and tokens are replaced while the program runs.
+//! Connections to the API server: what the error of a failed one says, which certificates and proxies are used, and how
+//! replaced certificates and tokens are picked up.
 
 use std::{fs, path::PathBuf};
 
@@ -45,20 +45,20 @@ impl ConnectionHarness {
         authority.sign(self.folder.path(), name, host, false)
     }
 
-    /// Requests need this token from now on.
+    /// From now on, requests need this token.
     fn accept_only(&self, token: &'static str) {
         self.api.clear_faults();
         let is_other = move |request: &Request| request.authorization.as_deref() != Some(token);
         self.api.inject(Fault::status(Kind::Namespace, 401).always().when(is_other));
     }
 
-    /// TLS before the API server.
+    /// Starts TLS in front of the API server.
     async fn tls(&self, files: &TlsFiles, clients: Option<&PathBuf>) -> TlsFront {
         let to = self.api.url().trim_start_matches("http://").trim_end_matches('/').to_owned();
         TlsFront::start(to, files, clients.map(PathBuf::as_path)).await
     }
 
-    /// The cluster of a kubeconfig whose cluster and user have these members.
+    /// Connects with a kubeconfig whose cluster and user have these members.
     fn cluster(&self, cluster: &Value, user: &Value) -> Result<ClusterConnection, String> {
         let document = json!({
             "current-context": "c",
@@ -117,7 +117,7 @@ async fn failed_api_connection_names_cause_and_member() {
 
 #[tokio::test]
 async fn self_signed_api_certificate_is_trusted() {
-    // The kubeconfig names the certificate as its own authority.
+    // The kubeconfig names the certificate itself as the authority.
     let world = ConnectionHarness::start().await;
     let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -146,7 +146,7 @@ async fn replaced_authority_is_used_after_a_failed_handshake() {
     asked_at_once(&cluster).await;
 }
 
-/// The next request over a new connection succeeds. The old connection may end under the request before.
+/// Checks that the next request over a new connection succeeds. The old connection may fail the request before it.
 async fn asked_at_once(cluster: &ClusterConnection) {
     if let Err(error) = ask(cluster).await {
         assert!(error.contains("closed") || error.contains("reset"), "{error}");
@@ -249,7 +249,7 @@ async fn failing_proxy_is_named_with_its_setting() {
         ("https://a.example", "http", closed.to_string(), ["nothing listens", "Connection refused"]),
         ("https://a.example", "socks5", closed.to_string(), ["nothing listens", "Connection refused"]),
         ("http://a.example", "http", closed.to_string(), ["nothing listens", "Connection refused"]),
-        // The API server stands for a server that is no proxy.
+        // The API server is used as a server that is not a proxy.
         ("https://a.example", "http", api.clone(), ["refuses the tunnel to a.example:443", "status 404"]),
         (
             "https://a.example",
@@ -301,13 +301,13 @@ async fn refused_token_is_read_again_at_once() {
     fs::write(world.path("token"), "second\n").unwrap();
     world.accept_only("Bearer second");
     ask(&cluster).await.unwrap();
-    // A token that nobody accepts is an error that says so.
+    // A token that is never accepted is named in the error.
     world.accept_only("Bearer third");
     let text = ask(&cluster).await.unwrap_err();
     assert!(text.contains("401") && text.contains("the credentials were not accepted"), "{text}");
 }
 
-/// A clock that is wrong makes a valid token look expired, so the server decides.
+/// A wrong local clock makes a valid token look expired, so the server decides.
 #[tokio::test]
 async fn expired_plugin_token_is_used_until_refused() {
     let world = ConnectionHarness::start().await;

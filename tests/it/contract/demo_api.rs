@@ -1,4 +1,4 @@
-//! The stand-in API server as kube's own client and watcher see it, faults included.
+//! The demo's API server and its faults, as kube's client and watcher see them.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "these helpers are part of tests")]
 
 use std::{
@@ -27,7 +27,7 @@ async fn server() -> Server {
     Server::start(ApiOptions::default()).await.unwrap()
 }
 
-/// A client that retries nothing, so that a test sees what was answered.
+/// A client without retries, so that a test sees the first answer.
 fn client(server: &Server) -> Client {
     let mut config = Config::new(server.url().parse().unwrap());
     config.default_retry = false;
@@ -41,13 +41,13 @@ fn pods(server: &Server) -> Api<Pod> {
 async fn until(what: &str, condition: impl Fn() -> bool) {
     let deadline = Instant::now() + LIMIT;
     while !condition() {
-        assert!(Instant::now() < deadline, "{what} did not come true within {LIMIT:?}");
+        assert!(Instant::now() < deadline, "{what}: not within {LIMIT:?}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
 async fn next<T>(events: &mut (impl futures::Stream<Item = T> + Unpin)) -> T {
-    tokio::time::timeout(LIMIT, events.next()).await.expect("an event in time").expect("the stream goes on")
+    tokio::time::timeout(LIMIT, events.next()).await.expect("an event in time").expect("the stream continues")
 }
 
 fn name_of(event: &WatchEvent<Pod>) -> (&'static str, String) {
@@ -120,7 +120,7 @@ async fn restore_ends_watches_and_forgets_later_changes() {
     let list = api.list(&ListParams::default()).await.unwrap();
     assert_eq!(list.items.len(), 1);
     assert_eq!(list.metadata.resource_version.unwrap(), backup.resource_version().to_string());
-    // A watch from the lost future is silent until the server gets there, as on a real one.
+    // A watch from a later version is silent until the server reaches it, as on a real server.
     let mut events = api.watch(&WatchParams::default(), &late.to_string()).await.unwrap().boxed();
     until("the watch is open", || server.open_watches() == 1).await;
     while server.resource_version() < late {
@@ -152,7 +152,7 @@ async fn watch_faults_reach_the_client() {
     let gone = watch(Fault::status(Kind::Watch, 410)).await.unwrap_err();
     assert!(matches!(gone, kube::Error::Api(status) if status.code == 410));
     assert_eq!(watch(Fault::end(2)).await.unwrap().len(), 2);
-    // kube takes a connection that breaks for an end; the half event must not come out as a whole one.
+    // kube takes a broken connection for the end of the stream; half an event must not be read as a whole one.
     assert_eq!(watch(Fault::cut(Kind::Watch, 1)).await.unwrap().len(), 1);
     assert!(watch(Fault::line(1, r#"{"type":"ADDED","object":7}"#)).await.is_err());
     let events = watch(Fault::error_event(1, StatusError::new(410, "too old"))).await.unwrap();
@@ -215,7 +215,7 @@ async fn list_faults_reach_the_client() {
 
 #[tokio::test]
 async fn stopped_server_ends_hanging_requests() {
-    // It comes back on the same port.
+    // The server starts again on the same port.
     let server = server().await;
     let (api, address) = (server.api(), server.address().to_string());
     server.inject(Fault::hang(Kind::List));

@@ -1,4 +1,5 @@
-//! The living cluster, followed over HTTP: whoever lists once and watches from there knows every pod, whatever ends the watches.
+//! The demo's cluster over HTTP: a client that lists once and watches from there knows every pod, whatever ends its
+//! watches.
 #![expect(clippy::unwrap_used, reason = "these helpers are part of tests")]
 
 use std::{collections::BTreeMap, time::Duration};
@@ -20,7 +21,7 @@ fn key(pod: &Pod) -> String {
     format!("{}/{}", pod.namespace().unwrap(), pod.name_any())
 }
 
-/// Follows all pods from a list on, watch after watch, until what is known is what is `wanted` after the end of the churn.
+/// Lists once and then watches, again and again, until the known pods are the `wanted` ones after the end of the churn.
 async fn follow(pods: Api<Pod>, server: apiserver::Api, ended: CancellationToken) -> usize {
     let list = pods.list(&ListParams::default().limit(7)).await.unwrap();
     let mut known: BTreeMap<String, String> = BTreeMap::new();
@@ -38,7 +39,7 @@ async fn follow(pods: Api<Pod>, server: apiserver::Api, ended: CancellationToken
         loop {
             let event = tokio::select! {
                 event = events.next() => event,
-                // Looked at in every round: the churn may end while nothing is left to come.
+                // Checked in every round: the churn may end when no event is left.
                 () = tokio::time::sleep(Duration::from_millis(20)) => {
                     if ended.is_cancelled() && known == server.uids() {
                         return watches;
@@ -54,7 +55,7 @@ async fn follow(pods: Api<Pod>, server: apiserver::Api, ended: CancellationToken
                 }
                 WatchEvent::Deleted(pod) => {
                     version = pod.resource_version().unwrap();
-                    assert_eq!(known.remove(&key(&pod)), pod.uid(), "the end of a pod that was known");
+                    assert_eq!(known.remove(&key(&pod)), pod.uid(), "the deletion of a known pod");
                 }
                 other => unreachable!("{other:?}"),
             }
@@ -81,7 +82,7 @@ async fn one_list_and_its_watch_show_every_pod() {
     living.await.unwrap();
     let watches = tokio::time::timeout(LIMIT, following).await;
     let watches =
-        watches.unwrap_or_else(|_| unreachable!("seed {seed}: what is known never became what is there")).unwrap();
+        watches.unwrap_or_else(|_| unreachable!("seed {seed}: the known pods never equalled the cluster")).unwrap();
     assert!(watches >= 5, "seed {seed}: {watches} watches");
     server.stop().await.unwrap();
 }

@@ -1,5 +1,5 @@
-//! A registry that is hostile, sick, or somebody else: every answer is bounded in time and memory, no credential goes
-//! anywhere but to the configured origin, and one bad result harms no other.
+//! A registry that is hostile, faulty or another service. Every answer is bounded in time and memory, credentials go
+//! only to the configured origin, and one invalid result affects no other.
 
 use std::{
     net::SocketAddr,
@@ -24,11 +24,11 @@ use crate::{
     support::{SOON, eventually},
 };
 
-/// What a request may take at most, with the time-out of the tests' client and some for a busy machine.
+/// The longest time of a request: the client's timeout in these tests, with a margin for a busy machine.
 const BOUNDED: Duration = Duration::from_secs(5);
 
-/// The answer is none, everything is in doubt, and that is known soon.
-async fn assert_in_doubt_soon(script: Script, why: &str) {
+/// Checks that the answer is invalid, so that everything is uncertain, and that this is known in time.
+async fn assert_uncertain_in_time(script: Script, why: &str) {
     let begun = Instant::now();
     let result = write(script).await;
     assert!(matches!(result, Err(Failure::Broken(_))), "{why}: {result:?}");
@@ -39,33 +39,34 @@ async fn assert_in_doubt_soon(script: Script, why: &str) {
 
 #[tokio::test]
 async fn slow_loris_gets_only_the_request_timeout() {
-    // It drips the head or the body of its answer.
+    // It sends the head or the body of its answer byte by byte.
     let pause = Duration::from_millis(20);
     let drip = |head: &str, drop: &str| Script::Drip(head.into(), drop.into(), pause);
-    assert_in_doubt_soon(drip("HTTP/1.1 200 OK\r\n", "x: y\r\n"), "a head that never ends").await;
-    assert_in_doubt_soon(drip("HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 100 Continue\r\n\r\n"), "for ever 100").await;
+    assert_uncertain_in_time(drip("HTTP/1.1 200 OK\r\n", "x: y\r\n"), "a head that never ends").await;
+    assert_uncertain_in_time(drip("HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 100 Continue\r\n\r\n"), "100 forever")
+        .await;
     let head = "HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n{";
-    assert_in_doubt_soon(drip(head, " "), "a body that trickles").await;
+    assert_uncertain_in_time(drip(head, " "), "a body that trickles").await;
     let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
-    assert_in_doubt_soon(drip(head, "1\r\n \r\n"), "chunks that trickle").await;
+    assert_uncertain_in_time(drip(head, "1\r\n \r\n"), "chunks that trickle").await;
 }
 
 #[tokio::test]
 async fn heads_and_bodies_have_a_size_limit() {
     let header = format!("x-{}: {}\r\n", "a".repeat(100), "b".repeat(60_000));
     let endless = Script::Drip("HTTP/1.1 200 OK\r\n".into(), header, Duration::ZERO);
-    assert_in_doubt_soon(endless, "a head without end").await;
-    assert_in_doubt_soon(Script::Endless, "a body without end").await;
-    // Told beforehand, and never sent.
+    assert_uncertain_in_time(endless, "a head without end").await;
+    assert_uncertain_in_time(Script::Endless, "a body without end").await;
+    // Announced, and never sent.
     let huge = "HTTP/1.1 200 OK\r\ncontent-length: 9000000000000000000\r\n\r\n{";
-    assert_in_doubt_soon(Script::Say(huge.into()), "a body of nine exabytes").await;
+    assert_uncertain_in_time(Script::Say(huge.into()), "a body of nine exabytes").await;
     let nested = "[".repeat(500_000);
-    assert_in_doubt_soon(answer("200 OK", "", &format!(r#"{{"results":{nested}"#)), "a nesting without end").await;
+    assert_uncertain_in_time(answer("200 OK", "", &format!(r#"{{"results":{nested}"#)), "a nesting without end").await;
     let quoting = format!(r#"{{"results":"{}"}}"#, "x".repeat(900_000));
-    assert_in_doubt_soon(answer("200 OK", "", &quoting), "an error that would quote the body").await;
+    assert_uncertain_in_time(answer("200 OK", "", &quoting), "an error that would quote the body").await;
 }
 
-/// Something as gzip that is stored and not packed, which is the same to whoever unpacks.
+/// Stored as gzip without compression.
 fn gzipped(text: &str) -> Vec<u8> {
     let length = u16::try_from(text.len()).unwrap();
     let mut bytes = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255, 1];
@@ -84,7 +85,7 @@ fn crc32(bytes: &[u8]) -> u32 {
 
 #[tokio::test]
 async fn compressed_answers_are_never_unpacked() {
-    // None is requested, and no decompression bomb can go off.
+    // The client requests no compression, so a decompression bomb has no effect.
     install_provider();
     assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
     // Unpacked, this would be an acknowledgement.
@@ -112,7 +113,7 @@ async fn renewed_token_is_used_before_a_refusal() {
         server.requests.recv().await.unwrap().to_lowercase()
     };
     std::fs::write(&token, "second-secret").unwrap();
-    assert!(sent().await.contains("bearer first-secret"), "the file is not read for every request");
+    assert!(sent().await.contains("bearer first-secret"), "the file is not read with every request");
     tokio::time::pause();
     tokio::time::advance(Duration::from_secs(31)).await;
     tokio::time::resume();
@@ -123,20 +124,20 @@ async fn renewed_token_is_used_before_a_refusal() {
 async fn miscounted_or_duplicate_results_void_the_answer() {
     let (a, b) = (r#"{"id":"a","status":200}"#, r#"{"id":"b","status":204}"#);
     for (results, why) in [
-        (format!("{a},{b},{b}"), "one too many"),
-        (format!("{a},{a}"), "the first twice"),
-        (format!("{b},{b}"), "the last twice"),
+        (format!("{a},{b},{b}"), "one result too many"),
+        (format!("{a},{a}"), "the first result twice"),
+        (format!("{b},{b}"), "the last result twice"),
         (String::new(), "none"),
-        (format!("{a},{}", r#"{"id":"c","status":204}"#), "of another pod"),
-        (format!("{a},null"), "nothing for one"),
+        (format!("{a},{}", r#"{"id":"c","status":204}"#), "a result of another pod"),
+        (format!("{a},null"), "no result for one operation"),
         (vec![a; 100_000].join(","), "a hundred thousand"),
     ] {
-        assert_in_doubt_soon(answer("200 OK", "", &format!(r#"{{"results":[{results}]}}"#)), why).await;
+        assert_uncertain_in_time(answer("200 OK", "", &format!(r#"{{"results":[{results}]}}"#)), why).await;
     }
     for (page, why) in
         [("<html>Sign in</html>", "a page"), ("{}", "another object"), ("null", "null"), ("[]", "a list")]
     {
-        assert_in_doubt_soon(answer("200 OK", "content-type: text/html\r\n", page), why).await;
+        assert_uncertain_in_time(answer("200 OK", "content-type: text/html\r\n", page), why).await;
     }
 }
 
@@ -164,7 +165,7 @@ async fn invalid_item_retry_after_harms_no_other() {
 
 #[tokio::test]
 async fn request_retry_after_is_capped_or_ignored() {
-    // A value that makes no sense is ignored.
+    // An invalid value is ignored.
     for (asked, understood) in [
         ("31536000", Some(300)),
         ("99999999999999999999999999", None),
@@ -185,7 +186,7 @@ async fn request_retry_after_is_capped_or_ignored() {
 
 #[tokio::test]
 async fn redirects_are_never_followed() {
-    // No token is sent to the address of a redirect.
+    // No token is sent to the target of a redirect.
     install_provider();
     let folder = tempfile::tempdir().unwrap();
     let token = folder.path().join("token");
@@ -210,10 +211,10 @@ async fn redirects_are_never_followed() {
             assert!(matches!(&error, Failure::Broken(_)), "{status} {place}: {error}");
             assert!(!error.to_string().contains("very-secret") && begun.elapsed() < BOUNDED);
             assert!(server.requests.recv().await.is_some());
-            assert!(server.requests.try_recv().is_err(), "{status} {place}: it is asked once");
+            assert!(server.requests.try_recv().is_err(), "{status} {place}: one request is sent");
         }
     }
-    assert!(elsewhere.requests.try_recv().is_err(), "nobody went there");
+    assert!(elsewhere.requests.try_recv().is_err(), "the redirect is not followed");
 }
 
 #[tokio::test]
@@ -227,7 +228,7 @@ async fn registry_capabilities_are_bounded() {
     let server = Server::start(answer("200 OK", "", &told)).await;
     let capabilities = client(server.address, None).capabilities().await.unwrap();
     assert!(capabilities.max_batch_items <= 5_000 && capabilities.max_batch_bytes <= 16 << 20);
-    assert_eq!(capabilities.features, Features { digests: false, ..Features::ALL }, "the rest is not read");
+    assert_eq!(capabilities.features, Features { digests: false, ..Features::ALL }, "unknown features are ignored");
 }
 
 #[tokio::test]
@@ -240,10 +241,10 @@ async fn registry_of_another_protocol_is_refused() {
         error.contains("the registry speaks protocol \"vvv") && error.contains("this controller \"v1\""),
         "{error}"
     );
-    assert!(error.len() < 1_000, "it is shown in a log");
+    assert!(error.len() < 1_000, "the error is short enough for a log");
 }
 
-/// What a registry says under which name it holds the pod `a`.
+/// The registry's answer about the name of the pod `a`.
 async fn named(namespace: &str, name: &str) -> Result<Option<RecordName>, Failure> {
     let record = serde_json::json!({"pod": {"uid": "a", "namespace": namespace, "name": name}}).to_string();
     let server = Server::start(answer("200 OK", "", &record)).await;
@@ -338,7 +339,7 @@ impl Authority {
     }
 }
 
-/// The reference registry over TLS. It stops when it is dropped.
+/// The reference registry over TLS. It stops when this is dropped.
 pub(crate) struct Tls {
     pub(crate) address: SocketAddr,
     stop: CancellationToken,
@@ -371,7 +372,7 @@ impl Drop for Tls {
 
 #[tokio::test]
 async fn invalid_registry_certificates_are_refused() {
-    // They are expired, of another name, or of an unknown authority.
+    // They are expired, for another name, or from an unknown authority.
     install_provider();
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
@@ -387,7 +388,7 @@ async fn invalid_registry_certificates_are_refused() {
         let server = Tls::start(files, "127.0.0.1:0", None);
         let begun = Instant::now();
         let refused = server.client(&ca, None).write(7, operations(), true).await;
-        assert!(matches!(refused, Err(Failure::Unreachable(_))), "{why}: nothing was sent: {refused:?}");
+        assert!(matches!(refused, Err(Failure::Unreachable(_))), "{why}: nothing is sent: {refused:?}");
         assert!(begun.elapsed() < BOUNDED, "{why}");
     }
 }
@@ -407,10 +408,10 @@ async fn replaced_authority_and_token_need_no_restart() {
     let (address, client) = (server.address.to_string(), server.client(&ca, Some(token.clone())));
     assert!(client.capabilities().await.is_ok());
     drop(server);
-    // The registry moves to another authority before the file does.
+    // The registry's certificate changes before the file does.
     std::fs::write(&tokens, "second-secret c\n").unwrap();
     let files = second.sign(folder, "b", "127.0.0.1", false);
-    let server = eventually("the port is free again", SOON, async || {
+    let server = eventually("the port is free", SOON, async || {
         let free = std::net::TcpListener::bind(&address).map(drop).map_err(|error| error.to_string());
         free.map(|()| Tls::start(files.clone(), &address, Some(tokens.clone())))
     })
@@ -420,15 +421,15 @@ async fn replaced_authority_and_token_need_no_restart() {
         other => Err(format!("{other:?}")),
     });
     refused.await;
-    // Half a file is no reason to trust less than before, nor to fail for good.
+    // Half a file neither removes trust nor breaks the client for good.
     std::fs::write(&ca, "-----BEGIN CERTIFICATE-----\nMIIB").unwrap();
     assert!(client.capabilities().await.is_err());
     std::fs::copy(&second_ca, &ca).unwrap();
-    let told = eventually("the file is read again", SOON, async || match client.capabilities().await {
+    let loaded = eventually("the file is read again", SOON, async || match client.capabilities().await {
         Err(Failure::Unauthorized { .. }) => Ok(()),
         other => Err(format!("{other:?}")),
     });
-    told.await;
+    loaded.await;
     std::fs::write(&token, "second-secret").unwrap();
     client.refresh_credential();
     assert!(client.capabilities().await.is_ok());
@@ -437,7 +438,7 @@ async fn replaced_authority_and_token_need_no_restart() {
 
 #[tokio::test]
 async fn closed_connection_is_opened_again() {
-    // The registry closes it between requests or during one.
+    // The registry closes it between two requests or during one.
     install_provider();
     let head = "HTTP/1.1 200 OK\r\nconnection: close\r\n";
     let body = r#"{"results":[{"id":"a","status":200},{"id":"b","status":204}]}"#;
@@ -452,6 +453,6 @@ async fn closed_connection_is_opened_again() {
         let result = reset.write(7, operations(), true).await;
         assert!(matches!(result, Err(Failure::Broken(_))), "{result:?}");
         assert!(server.requests.recv().await.is_some());
-        assert!(server.requests.try_recv().is_err(), "the client repeats nothing by itself");
+        assert!(server.requests.try_recv().is_err(), "the client does not retry");
     }
 }

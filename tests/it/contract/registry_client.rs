@@ -1,5 +1,5 @@
-//! The client of protocol v1 against a server that answers byte by byte as it is told: what each answer is taken for, that
-//! every wait and every body has an end, and that no credential leaves the origin.
+//! The client of protocol v1 against a server that answers byte by byte from a script: the meaning of each answer, the
+//! limits of every wait and body, and that credentials stay with the origin.
 
 use std::{
     net::SocketAddr,
@@ -31,26 +31,26 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// What a scripted server does with each request, after it has read it.
+/// The scripted answer to each request, sent after the request is read.
 #[derive(Clone)]
 pub(crate) enum Script {
-    /// Sends this and closes.
+    /// This text; then the connection is closed.
     Say(String),
-    /// Sends a head and then bytes without end.
+    /// A head, and then bytes without end.
     Endless,
-    /// Sends nothing.
+    /// Nothing.
     Hang,
-    /// Sends this, and resets the connection.
+    /// This text; then the connection is reset.
     Reset(String),
-    /// Sends these bytes and closes.
+    /// These bytes; then the connection is closed.
     Bytes(Vec<u8>),
-    /// Sends what stands beside the request's method, and closes.
+    /// The text of the request's method; then the connection is closed.
     Methods(Vec<(&'static str, String)>),
-    /// Sends the first, and then the second again and again, after a pause each time.
+    /// The first text, and then the second one again and again, with a pause before each.
     Drip(String, String, Duration),
 }
 
-/// A server with one answer for everything, and the heads and bodies of the requests that it got.
+/// A server with one answer to everything, and the requests that it received.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) requests: mpsc::UnboundedReceiver<String>,
@@ -167,7 +167,7 @@ pub(crate) fn install_provider() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-/// One answer, and what a batch of a put and a delete is then taken to have come to.
+/// Checks the result of a batch with one put and one delete that gets this answer.
 async fn check(script: Script, expected: impl Fn(&Result<Vec<Verdict>, Failure>) -> bool, why: &str) {
     let result = write(script).await;
     assert!(expected(&result), "{why}: {result:?}");
@@ -185,11 +185,11 @@ async fn a_whole_answer_is_judged_item_by_item() {
     check(results(&done, gone), |r| *r == Ok(vec![Verdict::Done, Verdict::Done]), "both done").await;
     let busy = r#"{"id":"b","status":429,"retryAfterSeconds":5}"#;
     let waits = |r: &Result<Vec<Verdict>, Failure>| matches!(r.as_deref(), Ok([Verdict::Done, Verdict::Retry { after: Some(d), .. }]) if d.as_secs() == 5);
-    check(results(&done, busy), waits, "one is to wait").await;
+    check(results(&done, busy), waits, "one has to wait").await;
     let other = format!(r#"{{"id":"a","status":200,"digest":"{}"}}"#, Digest::of_canonical(b"other"));
     let doubts =
         |r: &Result<Vec<Verdict>, Failure>| matches!(r.as_deref(), Ok([Verdict::Uncertain { .. }, Verdict::Done]));
-    check(results(&other, gone), doubts, "another digest than was sent is no acknowledgement").await;
+    check(results(&other, gone), doubts, "another digest than the sent one acknowledges nothing").await;
 }
 
 #[tokio::test]
@@ -230,7 +230,7 @@ async fn refusals_map_to_distinct_failures() {
 
 #[tokio::test]
 async fn retry_after_is_read_in_either_form() {
-    // The registry gives it in seconds or as a date.
+    // The value is in seconds or a date.
     let seconds = |r: &Result<Vec<Verdict>, Failure>| {
         *r == Err(Failure::Throttled { status: 429, after: Some(Duration::from_secs(7)) })
     };
@@ -258,7 +258,7 @@ async fn redirect_is_not_followed() {
     let request = server.requests.recv().await.unwrap();
     assert!(request.starts_with("POST /base/v1/clusters/c/pods:batch HTTP/1.1\r\n"), "{request}");
     assert!(request.to_lowercase().contains("authorization: bearer very-secret"), "{request}");
-    assert!(elsewhere.requests.try_recv().is_err(), "nobody went there");
+    assert!(elsewhere.requests.try_recv().is_err(), "the redirect is not followed");
     std::fs::write(&token, "another").unwrap();
     client.refresh_credential();
     let _ = client.write(7, operations(), true).await;
@@ -267,7 +267,7 @@ async fn redirect_is_not_followed() {
     client.refresh_credential();
     let _ = client.write(7, operations(), true).await;
     let request = server.requests.recv().await.unwrap().to_lowercase();
-    assert!(request.contains("authorization: bearer another"), "an empty file leaves the token as it was");
+    assert!(request.contains("authorization: bearer another"), "an empty file keeps the old token");
 }
 
 #[tokio::test]
@@ -291,7 +291,7 @@ fn certificate(folder: &std::path::Path, name: &str) -> TlsFiles {
 
 #[tokio::test]
 async fn only_the_given_tls_authority_is_trusted() {
-    // A server of another authority is sent nothing.
+    // Nothing is sent to a server of another authority.
     install_provider();
     let folder = tempfile::tempdir().unwrap();
     let (own, other) = (certificate(folder.path(), "own"), certificate(folder.path(), "other"));

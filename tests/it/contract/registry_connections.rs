@@ -1,5 +1,5 @@
-//! Connections to a registry: what a failed one tells a person, which certificates are trusted, and how old a connection
-//! may become. And requests for one record: what each answer means.
+//! Connections to a registry: the errors of failed ones, the trusted certificates, and the maximum age. Also single
+//! operations, and the meaning of each answer to them.
 
 use std::{
     path::PathBuf,
@@ -79,7 +79,7 @@ async fn failed_connection_names_cause_and_setting() {
 
 #[tokio::test]
 async fn self_signed_certificate_is_trusted() {
-    // The settings name the certificate as its own authority.
+    // The settings name the certificate itself as the authority.
     install_provider();
     let folder = tempfile::tempdir().unwrap();
     let make = |name: &str| {
@@ -101,7 +101,7 @@ async fn self_signed_certificate_is_trusted() {
     assert!(matches!(refused, Err(Failure::Unreachable(_))), "{refused:?}");
 }
 
-/// A server that answers every request on a connection, and counts connections.
+/// A server that keeps connections open and counts them.
 async fn keeping(answer: &'static str) -> (std::net::SocketAddr, Arc<AtomicUsize>, JoinSet<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, connections, mut tasks) = (listener.local_addr().unwrap(), Arc::default(), JoinSet::new());
@@ -142,7 +142,7 @@ async fn connection_is_replaced_at_its_maximum_age() {
 #[tokio::test]
 async fn proxy_variables_do_not_affect_the_registry() {
     let server = Server::start(answer("200 OK", "", r#"{"protocol":"v1"}"#)).await;
-    // The variables of this very process must not change under other tests: the executable is asked.
+    // The variables of this process must not change under other tests, so the executable is run.
     let output = Command::new(env!("CARGO_BIN_EXE_pod-registrar"))
         .args(["run", "--registry-url", &format!("http://{}", server.address), "--kubeconfig", "/nowhere"])
         .env("HTTP_PROXY", "http://u:p@ss word@proxy:3128")
@@ -153,7 +153,7 @@ async fn proxy_variables_do_not_affect_the_registry() {
     assert!(told.contains("/nowhere") && !told.to_lowercase().contains("proxy"), "{told}");
 }
 
-/// The verdict or failure of one operation that is a request of its own.
+/// The verdict of one operation in a request of its own, or the failure of the request.
 async fn alone(script: Script, operation: &Encoded) -> Result<Verdict, Failure> {
     install_provider();
     let server = Server::start(script).await;
@@ -176,7 +176,7 @@ async fn single_deletion_accepts_what_a_batch_accepts() {
     for (record, is_gone) in [("404 Not Found", true), ("200 OK", false)] {
         let methods = vec![("DELETE", say("404 Not Found", page)), ("GET", say(record, page))];
         let verdict = alone(Script::Methods(methods), delete).await.unwrap();
-        assert_eq!(verdict == Verdict::Done, is_gone, "its address then answers {record}: {verdict:?}");
+        assert_eq!(verdict == Verdict::Done, is_gone, "a read of the record answers {record}: {verdict:?}");
     }
     let sign_in = alone(answer("200 OK", "", page), delete).await;
     assert!(matches!(sign_in, Err(Failure::Broken(_))), "a proxy's page acknowledges nothing: {sign_in:?}");
@@ -195,7 +195,7 @@ async fn accepted_deletion_is_verified_by_a_read() {
 
 #[tokio::test]
 async fn unknown_status_concerns_only_its_record() {
-    // Statuses that proxies make concern every request.
+    // Statuses of proxies concern the whole request.
     for operation in &operations() {
         for status in ["500 Internal Server Error", "418 I'm a teapot", "599 Else"] {
             let verdict = alone(answer(status, "", "oops"), operation).await;

@@ -1,4 +1,4 @@
-//! What the program is built from: where it comes from, under which licences, and with one TLS provider.
+//! The dependencies: their source, their licences, and one TLS provider.
 
 use std::{collections::BTreeSet, process::Command};
 
@@ -6,14 +6,14 @@ use serde_json::Value;
 
 use crate::project::{root, text};
 
-/// Licences that ask for no more than to be named.
+/// Licences that require only attribution.
 const LICENCES: [&str; 7] = ["MIT", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "Unicode-3.0", "Zlib"];
 
-/// A second TLS provider makes rustls panic at start; the system's OpenSSL is not in the image.
+/// A second TLS provider makes rustls panic at start, and the image does not contain OpenSSL.
 const BANNED: [&str; 7] =
     ["aws-lc-rs", "aws-lc-sys", "openssl", "openssl-sys", "native-tls", "rustls-graviola", "boring"];
 
-/// The packages that are used on Linux, ours included.
+/// The packages that are used on Linux, including this one.
 fn packages() -> Vec<Value> {
     let platform = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let output = Command::new(env!("CARGO"))
@@ -28,7 +28,7 @@ fn packages() -> Vec<Value> {
     packages
 }
 
-/// Whether each part that has to be kept to has an alternative that we take.
+/// Whether each part of a licence expression has an alternative in the list.
 fn is_allowed(licence: &str) -> bool {
     let licence = licence.replace('/', " OR ").replace(['(', ')'], " ");
     let allowed = |choice: &str| {

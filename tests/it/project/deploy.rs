@@ -16,7 +16,7 @@ use tokio::{
 
 use crate::project::{manifests, pages, text};
 
-/// All rights, by the file that grants them.
+/// All rights, by manifest.
 const RULES: [(&str, &str); 2] = [
     (
         "deploy/clusterrole.yaml",
@@ -46,7 +46,7 @@ rules:
     ),
 ];
 
-/// What restricted Pod Security asks for, and the file system that it does not ask for.
+/// The requirements of restricted Pod Security, plus a read-only file system.
 const HARDENING: [&str; 6] = [
     "runAsNonRoot: true",
     "type: RuntimeDefault",
@@ -56,7 +56,7 @@ const HARDENING: [&str; 6] = [
     "enableServiceLinks: false",
 ];
 
-/// Former names, which the changelog lists.
+/// Former names, which only the change log mentions.
 const RENAMED: [&str; 1] = ["POD_REGISTRAR_SHARED"];
 
 const WORKLOADS: [&str; 2] = ["deploy/deployment.yaml", "deploy/registry/statefulset.yaml"];
@@ -70,7 +70,7 @@ fn default_ports() -> (u16, u16) {
     }
 }
 
-/// The values of a key, on whichever line it stands.
+/// The values of a key, on all lines.
 fn values<'t>(text: &'t str, key: &str) -> Vec<&'t str> {
     let prefix = format!("{key}: ");
     text.lines().filter_map(|line| line.trim_start().trim_start_matches("- ").strip_prefix(&prefix)).collect()
@@ -100,7 +100,7 @@ fn rights_are_exactly_those_in_use() {
         assert!(role.ends_with(rules), "{role}");
     }
     let granting = manifests().into_iter().filter(|(_, text)| text.lines().any(|line| line == "rules:"));
-    assert_eq!(granting.count(), RULES.len(), "rights are granted in these places only");
+    assert_eq!(granting.count(), RULES.len(), "rights are granted only in these manifests");
 }
 
 #[test]
@@ -118,14 +118,18 @@ fn pods_are_restricted() {
 
 #[test]
 fn deployment_runs_two_replicas() {
-    // One of them writes, and a disruption leaves one of them running.
+    // One replica writes, and a disruption leaves one running.
     let deployment = text("deploy/deployment.yaml");
     for (key, value) in
         [("replicas", "2"), ("type", "RollingUpdate"), ("maxUnavailable", "0"), ("fieldPath", "metadata.name")]
     {
         assert_eq!(values(&deployment, key)[0], value, "{key}");
     }
-    assert_eq!(values(&deployment, "whenUnsatisfiable"), ["ScheduleAnyway"; 2], "a hint, never a reason not to run");
+    assert_eq!(
+        values(&deployment, "whenUnsatisfiable"),
+        ["ScheduleAnyway"; 2],
+        "spreading is a hint, not a requirement"
+    );
     let budget = text("deploy/poddisruptionbudget.yaml");
     assert_eq!(values(&budget, "maxUnavailable"), ["1"]);
     for label in ["app.kubernetes.io/name: pod-registrar\n", "app.kubernetes.io/component: registrar\n"] {
@@ -135,7 +139,7 @@ fn deployment_runs_two_replicas() {
 
 #[test]
 fn shipped_lease_is_empty_and_matches_the_settings() {
-    // Applying the manifest again takes nothing away from a Lease in use.
+    // Applying the manifest again removes nothing from a Lease in use.
     let lease = uncommented(&text("deploy/lease.yaml"));
     let expected = "apiVersion: coordination.k8s.io/v1\nkind: Lease\nmetadata:\n  name: pod-registrar\n";
     assert_eq!(lease, expected);
@@ -180,7 +184,7 @@ fn variables_name_settings_of_the_command() {
     }
 }
 
-/// The commands that the README gives; `.ci/run` runs them.
+/// The commands of the README, which `.ci/run` runs.
 fn deploy_commands() -> String {
     let readme = text("README.md");
     let (_, rest) = readme.split_once("<!-- deploy -->\n").expect("README.md has <!-- deploy -->");
@@ -215,7 +219,7 @@ fn secret_keys_match_the_configured_files() {
     }
 }
 
-/// Clusters such as OpenShift assign user and group ids, and refuse pods that name others.
+/// Clusters such as OpenShift assign user and group ids, and refuse pods with fixed ones.
 #[test]
 fn user_ids_are_left_to_the_cluster() {
     for workload in WORKLOADS {
@@ -223,7 +227,7 @@ fn user_ids_are_left_to_the_cluster() {
         for id in ["runAsUser", "runAsGroup", "fsGroup", "supplementalGroups"] {
             assert!(!manifest.contains(id), "{workload}: {id}");
         }
-        assert_eq!(values(&manifest, "defaultMode"), ["0444"], "{workload}: readable by whatever user id");
+        assert_eq!(values(&manifest, "defaultMode"), ["0444"], "{workload}: readable by any user id");
     }
     let listed = text("deploy/registry/kustomization.yaml");
     assert!(listed.contains("components:\n") && listed.contains("  - volume-group\n"), "{listed}");
@@ -238,14 +242,14 @@ fn network_policies_admit_named_clients_only() {
     assert!(ours.contains(from) && ours.matches("- from:").count() == 1, "{ours}");
     for (path, manifest) in manifests().into_iter().filter(|(_, manifest)| manifest.contains("kind: NetworkPolicy")) {
         let open = ["Selector: {}", "- {}", "ingress: []"].iter().any(|part| uncommented(&manifest).contains(part));
-        assert!(!open, "{} lets every pod in", path.display());
+        assert!(!open, "{} admits every pod", path.display());
     }
 }
 
 #[test]
 fn memory_follows_the_measured_figures() {
     let deployment = text("deploy/deployment.yaml");
-    // 15 MB and 256 bytes per pod, 20 % more during a list, in Mi.
+    // In Mi: 15 MB and 256 bytes per pod, plus 20 % during a list.
     let needed = |pods: u64| ((15_000_000 + 256 * pods) * 12 / 10) >> 20;
     let [request, limit] = values(&deployment, "memory").try_into().unwrap();
     let mib = |text: &str| text.strip_suffix("Mi").unwrap().parse::<u64>().unwrap();
@@ -270,7 +274,7 @@ fn versions_agree() {
 
 #[test]
 fn image_names_a_numeric_user() {
-    // Numeric, as runAsNonRoot cannot check a name.
+    // Numeric, because `runAsNonRoot` cannot check a name.
     let dockerfile = text("Dockerfile");
     assert!(dockerfile.contains("\nUSER 65532:65532\n") && dockerfile.contains("\nFROM scratch\n"));
     assert!(dockerfile.contains(".ci/build /out/pod-registrar\n") && text(".ci/image").contains("\n.ci/build "));

@@ -1,4 +1,4 @@
-//! The documents: line lengths, links, words to avoid, and lists that have to match the program.
+//! The documents: line lengths, links, words to avoid, and lists that must match the program.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,10 +13,10 @@ use crate::project::{self, pages};
 const COLUMNS: usize = 100;
 const CELL_CHARS: usize = 90;
 
-/// Pages whose table cells may be long: this one is generated from the help texts of the flags.
+/// Pages with long table cells: this one is generated from the help texts of the flags.
 const LONG_CELLS: [&str; 1] = ["docs/settings.md"];
 
-/// Words that make a text hard to read, in lower case.
+/// Words to avoid in documents, in lower case.
 const AVOID: [&str; 13] = [
     "anew",
     "so many",
@@ -33,12 +33,12 @@ const AVOID: [&str; 13] = [
     "of those",
 ];
 
-/// Words that are not names of variables in files that read the environment.
+/// Capitalized words in files that read the environment, which are not names of variables.
 const NOT_VARIABLES: [&str; 5] = ["POST", "DELETE", "PATCH", "ERROR", "RUST_LOG"];
 
 const VARIABLE_PREFIX: &str = "POD_REGISTRAR_TEST_";
 
-/// A page without its code blocks: they become empty lines, so that numbers of lines stay.
+/// A page with its code blocks emptied, so that line numbers stay.
 fn prose(text: &str) -> Vec<&str> {
     let mut code = false;
     text.lines()
@@ -50,7 +50,7 @@ fn prose(text: &str) -> Vec<&str> {
         .collect()
 }
 
-/// A line without what is between backticks.
+/// A line without the text between backticks.
 fn without_code(line: &str) -> String {
     line.split('`').step_by(2).collect()
 }
@@ -108,7 +108,7 @@ fn words_are_plain() {
     assert!(found.is_empty(), "{found:#?}");
 }
 
-/// The anchors of a page, as GitHub makes them from its headings.
+/// The anchors that GitHub makes from the headings of a page.
 fn anchors(text: &str) -> BTreeSet<String> {
     let mut seen = BTreeMap::<String, usize>::new();
     let headings = prose(text).into_iter().filter(|line| line.starts_with('#'));
@@ -166,7 +166,7 @@ fn links_and_anchors_are_read() {
     assert_eq!(links(text), ["y.md#z", "r.png"]);
 }
 
-/// The program's metrics: the name of the series, the type, and the values of each label.
+/// The metrics of the program: name, type, and the values of all labels.
 fn metrics() -> BTreeMap<String, (String, BTreeSet<String>)> {
     let text = Metrics::new(1).encode().unwrap();
     let mut found = BTreeMap::new();
@@ -174,7 +174,7 @@ fn metrics() -> BTreeMap<String, (String, BTreeSet<String>)> {
         let (name, kind) = line.split_once(' ').unwrap();
         let name = if kind == "counter" { format!("{name}_total") } else { name.to_owned() };
         let labels = text.lines().filter_map(|line| line.strip_prefix(&name)?.strip_prefix('{'));
-        // In NAME="VALUE",NAME="VALUE"} every second part is a value.
+        // In `NAME="VALUE",NAME="VALUE"}`, every second part is a value.
         let values = labels.flat_map(|labels| labels.split('"').collect::<Vec<_>>().into_iter().skip(1).step_by(2));
         let values = values.filter(|value| !value.starts_with(|c: char| c.is_ascii_digit())).map(str::to_owned);
         found.insert(name.clone(), (kind.to_owned(), values.collect()));
@@ -205,14 +205,14 @@ fn operations_page_lists_the_metrics() {
     assert!(unknown.is_empty(), "{unknown:?}");
 }
 
-/// Every name in a text that begins with the prefix of the tests' variables.
+/// All names in a text that begin with the prefix of the tests' variables.
 fn variables(text: &str) -> BTreeSet<String> {
     let name = |at: usize| text[at..].split(|c: char| !c.is_ascii_uppercase() && c != '_').next().unwrap();
     let names = text.match_indices(VARIABLE_PREFIX).map(|(at, _)| name(at).to_owned());
     names.filter(|name| name != VARIABLE_PREFIX).collect()
 }
 
-/// Files that tests, benches and checks are made of, except this one.
+/// The files of tests, benches and checks, except this one.
 fn sources() -> Vec<PathBuf> {
     let folders = ["tests", "benches", "src"];
     let sources =
@@ -267,7 +267,7 @@ fn steps() -> Vec<String> {
     list.split(')').next().unwrap().split_whitespace().map(str::to_owned).collect()
 }
 
-/// The steps that a file calls, of all lines that call `.ci/run` with steps.
+/// The steps of all `.ci/run` calls in a file.
 fn called(path: &str) -> BTreeSet<String> {
     let text = project::text(path);
     let calls = text.lines().filter_map(|line| line.trim().trim_start_matches("- run: ").strip_prefix(".ci/run "));

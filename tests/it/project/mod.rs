@@ -1,4 +1,4 @@
-//! The project's own files, for tests that hold them together.
+//! Rules for the project's own files, and helpers that read them.
 
 use std::{
     fs,
@@ -13,17 +13,15 @@ mod scenarios;
 mod security;
 mod tidy;
 
-/// The folder of the manifest.
 pub(crate) fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A file's text.
 pub(crate) fn text(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// The documents: `docs` and the pages beside the manifest, relative to it and sorted.
+/// The documents: `docs` and the pages beside the manifest, as sorted relative paths.
 pub(crate) fn pages() -> Vec<String> {
     let mut found = Vec::new();
     collect(&root().join("docs"), "md", &mut found);
@@ -50,19 +48,19 @@ pub(crate) fn manifests() -> Vec<(PathBuf, String)> {
     found.into_iter().map(|path| (path.clone(), fs::read_to_string(path).unwrap())).collect()
 }
 
-/// A file without its comments.
+/// The text of a file without its comments.
 pub(crate) fn code(file: &Path) -> String {
     let text = fs::read_to_string(file).unwrap();
     text.lines().filter(|line| !line.trim_start().starts_with("//")).map(|line| format!("{line}\n")).collect()
 }
 
-/// Whether a file is compiled into tests alone.
+/// Whether a file of `src` is compiled only into tests.
 pub(crate) fn is_test(file: &Path) -> bool {
     let is_tests = |part: &std::ffi::OsStr| part == "tests" || part == "tests.rs";
     file.strip_prefix(root().join("src")).is_ok_and(|below| below.iter().any(is_tests))
 }
 
-/// A file without its comments and its unit tests.
+/// The text of a file without its comments and its unit tests.
 pub(crate) fn code_without_tests(file: &Path) -> String {
     if is_test(file) {
         return String::new();

@@ -8,11 +8,10 @@ use std::{
 
 use crate::project;
 
-/// One name per type: only an `Error` belongs to each module.
+/// Each type has one name; only `Error` exists in many modules.
 const IN_EVERY_MODULE: &str = "Error";
-/// Words of a test's name, at most.
 const TEST_NAME_WORDS: usize = 8;
-/// Words and phrases that hide what a sentence is about.
+/// Words and phrases that make a sentence hard to understand.
 const VAGUE: [&str; 12] = [
     "anew",
     "so many",
@@ -45,7 +44,7 @@ fn modules_re_export_nothing() {
     for file in project::sources("src") {
         for line in project::code(&file).lines().map(str::trim) {
             let Some(path) = line.strip_prefix("pub").and_then(|rest| rest.split_once(" use ")) else { continue };
-            // A macro of the same file leaves it only so.
+            // A macro can leave its own file only by a re-export.
             let is_macro = !path.1.contains("::") && !path.1.contains('{');
             assert!(is_macro || path.0.contains(' '), "{}: {line}", file.display());
         }
@@ -98,7 +97,7 @@ fn all_sources() -> impl Iterator<Item = PathBuf> {
     ["src", "tests", "benches"].into_iter().flat_map(project::sources)
 }
 
-/// The name in the first line of a public type.
+/// The name of the public type that a line declares.
 fn public_type(line: &str) -> Option<&str> {
     let rest = line.trim_start().strip_prefix("pub")?;
     let rest = if rest.starts_with('(') { rest.split_once(')')?.1 } else { rest };

@@ -1,4 +1,4 @@
-//! The fault scenarios of `docs/scenarios.md` and the guarantees of `docs/guarantees.md`: all have tests that exist.
+//! The scenarios of `docs/scenarios.md` and the guarantees of `docs/guarantees.md` have tests, and these tests exist.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,13 +8,12 @@ use std::{
 
 use crate::project;
 
-/// The numbers of the scenarios.
 const NUMBERS: std::ops::RangeInclusive<u32> = 1..=98;
 
-/// Scenarios that may be marked as not applicable: the program has no part that the fault could strike.
+/// Scenarios that may be marked as not applicable: the program has no such part.
 const MAY_NOT_APPLY: [u32; 3] = [25, 26, 48];
 
-/// The names of the guarantees, in the order of the page's list.
+/// The names of the guarantees, in the order of the page.
 const GUARANTEES: [&str; 16] = [
     "identity",
     "no phantom",
@@ -36,7 +35,7 @@ const GUARANTEES: [&str; 16] = [
 
 const NOT_APPLICABLE: &str = "not applicable: ";
 
-/// A scenario with what is listed for it in the two parts of the page.
+/// A scenario, with its entries in both parts of the page.
 #[derive(Debug, PartialEq, Eq)]
 struct Row {
     number: u32,
@@ -51,7 +50,7 @@ fn page() -> (String, Vec<Row>) {
     (text, rows)
 }
 
-/// The rows of the tables that begin with a number and have two more cells, with the lines of the list of tests.
+/// The rows of the tables that begin with a number and have two more cells, joined with the list of tests.
 fn rows(text: &str) -> Vec<Row> {
     let (tables, list) = text.split_once("```text\n").expect("the list of tests");
     let mut proofs = proofs(list.split("```").next().unwrap());
@@ -72,7 +71,7 @@ fn rows(text: &str) -> Vec<Row> {
     rows
 }
 
-/// The list of tests: a number begins an entry, further lines are indented.
+/// The list of tests: a number begins an entry, and further lines are indented.
 fn proofs(list: &str) -> BTreeMap<u32, Vec<String>> {
     let (mut found, mut current) = (BTreeMap::<u32, Vec<String>>::new(), 0);
     for line in list.lines() {
@@ -86,7 +85,7 @@ fn proofs(list: &str) -> BTreeMap<u32, Vec<String>> {
     found
 }
 
-/// Every test of the project, as module and function.
+/// All tests of the project, as module and function.
 fn tests() -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for folder in ["src", "tests"] {
@@ -99,7 +98,8 @@ fn tests() -> BTreeSet<String> {
     found
 }
 
-/// A file's module, without the name of the program or of the test binary `it`; tests beside a module count as its own.
+/// The module of a file, without the name of the program or of the test binary `it`. Tests beside a module count as its
+/// own.
 fn module(file: &Path) -> String {
     let below = file.strip_prefix(project::root()).unwrap().with_extension("");
     let mut parts: Vec<&str> = below.iter().map(|part| part.to_str().unwrap()).collect();
@@ -114,7 +114,7 @@ fn module(file: &Path) -> String {
     module.strip_suffix("_tests").map(str::to_owned).unwrap_or(module)
 }
 
-/// The functions under a test's attribute that are run by default.
+/// The test functions that are not ignored.
 fn tests_in(text: &str) -> Vec<String> {
     let (mut found, mut pending) = (Vec::new(), false);
     for line in text.lines().map(str::trim) {

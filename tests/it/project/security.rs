@@ -1,10 +1,10 @@
-//! The threat model's promises have their tests, and no code of ours is unsafe.
+//! The defences of the threat model have tests, and unsafe code is forbidden.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
 use crate::project;
 
-/// The paths of tests in the list at the end of the page.
+/// The tests in the list at the end of the page.
 fn named(text: &str) -> BTreeSet<&str> {
     let (_, list) = text.split_once("\n## Tests of each defence\n").expect("the list of tests");
     list.split_whitespace().filter(|word| word.contains("::")).collect()
@@ -18,9 +18,9 @@ fn threat_model_names_tests_that_exist() {
     let sources: Vec<_> = project::sources("src").into_iter().chain(project::sources("tests")).collect();
     for test in tests {
         let (module, name) = test.rsplit_once("::").unwrap();
-        // A module's tests are in its file, or in one beside it.
-        let room = module.split("::").find(|part| *part != "tests").unwrap();
-        let below = |file: &Path| file.strip_prefix(project::root()).unwrap().to_str().unwrap().contains(room);
+        // The tests of a module are in its file, or in one beside it.
+        let folder = module.split("::").find(|part| *part != "tests").unwrap();
+        let below = |file: &Path| file.strip_prefix(project::root()).unwrap().to_str().unwrap().contains(folder);
         let found = sources.iter().filter(|file| below(file)).any(|file| {
             let code = fs::read_to_string(file).unwrap();
             code.contains(&format!("fn {name}("))

@@ -1,4 +1,4 @@
-//! Rules about the sources that nobody should have to remember: arrows between rooms, headers, sizes, purity of the core.
+//! Rules for the sources: which module may use which, headers, sizes, and the purity of the core.
 
 use std::{
     collections::BTreeSet,
@@ -8,7 +8,7 @@ use std::{
 
 use crate::project::{self, code, code_without_tests, is_test};
 
-/// Which rooms a room may use. A new arrow is a decision: it belongs on the map in `src/lib.rs` first.
+/// The modules that a module may use. A new one is a decision, which `src/lib.rs` describes first.
 const ARROWS: [(&str, &[&str]); 14] = [
     ("model", &[]),
     ("reconcile", &["model"]),
@@ -26,16 +26,16 @@ const ARROWS: [(&str, &[&str]); 14] = [
     ("fuzz", &["demo"]),
 ];
 
-/// These see everything: the composition root, the program and the map.
+/// These may use everything.
 const ROOTS: [&str; 3] = ["commands", "main", "lib"];
 
-/// Random inputs, which are compiled into tests alone: every room may test itself with them.
-const TEST_ROOM: &str = "fuzz";
+/// Random input, which is compiled only into tests: every module may test itself with it.
+const TEST_MODULE: &str = "fuzz";
 
-/// Where every decision is, and what a pod and a record are.
+/// The modules without IO, clock and randomness.
 const CORE: [&str; 3] = ["src/model", "src/reconcile", "src/store/packed"];
 
-/// Crates that neither wait nor reach outside.
+/// Crates without IO, clock and randomness.
 const PURE: [&str; 15] = [
     "std",
     "core",
@@ -54,7 +54,7 @@ const PURE: [&str; 15] = [
     "uuid",
 ];
 
-/// What of the standard library reaches outside, and what must not be written out by a full path.
+/// Names that stand for IO, a clock or randomness, also when they are written as full paths.
 const IMPURE: [&str; 21] = [
     "std::fs",
     "std::net",
@@ -75,23 +75,20 @@ const IMPURE: [&str; 21] = [
     "axum::",
     "reqwest::",
     "tracing::",
-    // Seeds are handed in.
+    // Seeds are arguments.
     "Rng::new",
     "fastrand::u",
 ];
 
-/// Where the time of day may be read, and what for. Everything else goes by the monotonic clock, so that a clock that is set
-/// decides nothing: no wait, no limit, no order, no deletion.
-const TIME_OF_DAY: [(&str, &str); 6] = [
-    ("src/registry/client/http.rs", "a Retry-After that is a date, whose wait is capped"),
-    ("src/kubernetes/lease/elector.rs", "what a Lease shows of its holder; nobody here reads it"),
-    ("src/kubernetes/plugin.rs", "how long a plugin's credentials last; read once, then the monotonic clock counts"),
-    ("src/kubernetes/lease/approvals.rs", "when an Event says that it happened"),
-    (
-        "src/registry/server/clock.rs",
-        "the reference registry: what it shows of sessions, and for how long it keeps its log",
-    ),
-    ("src/demo/api/store.rs", "the stand-in for the API server: the times in its objects"),
+/// The files that may read the wall clock, and their purpose. All other code uses the monotonic clock, so that a
+/// changed wall clock affects no wait, limit, order or deletion.
+const WALL_CLOCK_READERS: [(&str, &str); 6] = [
+    ("src/registry/client/http.rs", "converts a Retry-After date into a bounded wait"),
+    ("src/kubernetes/lease/elector.rs", "times in the Lease, which the program does not read"),
+    ("src/kubernetes/plugin.rs", "converts the expiry of a plugin's credentials into a monotonic time"),
+    ("src/kubernetes/lease/approvals.rs", "the time of an Event"),
+    ("src/registry/server/clock.rs", "the reference registry: the times of sessions, and the age of its log"),
+    ("src/demo/api/store.rs", "the demo's API server: the times in its objects"),
 ];
 
 const MOST_LINES: usize = 500;
@@ -99,16 +96,16 @@ const MOST_LINES: usize = 500;
 #[test]
 fn modules_use_only_the_modules_they_may() {
     for file in project::sources("src") {
-        let room = room(&file);
-        let used: BTreeSet<String> = rooms_used(&code(&file)).into_iter().filter(|used| *used != room).collect();
-        if ROOTS.contains(&room.as_str()) {
+        let module = module(&file);
+        let used: BTreeSet<String> = modules_used(&code(&file)).into_iter().filter(|used| *used != module).collect();
+        if ROOTS.contains(&module.as_str()) {
             continue;
         }
-        let (_, allowed) = ARROWS.iter().find(|(name, _)| *name == room).unwrap_or_else(|| {
-            panic!("{} is in no room of the table; add the room and what it may use", file.display())
+        let (_, allowed) = ARROWS.iter().find(|(name, _)| *name == module).unwrap_or_else(|| {
+            panic!("{} belongs to no module of the table; add it and the modules that it may use", file.display())
         });
-        for used in used.into_iter().filter(|used| used != TEST_ROOM || !is_test(&file)) {
-            assert!(allowed.contains(&used.as_str()), "{}: {room} must not use {used}", file.display());
+        for used in used.into_iter().filter(|used| used != TEST_MODULE || !is_test(&file)) {
+            assert!(allowed.contains(&used.as_str()), "{}: {module} must not use {used}", file.display());
         }
     }
 }
@@ -149,8 +146,12 @@ fn only_listed_files_read_the_wall_clock() {
     ];
     let reads = |file: &Path| READS.iter().any(|read| code_without_tests(file).contains(read));
     let found: BTreeSet<PathBuf> = project::sources("src").into_iter().filter(|file| reads(file)).collect();
-    let expected = TIME_OF_DAY.map(|(file, _)| project::root().join(file));
-    assert_eq!(found, BTreeSet::from(expected), "a new reader of the time of day is a decision: say what for");
+    let expected = WALL_CLOCK_READERS.map(|(file, _)| project::root().join(file));
+    assert_eq!(
+        found,
+        BTreeSet::from(expected),
+        "a new reader of the wall clock is a decision: add its purpose to the table"
+    );
     assert!(code(&project::root().join("src/clock.rs")).contains("use tokio::time::Instant"), "the clock is monotonic");
 }
 
@@ -158,7 +159,7 @@ fn only_listed_files_read_the_wall_clock() {
 fn every_file_is_short_and_has_a_header() {
     for file in ["src", "tests", "benches"].into_iter().flat_map(project::sources) {
         let text = fs::read_to_string(&file).unwrap();
-        assert!(text.starts_with("//! "), "{} does not open with //!", file.display());
+        assert!(text.starts_with("//! "), "{} does not begin with //!", file.display());
         let lines = text.lines().count();
         assert!(lines <= MOST_LINES, "{} has {lines} lines, more than {MOST_LINES}", file.display());
     }
@@ -169,29 +170,29 @@ fn modules_are_found_in_every_kind_of_path() {
     let text =
         "use crate::model::Uid;\nuse crate::{registry::{v1::Item, Verdict}, sync};\nlet a = crate::demo::run();\n";
     let expected = ["demo", "model", "registry", "sync"].map(str::to_owned);
-    assert_eq!(rooms_used(text), BTreeSet::from(expected));
+    assert_eq!(modules_used(text), BTreeSet::from(expected));
 }
 
-/// The first part of the path below `src`, without the ending.
-fn room(file: &Path) -> String {
+/// The first part of the path below `src`, without the extension.
+fn module(file: &Path) -> String {
     let below = file.strip_prefix(project::root().join("src")).unwrap();
     let first = PathBuf::from(below.components().next().unwrap().as_os_str());
     first.file_stem().unwrap().to_str().unwrap().to_owned()
 }
 
-fn rooms_used(code: &str) -> BTreeSet<String> {
-    let mut rooms = BTreeSet::new();
+fn modules_used(code: &str) -> BTreeSet<String> {
+    let mut modules = BTreeSet::new();
     for (at, start) in code.match_indices("crate::") {
         let rest = &code[at + start.len()..];
         match rest.strip_prefix('{') {
-            Some(group) => rooms.extend(heads_of_group(group)),
-            None => rooms.extend(head(rest)),
+            Some(group) => modules.extend(heads_of_group(group)),
+            None => modules.extend(head(rest)),
         }
     }
-    rooms
+    modules
 }
 
-/// The names that stand first in the parts of a group, which goes on until its brace is closed.
+/// The first names of the parts of a group, up to its closing brace.
 fn heads_of_group(group: &str) -> BTreeSet<String> {
     let mut depth = 0;
     let mut heads = BTreeSet::new();
@@ -210,7 +211,7 @@ fn heads_of_group(group: &str) -> BTreeSet<String> {
     heads
 }
 
-/// A path's first name, where it can be a module's.
+/// The first name of a path, if it can be a module.
 fn head(path: &str) -> Option<String> {
     let name: String = path.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
     name.starts_with(|c: char| c.is_ascii_lowercase()).then_some(name)

@@ -1,4 +1,4 @@
-//! Batches: item by item, in order, never more than one operation an id.
+//! Batches: item by item, in order, at most one operation per UID.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! The log of changes, as pages and as a stream.
+//! The change log, as pages and as a stream.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Server, refused};
 
-/// Reads a stream until it holds `until`, or fails.
+/// Reads a stream until it contains `until`.
 async fn read_events(server: &Server, path: &str, last_id: Option<&str>, until: &str) -> String {
     let mut request = server.request("GET", path).header("accept", "text/event-stream");
     if let Some(id) = last_id {
@@ -58,7 +58,7 @@ async fn changes_are_numbered_and_read_in_parts() {
         let request = server.request("GET", "/v1/changes").header("last-event-id", id);
         assert_eq!(server.send(request).await.problem(), refused(422, "schema"), "{id}");
     }
-    // Another cluster's reader is led past what does not concern it.
+    // Changes of other clusters are skipped.
     assert_eq!(server.get("/v1/changes?since=0&cluster=d").await.json(), json!({"items": [], "next": 2}));
     server.stop().await;
 }
@@ -91,7 +91,7 @@ async fn stream_sends_past_then_present_and_resumes() {
     let data = past.lines().find_map(|line| line.strip_prefix("data: ")).unwrap();
     assert_eq!(serde_json::from_str::<Value>(data).unwrap()["n"], 2);
 
-    // The place that a client resumes from counts more than the one that it started from.
+    // The place at which a client resumes takes precedence over the one at which it started.
     let (text, reply) = tokio::join!(read_events(&server, "/v1/changes?since=0", Some("3"), "\"late\""), async {
         server.put("new", epoch, 99, "late").await
     });

@@ -1,4 +1,4 @@
-//! What was acknowledged is there after the database was opened again.
+//! Acknowledged writes survive when the database is opened again.
 
 use pod_registrar::registry::server::{
     clock::ServerClock,
@@ -18,7 +18,7 @@ async fn everything_acknowledged_survives_a_restart() {
     let before = server.get("/v1/clusters/c/pods:digest?buckets=256").await.json();
     let session = server.get("/v1/clusters/c").await.json();
     server.stop().await;
-    // A clean stop leaves one file that can be copied as it is.
+    // A clean stop leaves one file that can be copied.
     assert!(!folder.path().join("registry.db-wal").exists());
 
     let server = Server::with_file(file).await;
@@ -38,7 +38,7 @@ async fn copied_files_hold_every_acknowledged_write() {
     let server = Server::with_file(folder.path().join("registry.db")).await;
     let epoch = server.open().await;
     server.fill(epoch, 50).await;
-    // What a crash would leave: the database and its log as they are now, without a clean close.
+    // A crash leaves this: the database and its log as they are now, without a clean close.
     let crashed = tempfile::tempdir().unwrap();
     for name in ["registry.db", "registry.db-wal"] {
         std::fs::copy(folder.path().join(name), crashed.path().join(name)).unwrap();
@@ -58,7 +58,7 @@ async fn unusable_database_is_reported() {
     let error = RecordStore::open(Some(folder.path()), Retention::default(), ServerClock::default()).err().unwrap();
     assert!(matches!(error, OpenError::Sqlite(_)), "{error}");
     let text = folder.path().join("text");
-    std::fs::write(&text, "this is not a database, but long enough to be looked at as one".repeat(20)).unwrap();
+    std::fs::write(&text, "this is not a database, but long enough to be opened as one".repeat(20)).unwrap();
     let error = RecordStore::open(Some(&text), Retention::default(), ServerClock::default()).err().unwrap();
     assert!(error.to_string().contains("--database"), "{error}");
 }

@@ -25,10 +25,10 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// A moment that tests start from: 2026-11-23T10:00:00Z.
+/// The start time of the tests: 2026-11-23T10:00:00Z.
 const START_MS: i64 = 1_795_428_000_000;
 
-/// A registry of its own for one test.
+/// The registry of one test.
 struct Server {
     base: String,
     client: reqwest::Client,
@@ -38,7 +38,7 @@ struct Server {
     task: JoinHandle<Result<(), Error>>,
 }
 
-/// An answer that was read to its end.
+/// A complete answer.
 #[derive(Debug)]
 struct Reply {
     status: u16,
@@ -52,7 +52,7 @@ impl Reply {
         serde_json::from_str(&self.text).unwrap_or(Value::Null)
     }
 
-    /// Status and problem name, after checking the form of the problem.
+    /// The status and the problem's name, after a check of the problem's form.
     fn problem(&self) -> (u16, String) {
         let body = self.json();
         assert_eq!(self.kind, "application/problem+json", "{self:?}");
@@ -68,7 +68,7 @@ fn refused(status: u16, name: &str) -> (u16, String) {
 
 fn install_provider() {
     static ONCE: Once = Once::new();
-    // Another test may have installed it first, which is as good.
+    // Another test may have installed one already.
     ONCE.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
 }
 
@@ -90,7 +90,7 @@ impl Server {
         Self::with(ServerOptions { database: Some(database), ..ServerOptions::default() }).await
     }
 
-    /// Starts with lines of a tokens file.
+    /// Starts with these lines of a tokens file.
     async fn with_tokens(lines: &str) -> Self {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(lines.as_bytes()).unwrap();
@@ -112,7 +112,7 @@ impl Server {
         Self { base, client, clock, store, stop, task }
     }
 
-    /// Stops the server as it should be stopped.
+    /// Stops the server cleanly.
     async fn stop(self) {
         self.stop.cancel();
         self.task.await.unwrap().unwrap();
@@ -142,7 +142,7 @@ impl Server {
         self.call("GET", path, None).await
     }
 
-    /// Opens a session for cluster `c` and gives its epoch.
+    /// Opens a session for cluster `c` and returns its epoch.
     async fn open(&self) -> u64 {
         let body = json!({"clusterName": "prod-eu", "instance": "i", "ttlSeconds": 90, "scope": "s"});
         let reply = self.call("POST", "/v1/clusters/c/session", Some(&body)).await;
@@ -164,7 +164,7 @@ impl Server {
         self.call("POST", "/v1/clusters/c/pods:batch", Some(&body)).await
     }
 
-    /// Puts so many records `p0`, `p1`, … in batches.
+    /// Puts this many records `p0`, `p1` and so on, in batches.
     async fn fill(&self, epoch: u64, count: u64) {
         let operations: Vec<Value> = (0..count).map(|n| put_op(&format!("p{n}"), epoch, n + 1, "web")).collect();
         for part in operations.chunks(500) {

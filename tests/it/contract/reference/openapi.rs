@@ -1,4 +1,4 @@
-//! The OpenAPI document says what the server does: its addresses, its problems, its records.
+//! The OpenAPI document against the server: addresses, problems, records.
 
 use std::collections::BTreeSet;
 
@@ -79,7 +79,7 @@ fn every_reference_leads_somewhere() {
     check(&document, &document);
 }
 
-/// Removes each member that the schema requires, at any depth, and asks the server.
+/// Removes each required member of a record, at any depth, and sends the record.
 #[tokio::test]
 async fn server_requires_what_the_record_schema_requires() {
     fn required(schema: &Value, at: &str, into: &mut Vec<String>) {
@@ -123,7 +123,7 @@ async fn server_requires_what_the_record_schema_requires() {
     server.stop().await;
 }
 
-/// Removes each member at the top of a request's body, and asks the server.
+/// Removes each member at the top of a request's body, and sends the body.
 #[tokio::test]
 async fn schemas_of_requests_require_what_the_server_requires() {
     let document = document();
@@ -134,7 +134,7 @@ async fn schemas_of_requests_require_what_the_server_requires() {
     let beat =
         json!({"epoch": epoch, "instance": "i", "ttlSeconds": 90, "synced": true, "counts": {"pods": 1, "pending": 0}});
     let batch = json!({"epoch": epoch, "operations": []});
-    // The session comes last, as it replaces the one that the others need.
+    // The session comes last, as it supersedes the one that the others need.
     for (schema, method, path, body) in [
         ("Heartbeat", "PUT", "/v1/clusters/c/session", beat),
         ("Batch", "POST", "/v1/clusters/c/pods:batch", batch),

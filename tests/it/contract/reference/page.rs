@@ -1,4 +1,4 @@
-//! The page is in the executable, loads nothing from elsewhere, and shows names in full.
+//! The page is part of the executable, loads nothing from other origins, and shows names in full.
 
 use super::Server;
 

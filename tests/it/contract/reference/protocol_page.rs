@@ -1,4 +1,4 @@
-//! `docs/protocol-v1.md`: each of its JSON examples is what the wire types or the server accept.
+//! The JSON examples of `docs/protocol-v1.md` are accepted by the types of the protocol or by the server.
 //!
 //! A comment before an example names its type, as in `<!-- json: Heartbeat -->`.
 
@@ -35,13 +35,13 @@ fn examples() -> Vec<(String, Value)> {
     found
 }
 
-/// Nothing is lost on the way through the type, so that every member of the example is one of the type's.
+/// Checks that the example keeps all its members when it is read and written as this type.
 fn is<T: Serialize + DeserializeOwned>(example: &Value) {
     let read: T = serde_json::from_value(example.clone()).unwrap_or_else(|error| panic!("{error}: {example}"));
     assert_eq!(serde_json::to_value(read).unwrap(), *example);
 }
 
-/// Its members are those of a schema of the OpenAPI document, and the required ones are there.
+/// Checks that the example's members belong to a schema of the OpenAPI document, and that required ones exist.
 fn has_members_of(schema: &Value, example: &Value) {
     let members = example.as_object().unwrap();
     assert!(members.keys().all(|name| schema["properties"].get(name).is_some()), "{example}");

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Server, put_op, record, refused};
 
-/// Reads all pages of a reading and gives its ids in order.
+/// Reads all pages and returns their UIDs in order.
 async fn read_all(server: &Server, query: &str) -> (Vec<String>, Value) {
     let (mut ids, mut page) = (Vec::new(), String::new());
     loop {
@@ -113,7 +113,7 @@ async fn full_view_lists_whole_records() {
 
 #[tokio::test]
 async fn bucket_digest_is_the_xor_of_its_records() {
-    // Each bucket can be read by itself.
+    // Each bucket can be read alone.
     let server = Server::start().await;
     let epoch = server.open().await;
     server.fill(epoch, 300).await;

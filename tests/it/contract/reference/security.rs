@@ -1,4 +1,4 @@
-//! Tokens, the page's cookie, slow clients.
+//! Tokens, the cookie of the page, and slow clients.
 
 use std::time::Duration;
 
@@ -113,7 +113,7 @@ async fn a_sign_in_ends_after_twelve_hours() {
     server.stop().await;
 }
 
-/// Sends a part of a request and nothing more; gives how the connection ended.
+/// Sends a part of a request and nothing more. Returns how the connection ended.
 async fn half(server: &Server, text: &str) -> String {
     let mut stream = TcpStream::connect(server.base.strip_prefix("http://").unwrap()).await.unwrap();
     stream.write_all(text.as_bytes()).await.unwrap();
@@ -123,7 +123,7 @@ async fn half(server: &Server, text: &str) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-/// More than the registry's 512 places for connections.
+/// More than the 512 connections that the registry allows.
 #[tokio::test]
 async fn idle_connections_hinder_no_others() {
     let server = Server::start().await;

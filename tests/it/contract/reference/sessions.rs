@@ -1,4 +1,4 @@
-//! Sessions: minting, fencing, expiry, and what clusters look like.
+//! Sessions: epochs, fencing, expiry, and how clusters are listed.
 
 use serde_json::json;
 
@@ -6,7 +6,7 @@ use super::{Server, record, refused};
 
 #[tokio::test]
 async fn new_epoch_is_above_all_known_epochs() {
-    // It is above the client's lowest epoch and above that of the session before.
+    // The epoch is above the client's `minEpoch` and above that of the session before.
     let server = Server::start().await;
     let body = json!({"instance": "a", "ttlSeconds": 90, "scope": "x", "minEpoch": 6, "later": {"x": 1}});
     let first = server.call("POST", "/v1/clusters/c/session", Some(&body)).await;
@@ -16,7 +16,7 @@ async fn new_epoch_is_above_all_known_epochs() {
     let previous = json!({"epoch": 7, "instance": "a", "scope": "x", "state": "live"});
     assert_eq!(second.json(), json!({"epoch": 8, "ttlSeconds": 9, "previous": previous}));
 
-    // Another owner's epochs have nothing to do with these.
+    // Epochs of different owners are independent.
     let other = server.call("POST", "/v1/clusters/c/session?owner=blue", Some(&body)).await;
     assert_eq!(other.json(), json!({"epoch": 7, "ttlSeconds": 90}));
     server.stop().await;
@@ -125,7 +125,7 @@ async fn session_bodies_are_checked() {
 
 #[tokio::test]
 async fn clock_jump_changes_no_decision() {
-    // A jump of an hour either way changes only what is shown.
+    // A jump of one hour in either direction changes only what is shown.
     const HOUR_MS: i64 = 3_600_000;
     let server = Server::start().await;
     let epoch = server.open().await;
@@ -135,17 +135,21 @@ async fn clock_jump_changes_no_decision() {
     for jump in [HOUR_MS, -2 * HOUR_MS, HOUR_MS] {
         server.clock.advance_ms(jump);
         seq += 10;
-        assert_eq!(server.put("p1", epoch, seq, &format!("web-{seq}")).await.status, 200, "it writes on");
+        assert_eq!(server.put("p1", epoch, seq, &format!("web-{seq}")).await.status, 200, "it still writes");
         assert_eq!(
             server.put("p2", epoch, 2, "late").await.problem(),
             refused(409, "stale-version"),
-            "the order holds"
+            "the order is kept"
         );
-        assert_eq!(server.put("p0", epoch, 5, "late").await.problem(), refused(409, "tombstoned"), "what went is gone");
+        assert_eq!(
+            server.put("p0", epoch, 5, "late").await.problem(),
+            refused(409, "tombstoned"),
+            "a deleted record stays deleted"
+        );
         let beat = json!({"epoch": epoch, "ttlSeconds": 90});
         assert_eq!(server.call("PUT", "/v1/clusters/c/session", Some(&beat)).await.status, 200);
-        assert_eq!(server.get("/v1/clusters/c/pods").await.json()["count"], 2, "nothing is deleted for it");
-        assert_eq!(server.get("/v1/changes?since=0").await.json()["next"], 4 + (seq - 10) / 10, "the log goes on");
+        assert_eq!(server.get("/v1/clusters/c/pods").await.json()["count"], 2, "a clock jump deletes nothing");
+        assert_eq!(server.get("/v1/changes?since=0").await.json()["next"], 4 + (seq - 10) / 10, "the log continues");
     }
     server.stop().await;
 }
@@ -161,7 +165,11 @@ async fn session_keeps_cluster_uid_and_reports_a_contender() {
     assert_eq!(server.call("POST", path, Some(&open(Some("u-1")))).await.status, 201);
     let second = server.call("POST", path, Some(&open(None))).await.json();
     assert_eq!((&second["epoch"], &second["previous"]["clusterUid"]), (&json!(2), &json!("u-1")));
-    assert_eq!(server.get("/v1/clusters/c").await.json()["owners"][0]["clusterUid"], "u-1", "none named keeps it");
+    assert_eq!(
+        server.get("/v1/clusters/c").await.json()["owners"][0]["clusterUid"],
+        "u-1",
+        "a session without it keeps it"
+    );
     assert_eq!(server.call("POST", path, Some(&open(Some("../x")))).await.problem(), refused(422, "schema"));
 
     let beat = |epoch: u64| json!({"epoch": epoch, "ttlSeconds": 90, "instance": "b"});
@@ -173,6 +181,6 @@ async fn session_keeps_cluster_uid_and_reports_a_contender() {
     assert_eq!(told, contender);
     assert_eq!(server.get("/v1/clusters/c").await.json()["owners"][0]["contender"]["epoch"], 1);
     server.clock.advance_ms(90_000);
-    assert_eq!(server.call("PUT", path, Some(&beat(2))).await.json().get("contender"), None, "it is gone");
+    assert_eq!(server.call("PUT", path, Some(&beat(2))).await.json().get("contender"), None, "the contender is gone");
     server.stop().await;
 }

@@ -1,4 +1,4 @@
-//! TLS: served with a certificate, refused with a wrong one.
+//! TLS: a valid certificate is served, and an invalid one is refused.
 
 use std::{fs, net::TcpListener};
 

@@ -1,4 +1,4 @@
-//! Single writes: what a record must be, the order of versions, tombstones.
+//! Single writes: valid records, the order of versions, tombstones.
 
 use std::time::Duration;
 
@@ -107,7 +107,7 @@ async fn deletes_follow_the_order_of_versions() {
 
 #[tokio::test]
 async fn tombstones_are_dropped_by_age_and_number() {
-    // The oldest go first.
+    // The oldest tombstones are removed first.
     let hour = Duration::from_secs(3600);
     let retention = Retention { tombstone_age: Duration::ZERO, max_tombstones: 2, ..Retention::default() };
     let server = Server::with_retention(retention).await;
@@ -116,10 +116,10 @@ async fn tombstones_are_dropped_by_age_and_number() {
         server.delete(id, epoch, seq).await;
         server.clock.advance_ms(1);
     }
-    // One write later three are two, and the oldest is the one that is gone.
+    // The next write removes the oldest of three tombstones.
     assert_eq!(server.put("b", epoch, 1, "late").await.problem(), refused(409, "tombstoned"));
     assert_eq!(server.put("a", epoch, 1, "late").await.status, 201);
-    // However short the age that is asked for, an hour is kept.
+    // Tombstones are kept for at least an hour, even if a shorter time is set.
     server.clock.advance_ms(i64::try_from(hour.as_millis()).unwrap() - 10);
     assert_eq!(server.put("c", epoch, 1, "late").await.problem(), refused(409, "tombstoned"));
     server.clock.advance_ms(20);

@@ -1,4 +1,4 @@
-//! Lists: order, pages of one moment, selectors, refusals.
+//! Lists: order, consistent pages, selectors, refusals.
 
 use serde_json::{Value, json};
 
@@ -46,7 +46,7 @@ async fn pages(world: &ContractHarness) {
     world.label("g", &json!({"changed": "yes"})).await;
     let second = world.list(&format!("limit=2&continue={}", text_at(&first, "/metadata/continue"))).await;
     assert_eq!((names(&second), &second["metadata"]["remainingItemCount"]), (vec!["e".into(), "g".into()], &json!(1)));
-    assert_eq!(second["items"][1]["metadata"]["labels"]["app"], "g", "the state of the list's moment");
+    assert_eq!(second["items"][1]["metadata"]["labels"]["app"], "g", "the state at the time of the list");
     let third = world.list(&format!("limit=2&continue={}", text_at(&second, "/metadata/continue"))).await;
     assert_eq!(names(&third), ["i"]);
     assert!(third["metadata"].get("continue").is_none() && third["metadata"].get("remainingItemCount").is_none());
@@ -126,7 +126,7 @@ async fn moments(world: &ContractHarness) {
     let exact = world.list(&format!("resourceVersion={before}&resourceVersionMatch=Exact")).await;
     assert_eq!((names(&exact), version_of(&exact).to_string()), (vec!["a".into(), "b".into()], before.clone()));
     let legacy = world.list(&format!("resourceVersion={before}&limit=1")).await;
-    assert_eq!(version_of(&legacy).to_string(), before, "a limit makes it exact");
+    assert_eq!(version_of(&legacy).to_string(), before, "a limit makes the version exact");
     create_all(world, &["c"]).await;
     assert!(world.list("resourceVersion=0&limit=1").await["metadata"].get("continue").is_none(), "0 has no pages");
 }

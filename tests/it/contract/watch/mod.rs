@@ -1,9 +1,9 @@
-//! What the stand-in API server and a real one must answer alike.
+//! The demo's API server and a real one give the same answers.
 //!
-//! Every case runs against the stand-in. It also runs against a real API server if `POD_REGISTRAR_TEST_KUBECONFIG` names a
-//! kubeconfig; one's own `KUBECONFIG` is never used. Each case has a namespace of its own there and deletes it at the end.
-//! Cases that need a forgotten past say so and are skipped where it cannot be forced; start the real API server with
-//! `--etcd-compaction-interval=5s` to see them run.
+//! Every case runs against the demo's server. It also runs against a real API server if `POD_REGISTRAR_TEST_KUBECONFIG`
+//! names a kubeconfig; your own `KUBECONFIG` is never used. There, each case has its own namespace and deletes it at
+//! the end. Cases that need expired history are skipped with a message if it does not expire in time; start the real
+//! API server with `--etcd-compaction-interval=5s` to run them.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these helpers are part of tests")]
 
 mod lists;

@@ -39,12 +39,12 @@ async fn in_order(world: &ContractHarness) {
     assert_eq!((&seen[0], &seen[1], &seen[3], &seen[4]), (&made, &changed, &gone, &again));
     assert_eq!(
         seen[2]["metadata"]["deletionGracePeriodSeconds"], 0,
-        "it is marked before it goes, though it never ran"
+        "it is marked before it is deleted, even if it never ran"
     );
     assert_eq!(gone["metadata"]["labels"]["step"], "2", "the last state");
     assert_eq!(gone["metadata"]["uid"], made["metadata"]["uid"]);
     assert_ne!(again["metadata"]["uid"], made["metadata"]["uid"]);
-    // The same from the past, at once.
+    // The same events from an older version, at once.
     let replayed: Vec<Value> = world.watch(&format!("resourceVersion={start}&timeoutSeconds=1")).await.collect().await;
     assert_eq!(replayed.iter().map(|event| event["object"].clone()).collect::<Vec<_>>(), seen);
 }
@@ -74,7 +74,7 @@ async fn from_nowhere(world: &ContractHarness) {
         assert_eq!(text_at(&end, "/type"), "BOOKMARK", "{query}");
         assert_eq!(end["object"]["metadata"]["annotations"], json!({"k8s.io/initial-events-end": "true"}), "{query}");
         if !query.contains("resourceVersion=0") {
-            assert!(version_of(&end["object"]) >= now, "{query}: it starts from as new as can be");
+            assert!(version_of(&end["object"]) >= now, "{query}: it starts from the newest version");
         }
         world.label("b", &json!({"now": format!("{}", fastrand::u32(..))})).await;
         assert!(is(&next(&mut events).await, "MODIFIED", "b"), "{query}");
@@ -103,10 +103,10 @@ async fn transitions(world: &ContractHarness) {
     assert!(is(&next(&mut events).await, "MODIFIED", "a"));
     let deleted = next(&mut events).await;
     assert!(is(&deleted, "DELETED", "a"), "{deleted}");
-    assert_eq!(version_of(&deleted["object"]), version_of(&left), "the version of the change that ended it");
+    assert_eq!(version_of(&deleted["object"]), version_of(&left), "the version of the change that deselected it");
     assert_eq!(deleted["object"]["metadata"]["labels"]["step"], "2", "the last state that was selected");
     assert!(is(&next(&mut events).await, "ADDED", "b"));
-    assert!(is(&next(&mut events).await, "MODIFIED", "b"), "the mark of deletion");
+    assert!(is(&next(&mut events).await, "MODIFIED", "b"), "the pod is marked for deletion");
     assert!(is(&next(&mut events).await, "DELETED", "b"));
 }
 
@@ -136,7 +136,7 @@ async fn graceful(world: &ContractHarness) {
     }
     let mut marks: Vec<_> =
         steps.iter().filter(|(_, grace)| grace.is_some()).map(|(kind, grace)| (&**kind, *grace)).collect();
-    // The kubelet may write the status of a pod that is marked.
+    // The kubelet may write the status of a pod that is marked for deletion.
     marks.dedup();
     assert_eq!(marks, [("MODIFIED", Some(30)), ("MODIFIED", Some(0)), ("DELETED", Some(0))]);
 }
@@ -152,7 +152,7 @@ async fn bookmarks(world: &ContractHarness) {
     let query = format!("resourceVersion={start}&allowWatchBookmarks=true&timeoutSeconds=5");
     let began = Instant::now();
     let mut events = world.watch(&query).await;
-    // A bookmark is only sent where something happened since the watch began.
+    // A bookmark is sent only if something happened since the watch began.
     let newest = version_of(&world.create("a", &json!({})).await);
     assert!(is(&next(&mut events).await, "ADDED", "a"));
     let bookmark = next(&mut events).await;
@@ -168,20 +168,20 @@ async fn bookmarks(world: &ContractHarness) {
     assert_in_time(began, 5);
     let began = Instant::now();
     let silent: Vec<Value> = world.watch(&format!("resourceVersion={version}&timeoutSeconds=2")).await.collect().await;
-    assert_eq!(silent, [Value::Null; 0], "no bookmarks for who does not ask");
+    assert_eq!(silent, [Value::Null; 0], "no bookmarks without a request for them");
     assert_in_time(began, 2);
 }
 
 fn assert_in_time(began: Instant, seconds: u64) {
     let took = began.elapsed();
-    // A real server counts from the request's arrival, and ends a little early.
+    // A real server counts from the arrival of the request, and ends slightly early.
     assert!(took >= Duration::from_secs(seconds) - Duration::from_millis(500), "{took:?}");
     assert!(took < Duration::from_secs(seconds) + LIMIT / 3, "{took:?}");
 }
 
 #[tokio::test]
 async fn expired_version_is_an_error_event() {
-    // A version of the future gets no event.
+    // A watch from a later version gets no event.
     everywhere(|world| Box::pin(past_and_future(world))).await;
 }
 
@@ -195,7 +195,7 @@ async fn past_and_future(world: &ContractHarness) {
     let mut events = world.watch("resourceVersion=1&timeoutSeconds=2").await;
     let event = events.next().await.unwrap_or_default();
     if world.is_real() && text_at(&event, "/type") != "ERROR" {
-        notice("skipped on the real API server: it still remembers its first change (restart it to make it forget)");
+        notice("skipped on the real API server: its first change has not expired (restart the server to expire it)");
         return;
     }
     assert_eq!(text_at(&event, "/type"), "ERROR", "{event}");
@@ -205,5 +205,5 @@ async fn past_and_future(world: &ContractHarness) {
         (&json!("Status"), &json!(410), &json!("Expired"))
     );
     assert!(text_at(status, "/message").starts_with("too old resource version: 1 ("), "{status}");
-    assert_eq!(events.next().await, None, "the watch ends with it");
+    assert_eq!(events.next().await, None, "the watch ends after it");
 }

@@ -1,4 +1,4 @@
-//! A server to try, real or stand-in, and the few requests that the cases make of it.
+//! The server under test, real or the demo's, and the requests of the cases.
 
 use std::{
     future::Future,
@@ -22,31 +22,31 @@ use serde_json::{Value, json};
 
 use crate::support::apiserver::Server;
 
-/// How long anything may take.
+/// The longest time of any wait.
 pub(super) const LIMIT: Duration = Duration::from_secs(30);
 
-/// Says once that no real server is named.
+/// So that the skipped server is reported once.
 static NOT_TRIED: Once = Once::new();
 
-/// One server, and a namespace of one's own in it.
+/// One server, and a namespace in it.
 pub(super) struct ContractHarness {
     client: Client,
     pub(super) namespace: String,
-    /// The stand-in; `None` stands for a real server.
+    /// The demo's server; `None` means a real one.
     pub(super) stand_in: Option<Server>,
 }
 
-/// A case's future, borrowed from its world.
+/// The future of a case, which borrows its harness.
 pub(super) type Case<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 
-/// Runs a case against the stand-in, and against a real server if one is named.
+/// Runs a case against the demo's server, and against a real server if one is named.
 pub(super) async fn everywhere(case: impl for<'a> Fn(&'a ContractHarness) -> Case<'a>) {
     let server = Server::start(ApiOptions::default()).await.unwrap();
     let config = Config::new(server.url().parse().unwrap());
     run(ContractHarness::new(config, Some(server)), &case).await;
     match std::env::var_os("POD_REGISTRAR_TEST_KUBECONFIG") {
         None => NOT_TRIED.call_once(|| {
-            notice("this and its like are not tried on a real API server: POD_REGISTRAR_TEST_KUBECONFIG is not set");
+            notice("contract tests skip the real API server: POD_REGISTRAR_TEST_KUBECONFIG is not set");
         }),
         Some(path) => {
             let kubeconfig = Kubeconfig::read_from(path).unwrap();
@@ -61,15 +61,15 @@ async fn run(world: ContractHarness, case: &impl for<'a> Fn(&'a ContractHarness)
     let outcome = AssertUnwindSafe(case(&world)).catch_unwind().await;
     world.send("DELETE", &format!("/api/v1/namespaces/{}", world.namespace), None).await;
     if let Err(panic) = outcome {
-        notice(if world.is_real() { "failed on the real API server" } else { "failed on the stand-in" });
+        notice(if world.is_real() { "failed on the real API server" } else { "failed on the demo's API server" });
         std::panic::resume_unwind(panic);
     }
 }
 
-/// Says something that the test runner does not hide.
+/// Prints a line that the test runner does not hide.
 pub(super) fn notice(text: &str) {
     let test = std::thread::current().name().unwrap_or_default().to_owned();
-    // Not `eprintln`, which the test runner catches.
+    // The test runner catches `eprintln`.
     stderr().write_all(format!("{test}: {text}\n").as_bytes()).unwrap();
 }
 
@@ -88,7 +88,7 @@ impl ContractHarness {
         let document = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}});
         assert_eq!(self.send("POST", "/api/v1/namespaces", Some(&document)).await.0, 201);
         if self.is_real() {
-            // Pods are refused until a controller has made the namespace's service account.
+            // Pods are refused until the namespace has its service account.
             let account = format!("/api/v1/namespaces/{}/serviceaccounts/default", self.namespace);
             let deadline = Instant::now() + LIMIT;
             while self.send("GET", &account, None).await.0 != 200 {
@@ -98,17 +98,15 @@ impl ContractHarness {
         }
     }
 
-    /// A path below the namespace's pods.
     pub(super) fn pods(&self, rest: &str) -> String {
         format!("/api/v1/namespaces/{}/pods{rest}", self.namespace)
     }
 
-    /// A path below the namespace's leases.
     pub(super) fn leases(&self, rest: &str) -> String {
         format!("/apis/coordination.k8s.io/v1/namespaces/{}/leases{rest}", self.namespace)
     }
 
-    /// A request, answered whole: the status code and the text.
+    /// Sends a request. Returns the status code and the text.
     pub(super) async fn text(&self, method: &str, path: &str, body: Option<&Value>) -> (u16, String) {
         let sent = body.map_or(Vec::new(), |body| body.to_string().into_bytes());
         let request = Request::builder().method(method).uri(path).header("content-type", "application/json");
@@ -119,20 +117,20 @@ impl ContractHarness {
         (code, String::from_utf8(bytes.to_bytes().to_vec()).unwrap())
     }
 
-    /// A request, answered with JSON.
+    /// Sends a request. Returns the status code and the JSON.
     pub(super) async fn send(&self, method: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
         let (code, text) = self.text(method, path, body).await;
         (code, serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path}: {code}: {error}: {text}")))
     }
 
-    /// A list, or a page of one, by its query.
+    /// Gets a list, or a page of one, by its query.
     pub(super) async fn list(&self, query: &str) -> Value {
         let (code, list) = self.send("GET", &self.pods(&format!("?{query}")), None).await;
         assert_eq!(code, 200, "{list}");
         list
     }
 
-    /// The resource version of now.
+    /// The current resource version.
     pub(super) async fn now(&self) -> String {
         text_at(&self.list("").await, "/metadata/resourceVersion")
     }
@@ -152,7 +150,7 @@ impl ContractHarness {
         lines.map(|line| serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}")))
     }
 
-    /// Creates a pod that no scheduler takes, so that nothing changes it but the test.
+    /// Creates a pod that is never scheduled, so that only the test changes it.
     pub(super) async fn create(&self, name: &str, labels: &Value) -> Value {
         let document = json!({
             "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": labels},
@@ -163,7 +161,6 @@ impl ContractHarness {
         pod
     }
 
-    /// Gives a pod other labels.
     pub(super) async fn label(&self, name: &str, labels: &Value) -> Value {
         let path = self.pods(&format!("/{name}"));
         let mut pod = self.send("GET", &path, None).await.1;
@@ -173,18 +170,18 @@ impl ContractHarness {
         pod
     }
 
-    /// Deletes a pod; the answer is its last state.
+    /// Deletes a pod. Returns its last state.
     pub(super) async fn delete(&self, name: &str) -> Value {
         let (code, answer) = self.send("DELETE", &self.pods(&format!("/{name}")), None).await;
         assert_eq!(code, 200, "{answer}");
         answer
     }
 
-    /// Makes the server forget its past, or tells that it cannot: then the case is skipped. On a real server this waits for its
-    /// compaction, until the request is answered with 410.
+    /// Makes the server's history expire. Returns whether it did; if not, the case is skipped. On a real server this
+    /// waits for a compaction, until a request is answered with 410.
     pub(super) async fn forget(&self, request: &str) -> bool {
         if let Some(server) = &self.stand_in {
-            // Something has to have happened since, or there is nothing to forget.
+            // History expires only after later changes.
             server.create(pod_registrar::demo::pod::pod("bystander")).unwrap();
             server.compact();
             return true;
@@ -197,11 +194,11 @@ impl ContractHarness {
             }
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
-        notice("skipped on the real API server: it did not forget its past in time");
+        notice("skipped on the real API server: its history did not expire in time");
         false
     }
 
-    /// Any write, so that a compaction has something to compact.
+    /// A write, so that a compaction has something to compact.
     async fn label_namespace(&self) {
         let path = format!("/api/v1/namespaces/{}", self.namespace);
         let mut namespace = self.send("GET", &path, None).await.1;
@@ -210,27 +207,25 @@ impl ContractHarness {
     }
 }
 
-/// The next item in time.
+/// The next item, which has to come in time.
 pub(super) async fn next<T>(stream: &mut (impl Stream<Item = T> + Unpin)) -> T {
-    tokio::time::timeout(LIMIT, stream.next()).await.expect("an event in time").expect("the watch goes on")
+    tokio::time::timeout(LIMIT, stream.next()).await.expect("an event in time").expect("the watch continues")
 }
 
-/// A text within a document; empty where there is none.
+/// A text in a document, or an empty one.
 pub(super) fn text_at(document: &Value, pointer: &str) -> String {
     document.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
-/// A resource version as a number.
 pub(super) fn version_of(object: &Value) -> u64 {
     text_at(object, "/metadata/resourceVersion").parse().unwrap()
 }
 
-/// What an event is, and whose.
+/// Whether an event has this type and pod.
 pub(super) fn brief(event: &Value) -> (String, String) {
     (text_at(event, "/type"), text_at(event, "/object/metadata/name"))
 }
 
-/// The names of a list's items.
 pub(super) fn names(list: &Value) -> Vec<String> {
     list["items"].as_array().unwrap().iter().map(|item| text_at(item, "/metadata/name")).collect()
 }

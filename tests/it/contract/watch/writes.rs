@@ -1,10 +1,10 @@
-//! Gets and writes: who is refused, and in which words.
+//! Reads and writes: which ones are refused, and with which words.
 
 use serde_json::{Value, json};
 
 use super::world::{ContractHarness, everywhere, text_at, version_of};
 
-/// Sends what must be refused and checks the `Status`.
+/// Sends a request that must be refused, and checks the `Status`.
 async fn refused(world: &ContractHarness, method: &str, path: &str, body: Option<&Value>, code: u16, expected: &Value) {
     let (got, status) = world.send(method, path, body).await;
     assert_eq!(got, code, "{method} {path}: {status}");
@@ -92,7 +92,7 @@ async fn apart(world: &ContractHarness) {
     let (_, written) = world.send("PUT", &world.pods("/a"), Some(&both)).await;
     assert!(written["status"].get("message").is_none(), "{written}");
     let (_, same) = world.send("PUT", &world.pods("/a"), Some(&written)).await;
-    assert_eq!(version_of(&same), version_of(&written), "a write that changes nothing is none");
+    assert_eq!(version_of(&same), version_of(&written), "a write without changes makes no new version");
     let mut status = written.clone();
     status["status"]["message"] = "hello".into();
     let (code, written) = world.send("PUT", &world.pods("/a/status"), Some(&status)).await;
@@ -120,7 +120,7 @@ async fn leases(world: &ContractHarness) {
     let taken = json!({"reason": "AlreadyExists", "message": message, "details": about});
     refused(world, "POST", &world.leases(""), Some(&lease("", "b")), 409, &taken).await;
     let (code, status) = world.send("PUT", &world.leases("/leader"), Some(&lease("", "b"))).await;
-    assert_eq!((code, text_at(&status, "/reason")), (422, "Invalid".to_owned()), "a version must be named");
+    assert_eq!((code, text_at(&status, "/reason")), (422, "Invalid".to_owned()), "a resource version is required");
     let version = version_of(&first).to_string();
     let (code, second) = world.send("PUT", &world.leases("/leader"), Some(&lease(&version, "b"))).await;
     assert_eq!((code, &second["spec"]["holderIdentity"]), (200, &json!("b")));
@@ -131,7 +131,7 @@ async fn leases(world: &ContractHarness) {
     refused(world, "PUT", &world.leases("/leader"), Some(&lease(&version, "a")), 409, &conflict).await;
     assert_eq!(world.send("DELETE", &world.leases("/leader"), None).await.0, 200);
     let (code, third) = world.send("PUT", &world.leases("/leader"), Some(&lease(&version, "c"))).await;
-    assert_eq!(code, 201, "a lease that is gone is created by a replacement, whatever version it names: {third}");
+    assert_eq!(code, 201, "replacing a missing lease creates it, whatever version is given: {third}");
     assert_ne!(third["metadata"]["uid"], second["metadata"]["uid"]);
 }
 
