@@ -4,7 +4,7 @@
 //! | --- | --- | --- |
 //! | `project/` | only files: rules for sources, documents, manifests and dependencies | seconds |
 //! | `contract/` | loopback sockets: both protocols, client against server | seconds |
-//! | `informer/` | the demo's API server with faults, paused clock | seconds |
+//! | `informer/` | loopback sockets: watches against the demo's API server with faults | a minute or two |
 //! | `event_loop/` | the event loop with a fake registry, paused clock | minutes |
 //! | `envelope/` | the code of the measurements | seconds |
 //! | `process/` | the built program, over HTTP | minutes |

@@ -1,5 +1,5 @@
-//! An informer against the stand-in for the API server, over real HTTP: what its store holds and what it tells, through
-//! everything that a watch may meet. Each case ends with the store equal to the server.
+//! An informer against the demo's API server, over real HTTP: its store and its events, whatever happens to the watch.
+//! Each test ends with a store that equals the server.
 
 mod alongside;
 mod faults;
@@ -40,12 +40,12 @@ use crate::support::{
 /// Longer than any test.
 const NEVER: Duration = Duration::from_secs(3_600);
 
-/// A stand-in, and an informer on it.
+/// The demo's API server, and an informer on it.
 struct InformerHarness {
     server: Server,
     view: View,
     pod_events: mpsc::Receiver<PodEvent>,
-    told: Vec<PodEvent>,
+    events: Vec<PodEvent>,
     relist: watch::Sender<u64>,
     metrics: Metrics,
     task: JoinHandle<Result<(), informer::Error>>,
@@ -76,7 +76,7 @@ impl InformerHarness {
         Self::watching(server, &cluster, scope, (relist_interval, probe_after))
     }
 
-    /// A stand-in with three pods.
+    /// A server with three pods.
     async fn server() -> Server {
         let server = Server::start(ApiOptions::default()).await.unwrap();
         for name in ["a", "b", "c"] {
@@ -85,7 +85,7 @@ impl InformerHarness {
         server
     }
 
-    /// An informer on a server, which is reached as the cluster says.
+    /// Starts an informer on a server that is reached as `cluster` says.
     fn watching(
         server: Server,
         cluster: &ClusterConnection,
@@ -112,11 +112,11 @@ impl InformerHarness {
         let informer = Informer::new(0, None, cluster, setup);
         let view = View::new([informer.store()]);
         let task = tokio::spawn(informer.run());
-        Self { server, view, pod_events, told: Vec::new(), relist, metrics, task }
+        Self { server, view, pod_events, events: Vec::new(), relist, metrics, task }
     }
 
     /// The UIDs of the pods in the store.
-    fn shown(&self) -> BTreeSet<String> {
+    fn stored(&self) -> BTreeSet<String> {
         self.view.named(0).into_iter().map(|(uid, _)| uid.to_string()).collect()
     }
 
@@ -126,47 +126,47 @@ impl InformerHarness {
         world
     }
 
-    /// Waits until the store holds what the server holds, and everything about it was told.
+    /// Waits until the store equals the server, and reads all events.
     async fn equal(&mut self) {
-        eventually("the store is equal to the server", SOON, async || {
-            let held: BTreeSet<String> = self.shown();
+        eventually("the store equals the server", SOON, async || {
+            let held: BTreeSet<String> = self.stored();
             let uids: BTreeSet<String> = self.server.uids().into_values().collect();
             let listed = self.count("pod_registrar_relists_total");
             if listed && held == uids { Ok(()) } else { Err(format!("{held:?} for {uids:?}")) }
         })
         .await;
-        self.hear();
+        self.read_events();
     }
 
-    fn hear(&mut self) {
+    fn read_events(&mut self) {
         while let Ok(pod_event) = self.pod_events.try_recv() {
-            self.told.push(pod_event);
+            self.events.push(pod_event);
         }
     }
 
-    /// Waits until something was told.
-    async fn told(&mut self, what: &str, is_it: impl Fn(&PodEvent) -> bool) {
+    /// Waits until an event is reported.
+    async fn reported(&mut self, what: &str, is_it: impl Fn(&PodEvent) -> bool) {
         eventually(what, SOON, async || {
-            self.hear();
-            if self.told.iter().any(&is_it) { Ok(()) } else { Err(format!("{:?}", self.told)) }
+            self.read_events();
+            if self.events.iter().any(&is_it) { Ok(()) } else { Err(format!("{:?}", self.events)) }
         })
         .await;
     }
 
-    /// Waits until the encoded metrics have this text.
+    /// Waits until the encoded metrics contain this text.
     async fn counted(&self, text: &str) {
         eventually(text, SOON, async || if self.count(text) { Ok(()) } else { Err(self.metrics.encode().unwrap()) })
             .await;
     }
 
-    /// Asks for a new list, and waits for it to be told: it.
-    async fn listed_anew(&mut self) -> WatchList {
-        self.hear();
+    /// Requests a new list and waits until it is reported.
+    async fn list_again(&mut self) -> WatchList {
+        self.read_events();
         let before = self.lists();
         self.relist.send_modify(|asked| *asked += 1);
         eventually("a new list", SOON, async || {
-            self.hear();
-            let mut lists = self.told.iter().filter_map(|told| match told {
+            self.read_events();
+            let mut lists = self.events.iter().filter_map(|event| match event {
                 PodEvent::Listed { list, .. } => Some(*list),
                 _ => None,
             });
@@ -176,22 +176,22 @@ impl InformerHarness {
     }
 
     fn lists(&self) -> usize {
-        self.told.iter().filter(|s| matches!(s, PodEvent::Listed { .. })).count()
+        self.events.iter().filter(|s| matches!(s, PodEvent::Listed { .. })).count()
     }
 
     fn uid(&self, name: &str) -> String {
         self.server.pod("shop", name).unwrap()["metadata"]["uid"].as_str().unwrap().to_owned()
     }
 
-    fn ends(&self) -> Vec<(String, Deletion)> {
+    fn deletions(&self) -> Vec<(String, Deletion)> {
         let ended = |s: &PodEvent| match s {
             PodEvent::Deletion { uid, why, .. } => Some((uid.to_string(), *why)),
             _ => None,
         };
-        self.told.iter().filter_map(ended).collect()
+        self.events.iter().filter_map(ended).collect()
     }
 
-    /// How many lists and watches failed.
+    /// The number of failed lists and watches.
     fn errors(&self) -> usize {
         let metrics = self.metrics.encode().unwrap();
         let line = metrics.lines().find_map(|line| line.strip_prefix("pod_registrar_watch_errors_total "));
@@ -211,21 +211,26 @@ async fn watched_changes_are_stored_and_reported() {
     world.server.create(pod("d").namespace("shop").running()).unwrap();
     world.server.delete("shop", "a").unwrap();
     world.equal().await;
-    let told = (a, Deletion::Deleted);
-    world.told("the end of a", |s| matches!(s, PodEvent::Deletion { uid, .. } if uid.text() == told.0.as_str())).await;
-    assert_eq!((world.ends(), world.view.len()), (vec![told], before));
+    let deletion = (a, Deletion::Deleted);
+    world
+        .reported(
+            "the deletion of a",
+            |s| matches!(s, PodEvent::Deletion { uid, .. } if uid.text() == deletion.0.as_str()),
+        )
+        .await;
+    assert_eq!((world.deletions(), world.view.len()), (vec![deletion], before));
 }
 
 #[tokio::test]
 async fn pod_replaced_in_place_gives_two_events() {
-    // One MODIFIED event gives the old pod's deletion and an event of the new pod.
+    // One MODIFIED event becomes a deletion of the old pod and an event of the new one.
     let mut world = InformerHarness::listed([]).await;
     let old = world.uid("b");
     world.server.replace_in_place(pod("b").namespace("shop").running()).unwrap();
     world.equal().await;
     let new = world.uid("b");
-    world.told("the new pod", |s| matches!(s, PodEvent::Applied { uid, .. } if uid.text() == new.as_str())).await;
-    assert_eq!(world.ends(), [(old, Deletion::Deleted)]);
+    world.reported("the new pod", |s| matches!(s, PodEvent::Applied { uid, .. } if uid.text() == new.as_str())).await;
+    assert_eq!(world.deletions(), [(old, Deletion::Deleted)]);
 }
 
 #[tokio::test]
@@ -237,7 +242,7 @@ async fn deletions_missed_by_the_watch_show_by_absence() {
     world.server.drop_watches();
     world.server.create(pod("d").namespace("shop").running()).unwrap();
     world.equal().await;
-    assert!(world.ends().is_empty(), "no event told it: the list did");
+    assert!(world.deletions().is_empty(), "the list shows it, not an event");
 }
 
 #[tokio::test]
@@ -254,26 +259,25 @@ async fn watch_refused_with_410_leads_to_a_relist() {
     let mut world = InformerHarness::listed([Fault::status(Kind::Watch, 410)]).await;
     world.server.create(pod("d").namespace("shop").running()).unwrap();
     world.equal().await;
-    world.told("a second list", |s| matches!(s, PodEvent::Listed { list, .. } if list.pods >= 3)).await;
+    world.reported("a second list", |s| matches!(s, PodEvent::Listed { list, .. } if list.pods >= 3)).await;
     assert!(world.count("relists_total{reason=\"gone\"} 1"));
 }
 
 #[tokio::test]
 async fn undecodable_pod_is_not_taken_for_deleted() {
-    // Its record stays as it was.
     let mut world = InformerHarness::listed([]).await;
     let uid = world.uid("b").as_str().into();
     let digest = |world: &InformerHarness| world.view.get(&uid).unwrap().content.unwrap().digest;
     let before = digest(&world);
     world.server.spoil("b");
     world.relist.send_modify(|asked| *asked += 1);
-    eventually("it was counted", SOON, async || {
+    eventually("it is counted", SOON, async || {
         if world.count("undecodable_pods_total 1") { Ok(()) } else { Err(String::new()) }
     })
     .await;
     world.equal().await;
-    assert_eq!(digest(&world), before, "its record stays as it was");
-    assert!(world.ends().is_empty());
+    assert_eq!(digest(&world), before, "its record is kept");
+    assert!(world.deletions().is_empty());
 }
 
 #[tokio::test]
@@ -295,8 +299,8 @@ async fn failed_lists_show_nothing_and_are_retried() {
         Fault::cut(Kind::List, 0),
     ];
     let mut world = InformerHarness::listed(faults).await;
-    world.hear();
-    assert_eq!((world.lists(), world.view.len()), (1, 3), "one list was complete");
+    world.read_events();
+    assert_eq!((world.lists(), world.view.len()), (1, 3), "one list is complete");
     assert!(world.count("watch_errors_total 5"));
 }
 
@@ -310,13 +314,13 @@ async fn list_older_than_the_view_is_discarded() {
     world.server.inject(Fault::stale_list(earlier));
     let lists = world.lists();
     world.relist.send_modify(|asked| *asked += 1);
-    eventually("the list was taken again", SOON, async || {
+    eventually("the list is requested again", SOON, async || {
         if world.count("relists_total{reason=\"stale\"} 1") { Ok(()) } else { Err(String::new()) }
     })
     .await;
     world.equal().await;
-    eventually("the next list is shown", SOON, async || {
-        world.hear();
+    eventually("the next list is stored", SOON, async || {
+        world.read_events();
         if world.lists() == lists + 1 { Ok(()) } else { Err(format!("{}", world.lists())) }
     })
     .await;
@@ -333,7 +337,7 @@ async fn broken_connections_lose_nothing() {
     }
     world.server.delete("shop", "a").unwrap();
     world.equal().await;
-    world.told("the last end", |s| matches!(s, PodEvent::Deletion { .. })).await;
+    world.reported("the last deletion", |s| matches!(s, PodEvent::Deletion { .. })).await;
     assert_eq!(world.view.len(), 2);
 }
 
@@ -342,20 +346,20 @@ async fn deletion_event_under_a_selector_is_ambiguous() {
     // With a selector, the pod may have been deleted, or changed and deselected.
     let scope = PodSelection { label_selector: Some("app in (a,b)".into()), ..PodSelection::default() };
     let mut world = InformerHarness::start([], scope).await;
-    world.told("the list", |s| matches!(s, PodEvent::Listed { list, .. } if list.pods == 2)).await;
+    world.reported("the list", |s| matches!(s, PodEvent::Listed { list, .. } if list.pods == 2)).await;
     let uid = world.uid("a");
     world.server.update("shop", "a", |pod| pod["metadata"]["labels"]["app"] = "z".into()).unwrap();
-    world.told("the end", |s| matches!(s, PodEvent::Deletion { .. })).await;
-    assert_eq!(world.ends(), [(uid, Deletion::DeletedOrLeftRule)]);
+    world.reported("the end", |s| matches!(s, PodEvent::Deletion { .. })).await;
+    assert_eq!(world.deletions(), [(uid, Deletion::DeletedOrLeftRule)]);
 }
 
 #[tokio::test]
 async fn excluded_namespaces_are_not_watched() {
     let scope = PodSelection { excluded_namespaces: vec!["shop".into()], ..PodSelection::default() };
     let mut world = InformerHarness::start([], scope).await;
-    world.told("the list", |s| matches!(s, PodEvent::Listed { list, .. } if list.pods == 0)).await;
+    world.reported("the list", |s| matches!(s, PodEvent::Listed { list, .. } if list.pods == 0)).await;
     world.server.create(pod("x").namespace("other").running()).unwrap();
-    world.told("the pod of another namespace", |s| matches!(s, PodEvent::Applied { .. })).await;
+    world.reported("the pod of another namespace", |s| matches!(s, PodEvent::Applied { .. })).await;
     assert_eq!(world.view.len(), 1);
 }
 
@@ -367,7 +371,7 @@ async fn list_longer_than_the_relist_interval_completes() {
     world.server.create(pod("d").namespace("shop").running()).unwrap();
     world.server.delete("shop", "a").unwrap();
     world.equal().await;
-    eventually("the watch is built anew by the interval", SOON, async || {
+    eventually("the interval leads to a list", SOON, async || {
         if world.count("relists_total{reason=\"interval\"} 2") { Ok(()) } else { Err("not yet".into()) }
     })
     .await;
@@ -384,9 +388,9 @@ async fn restored_cluster_is_noticed_despite_silent_watch() {
     world.equal().await;
     world.server.restore(earlier);
     world.server.drop_watches();
-    eventually("its lists are older than what was seen", SOON, async || {
+    eventually("its lists are stale", SOON, async || {
         if world.count("relists_total{reason=\"stale\"} 2") { Ok(()) } else { Err("not yet".into()) }
     })
     .await;
-    assert_eq!(world.view.len(), 6, "nothing is concluded from the first of them");
+    assert_eq!(world.view.len(), 6, "the first stale list changes nothing");
 }

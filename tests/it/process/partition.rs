@@ -4,7 +4,7 @@
 use pod_registrar::model::ids::DEFAULT_OWNER;
 
 use super::world::{CLUSTER, Kube, name, write_kubeconfig};
-use crate::support::{Controller, Cuttable, RegistryTask, SOON, eventually};
+use crate::support::{Controller, FaultyProxy, RegistryTask, SOON, eventually};
 
 #[tokio::test]
 async fn partitions_delay_changes_and_delete_nothing() {
@@ -12,8 +12,8 @@ async fn partitions_delay_changes_and_delete_nothing() {
     let (kube, registry) = (Kube::start().await, RegistryTask::start());
     kube.create(0..20);
     let address = |url: &str| url.trim_start_matches("http://").trim_end_matches('/').to_owned();
-    let to_cluster = Cuttable::start(address(&kube.api.url())).await;
-    let to_registry = Cuttable::start(address(&registry.url)).await;
+    let to_cluster = FaultyProxy::start(address(&kube.api.url())).await;
+    let to_registry = FaultyProxy::start(address(&registry.url)).await;
     let kubeconfig = write_kubeconfig(kube.folder.path(), &format!("http://{}", to_cluster.address));
     let url = format!("http://{}", to_registry.address);
     let mut controller = Controller::start(&kubeconfig, &url, &["--request-timeout", "2s"]);
@@ -29,7 +29,7 @@ async fn partitions_delay_changes_and_delete_nothing() {
     assert_eq!((controller.page("/livez").await.0, controller.page("/readyz").await.0), (200, 200));
     let before = reader.changes(CLUSTER).await.unwrap();
     assert_eq!(before.len(), 20, "nothing reaches the registry");
-    to_registry.mend();
+    to_registry.repair();
     kube.equals(&reader, SOON).await;
     assert_eq!(reader.changes(CLUSTER).await.unwrap().len() - before.len(), 8, "one write per change");
 
@@ -40,7 +40,7 @@ async fn partitions_delay_changes_and_delete_nothing() {
     assert_eq!((controller.page("/livez").await.0, controller.page("/readyz").await.0), (200, 200));
     assert_eq!(reader.ids(CLUSTER, DEFAULT_OWNER).await.unwrap().len(), 23, "what is not observed is not deleted");
     assert!(controller.is_running());
-    to_cluster.mend();
+    to_cluster.repair();
     kube.equals(&reader, SOON * 2).await;
     shows(&mut controller, "watch_silence_seconds", |silence| silence < 4.0).await;
 }

@@ -22,9 +22,9 @@ pub(super) enum Disturbance {
     /// A part of the control plane is killed, and started again with its data.
     Part(&'static str),
     /// The connection of a replica to the API server is faulty.
-    ApiWay(usize, Faults),
+    ApiConnection(usize, Faults),
     /// The connections of both replicas to the registry are faulty; only the leader uses its own.
-    RegistryWays(Faults),
+    RegistryConnections(Faults),
     /// This many pods are deleted while no replica runs, or none reaches the API server.
     Unseen { pods: usize, killed: bool },
 }
@@ -70,8 +70,8 @@ fn step(random: &mut fastrand::Rng, with_parts: bool) -> Step {
         4 | 5 => Disturbance::Terminate(replica),
         6 | 7 => Disturbance::Registry,
         8 | 9 => unseen(random),
-        10..13 => Disturbance::ApiWay(replica, faults(random)),
-        13..16 => Disturbance::RegistryWays(faults(random)),
+        10..13 => Disturbance::ApiConnection(replica, faults(random)),
+        13..16 => Disturbance::RegistryConnections(faults(random)),
         _ => Disturbance::Part(random.choice(PARTS).unwrap()),
     };
     // A leader has to be paused beyond its lease now and then.

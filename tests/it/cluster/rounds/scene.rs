@@ -17,7 +17,7 @@ use crate::{
         rbac::deploy,
         world::{ClusterHarness, in_time},
     },
-    support::{Controller, Cuttable, SOON, eventually},
+    support::{Controller, FaultyProxy, SOON, eventually},
 };
 
 /// A replica and its proxies.
@@ -25,8 +25,8 @@ pub(super) struct Replica {
     pub(super) name: String,
     kubeconfig: PathBuf,
     flags: Vec<String>,
-    api: Cuttable,
-    registry: Cuttable,
+    api: FaultyProxy,
+    registry: FaultyProxy,
     running: Option<Controller>,
     paused: bool,
     /// Earlier processes, kept for their logs.
@@ -37,7 +37,7 @@ impl Replica {
     async fn new(world: &ClusterHarness, account: &std::path::Path, number: usize, lease_duration: &str) -> Self {
         let name = format!("replica-{number}");
         let (api, kubeconfig) = behind(world, account, &name).await;
-        let registry = Cuttable::start(world.registry.url.strip_prefix("http://").unwrap().to_owned()).await;
+        let registry = FaultyProxy::start(world.registry.url.strip_prefix("http://").unwrap().to_owned()).await;
         let place = format!("{0}/{0}", world.namespace);
         let flags = [
             ["--namespace", &world.namespace],
@@ -143,10 +143,12 @@ impl<'a> Scene<'a> {
                 let plane = self.plane.expect("parts are drawn only with one");
                 if begins { plane.kill(part).await } else { plane.bring_back(part).await }
             }
-            (Disturbance::ApiWay(number, faults), true) => self.replicas[*number].api.set(*faults),
-            (Disturbance::ApiWay(number, _), false) => self.replicas[*number].api.mend(),
-            (Disturbance::RegistryWays(faults), true) => self.replicas.iter().for_each(|r| r.registry.set(*faults)),
-            (Disturbance::RegistryWays(_), false) => self.replicas.iter().for_each(|r| r.registry.mend()),
+            (Disturbance::ApiConnection(number, faults), true) => self.replicas[*number].api.set(*faults),
+            (Disturbance::ApiConnection(number, _), false) => self.replicas[*number].api.repair(),
+            (Disturbance::RegistryConnections(faults), true) => {
+                self.replicas.iter().for_each(|r| r.registry.set(*faults))
+            }
+            (Disturbance::RegistryConnections(_), false) => self.replicas.iter().for_each(|r| r.registry.repair()),
             (Disturbance::Unseen { pods, killed }, true) => {
                 for replica in &mut self.replicas {
                     if *killed { replica.kill() } else { replica.api.cut() }
@@ -155,7 +157,7 @@ impl<'a> Scene<'a> {
             }
             (Disturbance::Unseen { killed, .. }, false) => {
                 for replica in &mut self.replicas {
-                    if *killed { replica.run() } else { replica.api.mend() }
+                    if *killed { replica.run() } else { replica.api.repair() }
                 }
             }
         }
@@ -178,8 +180,8 @@ impl<'a> Scene<'a> {
     /// Ends all disturbances.
     pub(super) async fn heal(&mut self, world: &mut ClusterHarness) {
         for replica in &self.replicas {
-            replica.api.mend();
-            replica.registry.mend();
+            replica.api.repair();
+            replica.registry.repair();
         }
         if let Some(plane) = self.plane {
             plane.all_up().await;

@@ -1,4 +1,4 @@
-//! A way to a server that can be made bad: bytes are passed on as they are, TLS and all, or late, in part or not at all.
+//! A TCP proxy that can be made faulty: it passes bytes on unchanged, TLS included, or late, in part or not at all.
 
 use std::{
     net::SocketAddr,
@@ -19,23 +19,23 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
-/// What happens to the bytes of one direction.
+/// The fault of one direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// They are passed on.
+    /// Bytes are passed on.
     #[default]
     Clear,
     /// Every connection is reset, and every new one at once.
     Cut,
-    /// They are passed on so much later.
+    /// Bytes are passed on this much later.
     Delay(Duration),
-    /// They are taken and go nowhere. A connection that lost bytes stays silent for good: it is mended by a new one only.
+    /// Bytes are dropped. A connection that lost bytes stays silent; only a new connection works.
     Swallow,
-    /// A connection passes so many more on, and is closed in the middle of whatever it says.
+    /// A connection passes this many more bytes, and is closed then.
     Truncate(usize),
 }
 
-/// The faults of a way: towards the server, and back from it.
+/// The faults of both directions: to the server, and back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Faults {
     pub(crate) up: Fault,
@@ -48,17 +48,17 @@ impl Faults {
     }
 }
 
-/// The way. It ends when it is dropped.
-pub(crate) struct Cuttable {
+/// The running proxy. It stops when this is dropped.
+pub(crate) struct FaultyProxy {
     pub(crate) address: SocketAddr,
     faults: Arc<watch::Sender<Faults>>,
-    /// How often everything that was open then was swallowed.
+    /// How often all open connections were silenced.
     swallowed: Arc<AtomicU64>,
     task: JoinHandle<()>,
 }
 
-impl Cuttable {
-    /// Opens a way to an address (`host:port`).
+impl FaultyProxy {
+    /// Starts a proxy to an address (`host:port`).
     pub(crate) async fn start(to: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -68,28 +68,28 @@ impl Cuttable {
         Self { address, faults, swallowed, task }
     }
 
-    /// From now on the way is like this, for connections that are there as for new ones.
+    /// Sets the faults of open and new connections.
     pub(crate) fn set(&self, faults: Faults) {
         self.faults.send_replace(faults);
     }
 
-    /// Breaks every connection, and every new one at once.
+    /// Resets every connection, and every new one at once.
     pub(crate) fn cut(&self) {
         self.set(Faults { up: Fault::Cut, down: Fault::Cut });
     }
 
-    /// Keeps the connections of now open, and never passes anything on over them again. New ones are as they were.
+    /// Silences the open connections for good, without closing them. New ones are not affected.
     pub(crate) fn swallow(&self) {
         self.swallowed.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Lets everything through again.
-    pub(crate) fn mend(&self) {
+    /// Removes all faults.
+    pub(crate) fn repair(&self) {
         self.set(Faults::default());
     }
 }
 
-impl Drop for Cuttable {
+impl Drop for FaultyProxy {
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -118,10 +118,10 @@ async fn connection(
 ) {
     let (up, down) = (faults.clone(), faults.clone());
     let through = async {
-        // A server that is away refuses, and so does the way.
+        // If the server is down, the proxy refuses connections as well.
         let Ok(mut far) = TcpStream::connect(to).await else { return };
         let ((near_read, near_write), (far_read, far_write)) = (near.split(), far.split());
-        // How a connection ends is its two ends' matter. When one direction breaks, both do.
+        // The two ends close a connection. When one direction breaks, both do.
         let _ = tokio::try_join!(
             pump(near_read, far_write, up, |faults| if is_swallowed() { Fault::Swallow } else { faults.up }),
             pump(far_read, near_write, down, |faults| if is_swallowed() { Fault::Swallow } else { faults.down }),
@@ -132,12 +132,12 @@ async fn connection(
         cut = faults.wait_for(Faults::cut) => cut.is_ok(),
     };
     if cut {
-        // What is dropped now is reset. Where it has ended already there is nothing to reset.
+        // A dropped connection is reset, unless it has ended.
         let _ = near.set_zero_linger();
     }
 }
 
-/// Passes one direction on until its end.
+/// Passes one direction on until it ends.
 async fn pump(
     mut from: ReadHalf<'_>,
     mut to: WriteHalf<'_>,
@@ -149,7 +149,7 @@ async fn pump(
         let count = from.read(&mut buffer).await?;
         let fault = of(&faults.borrow_and_update());
         match fault {
-            // Neither bytes nor an end come out any more.
+            // From here on, neither bytes nor an end are passed on.
             Fault::Swallow => return swallow(from, &mut buffer).await,
             Fault::Delay(time) => tokio::time::sleep(time).await,
             Fault::Clear | Fault::Cut | Fault::Truncate(_) => {}
@@ -171,8 +171,8 @@ async fn pump(
     }
 }
 
-/// Takes everything, and says nothing of its end either: the other side cannot tell. It ends with the way, or when the
-/// other direction breaks.
+/// Reads and drops everything, and hides the end of the connection. Ends with the proxy, or when the other direction
+/// breaks.
 async fn swallow(mut from: ReadHalf<'_>, buffer: &mut [u8]) -> std::io::Result<()> {
     while from.read(buffer).await? > 0 {}
     std::future::pending().await
@@ -182,13 +182,13 @@ async fn swallow(mut from: ReadHalf<'_>, buffer: &mut [u8]) -> std::io::Result<(
 mod tests {
     use super::*;
 
-    /// No answer comes within this time where none is expected.
+    /// The time after which no answer is expected any more.
     const SILENCE: Duration = Duration::from_millis(300);
 
-    /// A way to a server that says everything back.
-    async fn way() -> (Cuttable, JoinSet<()>) {
+    /// A proxy to a server that echoes everything.
+    async fn proxy() -> (FaultyProxy, JoinSet<()>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let way = Cuttable::start(listener.local_addr().unwrap().to_string()).await;
+        let proxy = FaultyProxy::start(listener.local_addr().unwrap().to_string()).await;
         let mut server = JoinSet::new();
         server.spawn(async move {
             let mut connections = JoinSet::new();
@@ -196,15 +196,15 @@ mod tests {
                 let (mut stream, _) = listener.accept().await.unwrap();
                 connections.spawn(async move {
                     let (mut read, mut write) = stream.split();
-                    // It ends as its client ends it.
+                    // A connection ends when its client ends it.
                     let _ = tokio::io::copy(&mut read, &mut write).await;
                 });
             }
         });
-        (way, server)
+        (proxy, server)
     }
 
-    /// What comes back of five bytes until all are there or the connection ends; None where it stays silent.
+    /// What comes back of five bytes until all arrived or the connection ends; `None` if it stays silent.
     async fn said_back(stream: &mut TcpStream) -> Option<std::io::Result<usize>> {
         let said = async {
             stream.write_all(b"hello").await?;
@@ -220,8 +220,8 @@ mod tests {
         tokio::time::timeout(SILENCE, said).await.ok()
     }
 
-    async fn connect(way: &Cuttable) -> TcpStream {
-        TcpStream::connect(way.address).await.unwrap()
+    async fn connect(proxy: &FaultyProxy) -> TcpStream {
+        TcpStream::connect(proxy.address).await.unwrap()
     }
 
     fn both(fault: Fault) -> [Faults; 3] {
@@ -231,33 +231,33 @@ mod tests {
 
     #[tokio::test]
     async fn cut_resets_old_and_new_connections() {
-        // After the repair, new connections pass.
-        let (way, _server) = way().await;
+        // After the repair, new connections work.
+        let (proxy, _server) = proxy().await;
         for faults in both(Fault::Cut) {
-            let mut old = connect(&way).await;
+            let mut old = connect(&proxy).await;
             assert!(matches!(said_back(&mut old).await, Some(Ok(5))));
-            way.set(faults);
-            for stream in [&mut old, &mut connect(&way).await] {
+            proxy.set(faults);
+            for stream in [&mut old, &mut connect(&proxy).await] {
                 assert!(matches!(said_back(stream).await, Some(Err(_))), "{faults:?}");
             }
-            way.mend();
-            assert!(matches!(said_back(&mut connect(&way).await).await, Some(Ok(5))));
+            proxy.repair();
+            assert!(matches!(said_back(&mut connect(&proxy).await).await, Some(Ok(5))));
         }
     }
 
     #[tokio::test]
     async fn connection_that_lost_bytes_stays_silent() {
-        // A connection that lost none works again after the repair.
-        let (way, _server) = way().await;
+        // A connection that lost no bytes works again after the repair.
+        let (proxy, _server) = proxy().await;
         for faults in both(Fault::Swallow) {
-            let (mut old, mut idle) = (connect(&way).await, connect(&way).await);
+            let (mut old, mut idle) = (connect(&proxy).await, connect(&proxy).await);
             assert!(matches!(said_back(&mut old).await, Some(Ok(5))));
-            way.set(faults);
-            let mut new = connect(&way).await;
+            proxy.set(faults);
+            let mut new = connect(&proxy).await;
             for stream in [&mut old, &mut new] {
                 assert!(said_back(stream).await.is_none(), "{faults:?}");
             }
-            way.mend();
+            proxy.repair();
             for stream in [&mut old, &mut new] {
                 assert!(said_back(stream).await.is_none(), "{faults:?}");
             }
@@ -267,21 +267,21 @@ mod tests {
 
     #[tokio::test]
     async fn truncated_connection_ends_after_its_bytes() {
-        let (way, _server) = way().await;
+        let (proxy, _server) = proxy().await;
         for faults in both(Fault::Truncate(3)) {
-            way.set(faults);
-            let said = said_back(&mut connect(&way).await).await.expect("it ends");
-            // What had not been read by then is lost with a reset.
+            proxy.set(faults);
+            let said = said_back(&mut connect(&proxy).await).await.expect("it ends");
+            // Bytes that were not read before a reset are lost.
             assert!(said.is_err() || said.is_ok_and(|count| count <= 3), "{faults:?}");
         }
     }
 
     #[tokio::test]
     async fn a_delayed_answer_comes_later() {
-        let (way, _server) = way().await;
+        let (proxy, _server) = proxy().await;
         for faults in both(Fault::Delay(SILENCE * 2)) {
-            way.set(faults);
-            let mut stream = connect(&way).await;
+            proxy.set(faults);
+            let mut stream = connect(&proxy).await;
             assert!(said_back(&mut stream).await.is_none(), "{faults:?}");
             let mut back = [0; 5];
             stream.read_exact(&mut back).await.unwrap();
