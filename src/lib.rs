@@ -52,7 +52,7 @@
 //! | [`commands`] | one file per command, and what commands share: tasks, signals, output | everything |
 //!
 //! Unit tests stand at the end of a file, or in `tests.rs` below it when they are long. Tests share `fuzz`, the source of
-//! random input. `tests/it/tidy.rs` checks the arrows of this table, and `tests/it/naming.rs` the names.
+//! random input. `tests/it/project/tidy.rs` checks the arrows of this table, and `tests/it/project/naming.rs` the names.
 #![forbid(unsafe_code)]
 
 pub mod admin;

@@ -6,7 +6,7 @@
 //! | [`life`] | workloads whose pods are created, change and end |
 //! | [`pod()`] | builds whole pod documents, as long and as nested as real ones |
 //!
-//! The contract tests in `tests/it/watch_contract` compare the server's answers with those of a real control plane.
+//! The contract tests in `tests/it/contract/watch` compare the server's answers with those of a real control plane.
 
 pub mod api;
 pub mod life;

@@ -1,26 +1,26 @@
-//! The integration tests: one binary, a module a subject.
+//! The integration tests. One folder per kind of test, cheapest first:
+//!
+//! | folder | needs | takes |
+//! | --- | --- | --- |
+//! | `project/` | only files: rules for sources, documents, manifests and dependencies | seconds |
+//! | `contract/` | loopback sockets: both protocols, client against server | seconds |
+//! | `informer/` | loopback sockets: watches against the demo's API server with faults | a minute or two |
+//! | `event_loop/` | the event loop with a fake registry, paused clock | minutes |
+//! | `envelope/` | the code of the measurements | seconds |
+//! | `process/` | the built program, over HTTP | minutes |
+//! | `cluster/` | a cluster named by `POD_REGISTRAR_TEST_KUBECONFIG`; skipped without one | minutes to hours |
+//!
+//! `support/` is shared by these folders.
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod cluster;
-mod cluster_connections;
-mod demo_api;
-mod demo_life;
-mod dependencies;
-mod deploy;
-mod docs;
+mod contract;
 mod envelope;
 mod event_loop;
-mod hostile_registry;
+#[path = "../support/fake_registry.rs"]
+mod fake_registry;
 mod informer;
-mod naming;
 mod process;
 mod project;
-mod reference;
-mod registry_client;
-mod registry_connections;
-mod scenarios;
-mod security;
 mod support;
-mod tidy;
-mod watch_contract;

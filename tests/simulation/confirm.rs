@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     steps::ConfirmFault,
-    world::{Shared, World},
+    world::{Shared, SimulatedWorld},
 };
 
 /// Answers what the brake of a process asks.
@@ -36,7 +36,7 @@ pub(crate) async fn confirm(
     }
 }
 
-fn finding(world: &mut World, process: usize, check: &Check, fault: Option<ConfirmFault>) -> CheckFinding {
+fn finding(world: &mut SimulatedWorld, process: usize, check: &Check, fault: Option<ConfirmFault>) -> CheckFinding {
     let there: HashSet<Uid> = world.cluster_of(process).selected.values().map(|pod| pod.uid.clone()).collect();
     let finding = match (fault, check) {
         (Some(ConfirmFault::Unanswered), _) => CheckFinding::Confirmation(Confirmation::Unanswered("forbidden".into())),

@@ -28,7 +28,7 @@ use crate::{
     promise::{Breach, Promise},
     steps::{CLONE_FROM, History, Setup, Step},
     take::{take, take_cluster},
-    world::{Shared, World},
+    world::{Shared, SimulatedWorld},
 };
 
 /// Once nothing goes wrong any more, the registry equals the cluster within this: what is held is looked at again after
@@ -102,7 +102,7 @@ struct Stage {
 
 impl Stage {
     fn new(setup: Setup, play: Play) -> Self {
-        let mut world = World::new(setup);
+        let mut world = SimulatedWorld::new(setup);
         world.tale = play.tell.then(Vec::new);
         world.kill_at = play.kill_at;
         for name in 0..world.setup.pods {
@@ -112,9 +112,9 @@ impl Stage {
         world.clone.iter_mut().for_each(|clone| own.clone().for_each(|name| clone.create(name)));
         if world.setup.registered {
             let records = world.cluster.wanted().into_iter().zip(1..);
-            world.registry.books.records =
-                records.map(|((uid, digest), seq)| (uid, (Version { epoch: 1, seq }, digest))).collect();
-            world.registry.books.epoch = 1;
+            world.registry.stored.records =
+                records.map(|((uid, digest), seq)| (uid.to_string(), (Version { epoch: 1, seq }, digest))).collect();
+            world.registry.stored.epoch = 1;
         }
         Self { shared: Shared::new(world), running: [None, None] }
     }
@@ -127,7 +127,13 @@ impl Stage {
             moments: world.moments,
             processes: world.processes.len(),
             effects: world.registry.changes,
-            records: world.registry.books.records.iter().map(|(uid, (_, digest))| (uid.clone(), *digest)).collect(),
+            records: world
+                .registry
+                .stored
+                .records
+                .iter()
+                .map(|(id, (_, digest))| (Uid::from(id.as_str()), *digest))
+                .collect(),
         }
     }
 
@@ -362,8 +368,8 @@ impl Stage {
     fn remember(&self) {
         let mut world = self.shared.world();
         let knows = !world.drifted && world.registry.foreign.is_empty();
-        let Some(session) = world.registry.books.session.clone().filter(|_| knows) else { return };
-        let held = world.registry.books.records.len();
+        let Some(session) = world.registry.stored.session.clone().filter(|_| knows) else { return };
+        let held = world.registry.stored.records.len();
         // A registry that was restored from before all sessions mints an epoch anew. Where two processes write by mistake, both
         // may have it then, and neither is fenced: what one of them writes the other learns of at its next comparison.
         let sharing = |running: &&Running| world.processes[running.number].epoch == Some(session.epoch);
@@ -380,7 +386,7 @@ impl Stage {
 
     /// The registry is as it should be. What is still under way arrives, and then nothing is written any more.
     async fn rest(&mut self) {
-        let counts = |world: &World| (world.registry.changes, world.registry.opened);
+        let counts = |world: &SimulatedWorld| (world.registry.changes, world.registry.opened);
         let mut restless = None;
         let until_compared = self.until_compared();
         for _ in 0..REST_TRIES + until_compared.div_ceil(RESTS_SECS) {
@@ -416,7 +422,7 @@ fn believed(metrics: &Metrics) -> Option<usize> {
 }
 
 /// Everything works from now on.
-fn heal(world: &mut World) {
+fn heal(world: &mut SimulatedWorld) {
     world.tell(|| "== nothing goes wrong any more".to_owned());
     world.network = Default::default();
     world.confirm.clear();

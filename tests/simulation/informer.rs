@@ -19,7 +19,7 @@ use tokio::{
 use crate::{
     cluster::What,
     listing::Listing,
-    world::{Shared, World},
+    world::{Shared, SimulatedWorld},
 };
 
 /// On a paused clock a list would begin at the very moment at which it was asked for.
@@ -119,7 +119,7 @@ impl Informer {
         }
     }
 
-    pub(crate) fn state<T>(&self, read: impl FnOnce(&mut World) -> T) -> T {
+    pub(crate) fn state<T>(&self, read: impl FnOnce(&mut SimulatedWorld) -> T) -> T {
         read(&mut self.shared.world())
     }
 
@@ -168,7 +168,7 @@ impl Informer {
         }
         self.state(|world| {
             let of_clone = world.is_of_clone(self.process);
-            let World { processes, cluster, clone, .. } = world;
+            let SimulatedWorld { processes, cluster, clone, .. } = world;
             let cluster = clone.as_ref().filter(|_| of_clone).unwrap_or(cluster);
             let watch = &mut processes[self.process].watches[self.watch];
             watch.place = cluster.earlier(watch.place, std::mem::take(&mut watch.replay));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pod_registrar::reconcile::election::Leadership;
 
-use crate::world::{Shared, World};
+use crate::world::{Shared, SimulatedWorld};
 
 /// How often it is renewed, and looked at.
 const TURN: Duration = Duration::from_secs(2);
@@ -31,7 +31,7 @@ pub(crate) async fn keep(shared: Shared) {
     }
 }
 
-impl World {
+impl SimulatedWorld {
     /// Its holder lets go of it: it is free at once.
     pub(crate) fn release_lease(&mut self, number: usize) {
         if self.lease.holder == Some(number) {

@@ -25,7 +25,7 @@ use crate::{
     informer::{Closed, Informer},
     shown::Complete,
     steps::{ListFault, PageFault, Refusal},
-    world::World,
+    world::SimulatedWorld,
 };
 
 /// A page with more pods than this number of default pages is too large.
@@ -312,7 +312,7 @@ impl Informer {
 
 impl Snapshot {
     /// The cluster as the server reads it now, or as a wrong list shows it.
-    fn read(world: &mut World, process: usize, watch: usize, fault: Option<ListFault>) -> Self {
+    fn read(world: &mut SimulatedWorld, process: usize, watch: usize, fault: Option<ListFault>) -> Self {
         let cluster = world.cluster_of(process);
         let end = cluster.log.len();
         let place = match fault {

@@ -19,6 +19,8 @@ mod clones;
 mod cluster;
 mod confirm;
 mod enumeration;
+#[path = "../support/fake_registry.rs"]
+mod fake_registry;
 mod history;
 mod informer;
 mod lease;

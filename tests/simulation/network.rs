@@ -7,7 +7,7 @@ use std::{collections::VecDeque, time::Duration};
 use pod_registrar::{
     model::{ids::Version, uid::Uid},
     reconcile::{
-        outcome::{self, Failure, OperationKind, ProblemDetail, Verdict},
+        outcome::{self, Failure, ProblemDetail, Verdict},
         takeover::OtherWriter,
     },
     registry::{
@@ -19,10 +19,10 @@ use pod_registrar::{
 use tokio::sync::oneshot;
 
 use crate::{
+    fake_registry::{Effect, kind},
     history::is_earlier_life,
-    registry::Effect,
     steps::{Fault, Refusal},
-    world::{Shared, World, word},
+    world::{Shared, SimulatedWorld, word},
 };
 
 /// A process gives up a request after this time.
@@ -61,7 +61,7 @@ fn failure(refusal: Refusal) -> Failure {
     }
 }
 
-impl World {
+impl SimulatedWorld {
     /// What becomes of the next request.
     fn fate(&mut self, write: bool) -> Option<Fault> {
         if let Some(refusal) = self.network.down {
@@ -111,7 +111,7 @@ impl World {
         operations: &[Encoded],
         items: Option<(u16, u8)>,
     ) -> Result<Vec<Verdict>, Failure> {
-        let fenced = self.registry.fence(epoch);
+        let fenced = self.registry.stored.fence(epoch);
         self.moment(|| match &fenced {
             Ok(()) => format!("the registry takes {}", listed(operations)),
             Err(failure) => format!("the registry refuses {}: {failure}", listed(operations)),
@@ -134,13 +134,6 @@ impl World {
         // A refused record waits for another body, or for the next comparison.
         self.drifted |= verdicts.iter().any(|verdict| matches!(verdict, Verdict::Rejected { .. }));
         Ok(verdicts)
-    }
-}
-
-fn kind(operation: &Encoded) -> OperationKind {
-    match operation.body {
-        EncodedBody::Put { .. } => OperationKind::Put,
-        EncodedBody::Delete(_) => OperationKind::Delete,
     }
 }
 
@@ -167,7 +160,7 @@ impl Line {
         &self,
         what: &'static str,
         write: bool,
-        take: impl FnOnce(&mut World, Option<Fault>) -> Result<T, Failure> + Send + 'static,
+        take: impl FnOnce(&mut SimulatedWorld, Option<Fault>) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
         let (fate, there, back) = {
             let mut world = self.shared.world();
@@ -213,7 +206,7 @@ impl Line {
         there: Duration,
         back: Duration,
         fate: Option<Fault>,
-        take: impl FnOnce(&mut World, Option<Fault>) -> Result<T, Failure> + Send + 'static,
+        take: impl FnOnce(&mut SimulatedWorld, Option<Fault>) -> Result<T, Failure> + Send + 'static,
     ) -> oneshot::Receiver<Result<T, Failure>> {
         let (answer, answered) = oneshot::channel();
         let shared = self.shared.clone();
@@ -230,7 +223,7 @@ impl Line {
     async fn ask<T: Send + 'static>(
         &self,
         what: &'static str,
-        take: impl FnOnce(&mut World) -> Result<T, Failure> + Send + 'static,
+        take: impl FnOnce(&mut SimulatedWorld) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
         let result = self.request(what, false, move |world, _| take(world)).await;
         self.shared.world().moment(|| match &result {
@@ -288,9 +281,7 @@ impl Registry for Line {
 
     async fn heartbeat(&self, beat: Heartbeat) -> Result<Option<Contender>, Failure> {
         let epoch = beat.epoch;
-        if beat.synced {
-            self.shared.world().in_step_said(self.process, epoch);
-        }
+        self.shared.world().heartbeat_sent(self.process, beat.synced, epoch);
         let result = self
             .ask("heartbeat", move |world| {
                 let now = world.now();
@@ -304,11 +295,11 @@ impl Registry for Line {
     }
 
     async fn close_session(&self, epoch: u64) -> Result<(), Failure> {
-        self.ask("close", move |world| world.registry.close(epoch)).await
+        self.ask("close", move |world| world.registry.stored.close(epoch)).await
     }
 
     async fn session_holder(&self) -> Result<Option<OtherWriter>, Failure> {
-        let holder = self.ask("holder", |world| Ok(world.registry.holder(world.now()))).await?;
+        let holder = self.ask("holder", |world| Ok(world.registry.stored.holder(world.now()))).await?;
         let mut world = self.shared.world();
         let process = &mut world.processes[self.process];
         let ours = |instance: &str| instance == process.instance || is_earlier_life(instance, &process.instance);
@@ -379,7 +370,7 @@ impl Registry for Line {
 
     async fn record_name(&self, uid: Uid) -> Result<Option<RecordName>, Failure> {
         self.ask("record", move |world| {
-            let held = world.registry.books.records.contains_key(&uid);
+            let held = world.registry.stored.records.contains_key(&*uid.text());
             let namespace = world.cluster.namespace_of(&uid);
             Ok(held.then(|| RecordName { namespace, name: uid.to_string() }))
         })

@@ -19,7 +19,7 @@ use crate::{
     listing::is_restored,
     promise::Promise,
     steps::{ListFault, PageFault},
-    world::{Process, World},
+    world::{Process, SimulatedWorld},
 };
 
 /// What a process was shown of a pod, and is shown no more.
@@ -116,7 +116,7 @@ impl Process {
     }
 }
 
-impl World {
+impl SimulatedWorld {
     pub(crate) fn event_shows(&mut self, number: usize, watch: usize, pod: &Pod, place: usize) {
         self.moment(|| format!("watch {watch} shows {}", pod.uid));
         let now = self.now();

@@ -4,10 +4,10 @@ use pod_registrar::model::{digest::Digest, ids::Version, uid::Uid};
 
 use crate::{
     cluster::{Cluster, Name},
-    registry::{Session, Wrong},
+    registry::Wrong,
     shown::Watch,
     steps::{CLONE_FROM, Step},
-    world::World,
+    world::SimulatedWorld,
 };
 
 /// Takes a step of the cluster; false if it is none.
@@ -45,8 +45,8 @@ fn name_of(step: Step) -> Option<Name> {
 }
 
 /// Takes a step that is none of a process.
-pub(crate) fn take(world: &mut World, step: Step) {
-    let World { cluster, clone, .. } = world;
+pub(crate) fn take(world: &mut SimulatedWorld, step: Step) {
+    let SimulatedWorld { cluster, clone, .. } = world;
     let of_clone = |step| name_of(step).is_some_and(|name| name >= CLONE_FROM);
     if take_cluster(clone.as_mut().filter(|_| of_clone(step)).unwrap_or(cluster), step) {
         return;
@@ -81,7 +81,7 @@ pub(crate) fn take(world: &mut World, step: Step) {
     }
 }
 
-fn take_registry(world: &mut World, step: Step) {
+fn take_registry(world: &mut SimulatedWorld, step: Step) {
     let registry = &mut world.registry;
     let uid = |name: Name| world.cluster.selected.get(&name).map(|pod| pod.uid.clone());
     match step {
@@ -91,29 +91,29 @@ fn take_registry(world: &mut World, step: Step) {
             registry.poison.clear();
             registry.broken.clear();
         }
-        Step::Backup => registry.backup = registry.books.clone(),
+        Step::Backup => registry.backup = registry.stored.clone(),
         Step::Restore => {
-            registry.books = registry.backup.clone();
-            registry.books.records.retain(|uid, _| !registry.foreign.contains(uid));
+            registry.stored = registry.backup.clone();
+            registry.stored.records.retain(|id, _| !registry.foreign.contains(&Uid::from(id.as_str())));
         }
-        Step::ForgetSession => registry.books.session = None,
+        Step::ForgetSession => registry.stored.session = None,
         Step::EditRecord(name) => {
-            let ahead = registry.books.session.as_ref().map_or(1, |session: &Session| session.epoch);
-            let held = uid(name).and_then(|uid| registry.books.records.get_mut(&uid));
+            let ahead = registry.stored.session.as_ref().map_or(1, |session| session.epoch);
+            let held = uid(name).and_then(|uid| registry.stored.records.get_mut(&*uid.text()));
             if let Some(record) = held {
                 *record = (Version { epoch: ahead, seq: record.0.seq + 50 }, Digest([name.to_le_bytes()[0]; 32]));
             }
         }
-        Step::RemoveRecord(name) => _ = uid(name).and_then(|uid| registry.books.records.remove(&uid)),
+        Step::RemoveRecord(name) => _ = uid(name).and_then(|uid| registry.stored.records.remove(&*uid.text())),
         Step::AddRecord(number) => {
-            let version = Version { epoch: registry.books.epoch.max(1), seq: 1 };
-            let added = Uid::from(format!("0-added-{number}"));
-            registry.books.tombstones.remove(&added);
-            registry.books.records.insert(added, (version, Digest([1; 32])));
+            let version = Version { epoch: registry.stored.epoch.max(1), seq: 1 };
+            let added = format!("0-added-{number}");
+            registry.stored.tombstones.remove(&added);
+            registry.stored.records.insert(added, (version, Digest([1; 32])));
         }
         Step::Foreign(name) => {
             if let Some(uid) = uid(name) {
-                registry.books.records.remove(&uid);
+                registry.stored.records.remove(&*uid.text());
                 registry.foreign.insert(uid);
             }
         }
@@ -128,7 +128,7 @@ fn take_registry(world: &mut World, step: Step) {
     world.drifted |= elsewhere || matches!(step, Step::WrongInventory(Wrong::Empty | Wrong::Short(_), _));
 }
 
-fn of_watch(world: &mut World, slot: u8, watch: u8, change: impl FnOnce(&mut Watch)) {
+fn of_watch(world: &mut SimulatedWorld, slot: u8, watch: u8, change: impl FnOnce(&mut Watch)) {
     let Some(number) = world.slots[usize::from(slot)] else { return };
     if let Some(watch) = world.processes[number].watches.get_mut(usize::from(watch)) {
         change(watch);

@@ -24,7 +24,7 @@ use crate::{
     lease::Lease,
     network::Network,
     promise::{Breach, Promise},
-    registry::Registry,
+    registry::SimulatedRegistry,
     shown::{Evidence, Watch},
     steps::{CLONE_FROM, ConfirmFault, Setup},
 };
@@ -48,6 +48,8 @@ pub(crate) struct Process {
     pub(crate) shown: HashMap<Uid, (Option<Digest>, usize)>,
     /// When that changed last.
     pub(crate) shown_at: u64,
+    /// Whether the registry has equalled it since the last heartbeat.
+    has_equalled: bool,
     pub(crate) evidence: HashMap<Uid, Evidence>,
     /// Where in the log the last put of a pod came from.
     put_from: HashMap<Uid, usize>,
@@ -80,6 +82,7 @@ impl Process {
             watches: (0..watches).map(|_| Watch::default()).collect(),
             shown: HashMap::new(),
             shown_at: 0,
+            has_equalled: false,
             evidence: HashMap::new(),
             put_from: HashMap::new(),
             in_flight: HashSet::new(),
@@ -106,12 +109,12 @@ impl Process {
 }
 
 /// The world of a history.
-pub(crate) struct World {
+pub(crate) struct SimulatedWorld {
     pub(crate) setup: Setup,
     pub(crate) cluster: Cluster,
     /// Another cluster with the same id, to which the process in the second slot belongs.
     pub(crate) clone: Option<Cluster>,
-    pub(crate) registry: Registry,
+    pub(crate) registry: SimulatedRegistry,
     pub(crate) network: Network,
     pub(crate) processes: Vec<Process>,
     /// What the next questions about absent pods are answered with.
@@ -138,24 +141,24 @@ pub(crate) struct World {
 
 /// The world as its tasks share it. One thread runs them all: the lock is never waited for.
 #[derive(Clone)]
-pub(crate) struct Shared(Arc<Mutex<World>>);
+pub(crate) struct Shared(Arc<Mutex<SimulatedWorld>>);
 
 impl Shared {
-    pub(crate) fn new(world: World) -> Self {
+    pub(crate) fn new(world: SimulatedWorld) -> Self {
         Self(Arc::new(Mutex::new(world)))
     }
 
-    pub(crate) fn world(&self) -> MutexGuard<'_, World> {
+    pub(crate) fn world(&self) -> MutexGuard<'_, SimulatedWorld> {
         self.0.lock().unwrap()
     }
 }
 
-impl World {
+impl SimulatedWorld {
     pub(crate) fn new(setup: Setup) -> Self {
         Self {
             cluster: Cluster::new(usize::from(setup.watches)),
             clone: (setup.clone > 0).then(|| Cluster::new(usize::from(setup.watches))),
-            registry: Registry::default(),
+            registry: SimulatedRegistry::default(),
             network: Network::default(),
             processes: Vec::new(),
             confirm: VecDeque::new(),
@@ -182,6 +185,7 @@ impl World {
 
     /// Something happened: it is told, counted, and may be the moment at which the process is killed.
     pub(crate) fn moment(&mut self, tell: impl FnOnce() -> String) {
+        self.note_equality();
         self.tell(tell);
         self.moments += 1;
         if self.kill_at == Some(self.moments) {
@@ -318,7 +322,7 @@ impl World {
         let now = self.now();
         let born = self.cluster_with(uid).lives.get(uid).map(|life| life.born);
         let alone = self.clone.is_none();
-        let records = self.registry.books.records.len();
+        let records = self.registry.stored.records.len();
         let by_person = self.is_approved(uid);
         let watch = self.cluster_with(uid).watch_of(name_in(uid));
         let process = &mut self.processes[number];
@@ -405,21 +409,26 @@ impl World {
         }
     }
 
-    /// A process says that the registry is in step with what it is shown. Where nobody else writes, and nothing happened
-    /// that only a comparison shows, that is so.
-    pub(crate) fn in_step_said(&mut self, number: usize, epoch: u64) {
-        let alone = self.processes.iter().all(|process| process.instance.starts_with(FIRST));
-        let knows = !self.drifted && self.registry.foreign.is_empty() && self.registry.fence(epoch).is_ok();
-        let process = &self.processes[number];
-        // What was shown at this very moment may not have been seen by the loop.
-        if !alone || !knows || process.shown_at == self.now() {
-            return;
+    /// Notes which processes are shown what the registry holds. A moment calls this before it changes either.
+    fn note_equality(&mut self) {
+        for process in self.processes.iter_mut().filter(|process| process.alive && !process.has_equalled) {
+            process.has_equalled = self.registry.holds(&process.shown);
         }
-        let held = &self.registry.books.records;
-        let same =
-            |(uid, (digest, _)): (&Uid, &(Option<Digest>, usize))| held.get(uid).map(|(_, held)| *held) == *digest;
-        if held.len() != process.shown.len() || !process.shown.iter().all(same) {
-            self.broken(Promise::Converges, || "the writer says that all is in step, and it is not".to_owned());
+    }
+
+    /// A heartbeat that says `synced` means that the registry has equalled the cluster since the heartbeat before. This is
+    /// checked unless another process writes, or something happened that only a resync can find.
+    pub(crate) fn heartbeat_sent(&mut self, number: usize, synced: bool, epoch: u64) {
+        let alone = self.processes.iter().all(|process| process.instance.starts_with(FIRST));
+        let knows = !self.drifted && self.registry.foreign.is_empty() && self.registry.stored.fence(epoch).is_ok();
+        self.note_equality();
+        let now = self.now();
+        let process = &mut self.processes[number];
+        // The event loop may not have seen yet what is shown at this moment.
+        let is_equal = self.registry.holds(&process.shown) || process.shown_at == now;
+        let has_equalled = std::mem::replace(&mut process.has_equalled, is_equal);
+        if synced && alone && knows && !has_equalled {
+            self.broken(Promise::Converges, || "a heartbeat says that all is in sync, and it never was".to_owned());
         }
     }
 
@@ -451,10 +460,12 @@ impl World {
         let foreign = &self.registry.foreign;
         let mut wanted = self.cluster.wanted();
         wanted.retain(|uid, _| !foreign.contains(uid));
-        let held = &self.registry.books.records;
-        let missing = wanted.iter().filter(|(uid, digest)| held.get(*uid).is_none_or(|(_, held)| held != *digest));
+        let held = &self.registry.stored.records;
+        let missing =
+            wanted.iter().filter(|(uid, digest)| held.get(&*uid.text()).is_none_or(|(_, held)| held != *digest));
         let missing: Vec<String> = missing.map(|(uid, _)| uid.to_string()).collect();
-        let extra: Vec<String> = held.keys().filter(|uid| !wanted.contains_key(*uid)).map(Uid::to_string).collect();
+        let extra: Vec<String> =
+            held.keys().filter(|id| !wanted.contains_key(&Uid::from(id.as_str()))).cloned().collect();
         (missing, extra)
     }
 }

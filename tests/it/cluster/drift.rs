@@ -1,15 +1,15 @@
-//! A registry that differs from what was written to it, and neighbours in it.
+//! A registry that differs from what was written to it, and other owners in it.
 
 use std::collections::BTreeMap;
 
 use rusqlite::Connection;
 use serde_json::Value;
 
-use super::world::{World, in_cluster};
+use super::world::{ClusterHarness, in_cluster};
 use crate::support::{Controller, SOON, eventually};
 
-/// Does something to the registry's tables behind its back.
-fn edit(world: &World, sql: &str) {
+/// Changes the tables of the registry directly.
+fn edit(world: &ClusterHarness, sql: &str) {
     let connection = Connection::open(&world.registry.database).unwrap();
     connection.busy_timeout(SOON).unwrap();
     connection.execute_batch(sql).unwrap();
@@ -42,13 +42,13 @@ async fn resync_repairs_deleted_edited_and_invented_records() {
                  COMMIT;"
             ),
         );
-        eventually("the records are as they were", SOON, async || {
+        eventually("the records are repaired", SOON, async || {
             let now: Vec<_> = world.records().await.into_values().map(without_version).collect();
             let then: Vec<_> = before.clone().into_values().map(without_version).collect();
             if now == then { Ok(()) } else { Err(format!("{now:#?}")) }
         })
         .await;
-        assert_eq!(world.records().await[&kept]["version"], before[&kept]["version"], "what was right was left alone");
+        assert_eq!(world.records().await[&kept]["version"], before[&kept]["version"], "a correct record is not written again");
         for kind in ["missing", "differing", "extra"] {
             let repaired = controller.figure(&format!("drift_repaired_total{{kind=\"{kind}\"}}")).await;
             assert!(repaired >= 1.0, "{kind}: {repaired}");
@@ -62,8 +62,8 @@ fn without_version(mut record: Value) -> Value {
     record
 }
 
-/// Starts a controller for the same pods under another name, and waits until it has written them.
-async fn neighbour(world: &World, cluster: &str, owner: &str) -> (Controller, BTreeMap<String, Value>) {
+/// Starts a controller for the same pods with another owner, and waits until it has written them.
+async fn neighbour(world: &ClusterHarness, cluster: &str, owner: &str) -> (Controller, BTreeMap<String, Value>) {
     let own = ["--namespace", &world.namespace, "--cluster-id", cluster, "--owner", owner];
     let mut controller = Controller::start(&world.kubeconfig, &world.registry.url, &own);
     controller.synced().await;
@@ -95,7 +95,7 @@ async fn records_of_other_clusters_or_owners_stay_untouched() {
         let mut controller = world.controller_with(&world.kubeconfig, &["--resync-interval", "1s"]);
         world.equal().await;
         controller.synced().await;
-        // Past a few more resyncs.
+        // After a few more resyncs.
         let compared = "requests_total{operation=\"inventory\",outcome=\"ok\"}";
         let start = controller.figure(compared).await;
         eventually("more resyncs", SOON, async || match controller.figure(compared).await {

@@ -1,4 +1,4 @@
-//! A way to the API server that breaks, and a registry that is killed.
+//! A faulty connection to the API server, and a registry that is killed.
 
 use std::{
     path::{Path, PathBuf},
@@ -7,25 +7,25 @@ use std::{
 
 use serde_json::Value;
 
-use super::world::{World, in_cluster};
-use crate::support::{Cuttable, SOON, eventually};
+use super::world::{ClusterHarness, in_cluster};
+use crate::support::{FaultyProxy, SOON, eventually};
 
-/// A kubeconfig like another one, whose server is behind a way that can be made bad.
-pub(super) async fn behind(world: &World, kubeconfig: &Path, name: &str) -> (Cuttable, PathBuf) {
+/// A copy of a kubeconfig whose server is reached through a proxy that can be made faulty.
+pub(super) async fn behind(world: &ClusterHarness, kubeconfig: &Path, name: &str) -> (FaultyProxy, PathBuf) {
     let kubeconfig = kube::config::Kubeconfig::read_from(kubeconfig).unwrap();
     let mut document: Value = serde_json::to_value(kubeconfig).unwrap();
     let server = document["clusters"][0]["cluster"]["server"].as_str().unwrap().to_owned();
-    let way = Cuttable::start(server.strip_prefix("https://").expect("an https address").to_owned()).await;
-    document["clusters"][0]["cluster"]["server"] = format!("https://{}", way.address).into();
+    let proxy = FaultyProxy::start(server.strip_prefix("https://").expect("an https address").to_owned()).await;
+    document["clusters"][0]["cluster"]["server"] = format!("https://{}", proxy.address).into();
     let path = world.folder.path().join(format!("{name}.kubeconfig"));
     std::fs::write(&path, document.to_string()).unwrap();
-    (way, path)
+    (proxy, path)
 }
 
 #[tokio::test]
 async fn repeatedly_broken_watch_misses_nothing() {
     in_cluster(async |world| {
-        let (way, kubeconfig) = behind(world, &world.kubeconfig, "cuttable").await;
+        let (proxy, kubeconfig) = behind(world, &world.kubeconfig, "faulty").await;
         let mut controller = world.controller_with(&kubeconfig, &[]);
         for name in ["a", "b", "c"] {
             world.create(name).await;
@@ -33,7 +33,7 @@ async fn repeatedly_broken_watch_misses_nothing() {
         world.equal().await;
         for round in 0..3 {
             let failures = controller.figure("watch_errors_total").await;
-            way.cut();
+            proxy.cut();
             world.delete(["a", "b", "c"][round]).await;
             world.create(&format!("d{round}")).await;
             world.label(&format!("d{round}"), "changed").await;
@@ -43,7 +43,7 @@ async fn repeatedly_broken_watch_misses_nothing() {
             })
             .await;
             assert_eq!((controller.page("/livez").await.0, controller.page("/readyz").await.0), (200, 200));
-            way.mend();
+            proxy.repair();
             world.equal().await;
         }
         let changes = world.reader().changes(&world.cluster).await.unwrap();

@@ -1,4 +1,5 @@
-//! Held deletions with the rights of the deployment: an Event tells of them, and an annotation of the Lease approves them.
+//! Held deletions with the rights of the deployment: an Event reports them, and an annotation of the Lease approves
+//! them.
 
 use k8s_openapi::api::events::v1::Event;
 use kube::api::ListParams;
@@ -6,13 +7,13 @@ use serde_json::Value;
 
 use super::{
     rbac::deploy,
-    world::{World, in_cluster},
+    world::{ClusterHarness, in_cluster},
 };
 use crate::support::{Child, SOON, eventually};
 
-/// Waits until the registry holds so many records of this writer.
-async fn records(world: &World, count: usize) {
-    eventually("so many records", SOON, async || {
+/// Waits until the registry holds this many records of this owner.
+async fn records(world: &ClusterHarness, count: usize) {
+    eventually("the records", SOON, async || {
         let records = world.reader().records(&world.cluster, &world.owner).await?;
         if records.len() == count { Ok(()) } else { Err(format!("{} records", records.len())) }
     })
@@ -21,7 +22,6 @@ async fn records(world: &World, count: usize) {
 
 #[tokio::test]
 async fn approval_releases_records_of_narrowed_settings() {
-    // A Kubernetes Event reports the hold.
     in_cluster(async |world| {
         let kubeconfig = deploy(world).await;
         let place = format!("{0}/{0}", world.namespace);
@@ -52,7 +52,7 @@ async fn approval_releases_records_of_narrowed_settings() {
         assert_eq!(told.regarding.unwrap().kind.as_deref(), Some("Lease"));
         records(world, 3).await;
 
-        // With the controller's own account nothing can be approved by this command.
+        // With its own account, the controller cannot approve anything.
         for (account, code) in [(&kubeconfig, 1), (&world.kubeconfig, 0)] {
             let account = account.to_str().unwrap();
             let mut said = Child::start(&["approve", &hold, "--approval-lease", &place, "--kubeconfig", account]);
@@ -63,7 +63,7 @@ async fn approval_releases_records_of_narrowed_settings() {
         let removed: Vec<&Value> = changes.iter().filter(|change| change["op"] == "delete").collect();
         assert!(removed.len() == 1 && removed[0]["reason"] == "left-rule", "{removed:?}");
         narrow.log_line("ours are declared").await;
-        assert_eq!(narrow.figure("leader").await, 1.0, "the lease was kept all the while");
+        assert_eq!(narrow.figure("leader").await, 1.0, "it led all the time");
     })
     .await;
 }

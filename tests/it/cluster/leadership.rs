@@ -1,4 +1,4 @@
-//! Two replicas with the rights of the deployment, and its Lease as it is shipped.
+//! Two replicas with the rights of the deployment and its Lease.
 
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use kube::api::{Patch, PatchParams};
@@ -6,15 +6,15 @@ use serde_json::json;
 
 use super::{
     rbac::{apply, deploy, leases},
-    world::{World, in_cluster},
+    world::{ClusterHarness, in_cluster},
 };
 use crate::support::{SOON, eventually};
 
-async fn lease(world: &World) -> Lease {
+async fn lease(world: &ClusterHarness) -> Lease {
     world.api::<Lease>().get(&world.namespace).await.unwrap()
 }
 
-async fn held_by(world: &World, instance: &str) -> Lease {
+async fn held_by(world: &ClusterHarness, instance: &str) -> Lease {
     eventually("the lease is held", SOON * 2, async || {
         let lease = lease(world).await;
         let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.clone()).unwrap_or_default();
@@ -34,7 +34,7 @@ async fn two_replicas_share_the_shipped_lease() {
             world.controller_with(&kubeconfig, &flags)
         };
         let shipped = lease(world).await.spec.unwrap_or_default();
-        assert_eq!(shipped, LeaseSpec::default(), "it is shipped empty");
+        assert_eq!(shipped, LeaseSpec::default(), "the manifest is empty");
         let mut first = replica("first");
         let spec = held_by(world, "first").await.spec.unwrap();
         assert_eq!((spec.lease_transitions, spec.lease_duration_seconds), (Some(1), Some(6)));
@@ -47,7 +47,7 @@ async fn two_replicas_share_the_shipped_lease() {
         world.equal().await;
         second.ready().await;
 
-        // Applying the manifests again, or an annotation, takes nothing away and is taken away by nobody.
+        // Applying the manifests again removes nothing from the Lease, and an annotation stays.
         let annotated = Patch::Merge(json!({"metadata": {"annotations": {"kept": "yes"}}}));
         world.api::<Lease>().patch(&world.namespace, &PatchParams::default(), &annotated).await.unwrap();
         apply(&world.client, &leases(&world.namespace), "lease.yaml", &world.namespace).await;

@@ -1,4 +1,4 @@
-//! A pod's life, and many lives.
+//! The life of one pod, and of many pods.
 
 use std::time::Duration;
 
@@ -23,11 +23,7 @@ async fn a_pod_is_registered_changed_and_deregistered() {
         assert_eq!(record["serviceAccount"], "default");
         let created = pod.metadata.creation_timestamp.as_ref().unwrap().0.to_string();
         let registered = record["times"]["created"].as_str().unwrap();
-        assert_eq!(
-            registered.split('.').next(),
-            created.strip_suffix('Z'),
-            "to the second, as the API server tells it"
-        );
+        assert_eq!(registered.split('.').next(), created.strip_suffix('Z'), "in seconds, as the API server reports it");
 
         world.label("web", "changed").await;
         world.equal().await;
@@ -66,17 +62,15 @@ async fn registry_equals_the_cluster_after_quick_churn() {
                     world.delete(&name).await;
                 }
                 if fate > 2 {
-                    // The name lives on, as another pod.
+                    // Another pod under the same name.
                     world.create(&name).await;
                 }
             })
             .await;
         world.equal_within(Duration::from_secs(60)).await;
-        eventually("nothing is left to do", Duration::from_secs(30), async || {
-            match controller.figure("pending").await {
-                0.0 => Ok(()),
-                pending => Err(format!("{pending} pending")),
-            }
+        eventually("nothing is pending", Duration::from_secs(30), async || match controller.figure("pending").await {
+            0.0 => Ok(()),
+            pending => Err(format!("{pending} pending")),
         })
         .await;
         world.equal().await;

@@ -1,9 +1,9 @@
 //! The program against a real control plane.
 //!
-//! These tests run if `POD_REGISTRAR_TEST_KUBECONFIG` names the kubeconfig of a cluster that may be written to (one's own
-//! `KUBECONFIG` is never used), and say that they were skipped otherwise. Each has a namespace, a cluster id and an owner
-//! of its own, so that they may run side by side, and takes them away at its end. Pods have to become Running, from a
-//! kubelet or a stand-in for one.
+//! They run if `POD_REGISTRAR_TEST_KUBECONFIG` names the kubeconfig of a cluster that tests may write to (your own
+//! `KUBECONFIG` is never used); otherwise they print that they are skipped. Each test has its own namespace, cluster id
+//! and owner, so that tests can run side by side, and removes them at its end. Pods have to become Running, by a
+//! kubelet or a substitute.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "these helpers are part of tests")]
 
 mod drift;

@@ -1,4 +1,4 @@
-//! The rights of the deployment are enough, and no more than enough.
+//! The rights of the deployment: they are enough, and nothing more is allowed.
 
 use std::path::{Path, PathBuf};
 
@@ -11,13 +11,13 @@ use k8s_openapi::api::{
 use kube::{Api, Client, api::PostParams};
 use serde_json::{Value, json};
 
-use super::world::{World, client, in_cluster, object};
+use super::world::{ClusterHarness, client, in_cluster, object};
 use crate::support::{SOON, eventually};
 
-/// The name of everything in the files, and of their namespace.
+/// The name of all objects in the manifests, and of their namespace.
 const NAME: &str = "pod-registrar";
 
-/// A file of the deployment, as it is but for the names: several of these tests may run in one cluster.
+/// A manifest of the deployment under other names: several of these tests may run in one cluster.
 fn deployed(file: &str, name: &str) -> Vec<u8> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(file);
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| format!("{}: {error}", path.display()));
@@ -25,20 +25,20 @@ fn deployed(file: &str, name: &str) -> Vec<u8> {
     text.replace(NAME, name).into_bytes()
 }
 
-/// Has the API server apply a file, which reads YAML itself.
+/// Applies a manifest. The API server reads the YAML.
 pub(super) async fn apply(client: &Client, path: &str, file: &str, name: &str) {
     let request = Request::patch(format!("{path}/{name}?fieldManager=test"));
     let request = request.header("content-type", "application/apply-patch+yaml").body(deployed(file, name)).unwrap();
     let _: Value = client.request(request).await.unwrap();
 }
 
-/// Where the Leases of a namespace are.
+/// The path of the Leases of a namespace.
 pub(super) fn leases(namespace: &str) -> String {
     format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases")
 }
 
-/// Applies the account and its rights: a kubeconfig that uses them. All is named like the namespace.
-pub(super) async fn deploy(world: &World) -> PathBuf {
+/// Applies the account and its rights, named like the namespace. Returns a kubeconfig that uses them.
+pub(super) async fn deploy(world: &ClusterHarness) -> PathBuf {
     let (client, name) = (&world.client, &world.namespace);
     let accounts = format!("/api/v1/namespaces/{name}/serviceaccounts");
     apply(client, &accounts, "serviceaccount.yaml", name).await;
@@ -60,7 +60,7 @@ pub(super) async fn deploy(world: &World) -> PathBuf {
     path
 }
 
-/// Whether an account may do something: verb, resource with its subresource, namespace and name (empty: any).
+/// Whether an account has a right: verb, resource with its subresource, namespace and name (empty: any).
 async fn may(client: &Client, verb: &str, resource: &str, namespace: &str, name: &str) -> bool {
     let (resource, group) = resource.split_once('.').unwrap_or((resource, ""));
     let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
@@ -72,7 +72,6 @@ async fn may(client: &Client, verb: &str, resource: &str, namespace: &str, name:
 
 #[tokio::test]
 async fn controller_works_with_the_deployed_rights_alone() {
-    // These rights allow nothing else.
     in_cluster(async |world| {
         let kubeconfig = deploy(world).await;
         works(world, &kubeconfig).await;
@@ -81,8 +80,9 @@ async fn controller_works_with_the_deployed_rights_alone() {
     .await;
 }
 
-/// Start, watch, and a deletion that needs the cluster's identity and looks pods up: an empty list is doubted.
-async fn works(world: &World, kubeconfig: &Path) {
+/// Start, watch, and an inferred deletion: an empty list is guarded, so the cluster's identity is read and pods are
+/// looked up.
+async fn works(world: &ClusterHarness, kubeconfig: &Path) {
     let mut controller = world.controller_with(kubeconfig, &[]);
     world.create("a").await;
     world.create("b").await;
@@ -98,7 +98,7 @@ async fn works(world: &World, kubeconfig: &Path) {
     assert_eq!(controller.figure("watch_errors_total").await, 0.0);
     controller.kill();
 
-    // Without --cluster-id it registers under the UID of kube-system, and --namespace is not needed either.
+    // Without `--cluster-id`, the UID of kube-system is the cluster's id; `--namespace` is not needed either.
     let own = ["--owner", &world.owner];
     let mut controller = crate::support::Controller::start(kubeconfig, &world.registry.url, &own);
     let line = controller.log_line("cluster identified").await;
@@ -170,7 +170,7 @@ async fn has_no_others(account: &Client, namespace: &str) {
     );
 }
 
-/// All that the account may do with resources, besides asking who it is, as everybody may.
+/// Everything that the account may do with resources, except asking for its own rights, which every account may.
 async fn rules(account: &Client, namespace: &str) -> Vec<Value> {
     let review: SelfSubjectRulesReview = object(json!({"spec": {"namespace": namespace}}));
     let reviews: Api<SelfSubjectRulesReview> = Api::all(account.clone());

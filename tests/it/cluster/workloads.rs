@@ -1,4 +1,4 @@
-//! Pods that belong to something, and a controller that was not there when they went.
+//! Pods of workloads, and deletions while no controller is running.
 
 use k8s_openapi::api::{
     apps::v1::StatefulSet,
@@ -7,7 +7,7 @@ use k8s_openapi::api::{
 use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::json;
 
-use super::world::{World, in_cluster, object, pod_spec, uid_of};
+use super::world::{ClusterHarness, in_cluster, object, pod_spec, uid_of};
 use crate::support::{SOON, eventually};
 
 #[tokio::test]
@@ -34,10 +34,10 @@ async fn pods_deleted_during_downtime_leave_the_registry() {
 }
 
 /// Deletes a pod of a StatefulSet, and waits until another one has its name.
-async fn made_anew(world: &World, name: &str) -> (String, String) {
+async fn made_anew(world: &ClusterHarness, name: &str) -> (String, String) {
     let old = uid_of(&world.api::<Pod>().get(name).await.unwrap());
     world.delete(name).await;
-    let new = eventually("another pod of the name", SOON, async || match world.api::<Pod>().get_opt(name).await {
+    let new = eventually("another pod under the name", SOON, async || match world.api::<Pod>().get_opt(name).await {
         Ok(Some(pod)) if uid_of(&pod) != old => Ok(uid_of(&pod)),
         other => Err(format!("{:?}", other.map(|pod| pod.map(|pod| pod.metadata.uid)))),
     })
@@ -76,7 +76,7 @@ async fn recreated_statefulset_pod_is_another_record() {
     .await;
 }
 
-async fn scale(world: &World, replicas: usize) {
+async fn scale(world: &ClusterHarness, replicas: usize) {
     let patch = Patch::Merge(json!({"spec": {"replicas": replicas}}));
     world.api::<ReplicationController>().patch_scale("rc", &PatchParams::default(), &patch).await.unwrap();
     world.running(replicas).await;
@@ -98,7 +98,7 @@ async fn replicationcontroller_scaled_to_zero_leaves_nothing_behind() {
         world.equal().await;
         assert!(world.records().await.is_empty());
 
-        // While nobody looks: an empty list is doubted, then confirmed.
+        // While no controller runs: an empty list is guarded, then confirmed.
         scale(world, 5).await;
         world.equal().await;
         controller.kill();

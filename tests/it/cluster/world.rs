@@ -1,4 +1,4 @@
-//! A namespace of one's own in a real cluster, and a registry.
+//! A namespace in a real cluster, and a registry.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,15 +26,13 @@ use tempfile::TempDir;
 
 use crate::support::{Controller, Reader, RegistryProcess, SOON, eventually, notice};
 
-/// The variable that names the kubeconfig.
 const VARIABLE: &str = "POD_REGISTRAR_TEST_KUBECONFIG";
 
-/// A place of one's own in a cluster.
-pub(super) struct World {
+/// A namespace with its own cluster id, owner and registry.
+pub(super) struct ClusterHarness {
     pub(super) client: Client,
     pub(super) kubeconfig: PathBuf,
     pub(super) namespace: String,
-    /// The id under which the cluster is registered.
     pub(super) cluster: String,
     pub(super) owner: String,
     pub(super) registry: RegistryProcess,
@@ -42,15 +40,15 @@ pub(super) struct World {
 }
 
 /// Runs a test if there is a cluster, and cleans up after it.
-pub(super) async fn in_cluster(test: impl AsyncFnOnce(&mut World)) {
+pub(super) async fn in_cluster(test: impl AsyncFnOnce(&mut ClusterHarness)) {
     let Some(path) = std::env::var_os(VARIABLE).filter(|path| !path.is_empty()) else {
         notice(&format!("skipped: {VARIABLE} is not set"));
         return;
     };
-    let mut world = World::start(path.into()).await;
+    let mut world = ClusterHarness::start(path.into()).await;
     let outcome = AssertUnwindSafe(test(&mut world)).catch_unwind().await;
     world.remove::<Namespace>().await;
-    // Only some tests make these.
+    // Only some tests create these.
     world.remove::<ClusterRoleBinding>().await;
     world.remove::<ClusterRole>().await;
     if let Err(panic) = outcome {
@@ -58,14 +56,13 @@ pub(super) async fn in_cluster(test: impl AsyncFnOnce(&mut World)) {
     }
 }
 
-/// A client by a kubeconfig.
 pub(super) async fn client(path: &Path) -> Client {
     let kubeconfig = Kubeconfig::read_from(path).unwrap();
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
     Client::try_from(config).unwrap()
 }
 
-/// What a request comes to within a time that is long for it: the API server may be away.
+/// The answer to a request, or an error after five seconds: the API server may be down.
 pub(super) async fn in_time<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, String> {
     match tokio::time::timeout(Duration::from_secs(5), request).await {
         Ok(answer) => answer.map_err(|error| error.to_string()),
@@ -73,17 +70,15 @@ pub(super) async fn in_time<T>(request: impl Future<Output = Result<T, kube::Err
     }
 }
 
-/// An object of the API from its document.
 pub(super) fn object<T: DeserializeOwned>(document: Value) -> T {
     serde_json::from_value(document).unwrap()
 }
 
-/// The identity of a pod.
 pub(super) fn uid_of(pod: &Pod) -> String {
     pod.metadata.uid.clone().unwrap()
 }
 
-impl World {
+impl ClusterHarness {
     async fn start(kubeconfig: PathBuf) -> Self {
         let client = client(&kubeconfig).await;
         let suffix = format!("{:08x}", fastrand::u32(..));
@@ -91,7 +86,7 @@ impl World {
         let namespaces: Api<Namespace> = Api::all(client.clone());
         let document = object(json!({"metadata": {"name": namespace}}));
         namespaces.create(&PostParams::default(), &document).await.unwrap();
-        // Pods are refused until a controller has made the namespace's service account.
+        // Pods are refused until the namespace has its service account.
         let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), &namespace);
         eventually("a service account", SOON, async || {
             accounts.get("default").await.map(|_| ()).map_err(|e| e.to_string())
@@ -103,7 +98,7 @@ impl World {
         Self { client, kubeconfig, namespace, cluster, owner, registry, folder }
     }
 
-    /// Takes away what is named like the namespace, if it is there.
+    /// Removes the object that is named like the namespace, if it exists.
     async fn remove<T>(&self)
     where
         T: kube::Resource<DynamicType = (), Scope = ClusterResourceScope> + Clone + std::fmt::Debug + DeserializeOwned,
@@ -114,18 +109,15 @@ impl World {
         }
     }
 
-    /// Starts a controller for the namespace.
     pub(super) fn controller(&self) -> Controller {
         self.controller_with(&self.kubeconfig, &[])
     }
 
-    /// Starts a controller for the namespace, with another kubeconfig and more flags.
     pub(super) fn controller_with(&self, kubeconfig: &Path, more: &[&str]) -> Controller {
         let own = ["--namespace", &self.namespace, "--cluster-id", &self.cluster, "--owner", &self.owner];
         Controller::start(kubeconfig, &self.registry.url, &[&own, more].concat())
     }
 
-    /// An API of the namespace.
     pub(super) fn api<T>(&self) -> Api<T>
     where
         T: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
@@ -133,7 +125,6 @@ impl World {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
-    /// Creates a pod.
     pub(super) async fn create(&self, name: &str) -> Pod {
         let document = object(json!({
             "metadata": {"name": name, "labels": {"app": "web"}},
@@ -142,13 +133,12 @@ impl World {
         self.api::<Pod>().create(&PostParams::default(), &document).await.unwrap()
     }
 
-    /// Gives a pod another label.
     pub(super) async fn label(&self, name: &str, value: &str) {
         let patch = Patch::Merge(json!({"metadata": {"labels": {"app": value}}}));
         self.api::<Pod>().patch(name, &PatchParams::default(), &patch).await.unwrap();
     }
 
-    /// Deletes a pod, with no time to end.
+    /// Deletes a pod without a grace period.
     pub(super) async fn delete(&self, name: &str) {
         self.api::<Pod>().delete(name, &DeleteParams::default().grace_period(0)).await.unwrap();
     }
@@ -159,7 +149,7 @@ impl World {
         pods.items.into_iter().map(|pod| (uid_of(&pod), pod)).collect()
     }
 
-    /// Waits until there are so many pods, all of them running.
+    /// Waits until there are exactly this many pods, all running.
     pub(super) async fn running(&self, count: usize) -> BTreeMap<String, Pod> {
         eventually("running pods", SOON, async || {
             let pods = self.pods().await;
@@ -174,37 +164,36 @@ impl World {
         self.registry.reader()
     }
 
-    /// The records of this writer.
+    /// The records of this owner.
     pub(super) async fn records(&self) -> BTreeMap<String, Value> {
         self.reader().records(&self.cluster, &self.owner).await.unwrap()
     }
 
-    /// Waits until the registry holds exactly the pods of the namespace, as they are.
+    /// Waits until the registry equals the namespace.
     pub(super) async fn equal(&self) {
         self.equal_within(SOON).await;
     }
 
-    /// The same, within a time.
     pub(super) async fn equal_within(&self, time: Duration) {
         eventually("the registry equals the namespace", time, async || {
             let (pods, records) = (self.pods().await, self.reader().records(&self.cluster, &self.owner).await?);
             let (wanted, has): (BTreeSet<_>, BTreeSet<_>) = (pods.keys().collect(), records.keys().collect());
             let (lacks, excess) = (wanted.difference(&has).count(), has.difference(&wanted).count());
             if lacks + excess > 0 {
-                return Err(format!("of {} it lacks {lacks}, and {excess} are gone", pods.len()));
+                return Err(format!("{lacks} of {} are missing, {excess} are left over", pods.len()));
             }
             let version = |pod: &Pod| pod.metadata.resource_version.clone().unwrap();
             let other = pods.iter().filter(|(uid, pod)| !is_of(&records[*uid], pod));
             match other.map(|(_, pod)| version(pod)).collect::<Vec<_>>() {
                 other if other.is_empty() => Ok(()),
-                other => Err(format!("records of these versions are out of date: {other:?}")),
+                other => Err(format!("records of these versions are outdated: {other:?}")),
             }
         })
         .await;
     }
 }
 
-/// Whether a record tells what a pod's document tells.
+/// Whether a record equals its pod.
 fn is_of(record: &Value, pod: &Pod) -> bool {
     let status = pod.status.as_ref();
     let text = |path: &str| record.pointer(path).and_then(Value::as_str);
@@ -217,7 +206,6 @@ fn is_of(record: &Value, pod: &Pod) -> bool {
         && (text("/state/lifecycle") == Some("terminating")) == pod.metadata.deletion_timestamp.is_some()
 }
 
-/// What is in every pod.
 pub(super) fn pod_spec() -> Value {
     json!({"containers": [{"name": "app", "image": "registry.example.com/app:1"}], "terminationGracePeriodSeconds": 0})
 }

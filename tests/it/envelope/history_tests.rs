@@ -1,4 +1,4 @@
-//! What the stand-in remembers of its pods.
+//! The history of the bench's API server.
 
 use super::{history::World, pods::Layout};
 

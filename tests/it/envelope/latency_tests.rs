@@ -4,7 +4,7 @@ use super::latency::{Arrival, Delays, Event};
 
 #[test]
 fn latency_ends_with_the_first_sufficient_request() {
-    // The request carries the change's content or later content.
+    // The request contains the content of the change or later content.
     let event = |uid, version, deleted| Event { happened_at: 1_000_000, written_at: 1_500_000, deleted, uid, version };
     let put = |at, uid, version| Arrival { at, uid, version: Some(version), put: true };
     let events = [event(1, 5, false), event(1, 7, false), event(2, 8, true), event(3, 9, false)];

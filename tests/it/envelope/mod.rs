@@ -1,6 +1,6 @@
-//! The parts of the envelope bench that only calculate: a bench has no tests of its own.
+//! Tests of the calculating parts of the envelope bench, which cannot have tests of its own.
 
-#![allow(dead_code, reason = "what only the bench itself calls")]
+#![allow(dead_code, reason = "the bench uses more of it")]
 
 #[path = "../../../benches/envelope/error.rs"]
 mod error;

@@ -1,4 +1,4 @@
-//! Pods that are made from a seed.
+//! Pods that are generated from a seed.
 
 use super::pods::{Layout, State, read_uuid};
 use k8s_openapi::api::core::v1::Pod as ApiPod;

@@ -1,4 +1,4 @@
-//! What is lost, invented and wrong.
+//! Lost, invented and wrong records.
 
 use std::collections::HashMap;
 

@@ -1,18 +1,18 @@
-//! Deletions by absence: found, confirmed, braked, held.
+//! Deletions that are inferred from absence: confirmed, guarded or held.
 
 use super::{
     fake::{Fake, Fault},
-    world::{LookUp, SECOND, World, many, options, pod},
+    world::{EventLoopHarness, LookUp, SECOND, many, options, pod},
 };
 use pod_registrar::{
     controller::error::Error,
     reconcile::{decide::Removal, outcome::Failure},
 };
 
-/// A registry that holds so many pods of an earlier run.
+/// A registry that holds the records of this many pods from an earlier run.
 async fn filled(count: usize) -> Fake {
     let registry = Fake::new();
-    World::settled(registry.clone(), many(count, "a")).await.stop().await.unwrap();
+    EventLoopHarness::settled(registry.clone(), many(count, "a")).await.stop().await.unwrap();
     registry
 }
 
@@ -24,11 +24,11 @@ fn deleted(registry: &Fake) -> usize {
 async fn few_absences_leave_after_a_cluster_check() {
     // The pods were deleted while the controller was down, and the cluster is known to be the same.
     let registry = filled(100).await;
-    let world = World::settled(registry.clone(), many(95, "a")).await;
+    let world = EventLoopHarness::settled(registry.clone(), many(95, "a")).await;
     world.assert_equal();
     assert_eq!(deleted(&registry), 5);
-    assert_eq!(world.checks.len(), 1, "identity is asked once");
-    assert!(world.checks[0].is_empty(), "few need no sample");
+    assert_eq!(world.checks.len(), 1, "the cluster is identified once");
+    assert!(world.checks[0].is_empty(), "few absences need no sample");
     let removals: Vec<_> =
         registry.state().writes.iter().flat_map(|w| w.items.clone()).filter_map(|i| i.removal).collect();
     assert!(removals.iter().all(|removal| *removal == Removal::Inferred));
@@ -38,10 +38,10 @@ async fn few_absences_leave_after_a_cluster_check() {
 async fn thousand_absences_leave_within_a_minute() {
     // The pods were deleted while the controller was down.
     let registry = filled(3_000).await;
-    let mut world = World::start(registry.clone(), many(2_000, "a"), options());
+    let mut world = EventLoopHarness::start(registry.clone(), many(2_000, "a"), options());
     world.list().await;
     world.pass(9 * SECOND).await;
-    assert_eq!(deleted(&registry), 0, "not on the word of one list");
+    assert_eq!(deleted(&registry), 0, "one list confirms nothing");
     assert!(world.metrics.encode().unwrap().contains("pod_registrar_deletions_held 1000"));
     world.pass(50 * SECOND).await;
     world.assert_equal();
@@ -52,7 +52,7 @@ async fn thousand_absences_leave_within_a_minute() {
 #[tokio::test(start_paused = true)]
 async fn next_list_finds_deletions_missed_by_the_watch() {
     let registry = Fake::new();
-    let mut world = World::settled(registry.clone(), many(100, "a")).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), many(100, "a")).await;
     world.pods.remove("uid-00017");
     world.pods.insert("uid-x".into(), pod("uid-x", "a"));
     world.list().await;
@@ -63,7 +63,7 @@ async fn next_list_finds_deletions_missed_by_the_watch() {
 #[tokio::test(start_paused = true)]
 async fn empty_list_deletes_nothing_until_confirmed() {
     let registry = Fake::new();
-    let mut world = World::settled(registry.clone(), many(30, "a")).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), many(30, "a")).await;
     let pods = std::mem::take(&mut world.pods);
     world.list().await;
     world.pass(9 * SECOND).await;
@@ -74,24 +74,24 @@ async fn empty_list_deletes_nothing_until_confirmed() {
     world.pods.clear();
     world.list().await;
     world.pass(60 * SECOND).await;
-    assert_eq!(deleted(&registry), 30, "a cluster that is really empty");
+    assert_eq!(deleted(&registry), 30, "the cluster is really empty");
 }
 
 #[tokio::test(start_paused = true)]
 async fn pods_that_a_look_up_finds_are_held() {
     // The metrics show the hold, and puts and observed deletions pass.
     let registry = filled(1_000).await;
-    let mut world = World::start(registry.clone(), many(500, "a"), options());
+    let mut world = EventLoopHarness::start(registry.clone(), many(500, "a"), options());
     world.look_up = LookUp::StillThere;
     world.list().await;
     world.pass(30 * SECOND).await;
     world.apply(pod("new", "a")).await;
     world.delete("uid-00001").await;
     world.pass(1_800 * SECOND).await;
-    assert_eq!(deleted(&registry), 1, "watched deletions pass");
+    assert_eq!(deleted(&registry), 1, "observed deletions pass");
     assert!(registry.state().records.contains_key("new"));
     assert!(world.metrics.encode().unwrap().contains("pod_registrar_deletions_held 500"));
-    assert!(world.checks.len() > 3, "it is looked at again and again");
+    assert!(world.checks.len() > 3, "the absences are checked again and again");
     world.look_up = LookUp::Truth;
     world.pass(600 * SECOND).await;
     world.assert_equal();
@@ -100,7 +100,7 @@ async fn pods_that_a_look_up_finds_are_held() {
 #[tokio::test(start_paused = true)]
 async fn unconfirmed_deletions_are_held() {
     let registry = filled(100).await;
-    let mut world = World::start(registry.clone(), many(95, "a"), options());
+    let mut world = EventLoopHarness::start(registry.clone(), many(95, "a"), options());
     world.look_up = LookUp::Nothing;
     world.list().await;
     world.pass(600 * SECOND).await;
@@ -111,7 +111,7 @@ async fn unconfirmed_deletions_are_held() {
 #[tokio::test(start_paused = true)]
 async fn another_cluster_ends_the_process_before_any_deletion() {
     let registry = filled(100).await;
-    let mut world = World::start(registry.clone(), many(95, "a"), options());
+    let mut world = EventLoopHarness::start(registry.clone(), many(95, "a"), options());
     world.look_up = LookUp::OtherCluster;
     world.list().await;
     world.pass(10 * SECOND).await;
@@ -123,12 +123,12 @@ async fn another_cluster_ends_the_process_before_any_deletion() {
 #[tokio::test(start_paused = true)]
 async fn list_from_before_the_inventory_proves_no_absence() {
     let registry = filled(10).await;
-    let mut world = World::start(registry.clone(), many(10, "a"), options());
+    let mut world = EventLoopHarness::start(registry.clone(), many(10, "a"), options());
     let newest = world.pods.remove("uid-00009").unwrap();
-    world.obey = false;
+    world.lists_arrive = false;
     world.list().await;
     world.pass(30 * SECOND).await;
-    assert_eq!(deleted(&registry), 0, "the pod may have been made after the list and registered by another writer");
+    assert_eq!(deleted(&registry), 0, "another writer may have registered the pod after the list");
     world.pods.insert("uid-00009".into(), newest);
     world.list().await;
     world.pass(30 * SECOND).await;
@@ -140,7 +140,7 @@ async fn list_from_before_the_inventory_proves_no_absence() {
 async fn restored_clusters_list_is_always_guarded() {
     // It needs confirmation, however few pods are absent.
     let registry = filled(100).await;
-    let mut world = World::start(registry.clone(), many(98, "a"), options());
+    let mut world = EventLoopHarness::start(registry.clone(), many(98, "a"), options());
     world.trusted = false;
     world.list().await;
     world.pass(5 * SECOND).await;
@@ -154,7 +154,7 @@ async fn inventory_that_contradicts_its_count_is_discarded() {
     let registry = filled(100).await;
     registry.state().miscount = 7;
     let changed = many(100, "b");
-    let mut world = World::start(registry.clone(), changed, options());
+    let mut world = EventLoopHarness::start(registry.clone(), changed, options());
     world.list().await;
     let items = registry.state().items();
     world.pass(60 * SECOND).await;
@@ -169,7 +169,7 @@ async fn inventory_that_contradicts_its_count_is_discarded() {
 async fn emptied_registry_is_filled_again() {
     // Pending deletions are sent as well.
     let registry = Fake::new();
-    let mut world = World::settled(registry.clone(), many(100, "a")).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), many(100, "a")).await;
     registry.state().down = Some(pod_registrar::reconcile::outcome::Failure::Unreachable("refused".into()));
     world.delete("uid-00042").await;
     world.pass(SECOND).await;
@@ -188,7 +188,7 @@ async fn emptied_registry_is_filled_again() {
 #[tokio::test(start_paused = true)]
 async fn uncertain_record_that_never_arrived_is_not_held() {
     let registry = Fake::new();
-    let mut world = World::settled(registry.clone(), []).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), []).await;
     registry.state().faults.push_back(Fault::Refuse(Failure::Broken("cut".into())));
     world.apply(pod("x", "a")).await;
     world.pass(SECOND / 100).await;
@@ -197,5 +197,5 @@ async fn uncertain_record_that_never_arrived_is_not_held() {
     world.list().await;
     world.pass(60 * SECOND).await;
     assert_eq!((world.figure("records{state=\"uncertain\"}"), world.figure("deletions_held")), (0, 0));
-    assert!(world.in_step() && registry.state().records.is_empty());
+    assert!(world.is_in_sync() && registry.state().records.is_empty());
 }

@@ -1,5 +1,5 @@
-//! A sick registry is not told everything twice: what is sent again stays a small part of what is sent for the first time,
-//! and once the sickness is over everything is made good within seconds.
+//! The retry budget: writes that are sent again stay a small part of first writes while the registry fails, and
+//! everything is delivered within seconds after it recovers.
 
 use std::time::Duration;
 
@@ -7,21 +7,21 @@ use pod_registrar::reconcile::outcome::{Failure, OperationKind, Verdict};
 use tokio::time::Instant;
 
 use super::{
-    fake::{Fake, Fault, Sickness},
-    tries::Tries,
-    world::{SECOND, World, many, ms_between, pod},
+    attempts::Attempts,
+    fake::{FailureRate, Fake, Fault},
+    world::{EventLoopHarness, SECOND, many, ms_between, pod},
 };
 
 const PODS: usize = 3_000;
 
-/// A thousand changes a second over some thousand pods, of which one in fifty ends and makes room for another.
+/// 1,000 changes per second over 3,000 pods. One in fifty deletes its pod and creates another.
 struct Churn {
     next: usize,
     random: fastrand::Rng,
 }
 
 impl Churn {
-    async fn run(&mut self, world: &mut World, time: Duration) {
+    async fn run(&mut self, world: &mut EventLoopHarness, time: Duration) {
         for _ in 0..time.as_millis() / 100 {
             for _ in 0..100 {
                 self.step(world).await;
@@ -30,7 +30,7 @@ impl Churn {
         }
     }
 
-    async fn step(&mut self, world: &mut World) {
+    async fn step(&mut self, world: &mut EventLoopHarness) {
         let n = self.random.usize(self.next - PODS..self.next);
         let uid = format!("uid-{n:05}");
         if !world.pods.contains_key(&uid) {
@@ -45,32 +45,33 @@ impl Churn {
     }
 }
 
-/// A registry that is sick under churn; what was tried of it meanwhile, and how many pods that are gone it still had.
-async fn sick(sickness: Sickness, time: Duration) -> (World, Tries, usize) {
+/// Runs churn while some writes fail. Returns the attempts, and how many deleted pods the registry still held at the
+/// end.
+async fn run_failing(failure_rate: FailureRate, time: Duration) -> (EventLoopHarness, Attempts, usize) {
     let registry = Fake::new();
     registry.state().latency = Duration::from_millis(20);
-    let mut world = World::settled(registry.clone(), many(PODS, "a")).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), many(PODS, "a")).await;
     let mut churn = Churn { next: PODS, random: fastrand::Rng::with_seed(3) };
-    let before = registry.state().tries;
-    registry.state().sickness = Some(sickness);
+    let before = registry.state().attempts;
+    registry.state().failure_rate = Some(failure_rate);
     churn.run(&mut world, time).await;
-    let after = registry.state().tries;
+    let after = registry.state().attempts;
     let gone = registry.read(|state| state.records.keys().filter(|uid| !world.pods.contains_key(*uid)).count());
-    registry.state().sickness = None;
-    let tries = Tries {
+    registry.state().failure_rate = None;
+    let attempts = Attempts {
         first: after.first - before.first,
-        repeats: after.repeats - before.repeats,
+        retries: after.retries - before.retries,
         needless: after.needless - before.needless,
         early: after.early - before.early,
     };
-    (world, tries, gone)
+    (world, attempts, gone)
 }
 
-/// What holds of every sickness.
-async fn assert_spared_and_made_good(mut world: World, tries: Tries) {
-    assert!(tries.repeats * 10 <= tries.first, "{tries:?}");
-    assert_eq!(tries.needless, 0, "what was acknowledged is not sent again");
-    assert_eq!(tries.early, 0, "what was told to wait is not sent before");
+/// What holds for every kind of failure.
+async fn assert_within_budget_and_recovered(mut world: EventLoopHarness, attempts: Attempts) {
+    assert!(attempts.retries * 10 <= attempts.first, "{attempts:?}");
+    assert_eq!(attempts.needless, 0, "an acknowledged record is not sent again");
+    assert_eq!(attempts.early, 0, "nothing is sent before its Retry-After");
     world.pass(20 * SECOND).await;
     assert_eq!(world.figure("pending"), 0);
     world.assert_equal();
@@ -79,57 +80,58 @@ async fn assert_spared_and_made_good(mut world: World, tries: Tries) {
 #[tokio::test(start_paused = true)]
 async fn half_of_all_items_failing_costs_few_retries() {
     // The items fail for ten minutes, and the registry catches up at once afterwards.
-    let sickness = Sickness::Items(50, Verdict::Uncertain { cause: "status 500".into() });
-    let (world, tries, gone) = sick(sickness, 600 * SECOND).await;
-    assert!(tries.first >= 200_000, "first tries go on: {tries:?}");
-    assert!(tries.repeats >= 15_000, "and repeats do: {tries:?}");
-    assert!(gone <= 300, "{gone} pods that are gone are still there: deletions do not wait behind records");
-    assert_spared_and_made_good(world, tries).await;
+    let failure_rate = FailureRate::Items(50, Verdict::Uncertain { cause: "status 500".into() });
+    let (world, attempts, gone) = run_failing(failure_rate, 600 * SECOND).await;
+    assert!(attempts.first >= 200_000, "first attempts go on: {attempts:?}");
+    assert!(attempts.retries >= 15_000, "retries go on: {attempts:?}");
+    assert!(gone <= 300, "{gone} deleted pods are still registered: deletions do not wait behind puts");
+    assert_within_budget_and_recovered(world, attempts).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn item_with_retry_after_goes_once_per_wait() {
-    let sickness = Sickness::Items(50, Verdict::Retry { after: Some(SECOND), cause: "busy".into() });
-    let (world, tries, gone) = sick(sickness, 120 * SECOND).await;
-    // Of 120,000 changes at most, half are told to wait, and half of these once more.
-    assert!((100_000..=240_000).contains(&tries.first), "{tries:?}");
-    assert_eq!(tries.repeats, 0, "nothing of it was applied");
-    assert!(gone <= 300, "{gone} pods that are gone are still there");
-    assert_spared_and_made_good(world, tries).await;
+    let failure_rate = FailureRate::Items(50, Verdict::Retry { after: Some(SECOND), cause: "busy".into() });
+    let (world, attempts, gone) = run_failing(failure_rate, 120 * SECOND).await;
+    // Of at most 120,000 changes, half have to wait, and half of these have to wait again.
+    assert!((100_000..=240_000).contains(&attempts.first), "{attempts:?}");
+    assert_eq!(attempts.retries, 0, "a refused write is not a retry");
+    assert!(gone <= 300, "{gone} deleted pods are still registered");
+    assert_within_budget_and_recovered(world, attempts).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn half_of_all_requests_failing_costs_few_retries() {
-    let (world, tries, _) = sick(Sickness::Requests(50, Failure::Broken("status 500".into())), 120 * SECOND).await;
-    assert!(tries.first >= 20_000, "first tries go on: {tries:?}");
-    assert_spared_and_made_good(world, tries).await;
+    let (world, attempts, _) =
+        run_failing(FailureRate::Requests(50, Failure::Broken("status 500".into())), 120 * SECOND).await;
+    assert!(attempts.first >= 20_000, "first attempts go on: {attempts:?}");
+    assert_within_budget_and_recovered(world, attempts).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn half_of_requests_being_throttled_costs_few_retries() {
     let failure = Failure::Throttled { status: 503, after: None };
-    let (world, tries, _) = sick(Sickness::Requests(50, failure), 120 * SECOND).await;
-    assert_spared_and_made_good(world, tries).await;
+    let (world, attempts, _) = run_failing(FailureRate::Requests(50, failure), 120 * SECOND).await;
+    assert_within_budget_and_recovered(world, attempts).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn few_failures_are_retried_without_delay() {
-    let sickness = Sickness::Items(1, Verdict::Uncertain { cause: "status 500".into() });
-    let (world, tries, _) = sick(sickness, 60 * SECOND).await;
+    let failure_rate = FailureRate::Items(1, Verdict::Uncertain { cause: "status 500".into() });
+    let (world, attempts, _) = run_failing(failure_rate, 60 * SECOND).await;
     let stale = world.registry.read(|state| {
         let differs = |uid: &String, digest| state.records.get(uid).is_none_or(|(_, held)| *held != digest);
         world.pods.iter().filter(|(uid, pod)| differs(uid, pod.content.as_ref().unwrap().digest)).count()
     });
-    assert!(stale <= 150, "{stale} of {PODS} records are behind, where a hundred changes are under way");
-    assert_spared_and_made_good(world, tries).await;
+    assert!(stale <= 150, "{stale} of {PODS} records are outdated; a hundred changes are in flight");
+    assert_within_budget_and_recovered(world, attempts).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn failing_record_is_tried_once_per_minute() {
     // No other record waits for it.
     let registry = Fake::new();
-    let mut world = World::settled(registry.clone(), many(50, "a")).await;
-    registry.state().sick_ids.insert("uid-00007".into(), Verdict::Uncertain { cause: "status 500".into() });
+    let mut world = EventLoopHarness::settled(registry.clone(), many(50, "a")).await;
+    registry.state().failing_ids.insert("uid-00007".into(), Verdict::Uncertain { cause: "status 500".into() });
     world.apply(pod("uid-00007", "poison")).await;
     for n in 0..600 {
         let faulty = n % 20 == 0;
@@ -140,13 +142,13 @@ async fn failing_record_is_tried_once_per_minute() {
         world.pass(SECOND).await;
     }
     world.pass(3 * SECOND).await;
-    let tries = registry.read(|state| {
+    let attempts = registry.read(|state| {
         let items = state.writes.iter().flat_map(|write| &write.items);
         items.filter(|item| item.uid.text() == "uid-00007").count()
     });
-    assert!((10..=30).contains(&tries), "{tries} tries in ten minutes");
-    assert_eq!(world.figure("pending"), 1, "the others wait for nothing");
-    registry.state().sick_ids.clear();
+    assert!((10..=30).contains(&attempts), "{attempts} attempts in ten minutes");
+    assert_eq!(world.figure("pending"), 1, "no other record is pending");
+    registry.state().failing_ids.clear();
     world.pass(70 * SECOND).await;
     world.assert_equal();
 }
@@ -154,24 +156,24 @@ async fn failing_record_is_tried_once_per_minute() {
 #[tokio::test(start_paused = true)]
 async fn deletions_that_fail_for_ever_starve_no_record() {
     let registry = Fake::new();
-    let mut world = World::settled(registry.clone(), many(2_500, "a")).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), many(2_500, "a")).await;
     let broken = || Verdict::Uncertain { cause: "status 500".into() };
     for n in 0..2_000 {
         let uid = format!("uid-{n:05}");
-        registry.state().sick_ids.insert(uid.clone(), broken());
+        registry.state().failing_ids.insert(uid.clone(), broken());
         world.delete(&uid).await;
     }
     world.pass(120 * SECOND).await;
-    registry.state().sick_ids.insert("uid-02400".into(), broken());
+    registry.state().failing_ids.insert("uid-02400".into(), broken());
     world.apply(pod("uid-02400", "b")).await;
     world.pass(SECOND).await;
-    registry.state().sick_ids.remove("uid-02400");
-    let mended = Instant::now();
+    registry.state().failing_ids.remove("uid-02400");
+    let recovered = Instant::now();
     while world.figure("pending") > 2_000 {
         world.pass(SECOND).await;
-        assert!(ms_between(mended, Instant::now()) < 30_000, "the record waits behind the deletions");
+        assert!(ms_between(recovered, Instant::now()) < 30_000, "the record waits behind the deletions");
     }
-    registry.state().sick_ids.clear();
+    registry.state().failing_ids.clear();
     world.pass(120 * SECOND).await;
     world.assert_equal();
 }
@@ -179,8 +181,8 @@ async fn deletions_that_fail_for_ever_starve_no_record() {
 #[tokio::test(start_paused = true)]
 async fn waiting_retry_does_not_keep_the_loop_busy() {
     let registry = Fake::new();
-    let mut world = World::settled(registry.clone(), many(3_000, "a")).await;
-    registry.state().sickness = Some(Sickness::Items(100, Verdict::Uncertain { cause: "status 500".into() }));
+    let mut world = EventLoopHarness::settled(registry.clone(), many(3_000, "a")).await;
+    registry.state().failure_rate = Some(FailureRate::Items(100, Verdict::Uncertain { cause: "status 500".into() }));
     for pod in many(3_000, "b") {
         world.apply(pod).await;
     }
@@ -188,9 +190,9 @@ async fn waiting_retry_does_not_keep_the_loop_busy() {
     let writes = registry.read(|state| state.writes.len());
     world.pass(600 * SECOND).await;
     let written = registry.read(|state| state.writes.len()) - writes;
-    let most = "two retries per second at most, and one per two seconds of records that failed more than once";
+    let most = "at most two retries per second, and one per two seconds for records that failed more than once";
     assert!((300..=1_600).contains(&written), "{written} requests in ten minutes: {most}");
-    registry.state().sickness = None;
+    registry.state().failure_rate = None;
     world.pass(90 * SECOND).await;
     world.assert_equal();
 }
@@ -198,16 +200,16 @@ async fn waiting_retry_does_not_keep_the_loop_busy() {
 #[tokio::test(start_paused = true)]
 async fn zero_retry_after_still_backs_off() {
     let registry = Fake::new();
-    let mut world = World::settled(registry.clone(), many(10, "a")).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), many(10, "a")).await;
     let writes = registry.read(|state| state.writes.len());
-    registry.state().sickness =
-        Some(Sickness::Requests(100, Failure::Throttled { status: 429, after: Some(Duration::ZERO) }));
+    registry.state().failure_rate =
+        Some(FailureRate::Requests(100, Failure::Throttled { status: 429, after: Some(Duration::ZERO) }));
     world.apply(pod("uid-00001", "b")).await;
     world.delete("uid-00002").await;
     world.pass(600 * SECOND).await;
-    let tried = registry.read(|state| state.writes.len() - writes);
-    assert!((100..=300).contains(&tried), "{tried} writes");
-    registry.state().sickness = None;
+    let attempted = registry.read(|state| state.writes.len() - writes);
+    assert!((100..=300).contains(&attempted), "{attempted} writes");
+    registry.state().failure_rate = None;
     world.pass(10 * SECOND).await;
     world.assert_equal();
     let kinds = registry.read(|s| s.writes.last().unwrap().items.iter().map(|item| item.kind).collect::<Vec<_>>());

@@ -1,4 +1,4 @@
-//! Delivery: latency, order, coalescing, and items that the registry does not take.
+//! Delivery: latency, order, coalescing, and items that the registry does not accept.
 
 use std::time::Duration;
 
@@ -11,12 +11,12 @@ use tokio::time::Instant;
 
 use super::{
     fake::{Fake, Fault},
-    world::{SECOND, World, many, ms_between, options, pod},
+    world::{EventLoopHarness, SECOND, many, ms_between, options, pod},
 };
 
 #[tokio::test(start_paused = true)]
 async fn a_lone_change_leaves_at_once() {
-    let mut world = World::settled(Fake::new(), many(3, "a")).await;
+    let mut world = EventLoopHarness::settled(Fake::new(), many(3, "a")).await;
     let changed = Instant::now();
     world.apply(pod("uid-00001", "b")).await;
     world.pass(SECOND).await;
@@ -25,11 +25,11 @@ async fn a_lone_change_leaves_at_once() {
     assert_eq!(ms_between(changed, state.writes.last().unwrap().at), 0);
 }
 
-/// Whatever keeps the loop from its events is part of a change's latency.
+/// The latency of a change includes everything that keeps the loop from reading its events.
 #[tokio::test(start_paused = true)]
 async fn latency_counts_from_the_events_arrival() {
-    let mut world = World::settled(Fake::new(), many(3, "a")).await;
-    let sum = |world: &World| {
+    let mut world = EventLoopHarness::settled(Fake::new(), many(3, "a")).await;
+    let sum = |world: &EventLoopHarness| {
         let text = world.metrics.encode().unwrap();
         let line = text.lines().find_map(|l| l.strip_prefix("pod_registrar_change_to_acknowledgement_seconds_sum "));
         line.unwrap().parse::<f64>().unwrap()
@@ -46,7 +46,7 @@ async fn latency_counts_from_the_events_arrival() {
 async fn busy_queue_fills_batches_and_merges_changes() {
     // Many changes of one pod are sent as one.
     let registry = Fake::new();
-    let mut world = World::settled(registry.clone(), []).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), []).await;
     registry.state().latency = Duration::from_millis(200);
     for body in ["a", "b", "c"] {
         for pod in many(300, body) {
@@ -63,7 +63,7 @@ async fn busy_queue_fills_batches_and_merges_changes() {
 #[tokio::test(start_paused = true)]
 async fn change_during_a_request_is_sent_after_it() {
     let registry = Fake::new();
-    let mut world = World::settled(registry.clone(), []).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), []).await;
     registry.state().latency = SECOND;
     world.apply(pod("x", "a")).await;
     world.pass(SECOND / 2).await;
@@ -81,7 +81,7 @@ async fn change_during_a_request_is_sent_after_it() {
 #[tokio::test(start_paused = true)]
 async fn pod_gone_before_its_first_request_is_unreported() {
     let registry = Fake::new();
-    let mut world = World::settled(registry.clone(), []).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), []).await;
     registry.state().down = Some(pod_registrar::reconcile::outcome::Failure::Unreachable("refused".into()));
     world.apply(pod("other", "a")).await;
     world.pass(SECOND).await;
@@ -96,7 +96,7 @@ async fn pod_gone_before_its_first_request_is_unreported() {
 #[tokio::test(start_paused = true)]
 async fn reused_pod_name_is_a_delete_and_put() {
     let registry = Fake::new();
-    let mut world = World::settled(registry.clone(), [pod("old", "db-0")]).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), [pod("old", "db-0")]).await;
     world.delete("old").await;
     world.apply(pod("new", "db-0")).await;
     world.pass(SECOND).await;
@@ -110,11 +110,11 @@ async fn reused_pod_name_is_a_delete_and_put() {
 async fn rejected_record_is_parked_while_others_pass() {
     let registry = Fake::new();
     registry.state().poison.insert("uid-00007".into());
-    let mut world = World::settled(registry.clone(), many(50, "a")).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), many(50, "a")).await;
     assert_eq!(registry.state().records.len(), 49);
     let items = registry.state().items();
     world.pass(600 * SECOND).await;
-    assert_eq!(registry.state().items(), items, "it is not tried again as it is");
+    assert_eq!(registry.state().items(), items, "an unchanged record is not sent again");
     registry.state().poison.clear();
     world.apply(pod("uid-00007", "mended")).await;
     world.pass(SECOND).await;
@@ -125,7 +125,7 @@ async fn rejected_record_is_parked_while_others_pass() {
 async fn parked_record_is_retried_at_the_next_resync() {
     let registry = Fake::new();
     registry.state().poison.insert("uid-00007".into());
-    let mut world = World::settled(registry.clone(), many(50, "a")).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), many(50, "a")).await;
     registry.state().poison.clear();
     world.pass(2_100 * SECOND).await;
     world.assert_equal();
@@ -135,10 +135,10 @@ async fn parked_record_is_retried_at_the_next_resync() {
 async fn a_record_that_breaks_every_batch_is_isolated() {
     let registry = Fake::new();
     registry.state().breaks_batches.insert("uid-00123".into());
-    let mut world = World::start(registry.clone(), many(500, "a"), options());
+    let mut world = EventLoopHarness::start(registry.clone(), many(500, "a"), options());
     world.list().await;
     world.pass(15 * SECOND).await;
-    assert_eq!(registry.state().records.len(), 499, "all others are there");
+    assert_eq!(registry.state().records.len(), 499, "all others are registered");
     registry.state().breaks_batches.clear();
     world.pass(120 * SECOND).await;
     world.assert_equal();
@@ -147,7 +147,7 @@ async fn a_record_that_breaks_every_batch_is_isolated() {
 #[tokio::test(start_paused = true)]
 async fn item_with_retry_after_delays_no_other() {
     let registry = Fake::new();
-    let mut world = World::settled(registry.clone(), []).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), []).await;
     let verdict = Verdict::Retry { after: Some(7 * SECOND), cause: "busy".into() };
     registry.state().faults.push_back(Fault::Items(verdict));
     let asked = Instant::now();
@@ -166,7 +166,7 @@ async fn item_with_retry_after_delays_no_other() {
 async fn unanswered_write_is_retried_to_one_effect() {
     // The registry applied the write, and its answer was lost.
     let registry = Fake::new();
-    let mut world = World::settled(registry.clone(), [pod("x", "a")]).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), [pod("x", "a")]).await;
     registry.state().faults.extend([Fault::ApplyAndLose, Fault::ApplyAndLose]);
     world.apply(pod("x", "b")).await;
     world.pass(10 * SECOND).await;
@@ -183,8 +183,8 @@ async fn unanswered_write_is_retried_to_one_effect() {
 #[tokio::test(start_paused = true)]
 async fn superseded_version_is_passed() {
     let registry = Fake::new();
-    let mut world = World::settled(registry.clone(), [pod("x", "a")]).await;
-    // Somebody wrote in our session, far ahead of us.
+    let mut world = EventLoopHarness::settled(registry.clone(), [pod("x", "a")]).await;
+    // Another client wrote in our session, with a much higher version.
     let (epoch, edited) = (registry.state().epoch, pod("x", "edited").content.unwrap().digest);
     let version = pod_registrar::model::ids::Version { epoch, seq: 4_000 };
     registry.state().records.insert("x".into(), (version, edited));
@@ -198,7 +198,7 @@ async fn superseded_version_is_passed() {
 async fn writes_keep_to_the_limit_per_second() {
     let registry = Fake::new();
     let limited = pod_registrar::controller::options::ControllerOptions { max_writes_per_second: 100, ..options() };
-    let mut world = World::start(registry.clone(), many(1_000, "a"), limited);
+    let mut world = EventLoopHarness::start(registry.clone(), many(1_000, "a"), limited);
     world.list().await;
     world.pass(5 * SECOND).await;
     let items = registry.state().items();
@@ -212,12 +212,12 @@ async fn batches_keep_to_the_registrys_limits() {
     // The limits are in items and in bytes.
     let registry = Fake::new();
     registry.state().max_batch_items = 7;
-    let world = World::settled(registry.clone(), many(100, "a")).await;
+    let world = EventLoopHarness::settled(registry.clone(), many(100, "a")).await;
     world.assert_equal();
-    assert_eq!(registry.state().writes.len(), 15, "as few as seven at a time allow");
+    assert_eq!(registry.state().writes.len(), 15, "the fewest that batches of seven allow");
     let registry = Fake::new();
     registry.state().max_batch_bytes = 1_000;
-    let world = World::settled(registry.clone(), many(100, "a")).await;
+    let world = EventLoopHarness::settled(registry.clone(), many(100, "a")).await;
     world.assert_equal();
     assert!(registry.state().writes.iter().all(|write| (1..=4).contains(&write.items.len())));
 }
@@ -226,7 +226,7 @@ async fn batches_keep_to_the_registrys_limits() {
 async fn record_too_large_for_batches_goes_alone() {
     let registry = Fake::new();
     registry.state().max_batch_bytes = 200;
-    let mut world = World::settled(registry.clone(), many(20, "a")).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), many(20, "a")).await;
     world.assert_equal();
     world.delete("uid-00007").await;
     world.pass(SECOND).await;
@@ -236,10 +236,10 @@ async fn record_too_large_for_batches_goes_alone() {
 
 #[tokio::test(start_paused = true)]
 async fn registry_refusing_all_batches_gets_single_requests() {
-    // It finds every batch too large, and nothing is parked.
+    // The registry refuses every batch as too large; no record is parked.
     let registry = Fake::new();
     registry.state().refuses_batches = true;
-    let mut world = World::settled(registry.clone(), many(20, "a")).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), many(20, "a")).await;
     world.pass(10 * SECOND).await;
     world.assert_equal();
     assert!(world.metrics.encode().unwrap().contains("pod_registrar_records{state=\"parked\"} 0"));
@@ -248,7 +248,7 @@ async fn registry_refusing_all_batches_gets_single_requests() {
 #[tokio::test(start_paused = true)]
 async fn resync_reads_the_registrys_changed_limits() {
     let registry = Fake::new();
-    let mut world = World::settled(registry.clone(), many(3, "a")).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), many(3, "a")).await;
     registry.state().max_batch_items = 7;
     world.pass(2_000 * SECOND).await;
     for pod in many(100, "b") {

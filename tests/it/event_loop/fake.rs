@@ -1,136 +1,125 @@
-//! A registry in memory that keeps the protocol's rules about order and sessions, does what it is told to do wrong, and
-//! notes when it was asked for what.
+//! The fake registry of these tests: the rules of protocol v1, plus scripted faults and a record of every request.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
+    ops::{Deref, DerefMut},
     sync::Arc,
     time::Duration,
 };
 
 use parking_lot::{Mutex, MutexGuard};
 use pod_registrar::{
-    model::{
-        digest::{Buckets, Digest},
-        ids::Version,
-        uid::Uid,
-    },
+    model::{digest::Digest, ids::Version, uid::Uid},
     reconcile::{
-        outcome::{self, Failure, OperationKind, Verdict},
-        takeover::{OtherWriter, SessionLiveness},
+        outcome::{Failure, Verdict},
+        takeover::OtherWriter,
     },
     registry::{
         Capabilities, Encoded, EncodedBody, Features, RecordChange, RecordName, Registry,
-        inventory::{Bucket, BucketDigest, BucketDigests, InventoryPage},
-        session::{Contender, Heartbeat, OpenSession, PreviousSession, SessionOpened},
+        inventory::{Bucket, BucketDigests, InventoryPage},
+        session::{Contender, Heartbeat, OpenSession, SessionOpened},
     },
 };
 use tokio::time::Instant;
 
 use super::{
+    attempts::{Attempts, Write, item},
     gateway::{Gateway, TIMEOUT},
     hostile,
-    tries::{Tries, Write, item},
 };
+use crate::fake_registry::{FakeRegistry, refused};
 
-/// What a write is answered with instead of its result.
+/// Time status still for the sessions, so none expires. A test ends a session with [`State::end_session`].
+const NOW: u64 = 0;
+
+/// How the next write fails.
 #[derive(Clone, Debug)]
 pub(super) enum Fault {
-    /// Nothing is applied.
+    /// Nothing is applied, and this is the answer.
     Refuse(Failure),
-    /// It is applied, and the answer is lost.
+    /// The write is applied, and the answer is lost.
     ApplyAndLose,
     /// Every item gets this verdict, and nothing is applied.
     Items(Verdict),
-    /// The answer is lost at once, and what was sent arrives that much later.
+    /// The answer is lost at once, and the write arrives this much later.
     ArriveLate(Duration),
 }
 
-/// What part of writes fails, and how. Nothing of it is applied.
+/// Which share of the writes fails, and how. A failed write is not applied.
 #[derive(Clone, Debug)]
-pub(super) enum Sickness {
-    /// So many items in a hundred, with this verdict.
+pub(super) enum FailureRate {
+    /// Percent of the items, and the verdict they get.
     Items(u8, Verdict),
-    /// So many requests in a hundred.
+    /// Percent of the requests.
     Requests(u8, Failure),
 }
 
 #[derive(Default)]
 pub(super) struct State {
-    pub(super) records: BTreeMap<String, (Version, Digest)>,
-    pub(super) tombstones: BTreeMap<String, Version>,
-    pub(super) epoch: u64,
-    pub(super) session: Option<u64>,
-    /// Whether another writer's session is over.
-    pub(super) other_over: bool,
-    /// Who holds the session, where that is not `other`.
-    pub(super) holder: Option<String>,
-    /// What the newest session declared.
-    pub(super) scope: Option<String>,
-    /// The cluster that a session named last.
-    pub(super) cluster_uid: Option<String>,
-    /// A text that changes with each heartbeat of the holder; none if the registry tells none.
+    stored: FakeRegistry,
+    /// A text that changes with each heartbeat of the holder; `None` if the registry does not report it.
     pub(super) heartbeat: Option<String>,
-    /// Another writer that announces itself.
+    /// A second writer that announces itself.
     pub(super) contender: Option<String>,
-    /// Heartbeats that were refused because another session replaced theirs.
+    /// Heartbeats that were refused because their session was superseded.
     pub(super) announced: Vec<Heartbeat>,
-    /// Where records are, if not in the namespace `default`.
+    /// The namespaces of records outside of `default`, by UID.
     pub(super) namespaces: HashMap<String, String>,
-    /// Whether the registry has lost the names of its records.
+    /// Whether the registry does not know the names of its records.
     pub(super) nameless: bool,
     /// For the next writes, in order.
     pub(super) faults: VecDeque<Fault>,
-    /// For every request, while it is set.
+    /// The answer to every request, while it is set.
     pub(super) down: Option<Failure>,
-    /// While it is there, answers are what it makes up, and nothing is done.
+    /// While it is set, half of the answers are made up, and those requests have no effect.
     pub(super) liar: Option<fastrand::Rng>,
-    /// Whether writes panic, as a defect of ours would.
+    /// Whether a write panics, as a defect of the client would.
     pub(super) panics: bool,
-    /// Ids whose records are refused.
+    /// UIDs whose puts are rejected.
     pub(super) poison: HashSet<String>,
-    /// Ids that break the whole batch they are in.
+    /// UIDs that make a whole batch fail.
     pub(super) breaks_batches: HashSet<String>,
-    /// What such a batch is answered with.
+    /// The answer to such a batch.
     pub(super) breaks_with: Option<Failure>,
-    /// Ids of which every write gets this verdict.
-    pub(super) sick_ids: HashMap<String, Verdict>,
+    /// UIDs whose writes all get this verdict.
+    pub(super) failing_ids: HashMap<String, Verdict>,
     /// For every write, while it is set.
-    pub(super) sickness: Option<Sickness>,
-    /// Ids that the inventory leaves out, and out of its counts.
+    pub(super) failure_rate: Option<FailureRate>,
+    /// UIDs that the inventory and its counts leave out.
     pub(super) hidden: HashSet<String>,
     pub(super) gateway: Gateway,
-    /// What became of writes that arrived late.
+    /// The verdicts of writes that arrived late.
     pub(super) late: Vec<(String, Verdict)>,
-    pub(super) tries: Tries,
-    /// What was last tried of an id, and whether that was acknowledged.
-    pub(super) tried: HashMap<String, (Option<Digest>, bool)>,
-    /// Until when ids are to wait.
-    pub(super) told_until: HashMap<String, Instant>,
+    pub(super) attempts: Attempts,
+    /// The last record that was sent for a UID (`None` for a deletion), and whether it was acknowledged.
+    pub(super) attempted: HashMap<String, (Option<Digest>, bool)>,
+    /// The time before which a UID must not be sent, because of its Retry-After.
+    pub(super) wait_until: HashMap<String, Instant>,
     random: fastrand::Rng,
-    /// How long a write takes.
+    /// The time that a write takes.
     pub(super) latency: Duration,
-    /// How long the opening of a session takes.
+    /// The time that opening a session takes.
     pub(super) slow_session: Duration,
     /// Added to the count of the inventory.
     pub(super) miscount: u64,
     /// Whether the inventory cannot be read.
     pub(super) unreadable: bool,
-    /// How long a page of the inventory takes.
+    /// The time that a page of the inventory takes.
     pub(super) slow_inventory: Duration,
-    /// How long each record of a page takes; a page that takes longer than a request may is not answered.
+    /// The time that each record of a page takes. A page that takes longer than the request timeout is not answered.
     pub(super) slow_items: Duration,
-    /// What heartbeats, digests and the pages of one bucket are refused with.
+    /// The answers to heartbeats and digests, and a bucket whose pages fail.
     pub(super) refusals: super::fake_inventory::Refusals,
     /// For the next pages of the inventory, in order.
     pub(super) inventory_faults: VecDeque<Option<Failure>>,
     pub(super) features: Features,
     pub(super) max_batch_items: usize,
     pub(super) max_batch_bytes: usize,
-    /// Whether every batch is too large, however small it is.
+    /// Whether every batch is refused as too large.
     pub(super) refuses_batches: bool,
 
     pub(super) writes: Vec<Write>,
-    pub(super) questions: Vec<Instant>,
+    pub(super) probes: Vec<Instant>,
     pub(super) opened: Vec<(Instant, OpenSession)>,
     pub(super) beats: Vec<(Instant, Heartbeat)>,
     pub(super) readings: Vec<Instant>,
@@ -141,19 +130,32 @@ pub(super) struct State {
 }
 
 impl State {
-    /// How many items were written.
+    /// The number of items that were written.
     pub(super) fn items(&self) -> usize {
         self.writes.iter().map(|write| write.items.len()).sum()
     }
 
+    /// Another process takes over the session, with the same scope.
+    pub(super) fn supersede(&mut self, instance: &str) {
+        self.epoch += 1;
+        let epoch = self.epoch;
+        let session = self.session.as_mut().unwrap();
+        (session.epoch, session.instance, session.closed) = (epoch, instance.to_owned(), false);
+    }
+
+    /// Closes the session, as its holder does.
+    pub(super) fn end_session(&mut self) {
+        self.session.iter_mut().for_each(|session| session.closed = true);
+    }
+
     fn judge(&mut self, operation: &Encoded) -> Verdict {
-        if let Some(verdict) = self.sick_ids.get(&*operation.uid.text()) {
+        if let Some(verdict) = self.failing_ids.get(&*operation.uid.text()) {
             return verdict.clone();
         }
-        match self.sickness.clone() {
-            Some(Sickness::Items(percent, verdict)) if self.random.u8(..100) < percent => {
+        match self.failure_rate.clone() {
+            Some(FailureRate::Items(percent, verdict)) if self.random.u8(..100) < percent => {
                 if let Verdict::Retry { after: Some(after), .. } = verdict {
-                    self.told_until.insert(operation.uid.to_string(), Instant::now() + after);
+                    self.wait_until.insert(operation.uid.to_string(), Instant::now() + after);
                 }
                 verdict
             }
@@ -162,35 +164,33 @@ impl State {
     }
 
     fn apply(&mut self, operation: &Encoded) -> Verdict {
-        let id = operation.uid.to_string();
-        let stored = self.records.get(&id).map(|(version, _)| *version);
-        if let Some((version, digest)) = self.records.get(&id).filter(|(version, _)| *version >= operation.version) {
-            let current = pod_registrar::reconcile::outcome::StoredVersion { version: *version, digest: Some(*digest) };
-            return Verdict::Stale { current: Some(current) };
+        let id = operation.uid.text();
+        if matches!(operation.body, EncodedBody::Put { .. }) && self.poison.contains(&*id) {
+            return refused(operation, 422, "schema");
         }
-        if self.tombstones.get(&id).is_some_and(|version| *version >= operation.version) {
-            return Verdict::Tombstoned { current: None };
-        }
-        match &operation.body {
-            EncodedBody::Put { .. } if self.poison.contains(&id) => {
-                return outcome::judge_operation(OperationKind::Put, 422, said("schema"));
-            }
-            EncodedBody::Put { digest, .. } => _ = self.records.insert(id, (operation.version, *digest)),
-            EncodedBody::Delete(_) => {
-                self.records.remove(&id);
-                self.tombstones.insert(id, operation.version);
-            }
-        }
-        assert!(stored.is_none_or(|stored| stored < operation.version), "effects never go back");
-        Verdict::Done
+        let before = self.records.get(&*id).map(|(version, _)| *version);
+        let (verdict, _) = self.stored.apply(operation);
+        let after = self.records.get(&*id).map(|(version, _)| *version);
+        assert!(after.is_none() || after >= before, "a record never goes back");
+        verdict
     }
 }
 
-fn said(problem: &str) -> pod_registrar::reconcile::outcome::ProblemDetail {
-    pod_registrar::reconcile::outcome::ProblemDetail { problem: problem.into(), ..Default::default() }
+impl Deref for State {
+    type Target = FakeRegistry;
+
+    fn deref(&self) -> &FakeRegistry {
+        &self.stored
+    }
 }
 
-/// A registry in memory. Clones are the same one.
+impl DerefMut for State {
+    fn deref_mut(&mut self) -> &mut FakeRegistry {
+        &mut self.stored
+    }
+}
+
+/// Clones share their state.
 #[derive(Clone)]
 pub(super) struct Fake(Arc<Mutex<State>>);
 
@@ -209,19 +209,19 @@ impl Fake {
         self.0.lock()
     }
 
-    /// Several figures of one moment.
+    /// Reads several values of one moment.
     pub(super) fn read<T>(&self, read: impl FnOnce(&State) -> T) -> T {
         read(&self.state())
     }
 
-    /// What is made up instead of an answer, half of the time.
+    /// A made-up answer, half of the time.
     fn lie<T>(&self, make_up: impl FnOnce(&mut fastrand::Rng) -> T) -> Option<T> {
         let mut state = self.state();
         let rng = state.liar.as_mut()?;
         rng.bool().then(|| make_up(rng))
     }
 
-    /// Applies what was sent some time ago, as the protocol has it: what is newer stays.
+    /// Applies operations that arrive late, by the rules of the protocol: newer records stay.
     fn arrive_late(self, operations: Vec<Encoded>, delay: Duration) {
         tokio::spawn(async move {
             tokio::time::sleep(delay).await;
@@ -239,14 +239,14 @@ impl Fake {
         state.gateway.admit(0)
     }
 
-    /// Takes a write, once it has arrived.
+    /// Applies a write when it arrives.
     fn take(&self, epoch: u64, operations: Vec<Encoded>, batched: bool) -> Result<Vec<Verdict>, Failure> {
         let mut state = self.state();
         let fault = state.faults.pop_front();
         if let Some(failure) = state.down.clone() {
             return Err(failure);
         }
-        check_epoch(&state, epoch)?;
+        state.fence(epoch)?;
         if batched && state.refuses_batches {
             return Err(Failure::TooLarge);
         }
@@ -262,7 +262,7 @@ impl Fake {
         if operations.iter().any(|operation| state.breaks_batches.contains(&*operation.uid.text())) {
             return Err(state.breaks_with.clone().unwrap_or(Failure::Broken("status 500".into())));
         }
-        if let Some(Sickness::Requests(percent, failure)) = state.sickness.clone()
+        if let Some(FailureRate::Requests(percent, failure)) = state.failure_rate.clone()
             && state.random.u8(..100) < percent
         {
             return Err(failure);
@@ -272,13 +272,13 @@ impl Fake {
             return Err(Failure::Broken("the connection was reset".into()));
         }
         for (operation, _) in operations.iter().zip(&verdicts).filter(|(_, verdict)| **verdict == Verdict::Done) {
-            state.tried.entry(operation.uid.to_string()).and_modify(|(_, acknowledged)| *acknowledged = true);
+            state.attempted.entry(operation.uid.to_string()).and_modify(|(_, acknowledged)| *acknowledged = true);
         }
         Ok(verdicts)
     }
 }
 
-/// The ids of a request that is under way.
+/// The UIDs of a request, from its start to its end.
 struct InFlight<'a>(&'a Fake, Vec<String>);
 
 impl Drop for InFlight<'_> {
@@ -295,7 +295,7 @@ impl Registry for Fake {
         if let Some(lie) = self.lie(hostile::capabilities) {
             return lie;
         }
-        self.state().questions.push(Instant::now());
+        self.state().probes.push(Instant::now());
         self.up()?;
         let state = self.state();
         Ok(Capabilities {
@@ -314,21 +314,8 @@ impl Registry for Fake {
         let latency = self.state().slow_session;
         tokio::time::sleep(latency).await;
         let mut state = self.state();
-        let stored = state.records.values().map(|(version, _)| version.epoch).max().unwrap_or_default();
-        state.epoch = state.epoch.max(stored).max(request.min_epoch.unwrap_or_default()) + 1;
-        let closed = state.closed == state.session || state.other_over;
-        let previous = state.session.map(|epoch| PreviousSession {
-            epoch,
-            instance: state.holder.clone().unwrap_or_else(|| "other".into()),
-            scope: state.scope.clone(),
-            cluster_uid: state.cluster_uid.clone(),
-            state: if closed { SessionLiveness::Closed } else { SessionLiveness::Live },
-        });
-        state.session = Some(state.epoch);
-        (state.scope, state.holder, state.other_over) = (request.scope.clone(), Some(request.instance.clone()), false);
-        state.cluster_uid = request.cluster_uid.clone().or(state.cluster_uid.take());
-        state.opened.push((Instant::now(), request));
-        Ok(SessionOpened { epoch: state.epoch, ttl_seconds: 90, previous })
+        state.opened.push((Instant::now(), request.clone()));
+        Ok(state.open(request, NOW))
     }
 
     async fn heartbeat(&self, beat: Heartbeat) -> Result<Option<Contender>, Failure> {
@@ -340,7 +327,7 @@ impl Registry for Fake {
         if let Some(failure) = state.refusals.heartbeats.clone() {
             return Err(failure);
         }
-        if let Err(failure) = check_epoch(&state, beat.epoch) {
+        if let Err(failure) = state.beat(beat.epoch, beat.ttl_seconds, NOW) {
             state.announced.push(beat);
             return Err(failure);
         }
@@ -351,8 +338,9 @@ impl Registry for Fake {
 
     async fn close_session(&self, epoch: u64) -> Result<(), Failure> {
         self.up()?;
-        self.state().closed = Some(epoch);
-        Ok(())
+        let mut state = self.state();
+        state.closed = Some(epoch);
+        state.close(epoch)
     }
 
     async fn session_holder(&self) -> Result<Option<OtherWriter>, Failure> {
@@ -361,20 +349,7 @@ impl Registry for Fake {
         }
         self.up()?;
         let state = self.state();
-        let instance = state.holder.clone().unwrap_or_else(|| "other".into());
-        Ok(state.session.map(|epoch| OtherWriter {
-            epoch,
-            instance,
-            scope: state.scope.clone(),
-            cluster_uid: state.cluster_uid.clone(),
-            heartbeat: state.heartbeat.clone(),
-            records: state.records.len() as u64,
-            state: if state.other_over || state.closed == Some(epoch) {
-                SessionLiveness::Closed
-            } else {
-                SessionLiveness::Live
-            },
-        }))
+        Ok(state.holder(NOW).map(|holder| OtherWriter { heartbeat: state.heartbeat.clone(), ..holder }))
     }
 
     fn encode(&self, uid: &Uid, version: Version, change: RecordChange<'_>) -> Encoded {
@@ -405,14 +380,14 @@ impl Registry for Fake {
             for operation in &operations {
                 let fresh = state.in_flight.insert(operation.uid.to_string());
                 assert!(fresh, "two requests in flight for {}", operation.uid);
-                before.push(state.count_try(operation));
+                before.push(state.count_attempt(operation));
             }
             state.writes.push(Write { at: Instant::now(), items: operations.iter().map(item).collect() });
             let records = u32::try_from(operations.len()).unwrap();
             let latency = state.latency + state.gateway.per_record * records;
             (state.gateway.begin_write(bytes), latency, before)
         };
-        // A request that is given up is no longer in flight.
+        // A request that timed out is no longer in flight.
         let flight = InFlight(self, operations.iter().map(|operation| operation.uid.to_string()).collect());
         tokio::time::sleep(latency.min(TIMEOUT)).await;
         drop(flight);
@@ -435,7 +410,7 @@ impl Registry for Fake {
                 Ok(verdicts) => matches!(verdicts.get(place), Some(Verdict::Done | Verdict::Uncertain { .. })),
             };
             if !applied {
-                state.untry(uid, before);
+                state.take_back(uid, before);
             }
         }
         result
@@ -454,16 +429,7 @@ impl Registry for Fake {
         if state.unreadable {
             return Err(Failure::Broken("status 500".into()));
         }
-        let division = Buckets::from_count(buckets).unwrap();
-        let mut digests = vec![BucketDigest { count: 0, digest: Digest::default() }; buckets];
-        let shown = state.records.iter().filter(|(id, _)| !state.hidden.contains(*id));
-        let count = shown.clone().count() as u64;
-        for (id, (_, digest)) in shown {
-            let bucket = &mut digests[division.of(id)];
-            bucket.count += 1;
-            bucket.digest.xor(digest);
-        }
-        Ok(BucketDigests { buckets: digests, count, as_of: 1 })
+        Ok(state.digests(buckets, |id| !state.hidden.contains(id)))
     }
 
     async fn inventory(
@@ -497,13 +463,5 @@ impl Registry for Fake {
 
     fn refresh_credential(&self) {
         self.state().refreshed += 1;
-    }
-}
-
-fn check_epoch(state: &State, epoch: u64) -> Result<(), Failure> {
-    match state.session {
-        Some(current) if epoch == current => Ok(()),
-        Some(current) if epoch < current => Err(Failure::StaleEpoch),
-        _ => Err(Failure::UnknownSession),
     }
 }

@@ -1,36 +1,36 @@
-//! A gateway in front of the registry, which refuses what exceeds its limits, and the time that records take.
+//! A gateway in front of the registry, which refuses requests above its limits, and the time that records take.
 
 use std::{collections::VecDeque, time::Duration};
 
 use pod_registrar::reconcile::outcome::Failure;
 use tokio::time::Instant;
 
-/// After this time, the client gives a request up.
+/// The client's request timeout.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The limits, and what they were used for.
+/// The limits of the gateway, and how far they are used.
 #[derive(Default)]
 pub(super) struct Gateway {
-    /// Requests that are let through in any second.
+    /// The most requests per second.
     pub(super) requests_per_second: Option<usize>,
-    /// Bytes of writes that are let through in any second.
+    /// The most bytes of writes per second.
     pub(super) bytes_per_second: Option<usize>,
-    /// Writes that may be in flight.
+    /// The most writes in flight.
     pub(super) in_flight: Option<usize>,
-    /// What is said to a request that is refused.
+    /// The Retry-After of a refusal.
     pub(super) retry_after: Option<Duration>,
-    /// The largest body that is let through, and what is said to others.
+    /// The largest body that passes, and the answer to larger ones.
     pub(super) body: Option<(usize, Failure)>,
-    /// How long the registry takes for a record.
+    /// The time that the registry takes for one record.
     pub(super) per_record: Duration,
-    /// Requests that were refused.
+    /// The number of refused requests.
     pub(super) refused: usize,
     pub(super) let_through: VecDeque<(Instant, usize)>,
     pub(super) writes: usize,
 }
 
 impl Gateway {
-    /// Whether a request with this many bytes passes.
+    /// Checks whether a request with this many bytes passes.
     pub(super) fn admit(&mut self, bytes: usize) -> Result<(), Failure> {
         let now = Instant::now();
         while self.let_through.front().is_some_and(|(at, _)| *at + Duration::from_secs(1) <= now) {
@@ -52,7 +52,7 @@ impl Gateway {
         Ok(())
     }
 
-    /// A write begins, and whether it passes.
+    /// Starts a write, if it passes.
     pub(super) fn begin_write(&mut self, bytes: usize) -> Result<(), Failure> {
         self.writes += 1;
         self.admit(bytes).inspect_err(|_| self.writes -= 1)

@@ -1,4 +1,4 @@
-//! Deletions that wait for a person: after a change of settings, whatever their number, and where none could confirm.
+//! Deletions that wait for the operator: after a change of settings, and if they cannot be confirmed.
 
 use pod_registrar::reconcile::{
     absence::{ScopeChangePolicy, hold::HoldReason},
@@ -8,15 +8,15 @@ use pod_registrar::reconcile::{
 
 use super::{
     fake::Fake,
-    world::{LookUp, SECOND, World, many, options, pod},
+    world::{EventLoopHarness, LookUp, SECOND, many, options, pod},
 };
 
-/// A registry that a controller with other settings filled with these pods, and left.
+/// A registry that a controller with other settings filled with these pods.
 async fn filled(pods: usize) -> Fake {
     let registry = Fake::new();
     let mut options = options();
     options.scope = "before".into();
-    let mut world = World::start(registry.clone(), many(pods, "a"), options);
+    let mut world = EventLoopHarness::start(registry.clone(), many(pods, "a"), options);
     world.list().await;
     world.pass(5 * SECOND).await;
     world.assert_equal();
@@ -24,11 +24,16 @@ async fn filled(pods: usize) -> Fake {
     registry
 }
 
-/// A controller whose settings select these of the pods that are there.
-async fn narrowed(registry: &Fake, there: usize, selected: usize, on_scope_change: ScopeChangePolicy) -> World {
+/// A controller whose settings select only the first `selected` of the pods.
+async fn narrowed(
+    registry: &Fake,
+    there: usize,
+    selected: usize,
+    on_scope_change: ScopeChangePolicy,
+) -> EventLoopHarness {
     let mut options = options();
     options.on_scope_change = on_scope_change;
-    let mut world = World::start(registry.clone(), many(selected, "a"), options);
+    let mut world = EventLoopHarness::start(registry.clone(), many(selected, "a"), options);
     world.others = many(there, "a").skip(selected).map(|pod| (pod.uid.to_string(), pod)).collect();
     world.list().await;
     world.pass(30 * SECOND).await;
@@ -50,17 +55,17 @@ async fn deselected_records_are_held_until_approved() {
     let registry = filled(10).await;
     let mut world = narrowed(&registry, 10, 8, ScopeChangePolicy::Hold).await;
     world.pass(3_600 * SECOND).await;
-    assert_eq!((deletes(&registry).len(), registry.state().records.len()), (0, 10), "no time lets them go");
+    assert_eq!((deletes(&registry).len(), registry.state().records.len()), (0, 10), "a hold does not expire");
     let [held] = world.held().try_into().unwrap();
     assert_eq!((held.deletions, &held.because), (2, &HoldReason::ScopeChanged));
     assert!(world.metrics.encode().unwrap().contains("\npod_registrar_deletions_held 2\n"));
     world.approve(&"0123456789ab".parse().unwrap()).await;
     world.pass(10 * SECOND).await;
-    assert!(deletes(&registry).is_empty(), "another hold's name approves nothing");
+    assert!(deletes(&registry).is_empty(), "the id of another hold approves nothing");
     world.apply(pod("live", "a")).await;
     world.delete("uid-00000").await;
     world.pass(SECOND).await;
-    assert_eq!(deletes(&registry).len(), 1, "changes and watched ends wait for no person");
+    assert_eq!(deletes(&registry).len(), 1, "puts and observed deletions do not wait");
     world.approve(&held.id).await;
     world.pass(10 * SECOND).await;
     world.assert_equal();
@@ -77,21 +82,21 @@ async fn restart_remembers_that_the_settings_changed() {
         world.stop().await.unwrap();
     }
     let mut world = narrowed(&registry, 10, 8, ScopeChangePolicy::Hold).await;
-    assert_eq!(declared(&registry)[1..], ["unsettled"; 4], "until nothing is left of it");
+    assert_eq!(declared(&registry)[1..], ["unsettled"; 4], "until the hold is gone");
     world.approve(&world.held()[0].id).await;
     world.pass(10 * SECOND).await;
     world.assert_equal();
     assert_eq!(declared(&registry).last().unwrap(), "scope");
     let writes = registry.state().items();
     world.pass(3_600 * SECOND).await;
-    assert_eq!(registry.read(|s| (s.items(), s.opened.len())), (writes, 6), "and that was that");
+    assert_eq!(registry.read(|s| (s.items(), s.opened.len())), (writes, 6), "nothing more is written");
 }
 
 #[tokio::test(start_paused = true)]
 async fn settings_that_deselect_no_pod_hold_nothing() {
-    // Pods that were deleted during the downtime leave as usual.
+    // Pods that were deleted during the downtime are deregistered as usual.
     let registry = filled(10).await;
-    // Two went while nobody watched; the new settings select all of the others.
+    // Two pods were deleted during the downtime; the new settings select all others.
     let mut world = narrowed(&registry, 8, 8, ScopeChangePolicy::Hold).await;
     world.pass(10 * SECOND).await;
     world.assert_equal();
@@ -123,13 +128,13 @@ async fn automatic_release_runs_at_a_bounded_rate() {
     let state = registry.state();
     let leaving: Vec<_> = state.writes.iter().filter(|w| w.items.iter().any(|i| i.removal.is_some())).collect();
     let span = leaving.last().unwrap().at - leaving[0].at;
-    assert!(span >= 5 * SECOND, "700 left within {span:?}");
+    assert!(span >= 5 * SECOND, "700 were deleted within {span:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn approval_releases_unconfirmed_deletions() {
     let registry = Fake::new();
-    let mut world = World::settled(registry.clone(), many(100, "a")).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), many(100, "a")).await;
     world.look_up = LookUp::Nothing;
     world.pods.retain(|uid, _| uid.as_str() < "uid-00011");
     world.list().await;

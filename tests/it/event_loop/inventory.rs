@@ -1,5 +1,4 @@
-//! Inventories that take long or fail in part: each part is used once it was read, and a request that failed is repeated
-//! alone.
+//! Slow or partly failing inventories: each part is used as soon as it is read, and a failed request is repeated alone.
 
 use std::time::Duration;
 
@@ -7,26 +6,26 @@ use pod_registrar::{model::digest::Buckets, reconcile::outcome::Failure};
 
 use super::{
     fake::Fake,
-    world::{SECOND, World, many, options, pod},
+    world::{EventLoopHarness, SECOND, many, options, pod},
 };
 
-/// A registry with 500 records of earlier, and pods of which five have changed since.
+/// A registry with 500 records, and the UIDs of five pods that have changed since.
 async fn five_changed() -> (Fake, Vec<String>) {
     let registry = Fake::new();
-    World::settled(registry.clone(), many(500, "a")).await.stop().await.unwrap();
+    EventLoopHarness::settled(registry.clone(), many(500, "a")).await.stop().await.unwrap();
     let changed = (0..5).map(|n| format!("uid-{:05}", n * 100)).collect();
     (registry, changed)
 }
 
-async fn start(registry: &Fake, changed: &[String]) -> World {
+async fn start(registry: &Fake, changed: &[String]) -> EventLoopHarness {
     let body = |uid: &str| if changed.iter().any(|changed| changed == uid) { "b" } else { "a" };
     let pods: Vec<_> = many(500, "a").map(|made| pod(&made.uid.to_string(), body(&made.uid.to_string()))).collect();
-    let mut world = World::start(registry.clone(), pods, options());
+    let mut world = EventLoopHarness::start(registry.clone(), pods, options());
     world.list().await;
     world
 }
 
-/// What the writer before left, so that what follows can be counted.
+/// The items, digest readings and pages so far.
 fn counted(registry: &Fake) -> (usize, usize, usize) {
     registry.read(|state| (state.items(), state.readings.len(), state.pages))
 }
@@ -37,18 +36,18 @@ async fn slow_inventory_is_used_bucket_by_bucket() {
     let (items, readings, _) = counted(&registry);
     registry.state().slow_inventory = Duration::from_secs(240);
     let mut world = start(&registry, &changed).await;
-    // Digests tell at once what equals ours: a pod that comes there waits for no bucket.
+    // Digests show at once which buckets are equal; a pod in one of them waits for no page.
     let differs = |id: &str| changed.iter().any(|uid| Buckets::By8Bits.of(uid) == Buckets::By8Bits.of(id));
     let new = (0..).map(|n| format!("new-{n}")).find(|id| !differs(id)).unwrap();
     world.pass(SECOND).await;
     world.apply(pod(&new, "a")).await;
     world.pass(300 * SECOND).await;
-    assert_eq!(registry.state().items() - items, 2, "the first bucket is read, four are not");
+    assert_eq!(registry.state().items() - items, 2, "the new pod, and the one in the bucket that is read");
     assert!(registry.state().records.contains_key(&new));
     world.pass(1_200 * SECOND).await;
     world.assert_equal();
     let (all_items, all_readings, _) = counted(&registry);
-    assert_eq!((all_items - items, all_readings - readings), (6, 1), "nothing was read or written twice");
+    assert_eq!((all_items - items, all_readings - readings), (6, 1), "nothing is read or written twice");
 }
 
 #[tokio::test(start_paused = true)]
@@ -60,8 +59,8 @@ async fn slow_pages_are_used_as_they_arrive() {
     let items = registry.state().items();
     let mut world = start(&registry, &changed).await;
     world.pass(300 * SECOND).await;
-    assert_eq!(registry.state().items() - items, 1, "what the first page names is compared");
-    assert!(!registry.state().records.contains_key("uid-00150"), "what is not named is known at the end");
+    assert_eq!(registry.state().items() - items, 1, "the records of the first page are compared");
+    assert!(!registry.state().records.contains_key("uid-00150"), "a missing record is known only at the end");
     world.pass(1_200 * SECOND).await;
     world.assert_equal();
     assert_eq!(registry.state().items() - items, 6);
@@ -86,7 +85,7 @@ async fn slow_page_is_requested_with_fewer_records() {
     for digests in [true, false] {
         let (registry, changed) = five_changed().await;
         registry.state().features.digests = digests;
-        // 25 s for all of them, where a request may take 10 s.
+        // All buckets together take 25 s; one request may take 10 s.
         registry.state().slow_items = SECOND / 20;
         let mut world = start(&registry, &changed).await;
         world.pass(120 * SECOND).await;
@@ -100,7 +99,7 @@ async fn failing_bucket_keeps_no_other_waiting() {
     registry.state().refusals.bucket = Some(Buckets::By8Bits.of(&changed[0]));
     let items = registry.state().items();
     let mut world = start(&registry, &changed).await;
-    // Before the tenth failure, after which the reading begins again.
+    // Before the tenth failure, after which the reading starts again.
     world.pass(60 * SECOND).await;
     let others = changed.iter().filter(|uid| Buckets::By8Bits.of(uid) != Buckets::By8Bits.of(&changed[0])).count();
     assert!(others > 0 && registry.state().items() - items == others, "{others} others");

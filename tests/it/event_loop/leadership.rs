@@ -15,23 +15,23 @@ use tokio::time::Instant;
 
 use super::{
     fake::{Fake, State},
-    world::{SECOND, World, many, ms_between, options, pod},
+    world::{EventLoopHarness, SECOND, many, ms_between, options, pod},
 };
 
 fn leader(term: u64) -> Leadership {
     Leadership::Leader { term, until: Moment::from_secs(u64::MAX) }
 }
 
-/// A standby that has seen these pods.
-async fn standby(registry: &Fake, pods: impl IntoIterator<Item = pod_registrar::model::pod::Pod>) -> World {
-    let mut world = World::start_as(Leadership::Follower, registry.clone(), pods, options());
+/// A standby that has listed these pods.
+async fn standby(registry: &Fake, pods: impl IntoIterator<Item = pod_registrar::model::pod::Pod>) -> EventLoopHarness {
+    let mut world = EventLoopHarness::start_as(Leadership::Follower, registry.clone(), pods, options());
     world.list().await;
     world.pass(5 * SECOND).await;
     world
 }
 
-/// Everything by which a registry or a reader of it could notice us: writes, sessions, heartbeats, readings, pages.
-fn said(state: &State) -> [usize; 5] {
+/// Everything that a registry sees of a writer: writes, sessions, heartbeats, readings, pages.
+fn traffic(state: &State) -> [usize; 5] {
     [state.writes.len(), state.opened.len(), state.beats.len(), state.readings.len(), state.pages]
 }
 
@@ -43,22 +43,22 @@ fn deletes(registry: &Fake) -> Vec<Option<Removal>> {
 
 #[tokio::test(start_paused = true)]
 async fn standby_writes_nothing() {
-    // Its takeover of an unchanged registry costs one comparison of digests.
+    // A takeover with an unchanged registry costs one comparison of digests.
     let registry = Fake::new();
-    World::settled(registry.clone(), many(700, "a")).await.stop().await.unwrap();
-    let before = registry.read(said);
+    EventLoopHarness::settled(registry.clone(), many(700, "a")).await.stop().await.unwrap();
+    let before = registry.read(traffic);
     let mut world = standby(&registry, many(700, "a")).await;
     world.apply(pod("x", "a")).await;
     world.delete("x").await;
     world.pass(600 * SECOND).await;
-    assert_eq!(registry.read(said), before);
+    assert_eq!(registry.read(traffic), before);
     assert!(world.metrics.encode().unwrap().contains("pod_registrar_leader 0"));
 
     let asked = Instant::now();
     world.lead(leader(1));
     world.pass(5 * SECOND).await;
     let [writes, opened, beats, readings, pages] = before;
-    assert_eq!(registry.read(said), [writes, opened + 1, beats + 1, readings + 1, pages]);
+    assert_eq!(registry.read(traffic), [writes, opened + 1, beats + 1, readings + 1, pages]);
     assert!(ms_between(asked, registry.state().opened.last().unwrap().0) < 100, "the session is opened at once");
     assert_eq!((world.lists, world.relists_asked(), world.second_lists), (1, 0, 0));
     world.pass(60 * SECOND).await;
@@ -79,15 +79,15 @@ async fn a_standby_with_a_complete_list_is_ready() {
 async fn takeover_sends_what_the_standby_saw() {
     // Changes and deletions are sent without another list and without the absence guard.
     let registry = Fake::new();
-    World::settled(registry.clone(), many(700, "a")).await.stop().await.unwrap();
+    EventLoopHarness::settled(registry.clone(), many(700, "a")).await.stop().await.unwrap();
     let mut world = standby(&registry, many(700, "a")).await;
-    // The leader died: nobody told the registry of any of this. More ends than the brake would let pass.
+    // The leader is dead, so the registry learns nothing. These are more deletions than the absence guard lets through.
     for n in 0..300 {
         world.delete(&format!("uid-{n:05}")).await;
     }
     world.apply(pod("new", "a")).await;
     world.apply(pod("uid-00400", "b")).await;
-    // It came back: it is not to be deleted.
+    // This pod is back, so it must not be deleted.
     world.apply(pod("uid-00299", "a")).await;
     world.pass(60 * SECOND).await;
     world.lead(leader(4));
@@ -101,7 +101,7 @@ async fn takeover_sends_what_the_standby_saw() {
 async fn remembered_deletions_are_bounded() {
     // A deletion that was dropped from memory is inferred from the pod's absence.
     let registry = Fake::new();
-    World::settled(registry.clone(), many(40, "a")).await.stop().await.unwrap();
+    EventLoopHarness::settled(registry.clone(), many(40, "a")).await.stop().await.unwrap();
     let mut world = standby(&registry, many(40, "a")).await;
     world.delete("uid-00007").await;
     for round in 0..21 {
@@ -112,7 +112,7 @@ async fn remembered_deletions_are_bounded() {
         }
         world.pass(SECOND).await;
     }
-    assert!(world.metrics.encode().unwrap().contains("pod_registrar_pending 0"), "ends are not work");
+    assert!(world.metrics.encode().unwrap().contains("pod_registrar_pending 0"), "a standby has nothing pending");
     world.delete("uid-00008").await;
     world.pass(SECOND).await;
     world.lead(leader(1));
@@ -125,7 +125,7 @@ async fn remembered_deletions_are_bounded() {
 async fn new_leaders_observed_deletion_needs_no_inventory() {
     // An open session is enough.
     let registry = Fake::new();
-    World::settled(registry.clone(), many(10, "a")).await.stop().await.unwrap();
+    EventLoopHarness::settled(registry.clone(), many(10, "a")).await.stop().await.unwrap();
     let mut world = standby(&registry, many(10, "a")).await;
     registry.state().unreadable = true;
     world.lead(leader(1));
@@ -139,33 +139,32 @@ async fn new_leaders_observed_deletion_needs_no_inventory() {
 async fn lost_leadership_stops_all_requests() {
     // A regained leadership trusts nothing that the ledger held before.
     let registry = Fake::new();
-    let mut world = World::start_as(leader(1), registry.clone(), many(30, "a"), options());
+    let mut world = EventLoopHarness::start_as(leader(1), registry.clone(), many(30, "a"), options());
     world.list().await;
     world.pass(5 * SECOND).await;
     world.assert_equal();
     world.lead(Leadership::Follower);
     world.pass(SECOND).await;
-    let before = registry.read(said);
+    let before = registry.read(traffic);
     world.apply(pod("x", "a")).await;
     world.apply(pod("uid-00001", "b")).await;
     world.delete("uid-00002").await;
     world.pass(600 * SECOND).await;
-    assert_eq!(registry.read(said), before);
+    assert_eq!(registry.read(traffic), before);
     let figures = world.metrics.encode().unwrap();
     assert!(figures.contains("pod_registrar_leader 0") && figures.contains("pod_registrar_writer 0"));
-    // Meanwhile another leader did all that, and something else besides.
+    // Another leader does all of that, and more.
     {
         let mut state = registry.state();
         state.records.remove("uid-00010");
         state.records.remove("uid-00002");
-        state.epoch += 1;
-        state.session = Some(state.epoch);
+        state.supersede("test:0000");
     }
     world.lead(leader(3));
     world.pass(5 * SECOND).await;
     world.assert_equal();
     let state = registry.state();
-    assert_eq!((state.opened.len(), state.opened[1].1.min_epoch), (2, Some(1)), "one session a term");
+    assert_eq!((state.opened.len(), state.opened[1].1.min_epoch), (2, Some(1)), "one session per term");
     assert_eq!((world.lists, world.second_lists), (1, 0));
     let written: Vec<_> = state.writes[before[0]..].iter().flat_map(|write| &write.items).collect();
     assert_eq!(written.len(), 3, "x, and the two that differ");
@@ -175,7 +174,7 @@ async fn lost_leadership_stops_all_requests() {
 async fn unrenewed_leadership_ends_by_itself() {
     let registry = Fake::new();
     let soon = Leadership::Leader { term: 1, until: Moment::from_secs(20) };
-    let mut world = World::start_as(soon, registry.clone(), many(30, "a"), options());
+    let mut world = EventLoopHarness::start_as(soon, registry.clone(), many(30, "a"), options());
     world.list().await;
     world.pass(10 * SECOND).await;
     world.assert_equal();
@@ -185,7 +184,7 @@ async fn unrenewed_leadership_ends_by_itself() {
         world.apply(pod(&format!("x{n}"), "a")).await;
         world.pass(SECOND).await;
     }
-    assert_eq!(registry.state().opened.len(), 1, "a renewal is no new term");
+    assert_eq!(registry.state().opened.len(), 1, "a renewal starts no new term");
     let over = Instant::now() - (world.clock.now() - (begun + 15 * SECOND));
     let state = registry.state();
     assert!(state.writes.last().unwrap().at <= over && state.beats.iter().all(|(at, _)| *at <= over));
@@ -195,16 +194,16 @@ async fn unrenewed_leadership_ends_by_itself() {
 #[tokio::test(start_paused = true)]
 async fn writes_in_flight_end_with_the_leadership() {
     let registry = Fake::new();
-    let mut world = World::start_as(leader(1), registry.clone(), many(3, "a"), options());
+    let mut world = EventLoopHarness::start_as(leader(1), registry.clone(), many(3, "a"), options());
     world.list().await;
     world.pass(5 * SECOND).await;
-    // The registry applies what it is sent after 4 s; the request is given up before that.
+    // The registry applies a write after 4 s; the request is cancelled before that.
     registry.state().latency = 4 * SECOND;
     world.apply(pod("x", "a")).await;
     world.pass(SECOND).await;
     world.lead(Leadership::Follower);
     world.pass(60 * SECOND).await;
-    assert!(!registry.state().records.contains_key("x"), "nothing is written after the leadership");
+    assert!(!registry.state().records.contains_key("x"), "nothing is written after the term");
     registry.state().latency = Duration::ZERO;
     world.lead(leader(3));
     world.pass(5 * SECOND).await;
@@ -217,12 +216,12 @@ async fn writes_in_flight_end_when_the_lease_lapses() {
     let registry = Fake::new();
     let until = Moment::from_secs(10);
     let lapses = Leadership::Leader { term: 1, until };
-    let mut world = World::start_as(lapses, registry.clone(), many(3, "a"), options());
+    let mut world = EventLoopHarness::start_as(lapses, registry.clone(), many(3, "a"), options());
     world.list().await;
     world.pass(5 * SECOND).await;
     registry.state().latency = 6 * SECOND;
     world.apply(pod("x", "a")).await;
-    // Nobody tells the loop: its own clock does.
+    // No election result arrives: the loop goes by its own clock.
     world.pass(60 * SECOND).await;
     assert!(!registry.state().records.contains_key("x"));
 }
@@ -231,7 +230,7 @@ async fn writes_in_flight_end_when_the_lease_lapses() {
 async fn session_opened_too_late_is_closed_again() {
     // The leadership is lost before the session is open.
     let registry = Fake::new();
-    let mut world = World::start_as(Leadership::Follower, registry.clone(), many(3, "a"), options());
+    let mut world = EventLoopHarness::start_as(Leadership::Follower, registry.clone(), many(3, "a"), options());
     world.list().await;
     world.pass(SECOND).await;
     registry.state().slow_session = 3 * SECOND;
@@ -249,14 +248,10 @@ async fn session_opened_too_late_is_closed_again() {
 #[tokio::test(start_paused = true)]
 async fn fenced_leader_resumes_only_in_a_new_term() {
     let registry = Fake::new();
-    let mut world = World::start_as(leader(1), registry.clone(), many(3, "a"), options());
+    let mut world = EventLoopHarness::start_as(leader(1), registry.clone(), many(3, "a"), options());
     world.list().await;
     world.pass(5 * SECOND).await;
-    {
-        let mut state = registry.state();
-        state.epoch += 1;
-        state.session = Some(state.epoch);
-    }
+    registry.state().supersede("test:0000");
     world.apply(pod("x", "a")).await;
     world.pass(300 * SECOND).await;
     assert_eq!(registry.state().opened.len(), 1);
@@ -273,7 +268,7 @@ async fn handover_stop_keeps_its_time_limit() {
         stop_within: Duration::from_millis(1_500),
         ..options()
     };
-    let mut world = World::start_as(leader(1), registry.clone(), [], handing_over);
+    let mut world = EventLoopHarness::start_as(leader(1), registry.clone(), [], handing_over);
     world.list().await;
     world.pass(5 * SECOND).await;
     registry.state().latency = Duration::from_secs(60);
@@ -284,16 +279,16 @@ async fn handover_stop_keeps_its_time_limit() {
     let (asked, sent) = (Instant::now(), registry.state().writes.len());
     world.stop().await.unwrap();
     assert!(ms_between(asked, Instant::now()) <= 1_500);
-    assert_eq!(registry.read(|s| (s.writes.len(), s.closed)), (sent, Some(1)), "nothing is sent any more");
+    assert_eq!(registry.read(|s| (s.writes.len(), s.closed)), (sent, Some(1)), "nothing more is sent");
 }
 
 #[tokio::test(start_paused = true)]
 async fn deletions_before_the_first_session_are_bounded() {
     // A single writer remembers observed deletions within bounds, as a standby does.
     let registry = Fake::new();
-    World::settled(registry.clone(), many(40, "a")).await.stop().await.unwrap();
+    EventLoopHarness::settled(registry.clone(), many(40, "a")).await.stop().await.unwrap();
     registry.state().down = Some(Failure::Unreachable("connection refused".into()));
-    let mut world = World::start(registry.clone(), many(40, "a"), options());
+    let mut world = EventLoopHarness::start(registry.clone(), many(40, "a"), options());
     world.list().await;
     world.delete("uid-00003").await;
     for n in 0..2_000 {
@@ -311,9 +306,9 @@ async fn deletions_before_the_first_session_are_bounded() {
 
 #[tokio::test(start_paused = true)]
 async fn answer_after_its_term_is_harmless() {
-    // The process sleeps, as on a stopped machine: the answer to a write and the end of the term come together.
+    // The process sleeps, as on a suspended machine: an answer and the end of the term arrive together.
     let registry = Fake::new();
-    let mut world = World::start_as(leader(1), registry.clone(), many(3, "a"), options());
+    let mut world = EventLoopHarness::start_as(leader(1), registry.clone(), many(3, "a"), options());
     world.list().await;
     world.pass(5 * SECOND).await;
     registry.state().latency = Duration::from_millis(100);

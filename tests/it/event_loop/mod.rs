@@ -1,11 +1,11 @@
-//! The event loop under a paused clock: watches and registry are values here, so that every wait is exact and no test
-//! waits for the clock of the machine.
+//! The event loop under a paused clock. Watches and the registry are values in memory, so every wait is exact and no
+//! test waits for the clock of the machine.
 
 mod absence;
+mod attempts;
 mod backlog;
 mod budget;
 mod delivery;
-mod doubt;
 mod fake;
 mod fake_inventory;
 mod faults;
@@ -17,8 +17,8 @@ mod inventory;
 mod leadership;
 mod limits;
 mod outage;
-mod rivals;
+mod second_writer;
 mod session;
 mod start;
-mod tries;
+mod uncertain;
 mod world;

@@ -1,4 +1,4 @@
-//! The writer's session: heartbeats, fencing, a registry that forgot us, and the stop.
+//! The writer's session: heartbeats, fencing, a registry that forgets the session, and the stop.
 
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ use tokio::time::Instant;
 
 use super::{
     fake::Fake,
-    world::{SECOND, World, many, ms_between, pod},
+    world::{EventLoopHarness, SECOND, many, ms_between, pod},
 };
 
 #[tokio::test(start_paused = true)]
 async fn heartbeats_come_every_third_of_the_ttl() {
     // Each heartbeat carries the status: in sync or not, pods, and pending changes.
     let registry = Fake::new();
-    let mut world = World::settled(registry.clone(), many(12, "a")).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), many(12, "a")).await;
     world.pass(295 * SECOND).await;
     let state = registry.state();
     assert_eq!(state.beats.len(), 10, "in five minutes");
@@ -33,7 +33,7 @@ async fn heartbeats_come_every_third_of_the_ttl() {
 #[tokio::test(start_paused = true)]
 async fn heartbeat_of_a_busy_cluster_is_synced() {
     let registry = Fake::new();
-    let mut world = World::settled(registry.clone(), many(3, "a")).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), many(3, "a")).await;
     registry.state().latency = SECOND * 9 / 10;
     for round in 0..120 {
         world.apply(pod("x", &format!("{round}"))).await;
@@ -41,29 +41,25 @@ async fn heartbeat_of_a_busy_cluster_is_synced() {
     }
     let state = registry.state();
     assert!(state.beats.len() >= 4 && state.beats.iter().all(|(_, beat)| beat.synced));
-    assert!(state.beats.iter().any(|(_, beat)| beat.counts.unwrap().pending > 0), "a change was on its way");
+    assert!(state.beats.iter().any(|(_, beat)| beat.counts.unwrap().pending > 0), "a change was pending");
 }
 
 #[tokio::test(start_paused = true)]
 async fn fenced_writer_waits_until_the_other_session_ends() {
     // Until then it writes nothing and opens no session.
     let registry = Fake::new();
-    let mut world = World::settled(registry.clone(), many(3, "a")).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), many(3, "a")).await;
     world.health.watch_listed(0);
-    {
-        let mut state = registry.state();
-        state.epoch += 1;
-        (state.session, state.holder) = (Some(state.epoch), Some("other:1".into()));
-    }
+    registry.state().supersede("other:1");
     world.apply(pod("x", "a")).await;
     world.pass(SECOND).await;
     let (opened, writes) = registry.read(|s| (s.opened.len(), s.writes.len()));
     world.apply(pod("y", "a")).await;
     world.pass(600 * SECOND).await;
-    assert_eq!(registry.read(|s| (s.opened.len(), s.writes.len())), (opened, writes), "it is silent");
+    assert_eq!(registry.read(|s| (s.opened.len(), s.writes.len())), (opened, writes), "it sends nothing");
     assert!(!world.health.ready().ok() && world.health.live().ok());
     assert!(world.metrics.encode().unwrap().contains("pod_registrar_fenced 1"));
-    registry.state().other_over = true;
+    registry.state().end_session();
     world.pass(20 * SECOND).await;
     world.assert_equal();
     assert!(world.health.ready().ok());
@@ -74,18 +70,17 @@ async fn fenced_writer_waits_until_the_other_session_ends() {
 async fn unknown_own_session_is_adopted() {
     // Writes go into this session, and no other session is opened.
     let registry = Fake::new();
-    let mut world = World::settled(registry.clone(), many(3, "a")).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), many(3, "a")).await;
     {
-        // As by a request that was given up and arrived all the same.
+        // As if a request that timed out had arrived after all.
         let mut state = registry.state();
-        state.epoch += 1;
-        (state.session, state.holder) = (Some(state.epoch), Some("test:0000".into()));
+        state.supersede("test:0000");
     }
     let opened = registry.state().opened.len();
     world.apply(pod("x", "a")).await;
     world.pass(20 * SECOND).await;
     world.assert_equal();
-    assert_eq!(registry.read(|s| (s.opened.len(), s.session == Some(s.epoch))), (opened, true));
+    assert_eq!(registry.read(|s| (s.opened.len(), s.session.as_ref().unwrap().epoch == s.epoch)), (opened, true));
     assert!(world.health.live().ok() && world.metrics.encode().unwrap().contains("pod_registrar_writer 1"));
 }
 
@@ -95,11 +90,11 @@ async fn probe_with_a_writes_answer_backs_off() {
     for failure in [Failure::TooLarge, Failure::StaleEpoch, Failure::UnknownSession] {
         let registry = Fake::new();
         registry.state().down = Some(failure.clone());
-        let mut world = World::start(registry.clone(), many(3, "a"), super::world::options());
+        let mut world = EventLoopHarness::start(registry.clone(), many(3, "a"), super::world::options());
         world.list().await;
         world.pass(60 * SECOND).await;
-        let asked = registry.state().questions.len();
-        assert!((10..=40).contains(&asked), "{failure}: {asked} questions in a minute");
+        let asked = registry.state().probes.len();
+        assert!((10..=40).contains(&asked), "{failure}: {asked} probes in a minute");
         registry.state().down = None;
         world.pass(10 * SECOND).await;
         world.assert_equal();
@@ -110,7 +105,7 @@ async fn probe_with_a_writes_answer_backs_off() {
 async fn restored_registry_is_filled_above_all_epochs() {
     let registry = Fake::new();
     registry.state().epoch = 8;
-    let mut world = World::settled(registry.clone(), many(40, "a")).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), many(40, "a")).await;
     {
         let mut state = registry.state();
         state.records.retain(|id, _| id.as_str() < "uid-00010");
@@ -129,7 +124,7 @@ async fn restored_registry_is_filled_above_all_epochs() {
 async fn resync_repairs_changes_of_other_clients() {
     // Another client removed, changed and added records.
     let registry = Fake::new();
-    let mut world = World::settled(registry.clone(), many(600, "a")).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), many(600, "a")).await;
     let items = registry.state().items();
     {
         let mut state = registry.state();
@@ -140,7 +135,7 @@ async fn resync_repairs_changes_of_other_clients() {
     world.pass(2_100 * SECOND).await;
     world.assert_equal();
     assert_eq!(registry.state().items() - items, 3);
-    assert_eq!(world.lists, 2, "only a list begun after the inventory shows that the ghost is one");
+    assert_eq!(world.lists, 2, "only a list that began after the inventory shows that `ghost` is no pod");
     for kind in ["missing", "extra", "differing"] {
         let line = format!("pod_registrar_drift_repaired_total{{kind=\"{kind}\"}} 1");
         assert!(world.metrics.encode().unwrap().contains(&line), "{line}");
@@ -150,7 +145,7 @@ async fn resync_repairs_changes_of_other_clients() {
 #[tokio::test(start_paused = true)]
 async fn stop_finishes_requests_and_closes_the_session() {
     let registry = Fake::new();
-    let mut world = World::settled(registry.clone(), []).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), []).await;
     registry.state().latency = 5 * SECOND;
     for pod in many(100, "a") {
         world.apply(pod).await;
@@ -165,12 +160,12 @@ async fn stop_finishes_requests_and_closes_the_session() {
 #[tokio::test(start_paused = true)]
 async fn a_stop_waits_no_longer_than_twenty_seconds() {
     let registry = Fake::new();
-    let mut world = World::settled(registry.clone(), []).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), []).await;
     registry.state().latency = Duration::from_secs(3_600);
     world.apply(pod("x", "a")).await;
     world.pass(SECOND).await;
     let asked = Instant::now();
     world.stop().await.unwrap();
     assert!(ms_between(asked, Instant::now()) <= 20_000);
-    assert!(registry.state().closed.is_some(), "the session is closed all the same");
+    assert!(registry.state().closed.is_some(), "the session is closed nevertheless");
 }

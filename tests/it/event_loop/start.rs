@@ -4,12 +4,12 @@ use pod_registrar::{reconcile::outcome::OperationKind, registry::Features};
 
 use super::{
     fake::Fake,
-    world::{SECOND, World, many, options, pod},
+    world::{EventLoopHarness, SECOND, many, options, pod},
 };
 
 #[tokio::test(start_paused = true)]
 async fn an_empty_registry_is_filled_in_few_batches() {
-    let world = World::settled(Fake::new(), many(4_900, "a")).await;
+    let world = EventLoopHarness::settled(Fake::new(), many(4_900, "a")).await;
     world.assert_equal();
     let (writes, full) = world.registry.read(|state| (state.writes.len(), state.writes[18].items.len()));
     assert!(writes <= 24 && full == 500, "{writes} requests");
@@ -19,10 +19,10 @@ async fn an_empty_registry_is_filled_in_few_batches() {
 #[tokio::test(start_paused = true)]
 async fn restart_without_changes_writes_only_the_session() {
     let registry = Fake::new();
-    World::settled(registry.clone(), many(700, "a")).await.stop().await.unwrap();
+    EventLoopHarness::settled(registry.clone(), many(700, "a")).await.stop().await.unwrap();
     let (writes, pages) = registry.read(|s| (s.writes.len(), s.pages));
-    let world = World::settled(registry.clone(), many(700, "a")).await;
-    assert_eq!(registry.read(|s| (s.writes.len(), s.pages)), (writes, pages), "one exchange of digests");
+    let world = EventLoopHarness::settled(registry.clone(), many(700, "a")).await;
+    assert_eq!(registry.read(|s| (s.writes.len(), s.pages)), (writes, pages), "one request for digests");
     assert_eq!(world.lists, 1);
     assert_eq!(registry.state().opened.len(), 2);
 }
@@ -30,22 +30,22 @@ async fn restart_without_changes_writes_only_the_session() {
 #[tokio::test(start_paused = true)]
 async fn restart_reads_and_writes_only_differences() {
     let registry = Fake::new();
-    World::settled(registry.clone(), many(700, "a")).await.stop().await.unwrap();
+    EventLoopHarness::settled(registry.clone(), many(700, "a")).await.stop().await.unwrap();
     let (items, pages) = registry.read(|s| (s.items(), s.pages));
     let changed = many(700, "a").map(|p| if &*p.uid.text() < "uid-00003" { pod(&p.uid.text(), "b") } else { p });
-    let world = World::settled(registry.clone(), changed.chain([pod("new", "a")])).await;
+    let world = EventLoopHarness::settled(registry.clone(), changed.chain([pod("new", "a")])).await;
     world.assert_equal();
     assert_eq!(registry.state().items() - items, 4);
-    assert!(registry.state().pages - pages <= 4, "only the buckets that differ");
+    assert!(registry.state().pages - pages <= 4, "only the buckets that differ are read");
 }
 
 #[tokio::test(start_paused = true)]
 async fn writes_wait_for_list_and_inventory() {
     let registry = Fake::new();
     registry.state().unreadable = true;
-    let mut world = World::start(registry, many(10, "a"), options());
+    let mut world = EventLoopHarness::start(registry, many(10, "a"), options());
     world.pass(10 * SECOND).await;
-    assert_eq!(world.registry.state().readings.len(), 0, "nothing to compare before the list");
+    assert_eq!(world.registry.state().readings.len(), 0, "nothing is compared before the list");
     world.list().await;
     world.pass(60 * SECOND).await;
     let (readings, pages) = world.registry.read(|state| (state.readings.len(), state.pages));
@@ -59,9 +59,9 @@ async fn writes_wait_for_list_and_inventory() {
 #[tokio::test(start_paused = true)]
 async fn observed_deletion_waits_for_no_inventory() {
     let registry = Fake::new();
-    World::settled(registry.clone(), many(10, "a")).await.stop().await.unwrap();
+    EventLoopHarness::settled(registry.clone(), many(10, "a")).await.stop().await.unwrap();
     registry.state().unreadable = true;
-    let mut world = World::start(registry, many(10, "a"), options());
+    let mut world = EventLoopHarness::start(registry, many(10, "a"), options());
     world.list().await;
     world.pass(SECOND).await;
     world.delete("uid-00003").await;
@@ -72,24 +72,24 @@ async fn observed_deletion_waits_for_no_inventory() {
 
 #[tokio::test(start_paused = true)]
 async fn new_release_rewrites_each_record_once() {
-    // The rewrites go at a bounded rate, behind live changes.
+    // The rewrites have a rate limit, and live changes go first.
     let registry = Fake::new();
-    World::settled(registry.clone(), many(5_000, "old")).await.stop().await.unwrap();
+    EventLoopHarness::settled(registry.clone(), many(5_000, "old")).await.stop().await.unwrap();
     let before = registry.state().writes.len();
-    let mut world = World::start(registry.clone(), many(5_000, "new"), options());
+    let mut world = EventLoopHarness::start(registry.clone(), many(5_000, "new"), options());
     world.list().await;
     world.pass(2 * SECOND).await;
     let written = |from: usize| registry.state().writes[from..].iter().map(|w| w.items.len()).sum::<usize>();
     let after_two_seconds = written(before);
-    assert!((1_000..=3_100).contains(&after_two_seconds), "{after_two_seconds} in two seconds");
+    assert!((1_000..=3_100).contains(&after_two_seconds), "{after_two_seconds} written in two seconds");
     world.apply(pod("live", "a")).await;
     world.pass(SECOND / 100).await;
-    assert!(registry.state().records.contains_key("live"), "a live change overtakes");
+    assert!(registry.state().records.contains_key("live"), "a live change goes first");
     world.pass(10 * SECOND).await;
     world.assert_equal();
     assert_eq!(written(before), 5_001, "each once");
     let requests = registry.state().writes.len() - before;
-    assert!(requests <= 60, "{requests} requests: what comes at a bounded rate goes in portions");
+    assert!(requests <= 60, "{requests} requests: rewrites are sent in batches");
     let deletes = registry
         .state()
         .writes
@@ -97,36 +97,37 @@ async fn new_release_rewrites_each_record_once() {
         .flat_map(|w| w.items.clone())
         .filter(|i| i.kind == OperationKind::Delete)
         .count();
-    assert_eq!(deletes, 0, "and never by deletion");
+    assert_eq!(deletes, 0, "no rewrite deletes");
 }
 
 #[tokio::test(start_paused = true)]
 async fn registry_without_batches_gets_single_requests() {
-    // It has no digests either, so its inventory is read in pages.
+    // The registry has no digests either, so its inventory is read in pages.
     let registry = Fake::new();
     registry.state().features = Features { batches: false, digests: false, ..Features::ALL };
-    let mut world = World::settled(registry.clone(), many(20, "a")).await;
+    let mut world = EventLoopHarness::settled(registry.clone(), many(20, "a")).await;
     world.delete("uid-00001").await;
     world.pass(SECOND).await;
     world.assert_equal();
     assert!(registry.state().writes.iter().all(|write| write.items.len() == 1));
     world.stop().await.unwrap();
     let items = registry.state().items();
-    let world = World::settled(registry.clone(), many(20, "a").filter(|p| p.uid.text() != "uid-00001")).await;
+    let world =
+        EventLoopHarness::settled(registry.clone(), many(20, "a").filter(|p| p.uid.text() != "uid-00001")).await;
     world.assert_equal();
-    assert_eq!(registry.state().items(), items, "compared by pages");
+    assert_eq!(registry.state().items(), items, "the pages are compared");
 }
 
 #[tokio::test(start_paused = true)]
 async fn frequent_resyncs_do_not_hold_up_lists() {
     let registry = Fake::new();
-    World::settled(registry.clone(), many(10, "a")).await.stop().await.unwrap();
+    EventLoopHarness::settled(registry.clone(), many(10, "a")).await.stop().await.unwrap();
     let hasty = pod_registrar::controller::options::ControllerOptions { resync_interval: SECOND, ..options() };
-    let mut world = World::start(registry.clone(), many(9, "a"), hasty);
-    world.obey = false;
+    let mut world = EventLoopHarness::start(registry.clone(), many(9, "a"), hasty);
+    world.lists_arrive = false;
     world.list().await;
     world.pass(30 * SECOND).await;
-    assert_eq!(world.relists_asked(), 1, "one list is asked for, however often it is missed");
+    assert_eq!(world.relists_asked(), 1, "one list is requested, however often it is missing");
     world.list().await;
     world.pass(5 * SECOND).await;
     world.assert_equal();

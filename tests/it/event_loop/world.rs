@@ -1,4 +1,4 @@
-//! A small world around the event loop: a cluster that is a map, a watch that is played by hand, and the fake registry.
+//! The surroundings of the event loop: a cluster that is a map, a watch that is driven by hand, and the fake registry.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -41,7 +41,7 @@ use super::fake::Fake;
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 
-/// What the cluster says when pods are looked up.
+/// What the cluster answers when pods are looked up.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum LookUp {
     Truth,
@@ -50,20 +50,20 @@ pub(super) enum LookUp {
     Nothing,
 }
 
-/// A running event loop and everything around it.
-pub(super) struct World {
+/// A running event loop and its surroundings.
+pub(super) struct EventLoopHarness {
     pub(super) registry: Fake,
     pub(super) pods: BTreeMap<String, Pod>,
-    /// Pods that are there and not selected.
+    /// Pods that exist and are not selected.
     pub(super) others: BTreeMap<String, Pod>,
     pub(super) look_up: LookUp,
     /// The samples that were looked up.
     pub(super) checks: Vec<Vec<String>>,
-    /// How many lists were taken beside the watch.
+    /// The number of lists that were taken beside the watch.
     pub(super) second_lists: usize,
     pub(super) lists: usize,
-    /// Whether a request for a new list is obeyed.
-    pub(super) obey: bool,
+    /// Whether a requested list arrives.
+    pub(super) lists_arrive: bool,
     /// Whether the watch shows no sign of life.
     pub(super) silent: bool,
     /// Whether lists are known not to be stale.
@@ -77,13 +77,13 @@ pub(super) struct World {
     leadership: watch::Sender<Leadership>,
     asked: mpsc::Receiver<Check>,
     answers: mpsc::Sender<CheckResult>,
-    stands: watch::Receiver<ControllerStatus>,
+    status: watch::Receiver<ControllerStatus>,
     approvals: mpsc::Sender<HoldId>,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<Result<(), Error>>,
 }
 
-/// The version of an event that shows an end.
+/// The resource version of a deletion event. It has no order.
 const NOT_COMPARED: &str = "opaque";
 
 pub(super) fn options() -> ControllerOptions {
@@ -106,7 +106,7 @@ pub(super) fn options() -> ControllerOptions {
     }
 }
 
-/// A pod whose record has this text in it.
+/// A pod whose record contains this text.
 pub(super) fn pod(uid: &str, body: &str) -> Pod {
     let writer = model::ids::RecordOwner { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };
     let rule = Rule { writer, labels: AllowList::default(), annotations: AllowList::default() };
@@ -118,13 +118,12 @@ pub(super) fn pod(uid: &str, body: &str) -> Pod {
     to_record::desired(serde_json::from_value(object).unwrap(), &rule).unwrap()
 }
 
-impl World {
-    /// A world with these pods, before any of them was listed.
+impl EventLoopHarness {
+    /// Starts the loop with these pods, before any of them is listed.
     pub(super) fn start(registry: Fake, pods: impl IntoIterator<Item = Pod>, options: ControllerOptions) -> Self {
         Self::start_as(Leadership::Alone, registry, pods, options)
     }
 
-    /// The same, as a leader or a follower.
     pub(super) fn start_as(
         leadership: Leadership,
         registry: Fake,
@@ -134,19 +133,19 @@ impl World {
         let clock = Clock::start();
         let writer = StoreWriter::default();
         let view = View::new([writer.store()]);
-        let (pod_events, sightings_in) = mpsc::channel(100_000);
+        let (pod_events, pod_events_in) = mpsc::channel(100_000);
         let (relist_out, relist) = watch::channel(0);
         let (leadership, leads) = watch::channel(leadership);
         let (checks, asked) = mpsc::channel(4);
         let (answers, check_results) = mpsc::channel(4);
-        let (controller_status, stands) = watch::channel(ControllerStatus::default());
+        let (controller_status, status) = watch::channel(ControllerStatus::default());
         let (approvals, approvals_in) = mpsc::channel(4);
         let (stop, stopped) = oneshot::channel::<()>();
         let (metrics, health) = (Metrics::new(1), Health::new(1));
         let outputs =
             Outputs { checks, relist: relist_out, controller_status, metrics: metrics.clone(), health: health.clone() };
         let event_loop = EventLoop::new(registry.clone(), view, options, clock, outputs);
-        let inputs = Inputs { pod_events: sightings_in, check_results, leadership: leads, approvals: approvals_in };
+        let inputs = Inputs { pod_events: pod_events_in, check_results, leadership: leads, approvals: approvals_in };
         let task = tokio::spawn(event_loop.run(inputs, async {
             let _ = stopped.await;
         }));
@@ -158,7 +157,7 @@ impl World {
             checks: Vec::new(),
             second_lists: 0,
             lists: 0,
-            obey: true,
+            lists_arrive: true,
             silent: false,
             trusted: true,
             clock,
@@ -170,14 +169,14 @@ impl World {
             leadership,
             asked,
             answers,
-            stands,
+            status,
             approvals,
             stop: Some(stop),
             task,
         }
     }
 
-    /// A world with these pods, listed, and given time to settle.
+    /// Starts the loop, lists the pods, and waits until it is in sync.
     pub(super) async fn settled(registry: Fake, pods: impl IntoIterator<Item = Pod>) -> Self {
         let mut world = Self::start(registry, pods, options());
         world.list().await;
@@ -185,7 +184,7 @@ impl World {
         world
     }
 
-    /// A complete list comes in.
+    /// Delivers a complete list.
     pub(super) async fn list(&mut self) {
         self.lists += 1;
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -197,10 +196,10 @@ impl World {
         }
         self.writer.end_list();
         let list = WatchList { begun, pods: self.pods.len(), trusted: self.trusted, identified: true };
-        self.tell(PodEvent::Listed { watch: 0, list }).await;
+        self.report(PodEvent::Listed { watch: 0, list }).await;
     }
 
-    /// A page of a list comes in, with the pods that the store lacks so far.
+    /// Delivers one page of a list.
     pub(super) async fn page(&mut self, count: usize) {
         let at = self.clock.now();
         self.writer.begin_list(None);
@@ -209,59 +208,57 @@ impl World {
             pod.uid.clone()
         });
         let uids = uids.collect();
-        self.tell(PodEvent::Page { watch: 0, uids, at }).await;
+        self.report(PodEvent::Page { watch: 0, uids, at }).await;
     }
 
-    /// A list cannot be taken.
+    /// Reports that a list failed.
     pub(super) async fn list_failed(&mut self) {
-        self.tell(PodEvent::ListFailed { watch: 0 }).await;
+        self.report(PodEvent::ListFailed { watch: 0 }).await;
     }
 
-    /// Whether the status page says that the registry is equal to the cluster.
-    pub(super) fn in_step(&self) -> bool {
-        self.stands.borrow().in_sync
+    pub(super) fn is_in_sync(&self) -> bool {
+        self.status.borrow().in_sync
     }
 
-    /// What the loop says that it is able to do.
     pub(super) fn ability(&self) -> Ability {
-        self.stands.borrow().ability
+        self.status.borrow().ability
     }
 
-    /// A pod appears or changes, and the watch shows it.
+    /// Creates or changes a pod; the watch reports it.
     pub(super) async fn apply(&mut self, pod: Pod) {
         let (uid, name) = (pod.uid.clone(), pod.name.clone());
         self.writer.apply(&pod);
         self.pods.insert(uid.to_string(), pod);
         let at = self.clock.now();
-        self.tell(PodEvent::Applied { uid, name, watch: 0, at }).await;
+        self.report(PodEvent::Applied { uid, name, watch: 0, at }).await;
     }
 
-    /// A pod ends, and the watch shows it.
+    /// Deletes a pod; the watch reports it.
     pub(super) async fn delete(&mut self, uid: &str) {
         self.pods.remove(uid).unwrap();
         self.writer.remove(&uid.into(), NOT_COMPARED);
         let at = self.clock.now();
-        self.tell(PodEvent::Deletion { uid: uid.into(), why: Deletion::Deleted, at }).await;
+        self.report(PodEvent::Deletion { uid: uid.into(), why: Deletion::Deleted, at }).await;
     }
 
-    /// A pod that appears and one that ends, which the loop hears of so much later.
+    /// Creates one pod and deletes another; the watch reports both this much later.
     pub(super) async fn late(&mut self, pod: Pod, gone: &str, after: Duration) {
         let at = self.clock.now();
         self.pass(after).await;
         let (uid, name) = (pod.uid.clone(), pod.name.clone());
         self.writer.apply(&pod);
         self.pods.insert(uid.to_string(), pod);
-        self.tell(PodEvent::Applied { uid, name, watch: 0, at }).await;
+        self.report(PodEvent::Applied { uid, name, watch: 0, at }).await;
         self.pods.remove(gone).unwrap();
         self.writer.remove(&gone.into(), NOT_COMPARED);
-        self.tell(PodEvent::Deletion { uid: gone.into(), why: Deletion::Deleted, at }).await;
+        self.report(PodEvent::Deletion { uid: gone.into(), why: Deletion::Deleted, at }).await;
     }
 
-    async fn tell(&mut self, sighting: PodEvent) {
-        self.pod_events.send(sighting).await.unwrap();
+    async fn report(&mut self, pod_event: PodEvent) {
+        self.pod_events.send(pod_event).await.unwrap();
     }
 
-    /// Time passes; lists that are asked for come in, questions are answered.
+    /// Lets time pass. Requested lists arrive and checks are answered.
     pub(super) async fn pass(&mut self, time: Duration) {
         let end = Instant::now() + time;
         let mut alive = tokio::time::interval(10 * SECOND);
@@ -269,7 +266,7 @@ impl World {
             tokio::select! {
                 () = tokio::time::sleep_until(end) => return,
                 _ = alive.tick() => if !self.silent { self.metrics.watch_alive(0); },
-                Ok(()) = self.relist.changed() => if self.obey { self.list().await },
+                Ok(()) = self.relist.changed() => if self.lists_arrive { self.list().await },
                 Some(check) = self.asked.recv() => self.answer(check).await,
             }
         }
@@ -310,7 +307,7 @@ impl World {
         self.answers.send(CheckResult { round, finding }).await.unwrap();
     }
 
-    /// The registry holds the cluster's pods, as they are.
+    /// Checks that the registry equals the cluster.
     pub(super) fn assert_equal(&self) {
         let digests = |pod: &Pod| pod.content.as_ref().unwrap().digest;
         let wanted: BTreeMap<_, _> = self.pods.iter().map(|(uid, pod)| (uid.clone(), digests(pod))).collect();
@@ -319,68 +316,64 @@ impl World {
         assert_eq!(held, wanted);
     }
 
-    /// The lease makes this process the leader or a follower.
+    /// Reports the result of the election.
     pub(super) fn lead(&self, leadership: Leadership) {
         self.leadership.send_replace(leadership);
     }
 
-    /// Asks the loop to stop and waits until it has.
     pub(super) async fn stop(mut self) -> Result<(), Error> {
         self.stop.take().map(|stop| stop.send(()));
         self.task.await.unwrap()
     }
 
-    /// What waits for a person.
     pub(super) fn held(&self) -> Vec<HoldSummary> {
-        self.stands.borrow().holds.clone()
+        self.status.borrow().holds.clone()
     }
 
-    /// A person approves a hold.
     pub(super) async fn approve(&self, hold: &HoldId) {
         self.approvals.send(hold.clone()).await.unwrap();
     }
 
-    /// Whether the loop ended in a panic.
+    /// Whether the loop ended with a panic.
     pub(super) async fn panicked(self) -> bool {
-        assert!(self.task.is_finished(), "the loop goes on");
+        assert!(self.task.is_finished(), "the loop still runs");
         self.task.await.is_err_and(|error| error.is_panic())
     }
 
-    /// The loop never turns again, as if it waited for something that never comes.
+    /// The loop never turns again, as if it waited forever.
     pub(super) fn hang(&self) {
         self.task.abort();
     }
 
-    /// What a metric without labels says.
+    /// The value of a metric.
     pub(super) fn figure(&self, name: &str) -> usize {
         let (text, name) = (self.metrics.encode().unwrap(), format!("pod_registrar_{name} "));
         text.lines().find_map(|line| line.strip_prefix(&name)?.parse().ok()).unwrap_or_else(|| panic!("no {name}"))
     }
 
-    /// What a metric of seconds says.
+    /// The value of a metric in seconds.
     pub(super) fn seconds(&self, name: &str) -> f64 {
         let (text, name) = (self.metrics.encode().unwrap(), format!("pod_registrar_{name}_seconds "));
         text.lines().find_map(|line| line.strip_prefix(&name)?.parse().ok()).unwrap_or_else(|| panic!("no {name}"))
     }
 
-    /// How often a new list was asked for.
+    /// The number of lists that were requested.
     pub(super) fn relists_asked(&self) -> u64 {
         *self.relist.borrow()
     }
 
-    /// How the loop ended by itself.
+    /// The result of a loop that ended without a stop.
     pub(super) async fn ended(self) -> Result<(), Error> {
-        assert!(self.task.is_finished(), "the loop goes on");
+        assert!(self.task.is_finished(), "the loop still runs");
         self.task.await.unwrap()
     }
 }
 
-/// The time between two instants in whole milliseconds.
 pub(super) fn ms_between(from: Instant, to: Instant) -> u128 {
     (to - from).as_millis()
 }
 
-/// So many pods, `uid-00000` and on.
+/// This many pods: `uid-00000`, `uid-00001` and so on.
 pub(super) fn many(count: usize, body: &str) -> impl Iterator<Item = Pod> + use<'_> {
     (0..count).map(move |n| pod(&format!("uid-{n:05}"), body))
 }

@@ -1,52 +1,52 @@
-//! Lists that come in while a watch goes on, page by page: neither undoes what the other has shown.
+//! Lists that arrive page by page while a watch is open: neither undoes what the other has shown.
 
 use std::time::Instant;
 
 use super::*;
 
-/// A server with so many pods more, and an informer that has listed them. Lists take several pages.
-async fn large(pods: usize) -> World {
-    let server = World::server().await;
+/// A server with this many more pods, and an informer that has listed them. Lists take several pages.
+async fn large(pods: usize) -> InformerHarness {
+    let server = InformerHarness::server().await;
     for number in 0..pods {
         server.create(pod(format!("many-{number:04}")).namespace("shop").running()).unwrap();
     }
     let cluster = ClusterConnection::at(&server.url()).unwrap();
-    let mut world = World::watching(server, &cluster, PodSelection::default(), (NEVER, NEVER));
+    let mut world = InformerHarness::watching(server, &cluster, PodSelection::default(), (NEVER, NEVER));
     world.equal().await;
     world
 }
 
-/// Asks for a new list whose second page hangs, and waits until that page was asked for.
-async fn hang_second_page(world: &mut World) {
+/// Requests a new list whose second page hangs, and waits until that page is requested.
+async fn hang_second_page(world: &mut InformerHarness) {
     world.server.inject(Fault::hang(Kind::List).when(Request::is_continued));
     world.relist.send_modify(|asked| *asked += 1);
-    until("the second page was asked for", || world.server.pending_faults() == 0).await;
+    until("the second page is requested", || world.server.pending_faults() == 0).await;
 }
 
 #[tokio::test]
 async fn events_arrive_while_a_list_hangs() {
     let mut world = large(600).await;
     hang_second_page(&mut world).await;
-    world.hear();
+    world.read_events();
     let (lists, begun) = (world.lists(), Instant::now());
     world.server.create(pod("d").namespace("shop").running()).unwrap();
     world.server.delete("shop", "a").unwrap();
-    world.told("the new pod", |s| matches!(s, PodEvent::Applied { name, .. } if &**name == "d")).await;
-    world.told("the end", |s| matches!(s, PodEvent::Deletion { .. })).await;
+    world.reported("the new pod", |s| matches!(s, PodEvent::Applied { name, .. } if &**name == "d")).await;
+    world.reported("the end", |s| matches!(s, PodEvent::Deletion { .. })).await;
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     world.equal().await;
-    assert_eq!(world.lists(), lists, "the list still comes in");
+    assert_eq!(world.lists(), lists, "the list is not complete yet");
 }
 
-/// Pods that the list still shows or no longer shows as events did: the events are newer.
+/// The list differs from later events about its pods: the events are newer.
 #[tokio::test]
 async fn list_undoes_no_newer_event() {
     let mut world = large(600).await;
-    // The second page comes late; until then, events change pods of both pages.
+    // The second page arrives late; until then, events change pods of both pages.
     world.server.inject(Fault::delay(Kind::List, Duration::from_millis(1_500)).when(Request::is_continued));
     let before = world.lists();
     world.relist.send_modify(|asked| *asked += 1);
-    until("the second page was asked for", || world.server.pending_faults() == 0).await;
+    until("the second page is requested", || world.server.pending_faults() == 0).await;
     for name in ["a", "many-0000", "many-0599"] {
         world.server.delete("shop", name).unwrap();
     }
@@ -56,45 +56,45 @@ async fn list_undoes_no_newer_event() {
     world.server.replace_in_place(pod("many-0597").namespace("shop").running()).unwrap();
     world.server.create(pod("d").namespace("shop").running()).unwrap();
     world.equal().await;
-    world.hear();
-    assert_eq!(world.lists(), before, "all of it was seen before the list was complete");
-    let digest = |world: &World, name: &str| {
+    world.read_events();
+    assert_eq!(world.lists(), before, "all events arrive before the list is complete");
+    let digest = |world: &InformerHarness, name: &str| {
         let uid = world.server.pod("shop", name).unwrap()["metadata"]["uid"].as_str().unwrap().into();
         world.view.get(&uid).unwrap().content.unwrap().digest
     };
     let right = ["many-0001", "many-0598", "many-0597"].map(|name| digest(&world, name));
-    world.told("the list", |s| matches!(s, PodEvent::Listed { list, .. } if list.pods == 603)).await;
+    world.reported("the list", |s| matches!(s, PodEvent::Listed { list, .. } if list.pods == 603)).await;
     eventually("the list", SOON, async || {
-        world.hear();
+        world.read_events();
         if world.lists() == before + 1 { Ok(()) } else { Err(format!("{}", world.lists())) }
     })
     .await;
     world.equal().await;
     assert_eq!(["many-0001", "many-0598", "many-0597"].map(|name| digest(&world, name)), right);
-    // The watch that follows the list brings none of it again, and misses nothing.
+    // The watch that follows the list repeats no event, and misses none.
     world.server.delete("shop", "b").unwrap();
     world.equal().await;
-    assert_eq!(world.ends().len(), 5, "{:?}", world.ends());
+    assert_eq!(world.deletions().len(), 5, "{:?}", world.deletions());
     assert!(world.count("relists_total{reason=\"stale\"} 0"));
 }
 
 #[tokio::test]
 async fn pods_are_shown_with_their_page() {
-    let server = World::server().await;
+    let server = InformerHarness::server().await;
     for number in 0..600 {
         server.create(pod(format!("many-{number:04}")).namespace("shop").running()).unwrap();
     }
     server.inject(Fault::hang(Kind::List).when(Request::is_continued));
     let cluster = ClusterConnection::at(&server.url()).unwrap();
-    let mut world = World::watching(server, &cluster, PodSelection::default(), (NEVER, NEVER));
-    world.told("the first page", |s| matches!(s, PodEvent::Page { uids, .. } if uids.len() == 500)).await;
+    let mut world = InformerHarness::watching(server, &cluster, PodSelection::default(), (NEVER, NEVER));
+    world.reported("the first page", |s| matches!(s, PodEvent::Page { uids, .. } if uids.len() == 500)).await;
     assert_eq!((world.lists(), world.view.len()), (0, 500));
 }
 
-/// 40 pages, of which one in twelve requests is refused: one list, not one per refusal.
+/// A list of 40 pages, with one in twelve requests refused, is one list and not one per refusal.
 #[tokio::test]
 async fn refused_pages_do_not_begin_the_list_again() {
-    let server = World::server().await;
+    let server = InformerHarness::server().await;
     for number in 0..2_000 {
         server.create(pod(format!("many-{number:04}")).namespace("shop").running()).unwrap();
     }
@@ -102,27 +102,27 @@ async fn refused_pages_do_not_begin_the_list_again() {
         server.inject(Fault::status(Kind::List, 503).skip(at));
     }
     let cluster = ClusterConnection::at(&server.url()).unwrap();
-    let mut world = World::watching(server, &cluster, PodSelection::default(), (NEVER, NEVER));
+    let mut world = InformerHarness::watching(server, &cluster, PodSelection::default(), (NEVER, NEVER));
     world.equal().await;
     let first = world.server.seen().iter().filter(|r| r.kind == Kind::List && !r.is_continued()).count();
     assert_eq!((first, world.errors()), (1, 3));
-    assert!(!world.told.iter().any(|told| matches!(told, PodEvent::ListFailed { .. })), "passing faults");
+    assert!(!world.events.iter().any(|event| matches!(event, PodEvent::ListFailed { .. })), "passing faults");
 }
 
 #[tokio::test]
 async fn refused_list_is_reported_and_retried() {
-    let mut world = World::start([Fault::status(Kind::List, 403).times(2)], PodSelection::default()).await;
-    world.told("the refusal", |s| *s == PodEvent::ListFailed { watch: 0 }).await;
+    let mut world = InformerHarness::start([Fault::status(Kind::List, 403).times(2)], PodSelection::default()).await;
+    world.reported("the refusal", |s| *s == PodEvent::ListFailed { watch: 0 }).await;
     world.equal().await;
     assert_eq!((world.lists(), world.errors()), (1, 2));
 }
 
 #[tokio::test]
 async fn every_kind_of_watch_end_backs_off() {
-    // Each one is counted.
+    // Each failure is counted.
     let bookmark =
         r#"{"type":"BOOKMARK","object":{"kind":"Pod","apiVersion":"v1","metadata":{"resourceVersion":"VERSION"}}}"#;
-    let server = World::server().await;
+    let server = InformerHarness::server().await;
     let version = server.pod("shop", "c").unwrap()["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
     let bookmark = bookmark.replace("VERSION", &version);
     drop(server);
@@ -141,16 +141,16 @@ async fn every_kind_of_watch_end_backs_off() {
     ];
     for fault in faults {
         let what = format!("{fault:?}");
-        let mut world = World::listed([]).await;
+        let mut world = InformerHarness::listed([]).await;
         until("the watch is open", || world.server.open_watches() == 1).await;
         world.server.inject(fault.always());
         let before = (world.server.requests(Kind::Watch), world.server.requests(Kind::List));
         let begun = Instant::now();
         world.server.drop_watches();
         until("the third watch", || world.server.requests(Kind::Watch) >= before.0 + 3).await;
-        // Delays of at least 0.1, 0.2 and 0.4 s come before these watches.
+        // Delays of at least 0.1, 0.2 and 0.4 s precede these watches.
         assert!(begun.elapsed() >= Duration::from_millis(700), "{what}: {:?}", begun.elapsed());
-        // At most one list follows each end.
+        // At most one list follows the end of each watch.
         let lists = world.server.requests(Kind::List) - before.1;
         assert!(lists <= 4, "{what}: {lists} lists");
         assert!(world.errors() >= 2, "{what}: {} errors", world.errors());

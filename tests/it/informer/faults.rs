@@ -1,4 +1,4 @@
-//! What a sick API server, or something on the way to it, can do to a view: it stays right, or is taken anew.
+//! Faults of the API server or of the connection to it: the view stays correct, or is listed again.
 
 use std::time::Instant;
 
@@ -15,12 +15,12 @@ fn many(server: &Server, count: usize) {
     }
 }
 
-/// A line of a watch. The type comes first, as a server writes it.
+/// A line of a watch. The type comes first, as servers write it.
 fn event(kind: &str, object: &Value) -> String {
     format!(r#"{{"type":"{kind}","object":{object}}}"#)
 }
 
-/// A line of a watch about a pod as it is, under a resource version.
+/// A line of a watch with the current pod, under this resource version.
 fn line(server: &Server, kind: &str, name: &str, version: &str) -> String {
     let mut object = server.pod("shop", name).unwrap();
     object["metadata"]["resourceVersion"] = version.into();
@@ -33,13 +33,13 @@ fn version(pod: &Value) -> String {
 
 #[tokio::test]
 async fn lists_name_no_version_but_watches_do() {
-    // Neither asks the server to stream a list.
-    let mut world = World::listed([Fault::error_event(0, StatusError::new(410, "gone"))]).await;
-    world.listed_anew().await;
+    // Neither requests a streamed list.
+    let mut world = InformerHarness::listed([Fault::error_event(0, StatusError::new(410, "gone"))]).await;
+    world.list_again().await;
     world.server.drop_watches();
     world.server.create(pod("d").namespace("shop").running()).unwrap();
     world.equal().await;
-    until("watches were begun", || world.server.requests(Kind::Watch) >= 3).await;
+    until("watches are open", || world.server.requests(Kind::Watch) >= 3).await;
     for request in world.server.seen() {
         let has = |name: &str| request.params.get(name).is_some_and(|value| !value.is_empty());
         assert!(!has("sendInitialEvents") && !has("resourceVersionMatch"), "{request:?}");
@@ -57,31 +57,31 @@ async fn lists_name_no_version_but_watches_do() {
 
 #[tokio::test]
 async fn expired_page_is_retried_alone() {
-    let server = World::server().await;
+    let server = InformerHarness::server().await;
     many(&server, 1_100);
     server.inject(Fault::expired_token());
     server.inject(Fault::expired_token().skip(1));
     let cluster = ClusterConnection::at(&server.url()).unwrap();
-    let mut world = World::watching(server, &cluster, PodSelection::default(), (NEVER, NEVER));
+    let mut world = InformerHarness::watching(server, &cluster, PodSelection::default(), (NEVER, NEVER));
     world.equal().await;
-    let listed: Vec<_> = world.told.iter().filter(|told| matches!(told, PodEvent::Listed { .. })).collect();
+    let listed: Vec<_> = world.events.iter().filter(|event| matches!(event, PodEvent::Listed { .. })).collect();
     let [PodEvent::Listed { list, .. }] = listed.as_slice() else { panic!("{listed:?}") };
     assert_eq!((list.pods, list.trusted), (1_103, true));
     assert!(world.count("watch_errors_total 2"));
-    assert_eq!(world.server.requests(Kind::List), 3 + 2, "the page alone is asked for again");
+    assert_eq!(world.server.requests(Kind::List), 3 + 2, "only the page is requested again");
 }
 
 #[tokio::test]
 async fn list_lacking_a_page_proves_no_absence() {
-    let server = World::server().await;
+    let server = InformerHarness::server().await;
     many(&server, 1_100);
     let cluster = ClusterConnection::at(&server.url()).unwrap();
-    let mut world = World::watching(server, &cluster, PodSelection::default(), (NEVER, NEVER));
+    let mut world = InformerHarness::watching(server, &cluster, PodSelection::default(), (NEVER, NEVER));
     world.equal().await;
     world.server.inject(Fault::missing_page());
-    let list = world.listed_anew().await;
+    let list = world.list_again().await;
     assert_eq!((list.pods, list.trusted), (603, false));
-    let list = world.listed_anew().await;
+    let list = world.list_again().await;
     assert_eq!((list.pods, list.trusted), (1_103, true));
     world.equal().await;
 }
@@ -89,18 +89,18 @@ async fn list_lacking_a_page_proves_no_absence() {
 #[tokio::test]
 async fn uncounted_list_proves_no_absence() {
     // The list has several pages, and with a selector the server does not count its pods.
-    let server = World::server().await;
+    let server = InformerHarness::server().await;
     many(&server, 600);
     let cluster = ClusterConnection::at(&server.url()).unwrap();
     let scope = PodSelection { label_selector: Some("app=many".into()), ..PodSelection::default() };
-    let mut world = World::watching(server, &cluster, scope, (NEVER, NEVER));
-    let list = world.listed_anew().await;
+    let mut world = InformerHarness::watching(server, &cluster, scope, (NEVER, NEVER));
+    let list = world.list_again().await;
     assert_eq!((list.pods, list.trusted), (600, false), "with a selector the server does not count");
 }
 
 #[tokio::test]
 async fn every_earlier_view_is_refused() {
-    let mut world = World::listed([]).await;
+    let mut world = InformerHarness::listed([]).await;
     let mut earlier = vec![world.server.snapshot()];
     for step in 0..5 {
         match step {
@@ -115,26 +115,26 @@ async fn every_earlier_view_is_refused() {
     let held = world.server.uids();
     for (number, view) in earlier.into_iter().enumerate() {
         world.server.inject(Fault::stale_list(view));
-        // The list that comes to be told is the one after it.
-        let list = world.listed_anew().await;
+        // The reported list is the one after it.
+        let list = world.list_again().await;
         assert!(world.count(&format!("relists_total{{reason=\"stale\"}} {}", number + 1)), "{number}");
         assert_eq!((list.pods, list.trusted), (held.len(), true), "{number}");
-        let shown: BTreeSet<String> = world.shown();
+        let shown: BTreeSet<String> = world.stored();
         assert_eq!(shown, held.values().cloned().collect(), "{number}");
     }
-    let ends = world.ends().len();
-    world.hear();
-    assert_eq!(world.ends().len(), ends, "no earlier view ended a pod");
+    let deletions = world.deletions().len();
+    world.read_events();
+    assert_eq!(world.deletions().len(), deletions, "no earlier view deletes a pod");
 }
 
 #[tokio::test]
 async fn repeated_or_late_events_change_nothing() {
-    let mut world = World::listed([]).await;
+    let mut world = InformerHarness::listed([]).await;
     let before = world.server.pod("shop", "b").unwrap();
     world.server.update("shop", "b", |pod| pod["metadata"]["labels"]["app"] = "new".into()).unwrap();
-    world.told("the change", |s| matches!(s, PodEvent::Applied { name, .. } if &**name == "b")).await;
+    world.reported("the change", |s| matches!(s, PodEvent::Applied { name, .. } if &**name == "b")).await;
     let newest = version(&world.server.pod("shop", "b").unwrap());
-    let digest = |world: &World| {
+    let digest = |world: &InformerHarness| {
         let uid = world.uid("b").as_str().into();
         world.view.get(&uid).unwrap().content.unwrap().digest
     };
@@ -149,19 +149,19 @@ async fn repeated_or_late_events_change_nothing() {
     for (number, line) in replayed.into_iter().enumerate() {
         world.server.inject(Fault::line(0, line));
         world.server.drop_watches();
-        until("it was said", || world.server.pending_faults() == 0).await;
+        until("the line is sent", || world.server.pending_faults() == 0).await;
         world.server.create(pod(format!("after-{number}")).namespace("shop").running()).unwrap();
         world.equal().await;
         assert_eq!(digest(&world), right, "{number}");
     }
-    assert!(world.ends().is_empty(), "{:?}", world.ends());
+    assert!(world.deletions().is_empty(), "{:?}", world.deletions());
     world.counted("relists_total{reason=\"stale\"} 3").await;
 }
 
-/// A name that is missing, one that is no text, and a namespace that is missing.
+/// A missing name, a name that is not a text, and a missing namespace.
 #[tokio::test]
 async fn nameless_pods_replace_no_other_pod() {
-    let server = World::server().await;
+    let server = InformerHarness::server().await;
     let seen = server.pod("shop", "c").unwrap();
     let mut lines = Vec::new();
     for (uid, member, value) in [
@@ -177,32 +177,32 @@ async fn nameless_pods_replace_no_other_pod() {
     }
     server.inject(Fault::line(0, lines.join("\n")));
     let cluster = ClusterConnection::at(&server.url()).unwrap();
-    let mut world = World::watching(server, &cluster, PodSelection::default(), (NEVER, NEVER));
+    let mut world = InformerHarness::watching(server, &cluster, PodSelection::default(), (NEVER, NEVER));
     let last = |sighting: &PodEvent| matches!(sighting, PodEvent::Applied { uid, .. } if *uid.text() == *"nameless-4");
-    world.told("the last one", last).await;
-    assert!(world.ends().is_empty(), "{:?}", world.ends());
+    world.reported("the last one", last).await;
+    assert!(world.deletions().is_empty(), "{:?}", world.deletions());
     assert_eq!(world.view.len(), 7);
 }
 
 #[tokio::test]
 async fn incomparable_versions_stop_nothing() {
-    let server = World::server().await;
+    let server = InformerHarness::server().await;
     let opaque = line(&server, "MODIFIED", "b", "opaque-7f3a");
     server.inject(Fault::line(0, opaque));
     let cluster = ClusterConnection::at(&server.url()).unwrap();
-    let mut world = World::watching(server, &cluster, PodSelection::default(), (NEVER, NEVER));
+    let mut world = InformerHarness::watching(server, &cluster, PodSelection::default(), (NEVER, NEVER));
     world.equal().await;
-    world.told("the opaque one", |s| matches!(s, PodEvent::Applied { name, .. } if &**name == "b")).await;
+    world.reported("the opaque one", |s| matches!(s, PodEvent::Applied { name, .. } if &**name == "b")).await;
     world.server.replace_in_place(pod("b").namespace("shop").running()).unwrap();
     world.server.delete("shop", "a").unwrap();
     world.equal().await;
-    assert_eq!(world.ends().len(), 2, "by UID: {:?}", world.ends());
+    assert_eq!(world.deletions().len(), 2, "by UID: {:?}", world.deletions());
 }
 
 #[tokio::test]
 async fn refusals_and_rubbish_skip_no_event() {
     // They come in the stream of a watch.
-    let mut world = World::listed([]).await;
+    let mut world = InformerHarness::listed([]).await;
     let cut = r#"{"type":"DELETED","object":{"metadata":{"name":"#;
     let faults = [
         Fault::error_event(0, StatusError::new(500, "etcd is away")),
@@ -217,20 +217,20 @@ async fn refusals_and_rubbish_skip_no_event() {
     for (number, fault) in faults.into_iter().enumerate() {
         world.server.inject(fault);
         world.server.drop_watches();
-        // An event that waits behind the rubbish, and one after it.
+        // One event waits behind the invalid line, and one comes after it.
         world.server.create(pod(format!("d{number}")).namespace("shop").running()).unwrap();
-        until("it was said", || world.server.pending_faults() == 0).await;
+        until("the line is sent", || world.server.pending_faults() == 0).await;
         world.server.delete("shop", &format!("d{number}")).unwrap();
         world.server.create(pod(format!("e{number}")).namespace("shop").running()).unwrap();
         world.equal().await;
     }
-    // The watches that were dropped before each of them ended too soon as well.
+    // The watches that were dropped before each fault ended too early as well.
     assert!(world.errors() >= 8, "{}", world.errors());
 }
 
 #[tokio::test]
 async fn truncated_line_is_requested_again() {
-    let mut world = World::listed([]).await;
+    let mut world = InformerHarness::listed([]).await;
     let spoiled = line(&world.server, "MODIFIED", "a", "1");
     world.server.inject(Fault::line(1, &spoiled[..spoiled.len() / 2]));
     world.server.drop_watches();
@@ -239,28 +239,28 @@ async fn truncated_line_is_requested_again() {
     }
     world.equal().await;
     assert!(world.errors() >= 1);
-    assert!(!world.count("relists_total{reason=\"undecodable\"} 1"), "the watch was resumed, not begun with a list");
+    assert!(!world.count("relists_total{reason=\"undecodable\"} 1"), "the watch is resumed without a list");
 }
 
 #[tokio::test]
 async fn huge_pod_is_read_like_any_other() {
-    // It has one and a half megabytes.
-    let mut world = World::listed([]).await;
+    // Its size is 1.5 MB.
+    let mut world = InformerHarness::listed([]).await;
     let huge =
         || pod("huge").namespace("shop").annotation("note", "x".repeat(1_500_000)).label("app", "huge").running();
     world.server.create(huge()).unwrap();
     world.equal().await;
-    world.listed_anew().await;
+    world.list_again().await;
     world.equal().await;
     let uid = world.uid("huge").as_str().into();
-    let content = world.view.get(&uid).unwrap().content.expect("it can be read");
+    let content = world.view.get(&uid).unwrap().content.expect("a readable pod");
     assert!(content.canonical.len() < 64 << 10, "the record is bounded: {}", content.canonical.len());
     assert!(world.count("watch_errors_total 0") && world.count("undecodable_pods_total 0"));
 }
 
 #[tokio::test]
 async fn throttled_requests_back_off_and_keep_the_view() {
-    let mut world = World::listed([]).await;
+    let mut world = InformerHarness::listed([]).await;
     let busy = |kind| Fault::failure(kind, StatusError::new(429, "too many requests").retry_after(1)).always();
     world.server.inject(busy(Kind::Watch));
     world.server.inject(busy(Kind::List));
@@ -272,27 +272,27 @@ async fn throttled_requests_back_off_and_keep_the_view() {
         if refused >= 5 { Ok(()) } else { Err(format!("{refused}")) }
     })
     .await;
-    // Half of 0.2 + 0.4 + 0.8 + 1.6 s, at least, lie before the fifth.
+    // Before the fifth request there are at least half of 0.2 + 0.4 + 0.8 + 1.6 s.
     assert!(begun.elapsed() >= Duration::from_millis(1_500), "{:?}", begun.elapsed());
-    assert_eq!(world.view.len(), 3, "the view stays");
-    world.hear();
-    assert!(world.ends().is_empty() && world.lists() == 1);
+    assert_eq!(world.view.len(), 3, "the view is kept");
+    world.read_events();
+    assert!(world.deletions().is_empty() && world.lists() == 1);
     world.server.clear_faults();
     world.equal().await;
-    assert_eq!(world.ends().len(), 1);
+    assert_eq!(world.deletions().len(), 1);
 }
 
 #[tokio::test]
 async fn watch_that_ends_at_once_backs_off() {
-    let mut world = World::listed([]).await;
+    let mut world = InformerHarness::listed([]).await;
     world.server.inject(Fault::end(0).always());
     let before = world.server.requests(Kind::Watch);
     world.server.drop_watches();
     let begun = Instant::now();
-    until("it began some times", || world.server.requests(Kind::Watch) - before >= 5).await;
-    // 0.2 + 0.4 + 0.8 s, at least, lie between four that ended at once.
+    until("several watches", || world.server.requests(Kind::Watch) - before >= 5).await;
+    // Between four watches that end at once there are at least 0.2 + 0.4 + 0.8 s.
     assert!(begun.elapsed() >= Duration::from_secs(1), "{:?}", begun.elapsed());
-    assert!(world.errors() >= 4, "each of them is counted: {}", world.errors());
+    assert!(world.errors() >= 4, "each one is counted: {}", world.errors());
     world.server.clear_faults();
     world.server.delete("shop", "a").unwrap();
     world.equal().await;
@@ -300,7 +300,7 @@ async fn watch_that_ends_at_once_backs_off() {
 
 #[tokio::test]
 async fn replaced_token_is_read_after_a_refusal() {
-    let server = World::server().await;
+    let server = InformerHarness::server().await;
     let refuse = |kind, valid: &'static str| {
         let is_other = move |request: &Request| request.authorization.as_deref() != Some(valid);
         Fault::status(kind, 401).always().when(is_other)
@@ -320,19 +320,19 @@ async fn replaced_token_is_read_after_a_refusal() {
     let path = folder.path().join("kubeconfig");
     std::fs::write(&path, document.to_string()).unwrap();
     let cluster = ClusterConnection::find(&Search { kubeconfig: Some(path), ..Search::default() }).unwrap();
-    let mut world = World::watching(server, &cluster, PodSelection::default(), (NEVER, NEVER));
+    let mut world = InformerHarness::watching(server, &cluster, PodSelection::default(), (NEVER, NEVER));
     world.equal().await;
     let view = world.view.len();
-    // The old one is worth nothing at once, and the new one comes a little later.
+    // The old token is revoked at once, and the new one arrives a little later.
     world.server.clear_faults();
     world.server.inject(refuse(Kind::List, "Bearer second"));
     world.server.inject(refuse(Kind::Watch, "Bearer second"));
     let (begun, asked) = (Instant::now(), world.server.requests(Kind::Watch));
     world.server.drop_watches();
     world.server.delete("shop", "a").unwrap();
-    until("the old token was refused twice", || world.server.requests(Kind::Watch) >= asked + 2).await;
-    world.hear();
-    assert!(world.view.len() == view && world.ends().is_empty(), "the view stays");
+    until("the old token is refused twice", || world.server.requests(Kind::Watch) >= asked + 2).await;
+    world.read_events();
+    assert!(world.view.len() == view && world.deletions().is_empty(), "the view is kept");
     std::fs::write(&token, "second").unwrap();
     world.equal().await;
     assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
@@ -340,10 +340,10 @@ async fn replaced_token_is_read_after_a_refusal() {
 
 #[tokio::test]
 async fn regular_relist_finds_missed_events() {
-    let mut world = World::with_timers([], PodSelection::default(), Duration::from_secs(1), NEVER).await;
+    let mut world = InformerHarness::with_timers([], PodSelection::default(), Duration::from_secs(1), NEVER).await;
     world.equal().await;
     let uid = world.uid("b").as_str().into();
-    let digest = |world: &World| world.view.get(&uid).unwrap().content.unwrap().digest;
+    let digest = |world: &InformerHarness| world.view.get(&uid).unwrap().content.unwrap().digest;
     let before = digest(&world);
     world.server.silently(|api| {
         api.create(pod("d").namespace("shop").running()).unwrap();
@@ -352,5 +352,5 @@ async fn regular_relist_finds_missed_events() {
     });
     world.equal().await;
     assert_ne!(digest(&world), before);
-    assert!(world.ends().is_empty(), "no event told it: {:?}", world.told);
+    assert!(world.deletions().is_empty(), "no event reports it: {:?}", world.events);
 }

@@ -1,4 +1,4 @@
-//! What the log says when the watches of many namespaces fail together.
+//! The log when the watches of many namespaces fail together.
 
 use std::{fmt::Debug, sync::Mutex};
 
@@ -6,7 +6,7 @@ use tracing::{Event, Metadata, Subscriber, field, span};
 
 use super::*;
 
-/// The messages of the current thread.
+/// The log messages of the current thread.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<String>>>);
 
@@ -48,7 +48,7 @@ async fn outage_of_many_namespaces_logs_few_lines() {
     const NAMESPACES: usize = 40;
     let log = Log::default();
     let _logged = tracing::subscriber::set_default(log.clone());
-    let server = World::server().await;
+    let server = InformerHarness::server().await;
     server.inject(Fault::status(Kind::List, 503).always());
     let cluster = ClusterConnection::at(&server.url()).unwrap();
     let (common, clock, metrics) = (SharedByWatches::default(), Clock::start(), Metrics::new(NAMESPACES));
@@ -72,18 +72,18 @@ async fn outage_of_many_namespaces_logs_few_lines() {
         };
         tasks.spawn(Informer::new(watch, Some(&format!("ns-{watch}")), &cluster, setup).run());
     }
-    until("every list failed several times", || server.requests(Kind::List) > 160).await;
+    until("every list has failed several times", || server.requests(Kind::List) > 160).await;
     server.clear_faults();
     let mut lists = 0;
     eventually("every list", SOON, async || {
-        while let Ok(told) = pod_events.try_recv() {
-            lists += usize::from(matches!(told, PodEvent::Listed { .. }));
+        while let Ok(event) = pod_events.try_recv() {
+            lists += usize::from(matches!(event, PodEvent::Listed { .. }));
         }
         if lists == NAMESPACES { Ok(()) } else { Err(lists.to_string()) }
     })
     .await;
     assert_eq!(log.count("request for pods failed"), 1, "{:?}", log.0);
-    // The one that was logged, and the last of all.
+    // The logged failure, and the last one.
     assert!((1..=2).contains(&log.count("succeed again")), "{:?}", log.0);
     assert_eq!(log.count("failing=0"), 1, "{:?}", log.0);
     assert_eq!(log.count("pods listed"), 5, "{:?}", log.0);

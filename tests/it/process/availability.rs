@@ -1,10 +1,10 @@
-//! What is not there yet is waited for, and shown.
+//! A start without the API server, the registry or some rights: the process waits, and shows what is missing.
 
 use std::net::TcpListener;
 
 use pod_registrar::model::ids::DEFAULT_OWNER;
 
-use super::world::{CLUSTER, Kube, World};
+use super::world::{CLUSTER, Kube, ProcessHarness};
 use crate::support::{
     Controller, RegistryTask, SOON,
     apiserver::{Fault, Kind},
@@ -14,7 +14,7 @@ use crate::support::{
 #[tokio::test]
 async fn refusals_at_startup_are_retried() {
     // Until the API server accepts the controller, the process is live and not ready.
-    let world = World::start().await;
+    let world = ProcessHarness::start().await;
     world.kube.create(0..5);
     let api = &world.kube.api;
     for (kind, code) in [(Kind::Namespace, 403), (Kind::Namespace, 401), (Kind::List, 403), (Kind::List, 401)] {
@@ -57,7 +57,7 @@ async fn missing_registry_at_startup_is_waited_for() {
     assert!(controller.is_running());
 }
 
-/// The watch makes it ready, whatever the registry does.
+/// The watch decides about readiness, not the registry.
 async fn until_ready(controller: &mut Controller) {
     eventually("ready", SOON, async || match controller.page("/readyz").await {
         (200, _) => Ok(()),
@@ -69,12 +69,12 @@ async fn until_ready(controller: &mut Controller) {
 #[tokio::test]
 async fn controller_is_ready_after_its_first_list() {
     // It stays ready from then on.
-    let world = World::start().await;
+    let world = ProcessHarness::start().await;
     let api = &world.kube.api;
     world.kube.create(0..5);
     api.inject(Fault::status(Kind::List, 500).always());
     let mut controller = world.controller();
-    until("it has asked for a list", || api.requests(Kind::List) > 0).await;
+    until("a list is requested", || api.requests(Kind::List) > 0).await;
     let (status, text) = controller.page("/readyz").await;
     assert_eq!((status, text.lines().next()), (503, Some("[-]watch failed: 0 of 1 have delivered a complete list")));
     assert!(world.registry().writer(CLUSTER, DEFAULT_OWNER).await.map_or(true, |writer| writer["pods"] == 0));
@@ -88,12 +88,12 @@ async fn controller_is_ready_after_its_first_list() {
         _ => Ok(()),
     })
     .await;
-    assert_eq!(controller.page("/readyz").await.0, 200, "what it knows is still of use");
+    assert_eq!(controller.page("/readyz").await.0, 200, "its view is still useful");
 }
 
 #[tokio::test]
 async fn metrics_count_what_the_controller_did() {
-    let world = World::start().await;
+    let world = ProcessHarness::start().await;
     world.kube.create(0..12);
     let mut controller = world.controller();
     world.equal().await;
@@ -129,7 +129,7 @@ async fn metrics_count_what_the_controller_did() {
 
 #[tokio::test]
 async fn rejected_selectors_end_with_code_2() {
-    let world = World::start().await;
+    let world = ProcessHarness::start().await;
     for selector in [["--label-selector", "app in (web"], ["--field-selector", "nosuch"]] {
         let mut controller = world.controller_with(&selector);
         assert_eq!(controller.code().await, 2, "{selector:?}");
@@ -139,5 +139,5 @@ async fn rejected_selectors_end_with_code_2() {
     world.kube.api.inject(Fault::status(Kind::List, 400).always());
     let mut unselected = world.controller();
     unselected.log_line("request for pods failed; retrying").await;
-    assert!(unselected.is_running(), "without selectors it is no setting's fault");
+    assert!(unselected.is_running(), "without selectors no setting is to blame");
 }

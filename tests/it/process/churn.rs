@@ -1,4 +1,4 @@
-//! Random comings and goings, and what the registry's log must look like after them.
+//! Random changes of pods, and what the registry's change log must look like afterwards.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::world::Kube;
 
-/// Pods that come, change and go at random, and which ever went.
+/// Pods that are created, changed and deleted at random, and the UIDs of the deleted ones.
 pub(super) struct Churn<'a> {
     kube: &'a Kube,
     pub(super) random: fastrand::Rng,
@@ -23,7 +23,7 @@ impl<'a> Churn<'a> {
         Self { kube, random: fastrand::Rng::with_seed(seed), created: 0, gone: HashSet::new() }
     }
 
-    /// One random change.
+    /// Makes one random change.
     pub(super) fn step(&mut self) {
         let pods: Vec<(String, String)> = self.kube.api.uids().into_iter().collect();
         let drawn = self.random.usize(..pods.len());
@@ -41,7 +41,7 @@ impl<'a> Churn<'a> {
                 self.gone.insert(uid.clone());
             }
             _ => {
-                // As a StatefulSet does: the name lives on, the pod does not.
+                // As a StatefulSet does: another pod under the same name.
                 self.kube.api.delete(namespace, name).unwrap();
                 self.gone.insert(uid.clone());
                 self.kube.api.create(pod(name).label("app", "again").running()).unwrap();
@@ -49,7 +49,7 @@ impl<'a> Churn<'a> {
         }
     }
 
-    /// Random changes for a while.
+    /// Makes random changes for a while.
     pub(super) async fn go_on(&mut self, time: Duration) {
         let end = Instant::now() + time;
         while Instant::now() < end {
@@ -59,13 +59,13 @@ impl<'a> Churn<'a> {
     }
 }
 
-/// Every pod was put before it was deleted, and never again; only what had gone was deleted.
+/// Checks that each pod was put before it was deleted, and never again, and that only deleted pods were deregistered.
 pub(super) fn assert_in_order(changes: &[Value], gone: &HashSet<String>) {
     assert_in_order_but_for(changes, gone, |_, _| false);
 }
 
-/// The same, but for a new leader whose view lagged, as that of one which was paused may: it may put once more what the one
-/// before it has deleted. That it made it good is for the caller to see.
+/// Like [`assert_in_order`], but a new leader may put a record once more that the leader before it deleted: its view
+/// may lag if it was paused. The caller checks that this is repaired.
 pub(super) fn assert_in_order_of_leaders(changes: &[Value], gone: &HashSet<String>) {
     assert_in_order_but_for(changes, gone, |before, after| after["epoch"].as_u64() > before["epoch"].as_u64());
 }
@@ -78,7 +78,7 @@ fn assert_in_order_but_for(changes: &[Value], gone: &HashSet<String>, allowed: i
             assert!(allowed(before, change), "{change} after {before}");
         }
         if change["op"] == "delete" {
-            assert!(gone.contains(id), "a pod that lives was deleted: {change}");
+            assert!(gone.contains(id), "an existing pod was deregistered: {change}");
             ended.insert(id, change);
         }
     }

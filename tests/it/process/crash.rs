@@ -1,10 +1,10 @@
-//! The controller is killed, at random moments of a life with churn.
+//! The controller is killed at random moments, under churn.
 
 use std::time::Duration;
 
 use super::{
     churn::{Churn, assert_in_order},
-    world::{CLUSTER, World},
+    world::{CLUSTER, ProcessHarness},
 };
 use crate::support::{SOON, seed};
 
@@ -13,7 +13,7 @@ const PODS: usize = 150;
 
 #[tokio::test]
 async fn kills_at_random_moments_lose_and_invent_nothing() {
-    let world = World::start().await;
+    let world = ProcessHarness::start().await;
     world.kube.create(0..PODS);
     let mut churn = Churn::new(&world.kube, seed());
     for _ in 0..ROUNDS {
@@ -21,7 +21,7 @@ async fn kills_at_random_moments_lose_and_invent_nothing() {
         let moment = Duration::from_millis(churn.random.u64(..600));
         churn.go_on(moment).await;
         controller.kill();
-        // Less than what the brake lets through at once.
+        // Fewer than the absence guard lets through at once.
         for _ in 0..10 {
             churn.step();
         }

@@ -1,10 +1,10 @@
-//! A token for the registry, and its renewal; credentials for the cluster from a plugin.
+//! A renewed token for the registry, and credentials for the cluster from a plugin.
 
 use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::world::{CLUSTER, Kube, World};
+use super::world::{CLUSTER, Kube, ProcessHarness};
 use crate::support::{
     Child, Controller, ForwardProxy, RegistryProcess, SOON, TlsFront,
     apiserver::{Fault, Kind, Request},
@@ -31,7 +31,7 @@ async fn refused_token_is_read_again_and_never_shown() {
     kube.create(5..7);
     let refused = "requests_total{operation=\"write\",outcome=\"unauthorized\"}";
     eventually("the token is refused", SOON, async || match controller.figure(refused).await {
-        0.0 => Err("it is not".to_owned()),
+        0.0 => Err("not yet".to_owned()),
         _ => Ok(()),
     })
     .await;
@@ -42,7 +42,7 @@ async fn refused_token_is_read_again_and_never_shown() {
     assert!(!controller.page("/metrics").await.1.contains("-secret"));
 }
 
-/// Requests to the API server need this token from now on.
+/// From now on, requests to the API server need this token.
 fn accept_only(kube: &Kube, token: &'static str) {
     kube.api.clear_faults();
     for kind in [Kind::List, Kind::Watch, Kind::Get, Kind::Namespace, Kind::Lease] {
@@ -51,7 +51,7 @@ fn accept_only(kube: &Kube, token: &'static str) {
     }
 }
 
-/// Makes a shell script the kubeconfig's credential plugin.
+/// Makes a shell script the credential plugin of the kubeconfig.
 async fn use_plugin(kube: &Kube, script: &str) -> TlsFront {
     let path = kube.folder.path().join("plugin.sh");
     write(&path, script);
@@ -62,7 +62,7 @@ async fn use_plugin(kube: &Kube, script: &str) -> TlsFront {
     use_user(kube, &json!({"exec": exec})).await
 }
 
-/// Gives the kubeconfig's user these members, and its cluster TLS: credentials are not sent without it.
+/// Adds these members to the user of the kubeconfig, and TLS to its cluster: credentials are not sent without TLS.
 async fn use_user(kube: &Kube, user: &Value) -> TlsFront {
     let (front, cluster) = TlsFront::of_cluster(&kube.api.url(), kube.folder.path()).await;
     let document = json!({
@@ -75,7 +75,7 @@ async fn use_user(kube: &Kube, user: &Value) -> TlsFront {
     front
 }
 
-/// Prints the token in a file, and counts its runs.
+/// A plugin that prints the token in a file, and counts its runs.
 const PRINT: &str = r#"echo run >> "$FOLDER/runs"
 printf '{"kind":"ExecCredential","apiVersion":"client.authentication.k8s.io/v1","status":{"token":"%s"}}' "$(cat "$FOLDER/token")"
 "#;
@@ -83,7 +83,7 @@ printf '{"kind":"ExecCredential","apiVersion":"client.authentication.k8s.io/v1",
 #[tokio::test]
 async fn plugin_runs_once_and_again_after_401() {
     // All clients share the credential of one run.
-    let world = World::start().await;
+    let world = ProcessHarness::start().await;
     let folder = world.kube.folder.path().to_owned();
     write(folder.join("token"), "first-s3cret");
     let _front = use_plugin(&world.kube, PRINT).await;
@@ -110,7 +110,7 @@ async fn plugin_runs_once_and_again_after_401() {
 
 #[tokio::test]
 async fn failing_plugin_is_retried_and_shows_no_secret() {
-    let world = World::start().await;
+    let world = ProcessHarness::start().await;
     world.kube.create(0..2);
     let _front = use_plugin(&world.kube, "echo out-s3cret; echo err-s3cret >&2; exit 7").await;
     let mut controller = world.controller();
@@ -126,12 +126,12 @@ async fn failing_plugin_is_retried_and_shows_no_secret() {
 
 #[tokio::test]
 async fn credentials_are_not_sent_to_plain_http() {
-    let world = World::start().await;
+    let world = ProcessHarness::start().await;
     world.kube.create(0..2);
     drop(use_user(&world.kube, &json!({"token": "s3cret"})).await);
     let document = std::fs::read_to_string(&world.kube.kubeconfig).unwrap();
     let mut document: Value = serde_json::from_str(&document).unwrap();
-    // Credentials are sent to the machine itself, but not through a proxy.
+    // Credentials are sent to a loopback address without TLS, but not through a proxy.
     let url = world.kube.api.url();
     let proxy = ForwardProxy::start(url.trim_start_matches("http://").trim_end_matches('/').parse().unwrap()).await;
     document["clusters"][0]["cluster"] = json!({"server": url, "proxy-url": format!("http://{}", proxy.address)});
@@ -150,7 +150,7 @@ async fn credentials_are_not_sent_to_plain_http() {
 
 #[tokio::test]
 async fn hanging_plugin_ends_with_the_controller() {
-    let world = World::start().await;
+    let world = ProcessHarness::start().await;
     let _front =
         use_plugin(&world.kube, r#"sleep 600 & echo $! > "$FOLDER/pid.new"; mv "$FOLDER/pid.new" "$FOLDER/pid"; wait"#)
             .await;
@@ -163,7 +163,7 @@ async fn hanging_plugin_ends_with_the_controller() {
     let pid = std::fs::read_to_string(pid).unwrap();
     // A zombie has no command line.
     let runs = || std::fs::read(format!("/proc/{}/cmdline", pid.trim())).is_ok_and(|line| !line.is_empty());
-    until("what the plugin started is gone", || !runs()).await;
+    until("the plugin's child process is gone", || !runs()).await;
 }
 
 #[tokio::test]

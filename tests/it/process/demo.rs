@@ -1,10 +1,10 @@
-//! `demo`: everything at work on embedded defaults.
+//! The command `demo`: all parts in one process, with its defaults.
 
 use crate::support::Child;
 
 #[tokio::test]
 async fn demo_shows_pods_and_ends_with_code_0() {
-    // Pods come, change and go, and the demo ends by itself.
+    // Pods are created, changed and deleted, and the demo ends when its time is over.
     let arguments =
         ["demo", "--pods", "15", "--churn", "10", "--seed", "7", "--duration", "5s", "--listen", "127.0.0.1:0"];
     let mut demo = Child::start(&arguments);

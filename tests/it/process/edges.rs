@@ -1,4 +1,4 @@
-//! What surrounds the process: pipes that nobody reads, strangers at the admin address, and a panic.
+//! The surroundings of the process: pipes that are not read, strangers at the admin address, and a panic.
 
 use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
@@ -13,10 +13,10 @@ use pod_registrar::telemetry::{
 };
 use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
-use super::world::{Kube, World};
+use super::world::{Kube, ProcessHarness};
 use crate::support::{Child, SOON, apiserver::Kind, eventually, http_client, until};
 
-/// The kubelet's patience with a probe, as in `deploy/`.
+/// The probe timeout of the kubelet, as in `deploy/`.
 const PROBE: Duration = Duration::from_secs(2);
 
 /// A port that was free a moment ago, on every address.
@@ -39,8 +39,8 @@ async fn answers(address: SocketAddr, path: &str) {
     .await;
 }
 
-/// Starts a controller whose log goes into a pipe that is never read, and waits until that pipe is full.
-async fn controller_with_a_full_pipe(world: &World) -> (Child, SocketAddr) {
+/// Starts a controller whose log goes into a pipe that is not read, and waits until the pipe is full.
+async fn controller_with_a_full_pipe(world: &ProcessHarness) -> (Child, SocketAddr) {
     let port = free_port().to_string();
     let arguments = [
         "run",
@@ -55,7 +55,7 @@ async fn controller_with_a_full_pipe(world: &World) -> (Child, SocketAddr) {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port.parse().unwrap()));
     answers(address, "/livez").await;
     eventually("lines are dropped", SOON, async || {
-        // Each of these is told in a line.
+        // Each of these causes one line.
         for _ in 0..200 {
             let mut stream = TcpStream::connect(address).await.map_err(|e| e.to_string())?;
             stream.write_all(b"no HTTP\r\n\r\n").await.map_err(|e| e.to_string())?;
@@ -73,7 +73,7 @@ async fn controller_with_a_full_pipe(world: &World) -> (Child, SocketAddr) {
 
 #[tokio::test]
 async fn full_stderr_pipe_blocks_neither_work_nor_signals() {
-    let world = World::start().await;
+    let world = ProcessHarness::start().await;
     let (mut controller, address) = controller_with_a_full_pipe(&world).await;
     world.kube.create(0..50);
     world.kube.equals(&world.registry(), SOON).await;
@@ -86,23 +86,23 @@ async fn full_stderr_pipe_blocks_neither_work_nor_signals() {
     assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
 }
 
-/// The lines of 10,000 pods are more than a pipe holds: `watch` is in the middle of its output when it has to stop.
+/// The lines of 10,000 pods are more than a pipe holds, so `watch` is in the middle of its output when it has to stop.
 #[tokio::test]
 async fn unread_stdout_does_not_delay_sigterm() {
     let kube = Kube::start().await;
     kube.create(0..10_000);
     let arguments = ["watch", "--kubeconfig", kube.kubeconfig.to_str().unwrap()];
     let mut watch = Child::start_unread(&arguments, "info");
-    // It prints each page of the list as it arrives, which is more than a pipe holds.
-    until("further pages are asked for", || kube.api.requests(Kind::List) > 2).await;
+    // It prints each page of the list when it arrives; a page is more than a pipe holds.
+    until("further pages are requested", || kube.api.requests(Kind::List) > 2).await;
     watch.terminate();
     assert_eq!(watch.code().await, 0);
 }
 
 #[tokio::test]
 async fn admin_address_answers_on_ipv4_and_ipv6() {
-    // Idle connections do not hinder it.
-    let world = World::start().await;
+    // Idle connections do not block the probes.
+    let world = ProcessHarness::start().await;
     let port = free_port();
     let arguments = [
         "run",
@@ -129,10 +129,10 @@ async fn admin_address_answers_on_ipv4_and_ipv6() {
     }
 }
 
-/// What the panicking process puts into its message.
+/// The panic message of the child process.
 const PANIC_VARIABLE: &str = "POD_REGISTRAR_TEST_PANIC_MESSAGE";
 
-/// The process of the next test, which panics in a task of its runtime and would otherwise go on.
+/// The child process of the next test. It panics in a task of its runtime, and would go on otherwise.
 #[test]
 #[ignore = "ends its process; run by panic_ends_the_process"]
 fn panicking_process() {

@@ -1,5 +1,5 @@
-//! The controller is killed at every step of a small life: before the registry has seen its n-th request, and after it has
-//! answered it, for every n until the life is over.
+//! The controller is killed at every step of a short history: before the registry has received request number n, and
+//! after it has answered it, for every n.
 
 use std::{
     collections::HashSet,
@@ -8,17 +8,17 @@ use std::{
 
 use super::{
     churn::assert_in_order,
-    world::{CLUSTER, World, name},
+    world::{CLUSTER, ProcessHarness, name},
 };
 use crate::support::{Controller, SOON, eventually};
 
-/// Steps that there are at least: what the registry can do, a session, its inventory, the first records, and three changes.
+/// The fewest steps: capabilities, a session, the inventory, the first records, and three changes.
 const STEPS_AT_LEAST: usize = 7;
 
 #[tokio::test]
 async fn kill_before_any_request_loses_nothing() {
-    // The request does not reach the registry, and nothing is invented.
-    let hold = |world: &World, step| {
+    // The request does not reach the registry.
+    let hold = |world: &ProcessHarness, step| {
         let seen = AtomicUsize::new(0);
         world.proxy.hold(move |_, _| seen.fetch_add(1, Ordering::Relaxed) >= step);
     };
@@ -27,18 +27,18 @@ async fn kill_before_any_request_loses_nothing() {
 
 #[tokio::test]
 async fn kill_before_any_answer_loses_nothing() {
-    // The registry's answer does not reach the process, and nothing is invented.
-    let keep = |world: &World, step| {
+    // The registry's answer does not reach the process.
+    let keep = |world: &ProcessHarness, step| {
         let seen = AtomicUsize::new(0);
         world.proxy.keep_answers(move |_, _| seen.fetch_add(1, Ordering::Relaxed) >= step);
     };
-    let answered = |world: &World| world.proxy.seen().iter().filter(|exchange| exchange.reached).count();
+    let answered = |world: &ProcessHarness| world.proxy.seen().iter().filter(|exchange| exchange.reached).count();
     at_every_step(keep, |world, step| answered(world) > step).await;
 }
 
-async fn at_every_step(stop_at: impl Fn(&World, usize), stuck: impl Fn(&World, usize) -> bool) {
+async fn at_every_step(stop_at: impl Fn(&ProcessHarness, usize), stuck: impl Fn(&ProcessHarness, usize) -> bool) {
     for step in 0.. {
-        let world = World::start().await;
+        let world = ProcessHarness::start().await;
         world.kube.create(0..4);
         stop_at(&world, step);
         let mut controller = world.controller();
@@ -56,20 +56,20 @@ async fn at_every_step(stop_at: impl Fn(&World, usize), stuck: impl Fn(&World, u
         world.kube.equals(&world.registry(), SOON * 2).await;
         let changes = world.registry().changes(CLUSTER).await.unwrap();
         assert_in_order(&changes, &gone);
-        let about_it: Vec<_> = changes.iter().filter(|change| gone.contains(change["id"].as_str().unwrap())).collect();
-        // A pod that went before its first record was on its way owes nothing.
-        let ended = about_it.last().is_none_or(|last| last["op"] == "delete");
-        assert!(ended && gone.len() == 1, "step {step}: {about_it:?}");
+        let of_gone: Vec<_> = changes.iter().filter(|change| gone.contains(change["id"].as_str().unwrap())).collect();
+        // A pod that was deleted before its first record was sent needs no deletion.
+        let ended = of_gone.last().is_none_or(|last| last["op"] == "delete");
+        assert!(ended && gone.len() == 1, "step {step}: {of_gone:?}");
         if over {
-            assert!(step >= STEPS_AT_LEAST, "the life was over after {step} requests");
+            assert!(step >= STEPS_AT_LEAST, "the history was over after {step} requests");
             return;
         }
     }
 }
 
-type Change = fn(&World, &mut HashSet<String>);
+type Change = fn(&ProcessHarness, &mut HashSet<String>);
 
-/// What happens in the cluster, one after another, each when the one before was registered.
+/// The changes in the cluster. Each is made when the one before is registered.
 const LIFE: [Change; 3] = [
     |world, _| world.kube.create(4..5),
     |world, _| world.kube.label(&name(1), "changed"),
@@ -79,15 +79,15 @@ const LIFE: [Change; 3] = [
     },
 ];
 
-/// Waits until the registry equals the cluster, or the controller is stuck at its step: whether it is equal.
-async fn reached(world: &World, controller: &mut Controller, stuck: impl Fn() -> bool) -> bool {
+/// Waits until the registry equals the cluster (`true`) or the controller is stuck at its step (`false`).
+async fn reached(world: &ProcessHarness, controller: &mut Controller, stuck: impl Fn() -> bool) -> bool {
     eventually("the next step", SOON * 2, async || {
         if stuck() {
             return Ok(false);
         }
         assert!(controller.is_running());
         let pending = match controller.figure("first_complete_sync_seconds").await {
-            0.0 => return Err("it is not in step yet".to_owned()),
+            0.0 => return Err("not in sync yet".to_owned()),
             _ => controller.figure("pending").await,
         };
         let has = world.registry().ids(CLUSTER, pod_registrar::model::ids::DEFAULT_OWNER).await?;

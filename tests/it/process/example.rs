@@ -1,4 +1,4 @@
-//! `docs/examples/registry.py`: the smallest registry that a controller works with.
+//! `docs/examples/registry.py`, the smallest registry that the controller works with.
 
 use std::{
     io::{BufRead as _, BufReader, ErrorKind},
@@ -13,14 +13,14 @@ use crate::{
     support::{Controller, Reader, SOON, notice},
 };
 
-/// The example as a process. Dropping it kills it.
+/// The example as a process. It is killed when this is dropped.
 struct Example {
     process: Child,
     url: String,
 }
 
 impl Example {
-    /// Starts it on a port of its own; nothing where Python is missing.
+    /// Starts the example on a port of its own. Returns `None` if Python is missing.
     fn start() -> Option<Self> {
         let file = project::root().join("docs/examples/registry.py");
         let spawned = Command::new("python3").arg(file).arg("0").stdout(Stdio::piped()).spawn();
@@ -53,7 +53,7 @@ async fn example_registry_equals_the_cluster() {
     kube.label(&name(1), "changed");
     kube.delete(2..4);
     kube.equals(&registry, SOON).await;
-    // What changed while no controller was running is found by the inventory.
+    // The inventory shows what changed while no controller was running.
     controller.synced().await;
     controller.kill();
     kube.create(8..9);

@@ -2,7 +2,7 @@
 
 use pod_registrar::model::ids::DEFAULT_OWNER;
 
-use super::world::{CLUSTER, Kube, World};
+use super::world::{CLUSTER, Kube, ProcessHarness};
 use crate::support::{
     Controller, RegistryTask, SOON,
     apiserver::{Fault, Kind},
@@ -10,29 +10,29 @@ use crate::support::{
 };
 
 /// A controller whose first writes wait in the proxy.
-async fn stuck(world: &World) -> Controller {
+async fn stuck(world: &ProcessHarness) -> Controller {
     world.kube.create(0..20);
     world.proxy.hold_writes();
     let controller = world.controller();
-    until("a write is under way", || world.proxy.seen().iter().any(|exchange| exchange.writes())).await;
+    until("a write is in flight", || world.proxy.seen().iter().any(|exchange| exchange.writes())).await;
     controller
 }
 
 #[tokio::test]
 async fn sigterm_finishes_requests_and_ends_with_code_0() {
     // The session is closed.
-    let world = World::start().await;
+    let world = ProcessHarness::start().await;
     let mut controller = stuck(&world).await;
     let under_way = world.proxy.seen().iter().filter(|exchange| exchange.writes()).count();
     controller.terminate();
     controller.log_line("stopping").await;
-    assert!(controller.is_running(), "it waits for what is in flight");
+    assert!(controller.is_running(), "it waits for the writes in flight");
     world.proxy.release();
     assert_eq!(controller.code().await, 0);
     assert!(controller.logged("session closed"));
     let seen = world.proxy.seen();
     let writes: Vec<_> = seen.iter().filter(|exchange| exchange.writes()).collect();
-    assert_eq!(writes.len(), under_way, "nothing new is begun");
+    assert_eq!(writes.len(), under_way, "no other write is sent");
     assert!(writes.iter().all(|exchange| exchange.answer.as_ref().is_some_and(|(status, _)| *status < 300)));
     let acknowledged: usize = writes.iter().map(|exchange| exchange.acknowledged().len()).sum();
     let writer = world.registry().writer(CLUSTER, DEFAULT_OWNER).await.unwrap();
@@ -43,14 +43,14 @@ async fn sigterm_finishes_requests_and_ends_with_code_0() {
 #[tokio::test]
 async fn sigterm_during_startup_ends_with_code_0() {
     // The registry or the cluster has not answered yet.
-    let world = World::start().await;
+    let world = ProcessHarness::start().await;
     world.kube.api.inject(Fault::hang(Kind::Namespace).always());
     let mut controller = world.controller();
     until("the cluster is asked", || world.kube.api.requests(Kind::Namespace) > 0).await;
     controller.terminate();
     assert_eq!(controller.code().await, 0);
 
-    let world = World::start().await;
+    let world = ProcessHarness::start().await;
     world.proxy.hold(|_, _| true);
     let mut controller = world.controller();
     until("the registry is asked", || !world.proxy.seen().is_empty()).await;
@@ -60,11 +60,11 @@ async fn sigterm_during_startup_ends_with_code_0() {
 
 #[tokio::test]
 async fn second_signal_ends_at_once_with_code_130() {
-    let world = World::start().await;
+    let world = ProcessHarness::start().await;
     let mut controller = stuck(&world).await;
     controller.terminate();
     controller.log_line("stopping").await;
-    assert!(controller.is_running(), "the registry hangs");
+    assert!(controller.is_running(), "it waits for the registry");
     controller.terminate();
     assert_eq!(controller.code().await, 130);
     assert!(world.registry().ids(CLUSTER, DEFAULT_OWNER).await.unwrap().is_empty());
@@ -79,7 +79,7 @@ async fn sigterm_during_an_outage_ends_with_code_0() {
     let address = reserved.local_addr().unwrap();
     drop(reserved);
     let mut controller = Controller::start(&kube.kubeconfig, &format!("http://{address}"), &[]);
-    eventually("it is ready, and owes everything", SOON, async || {
+    eventually("it is ready, and everything is pending", SOON, async || {
         match (controller.page("/readyz").await.0, controller.figure("pods").await) {
             (200, 2_000.0) => Ok(()),
             other => Err(format!("{other:?}")),

@@ -1,26 +1,27 @@
-//! Two controllers under one name: the one that opened its session later writes, and the other stands by until it has gone.
+//! Two controllers with one cluster id: the one that opened its session later writes, and the other waits until it
+//! ends.
 
 use pod_registrar::model::ids::DEFAULT_OWNER;
 
-use super::world::{CLUSTER, World, name};
+use super::world::{CLUSTER, ProcessHarness, name};
 use crate::support::{Controller, SOON, eventually, until};
 
 #[tokio::test]
 async fn fenced_controllers_late_writes_change_nothing() {
-    // It takes over once the other controller is gone.
-    let world = World::start().await;
+    // It takes over when the other controller has ended.
+    let world = ProcessHarness::start().await;
     world.kube.create(0..3);
     let mut first = world.controller();
     first.synced().await;
     world.proxy.hold_writes();
     world.kube.label(&name(0), "late");
     let uid = world.kube.uid(&name(0));
-    until("its write is under way", || {
+    until("its write is in flight", || {
         world.proxy.seen().iter().any(|exchange| exchange.answer.is_none() && exchange.writes_about(&uid))
     })
     .await;
 
-    // As after a registry's restoration: otherwise the second one waits until the first one misses a heartbeat.
+    // As after a restored registry. Otherwise the second controller waits until the first one misses a heartbeat.
     world.registry().close_session(CLUSTER, DEFAULT_OWNER, 1).await;
     let mut second = Controller::start(&world.kube.kubeconfig, world.registry_url(), &[]);
     second.synced().await;

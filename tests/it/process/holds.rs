@@ -1,15 +1,15 @@
-//! Deletions that a change of settings would cause wait for a person, who approves exactly what was shown.
+//! Deletions that a change of settings would cause wait for the operator, who approves exactly what is shown.
 
 use serde_json::{Value, json};
 
-use super::world::{CLUSTER, World, name};
+use super::world::{CLUSTER, ProcessHarness, name};
 use crate::support::{Child, Controller, SOON, eventually, http_client, until};
 use pod_registrar::model::ids::DEFAULT_OWNER;
 
 const LEASE: [&str; 2] = ["--approval-lease", "default/registrar"];
 
-/// Gives the cluster an empty lease, as the deployment does.
-async fn lease(world: &World) -> String {
+/// Creates an empty Lease, as the deployment does.
+async fn lease(world: &ProcessHarness) -> String {
     let leases = format!("{}/apis/coordination.k8s.io/v1/namespaces/default/leases", world.kube.api.url());
     let lease = json!({"metadata": {"name": "registrar"}, "spec": {}});
     let answer = http_client().post(&leases).json(&lease).send().await.unwrap();
@@ -23,11 +23,11 @@ async fn held(controller: &mut Controller) -> Vec<Value> {
     serde_json::from_str::<Value>(&text).unwrap()["holds"].as_array().unwrap().clone()
 }
 
-async fn records(world: &World) -> usize {
+async fn records(world: &ProcessHarness) -> usize {
     world.registry().ids(CLUSTER, DEFAULT_OWNER).await.unwrap().len()
 }
 
-async fn approve(world: &World, hold: &str, lease: &str) -> (i32, String) {
+async fn approve(world: &ProcessHarness, hold: &str, lease: &str) -> (i32, String) {
     let kubeconfig = world.kube.kubeconfig.to_str().unwrap().to_owned();
     let mut said = Child::start(&["approve", hold, "--approval-lease", lease, "--kubeconfig", &kubeconfig]);
     let code = said.code().await;
@@ -36,7 +36,7 @@ async fn approve(world: &World, hold: &str, lease: &str) -> (i32, String) {
 
 #[tokio::test]
 async fn approval_releases_records_of_narrowed_settings() {
-    let world = World::start().await;
+    let world = ProcessHarness::start().await;
     lease(&world).await;
     world.kube.create(0..6);
     for number in 0..3 {
@@ -101,10 +101,10 @@ async fn approval_releases_records_of_narrowed_settings() {
     .await;
 }
 
-/// The name that a person read is a former one by the time of the approval: it covers what it named and is still held.
+/// The hold has changed between reading and approval: the approval covers only what its id stands for.
 #[tokio::test]
 async fn former_hold_name_approves_what_is_left() {
-    let world = World::start().await;
+    let world = ProcessHarness::start().await;
     lease(&world).await;
     world.kube.create(0..6);
     (0..3).for_each(|number| world.kube.label(&name(number), "other"));
@@ -122,7 +122,7 @@ async fn former_hold_name_approves_what_is_left() {
         other => Err(format!("{other:?}")),
     })
     .await;
-    eventually("two leave, and the third stays", SOON, async || match records(&world).await {
+    eventually("two are deregistered, and the third stays", SOON, async || match records(&world).await {
         4 => Ok(()),
         other => Err(format!("{other} records")),
     })
@@ -131,7 +131,7 @@ async fn former_hold_name_approves_what_is_left() {
     assert!(ids.contains(&world.kube.uid(&name(2))), "it is selected again");
 }
 
-/// Waits for one hold of this many deletions, and says its name.
+/// Waits for one hold with this many deletions, and returns its id.
 async fn holds_this_many(controller: &mut Controller, deletions: u64) -> String {
     eventually("a hold", SOON, async || match held(controller).await.as_slice() {
         [hold] if hold["deletions"] == deletions => Ok(hold["id"].as_str().unwrap().to_owned()),

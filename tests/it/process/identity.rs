@@ -1,24 +1,24 @@
-//! A cluster that turns out to be another one.
+//! Another cluster behind the same address or the same settings.
 
 use pod_registrar::model::ids::DEFAULT_OWNER;
 
-use super::world::{CLUSTER, Kube, World};
+use super::world::{CLUSTER, Kube, ProcessHarness};
 use crate::support::{Controller, SOON, eventually, until};
 
 #[tokio::test]
 async fn another_cluster_behind_the_address_ends_the_process() {
-    // The process exits with code 1, and nothing is deleted.
-    let world = World::start().await;
+    // The process ends with code 1, and deletes nothing.
+    let world = ProcessHarness::start().await;
     world.kube.create(0..10);
     let mut controller = world.controller();
     world.equal().await;
     controller.kill();
     world.kube.delete(0..3);
-    // The inventory waits, and with it the first thought of deleting what is absent.
+    // The inventory waits, and with it the first inferred deletion.
     world.proxy.hold(|_, path| path.contains("pods:digest"));
     let begun = world.proxy.mark();
     let mut controller = world.controller();
-    until("the inventory is asked for", || {
+    until("the inventory is requested", || {
         world.proxy.seen_since(begun).iter().any(|exchange| exchange.path.contains("pods:digest"))
     })
     .await;
@@ -33,13 +33,13 @@ async fn another_cluster_behind_the_address_ends_the_process() {
     assert_eq!(deleted.count(), 0, "no deletion was sent");
     assert_eq!(world.registry().ids(CLUSTER, DEFAULT_OWNER).await.unwrap().len(), 10);
     let there = world.registry().ids("another-cluster", DEFAULT_OWNER).await.unwrap();
-    assert!(there.is_empty(), "nor was anything written there");
+    assert!(there.is_empty(), "nothing was written for the other cluster");
 }
 
-/// The settings of one cluster were copied to another, `--cluster-id` included.
+/// The settings of one cluster were copied to another one, including `--cluster-id`.
 #[tokio::test]
 async fn copied_cluster_id_ends_the_second_controller() {
-    let world = World::start().await;
+    let world = ProcessHarness::start().await;
     world.kube.create(0..10);
     let _first = world.controller_with(&["--cluster-id", "shared"]);
     let there = async || world.registry().ids("shared", DEFAULT_OWNER).await.unwrap_or_default().len();

@@ -1,4 +1,4 @@
-//! Two replicas and one lease: hand-over, takeover, and a leader that was paused for too long.
+//! Two replicas and one lease: handover, takeover, and a leader that was paused for too long.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     churn::{Churn, assert_in_order_of_leaders},
-    world::{CLUSTER, World, name},
+    world::{CLUSTER, ProcessHarness, name},
 };
 use crate::support::{
     Controller, SOON,
@@ -16,15 +16,16 @@ use crate::support::{
 };
 
 const LEASE: &str = "registrar";
-/// Longer than any test waits: nobody takes over because of it.
+/// Longer than any test waits, so that no lease expires.
 const LONG: &str = "5m";
-/// Short, for takeovers by expiry; long enough for a leader on a busy machine to renew it. Requests for it have a second.
+/// Short enough for takeovers by expiry, and long enough for a leader on a busy machine to renew. A request for the
+/// lease may take a second.
 const SHORT: &str = "6s";
-/// How often the leader is disturbed in one test.
+/// The number of disturbances of a leader in one test.
 const ROUNDS: usize = 6;
 
-async fn world() -> World {
-    let world = World::start().await;
+async fn world() -> ProcessHarness {
+    let world = ProcessHarness::start().await;
     let lease = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
         "metadata": {"name": LEASE, "annotations": {"kept": "yes"}, "labels": {"also": "kept"}}});
     let path = format!("{}/apis/coordination.k8s.io/v1/namespaces/default/leases", world.kube.api.url());
@@ -33,29 +34,29 @@ async fn world() -> World {
     world
 }
 
-/// A replica, which goes through the proxy.
-fn replica(world: &World, instance: &str, duration: &str) -> Controller {
+/// A replica that reaches the registry through the proxy.
+fn replica(world: &ProcessHarness, instance: &str, duration: &str) -> Controller {
     let place = format!("default/{LEASE}");
     world.controller_with(&["--lease", &place, "--lease-duration", duration, "--instance", instance])
 }
 
-fn lease(world: &World) -> Value {
+fn lease(world: &ProcessHarness) -> Value {
     world.kube.api.lease("default", LEASE).unwrap()
 }
 
-fn holder(world: &World) -> String {
+fn holder(world: &ProcessHarness) -> String {
     lease(world)["spec"]["holderIdentity"].as_str().unwrap_or_default().to_owned()
 }
 
-/// Waits until a replica holds the lease, and writes.
-async fn leads(world: &World, instance: &str, replica: &mut Controller) {
+/// Waits until a replica holds the lease and writes.
+async fn leads(world: &ProcessHarness, instance: &str, replica: &mut Controller) {
     until("it holds the lease", || holder(world).starts_with(&format!("{instance}:"))).await;
     shows(replica, "leader", 1.0).await;
     shows(replica, "writer", 1.0).await;
 }
 
-/// Two replicas, of which the first leads and the second is ready to, and a registry that is equal.
-async fn pair(world: &World, duration: &str) -> (Controller, Controller) {
+/// Two replicas: the first leads, the second is ready, and the registry equals the cluster.
+async fn pair(world: &ProcessHarness, duration: &str) -> (Controller, Controller) {
     let mut first = replica(world, "first", duration);
     leads(world, "first", &mut first).await;
     world.equal().await;
@@ -73,7 +74,7 @@ async fn shows(replica: &mut Controller, series: &str, value: f64) {
     .await;
 }
 
-/// How many complete lists a replica has taken.
+/// The number of complete lists that a replica has taken.
 async fn lists(replica: &mut Controller) -> f64 {
     let (_, text) = replica.page("/metrics").await;
     let lines = text.lines().filter(|line| line.starts_with("pod_registrar_relists_total{"));
@@ -96,12 +97,12 @@ async fn stopped_leader_hands_over_at_once() {
     assert_eq!(first.code().await, 0);
     assert!(first.logged("lease released"));
     leads(&world, "second", &mut second).await;
-    let said = world.proxy.seen_since(mark);
-    let opened = said.iter().find(|exchange| exchange.method == "POST" && exchange.path.contains("/session"));
+    let sent = world.proxy.seen_since(mark);
+    let opened = sent.iter().find(|exchange| exchange.method == "POST" && exchange.path.contains("/session"));
     let answer: Value = serde_json::from_slice(&opened.unwrap().answer.as_ref().unwrap().1).unwrap();
-    assert_eq!(answer["previous"]["state"], "closed", "the one closed its session before the other opened its own");
+    assert_eq!(answer["previous"]["state"], "closed", "the old session is closed before the new one is opened");
     second.synced().await;
-    assert!(!world.proxy.seen_since(mark).iter().any(|exchange| exchange.writes()), "nothing differed");
+    assert!(!world.proxy.seen_since(mark).iter().any(|exchange| exchange.writes()), "nothing differs");
     assert_eq!(lists(&mut second).await, 1.0);
     let kept = lease(&world);
     assert_eq!(
@@ -115,14 +116,14 @@ async fn stopped_leader_hands_over_at_once() {
 
 #[tokio::test]
 async fn stopped_leaders_late_writes_are_fenced() {
-    // The new leader finds what they would have changed.
+    // The new leader finds what these writes would have changed.
     let world = world().await;
     world.kube.create(0..5);
     let (mut first, mut second) = pair(&world, LONG).await;
     world.proxy.hold_writes();
     world.kube.label(&name(0), "late");
     let uid = world.kube.uid(&name(0));
-    until("its write is under way", || {
+    until("its write is in flight", || {
         world.proxy.seen().iter().any(|exchange| exchange.answer.is_none() && exchange.writes_about(&uid))
     })
     .await;
@@ -138,12 +139,12 @@ async fn stopped_leaders_late_writes_are_fenced() {
 
 #[tokio::test]
 async fn killed_leader_is_replaced_without_a_list() {
-    // Pods deleted in between leave by the deletion events that the standby saw.
+    // Pods that are deleted in between are deregistered by the deletion events that the standby saw.
     let world = world().await;
     world.kube.create(0..300);
     let (mut first, mut second) = pair(&world, SHORT).await;
     first.kill();
-    // More than the brake would let pass without a second list.
+    // More deletions than the absence guard lets through without a second list.
     world.kube.delete(0..200);
     world.kube.create(300..310);
     leads(&world, "second", &mut second).await;
@@ -157,13 +158,13 @@ async fn killed_leader_is_replaced_without_a_list() {
 
 #[tokio::test]
 async fn leader_paused_past_its_lease_writes_nothing() {
-    // When it wakes, it becomes a standby.
+    // The paused leader becomes a standby.
     let world = world().await;
     world.kube.create(0..20);
     let (mut first, mut second) = pair(&world, SHORT).await;
 
     first.pause();
-    // The paused one will find these in its watch, and believes that it leads.
+    // The paused leader will find these changes in its watch, while it still believes that it leads.
     world.kube.label(&name(0), "paused");
     world.kube.delete(1..3);
     leads(&world, "second", &mut second).await;
@@ -173,7 +174,7 @@ async fn leader_paused_past_its_lease_writes_nothing() {
     first.resume();
     first.log_line("leadership lost").await;
     shows(&mut first, "leader", 0.0).await;
-    // It has caught up with the cluster, and said nothing about it.
+    // It has caught up with the cluster, and written nothing.
     shows(&mut first, "pods", 18.0).await;
     let writes: Vec<_> = world.proxy.seen_since(mark).into_iter().filter(|exchange| exchange.writes()).collect();
     assert!(writes.is_empty(), "{:?}", writes.iter().map(|exchange| &exchange.path).collect::<Vec<_>>());
@@ -190,7 +191,7 @@ async fn leader_paused_past_its_lease_writes_nothing() {
 
 #[tokio::test]
 async fn replicas_without_the_lease_api_write_nothing() {
-    // Once the API is back, one of them goes on.
+    // When the API is back, one of them leads.
     let world = world().await;
     world.kube.create(0..20);
     let (mut first, mut second) = pair(&world, SHORT).await;
@@ -216,8 +217,7 @@ async fn replicas_without_the_lease_api_write_nothing() {
 
 #[tokio::test]
 async fn missing_lease_is_reported_in_the_log() {
-    // The log line names the manifest that creates it.
-    let world = World::start().await;
+    let world = ProcessHarness::start().await;
     world.kube.create(0..1);
     let mut alone = replica(&world, "alone", SHORT);
     let line = alone.log_line("lease not read or written; retrying").await;
@@ -226,7 +226,7 @@ async fn missing_lease_is_reported_in_the_log() {
     assert!(alone.figure("lease_failures_total").await >= 1.0);
 }
 
-/// Who leads changes all the time, in every way there is.
+/// The leader changes again and again, in every possible way.
 #[tokio::test]
 async fn replicas_writes_neither_mix_nor_get_lost() {
     let world = world().await;
@@ -252,7 +252,7 @@ async fn replicas_writes_neither_mix_nor_get_lost() {
                 replicas[which].resume();
             }
             _ => {
-                // A leader that loses its lease to somebody who does nothing with it.
+                // A holder that does nothing with the lease takes it away from the leader.
                 let steal = |lease: &mut Value| lease["spec"]["holderIdentity"] = format!("thief-{round}").into();
                 world.kube.api.edit_lease("default", LEASE, steal).await;
             }
@@ -263,7 +263,7 @@ async fn replicas_writes_neither_mix_nor_get_lost() {
             replicas[which] = replica(&world, &format!("r{which}"), SHORT);
         }
     }
-    // After a takeover, a minute passes before anything is inferred from absence.
+    // After a takeover, no deletion is inferred for a minute.
     world.kube.equals(&world.registry(), SOON * 5).await;
     let gone = churn.gone;
     let changes = world.registry().changes(CLUSTER).await.unwrap();
@@ -271,8 +271,8 @@ async fn replicas_writes_neither_mix_nor_get_lost() {
     assert_by_terms(&world).await;
 }
 
-/// Whatever changed the registry was said in the session of its time.
-async fn assert_by_terms(world: &World) {
+/// Checks that no session wrote after a later one.
+async fn assert_by_terms(world: &ProcessHarness) {
     let changes = world.registry().changes(CLUSTER).await.unwrap();
     let epochs: Vec<_> = changes.iter().map(|change| change["epoch"].as_u64().unwrap()).collect();
     assert!(epochs.is_sorted(), "{epochs:?}");

@@ -1,4 +1,4 @@
-//! The program as a process, between the stand-in API server and the reference registry.
+//! The program as a process, between the demo's API server and the reference registry.
 #![expect(clippy::unwrap_used, reason = "these helpers are part of tests")]
 
 mod availability;
@@ -6,7 +6,6 @@ mod churn;
 mod crash;
 mod credentials;
 mod demo;
-mod doubt;
 mod edges;
 mod every_step;
 mod example;
@@ -22,6 +21,7 @@ mod restart;
 mod scope;
 mod settings;
 mod slow;
+mod uncertain;
 mod view;
 mod watch;
 mod world;

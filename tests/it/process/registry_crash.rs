@@ -1,4 +1,4 @@
-//! The registry is killed under load, and comes back.
+//! The registry is killed under load, and started again.
 
 use std::{
     collections::BTreeMap,
@@ -34,7 +34,7 @@ async fn killed_registry_keeps_what_it_acknowledged() {
         }
         registry.kill();
         assert_eq!(controller.page("/livez").await.0, 200);
-        // Nothing new reaches the registry until it was looked at.
+        // Nothing new reaches the registry before it is checked.
         proxy.hold(|_, _| true);
         registry.start_again().await;
         assert_kept(&proxy.seen(), &registry.reader()).await;
@@ -49,7 +49,7 @@ async fn killed_registry_keeps_what_it_acknowledged() {
     .await;
 }
 
-/// What was acknowledged last of each record is there, or something newer.
+/// Checks that the newest acknowledged write of each record is still there, or a newer one.
 async fn assert_kept(seen: &[Exchange], registry: &Reader) {
     let mut last: BTreeMap<String, (bool, (u64, u64))> = BTreeMap::new();
     for (id, put, version) in seen.iter().filter(|exchange| exchange.writes()).flat_map(Exchange::acknowledged) {
@@ -59,14 +59,14 @@ async fn assert_kept(seen: &[Exchange], registry: &Reader) {
         }
     }
     let records = registry.records(CLUSTER, DEFAULT_OWNER).await.unwrap_or_default();
-    assert!(!last.is_empty() || records.is_empty(), "an acknowledgement was not seen");
+    assert!(!last.is_empty() || records.is_empty(), "no acknowledgement was recorded");
     for (id, (put, version)) in last {
         let record = records.get(&id);
         if !put {
             assert!(record.is_none(), "{id} was deleted with {version:?}: {record:?}");
             continue;
         }
-        // It may have been deleted since, in a request whose acknowledgement was lost.
+        // It may have been deleted since, by a request whose answer was lost.
         let Some(record) = record else {
             let unanswered = |exchange: &Exchange| exchange.answer.is_none() && exchange.writes_about(&id);
             assert!(seen.iter().any(unanswered), "{id} was acknowledged with {version:?} and is lost");

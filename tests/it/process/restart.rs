@@ -1,10 +1,10 @@
-//! What a controller finds when it comes back.
+//! What a controller finds after a restart.
 
 use std::time::Duration;
 
 use pod_registrar::{demo::pod::pod, model::ids::DEFAULT_OWNER};
 
-use super::world::{CLUSTER, World, name};
+use super::world::{CLUSTER, ProcessHarness, name};
 use crate::support::{
     SOON,
     apiserver::{Fault, Kind},
@@ -13,7 +13,7 @@ use crate::support::{
 
 #[tokio::test]
 async fn a_restart_without_changes_writes_nothing() {
-    let world = World::start().await;
+    let world = ProcessHarness::start().await;
     world.kube.create(0..300);
     let mut controller = world.controller();
     world.equal().await;
@@ -28,12 +28,12 @@ async fn a_restart_without_changes_writes_nothing() {
     let wrote: Vec<_> = seen.iter().filter(|exchange| exchange.writes()).map(|exchange| &exchange.path).collect();
     assert!(wrote.is_empty(), "{wrote:?}");
     let asked: Vec<_> = seen.iter().filter(|e| e.path.contains("view=")).map(|e| &e.path).collect();
-    assert!(asked.is_empty(), "the digests of buckets are enough: {asked:?}");
+    assert!(asked.is_empty(), "the bucket digests are enough: {asked:?}");
 }
 
 #[tokio::test]
 async fn pods_deleted_during_downtime_leave_the_registry() {
-    let world = World::start().await;
+    let world = ProcessHarness::start().await;
     world.kube.create(0..30);
     let mut controller = world.controller();
     world.equal().await;
@@ -46,15 +46,15 @@ async fn pods_deleted_during_downtime_leave_the_registry() {
     world.equal().await;
     controller.synced().await;
     let changes = world.registry().changes(CLUSTER).await.unwrap();
-    assert_eq!(changes.len() - before, 7 + 5 + 1, "a change each, and no more");
+    assert_eq!(changes.len() - before, 7 + 5 + 1, "one change for each, and no more");
     let deletes = changes.iter().filter(|change| change["op"] == "delete");
     assert!(deletes.clone().count() == 7 && deletes.clone().all(|change| change["reason"] == "absent"));
 }
 
 #[tokio::test]
 async fn mass_deletion_during_downtime_leaves_within_a_minute() {
-    // A third of the pods were deleted.
-    let world = World::start().await;
+    // A third of the pods was deleted.
+    let world = ProcessHarness::start().await;
     world.kube.create(0..3_000);
     let mut controller = world.controller();
     world.kube.equals(&world.registry(), Duration::from_secs(60)).await;
@@ -62,13 +62,13 @@ async fn mass_deletion_during_downtime_leaves_within_a_minute() {
     world.kube.delete(500..1_500);
     let mut controller = world.controller();
     let held = "deletions_held";
-    eventually("the brake holds them", Duration::from_secs(30), async || match controller.figure(held).await {
+    eventually("they are held", Duration::from_secs(30), async || match controller.figure(held).await {
         1_000.0 => Ok(()),
         other => Err(format!("{held} {other}")),
     })
     .await;
-    assert_eq!(world.registry().ids(CLUSTER, DEFAULT_OWNER).await.unwrap().len(), 3_000, "none has left yet");
-    // A few more go without a word, and only the second list shows it.
+    assert_eq!(world.registry().ids(CLUSTER, DEFAULT_OWNER).await.unwrap().len(), 3_000, "none is deregistered yet");
+    // A few more are deleted without an event; only the second list shows it.
     world.kube.without_watches(|| world.kube.delete(2_000..2_005)).await;
     world.kube.equals(&world.registry(), Duration::from_secs(60)).await;
     controller.log_line("absent pods are confirmed to be gone").await;
@@ -77,13 +77,13 @@ async fn mass_deletion_during_downtime_leaves_within_a_minute() {
 #[tokio::test]
 async fn pod_deleted_during_its_put_leaves_the_registry() {
     // No event reported the deletion.
-    let world = World::start().await;
+    let world = ProcessHarness::start().await;
     let mut controller = world.controller();
     controller.synced().await;
     world.proxy.hold_writes();
     world.kube.create(0..3);
     let uids = world.kube.uids();
-    until("all are under way", || uids.iter().all(|uid| world.proxy.seen().iter().any(|e| e.writes_about(uid)))).await;
+    until("all are in flight", || uids.iter().all(|uid| world.proxy.seen().iter().any(|e| e.writes_about(uid)))).await;
     let lists = world.kube.api.requests(Kind::List);
     world.kube.without_watches(|| world.kube.delete(0..2)).await;
     eventually("the pods are listed again", SOON, async || match controller.figure("pods").await {
@@ -97,24 +97,24 @@ async fn pod_deleted_during_its_put_leaves_the_registry() {
 
 #[tokio::test]
 async fn controller_is_in_sync_after_inferred_deletions() {
-    // Until absent pods have left the registry, it does not report to be in sync.
-    let world = World::start().await;
+    // It is in sync only after the absent pods are deregistered.
+    let world = ProcessHarness::start().await;
     world.kube.create(0..10);
     let mut controller = world.controller();
     world.equal().await;
     controller.kill();
     world.kube.delete(0..3);
-    // The cluster's identity is read at the start, and then again before anything absent is deleted.
+    // The identity of the cluster is read at the start, and again before an inferred deletion is sent.
     world.kube.api.inject(Fault::hang(Kind::Namespace).skip(1));
     let mut controller = world.controller();
-    until("the cluster is asked again", || world.kube.api.pending_faults() == 0).await;
+    until("the identity is requested again", || world.kube.api.pending_faults() == 0).await;
     assert_eq!(controller.figure("first_complete_sync_seconds").await, 0.0);
     assert!(!controller.logged("the registry is equal to the cluster"));
 }
 
 #[tokio::test]
 async fn recreated_statefulset_pod_is_another_record() {
-    let world = World::start().await;
+    let world = ProcessHarness::start().await;
     world.kube.create(0..3);
     let db = || pod("db-0").owner("StatefulSet", "db", "5d3f8f5e-55c1-4a43-a0f0-0d6b4e5c9c01").running();
     world.kube.api.create(db()).unwrap();
@@ -127,7 +127,7 @@ async fn recreated_statefulset_pod_is_another_record() {
     let second = world.kube.uid("db-0");
     let mut controller = world.controller();
     world.equal().await;
-    // And while it runs, in one MODIFIED event.
+    // A restart of the container while the controller runs comes as one MODIFIED event.
     controller.synced().await;
     world.kube.api.replace_in_place(db()).unwrap();
     let third = world.kube.uid("db-0");
@@ -141,5 +141,5 @@ async fn recreated_statefulset_pod_is_another_record() {
         (of(&first), of(&second), of(&third)),
         (vec!["put".into(), "delete".into()], vec!["put".into(), "delete".into()], vec!["put".into()])
     );
-    until("it runs on", || controller.is_running()).await;
+    until("it still runs", || controller.is_running()).await;
 }

@@ -1,18 +1,18 @@
-//! Which pods are registered: several namespaces, each with a watch of its own, and selectors.
+//! Which pods are registered: several namespaces, each with its own watch, and selectors.
 
 use std::collections::BTreeSet;
 
 use pod_registrar::demo::pod::pod;
 
-use super::world::{CLUSTER, World};
+use super::world::{CLUSTER, ProcessHarness};
 use crate::support::{
     SOON,
     apiserver::{Fault, Kind, Request},
     eventually,
 };
 
-/// Waits until the owner's records are these `namespace/name`s.
-async fn holds(world: &World, owner: &str, expected: &[&str]) {
+/// Waits until the records of the owner are exactly these `namespace/name`s.
+async fn holds(world: &ProcessHarness, owner: &str, expected: &[&str]) {
     let expected: BTreeSet<String> = expected.iter().map(|name| (*name).to_owned()).collect();
     eventually("the registry holds the scope", SOON, async || {
         let records = world.registry().records(CLUSTER, owner).await?;
@@ -26,13 +26,13 @@ async fn holds(world: &World, owner: &str, expected: &[&str]) {
     .await;
 }
 
-fn create(world: &World, namespace: &str, name: &str) {
+fn create(world: &ProcessHarness, namespace: &str, name: &str) {
     world.kube.api.create(pod(name).namespace(namespace).label("app", name).running()).unwrap();
 }
 
 #[tokio::test]
 async fn several_namespaces_are_watched_and_others_are_not() {
-    let world = World::start().await;
+    let world = ProcessHarness::start().await;
     for (namespace, name) in [("a", "one"), ("a", "two"), ("b", "three"), ("c", "four")] {
         create(&world, namespace, name);
     }
@@ -52,8 +52,7 @@ async fn several_namespaces_are_watched_and_others_are_not() {
 
 #[tokio::test]
 async fn deselected_pod_leaves_the_registry() {
-    // It may come back.
-    let world = World::start().await;
+    let world = ProcessHarness::start().await;
     for name in ["one", "two"] {
         create(&world, "a", name);
     }
@@ -71,7 +70,7 @@ async fn deselected_pod_leaves_the_registry() {
 
 #[tokio::test]
 async fn forbidden_namespace_stops_only_itself() {
-    let world = World::start().await;
+    let world = ProcessHarness::start().await;
     for (namespace, name) in [("a", "one"), ("a", "two"), ("b", "three"), ("b", "four"), ("c", "five")] {
         create(&world, namespace, name);
     }
@@ -87,7 +86,7 @@ async fn forbidden_namespace_stops_only_itself() {
     }
     let controller = world.controller_with(&flags);
     create(&world, "c", "six");
-    // The stale record of a healthy namespace leaves, that of the forbidden one stays.
+    // The outdated record of the healthy namespace is removed, that of the forbidden one stays.
     holds(&world, "pod-registrar", &["a/two", "b/three", "b/four", "c/five", "c/six"]).await;
     assert!(controller.logged("namespace=\"b\""), "{:?}", controller.stderr());
     world.kube.api.clear_faults();
@@ -96,14 +95,14 @@ async fn forbidden_namespace_stops_only_itself() {
 
 #[tokio::test]
 async fn withdrawn_right_is_named() {
-    let world = World::start().await;
+    let world = ProcessHarness::start().await;
     create(&world, "a", "one");
     let mut controller = world.controller_with(&["--namespace", "a"]);
     holds(&world, "pod-registrar", &["a/one"]).await;
     for kind in [Kind::List, Kind::Watch] {
         world.kube.api.inject(Fault::status(kind, 403).always());
     }
-    // The first failure is that the watch was closed.
+    // The first failure is a closed watch.
     world.kube.api.drop_watches();
     let line = controller.log_line("the right to read pods is missing").await;
     assert!(line.contains("in the namespace a") && line.contains("verbs: [get, list, watch]"), "{line}");

@@ -1,4 +1,4 @@
-//! Flags and environment variables of the process: which one wins, and what an error says.
+//! Flags and environment variables: which one wins, and what an error says.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -11,12 +11,12 @@ use pod_registrar::cli;
 use super::world::write_kubeconfig;
 use crate::support::Child;
 
-/// `run` without a cluster, which is looked for once all settings are accepted.
+/// `run` without a cluster, which it looks for after all settings are accepted.
 const RUN: [&str; 3] = ["run", "--registry-url", "http://127.0.0.1:9"];
-/// What it then says.
+/// The error of such a run.
 const ACCEPTED: &str = "no cluster found";
 
-/// Runs to the end with these variables alone; returns the exit code and the error.
+/// Runs to the end with only these variables. Returns the exit code and the error.
 fn with_variables<V: AsRef<OsStr>>(arguments: &[&str], variables: &[(&str, V)]) -> (Option<i32>, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pod-registrar"));
     let variables = variables.iter().map(|(name, value)| (name, value.as_ref()));
@@ -24,7 +24,7 @@ fn with_variables<V: AsRef<OsStr>>(arguments: &[&str], variables: &[(&str, V)]) 
     (output.status.code(), String::from_utf8(output.stderr).unwrap())
 }
 
-/// Asserts that the error has this in it.
+/// Checks that the error contains this text.
 #[track_caller]
 fn says<V: AsRef<OsStr>>(arguments: &[&str], variables: &[(&str, V)], expected: &str) {
     let (code, error) = with_variables(arguments, variables);
@@ -85,7 +85,7 @@ fn password_in_a_variable_is_not_shown() {
     assert!(help.contains("POD_REGISTRAR_REGISTRY_URL") && !help.contains("hunter2"), "{help}");
 }
 
-/// Ends with this code; what it wrote to standard error and output.
+/// Returns the exit code, the standard error and the standard output.
 async fn ended(arguments: &[&str], code: i32) -> (String, String) {
     let mut child = Child::start(arguments);
     assert_eq!(child.code().await, code, "{arguments:?}: {:?}", child.stderr());

@@ -1,19 +1,19 @@
-//! What the controller makes of a view of the cluster that is not whole, not of now, or not to be had.
+//! A view of the cluster that is incomplete, old or missing.
 
 use std::time::Duration;
 
 use pod_registrar::{demo::pod::pod, model::ids::DEFAULT_OWNER};
 
-use super::world::{CLUSTER, World};
+use super::world::{CLUSTER, ProcessHarness};
 use crate::support::{
     Controller, SOON,
     apiserver::{Fault, Kind, Request},
     eventually, until,
 };
 
-/// A world whose registry holds the records of so many pods, and whose controller is gone.
-async fn registered(count: usize) -> World {
-    let world = World::start().await;
+/// A registry with the records of this many pods, and no controller.
+async fn registered(count: usize) -> ProcessHarness {
+    let world = ProcessHarness::start().await;
     world.kube.create(0..count);
     let mut controller = world.controller();
     world.equal().await;
@@ -21,19 +21,19 @@ async fn registered(count: usize) -> World {
     world
 }
 
-async fn records(world: &World) -> usize {
+async fn records(world: &ProcessHarness) -> usize {
     world.registry().ids(CLUSTER, DEFAULT_OWNER).await.unwrap().len()
 }
 
-/// The deletions that the registry has seen.
-async fn deletions(world: &World) -> usize {
+/// The number of deletions in the registry's change log.
+async fn deletions(world: &ProcessHarness) -> usize {
     let changes = world.registry().changes(CLUSTER).await.unwrap();
     changes.iter().filter(|change| change["op"] == "delete").count()
 }
 
-/// Waits until the brake holds so many.
+/// Waits until this many deletions are held.
 async fn holds(controller: &mut Controller, count: f64) {
-    eventually("the brake holds them", SOON, async || match controller.figure("deletions_held").await {
+    eventually("they are held", SOON, async || match controller.figure("deletions_held").await {
         held if held == count => Ok(()),
         held => Err(format!("{held}")),
     })
@@ -64,22 +64,22 @@ async fn kill_during_the_first_list_writes_nothing() {
 #[tokio::test]
 async fn empty_first_list_deletes_nothing() {
     let world = registered(20).await;
-    // The first list is repeated when the registry's inventory is known: that one is empty as well.
+    // The first list is repeated when the registry's inventory is known, and is empty as well.
     world.kube.api.inject(Fault::empty_list().times(2));
     let mut controller = world.controller();
     holds(&mut controller, 20.0).await;
-    // The list beside the watch, ten seconds later, shows them all, and the view is taken anew.
+    // The second list, ten seconds later, shows all pods; the view is listed again.
     holds(&mut controller, 0.0).await;
     assert_eq!((records(&world).await, deletions(&world).await), (20, 0));
-    let told = "absent pods are not deregistered before a second list agrees";
-    assert!(controller.logged(told), "{:?}", controller.stderr());
+    let line = "absent pods are not deregistered before a second list agrees";
+    assert!(controller.logged(line), "{:?}", controller.stderr());
     world.equal().await;
 }
 
 #[tokio::test]
 async fn list_lacking_a_page_deletes_nothing() {
     let world = registered(1_020).await;
-    // The last page is the one that is missed: so few that their absence alone would not be braked.
+    // Only the last page is missing: too few pods for the absence guard.
     world.kube.api.inject(Fault::missing_page().when(Request::is_continued).times(2));
     let mut controller = world.controller();
     holds(&mut controller, 20.0).await;
@@ -90,7 +90,7 @@ async fn list_lacking_a_page_deletes_nothing() {
 
 #[tokio::test]
 async fn live_pods_deselected_by_settings_are_held() {
-    let world = World::start().await;
+    let world = ProcessHarness::start().await;
     for number in 0..200 {
         let half = if number % 2 == 0 { "even" } else { "odd" };
         world.kube.api.create(pod(format!("p-{number}")).label("app", half).running()).unwrap();
@@ -115,7 +115,7 @@ async fn live_pods_deselected_by_settings_are_held() {
 
 #[tokio::test]
 async fn regular_relist_repairs_missed_events() {
-    let world = World::start().await;
+    let world = ProcessHarness::start().await;
     world.kube.create(0..20);
     let mut controller = world.controller_with(&["--relist-interval", "2s"]);
     world.equal().await;
@@ -131,7 +131,7 @@ async fn regular_relist_repairs_missed_events() {
 #[tokio::test]
 async fn stale_view_fails_neither_liveness_nor_readiness() {
     // A log line and a metric show it instead.
-    let world = World::start().await;
+    let world = ProcessHarness::start().await;
     world.kube.create(0..5);
     let mut controller = world.controller();
     world.equal().await;
@@ -141,10 +141,10 @@ async fn stale_view_fails_neither_liveness_nor_readiness() {
     world.kube.delete(0..1);
     world.kube.create(5..7);
     let within = Duration::from_secs(45);
-    eventually("it is told", within, async || {
+    eventually("it is logged", within, async || {
         assert_eq!((controller.page("/livez").await.0, controller.page("/readyz").await.0), (200, 200));
-        let told = controller.logged("the view of the cluster is old");
-        if told { Ok(()) } else { Err("it is not".to_owned()) }
+        let logged = controller.logged("the view of the cluster is old");
+        if logged { Ok(()) } else { Err("not yet".to_owned()) }
     })
     .await;
     let silence = controller.figure("watch_silence_seconds").await;
@@ -153,8 +153,8 @@ async fn stale_view_fails_neither_liveness_nor_readiness() {
     world.equal().await;
     controller.log_line("the view of the cluster is up to date again").await;
     let lines = controller.stderr();
-    let told = lines.iter().filter(|line| line.contains("the view of the cluster is old"));
-    assert_eq!(told.count(), 1, "{lines:#?}");
+    let logged = lines.iter().filter(|line| line.contains("the view of the cluster is old"));
+    assert_eq!(logged.count(), 1, "{lines:#?}");
     assert_eq!((controller.page("/livez").await.0, controller.is_running()), (200, true));
     assert_eq!(deletions(&world).await, 1);
 }

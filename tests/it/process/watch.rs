@@ -1,4 +1,4 @@
-//! `watch`: two kinds of lines on standard output, and nothing else there.
+//! The command `watch`: two kinds of lines on standard output, and nothing else.
 
 use pod_registrar::demo::pod::pod;
 
@@ -29,7 +29,7 @@ async fn pods_are_shown_once_created_and_once_deleted() {
     }
     watcher.prints(&expected).await;
 
-    // What happens while no watch is open, and is forgotten before the next one, shows at the next list.
+    // The next list shows what happened while no watch was open, even if the history of it is gone.
     kube.without_watches(|| {
         kube.api.delete("default", "a").unwrap();
         kube.api.delete("shop", "c").unwrap();
@@ -68,7 +68,7 @@ async fn only_pods_in_scope_are_shown() {
     until("both namespaces are listed", || only.stdout().len() == 2).await;
     let (shown, mut sorted) = (only.stdout(), only.stdout());
     sorted.sort();
-    assert_eq!(sorted, lines("created", &["a", "b"]), "the order of two namespaces is nobody's");
+    assert_eq!(sorted, lines("created", &["a", "b"]), "two namespaces have no order");
     kube.api.update("park", "c", |pod| pod["metadata"]["labels"]["app"] = "left".into()).unwrap();
     labelled.prints(&[lines("created", &["a", "c"]), lines("deleted", &["c"])].concat()).await;
     only.prints(&shown).await;

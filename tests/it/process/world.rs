@@ -1,4 +1,4 @@
-//! A cluster, a registry, and the way between them.
+//! A cluster, a registry, and the proxy between them.
 
 use std::{
     collections::BTreeSet,
@@ -19,10 +19,10 @@ use crate::support::{
     eventually, until,
 };
 
-/// The cluster's id: the UID of its `kube-system` namespace.
+/// The id of the cluster: the UID of its `kube-system` namespace.
 pub(super) const CLUSTER: &str = "7c1a3c52-5d0e-4b7c-9d55-2f6f5b0c1e42";
 
-/// A stand-in API server.
+/// The demo's API server, and a kubeconfig for it.
 pub(super) struct Kube {
     pub(super) api: Server,
     pub(super) kubeconfig: PathBuf,
@@ -38,21 +38,20 @@ impl Kube {
         Self { api, kubeconfig, folder }
     }
 
-    /// Adds running pods with these numbers in their names.
+    /// Creates running pods with these numbers in their names.
     pub(super) fn create(&self, numbers: std::ops::Range<usize>) {
         for number in numbers {
             self.api.create(pod(name(number)).label("app", "web").running()).unwrap();
         }
     }
 
-    /// Deletes pods by their numbers.
     pub(super) fn delete(&self, numbers: std::ops::Range<usize>) {
         for number in numbers {
             self.api.delete("default", &name(number)).unwrap();
         }
     }
 
-    /// Does something that no watch shows, so that only the next list can tell.
+    /// Makes a change that no watch shows, so that only the next list can.
     pub(super) async fn without_watches(&self, something: impl FnOnce()) {
         self.api.inject(Fault::status(Kind::Watch, 500).always());
         self.api.inject(Fault::status(Kind::List, 500).always());
@@ -63,12 +62,10 @@ impl Kube {
         self.api.clear_faults();
     }
 
-    /// Changes a pod's label.
     pub(super) fn label(&self, name: &str, value: &str) {
         self.api.update("default", name, |pod| pod["metadata"]["labels"]["app"] = value.into()).unwrap();
     }
 
-    /// The UIDs of all pods.
     pub(super) fn uids(&self) -> BTreeSet<String> {
         self.api.uids().into_values().collect()
     }
@@ -78,14 +75,14 @@ impl Kube {
         self.api.uids()[&format!("default/{name}")].clone()
     }
 
-    /// Waits until the registry holds exactly the pods that are there, as they are.
+    /// Waits until the registry equals the cluster.
     pub(super) async fn equals(&self, registry: &Reader, within: Duration) {
         eventually("the registry equals the cluster", within, async || {
             let records = registry.records(CLUSTER, DEFAULT_OWNER).await?;
             let (has, wanted) = (records.keys().cloned().collect::<BTreeSet<_>>(), self.uids());
             let (lacks, excess) = (wanted.difference(&has).count(), has.difference(&wanted).count());
             if lacks + excess > 0 {
-                return Err(format!("it lacks {lacks} and has {excess} that are gone"));
+                return Err(format!("{lacks} are missing, {excess} are left over"));
             }
             let other = records.values().filter(|record| {
                 let text = |path: &str| record.pointer(path).and_then(|v| v.as_str()).unwrap_or_default();
@@ -94,19 +91,18 @@ impl Kube {
             });
             match other.count() {
                 0 => Ok(()),
-                other => Err(format!("{other} records are out of date")),
+                other => Err(format!("{other} records are outdated")),
             }
         })
         .await;
     }
 }
 
-/// The name of a pod with a number.
 pub(super) fn name(number: usize) -> String {
     format!("web-{number:04}")
 }
 
-/// A kubeconfig for a server that asks for no credentials.
+/// A kubeconfig for a server that needs no credentials.
 pub(super) fn write_kubeconfig(folder: &Path, server: &str) -> PathBuf {
     let document = json!({
         "apiVersion": "v1", "kind": "Config", "current-context": "stand-in",
@@ -120,30 +116,28 @@ pub(super) fn write_kubeconfig(folder: &Path, server: &str) -> PathBuf {
     path
 }
 
-/// A stand-in API server, a registry, and a proxy before it.
-pub(super) struct World {
+/// The demo's API server, a registry, and a proxy in front of the registry.
+pub(super) struct ProcessHarness {
     pub(super) kube: Kube,
     pub(super) proxy: Proxy,
     registry: RegistryTask,
 }
 
-impl World {
+impl ProcessHarness {
     pub(super) async fn start() -> Self {
         let registry = RegistryTask::start();
         Self { kube: Kube::start().await, proxy: Proxy::start(&registry.url).await, registry }
     }
 
-    /// Starts a controller.
     pub(super) fn controller(&self) -> Controller {
         self.controller_with(&[])
     }
 
-    /// Starts a controller with these flags.
     pub(super) fn controller_with(&self, more: &[&str]) -> Controller {
         Controller::start(&self.kube.kubeconfig, &self.proxy.url, more)
     }
 
-    /// The registry's address, without the proxy.
+    /// The address of the registry, without the proxy.
     pub(super) fn registry_url(&self) -> &str {
         &self.registry.url
     }
@@ -152,7 +146,7 @@ impl World {
         self.registry.reader()
     }
 
-    /// Waits until the registry holds exactly the pods that are there.
+    /// Waits until the registry equals the cluster.
     pub(super) async fn equal(&self) {
         self.kube.equals(&self.registry(), SOON).await;
     }

@@ -1,4 +1,4 @@
-//! The program as a process that is watched, and that does not outlive its test.
+//! The program as a child process, which does not outlive its test.
 
 use std::{
     ffi::OsStr,
@@ -11,7 +11,7 @@ use std::{
 
 use super::poll::{SOON, eventually};
 
-/// A running program. Dropping it kills it; the logs of one whose test fails are shown.
+/// A running program. It is killed when this is dropped; its logs are shown if the test fails.
 pub(crate) struct Child {
     process: Process,
     command: String,
@@ -21,7 +21,7 @@ pub(crate) struct Child {
 }
 
 impl Child {
-    /// Starts the program with nothing in its environment but the level of its logs.
+    /// Starts the program with an empty environment, except for the log level.
     pub(crate) fn start<S: AsRef<OsStr>>(arguments: &[S]) -> Self {
         let mut child = Self::start_unread(arguments, "info");
         child.readers = vec![
@@ -31,7 +31,7 @@ impl Child {
         child
     }
 
-    /// Starts the program with pipes that nobody reads, as where a log collector hangs.
+    /// Starts the program with pipes that are not read, as if a log collector hangs.
     pub(crate) fn start_unread<S: AsRef<OsStr>>(arguments: &[S], level: &str) -> Self {
         let process = Command::new(env!("CARGO_BIN_EXE_pod-registrar"))
             .args(arguments)
@@ -46,7 +46,7 @@ impl Child {
         Self { process, command, out: Arc::default(), err: Arc::default(), readers: Vec::new() }
     }
 
-    /// The id of its process, which is its own as long as this guard is there.
+    /// The process id. It belongs to this process as long as this guard exists.
     pub(crate) fn id(&self) -> u32 {
         self.process.id()
     }
@@ -61,12 +61,12 @@ impl Child {
         self.err.lock().unwrap().clone()
     }
 
-    /// Whether a line on standard error has this in it.
+    /// Whether a line on standard error contains this text.
     pub(crate) fn logged(&self, text: &str) -> bool {
         self.err.lock().unwrap().iter().any(|line| line.contains(text))
     }
 
-    /// Waits until a line on standard error has this in it, and returns that line.
+    /// Waits until a line on standard error contains this text, and returns the line.
     pub(crate) async fn log_line(&mut self, text: &str) -> String {
         eventually(&format!("a log line with {text:?}"), SOON, async || {
             if let Some(line) = self.err.lock().unwrap().iter().find(|line| line.contains(text)) {
@@ -74,74 +74,74 @@ impl Child {
             }
             Err(match self.process.try_wait().unwrap() {
                 None => "it runs".into(),
-                Some(status) => format!("it has ended with {status}"),
+                Some(status) => format!("it ended with {status}"),
             })
         })
         .await
     }
 
-    /// Asks it to stop, with SIGTERM.
+    /// Sends SIGTERM.
     pub(crate) fn terminate(&mut self) {
         self.signal("-TERM");
     }
 
-    /// Stops it in the middle of whatever it does, with SIGSTOP.
+    /// Stops the process with SIGSTOP.
     pub(crate) fn pause(&mut self) {
         self.signal("-STOP");
     }
 
-    /// Lets it go on, with SIGCONT.
+    /// Continues the process with SIGCONT.
     pub(crate) fn resume(&mut self) {
         self.signal("-CONT");
     }
 
     fn signal(&mut self, signal: &str) {
-        assert!(self.is_running(), "{} has ended by itself", self.command);
-        // Its id is its own as long as nobody has waited for its end, which only this guard does.
+        assert!(self.is_running(), "{} has ended unexpectedly", self.command);
+        // The id is valid until the end of the process is waited for, which only this guard does.
         let sent = Command::new("sh")
-            // The shell's own: a machine may have no other.
+            // The built-in of the shell, because a machine may have no other `kill`.
             .args(["-c", r#"kill "$0" "$1""#, signal, &self.process.id().to_string()])
             .status()
             .expect("kill runs");
         assert!(sent.success(), "{sent}");
     }
 
-    /// How long it has had a processor so far, as the kernel counted it, in ticks of 10 ms.
+    /// The processor time so far, as the kernel counts it, in ticks of 10 ms.
     pub(crate) fn processor_time(&self) -> Duration {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id())).expect("it runs, on Linux");
-        let (_, after_name) = stat.rsplit_once(") ").expect("its name is in parentheses");
-        // The state is the third field of all, and the times in the program and in the kernel the 14th and 15th.
+        let stat =
+            std::fs::read_to_string(format!("/proc/{}/stat", self.process.id())).expect("a running process, on Linux");
+        let (_, after_name) = stat.rsplit_once(") ").expect("the name in parentheses");
+        // The state is field 3; user and system time are fields 14 and 15.
         let ticks = after_name.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("a number"));
         Duration::from_millis(10 * ticks.sum::<u64>())
     }
 
-    /// The most memory that it has held so far, in bytes, as the kernel counted it.
+    /// The peak memory so far, in bytes, as the kernel counts it.
     pub(crate) fn peak_memory(&self) -> u64 {
         let path = format!("/proc/{}/status", self.process.id());
-        let status = std::fs::read_to_string(path).expect("it runs, on Linux");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the kernel counts it");
+        let status = std::fs::read_to_string(path).expect("a running process, on Linux");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a line with VmHWM");
         line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") << 10
     }
 
-    /// Kills it with SIGKILL, and waits until it is gone.
+    /// Sends SIGKILL and waits for the end of the process.
     pub(crate) fn kill(&mut self) {
-        self.process.kill().expect("it can be killed");
+        self.process.kill().expect("a process that can be killed");
         self.process.wait().expect("it ends");
     }
 
-    /// Whether it has not ended.
     pub(crate) fn is_running(&mut self) -> bool {
         self.process.try_wait().unwrap().is_none()
     }
 
-    /// Waits for its end: its exit code, with everything that it wrote read.
+    /// Waits for the end of the process, with all its output read. Returns the exit code.
     pub(crate) async fn code(&mut self) -> i32 {
         let status = eventually(&format!("the end of {}", self.command), SOON, async || {
             self.process.try_wait().unwrap().ok_or_else(|| "it runs".to_owned())
         })
         .await;
         for reader in self.readers.drain(..) {
-            reader.join().expect("its output is read");
+            reader.join().expect("a reader of the output");
         }
         status.code().unwrap_or_else(|| panic!("{} was ended by a signal: {status}", self.command))
     }
@@ -149,7 +149,7 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        // It may have ended already: then there is nothing to do.
+        // It may have ended already.
         let _ = self.process.kill();
         let _ = self.process.wait();
         if std::thread::panicking() {

@@ -11,28 +11,27 @@ use super::{
     registry::http_client,
 };
 
-/// A running controller. It is a [`Child`].
 pub(crate) struct Controller {
     child: Child,
 }
 
 impl Controller {
-    /// Starts a controller with these flags besides the ones that every test needs.
+    /// Starts a controller with these flags, besides the ones that every test needs.
     pub(crate) fn start(kubeconfig: &Path, registry_url: &str, more: &[&str]) -> Self {
         let kubeconfig = kubeconfig.to_str().expect("a path of plain characters");
         let common = ["run", "--kubeconfig", kubeconfig, "--registry-url", registry_url, "--admin-addr", "127.0.0.1:0"];
         Self { child: Child::start(&[&common, more].concat()) }
     }
 
-    /// Asks for a page: its status and text.
+    /// Requests a page. Returns its status and text.
     pub(crate) async fn page(&mut self, path: &str) -> (u16, String) {
         let line = self.child.log_line("health and metrics are served").await;
-        let (_, address) = line.rsplit_once("address=").expect("the address is logged");
+        let (_, address) = line.rsplit_once("address=").expect("an address in the log");
         let answer = http_client().get(format!("http://{address}{path}")).send().await.expect("it answers");
         (answer.status().as_u16(), answer.text().await.expect("a text"))
     }
 
-    /// A figure by its name and labels, without the program's prefix.
+    /// The value of a metric by its name and labels, without the program's prefix.
     pub(crate) async fn figure(&mut self, series: &str) -> f64 {
         let (status, text) = self.page("/metrics").await;
         assert_eq!(status, 200, "{text}");
@@ -40,16 +39,15 @@ impl Controller {
         line.unwrap_or_else(|| panic!("no {series} in {text}")).parse().expect("a number")
     }
 
-    /// Waits until the controller is ready.
     pub(crate) async fn ready(&mut self) {
-        eventually("it is ready", SOON, async || match self.page("/readyz").await {
+        eventually("readiness", SOON, async || match self.page("/readyz").await {
             (200, _) => Ok(()),
             (_, text) => Err(text),
         })
         .await;
     }
 
-    /// Waits until the controller has found the registry equal to the cluster for the first time.
+    /// Waits until the registry has equalled the cluster for the first time.
     pub(crate) async fn synced(&mut self) {
         eventually("the first complete sync", SOON * 2, async || {
             let figures = [self.figure("first_complete_sync_seconds").await, self.figure("pending").await];

@@ -1,4 +1,5 @@
-//! A proxy before the registry: it sees everything that the controller says, and can make it wait for the answer.
+//! A proxy in front of the registry, which records everything that the controller sends, and can delay or change the
+//! answers.
 
 use std::sync::{Arc, Mutex};
 
@@ -13,7 +14,7 @@ use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 use super::registry::http_client;
 
-/// A request and, once it came, the registry's answer to it.
+/// A request and, after it arrived, the registry's answer to it.
 #[derive(Clone)]
 pub(crate) struct Exchange {
     pub(crate) method: Method,
@@ -21,23 +22,23 @@ pub(crate) struct Exchange {
     pub(crate) path: String,
     pub(crate) body: Bytes,
     pub(crate) answer: Option<(u16, Bytes)>,
-    /// Whether the registry answered, even if nothing of it was passed on.
+    /// Whether the registry answered, even if the answer was not passed on.
     pub(crate) reached: bool,
 }
 
 impl Exchange {
-    /// Whether this writes records, as against opening a session or reading.
+    /// Whether this writes records.
     pub(crate) fn writes(&self) -> bool {
         is_write(&self.method, &self.path)
     }
 
-    /// Whether this writes the record of this id.
+    /// Whether this writes the record of this UID.
     pub(crate) fn writes_about(&self, id: &str) -> bool {
         let in_body = || self.body.windows(id.len()).any(|window| window == id.as_bytes());
         self.writes() && (self.path.contains(id) || in_body())
     }
 
-    /// The deletions and puts that the registry acknowledged here, as (id, whether it is a put, seq).
+    /// The puts and deletions that the registry acknowledged here, as (UID, whether it is a put, seq).
     pub(crate) fn acknowledged(&self) -> Vec<(String, bool, (u64, u64))> {
         let Some((200..300, answer)) = &self.answer else { return Vec::new() };
         let version = |of: &Value| (of["epoch"].as_u64().unwrap(), of["seq"].as_u64().unwrap());
@@ -77,14 +78,14 @@ fn is_write(method: &Method, path: &str) -> bool {
     (path.contains("/pods/") && method != Method::GET) || path.contains("/pods:batch")
 }
 
-/// What the controller gets to see instead of the registry's answer.
+/// The answer that the controller gets instead of the registry's one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Garble {
-    /// The registry does what it is told, and a page of a proxy comes back with this status.
+    /// The registry applies the write, and the page of a proxy comes back with this status.
     Page(u16),
-    /// The registry does what it is told, and half of its answer comes back.
+    /// The registry applies the write, and half of its answer comes back.
     Half,
-    /// The registry never hears of it, and a status comes back that asks to wait a second.
+    /// The write does not reach the registry, and a status with a `Retry-After` of one second comes back.
     Wait(u16),
 }
 
@@ -128,48 +129,48 @@ impl Proxy {
         Self { url, shared, task }
     }
 
-    /// Everything that was said so far.
+    /// All exchanges so far.
     pub(crate) fn seen(&self) -> Vec<Exchange> {
         self.seen_since(0)
     }
 
-    /// How much was said so far, to ask later what came then.
+    /// The number of exchanges so far, for [`Proxy::seen_since`].
     pub(crate) fn mark(&self) -> usize {
         self.shared.seen.lock().unwrap().len()
     }
 
-    /// What was said since a mark.
+    /// The exchanges since a mark.
     pub(crate) fn seen_since(&self, mark: usize) -> Vec<Exchange> {
         self.shared.seen.lock().unwrap()[mark..].to_vec()
     }
 
-    /// From now on makes the requests wait for which this is true, before the registry sees them.
+    /// Holds the requests that match, before they reach the registry.
     pub(crate) fn hold(&self, which: impl Fn(&Method, &str) -> bool + Send + Sync + 'static) {
         self.shared.held.send_replace(Some(Arc::new(which)));
     }
 
-    /// From now on keeps the answers back to the requests for which this is true, after the registry gave them.
+    /// Holds the registry's answers to the requests that match.
     pub(crate) fn keep_answers(&self, which: impl Fn(&Method, &str) -> bool + Send + Sync + 'static) {
         self.shared.kept.send_replace(Some(Arc::new(which)));
     }
 
-    /// From now on makes the writes of records wait.
+    /// Holds the writes of records.
     pub(crate) fn hold_writes(&self) {
         self.hold(is_write);
     }
 
-    /// Lets everything through.
+    /// Releases everything.
     pub(crate) fn release(&self) {
         self.shared.held.send_replace(None);
         self.shared.kept.send_replace(None);
     }
 
-    /// From now on asks of each write of records whether its answer is garbled.
+    /// Asks `garbler` about the answer to each write of records.
     pub(crate) fn garble(&self, garbler: impl FnMut() -> Option<Garble> + Send + 'static) {
         *self.shared.garbler.lock().unwrap() = Some(Box::new(garbler));
     }
 
-    /// Leaves answers as they are.
+    /// Passes on the registry's answers again.
     pub(crate) fn ungarble(&self) {
         *self.shared.garbler.lock().unwrap() = None;
     }
@@ -196,7 +197,7 @@ async fn pass(State(shared): State<Shared>, method: Method, uri: Uri, body: Byte
     };
     let mut held = shared.held.subscribe();
     let free = held.wait_for(|held| held.as_ref().is_none_or(|held| !held(&method, &path))).await;
-    free.expect("the proxy keeps the sender");
+    free.expect("a sender that the proxy keeps");
     let garbler = is_write(&method, &path).then(|| shared.garbler.lock().unwrap());
     let garble = garbler.and_then(|mut garbler| garbler.as_mut()?());
     if let Some(Garble::Wait(status)) = garble {
@@ -214,7 +215,7 @@ async fn pass(State(shared): State<Shared>, method: Method, uri: Uri, body: Byte
         exchange.reached = answer.is_ok();
     }
     let free = kept.wait_for(|kept| kept.as_ref().is_none_or(|kept| !kept(&method, &path))).await;
-    free.expect("the proxy keeps the sender");
+    free.expect("a sender that the proxy keeps");
     match (answer, garble) {
         (Ok(_), Some(Garble::Page(status))) => {
             (StatusCode::from_u16(status).unwrap(), Html("<html>Bad Gateway</html>")).into_response()

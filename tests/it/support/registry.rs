@@ -1,4 +1,4 @@
-//! The reference registry, within the test or as a process that can be killed, and what can be read from it.
+//! The reference registry, inside the test or as a process that can be killed, and a reader of it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,7 +24,7 @@ pub(crate) fn http_client() -> reqwest::Client {
     builder.build().expect("a client")
 }
 
-/// A registry in memory that is served by the test itself. It stops when it is dropped.
+/// A registry in memory, served by the test itself. It stops when this is dropped.
 pub(crate) struct RegistryTask {
     pub(crate) url: String,
     stop: CancellationToken,
@@ -57,7 +57,7 @@ impl Drop for RegistryTask {
     }
 }
 
-/// `pod-registrar registry` with a database file. It can be killed, and comes back at the same address.
+/// `pod-registrar registry` with a database file. It can be killed and started again at the same address.
 pub(crate) struct RegistryProcess {
     pub(crate) url: String,
     pub(crate) database: PathBuf,
@@ -67,12 +67,12 @@ pub(crate) struct RegistryProcess {
 }
 
 impl RegistryProcess {
-    /// Starts it in this folder, on a port of its own.
+    /// Starts the registry in this folder, on a free port.
     pub(crate) async fn start(folder: &Path) -> Self {
         Self::start_with(folder, &[]).await
     }
 
-    /// The same with more flags, which it keeps.
+    /// Starts the registry with these flags, which it keeps after a restart.
     pub(crate) async fn start_with(folder: &Path, flags: &[&str]) -> Self {
         let (database, flags) = (folder.join("registry.db"), flags.iter().map(ToString::to_string).collect::<Vec<_>>());
         let mut child = serve(&database, "127.0.0.1:0", &flags);
@@ -80,12 +80,12 @@ impl RegistryProcess {
         Self { url: format!("http://{address}"), database, flags, address, child }
     }
 
-    /// Kills it with SIGKILL.
+    /// Sends SIGKILL.
     pub(crate) fn kill(&mut self) {
         self.child.kill();
     }
 
-    /// Starts it again with the same file, at the same address.
+    /// Starts the registry again with the same file and address.
     pub(crate) async fn start_again(&mut self) {
         self.child = serve(&self.database, &self.address, &self.flags);
         address(&mut self.child).await;
@@ -106,10 +106,10 @@ fn serve(database: &Path, address: &str, flags: &[String]) -> Child {
 async fn address(child: &mut Child) -> String {
     let line = child.log_line("the registry is listening").await;
     let address = line.split("address=").nth(1).and_then(|rest| rest.split(' ').next());
-    address.expect("the address is logged").to_owned()
+    address.expect("an address in the log").to_owned()
 }
 
-/// Reads a registry as anybody may, without a session.
+/// Reads a registry without a session.
 #[derive(Clone)]
 pub(crate) struct Reader {
     client: reqwest::Client,
@@ -122,7 +122,7 @@ impl Reader {
         Self { client: http_client(), url: url.to_owned(), token: None }
     }
 
-    /// Reads with a bearer token from now on.
+    /// Reads with this bearer token from now on.
     pub(crate) fn with_token(mut self, token: &str) -> Self {
         self.token = Some(token.to_owned());
         self
@@ -141,7 +141,7 @@ impl Reader {
         serde_json::from_str(&text).map_err(|error| format!("{path}: {error}: {text}"))
     }
 
-    /// The whole records of a writer, by id.
+    /// The records of an owner, by UID.
     pub(crate) async fn records(&self, cluster: &str, owner: &str) -> Result<BTreeMap<String, Value>, String> {
         let (mut records, mut page) = (BTreeMap::new(), String::new());
         loop {
@@ -158,17 +158,17 @@ impl Reader {
         }
     }
 
-    /// The ids of a writer's records; none of a cluster that the registry has never heard of.
+    /// The UIDs of an owner's records; empty if the registry does not know the cluster.
     pub(crate) async fn ids(&self, cluster: &str, owner: &str) -> Result<BTreeSet<String>, String> {
         Ok(self.records(cluster, owner).await?.into_keys().collect())
     }
 
-    /// Every change of a cluster's records.
+    /// All changes of a cluster's records.
     pub(crate) async fn changes(&self, cluster: &str) -> Result<Vec<Value>, String> {
         Ok(self.changes_since(cluster, 0).await?.0)
     }
 
-    /// The changes after one of them, and the number of the last.
+    /// The changes after a number, and the number of the last change.
     pub(crate) async fn changes_since(&self, cluster: &str, mut since: u64) -> Result<(Vec<Value>, u64), String> {
         let mut changes = Vec::new();
         loop {
@@ -183,7 +183,7 @@ impl Reader {
         }
     }
 
-    /// How many records a writer has in each of 256 buckets, and the bucket's digest.
+    /// The number of an owner's records in each of 256 buckets, and the bucket's digest.
     pub(crate) async fn buckets(&self, cluster: &str, owner: &str) -> Result<Vec<(u64, String)>, String> {
         let answer = self.get(&format!("/clusters/{cluster}/pods:digest?owner={owner}&buckets=256")).await?;
         let bucket = |bucket: &Value| Some((bucket["count"].as_u64()?, bucket["digest"].as_str()?.to_owned()));
@@ -191,14 +191,14 @@ impl Reader {
         buckets.iter().map(bucket).collect::<Option<_>>().ok_or_else(|| format!("no buckets: {answer}"))
     }
 
-    /// Closes a session that somebody else opened.
+    /// Closes a session that another process opened.
     pub(crate) async fn close_session(&self, cluster: &str, owner: &str, epoch: u64) {
         let url = format!("{}/v1/clusters/{cluster}/session?owner={owner}&epoch={epoch}", self.url);
         let answer = self.client.delete(url).send().await.expect("it answers");
         assert_eq!(answer.status(), 204);
     }
 
-    /// What the registry shows of a writer: its session and its counts.
+    /// The registry's entry of an owner: its session and its counts.
     pub(crate) async fn writer(&self, cluster: &str, owner: &str) -> Result<Value, String> {
         let answer = self.get(&format!("/clusters/{cluster}")).await?;
         let owners = answer["owners"].as_array().ok_or("no owners")?;

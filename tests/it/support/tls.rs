@@ -1,4 +1,4 @@
-//! TLS before a server that speaks plain HTTP, and a forward proxy.
+//! TLS in front of a server that speaks plain HTTP, and a forward proxy.
 
 use std::{
     io,
@@ -31,7 +31,7 @@ pub(crate) struct TlsFront {
 }
 
 impl TlsFront {
-    /// Listens with this certificate before `to` (`host:port`). Clients have to show a certificate by `clients`, if given.
+    /// Listens with this certificate in front of `to` (`host:port`). Clients need a certificate of `clients`, if given.
     pub(crate) async fn start(to: String, files: &TlsFiles, clients: Option<&Path>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -40,7 +40,7 @@ impl TlsFront {
         Self { address, config, task }
     }
 
-    /// Listens before the API server at `url`, and returns the cluster of a kubeconfig that leads there.
+    /// Listens in front of the API server at `url`. Returns the cluster of a kubeconfig for it.
     pub(crate) async fn of_cluster(url: &str, folder: &Path) -> (Self, Value) {
         let own = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
         let files = TlsFiles { cert: folder.join("front.crt"), key: folder.join("front.key") };
@@ -118,7 +118,7 @@ impl ForwardProxy {
         Self { address, asked, task: task.abort_handle() }
     }
 
-    /// What each connection asked for: the head of its first request, or `SOCKS5 USER:PASSWORD HOST:PORT`.
+    /// The request of each connection: the head of its first request, or `SOCKS5 USER:PASSWORD HOST:PORT`.
     pub(crate) fn asked(&self) -> Vec<String> {
         self.asked.lock().unwrap().clone()
     }

@@ -10,13 +10,12 @@ use super::{
     poll::{SOON, eventually},
 };
 
-/// A running `watch`. It is a [`Child`].
 pub(crate) struct Watcher {
     child: Child,
 }
 
 impl Watcher {
-    /// Starts it with these flags.
+    /// Starts `watch` with these flags.
     pub(crate) fn start(kubeconfig: &Path, more: &[&str]) -> Self {
         let kubeconfig = kubeconfig.to_str().expect("a path of plain characters");
         Self { child: Child::start(&[&["watch", "--kubeconfig", kubeconfig], more].concat()) }

@@ -1,8 +1,8 @@
-//! The registry's change log, searched for what must not be in it while it is written.
+//! Searches the registry's change log for wrong deletions while it is written.
 //!
-//! A deletion is wrong if a consistent read begun after the registry accepted it still shows that UID. What is read here
-//! from the change log was accepted, so a list that is begun then must not show it. UIDs never come back: a list that is
-//! begun later, because the API server was away, convicts no innocent.
+//! A deletion is wrong if a consistent list that begins after the registry accepted it still contains the UID. A change
+//! in the log was accepted, so a list that begins after reading it must not contain the UID. UIDs are never used again,
+//! so a later list, because the API server was down, accuses no correct deletion.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,20 +17,19 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    cluster::world::{World, in_time},
+    cluster::world::{ClusterHarness, in_time},
     support::{Reader, SOON, eventually},
 };
 
-/// Between two looks at the change log.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// Time between two readings of the change log.
+const READ_EVERY: Duration = Duration::from_millis(200);
 
-/// The search. It ends with its result, or when it is dropped.
+/// The running search. It stops when this is dropped.
 pub(super) struct Audit {
     stop: CancellationToken,
     task: JoinHandle<Search>,
 }
 
-/// What is read, and what was found.
 struct Search {
     reader: Reader,
     pods: Api<Pod>,
@@ -39,17 +38,17 @@ struct Search {
     log: Log,
 }
 
-/// What the change log has told so far.
+/// The changes that were read so far.
 #[derive(Default)]
 struct Log {
     changes: Vec<Value>,
-    /// Deletions that no list has been compared with yet, by id.
+    /// Deletions that were not compared with a list yet, by UID.
     unchecked: BTreeMap<String, Value>,
     checked: usize,
     wrong: Vec<Value>,
 }
 
-/// What a search without findings has looked at.
+/// The counts of a search without findings.
 pub(super) struct Found {
     changes: usize,
     deletions: usize,
@@ -58,13 +57,12 @@ pub(super) struct Found {
 
 impl fmt::Display for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} deletions of {} changes in {} sessions were right", self.deletions, self.changes, self.epochs)
+        write!(f, "{} deletions of {} changes in {} sessions were correct", self.deletions, self.changes, self.epochs)
     }
 }
 
 impl Audit {
-    /// Starts to search.
-    pub(super) fn start(world: &World) -> Self {
+    pub(super) fn start(world: &ClusterHarness) -> Self {
         let mut search = Search {
             reader: world.reader(),
             pods: world.api(),
@@ -75,20 +73,20 @@ impl Audit {
         let stop = CancellationToken::new();
         let over = stop.clone();
         let task = tokio::spawn(async move {
-            while over.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_some() {
-                // The registry or the API server may be away: then later.
-                let _ = search.look().await;
+            while over.run_until_cancelled(tokio::time::sleep(READ_EVERY)).await.is_some() {
+                // The registry or the API server may be down; the next reading finds the rest.
+                let _ = search.read().await;
             }
             search
         });
         Self { stop, task }
     }
 
-    /// Looks at the rest, and judges the whole.
+    /// Reads the rest, and checks the whole log.
     pub(super) async fn finish(mut self) -> Found {
         self.stop.cancel();
         let mut search = (&mut self.task).await.unwrap();
-        eventually("the rest of the change log", SOON, async || search.look().await).await;
+        eventually("the rest of the change log", SOON, async || search.read().await).await;
         search.log.judge()
     }
 }
@@ -100,14 +98,14 @@ impl Drop for Audit {
 }
 
 impl Search {
-    async fn look(&mut self) -> Result<(), String> {
+    async fn read(&mut self) -> Result<(), String> {
         let (new, since) = self.reader.changes_since(&self.cluster, self.since).await?;
         self.since = since;
         self.log.note(new)?;
         if self.log.unchecked.is_empty() {
             return Ok(());
         }
-        // Without a resource version it is consistent.
+        // A list without a resource version is consistent.
         let there = in_time(self.pods.list_metadata(&ListParams::default())).await?;
         self.log.compare(&there.items.into_iter().filter_map(|pod| pod.metadata.uid).collect());
         Ok(())
@@ -125,7 +123,7 @@ impl Log {
         Ok(())
     }
 
-    /// Compares with the UIDs of a list that was begun after all that was noted.
+    /// Compares the noted deletions with the UIDs of a list that began later.
     fn compare(&mut self, there: &BTreeSet<String>) {
         for (id, change) in std::mem::take(&mut self.unchecked) {
             self.checked += 1;
@@ -136,16 +134,16 @@ impl Log {
     }
 
     fn judge(self) -> Found {
-        assert!(self.wrong.is_empty(), "deleted while they are there: {:#?}", self.wrong);
-        assert!(self.unchecked.is_empty(), "not looked at: {:#?}", self.unchecked);
+        assert!(self.wrong.is_empty(), "deleted while they exist: {:#?}", self.wrong);
+        assert!(self.unchecked.is_empty(), "not checked: {:#?}", self.unchecked);
         let mut epochs: Vec<u64> = self.changes.iter().map(|change| change["epoch"].as_u64().unwrap()).collect();
-        assert!(epochs.is_sorted(), "a session wrote after it was replaced: {epochs:?}");
+        assert!(epochs.is_sorted(), "a session wrote after it was superseded: {epochs:?}");
         epochs.dedup();
         self.no_return_in_a_session();
         Found { changes: self.changes.len(), deletions: self.checked, epochs: epochs.len() }
     }
 
-    /// After a watched end no further put of it is sent. The next session's writer may have seen less so far.
+    /// After an observed deletion, the same session puts the pod no more. The next writer may have seen less so far.
     fn no_return_in_a_session(&self) {
         let mut ended = BTreeSet::new();
         for change in &self.changes {
@@ -153,7 +151,7 @@ impl Log {
             if change["op"] == "delete" && change["observed"] == "watch" {
                 ended.insert(key);
             } else {
-                assert!(change["op"] != "put" || !ended.contains(&key), "written after its end: {change}");
+                assert!(change["op"] != "put" || !ended.contains(&key), "written after its deletion: {change}");
             }
         }
     }
@@ -182,19 +180,19 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "deleted while they are there")]
+    #[should_panic(expected = "deleted while they exist")]
     fn deletion_of_a_live_pod_is_found() {
         log(&[(1, "put", "a"), (1, "delete", "a")], &["a"]).judge();
     }
 
     #[test]
-    #[should_panic(expected = "wrote after it was replaced")]
+    #[should_panic(expected = "wrote after it was superseded")]
     fn write_of_an_earlier_session_is_found() {
         log(&[(2, "put", "a"), (1, "put", "b")], &[]).judge();
     }
 
     #[test]
-    #[should_panic(expected = "written after its end")]
+    #[should_panic(expected = "written after its deletion")]
     fn put_after_an_observed_deletion_is_found() {
         log(&[(1, "put", "a"), (1, "delete", "a"), (1, "put", "a")], &[]).judge();
     }

@@ -1,4 +1,4 @@
-//! Pods that come, change and go, whatever happens.
+//! Pods are created, changed and deleted all the time.
 
 use std::fmt;
 
@@ -15,24 +15,23 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::world::{World, in_time, object, pod_spec};
+use crate::cluster::world::{ClusterHarness, in_time, object, pod_spec};
 
-/// The label of pods that nobody makes anew.
+/// The label of pods without a controller, which are not replaced when they are deleted.
 pub(super) const BARE: &str = "kind=bare";
-/// So many hands make changes at a time.
-const HANDS: usize = 3;
-/// Each has so many pods at most.
+/// The number of workers that make changes at the same time.
+const WORKERS: usize = 3;
+/// The most pods of one worker.
 const MOST: usize = 70;
-/// The pods of the StatefulSet.
+/// The number of pods of the StatefulSet.
 const STATEFUL: usize = 4;
 
-/// The churn. It ends when it is stopped.
+/// The running churn. It stops when this is dropped.
 pub(super) struct Churn {
     stop: CancellationToken,
-    hands: Vec<JoinHandle<Counts>>,
+    workers: Vec<JoinHandle<Counts>>,
 }
 
-/// What was done.
 #[derive(Default)]
 pub(super) struct Counts {
     done: usize,
@@ -41,20 +40,20 @@ pub(super) struct Counts {
 
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} changes and {} that failed", self.done, self.failed)
+        write!(f, "{} changes and {} failed ones", self.done, self.failed)
     }
 }
 
 impl Churn {
-    /// Makes a StatefulSet and a Deployment, and starts.
-    pub(super) async fn start(world: &World, seed: u64) -> Self {
+    /// Creates a StatefulSet and a Deployment, and starts the workers.
+    pub(super) async fn start(world: &ClusterHarness, seed: u64) -> Self {
         let set: StatefulSet = object(workload("db", STATEFUL, &json!({"serviceName": "db"})));
         world.api().create(&PostParams::default(), &set).await.unwrap();
         let deployment: Deployment = object(workload("web", 15, &json!({})));
         world.api().create(&PostParams::default(), &deployment).await.unwrap();
         let stop = CancellationToken::new();
-        let hand = |number: usize| {
-            let hand = Hand {
+        let worker = |number: usize| {
+            let worker = Worker {
                 pods: world.api(),
                 deployments: world.api(),
                 random: fastrand::Rng::with_seed(seed.wrapping_add(number as u64)),
@@ -63,18 +62,17 @@ impl Churn {
                 alive: Vec::new(),
                 counts: Counts::default(),
             };
-            tokio::spawn(hand.work(stop.clone()))
+            tokio::spawn(worker.work(stop.clone()))
         };
-        let hands = (0..HANDS).map(hand).collect();
-        Self { stop, hands }
+        let workers = (0..WORKERS).map(worker).collect();
+        Self { stop, workers }
     }
 
-    /// Ends it.
     pub(super) async fn stop(mut self) -> Counts {
         self.stop.cancel();
         let mut all = Counts::default();
-        for hand in self.hands.drain(..) {
-            let Counts { done, failed } = hand.await.unwrap();
+        for worker in self.workers.drain(..) {
+            let Counts { done, failed } = worker.await.unwrap();
             all.done += done;
             all.failed += failed;
         }
@@ -84,8 +82,8 @@ impl Churn {
 
 impl Drop for Churn {
     fn drop(&mut self) {
-        // One that was not stopped, because the test has failed.
-        self.hands.iter().for_each(JoinHandle::abort);
+        // The test failed before it stopped the churn.
+        self.workers.iter().for_each(JoinHandle::abort);
     }
 }
 
@@ -97,8 +95,8 @@ fn workload(name: &str, replicas: usize, more: &Value) -> Value {
     json!({"metadata": {"name": name}, "spec": spec})
 }
 
-/// One of those who make changes, one at a time.
-struct Hand {
+/// Makes one change after the other.
+struct Worker {
     pods: Api<Pod>,
     deployments: Api<Deployment>,
     random: fastrand::Rng,
@@ -108,13 +106,13 @@ struct Hand {
     counts: Counts,
 }
 
-impl Hand {
+impl Worker {
     async fn work(mut self, stop: CancellationToken) -> Counts {
         while !stop.is_cancelled() {
             let done = self.change().await;
             self.counts.done += usize::from(done);
             self.counts.failed += usize::from(!done);
-            // Bounded, also where every change fails at once.
+            // A limit, even if every change fails at once.
             tokio::time::sleep(std::time::Duration::from_millis(self.random.u64(10..80))).await;
         }
         self.counts
@@ -140,7 +138,7 @@ impl Hand {
     async fn create(&mut self) -> bool {
         let name = format!("pod-{}-{}", self.number, self.made);
         self.made += 1;
-        // Also one that failed: perhaps only the answer was lost.
+        // Even if the request failed: perhaps only its answer was lost.
         self.alive.push(name.clone());
         self.create_named(&name).await
     }
@@ -158,7 +156,7 @@ impl Hand {
         in_time(self.pods.patch(name, &PatchParams::default(), &patch)).await.is_ok()
     }
 
-    /// With time to end, or by force.
+    /// Gracefully or by force.
     async fn delete(&mut self, name: &str) -> bool {
         let how = DeleteParams::default().grace_period(self.random.u32(..2) * 2);
         in_time(self.pods.delete(name, &how)).await.is_ok()
@@ -176,7 +174,7 @@ impl Hand {
         }
     }
 
-    /// Another pod under the name of one.
+    /// Another pod under the same name.
     async fn make_anew(&mut self) -> bool {
         let Some(name) = self.any() else { return self.create().await };
         self.alive.push(name.clone());

@@ -1,12 +1,12 @@
 //! Rounds of random kills and faults under churn: two replicas, a real control plane, and a registry as a process.
 //!
-//! A round disturbs whatever there is to disturb, heals it all, and then asks for what is promised: within a bound the
-//! registry equals the cluster by UID and digest, one replica writes, nothing was deleted wrongly, and all is quiet.
+//! A round disturbs the replicas, the registry and the control plane, heals everything, and checks the guarantees:
+//! within a time limit the registry equals the cluster by UID and digest, one replica writes, no deletion was wrong,
+//! and nothing more is written.
 //!
-//! They disturb everybody who uses the cluster, so they run alone, and only when `POD_REGISTRAR_TEST_ROUNDS` says how
-//! many. `POD_REGISTRAR_TEST_SEED` is the seed of the first one, to see one again; the next has the next number. Parts of the
-//! control plane are killed if `POD_REGISTRAR_TEST_CLUSTER_COMMAND` and `POD_REGISTRAR_TEST_CLUSTER_DIR` say how
-//! ([`plane`]).
+//! Rounds disturb everyone who uses the cluster, so they run alone, and only if `POD_REGISTRAR_TEST_ROUNDS` is set.
+//! `POD_REGISTRAR_TEST_SEED` is the seed of the first round; each further round adds one. Parts of the control plane
+//! are killed if `POD_REGISTRAR_TEST_CLUSTER_COMMAND` and `POD_REGISTRAR_TEST_CLUSTER_DIR` are set ([`plane`]).
 #![expect(clippy::print_stdout, reason = "a round's course is shown if it fails")]
 
 mod audit;
@@ -24,15 +24,13 @@ use std::{
 use futures::FutureExt;
 
 use self::{audit::Audit, churn::Churn, plane::Plane, scene::Scene};
-use super::world::{World, in_cluster};
+use super::world::{ClusterHarness, in_cluster};
 use crate::support::{notice, seed};
 
-/// The variable that says how many rounds are run.
 const ROUNDS: &str = "POD_REGISTRAR_TEST_ROUNDS";
-/// The variable with the seed of the first round.
 const SEED: &str = "POD_REGISTRAR_TEST_SEED";
 
-/// A number from the environment.
+/// A number from an environment variable.
 fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok().filter(|text| !text.is_empty())?;
     Some(text.parse().unwrap_or_else(|error| panic!("{variable}={text:?}: {error}")))
@@ -40,14 +38,13 @@ fn number(variable: &str) -> Option<u64> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn registry_equals_the_cluster_after_random_faults() {
-    // No round of faults deletes a record wrongly.
     let Some(rounds) = number(ROUNDS) else {
-        notice(&format!("skipped: {ROUNDS} does not say how many"));
+        notice(&format!("skipped: {ROUNDS} is not set"));
         return;
     };
     let plane = Plane::from_environment();
     if plane.is_none() {
-        notice("no part of the control plane is killed: nothing says how");
+        notice("no part of the control plane is killed: no command is set");
     }
     let first = number(SEED).unwrap_or_else(seed);
     for round in 0..rounds {
@@ -57,13 +54,13 @@ async fn registry_equals_the_cluster_after_random_faults() {
             plane.all_up().await;
         }
         in_cluster(async |world| {
-            let told = AssertUnwindSafe(one(world, plane.as_ref(), seed)).catch_unwind().await;
-            // Whatever came of it, the world is taken away by a control plane that is there.
+            let result = AssertUnwindSafe(one(world, plane.as_ref(), seed)).catch_unwind().await;
+            // Whatever the result, the cleanup needs a complete control plane.
             if let Some(plane) = &plane {
                 plane.all_up().await;
             }
-            match told {
-                Ok(told) => notice(&format!("{told}, after {:.0?}", start.elapsed())),
+            match result {
+                Ok(result) => notice(&format!("{result}, after {:.0?}", start.elapsed())),
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         })
@@ -71,8 +68,8 @@ async fn registry_equals_the_cluster_after_random_faults() {
     }
 }
 
-/// One round: what it came to, in a line.
-async fn one(world: &mut World, plane: Option<&Plane>, seed: u64) -> String {
+/// Runs one round. Returns its result in one line.
+async fn one(world: &mut ClusterHarness, plane: Option<&Plane>, seed: u64) -> String {
     let mut random = fastrand::Rng::with_seed(seed);
     let plan = plan::draw(&mut random, plane.is_some());
     println!("seed {seed}:");
@@ -88,8 +85,8 @@ async fn one(world: &mut World, plane: Option<&Plane>, seed: u64) -> String {
         scene.disturb(world, &moment).await;
     }
     scene.heal(world).await;
-    println!("{:6.1} s: all is healed", start.elapsed().as_secs_f64());
-    // Mending what is broken has to go on while pods come and go.
+    println!("{:6.1} s: everything is healed", start.elapsed().as_secs_f64());
+    // Repairs have to go on while pods come and go.
     tokio::time::sleep(Duration::from_millis(random.u64(..4_000))).await;
     let churned = churn.stop().await;
 

@@ -1,35 +1,34 @@
-//! What is done to whom in a round, and when: drawn from a seed.
+//! The disturbances of a round, drawn from a seed.
 
 use std::{fmt, time::Duration};
 
 use super::plane::PARTS;
 use crate::support::{Fault, Faults};
 
-/// The disturbances of a round begin within this time, in milliseconds.
+/// The latest begin of a disturbance, in milliseconds.
 const BEGIN_WITHIN: u64 = 16_000;
 
-/// Something that is done, and undone later. Replicas are known by their numbers.
+/// A disturbance, which is undone later. Replicas are numbered.
 #[derive(Clone, Debug)]
 pub(super) enum Disturbance {
-    /// SIGKILL, and a new one.
+    /// SIGKILL, and a new process.
     Kill(usize),
     /// SIGSTOP, and SIGCONT.
     Pause(usize),
-    /// SIGTERM, and a new one.
+    /// SIGTERM, and a new process.
     Terminate(usize),
-    /// The registry is killed, and comes back with its file.
+    /// The registry is killed, and started again with its file.
     Registry,
-    /// A part of the control plane is killed, and comes back with its data.
+    /// A part of the control plane is killed, and started again with its data.
     Part(&'static str),
-    /// A replica's way to the API server is bad.
-    ApiWay(usize, Faults),
-    /// Both replicas' ways to the registry are bad: only the one that leads uses its own.
-    RegistryWays(Faults),
-    /// So many pods are deleted while no replica can see it: none runs, or none reaches the API server.
+    /// The connection of a replica to the API server is faulty.
+    ApiConnection(usize, Faults),
+    /// The connections of both replicas to the registry are faulty; only the leader uses its own.
+    RegistryConnections(Faults),
+    /// This many pods are deleted while no replica runs, or none reaches the API server.
     Unseen { pods: usize, killed: bool },
 }
 
-/// A disturbance and its time.
 #[derive(Clone, Debug)]
 pub(super) struct Step {
     begin: Duration,
@@ -56,7 +55,6 @@ impl fmt::Display for Moment {
     }
 }
 
-/// Draws three to six disturbances.
 pub(super) fn draw(random: &mut fastrand::Rng, with_parts: bool) -> Vec<Step> {
     let count = random.usize(3..=6);
     let mut steps: Vec<Step> = (0..count).map(|_| step(random, with_parts)).collect();
@@ -72,17 +70,17 @@ fn step(random: &mut fastrand::Rng, with_parts: bool) -> Step {
         4 | 5 => Disturbance::Terminate(replica),
         6 | 7 => Disturbance::Registry,
         8 | 9 => unseen(random),
-        10..13 => Disturbance::ApiWay(replica, faults(random)),
-        13..16 => Disturbance::RegistryWays(faults(random)),
+        10..13 => Disturbance::ApiConnection(replica, faults(random)),
+        13..16 => Disturbance::RegistryConnections(faults(random)),
         _ => Disturbance::Part(random.choice(PARTS).unwrap()),
     };
-    // A leader that is paused has to be paused beyond its lease now and then.
+    // A leader has to be paused beyond its lease now and then.
     let longest = if matches!(what, Disturbance::Pause(_)) { 24_000 } else { 10_000 };
     let millis = |millis| Duration::from_millis(millis);
     Step { begin: millis(random.u64(500..BEGIN_WITHIN)), lasts: millis(random.u64(200..longest)), what }
 }
 
-/// Mostly fewer than the brake lets through, sometimes more.
+/// Mostly fewer than the absence guard lets through, sometimes more.
 fn unseen(random: &mut fastrand::Rng) -> Disturbance {
     let pods = if random.u32(..4) == 0 { random.usize(55..90) } else { random.usize(5..45) };
     Disturbance::Unseen { pods, killed: random.bool() }
@@ -93,7 +91,7 @@ fn faults(random: &mut fastrand::Rng) -> Faults {
         0 => Fault::Cut,
         1 => Fault::Delay(Duration::from_millis(random.u64(50..3_000))),
         2 => Fault::Swallow,
-        // From within a request's head to far into a list.
+        // From within the head of a request to far into a list.
         _ => Fault::Truncate(1 << random.u32(4..19)),
     };
     match random.u32(..3) {
@@ -103,7 +101,7 @@ fn faults(random: &mut fastrand::Rng) -> Faults {
     }
 }
 
-/// The begins and ends of all steps, in the order of their times.
+/// The begins and ends of all steps, ordered by time.
 pub(super) fn moments(steps: &[Step]) -> Vec<Moment> {
     let both = |Step { begin, lasts, what }: &Step| {
         let moment = |at, begins| Moment { at, begins, what: what.clone() };

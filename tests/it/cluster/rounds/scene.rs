@@ -1,4 +1,4 @@
-//! Two replicas with the rights of the deployment, each behind ways of its own, and what is done to them.
+//! Two replicas with the rights of the deployment, each with its own proxies, and what disturbs them.
 
 use std::path::PathBuf;
 
@@ -15,29 +15,29 @@ use crate::{
     cluster::{
         faults::behind,
         rbac::deploy,
-        world::{World, in_time},
+        world::{ClusterHarness, in_time},
     },
-    support::{Controller, Cuttable, SOON, eventually},
+    support::{Controller, FaultyProxy, SOON, eventually},
 };
 
-/// A replica and its ways.
+/// A replica and its proxies.
 pub(super) struct Replica {
     pub(super) name: String,
     kubeconfig: PathBuf,
     flags: Vec<String>,
-    api: Cuttable,
-    registry: Cuttable,
+    api: FaultyProxy,
+    registry: FaultyProxy,
     running: Option<Controller>,
     paused: bool,
-    /// Those before it, kept for their logs.
+    /// Earlier processes, kept for their logs.
     past: Vec<Controller>,
 }
 
 impl Replica {
-    async fn new(world: &World, account: &std::path::Path, number: usize, lease_duration: &str) -> Self {
+    async fn new(world: &ClusterHarness, account: &std::path::Path, number: usize, lease_duration: &str) -> Self {
         let name = format!("replica-{number}");
         let (api, kubeconfig) = behind(world, account, &name).await;
-        let registry = Cuttable::start(world.registry.url.strip_prefix("http://").unwrap().to_owned()).await;
+        let registry = FaultyProxy::start(world.registry.url.strip_prefix("http://").unwrap().to_owned()).await;
         let place = format!("{0}/{0}", world.namespace);
         let flags = [
             ["--namespace", &world.namespace],
@@ -54,7 +54,7 @@ impl Replica {
         replica
     }
 
-    /// Starts it unless it runs.
+    /// Starts the process unless it runs.
     fn run(&mut self) {
         if self.running.is_none() {
             let url = format!("http://{}", self.registry.address);
@@ -66,7 +66,7 @@ impl Replica {
 
     fn kill(&mut self) {
         if let Some(mut controller) = self.running.take() {
-            assert!(controller.is_running(), "{} has ended by itself", self.name);
+            assert!(controller.is_running(), "{} has ended unexpectedly", self.name);
             controller.kill();
             self.past.push(controller);
         }
@@ -76,7 +76,7 @@ impl Replica {
         self.resume();
         if let Some(mut controller) = self.running.take() {
             controller.terminate();
-            assert_eq!(controller.code().await, 0, "{} stops as it was asked to", self.name);
+            assert_eq!(controller.code().await, 0, "{} stops when it is asked to", self.name);
             self.past.push(controller);
         }
     }
@@ -95,15 +95,15 @@ impl Replica {
         self.paused = false;
     }
 
-    /// The process, which has to be there.
+    /// The process, which has to run.
     pub(super) fn controller(&mut self) -> &mut Controller {
-        let controller = self.running.as_mut().expect("it was started");
-        assert!(controller.is_running(), "{} has ended by itself", self.name);
+        let controller = self.running.as_mut().expect("a started replica");
+        assert!(controller.is_running(), "{} has ended unexpectedly", self.name);
         controller
     }
 }
 
-/// All that can be disturbed, besides the world's own registry.
+/// Everything that can be disturbed, except the registry.
 pub(super) struct Scene<'a> {
     pub(super) replicas: Vec<Replica>,
     plane: Option<&'a Plane>,
@@ -111,8 +111,8 @@ pub(super) struct Scene<'a> {
 }
 
 impl<'a> Scene<'a> {
-    /// Deploys what is deployed, starts both replicas, and waits until one of them writes.
-    pub(super) async fn start(world: &World, plane: Option<&'a Plane>, random: &mut fastrand::Rng) -> Self {
+    /// Applies the manifests, starts both replicas, and waits until one of them writes.
+    pub(super) async fn start(world: &ClusterHarness, plane: Option<&'a Plane>, random: &mut fastrand::Rng) -> Self {
         let account = deploy(world).await;
         let lease_duration = random.choice(["5s", "15s"]).unwrap();
         println!("a lease lasts {lease_duration}");
@@ -120,7 +120,7 @@ impl<'a> Scene<'a> {
         for number in 0..2 {
             replicas.push(Replica::new(world, &account, number, lease_duration).await);
         }
-        // What is disturbed before anybody works is disturbed in vain.
+        // A disturbance before the first write would test nothing.
         eventually("a session", SOON, async || {
             let session = world.reader().writer(&world.cluster, &world.owner).await?;
             if session["state"] == "live" { Ok(()) } else { Err(session.to_string()) }
@@ -129,8 +129,8 @@ impl<'a> Scene<'a> {
         Self { replicas, plane, registry_killed: false }
     }
 
-    /// Does or undoes something. What was undone already, or is there no more, stays as it is.
-    pub(super) async fn disturb(&mut self, world: &mut World, moment: &Moment) {
+    /// Begins or ends a disturbance. Nothing changes if it ended already.
+    pub(super) async fn disturb(&mut self, world: &mut ClusterHarness, moment: &Moment) {
         match (&moment.what, moment.begins) {
             (Disturbance::Kill(number), true) => self.replicas[*number].kill(),
             (Disturbance::Terminate(number), true) => self.replicas[*number].terminate().await,
@@ -143,10 +143,12 @@ impl<'a> Scene<'a> {
                 let plane = self.plane.expect("parts are drawn only with one");
                 if begins { plane.kill(part).await } else { plane.bring_back(part).await }
             }
-            (Disturbance::ApiWay(number, faults), true) => self.replicas[*number].api.set(*faults),
-            (Disturbance::ApiWay(number, _), false) => self.replicas[*number].api.mend(),
-            (Disturbance::RegistryWays(faults), true) => self.replicas.iter().for_each(|r| r.registry.set(*faults)),
-            (Disturbance::RegistryWays(_), false) => self.replicas.iter().for_each(|r| r.registry.mend()),
+            (Disturbance::ApiConnection(number, faults), true) => self.replicas[*number].api.set(*faults),
+            (Disturbance::ApiConnection(number, _), false) => self.replicas[*number].api.repair(),
+            (Disturbance::RegistryConnections(faults), true) => {
+                self.replicas.iter().for_each(|r| r.registry.set(*faults))
+            }
+            (Disturbance::RegistryConnections(_), false) => self.replicas.iter().for_each(|r| r.registry.repair()),
             (Disturbance::Unseen { pods, killed }, true) => {
                 for replica in &mut self.replicas {
                     if *killed { replica.kill() } else { replica.api.cut() }
@@ -155,31 +157,31 @@ impl<'a> Scene<'a> {
             }
             (Disturbance::Unseen { killed, .. }, false) => {
                 for replica in &mut self.replicas {
-                    if *killed { replica.run() } else { replica.api.mend() }
+                    if *killed { replica.run() } else { replica.api.repair() }
                 }
             }
         }
     }
 
-    fn kill_registry(&mut self, world: &mut World) {
+    fn kill_registry(&mut self, world: &mut ClusterHarness) {
         if !self.registry_killed {
             world.registry.kill();
             self.registry_killed = true;
         }
     }
 
-    async fn bring_registry_back(&mut self, world: &mut World) {
+    async fn bring_registry_back(&mut self, world: &mut ClusterHarness) {
         if self.registry_killed {
             world.registry.start_again().await;
             self.registry_killed = false;
         }
     }
 
-    /// Puts everything right.
-    pub(super) async fn heal(&mut self, world: &mut World) {
+    /// Ends all disturbances.
+    pub(super) async fn heal(&mut self, world: &mut ClusterHarness) {
         for replica in &self.replicas {
-            replica.api.mend();
-            replica.registry.mend();
+            replica.api.repair();
+            replica.registry.repair();
         }
         if let Some(plane) = self.plane {
             plane.all_up().await;
@@ -192,7 +194,7 @@ impl<'a> Scene<'a> {
         }
     }
 
-    /// No process of the round has panicked, not even one that went on.
+    /// Checks that no process of the round has panicked, even if it went on.
     pub(super) fn never_panicked(&self) {
         for controller in self.replicas.iter().flat_map(|replica| replica.running.iter().chain(&replica.past)) {
             assert!(!controller.logged("panicked at"), "a controller has panicked");
@@ -200,8 +202,8 @@ impl<'a> Scene<'a> {
     }
 }
 
-/// Deletes so many pods that nobody makes anew, or those that there are; as far as the API server is there.
-async fn delete_bare(world: &World, most: usize) {
+/// Deletes this many pods without a controller, or as many as there are, while the API server answers.
+async fn delete_bare(world: &ClusterHarness, most: usize) {
     let api = world.api::<Pod>();
     let bare = ListParams::default().labels(BARE);
     let listed = in_time(api.list_metadata(&bare)).await.map(|list| list.items).unwrap_or_default();
@@ -213,5 +215,5 @@ async fn delete_bare(world: &World, most: usize) {
         .filter(|deleted| std::future::ready(*deleted))
         .count()
         .await;
-    println!("{deleted} pods were deleted unseen");
+    println!("{deleted} pods were deleted unobserved");
 }

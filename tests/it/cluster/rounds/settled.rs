@@ -1,4 +1,4 @@
-//! What has to be so once nothing is disturbed any more.
+//! What must hold after all disturbances.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,18 +18,18 @@ use serde_json::Value;
 
 use super::scene::Scene;
 use crate::{
-    cluster::world::{World, in_time},
+    cluster::world::{ClusterHarness, in_time},
     support::{SOON, eventually},
 };
 
-/// How long it may take: the brake asks for a second list after ten seconds, and what failed again and again waits longer
-/// than that for its next turn.
+/// The time limit: the absence guard requests a second list after ten seconds, and a record that failed repeatedly
+/// waits longer for its next retry.
 const SETTLED_WITHIN: Duration = Duration::from_secs(90);
-/// For so long nothing is written where nothing changes.
+/// Nothing may be written for this long while nothing changes.
 const QUIET_FOR: Duration = Duration::from_secs(4);
 
-/// Waits until the registry equals the cluster: by UID and digest, record by record, and in what the records tell.
-pub(super) async fn equal(world: &World) {
+/// Waits until the registry equals the cluster by UID and digest, and each record equals its pod.
+pub(super) async fn equal(world: &ClusterHarness) {
     eventually("the registry equals the cluster by UID and digest", SETTLED_WITHIN, async || {
         let (wanted, reader) = (wanted(world).await?, world.reader());
         let records = reader.records(&world.cluster, &world.owner).await?;
@@ -44,7 +44,7 @@ pub(super) async fn equal(world: &World) {
             .chain(held.keys().filter(|id| !wanted.contains_key(*id)))
             .collect();
         if !differing.is_empty() {
-            return Err(format!("of {} and {}: {differing:?}", wanted.len(), held.len()));
+            return Err(format!("{} pods and {} records, these differ: {differing:?}", wanted.len(), held.len()));
         }
         let (of_pods, of_records) = (buckets(&wanted), reader.buckets(&world.cluster, &world.owner).await?);
         if of_pods == of_records { Ok(()) } else { Err(format!("{of_pods:?} and {of_records:?}")) }
@@ -53,8 +53,8 @@ pub(super) async fn equal(world: &World) {
     world.equal().await;
 }
 
-/// The digests of the records that should be there, by UID.
-async fn wanted(world: &World) -> Result<BTreeMap<String, Digest>, String> {
+/// The digests of the desired records, by UID.
+async fn wanted(world: &ClusterHarness) -> Result<BTreeMap<String, Digest>, String> {
     let request = Request::get(format!("/api/v1/namespaces/{}/pods", world.namespace)).body(Vec::new()).unwrap();
     let mut list: Value = in_time(world.client.request(request)).await?;
     let rule = Rule {
@@ -85,8 +85,8 @@ fn buckets(digests: &BTreeMap<String, Digest>) -> Vec<(u64, String)> {
     buckets.into_iter().map(|(count, sum)| (count, sum.hex())).collect()
 }
 
-/// Waits until exactly one replica leads and writes, and it is the one whose session the registry has.
-pub(super) async fn one_writer(world: &World, scene: &mut Scene<'_>) {
+/// Waits until exactly one replica leads and writes, and has the session of the registry.
+pub(super) async fn one_writer(world: &ClusterHarness, scene: &mut Scene<'_>) {
     eventually("one writer", SOON, async || {
         let session = world.reader().writer(&world.cluster, &world.owner).await?;
         let instance = session["instance"].as_str().unwrap_or_default().to_owned();
@@ -107,16 +107,16 @@ pub(super) async fn one_writer(world: &World, scene: &mut Scene<'_>) {
     .await;
 }
 
-/// Waits until the pods change no more, and sees that nothing is written then.
-pub(super) async fn quiet(world: &World) {
-    eventually("the pods change no more", SETTLED_WITHIN, async || {
+/// Waits until no pod changes, and checks that nothing is written then.
+pub(super) async fn quiet(world: &ClusterHarness) {
+    eventually("no pod changes", SETTLED_WITHIN, async || {
         let before = (wanted(world).await?, world.reader().changes(&world.cluster).await?.len());
         tokio::time::sleep(QUIET_FOR).await;
         let after = world.reader().changes(&world.cluster).await?;
         if wanted(world).await? != before.0 {
             return Err("they change".to_owned());
         }
-        assert_eq!(after.len(), before.1, "nothing changed, and this was written: {:#?}", &after[before.1..]);
+        assert_eq!(after.len(), before.1, "written although nothing changed: {:#?}", &after[before.1..]);
         Ok(())
     })
     .await;

@@ -1,4 +1,4 @@
-//! Scripted faults: what goes wrong, on which requests, how often.
+//! Scripted faults: what goes wrong, for which requests, and how often.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -10,22 +10,19 @@ use std::{
 use axum::http::Request as HttpRequest;
 use pod_registrar::demo::api::{status::StatusError, store::Snapshot};
 
-/// What a request is for.
+/// The purpose of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Kind {
     /// A list of pods, or a page of one.
     List,
-    /// A watch of pods.
     Watch,
-    /// One pod.
+    /// A get of one pod.
     Get,
-    /// A pod's creation, replacement or deletion.
+    /// A creation, replacement or deletion of a pod.
     Write,
-    /// Namespaces: the cluster's identity.
+    /// Namespaces: the identity of the cluster.
     Namespace,
-    /// Leases.
     Lease,
-    /// Events about what happened.
     Event,
     /// Anything else: the version, discovery, unknown paths.
     Other,
@@ -52,13 +49,11 @@ impl Kind {
 /// A request that arrived.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
-    /// What it is for.
     pub(crate) kind: Kind,
-    /// The path.
     pub(crate) path: String,
-    /// The query's parameters, decoded.
+    /// The parameters of the query, decoded.
     pub(crate) params: BTreeMap<String, String>,
-    /// The credential, as the header has it.
+    /// The value of the `authorization` header.
     pub(crate) authorization: Option<String>,
 }
 
@@ -73,13 +68,12 @@ impl Request {
         }
     }
 
-    /// Whether it asks for another page of a list.
+    /// Whether it requests a further page of a list.
     pub(crate) fn is_continued(&self) -> bool {
         self.params.get("continue").is_some_and(|token| !token.is_empty())
     }
 }
 
-/// What goes wrong.
 #[derive(Clone, Debug)]
 pub(super) enum Effect {
     Answer(Box<StatusError>),
@@ -92,7 +86,7 @@ pub(super) enum Effect {
     Stream(StreamFault),
 }
 
-/// How a body goes wrong, after a number of items (list) or events (watch) that were sent well.
+/// How a body goes wrong after a number of complete items (list) or events (watch).
 #[derive(Clone, Debug)]
 pub(super) struct StreamFault {
     pub(super) after: usize,
@@ -101,22 +95,22 @@ pub(super) struct StreamFault {
 
 #[derive(Clone, Debug)]
 pub(super) enum How {
-    /// Nothing more comes and nothing ends.
+    /// Nothing more is sent, and the body does not end.
     Stall,
-    /// Half of the next item, then the connection breaks.
+    /// Half of the next item, then the connection is closed.
     Cut,
-    /// The body ends as if all was well.
+    /// The body ends as usual.
     End,
     /// An ERROR event, then the end.
     Error(Box<StatusError>),
-    /// An event with bookmarks' type but no object, or any other line.
+    /// This line, which may be invalid; then the watch continues.
     Line(String),
 }
 
 type Predicate = Arc<dyn Fn(&Request) -> bool + Send + Sync>;
 
-/// One fault of the script. It strikes once, unless [`Fault::times`] or [`Fault::always`] says otherwise.
-/// A request meets at most one fault: the first of the script that is about it.
+/// One fault of the script. It applies once, unless [`Fault::times`] or [`Fault::always`] says otherwise. A request
+/// meets at most one fault: the first one of the script that matches.
 #[derive(Clone)]
 pub(crate) struct Fault {
     kind: Kind,
@@ -141,22 +135,22 @@ impl Fault {
         Self::new(kind, Effect::Stream(StreamFault { after, how }))
     }
 
-    /// An HTTP status with the usual `Status` body: 401, 403, 410, 429, 500, 503…
+    /// An HTTP status with the usual `Status` body: 401, 403, 410, 429, 500, 503 and so on.
     pub(crate) fn status(kind: Kind, code: u16) -> Self {
-        Self::failure(kind, StatusError::new(code, "a fault of the script"))
+        Self::failure(kind, StatusError::new(code, "a scripted fault"))
     }
 
-    /// A failure of one's own making, for instance with a `Retry-After`.
+    /// Any failure, for example with a `Retry-After`.
     pub(crate) fn failure(kind: Kind, failure: StatusError) -> Self {
         Self::new(kind, Effect::Answer(Box::new(failure)))
     }
 
-    /// A proxy's HTML page with status 200.
+    /// The HTML page of a proxy, with status 200.
     pub(crate) fn html(kind: Kind) -> Self {
         Self::new(kind, Effect::Html)
     }
 
-    /// No answer at all, not even headers.
+    /// No answer, not even headers.
     pub(crate) fn hang(kind: Kind) -> Self {
         Self::new(kind, Effect::Hang)
     }
@@ -166,73 +160,73 @@ impl Fault {
         Self::new(kind, Effect::Delay(by))
     }
 
-    /// A list with no items, at the present resource version, though there are pods.
+    /// A list without items, at the current resource version, although there are pods.
     pub(crate) fn empty_list() -> Self {
         Self::new(Kind::List, Effect::Empty)
     }
 
-    /// A page whose continue token leaps over the page that follows it, though that page is counted among those to come.
+    /// A page whose continue token skips the next page, although its pods are counted as remaining.
     pub(crate) fn missing_page() -> Self {
         Self::new(Kind::List, Effect::MissingPage)
     }
 
-    /// The continue token has expired: 410 on the second page of a list or a later one.
+    /// An expired continue token: 410 for the second page of a list or a later one.
     pub(crate) fn expired_token() -> Self {
         let message = "The provided continue parameter is too old to display a consistent list result.";
         Self::failure(Kind::List, StatusError::new(410, message)).when(Request::is_continued)
     }
 
-    /// A list as it was at an earlier moment, with the resource version of that moment.
+    /// A list of an earlier moment, with the resource version of that moment.
     pub(crate) fn stale_list(at: Snapshot) -> Self {
         Self::new(Kind::List, Effect::Stale(at))
     }
 
-    /// Silence after so many items of a list or events of a watch; the connection stays open.
+    /// Silence after this many items or events; the connection stays open.
     pub(crate) fn stall(kind: Kind, after: usize) -> Self {
         Self::stream(kind, after, How::Stall)
     }
 
-    /// The connection breaks in the middle of an item or event, after so many whole ones.
+    /// A closed connection in the middle of an item or event, after this many complete ones.
     pub(crate) fn cut(kind: Kind, after: usize) -> Self {
         Self::stream(kind, after, How::Cut)
     }
 
-    /// The watch ends orderly after so many events.
+    /// A regular end of the watch after this many events.
     pub(crate) fn end(after: usize) -> Self {
         Self::stream(Kind::Watch, after, How::End)
     }
 
-    /// An ERROR event in the watch after so many events, for instance with 410.
+    /// An ERROR event after this many events, for example with 410.
     pub(crate) fn error_event(after: usize, failure: StatusError) -> Self {
         Self::stream(Kind::Watch, after, How::Error(Box::new(failure)))
     }
 
-    /// A line of one's own in the watch, after so many events; the watch goes on.
+    /// Any line after this many events; the watch continues.
     pub(crate) fn line(after: usize, line: impl Into<String>) -> Self {
         Self::stream(Kind::Watch, after, How::Line(line.into()))
     }
 
-    /// Strikes that many requests.
+    /// Applies to this many requests.
     #[must_use]
     pub(crate) fn times(mut self, times: usize) -> Self {
         self.times = times;
         self
     }
 
-    /// Strikes until the script is cleared.
+    /// Applies until the script is cleared.
     #[must_use]
     pub(crate) fn always(self) -> Self {
         self.times(usize::MAX)
     }
 
-    /// Lets that many requests of its kind pass first.
+    /// Skips this many requests of its kind.
     #[must_use]
     pub(crate) fn skip(mut self, requests: usize) -> Self {
         self.skip = requests;
         self
     }
 
-    /// Is only about requests of its kind for which this is true.
+    /// Applies only to requests of its kind that match.
     #[must_use]
     pub(crate) fn when(mut self, predicate: impl Fn(&Request) -> bool + Send + Sync + 'static) -> Self {
         self.when = Some(Arc::new(predicate));
@@ -240,7 +234,7 @@ impl Fault {
     }
 }
 
-/// The faults that are still to strike.
+/// The faults that still apply to a request.
 #[derive(Debug, Default)]
 pub(super) struct Script(VecDeque<Fault>);
 
@@ -257,7 +251,7 @@ impl Script {
         self.0.len()
     }
 
-    /// What strikes this request.
+    /// The effect on this request.
     pub(super) fn strike(&mut self, request: &Request) -> Option<Effect> {
         let mut struck = None;
         for (index, fault) in self.0.iter_mut().enumerate() {

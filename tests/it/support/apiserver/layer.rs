@@ -1,4 +1,4 @@
-//! The layer: every request passes here on its way to the server.
+//! The layer that every request passes on its way to the server.
 
 use std::collections::BTreeMap;
 
@@ -19,15 +19,14 @@ use super::{
     list, watch,
 };
 
-/// What the layer needs.
 #[derive(Clone)]
 pub(super) struct Context {
     pub(super) api: Api,
-    /// Cancelled when the server stops: then everything that waits ends.
+    /// Cancelled when the server stops, which ends everything that waits.
     pub(super) stop: CancellationToken,
 }
 
-/// Counts a request, and lets the script have its way with it.
+/// Counts a request, and applies the script to it.
 pub(super) async fn meet(
     State(context): State<Context>,
     Query(params): Query<BTreeMap<String, String>>,
@@ -76,7 +75,7 @@ async fn spoiled(api: &Api, response: Response) -> Response {
     HttpResponse::from_parts(parts, Body::from(shown))
 }
 
-/// The namespace that identifies the cluster, with the UID that the test gave it.
+/// The `kube-system` namespace, with the UID that the test chose.
 async fn identified(api: &Api, response: Response) -> Response {
     let uid = api.front.cluster_uid.lock().clone();
     let Some(uid) = uid.filter(|_| response.status().is_success()) else { return response };
@@ -86,7 +85,7 @@ async fn identified(api: &Api, response: Response) -> Response {
     HttpResponse::from_parts(parts, Body::from(namespace.to_string()))
 }
 
-/// A whole body.
+/// A complete body.
 pub(super) async fn text(body: Body) -> String {
     String::from_utf8(to_bytes(body, usize::MAX).await.unwrap().into()).unwrap()
 }

@@ -1,4 +1,4 @@
-//! Lists that go wrong: old, empty, with a page missing, spoiled, cut or stuck.
+//! Lists that go wrong: old, empty, with a missing page, with unreadable pods, cut or stuck.
 
 use std::{io, time::Duration};
 
@@ -21,7 +21,7 @@ use super::{
     layer::{Context, text},
 };
 
-/// How long what was sent before a cut may take to leave.
+/// The time for sent bytes to leave before the connection is closed.
 pub(super) const FLUSH: Duration = Duration::from_millis(10);
 
 pub(super) async fn answer(context: &Context, effect: Option<Effect>, http: HttpRequest, next: Next) -> Response {
@@ -55,7 +55,7 @@ fn empty(resource_version: u64) -> Response {
     ([(CONTENT_TYPE, "application/json")], list).into_response()
 }
 
-/// The list as it was at an earlier moment, whatever version is asked for.
+/// The list of an earlier moment, whatever version is requested.
 async fn stale(at: Snapshot, uri: &Uri) -> Response {
     let past = api::Api::new(api::ApiOptions::default());
     past.restore(at);
@@ -63,7 +63,7 @@ async fn stale(at: Snapshot, uri: &Uri) -> Response {
     past.router().oneshot(HttpRequest::get(uri).body(Body::empty()).unwrap()).await.unwrap()
 }
 
-/// A page whose continue token is that of the page after it.
+/// A page whose continue token is that of the next page.
 async fn missing_page(http: HttpRequest, next: Next) -> Response {
     let (mut parts, _) = http.into_parts();
     let (head, page) = page(parts.clone(), next.clone()).await;
@@ -83,18 +83,18 @@ async fn page(parts: Parts, next: Next) -> (axum::http::response::Parts, String)
     (parts, text(body).await)
 }
 
-/// The continue token of a list. It consists of letters and digits.
+/// The continue token of a list: letters and digits.
 fn token(list: &str) -> Option<&str> {
     let (_, rest) = split(list).0.split_once(r#""continue":""#)?;
     rest.split_once('"').map(|(token, _)| token)
 }
 
-/// The parameters of a query, without those that ask for a resource version.
+/// The parameters of a query without the resource version.
 fn kept(uri: &Uri) -> Vec<&str> {
     uri.query().unwrap_or_default().split('&').filter(|pair| !pair.starts_with("resourceVersion")).collect()
 }
 
-/// A list up to its first item, and its items.
+/// Splits a list into the text before its first item, and its items.
 fn split(list: &str) -> (&str, Vec<&RawValue>) {
     #[derive(Deserialize)]
     struct Items<'a> {
@@ -115,7 +115,7 @@ fn broken(context: &Context, head: &str, items: &[String], fault: &StreamFault) 
             if let Some(next) = items.get(fault.after) {
                 sent.push_str(&next[..next.len() / 2]);
             }
-            let cut = io::Error::other("a fault of the script cuts the list");
+            let cut = io::Error::other("a scripted fault cuts the list");
             async { tokio::time::sleep(FLUSH).await }.map(|()| Some(Err(cut))).boxed()
         }
         How::Stall => async move { stop.cancelled().await }.map(|()| None).boxed(),

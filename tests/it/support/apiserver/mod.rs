@@ -1,7 +1,7 @@
 //! The demo's API server with faults in front of it.
 //!
-//! The server itself answers as a healthy one. A layer around its router counts requests and applies the faults that a
-//! test scripted: it answers in the server's place, or changes what the server answers.
+//! The server itself is healthy. A layer around its router counts requests and applies scripted faults: it answers
+//! instead of the server, or changes the server's answers.
 //!
 //! ```text
 //! client ──> layer (traffic, script) ──> list, watch, spoil ──> the demo's router ──> its content
@@ -40,7 +40,7 @@ pub(crate) use self::{
     server::Server,
 };
 
-/// The demo's API server, and what stands in front of it. Clones share everything.
+/// The demo's API server with its faults. Clones share their state.
 #[derive(Clone)]
 pub(crate) struct Api {
     content: api::Api,
@@ -51,13 +51,13 @@ pub(crate) struct Api {
 struct Front {
     script: Mutex<Script>,
     traffic: Mutex<Traffic>,
-    /// The names of pods that are shown in a shape that no decoder accepts.
+    /// The names of pods that are shown in a form that cannot be decoded.
     spoiled: Mutex<BTreeSet<String>>,
     /// Resource versions whose events no watch shows.
     lost: Mutex<Vec<RangeInclusive<u64>>>,
     /// The UID that the namespace `kube-system` is shown with.
     cluster_uid: Mutex<Option<String>>,
-    /// Ends the watches that are open.
+    /// Ends the open watches.
     dropped: Sender<()>,
     open_watches: AtomicUsize,
 }
@@ -80,22 +80,21 @@ impl Api {
         self.content.clone()
     }
 
-    /// Adds a fault to the script.
     pub(crate) fn inject(&self, fault: Fault) {
         self.front.script.lock().push(fault);
     }
 
-    /// Drops all faults that have not struck.
+    /// Drops all faults that have not been applied.
     pub(crate) fn clear_faults(&self) {
         self.front.script.lock().clear();
     }
 
-    /// How many faults are still to strike.
+    /// The number of faults that still apply.
     pub(crate) fn pending_faults(&self) -> usize {
         self.front.script.lock().len()
     }
 
-    /// How many requests of a kind have arrived.
+    /// The number of requests of a kind.
     pub(crate) fn requests(&self, kind: Kind) -> u64 {
         self.front.traffic.lock().count(kind)
     }
@@ -109,24 +108,24 @@ impl Api {
         self.front.open_watches.load(Ordering::SeqCst)
     }
 
-    /// Ends every open watch, as a server that restarts.
+    /// Ends every open watch, as a restart of the server does.
     pub(crate) fn drop_watches(&self) {
         self.front.dropped.send_replace(());
     }
 
-    /// From now on shows the pods of a name in a shape that no decoder accepts, in lists, watches and gets.
+    /// Shows the pods with this name in a form that cannot be decoded, in lists, watches and gets.
     pub(crate) fn spoil(&self, name: &str) {
         self.front.spoiled.lock().insert(name.to_owned());
     }
 
-    /// Shows the pods of a name well again.
+    /// Shows the pods with this name in a valid form again.
     pub(crate) fn unspoil(&self, name: &str) {
         self.front.spoiled.lock().remove(name);
     }
 
-    /// Makes changes that no watch ever shows: events that the server lost.
+    /// Makes changes that no watch shows: the server loses their events.
     pub(crate) fn silently<T>(&self, change: impl FnOnce(&api::Api) -> T) -> T {
-        // A watch looks here before it shows an event, and so waits until the change is complete.
+        // A watch takes this lock before it shows an event, so it waits until the changes are complete.
         let mut lost = self.front.lost.lock();
         let first = self.content.resource_version() + 1;
         let changed = change(&self.content);
@@ -134,23 +133,23 @@ impl Api {
         changed
     }
 
-    /// Removes a pod, and no watch shows it.
+    /// Removes a pod without an event.
     pub(crate) fn delete_silently(&self, namespace: &str, name: &str) -> Result<PodWritten, StatusError> {
         self.silently(|api| api.delete(namespace, name))
     }
 
-    /// See [`api::Api::restore`]. Events that were lost after that moment are shown if their versions come again.
+    /// See [`api::Api::restore`]. Events that were lost after that moment are shown if their versions occur again.
     pub(crate) fn restore(&self, to: Snapshot) {
         self.front.lost.lock().clear();
         self.content.restore(to);
     }
 
-    /// Sets the cluster's identity: the UID of the namespace `kube-system`.
+    /// Sets the identity of the cluster: the UID of the namespace `kube-system`.
     pub(crate) fn set_cluster_uid(&self, uid: &str) {
         *self.front.cluster_uid.lock() = Some(uid.to_owned());
     }
 
-    /// Changes a lease, as another candidate would.
+    /// Changes a Lease, as another candidate would.
     pub(crate) async fn edit_lease(&self, namespace: &str, name: &str, change: impl Fn(&mut Value)) {
         loop {
             let mut lease = self.lease(namespace, name).unwrap();

@@ -12,14 +12,14 @@ use super::{
     layer::{Context, meet},
 };
 
-/// How long connections may take to end after the server was stopped.
+/// The longest time for connections to end after the server is stopped.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Serves until `stop`. Open watches and requests that hang end then; connections that do not are left behind.
+/// Serves until `stop`. Open watches and hanging requests end then; connections that do not end are dropped.
 async fn serve(api: Api, listener: TcpListener, stop: CancellationToken) -> io::Result<()> {
     let router = api.content.router();
     let router = router.layer(middleware::from_fn_with_state(Context { api, stop: stop.clone() }, meet));
-    // An event is a small packet: it must not wait for the acknowledgement of the one before.
+    // An event is a small packet and must not wait for the acknowledgement of the previous one.
     let listener = listener.tap_io(|stream| stream.set_nodelay(true).unwrap());
     let serve = axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
     let serve = serve.into_future();
@@ -44,7 +44,7 @@ impl Server {
         Self::serve(Api::new(options), "127.0.0.1:0").await
     }
 
-    /// Serves existing content on an address, as a server that comes back.
+    /// Serves existing content on an address, as a restarted server does.
     pub(crate) async fn serve(api: Api, address: &str) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
@@ -62,12 +62,12 @@ impl Server {
         self.address
     }
 
-    /// What is served, to be kept beyond the server.
+    /// The content, which outlives the server.
     pub(crate) fn api(&self) -> Api {
         self.api.clone()
     }
 
-    /// Stops, and waits for the end.
+    /// Stops the server and waits for its end.
     pub(crate) async fn stop(mut self) -> io::Result<()> {
         self.stop.cancel();
         (&mut self.task).await.map_err(io::Error::other)?

@@ -1,4 +1,4 @@
-//! Pods that are shown in a shape that no decoder accepts, and events that are not shown at all.
+//! Pods in a form that cannot be decoded, and events that are not shown.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -38,7 +38,7 @@ struct Event<'a> {
 }
 
 impl Front {
-    /// A pod with a text where the list of containers belongs, if it is to be shown so.
+    /// A pod with a text instead of its list of containers, if it is to be shown so.
     pub(super) fn spoiled(&self, pod: &str) -> Option<String> {
         let mut pod: Pod<'_> = serde_json::from_str(pod).unwrap();
         let metadata: Metadata = serde_json::from_str(pod.metadata.get()).unwrap();
@@ -49,7 +49,7 @@ impl Front {
         Some(serde_json::to_string(&pod).unwrap())
     }
 
-    /// A line of a watch as it is shown, if it is.
+    /// The line of a watch as it is shown, if it is shown.
     pub(super) fn shown(&self, line: Bytes) -> Option<Bytes> {
         let (lost, spoiled) = (self.lost.lock().clone(), !self.spoiled.lock().is_empty());
         if lost.is_empty() && !spoiled {

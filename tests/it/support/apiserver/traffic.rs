@@ -1,10 +1,10 @@
-//! What was asked of the server.
+//! The requests that the server received.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use super::fault::{Kind, Request};
 
-/// How many requests are kept whole.
+/// The number of requests that are kept completely.
 const KEPT: usize = 4_096;
 
 /// Counts by kind, and the newest requests.

@@ -21,13 +21,12 @@ use super::{
     list::FLUSH,
 };
 
-/// One open watch.
 struct Watch {
     context: Context,
     body: BodyDataStream,
     /// Received, and not yet shown.
     buffer: BytesMut,
-    /// Lines that were shown.
+    /// The number of shown lines.
     shown: usize,
     fault: Option<StreamFault>,
     dropped: Receiver<()>,
@@ -35,7 +34,6 @@ struct Watch {
     _open: Open,
 }
 
-/// What follows the last line.
 #[derive(Clone, Copy, PartialEq)]
 enum Next {
     Lines,
@@ -43,7 +41,7 @@ enum Next {
     Break,
 }
 
-/// Counts the watches that are open.
+/// Counts the open watches.
 struct Open(Arc<Front>);
 
 impl Drop for Open {
@@ -84,7 +82,7 @@ impl Watch {
             Next::Break => {
                 // The half line has to leave the buffer before the connection breaks.
                 tokio::time::sleep(FLUSH).await;
-                return Some((Err(io::Error::other("a fault of the script cuts the watch")), self));
+                return Some((Err(io::Error::other("a scripted fault cuts the watch")), self));
             }
         }
         let due = self.fault.take_if(|fault| fault.after <= self.shown).map(|fault| fault.how);

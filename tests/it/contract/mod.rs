@@ -1,0 +1,11 @@
+//! Both ends of each protocol, over loopback sockets: the registry's client, the reference registry, hostile registries,
+//! the demo's API server, and the connections to the API server.
+
+mod cluster_connections;
+mod demo_api;
+mod demo_life;
+mod hostile_registry;
+mod reference;
+mod registry_client;
+mod registry_connections;
+mod watch;

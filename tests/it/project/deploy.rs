@@ -1,0 +1,304 @@
+//! The manifests, the image and the documents against the code: names, ports, paths, rights and versions.
+
+use std::time::Duration;
+
+use pod_registrar::{
+    admin::{self, Pages},
+    cli::{self, flags::Command},
+    telemetry::{health::Health, metrics::Metrics},
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    sync::oneshot,
+    time::timeout,
+};
+
+use crate::project::{manifests, pages, text};
+
+/// All rights, by manifest.
+const RULES: [(&str, &str); 2] = [
+    (
+        "deploy/clusterrole.yaml",
+        "\
+rules:
+  - apiGroups: [\"\"]
+    resources: [pods]
+    verbs: [get, list, watch]
+  - apiGroups: [\"\"]
+    resources: [namespaces]
+    resourceNames: [kube-system]
+    verbs: [get]
+",
+    ),
+    (
+        "deploy/role.yaml",
+        "\
+rules:
+  - apiGroups: [coordination.k8s.io]
+    resources: [leases]
+    resourceNames: [pod-registrar]
+    verbs: [get, update]
+  - apiGroups: [events.k8s.io]
+    resources: [events]
+    verbs: [create]
+",
+    ),
+];
+
+/// The requirements of restricted Pod Security, plus a read-only file system.
+const HARDENING: [&str; 6] = [
+    "runAsNonRoot: true",
+    "type: RuntimeDefault",
+    "allowPrivilegeEscalation: false",
+    "readOnlyRootFilesystem: true",
+    "drop: [ALL]",
+    "enableServiceLinks: false",
+];
+
+/// Former names, which only the change log mentions.
+const RENAMED: [&str; 1] = ["POD_REGISTRAR_SHARED"];
+
+const WORKLOADS: [&str; 2] = ["deploy/deployment.yaml", "deploy/registry/statefulset.yaml"];
+
+fn default_ports() -> (u16, u16) {
+    let run = cli::defaults("http://registry.example");
+    let registry = cli::parse(["pod-registrar", "registry"]);
+    match (run, registry) {
+        (Ok(run), Ok(Command::Registry(registry))) => (run.admin_addr.port(), registry.listen.port()),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The values of a key, on all lines.
+fn values<'t>(text: &'t str, key: &str) -> Vec<&'t str> {
+    let prefix = format!("{key}: ");
+    text.lines().filter_map(|line| line.trim_start().trim_start_matches("- ").strip_prefix(&prefix)).collect()
+}
+
+fn uncommented(text: &str) -> String {
+    let lines = text.lines().filter(|line| !line.trim_start().starts_with('#'));
+    lines.map(|line| format!("{line}\n")).collect()
+}
+
+/// The flags of one command on the settings page.
+fn section(command: &str) -> String {
+    let page = cli::page::page();
+    let section = page.split_once(&format!("\n## `pod-registrar {command}`\n")).unwrap().1;
+    section.split("\n## ").next().unwrap().to_owned()
+}
+
+fn variables(text: &str) -> Vec<&str> {
+    let name = |at: usize| text[at..].split(|c: char| !c.is_ascii_uppercase() && c != '_').next().unwrap();
+    text.match_indices("POD_REGISTRAR_").map(|(at, _)| name(at)).collect()
+}
+
+#[test]
+fn rights_are_exactly_those_in_use() {
+    for (path, rules) in RULES {
+        let role = uncommented(&text(path));
+        assert!(role.ends_with(rules), "{role}");
+    }
+    let granting = manifests().into_iter().filter(|(_, text)| text.lines().any(|line| line == "rules:"));
+    assert_eq!(granting.count(), RULES.len(), "rights are granted only in these manifests");
+}
+
+#[test]
+fn pods_are_restricted() {
+    let namespace = text("deploy/namespace.yaml");
+    assert!(namespace.contains("\n    pod-security.kubernetes.io/enforce: restricted\n"), "{namespace}");
+    for workload in WORKLOADS {
+        let manifest = text(workload);
+        for line in HARDENING {
+            assert_eq!(manifest.matches(line).count(), 1, "{workload}: {line}");
+        }
+    }
+    assert!(text("deploy/registry/statefulset.yaml").contains("automountServiceAccountToken: false"));
+}
+
+#[test]
+fn deployment_runs_two_replicas() {
+    // One replica writes, and a disruption leaves one running.
+    let deployment = text("deploy/deployment.yaml");
+    for (key, value) in
+        [("replicas", "2"), ("type", "RollingUpdate"), ("maxUnavailable", "0"), ("fieldPath", "metadata.name")]
+    {
+        assert_eq!(values(&deployment, key)[0], value, "{key}");
+    }
+    assert_eq!(
+        values(&deployment, "whenUnsatisfiable"),
+        ["ScheduleAnyway"; 2],
+        "spreading is a hint, not a requirement"
+    );
+    let budget = text("deploy/poddisruptionbudget.yaml");
+    assert_eq!(values(&budget, "maxUnavailable"), ["1"]);
+    for label in ["app.kubernetes.io/name: pod-registrar\n", "app.kubernetes.io/component: registrar\n"] {
+        assert!(budget.contains(label) && deployment.contains(label), "{label}");
+    }
+}
+
+#[test]
+fn shipped_lease_is_empty_and_matches_the_settings() {
+    // Applying the manifest again removes nothing from a Lease in use.
+    let lease = uncommented(&text("deploy/lease.yaml"));
+    let expected = "apiVersion: coordination.k8s.io/v1\nkind: Lease\nmetadata:\n  name: pod-registrar\n";
+    assert_eq!(lease, expected);
+    let setting = text("deploy/configmap.yaml");
+    assert_eq!(values(&setting, "POD_REGISTRAR_LEASE"), ["pod-registrar/pod-registrar"]);
+    assert_eq!(values(&text("deploy/kustomization.yaml"), "namespace"), ["pod-registrar"]);
+    let listed = text("deploy/kustomization.yaml");
+    for file in ["lease.yaml", "role.yaml", "rolebinding.yaml", "poddisruptionbudget.yaml"] {
+        assert!(listed.contains(&format!("  - {file}\n")), "{file}");
+    }
+}
+
+#[test]
+fn ports_match_the_programs_defaults() {
+    let (admin, registry) = default_ports();
+    assert_eq!(values(&text("deploy/deployment.yaml"), "containerPort"), [admin.to_string()]);
+    assert_eq!(values(&text("deploy/deployment.yaml"), "prometheus.io/port"), [format!("\"{admin}\"")]);
+    let statefulset = text("deploy/registry/statefulset.yaml");
+    assert_eq!(values(&statefulset, "containerPort"), [registry.to_string()]);
+    assert!(statefulset.contains(&format!("value: \"[::]:{registry}\"\n")));
+    assert_eq!(values(&text("deploy/registry/service.yaml"), "port"), [registry.to_string()]);
+    assert!(text("deploy/configmap.yaml").contains(&format!("http://registry.pod-registrar.svc:{registry}\n")));
+    assert!(text("Dockerfile").contains(&format!("EXPOSE {admin} {registry}\n")));
+}
+
+#[test]
+fn variables_name_settings_of_the_command() {
+    for (path, manifest) in manifests() {
+        let command = if path.parent().unwrap().ends_with("registry") { "registry" } else { "run" };
+        let settings = section(command);
+        for variable in variables(&manifest) {
+            assert!(settings.contains(&format!("`{variable}`")), "{}: {variable}", path.display());
+        }
+    }
+    let all = cli::page::page();
+    for page in pages() {
+        for variable in variables(&text(&page)) {
+            // Variables of the tests are not settings of the program.
+            let known = variable.starts_with("POD_REGISTRAR_TEST_") || all.contains(&format!("`{variable}`"));
+            assert!(known || RENAMED.contains(&variable), "{page}: {variable}");
+        }
+    }
+}
+
+/// The commands of the README, which `.ci/run` runs.
+fn deploy_commands() -> String {
+    let readme = text("README.md");
+    let (_, rest) = readme.split_once("<!-- deploy -->\n").expect("README.md has <!-- deploy -->");
+    let (commands, _) = rest.split_once("<!-- /deploy -->").expect("README.md has <!-- /deploy -->");
+    commands.to_owned()
+}
+
+#[test]
+fn no_token_is_shipped() {
+    let commands = deploy_commands();
+    for (path, manifest) in manifests() {
+        let shipped = ["kind: Secret", "stringData:", "secretGenerator:"].iter().any(|part| manifest.contains(part));
+        assert!(!shipped, "{}", path.display());
+        for name in values(&manifest, "secretName") {
+            let made = format!("kubectl -n pod-registrar create secret generic {name} --from-literal=");
+            assert!(commands.contains(&made), "the README does not create the Secret {name}");
+        }
+    }
+    assert!(commands.contains("/dev/urandom") && text(".ci/run").contains("<!-- deploy -->"));
+}
+
+#[test]
+fn secret_keys_match_the_configured_files() {
+    let commands = deploy_commands();
+    for (workload, key, variable) in [
+        ("deploy/deployment.yaml", "token", "POD_REGISTRAR_REGISTRY_TOKEN_FILE"),
+        ("deploy/registry/statefulset.yaml", "tokens", "POD_REGISTRAR_TOKENS_FILE"),
+    ] {
+        let expected = format!("name: {variable}\n              value: /etc/pod-registrar/{key}\n");
+        assert!(text(workload).contains(&expected), "{workload}: {expected}");
+        assert!(commands.contains(&format!("--from-literal={key}=\"$token")), "{commands}");
+    }
+}
+
+/// Clusters such as OpenShift assign user and group ids, and refuse pods with fixed ones.
+#[test]
+fn user_ids_are_left_to_the_cluster() {
+    for workload in WORKLOADS {
+        let manifest = text(workload);
+        for id in ["runAsUser", "runAsGroup", "fsGroup", "supplementalGroups"] {
+            assert!(!manifest.contains(id), "{workload}: {id}");
+        }
+        assert_eq!(values(&manifest, "defaultMode"), ["0444"], "{workload}: readable by any user id");
+    }
+    let listed = text("deploy/registry/kustomization.yaml");
+    assert!(listed.contains("components:\n") && listed.contains("  - volume-group\n"), "{listed}");
+    assert_eq!(values(&text("deploy/registry/volume-group/kustomization.yaml"), "value"), ["65532", "OnRootMismatch"]);
+}
+
+#[test]
+fn network_policies_admit_named_clients_only() {
+    let ours = uncommented(&text("deploy/networkpolicy.yaml"));
+    let from = "    - from:\n        - namespaceSelector:\n            matchLabels:\n\
+                \x20             kubernetes.io/metadata.name: monitoring\n";
+    assert!(ours.contains(from) && ours.matches("- from:").count() == 1, "{ours}");
+    for (path, manifest) in manifests().into_iter().filter(|(_, manifest)| manifest.contains("kind: NetworkPolicy")) {
+        let open = ["Selector: {}", "- {}", "ingress: []"].iter().any(|part| uncommented(&manifest).contains(part));
+        assert!(!open, "{} admits every pod", path.display());
+    }
+}
+
+#[test]
+fn memory_follows_the_measured_figures() {
+    let deployment = text("deploy/deployment.yaml");
+    // In Mi: 15 MB and 256 bytes per pod, plus 20 % during a list.
+    let needed = |pods: u64| ((15_000_000 + 256 * pods) * 12 / 10) >> 20;
+    let [request, limit] = values(&deployment, "memory").try_into().unwrap();
+    let mib = |text: &str| text.strip_suffix("Mi").unwrap().parse::<u64>().unwrap();
+    assert!(mib(request) >= needed(150_000) && mib(limit) >= needed(1_000_000), "{request}, {limit}");
+    let pages = ["docs/performance.md", "docs/operations.md", "README.md", "deploy/deployment.yaml"];
+    for page in pages {
+        let words: Vec<_> = text(page).split_whitespace().map(str::to_owned).collect();
+        let figures = words.join(" ").replace(" of memory", "").replace(" # ", " ");
+        assert!(figures.contains("15 MB plus 256 bytes per pod"), "{page} has other figures");
+    }
+}
+
+#[test]
+fn versions_agree() {
+    let kustomization = text("deploy/kustomization.yaml");
+    assert_eq!(values(&kustomization, "newTag"), [env!("CARGO_PKG_VERSION")]);
+    let number = |text: &str| -> Vec<u32> { text.split('.').map(|part| part.parse().unwrap()).collect() };
+    let dockerfile = text("Dockerfile");
+    let image = dockerfile.split_once("FROM rust:").unwrap().1.split('-').next().unwrap();
+    assert!(number(image) >= number(env!("CARGO_PKG_RUST_VERSION")), "the Dockerfile's Rust {image} is too old");
+}
+
+#[test]
+fn image_names_a_numeric_user() {
+    // Numeric, because `runAsNonRoot` cannot check a name.
+    let dockerfile = text("Dockerfile");
+    assert!(dockerfile.contains("\nUSER 65532:65532\n") && dockerfile.contains("\nFROM scratch\n"));
+    assert!(dockerfile.contains(".ci/build /out/pod-registrar\n") && text(".ci/image").contains("\n.ci/build "));
+}
+
+#[tokio::test]
+async fn probes_request_paths_that_are_served() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (health, metrics) = (Health::new(0), Metrics::new(0));
+    let (stop, stopped) = oneshot::channel::<()>();
+    let pages = Pages { health, metrics, status: Box::new(|| serde_json::Value::Null) };
+    let server = tokio::spawn(admin::serve(listener, pages, async move { drop(stopped.await) }));
+    let deployment = text("deploy/deployment.yaml");
+    let paths = values(&deployment, "path");
+    assert_eq!(paths, ["/livez", "/readyz"]);
+    for path in paths {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: probe\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        timeout(Duration::from_secs(10), stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{path}: {answer}");
+    }
+    drop(stop);
+    timeout(Duration::from_secs(10), server).await.unwrap().unwrap();
+}

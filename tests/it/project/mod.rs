@@ -1,0 +1,80 @@
+//! Rules for the project's own files, and helpers that read them.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+mod dependencies;
+mod deploy;
+mod docs;
+mod naming;
+mod scenarios;
+mod security;
+mod tidy;
+
+pub(crate) fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+pub(crate) fn text(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The documents: `docs` and the pages beside the manifest, as sorted relative paths.
+pub(crate) fn pages() -> Vec<String> {
+    let mut found = Vec::new();
+    collect(&root().join("docs"), "md", &mut found);
+    let relative = found.iter().map(|path| path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned());
+    let beside = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"].map(str::to_owned);
+    let mut pages: Vec<String> = relative.chain(beside).collect();
+    pages.sort();
+    pages
+}
+
+/// All Rust files below a folder, sorted.
+pub(crate) fn sources(folder: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    collect(&root().join(folder), "rs", &mut found);
+    found.sort();
+    assert!(!found.is_empty(), "{folder} has no Rust files");
+    found
+}
+
+/// All manifests below `deploy`, each with its text.
+pub(crate) fn manifests() -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    collect(&root().join("deploy"), "yaml", &mut found);
+    found.into_iter().map(|path| (path.clone(), fs::read_to_string(path).unwrap())).collect()
+}
+
+/// The text of a file without its comments.
+pub(crate) fn code(file: &Path) -> String {
+    let text = fs::read_to_string(file).unwrap();
+    text.lines().filter(|line| !line.trim_start().starts_with("//")).map(|line| format!("{line}\n")).collect()
+}
+
+/// Whether a file of `src` is compiled only into tests.
+pub(crate) fn is_test(file: &Path) -> bool {
+    let is_tests = |part: &std::ffi::OsStr| part == "tests" || part == "tests.rs";
+    file.strip_prefix(root().join("src")).is_ok_and(|below| below.iter().any(is_tests))
+}
+
+/// The text of a file without its comments and its unit tests.
+pub(crate) fn code_without_tests(file: &Path) -> String {
+    if is_test(file) {
+        return String::new();
+    }
+    code(file).split("#[cfg(test)]\nmod tests").next().unwrap_or_default().to_owned()
+}
+
+fn collect(folder: &Path, ending: &str, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, ending, found);
+        } else if path.extension().is_some_and(|extension| extension == ending) {
+            found.push(path);
+        }
+    }
+}
