@@ -23,7 +23,8 @@ use crate::{
             hold::{HoldId, HoldReason, HoldSummary},
             person::is_nearly_all,
         },
-        decide::{Action, Removal},
+        decide::Action,
+        deletion::Removal,
         ledger::{
             Ledger,
             entry::{Known, LedgerEntry},

@@ -2,9 +2,12 @@
 //!
 //! It serves one key when an event wakes it, and all keys at start, after a list, at a resync. There is no second path.
 
-use super::ledger::{
-    entry::{Known, LedgerEntry},
-    pending::{Deletion, Pending},
+use super::{
+    deletion::{Deletion, Removal},
+    ledger::{
+        entry::{Known, LedgerEntry},
+        pending::Pending,
+    },
 };
 use crate::model::{digest::Fingerprint, moment::Moment, pod::StoredPod};
 
@@ -46,17 +49,6 @@ pub enum Action {
     AwaitList,
     /// The registry refuses this very record.
     Parked,
-}
-
-/// Why a record is removed, and how that is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Removal {
-    /// The pod's end was watched.
-    Observed(Deletion),
-    /// The pod was absent from a list, and that was confirmed.
-    Inferred,
-    /// The pod is there, and the settings no longer select it.
-    LeftRule,
 }
 
 /// What should be true of an id, from what the store shows of its pod and the evidence for its absence.

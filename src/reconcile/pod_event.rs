@@ -1,6 +1,6 @@
 //! What a watch tells the event loop: that something about a key changed, never what it is now.
 
-use super::ledger::pending::Deletion;
+use super::deletion::Deletion;
 use crate::model::{moment::Moment, uid::Uid};
 
 /// Something that a watch saw. The state itself is in the store.

@@ -16,7 +16,7 @@ use crate::{
         uid::Uid,
     },
     reconcile::{
-        decide::Removal,
+        deletion::Removal,
         outcome::{Failure, Verdict},
         takeover::OtherWriter,
     },

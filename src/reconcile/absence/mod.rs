@@ -21,7 +21,7 @@ use std::{
     time::Duration,
 };
 
-use super::{decide::Removal, retry};
+use super::{deletion::Removal, retry};
 use crate::model::{moment::Moment, uid::Uid};
 
 use check::{Confirmation, GuardQuestion};

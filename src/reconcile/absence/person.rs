@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     model::{moment::Moment, uid::Uid},
-    reconcile::decide::Removal,
+    reconcile::deletion::Removal,
 };
 
 /// A smaller number of absences never counts as nearly all.

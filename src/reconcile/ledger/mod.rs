@@ -12,19 +12,22 @@ pub mod backlog;
 pub mod entry;
 pub mod pending;
 pub mod reading;
+mod recent_deletions;
 
 use std::time::Duration;
 
-use super::{decide::Removal, outcome::Verdict, recent_deletions::RecentDeletions, retry};
+use super::{
+    deletion::{Deletion, Removal},
+    outcome::Verdict,
+    retry,
+};
 use crate::model::{moment::Moment, uid::Uid, uid_map::UidMap};
 
-use entry::{Known, LedgerEntry};
-
-use pending::{Applied, AttemptKind, Attempts, Blame, Deletion, InFlight, Isolation, Pending, Settled};
-
 use backlog::BacklogCursors;
-use entry::LedgerEntries;
+use entry::{Known, LedgerEntries, LedgerEntry};
+use pending::{Applied, AttemptKind, Attempts, Blame, InFlight, Isolation, Pending, Settled};
 use reading::InventoryReading;
+use recent_deletions::RecentDeletions;
 
 /// After this many failures in a row, a record counts as one that always fails.
 const PERSISTENT_AFTER: u32 = 2;

@@ -5,17 +5,11 @@ use std::num::NonZeroUsize;
 use super::entry::Known;
 use crate::{
     model::{digest::Fingerprint, ids::Version, moment::Moment},
-    reconcile::{decide::Removal, outcome::OperationKind},
+    reconcile::{
+        deletion::{Deletion, Removal},
+        outcome::OperationKind,
+    },
 };
-
-/// Why a pod ended, as its watch told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Deletion {
-    /// The object is gone.
-    Deleted,
-    /// It is gone or no longer selected: with a selector set, an event cannot tell.
-    DeletedOrLeftRule,
-}
 
 /// What kind of attempt a request is. Each kind has its own limits, see [`crate::reconcile::retry_budget`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

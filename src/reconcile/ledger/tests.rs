@@ -1,15 +1,6 @@
 //! The ledger by value: what is owed stays owed until it is acknowledged.
 
 use super::*;
-use crate::reconcile::ledger::entry::Known;
-use crate::reconcile::ledger::entry::LedgerEntry;
-use crate::reconcile::ledger::pending::Applied;
-use crate::reconcile::ledger::pending::AttemptKind;
-use crate::reconcile::ledger::pending::Blame;
-use crate::reconcile::ledger::pending::Deletion;
-use crate::reconcile::ledger::pending::InFlight;
-use crate::reconcile::ledger::pending::Isolation;
-use crate::reconcile::ledger::pending::Settled;
 use crate::reconcile::ledger::reading::Drift;
 use crate::{
     model::{

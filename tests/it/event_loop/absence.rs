@@ -6,7 +6,7 @@ use super::{
 };
 use pod_registrar::{
     controller::error::Error,
-    reconcile::{decide::Removal, outcome::Failure},
+    reconcile::{deletion::Removal, outcome::Failure},
 };
 
 /// A registry that holds so many pods of an earlier run.

@@ -6,8 +6,10 @@
 //! They are kept by generation: none has an age of its own, which would take as much again. When the young ones are as
 //! many as are to be kept, they are the old ones, and what was old is dropped.
 
-use super::ledger::pending::Deletion;
-use crate::model::{uid::Uid, uid_map::UidMap};
+use crate::{
+    model::{uid::Uid, uid_map::UidMap},
+    reconcile::deletion::Deletion,
+};
 
 /// The newest ends: so many at least as they are inserted with, and not quite twice as many at most.
 #[derive(Debug, Default)]
