@@ -24,7 +24,7 @@ use super::uid::Uid;
 /// Entries per chunk.
 const CHUNK: usize = 1024;
 /// Smaller indexes are not shrunk.
-const INDEX_AT_LEAST: usize = 64;
+const MIN_INDEX: usize = 64;
 
 /// A map from UIDs to values, with positions.
 #[derive(Debug)]
@@ -183,7 +183,7 @@ impl<V> UidMap<V> {
 
     /// Rebuilds an index that is less than a quarter full, with room to grow.
     fn shrink_index(&mut self) {
-        if self.index.capacity() > INDEX_AT_LEAST.max(4 * self.len()) {
+        if self.index.capacity() > MIN_INDEX.max(4 * self.len()) {
             self.rebuild_index(2 * self.len());
         }
     }
@@ -385,7 +385,7 @@ mod tests {
         assert_eq!(map.len(), 1_000);
         assert!(map.memory() < full / 40, "{} of {full}", map.memory());
         map.retain(|_, _| false);
-        assert!(map.memory() <= CHUNK * entry + 12 * INDEX_AT_LEAST, "{}", map.memory());
+        assert!(map.memory() <= CHUNK * entry + 12 * MIN_INDEX, "{}", map.memory());
         map.clear();
         assert_eq!(map.memory(), 0);
     }
