@@ -44,7 +44,7 @@ pub enum Action {
     /// The inventory has to be read first.
     AwaitInventory,
     /// The absence has to be confirmed first: this is what the brake is asked about.
-    AwaitApproval,
+    AwaitConfirmation,
     /// A list begun after the last sight of the pod has to be complete first.
     AwaitList,
     /// The registry refuses this very record.
@@ -93,9 +93,9 @@ pub fn decide(wanted: Wanted, known: Known, pending: Option<&Pending>, now: Mome
         // The registry may hold it, read or not: a watched end waits for no inventory.
         (Wanted::Deleted(deletion), _) => Action::Delete(Removal::Observed(deletion)),
         (Wanted::Absent, _) if unread => return Action::AwaitInventory,
-        (Wanted::Absent, _) => match pending.and_then(|pending| pending.approved) {
+        (Wanted::Absent, _) => match pending.and_then(|pending| pending.confirmed) {
             Some(removal) => Action::Delete(removal),
-            None => return Action::AwaitApproval,
+            None => return Action::AwaitConfirmation,
         },
     };
     match pending.and_then(|pending| pending.attempts().not_before) {
@@ -152,8 +152,8 @@ mod tests {
             (deletion, Known::Uncertain, removal, "a watched end while an answer is missing"),
             (deletion, Known::Absent, Forget, "born and gone before its first request"),
             (Wanted::Absent, Known::Unknown, AwaitInventory, "absence means nothing before the inventory is read"),
-            (Wanted::Absent, Known::Registered(digest(1)), AwaitApproval, "absence is confirmed before it deletes"),
-            (Wanted::Absent, Known::Uncertain, AwaitApproval, "absence in doubt as well"),
+            (Wanted::Absent, Known::Registered(digest(1)), AwaitConfirmation, "absence is confirmed before it deletes"),
+            (Wanted::Absent, Known::Uncertain, AwaitConfirmation, "absence in doubt as well"),
             (Wanted::Absent, Known::Absent, Forget, "gone on both sides"),
             (Wanted::Unknown, Known::Registered(digest(1)), AwaitList, "no list, no absence"),
         ];

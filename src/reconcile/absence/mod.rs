@@ -50,7 +50,7 @@ const UNANSWERED_RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration
 const OTHER_WRITER_GONE_AFTER: Duration = Duration::from_secs(60);
 
 /// What cannot be confirmed is shown to a person after so many attempts.
-const TOLD_AFTER: u32 = 3;
+const SHOWN_AFTER: u32 = 3;
 
 /// A complete list over all watches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,9 +109,9 @@ enum Stage {
     Sorting { ids: HashSet<Uid>, asked: bool },
     /// A second list, begun at `earliest` or later, has to agree. It is taken beside the watches: while a watch is built
     /// anew, what ends in the meantime would look absent as well. Of those that `left`, nothing more is asked.
-    SecondList { first: HashSet<Uid>, earliest: Moment, asked: bool, left: bool },
+    SecondList { ids: HashSet<Uid>, earliest: Moment, asked: bool, out_of_scope: bool },
     /// The cluster and a sample are looked up.
-    Confirming { ids: HashSet<Uid>, braked: bool, asked: bool },
+    Confirming { ids: HashSet<Uid>, guarded: bool, asked: bool },
     /// Not confirmed. Without `retry_at`, only a person can release them.
     Held { hold: Hold, retry_at: Option<Moment> },
 }
@@ -127,7 +127,7 @@ pub struct AbsenceGuard {
     /// Whether absences have been derived since then.
     derived_since_change: bool,
     /// What is there and was selected by the settings before, and when it was last sorted.
-    left: Option<Hold>,
+    out_of_scope: Option<Hold>,
     classified_at: Option<Moment>,
     /// What was held and is being looked at again: it stays shown, and can be approved.
     under_review: Option<Hold>,
@@ -155,7 +155,7 @@ impl Default for AbsenceGuard {
             evidence: None,
             change: None,
             derived_since_change: false,
-            left: None,
+            out_of_scope: None,
             classified_at: None,
             under_review: None,
             recent: VecDeque::new(),
@@ -176,31 +176,29 @@ impl AbsenceGuard {
     /// How many deletions wait for their confirmation or for their turn after it.
     pub fn held(&self) -> usize {
         let stage = match &self.stage {
-            Stage::Idle | Stage::Confirming { braked: false, .. } => 0,
-            Stage::Sorting { ids, .. } | Stage::SecondList { first: ids, .. } | Stage::Confirming { ids, .. } => {
-                ids.len()
-            }
+            Stage::Idle | Stage::Confirming { guarded: false, .. } => 0,
+            Stage::Sorting { ids, .. } | Stage::SecondList { ids, .. } | Stage::Confirming { ids, .. } => ids.len(),
             Stage::Held { hold, .. } => hold.len(),
         };
-        stage + self.left.as_ref().map_or(0, Hold::len) + self.confirmed.len() + self.approved.len()
+        stage + self.out_of_scope.as_ref().map_or(0, Hold::len) + self.confirmed.len() + self.approved.len()
     }
 
     /// Whether no deletion waits for anything here: neither for a confirmation nor for its turn.
     pub fn is_idle(&self) -> bool {
         let nothing_leaves = self.unguarded.is_empty() && self.confirmed.is_empty() && self.approved.is_empty();
-        matches!(self.stage, Stage::Idle) && self.left.is_none() && nothing_leaves
+        matches!(self.stage, Stage::Idle) && self.out_of_scope.is_none() && nothing_leaves
     }
 
     /// Whether it waits for something about this id: one that is back is no absence any more.
     pub fn is_about(&self, uid: &Uid) -> bool {
         let in_stage = match &self.stage {
             Stage::Idle => false,
-            Stage::Sorting { ids, .. } | Stage::SecondList { first: ids, .. } | Stage::Confirming { ids, .. } => {
+            Stage::Sorting { ids, .. } | Stage::SecondList { ids, .. } | Stage::Confirming { ids, .. } => {
                 ids.contains(uid)
             }
             Stage::Held { hold, .. } => hold.contains(uid),
         };
-        in_stage || self.left.as_ref().is_some_and(|left| left.contains(uid))
+        in_stage || self.out_of_scope.as_ref().is_some_and(|out_of_scope| out_of_scope.contains(uid))
     }
 
     /// What has to be sorted by whether it is there.
@@ -221,11 +219,11 @@ impl AbsenceGuard {
     pub fn holds(&self) -> Vec<HoldSummary> {
         let unconfirmed = match &self.stage {
             // A person is not asked for every hiccup.
-            Stage::Held { hold, .. } if hold.is_doubted() || self.attempts >= TOLD_AFTER => Some(hold),
+            Stage::Held { hold, .. } if hold.is_doubted() || self.attempts >= SHOWN_AFTER => Some(hold),
             Stage::Held { .. } => None,
             _ => self.under_review.as_ref(),
         };
-        self.left.iter().chain(unconfirmed).map(Hold::shown).collect()
+        self.out_of_scope.iter().chain(unconfirmed).map(Hold::shown).collect()
     }
 }
 
@@ -236,9 +234,9 @@ impl AbsenceGuard {
         (self.evidence, self.derived_since_change) = (Some(evidence), true);
         self.confirmed.retain(|(uid, _)| absent.contains(uid));
         self.approved.retain(|(uid, _)| absent.contains(uid));
-        self.left = self.left.take().and_then(|left| left.among(&absent));
+        self.out_of_scope = self.out_of_scope.take().and_then(|out_of_scope| out_of_scope.among(&absent));
         let leaving = self.confirmed.iter().chain(&self.approved).map(|(uid, _)| uid);
-        let elsewhere = leaving.chain(self.left.iter().flat_map(Hold::ids));
+        let elsewhere = leaving.chain(self.out_of_scope.iter().flat_map(Hold::ids));
         for uid in elsewhere {
             absent.remove(uid);
         }
@@ -247,11 +245,11 @@ impl AbsenceGuard {
             _ if absent.is_empty() => Stage::Idle,
             // What is being confirmed only shrinks; what came to it since has its turn afterwards.
             Stage::Sorting { ids, asked } if !ids.is_disjoint(&absent) => Stage::Sorting { ids: &ids & &absent, asked },
-            Stage::SecondList { first, earliest, asked, left } if !first.is_disjoint(&absent) => {
-                Stage::SecondList { first: &first & &absent, earliest, asked, left }
+            Stage::SecondList { ids, earliest, asked, out_of_scope } if !ids.is_disjoint(&absent) => {
+                Stage::SecondList { ids: &ids & &absent, earliest, asked, out_of_scope }
             }
-            Stage::Confirming { ids, braked, asked } if !ids.is_disjoint(&absent) => {
-                Stage::Confirming { ids: &ids & &absent, braked, asked }
+            Stage::Confirming { ids, guarded, asked } if !ids.is_disjoint(&absent) => {
+                Stage::Confirming { ids: &ids & &absent, guarded, asked }
             }
             Stage::Held { hold, retry_at } => self.hold_on(hold.of(absent), retry_at),
             _ if self.change.is_some() => Stage::Sorting { ids: absent, asked: false },
@@ -266,7 +264,7 @@ impl AbsenceGuard {
     pub fn drop_absences(&mut self) {
         self.confirmed.clear();
         self.approved.clear();
-        (self.stage, self.left, self.under_review) = (Stage::Idle, None, None);
+        (self.stage, self.out_of_scope, self.under_review) = (Stage::Idle, None, None);
         self.attempts = 0;
     }
 
@@ -278,11 +276,16 @@ impl AbsenceGuard {
         let unguarded = UNGUARDED.max(owned / UNGUARDED_PART);
         // After a change of settings only a list of the whole cluster says that they are gone: it is doubted, however few.
         let doubted = empty || !list.trusted || self.change.is_some();
-        let braked = doubted || self.approved_recently(now) + absent.len() > unguarded;
-        if braked {
-            Stage::SecondList { first: absent, earliest: list.begun + SECOND_LIST_AFTER, asked: false, left: false }
+        let guarded = doubted || self.approved_recently(now) + absent.len() > unguarded;
+        if guarded {
+            Stage::SecondList {
+                ids: absent,
+                earliest: list.begun + SECOND_LIST_AFTER,
+                asked: false,
+                out_of_scope: false,
+            }
         } else {
-            Stage::Confirming { ids: absent, braked, asked: false }
+            Stage::Confirming { ids: absent, guarded, asked: false }
         }
     }
 
@@ -310,10 +313,10 @@ impl AbsenceGuard {
                 self.round += 1;
                 Some(GuardQuestion::List { round: self.round })
             }
-            Stage::Confirming { ids, braked, asked } if !*asked => {
+            Stage::Confirming { ids, guarded, asked } if !*asked => {
                 *asked = true;
                 self.round += 1;
-                let sample = if *braked { sample(ids, random) } else { Vec::new() };
+                let sample = if *guarded { sample(ids, random) } else { Vec::new() };
                 Some(GuardQuestion::Confirm { round: self.round, sample })
             }
             _ => None,
@@ -325,16 +328,16 @@ impl AbsenceGuard {
         match &self.stage {
             Stage::Held { retry_at: Some(retry_at), hold } if now >= *retry_at => {
                 let ids: HashSet<Uid> = hold.ids().cloned().collect();
-                self.under_review = Some(hold.clone()).filter(|hold| hold.is_doubted() || self.attempts >= TOLD_AFTER);
+                self.under_review = Some(hold.clone()).filter(|hold| hold.is_doubted() || self.attempts >= SHOWN_AFTER);
                 self.stage = match self.change {
                     Some(_) => Stage::Sorting { ids, asked: false },
-                    None => Stage::SecondList { first: ids, earliest: now, asked: false, left: false },
+                    None => Stage::SecondList { ids, earliest: now, asked: false, out_of_scope: false },
                 };
             }
             Stage::Idle if self.classified_at.is_none_or(|classified_at| now >= classified_at + HELD_RETRY.1) => {
-                if let Some(left) = &self.left {
+                if let Some(out_of_scope) = &self.out_of_scope {
                     self.classified_at = Some(now);
-                    self.stage = Stage::Sorting { ids: left.ids().cloned().collect(), asked: false };
+                    self.stage = Stage::Sorting { ids: out_of_scope.ids().cloned().collect(), asked: false };
                 }
             }
             _ => {}
@@ -349,16 +352,16 @@ impl AbsenceGuard {
             return ListOutcome::Ignored;
         }
         match std::mem::take(&mut self.stage) {
-            Stage::SecondList { first: ids, left, .. } => {
+            Stage::SecondList { ids, out_of_scope, .. } => {
                 let contradicted = ids.intersection(there).count();
                 if contradicted > 0 {
                     self.hold(ids, HoldReason::StillThere(contradicted), now, random);
                     return ListOutcome::Contradicted;
                 }
-                if left {
+                if out_of_scope {
                     self.confirmed.extend(ids.into_iter().map(|uid| (uid, Removal::LeftRule)));
                 } else {
-                    self.stage = Stage::Confirming { ids, braked: true, asked: false };
+                    self.stage = Stage::Confirming { ids, guarded: true, asked: false };
                 }
                 ListOutcome::Agreed
             }
@@ -368,22 +371,22 @@ impl AbsenceGuard {
     }
 
     fn sorted(&mut self, ids: HashSet<Uid>, there: &HashSet<Uid>, now: Moment) -> ListOutcome {
-        let (left, gone): (HashSet<Uid>, HashSet<Uid>) = ids.into_iter().partition(|uid| there.contains(uid));
-        let counts = ListOutcome::Sorted { left: left.len(), gone: gone.len() };
+        let (out_of_scope, gone): (HashSet<Uid>, HashSet<Uid>) = ids.into_iter().partition(|uid| there.contains(uid));
+        let counts = ListOutcome::Sorted { left: out_of_scope.len(), gone: gone.len() };
         (self.classified_at, self.under_review) = (Some(now), None);
-        let before = self.left.take();
+        let before = self.out_of_scope.take();
         let kept: HashSet<Uid> =
             before.iter().flat_map(Hold::ids).filter(|uid| !gone.contains(*uid)).cloned().collect();
         match self.change {
-            _ if left.is_empty() && kept.is_empty() => {}
+            _ if out_of_scope.is_empty() && kept.is_empty() => {}
             Some(ScopeChangePolicy::Release) => {
                 // What is gone is sorted again once these have left: a list of the selection must not show them.
-                self.stage = Stage::SecondList { first: left, earliest: now, asked: false, left: true };
+                self.stage = Stage::SecondList { ids: out_of_scope, earliest: now, asked: false, out_of_scope: true };
                 return counts;
             }
             _ => {
-                let ids = &kept | &left;
-                self.left = Some(match before {
+                let ids = &kept | &out_of_scope;
+                self.out_of_scope = Some(match before {
                     Some(before) => before.of(ids),
                     None => Hold::new(ids, HoldReason::ScopeChanged),
                 });
@@ -407,12 +410,12 @@ impl AbsenceGuard {
         if round != self.round || !asked {
             return false;
         }
-        let (ids, braked) = match std::mem::take(&mut self.stage) {
-            Stage::Confirming { ids, braked, .. } => (ids, braked),
-            Stage::SecondList { first: ids, .. } | Stage::Sorting { ids, .. } => (ids, true),
+        let (ids, guarded) = match std::mem::take(&mut self.stage) {
+            Stage::Confirming { ids, guarded, .. } => (ids, guarded),
+            Stage::SecondList { ids, .. } | Stage::Sorting { ids, .. } => (ids, true),
             Stage::Idle | Stage::Held { .. } => return false,
         };
-        if self.left.as_ref().is_some_and(|left| ids.iter().all(|uid| left.contains(uid))) {
+        if self.out_of_scope.as_ref().is_some_and(|out_of_scope| ids.iter().all(|uid| out_of_scope.contains(uid))) {
             // They are held already, and are sorted again later.
             return false;
         }
@@ -420,7 +423,7 @@ impl AbsenceGuard {
             Confirmation::Gone => {
                 (self.attempts, self.under_review) = (0, None);
                 self.recent.push_back((now, ids.len()));
-                if braked {
+                if guarded {
                     self.confirmed.extend(ids.into_iter().map(|uid| (uid, Removal::Inferred)));
                 } else {
                     self.unguarded.extend(ids);

@@ -119,9 +119,9 @@ impl AbsenceGuard {
     /// are still held. Says how many deletions that are.
     pub fn approve(&mut self, id: &HoldId) -> usize {
         let before = self.approved.len();
-        if let Some(left) = self.left.take() {
-            let covered = left.covered_by(id);
-            self.left = left.without(&covered);
+        if let Some(out_of_scope) = self.out_of_scope.take() {
+            let covered = out_of_scope.covered_by(id);
+            self.out_of_scope = out_of_scope.without(&covered);
             self.stage = std::mem::take(&mut self.stage).without(&covered);
             self.approved.extend(covered.into_iter().map(|uid| (uid, Removal::LeftRule)));
         }
@@ -143,7 +143,7 @@ impl Stage {
     fn into_ids(self) -> HashSet<Uid> {
         match self {
             Self::Idle => HashSet::new(),
-            Self::Sorting { ids, .. } | Self::SecondList { first: ids, .. } | Self::Confirming { ids, .. } => ids,
+            Self::Sorting { ids, .. } | Self::SecondList { ids, .. } | Self::Confirming { ids, .. } => ids,
             Self::Held { hold, .. } => hold.into_ids().collect(),
         }
     }
@@ -153,16 +153,16 @@ impl Stage {
         let stage = match self {
             Self::Idle => Self::Idle,
             Self::Sorting { ids, asked } => Self::Sorting { ids: &ids - gone, asked },
-            Self::SecondList { first, earliest, asked, left } => {
-                Self::SecondList { first: &first - gone, earliest, asked, left }
+            Self::SecondList { ids, earliest, asked, out_of_scope } => {
+                Self::SecondList { ids: &ids - gone, earliest, asked, out_of_scope }
             }
-            Self::Confirming { ids, braked, asked } => Self::Confirming { ids: &ids - gone, braked, asked },
+            Self::Confirming { ids, guarded, asked } => Self::Confirming { ids: &ids - gone, guarded, asked },
             Self::Held { hold, retry_at } => {
                 hold.without(gone).map_or(Self::Idle, |hold| Self::Held { hold, retry_at })
             }
         };
         match &stage {
-            Self::Sorting { ids, .. } | Self::SecondList { first: ids, .. } | Self::Confirming { ids, .. }
+            Self::Sorting { ids, .. } | Self::SecondList { ids, .. } | Self::Confirming { ids, .. }
                 if ids.is_empty() =>
             {
                 Self::Idle

@@ -128,7 +128,7 @@ impl Ledger {
         if let Some(pending) = self.pending.get_mut(uid) {
             // It is there after all: whatever said otherwise is void.
             pending.deletion = None;
-            pending.approved = None;
+            pending.confirmed = None;
         }
     }
 
@@ -177,13 +177,13 @@ impl Ledger {
     }
 
     /// The deletion of an absent id was confirmed.
-    pub fn approve(&mut self, uid: &Uid, removal: Removal, now: Moment) {
-        self.mark_pending(uid, now).approved = Some(removal);
+    pub fn confirm(&mut self, uid: &Uid, removal: Removal, now: Moment) {
+        self.mark_pending(uid, now).confirmed = Some(removal);
     }
 
     /// No confirmation counts any more, as another writer may be alive.
-    pub fn withdraw_approvals(&mut self) {
-        self.pending.iter_mut().for_each(|(_, pending)| pending.approved = None);
+    pub fn withdraw_confirmations(&mut self) {
+        self.pending.iter_mut().for_each(|(_, pending)| pending.confirmed = None);
     }
 
     /// Something is owed for the id, since `now` if it was not before.

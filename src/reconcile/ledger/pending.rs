@@ -97,7 +97,7 @@ pub struct Pending {
     /// That the pod's end was watched.
     pub deletion: Option<Deletion>,
     /// That the deletion of this absent id was confirmed, and what is said of it.
-    pub approved: Option<Removal>,
+    pub confirmed: Option<Removal>,
     pub(super) attempts: Option<Box<Attempts>>,
 }
 
@@ -151,7 +151,7 @@ impl Attempts {
 
 impl Pending {
     pub(in crate::reconcile) fn pending_since(since: Moment) -> Self {
-        Self { since, deletion: None, approved: None, attempts: None }
+        Self { since, deletion: None, confirmed: None, attempts: None }
     }
 
     /// When the oldest change that is not acknowledged was seen.

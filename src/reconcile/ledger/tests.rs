@@ -209,10 +209,10 @@ fn reading_ignores_records_deleted_since_it_began() {
 fn pod_event_cancels_deletion_and_approval() {
     let (mut ledger, uid) = (seeded(), Uid::from("a"));
     ledger.deleted(&uid, Deletion::DeletedOrLeftRule, at(1));
-    ledger.approve(&uid, Removal::Inferred, at(1));
+    ledger.confirm(&uid, Removal::Inferred, at(1));
     ledger.pod_seen(&uid, 0, at(2));
     let pending = ledger.pending(&uid).unwrap();
-    assert_eq!((pending.deletion, pending.approved), (None, None));
+    assert_eq!((pending.deletion, pending.confirmed), (None, None));
 }
 
 #[test]
