@@ -1,4 +1,4 @@
-//! The guard by values: what is asked, what leaves, and when.
+//! The absence guard: its questions, its holds, and what it releases when.
 
 use super::*;
 use crate::reconcile::absence::check::Confirmation;
@@ -19,7 +19,7 @@ fn list(begun: u64, owned: usize) -> Evidence {
     Evidence { list, empty: false, nearly_all_of: None, owned }
 }
 
-/// Drives a guard to the release of everything, counting seconds, with an answer for each confirmation.
+/// The number of released deletions per second, for a minute.
 fn release_all(guard: &mut AbsenceGuard, from: u64) -> Vec<(u64, usize)> {
     (from..from + 60).map(|t| (t, guard.release(at(t)).len())).filter(|(_, n)| *n > 0).collect()
 }
@@ -29,9 +29,9 @@ fn few_absences_are_confirmed_by_cluster_identity_alone() {
     let mut guard = AbsenceGuard::default();
     guard.derive(ids(0..50), list(1, 100), at(2));
     assert_eq!(guard.release(at(2)).len(), 0, "not before the answer");
-    assert!(!guard.is_idle(), "though none is held");
+    assert!(!guard.is_idle(), "they wait, although none is held");
     assert_eq!(guard.ask(at(2), 0), Some(GuardQuestion::Confirm { round: 1, sample: vec![] }));
-    assert_eq!(guard.ask(at(3), 0), None, "said once");
+    assert_eq!(guard.ask(at(3), 0), None, "each question is asked once");
     guard.answered(guard.round, Confirmation::Gone, at(3), 0);
     assert!(!guard.is_idle(), "they wait for their turn");
     assert_eq!((guard.release(at(3)).len(), guard.held()), (50, 0));
@@ -45,7 +45,7 @@ fn many_absences_need_a_list_and_a_sample() {
     guard.derive(ids(0..1000), list(1, 3000), at(2));
     assert_eq!((guard.ask(at(10), 0), guard.held()), (None, 1000));
     assert_eq!(guard.ask(at(11), 0), Some(GuardQuestion::List { round: 1 }));
-    // Ten came back, and what went since has its turn later.
+    // Ten came back, and later absences have their turn afterwards.
     guard.derive(ids(10..1100), list(5, 3000), at(11));
     assert_eq!(guard.listed(1, &ids(0..10), at(12), 0), ListOutcome::Agreed);
     let Some(GuardQuestion::Confirm { sample, .. }) = guard.ask(at(12), 7) else { panic!() };
@@ -84,7 +84,7 @@ fn absences_of_many_lists_add_up() {
     let mut guard = AbsenceGuard::default();
     guard.recent.push_back((at(1), 50));
     guard.derive(ids(0..30), list(700, 100), at(700));
-    assert!(matches!(guard.ask(at(700), 0), Some(GuardQuestion::Confirm { .. })), "the window has moved on");
+    assert!(matches!(guard.ask(at(700), 0), Some(GuardQuestion::Confirm { .. })), "the window is over");
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn living_sample_pod_holds_all_deletions() {
     assert_eq!((guard.held(), guard.hold_reason()), (100, Some(&HoldReason::StillThere(3))));
     assert_eq!(guard.release(at(500)).len(), 0);
     assert_eq!(guard.ask(at(13), 0), None);
-    assert_eq!(guard.ask(at(43), 0), Some(GuardQuestion::List { round: 3 }), "it is looked at again");
+    assert_eq!(guard.ask(at(43), 0), Some(GuardQuestion::List { round: 3 }), "the hold is retried");
     guard.derive(ids(0..0), list(43, 100), at(44));
     assert_eq!((guard.held(), guard.hold_reason()), (0, None), "the pods came back");
 }
@@ -126,7 +126,7 @@ fn later_list_does_not_repeat_the_question() {
     guard.derive(ids(1..9), list(2, 100), at(2));
     assert_eq!(guard.ask(at(2), 0), None);
     guard.answered(1, Confirmation::Gone, at(2), 0);
-    assert_eq!(guard.release(at(2)).len(), 4, "those that were asked about and are absent still");
+    assert_eq!(guard.release(at(2)).len(), 4, "those that were asked about and are still absent");
 }
 
 #[test]
@@ -140,9 +140,9 @@ fn missing_or_contradicting_second_list_holds_deletions() {
     assert_eq!(
         guard.listed(1, &ids(0..100), at(61), 0),
         ListOutcome::Ignored,
-        "an answer to an earlier question counts for nothing"
+        "an answer to an earlier question is ignored"
     );
-    assert_eq!(guard.listed(2, &ids(0..1), at(61), 0), ListOutcome::Contradicted, "the view has to be taken anew");
+    assert_eq!(guard.listed(2, &ids(0..1), at(61), 0), ListOutcome::Contradicted, "the pods have to be listed again");
     assert_eq!((guard.held(), guard.hold_reason()), (100, Some(&HoldReason::StillThere(1))));
 }
 
@@ -173,17 +173,17 @@ fn take<const N: usize>(names: [std::ops::Range<usize>; N]) -> HashSet<Uid> {
     names.into_iter().flat_map(ids).collect()
 }
 
-/// A guard under changed settings that has asked for the whole cluster about these.
+/// A guard after a change of settings that has asked for the whole cluster.
 fn sorting(what: ScopeChangePolicy, absent: std::ops::Range<usize>) -> AbsenceGuard {
     let mut guard = AbsenceGuard::default();
     guard.scope_changed(what);
-    assert!(!guard.is_scope_resolved(), "nothing is known yet");
+    assert!(!guard.is_scope_resolved(), "no list has come yet");
     guard.derive(ids(absent), list(1, 1000), at(1));
     assert_eq!(guard.ask(at(1), 0), Some(GuardQuestion::Whole { round: 1 }));
     guard
 }
 
-/// A second list agrees, and every pod of the sample is gone.
+/// Answers that a second list agrees and every pod of the sample is gone.
 fn gone(guard: &mut AbsenceGuard, secs: u64) {
     assert!(matches!(guard.ask(at(secs), 0), Some(GuardQuestion::List { .. })));
     assert_eq!(guard.listed(guard.round, &HashSet::new(), at(secs), 0), ListOutcome::Agreed);
@@ -201,21 +201,21 @@ fn incomplete_whole_cluster_list_deletes_no_live_pod() {
     guard.ask(at(11), 0);
     guard.answered(guard.round, Confirmation::StillThere(3), at(12), 0);
     assert_eq!((guard.release(at(900)).len(), guard.holds()[0].deletions), (0, 3));
-    assert!(matches!(guard.ask(at(900), 0), Some(GuardQuestion::Whole { .. })), "and they are sorted again");
+    assert!(matches!(guard.ask(at(900), 0), Some(GuardQuestion::Whole { .. })), "they are sorted again");
 }
 
 #[test]
 fn pods_deselected_by_settings_are_held() {
-    // They are held however few they are; pods that are gone leave as usual.
+    // They are held however few they are; pods that are gone are deleted as usual.
     let mut guard = sorting(ScopeChangePolicy::Hold, 0..3);
     assert_eq!(guard.listed(1, &ids(1..500), at(2), 0), ListOutcome::Sorted { left: 2, gone: 1 });
     let [hold] = guard.holds().try_into().unwrap();
     assert_eq!((hold.deletions, &hold.because), (2, &HoldReason::ScopeChanged));
-    assert_eq!(guard.ask(at(2), 0), None, "one list lacks it, which is doubted however few they are");
+    assert_eq!(guard.ask(at(2), 0), None, "a second list has to agree, however few they are");
     gone(&mut guard, 11);
     assert_eq!(guard.release(at(11)), [(Uid::from("pod-00000"), Removal::Inferred)]);
     guard.derive(ids(1..3), list(12, 1000), at(12));
-    assert_eq!((guard.release(at(900)).len(), guard.held(), guard.holds().len()), (0, 2, 1), "no time releases them");
+    assert_eq!((guard.release(at(900)).len(), guard.held(), guard.holds().len()), (0, 2, 1), "they stay held");
     assert!(!guard.is_scope_resolved());
 }
 
@@ -225,7 +225,7 @@ fn approval_covers_exactly_what_was_shown() {
     guard.listed(1, &ids(0..500), at(2), 0);
     let shown = guard.holds()[0].id.clone();
     guard.derive(ids(0..5), list(4, 1000), at(4));
-    assert_eq!(guard.ask(at(4), 0), Some(GuardQuestion::Whole { round: 2 }), "more left since");
+    assert_eq!(guard.ask(at(4), 0), Some(GuardQuestion::Whole { round: 2 }), "more pods left the selection");
     guard.listed(2, &ids(0..500), at(5), 0);
     assert_eq!(guard.approve(&"0123456789ab".parse().unwrap()), 0, "another hold's name");
     assert_eq!(guard.approve(&shown), 3, "two of them were not shown");
@@ -236,7 +236,7 @@ fn approval_covers_exactly_what_was_shown() {
     guard.derive(ids(0..0), list(7, 995), at(7));
     assert!(guard.is_scope_resolved());
     guard.scope_declared();
-    assert!(!guard.is_scope_resolved(), "said once");
+    assert!(!guard.is_scope_resolved(), "reported once");
 }
 
 #[test]
@@ -260,7 +260,7 @@ fn automatic_release_keeps_the_bounded_rate() {
     assert_eq!(released.iter().map(|(_, n)| n).sum::<usize>(), 390);
     assert!(released.iter().skip(1).all(|(_, n)| *n <= 100), "{released:?}");
     guard.derive(ids(0..10), list(70, 1000), at(70));
-    assert!(matches!(guard.ask(at(70), 0), Some(GuardQuestion::Whole { .. })), "those that are gone have their turn");
+    assert!(matches!(guard.ask(at(70), 0), Some(GuardQuestion::Whole { .. })), "the pods that are gone come next");
 }
 
 #[test]
@@ -279,14 +279,14 @@ fn missing_whole_cluster_list_holds_all_deletions() {
     let mut guard = sorting(ScopeChangePolicy::Hold, 0..3);
     for round in 1..SHOWN_AFTER.into() {
         guard.answered(round, Confirmation::Unanswered("forbidden".into()), at(60 * round), 0);
-        assert_eq!((guard.holds().len(), guard.held()), (0, 3), "it may be a hiccup");
+        assert_eq!((guard.holds().len(), guard.held()), (0, 3), "a few missing answers are not shown");
         assert_eq!(guard.ask(at(60 * round + 50), 0), Some(GuardQuestion::Whole { round: round + 1 }));
     }
     guard.answered(SHOWN_AFTER.into(), Confirmation::Unanswered("forbidden".into()), at(300), 0);
     let shown = guard.holds()[0].clone();
     assert_eq!(shown.because, HoldReason::Unconfirmed("forbidden".into()));
     assert!(guard.ask(at(400), 0).is_some());
-    assert_eq!(guard.holds(), std::slice::from_ref(&shown), "it stays shown while it is asked again");
+    assert_eq!(guard.holds(), std::slice::from_ref(&shown), "it stays shown during the retry");
     assert_eq!((guard.approve(&shown.id), guard.holds().len()), (3, 0));
 }
 
@@ -301,7 +301,7 @@ fn approval_releases_unconfirmed_deletions() {
     assert_eq!(guard.approve(&shown.id), 100);
     assert_eq!(guard.approve(&shown.id), 0, "once");
     guard.derive(take([0..50, 200..220]), list(12, 100), at(12));
-    assert!(release_all(&mut guard, 12).iter().map(|(_, n)| n).sum::<usize>() <= 50, "those that are absent still");
+    assert!(release_all(&mut guard, 12).iter().map(|(_, n)| n).sum::<usize>() <= 50, "those that are still absent");
 }
 
 #[test]
@@ -309,9 +309,9 @@ fn held_deselected_pods_are_sorted_again() {
     // A pod that left the selection may be deleted later.
     let mut guard = sorting(ScopeChangePolicy::Hold, 0..3);
     guard.listed(1, &ids(0..500), at(2), 0);
-    assert_eq!(guard.ask(at(200), 0), None, "not all the time");
+    assert_eq!(guard.ask(at(200), 0), None, "too soon");
     assert_eq!(guard.ask(at(400), 0), Some(GuardQuestion::Whole { round: 2 }));
-    assert_eq!(guard.holds()[0].deletions, 3, "shown meanwhile");
+    assert_eq!(guard.holds()[0].deletions, 3, "shown during the retry");
     assert!(!guard.answered(2, Confirmation::Unanswered("timed out".into()), at(400), 0));
     assert_eq!((guard.held(), guard.holds().len(), guard.ask(at(500), 0)), (3, 1, None), "held as before");
     assert_eq!(guard.ask(at(800), 0), Some(GuardQuestion::Whole { round: 3 }));
@@ -324,7 +324,7 @@ fn held_deselected_pods_are_sorted_again() {
     assert!(guard.holds().is_empty());
 }
 
-/// A list that lacks nearly all of so many records.
+/// A list that lacks nearly all of this many records.
 fn list_of_a_copy(begun: u64, of: usize, owned: usize) -> Evidence {
     Evidence { nearly_all_of: Some(of), ..list(begun, owned) }
 }
@@ -341,7 +341,7 @@ fn nearly_all_absences_wait_for_approval() {
     guard.derive(ids(0..300), list_of_a_copy(1, 300, 300), at(1));
     let [hold] = guard.holds().try_into().unwrap();
     assert_eq!((hold.deletions, &hold.because), (300, &HoldReason::NearlyAll { absent: 300, of: 300 }));
-    // Our own pods were registered since: the share is smaller, and the hold stays.
+    // Our own pods were registered since, so the share is smaller. The hold stays.
     guard.derive(ids(0..300), list(50, 600), at(50));
     for secs in [60, 600, 86_400] {
         assert_eq!((guard.ask(at(secs), 0), guard.release(at(secs)).len()), (None, 0));
@@ -410,7 +410,7 @@ fn confirmed_deletions_stop_when_another_writer_appears() {
     let hold = guard.holds()[0].id.clone();
     assert_eq!(guard.approve(&hold), 900);
     guard.other_writer_seen(at(61));
-    assert_eq!(guard.release(at(61)).len(), 100, "a person decided");
+    assert_eq!(guard.release(at(61)).len(), 100, "a person approved");
 }
 
 #[test]
