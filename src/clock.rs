@@ -1,27 +1,25 @@
-//! The one clock: monotonic time since the process started, read at the edge and handed to the core.
+//! The monotonic clock of the process. Only code at the edge reads it; the pure core gets [`Moment`]s as arguments.
 
 use tokio::time::Instant;
 
 use crate::model::moment::Moment;
 
-/// Tells the time since the process started. Follows a paused runtime's clock.
+/// Time since the process started. In tests it follows the paused clock of the runtime.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     origin: Instant,
 }
 
 impl Clock {
-    /// A clock whose [`Moment::START`] is now.
+    /// Starts a clock: now is [`Moment::START`].
     pub fn start() -> Self {
         Self { origin: Instant::now() }
     }
 
-    /// The present moment.
     pub fn now(&self) -> Moment {
         Moment::after_start(self.origin.elapsed())
     }
 
-    /// Waits until the moment has come.
     pub async fn sleep_until(&self, moment: Moment) {
         tokio::time::sleep_until(self.origin + moment.since_start()).await;
     }

@@ -125,7 +125,7 @@ mod tests {
             moment::Moment,
             pod::{Pod, to_record},
         },
-        reconcile::{ledger::pending::Deletion, pod_event::WatchList},
+        reconcile::{deletion::Deletion, pod_event::WatchList},
     };
 
     fn pod(uid: &str, name: &str) -> Pod {

@@ -5,7 +5,7 @@
 //! | station | who decides | what it waits for |
 //! | --- | --- | --- |
 //! | `Action::AwaitList` | [`decide`] | a list begun after the pod was last seen ([`Lists`]) |
-//! | `Action::AwaitApproval` | [`decide`] | the absence guard ([`AbsenceGuard`]): few absences ask whether the cluster is the same; many need a second list and a sample; nearly all need an operator |
+//! | `Action::AwaitConfirmation` | [`decide`] | the absence guard ([`AbsenceGuard`]): few absences ask whether the cluster is the same; many need a second list and a sample; nearly all need an operator |
 //! | confirmed | [`Absences::release`] | its turn, at a limited rate |
 //! | `Action::Delete` | [`decide`] | its turn in the queue, like an observed deletion |
 //!
@@ -23,7 +23,8 @@ use crate::{
             hold::{HoldId, HoldReason, HoldSummary},
             person::is_nearly_all,
         },
-        decide::{Action, Removal},
+        decide::Action,
+        deletion::Removal,
         ledger::{
             Ledger,
             entry::{Known, LedgerEntry},
@@ -202,7 +203,7 @@ impl Absences {
     pub(super) fn note(&self, survey: &mut Survey, uid: Uid, action: Action, ledger: &Ledger) {
         let watch = ledger.entry(&uid).and_then(LedgerEntry::watch);
         match (action, watch) {
-            (Action::AwaitApproval, watch) => {
+            (Action::AwaitConfirmation, watch) => {
                 survey.unseen += usize::from(watch.is_none());
                 survey.absent.insert(uid);
             }

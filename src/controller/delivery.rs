@@ -38,7 +38,7 @@ use super::{
 use crate::{
     model::{ids::Version, moment::Moment, uid::Uid},
     reconcile::{
-        decide::Removal,
+        deletion::Removal,
         ledger::{
             Ledger,
             backlog::BacklogKind,

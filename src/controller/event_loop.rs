@@ -225,7 +225,7 @@ impl<R: Registry> EventLoop<R> {
         let is_settled = self.session.is_open()
             && self.comparison.is_done(now)
             && self.absences.is_scope_resolved()
-            && self.ledger.all_pending().all(|(_, pending)| pending.approved.is_none());
+            && self.ledger.all_pending().all(|(_, pending)| pending.confirmed.is_none());
         if is_settled {
             self.absences.scope_declared();
             self.session.declare_settled(now);

@@ -1,8 +1,8 @@
-//! Digests: what makes two records equal without comparing their bodies.
+//! Digests, by which records and inventories are compared without their bodies.
 //!
-//! A record's digest is SHA-256 over its RFC 8785 form without `schema`, `version` and `digest`
-//! (`docs/protocol-v1.md`). A bucket's digest is the xor of the digests of its records, so that two
-//! parties find the buckets in which they differ without exchanging ids.
+//! The digest of a record is SHA-256 over its RFC 8785 form without `schema`, `version` and `digest`
+//! (`docs/protocol-v1.md`). The digest of a bucket is the xor of the digests of its records, so two parties find the
+//! buckets that differ without exchanging ids.
 
 use std::{fmt, str::FromStr};
 
@@ -11,28 +11,27 @@ use sha2::{Digest as _, Sha256};
 
 const PREFIX: &str = "sha256:";
 
-/// Members of a record that its digest leaves out, at the top level only.
+/// Members that the digest of a record leaves out. This holds for the top level only.
 pub const NOT_DIGESTED: [&str; 3] = ["schema", "version", "digest"];
 
-/// Why text is not a digest.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("expected 64 lower-case hexadecimal digits, with or without `sha256:` before them")]
 pub struct ParseDigestError;
 
-/// A SHA-256 value. Written as `sha256:` and 64 lower-case hexadecimal digits.
+/// A SHA-256 value, formatted as `sha256:` and 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default, PartialOrd, Ord)]
 pub struct Digest(pub [u8; 32]);
 
 impl Digest {
-    /// The digest of a record whose RFC 8785 bytes (without the members of [`NOT_DIGESTED`]) are these.
+    /// Hashes the RFC 8785 bytes of a record without the members of [`NOT_DIGESTED`].
     pub fn of_canonical(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
     }
 
-    /// The digest of a record as it was received, unknown members included.
+    /// Hashes a record as it was received, unknown members included.
     ///
     /// # Errors
-    /// When the value cannot be put into RFC 8785 form (a number that is not finite).
+    /// The value has no RFC 8785 form, because a number in it is not finite.
     pub fn of_record(record: &serde_json::Map<String, serde_json::Value>) -> Result<Self, serde_json::Error> {
         let digested: serde_json::Map<_, _> = record
             .iter()
@@ -42,21 +41,20 @@ impl Digest {
         Ok(Self::of_canonical(&serde_json_canonicalizer::to_vec(&digested)?))
     }
 
-    /// Adds or removes a record's digest to or from a bucket's.
+    /// Adds the digest of a record to the digest of a bucket, or removes it.
     pub fn xor(&mut self, other: &Self) {
         for (mine, theirs) in self.0.iter_mut().zip(other.0) {
             *mine ^= theirs;
         }
     }
 
-    /// What is kept of it to compare with.
     pub fn fingerprint(&self) -> Fingerprint {
         let mut half = [0; 16];
         half.copy_from_slice(&self.0[..16]);
         Fingerprint(half)
     }
 
-    /// The 64 hexadecimal digits without the prefix, as buckets are written.
+    /// The 64 hexadecimal digits without the prefix, which is how the protocol writes buckets.
     pub fn hex(&self) -> String {
         hex(&self.0)
     }
@@ -70,16 +68,16 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// The first half of a [`Digest`]: what is kept of it, a million times over, to compare with.
+/// The first half of a [`Digest`]. The ledger and the store keep it for each pod, to compare records.
 ///
-/// That 128 bits are equal stands for the whole being equal: among a million records of each a thousand versions, two
-/// different ones agree in them with a probability of about 10^-21. The whole digest is what is sent, and what an answer
-/// is held against. Xor works byte by byte, so that the first half of a bucket's digest is the xor of first halves.
+/// Equal fingerprints count as equal digests: among a million records with a thousand versions each, two different ones
+/// collide with a probability of about 10^-21. Requests carry the whole digest, and answers are compared with it. Xor
+/// works byte by byte, so the fingerprint of a bucket is the xor of the fingerprints in it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Fingerprint([u8; 16]);
 
 impl Fingerprint {
-    /// Adds or removes a record's fingerprint to or from a bucket's.
+    /// Adds the fingerprint of a record to the fingerprint of a bucket, or removes it.
     pub fn xor(&mut self, other: &Self) {
         for (mine, theirs) in self.0.iter_mut().zip(other.0) {
             *mine ^= theirs;
@@ -141,10 +139,10 @@ impl<'de> Deserialize<'de> for Digest {
     }
 }
 
-/// Into how many parts an inventory is divided for comparison.
+/// How an inventory is divided for comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Buckets {
-    /// One bucket: the whole inventory.
+    /// One bucket for the whole inventory.
     One,
     /// By the first 8 bits of sha256(id).
     By8Bits,
@@ -153,7 +151,7 @@ pub enum Buckets {
 }
 
 impl Buckets {
-    /// The number of buckets, as it is written in a query.
+    /// The number of buckets, which is the parameter of the query.
     pub fn count(self) -> usize {
         match self {
             Self::One => 1,
@@ -162,23 +160,22 @@ impl Buckets {
         }
     }
 
-    /// The division that a query asks for, if the protocol has it.
+    /// The division with this number of buckets, if the protocol has it.
     pub fn from_count(count: usize) -> Option<Self> {
         [Self::One, Self::By8Bits, Self::By16Bits].into_iter().find(|b| b.count() == count)
     }
 
-    /// The bucket of a record's id: the first 0, 8 or 16 bits of sha256(id), big-endian.
+    /// The bucket of an id: the first 0, 8 or 16 bits of sha256(id), big-endian.
     pub fn of(self, id: &str) -> usize {
         self.of_prefix(Self::prefix(id))
     }
 
-    /// The first 16 bits of sha256(id), which tell the bucket in every division.
+    /// The first 16 bits of sha256(id), from which [`Self::of_prefix`] gets the bucket.
     pub fn prefix(id: &str) -> u16 {
         let hash = Sha256::digest(id.as_bytes());
         u16::from_be_bytes([hash[0], hash[1]])
     }
 
-    /// The bucket of an id with this prefix.
     pub fn of_prefix(self, prefix: u16) -> usize {
         match self {
             Self::One => 0,

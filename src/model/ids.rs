@@ -1,29 +1,30 @@
-//! Names and numbers that identify: pod UIDs, the writer, versions.
+//! Identifiers: record owners, ids, names and versions.
 
 use serde::{Deserialize, Serialize};
 
-/// Who writes: one cluster's installation. Sessions, inventories and digests are a writer's own.
+/// The owner of records: one installation in one cluster. Each owner has its own sessions, inventory and digests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordOwner {
-    /// The UID of the `kube-system` namespace, or what the operator set.
+    /// The UID of the `kube-system` namespace, unless the operator sets another id.
     pub cluster_id: String,
-    /// The cluster's name for people.
+    /// A name for people.
     pub cluster_name: String,
-    /// The installation's name.
+    /// The name of the installation.
     pub owner: String,
 }
 
-/// The owner that is left out of addresses.
+/// The owner that addresses leave out.
 pub const DEFAULT_OWNER: &str = "pod-registrar";
 
-/// Whether text may be the id of a pod, a cluster or an owner: 1 to 128 of `[A-Za-z0-9._~:@-]`, the first alphanumeric.
+/// Whether the text is a valid id of a pod, a cluster or an owner: 1 to 128 of `[A-Za-z0-9._~:@-]`, the first
+/// alphanumeric.
 pub fn is_valid_id(text: &str) -> bool {
     let allowed = |c: u8| c.is_ascii_alphanumeric() || b"._~:@-".contains(&c);
     let bytes = text.as_bytes();
     (1..=128).contains(&bytes.len()) && bytes[0].is_ascii_alphanumeric() && bytes.iter().copied().all(allowed)
 }
 
-/// Whether text may be a namespace's name: an RFC 1123 label, 1 to 63 of `[a-z0-9-]`.
+/// Whether the text is a valid namespace name: an RFC 1123 label, 1 to 63 of `[a-z0-9-]`.
 pub fn is_namespace_name(text: &str) -> bool {
     let edge = |c: Option<&u8>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
     let bytes = text.as_bytes();
@@ -31,9 +32,9 @@ pub fn is_namespace_name(text: &str) -> bool {
     bytes.len() <= 63 && edge(bytes.first()) && edge(bytes.last()) && bytes.iter().all(allowed)
 }
 
-/// Whether text may be a pod's name: an RFC 1123 subdomain, labels with dots between, at most 253 characters.
+/// Whether the text is a valid pod name: an RFC 1123 subdomain, labels separated by dots, at most 253 characters.
 pub fn is_pod_name(text: &str) -> bool {
-    // A label of a subdomain has no limit of its own.
+    // Kubernetes does not limit the length of a label within a subdomain.
     let label = |label: &str| {
         let edges = !label.is_empty() && !label.starts_with('-') && !label.ends_with('-');
         edges && label.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-')
@@ -41,20 +42,21 @@ pub fn is_pod_name(text: &str) -> bool {
     text.len() <= 253 && text.split('.').all(label)
 }
 
-/// The first integer that the protocol does not know, in either direction: above it JSON numbers are not exact everywhere.
+/// The protocol's integers are below this limit in both directions, because larger JSON numbers are not exact
+/// everywhere.
 pub const INTEGER_LIMIT: u64 = 1 << 53;
 
-/// Orders the operations of a writer: sessions first, then the counter within one.
+/// Orders the operations of one writer: by epoch, then by sequence number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Version {
-    /// The session that the operation was made in.
+    /// The session of the operation.
     pub epoch: u64,
-    /// Counts the operations of a session from 1.
+    /// Counts from 1 in each session.
     pub seq: u64,
 }
 
-/// Compares two resource versions of one resource type (comparable since Kubernetes 1.35: decimal integers).
-/// `None` where either is not one; the caller then has to do without an order.
+/// Compares two resource versions of one resource type. They are decimal integers since Kubernetes 1.35. Returns `None`
+/// if one of them is not, so the two have no order.
 pub fn compare_resource_versions(a: &str, b: &str) -> Option<std::cmp::Ordering> {
     let comparable = |v: &str| {
         !v.is_empty() && v.len() <= 39 && !(v.len() > 1 && v.starts_with('0')) && v.bytes().all(|c| c.is_ascii_digit())

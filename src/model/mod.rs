@@ -1,6 +1,6 @@
-//! The pure core: what should be registered, what the registry is believed to hold, and what to do next.
+//! What a pod and a record are: UIDs, points in time, digests and lenient decoding.
 //!
-//! Nothing here waits, reads a clock, draws a random number or knows of HTTP: time and seeds come in, values go out.
+//! This module is pure: no clock, no IO, no randomness, and no import of another room.
 
 pub mod digest;
 pub mod ids;

@@ -1,4 +1,4 @@
-//! Points in time on the process's own monotonic clock. Spans of time are [`Duration`]s.
+//! Points in time on the monotonic clock of the process. Spans of time are [`Duration`]s.
 //!
 //! The core never reads a clock: the edge reads [`crate::clock::Clock`] and passes moments in.
 
@@ -8,40 +8,38 @@ use std::{
     time::Duration,
 };
 
-/// A point in monotonic time, exact to the nanosecond for five centuries after the process started.
+/// A point in monotonic time, with a resolution of one nanosecond and a range of five centuries.
 ///
-/// Arithmetic saturates. `Option<Moment>` takes eight bytes as well: the ledger keeps one or two per pod.
+/// Arithmetic saturates. `Option<Moment>` takes eight bytes, too: the ledger keeps one or two per pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Moment(
-    /// One more than the nanoseconds since the process started: never zero, so that `None` needs no further bytes.
+    /// Nanoseconds since the process started, plus one. It is never zero, so `None` needs no further bytes.
     NonZeroU64,
 );
 
 impl Moment {
-    /// The start of the process.
     pub const START: Self = Self(NonZeroU64::MIN);
 
-    /// The moment this long after the start of the process.
     pub fn after_start(time: Duration) -> Self {
         Self::START + time
     }
 
-    /// The moment this many seconds after the start of the process.
+    /// Seconds after the start of the process.
     pub const fn from_secs(secs: u64) -> Self {
         Self(NonZeroU64::MIN.saturating_add(secs.saturating_mul(1_000_000_000)))
     }
 
-    /// The moment this many milliseconds after the start of the process.
+    /// Milliseconds after the start of the process.
     pub const fn from_millis(millis: u64) -> Self {
         Self(NonZeroU64::MIN.saturating_add(millis.saturating_mul(1_000_000)))
     }
 
-    /// The time from `earlier` to this moment; zero if `earlier` is later.
+    /// The time from `earlier` to this moment, or zero if `earlier` is later.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.get().saturating_sub(earlier.0.get()))
     }
 
-    /// The time from the start of the process to this moment.
+    /// The time since the start of the process.
     pub const fn since_start(self) -> Duration {
         self.since(Self::START)
     }

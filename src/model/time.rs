@@ -1,11 +1,11 @@
-//! Times of day as Kubernetes writes them.
+//! Parsing of Kubernetes timestamps.
 
 use jiff::{Timestamp, fmt::temporal::Pieces};
 
-/// Reads an RFC 3339 time.
+/// Parses an RFC 3339 time.
 ///
-/// RFC 3339 ends with the year 9999, and jiff's [`Timestamp`] 26 hours earlier. A time between the two counts as
-/// [`Timestamp::MAX`]: some tools write the last second of 9999 for "never".
+/// RFC 3339 ends with the year 9999, and jiff's [`Timestamp`] 26 hours earlier. Times in between are returned as
+/// [`Timestamp::MAX`], because some tools write the last second of 9999 for "never".
 pub fn parse(text: &str) -> Option<Timestamp> {
     text.parse().ok().or_else(|| {
         let pieces = Pieces::parse(text).ok()?;

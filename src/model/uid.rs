@@ -1,13 +1,13 @@
-//! A pod's UID: the identity of a record, in few bytes.
+//! The UID of a pod, which identifies its record.
 
 use std::{fmt, ops::Deref, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::{Uuid, fmt::Hyphenated};
 
-/// A pod's UID: the identity of a record. Cheap to clone.
+/// The UID of a pod. Cheap to clone.
 ///
-/// API servers give UUIDs, which take 16 bytes here and nothing on the heap. Any other text is kept as it is.
+/// API servers assign UUIDs, which take 16 bytes here and no heap. Any other text is kept as it is.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Uid(Kept);
 
@@ -17,7 +17,6 @@ enum Kept {
     Other(Arc<str>),
 }
 
-/// A UID as text.
 pub struct UidText<'a>(Written<'a>);
 
 enum Written<'a> {
@@ -26,7 +25,6 @@ enum Written<'a> {
 }
 
 impl Uid {
-    /// The UID as text.
     pub fn text(&self) -> UidText<'_> {
         UidText(match &self.0 {
             Kept::Uuid(uuid) => {
@@ -39,8 +37,8 @@ impl Uid {
     }
 }
 
-/// Parses a UUID in its canonical form, lower-case and hyphenated. Returns `None` for any other text: formatted again, it
-/// would not be the same.
+/// Parses a canonical UUID (lower-case, hyphenated). Returns `None` for any other text, so that formatting always gives
+/// back the same text.
 pub(crate) fn canonical_uuid(text: &str) -> Option<Uuid> {
     let may_be = text.len() == Hyphenated::LENGTH && !text.bytes().any(|byte| byte.is_ascii_uppercase());
     may_be.then(|| Uuid::try_parse(text).ok()).flatten()
@@ -51,7 +49,7 @@ impl Deref for UidText<'_> {
 
     fn deref(&self) -> &str {
         match &self.0 {
-            // Hexadecimal digits and hyphens are text.
+            // The bytes are ASCII: hexadecimal digits and hyphens.
             Written::Uuid(text) => std::str::from_utf8(text).unwrap_or_default(),
             Written::Other(text) => text,
         }

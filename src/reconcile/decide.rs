@@ -1,68 +1,57 @@
-//! The one place that decides: what is wanted of an id, what is known of it, and so what to do.
+//! Decides what to do about a pod, from the desired record and its ledger entry.
 //!
-//! It serves one key when an event wakes it, and all keys at start, after a list, at a resync. There is no second path.
+//! Events, full reconciles and resyncs all call [`decide`].
 
-use super::ledger::{
-    entry::{Known, LedgerEntry},
-    pending::{Deletion, Pending},
+use super::{
+    deletion::{Deletion, Removal},
+    ledger::{
+        entry::{Known, LedgerEntry},
+        pending::Pending,
+    },
 };
 use crate::model::{digest::Fingerprint, moment::Moment, pod::StoredPod};
 
-/// What should be true of one id.
+/// The desired state of one UID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {
     /// The registry should hold the record with this fingerprint.
     Present(Fingerprint),
-    /// The pod is there and cannot be read: the registry's record is left as it is.
+    /// The pod exists and cannot be read: its registered record stays as it is.
     Unreadable,
-    /// The pod's end was watched.
+    /// A watch reported the deletion of the pod.
     Deleted(Deletion),
-    /// The pod is not in a complete list that was begun after the last sight of it.
+    /// A complete list that began after the pod was last seen does not show it.
     Absent,
-    /// Nobody can tell yet.
+    /// No list is new enough to tell.
     Unknown,
 }
 
-/// What to do about one id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// The registry holds what is desired: nothing is owed.
+    /// The registry holds the desired record.
     UpToDate,
-    /// The pod is gone and the registry does not hold it: forget the id.
+    /// Neither the cluster nor the registry has the pod: drop its ledger entry.
     Forget,
-    /// Send the record.
     Put(Fingerprint),
-    /// Remove the record.
     Delete(Removal),
-    /// Not before this moment.
+    /// Do nothing before this moment.
     Wait(Moment),
-    /// A request is in flight: decide again when it is settled.
+    /// A request is in flight: decide again when it is answered.
     InFlight,
-    /// The inventory has to be read first.
+    /// Wait until the inventory of the registry is read.
     AwaitInventory,
-    /// The absence has to be confirmed first: this is what the brake is asked about.
-    AwaitApproval,
-    /// A list begun after the last sight of the pod has to be complete first.
+    /// Wait until the absence guard has confirmed the absence.
+    AwaitConfirmation,
+    /// Wait for a complete list that begins after the pod was last seen.
     AwaitList,
-    /// The registry refuses this very record.
+    /// The registry rejected this record.
     Parked,
 }
 
-/// Why a record is removed, and how that is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Removal {
-    /// The pod's end was watched.
-    Observed(Deletion),
-    /// The pod was absent from a list, and that was confirmed.
-    Inferred,
-    /// The pod is there, and the settings no longer select it.
-    LeftRule,
-}
-
-/// What should be true of an id, from what the store shows of its pod and the evidence for its absence.
+/// The desired state of a UID, from the pod in the store, if there is one, and the evidence for its absence.
 ///
-/// `list_begun` is when the newest complete list of the watch that showed the pod was begun (of all watches, where only
-/// the registry named the id), none while there is no such list.
+/// `list_begun` is when the newest complete list began: of the watch that showed the pod, or the oldest over all
+/// watches if only the registry named the UID. It is `None` until there is such a list.
 pub fn wanted(
     shown: Option<StoredPod>,
     entry: Option<&LedgerEntry>,
@@ -84,7 +73,7 @@ pub fn wanted(
     }
 }
 
-/// What to do about an id: a pure function of what is wanted, what is known, and the time.
+/// What to do about a UID.
 pub fn decide(wanted: Wanted, known: Known, pending: Option<&Pending>, now: Moment) -> Action {
     if pending.is_some_and(|pending| pending.attempts().in_flight.is_some()) {
         return Action::InFlight;
@@ -98,12 +87,12 @@ pub fn decide(wanted: Wanted, known: Known, pending: Option<&Pending>, now: Mome
         (Wanted::Present(desired), _) if is_parked(pending, desired) => return Action::Parked,
         (Wanted::Present(desired), _) => Action::Put(desired),
         (Wanted::Deleted(_) | Wanted::Absent, Known::Absent) => return Action::Forget,
-        // The registry may hold it, read or not: a watched end waits for no inventory.
+        // An observed deletion does not wait for the inventory: the registry may hold the record.
         (Wanted::Deleted(deletion), _) => Action::Delete(Removal::Observed(deletion)),
         (Wanted::Absent, _) if unread => return Action::AwaitInventory,
-        (Wanted::Absent, _) => match pending.and_then(|pending| pending.approved) {
+        (Wanted::Absent, _) => match pending.and_then(|pending| pending.confirmed) {
             Some(removal) => Action::Delete(removal),
-            None => return Action::AwaitApproval,
+            None => return Action::AwaitConfirmation,
         },
     };
     match pending.and_then(|pending| pending.attempts().not_before) {
@@ -142,28 +131,23 @@ mod tests {
         let (present, deletion) = (Wanted::Present(digest(1)), Wanted::Deleted(Deletion::Deleted));
         let removal = Delete(Removal::Observed(Deletion::Deleted));
         let cases = [
-            (present, Known::Unknown, AwaitInventory, "a restart rewrites nothing that it has not compared"),
-            (present, Known::Assumed(digest(1)), AwaitInventory, "a supposition is no knowledge"),
+            (present, Known::Unknown, AwaitInventory, "a restart compares before it writes"),
+            (present, Known::Assumed(digest(1)), AwaitInventory, "an assumed record is not confirmed"),
             (present, Known::Absent, Put(digest(1)), "a new pod"),
-            (present, Known::Registered(digest(1)), UpToDate, "no change without a difference"),
+            (present, Known::Registered(digest(1)), UpToDate, "the registry holds the record"),
             (present, Known::Registered(digest(2)), Put(digest(1)), "a changed pod"),
             (present, Known::Uncertain, Put(digest(1)), "an answer was lost"),
-            (
-                Wanted::Unreadable,
-                Known::Registered(digest(1)),
-                UpToDate,
-                "a pod that cannot be read is not a deleted pod",
-            ),
-            (Wanted::Unreadable, Known::Absent, UpToDate, "nor is it registered"),
-            (deletion, Known::Unknown, removal, "a watched end waits for no inventory"),
-            (deletion, Known::Registered(digest(1)), removal, "a watched end"),
-            (deletion, Known::Uncertain, removal, "a watched end while an answer is missing"),
-            (deletion, Known::Absent, Forget, "born and gone before its first request"),
-            (Wanted::Absent, Known::Unknown, AwaitInventory, "absence means nothing before the inventory is read"),
-            (Wanted::Absent, Known::Registered(digest(1)), AwaitApproval, "absence is confirmed before it deletes"),
-            (Wanted::Absent, Known::Uncertain, AwaitApproval, "absence in doubt as well"),
-            (Wanted::Absent, Known::Absent, Forget, "gone on both sides"),
-            (Wanted::Unknown, Known::Registered(digest(1)), AwaitList, "no list, no absence"),
+            (Wanted::Unreadable, Known::Registered(digest(1)), UpToDate, "a pod that cannot be read is not deleted"),
+            (Wanted::Unreadable, Known::Absent, UpToDate, "a pod that cannot be read is not registered"),
+            (deletion, Known::Unknown, removal, "an observed deletion does not wait for the inventory"),
+            (deletion, Known::Registered(digest(1)), removal, "an observed deletion"),
+            (deletion, Known::Uncertain, removal, "an observed deletion after a lost answer"),
+            (deletion, Known::Absent, Forget, "created and deleted before its first request"),
+            (Wanted::Absent, Known::Unknown, AwaitInventory, "an absence needs the inventory"),
+            (Wanted::Absent, Known::Registered(digest(1)), AwaitConfirmation, "absence is confirmed before it deletes"),
+            (Wanted::Absent, Known::Uncertain, AwaitConfirmation, "the registry may hold it"),
+            (Wanted::Absent, Known::Absent, Forget, "neither side has it"),
+            (Wanted::Unknown, Known::Registered(digest(1)), AwaitList, "only a list can show an absence"),
         ];
         for (wanted, known, action, why) in cases {
             assert_eq!(decide(wanted, known, None, NOW), action, "{why}");
@@ -187,7 +171,7 @@ mod tests {
 
     #[test]
     fn parked_record_waits_for_another_body() {
-        // Its deletion does not wait.
+        // Its deletion is sent.
         let parked = pending(|w| w.attempts_mut().parked = Some(digest(1)));
         assert_eq!(decide(Wanted::Present(digest(1)), Known::Absent, Some(&parked), NOW), Action::Parked);
         assert_eq!(decide(Wanted::Present(digest(2)), Known::Absent, Some(&parked), NOW), Action::Put(digest(2)));
@@ -197,7 +181,7 @@ mod tests {
 
     #[test]
     fn absence_counts_only_in_lists_begun_later() {
-        // The list begins after the last pod event of the pod.
+        // The list has to begin after the last event of the pod.
         let entry = LedgerEntry::seen_at(Moment::from_secs(10));
         let wanted = |begun| super::wanted(None, Some(&entry), None, begun);
         assert_eq!(wanted(None), Wanted::Unknown);

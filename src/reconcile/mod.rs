@@ -1,10 +1,11 @@
-//! Every decision of the controller, as pure functions and state machines: what to send, what is believed to be registered,
-//! when a deletion is confirmed, who leads, when to retry.
+//! Every decision of the controller: what to send, what the registry is believed to hold, when a deletion is confirmed,
+//! who leads, when to retry.
 //!
-//! Nothing here waits, reads a clock, draws a random number or does IO. Time and seeds are arguments; values are returned.
+//! This module is pure: no clock, no IO, no randomness. Time and seeds are arguments, and decisions are return values.
 
 pub mod absence;
 pub mod decide;
+pub mod deletion;
 pub mod election;
 pub mod freshness;
 pub mod ledger;
@@ -15,7 +16,6 @@ pub mod pace;
 pub mod paging;
 pub mod pod_event;
 pub mod read_back;
-pub(crate) mod recent_deletions;
 pub mod retry;
 pub mod retry_budget;
 pub mod session;

@@ -1,7 +1,7 @@
-//! What is logged of an outage: its start, once per minute that it lasts, and its end.
+//! Which lines an outage logs: its start, one per minute, and its end.
 //!
-//! A registry that fails and recovers all the time does not log more than that: the next start is logged a minute after
-//! the last line at the earliest.
+//! A registry that fails and recovers all the time logs no more than that: the next start is logged at least a minute
+//! after the last line.
 
 use std::time::Duration;
 
@@ -10,30 +10,29 @@ use crate::model::moment::Moment;
 
 const EVERY: Duration = Duration::from_secs(60);
 
-/// Whether requests fail, and what was last logged of it.
 #[derive(Clone, Debug, Default)]
 pub struct Outage {
     since: Option<Moment>,
-    /// Whether the start of this outage was logged.
     logged: bool,
     logged_at: Option<Moment>,
-    /// Requests that failed since the last line, and since the start.
+    /// Failed requests since the last line.
     failures: u64,
+    /// Failed requests since the start.
     all_failures: u64,
     last: Option<Failure>,
 }
 
-/// What is logged of an outage that lasts, or is over.
+/// A line about an outage that lasts, or is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutageReport {
-    /// How long it has lasted.
+    /// The duration of the outage.
     pub time: Duration,
-    /// Requests that failed since the last line, or in the whole outage that is over.
+    /// Failed requests since the last line, or in the whole outage that is over.
     pub failures: u64,
 }
 
 impl Outage {
-    /// A request failed. Says how many have since the last line, if the start of the outage is to be logged.
+    /// A request failed. If the start of an outage has to be logged, returns the failures since the last line.
     pub fn failed(&mut self, failure: &Failure, now: Moment) -> Option<u64> {
         self.failures += 1;
         self.all_failures += 1;
@@ -46,13 +45,13 @@ impl Outage {
         Some(self.log(now))
     }
 
-    /// Time passed. Says what to log of an outage that lasts.
+    /// Returns what to log now about an outage that lasts.
     pub fn lasts(&mut self, now: Moment) -> Option<OutageReport> {
         let since = self.since.filter(|_| self.logged && self.is_due(now))?;
         Some(OutageReport { time: now.since(since), failures: self.log(now) })
     }
 
-    /// A request was answered. Says what to log of the outage that is over.
+    /// A request was answered. Returns what to log about the outage that is over.
     pub fn over(&mut self, now: Moment) -> Option<OutageReport> {
         let since = self.since.take()?;
         let failures = std::mem::take(&mut self.all_failures);
@@ -62,7 +61,6 @@ impl Outage {
         })
     }
 
-    /// The newest failure.
     pub fn last(&self) -> Option<&Failure> {
         self.last.as_ref()
     }

@@ -1,28 +1,28 @@
-//! From a registry's answer to what it means: one pure function for one operation, one for a whole request.
+//! What an answer of the registry means: for one operation, and for a whole request.
 //!
-//! An operation's own status, in a batch or as a request of its own:
+//! One operation, in a batch or in a request of its own:
 //!
 //! | status | meaning |
 //! | --- | --- |
 //! | put 200, 201; delete 200, 204, 404, 410 | done |
-//! | 409 `stale-version`, `tombstoned` | something newer is there |
+//! | 409 `stale-version`, `tombstoned` | the registry holds something newer |
 //! | 409 `foreign-owner`, 400, 403, 405, 406, 411, 413, 414, 415, 422, 428, 431, 451; put 410 | the record is rejected |
-//! | 429, 503 | not applied; try again later |
-//! | everything else, 202 included | uncertain: this operation alone is sent again |
+//! | 429, 503 | not applied; retried later |
+//! | all others, including 202 | uncertain: this operation alone is retried |
 //!
-//! A whole request, which is a batch or has nothing to do with one record:
+//! A whole request, which is a batch or concerns no single record:
 //!
 //! | status | meaning |
 //! | --- | --- |
 //! | 401, 403, 407 | the credential is refused; not applied |
-//! | 429 | not applied; the registry asks for patience |
-//! | 503 | uncertain; the registry asks for patience |
-//! | 413; 409 `stale-epoch`, `unknown-session`; 404; 410 | what the protocol says; not applied |
+//! | 429 | not applied; the registry asks to wait |
+//! | 503 | uncertain; the registry asks to wait |
+//! | 413; 409 `stale-epoch`, `unknown-session`; 404; 410 | as the protocol says; not applied |
 //! | 400, 405, 406, 411, 412, 414 to 417, 421, 422, 426, 428, 431, 451, and 4xx with a problem of the protocol | not applied |
-//! | everything else: 408, 425, 499 and other statuses of proxies, 3xx, 5xx | uncertain: it may have been applied |
+//! | all others: 408, 425, 499 and other statuses of proxies, 3xx, 5xx | uncertain: it may have been applied |
 //!
-//! A request of its own for one record is judged as an operation, except for what concerns every request alike:
-//! [`concerns_every_request`].
+//! A request for one record is judged as an operation, unless its answer [concerns every
+//! request](concerns_every_request).
 
 use std::time::Duration;
 
@@ -30,108 +30,92 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{digest::Digest, ids::Version};
 
-/// The longest that a registry may make us wait.
+/// The longest wait that a registry can ask for.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 
-/// What kind of operation was answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum OperationKind {
-    /// Create or replace.
+    /// Creates or replaces a record.
     Put,
-    /// Remove.
+    /// Removes a record.
     Delete,
 }
 
-/// What a registry holds where an operation came too late.
+/// What the registry holds instead of an operation that came too late.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredVersion {
-    /// The stored version.
     #[serde(flatten)]
     pub version: Version,
-    /// The stored digest; none where a delete is remembered.
+    /// `None` for a remembered delete.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
 }
 
-/// What became of one operation.
+/// The result of one operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The registry acknowledged it.
     Done,
-    /// It was not applied, and may be later.
+    /// It was not applied and can be retried.
     Retry {
-        /// No sooner than this.
+        /// The wait that the registry asked for.
         after: Option<Duration>,
-        /// What the registry said.
         cause: String,
     },
-    /// The registry refuses this record as it is.
+    /// The registry rejects this record.
     Rejected {
-        /// What the registry said.
         cause: String,
     },
-    /// Something with a higher version is stored.
+    /// The registry holds a higher version.
     Stale {
-        /// What is stored, if the registry said so.
+        /// What is stored, if the registry says so.
         current: Option<StoredVersion>,
     },
-    /// A delete with a higher version is remembered.
+    /// The registry remembers a delete with a higher version.
     Tombstoned {
-        /// The remembered version, if the registry said so.
+        /// The remembered version, if the registry says so.
         current: Option<StoredVersion>,
     },
-    /// Nobody knows whether it was applied.
+    /// It may have been applied.
     Uncertain {
-        /// What went wrong.
         cause: String,
     },
 }
 
-/// Why a whole request did not do its work.
+/// Why a whole request failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
-    /// No connection was made: nothing was applied.
+    /// No connection: nothing was applied.
     #[error("the registry cannot be reached: {0}")]
     Unreachable(String),
-    /// Time-out, 5xx, a proxy's own status, a cut or unreadable answer: it may have been applied.
-    #[error("the registry's answer is no answer: {0}")]
+    /// A time-out, 5xx, a status of a proxy, or a cut or unreadable answer: it may have been applied.
+    #[error("the registry gave no usable answer: {0}")]
     Broken(String),
-    /// A 4xx that says so: nothing was applied, and the same request will not be.
+    /// A 4xx: nothing was applied, and a retry of the same request will fail.
     #[error("the registry refused the request with status {status}: {detail}")]
-    Refused {
-        /// The HTTP status.
-        status: u16,
-        /// What the registry said.
-        detail: String,
-    },
-    /// 429 or 503: the whole registry wants to be left alone for a while.
-    #[error("the registry asks for patience (status {status})")]
+    Refused { status: u16, detail: String },
+    /// 429 or 503: the registry asks to wait with all requests.
+    #[error("the registry asks to wait (status {status})")]
     Throttled {
-        /// The HTTP status.
         status: u16,
-        /// For at least this long, at most [`RETRY_AFTER_MAX`].
+        /// The wait that it asks for, at most [`RETRY_AFTER_MAX`].
         after: Option<Duration>,
     },
     /// 401, 403 or 407.
     #[error("the registry refused the credential with status {status}: {detail}")]
     Unauthorized {
-        /// The HTTP status.
         status: u16,
-        /// What the registry said.
         detail: String,
-        /// Whether the answer names a problem. If not, a firewall may have refused the body of this one request.
+        /// Whether the answer names a problem. If not, a firewall may have refused the body of this request.
         named: bool,
     },
     /// 413 for a batch.
-    #[error("the registry found the request too large")]
+    #[error("the request is too large for the registry")]
     TooLarge,
-    /// Another writer opened a session after ours.
     #[error("another writer has taken over")]
     StaleEpoch,
-    /// The registry does not know our session.
     #[error("the registry does not know this session")]
     UnknownSession,
-    /// 410: the page token or the change number is no longer kept.
+    /// 410: the page token or change number is no longer kept.
     #[error("the registry no longer keeps what was asked for")]
     Expired,
     /// 404.
@@ -139,20 +123,17 @@ pub enum Failure {
     NotFound,
 }
 
-/// What a registry says beside the status.
+/// What an answer says besides its status.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProblemDetail {
-    /// The problem's name, empty where there was none.
+    /// The name of the problem, or empty.
     pub problem: String,
-    /// Its detail or title, cut to a length fit for a log.
+    /// The detail or title, cut to a length that fits into a log.
     pub detail: String,
-    /// What is stored.
     pub current: Option<StoredVersion>,
-    /// When to come back.
     pub retry_after: Option<Duration>,
 }
 
-/// Judges one operation.
 pub fn judge_operation(kind: OperationKind, status: u16, said: ProblemDetail) -> Verdict {
     let ProblemDetail { problem, detail, current, retry_after } = said;
     let cause = if problem.is_empty() { detail } else { format!("{problem}: {detail}") };
@@ -169,22 +150,22 @@ pub fn judge_operation(kind: OperationKind, status: u16, said: ProblemDetail) ->
     }
 }
 
-/// Whether the answer to a request for one record says something about the registry, the credential or the session, and
-/// so concerns every other request as well. All other answers are that record's matter and delay no other.
+/// Whether the answer to a request for one record is about the registry, the credential or the session, and therefore
+/// concerns all other requests. All other answers concern only that record and delay no other.
 pub fn concerns_every_request(kind: OperationKind, status: u16, problem: &str) -> bool {
     match status {
         401 | 403 | 407 | 408 | 425 | 429 | 499 | 502 | 503 | 504 | 520..=530 => true,
         300..=399 => true,
-        // Where nothing is at a record's address, the address is wrong; a record that is gone is another matter.
+        // For a put, nothing at the address means a wrong address; for a delete, it means that the record is gone.
         404 => kind == OperationKind::Put && problem.is_empty(),
         409 => matches!(problem, "stale-epoch" | "unknown-session"),
-        // Without a problem of the protocol, a proxy says so to every request.
+        // Without a problem of the protocol, a proxy answered, and it answers every request like this.
         400 | 405 | 406 | 411 | 421 | 426 | 431 => problem.is_empty(),
         _ => false,
     }
 }
 
-/// Judges a request that was not answered with a success.
+/// Judges a request that failed.
 pub fn judge_request(status: u16, said: ProblemDetail) -> Failure {
     let ProblemDetail { problem, detail, retry_after, .. } = said;
     match (status, problem.as_str()) {
@@ -195,13 +176,13 @@ pub fn judge_request(status: u16, said: ProblemDetail) -> Failure {
         (409, "unknown-session") => Failure::UnknownSession,
         (410, _) => Failure::Expired,
         (404, _) => Failure::NotFound,
-        // A proxy gives up waiting for the registry with these, whatever their body.
+        // A proxy that gives up waiting for the registry answers with these, with any body.
         (408 | 425 | 499, _) => Failure::Broken(format!("status {status} {detail}").trim().to_owned()),
         (400 | 405 | 406 | 411 | 412 | 414..=417 | 421 | 422 | 426 | 428 | 431 | 451, _) => {
             refused(status, &problem, &detail)
         }
         (402..=498, problem) if !problem.is_empty() => refused(status, problem, &detail),
-        // A redirect is not followed: whoever answers so is not the registry.
+        // Redirects are not followed: a server that redirects is not the registry.
         _ => Failure::Broken(format!("status {status} {detail}").trim().to_owned()),
     }
 }

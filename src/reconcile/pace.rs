@@ -1,91 +1,81 @@
-//! How many writes are in flight and how large a batch is, learned from the registry's answers.
+//! The size of batches and the number of requests in flight, learned from the answers of the registry.
 //!
-//! | the registry | items in a batch | bytes in a batch | requests in flight |
+//! | the registry | items per batch | bytes per batch | requests in flight |
 //! | --- | --- | --- | --- |
-//! | answers a full batch within a quarter of the time limit | twice as many | | |
+//! | answers a full batch within a quarter of the time limit | doubled | | |
 //! | answers it within half of the limit | an eighth more | | |
-//! | does not answer a batch in time | half, and no more than three quarters for five minutes | | |
+//! | does not answer a batch in time | halved, and at most three quarters for five minutes | | |
 //! | finds a batch too large (413, or 400 for a batch larger than any before) | | between what worked and what did not | |
 //! | refuses a request (429, 503) | | | one; then one more per round, up to what worked |
-//! | refuses three full ones in a row (429) although each waited as asked | half, and no more than three quarters for a minute | | |
+//! | refuses three full ones in a row (429) although each waited as asked | halved, and at most three quarters for a minute | | |
 //!
-//! What was learned outlives an outage. Batches that a failure divided teach nothing: their records may be to blame.
+//! All of it outlives an outage. Batches that a failure divided do not count: their records may be at fault.
 
 use std::time::Duration;
 
 use crate::model::moment::Moment;
 
-/// Items of the first batch: a registry that needs 300 ms per record answers it within ten seconds.
+/// Items of the first batch. A registry that needs 300 ms per record answers it within ten seconds.
 const FIRST_ITEMS: usize = 32;
-/// More items than any registry takes.
+/// More items than any registry accepts.
 const ITEMS_MAX: usize = 1 << 20;
-/// For this long, a size that was not answered in time or was too large is remembered.
+/// A size that timed out or was too large is remembered for this long.
 const REMEMBER_SIZE: Duration = Duration::from_secs(300);
-/// For this long, a number of requests in flight that was refused is remembered.
+/// A number of requests in flight that was refused is remembered for this long.
 const REMEMBER_SLOTS: Duration = Duration::from_secs(60);
-/// A size in bytes that worked counts for this long, where it is not clear that a batch was refused for its size.
+/// For this long after an answer, a batch of that size or less is not assumed to be refused for its size.
 const TRUST_BYTES: Duration = Duration::from_secs(60);
-/// After this many refusals in a row that followed a long enough wait, the batch may be what is refused.
+/// After this many refusals in a row that followed a long enough wait, the batch itself may be the reason.
 const REFUSED_IN_A_ROW: u32 = 3;
 
-/// The size of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchSize {
-    /// Its operations.
     pub items: usize,
-    /// Its bytes, as an upper bound.
+    /// An upper bound.
     pub bytes: usize,
 }
 
-/// A batch that was sent.
 #[derive(Clone, Copy, Debug)]
 pub struct SentBatch {
-    /// Its size.
     pub size: BatchSize,
-    /// When it was sent.
     pub at: Moment,
-    /// Whether a failed batch was divided for it.
+    /// Whether it is a part of a failed batch.
     pub divided: bool,
 }
 
-/// What was learned.
 #[derive(Clone, Debug)]
 pub struct Pace {
-    /// How long a request may take.
+    /// The time limit of a request.
     timeout: Duration,
     items: usize,
-    /// That many items were too many, until this moment.
+    /// A number of items that was too large. It counts until this moment.
     items_failed: Option<(usize, Moment)>,
-    /// The most bytes that were answered, and when that was last.
+    /// The most bytes that were answered, and when last.
     bytes_answered: Option<(usize, Moment)>,
-    /// The fewest bytes that were too many, until this moment.
+    /// The fewest bytes that were too many. They count until this moment.
     bytes_failed: Option<(usize, Moment)>,
     slots: Option<Slots>,
     refused: Refusals,
 }
 
-/// How many requests may be in flight after a refusal.
+/// The number of requests in flight after a refusal.
 #[derive(Clone, Copy, Debug)]
 struct Slots {
     open: usize,
-    /// No more than these before `until`.
+    /// The limit before `until`.
     ceiling: usize,
     until: Moment,
-    /// Requests that were answered since `open` changed.
     answered: usize,
 }
 
-/// The refusals since a request was last answered.
 #[derive(Clone, Copy, Debug, Default)]
 struct Refusals {
     last_at: Option<Moment>,
-    /// The wait that the last one asked for.
     asked: Option<Duration>,
     after_waiting: u32,
 }
 
 impl Pace {
-    /// Knows nothing but how long a request may take.
     pub fn new(timeout: Duration) -> Self {
         Self {
             timeout,
@@ -98,12 +88,12 @@ impl Pace {
         }
     }
 
-    /// How many requests may be in flight, of `most`.
+    /// The number of requests that may be in flight, up to `most`.
     pub fn slots(&self, most: usize) -> usize {
         self.slots.map_or(most, |slots| slots.open.min(most))
     }
 
-    /// How large the next batch may be, within what the registry says that it takes.
+    /// The size limit of the next batch. `most` is the limit of the registry.
     pub fn limit(&self, most: BatchSize, now: Moment) -> BatchSize {
         BatchSize { items: self.items.min(most.items), bytes: self.bytes(now).min(most.bytes) }
     }
@@ -112,7 +102,7 @@ impl Pace {
         match self.bytes_failed {
             Some((failed, until)) if now < until => match self.bytes_answered {
                 None => failed / 2,
-                // Near enough: each further step costs a refusal.
+                // Close enough: each further step costs a refusal.
                 Some((answered, _)) if failed - answered <= answered / 8 => answered,
                 Some((answered, _)) => answered.midpoint(failed),
             },
@@ -120,7 +110,6 @@ impl Pace {
         }
     }
 
-    /// A batch was answered.
     pub fn answered(&mut self, sent: &SentBatch, now: Moment) {
         if self.refused.last_at.is_none_or(|last_at| sent.at >= last_at) {
             self.refused.after_waiting = 0;
@@ -151,10 +140,10 @@ impl Pace {
         }
     }
 
-    /// A batch failed and may have been applied. Says whether it was because it takes too long.
+    /// A batch failed and may have been applied. Returns whether it took too long.
     pub fn failed(&mut self, sent: &SentBatch, now: Moment) -> bool {
         let slow = now.since(sent.at) >= self.timeout / 2;
-        // Several that were sent at one size count once.
+        // Several batches of one size count once.
         let is_full = sent.size.items <= self.items && sent.size.items * 2 > self.items;
         if slow && is_full && !sent.divided {
             self.halve(sent.size.items, now + REMEMBER_SIZE);
@@ -167,7 +156,7 @@ impl Pace {
         self.items_failed = Some((items, until));
     }
 
-    /// A batch was refused for its size; `certain`, unless it may as well have been for what is in it.
+    /// A batch was refused for its size. If that is not `certain`, its content may be the reason.
     pub fn too_large(&mut self, size: BatchSize, certain: bool, now: Moment) {
         if let Some((_, at)) = self.bytes_answered.filter(|(answered, _)| size.bytes <= *answered) {
             if !certain && now < at + TRUST_BYTES {
@@ -180,14 +169,14 @@ impl Pace {
         self.bytes_failed = Some((failed, now + REMEMBER_SIZE));
     }
 
-    /// A batch was refused for now, with `in_flight` requests in flight. The registry may have said how long to wait.
+    /// A batch was refused for now while this many requests were in flight. The registry may have asked for a wait.
     pub fn refused(&mut self, sent: &SentBatch, in_flight: usize, asked: Option<Duration>, now: Moment) {
         if self.refused.last_at.is_some_and(|last_at| sent.at < last_at) {
-            // It left before the last refusal came, and says nothing new.
+            // It was sent before the last refusal arrived, so it says nothing new.
             return;
         }
         let waited = self.refused.last_at.map_or(Duration::ZERO, |last_at| sent.at.since(last_at));
-        // Without a wait that was asked for, waiting longer may be all that it takes, as in an outage.
+        // If no wait was asked for, a longer wait may be enough, as in an outage.
         let is_full = sent.size.items * 2 > self.items;
         if is_full && self.refused.asked.is_some_and(|asked| !asked.is_zero() && waited >= asked) {
             self.refused.after_waiting += 1;
@@ -221,8 +210,8 @@ mod tests {
         SentBatch { size: BatchSize { items, bytes: items * 300 }, at, divided: false }
     }
 
-    /// Sends full batches one after another to a registry that needs this long for one, until `items` are there. Says how
-    /// many requests that took, how many of them were not answered in time, and how long it took.
+    /// Sends `items` in full batches to a registry that needs this long per batch. Returns the number of requests, how
+    /// many timed out, and the total time.
     fn run(needs: impl Fn(usize) -> Duration, mut items: usize) -> (usize, usize, Duration) {
         let (mut pace, mut now, mut requests, mut late) = (Pace::new(TIMEOUT), at(0), 0, 0);
         while items > 0 {
@@ -268,7 +257,7 @@ mod tests {
 
     #[test]
     fn size_that_times_out_is_remembered() {
-        // A hundred records take no time, and more are never answered.
+        // A hundred records are answered at once, and more are never answered.
         let (requests, late, _) = run(|items| if items > 100 { ms(60_000) } else { ms(10) }, 20_000);
         assert!(late == 1 && requests <= 220, "{late} of {requests} are late");
     }
@@ -277,7 +266,7 @@ mod tests {
     fn divided_batches_do_not_change_the_pace() {
         let mut pace = Pace::new(TIMEOUT);
         let sent = SentBatch { divided: true, ..batch(32, at(0)) };
-        assert!(pace.failed(&sent, at(10_000)), "it is slow");
+        assert!(pace.failed(&sent, at(10_000)), "it took too long");
         pace.answered(&sent, at(1));
         assert_eq!(pace.limit(MOST, at(10_000)).items, 32);
     }
@@ -327,7 +316,7 @@ mod tests {
         }
         assert_eq!(slots, [1, 2, 2, 3, 3, 3, 3], "four were refused");
         (0..10).for_each(|n| pace.answered(&batch(1, at(60_006 + n)), at(60_006 + n)));
-        assert_eq!(pace.slots(4), 4, "that is forgotten after a minute");
+        assert_eq!(pace.slots(4), 4, "the refusal is forgotten after a minute");
     }
 
     #[test]

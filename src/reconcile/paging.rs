@@ -1,95 +1,88 @@
-//! How a list is taken page by page: how many pods a page may hold, how long it may take, and what follows a failure.
+//! How a list is read page by page: the size of a page, its time limit, and what follows a failure.
 //!
 //! | failure of a page | what follows |
 //! | --- | --- |
 //! | refused, broken off, or not a list | the same page, after a backoff or the server's `Retry-After` |
-//! | more bytes than a page may have | the same page at once, with half the limit |
-//! | took too long | the same page, with half as much time again; at the server's own limit, with half the pods |
+//! | too many bytes | the same page at once, with half the limit |
+//! | too slow | the same page with half as much time again; at the server's own limit, with half the pods |
 //! | the continue token expired | the first page; the third time, all pods in one page |
 //! | the same, and all pods are too many for one page | the rest of the list at the present version |
-//! | the same, and no token for the rest is offered | the same page; the third time, the first page, with twice the limit |
+//! | the same, and the server offers no token for the rest | the same page; the third time, the first page, with twice the limit |
 //! | the continue token is not accepted | the first page |
 //!
-//! A list that is finished at another version than it began at shows no single moment, and proves no absence.
+//! A list that ends at another version than it began at shows no single point in time, so it proves no absence.
 
 use std::time::Duration;
 
 use super::retry;
 
-/// Pods in a page.
+/// Pods per page.
 pub const LIMIT: u32 = 500;
-/// Pods in a page of a list that expires without an offer: fewer pages take less time.
+/// Pods per page if a list expires and the server offers no token: fewer pages take less time.
 const LIMIT_EXPIRING: u32 = 8_000;
-/// A page without a limit: it has all pods, and needs no token. Its bytes are bounded as ever.
+/// A page without a limit. It has all pods and needs no token; its bytes are still limited.
 pub const WHOLE: u32 = 0;
-/// How long a page may take at first,
+/// The first time limit of a page.
 pub const WITHIN: Duration = Duration::from_secs(25);
-/// and at most: an API server gives up a list after this time.
+/// The largest time limit of a page: an API server gives up a list after this time.
 pub const WITHIN_MAX: Duration = Duration::from_secs(60);
-/// The delays between lists that prove no absence.
+/// Delays between lists that prove no absence: the first and the longest.
 const UNPROVEN_BACKOFF: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(300));
-/// The delays between attempts.
+/// Delays between attempts: the first and the longest.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
-/// No server is obeyed for longer than this.
+/// The longest `Retry-After` that is obeyed.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
-/// A page that failed this often in a row is more than a passing fault.
+/// A list is stuck once a page failed this often in a row.
 const PASSING_FAILURES: u32 = 5;
-/// After this many pages at a reduced limit, twice the limit is tried.
+/// After this many pages with a reduced limit, the limit doubles.
 const GROWS_AFTER: u32 = 10;
-/// Lists in a row that expire before all pods are asked for in one page.
+/// After this many expired lists in a row, all pods are requested in one page.
 const EXPIRED_LISTS: u32 = 3;
-/// Attempts at a page that expire without an offer before the list begins again: API servers behind one address may
+/// After this many expired attempts without an offered token, the list begins again. API servers behind one address may
 /// disagree.
 const EXPIRED_PAGES: u32 = 3;
 
-/// Why a page did not arrive.
+/// Why a page failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PageFailure {
-    /// It has more bytes than a page may have.
+    /// It has too many bytes.
     TooLarge,
-    /// It did not arrive within its time.
     TooSlow,
-    /// An HTTP status other than success.
+    /// The HTTP status is not success.
     Refused {
-        /// The status.
         status: u16,
-        /// When the server wants to be asked again.
         retry_after: Option<Duration>,
     },
-    /// The server no longer holds the version that the list began at.
+    /// The server no longer holds the version of the list.
     Expired {
         /// A token that continues the list at the present version.
         offered: Option<String>,
     },
-    /// The connection failed, or the answer is not a list.
     Broken,
 }
 
-/// What follows a failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NextPage {
-    /// The same page is asked for after this time.
+    /// Request the same page after this time.
     Page(Duration),
-    /// The list begins again with its first page after this time.
+    /// Begin the list again after this time.
     Whole(Duration),
-    /// The list goes on with this token after this time, at another version.
+    /// Continue the list with this token after this time, at another version.
     Rest(String, Duration),
 }
 
-/// What was learned about the pages of one watch's lists. It outlives a list.
+/// The page settings of one watch. They outlive a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Paging {
-    /// Pods that a page is asked for, or [`WHOLE`].
+    /// Pods per page, or [`WHOLE`].
     pub limit: u32,
-    /// How long a page may take.
+    /// The time limit of a page.
     pub within: Duration,
-    /// Attempts in a row that failed.
+    /// Failed attempts in a row.
     pub failures: u32,
     pages: u32,
     expired: u32,
-    /// Whether all pods are too many for one page.
     exceeds_page: bool,
-    /// Lists in a row that prove no absence.
     unproven: u32,
 }
 
@@ -100,7 +93,6 @@ impl Default for Paging {
 }
 
 impl Paging {
-    /// A page arrived.
     pub fn arrived(&mut self, is_last: bool) {
         self.failures = 0;
         self.pages += 1;
@@ -114,7 +106,7 @@ impl Paging {
         }
     }
 
-    /// A page did not arrive. `continued` says whether it is another one than the first.
+    /// A page failed. `continued` is false for the first page of a list.
     pub fn failed(&mut self, fault: &PageFailure, continued: bool, random: u64) -> NextPage {
         self.failures = self.failures.saturating_add(1);
         self.pages = 0;
@@ -126,7 +118,7 @@ impl Paging {
             }
             PageFailure::TooLarge if self.limit > 1 => {
                 self.limit /= 2;
-                // Known to help, and no fault of the server's.
+                // Not a fault of the server, and certain to help.
                 self.failures -= 1;
                 NextPage::Page(Duration::ZERO)
             }
@@ -165,8 +157,8 @@ impl Paging {
         }
     }
 
-    /// A list is complete. Gives the delay before another one on request. A list that proves no absence is asked for again
-    /// at once, and the next one will hardly prove more.
+    /// A list is complete. Returns the delay before the next requested one: a list that proves no absence is requested
+    /// again at once, and the next one rarely proves more.
     pub fn listed(&mut self, proves: bool, random: u64) -> Duration {
         self.unproven = if proves { 0 } else { self.unproven.saturating_add(1) };
         match self.unproven {
@@ -175,7 +167,7 @@ impl Paging {
         }
     }
 
-    /// Whether the list cannot be taken now: it is refused, or more than a passing fault.
+    /// Whether the list is refused or fails repeatedly.
     pub fn is_stuck(&self, fault: &PageFailure) -> bool {
         let refused = matches!(fault, PageFailure::Refused { status: 400..=407 | 409..=428, .. });
         refused || self.failures >= PASSING_FAILURES
@@ -233,7 +225,7 @@ mod tests {
         assert_eq!(paging.failed(&refused(429, 7), true, 0), NextPage::Page(Duration::from_secs(7)));
         assert_eq!(paging.failed(&refused(503, 1 << 40), true, 0), NextPage::Page(RETRY_AFTER_MAX));
         assert_eq!(paging.failed(&refused(500, 0), true, 0), NextPage::Page(Duration::from_millis(400)));
-        assert!(matches!(paging.failed(&refused(400, 0), true, 0), NextPage::Whole(_)), "a token that is not accepted");
+        assert!(matches!(paging.failed(&refused(400, 0), true, 0), NextPage::Whole(_)), "the token is not accepted");
         assert!(matches!(paging.failed(&refused(400, 0), false, 0), NextPage::Page(_)));
     }
 
@@ -270,7 +262,7 @@ mod tests {
         paging.failed(&PageFailure::TooLarge, false, 0);
         paging.limit = LIMIT_EXPIRING;
         paging.failed(&PageFailure::TooLarge, true, 0);
-        assert_eq!(paging.limit, 4_000, "bytes are bounded all the same");
+        assert_eq!(paging.limit, 4_000, "bytes are still limited");
         paging.arrived(true);
         assert_eq!(paging.limit, LIMIT);
     }

@@ -1,21 +1,25 @@
-//! When to try again, and how fast: backoff, the circuit breaker and rate limits. [`crate::reconcile::retry_budget`] limits retries.
+//! When to retry, and how fast: backoff, the circuit breaker and rate limits. [`crate::reconcile::retry_budget`] limits
+//! retries.
+//!
+//! All of it is a few pure lines over [`Moment`]s and seeds. The crates for it bring a clock or random numbers of their
+//! own: `backon` (backoff), `governor` (rate limit), and the retry budget of `tower`.
 
 use std::time::Duration;
 
 use super::outcome::Failure;
 use crate::model::moment::Moment;
 
-/// The first delay of a key, doubled with each further failure.
+/// The first delay of one record. Each further failure doubles it.
 const KEY_BASE: Duration = Duration::from_millis(200);
-/// The longest delay of a key: a record that the registry takes again is not late by more than this.
+/// The longest delay of one record, once the registry accepts it again.
 const KEY_MAX: Duration = Duration::from_secs(60);
-/// The longest delay of the whole registry: the outage's end is noticed within this.
-const TARGET_MAX: Duration = Duration::from_secs(5);
-/// The longest delay while the credential is refused: each try is a line in somebody's audit log.
+/// The longest pause of all requests. The end of an outage is noticed within it.
+const BREAKER_MAX: Duration = Duration::from_secs(5);
+/// The longest pause while the credential is refused. Each attempt is a line in an audit log.
 const CREDENTIAL_MAX: Duration = Duration::from_secs(30);
 
-/// The delay before the next try after `failures` in a row: doubled each time up to `max`, of which a random part
-/// between a half and the whole is taken, so that those who failed together do not come back together.
+/// The delay after this many failures in a row. It doubles each time up to `max`; a random part between half and all of
+/// it is taken, so that records that failed together are not retried together.
 pub fn backoff(base: Duration, max: Duration, failures: u32, random: u64) -> Duration {
     let whole = base.saturating_mul(1 << failures.saturating_sub(1).min(20)).min(max);
     let half = whole / 2;
@@ -23,33 +27,33 @@ pub fn backoff(base: Duration, max: Duration, failures: u32, random: u64) -> Dur
     half + Duration::from_nanos(random % nanos)
 }
 
-/// The delay of one key after its `failures`-th failure in a row.
+/// The delay of one record after this many failures in a row.
 pub fn key_backoff(failures: u32, random: u64) -> Duration {
     backoff(KEY_BASE, KEY_MAX, failures, random)
 }
 
-/// Batches that the registry refuses for their content are divided at full speed, but no more than this many times without
-/// an accepted write in between: then something else is wrong.
+/// Batches that the registry refuses for their content are divided without a pause, but at most this many times without
+/// an accepted write in between. Beyond it, something else is wrong.
 const DIVIDED_AT_FULL_SPEED: u32 = 16;
 
-/// The circuit breaker: whether requests may be sent now, and whether one request has to go first.
+/// The circuit breaker: whether requests may be sent now, and whether a probe has to go first.
 ///
-/// After a failure, no write is sent until the registry has answered a question that changes nothing. Then one write may
-/// try. So an outage leaves no write uncertain, and a write that fails right after an answered question is itself to
-/// blame. A registry that asks for patience (429, 503) does answer: after the wait, one write goes without a question,
-/// which would only use up what a rate limit allows.
+/// After a failure, no write is sent until the registry has answered a probe, which changes nothing. Then one write may
+/// go. An outage therefore leaves no write uncertain, and a write that fails right after an answered probe is itself at
+/// fault. A registry that asks to wait (429, 503) does answer: after the wait, one write goes without a probe, which
+/// would only use up the rate limit of the registry.
 #[derive(Clone, Debug, Default)]
 pub struct CircuitBreaker {
     failures: u32,
     resume_at: Option<Moment>,
-    /// Whether the next write has to wait for an answered question.
+    /// Whether the next write has to wait for an answered probe.
     needs_probe: bool,
     probed: bool,
     divisions: u32,
 }
 
 impl CircuitBreaker {
-    /// How many writes may be in flight.
+    /// The number of writes that may be in flight.
     pub fn slots(&self, now: Moment, max: usize) -> usize {
         match self.failures {
             _ if self.is_paused(now) => 0,
@@ -58,38 +62,35 @@ impl CircuitBreaker {
         }
     }
 
-    /// Whether it is time to ask a question that changes nothing.
     pub fn wants_probe(&self, now: Moment) -> bool {
         self.failures > 0 && self.needs_probe && !self.probed && !self.is_paused(now)
     }
 
-    /// When the pause ends or ended, if there was one.
+    /// The end of the last pause.
     pub fn resume_at(&self) -> Option<Moment> {
         self.resume_at
     }
 
-    /// Whether no request may be sent now.
     pub fn is_paused(&self, now: Moment) -> bool {
         self.resume_at.is_some_and(|resume_at| now < resume_at)
     }
 
-    /// Failures in a row; those of requests that were in flight together count once.
+    /// Failures in a row. Requests that were in flight together count once.
     pub fn failures(&self) -> u32 {
         self.failures
     }
 
-    /// Whether a write that fails now is itself to blame, as far as can be told.
+    /// Whether a write that fails now is itself at fault, as far as can be known.
     pub fn blames_writes(&self) -> bool {
         self.failures == 0 || self.probed
     }
 
-    /// The question was answered.
+    /// The probe was answered.
     pub fn probed(&mut self) {
         self.probed = true;
     }
 
-    /// A request was answered. During a pause, that request was sent before it: it says nothing about what comes after, and
-    /// the pause stands.
+    /// A request was answered. During a pause it does not count, because it was sent before the pause.
     pub fn succeeded(&mut self, now: Moment) {
         self.divisions = 0;
         if !self.is_paused(now) {
@@ -97,7 +98,7 @@ impl CircuitBreaker {
         }
     }
 
-    /// A batch that can be divided failed as a whole. `refused` says that it was certainly not applied: then its parts are
+    /// A batch that can be divided failed as a whole. If it was `refused`, so that nothing was applied, its parts are
     /// sent at once. Otherwise they wait shortly.
     pub fn dividing(&mut self, refused: bool, now: Moment) {
         self.divisions = self.divisions.saturating_add(1);
@@ -109,7 +110,7 @@ impl CircuitBreaker {
         self.pause_until(now + KEY_BASE);
     }
 
-    /// A request was not answered as a request; waits as the failure asks.
+    /// A request failed: pauses as long as the failure requires.
     pub fn failed(&mut self, failure: &Failure, now: Moment, random: u64) {
         if self.failures == 0 || !self.is_paused(now) {
             self.failures = self.failures.saturating_add(1);
@@ -118,10 +119,10 @@ impl CircuitBreaker {
         self.needs_probe |= !matches!(failure, Failure::Throttled { .. });
         let own = |max| backoff(KEY_BASE, max, self.failures, random);
         let delay = match failure {
-            // At least our own delay: a registry that names no wait and goes on refusing is not asked at full speed.
-            Failure::Throttled { after: Some(after), .. } => own(TARGET_MAX).max(*after),
+            // At least our own delay: a registry may go on refusing without asking for a wait.
+            Failure::Throttled { after: Some(after), .. } => own(BREAKER_MAX).max(*after),
             Failure::Unauthorized { .. } => own(CREDENTIAL_MAX).max(Duration::from_secs(1)),
-            _ => own(TARGET_MAX),
+            _ => own(BREAKER_MAX),
         };
         self.pause_until(now + delay);
     }
@@ -132,7 +133,7 @@ impl CircuitBreaker {
     }
 }
 
-/// A rate limit: a token bucket that holds one second's worth.
+/// A rate limit: a token bucket that holds the tokens of one second.
 #[derive(Clone, Debug)]
 pub struct RateLimit {
     per_second: u32,
@@ -141,13 +142,13 @@ pub struct RateLimit {
 }
 
 impl RateLimit {
-    /// Allows `per_second` items a second; at least one.
+    /// Allows `per_second` items per second, at least one.
     pub fn new(per_second: u32) -> Self {
         let per_second = per_second.max(1);
         Self { per_second, tokens: f64::from(per_second), filled_at: Moment::START }
     }
 
-    /// How many items may go now.
+    /// The number of items that may go now.
     pub fn available(&mut self, now: Moment) -> usize {
         let gained = now.since(self.filled_at).as_secs_f64() * f64::from(self.per_second);
         self.tokens = (self.tokens + gained).min(f64::from(self.per_second));
@@ -157,24 +158,23 @@ impl RateLimit {
         whole
     }
 
-    /// Takes what went.
     pub fn take(&mut self, items: usize) {
         self.tokens -= f64::from(u32::try_from(items).unwrap_or(u32::MAX));
     }
 
-    /// When so many items may go at once, if fewer may now; at most a second's worth.
+    /// When this many items may go at once, at most the tokens of one second.
     pub fn next_at(&mut self, now: Moment, items: usize) -> Moment {
         if self.available(now) >= items {
             return now;
         }
         let items = f64::from(u32::try_from(items).unwrap_or(u32::MAX).min(self.per_second));
         let missing = (items - self.tokens) / f64::from(self.per_second);
-        // Rounded up, as a moment too early would find too few and wake again at once.
+        // Rounded up: slightly too early would find too few tokens and wake up again at once.
         now + Duration::from_secs_f64(missing.clamp(0.001, 1.0)) + Duration::from_micros(1)
     }
 
-    /// What comes in a tenth of a second; at least one. Whoever waits for so much at a time is not late by more, and asks
-    /// ten times a second instead of for each item.
+    /// The tokens of a tenth of a second, at least one. Callers that wait for a portion wake up ten times per second
+    /// instead of once per item.
     pub fn portion(&self) -> usize {
         (self.per_second as usize / 10).max(1)
     }
@@ -205,41 +205,41 @@ mod tests {
 
     #[test]
     fn circuit_breaker_probes_then_writes_once_then_closes() {
-        let mut target = CircuitBreaker::default();
-        assert_eq!((target.slots(at(0), 4), target.wants_probe(at(0))), (4, false));
-        target.failed(&Failure::Broken("x".into()), at(1000), 0);
-        let then = target.resume_at().unwrap();
-        assert_eq!((target.slots(at(1000), 4), target.wants_probe(at(1000))), (0, false));
-        assert_eq!((target.slots(then, 4), target.wants_probe(then)), (0, true));
-        assert!(!target.blames_writes(), "an outage is nobody's fault");
-        target.probed();
-        assert_eq!((target.slots(then, 4), target.wants_probe(then)), (1, false));
-        assert!(target.blames_writes());
-        target.succeeded(then);
-        assert_eq!(target.slots(then, 4), 4);
+        let mut breaker = CircuitBreaker::default();
+        assert_eq!((breaker.slots(at(0), 4), breaker.wants_probe(at(0))), (4, false));
+        breaker.failed(&Failure::Broken("x".into()), at(1000), 0);
+        let then = breaker.resume_at().unwrap();
+        assert_eq!((breaker.slots(at(1000), 4), breaker.wants_probe(at(1000))), (0, false));
+        assert_eq!((breaker.slots(then, 4), breaker.wants_probe(then)), (0, true));
+        assert!(!breaker.blames_writes(), "the outage is at fault");
+        breaker.probed();
+        assert_eq!((breaker.slots(then, 4), breaker.wants_probe(then)), (1, false));
+        assert!(breaker.blames_writes());
+        breaker.succeeded(then);
+        assert_eq!(breaker.slots(then, 4), 4);
     }
 
     #[test]
     fn answer_to_an_earlier_request_ends_no_pause() {
         // The request was sent before the pause began.
-        let mut target = CircuitBreaker::default();
-        target.failed(&Failure::Throttled { status: 429, after: Some(ms(7000)) }, at(0), 0);
-        target.succeeded(at(10));
-        assert_eq!((target.slots(at(6999), 4), target.slots(at(7000), 4)), (0, 1), "one write, and no question");
-        assert!(!target.wants_probe(at(7000)));
-        target.failed(&Failure::Broken("cut".into()), at(7100), 0);
-        assert!(target.wants_probe(target.resume_at().unwrap()), "after another failure the question comes first");
+        let mut breaker = CircuitBreaker::default();
+        breaker.failed(&Failure::Throttled { status: 429, after: Some(ms(7000)) }, at(0), 0);
+        breaker.succeeded(at(10));
+        assert_eq!((breaker.slots(at(6999), 4), breaker.slots(at(7000), 4)), (0, 1), "one write, without a probe");
+        assert!(!breaker.wants_probe(at(7000)));
+        breaker.failed(&Failure::Broken("cut".into()), at(7100), 0);
+        assert!(breaker.wants_probe(breaker.resume_at().unwrap()), "after another failure the probe comes first");
     }
 
     #[test]
     fn retry_after_is_not_cut_short() {
         // A later failure with a shorter wait does not shorten it.
-        let mut target = CircuitBreaker::default();
-        target.failed(&Failure::Throttled { status: 429, after: Some(ms(7000)) }, at(0), 0);
-        target.failed(&Failure::Broken("a request in flight beside it".into()), at(10), 0);
-        target.probed();
-        assert_eq!(target.slots(at(6999), 4), 0);
-        assert_eq!(target.slots(at(7000), 4), 1);
+        let mut breaker = CircuitBreaker::default();
+        breaker.failed(&Failure::Throttled { status: 429, after: Some(ms(7000)) }, at(0), 0);
+        breaker.failed(&Failure::Broken("a request in flight beside it".into()), at(10), 0);
+        breaker.probed();
+        assert_eq!(breaker.slots(at(6999), 4), 0);
+        assert_eq!(breaker.slots(at(7000), 4), 1);
     }
 
     #[test]
@@ -276,38 +276,38 @@ mod tests {
         assert!(then >= at(100) && then < at(101), "{then:?}");
         assert_eq!(rate.available(then), 100);
         let most = rate.next_at(then, 5_000);
-        assert_eq!(rate.available(most), 1_000, "more than fits in never comes, and is not waited for");
+        assert_eq!(rate.available(most), 1_000, "more than fits into the bucket is not waited for");
         assert_eq!(RateLimit::new(1).portion(), 1);
     }
 
     #[test]
     fn zero_retry_after_still_backs_off() {
-        let (mut target, mut now) = (CircuitBreaker::default(), at(0));
+        let (mut breaker, mut now) = (CircuitBreaker::default(), at(0));
         for _ in 0..10 {
-            target.failed(&Failure::Throttled { status: 429, after: Some(ms(0)) }, now, 0);
-            let before = std::mem::replace(&mut now, target.resume_at().unwrap());
+            breaker.failed(&Failure::Throttled { status: 429, after: Some(ms(0)) }, now, 0);
+            let before = std::mem::replace(&mut now, breaker.resume_at().unwrap());
             assert!(now >= before + ms(100), "{before:?}");
-            target.probed();
+            breaker.probed();
         }
-        assert!(now >= at(5000), "and longer each time");
+        assert!(now >= at(5000), "the pause grows each time");
     }
 
     #[test]
     fn failures_that_were_in_flight_together_count_once() {
-        let mut target = CircuitBreaker::default();
-        (0..4).for_each(|_| target.failed(&Failure::Broken("cut".into()), at(1000), u64::MAX));
-        assert!(target.failures() == 1 && target.resume_at() <= Some(at(1200)));
+        let mut breaker = CircuitBreaker::default();
+        (0..4).for_each(|_| breaker.failed(&Failure::Broken("cut".into()), at(1000), u64::MAX));
+        assert!(breaker.failures() == 1 && breaker.resume_at() <= Some(at(1200)));
     }
 
     #[test]
     fn refused_batches_are_divided_without_pause_at_first() {
-        let mut target = CircuitBreaker::default();
-        (0..16).for_each(|_| target.dividing(true, at(0)));
-        assert_eq!(target.slots(at(0), 4), 4);
-        target.dividing(true, at(0));
-        assert_eq!(target.slots(at(0), 4), 0);
-        let mut target = CircuitBreaker::default();
-        target.dividing(false, at(0));
-        assert_eq!(target.slots(at(0), 4), 0, "what may have been applied waits");
+        let mut breaker = CircuitBreaker::default();
+        (0..16).for_each(|_| breaker.dividing(true, at(0)));
+        assert_eq!(breaker.slots(at(0), 4), 4);
+        breaker.dividing(true, at(0));
+        assert_eq!(breaker.slots(at(0), 4), 0);
+        let mut breaker = CircuitBreaker::default();
+        breaker.dividing(false, at(0));
+        assert_eq!(breaker.slots(at(0), 4), 0, "a batch that may have been applied waits");
     }
 }

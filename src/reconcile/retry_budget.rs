@@ -1,38 +1,38 @@
-//! The retry budget: how much of what may have been applied is sent again.
+//! The retry budget: limits requests that retry a write which may have been applied.
 //!
-//! | attempt | why it is sent | what limits it |
+//! | attempt | why it is sent | limit |
 //! | --- | --- | --- |
-//! | first | new, changed, or certainly not applied before | nothing here |
-//! | retry | the first answer was lost or uncertain | a share of the first tries, or two per second |
-//! | persistent | it failed by itself more than once | a smaller share, or one per two seconds |
-//! | rejected | the registry rejected this very record before the last resync | 100 per second |
+//! | first | new, changed, or certainly not applied before | none here |
+//! | retry | the answer was lost or uncertain | 6 % of the first attempts, or 2 per second |
+//! | persistent | failed more than once in a request of its own | 2 % of the first attempts, or 1 per 2 seconds |
+//! | rejected | the registry rejected this record before the last resync | 100 per second |
 //!
-//! Each kind has its own tokens, so that records that always fail never use up what occasional failures need. A registry
-//! that fails half of its requests gets few retries: each costs a token, and each first try earns a small share of one.
-//! While a bucket has less than one token, time fills it, so that there is always progress. After many acknowledged
-//! operations in a row the registry counts as well, and an acknowledged retry earns two tokens: the rest of an outage is
-//! caught up with at a speed that doubles with each round trip. Such a row is unlikely unless nineteen of twenty operations
-//! succeed, and then retries are few by themselves. At every share of failures, retries stay near or below a tenth of the
-//! first tries: the two shares are 8 %, and time and the tokens at the start add to them.
+//! Each kind has its own tokens, so records that always fail use up no tokens of occasional failures. A retry costs one
+//! token, a first attempt earns its share of one, and time fills a bucket with less than one token, so there is always
+//! progress.
+//!
+//! After 20 acknowledged operations in a row, in at least 12 requests, the registry counts as healthy. Each
+//! acknowledged retry then earns two tokens, so the rest of an outage drains at a speed that doubles with each round
+//! trip. Such a row is unlikely unless 19 of 20 operations succeed, and then there are few retries anyway. At any share
+//! of failures, retries stay near or below a tenth of the first attempts.
 
 use std::time::Duration;
 
 use super::{ledger::pending::AttemptKind, retry::RateLimit};
 use crate::model::moment::Moment;
 
-/// What an acknowledged retry earns while everything is acknowledged.
+/// Tokens that an acknowledged retry earns while the registry is healthy.
 const EARNED_BY_A_RETRY: f64 = 2.0;
-/// The most tokens, and those at the start: a batch of 500 that fails as a whole can be divided down to the record that
-/// is to blame, which sends its records twice on average.
+/// The size of a bucket, and its tokens at the start. A batch of 500 that fails as a whole can be divided down to the
+/// record at fault, which sends its records twice on average.
 const TOKENS_MAX: f64 = 1_000.0;
-/// The registry counts as well after this many acknowledged operations in a row,
-const WELL_AFTER_OPERATIONS: u32 = 20;
-/// in no fewer requests than these: the operations of one request often fail together.
-const WELL_AFTER_REQUESTS: u32 = 12;
-/// Rejected records that are tried again after a resync, per second.
+/// The registry counts as healthy after this many acknowledged operations in a row.
+const HEALTHY_AFTER_OPERATIONS: u32 = 20;
+/// They have to come from at least this many requests: the operations of one request often fail together.
+const HEALTHY_AFTER_REQUESTS: u32 = 12;
+/// Rejected records that are retried per second after a resync.
 const REJECTED_PER_SECOND: u32 = 100;
 
-/// What retries of each kind may be sent.
 #[derive(Clone, Debug)]
 pub struct RetryBudget {
     retries: Tokens,
@@ -51,7 +51,6 @@ impl Default for RetryBudget {
 }
 
 impl RetryBudget {
-    /// Whether an attempt of this kind may go now.
     pub fn allows(&mut self, attempt: AttemptKind, now: Moment) -> bool {
         match attempt {
             AttemptKind::First => true,
@@ -61,7 +60,7 @@ impl RetryBudget {
         }
     }
 
-    /// When the next attempt of this kind may go, if nothing else earns a token before.
+    /// When the next attempt of this kind may go, unless a token is earned before.
     pub fn next_at(&mut self, attempt: AttemptKind, now: Moment) -> Moment {
         match attempt {
             AttemptKind::First => now,
@@ -71,12 +70,11 @@ impl RetryBudget {
         }
     }
 
-    /// An operation was sent.
     pub fn sent(&mut self, attempt: AttemptKind) {
         match attempt {
             AttemptKind::First => {
-                self.retries.earn(self.retries.by_first_try);
-                self.persistent.earn(self.persistent.by_first_try);
+                self.retries.earn(self.retries.by_first_attempt);
+                self.persistent.earn(self.persistent.by_first_attempt);
             }
             AttemptKind::Retry => self.retries.tokens -= 1.0,
             AttemptKind::Persistent => self.persistent.tokens -= 1.0,
@@ -84,21 +82,20 @@ impl RetryBudget {
         }
     }
 
-    /// An operation was acknowledged.
     pub fn acknowledged(&mut self, attempt: AttemptKind) {
         self.retries.acknowledged(attempt == AttemptKind::Retry);
         self.persistent.acknowledged(attempt == AttemptKind::Persistent);
     }
 
-    /// A request was answered, whatever its operations came to.
+    /// A request was answered, whatever the results of its operations.
     pub fn answered(&mut self) {
         for tokens in [&mut self.retries, &mut self.persistent] {
             tokens.requests_in_a_row = tokens.requests_in_a_row.saturating_add(1);
         }
     }
 
-    /// An operation, or a request with operations of this kind, may have failed. A record that always fails says nothing
-    /// about the others.
+    /// An operation of this kind, or a request with one, may have failed. A record that always fails says nothing about
+    /// the others.
     pub fn failed(&mut self, attempt: AttemptKind) {
         self.persistent.failed();
         if matches!(attempt, AttemptKind::First | AttemptKind::Retry) {
@@ -106,34 +103,34 @@ impl RetryBudget {
         }
     }
 
-    /// Whether the registry is well for the first time since retries had to wait: then the ones with a growing backoff need
-    /// not wait any more.
+    /// Whether the registry is healthy for the first time since retries had to wait. Records with a long backoff then
+    /// need not wait any more.
     pub fn recovered(&mut self) -> bool {
         let retries = self.retries.recovered();
         self.persistent.recovered() || retries
     }
 }
 
-/// The tokens for one kind of retry.
 #[derive(Clone, Debug)]
 struct Tokens {
-    /// What a first try earns,
-    by_first_try: f64,
-    /// and a second, while there is less than one token.
+    /// Tokens that a first attempt earns.
+    by_first_attempt: f64,
+    /// Tokens per second while there is less than one.
     by_second: f64,
     tokens: f64,
     filled_at: Moment,
-    /// Operations that were acknowledged in a row, and requests in which all were.
+    /// Operations that were acknowledged in a row.
     operations_in_a_row: u32,
+    /// Requests without a failed operation in a row.
     requests_in_a_row: u32,
-    /// Whether a retry had to wait since the registry was last well.
+    /// Whether a retry had to wait since the registry was last healthy.
     exhausted: bool,
 }
 
 impl Tokens {
-    fn earning(by_first_try: f64, by_second: f64) -> Self {
+    fn earning(by_first_attempt: f64, by_second: f64) -> Self {
         Self {
-            by_first_try,
+            by_first_attempt,
             by_second,
             tokens: TOKENS_MAX,
             filled_at: Moment::START,
@@ -158,13 +155,13 @@ impl Tokens {
             return now;
         }
         let missing = (1.0 - self.tokens) / self.by_second;
-        // Rounded up, as a moment too early would find nothing and wake again at once.
+        // Rounded up: slightly too early would find no token and wake up again at once.
         now + Duration::from_secs_f64(missing.max(0.0)) + Duration::from_millis(1)
     }
 
     fn acknowledged(&mut self, retry: bool) {
         self.operations_in_a_row = self.operations_in_a_row.saturating_add(1);
-        if retry && self.is_well() {
+        if retry && self.is_healthy() {
             self.earn(EARNED_BY_A_RETRY);
         }
     }
@@ -173,12 +170,12 @@ impl Tokens {
         (self.operations_in_a_row, self.requests_in_a_row) = (0, 0);
     }
 
-    fn is_well(&self) -> bool {
-        self.operations_in_a_row >= WELL_AFTER_OPERATIONS && self.requests_in_a_row >= WELL_AFTER_REQUESTS
+    fn is_healthy(&self) -> bool {
+        self.operations_in_a_row >= HEALTHY_AFTER_OPERATIONS && self.requests_in_a_row >= HEALTHY_AFTER_REQUESTS
     }
 
     fn recovered(&mut self) -> bool {
-        self.is_well() && std::mem::take(&mut self.exhausted)
+        self.is_healthy() && std::mem::take(&mut self.exhausted)
     }
 
     fn earn(&mut self, tokens: f64) {
@@ -202,24 +199,24 @@ mod tests {
         if retry { AttemptKind::Retry } else { AttemptKind::First }
     }
 
-    /// Ten minutes of a thousand first tries a second, of which `failing` in a thousand fail, repeats as well; how many
-    /// repeats there were a thousand first tries, and how many operations wait at the end.
-    fn repeats_of_first_tries(failing: u64) -> (u64, u64) {
-        // Random enough, and the same each time.
+    /// Ten minutes of a thousand first attempts per second, of which `failing` in a thousand fail, as do their retries.
+    /// Returns the retries per thousand first attempts, and the operations that wait at the end.
+    fn retries_of_first_attempts(failing: u64) -> (u64, u64) {
+        // A small generator, which gives the same numbers each time.
         let mut random = 42_u64;
         let mut fails = move || {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (random >> 33) % 1000 < failing
         };
-        let (mut budget, mut first, mut repeats, mut waiting) = (RetryBudget::default(), 0, 0, 0);
-        let mut judge = |budget: &mut RetryBudget, repeat: bool, waiting: &mut u64| {
-            budget.sent(kind(repeat));
+        let (mut budget, mut first, mut retries, mut waiting) = (RetryBudget::default(), 0, 0, 0);
+        let mut judge = |budget: &mut RetryBudget, retry: bool, waiting: &mut u64| {
+            budget.sent(kind(retry));
             if fails() {
                 budget.failed(AttemptKind::Retry);
                 *waiting += 1;
             } else {
                 budget.answered();
-                budget.acknowledged(kind(repeat));
+                budget.acknowledged(kind(retry));
             }
         };
         for tick in 0..6_000 {
@@ -232,49 +229,49 @@ mod tests {
                     break;
                 }
                 waiting -= 1;
-                repeats += 1;
+                retries += 1;
                 judge(&mut budget, true, &mut waiting);
             }
         }
-        (repeats * 1000 / first, waiting)
+        (retries * 1000 / first, waiting)
     }
 
     #[test]
     fn retries_stay_near_a_tenth_of_first_tries() {
         // This holds for every share of failures.
         for failing in [1, 10, 50, 80, 90, 100, 120, 150, 200, 300, 500, 700, 900, 1000] {
-            let (repeats, _) = repeats_of_first_tries(failing);
-            assert!(repeats <= 110, "{failing} in a thousand fail: {repeats} repeats a thousand first tries");
+            let (retries, _) = retries_of_first_attempts(failing);
+            assert!(retries <= 110, "{failing} in a thousand fail: {retries} retries per thousand first attempts");
         }
-        assert!(repeats_of_first_tries(500).0 <= 70);
+        assert!(retries_of_first_attempts(500).0 <= 70);
     }
 
     #[test]
     fn half_failing_requests_do_not_open_the_budget() {
         // A registry that fails every second request does not count as recovered.
         let mut budget = RetryBudget::default();
-        let (mut first, mut repeats, mut random) = (0, 0, 7_u64);
+        let (mut first, mut retries, mut random) = (0, 0, 7_u64);
         for second in 0..600 {
             let going: Vec<bool> =
                 (0..1_000).map(|n| n >= 500 && budget.allows(AttemptKind::Retry, at(second * 1000))).collect();
-            going.iter().for_each(|repeat| budget.sent(kind(*repeat)));
-            repeats += going.iter().filter(|repeat| **repeat).count();
-            first += going.iter().filter(|repeat| !**repeat).count();
+            going.iter().for_each(|retry| budget.sent(kind(*retry)));
+            retries += going.iter().filter(|retry| **retry).count();
+            first += going.iter().filter(|retry| !**retry).count();
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             if random >> 63 == 0 {
                 budget.failed(AttemptKind::Retry);
             } else {
                 budget.answered();
-                going.iter().for_each(|repeat| budget.acknowledged(kind(*repeat)));
+                going.iter().for_each(|retry| budget.acknowledged(kind(*retry)));
             }
         }
-        assert!(repeats * 10 <= first, "{repeats} repeats of {first}");
+        assert!(retries * 10 <= first, "{retries} retries of {first}");
     }
 
     #[test]
     fn few_failures_are_retried_without_waiting() {
         for failing in [1, 10, 50] {
-            assert!(repeats_of_first_tries(failing).1 <= 100, "{failing} in a thousand fail");
+            assert!(retries_of_first_attempts(failing).1 <= 100, "{failing} in a thousand fail");
         }
     }
 
@@ -289,7 +286,7 @@ mod tests {
         let (mut now, mut sent) = (at(0), 0);
         while sent < 10 {
             now = budget.next_at(AttemptKind::Retry, now);
-            assert!(budget.allows(AttemptKind::Retry, now), "it is awake at the right moment");
+            assert!(budget.allows(AttemptKind::Retry, now), "it wakes up when there is a token");
             budget.sent(AttemptKind::Retry);
             budget.failed(AttemptKind::Retry);
             sent += 1;
@@ -307,7 +304,7 @@ mod tests {
             budget.answered();
             (0..going).for_each(|_| budget.acknowledged(AttemptKind::Retry));
         }
-        assert_eq!((budget.recovered(), budget.recovered()), (true, false), "it is well again, once");
+        assert_eq!((budget.recovered(), budget.recovered()), (true, false), "a recovery is reported once");
         assert!(now - began <= ms(12_000), "ten thousand took {:?}", now - began);
     }
 

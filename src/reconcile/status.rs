@@ -1,50 +1,41 @@
-//! What the event loop shows of itself: for a page that a person reads, and for whoever tells of held deletions.
+//! The status of the controller, for `/status`, the elector and the watcher of approvals.
 
 use super::{absence::hold::HoldSummary, session::Phase};
 
-/// How the writer stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ControllerStatus {
-    /// Its session, in a word.
     pub session: SessionState,
-    /// The session's epoch, while there is one.
     pub epoch: Option<u64>,
-    /// Whether the registry is believed to be equal to the cluster.
+    /// Whether the registry is believed to equal the cluster.
     pub in_sync: bool,
-    /// Whether it could do a leader's work.
+    /// Whether the process can lead.
     pub ability: Ability,
-    /// Which deletions wait for a person, or for their pods to come back.
+    /// Deletions that wait for an approval or for the return of their pods.
     pub holds: Vec<HoldSummary>,
 }
 
-/// Whether a process could do a leader's work.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Ability {
-    /// No page of pods has arrived yet.
     #[default]
     WithoutPods,
-    /// It can, as far as it knows.
     Able,
-    /// It leads, and the registry cannot be reached for a minute or longer.
+    /// It leads and cannot reach the registry for a minute or longer.
     CutOff,
 }
 
-/// A session in a word.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SessionState {
-    /// None is open.
+    /// No session is open.
     #[default]
     Closed,
-    /// None is to be opened: another replica leads.
+    /// Another replica leads.
     Standby,
-    /// Writes carry its epoch.
     Open,
-    /// Another writer took over.
+    /// Another writer took over the session.
     Fenced,
 }
 
 impl SessionState {
-    /// The word.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Closed => "closed",

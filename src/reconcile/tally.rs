@@ -1,23 +1,20 @@
-//! Which of many similar messages are logged: the first ones for each text, and then a count per minute.
+//! Limits similar log messages: the first ones of each text are logged, the others are counted per minute.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crate::model::moment::Moment;
 
-/// Texts that are told apart; further ones are counted together.
+/// The number of texts that are counted separately. Others are counted together.
 const TEXTS: usize = 32;
-/// Characters of a text by which it is told apart.
+/// The leading characters that distinguish texts.
 const CHARS: usize = 200;
 const EVERY: Duration = Duration::from_secs(60);
-/// A text that did not come up for this long is logged as if it were new.
+/// A text that has not occurred for this long counts as new.
 const FORGET: Duration = Duration::from_secs(3_600);
-/// Stands for all texts beyond [`TEXTS`].
 const OTHER: &str = "other causes";
 
-/// Counts messages by their text.
 #[derive(Clone, Debug)]
 pub struct Tally {
-    /// Messages of one text that are logged one by one.
     first: u64,
     texts: BTreeMap<Arc<str>, Count>,
     logged_at: Moment,
@@ -31,12 +28,12 @@ struct Count {
 }
 
 impl Tally {
-    /// For each text, the first messages are logged one by one.
+    /// Logs the first messages of each text one by one.
     pub fn of_first(first: u64) -> Self {
         Self { first, texts: BTreeMap::new(), logged_at: Moment::START }
     }
 
-    /// Notes a message. Says whether it is to be logged by itself.
+    /// Counts a message. Returns whether to log it.
     pub fn note(&mut self, text: &str, now: Moment) -> bool {
         let end = text.char_indices().nth(CHARS).map_or(text.len(), |(end, _)| end);
         let text = &text[..end];
@@ -52,7 +49,7 @@ impl Tally {
         first
     }
 
-    /// Each text with how many messages were not logged, once per minute.
+    /// The texts with messages that were not logged, and their number, once per minute.
     pub fn due(&mut self, now: Moment) -> Vec<(Arc<str>, u64)> {
         if now < self.logged_at + EVERY {
             return Vec::new();
@@ -79,7 +76,7 @@ mod tests {
         assert_eq!(tally.due(at(70)), [("owner".into(), 9_997), ("schema".into(), 9_997)]);
         assert!(!tally.note("schema", at(80)));
         assert_eq!((tally.due(at(129)), tally.due(at(130))), (vec![], vec![("schema".into(), 1)]));
-        assert!(tally.note("schema", at(80 + 3_600)), "it is news again");
+        assert!(tally.note("schema", at(80 + 3_600)), "it counts as new");
     }
 
     #[test]

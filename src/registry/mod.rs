@@ -19,7 +19,7 @@ use crate::{
         uid::Uid,
     },
     reconcile::{
-        decide::Removal,
+        deletion::Removal,
         outcome::{Failure, Verdict},
         takeover::OtherWriter,
     },

@@ -1,21 +1,21 @@
-//! The pods of one watch, in few bytes each.
+//! The packed pods of one watch.
 //!
-//! The store keeps a [`Packed`] pod and, to decide by, the fingerprint of its record: 16 bytes of the digest. The digest is
-//! computed once for each event and once more for each record that is sent, because the record is then built again from
-//! the packed pod. Keeping its canonical form instead would take many times the memory.
+//! For each pod the store keeps a [`Packed`] pod and the fingerprint of its record, which decisions use. The digest is
+//! computed once per event and again for each record that is sent, because that record is expanded from the packed pod.
+//! Keeping the canonical bytes instead would take many times the memory.
 //!
-//! Names are found as UIDs are, by an index of positions: at most one pod has a name, the one that was shown last. Pods
-//! without a readable name are not in that index.
+//! An index finds pods by name. A name belongs to the pod that was shown last; pods without a readable name are not in
+//! the index.
 //!
-//! A list replaces what was there without a second store. It may come in while events go on:
+//! A list replaces the contents without a second store. Events may go on in the meantime:
 //!
-//! | at the list's version | the newest event of the pod | then the store holds |
+//! | at the list's version | newest event of the pod | the store then holds |
 //! | --- | --- | --- |
-//! | there | none, or of an older version, also if it arrives after the item | what the list shows |
-//! | there | shows a newer version | what the event shows |
-//! | there | an end after the list's version | nothing: the informer passes over the item |
-//! | not there | none, or of an older version | nothing, from the end of the list on |
-//! | not there | shows a newer version | what the event shows |
+//! | exists | none, or an older version, even if it arrives after the item | the pod of the list |
+//! | exists | a newer version | the pod of the event |
+//! | exists | a deletion after the list's version | nothing: the informer skips the item |
+//! | does not exist | none, or an older version | nothing, once the list is complete |
+//! | does not exist | a newer version | the pod of the event |
 
 use std::{
     cmp::Ordering,
@@ -32,18 +32,17 @@ use crate::model::{
     uid_map::UidMap,
 };
 
-/// An index that is smaller than this is not worth shrinking.
-const INDEX_AT_LEAST: usize = 64;
+/// Smaller indexes are not shrunk.
+const MIN_INDEX: usize = 64;
 
-/// The pods of one watch.
 #[derive(Debug, Default)]
 pub(super) struct Pods {
     kept: UidMap<Kept>,
     names: NameTable,
     by_name: ByName,
-    /// The number of the newest list that was begun.
+    /// Counts the lists that were begun.
     list: u32,
-    /// Its version, if events go on while it comes in.
+    /// The version of the current list, if events go on during it.
     version: Option<Box<str>>,
 }
 
@@ -51,22 +50,20 @@ pub(super) struct Pods {
 struct Kept {
     shown: StoredPod,
     packed: Packed,
-    /// The newest list that showed the pod.
+    /// The number of the newest list that showed the pod.
     list: u32,
 }
 
 impl Pods {
-    /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.kept.len()
     }
 
-    /// What is decided by, of a pod that is there.
+    /// The fingerprint of the record of this pod, if the pod exists.
     pub(super) fn shown(&self, uid: &Uid) -> Option<StoredPod> {
         self.kept.get(uid).map(|kept| kept.shown)
     }
 
-    /// A pod with its record.
     pub(super) fn expand(&self, uid: &Uid) -> Option<Pod> {
         let kept = self.kept.get(uid)?;
         let pod = kept.packed.expand(&uid.text(), &self.names);
@@ -76,23 +73,22 @@ impl Pods {
             name: pod.name.into(),
             resource_version: pod.resource_version.into(),
             generation: pod.generation,
-            // It had a canonical form before it was packed.
+            // It never fails: the record had a canonical form before it was packed.
             content: pod.record.and_then(|record| RecordContent::of(record).ok()),
         })
     }
 
-    /// All of them, in an order that depends on what happened alone.
+    /// All UIDs, in an order that depends only on earlier inserts and removals.
     pub(super) fn uids(&self) -> impl Iterator<Item = &Uid> {
         self.kept.iter().map(|(uid, _)| uid)
     }
 
-    /// All of them with their names.
     pub(super) fn named(&self) -> impl Iterator<Item = (&Uid, String)> {
         self.kept.iter().map(|(uid, kept)| (uid, kept.packed.name(&self.names).into_owned()))
     }
 
-    /// Puts in a pod that an event shows, unless a newer version is there: a watch may lag behind a list. Says which other
-    /// pod had its name.
+    /// Puts a pod that an event shows, unless the store holds a newer version: a watch may lag behind a list. Returns
+    /// the other pod that had its name.
     pub(super) fn put(&mut self, pod: &Pod) -> Option<Uid> {
         if self.is_newer(&pod.uid, &pod.resource_version) {
             return None;
@@ -100,7 +96,7 @@ impl Pods {
         let list = self.kept.get(&pod.uid).map_or(self.list.wrapping_sub(1), |kept| kept.list);
         let other = self.put_as_of(pod, list)?;
         if self.is_newer(&other, &pod.resource_version) {
-            // It had the name later, and keeps it. The end of this pod is still to come.
+            // The other pod got the name later and keeps it. A deletion event for this pod is still to come.
             let position = self.kept.position_of(&other)?;
             self.by_name.insert(&pod.namespace, &pod.name, position, &self.kept, &self.names);
             return None;
@@ -108,13 +104,13 @@ impl Pods {
         Some(other)
     }
 
-    /// Whether a pod is there in a newer version than this one.
+    /// Whether the store holds the pod in a newer version than this one.
     fn is_newer(&self, uid: &Uid, version: &str) -> bool {
         self.kept.get(uid).is_some_and(|kept| is_after(&kept.packed.resource_version(), version))
     }
 
-    /// Puts in a pod that the newest list shows, unless an event has shown a version after the list's. Says whether that
-    /// changed anything. The pod's own version in the list is no measure: in a restored cluster it may be a lower one.
+    /// Puts a pod of the newest list, unless an event has shown a version after the list's. Returns whether that
+    /// changed the store. The pod's own version in the list is not compared: in a restored cluster it may be lower.
     pub(super) fn put_listed(&mut self, pod: &Pod) -> bool {
         let (list, mut shown) = (self.list, None);
         if let Some(kept) = self.kept.get_mut(&pod.uid) {
@@ -135,7 +131,7 @@ impl Pods {
         let new = Kept { shown: pod.shown(), packed, list };
         if let Some(before) = self.kept.insert(&pod.uid, new) {
             let renamed = !before.packed.is_named(&pod.namespace, &pod.name, names);
-            // A pod keeps its name as long as it lives. One that does not is no reason to be found under both.
+            // Pods never change their names. If one does, it must not be found under both.
             if renamed && let Some(position) = self.kept.position_of(&pod.uid) {
                 let (namespace, name) = (before.packed.namespace(names), before.packed.name(names));
                 self.by_name.remove(namespace, &name, position);
@@ -143,7 +139,7 @@ impl Pods {
             before.packed.release(names);
         }
         if pod.namespace.is_empty() || pod.name.is_empty() {
-            // Pods whose names cannot be read do not succeed each other.
+            // Pods without a readable name do not replace each other.
             return None;
         }
         let position = self.kept.position_of(&pod.uid)?;
@@ -151,16 +147,16 @@ impl Pods {
         self.kept.at(other).map(|(uid, _)| uid.clone())
     }
 
-    /// Takes out a pod whose end an event shows, unless a newer version is there. Says whether it is out.
+    /// Removes a pod after a deletion event, unless the store holds a newer version. Returns whether the pod is
+    /// removed.
     pub(super) fn end(&mut self, uid: &Uid, version: &str) -> bool {
-        let is_over = !self.is_newer(uid, version);
-        if is_over {
+        let removed = !self.is_newer(uid, version);
+        if removed {
             self.remove(uid);
         }
-        is_over
+        removed
     }
 
-    /// Takes a pod out.
     pub(super) fn remove(&mut self, uid: &Uid) {
         if let Some(position) = self.kept.position_of(uid) {
             self.remove_at(position);
@@ -181,20 +177,20 @@ impl Pods {
         self.by_name.shrink(&self.kept, &self.names);
     }
 
-    /// A list begins: what it does not show goes at its end. With its version, what events show of later versions stays.
+    /// Begins a list, whose end removes the pods that it does not show. With a version, pods that events show in later
+    /// versions stay.
     pub(super) fn begin_list(&mut self, version: Option<&str>) {
         self.list = self.list.wrapping_add(1);
         self.version = version.map(Into::into);
     }
 
-    /// The list is complete.
     pub(super) fn end_list(&mut self) {
         let version = self.version.take();
         let is_gone = |kept: &Kept, list| {
             let is_newer = |version: &str| is_after(&kept.packed.resource_version(), version);
             kept.list != list && !version.as_deref().is_some_and(is_newer)
         };
-        // From the highest position down: what moves into a gap was looked at already.
+        // From the highest position down: a pod that moves into a gap was checked already.
         for position in (0..self.kept.len()).rev() {
             if self.kept.at(position).is_some_and(|(_, kept)| is_gone(kept, self.list)) {
                 self.remove_at(position);
@@ -202,25 +198,25 @@ impl Pods {
         }
     }
 
-    /// Whether nothing is left of pods that are gone.
+    /// Whether the store is empty and nothing is left of removed pods.
     #[cfg(test)]
     pub(super) fn is_clean(&self) -> bool {
         self.kept.is_empty() && self.names.is_empty() && self.by_name.positions.is_empty()
     }
 
-    /// The bytes that they take, but for what the allocator adds.
+    /// The memory in bytes, without what the allocator adds.
     pub(super) fn memory(&self) -> usize {
         let packed: usize = self.kept.iter().map(|(_, kept)| kept.packed.bytes()).sum();
         self.kept.memory() + packed + self.names.bytes() + self.by_name.positions.allocation_size()
     }
 }
 
-/// Whether a resource version is known to be newer than another.
+/// Whether a resource version is certainly newer than another.
 fn is_after(version: &str, other: &str) -> bool {
     compare_resource_versions(version, other) == Some(Ordering::Greater)
 }
 
-/// The position of the pod that has a name.
+/// The position of the pod that has a name, by the hash of the name.
 #[derive(Debug, Default)]
 struct ByName {
     positions: HashTable<u32>,
@@ -231,7 +227,7 @@ impl ByName {
     fn hash(&self, namespace: &str, name: &str) -> u64 {
         let mut hasher = self.hasher.build_hasher();
         hasher.write(namespace.as_bytes());
-        // No name has it in it.
+        // Separates the two: no name contains a zero byte.
         hasher.write_u8(0);
         hasher.write(name.as_bytes());
         hasher.finish()
@@ -242,7 +238,7 @@ impl ByName {
         self.hash(kept.packed.namespace(names), &kept.packed.name(names))
     }
 
-    /// Notes who has the name. Says who had it until now, if that is another.
+    /// Gives the name to the pod at a position. Returns the position of another pod that had it.
     fn insert(
         &mut self,
         namespace: &str,
@@ -268,7 +264,7 @@ impl ByName {
         before.filter(|before| *before != place).map(|before| before as usize)
     }
 
-    /// The pod at this position is no longer called so.
+    /// Takes the name from the pod at this position.
     fn remove(&mut self, namespace: &str, name: &str, position: usize) {
         let (hash, place) = (self.hash(namespace, name), to_place(position));
         if let Ok(found) = self.positions.find_entry(hash, |other| *other == place) {
@@ -276,7 +272,6 @@ impl ByName {
         }
     }
 
-    /// A pod has another position.
     fn moved(&mut self, namespace: &str, name: &str, from: usize, to: usize) {
         let (hash, from) = (self.hash(namespace, name), to_place(from));
         if let Some(found) = self.positions.find_mut(hash, |other| *other == from) {
@@ -284,10 +279,10 @@ impl ByName {
         }
     }
 
-    /// Once less than a quarter is used it is made smaller, with room to grow again.
+    /// Shrinks an index that is less than a quarter full, with room to grow.
     fn shrink(&mut self, kept: &UidMap<Kept>, names: &NameTable) {
         let len = self.positions.len();
-        if self.positions.capacity() > INDEX_AT_LEAST.max(4 * len) {
+        if self.positions.capacity() > MIN_INDEX.max(4 * len) {
             let mut positions = std::mem::take(&mut self.positions);
             positions.shrink_to(2 * len, |place| self.hash_at(*place, kept, names));
             self.positions = positions;
@@ -295,7 +290,6 @@ impl ByName {
     }
 }
 
-/// A position as the index keeps it.
 #[expect(clippy::cast_possible_truncation, reason = "memory ends long before four thousand million pods")]
 fn to_place(position: usize) -> u32 {
     position as u32

@@ -1,4 +1,4 @@
-//! The store against a model of it, and what it takes in memory.
+//! The store compared with a simple model of it.
 
 use std::collections::BTreeMap;
 
@@ -30,7 +30,7 @@ fn uids(view: &View) -> Vec<String> {
     uids
 }
 
-/// What the store should hold, and which pod should have each name.
+/// The pods that the store should hold, and the pod that should have each name.
 #[derive(Default)]
 struct Model {
     pods: BTreeMap<Uid, Pod>,
@@ -38,7 +38,6 @@ struct Model {
 }
 
 impl Model {
-    /// What an event shows.
     fn apply(&mut self, pod: &Pod) -> Option<Uid> {
         if self.is_newer(&pod.uid, pod) {
             return None;
@@ -82,7 +81,7 @@ impl Model {
     }
 }
 
-/// A random pod of few UIDs, fewer names and two namespaces, so that all of them collide.
+/// A random pod from few UIDs, fewer names and two namespaces, so that all of them collide.
 fn any(rng: &mut fastrand::Rng, most: u32) -> Pod {
     let (uid, name) = (rng.u32(..most), rng.u32(..most / 2 + 1));
     let uid = if uid % 3 == 0 { format!("id-{uid}") } else { format!("5f3c0a4e-7a53-4b4e-9b0a-0a6c{uid:08x}") };
@@ -96,7 +95,6 @@ fn any(rng: &mut fastrand::Rng, most: u32) -> Pod {
 
 #[test]
 fn store_holds_shown_pods_and_owners_of_names() {
-    // It does what a simple model of the store does.
     for round in 0..40 {
         let seed = fastrand::u64(..);
         let mut rng = fastrand::Rng::with_seed(seed);
@@ -141,7 +139,7 @@ fn store_holds_shown_pods_and_owners_of_names() {
         expected.sort();
         assert_eq!(uids(&view), expected, "seed {seed}");
         model.pods.keys().for_each(|uid| _ = writer.remove(uid, "1000"));
-        assert!(view.is_empty() && writer.change().is_clean(), "seed {seed}: texts or names are left behind");
+        assert!(view.is_empty() && writer.change().is_clean(), "seed {seed}: texts or names are left");
     }
 }
 
@@ -154,7 +152,7 @@ fn incoming_list_adds_pods_before_removing_any() {
     writer.begin_list(None);
     writer.list_item(&pod("new", "n", "web-0", 2));
     assert_eq!(uids(&view), ["gone", "new", "old"]);
-    // It broke off, and another one begins.
+    // The list breaks off, and another one begins.
     writer.begin_list(None);
     writer.list_item(&pod("other", "n", "web-1", 3));
     assert_eq!(uids(&view), ["gone", "new", "old", "other"]);
@@ -164,7 +162,7 @@ fn incoming_list_adds_pods_before_removing_any() {
     assert_eq!(uids(&view), ["last"]);
 }
 
-/// Events that go on while a list of version 20 comes in, and what is left of each pod.
+/// Events and a list of version 20 at the same time.
 #[test]
 fn newer_events_outlive_a_list() {
     let mut writer = StoreWriter::default();
@@ -176,7 +174,7 @@ fn newer_events_outlive_a_list() {
     writer.begin_list(Some("20"));
     writer.apply(&pod("changed", "n", "changed", 21));
     writer.apply(&pod("created", "n", "created", 22));
-    // Its end lies before the list's version, and is still to come.
+    // Its deletion was before the list's version, and its event is still to come.
     writer.apply(&pod("late", "n", "late", 19));
     writer.apply(&pod("later", "n", "later", 9));
     assert!(!writer.list_item(&pod("unchanged", "n", "unchanged", 5)));
@@ -190,7 +188,7 @@ fn newer_events_outlive_a_list() {
     assert_eq!(bodies, ["23", "21", "18", "10"].map(|version| Some(version.to_owned())));
 }
 
-/// A watch that lags behind the list beside it.
+/// A watch that lags behind a list.
 #[test]
 fn older_events_undo_no_list() {
     let mut writer = StoreWriter::default();
@@ -202,7 +200,7 @@ fn older_events_undo_no_list() {
     assert_eq!(writer.apply(&pod("changed", "n", "changed", 15)), None);
     assert!(!writer.remove(&"back".into(), "16"));
     assert_eq!(writer.apply(&pod("before", "n", "web-0", 17)), None);
-    assert_eq!(uids(&view), ["back", "before", "changed", "next"], "the end of the pod before is still to come");
+    assert_eq!(uids(&view), ["back", "before", "changed", "next"], "the deletion event is still to come");
     assert!(writer.remove(&"before".into(), "18"));
     assert_eq!(writer.apply(&pod("last", "n", "web-0", 21)), Some("next".into()), "it has kept its name");
     writer.end_list();
@@ -210,7 +208,7 @@ fn older_events_undo_no_list() {
     assert_eq!(&*view.get(&"changed".into()).unwrap().resource_version, "18");
 }
 
-/// A list that is older than what was seen counts where the cluster was restored: without its version, it wins.
+/// After a restore of the cluster, an older list counts: without its version, it wins.
 #[test]
 fn restored_list_wins_over_newer_versions() {
     let mut writer = StoreWriter::default();

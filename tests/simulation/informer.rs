@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use pod_registrar::{
     clock::Clock,
     model::{pod::Pod, uid::Uid},
-    reconcile::{freshness::NewestVersion, ledger::pending::Deletion, paging::Paging, pod_event::PodEvent},
+    reconcile::{deletion::Deletion, freshness::NewestVersion, paging::Paging, pod_event::PodEvent},
     store::StoreWriter,
 };
 use tokio::{

@@ -11,7 +11,7 @@ use std::{
 use pod_registrar::{
     clock::Clock,
     model::{digest::Digest, ids::Version, moment::Moment, pod::Pod, uid::Uid},
-    reconcile::{decide::Removal, election::Leadership, outcome::OperationKind},
+    reconcile::{deletion::Removal, election::Leadership, outcome::OperationKind},
 };
 use tokio::{
     sync::{Notify, watch},

@@ -72,7 +72,7 @@ impl<R: Registry> EventLoop<R> {
             session::SessionEffect::NeedOperator => self.absences.need_operator(),
             session::SessionEffect::Fenced => {
                 // Nothing is inferred any more from what was seen before the other writer came.
-                self.ledger.withdraw_approvals();
+                self.ledger.withdraw_confirmations();
                 self.absences.request_reconcile();
             }
             session::SessionEffect::End(error) => self.end = Some(error),

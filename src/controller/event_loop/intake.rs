@@ -7,7 +7,7 @@ use crate::{
     controller::queue::Lane,
     model::{moment::Moment, uid::Uid},
     reconcile::{
-        ledger::pending::Deletion,
+        deletion::Deletion,
         pod_event::{PodEvent, WatchList},
     },
     registry::Registry,

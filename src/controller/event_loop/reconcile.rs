@@ -47,7 +47,7 @@ impl<R: Registry> EventLoop<R> {
     /// Decides about a pod whose operation is over. A list may have shown it absent in the meantime: the absence guard does
     /// not know of it yet, and the next list may be hours away.
     pub(super) fn reconcile_settled(&mut self, uid: &Uid, now: Moment) {
-        if self.reconcile(uid, Lane::Live, now) == Action::AwaitApproval {
+        if self.reconcile(uid, Lane::Live, now) == Action::AwaitConfirmation {
             self.absences.request_reconcile();
         }
     }
@@ -80,7 +80,7 @@ impl<R: Registry> EventLoop<R> {
                 self.delivery.remove(uid);
                 self.ledger.forget(uid);
             }
-            Action::AwaitInventory | Action::AwaitApproval | Action::AwaitList | Action::Parked => {
+            Action::AwaitInventory | Action::AwaitConfirmation | Action::AwaitList | Action::Parked => {
                 self.delivery.remove(uid);
             }
         }
@@ -98,8 +98,8 @@ impl<R: Registry> EventLoop<R> {
         }
         for (uid, removal) in self.absences.release(now) {
             // The confirmation is for an absence: if the pod is back, nothing is deleted.
-            if self.decision(&uid, now) == Action::AwaitApproval {
-                self.ledger.approve(&uid, removal, now);
+            if self.decision(&uid, now) == Action::AwaitConfirmation {
+                self.ledger.confirm(&uid, removal, now);
                 self.reconcile(&uid, Lane::Delete, now);
             }
         }

@@ -1,18 +1,19 @@
-//! Decoding that does not stop at a value of another type.
+//! Lenient decoding: a value of an unexpected type is skipped and reported, and everything around it is read.
 //!
-//! What serde derives ends at the first value that does not fit, somewhere in the middle of a document: whatever stands
-//! behind it, the next pod of a list for example, cannot be read any more. Here such a value is passed over to its end, it
-//! is noted where it stood and what it was, and everything around it is read as usual. So a document is read in one pass,
-//! and only what is no JSON at all ends it (half of a surrogate pair or a number beyond a double count as that).
+//! A document is read in one pass. Only invalid JSON is an error, which includes an unpaired surrogate and a number
+//! beyond the range of a double.
+//!
+//! A derived `Deserialize` stops at the first wrong type, in the middle of the document, so the next pods of a list
+//! could not be read. `serde_path_to_error` adds the path of that value, but decoding still ends there.
 
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor};
 
-/// Characters of a text that are repeated where it does not fit.
+/// Characters of a wrong text that an error repeats.
 const REPEATED_CHARS: usize = 64;
 
-/// The first value that did not fit: where it stood, and what it was.
+/// The first value of an unexpected type: its path and what it was.
 #[derive(Debug, Default)]
 pub(crate) struct TypeError(Option<Box<Found>>);
 
@@ -23,7 +24,7 @@ struct Found {
 }
 
 impl TypeError {
-    /// Takes note of a value, unless it is not the first.
+    /// Notes a value, unless an earlier one was noted.
     fn note(&mut self, what: impl fmt::Display) {
         self.0.get_or_insert_with(|| Box::new(Found { path: String::new(), what: what.to_string() }));
     }
@@ -32,7 +33,7 @@ impl TypeError {
         self.note(format_args!("invalid type: {value}, expected {}", T::EXPECTED));
     }
 
-    /// Reads a part of something. What does not fit in it gets the part's name.
+    /// Reads a part of a value. If it holds the first wrong value, the part's name is added to the path.
     fn within<R>(&mut self, name: impl fmt::Display, read: impl FnOnce(&mut Self) -> R) -> R {
         let noted = self.0.is_some();
         let result = read(self);
@@ -43,7 +44,7 @@ impl TypeError {
         result
     }
 
-    /// What did not fit, in words; nothing if everything did.
+    /// The error message, or `None` if every type was right.
     pub(crate) fn cause(self) -> Option<String> {
         self.0.map(|found| match found.path.as_str() {
             "" => found.what,
@@ -52,9 +53,9 @@ impl TypeError {
     }
 }
 
-/// A value that is read in place. It is told what stands there, and says whether that fits.
+/// A value that is read in place. Each method gets what the document holds, and returns whether the type fits.
 pub(crate) trait Read: Default {
-    /// What is expected in its place.
+    /// Named in the error, for example `a string`.
     const EXPECTED: &'static str;
 
     fn null(&mut self) -> bool {
@@ -86,24 +87,24 @@ pub(crate) trait Read: Default {
     }
 }
 
-/// Reads a whole value.
+/// Reads a whole value, and notes the first part of an unexpected type.
 ///
 /// # Errors
-/// When it is no JSON. What does not fit is noted instead.
+/// The text is not valid JSON.
 pub(crate) fn read<'de, T: Read, D: Deserializer<'de>>(deserializer: D) -> Result<(T, TypeError), D::Error> {
     let (mut value, mut type_error) = (T::default(), TypeError::default());
     Slot { value: &mut value, type_error: &mut type_error }.deserialize(deserializer)?;
     Ok((value, type_error))
 }
 
-/// Where a value is read to.
+/// The place that a value is read into.
 struct Slot<'a, T> {
     value: &'a mut T,
     type_error: &'a mut TypeError,
 }
 
 impl<T: Read> Slot<'_, T> {
-    /// Takes note of a value unless it fits.
+    /// Notes the value if it does not fit.
     fn took(self, fits: bool, value: Unexpected<'_>) {
         if !fits {
             self.type_error.unexpected::<T>(value);
@@ -199,7 +200,7 @@ impl Read for i64 {
     }
 }
 
-/// Null is nothing.
+/// Null is `None`.
 impl<T: Read> Read for Option<T> {
     const EXPECTED: &'static str = T::EXPECTED;
 
@@ -235,7 +236,7 @@ fn fill<T: Read>(option: &mut Option<T>, read: impl FnOnce(&mut T) -> bool) -> b
     fits
 }
 
-/// Null is a list without items.
+/// Null is an empty list.
 impl<T: Read> Read for Vec<T> {
     const EXPECTED: &'static str = "a list";
 
@@ -257,7 +258,7 @@ impl<T: Read> Read for Vec<T> {
     }
 }
 
-/// Null is an object without members.
+/// Null is an empty object.
 impl Read for crate::model::pod::object::Pairs {
     const EXPECTED: &'static str = "an object";
 
@@ -275,7 +276,7 @@ impl Read for crate::model::pod::object::Pairs {
     }
 }
 
-/// Which of an object's members comes next; none of them, if it is not known.
+/// Reads a key: the index of a known member, or `None`.
 pub(crate) struct MemberNames(pub(crate) &'static [&'static str]);
 
 impl<'de> DeserializeSeed<'de> for MemberNames {
@@ -298,14 +299,14 @@ impl Visitor<'_> for MemberNames {
     }
 }
 
-/// An object whose members are read by their names; all others are passed over.
+/// An object whose members are read by name. Unknown members are skipped.
 pub(crate) trait Object: Default {
-    /// The names of its members: at most 32.
+    /// At most 32 names.
     const NAMES: &'static [&'static str];
-    /// Whether null stands for one without members.
+    /// Whether null stands for an object without members.
     const NULL: bool;
 
-    /// Reads the member whose name is the one at `index`.
+    /// Reads the member with the name at `index`.
     fn member<'de, A: MapAccess<'de>>(
         &mut self,
         index: usize,
@@ -340,7 +341,7 @@ impl<T: Object> Read for T {
     }
 }
 
-/// Reads a member's value. Of one that is there twice the last counts, as for most readers of JSON.
+/// Reads a member's value. The last of two duplicates counts, as in most readers of JSON.
 pub(crate) fn value<'de, T: Read, A: MapAccess<'de>>(
     value: &mut T,
     members: &mut A,
@@ -350,13 +351,11 @@ pub(crate) fn value<'de, T: Read, A: MapAccess<'de>>(
     members.next_value_seed(Slot { value, type_error })
 }
 
-/// Declares an object of which each field is a member with the name that stands behind it. `or null` lets null stand for
-/// one without members.
+/// Declares an object: `field: Type = "memberName"`. With `or null`, null stands for an object without members.
 macro_rules! object {
     ($(#[$doc:meta])* pub struct $type:ident $(or $null:ident)? { $($field:ident: $of:ty = $name:literal,)+ }) => {
         $(#[$doc])*
         #[derive(Clone, Debug, Default)]
-        #[expect(missing_docs, reason = "the fields are the API's own, under its names")]
         pub struct $type {
             $(pub $field: $of,)+
         }
@@ -371,7 +370,7 @@ macro_rules! object {
                 members: &mut A,
                 type_error: &mut $crate::model::pod::lenient::TypeError,
             ) -> Result<(), A::Error> {
-                #[allow(non_camel_case_types, reason = "the names of fields")]
+                #[allow(non_camel_case_types, reason = "the variants are named like the fields")]
                 enum At { $($field),+ }
                 match index {
                     $(at if at == At::$field as usize =>

@@ -1,4 +1,4 @@
-//! A pod with the record that the registry should hold for it.
+//! A pod, and the record that the registry should hold for it.
 
 pub(crate) mod lenient;
 pub mod object;
@@ -10,65 +10,58 @@ use super::{
     uid::Uid,
 };
 
-/// A pod as the cluster shows it.
+/// A pod as its watch shows it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pod {
-    /// The identity.
     pub uid: Uid,
-    /// The namespace.
     pub namespace: Box<str>,
-    /// The name, which pods may have one after another.
+    /// Later pods may have the same name.
     pub name: Box<str>,
-    /// The revision of the object; comparable within one resource type, opaque otherwise.
+    /// Comparable within one resource type if it is a number.
     pub resource_version: Box<str>,
-    /// The object's generation.
     pub generation: Option<i64>,
-    /// What the registry should hold. None for an object that could not be read: the pod is there, and what the
-    /// registry holds of it is left as it is.
+    /// The desired record. `None` if the object could not be read: the pod exists, and its registered record stays as
+    /// it is.
     pub content: Option<RecordContent>,
 }
 
-/// A pod that a record is about, and the name under which the API server can be asked for it.
+/// The pod of a record, with the name under which the API server can be asked for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodRef {
-    /// The pod's identity. A name may be another pod's by now.
+    /// Identifies the pod: another pod may have the name by now.
     pub uid: Uid,
-    /// The namespace, as the registry holds it.
+    /// As the registry holds it.
     pub namespace: String,
-    /// The name, as the registry holds it.
+    /// As the registry holds it.
     pub name: String,
 }
 
-/// What a view shows of a pod, as far as anything is decided by it.
+/// What the store shows of a pod to a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoredPod {
-    /// A pod whose record is known by this.
+    /// The fingerprint of the desired record.
     Record(Fingerprint),
-    /// A pod that could not be read.
+    /// The object could not be read.
     Unreadable,
 }
 
 impl Pod {
-    /// What is decided by.
+    /// What the store shows of this pod.
     pub fn shown(&self) -> StoredPod {
         self.content.as_ref().map_or(StoredPod::Unreadable, |content| StoredPod::Record(content.digest.fingerprint()))
     }
 }
 
-/// A record with its bytes and their digest.
 #[derive(Clone, PartialEq)]
 pub struct RecordContent {
     /// SHA-256 of `canonical`.
     pub digest: Digest,
     /// The record in RFC 8785 form, without `schema`, `version` and `digest`.
     pub canonical: Vec<u8>,
-    /// The record itself.
     pub record: Record,
 }
 
 impl RecordContent {
-    /// What is sent of a record.
-    ///
     /// # Errors
     /// As [`Record::canonical`].
     pub fn of(record: Record) -> Result<Self, serde_json::Error> {

@@ -1,8 +1,8 @@
-//! A pod as the API server shows it, reduced to what a record is made of.
+//! The members of a pod object that a record is made of.
 //!
-//! It is decoded straight from the answer's bytes, in one pass; everything else in the object is skipped unread. Every
-//! member may be missing or null, so that an object of another version of Kubernetes is still understood, and one of
-//! another type is noted and does not keep what stands beside it from being read.
+//! An object is decoded in one pass from the bytes of the answer, and all other members are skipped. Every member may
+//! be missing or null, so objects of other Kubernetes versions are still understood. A member of another type is
+//! reported and does not prevent the others from being read.
 
 use std::collections::BTreeMap;
 
@@ -10,10 +10,10 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 
 use super::lenient::{self, object};
 
-/// Reads a pod, and why it is not one: it is no object, or has a member of another type in it.
+/// Reads a pod, and the first value of an unexpected type in it, if there is one.
 ///
 /// # Errors
-/// When it is no JSON.
+/// The text is not valid JSON.
 pub fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(PodObject, Option<String>), D::Error> {
     let (pod, type_error) = lenient::read(deserializer)?;
     Ok((pod, type_error.cause()))
@@ -28,11 +28,9 @@ impl<'de> Deserialize<'de> for PodObject {
     }
 }
 
-/// Labels or annotations.
 pub type Pairs = BTreeMap<String, String>;
 
 object! {
-    /// A pod.
     pub struct PodObject or null {
         kind: Option<String> = "kind",
         metadata: Metadata = "metadata",
@@ -42,7 +40,7 @@ object! {
 }
 
 object! {
-    /// `metadata` of a pod. Times are RFC 3339, as received.
+    /// Times are RFC 3339, as received.
     pub struct Metadata or null {
         name: Option<String> = "name",
         namespace: Option<String> = "namespace",
@@ -59,7 +57,6 @@ object! {
 }
 
 object! {
-    /// One of `metadata.ownerReferences`.
     pub struct OwnerReference {
         api_version: String = "apiVersion",
         kind: String = "kind",
@@ -70,7 +67,6 @@ object! {
 }
 
 object! {
-    /// `spec` of a pod.
     pub struct Spec or null {
         node_name: Option<String> = "nodeName",
         host_network: Option<bool> = "hostNetwork",
@@ -82,7 +78,6 @@ object! {
 }
 
 object! {
-    /// One of a pod's containers.
     pub struct ContainerSpec {
         name: String = "name",
         image: Option<String> = "image",
@@ -91,7 +86,6 @@ object! {
 }
 
 object! {
-    /// `status` of a pod.
     pub struct Status or null {
         phase: Option<String> = "phase",
         reason: Option<String> = "reason",
@@ -108,14 +102,12 @@ object! {
 }
 
 object! {
-    /// One of `status.podIPs` or `status.hostIPs`.
     pub struct Ip {
         ip: Option<String> = "ip",
     }
 }
 
 object! {
-    /// One of `status.conditions`.
     pub struct Condition {
         kind: String = "type",
         status: String = "status",
@@ -124,7 +116,6 @@ object! {
 }
 
 object! {
-    /// One of `status.containerStatuses`.
     pub struct ContainerStatus {
         name: String = "name",
         ready: Option<bool> = "ready",
@@ -135,7 +126,6 @@ object! {
 }
 
 object! {
-    /// `state` of a container.
     pub struct ContainerState or null {
         waiting: Option<Waiting> = "waiting",
         terminated: Option<Terminated> = "terminated",
@@ -143,14 +133,12 @@ object! {
 }
 
 object! {
-    /// `state.waiting` of a container.
     pub struct Waiting {
         reason: Option<String> = "reason",
     }
 }
 
 object! {
-    /// `state.terminated` of a container.
     pub struct Terminated {
         reason: Option<String> = "reason",
         exit_code: Option<i64> = "exitCode",

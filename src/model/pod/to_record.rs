@@ -1,4 +1,4 @@
-//! From a pod's object to the record that the registry should hold: which members, which labels, and how large.
+//! Turns a pod object into the record that the registry should hold: which members, which labels, and how large.
 
 use super::{
     Pod, RecordContent,
@@ -14,27 +14,26 @@ use crate::model::{
 };
 use wildmatch::WildMatch;
 
-/// Bytes that a record should not exceed; beyond it, its longest parts are cut and named in `truncated`.
+/// Size limit of a record, in bytes. Beyond it the largest parts are cut and named in `truncated`.
 const BUDGET_BYTES: usize = 20_000;
-/// Containers that are kept when a record is over its budget.
+/// Containers that remain after a cut.
 const CONTAINERS_KEPT: usize = 20;
-/// Addresses that are kept then; a pod has one of each family.
+/// Addresses that remain after a cut. A pod has one per address family.
 const ADDRESSES_KEPT: usize = 16;
-/// Characters of a reason or a phase that are kept: the API does not bound them.
+/// Characters of a reason or a phase, which the API does not limit.
 const REASON_CHARS: usize = 256;
-/// Characters that a name in the API has at most.
+/// Characters of a name, which the API server limits.
 const NAME_CHARS: usize = 253;
-/// Characters of a text that are repeated where it is refused.
+/// Characters of a wrong text that an error repeats.
 const REPEATED_CHARS: usize = 64;
-/// Holds whole objects, with whatever secrets were in them: it never leaves the cluster.
+/// This annotation holds the whole object, including its secrets, so it never leaves the cluster.
 const NEVER_SENT: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
-/// Which keys of labels or annotations are sent: globs, where `*` also matches a slash.
+/// The keys of labels or annotations that are sent: globs, in which `*` also matches a slash.
 #[derive(Clone, Debug, Default)]
 pub struct AllowList(Vec<WildMatch>);
 
 impl AllowList {
-    /// Allows every key that matches one of the globs.
     pub fn new<'a>(globs: impl IntoIterator<Item = &'a str>) -> Self {
         Self(globs.into_iter().map(WildMatch::new).collect())
     }
@@ -45,46 +44,32 @@ impl AllowList {
     }
 }
 
-/// What a record is made by, besides the pod.
+/// What a record depends on besides the pod.
 #[derive(Clone, Debug)]
 pub struct Rule {
-    /// Whose record it is.
     pub writer: RecordOwner,
-    /// Which labels are sent.
     pub labels: AllowList,
-    /// Which annotations are sent.
     pub annotations: AllowList,
 }
 
-/// Why an object cannot become a record.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Error {
-    /// The object lacks what identifies it.
-    #[error("the object has no {0}; a pod without one cannot be registered")]
+    #[error("the object has no {0}; a pod without it cannot be registered")]
     Missing(&'static str),
-    /// A name is longer than an API server lets it be.
-    #[error("{0} is longer than 253 characters, which no API server lets through; look at what stands before it")]
+    #[error("{0} is longer than 253 characters, which an API server does not accept; check the proxies before it")]
     Long(&'static str),
-    /// The UID cannot be the id of a record.
-    #[error("the UID {0:?} cannot be an id: 1 to 128 of [A-Za-z0-9._~:@-], the first alphanumeric")]
+    #[error("the UID {0:?} is not a valid id: 1 to 128 of [A-Za-z0-9._~:@-], the first alphanumeric")]
     Uid(String),
-    /// A time is not RFC 3339.
     #[error("{member} is {found:?}, which is not an RFC 3339 time")]
-    Time {
-        /// The member that holds it.
-        member: &'static str,
-        /// The text that was found.
-        found: String,
-    },
-    /// The record has no canonical form.
-    #[error("the record cannot be put into canonical form: {0}")]
+    Time { member: &'static str, found: String },
+    #[error("the record has no canonical form: {0}")]
     Canonical(String),
 }
 
-/// The pod, with the record that the registry should hold.
+/// Builds the pod and its desired record.
 ///
 /// # Errors
-/// When the object lacks its UID, name or namespace, or holds a time that is none.
+/// The object lacks its UID, name, namespace or creation time, or one of these or a reference is not valid.
 pub fn desired(mut object: PodObject, rule: &Rule) -> Result<Pod, Error> {
     let resource_version = object.metadata.resource_version.take();
     let generation = object.metadata.generation;
@@ -102,7 +87,7 @@ pub fn desired(mut object: PodObject, rule: &Rule) -> Result<Pod, Error> {
     })
 }
 
-/// A pod whose object could not be read beyond its identity.
+/// A pod of whose object only the identity could be read.
 pub fn unreadable(uid: &str, namespace: &str, name: &str, resource_version: &str) -> Pod {
     Pod {
         uid: uid.into(),
@@ -152,7 +137,7 @@ fn required(member: &'static str, name: Option<String>) -> Result<String, Error>
     named(member, name)?.ok_or(Error::Missing(member))
 }
 
-/// A name, unless it is empty.
+/// Returns a name that is not empty, and checks its length.
 fn named(member: &'static str, name: Option<String>) -> Result<Option<String>, Error> {
     let name = filled(name);
     if name.as_ref().is_some_and(|name| name.chars().count() > NAME_CHARS) {
@@ -171,7 +156,8 @@ fn addresses(all: Vec<Ip>, first: Option<String>) -> Vec<String> {
     if all.is_empty() { filled(first).into_iter().collect() } else { all }
 }
 
-/// The pod's controller, and the Deployment that the name of a ReplicaSet gives away. No other object is read.
+/// The controller of the pod, and the Deployment, whose name follows from the name of the ReplicaSet. No other object
+/// is read.
 fn workload(owners: Vec<OwnerReference>, labels: &Pairs) -> Vec<WorkloadRef> {
     let Some(owner) = owners.into_iter().find(|owner| owner.controller == Some(true)) else {
         return Vec::new();
@@ -217,7 +203,7 @@ fn condition<'a>(status: &'a Status, kind: &str) -> Option<&'a Condition> {
     status.conditions.iter().find(|c| c.kind == kind)
 }
 
-/// The pod's own reason, or what a container waits for, or what one failed of.
+/// The reason of the pod, or of the first container that waits, or of the first one that failed.
 fn reason(status: &Status) -> Option<String> {
     let all = || status.init_container_statuses.iter().chain(&status.container_statuses);
     let waiting = || all().find_map(|c| filled(c.state.waiting.as_ref()?.reason.clone()));
@@ -228,7 +214,7 @@ fn reason(status: &Status) -> Option<String> {
     filled(status.reason.clone()).or_else(waiting).or_else(failed)
 }
 
-/// Containers of each role, with what is said of their state.
+/// The containers of one role with their statuses.
 type OfRole = (Vec<ContainerSpec>, Role, Vec<ContainerStatus>);
 
 fn containers(roles: [OfRole; 3]) -> Vec<Container> {
@@ -268,8 +254,8 @@ fn times(meta: &Metadata, status: &Status) -> Result<Times, Error> {
         })?,
         scheduled: scheduled.and_then(|c| time(c.last_transition_time.as_deref()?, 0)),
         started: status.start_time.as_deref().and_then(|text| time(text, 0)),
-        // The API keeps the moment at which the grace period ends; the request came that much earlier. A grace period
-        // may be as long as a number can be: then the moment of the request is left out.
+        // The API stores when the grace period ends; the deletion was requested that much earlier. A grace period may
+        // be any number, so the result may not exist.
         deletion_requested: meta
             .deletion_timestamp
             .as_deref()
@@ -278,14 +264,14 @@ fn times(meta: &Metadata, status: &Status) -> Result<Times, Error> {
     })
 }
 
-/// RFC 3339 in UTC with milliseconds, `earlier_secs` before the time given. None where that is not a time of a year with
-/// four digits.
+/// Formats the time that is `earlier_secs` before `text`: RFC 3339 in UTC with milliseconds. Returns `None` if there is
+/// no such time, or if its year does not have four digits.
 fn time(text: &str, earlier_secs: i64) -> Option<String> {
     let time = crate::model::time::parse(text)?.checked_sub(jiff::SignedDuration::from_secs(earlier_secs)).ok()?;
     Some(format!("{time:.3}")).filter(|written| !written.starts_with('-'))
 }
 
-/// Cuts the record's longest kinds of content, one after another, until it is within the budget.
+/// Cuts one part after another until the record fits into [`BUDGET_BYTES`].
 fn within_budget(record: Record) -> Result<RecordContent, Error> {
     type Cut = (TruncatedPart, fn(&mut Record));
     let cuts: [Cut; 7] = [

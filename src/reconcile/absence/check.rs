@@ -1,77 +1,67 @@
-//! What the brake has to find out, and what the cluster says to it.
+//! Questions of the absence guard, and the answers of the cluster.
+//!
+//! The guard asks a [`GuardQuestion`], the controller turns it into a [`Check`] with names and namespaces, and the
+//! answer is a [`CheckResult`]. The number of the round tells which question an answer belongs to.
 
 use std::collections::HashSet;
 
 use crate::model::{pod::PodRef, uid::Uid};
 
-/// What has to be found out before a deletion by absence.
+/// What the guard has to know before an inferred deletion.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GuardQuestion {
-    /// Which pods does the whole cluster hold, selected or not?
     Whole {
-        /// Which question the answer belongs to.
         round: u64,
     },
-    /// Which pods does another list show, which is taken beside the watches?
+    /// Which selected pods does a list show that is taken beside the watches?
     List {
-        /// Which question the answer belongs to.
         round: u64,
     },
-    /// Is the cluster the one that we started with, and are these pods gone when they are looked up one by one?
+    /// Is the cluster the one that this process started with, and is each pod of the sample gone?
     Confirm {
-        /// Which question the answer belongs to.
         round: u64,
-        /// The pods to look up; none where the cluster's identity is enough.
+        /// The pods to look up. Empty if the identity of the cluster is enough.
         sample: Vec<Uid>,
     },
 }
 
-/// The answer to [`GuardQuestion::Confirm`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Confirmation {
-    /// The same cluster, and every pod of the sample is gone.
+    /// It is the same cluster, and every pod of the sample is gone.
     Gone,
-    /// So many pods of the sample are there.
+    /// This many pods of the sample exist.
     StillThere(usize),
-    /// Something could not be read.
+    /// The cluster gave no answer, for this reason.
     Unanswered(String),
 }
 
-/// A question as it is put to the cluster.
+/// A request to the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Check {
-    /// Which pods does the whole cluster hold?
     Whole {
-        /// Which question this belongs to.
         round: u64,
     },
-    /// Which selected pods are there?
+    /// Which selected pods exist?
     List {
-        /// Which question this belongs to.
         round: u64,
-        /// Namespaces that are left out, because they cannot be listed.
+        /// Namespaces to leave out, because they cannot be listed.
         except: Vec<String>,
     },
-    /// Which of these pods are there, selected or not? One that may not be looked up counts as being there.
+    /// Which of these pods exist, selected or not? A pod that may not be looked up counts as existing.
     Find {
-        /// Which question this belongs to.
         round: u64,
-        /// The pods, under the names that the registry holds.
         pods: Vec<PodRef>,
-        /// More of them, which are not looked up and count as being there.
+        /// More pods, which are not looked up and count as existing.
         not_looked_up: Vec<Uid>,
     },
-    /// Is it the same cluster, and are these pods there?
+    /// Is it the same cluster, and do these pods exist?
     LookUp {
-        /// Which question this belongs to.
         round: u64,
-        /// The pods, under the names that the registry holds.
         pods: Vec<PodRef>,
     },
 }
 
 impl Check {
-    /// Which question it belongs to.
     pub fn round(&self) -> u64 {
         match self {
             Self::Whole { round }
@@ -82,27 +72,18 @@ impl Check {
     }
 }
 
-/// What the cluster says to an [`Check`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckResult {
-    /// Which question this belongs to.
     pub round: u64,
-    /// What was found.
     pub finding: CheckFinding,
 }
 
-/// What was found in the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CheckFinding {
-    /// These pods are there.
+    /// These pods exist.
     Listed(HashSet<Uid>),
-    /// It is the same cluster, and this is so.
+    /// The answer of the same cluster.
     Confirmation(Confirmation),
-    /// It is another cluster: nothing that was concluded from it may be acted upon.
-    OtherCluster {
-        /// The UID of `kube-system` at the start.
-        expected: String,
-        /// Its UID now.
-        found: String,
-    },
+    /// It is another cluster, so nothing inferred from it may be acted upon.
+    OtherCluster { expected: String, found: String },
 }

@@ -1,4 +1,4 @@
-//! A hold: deletions that wait for a person, or for their pods to come back.
+//! A hold: deletions that wait for an approval, or for the return of their pods.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -8,19 +8,18 @@ use std::{
 
 use crate::model::{digest::Digest, uid::Uid};
 
-/// How many hexadecimal digits a hold's name has.
+/// Hexadecimal digits of a hold's name.
 const ID_DIGITS: usize = 12;
-/// A hold keeps this many of its former names: the newest ones.
+/// A hold keeps this many names, the newest ones.
 const NAMES_MAX: usize = 16;
 
-/// The name of a hold. It is made of what is held, so that an approval is for exactly that: it holds over restarts, and
-/// for nothing that comes to it.
+/// The name of a hold: a hash of the held UIDs. An approval therefore covers exactly these, survives a restart, and
+/// does not cover later additions.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HoldId(String);
 
-/// The text is no hold's name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not the name of a hold, which is {ID_DIGITS} digits of 0-9 and a-f")]
+#[error("{0:?} is not the name of a hold: use {ID_DIGITS} digits of 0-9 and a-f")]
 pub struct ParseHoldIdError(String);
 
 impl HoldId {
@@ -52,20 +51,18 @@ impl FromStr for HoldId {
     }
 }
 
-/// Why deletions are held.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HoldReason {
-    /// Pods that the list lacks are there when they are looked up.
+    /// This many pods that the list lacks exist.
     StillThere(usize),
-    /// The confirmation could not be had.
+    /// The confirmation failed, for this reason.
     Unconfirmed(String),
-    /// The pods are there, and the settings changed so that they are no longer selected.
+    /// The pods exist, and changed settings no longer select them.
     ScopeChanged,
-    /// Nearly every record has no pod: this may be another cluster that uses the same id.
+    /// Nearly all records have no pod: another cluster may use the same id.
     NearlyAll {
-        /// Records without a pod.
         absent: usize,
-        /// All records of this writer.
+        /// All records of this owner.
         of: usize,
     },
     /// Another process writes for the same cluster id and owner, or tries to.
@@ -73,7 +70,6 @@ pub enum HoldReason {
 }
 
 impl HoldReason {
-    /// Whether only a person can release the hold.
     pub fn needs_operator(&self) -> bool {
         matches!(self, Self::NearlyAll { .. } | Self::ScopeChanged)
     }
@@ -82,54 +78,51 @@ impl HoldReason {
 impl fmt::Display for HoldReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::StillThere(count) => write!(f, "{count} pods that the list lacks are there"),
+            Self::StillThere(count) => write!(f, "{count} pods that the list lacks exist"),
             Self::Unconfirmed(why) => write!(f, "it cannot be confirmed: {why}"),
-            Self::ScopeChanged => f.write_str("the settings changed and no longer select pods that are there"),
+            Self::ScopeChanged => f.write_str("changed settings no longer select pods that exist"),
             Self::NearlyAll { absent, of } => write!(
                 f,
                 "{absent} of {of} records have no pod here; another cluster may use the same cluster id, as a clone or a \
                  restored copy does"
             ),
             Self::AnotherWriter => f.write_str(
-                "another process writes for the same cluster id and owner, or tries to; stop one of them, or give each \
+                "another process writes for the same cluster id and owner, or tries to; stop one of the two, or give each \
                  cluster its own --cluster-id",
             ),
         }
     }
 }
 
-/// A hold as it is shown to a person.
+/// A hold as the operator sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HoldSummary {
-    /// Its name, by which it is approved.
+    /// The name to approve.
     pub id: HoldId,
-    /// How many deletions it is about.
+    /// The number of held deletions.
     pub deletions: usize,
-    /// Why.
     pub because: HoldReason,
-    /// Its former names. An approval of one is valid for the ids that it was given for and are still held.
+    /// The former names. Approving one releases the deletions that it covered and that are still held.
     pub former: Vec<HoldId>,
 }
 
 impl HoldSummary {
-    /// Whether this names the hold now, or did before.
+    /// Whether this is the present or a former name.
     pub fn is_named(&self, id: &HoldId) -> bool {
         self.id == *id || self.former.contains(id)
     }
 }
 
-/// Deletions that wait.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hold {
-    /// What is held, and the position of the first name that covered it.
+    /// The held pods, each with the position of the first name that covers it.
     ids: HashMap<Uid, usize>,
-    /// The names, oldest first. Each covers the ids with its position or a lower one.
+    /// The names, oldest first. A name covers the pods with its position or a lower one.
     names: Vec<HoldId>,
     because: HoldReason,
 }
 
 impl Hold {
-    /// Holds these.
     pub(super) fn new(ids: HashSet<Uid>, because: HoldReason) -> Self {
         let name = HoldId::of(ids.iter());
         Self { ids: ids.into_iter().map(|uid| (uid, 0)).collect(), names: vec![name], because }
@@ -143,7 +136,6 @@ impl Hold {
         &self.because
     }
 
-    /// The same deletions, held for another reason.
     pub(super) fn for_reason(self, because: HoldReason) -> Self {
         Self { because, ..self }
     }
@@ -152,8 +144,8 @@ impl Hold {
         self.ids.contains_key(uid)
     }
 
-    /// Whether something speaks against it, and not only nothing for it.
-    pub(super) fn is_doubted(&self) -> bool {
+    /// Whether there is evidence against the deletion, not just no answer.
+    pub(super) fn is_contradicted(&self) -> bool {
         !matches!(self.because, HoldReason::Unconfirmed(_))
     }
 
@@ -165,7 +157,7 @@ impl Hold {
         self.ids.into_keys()
     }
 
-    /// The ids that this name was given for and that are still held; none if it never named this hold.
+    /// The pods that this name covers; none if the hold never had it.
     pub(super) fn covered_by(&self, name: &HoldId) -> HashSet<Uid> {
         let Some(position) = self.names.iter().rposition(|known| known == name) else { return HashSet::new() };
         self.ids.iter().filter(|(_, first)| **first <= position).map(|(uid, _)| uid.clone()).collect()
@@ -179,7 +171,7 @@ impl Hold {
         HoldSummary { id, deletions: self.ids.len(), because: self.because.clone(), former }
     }
 
-    /// The same hold over other ids, under another name unless they are the same. Former names cover nothing new.
+    /// The same hold of other pods. It gets a new name if they differ, and former names cover no added pod.
     pub(super) fn of(mut self, ids: HashSet<Uid>) -> Self {
         if ids.len() == self.ids.len() && ids.iter().all(|uid| self.ids.contains_key(uid)) {
             return self;
@@ -199,13 +191,11 @@ impl Hold {
         self
     }
 
-    /// The part of it that is among these ids.
     pub(super) fn among(self, ids: &HashSet<Uid>) -> Option<Self> {
         let kept: HashSet<Uid> = self.ids.keys().filter(|uid| ids.contains(*uid)).cloned().collect();
         (!kept.is_empty()).then(|| self.of(kept))
     }
 
-    /// The part of it that is not among these ids.
     pub(super) fn without(self, ids: &HashSet<Uid>) -> Option<Self> {
         let kept: HashSet<Uid> = self.ids.keys().filter(|uid| !ids.contains(*uid)).cloned().collect();
         (!kept.is_empty()).then(|| self.of(kept))
@@ -238,7 +228,7 @@ mod tests {
 
     #[test]
     fn shrinking_hold_changes_its_name() {
-        // It ends with its last id.
+        // It ends when its last pod leaves.
         let hold = Hold::new(ids(["a", "b"]), HoldReason::ScopeChanged);
         let before = name(&hold);
         assert_eq!(hold.clone().among(&ids(["a", "b", "c"])).map(|hold| name(&hold)), Some(before.clone()));

@@ -1,147 +1,144 @@
-//! The deletion brake: an absence is a deletion only once it is confirmed.
+//! The absence guard: a pod that a complete list lacks counts as deleted only after a confirmation.
 //!
-//! Few absences are confirmed by the cluster still being the one that we started with. Many within a while, or an empty
-//! list, are *braked*: a second list some seconds later has to agree, and a random sample of the pods is looked up one
-//! by one. What is confirmed leaves at a bounded rate. What is not is held, shown, and derived anew at every complete
-//! list. Puts and watched deletions never wait behind it.
+//! ```text
+//!              few absences                            all gone
+//!  Idle --------------------------------> Confirming -----------> sent
+//!   |  many, or a doubtful list   agrees   ^     | a pod exists,     ^
+//!   +-------------------> SecondList ------+     | or no answer      | approved
+//!   |  settings changed    ^   | disagrees       v                   |
+//!   +---------> Sorting ---+   +--------------> Held ----------------+
+//!   |             |     gone                     ^ |                 |
+//!   |             | exist                        | +--> retried: SecondList or Sorting
+//!   |  nearly all +------------> out of scope ---|-------------------+
+//!   +--------------------------------------------+
+//! ```
 //!
-//! After a change of the settings that say which pods are registered, what is absent is first sorted by a list of the
-//! whole cluster: what is gone is braked, however little it is, and what is there and no longer selected is held, whatever
-//! its number, until a person approves exactly that, or the pods are selected again.
+//! - `Confirming` checks that the cluster is still the same. Absences that went through `SecondList` are *guarded*: a
+//!   random sample of the pods is looked up, too, and the confirmed deletions are sent at a bounded rate.
+//! - `Sorting` follows a change of the settings that select pods. A list of the whole cluster tells which pods are
+//!   gone, and which exist but are out of scope. The latter are held until a person approves.
+//! - Nearly all records absent may mean that the cluster is a copy of the one that wrote them, so only a person can
+//!   release them. While another writer may be alive, every inferred deletion is held.
 //!
-//! When nearly every record has no pod, the cluster may be a copy of the one that wrote the records: only a person can
-//! release those deletions. While another writer is alive, every inferred deletion is held.
+//! Pods that come back leave any stage. Puts and observed deletions never wait for the guard.
 
 pub mod check;
 pub mod hold;
 pub mod person;
+mod stage;
+mod summary;
 
 use std::{
     collections::{HashSet, VecDeque},
     time::Duration,
 };
 
-use super::{decide::Removal, retry};
+use super::{deletion::Removal, retry};
 use crate::model::{moment::Moment, uid::Uid};
 
 use check::{Confirmation, GuardQuestion};
-use hold::{Hold, HoldReason, HoldSummary};
+use hold::{Hold, HoldReason};
+use stage::Stage;
 
-/// Within this time, deletions by absence are counted together.
+/// Inferred deletions within this time are counted together.
 const WINDOW: Duration = Duration::from_secs(600);
-/// So many deletions by absence within the window are never braked.
+/// The number of inferred deletions within [`WINDOW`] that are not guarded.
 const UNGUARDED: usize = 50;
-/// Beyond [`UNGUARDED`], one in so many of our records is.
+/// One in this many records is not guarded either, if that is more than [`UNGUARDED`].
 const UNGUARDED_PART: usize = 10;
-/// How much later the second list is begun.
+/// The second list begins this long after the first.
 const SECOND_LIST_AFTER: Duration = Duration::from_secs(10);
-/// How many pods are looked up one by one.
+/// The number of pods that are looked up one by one.
 const SAMPLE: usize = 20;
-/// Confirmed deletions a second, once braked.
+/// Guarded or approved deletions that are sent per second.
 const RELEASED_PER_SECOND: u32 = 100;
-/// Delays between attempts to confirm what was contradicted: nothing will have changed soon.
+/// Delays between attempts to confirm deletions that were contradicted.
 const HELD_RETRY: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(300));
-/// Delays between attempts to get an answer at all.
+/// Delays between attempts if there was no answer.
 const UNANSWERED_RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
-/// Without a sign of another writer for this long, it is gone. A writer that lost its session notices with its next
-/// heartbeat, at most 30 s later, or restarts and waits 20 s. It then gives a sign every 10 s, of which the registry tells
-/// in the answer to our next heartbeat. Until then, we send one every 5 s.
+/// Another writer that gives no sign of life for this long is gone. A writer that lost its session notices with its
+/// next heartbeat, at most 30 s later, or restarts and waits 20 s. It then gives a sign every 10 s, which the registry
+/// reports in the answer to our next heartbeat. Until then, we send one every 5 s.
 const OTHER_WRITER_GONE_AFTER: Duration = Duration::from_secs(60);
 
-/// What cannot be confirmed is shown to a person after so many attempts.
-const TOLD_AFTER: u32 = 3;
+/// An unanswered confirmation is shown as a hold after this many attempts.
+const SHOWN_AFTER: u32 = 3;
 
-/// A complete list over all watches.
+/// The newest complete lists of all watches, as one list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CompleteList {
-    /// When the oldest of the watches' newest complete lists was begun.
+    /// When the oldest of them began.
     pub begun: Moment,
-    /// Whether it is known not to be older than what was seen before it.
+    /// Whether none is older than anything seen before it.
     pub trusted: bool,
 }
 
-/// What absences are concluded from.
+/// What absences are inferred from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Evidence {
-    /// The list from which the pods are absent.
+    /// The list that lacks the pods.
     pub list: CompleteList,
-    /// Whether the watch that lacks one of them listed no pod at all.
+    /// Whether a watch that lacks one of them listed no pod at all.
     pub empty: bool,
-    /// Of how many records nearly all are absent, as [`is_nearly_all`] tells; none if they are fewer.
+    /// The number of records of which [nearly all](person::is_nearly_all) are absent, or `None` if fewer are.
     pub nearly_all_of: Option<usize>,
-    /// How many records the registry may hold of this writer.
+    /// The number of records that the registry may hold of this owner.
     pub owned: usize,
 }
 
-/// What becomes of pods that are there and no longer selected, because the settings changed.
+/// What happens to records of existing pods that changed settings no longer select.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScopeChangePolicy {
-    /// Their records are held until a person approves.
+    /// They are held until a person approves.
     Hold,
-    /// Their records leave, at the bounded rate.
+    /// They are deleted at the bounded rate.
     Release,
 }
 
-/// What a list that was asked for led to.
+/// The result of a requested list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ListOutcome {
-    /// It answers a question that is no longer asked.
+    /// The list answers an outdated question.
     Ignored,
-    /// It agrees with the one before.
+    /// The list agrees with the first one.
     Agreed,
-    /// It shows pods that the watches lack: their view is wrong and has to be taken anew.
+    /// The list shows pods that the watches lack, so the pods have to be listed again.
     Contradicted,
-    /// It tells which of the absent are there and left the selection, and which are gone.
+    /// The list of the whole cluster tells which of the absent pods exist.
     Sorted {
-        /// How many are there.
+        /// Pods that exist and are out of scope.
         left: usize,
-        /// How many are gone.
         gone: usize,
     },
 }
 
-#[derive(Debug, Default)]
-enum Stage {
-    #[default]
-    Idle,
-    /// A list of the whole cluster has to tell which of them are there.
-    Sorting { ids: HashSet<Uid>, asked: bool },
-    /// A second list, begun at `earliest` or later, has to agree. It is taken beside the watches: while a watch is built
-    /// anew, what ends in the meantime would look absent as well. Of those that `left`, nothing more is asked.
-    SecondList { first: HashSet<Uid>, earliest: Moment, asked: bool, left: bool },
-    /// The cluster and a sample are looked up.
-    Confirming { ids: HashSet<Uid>, braked: bool, asked: bool },
-    /// Not confirmed. Without `retry_at`, only a person can release them.
-    Held { hold: Hold, retry_at: Option<Moment> },
-}
-
-/// The brake.
 #[derive(Debug)]
 pub struct AbsenceGuard {
     stage: Stage,
-    /// What absences were concluded from last.
+    /// The evidence of the newest absences.
     evidence: Option<Evidence>,
-    /// Set while the settings differ from those that the records were written under.
+    /// Set while the records were written with other settings.
     change: Option<ScopeChangePolicy>,
-    /// Whether absences have been derived since then.
+    /// Whether absences were derived since the change.
     derived_since_change: bool,
-    /// What is there and was selected by the settings before, and when it was last sorted.
-    left: Option<Hold>,
+    /// Existing pods that only the former settings selected.
+    out_of_scope: Option<Hold>,
+    /// When they were last sorted.
     classified_at: Option<Moment>,
-    /// What was held and is being looked at again: it stays shown, and can be approved.
+    /// A hold that is being confirmed again. It stays shown and can be approved.
     under_review: Option<Hold>,
-    /// How many deletions by absence were approved, and when.
+    /// When inferred deletions were confirmed, and how many.
     recent: VecDeque<(Moment, usize)>,
-    /// Confirmed, and sent at once.
+    /// Confirmed deletions that are sent at once.
     unguarded: Vec<Uid>,
-    /// Confirmed, and sent at the bounded rate.
+    /// Confirmed deletions that are sent at the bounded rate.
     confirmed: VecDeque<(Uid, Removal)>,
-    /// Approved by a person, and sent at the bounded rate.
+    /// Approved deletions that are sent at the bounded rate.
     approved: VecDeque<(Uid, Removal)>,
-    /// Whether only a person can release an inferred deletion, until none is pending.
+    /// Whether only a person can release inferred deletions, until none is left.
     operator_needed: bool,
-    /// While another writer may be alive: when it is gone if no sign of it has come.
+    /// Set while another writer may be alive: when it is gone if it gives no sign of life.
     other_writer_until: Option<Moment>,
     rate: retry::RateLimit,
     attempts: u32,
@@ -155,7 +152,7 @@ impl Default for AbsenceGuard {
             evidence: None,
             change: None,
             derived_since_change: false,
-            left: None,
+            out_of_scope: None,
             classified_at: None,
             under_review: None,
             recent: VecDeque::new(),
@@ -171,87 +168,29 @@ impl Default for AbsenceGuard {
     }
 }
 
-/// What it shows.
-impl AbsenceGuard {
-    /// How many deletions wait for their confirmation or for their turn after it.
-    pub fn held(&self) -> usize {
-        let stage = match &self.stage {
-            Stage::Idle | Stage::Confirming { braked: false, .. } => 0,
-            Stage::Sorting { ids, .. } | Stage::SecondList { first: ids, .. } | Stage::Confirming { ids, .. } => {
-                ids.len()
-            }
-            Stage::Held { hold, .. } => hold.len(),
-        };
-        stage + self.left.as_ref().map_or(0, Hold::len) + self.confirmed.len() + self.approved.len()
-    }
-
-    /// Whether no deletion waits for anything here: neither for a confirmation nor for its turn.
-    pub fn is_idle(&self) -> bool {
-        let nothing_leaves = self.unguarded.is_empty() && self.confirmed.is_empty() && self.approved.is_empty();
-        matches!(self.stage, Stage::Idle) && self.left.is_none() && nothing_leaves
-    }
-
-    /// Whether it waits for something about this id: one that is back is no absence any more.
-    pub fn is_about(&self, uid: &Uid) -> bool {
-        let in_stage = match &self.stage {
-            Stage::Idle => false,
-            Stage::Sorting { ids, .. } | Stage::SecondList { first: ids, .. } | Stage::Confirming { ids, .. } => {
-                ids.contains(uid)
-            }
-            Stage::Held { hold, .. } => hold.contains(uid),
-        };
-        in_stage || self.left.as_ref().is_some_and(|left| left.contains(uid))
-    }
-
-    /// What has to be sorted by whether it is there.
-    pub fn sorting(&self) -> impl Iterator<Item = &Uid> {
-        let ids = if let Stage::Sorting { ids, .. } = &self.stage { Some(ids) } else { None };
-        ids.into_iter().flatten()
-    }
-
-    /// Why the last confirmation failed, while that stands.
-    pub fn hold_reason(&self) -> Option<&HoldReason> {
-        match &self.stage {
-            Stage::Held { hold, .. } => Some(hold.because()),
-            _ => None,
-        }
-    }
-
-    /// What waits for a person, or for its pods to come back.
-    pub fn holds(&self) -> Vec<HoldSummary> {
-        let unconfirmed = match &self.stage {
-            // A person is not asked for every hiccup.
-            Stage::Held { hold, .. } if hold.is_doubted() || self.attempts >= TOLD_AFTER => Some(hold),
-            Stage::Held { .. } => None,
-            _ => self.under_review.as_ref(),
-        };
-        self.left.iter().chain(unconfirmed).map(Hold::shown).collect()
-    }
-}
-
 /// From absences to questions, and from answers to deletions.
 impl AbsenceGuard {
-    /// The absences as every complete list derives them.
+    /// Takes the absences that follow from a complete list.
     pub fn derive(&mut self, mut absent: HashSet<Uid>, evidence: Evidence, now: Moment) {
         (self.evidence, self.derived_since_change) = (Some(evidence), true);
         self.confirmed.retain(|(uid, _)| absent.contains(uid));
         self.approved.retain(|(uid, _)| absent.contains(uid));
-        self.left = self.left.take().and_then(|left| left.among(&absent));
+        self.out_of_scope = self.out_of_scope.take().and_then(|out_of_scope| out_of_scope.among(&absent));
         let leaving = self.confirmed.iter().chain(&self.approved).map(|(uid, _)| uid);
-        let elsewhere = leaving.chain(self.left.iter().flat_map(Hold::ids));
+        let elsewhere = leaving.chain(self.out_of_scope.iter().flat_map(Hold::ids));
         for uid in elsewhere {
             absent.remove(uid);
         }
         self.under_review = self.under_review.take().and_then(|under_review| under_review.among(&absent));
         self.stage = match std::mem::take(&mut self.stage) {
             _ if absent.is_empty() => Stage::Idle,
-            // What is being confirmed only shrinks; what came to it since has its turn afterwards.
+            // A confirmation under way only shrinks; new absences have their turn afterwards.
             Stage::Sorting { ids, asked } if !ids.is_disjoint(&absent) => Stage::Sorting { ids: &ids & &absent, asked },
-            Stage::SecondList { first, earliest, asked, left } if !first.is_disjoint(&absent) => {
-                Stage::SecondList { first: &first & &absent, earliest, asked, left }
+            Stage::SecondList { ids, earliest, asked, out_of_scope } if !ids.is_disjoint(&absent) => {
+                Stage::SecondList { ids: &ids & &absent, earliest, asked, out_of_scope }
             }
-            Stage::Confirming { ids, braked, asked } if !ids.is_disjoint(&absent) => {
-                Stage::Confirming { ids: &ids & &absent, braked, asked }
+            Stage::Confirming { ids, guarded, asked } if !ids.is_disjoint(&absent) => {
+                Stage::Confirming { ids: &ids & &absent, guarded, asked }
             }
             Stage::Held { hold, retry_at } => self.hold_on(hold.of(absent), retry_at),
             _ if self.change.is_some() => Stage::Sorting { ids: absent, asked: false },
@@ -262,11 +201,11 @@ impl AbsenceGuard {
         }
     }
 
-    /// No absence counts any more, whatever was confirmed: another process decides about them.
+    /// Drops all absences, confirmed or not: another process decides about them.
     pub fn drop_absences(&mut self) {
         self.confirmed.clear();
         self.approved.clear();
-        (self.stage, self.left, self.under_review) = (Stage::Idle, None, None);
+        (self.stage, self.out_of_scope, self.under_review) = (Stage::Idle, None, None);
         self.attempts = 0;
     }
 
@@ -276,13 +215,19 @@ impl AbsenceGuard {
             return self.held_for_operator(absent, because);
         }
         let unguarded = UNGUARDED.max(owned / UNGUARDED_PART);
-        // After a change of settings only a list of the whole cluster says that they are gone: it is doubted, however few.
+        // After a change of settings, only the list of the whole cluster lacks them, so they are guarded, however few
+        // they are.
         let doubted = empty || !list.trusted || self.change.is_some();
-        let braked = doubted || self.approved_recently(now) + absent.len() > unguarded;
-        if braked {
-            Stage::SecondList { first: absent, earliest: list.begun + SECOND_LIST_AFTER, asked: false, left: false }
+        let guarded = doubted || self.approved_recently(now) + absent.len() > unguarded;
+        if guarded {
+            Stage::SecondList {
+                ids: absent,
+                earliest: list.begun + SECOND_LIST_AFTER,
+                asked: false,
+                out_of_scope: false,
+            }
         } else {
-            Stage::Confirming { ids: absent, braked, asked: false }
+            Stage::Confirming { ids: absent, guarded, asked: false }
         }
     }
 
@@ -293,7 +238,7 @@ impl AbsenceGuard {
         self.recent.iter().map(|(_, count)| count).sum()
     }
 
-    /// What has to be found out now, said once.
+    /// The next question. Each is returned once.
     pub fn ask(&mut self, now: Moment, random: u64) -> Option<GuardQuestion> {
         if self.is_contested() {
             return None;
@@ -310,55 +255,56 @@ impl AbsenceGuard {
                 self.round += 1;
                 Some(GuardQuestion::List { round: self.round })
             }
-            Stage::Confirming { ids, braked, asked } if !*asked => {
+            Stage::Confirming { ids, guarded, asked } if !*asked => {
                 *asked = true;
                 self.round += 1;
-                let sample = if *braked { sample(ids, random) } else { Vec::new() };
+                let sample = if *guarded { sample(ids, random) } else { Vec::new() };
                 Some(GuardQuestion::Confirm { round: self.round, sample })
             }
             _ => None,
         }
     }
 
-    /// What could not be confirmed is looked at again after a while, and so is what left: it may have gone since.
+    /// Retries a hold, and sorts the pods that are out of scope again: they may be gone since.
     fn retry_held(&mut self, now: Moment) {
         match &self.stage {
             Stage::Held { retry_at: Some(retry_at), hold } if now >= *retry_at => {
                 let ids: HashSet<Uid> = hold.ids().cloned().collect();
-                self.under_review = Some(hold.clone()).filter(|hold| hold.is_doubted() || self.attempts >= TOLD_AFTER);
+                self.under_review =
+                    Some(hold.clone()).filter(|hold| hold.is_contradicted() || self.attempts >= SHOWN_AFTER);
                 self.stage = match self.change {
                     Some(_) => Stage::Sorting { ids, asked: false },
-                    None => Stage::SecondList { first: ids, earliest: now, asked: false, left: false },
+                    None => Stage::SecondList { ids, earliest: now, asked: false, out_of_scope: false },
                 };
             }
             Stage::Idle if self.classified_at.is_none_or(|classified_at| now >= classified_at + HELD_RETRY.1) => {
-                if let Some(left) = &self.left {
+                if let Some(out_of_scope) = &self.out_of_scope {
                     self.classified_at = Some(now);
-                    self.stage = Stage::Sorting { ids: left.ids().cloned().collect(), asked: false };
+                    self.stage = Stage::Sorting { ids: out_of_scope.ids().cloned().collect(), asked: false };
                 }
             }
             _ => {}
         }
     }
 
-    /// The list that was asked for. A second list that shows any of the absent says that the view which lacks them is
-    /// wrong: they are all held.
+    /// Takes a requested list. If a second list shows any of the absent pods, the watches are wrong, and all of them
+    /// are held.
     pub fn listed(&mut self, round: u64, there: &HashSet<Uid>, now: Moment, random: u64) -> ListOutcome {
         let asked = matches!(self.stage, Stage::SecondList { asked: true, .. } | Stage::Sorting { asked: true, .. });
         if round != self.round || !asked {
             return ListOutcome::Ignored;
         }
         match std::mem::take(&mut self.stage) {
-            Stage::SecondList { first: ids, left, .. } => {
+            Stage::SecondList { ids, out_of_scope, .. } => {
                 let contradicted = ids.intersection(there).count();
                 if contradicted > 0 {
                     self.hold(ids, HoldReason::StillThere(contradicted), now, random);
                     return ListOutcome::Contradicted;
                 }
-                if left {
+                if out_of_scope {
                     self.confirmed.extend(ids.into_iter().map(|uid| (uid, Removal::LeftRule)));
                 } else {
-                    self.stage = Stage::Confirming { ids, braked: true, asked: false };
+                    self.stage = Stage::Confirming { ids, guarded: true, asked: false };
                 }
                 ListOutcome::Agreed
             }
@@ -368,22 +314,22 @@ impl AbsenceGuard {
     }
 
     fn sorted(&mut self, ids: HashSet<Uid>, there: &HashSet<Uid>, now: Moment) -> ListOutcome {
-        let (left, gone): (HashSet<Uid>, HashSet<Uid>) = ids.into_iter().partition(|uid| there.contains(uid));
-        let counts = ListOutcome::Sorted { left: left.len(), gone: gone.len() };
+        let (out_of_scope, gone): (HashSet<Uid>, HashSet<Uid>) = ids.into_iter().partition(|uid| there.contains(uid));
+        let counts = ListOutcome::Sorted { left: out_of_scope.len(), gone: gone.len() };
         (self.classified_at, self.under_review) = (Some(now), None);
-        let before = self.left.take();
+        let before = self.out_of_scope.take();
         let kept: HashSet<Uid> =
             before.iter().flat_map(Hold::ids).filter(|uid| !gone.contains(*uid)).cloned().collect();
         match self.change {
-            _ if left.is_empty() && kept.is_empty() => {}
+            _ if out_of_scope.is_empty() && kept.is_empty() => {}
             Some(ScopeChangePolicy::Release) => {
-                // What is gone is sorted again once these have left: a list of the selection must not show them.
-                self.stage = Stage::SecondList { first: left, earliest: now, asked: false, left: true };
+                // The pods that are gone are sorted again later: the second list asks only about the others.
+                self.stage = Stage::SecondList { ids: out_of_scope, earliest: now, asked: false, out_of_scope: true };
                 return counts;
             }
             _ => {
-                let ids = &kept | &left;
-                self.left = Some(match before {
+                let ids = &kept | &out_of_scope;
+                self.out_of_scope = Some(match before {
                     Some(before) => before.of(ids),
                     None => Hold::new(ids, HoldReason::ScopeChanged),
                 });
@@ -395,8 +341,7 @@ impl AbsenceGuard {
         counts
     }
 
-    /// The confirmation that was asked for. An answer to an earlier question says nothing about what is asked now:
-    /// false is returned, and nothing changes.
+    /// Takes the answer to a confirmation. Returns false if it answers an outdated question; nothing changes then.
     pub fn answered(&mut self, round: u64, answer: Confirmation, now: Moment, random: u64) -> bool {
         let asked = matches!(
             self.stage,
@@ -407,20 +352,20 @@ impl AbsenceGuard {
         if round != self.round || !asked {
             return false;
         }
-        let (ids, braked) = match std::mem::take(&mut self.stage) {
-            Stage::Confirming { ids, braked, .. } => (ids, braked),
-            Stage::SecondList { first: ids, .. } | Stage::Sorting { ids, .. } => (ids, true),
+        let (ids, guarded) = match std::mem::take(&mut self.stage) {
+            Stage::Confirming { ids, guarded, .. } => (ids, guarded),
+            Stage::SecondList { ids, .. } | Stage::Sorting { ids, .. } => (ids, true),
             Stage::Idle | Stage::Held { .. } => return false,
         };
-        if self.left.as_ref().is_some_and(|left| ids.iter().all(|uid| left.contains(uid))) {
-            // They are held already, and are sorted again later.
+        if self.out_of_scope.as_ref().is_some_and(|out_of_scope| ids.iter().all(|uid| out_of_scope.contains(uid))) {
+            // They are held as out of scope already, and are sorted again later.
             return false;
         }
         match answer {
             Confirmation::Gone => {
                 (self.attempts, self.under_review) = (0, None);
                 self.recent.push_back((now, ids.len()));
-                if braked {
+                if guarded {
                     self.confirmed.extend(ids.into_iter().map(|uid| (uid, Removal::Inferred)));
                 } else {
                     self.unguarded.extend(ids);
@@ -442,7 +387,7 @@ impl AbsenceGuard {
         self.stage = Stage::Held { hold: self.named(ids, because), retry_at };
     }
 
-    /// A hold of these. One that was shown before keeps its former names.
+    /// Creates a hold, which keeps the former names of one that is under review.
     fn named(&mut self, ids: HashSet<Uid>, because: HoldReason) -> Hold {
         match self.under_review.take() {
             Some(under_review) => under_review.of(ids).for_reason(because),
@@ -450,8 +395,7 @@ impl AbsenceGuard {
         }
     }
 
-    /// Those that may be deleted now, and with which reason. While another writer may be alive, a person must have
-    /// approved them.
+    /// The deletions that may be sent now. While another writer may be alive, only approved ones are.
     pub fn release(&mut self, now: Moment) -> Vec<(Uid, Removal)> {
         let available = self.rate.available(now);
         let by_operator = available.min(self.approved.len());
@@ -466,10 +410,10 @@ impl AbsenceGuard {
     }
 }
 
-/// A random part of a set, as large as a sample is.
+/// A random part of a set, of at most [`SAMPLE`] pods.
 fn sample(ids: &HashSet<Uid>, random: u64) -> Vec<Uid> {
     let mut ids: Vec<&Uid> = ids.iter().collect();
-    // The set's own order differs from run to run; the seed alone has to choose.
+    // The order of the set differs from run to run; only the seed may decide.
     ids.sort_unstable();
     let mut rng = fastrand::Rng::with_seed(random);
     let count = SAMPLE.min(ids.len());

@@ -1,77 +1,75 @@
-//! What a person decides: changed settings, holds that only a person can release, and approvals.
+//! The part of the guard that involves a person: changed settings, holds that only a person can release, and approvals.
 
 use std::collections::HashSet;
 
 use super::{
-    AbsenceGuard, ScopeChangePolicy, Stage,
+    AbsenceGuard, OTHER_WRITER_GONE_AFTER, ScopeChangePolicy,
     hold::{Hold, HoldId, HoldReason},
+    stage::Stage,
 };
 use crate::{
     model::{moment::Moment, uid::Uid},
-    reconcile::decide::Removal,
+    reconcile::deletion::Removal,
 };
 
-/// A smaller number of absences never counts as nearly all.
+/// Fewer absences never count as nearly all.
 const NEARLY_ALL_AT_LEAST: usize = 50;
 
-/// Whether the absences are nearly all of the records. If so, the cluster may be a copy of the one that wrote them.
+/// Whether nearly all records are absent. If so, the cluster may be a copy of the one that wrote them.
 pub fn is_nearly_all(absent: usize, records: usize) -> bool {
     absent >= NEARLY_ALL_AT_LEAST && absent * 10 >= records * 9
 }
 
-/// Changes of the settings.
 impl AbsenceGuard {
-    /// The records were written under other settings than ours: what is absent is sorted before it is doubted.
+    /// The records were written with other settings, so absences are sorted first.
     pub fn scope_changed(&mut self, what: ScopeChangePolicy) {
         self.change = Some(what);
         self.derived_since_change = false;
     }
 
-    /// Whether nothing is left that the settings before had selected, and nothing that needs a person, as far as a list
-    /// can tell.
+    /// Whether no record is left that only the former settings selected, and no hold that needs a person. A list since
+    /// the change has to show it.
     pub fn is_scope_resolved(&self) -> bool {
         (self.change.is_some() || self.operator_needed) && self.derived_since_change && self.is_idle()
     }
 
-    /// The records are from now on as our settings say.
+    /// The session declares our settings from now on.
     pub fn scope_declared(&mut self) {
         (self.change, self.operator_needed) = (None, false);
     }
 }
 
-/// Holds that only a person can release.
+/// Holds that only a person can release, and other writers.
 impl AbsenceGuard {
-    /// An earlier process found nearly every record without a pod, and no person has approved that yet.
+    /// An earlier process found nearly all records without a pod, and nobody has approved their deletion yet.
     pub fn need_operator(&mut self) {
         (self.operator_needed, self.derived_since_change) = (true, false);
     }
 
-    /// Whether only a person can release inferred deletions.
     pub fn is_operator_needed(&self) -> bool {
         self.operator_needed
     }
 
-    /// Another writer may be alive. It has the time to announce itself before anything is inferred.
+    /// Another writer may be alive. Nothing is inferred until it had the time to announce itself.
     pub fn expect_other_writer(&mut self, now: Moment) {
-        self.other_writer_until = Some(now + crate::reconcile::absence::OTHER_WRITER_GONE_AFTER);
+        self.other_writer_until = Some(now + OTHER_WRITER_GONE_AFTER);
     }
 
-    /// The registry answered a heartbeat and reported no other writer. Time alone proves nothing.
+    /// The registry answered a heartbeat and reported no other writer. Only that ends the wait, not time alone.
     pub fn no_other_writer_reported(&mut self, now: Moment) {
         self.other_writer_until = self.other_writer_until.filter(|until| now < *until);
     }
 
-    /// Whether another writer is alive or may be.
     pub fn is_contested(&self) -> bool {
         self.other_writer_until.is_some()
     }
 
-    /// Another writer announced itself: every inferred deletion is held that no person approved.
+    /// Another writer announced itself: all inferred deletions are held, except approved ones.
     pub fn other_writer_seen(&mut self, now: Moment) {
         self.expect_other_writer(now);
         let mut ids: HashSet<Uid> =
             self.unguarded.drain(..).chain(self.confirmed.drain(..).map(|(uid, _)| uid)).collect();
-        let gone_at = now + crate::reconcile::absence::OTHER_WRITER_GONE_AFTER;
+        let gone_at = now + OTHER_WRITER_GONE_AFTER;
         self.stage = match std::mem::take(&mut self.stage) {
             Stage::Held { hold, retry_at: before } if hold.because().needs_operator() || ids.is_empty() => {
                 Stage::Held { hold, retry_at: before.map(|before| before.max(gone_at)) }
@@ -88,7 +86,7 @@ impl AbsenceGuard {
         };
     }
 
-    /// Why only a person can release this number of absences. None if no person is needed.
+    /// Why this number of absences needs a person, or `None` if it does not.
     pub(super) fn needs_operator(&self, absent: usize) -> Option<HoldReason> {
         if self.operator_needed {
             let owned = self.evidence.map_or(0, |evidence| evidence.owned);
@@ -98,13 +96,12 @@ impl AbsenceGuard {
         Some(HoldReason::NearlyAll { absent, of })
     }
 
-    /// Holds these until a person approves.
     pub(super) fn held_for_operator(&mut self, absent: HashSet<Uid>, because: HoldReason) -> Stage {
         self.operator_needed = true;
         Stage::Held { hold: self.named(absent, because), retry_at: None }
     }
 
-    /// A hold after a list: it may have become one that only a person can release.
+    /// Keeps a hold after a new list. It may need a person now.
     pub(super) fn hold_on(&mut self, hold: Hold, retry_at: Option<Moment>) -> Stage {
         match self.needs_operator(hold.len()) {
             Some(because) => {
@@ -115,13 +112,13 @@ impl AbsenceGuard {
         }
     }
 
-    /// A person approved a hold, under its present or a former name: the ids leave that the name was given for and that
-    /// are still held. Says how many deletions that are.
+    /// Approves a hold by its present or a former name: releases the deletions that the name covers and that are still
+    /// held. Returns their number.
     pub fn approve(&mut self, id: &HoldId) -> usize {
         let before = self.approved.len();
-        if let Some(left) = self.left.take() {
-            let covered = left.covered_by(id);
-            self.left = left.without(&covered);
+        if let Some(out_of_scope) = self.out_of_scope.take() {
+            let covered = out_of_scope.covered_by(id);
+            self.out_of_scope = out_of_scope.without(&covered);
             self.stage = std::mem::take(&mut self.stage).without(&covered);
             self.approved.extend(covered.into_iter().map(|uid| (uid, Removal::LeftRule)));
         }
@@ -136,38 +133,5 @@ impl AbsenceGuard {
             self.approved.extend(covered.into_iter().map(|uid| (uid, Removal::Inferred)));
         }
         self.approved.len() - before
-    }
-}
-
-impl Stage {
-    fn into_ids(self) -> HashSet<Uid> {
-        match self {
-            Self::Idle => HashSet::new(),
-            Self::Sorting { ids, .. } | Self::SecondList { first: ids, .. } | Self::Confirming { ids, .. } => ids,
-            Self::Held { hold, .. } => hold.into_ids().collect(),
-        }
-    }
-
-    /// The same stage about the ids that are not among these.
-    fn without(self, gone: &HashSet<Uid>) -> Self {
-        let stage = match self {
-            Self::Idle => Self::Idle,
-            Self::Sorting { ids, asked } => Self::Sorting { ids: &ids - gone, asked },
-            Self::SecondList { first, earliest, asked, left } => {
-                Self::SecondList { first: &first - gone, earliest, asked, left }
-            }
-            Self::Confirming { ids, braked, asked } => Self::Confirming { ids: &ids - gone, braked, asked },
-            Self::Held { hold, retry_at } => {
-                hold.without(gone).map_or(Self::Idle, |hold| Self::Held { hold, retry_at })
-            }
-        };
-        match &stage {
-            Self::Sorting { ids, .. } | Self::SecondList { first: ids, .. } | Self::Confirming { ids, .. }
-                if ids.is_empty() =>
-            {
-                Self::Idle
-            }
-            _ => stage,
-        }
     }
 }

@@ -1,12 +1,17 @@
-//! The backlog: puts that a look at everything found to be owed, and that wait for a walk to come to them.
+//! The backlog: pending puts that a full reconcile found, and that wait for their turn.
 //!
-//! A registry that is empty is owed a record for every pod. All that is kept of those is a mark on their beliefs, and how
-//! many there are; a walk over the beliefs gives them work when there is room for it. Whatever else happens to an id
-//! takes its mark away: it is then decided about by itself.
+//! An empty registry lacks a record for every pod. Of these the ledger keeps only a mark on the entry and a count. A
+//! cursor scans the entries and makes them pending when the queue has room. Any other event of a pod removes its mark
+//! and decides about it at once.
 //!
-//! A look at everything makes marks, and the walks begin again from the highest position after it. A mark that a page of a
-//! list makes takes them back to where it is. Below is where they have still to come to, whatever moves meanwhile
-//! ([`UidMap`] tells of positions): none is passed over.
+//! | [`BacklogKind`] | marks | the registry |
+//! | --- | --- | --- |
+//! | backfill | [`BacklogMark::Missing`], [`BacklogMark::Uncertain`] | holds no record, or may hold none |
+//! | rewrite | [`BacklogMark::Differing`] | holds another record |
+//!
+//! Each kind has a cursor that moves down from the highest position. A full reconcile marks entries and resets both
+//! cursors; a page of a list marks entries and moves the cursors back up to them. Entries only move to lower positions
+//! (see [`UidMap`]), so a cursor skips none.
 //!
 //! [`UidMap`]: crate::model::uid_map::UidMap
 
@@ -16,14 +21,11 @@ use super::{
 };
 use crate::model::{moment::Moment, uid::Uid};
 
-/// Why a record is owed that waits for the walk.
+/// Why a record is in the backlog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BacklogMark {
-    /// The registry does not hold it.
     Missing,
-    /// The registry may hold anything.
     Uncertain,
-    /// The registry holds another.
     Differing,
 }
 
@@ -37,12 +39,10 @@ impl BacklogMark {
     }
 }
 
-/// One of the two walks: neither waits for the other's turn.
+/// The two kinds of backlog. Neither waits for the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BacklogKind {
-    /// To what the registry does not hold, or may not.
     Backfill,
-    /// To what it holds otherwise.
     Rewrite,
 }
 
@@ -55,15 +55,15 @@ impl BacklogKind {
     }
 }
 
-/// How much waits, and where the walks are.
+/// The size of the backlog, and the cursors.
 #[derive(Debug, Default)]
 pub(super) struct BacklogCursors {
     counts: [usize; 3],
-    /// What each of them has still to come to is below.
+    /// The positions below these are still to be scanned, per [`BacklogKind`].
     cursors: [usize; 2],
-    /// When the oldest of it was found,
+    /// When the oldest mark was made.
     since: Option<Moment>,
-    /// and when it had been before the look at everything that is under way.
+    /// The value of `since` before the full reconcile that is under way.
     since_before: Option<Moment>,
 }
 
@@ -81,7 +81,7 @@ impl BacklogCursors {
         entry.backlog = Some(backlog);
     }
 
-    /// Takes a mark away. Says whether there was one.
+    /// Removes a mark. Returns whether there was one.
     pub(super) fn unmark(&mut self, entry: &mut LedgerEntry) -> bool {
         let before = entry.backlog.take();
         if let Some(before) = before {
@@ -92,37 +92,36 @@ impl BacklogCursors {
 }
 
 impl Ledger {
-    /// How many records are owed that wait for the walk.
+    /// The number of records in the backlog.
     pub fn backlog(&self) -> usize {
         self.backlog_cursors.len()
     }
 
-    /// How many of them may be there in any form.
+    /// The number of them that the registry may hold in any form.
     pub fn backlog_uncertain(&self) -> usize {
         self.backlog_cursors.counts[BacklogMark::Uncertain as usize]
     }
 
-    /// How many one of the walks has still to come to.
-    pub fn backlog_of(&self, walk: BacklogKind) -> usize {
-        let [missing, doubtful, differing] = self.backlog_cursors.counts;
-        match walk {
-            BacklogKind::Backfill => missing + doubtful,
+    pub fn backlog_of(&self, kind: BacklogKind) -> usize {
+        let [missing, uncertain, differing] = self.backlog_cursors.counts;
+        match kind {
+            BacklogKind::Backfill => missing + uncertain,
             BacklogKind::Rewrite => differing,
         }
     }
 
-    /// When the oldest of the backlog was found.
+    /// Since when the oldest record is in the backlog.
     pub fn backlog_since(&self) -> Option<Moment> {
         self.backlog_cursors.since.filter(|_| self.backlog() > 0)
     }
 
-    /// A look at everything begins.
+    /// A full reconcile begins.
     pub fn begin_backlog(&mut self, now: Moment) {
         self.backlog_cursors.since_before = self.backlog_since().or(Some(now));
         self.backlog_cursors.since = Some(now);
     }
 
-    /// A put is owed for the id at this position, for which there is no work: it waits for the walk.
+    /// Marks the entry at a position, for which nothing is pending: its put waits in the backlog.
     pub fn defer(&mut self, position: usize, now: Moment) {
         let is_first = self.backlog() == 0;
         let backlog_cursors = &mut self.backlog_cursors;
@@ -133,13 +132,13 @@ impl Ledger {
         self.entries.change_at(position, |entry| backlog_cursors.mark(entry));
     }
 
-    /// The look at everything is over: the walks begin anew.
+    /// The full reconcile is complete: the cursors begin again.
     pub fn restart_backlog(&mut self) {
         self.backlog_cursors.cursors = [self.entries.len(); 2];
         self.backlog_cursors.since_before = self.backlog_cursors.since;
     }
 
-    /// Whatever was owed for the id is decided about now: it waits for no walk.
+    /// Removes a mark, because the pod is decided about now. Returns whether there was one.
     pub fn clear_mark(&mut self, uid: &Uid) -> bool {
         if self.backlog() == 0 {
             return false;
@@ -148,16 +147,16 @@ impl Ledger {
         self.entries.change_existing(uid, |entry| backlog_cursors.unmark(entry)).unwrap_or(false)
     }
 
-    /// The next id that a walk comes to. It is for the caller to decide about it.
-    pub fn next_in_backlog(&mut self, walk: BacklogKind) -> Option<Uid> {
-        if self.backlog_of(walk) == 0 {
+    /// The next marked UID of this kind. The caller decides about it.
+    pub fn next_in_backlog(&mut self, kind: BacklogKind) -> Option<Uid> {
+        if self.backlog_of(kind) == 0 {
             return None;
         }
-        let cursor = &mut self.backlog_cursors.cursors[walk as usize];
+        let cursor = &mut self.backlog_cursors.cursors[kind as usize];
         while let Some(position) = cursor.checked_sub(1) {
             *cursor = position;
             if let Some((uid, entry)) = self.entries.at(position)
-                && entry.backlog.map(BacklogKind::of) == Some(walk)
+                && entry.backlog.map(BacklogKind::of) == Some(kind)
             {
                 return Some(uid.clone());
             }
@@ -165,7 +164,6 @@ impl Ledger {
         None
     }
 
-    /// Nothing is owed any more.
     pub(super) fn drop_backlog(&mut self) {
         let backlog_cursors = &mut self.backlog_cursors;
         self.entries.change_all(|_, entry| _ = backlog_cursors.unmark(entry));
@@ -179,7 +177,7 @@ mod tests {
     use super::*;
     use crate::model::digest::{Buckets, Digest};
 
-    const WALKS: [BacklogKind; 2] = [BacklogKind::Backfill, BacklogKind::Rewrite];
+    const KINDS: [BacklogKind; 2] = [BacklogKind::Backfill, BacklogKind::Rewrite];
 
     fn at(secs: usize) -> Moment {
         Moment::from_secs(secs as u64)
@@ -195,8 +193,8 @@ mod tests {
         ledger
     }
 
-    /// A look at everything, after which exactly these are put off.
-    fn look(ledger: &mut Ledger, now: Moment, defer: impl Fn(&Uid) -> bool) {
+    /// A full reconcile that defers exactly these.
+    fn reconcile(ledger: &mut Ledger, now: Moment, defer: impl Fn(&Uid) -> bool) {
         ledger.begin_backlog(now);
         for position in (0..ledger.entry_count()).rev() {
             let Some((uid, _)) = ledger.entry_at(position).map(|(uid, entry)| (uid.clone(), entry)) else {
@@ -227,7 +225,7 @@ mod tests {
                 match rng.u8(..40) {
                     0 => {
                         let of = rng.u16(1..4);
-                        look(&mut ledger, at(step), |uid| Buckets::prefix(&uid.text()).is_multiple_of(of));
+                        reconcile(&mut ledger, at(step), |uid| Buckets::prefix(&uid.text()).is_multiple_of(of));
                         let now = (0..ledger.entry_count()).filter_map(|position| ledger.entry_at(position));
                         let now = now.filter_map(|(uid, entry)| Some((uid.clone(), BacklogKind::of(entry.backlog?))));
                         waits = now.collect();
@@ -246,13 +244,13 @@ mod tests {
                         waits.remove(&uid);
                     }
                     20..30 => {
-                        let walk = WALKS[rng.usize(..2)];
-                        match ledger.next_in_backlog(walk) {
+                        let kind = KINDS[rng.usize(..2)];
+                        match ledger.next_in_backlog(kind) {
                             Some(uid) => {
-                                assert_eq!(waits.remove(&uid), Some(walk), "seed {seed}");
+                                assert_eq!(waits.remove(&uid), Some(kind), "seed {seed}");
                                 assert!(ledger.clear_mark(&uid), "seed {seed}");
                             }
-                            None => assert!(waits.values().all(|other| *other != walk), "seed {seed}"),
+                            None => assert!(waits.values().all(|other| *other != kind), "seed {seed}"),
                         }
                     }
                     30..34 => {
@@ -266,9 +264,9 @@ mod tests {
                     }
                     _ => {}
                 }
-                for walk in WALKS {
-                    let left = waits.values().filter(|other| **other == walk).count();
-                    assert_eq!(ledger.backlog_of(walk), left, "seed {seed}, step {step}");
+                for kind in KINDS {
+                    let left = waits.values().filter(|other| **other == kind).count();
+                    assert_eq!(ledger.backlog_of(kind), left, "seed {seed}, step {step}");
                 }
                 let marks =
                     (0..ledger.entry_count()).filter_map(|n| ledger.entry_at(n)).filter(|(_, b)| b.is_deferred());
@@ -283,16 +281,16 @@ mod tests {
         let mut ledger = seeded();
         (0..3).for_each(|n| set_known(&mut ledger, &uid(n), n));
         assert_eq!(ledger.backlog_since(), None);
-        look(&mut ledger, at(10), |_| true);
-        look(&mut ledger, at(20), |_| true);
+        reconcile(&mut ledger, at(10), |_| true);
+        reconcile(&mut ledger, at(20), |_| true);
         assert_eq!((ledger.backlog_since(), ledger.backlog_uncertain()), (Some(at(10)), 1));
         assert_eq!(ledger.mark_pending(&uid(0), at(30)).since(), at(10));
-        assert_eq!(ledger.mark_pending(&uid(7), at(30)).since(), at(30), "of which the look knew nothing");
+        assert_eq!(ledger.mark_pending(&uid(7), at(30)).since(), at(30), "it was not in the backlog");
         assert_eq!((ledger.backlog(), ledger.pending_count()), (2, 4));
-        look(&mut ledger, at(40), |_| false);
+        reconcile(&mut ledger, at(40), |_| false);
         assert_eq!((ledger.backlog(), ledger.backlog_since()), (0, None));
-        look(&mut ledger, at(50), |_| true);
-        assert_eq!(ledger.backlog_since(), Some(at(50)), "what waited before is done");
+        reconcile(&mut ledger, at(50), |_| true);
+        assert_eq!(ledger.backlog_since(), Some(at(50)), "the earlier backlog is done");
     }
 
     #[test]
@@ -308,15 +306,11 @@ mod tests {
         defer(&mut ledger, 3, at(30));
         defer(&mut ledger, 3, at(31));
         for n in [3, 1] {
-            assert_eq!(
-                ledger.next_in_backlog(BacklogKind::Backfill),
-                Some(uid(n)),
-                "above and below where the walk was"
-            );
+            assert_eq!(ledger.next_in_backlog(BacklogKind::Backfill), Some(uid(n)), "above and below the cursor");
             ledger.clear_mark(&uid(n));
         }
         defer(&mut ledger, 0, at(40));
-        assert_eq!(ledger.backlog_since(), Some(at(40)), "what waited before is done");
+        assert_eq!(ledger.backlog_since(), Some(at(40)), "the earlier backlog is done");
     }
 
     #[test]
@@ -326,10 +320,10 @@ mod tests {
             ledger.pod_seen(&uid(n), 0, at(1));
             set_known(&mut ledger, &uid(n), n);
         }
-        look(&mut ledger, at(1), |_| true);
+        reconcile(&mut ledger, at(1), |_| true);
         assert_eq!(ledger.pending_count(), 3);
         ledger.step_down(10);
         assert_eq!((ledger.pending_count(), ledger.entry_count()), (0, 3));
-        assert_eq!(WALKS.map(|walk| ledger.next_in_backlog(walk)), [None, None]);
+        assert_eq!(KINDS.map(|kind| ledger.next_in_backlog(kind)), [None, None]);
     }
 }

@@ -1,4 +1,4 @@
-//! What is believed of one id, in as few bytes as it takes: there is one for every pod.
+//! A ledger entry: what the registry is believed to hold for one UID. There is one per pod, so it is small.
 
 use super::backlog::BacklogMark;
 use crate::model::{
@@ -8,18 +8,18 @@ use crate::model::{
     uid_map::UidMap,
 };
 
-/// What the registry is believed to hold of one id.
+/// What the registry is believed to hold for one UID. The states are drawn in [`super`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Known {
-    /// Not read yet: it may hold anything.
+    /// The inventory was not read yet.
     Unknown,
-    /// Being read, on the supposition that it holds this, which a bucket's digest will confirm or refute.
+    /// The reading under way assumes this record; the digest of its bucket will confirm or refute it.
     Assumed(Fingerprint),
-    /// It holds nothing.
+    /// The registry holds no record.
     Absent,
-    /// It holds the record with this fingerprint.
+    /// The registry holds the record with this fingerprint.
     Registered(Fingerprint),
-    /// It may hold anything, as an answer was lost or could not be trusted.
+    /// The registry may hold anything: an answer was lost, or cannot be trusted.
     Uncertain,
 }
 
@@ -29,23 +29,21 @@ impl Known {
     }
 }
 
-/// No watch: the number of one that there cannot be.
+/// Stands for no watch.
 const NO_WATCH: u16 = u16::MAX;
 
-/// The belief about one id.
 #[derive(Clone, Debug)]
 pub struct LedgerEntry {
-    /// What the registry holds.
     pub known: Known,
     last_seen: Option<Moment>,
     watch: u16,
-    /// Which bucket the id belongs to, so that nothing has to be hashed to compare.
+    /// The first bits of sha256(UID), stored so that a comparison does not hash every UID.
     prefix: u16,
-    /// While the inventory is read: that an operation on the id was sent or settled since that began,
+    /// An operation on the UID was sent or answered since the reading of the inventory began.
     pub(super) touched: bool,
-    /// and that the registry named it.
+    /// The registry named the UID in the reading.
     pub(super) named: bool,
-    /// What is owed and waits for the walk to come to it.
+    /// The pending change in the backlog.
     pub(super) backlog: Option<BacklogMark>,
 }
 
@@ -62,39 +60,37 @@ impl LedgerEntry {
         }
     }
 
-    /// When there was last evidence that the pod exists: absence counts only in a list begun later.
+    /// When the pod was last seen. It is absent only from a list that began later.
     pub fn last_seen(&self) -> Option<Moment> {
         self.last_seen
     }
 
-    /// Which watch showed the pod; none for an id that only the registry named. Nor for a watch beyond the 65,535th:
-    /// then every watch has to show an absence, which is the more cautious way.
+    /// The watch that showed the pod. `None` if only the registry named the UID, and for watches beyond the 65,535th:
+    /// then the pod has to be absent from every watch, which is the cautious way.
     pub fn watch(&self) -> Option<usize> {
         (self.watch != NO_WATCH).then_some(usize::from(self.watch))
     }
 
-    /// Whether a put is owed that waits for the walk.
+    /// Whether a put waits in the backlog.
     pub fn is_deferred(&self) -> bool {
         self.backlog.is_some()
     }
 
-    /// The bucket that the id belongs to.
     pub(super) fn bucket(&self, division: Buckets) -> usize {
         division.of_prefix(self.prefix)
     }
 
-    /// There was evidence that the pod exists.
+    /// The pod was seen.
     pub(super) fn see(&mut self, at: Moment) {
         self.last_seen = self.last_seen.max(Some(at));
     }
 
-    /// A watch showed the pod.
     pub(super) fn set_watch(&mut self, watch: usize) {
         self.watch = u16::try_from(watch).unwrap_or(NO_WATCH);
     }
 }
 
-/// The beliefs, and how many records the registry may hold according to them.
+/// All entries, and how many records the registry may hold according to them.
 #[derive(Debug, Default)]
 pub(super) struct LedgerEntries {
     map: UidMap<LedgerEntry>,
@@ -114,12 +110,12 @@ impl LedgerEntries {
         self.map.get(uid)
     }
 
-    /// The belief at a position of the map, as [`UidMap`] tells of positions.
+    /// The entry at a [position](UidMap).
     pub(super) fn at(&self, position: usize) -> Option<(&Uid, &LedgerEntry)> {
         self.map.at(position)
     }
 
-    /// Changes a belief, which begins with this knowledge if there is none.
+    /// Changes an entry. A new one begins with `begin`.
     pub(super) fn change<T>(&mut self, uid: &Uid, begin: Known, change: impl FnOnce(&mut LedgerEntry) -> T) -> T {
         let mut new = false;
         let entry = self.map.get_or_insert_with(uid, || {
@@ -136,12 +132,10 @@ impl LedgerEntries {
         self.map.position_of(uid)
     }
 
-    /// Changes a belief, if there is one.
     pub(super) fn change_existing<T>(&mut self, uid: &Uid, change: impl FnOnce(&mut LedgerEntry) -> T) -> Option<T> {
         self.change_at(self.position_of(uid)?, change)
     }
 
-    /// Changes the belief at a position.
     pub(super) fn change_at<T>(&mut self, position: usize, change: impl FnOnce(&mut LedgerEntry) -> T) -> Option<T> {
         let (_, entry) = self.map.at_mut(position)?;
         let before = entry.known.is_owned();
@@ -150,7 +144,6 @@ impl LedgerEntries {
         Some(result)
     }
 
-    /// Changes every belief.
     pub(super) fn change_all(&mut self, mut change: impl FnMut(&Uid, &mut LedgerEntry)) {
         for (uid, entry) in self.map.iter_mut() {
             let before = entry.known.is_owned();
@@ -159,7 +152,6 @@ impl LedgerEntries {
         }
     }
 
-    /// Keeps only some of them.
     pub(super) fn retain(&mut self, keep: impl Fn(&Uid, &LedgerEntry) -> bool) {
         let owned = &mut self.owned;
         self.map.retain(|uid, entry| {
@@ -186,7 +178,7 @@ mod tests {
 
     #[test]
     fn ledger_entry_takes_32_bytes() {
-        // The documented memory per pod counts on this size.
+        // The documented memory per pod includes this size.
         assert_eq!((size_of::<Known>(), size_of::<LedgerEntry>()), (17, 32));
     }
 

@@ -1,112 +1,136 @@
-//! The ledger: what the registry is believed to hold, and what is owed to it.
+//! The ledger: what the registry is believed to hold, and what is pending.
 //!
-//! An id is owed while the registry may hold something else than is desired. What is owed leaves the ledger only by an
-//! acknowledgement: no count, size or age ever drops it. What is not owed costs a belief and nothing else, so that
-//! memory is bounded by living pods and ids that the registry may hold.
+//! There is one small [`LedgerEntry`] per pod and per record that the registry may hold. Its state is [`Known`]; it
+//! begins as unknown, or as absent once the inventory was read:
 //!
-//! There may be a million beliefs, and [`LedgerEntry`] is as small as can be. There is little work at a time, but for what
-//! changes during an outage; what a look at everything finds to be owed waits in the [`BacklogMark`], which is a mark on a
-//! belief.
+//! ```text
+//!                   a reading begins
+//!        unknown <--------------------> assumed
+//!         |   |                            |
+//!         |   | the inventory names it     | its bucket is equal
+//!         |   +--------------+-------------+
+//!         |                  v
+//!         |              registered <-------------------+
+//!         | the inventory    | deleted, or the          | put
+//!         | lacks it         v inventory lacks it       |
+//!         +--------------> absent ----------------------+
+//!
+//!        any state  -- an answer is lost, or a reading does not reach it --> uncertain
+//!        uncertain  -- a request is acknowledged, or a reading tells ------> registered, absent
+//!        any state  -- this process leads no more -------------------------> unknown
+//! ```
+//!
+//! A record is pending while it differs from the desired one and the registry has not acknowledged the change. No
+//! count, size or age drops it. The state of its requests is in [`Pending`]:
+//!
+//! ```text
+//!           event                    sent                  acknowledged
+//!  nothing -------------> pending ---------> in flight -------------------> nothing, or pending if it
+//!     | full               ^   ^               |    |                       changed while in flight
+//!     | reconcile    turn  |   | backoff ends  |    |
+//!     +----> backlog ------+   +--- waiting <--+    +--> parked
+//!                                    failed, or an       rejected; the next resync or another record
+//!                                    answer was lost     makes it pending again
+//! ```
+//!
+//! The backlog is a mark on an entry, because a full reconcile may find a million pending records; see [`backlog`].
 
 pub mod backlog;
 pub mod entry;
 pub mod pending;
 pub mod reading;
+mod recent_deletions;
 
 use std::time::Duration;
 
-use super::{decide::Removal, outcome::Verdict, recent_deletions::RecentDeletions, retry};
+use super::{
+    deletion::{Deletion, Removal},
+    outcome::Verdict,
+    retry,
+};
 use crate::model::{moment::Moment, uid::Uid, uid_map::UidMap};
 
-use entry::{Known, LedgerEntry};
-
-use pending::{Applied, AttemptKind, Attempts, Blame, Deletion, InFlight, Isolation, Pending, Settled};
-
 use backlog::BacklogCursors;
-use entry::LedgerEntries;
+use entry::{Known, LedgerEntries, LedgerEntry};
+use pending::{Applied, AttemptKind, Attempts, Blame, InFlight, Isolation, Pending, Settled};
 use reading::InventoryReading;
+use recent_deletions::RecentDeletions;
 
-/// After this many failures in a row, a record counts as one that always fails.
+/// A record that failed this often in a row counts as one that always fails.
 const PERSISTENT_AFTER: u32 = 2;
-/// Parts that a batch is divided into when it fails as a whole and may have been applied: the more there are, the fewer
-/// records are sent again to find the one that is to blame.
+/// A batch that failed as a whole and may have been applied is divided into this many parts. More parts mean fewer
+/// retries until the record at fault is found.
 const PARTS: usize = 8;
 
-/// The longest backoff of a record for which the registry asked to wait, unless it asked for longer.
-const TOLD_BACKOFF_MAX: Duration = Duration::from_secs(10);
+/// The maximum backoff of a record for which the registry asked to wait, unless it asked for longer.
+const ASKED_BACKOFF_MAX: Duration = Duration::from_secs(10);
 
-/// Beliefs and work, by pod UID.
+/// Ledger entries and pending changes, by pod UID.
 #[derive(Debug, Default)]
 pub struct Ledger {
     entries: LedgerEntries,
     pending: UidMap<Pending>,
-    /// Whether the registry's inventory was read: from then on, an id without a belief is not there.
+    /// Whether the inventory was read. From then on a UID without an entry is absent.
     seeded: bool,
-    /// While the inventory is read: what it may say of the time before.
+    /// The reading of the inventory that is under way.
     reading: Option<InventoryReading>,
-    /// What ended while nothing was said to the registry.
+    /// Deletions that were observed while another replica led.
     recent_deletions: RecentDeletions,
-    /// What is owed and has no work yet.
     backlog_cursors: BacklogCursors,
 }
 
 impl Ledger {
-    /// Whether the registry's inventory was read.
+    /// Whether the inventory of the registry was read.
     pub fn is_seeded(&self) -> bool {
         self.seeded
     }
 
-    /// How many ids the registry may hold.
+    /// The number of records that the registry may hold.
     pub fn owned(&self) -> usize {
         self.entries.owned()
     }
 
-    /// The belief about an id, if there is one.
     pub fn entry(&self, uid: &Uid) -> Option<&LedgerEntry> {
         self.entries.get(uid)
     }
 
-    /// The work on an id, if there is any.
     pub fn pending(&self, uid: &Uid) -> Option<&Pending> {
         self.pending.get(uid)
     }
 
-    /// What the registry is believed to hold of an id.
+    /// What the registry is believed to hold for a UID.
     pub fn known(&self, uid: &Uid) -> Known {
         self.known_by(uid, self.entries.get(uid))
     }
 
-    /// The same, of the id with this belief.
+    /// As [`Self::known`], for a UID whose entry was looked up already.
     pub fn known_by(&self, uid: &Uid, entry: Option<&LedgerEntry>) -> Known {
         entry.map_or_else(|| self.known_without_entry(uid), |entry| entry.known)
     }
 
-    /// What is known of an id without a belief.
     fn known_without_entry(&self, uid: &Uid) -> Known {
         if self.seeded || self.is_settled(uid) { Known::Absent } else { Known::Unknown }
     }
 
-    /// The id and the belief at a position, as [`UidMap`] tells of positions: below [`Self::believed`] there is one at each.
+    /// The entry at a [position](UidMap). There is one at each position below [`Self::entry_count`].
     pub fn entry_at(&self, position: usize) -> Option<(&Uid, &LedgerEntry)> {
         self.entries.at(position)
     }
 
-    /// The position of an id with a belief.
     pub fn position_of(&self, uid: &Uid) -> Option<usize> {
         self.entries.position_of(uid)
     }
 
-    /// How many ids have a belief: what the ledger takes in memory.
+    /// The number of entries.
     pub fn entry_count(&self) -> usize {
         self.entries.len()
     }
 
-    /// Every id with work.
     pub fn all_pending(&self) -> impl Iterator<Item = (&Uid, &Pending)> {
         self.pending.iter()
     }
 
-    /// For how many ids something is owed, with work or in the backlog.
+    /// The number of pending changes, including the backlog.
     pub fn pending_count(&self) -> usize {
         self.pending.len() + self.backlog()
     }
@@ -115,7 +139,7 @@ impl Ledger {
         self.entries.change(uid, known, |entry| entry.known = known);
     }
 
-    /// A watch showed the pod at `at`.
+    /// A watch showed the pod.
     pub fn pod_seen(&mut self, uid: &Uid, watch: usize, at: Moment) {
         self.entries.change(uid, self.known_without_entry(uid), |entry| {
             entry.see(at);
@@ -123,25 +147,25 @@ impl Ledger {
         });
         self.recent_deletions.remove(uid);
         if let Some(pending) = self.pending.get_mut(uid) {
-            // It is there after all: whatever said otherwise is void.
+            // The pod exists, so neither a deletion nor a confirmed absence counts any more.
             pending.deletion = None;
-            pending.approved = None;
+            pending.confirmed = None;
         }
     }
 
-    /// Only this watch can show the pod, which none has shown yet.
+    /// Notes the only watch that can show a pod, which only the registry has named so far.
     pub fn set_watch(&mut self, uid: &Uid, watch: usize) {
         self.entries.change_existing(uid, |entry| entry.set_watch(watch));
     }
 
-    /// A watch showed the pod's end.
+    /// A watch reported the deletion of the pod.
     pub fn deleted(&mut self, uid: &Uid, why: Deletion, now: Moment) {
         self.entries.change(uid, self.known_without_entry(uid), |_| ());
         self.mark_pending(uid, now).deletion = Some(why);
     }
 
-    /// A watch showed the pod's end to one who says nothing to the registry. Of those the newest are remembered, so many at
-    /// least and less than twice as many; the inventory tells later which of them the registry still holds.
+    /// A watch reported the deletion of the pod to a standby. The newest deletions are remembered, at least `at_least`
+    /// and fewer than twice as many. A later reading of the inventory tells which of their records still exist.
     pub fn remember_deletion(&mut self, uid: &Uid, why: Deletion, at_least: usize) {
         match self.pending.get_mut(uid) {
             Some(pending) if pending.attempts().in_flight.is_some() => pending.deletion = Some(why),
@@ -152,13 +176,13 @@ impl Ledger {
         }
     }
 
-    /// How many ends are remembered.
     pub fn remembered_deletions(&self) -> usize {
         self.recent_deletions.len()
     }
 
-    /// Another writes from now on, so that nothing is known of the registry any more. What is known of pods stays; what was
-    /// owed is the other's to find, and watched ends are remembered, as in [`Self::remember_deletion`].
+    /// Another replica leads from now on, so nothing is known about the registry any more. Entries of pods stay;
+    /// pending changes are dropped, because the new leader finds them itself; observed deletions are remembered as in
+    /// [`Self::remember_deletion`].
     pub fn step_down(&mut self, at_least: usize) {
         self.seeded = false;
         self.drop_backlog();
@@ -173,35 +197,35 @@ impl Ledger {
         entries.change_all(|_, entry| entry.known = Known::Unknown);
     }
 
-    /// The deletion of an absent id was confirmed.
-    pub fn approve(&mut self, uid: &Uid, removal: Removal, now: Moment) {
-        self.mark_pending(uid, now).approved = Some(removal);
+    /// The absence guard confirmed that the pod is absent.
+    pub fn confirm(&mut self, uid: &Uid, removal: Removal, now: Moment) {
+        self.mark_pending(uid, now).confirmed = Some(removal);
     }
 
-    /// No confirmation counts any more, as another writer may be alive.
-    pub fn withdraw_approvals(&mut self) {
-        self.pending.iter_mut().for_each(|(_, pending)| pending.approved = None);
+    /// Drops all confirmations, because another writer may be alive.
+    pub fn withdraw_confirmations(&mut self) {
+        self.pending.iter_mut().for_each(|(_, pending)| pending.confirmed = None);
     }
 
-    /// Something is owed for the id, since `now` if it was not before.
+    /// Makes a UID pending since `now`, unless it is pending or in the backlog since an earlier time.
     pub fn mark_pending(&mut self, uid: &Uid, now: Moment) -> &mut Pending {
         let found = self.backlog_since().unwrap_or(now);
         let since = if self.clear_mark(uid) { found } else { now };
         self.pending.get_or_insert_with(uid, || Pending::pending_since(since))
     }
 
-    /// Something changed while a request was in flight.
+    /// The pod changed while a request is in flight.
     pub fn changed_in_flight(&mut self, uid: &Uid, now: Moment) {
         self.mark_pending(uid, now).attempts_mut().again.get_or_insert(now);
     }
 
-    /// Nothing is owed for the id.
+    /// Nothing is pending for the UID any more.
     pub fn clear_pending(&mut self, uid: &Uid) {
         self.clear_mark(uid);
         self.pending.remove(uid);
     }
 
-    /// The pod is gone and the registry does not hold it: nothing about it is kept.
+    /// Drops everything about a UID that neither the cluster nor the registry has.
     pub fn forget(&mut self, uid: &Uid) {
         self.clear_pending(uid);
         self.entries.remove(uid);
@@ -210,7 +234,7 @@ impl Ledger {
         }
     }
 
-    /// A request for the id was sent.
+    /// A request for the UID was sent.
     pub fn begin(&mut self, uid: &Uid, in_flight: InFlight, now: Moment) {
         self.entries.change(uid, self.known_without_entry(uid), |entry| entry.touched = true);
         let attempt = self.attempt(uid, in_flight.result);
@@ -221,7 +245,7 @@ impl Ledger {
         attempts.parked = attempts.parked.filter(|rejected| in_flight.result == Known::Registered(*rejected));
     }
 
-    /// What kind of attempt a request with this result would be. Whatever has changed since the last one is a first try.
+    /// The kind of attempt that a request with this result would be. A changed record makes it a first attempt.
     pub fn attempt(&self, uid: &Uid, result: Known) -> AttemptKind {
         let Some(attempts) = self.pending.get(uid).map(Pending::attempts) else { return AttemptKind::First };
         match attempts {
@@ -235,13 +259,13 @@ impl Ledger {
         }
     }
 
-    /// Whether the registry's state of an id is uncertain although the id was sent again by itself.
+    /// Whether the entry is uncertain although the record was sent again in a request of its own.
     pub fn stays_uncertain(&self, uid: &Uid) -> bool {
         let failures = self.pending.get(uid).map_or(0, |pending| pending.attempts().failures);
         failures > PERSISTENT_AFTER && self.known(uid) == Known::Uncertain
     }
 
-    /// The registry judged the operation that was in flight.
+    /// The registry answered the operation that was in flight.
     pub fn settle(&mut self, uid: &Uid, verdict: Verdict, now: Moment, random: u64) -> Settled {
         let Some(in_flight) = self.take_in_flight(uid) else { return Settled::Again };
         let (known, settled) = match verdict {
@@ -254,7 +278,7 @@ impl Ledger {
                 });
                 (known, Settled::Superseded(current.map(|c| c.version)))
             }
-            // Something with a higher version removed it: a pod that is gone is gone there too.
+            // A delete with a higher version was applied, so the registry holds nothing.
             Verdict::Tombstoned { current } => (Known::Absent, Settled::Superseded(current.map(|c| c.version))),
             Verdict::Retry { after, .. } => {
                 self.delay(uid, now, random, after);
@@ -282,7 +306,7 @@ impl Ledger {
         settled
     }
 
-    /// The whole request failed. A record that may be to blame goes into smaller batches, and waits once it was alone.
+    /// The whole request failed. A record that may be at fault goes into smaller batches, and waits once it was alone.
     pub fn fail(&mut self, uid: &Uid, applied: Applied, blame: Blame, now: Moment, random: u64) {
         let Some(in_flight) = self.take_in_flight(uid) else { return };
         if applied != Applied::No {
@@ -290,7 +314,7 @@ impl Ledger {
         }
         match applied {
             Applied::No => {}
-            // The next request is a first try, though this one may still arrive.
+            // The next request is a first attempt, although this one may still arrive.
             Applied::Hardly => self.mark_pending(uid, now).attempts_mut().mixed = true,
             Applied::Maybe => self.mark_pending(uid, now).attempts_mut().tried = Some(in_flight.result),
         }
@@ -317,12 +341,13 @@ impl Ledger {
         attempts.failures = attempts.failures.saturating_add(1);
         let asked_until = now + after.unwrap_or_default();
         let own = retry::key_backoff(attempts.failures, random);
-        // The registry knows when it is well again: growing far beyond its own wait would only be late.
-        let own = if after.is_some() { own.min(TOLD_BACKOFF_MAX) } else { own };
+        // The registry says when it works again; a much longer backoff would only add delay.
+        let own = if after.is_some() { own.min(ASKED_BACKOFF_MAX) } else { own };
         (attempts.asked_until, attempts.not_before) = (Some(asked_until), Some(asked_until.max(now + own)));
     }
 
-    /// The registry is well again: what failed while it was not waits no longer than it was told to. Says which ids.
+    /// The registry works again: backoffs end, except for the time that the registry asked for. Returns the UIDs that
+    /// changed.
     pub fn end_backoffs(&mut self, now: Moment) -> Vec<Uid> {
         self.change_attempts(|attempts| {
             let waits = attempts.not_before > attempts.asked_until.max(Some(now));
@@ -333,7 +358,7 @@ impl Ledger {
         })
     }
 
-    /// Rejected records are tried once more.
+    /// Rejected records are tried once more. Returns their UIDs.
     pub fn unpark(&mut self) -> Vec<Uid> {
         self.change_attempts(|attempts| {
             let parked = attempts.parked.is_some() && !attempts.unparked;
@@ -342,7 +367,7 @@ impl Ledger {
         })
     }
 
-    /// Changes what came of requests, and says of which ids it did.
+    /// Changes the attempts of every pending UID, and returns those for which `change` is true.
     fn change_attempts(&mut self, change: impl Fn(&mut Attempts) -> bool) -> Vec<Uid> {
         let tried = self.pending.iter_mut().filter_map(|(uid, pending)| Some((uid, pending.attempts.as_mut()?)));
         tried.filter_map(|(uid, attempts)| change(attempts).then(|| uid.clone())).collect()

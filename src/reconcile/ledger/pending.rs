@@ -1,79 +1,74 @@
-//! What is owed for one id, and what came of the requests about it.
+//! A pending change of one UID, and the state of its requests. The states are drawn in [`super`].
 
 use std::num::NonZeroUsize;
 
 use super::entry::Known;
 use crate::{
     model::{digest::Fingerprint, ids::Version, moment::Moment},
-    reconcile::{decide::Removal, outcome::OperationKind},
+    reconcile::{
+        deletion::{Deletion, Removal},
+        outcome::OperationKind,
+    },
 };
 
-/// Why a pod ended, as its watch told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Deletion {
-    /// The object is gone.
-    Deleted,
-    /// It is gone or no longer selected: with a selector set, an event cannot tell.
-    DeletedOrLeftRule,
-}
-
-/// What kind of attempt a request is. Each kind has its own limits, see [`crate::reconcile::retry_budget`].
+/// What kind of attempt a request is. [`crate::reconcile::retry_budget`] limits each kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum AttemptKind {
-    /// What it brings about was not sent before, or was certainly not applied.
+    /// Nothing with the same result was sent before, or it was certainly not applied.
     #[default]
     First,
-    /// The same was sent before and may have been applied.
+    /// A request with the same result was sent before and may have been applied.
     Retry,
-    /// The same, and it failed by itself more than once.
+    /// A retry that failed more than once in a request of its own.
     Persistent,
-    /// The registry rejected this very record, and a resync has come since.
+    /// The registry rejected this record, and a resync has happened since.
     Rejected,
 }
 
 /// Whether a failed request may have been applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Applied {
-    /// Certainly not: sending it again is a first try.
+    /// Certainly not, so the next request is a first attempt.
     No,
-    /// Hardly, as the registry or a proxy refused it for now: a first try as well, but what the registry holds is uncertain.
+    /// Hardly: the registry or a proxy refused it for now. The next request is a first attempt, but the entry is
+    /// uncertain.
     Hardly,
-    /// It may have been.
+    /// Possibly.
     Maybe,
 }
 
-/// Whether a record may be to blame for a request that failed as a whole.
+/// Whether a record may be at fault for a request that failed as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Blame {
-    /// No: the registry or the way to it is.
+    /// No: the registry or the network is.
     Elsewhere,
-    /// One of the records of a batch of this size is.
+    /// One record of a batch of this size is.
     OneOf(usize),
-    /// The record is: it was alone in the request.
+    /// The record is, because it was alone in the request.
     Alone,
     /// The record was alone in its batch, and the batch was too large.
     TooLarge,
 }
 
-/// With how many others an id may share a request, after requests with it failed as a whole.
+/// How many records may share a request with this one, after requests with it failed as a whole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Isolation {
-    /// With as many as fit.
     #[default]
     None,
-    /// In a batch of this size at most.
+    /// It goes into a batch of at most this size.
     AtMost(NonZeroUsize),
-    /// With none: it goes as a request of its own.
+    /// It goes in a request of its own.
     Alone,
 }
 
 impl Isolation {
-    /// A part of a batch of this size. In powers of two, so that those of many batches that failed can be gathered into one.
+    /// A part of a batch of this size. The result is a power of two, so that parts of many failed batches can share
+    /// one.
     pub(super) fn part_of(size: usize, parts: usize) -> Self {
         Self::AtMost(NonZeroUsize::new(size.next_power_of_two() / parts).unwrap_or(NonZeroUsize::MIN))
     }
 
-    /// How many items its request may have, of `most`.
+    /// The maximum number of items in its request, up to `most`.
     pub fn limit(self, most: usize) -> usize {
         match self {
             Self::None => most,
@@ -83,56 +78,52 @@ impl Isolation {
     }
 }
 
-/// A request that was sent and not answered.
+/// A request that was sent and not answered yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InFlight {
-    /// What it does.
     pub kind: OperationKind,
-    /// What the registry holds once it is acknowledged.
+    /// What the registry holds once the request is acknowledged.
     pub result: Known,
-    /// Its version.
     pub version: Version,
 }
 
-/// Work on one id: owed, in flight, waiting or parked.
+/// A pending change of one UID.
 ///
-/// An outage can make one of it for every pod: what only a request brings about is kept apart, and only then.
+/// An outage may create one per pod, so the state of its requests is allocated only when there is any.
 #[derive(Clone, Debug)]
 pub struct Pending {
     since: Moment,
-    /// That the pod's end was watched.
+    /// The observed deletion of the pod.
     pub deletion: Option<Deletion>,
-    /// That the deletion of this absent id was confirmed, and what is said of it.
-    pub approved: Option<Removal>,
+    /// The absence guard confirmed that the pod is absent.
+    pub confirmed: Option<Removal>,
     pub(super) attempts: Option<Box<Attempts>>,
 }
 
-/// What came of the requests about an id since the last one that was acknowledged.
+/// The requests for a UID since the last acknowledged one.
 #[derive(Clone, Debug)]
 pub struct Attempts {
-    /// When the first change was seen that came while a request was in flight.
+    /// When the first change came that happened while a request was in flight.
     pub again: Option<Moment>,
-    /// The request under way: at most one.
+    /// At most one request is in flight.
     pub in_flight: Option<InFlight>,
-    /// What the last request was to bring about that may have been applied and was not acknowledged.
+    /// The result of the last request that may have been applied and was not acknowledged.
     pub tried: Option<Known>,
-    /// Requests that were to bring about something else may still arrive.
+    /// Whether requests with other results may still arrive.
     pub mixed: bool,
-    /// The inventory showed that the last request was not applied.
+    /// Whether the inventory showed that the last request was not applied.
     pub not_applied: bool,
-    /// What kind of attempt the request under way is.
+    /// The kind of the request in flight.
     pub attempt: AttemptKind,
-    /// Not to be tried before.
+    /// The next attempt comes no earlier.
     pub not_before: Option<Moment>,
-    /// The part of that which the registry asked for.
+    /// The earliest attempt that the registry asked for. It is part of `not_before`.
     pub asked_until: Option<Moment>,
-    /// Failures in a row.
     pub failures: u32,
-    /// With how many others it may be sent.
     pub isolation: Isolation,
-    /// The record that the registry rejected: it waits for another body or the next resync.
+    /// The record that the registry rejected. It waits for another record or the next resync.
     pub parked: Option<Fingerprint>,
-    /// A resync has come since: the rejected record is tried once more.
+    /// Whether a resync happened since, so that the rejected record is tried once more.
     pub unparked: bool,
 }
 
@@ -157,15 +148,14 @@ impl Attempts {
 
 impl Pending {
     pub(in crate::reconcile) fn pending_since(since: Moment) -> Self {
-        Self { since, deletion: None, approved: None, attempts: None }
+        Self { since, deletion: None, confirmed: None, attempts: None }
     }
 
-    /// When the oldest change that is not acknowledged was seen.
+    /// When the oldest change was seen that is not acknowledged.
     pub fn since(&self) -> Moment {
         self.since
     }
 
-    /// What came of the requests about the id.
     pub fn attempts(&self) -> &Attempts {
         self.attempts.as_deref().unwrap_or(&UNTRIED)
     }
@@ -174,36 +164,36 @@ impl Pending {
         self.attempts.get_or_insert_with(|| Box::new(Attempts::NONE))
     }
 
-    /// Whether a record in the inventory says that the request about it was applied, whatever may still arrive.
+    /// Whether this record in the inventory shows that the last request was applied, and no other request may still
+    /// arrive.
     pub(super) fn is_settled_by(&self, held: Fingerprint) -> bool {
         let attempts = self.attempts();
         attempts.in_flight.is_none() && !attempts.mixed && attempts.tried == Some(Known::Registered(held))
     }
 
-    /// The inventory does not show what the last request was to bring about. The next one is a first try.
+    /// The inventory does not show the result of the last request, so the next one is a first attempt.
     pub(super) fn was_not_applied(&mut self) {
         if let Some(attempts) = self.attempts.as_deref_mut().filter(|attempts| attempts.in_flight.is_none()) {
             attempts.not_applied = true;
         }
     }
 
-    /// A request was acknowledged: what is owed from now on is what has changed since it was sent.
+    /// A request was acknowledged. Only what changed since it was sent is still pending.
     pub(super) fn acknowledged(&mut self, now: Moment) {
         let attempts = self.attempts.take();
         self.since = attempts.and_then(|attempts| attempts.again).unwrap_or(now);
     }
 }
 
-/// What came of an operation's verdict.
+/// The effect of an answer on a pending change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Settled {
-    /// Acknowledged; since when the change had waited.
+    /// The registry acknowledged it. The change was pending since then.
     Acknowledged(Moment),
-    /// To be tried again.
     Again,
-    /// Parked, with the reason.
+    /// The registry rejected the record, for this reason.
     Parked(String),
-    /// The version was too low; the counter has to pass this one.
+    /// The registry holds a higher version. The next version has to be above this one.
     Superseded(Option<Version>),
 }
 
@@ -213,13 +203,13 @@ mod tests {
 
     #[test]
     fn unsent_work_takes_24_bytes() {
-        // The documented memory per pod counts on this size.
+        // The documented memory per pod includes this size.
         assert_eq!(size_of::<Pending>(), 24);
     }
 
     #[test]
     fn rejected_record_takes_few_bytes() {
-        // As 20,000 of them may be parked: the reason is kept by the log alone.
+        // 20,000 of them may be parked, so only the log keeps the reason.
         assert!(size_of::<Attempts>() <= 232, "{}", size_of::<Attempts>());
     }
 }

@@ -1,10 +1,10 @@
-//! Reading the registry's inventory, and comparing it with what is believed.
+//! Reading the registry's inventory and comparing it with the ledger.
 //!
-//! A reading takes its time, and operations go on meanwhile. Of what was sent, settled or forgotten since it began it may
-//! say what is no longer so: that is left aside.
+//! Requests go on during a reading. It may be outdated for records that were sent, answered or forgotten since it
+//! began, so it does not change their entries.
 //!
-//! A reading comes in parts. A bucket that was read to its end, or that equals ours, is settled: from then on an id of it
-//! without a belief is absent, and nothing has to be remembered of what is forgotten there.
+//! A reading comes in parts. A bucket is settled once it was read to its end or equals the ledger's. From then on a UID
+//! of that bucket without an entry is absent.
 
 use super::{
     Ledger,
@@ -17,27 +17,26 @@ use crate::model::{
     uid_map::UidMap,
 };
 
-/// How an inventory differed from the belief.
+/// How the inventory differs from the ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Drift {
-    /// We believed the record to be there.
+    /// The ledger has a record that the registry lacks.
     Missing,
-    /// We did not know of it.
+    /// The registry has a record that the ledger lacks.
     Extra,
-    /// We believed it to be another.
+    /// The two have different records.
     Differing,
 }
 
-/// Ids that are remembered as forgotten at most. Once there are as many, an id that the reading names and that has no
-/// belief may be one of those that are not remembered: it is left to the next reading.
+/// The most forgotten UIDs that a reading remembers. Beyond it, every UID without an entry may have been forgotten and
+/// is left to the next reading.
 const FORGOTTEN_MAX: usize = 100_000;
 
-/// A reading that is under way.
 #[derive(Debug, Default)]
 pub(super) struct InventoryReading {
-    /// Ids that were forgotten since it began, of which it may still speak.
+    /// UIDs that were forgotten since the reading began, and which it may still name.
     forgotten: UidMap<()>,
-    /// The buckets that are settled.
+    /// Which buckets are settled.
     settled: Option<(Buckets, Vec<bool>)>,
 }
 
@@ -60,8 +59,7 @@ impl InventoryReading {
 }
 
 impl Ledger {
-    /// A reading begins: of what is unread, the registry is supposed to hold what is desired. Nothing was touched or
-    /// forgotten since.
+    /// Begins a reading: assumes that unread entries equal the desired records.
     pub fn assume(&mut self, desired: impl Fn(&Uid, &LedgerEntry) -> Option<Fingerprint>) {
         self.reading = Some(InventoryReading::default());
         self.entries.change_all(|uid, entry| {
@@ -72,7 +70,7 @@ impl Ledger {
         });
     }
 
-    /// The inventory as we believe or suppose it to be: per bucket how many records, and the xor of their fingerprints.
+    /// The number of records per bucket and the xor of their fingerprints, with assumed records.
     pub fn buckets(&self, division: Buckets) -> Vec<(u64, Fingerprint)> {
         let mut buckets = vec![(0, Fingerprint::default()); division.count()];
         for (_, entry) in self.entries.iter() {
@@ -85,7 +83,7 @@ impl Ledger {
         buckets
     }
 
-    /// The registry's bucket equals ours: it holds what was supposed in it, and no other record.
+    /// These buckets equal the ledger's: the registry holds the assumed records in them, and no others.
     pub fn confirm_bucket(&mut self, division: Buckets, matches: impl Fn(usize) -> bool) {
         let (pending, reading) = (&mut self.pending, &self.reading);
         self.entries.change_all(|uid, entry| {
@@ -104,7 +102,7 @@ impl Ledger {
         });
     }
 
-    /// The registry named this id in the reading, which is over `now`.
+    /// The registry named this UID in the reading.
     pub fn inventory_has(&mut self, uid: &Uid, held: Fingerprint, now: Moment) -> Option<Drift> {
         let position = self.entries.position_of(uid);
         let name = |entry: &mut LedgerEntry| {
@@ -117,7 +115,7 @@ impl Ledger {
             return None;
         }
         if let Some(pending) = self.pending.get_mut(uid) {
-            // What was sent last has arrived, and nothing else is under way.
+            // The last request was applied, and no other may still arrive.
             let applied = before.is_some_and(|(known, _)| known == Known::Uncertain) && pending.is_settled_by(held);
             if let Some(position) = position.filter(|_| applied) {
                 self.entries.change_at(position, |entry| entry.known = Known::Registered(held));
@@ -147,12 +145,12 @@ impl Ledger {
         }
     }
 
-    /// Whether the reading that is under way has settled the id's bucket.
+    /// Whether the reading under way has settled the bucket of this UID.
     pub(super) fn is_settled(&self, uid: &Uid) -> bool {
         self.reading.as_ref().is_some_and(|reading| reading.is_settled(uid))
     }
 
-    /// These buckets are settled, although the reading goes on: what it did not say of them is in doubt.
+    /// Settles these buckets while the reading goes on. What it did not say about them is uncertain.
     pub fn settle_buckets(&mut self, division: Buckets, which: impl Fn(usize) -> bool) {
         let Some(reading) = &mut self.reading else { return };
         let (_, settled) = reading.settled.get_or_insert_with(|| (division, vec![false; division.count()]));
@@ -173,8 +171,8 @@ impl Ledger {
         });
     }
 
-    /// The registry named all that it holds, but for the buckets that equal ours: it holds nothing else. Says how many
-    /// records we believed to be there.
+    /// The registry named all its records, except in the buckets that equal the ledger's. Returns how many records of
+    /// the ledger are missing.
     pub fn inventory_lacks_the_others(&mut self, division: Buckets, equal: impl Fn(usize) -> bool) -> usize {
         let (pending, reading, mut missing) = (&mut self.pending, &self.reading, 0);
         self.entries.change_all(|uid, entry| {
@@ -187,7 +185,7 @@ impl Ledger {
                 Some(pending) => {
                     pending.was_not_applied();
                     if is_missing && pending.attempts().in_flight.is_none() {
-                        // What was sent last may still arrive.
+                        // The last request may still arrive.
                         (entry.known, missing) = (Known::Uncertain, missing + 1);
                     }
                 }
@@ -198,12 +196,12 @@ impl Ledger {
         missing
     }
 
-    /// The reading came to nothing more.
+    /// The reading failed.
     pub fn abandon_reading(&mut self) {
         self.reading = None;
     }
 
-    /// The reading is over: what it did not settle is in doubt, and an id without a belief is not there.
+    /// Completes the reading. What it did not settle is uncertain, and a UID without an entry is absent.
     pub fn finish_reading(&mut self) {
         self.seeded = true;
         self.reading = None;
@@ -274,7 +272,7 @@ mod tests {
         assert!(!ledger.is_seeded());
     }
 
-    /// A put of this record that failed, and may have been applied.
+    /// A put that failed and may have been applied.
     fn failed_put(ledger: &mut Ledger, uid: &Uid, n: u8, seq: u64) {
         let result = Known::Registered(held(n));
         let in_flight = InFlight { kind: OperationKind::Put, result, version: Version { epoch: 1, seq } };
@@ -328,7 +326,7 @@ mod tests {
         ledger.assume(|_, _| None);
         ledger.inventory_has(&uid, held(2), NOW);
         assert_eq!(ledger.known(&uid), Known::Uncertain, "the first put may come after the second one");
-        // What was touched since the reading began is left aside.
+        // A reading does not change what was sent since it began.
         let (mut ledger, uid) = seeded_with_failed_put();
         failed_put(&mut ledger, &uid, 1, 2);
         ledger.inventory_has(&uid, held(1), NOW);
@@ -347,7 +345,7 @@ mod tests {
         ids(FORGOTTEN_MAX, 2 * FORGOTTEN_MAX).for_each(|uid| ledger.forget(&uid));
         let kept = ledger.reading.as_ref().map(|reading| reading.forgotten.len());
         assert_eq!(kept, Some(FORGOTTEN_MAX));
-        // It may be one of those that are not remembered.
+        // It may have been forgotten, too.
         ledger.inventory_has(&Uid::from("another"), held(1), NOW);
         assert!(ledger.entry(&Uid::from("another")).is_none());
         ledger.inventory_has(&stranger, held(2), NOW);

@@ -1,15 +1,6 @@
-//! The ledger by value: what is owed stays owed until it is acknowledged.
+//! The ledger: a pending change stays until it is acknowledged.
 
 use super::*;
-use crate::reconcile::ledger::entry::Known;
-use crate::reconcile::ledger::entry::LedgerEntry;
-use crate::reconcile::ledger::pending::Applied;
-use crate::reconcile::ledger::pending::AttemptKind;
-use crate::reconcile::ledger::pending::Blame;
-use crate::reconcile::ledger::pending::Deletion;
-use crate::reconcile::ledger::pending::InFlight;
-use crate::reconcile::ledger::pending::Isolation;
-use crate::reconcile::ledger::pending::Settled;
 use crate::reconcile::ledger::reading::Drift;
 use crate::{
     model::{
@@ -97,11 +88,11 @@ fn lost_answer_makes_an_entry_uncertain() {
     assert_eq!(
         (pending.attempts().isolation, pending.attempts().not_before),
         (Isolation::part_of(64, 1), None),
-        "with others in the batch it goes again at once, in a smaller one"
+        "in a batch with others it is sent again at once, in a smaller batch"
     );
     ledger.begin(&uid, put(1, 3), at(5));
     ledger.fail(&uid, Applied::Maybe, Blame::Alone, at(6), 0);
-    assert!(ledger.pending(&uid).unwrap().attempts().not_before > Some(at(6)), "alone it is to blame and waits");
+    assert!(ledger.pending(&uid).unwrap().attempts().not_before > Some(at(6)), "alone it is at fault and waits");
 }
 
 #[test]
@@ -132,7 +123,7 @@ fn matching_bucket_confirms_only_assumed_records() {
     ledger.confirm_bucket(Buckets::One, |_| true);
     ledger.finish_reading();
     assert_eq!(ledger.known(&"a".into()), Known::Registered(digest(1)));
-    assert_eq!(ledger.known(&"b".into()), Known::Absent, "the registry's bucket has no room for it");
+    assert_eq!(ledger.known(&"b".into()), Known::Absent, "the registry's bucket does not hold it");
 }
 
 #[test]
@@ -199,7 +190,7 @@ fn new_reading_forgets_the_abandoned_one() {
     ledger.abandon_reading();
     ledger.assume(|_, _| None);
     let drift = [&sent, &gone].map(|uid| ledger.inventory_has(uid, digest(3), at(4)));
-    assert_eq!(drift, [Some(Drift::Differing), Some(Drift::Extra)], "all that was before it is in what it tells");
+    assert_eq!(drift, [Some(Drift::Differing), Some(Drift::Extra)], "the changes were before this reading");
 }
 
 #[test]
@@ -218,10 +209,10 @@ fn reading_ignores_records_deleted_since_it_began() {
 fn pod_event_cancels_deletion_and_approval() {
     let (mut ledger, uid) = (seeded(), Uid::from("a"));
     ledger.deleted(&uid, Deletion::DeletedOrLeftRule, at(1));
-    ledger.approve(&uid, Removal::Inferred, at(1));
+    ledger.confirm(&uid, Removal::Inferred, at(1));
     ledger.pod_seen(&uid, 0, at(2));
     let pending = ledger.pending(&uid).unwrap();
-    assert_eq!((pending.deletion, pending.approved), (None, None));
+    assert_eq!((pending.deletion, pending.confirmed), (None, None));
 }
 
 #[test]
@@ -234,7 +225,7 @@ fn parked_records_are_retried_when_unparked() {
     assert_eq!(ledger.unpark().as_slice(), std::slice::from_ref(&uid));
     assert_eq!(ledger.unpark(), [], "once");
     let kinds = [1, 2].map(|n| ledger.attempt(&uid, put(n, 2).result));
-    assert_eq!(kinds, [AttemptKind::Rejected, AttemptKind::First], "another body is another matter");
+    assert_eq!(kinds, [AttemptKind::Rejected, AttemptKind::First], "another record is a first attempt");
     ledger.begin(&uid, put(1, 2), at(3));
     ledger.settle(&uid, Verdict::Rejected { cause: "schema".into() }, at(4), 0);
     assert_eq!(ledger.unpark().len(), 1, "until the next resync");
@@ -263,9 +254,9 @@ fn observed_deletions_are_remembered_within_bounds() {
     assert_eq!(
         (deletion("990"), deletion("991")),
         (Some(Deletion::Deleted), None),
-        "what the registry does not hold is not owed"
+        "a deletion is pending only if the registry holds the record"
     );
-    assert_eq!((deletion("950"), deletion("500")), (None, None), "one came back, one was dropped: its absence tells");
+    assert_eq!((deletion("950"), deletion("500")), (None, None), "one came back, one was dropped");
     assert_eq!(ledger.entry(&"500".into()).map(|entry| entry.known), Some(Known::Registered(digest(1))));
     assert_eq!((ledger.remembered_deletions(), ledger.owned()), (0, 3));
 }
@@ -293,7 +284,7 @@ fn stepping_down_abandons_requests_in_flight() {
     ledger.pod_seen(&uid, 0, at(1));
     ledger.begin(&uid, put(1, 1), at(1));
     ledger.step_down(100);
-    assert!(ledger.pending(&uid).is_none(), "nobody waits for the answer");
+    assert!(ledger.pending(&uid).is_none(), "the answer is ignored");
     assert_eq!(ledger.settle(&uid, Verdict::Done, at(6), 0), Settled::Again);
     assert_eq!((ledger.known(&uid), ledger.pending_count()), (Known::Unknown, 0));
 }
@@ -304,17 +295,17 @@ fn unchanged_second_try_is_a_retry() {
     let (mut ledger, uid) = (seeded(), Uid::from("a"));
     let lost = |ledger: &mut Ledger, in_flight, secs| {
         ledger.begin(&uid, in_flight, at(secs));
-        let repeats = ledger.pending(&uid).unwrap().attempts().attempt == AttemptKind::Retry;
+        let retries = ledger.pending(&uid).unwrap().attempts().attempt == AttemptKind::Retry;
         ledger.fail(&uid, Applied::Maybe, Blame::Elsewhere, at(secs), 0);
-        repeats
+        retries
     };
     let delete = InFlight { kind: OperationKind::Delete, result: Known::Absent, ..put(0, 9) };
     let attempts = [put(1, 1), put(1, 2), put(2, 3), put(2, 4), delete, delete, put(2, 10)];
-    let repeats: Vec<bool> = (1..).zip(attempts).map(|(secs, in_flight)| lost(&mut ledger, in_flight, secs)).collect();
-    assert_eq!(repeats, [false, true, false, true, false, true, false]);
+    let retries: Vec<bool> = (1..).zip(attempts).map(|(secs, in_flight)| lost(&mut ledger, in_flight, secs)).collect();
+    assert_eq!(retries, [false, true, false, true, false, true, false]);
     ledger.begin(&uid, put(2, 11), at(20));
     ledger.settle(&uid, Verdict::Done, at(21), 0);
-    assert_eq!(ledger.attempt(&uid, put(2, 11).result), AttemptKind::First, "what was acknowledged is no longer tried");
+    assert_eq!(ledger.attempt(&uid, put(2, 11).result), AttemptKind::First, "an acknowledged record is not retried");
 }
 
 #[test]
@@ -382,7 +373,7 @@ fn recovery_shortens_backoff_but_not_retry_after() {
 
 #[test]
 fn short_retry_after_limits_backoff_to_ten_seconds() {
-    // A longer retry-after is obeyed exactly.
+    // A longer Retry-After is obeyed exactly.
     for (after, within) in [(Some(1), 10), (Some(30), 30), (None, 60)] {
         let after = after.map(Duration::from_secs);
         let (mut ledger, uid) = (seeded(), Uid::from("a"));

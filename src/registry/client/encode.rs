@@ -11,7 +11,7 @@ use crate::{
         ids::Version,
         pod::{Pod, RecordContent},
     },
-    reconcile::{decide::Removal, ledger::pending::Deletion},
+    reconcile::deletion::{Deletion, Removal},
     registry::{Encoded, EncodedBody},
 };
 

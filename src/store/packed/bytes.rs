@@ -1,7 +1,7 @@
-//! Numbers, texts and parts of texts as bytes, and their reader.
+//! Numbers and texts as bytes, and their reader.
 //!
-//! The bytes are our own and never leave the process. A reader that comes to their end gives zeros and empty texts from
-//! there on: reading then needs no error that nobody could mend, and cannot panic.
+//! The bytes never leave the process. A reader returns zeros and empty texts after their end, so reading cannot fail or
+//! panic.
 
 use std::{borrow::Cow, fmt::Write};
 
@@ -9,10 +9,9 @@ use uuid::{Uuid, fmt::Hyphenated};
 
 use crate::model::uid::canonical_uuid;
 
-/// What a letter of [`TextWriter`] holds of a number, in bits; one bit more says that another follows.
+/// Bits of a number per character in [`TextWriter`]; one more bit says that another character follows.
 const PART_BITS: u32 = 6;
 
-/// Bytes that are being written.
 #[derive(Debug, Default)]
 pub(super) struct ByteWriter(pub(super) Vec<u8>);
 
@@ -25,7 +24,7 @@ impl ByteWriter {
         self.0.extend_from_slice(bytes);
     }
 
-    /// A number, seven bits a byte, the lowest first.
+    /// Writes a number with seven bits per byte, the lowest first.
     pub(super) fn number(&mut self, mut number: u64) {
         while number >= 0x80 {
             let [low, ..] = number.to_le_bytes();
@@ -36,17 +35,17 @@ impl ByteWriter {
         self.0.push(low);
     }
 
-    /// A number that is small on either side of zero.
+    /// Writes a number so that it is short if it is near zero on either side.
     pub(super) fn signed(&mut self, number: i64) {
         self.number(((number << 1) ^ (number >> 63)).cast_unsigned());
     }
 
-    /// How many items follow.
+    /// Writes the number of items that follow.
     pub(super) fn count(&mut self, count: usize) {
         self.number(count as u64);
     }
 
-    /// A text, written out. A UUID at its end takes 16 bytes.
+    /// Writes a text in full. A UUID at its end takes 16 bytes.
     pub(super) fn text(&mut self, text: &str) {
         match uuid_at_end(text) {
             Some((head, uuid)) => {
@@ -62,7 +61,6 @@ impl ByteWriter {
     }
 }
 
-/// What is left to read of some bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ByteReader<'a>(pub(super) &'a [u8]);
 
@@ -98,7 +96,7 @@ impl<'a> ByteReader<'a> {
         (number >> 1).cast_signed() ^ -(number & 1).cast_signed()
     }
 
-    /// How many items follow, each of which takes a byte here or more.
+    /// The number of items that follow. Each takes at least one byte, which bounds the result.
     pub(super) fn count(&mut self) -> usize {
         usize::try_from(self.number()).unwrap_or(usize::MAX).min(self.0.len())
     }
@@ -121,14 +119,14 @@ impl<'a> ByteReader<'a> {
     }
 }
 
-/// The UUID that a text ends in, if it is written as usual, and what stands before it.
+/// Splits off a canonical UUID at the end of a text.
 fn uuid_at_end(text: &str) -> Option<(&str, Uuid)> {
     let (head, tail) = text.split_at_checked(text.len().checked_sub(Hyphenated::LENGTH)?)?;
     Some((head, canonical_uuid(tail)?))
 }
 
-/// Several texts and numbers as one text that can be shared. Lengths stand before texts, so that none can be taken for
-/// another, whatever is in them.
+/// Joins texts and numbers into one text, which pods can share. A length precedes each text, so different parts never
+/// join into the same text.
 #[derive(Debug, Default)]
 pub(super) struct TextWriter(pub(super) String);
 
@@ -155,13 +153,12 @@ impl TextWriter {
         self.0.push_str(text.unwrap_or_default());
     }
 
-    /// A text that nothing comes behind.
+    /// Writes a text without its length. Nothing may follow it.
     pub(super) fn last(&mut self, text: &str) {
         self.0.push_str(text);
     }
 }
 
-/// What is left to read of [`TextWriter`].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TextReader<'a>(pub(super) &'a str);
 
@@ -179,7 +176,7 @@ impl<'a> TextReader<'a> {
         number
     }
 
-    /// How many items follow, each of which takes a byte or more.
+    /// The number of items that follow. Each takes at least one byte, which bounds the result.
     pub(super) fn count(&mut self) -> usize {
         self.number().min(self.0.len())
     }
@@ -205,7 +202,7 @@ impl<'a> TextReader<'a> {
     }
 }
 
-/// Whether a value is written exactly like this.
+/// Whether the value formats as exactly this text.
 pub(super) fn is_written(value: impl std::fmt::Display, text: &str) -> bool {
     struct Same<'a>(&'a str);
     impl Write for Same<'_> {

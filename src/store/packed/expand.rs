@@ -1,4 +1,4 @@
-//! From the bytes back to a record.
+//! Expands a packed pod into its record.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::model::record::{
     ClusterName, Container, Lifecycle, Placement, PodName, PodState, Record, Role, TruncatedPart, WorkloadRef,
 };
 
-/// The record of a pod that was read up to its name.
+/// Expands the record of a pod that was read up to its name.
 pub(super) fn record(opened: &mut OpenPod<'_>, uid: &str, name: &str) -> Record {
     let origin = opened.text();
     let mut origin = TextReader(&origin);

@@ -1,15 +1,15 @@
-//! A pod as some hundred bytes: what a controller keeps of each of a million pods.
+//! A packed pod: the compact stored form of a pod, about a hundred bytes, of which a controller may keep a million.
 //!
-//! | file | what it holds |
+//! | file | content |
 //! | --- | --- |
-//! | `names` | [`NameTable`]: the texts that pods share, each kept once and counted |
-//! | `packed` | [`Packed`]: one pod, its layout, and what is read of it without expanding it |
-//! | `pack` | a record on its way into the bytes |
-//! | `expand` | the way back |
-//! | `times` | moments as small numbers |
-//! | `wire` | numbers, texts and parts of texts as bytes, and their reader |
+//! | `pod` | [`Packed`](pod::Packed): the layout of a packed pod, and access without expanding it |
+//! | `names` | [`NameTable`](names::NameTable): texts that pods share, stored once with a reference count |
+//! | `pack` | from a record to bytes |
+//! | `expand` | from bytes to a record |
+//! | `times` | timestamps as small numbers |
+//! | `bytes` | numbers and texts as bytes, and their reader |
 //!
-//! Whatever is packed comes back exactly as it was. What is usual is short; what is unusual is written out.
+//! Every record comes back exactly. Usual values are short; unusual ones are written in full.
 
 mod bytes;
 mod expand;

@@ -1,4 +1,7 @@
-//! The texts that pods share, each kept once and counted.
+//! Texts that pods share, each stored once with a reference count.
+//!
+//! Library interners do not fit: `lasso` releases no single text, and `internment` returns pointers of eight bytes
+//! where a packed pod stores one to three bytes per name.
 
 use std::{
     cmp::Reverse,
@@ -8,16 +11,16 @@ use std::{
 
 use hashbrown::HashTable;
 
-/// Fewest and most places for texts that were met once, powers of two. There are as many as texts are kept, so that a watch
-/// on a small namespace, of which there may be hundreds, takes little.
-const MET: (usize, usize) = (256, 65_536);
-/// Places that a text may take. With a single one, two texts of the same pods that share a place would drive each other out
-/// for ever, and neither would be kept.
+/// Minimum and maximum number of candidates, powers of two. In between it follows the number of texts, so that the
+/// store of a small namespace, of which there may be hundreds, stays small.
+const CANDIDATES: (usize, usize) = (256, 65_536);
+/// Candidates per group. With one, two texts of the same pods with equal hashes would evict each other forever, and
+/// neither would be stored.
 const WAYS: usize = 4;
-/// Rooms smaller than this are not given back: it would not pay.
-const LEAST_ROOM: usize = 64;
+/// Smaller capacities are not shrunk.
+const MIN_CAPACITY: usize = 64;
 
-/// A text in [`NameTable`]. Whoever got one from there owes a [`NameTable::release`].
+/// A reference to a text in [`NameTable`]. Give it back with [`NameTable::release`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NameId(u32);
 
@@ -31,38 +34,38 @@ impl NameId {
     }
 }
 
-/// A mark of the pod that a text is offered for, so that a pod that is seen twice does not pass for two.
+/// A short hash of a pod, so that a pod that is seen twice does not count as two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PodTag(u16);
 
-/// Texts that many share, each with the count of those that hold it. The last one who leaves takes the text away.
+/// Texts with reference counts. Releasing the last reference removes the text.
 ///
-/// An entry costs some eighty bytes, so that a text of one pod alone is cheaper where the pod is. [`NameTable::intern`] keeps a
-/// text at once; [`NameTable::intern_if_shared`] keeps it when it is met in a second pod.
+/// An entry costs some eighty bytes, so a text of a single pod is cheaper within the pod. [`NameTable::intern`] stores
+/// a text at once; [`NameTable::intern_if_shared`] stores it when it is seen in a second pod.
 #[derive(Debug, Default)]
 pub struct NameTable {
     entries: Vec<Entry>,
-    /// Places in `entries`, by the hash of the text there.
+    /// Positions in `entries`, by the hash of the text.
     index: HashTable<u32>,
-    /// Places that are free, the lowest first: low numbers are short, and the end can be given back. One may stand here
-    /// that was given back, so a place counts only if it is there and free.
+    /// Free positions, the lowest first: low numbers are short, and the end of `entries` can be freed. A position may
+    /// be outdated: it counts only if it exists and is free.
     free: BinaryHeap<Reverse<u32>>,
-    /// What was met once: the hash chooses a group of [`WAYS`] places, the newest first, and the oldest leaves. Nothing
-    /// depends on it but memory.
+    /// Texts that were seen once: the hash selects a group of [`WAYS`], newest first, and the oldest is evicted. A lost
+    /// candidate costs only memory.
     candidates: Vec<Candidate>,
     hasher: RandomState,
-    /// Bytes of all texts.
+    /// Total size of all texts in bytes.
     text_bytes: usize,
 }
 
 #[derive(Debug)]
 struct Entry {
     text: Box<str>,
-    /// Who holds it; 0 for a free place.
+    /// The number of references; 0 for a free position.
     count: u32,
 }
 
-/// A text that was met in one pod. Zeros stand for none.
+/// A text that was seen in one pod. Both are zero in an unused place.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Candidate {
     text: u16,
@@ -70,39 +73,37 @@ struct Candidate {
 }
 
 impl NameTable {
-    /// None.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The name of a text, counted once more.
+    /// Adds a reference to a text, and stores it if it is new.
     pub fn intern(&mut self, text: &str) -> NameId {
         let hash = self.hasher.hash_one(text);
         self.held(hash, text).unwrap_or_else(|| self.insert(hash, text))
     }
 
-    /// The name of a text, counted once more, if it is kept or was met in another pod lately. None: the pod is the first
-    /// one with it, and writes it out.
+    /// Adds a reference to a text that is stored or was recently seen in another pod. Returns `None` otherwise: the
+    /// caller then writes the text in full.
     pub fn intern_if_shared(&mut self, text: &str, pod_tag: PodTag) -> Option<NameId> {
         let hash = self.hasher.hash_one(text);
         self.held(hash, text).or_else(|| self.seen_elsewhere(hash, pod_tag).then(|| self.insert(hash, text)))
     }
 
-    /// The mark of a pod.
     pub fn pod_tag(&self, namespace: &str, name: &str) -> PodTag {
         let [low, high, ..] = self.hasher.hash_one((namespace, name)).to_le_bytes();
         PodTag(u16::from_le_bytes([low, high]))
     }
 
-    /// The text of a name; empty for one that was released.
+    /// The text, or an empty one after its release.
     pub fn get(&self, name: NameId) -> &str {
         self.entry(name.0).map_or("", |entry| &entry.text)
     }
 
-    /// Gives a name back. The last one takes the text with it.
+    /// Releases a reference. The last one removes the text.
     pub fn release(&mut self, name: NameId) {
         let Some(entry) = self.entries.get_mut(place(name.0)).filter(|entry| entry.count > 0) else { return };
-        // A count that has no room to grow is never right again: the text stays.
+        // A saturated count is no longer exact, so the text stays.
         if entry.count != u32::MAX {
             entry.count -= 1;
         }
@@ -111,17 +112,15 @@ impl NameTable {
         }
     }
 
-    /// How many texts there are.
     pub fn len(&self) -> usize {
         self.index.len()
     }
 
-    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.index.is_empty()
     }
 
-    /// Bytes of memory that they take, without what the allocator adds.
+    /// The memory in bytes, without what the allocator adds.
     pub fn bytes(&self) -> usize {
         self.text_bytes
             + self.entries.capacity() * size_of::<Entry>()
@@ -134,7 +133,7 @@ impl NameTable {
         self.entries.get(place(number))
     }
 
-    /// The name of a text that is kept, counted once more.
+    /// Adds a reference to a stored text.
     fn held(&mut self, hash: u64, text: &str) -> Option<NameId> {
         let entries = &mut self.entries;
         let number = *self.index.find(hash, |number| entries.get(place(*number)).is_some_and(|e| *e.text == *text))?;
@@ -156,14 +155,13 @@ impl NameTable {
         NameId(number)
     }
 
-    /// The lowest free place, or the one behind the last.
+    /// The lowest free position, or the end.
     fn vacant(&mut self) -> u32 {
         while let Some(Reverse(number)) = self.free.pop() {
             if self.entry(number).is_some_and(|entry| entry.count == 0) {
                 return number;
             }
         }
-        // Memory ends long before numbers do.
         u32::try_from(self.entries.len()).unwrap_or(u32::MAX)
     }
 
@@ -183,9 +181,9 @@ impl NameTable {
         self.shrink();
     }
 
-    /// Gives room back when three quarters of it are empty.
+    /// Frees memory when three quarters of it are unused.
     fn shrink(&mut self) {
-        let spacious = |capacity: usize, len: usize| capacity > LEAST_ROOM && len < capacity / 4;
+        let spacious = |capacity: usize, len: usize| capacity > MIN_CAPACITY && len < capacity / 4;
         if self.is_empty() {
             (self.free, self.candidates) = (BinaryHeap::new(), Vec::new());
         }
@@ -201,11 +199,11 @@ impl NameTable {
         }
     }
 
-    /// Whether a text was met in another pod lately; it is remembered otherwise.
+    /// Whether the text was recently seen in another pod. If it was not seen at all, it becomes a candidate.
     fn seen_elsewhere(&mut self, hash: u64, pod_tag: PodTag) -> bool {
-        let places = self.len().next_power_of_two().clamp(MET.0, MET.1);
+        let places = self.len().next_power_of_two().clamp(CANDIDATES.0, CANDIDATES.1);
         if self.candidates.len() < places {
-            // What was met so far is met once more: that costs a text written out.
+            // Growing drops the candidates. Their texts are written in full once more.
             self.candidates = vec![Candidate::default(); places];
         }
         let [low, high, tag_low, tag_high, ..] = hash.to_le_bytes();
@@ -257,7 +255,7 @@ mod tests {
         assert_eq!(names.get(first), "shop");
         names.release(first);
         assert!(names.is_empty() && names.get(first).is_empty());
-        // Once more than it was held is no more than once.
+        // A second release of the last reference has no effect.
         names.release(first);
         assert_eq!(names.intern("other"), first);
         assert_eq!(names.get(first), "other");
@@ -275,7 +273,7 @@ mod tests {
         assert_eq!(names.get(name), "text");
     }
 
-    /// Whatever the hashes are: texts that all pods share are kept from the second pod on.
+    /// Texts that all pods share are stored from the second pod on, whatever their hashes are.
     #[test]
     fn shared_texts_do_not_evict_each_other() {
         for _ in 0..2_000 {
@@ -291,7 +289,7 @@ mod tests {
 
     #[test]
     fn low_places_are_used_first() {
-        // Memory at the end is given back.
+        // Memory at the end is freed.
         let mut names = NameTable::new();
         let all: Vec<NameId> = (0..10_000).map(|n| names.intern(&format!("text {n}"))).collect();
         let full = names.bytes();
@@ -306,7 +304,7 @@ mod tests {
         assert_eq!(names.intern("newest"), NameId(10));
     }
 
-    /// Random holders come and go. What is held is there and right, what is not held is gone.
+    /// References are added and released at random: referenced texts are stored, and the others are not.
     #[test]
     #[expect(clippy::print_stdout, reason = "shown by the test runner if the test fails")]
     fn texts_are_neither_lost_nor_leaked() {
@@ -316,7 +314,7 @@ mod tests {
         let mut names = NameTable::new();
         let mut held: Vec<(NameId, String)> = Vec::new();
         for step in 0..40_000 {
-            // Tides: it grows for a while, then it shrinks.
+            // Phases of growth and shrinkage alternate.
             let grows = if step / 5_000 % 2 == 0 { 8 } else { 3 };
             if rng.u8(..10) < grows || held.is_empty() {
                 let text = format!("{}", rng.u32(..3_000));

@@ -1,4 +1,4 @@
-//! A record on its way into the bytes.
+//! Packs a record.
 
 use std::collections::BTreeMap;
 
@@ -12,17 +12,17 @@ use super::{
 };
 use crate::model::record::{Container, Lifecycle, Placement, PodState, Record, Role, TruncatedPart, WorkloadRef};
 
-/// First bytes of a value that is not a part of the pod's name; below them it is the place where the part begins.
+/// The first byte of a label's value: one of these, or the position of the value in the pod's name.
 pub(super) const WRITTEN_OUT: u8 = 0xfe;
 pub(super) const WORKLOADS_UID: u8 = 0xff;
 
-/// How an address is written, and that another one follows.
+/// How an address is written, and whether another one follows.
 pub(super) const IPV4: u8 = 1;
 pub(super) const IPV6: u8 = 2;
 pub(super) const NEXT: u8 = 4;
 
-/// How often a container was started again, where that needs no number, and whether it is ready. Higher values of the
-/// first say that the number follows.
+/// The restart count of a container, in the six bits above its readiness. [`RESTARTS_MOST`] says that the number
+/// follows.
 pub(super) const NO_RESTARTS: u8 = 0;
 pub(super) const RESTARTS: u8 = 1;
 pub(super) const RESTARTS_MOST: u8 = 0x3f;
@@ -37,13 +37,12 @@ pub(super) const PARTS: [TruncatedPart; 5] = [
     TruncatedPart::Workload,
 ];
 
-/// A pod that is being packed.
 pub(super) struct Packer<'n> {
     names: &'n mut NameTable,
     pod_tag: PodTag,
     slots: ByteWriter,
     body: ByteWriter,
-    /// Where texts of several parts are put together.
+    /// A reused buffer for joined texts.
     parts: String,
 }
 
@@ -56,7 +55,7 @@ impl<'n> Packer<'n> {
         packer
     }
 
-    /// What is read without the record: everything up to the name.
+    /// Writes everything that is read without the record, up to the name.
     pub(super) fn identity(
         &mut self,
         name: &str,
@@ -84,7 +83,7 @@ impl<'n> Packer<'n> {
         self.body.text(suffix.unwrap_or(name));
     }
 
-    /// The record behind the name.
+    /// Writes the rest of the record.
     pub(super) fn record(&mut self, name: &str, record: &Record) {
         self.joined(Keep::Shared, |parts| {
             parts.text(&record.owner);
@@ -116,13 +115,13 @@ impl<'n> Packer<'n> {
         whole.0.into_boxed_slice()
     }
 
-    /// A text that is shared at once.
+    /// Writes a text that is likely shared: it becomes a name at once.
     fn shared(&mut self, text: &str) {
         let name = self.names.intern(text);
         self.slots.number(u64::from(name.number()) + 1);
     }
 
-    /// A text that may be this pod's alone.
+    /// Writes a text that may belong to this pod alone: it becomes a name once a second pod has it.
     fn offered(&mut self, text: &str) {
         match self.names.intern_if_shared(text, self.pod_tag) {
             Some(name) => self.slots.number(u64::from(name.number()) + 1),
@@ -133,7 +132,7 @@ impl<'n> Packer<'n> {
         }
     }
 
-    /// Several texts as one.
+    /// Writes several values as one text.
     fn joined(&mut self, keep: Keep, join: impl FnOnce(&mut TextWriter)) {
         let mut parts = TextWriter(std::mem::take(&mut self.parts));
         parts.0.clear();
@@ -145,7 +144,7 @@ impl<'n> Packer<'n> {
         self.parts = parts.0;
     }
 
-    /// What is the same for many workloads, and then what is one's own: names, and UIDs at the end.
+    /// Writes the part that many workloads share, then the names and UIDs of this one.
     fn workload(&mut self, workload: &[WorkloadRef]) {
         self.joined(Keep::Shared, |parts| {
             parts.number(workload.len());
@@ -160,7 +159,7 @@ impl<'n> Packer<'n> {
             for one in workload {
                 match before {
                     None => parts.text(&one.name),
-                    // A Deployment's name is the beginning of its ReplicaSet's.
+                    // The name of a Deployment is the beginning of the name of its ReplicaSet.
                     Some(before) if before.starts_with(&*one.name) => parts.number(one.name.len() + 1),
                     Some(_) => {
                         parts.number(0);
@@ -175,7 +174,7 @@ impl<'n> Packer<'n> {
         });
     }
 
-    /// Labels or annotations: first those that are shared with their values, then those whose value is the pod's own.
+    /// Writes labels or annotations: first those that pods share with their values, then the others.
     fn pairs(&mut self, pairs: &BTreeMap<String, String>, own: Own<'_>) {
         let mut apart = Vec::new();
         for (key, value) in pairs {
@@ -199,7 +198,7 @@ impl<'n> Packer<'n> {
         }
     }
 
-    /// A key with its value, if other pods have both.
+    /// Writes a key with its value if other pods have both. Returns whether it did.
     fn pair(&mut self, key: &str, value: &str) -> bool {
         let mut parts = TextWriter(std::mem::take(&mut self.parts));
         parts.0.clear();
@@ -213,7 +212,7 @@ impl<'n> Packer<'n> {
         name.is_some()
     }
 
-    /// The node with its addresses, which many share, and the pod's own.
+    /// Writes the node with its addresses, which many pods share, and the addresses of the pod.
     fn placement(&mut self, placement: &Placement) {
         if is_placed(placement) {
             self.joined(Keep::Shared, |parts| {
@@ -272,32 +271,32 @@ impl<'n> Packer<'n> {
     }
 }
 
-/// When a text of several parts is shared.
+/// How a joined text is written: see [`Packer::shared`] and [`Packer::offered`].
 #[derive(Clone, Copy)]
 enum Keep {
     Shared,
     Offered,
 }
 
-/// Texts of a pod that its labels repeat.
+/// Texts of a pod that its labels often repeat.
 #[derive(Clone, Copy)]
 struct Own<'a> {
     name: &'a str,
-    /// The UID of its controller.
+    /// The UID of the controller.
     workload: Option<&'a str>,
 }
 
-/// Where a value is found.
+/// How the value of a label is written.
 enum Value {
     WrittenOut,
     WorkloadsUid,
-    /// In the pod's name: from where, and how much.
+    /// As a part of the pod's name: start and length.
     PartOfName(u8, u8),
 }
 
 impl Own<'_> {
-    /// Finds a value in what the pod is called. In a name only what begins and ends like a word of it: a short value that
-    /// is somewhere within by chance is better shared.
+    /// Finds a value in the texts of the pod. In its name only whole words between dashes count: a short value that is
+    /// there by chance is better shared.
     fn find(self, value: &str) -> Value {
         if value.is_empty() {
             return Value::WrittenOut;
@@ -353,7 +352,7 @@ fn address(text: &str, next: u8, writer: &mut ByteWriter) {
     }
 }
 
-/// The place of a value among all of its kind, each of which is there.
+/// The index of a value in a list of all values.
 fn index<T: PartialEq + Copy>(all: &[T], value: T) -> usize {
     all.iter().position(|one| *one == value).unwrap_or_default()
 }

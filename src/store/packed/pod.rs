@@ -1,15 +1,15 @@
-//! One pod as bytes: its layout, and what is read of it without expanding it.
+//! The layout of a packed pod, and access to it without expanding it.
 //!
 //! ```text
 //! length of the slots | slots | head | generation | resource version | workload | name | rest of the record
 //! ```
 //!
-//! A slot stands for a text: the number of its name plus one, or zero for a text that is written out where its turn comes
-//! behind the slots. The namespace has the first slot and always a name. So releasing walks the slots alone, and reading
-//! goes through slots and bytes side by side.
+//! A slot stands for a text: the number of its name plus one, or zero for a text that is written in full after the
+//! slots, where its turn comes. The first slot is the namespace, which always has a name. Releasing a pod therefore
+//! reads only the slots, and expanding it reads slots and bytes side by side.
 //!
-//! Of the record, UID, namespace and name are the pod's own and not kept again. A name that begins with its workload's
-//! is kept as what follows.
+//! The UID, namespace and name of the record are those of the pod and are not stored twice. If the name begins with the
+//! name of the workload, only the rest is stored.
 
 use std::borrow::Cow;
 
@@ -21,18 +21,16 @@ use super::{
 };
 use crate::model::record::Record;
 
-/// Bits of the head: what there is, and how it is written.
+/// Bits of the head: which parts exist, and how they are written.
 pub(super) mod head {
     pub(crate) const RECORD: u16 = 1;
     pub(crate) const GENERATION: u16 = 1 << 1;
-    /// The resource version is a number.
     pub(crate) const NUMBERED: u16 = 1 << 2;
-    /// The name is the workload's, a dash, and more.
+    /// The name starts with the name of the workload and a dash.
     pub(crate) const NAMED_BY_WORKLOAD: u16 = 1 << 3;
     pub(crate) const WORKLOAD: u16 = 1 << 4;
     pub(crate) const LABELS: u16 = 1 << 5;
     pub(crate) const ANNOTATIONS: u16 = 1 << 6;
-    /// It has a node or a node's addresses.
     pub(crate) const PLACED: u16 = 1 << 7;
     pub(crate) const POD_IPS: u16 = 1 << 8;
     pub(crate) const HOST_NETWORK: u16 = 1 << 9;
@@ -41,27 +39,22 @@ pub(super) mod head {
     pub(crate) const TRUNCATED: u16 = 1 << 12;
 }
 
-/// One pod, packed. Its names are [`NameTable`]' and have to be given back: [`Packed::release`].
+/// A packed pod. Give its names back with [`Packed::release`].
 #[derive(Debug)]
 pub struct Packed(pub(super) Box<[u8]>);
 
-/// A pod that was expanded again.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Unpacked {
-    /// The namespace.
     pub namespace: String,
-    /// The name, which pods may have one after another.
     pub name: String,
-    /// The revision of the object.
     pub resource_version: String,
-    /// The object's generation.
     pub generation: Option<i64>,
-    /// What the registry should hold. None for an object that could not be read.
+    /// `None` if the object could not be read.
     pub record: Option<Record>,
 }
 
 impl Packed {
-    /// Packs a pod. The record's UID, namespace and name are taken to be the pod's.
+    /// Packs a pod. The UID, namespace and name of the record must be those of the pod.
     pub fn pack(
         namespace: &str,
         name: &str,
@@ -78,7 +71,6 @@ impl Packed {
         Self(writer.finish())
     }
 
-    /// The pod as it was packed.
     pub fn expand(&self, uid: &str, names: &NameTable) -> Unpacked {
         let mut opened = self.open(names);
         let name = opened.name().into_owned();
@@ -91,17 +83,14 @@ impl Packed {
         }
     }
 
-    /// The namespace.
     pub fn namespace<'a>(&self, names: &'a NameTable) -> &'a str {
         name_of(self.split().0.number()).map_or("", |name| names.get(name))
     }
 
-    /// The name.
     pub fn name<'a>(&'a self, names: &'a NameTable) -> Cow<'a, str> {
         self.open(names).name()
     }
 
-    /// The revision of the object.
     pub fn resource_version(&self) -> Cow<'_, str> {
         let (_, mut body) = self.split();
         let head = u16::from_le_bytes(body.array());
@@ -109,28 +98,25 @@ impl Packed {
         ResourceVersion::read(head, &mut body).text()
     }
 
-    /// The object's generation.
     pub fn generation(&self) -> Option<i64> {
         let (_, mut body) = self.split();
         generation(u16::from_le_bytes(body.array()), &mut body)
     }
 
-    /// Whether the object could be read, so that there is a record.
     pub fn has_record(&self) -> bool {
         u16::from_le_bytes(self.split().1.array()) & head::RECORD != 0
     }
 
-    /// Whether the pod is called so.
     pub fn is_named(&self, namespace: &str, name: &str, names: &NameTable) -> bool {
         self.namespace(names) == namespace && self.open(names).is_named(name)
     }
 
-    /// Bytes that it takes on the heap.
+    /// Size on the heap in bytes.
     pub fn bytes(&self) -> usize {
         self.0.len()
     }
 
-    /// Gives its names back. A packed pod that is dropped otherwise leaves its texts behind for good.
+    /// Releases the names. A packed pod that is dropped without it leaks its texts.
     pub fn release(self, names: &mut NameTable) {
         let (mut slots, _) = self.split();
         while !slots.0.is_empty() {
@@ -140,7 +126,7 @@ impl Packed {
         }
     }
 
-    /// The slots, and what is behind them.
+    /// The slots, and the bytes after them.
     fn split(&self) -> (ByteReader<'_>, ByteReader<'_>) {
         let mut all = ByteReader(&self.0);
         let len = all.count();
@@ -152,7 +138,7 @@ impl Packed {
     }
 }
 
-/// A packed pod that is being read, up to its name.
+/// A packed pod that was read up to its name.
 pub(super) struct OpenPod<'a> {
     names: &'a NameTable,
     slots: ByteReader<'a>,
@@ -161,9 +147,9 @@ pub(super) struct OpenPod<'a> {
     pub(super) namespace: &'a str,
     pub(super) generation: Option<i64>,
     resource_version: ResourceVersion<'a>,
-    /// What is the same for many workloads, and what is one's own.
+    /// The part that many workloads share, and the part of this one.
     pub(super) workload: (Cow<'a, str>, Cow<'a, str>),
-    /// The name, or what of it follows the workload's.
+    /// The name, or the part after the name of the workload.
     called: Cow<'a, str>,
 }
 
@@ -184,7 +170,7 @@ impl<'a> OpenPod<'a> {
         opened
     }
 
-    /// The name of the first workload, where the pod's begins with it.
+    /// The name of the first workload, if the pod's name starts with it.
     fn named_by(&self) -> Option<&str> {
         self.has(head::NAMED_BY_WORKLOAD).then(|| TextReader(&self.workload.1).text())
     }
@@ -205,7 +191,7 @@ impl<'a> OpenPod<'a> {
         self.head & flag != 0
     }
 
-    /// The text whose turn it is.
+    /// Reads the next text, from a slot or from the bytes.
     pub(super) fn text(&mut self) -> Cow<'a, str> {
         match name_of(self.slots.number()) {
             Some(name) => Cow::Borrowed(self.names.get(name)),
@@ -213,13 +199,12 @@ impl<'a> OpenPod<'a> {
         }
     }
 
-    /// How many slots are named next, each of which takes a byte or more.
+    /// A number of slots. Each takes at least one byte, which bounds the result.
     pub(super) fn count_of_slots(&mut self) -> usize {
         usize::try_from(self.body.number()).unwrap_or(usize::MAX).min(self.slots.0.len())
     }
 }
 
-/// The name in a slot.
 fn name_of(slot: u64) -> Option<NameId> {
     u32::try_from(slot.checked_sub(1)?).ok().map(NameId::from_number)
 }
@@ -228,7 +213,7 @@ fn generation(head: u16, body: &mut ByteReader<'_>) -> Option<i64> {
     (head & head::GENERATION != 0).then(|| body.signed())
 }
 
-/// The revision of an object: a number as a rule, anything in principle.
+/// The resource version of an object: usually a number, but any text is allowed.
 pub(super) enum ResourceVersion<'a> {
     Number(u64),
     Text(Cow<'a, str>),

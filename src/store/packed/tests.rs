@@ -1,4 +1,4 @@
-//! Whatever is packed comes back: usual pods, odd ones, and bytes that make no sense. And how small the usual ones are.
+//! Packed pods come back unchanged: usual pods, odd ones, and corrupted bytes. Usual pods stay small.
 
 use fastrand::Rng;
 
@@ -37,7 +37,7 @@ fn container(name: &str, role: Role) -> Container {
     }
 }
 
-/// A pod that runs, of a workload, with labels; `nth` of the workload's.
+/// A running pod of a workload, with labels. `nth` numbers the pods of the workload.
 fn running(name: String, workload: Vec<WorkloadRef>, nth: u8) -> Record {
     Record {
         owner: "pod-registrar".into(),
@@ -100,7 +100,7 @@ fn stateful_set_pod(nth: u8) -> Record {
     record
 }
 
-/// A pod of a Job of its own: nearly nothing is shared.
+/// A pod with a Job of its own: nearly nothing is shared.
 fn job_pod(nth: u8) -> Record {
     let job = format!("report-{}", 29_384_700 + u32::from(nth));
     let uid = format!("aa11bb22-0000-4000-8000-0000000001{nth:02}");
@@ -126,7 +126,7 @@ fn pack(record: &Record, names: &mut NameTable) -> Packed {
     Packed::pack(&pod.namespace, &pod.name, "1088123456", Some(1), Some(record), names)
 }
 
-/// Once the texts that pods share are known to be shared, a pod is as small as this.
+/// The size of a pod once its shared texts are stored.
 #[test]
 #[expect(clippy::print_stdout, reason = "shown by the test runner if the test fails")]
 fn usual_pods_are_small() {
@@ -181,7 +181,7 @@ fn a_pod_is_read_without_its_record() {
     assert!(names.is_empty());
 }
 
-/// Texts that could be taken for something else.
+/// Texts that are easy to confuse with other values.
 fn text(rng: &mut Rng) -> String {
     const ODD: [&str; 24] = [
         "",
@@ -258,7 +258,7 @@ fn odd_container(rng: &mut Rng) -> Container {
     }
 }
 
-/// A label's value, often one that the pod has elsewhere.
+/// A label's value, often one that occurs elsewhere in the pod.
 fn value(name: &str, workload: &[WorkloadRef], rng: &mut Rng) -> String {
     let ends: Vec<usize> = name.char_indices().map(|(at, _)| at).chain([name.len()]).collect();
     let (one, two) = (ends[rng.usize(..ends.len())], ends[rng.usize(..ends.len())]);
@@ -325,7 +325,6 @@ fn odd(rng: &mut Rng) -> Record {
     }
 }
 
-/// A usual pod, or an odd one, or a usual one with odd parts.
 fn any(rng: &mut Rng) -> Record {
     let usual = [deployment_pod, stateful_set_pod, job_pod][rng.usize(..3)](rng.u8(..100));
     let odd = odd(rng);
@@ -338,7 +337,7 @@ fn any(rng: &mut Rng) -> Record {
     }
 }
 
-/// Pods come, change and go at random. Each is there as it was packed, and nothing stays behind.
+/// Pods are added and removed at random. Each comes back unchanged, and no text is left.
 #[test]
 #[expect(clippy::print_stdout, reason = "shown by the test runner if the test fails")]
 fn packed_pods_come_back_unchanged() {
@@ -386,7 +385,7 @@ fn a_pod_of_a_thousand_containers_comes_back() {
     assert!(names.is_empty());
 }
 
-/// The bytes never leave the process; should they be wrong all the same, reading them ends, and without a panic.
+/// Reading corrupted bytes ends without a panic, although the bytes never leave the process.
 #[test]
 #[expect(clippy::print_stdout, reason = "shown by the test runner if the test fails")]
 fn spoilt_bytes_are_read_without_a_panic() {

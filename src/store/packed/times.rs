@@ -1,24 +1,25 @@
-//! Moments as small numbers: the first one since a day not long ago, the others since the first.
+//! Timestamps as small numbers: the first one relative to a recent day, the others relative to the first.
 //!
-//! The digits are read and written here, as a record has five times and is packed at every event: a general parser and
-//! formatter take three times as long. Only a text that is formatted to itself is packed.
+//! A record has five times and is packed at every event, so the digits are parsed and formatted here: a general parser
+//! and formatter take three times as long. Only a text that formats back to itself is packed; others are written in
+//! full.
 
 use jiff::{SignedDuration, civil::DateTime};
 
 use super::bytes::{ByteReader, ByteWriter};
 use crate::model::record::Times;
 
-/// 2025-01-01: seconds within four years of it take four bytes.
+/// 2025-01-01. Seconds within four years of it take four bytes.
 const NEAR_SECONDS: i64 = 1_735_689_600;
 const NEAR_MILLIS: i64 = NEAR_SECONDS * 1_000;
 
-/// Bits of the first byte: which of the optional ones there are, and how all are written.
+/// Bits of the first byte: which optional times exist, and how all are written.
 const OPTIONAL: [u8; 4] = [1, 2, 4, 8];
 const WHOLE_SECONDS: u8 = 16;
 const WRITTEN_OUT: u8 = 32;
 
 const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
-/// The characters of a moment.
+/// Length of a timestamp in characters.
 const CHARS: usize = 24;
 
 pub(super) fn pack(times: &Times, writer: &mut ByteWriter) {
@@ -68,7 +69,8 @@ pub(super) fn expand(reader: &mut ByteReader<'_>) -> Times {
     Times { created, scheduled, started, deletion_requested, finished }
 }
 
-/// Milliseconds since 1970 of a text like `2026-11-23T10:00:00.000Z`; none if it would not be formatted like it is.
+/// Parses `2026-11-23T10:00:00.000Z` to milliseconds since 1970. Returns `None` if the text does not format back to
+/// itself.
 fn parse(text: &str) -> Option<i64> {
     let bytes: &[u8; CHARS] = text.as_bytes().try_into().ok()?;
     let number = |from: usize, to: usize| {
@@ -80,11 +82,11 @@ fn parse(text: &str) -> Option<i64> {
     let nanos = number(20, 23).checked_mul(1_000_000)?;
     let time = DateTime::new(year, month, day, hour, minute, second, nanos).ok()?;
     let millis = i64::try_from(time.duration_since(EPOCH).as_millis()).ok()?;
-    // Also compares the separators.
+    // This compares the separators, too.
     (format(millis) == *bytes).then_some(millis)
 }
 
-/// The text of a moment. Years outside of four digits come out wrong, and are never packed.
+/// Formats milliseconds since 1970. The result is wrong for years without four digits, which are never packed.
 fn format(millis: i64) -> [u8; CHARS] {
     let time = EPOCH.saturating_add(SignedDuration::from_millis(millis));
     let date = [(4, time.year()), (7, time.month().into()), (10, time.day().into())];
@@ -118,7 +120,7 @@ mod tests {
 
     #[test]
     fn moments_match_the_calendar() {
-        // Every day of eight centuries, and the ends of four digits.
+        // Every day of eight centuries, and the first and last years of four digits.
         for day in (-200_000_i64..100_000).chain([-719_528, 2_932_894]) {
             let second = day * 86_400 + day.rem_euclid(86_400);
             let moment = jiff::Timestamp::from_millisecond(second * 1_000 + day.rem_euclid(1_000)).unwrap();

@@ -14,8 +14,7 @@ use pod_registrar::{
         uid::Uid,
     },
     reconcile::{
-        decide::Removal,
-        ledger::pending::Deletion,
+        deletion::{Deletion, Removal},
         outcome::{Failure, Verdict},
     },
     registry::{

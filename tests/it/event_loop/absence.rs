@@ -6,7 +6,7 @@ use super::{
 };
 use pod_registrar::{
     controller::error::Error,
-    reconcile::{decide::Removal, outcome::Failure},
+    reconcile::{deletion::Removal, outcome::Failure},
 };
 
 /// A registry that holds the records of this many pods from an earlier run.

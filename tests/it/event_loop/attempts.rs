@@ -2,7 +2,7 @@
 
 use pod_registrar::{
     model::{digest::Digest, ids::Version, uid::Uid},
-    reconcile::{decide::Removal, outcome::OperationKind},
+    reconcile::{deletion::Removal, outcome::OperationKind},
     registry::{Encoded, EncodedBody},
 };
 use tokio::time::Instant;

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use pod_registrar::reconcile::{
-    decide::Removal,
-    ledger::pending::Deletion,
+    deletion::{Deletion, Removal},
     outcome::{OperationKind, Verdict},
 };
 use tokio::time::Instant;

@@ -2,7 +2,7 @@
 
 use pod_registrar::reconcile::{
     absence::{ScopeChangePolicy, hold::HoldReason},
-    decide::Removal,
+    deletion::Removal,
     outcome::OperationKind,
 };
 

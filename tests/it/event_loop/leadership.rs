@@ -5,9 +5,8 @@ use std::time::Duration;
 use pod_registrar::{
     model::moment::Moment,
     reconcile::{
-        decide::Removal,
+        deletion::{Deletion, Removal},
         election::Leadership,
-        ledger::pending::Deletion,
         outcome::{Failure, OperationKind},
     },
 };

@@ -20,7 +20,7 @@ use pod_registrar::{
         pod::to_record::{AllowList, Rule},
     },
     reconcile::{
-        ledger::pending::Deletion,
+        deletion::Deletion,
         pod_event::{PodEvent, WatchList},
     },
     store::View,

@@ -10,7 +10,7 @@ use crate::{
     },
     model::uid::Uid,
     reconcile::{
-        ledger::pending::Deletion,
+        deletion::Deletion,
         watch_ends::{WATCH, WatchEnd},
     },
 };

@@ -1,4 +1,4 @@
-//! Records by value: one pod with everything, and the corners.
+//! Records of typical pods and of edge cases.
 
 use super::*;
 
@@ -41,8 +41,8 @@ fn text(pod: &Pod) -> String {
     String::from_utf8(pod.content.as_ref().unwrap().canonical.to_vec()).unwrap()
 }
 
-/// The golden record: its digest is the one that the protocol's test vectors publish for this pod. A release in which
-/// it differs rewrites every record of every registry once, and has to say so in the changelog.
+/// The protocol's test vectors publish this digest for this pod. A release that changes it rewrites every record once,
+/// and its changelog must say so.
 #[test]
 fn the_golden_record_keeps_its_digest() {
     let pod = desired(pod(typical()), &rule()).unwrap();
@@ -98,7 +98,7 @@ fn deletion_request_is_one_grace_period_earlier() {
     assert!(record.contains(r#""deletionRequested":"2026-11-23T10:05:00.000Z""#), "{record}");
 }
 
-/// A real API server makes such numbers and dates: a grace period has no upper bound.
+/// API servers accept such numbers and dates: a grace period has no upper bound.
 #[test]
 fn incomputable_times_are_left_out() {
     for grace in [i64::MAX, i64::MIN, i64::MAX - 1, 400_000_000_000, -400_000_000_000] {
@@ -183,13 +183,13 @@ fn last_second_of_9999_is_a_valid_time() {
     assert!(record.contains(r#""created":"9999-12-30T2"#), "{record}");
 }
 
-/// What becomes of a pod in states that are rare, and that nobody should have to find out at night.
+/// Rare states of pods and their records.
 #[test]
 fn rare_pod_states_have_a_defined_record() {
     type Change = fn(&mut serde_json::Value);
     let cases: [(&str, Change, &[&str]); 8] = [
         (
-            "terminating for hours, held by a finalizer: registered until its object is gone",
+            "terminating for hours because of a finalizer: registered until the object is deleted",
             |pod| {
                 pod["metadata"]["deletionTimestamp"] = "2026-11-23T04:00:30Z".into();
                 pod["metadata"]["deletionGracePeriodSeconds"] = 30.into();
@@ -198,7 +198,7 @@ fn rare_pod_states_have_a_defined_record() {
             &[r#""lifecycle":"terminating""#, r#""deletionRequested":"2026-11-23T04:00:00.000Z""#],
         ),
         (
-            "deleted by force: terminating for a moment without a grace period, and then a watched end",
+            "deleted by force: terminating without a grace period, followed by a deletion event",
             |pod| {
                 pod["metadata"]["deletionTimestamp"] = "2026-11-23T10:05:00Z".into();
                 pod["metadata"]["deletionGracePeriodSeconds"] = 0.into();
@@ -206,7 +206,7 @@ fn rare_pod_states_have_a_defined_record() {
             &[r#""lifecycle":"terminating""#, r#""deletionRequested":"2026-11-23T10:05:00.000Z""#],
         ),
         (
-            "a static pod's mirror: a pod like others, whose owner is its node; its id is the API object's",
+            "mirror of a static pod: its owner is its node, and its id is that of the API object",
             |pod| {
                 pod["metadata"]["annotations"]["kubernetes.io/config.mirror"] = "0f2b".into();
                 pod["metadata"]["ownerReferences"] = serde_json::json!([{"apiVersion": "v1", "kind": "Node",
@@ -218,12 +218,12 @@ fn rare_pod_states_have_a_defined_record() {
             ],
         ),
         (
-            "succeeded: finished, and registered until its object is gone",
+            "succeeded: finished, and registered until the object is deleted",
             |pod| pod["status"]["phase"] = "Succeeded".into(),
             &[r#""lifecycle":"finished","phase":"Succeeded""#],
         ),
         (
-            "evicted: failed with the pod's own reason",
+            "evicted: failed, with the reason of the pod",
             |pod| {
                 pod["status"]["phase"] = "Failed".into();
                 pod["status"]["reason"] = "Evicted".into();
@@ -231,7 +231,7 @@ fn rare_pod_states_have_a_defined_record() {
             &[r#""lifecycle":"finished","phase":"Failed""#, r#""reason":"Evicted""#],
         ),
         (
-            "the node is lost: the pod may still run, so it is active and not ready",
+            "node lost: the pod may still run, so it is active and not ready",
             |pod| {
                 pod["status"]["phase"] = "Unknown".into();
                 pod["status"]["reason"] = "NodeLost".into();
@@ -240,7 +240,7 @@ fn rare_pod_states_have_a_defined_record() {
             &[r#""lifecycle":"active","phase":"Unknown","ready":false,"reason":"NodeLost""#],
         ),
         (
-            "not scheduled: pending, without a place",
+            "not scheduled: pending, without a placement",
             |pod| {
                 pod["spec"]["nodeName"] = serde_json::Value::Null;
                 pod["status"] = serde_json::json!({"phase": "Pending"});
@@ -248,7 +248,7 @@ fn rare_pod_states_have_a_defined_record() {
             &[r#""state":{"lifecycle":"pending","phase":"Pending"}"#],
         ),
         (
-            "a phase that is yet to be invented: active",
+            "unknown future phase: active",
             |pod| pod["status"]["phase"] = "Hibernating".into(),
             &[r#""lifecycle":"active","phase":"Hibernating""#],
         ),
@@ -276,8 +276,8 @@ fn overlong_name_is_refused() {
     assert!(record.len() <= BUDGET_BYTES && record.contains(r#""truncated":["placement"]"#), "{record}");
 }
 
-/// A text of the characters that JSON's writers differ in: control characters, quotes, separators, both sides of the
-/// surrogates, and beyond.
+/// Text with the characters that JSON writers treat differently: control characters, quotes, separators, and characters
+/// around the surrogates and beyond.
 fn any_text(rng: &mut fastrand::Rng) -> String {
     let any = |rng: &mut fastrand::Rng| match rng.u8(..4) {
         0 => rng.char('\0'..='\u{9f}'),
@@ -352,7 +352,7 @@ fn any_record(rng: &mut fastrand::Rng) -> Record {
     }
 }
 
-/// What is written in one go is what a canonicalizer makes of it: nothing is out of order, nothing is escaped otherwise.
+/// Serde's output equals that of a canonicalizer: same order, same escapes.
 #[test]
 fn records_are_written_in_canonical_form() {
     let seed = fastrand::u64(..);
@@ -365,7 +365,7 @@ fn records_are_written_in_canonical_form() {
         let expected = serde_json_canonicalizer::to_vec(&record).unwrap();
         assert_eq!(String::from_utf8(written), String::from_utf8(expected), "seed {seed}, round {round}");
     }
-    assert!((50..450).contains(&ascii), "seed {seed}: {ascii} records are written in one go");
+    assert!((50..450).contains(&ascii), "seed {seed}: {ascii} records have ASCII keys only");
     let mut record = any_record(&mut rng);
     for code in 0..=0x2030_u32 {
         record.owner = char::from_u32(code).unwrap().to_string();

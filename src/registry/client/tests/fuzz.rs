@@ -20,8 +20,7 @@ use crate::{
         uid::Uid,
     },
     reconcile::{
-        decide::Removal,
-        ledger::pending::Deletion,
+        deletion::{Deletion, Removal},
         outcome::{self, Failure, OperationKind, Verdict},
     },
     registry::{Encoded, EncodedBody, inventory::BucketDigests},

@@ -1,15 +1,17 @@
-//! Ends that were watched while nothing was said to the registry, in bounded memory.
+//! Deletions that a standby observed, in bounded memory.
 //!
-//! A standby sees pods end all day, and the process that writes deregisters them. Only the newest ends can be unfinished
-//! business, and one that was dropped here is found again as an absence.
+//! The leader removes the records of these pods. Only the newest deletions may still be pending when the leader fails;
+//! an older one is found again as an absence.
 //!
-//! They are kept by generation: none has an age of its own, which would take as much again. When the young ones are as
-//! many as are to be kept, they are the old ones, and what was old is dropped.
+//! This is a cache of two generations: when `young` reaches the limit it becomes `old`, and the former `old` is
+//! dropped. Entries need no timestamps.
 
-use super::ledger::pending::Deletion;
-use crate::model::{uid::Uid, uid_map::UidMap};
+use crate::{
+    model::{uid::Uid, uid_map::UidMap},
+    reconcile::deletion::Deletion,
+};
 
-/// The newest ends: so many at least as they are inserted with, and not quite twice as many at most.
+/// Holds at least the newest `at_least` deletions, and fewer than twice as many.
 #[derive(Debug, Default)]
 pub(super) struct RecentDeletions {
     young: UidMap<Deletion>,
@@ -17,7 +19,6 @@ pub(super) struct RecentDeletions {
 }
 
 impl RecentDeletions {
-    /// Takes note of an end, and drops the oldest ones but so many.
     pub(super) fn insert(&mut self, uid: &Uid, why: Deletion, at_least: usize) {
         self.old.remove(uid);
         self.young.insert(uid, why);
@@ -26,7 +27,6 @@ impl RecentDeletions {
         }
     }
 
-    /// Takes an end out, if it is known.
     pub(super) fn remove(&mut self, uid: &Uid) -> Option<Deletion> {
         if self.len() == 0 {
             return None;
@@ -34,12 +34,10 @@ impl RecentDeletions {
         self.young.remove(uid).or_else(|| self.old.remove(uid))
     }
 
-    /// How many are known.
     pub(super) fn len(&self) -> usize {
         self.young.len() + self.old.len()
     }
 
-    /// Forgets them all.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }
@@ -51,7 +49,7 @@ mod tests {
 
     #[test]
     fn newest_deletions_are_always_remembered() {
-        // The oldest are dropped soon: fewer than twice the bound are kept.
+        // Fewer than twice the bound are kept.
         let mut ends = RecentDeletions::default();
         for n in 0..100 {
             ends.insert(&n.to_string().into(), Deletion::Deleted, 10);
