@@ -1,7 +1,7 @@
 //! The commands and their flags.
 //!
 //! The comments of the fields are the help texts; `docs/settings.md` is generated from them. The parser of a flag
-//! checks its value, and [`Command::check`] checks combinations of flags.
+//! checks its value, and `Command::check` checks combinations of flags.
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 

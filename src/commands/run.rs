@@ -47,8 +47,8 @@ use crate::{
 const IDENTITY_RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
 /// Time limit after a signal for requests in flight and the end of the session. A pod has 30 s.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
-/// The same with a Lease, because a standby waits to take over. A request without an answer by then leaves its records
-/// uncertain; the next session fences it.
+/// The same limit with a Lease, because a standby waits to take over. A request without an answer by then leaves its
+/// records uncertain; the next session fences it.
 const HAND_OVER_WITHIN: Duration = Duration::from_millis(1_500);
 /// Interval at which the process reports that it is alive, before its event loop does.
 const TURN: Duration = Duration::from_secs(1);
@@ -314,7 +314,7 @@ struct Lease {
 }
 
 impl Lease {
-    /// Waits until the task ends. Without `over`, that is a defect.
+    /// Waits until the task ends, which is a defect unless `over` is cancelled.
     async fn ended(&mut self) -> Error {
         match &mut self.task {
             None => std::future::pending().await,

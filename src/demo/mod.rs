@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | [`api`] | the server (list, watch, get, create, replace, delete, leases), and a handle that changes its content |
 //! | [`life`] | workloads whose pods are created, change and end |
-//! | [`pod()`] | builds whole pod documents, as long and as nested as real ones |
+//! | [`mod@pod`] | builds whole pod documents, as long and as nested as real ones |
 //!
 //! The contract tests in `tests/it/contract/watch` compare the server's answers with those of a real control plane.
 
