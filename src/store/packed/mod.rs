@@ -1,4 +1,4 @@
-//! A packed pod: the compact stored form of a pod, about a hundred bytes, of which a controller may keep a million.
+//! Packed pods: the compact stored form, of which a controller may keep a million.
 //!
 //! | file | content |
 //! | --- | --- |

@@ -62,7 +62,7 @@ async fn approval_releases_records_of_narrowed_settings() {
         let changes = world.reader().changes(&world.cluster).await.unwrap();
         let removed: Vec<&Value> = changes.iter().filter(|change| change["op"] == "delete").collect();
         assert!(removed.len() == 1 && removed[0]["reason"] == "left-rule", "{removed:?}");
-        narrow.log_line("ours are declared").await;
+        narrow.log_line("declaring the current ones").await;
         assert_eq!(narrow.figure("leader").await, 1.0, "it led all the time");
     })
     .await;

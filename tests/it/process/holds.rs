@@ -93,7 +93,7 @@ async fn approval_releases_records_of_narrowed_settings() {
     let changes = world.registry().changes(CLUSTER).await.unwrap();
     let removed: Vec<_> = changes.iter().filter(|change| change["op"] == "delete").collect();
     assert!(removed.len() == 3 && removed.iter().all(|change| change["reason"] == "left-rule"), "{removed:?}");
-    until("our settings are declared", || narrow.logged("ours are declared")).await;
+    until("our settings are declared", || narrow.logged("declaring the current ones")).await;
     until("the approval is used up", || {
         let lease = world.kube.api.lease("default", "registrar").unwrap();
         lease["metadata"]["annotations"]["pod-registrar/approved-holds"] == ""
