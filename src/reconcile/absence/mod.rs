@@ -217,8 +217,8 @@ impl AbsenceGuard {
         let unguarded = UNGUARDED.max(owned / UNGUARDED_PART);
         // After a change of settings, only the list of the whole cluster lacks them, so they are guarded, however few
         // they are.
-        let doubted = empty || !list.trusted || self.change.is_some();
-        let guarded = doubted || self.approved_recently(now) + absent.len() > unguarded;
+        let doubtful = empty || !list.trusted || self.change.is_some();
+        let guarded = doubtful || self.approved_recently(now) + absent.len() > unguarded;
         if guarded {
             Stage::SecondList {
                 ids: absent,
