@@ -51,7 +51,7 @@ impl Leadership {
 pub struct LeaseTiming {
     /// How long the lease lasts after others see a renewal.
     pub duration: Duration,
-    /// The leader gives up this long before.
+    /// The leader gives up this long before the lease ends.
     pub margin: Duration,
     /// Time between renewals.
     pub renew: Duration,
