@@ -201,7 +201,7 @@ impl<V> UidMap<V> {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "memory ends long before four thousand million entries")]
+#[expect(clippy::cast_possible_truncation, reason = "four billion entries do not fit into memory")]
 fn to_place(position: usize) -> u32 {
     position as u32
 }

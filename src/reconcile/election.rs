@@ -1,9 +1,11 @@
-//! Who writes: the election over a Lease, as a state machine over values.
+//! Leader election over a Lease, as a state machine.
 //!
-//! A candidate reads the Lease and, where it is free or its own, replaces exactly the version that it read. Whether
-//! another's lease has expired is told by our own monotonic time since we last saw it change: no clock of another machine
-//! is ever compared with ours. A leader stops trusting its leadership well before anybody else could take the lease, so
-//! that clocks may run at speeds that differ by half, and never two lead.
+//! A candidate reads the Lease and, if it is free or its own, replaces exactly the version that it read. The lease of
+//! another process has expired when it has not changed for its duration, by our monotonic clock: the clocks of two
+//! machines are never compared. A leader gives up its leadership well before another process could take the lease, so
+//! two never lead even if their clocks run at speeds that differ by half.
+//!
+//! `kubert::lease` does not fit: it compares the renew time in the Lease with the local wall clock.
 
 use std::time::Duration;
 
@@ -12,21 +14,21 @@ use crate::model::moment::Moment;
 /// Whether this process may write, and until when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Leadership {
-    /// Another process may, or nobody.
+    /// It may not.
     Follower,
-    /// This one, which shares its work with nobody.
+    /// It may, because it runs without an election.
     Alone,
-    /// This one.
+    /// It may, until its lease has to be renewed.
     Leader {
-        /// Counts the times that a process became the leader.
+        /// Grows each time that a process becomes the leader.
         term: u64,
-        /// From this moment on it may not, unless it is said anew.
+        /// The end of the leadership, unless it is renewed.
         until: Moment,
     },
 }
 
 impl Leadership {
-    /// The term, while it lasts; 0 for a process that shares its work with nobody.
+    /// The term while it lasts, or 0 without an election.
     pub fn term(self, now: Moment) -> Option<u64> {
         match self {
             Self::Alone => Some(0),
@@ -35,7 +37,7 @@ impl Leadership {
         }
     }
 
-    /// When it is over, if it ends by itself.
+    /// When the leadership ends without a renewal.
     pub fn until(self) -> Option<Moment> {
         match self {
             Self::Leader { until, .. } => Some(until),
@@ -44,97 +46,89 @@ impl Leadership {
     }
 }
 
-/// How long things take, as parts of the lease's duration.
+/// Intervals, as parts of the lease duration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeaseTiming {
-    /// How long a lease lasts from when others see it renewed.
+    /// How long the lease lasts after others see a renewal.
     pub duration: Duration,
-    /// How much sooner the leader itself takes it to be over.
+    /// The leader gives up this long before the lease ends.
     pub margin: Duration,
-    /// How often the leader renews it.
+    /// Time between renewals.
     pub renew: Duration,
-    /// How soon something that failed is tried again.
+    /// Time until a failed request is retried.
     pub retry: Duration,
-    /// How often a standby looks whether the lease is free.
-    pub look: Duration,
-    /// How long a request may take.
+    /// Time between two reads of a standby.
+    pub poll: Duration,
+    /// Time limit of a request.
     pub call: Duration,
 }
 
 impl LeaseTiming {
-    /// The timing of a lease of this duration.
     pub fn of(duration: Duration) -> Self {
         Self {
             duration,
             margin: duration / 3,
             renew: duration / 5,
             retry: duration / 15,
-            look: (duration / 30).clamp(Duration::from_millis(100), Duration::from_millis(500)),
+            poll: (duration / 30).clamp(Duration::from_millis(100), Duration::from_millis(500)),
             call: duration / 3,
         }
     }
 }
 
-/// The Lease as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaseState {
-    /// Who holds it; empty where nobody does.
+    /// Empty if the lease is free.
     pub holder: String,
-    /// How often it changed hands.
+    /// How often the lease changed hands.
     pub transitions: u64,
-    /// How long it lasts, by its holder's word.
+    /// The duration that its holder has set.
     pub duration: Option<Duration>,
-    /// When it was renewed, by its holder's clock: only ever compared with itself.
+    /// The renew time by the holder's clock. It is only compared with earlier values of itself.
     pub renewed: String,
-    /// Its resource version, which a write has to name.
+    /// The resource version, which a write has to name.
     pub version: String,
 }
 
 impl LeaseState {
-    /// Whether its holder has done nothing between the two. Others may touch the object, with an annotation for instance:
-    /// that keeps no holder alive.
+    /// Whether the holder has not changed the lease since. Other changes to the object, for example an annotation, do
+    /// not keep a holder alive.
     fn is_as_before(&self, before: &Self) -> bool {
         let held = |seen: &Self| (seen.holder.clone(), seen.transitions, seen.duration, seen.renewed.clone());
         held(self) == held(before)
     }
 }
 
-/// What is to be written into the Lease.
+/// A write to the Lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaseUpdate {
-    /// The holder; empty to give the lease up.
+    /// Empty to give the lease up.
     pub holder: String,
-    /// How often it changed hands.
+    /// How often the lease changed hands.
     pub transitions: u64,
-    /// How long it lasts.
     pub duration: Duration,
-    /// Whether it changes hands by this.
+    /// Whether the lease changes hands with this write.
     pub acquires: bool,
-    /// The version that it replaces; any other is left alone.
+    /// The version that it replaces. The write fails if the Lease has another one.
     pub version: String,
 }
 
-/// What to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ElectionStep {
-    /// Nothing before this moment.
     Wait(Moment),
-    /// Read the Lease.
     Get,
-    /// Replace it.
     Put(LeaseUpdate),
-    /// Nothing any more: the lease is given up, or was not ours.
+    /// The lease is given up, or was not ours.
     Done,
 }
 
-/// What came of a request to replace the Lease.
+/// The result of a write to the Lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UpdateOutcome {
-    /// It was replaced.
     Done,
-    /// It had been changed since it was read.
+    /// The Lease had changed since it was read.
     Conflict,
-    /// Refused, or nobody knows.
+    /// The write was refused, or its answer was lost.
     Failed,
 }
 
@@ -145,13 +139,12 @@ enum Next {
     Done,
 }
 
-/// One candidate.
 #[derive(Debug)]
 pub struct Election {
     me: String,
     timing: LeaseTiming,
     leadership: Leadership,
-    /// The lease as it was last seen, and since when it has been so.
+    /// The Lease as it was last read, and since when it has not changed.
     observed: Option<(LeaseState, Moment)>,
     last_term: u64,
     conflicts: u32,
@@ -161,24 +154,24 @@ pub struct Election {
     next: Next,
 }
 
-/// The delays before a leader that stepped aside stands again: the first one, and the longest.
+/// How long a leader that stepped aside waits before it is a candidate again: the first time, and at most.
 const ASIDE_FOR: (Duration, Duration) = (Duration::from_secs(120), Duration::from_secs(1_200));
-/// A lease that nobody took for so many times its duration is taken back at once: there is no other candidate.
+/// A lease that stays free for this many durations is taken back at once: there is no other candidate.
 const UNCLAIMED_AFTER: u32 = 2;
 
-/// How a candidate gives way to others that may be able to do what it cannot.
+/// A candidate steps aside for others that may be able to do its work.
 #[derive(Debug, Default)]
 struct Aside {
-    /// Whether the lease is to be given up.
+    /// Whether the lease still has to be given up.
     giving_up: bool,
-    /// Until when it does not stand, unless nobody else wants the lease.
+    /// Until then it is no candidate, unless nobody else takes the lease.
     until: Option<Moment>,
-    /// How often in a row.
+    /// How often it stepped aside in a row.
     times: u32,
 }
 
 impl Election {
-    /// One that looks on, under a name that no other process has or had.
+    /// An observer. The name `me` must be unique for all processes, earlier ones included.
     pub fn new(me: String, timing: LeaseTiming) -> Self {
         Self {
             me,
@@ -194,17 +187,15 @@ impl Election {
         }
     }
 
-    /// Whether this candidate leads.
     pub fn leadership(&self) -> Leadership {
         self.leadership
     }
 
-    /// Who held the lease when it was last read.
+    /// The holder when the Lease was last read.
     pub fn holder(&self) -> Option<&str> {
         self.observed.as_ref().map(|(seen, _)| seen.holder.as_str())
     }
 
-    /// What to do now.
     pub fn step(&self, now: Moment) -> ElectionStep {
         match &self.next {
             Next::Get(at) if now < *at => ElectionStep::Wait(*at),
@@ -214,12 +205,13 @@ impl Election {
         }
     }
 
-    /// Takes the lease from now on, if it can be had.
+    /// Becomes a candidate.
     pub fn stand(&mut self) {
         self.standing = true;
     }
 
-    /// Leads no more, and lets others lead for a while, because it cannot do a leader's work. The while grows each time.
+    /// Gives up the leadership and lets others lead for a while, because this process cannot do the work. The time
+    /// grows with each repetition.
     pub fn step_aside(&mut self, now: Moment) {
         if self.leadership.term(now).is_none() {
             return;
@@ -228,29 +220,28 @@ impl Election {
         let delay = (ASIDE_FOR.0 * 2_u32.saturating_pow(self.stepped_aside.times.min(8))).min(ASIDE_FOR.1);
         self.stepped_aside =
             Aside { giving_up: true, until: Some(now + delay), times: self.stepped_aside.times.saturating_add(1) };
-        // Whoever writes for this process has to stop first.
+        // The writers of this process have to stop first.
         self.next = Next::Get(now + self.timing.retry);
     }
 
-    /// Does a leader's work again: the next time it steps aside is the first one.
+    /// The leader works again, so the next time it steps aside is the first one.
     pub fn worked(&mut self) {
         self.stepped_aside.times = 0;
     }
 
-    /// Whether it leaves the lease to others. A lease that was free for long is wanted by nobody else.
+    /// Whether the lease is left to others. One that has been free for long is not wanted by others.
     fn is_aside(&self, seen: &LeaseState, since: Moment, now: Moment) -> bool {
         let unwanted = seen.holder.is_empty() && now >= since + self.timing.duration * UNCLAIMED_AFTER;
         self.stepped_aside.until.is_some_and(|until| now < until) && !unwanted
     }
 
-    /// Leads no more and gives the lease up, if it is ours.
+    /// Gives up the leadership and the lease.
     pub fn release(&mut self, now: Moment) {
         self.leadership = Leadership::Follower;
         self.releasing = true;
         self.next = Next::Get(now);
     }
 
-    /// The Lease was read.
     pub fn read(&mut self, seen: &LeaseState, now: Moment) {
         let since = match &self.observed {
             Some((before, since)) if seen.is_as_before(before) => *since,
@@ -268,14 +259,14 @@ impl Election {
         } else if mine && let Some(term) = self.leadership.term(now) {
             Next::Put(self.claim(self.me.clone(), term, seen))
         } else if (mine || free) && self.standing && !self.is_aside(seen, since, now) {
-            // Ours from a request whose answer was lost, or from before it lapsed, is acquired anew.
+            // A lease that is ours through a lost answer, or from before it expired, is acquired again.
             self.leadership = Leadership::Follower;
             let term = seen.transitions.max(self.last_term) + 1;
             Next::Put(LeaseUpdate { acquires: true, ..self.claim(self.me.clone(), term, seen) })
         } else {
             self.leadership = Leadership::Follower;
-            let look = now + self.timing.look;
-            Next::Get(if now < expires { look.min(expires) } else { look })
+            let poll = now + self.timing.poll;
+            Next::Get(if now < expires { poll.min(expires) } else { poll })
         };
     }
 
@@ -284,19 +275,18 @@ impl Election {
         LeaseUpdate { holder, transitions, duration: self.timing.duration, acquires: false, version }
     }
 
-    /// The Lease could not be read.
     pub fn not_read(&mut self, now: Moment) {
         self.next = Next::Get(now + self.timing.retry);
     }
 
-    /// There is no such Lease. Whoever makes it anew makes it free for all: nobody leads by one that is gone.
+    /// The Lease does not exist. If it is created again, it is free, so nobody leads until then.
     pub fn missing(&mut self, now: Moment) {
         self.leadership = Leadership::Follower;
         self.observed = None;
         self.next = if self.releasing { Next::Done } else { Next::Get(now + self.timing.retry) };
     }
 
-    /// What came of a claim that was sent at `sent`.
+    /// The result of a write that was sent at `sent`.
     pub fn written(&mut self, claim: &LeaseUpdate, written: UpdateOutcome, sent: Moment, now: Moment) {
         if written != UpdateOutcome::Conflict {
             self.conflicts = 0;
@@ -305,12 +295,12 @@ impl Election {
             UpdateOutcome::Done if self.releasing => Next::Done,
             UpdateOutcome::Done if claim.holder.is_empty() => {
                 self.stepped_aside.giving_up = false;
-                Next::Get(now + self.timing.look)
+                Next::Get(now + self.timing.poll)
             }
             UpdateOutcome::Done => self.granted(claim, sent, now),
             UpdateOutcome::Conflict => {
-                // Somebody wrote first. Whether it was another candidate, or somebody who annotated it, is read at once;
-                // only a server that always says so is asked more slowly.
+                // Another client wrote first, maybe only an annotation, so the Lease is read again at once. Repeated
+                // conflicts slow down, in case the server always answers so.
                 self.conflicts = self.conflicts.saturating_add(1);
                 Next::Get(if self.conflicts > 1 { now + self.timing.retry } else { now })
             }
@@ -321,8 +311,8 @@ impl Election {
     fn granted(&mut self, claim: &LeaseUpdate, sent: Moment, now: Moment) -> Next {
         self.last_term = self.last_term.max(claim.transitions);
         let until = sent + self.timing.duration - self.timing.margin;
-        // A renewal that was answered after the leadership had lapsed does not mend it: everything that was believed as
-        // the leader is void by then, and a new term says so.
+        // A renewal that is answered after the leadership has ended does not restore it: a new term has to begin, so
+        // that everything from the old one is dropped.
         let continues = claim.acquires || self.leadership.term(now) == Some(claim.transitions);
         if continues && now < until {
             self.leadership = Leadership::Leader { term: claim.transitions, until };

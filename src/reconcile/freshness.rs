@@ -1,50 +1,49 @@
-//! Whether a view of the cluster has gone back in time: lists and events against the newest version that was seen.
+//! Detects lists and events that are older than what was seen before, and a cluster that was restored from a backup.
 
 use std::{cmp::Ordering, time::Duration};
 
 use crate::model::{ids::compare_resource_versions, moment::Moment};
 
-/// So many lists in a row that are older than what was seen mean that the cluster itself went back,
+/// After this many older lists in a row, the cluster itself went back in time.
 const RESTORED_LISTS: u32 = 3;
-/// if they are spread over at least this time.
+/// They have to span at least this time.
 const RESTORED_AFTER: Duration = Duration::from_secs(60);
 
-/// How a complete list stands to what was seen before it.
+/// The age of a list compared with what was seen before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ListAge {
-    /// Not older, as far as can be told.
+    /// Not older, as far as versions can be compared.
     Fresh,
-    /// Older: it is discarded and taken again.
+    /// Older: it is discarded and requested again.
     Older,
-    /// Older again and again: the cluster was restored from a backup. It counts, and its deletions are doubtful.
+    /// Older repeatedly: the cluster was restored from a backup. The list counts, but its deletions are doubtful.
     Restored,
 }
 
-/// The newest resource version that was seen, and what lists and events say against it.
+/// The newest resource version that was seen.
 ///
-/// A list may be taken while events go on. It is old if it is older than what was seen when it began: events may have
-/// overtaken it since. Events are in order among themselves: those of a lagging watch may lie before the list's version.
+/// A list may come in while events go on. It is old if it is older than the newest version when it began: later events
+/// may overtake it. Events are compared only with each other: those of a lagging watch may be older than the list.
 #[derive(Debug, Default)]
 pub struct NewestVersion {
-    /// Of lists and events.
+    /// The newest of lists and events.
     version: Option<String>,
-    /// Of the events of this watch, or where it started.
+    /// The newest event of the current watch, or the version that it started from.
     event: Option<String>,
-    /// What the newest version was when the list began.
+    /// The newest version when the list began.
     before: Option<String>,
-    /// How many lists in a row were older, and when the first of them was.
+    /// Older lists in a row, and when the first came.
     older_lists: Option<(u32, Moment)>,
-    /// Whether the cluster has gone back in time, and no list was complete since.
+    /// Whether the cluster was restored and no list has completed since.
     restored: bool,
 }
 
 impl NewestVersion {
-    /// The newest version.
     pub fn version(&self) -> Option<&str> {
         self.version.as_deref()
     }
 
-    /// Takes note of an event. False where it is older than one before it, so that the watch has gone back in time.
+    /// Notes an event. Returns false if it is older than an earlier one of this watch.
     pub fn event(&mut self, version: &str) -> bool {
         if is_older(version, self.event.as_deref()) {
             return false;
@@ -56,12 +55,12 @@ impl NewestVersion {
         true
     }
 
-    /// The first page of a list is asked for.
+    /// The first page of a list is requested.
     pub fn begin_list(&mut self) {
         self.before.clone_from(&self.version);
     }
 
-    /// Takes note of a list, as soon as it is known of which version it is.
+    /// Notes a list as soon as its version is known.
     pub fn list(&mut self, version: Option<&str>, now: Moment) -> ListAge {
         let Some(version) = version else { return ListAge::Fresh };
         if !is_older(version, self.before.as_deref()) {
@@ -81,20 +80,19 @@ impl NewestVersion {
         ListAge::Older
     }
 
-    /// Whether the cluster has gone back in time and no list was complete since: what was seen before may name versions that
-    /// are yet to come, and says nothing against a list.
+    /// Whether the cluster was restored and no list has completed since. Versions from before may be higher than
+    /// present ones, and say nothing against a list.
     pub fn is_restoring(&self) -> bool {
         self.restored
     }
 
-    /// Takes note that the list is complete. True if it is the first one since the cluster has gone back in time, and what it
-    /// lacks is doubtful: the list that told of it may have failed, and the one after it does not look older.
+    /// The list is complete. Returns true for the first one after a restore, whose absences are doubtful. The list that
+    /// detected the restore may have failed, and the next one no longer looks older.
     pub fn completes_restore(&mut self) -> bool {
         std::mem::take(&mut self.restored)
     }
 
-    /// A watch begins after a complete list. Gives the version that it starts from: the list's, or that of an event that
-    /// has overtaken the list.
+    /// A watch begins. Returns the version that it starts from: that of the list, or of an event that has overtaken it.
     pub fn begin_watch(&mut self) -> Option<String> {
         self.event.clone_from(&self.version);
         self.version.clone()
@@ -118,10 +116,10 @@ mod tests {
         // An event of an equal or incomparable version does not.
         let mut newest = NewestVersion::default();
         assert!(newest.event("9") && newest.event("10") && newest.event("10") && !newest.event("9"));
-        assert!(newest.event("opaque") && newest.event("3"), "no order, no conclusion");
+        assert!(newest.event("opaque") && newest.event("3"), "incomparable versions are not older");
     }
 
-    /// The list in which nothing happens between its request and its first page.
+    /// A list without events between its request and its first page.
     fn list(newest: &mut NewestVersion, version: &str, now: Moment) -> ListAge {
         newest.begin_list();
         newest.list(Some(version), now)
@@ -136,7 +134,7 @@ mod tests {
         assert!(newest.event("15"));
         assert_eq!(newest.list(Some("13"), at(1)), ListAge::Fresh);
         assert!(newest.event("16"));
-        assert_eq!(newest.begin_watch().as_deref(), Some("16"), "from the newest event on");
+        assert_eq!(newest.begin_watch().as_deref(), Some("16"), "it starts from the newest event");
         assert!(!newest.event("14"));
     }
 

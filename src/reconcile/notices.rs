@@ -1,32 +1,31 @@
-//! What of many similar faults goes into the log: the first few, then a count.
+//! Limits the log lines of faults.
 //!
-//! [`Reminder`] is for one fault that lasts: it is reported at growing intervals. [`Notices`] is for many faults at once: a
-//! few are reported, the others are counted.
+//! [`Reminder`] is for one fault that lasts: it is logged at growing intervals. [`Notices`] is for many faults at once:
+//! a few are logged, the others are counted.
 
 use std::time::Duration;
 
 use crate::model::moment::Moment;
 
-/// A fault that lasts is reported again after this time, then after twice the time,
+/// The first interval between two lines about a lasting fault. It doubles each time.
 const AGAIN_AFTER: Duration = Duration::from_secs(60);
-/// up to this.
+/// The longest interval.
 const AGAIN_MAX: Duration = Duration::from_secs(3_600);
-/// Faults of one kind that are told by themselves within an interval.
-const TOLD: usize = 5;
-/// Names in a summary.
-const NAMED: usize = 5;
-/// The interval of a summary.
+/// Faults that are logged one by one per interval.
+const LOGGED_MAX: usize = 5;
+const NAMES_MAX: usize = 5;
+/// The interval between summaries.
 const SUMMARY_AFTER: Duration = Duration::from_secs(60);
 
-/// One fault that lasts. It is reported at once, then after 1 min, 2 min, 4 min and so on, up to every hour. Causes that
-/// alternate are one fault.
+/// One fault that lasts. It is logged at once, then after 1 min, 2 min, 4 min and so on, up to every hour. Alternating
+/// causes count as one fault.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Reminder {
     next: Option<(Moment, Duration)>,
 }
 
 impl Reminder {
-    /// Whether to report the fault now.
+    /// Whether to log the fault now.
     pub fn is_due(&mut self, now: Moment) -> bool {
         let interval = match self.next {
             Some((at, _)) if now < at => return false,
@@ -37,52 +36,49 @@ impl Reminder {
         true
     }
 
-    /// The fault is over. Says whether it was reported.
+    /// The fault is over. Returns whether it was logged.
     pub fn over(&mut self) -> bool {
         self.next.take().is_some()
     }
 }
 
-/// Many things that fail together.
 #[derive(Debug, Default)]
 pub struct Notices {
-    /// The causes that were told within this interval.
+    /// The causes that were logged in this interval.
     logged: Vec<String>,
-    /// Faults that were not told.
+    /// The number of faults that were not logged.
     more: u64,
-    /// The first things that failed without being told.
+    /// The names of the first of them.
     named: Vec<String>,
-    /// When the interval is over, once it has begun.
+    /// The end of the interval, once it has begun.
     ends_at: Option<Moment>,
 }
 
-/// The faults of an interval that were counted instead of logged.
 #[derive(Debug, PartialEq, Eq)]
 pub struct NoticeSummary {
-    /// How many faults.
     pub count: u64,
-    /// The first few things that failed, by name.
+    /// The names of the first few.
     pub first: String,
 }
 
 impl Notices {
-    /// Whether this fault of a thing is to be told by itself; otherwise it is counted.
+    /// Whether to log this fault on its own line. If not, it is counted.
     pub fn tell(&mut self, name: &str, cause: &str, now: Moment) -> bool {
         if self.logged.is_empty() && self.more == 0 {
             self.ends_at = Some(now + SUMMARY_AFTER);
         }
-        if self.logged.len() < TOLD && !self.logged.iter().any(|logged| logged == cause) {
+        if self.logged.len() < LOGGED_MAX && !self.logged.iter().any(|logged| logged == cause) {
             self.logged.push(cause.to_owned());
             return true;
         }
         self.more += 1;
-        if self.named.len() < NAMED && !self.named.iter().any(|named| named == name) {
+        if self.named.len() < NAMES_MAX && !self.named.iter().any(|named| named == name) {
             self.named.push(name.to_owned());
         }
         false
     }
 
-    /// The faults that were counted and not told, once the interval is over.
+    /// The faults that were counted, once the interval is over.
     pub fn summary(&mut self, now: Moment) -> Option<NoticeSummary> {
         if self.ends_at.is_none_or(|ends_at| now < ends_at) {
             return None;

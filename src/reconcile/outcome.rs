@@ -134,8 +134,8 @@ pub struct ProblemDetail {
     pub retry_after: Option<Duration>,
 }
 
-pub fn judge_operation(kind: OperationKind, status: u16, said: ProblemDetail) -> Verdict {
-    let ProblemDetail { problem, detail, current, retry_after } = said;
+pub fn judge_operation(kind: OperationKind, status: u16, answer: ProblemDetail) -> Verdict {
+    let ProblemDetail { problem, detail, current, retry_after } = answer;
     let cause = if problem.is_empty() { detail } else { format!("{problem}: {detail}") };
     let cause = if cause.is_empty() { format!("status {status}") } else { cause };
     match (kind, status, problem.as_str()) {
@@ -166,8 +166,8 @@ pub fn concerns_every_request(kind: OperationKind, status: u16, problem: &str) -
 }
 
 /// Judges a request that failed.
-pub fn judge_request(status: u16, said: ProblemDetail) -> Failure {
-    let ProblemDetail { problem, detail, retry_after, .. } = said;
+pub fn judge_request(status: u16, answer: ProblemDetail) -> Failure {
+    let ProblemDetail { problem, detail, retry_after, .. } = answer;
     match (status, problem.as_str()) {
         (401 | 403 | 407, problem) => Failure::Unauthorized { status, detail, named: !problem.is_empty() },
         (429 | 503, _) => Failure::Throttled { status, after: retry_after.map(|d| d.min(RETRY_AFTER_MAX)) },
@@ -195,7 +195,7 @@ fn refused(status: u16, problem: &str, detail: &str) -> Failure {
 mod tests {
     use super::*;
 
-    fn said(problem: &str) -> ProblemDetail {
+    fn answer(problem: &str) -> ProblemDetail {
         ProblemDetail { problem: problem.into(), ..ProblemDetail::default() }
     }
 
@@ -203,18 +203,18 @@ mod tests {
     fn each_answer_to_an_item_has_one_meaning() {
         use OperationKind::{Delete, Put};
         for (kind, status) in [(Put, 200), (Put, 201), (Delete, 200), (Delete, 204), (Delete, 404), (Delete, 410)] {
-            assert_eq!(judge_operation(kind, status, said("")), Verdict::Done, "{kind:?} {status}");
+            assert_eq!(judge_operation(kind, status, answer("")), Verdict::Done, "{kind:?} {status}");
         }
         for (status, problem) in
             [(422, "schema"), (413, "too-large"), (409, "foreign-owner"), (400, ""), (403, ""), (410, "")]
         {
             assert!(
-                matches!(judge_operation(Put, status, said(problem)), Verdict::Rejected { .. }),
+                matches!(judge_operation(Put, status, answer(problem)), Verdict::Rejected { .. }),
                 "{status} {problem}"
             );
         }
-        assert_eq!(judge_operation(Put, 409, said("stale-version")), Verdict::Stale { current: None });
-        assert_eq!(judge_operation(Put, 409, said("tombstoned")), Verdict::Tombstoned { current: None });
+        assert_eq!(judge_operation(Put, 409, answer("stale-version")), Verdict::Stale { current: None });
+        assert_eq!(judge_operation(Put, 409, answer("tombstoned")), Verdict::Tombstoned { current: None });
         for (kind, status) in [
             (Put, 202),
             (Put, 204),
@@ -228,7 +228,10 @@ mod tests {
             (Delete, 499),
             (Delete, 500),
         ] {
-            assert!(matches!(judge_operation(kind, status, said("")), Verdict::Uncertain { .. }), "{kind:?} {status}");
+            assert!(
+                matches!(judge_operation(kind, status, answer("")), Verdict::Uncertain { .. }),
+                "{kind:?} {status}"
+            );
         }
     }
 
@@ -242,29 +245,29 @@ mod tests {
 
     #[test]
     fn each_answer_to_a_request_has_one_meaning() {
-        assert_eq!(judge_request(409, said("stale-epoch")), Failure::StaleEpoch);
-        assert_eq!(judge_request(409, said("unknown-session")), Failure::UnknownSession);
-        assert_eq!(judge_request(413, said("")), Failure::TooLarge);
-        assert_eq!(judge_request(410, said("")), Failure::Expired);
-        assert!(matches!(judge_request(401, said("")), Failure::Unauthorized { status: 401, .. }));
-        assert!(matches!(judge_request(400, said("")), Failure::Refused { status: 400, .. }));
+        assert_eq!(judge_request(409, answer("stale-epoch")), Failure::StaleEpoch);
+        assert_eq!(judge_request(409, answer("unknown-session")), Failure::UnknownSession);
+        assert_eq!(judge_request(413, answer("")), Failure::TooLarge);
+        assert_eq!(judge_request(410, answer("")), Failure::Expired);
+        assert!(matches!(judge_request(401, answer("")), Failure::Unauthorized { status: 401, .. }));
+        assert!(matches!(judge_request(400, answer("")), Failure::Refused { status: 400, .. }));
         for status in [200, 301, 500, 502, 504] {
-            assert!(matches!(judge_request(status, said("")), Failure::Broken(_)), "{status}");
+            assert!(matches!(judge_request(status, answer("")), Failure::Broken(_)), "{status}");
         }
     }
 
     #[test]
     fn proxy_answers_leave_a_request_uncertain() {
         for status in [402, 408, 409, 418, 425, 444, 460, 494, 495, 499, 520, 524, 530, 561, 599] {
-            assert!(matches!(judge_request(status, said("")), Failure::Broken(_)), "{status}");
+            assert!(matches!(judge_request(status, answer("")), Failure::Broken(_)), "{status}");
         }
         for status in [408, 425, 499] {
-            assert!(matches!(judge_request(status, said("schema")), Failure::Broken(_)), "{status} with a problem");
+            assert!(matches!(judge_request(status, answer("schema")), Failure::Broken(_)), "{status} with a problem");
         }
         for status in [400, 405, 414, 422, 431] {
-            assert!(matches!(judge_request(status, said("")), Failure::Refused { .. }), "{status}");
+            assert!(matches!(judge_request(status, answer("")), Failure::Refused { .. }), "{status}");
         }
-        assert!(matches!(judge_request(409, said("else")), Failure::Refused { status: 409, .. }));
+        assert!(matches!(judge_request(409, answer("else")), Failure::Refused { status: 409, .. }));
     }
 
     #[test]

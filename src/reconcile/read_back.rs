@@ -1,25 +1,24 @@
-//! When the inventory is read to learn what became of uncertain records, instead of sending them again.
+//! When to read the inventory to settle uncertain records, instead of sending them again.
 //!
-//! A batch that fails as a whole makes each of its records uncertain, and the retry budget lets few of them through. One
-//! reading of the inventory settles them all. It is repeated soon while it helps, and rarely while it does not. A registry
-//! that fails many requests is spared: what was read back would be sent again, and fail again.
+//! A batch that fails as a whole makes each of its records uncertain, and the retry budget allows few retries. One
+//! reading settles them all. Readings are frequent while they help, and rare otherwise. A registry that fails many
+//! requests is not read: the settled records would be sent again and fail again.
 
 use std::time::Duration;
 
 use crate::model::moment::Moment;
 
-/// Fewer uncertain records are sent again within a minute.
+/// Fewer uncertain records are retried within a minute, so they are not worth a reading.
 const AT_LEAST: usize = 100;
-/// Time between two readings. It doubles unless two of three uncertain records were settled since the one before: of a
-/// registry that fails every second request, little is read back.
+/// Time between two readings: the first and the longest. It doubles unless two thirds of the uncertain records were
+/// settled since the last one. If every second request fails, a reading settles little.
 const AGAIN: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(600));
 
-/// The share of requests that may fail.
+/// The largest share of failed requests.
 const FAILING_AT_MOST: f64 = 0.2;
-/// What one request weighs in that share.
+/// The weight of one request in that share.
 const WEIGHT: f64 = 0.05;
 
-/// Readings that were caused by uncertain records.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ReadBack {
     last: Option<Last>,
@@ -34,14 +33,14 @@ struct Last {
 }
 
 impl ReadBack {
-    /// A request was answered, or failed. `uncertain` is the share of its operations that may have been applied. Requests
-    /// for records that always fail do not count.
+    /// A request was answered, or failed. `uncertain` is the share of its operations that may have been applied. Do not
+    /// count requests for records that always fail.
     pub fn sent(&mut self, uncertain: f64) {
         self.failing += WEIGHT * (uncertain - self.failing);
     }
 
-    /// Whether to read the inventory now, as this many records are uncertain and none of them may be sent again. Counts the
-    /// reading if so.
+    /// Whether to read the inventory now, while this many records are uncertain and none may be retried. Counts the
+    /// reading.
     pub fn begin(&mut self, uncertain: usize, now: Moment) -> bool {
         if uncertain < AT_LEAST {
             self.last = None;
@@ -88,6 +87,6 @@ mod tests {
         assert!(helped.into_iter().all(|(now, uncertain)| read_back.begin(uncertain, now)));
         let readings = (7..607).filter(|secs| read_back.begin(600, at(*secs))).count();
         assert!((6..=9).contains(&readings), "{readings} in ten minutes");
-        assert!(!read_back.begin(10, at(610)) && read_back.begin(600, at(611)), "a new disturbance");
+        assert!(!read_back.begin(10, at(610)) && read_back.begin(600, at(611)), "a new failure");
     }
 }

@@ -1,69 +1,71 @@
-//! The writer's session: when to open one, when to send a heartbeat, when to stop writing.
+//! The writer's session with the registry: when to open one, when to send a heartbeat, when to stop writing.
+//!
+//! ```text
+//!   Standby ---- leads ----> Closed ------> Opening ------> Open
+//!      ^                       ^                             | |
+//!      | leads no more         +--- unknown to the registry -+ |
+//!   any phase                  +--- Fenced <--- superseded ----+
+//!                                   until the other session is over
+//! ```
 
 use std::time::Duration;
 
 use super::retry;
 use crate::model::{ids::Version, moment::Moment};
 
-/// For how long a session is shown as live without a heartbeat.
+/// A session without a heartbeat for this long is stale.
 pub const TTL: Duration = Duration::from_secs(90);
-/// How often a heartbeat is sent while another writer may announce itself.
+/// Time between heartbeats while another writer may announce itself.
 const CONTESTED_BEAT: Duration = Duration::from_secs(5);
-/// How often a fenced writer looks whether the other one is gone.
+/// A fenced writer checks the other session this often.
 const FENCED_PROBE: Duration = Duration::from_secs(10);
-/// Delays between attempts to open a session.
+/// Delays between attempts to open a session: the first and the longest.
 const OPEN_RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 
-/// Where a session stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// None, as this process does not lead.
+    /// No session, because this process does not lead.
     Standby,
-    /// None; one is to be opened at this moment.
+    /// No session. One is opened at `open_at`.
     Closed {
-        /// When.
         open_at: Moment,
     },
-    /// The request that opens one is in flight.
+    /// The request that opens a session is in flight.
     Opening,
-    /// Writes carry this epoch.
     Open {
-        /// The session.
         epoch: u64,
-        /// When the next heartbeat is due.
         heartbeat_at: Moment,
     },
-    /// Another writer took over: nothing is written until its session is over.
+    /// Another writer took over. Nothing is written until its session is over.
     Fenced {
-        /// When to look whether it is.
         probe_at: Moment,
     },
 }
 
-/// What a session declares of the settings by which its records are selected.
+/// What a session declares about the settings that select its records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DeclaredScope {
-    /// It is not known yet what was declared before.
+    /// The declaration of the session before is not known yet.
     #[default]
     Unknown,
-    /// Others were before ours, and something may be left that only they had selected. What is declared meanwhile equals
-    /// nobody's settings, so that neither a restart nor a way back to the old ones forgets that they changed.
+    /// The session before had other settings, and records that only those selected may remain. The declared text then
+    /// equals no settings, so neither a restart nor a return to the old settings loses that fact.
     Unsettled,
-    /// Nearly every record had no pod, and no person approved their deletion yet. Neither a restart nor another process
-    /// forgets that: the records of the cluster itself come to them, so that their share shrinks.
+    /// Nearly all records had no pod, and no person has approved their deletion yet. It has to be declared, because the
+    /// share of these records shrinks as the cluster's own records are added.
     Doubted,
-    /// Ours.
     Ours,
 }
 
-/// What a session declares instead of a hash while [`DeclaredScope::Unsettled`] and [`DeclaredScope::Doubted`].
+/// The declaration of [`DeclaredScope::Unsettled`].
 const UNSETTLED: &str = "unsettled";
+/// The declaration of [`DeclaredScope::Doubted`].
 const DOUBTED: &str = "doubted";
-/// What follows that while another writer may be alive: a process that takes over must not forget it.
+/// Added while another writer may be alive, so that a process that takes over knows it.
 const CONTESTED: &str = " contested";
 
 impl DeclaredScope {
-    /// What is to be declared after a session that declared `before`, if there was one.
+    /// The scope to declare after a session that declared `before`, if there was one.
     pub fn after(before: Option<&str>, ours: &str) -> Self {
         match before.map(|before| before.strip_suffix(CONTESTED).unwrap_or(before)) {
             Some(DOUBTED) => Self::Doubted,
@@ -72,7 +74,7 @@ impl DeclaredScope {
         }
     }
 
-    /// The text that a session declares. `contested` says whether another writer may be alive.
+    /// The declared text. `contested` tells whether another writer may be alive.
     pub fn text(self, ours: &str, contested: bool) -> String {
         let settings = match self {
             Self::Unsettled => UNSETTLED,
@@ -83,17 +85,17 @@ impl DeclaredScope {
     }
 }
 
-/// Whether a session that declared this text was opened while another writer may have been alive.
+/// Whether another writer may have been alive when a session declared this text.
 pub fn is_contested(declared: &str) -> bool {
     declared.ends_with(CONTESTED)
 }
 
-/// A writer's session, and the counter that orders its operations.
+/// A session and the counter that orders its operations.
 #[derive(Clone, Debug)]
 pub struct Session {
     phase: Phase,
     seq: u64,
-    /// The highest epoch seen; 0 before any, as epochs count from 1.
+    /// The highest epoch seen, or 0: epochs count from 1.
     min_epoch: u64,
     ttl: Duration,
     failures: u32,
@@ -106,12 +108,10 @@ impl Default for Session {
 }
 
 impl Session {
-    /// Where it stands.
     pub fn phase(&self) -> Phase {
         self.phase
     }
 
-    /// The epoch that writes carry, while they may be sent.
     pub fn epoch(&self) -> Option<u64> {
         match self.phase {
             Phase::Open { epoch, .. } => Some(epoch),
@@ -119,25 +119,25 @@ impl Session {
         }
     }
 
-    /// The ttl to ask for with the next heartbeat.
+    /// The ttl to request with the next heartbeat.
     pub fn ttl(&self) -> Duration {
         self.ttl
     }
 
-    /// The highest epoch seen, for the registry to mint above.
+    /// The highest epoch seen. The registry has to assign a higher one.
     pub fn min_epoch(&self) -> Option<u64> {
         Some(self.min_epoch).filter(|epoch| *epoch > 0)
     }
 
-    /// The next operation's version; taken when its bytes are built.
+    /// The version of the next operation. Call it when the bytes of the operation are built.
     pub fn next_version(&mut self) -> Option<Version> {
         let epoch = self.epoch()?;
         self.seq += 1;
         Some(Version { epoch, seq: self.seq })
     }
 
-    /// The counter has to pass this version, which the registry holds. One of a later epoch cannot be passed by
-    /// counting: the session is as good as unknown.
+    /// The registry holds this version, so the counter continues above it. A later epoch cannot be passed by counting:
+    /// the session then counts as unknown.
     pub fn superseded(&mut self, version: Version, now: Moment, random: u64) {
         match self.epoch() {
             Some(epoch) if version.epoch == epoch => self.seq = self.seq.max(version.seq),
@@ -149,23 +149,22 @@ impl Session {
         }
     }
 
-    /// This process leads from now on: whatever was before, a session is opened at once.
+    /// This process leads from now on: a session is opened at once.
     pub fn lead(&mut self, now: Moment) {
         self.failures = 0;
         self.phase = Phase::Closed { open_at: now };
     }
 
-    /// This process leads no more: nothing is written, and no session opened.
+    /// This process leads no more.
     pub fn follow(&mut self) {
         self.phase = Phase::Standby;
     }
 
-    /// The request that opens a session was sent.
     pub fn opening(&mut self) {
         self.phase = Phase::Opening;
     }
 
-    /// A session was opened. `contested` says whether another writer may be alive.
+    /// A session was opened. `contested` tells whether another writer may be alive.
     pub fn opened(&mut self, epoch: u64, ttl: Duration, contested: bool, now: Moment) {
         self.min_epoch = self.min_epoch.max(epoch);
         self.seq = 0;
@@ -173,21 +172,20 @@ impl Session {
         self.phase = Phase::Open { epoch, heartbeat_at: now + self.interval(contested) };
     }
 
-    /// No session is opened before this moment.
     pub fn wait_until(&mut self, at: Moment) {
         if let Phase::Closed { open_at } = &mut self.phase {
             *open_at = (*open_at).max(at);
         }
     }
 
-    /// No session could be opened; tries again.
+    /// The session could not be opened: retries with backoff.
     pub fn not_opened(&mut self, now: Moment, random: u64) {
         self.failures = self.failures.saturating_add(1);
         let delay = retry::backoff(OPEN_RETRY.0, OPEN_RETRY.1, self.failures, random);
         self.phase = Phase::Closed { open_at: now + delay };
     }
 
-    /// A heartbeat was sent; the next one is due a third of the ttl later, or sooner in a contested session.
+    /// A heartbeat was sent. The next one is due after a third of the ttl, or sooner in a contested session.
     pub fn beat(&mut self, contested: bool, now: Moment) {
         let next = now + self.interval(contested);
         if let Phase::Open { heartbeat_at, .. } = &mut self.phase {
@@ -200,20 +198,20 @@ impl Session {
         if contested { third.min(CONTESTED_BEAT) } else { third }
     }
 
-    /// There is something to tell with a heartbeat.
+    /// Makes a heartbeat due, because there is something to report.
     pub fn beat_soon(&mut self, now: Moment) {
         if let Phase::Open { heartbeat_at, .. } = &mut self.phase {
             *heartbeat_at = now;
         }
     }
 
-    /// Something was acknowledged in the session.
+    /// The registry acknowledged a write of the session.
     pub fn acknowledged(&mut self) {
         self.failures = 0;
     }
 
-    /// The registry does not know the session: a new one is opened, above this one. At once, unless nothing was
-    /// acknowledged in it, as with a registry that forgets every session.
+    /// The registry does not know the session, so a new one is opened: at once, unless nothing was acknowledged in it,
+    /// as with a registry that forgets every session.
     pub fn unknown(&mut self, now: Moment, random: u64) {
         if self.epoch().is_some() {
             self.failures = self.failures.saturating_add(1);
@@ -223,7 +221,7 @@ impl Session {
         }
     }
 
-    /// The live session turned out to be ours, though we never heard that it was opened.
+    /// The live session turns out to be ours: the answer to the request that opened it was lost.
     pub fn adopt(&mut self, epoch: u64, now: Moment) {
         if epoch > self.min_epoch {
             self.seq = 0;
@@ -232,30 +230,28 @@ impl Session {
         self.phase = Phase::Open { epoch, heartbeat_at: now };
     }
 
-    /// What the session declares is to be another from now on: a session is opened that says so.
+    /// The declaration has to change, so another session is opened.
     pub fn reopen(&mut self, now: Moment) {
         if self.epoch().is_some() {
             self.phase = Phase::Closed { open_at: now };
         }
     }
 
-    /// Another writer took over. A session is opened again only once its session is over, never as a retry.
+    /// Another writer took over. A session is opened only after the other one is over, never as a retry.
     pub fn fenced(&mut self, now: Moment) {
         self.phase = Phase::Fenced { probe_at: now + FENCED_PROBE };
     }
 
-    /// The other writer's session is over.
     pub fn unfenced(&mut self, other_epoch: u64, now: Moment) {
         self.min_epoch = self.min_epoch.max(other_epoch);
         self.phase = Phase::Closed { open_at: now };
     }
 
-    /// Another writer has this epoch: a session that we open lies above it, even if the registry forgets it.
+    /// Another writer has this epoch. Our next session gets a higher one, even if the registry forgets it.
     pub fn learn(&mut self, epoch: u64) {
         self.min_epoch = self.min_epoch.max(epoch);
     }
 
-    /// When something is to be done for the session.
     pub fn due_at(&self) -> Option<Moment> {
         match self.phase {
             Phase::Closed { open_at } => Some(open_at),
@@ -311,14 +307,14 @@ mod tests {
         assert_eq!(
             DeclaredScope::after(Some("unsettled"), "theirs"),
             DeclaredScope::Unsettled,
-            "for whoever comes next as well"
+            "for the next process, too"
         );
         let mut session = open();
         session.reopen(at(5));
         assert_eq!((session.phase(), session.min_epoch()), (Phase::Closed { open_at: at(5) }, Some(7)));
         session.fenced(at(6));
         session.reopen(at(7));
-        assert!(matches!(session.phase(), Phase::Fenced { .. }), "never as a way out of being fenced");
+        assert!(matches!(session.phase(), Phase::Fenced { .. }), "a reopened session stays fenced");
     }
 
     #[test]
@@ -369,7 +365,7 @@ mod tests {
 
     #[test]
     fn unknown_own_session_is_adopted() {
-        // The request that opened it was given up, and arrived all the same.
+        // The request that opened it was given up, but arrived.
         let mut session = open();
         session.next_version();
         session.fenced(at(5));
@@ -390,7 +386,7 @@ mod tests {
         assert_eq!(session.phase(), Phase::Closed { open_at: at(1) }, "a forgotten session is opened at once");
         session.opened(8, TTL, false, at(1));
         session.unknown(at(1), 0);
-        assert!(session.due_at() > Some(at(1)), "one in which nothing was acknowledged is not");
+        assert!(session.due_at() > Some(at(1)), "a session without acknowledged writes is not");
     }
 
     #[test]

@@ -1,40 +1,35 @@
-//! How long a watch may tell nothing: when people are told, and when it is waited for no longer.
+//! How long a watch may be silent: when that is logged, and when the watch is given up.
 
 use std::time::Duration;
 
 use crate::model::moment::Moment;
 
-/// A view that is older than this is worth a line in the log.
+/// A watch that is not up to date for this long is logged.
 pub const OLD_AFTER: Duration = Duration::from_secs(30);
-/// A watch of a server that answers is given up for a list after so much silence: by then it was resumed twice in vain.
+/// A watch that is silent for this long, while its server answers, is replaced by a list. By then it was resumed twice
+/// without success.
 pub const GIVEN_UP_AFTER: Duration = Duration::from_secs(60);
-/// A server that was silent for longer was away: a watch that fails is given time to end, and to be resumed.
+/// A server that was silent for longer was away. Its watches get time to fail and to be resumed.
 const AWAY_AFTER: Duration = Duration::from_secs(45);
 
-/// What people are told about a watch's silence.
+/// A line to log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SilenceNotice {
-    /// The view has become old.
-    Old {
-        /// For how long nothing was heard.
-        silence: Duration,
-    },
-    /// Something was heard again.
-    Renewed {
-        /// For how long nothing had been heard.
-        after: Duration,
-    },
+    /// The watch is not up to date.
+    Old { silence: Duration },
+    /// The watch is up to date again.
+    Renewed { after: Duration },
 }
 
-/// Remembers what was said, so that each silence is told once, and its end once.
+/// Logs each silence once, and its end once.
 #[derive(Debug, Default)]
 pub struct Silence {
-    /// When something was last heard before the silence that was told.
+    /// When the watch was last up to date before the silence that was logged.
     logged: Option<Moment>,
 }
 
 impl Silence {
-    /// What is to be told now, if `heard` is when something was last heard.
+    /// Returns what to log now. `heard` is when the watch was last up to date.
     pub fn look(&mut self, heard: Moment, now: Moment) -> Option<SilenceNotice> {
         match self.logged {
             None if now >= heard + OLD_AFTER => {
@@ -50,33 +45,30 @@ impl Silence {
     }
 }
 
-/// When a watch was last known to be up to date, and when its server last answered.
+/// When a watch was last up to date, and when its server last answered.
 #[derive(Debug)]
 pub struct Hearing {
     heard: Moment,
     answered: Moment,
-    /// When the server answered first after it had been away.
+    /// When the server first answered after it had been away.
     back: Moment,
 }
 
 impl Hearing {
-    /// Of a watch that begins now.
     pub fn new(now: Moment) -> Self {
         Self { heard: now, answered: now, back: now }
     }
 
-    /// When the watch was last known to be up to date.
     pub fn heard(&self) -> Moment {
         self.heard
     }
 
-    /// The watch is up to date.
     pub fn is_alive(&mut self, now: Moment) {
         self.answers(now);
         self.heard = now;
     }
 
-    /// The server answered anything.
+    /// The server answered any request.
     pub fn answers(&mut self, now: Moment) {
         if now > self.answered + AWAY_AFTER {
             self.back = now;
@@ -84,8 +76,8 @@ impl Hearing {
         self.answered = now;
     }
 
-    /// Whether a watch that failed is given up for a list. A server that does not answer at all would not list either, and
-    /// after its return the watch is resumed where it was.
+    /// Whether to replace a failed watch by a list. A server that does not answer would not list either; after its
+    /// return, the watch is resumed.
     pub fn is_given_up(&self, now: Moment) -> bool {
         now >= self.heard.max(self.back) + GIVEN_UP_AFTER && now <= self.answered + AWAY_AFTER
     }
@@ -121,7 +113,7 @@ mod tests {
         // The pods are listed again instead.
         assert!(!hearing([30, 59]).is_given_up(at(59)), "too soon");
         assert!(hearing([30, 50]).is_given_up(at(60)));
-        assert!(!hearing([30, 50]).is_given_up(at(96)), "it does not answer");
+        assert!(!hearing([30, 50]).is_given_up(at(96)), "the server does not answer");
     }
 
     #[test]

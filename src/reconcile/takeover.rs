@@ -1,4 +1,4 @@
-//! Taking over the session of another process: when that is allowed without a Lease, and what is told meanwhile.
+//! When a process without a Lease may take over the session of another process.
 
 use std::time::Duration;
 
@@ -7,54 +7,49 @@ use serde::{Deserialize, Serialize};
 use super::session::TTL;
 use crate::model::moment::Moment;
 
-/// A live session is taken over after its heartbeat was not renewed for this long: heartbeats come every third of the
-/// ttl, and one may be slow.
+/// A live session is taken over if its heartbeat is not renewed for this long. Heartbeats come every third of the ttl,
+/// and one may be slow.
 const MISSED_AFTER: Duration = Duration::from_secs(TTL.as_secs() / 3 + 15);
-/// How long a process waits for another one's session before it announces itself: longer than a hand-over takes.
+/// A process that waits for another session announces itself after this time, which is longer than a hand-over takes.
 const ANNOUNCED_AFTER: Duration = Duration::from_secs(15);
-/// How often the session is looked at meanwhile.
+/// Time between two checks of the session.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// The writer that holds a session, and how the session stands.
+/// The writer of a session, and the state of the session.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OtherWriter {
-    /// Its epoch.
     pub epoch: u64,
-    /// The process.
     pub instance: String,
-    /// What its session declares of the settings by which its records are selected, if it declares anything.
+    /// The declared scope; see [`crate::reconcile::session::DeclaredScope`].
     pub scope: Option<String>,
-    /// The UID of the `kube-system` namespace of its cluster, if it is known.
+    /// The UID of the `kube-system` namespace of its cluster, if known.
     pub cluster_uid: Option<String>,
-    /// A text that changes with each heartbeat, if the registry tells one.
+    /// A text that changes with each heartbeat, if the registry has one.
     pub heartbeat: Option<String>,
-    /// Records that the registry holds of this writer.
+    /// The number of records that the registry holds of this owner.
     pub records: u64,
-    /// How its session stands.
     pub state: SessionLiveness,
 }
 
 impl OtherWriter {
-    /// Whether its session is stale or closed.
     pub fn is_over(&self) -> bool {
         self.state != SessionLiveness::Live
     }
 }
 
-/// How a session stands in the registry.
+/// The state of a session in the registry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SessionLiveness {
-    /// Its heartbeat is not older than its ttl.
     #[default]
     Live,
-    /// Its heartbeat is overdue. Its writes are still accepted.
+    /// The heartbeat is overdue. Writes are still accepted.
     Stale,
-    /// Its writer stopped as asked.
+    /// The writer closed the session.
     Closed,
 }
 
-/// What is known of another process's session, by our own monotonic time.
+/// The session of another process, observed by our monotonic clock.
 #[derive(Debug, Default)]
 pub struct Takeover {
     observed: Option<(u64, Option<String>, Moment)>,
@@ -62,11 +57,10 @@ pub struct Takeover {
 }
 
 impl Takeover {
-    /// Whether a session may be opened in the place of this one, and when to look again otherwise. `ours` says whether an
-    /// earlier life of this process opened it.
+    /// Whether this session may be replaced. `ours` tells whether an earlier life of this process opened it.
     ///
     /// # Errors
-    /// The session is live and another process's, and no heartbeat was missed yet.
+    /// The session is live and belongs to another process. Contains the time of the next check.
     pub fn check(&mut self, other: &OtherWriter, ours: bool, now: Moment) -> Result<(), Moment> {
         if other.is_over() || ours {
             *self = Self::default();
@@ -77,7 +71,7 @@ impl Takeover {
             Some((epoch, heartbeat, since)) if (*epoch, heartbeat.clone()) == seen => *since,
             _ => now,
         };
-        // Without a heartbeat to look at, the registry has to say that the session is over.
+        // Without a heartbeat to observe, the registry has to say that the session is over.
         if other.heartbeat.is_some() && now >= since + MISSED_AFTER {
             *self = Self::default();
             return Ok(());
@@ -87,8 +81,8 @@ impl Takeover {
         Err(now + LOOK_EVERY)
     }
 
-    /// The epoch with which this process announces itself to the writer that it waits for, once it has waited so long
-    /// that the other one does not merely hand over. The registry refuses it, and tells the writer.
+    /// The epoch with which this process announces itself to the other writer, once it has waited longer than a
+    /// hand-over takes. The registry refuses the epoch and reports the attempt to the writer.
     pub fn announcement_epoch(&self, now: Moment) -> Option<u64> {
         let (epoch, ..) = self.observed.as_ref()?;
         self.waiting_since.filter(|since| now >= *since + ANNOUNCED_AFTER).map(|_| epoch.saturating_sub(1))
@@ -111,7 +105,7 @@ mod tests {
     fn live_session_is_taken_over_after_missed_heartbeat() {
         let mut takeover = Takeover::default();
         assert_eq!(takeover.check(&live("1"), false, at(0)), Err(at(5)));
-        assert_eq!(takeover.check(&live("2"), false, at(30)), Err(at(35)), "it lives");
+        assert_eq!(takeover.check(&live("2"), false, at(30)), Err(at(35)), "it is alive");
         assert_eq!(takeover.check(&live("2"), false, at(74)), Err(at(79)));
         assert_eq!(takeover.check(&live("2"), false, at(75)), Ok(()));
         let silent = OtherWriter { heartbeat: None, ..live("") };

@@ -1,13 +1,13 @@
-//! What follows the end of a watch.
+//! When to resume a watch that has ended.
 //!
-//! A watch ends in its order when the server's timeout ends it. Any other end is a failure and is counted: a connection
-//! that breaks, a refusal, silence, and an orderly end that comes too soon.
+//! A watch ends regularly when the server's timeout ends it. Any other end is a failure: a broken connection, a
+//! refusal, silence, or a regular end that comes too soon.
 //!
 //! | end | what follows |
 //! | --- | --- |
-//! | orderly, after most of its time | resumed at once, earlier failures are forgotten |
-//! | any other, after news for a while | resumed after the shortest delay |
-//! | any other, after news | resumed within a second |
+//! | regular, after most of its time | resumed at once; earlier failures are forgotten |
+//! | any other, after a while with news | resumed after the shortest delay |
+//! | any other, with news | resumed within a second |
 //! | any other | resumed after a delay that doubles with each failure in a row |
 
 use std::time::Duration;
@@ -15,31 +15,29 @@ use std::time::Duration;
 use super::retry;
 use crate::model::moment::Moment;
 
-/// How long the server is asked to keep a watch. Short, so that silence is noticed soon.
+/// The requested duration of a watch. It is short, so that silence is noticed soon.
 pub const WATCH: Duration = Duration::from_secs(20);
-/// An orderly end before this time is a failure.
+/// A regular end before this time is a failure.
 const TOO_SOON: Duration = Duration::from_secs(10);
-/// A watch that brought news and lasted this long works.
+/// A watch that had news and lasted this long works.
 const FOR_A_WHILE: Duration = Duration::from_secs(2);
-/// Failures in a row that count of watches that brought news and did not last: a proxy may cut them for ever.
+/// The most failures in a row that count for a watch that had news but did not last: a proxy may cut such watches
+/// forever.
 const SHORT_WITH_NEWS: u32 = 2;
 /// Failures that are further apart are not in a row.
 const FORGIVEN_AFTER: Duration = Duration::from_secs(60);
-/// The delays after failures in a row.
+/// Delays after failures in a row: the first and the longest.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 
-/// How a watch ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WatchEnd {
-    /// Whether the answer came to its regular end.
+    /// Whether the answer ended regularly.
     pub orderly: bool,
-    /// How long the watch had run.
     pub lasted: Duration,
-    /// Whether an event in it was newer than all before.
+    /// Whether an event was newer than all before.
     pub news: bool,
 }
 
-/// The failures of one watch.
 #[derive(Debug, Default)]
 pub struct WatchFailures {
     failures: u32,
@@ -47,12 +45,11 @@ pub struct WatchFailures {
 }
 
 impl WatchFailures {
-    /// Failures in a row.
     pub fn failures(&self) -> u32 {
         self.failures
     }
 
-    /// A watch ended. Gives the delay before the next one, unless it ended as it should.
+    /// A watch ended. Returns the delay before the next one, or `None` after a regular end.
     pub fn ended(&mut self, end: WatchEnd, now: Moment, random: u64) -> Option<Duration> {
         let WatchEnd { orderly, lasted, news } = end;
         if orderly && lasted >= TOO_SOON {
@@ -66,7 +63,7 @@ impl WatchFailures {
         Some(self.failed(now, random))
     }
 
-    /// A watch could not be started, or is not worth going on with. Gives the delay before the next one.
+    /// A watch could not be started or was given up. Returns the delay before the next one.
     pub fn failed(&mut self, now: Moment, random: u64) -> Duration {
         if self.failed_at.is_some_and(|failed_at| now > failed_at + FORGIVEN_AFTER) {
             self.failures = 0;

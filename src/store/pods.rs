@@ -290,7 +290,7 @@ impl ByName {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "memory ends long before four thousand million pods")]
+#[expect(clippy::cast_possible_truncation, reason = "four billion pods do not fit into memory")]
 fn to_place(position: usize) -> u32 {
     position as u32
 }

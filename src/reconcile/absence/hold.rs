@@ -83,12 +83,12 @@ impl fmt::Display for HoldReason {
             Self::ScopeChanged => f.write_str("changed settings no longer select pods that exist"),
             Self::NearlyAll { absent, of } => write!(
                 f,
-                "{absent} of {of} records have no pod here; another cluster may use the same cluster id, as a clone or a \
-                 restored copy does"
+                "{absent} of {of} records have no pod here; another cluster may use the same cluster id, \
+                 as a clone or a restored copy does"
             ),
             Self::AnotherWriter => f.write_str(
-                "another process writes for the same cluster id and owner, or tries to; stop one of the two, or give each \
-                 cluster its own --cluster-id",
+                "another process writes for the same cluster id and owner, or tries to; \
+                 stop one of the two, or give each cluster its own --cluster-id",
             ),
         }
     }

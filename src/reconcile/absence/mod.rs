@@ -16,7 +16,8 @@
 //! - `Confirming` checks that the cluster is still the same. Absences that went through `SecondList` are *guarded*: a
 //!   random sample of the pods is looked up, too, and the confirmed deletions are sent at a bounded rate.
 //! - `Sorting` follows a change of the settings that select pods. A list of the whole cluster tells which pods are
-//!   gone, and which exist but are out of scope. The latter are held until a person approves.
+//!   gone, and which exist but are out of scope. The latter are held until a person approves, or deleted at the bounded
+//!   rate ([`ScopeChangePolicy`]).
 //! - Nearly all records absent may mean that the cluster is a copy of the one that wrote them, so only a person can
 //!   release them. While another writer may be alive, every inferred deletion is held.
 //!
@@ -44,7 +45,7 @@ use stage::Stage;
 const WINDOW: Duration = Duration::from_secs(600);
 /// The number of inferred deletions within [`WINDOW`] that are not guarded.
 const UNGUARDED: usize = 50;
-/// One in this many records is not guarded either, if that is more than [`UNGUARDED`].
+/// If it is more than [`UNGUARDED`], one in this many of our records is the limit.
 const UNGUARDED_PART: usize = 10;
 /// The second list begins this long after the first.
 const SECOND_LIST_AFTER: Duration = Duration::from_secs(10);
@@ -217,8 +218,8 @@ impl AbsenceGuard {
         let unguarded = UNGUARDED.max(owned / UNGUARDED_PART);
         // After a change of settings, only the list of the whole cluster lacks them, so they are guarded, however few
         // they are.
-        let doubted = empty || !list.trusted || self.change.is_some();
-        let guarded = doubted || self.approved_recently(now) + absent.len() > unguarded;
+        let doubtful = empty || !list.trusted || self.change.is_some();
+        let guarded = doubtful || self.approved_recently(now) + absent.len() > unguarded;
         if guarded {
             Stage::SecondList {
                 ids: absent,

@@ -1,4 +1,4 @@
-//! The election by value, and candidates with clocks of their own before a server that loses and delays.
+//! The election, and a simulation: candidates with their own clocks and a server that loses and delays requests.
 
 use std::collections::BTreeMap;
 
@@ -33,7 +33,7 @@ fn claim_of(election: &Election, now: Moment) -> LeaseUpdate {
     }
 }
 
-/// A leader since zero, in term 1.
+/// A leader since the start, in term 1.
 fn leader() -> Election {
     let mut election = standing("me");
     election.read(&shipped(), at(0));
@@ -52,7 +52,7 @@ fn empty_lease_is_claimed_at_once() {
     let version = "1".to_owned();
     assert_eq!(claim, LeaseUpdate { holder: "me".into(), transitions: 1, duration: DURATION, acquires: true, version });
     election.written(&claim, UpdateOutcome::Done, at(1), at(2));
-    // Counted from when it was sent: others may have seen it from then on.
+    // Counted from when it was sent, because others may have seen it since then.
     assert_eq!(election.leadership(), Leadership::Leader { term: 1, until: at(11) });
     assert_eq!((election.step(at(2)), election.step(at(4))), (ElectionStep::Wait(at(4)), ElectionStep::Get));
 }
@@ -65,7 +65,7 @@ fn renewal_keeps_the_term_despite_a_conflict() {
     let claim = claim_of(&election, at(3));
     assert_eq!((claim.transitions, claim.acquires), (1, false));
     election.written(&claim, UpdateOutcome::Conflict, at(3), at(3));
-    assert_eq!(election.leadership().term(at(3)), Some(1), "a conflict alone is no loss");
+    assert_eq!(election.leadership().term(at(3)), Some(1), "a conflict alone does not end the leadership");
     assert_eq!(election.step(at(3)), ElectionStep::Get);
     election.read(&held_by("me", 1, "r1", "3"), at(3));
     election.written(&claim_of(&election, at(3)), UpdateOutcome::Done, at(3), at(3));
@@ -82,12 +82,12 @@ fn leader_that_steps_aside_releases_the_lease() {
     let mut election = leader();
     election.step_aside(at(3));
     assert_eq!(election.leadership(), Leadership::Follower);
-    assert_eq!(election.step(at(3)), ElectionStep::Wait(at(4)), "those who write stop first");
+    assert_eq!(election.step(at(3)), ElectionStep::Wait(at(4)), "the writers stop first");
     election.read(&held_by("me", 1, "r1", "2"), at(4));
     let claim = claim_of(&election, at(4));
     assert_eq!((claim.holder.as_str(), claim.acquires), ("", false));
     election.written(&claim, UpdateOutcome::Done, at(4), at(4));
-    // Somebody else takes it, and it lapses within the time.
+    // Another process takes the lease, which expires within that time.
     election.read(&held_by("other", 2, "r", "4"), at(5));
     election.read(&held_by("other", 2, "r", "4"), at(30));
     assert!(matches!(election.step(at(30)), ElectionStep::Wait(_)), "another candidate may want it");
@@ -138,7 +138,7 @@ fn unrenewed_leadership_ends_before_another_can_begin() {
         election.not_read(at(secs));
     }
     assert_eq!((election.leadership().term(at(9)), election.leadership().term(at(10))), (Some(1), None));
-    // It is still ours on paper, and nobody's in fact: a new term begins.
+    // The Lease still names us, but the leadership has ended, so a new term begins.
     election.read(&held_by("me", 1, "r", "2"), at(12));
     let claim = claim_of(&election, at(12));
     assert_eq!((claim.transitions, claim.acquires), (2, true));
@@ -164,11 +164,11 @@ fn foreign_lease_expires_by_the_local_clock() {
     let mut election = standing("me");
     for (renewed, secs) in [("1970", 0), ("2999", 7), ("1970-again", 9)] {
         election.read(&held_by("other", 4, renewed, "1"), at(secs));
-        assert!(matches!(election.step(at(secs)), ElectionStep::Wait(_)), "what its clock says is nothing to us");
+        assert!(matches!(election.step(at(secs)), ElectionStep::Wait(_)), "its timestamps do not count");
     }
-    // Somebody touches the object, and not the lease in it.
+    // Another client changes the object, but not the lease.
     election.read(&held_by("other", 4, "1970-again", "2"), at(23));
-    assert_eq!(election.step(at(23)), ElectionStep::Wait(at(23) + LeaseTiming::of(DURATION).look));
+    assert_eq!(election.step(at(23)), ElectionStep::Wait(at(23) + LeaseTiming::of(DURATION).poll));
     election.read(&held_by("other", 4, "1970-again", "2"), at(24));
     assert_eq!(claim_of(&election, at(24)).transitions, 5);
 }
@@ -179,7 +179,7 @@ fn holder_decides_how_long_its_lease_lasts() {
     let long = LeaseState { duration: Some(Duration::from_secs(60)), ..held_by("other", 4, "r", "1") };
     election.read(&long, at(0));
     election.read(&long, at(59));
-    assert_eq!(election.step(at(59)), ElectionStep::Wait(at(59) + LeaseTiming::of(DURATION).look));
+    assert_eq!(election.step(at(59)), ElectionStep::Wait(at(59) + LeaseTiming::of(DURATION).poll));
     election.read(&long, at(60));
     assert!(claim_of(&election, at(60)).acquires);
 }
@@ -233,7 +233,7 @@ fn release_empties_only_an_own_lease() {
 
     let mut other = leader();
     other.release(at(2));
-    other.read(&held_by("somebody", 2, "r", "2"), at(2));
+    other.read(&held_by("other", 2, "r", "2"), at(2));
     assert_eq!(other.step(at(2)), ElectionStep::Done);
 }
 
@@ -248,26 +248,25 @@ fn repeated_conflicts_back_off() {
     }
 }
 
-/// A request on its way, in the server's time.
+/// A request in flight, in the server's time.
 struct Call {
     claim: Option<LeaseUpdate>,
     sent: Moment,
-    /// When the server sees it, if it does.
+    /// When it arrives at the server, unless it is lost.
     arrives: Option<u64>,
-    /// When the answer comes, if it does.
+    /// When the answer arrives, unless it is lost.
     answered: Option<u64>,
-    /// When the candidate gives up waiting.
     given_up: u64,
     answer: Option<(LeaseState, UpdateOutcome)>,
 }
 
 struct Candidate {
     election: Election,
-    /// Its clock: where it began, and its speed in percent of true time.
+    /// The start of its clock, and its speed in percent of true time.
     origin: u64,
     speed: u64,
     call: Option<Call>,
-    /// Given up, and still on their way.
+    /// Requests that were given up and are still in flight.
     late: Vec<Call>,
     stopped_until: u64,
 }
@@ -278,7 +277,6 @@ impl Candidate {
         Self { election, origin, speed, call: None, late: Vec::new(), stopped_until: 0 }
     }
 
-    /// What its clock shows.
     fn clock(&self, ms: u64) -> Moment {
         Moment::after_start(Duration::from_micros(self.origin * 1_000 + ms * self.speed * 10))
     }
@@ -288,12 +286,12 @@ impl Candidate {
     }
 }
 
-/// The API server: one object, and how badly it is reached.
+/// The API server with one object and an unreliable network.
 struct Server {
     lease: LeaseState,
     writes: u64,
     trouble: u64,
-    /// Who became the leader in which term.
+    /// The leader of each term.
     terms: BTreeMap<u64, String>,
 }
 
@@ -314,7 +312,7 @@ impl Server {
         (self.lease.clone(), UpdateOutcome::Done)
     }
 
-    /// Anybody may write something else into the object.
+    /// Another client writes something else into the object.
     fn touch(&mut self) {
         self.writes += 1;
         self.lease.version = self.writes.to_string();
@@ -400,12 +398,12 @@ fn history(seed: u64) {
         let leading: Vec<_> = candidates.iter().filter_map(|c| Some((c.election.me.clone(), c.term(ms)?))).collect();
         assert!(leading.len() <= 1, "seed {seed}, {ms} ms: {leading:?} lead at once");
         for (me, term) in &leading {
-            assert_eq!(server.terms.get(term), Some(me), "seed {seed}, {ms} ms: a term of somebody else");
+            assert_eq!(server.terms.get(term), Some(me), "seed {seed}, {ms} ms: a term of another candidate");
         }
     }
     let last = troubled + end;
     let leading = candidates.iter().filter(|candidate| candidate.term(last).is_some()).count();
-    assert_eq!(leading, 1, "seed {seed}: when all is well, one leads");
+    assert_eq!(leading, 1, "seed {seed}: one leads at the end");
 }
 
 #[test]

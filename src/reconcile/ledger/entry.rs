@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn sighting_never_goes_back() {
+    fn last_seen_never_goes_back() {
         let mut entry = LedgerEntry::new(&"a".into(), Known::Unknown);
         assert_eq!(entry.last_seen(), None);
         [2, 1].into_iter().for_each(|secs| entry.see(Moment::from_secs(secs)));

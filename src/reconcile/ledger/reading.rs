@@ -53,8 +53,8 @@ impl InventoryReading {
         buckets.get(bucket).copied().unwrap_or(false)
     }
 
-    fn may_have_forgotten(&self, uid: &Uid, believed: bool) -> bool {
-        self.forgotten.contains(uid) || (!believed && self.forgotten.len() >= FORGOTTEN_MAX)
+    fn may_have_forgotten(&self, uid: &Uid, has_entry: bool) -> bool {
+        self.forgotten.contains(uid) || (!has_entry && self.forgotten.len() >= FORGOTTEN_MAX)
     }
 }
 
@@ -140,7 +140,7 @@ impl Ledger {
         }
         match before {
             _ if is_news => self.seeded.then_some(Drift::Extra),
-            Some((Known::Registered(believed), _)) if believed != held => Some(Drift::Differing),
+            Some((Known::Registered(known), _)) if known != held => Some(Drift::Differing),
             _ => None,
         }
     }
@@ -349,6 +349,6 @@ mod tests {
         ledger.inventory_has(&Uid::from("another"), held(1), NOW);
         assert!(ledger.entry(&Uid::from("another")).is_none());
         ledger.inventory_has(&stranger, held(2), NOW);
-        assert_eq!(ledger.known(&stranger), Known::Registered(held(2)), "an id with a belief was not forgotten");
+        assert_eq!(ledger.known(&stranger), Known::Registered(held(2)), "a UID with an entry was not forgotten");
     }
 }

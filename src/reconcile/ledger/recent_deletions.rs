@@ -50,26 +50,26 @@ mod tests {
     #[test]
     fn newest_deletions_are_always_remembered() {
         // Fewer than twice the bound are kept.
-        let mut ends = RecentDeletions::default();
+        let mut deletions = RecentDeletions::default();
         for n in 0..100 {
-            ends.insert(&n.to_string().into(), Deletion::Deleted, 10);
-            assert!(ends.len() < 20, "{} are kept", ends.len());
+            deletions.insert(&n.to_string().into(), Deletion::Deleted, 10);
+            assert!(deletions.len() < 20, "{} are kept", deletions.len());
             for newest in (0..=n).rev().take(10) {
                 let uid = newest.to_string().as_str().into();
-                assert!(ends.young.contains(&uid) != ends.old.contains(&uid), "{newest} of {n}, once");
+                assert!(deletions.young.contains(&uid) != deletions.old.contains(&uid), "{newest} of {n}, once");
             }
         }
-        assert_eq!(ends.remove(&"80".into()), None);
-        assert_eq!((ends.remove(&"95".into()), ends.remove(&"95".into())), (Some(Deletion::Deleted), None));
+        assert_eq!(deletions.remove(&"80".into()), None);
+        assert_eq!((deletions.remove(&"95".into()), deletions.remove(&"95".into())), (Some(Deletion::Deleted), None));
     }
 
     #[test]
     fn repeated_deletion_counts_as_new() {
-        let mut ends = RecentDeletions::default();
+        let mut deletions = RecentDeletions::default();
         for name in ["a", "b", "c", "a", "d", "e"] {
-            ends.insert(&name.into(), Deletion::DeletedOrLeftRule, 3);
+            deletions.insert(&name.into(), Deletion::DeletedOrLeftRule, 3);
         }
-        assert_eq!((ends.len(), ends.remove(&"b".into())), (3, None));
-        assert_eq!(ends.remove(&"a".into()), Some(Deletion::DeletedOrLeftRule));
+        assert_eq!((deletions.len(), deletions.remove(&"b".into())), (3, None));
+        assert_eq!(deletions.remove(&"a".into()), Some(Deletion::DeletedOrLeftRule));
     }
 }
