@@ -70,9 +70,9 @@ impl SimulatedWorld {
             return Some(Fault::Refuse(Refusal::After(429, 1)));
         }
         let queue = if write { &mut self.network.writes } else { &mut self.network.others };
-        let told = queue.pop_front();
-        if told.is_some() || self.network.noise == 0 || self.rng.u8(0..100) >= self.network.noise {
-            return told;
+        let fault = queue.pop_front();
+        if fault.is_some() || self.network.noise == 0 || self.rng.u8(0..100) >= self.network.noise {
+            return fault;
         }
         Some(Fault::random(&mut self.rng))
     }
