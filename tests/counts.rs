@@ -1,10 +1,10 @@
-//! What the program costs, counted: no clock is read, so that it is the same on every machine.
+//! The allocations of the program, counted without a clock, so that they are the same on every machine.
 //!
-//! The figures are bounds for what was measured when they were set, with some room above. Whoever exceeds one has made
-//! every pod or every event dearer: on purpose, then the bound is raised with a reason, or not.
+//! The bounds are what was measured when they were set, with a margin. A change that exceeds one makes every pod or
+//! every event more expensive; raise the bound only with a reason.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
-#![allow(clippy::print_stdout, reason = "what was counted is told to whoever asks for it")]
+#![allow(clippy::print_stdout, reason = "the counts are shown with --nocapture")]
 
 use allocation_counter::{AllocationInfo, measure};
 use kube::core::WatchEvent;
@@ -27,7 +27,7 @@ mod pods;
 
 use pods::{Layout, State};
 
-/// Pods of 3, 5 and 10 kB in some hundred workloads: Deployments for the most part.
+/// Pods of 3, 5 and 10 kB in several hundred workloads, mostly Deployments.
 const PODS: u32 = 10_000;
 
 fn rule() -> Rule {
@@ -35,7 +35,7 @@ fn rule() -> Rule {
     Rule { writer, labels: AllowList::new(["*"]), annotations: AllowList::default() }
 }
 
-/// The line by which a watch tells of a pod.
+/// The line of a watch about a pod.
 fn line(layout: &Layout, slot: u32, version: u64) -> Vec<u8> {
     let mut line = br#"{"type":"MODIFIED","object":"#.to_vec();
     layout.push_object(slot, State { revision: 1, resource_version: version, alive: true, life: 0 }, &mut line);
@@ -43,7 +43,7 @@ fn line(layout: &Layout, slot: u32, version: u64) -> Vec<u8> {
     line
 }
 
-/// From a line's bytes to the store. Says whose it was.
+/// Takes a line into the store. Returns the pod's UID.
 fn take(line: &[u8], rule: &Rule, store: &mut store::StoreWriter) -> Uid {
     let WatchEvent::<Watched>::Modified(watched) = serde_json::from_slice(line).unwrap() else { panic!("{line:?}") };
     let pod = to_record::desired(watched.pod.unwrap(), rule).unwrap();
@@ -67,10 +67,10 @@ fn event_takes_few_allocations_and_leaks_none() {
         total.count_current += counted.count_current;
     }
     let an_event = total.count_total / 1_000;
-    println!("{an_event} allocations an event");
-    assert!(an_event <= 100, "{an_event} allocations an event");
-    // A text may be kept once for all pods from its second pod on: some come, some go, and none with every event.
-    assert!(total.count_current.abs() < 100, "{} allocations are left behind by 1,000 events", total.count_current);
+    println!("{an_event} allocations per event");
+    assert!(an_event <= 100, "{an_event} allocations per event");
+    // The store keeps a text once when two pods share it, so some events add a text and others remove one.
+    assert!(total.count_current.abs() < 100, "{} allocations are left after 1,000 events", total.count_current);
 }
 
 #[test]
@@ -82,8 +82,8 @@ fn pod_takes_few_bytes_in_store_and_ledger() {
     assert_eq!(view.len(), PODS as usize);
     let believed = measure(|| view.each_of_watch(0, |uid| ledger.pod_seen(uid, 0, Moment::from_secs(1))));
     let (stored, believed) = (per_pod(stored.bytes_current), per_pod(believed.bytes_current));
-    println!("{stored} bytes a pod in the store, {believed} in the ledger");
-    assert!(stored <= 250 && believed <= 90, "{stored} bytes a pod in the store, {believed} in the ledger");
+    println!("{stored} bytes per pod in the store, {believed} in the ledger");
+    assert!(stored <= 250 && believed <= 90, "{stored} bytes per pod in the store, {believed} in the ledger");
 }
 
 #[test]
@@ -99,14 +99,17 @@ fn relist_takes_no_second_store() {
         store.end_list();
     };
     let first = measure(|| list(&mut store));
-    let anew = measure(|| list(&mut store));
-    println!("{} bytes after the first list, {} more at most during another one", first.bytes_current, anew.bytes_max);
-    assert!(anew.bytes_max * 10 <= first.bytes_current.unsigned_abs(), "{} more", anew.bytes_max);
+    let second = measure(|| list(&mut store));
+    println!(
+        "{} bytes after the first list, at most {} more during the second one",
+        first.bytes_current, second.bytes_max
+    );
+    assert!(second.bytes_max * 10 <= first.bytes_current.unsigned_abs(), "{} more", second.bytes_max);
 }
 
 #[test]
 fn registry_answer_costs_no_multiple_of_its_size() {
-    // Where a number or a short text should be, a million small values: built as values they take 32 bytes each.
+    // A million small values in place of a number or a short text; they would take 32 bytes each if they were built.
     let values = format!("[{}0]", "0,".repeat(1 << 20));
     for member in [
         format!(r#""retryAfterSeconds":{values}"#),

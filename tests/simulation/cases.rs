@@ -1,7 +1,5 @@
-//! Histories that need a rule of the core, cut to the steps that matter, each under the name of what it is about.
-//!
-//! Some were found with that rule taken out on trial, the others were written by hand. One that breaks a promise one day
-//! is added here, and stays.
+//! Histories that broke a promise when a rule of the core was removed, or that were written by hand, cut to the steps
+//! that matter. A history that breaks a promise is added here, and stays.
 
 use crate::{
     history::Play,
@@ -9,15 +7,15 @@ use crate::{
     steps::{ConfirmFault, Fault, History, ListFault, PageFault, Refusal, Setup, Step, Step::*},
 };
 
-/// Plays a case to its end. Gives the log of it.
+/// Plays a case to its end. Returns its trace.
 #[track_caller]
 fn keeps_every_promise(setup: Setup, steps: &[Step]) -> String {
     let history = History { setup, steps: steps.to_vec() };
-    let outcome = history.play(Play { tell: true, ..Play::default() });
+    let outcome = history.play(Play { trace: true, ..Play::default() });
     if let Some(breach) = outcome.breach {
-        panic!("{}\n\n{breach}", outcome.tale.join("\n"));
+        panic!("{}\n\n{breach}", outcome.trace.join("\n"));
     }
-    outcome.tale.join("\n")
+    outcome.trace.join("\n")
 }
 
 #[test]
@@ -39,7 +37,7 @@ fn many_absences_are_guarded() {
 
 #[test]
 fn list_from_before_the_inventory_proves_no_absence() {
-    // The inventory names a pod that the list does not show.
+    // The inventory contains a pod that the list does not show.
     let steps = [Lag(0, 0), Wait(1), Start(1), Wait(100), Create(9), Wait(10), ForgetSession, Wait(10_000)];
     keeps_every_promise(Setup::PLAIN, &steps);
 }
@@ -72,13 +70,13 @@ fn rate_limit_in_requests_delays_only() {
 
 #[test]
 fn absence_hidden_by_a_request_is_found_later() {
-    // It is found when the request is answered.
+    // The absence is found when the request is answered.
     keeps_every_promise(Setup::PLAIN, &[Wait(10), RestoreCluster(3), Wait(1_098), CreateMany(0, 5)]);
 }
 
 #[test]
 fn deletion_after_a_lost_answer_is_pending() {
-    // Nothing about the pod was ever acknowledged.
+    // No write of the pod was acknowledged.
     let steps = [Wait(500), Write(Fault::Lose), Create(3), Wait(100), Delete(3), Wait(5_000)];
     keeps_every_promise(Setup::PLAIN, &steps);
 }
@@ -104,8 +102,8 @@ fn refused_page_is_requested_again() {
     for refusal in [Refusal::Unreachable, Refusal::Status(403), Refusal::Status(400), Refusal::After(429, 7)] {
         let list = ListFault::Pages(6, PageFault::Refused(refusal));
         let steps = [Wait(100), ListBeside(0, 0, Some(list)), Wait(40), Delete(1), Create(12), Change(5), Wait(50_000)];
-        let tale = keeps_every_promise(setup(), &steps);
-        assert!(tale.matches("a page of watch 0 fails").count() == 6, "{tale}");
+        let trace = keeps_every_promise(setup(), &steps);
+        assert!(trace.matches("a page of watch 0 fails").count() == 6, "{trace}");
         keeps_every_promise(setup(), &[WrongList(0, 0, list), Delete(1), Crash(0), Delete(2), Start(0), Wait(50_000)]);
     }
 }
@@ -115,11 +113,12 @@ fn oversized_page_is_requested_with_fewer_pods() {
     let list = ListFault::Pages(2, PageFault::TooLarge);
     let steps = [Wait(100), Delete(1), Lose(0, 0, 1), Delete(4), ListBeside(0, 0, Some(list)), Wait(50), Create(7)];
     let setup = Setup { pods: 100, list_page: 20, ..Setup::PLAIN };
-    let tale = keeps_every_promise(setup, &steps);
-    assert!(tale.matches("fails: TooLarge, Page(0ns)").count() == 2, "{tale}");
+    let trace = keeps_every_promise(setup, &steps);
+    assert!(trace.matches("fails: TooLarge, Page(0ns)").count() == 2, "{trace}");
 }
 
-/// The list expires until all pods are asked for in one page, which is too large. Its rest shows a later moment.
+/// The list expires until all pods are requested in one page, which is too large. The rest of the list shows a later
+/// moment.
 #[test]
 fn inconsistent_list_proves_no_absence() {
     let expired = ListFault::Pages(4, PageFault::Expired { offered: true });
@@ -128,8 +127,8 @@ fn inconsistent_list_proves_no_absence() {
         let between = [Wait(2_000), Leave(1), Delete(3), Wait(500), ComeBack(1), Create(11), Lose(0, 0, 1), Delete(6)];
         let first =
             [&[Crash(0), Start(0), WrongList(0, 0, expired)], &between[..], &[Delete(8), Wait(20_000)]].concat();
-        let tale = keeps_every_promise(setup.clone(), &first);
-        assert!(tale.contains("Rest(") && tale.contains("identified: false"), "{tale}");
+        let trace = keeps_every_promise(setup.clone(), &first);
+        assert!(trace.contains("Rest(") && trace.contains("identified: false"), "{trace}");
         let beside = [&[Wait(500), ListBeside(0, 0, Some(expired))], &between[..], &[Wait(20_000)]].concat();
         assert!(keeps_every_promise(setup, &beside).contains("Rest("));
     }
@@ -142,12 +141,12 @@ fn later_events_outlive_the_list_beside_them() {
         let events =
             [Delete(0), Delete(8), Create(20), Change(4), Replace(2), Leave(6), Create(0), ComeBack(6), Delete(5)];
         let steps = [&[Wait(100), ListBeside(0, 0, None), Wait(wait)], &events[..], &[Wait(1_000)]].concat();
-        let tale = keeps_every_promise(setup, &steps);
-        assert!(tale.contains("watch 0 shows the end of 8-8"), "{tale}");
+        let trace = keeps_every_promise(setup, &steps);
+        assert!(trace.contains("watch 0 shows the deletion of 8-8"), "{trace}");
     }
 }
 
-/// A watch that lags shows events from before the list that comes in beside it.
+/// A lagging watch shows events from before the list that arrives beside it.
 #[test]
 fn lagging_events_undo_no_newer_list() {
     let changes = [
@@ -163,7 +162,7 @@ fn lagging_events_undo_no_newer_list() {
     }
 }
 
-/// The watch ends when its last event is later than the list that is still to come.
+/// The watch ends when its last event is later than the list that still arrives.
 #[test]
 fn events_outlive_their_watch() {
     let slow = ListBeside(0, 0, Some(ListFault::Slow(5_000)));
@@ -177,7 +176,7 @@ fn restarted_list_shows_earlier_events() {
     keeps_every_promise(Setup::PLAIN, &[Wait(100), slow, Wait(100), Create(3), RestoreCluster(2)]);
 }
 
-/// The registry does not hold the record, so that it has no name by which the pod could be looked up.
+/// The registry does not hold the record, so it has no name with which the pod could be looked up.
 #[test]
 fn absent_pod_that_was_never_registered_is_forgotten() {
     for seed in 1..100 {
@@ -193,7 +192,8 @@ fn absent_pod_that_was_never_registered_is_forgotten() {
     keeps_every_promise(setup, &steps);
 }
 
-/// An earlier process saw an empty list. A pod that left the selection since is held until a person approves it.
+/// An earlier process saw an empty list. A pod that left the selection since then is held until the operator approves
+/// it.
 #[test]
 fn hold_outlives_the_process_that_began_it() {
     let steps = [Wait(100), WrongList(0, 0, ListFault::Empty), Wait(100), Stop(0), Leave(56)];

@@ -1,5 +1,5 @@
-//! Two clusters with one id. While the original lives, the clone deletes nothing of it, however few records there are. Where
-//! the original is down, nearly all of many records have no pod in the clone, and a person decides.
+//! Two clusters with one id. While the original is alive, the clone deletes none of its records, however few there are.
+//! If the original is down and nearly all of many records have no pod in the clone, the operator decides.
 
 use crate::{
     history::Play,
@@ -7,17 +7,16 @@ use crate::{
     steps::{CLONE_FROM, History, Setup, Step, Step::*},
 };
 
-/// Histories of each kind, unless `POD_REGISTRAR_TEST_CLONES` is set.
 const HISTORIES: u64 = 100;
 
-/// Plays histories until one breaks a promise, and panics with what happened in it.
+/// Plays histories until one breaks a promise, and panics with its trace.
 fn keep_every_promise(history: impl Fn(u64) -> History + Sync) {
     let histories = std::env::var("POD_REGISTRAR_TEST_CLONES").map_or(HISTORIES, |text| text.parse().unwrap());
     let failed = in_parallel(1, histories + 1, |seed| history(seed).play(Play::default()).breach);
     if let Some((seed, breach)) = failed {
         let history = history(seed);
-        let tale = history.play(Play { tell: true, ..Play::default() }).tale.join("\n");
-        panic!("{tale}\n\n{:?}\n{:?}\n\nseed {seed}: {breach}", history.setup, history.steps);
+        let trace = history.play(Play { trace: true, ..Play::default() }).trace.join("\n");
+        panic!("{trace}\n\n{:?}\n{:?}\n\nseed {seed}: {breach}", history.setup, history.steps);
     }
 }
 
@@ -58,7 +57,8 @@ fn clone_of_a_stopped_original_waits_for_approval() {
     });
 }
 
-/// The clone may come, go and crash at any moment, and the registry may forget sessions. The original restarts at once.
+/// The clone may start, stop and crash at any moment, and the registry may forget sessions. The original restarts at
+/// once.
 #[test]
 fn clone_deletes_nothing_while_the_original_lives() {
     keep_every_promise(|seed| {
@@ -78,7 +78,7 @@ fn clone_deletes_nothing_while_the_original_lives() {
                 9 => &[Crash(1)],
                 10 => &[Start(1)],
                 11..13 => &[Crash(0), Start(0)],
-                // A session is opened, and the inventory compared.
+                // A session is opened, and the inventory is compared.
                 13 => &[ForgetSession, Wait(15_000)],
                 _ => &[Relist(slot, 0)],
             };

@@ -1,4 +1,4 @@
-//! The cluster as it is: pods by name, and the log of everything that a watch could have shown of them.
+//! The simulated cluster: pods by name, and the log of everything that a watch could have shown of them.
 //!
 //! A view of the cluster is a place in the log. Lists and watches of any age are made from it.
 
@@ -17,51 +17,48 @@ use pod_registrar::model::{
     uid::Uid,
 };
 
-/// A pod's name is a number, and so it is in the steps of a history.
+/// The number of a pod, which is its name in the steps of a history.
 pub(crate) type Name = u16;
 
-/// What a watch is shown.
 #[derive(Clone, Debug)]
 pub(crate) enum What {
-    /// A pod as it is now.
+    /// A created or changed pod.
     Shown(Arc<Pod>),
-    /// A pod's end, or that it left the selection.
-    Ended(Arc<Pod>),
-    /// The cluster was restored from a backup and holds these pods: every watch breaks.
+    /// A pod that was deleted, or that left the selection.
+    Deleted(Arc<Pod>),
+    /// The cluster was restored from a backup and contains these pods. Every watch breaks.
     Restored(BTreeMap<Name, Arc<Pod>>),
 }
 
-/// An entry of the log.
 #[derive(Clone, Debug)]
 pub(crate) struct Change {
-    /// The cluster's resource version then.
+    /// The resource version of the cluster after the change.
     pub(crate) version: u64,
-    /// Which watch is shown it.
+    /// The watch that shows the change.
     pub(crate) watch: usize,
     pub(crate) what: What,
 }
 
-/// What is true of a UID over its whole life.
+/// The history of one UID.
 #[derive(Clone, Debug)]
 pub(crate) struct Life {
-    /// Where in the log it began.
+    /// Its first place in the log.
     pub(crate) born: usize,
-    /// Whether there was a moment since at which a consistent read did not show it.
+    /// Whether a consistent read at some moment since then did not show it.
     pub(crate) interrupted: bool,
 }
 
-/// The truth.
 pub(crate) struct Cluster {
     watches: usize,
     pub(crate) version: u64,
     /// The pods that the rule selects.
     pub(crate) selected: BTreeMap<Name, Arc<Pod>>,
-    /// Pods that live and are not selected.
+    /// Pods that exist and are not selected.
     left: BTreeMap<Name, Arc<Pod>>,
     pub(crate) log: Vec<Change>,
     pub(crate) lives: HashMap<Uid, Life>,
     bodies: u32,
-    /// What each pod was before its last change.
+    /// The content of each pod before its last change.
     before: HashMap<Uid, RecordContent>,
 }
 
@@ -79,29 +76,29 @@ impl Cluster {
         }
     }
 
-    /// Which watch shows pods of this name.
+    /// The watch that shows pods of this name.
     pub(crate) fn watch_of(&self, name: Name) -> usize {
         usize::from(name) % self.watches
     }
 
-    /// The namespace of a pod that lived here, by its UID. Others are of a namespace that is not watched.
+    /// The namespace of a pod by its UID. UIDs that never existed here are in a namespace that is not watched.
     pub(crate) fn namespace_of(&self, uid: &Uid) -> String {
         let text = uid.to_string();
         let name = text.split('-').next().and_then(|name| name.parse().ok());
         name.map_or_else(|| "elsewhere".to_owned(), |name| format!("ns-{}", self.watch_of(name)))
     }
 
-    /// Whether a consistent read begun now shows the UID.
+    /// Whether a consistent read shows the UID now.
     pub(crate) fn shows(&self, uid: &Uid) -> bool {
         self.selected.values().any(|pod| pod.uid == *uid)
     }
 
-    /// Every pod that is there, selected or not.
+    /// All pods, selected or not.
     pub(crate) fn living(&self) -> HashSet<Uid> {
         self.selected.values().chain(self.left.values()).map(|pod| pod.uid.clone()).collect()
     }
 
-    /// What a registry should hold.
+    /// The records that the registry should hold.
     pub(crate) fn wanted(&self) -> BTreeMap<Uid, Digest> {
         let digest = |pod: &Pod| pod.content.as_ref().map(|content| content.digest);
         self.selected.values().filter_map(|pod| Some((pod.uid.clone(), digest(pod)?))).collect()
@@ -125,7 +122,7 @@ impl Cluster {
         Arc::new(to_record::desired(serde_json::from_value(object).unwrap(), &rule).unwrap())
     }
 
-    /// A pod of this name begins to live, if none does.
+    /// Creates a pod of this name, unless one exists.
     pub(crate) fn create(&mut self, name: Name) {
         if self.selected.contains_key(&name) || self.left.contains_key(&name) {
             return;
@@ -137,7 +134,7 @@ impl Cluster {
         self.log(name, What::Shown(pod));
     }
 
-    /// The pod becomes another one that the registry should hold; at last it finishes, which is a change like others.
+    /// Changes the pod's record.
     pub(crate) fn change(&mut self, name: Name) {
         if let Some(before) = self.selected.get(&name).cloned() {
             self.before.extend(before.content.clone().map(|content| (before.uid.clone(), content)));
@@ -147,7 +144,7 @@ impl Cluster {
         }
     }
 
-    /// The pod becomes again what it was before: the registry should hold a record that it held already.
+    /// Changes the pod's record back to the one before.
     pub(crate) fn revert(&mut self, name: Name) {
         let before = self.selected.get(&name).and_then(|pod| self.before.get(&pod.uid).cloned());
         if let Some(content) = before {
@@ -161,20 +158,18 @@ impl Cluster {
         }
     }
 
-    /// The pod's object is gone.
     pub(crate) fn delete(&mut self, name: Name) {
         self.left.remove(&name);
         self.unselect(name);
     }
 
-    /// The pod's labels change, so that the selector no longer selects it.
+    /// Changes the pod's labels so that the selector no longer selects it.
     pub(crate) fn leave(&mut self, name: Name) {
         if let Some(pod) = self.unselect(name) {
             self.left.insert(name, pod);
         }
     }
 
-    /// It is selected again.
     pub(crate) fn come_back(&mut self, name: Name) {
         if let Some(pod) = self.left.remove(&name) {
             let pod = self.pod(name, &pod.uid);
@@ -187,7 +182,7 @@ impl Cluster {
         let pod = self.selected.remove(&name)?;
         self.version += 1;
         self.interrupt(&pod.uid);
-        self.log(name, What::Ended(pod.clone()));
+        self.log(name, What::Deleted(pod.clone()));
         Some(pod)
     }
 
@@ -197,7 +192,7 @@ impl Cluster {
         }
     }
 
-    /// The name goes to another pod, and the watch is shown one MODIFIED event for it.
+    /// Replaces the pod by another one of the same name. The watch shows one MODIFIED event.
     pub(crate) fn replace(&mut self, name: Name) {
         if let Some(pod) = self.selected.remove(&name) {
             self.interrupt(&pod.uid);
@@ -205,7 +200,7 @@ impl Cluster {
         }
     }
 
-    /// The cluster is restored from a backup that was made where the log was so many entries shorter.
+    /// Restores the cluster from a backup of when the log had this many entries less.
     pub(crate) fn restore(&mut self, back: usize) {
         let place = self.log.len().saturating_sub(back);
         let pods = self.state_at(place);
@@ -221,13 +216,13 @@ impl Cluster {
         self.log.push(Change { version, watch: 0, what: What::Restored(pods) });
     }
 
-    /// The place so many changes before this one. There is no way back to what was before a restoration.
+    /// The place this many changes before. It is never before a restoration.
     pub(crate) fn earlier(&self, place: usize, back: usize) -> usize {
         let restored = self.log[..place].iter().rposition(|change| matches!(change.what, What::Restored(_)));
         place.saturating_sub(back).max(restored.map_or(0, |at| at + 1)).min(place)
     }
 
-    /// The pods that a read showed when the log was this long.
+    /// The pods that a read showed when the log had this length.
     fn state_at(&self, place: usize) -> BTreeMap<Name, Arc<Pod>> {
         if place >= self.log.len() {
             return self.selected.clone();
@@ -236,7 +231,7 @@ impl Cluster {
         for change in &self.log[..place] {
             match &change.what {
                 What::Shown(pod) => _ = pods.insert(name_of(pod), pod.clone()),
-                What::Ended(pod) => {
+                What::Deleted(pod) => {
                     if pods.get(&name_of(pod)).is_some_and(|there| there.uid == pod.uid) {
                         pods.remove(&name_of(pod));
                     }
@@ -247,7 +242,7 @@ impl Cluster {
         pods
     }
 
-    /// What a list of this watch held when the log was this long, and its resource version.
+    /// The pods and the resource version of a list of this watch when the log had this length.
     pub(crate) fn list_at(&self, watch: usize, place: usize) -> (Vec<Arc<Pod>>, u64) {
         let mine = |name: &Name| self.watch_of(*name) == watch;
         let version = match self.log[..place.min(self.log.len())].last() {
@@ -258,7 +253,7 @@ impl Cluster {
     }
 }
 
-/// The number in a pod's UID, which is its name's.
+/// The number in a pod's UID, which is its name.
 pub(crate) fn name_in(uid: &Uid) -> Name {
     uid.text().split('-').next().and_then(|name| name.parse().ok()).unwrap_or_default()
 }

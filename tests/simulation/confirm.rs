@@ -1,4 +1,4 @@
-//! Answers the questions that the brake of a process asks the cluster.
+//! Answers the checks of a process's absence guard.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -13,7 +13,6 @@ use crate::{
     world::{Shared, SimulatedWorld},
 };
 
-/// Answers what the brake of a process asks.
 pub(crate) async fn confirm(
     shared: Shared,
     process: usize,
@@ -24,7 +23,7 @@ pub(crate) async fn confirm(
         let round = check.round();
         let (fault, latency) = {
             let mut world = shared.world();
-            world.moment(|| format!("the brake asks {check:?}"));
+            world.moment(|| format!("the absence guard asks {check:?}"));
             (world.confirm.pop_front(), world.rng.u64(1..50))
         };
         let latency = if let Some(ConfirmFault::Slow(ms)) = fault { u64::from(ms) } else { latency };

@@ -1,8 +1,8 @@
-//! Recorded workloads, disturbed in every way of a kind: a crash at every moment, a view of every earlier time, every single
-//! event lost. What each run ends with, and how much it wrote, is compared with the run that nothing disturbed.
+//! Recorded workloads, disturbed systematically: a crash at every moment, a list of every earlier view, every single
+//! event lost. The final records and the number of effective writes are compared with the undisturbed run.
 //!
-//! The moments of a crash lie between all that happens: before an event is shown and after it, when a request has left,
-//! when the registry has taken it, when its answer is there.
+//! Moments lie between everything that happens: before and after an event is shown, when a request is sent, when the
+//! registry takes it, and when its answer arrives.
 
 use crate::{
     cluster::Name,
@@ -11,14 +11,14 @@ use crate::{
     steps::{Fault, History, ListFault, Refusal, Setup, Step, Step::*},
 };
 
-/// Each change has time to be registered by itself, so that the undisturbed run writes each of them.
-const A_WHILE: Step = Wait(1_200);
+/// Time for each change to be registered alone, so that the undisturbed run writes each of them.
+const PAUSE: Step = Wait(1_200);
 
 fn history(setup: Setup, steps: &[Step]) -> History {
-    History { setup, steps: steps.iter().flat_map(|step| [*step, A_WHILE]).collect() }
+    History { setup, steps: steps.iter().flat_map(|step| [*step, PAUSE]).collect() }
 }
 
-/// Pods as they come, change, leave and go, with names that are used again.
+/// Pods are created, changed, deselected and deleted, and names are used again.
 fn life() -> History {
     let steps = [
         Create(3),
@@ -45,7 +45,7 @@ fn life() -> History {
     history(Setup { pods: 3, ..Setup::PLAIN }, &steps)
 }
 
-/// A registry that is filled already, lies behind a bad line and takes one record at a time; two watches, one of which lags.
+/// A registry that has records already, with a faulty connection, and without batches; two watches, one of which lags.
 fn hiccups() -> History {
     let steps = [
         Write(Fault::Lose),
@@ -76,7 +76,7 @@ fn hiccups() -> History {
     history(setup, &steps)
 }
 
-/// A session that the registry forgets, a process that stops and one that starts, lists that find what was missed.
+/// A session that the registry forgets, a process that stops and one that starts, and lists that show missed changes.
 fn sessions() -> History {
     let steps = [
         Create(0),
@@ -103,7 +103,7 @@ fn sessions() -> History {
     history(Setup { digests: false, ..Setup::PLAIN }, &steps)
 }
 
-/// Two processes that share a lease, of which the first leads, stops, and stands by later.
+/// Two processes that share a lease: the first one leads, stops, and is a standby later.
 fn hand_over() -> History {
     let steps = [
         Start(1),
@@ -111,7 +111,7 @@ fn hand_over() -> History {
         Change(1),
         CutLease(1),
         Delete(2),
-        MendLease(1),
+        RepairLease(1),
         Stop(0),
         Wait(4_000),
         Change(0),
@@ -123,7 +123,7 @@ fn hand_over() -> History {
         Wait(20_000),
         Change(2),
         Leave(0),
-        MendLease(1),
+        RepairLease(1),
         Change(2),
     ];
     history(Setup { pods: 3, registered: true, lease: true, ..Setup::PLAIN }, &steps)
@@ -133,20 +133,20 @@ fn workloads() -> [(&'static str, History); 4] {
     [("life", life()), ("hiccups", hiccups()), ("sessions", sessions()), ("hand-over", hand_over())]
 }
 
-/// A run of a workload that nothing disturbs keeps every promise.
+/// Plays a workload without a disturbance.
 fn undisturbed(name: &str, history: &History) -> Outcome {
     let outcome = history.play(Play::default());
     assert!(outcome.breach.is_none(), "{name}: {:?}", outcome.breach);
     outcome
 }
 
-/// A run that was disturbed in one way.
+/// A run with one disturbance.
 struct Disturbed<'a> {
     workload: &'a str,
     history: History,
     play: Play,
     what: String,
-    /// So many more effective writes are what the disturbance explains.
+    /// The number of additional effective writes that the disturbance explains.
     explained: u64,
 }
 
@@ -162,12 +162,12 @@ impl Disturbed<'_> {
         } else {
             return Ok(());
         };
-        let tale = self.history.play(Play { tell: true, ..self.play }).tale.join("\n");
-        Err(format!("{tale}\n\n{}, {}: {problem}", self.workload, self.what))
+        let trace = self.history.play(Play { trace: true, ..self.play }).trace.join("\n");
+        Err(format!("{trace}\n\n{}, {}: {problem}", self.workload, self.what))
     }
 }
 
-/// Compares all, and panics with the first that differs.
+/// Compares all runs, and panics with the first one that differs.
 fn compare_all(disturbed: &[Disturbed<'_>], with: &Outcome) {
     let failed = in_parallel(0, disturbed.len() as u64, |number| {
         disturbed[usize::try_from(number).unwrap()].compare(with).err()
@@ -189,21 +189,21 @@ fn crash_at_any_moment_changes_no_outcome() {
             explained: 0,
         };
         let kills = |moment| history.play(crash(moment).play).processes > with.processes;
-        // At some of the moments no process runs.
-        assert!((1..4).any(|part| kills(with.moments * part / 4)), "{workload}: nothing was killed");
+        // At some moments no process runs.
+        assert!((1..4).any(|part| kills(with.moments * part / 4)), "{workload}: no process was killed");
         let disturbed: Vec<_> = (1..=with.moments).map(crash).collect();
         compare_all(&disturbed, &with);
     }
 }
 
-/// A history with these steps before the one at this place.
+/// Inserts these steps before the one at this place.
 fn with_steps(history: &History, place: usize, steps: &[Step]) -> History {
     let mut history = history.clone();
     history.steps.splice(place..place, steps.iter().copied());
     history
 }
 
-/// How many changes of the cluster there are before each step.
+/// The number of changes of the cluster before each step.
 fn changes_before(history: &History) -> Vec<usize> {
     (0..=history.steps.len())
         .map(|place| {
@@ -213,11 +213,11 @@ fn changes_before(history: &History) -> Vec<usize> {
         .collect()
 }
 
-/// Every place of a workload with every earlier view that there was then, by how many changes it is old.
+/// Every place of a workload, with the age in changes of every earlier view.
 fn earlier_views(history: &History) -> Vec<(usize, u16)> {
     let changes = changes_before(history);
     let views = (0..changes.len()).flat_map(|place| (1..=changes[place]).map(move |back| (place, back)));
-    // A wait after a wait would be tried twice.
+    // Two waits in a row would be tried twice.
     let views = views.filter(|(place, _)| place % 2 == 0 || *place == history.steps.len());
     views.map(|(place, back)| (place, u16::try_from(back).unwrap())).collect()
 }
@@ -235,7 +235,7 @@ fn earlier_list_changes_no_outcome() {
                     workload,
                     history: with_steps(&history, place, &steps),
                     play: Play::default(),
-                    what: format!("before step {place} watch {watch} lists what was {back} changes ago"),
+                    what: format!("before step {place} watch {watch} lists the view of {back} changes ago"),
                     explained: 0,
                 });
             }
@@ -258,8 +258,8 @@ fn earlier_first_list_changes_no_outcome() {
                 workload,
                 history: with_steps(&history, place, &steps),
                 play: Play::default(),
-                what: format!("before step {place} a new process begins with what was {back} changes ago"),
-                // Each of these changes may be undone by the old view, and done again.
+                what: format!("before step {place} a new process begins with the view of {back} changes ago"),
+                // The old view may undo each of these changes, which is then made again.
                 explained: 2 * u64::from(back),
             });
         }
@@ -282,7 +282,7 @@ fn lost_event_changes_no_outcome() {
                 history: with_steps(&history, place, &[Lose(0, watch, 1)]),
                 play: Play::default(),
                 what: format!("the event of step {place} is lost"),
-                // A standby that missed an end and takes over registers that pod until its next list.
+                // A standby that missed a deletion and takes over registers that pod until its next list.
                 explained: if history.setup.lease { 2 } else { 0 },
             });
         }
@@ -291,7 +291,7 @@ fn lost_event_changes_no_outcome() {
     }
 }
 
-/// The pod that a step of the cluster is about.
+/// The pod of a step.
 fn name_of(step: Step) -> Name {
     match step {
         Create(name) | Change(name) | Revert(name) | Delete(name) | Replace(name) | Leave(name) | ComeBack(name) => {

@@ -1,4 +1,4 @@
-//! Plays a history: the real event loop on a paused clock, in a world of values.
+//! Plays a history: the real event loop under a paused clock, in a simulated world.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -23,52 +23,52 @@ use crate::{
     confirm,
     informer::{self, Informer},
     lease,
-    network::Line,
-    person,
+    network::Connection,
+    operator,
     promise::{Breach, Promise},
     steps::{CLONE_FROM, History, Setup, Step},
     take::{take, take_cluster},
     world::{Shared, SimulatedWorld},
 };
 
-/// Once nothing goes wrong any more, the registry equals the cluster within this: what is held is looked at again after
-/// five minutes at most, and a session that nobody closed is over after a minute and a half.
+/// The registry equals the cluster within this time after the last fault: a hold is checked again after at most five
+/// minutes, and a session that was not closed is stale after 90 s.
 const SETTLES_WITHIN_SECS: u64 = 500;
-/// From then on nothing is written for this long, which has a heartbeat in it.
+/// Then nothing is written for this long, which includes a heartbeat.
 const RESTS_SECS: u64 = 70;
-/// So often it may take longer: until the last session of a process that is gone is over.
+/// The number of further tries, until the last session of a dead process is stale.
 const REST_TRIES: u64 = 6;
-/// How long a process may take to stop, alone and with another one to hand over to.
+/// The longest time that a process takes to stop, alone and with a standby.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
 const HAND_OVER_WITHIN: Duration = Duration::from_millis(1_500);
-/// A killed process is started anew after this time.
+/// A killed process is started again after this time.
 const RESTART: Duration = Duration::from_millis(300);
 
 /// How a history is played, besides its steps.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Play {
-    /// Whether it is told what happens.
-    pub(crate) tell: bool,
-    /// Kill the first process at this moment, and start it anew.
+    /// Whether to record a trace.
+    pub(crate) trace: bool,
+    /// The moment at which the first process is killed and started again.
     pub(crate) kill_at: Option<u64>,
 }
 
-/// What came of it.
+/// The result of a history.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) breach: Option<Breach>,
-    pub(crate) tale: Vec<String>,
-    /// How many moments there were.
+    pub(crate) trace: Vec<String>,
+    /// The number of moments.
     pub(crate) moments: u64,
-    /// How many processes there were.
+    /// The number of processes.
     pub(crate) processes: usize,
-    /// How many writes changed something.
+    /// The number of writes that changed a record.
     pub(crate) effects: u64,
     pub(crate) records: BTreeMap<Uid, Digest>,
 }
 
 impl History {
-    /// Plays it to its end.
+    /// Plays the history to its end.
     pub(crate) fn play(&self, play: Play) -> Outcome {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
@@ -78,7 +78,7 @@ impl History {
         })
     }
 
-    /// The cluster as these steps leave it, whatever else they do.
+    /// The cluster after these steps, without processes.
     pub(crate) fn cluster_after(&self) -> Cluster {
         let mut cluster = Cluster::new(usize::from(self.setup.watches));
         (0..self.setup.pods).for_each(|name| cluster.create(name));
@@ -87,7 +87,6 @@ impl History {
     }
 }
 
-/// A running process.
 struct Running {
     number: usize,
     stop: Option<oneshot::Sender<()>>,
@@ -103,7 +102,7 @@ struct Stage {
 impl Stage {
     fn new(setup: Setup, play: Play) -> Self {
         let mut world = SimulatedWorld::new(setup);
-        world.tale = play.tell.then(Vec::new);
+        world.trace = play.trace.then(Vec::new);
         world.kill_at = play.kill_at;
         for name in 0..world.setup.pods {
             world.cluster.create(name);
@@ -123,7 +122,7 @@ impl Stage {
         let mut world = self.shared.world();
         Outcome {
             breach: world.breach.take(),
-            tale: world.tale.take().unwrap_or_default(),
+            trace: world.trace.take().unwrap_or_default(),
             moments: world.moments,
             processes: world.processes.len(),
             effects: world.registry.changes,
@@ -151,13 +150,13 @@ impl Stage {
                 self.shared.world().moment(|| format!("== {step:?}"));
             }
             self.step(*step).await;
-            self.look_after_processes().await;
+            self.restart_ended().await;
             if self.shared.world().breach.is_some() {
                 return;
             }
         }
         if self.shared.world().clone.is_some() {
-            // The two clusters cannot both be in the registry. Nothing comes to rest before a person has seen to that.
+            // The registry cannot hold both clusters, so nothing settles before the operator has decided.
             heal(&mut self.shared.world());
             return self.wait(Duration::from_secs(SETTLES_WITHIN_SECS)).await;
         }
@@ -178,7 +177,7 @@ impl Stage {
         }
     }
 
-    /// Time passes; a process that is killed meanwhile is started anew.
+    /// Lets time pass. A process that is killed in that time is started again.
     async fn wait(&mut self, time: Duration) {
         let killed = self.shared.world().killed.clone();
         let end = tokio::time::Instant::now() + time;
@@ -198,7 +197,7 @@ impl Stage {
         }
     }
 
-    /// A process begins with nothing but what the cluster and the registry tell it.
+    /// Starts a process, which knows nothing.
     fn start(&mut self, slot: usize) {
         if self.running[slot].is_some() {
             return;
@@ -228,12 +227,12 @@ impl Stage {
             seed: setup.seed.wrapping_add(number as u64),
         };
         let clock = world.processes[number].clock;
-        let (pod_events, sightings_in) = mpsc::channel(1_000);
+        let (pod_events, pod_events_in) = mpsc::channel(1_000);
         let (relist_out, relist) = watch::channel(0);
         let (checks, asked) = mpsc::channel(4);
         let (answers, check_results) = mpsc::channel(4);
-        let (person, approvals) = mpsc::channel(1);
-        let (controller_status, stands) = watch::channel(ControllerStatus::default());
+        let (operator, approvals) = mpsc::channel(1);
+        let (controller_status, status) = watch::channel(ControllerStatus::default());
         let (stop, stopped) = oneshot::channel::<()>();
         let mut stores = Vec::new();
         for watch in 0..usize::from(setup.watches) {
@@ -247,20 +246,20 @@ impl Stage {
         let relisting = tokio::spawn(informer::relist(self.shared.clone(), number, relist));
         world.processes[number].tasks.extend([answering.abort_handle(), relisting.abort_handle()]);
         let leadership = world.processes[number].leadership.subscribe();
-        let inputs = Inputs { pod_events: sightings_in, check_results, leadership, approvals };
+        let inputs = Inputs { pod_events: pod_events_in, check_results, leadership, approvals };
         let watches = usize::from(setup.watches);
         let (metrics, health) = (Metrics::new(watches), Health::new(watches));
-        let line = Line { shared: self.shared.clone(), process: number };
+        let connection = Connection { shared: self.shared.clone(), process: number };
         let outputs = Outputs { checks, relist: relist_out, controller_status, metrics: metrics.clone(), health };
-        let event_loop = EventLoop::new(line, View::new(stores), options, clock, outputs);
+        let event_loop = EventLoop::new(connection, View::new(stores), options, clock, outputs);
         let task = tokio::spawn(event_loop.run(inputs, async {
-            // A process whose handle is gone is killed, not asked to stop.
+            // If the sender is dropped, the process is killed and not asked to stop.
             if stopped.await.is_err() {
                 std::future::pending::<()>().await;
             }
         }));
-        let approving = tokio::spawn(person::approve_when_healed(self.shared.clone(), stands, person));
-        let living = tokio::spawn(person::live(metrics.clone(), watches));
+        let approving = tokio::spawn(operator::approve_when_healed(self.shared.clone(), status, operator));
+        let living = tokio::spawn(operator::live(metrics.clone(), watches));
         let tasks = [task.abort_handle(), approving.abort_handle(), living.abort_handle()];
         world.processes[number].tasks.extend(tasks);
         world.end_if_killed(number);
@@ -276,7 +275,7 @@ impl Stage {
     async fn stop(&mut self, slot: usize) {
         let Some(running) = &mut self.running[slot] else { return };
         running.stop.take().map(|stop| stop.send(()));
-        // The loop gives itself twenty seconds.
+        // The loop stops within twenty seconds.
         let ended = tokio::time::timeout(Duration::from_secs(21), &mut running.task).await;
         let mut world = self.shared.world();
         if ended.is_err() {
@@ -288,8 +287,8 @@ impl Stage {
         self.running[slot] = None;
     }
 
-    /// Notices processes that ended by themselves; they are started anew.
-    async fn look_after_processes(&mut self) {
+    /// Starts processes again that ended.
+    async fn restart_ended(&mut self) {
         for slot in 0..2 {
             let Some(running) = self.running[slot].take_if(|running| running.task.is_finished()) else { continue };
             let result = running.task.await;
@@ -298,7 +297,7 @@ impl Stage {
             match result {
                 Ok(Err(Error::ClusterChanged { .. })) if other_cluster => {}
                 Err(error) if error.is_cancelled() => {}
-                result => world.broken(Promise::Survives, || format!("the process ends by itself: {result:?}")),
+                result => world.broken(Promise::Survives, || format!("the process ended unexpectedly: {result:?}")),
             }
             world.kill(slot);
             drop(world);
@@ -306,7 +305,7 @@ impl Stage {
         }
     }
 
-    /// Nothing goes wrong any more, and the world has time to come to rest.
+    /// Ends all faults, and waits until the registry equals the cluster.
     async fn settle(&mut self) {
         heal(&mut self.shared.world());
         self.shared.world().healed = true;
@@ -316,91 +315,93 @@ impl Stage {
         self.shared.world().wake_watches();
         self.leave_one_writer().await;
         let (mut passed, mut difference) = (0, None);
-        // What was under way may still be refused, and then waits for a comparison.
-        while passed < SETTLES_WITHIN_SECS + self.until_compared() {
+        // A write in flight may still be rejected, and then waits for a resync.
+        while passed < SETTLES_WITHIN_SECS + self.until_resync() {
             self.wait(Duration::from_secs(1)).await;
             passed += 1;
-            self.look_after_processes().await;
+            self.restart_ended().await;
             difference = self.shared.world().difference();
             if difference.is_none() || self.shared.world().breach.is_some() {
                 break;
             }
         }
         if let Some(difference) = difference {
-            self.shared.world().broken(Promise::Converges, || format!("after {passed} s of peace, {difference}"));
+            self.shared.world().broken(Promise::Converges, || format!("after {passed} s without faults, {difference}"));
         } else {
             self.rest().await;
         }
     }
 
-    /// While two processes write for one cluster, nothing is inferred to be gone: a person has to stop one of them, either
-    /// one. What the cluster wants is registered without that.
+    /// While two processes write for one cluster, no deletion is inferred: the operator has to stop one of them.
+    /// Everything else is registered.
     async fn leave_one_writer(&mut self) {
         if !self.shared.world().has_two_writers() {
             return;
         }
         let (mut passed, mut missing) = (0, Vec::new());
-        while passed < SETTLES_WITHIN_SECS + self.until_compared() {
+        while passed < SETTLES_WITHIN_SECS + self.until_resync() {
             self.wait(Duration::from_secs(1)).await;
             passed += 1;
-            self.look_after_processes().await;
+            self.restart_ended().await;
             missing = self.shared.world().differences().0;
             if missing.is_empty() || self.shared.world().breach.is_some() {
                 break;
             }
         }
         if !missing.is_empty() {
-            let how = format!("after {passed} s of peace with two writers, missing or other than wanted: {missing:?}");
+            let how =
+                format!("after {passed} s without faults and with two writers, missing or different: {missing:?}");
             return self.shared.world().broken(Promise::Converges, || how);
         }
         let slot = self.shared.world().rng.usize(0..2);
         self.stop(slot).await;
     }
 
-    /// How long it may take until something is noticed that only a comparison of the inventory shows; none, if there is
-    /// nothing of the kind.
-    fn until_compared(&self) -> u64 {
+    /// The longest time until a resync, if there is something that only a resync finds.
+    fn until_resync(&self) -> u64 {
         let world = self.shared.world();
         if world.drifted { u64::from(world.setup.resync_secs) * 11 / 10 } else { 0 }
     }
 
-    /// What the writer remembers is what the registry holds, and nothing of what is gone.
-    fn remember(&self) {
+    /// Checks that the ledger of the writer has exactly the records of the registry.
+    fn check_ledger(&self) {
         let mut world = self.shared.world();
         let knows = !world.drifted && world.registry.foreign.is_empty();
         let Some(session) = world.registry.stored.session.clone().filter(|_| knows) else { return };
         let held = world.registry.stored.records.len();
-        // A registry that was restored from before all sessions mints an epoch anew. Where two processes write by mistake, both
-        // may have it then, and neither is fenced: what one of them writes the other learns of at its next comparison.
+        // A registry that is restored from before all sessions gives an epoch a second time. If two processes write,
+        // both may have it, and neither is fenced: each learns of the other's writes at its next resync.
         let sharing = |running: &&Running| world.processes[running.number].epoch == Some(session.epoch);
         if self.running.iter().flatten().filter(sharing).count() > 1 {
             return;
         }
         for running in self.running.iter().flatten() {
-            let believed = believed(&running.metrics);
-            if world.processes[running.number].instance == session.instance && believed != Some(held) {
-                world.broken(Promise::Memory, || format!("{believed:?} records are believed in, {held} are there"));
+            let ledger_records = ledger_records(&running.metrics);
+            if world.processes[running.number].instance == session.instance && ledger_records != Some(held) {
+                world.broken(Promise::Memory, || {
+                    format!("the ledger has {ledger_records:?} records, the registry {held}")
+                });
             }
         }
     }
 
-    /// The registry is as it should be. What is still under way arrives, and then nothing is written any more.
+    /// Checks that nothing more is written, after the requests in flight have arrived.
     async fn rest(&mut self) {
         let counts = |world: &SimulatedWorld| (world.registry.changes, world.registry.opened);
         let mut restless = None;
-        let until_compared = self.until_compared();
-        for _ in 0..REST_TRIES + until_compared.div_ceil(RESTS_SECS) {
+        let until_resync = self.until_resync();
+        for _ in 0..REST_TRIES + until_resync.div_ceil(RESTS_SECS) {
             let before = counts(&self.shared.world());
             self.shared.world().beat = None;
             self.wait(Duration::from_secs(RESTS_SECS)).await;
-            self.look_after_processes().await;
+            self.restart_ended().await;
             let world = self.shared.world();
             let after = counts(&world);
             restless = (after != before).then(|| format!("changes and sessions were {before:?} and are {after:?}"));
-            restless = restless.or_else(|| world.difference()).or_else(|| world.owes());
+            restless = restless.or_else(|| world.difference()).or_else(|| world.pending());
             if restless.is_none() || world.breach.is_some() {
                 drop(world);
-                return self.remember();
+                return self.check_ledger();
             }
         }
         if let Some(restless) = restless {
@@ -409,21 +410,21 @@ impl Stage {
     }
 }
 
-/// Lives of one process share the part before the colon.
+/// Processes with the same text before the colon are lives of one process.
 pub(crate) fn is_earlier_life(other: &str, ours: &str) -> bool {
     other.split(':').next() == ours.split(':').next()
 }
 
-/// How many records a process believes to be there, or does not know.
-fn believed(metrics: &Metrics) -> Option<usize> {
+/// The number of registered records in the ledger, if it is known.
+fn ledger_records(metrics: &Metrics) -> Option<usize> {
     let text = metrics.encode().unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix("pod_registrar_records{state=\"registered\"} "));
     line.and_then(|count| count.parse().ok())
 }
 
-/// Everything works from now on.
+/// Ends all faults.
 fn heal(world: &mut SimulatedWorld) {
-    world.tell(|| "== nothing goes wrong any more".to_owned());
+    world.trace(|| "== no more faults".to_owned());
     world.network = Default::default();
     world.confirm.clear();
     world.lease.cut = [false; 2];

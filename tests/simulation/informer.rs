@@ -1,7 +1,7 @@
 //! A watch of a process, with values instead of HTTP.
 //!
-//! It does what `cluster::watch::informer` does, with the same store and the same rules for pages and for what is older than what
-//! was seen before: events are applied one by one, lists come in page by page, and a list may run beside the watch.
+//! It works like `kubernetes::watch::informer`, with the same store and the same rules for pages and for stale
+//! versions: events are applied one by one, lists arrive page by page, and a list may run beside the watch.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,12 +22,11 @@ use crate::{
     world::{Shared, SimulatedWorld},
 };
 
-/// On a paused clock a list would begin at the very moment at which it was asked for.
+/// With a paused clock, a list would otherwise begin at the moment of its request.
 const SOON: Duration = Duration::from_millis(1);
-/// The delays after a list or an event that is older than what was seen.
+/// The delays after a stale list or event.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(20));
 
-/// A watch of a process.
 pub(crate) struct Informer {
     shared: Shared,
     pub(crate) process: usize,
@@ -38,25 +37,25 @@ pub(crate) struct Informer {
     pub(crate) newest: NewestVersion,
     wake: Arc<Notify>,
     pub(crate) paging: Paging,
-    /// The list that comes in.
+    /// The list that is running.
     pub(crate) list: Option<Listing>,
     /// When the next list begins.
     pub(crate) list_at: Option<Instant>,
-    /// Whether a list was asked for while one came in.
+    /// Whether a list was requested while one was running.
     pub(crate) again: bool,
-    /// No list that is asked for begins before.
+    /// The earliest begin of a requested list.
     pub(crate) ask_again_at: Instant,
     /// Whether events are applied.
     pub(crate) is_watching: bool,
-    /// No event is applied before.
+    /// The earliest time of the next event.
     events_at: Instant,
     pub(crate) pause: Duration,
 }
 
-/// The process no longer listens.
+/// The process no longer reads events.
 pub(crate) struct Closed;
 
-/// An event, with its version and the place after it.
+/// An event: its version, the place after it, and the change.
 type Event = (u64, usize, What);
 
 impl Informer {
@@ -89,7 +88,7 @@ impl Informer {
         }
     }
 
-    /// Watches until the process no longer listens.
+    /// Runs until the process no longer reads events.
     pub(crate) async fn run(mut self) {
         while self.work().await.is_ok() {
             let events_at = Some(self.events_at).filter(|at| *at > Instant::now());
@@ -123,7 +122,7 @@ impl Informer {
         read(&mut self.shared.world())
     }
 
-    /// The steps of the history and the event loop ask for lists.
+    /// Takes the requests of the history and of the event loop.
     fn take_requests(&mut self) {
         let (broken, asked) = self.state(|world| {
             let watch = &mut world.processes[self.process].watches[self.watch];
@@ -140,7 +139,7 @@ impl Informer {
         }
     }
 
-    /// The watch is not worth going on with. A list that comes in goes on.
+    /// Ends the watch. A running list continues.
     fn drop_watch(&mut self, delay: Duration) {
         self.is_watching = false;
         if self.list.is_none() {
@@ -149,19 +148,19 @@ impl Informer {
         }
     }
 
-    /// Drops the list as well, and takes another one after a pause.
+    /// Drops the list as well, and requests another one after a pause.
     pub(crate) fn list_after_pause(&mut self) {
         self.list = None;
         self.list_at = Some(Instant::now() + self.pause);
         self.pause = (self.pause * 2).min(PAUSE.1);
     }
 
-    /// A list is complete: the next pause is a short one.
+    /// After a complete list, the next pause is short.
     pub(crate) fn shorten_pause(&mut self) {
         self.pause = PAUSE.0;
     }
 
-    /// The next event of this watch, if it is to be shown now.
+    /// The next event of this watch, if it is due.
     fn next(&self) -> Option<Event> {
         if !self.is_watching || self.events_at > Instant::now() {
             return None;
@@ -198,7 +197,7 @@ impl Informer {
         }
         if !self.newest.event(&version.to_string()) {
             self.is_watching = false;
-            // A list that comes in may come from the same server.
+            // A running list may come from the same server.
             self.list_after_pause();
             return Ok(());
         }
@@ -211,9 +210,9 @@ impl Informer {
         }
         match what {
             What::Shown(pod) => self.applied(&pod, version, place).await,
-            What::Ended(pod) => {
+            What::Deleted(pod) => {
                 if self.writer.remove(&pod.uid, &version.to_string()) {
-                    self.end(pod.uid.clone(), version, place).await?;
+                    self.deleted(pod.uid.clone(), version, place).await?;
                 }
                 Ok(())
             }
@@ -223,31 +222,32 @@ impl Informer {
 
     async fn applied(&mut self, pod: &Arc<Pod>, version: u64, place: usize) -> Result<(), Closed> {
         if let Some(list) = &mut self.list {
-            list.ends.remove(&pod.uid);
+            list.deletions.remove(&pod.uid);
         }
         if let Some(before) = self.writer.apply(pod) {
-            self.end(before, version, place).await?;
+            self.deleted(before, version, place).await?;
         }
         self.state(|world| world.event_shows(self.process, self.watch, pod, place));
         let (uid, name) = (pod.uid.clone(), pod.name.clone());
-        self.tell(PodEvent::Applied { uid, name, watch: self.watch, at: self.clock.now() }).await
+        self.report(PodEvent::Applied { uid, name, watch: self.watch, at: self.clock.now() }).await
     }
 
-    async fn end(&mut self, uid: Uid, version: u64, place: usize) -> Result<(), Closed> {
+    async fn deleted(&mut self, uid: Uid, version: u64, place: usize) -> Result<(), Closed> {
         if let Some(list) = &mut self.list {
-            list.ended(&uid, version);
+            list.note_deletion(&uid, version);
         }
-        self.state(|world| world.event_ends(self.process, self.watch, &uid, place));
+        self.state(|world| world.event_deletes(self.process, self.watch, &uid, place));
         let at = self.clock.now();
-        self.tell(PodEvent::Deletion { uid, why: Deletion::DeletedOrLeftRule, at }).await
+        self.report(PodEvent::Deletion { uid, why: Deletion::DeletedOrLeftRule, at }).await
     }
 
-    pub(crate) async fn tell(&self, sighting: PodEvent) -> Result<(), Closed> {
-        self.pod_events.send(sighting).await.map_err(|_| Closed)
+    pub(crate) async fn report(&self, pod_event: PodEvent) -> Result<(), Closed> {
+        self.pod_events.send(pod_event).await.map_err(|_| Closed)
     }
 }
 
-/// Hands the loop's wish for new lists to a process's watches, in their order: a channel would wake them in any.
+/// Passes the loop's requests for lists to the watches of a process, in their order. A channel would wake them in any
+/// order.
 pub(crate) async fn relist(shared: Shared, process: usize, mut asked: watch::Receiver<u64>) {
     while asked.changed().await.is_ok() {
         for watch in &mut shared.world().processes[process].watches {

@@ -1,4 +1,4 @@
-//! The lease by which one of two processes writes, seen from outside: who holds it, and who was told so.
+//! The lease of two processes: which one holds it, and which one is told to lead.
 
 use std::time::Duration;
 
@@ -6,24 +6,23 @@ use pod_registrar::reconcile::election::Leadership;
 
 use crate::world::{Shared, SimulatedWorld};
 
-/// How often it is renewed, and looked at.
+/// The time between two renewals.
 const TURN: Duration = Duration::from_secs(2);
-/// A holder that cannot renew it stops this long after it did,
+/// A holder that cannot renew the lease stops this long after its last renewal.
 const LEADS_FOR: Duration = Duration::from_secs(10);
-/// and others may take it after this time.
+/// Others may take the lease this long after its last renewal.
 const LASTS_MS: u64 = 15_000;
 
-/// The lease.
 #[derive(Default)]
 pub(crate) struct Lease {
     holder: Option<usize>,
     term: u64,
     renewed: u64,
-    /// The slots whose processes cannot reach it.
+    /// The slots whose processes cannot reach the lease.
     pub(crate) cut: [bool; 2],
 }
 
-/// Keeps the lease, for a history whose processes share one.
+/// Keeps the lease of a history whose processes share one.
 pub(crate) async fn keep(shared: Shared) {
     loop {
         shared.world().turn_lease();
@@ -32,14 +31,14 @@ pub(crate) async fn keep(shared: Shared) {
 }
 
 impl SimulatedWorld {
-    /// Its holder lets go of it: it is free at once.
+    /// The holder releases the lease.
     pub(crate) fn release_lease(&mut self, number: usize) {
         if self.lease.holder == Some(number) {
             self.lease.holder = None;
         }
     }
 
-    /// Somebody else takes the lease from the process in a slot, and lets go of it again.
+    /// A third party takes the lease from the process in a slot, and releases it.
     pub(crate) fn lose_lease(&mut self, slot: usize) {
         let Some(number) = self.slots[slot].filter(|number| self.lease.holder == Some(*number)) else { return };
         self.lease.holder = None;
@@ -68,7 +67,7 @@ impl SimulatedWorld {
         let until = process.clock.now() + LEADS_FOR;
         if process.leadership.borrow().term(process.clock.now()) != Some(term) {
             let instance = process.instance.clone();
-            self.tell(|| format!("{instance} leads, term {term}"));
+            self.trace(|| format!("{instance} leads, term {term}"));
         }
         self.processes[number].leadership.send_replace(Leadership::Leader { term, until });
     }

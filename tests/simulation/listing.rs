@@ -1,6 +1,6 @@
-//! A list that comes in page by page, as in `cluster::watch::list` and `cluster::watch::informer`.
+//! A list that arrives page by page, as in `kubernetes::watch::list` and `kubernetes::watch::informer`.
 //!
-//! The pages of a list come from one snapshot of the log. A list that is finished after its version expired has its rest
+//! The pages of a list come from one snapshot of the log. If the version of a list expires, the rest of the list comes
 //! from a later snapshot.
 
 use std::{
@@ -28,45 +28,44 @@ use crate::{
     world::SimulatedWorld,
 };
 
-/// A page with more pods than this number of default pages is too large.
+/// A page with more pods than this multiple of the default page is too large.
 const TOO_LARGE: usize = 4;
 
-/// A list that comes in.
 pub(crate) struct Listing {
-    /// When its next stage is reached.
+    /// The time of its next stage.
     pub(crate) due: Instant,
     stage: Stage,
     fault: Option<ListFault>,
     begun: Moment,
-    /// The last pod of the page before. None for the first page.
+    /// The last pod of the previous page; `None` for the first page.
     token: Option<Name>,
     snapshot: Snapshot,
     /// Whether the next page begins a later snapshot.
     is_rest: bool,
     is_consistent: bool,
-    /// How many pods its pages have together, if the server says.
+    /// The number of pods on all pages, if the server reports it.
     announced: Option<usize>,
     pods: usize,
     shown: HashSet<Uid>,
-    /// Pods whose end an event has shown after the list's version, and the versions of the events.
-    pub(crate) ends: HashMap<Uid, u64>,
-    /// The version that the first page named, and its place in the log.
+    /// Pods that an event deleted after the list's version, and the versions of these events.
+    pub(crate) deletions: HashMap<Uid, u64>,
+    /// The version of the first page, and its place in the log.
     version: Option<u64>,
     first_place: usize,
 }
 
 enum Stage {
-    /// A page is asked for.
+    /// A page is requested.
     Ask,
-    /// The server reads it.
+    /// The server reads the page.
     Read,
-    /// It arrives, or does not.
+    /// The page arrives, or the request fails.
     Arrive(Result<Page, PageFailure>),
 }
 
 struct Page {
     pods: Vec<Arc<Pod>>,
-    /// How many pods come after it.
+    /// The number of pods after this page.
     remaining: usize,
 }
 
@@ -74,17 +73,17 @@ struct Page {
 #[derive(Default)]
 struct Snapshot {
     pods: Vec<Arc<Pod>>,
-    /// The pods that it should show.
+    /// The pods that the list should show.
     all: HashSet<Uid>,
     version: u64,
     place: usize,
 }
 
 impl Listing {
-    /// An event has shown the end of a pod.
-    pub(crate) fn ended(&mut self, uid: &Uid, version: u64) {
+    /// Notes that an event deleted a pod.
+    pub(crate) fn note_deletion(&mut self, uid: &Uid, version: u64) {
         if self.version.is_none_or(|list| version > list) {
-            self.ends.insert(uid.clone(), version);
+            self.deletions.insert(uid.clone(), version);
         }
     }
 
@@ -122,13 +121,13 @@ impl Informer {
             announced: None,
             pods: 0,
             shown: HashSet::new(),
-            ends: HashMap::new(),
+            deletions: HashMap::new(),
             version: None,
             first_place: 0,
         });
     }
 
-    /// The list's next stage.
+    /// Advances the list by one stage.
     pub(crate) async fn list_on(&mut self) -> Result<(), Closed> {
         let Some(mut list) = self.list.take() else { return Ok(()) };
         let latency = Duration::from_millis(self.state(|world| world.rng.u64(1..30)));
@@ -152,7 +151,7 @@ impl Informer {
             }
             Stage::Arrive(_) if list.fault == Some(ListFault::Fails) => {
                 self.list_after_pause();
-                return self.tell(PodEvent::ListFailed { watch: self.watch }).await;
+                return self.report(PodEvent::ListFailed { watch: self.watch }).await;
             }
             Stage::Arrive(Err(fault)) => {
                 self.list = Some(list);
@@ -167,7 +166,7 @@ impl Informer {
         Ok(())
     }
 
-    /// What the server answers to the request for a page.
+    /// The server's answer to the request for a page.
     fn read(&mut self, list: &mut Listing) -> Result<Page, PageFailure> {
         let (process, watch) = (self.process, self.watch);
         let is_first = list.is_first();
@@ -181,10 +180,10 @@ impl Informer {
             (is_restored(log.get(from..)), usize::from(world.setup.list_page))
         });
         if restored && is_first {
-            // The servers of a cluster that is restored are stopped: no watch on them outlives it, however it lags.
+            // The servers of a restored cluster are stopped, so no watch on them survives, however it lags.
             self.is_watching = false;
         } else if restored {
-            // The token is of another history.
+            // The token belongs to another history.
             return Err(PageFailure::Refused { status: 400, retry_after: None });
         }
         if is_first || std::mem::take(&mut list.is_rest) {
@@ -198,7 +197,7 @@ impl Informer {
         let random = self.random();
         let continued = self.list.as_ref().is_some_and(|list| !list.is_first());
         let next = self.paging.failed(fault, continued, random);
-        self.state(|world| world.tell(|| format!("a page of watch {} fails: {fault:?}, {next:?}", self.watch)));
+        self.state(|world| world.trace(|| format!("a page of watch {} fails: {fault:?}, {next:?}", self.watch)));
         let Some(list) = &mut self.list else { return Ok(()) };
         let wait = match next {
             NextPage::Page(wait) => wait,
@@ -216,7 +215,7 @@ impl Informer {
             self.newest.begin_list();
         }
         if *fault != PageFailure::TooLarge && self.paging.is_stuck(fault) {
-            self.tell(PodEvent::ListFailed { watch: self.watch }).await?;
+            self.report(PodEvent::ListFailed { watch: self.watch }).await?;
         }
         Ok(())
     }
@@ -234,16 +233,16 @@ impl Informer {
         list.due = Instant::now();
         let (place, begun) = (list.snapshot.place, list.begun);
         self.state(|world| world.page_shows(self.process, self.watch, &page.pods, place));
-        self.tell(PodEvent::Page { watch: self.watch, uids, at: begun }).await?;
+        self.report(PodEvent::Page { watch: self.watch, uids, at: begun }).await?;
         if is_last { self.listed().await } else { Ok(()) }
     }
 
-    /// A list that is older than what was seen must not reach the store. False if it is discarded.
+    /// Begins to store the list, unless it is stale. Returns whether it goes on.
     fn first_page(&mut self, page: &Page) -> bool {
         let Some(version) = self.list.as_ref().map(|list| list.snapshot.version) else { return false };
         match self.newest.list(Some(&version.to_string()), self.clock.now()) {
             ListAge::Older => {
-                self.state(|world| world.tell(|| format!("a list of version {version} is older than what was seen")));
+                self.state(|world| world.trace(|| format!("a list of version {version} is stale")));
                 self.list_after_pause();
                 return false;
             }
@@ -256,21 +255,21 @@ impl Informer {
         list.shown.clear();
         let is_comparable = !self.newest.is_restoring();
         if is_comparable {
-            list.ends.retain(|_, end| *end > version);
+            list.deletions.retain(|_, end| *end > version);
         } else {
             self.is_watching = false;
-            list.ends.clear();
+            list.deletions.clear();
         }
         self.writer.begin_list(is_comparable.then(|| version.to_string()).as_deref());
         true
     }
 
-    /// Puts a page into the store. Gives the pods that are new or were changed by it.
+    /// Stores a page. Returns the pods that are new or changed.
     fn take_items(&mut self, pods: &[Arc<Pod>]) -> Vec<Uid> {
         let Some(list) = &mut self.list else { return Vec::new() };
         list.pods += pods.len();
         list.shown.extend(pods.iter().map(|pod| pod.uid.clone()));
-        let kept = pods.iter().filter(|pod| !list.ends.contains_key(&pod.uid));
+        let kept = pods.iter().filter(|pod| !list.deletions.contains_key(&pod.uid));
         kept.filter(|pod| self.writer.list_item(pod)).map(|pod| pod.uid.clone()).collect()
     }
 
@@ -302,7 +301,7 @@ impl Informer {
             View::new([self.writer.store()]).each_of_watch(0, |uid| _ = store.insert(uid.clone()));
             world.check_store(self.process, self.watch, &store);
         });
-        self.tell(PodEvent::Listed { watch: self.watch, list: watch_list }).await
+        self.report(PodEvent::Listed { watch: self.watch, list: watch_list }).await
     }
 
     fn random(&self) -> u64 {
@@ -311,7 +310,7 @@ impl Informer {
 }
 
 impl Snapshot {
-    /// The cluster as the server reads it now, or as a wrong list shows it.
+    /// The cluster as the server reads it now, or as the fault says.
     fn read(world: &mut SimulatedWorld, process: usize, watch: usize, fault: Option<ListFault>) -> Self {
         let cluster = world.cluster_of(process);
         let end = cluster.log.len();
@@ -334,7 +333,7 @@ impl Snapshot {
     }
 }
 
-/// How many pods a page has, of which the default page has this number.
+/// The number of pods on a page if the default page has this number.
 fn items(paging: &Paging, default_page: usize) -> usize {
     match paging.limit {
         WHOLE => usize::MAX,

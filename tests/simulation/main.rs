@@ -1,4 +1,4 @@
-//! Seeded histories of the event loop, and enumerated disturbances of recorded workloads.
+//! Random histories of the event loop, and systematic disturbances of recorded workloads.
 //!
 //! ```sh
 //! # 2,000 histories, the cases and the enumeration:
@@ -9,10 +9,7 @@
 //! POD_REGISTRAR_TEST_HISTORIES=1 POD_REGISTRAR_TEST_SEED=4711 cargo test --release --test simulation histories
 //! ```
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
-#![allow(
-    clippy::print_stdout,
-    reason = "how many histories there were, and how fast, is told to whoever asks for them"
-)]
+#![allow(clippy::print_stdout, reason = "the number and speed of the histories are shown with --nocapture")]
 
 mod cases;
 mod clones;
@@ -26,7 +23,7 @@ mod informer;
 mod lease;
 mod listing;
 mod network;
-mod person;
+mod operator;
 mod promise;
 mod registry;
 mod search;

@@ -1,6 +1,6 @@
-//! What lies between a process and the registry: requests take time, are refused, lost, answered too late.
+//! The connection between a process and the registry: requests take time, and may be refused, lost or late.
 //!
-//! A request that left goes its way, whether the process that sent it still waits or was killed meanwhile.
+//! A request that was sent goes on, even if its process gives up or is killed.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -25,29 +25,28 @@ use crate::{
     world::{Shared, SimulatedWorld, word},
 };
 
-/// A process gives up a request after this time.
+/// The request timeout of a process.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How requests fare.
 #[derive(Default)]
 pub(crate) struct Network {
-    /// For every request, while it is set.
+    /// The answer to every request, while it is set.
     pub(crate) down: Option<Refusal>,
     /// For the next writes, in order.
     pub(crate) writes: VecDeque<Fault>,
     /// For the next requests of other kinds, in order.
     pub(crate) others: VecDeque<Fault>,
-    /// So many requests in a hundred fail.
+    /// Percent of the requests that fail.
     pub(crate) noise: u8,
-    /// Requests per second that are let through, unless it is zero.
+    /// The most requests per second; no limit if it is zero.
     pub(crate) requests_per_second: usize,
-    /// When, in milliseconds, the newest of them were let through.
+    /// When the newest requests passed, in milliseconds.
     let_through: VecDeque<u64>,
 }
 
-/// A way to the registry, for one process.
+/// The connection of one process to the registry.
 #[derive(Clone)]
-pub(crate) struct Line {
+pub(crate) struct Connection {
     pub(crate) shared: Shared,
     pub(crate) process: usize,
 }
@@ -62,7 +61,7 @@ fn failure(refusal: Refusal) -> Failure {
 }
 
 impl SimulatedWorld {
-    /// What becomes of the next request.
+    /// The fault of the next request, if any.
     fn fate(&mut self, write: bool) -> Option<Fault> {
         if let Some(refusal) = self.network.down {
             return Some(Fault::Refuse(refusal));
@@ -71,14 +70,14 @@ impl SimulatedWorld {
             return Some(Fault::Refuse(Refusal::After(429, 1)));
         }
         let queue = if write { &mut self.network.writes } else { &mut self.network.others };
-        let told = queue.pop_front();
-        if told.is_some() || self.network.noise == 0 || self.rng.u8(0..100) >= self.network.noise {
-            return told;
+        let fault = queue.pop_front();
+        if fault.is_some() || self.network.noise == 0 || self.rng.u8(0..100) >= self.network.noise {
+            return fault;
         }
         Some(Fault::random(&mut self.rng))
     }
 
-    /// Counts a request, unless as many as may pass in a second have passed.
+    /// Counts a request, unless it is above the limit.
     fn is_over_limit(&mut self) -> bool {
         let now = self.now();
         let network = &mut self.network;
@@ -123,7 +122,7 @@ impl SimulatedWorld {
                 && place % usize::from(of.max(1)) == 0
             {
                 if status == 500 {
-                    // Nobody knows: it was applied all the same.
+                    // The status leaves open whether the write was applied; it was.
                     self.apply(process, operation);
                 }
                 verdicts.push(outcome::judge_operation(kind(operation), status, ProblemDetail::default()));
@@ -131,7 +130,7 @@ impl SimulatedWorld {
             }
             verdicts.push(self.apply(process, operation));
         }
-        // A refused record waits for another body, or for the next comparison.
+        // A rejected record waits for a change or for the next resync.
         self.drifted |= verdicts.iter().any(|verdict| matches!(verdict, Verdict::Rejected { .. }));
         Ok(verdicts)
     }
@@ -142,20 +141,20 @@ fn listed(operations: &[Encoded]) -> String {
     operations.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
-/// Notes that nobody waits for the answer any more, however the waiting ended.
+/// Ends the requests for these UIDs when it is dropped: they are answered, or were given up.
 struct Waiting<'a> {
-    line: &'a Line,
+    connection: &'a Connection,
     uids: Vec<Uid>,
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.line.shared.world().landed(self.line.process, &self.uids);
+        self.connection.shared.world().landed(self.connection.process, &self.uids);
     }
 }
 
-impl Line {
-    /// Sends a request. `take` is what the registry does with it.
+impl Connection {
+    /// Sends a request. `take` is its effect on the registry.
     async fn request<T: Send + 'static>(
         &self,
         what: &'static str,
@@ -166,7 +165,7 @@ impl Line {
             let mut world = self.shared.world();
             let fate = world.fate(write);
             if let Some(fault) = fate {
-                world.tell(|| format!("    {what}: {fault:?}"));
+                world.trace(|| format!("    {what}: {fault:?}"));
             }
             (fate, world.latency(), world.latency())
         };
@@ -195,12 +194,12 @@ impl Line {
             }
             Some(Fault::Items(..)) | None => {
                 let answer = self.arrive(there, back, fate, take).await;
-                answer.unwrap_or_else(|_| Err(Failure::Broken("the registry went away".into())))
+                answer.unwrap_or_else(|_| Err(Failure::Broken("the registry is gone".into())))
             }
         }
     }
 
-    /// A request is under way by itself.
+    /// Sends a request that goes on even if the receiver is dropped.
     fn arrive<T: Send + 'static>(
         &self,
         there: Duration,
@@ -219,7 +218,7 @@ impl Line {
         answered
     }
 
-    /// A request that changes nothing but the session, or nothing at all.
+    /// Sends a request that changes at most the session.
     async fn ask<T: Send + 'static>(
         &self,
         what: &'static str,
@@ -233,8 +232,8 @@ impl Line {
         result
     }
 
-    /// Notes what a process was told about the session with this epoch. One that the registry does not know may be
-    /// followed by another at once; one that was replaced may not.
+    /// Notes what a process learns about its session. A forgotten session may be replaced at once; a superseded one may
+    /// not.
     fn heard<T>(&self, epoch: u64, result: &Result<T, Failure>) {
         let mut world = self.shared.world();
         let process = &mut world.processes[self.process];
@@ -248,7 +247,7 @@ impl Line {
     }
 }
 
-impl Registry for Line {
+impl Registry for Connection {
     async fn capabilities(&self) -> Result<Capabilities, Failure> {
         self.ask("capabilities", |world| {
             let setup = &world.setup;
@@ -264,7 +263,7 @@ impl Registry for Line {
     }
 
     async fn open_session(&self, request: OpenSession) -> Result<SessionOpened, Failure> {
-        self.shared.world().session_asked(self.process);
+        self.shared.world().session_requested(self.process);
         let opened = self
             .ask("session", |world| {
                 let now = world.now();
@@ -334,7 +333,7 @@ impl Registry for Line {
             let instance = world.processes[self.process].instance.clone();
             world.moment(|| format!("{instance} sends {}", listed(&operations)));
         }
-        let waiting = Waiting { line: self, uids };
+        let waiting = Waiting { connection: self, uids };
         let process = self.process;
         let result = self
             .request("write", true, move |world, fate| {

@@ -1,15 +1,14 @@
-//! What every history has to keep.
+//! The promises that every history must keep.
 
 use std::fmt;
 
-/// Which promise was broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Promise {
     NoPhantom,
     NoFalseDelete,
     Order,
     OneInFlight,
-    Brake,
+    Guard,
     Fencing,
     Converges,
     Rests,
@@ -18,7 +17,6 @@ pub(crate) enum Promise {
     Store,
 }
 
-/// A promise that was broken, and how.
 #[derive(Clone, Debug)]
 pub(crate) struct Breach {
     pub(crate) promise: Promise,

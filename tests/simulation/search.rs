@@ -15,16 +15,16 @@ use crate::{
     steps::{History, Setup, Step},
 };
 
-/// How many histories, and from which seed on.
+/// The number of histories, and the first seed.
 fn wanted() -> (u64, u64) {
     let number = |name: &str, default: u64| match std::env::var(name) {
-        Ok(text) => text.replace('_', "").parse().unwrap_or_else(|_| panic!("{name}={text} is no number")),
+        Ok(text) => text.replace('_', "").parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")),
         Err(_) => default,
     };
     (number("POD_REGISTRAR_TEST_HISTORIES", 2_000), number("POD_REGISTRAR_TEST_SEED", 1))
 }
 
-/// The history of a seed, if it breaks a promise.
+/// The promise that a history breaks, if any.
 fn broken(history: &History) -> Option<Breach> {
     history.play(Play::default()).breach
 }
@@ -45,7 +45,7 @@ fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, |threads| threads.get())
 }
 
-/// Tries these numbers on all processors, and says which of them is the first to fail, and how.
+/// Tries these numbers on all processors. Returns the first one that fails, and its failure.
 pub(crate) fn in_parallel<T: Send>(from: u64, to: u64, fails: impl Fn(u64) -> Option<T> + Sync) -> Option<(u64, T)> {
     let (next, failed) = (AtomicU64::new(from), Mutex::new(None::<(u64, T)>));
     let is_late = |number| failed.lock().unwrap().as_ref().is_some_and(|(failed, _)| *failed < number);
@@ -64,23 +64,23 @@ pub(crate) fn in_parallel<T: Send>(from: u64, to: u64, fails: impl Fn(u64) -> Op
 
 #[test]
 fn a_history_is_the_same_every_time() {
-    let tell = Play { tell: true, ..Play::default() };
+    let traced = Play { trace: true, ..Play::default() };
     for seed in 1..200 {
         let history = History::of_seed(seed);
-        let again = std::thread::scope(|scope| scope.spawn(|| history.play(tell).tale).join().unwrap());
-        let tale = history.play(tell).tale;
-        let differs = tale.iter().zip(&again).position(|(one, other)| one != other);
-        assert!(tale == again, "seed {seed}: {:?}", differs.map(|place| (&tale[place], &again[place])));
+        let again = std::thread::scope(|scope| scope.spawn(|| history.play(traced).trace).join().unwrap());
+        let trace = history.play(traced).trace;
+        let differs = trace.iter().zip(&again).position(|(one, other)| one != other);
+        assert!(trace == again, "seed {seed}: {:?}", differs.map(|place| (&trace[place], &again[place])));
     }
 }
 
-/// What a person needs to know about a seed that failed.
+/// The report about a seed that failed.
 fn report(seed: u64) -> String {
     let whole = History::of_seed(seed);
-    let history = shrunk(whole.clone());
-    let outcome = history.play(Play { tell: true, ..Play::default() });
+    let history = shortened(whole.clone());
+    let outcome = history.play(Play { trace: true, ..Play::default() });
     let mut text = format!("seed {seed} breaks a promise\n\n");
-    for line in &outcome.tale {
+    for line in &outcome.trace {
         let _ = writeln!(text, "{line}");
     }
     let breach = outcome.breach.map(|breach| breach.to_string());
@@ -89,7 +89,7 @@ fn report(seed: u64) -> String {
         "\n{}\n\n{} of {} steps matter. To repeat it:\n\
          POD_REGISTRAR_TEST_HISTORIES=1 POD_REGISTRAR_TEST_SEED={seed} cargo test --release --test simulation histories\n\n\
          To keep it, in tests/simulation/cases.rs:\n    Setup {},\n    &{:?},\n",
-        breach.unwrap_or_else(|| "the shrunk history breaks nothing: it is not the same every time".to_owned()),
+        breach.unwrap_or_else(|| "the shortened history breaks nothing: it is not deterministic".to_owned()),
         history.steps.len(),
         whole.steps.len(),
         in_short(&history.setup),
@@ -98,7 +98,7 @@ fn report(seed: u64) -> String {
     text
 }
 
-/// A setup as it differs from the plain one.
+/// The differences of a setup from the plain one.
 fn in_short(setup: &Setup) -> String {
     let (own, plain) = (format!("{setup:?}"), format!("{:?}", Setup::PLAIN));
     let own = own.trim_start_matches("Setup { ").trim_end_matches(" }").split(", ");
@@ -108,8 +108,8 @@ fn in_short(setup: &Setup) -> String {
     format!("{{ {} }}", parts.join(", "))
 }
 
-/// Cuts a history to the steps without which it breaks nothing, or something else.
-fn shrunk(mut history: History) -> History {
+/// Removes the steps without which the history still breaks the same promise.
+fn shortened(mut history: History) -> History {
     let Some(promise) = broken(&history).map(|breach| breach.promise) else { return history };
     let fails = |history: &History| broken(history).is_some_and(|breach| breach.promise == promise);
     let mut size = history.steps.len().div_ceil(2).max(1);

@@ -1,7 +1,7 @@
-//! What the watches show a process of the cluster: the view against which the promises are judged.
+//! What the watches have shown a process: the view with which the promises are checked.
 //!
-//! Each part of the view has the place in the log that it comes from. The later place counts, whether an event or a list
-//! shows it and whichever of the two arrives first.
+//! Each part of the view has the place in the log that it comes from. The later place wins, whether an event or a list
+//! shows it and whichever of them arrives first.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -22,54 +22,53 @@ use crate::{
     world::{Process, SimulatedWorld},
 };
 
-/// What a process was shown of a pod, and is shown no more.
+/// Why a pod is no longer shown to a process.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Evidence {
-    /// An event showed the pod's end, at this place.
-    Ended(usize),
-    /// A complete list without it.
+    /// An event deleted it, at this place.
+    Deletion(usize),
+    /// A complete list lacked it.
     Absent {
-        /// Whether that list held pods and was not suspected to be old.
+        /// Whether the list contained pods and was not suspected to be stale.
         plain: bool,
-        /// Whether the list was wrong about it.
+        /// Whether the list lacked an existing pod.
         omitted: bool,
     },
 }
 
-/// One watch of one process.
 #[derive(Default)]
 pub(crate) struct Watch {
-    /// Up to where the log was shown.
+    /// The place up to which the log was shown.
     pub(crate) place: usize,
     pub(crate) lags: bool,
-    /// It catches up event by event.
+    /// The watch catches up event by event.
     pub(crate) catches_up: bool,
-    /// So many of the next events are lost.
+    /// The number of next events that are lost.
     pub(crate) lose: u8,
-    /// The number of events that it goes back and shows again.
+    /// The number of past events that are shown again.
     pub(crate) replay: usize,
-    /// It breaks off, and the next one begins with a list.
+    /// The watch breaks, and the next one begins with a list.
     pub(crate) broken: bool,
-    /// A list is asked for; the watch goes on.
+    /// A list is requested; the watch continues.
     pub(crate) asked: bool,
     pub(crate) lists: VecDeque<ListFault>,
     /// Requests for pages that fail.
     pub(crate) pages: VecDeque<PageFault>,
     pub(crate) wake: Arc<Notify>,
-    /// Whether it ever had a list, and whether one of them held pods and was not suspected.
+    /// Whether the watch had a complete list, and whether one contained pods and was not suspected to be stale.
     pub(crate) listed: bool,
     pub(crate) plain: bool,
-    /// When its last complete list came in, if that list proves no absence.
+    /// The time of its last complete list, if that list proves no absence.
     unproven_at: Option<u64>,
 }
 
 impl Watch {
-    /// Whether its last list proves absences. The process may not know yet of a list that came in at this very moment.
+    /// Whether its last list proves absences. The process may not know yet of a list of this moment.
     pub(crate) fn proves(&self, now: u64) -> bool {
         self.unproven_at.is_none_or(|at| at == now)
     }
 
-    /// Makes the next list, or the next pages, go wrong.
+    /// Makes the next list, or the next pages, fail.
     pub(crate) fn add(&mut self, fault: ListFault) {
         match fault {
             ListFault::Pages(count, fault) => self.pages.extend((0..count).map(|_| fault)),
@@ -85,13 +84,13 @@ impl Watch {
     }
 }
 
-/// A complete list, as it is judged.
+/// A complete list and its faults.
 pub(crate) struct Complete<'a> {
     /// The place in the log that it shows.
     pub(crate) place: usize,
-    /// The pods that it should have shown,
+    /// The pods that it should have shown.
     pub(crate) all: &'a HashSet<Uid>,
-    /// and those that it showed.
+    /// The pods that it showed.
     pub(crate) shown: &'a HashSet<Uid>,
     /// Whether its pages show one moment.
     pub(crate) is_consistent: bool,
@@ -99,10 +98,10 @@ pub(crate) struct Complete<'a> {
 }
 
 impl Process {
-    /// Whether something of a later place was shown of the pod.
+    /// Whether a later place was shown of the pod.
     fn has_later(&self, uid: &Uid, place: usize) -> bool {
         let shown = self.shown.get(uid).is_some_and(|(_, shown)| *shown > place);
-        shown || matches!(self.evidence.get(uid), Some(Evidence::Ended(ended)) if *ended > place)
+        shown || matches!(self.evidence.get(uid), Some(Evidence::Deletion(ended)) if *ended > place)
     }
 
     fn show(&mut self, pod: &Pod, place: usize, now: u64) {
@@ -123,14 +122,14 @@ impl SimulatedWorld {
         self.processes[number].show(pod, place, now);
     }
 
-    pub(crate) fn event_ends(&mut self, number: usize, watch: usize, uid: &Uid, place: usize) {
-        self.moment(|| format!("watch {watch} shows the end of {uid}"));
+    pub(crate) fn event_deletes(&mut self, number: usize, watch: usize, uid: &Uid, place: usize) {
+        self.moment(|| format!("watch {watch} shows the deletion of {uid}"));
         let now = self.now();
         let process = &mut self.processes[number];
         process.shown_at = now;
         if !process.has_later(uid, place) {
             process.shown.remove(uid);
-            process.evidence.insert(uid.clone(), Evidence::Ended(place));
+            process.evidence.insert(uid.clone(), Evidence::Deletion(place));
         }
     }
 
@@ -144,14 +143,14 @@ impl SimulatedWorld {
         pods.iter().for_each(|pod| self.processes[number].show(pod, place, now));
     }
 
-    /// A watch begins at the place of the list before it, or at that of an event that has overtaken the list.
+    /// Begins a watch at the place of its list, or of an event that is later.
     pub(crate) fn begins_watch(&mut self, number: usize, watch: usize, place: usize) {
         let before = self.processes[number].watches[watch].place;
         let is_overtaken = before > place && !is_restored(self.cluster_of(number).log.get(place..before));
         self.processes[number].watches[watch].place = if is_overtaken { before } else { place };
     }
 
-    /// The store of a watch holds what was shown and nothing else.
+    /// Checks that the store of a watch holds exactly what was shown.
     pub(crate) fn check_store(&mut self, number: usize, watch: usize, store: &HashSet<Uid>) {
         let cluster = &self.cluster;
         let shown = self.processes[number].shown.keys().filter(|uid| cluster.watch_of(name_in(uid)) == watch);
@@ -183,12 +182,12 @@ impl SimulatedWorld {
             process.evidence.insert(uid, Evidence::Absent { plain, omitted });
         }
         for evidence in process.evidence.values_mut() {
-            // Another list without it: one that held pods is enough.
+            // A second list also lacks it; one that contained pods is enough.
             if let Evidence::Absent { plain: before, .. } = evidence {
                 *before |= plain;
             }
         }
-        // A list that says that it could not identify everything misleads nobody.
+        // A list that reports unidentified items misleads no process.
         for uid in all.difference(shown).filter(|uid| list.identified && !process.shown.contains_key(*uid)) {
             let omitted = process.evidence.entry(uid.clone()).or_insert(Evidence::Absent { plain, omitted: true });
             if let Evidence::Absent { omitted, .. } = omitted {

@@ -1,50 +1,50 @@
-//! What histories are made of, and how a seed becomes one.
+//! The parts of a history, and how a seed becomes one.
 //!
-//! Every step means something whatever came before it, so that a history can be cut to the steps that matter.
+//! Every step is valid after every other step, so that a history can be cut to the steps that matter.
 
 use crate::{cluster::Name, registry::Wrong};
 
 /// The first name of a pod in a clone of the cluster.
 pub(crate) const CLONE_FROM: Name = 1_000;
 
-/// What stays the same during a history.
+/// The constants of a history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Setup {
-    /// Where latencies, jitter and noise come from.
+    /// The seed of latencies, jitter and noise.
     pub(crate) seed: u64,
-    /// Pods that live at the beginning.
+    /// The pods at the beginning.
     pub(crate) pods: Name,
-    /// Whether the registry holds them already, from an earlier run.
+    /// Whether the registry holds their records already, from an earlier run.
     pub(crate) registered: bool,
-    /// Watches, one a namespace.
+    /// The number of watches, one per namespace.
     pub(crate) watches: u8,
-    /// Items in a batch; 1 for a registry without batches.
+    /// The most items in a batch; 1 for a registry without batches.
     pub(crate) batch: u16,
-    /// Whether the registry gives digests of its inventory.
+    /// Whether the registry has digests of its inventory.
     pub(crate) digests: bool,
-    /// Items in a page of the inventory.
+    /// The records on a page of the inventory.
     pub(crate) page: u16,
-    /// Pods in a page of a pod list at the default limit. A page of more than four times this number is too large.
+    /// The pods on a page of a list at the default limit. A page of more than four times this number is too large.
     pub(crate) list_page: u16,
-    /// Seconds between comparisons of the inventory.
+    /// Seconds between resyncs.
     pub(crate) resync_secs: u16,
-    /// A way to or from the registry takes so long at most.
+    /// The longest time of one direction of a request.
     pub(crate) latency_ms: u16,
     pub(crate) max_in_flight: u8,
     pub(crate) writes_per_second: u16,
-    /// Keys of the backlog that are queued at once.
+    /// The backlog's keys that are queued at once.
     pub(crate) backlog_window: u16,
-    /// Whether processes share a lease; otherwise each of them takes itself for the only one.
+    /// Whether processes share a lease; otherwise each one believes that it is alone.
     pub(crate) lease: bool,
-    /// Pods of a clone of the cluster, to which the process in the second slot belongs. Their names begin with
-    /// [`CLONE_FROM`]. Without them there is no clone.
+    /// The pods of a clone of the cluster, to which the process in the second slot belongs. Their names begin with
+    /// [`CLONE_FROM`]. Zero means no clone.
     pub(crate) clone: Name,
-    /// Whether a process that is started again has the name of the one before it, as a container has in its pod.
+    /// Whether a restarted process keeps its name, as a container does in its pod.
     pub(crate) in_place: bool,
 }
 
 impl Setup {
-    /// What most named cases are about: a registry that does everything, and nothing in the way.
+    /// The setup of most cases: a registry with all features, and no faults.
     pub(crate) const PLAIN: Self = Self {
         seed: 1,
         pods: 0,
@@ -65,40 +65,39 @@ impl Setup {
     };
 }
 
-/// How a list is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ListFault {
-    /// It shows the cluster as it was so many changes ago.
+    /// It shows the cluster of this many changes ago.
     Old(u16),
     /// It is empty.
     Empty,
-    /// It lacks one pod in so many.
+    /// It lacks one pod in this many.
     Lacks(u8),
-    /// It holds something that cannot be identified.
+    /// It contains an item that cannot be identified.
     Unidentified,
-    /// There is none.
+    /// It fails.
     Fails,
-    /// It takes this long.
+    /// It takes this many milliseconds.
     Slow(u16),
-    /// The next requests for its pages fail, this number of them.
+    /// This many of the next requests for its pages fail.
     Pages(u8, PageFault),
 }
 
-/// How a request for a page of a list fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PageFault {
     Refused(Refusal),
     /// The page has too many bytes.
     TooLarge,
-    /// The page does not arrive within its time.
+    /// The page does not arrive in time.
     TooSlow,
-    /// The list's version expired. Fails continued pages only, and may offer a token for the rest of the list.
+    /// The version of the list expired. Only a continued page can fail so, and it may offer a token for the rest of the
+    /// list.
     Expired {
         offered: bool,
     },
 }
 
-/// How a question about absent pods is answered.
+/// The fault of an answer to the absence guard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ConfirmFault {
     Unanswered,
@@ -106,31 +105,30 @@ pub(crate) enum ConfirmFault {
     OtherCluster,
 }
 
-/// How a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     Unreachable,
     Status(u16),
-    /// With this Retry-After in seconds.
+    /// A status with this Retry-After in seconds.
     After(u16, u8),
 }
 
-/// What goes wrong with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// Nothing is applied.
+    /// The request is not applied.
     Refuse(Refusal),
     /// Neither the request nor an answer arrives.
     Swallow,
-    /// It is applied, and the answer is lost.
+    /// The request is applied, and the answer is lost.
     Lose,
-    /// It is given up, and applied so many milliseconds after it was sent.
+    /// The request times out, and is applied this many milliseconds after it was sent.
     Late(u16),
-    /// One item in so many is answered with this status and not applied.
+    /// One item in this many gets this status and is not applied.
     Items(u16, u8),
 }
 
-/// A step. Pods are named by numbers; the first number of a step about processes is the slot, that of a watch follows.
+/// A step. Pods are named by numbers. The first number of a step about a process or a watch is the slot, the second one
+/// the watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// Milliseconds pass.
@@ -138,53 +136,53 @@ pub(crate) enum Step {
     // The cluster.
     Create(Name),
     Change(Name),
-    /// It becomes again what it was before.
+    /// The pod's record is again the one before its last change.
     Revert(Name),
     Delete(Name),
-    /// The name goes to another pod in one MODIFIED event.
+    /// Another pod takes over the name, in one MODIFIED event.
     Replace(Name),
     Leave(Name),
     ComeBack(Name),
-    /// So many pods, from this name on.
+    /// This many pods, from this name on.
     CreateMany(Name, Name),
     DeleteMany(Name, Name),
-    /// The cluster is restored from a backup, so many changes old.
+    /// The cluster is restored from a backup of this many changes ago.
     RestoreCluster(u16),
     // The watches.
     Lag(u8, u8),
     CatchUp(u8, u8),
-    /// The next events, so many, never come.
+    /// This many of the next events are lost.
     Lose(u8, u8, u8),
-    /// So many events come again.
+    /// This many events are shown again.
     Replay(u8, u8, u16),
-    /// The watch breaks off, and begins anew with a list.
+    /// The watch breaks, and begins again with a list.
     Relist(u8, u8),
-    /// The same, and the list is wrong.
+    /// The watch breaks, and its list is wrong.
     WrongList(u8, u8, ListFault),
-    /// A list comes in while the watch goes on. The list may be wrong.
+    /// A list runs beside the watch. The list may be wrong.
     ListBeside(u8, u8, Option<ListFault>),
     // The processes.
     Start(u8),
     Crash(u8),
     /// A clean stop.
     Stop(u8),
-    /// The lease cannot be reached, or can be again.
+    /// The process cannot reach the lease, until it is repaired.
     CutLease(u8),
-    MendLease(u8),
-    /// Another one takes it, and lets go of it again.
+    RepairLease(u8),
+    /// A third party takes the lease, and releases it.
     LoseLease(u8),
-    // What the brake asks.
+    // What the absence guard asks.
     Confirm(ConfirmFault),
-    // The registry and the way to it.
+    // The registry and the connection to it.
     Write(Fault),
     Ask(Fault),
     Down(Refusal),
     Up,
     Noise(u8),
-    /// Requests per second that are let through; others get 429. None of it at zero.
+    /// The most requests per second; others get 429. No limit at zero.
     Limit(u8),
     Poison(Name),
-    /// Every write for it gets a 500.
+    /// Every write of this pod gets a 500.
     Break(Name),
     Cure,
     Backup,
@@ -197,7 +195,6 @@ pub(crate) enum Step {
     WrongInventory(Wrong, u8),
 }
 
-/// A history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct History {
     pub(crate) setup: Setup,
@@ -249,9 +246,9 @@ fn one_of<'a, T>(rng: &mut fastrand::Rng, of: &'a [T]) -> &'a T {
 }
 
 impl History {
-    /// Often so few that each step of the walk is one that something may come between.
+    /// Often so few that something may happen between any two steps of the backlog.
     fn backlog_window(seed: u64) -> u16 {
-        // By itself, so that what a seed is otherwise does not depend on it.
+        // Drawn separately, so that the other values of a seed do not depend on it.
         let mut rng = fastrand::Rng::with_seed(!seed);
         if rng.bool() { rng.u16(1..8) } else { Setup::PLAIN.backlog_window }
     }
@@ -363,7 +360,7 @@ impl Maker {
             0..5 => Step::Start(slot),
             5..8 => Step::Crash(slot),
             8..10 => Step::CutLease(slot),
-            10 => Step::MendLease(slot),
+            10 => Step::RepairLease(slot),
             11..13 => Step::LoseLease(slot),
             _ => Step::Stop(slot),
         }

@@ -1,4 +1,4 @@
-//! What each step of a history does to the world.
+//! The effect of each step on the world.
 
 use pod_registrar::model::{digest::Digest, ids::Version, uid::Uid};
 
@@ -10,7 +10,7 @@ use crate::{
     world::SimulatedWorld,
 };
 
-/// Takes a step of the cluster; false if it is none.
+/// Takes a step of the cluster. Returns whether it is one.
 pub(crate) fn take_cluster(cluster: &mut Cluster, step: Step) -> bool {
     match step {
         Step::Create(name) => cluster.create(name),
@@ -28,7 +28,7 @@ pub(crate) fn take_cluster(cluster: &mut Cluster, step: Step) -> bool {
     true
 }
 
-/// The pod that a step of the cluster is about, or the first one.
+/// The pod of a step of the cluster, or the first one.
 fn name_of(step: Step) -> Option<Name> {
     match step {
         Step::Create(name)
@@ -44,7 +44,7 @@ fn name_of(step: Step) -> Option<Name> {
     }
 }
 
-/// Takes a step that is none of a process.
+/// Takes a step that is not about a process.
 pub(crate) fn take(world: &mut SimulatedWorld, step: Step) {
     let SimulatedWorld { cluster, clone, .. } = world;
     let of_clone = |step| name_of(step).is_some_and(|name| name >= CLONE_FROM);
@@ -68,7 +68,7 @@ pub(crate) fn take(world: &mut SimulatedWorld, step: Step) {
             fault.into_iter().for_each(|fault| watch.add(fault));
         }),
         Step::CutLease(slot) => world.lease.cut[usize::from(slot)] = true,
-        Step::MendLease(slot) => world.lease.cut[usize::from(slot)] = false,
+        Step::RepairLease(slot) => world.lease.cut[usize::from(slot)] = false,
         Step::LoseLease(slot) => world.lose_lease(usize::from(slot)),
         Step::Confirm(fault) => world.confirm.push_back(fault),
         Step::Write(fault) => world.network.writes.push_back(fault),
@@ -124,7 +124,7 @@ fn take_registry(world: &mut SimulatedWorld, step: Step) {
     }
     let elsewhere = matches!(step, Step::Restore | Step::EditRecord(_) | Step::RemoveRecord(_) | Step::AddRecord(_));
     registry.changes += u64::from(elsewhere);
-    // An inventory that is short, and adds up, is believed until the next one.
+    // A short inventory whose count agrees is ledger_records until the next one.
     world.drifted |= elsewhere || matches!(step, Step::WrongInventory(Wrong::Empty | Wrong::Short(_), _));
 }
 

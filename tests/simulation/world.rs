@@ -1,6 +1,6 @@
-//! Everything that the processes of a history share, and the promises that are watched while it goes on.
+//! Everything that the processes of a history share, and the promises that are checked.
 //!
-//! Each promise is checked at the moment that could break it: where bytes are built, where they are accepted, where a
+//! Each promise is checked at the moment that could break it: where a request is built, where it is accepted, where a
 //! session is opened. The first breach ends the history.
 
 use std::{
@@ -29,13 +29,12 @@ use crate::{
     steps::{CLONE_FROM, ConfirmFault, Setup},
 };
 
-/// So many deletions by absence within the window need no second list; the rule is on the brake's page.
-const FREE: usize = 50;
+/// This many inferred deletions within the window need no second list; see [`pod_registrar::reconcile::absence`].
+const UNGUARDED: usize = 50;
 const WINDOW_MS: u64 = 600_000;
-/// How the names of processes in the first slot begin.
+/// The names of processes in the first slot begin with this.
 const FIRST: &str = "first";
 
-/// One process, from its start to its end.
 pub(crate) struct Process {
     /// As the registry knows it.
     pub(crate) instance: String,
@@ -44,31 +43,31 @@ pub(crate) struct Process {
     pub(crate) leadership: watch::Sender<Leadership>,
     pub(crate) tasks: Vec<AbortHandle>,
     pub(crate) watches: Vec<Watch>,
-    /// The store: digest, and where in the log it comes from.
+    /// What the watches have shown: digest, and place in the log.
     pub(crate) shown: HashMap<Uid, (Option<Digest>, usize)>,
-    /// When that changed last.
+    /// When `shown` changed last, in milliseconds.
     pub(crate) shown_at: u64,
-    /// Whether the registry has equalled it since the last heartbeat.
+    /// Whether the registry has equalled `shown` since the last heartbeat.
     has_equalled: bool,
     pub(crate) evidence: HashMap<Uid, Evidence>,
-    /// Where in the log the last put of a pod came from.
+    /// The place in the log of the last put of each pod.
     put_from: HashMap<Uid, usize>,
     in_flight: HashSet<Uid>,
     newest: Option<Version>,
-    /// Deletes that a complete list misled it to: it lacked pods that were there.
+    /// Versions of deletions after a complete list that lacked existing pods.
     misled: HashSet<Version>,
-    /// The session that it was told of last, and whether it was told that this one is over.
+    /// The session that the process knows, and whether it knows that the session was superseded.
     pub(crate) epoch: Option<u64>,
     pub(crate) fenced: bool,
     pub(crate) other_cluster: bool,
-    /// In which round a second list was taken, what it held, and how long the log was.
+    /// The last second list: its round, its UIDs, and the length of the log.
     pub(crate) second_list: Option<(u64, HashSet<Uid>, usize)>,
-    /// Second lists that a sample agreed with, and how long the log was.
+    /// Second lists that a sample confirmed, and the length of the log.
     agreed: Vec<(HashSet<Uid>, usize)>,
-    /// How often the cluster was said to be the same.
+    /// How often the cluster was confirmed to be the same.
     same: u32,
-    /// Deletions by absence that no second list agreed to.
-    free: VecDeque<(u64, Uid)>,
+    /// Inferred deletions that no second list confirmed.
+    unguarded: VecDeque<(u64, Uid)>,
 }
 
 impl Process {
@@ -94,12 +93,12 @@ impl Process {
             second_list: None,
             agreed: Vec::new(),
             same: 0,
-            free: VecDeque::new(),
+            unguarded: VecDeque::new(),
         }
     }
 
-    /// The cluster said that it is the same one, and that what was looked up is gone: of the absences that the list of the
-    /// round before agreed to, if there was one.
+    /// The cluster is the same one, and the sample is gone. This confirms the list of the round before, if there was
+    /// one.
     pub(crate) fn found_gone(&mut self, round: u64) {
         self.same += 1;
         self.agreed.extend(
@@ -108,7 +107,6 @@ impl Process {
     }
 }
 
-/// The world of a history.
 pub(crate) struct SimulatedWorld {
     pub(crate) setup: Setup,
     pub(crate) cluster: Cluster,
@@ -117,19 +115,19 @@ pub(crate) struct SimulatedWorld {
     pub(crate) registry: SimulatedRegistry,
     pub(crate) network: Network,
     pub(crate) processes: Vec<Process>,
-    /// What the next questions about absent pods are answered with.
+    /// The faults of the next checks.
     pub(crate) confirm: VecDeque<ConfirmFault>,
     pub(crate) rng: fastrand::Rng,
     pub(crate) breach: Option<Breach>,
-    /// Whether something is wrong that only the next comparison of the inventory can show.
+    /// Whether something is wrong that only the next resync can find.
     pub(crate) drifted: bool,
-    /// What the last heartbeat said: whether the writer is in step, and how much it owes.
+    /// The last heartbeat: whether it was synced, and its pending changes.
     pub(crate) beat: Option<(bool, u64)>,
-    /// Whether nothing goes wrong any more.
+    /// Whether all faults have ended.
     pub(crate) healed: bool,
-    /// What happened, if it is to be told.
-    pub(crate) tale: Option<Vec<String>>,
-    /// Counts what happens, and at which count the process in the first slot is killed.
+    /// The trace, if it is recorded.
+    pub(crate) trace: Option<Vec<String>>,
+    /// The number of moments so far, and the one at which the process in the first slot is killed.
     pub(crate) moments: u64,
     pub(crate) kill_at: Option<u64>,
     pub(crate) killed: Arc<Notify>,
@@ -139,7 +137,7 @@ pub(crate) struct SimulatedWorld {
     started: Instant,
 }
 
-/// The world as its tasks share it. One thread runs them all: the lock is never waited for.
+/// The world as its tasks share it. One thread runs all of them, so the lock is never contended.
 #[derive(Clone)]
 pub(crate) struct Shared(Arc<Mutex<SimulatedWorld>>);
 
@@ -167,7 +165,7 @@ impl SimulatedWorld {
             drifted: false,
             beat: None,
             healed: false,
-            tale: None,
+            trace: None,
             moments: 0,
             kill_at: None,
             killed: Arc::new(Notify::new()),
@@ -178,46 +176,46 @@ impl SimulatedWorld {
         }
     }
 
-    /// Milliseconds since the beginning.
+    /// Milliseconds since the start of the history.
     pub(crate) fn now(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap()
     }
 
-    /// Something happened: it is told, counted, and may be the moment at which the process is killed.
-    pub(crate) fn moment(&mut self, tell: impl FnOnce() -> String) {
+    /// Something happens: it is traced, counted, and may be the moment at which the process is killed.
+    pub(crate) fn moment(&mut self, what: impl FnOnce() -> String) {
         self.note_equality();
-        self.tell(tell);
+        self.trace(what);
         self.moments += 1;
         if self.kill_at == Some(self.moments) {
-            self.tell(|| "the process is killed".to_owned());
+            self.trace(|| "the process is killed".to_owned());
             self.kill(0);
             self.killed.notify_one();
         }
     }
 
-    pub(crate) fn tell(&mut self, tell: impl FnOnce() -> String) {
+    pub(crate) fn trace(&mut self, what: impl FnOnce() -> String) {
         let now = self.now();
-        if let Some(tale) = &mut self.tale {
-            tale.push(format!("{:>9.3} s  {}", now as f64 / 1000.0, tell()));
+        if let Some(trace) = &mut self.trace {
+            trace.push(format!("{:>9.3} s  {}", now as f64 / 1000.0, what()));
         }
     }
 
     pub(crate) fn broken(&mut self, promise: Promise, how: impl FnOnce() -> String) {
         if self.breach.is_none() {
             let breach = Breach { promise, how: how() };
-            self.tell(|| format!("BROKEN {breach}"));
+            self.trace(|| format!("BROKEN {breach}"));
             self.breach = Some(breach);
         }
     }
 
-    /// Begins a process and says its number.
+    /// Adds a process and returns its number.
     pub(crate) fn begin_process(&mut self, slot: usize) -> usize {
         let number = self.processes.len();
         let name = if slot == 0 { FIRST } else { "second" };
         // Lives of one process share the part before the colon.
         let instance = if self.setup.in_place { format!("{name}:{number}") } else { format!("{name}-{number}") };
         let first = match self.setup.lease {
-            // Each of two clusters has a lease of its own, which its only process holds.
+            // Each of two clusters has its own lease, which its only process holds.
             true if self.clone.is_some() => Leadership::Leader { term: 1, until: Moment::from_secs(u64::MAX) },
             true => Leadership::Follower,
             false => Leadership::Alone,
@@ -228,7 +226,7 @@ impl SimulatedWorld {
         number
     }
 
-    /// A process that was killed while it started ends with the tasks that it has by now.
+    /// Ends the tasks of a process that was killed while it started.
     pub(crate) fn end_if_killed(&mut self, number: usize) {
         let process = &mut self.processes[number];
         if !process.alive {
@@ -236,7 +234,7 @@ impl SimulatedWorld {
         }
     }
 
-    /// The process of a slot ends at its next await.
+    /// The process in a slot ends at its next await.
     pub(crate) fn kill(&mut self, slot: usize) {
         if let Some(number) = self.slots[slot].take() {
             let process = &mut self.processes[number];
@@ -250,12 +248,11 @@ impl SimulatedWorld {
         self.clone.is_some() && !self.processes[number].instance.starts_with(FIRST)
     }
 
-    /// The cluster of a process.
     pub(crate) fn cluster_of(&self, number: usize) -> &Cluster {
         self.clone.as_ref().filter(|_| self.is_of_clone(number)).unwrap_or(&self.cluster)
     }
 
-    /// The cluster in which pods with this UID live.
+    /// The cluster in which pods with this UID exist.
     fn cluster_with(&self, uid: &Uid) -> &Cluster {
         self.clone.as_ref().filter(|_| name_in(uid) >= CLONE_FROM).unwrap_or(&self.cluster)
     }
@@ -268,7 +265,7 @@ impl SimulatedWorld {
 
     // What processes may do.
 
-    /// The bytes of a put are built.
+    /// A put is built.
     pub(crate) fn put_built(&mut self, number: usize, pod: &Pod, digest: Digest, version: Version) {
         self.version_taken(number, version);
         let process = &mut self.processes[number];
@@ -289,7 +286,7 @@ impl SimulatedWorld {
         }
     }
 
-    /// The bytes of a delete are built.
+    /// A deletion is built.
     pub(crate) fn delete_built(&mut self, number: usize, uid: &Uid, removal: Removal, version: Version) {
         self.version_taken(number, version);
         let process = &self.processes[number];
@@ -301,19 +298,23 @@ impl SimulatedWorld {
             self.processes[number].misled.insert(version);
         }
         match removal {
-            Removal::Observed(_) if matches!(evidence, Some(Evidence::Ended(_))) => {}
+            Removal::Observed(_) if matches!(evidence, Some(Evidence::Deletion(_))) => {}
             Removal::Observed(_) => {
-                self.broken(Promise::NoFalseDelete, || format!("a delete of {uid} as watched, and no end was shown"));
+                self.broken(Promise::NoFalseDelete, || {
+                    format!("a delete of {uid} as observed, without a deletion event")
+                });
             }
             Removal::Inferred => self.absence_built(number, uid, evidence),
             Removal::LeftRule if self.is_approved(uid) => {}
             Removal::LeftRule => {
-                self.broken(Promise::NoFalseDelete, || format!("a delete of {uid} for settings that nobody changed"));
+                self.broken(Promise::NoFalseDelete, || {
+                    format!("a delete of {uid} because of settings, which did not change")
+                });
             }
         }
     }
 
-    /// Whether a person approves the deletion: once nothing goes wrong any more, of a pod that the cluster does not show.
+    /// Whether the operator approves the deletion: after the last fault, if the cluster does not show the pod.
     fn is_approved(&self, uid: &Uid) -> bool {
         self.healed && !self.cluster_with(uid).shows(uid)
     }
@@ -323,55 +324,55 @@ impl SimulatedWorld {
         let born = self.cluster_with(uid).lives.get(uid).map(|life| life.born);
         let alone = self.clone.is_none();
         let records = self.registry.stored.records.len();
-        let by_person = self.is_approved(uid);
+        let by_operator = self.is_approved(uid);
         let watch = self.cluster_with(uid).watch_of(name_in(uid));
         let process = &mut self.processes[number];
         let all_listed = process.watches.iter().all(|watch| watch.listed);
         let (absent, plain) = match evidence {
             Some(Evidence::Absent { plain, .. }) => (true, plain),
-            // An event that was overtaken by a list.
-            Some(Evidence::Ended(_)) => (all_listed, true),
+            // A list overtook the event.
+            Some(Evidence::Deletion(_)) => (all_listed, true),
             None => (all_listed, process.watches.iter().all(|watch| watch.plain)),
         };
         if !absent || !process.watches[watch].proves(now) || process.same == 0 {
-            // A person approves what needs one once nothing goes wrong any more, and nobody looks the pods up.
-            if by_person {
+            // After the last fault, the operator approves what needs an approval, and no pod is looked up.
+            if by_operator {
                 return;
             }
-            return self.broken(Promise::NoFalseDelete, || format!("a delete of {uid} as absent, which nothing shows"));
+            return self.broken(Promise::NoFalseDelete, || format!("a delete of {uid} as absent, without proof"));
         }
         let lacks =
             |(list, place): &(HashSet<Uid>, usize)| !list.contains(uid) && born.is_none_or(|born| born < *place);
-        // Which list agreed is known of one cluster alone.
+        // Which list confirmed an absence is known only for one cluster.
         if process.agreed.iter().any(lacks) || !alone {
             return;
         }
-        if !process.free.iter().any(|(_, freed)| freed == uid) {
-            process.free.push_back((now, uid.clone()));
+        if !process.unguarded.iter().any(|(_, unguarded)| unguarded == uid) {
+            process.unguarded.push_back((now, uid.clone()));
         }
-        while process.free.front().is_some_and(|(at, _)| at + WINDOW_MS < now) {
-            process.free.pop_front();
+        while process.unguarded.front().is_some_and(|(at, _)| at + WINDOW_MS < now) {
+            process.unguarded.pop_front();
         }
-        let freed = process.free.len();
+        let unguarded = process.unguarded.len();
         if !plain {
-            self.broken(Promise::Brake, || {
-                format!("{uid} is absent from an empty or old list, and no other list agreed")
+            self.broken(Promise::Guard, || {
+                format!("{uid} is absent from an empty or old list, and no second list confirmed it")
             });
-        } else if freed > FREE.max(records / 10) {
-            self.broken(Promise::Brake, || format!("{freed} absences are acted upon, and no second list agreed"));
+        } else if unguarded > UNGUARDED.max(records / 10) {
+            self.broken(Promise::Guard, || format!("{unguarded} absences are sent, and no second list confirmed them"));
         }
     }
 
-    /// Only the leader says anything that changes the registry.
+    /// Only the leader changes the registry.
     fn must_lead(&mut self, number: usize) {
         let process = &self.processes[number];
         if process.leadership.borrow().term(process.clock.now()).is_none() {
             let instance = process.instance.clone();
-            self.broken(Promise::Fencing, || format!("{instance} does not lead, and speaks as a writer"));
+            self.broken(Promise::Fencing, || format!("{instance} does not lead, but writes"));
         }
     }
 
-    /// A request with these operations leaves.
+    /// A request with these operations is sent.
     pub(crate) fn sent(&mut self, number: usize, uids: &[Uid]) {
         self.must_lead(number);
         for uid in uids {
@@ -381,16 +382,16 @@ impl SimulatedWorld {
         }
     }
 
-    /// It is answered, or nobody waits for its answer any more.
+    /// The request is answered, or was given up.
     pub(crate) fn landed(&mut self, number: usize, uids: &[Uid]) {
         for uid in uids {
             self.processes[number].in_flight.remove(uid);
         }
     }
 
-    /// The registry accepted the removal of a record.
+    /// The registry removes a record.
     pub(crate) fn deleted(&mut self, number: usize, uid: &Uid, version: Version) {
-        // A clone that was away for long leaves records that the original may clean up.
+        // A clone that was down for long leaves records that the original may clean up.
         let cleaned_up = name_in(uid) >= CLONE_FROM && !self.is_of_clone(number);
         let excused = self.processes[number].misled.contains(&version) || cleaned_up;
         let cluster = self.cluster_with(uid);
@@ -400,8 +401,8 @@ impl SimulatedWorld {
         }
     }
 
-    /// A session is asked for.
-    pub(crate) fn session_asked(&mut self, number: usize) {
+    /// A session is requested.
+    pub(crate) fn session_requested(&mut self, number: usize) {
         self.must_lead(number);
         if self.processes[number].fenced {
             let instance = self.processes[number].instance.clone();
@@ -409,15 +410,16 @@ impl SimulatedWorld {
         }
     }
 
-    /// Notes which processes are shown what the registry holds. A moment calls this before it changes either.
+    /// Notes which processes are shown exactly the records of the registry. A moment calls this before it changes
+    /// either.
     fn note_equality(&mut self) {
         for process in self.processes.iter_mut().filter(|process| process.alive && !process.has_equalled) {
             process.has_equalled = self.registry.holds(&process.shown);
         }
     }
 
-    /// A heartbeat that says `synced` means that the registry has equalled the cluster since the heartbeat before. This is
-    /// checked unless another process writes, or something happened that only a resync can find.
+    /// A heartbeat that says `synced` means that the registry has equalled the cluster since the heartbeat before. This
+    /// is checked unless another process writes, or something happened that only a resync can find.
     pub(crate) fn heartbeat_sent(&mut self, number: usize, synced: bool, epoch: u64) {
         let alone = self.processes.iter().all(|process| process.instance.starts_with(FIRST));
         let knows = !self.drifted && self.registry.foreign.is_empty() && self.registry.stored.fence(epoch).is_ok();
@@ -428,34 +430,36 @@ impl SimulatedWorld {
         let is_equal = self.registry.holds(&process.shown) || process.shown_at == now;
         let has_equalled = std::mem::replace(&mut process.has_equalled, is_equal);
         if synced && alone && knows && !has_equalled {
-            self.broken(Promise::Converges, || "a heartbeat says that all is in sync, and it never was".to_owned());
+            self.broken(Promise::Converges, || {
+                "a heartbeat says synced, but the registry never equalled the cluster".to_owned()
+            });
         }
     }
 
-    /// What the writer says that it still owes, though everything works.
-    pub(crate) fn owes(&self) -> Option<String> {
+    /// What is still pending although everything works.
+    pub(crate) fn pending(&self) -> Option<String> {
         match self.beat {
-            None => Some("no writer has sent a heartbeat".to_owned()),
+            None => Some("no writer sent a heartbeat".to_owned()),
             Some((true, 0)) => None,
-            // What belongs to somebody else stays refused, and waits for ever.
+            // Records of another owner stay rejected forever.
             Some(_) if !self.registry.foreign.is_empty() => None,
-            Some((synced, pending)) => Some(format!("the writer says synced: {synced}, pending: {pending}")),
+            Some((synced, pending)) => Some(format!("the heartbeat says synced: {synced}, pending: {pending}")),
         }
     }
 
-    /// Whether two processes write for one cluster, and no lease chooses between them.
+    /// Whether two processes write for one cluster without a lease.
     pub(crate) fn has_two_writers(&self) -> bool {
         !self.setup.lease && self.clone.is_none() && self.slots.iter().all(Option::is_some)
     }
 
-    /// Whether the registry holds what the cluster wants of it, and how it differs.
+    /// How the registry differs from the cluster, if it does.
     pub(crate) fn difference(&self) -> Option<String> {
         let (missing, extra) = self.differences();
         (!missing.is_empty() || !extra.is_empty())
-            .then(|| format!("missing or other than wanted: {missing:?}, not wanted: {extra:?}"))
+            .then(|| format!("missing or different: {missing:?}, left over: {extra:?}"))
     }
 
-    /// The records that are missing or other than wanted, and those that are not wanted.
+    /// The records that are missing or different, and those that are left over.
     pub(crate) fn differences(&self) -> (Vec<String>, Vec<String>) {
         let foreign = &self.registry.foreign;
         let mut wanted = self.cluster.wanted();
@@ -470,7 +474,6 @@ impl SimulatedWorld {
     }
 }
 
-/// A word for an operation's kind.
 pub(crate) fn word(kind: OperationKind) -> &'static str {
     match kind {
         OperationKind::Put => "put",

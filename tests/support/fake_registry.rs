@@ -189,7 +189,7 @@ impl FakeRegistry {
         BucketDigests { buckets: digests, count, as_of: 1 }
     }
 
-    /// A page of the inventory, over the records that `shows` lets through. The page after it starts behind its last UID.
+    /// A page of the inventory, over the records that `shows` lets through. The next page starts behind its last UID.
     pub(crate) fn page(
         &self,
         bucket: Option<Bucket>,

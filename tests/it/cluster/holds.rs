@@ -38,18 +38,18 @@ async fn approval_releases_records_of_narrowed_settings() {
         let mut narrow = world.controller_with(&kubeconfig, &["--lease", &place, "--label-selector", "app=web"]);
         let line = narrow.log_line("deletions are held").await;
         let hold = line.split("hold=").nth(1).and_then(|rest| rest.split(' ').next()).unwrap().to_owned();
-        let told = eventually("the Event", SOON, async || {
+        let event = eventually("the Event", SOON, async || {
             let events = world.api::<Event>().list(&ListParams::default()).await.map_err(|e| e.to_string())?;
-            let told = events.items.iter().filter(|event| event.reason.as_deref() == Some("DeletionsHeld"));
-            match told.collect::<Vec<_>>().as_slice() {
+            let holds = events.items.iter().filter(|event| event.reason.as_deref() == Some("DeletionsHeld"));
+            match holds.collect::<Vec<_>>().as_slice() {
                 [event] => Ok((*event).clone()),
                 other => Err(format!("{} of {}", other.len(), events.items.len())),
             }
         })
         .await;
-        let note = told.note.unwrap();
+        let note = event.note.unwrap();
         assert!(note.contains(&format!("pod-registrar approve {hold} --approval-lease {place}")), "{note}");
-        assert_eq!(told.regarding.unwrap().kind.as_deref(), Some("Lease"));
+        assert_eq!(event.regarding.unwrap().kind.as_deref(), Some("Lease"));
         records(world, 3).await;
 
         // With its own account, the controller cannot approve anything.

@@ -34,7 +34,7 @@ async fn pods_deleted_during_downtime_leave_the_registry() {
 }
 
 /// Deletes a pod of a StatefulSet, and waits until another one has its name.
-async fn made_anew(world: &ClusterHarness, name: &str) -> (String, String) {
+async fn recreated(world: &ClusterHarness, name: &str) -> (String, String) {
     let old = uid_of(&world.api::<Pod>().get(name).await.unwrap());
     world.delete(name).await;
     let new = eventually("another pod under the name", SOON, async || match world.api::<Pod>().get_opt(name).await {
@@ -57,12 +57,12 @@ async fn recreated_statefulset_pod_is_another_record() {
         world.running(2).await;
         let mut controller = world.controller();
         world.equal().await;
-        let mut lives = vec![made_anew(world, "db-0").await];
+        let mut lives = vec![recreated(world, "db-0").await];
         world.running(2).await;
         world.equal().await;
         controller.kill();
-        lives.push(made_anew(world, "db-0").await);
-        lives.push(made_anew(world, "db-1").await);
+        lives.push(recreated(world, "db-0").await);
+        lives.push(recreated(world, "db-1").await);
         let _controller = world.controller();
         world.equal().await;
         let (records, changes) = (world.records().await, world.reader().changes(&world.cluster).await.unwrap());

@@ -221,11 +221,11 @@ async fn redirects_are_never_followed() {
 async fn registry_capabilities_are_bounded() {
     install_provider();
     let features = vec![format!("\"{}\"", "f".repeat(1_000)); 100].join(",");
-    let told = format!(
+    let body = format!(
         r#"{{"protocol":"v1","maxBatchItems":18446744073709551615,"maxBatchBytes":18446744073709551615,
             "maxRecordBytes":65536,"features":["batch",{features},"digest-inventory"]}}"#
     );
-    let server = Server::start(answer("200 OK", "", &told)).await;
+    let server = Server::start(answer("200 OK", "", &body)).await;
     let capabilities = client(server.address, None).capabilities().await.unwrap();
     assert!(capabilities.max_batch_items <= 5_000 && capabilities.max_batch_bytes <= 16 << 20);
     assert_eq!(capabilities.features, Features { digests: false, ..Features::ALL }, "unknown features are ignored");
@@ -234,8 +234,8 @@ async fn registry_capabilities_are_bounded() {
 #[tokio::test]
 async fn registry_of_another_protocol_is_refused() {
     install_provider();
-    let told = format!(r#"{{"protocol":"{}"}}"#, "v".repeat(100_000));
-    let server = Server::start(answer("200 OK", "", &told)).await;
+    let body = format!(r#"{{"protocol":"{}"}}"#, "v".repeat(100_000));
+    let server = Server::start(answer("200 OK", "", &body)).await;
     let error = client(server.address, None).capabilities().await.unwrap_err().to_string();
     assert!(
         error.contains("the registry speaks protocol \"vvv") && error.contains("this controller \"v1\""),

@@ -1,5 +1,5 @@
-//! Both ends of each protocol, over loopback sockets: the registry's client, the reference registry, hostile registries,
-//! the demo's API server, and the connections to the API server.
+//! Both ends of each protocol, over loopback sockets: the registry's client, the reference registry, hostile
+//! registries, the demo's API server, and the connections to the API server.
 
 mod cluster_connections;
 mod demo_api;

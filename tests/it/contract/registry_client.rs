@@ -186,9 +186,9 @@ async fn a_whole_answer_is_judged_item_by_item() {
     let waits = |r: &Result<Vec<Verdict>, Failure>| matches!(r.as_deref(), Ok([Verdict::Done, Verdict::Retry { after: Some(d), .. }]) if d.as_secs() == 5);
     check(results(&done, busy), waits, "one has to wait").await;
     let other = format!(r#"{{"id":"a","status":200,"digest":"{}"}}"#, Digest::of_canonical(b"other"));
-    let doubts =
+    let uncertain =
         |r: &Result<Vec<Verdict>, Failure>| matches!(r.as_deref(), Ok([Verdict::Uncertain { .. }, Verdict::Done]));
-    check(results(&other, gone), doubts, "another digest than the sent one acknowledges nothing").await;
+    check(results(&other, gone), uncertain, "another digest than the sent one acknowledges nothing").await;
 }
 
 #[tokio::test]

@@ -54,7 +54,7 @@ async fn failed_connection_names_cause_and_setting() {
     let elsewhere = Tls::start(own.sign(folder, "elsewhere", "registry.example", false), "127.0.0.1:0", None);
     let expired = Tls::start(own.sign(folder, "expired", "127.0.0.1", true), "127.0.0.1:0", None);
     let (plain, _, _tasks) = keeping("HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n").await;
-    for (url, ca, told) in [
+    for (url, ca, parts) in [
         (format!("http://{closed}"), None, ["nothing listens", "--registry-url", "Connection refused"]),
         (format!("https://{}", good.address), Some(&other), ["not trusted", "--registry-ca-file", "UnknownIssuer"]),
         (format!("https://{}", elsewhere.address), Some(&ca), ["another name", "--registry-url", "registry.example"]),
@@ -63,7 +63,7 @@ async fn failed_connection_names_cause_and_setting() {
         (format!("http://{}", good.address), None, ["speak", "--registry-url", "https://"]),
     ] {
         let text = failure_at(&url, ca.cloned()).await;
-        assert!(told.iter().all(|part| text.contains(part)), "{url}: {text}");
+        assert!(parts.iter().all(|part| text.contains(part)), "{url}: {text}");
     }
     let text = failure_at("http://no-such-host.invalid", None).await;
     assert!(text.contains("no such host") || text.contains("name server does not answer"), "{text}");
@@ -149,8 +149,8 @@ async fn proxy_variables_do_not_affect_the_registry() {
         .env("http_proxy", "::")
         .output()
         .unwrap();
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(told.contains("/nowhere") && !told.to_lowercase().contains("proxy"), "{told}");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(errors.contains("/nowhere") && !errors.to_lowercase().contains("proxy"), "{errors}");
 }
 
 /// The verdict of one operation in a request of its own, or the failure of the request.

@@ -115,7 +115,7 @@ async fn rejected_record_is_parked_while_others_pass() {
     world.pass(600 * SECOND).await;
     assert_eq!(registry.state().items(), items, "an unchanged record is not sent again");
     registry.state().poison.clear();
-    world.apply(pod("uid-00007", "mended")).await;
+    world.apply(pod("uid-00007", "fixed")).await;
     world.pass(SECOND).await;
     world.assert_equal();
 }

@@ -147,7 +147,7 @@ async fn record_that_fails_its_batch_is_parked() {
         world.pass(600 * SECOND).await;
         assert_eq!(registry.state().writes.len(), writes, "{failure}: the record waits until it changes");
         registry.state().breaks_batches.clear();
-        world.apply(pod("uid-00123", "mended")).await;
+        world.apply(pod("uid-00123", "fixed")).await;
         world.pass(SECOND).await;
         world.assert_equal();
     }

@@ -178,7 +178,7 @@ async fn nameless_pods_replace_no_other_pod() {
     server.inject(Fault::line(0, lines.join("\n")));
     let cluster = ClusterConnection::at(&server.url()).unwrap();
     let mut world = InformerHarness::watching(server, &cluster, PodSelection::default(), (NEVER, NEVER));
-    let last = |sighting: &PodEvent| matches!(sighting, PodEvent::Applied { uid, .. } if *uid.text() == *"nameless-4");
+    let last = |event: &PodEvent| matches!(event, PodEvent::Applied { uid, .. } if *uid.text() == *"nameless-4");
     world.reported("the last one", last).await;
     assert!(world.deletions().is_empty(), "{:?}", world.deletions());
     assert_eq!(world.view.len(), 7);

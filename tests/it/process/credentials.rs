@@ -173,7 +173,7 @@ async fn unusable_address_ends_with_code_2() {
     let kubeconfig = kube.kubeconfig.to_str().unwrap();
     let mut watch = Child::start(&["watch", "--kubeconfig", kubeconfig]);
     assert_eq!(watch.code().await, 2);
-    assert!(watch.logged("cluster \"stand-in\": server") && watch.logged("ftp"));
+    assert!(watch.logged("cluster \"demo\": server") && watch.logged("ftp"));
 }
 
 #[tokio::test]

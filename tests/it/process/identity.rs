@@ -25,8 +25,8 @@ async fn another_cluster_behind_the_address_ends_the_process() {
     world.kube.api.set_cluster_uid("another-cluster");
     world.proxy.release();
     assert_eq!(controller.code().await, 1);
-    let told = controller.stderr().join("\n");
-    assert!(told.contains(CLUSTER) && told.contains("another-cluster"), "{told}");
+    let errors = controller.stderr().join("\n");
+    assert!(errors.contains(CLUSTER) && errors.contains("another-cluster"), "{errors}");
     let seen = world.proxy.seen();
     let writes: Vec<_> = seen.iter().filter(|exchange| exchange.writes()).collect();
     let deleted = writes.iter().flat_map(|exchange| exchange.acknowledged()).filter(|(_, put, _)| !put);
@@ -53,8 +53,8 @@ async fn copied_cluster_id_ends_the_second_controller() {
     other.create(20..25);
     let mut second = Controller::start(&other.kubeconfig, world.registry_url(), &["--cluster-id", "shared"]);
     assert_eq!(second.code().await, 1);
-    let told = second.stderr().join("\n");
+    let errors = second.stderr().join("\n");
     let explained = [CLUSTER, "another-cluster", "--replaces-cluster-uid", "Give each cluster its own --cluster-id"];
-    assert!(explained.iter().all(|part| told.contains(part)), "{told}");
+    assert!(explained.iter().all(|part| errors.contains(part)), "{errors}");
     assert_eq!(there().await, 10, "nothing was written or deleted");
 }

@@ -126,28 +126,28 @@ async fn rejected_setting_is_named_with_code_2() {
         (vec!["demo", "--duration", "soon"], "--duration"),
     ];
     for (arguments, named) in refused {
-        let (told, shown) = ended(&arguments, 2).await;
-        assert!(told.contains(named), "{arguments:?}: {told}");
+        let (errors, shown) = ended(&arguments, 2).await;
+        assert!(errors.contains(named), "{arguments:?}: {errors}");
         assert!(shown.is_empty(), "{arguments:?}: {shown}");
     }
 }
 
 #[tokio::test]
 async fn password_in_an_address_is_not_repeated() {
-    let (told, _) = ended(&["run", "--registry-url", "https://user:hunter2@registry.example/"], 2).await;
-    assert!(told.contains("--registry-url") && !told.contains("hunter2"), "{told}");
+    let (errors, _) = ended(&["run", "--registry-url", "https://user:hunter2@registry.example/"], 2).await;
+    assert!(errors.contains("--registry-url") && !errors.contains("hunter2"), "{errors}");
 }
 
 #[tokio::test]
 async fn missing_cluster_is_explained() {
-    let (told, _) = ended(&["watch"], 2).await;
-    assert!(told.contains("--kubeconfig"), "{told}");
+    let (errors, _) = ended(&["watch"], 2).await;
+    assert!(errors.contains("--kubeconfig"), "{errors}");
 }
 
 #[tokio::test]
 async fn help_and_version_exit_with_code_0() {
     for arguments in [&["--help"][..], &["--version"], &["run", "--help"], &["registry", "--help"]] {
-        let (told, shown) = ended(arguments, 0).await;
-        assert!(told.is_empty() && shown.contains("pod-registrar"), "{arguments:?}: {told}{shown}");
+        let (errors, shown) = ended(arguments, 0).await;
+        assert!(errors.is_empty() && shown.contains("pod-registrar"), "{arguments:?}: {errors}{shown}");
     }
 }

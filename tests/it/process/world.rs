@@ -105,10 +105,10 @@ pub(super) fn name(number: usize) -> String {
 /// A kubeconfig for a server that needs no credentials.
 pub(super) fn write_kubeconfig(folder: &Path, server: &str) -> PathBuf {
     let document = json!({
-        "apiVersion": "v1", "kind": "Config", "current-context": "stand-in",
-        "clusters": [{"name": "stand-in", "cluster": {"server": server}}],
+        "apiVersion": "v1", "kind": "Config", "current-context": "demo",
+        "clusters": [{"name": "demo", "cluster": {"server": server}}],
         "users": [{"name": "nobody", "user": {}}],
-        "contexts": [{"name": "stand-in", "context": {"cluster": "stand-in", "user": "nobody"}}],
+        "contexts": [{"name": "demo", "context": {"cluster": "demo", "user": "nobody"}}],
     });
     let path = folder.join("kubeconfig");
     // JSON is YAML.

@@ -210,8 +210,8 @@ fn tests_are_found_by_their_attribute() {
     assert_eq!(tests_in(text), ["one", "two"]);
     let module = |path: &str| module(&project::root().join(path));
     let paths =
-        ["src/model/brake.rs", "src/model/ledger_tests.rs", "src/admin/tests.rs", "src/telemetry/metrics/mod.rs"];
-    assert_eq!(paths.map(module), ["model::brake", "model::ledger", "admin", "telemetry::metrics"]);
+        ["src/model/digest.rs", "src/model/ledger_tests.rs", "src/admin/tests.rs", "src/telemetry/metrics/mod.rs"];
+    assert_eq!(paths.map(module), ["model::digest", "model::ledger", "admin", "telemetry::metrics"]);
     let paths =
         ["tests/it/project/docs.rs", "tests/it/informer/mod.rs", "tests/it/event_loop/start.rs", "tests/other/main.rs"];
     assert_eq!(paths.map(module), ["project::docs", "informer", "event_loop::start", "other"]);

@@ -62,12 +62,12 @@ impl Exchange {
                 let done = operations.zip(answer["results"].as_array().unwrap());
                 let done =
                     done.filter(|(_, result)| result["status"].as_u64().is_some_and(|s| (200..300).contains(&s)));
-                let told = done.map(|(operation, _)| {
+                let operations = done.map(|(operation, _)| {
                     let put = operation["op"] == "put";
                     let of = if put { &operation["record"]["version"] } else { &operation["version"] };
                     (operation["id"].as_str().unwrap().to_owned(), put, version(of))
                 });
-                told.collect()
+                operations.collect()
             }
         }
     }

@@ -128,7 +128,7 @@ impl Worker {
                 self.delete(&name).await
             }
             10 => self.scale().await,
-            11 => self.make_anew().await,
+            11 => self.recreate().await,
             12 if full => self.delete_many().await,
             _ if full || self.random.bool() => self.delete_one().await,
             _ => self.create().await,
@@ -175,7 +175,7 @@ impl Worker {
     }
 
     /// Another pod under the same name.
-    async fn make_anew(&mut self) -> bool {
+    async fn recreate(&mut self) -> bool {
         let Some(name) = self.any() else { return self.create().await };
         self.alive.push(name.clone());
         let at_once = DeleteParams::default().grace_period(0);

@@ -176,9 +176,9 @@ async fn session_keeps_cluster_uid_and_reports_a_contender() {
     assert_eq!(server.call("PUT", path, Some(&beat(2))).await.json().get("contender"), None);
     assert_eq!(server.call("PUT", path, Some(&beat(1))).await.problem(), refused(409, "stale-epoch"));
     let contender = json!({"epoch": 1, "instance": "b", "seenAt": "2026-11-23T10:00:00.000Z"});
-    let mut told = server.call("PUT", path, Some(&beat(2))).await.json()["contender"].take();
-    told["seenAt"] = contender["seenAt"].clone();
-    assert_eq!(told, contender);
+    let mut found = server.call("PUT", path, Some(&beat(2))).await.json()["contender"].take();
+    found["seenAt"] = contender["seenAt"].clone();
+    assert_eq!(found, contender);
     assert_eq!(server.get("/v1/clusters/c").await.json()["owners"][0]["contender"]["epoch"], 1);
     server.clock.advance_ms(90_000);
     assert_eq!(server.call("PUT", path, Some(&beat(2))).await.json().get("contender"), None, "the contender is gone");

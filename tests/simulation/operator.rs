@@ -1,4 +1,4 @@
-//! What is around a process besides the cluster and the registry: signs of life, and a person.
+//! The rest of a process's surroundings: signs of life from its watches, and the operator.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::world::Shared;
 
-/// How often a person looks, and how often a hold is seen before it is approved.
+/// The time between two looks of the operator, and the number of looks before an approval.
 const TICK: Duration = Duration::from_secs(3);
 const LASTS_TICKS: u32 = 40;
 
@@ -25,28 +25,28 @@ pub(crate) async fn live(metrics: Metrics, watches: usize) {
     }
 }
 
-/// A person approves what only a person can, once nothing goes wrong any more.
+/// After the last fault, the operator approves the holds that need an approval.
 pub(crate) async fn approve_when_healed(
     shared: Shared,
-    stands: watch::Receiver<ControllerStatus>,
-    person: mpsc::Sender<HoldId>,
+    status: watch::Receiver<ControllerStatus>,
+    operator: mpsc::Sender<HoldId>,
 ) {
-    // Nobody changes the settings of a history: where a hold says so, an earlier process declared that a person is needed.
+    // No history changes settings: such a hold means that an earlier process declared that it needs the operator.
     let mut shown_ticks = HashMap::new();
     loop {
         tokio::time::sleep(TICK).await;
         let healed = shared.world().healed;
-        let holds = stands.borrow().holds.clone();
-        let person_needed =
+        let holds = status.borrow().holds.clone();
+        let operator_needed =
             |hold: &HoldSummary| matches!(hold.because, HoldReason::NearlyAll { .. } | HoldReason::ScopeChanged);
-        // A hold that is about to end by itself is left alone.
+        // A hold that ends without an approval is left alone.
         let mut lasts = |hold: &HoldSummary| {
             let ticks: &mut u32 = shown_ticks.entry(hold.id.clone()).or_default();
             *ticks += 1;
             *ticks >= LASTS_TICKS
         };
-        for hold in holds.into_iter().filter(|hold| healed && person_needed(hold) && lasts(hold)) {
-            if person.send(hold.id).await.is_err() {
+        for hold in holds.into_iter().filter(|hold| healed && operator_needed(hold) && lasts(hold)) {
+            if operator.send(hold.id).await.is_err() {
                 return;
             }
         }
