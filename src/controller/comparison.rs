@@ -143,6 +143,14 @@ impl Comparison {
         InventoryReader::new(OurRecords { division, buckets: ledger.buckets(division), digests }, self.limit)
     }
 
+    /// The registry has no inventory: nothing is read, and the comparison is complete at once.
+    pub(super) fn complete_unread(&mut self, ledger: &mut Ledger, now: Moment) -> Compared {
+        (self.state, self.failures) = (State::Idle, 0);
+        let compared = self.complete(ledger.is_seeded(), now);
+        ledger.finish_unread(now);
+        compared
+    }
+
     /// A session was opened. Another writer, or a restored registry, may have left other records than the ledger says.
     pub(super) fn begin_session(&mut self, now: Moment) {
         (self.due_at, self.resync_at) = (now, None);
@@ -209,7 +217,13 @@ impl Comparison {
         }
         self.judge(error, &mut effects, now);
         match rest {
-            None if is_complete => effects.add(ComparisonEffect::Compared(self.complete(found, ledger, now))),
+            None if is_complete => {
+                let ComparisonTotals { read, differs } = found;
+                let compared = self.complete(ledger.is_seeded(), now);
+                tracing::info!(read, differs, owned = ledger.owned(), ?compared, "registry compared");
+                ledger.finish_reading();
+                effects.add(ComparisonEffect::Compared(compared));
+            }
             Some(rest) if self.failures < FAILURES_MAX => {
                 let ComparisonTotals { read, differs } = found;
                 tracing::debug!(read, differs, "registry inventory read in part; continuing");
@@ -274,18 +288,15 @@ impl Comparison {
         ComparisonTotals { read, differs }
     }
 
-    fn complete(&mut self, found: ComparisonTotals, ledger: &mut Ledger, now: Moment) -> Compared {
+    /// Sets the time of the next resync.
+    fn complete(&mut self, is_seeded: bool, now: Moment) -> Compared {
         let interval = self.resync_interval.mul_f64(0.9 + 0.2 * self.rng.f64());
         let resync_at = self.resync_at.take();
         self.due_at = resync_at.unwrap_or(now + interval);
-        let first = !ledger.is_seeded();
-        let ComparisonTotals { read, differs } = found;
-        tracing::info!(read, differs, owned = ledger.owned(), first, "registry compared");
-        ledger.finish_reading();
         match resync_at {
             Some(_) => Compared::ReadBack,
-            None if first => Compared::First,
-            None => Compared::Resync,
+            None if is_seeded => Compared::Resync,
+            None => Compared::First,
         }
     }
 }

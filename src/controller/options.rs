@@ -52,6 +52,9 @@ pub struct ControllerOptions {
     pub stop_within: Duration,
     /// What becomes of records that an earlier scope selected and this one does not.
     pub on_scope_change: ScopeChangePolicy,
+    /// Where the epochs of this process begin if the registry has no sessions. It grows by one per second, and has to be
+    /// higher than the epochs of earlier processes.
+    pub start_epoch: u64,
     /// The seed of jitter and samples.
     pub seed: u64,
 }

@@ -39,6 +39,12 @@ impl RecentDeletions {
         self.young.len() + self.old.len()
     }
 
+    /// Takes all of them out.
+    pub(super) fn take(&mut self) -> Vec<(Uid, Deletion)> {
+        let Self { young, old } = std::mem::take(self);
+        old.iter().chain(young.iter()).map(|(uid, why)| (uid.clone(), *why)).collect()
+    }
+
     /// Forgets them all.
     pub(super) fn clear(&mut self) {
         *self = Self::default();

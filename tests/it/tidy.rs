@@ -82,7 +82,7 @@ const IMPURE: [&str; 21] = [
 
 /// Where the time of day may be read, and what for. Everything else goes by the monotonic clock, so that a clock that is set
 /// decides nothing: no wait, no limit, no order, no deletion.
-const TIME_OF_DAY: [(&str, &str); 6] = [
+const TIME_OF_DAY: [(&str, &str); 7] = [
     ("src/registry/client/http.rs", "a Retry-After that is a date, whose wait is capped"),
     ("src/kubernetes/lease/elector.rs", "what a Lease shows of its holder; nobody here reads it"),
     ("src/kubernetes/plugin.rs", "how long a plugin's credentials last; read once, then the monotonic clock counts"),
@@ -90,6 +90,10 @@ const TIME_OF_DAY: [(&str, &str); 6] = [
     (
         "src/registry/server/clock.rs",
         "the reference registry: what it shows of sessions, and for how long it keeps its log",
+    ),
+    (
+        "src/commands/run.rs",
+        "the first epoch for a registry without sessions; read once, then the monotonic clock counts",
     ),
     ("src/demo/api/store.rs", "the stand-in for the API server: the times in its objects"),
 ];

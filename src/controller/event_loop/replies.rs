@@ -106,11 +106,15 @@ impl<R: Registry> EventLoop<R> {
         let result = self.availability.checked(result);
         self.judge(Kind::Capabilities, &result, now);
         let Ok(capabilities) = result else { return };
+        self.availability.learn(capabilities);
         if self.availability.is_failing() && self.ledger.pending_count() == 0 {
             // A request that ends the outage. Otherwise a write does: a heartbeat says nothing about writes.
-            self.session.beat_soon(now);
+            if capabilities.features.sessions {
+                self.session.beat_soon(now);
+            } else {
+                self.registry_answered(now);
+            }
         }
-        self.availability.learn(capabilities);
     }
 
     fn session_opened(&mut self, result: Result<SessionOpened, Failure>, now: Moment) {

@@ -233,6 +233,12 @@ impl Fake {
         });
     }
 
+    /// A call needs this feature. Without it the call is a defect.
+    fn needs(&self, has: impl FnOnce(&Features) -> bool) {
+        let features = self.state().features;
+        assert!(has(&features), "not supported: {features:?}");
+    }
+
     fn up(&self) -> Result<(), Failure> {
         let mut state = self.state();
         state.down.clone().map_or(Ok(()), Err)?;
@@ -307,6 +313,7 @@ impl Registry for Fake {
     }
 
     async fn open_session(&self, request: OpenSession) -> Result<SessionOpened, Failure> {
+        self.needs(|features| features.sessions);
         if let Some(lie) = self.lie(hostile::session) {
             return lie;
         }
@@ -332,6 +339,7 @@ impl Registry for Fake {
     }
 
     async fn heartbeat(&self, beat: Heartbeat) -> Result<Option<Contender>, Failure> {
+        self.needs(|features| features.sessions);
         if let Some(lie) = self.lie(hostile::nothing) {
             return lie.map(|()| None);
         }
@@ -350,12 +358,14 @@ impl Registry for Fake {
     }
 
     async fn close_session(&self, epoch: u64) -> Result<(), Failure> {
+        self.needs(|features| features.sessions);
         self.up()?;
         self.state().closed = Some(epoch);
         Ok(())
     }
 
     async fn session_holder(&self) -> Result<Option<OtherWriter>, Failure> {
+        self.needs(|features| features.sessions);
         if let Some(lie) = self.lie(hostile::holder) {
             return lie;
         }
@@ -442,6 +452,7 @@ impl Registry for Fake {
     }
 
     async fn bucket_digests(&self, buckets: usize) -> Result<BucketDigests, Failure> {
+        self.needs(|features| features.digests);
         if let Some(lie) = self.lie(|rng| hostile::buckets(rng, buckets)) {
             return lie;
         }
@@ -472,6 +483,7 @@ impl Registry for Fake {
         page: Option<String>,
         limit: usize,
     ) -> Result<InventoryPage, Failure> {
+        self.needs(|features| features.inventory);
         if let Some(lie) = self.lie(hostile::page) {
             return lie;
         }
@@ -502,6 +514,7 @@ impl Registry for Fake {
 
 fn check_epoch(state: &State, epoch: u64) -> Result<(), Failure> {
     match state.session {
+        _ if !state.features.sessions => Ok(()),
         Some(current) if epoch == current => Ok(()),
         Some(current) if epoch < current => Err(Failure::StaleEpoch),
         _ => Err(Failure::UnknownSession),
