@@ -54,6 +54,7 @@ enum State {
     /// A step of this session's reading is in flight.
     Reading {
         epoch: u64,
+        found: ComparisonTotals,
     },
     /// The reading of this session continues when it is due.
     Between {
@@ -65,7 +66,7 @@ enum State {
 
 /// What a comparison has found so far.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct ComparisonTotals {
+struct ComparisonTotals {
     read: usize,
     differs: usize,
 }
@@ -116,7 +117,7 @@ impl Comparison {
 
     /// Whether this session's inventory is to be read on now. `lists_settled` says whether every watch has listed, or cannot.
     pub(super) fn is_due(&self, epoch: u64, lists_settled: bool, now: Moment) -> bool {
-        let in_flight = matches!(self.state, State::Reading { epoch: reading } if reading == epoch);
+        let in_flight = matches!(self.state, State::Reading { epoch: reading, .. } if reading == epoch);
         // First registrations need not wait for the last page of pods. A large inventory would be read for nothing.
         !in_flight && now >= self.due_at && (self.is_small || lists_settled)
     }
@@ -124,11 +125,12 @@ impl Comparison {
     /// Begins to read the inventory, or continues with the reading that was begun in this session.
     #[must_use]
     pub(super) fn next_request(&mut self, epoch: u64, digests: bool, ledger: &mut Ledger, view: &View) -> Request {
-        let (reading, found) = match std::mem::replace(&mut self.state, State::Reading { epoch }) {
+        let (reading, found) = match std::mem::replace(&mut self.state, State::Idle) {
             State::Between { epoch: begun, rest, found } if begun == epoch => (rest, found),
             _ => (self.begin(digests, ledger, view), ComparisonTotals::default()),
         };
-        Request::Inventory { epoch, found, reading }
+        self.state = State::Reading { epoch, found };
+        Request::Inventory { epoch, reading }
     }
 
     fn begin(&self, digests: bool, ledger: &mut Ledger, view: &View) -> InventoryReader {
@@ -191,16 +193,16 @@ impl Comparison {
         &mut self,
         epoch: u64,
         current: Option<u64>,
-        found: ComparisonTotals,
         step: ReadStep,
         ledger: &mut Ledger,
         now: Moment,
     ) -> Effects<ComparisonEffect> {
         let mut effects = Effects::default();
-        if !matches!(self.state, State::Reading { epoch: reading } if reading == epoch) {
+        let found = match self.state {
+            State::Reading { epoch: reading, found } if reading == epoch => found,
             // Another session's reading has begun since.
-            return effects;
-        }
+            _ => return effects,
+        };
         self.state = State::Idle;
         if current != Some(epoch) {
             // The inventory is compared again when the next session is opened.
