@@ -1,6 +1,10 @@
 //! `pod-registrar run`: the controller. It puts together the informers, the event loop, the Lease and the admin pages.
 
-use std::{convert::Infallible, net::SocketAddr, time::Duration};
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    time::{Duration, SystemTime},
+};
 
 use tokio::{
     net::TcpListener,
@@ -301,6 +305,8 @@ impl Controller {
                 true => ScopeChangePolicy::Hold,
                 false => ScopeChangePolicy::Release,
             },
+            // Seconds since 1970: epochs have to grow over restarts, and no earlier one is stored.
+            start_epoch: SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs(),
             seed: fastrand::u64(..),
         }
     }

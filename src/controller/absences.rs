@@ -13,7 +13,10 @@
 
 use std::collections::HashSet;
 
-use super::{lists::Lists, requests::Request};
+use super::{
+    lists::Lists,
+    requests::{NamesPurpose, Request},
+};
 use crate::{
     model::{moment::Moment, pod::PodRef, uid::Uid, uid_map::UidMap},
     reconcile::{
@@ -64,26 +67,6 @@ pub(super) enum AbsenceEffect {
     Ask(Check),
     /// Ask every watch to list again.
     Relist,
-}
-
-/// Why the names of records are asked for.
-pub(super) enum NamesPurpose {
-    /// The pods of a sample are looked up.
-    Sample {
-        /// The question of the absence guard.
-        round: u64,
-        /// Whether the registry may hold none of them. Then it is no fault if it names none.
-        is_uncertain: bool,
-    },
-    /// Pods may have left by a change of settings.
-    Sorting {
-        /// The question of the absence guard.
-        round: u64,
-        /// Pods beyond the limit.
-        not_looked_up: Vec<Uid>,
-    },
-    /// The namespace tells which watch has to show the pods.
-    Places,
 }
 
 /// What a full reconcile found to be absent.

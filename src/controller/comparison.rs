@@ -54,6 +54,7 @@ enum State {
     /// A step of this session's reading is in flight.
     Reading {
         epoch: u64,
+        found: ComparisonTotals,
     },
     /// The reading of this session continues when it is due.
     Between {
@@ -65,7 +66,7 @@ enum State {
 
 /// What a comparison has found so far.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct ComparisonTotals {
+struct ComparisonTotals {
     read: usize,
     differs: usize,
 }
@@ -116,7 +117,7 @@ impl Comparison {
 
     /// Whether this session's inventory is to be read on now. `lists_settled` says whether every watch has listed, or cannot.
     pub(super) fn is_due(&self, epoch: u64, lists_settled: bool, now: Moment) -> bool {
-        let in_flight = matches!(self.state, State::Reading { epoch: reading } if reading == epoch);
+        let in_flight = matches!(self.state, State::Reading { epoch: reading, .. } if reading == epoch);
         // First registrations need not wait for the last page of pods. A large inventory would be read for nothing.
         !in_flight && now >= self.due_at && (self.is_small || lists_settled)
     }
@@ -124,11 +125,12 @@ impl Comparison {
     /// Begins to read the inventory, or continues with the reading that was begun in this session.
     #[must_use]
     pub(super) fn next_request(&mut self, epoch: u64, digests: bool, ledger: &mut Ledger, view: &View) -> Request {
-        let (reading, found) = match std::mem::replace(&mut self.state, State::Reading { epoch }) {
+        let (reading, found) = match std::mem::replace(&mut self.state, State::Idle) {
             State::Between { epoch: begun, rest, found } if begun == epoch => (rest, found),
             _ => (self.begin(digests, ledger, view), ComparisonTotals::default()),
         };
-        Request::Inventory { epoch, found, reading }
+        self.state = State::Reading { epoch, found };
+        Request::Inventory { epoch, reading }
     }
 
     fn begin(&self, digests: bool, ledger: &mut Ledger, view: &View) -> InventoryReader {
@@ -141,6 +143,14 @@ impl Comparison {
         // A registry that fails to give digests may still give pages.
         let digests = digests && self.failures < DIGESTS_TRIES;
         InventoryReader::new(OurRecords { division, buckets: ledger.buckets(division), digests }, self.limit)
+    }
+
+    /// The registry has no inventory: nothing is read, and the comparison is complete at once.
+    pub(super) fn complete_unread(&mut self, ledger: &mut Ledger, now: Moment) -> Compared {
+        (self.state, self.failures) = (State::Idle, 0);
+        let compared = self.complete(ledger.is_seeded(), now);
+        ledger.finish_unread(now);
+        compared
     }
 
     /// A session was opened. Another writer, or a restored registry, may have left other records than the ledger says.
@@ -183,16 +193,16 @@ impl Comparison {
         &mut self,
         epoch: u64,
         current: Option<u64>,
-        found: ComparisonTotals,
         step: ReadStep,
         ledger: &mut Ledger,
         now: Moment,
     ) -> Effects<ComparisonEffect> {
         let mut effects = Effects::default();
-        if !matches!(self.state, State::Reading { epoch: reading } if reading == epoch) {
+        let found = match self.state {
+            State::Reading { epoch: reading, found } if reading == epoch => found,
             // Another session's reading has begun since.
-            return effects;
-        }
+            _ => return effects,
+        };
         self.state = State::Idle;
         if current != Some(epoch) {
             // The inventory is compared again when the next session is opened.
@@ -209,7 +219,13 @@ impl Comparison {
         }
         self.judge(error, &mut effects, now);
         match rest {
-            None if is_complete => effects.add(ComparisonEffect::Compared(self.complete(found, ledger, now))),
+            None if is_complete => {
+                let ComparisonTotals { read, differs } = found;
+                let compared = self.complete(ledger.is_seeded(), now);
+                tracing::info!(read, differs, owned = ledger.owned(), ?compared, "registry compared");
+                ledger.finish_reading();
+                effects.add(ComparisonEffect::Compared(compared));
+            }
             Some(rest) if self.failures < FAILURES_MAX => {
                 let ComparisonTotals { read, differs } = found;
                 tracing::debug!(read, differs, "registry inventory read in part; continuing");
@@ -274,18 +290,15 @@ impl Comparison {
         ComparisonTotals { read, differs }
     }
 
-    fn complete(&mut self, found: ComparisonTotals, ledger: &mut Ledger, now: Moment) -> Compared {
+    /// Sets the time of the next resync.
+    fn complete(&mut self, is_seeded: bool, now: Moment) -> Compared {
         let interval = self.resync_interval.mul_f64(0.9 + 0.2 * self.rng.f64());
         let resync_at = self.resync_at.take();
         self.due_at = resync_at.unwrap_or(now + interval);
-        let first = !ledger.is_seeded();
-        let ComparisonTotals { read, differs } = found;
-        tracing::info!(read, differs, owned = ledger.owned(), first, "registry compared");
-        ledger.finish_reading();
         match resync_at {
             Some(_) => Compared::ReadBack,
-            None if first => Compared::First,
-            None => Compared::Resync,
+            None if is_seeded => Compared::Resync,
+            None => Compared::First,
         }
     }
 }

@@ -33,7 +33,7 @@ use super::{
     effects::Effects,
     queue::{Lane, OpenLanes, Queue, RetryTurn},
     report::Notice,
-    requests::Request,
+    requests::{Request, Sent},
 };
 use crate::{
     model::{ids::Version, moment::Moment, uid::Uid},
@@ -80,15 +80,6 @@ pub(super) struct Delivery {
 struct Turns {
     batches: usize,
     retries: usize,
-}
-
-/// What a write request was about.
-pub(super) struct Sent {
-    pub(super) epoch: u64,
-    uids: Vec<Uid>,
-    /// Whether it was a batch.
-    pub(super) batched: bool,
-    batch: SentBatch,
 }
 
 /// What follows from answers for the other parts.

@@ -38,7 +38,7 @@ use crate::{
         session::Phase,
         status::{Ability, ControllerStatus},
     },
-    registry::Registry,
+    registry::{Features, Registry},
     store::View,
 };
 
@@ -89,7 +89,7 @@ impl<R: Registry> EventLoop<R> {
             stop_within: options.stop_within,
             term: Term::none(),
             availability: Availability::new(rng.fork()),
-            session: WriterSession::new(identity, rng.fork()),
+            session: WriterSession::new(identity, options.start_epoch, rng.fork()),
             comparison: Comparison::new(options.resync_interval, metrics.clone(), rng.fork()),
             absences: Absences::new(lists, options.on_scope_change, rng.fork()),
             delivery,
@@ -176,20 +176,28 @@ impl<R: Registry> EventLoop<R> {
         if !self.leads() || !may_ask {
             return;
         }
+        let Features { sessions, inventory, digests, .. } = self.availability.features();
         if self.session.is_due(now)
             && let Some(facts) = self.facts()
-            && let Some(request) = self.session.next_request(&facts, now)
         {
-            self.requests.send(request);
+            if sessions {
+                self.session.next_request(&facts, now).into_iter().for_each(|request| self.requests.send(request));
+            } else if let Some(effect) = self.session.open_local(&facts, now) {
+                self.apply_session(effect, now);
+            }
         }
         let lists = self.absences.lists();
         if let Some(epoch) = self.session.epoch()
             && lists.has_page()
             && self.comparison.is_due(epoch, lists.are_settled(), now)
         {
-            let digests = self.availability.features().digests;
-            let request = self.comparison.next_request(epoch, digests, &mut self.ledger, &self.view);
-            self.requests.send(request);
+            if inventory {
+                let request = self.comparison.next_request(epoch, digests, &mut self.ledger, &self.view);
+                self.requests.send(request);
+            } else {
+                let compared = self.comparison.complete_unread(&mut self.ledger, now);
+                self.resynced(compared, now);
+            }
         }
     }
 
@@ -254,7 +262,8 @@ impl<R: Registry> EventLoop<R> {
         }
         let (pods, held, queue_entries) = (self.view.len(), self.absences.held(), self.delivery.entries());
         if let Some(uncertain) = self.reporter.report(&self.ledger, &LoopCounts { pods, held, queue_entries }, now) {
-            let may_read_back = self.session.is_open() && self.ledger.is_seeded();
+            let has_inventory = self.availability.features().inventory;
+            let may_read_back = has_inventory && self.session.is_open() && self.ledger.is_seeded();
             if may_read_back && !self.delivery.allows(AttemptKind::Retry, now) {
                 self.comparison.read_back(uncertain, now);
             }
@@ -291,7 +300,7 @@ impl<R: Registry> EventLoop<R> {
         let unanswered = answered.await.is_err();
         let pending = self.ledger.pending_count();
         tracing::info!(pending, unanswered, "stopping; pending changes are found again at the next start");
-        let Some(epoch) = self.session.epoch() else { return };
+        let Some(epoch) = self.session.epoch().filter(|_| self.availability.features().sessions) else { return };
         match tokio::time::timeout(close_within, self.requests.registry().close_session(epoch)).await {
             Ok(Ok(())) => tracing::info!(epoch, "session closed"),
             Ok(Err(error)) => tracing::warn!(epoch, %error, "session not closed; it becomes stale by itself"),

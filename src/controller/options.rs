@@ -52,6 +52,9 @@ pub struct ControllerOptions {
     pub stop_within: Duration,
     /// What becomes of records that an earlier scope selected and this one does not.
     pub on_scope_change: ScopeChangePolicy,
+    /// Where the epochs of this process begin if the registry has no sessions. It grows by one per second, and has to be
+    /// higher than the epochs of earlier processes.
+    pub start_epoch: u64,
     /// The seed of jitter and samples.
     pub seed: u64,
 }
@@ -62,7 +65,7 @@ pub struct Inputs {
     pub pod_events: mpsc::Receiver<PodEvent>,
     /// The cluster's answers to [`Outputs::checks`].
     pub check_results: mpsc::Receiver<CheckResult>,
-    /// Whether this process leads. [`Leadership::ALONE`] if it runs without leader election.
+    /// Whether this process leads. [`Leadership::Alone`] if it runs without leader election.
     pub leadership: watch::Receiver<Leadership>,
     /// Held deletions that an operator approved.
     pub approvals: mpsc::Receiver<HoldId>,

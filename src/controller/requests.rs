@@ -8,16 +8,12 @@ use std::sync::Arc;
 
 use tokio::task::{JoinError, JoinSet};
 
-use super::{
-    absences::NamesPurpose,
-    comparison::ComparisonTotals,
-    delivery::Sent,
-    inventory::{InventoryReader, ReadStep},
-};
+use super::inventory::{InventoryReader, ReadStep};
 use crate::{
     model::{pod::PodRef, uid::Uid},
     reconcile::{
         outcome::{Failure, Verdict},
+        pace::SentBatch,
         takeover::OtherWriter,
     },
     registry::{
@@ -50,7 +46,6 @@ pub(super) enum Request {
     /// Continues to read the inventory.
     Inventory {
         epoch: u64,
-        found: ComparisonTotals,
         reading: InventoryReader,
     },
     /// Asks for the namespaces and names of these pods' records.
@@ -73,6 +68,35 @@ pub(super) enum AskedHolder {
     Fenced,
 }
 
+/// Why the registry is asked for the names of records.
+pub(super) enum NamesPurpose {
+    /// To look up a sample of absent pods in the cluster.
+    Sample {
+        /// The question of the absence guard.
+        round: u64,
+        /// Whether the registry may hold none of them, so that it may name none.
+        is_uncertain: bool,
+    },
+    /// To find out which pods are no longer selected after a change of settings.
+    Sorting {
+        /// The question of the absence guard.
+        round: u64,
+        /// Pods beyond the limit.
+        not_looked_up: Vec<Uid>,
+    },
+    /// To find the watch that has to show these pods, by their namespaces.
+    Places,
+}
+
+/// What a write request is about.
+pub(super) struct Sent {
+    pub(super) epoch: u64,
+    pub(super) uids: Vec<Uid>,
+    /// Whether it is a batch.
+    pub(super) batched: bool,
+    pub(super) batch: SentBatch,
+}
+
 /// What a request came to.
 pub(super) enum Reply {
     Capabilities(Result<Capabilities, Failure>),
@@ -80,7 +104,7 @@ pub(super) enum Reply {
     SessionClosed,
     Heartbeat { epoch: u64, result: Result<Option<Contender>, Failure> },
     Holder { asked: AskedHolder, result: Result<Option<OtherWriter>, Failure> },
-    Inventory { epoch: u64, found: ComparisonTotals, step: ReadStep },
+    Inventory { epoch: u64, step: ReadStep },
     Names { about: NamesPurpose, result: Result<Vec<PodRef>, Failure> },
     Written { sent: Sent, result: Result<Vec<Verdict>, Failure> },
 }
@@ -106,9 +130,7 @@ impl Request {
                 }
                 Reply::Holder { asked, result: registry.session_holder().await }
             }
-            Self::Inventory { epoch, found, reading } => {
-                Reply::Inventory { epoch, found, step: reading.step(registry).await }
-            }
+            Self::Inventory { epoch, reading } => Reply::Inventory { epoch, step: reading.step(registry).await },
             Self::Names { about, uids } => Reply::Names { about, result: names(registry, uids).await },
             Self::Write { sent, operations } => {
                 let result = registry.write(sent.epoch, operations, sent.batched).await;

@@ -39,6 +39,7 @@ pub(super) struct WriterSession {
     waiting: Reminder,
     rival: Reminder,
     fenced: Reminder,
+    start_epoch: u64,
     rng: fastrand::Rng,
 }
 
@@ -87,7 +88,7 @@ pub(super) enum SessionEffect {
 
 /// What the others may know of it.
 impl WriterSession {
-    pub(super) fn new(identity: Identity, rng: fastrand::Rng) -> Self {
+    pub(super) fn new(identity: Identity, start_epoch: u64, rng: fastrand::Rng) -> Self {
         Self {
             session: Session::default(),
             identity,
@@ -101,6 +102,7 @@ impl WriterSession {
             waiting: Reminder::default(),
             rival: Reminder::default(),
             fenced: Reminder::default(),
+            start_epoch,
             rng,
         }
     }
@@ -274,6 +276,19 @@ impl WriterSession {
             // This session declared something else.
             self.session.reopen(now);
         }
+    }
+
+    /// Opens a session that only this process knows of, as the registry has no sessions. It declares nothing, and no other
+    /// writer is noticed.
+    #[must_use]
+    pub(super) fn open_local(&mut self, facts: &SessionFacts, now: Moment) -> Option<SessionEffect> {
+        if !facts.has_page {
+            return None;
+        }
+        // Another process may have led since the start. The time that has passed puts our epoch above its epoch.
+        self.session.open_local(self.start_epoch + now.since_start().as_secs());
+        tracing::info!(epoch = self.epoch(), "the registry has no sessions; this process writes");
+        Some(SessionEffect::Compare)
     }
 
     fn not_opened(&mut self, now: Moment) {

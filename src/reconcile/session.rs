@@ -27,19 +27,16 @@ pub enum Phase {
     /// No session, because this process does not lead.
     Standby,
     /// No session. One is opened at `open_at`.
-    Closed {
-        open_at: Moment,
-    },
+    Closed { open_at: Moment },
     /// The request that opens a session is in flight.
     Opening,
     Open {
         epoch: u64,
-        heartbeat_at: Moment,
+        /// None if the registry has no sessions.
+        heartbeat_at: Option<Moment>,
     },
     /// Another writer took over. Nothing is written until its session is over.
-    Fenced {
-        probe_at: Moment,
-    },
+    Fenced { probe_at: Moment },
 }
 
 /// What a session declares about the settings that select its records.
@@ -169,7 +166,15 @@ impl Session {
         self.min_epoch = self.min_epoch.max(epoch);
         self.seq = 0;
         self.ttl = ttl.clamp(Duration::from_secs(3), TTL);
-        self.phase = Phase::Open { epoch, heartbeat_at: now + self.interval(contested) };
+        self.phase = Phase::Open { epoch, heartbeat_at: Some(now + self.interval(contested)) };
+    }
+
+    /// Opens a session that only this process knows of, as the registry has none. Its epoch is at least the given one, and
+    /// higher than every epoch seen.
+    pub fn open_local(&mut self, epoch: u64) {
+        self.min_epoch = epoch.max(self.min_epoch.saturating_add(1));
+        self.seq = 0;
+        self.phase = Phase::Open { epoch: self.min_epoch, heartbeat_at: None };
     }
 
     pub fn wait_until(&mut self, at: Moment) {
@@ -188,8 +193,8 @@ impl Session {
     /// A heartbeat was sent. The next one is due after a third of the ttl, or sooner in a contested session.
     pub fn beat(&mut self, contested: bool, now: Moment) {
         let next = now + self.interval(contested);
-        if let Phase::Open { heartbeat_at, .. } = &mut self.phase {
-            *heartbeat_at = next;
+        if let Phase::Open { heartbeat_at: Some(at), .. } = &mut self.phase {
+            *at = next;
         }
     }
 
@@ -200,8 +205,8 @@ impl Session {
 
     /// Makes a heartbeat due, because there is something to report.
     pub fn beat_soon(&mut self, now: Moment) {
-        if let Phase::Open { heartbeat_at, .. } = &mut self.phase {
-            *heartbeat_at = now;
+        if let Phase::Open { heartbeat_at: Some(at), .. } = &mut self.phase {
+            *at = now;
         }
     }
 
@@ -227,12 +232,13 @@ impl Session {
             self.seq = 0;
         }
         self.min_epoch = self.min_epoch.max(epoch);
-        self.phase = Phase::Open { epoch, heartbeat_at: now };
+        self.phase = Phase::Open { epoch, heartbeat_at: Some(now) };
     }
 
-    /// The declaration has to change, so another session is opened.
+    /// The declaration has to change, so another session is opened. A session that the registry does not know declares
+    /// nothing.
     pub fn reopen(&mut self, now: Moment) {
-        if self.epoch().is_some() {
+        if matches!(self.phase, Phase::Open { heartbeat_at: Some(_), .. }) {
             self.phase = Phase::Closed { open_at: now };
         }
     }
@@ -256,7 +262,7 @@ impl Session {
         match self.phase {
             Phase::Closed { open_at } => Some(open_at),
             Phase::Standby | Phase::Opening => None,
-            Phase::Open { heartbeat_at, .. } => Some(heartbeat_at),
+            Phase::Open { heartbeat_at, .. } => heartbeat_at,
             Phase::Fenced { probe_at } => Some(probe_at),
         }
     }
@@ -387,6 +393,20 @@ mod tests {
         session.opened(8, TTL, false, at(1));
         session.unknown(at(1), 0);
         assert!(session.due_at() > Some(at(1)), "a session without acknowledged writes is not");
+    }
+
+    #[test]
+    fn local_session_has_no_heartbeat_and_a_new_epoch() {
+        let mut session = Session::default();
+        session.lead(at(1));
+        session.open_local(50);
+        session.beat_soon(at(2));
+        session.reopen(at(2));
+        assert_eq!((session.epoch(), session.due_at()), (Some(50), None), "it declares nothing");
+        session.superseded(Version { epoch: 70, seq: 3 }, at(3), 0);
+        assert_eq!(session.due_at(), Some(at(3)));
+        session.open_local(60);
+        assert_eq!(session.next_version(), Some(Version { epoch: 71, seq: 1 }));
     }
 
     #[test]

@@ -224,6 +224,7 @@ impl Stage {
             },
             stop_within: if setup.lease { HAND_OVER_WITHIN } else { STOP_WITHIN },
             on_scope_change: ScopeChangePolicy::Hold,
+            start_epoch: 0,
             seed: setup.seed.wrapping_add(number as u64),
         };
         let clock = world.processes[number].clock;

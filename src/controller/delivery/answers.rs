@@ -1,8 +1,8 @@
 //! What comes of writes: verdicts go to the ledger, and what the registry's answers teach goes to the limits.
 
-use super::{Delivery, DeliveryEffect, Sent, attempt_under_way};
+use super::{Delivery, DeliveryEffect, attempt_under_way};
 use crate::{
-    controller::{effects::Effects, report::Notice},
+    controller::{effects::Effects, report::Notice, requests::Sent},
     model::{moment::Moment, uid::Uid},
     reconcile::{
         ledger::{

@@ -93,6 +93,13 @@ impl<R: Registry> EventLoop<R> {
     }
 
     fn compared(&mut self, compared: Compared, now: Moment) {
+        self.absences.compared(self.ledger.owned());
+        self.found_records(now);
+        self.resynced(compared, now);
+    }
+
+    /// The ledger agrees with what can be known of the registry.
+    pub(super) fn resynced(&mut self, compared: Compared, now: Moment) {
         if compared == Compared::Resync {
             // The registry may have been upgraded.
             self.availability.ask_again();
@@ -100,8 +107,6 @@ impl<R: Registry> EventLoop<R> {
         if compared != Compared::ReadBack {
             self.ledger.unpark();
         }
-        self.absences.compared(self.ledger.owned());
-        self.found_records(now);
         self.session.compared();
         self.reconcile_all(now);
     }

@@ -3,8 +3,7 @@
 use super::EventLoop;
 use crate::{
     controller::{
-        delivery::Sent,
-        requests::{AskedHolder, Reply, Request},
+        requests::{AskedHolder, Reply, Request, Sent},
         session::SessionFacts,
     },
     model::moment::Moment,
@@ -45,8 +44,8 @@ impl<R: Registry> EventLoop<R> {
                 let effect = self.session.found_holder(result, now);
                 effect.into_iter().for_each(|effect| self.apply_session(effect, now));
             }
-            Reply::Inventory { epoch, found, step } => {
-                let effects = self.comparison.read(epoch, self.session.epoch(), found, step, &mut self.ledger, now);
+            Reply::Inventory { epoch, step } => {
+                let effects = self.comparison.read(epoch, self.session.epoch(), step, &mut self.ledger, now);
                 self.apply_comparison(effects, now);
             }
             Reply::Names { about, result } => {
@@ -106,11 +105,15 @@ impl<R: Registry> EventLoop<R> {
         let result = self.availability.checked(result);
         self.judge(Kind::Capabilities, &result, now);
         let Ok(capabilities) = result else { return };
+        self.availability.learn(capabilities);
         if self.availability.is_failing() && self.ledger.pending_count() == 0 {
             // A request that ends the outage. Otherwise a write does: a heartbeat says nothing about writes.
-            self.session.beat_soon(now);
+            if capabilities.features.sessions {
+                self.session.beat_soon(now);
+            } else {
+                self.registry_answered(now);
+            }
         }
-        self.availability.learn(capabilities);
     }
 
     fn session_opened(&mut self, result: Result<SessionOpened, Failure>, now: Moment) {

@@ -201,6 +201,15 @@ impl Ledger {
         self.reading = None;
     }
 
+    /// The registry has no inventory. It may hold a record of each pod that was seen, also of those whose deletion is
+    /// remembered: these deletions become pending.
+    pub fn finish_unread(&mut self, now: Moment) {
+        for (uid, why) in self.recent_deletions.take() {
+            self.deleted(&uid, why, now);
+        }
+        self.finish_reading();
+    }
+
     /// Completes the reading. What it did not settle is uncertain, and a UID without an entry is absent.
     pub fn finish_reading(&mut self) {
         self.seeded = true;

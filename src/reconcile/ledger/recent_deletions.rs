@@ -38,6 +38,12 @@ impl RecentDeletions {
         self.young.len() + self.old.len()
     }
 
+    /// Takes all of them out.
+    pub(super) fn take(&mut self) -> Vec<(Uid, Deletion)> {
+        let Self { young, old } = std::mem::take(self);
+        old.iter().chain(young.iter()).map(|(uid, why)| (uid.clone(), *why)).collect()
+    }
+
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }

@@ -233,6 +233,12 @@ impl Fake {
         });
     }
 
+    /// A call needs this feature. Without it the call is a defect.
+    fn needs(&self, has: impl FnOnce(&Features) -> bool) {
+        let features = self.state().features;
+        assert!(has(&features), "not supported: {features:?}");
+    }
+
     fn up(&self) -> Result<(), Failure> {
         let mut state = self.state();
         state.down.clone().map_or(Ok(()), Err)?;
@@ -246,7 +252,9 @@ impl Fake {
         if let Some(failure) = state.down.clone() {
             return Err(failure);
         }
-        state.fence(epoch)?;
+        if state.features.sessions {
+            state.fence(epoch)?;
+        }
         if batched && state.refuses_batches {
             return Err(Failure::TooLarge);
         }
@@ -307,6 +315,7 @@ impl Registry for Fake {
     }
 
     async fn open_session(&self, request: OpenSession) -> Result<SessionOpened, Failure> {
+        self.needs(|features| features.sessions);
         if let Some(lie) = self.lie(hostile::session) {
             return lie;
         }
@@ -319,6 +328,7 @@ impl Registry for Fake {
     }
 
     async fn heartbeat(&self, beat: Heartbeat) -> Result<Option<Contender>, Failure> {
+        self.needs(|features| features.sessions);
         if let Some(lie) = self.lie(hostile::nothing) {
             return lie.map(|()| None);
         }
@@ -337,6 +347,7 @@ impl Registry for Fake {
     }
 
     async fn close_session(&self, epoch: u64) -> Result<(), Failure> {
+        self.needs(|features| features.sessions);
         self.up()?;
         let mut state = self.state();
         state.closed = Some(epoch);
@@ -344,6 +355,7 @@ impl Registry for Fake {
     }
 
     async fn session_holder(&self) -> Result<Option<OtherWriter>, Failure> {
+        self.needs(|features| features.sessions);
         if let Some(lie) = self.lie(hostile::holder) {
             return lie;
         }
@@ -417,6 +429,7 @@ impl Registry for Fake {
     }
 
     async fn bucket_digests(&self, buckets: usize) -> Result<BucketDigests, Failure> {
+        self.needs(|features| features.digests);
         if let Some(lie) = self.lie(|rng| hostile::buckets(rng, buckets)) {
             return lie;
         }
@@ -438,6 +451,7 @@ impl Registry for Fake {
         page: Option<String>,
         limit: usize,
     ) -> Result<InventoryPage, Failure> {
+        self.needs(|features| features.inventory);
         if let Some(lie) = self.lie(hostile::page) {
             return lie;
         }

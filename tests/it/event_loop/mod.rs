@@ -9,6 +9,7 @@ mod delivery;
 mod fake;
 mod fake_inventory;
 mod faults;
+mod features;
 mod gateway;
 mod holds;
 mod hostile;

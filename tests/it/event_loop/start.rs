@@ -1,6 +1,6 @@
 //! Start and restart: what is written, and what is not.
 
-use pod_registrar::{reconcile::outcome::OperationKind, registry::Features};
+use pod_registrar::reconcile::outcome::OperationKind;
 
 use super::{
     fake::Fake,
@@ -98,24 +98,6 @@ async fn new_release_rewrites_each_record_once() {
         .filter(|i| i.kind == OperationKind::Delete)
         .count();
     assert_eq!(deletes, 0, "no rewrite deletes");
-}
-
-#[tokio::test(start_paused = true)]
-async fn registry_without_batches_gets_single_requests() {
-    // The registry has no digests either, so its inventory is read in pages.
-    let registry = Fake::new();
-    registry.state().features = Features { batches: false, digests: false, ..Features::ALL };
-    let mut world = EventLoopHarness::settled(registry.clone(), many(20, "a")).await;
-    world.delete("uid-00001").await;
-    world.pass(SECOND).await;
-    world.assert_equal();
-    assert!(registry.state().writes.iter().all(|write| write.items.len() == 1));
-    world.stop().await.unwrap();
-    let items = registry.state().items();
-    let world =
-        EventLoopHarness::settled(registry.clone(), many(20, "a").filter(|p| p.uid.text() != "uid-00001")).await;
-    world.assert_equal();
-    assert_eq!(registry.state().items(), items, "the pages are compared");
 }
 
 #[tokio::test(start_paused = true)]

@@ -102,6 +102,7 @@ pub(super) fn options() -> ControllerOptions {
         namespaces: Vec::new(),
         stop_within: Duration::from_secs(20),
         on_scope_change: ScopeChangePolicy::Hold,
+        start_epoch: 1_000,
         seed: 7,
     }
 }
