@@ -5,7 +5,7 @@
 //!
 //! | server's certificate | accepted if |
 //! | --- | --- |
-//! | is signed by a certificate of the bundle | rustls' own verifier accepts it |
+//! | chains to a certificate of the bundle | rustls' own verifier accepts it |
 //! | is itself in the bundle, byte for byte | it is valid now and for the host's name |
 //!
 //! The server must always prove that it has the certificate's key, even if [`any_certificate`] accepts all
@@ -135,7 +135,7 @@ struct Verifier {
 
 impl Verifier {
     /// Whether rustls rejected the certificate only because it is an authority or has no trusted issuer. rustls checks
-    /// the dates first; the test `expired_certificate_of_the_bundle_is_refused` relies on it.
+    /// the dates first; the test `expired_certificate_of_the_bundle_is_refused` verifies that.
     fn is_only_no_chain(error: &rustls::Error) -> bool {
         match error {
             rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => true,

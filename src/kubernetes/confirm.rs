@@ -1,7 +1,8 @@
 //! Runs the checks of the absence guard: is this still the same cluster, and are these pods really gone?
 //!
-//! The rights of the watches are enough: only watched namespaces are listed, and a pod that must not be read counts as
-//! present. Answers are bounded in bytes and in time. Anything but a pod or a list of pods counts as no answer.
+//! The rights of the watches are enough: only watched namespaces are listed, and a pod without the right to read it
+//! counts as present. Answers are bounded in bytes and in time. Anything but a pod or a list of pods counts as no
+//! answer.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -146,8 +147,8 @@ async fn answer(client: &Client, scope: &PodSelection, check: Check) -> CheckFin
     }
 }
 
-/// The pods of the scope, without some namespaces. The requests name no resource version, so the lists are not older
-/// than they are.
+/// The pods of the scope, without some namespaces. The requests name no resource version, so no list is older than
+/// its request.
 async fn list_pods(client: &Client, scope: &PodSelection, except: &[String]) -> Result<HashSet<Uid>, Error> {
     let mut uids = HashSet::new();
     if scope.namespaces.is_empty() {
@@ -239,8 +240,7 @@ async fn find(client: &Client, scope: &PodSelection, pods: Vec<PodRef>) -> Resul
     Ok(there)
 }
 
-/// The UID of the pod with this name, if it exists. If pods can be listed but not got, a list narrowed to the name is
-/// used.
+/// The UID of the pod with this name, if it exists. Without the right to get pods, it uses a list narrowed to the name.
 async fn uid_of(client: &Client, namespace: &str, name: &str) -> Result<Option<Uid>, Error> {
     if !is_pod_name(name) {
         return Err(Error::Name);

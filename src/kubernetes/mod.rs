@@ -3,7 +3,7 @@
 //! | file | what it is for |
 //! | --- | --- |
 //! | [`watch`] | lists and watches pods, and writes them to the store |
-//! | [`confirm`] | answers the absence guard: same cluster? are these pods gone? |
+//! | [`confirm`] | checks for the absence guard that the cluster is the same and that pods are gone |
 //! | [`lease`] | elects a leader; publishes held deletions and reads their approvals |
 //! | [`identity`] | reads the UID that identifies the cluster |
 //! | [`client`] | the connection that all of them share |

@@ -1,1 +1,3 @@
+//! Random input for decoding.
+
 mod fuzz;

@@ -73,7 +73,7 @@ impl fmt::Debug for Environment {
 /// Where to look for the cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Search {
-    /// Only this file, instead of those of the environment.
+    /// Replaces the files of the environment.
     pub kubeconfig: Option<PathBuf>,
     /// Overrides `current-context`.
     pub context: Option<String>,

@@ -71,7 +71,7 @@ async fn approval_releases_records_of_narrowed_settings() {
     .await;
 
     let (code, said) = approve(&world, "0123456789ab", "default/registrar").await;
-    assert!(code == 1 && said.contains(&format!("it holds {id} (3 deletions)")), "{code} {said}");
+    assert!(code == 1 && said.contains(&format!("it lists {id} (3 deletions)")), "{code} {said}");
     let (code, said) = approve(&world, id, "default/other").await;
     assert!(code == 1 && said.contains("cannot read the Lease default/other"), "{code} {said}");
     let (code, said) = approve(&world, "all", "default/registrar").await;
