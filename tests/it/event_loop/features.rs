@@ -79,7 +79,7 @@ async fn registry_without_sessions_converges() {
     let registry = registry(WITHOUT_SESSIONS);
     let mut world = EventLoopHarness::settled(registry.clone(), many(20, "a")).await;
     world.assert_equal();
-    assert!(world.in_step() && world.metrics.encode().unwrap().contains("pod_registrar_writer 1"));
+    assert!(world.is_in_sync() && world.metrics.encode().unwrap().contains("pod_registrar_writer 1"));
     world.delete("uid-00001").await;
     world.pass(SECOND).await;
     world.assert_equal();
@@ -153,7 +153,7 @@ async fn registry_without_inventory_keeps_unknown_records() {
     let registry = registry(WITHOUT_INVENTORY);
     EventLoopHarness::settled(registry.clone(), many(20, "a")).await.stop().await.unwrap();
     let mut world = EventLoopHarness::settled(registry.clone(), many(19, "a")).await;
-    assert!(world.in_step());
+    assert!(world.is_in_sync());
     world.apply(pod("new", "a")).await;
     world.delete("uid-00001").await;
     world.pass(SECOND).await;
@@ -243,7 +243,7 @@ async fn registry_without_any_feature_converges() {
     world.apply(pod("uid-00002", "b")).await;
     world.pass(2_000 * SECOND).await;
     world.assert_equal();
-    assert!(world.in_step() && registry.state().writes.iter().all(|write| write.items.len() == 1));
+    assert!(world.is_in_sync() && registry.state().writes.iter().all(|write| write.items.len() == 1));
     world.stop().await.unwrap();
     let mut world = started_at(4_000, &registry, 20, "c").await;
     world.pass(5 * SECOND).await;
