@@ -71,7 +71,7 @@ async fn empty_first_list_deletes_nothing() {
     // The list beside the watch, ten seconds later, shows them all, and the view is taken anew.
     holds(&mut controller, 0.0).await;
     assert_eq!((records(&world).await, deletions(&world).await), (20, 0));
-    let told = "absent pods are not deregistered before a second list agrees";
+    let told = "many pods are absent; waiting for a second list before deleting";
     assert!(controller.logged(told), "{:?}", controller.stderr());
     world.equal().await;
 }
