@@ -1,11 +1,11 @@
 //! Inferred deletions: pods that are absent from a complete list.
 //!
-//! An absence passes these stations. Each can send it back to the first one.
+//! An absence passes these stages. From each it can fall back to the first one.
 //!
-//! | station | who decides | what it waits for |
+//! | stage | decided by | waits for |
 //! | --- | --- | --- |
 //! | `Action::AwaitList` | [`decide`] | a list begun after the pod was last seen ([`Lists`]) |
-//! | `Action::AwaitConfirmation` | [`decide`] | the absence guard ([`AbsenceGuard`]): few absences ask whether the cluster is the same; many need a second list and a sample; nearly all need an operator |
+//! | `Action::AwaitConfirmation` | [`decide`] | the absence guard ([`AbsenceGuard`]): for few absences, a check that the cluster is the same; for many, a second list and a sample; for nearly all, an operator |
 //! | confirmed | [`Absences::release`] | its turn, at a limited rate |
 //! | `Action::Delete` | [`decide`] | its turn in the queue, like an observed deletion |
 //!
@@ -37,23 +37,23 @@ use crate::{
     },
 };
 
-/// Records whose namespaces are looked up together.
+/// Records whose namespaces are looked up together, at most.
 const PLACED_AT_ONCE: usize = 100;
-/// Pods that may have left by a change of settings and are looked up one by one. More are held without that.
+/// Pods that are looked up one by one after a change of settings, at most. Others are held without that.
 const SORTED_AT_ONCE: usize = 2_000;
 
 pub(super) struct Absences {
     guard: AbsenceGuard,
     lists: Lists,
-    /// Pods that are not in the store, for which a list has to tell whether that counts.
+    /// Pods that are not in the store, for which no list begun since they were last seen counts.
     awaiting_list: UidMap<()>,
-    /// Whether every pod has to be decided about again: a list came, or an absence came up after one.
+    /// Whether a full reconcile is due.
     needs_reconcile: bool,
     /// Whether an absence waits for a newer list.
     needs_list: bool,
-    /// How many records the registry held when it was last compared.
+    /// The number of our records in the registry at the last comparison.
     inherited: usize,
-    /// Whether the registry is being asked for the namespaces of records.
+    /// Whether a request for the namespaces of records is in flight.
     is_placing: bool,
     on_scope_change: ScopeChangePolicy,
     rng: fastrand::Rng,
@@ -74,10 +74,10 @@ pub(super) enum AbsenceEffect {
 pub(super) struct Survey {
     /// Pods whose deletion waits for the absence guard.
     absent: HashSet<Uid>,
-    /// How many of them none of our watches ever showed.
+    /// The number of absent pods that none of our watches has shown.
     unseen: usize,
     needs_list: bool,
-    /// Pods that only the registry named, while a watch cannot list: their namespaces have to be looked up.
+    /// Pods that only the inventory lists, while a watch cannot list: their namespaces have to be looked up.
     unplaced: Vec<Uid>,
 }
 
@@ -113,7 +113,7 @@ impl Absences {
         self.needs_reconcile |= self.lists.failed(watch);
     }
 
-    /// A watch showed this pod. If the guard is about it, it is no absence any more.
+    /// A watch showed this pod, so that it is not absent any more.
     pub(super) fn pod_seen(&mut self, uid: &Uid) {
         self.needs_reconcile |= self.guard.is_about(uid);
     }
@@ -137,17 +137,16 @@ impl Absences {
         uids.filter(|uid| ledger.entry(uid).is_none()).cloned().collect()
     }
 
-    /// Every pod has to be decided about again.
     pub(super) fn request_reconcile(&mut self) {
         self.needs_reconcile = true;
     }
 
-    /// Whether every pod has to be decided about again. Says so once.
+    /// Whether a full reconcile is due. The next call returns false.
     pub(super) fn take_reconcile(&mut self) -> bool {
         std::mem::take(&mut self.needs_reconcile)
     }
 
-    /// Whether nothing is known to be absent.
+    /// Whether no absence waits for a list or a full reconcile.
     pub(super) fn is_settled(&self) -> bool {
         self.awaiting_list.is_empty() && !self.needs_reconcile
     }
@@ -156,7 +155,7 @@ impl Absences {
         self.guard.is_idle()
     }
 
-    /// How many deletions are held.
+    /// The number of held deletions.
     pub(super) fn held(&self) -> usize {
         self.guard.held()
     }
@@ -170,7 +169,7 @@ impl Absences {
         self.inherited = owned;
     }
 
-    /// This process leads no more. No absence counts, whatever was confirmed.
+    /// This process leads no more. No absence counts, not even a confirmed one.
     pub(super) fn stand_by(&mut self) {
         self.guard.drop_absences();
         // The next leader may have other settings.
@@ -190,10 +189,10 @@ impl Absences {
                 survey.unseen += usize::from(watch.is_none());
                 survey.absent.insert(uid);
             }
-            // A watch that cannot list tries again by itself.
+            // A watch that cannot list retries without being asked.
             (Action::AwaitList, Some(watch)) => survey.needs_list |= !self.lists.is_failing(watch),
             (Action::AwaitList, None) if !self.lists.is_any_failing() => survey.needs_list = true,
-            // Pods beyond the limit have their turn when these are placed.
+            // Pods beyond the limit follow in the full reconcile after these.
             (Action::AwaitList, None) if survey.unplaced.len() < PLACED_AT_ONCE => survey.unplaced.push(uid),
             _ => {}
         }
@@ -215,7 +214,7 @@ impl Absences {
                 |uid: &Uid| self.lists.is_empty(ledger.entry(uid).and_then(LedgerEntry::watch));
             let empty = absent.iter().any(is_missing_from_an_empty_list);
             let owned = ledger.owned();
-            // Records that none of our watches ever showed are compared with those that were there before ours.
+            // Also if nearly all records of the last comparison belong to pods that were never seen.
             let nearly_all_of = (is_nearly_all(absent.len(), owned).then_some(owned))
                 .or_else(|| is_nearly_all(unseen, self.inherited).then_some(self.inherited));
             self.guard.derive(absent, Evidence { list, empty, nearly_all_of, owned }, now);
@@ -223,7 +222,7 @@ impl Absences {
         self.place(unplaced, may_ask)
     }
 
-    /// Looks up the namespaces of these records: only the watch of that namespace has to show that they are absent.
+    /// Looks up the namespaces of these records: the list of one namespace is enough to show that a pod is absent.
     fn place(&mut self, uids: Vec<Uid>, may_ask: bool) -> Option<AbsenceEffect> {
         if uids.is_empty() || !may_ask || self.is_placing {
             return None;
@@ -256,7 +255,7 @@ impl Absences {
             GuardQuestion::Whole { round } if self.lists.is_cluster_wide() => {
                 AbsenceEffect::Ask(Check::Whole { round })
             }
-            // The right to list some namespaces does not include the whole cluster: each pod is looked up.
+            // This process may not list the whole cluster: each pod is looked up.
             GuardQuestion::Whole { round } => {
                 let mut uids = in_order(self.guard.sorting().cloned());
                 let not_looked_up = uids.split_off(uids.len().min(SORTED_AT_ONCE));
@@ -265,7 +264,7 @@ impl Absences {
             GuardQuestion::List { round } => {
                 tracing::warn!(
                     held = self.guard.held(),
-                    "absent pods are not deregistered before a second list agrees"
+                    "many pods are absent; waiting for a second list before deleting"
                 );
                 AbsenceEffect::Ask(Check::List { round, except: self.lists.failing_namespaces() })
             }
@@ -282,7 +281,7 @@ impl Absences {
         })
     }
 
-    /// The registry told the names of records, without those that it does not hold.
+    /// The registry answered with the names of those records that it holds.
     #[must_use]
     pub(super) fn named(
         &mut self,
@@ -310,12 +309,12 @@ impl Absences {
         None
     }
 
-    /// The cluster could not be asked, as it still answers the last question.
+    /// The cluster could not be asked, as the last question is unanswered.
     pub(super) fn not_asked(&mut self, round: u64, now: Moment) {
         self.answered(round, Confirmation::Unanswered("the last question is still open".into()), now);
     }
 
-    /// The list came that the guard asked for.
+    /// The list that the guard asked for came.
     #[must_use]
     pub(super) fn second_list(&mut self, round: u64, there: &HashSet<Uid>, now: Moment) -> Option<AbsenceEffect> {
         let random = self.rng.u64(..);
@@ -338,7 +337,7 @@ impl Absences {
         None
     }
 
-    /// The answer came that the guard asked for.
+    /// The answer that the guard asked for came.
     pub(super) fn answered(&mut self, round: u64, answer: Confirmation, now: Moment) {
         let random = self.rng.u64(..);
         if !self.guard.answered(round, answer, now, random) {
@@ -349,22 +348,22 @@ impl Absences {
             Some(HoldReason::StillThere(found)) => tracing::error!(
                 held,
                 found,
-                "deletions held: pods that the list lacks are there; check the watch's permissions and selectors"
+                "deletions held: pods that the list lacks exist; check the watch's permissions and selectors"
             ),
             Some(HoldReason::Unconfirmed(cause)) => {
                 tracing::warn!(held, cause, "deletions held: they cannot be confirmed; retrying");
             }
-            // These are logged where they come up.
+            // These are logged where they begin.
             Some(HoldReason::ScopeChanged | HoldReason::NearlyAll { .. } | HoldReason::AnotherWriter) => {}
             None => {
                 tracing::info!(held, "absent pods are confirmed to be gone");
-                // Pods that went between the first list and the second are in neither set.
+                // Other pods may have become absent between the two lists.
                 self.needs_reconcile = true;
             }
         }
     }
 
-    /// The deletions that may be sent now.
+    /// Takes the deletions that may be sent now.
     pub(super) fn release(&mut self, now: Moment) -> Vec<(Uid, Removal)> {
         in_order(self.guard.release(now))
     }
@@ -380,7 +379,7 @@ impl Absences {
         }
     }
 
-    /// Another writer may be alive. It has the time to announce itself before anything is inferred.
+    /// Another writer may be alive. It gets time to announce itself before a deletion is inferred.
     pub(super) fn expect_other_writer(&mut self, now: Moment) {
         self.guard.expect_other_writer(now);
     }
@@ -398,7 +397,7 @@ impl Absences {
         self.guard.is_contested()
     }
 
-    /// The records were written under other settings than ours.
+    /// Other settings than ours selected the records.
     pub(super) fn scope_changed(&mut self) {
         tracing::warn!(
             policy = ?self.on_scope_change,
@@ -430,8 +429,7 @@ impl Absences {
     }
 }
 
-/// A set has another order in every run. What is sent, and in which order, depends on what happened alone: a recorded
-/// history can then be played again.
+/// A set has another order in each run. In order, a recorded history can be played again.
 fn in_order<T: Ord>(set: impl IntoIterator<Item = T>) -> Vec<T> {
     let mut sorted: Vec<T> = set.into_iter().collect();
     sorted.sort_unstable();

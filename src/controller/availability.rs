@@ -1,7 +1,7 @@
 //! Whether the registry may be sent requests, and what it can do.
 //!
-//! A failed request opens the circuit breaker ([`CircuitBreaker`]). After its pause, the request for the capabilities goes first,
-//! because it changes nothing; then one write; then everything.
+//! A failed request opens the [`CircuitBreaker`]. After its pause, the request for the capabilities goes first, because it
+//! changes nothing; then one write; then everything.
 
 use std::time::Duration;
 
@@ -12,14 +12,14 @@ use crate::{
     registry::{Capabilities, Features},
 };
 
-/// A leader that cannot reach the registry for this long leaves the Lease to a process that may.
+/// A leader that has not reached the registry for this time gives the Lease up.
 const CUT_OFF_AFTER: Duration = Duration::from_secs(60);
 
 pub(super) struct Availability {
     breaker: CircuitBreaker,
     capabilities: Option<Capabilities>,
     question: Question,
-    /// Since when no request has reached the registry.
+    /// Since when requests do not reach the registry.
     unreached_since: Option<Moment>,
     rng: fastrand::Rng,
 }
@@ -48,7 +48,7 @@ impl Availability {
         self.breaker.resume_at()
     }
 
-    /// Asks for the capabilities if they are unknown or may have changed, or to learn whether the registry is back.
+    /// Asks for the capabilities if they are unknown or may have changed, or to find out whether the registry is back.
     #[must_use]
     pub(super) fn next_request(&mut self, now: Moment) -> Option<Request> {
         let needed = self.capabilities.is_none() || self.question == Question::Needed;
@@ -71,7 +71,7 @@ impl Availability {
     pub(super) fn checked(&mut self, result: Result<Capabilities, Failure>) -> Result<Capabilities, Failure> {
         self.question = Question::NotNeeded;
         result.map_err(|failure| match failure {
-            // These answer a write or a session. A server that answers this request with them is no registry.
+            // Only writes and sessions are answered so. The server is not a registry.
             Failure::TooLarge | Failure::StaleEpoch | Failure::UnknownSession => Failure::Broken(failure.to_string()),
             failure => failure,
         })
@@ -94,38 +94,37 @@ impl Availability {
         self.capabilities.map(|capabilities| capabilities.features).unwrap_or_default()
     }
 
-    /// Whether the circuit breaker lets a request through.
     pub(super) fn lets_through(&self, now: Moment) -> bool {
         self.breaker.slots(now, 1) > 0
     }
 
-    /// How many of `most` write requests may be in flight.
+    /// How many write requests may be in flight, of `most`.
     pub(super) fn write_slots(&self, most: usize, now: Moment) -> usize {
         self.breaker.slots(now, most)
     }
 
-    /// Whether a write that fails now is itself the cause, as far as can be told.
+    /// Whether the content of a write is the likely cause if it fails now.
     pub(super) fn blames_writes(&self) -> bool {
         self.breaker.blames_writes()
     }
 
-    /// Whether requests fail, or did until now.
+    /// Whether the circuit breaker is open or tries single requests.
     pub(super) fn is_failing(&self) -> bool {
         self.breaker.failures() > 0
     }
 
-    /// A request was answered. Returns whether the registry works again, as far as this process knows.
+    /// A request was answered. Returns whether the circuit breaker is closed.
     pub(super) fn answered(&mut self, now: Moment) -> bool {
         self.breaker.succeeded(now);
         !self.is_failing()
     }
 
-    /// A request reached the registry and was not refused as a whole.
+    /// A request reached the registry and succeeded.
     pub(super) fn reached(&mut self) {
         self.unreached_since = None;
     }
 
-    /// A request failed. Returns how long requests pause, if the failure concerns every request.
+    /// A request failed. Returns how long requests pause, unless the failure concerns this request alone.
     pub(super) fn failed(&mut self, failure: &Failure, now: Moment) -> Option<Duration> {
         let unreached = match failure {
             Failure::Unreachable(_) | Failure::Broken(_) | Failure::Unauthorized { .. } => true,
@@ -146,12 +145,11 @@ impl Availability {
         self.breaker.dividing(refused, now);
     }
 
-    /// This process leads from now on.
     pub(super) fn lead(&mut self) {
         self.unreached_since = None;
     }
 
-    /// Whether no request has reached the registry for so long that another process should lead.
+    /// Whether another process should lead, as no request has reached the registry for a long time.
     pub(super) fn is_cut_off(&self, now: Moment) -> bool {
         self.unreached_since.is_some_and(|since| now >= since + CUT_OFF_AFTER)
     }

@@ -1,7 +1,7 @@
-//! The resync: comparing the ledger with the registry's inventory, part by part as it is read.
+//! The resync: comparing the ledger with the registry's inventory, part by part.
 //!
-//! A comparison begins with each session, every resync interval, and when many writes may have been applied. It never
-//! deletes anything: what it finds changes the ledger, and every pod is decided about again.
+//! A comparison begins with each session, at the resync interval, and when many records are uncertain. Its findings change
+//! the ledger, and a full reconcile follows. A registry without an inventory has the same intervals, with nothing to read.
 
 use std::time::Duration;
 
@@ -22,26 +22,26 @@ use crate::{
 
 /// Above this number of records, an inventory is compared in more and smaller buckets.
 const MANY_RECORDS: usize = 200_000;
-/// An inventory of at most one page is compared before every watch has listed.
+/// An inventory with no more records than this, one page, is compared before every watch has listed.
 const SMALL_INVENTORY: u64 = 5_000;
-/// Delays between steps that failed.
+/// The shortest and the longest delay after a failed step.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
-/// After this many failures in a row, pages are read instead of digests.
+/// After this number of failures in a row, pages are read instead of digests.
 const DIGESTS_TRIES: u32 = 3;
-/// After this many failures in a row, the reading begins again: the registry may be another one by now.
+/// After this number of failures in a row, the reading begins again: the registry may have been replaced.
 const FAILURES_MAX: u32 = 10;
 
 pub(super) struct Comparison {
     state: State,
-    /// When the next step or comparison is due.
+    /// When the next step or resync is due.
     due_at: Moment,
     failures: u32,
-    /// Records in a page: fewer after a page that did not come in time.
+    /// Records in a page, at most. Fewer after a page that did not come in time.
     limit: usize,
-    /// Whether the inventory was small before this process wrote: then it is compared before every watch has listed.
+    /// Whether the inventory was small before this process wrote.
     is_small: bool,
     read_back: ReadBack,
-    /// While uncertain records are read back: when the next resync is due.
+    /// When the next resync is due, while uncertain records are read back.
     resync_at: Option<Moment>,
     resync_interval: Duration,
     metrics: Metrics,
@@ -51,12 +51,12 @@ pub(super) struct Comparison {
 #[derive(Debug)]
 enum State {
     Idle,
-    /// A step of this session's reading is in flight.
+    /// A step is in flight.
     Reading {
         epoch: u64,
         found: ComparisonTotals,
     },
-    /// The reading of this session continues when it is due.
+    /// The next step begins when it is due.
     Between {
         epoch: u64,
         rest: InventoryReader,
@@ -75,11 +75,9 @@ struct ComparisonTotals {
 #[must_use]
 #[derive(Debug)]
 pub(super) enum ComparisonEffect {
-    /// Decide about every pod again.
     ReconcileAll,
-    /// The registry failed the request.
     RequestFailed(Failure),
-    /// What was read so far may no longer be used.
+    /// Nothing more is read, and the ledger must not wait for it.
     Abandon,
     /// The whole inventory was read.
     Compared(Compared),
@@ -115,14 +113,14 @@ impl Comparison {
         Some(self.due_at)
     }
 
-    /// Whether this session's inventory is to be read on now. `lists_settled` says whether every watch has listed, or cannot.
+    /// Whether to read on now. `lists_settled` says whether every watch has listed or has failed to.
     pub(super) fn is_due(&self, epoch: u64, lists_settled: bool, now: Moment) -> bool {
         let in_flight = matches!(self.state, State::Reading { epoch: reading, .. } if reading == epoch);
-        // First registrations need not wait for the last page of pods. A large inventory would be read for nothing.
+        // A small inventory lets first registrations begin early. A large one is compared once, with all pods.
         !in_flight && now >= self.due_at && (self.is_small || lists_settled)
     }
 
-    /// Begins to read the inventory, or continues with the reading that was begun in this session.
+    /// Continues with the reading of this session, or begins one.
     #[must_use]
     pub(super) fn next_request(&mut self, epoch: u64, digests: bool, ledger: &mut Ledger, view: &View) -> Request {
         let (reading, found) = match std::mem::replace(&mut self.state, State::Idle) {
@@ -145,7 +143,7 @@ impl Comparison {
         InventoryReader::new(OurRecords { division, buckets: ledger.buckets(division), digests }, self.limit)
     }
 
-    /// The registry has no inventory: nothing is read, and the comparison is complete at once.
+    /// Completes a resync of a registry without an inventory.
     pub(super) fn complete_unread(&mut self, ledger: &mut Ledger, now: Moment) -> Compared {
         (self.state, self.failures) = (State::Idle, 0);
         let compared = self.complete(ledger.is_seeded(), now);
@@ -153,27 +151,26 @@ impl Comparison {
         compared
     }
 
-    /// A session was opened. Another writer, or a restored registry, may have left other records than the ledger says.
+    /// A session was opened. Another writer or a restored backup may have changed the records.
     pub(super) fn begin_session(&mut self, now: Moment) {
         (self.due_at, self.resync_at) = (now, None);
     }
 
-    /// How many records the registry held before this process wrote.
+    /// The registry held this number of records before this process wrote.
     pub(super) fn expect(&mut self, records: u64) {
         self.is_small = records <= SMALL_INVENTORY;
     }
 
-    /// This process leads no more.
     pub(super) fn stand_by(&mut self) {
         (self.state, self.is_small) = (State::Idle, false);
     }
 
-    /// Whether the inventory was compared in this session, and the next resync is yet to come.
+    /// Whether the inventory was compared in this session, and no resync is due.
     pub(super) fn is_done(&self, now: Moment) -> bool {
         !matches!(self.state, State::Reading { .. }) && self.failures == 0 && now < self.due_at
     }
 
-    /// A write request was answered or failed, after which this share of its operations is uncertain.
+    /// After a write request, this share of its operations is uncertain.
     pub(super) fn note_uncertain(&mut self, share: f64) {
         self.read_back.sent(share);
     }
@@ -236,7 +233,7 @@ impl Comparison {
         effects
     }
 
-    /// Counts a step, and retries after a while if it failed.
+    /// Counts a step, and schedules a retry if it failed.
     fn judge(&mut self, error: Option<Error>, effects: &mut Effects<ComparisonEffect>, now: Moment) {
         let Some(error) = error else {
             self.failures = 0;
@@ -254,7 +251,7 @@ impl Comparison {
         }
     }
 
-    /// Brings the ledger in line with what a step read.
+    /// Updates the ledger with what a step read.
     fn learn(
         &self,
         part: InventoryPart,

@@ -1,8 +1,8 @@
-//! Delivery: from queued pods to write requests, within every limit. [`answers`] handles what comes of them.
+//! Delivery: from queued pods to write requests, within all limits. [`answers`] handles the results.
 //!
-//! A lone change leaves at once. While all requests are in flight, changes gather into the next batch by themselves.
+//! A single change is sent at once. While the allowed number of requests is in flight, changes gather for the next batch.
 //!
-//! What limits a write, in the order in which it is asked:
+//! The limits of a write, in the order in which they are asked:
 //!
 //! | limit | where | value | when it lets a write through |
 //! | --- | --- | --- | --- |
@@ -58,7 +58,7 @@ use crate::{
 const REWRITES_PER_SECOND: u32 = 1_000;
 /// Bytes of a batch's body besides its operations, at most.
 const AROUND_BATCH_BYTES: usize = 64;
-/// While a batch of keys that belong together is gathered, at most this many others are passed over.
+/// While a batch of keys that belong together is filled, others are put aside, at most this number.
 const ASIDE_MAX: usize = 1_000;
 
 pub(super) struct Delivery {
@@ -74,20 +74,20 @@ pub(super) struct Delivery {
     rng: fastrand::Rng,
 }
 
-/// Counts what had its turn. Retries are counted by themselves: with batches alone, a regular load could give every retry
-/// that the budget allows to deletions.
+/// Counts turns. Retries have a count of their own: by the count of batches, a regular load could give all retries that the
+/// budget allows to deletions.
 #[derive(Default)]
 struct Turns {
     batches: usize,
     retries: usize,
 }
 
-/// What follows from answers for the other parts.
+/// What follows for the other parts.
 #[must_use]
 pub(super) enum DeliveryEffect {
     /// The operation on this pod is over: decide about it again.
     Settled(Uid),
-    /// The backoff of this pod was cut short: decide about it again.
+    /// The backoff of this pod ended early: decide about it again.
     Hastened(Uid),
     /// The registry holds this version of a record, which is higher than ours.
     Superseded(Version),
@@ -97,7 +97,6 @@ pub(super) enum DeliveryEffect {
     Dividing {
         refused: bool,
     },
-    /// The request failed.
     RequestFailed(Failure),
     Report(Notice),
 }
@@ -109,22 +108,21 @@ pub(super) struct Batch {
     limit: BatchSize,
     /// The most bytes that the registry takes in a batch.
     max_bytes: usize,
-    /// Whether it is sent as a batch. An operation that fits into no batch is a request of its own.
+    /// Whether it is sent as a batch. An operation that is too large for a batch is a request of its own.
     batched: bool,
-    /// The size to which failures divided its pods. Pods of a batch that failed as a whole stay among themselves.
+    /// The size to which failures divided batches. Only pods with the same size share a batch.
     divided: Isolation,
     turn: RetryTurn,
-    /// Whether rewrites may go with it.
+    /// Whether it may contain rewrites.
     rewrites: bool,
     /// Pods that belong into other batches.
     aside: Vec<(Uid, Lane)>,
     is_closed: bool,
 }
 
-/// What the queue has for a batch.
 pub(super) enum NextKey {
     Take(Uid, Lane),
-    /// One that belongs into another batch.
+    /// The next key belongs into another batch.
     Aside,
     Nothing,
 }
@@ -176,11 +174,11 @@ impl Delivery {
                 *due = Some(writes_at.max(self.budget.next_at(lanes[0].attempt(), now)));
             }
         }
-        // What is due now waits for something else: an answer, or the circuit breaker.
+        // What is due now waits for an answer or the circuit breaker.
         due.into_iter().flatten().filter(|at| *at > now).min()
     }
 
-    /// How many entries the queue takes in memory.
+    /// The number of queue entries in memory.
     pub(super) fn entries(&self) -> usize {
         self.queue.entries()
     }
@@ -190,7 +188,6 @@ impl Delivery {
         self.budget.allows(attempt, now)
     }
 
-    /// This process leads no more: nothing is queued.
     pub(super) fn stand_by(&mut self) {
         self.queue = Queue::default();
     }
@@ -222,12 +219,11 @@ impl Delivery {
         self.queue.due(now)
     }
 
-    /// Whether the queue holds nothing of this lane.
     pub(super) fn is_empty(&self, lane: Lane) -> bool {
         self.queue.ready(lane) == 0
     }
 
-    /// Whether the queue takes more of the backlog.
+    /// Whether a lane takes more of the backlog.
     pub(super) fn has_room(&self, lane: Lane) -> bool {
         self.queue.ready(lane) < self.backlog_window
     }
@@ -235,7 +231,7 @@ impl Delivery {
 
 /// Filling batches.
 impl Delivery {
-    /// How many write requests may be in flight, as far as the registry's answers tell.
+    /// How many write requests may be in flight by the registry's answers.
     pub(super) fn most_in_flight(&self) -> usize {
         self.pace.slots(self.max_in_flight)
     }
@@ -252,7 +248,7 @@ impl Delivery {
             max_bytes: registry.max_batch_bytes,
             batched,
             divided: Isolation::None,
-            // Every second batch begins with retries, so that neither they nor first tries wait for all of the other.
+            // Every second batch begins with retries, so that neither retries nor first tries wait for all of the others.
             turn: if self.turns.batches.is_multiple_of(2) { RetryTurn::First } else { RetryTurn::Last },
             // In portions, so that rewrites do not leave one by one.
             rewrites: self.rewrites.available(now) >= self.rewrites.portion(),
@@ -261,7 +257,7 @@ impl Delivery {
         }
     }
 
-    /// Whether rewrites may go with this batch.
+    /// Whether this batch may contain rewrites.
     pub(super) fn lets_rewrites_through(&mut self, batch: &Batch, now: Moment) -> bool {
         batch.rewrites && self.rewrites.available(now) > 0
     }
@@ -285,7 +281,7 @@ impl Delivery {
         NextKey::Take(uid, lane)
     }
 
-    /// Adds an operation. One that does not fit any more keeps its place in the queue, and closes the batch.
+    /// Adds an operation. If it does not fit, it keeps its place in the queue, and the batch is full.
     pub(super) fn add(&mut self, batch: &mut Batch, operation: Encoded, lane: Lane, ledger: &mut Ledger, now: Moment) {
         let bytes = batch.bytes + operation.size_at_most();
         if bytes > batch.limit.bytes {
@@ -356,7 +352,6 @@ impl Delivery {
     }
 }
 
-/// The size to which failures divided the batches of this pod.
 fn divided(uid: &Uid, ledger: &Ledger) -> Isolation {
     ledger.pending(uid).map(|pending| pending.attempts().isolation).unwrap_or_default()
 }
@@ -372,7 +367,7 @@ fn begin(operation: &Encoded, ledger: &mut Ledger, now: Moment) {
         EncodedBody::Delete(_) => (OperationKind::Delete, Known::Absent),
     };
     if let EncodedBody::Delete(Removal::Inferred) = operation.body {
-        tracing::debug!(uid = %operation.uid, "deregistering a pod that is absent");
+        tracing::debug!(uid = %operation.uid, "deleting the record of an absent pod");
     }
     ledger.begin(&operation.uid, InFlight { kind, result, version: operation.version }, now);
 }

@@ -1,4 +1,4 @@
-//! Effects: what a part of the loop wants from the others, as values.
+//! Effects: values by which a part of the loop asks the others to act.
 
 /// Effects in the order in which the loop applies them.
 #[must_use = "an effect takes place only when the event loop applies it"]

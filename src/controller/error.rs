@@ -1,6 +1,6 @@
-//! Why the event loop ends by itself.
+//! Why the event loop ends without a request to stop.
 
-/// Why the loop ended without being asked to.
+/// Why the loop ended.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The API server belongs to another cluster than at the start: nothing may be inferred from it.
@@ -9,9 +9,9 @@ pub enum Error {
          If the cluster was rebuilt, restart the controller, so that it registers the cluster under its own id"
     )]
     ClusterChanged {
-        /// The UID of `kube-system` at the start.
+        /// The UID of the `kube-system` namespace at the start.
         expected: String,
-        /// Its UID now.
+        /// The UID of that namespace now.
         found: String,
     },
     /// The session under our cluster id and owner belongs to another cluster.
@@ -24,7 +24,6 @@ pub enum Error {
     IdInUse {
         /// The UID that the session carries.
         expected: String,
-        /// The UID of this cluster.
         found: String,
         /// The process that opened the session.
         instance: String,

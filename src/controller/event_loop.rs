@@ -1,8 +1,8 @@
-//! The event loop: receives one thing, hands it to the part it belongs to, and lets every part act that is due.
+//! The event loop: receives one thing, hands it to the part it belongs to, and lets all parts act that are due.
 //!
-//! The loop owns the ledger and the parts. A part knows none of the others: it returns effects, and the loop applies them
-//! (`apply`). The steps that need several parts are files of their own: `intake` for pod events, `reconcile` for the
-//! decision about one pod or all, `deliver` for batches, `replies` for the registry's answers.
+//! The loop owns the ledger and the parts, and applies their effects (`apply`). Steps that need several parts are files of
+//! their own: `intake` for pod events, `reconcile` for the decision about one pod or all, `deliver` for batches, `replies`
+//! for the registry's answers.
 
 mod apply;
 mod deliver;
@@ -42,11 +42,11 @@ use crate::{
     store::View,
 };
 
-/// When the loop stops, closing the session may take this long, at most.
+/// How long closing the session may take when the loop stops.
 const CLOSE_WITHIN: Duration = Duration::from_secs(3);
-/// When the loop stops, closing the session may take one part in five of the time, at most.
+/// Closing the session may also take no more than a fifth of the time that the loop has to stop.
 const CLOSE_PART: u32 = 5;
-/// The loop turns at least this often. Parts without a due time of their own act once per turn.
+/// The loop turns at least this often. Parts without a due time act once per turn.
 const TURN: Duration = Duration::from_secs(1);
 
 /// Keeps a registry equal to a view of pods.
@@ -72,7 +72,6 @@ pub struct EventLoop<R> {
 }
 
 impl<R: Registry> EventLoop<R> {
-    /// A loop that has not begun.
     pub fn new(registry: R, view: View, options: ControllerOptions, clock: Clock, outputs: Outputs) -> Self {
         let Outputs { checks, relist, controller_status, metrics, health } = outputs;
         let mut rng = fastrand::Rng::with_seed(options.seed);
@@ -118,7 +117,7 @@ impl<R: Registry> EventLoop<R> {
             tokio::select! {
                 biased;
                 () = &mut shutdown => break,
-                // The task that keeps the Lease may have ended. Then the term ends in its time.
+                // If the task that keeps the Lease has ended, the term runs out.
                 Ok(()) = inputs.leadership.changed() => {}
                 Some(reply) = self.requests.next() => self.replied(reply, *inputs.leadership.borrow()),
                 confirmation = inputs.check_results.recv() => self.confirmed(confirmation.ok_or(Error::WatchesEnded)?)?,
@@ -149,7 +148,6 @@ impl<R: Registry> EventLoop<R> {
         self.report(now);
     }
 
-    /// When a part has something to do.
     fn wake_at(&mut self, now: Moment) -> Moment {
         let due = [
             self.term.due_at(),
@@ -158,11 +156,11 @@ impl<R: Registry> EventLoop<R> {
             self.comparison.due_at(),
             self.delivery.due_at(&self.ledger, now),
         ];
-        // What is due and was not done waits for something else, such as an answer.
+        // A part that is due after its turn waits for something else, such as an answer.
         due.into_iter().flatten().filter(|at| *at > now).fold(now + TURN, Moment::min)
     }
 
-    /// Whether this process may write, at this very moment.
+    /// Whether this process may write at this moment.
     fn leads(&self) -> bool {
         self.term.leads(self.clock.now())
     }
@@ -205,7 +203,7 @@ impl<R: Registry> EventLoop<R> {
     fn confirm_absences(&mut self, now: Moment) {
         let relist = self.absences.want_list(now);
         self.apply_absences(relist, now);
-        // The guard's questions need names from the registry, and its answers lead to deletions there.
+        // The guard needs names from the registry, and its answers lead to deletions.
         if self.availability.lets_through(now) {
             let question = self.absences.next_question(&self.ledger, now);
             self.apply_absences(question, now);
@@ -227,9 +225,9 @@ impl<R: Registry> EventLoop<R> {
         Ok(())
     }
 
-    /// Makes the session declare what neither a restart nor the next leader may forget.
+    /// Updates what the session declares for the next process.
     fn declare(&mut self, now: Moment) {
-        // In this session the inventory was compared, and everything that followed from it is done.
+        // The inventory was compared in this session, and all consequences are done.
         let is_settled = self.session.is_open()
             && self.comparison.is_done(now)
             && self.absences.is_scope_resolved()
@@ -291,7 +289,7 @@ impl<R: Registry> EventLoop<R> {
     async fn stop(&mut self, leadership: &watch::Receiver<Leadership>) {
         let close_within = CLOSE_WITHIN.min(self.stop_within / CLOSE_PART);
         let answered = tokio::time::timeout(self.stop_within - close_within, async {
-            // A session that is being opened would be left behind as if it lived.
+            // A session that is opened after the stop would look live.
             while self.requests.writes_in_flight() > 0 || self.session.phase() == Phase::Opening {
                 let Some(reply) = self.requests.next().await else { break };
                 self.replied(reply, *leadership.borrow());
@@ -303,8 +301,8 @@ impl<R: Registry> EventLoop<R> {
         let Some(epoch) = self.session.epoch().filter(|_| self.availability.features().sessions) else { return };
         match tokio::time::timeout(close_within, self.requests.registry().close_session(epoch)).await {
             Ok(Ok(())) => tracing::info!(epoch, "session closed"),
-            Ok(Err(error)) => tracing::warn!(epoch, %error, "session not closed; it becomes stale by itself"),
-            Err(_) => tracing::warn!(epoch, "session not closed in time; it becomes stale by itself"),
+            Ok(Err(error)) => tracing::warn!(epoch, %error, "session not closed; it becomes stale"),
+            Err(_) => tracing::warn!(epoch, "session not closed in time; it becomes stale"),
         }
     }
 }

@@ -17,12 +17,12 @@ impl Identity {
         (self.is_earlier_life)(instance, &self.instance)
     }
 
-    /// Whether this names our process or an earlier life of it.
+    /// Whether this is the instance of this process or of an earlier life of it.
     pub(super) fn is_us(&self, instance: &str) -> bool {
         instance == self.instance || self.is_earlier_life(instance)
     }
 
-    /// Whether a session under our id belongs to our cluster, as far as both are known.
+    /// Checks that a session under our cluster id belongs to our cluster, if the UIDs of both are known.
     pub(super) fn check_cluster(&self, theirs: Option<&str>, instance: &str) -> Result<(), Error> {
         let (Some(theirs), Some(ours)) = (theirs, self.cluster_uid.as_deref()) else { return Ok(()) };
         if theirs == ours || self.replaces_cluster_uid.as_deref() == Some(theirs) {

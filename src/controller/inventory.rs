@@ -1,16 +1,15 @@
 //! Reading the registry's inventory: bucket digests first, then only the buckets that differ.
 //!
-//! A reading is done in steps. Each step returns what it read, so that a reading that takes an hour is usable from its
-//! first minute, and a request that fails is repeated alone:
+//! A reading consists of steps, so that a reading of an hour is usable from its first minute, and a failed request is
+//! repeated alone:
 //!
 //! | read | usable |
 //! | --- | --- |
-//! | digests | at once: buckets that equal ours hold what we suppose |
-//! | one bucket | once its pages add up: it holds these records and no others |
-//! | pages over everything | each page at once: the registry holds these records; that it lacks others, at the end |
+//! | digests | at once: buckets that equal ours hold the records assumed |
+//! | one bucket | once its ids add up to the count that came with them: it holds these records and no others |
+//! | pages over everything | each page at once: the registry holds these records. At the end: it holds no others |
 //!
-//! A reading is never a reason to delete. A bucket is discarded when its ids do not add up to the count that came with
-//! them: a short answer would otherwise look like lost records.
+//! A bucket whose ids do not add up is discarded: a short answer would look like lost records.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -31,53 +30,48 @@ use crate::{
 
 /// How often the pages of a bucket are begun again because their token expired.
 const EXPIRIES: u32 = 3;
-/// So many buckets are always read one by one,
+/// Up to this number of differing buckets, each is read by its own requests. More of them are read in that way only if
+/// that takes fewer requests than pages over everything.
 const FEW_BUCKETS: usize = 16;
-/// and more of them only while they are fewer requests than pages of this size over everything.
+/// Records in a page, at most.
 pub(super) const PAGE_ITEMS: usize = 5_000;
-/// A page that does not come is asked for with a quarter of the records, but no fewer than this.
+/// A page that does not come in time is asked for with a quarter of the records, but with at least this number.
 const PAGE_ITEMS_LEAST: usize = 50;
-/// More ids than that are not this writer's: a cluster has no more pods by far, and they are all kept in memory.
+/// An inventory with more ids than this is discarded: no cluster has as many pods, and the ids are kept in memory.
 const IDS_MAX: usize = 2_000_000;
-/// A step ends with the first answer after this time. Each step costs a look at every record.
+/// A step ends with the first answer after this time. Each step costs a pass over all records.
 const STEP: Duration = Duration::from_secs(20);
 
-/// Why a reading does not go on.
+/// Why a step ended early.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
-    /// The registry did not answer.
+    /// A request failed.
     #[error(transparent)]
     Failure(#[from] Failure),
-    /// The ids and the count do not agree.
-    #[error("the inventory names {ids} ids and counts {count}; it is discarded")]
-    Mismatch {
-        /// Ids that were named.
-        ids: usize,
-        /// The count beside them.
-        count: u64,
-    },
-    /// The pages are not what pages are.
-    #[error("the inventory's pages are unusable: {0}; it is discarded")]
+    /// The number of ids differs from the count that came with them by more than the changes in between.
+    #[error("the inventory lists {ids} ids and counts {count}; discarding what was read")]
+    Mismatch { ids: usize, count: u64 },
+    /// The pages break a rule of the protocol.
+    #[error("the inventory's pages are unusable: {0}; discarding what was read")]
     Pages(&'static str),
 }
 
 /// Our side of the comparison.
 #[derive(Debug)]
 pub(super) struct OurRecords {
-    /// The division to compare.
     pub(super) division: Buckets,
-    /// Records and the xor of their fingerprints, per bucket.
+    /// The number of records and the xor of their fingerprints, per bucket.
     pub(super) buckets: Vec<(u64, Fingerprint)>,
-    /// Whether the registry can give bucket digests.
+    /// Whether to read digests first.
     pub(super) digests: bool,
 }
 
-/// A reading that is not over, and what its next step does.
+/// A reading that has steps left.
 #[derive(Debug)]
 pub(super) struct InventoryReader {
     division: Buckets,
     stage: Stage,
-    /// Records in a page.
+    /// Records in a page, at most.
     limit: usize,
 }
 
@@ -95,32 +89,31 @@ struct Differing {
     whole: u64,
     as_of: u64,
     rest: VecDeque<usize>,
-    /// How many in a row did not add up, so that they were put last.
+    /// Buckets in a row that did not add up, and were put last.
     discarded: usize,
 }
 
-/// Pages of a bucket or of everything, as far as they were read.
+/// The pages of a bucket or of everything that were read so far.
 #[derive(Debug, Default)]
 struct Pages {
     next: Option<String>,
     first_as_of: Option<u64>,
     read: usize,
-    /// The ids so far: none may be there twice.
+    /// All ids so far, to find ids that come twice.
     ids: Vec<Uid>,
-    looked_at: usize,
+    /// The number of ids when they were last searched for duplicates.
+    searched: usize,
     expired: u32,
 }
 
 /// What a step read.
 #[derive(Debug)]
 pub(super) struct InventoryPart {
-    /// The division of the buckets.
     pub(super) division: Buckets,
-    /// Which buckets equal ours.
+    /// Per bucket: whether it equals ours.
     pub(super) equal: Vec<bool>,
-    /// Which buckets were read to their end: they hold what was named and nothing else.
+    /// Per bucket: whether `items` has all of its records.
     pub(super) complete: Vec<bool>,
-    /// The records that were named.
     pub(super) items: Vec<(Uid, Fingerprint)>,
 }
 
@@ -130,31 +123,28 @@ impl InventoryPart {
         Self { division, equal: none.clone(), complete: none, items: Vec::new() }
     }
 
-    /// Whether anything follows from it.
     pub(super) fn is_empty(&self) -> bool {
         self.items.is_empty() && !self.equal.contains(&true) && !self.complete.contains(&true)
     }
 }
 
-/// What came of a step: what was read, what is left to read, and why the step ended early. With an error and nothing
-/// left, the reading is discarded; without an error it is over.
+/// The result of a step. Without a rest, the reading is complete, or was discarded if there is an error.
 #[derive(Debug)]
 pub(super) struct ReadStep {
     pub(super) part: InventoryPart,
     pub(super) rest: Option<InventoryReader>,
     pub(super) error: Option<Error>,
-    /// Records in a page of the next step or reading.
+    /// Records in a page of the next step or reading, at most.
     pub(super) limit: usize,
 }
 
 impl InventoryReader {
-    /// A reading that has not begun. `limit` is the number of records in a page.
     pub(super) fn new(ours: OurRecords, limit: usize) -> Self {
         let stage = if ours.digests { Stage::Digests(ours.buckets) } else { Stage::Pages(Pages::default()) };
         Self { division: ours.division, stage, limit }
     }
 
-    /// Reads on for some time.
+    /// Reads until the first answer after [`STEP`].
     pub(super) async fn step<R: Registry>(mut self, registry: &R) -> ReadStep {
         let (begun, mut part) = (Instant::now(), InventoryPart::empty(self.division));
         loop {
@@ -171,22 +161,21 @@ impl InventoryReader {
     }
 
     fn stopped(mut self, part: InventoryPart, error: Error) -> ReadStep {
-        // It may have been too slow for the time that a request has.
+        // The page may have been too large for the request timeout.
         if matches!(error, Error::Failure(Failure::Broken(_))) && !matches!(self.stage, Stage::Digests(_)) {
             self.limit = (self.limit / 4).max(PAGE_ITEMS_LEAST);
         }
         let goes_on = match self.stage {
-            // Nothing is read yet: what is compared should be as new as can be.
+            // Nothing was read yet. The next reading compares a newer state of the ledger.
             Stage::Digests(_) => false,
             Stage::Buckets(_) => true,
             Stage::Pages(_) => matches!(error, Error::Failure(_)),
         };
-        // Of pages that are no inventory nothing is used.
         let part = if goes_on { part } else { InventoryPart::empty(self.division) };
         ReadStep { part, limit: self.limit, rest: goes_on.then_some(self), error: Some(error) }
     }
 
-    /// Reads the digests, a bucket, or a page. Says whether the reading is over.
+    /// Reads the digests, a bucket, or a page. Returns whether the reading is complete.
     async fn advance<R: Registry>(&mut self, registry: &R, part: &mut InventoryPart) -> Result<bool, Error> {
         let limit = self.limit;
         match &mut self.stage {
@@ -218,12 +207,11 @@ impl InventoryReader {
                         part.complete[index] = true;
                         Ok(differing.rest.is_empty())
                     }
-                    // The others are not kept waiting.
+                    // The bucket goes last, so that it does not delay the others.
                     Err(Error::Failure(failure)) => {
                         differing.rest.push_back(index);
                         Err(failure.into())
                     }
-                    // One bucket that makes no sense delays no other.
                     Err(error) => {
                         differing.rest.push_back(index);
                         differing.discarded += 1;
@@ -250,16 +238,17 @@ impl InventoryReader {
 struct Counts {
     bucket: u64,
     whole: u64,
-    /// The last change that the digests have seen.
+    /// The number of the last change that the digests include.
     as_of: u64,
 }
 
-/// What the last page says: how many records there are, the last change it has seen, and how many changes there were since
-/// the first page.
+/// The count that came with the last page.
 #[derive(Clone, Copy)]
 struct Count {
     count: u64,
+    /// The number of the last change that the page includes.
     as_of: u64,
+    /// Changes since the first page.
     changes: u64,
 }
 
@@ -272,7 +261,7 @@ impl Differing {
         limit: usize,
     ) -> Result<Vec<(Uid, Fingerprint)>, Error> {
         let counts = Counts { bucket: self.counts[index], whole: self.whole, as_of: self.as_of };
-        // An empty bucket needs no page: its records are missing there.
+        // An empty bucket needs no page.
         if counts.bucket == 0 {
             return Ok(Vec::new());
         }
@@ -288,8 +277,7 @@ impl Differing {
 }
 
 impl Pages {
-    /// Reads the next page. The pages begin again when their token has expired. After the last page, says how many
-    /// records there are.
+    /// Reads the next page, or begins again if the token of the pages has expired. Returns the count after the last page.
     async fn turn<R: Registry>(
         &mut self,
         registry: &R,
@@ -310,26 +298,26 @@ impl Pages {
         let first = *self.first_as_of.get_or_insert(answer.as_of);
         self.read += answer.items.len();
         if self.read > IDS_MAX {
-            return Err(Error::Pages("they name more ids than a cluster has pods"));
+            return Err(Error::Pages("they list more ids than a cluster has pods"));
         }
         if answer.items.is_empty() && answer.next.is_some() {
             return Err(Error::Pages("a page is empty and not the last"));
         }
         for item in answer.items {
             if !is_valid_id(&item.id) {
-                return Err(Error::Pages("an id is none: 1 to 128 of [A-Za-z0-9._~:@-]"));
+                return Err(Error::Pages("an id is invalid; valid are 1 to 128 of A-Z a-z 0-9 . _ ~ : @ -"));
             }
             let uid = Uid::from(item.id);
             self.ids.push(uid.clone());
             items.push((uid, item.digest.fingerprint()));
         }
         self.next = answer.next;
-        // Looked at now and then, as pages that go round and round would have no end.
-        if self.next.is_none() || self.ids.len() >= 2 * self.looked_at {
-            self.looked_at = self.ids.len();
+        // Also before the last page: pages that go round in a circle never end.
+        if self.next.is_none() || self.ids.len() >= 2 * self.searched {
+            self.searched = self.ids.len();
             self.ids.sort_unstable();
             if self.ids.windows(2).any(|pair| pair[0] == pair[1]) {
-                return Err(Error::Pages("an id is there twice"));
+                return Err(Error::Pages("an id comes twice"));
             }
         }
         if self.next.is_some() {
@@ -340,8 +328,8 @@ impl Pages {
     }
 }
 
-/// Ids must be as many as counted; each change during the reading may have added or removed one. Of a bucket, a page may
-/// count the bucket's records or all of them.
+/// Checks that the number of ids equals the count, give or take the changes during the reading. A page of a bucket may count
+/// the bucket's records or all records.
 fn add_up(ids: usize, last: Count, digested: Option<Counts>) -> Result<(), Error> {
     let near = |a: u64, b: u64, changes: u64| a.abs_diff(b) <= changes;
     let (named, count) = (ids as u64, last.count);
@@ -367,7 +355,7 @@ mod tests {
         assert!(add_up(3, count(3, 0), None).is_ok());
         assert!(add_up(3, count(4, 1), None).is_ok());
         let digested = |as_of| Some(Counts { bucket: 3, whole: 1200, as_of });
-        assert!(add_up(3, count(1200, 0), digested(10)).is_ok(), "a page of a bucket that counts everything");
+        assert!(add_up(3, count(1200, 0), digested(10)).is_ok(), "a page of a bucket that counts all records");
         assert!(add_up(3, count(1100, 0), digested(10)).is_err());
         assert!(add_up(2, count(1200, 0), digested(10)).is_err());
         assert!(add_up(2, count(1199, 0), digested(9)).is_ok(), "one change since the digests");

@@ -30,13 +30,12 @@ impl Term {
         self.current
     }
 
-    /// Whether this process may write. `now` has to be read at this very moment: a process that was stopped in the middle
-    /// of a turn must not go on in a term that is over.
+    /// Whether this process may write. `now` has to be read for this call: the process may have been suspended in the middle
+    /// of a turn, while its term ended.
     pub(super) fn leads(&self, now: Moment) -> bool {
         self.current.is_some() && self.until.is_none_or(|until| now < until)
     }
 
-    /// Follows the Lease.
     pub(super) fn follow(&mut self, leadership: Leadership, now: Moment) -> Effects<TermChange> {
         let mut changes = Effects::default();
         let term = leadership.term(now);

@@ -1,4 +1,5 @@
-//! The newest complete list of each watch: from which lists a pod is absent, and when the watches have to list again.
+//! The newest complete list of each watch. They show which pods are absent; if they are too old, the watches have to list
+//! again.
 
 use std::time::Duration;
 
@@ -7,8 +8,8 @@ use crate::{
     reconcile::{absence::CompleteList, pod_event::WatchList},
 };
 
-/// A list that was asked for and does not come is asked for again after this time, which doubles up to the second one.
-const RELIST_AGAIN: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(3_600));
+/// If a requested list does not come, it is requested again after the first time, then after twice as long, up to the second.
+const RELIST_BACKOFF: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(3_600));
 
 pub(super) struct Lists {
     watches: Vec<Watch>,
@@ -21,7 +22,7 @@ pub(super) struct Lists {
 #[derive(Clone, Copy, Default)]
 struct Watch {
     list: Option<WatchList>,
-    /// Whether a list was tried after `list`, and failed.
+    /// Whether a later list than `list` failed.
     is_failing: bool,
 }
 
@@ -29,12 +30,12 @@ struct Watch {
 #[derive(Clone, Copy)]
 struct Asked {
     at: Moment,
-    /// How often this was repeated because no list came.
+    /// How often they were asked again because no list came.
     repeats: u32,
 }
 
 impl Watch {
-    /// The list, if a pod's absence from it counts.
+    /// The list, if absence from it counts.
     fn usable(self) -> Option<WatchList> {
         self.list.filter(|list| list.identified && !self.is_failing)
     }
@@ -49,7 +50,7 @@ impl Lists {
         self.has_page = true;
     }
 
-    /// Whether any page of pods has arrived, so that there is something to do.
+    /// Whether any page of pods has arrived.
     pub(super) fn has_page(&self) -> bool {
         self.has_page
     }
@@ -61,12 +62,12 @@ impl Lists {
         }
     }
 
-    /// Nothing is absent from a watch that cannot list. Returns whether this watch could list until now.
+    /// A watch cannot list, so that absence from it does not count. Returns whether that is new.
     pub(super) fn failed(&mut self, watch: usize) -> bool {
         self.watches.get_mut(watch).is_some_and(|watch| !std::mem::replace(&mut watch.is_failing, true))
     }
 
-    /// Whether every watch has listed, or has reported that it cannot now.
+    /// Whether every watch has listed or has failed to.
     pub(super) fn are_settled(&self) -> bool {
         self.watches.iter().all(|watch| watch.list.is_some() || watch.is_failing)
     }
@@ -79,7 +80,6 @@ impl Lists {
         self.watches.iter().any(|watch| watch.is_failing)
     }
 
-    /// Whether one watch shows all namespaces.
     pub(super) fn is_cluster_wide(&self) -> bool {
         self.namespaces.is_empty()
     }
@@ -89,14 +89,14 @@ impl Lists {
         named.filter(|(_, watch)| watch.is_failing).map(|(namespace, _)| namespace.clone()).collect()
     }
 
-    /// The watch whose list tells whether pods of a namespace are absent.
+    /// The watch whose list shows whether pods of a namespace are absent.
     pub(super) fn watch_of(&self, namespace: &str) -> Option<usize> {
         let watch = self.namespaces.iter().position(|watched| watched == namespace);
-        // Pods of a namespace that is not watched are not selected: any list tells that.
+        // Pods of other namespaces are not selected, and are absent from any list.
         watch.or_else(|| self.watches.iter().position(|watch| watch.usable().is_some()))
     }
 
-    /// When the list was begun in which the absence of this watch's pod counts; without a watch, the lists of all.
+    /// When the list of a watch was begun, or without a watch, the oldest list of all. None if absence does not count.
     pub(super) fn begun(&self, watch: Option<usize>) -> Option<Moment> {
         match watch {
             Some(watch) => self.watches.get(watch)?.usable().map(|list| list.begun),
@@ -104,18 +104,18 @@ impl Lists {
         }
     }
 
-    /// The list over all watches, if each has one that counts.
+    /// The lists of all watches together, if absence counts in each.
     pub(super) fn over_all(&self) -> Option<CompleteList> {
         let all = self.watches.iter().map(|watch| watch.usable()).collect::<Option<Vec<_>>>()?;
-        over(all.into_iter())
+        together(all.into_iter())
     }
 
-    /// The list over the watches that have one that counts.
+    /// The lists together in which absence counts.
     pub(super) fn over_some(&self) -> Option<CompleteList> {
-        over(self.watches.iter().filter_map(|watch| watch.usable()))
+        together(self.watches.iter().filter_map(|watch| watch.usable()))
     }
 
-    /// Whether the list that lacks this watch's pod holds nothing at all; without a watch, any list.
+    /// Whether the list of a watch has no pods, or without a watch, any list.
     pub(super) fn is_empty(&self, watch: Option<usize>) -> bool {
         let is_empty = |watch: &Watch| watch.list.is_some_and(|list| list.pods == 0);
         match watch {
@@ -124,8 +124,7 @@ impl Lists {
         }
     }
 
-    /// Whether to ask the watches to list again now, as an absence waits for a newer list. If the lists do not come, they
-    /// are asked for again, less and less often.
+    /// Whether to ask the watches for new lists now, if an absence waits for one.
     pub(super) fn ask_again(&mut self, now: Moment) -> bool {
         if !self.are_settled() {
             return false;
@@ -134,8 +133,8 @@ impl Lists {
         let oldest = listed.filter_map(|watch| watch.list.map(|list| list.begun)).min();
         let awaited = self.asked.filter(|asked| oldest.is_none_or(|begun| begun <= asked.at));
         if let Some(Asked { at, repeats }) = awaited {
-            let patience = (RELIST_AGAIN.0 * 2_u32.saturating_pow(repeats.min(10))).min(RELIST_AGAIN.1);
-            if now < at + patience {
+            let backoff = (RELIST_BACKOFF.0 * 2_u32.saturating_pow(repeats.min(10))).min(RELIST_BACKOFF.1);
+            if now < at + backoff {
                 return false;
             }
         }
@@ -144,8 +143,7 @@ impl Lists {
     }
 }
 
-/// Several lists taken together.
-fn over(lists: impl Iterator<Item = WatchList>) -> Option<CompleteList> {
+fn together(lists: impl Iterator<Item = WatchList>) -> Option<CompleteList> {
     lists
         .map(|WatchList { begun, trusted, .. }| CompleteList { begun, trusted })
         .reduce(|a, b| CompleteList { begun: a.begun.min(b.begun), trusted: a.trusted && b.trusted })

@@ -1,7 +1,7 @@
 //! The controller: an event loop that keeps the registry equal to the store.
 //!
-//! One task owns the ledger and all parts, so there are no locks. Each part has private fields, says when it is due, and
-//! returns what it wants from the others as values: requests and effects. Only the loop knows all parts.
+//! One task owns the ledger and all parts, so there are no locks. A part does not know the others: it says when it is due,
+//! and returns requests and effects as values.
 //!
 //! ```text
 //!   pod events            answers about absences       Lease, approvals           replies of the registry
@@ -25,6 +25,7 @@
 //! | Where is a deletion decided? | `event_loop::reconcile` calls [`crate::reconcile::decide::decide`]; an inferred one first passes `absences` |
 //! | How are writes and retries limited? | the table in `delivery` |
 //! | Where does a new request to the registry belong? | a variant of `requests::Request`, returned by the part that needs it |
+//! | What happens for a registry without a feature? | `event_loop::EventLoop::ask_registry`; batches in `event_loop::deliver` |
 //! | What does an outcome change? | `delivery::answers` for writes, `event_loop::replies` for the others |
 
 mod absences;

@@ -1,4 +1,4 @@
-//! What the event loop is given: its options, what it receives, and where it sends.
+//! The options of the event loop, what it receives, and where it sends.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::{
     telemetry::{health::Health, metrics::Metrics},
 };
 
-/// The usual [`ControllerOptions::backlog_window`]: several batches, while the queue stays small whatever the backlog.
+/// The usual [`ControllerOptions::backlog_window`]: several batches, and a small queue however large the backlog is.
 pub const BACKLOG_WINDOW: usize = 4_096;
 
 /// How the loop works.
@@ -28,17 +28,17 @@ pub struct ControllerOptions {
     pub max_in_flight: usize,
     /// Records written or deleted per second, at most.
     pub max_writes_per_second: u32,
-    /// After this time the registry's client gives up a request.
+    /// The registry's client gives up a request after this time.
     pub request_timeout: Duration,
     /// Pods of the backlog that are in the queue at once, per kind.
     pub backlog_window: usize,
     /// How often the registry's inventory is compared.
     pub resync_interval: Duration,
-    /// The name of this process.
+    /// The name of this process, which no other process has.
     pub instance: String,
     /// Whether the first instance is an earlier life of the second one.
     pub is_earlier_life: fn(&str, &str) -> bool,
-    /// The name of the cluster that people know.
+    /// The name of the cluster for readers of the registry.
     pub cluster_name: String,
     /// The UID of the `kube-system` namespace, if it is known.
     pub cluster_uid: Option<String>,
@@ -50,7 +50,7 @@ pub struct ControllerOptions {
     pub namespaces: Vec<String>,
     /// After a request to stop, the requests in flight and the end of the session may take this long.
     pub stop_within: Duration,
-    /// What becomes of records that an earlier scope selected and this one does not.
+    /// What to do with records that only an earlier scope selected.
     pub on_scope_change: ScopeChangePolicy,
     /// Where the epochs of this process begin if the registry has no sessions. It grows by one per second, and has to be
     /// higher than the epochs of earlier processes.
@@ -61,7 +61,6 @@ pub struct ControllerOptions {
 
 /// What the loop receives. [`crate::controller::event_loop::EventLoop::run`] owns it.
 pub struct Inputs {
-    /// Pod events: which pods changed.
     pub pod_events: mpsc::Receiver<PodEvent>,
     /// The cluster's answers to [`Outputs::checks`].
     pub check_results: mpsc::Receiver<CheckResult>,
@@ -77,10 +76,8 @@ pub struct Outputs {
     pub checks: mpsc::Sender<Check>,
     /// Increased to make every watch list its pods again.
     pub relist: watch::Sender<u64>,
-    /// The status page, with the held deletions.
+    /// What the status page shows.
     pub controller_status: watch::Sender<ControllerStatus>,
-    /// Counters and gauges.
     pub metrics: Metrics,
-    /// Liveness and readiness.
     pub health: Health,
 }

@@ -1,4 +1,4 @@
-//! The queue: keys, never payloads, each once. What is sent is built when a key's turn comes.
+//! The queue holds each pod UID once, and no payloads. A payload is built when it is sent.
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 
@@ -7,32 +7,31 @@ use crate::{
     reconcile::ledger::{backlog::BacklogKind, pending::AttemptKind},
 };
 
-/// How urgent a key is. Keys of a lane keep their order, but for the two lanes of retries: there the newest failure goes
+/// How urgent a key is. A lane keeps the order of its keys, except for the two lanes of retries: the newest failure goes
 /// first, so that a lost answer does not wait behind thousands of records that keep failing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Lane {
-    /// Deletions: a registry that names what is gone is worse than one that lacks what is new.
+    /// Deletions go first: a record of a pod that is gone does more harm than a missing record.
     Delete,
     /// Deletions that may have been applied.
     DeleteRetry,
     /// Records that may have been applied.
     PutRetry,
-    /// Changes as they are seen.
+    /// Changes that a watch showed.
     Live,
-    /// Records that a comparison found missing or in doubt.
+    /// Records that are missing or uncertain by a comparison.
     Backfill,
-    /// Records that a comparison found to be others: at a bounded rate, as a new release may change them all.
+    /// Records that differ by a comparison. Their rate is limited, as a new release may change all records.
     Rewrite,
-    /// Deletions that failed by themselves more than once.
+    /// Deletions that failed more than once.
     DeletePersistent,
-    /// Records that failed by themselves more than once.
+    /// Records that failed more than once.
     PutPersistent,
     /// Records that the registry rejected before the last resync.
     Rejected,
 }
 
 impl Lane {
-    /// The lane of a deletion.
     pub(super) fn of_deletion(attempt: AttemptKind) -> Self {
         match attempt {
             AttemptKind::First | AttemptKind::Rejected => Self::Delete,
@@ -51,7 +50,6 @@ impl Lane {
         }
     }
 
-    /// The lane that a walk leads to.
     pub(super) fn of(walk: BacklogKind) -> Self {
         match walk {
             BacklogKind::Backfill => Self::Backfill,
@@ -70,24 +68,20 @@ impl Lane {
     }
 }
 
-/// Which lanes may go, the most urgent first.
+/// Which lanes may go, and in which order.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct OpenLanes {
-    /// Whether rewrites may go.
     pub(super) rewrites: bool,
-    /// Whether retries may go,
     pub(super) retries: bool,
-    /// and those of records that failed more than once,
+    /// Whether keys that failed more than once may go.
     pub(super) persistent: bool,
-    /// and rejected records.
     pub(super) rejected: bool,
-    /// Whether retries go before first tries or after them.
     pub(super) turn: RetryTurn,
-    /// Whether records that are retried go before deletions that are.
+    /// Whether retries of records go before retries of deletions.
     pub(super) records_first: bool,
 }
 
-/// When the turn of retries comes.
+/// Whether retries go before first tries or after them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum RetryTurn {
     #[default]
@@ -116,18 +110,18 @@ impl OpenLanes {
 }
 
 const LANES: usize = 9;
-/// Leftovers that are not worth the search.
+/// Up to this number of leftovers, a lane is not searched for them.
 const LEFTOVERS: usize = 64;
-/// A lane with room for no more than this is not worth shrinking.
+/// A lane with a capacity of no more than this is not shrunk.
 const SHORT: usize = 8_192;
 
 /// A keyed queue with lanes and delays.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     lanes: [VecDeque<Uid>; LANES],
-    /// Where each key is. An entry of a lane that is not its key's place is a leftover and is skipped.
+    /// The lane of each key. Entries of a key in other lanes are leftovers and are skipped.
     places: UidMap<Lane>,
-    /// How many keys have their place in each lane.
+    /// The number of keys in each lane.
     counts: [usize; LANES],
     delayed: BTreeSet<(Moment, Uid)>,
     delays: UidMap<Moment>,
@@ -151,7 +145,7 @@ impl Queue {
         self.drop_leftovers(lane);
     }
 
-    /// Keys that come and go while nothing is taken leave their entries behind: those must not add up.
+    /// Keys that come and go while nothing is taken leave entries behind, which must not add up.
     fn drop_leftovers(&mut self, lane: Lane) {
         let entries = &mut self.lanes[lane as usize];
         if entries.len() > 2 * self.places.len() + LEFTOVERS {
@@ -160,7 +154,7 @@ impl Queue {
         }
     }
 
-    /// Puts a key back to where it was taken from.
+    /// Puts a key back to the front of its lane.
     pub(super) fn push_front(&mut self, uid: &Uid, lane: Lane) {
         self.place(uid, lane);
         self.lanes[lane as usize].push_front(uid.clone());
@@ -179,7 +173,7 @@ impl Queue {
         }
     }
 
-    /// Queues a key once the moment has come.
+    /// Keeps a key out of the lanes until this moment.
     pub(super) fn delay(&mut self, uid: &Uid, until: Moment) {
         self.unplace(uid);
         self.undelay(uid);
@@ -187,7 +181,6 @@ impl Queue {
         self.delayed.insert((until, uid.clone()));
     }
 
-    /// Takes a key out.
     pub(super) fn remove(&mut self, uid: &Uid) {
         self.unplace(uid);
         self.undelay(uid);
@@ -199,7 +192,7 @@ impl Queue {
         }
     }
 
-    /// The keys whose delay is over.
+    /// Takes the keys whose delay is over.
     pub(super) fn due(&mut self, now: Moment) -> Vec<Uid> {
         let mut due = Vec::new();
         while self.delayed.first().is_some_and(|(until, _)| *until <= now) {
@@ -215,7 +208,7 @@ impl Queue {
         self.delayed.first().map(|(until, _)| *until)
     }
 
-    /// The most urgent key of the lanes that may go, with its lane.
+    /// Takes the most urgent key of the lanes that may go.
     pub(super) fn pop(&mut self, open: OpenLanes) -> Option<(Uid, Lane)> {
         for lane in open.lanes() {
             while let Some(uid) = self.lanes[lane as usize].pop_front() {
@@ -230,7 +223,7 @@ impl Queue {
         None
     }
 
-    /// A lane that was long, as an outage makes it, gives its memory back.
+    /// Gives memory back after a lane was long, as in an outage.
     fn shrink(&mut self, lane: Lane) {
         let entries = &mut self.lanes[lane as usize];
         if entries.capacity() > SHORT.max(4 * entries.len()) {
@@ -238,17 +231,16 @@ impl Queue {
         }
     }
 
-    /// Whether anything of these lanes is ready to go.
     pub(super) fn has_ready(&self, lanes: &[Lane]) -> bool {
         lanes.iter().any(|lane| self.ready(*lane) > 0)
     }
 
-    /// How many keys of a lane are ready to go.
+    /// The number of keys in a lane.
     pub(super) fn ready(&self, lane: Lane) -> usize {
         self.counts[lane as usize]
     }
 
-    /// Keys that wait, with the leftovers among them: what the queue takes in memory.
+    /// The number of entries in memory, leftovers included.
     pub(super) fn entries(&self) -> usize {
         self.lanes.iter().map(VecDeque::len).sum::<usize>() + self.delayed.len()
     }

@@ -1,5 +1,4 @@
-//! What the loop shows of itself: logs of outages and of rejected or uncertain records, metrics, health and the status
-//! page.
+//! What the loop shows: logs of outages and of rejected or uncertain records, metrics, health and the status page.
 
 use std::time::Duration;
 
@@ -26,7 +25,7 @@ use crate::{
     },
 };
 
-/// How often the figures are counted.
+/// How often records are counted.
 const EVERY: Duration = Duration::from_secs(1);
 
 pub(super) struct Reporter {
@@ -38,7 +37,7 @@ pub(super) struct Reporter {
     uncertain: Tally,
     divided: Tally,
     equality: Equality,
-    /// None if the figures are due at once.
+    /// None if the next count is due at once.
     reported_at: Option<Moment>,
 }
 
@@ -50,7 +49,7 @@ enum Equality {
     NoMore,
 }
 
-/// A fault of which many may come at once: the first ones are logged, then a count per minute.
+/// A fault that may come in large numbers: the first ones are logged, then a count per minute.
 pub(super) enum Notice {
     Rejected { uid: Uid, kind: OperationKind, cause: String },
     Uncertain { uid: Uid, cause: String, failures: u32, is_lasting: bool },
@@ -69,7 +68,7 @@ pub(super) struct LoopCounts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SyncNews {
     None,
-    /// For the first time. The registry is informed at once, not with the next regular heartbeat.
+    /// For the first time: a heartbeat reports it at once.
     FirstInSync,
 }
 
@@ -114,7 +113,6 @@ impl Reporter {
             _ => Equality::NoMore,
         };
         if self.equality != before {
-            // The figures change with it.
             self.reported_at = None;
         }
         if !in_sync || before == Equality::Now {
@@ -129,7 +127,7 @@ impl Reporter {
         SyncNews::None
     }
 
-    /// Logs and counts, once per second. Returns how many records are uncertain, if it counted.
+    /// Logs and counts once per second. Returns the number of uncertain records if it counted.
     pub(super) fn report(&mut self, ledger: &Ledger, counts: &LoopCounts, now: Moment) -> Option<usize> {
         if self.reported_at.is_some_and(|at| now < at + EVERY) {
             return None;
@@ -140,7 +138,6 @@ impl Reporter {
         Some(self.count(ledger, counts, now))
     }
 
-    /// Updates the status page.
     pub(super) fn show(&self, controller_status: ControllerStatus, phase: Phase) {
         let fenced = matches!(phase, Phase::Fenced { .. });
         self.metrics.set_writer(controller_status.epoch.is_some());
@@ -159,7 +156,6 @@ impl Reporter {
 
 /// Requests and outages.
 impl Reporter {
-    /// A request ended.
     pub(super) fn requested(&self, request: RequestKind, failure: Option<&Failure>) {
         self.metrics.request(request, failure.map_or(RequestOutcome::Ok, outcome));
     }
@@ -167,7 +163,7 @@ impl Reporter {
     /// Logs the start of an outage.
     pub(super) fn request_failed(&mut self, request: RequestKind, failure: &Failure, pause: Duration, now: Moment) {
         let Some(failures) = self.outage.failed(failure, now) else {
-            tracing::debug!(?request, error = %failure, "a request to the registry failed");
+            tracing::debug!(?request, error = %failure, "request to the registry failed");
             return;
         };
         let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
@@ -177,10 +173,10 @@ impl Reporter {
                 error = %failure,
                 failures,
                 pause_ms,
-                "the registry refuses the credential; reading it again: check the token and its rights"
+                "the registry refuses the credential; reading it again. Check the token and its rights"
             );
         } else {
-            tracing::warn!(?request, error = %failure, failures, pause_ms, "a request to the registry failed; pausing");
+            tracing::warn!(?request, error = %failure, failures, pause_ms, "request to the registry failed; pausing");
         }
     }
 
@@ -203,7 +199,7 @@ impl Reporter {
                 failures,
                 pending,
                 error,
-                "the registry still refuses the credential; retrying: check the token and its rights"
+                "the registry still refuses the credential; retrying. Check the token and its rights"
             );
         } else {
             tracing::warn!(lasted_s, failures, pending, error, "requests to the registry still fail; retrying");
@@ -278,13 +274,13 @@ impl Reporter {
         }
     }
 
-    /// Counts how many records are in which state. Returns how many are uncertain.
+    /// Counts the records in each state. Returns the number of uncertain ones.
     fn count(&self, ledger: &Ledger, counts: &LoopCounts, now: Moment) -> usize {
         let (mut in_flight, mut parked, mut oldest) = (0, 0, ledger.backlog_since().unwrap_or(now));
         let (mut pending, mut uncertain) = (ledger.backlog(), ledger.backlog_uncertain());
         for (uid, change) in ledger.all_pending() {
             uncertain += usize::from(ledger.known(uid) == Known::Uncertain);
-            // Also while it is tried once more after a resync.
+            // Also while it is retried after a resync.
             if change.attempts().parked.is_some() {
                 parked += 1;
                 continue;
@@ -309,7 +305,6 @@ impl Reporter {
     }
 }
 
-/// Logs which holds are new, and which are over.
 fn log_holds(before: &[HoldSummary], now: &[HoldSummary]) {
     let lacks = |holds: &[HoldSummary], hold: &HoldSummary| !holds.iter().any(|other| other.id == hold.id);
     for hold in now.iter().filter(|hold| lacks(before, hold)) {
@@ -321,7 +316,7 @@ fn log_holds(before: &[HoldSummary], now: &[HoldSummary]) {
         );
     }
     for hold in before.iter().filter(|hold| lacks(now, hold)) {
-        tracing::info!(hold = %hold.id, "deletions are no longer held under this name");
+        tracing::info!(hold = %hold.id, "hold is over");
     }
 }
 

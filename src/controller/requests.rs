@@ -24,7 +24,7 @@ use crate::{
 
 /// A request to the registry.
 pub(super) enum Request {
-    /// Asks what the registry can do. It also tells whether the registry is back after a failure.
+    /// Asks what the registry can do. The answer also shows that the registry is back after an outage.
     Capabilities,
     OpenSession {
         /// The term in which it is sent.
@@ -97,7 +97,7 @@ pub(super) struct Sent {
     pub(super) batch: SentBatch,
 }
 
-/// What a request came to.
+/// The result of a request.
 pub(super) enum Reply {
     Capabilities(Result<Capabilities, Failure>),
     SessionOpened { term: u64, result: Result<SessionOpened, Failure> },
@@ -125,7 +125,7 @@ impl Request {
             Self::Heartbeat(beat) => Reply::Heartbeat { epoch: beat.epoch, result: registry.heartbeat(beat).await },
             Self::Holder { asked, announcement } => {
                 if let Some(beat) = announcement {
-                    // Only the registry needs it: the answer is always a refusal.
+                    // The registry needs to see it. The answer is always a refusal.
                     let _ = registry.heartbeat(beat).await;
                 }
                 Reply::Holder { asked, result: registry.session_holder().await }
@@ -155,7 +155,7 @@ async fn names<R: Registry>(registry: &R, uids: Vec<Uid>) -> Result<Vec<PodRef>,
 pub(super) struct Requests<R> {
     registry: Arc<R>,
     others: JoinSet<Reply>,
-    /// Write requests apart, so that they can be abandoned when the term ends.
+    /// Write requests, which are abandoned when the term ends.
     writes: JoinSet<Reply>,
 }
 
@@ -178,7 +178,6 @@ impl<R: Registry> Requests<R> {
         self.writes.len()
     }
 
-    /// Abandons the write requests in flight.
     pub(super) fn abandon_writes(&mut self) {
         self.writes = JoinSet::new();
     }

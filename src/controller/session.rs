@@ -1,7 +1,7 @@
-//! The writer session: opened, kept alive, lost, and what is done about other writers.
+//! The writer session: opening it, keeping it alive, losing it, and other writers.
 //!
-//! [`Session`] holds the state machine. Before this process opens its first session of a term, it asks what the session
-//! before declared: which settings selected the records, and whether another writer may be alive.
+//! [`Session`] is the state machine. Before the first session of a term, this process asks what the previous session
+//! declared: which settings selected the records, and whether another writer may be alive.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ pub(super) struct WriterSession {
     declared: DeclaredScope,
     /// Whether the newest session declares that another writer may be alive.
     declares_contest: bool,
-    /// Whether the registry knew the session before ours.
+    /// Whether the registry knew the previous session.
     is_remembered: bool,
     takeover: Takeover,
     in_flight: SessionRequests,
@@ -37,13 +37,13 @@ pub(super) struct WriterSession {
     /// The epoch of the session that another writer replaced.
     fenced_epoch: u64,
     waiting: Reminder,
-    rival: Reminder,
+    contender: Reminder,
     fenced: Reminder,
     start_epoch: u64,
     rng: fastrand::Rng,
 }
 
-/// Which requests of the session are in flight, at most one of each kind.
+/// Which requests are in flight, at most one of each kind.
 #[derive(Default)]
 struct SessionRequests {
     heartbeat: bool,
@@ -51,13 +51,12 @@ struct SessionRequests {
     holder_when_fenced: bool,
 }
 
-/// What the other parts know that the session reports.
+/// What the session reports of the other parts.
 #[derive(Clone, Copy)]
 pub(super) struct SessionFacts {
     pub(super) term: u64,
-    /// Whether any pod was listed yet.
+    /// Whether a page of pods has arrived.
     pub(super) has_page: bool,
-    /// Whether another writer may be alive.
     pub(super) contested: bool,
     pub(super) pods: usize,
     pub(super) pending: usize,
@@ -68,25 +67,22 @@ pub(super) struct SessionFacts {
 #[derive(Debug)]
 pub(super) enum SessionEffect {
     /// The registry held this number of records before this process wrote.
-    Expect {
-        records: u64,
-    },
-    /// Compare the inventory, as a session was opened.
+    Expect(u64),
+    /// A session was opened: compare the inventory.
     Compare,
-    /// Another writer may be alive. It gets the time to say so before anything is inferred.
+    /// Another writer may be alive. It gets time to announce itself before a deletion is inferred.
     ExpectOtherWriter,
     OtherWriterSeen,
     NoOtherWriterReported,
     /// Other settings than ours selected the records.
     ScopeChanged,
-    /// Nearly every record had no pod for an earlier process, and no operator has approved their deletion.
+    /// An earlier process found nearly every record without a pod, and no operator has approved their deletion.
     NeedOperator,
     /// Another writer took over.
     Fenced,
     End(Error),
 }
 
-/// What the others may know of it.
 impl WriterSession {
     pub(super) fn new(identity: Identity, start_epoch: u64, rng: fastrand::Rng) -> Self {
         Self {
@@ -100,7 +96,7 @@ impl WriterSession {
             in_sync_in: None,
             fenced_epoch: 0,
             waiting: Reminder::default(),
-            rival: Reminder::default(),
+            contender: Reminder::default(),
             fenced: Reminder::default(),
             start_epoch,
             rng,
@@ -135,12 +131,10 @@ impl WriterSession {
 
 /// Leading and standing by.
 impl WriterSession {
-    /// This process leads from now on. A session is opened at once.
     pub(super) fn lead(&mut self, now: Moment) {
         self.session.lead(now);
     }
 
-    /// This process leads no more.
     pub(super) fn stand_by(&mut self) {
         self.session.follow();
         self.declared = DeclaredScope::Unknown;
@@ -149,14 +143,11 @@ impl WriterSession {
 
 /// Opening a session.
 impl WriterSession {
-    /// The request that is due.
+    /// The request to send, as something is due.
     #[must_use]
     pub(super) fn next_request(&mut self, facts: &SessionFacts, now: Moment) -> Option<Request> {
-        if !self.is_due(now) {
-            return None;
-        }
         match self.phase() {
-            // There would be nothing to do in a session but to keep another writer out.
+            // Without pods, a session would only keep another writer out.
             Phase::Closed { .. } if !facts.has_page => None,
             Phase::Closed { .. } if self.declared == DeclaredScope::Unknown => self.ask_before_opening(facts, now),
             Phase::Closed { .. } => Some(self.open(facts)),
@@ -166,7 +157,7 @@ impl WriterSession {
         }
     }
 
-    /// Asks what the session before declared. A process that has waited long for another one announces itself.
+    /// Asks what the previous session declared. A process that has waited long for another one announces itself.
     fn ask_before_opening(&mut self, facts: &SessionFacts, now: Moment) -> Option<Request> {
         if std::mem::replace(&mut self.in_flight.holder_to_open, true) {
             return None;
@@ -175,7 +166,7 @@ impl WriterSession {
         Some(Request::Holder { asked: AskedHolder::ToOpen { term: facts.term }, announcement })
     }
 
-    /// What the session before is. `term` is the one in which this process leads now.
+    /// The answer came about the previous session. `term` is the one in which this process leads now.
     pub(super) fn found_before(
         &mut self,
         asked_in: u64,
@@ -186,17 +177,17 @@ impl WriterSession {
         self.in_flight.holder_to_open = false;
         let mut effects = Effects::default();
         match result {
-            // Another process may have written since then.
+            // The answer is of an earlier term, and another process may have written since.
             _ if Some(asked_in) != term => {}
             Ok(None) => {
-                effects.add(SessionEffect::Expect { records: 0 });
+                effects.add(SessionEffect::Expect(0));
                 self.is_remembered = false;
                 _ = self.declare_after(None, &mut effects);
             }
             Ok(Some(before)) => {
-                effects.add(SessionEffect::Expect { records: before.records });
+                effects.add(SessionEffect::Expect(before.records));
                 match self.identity.check_cluster(before.cluster_uid.as_deref(), &before.instance) {
-                    // Without a Lease, only missing heartbeats tell that the other process writes no more.
+                    // Without a Lease (term 0), only missed heartbeats show that the other process has stopped.
                     Ok(()) => self.take_over(&before, asked_in == 0, now, &mut effects),
                     Err(error) => effects.add(SessionEffect::End(error)),
                 }
@@ -206,10 +197,10 @@ impl WriterSession {
         effects
     }
 
-    /// Takes over from the session before, if that is allowed.
-    fn take_over(&mut self, before: &OtherWriter, waits: bool, now: Moment, effects: &mut Effects<SessionEffect>) {
+    /// Takes over from the previous session, if that is allowed.
+    fn take_over(&mut self, before: &OtherWriter, must_wait: bool, now: Moment, effects: &mut Effects<SessionEffect>) {
         let is_ours = self.identity.is_earlier_life(&before.instance);
-        if waits && let Err(look_at) = self.takeover.check(before, is_ours, now) {
+        if must_wait && let Err(check_again_at) = self.takeover.check(before, is_ours, now) {
             if self.waiting.is_due(now) {
                 tracing::warn!(
                     instance = before.instance,
@@ -218,15 +209,14 @@ impl WriterSession {
                      give them one --lease; to run two installations, different --owner names"
                 );
             }
-            return self.session.wait_until(look_at);
+            return self.session.wait_until(check_again_at);
         }
         self.waiting.over();
         self.expect_other_writer(&before.instance, before.state == SessionLiveness::Closed, effects);
         _ = self.declare_after(before.scope.as_deref(), effects);
     }
 
-    /// The process whose session is replaced may be alive, unless it closed the session or was an earlier life of this
-    /// process.
+    /// The owner of a replaced session may be alive, unless it closed the session or was an earlier life of this process.
     fn expect_other_writer(&self, instance: &str, is_closed: bool, effects: &mut Effects<SessionEffect>) {
         if !is_closed && !self.identity.is_us(instance) {
             effects.add(SessionEffect::ExpectOtherWriter);
@@ -258,7 +248,7 @@ impl WriterSession {
         self.session.opened(opened.epoch, ttl, self.declares_contest, now);
         let instance = opened.previous.as_ref().map(|previous| previous.instance.as_str());
         tracing::info!(epoch = opened.epoch, previous = instance, "session opened; this process writes");
-        // Another process may have opened one between our question and our session.
+        // Another process may have opened one after the answer about the previous session.
         if let Some(previous) = opened.previous.filter(|previous| Some(previous.epoch) != ours) {
             self.replaced(&previous, now, &mut effects);
         }
@@ -266,14 +256,12 @@ impl WriterSession {
         effects
     }
 
-    /// Our session replaced this one.
     fn replaced(&mut self, previous: &PreviousSession, now: Moment, effects: &mut Effects<SessionEffect>) {
         if let Err(error) = self.identity.check_cluster(previous.cluster_uid.as_deref(), &previous.instance) {
             return effects.add(SessionEffect::End(error));
         }
         self.expect_other_writer(&previous.instance, previous.state == SessionLiveness::Closed, effects);
         if self.declare_after(previous.scope.as_deref(), effects) {
-            // This session declared something else.
             self.session.reopen(now);
         }
     }
@@ -306,7 +294,7 @@ impl WriterSession {
         Some(SessionEffect::ExpectOtherWriter)
     }
 
-    /// The inventory was compared: from now on the registry knows who wrote its records.
+    /// The inventory was compared: from now on the registry knows this session.
     pub(super) fn compared(&mut self) {
         self.is_remembered = true;
     }
@@ -314,7 +302,7 @@ impl WriterSession {
 
 /// What the session declares, so that neither a restart nor the next leader forgets it.
 impl WriterSession {
-    /// Decides what our session declares after one that declared `before`. Returns whether that is news.
+    /// Sets what our session declares after one that declared `before`. Returns whether that changes it.
     fn declare_after(&mut self, before: Option<&str>, effects: &mut Effects<SessionEffect>) -> bool {
         if before.is_some_and(is_contested) {
             effects.add(SessionEffect::ExpectOtherWriter);
@@ -329,7 +317,7 @@ impl WriterSession {
         is_news
     }
 
-    /// Declares that nothing is left of the settings before ours.
+    /// Declares that no record is left of earlier settings.
     pub(super) fn declare_settled(&mut self, now: Moment) {
         tracing::info!("no record of the earlier settings is left; declaring the current ones");
         self.declared = DeclaredScope::Ours;
@@ -363,7 +351,7 @@ impl WriterSession {
             epoch,
             instance: Some(self.identity.instance.clone()),
             ttl_seconds: self.session.ttl().as_secs(),
-            // Not whether they are equal at this moment: in a busy cluster some change is always pending.
+            // Since the last heartbeat, not at this moment: in a busy cluster some change is always pending.
             synced: self.session.epoch().is_some_and(|epoch| self.in_sync_in == Some(epoch)),
             counts: Some(HeartbeatCounts { pods: facts.pods as u64, pending: facts.pending as u64 }),
         }
@@ -374,7 +362,7 @@ impl WriterSession {
         self.in_sync_in = self.session.epoch();
     }
 
-    /// There is something to report with a heartbeat.
+    /// Sends a heartbeat as soon as possible.
     pub(super) fn beat_soon(&mut self, now: Moment) {
         self.session.beat_soon(now);
     }
@@ -396,7 +384,6 @@ impl WriterSession {
         }
     }
 
-    /// Something was acknowledged in the session.
     pub(super) fn acknowledged(&mut self) {
         self.session.acknowledged();
     }
@@ -404,13 +391,13 @@ impl WriterSession {
     /// The registry reports another writer, or none.
     fn contended(&mut self, contender: Option<Contender>, now: Moment) -> SessionEffect {
         let name = |contender: &Contender| contender.instance.clone().unwrap_or_default();
-        // An earlier life of this process has ended: it cannot announce itself any more.
+        // An earlier life of this process cannot write any more.
         let contender = contender.filter(|other| !self.identity.is_us(&name(other)));
         let Some(contender) = contender else {
-            self.rival.over();
+            self.contender.over();
             return SessionEffect::NoOtherWriterReported;
         };
-        if self.rival.is_due(now) {
+        if self.contender.is_due(now) {
             tracing::error!(
                 instance = name(&contender),
                 epoch = contender.epoch,
@@ -422,13 +409,13 @@ impl WriterSession {
         SessionEffect::OtherWriterSeen
     }
 
-    /// The registry holds this version of a record of ours, which we did not know of.
+    /// The registry holds this version of one of our records, which is higher than ours.
     pub(super) fn superseded(&mut self, version: Version, now: Moment) {
         let random = self.rng.u64(..);
         self.session.superseded(version, now, random);
     }
 
-    /// A request of this session failed: stops writing if the registry said that the session is over.
+    /// A request of this session failed. Stops writing if the registry said that the session is over.
     #[must_use]
     pub(super) fn lost(&mut self, epoch: u64, failure: &Failure, now: Moment) -> Option<SessionEffect> {
         if self.epoch() != Some(epoch) {
@@ -464,14 +451,14 @@ impl WriterSession {
         }
     }
 
-    /// Announces this fenced writer, and asks who holds the session.
+    /// Announces this process, and asks who holds the session.
     fn probe(&mut self, facts: &SessionFacts) -> Request {
         self.in_flight.holder_when_fenced = true;
         let announcement = Some(self.heartbeat(self.fenced_epoch, facts));
         Request::Holder { asked: AskedHolder::Fenced, announcement }
     }
 
-    /// Who holds the session, as the fenced writer asked.
+    /// The answer came about who holds the session.
     #[must_use]
     pub(super) fn found_holder(
         &mut self,
@@ -483,13 +470,12 @@ impl WriterSession {
             return None;
         }
         match result {
-            // A request of ours that was given up, and arrived all the same, opened it: it is ours to write in.
+            // A request to open it had timed out, but arrived at the registry.
             Ok(Some(holder)) if !holder.is_over() && holder.instance == self.identity.instance => {
                 tracing::info!(epoch = holder.epoch, "the live session is this process's own; writing in it");
                 self.session.adopt(holder.epoch, now);
                 Some(SessionEffect::Compare)
             }
-            // The session of an earlier life counts as over.
             Ok(Some(other)) if !other.is_over() && !self.identity.is_earlier_life(&other.instance) => {
                 self.session.learn(other.epoch);
                 if let Err(error) = self.identity.check_cluster(other.cluster_uid.as_deref(), &other.instance) {
@@ -502,7 +488,7 @@ impl WriterSession {
             Ok(other) => {
                 self.declared = DeclaredScope::Unknown;
                 self.session.unfenced(other.map_or(0, |other| other.epoch), now);
-                // The other writer may go on though its session is over, or the registry forgot it.
+                // The other writer may be alive although its session is over or unknown.
                 Some(SessionEffect::ExpectOtherWriter)
             }
             Err(_) => {

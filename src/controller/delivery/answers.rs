@@ -1,4 +1,4 @@
-//! What comes of writes: verdicts go to the ledger, and what the registry's answers teach goes to the limits.
+//! Answers to writes: verdicts go to the ledger, and the limits adapt to the registry.
 
 use super::{Delivery, DeliveryEffect, attempt_under_way};
 use crate::{
@@ -84,7 +84,8 @@ impl Delivery {
         effects.add(DeliveryEffect::Settled(uid.clone()));
     }
 
-    /// A write request failed as a whole. `blamed` says that its body may be why; `in_flight` are the others.
+    /// A write request failed as a whole. `blamed` says whether its body may be the cause; `in_flight` is the number of other
+    /// write requests.
     pub(in crate::controller) fn failed(
         &mut self,
         sent: &Sent,
@@ -108,7 +109,7 @@ impl Delivery {
             return effects;
         }
         let applied = applied(failure);
-        // Only a body may be to blame for these.
+        // The cause may be one of the records.
         let isolate = too_large || blamed && (refused_content || applied == Applied::Maybe);
         let kind = kind_of(sent, ledger);
         if isolate && divisible {
@@ -118,7 +119,7 @@ impl Delivery {
             effects.add(DeliveryEffect::Report(Notice::Divided { items, bytes, error: failure.to_string() }));
             effects.add(DeliveryEffect::Dividing { refused });
         } else if applied == Applied::Maybe && blamed && !divisible && kind == AttemptKind::Persistent {
-            // A record that always fails pauses no other.
+            // A record that always fails does not pause the others.
             self.metrics.request(Kind::Write, RequestOutcome::Failed);
         } else {
             effects.add(DeliveryEffect::RequestFailed(failure.clone()));
@@ -146,7 +147,7 @@ impl Delivery {
         effects
     }
 
-    /// What a failed request teaches about how much the registry takes.
+    /// Adapts the size and number of requests to what the registry takes.
     fn adapt(&mut self, sent: &Sent, failure: &Failure, in_flight: usize, now: Moment) {
         match failure {
             Failure::Broken(_) => _ = self.pace.failed(&sent.batch, now),
@@ -171,7 +172,7 @@ fn applied(failure: &Failure) -> Applied {
     }
 }
 
-/// The kind of attempt that a request counts as: the most ordinary one in it.
+/// The kind of attempt that a request counts as: a first try or retry, if there is one in it.
 fn kind_of(sent: &Sent, ledger: &Ledger) -> AttemptKind {
     let kinds = || sent.uids.iter().map(|uid| attempt_under_way(uid, ledger));
     let ordinary = kinds().find(|kind| matches!(kind, AttemptKind::First | AttemptKind::Retry));
@@ -183,8 +184,8 @@ fn notice(uid: &Uid, cause: String, ledger: &Ledger) -> Notice {
     Notice::Uncertain { uid: uid.clone(), cause, failures, is_lasting: ledger.stays_uncertain(uid) }
 }
 
-/// What a failed write means. A firewall that dislikes a body answers 403. If the credential is refused instead, the next
-/// request that changes nothing shows that.
+/// A firewall may answer 403 because of a body. If the credential is refused instead, the next capabilities request shows
+/// that.
 fn of_body(failure: &Failure) -> Failure {
     match failure {
         Failure::Unauthorized { status: 403, detail, named: false } => Failure::Broken(format!("status 403 {detail}")),

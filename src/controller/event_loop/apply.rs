@@ -1,4 +1,4 @@
-//! Effects of the parts, and changes of leadership: what each means for the other parts.
+//! Effects of the parts, and changes of leadership, applied to the other parts.
 
 use super::EventLoop;
 use crate::{
@@ -17,11 +17,10 @@ use crate::{
     telemetry::metrics::labels::RequestKind as Kind,
 };
 
-/// Observed deletions to remember while nothing is sent to the registry, at least.
+/// The least number of observed deletions to remember while nothing is sent to the registry.
 const DELETIONS_AT_LEAST: usize = 10_000;
 
 impl<R: Registry> EventLoop<R> {
-    /// Follows the Lease.
     pub(super) fn follow(&mut self, leadership: Leadership, now: Moment) {
         for change in self.term.follow(leadership, now) {
             match change {
@@ -31,7 +30,7 @@ impl<R: Registry> EventLoop<R> {
         }
     }
 
-    /// The store is equal to the cluster already: all that it takes is a session and the inventory.
+    /// The store is equal to the cluster already, so that only a session and the inventory are needed.
     fn lead(&mut self, term: u64, now: Moment) {
         self.session.lead(now);
         self.availability.lead();
@@ -55,15 +54,15 @@ impl<R: Registry> EventLoop<R> {
         self.reporter.set_leader(false);
     }
 
-    /// How many observed deletions are remembered while nothing is sent to the registry, at least: more than there are in
-    /// the time of a takeover, and few enough that a standby of a million pods is as small as their leader.
+    /// The least number of observed deletions to remember while nothing is sent to the registry: more than there are during a
+    /// takeover, and few enough that a standby needs no more memory than a leader.
     pub(super) fn deletions_kept(&self) -> usize {
         (self.view.len() / 4).max(DELETIONS_AT_LEAST)
     }
 
     pub(super) fn apply_session(&mut self, effect: session::SessionEffect, now: Moment) {
         match effect {
-            session::SessionEffect::Expect { records } => self.comparison.expect(records),
+            session::SessionEffect::Expect(records) => self.comparison.expect(records),
             session::SessionEffect::Compare => self.comparison.begin_session(now),
             session::SessionEffect::ExpectOtherWriter => self.absences.expect_other_writer(now),
             session::SessionEffect::OtherWriterSeen => self.absences.other_writer_seen(now),
@@ -71,7 +70,7 @@ impl<R: Registry> EventLoop<R> {
             session::SessionEffect::ScopeChanged => self.absences.scope_changed(),
             session::SessionEffect::NeedOperator => self.absences.need_operator(),
             session::SessionEffect::Fenced => {
-                // Nothing is inferred any more from what was seen before the other writer came.
+                // Deletions that were inferred before the other writer came are void.
                 self.ledger.withdraw_confirmations();
                 self.absences.request_reconcile();
             }
@@ -98,7 +97,7 @@ impl<R: Registry> EventLoop<R> {
         self.resynced(compared, now);
     }
 
-    /// The ledger agrees with what can be known of the registry.
+    /// A resync is complete, also of a registry without an inventory.
     pub(super) fn resynced(&mut self, compared: Compared, now: Moment) {
         if compared == Compared::Resync {
             // The registry may have been upgraded.
@@ -111,7 +110,7 @@ impl<R: Registry> EventLoop<R> {
         self.reconcile_all(now);
     }
 
-    /// The number of our records that the registry holds is known.
+    /// The number of our records in the registry is known.
     pub(super) fn found_records(&mut self, now: Moment) {
         if let Some(effect) = self.session.found_records(self.ledger.owned()) {
             self.apply_session(effect, now);

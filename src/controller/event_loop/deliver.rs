@@ -1,7 +1,7 @@
-//! Delivering: batches are filled with the pods whose turn it is, and sent.
+//! Delivering: filling batches and sending them.
 //!
-//! [`Delivery`] says which pod is next and how much may be sent; here each pod is decided about again, so that what is sent
-//! is the store as it is.
+//! [`Delivery`] says which pod is next and how much may be sent. Each pod is decided about again here, so that its newest
+//! state is sent.
 //!
 //! [`Delivery`]: crate::controller::delivery::Delivery
 
@@ -20,7 +20,7 @@ use crate::{
 };
 
 impl<R: Registry> EventLoop<R> {
-    /// Sends batches while there is something to send and the limits let it through.
+    /// Sends batches as far as the limits allow.
     pub(super) fn deliver(&mut self, now: Moment) {
         let Some(epoch) = self.session.epoch() else { return };
         let Some(registry) = self.availability.capabilities().cloned() else { return };
@@ -55,7 +55,7 @@ impl<R: Registry> EventLoop<R> {
         }
     }
 
-    /// What is to be sent about a pod now, if anything still is.
+    /// The operation to send for a pod, if it is still needed.
     fn operation(&mut self, uid: &Uid, lane: Lane, registry: &Capabilities, now: Moment) -> Option<Encoded> {
         let action = self.decision(uid, now);
         // It may have become a retry while it was queued as a first try.

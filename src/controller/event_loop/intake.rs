@@ -1,4 +1,4 @@
-//! Intake: pod events change the ledger, and the pods that they are about are decided about.
+//! Intake: pod events change the ledger, and their pods are reconciled.
 
 use tokio::sync::mpsc;
 
@@ -13,11 +13,11 @@ use crate::{
     registry::Registry,
 };
 
-/// Pod events that are handled before requests are sent: enough to fill a batch.
+/// The number of pod events to handle before requests are sent: enough to fill a batch.
 const EVENTS_AT_ONCE: usize = 1_000;
 
 impl<R: Registry> EventLoop<R> {
-    /// Takes in a pod event, and those that wait behind it.
+    /// Handles a pod event and the events that wait behind it.
     pub(super) fn observe(&mut self, first: PodEvent, more: &mut mpsc::Receiver<PodEvent>) {
         let now = self.clock.now();
         self.observe_one(first, now);
@@ -30,7 +30,7 @@ impl<R: Registry> EventLoop<R> {
     fn observe_one(&mut self, event: PodEvent, now: Moment) {
         match event {
             PodEvent::Applied { uid, watch, at, .. } => {
-                // It may be gone again. Then its deletion is the next event.
+                // Otherwise it is gone again, and its deletion is one of the next events.
                 if self.view.contains(&uid) {
                     self.ledger.pod_seen(&uid, watch, at);
                     self.absences.pod_seen(&uid);
@@ -50,7 +50,7 @@ impl<R: Registry> EventLoop<R> {
             if self.view.contains(uid) {
                 self.ledger.pod_seen(uid, watch, at);
                 self.absences.pod_seen(uid);
-                // A page of a first list brings a record for each pod: they wait in the backlog, not in the queue.
+                // In a first list each pod may need a write: these wait in the backlog, not in the queue.
                 if let Some(position) = self.ledger.position_of(uid) {
                     self.reconcile_at(position, now);
                 }
@@ -71,13 +71,13 @@ impl<R: Registry> EventLoop<R> {
         self.reconcile_since(uid, Lane::Delete, at, now);
     }
 
-    /// All pods are decided about once per turn: with many watches, their lists come together.
+    /// Requests a full reconcile, which follows once per turn: the lists of many watches may come together.
     fn observe_list(&mut self, watch: usize, list: WatchList) {
         self.view.each_of_watch(watch, |uid| self.ledger.pod_seen(uid, watch, list.begun));
         self.absences.listed(watch, list);
     }
 
-    /// Whether nothing was sent to the registry and nothing is known of it.
+    /// Whether nothing is sent to the registry, and nothing is known of it.
     pub(super) fn is_silent(&self) -> bool {
         !self.session.is_open() && !self.ledger.is_seeded()
     }

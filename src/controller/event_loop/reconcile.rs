@@ -1,6 +1,6 @@
-//! Reconciling: [`decide`] says what to do about a pod, and the ledger and the queue are brought to that.
+//! Reconciling: [`decide`] says what to do about a pod, and the ledger and the queue follow.
 //!
-//! This is the only caller of [`decide`]: every deletion and every write is decided here.
+//! This is the only caller of [`decide`], so that every deletion and every write is decided here.
 
 use super::EventLoop;
 use crate::{
@@ -23,7 +23,7 @@ impl<R: Registry> EventLoop<R> {
         self.decision_with(uid, self.ledger.entry(uid), self.ledger.pending(uid), now)
     }
 
-    /// The same, with what the ledger has of the pod.
+    /// The same for a pod with this ledger entry.
     fn decision_with(&self, uid: &Uid, entry: Option<&LedgerEntry>, pending: Option<&Pending>, now: Moment) -> Action {
         let watch = entry.and_then(LedgerEntry::watch);
         let shown = self.view.shown_by(watch, uid);
@@ -32,27 +32,28 @@ impl<R: Registry> EventLoop<R> {
         decide(wanted, self.ledger.known_by(uid, entry), pending, now)
     }
 
-    /// Decides about a pod and brings it to where the decision says it belongs.
+    /// Decides about a pod and applies the decision.
     pub(super) fn reconcile(&mut self, uid: &Uid, lane: Lane, now: Moment) -> Action {
         self.reconcile_since(uid, lane, now, now)
     }
 
-    /// The same, about a change that was seen at `since`.
+    /// The same after a change that was seen at `since`.
     pub(super) fn reconcile_since(&mut self, uid: &Uid, lane: Lane, since: Moment, now: Moment) -> Action {
         let action = self.decision(uid, now);
         self.apply_decision(uid, action, lane, since);
         action
     }
 
-    /// Decides about a pod whose operation is over. A list may have shown it absent in the meantime: the absence guard does
-    /// not know of it yet, and the next list may be hours away.
+    /// Reconciles a pod whose operation is over.
     pub(super) fn reconcile_settled(&mut self, uid: &Uid, now: Moment) {
         if self.reconcile(uid, Lane::Live, now) == Action::AwaitConfirmation {
+            // A list showed the pod to be absent during the operation. The guard does not know of it, and the next list
+            // may be hours away.
             self.absences.request_reconcile();
         }
     }
 
-    /// Brings a pod to where a decision says it belongs. What is pending from now on has been so since `since`.
+    /// Applies a decision. A pod that becomes pending counts as pending since `since`.
     fn apply_decision(&mut self, uid: &Uid, action: Action, lane: Lane, since: Moment) {
         self.absences.set_awaiting(uid, action == Action::AwaitList);
         match action {
@@ -75,7 +76,7 @@ impl<R: Registry> EventLoop<R> {
             }
             Action::Wait(until) => self.delivery.delay(uid, until),
             Action::InFlight => self.ledger.changed_in_flight(uid, since),
-            // The inventory will name it, if the registry holds it. A standby would gather these forever.
+            // The inventory will list it if the registry holds it. A standby would collect these forever.
             Action::AwaitInventory if self.is_silent() && !self.view.contains(uid) => {
                 self.delivery.remove(uid);
                 self.ledger.forget(uid);
@@ -87,17 +88,17 @@ impl<R: Registry> EventLoop<R> {
         self.ledger.clear_mark(uid);
     }
 
-    /// Decides about pods whose backoff is over, and about deletions that were confirmed.
+    /// Reconciles the pods whose backoff is over, and those whose absence is confirmed.
     pub(super) fn reconcile_due(&mut self, now: Moment) {
         for uid in self.delivery.take_due(now) {
             self.reconcile(&uid, Lane::Live, now);
         }
-        // What is confirmed while another writer has the session waits for a new look.
+        // While another writer has the session, nothing confirmed is released.
         if !self.session.is_open() {
             return;
         }
         for (uid, removal) in self.absences.release(now) {
-            // The confirmation is for an absence: if the pod is back, nothing is deleted.
+            // Otherwise the pod is back.
             if self.decision(&uid, now) == Action::AwaitConfirmation {
                 self.ledger.confirm(&uid, removal, now);
                 self.reconcile(&uid, Lane::Delete, now);
@@ -105,16 +106,15 @@ impl<R: Registry> EventLoop<R> {
         }
     }
 
-    /// Decides about every pod: those that a watch showed, those that the registry may hold, and those that wait for a
-    /// list.
+    /// A full reconcile: decides about each pod that a watch showed, that the registry may hold, or that waits for a list.
     ///
-    /// Pending records without work are only marked and counted, as they may be as many as there are pods. They have their
-    /// turn when their lane of the queue is empty.
+    /// Records that become pending are only marked as backlog, as they may be as many as there are pods. They enter the queue
+    /// when their lane is empty.
     pub(super) fn reconcile_all(&mut self, now: Moment) {
         let mut survey = Survey::default();
         let outside = self.absences.awaiting_outside(&self.ledger);
         self.ledger.begin_backlog(now);
-        // From the highest position down, so that none is passed over when others are forgotten.
+        // From the highest position down: the last pod takes the position of a forgotten one, and is done already.
         for position in (0..self.ledger.entry_count()).rev() {
             if let Some((uid, action)) = self.reconcile_at(position, now) {
                 self.absences.note(&mut survey, uid, action, &self.ledger);
@@ -130,7 +130,7 @@ impl<R: Registry> EventLoop<R> {
         self.apply_absences(effect, now);
     }
 
-    /// Decides about the pod at a position of the ledger. Returns none if nothing is to be done.
+    /// Decides about the pod at a position of the ledger. Returns none if the pod is up to date or joins the backlog.
     pub(super) fn reconcile_at(&mut self, position: usize, now: Moment) -> Option<(Uid, Action)> {
         let (uid, entry) = self.ledger.entry_at(position)?;
         let pending = self.ledger.pending(uid);
@@ -141,7 +141,7 @@ impl<R: Registry> EventLoop<R> {
                 self.ledger.defer(position, now);
                 return None;
             }
-            // Nearly all pods are here: the queue has nothing without work.
+            // Nearly all pods are here, and none of them is in the queue.
             Action::UpToDate if pending.is_none() && !entry.is_deferred() && !self.absences.is_awaiting(uid) => {
                 return None;
             }
@@ -152,14 +152,14 @@ impl<R: Registry> EventLoop<R> {
         Some((uid, action))
     }
 
-    /// Takes pods from the backlog into the queue, as many as it is to hold, when their lane is empty.
-    pub(super) fn reconcile_backlog(&mut self, walk: BacklogKind, now: Moment) {
-        let lane = Lane::of(walk);
+    /// Fills a lane of the queue from the backlog when it is empty.
+    pub(super) fn reconcile_backlog(&mut self, kind: BacklogKind, now: Moment) {
+        let lane = Lane::of(kind);
         if !self.delivery.is_empty(lane) {
             return;
         }
         while self.delivery.has_room(lane) {
-            let Some(uid) = self.ledger.next_in_backlog(walk) else { break };
+            let Some(uid) = self.ledger.next_in_backlog(kind) else { break };
             self.reconcile(&uid, lane, now);
         }
     }

@@ -1,4 +1,4 @@
-//! Replies: every answer of the registry is counted, teaches the circuit breaker, and goes to the part that asked.
+//! Replies: each answer of the registry is counted, reported to the circuit breaker, and handed to the part that asked.
 
 use super::EventLoop;
 use crate::{
@@ -18,10 +18,10 @@ use crate::{
 impl<R: Registry> EventLoop<R> {
     pub(super) fn replied(&mut self, reply: Reply, leadership: Leadership) {
         let now = self.clock.now();
-        // The reply may have waited longer than the term lasted.
+        // The term may have ended since the request.
         self.follow(leadership, now);
         match reply {
-            Reply::Capabilities(result) => self.capabilities_told(result, now),
+            Reply::Capabilities(result) => self.capabilities_answered(result, now),
             Reply::SessionOpened { term, result } if Some(term) == self.term.current() => {
                 self.session_opened(result, now);
             }
@@ -57,7 +57,7 @@ impl<R: Registry> EventLoop<R> {
         }
     }
 
-    /// What the other parts know that the session reports. None if this process does not lead.
+    /// What the session reports of the other parts. None if this process does not lead.
     pub(super) fn facts(&self) -> Option<SessionFacts> {
         Some(SessionFacts {
             term: self.term.current()?,
@@ -68,7 +68,7 @@ impl<R: Registry> EventLoop<R> {
         })
     }
 
-    /// Counts a request, and opens the circuit breaker if it failed. Returns whether it was answered.
+    /// Counts a request, and opens the circuit breaker if it failed. Returns whether it succeeded.
     pub(super) fn judge<T>(&mut self, kind: Kind, result: &Result<T, Failure>, now: Moment) -> bool {
         let failure = result.as_ref().err();
         self.reporter.requested(kind, failure);
@@ -101,13 +101,13 @@ impl<R: Registry> EventLoop<R> {
         }
     }
 
-    fn capabilities_told(&mut self, result: Result<Capabilities, Failure>, now: Moment) {
+    fn capabilities_answered(&mut self, result: Result<Capabilities, Failure>, now: Moment) {
         let result = self.availability.checked(result);
         self.judge(Kind::Capabilities, &result, now);
         let Ok(capabilities) = result else { return };
         self.availability.learn(capabilities);
         if self.availability.is_failing() && self.ledger.pending_count() == 0 {
-            // A request that ends the outage. Otherwise a write does: a heartbeat says nothing about writes.
+            // If records are pending, a write ends the outage: other requests say nothing about writes.
             if capabilities.features.sessions {
                 self.session.beat_soon(now);
             } else {
@@ -129,7 +129,7 @@ impl<R: Registry> EventLoop<R> {
         }
     }
 
-    /// Closes a session that was opened after its term had ended: it may have replaced the next leader's.
+    /// Closes a session that was opened after its term had ended. It may have replaced the session of the next leader.
     fn opened_too_late(&mut self, result: &Result<SessionOpened, Failure>) {
         if let Ok(SessionOpened { epoch, .. }) = *result {
             tracing::info!(epoch, "a session was opened after the leadership was lost; closing it");

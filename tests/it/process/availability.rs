@@ -46,7 +46,7 @@ async fn missing_registry_at_startup_is_waited_for() {
     let address = reserved.local_addr().unwrap();
     drop(reserved);
     let mut controller = Controller::start(&kube.kubeconfig, &format!("http://{address}"), &[]);
-    controller.log_line("a request to the registry failed; pausing").await;
+    controller.log_line("request to the registry failed; pausing").await;
     until_ready(&mut controller).await;
     let live = controller.page("/livez").await;
     assert_eq!((live.0, live.1.as_str()), (200, "[+]loop ok\n"));

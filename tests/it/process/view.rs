@@ -71,7 +71,7 @@ async fn empty_first_list_deletes_nothing() {
     // The second list, ten seconds later, shows all pods; the view is listed again.
     holds(&mut controller, 0.0).await;
     assert_eq!((records(&world).await, deletions(&world).await), (20, 0));
-    let line = "absent pods are not deregistered before a second list agrees";
+    let line = "many pods are absent; waiting for a second list before deleting";
     assert!(controller.logged(line), "{:?}", controller.stderr());
     world.equal().await;
 }
