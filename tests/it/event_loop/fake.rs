@@ -458,7 +458,7 @@ impl Registry for Fake {
         self.up()?;
         let latency = self.state().slow_inventory;
         tokio::time::sleep(latency).await;
-        let (page, takes) = self.page_of_inventory(bucket, page, limit)?;
+        let (page, takes) = self.page_of_inventory(bucket, page.as_deref(), limit)?;
         let within = super::world::options().request_timeout;
         tokio::time::sleep(takes.min(within)).await;
         if takes > within { Err(Failure::Broken("no answer in time".into())) } else { Ok(page) }

@@ -22,7 +22,7 @@ impl Fake {
     pub(super) fn page_of_inventory(
         &self,
         bucket: Option<Bucket>,
-        page: Option<String>,
+        page: Option<&str>,
         limit: usize,
     ) -> Result<(InventoryPage, Duration), Failure> {
         let mut state = self.state();
@@ -37,7 +37,7 @@ impl Fake {
             return Err(Failure::Broken("status 500".into()));
         }
         let most = if state.slow_items.is_zero() { limit.min(100) } else { limit };
-        let page = state.page(bucket, page.as_deref(), most, |id| !state.hidden.contains(id));
+        let page = state.page(bucket, page, most, |id| !state.hidden.contains(id));
         let takes = state.slow_items * u32::try_from(page.items.len()).unwrap();
         Ok((InventoryPage { count: page.count + state.miscount, ..page }, takes))
     }
