@@ -396,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn local_session_has_no_heartbeat_and_a_new_epoch() {
+    fn local_session_has_no_heartbeat() {
         let mut session = Session::default();
         session.lead(at(1));
         session.open_local(50);

@@ -375,6 +375,8 @@ mod tests {
         let (log, asked) = (Log::default(), std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0)));
         let sink = log.clone();
         let subscriber = tracing_subscriber::fmt().with_writer(move || sink.clone()).finish();
+        // Two dispatchers: with one, another test's thread could disable the log line for this one.
+        let _second = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::new());
         let _logged = tracing::subscriber::set_default(subscriber);
         let counted = asked.clone();
         let refusing = tower::service_fn(move |_: Request<kube::client::Body>| {

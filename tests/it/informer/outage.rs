@@ -47,6 +47,9 @@ impl Subscriber for Log {
 async fn outage_of_many_namespaces_logs_few_lines() {
     const NAMESPACES: usize = 40;
     let log = Log::default();
+    // With a single dispatcher, tracing asks the default of the thread that first reaches a log line. Another test's thread
+    // has none, so the line would stay disabled for this one.
+    let _second = tracing::Dispatch::new(Log::default());
     let _logged = tracing::subscriber::set_default(log.clone());
     let server = InformerHarness::server().await;
     server.inject(Fault::status(Kind::List, 503).always());
