@@ -332,7 +332,9 @@ impl SimulatedWorld {
             Some(Evidence::Absent { plain, .. }) => (true, plain),
             // A list overtook the event.
             Some(Evidence::Deletion(_)) => (all_listed, true),
-            None => (all_listed, process.watches.iter().all(|watch| watch.plain)),
+            // No watch ever showed the pod. The watch of the namespace that its record names counts alone, because the
+            // others may be unable to list.
+            None => (process.watches[watch].listed, process.watches[watch].plain),
         };
         if !absent || !process.watches[watch].proves(now) || process.same == 0 {
             // After the last fault, the operator approves what needs an approval, and no pod is looked up.
