@@ -34,7 +34,8 @@ pub enum Command {
     Run(Box<RunSettings>),
     /// Serve the reference registry.
     Registry(ReferenceSettings),
-    /// Show the whole system at work: a reference registry, a controller, and pods that come and go.
+    /// Show the whole system at work: a reference registry, a controller, and pods that come and go. The pods are
+    /// simulated unless --kubeconfig or --context is set.
     Demo(DemoSettings),
     /// Print the cluster's pods as they come and go, without a registry.
     Watch(WatchSettings),
@@ -161,8 +162,7 @@ pub struct ApproveSettings {
 #[command(next_help_heading = "Cluster")]
 pub struct ClusterSettings {
     /// Kubeconfig of the cluster. Default: the cluster that kubectl would use, which is that of KUBECONFIG, then of
-    /// ~/.kube/config, then of the pod's service account. `demo` starts a stand-in for the API server unless
-    /// --kubeconfig or --context is set.
+    /// ~/.kube/config, then of the pod's service account.
     #[arg(long, value_name = "FILE", value_parser = Checked(files::readable))]
     pub kubeconfig: Option<PathBuf>,
     /// Context of the kubeconfig. Default: its current context.

@@ -19,7 +19,7 @@ pub enum RecordState {
     Pending,
     /// Part of a request that has no answer yet.
     InFlight,
-    /// Rejected by the registry until the record or the settings change.
+    /// Rejected by the registry. Waits until the record or the settings change, or until the next resync.
     Parked,
     /// The absence guard holds its deletion until it is confirmed or approved.
     Held,

@@ -84,12 +84,12 @@ impl Series {
             pending: plain(
                 &mut to,
                 "pending",
-                "Records with a change that the registry has not acknowledged; alert when it grows for minutes",
+                "Records with a change that the registry has not acknowledged, without parked ones; alert when it grows for minutes",
             ),
             oldest_pending_age: seconds(
                 &mut to,
                 "oldest_pending_age",
-                "Wait of the oldest pending record, 0 if none is pending; alert when it exceeds a few minutes",
+                "Wait of the oldest pending record, 0 if none is pending; alert when it exceeds 300 seconds",
             ),
             requests: labelled(
                 &mut to,
@@ -112,7 +112,7 @@ impl Series {
             watch_silence: seconds(
                 &mut to,
                 "watch_silence",
-                "Time since the most silent watch last reported anything; alert when it exceeds 30 seconds for minutes",
+                "Time since the most silent watch last reported anything; alert when it exceeds 60 seconds for 5 minutes",
             ),
             relists: labelled(
                 &mut to,
@@ -133,7 +133,7 @@ impl Series {
             first_complete_sync: seconds(
                 &mut to,
                 "first_complete_sync",
-                "Time from the start of the process until the registry first equalled the cluster; 0 until then and on a standby",
+                "Time from the start of the process until the registry first equalled the cluster; 0 until then and on a standby; alert when it stays 0 on the leader",
             ),
             leader: plain(
                 &mut to,
@@ -158,12 +158,12 @@ impl Series {
             deletions_held: plain(
                 &mut to,
                 "deletions_held",
-                "Inferred deletions that the absence guard holds; alert when it stays above 0: /status shows how to approve them",
+                "Inferred deletions that the absence guard holds; alert when it is above 0 for 15 minutes: /status shows how to approve them",
             ),
             retries: plain(
                 &mut to,
                 "retries",
-                "Operations sent again because the registry did not acknowledge them; alert when it nears a tenth of operations_total",
+                "Operations sent again because the registry did not acknowledge them; alert when it exceeds 5 % of operations_total",
             ),
             ledger_entries: plain(
                 &mut to,
@@ -178,7 +178,7 @@ impl Series {
             drift_repaired: labelled(
                 &mut to,
                 "drift_repaired",
-                "Records that a resync found different and repaired; alert when it grows: something else writes to the registry",
+                "Records that a resync found different and repaired; alert when it grows at each resync: something else writes to the registry",
                 &ones::<DriftKind>(),
             ),
         };
