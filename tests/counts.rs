@@ -31,8 +31,8 @@ use pods::{Layout, State};
 const PODS: u32 = 10_000;
 
 fn rule() -> Rule {
-    let writer = RecordOwner { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };
-    Rule { writer, labels: AllowList::new(["*"]), annotations: AllowList::default() }
+    let owner = RecordOwner { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };
+    Rule { owner, labels: AllowList::new(["*"]), annotations: AllowList::default() }
 }
 
 /// The line of a watch about a pod.

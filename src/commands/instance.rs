@@ -24,8 +24,8 @@ fn place() -> Option<String> {
     Some(digits)
 }
 
-/// Whether `other` names an earlier life of the process `ours`.
-pub(super) fn is_earlier_life(other: &str, ours: &str) -> bool {
+/// Whether `other` names an earlier run of the process `ours`.
+pub(super) fn is_previous_process(other: &str, ours: &str) -> bool {
     let (Some((name, place, pid)), Some((our_name, our_place, our_pid))) = (parts(other), parts(ours)) else {
         return false;
     };
@@ -60,33 +60,36 @@ mod tests {
         // It ran in the same place and has ended.
         let ours = name(Some("web-0"));
         let unused = (4_000_000..).find(|pid| is_over(*pid)).unwrap();
-        assert!(is_earlier_life(&with_pid(&ours, unused), &ours));
+        assert!(is_previous_process(&with_pid(&ours, unused), &ours));
         assert!(
-            is_earlier_life(&with_pid(&ours, std::process::id()), &ours),
+            is_previous_process(&with_pid(&ours, std::process::id()), &ours),
             "a restarted container has the same number"
         );
-        assert!(!is_earlier_life(&ours, &ours));
+        assert!(!is_previous_process(&ours, &ours));
     }
 
     #[test]
     fn live_or_foreign_process_is_no_earlier_one() {
         let ours = name(Some("web-0"));
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
-        let alive = is_earlier_life(&with_pid(&ours, child.id()), &ours);
+        let alive = is_previous_process(&with_pid(&ours, child.id()), &ours);
         child.kill().unwrap();
         // The kernel takes a moment, and then the child is a zombie.
         let begun = std::time::Instant::now();
-        while !is_earlier_life(&with_pid(&ours, child.id()), &ours) {
+        while !is_previous_process(&with_pid(&ours, child.id()), &ours) {
             assert!(begun.elapsed() < std::time::Duration::from_secs(30), "it is over");
             std::thread::yield_now();
         }
         child.wait().unwrap();
         assert!(!alive);
         let elsewhere = |from: &str, to: &str| with_pid(&ours, std::process::id()).replacen(from, to, 1);
-        assert!(!is_earlier_life(&elsewhere("web-0", "web-1"), &ours));
-        assert!(!is_earlier_life(&elsewhere(":", ":x"), &ours), "a copy of the cluster runs a pod of the same name");
+        assert!(!is_previous_process(&elsewhere("web-0", "web-1"), &ours));
+        assert!(
+            !is_previous_process(&elsewhere(":", ":x"), &ours),
+            "a copy of the cluster runs a pod of the same name"
+        );
         for foreign in ["", "web-0", "web-0:1", "web-0:a-b-c", "web-0:5d0e4b7c"] {
-            assert!(!is_earlier_life(foreign, &ours), "{foreign}");
+            assert!(!is_previous_process(foreign, &ours), "{foreign}");
         }
     }
 }

@@ -151,13 +151,25 @@ fn workers() -> usize {
 async fn run(command: Command, environment: kubernetes::kubeconfig::Environment) -> Result<u8, Error> {
     let mut signals = signals::Signals::new().map_err(Error::Start)?;
     let stop = CancellationToken::new();
+    let name = name_of(&command);
     // In a task of its own, so that a busy command does not delay signals.
     let work = AbortOnDropHandle::new(tokio::spawn(execute(command, environment, stop.clone())));
-    supervise(work, stop, async || signals.next().await).await
+    supervise(name, work, stop, async || signals.next().await).await
+}
+
+fn name_of(command: &Command) -> &'static str {
+    match command {
+        Command::Run(_) => "run",
+        Command::Registry(_) => "registry",
+        Command::Demo(_) => "demo",
+        Command::Watch(_) => "watch",
+        Command::Approve(_) => "approve",
+    }
 }
 
 /// Waits until a command ends. A second signal ends it at once, the first one after [`STOP_AT_MOST`].
 async fn supervise(
+    name: &'static str,
     mut work: AbortOnDropHandle<Result<(), Error>>,
     stop: CancellationToken,
     mut next_signal: impl AsyncFnMut() -> &'static str,
@@ -170,7 +182,11 @@ async fn supervise(
         tokio::select! {
             result = &mut work => return result_of(result),
             () = &mut overdue => {
-                tracing::error!(seconds = STOP_AT_MOST.as_secs(), "the command does not stop; ending the process");
+                tracing::error!(
+                    task = name,
+                    seconds = STOP_AT_MOST.as_secs(),
+                    "the command does not stop; ending the process. Please report this defect"
+                );
                 return Ok(FAILED);
             }
             signal = next_signal() => {
@@ -220,7 +236,7 @@ mod tests {
             None => std::future::pending().await,
         };
         let begun = tokio::time::Instant::now();
-        let code = supervise(work, CancellationToken::new(), next_signal).await;
+        let code = supervise("run", work, CancellationToken::new(), next_signal).await;
         assert_eq!((code.unwrap(), begun.elapsed().as_secs()), (FAILED, STOP_AT_MOST.as_secs()));
     }
 

@@ -134,11 +134,11 @@ impl Controller {
             never = report_alive(&health) => match never {},
             identity = self.identity(&stop) => match identity? {
                 None => Ok(()),
-                Some((writer, uid)) => {
-                    status.identified(&writer);
+                Some((owner, uid)) => {
+                    status.identified(&owner);
                     let clock = Clock::start();
                     let shared = Shared { clock, metrics, health, instance, controller_status, statuses };
-                    self.control(writer, uid, shared, &mut tasks, stop).await
+                    self.control(owner, uid, shared, &mut tasks, stop).await
                 }
             },
         };
@@ -188,14 +188,14 @@ impl Controller {
 
     async fn control(
         &self,
-        writer: RecordOwner,
+        owner: RecordOwner,
         uid: Option<String>,
         shared: Shared,
         tasks: &mut Tasks,
         stop: CancellationToken,
     ) -> Result<(), Error> {
         let Shared { clock, metrics, health, instance, controller_status, statuses } = shared;
-        let registry = self.client(writer.clone())?;
+        let registry = self.client(owner.clone())?;
         let (check, checks) = mpsc::channel(CHECKS_WAITING);
         let (check_result, check_results) = mpsc::channel(CHECKS_WAITING);
         let client = self.cluster.client();
@@ -206,11 +206,11 @@ impl Controller {
             kubernetes::confirm::run(client, scope, known, checks, check_result).await;
             Ok(())
         });
-        let options = self.options(&writer, uid, instance);
+        let options = self.options(&owner, uid, instance);
         let (leadership, mut lease) = self.lease(&options.instance, clock, statuses.clone(), metrics.clone());
         let parts = InformerParts {
             scope: self.scope.clone(),
-            rule: self.rule(writer),
+            rule: self.rule(owner),
             relist_interval: self.relist_interval,
             clock,
             metrics: metrics.clone(),
@@ -229,8 +229,9 @@ impl Controller {
         let event_loop = EventLoop::new(registry, view, options, clock, outputs);
         let result = tokio::select! {
             result = event_loop.run(inputs, stop.cancelled_owned()) => match result {
-                // The reason is that of a watch, although other tasks may have ended too.
+                // The reason is that of the task behind the error, although other tasks may have ended too.
                 Err(controller::error::Error::WatchesEnded) => Err(tasks.end_of("watch").await),
+                Err(controller::error::Error::ChecksEnded) => Err(tasks.end_of("confirm").await),
                 result => result.map_err(Error::from),
             },
             error = tasks.first_end() => Err(error),
@@ -269,12 +270,12 @@ impl Controller {
         Some(Approvals { leases, instance: instance.to_owned() })
     }
 
-    fn rule(&self, writer: RecordOwner) -> Rule {
+    fn rule(&self, owner: RecordOwner) -> Rule {
         let globs = |globs: &[String]| AllowList::new(globs.iter().map(String::as_str));
-        Rule { writer, labels: globs(&self.record.label_allow), annotations: globs(&self.record.annotation_allow) }
+        Rule { owner, labels: globs(&self.record.label_allow), annotations: globs(&self.record.annotation_allow) }
     }
 
-    fn client(&self, writer: RecordOwner) -> Result<Client, Error> {
+    fn client(&self, owner: RecordOwner) -> Result<Client, Error> {
         let RegistrySettings { registry_url, registry_token_file, registry_ca_file, request_timeout, .. } =
             self.registry.clone();
         let config = RegistryConfig {
@@ -283,10 +284,10 @@ impl Controller {
             ca_file: registry_ca_file,
             request_timeout,
         };
-        Ok(Client::new(config, writer)?)
+        Ok(Client::new(config, owner)?)
     }
 
-    fn options(&self, writer: &RecordOwner, cluster_uid: Option<String>, instance: String) -> ControllerOptions {
+    fn options(&self, owner: &RecordOwner, cluster_uid: Option<String>, instance: String) -> ControllerOptions {
         ControllerOptions {
             request_timeout: self.registry.request_timeout,
             max_in_flight: self.registry.max_in_flight,
@@ -294,10 +295,10 @@ impl Controller {
             backlog_window: BACKLOG_WINDOW,
             resync_interval: self.resync_interval,
             instance,
-            cluster_name: writer.cluster_name.clone(),
+            cluster_name: owner.cluster_name.clone(),
             cluster_uid,
             replaces_cluster_uid: self.identity.replaces_cluster_uid.clone(),
-            is_earlier_life: instance::is_earlier_life,
+            is_previous_process: instance::is_previous_process,
             scope: informers::scope_hash(&self.scope),
             namespaces: self.scope.namespaces.clone(),
             stop_within: if self.election.lease.is_some() { HAND_OVER_WITHIN } else { STOP_WITHIN },

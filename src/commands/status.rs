@@ -19,7 +19,7 @@ pub(super) struct StatusPage {
     instance: Arc<str>,
     /// The Lease on which held deletions are approved.
     lease: Option<LeaseName>,
-    writer: Arc<OnceLock<RecordOwner>>,
+    owner: Arc<OnceLock<RecordOwner>>,
 }
 
 impl StatusPage {
@@ -29,25 +29,25 @@ impl StatusPage {
         instance: &str,
         lease: Option<LeaseName>,
     ) -> Self {
-        Self { metrics, controller_status, instance: instance.into(), lease, writer: Arc::default() }
+        Self { metrics, controller_status, instance: instance.into(), lease, owner: Arc::default() }
     }
 
     /// Adds the cluster's identity, once it is known.
-    pub(super) fn identified(&self, writer: &RecordOwner) {
+    pub(super) fn identified(&self, owner: &RecordOwner) {
         // The caller sets it once, so this cannot fail.
-        let _ = self.writer.set(writer.clone());
+        let _ = self.owner.set(owner.clone());
     }
 
     pub(super) fn page(&self) -> Value {
         let Figures { pods, records, oldest_pending_seconds, first_complete_sync_seconds, watch_silence_seconds } =
             self.metrics.figures();
         let ControllerStatus { session, epoch, in_sync, holds, ability: _ } = self.controller_status.borrow().clone();
-        let writer = self.writer.get();
+        let owner = self.owner.get();
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "instance": &*self.instance,
-            "cluster": writer.map(|writer| json!({"id": writer.cluster_id, "name": writer.cluster_name})),
-            "owner": writer.map(|writer| &writer.owner),
+            "cluster": owner.map(|owner| json!({"id": owner.cluster_id, "name": owner.cluster_name})),
+            "owner": owner.map(|owner| &owner.owner),
             "session": {"state": session.as_str(), "epoch": epoch},
             "inSync": in_sync,
             "firstCompleteSyncSeconds": Some(first_complete_sync_seconds).filter(|seconds| *seconds > 0.0),

@@ -37,8 +37,8 @@ pub(super) async fn run(
     let cluster = informers::cluster(cluster, environment)?;
     let scope = informers::scope(scope);
     let watches = informers::watches(&scope);
-    let writer = RecordOwner { cluster_id: String::new(), cluster_name: String::new(), owner: String::new() };
-    let rule = Rule { writer, labels: AllowList::default(), annotations: AllowList::default() };
+    let owner = RecordOwner { cluster_id: String::new(), cluster_name: String::new(), owner: String::new() };
+    let rule = Rule { owner, labels: AllowList::default(), annotations: AllowList::default() };
     let parts = InformerParts {
         scope,
         rule,

@@ -169,7 +169,7 @@ impl Absences {
         self.inherited = owned;
     }
 
-    /// This process leads no more. No absence counts, not even a confirmed one.
+    /// This process no longer leads. No absence counts, not even a confirmed one.
     pub(super) fn stand_by(&mut self) {
         self.guard.drop_absences();
         // The next leader may have other settings.
@@ -281,7 +281,7 @@ impl Absences {
         })
     }
 
-    /// The registry answered with the names of those records that it holds.
+    /// The registry answered with the names of the records that it holds.
     #[must_use]
     pub(super) fn named(
         &mut self,
@@ -322,7 +322,7 @@ impl Absences {
             ListOutcome::Ignored => {}
             ListOutcome::Agreed => self.needs_reconcile = true,
             ListOutcome::Contradicted => {
-                tracing::error!(
+                tracing::warn!(
                     held = self.guard.held(),
                     "deletions held: a second list shows pods that the watch lacks; listing again"
                 );
@@ -345,11 +345,10 @@ impl Absences {
         }
         let held = self.guard.held();
         match self.guard.hold_reason() {
-            Some(HoldReason::StillThere(found)) => tracing::error!(
-                held,
-                found,
-                "deletions held: pods that the list lacks exist; check the watch's permissions and selectors"
-            ),
+            // The reporter logs each hold as an error, with the reason and the fix.
+            Some(HoldReason::StillThere(found)) => {
+                tracing::warn!(held, found, "deletions held: pods that the list lacks exist; retrying");
+            }
             Some(HoldReason::Unconfirmed(cause)) => {
                 tracing::warn!(held, cause, "deletions held: they cannot be confirmed; retrying");
             }

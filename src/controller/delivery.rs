@@ -2,26 +2,34 @@
 //!
 //! A single change is sent at once. While the allowed number of requests is in flight, changes gather for the next batch.
 //!
-//! The limits of a write, in the order in which they are asked:
+//! The limits of writes. Those of the process come first, then those of one batch, then those of one pod:
 //!
-//! | limit | where | value | when it lets a write through |
-//! | --- | --- | --- | --- |
-//! | leadership | [`Term`] | the Lease | this process leads at this moment |
-//! | circuit breaker | [`Availability`] | closed, one write, or open | closed while requests succeed; open for 0.2 s to 5 s after a failure (30 s for a refused credential, or as the registry asks); then one capabilities request, one write, and all |
-//! | requests in flight | [`Pace`] | at most `--max-in-flight` | one after the registry refused (429, 503), one more per round of answers |
-//! | size of a batch | [`Pace`] | 32 items at first, then what the registry answers in time; at most its own limits | halved when an answer does not come in time, doubled when it comes fast |
-//! | write rate | [`RateLimit`] | `--max-writes-per-second` | refilled as time passes, one second's worth at most |
-//! | priority | [`Lane`] | deletions, retries, changes, backfill, rewrites | the first lane that is not empty and not held back |
-//! | turns | [`Turns`] | every second batch begins with retries, the others with changes; every fourth retry is a record's, the others may be deletions | so that none of them waits for all of the others |
-//! | rewrite rate | [`RateLimit`] | 1,000 per second, in portions of 100 | refilled as time passes |
-//! | retry budget | [`RetryBudget`] | a share of the first tries | earned by first tries and by acknowledged retries; at least two per second |
-//! | retry budget of records that always fail | [`RetryBudget`] | a smaller share | the same; at least one per two seconds |
-//! | rejected records | [`RetryBudget`] | 100 per second | once after each resync |
-//! | backoff of one pod | [`Attempts::not_before`] | 0.2 s to 60 s, or as the registry asks | when it is over, or when the registry is well again |
-//! | parts of a failed batch | [`Attempts::isolation`] | a half or an eighth of the batch each time | until it is acknowledged |
-//! | backlog | [`ControllerOptions::backlog_window`] | 4,096 pods of each kind in the queue | when the lane is empty, the next ones are taken from the ledger |
+//! | for each | limit | where | value | when it lets a write through |
+//! | --- | --- | --- | --- | --- |
+//! | process | leadership | [`Term`] | the Lease | this process leads at this moment |
+//! | process | session and capabilities | [`WriterSession`], [`Availability`] | an open session, known capabilities | once the registry has answered both requests |
+//! | process | circuit breaker | [`Availability`] | closed, one write, or open | closed while requests succeed; open for 0.1 s to 5 s after a failure (30 s for a refused credential, or as the registry asks); then one capabilities request, one write, and all |
+//! | process | requests in flight | [`Pace`] | at most `--max-in-flight` | one after the registry refused (429, 503), one more per round of answers |
+//! | process | write rate | [`RateLimit`] | `--max-writes-per-second` | refilled as time passes, one second's worth at most |
+//! | process | rewrite rate | [`RateLimit`] | 1,000 per second, in portions of 100 | refilled as time passes |
+//! | process | retry budget | [`RetryBudget`] | a share of the first attempts | earned by first attempts and by acknowledged retries; at least two per second |
+//! | process | retry budget of records that always fail | [`RetryBudget`] | a smaller share | the same; at least one per two seconds |
+//! | process | rejected records | [`RetryBudget`] | 100 per second | once after each resync |
+//! | process | backlog | [`ControllerOptions::backlog_window`] | 4,096 pods of each kind in the queue | when the lane is empty, the next ones are taken from the ledger |
+//! | batch | priority | [`Lane`] | deletions, retries, changes, backfill, rewrites | the first lane that is not empty and not held back |
+//! | batch | turns | [`Turns`] | every second batch begins with retries, the others with changes; every fourth retry is a record's, the others may be deletions | so that none of them waits for all of the others |
+//! | batch | size | [`Pace`] | 32 items at first, then what the registry answers in time; at most its own limits | halved when an answer does not come in time, doubled when it comes fast |
+//! | batch | size that the client takes from the registry | [`registry::client`] | 5,000 operations, 16 MiB | a registry's own limits count if they are lower |
+//! | batch | pods put aside | [`ASIDE_MAX`] | 1,000 pods that belong into other batches | the batch is sent as it is |
+//! | batch | time | [`registry::client`] | `--request-timeout` | a request without an answer by then failed, and its records are uncertain |
+//! | pod | size of the record | [`Delivery::check_size`] | the registry's `max_record_bytes` | a larger record is parked until it changes or the next resync |
+//! | pod | parts of a failed batch | [`Attempts::isolation`] | a half or an eighth of the batch each time | until it is acknowledged |
+//! | pod | backoff | [`Attempts::not_before`] | 0.1 s to 0.2 s at first, doubled up to 60 s | when it is over, or when the registry is well again |
+//! | pod | backoff after the registry asked to wait | [`Ledger`] | the time that it asked for, or the backoff of the pod up to 10 s, whichever is longer | when it is over; the part after the asked time also ends when the registry is well again |
 //!
 //! [`Term`]: crate::controller::leadership::Term
+//! [`WriterSession`]: crate::controller::session::WriterSession
+//! [`registry::client`]: crate::registry::client
 //! [`Availability`]: crate::controller::availability::Availability
 //! [`Attempts::not_before`]: crate::reconcile::ledger::pending::Attempts::not_before
 //! [`Attempts::isolation`]: crate::reconcile::ledger::pending::Attempts::isolation
@@ -157,7 +165,7 @@ impl Delivery {
     pub(super) fn due_at(&mut self, ledger: &Ledger, now: Moment) -> Option<Moment> {
         let mut due = [self.queue.due_at(), None, None, None, None, None];
         let writes_at = self.writes.next_at(now, 1);
-        let waits = |walk: BacklogKind| self.queue.has_ready(&[Lane::of(walk)]) || ledger.backlog_of(walk) > 0;
+        let waits = |kind: BacklogKind| self.queue.has_ready(&[Lane::of(kind)]) || ledger.backlog_of(kind) > 0;
         if self.queue.has_ready(&[Lane::Delete, Lane::Live]) || waits(BacklogKind::Backfill) {
             due[1] = Some(writes_at);
         }
@@ -195,7 +203,7 @@ impl Delivery {
 
 /// The queue.
 impl Delivery {
-    /// Queues a pod whose record is to be written; `first` is the lane for a first try.
+    /// Queues a pod whose record is to be written; `first` is the lane for a first attempt.
     pub(super) fn queue_put(&mut self, uid: &Uid, attempt: AttemptKind, first: Lane) {
         self.queue.push(uid, Lane::of_record(attempt, first));
     }
@@ -248,7 +256,7 @@ impl Delivery {
             max_bytes: registry.max_batch_bytes,
             batched,
             divided: Isolation::None,
-            // Every second batch begins with retries, so that neither retries nor first tries wait for all of the others.
+            // Every second batch begins with retries, so that neither retries nor first attempts wait for all of the others.
             turn: if self.turns.batches.is_multiple_of(2) { RetryTurn::First } else { RetryTurn::Last },
             // In portions, so that rewrites do not leave one by one.
             rewrites: self.rewrites.available(now) >= self.rewrites.portion(),

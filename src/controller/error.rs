@@ -11,7 +11,6 @@ pub enum Error {
     ClusterChanged {
         /// The UID of the `kube-system` namespace at the start.
         expected: String,
-        /// The UID of that namespace now.
         found: String,
     },
     /// The session under our cluster id and owner belongs to another cluster.
@@ -28,7 +27,10 @@ pub enum Error {
         /// The process that opened the session.
         instance: String,
     },
-    /// The watches ended. They never do unless their task failed.
-    #[error("the watches ended; changes would be missed")]
+    /// The watches ended, which they do only if their task failed.
+    #[error("the watches ended; changes would be missed; please report this defect")]
     WatchesEnded,
+    /// The task that checks absent pods in the cluster ended, which it does only if it failed.
+    #[error("the task that checks absent pods ended; no deletion could be confirmed; please report this defect")]
+    ChecksEnded,
 }

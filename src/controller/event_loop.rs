@@ -1,13 +1,16 @@
 //! The event loop: receives one thing, hands it to the part it belongs to, and lets all parts act that are due.
 //!
 //! The loop owns the ledger and the parts, and applies their effects (`apply`). Steps that need several parts are files of
-//! their own: `intake` for pod events, `reconcile` for the decision about one pod or all, `deliver` for batches, `replies`
-//! for the registry's answers.
+//! their own: `intake` for pod events, `decisions` for one pod or all, `deliver` for batches, `replies` for the registry's
+//! answers.
+//!
+//! A part says when it is due, and the loop sleeps until then, but for 1 s at most. `Absences` has no due time, because its
+//! time limits need no precision: it acts once per turn.
 
 mod apply;
+mod decisions;
 mod deliver;
 mod intake;
-mod reconcile;
 mod replies;
 
 use std::{future::Future, time::Duration};
@@ -46,7 +49,7 @@ use crate::{
 const CLOSE_WITHIN: Duration = Duration::from_secs(3);
 /// Closing the session may also take no more than a fifth of the time that the loop has to stop.
 const CLOSE_PART: u32 = 5;
-/// The loop turns at least this often. Parts without a due time act once per turn.
+/// The longest sleep between two turns.
 const TURN: Duration = Duration::from_secs(1);
 
 /// Keeps a registry equal to a view of pods.
@@ -77,9 +80,16 @@ impl<R: Registry> EventLoop<R> {
         let mut rng = fastrand::Rng::with_seed(options.seed);
         let delivery = Delivery::new(&options, metrics.clone(), rng.fork());
         let ControllerOptions {
-            instance, is_earlier_life, cluster_name, cluster_uid, replaces_cluster_uid, scope, ..
+            instance,
+            is_previous_process,
+            cluster_name,
+            cluster_uid,
+            replaces_cluster_uid,
+            scope,
+            ..
         } = options;
-        let identity = Identity { instance, is_earlier_life, cluster_name, cluster_uid, replaces_cluster_uid, scope };
+        let identity =
+            Identity { instance, is_previous_process, cluster_name, cluster_uid, replaces_cluster_uid, scope };
         let lists = Lists::new(view.watches(), options.namespaces);
         Self {
             clock,
@@ -104,7 +114,7 @@ impl<R: Registry> EventLoop<R> {
     /// Changes that are still pending are found again at the next start.
     ///
     /// # Errors
-    /// The cluster turns out to be another one, the session belongs to another cluster, or the watches end.
+    /// The cluster turns out to be another one, the session belongs to another cluster, or the watches or the checks end.
     pub async fn run(mut self, mut inputs: Inputs, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
         let mut shutdown = std::pin::pin!(shutdown);
         loop {
@@ -120,7 +130,7 @@ impl<R: Registry> EventLoop<R> {
                 // If the task that keeps the Lease has ended, the term runs out.
                 Ok(()) = inputs.leadership.changed() => {}
                 Some(reply) = self.requests.next() => self.replied(reply, *inputs.leadership.borrow()),
-                confirmation = inputs.check_results.recv() => self.confirmed(confirmation.ok_or(Error::WatchesEnded)?)?,
+                result = inputs.check_results.recv() => self.confirmed(result.ok_or(Error::ChecksEnded)?)?,
                 Some(hold) = inputs.approvals.recv() => self.absences.approve(&hold),
                 event = inputs.pod_events.recv() => {
                     self.observe(event.ok_or(Error::WatchesEnded)?, &mut inputs.pod_events);
@@ -299,6 +309,7 @@ impl<R: Registry> EventLoop<R> {
         let pending = self.ledger.pending_count();
         tracing::info!(pending, unanswered, "stopping; pending changes are found again at the next start");
         let Some(epoch) = self.session.epoch().filter(|_| self.availability.features().sessions) else { return };
+        // Not a `Request`: no other reply can come any more, and the result decides what is logged.
         match tokio::time::timeout(close_within, self.requests.registry().close_session(epoch)).await {
             Ok(Ok(())) => tracing::info!(epoch, "session closed"),
             Ok(Err(error)) => tracing::warn!(epoch, %error, "session not closed; it becomes stale"),

@@ -4,8 +4,8 @@ use super::error::Error;
 
 pub(super) struct Identity {
     pub(super) instance: String,
-    /// Whether the first instance is an earlier life of the second one.
-    pub(super) is_earlier_life: fn(&str, &str) -> bool,
+    /// Whether the first name belongs to an earlier run of the process with the second name.
+    pub(super) is_previous_process: fn(&str, &str) -> bool,
     pub(super) cluster_name: String,
     pub(super) cluster_uid: Option<String>,
     pub(super) replaces_cluster_uid: Option<String>,
@@ -13,13 +13,13 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    pub(super) fn is_earlier_life(&self, instance: &str) -> bool {
-        (self.is_earlier_life)(instance, &self.instance)
+    pub(super) fn is_previous_process(&self, instance: &str) -> bool {
+        (self.is_previous_process)(instance, &self.instance)
     }
 
-    /// Whether this is the instance of this process or of an earlier life of it.
-    pub(super) fn is_us(&self, instance: &str) -> bool {
-        instance == self.instance || self.is_earlier_life(instance)
+    /// Whether this name belongs to this process or to an earlier run of it.
+    pub(super) fn is_this_process(&self, instance: &str) -> bool {
+        instance == self.instance || self.is_previous_process(instance)
     }
 
     /// Checks that a session under our cluster id belongs to our cluster, if the UIDs of both are known.

@@ -5,11 +5,11 @@
 //!
 //! | read | usable |
 //! | --- | --- |
-//! | digests | at once: buckets that equal ours hold the records assumed |
-//! | one bucket | once its ids add up to the count that came with them: it holds these records and no others |
-//! | pages over everything | each page at once: the registry holds these records. At the end: it holds no others |
+//! | digests | at once: if the digest of a bucket equals ours, the registry holds the records that the ledger assumes |
+//! | one bucket | when the number of its ids equals the count in the answer: the bucket holds exactly these records |
+//! | pages over all buckets | each page at once: the registry holds these records. After the last page: it holds no others |
 //!
-//! A bucket whose ids do not add up is discarded: a short answer would look like lost records.
+//! A bucket with another number of ids than its count is discarded: a short answer would look like lost records.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -30,14 +30,14 @@ use crate::{
 
 /// How often the pages of a bucket are begun again because their token expired.
 const EXPIRIES: u32 = 3;
-/// Up to this number of differing buckets, each is read by its own requests. More of them are read in that way only if
-/// that takes fewer requests than pages over everything.
+/// Up to this number of differing buckets, each bucket is read by its own requests. A larger number is read so only if that
+/// takes no more requests than pages over all buckets.
 const FEW_BUCKETS: usize = 16;
-/// Records in a page, at most.
+/// The most records in a page.
 pub(super) const PAGE_ITEMS: usize = 5_000;
 /// A page that does not come in time is asked for with a quarter of the records, but with at least this number.
 const PAGE_ITEMS_LEAST: usize = 50;
-/// An inventory with more ids than this is discarded: no cluster has as many pods, and the ids are kept in memory.
+/// The most ids of an inventory. One with more is discarded: no cluster has that many pods, and the ids are kept in memory.
 const IDS_MAX: usize = 2_000_000;
 /// A step ends with the first answer after this time. Each step costs a pass over all records.
 const STEP: Duration = Duration::from_secs(20);
@@ -48,15 +48,14 @@ pub(super) enum Error {
     /// A request failed.
     #[error(transparent)]
     Failure(#[from] Failure),
-    /// The number of ids differs from the count that came with them by more than the changes in between.
-    #[error("the inventory lists {ids} ids and counts {count}; discarding what was read")]
+    /// The number of ids differs from the count in the answer, by more than the changes made during the reading explain.
+    #[error("the inventory lists {ids} ids and counts {count}; discarding them and reading again")]
     Mismatch { ids: usize, count: u64 },
-    /// The pages break a rule of the protocol.
-    #[error("the inventory's pages are unusable: {0}; discarding what was read")]
+    #[error("the pages of the inventory break the protocol: {0}; discarding them and reading again")]
     Pages(&'static str),
 }
 
-/// Our side of the comparison.
+/// What the ledger assumes the registry to hold, to compare with the inventory.
 #[derive(Debug)]
 pub(super) struct OurRecords {
     pub(super) division: Buckets,
@@ -93,7 +92,7 @@ struct Differing {
     discarded: usize,
 }
 
-/// The pages of a bucket or of everything that were read so far.
+/// The pages that were read so far, of one bucket or of all.
 #[derive(Debug, Default)]
 struct Pages {
     next: Option<String>,
@@ -298,38 +297,43 @@ impl Pages {
         let first = *self.first_as_of.get_or_insert(answer.as_of);
         self.read += answer.items.len();
         if self.read > IDS_MAX {
-            return Err(Error::Pages("they list more ids than a cluster has pods"));
+            return Err(Error::Pages("they list more than 2,000,000 ids; the registry must list each record once"));
         }
         if answer.items.is_empty() && answer.next.is_some() {
-            return Err(Error::Pages("a page is empty and not the last"));
+            return Err(Error::Pages("a page is empty and not the last; the registry must leave out empty pages"));
         }
         for item in answer.items {
             if !is_valid_id(&item.id) {
-                return Err(Error::Pages("an id is invalid; valid are 1 to 128 of A-Z a-z 0-9 . _ ~ : @ -"));
+                return Err(Error::Pages(
+                    "an id is invalid; it must have 1 to 128 characters of A-Z a-z 0-9 . _ ~ : @ -",
+                ));
             }
             let uid = Uid::from(item.id);
             self.ids.push(uid.clone());
             items.push((uid, item.digest.fingerprint()));
         }
         self.next = answer.next;
-        // Also before the last page: pages that go round in a circle never end.
+        // Also before the last page: tokens that lead back to an earlier page would never end.
         if self.next.is_none() || self.ids.len() >= 2 * self.searched {
             self.searched = self.ids.len();
             self.ids.sort_unstable();
             if self.ids.windows(2).any(|pair| pair[0] == pair[1]) {
-                return Err(Error::Pages("an id comes twice"));
+                return Err(Error::Pages("an id is listed twice; the registry must list each record once"));
             }
         }
         if self.next.is_some() {
             return Ok(None);
         }
-        let changes = answer.as_of.checked_sub(first).ok_or(Error::Pages("the change number went back"))?;
+        let changes = answer
+            .as_of
+            .checked_sub(first)
+            .ok_or(Error::Pages("asOf decreased from one page to the next; it must never decrease"))?;
         Ok(Some(Count { count: answer.count, as_of: answer.as_of, changes }))
     }
 }
 
-/// Checks that the number of ids equals the count, give or take the changes during the reading. A page of a bucket may count
-/// the bucket's records or all records.
+/// Checks that the number of ids equals the count, except for changes made during the reading. The count in a page of a bucket
+/// may be that of the bucket or that of all records.
 fn add_up(ids: usize, last: Count, digested: Option<Counts>) -> Result<(), Error> {
     let near = |a: u64, b: u64, changes: u64| a.abs_diff(b) <= changes;
     let (named, count) = (ids as u64, last.count);

@@ -104,13 +104,14 @@ impl Lists {
         }
     }
 
-    /// The lists of all watches together, if absence counts in each.
+    /// The lists of all watches as one: begun with the oldest of them, trusted if all are. None if the list of any watch is
+    /// missing, failed or unusable.
     pub(super) fn over_all(&self) -> Option<CompleteList> {
         let all = self.watches.iter().map(|watch| watch.usable()).collect::<Option<Vec<_>>>()?;
         together(all.into_iter())
     }
 
-    /// The lists together in which absence counts.
+    /// The usable lists as one, whatever the other watches do. None if no list is usable.
     pub(super) fn over_some(&self) -> Option<CompleteList> {
         together(self.watches.iter().filter_map(|watch| watch.usable()))
     }

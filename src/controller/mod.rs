@@ -8,7 +8,7 @@
 //!       |                          |                         |                            |
 //!       v                          v                         v                            v
 //!  +---------------------------------- event_loop -------------------------------------------------+
-//!  | intake -> reconcile: decide() for one pod or all <-> ledger          replies, apply (effects)  |
+//!  | intake -> decisions: decide() for one pod or all <-> ledger          replies, apply (effects)  |
 //!  +-----|------------|-------------------|----------------|--------------------|------------------+
 //!        v            v                   v                v                    v
 //!    absences      delivery            session         comparison         availability
@@ -22,7 +22,7 @@
 //!
 //! | question | file |
 //! | --- | --- |
-//! | Where is a deletion decided? | `event_loop::reconcile` calls [`crate::reconcile::decide::decide`]; an inferred one first passes `absences` |
+//! | Where is a deletion decided? | `event_loop::decisions` calls [`crate::reconcile::decide::decide`]; an inferred one first passes `absences` |
 //! | How are writes and retries limited? | the table in `delivery` |
 //! | Where does a new request to the registry belong? | a variant of `requests::Request`, returned by the part that needs it |
 //! | What happens for a registry without a feature? | `event_loop::EventLoop::ask_registry`; batches in `event_loop::deliver` |

@@ -34,10 +34,10 @@ pub struct ControllerOptions {
     pub backlog_window: usize,
     /// How often the registry's inventory is compared.
     pub resync_interval: Duration,
-    /// The name of this process, which no other process has.
+    /// The name of this process. No other process, not even an earlier one, may have it.
     pub instance: String,
-    /// Whether the first instance is an earlier life of the second one.
-    pub is_earlier_life: fn(&str, &str) -> bool,
+    /// Whether the first name belongs to an earlier run of the process with the second name.
+    pub is_previous_process: fn(&str, &str) -> bool,
     /// The name of the cluster for readers of the registry.
     pub cluster_name: String,
     /// The UID of the `kube-system` namespace, if it is known.
@@ -72,11 +72,11 @@ pub struct Inputs {
 
 /// What the loop sends and shows.
 pub struct Outputs {
-    /// Questions to the cluster about pods whose deletion was inferred.
+    /// Questions about absent pods, for the task that asks the API server.
     pub checks: mpsc::Sender<Check>,
-    /// Increased to make every watch list its pods again.
+    /// Each new number makes every watch list its pods again.
     pub relist: watch::Sender<u64>,
-    /// What the status page shows.
+    /// The loop's part of `/status`. The lease and the approvals read it too.
     pub controller_status: watch::Sender<ControllerStatus>,
     pub metrics: Metrics,
     pub health: Health,

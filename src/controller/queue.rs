@@ -1,4 +1,4 @@
-//! The queue holds each pod UID once, and no payloads. A payload is built when it is sent.
+//! The queue holds pod UIDs, not payloads. A payload is built when it is sent.
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 
@@ -40,7 +40,7 @@ impl Lane {
         }
     }
 
-    /// The lane of a record; `first` is the one for a first try.
+    /// The lane of a record; `first` is the one for a first attempt.
     pub(super) fn of_record(attempt: AttemptKind, first: Self) -> Self {
         match attempt {
             AttemptKind::First => first.max(Self::Live),
@@ -50,8 +50,8 @@ impl Lane {
         }
     }
 
-    pub(super) fn of(walk: BacklogKind) -> Self {
-        match walk {
+    pub(super) fn of(kind: BacklogKind) -> Self {
+        match kind {
             BacklogKind::Backfill => Self::Backfill,
             BacklogKind::Rewrite => Self::Rewrite,
         }
@@ -68,12 +68,12 @@ impl Lane {
     }
 }
 
-/// Which lanes may go, and in which order.
+/// The lanes from which a batch may take keys, and their order.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct OpenLanes {
     pub(super) rewrites: bool,
     pub(super) retries: bool,
-    /// Whether keys that failed more than once may go.
+    /// The lanes of keys that failed more than once.
     pub(super) persistent: bool,
     pub(super) rejected: bool,
     pub(super) turn: RetryTurn,
@@ -81,7 +81,7 @@ pub(super) struct OpenLanes {
     pub(super) records_first: bool,
 }
 
-/// Whether retries go before first tries or after them.
+/// Whether retries go before first attempts or after them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum RetryTurn {
     #[default]
@@ -100,10 +100,10 @@ impl OpenLanes {
             RetryTurn::First => (Some(retries), None),
             RetryTurn::Last => (None, Some(retries)),
         };
-        let first_tries = [Lane::Live, Lane::Backfill].into_iter().chain(self.rewrites.then_some(Lane::Rewrite));
+        let first_attempts = [Lane::Live, Lane::Backfill].into_iter().chain(self.rewrites.then_some(Lane::Rewrite));
         std::iter::once(Lane::Delete)
             .chain(before.into_iter().flatten())
-            .chain(first_tries)
+            .chain(first_attempts)
             .chain(after.into_iter().flatten())
             .chain(self.rejected.then_some(Lane::Rejected))
     }
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn retries_wait_for_budget_but_first_tries_pass() {
+    fn retries_wait_for_budget_but_first_attempts_pass() {
         let keys = [
             ("x", Lane::Rejected),
             ("r", Lane::PutPersistent),
@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn key_moves_between_first_tries_and_retries() {
+    fn key_moves_between_first_attempts_and_retries() {
         let (mut queue, first) = (Queue::default(), OpenLanes { retries: false, ..ALL });
         queue.push(&"a".into(), Lane::DeleteRetry);
         queue.push(&"a".into(), Lane::Live);

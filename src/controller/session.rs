@@ -136,7 +136,7 @@ impl WriterSession {
     }
 
     pub(super) fn stand_by(&mut self) {
-        self.session.follow();
+        self.session.stand_by();
         self.declared = DeclaredScope::Unknown;
     }
 }
@@ -199,7 +199,7 @@ impl WriterSession {
 
     /// Takes over from the previous session, if that is allowed.
     fn take_over(&mut self, before: &OtherWriter, must_wait: bool, now: Moment, effects: &mut Effects<SessionEffect>) {
-        let is_ours = self.identity.is_earlier_life(&before.instance);
+        let is_ours = self.identity.is_previous_process(&before.instance);
         if must_wait && let Err(check_again_at) = self.takeover.check(before, is_ours, now) {
             if self.waiting.is_due(now) {
                 tracing::warn!(
@@ -216,9 +216,9 @@ impl WriterSession {
         _ = self.declare_after(before.scope.as_deref(), effects);
     }
 
-    /// The owner of a replaced session may be alive, unless it closed the session or was an earlier life of this process.
+    /// The owner of a replaced session may be alive, unless it closed the session or was an earlier run of this process.
     fn expect_other_writer(&self, instance: &str, is_closed: bool, effects: &mut Effects<SessionEffect>) {
-        if !is_closed && !self.identity.is_us(instance) {
+        if !is_closed && !self.identity.is_this_process(instance) {
             effects.add(SessionEffect::ExpectOtherWriter);
         }
     }
@@ -310,7 +310,7 @@ impl WriterSession {
         let known = std::mem::replace(&mut self.declared, DeclaredScope::after(before, &self.identity.scope));
         let is_news = self.declared != known;
         match self.declared {
-            DeclaredScope::Doubted if is_news => effects.add(SessionEffect::NeedOperator),
+            DeclaredScope::Suspect if is_news => effects.add(SessionEffect::NeedOperator),
             DeclaredScope::Unsettled if is_news => effects.add(SessionEffect::ScopeChanged),
             _ => {}
         }
@@ -326,8 +326,8 @@ impl WriterSession {
 
     /// Declares whether an operator is needed, and whether another writer may be alive.
     pub(super) fn declare(&mut self, operator_needed: bool, contested: bool, now: Moment) {
-        if operator_needed && self.declared != DeclaredScope::Doubted && self.is_open() {
-            self.declared = DeclaredScope::Doubted;
+        if operator_needed && self.declared != DeclaredScope::Suspect && self.is_open() {
+            self.declared = DeclaredScope::Suspect;
             self.session.reopen(now);
         }
         if contested != self.declares_contest {
@@ -391,8 +391,8 @@ impl WriterSession {
     /// The registry reports another writer, or none.
     fn contended(&mut self, contender: Option<Contender>, now: Moment) -> SessionEffect {
         let name = |contender: &Contender| contender.instance.clone().unwrap_or_default();
-        // An earlier life of this process cannot write any more.
-        let contender = contender.filter(|other| !self.identity.is_us(&name(other)));
+        // An earlier run of this process cannot write any more.
+        let contender = contender.filter(|other| !self.identity.is_this_process(&name(other)));
         let Some(contender) = contender else {
             self.contender.over();
             return SessionEffect::NoOtherWriterReported;
@@ -401,9 +401,9 @@ impl WriterSession {
             tracing::error!(
                 instance = name(&contender),
                 epoch = contender.epoch,
-                "another process writes for the same cluster id and owner, or tries to; its records are not deleted while \
-                 it is alive. Stop one of them. If it runs in another cluster (a clone or a restored copy), give each \
-                 cluster its own --cluster-id"
+                fix = "stop one of the two; if the other one runs in another cluster (a clone or a restored copy), give each \
+                       cluster its own --cluster-id",
+                "another process writes for the same cluster id and owner, or tries to; inferred deletions are held"
             );
         }
         SessionEffect::OtherWriterSeen
@@ -444,9 +444,9 @@ impl WriterSession {
         if self.fenced.is_due(now) {
             tracing::error!(
                 epoch = self.fenced_epoch,
-                "another process writes for this cluster id and owner; this one does not write until that session is over. \
-                 Run one of them, or give them different --owner names. If the other one runs in another cluster (a clone or \
-                 a restored copy), give each cluster its own --cluster-id"
+                fix = "run one of them, or give them different --owner names; if the other one runs in another cluster (a \
+                       clone or a restored copy), give each cluster its own --cluster-id",
+                "another process writes for this cluster id and owner; waiting until its session is over"
             );
         }
     }
@@ -476,7 +476,7 @@ impl WriterSession {
                 self.session.adopt(holder.epoch, now);
                 Some(SessionEffect::Compare)
             }
-            Ok(Some(other)) if !other.is_over() && !self.identity.is_earlier_life(&other.instance) => {
+            Ok(Some(other)) if !other.is_over() && !self.identity.is_previous_process(&other.instance) => {
                 self.session.learn(other.epoch);
                 if let Err(error) = self.identity.check_cluster(other.cluster_uid.as_deref(), &other.instance) {
                     return Some(SessionEffect::End(error));

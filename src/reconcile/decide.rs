@@ -192,9 +192,9 @@ mod tests {
 
     #[test]
     fn stored_pod_is_desired_despite_an_earlier_deletion() {
-        let deletion = pending(|w| w.deletion = Some(Deletion::DeletedOrLeftRule));
+        let deletion = pending(|w| w.deletion = Some(Deletion::DeletedOrLeftSelection));
         let pod = crate::model::pod::to_record::unreadable("u", "n", "p", "1").shown();
         assert_eq!(wanted(Some(pod), None, Some(&deletion), None), Wanted::Unreadable);
-        assert_eq!(wanted(None, None, Some(&deletion), None), Wanted::Deleted(Deletion::DeletedOrLeftRule));
+        assert_eq!(wanted(None, None, Some(&deletion), None), Wanted::Deleted(Deletion::DeletedOrLeftSelection));
     }
 }

@@ -5,7 +5,7 @@
 pub enum Deletion {
     Deleted,
     /// With a selector set, an event cannot say whether the pod was deleted or left the selection.
-    DeletedOrLeftRule,
+    DeletedOrLeftSelection,
 }
 
 /// Why a record is removed.
@@ -16,5 +16,5 @@ pub enum Removal {
     /// A complete list lacks the pod, and the absence guard confirmed it.
     Inferred,
     /// The pod exists, and the settings no longer select it.
-    LeftRule,
+    LeftSelection,
 }

@@ -5,7 +5,8 @@
 //! machines are never compared. A leader gives up its leadership well before another process could take the lease, so
 //! two never lead even if their clocks run at speeds that differ by half.
 //!
-//! `kubert::lease` does not fit: it compares the renew time in the Lease with the local wall clock.
+//! It is our own because `kubert::lease` compares the renew time in the Lease with the local wall clock. Ours counts from the
+//! last change that it observed, on the monotonic clock.
 
 use std::time::Duration;
 
@@ -14,15 +15,13 @@ use crate::model::moment::Moment;
 /// Whether this process may write, and until when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Leadership {
-    /// It may not.
     Follower,
-    /// It may, because it runs without an election.
+    /// This process runs without leader election, and may always write.
     Alone,
-    /// It may, until its lease has to be renewed.
     Leader {
         /// Grows each time that a process becomes the leader.
         term: u64,
-        /// The end of the leadership, unless it is renewed.
+        /// This process may write until then. Each renewal moves it.
         until: Moment,
     },
 }
@@ -49,17 +48,17 @@ impl Leadership {
 /// Intervals, as parts of the lease duration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeaseTiming {
-    /// How long the lease lasts after others see a renewal.
+    /// Another process may take the lease when it has seen no renewal for this long.
     pub duration: Duration,
     /// The leader gives up this long before the lease ends.
     pub margin: Duration,
     /// Time between renewals.
     pub renew: Duration,
-    /// Time until a failed request is retried.
+    /// Time before a failed request is retried.
     pub retry: Duration,
-    /// Time between two reads of a standby.
+    /// Time between two reads of the Lease by a standby.
     pub poll: Duration,
-    /// Time limit of a request.
+    /// Time limit of a request to the API server.
     pub call: Duration,
 }
 
@@ -91,8 +90,8 @@ pub struct LeaseState {
 }
 
 impl LeaseState {
-    /// Whether the holder has not changed the lease since. Other changes to the object, for example an annotation, do
-    /// not keep a holder alive.
+    /// Whether the fields that a holder writes are unchanged. Other changes to the object, for example an annotation, are
+    /// no renewal.
     fn is_as_before(&self, before: &Self) -> bool {
         let held = |seen: &Self| (seen.holder.clone(), seen.transitions, seen.duration, seen.renewed.clone());
         held(self) == held(before)
@@ -104,7 +103,7 @@ impl LeaseState {
 pub struct LeaseUpdate {
     /// Empty to give the lease up.
     pub holder: String,
-    /// How often the lease changed hands.
+    /// How often the lease changed hands, this write included.
     pub transitions: u64,
     pub duration: Duration,
     /// Whether the lease changes hands with this write.
@@ -118,7 +117,7 @@ pub enum ElectionStep {
     Wait(Moment),
     Get,
     Put(LeaseUpdate),
-    /// The lease is given up, or was not ours.
+    /// Nothing is left to do: the released lease is free, or another process holds it.
     Done,
 }
 
@@ -126,7 +125,7 @@ pub enum ElectionStep {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UpdateOutcome {
     Done,
-    /// The Lease had changed since it was read.
+    /// The Lease has another version than the one that was read.
     Conflict,
     /// The write was refused, or its answer was lost.
     Failed,
@@ -148,7 +147,7 @@ pub struct Election {
     observed: Option<(LeaseState, Moment)>,
     last_term: u64,
     conflicts: u32,
-    standing: bool,
+    is_candidate: bool,
     releasing: bool,
     stepped_aside: Aside,
     next: Next,
@@ -164,14 +163,14 @@ const UNCLAIMED_AFTER: u32 = 2;
 struct Aside {
     /// Whether the lease still has to be given up.
     giving_up: bool,
-    /// Until then it is no candidate, unless nobody else takes the lease.
+    /// Until then it is no candidate, unless no other process takes the lease.
     until: Option<Moment>,
     /// How often it stepped aside in a row.
     times: u32,
 }
 
 impl Election {
-    /// An observer. The name `me` must be unique for all processes, earlier ones included.
+    /// Reads the Lease, and is no candidate yet. No other process, not even an earlier one, may have the name `me`.
     pub fn new(me: String, timing: LeaseTiming) -> Self {
         Self {
             me,
@@ -180,7 +179,7 @@ impl Election {
             observed: None,
             last_term: 0,
             conflicts: 0,
-            standing: false,
+            is_candidate: false,
             releasing: false,
             stepped_aside: Aside::default(),
             next: Next::Get(Moment::START),
@@ -191,7 +190,7 @@ impl Election {
         self.leadership
     }
 
-    /// The holder when the Lease was last read.
+    /// The holder of the lease when it was last read. Empty if the lease was free.
     pub fn holder(&self) -> Option<&str> {
         self.observed.as_ref().map(|(seen, _)| seen.holder.as_str())
     }
@@ -207,7 +206,7 @@ impl Election {
 
     /// Becomes a candidate.
     pub fn stand(&mut self) {
-        self.standing = true;
+        self.is_candidate = true;
     }
 
     /// Gives up the leadership and lets others lead for a while, because this process cannot do the work. The time
@@ -220,7 +219,7 @@ impl Election {
         let delay = (ASIDE_FOR.0 * 2_u32.saturating_pow(self.stepped_aside.times.min(8))).min(ASIDE_FOR.1);
         self.stepped_aside =
             Aside { giving_up: true, until: Some(now + delay), times: self.stepped_aside.times.saturating_add(1) };
-        // The writers of this process have to stop first.
+        // The lease is given up a little later, so that this process stops writing first.
         self.next = Next::Get(now + self.timing.retry);
     }
 
@@ -229,10 +228,10 @@ impl Election {
         self.stepped_aside.times = 0;
     }
 
-    /// Whether the lease is left to others. One that has been free for long is not wanted by others.
+    /// Whether to leave the lease to others. If it has been free for long, there is no other candidate.
     fn is_aside(&self, seen: &LeaseState, since: Moment, now: Moment) -> bool {
-        let unwanted = seen.holder.is_empty() && now >= since + self.timing.duration * UNCLAIMED_AFTER;
-        self.stepped_aside.until.is_some_and(|until| now < until) && !unwanted
+        let unclaimed = seen.holder.is_empty() && now >= since + self.timing.duration * UNCLAIMED_AFTER;
+        self.stepped_aside.until.is_some_and(|until| now < until) && !unclaimed
     }
 
     /// Gives up the leadership and the lease.
@@ -258,7 +257,7 @@ impl Election {
             if mine { Next::Put(self.claim(String::new(), seen.transitions, seen)) } else { Next::Done }
         } else if mine && let Some(term) = self.leadership.term(now) {
             Next::Put(self.claim(self.me.clone(), term, seen))
-        } else if (mine || free) && self.standing && !self.is_aside(seen, since, now) {
+        } else if (mine || free) && self.is_candidate && !self.is_aside(seen, since, now) {
             // A lease that is ours through a lost answer, or from before it expired, is acquired again.
             self.leadership = Leadership::Follower;
             let term = seen.transitions.max(self.last_term) + 1;
@@ -279,14 +278,15 @@ impl Election {
         self.next = Next::Get(now + self.timing.retry);
     }
 
-    /// The Lease does not exist. If it is created again, it is free, so nobody leads until then.
+    /// The Lease does not exist. When it is created again, it is free, so no process leads until then.
     pub fn missing(&mut self, now: Moment) {
         self.leadership = Leadership::Follower;
         self.observed = None;
         self.next = if self.releasing { Next::Done } else { Next::Get(now + self.timing.retry) };
     }
 
-    /// The result of a write that was sent at `sent`.
+    /// A write was answered, or failed. The leadership counts from `sent`, when the write was sent: the server may have stored
+    /// it at any time since.
     pub fn written(&mut self, claim: &LeaseUpdate, written: UpdateOutcome, sent: Moment, now: Moment) {
         if written != UpdateOutcome::Conflict {
             self.conflicts = 0;

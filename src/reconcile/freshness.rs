@@ -4,9 +4,9 @@ use std::{cmp::Ordering, time::Duration};
 
 use crate::model::{ids::compare_resource_versions, moment::Moment};
 
-/// After this many older lists in a row, the cluster itself went back in time.
+/// The cluster counts as restored from a backup after this number of older lists in a row.
 const RESTORED_LISTS: u32 = 3;
-/// They have to span at least this time.
+/// The least time from the first to the last of these lists.
 const RESTORED_AFTER: Duration = Duration::from_secs(60);
 
 /// The age of a list compared with what was seen before.
@@ -16,7 +16,7 @@ pub enum ListAge {
     Fresh,
     /// Older: it is discarded and requested again.
     Older,
-    /// Older repeatedly: the cluster was restored from a backup. The list counts, but its deletions are doubtful.
+    /// Older repeatedly: the cluster was restored from a backup. The list counts, but deletions inferred from it are guarded.
     Restored,
 }
 
@@ -34,7 +34,7 @@ pub struct NewestVersion {
     before: Option<String>,
     /// Older lists in a row, and when the first came.
     older_lists: Option<(u32, Moment)>,
-    /// Whether the cluster was restored and no list has completed since.
+    /// Set from a detected restore until the next complete list.
     restored: bool,
 }
 
@@ -86,8 +86,8 @@ impl NewestVersion {
         self.restored
     }
 
-    /// The list is complete. Returns true for the first one after a restore, whose absences are doubtful. The list that
-    /// detected the restore may have failed, and the next one no longer looks older.
+    /// The list is complete. Returns true for the first one after a restore: deletions inferred from it are guarded. That is
+    /// not always the list that detected the restore, which may have failed.
     pub fn completes_restore(&mut self) -> bool {
         std::mem::take(&mut self.restored)
     }

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use crate::model::moment::Moment;
 
-/// The first interval between two lines about a lasting fault. It doubles each time.
+/// Time between the first two lines about a lasting fault. It doubles with each line.
 const AGAIN_AFTER: Duration = Duration::from_secs(60);
-/// The longest interval.
+/// The longest time between two lines about a lasting fault.
 const AGAIN_MAX: Duration = Duration::from_secs(3_600);
 /// Faults that are logged one by one per interval.
 const LOGGED_MAX: usize = 5;
@@ -48,7 +48,7 @@ pub struct Notices {
     logged: Vec<String>,
     /// The number of faults that were not logged.
     more: u64,
-    /// The names of the first of them.
+    /// The first names of faults that were not logged, at most [`NAMES_MAX`].
     named: Vec<String>,
     /// The end of the interval, once it has begun.
     ends_at: Option<Moment>,
@@ -57,13 +57,13 @@ pub struct Notices {
 #[derive(Debug, PartialEq, Eq)]
 pub struct NoticeSummary {
     pub count: u64,
-    /// The names of the first few.
+    /// The first names, separated by commas.
     pub first: String,
 }
 
 impl Notices {
     /// Whether to log this fault on its own line. If not, it is counted.
-    pub fn tell(&mut self, name: &str, cause: &str, now: Moment) -> bool {
+    pub fn note(&mut self, name: &str, cause: &str, now: Moment) -> bool {
         if self.logged.is_empty() && self.more == 0 {
             self.ends_at = Some(now + SUMMARY_AFTER);
         }
@@ -109,20 +109,20 @@ mod tests {
     #[test]
     fn many_faults_become_few_lines_and_a_summary() {
         let mut notices = Notices::default();
-        let logged = (0..5_000).filter(|n| notices.tell(&format!("ns-{n}"), &n.to_string(), at(0))).count();
+        let logged = (0..5_000).filter(|n| notices.note(&format!("ns-{n}"), &n.to_string(), at(0))).count();
         assert_eq!((logged, notices.summary(at(59))), (5, None));
         let first = "ns-5, ns-6, ns-7, ns-8, ns-9".to_owned();
         assert_eq!(
             (notices.summary(at(60)), notices.summary(at(61))),
             (Some(NoticeSummary { count: 4_995, first }), None)
         );
-        assert!(notices.tell("ns-1", "1", at(62)), "another interval");
+        assert!(notices.note("ns-1", "1", at(62)), "another interval");
     }
 
     #[test]
     fn each_cause_is_logged_once_per_interval() {
         let mut notices = Notices::default();
-        let logged = (0..100).filter(|n| notices.tell(["a", "b"][n % 2], "invalid type", at(0))).count();
+        let logged = (0..100).filter(|n| notices.note(["a", "b"][n % 2], "invalid type", at(0))).count();
         assert_eq!((logged, notices.summary(at(60))), (1, Some(NoticeSummary { count: 99, first: "b, a".into() })));
     }
 }

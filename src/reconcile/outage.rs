@@ -25,7 +25,7 @@ pub struct Outage {
 /// A line about an outage that lasts, or is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutageReport {
-    /// The duration of the outage.
+    /// Time since the first failed request.
     pub time: Duration,
     /// Failed requests since the last line, or in the whole outage that is over.
     pub failures: u64,

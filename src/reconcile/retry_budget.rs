@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn retries_stay_near_a_tenth_of_first_tries() {
+    fn retries_stay_near_a_tenth_of_first_attempts() {
         // This holds for every share of failures.
         for failing in [1, 10, 50, 80, 90, 100, 120, 150, 200, 300, 500, 700, 900, 1000] {
             let (retries, _) = retries_of_first_attempts(failing);

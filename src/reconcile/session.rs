@@ -13,22 +13,23 @@ use std::time::Duration;
 use super::retry;
 use crate::model::{ids::Version, moment::Moment};
 
-/// A session without a heartbeat for this long is stale.
+/// The registry considers a session stale after this time without a heartbeat.
 pub const TTL: Duration = Duration::from_secs(90);
 /// Time between heartbeats while another writer may announce itself.
 const CONTESTED_BEAT: Duration = Duration::from_secs(5);
 /// A fenced writer checks the other session this often.
 const FENCED_PROBE: Duration = Duration::from_secs(10);
-/// Delays between attempts to open a session: the first and the longest.
+/// The first and the longest backoff between attempts to open a session.
 const OPEN_RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// No session, because this process does not lead.
     Standby,
-    /// No session. One is opened at `open_at`.
-    Closed { open_at: Moment },
-    /// The request that opens a session is in flight.
+    /// This process leads and has no session yet.
+    Closed {
+        open_at: Moment,
+    },
     Opening,
     Open {
         epoch: u64,
@@ -36,36 +37,39 @@ pub enum Phase {
         heartbeat_at: Option<Moment>,
     },
     /// Another writer took over. Nothing is written until its session is over.
-    Fenced { probe_at: Moment },
+    Fenced {
+        probe_at: Moment,
+    },
 }
 
 /// What a session declares about the settings that select its records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DeclaredScope {
-    /// The declaration of the session before is not known yet.
+    /// The registry has not answered yet what the previous session declared.
     #[default]
     Unknown,
-    /// The session before had other settings, and records that only those selected may remain. The declared text then
-    /// equals no settings, so neither a restart nor a return to the old settings loses that fact.
+    /// The previous session had other settings, and records that only those settings selected may remain. The declared
+    /// text is then no hash of settings, so the fact survives a restart and a return to the old settings.
     Unsettled,
-    /// Nearly all records had no pod, and no person has approved their deletion yet. It has to be declared, because the
-    /// share of these records shrinks as the cluster's own records are added.
-    Doubted,
+    /// Nearly all records had no pod, and no operator has approved their deletion yet. Only a declaration keeps this fact:
+    /// the share of these records shrinks as the cluster's own records are added.
+    Suspect,
+    /// The current settings select all records.
     Ours,
 }
 
 /// The declaration of [`DeclaredScope::Unsettled`].
 const UNSETTLED: &str = "unsettled";
-/// The declaration of [`DeclaredScope::Doubted`].
-const DOUBTED: &str = "doubted";
-/// Added while another writer may be alive, so that a process that takes over knows it.
+/// The declaration of [`DeclaredScope::Suspect`]. Registries store this text, so it does not change.
+const SUSPECT: &str = "doubted";
+/// The end of a declaration that was made while another writer may have been alive.
 const CONTESTED: &str = " contested";
 
 impl DeclaredScope {
     /// The scope to declare after a session that declared `before`, if there was one.
     pub fn after(before: Option<&str>, ours: &str) -> Self {
         match before.map(|before| before.strip_suffix(CONTESTED).unwrap_or(before)) {
-            Some(DOUBTED) => Self::Doubted,
+            Some(SUSPECT) => Self::Suspect,
             Some(before) if before != ours => Self::Unsettled,
             _ => Self::Ours,
         }
@@ -75,7 +79,7 @@ impl DeclaredScope {
     pub fn text(self, ours: &str, contested: bool) -> String {
         let settings = match self {
             Self::Unsettled => UNSETTLED,
-            Self::Doubted => DOUBTED,
+            Self::Suspect => SUSPECT,
             Self::Unknown | Self::Ours => ours,
         };
         format!("{settings}{}", if contested { CONTESTED } else { "" })
@@ -152,8 +156,8 @@ impl Session {
         self.phase = Phase::Closed { open_at: now };
     }
 
-    /// This process leads no more.
-    pub fn follow(&mut self) {
+    /// This process no longer leads.
+    pub fn stand_by(&mut self) {
         self.phase = Phase::Standby;
     }
 
@@ -325,13 +329,13 @@ mod tests {
 
     #[test]
     fn needed_approval_is_declared_and_read_back() {
-        let declared = DeclaredScope::after(Some(&DeclaredScope::Doubted.text("ours", false)), "ours");
-        assert_eq!((declared, &*declared.text("ours", false)), (DeclaredScope::Doubted, "doubted"));
+        let declared = DeclaredScope::after(Some(&DeclaredScope::Suspect.text("ours", false)), "ours");
+        assert_eq!((declared, &*declared.text("ours", false)), (DeclaredScope::Suspect, "doubted"));
     }
 
     #[test]
     fn contested_session_declares_its_settings_too() {
-        for declared in [DeclaredScope::Ours, DeclaredScope::Unsettled, DeclaredScope::Doubted] {
+        for declared in [DeclaredScope::Ours, DeclaredScope::Unsettled, DeclaredScope::Suspect] {
             let (contested, alone) = (declared.text("ours", true), declared.text("ours", false));
             assert_eq!(DeclaredScope::after(Some(&contested), "ours"), declared);
             assert_eq!((is_contested(&contested), is_contested(&alone)), (true, false));
@@ -356,7 +360,7 @@ mod tests {
         assert_eq!(session.due_at(), Some(at(4)));
         session.opening();
         session.opened(3, TTL, false, at(5));
-        session.follow();
+        session.stand_by();
         session.unknown(at(6), 0);
         assert_eq!((session.phase(), session.epoch(), session.min_epoch()), (Phase::Standby, None, Some(3)));
     }

@@ -1,4 +1,4 @@
-//! How long a watch may be silent: when that is logged, and when the watch is given up.
+//! Time limits of a watch that reports nothing: after 30 s it is logged, after 60 s it may be replaced by a list.
 
 use std::time::Duration;
 
@@ -24,12 +24,12 @@ pub enum SilenceNotice {
 /// Logs each silence once, and its end once.
 #[derive(Debug, Default)]
 pub struct Silence {
-    /// When the watch was last up to date before the silence that was logged.
+    /// The value of `heard` when the present silence was logged. None while no silence is logged.
     logged: Option<Moment>,
 }
 
 impl Silence {
-    /// Returns what to log now. `heard` is when the watch was last up to date.
+    /// Returns the line to log now, if any. `heard` is when the watch was last up to date.
     pub fn look(&mut self, heard: Moment, now: Moment) -> Option<SilenceNotice> {
         match self.logged {
             None if now >= heard + OLD_AFTER => {
@@ -63,7 +63,8 @@ impl Hearing {
         self.heard
     }
 
-    pub fn is_alive(&mut self, now: Moment) {
+    /// The watch reported something, so it is up to date.
+    pub fn note_alive(&mut self, now: Moment) {
         self.answers(now);
         self.heard = now;
     }

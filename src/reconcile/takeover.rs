@@ -1,4 +1,5 @@
-//! When a process without a Lease may take over the session of another process.
+//! Decides when a process may take over the session of another one, if there is no Lease to decide it: when the session is
+//! closed, stale, or has missed a heartbeat.
 
 use std::time::Duration;
 
@@ -12,19 +13,19 @@ use crate::model::moment::Moment;
 const MISSED_AFTER: Duration = Duration::from_secs(TTL.as_secs() / 3 + 15);
 /// A process that waits for another session announces itself after this time, which is longer than a hand-over takes.
 const ANNOUNCED_AFTER: Duration = Duration::from_secs(15);
-/// Time between two checks of the session.
+/// Time between two requests that ask for the session of the other process.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// The writer of a session, and the state of the session.
+/// A session that the registry reports, and the process that opened it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OtherWriter {
     pub epoch: u64,
     pub instance: String,
-    /// The declared scope; see [`crate::reconcile::session::DeclaredScope`].
+    /// The declaration of the session; see [`crate::reconcile::session::DeclaredScope`].
     pub scope: Option<String>,
     /// The UID of the `kube-system` namespace of its cluster, if known.
     pub cluster_uid: Option<String>,
-    /// A text that changes with each heartbeat, if the registry has one.
+    /// Changes with each heartbeat. None if the registry does not report heartbeats.
     pub heartbeat: Option<String>,
     /// The number of records that the registry holds of this owner.
     pub records: u64,
@@ -32,6 +33,7 @@ pub struct OtherWriter {
 }
 
 impl OtherWriter {
+    /// Whether the session is closed or stale.
     pub fn is_over(&self) -> bool {
         self.state != SessionLiveness::Live
     }
@@ -57,7 +59,7 @@ pub struct Takeover {
 }
 
 impl Takeover {
-    /// Whether this session may be replaced. `ours` tells whether an earlier life of this process opened it.
+    /// Whether this session may be replaced. `ours` says whether an earlier run of this process opened it.
     ///
     /// # Errors
     /// The session is live and belongs to another process. Contains the time of the next check.

@@ -21,8 +21,8 @@ pub const WATCH: Duration = Duration::from_secs(20);
 const TOO_SOON: Duration = Duration::from_secs(10);
 /// A watch that had news and lasted this long works.
 const FOR_A_WHILE: Duration = Duration::from_secs(2);
-/// The most failures in a row that count for a watch that had news but did not last: a proxy may cut such watches
-/// forever.
+/// A watch that had news but did not last counts at most this number of failures in a row, so that its delay stays below a
+/// second: a proxy may cut every watch.
 const SHORT_WITH_NEWS: u32 = 2;
 /// Failures that are further apart are not in a row.
 const FORGIVEN_AFTER: Duration = Duration::from_secs(60);
@@ -34,7 +34,7 @@ pub struct WatchEnd {
     /// Whether the answer ended regularly.
     pub orderly: bool,
     pub lasted: Duration,
-    /// Whether an event was newer than all before.
+    /// Whether it delivered an event that was newer than all earlier ones.
     pub news: bool,
 }
 
@@ -49,7 +49,7 @@ impl WatchFailures {
         self.failures
     }
 
-    /// A watch ended. Returns the delay before the next one, or `None` after a regular end.
+    /// A watch ended. Returns the delay before it is resumed, or `None` to resume it at once.
     pub fn ended(&mut self, end: WatchEnd, now: Moment, random: u64) -> Option<Duration> {
         let WatchEnd { orderly, lasted, news } = end;
         if orderly && lasted >= TOO_SOON {
@@ -63,7 +63,7 @@ impl WatchFailures {
         Some(self.failed(now, random))
     }
 
-    /// A watch could not be started or was given up. Returns the delay before the next one.
+    /// A watch could not be started or was given up. Returns the delay before it is tried again.
     pub fn failed(&mut self, now: Moment, random: u64) -> Duration {
         if self.failed_at.is_some_and(|failed_at| now > failed_at + FORGIVEN_AFTER) {
             self.failures = 0;

@@ -9,8 +9,8 @@ use crate::model::pod::{
 };
 
 fn rule() -> Rule {
-    let writer = crate::model::ids::RecordOwner { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };
-    Rule { writer, labels: AllowList::new(["*"]), annotations: AllowList::default() }
+    let owner = crate::model::ids::RecordOwner { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };
+    Rule { owner, labels: AllowList::new(["*"]), annotations: AllowList::default() }
 }
 
 fn pod(uid: &str, namespace: &str, name: &str, body: u32) -> Pod {

@@ -14,7 +14,7 @@ pub fn end_the_process(stderr: Stderr) {
         let location = panic.location().map(ToString::to_string).unwrap_or_default();
         let thread = thread::current().name().unwrap_or_default().to_owned();
         let message = literal(panic.payload());
-        tracing::error!(panic = message, location, thread, "panic; ending the process, please report this defect");
+        tracing::error!(panic = message, location, thread, "panic; ending the process. Please report this defect");
         stderr.flush();
         process::exit(FAILED);
     }));

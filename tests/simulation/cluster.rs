@@ -112,8 +112,8 @@ impl Cluster {
     fn pod(&mut self, name: Name, uid: &Uid) -> Arc<Pod> {
         self.version += 1;
         self.bodies += 1;
-        let writer = RecordOwner { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };
-        let rule = Rule { writer, labels: AllowList::default(), annotations: AllowList::default() };
+        let owner = RecordOwner { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };
+        let rule = Rule { owner, labels: AllowList::default(), annotations: AllowList::default() };
         let object = serde_json::json!({
             "metadata": {"uid": uid, "namespace": format!("ns-{}", self.watch_of(name)), "name": format!("pod-{name}"),
                 "resourceVersion": self.version.to_string(), "creationTimestamp": "2026-11-23T10:00:00Z"},

@@ -216,7 +216,7 @@ impl Stage {
             cluster_name: "cluster".into(),
             cluster_uid: Some("cluster".into()),
             replaces_cluster_uid: None,
-            is_earlier_life,
+            is_previous_process,
             scope: "scope".into(),
             namespaces: match setup.watches {
                 1 => Vec::new(),
@@ -412,7 +412,7 @@ impl Stage {
 }
 
 /// Processes with the same text before the colon are lives of one process.
-pub(crate) fn is_earlier_life(other: &str, ours: &str) -> bool {
+pub(crate) fn is_previous_process(other: &str, ours: &str) -> bool {
     other.split(':').next() == ours.split(':').next()
 }
 

@@ -238,7 +238,7 @@ impl Informer {
         }
         self.state(|world| world.event_deletes(self.process, self.watch, &uid, place));
         let at = self.clock.now();
-        self.report(PodEvent::Deletion { uid, why: Deletion::DeletedOrLeftRule, at }).await
+        self.report(PodEvent::Deletion { uid, why: Deletion::DeletedOrLeftSelection, at }).await
     }
 
     pub(crate) async fn report(&self, pod_event: PodEvent) -> Result<(), Closed> {

@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     fake_registry::{Effect, kind},
-    history::is_earlier_life,
+    history::is_previous_process,
     steps::{Fault, Refusal},
     world::{Shared, SimulatedWorld, word},
 };
@@ -301,7 +301,7 @@ impl Registry for Connection {
         let holder = self.ask("holder", |world| Ok(world.registry.stored.holder(world.now()))).await?;
         let mut world = self.shared.world();
         let process = &mut world.processes[self.process];
-        let ours = |instance: &str| instance == process.instance || is_earlier_life(instance, &process.instance);
+        let ours = |instance: &str| instance == process.instance || is_previous_process(instance, &process.instance);
         let free = holder.as_ref().is_none_or(|other| other.is_over() || ours(&other.instance));
         process.fenced &= !free;
         if let Some(ours) = holder.as_ref().filter(|other| !other.is_over() && other.instance == process.instance) {

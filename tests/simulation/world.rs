@@ -305,8 +305,8 @@ impl SimulatedWorld {
                 });
             }
             Removal::Inferred => self.absence_built(number, uid, evidence),
-            Removal::LeftRule if self.is_approved(uid) => {}
-            Removal::LeftRule => {
+            Removal::LeftSelection if self.is_approved(uid) => {}
+            Removal::LeftSelection => {
                 self.broken(Promise::NoFalseDelete, || {
                     format!("a delete of {uid} because of settings, which did not change")
                 });

@@ -172,7 +172,7 @@ fn applied(failure: &Failure) -> Applied {
     }
 }
 
-/// The kind of attempt that a request counts as: a first try or retry, if there is one in it.
+/// The kind of attempt that a request counts as: a first attempt or retry, if there is one in it.
 fn kind_of(sent: &Sent, ledger: &Ledger) -> AttemptKind {
     let kinds = || sent.uids.iter().map(|uid| attempt_under_way(uid, ledger));
     let ordinary = kinds().find(|kind| matches!(kind, AttemptKind::First | AttemptKind::Retry));

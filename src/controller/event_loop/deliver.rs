@@ -58,7 +58,7 @@ impl<R: Registry> EventLoop<R> {
     /// The operation to send for a pod, if it is still needed.
     fn operation(&mut self, uid: &Uid, lane: Lane, registry: &Capabilities, now: Moment) -> Option<Encoded> {
         let action = self.decision(uid, now);
-        // It may have become a retry while it was queued as a first try.
+        // It may have become a retry while it was queued as a first attempt.
         let attempt = match action {
             Action::Put(desired) => self.ledger.attempt(uid, Known::Registered(desired)),
             Action::Delete(_) => self.ledger.attempt(uid, Known::Absent),

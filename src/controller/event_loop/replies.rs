@@ -79,6 +79,7 @@ impl<R: Registry> EventLoop<R> {
         if let Some(pause) = self.availability.failed(failure, now) {
             self.reporter.request_failed(kind, failure, pause, now);
             if matches!(failure, Failure::Unauthorized { .. }) {
+                // Not a `Request`: it only marks the credential to be read again, and has no reply.
                 self.requests.registry().refresh_credential();
             }
         }

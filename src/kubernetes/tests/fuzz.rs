@@ -18,8 +18,8 @@ const RECORD_BYTES: usize = 20_000;
 const CAUSE_BYTES: usize = 2_000;
 
 fn rule() -> Rule {
-    let writer = RecordOwner { cluster_id: "c".into(), cluster_name: "prod-eu".into(), owner: "pod-registrar".into() };
-    Rule { writer, labels: AllowList::new(["*"]), annotations: AllowList::new(["*"]) }
+    let owner = RecordOwner { cluster_id: "c".into(), cluster_name: "prod-eu".into(), owner: "pod-registrar".into() };
+    Rule { owner, labels: AllowList::new(["*"]), annotations: AllowList::new(["*"]) }
 }
 
 #[test]

@@ -47,7 +47,7 @@ impl Liveness {
     }
 
     pub(super) fn is_alive(&mut self, now: Moment) {
-        self.hearing.is_alive(now);
+        self.hearing.note_alive(now);
     }
 
     /// The API server answered a request, other than with an event.

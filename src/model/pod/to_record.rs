@@ -47,7 +47,7 @@ impl AllowList {
 /// What a record depends on besides the pod.
 #[derive(Clone, Debug)]
 pub struct Rule {
-    pub writer: RecordOwner,
+    pub owner: RecordOwner,
     pub labels: AllowList,
     pub annotations: AllowList,
 }
@@ -105,8 +105,8 @@ fn record(object: PodObject, rule: &Rule) -> Result<Record, Error> {
     let workload = workload(meta.owner_references, &meta.labels);
     let host_network = spec.host_network.unwrap_or_default();
     Ok(Record {
-        owner: rule.writer.owner.clone(),
-        cluster: ClusterName::from(&rule.writer),
+        owner: rule.owner.owner.clone(),
+        cluster: ClusterName::from(&rule.owner),
         pod: PodName {
             uid: required("metadata.uid", meta.uid)?,
             namespace: required("metadata.namespace", meta.namespace)?,

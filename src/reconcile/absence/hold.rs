@@ -78,7 +78,9 @@ impl HoldReason {
 impl fmt::Display for HoldReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::StillThere(count) => write!(f, "{count} pods that the list lacks exist"),
+            Self::StillThere(count) => {
+                write!(f, "{count} pods that the list lacks exist; check the watch's permissions and selectors")
+            }
             Self::Unconfirmed(why) => write!(f, "it cannot be confirmed: {why}"),
             Self::ScopeChanged => f.write_str("changed settings no longer select pods that exist"),
             Self::NearlyAll { absent, of } => write!(

@@ -3,7 +3,7 @@
 //! ```text
 //!              few absences                            all gone
 //!  Idle --------------------------------> Confirming -----------> sent
-//!   |  many, or a doubtful list   agrees   ^     | a pod exists,     ^
+//!   |  many, or a suspect list    agrees   ^     | a pod exists,     ^
 //!   +-------------------> SecondList ------+     | or no answer      | approved
 //!   |  settings changed    ^   | disagrees       v                   |
 //!   +---------> Sorting ---+   +--------------> Held ----------------+
@@ -218,8 +218,8 @@ impl AbsenceGuard {
         let unguarded = UNGUARDED.max(owned / UNGUARDED_PART);
         // After a change of settings, only the list of the whole cluster lacks them, so they are guarded, however few
         // they are.
-        let doubtful = empty || !list.trusted || self.change.is_some();
-        let guarded = doubtful || self.approved_recently(now) + absent.len() > unguarded;
+        let suspect = empty || !list.trusted || self.change.is_some();
+        let guarded = suspect || self.approved_recently(now) + absent.len() > unguarded;
         if guarded {
             Stage::SecondList {
                 ids: absent,
@@ -303,7 +303,7 @@ impl AbsenceGuard {
                     return ListOutcome::Contradicted;
                 }
                 if out_of_scope {
-                    self.confirmed.extend(ids.into_iter().map(|uid| (uid, Removal::LeftRule)));
+                    self.confirmed.extend(ids.into_iter().map(|uid| (uid, Removal::LeftSelection)));
                 } else {
                     self.stage = Stage::Confirming { ids, guarded: true, asked: false };
                 }

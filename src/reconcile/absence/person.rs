@@ -120,7 +120,7 @@ impl AbsenceGuard {
             let covered = out_of_scope.covered_by(id);
             self.out_of_scope = out_of_scope.without(&covered);
             self.stage = std::mem::take(&mut self.stage).without(&covered);
-            self.approved.extend(covered.into_iter().map(|uid| (uid, Removal::LeftRule)));
+            self.approved.extend(covered.into_iter().map(|uid| (uid, Removal::LeftSelection)));
         }
         let unconfirmed = match &self.stage {
             Stage::Held { hold, .. } => Some(hold),

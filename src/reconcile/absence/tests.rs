@@ -232,7 +232,7 @@ fn approval_covers_exactly_what_was_shown() {
     let shown = guard.holds()[0].id.clone();
     assert_eq!(guard.approve(&shown), 2);
     let released = guard.release(at(6));
-    assert!(released.len() == 5 && released.iter().all(|(_, why)| *why == Removal::LeftRule), "{released:?}");
+    assert!(released.len() == 5 && released.iter().all(|(_, why)| *why == Removal::LeftSelection), "{released:?}");
     guard.derive(ids(0..0), list(7, 995), at(7));
     assert!(guard.is_scope_resolved());
     guard.scope_declared();

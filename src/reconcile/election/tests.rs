@@ -10,7 +10,7 @@ const fn at(secs: u64) -> Moment {
     Moment::from_secs(secs)
 }
 
-fn standing(me: &str) -> Election {
+fn candidate(me: &str) -> Election {
     let mut election = Election::new(me.into(), LeaseTiming::of(DURATION));
     election.stand();
     election
@@ -35,7 +35,7 @@ fn claim_of(election: &Election, now: Moment) -> LeaseUpdate {
 
 /// A leader since the start, in term 1.
 fn leader() -> Election {
-    let mut election = standing("me");
+    let mut election = candidate("me");
     election.read(&shipped(), at(0));
     let claim = claim_of(&election, at(0));
     election.written(&claim, UpdateOutcome::Done, at(0), at(0));
@@ -45,7 +45,7 @@ fn leader() -> Election {
 #[test]
 fn empty_lease_is_claimed_at_once() {
     // The claim is made from the version that was read.
-    let mut election = standing("me");
+    let mut election = candidate("me");
     assert_eq!(election.step(at(0)), ElectionStep::Get);
     election.read(&shipped(), at(1));
     let claim = claim_of(&election, at(1));
@@ -161,7 +161,7 @@ fn late_renewal_does_not_restore_leadership() {
 #[test]
 fn foreign_lease_expires_by_the_local_clock() {
     // The time counts from the last change of the Lease, not from its timestamps.
-    let mut election = standing("me");
+    let mut election = candidate("me");
     for (renewed, secs) in [("1970", 0), ("2999", 7), ("1970-again", 9)] {
         election.read(&held_by("other", 4, renewed, "1"), at(secs));
         assert!(matches!(election.step(at(secs)), ElectionStep::Wait(_)), "its timestamps do not count");
@@ -175,7 +175,7 @@ fn foreign_lease_expires_by_the_local_clock() {
 
 #[test]
 fn holder_decides_how_long_its_lease_lasts() {
-    let mut election = standing("me");
+    let mut election = candidate("me");
     let long = LeaseState { duration: Some(Duration::from_secs(60)), ..held_by("other", 4, "r", "1") };
     election.read(&long, at(0));
     election.read(&long, at(59));
@@ -198,7 +198,7 @@ fn observer_never_claims_the_lease() {
 
 #[test]
 fn unanswered_claim_is_found_and_made_again() {
-    let mut election = standing("me");
+    let mut election = candidate("me");
     election.read(&shipped(), at(0));
     let claim = claim_of(&election, at(0));
     election.written(&claim, UpdateOutcome::Failed, at(0), at(2));
@@ -239,7 +239,7 @@ fn release_empties_only_an_own_lease() {
 
 #[test]
 fn repeated_conflicts_back_off() {
-    let mut election = standing("me");
+    let mut election = candidate("me");
     for round in 0..5 {
         election.read(&shipped(), at(round));
         let claim = claim_of(&election, at(round));
@@ -273,7 +273,7 @@ struct Candidate {
 
 impl Candidate {
     fn new(name: &str, rng: &mut fastrand::Rng) -> Self {
-        let (election, origin, speed) = (standing(name), rng.u64(..1_000_000), rng.u64(85..=120));
+        let (election, origin, speed) = (candidate(name), rng.u64(..1_000_000), rng.u64(85..=120));
         Self { election, origin, speed, call: None, late: Vec::new(), stopped_until: 0 }
     }
 

@@ -201,8 +201,8 @@ impl Ledger {
         self.reading = None;
     }
 
-    /// The registry has no inventory. It may hold a record of each pod that was seen, also of those whose deletion is
-    /// remembered: these deletions become pending.
+    /// The registry has no inventory. It may hold a record of each pod that was seen, and of each pod whose deletion
+    /// is remembered: these deletions become pending.
     pub fn finish_unread(&mut self, now: Moment) {
         for (uid, why) in self.recent_deletions.take() {
             self.deleted(&uid, why, now);

@@ -73,9 +73,9 @@ mod tests {
     fn repeated_deletion_counts_as_new() {
         let mut deletions = RecentDeletions::default();
         for name in ["a", "b", "c", "a", "d", "e"] {
-            deletions.insert(&name.into(), Deletion::DeletedOrLeftRule, 3);
+            deletions.insert(&name.into(), Deletion::DeletedOrLeftSelection, 3);
         }
         assert_eq!((deletions.len(), deletions.remove(&"b".into())), (3, None));
-        assert_eq!(deletions.remove(&"a".into()), Some(Deletion::DeletedOrLeftRule));
+        assert_eq!(deletions.remove(&"a".into()), Some(Deletion::DeletedOrLeftSelection));
     }
 }

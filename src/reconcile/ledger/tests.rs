@@ -208,7 +208,7 @@ fn reading_ignores_records_deleted_since_it_began() {
 #[test]
 fn pod_event_cancels_deletion_and_approval() {
     let (mut ledger, uid) = (seeded(), Uid::from("a"));
-    ledger.deleted(&uid, Deletion::DeletedOrLeftRule, at(1));
+    ledger.deleted(&uid, Deletion::DeletedOrLeftSelection, at(1));
     ledger.confirm(&uid, Removal::Inferred, at(1));
     ledger.pod_seen(&uid, 0, at(2));
     let pending = ledger.pending(&uid).unwrap();
@@ -291,7 +291,7 @@ fn stepping_down_abandons_requests_in_flight() {
 
 #[test]
 fn unchanged_second_try_is_a_retry() {
-    // A record that has changed counts as a first try.
+    // A record that has changed counts as a first attempt.
     let (mut ledger, uid) = (seeded(), Uid::from("a"));
     let lost = |ledger: &mut Ledger, in_flight, secs| {
         ledger.begin(&uid, in_flight, at(secs));

@@ -38,9 +38,9 @@ pub(super) fn record(pod: &Pod, content: &RecordContent, version: Version) -> Ve
 pub(super) fn removal(removal: Removal) -> (Reason, ObservedBy) {
     match removal {
         Removal::Observed(Deletion::Deleted) => (Reason::Deleted, ObservedBy::Watch),
-        Removal::Observed(Deletion::DeletedOrLeftRule) => (Reason::DeletedOrLeftRule, ObservedBy::Watch),
+        Removal::Observed(Deletion::DeletedOrLeftSelection) => (Reason::DeletedOrLeftRule, ObservedBy::Watch),
         Removal::Inferred => (Reason::Absent, ObservedBy::List),
-        Removal::LeftRule => (Reason::LeftRule, ObservedBy::List),
+        Removal::LeftSelection => (Reason::LeftRule, ObservedBy::List),
     }
 }
 
@@ -93,8 +93,8 @@ mod tests {
             "name": "p", "namespace": "n", "uid": "u", "resourceVersion": "7", "generation": 2,
             "creationTimestamp": "2026-11-23T10:00:00Z"}}))
         .unwrap();
-        let writer = RecordOwner { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };
-        desired(object, &Rule { writer, labels: AllowList::default(), annotations: AllowList::default() }).unwrap()
+        let owner = RecordOwner { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };
+        desired(object, &Rule { owner, labels: AllowList::default(), annotations: AllowList::default() }).unwrap()
     }
 
     #[test]
@@ -114,7 +114,7 @@ mod tests {
         let version = Version { epoch: u64::MAX, seq: u64::MAX };
         let content = pod().content.unwrap();
         let put = EncodedBody::Put { record: record(&pod(), &content, version), digest: content.digest };
-        let delete = EncodedBody::Delete(Removal::Observed(Deletion::DeletedOrLeftRule));
+        let delete = EncodedBody::Delete(Removal::Observed(Deletion::DeletedOrLeftSelection));
         let operations: Vec<_> =
             [put, delete].map(|body| Encoded { uid: Uid::from("u"), version, body }).into_iter().collect();
         let bytes = batch(7, &operations);

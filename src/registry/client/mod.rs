@@ -64,23 +64,23 @@ pub struct Config {
 /// A client of one registry, for one writer.
 pub struct Client {
     http: RegistryHttp,
-    writer: RecordOwner,
+    owner: RecordOwner,
 }
 
 impl Client {
     /// Makes a client. It reads the CA file and the token file, and connects later.
-    pub fn new(config: Config, writer: RecordOwner) -> Result<Self, Error> {
+    pub fn new(config: Config, owner: RecordOwner) -> Result<Self, Error> {
         let Config { url, token_file, ca_file, request_timeout } = config;
-        Ok(Self { http: RegistryHttp::new(url, token_file, ca_file, request_timeout)?, writer })
+        Ok(Self { http: RegistryHttp::new(url, token_file, ca_file, request_timeout)?, owner })
     }
 
     /// The address of a path below the writer's cluster. It names the owner unless that is the default.
     fn url(&self, path: &str, query: &[(&str, String)]) -> Url {
         let mut query = query.to_vec();
-        if self.writer.owner != DEFAULT_OWNER {
-            query.push(("owner", self.writer.owner.clone()));
+        if self.owner.owner != DEFAULT_OWNER {
+            query.push(("owner", self.owner.owner.clone()));
         }
-        self.http.url(&format!("v1/clusters/{}{path}", self.writer.cluster_id), &query)
+        self.http.url(&format!("v1/clusters/{}{path}", self.owner.cluster_id), &query)
     }
 
     async fn get(&self, url: Url, most: usize) -> Result<HttpAnswer, Failure> {
@@ -122,14 +122,14 @@ impl Client {
         // A web page with 404 may come from a proxy that did not ask the registry.
         let uncertain = kind == OperationKind::Delete && matches!(answer.status, 404 | 410) && answer.is_web_page();
         if answer.status == ACCEPTED || uncertain {
-            return self.read_back(operation, answer.status).await;
+            return self.read_record_back(operation, answer.status).await;
         }
         single_verdict(kind, &answer, operation)
     }
 
     /// Reads the record's address after an answer that does not say whether the operation is done. If the address does
     /// not show the result yet, the operation is sent again later.
-    async fn read_back(&self, operation: &Encoded, status: u16) -> Result<Verdict, Failure> {
+    async fn read_record_back(&self, operation: &Encoded, status: u16) -> Result<Verdict, Failure> {
         let answer = self.get(self.url(&format!("/pods/{}", operation.uid), &[]), RECORD_ANSWER).await?;
         Ok(verdict_of_stored(&answer, operation, status))
     }
@@ -326,7 +326,7 @@ impl Registry for Client {
     }
 
     async fn session_holder(&self) -> Result<Option<OtherWriter>, Failure> {
-        session_holder_in(&self.get(self.url("", &[]), SMALL_ANSWER).await?, &self.writer.owner)
+        session_holder_in(&self.get(self.url("", &[]), SMALL_ANSWER).await?, &self.owner.owner)
     }
 
     fn encode(&self, uid: &Uid, version: Version, change: RecordChange<'_>) -> Encoded {

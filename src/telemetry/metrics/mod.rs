@@ -1,7 +1,8 @@
 //! The metrics of a running controller.
 //!
-//! The event loop and the watches report to one handle, and the admin server encodes it. No decision depends on a
-//! metric.
+//! The event loop and the watches report to one handle, and the admin server encodes it. With one exception,
+//! no decision depends on it: the event loop reads [`Metrics::watch_silences`] to tell whether the registry is in sync, and
+//! reports that to the registry.
 
 pub mod labels;
 mod series;

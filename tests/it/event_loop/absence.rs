@@ -109,6 +109,16 @@ async fn unconfirmed_deletions_are_held() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn end_of_checks_ends_the_loop() {
+    // Its own error, so that the process names the task that failed.
+    let mut world = EventLoopHarness::settled(Fake::new(), many(5, "a")).await;
+    world.end_checks();
+    world.pass(SECOND).await;
+    let error = world.ended().await.unwrap_err();
+    assert!(matches!(error, Error::ChecksEnded), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn another_cluster_ends_the_process_before_any_deletion() {
     let registry = filled(100).await;
     let mut world = EventLoopHarness::start(registry.clone(), many(95, "a"), options());

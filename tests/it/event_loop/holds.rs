@@ -69,7 +69,7 @@ async fn deselected_records_are_held_until_approved() {
     world.approve(&held.id).await;
     world.pass(10 * SECOND).await;
     world.assert_equal();
-    assert_eq!(deletes(&registry)[1..], [Some(Removal::LeftRule); 2]);
+    assert_eq!(deletes(&registry)[1..], [Some(Removal::LeftSelection); 2]);
     assert!(world.held().is_empty());
 }
 
@@ -124,7 +124,7 @@ async fn automatic_release_runs_at_a_bounded_rate() {
     let mut world = narrowed(&registry, 1_000, 300, ScopeChangePolicy::Release).await;
     world.pass(30 * SECOND).await;
     world.assert_equal();
-    assert_eq!(deletes(&registry), vec![Some(Removal::LeftRule); 700]);
+    assert_eq!(deletes(&registry), vec![Some(Removal::LeftSelection); 700]);
     let state = registry.state();
     let leaving: Vec<_> = state.writes.iter().filter(|w| w.items.iter().any(|i| i.removal.is_some())).collect();
     let span = leaving.last().unwrap().at - leaving[0].at;

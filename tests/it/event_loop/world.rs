@@ -97,7 +97,7 @@ pub(super) fn options() -> ControllerOptions {
         cluster_name: "test".into(),
         cluster_uid: Some("uid-of-cluster".into()),
         replaces_cluster_uid: None,
-        is_earlier_life: |other, ours| other.split(':').next() == ours.split(':').next(),
+        is_previous_process: |other, ours| other.split(':').next() == ours.split(':').next(),
         scope: "scope".into(),
         namespaces: Vec::new(),
         stop_within: Duration::from_secs(20),
@@ -109,8 +109,8 @@ pub(super) fn options() -> ControllerOptions {
 
 /// A pod whose record contains this text.
 pub(super) fn pod(uid: &str, body: &str) -> Pod {
-    let writer = model::ids::RecordOwner { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };
-    let rule = Rule { writer, labels: AllowList::default(), annotations: AllowList::default() };
+    let owner = model::ids::RecordOwner { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };
+    let rule = Rule { owner, labels: AllowList::default(), annotations: AllowList::default() };
     let object = serde_json::json!({
         "metadata": {"uid": uid, "namespace": "default", "name": uid, "resourceVersion": "1",
             "creationTimestamp": "2026-11-23T10:00:00Z"},
@@ -361,6 +361,11 @@ impl EventLoopHarness {
     /// The number of lists that were requested.
     pub(super) fn relists_asked(&self) -> u64 {
         *self.relist.borrow()
+    }
+
+    /// Ends the task that checks absent pods.
+    pub(super) fn end_checks(&mut self) {
+        self.answers = mpsc::channel(1).0;
     }
 
     /// The result of a loop that ended without a stop.

@@ -95,11 +95,11 @@ impl InformerHarness {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let (sender, pod_events) = mpsc::channel(10_000);
         let (relist, asked) = watch::channel(0);
-        let writer = RecordOwner { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };
+        let owner = RecordOwner { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };
         let metrics = Metrics::new(1);
         let setup = WatchSetup {
             scope,
-            rule: Arc::new(Rule { writer, labels: AllowList::new(["*"]), annotations: AllowList::default() }),
+            rule: Arc::new(Rule { owner, labels: AllowList::new(["*"]), annotations: AllowList::default() }),
             relist_interval,
             probe_after,
             pod_events: sender,
@@ -350,7 +350,7 @@ async fn deletion_event_under_a_selector_is_ambiguous() {
     let uid = world.uid("a");
     world.server.update("shop", "a", |pod| pod["metadata"]["labels"]["app"] = "z".into()).unwrap();
     world.reported("the end", |s| matches!(s, PodEvent::Deletion { .. })).await;
-    assert_eq!(world.deletions(), [(uid, Deletion::DeletedOrLeftRule)]);
+    assert_eq!(world.deletions(), [(uid, Deletion::DeletedOrLeftSelection)]);
 }
 
 #[tokio::test]

@@ -57,8 +57,8 @@ async fn outage_of_many_namespaces_logs_few_lines() {
     let (common, clock, metrics) = (SharedByWatches::default(), Clock::start(), Metrics::new(NAMESPACES));
     let (sender, mut pod_events) = mpsc::channel(10_000);
     let (_relist, asked) = watch::channel(0);
-    let writer = RecordOwner { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };
-    let rule = Arc::new(Rule { writer, labels: AllowList::default(), annotations: AllowList::default() });
+    let owner = RecordOwner { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };
+    let rule = Arc::new(Rule { owner, labels: AllowList::default(), annotations: AllowList::default() });
     let mut tasks = tokio::task::JoinSet::new();
     for watch in 0..NAMESPACES {
         let setup = WatchSetup {

@@ -161,7 +161,7 @@ fn panic_ends_the_process() {
         assert_eq!(output.status.code(), Some(1), "{text}");
         let line = text.lines().find(|line| line.contains("panic; ending the process")).expect("it is logged");
         let line: serde_json::Value = serde_json::from_str(line).unwrap();
-        assert_eq!(line["message"], "panic; ending the process, please report this defect");
+        assert_eq!(line["message"], "panic; ending the process. Please report this defect");
         assert_eq!((line["level"].as_str(), line["panic"].as_str()), (Some("ERROR"), Some(message)), "{line}");
         assert!(line["location"].as_str().unwrap().contains("edges.rs:"), "{line}");
         assert!(!text.contains("hunter2"), "{text}");

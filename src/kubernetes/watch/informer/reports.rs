@@ -61,7 +61,7 @@ impl Informer {
         self.reports().failing.insert(self.watch);
         // A revoked right closes the watch first, so the 403 is the second failure. It must be logged as well.
         let is_news = *forbidden && !self.logged.forbidden;
-        if !(self.logged.reminder.is_due(now) || is_news) || !self.reports().failures.tell(&self.namespace, cause, now)
+        if !(self.logged.reminder.is_due(now) || is_news) || !self.reports().failures.note(&self.namespace, cause, now)
         {
             return;
         }
@@ -102,21 +102,21 @@ impl Informer {
 
     pub(super) fn log_given_up(&self, now: Moment) {
         let namespace = &*self.namespace;
-        if self.reports().failures.tell(namespace, "silent", now) {
+        if self.reports().failures.note(namespace, "silent", now) {
             tracing::warn!(namespace, "the API server answers but the watch is silent; listing pods again");
         }
     }
 
     pub(super) fn log_list(&self, pods: usize, now: Moment) {
         let namespace = &*self.namespace;
-        if self.reports().lists.tell(namespace, namespace, now) {
+        if self.reports().lists.note(namespace, namespace, now) {
             tracing::info!(namespace, pods, "pods listed");
         }
     }
 
     pub(super) fn log_unreadable(&self, namespace: &str, name: &str, cause: &str) {
         let now = self.setup.clock.now();
-        if self.reports().unreadable.tell(&format!("{namespace}/{name}"), cause, now) {
+        if self.reports().unreadable.note(&format!("{namespace}/{name}"), cause, now) {
             tracing::warn!(namespace, name, cause, "pod cannot be decoded; its record stays as it is");
         }
     }
@@ -125,7 +125,7 @@ impl Informer {
     pub(super) fn log_age(&mut self, now: Moment) {
         let namespace = &*self.namespace;
         match self.logged.silence.look(self.liveness.last_alive(), now) {
-            Some(SilenceNotice::Old { silence }) if self.reports().failures.tell(namespace, "old", now) => {
+            Some(SilenceNotice::Old { silence }) if self.reports().failures.note(namespace, "old", now) => {
                 let seconds = silence.as_secs();
                 tracing::warn!(namespace, seconds, "the view of the cluster is old; changes are not seen");
                 self.logged.age = true;

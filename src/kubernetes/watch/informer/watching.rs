@@ -229,7 +229,7 @@ impl Informer {
             return Ok(());
         }
         self.note_deletion(&uid, object.resource_version());
-        let why = if self.setup.scope.can_be_left() { Deletion::DeletedOrLeftRule } else { Deletion::Deleted };
+        let why = if self.setup.scope.can_be_left() { Deletion::DeletedOrLeftSelection } else { Deletion::Deleted };
         self.send(PodEvent::Deletion { uid, why, at: now }).await
     }
 

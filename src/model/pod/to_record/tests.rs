@@ -4,7 +4,7 @@ use super::*;
 
 fn rule() -> Rule {
     Rule {
-        writer: RecordOwner {
+        owner: RecordOwner {
             cluster_id: "0d2b6d5e-9f2f-4d53-8f0e-1c9c6c9d1a11".into(),
             cluster_name: "prod-eu".into(),
             owner: "pod-registrar".into(),

@@ -58,7 +58,7 @@ async fn wanted(world: &ClusterHarness) -> Result<BTreeMap<String, Digest>, Stri
     let request = Request::get(format!("/api/v1/namespaces/{}/pods", world.namespace)).body(Vec::new()).unwrap();
     let mut list: Value = in_time(world.client.request(request)).await?;
     let rule = Rule {
-        writer: RecordOwner {
+        owner: RecordOwner {
             cluster_id: world.cluster.clone(),
             cluster_name: world.cluster.clone(),
             owner: world.owner.clone(),

@@ -197,15 +197,15 @@ fn accepted_fuzzed_record_is_kept_as_received() {
 fn client_makes_valid_records_of_fuzzed_pods() {
     // The client refuses a pod, or makes a record that the server accepts.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let writer = RecordOwner { cluster_id: "c".into(), cluster_name: "prod-eu".into(), owner: "pod-registrar".into() };
+    let owner = RecordOwner { cluster_id: "c".into(), cluster_name: "prod-eu".into(), owner: "pod-registrar".into() };
     let config = Config {
         url: "http://127.0.0.1:1/".parse().unwrap(),
         token_file: None,
         ca_file: None,
         request_timeout: std::time::Duration::from_secs(1),
     };
-    let client = Client::new(config, writer.clone()).unwrap();
-    let rule = Rule { writer, labels: AllowList::new(["*"]), annotations: AllowList::new(["*"]) };
+    let client = Client::new(config, owner.clone()).unwrap();
+    let rule = Rule { owner, labels: AllowList::new(["*"]), annotations: AllowList::new(["*"]) };
     fuzz::check(&fuzz::corpus::pods(), |input, _| {
         let Ok(object) = serde_json::from_slice::<PodObject>(input) else { return Ok(()) };
         let Ok(pod) = to_record::desired(object, &rule) else { return Ok(()) };

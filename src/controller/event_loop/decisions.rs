@@ -1,4 +1,4 @@
-//! Reconciling: [`decide`] says what to do about a pod, and the ledger and the queue follow.
+//! Decisions: [`decide`] says what to do about a pod, and the ledger and the queue follow.
 //!
 //! This is the only caller of [`decide`], so that every deletion and every write is decided here.
 
