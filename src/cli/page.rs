@@ -20,7 +20,7 @@ variable: `POD_REGISTRAR_` and the name of the flag, in capitals and with `_` fo
 - A flag that takes a list can be repeated. In one flag, and in its variable, commas separate the
   items.
 - A duration is a number and a unit, such as `500ms`, `10s`, `30m` or `1h30m`.
-- Files are checked at start.
+- Files are checked at the start.
 
 If a setting is missing or invalid, the program exits with code 2. The error names the flag or the
 variable, says what is wrong, and how to fix it.

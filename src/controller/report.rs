@@ -252,7 +252,7 @@ impl Reporter {
             OperationKind::Put => tracing::warn!(
                 %uid,
                 cause,
-                "the registry rejected a record; waiting for the record to change or for the next resync"
+                "the registry rejected a record; waiting for the record or the settings to change, or for the next resync"
             ),
             OperationKind::Delete => tracing::warn!(%uid, cause, "the registry rejected a deletion; retrying"),
         }
@@ -263,7 +263,7 @@ impl Reporter {
             tracing::warn!(
                 count,
                 %cause,
-                "the registry rejected more operations; waiting for the records to change or for the next resync"
+                "the registry rejected more operations; waiting for the records or the settings to change, or for the next resync"
             );
         }
         for (cause, count) in self.uncertain.due(now) {
