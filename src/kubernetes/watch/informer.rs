@@ -305,8 +305,8 @@ impl Informer {
     }
 
     /// The store is known to be up to date.
-    fn is_alive(&mut self, now: Moment) {
-        self.liveness.is_alive(now);
+    fn note_alive(&mut self, now: Moment) {
+        self.liveness.note_alive(now);
         self.setup.metrics.watch_alive(self.watch);
     }
 

@@ -46,7 +46,7 @@ impl Liveness {
         self.hearing.heard()
     }
 
-    pub(super) fn is_alive(&mut self, now: Moment) {
+    pub(super) fn note_alive(&mut self, now: Moment) {
         self.hearing.is_alive(now);
     }
 
@@ -61,7 +61,7 @@ impl Liveness {
     }
 
     /// The watch began or delivered an event.
-    pub(super) fn has_events(&mut self, now: Moment) {
+    pub(super) fn note_event(&mut self, now: Moment) {
         self.probe_at = now + self.probe_after;
     }
 

@@ -96,7 +96,7 @@ impl Informer {
         let now = self.setup.clock.now();
         match step {
             Some(ListStep::Page(page)) => {
-                self.is_alive(now);
+                self.note_alive(now);
                 self.take_page(page, now).await
             }
             Some(ListStep::Failed(failed)) => self.list_failed(&failed, now).await,

@@ -91,7 +91,7 @@ impl Informer {
         self.events = Some(watcher::watcher(self.api.clone(), config).boxed());
         (self.events_at, self.news, self.refusal) = (now, false, None);
         self.relist_at = now + self.jittered(self.setup.relist_interval);
-        self.liveness.has_events(now);
+        self.liveness.note_event(now);
     }
 
     pub(super) async fn take_event(
@@ -100,7 +100,7 @@ impl Informer {
     ) -> Result<(), Stop> {
         let now = self.setup.clock.now();
         if matches!(event, Some(Ok(_))) {
-            self.liveness.has_events(now);
+            self.liveness.note_event(now);
         }
         match event {
             // The watcher begins with the empty list of `StreamObserver`.
@@ -155,7 +155,7 @@ impl Informer {
         match self.watch_failures.ended(end, now, random) {
             None => {
                 // The server had no further events.
-                self.is_alive(now);
+                self.note_alive(now);
                 self.log_recovery();
             }
             Some(delay) => {
@@ -181,11 +181,11 @@ impl Informer {
         self.log_failure(&FailureReport { what: "watch", cause, failures, retry_in: delay, forbidden });
     }
 
-    /// Checks an event's version. False if it is older than the one before: then the watch is dropped.
-    fn is_in_order(&mut self, version: &str, now: Moment) -> bool {
+    /// Whether an event is accepted. One that is older than the event before drops the watch.
+    fn accept_or_drop_watch(&mut self, version: &str, now: Moment) -> bool {
         if self.newest.event(version) {
             self.news = true;
-            self.is_alive(now);
+            self.note_alive(now);
             return true;
         }
         let random = self.rng.u64(..);
@@ -198,7 +198,7 @@ impl Informer {
     }
 
     async fn applied(&mut self, object: Watched, now: Moment) -> Result<(), Stop> {
-        if !self.is_in_order(object.resource_version(), now) {
+        if !self.accept_or_drop_watch(object.resource_version(), now) {
             return Ok(());
         }
         let Some(pod) = self.pod(object) else { return Ok(()) };
@@ -215,7 +215,7 @@ impl Informer {
     }
 
     async fn deleted(&mut self, object: &Watched, now: Moment) -> Result<(), Stop> {
-        if !self.is_in_order(object.resource_version(), now) {
+        if !self.accept_or_drop_watch(object.resource_version(), now) {
             return Ok(());
         }
         let Some(uid) = object.uid().filter(|uid| is_valid_id(uid)).map(Uid::from) else {
