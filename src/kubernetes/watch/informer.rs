@@ -2,66 +2,63 @@
 //!
 //! A re-list runs while the old watch goes on. When the list is complete, a new watch starts at the newest version.
 //!
-//! | state | what happens | what follows |
-//! | --- | --- | --- |
-//! | no watch | the list is complete | a watch starts at the list's version |
-//! | watch | the re-list is due or requested | a list begins; the watch goes on |
-//! | watch | 410, an undecodable event, or a failure after a minute of silence | the watch is dropped; a list begins |
-//! | watch | an event is older than the one before | the watch is dropped; a list begins after a backoff |
-//! | watch and list | an event is newer than the list | the pod stays as the event shows it (see `store::pods`) |
-//! | watch and list | an event is older than the list's item of its pod | the event is ignored |
-//! | watch and list | a deletion event is newer than the list | the list's item of its pod is ignored |
-//! | watch and list | the list is complete | a watch starts at the version of the list or of the newest event |
-//! | list | it is older than what was seen when it began | it is discarded; another list begins after a backoff |
+//! | state | what happens | what follows | decided by |
+//! | --- | --- | --- | --- |
+//! | no watch | the list is complete | a watch starts at the list's version | `Listing::complete` |
+//! | watch | the re-list is due or requested | a list begins; the watch goes on | `Listing::due` |
+//! | watch | 410, or an undecodable event | the watch is dropped; a list begins | `Watching::failed` |
+//! | watch | a failure after a minute of silence | the watch is dropped; a list begins | `Liveness::is_given_up` |
+//! | watch | an event is older than the one before | the watch is dropped; a list begins after a backoff | `NewestVersion::event` |
+//! | watch and list | an event is newer than the list | the pod stays as the event shows it | `store::pods` |
+//! | watch and list | an event is older than the list's item of its pod | the event is ignored | `store::pods` |
+//! | watch and list | a deletion event is newer than the list | the list's item of its pod is ignored | `Listing::is_deleted` |
+//! | watch and list | the list is complete | a watch starts at the version of the list or of the newest event | `NewestVersion::begin_watch` |
+//! | list | it is older than what was seen when it began | it is discarded; another list begins after a backoff | `Listing::first_page` |
 //!
-//! The informer uses the watcher's raw events, because what kube builds on them can lose deletions. It does not handle
-//! pods that are absent from a list: the event loop compares its ledger with the store after every complete list.
+//! The informer owns the parts and applies what they return. It uses the watcher's raw events, because what kube builds
+//! on them can lose deletions. It does not handle pods that are absent from a list: the event loop compares its ledger
+//! with the store after every complete list.
 
 mod listing;
-mod reports;
+mod log;
 mod watching;
 
 use std::{sync::Arc, time::Duration};
 
-use futures::{StreamExt, stream::BoxStream};
-use kube::{Api, Client};
 use kube_runtime::watcher::{self, Event};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
-use tower::Layer as _;
 
 use super::{
-    list::{ListSource, ListStep, PageTurns},
+    list::{FailedAttempt, ListSource, ListStep, PageTurns, PodPage},
     liveness::{Liveness, Probed},
     pod_object::Watched,
-    stream::StreamObserver,
 };
 use crate::{
     clock::Clock,
     kubernetes::client::{ClusterConnection, PodSelection},
     model::{
-        ids::{compare_resource_versions, is_valid_id},
+        ids::is_valid_id,
         moment::Moment,
         pod::{
             Pod,
             to_record::{self, Rule},
         },
+        uid::Uid,
     },
-    reconcile::{freshness::NewestVersion, paging::Paging, pod_event::PodEvent, retry, watch_ends::WatchFailures},
+    reconcile::{deletion::Deletion, freshness::NewestVersion, pod_event::PodEvent},
     store::{StoreWriter, WatchStore},
     telemetry::{
         health::Health,
         metrics::{Metrics, labels::RelistReason},
     },
 };
-use listing::Listing;
-use reports::{Reports, WatchLog};
+use listing::{AttemptEffect, FirstPage, ItemCounts, Listing, Wholeness};
+use log::{Failure, Reports, WatchLog};
+use watching::{EventResult, WatchEffect, Watching};
 
 /// How often timers are checked.
 const TICK: Duration = Duration::from_secs(1);
-/// Delays after lists that are older than what was seen before: the first, and the longest. A lagging server catches up
-/// soon, a restored one never.
-const OLDER_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(20));
 
 /// Settings and channels of every watch.
 #[derive(Clone)]
@@ -88,48 +85,19 @@ pub struct SharedByWatches {
     reports: Arc<Mutex<Reports>>,
 }
 
-type Events = BoxStream<'static, Result<Event<Watched>, watcher::Error>>;
-
 /// A watch on the pods of one namespace, or of all.
 pub struct Informer {
     /// The number of this watch.
     watch: usize,
-    /// `*` stands for all namespaces.
-    namespace: Box<str>,
-    source: ListSource,
-    /// The watcher's client; `observer` sees its streams.
-    api: Api<Watched>,
-    observer: StreamObserver,
-    writer: StoreWriter,
     setup: WatchSetup,
+    writer: StoreWriter,
     newest: NewestVersion,
-    rng: fastrand::Rng,
 
-    list: Option<Listing>,
-    /// When the next list begins, and why.
-    list_at: Option<(Moment, RelistReason)>,
-    /// Whether a re-list was requested after the running list began.
-    relist_requested: bool,
-    /// A requested re-list does not begin before this.
-    request_not_before: Moment,
-    ever_listed: bool,
-    paging: Paging,
-    /// Number of lists in a row that were older than what was seen.
-    older: u32,
-
-    events: Option<Events>,
-    /// The watcher is not polled before this.
-    events_at: Moment,
-    watch_failures: WatchFailures,
-    /// Whether this watch has delivered a newer version.
-    news: bool,
-    /// The message of an ERROR event of this watch.
-    refusal: Option<String>,
-
+    listing: Listing,
+    watching: Watching,
     liveness: Liveness,
-    relist_at: Moment,
+    log: WatchLog,
     tick_at: Moment,
-    logged: WatchLog,
 }
 
 /// Why an informer stops.
@@ -152,7 +120,7 @@ pub enum Error {
 #[expect(clippy::large_enum_variant, reason = "it is moved once, and a box would cost an allocation per event")]
 enum Woken {
     Step(Option<ListStep>),
-    Event(Option<Result<Event<Watched>, watcher::Error>>),
+    Event(Option<EventResult>),
     Probed(Probed),
     RelistRequested,
     SenderGone,
@@ -162,42 +130,19 @@ enum Woken {
 impl Informer {
     /// A watch on one namespace, or on all.
     pub fn new(watch: usize, namespace: Option<&str>, cluster: &ClusterConnection, setup: WatchSetup) -> Self {
-        let observer = StreamObserver::default();
-        let client = Client::new(observer.layer(cluster.transport()), "default");
-        let api = match namespace {
-            None => Api::all(client),
-            Some(namespace) => Api::namespaced(client, namespace),
-        };
         let (clock, turns) = (setup.clock, setup.common.turns.clone());
         let source = ListSource::new(cluster.client(), namespace.map(str::to_owned), &setup.scope, turns, clock);
-        let now = clock.now();
-        let liveness = Liveness::new(setup.probe_after, now);
+        let (now, mut rng) = (clock.now(), fastrand::Rng::new());
         Self {
             watch,
-            namespace: namespace.unwrap_or("*").into(),
-            source,
-            api,
-            observer,
             writer: StoreWriter::default(),
-            setup,
             newest: NewestVersion::default(),
-            rng: fastrand::Rng::new(),
-            list: None,
-            list_at: Some((now, RelistReason::Start)),
-            relist_requested: false,
-            request_not_before: now,
-            ever_listed: false,
-            paging: Paging::default(),
-            older: 0,
-            events: None,
-            events_at: now,
-            watch_failures: WatchFailures::default(),
-            news: false,
-            refusal: None,
-            liveness,
-            relist_at: now,
+            listing: Listing::new(source.clone(), setup.relist_interval, rng.fork(), now),
+            watching: Watching::new(namespace, cluster, &setup.scope, rng, now),
+            liveness: Liveness::new(source, setup.probe_after, now),
+            log: WatchLog::new(watch, namespace, setup.common.reports.clone()),
             tick_at: now + TICK,
-            logged: WatchLog::default(),
+            setup,
         }
     }
 
@@ -209,15 +154,8 @@ impl Informer {
     pub async fn run(mut self) -> Result<(), Error> {
         self.setup.relist.mark_unchanged();
         loop {
-            let handled = match self.wait().await {
-                Woken::Step(step) => self.take_step(step).await,
-                Woken::Event(event) => self.take_event(event).await,
-                Woken::Probed(probed) => self.probed(probed),
-                Woken::RelistRequested => self.relist_was_requested(),
-                Woken::SenderGone => Err(Stop::Closed),
-                Woken::Timer => self.check_timers(),
-            };
-            match handled {
+            let woken = self.wait().await;
+            match self.handle(woken, self.setup.clock.now()).await {
                 Ok(()) => {}
                 Err(Stop::Closed) => return Ok(()),
                 Err(Stop::Refused(why)) => return Err(Error::Selection(why)),
@@ -227,24 +165,10 @@ impl Informer {
 
     async fn wait(&mut self) -> Woken {
         let clock = self.setup.clock;
-        let wake_at = self.list_at.map_or(self.tick_at, |(at, _)| self.tick_at.min(at));
-        let (list, events, events_at) = (&mut self.list, &mut self.events, self.events_at);
+        let wake_at = self.listing.due_at().map_or(self.tick_at, |at| self.tick_at.min(at));
         tokio::select! {
-            step = async {
-                match list {
-                    Some(list) => list.steps.next().await,
-                    None => std::future::pending().await,
-                }
-            } => Woken::Step(step),
-            event = async {
-                match events {
-                    Some(events) => {
-                        clock.sleep_until(events_at).await;
-                        events.next().await
-                    }
-                    None => std::future::pending().await,
-                }
-            } => Woken::Event(event),
+            step = self.listing.next_step() => Woken::Step(step),
+            event = self.watching.next(clock) => Woken::Event(event),
             probed = self.liveness.answer() => Woken::Probed(probed),
             changed = self.setup.relist.changed() => match changed {
                 Ok(()) => Woken::RelistRequested,
@@ -254,69 +178,281 @@ impl Informer {
         }
     }
 
-    fn check_timers(&mut self) -> Result<(), Stop> {
-        let now = self.setup.clock.now();
-        if let Some((at, reason)) = self.list_at
-            && now >= at
-        {
+    async fn handle(&mut self, woken: Woken, now: Moment) -> Result<(), Stop> {
+        match woken {
+            Woken::Step(Some(ListStep::Page(page))) => return self.page_arrived(page, now).await,
+            Woken::Step(Some(ListStep::Failed(failed))) => return self.attempt_failed(&failed, now).await,
+            Woken::Event(Some(Ok(event))) => return self.observe(event, now).await,
+            Woken::SenderGone => return Err(Stop::Closed),
+            Woken::Event(Some(Err(error))) => self.watch_failed(&error, now),
+            // A list ends with its last page, and a watcher never ends, so neither is reached.
+            Woken::Step(None) | Woken::Event(None) => self.drop_watch(RelistReason::Error, now),
+            Woken::Probed(probed) => self.probed(probed, now),
+            Woken::RelistRequested => self.listing.request(now),
+            Woken::Timer => self.check_timers(now),
+        }
+        Ok(())
+    }
+
+    fn check_timers(&mut self, now: Moment) {
+        if let Some(reason) = self.listing.due(now) {
             self.begin_list(reason, now);
         }
         if now < self.tick_at {
-            return Ok(());
+            return;
         }
         self.tick_at = now + TICK;
-        self.log_age(now);
-        self.log_summaries(now);
-        if self.list.is_some() || self.list_at.is_some() {
-            return Ok(());
+        self.log.silence(self.liveness.last_alive(), now);
+        self.log.summaries(now);
+        if !self.listing.is_idle() {
+            return;
         }
-        if now >= self.relist_at {
+        if self.listing.is_interval_over(now) {
             self.begin_list(RelistReason::Interval, now);
         } else {
-            self.liveness.probe(&self.source, &self.newest, now);
+            self.liveness.probe(&self.newest, now);
         }
-        Ok(())
     }
 
-    fn probed(&mut self, probed: Probed) -> Result<(), Stop> {
-        let now = self.setup.clock.now();
-        if self.liveness.is_older(probed, now) && self.list.is_none() {
+    fn probed(&mut self, probed: Probed, now: Moment) {
+        if self.liveness.is_older(probed, now) && !self.listing.is_running() {
             self.drop_watch(RelistReason::Stale, now);
         }
-        Ok(())
-    }
-
-    fn relist_was_requested(&mut self) -> Result<(), Stop> {
-        let now = self.setup.clock.now();
-        if self.list.is_some() {
-            self.relist_requested = true;
-        } else if self.list_at.is_none() {
-            self.list_at = Some((now.max(self.request_not_before), RelistReason::Requested));
-        }
-        Ok(())
     }
 
     /// Drops the watch and schedules a list, unless one is running.
     fn drop_watch(&mut self, reason: RelistReason, at: Moment) {
-        self.events = None;
-        if self.list.is_none() {
-            self.list_at = Some((at, reason));
-        }
+        self.watching.stop();
+        self.listing.schedule(reason, at);
     }
 
     /// The store is known to be up to date.
-    fn is_alive(&mut self, now: Moment) {
-        self.liveness.is_alive(now);
+    fn note_alive(&mut self, now: Moment) {
+        self.liveness.note_alive(now);
         self.setup.metrics.watch_alive(self.watch);
     }
 
-    fn jittered(&mut self, interval: Duration) -> Duration {
-        interval.mul_f64(0.9 + 0.2 * self.rng.f64())
+    fn begin_list(&mut self, reason: RelistReason, now: Moment) {
+        self.setup.metrics.relisted(reason);
+        self.log.list_began(reason);
+        self.newest.begin_list();
+        self.listing.begin(now);
     }
 
-    fn older_backoff(&mut self) -> Duration {
-        self.older = self.older.saturating_add(1);
-        retry::backoff(OLDER_BACKOFF.0, OLDER_BACKOFF.1, self.older, self.rng.u64(..))
+    async fn attempt_failed(&mut self, failed: &FailedAttempt, now: Moment) -> Result<(), Stop> {
+        let FailedAttempt { error, is_stuck, failures, retry_in, begins_again, .. } = failed;
+        if *begins_again {
+            // Events may have arrived since the first request.
+            self.newest.begin_list();
+        }
+        if error.status().is_some() {
+            self.liveness.answers(now);
+        }
+        let effect = self.listing.attempt_failed(failed);
+        if effect == AttemptEffect::FewerPods {
+            self.log.page_too_large(error);
+            return Ok(());
+        }
+        self.setup.metrics.watch_failed();
+        if effect == AttemptEffect::SelectorsRejected {
+            return Err(Stop::Refused(error.to_string()));
+        }
+        let failure = Failure {
+            what: "list",
+            cause: error.to_string(),
+            failures: *failures,
+            retry_in: *retry_in,
+            forbidden: error.status() == Some(403),
+        };
+        self.log.failed(&failure, now);
+        if *is_stuck {
+            self.send(PodEvent::ListFailed { watch: self.watch }).await?;
+        }
+        Ok(())
+    }
+
+    /// Puts a page into the store as it arrives.
+    async fn page_arrived(&mut self, page: PodPage, now: Moment) -> Result<(), Stop> {
+        self.note_alive(now);
+        self.listing.page_arrived(&page);
+        if page.is_first && !self.begin_list_in_store(&page, now) {
+            return Ok(());
+        }
+        let PodPage { begun, items, next, is_consistent, .. } = page;
+        let uids = self.store_items(items, now);
+        self.send(PodEvent::Page { watch: self.watch, uids, at: begun }).await?;
+        if next.is_none() { self.listed(is_consistent, now).await } else { Ok(()) }
+    }
+
+    /// False if the list is discarded.
+    fn begin_list_in_store(&mut self, page: &PodPage, now: Moment) -> bool {
+        let effect = self.listing.first_page(page, &mut self.newest, now);
+        match effect {
+            FirstPage::Discarded { retry_in } => {
+                self.log.list_older(retry_in);
+                return false;
+            }
+            FirstPage::Merged => self.writer.begin_list(Some(&page.version)),
+            FirstPage::Replaces | FirstPage::Restored => {
+                if effect == FirstPage::Restored {
+                    self.log.cluster_restored();
+                }
+                self.watching.stop();
+                self.writer.begin_list(None);
+            }
+        }
+        true
+    }
+
+    /// Puts the items of a page into the store. Returns the pods that are new or changed.
+    fn store_items(&mut self, items: Vec<Watched>, now: Moment) -> Vec<Uid> {
+        let (mut changed, mut counts) = (Vec::new(), ItemCounts::default());
+        for item in items {
+            if item.uid().is_some_and(|uid| self.listing.is_deleted(uid)) {
+                counts.pods += 1;
+                continue;
+            }
+            let Some(pod) = self.pod(item, now) else {
+                counts.unidentified += 1;
+                continue;
+            };
+            counts.pods += 1;
+            if self.writer.list_item(&pod) {
+                changed.push(pod.uid);
+            }
+        }
+        self.listing.count(counts);
+        changed
+    }
+
+    /// The list is complete: a watch starts.
+    async fn listed(&mut self, is_consistent: bool, now: Moment) -> Result<(), Stop> {
+        let Some(complete) = self.listing.complete(is_consistent, &mut self.newest, now) else { return Ok(()) };
+        match complete.wholeness {
+            Wholeness::Whole => {}
+            Wholeness::Unsure(expected) => self.log.list_incomplete(expected),
+            Wholeness::Inconsistent => self.log.list_inconsistent(),
+        }
+        if is_consistent {
+            self.writer.end_list();
+        }
+        self.log.listed(complete.list.pods, now);
+        self.setup.health.watch_listed(self.watch);
+        if !self.watching.is_failing() {
+            self.log.recovered();
+        }
+        match self.newest.begin_watch() {
+            Some(version) => {
+                self.watching.begin(&version, now);
+                self.liveness.note_event(now);
+            }
+            None => self.drop_watch(RelistReason::Error, now),
+        }
+        self.send(PodEvent::Listed { watch: self.watch, list: complete.list }).await
+    }
+
+    /// Puts an event into the store.
+    async fn observe(&mut self, event: Event<Watched>, now: Moment) -> Result<(), Stop> {
+        self.liveness.note_event(now);
+        match event {
+            // The watcher begins with the empty list of `StreamObserver`.
+            Event::Init | Event::InitApply(_) | Event::InitDone => Ok(()),
+            Event::Apply(object) => self.applied(object, now).await,
+            Event::Delete(object) => self.deleted(&object, now).await,
+        }
+    }
+
+    async fn applied(&mut self, object: Watched, now: Moment) -> Result<(), Stop> {
+        if !self.accept_or_drop_watch(object.resource_version(), now) {
+            return Ok(());
+        }
+        let Some(pod) = self.pod(object, now) else { return Ok(()) };
+        self.listing.forget_deletion(&pod.uid);
+        if let Some(before) = self.writer.apply(&pod) {
+            // The name belongs to another pod now, so the one before is gone, even without a DELETED event.
+            self.note_deletion(&before, &pod.resource_version);
+            self.send(PodEvent::Deletion { uid: before, why: Deletion::Deleted, at: now }).await?;
+        }
+        let Pod { uid, name, .. } = pod;
+        self.send(PodEvent::Applied { uid, name, watch: self.watch, at: now }).await
+    }
+
+    async fn deleted(&mut self, object: &Watched, now: Moment) -> Result<(), Stop> {
+        if !self.accept_or_drop_watch(object.resource_version(), now) {
+            return Ok(());
+        }
+        let Some(uid) = object.uid().filter(|uid| is_valid_id(uid)).map(Uid::from) else {
+            // The event does not say which pod is gone, but a list shows the others.
+            let cause = "a DELETED event has no valid UID";
+            let effect = self.watching.reject(cause, RelistReason::Undecodable, Duration::ZERO, now);
+            self.apply_watch(effect, now);
+            return Ok(());
+        };
+        if !self.writer.remove(&uid, object.resource_version()) {
+            return Ok(());
+        }
+        self.note_deletion(&uid, object.resource_version());
+        let why = if self.setup.scope.can_be_left() { Deletion::DeletedOrLeftSelection } else { Deletion::Deleted };
+        self.send(PodEvent::Deletion { uid, why, at: now }).await
+    }
+
+    /// Whether an event is accepted. One that is older than the event before drops the watch.
+    fn accept_or_drop_watch(&mut self, version: &str, now: Moment) -> bool {
+        if self.newest.event(version) {
+            self.watching.note_news();
+            self.note_alive(now);
+            return true;
+        }
+        let at_least = self.listing.older_backoff();
+        let cause = "an event is older than the one before";
+        let effect = self.watching.reject(cause, RelistReason::Stale, at_least, now);
+        // The running list may come from the same lagging server.
+        self.listing.discard();
+        self.apply_watch(effect, now);
+        false
+    }
+
+    /// Remembers a deletion that the running list may not include.
+    fn note_deletion(&mut self, uid: &Uid, version: &str) {
+        if !self.listing.note_deletion(uid, version) {
+            self.log.deletions_exceed_limit();
+            self.watching.stop();
+        }
+    }
+
+    fn watch_failed(&mut self, error: &watcher::Error, now: Moment) {
+        if watching::is_answer(error) {
+            self.liveness.answers(now);
+        }
+        let effect = self.watching.failed(error, now);
+        self.apply_watch(effect, now);
+    }
+
+    fn apply_watch(&mut self, effect: WatchEffect, now: Moment) {
+        match effect {
+            WatchEffect::None => {}
+            WatchEffect::Ended => {
+                self.note_alive(now);
+                self.log.recovered();
+            }
+            WatchEffect::Resume(failure) => {
+                self.note_watch_failure(&failure, now);
+                if self.listing.is_idle() && self.liveness.is_given_up(now) {
+                    self.log.given_up(now);
+                    self.drop_watch(RelistReason::Silent, now + failure.retry_in);
+                }
+            }
+            WatchEffect::List(failure, reason) => {
+                self.note_watch_failure(&failure, now);
+                self.drop_watch(reason, now + failure.retry_in);
+            }
+        }
+    }
+
+    fn note_watch_failure(&mut self, failure: &Failure, now: Moment) {
+        self.liveness.failed(now);
+        self.setup.metrics.watch_failed();
+        self.log.failed(failure, now);
     }
 
     async fn send(&mut self, pod_event: PodEvent) -> Result<(), Stop> {
@@ -325,7 +461,7 @@ impl Informer {
 
     /// The pod for the store. An undecodable pod keeps its stored form, or gets one without content. None if it has no
     /// valid UID.
-    fn pod(&self, mut object: Watched) -> Option<Pod> {
+    fn pod(&self, mut object: Watched, now: Moment) -> Option<Pod> {
         let cause = match object.take_pod() {
             Ok(pod) => match to_record::desired(pod, &self.setup.rule) {
                 Ok(pod) => return Some(pod),
@@ -335,7 +471,7 @@ impl Informer {
         };
         self.setup.metrics.pod_undecodable();
         let (namespace, name) = (object.namespace(), object.name());
-        self.log_unreadable(namespace, name, &cause);
+        self.log.pod_unreadable(namespace, name, &cause, now);
         let uid = object.uid().filter(|uid| is_valid_id(uid))?;
         let unreadable = || to_record::unreadable(uid, namespace, name, object.resource_version());
         Some(self.writer.get(&uid.into()).unwrap_or_else(unreadable))

@@ -22,6 +22,7 @@ const PROBE_WITHIN: Duration = Duration::from_secs(5);
 pub(super) type Probed = Result<String, list::Error>;
 
 pub(super) struct Liveness {
+    source: ListSource,
     hearing: Hearing,
     /// Delay of a probe after an event.
     probe_after: Duration,
@@ -37,8 +38,8 @@ struct Probe {
 }
 
 impl Liveness {
-    pub(super) fn new(probe_after: Duration, now: Moment) -> Self {
-        Self { hearing: Hearing::new(now), probe_after, probe_at: now, probe: None }
+    pub(super) fn new(source: ListSource, probe_after: Duration, now: Moment) -> Self {
+        Self { source, hearing: Hearing::new(now), probe_after, probe_at: now, probe: None }
     }
 
     /// When the watch was last known to be up to date.
@@ -46,7 +47,7 @@ impl Liveness {
         self.hearing.heard()
     }
 
-    pub(super) fn is_alive(&mut self, now: Moment) {
+    pub(super) fn note_alive(&mut self, now: Moment) {
         self.hearing.note_alive(now);
     }
 
@@ -61,7 +62,7 @@ impl Liveness {
     }
 
     /// The watch began or delivered an event.
-    pub(super) fn has_events(&mut self, now: Moment) {
+    pub(super) fn note_event(&mut self, now: Moment) {
         self.probe_at = now + self.probe_after;
     }
 
@@ -71,11 +72,11 @@ impl Liveness {
     }
 
     /// Starts a probe if one is due.
-    pub(super) fn probe(&mut self, source: &ListSource, newest: &NewestVersion, now: Moment) {
+    pub(super) fn probe(&mut self, newest: &NewestVersion, now: Moment) {
         if now < self.probe_at || self.probe.is_some() {
             return;
         }
-        let source = source.clone();
+        let source = self.source.clone();
         let answer = async move { source.newest_version(PROBE_WITHIN).await }.boxed();
         self.probe = Some(Probe { seen: newest.version().map(str::to_owned), answer });
     }

@@ -1,24 +1,188 @@
-//! The informer's watches. Events go into the store, and every end of a watch leads to a resumed watch or to a list.
+//! The watch of an informer: kube's watcher, and what follows when it fails or ends.
 
-use kube::Error as ClientError;
+use std::time::Duration;
 
-use super::{reports::FailureReport, *};
+use futures::{StreamExt, stream::BoxStream};
+use kube::{Api, Client, Error as ClientError};
+use kube_runtime::watcher::{self, Event};
+use tower::Layer as _;
+
+use super::log::Failure;
 use crate::{
+    clock::Clock,
     kubernetes::{
+        client::{ClusterConnection, PodSelection},
         explain::words,
-        watch::stream::{EndCause, StreamEnd},
+        watch::{
+            pod_object::Watched,
+            stream::{EndCause, StreamEnd, StreamObserver},
+        },
     },
-    model::uid::Uid,
-    reconcile::{
-        deletion::Deletion,
-        watch_ends::{WATCH, WatchEnd},
-    },
+    model::moment::Moment,
+    reconcile::watch_ends::{WATCH, WatchEnd, WatchFailures},
+    telemetry::metrics::labels::RelistReason,
 };
 
 /// A watch that fails this often in a row is replaced by a list.
 const RESUME_TRIES: u32 = 5;
 
-/// What follows an error of kube's watcher.
+pub(super) type EventResult = Result<Event<Watched>, watcher::Error>;
+
+/// A watch that runs, or that waits for a list.
+pub(super) struct Watching {
+    /// The watcher's client; `observer` sees its streams.
+    api: Api<Watched>,
+    observer: StreamObserver,
+    config: watcher::Config,
+    /// None while the informer waits for a list.
+    events: Option<BoxStream<'static, EventResult>>,
+    /// The watcher is not polled before this.
+    resume_at: Moment,
+    failures: WatchFailures,
+    /// Whether this watch has delivered a newer version.
+    news: bool,
+    /// The message of an ERROR event of this watch.
+    refusal: Option<String>,
+    rng: fastrand::Rng,
+}
+
+/// What follows an error of the watcher.
+#[must_use]
+pub(super) enum WatchEffect {
+    /// The watcher's next request reports the end of the watch.
+    None,
+    /// The server had no further events. The watch is resumed at once.
+    Ended,
+    /// The watch is resumed at the same version after a backoff.
+    Resume(Failure),
+    /// A list replaces the watch after a backoff.
+    List(Failure, RelistReason),
+}
+
+impl Watching {
+    pub(super) fn new(
+        namespace: Option<&str>,
+        cluster: &ClusterConnection,
+        scope: &PodSelection,
+        rng: fastrand::Rng,
+        now: Moment,
+    ) -> Self {
+        let observer = StreamObserver::default();
+        let client = Client::new(observer.layer(cluster.transport()), "default");
+        let api = match namespace {
+            None => Api::all(client),
+            Some(namespace) => Api::namespaced(client, namespace),
+        };
+        let config = watcher::Config {
+            label_selector: scope.label_selector.clone(),
+            field_selector: scope.fields(),
+            timeout: u32::try_from(WATCH.as_secs()).ok(),
+            ..watcher::Config::default()
+        };
+        Self {
+            api,
+            observer,
+            config,
+            events: None,
+            resume_at: now,
+            failures: WatchFailures::default(),
+            news: false,
+            refusal: None,
+            rng,
+        }
+    }
+
+    /// Starts a watch at a version. It replaces the one before.
+    pub(super) fn begin(&mut self, version: &str, now: Moment) {
+        // The old watch must end before the observer begins, or its end would be reported for the new one.
+        self.stop();
+        self.observer.begin(version);
+        self.events = Some(watcher::watcher(self.api.clone(), self.config.clone()).boxed());
+        (self.resume_at, self.news, self.refusal) = (now, false, None);
+    }
+
+    pub(super) fn stop(&mut self) {
+        self.events = None;
+    }
+
+    /// The next event or error, not before the watch may be resumed. Pending without a watch.
+    pub(super) async fn next(&mut self, clock: Clock) -> Option<EventResult> {
+        match &mut self.events {
+            Some(events) => {
+                clock.sleep_until(self.resume_at).await;
+                events.next().await
+            }
+            None => std::future::pending().await,
+        }
+    }
+
+    /// An event is newer than all before.
+    pub(super) fn note_news(&mut self) {
+        self.news = true;
+    }
+
+    /// Whether the last attempt failed.
+    pub(super) fn is_failing(&self) -> bool {
+        self.failures.failures() > 0
+    }
+
+    /// Decides what follows an error of the watcher.
+    pub(super) fn failed(&mut self, error: &watcher::Error, now: Moment) -> WatchEffect {
+        if let Some(ended) = stream_end(error) {
+            return self.ended(ended, now);
+        }
+        let meaning = meaning(error, self.failures.failures() + 1);
+        if meaning == Meaning::Ends {
+            if let watcher::Error::WatchError(_) = error {
+                self.refusal = Some(text_of(error));
+            }
+            return WatchEffect::None;
+        }
+        let delay = self.failures.failed(now, self.rng.u64(..));
+        let forbidden =
+            matches!(error, watcher::Error::WatchStartFailed(ClientError::Api(status)) if status.code == 403);
+        let failure = Failure { forbidden, ..self.retry(text_of(error), delay, now) };
+        match meaning {
+            Meaning::List(reason) => WatchEffect::List(failure, reason),
+            _ => WatchEffect::Resume(failure),
+        }
+    }
+
+    /// Resumes an ended watch at the same version, at once or after a backoff.
+    fn ended(&mut self, ended: &StreamEnd, now: Moment) -> WatchEffect {
+        let refusal = self.refusal.take();
+        let orderly = matches!(ended.cause, EndCause::Closed) && refusal.is_none();
+        let end = WatchEnd { orderly, lasted: ended.lasted, news: std::mem::take(&mut self.news) };
+        match self.failures.ended(end, now, self.rng.u64(..)) {
+            None => WatchEffect::Ended,
+            Some(delay) => {
+                let cause = refusal.unwrap_or_else(|| ended.cause.to_string());
+                WatchEffect::Resume(self.retry(cause, delay, now))
+            }
+        }
+    }
+
+    /// An event is invalid. A list replaces the watch after a backoff of at least this time.
+    pub(super) fn reject(&mut self, cause: &str, reason: RelistReason, at_least: Duration, now: Moment) -> WatchEffect {
+        let delay = self.failures.failed(now, self.rng.u64(..)).max(at_least);
+        WatchEffect::List(self.retry(cause.to_owned(), delay, now), reason)
+    }
+
+    fn retry(&mut self, cause: String, retry_in: Duration, now: Moment) -> Failure {
+        self.resume_at = now + retry_in;
+        Failure { what: "watch", cause, failures: self.failures.failures(), retry_in, forbidden: false }
+    }
+}
+
+/// Whether the API server answered, as far as an error of the watcher tells.
+pub(super) fn is_answer(error: &watcher::Error) -> bool {
+    match stream_end(error) {
+        Some(ended) => matches!(ended.cause, EndCause::Closed | EndCause::Line(_)),
+        None => matches!(error, watcher::Error::WatchStartFailed(ClientError::Api(_))),
+    }
+}
+
+/// What an error of kube's watcher means.
 #[derive(Debug, PartialEq, Eq)]
 enum Meaning {
     /// Nothing: the watch ends, and the watcher's next request fails with a [`StreamEnd`].
@@ -70,181 +234,6 @@ fn stream_end(error: &watcher::Error) -> Option<&StreamEnd> {
         cause = error.source();
     }
     None
-}
-
-impl Informer {
-    /// Starts a watch at the newest version of the list and the events so far.
-    pub(super) fn begin_watch(&mut self, now: Moment) {
-        // The old watch must end before the observer begins, or its end would be reported for the new one.
-        self.events = None;
-        let Some(version) = self.newest.begin_watch() else {
-            self.drop_watch(RelistReason::Error, now);
-            return;
-        };
-        self.observer.begin(&version);
-        let config = watcher::Config {
-            label_selector: self.setup.scope.label_selector.clone(),
-            field_selector: self.setup.scope.fields(),
-            timeout: u32::try_from(WATCH.as_secs()).ok(),
-            ..watcher::Config::default()
-        };
-        self.events = Some(watcher::watcher(self.api.clone(), config).boxed());
-        (self.events_at, self.news, self.refusal) = (now, false, None);
-        self.relist_at = now + self.jittered(self.setup.relist_interval);
-        self.liveness.has_events(now);
-    }
-
-    pub(super) async fn take_event(
-        &mut self,
-        event: Option<Result<Event<Watched>, watcher::Error>>,
-    ) -> Result<(), Stop> {
-        let now = self.setup.clock.now();
-        if matches!(event, Some(Ok(_))) {
-            self.liveness.has_events(now);
-        }
-        match event {
-            // The watcher begins with the empty list of `StreamObserver`.
-            Some(Ok(Event::Init | Event::InitApply(_) | Event::InitDone)) => Ok(()),
-            Some(Ok(Event::Apply(object))) => self.applied(object, now).await,
-            Some(Ok(Event::Delete(object))) => self.deleted(&object, now).await,
-            Some(Err(error)) => {
-                self.watch_failed(&error, now);
-                Ok(())
-            }
-            None => {
-                self.drop_watch(RelistReason::Error, now);
-                Ok(())
-            }
-        }
-    }
-
-    fn watch_failed(&mut self, error: &watcher::Error, now: Moment) {
-        let random = self.rng.u64(..);
-        if let Some(ended) = stream_end(error) {
-            return self.watch_ended(ended, now, random);
-        }
-        if let watcher::Error::WatchStartFailed(ClientError::Api(_)) = error {
-            self.liveness.answers(now);
-        }
-        let meaning = meaning(error, self.watch_failures.failures() + 1);
-        if meaning == Meaning::Ends {
-            if let watcher::Error::WatchError(_) = error {
-                self.refusal = Some(text_of(error));
-            }
-            return;
-        }
-        let delay = self.watch_failures.failed(now, random);
-        let forbidden =
-            matches!(error, watcher::Error::WatchStartFailed(ClientError::Api(status)) if status.code == 403);
-        self.count_failure(&text_of(error), delay, forbidden);
-        self.events_at = now + delay;
-        match meaning {
-            Meaning::List(reason) => self.drop_watch(reason, now + delay),
-            _ => self.give_up_if_silent(now),
-        }
-    }
-
-    /// Resumes an ended watch at the same version, at once or after a backoff.
-    fn watch_ended(&mut self, ended: &StreamEnd, now: Moment, random: u64) {
-        if let EndCause::Closed | EndCause::Line(_) = ended.cause {
-            self.liveness.answers(now);
-        }
-        let refusal = self.refusal.take();
-        let orderly = matches!(ended.cause, EndCause::Closed) && refusal.is_none();
-        let end = WatchEnd { orderly, lasted: ended.lasted, news: std::mem::take(&mut self.news) };
-        match self.watch_failures.ended(end, now, random) {
-            None => {
-                // The server had no further events.
-                self.is_alive(now);
-                self.log_recovery();
-            }
-            Some(delay) => {
-                self.count_failure(&refusal.unwrap_or_else(|| ended.cause.to_string()), delay, false);
-                self.events_at = now + delay;
-                self.give_up_if_silent(now);
-            }
-        }
-    }
-
-    /// Replaces a failed watch by a list if it was silent for long.
-    fn give_up_if_silent(&mut self, now: Moment) {
-        if self.list.is_none() && self.list_at.is_none() && self.liveness.is_given_up(now) {
-            self.log_given_up(now);
-            self.drop_watch(RelistReason::Silent, self.events_at);
-        }
-    }
-
-    fn count_failure(&mut self, cause: &str, delay: Duration, forbidden: bool) {
-        self.liveness.failed(self.setup.clock.now());
-        self.setup.metrics.watch_failed();
-        let failures = self.watch_failures.failures();
-        self.log_failure(&FailureReport { what: "watch", cause, failures, retry_in: delay, forbidden });
-    }
-
-    /// Checks an event's version. False if it is older than the one before: then the watch is dropped.
-    fn is_in_order(&mut self, version: &str, now: Moment) -> bool {
-        if self.newest.event(version) {
-            self.news = true;
-            self.is_alive(now);
-            return true;
-        }
-        let random = self.rng.u64(..);
-        let pause = self.watch_failures.failed(now, random).max(self.older_backoff());
-        self.count_failure("an event is older than the one before", pause, false);
-        // The running list may come from the same lagging server.
-        self.list = None;
-        self.drop_watch(RelistReason::Stale, now + pause);
-        false
-    }
-
-    async fn applied(&mut self, object: Watched, now: Moment) -> Result<(), Stop> {
-        if !self.is_in_order(object.resource_version(), now) {
-            return Ok(());
-        }
-        let Some(pod) = self.pod(object) else { return Ok(()) };
-        if let Some(list) = &mut self.list {
-            list.forget_deletion(&pod.uid);
-        }
-        if let Some(before) = self.writer.apply(&pod) {
-            // The name belongs to another pod now, so the one before is gone, even without a DELETED event.
-            self.note_deletion(&before, &pod.resource_version);
-            self.send(PodEvent::Deletion { uid: before, why: Deletion::Deleted, at: now }).await?;
-        }
-        let Pod { uid, name, .. } = pod;
-        self.send(PodEvent::Applied { uid, name, watch: self.watch, at: now }).await
-    }
-
-    async fn deleted(&mut self, object: &Watched, now: Moment) -> Result<(), Stop> {
-        if !self.is_in_order(object.resource_version(), now) {
-            return Ok(());
-        }
-        let Some(uid) = object.uid().filter(|uid| is_valid_id(uid)).map(Uid::from) else {
-            // The event does not say which pod is gone, but a list shows the others.
-            let delay = self.watch_failures.failed(now, self.rng.u64(..));
-            self.count_failure("a DELETED event has no valid UID", delay, false);
-            self.drop_watch(RelistReason::Undecodable, now + delay);
-            return Ok(());
-        };
-        if !self.writer.remove(&uid, object.resource_version()) {
-            return Ok(());
-        }
-        self.note_deletion(&uid, object.resource_version());
-        let why = if self.setup.scope.can_be_left() { Deletion::DeletedOrLeftSelection } else { Deletion::Deleted };
-        self.send(PodEvent::Deletion { uid, why, at: now }).await
-    }
-
-    /// Remembers a deletion that the running list may not include.
-    fn note_deletion(&mut self, uid: &Uid, version: &str) {
-        if let Some(list) = &mut self.list
-            && !list.note_deletion(uid, version)
-        {
-            tracing::info!(
-                namespace = &*self.namespace,
-                "very many pods are deleted during a list; the watch pauses until the list is complete"
-            );
-            self.events = None;
-        }
-    }
 }
 
 #[cfg(test)]

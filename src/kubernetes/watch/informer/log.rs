@@ -1,20 +1,21 @@
-//! Logs of lists and watches: few lines for many failures.
+//! The log lines of one watch: few lines for many failures.
 //!
 //! The watches of a process often fail together. The first few failures get a line each, the others one count per
 //! minute. A recovery is logged if its failure was, and when no watch fails any more.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use parking_lot::MutexGuard;
+use parking_lot::{Mutex, MutexGuard};
 
-use super::Informer;
+use super::listing::ExpectedItems;
 use crate::{
-    kubernetes::explain::Right,
+    kubernetes::{explain::Right, watch::list},
     model::moment::Moment,
     reconcile::{
         notices::{NoticeSummary, Notices, Reminder},
         silence::{Silence, SilenceNotice},
     },
+    telemetry::metrics::labels::RelistReason,
 };
 
 /// What was logged about all watches of the process.
@@ -27,9 +28,12 @@ pub(super) struct Reports {
     failing: BTreeSet<usize>,
 }
 
-/// What was logged about one watch.
-#[derive(Default)]
+/// Logs one watch, and knows what was logged about it.
 pub(super) struct WatchLog {
+    watch: usize,
+    /// `*` stands for all namespaces.
+    namespace: Box<str>,
+    reports: Arc<Mutex<Reports>>,
     reminder: Reminder,
     silence: Silence,
     /// Whether the current failure has a line.
@@ -40,32 +44,45 @@ pub(super) struct WatchLog {
     age: bool,
 }
 
-pub(super) struct FailureReport<'a> {
+/// A request for pods that failed.
+pub(super) struct Failure {
+    /// `list` or `watch`.
     pub(super) what: &'static str,
-    pub(super) cause: &'a str,
+    pub(super) cause: String,
     /// Number of failures in a row.
     pub(super) failures: u32,
     pub(super) retry_in: Duration,
     pub(super) forbidden: bool,
 }
 
-impl Informer {
+impl WatchLog {
+    pub(super) fn new(watch: usize, namespace: Option<&str>, reports: Arc<Mutex<Reports>>) -> Self {
+        Self {
+            watch,
+            namespace: namespace.unwrap_or("*").into(),
+            reports,
+            reminder: Reminder::default(),
+            silence: Silence::default(),
+            failure: false,
+            forbidden: false,
+            age: false,
+        }
+    }
+
     fn reports(&self) -> MutexGuard<'_, Reports> {
-        self.setup.common.reports.lock()
+        self.reports.lock()
     }
 
     /// Logs a failure, unless it was logged recently.
-    pub(super) fn log_failure(&mut self, failure: &FailureReport<'_>) {
-        let now = self.setup.clock.now();
-        let FailureReport { what, cause, failures, retry_in, forbidden } = failure;
+    pub(super) fn failed(&mut self, failure: &Failure, now: Moment) {
+        let Failure { what, cause, failures, retry_in, forbidden } = failure;
         self.reports().failing.insert(self.watch);
         // A revoked right closes the watch first, so the 403 is the second failure. It must be logged as well.
-        let is_news = *forbidden && !self.logged.forbidden;
-        if !(self.logged.reminder.is_due(now) || is_news) || !self.reports().failures.note(&self.namespace, cause, now)
-        {
+        let is_news = *forbidden && !self.forbidden;
+        if !(self.reminder.is_due(now) || is_news) || !self.reports().failures.note(&self.namespace, cause, now) {
             return;
         }
-        (self.logged.failure, self.logged.forbidden) = (true, *forbidden);
+        (self.failure, self.forbidden) = (true, *forbidden);
         let (namespace, retry_in_ms) = (&*self.namespace, retry_in.as_millis());
         if *forbidden {
             let in_namespace = (namespace != "*").then_some(namespace);
@@ -85,9 +102,9 @@ impl Informer {
         }
     }
 
-    pub(super) fn log_recovery(&mut self) {
-        self.logged.forbidden = false;
-        if !self.logged.reminder.over() {
+    pub(super) fn recovered(&mut self) {
+        self.forbidden = false;
+        if !self.reminder.over() {
             return;
         }
         let failing = {
@@ -95,50 +112,89 @@ impl Informer {
             reports.failing.remove(&self.watch);
             reports.failing.len()
         };
-        if std::mem::take(&mut self.logged.failure) || failing == 0 {
+        if std::mem::take(&mut self.failure) || failing == 0 {
             tracing::info!(namespace = &*self.namespace, failing, "requests for pods succeed again");
         }
     }
 
-    pub(super) fn log_given_up(&self, now: Moment) {
+    pub(super) fn given_up(&self, now: Moment) {
         let namespace = &*self.namespace;
         if self.reports().failures.note(namespace, "silent", now) {
             tracing::warn!(namespace, "the API server answers but the watch is silent; listing pods again");
         }
     }
 
-    pub(super) fn log_list(&self, pods: usize, now: Moment) {
+    pub(super) fn deletions_exceed_limit(&self) {
+        tracing::info!(
+            namespace = &*self.namespace,
+            "very many pods are deleted during a list; the watch pauses until the list is complete"
+        );
+    }
+
+    pub(super) fn list_began(&self, reason: RelistReason) {
+        tracing::debug!(namespace = &*self.namespace, ?reason, "list begins");
+    }
+
+    pub(super) fn page_too_large(&self, error: &list::Error) {
+        tracing::info!(namespace = &*self.namespace, %error, "page too large; requesting fewer pods per page");
+    }
+
+    pub(super) fn list_older(&self, retry_in: Duration) {
+        let (namespace, retry_in_ms) = (&*self.namespace, retry_in.as_millis());
+        tracing::warn!(namespace, retry_in_ms, "list is older than what was seen before; listing pods again");
+    }
+
+    pub(super) fn cluster_restored(&self) {
+        let namespace = &*self.namespace;
+        tracing::warn!(
+            namespace,
+            "the cluster was restored to an earlier state; inferred deletions will be confirmed first"
+        );
+    }
+
+    pub(super) fn list_inconsistent(&self) {
+        tracing::warn!(
+            namespace = &*self.namespace,
+            "list expired and was finished at a later version; no deletions are inferred from it"
+        );
+    }
+
+    pub(super) fn list_incomplete(&self, expected: ExpectedItems) {
+        let namespace = &*self.namespace;
+        tracing::info!(namespace, ?expected, "list may be incomplete; inferred deletions will be confirmed first");
+    }
+
+    pub(super) fn listed(&self, pods: usize, now: Moment) {
         let namespace = &*self.namespace;
         if self.reports().lists.note(namespace, namespace, now) {
             tracing::info!(namespace, pods, "pods listed");
         }
     }
 
-    pub(super) fn log_unreadable(&self, namespace: &str, name: &str, cause: &str) {
-        let now = self.setup.clock.now();
+    pub(super) fn pod_unreadable(&self, namespace: &str, name: &str, cause: &str, now: Moment) {
         if self.reports().unreadable.note(&format!("{namespace}/{name}"), cause, now) {
             tracing::warn!(namespace, name, cause, "pod cannot be decoded; its record stays as it is");
         }
     }
 
     /// Logs that the watch has been silent for long, and the end of the silence.
-    pub(super) fn log_age(&mut self, now: Moment) {
-        let namespace = &*self.namespace;
-        match self.logged.silence.look(self.liveness.last_alive(), now) {
-            Some(SilenceNotice::Old { silence }) if self.reports().failures.note(namespace, "old", now) => {
-                let seconds = silence.as_secs();
+    pub(super) fn silence(&mut self, last_alive: Moment, now: Moment) {
+        match self.silence.look(last_alive, now) {
+            Some(SilenceNotice::Old { silence }) if self.reports().failures.note(&self.namespace, "old", now) => {
+                let (namespace, seconds) = (&*self.namespace, silence.as_secs());
                 tracing::warn!(namespace, seconds, "the view of the cluster is old; changes are not seen");
-                self.logged.age = true;
+                self.age = true;
             }
-            Some(SilenceNotice::Renewed { after }) if std::mem::take(&mut self.logged.age) => {
-                tracing::info!(namespace, seconds = after.as_secs(), "the view of the cluster is up to date again");
+            Some(SilenceNotice::Renewed { after }) if std::mem::take(&mut self.age) => {
+                let (namespace, seconds) = (&*self.namespace, after.as_secs());
+                tracing::info!(namespace, seconds, "the view of the cluster is up to date again");
             }
             _ => {}
         }
     }
 
     /// Logs the counts of the last minute.
-    pub(super) fn log_summaries(&self, now: Moment) {
+    pub(super) fn summaries(&self, now: Moment) {
         let (failures, unreadable, lists, failing) = {
             let mut reports = self.reports();
             let Reports { failures, unreadable, lists, failing } = &mut *reports;
