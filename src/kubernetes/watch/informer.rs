@@ -6,7 +6,7 @@
 //! | --- | --- | --- | --- |
 //! | no watch | the list is complete | a watch starts at the list's version | `Listing::complete` |
 //! | watch | the re-list is due or requested | a list begins; the watch goes on | `Listing::due` |
-//! | watch | 410, or an undecodable event | the watch is dropped; a list begins | `Watching::failed` |
+//! | watch | 410, or an undecodable event | the watch is dropped; a list begins | `PodWatch::failed` |
 //! | watch | a failure after a minute of silence | the watch is dropped; a list begins | `Liveness::is_given_up` |
 //! | watch | an event is older than the one before | the watch is dropped; a list begins after a backoff | `NewestVersion::event` |
 //! | watch and list | an event is newer than the list | the pod stays as the event shows it | `store::pods` |
@@ -54,8 +54,8 @@ use crate::{
     },
 };
 use listing::{AttemptEffect, FirstPage, ItemCounts, Listing, Wholeness};
-use log::{Failure, Reports, WatchLog};
-use watching::{EventResult, WatchEffect, Watching};
+use log::{Reports, RequestFailure, WatchLog};
+use watching::{EventResult, PodWatch, WatchEffect};
 
 /// How often timers are checked.
 const TICK: Duration = Duration::from_secs(1);
@@ -94,7 +94,7 @@ pub struct Informer {
     newest: NewestVersion,
 
     listing: Listing,
-    watching: Watching,
+    watching: PodWatch,
     liveness: Liveness,
     log: WatchLog,
     tick_at: Moment,
@@ -138,7 +138,7 @@ impl Informer {
             writer: StoreWriter::default(),
             newest: NewestVersion::default(),
             listing: Listing::new(source.clone(), setup.relist_interval, rng.fork(), now),
-            watching: Watching::new(namespace, cluster, &setup.scope, rng, now),
+            watching: PodWatch::new(namespace, cluster, &setup.scope, rng, now),
             liveness: Liveness::new(source, setup.probe_after, now),
             log: WatchLog::new(watch, namespace, setup.common.reports.clone()),
             tick_at: now + TICK,
@@ -257,7 +257,7 @@ impl Informer {
         if effect == AttemptEffect::SelectorsRejected {
             return Err(Stop::Refused(error.to_string()));
         }
-        let failure = Failure {
+        let failure = RequestFailure {
             what: "list",
             cause: error.to_string(),
             failures: *failures,
@@ -449,7 +449,7 @@ impl Informer {
         }
     }
 
-    fn note_watch_failure(&mut self, failure: &Failure, now: Moment) {
+    fn note_watch_failure(&mut self, failure: &RequestFailure, now: Moment) {
         self.liveness.failed(now);
         self.setup.metrics.watch_failed();
         self.log.failed(failure, now);

@@ -97,7 +97,7 @@ pub(super) enum AttemptEffect {
 
 /// A list whose last page arrived.
 #[must_use]
-pub(super) struct CompleteList {
+pub(super) struct FinishedList {
     pub(super) list: WatchList,
     pub(super) wholeness: Wholeness,
 }
@@ -269,7 +269,7 @@ impl Listing {
         is_consistent: bool,
         newest: &mut NewestVersion,
         now: Moment,
-    ) -> Option<CompleteList> {
+    ) -> Option<FinishedList> {
         let list = self.running.take()?;
         (self.ever_listed, self.older) = (true, 0);
         self.interval_ends_at = now + self.interval.mul_f64(0.9 + 0.2 * self.rng.f64());
@@ -286,7 +286,7 @@ impl Listing {
             self.next = Some((self.request_not_before, RelistReason::Requested));
         }
         let list = WatchList { begun: list.begun, pods: list.items.pods, trusted, identified };
-        Some(CompleteList { list, wholeness })
+        Some(FinishedList { list, wholeness })
     }
 }
 

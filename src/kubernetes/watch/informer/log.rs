@@ -45,7 +45,7 @@ pub(super) struct WatchLog {
 }
 
 /// A request for pods that failed.
-pub(super) struct Failure {
+pub(super) struct RequestFailure {
     /// `list` or `watch`.
     pub(super) what: &'static str,
     pub(super) cause: String,
@@ -74,8 +74,8 @@ impl WatchLog {
     }
 
     /// Logs a failure, unless it was logged recently.
-    pub(super) fn failed(&mut self, failure: &Failure, now: Moment) {
-        let Failure { what, cause, failures, retry_in, forbidden } = failure;
+    pub(super) fn failed(&mut self, failure: &RequestFailure, now: Moment) {
+        let RequestFailure { what, cause, failures, retry_in, forbidden } = failure;
         self.reports().failing.insert(self.watch);
         // A revoked right closes the watch first, so the 403 is the second failure. It must be logged as well.
         let is_news = *forbidden && !self.forbidden;

@@ -7,7 +7,7 @@ use kube::{Api, Client, Error as ClientError};
 use kube_runtime::watcher::{self, Event};
 use tower::Layer as _;
 
-use super::log::Failure;
+use super::log::RequestFailure;
 use crate::{
     clock::Clock,
     kubernetes::{
@@ -29,7 +29,7 @@ const RESUME_TRIES: u32 = 5;
 pub(super) type EventResult = Result<Event<Watched>, watcher::Error>;
 
 /// A watch that runs, or that waits for a list.
-pub(super) struct Watching {
+pub(super) struct PodWatch {
     /// The watcher's client; `observer` sees its streams.
     api: Api<Watched>,
     observer: StreamObserver,
@@ -54,12 +54,12 @@ pub(super) enum WatchEffect {
     /// The server had no further events. The watch is resumed at once.
     Ended,
     /// The watch is resumed at the same version after a backoff.
-    Resume(Failure),
+    Resume(RequestFailure),
     /// A list replaces the watch after a backoff.
-    List(Failure, RelistReason),
+    List(RequestFailure, RelistReason),
 }
 
-impl Watching {
+impl PodWatch {
     pub(super) fn new(
         namespace: Option<&str>,
         cluster: &ClusterConnection,
@@ -141,7 +141,7 @@ impl Watching {
         let delay = self.failures.failed(now, self.rng.u64(..));
         let forbidden =
             matches!(error, watcher::Error::WatchStartFailed(ClientError::Api(status)) if status.code == 403);
-        let failure = Failure { forbidden, ..self.retry(text_of(error), delay, now) };
+        let failure = RequestFailure { forbidden, ..self.retry(text_of(error), delay, now) };
         match meaning {
             Meaning::List(reason) => WatchEffect::List(failure, reason),
             _ => WatchEffect::Resume(failure),
@@ -168,9 +168,9 @@ impl Watching {
         WatchEffect::List(self.retry(cause.to_owned(), delay, now), reason)
     }
 
-    fn retry(&mut self, cause: String, retry_in: Duration, now: Moment) -> Failure {
+    fn retry(&mut self, cause: String, retry_in: Duration, now: Moment) -> RequestFailure {
         self.resume_at = now + retry_in;
-        Failure { what: "watch", cause, failures: self.failures.failures(), retry_in, forbidden: false }
+        RequestFailure { what: "watch", cause, failures: self.failures.failures(), retry_in, forbidden: false }
     }
 }
 
