@@ -103,12 +103,3 @@ async fn page_examples_follow_the_protocol() {
     }
     assert!(examples.len() >= 15, "an example of each type");
 }
-
-#[test]
-fn page_lines_are_short() {
-    for page in [PAGE, "docs/examples/README.md"] {
-        let long: Vec<_> =
-            project::text(page).lines().filter(|line| line.chars().count() > 100).map(str::to_owned).collect();
-        assert!(long.is_empty(), "{page}: {long:#?}");
-    }
-}
