@@ -44,7 +44,8 @@ fn list_from_before_the_inventory_proves_no_absence() {
 
 #[test]
 fn record_is_placed_by_its_namespace() {
-    // Two of three watches cannot list. The records of the third one's namespace do not wait for them.
+    // After a restore, one of three watches fails to list and the lists of another are stale. The records of the third
+    // one's namespace do not wait for them.
     let setup = Setup { pods: 5, registered: true, watches: 3, list_page: 1, ..Setup::PLAIN };
     let steps = [Wait(10), RestoreCluster(6), Wait(18_902), Wait(20_112), Wait(4_614), Wait(18_668)];
     keeps_every_promise(setup, &steps);
