@@ -103,7 +103,12 @@ impl RegistryHttp {
     pub(super) fn refresh_token(&self) {
         let Some(path) = &self.token_file else { return };
         match credentials::token(path) {
-            Ok(token) => self.current_mut().token = Some(token),
+            Ok(token) => {
+                let previous = self.current_mut().token.replace(token.clone());
+                if previous.is_none_or(|previous| previous.expose_secret() != token.expose_secret()) {
+                    tracing::info!("registry token changed; using the new one");
+                }
+            }
             Err(error) => tracing::warn!(%error, "registry token not read; the previous one stays in use"),
         }
     }

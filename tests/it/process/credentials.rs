@@ -39,6 +39,8 @@ async fn refused_token_is_read_again_and_never_shown() {
     write(&token, "second-secret\n");
     kube.equals(&reader, SOON).await;
     assert!(controller.is_running() && !controller.logged("-secret"), "no token is logged");
+    let changed = |line: &String| line.contains("registry token changed; using the new one");
+    assert_eq!(controller.stderr().iter().filter(|line| changed(line)).count(), 1, "{:?}", controller.stderr());
     assert!(!controller.page("/metrics").await.1.contains("-secret"));
 }
 
