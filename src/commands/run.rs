@@ -169,7 +169,15 @@ impl Controller {
             };
             failures = failures.saturating_add(1);
             let delay = retry::backoff(IDENTITY_RETRY.0, IDENTITY_RETRY.1, failures, rng.u64(..));
-            if reminder.is_due(clock.now()) {
+            let is_refused = matches!(error, kubernetes::identity::Error::Read { is_refused: true, .. });
+            let is_due = reminder.is_due(clock.now());
+            if is_due && is_refused && reminder.is_repeated() {
+                tracing::error!(
+                    %error,
+                    failures,
+                    "the right to read the cluster's identity is still missing; retrying. Grant it as the field error says"
+                );
+            } else if is_due {
                 tracing::warn!(%error, failures, "cluster identity not read; retrying");
             } else {
                 tracing::debug!(%error, failures, "cluster identity not read; retrying");

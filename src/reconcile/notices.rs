@@ -36,6 +36,11 @@ impl Reminder {
         true
     }
 
+    /// Whether the fault was logged more than once, so that it has lasted for at least a minute.
+    pub fn is_repeated(&self) -> bool {
+        self.next.is_some_and(|(_, interval)| interval > AGAIN_AFTER)
+    }
+
     /// The fault is over. Returns whether it was logged.
     pub fn over(&mut self) -> bool {
         self.next.take().is_some()
@@ -104,6 +109,8 @@ mod tests {
         assert_eq!(reports, [0, 60, 180, 420, 900, 1_860, 3_780, 7_380, 10_980, 14_580, 18_180]);
         assert!(reminder.over() && !reminder.over());
         assert!(reminder.is_due(at(20_000)), "a new fault is reported at once");
+        assert!(!reminder.is_repeated() && !reminder.is_due(at(20_059)) && !reminder.is_repeated());
+        assert!(reminder.is_due(at(20_060)) && reminder.is_repeated(), "it has lasted for a minute");
     }
 
     #[test]

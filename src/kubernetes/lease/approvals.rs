@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, watch};
 use super::{LeaseClient, LeaseRef};
 use crate::{
     clock::Clock,
-    kubernetes::explain::words,
+    kubernetes::explain::{Right, explain, words},
     reconcile::{
         absence::hold::{HoldId, HoldSummary},
         notices::Reminder,
@@ -171,15 +171,55 @@ impl Faults {
     }
 }
 
+/// A failed request about holds.
+struct Unanswered {
+    /// What went wrong, and how to fix it.
+    error: String,
+    /// Whether only an operator can fix it: the Lease or a right is missing.
+    needs_operator: bool,
+}
+
+impl Unanswered {
+    /// Logs the failure if it has lasted and only an operator can fix it. Returns whether it was logged.
+    fn is_reported(&self, reminder: &Reminder, request: &'static str) -> bool {
+        let is_due = self.needs_operator && reminder.is_repeated();
+        if is_due {
+            let error = &self.error;
+            tracing::error!(
+                request,
+                error,
+                "request about held deletions still fails; retrying. Create the Lease, or grant the right, as the field \
+                 error says"
+            );
+        }
+        is_due
+    }
+}
+
 /// A request's answer, or why there is none within the time limit.
-async fn answered<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, String> {
+async fn answered<T>(
+    request: impl Future<Output = Result<T, kube::Error>>,
+    right: &Right<'_>,
+) -> Result<T, Unanswered> {
     match tokio::time::timeout(ANSWER_WITHIN, request).await {
-        Ok(answer) => answer.map_err(|error| words(&error)),
-        Err(_) => Err(format!("no answer from the API server within {ANSWER_WITHIN:?}")),
+        Ok(answer) => answer.map_err(|error| {
+            let needs_operator = matches!(&error, kube::Error::Api(status) if matches!(status.code, 403 | 404));
+            Unanswered { error: explain(&error, right), needs_operator }
+        }),
+        Err(_) => {
+            let error = format!("no answer from the API server within {ANSWER_WITHIN:?}");
+            Err(Unanswered { error, needs_operator: false })
+        }
     }
 }
 
 impl Approvals {
+    fn lease_right(&self) -> Right<'_> {
+        let LeaseRef { namespace, name } = &self.leases.lease;
+        let (group, resource, verbs) = ("coordination.k8s.io", "leases", &["get", "update"]);
+        Right { group, resource, verbs, name: Some(name), namespace: Some(namespace) }
+    }
+
     /// Publishes holds and reads approvals while there are holds. Ends when the sender of the status or the receiver of
     /// approvals is gone.
     pub async fn run(self, mut controller_status: watch::Receiver<ControllerStatus>, approvals: mpsc::Sender<HoldId>) {
@@ -209,10 +249,11 @@ impl Approvals {
                     published.insert(hold.id.clone());
                 }
             }
-            match answered(read(&self.leases)).await.map(|lease| approved(&lease)) {
-                Err(error) => {
+            match answered(read(&self.leases), &self.lease_right()).await.map(|lease| approved(&lease)) {
+                Err(failure) => {
                     failures = failures.saturating_add(1);
-                    if faults.read.is_due(faults.clock.now()) {
+                    if faults.read.is_due(faults.clock.now()) && !failure.is_reported(&faults.read, "read approvals") {
+                        let error = failure.error;
                         tracing::warn!(error, failures, "cannot read approvals of held deletions; retrying");
                     }
                 }
@@ -243,11 +284,12 @@ impl Approvals {
     /// Lists the holds on the Lease, and removes approvals of holds that are over: the same pods may be held again
     /// later, for another reason. True if the Lease was replaced.
     async fn update(&self, over: &[HoldId], held: &str, faults: &mut Faults) -> bool {
-        let Err(error) = answered(self.replace(over, held)).await else {
+        let Err(failure) = answered(self.replace(over, held), &self.lease_right()).await else {
             faults.list.over();
             return true;
         };
-        if faults.list.is_due(faults.clock.now()) {
+        if faults.list.is_due(faults.clock.now()) && !failure.is_reported(&faults.list, "list holds") {
+            let error = failure.error;
             tracing::warn!(error, "cannot list held deletions on the Lease; retrying");
         }
         false
@@ -273,11 +315,14 @@ impl Approvals {
                 created => created.map(|_| ()),
             }
         };
-        let Err(error) = answered(written).await else {
+        let (group, resource, namespace) = ("events.k8s.io", "events", &self.leases.lease.namespace);
+        let right = Right { group, resource, verbs: &["create"], name: None, namespace: Some(namespace) };
+        let Err(failure) = answered(written, &right).await else {
             faults.event.over();
             return true;
         };
-        if faults.event.is_due(faults.clock.now()) {
+        if faults.event.is_due(faults.clock.now()) && !failure.is_reported(&faults.event, "write the Event") {
+            let error = failure.error;
             tracing::warn!(error, "cannot write the Event about held deletions; retrying");
         }
         false
@@ -324,6 +369,7 @@ mod tests {
     use kube::Client;
 
     use super::*;
+    use crate::kubernetes::tests::logs::Log;
 
     fn hold(n: usize) -> HoldId {
         format!("{n:012x}").parse().unwrap()
@@ -357,27 +403,10 @@ mod tests {
         assert!(error.to_string().starts_with("no answer from the API server"), "{error}");
     }
 
-    #[derive(Clone, Default)]
-    struct Log(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
-
-    impl std::io::Write for Log {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
     #[tokio::test(start_paused = true)]
     async fn lasting_fault_is_logged_at_growing_intervals() {
-        let (log, asked) = (Log::default(), std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0)));
-        let sink = log.clone();
-        let subscriber = tracing_subscriber::fmt().with_writer(move || sink.clone()).finish();
-        // Two dispatchers: with one, another test's thread could disable the log line for this one.
-        let _second = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::new());
-        let _logged = tracing::subscriber::set_default(subscriber);
+        let (log, _guard) = Log::start();
+        let asked = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
         let counted = asked.clone();
         let refusing = tower::service_fn(move |_: Request<kube::client::Body>| {
             counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
@@ -391,13 +420,18 @@ mod tests {
             watch::channel(ControllerStatus { holds: vec![shown], ..ControllerStatus::default() });
         let publisher = Approvals { leases: leases(Client::new(refusing, "default")), instance: "i".into() };
         let (approvals, _approved) = mpsc::channel(1);
-        // An hour has reports after 0, 1, 3, 7, 15 and 31 minutes.
+        // An hour has reports after 0, 1, 3, 7, 15 and 31 minutes. After a minute, only an operator helps.
         _ = tokio::time::timeout(Duration::from_secs(3_600), publisher.run(controller_status, approvals)).await;
         assert!(asked.load(std::sync::atomic::Ordering::SeqCst) > 150);
-        let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-        for fault in ["cannot read approvals", "cannot list held deletions", "cannot write the Event"] {
-            assert_eq!(log.matches(fault).count(), 6, "{fault}: {log}");
+        for (fault, request) in [
+            ("cannot read approvals", "read approvals"),
+            ("cannot list held deletions", "list holds"),
+            ("cannot write the Event", "write the Event"),
+        ] {
+            let request = format!("request=\"{request}\"");
+            assert_eq!((log.count(" WARN ", fault), log.count("ERROR ", &request)), (1, 5), "{fault}: {}", log.text());
         }
+        assert!(log.text().contains("resources: [events], verbs: [create]"), "{}", log.text());
     }
 
     #[test]

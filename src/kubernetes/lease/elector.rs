@@ -49,6 +49,17 @@ pub enum Error {
     Request(#[source] http::Error),
 }
 
+impl Error {
+    /// Whether only an operator can fix it: the Lease or a right is missing.
+    fn needs_operator(&self) -> bool {
+        match self {
+            Self::Missing => true,
+            Self::Refused { source, .. } => matches!(&**source, kube::Error::Api(status) if status.code == 403),
+            Self::Late(_) | Self::Unusable | Self::Request(_) => false,
+        }
+    }
+}
+
 /// Renews the lease while this process leads, and reads it while this process is a standby.
 pub struct Elector {
     leases: LeaseClient,
@@ -250,13 +261,23 @@ impl Elector {
         self.failures = 0;
     }
 
-    /// Warns at growing intervals, not at every attempt.
+    /// Logs at growing intervals, not at every attempt.
     fn failed(&mut self, error: &Error) {
         self.failures += 1;
         self.metrics.lease_failed();
         let LeaseRef { namespace, name } = &self.leases.lease;
         if self.reminder.is_due(self.clock.now()) {
             let failures = self.failures;
+            if self.reminder.is_repeated() && error.needs_operator() {
+                tracing::error!(
+                    namespace,
+                    lease = name,
+                    failures,
+                    %error,
+                    "lease still not read or written; retrying. Create it, or grant the right, as the field error says"
+                );
+                return;
+            }
             tracing::warn!(namespace, lease = name, failures, %error, "lease not read or written; retrying");
         } else {
             tracing::debug!(failures = self.failures, %error, "lease not read or written");
@@ -303,6 +324,36 @@ fn updated(document: &Value, update: &LeaseUpdate, now: jiff::Timestamp) -> Valu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kubernetes::tests::logs::Log;
+
+    /// Lets an elector run for two minutes on an API server that answers every request with this status.
+    async fn run_against(code: u16) -> Log {
+        let (log, _guard) = Log::start();
+        let answering = tower::service_fn(move |_: http::Request<kube::client::Body>| {
+            let status = json!({"kind": "Status", "status": "Failure", "code": code}).to_string();
+            let answer = http::Response::builder().status(code).body(kube::client::Body::from(status.into_bytes()));
+            std::future::ready(answer.map_err(tower::BoxError::from))
+        });
+        let lease = LeaseRef { namespace: "a".into(), name: "registrar".into() };
+        let leases = LeaseClient::new(kube::Client::new(answering, "default"), lease);
+        let (_status, statuses) = watch::channel(ControllerStatus::default());
+        let duration = Duration::from_secs(15);
+        let (elector, _leadership) =
+            Elector::new(leases, "me:1".into(), duration, Clock::start(), statuses, Metrics::new(1));
+        let two_minutes = tokio::time::sleep(Duration::from_secs(120));
+        elector.run(two_minutes).await;
+        log
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lasting_missing_lease_is_an_error() {
+        // A missing right is one, too. A broken API server is not: nothing has to be done about the Lease.
+        for (code, lines) in [(404, (1, 1)), (403, (1, 1)), (500, (2, 0))] {
+            let log = run_against(code).await;
+            let counts = (log.count(" WARN ", "not read or written"), log.count("ERROR ", "still not read or written"));
+            assert_eq!(counts, lines, "{code}: {}", log.text());
+        }
+    }
 
     fn update(holder: &str, acquires: bool) -> LeaseUpdate {
         LeaseUpdate {

@@ -88,15 +88,27 @@ impl WatchLog {
             let in_namespace = (namespace != "*").then_some(namespace);
             let verbs = &["get", "list", "watch"];
             let fix = Right { group: "", resource: "pods", verbs, name: None, namespace: in_namespace }.advice();
-            tracing::warn!(
-                namespace,
-                what,
-                cause,
-                fix,
-                failures,
-                retry_in_ms,
-                "the right to read pods is missing; retrying"
-            );
+            if self.reminder.is_repeated() {
+                tracing::error!(
+                    namespace,
+                    what,
+                    cause,
+                    fix,
+                    failures,
+                    retry_in_ms,
+                    "the right to read pods is still missing; retrying. Grant it as the field fix says"
+                );
+            } else {
+                tracing::warn!(
+                    namespace,
+                    what,
+                    cause,
+                    fix,
+                    failures,
+                    retry_in_ms,
+                    "the right to read pods is missing; retrying"
+                );
+            }
         } else {
             tracing::warn!(namespace, what, cause, failures, retry_in_ms, "request for pods failed; retrying");
         }
@@ -219,5 +231,35 @@ impl WatchLog {
         if let Some(NoticeSummary { count, first }) = lists {
             tracing::info!(count, namespaces = first, "more namespaces were listed in the last minute");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kubernetes::tests::logs::Log;
+
+    #[test]
+    fn lasting_missing_right_is_an_error() {
+        let (lines, _guard) = Log::start();
+        let mut log = WatchLog::new(0, Some("shop"), Arc::default());
+        let mut fail_at = |seconds| {
+            let (cause, retry_in) = ("the API server answered 403".to_owned(), Duration::from_secs(1));
+            let failure = RequestFailure { what: "list", cause, failures: 1, retry_in, forbidden: true };
+            let now = Moment::from_secs(seconds);
+            log.summaries(now);
+            log.failed(&failure, now);
+        };
+        fail_at(0);
+        fail_at(30);
+        assert_eq!(
+            (lines.count(" WARN ", "right to read pods"), lines.count("ERROR ", "")),
+            (1, 0),
+            "{}",
+            lines.text()
+        );
+        fail_at(60);
+        assert_eq!(lines.count("ERROR ", "right to read pods is still missing"), 1, "{}", lines.text());
+        assert!(lines.text().contains("in the namespace shop"), "{}", lines.text());
     }
 }
