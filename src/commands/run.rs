@@ -271,7 +271,10 @@ impl Controller {
 
     fn approvals(&self, instance: &str) -> Option<Approvals> {
         let Some(LeaseName { namespace, name }) = self.holds.approval_lease.clone() else {
-            tracing::info!("held deletions cannot be approved; set --approval-lease or --lease");
+            tracing::info!(
+                "no Lease is set for approvals; held deletions cannot be approved. \
+                 The command run has --approval-lease and --lease"
+            );
             return None;
         };
         let leases = LeaseClient::new(self.cluster.client(), LeaseRef { namespace, name });

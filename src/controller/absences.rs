@@ -399,7 +399,7 @@ impl Absences {
     /// Other settings than ours selected the records.
     pub(super) fn scope_changed(&mut self) {
         tracing::warn!(
-            policy = ?self.on_scope_change,
+            hold_on_scope_change = self.on_scope_change == ScopeChangePolicy::Hold,
             "the settings that select pods have changed; looking for records of existing pods that are no longer selected"
         );
         self.guard.scope_changed(self.on_scope_change);

@@ -81,7 +81,7 @@ impl Availability {
         self.breaker.probed();
         if self.capabilities.as_ref() != Some(&capabilities) {
             let Capabilities { max_batch_items: items, max_batch_bytes: bytes, features, .. } = &capabilities;
-            tracing::info!(items, bytes, ?features, "registry found");
+            tracing::info!(items, bytes, batches = features.batches, digests = features.digests, "registry found");
         }
         self.capabilities = Some(capabilities);
     }

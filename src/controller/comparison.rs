@@ -219,7 +219,7 @@ impl Comparison {
             None if is_complete => {
                 let ComparisonTotals { read, differs } = found;
                 let compared = self.complete(ledger.is_seeded(), now);
-                tracing::info!(read, differs, owned = ledger.owned(), ?compared, "registry compared");
+                tracing::info!(read, differs, records = ledger.owned(), reason = ?compared, "registry compared");
                 ledger.finish_reading();
                 effects.add(ComparisonEffect::Compared(compared));
             }

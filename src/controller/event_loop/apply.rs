@@ -36,7 +36,11 @@ impl<R: Registry> EventLoop<R> {
         self.availability.lead();
         self.reporter.set_leader(true);
         if term > 0 {
-            tracing::info!(term, remembered = self.ledger.remembered_deletions(), "leadership gained; taking over");
+            tracing::info!(
+                term,
+                deletion_events = self.ledger.remembered_deletions(),
+                "leadership gained; taking over"
+            );
         }
     }
 

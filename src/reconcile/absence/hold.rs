@@ -19,7 +19,7 @@ const NAMES_MAX: usize = 16;
 pub struct HoldId(String);
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not the name of a hold: use {ID_DIGITS} digits of 0-9 and a-f")]
+#[error("{0:?} is not the name of a hold: use {ID_DIGITS} hexadecimal digits")]
 pub struct ParseHoldIdError(String);
 
 impl HoldId {
