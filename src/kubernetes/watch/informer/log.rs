@@ -79,7 +79,12 @@ impl WatchLog {
         self.reports().failing.insert(self.watch);
         // A revoked right closes the watch first, so the 403 is the second failure. It must be logged as well.
         let is_news = *forbidden && !self.forbidden;
-        if !(self.reminder.is_due(now) || is_news) || !self.reports().failures.note(&self.namespace, cause, now) {
+        if !(self.reminder.is_due(now) || is_news) {
+            return;
+        }
+        // Otherwise the failures of a minute that is over could suppress this line, and the next one would be late.
+        self.summaries(now);
+        if !self.reports().failures.note(&self.namespace, cause, now) {
             return;
         }
         (self.failure, self.forbidden) = (true, *forbidden);
@@ -246,9 +251,7 @@ mod tests {
         let mut fail_at = |seconds| {
             let (cause, retry_in) = ("the API server answered 403".to_owned(), Duration::from_secs(1));
             let failure = RequestFailure { what: "list", cause, failures: 1, retry_in, forbidden: true };
-            let now = Moment::from_secs(seconds);
-            log.summaries(now);
-            log.failed(&failure, now);
+            log.failed(&failure, Moment::from_secs(seconds));
         };
         fail_at(0);
         fail_at(30);
