@@ -24,12 +24,18 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     connector::{ApiClient, Connector},
-    kubeconfig::access::{ApiAccess, FileContent, Login, Secret, Trust},
+    kubeconfig::{
+        access::ApiAccess,
+        content::{FileContent, Secret},
+        server::Trust,
+        user::Login,
+    },
     plugin::{self, Printed},
     tls::{self, TlsMaterial},
 };
 use crate::{
     clock::Clock,
+    files,
     reconcile::{notices::Reminder, retry},
 };
 
@@ -352,13 +358,10 @@ fn read(access: &ApiAccess, printed: Option<&Printed>) -> Result<Material, Error
 fn token(file: Option<&FileContent>, inline: Option<&Secret>) -> Result<Secret, Error> {
     let from_file = file.map(|content| {
         let bytes = content.read()?;
-        let token = bytes.expose();
-        let token = token.strip_prefix(b"\xef\xbb\xbf").unwrap_or(token).trim_ascii();
-        match token {
-            [] => Err(content.problem("the file is empty; write a token into it")),
-            token if token.iter().all(u8::is_ascii_graphic) => Ok(Secret::new(token)),
-            _ => Err(content.problem("the token has blanks or other characters that cannot be sent; write one token")),
-        }
+        let token = files::token(bytes.expose());
+        token
+            .map(|token| Secret::new(token.as_bytes()))
+            .map_err(|what| content.problem(&format!("the file {what}; write one token into it")))
     });
     match (from_file, inline) {
         (Some(Ok(token)), _) => Ok(token),

@@ -14,10 +14,11 @@
 
 pub(super) mod access;
 mod address;
+pub(super) mod content;
 mod file;
 mod in_cluster;
 pub(super) mod proxy;
-mod server;
+pub(super) mod server;
 pub(super) mod user;
 
 use std::{
@@ -26,9 +27,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use access::{ApiAccess, Login, Origin};
-
+use access::{ApiAccess, Origin};
 use file::{Entry, Files};
+use user::Login;
 
 /// The environment variables that decide which cluster is found. Values may hold a proxy's password.
 #[derive(Clone, Default, PartialEq, Eq)]
