@@ -112,8 +112,8 @@ impl Client {
                 let query = [
                     ("epoch", epoch.to_string()),
                     ("seq", seq.to_string()),
-                    ("reason", reason.as_str().to_owned()),
-                    ("observed", observed.as_str().to_owned()),
+                    ("reason", reason.to_owned()),
+                    ("observed", observed.to_owned()),
                 ];
                 let url = self.url(&path, &query);
                 (OperationKind::Delete, self.http.send(Method::DELETE, url, None, SMALL_ANSWER).await?)

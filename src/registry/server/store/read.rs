@@ -68,7 +68,7 @@ impl Filter {
         }
         if let Some(lifecycle) = self.lifecycle {
             clause.sql.push_str(" AND r.lifecycle = ?");
-            clause.values.push(Box::new(lifecycle.as_str()));
+            clause.values.push(Box::new(<&str>::from(lifecycle)));
         }
         clause
     }
