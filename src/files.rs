@@ -24,9 +24,9 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
 
 /// The bearer token in a file, without white space and a byte order mark around it. The error is what is wrong.
 pub fn token(contents: &[u8]) -> Result<&str, &'static str> {
-    let text = std::str::from_utf8(contents).map_err(|_| "is not UTF-8")?;
+    let text = std::str::from_utf8(contents).map_err(|_| "is not UTF-8")?.trim_ascii();
     // Some editors write a byte order mark.
-    match text.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}') {
+    match text.strip_prefix('\u{feff}').unwrap_or(text).trim_ascii() {
         "" => Err("is empty"),
         token if token.bytes().all(|c| c.is_ascii_graphic()) => Ok(token),
         _ => Err("has white space, control characters or non-ASCII characters in between"),
