@@ -10,10 +10,7 @@
 use std::{
     io,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -31,6 +28,7 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 use kube::client::Body;
+use parking_lot::Mutex;
 use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::time::Instant;
 use tower::{BoxError, Service, ServiceExt as _};
@@ -101,35 +99,32 @@ impl Connector {
     }
 }
 
-/// The current time limit for connecting, in milliseconds.
+/// The current time limit for connecting.
 #[derive(Debug)]
-struct ConnectLimit(AtomicU64);
+struct ConnectLimit(Mutex<Duration>);
 
 impl Default for ConnectLimit {
     fn default() -> Self {
-        Self(AtomicU64::new(millis(CONNECT_LIMIT.0)))
+        Self(Mutex::new(CONNECT_LIMIT.0))
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl ConnectLimit {
     fn get(&self) -> Duration {
-        Duration::from_millis(self.0.load(Ordering::Relaxed))
+        *self.0.lock()
     }
 
     /// Doubles the limit after it was hit, and returns the new one.
     fn grow(&self, limit: Duration) -> Duration {
         let next = (limit * 2).min(CONNECT_LIMIT.1);
-        self.0.fetch_max(millis(next), Ordering::Relaxed);
+        let mut current = self.0.lock();
+        *current = next.max(*current);
         next
     }
 
     /// Sets the limit to twice the time that a connection took.
     fn adapt(&self, took: Duration) {
-        self.0.store(millis((took * 2).clamp(CONNECT_LIMIT.0, CONNECT_LIMIT.1)), Ordering::Relaxed);
+        *self.0.lock() = (took * 2).clamp(CONNECT_LIMIT.0, CONNECT_LIMIT.1);
     }
 }
 

@@ -297,6 +297,11 @@ impl List {
     }
 }
 
+/// The items of a list of pods, or of their metadata.
+pub(crate) fn items(bytes: &[u8]) -> Result<Vec<Watched>, serde_json::Error> {
+    Ok(Document::read(bytes, ListKind::Metadata)?.items)
+}
+
 fn not_a_list(body: &[u8], error: &serde_json::Error) -> Error {
     Error::NotAList(format!("{}, {error}", document(body)))
 }

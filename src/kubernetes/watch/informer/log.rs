@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
 use super::listing::ExpectedItems;
 use crate::{
@@ -69,17 +69,13 @@ impl WatchLog {
         }
     }
 
-    fn reports(&self) -> MutexGuard<'_, Reports> {
-        self.reports.lock()
-    }
-
     /// Logs a failure, unless it was logged recently.
     pub(super) fn failed(&mut self, failure: &RequestFailure, now: Moment) {
         let RequestFailure { what, cause, failures, retry_in, forbidden } = failure;
-        self.reports().failing.insert(self.watch);
+        self.reports.lock().failing.insert(self.watch);
         // A revoked right closes the watch first, so the 403 is the second failure. It must be logged as well.
         let is_news = *forbidden && !self.forbidden;
-        if !(self.reminder.is_due(now) || is_news) || !self.reports().failures.note(&self.namespace, cause, now) {
+        if !(self.reminder.is_due(now) || is_news) || !self.reports.lock().failures.note(&self.namespace, cause, now) {
             return;
         }
         (self.failure, self.forbidden) = (true, *forbidden);
@@ -108,7 +104,7 @@ impl WatchLog {
             return;
         }
         let failing = {
-            let mut reports = self.reports();
+            let mut reports = self.reports.lock();
             reports.failing.remove(&self.watch);
             reports.failing.len()
         };
@@ -119,7 +115,7 @@ impl WatchLog {
 
     pub(super) fn given_up(&self, now: Moment) {
         let namespace = &*self.namespace;
-        if self.reports().failures.note(namespace, "silent", now) {
+        if self.reports.lock().failures.note(namespace, "silent", now) {
             tracing::warn!(namespace, "the API server answers but the watch is silent; listing pods again");
         }
     }
@@ -166,13 +162,13 @@ impl WatchLog {
 
     pub(super) fn listed(&self, pods: usize, now: Moment) {
         let namespace = &*self.namespace;
-        if self.reports().lists.note(namespace, namespace, now) {
+        if self.reports.lock().lists.note(namespace, namespace, now) {
             tracing::info!(namespace, pods, "pods listed");
         }
     }
 
     pub(super) fn pod_unreadable(&self, namespace: &str, name: &str, cause: &str, now: Moment) {
-        if self.reports().unreadable.note(&format!("{namespace}/{name}"), cause, now) {
+        if self.reports.lock().unreadable.note(&format!("{namespace}/{name}"), cause, now) {
             tracing::warn!(namespace, name, cause, "pod cannot be decoded; its record stays as it is");
         }
     }
@@ -180,7 +176,7 @@ impl WatchLog {
     /// Logs that the watch has been silent for long, and the end of the silence.
     pub(super) fn silence(&mut self, last_alive: Moment, now: Moment) {
         match self.silence.look(last_alive, now) {
-            Some(SilenceNotice::Old { silence }) if self.reports().failures.note(&self.namespace, "old", now) => {
+            Some(SilenceNotice::Old { silence }) if self.reports.lock().failures.note(&self.namespace, "old", now) => {
                 let (namespace, seconds) = (&*self.namespace, silence.as_secs());
                 tracing::warn!(namespace, seconds, "the view of the cluster is old; changes are not seen");
                 self.age = true;
@@ -196,7 +192,7 @@ impl WatchLog {
     /// Logs the counts of the last minute.
     pub(super) fn summaries(&self, now: Moment) {
         let (failures, unreadable, lists, failing) = {
-            let mut reports = self.reports();
+            let mut reports = self.reports.lock();
             let Reports { failures, unreadable, lists, failing } = &mut *reports;
             (failures.summary(now), unreadable.summary(now), lists.summary(now), failing.len())
         };
