@@ -3,7 +3,11 @@
 use rusqlite::{Connection, OptionalExtension, ToSql, params};
 use serde_json::value::RawValue;
 
-use super::{StoreFault, query::last_change, session};
+use super::{
+    StoreFault,
+    query::{last_change, raw},
+    session,
+};
 use crate::{
     model::{
         digest::{Buckets, Digest},
@@ -139,12 +143,6 @@ fn items(
         items.push((item, body));
     }
     Ok((items, false))
-}
-
-/// A stored body as JSON.
-pub(super) fn raw(body: String) -> rusqlite::Result<Box<RawValue>> {
-    RawValue::from_string(body)
-        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error)))
 }
 
 /// The digests of all buckets, from one consistent read.
