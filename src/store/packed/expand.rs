@@ -7,8 +7,8 @@ use strum::VariantArray as _;
 
 use super::{
     bytes::{ByteReader, TextReader},
+    open::{OpenPod, head},
     pack::{IPV4, IPV6, NEXT, NO_RESTARTS, RESTARTS, RESTARTS_MOST, TRUTHS, WORKLOADS_UID, WRITTEN_OUT},
-    pod::{OpenPod, head},
     times,
 };
 use crate::model::record::{

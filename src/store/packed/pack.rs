@@ -8,7 +8,7 @@ use strum::VariantArray as _;
 use super::{
     bytes::{ByteWriter, TextWriter, is_written},
     names::{NameTable, PodTag},
-    pod::{ResourceVersion, head},
+    open::{ResourceVersion, head},
     times,
 };
 use crate::model::record::{Container, Lifecycle, Placement, PodState, Record, Role, TruncatedPart, WorkloadRef};
