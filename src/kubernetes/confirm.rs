@@ -9,23 +9,20 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use futures::StreamExt as _;
-use http_body_util::{BodyExt as _, Limited};
 use kube::{
     Client,
     api::{GetParams, ListParams},
-    client::Body,
     core::Request,
 };
 use tokio::sync::mpsc;
 
 use super::{
     client::PodSelection,
-    explain::{Right, words},
+    explain::Right,
     identity,
     watch::{
-        list::{self, ListStep},
+        list::{self, BuiltRequest, ListStep},
         pod_object::Watched,
     },
 };
@@ -46,8 +43,6 @@ use crate::{
 const ANSWER_WITHIN: Duration = Duration::from_secs(300);
 /// Time limit of a request, which is also the default limit of the API server.
 const REQUEST_WITHIN: Duration = Duration::from_secs(60);
-/// Limit for one pod's metadata, or for a list narrowed to its name.
-const ANSWER_BYTES: usize = 16 << 20;
 /// A list with more pods is taken for an endless one.
 const PODS_MAX: usize = 2_000_000;
 
@@ -65,20 +60,12 @@ const NO_JSON: Error = Error::Unusable("JSON of the API server");
 /// Why a check has no result.
 #[derive(Debug, thiserror::Error)]
 enum Error {
-    #[error("{}", words(.0))]
-    Request(kube::Error),
     #[error("no answer within {REQUEST_WITHIN:?}")]
     Late,
     #[error("the API server answered 403: a right is missing; {0}")]
     Forbidden(String),
     #[error("it does not exist")]
     Missing,
-    #[error("the API server answered with status {0}")]
-    Status(u16),
-    #[error("the answer has more than {ANSWER_BYTES} bytes")]
-    TooLarge,
-    #[error("the answer broke off: {0}")]
-    Broken(String),
     #[error("the answer is not {0}; is there a proxy in between?")]
     Unusable(&'static str),
     #[error("{0}")]
@@ -91,8 +78,7 @@ enum Error {
 
 /// The right to read pods is missing, in this namespace or in all.
 fn forbidden(namespace: Option<&str>) -> Error {
-    let verbs = &["get", "list", "watch"];
-    Error::Forbidden(Right { group: "", resource: "pods", verbs, name: None, namespace }.advice())
+    Error::Forbidden(Right::to_pods(namespace).advice())
 }
 
 /// Runs checks until their sender or the receiver of results is gone.
@@ -271,26 +257,14 @@ fn path(namespace: &str) -> Result<String, Error> {
     if is_namespace_name(namespace) { Ok(format!("/api/v1/namespaces/{namespace}/pods")) } else { Err(Error::Name) }
 }
 
-type BuiltRequest = Result<http::Request<Vec<u8>>, kube::core::request::Error>;
-
-/// Sends a request about pods of a namespace and reads the answer.
-async fn request_body(client: &Client, request: BuiltRequest, namespace: &str) -> Result<Bytes, Error> {
-    let request = request.map_err(|error| Error::Request(kube::Error::BuildRequest(error)))?.map(Body::from);
-    let answered = async {
-        let response = client.send(request).await.map_err(Error::Request)?;
-        match response.status().as_u16() {
-            200 => {}
-            403 => return Err(forbidden(Some(namespace))),
-            404 => return Err(Error::Missing),
-            status => return Err(Error::Status(status)),
-        }
-        let body = Limited::new(response.into_body(), ANSWER_BYTES).collect().await;
-        body.map(http_body_util::Collected::to_bytes).map_err(|error| {
-            let too_large = error.is::<http_body_util::LengthLimitError>();
-            if too_large { Error::TooLarge } else { Error::Broken(error.to_string()) }
-        })
-    };
-    tokio::time::timeout(REQUEST_WITHIN, answered).await.unwrap_or(Err(Error::Late))
+/// Sends a request for one pod of a namespace and reads the answer.
+async fn request_body(client: &Client, request: BuiltRequest, namespace: &str) -> Result<Vec<u8>, Error> {
+    let answered = tokio::time::timeout(REQUEST_WITHIN, list::fetch(client, request, 1)).await;
+    answered.map_err(|_| Error::Late)?.map_err(|error| match error.status() {
+        Some(403) => forbidden(Some(namespace)),
+        Some(404) => Error::Missing,
+        _ => Error::List(error),
+    })
 }
 
 fn valid_uid(pod: &Watched) -> Result<Uid, Error> {

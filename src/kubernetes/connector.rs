@@ -18,7 +18,9 @@ use std::{
 use futures::future::BoxFuture;
 use http::{HeaderValue, Uri, uri::Scheme};
 use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_rustls::{DefaultServerNameResolver, FixedServerNameResolver, HttpsConnector, ResolveServerName};
+use hyper_rustls::{
+    DefaultServerNameResolver, FixedServerNameResolver, HttpsConnector, MaybeHttpsStream, ResolveServerName,
+};
 use hyper_timeout::TimeoutConnector;
 use hyper_util::{
     client::legacy::{
@@ -38,7 +40,7 @@ use super::{
         access::ApiAccess,
         proxy::{Proxy, Route},
     },
-    proxied,
+    proxied::{self, Stream},
     resolver::Resolver,
 };
 
@@ -161,15 +163,18 @@ impl Dial {
             Some(name) => Arc::new(FixedServerNameResolver::new(name)),
             None => Arc::new(DefaultServerNameResolver::default()),
         };
-        let Some(proxy) = proxy else {
-            return Io::of(HttpsConnector::new(tcp, tls, false, names).oneshot(server).await?, false);
+        let stream = match proxy {
+            None => MaybeHttpsStream::Http(tcp.oneshot(server.clone()).await?),
+            Some(proxy) => {
+                let stream = proxied::connect(&proxy, tcp, tls.clone()).await?;
+                if matches!(proxy.route, Route::Http(_)) && server.scheme() == Some(&Scheme::HTTP) {
+                    return Ok(Io { stream: MaybeHttpsStream::Http(stream), is_proxied: true });
+                }
+                proxied::tunnel(&proxy, stream, &server).await?
+            }
         };
-        let stream = proxied::connect(&proxy, tcp, tls.clone()).await?;
-        if matches!(proxy.route, Route::Http(_)) && server.scheme() == Some(&Scheme::HTTP) {
-            return Io::of(stream, true);
-        }
-        let through = proxied::once(proxied::tunnel(&proxy, stream, &server).await?);
-        Io::of(HttpsConnector::new(through, tls, false, names).oneshot(server).await?, false)
+        let stream = HttpsConnector::new(proxied::once(stream), tls, false, names).oneshot(server).await?;
+        Ok(Io { stream, is_proxied: false })
     }
 }
 
@@ -187,21 +192,10 @@ impl Service<Uri> for Dial {
     }
 }
 
-trait Stream: Read + Write + Connection + Unpin + Send {}
-
-impl<S: Read + Write + Connection + Unpin + Send> Stream for S {}
-
 pub(super) struct Io {
-    stream: Box<dyn Stream>,
+    stream: MaybeHttpsStream<Stream>,
     /// Whether requests themselves go to a proxy.
     is_proxied: bool,
-}
-
-impl Io {
-    #[expect(clippy::unnecessary_wraps, reason = "it ends every branch of a function that can fail")]
-    fn of(stream: impl Stream + 'static, is_proxied: bool) -> Result<Self, BoxError> {
-        Ok(Self { stream: Box::new(stream), is_proxied })
-    }
 }
 
 impl Connection for Io {

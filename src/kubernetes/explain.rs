@@ -17,7 +17,12 @@ pub(super) struct Right<'a> {
     pub(super) namespace: Option<&'a str>,
 }
 
-impl Right<'_> {
+impl<'a> Right<'a> {
+    /// The right to read pods, in this namespace or in all.
+    pub(super) fn to_pods(namespace: Option<&'a str>) -> Self {
+        Self { group: "", resource: "pods", verbs: &["get", "list", "watch"], name: None, namespace }
+    }
+
     /// How to grant the right, with the rule in YAML.
     pub(super) fn advice(&self) -> String {
         let Self { group, resource, verbs, name, namespace } = self;

@@ -165,9 +165,9 @@ pub(super) fn given(text: Option<&str>) -> Option<&str> {
 pub(super) struct Files {
     read: Vec<PathBuf>,
     current_context: Option<String>,
-    clusters: Vec<Entry<ClusterEntry>>,
-    contexts: Vec<Entry<Context>>,
-    users: Vec<Entry<User>>,
+    pub(super) clusters: Vec<Entry<ClusterEntry>>,
+    pub(super) contexts: Vec<Entry<Context>>,
+    pub(super) users: Vec<Entry<User>>,
 }
 
 impl Files {
@@ -215,7 +215,7 @@ impl Files {
         self.read.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
     }
 
-    pub(super) fn contexts(&self) -> String {
+    pub(super) fn context_names(&self) -> String {
         match self.contexts.as_slice() {
             [] => "(there is none)".to_owned(),
             all => all.iter().map(|context| context.name.as_str()).collect::<Vec<_>>().join(", "),
@@ -225,18 +225,11 @@ impl Files {
     pub(super) fn current_context(&self) -> Option<&str> {
         self.current_context.as_deref()
     }
+}
 
-    pub(super) fn context(&self, name: &str) -> Option<&Entry<Context>> {
-        self.contexts.iter().find(|entry| entry.name == name)
-    }
-
-    pub(super) fn cluster(&self, name: &str) -> Option<&Entry<ClusterEntry>> {
-        self.clusters.iter().find(|entry| entry.name == name)
-    }
-
-    pub(super) fn user(&self, name: &str) -> Option<&Entry<User>> {
-        self.users.iter().find(|entry| entry.name == name)
-    }
+/// The entry with this name.
+pub(super) fn find<'a, T>(entries: &'a [Entry<T>], name: &str) -> Option<&'a Entry<T>> {
+    entries.iter().find(|entry| entry.name == name)
 }
 
 fn add_all<T: Default>(

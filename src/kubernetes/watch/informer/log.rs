@@ -82,8 +82,7 @@ impl WatchLog {
         let (namespace, retry_in_ms) = (&*self.namespace, retry_in.as_millis());
         if *forbidden {
             let in_namespace = (namespace != "*").then_some(namespace);
-            let verbs = &["get", "list", "watch"];
-            let fix = Right { group: "", resource: "pods", verbs, name: None, namespace: in_namespace }.advice();
+            let fix = Right::to_pods(in_namespace).advice();
             tracing::warn!(
                 namespace,
                 what,
