@@ -42,13 +42,14 @@
 //! | [`telemetry`] | logs, metrics and health | nothing |
 //! | [`clock`] | the monotonic clock | `model` |
 //! | [`connect`] | trusted certificates, and the causes of failed connections | nothing |
+//! | [`files`] | reading small files, and the token in one | nothing |
 //! | [`listen`] | listening sockets and a bounded HTTP server | nothing |
-//! | [`kubernetes`] | all requests to the API server: watches, cluster identity, checks of absent pods, the Lease | `clock`, `connect`, `model`, `reconcile`, `store`, `telemetry` |
-//! | [`registry`] | the trait, protocol v1, its client, and the reference registry (`server`) | `connect`, `listen`, `model`, `reconcile` |
+//! | [`kubernetes`] | all requests to the API server: watches, cluster identity, checks of absent pods, the Lease | `clock`, `connect`, `files`, `model`, `reconcile`, `store`, `telemetry` |
+//! | [`registry`] | the trait, protocol v1, its client, and the reference registry (`server`) | `connect`, `files`, `listen`, `model`, `reconcile` |
 //! | [`controller`] | the event loop and its parts | `clock`, `model`, `reconcile`, `registry`, `store`, `telemetry` |
 //! | [`admin`] | health, metrics and status over HTTP | `listen`, `telemetry` |
 //! | [`demo`] | a small API server and a living cluster in it | `model` |
-//! | [`cli`] | flags and environment variables, checked | `model`, `reconcile`, `telemetry` |
+//! | [`cli`] | flags and environment variables, checked | `files`, `model`, `reconcile`, `telemetry` |
 //! | [`commands`] | one file per command, and what commands share: tasks, signals, output | everything |
 //!
 //! Unit tests stand at the end of a file, or in `tests.rs` below it when they are long. Tests share `fuzz`, the source of
@@ -62,6 +63,7 @@ pub mod commands;
 pub mod connect;
 pub mod controller;
 pub mod demo;
+pub mod files;
 #[cfg(test)]
 mod fuzz;
 pub mod kubernetes;

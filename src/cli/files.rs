@@ -3,16 +3,10 @@
 //! Each file is checked at start, so that a forgotten mount is reported at once. The modules that use a file read it
 //! again later, because it may change.
 
-use std::{
-    fs::File,
-    io::{self, Read as _},
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use super::refusal::ValueProblem;
-
-/// The size limit of a file, in bytes. A bundle of all public certificate authorities has about 250 kB.
-const LARGEST: u64 = 4 << 20;
+use crate::files;
 
 /// A file that can be read and is not empty.
 pub(super) fn readable(text: &str) -> Result<PathBuf, ValueProblem> {
@@ -22,10 +16,7 @@ pub(super) fn readable(text: &str) -> Result<PathBuf, ValueProblem> {
 /// A file that holds one bearer token.
 pub(super) fn token(text: &str) -> Result<PathBuf, ValueProblem> {
     let (path, contents) = read(text)?;
-    // As in the registry's client: some editors write a byte order mark.
-    let token = contents.trim_ascii();
-    let token = token.strip_prefix(b"\xef\xbb\xbf").unwrap_or(token).trim_ascii();
-    if token.is_empty() || !token.iter().all(u8::is_ascii_graphic) {
+    if files::token(&contents).is_err() {
         let what = format!("{} does not hold a token", path.display());
         return Err(ValueProblem::new(what, "write one line of printable ASCII without spaces into it"));
     }
@@ -71,7 +62,7 @@ fn path(text: &str) -> Result<PathBuf, ValueProblem> {
 
 fn read(text: &str) -> Result<(PathBuf, Vec<u8>), ValueProblem> {
     let path = path(text)?;
-    match read_bounded(&path) {
+    match files::read(&path) {
         Ok(contents) if contents.is_empty() => {
             Err(ValueProblem::new(format!("{} is empty", path.display()), "check what is mounted there"))
         }
@@ -81,17 +72,4 @@ fn read(text: &str) -> Result<(PathBuf, Vec<u8>), ValueProblem> {
             Err(ValueProblem::new(format!("{} cannot be read: {error}", path.display()), fix))
         }
     }
-}
-
-fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
-    // Reading a named pipe could block for ever.
-    if !path.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
-    }
-    let mut contents = Vec::new();
-    File::open(path)?.take(LARGEST + 1).read_to_end(&mut contents)?;
-    if contents.len() as u64 > LARGEST {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 4 MiB"));
-    }
-    Ok(contents)
 }

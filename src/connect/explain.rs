@@ -197,8 +197,12 @@ pub fn causes(error: &(dyn Error + 'static)) -> String {
         }
         all.push(text);
     }
-    let one_line = |c: char| if c.is_control() { ' ' } else { c };
-    all.join(": ").chars().take(CHARS_MAX).map(one_line).collect()
+    one_line(&all.join(": "), CHARS_MAX)
+}
+
+/// Makes a text of others fit for a log: short, and in one line.
+pub fn one_line(text: &str, chars: usize) -> String {
+    text.chars().take(chars).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// An error and its sources. An I/O error does not name the error that it wraps as its source.

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 /// Describes a pod. [`PodBuilder::build`] or `into()` turns it into a document.
+#[must_use]
 #[derive(Clone, Debug)]
 pub struct PodBuilder {
     name: String,
@@ -48,78 +49,66 @@ pub fn pod(name: impl Into<String>) -> PodBuilder {
 
 impl PodBuilder {
     /// Lets the server choose a name with this prefix.
-    #[must_use]
     pub fn generate_name(mut self, prefix: impl Into<String>) -> Self {
         self.generate_name = Some(prefix.into());
         self.name.clear();
         self
     }
 
-    #[must_use]
     pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
         self.namespace = namespace.into();
         self
     }
 
     /// Sets the UID. Otherwise the server chooses one.
-    #[must_use]
     pub fn uid(mut self, uid: impl Into<String>) -> Self {
         self.uid = Some(uid.into());
         self
     }
 
-    #[must_use]
     pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.labels.push((key.into(), value.into()));
         self
     }
 
-    #[must_use]
     pub fn annotation(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.annotations.push((key.into(), value.into()));
         self
     }
 
     /// Adds the owner reference of its controller.
-    #[must_use]
     pub fn owner(mut self, kind: impl Into<String>, name: impl Into<String>, uid: impl Into<String>) -> Self {
         self.owner = Some(Owner { kind: kind.into(), name: name.into(), uid: uid.into() });
         self
     }
 
-    #[must_use]
     pub fn node(mut self, node: impl Into<String>) -> Self {
         self.node = Some(node.into());
         self
     }
 
-    #[must_use]
     pub fn ip(mut self, ip: impl Into<String>) -> Self {
         self.ip = Some(ip.into());
         self
     }
 
-    #[must_use]
     pub fn image(mut self, image: impl Into<String>) -> Self {
         self.image = image.into();
         self
     }
 
-    #[must_use]
     pub fn finalizer(mut self, name: impl Into<String>) -> Self {
         self.finalizers.push(name.into());
         self
     }
 
     /// Sets the time in its status.
-    #[must_use]
     pub fn at(mut self, time: impl Into<String>) -> Self {
         self.at = time.into();
         self
     }
 
     /// Running on a node with an address, by default `node-1` and `10.0.0.1`.
-    #[must_use]
     pub fn running(mut self) -> Self {
         self.phase = "Running";
         self.node.get_or_insert_with(|| "node-1".to_owned());
@@ -127,14 +116,12 @@ impl PodBuilder {
         self
     }
 
-    #[must_use]
     pub fn succeeded(mut self) -> Self {
         self = self.running();
         self.phase = "Succeeded";
         self
     }
 
-    #[must_use]
     pub fn failed(mut self) -> Self {
         self = self.running();
         self.phase = "Failed";

@@ -20,8 +20,10 @@ use super::{
     credentials::{self, CredentialSource, CurrentCredentials},
     kubeconfig::{
         self, Search,
-        access::{ApiAccess, Login, Origin, Trust},
+        access::{ApiAccess, Origin},
         proxy::Proxy,
+        server::Trust,
+        user::Login,
     },
     proxied,
 };

@@ -10,21 +10,21 @@ use std::{
 };
 
 use futures::StreamExt as _;
-use http_body_util::{BodyExt as _, Limited};
 use kube::{
     Client,
     api::{GetParams, ListParams},
-    client::Body,
     core::Request,
 };
-use serde::{Deserialize, de::DeserializeOwned};
 use tokio::sync::mpsc;
 
 use super::{
     client::PodSelection,
-    explain::{Right, words},
+    explain::Right,
     identity,
-    watch::list::{self, ListStep},
+    watch::{
+        list::{self, BuiltRequest, ListStep},
+        pod_object::Watched,
+    },
 };
 use crate::{
     clock::Clock,
@@ -43,8 +43,6 @@ use crate::{
 const ANSWER_WITHIN: Duration = Duration::from_secs(300);
 /// Time limit of a request, which is also the default limit of the API server.
 const REQUEST_WITHIN: Duration = Duration::from_secs(60);
-/// Limit for one pod's metadata, or for a list narrowed to its name.
-const ANSWER_BYTES: usize = 16 << 20;
 /// A list with more pods is taken for an endless one.
 const PODS_MAX: usize = 2_000_000;
 
@@ -57,24 +55,17 @@ pub struct ExpectedCluster {
 }
 
 const NO_UID: Error = Error::Unusable("a pod with a UID");
+const NO_JSON: Error = Error::Unusable("JSON of the API server");
 
 /// Why a check has no result.
 #[derive(Debug, thiserror::Error)]
 enum Error {
-    #[error("{}", words(.0))]
-    Request(kube::Error),
     #[error("no answer within {REQUEST_WITHIN:?}")]
     Late,
     #[error("the API server answered 403: a right is missing; {0}")]
     Forbidden(String),
     #[error("it does not exist")]
     Missing,
-    #[error("the API server answered with status {0}")]
-    Status(u16),
-    #[error("the answer has more than {ANSWER_BYTES} bytes")]
-    TooLarge,
-    #[error("the answer broke off: {0}")]
-    Broken(String),
     #[error("the answer is not {0}; is there a proxy in between?")]
     Unusable(&'static str),
     #[error("{0}")]
@@ -87,8 +78,7 @@ enum Error {
 
 /// The right to read pods is missing, in this namespace or in all.
 fn forbidden(namespace: Option<&str>) -> Error {
-    let verbs = &["get", "list", "watch"];
-    Error::Forbidden(Right { group: "", resource: "pods", verbs, name: None, namespace }.advice())
+    Error::Forbidden(Right::to_pods(namespace).advice())
 }
 
 /// Runs checks until their sender or the receiver of results is gone.
@@ -188,7 +178,7 @@ async fn list_one(
             found.clear();
         }
         for pod in &page.items {
-            found.insert(pod.uid().filter(|uid| is_valid_id(uid)).map(Uid::from).ok_or(NO_UID)?);
+            found.insert(valid_uid(pod)?);
         }
         if found.len() > PODS_MAX {
             return Err(Error::Unusable("a list with an end"));
@@ -247,15 +237,17 @@ async fn uid_of(client: &Client, namespace: &str, name: &str) -> Result<Option<U
     }
     let path = path(namespace)?;
     let request = Request::new(&path).get_metadata(name, &GetParams::default());
-    match request_json::<Item>(client, request, namespace).await {
-        Ok(pod) if pod.metadata.name.as_deref() == Some(name) => Ok(Some(pod.as_pod()?.uid()?)),
-        Ok(_) => Err(Error::Unusable("the pod")),
+    let answer = request_body(client, request, namespace).await;
+    match answer.and_then(|body| serde_json::from_slice::<Watched>(&body).map_err(|_| NO_JSON)) {
+        Ok(pod) if pod.name() != name => Err(Error::Unusable("the pod")),
+        Ok(pod) if pod.pod.as_ref().is_ok_and(|pod| pod.kind.is_some()) => Ok(Some(valid_uid(&pod)?)),
+        Ok(_) => Err(Error::Unusable("a pod")),
         Err(Error::Missing) => Ok(None),
         Err(Error::Forbidden(_)) => {
             let params = ListParams::default().fields(&format!("metadata.name={name}")).limit(2);
-            let list: List = request_json(client, Request::new(&path).list_metadata(&params), namespace).await?;
-            let named = list.items()?.iter().find(|pod| pod.metadata.name.as_deref() == Some(name));
-            named.map(Item::uid).transpose()
+            let body = request_body(client, Request::new(&path).list_metadata(&params), namespace).await?;
+            let items = list::items(&body).map_err(|_| Error::Unusable("a list of pods"))?;
+            items.iter().find(|pod| pod.name() == name).map(valid_uid).transpose()
         }
         Err(error) => Err(error),
     }
@@ -265,74 +257,18 @@ fn path(namespace: &str) -> Result<String, Error> {
     if is_namespace_name(namespace) { Ok(format!("/api/v1/namespaces/{namespace}/pods")) } else { Err(Error::Name) }
 }
 
-type BuiltRequest = Result<http::Request<Vec<u8>>, kube::core::request::Error>;
-
-/// Sends a request about pods of a namespace and decodes the answer.
-async fn request_json<T: DeserializeOwned>(
-    client: &Client,
-    request: BuiltRequest,
-    namespace: &str,
-) -> Result<T, Error> {
-    let request = request.map_err(|error| Error::Request(kube::Error::BuildRequest(error)))?.map(Body::from);
-    let answered = async {
-        let response = client.send(request).await.map_err(Error::Request)?;
-        match response.status().as_u16() {
-            200 => {}
-            403 => return Err(forbidden(Some(namespace))),
-            404 => return Err(Error::Missing),
-            status => return Err(Error::Status(status)),
-        }
-        let body = Limited::new(response.into_body(), ANSWER_BYTES).collect().await;
-        body.map(http_body_util::Collected::to_bytes).map_err(|error| {
-            let too_large = error.is::<http_body_util::LengthLimitError>();
-            if too_large { Error::TooLarge } else { Error::Broken(error.to_string()) }
-        })
-    };
-    let body = tokio::time::timeout(REQUEST_WITHIN, answered).await.unwrap_or(Err(Error::Late))?;
-    serde_json::from_slice(&body).map_err(|_| Error::Unusable("JSON of the API server"))
+/// Sends a request for one pod of a namespace and reads the answer.
+async fn request_body(client: &Client, request: BuiltRequest, namespace: &str) -> Result<Vec<u8>, Error> {
+    let answered = tokio::time::timeout(REQUEST_WITHIN, list::fetch(client, request, 1)).await;
+    answered.map_err(|_| Error::Late)?.map_err(|error| match error.status() {
+        Some(403) => forbidden(Some(namespace)),
+        Some(404) => Error::Missing,
+        _ => Error::List(error),
+    })
 }
 
-/// A list of pods, or of their metadata.
-#[derive(Deserialize)]
-struct List {
-    kind: String,
-    items: Option<Vec<Item>>,
-}
-
-impl List {
-    fn items(&self) -> Result<&[Item], Error> {
-        match (self.kind.as_str(), &self.items) {
-            ("PodList" | "PartialObjectMetadataList" | "List", items) => Ok(items.as_deref().unwrap_or_default()),
-            _ => Err(Error::Unusable("a list of pods")),
-        }
-    }
-}
-
-/// A pod, or its metadata.
-#[derive(Deserialize)]
-struct Item {
-    kind: Option<String>,
-    metadata: Meta,
-}
-
-#[derive(Deserialize)]
-struct Meta {
-    name: Option<String>,
-    uid: Option<String>,
-}
-
-impl Item {
-    fn as_pod(&self) -> Result<&Self, Error> {
-        match self.kind.as_deref() {
-            Some("Pod" | "PartialObjectMetadata") => Ok(self),
-            _ => Err(Error::Unusable("a pod")),
-        }
-    }
-
-    fn uid(&self) -> Result<Uid, Error> {
-        let uid = self.metadata.uid.as_deref().filter(|uid| is_valid_id(uid));
-        uid.map(Uid::from).ok_or(NO_UID)
-    }
+fn valid_uid(pod: &Watched) -> Result<Uid, Error> {
+    pod.uid().filter(|uid| is_valid_id(uid)).map(Uid::from).ok_or(NO_UID)
 }
 
 #[cfg(test)]

@@ -10,10 +10,7 @@
 use std::{
     io,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -21,7 +18,9 @@ use std::{
 use futures::future::BoxFuture;
 use http::{HeaderValue, Uri, uri::Scheme};
 use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_rustls::{DefaultServerNameResolver, FixedServerNameResolver, HttpsConnector, ResolveServerName};
+use hyper_rustls::{
+    DefaultServerNameResolver, FixedServerNameResolver, HttpsConnector, MaybeHttpsStream, ResolveServerName,
+};
 use hyper_timeout::TimeoutConnector;
 use hyper_util::{
     client::legacy::{
@@ -31,6 +30,7 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 use kube::client::Body;
+use parking_lot::Mutex;
 use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::time::Instant;
 use tower::{BoxError, Service, ServiceExt as _};
@@ -40,7 +40,7 @@ use super::{
         access::ApiAccess,
         proxy::{Proxy, Route},
     },
-    proxied,
+    proxied::{self, Stream},
     resolver::Resolver,
 };
 
@@ -101,35 +101,32 @@ impl Connector {
     }
 }
 
-/// The current time limit for connecting, in milliseconds.
+/// The current time limit for connecting.
 #[derive(Debug)]
-struct ConnectLimit(AtomicU64);
+struct ConnectLimit(Mutex<Duration>);
 
 impl Default for ConnectLimit {
     fn default() -> Self {
-        Self(AtomicU64::new(millis(CONNECT_LIMIT.0)))
+        Self(Mutex::new(CONNECT_LIMIT.0))
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl ConnectLimit {
     fn get(&self) -> Duration {
-        Duration::from_millis(self.0.load(Ordering::Relaxed))
+        *self.0.lock()
     }
 
     /// Doubles the limit after it was hit, and returns the new one.
     fn grow(&self, limit: Duration) -> Duration {
         let next = (limit * 2).min(CONNECT_LIMIT.1);
-        self.0.fetch_max(millis(next), Ordering::Relaxed);
+        let mut current = self.0.lock();
+        *current = next.max(*current);
         next
     }
 
     /// Sets the limit to twice the time that a connection took.
     fn adapt(&self, took: Duration) {
-        self.0.store(millis((took * 2).clamp(CONNECT_LIMIT.0, CONNECT_LIMIT.1)), Ordering::Relaxed);
+        *self.0.lock() = (took * 2).clamp(CONNECT_LIMIT.0, CONNECT_LIMIT.1);
     }
 }
 
@@ -166,15 +163,18 @@ impl Dial {
             Some(name) => Arc::new(FixedServerNameResolver::new(name)),
             None => Arc::new(DefaultServerNameResolver::default()),
         };
-        let Some(proxy) = proxy else {
-            return Io::of(HttpsConnector::new(tcp, tls, false, names).oneshot(server).await?, false);
+        let stream = match proxy {
+            None => MaybeHttpsStream::Http(tcp.oneshot(server.clone()).await?),
+            Some(proxy) => {
+                let stream = proxied::connect(&proxy, tcp, tls.clone()).await?;
+                if matches!(proxy.route, Route::Http(_)) && server.scheme() == Some(&Scheme::HTTP) {
+                    return Ok(Io { stream: MaybeHttpsStream::Http(stream), is_proxied: true });
+                }
+                proxied::tunnel(&proxy, stream, &server).await?
+            }
         };
-        let stream = proxied::connect(&proxy, tcp, tls.clone()).await?;
-        if matches!(proxy.route, Route::Http(_)) && server.scheme() == Some(&Scheme::HTTP) {
-            return Io::of(stream, true);
-        }
-        let through = proxied::once(proxied::tunnel(&proxy, stream, &server).await?);
-        Io::of(HttpsConnector::new(through, tls, false, names).oneshot(server).await?, false)
+        let stream = HttpsConnector::new(proxied::once(stream), tls, false, names).oneshot(server).await?;
+        Ok(Io { stream, is_proxied: false })
     }
 }
 
@@ -192,21 +192,10 @@ impl Service<Uri> for Dial {
     }
 }
 
-trait Stream: Read + Write + Connection + Unpin + Send {}
-
-impl<S: Read + Write + Connection + Unpin + Send> Stream for S {}
-
 pub(super) struct Io {
-    stream: Box<dyn Stream>,
+    stream: MaybeHttpsStream<Stream>,
     /// Whether requests themselves go to a proxy.
     is_proxied: bool,
-}
-
-impl Io {
-    #[expect(clippy::unnecessary_wraps, reason = "it ends every branch of a function that can fail")]
-    fn of(stream: impl Stream + 'static, is_proxied: bool) -> Result<Self, BoxError> {
-        Ok(Self { stream: Box::new(stream), is_proxied })
-    }
 }
 
 impl Connection for Io {

@@ -17,19 +17,25 @@ use futures::{
     future::{BoxFuture, Shared},
 };
 use http::{HeaderValue, Uri};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use rustls::ClientConfig;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     connector::{ApiClient, Connector},
-    kubeconfig::access::{ApiAccess, FileContent, Login, Secret, Trust},
+    kubeconfig::{
+        access::ApiAccess,
+        content::{FileContent, Secret},
+        server::Trust,
+        user::Login,
+    },
     plugin::{self, Printed},
     tls::{self, TlsMaterial},
 };
 use crate::{
     clock::Clock,
+    files,
     reconcile::{notices::Reminder, retry},
 };
 
@@ -141,15 +147,11 @@ impl CredentialSource {
         let current = source.build(&material, None)?;
         let has_all = !source.has_plugin();
         {
-            let mut state = source.lock();
+            let mut state = source.state.lock();
             state.material = material;
             state.current = has_all.then_some(current);
         }
         Ok(source)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock()
     }
 
     fn has_plugin(&self) -> bool {
@@ -171,23 +173,23 @@ impl CredentialSource {
             let Some(task) = task else { return Err(self.failure()) };
             let read = task.clone().await;
             self.take(&task, read, None);
-            let current = self.lock().current.clone();
+            let current = self.state.lock().current.clone();
             return current.ok_or_else(|| self.failure());
         };
         let Some(task) = task else { return Ok(current) };
         if let Some(read) = task.clone().now_or_never() {
             self.take(&task, read, None);
         }
-        Ok(self.lock().current.clone().unwrap_or(current))
+        Ok(self.state.lock().current.clone().unwrap_or(current))
     }
 
     fn failure(&self) -> Error {
-        self.lock().failed.clone().unwrap_or(Error::Ended)
+        self.state.lock().failed.clone().unwrap_or(Error::Ended)
     }
 
     /// The current credentials and the running task. Starts a task if one is due.
     fn current_and_task(&self) -> (Option<CurrentCredentials>, Option<Task>) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let now = Instant::now();
         let is_over = state.current.is_none() || state.expires_at.is_some_and(|at| now >= at);
         let runs_plugin = self.has_plugin() && is_over && now >= state.not_before;
@@ -204,7 +206,7 @@ impl CredentialSource {
     pub(super) async fn renew(&self, refused: u64) -> bool {
         let is_newer = |state: &State| state.current.as_ref().is_some_and(|current| current.generation != refused);
         let task = {
-            let mut state = self.lock();
+            let mut state = self.state.lock();
             if is_newer(&state) {
                 return true;
             }
@@ -219,7 +221,7 @@ impl CredentialSource {
         };
         let read = task.clone().await;
         self.take(&task, read, Some(refused));
-        is_newer(&self.lock())
+        is_newer(&self.state.lock())
     }
 
     /// Starts a task that runs the plugin if asked to, and reads the files.
@@ -242,7 +244,7 @@ impl CredentialSource {
 
     /// Applies the result of a task, once.
     fn take(&self, task: &Task, read: Result<Read, Error>, refused: Option<u64>) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if !state.task.as_ref().is_some_and(|current| current.ptr_eq(task)) {
             return;
         }
@@ -316,7 +318,7 @@ impl CredentialSource {
 
     /// Drops idle connections after a request got no answer: they may be dead, too.
     pub(super) fn drop_connections(&self, generation: u64) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if let Some(current) = state.current.as_mut().filter(|current| current.generation == generation) {
             current.http = self.connector.http(current.tls.clone());
         }
@@ -352,13 +354,10 @@ fn read(access: &ApiAccess, printed: Option<&Printed>) -> Result<Material, Error
 fn token(file: Option<&FileContent>, inline: Option<&Secret>) -> Result<Secret, Error> {
     let from_file = file.map(|content| {
         let bytes = content.read()?;
-        let token = bytes.expose();
-        let token = token.strip_prefix(b"\xef\xbb\xbf").unwrap_or(token).trim_ascii();
-        match token {
-            [] => Err(content.problem("the file is empty; write a token into it")),
-            token if token.iter().all(u8::is_ascii_graphic) => Ok(Secret::new(token)),
-            _ => Err(content.problem("the token has blanks or other characters that cannot be sent; write one token")),
-        }
+        let token = files::token(bytes.expose());
+        token
+            .map(|token| Secret::new(token.as_bytes()))
+            .map_err(|what| content.problem(&format!("the file {what}; write one token into it")))
     });
     match (from_file, inline) {
         (Some(Ok(token)), _) => Ok(token),

@@ -1,8 +1,6 @@
 //! Describes failed requests to Kubernetes in plain words, without the debug text of libraries. For a missing right, it
 //! prints the RBAC rule that grants it.
 
-use std::fmt;
-
 use kube::{Error, core::Status};
 
 use crate::connect;
@@ -19,7 +17,12 @@ pub(super) struct Right<'a> {
     pub(super) namespace: Option<&'a str>,
 }
 
-impl Right<'_> {
+impl<'a> Right<'a> {
+    /// The right to read pods, in this namespace or in all.
+    pub(super) fn to_pods(namespace: Option<&'a str>) -> Self {
+        Self { group: "", resource: "pods", verbs: &["get", "list", "watch"], name: None, namespace }
+    }
+
     /// How to grant the right, with the rule in YAML.
     pub(super) fn advice(&self) -> String {
         let Self { group, resource, verbs, name, namespace } = self;
@@ -44,7 +47,7 @@ pub(super) fn words(error: &Error) -> String {
     match error {
         // kube decodes any JSON object as a Status.
         Error::Api(status) if status.code == 0 && status.message.is_empty() => {
-            format!("the answer is not the requested document{}", Hint::NotTheApiServer)
+            format!("the answer is not the requested document{}", NOT_THE_API_SERVER)
         }
         Error::Api(status) if status.reason == NO_STATUS => {
             format!(
@@ -55,7 +58,7 @@ pub(super) fn words(error: &Error) -> String {
         }
         Error::Api(status) => {
             let why = if status.message.is_empty() { &status.reason } else { &status.message };
-            format!("the API server answered {}: {}{}", status.code, cut(why), Hint::of(status.code, false))
+            format!("the API server answered {}: {}{}", status.code, cut(why), hint(status.code, false))
         }
         Error::Service(error) => connect::explain::causes(&**error),
         Error::SerdeError(error) => {
@@ -91,7 +94,7 @@ pub(super) fn refusal(code: u16, body: &[u8], location: Option<&str>) -> String 
         (None, Some(host)) => format!("a redirect to {host}"),
         (None, None) => format!("{} instead of a Status", document(body)),
     };
-    format!("{said}{}", Hint::of(code, is_html(body)))
+    format!("{said}{}", hint(code, is_html(body)))
 }
 
 /// The kind of a document. Its text is not shown because it may hold secrets.
@@ -117,35 +120,17 @@ fn is_html(body: &[u8]) -> bool {
 }
 
 /// Advice that follows the description of an answer.
-#[derive(Clone, Copy)]
-enum Hint {
-    None,
-    Credentials,
-    NotTheApiServer,
-}
-
-impl Hint {
-    fn of(code: u16, is_html: bool) -> Self {
-        match code {
-            401 => Self::Credentials,
-            300..=399 => Self::NotTheApiServer,
-            _ if is_html => Self::NotTheApiServer,
-            _ => Self::None,
-        }
+fn hint(code: u16, is_html: bool) -> &'static str {
+    match code {
+        401 => "; the credentials were not accepted; check the user in the kubeconfig, or the token",
+        300..=399 => NOT_THE_API_SERVER,
+        _ if is_html => NOT_THE_API_SERVER,
+        _ => "",
     }
 }
 
-impl fmt::Display for Hint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::None => "",
-            Self::Credentials => "; the credentials were not accepted; check the user in the kubeconfig, or the token",
-            Self::NotTheApiServer => {
-                "; is there a proxy or a login page in between? check server and proxy-url in the kubeconfig"
-            }
-        })
-    }
-}
+const NOT_THE_API_SERVER: &str =
+    "; is there a proxy or a login page in between? check server and proxy-url in the kubeconfig";
 
 #[cfg(test)]
 mod tests {

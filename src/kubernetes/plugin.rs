@@ -16,7 +16,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-use super::kubeconfig::{access::Secret, user::Plugin};
+use super::kubeconfig::{content::Secret, user::Plugin};
 use crate::model::time;
 
 /// Bytes of output that are accepted.

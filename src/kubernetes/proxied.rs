@@ -20,7 +20,7 @@ use tower::{BoxError, Service, ServiceExt as _, service_fn};
 
 use super::{
     kubeconfig::{
-        access::Secret,
+        content::Secret,
         proxy::{Proxy, Route},
     },
     resolver::Resolver,

@@ -9,7 +9,7 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
 };
 
-use super::kubeconfig::access::{ApiAccess, Secret, Trust};
+use super::kubeconfig::{access::ApiAccess, content::Secret, server::Trust};
 use crate::connect::{self, trust::Bundle};
 
 /// Why there is no TLS configuration.

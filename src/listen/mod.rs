@@ -5,7 +5,6 @@
 //! however many connections other clients keep open.
 
 pub mod server;
-mod stream;
 mod table;
 
 use std::{

@@ -4,15 +4,11 @@ use std::{
     io::{self, ErrorKind},
     pin::{Pin, pin},
     sync::Arc,
-    task::{Context, Poll},
     time::Duration,
 };
 
-use axum::{
-    Router,
-    body::{Body, Bytes},
-};
-use http_body::{Frame, SizeHint};
+use axum::Router;
+use http_body_util::BodyExt as _;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
@@ -22,14 +18,12 @@ use tokio::{
     task::JoinSet,
     time::{Instant, sleep, timeout},
 };
+use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use super::{
-    stream::WriteTimeoutStream,
-    table::{ConnectionSlot, OpenRequest, OpenRequests, Table},
-};
+use super::table::{ConnectionSlot, OpenRequests, Table};
 
 /// The TLS configuration. The sender replaces it when the certificate is renewed.
 pub type Tls = watch::Receiver<Arc<ServerConfig>>;
@@ -143,7 +137,7 @@ impl Server {
     async fn exchange(&self, stream: TcpStream, requests: OpenRequests) -> io::Result<()> {
         // Answers are small and complete, so Nagle's algorithm would only delay them.
         stream.set_nodelay(true)?;
-        let stream = WriteTimeoutStream::new(stream, self.limits.write_timeout);
+        let stream = with_write_timeout(stream, self.limits.write_timeout);
         let Some(tls) = &self.tls else { return self.http(stream, requests).await };
         let acceptor = TlsAcceptor::from(Arc::clone(&tls.borrow()));
         let stream = tokio::select! {
@@ -160,7 +154,12 @@ impl Server {
         let service = service_fn(|request: hyper::Request<Incoming>| {
             let open = requests.begin();
             let answer = self.router.clone().oneshot(request);
-            async move { answer.await.map(|answer| answer.map(|body| Answer { body, _open: open })) }
+            // The request is open until the connection drops the body, and this closure with it.
+            let keep_open = move |error| {
+                let _open = &open;
+                error
+            };
+            async move { answer.await.map(|answer| answer.map(|body| body.map_err(keep_open))) }
         });
         let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
         tokio::select! {
@@ -171,28 +170,28 @@ impl Server {
     }
 }
 
-/// An answer's body. Its request is open until the connection has taken all of it.
-struct Answer {
-    body: Body,
-    _open: OpenRequest,
+/// Fails a connection whose client reads nothing of an answer for `limit`.
+fn with_write_timeout(stream: TcpStream, limit: Duration) -> Pin<Box<TimeoutStream<TcpStream>>> {
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(limit));
+    Box::pin(stream)
 }
 
-impl http_body::Body for Answer {
-    type Data = Bytes;
-    type Error = axum::Error;
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt as _;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
+    use super::*;
 
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+    #[tokio::test]
+    async fn write_fails_when_the_client_never_reads() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (client, server) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let (_client, (server, _)) = (client.unwrap(), server.unwrap());
+        let mut stream = with_write_timeout(server, Duration::from_millis(50));
+        // This exceeds the kernel's buffers of both sides.
+        let error = stream.write_all(&vec![0; 64 << 20]).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
     }
 }

@@ -15,7 +15,7 @@ use std::{
     },
 };
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 pub(super) struct Table {
@@ -41,7 +41,7 @@ impl Table {
         let id = self.next();
         let slot = Slot { since: AtomicU64::new(id), requests: AtomicUsize::new(0), close: CancellationToken::new() };
         let slot = Arc::new(slot);
-        let mut open = self.open();
+        let mut open = self.open.lock();
         let full = open.len() >= self.limit && close_oldest(&mut open);
         open.insert(id, Arc::clone(&slot));
         (ConnectionSlot { id, slot, table: Arc::clone(self) }, full)
@@ -49,15 +49,11 @@ impl Table {
 
     /// Closes the oldest connection, to free a file descriptor.
     pub(super) fn close_oldest(&self) {
-        close_oldest(&mut self.open());
+        close_oldest(&mut self.open.lock());
     }
 
     fn next(&self) -> u64 {
         self.events.fetch_add(1, Ordering::Relaxed)
-    }
-
-    fn open(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Slot>>> {
-        self.open.lock()
     }
 }
 
@@ -91,7 +87,7 @@ impl ConnectionSlot {
 
 impl Drop for ConnectionSlot {
     fn drop(&mut self) {
-        self.table.open().remove(&self.id);
+        self.table.open.lock().remove(&self.id);
     }
 }
 
@@ -160,6 +156,6 @@ mod tests {
         table.close_oldest();
         assert!(is_closed(&place));
         drop(place);
-        assert!(table.open().is_empty());
+        assert!(table.open.lock().is_empty());
     }
 }

@@ -5,37 +5,41 @@
 //!
 //! The fields of every struct are declared in the order of their JSON names, which is the order of RFC 8785. The output
 //! of serde is therefore canonical without sorting.
+//!
+//! The reference registry reads the same types, and accepts records without the members that the protocol does not
+//! require.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use strum::{IntoStaticStr, VariantArray};
 
 use super::ids::RecordOwner;
 
 /// The capacity that [`Record::canonical`] reserves, in bytes. Most records fit.
 const USUAL_BYTES: usize = 2_048;
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Record {
     pub cluster: ClusterName,
     /// Init containers first, then in the order of the pod.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub containers: Vec<Container>,
     /// The installation that writes the record.
     pub owner: String,
-    #[serde(skip_serializing_if = "Placement::is_empty")]
+    #[serde(default, skip_serializing_if = "Placement::is_empty")]
     pub placement: Placement,
     pub pod: PodName,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service_account: Option<String>,
     pub state: PodState,
     pub times: Times,
-    /// The parts that were cut to keep the record small.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    /// The parts that were cut to keep the record small. Other writers may cut other parts.
+    #[serde(skip_deserializing, skip_serializing_if = "Vec::is_empty")]
     pub truncated: Vec<TruncatedPart>,
     /// The controller of the pod, and the Deployment behind a ReplicaSet.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub workload: Vec<WorkloadRef>,
 }
 
@@ -58,7 +62,7 @@ impl Record {
 }
 
 /// A part that can be cut to keep a record small.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, VariantArray)]
 #[serde(rename_all = "lowercase")]
 pub enum TruncatedPart {
     Annotations,
@@ -69,11 +73,12 @@ pub enum TruncatedPart {
     Workload,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClusterName {
     /// The UID of `kube-system`, unless the operator sets another id.
     pub id: String,
     /// A name for people.
+    #[serde(default)]
     pub name: String,
 }
 
@@ -83,13 +88,13 @@ impl From<&RecordOwner> for ClusterName {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PodName {
     /// The annotations that the operator allows.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
     /// The labels that the operator allows.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
     /// Later pods may have the same name.
     pub name: String,
@@ -98,12 +103,13 @@ pub struct PodName {
     pub uid: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WorkloadRef {
+    #[serde(default)]
     pub api_version: String,
     /// Whether the name was derived from another name, instead of read from the API.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub derived: bool,
     pub kind: String,
     pub name: String,
@@ -112,7 +118,8 @@ pub struct WorkloadRef {
     pub uid: Option<String>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Placement {
     #[serde(rename = "hostIPs", skip_serializing_if = "Vec::is_empty")]
     pub host_ips: Vec<String>,
@@ -131,7 +138,7 @@ impl Placement {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PodState {
     /// A summary of deletion and phase.
     pub lifecycle: Lifecycle,
@@ -146,8 +153,9 @@ pub struct PodState {
     pub reason: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr, VariantArray)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum Lifecycle {
     Pending,
     Active,
@@ -155,20 +163,7 @@ pub enum Lifecycle {
     Finished,
 }
 
-impl Lifecycle {
-    pub const ALL: [Self; 4] = [Self::Pending, Self::Active, Self::Terminating, Self::Finished];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Active => "active",
-            Self::Terminating => "terminating",
-            Self::Finished => "finished",
-        }
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Container {
     /// The image of the container's spec.
@@ -184,21 +179,23 @@ pub struct Container {
     /// `None` until the container has a status.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restarts: Option<u64>,
+    #[serde(default)]
     pub role: Role,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, VariantArray)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     Init,
     /// An init container with restart policy `Always`.
     Sidecar,
+    #[default]
     App,
     Ephemeral,
 }
 
 /// RFC 3339 times in UTC with milliseconds.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Times {
     pub created: String,

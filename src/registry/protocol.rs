@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use strum::IntoStaticStr;
 
 use super::session::Contender;
 use crate::{
@@ -112,8 +113,9 @@ pub struct ClusterList {
 }
 
 /// Why a record is removed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, IntoStaticStr)]
 #[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
 pub enum Reason {
     /// The pod's object was deleted.
     Deleted,
@@ -125,32 +127,13 @@ pub enum Reason {
     DeletedOrLeftRule,
 }
 
-impl Reason {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Deleted => "deleted",
-            Self::Absent => "absent",
-            Self::LeftRule => "left-rule",
-            Self::DeletedOrLeftRule => "deleted-or-left-rule",
-        }
-    }
-}
-
 /// Where the deletion of a pod was observed: in an event of the watch, or in a complete list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, IntoStaticStr)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum ObservedBy {
     Watch,
     List,
-}
-
-impl ObservedBy {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Watch => "watch",
-            Self::List => "list",
-        }
-    }
 }
 
 /// The answer to a batch: one result per operation, in the order of the request.

@@ -10,7 +10,7 @@ mod pods;
 
 use std::sync::Arc;
 
-use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use parking_lot::RwLock;
 
 use pods::Pods;
 
@@ -30,34 +30,30 @@ impl StoreWriter {
         WatchStore { pods: self.pods.clone() }
     }
 
-    fn change(&self) -> RwLockWriteGuard<'_, Pods> {
-        self.pods.write()
-    }
-
     pub fn get(&self, uid: &Uid) -> Option<Pod> {
-        self.store().read().expand(uid)
+        self.pods.read().expand(uid)
     }
 
     /// Begins a list. Until it ends, the store holds the pods from before and the pods of the list. Pass the version of
     /// the list if events are applied in the meantime: later versions that they show then outlive the list.
     pub fn begin_list(&mut self, version: Option<&str>) {
-        self.change().begin_list(version);
+        self.pods.write().begin_list(version);
     }
 
     /// Puts a pod of the list. Returns whether that changed the store.
     pub fn list_item(&mut self, pod: &Pod) -> bool {
-        self.change().put_listed(pod)
+        self.pods.write().put_listed(pod)
     }
 
     /// Completes the list: removes the pods that it did not show.
     pub fn end_list(&mut self) {
-        self.change().end_list();
+        self.pods.write().end_list();
     }
 
     /// Puts a pod that an event shows, unless a list has shown a newer version of it. Returns the other pod that had
     /// its name until now and is removed: it no longer exists, even if no deletion event came.
     pub fn apply(&mut self, pod: &Pod) -> Option<Uid> {
-        let mut pods = self.change();
+        let mut pods = self.pods.write();
         let before = pods.put(pod)?;
         pods.remove(&before);
         Some(before)
@@ -66,7 +62,7 @@ impl StoreWriter {
     /// Removes a pod after a deletion event of this version. Returns false if a list has shown a newer version: the pod
     /// then stays.
     pub fn remove(&mut self, uid: &Uid, version: &str) -> bool {
-        self.change().end(uid, version)
+        self.pods.write().end(uid, version)
     }
 }
 
@@ -74,12 +70,6 @@ impl StoreWriter {
 #[derive(Clone, Debug)]
 pub struct WatchStore {
     pods: Arc<RwLock<Pods>>,
-}
-
-impl WatchStore {
-    fn read(&self) -> RwLockReadGuard<'_, Pods> {
-        self.pods.read()
-    }
 }
 
 /// The pods of all watches. Cheap to clone.
@@ -101,7 +91,7 @@ impl View {
 
     /// Expands a pod and its record.
     pub fn get(&self, uid: &Uid) -> Option<Pod> {
-        self.stores.iter().find_map(|store| store.read().expand(uid))
+        self.stores.iter().find_map(|store| store.pods.read().expand(uid))
     }
 
     pub fn contains(&self, uid: &Uid) -> bool {
@@ -109,11 +99,11 @@ impl View {
     }
 
     pub fn shown(&self, uid: &Uid) -> Option<StoredPod> {
-        self.stores.iter().find_map(|store| store.read().shown(uid))
+        self.stores.iter().find_map(|store| store.pods.read().shown(uid))
     }
 
     pub fn shown_in(&self, watch: usize, uid: &Uid) -> Option<StoredPod> {
-        self.stores.get(watch)?.read().shown(uid)
+        self.stores.get(watch)?.pods.read().shown(uid)
     }
 
     /// What one watch shows of a pod, or any watch if `None` is given. The namespace of a pod never changes, so the
@@ -125,17 +115,17 @@ impl View {
     /// Visits each pod of one watch. The writer of that watch is blocked in the meantime.
     pub fn each_of_watch(&self, watch: usize, visit: impl FnMut(&Uid)) {
         if let Some(store) = self.stores.get(watch) {
-            store.read().uids().for_each(visit);
+            store.pods.read().uids().for_each(visit);
         }
     }
 
     pub fn named(&self, watch: usize) -> Vec<(Uid, String)> {
         let Some(store) = self.stores.get(watch) else { return Vec::new() };
-        store.read().named().map(|(uid, name)| (uid.clone(), name)).collect()
+        store.pods.read().named().map(|(uid, name)| (uid.clone(), name)).collect()
     }
 
     pub fn len(&self) -> usize {
-        self.stores.iter().map(|store| store.read().len()).sum()
+        self.stores.iter().map(|store| store.pods.read().len()).sum()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -144,7 +134,7 @@ impl View {
 
     /// The memory of the pods in bytes, without what the allocator adds. Visits every pod.
     pub fn memory(&self) -> usize {
-        self.stores.iter().map(|store| store.read().memory()).sum()
+        self.stores.iter().map(|store| store.pods.read().memory()).sum()
     }
 }
 

@@ -1,7 +1,5 @@
 //! Namespaces, leases and events. They are few, so they are stored as documents.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Value, json};
 
 use super::{
@@ -10,30 +8,6 @@ use super::{
 };
 
 const EVENTS_LIMIT: usize = 1_000;
-
-/// Documents by plural, namespace and name.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Others(BTreeMap<(&'static str, String, String), Value>);
-
-impl Others {
-    pub(super) fn get(&self, resource: &Resource, namespace: &str, name: &str) -> Result<&Value, StatusError> {
-        let found = self.0.get(&(resource.plural, namespace.to_owned(), name.to_owned()));
-        found.ok_or_else(|| StatusError::not_found(resource, name))
-    }
-
-    /// All documents of a type, in one namespace or in all.
-    pub(super) fn all<'a>(
-        &'a self,
-        resource: &Resource,
-        namespace: Option<&'a str>,
-    ) -> impl Iterator<Item = &'a Value> + use<'a> {
-        let plural = resource.plural;
-        self.0
-            .iter()
-            .filter(move |((of, within, _), _)| *of == plural && namespace.is_none_or(|wanted| wanted == within))
-            .map(|(_, document)| document)
-    }
-}
 
 impl ApiState {
     /// Creates a namespace if it does not exist.

@@ -9,8 +9,7 @@ use tokio::time::Instant;
 use super::{
     history::{History, HistoryEntry},
     object::JsonObject,
-    others::Others,
-    status::{Named, PODS, StatusError},
+    status::{Named, PODS, Resource, StatusError},
 };
 
 /// The content at one time, for comparisons and for [`super::Api::restore`].
@@ -44,6 +43,30 @@ pub(super) struct ApiState {
     pub(super) generation: u64,
     pub(super) random: fastrand::Rng,
     clock: Clock,
+}
+
+/// Namespaces, leases and events: documents by plural, namespace and name.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Others(pub(super) BTreeMap<(&'static str, String, String), Value>);
+
+impl Others {
+    pub(super) fn get(&self, resource: &Resource, namespace: &str, name: &str) -> Result<&Value, StatusError> {
+        let found = self.0.get(&(resource.plural, namespace.to_owned(), name.to_owned()));
+        found.ok_or_else(|| StatusError::not_found(resource, name))
+    }
+
+    /// All documents of a type, in one namespace or in all.
+    pub(super) fn all<'a>(
+        &'a self,
+        resource: &Resource,
+        namespace: Option<&'a str>,
+    ) -> impl Iterator<Item = &'a Value> + use<'a> {
+        let plural = resource.plural;
+        self.0
+            .iter()
+            .filter(move |((of, within, _), _)| *of == plural && namespace.is_none_or(|wanted| wanted == within))
+            .map(|(_, document)| document)
+    }
 }
 
 /// Wall-clock time that moves with tokio's clock, so that paused tests control it.

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 
 use http::{Request, Response};
+use kube::client::Body;
 use serde_json::{Value, json};
 use tower::service_fn;
 
@@ -105,7 +106,7 @@ async fn answer_without_a_list_is_an_error() {
 async fn page_that_is_too_large_is_halved() {
     let server = client(|uri| {
         let limit: usize = uri.split("limit=").nth(1).unwrap().split('&').next().unwrap().parse().unwrap();
-        let filler = "x".repeat(if limit > 100 { ANSWER_BYTES + 1 } else { 10 });
+        let filler = "x".repeat(if limit > 100 { (16 << 20) + 1 } else { 10 });
         let next = if uri.contains("continue=") { "" } else { "more" };
         let uid = if next.is_empty() { "v" } else { "u" };
         let item = json!({"metadata": {"name": "p", "uid": uid, "annotations": {"a": filler}}});

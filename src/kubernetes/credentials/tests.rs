@@ -30,7 +30,7 @@ async fn advance(time: Duration) {
 /// Waits for the running task and applies its result.
 async fn settle(source: &CredentialSource) {
     _ = source.current().await;
-    let task = source.lock().task.clone();
+    let task = source.state.lock().task.clone();
     if let Some(task) = task {
         _ = task.await;
         _ = source.current().await;
@@ -68,7 +68,7 @@ async fn token_stays_while_its_file_is_unusable() {
         advance(READ_EVERY).await;
         settle(&source).await;
         assert_eq!(header(&source).await, "Bearer first", "{text:?}");
-        let mut warned = source.lock().warned;
+        let mut warned = source.state.lock().warned;
         assert!(warned.over(), "a warning was logged");
     }
     fs::write(&token, "second").unwrap();

@@ -1,99 +1,11 @@
 //! The result of the search: where the API server is, which certificates to trust, and how to log in.
 
-use std::{
-    fmt,
-    fs::File,
-    io::{self, Read as _},
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::path::PathBuf;
 
-use http::{HeaderMap, HeaderValue, Uri};
+use http::{HeaderMap, Uri};
 use rustls::pki_types::ServerName;
 
-use super::{address, proxy::Proxy, user::Plugin};
-
-/// The largest kubeconfig, token or certificate, in bytes.
-const LARGEST: u64 = 4 << 20;
-
-/// Bytes that are never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Secret(Arc<[u8]>);
-
-impl Secret {
-    pub(crate) fn new(bytes: impl Into<Arc<[u8]>>) -> Self {
-        Self(bytes.into())
-    }
-
-    pub(crate) fn expose(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret")
-    }
-}
-
-/// Bytes from a file, or from the kubeconfig itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum FileContent {
-    /// `member` names the setting in messages. The file is read again when credentials are renewed.
-    File {
-        member: String,
-        path: PathBuf,
-    },
-    Inline {
-        member: String,
-        bytes: Secret,
-    },
-}
-
-impl FileContent {
-    pub(crate) fn read(&self) -> Result<Secret, String> {
-        match self {
-            Self::Inline { bytes, .. } => Ok(bytes.clone()),
-            Self::File { path, .. } => {
-                read_file(path).map(Secret::new).map_err(|error| self.problem(&error.to_string()))
-            }
-        }
-    }
-
-    /// Puts the source of the bytes before a problem with them.
-    pub(crate) fn problem(&self, problem: &str) -> String {
-        match self {
-            Self::File { member, path } => format!("{member}: {}: {problem}", path.display()),
-            Self::Inline { member, .. } => format!("{member}: {problem}"),
-        }
-    }
-}
-
-/// Which certificates of servers are accepted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Trust {
-    /// Certificates of the authorities of the operating system.
-    System,
-    /// Certificates of these authorities.
-    Bundle(FileContent),
-    /// All certificates.
-    Anything,
-}
-
-/// How a request authenticates, apart from a client certificate.
-#[derive(Clone, Debug)]
-pub(crate) enum Login {
-    None,
-    /// A bearer token. The file wins if it can be read.
-    Token {
-        file: Option<FileContent>,
-        inline: Option<Secret>,
-    },
-    /// The value of the `Authorization` header.
-    Basic(HeaderValue),
-    /// A credential plugin.
-    Plugin(Box<Plugin>),
-}
+use super::{address, content::FileContent, proxy::Proxy, server::Trust, user::Login};
 
 /// The source of an access, for messages.
 #[derive(Clone, Debug)]
@@ -141,17 +53,4 @@ impl ApiAccess {
             origin: Origin { context: None, file: PathBuf::new() },
         })
     }
-}
-
-/// Reads a regular file of bounded size. A pipe could block for ever.
-pub(crate) fn read_file(path: &Path) -> io::Result<Vec<u8>> {
-    if !path.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
-    }
-    let mut contents = Vec::new();
-    File::open(path)?.take(LARGEST + 1).read_to_end(&mut contents)?;
-    if contents.len() as u64 > LARGEST {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 4 MiB"));
-    }
-    Ok(contents)
 }

@@ -11,8 +11,9 @@ use serde::Deserialize;
 
 use super::{
     Error,
-    access::{FileContent, Secret, read_file},
+    content::{FileContent, Secret},
 };
+use crate::files;
 
 /// A kubeconfig file. Other members are ignored.
 #[derive(Default, Deserialize)]
@@ -23,30 +24,17 @@ struct Document {
     kind: Option<String>,
     #[serde(rename = "current-context")]
     current_context: Option<String>,
-    clusters: Option<Vec<NamedCluster>>,
-    contexts: Option<Vec<NamedContext>>,
-    users: Option<Vec<NamedUser>>,
+    clusters: Option<Vec<Named<ClusterEntry>>>,
+    contexts: Option<Vec<Named<Context>>>,
+    users: Option<Vec<Named<User>>>,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct NamedCluster {
+/// An item of one of the lists.
+#[derive(Deserialize)]
+struct Named<T> {
     name: Option<String>,
-    cluster: Option<ClusterEntry>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct NamedContext {
-    name: Option<String>,
-    context: Option<Context>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct NamedUser {
-    name: Option<String>,
-    user: Option<User>,
+    #[serde(rename = "cluster", alias = "context", alias = "user")]
+    value: Option<T>,
 }
 
 #[derive(Default, Deserialize)]
@@ -177,9 +165,9 @@ pub(super) fn given(text: Option<&str>) -> Option<&str> {
 pub(super) struct Files {
     read: Vec<PathBuf>,
     current_context: Option<String>,
-    clusters: Vec<Entry<ClusterEntry>>,
-    contexts: Vec<Entry<Context>>,
-    users: Vec<Entry<User>>,
+    pub(super) clusters: Vec<Entry<ClusterEntry>>,
+    pub(super) contexts: Vec<Entry<Context>>,
+    pub(super) users: Vec<Entry<User>>,
 }
 
 impl Files {
@@ -187,7 +175,7 @@ impl Files {
     pub(super) fn read(paths: &[PathBuf], required: bool) -> Result<Self, Error> {
         let mut files = Self::default();
         for path in paths {
-            match read_file(path) {
+            match files::read(path) {
                 Ok(bytes) => files.add(path, &bytes)?,
                 Err(error) if error.kind() == io::ErrorKind::NotFound && !required => {}
                 Err(source) => return Err(Error::Read { path: path.clone(), source }),
@@ -210,9 +198,6 @@ impl Files {
             }
             _ => {}
         }
-        let clusters = clusters.unwrap_or_default().into_iter().map(|named| (named.name, named.cluster));
-        let contexts = contexts.unwrap_or_default().into_iter().map(|named| (named.name, named.context));
-        let users = users.unwrap_or_default().into_iter().map(|named| (named.name, named.user));
         add_all(&mut self.clusters, path, "clusters", clusters)?;
         add_all(&mut self.contexts, path, "contexts", contexts)?;
         add_all(&mut self.users, path, "users", users)?;
@@ -230,7 +215,7 @@ impl Files {
         self.read.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
     }
 
-    pub(super) fn contexts(&self) -> String {
+    pub(super) fn context_names(&self) -> String {
         match self.contexts.as_slice() {
             [] => "(there is none)".to_owned(),
             all => all.iter().map(|context| context.name.as_str()).collect::<Vec<_>>().join(", "),
@@ -240,27 +225,20 @@ impl Files {
     pub(super) fn current_context(&self) -> Option<&str> {
         self.current_context.as_deref()
     }
+}
 
-    pub(super) fn context(&self, name: &str) -> Option<&Entry<Context>> {
-        self.contexts.iter().find(|entry| entry.name == name)
-    }
-
-    pub(super) fn cluster(&self, name: &str) -> Option<&Entry<ClusterEntry>> {
-        self.clusters.iter().find(|entry| entry.name == name)
-    }
-
-    pub(super) fn user(&self, name: &str) -> Option<&Entry<User>> {
-        self.users.iter().find(|entry| entry.name == name)
-    }
+/// The entry with this name.
+pub(super) fn find<'a, T>(entries: &'a [Entry<T>], name: &str) -> Option<&'a Entry<T>> {
+    entries.iter().find(|entry| entry.name == name)
 }
 
 fn add_all<T: Default>(
     all: &mut Vec<Entry<T>>,
     file: &Path,
     list: &str,
-    entries: impl Iterator<Item = (Option<String>, Option<T>)>,
+    entries: Option<Vec<Named<T>>>,
 ) -> Result<(), Error> {
-    for (name, value) in entries {
+    for Named { name, value } in entries.into_iter().flatten() {
         let name = name.unwrap_or_default();
         match all.iter().find(|entry| entry.name == name) {
             Some(other) if other.file == file => {

@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
-use http::HeaderMap;
-
 use super::{
     Environment,
-    access::{ApiAccess, FileContent, Login, Origin, Trust, read_file},
-    address,
+    access::{ApiAccess, Origin},
+    content::FileContent,
+    server::Trust,
+    user::Login,
 };
+use crate::files;
 
 pub(super) const MOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
@@ -25,27 +26,22 @@ pub(super) fn find(mount: &Path, environment: &Environment) -> Result<ApiAccess,
         return Err(Some(format!("{}: {problem}", token.display())));
     }
     let host = if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() };
-    let server = address::server(&format!("https://{host}:{port}"))
+    let access = ApiAccess::anonymous(&format!("https://{host}:{port}"))
         .map_err(|problem| Some(format!("KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT: {problem}")))?;
     let proxies = ["HTTPS_PROXY", "https_proxy"];
     if let Some((name, _)) = environment.first(proxies) {
         tracing::info!(name, "proxy of the environment is ignored inside the cluster");
     }
     // Only the token is required.
-    let namespace = read_file(&mount.join("namespace")).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    let namespace = files::read(&mount.join("namespace")).ok().and_then(|bytes| String::from_utf8(bytes).ok());
     let namespace = namespace.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
     let file = |name: &str| FileContent::File { member: "the service account".to_owned(), path: mount.join(name) };
     let trust = if mount.join("ca.crt").exists() { Trust::Bundle(file("ca.crt")) } else { Trust::System };
     Ok(ApiAccess {
-        server,
-        server_name: None,
         trust,
-        identity: None,
         login: Login::Token { file: Some(file("token")), inline: None },
-        is_withheld: false,
-        impersonate: HeaderMap::new(),
-        proxy: None,
-        namespace: namespace.unwrap_or_else(|| "default".to_owned()),
+        namespace: namespace.unwrap_or(access.namespace),
         origin: Origin { context: None, file: mount.to_owned() },
+        ..access
     })
 }

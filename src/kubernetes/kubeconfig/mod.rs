@@ -14,10 +14,11 @@
 
 pub(super) mod access;
 mod address;
+pub(super) mod content;
 mod file;
 mod in_cluster;
 pub(super) mod proxy;
-mod server;
+pub(super) mod server;
 pub(super) mod user;
 
 use std::{
@@ -26,9 +27,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use access::{ApiAccess, Login, Origin};
-
+use access::{ApiAccess, Origin};
 use file::{Entry, Files};
+use user::Login;
 
 /// The environment variables that decide which cluster is found. Values may hold a proxy's password.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -147,22 +148,22 @@ pub(super) fn find(search: &Search) -> Result<ApiAccess, Error> {
 /// The access of the chosen context.
 fn from_files(files: &Files, search: &Search) -> Result<ApiAccess, Error> {
     let named = files.names();
-    let known = || files.contexts();
+    let known = || files.context_names();
     let context = match (&search.context, files.current_context()) {
         (Some(context), _) => context.clone(),
         (None, Some(current)) => current.to_owned(),
         (None, None) => return Err(Error::NoContext { files: named, known: known() }),
     };
-    let Some(chosen) = files.context(&context) else {
+    let Some(chosen) = file::find(&files.contexts, &context) else {
         return Err(Error::NoSuchContext { context, files: named, known: known() });
     };
     let cluster_name = chosen.required("context", "cluster", chosen.value.cluster.as_deref())?;
-    let cluster = files.cluster(cluster_name).ok_or_else(|| {
+    let cluster = file::find(&files.clusters, cluster_name).ok_or_else(|| {
         chosen.refuse("context", "cluster", format!("there is no cluster {cluster_name:?} in {named}; add it"))
     })?;
     let user = match file::given(chosen.value.user.as_deref()) {
         None => None,
-        Some(name) => Some(files.user(name).ok_or_else(|| {
+        Some(name) => Some(file::find(&files.users, name).ok_or_else(|| {
             chosen.refuse("context", "user", format!("there is no user {name:?} in {named}; add it"))
         })?),
     };

@@ -6,9 +6,8 @@ use base64::Engine as _;
 use http::{HeaderValue, Uri};
 
 use super::{
-    Environment, Error,
-    access::Secret,
-    address,
+    Environment, Error, address,
+    content::Secret,
     file::{ClusterEntry, Entry, given},
 };
 

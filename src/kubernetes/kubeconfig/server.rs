@@ -4,13 +4,23 @@ use http::Uri;
 use rustls::pki_types::ServerName;
 
 use super::{
-    Error,
-    access::Trust,
-    address,
+    Error, address,
+    content::FileContent,
     file::{ClusterEntry, Entry, given},
 };
 
 const KIND: &str = "cluster";
+
+/// Which certificates of servers are accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Trust {
+    /// Certificates of the authorities of the operating system.
+    System,
+    /// Certificates of these authorities.
+    Bundle(FileContent),
+    /// All certificates.
+    Anything,
+}
 
 pub(super) fn address(cluster: &Entry<ClusterEntry>) -> Result<Uri, Error> {
     let text = cluster.required(KIND, "server", cluster.value.server.as_deref())?;

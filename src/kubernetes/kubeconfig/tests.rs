@@ -6,9 +6,9 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::kubernetes::kubeconfig::access::ApiAccess;
-use crate::kubernetes::kubeconfig::access::FileContent;
-use crate::kubernetes::kubeconfig::access::Login;
-use crate::kubernetes::kubeconfig::access::Trust;
+use crate::kubernetes::kubeconfig::content::FileContent;
+use crate::kubernetes::kubeconfig::server::Trust;
+use crate::kubernetes::kubeconfig::user::Login;
 
 /// A kubeconfig whose only cluster and user have these members, in YAML's flow style.
 fn document(cluster: &str, user: &str) -> String {

@@ -15,9 +15,10 @@ use serde_json::{Value, json};
 
 use super::{
     Error,
-    access::{FileContent, Login, Secret},
+    content::{FileContent, Secret},
     file::{ClusterEntry, Entry, Exec, User, given},
     proxy,
+    server::{self, Trust},
 };
 
 const KIND: &str = "user";
@@ -49,6 +50,21 @@ impl std::fmt::Debug for Plugin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Plugin({})", self.name())
     }
+}
+
+/// How a request authenticates, apart from a client certificate.
+#[derive(Clone, Debug)]
+pub(crate) enum Login {
+    None,
+    /// A bearer token. The file wins if it can be read.
+    Token {
+        file: Option<FileContent>,
+        inline: Option<Secret>,
+    },
+    /// The value of the `Authorization` header.
+    Basic(HeaderValue),
+    /// A credential plugin.
+    Plugin(Box<Plugin>),
 }
 
 pub(super) fn login(user: &Entry<User>, cluster: &Entry<ClusterEntry>) -> Result<Login, Error> {
@@ -200,9 +216,7 @@ fn cluster_info(cluster: &Entry<ClusterEntry>) -> Result<Value, Error> {
     if let Some(proxy) = given(value.proxy_url.as_deref()) {
         set("proxy-url", proxy.into());
     }
-    if let crate::kubernetes::kubeconfig::access::Trust::Bundle(bundle) =
-        crate::kubernetes::kubeconfig::server::trust(cluster)?
-    {
+    if let Trust::Bundle(bundle) = server::trust(cluster)? {
         let bytes = bundle.read().map_err(|problem| cluster.refuse("cluster", "certificate-authority", problem))?;
         let data = base64::engine::general_purpose::STANDARD.encode(bytes.expose());
         set("certificate-authority-data", data.into());

@@ -174,13 +174,9 @@ impl ListSource {
 
     /// The cluster's newest version, from a list of at most one pod.
     pub(crate) async fn newest_version(&self, within: Duration) -> Result<String, Error> {
-        let requests = self.requests();
-        let request = requests.list_metadata(&self.params(1, None)).map_err(|error| unbuilt(&error))?;
-        let read = async {
-            let response = send(&self.client, request).await?;
-            read(response, 1).await
-        };
-        let body = tokio::time::timeout(within, read).await.map_err(|_| Error::TooSlow(within))??;
+        let request = self.requests().list_metadata(&self.params(1, None));
+        let answered = tokio::time::timeout(within, fetch(&self.client, request, 1)).await;
+        let body = answered.map_err(|_| Error::TooSlow(within))??;
         let document = Document::read(&body, ListKind::Metadata).map_err(|error| not_a_list(&body, &error))?;
         Ok(document.metadata.resource_version)
     }
@@ -189,10 +185,9 @@ impl ListSource {
         Requests::new(Watched::url_path(&(), self.namespace.as_deref()))
     }
 
-    fn request(&self, limit: u32, token: Option<&str>) -> Result<Request<Vec<u8>>, Error> {
+    fn request(&self, limit: u32, token: Option<&str>) -> BuiltRequest {
         let (requests, params) = (self.requests(), self.params(limit, token));
-        let request = if self.only_metadata { requests.list_metadata(&params) } else { requests.list(&params) };
-        request.map_err(|error| unbuilt(&error))
+        if self.only_metadata { requests.list_metadata(&params) } else { requests.list(&params) }
     }
 
     fn params(&self, limit: u32, token: Option<&str>) -> ListParams {
@@ -292,17 +287,26 @@ impl List {
 
     async fn body(&self) -> Result<Vec<u8>, Error> {
         let (source, limit) = (&self.source, self.paging.limit);
-        let request = source.request(limit, self.token.as_deref())?;
-        read(send(&source.client, request).await?, limit).await
+        fetch(&source.client, source.request(limit, self.token.as_deref()), limit).await
     }
+}
+
+/// The items of a list of pods, or of their metadata.
+pub(crate) fn items(bytes: &[u8]) -> Result<Vec<Watched>, serde_json::Error> {
+    Ok(Document::read(bytes, ListKind::Metadata)?.items)
 }
 
 fn not_a_list(body: &[u8], error: &serde_json::Error) -> Error {
     Error::NotAList(format!("{}, {error}", document(body)))
 }
 
-fn unbuilt(error: &kube::core::request::Error) -> Error {
-    Error::Connection(causes(error))
+pub(crate) type BuiltRequest = Result<Request<Vec<u8>>, kube::core::request::Error>;
+
+/// Sends a request for at most `limit` pods and reads the answer.
+pub(crate) async fn fetch(client: &Client, request: BuiltRequest, limit: u32) -> Result<Vec<u8>, Error> {
+    let request = request.map_err(|error| Error::Connection(causes(&error)))?;
+    let response = send(client, request).await?;
+    collect(response.into_body(), PAGE_BYTES).await?.ok_or(Error::TooLarge(limit))
 }
 
 /// Sends a request. Any status but success is an error.
@@ -327,10 +331,6 @@ async fn send(client: &Client, request: Request<Vec<u8>>) -> Result<Response<Bod
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX))
-}
-
-async fn read(response: Response<Body>, limit: u32) -> Result<Vec<u8>, Error> {
-    collect(response.into_body(), PAGE_BYTES).await?.ok_or(Error::TooLarge(limit))
 }
 
 /// The bytes of a body. None if there are more than `limit`.

@@ -3,13 +3,15 @@
 //! An undecodable object must neither end the watch nor look like a deleted pod. So decoding skips invalid fields,
 //! keeps the reason, and always reads the identity.
 
-use std::borrow::Cow;
-
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::Resource;
+use k8s_openapi::{
+    Metadata, NamespaceResourceScope, Resource, api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
 use serde::{Deserialize, Deserializer};
 
-use crate::model::pod::object::{self, PodObject};
+use crate::{
+    connect::explain::one_line,
+    model::pod::object::{self, PodObject},
+};
 
 /// Characters of a reason. It quotes parts of the object.
 const CAUSE_CHARS: usize = 300;
@@ -54,17 +56,11 @@ impl<'de> Deserialize<'de> for Watched {
         // The items of a PodList have no kind, those of a list of metadata are PartialObjectMetadata.
         if let Some(kind) = pod.kind.as_ref().filter(|kind| !matches!(kind.as_str(), "Pod" | "PartialObjectMetadata")) {
             meta = ObjectMeta { resource_version: meta.resource_version, ..ObjectMeta::default() };
-            let cause = cause_of(&format!("it is a {kind} instead of a Pod"));
+            let cause = one_line(&format!("it is a {kind} instead of a Pod"), CAUSE_CHARS);
             return Ok(Self { meta, pod: Err(cause) });
         }
-        Ok(Self { meta, pod: cause.map_or(Ok(pod), |cause| Err(cause_of(&cause))) })
+        Ok(Self { meta, pod: cause.map_or(Ok(pod), |cause| Err(one_line(&cause, CAUSE_CHARS))) })
     }
-}
-
-/// A reason in one short line.
-fn cause_of(cause: &str) -> String {
-    let printable = |c: char| if c.is_control() { ' ' } else { c };
-    cause.chars().take(CAUSE_CHARS).map(printable).collect()
 }
 
 fn identity_of(pod: &PodObject) -> ObjectMeta {
@@ -79,30 +75,22 @@ fn identity_of(pod: &PodObject) -> ObjectMeta {
 }
 
 impl Resource for Watched {
-    type DynamicType = ();
-    type Scope = k8s_openapi::NamespaceResourceScope;
+    const API_VERSION: &'static str = Pod::API_VERSION;
+    const GROUP: &'static str = Pod::GROUP;
+    const KIND: &'static str = Pod::KIND;
+    const VERSION: &'static str = Pod::VERSION;
+    const URL_PATH_SEGMENT: &'static str = Pod::URL_PATH_SEGMENT;
+    type Scope = NamespaceResourceScope;
+}
 
-    fn kind((): &()) -> Cow<'_, str> {
-        "Pod".into()
-    }
+impl Metadata for Watched {
+    type Ty = ObjectMeta;
 
-    fn group((): &()) -> Cow<'_, str> {
-        "".into()
-    }
-
-    fn version((): &()) -> Cow<'_, str> {
-        "v1".into()
-    }
-
-    fn plural((): &()) -> Cow<'_, str> {
-        "pods".into()
-    }
-
-    fn meta(&self) -> &ObjectMeta {
+    fn metadata(&self) -> &ObjectMeta {
         &self.meta
     }
 
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
+    fn metadata_mut(&mut self) -> &mut ObjectMeta {
         &mut self.meta
     }
 }

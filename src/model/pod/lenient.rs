@@ -6,7 +6,7 @@
 //! A derived `Deserialize` stops at the first wrong type, in the middle of the document, so the next pods of a list
 //! could not be read. `serde_path_to_error` adds the path of that value, but decoding still ends there.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor};
 
@@ -259,7 +259,7 @@ impl<T: Read> Read for Vec<T> {
 }
 
 /// Null is an empty object.
-impl Read for crate::model::pod::object::Pairs {
+impl Read for BTreeMap<String, String> {
     const EXPECTED: &'static str = "an object";
 
     fn null(&mut self) -> bool {

@@ -1,17 +1,16 @@
 //! Reads the files of the registry's client: the token and the trusted certificates.
 
 use std::{
-    fs::File,
-    io::{self, Read as _},
+    io,
     path::{Path, PathBuf},
 };
 
 use secrecy::SecretString;
 
-use crate::connect::{self, trust::Bundle};
-
-/// Bytes of a file, at most. A bundle of all public certificate authorities has about 250 kB.
-const FILE_MAX: u64 = 4 << 20;
+use crate::{
+    connect::{self, trust::Bundle},
+    files,
+};
 
 /// Why the client cannot be set up with these settings.
 #[derive(Debug, thiserror::Error)]
@@ -33,85 +32,12 @@ pub enum Error {
 }
 
 pub(super) fn authorities(path: &Path) -> Result<Bundle, Error> {
-    let pem = read(path).map_err(|source| Error::ReadCa { path: path.into(), source })?;
+    let pem = files::read(path).map_err(|source| Error::ReadCa { path: path.into(), source })?;
     Bundle::from_pem(&pem).map_err(|source| Error::ParseCa { path: path.into(), source })
 }
 
-/// Reads a token and removes a byte order mark and white space around it.
 pub(super) fn token(path: &Path) -> Result<SecretString, Error> {
-    let bytes = read(path).map_err(|source| Error::ReadToken { path: path.into(), source })?;
-    let refused = |what| Error::Token { path: path.into(), what };
-    let text = std::str::from_utf8(&bytes).map_err(|_| refused("is not UTF-8"))?;
-    let token = text.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
-    if token.is_empty() {
-        return Err(refused("is empty"));
-    }
-    if !token.bytes().all(|c| c.is_ascii_graphic()) {
-        return Err(refused("has white space, control characters or non-ASCII characters in between"));
-    }
+    let contents = files::read(path).map_err(|source| Error::ReadToken { path: path.into(), source })?;
+    let token = files::token(&contents).map_err(|what| Error::Token { path: path.into(), what })?;
     Ok(token.into())
-}
-
-/// Reads a regular file. Reading a pipe could block forever.
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    if !std::fs::metadata(path)?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
-    }
-    let mut bytes = Vec::new();
-    File::open(path)?.take(FILE_MAX + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > FILE_MAX {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {FILE_MAX} bytes")));
-    }
-    Ok(bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use secrecy::ExposeSecret as _;
-
-    use super::*;
-
-    fn token_of(bytes: &[u8]) -> Result<String, String> {
-        let file = tempfile::NamedTempFile::new().unwrap().into_temp_path();
-        std::fs::write(&file, bytes).unwrap();
-        let named = |error: Error| {
-            assert!(error.to_string().contains(&*file.to_string_lossy()), "{error}");
-            error.to_string()
-        };
-        token(&file).map(|token| token.expose_secret().to_owned()).map_err(named)
-    }
-
-    #[test]
-    fn token_is_trimmed() {
-        for bytes in
-            [&b"s3cret"[..], b"s3cret\n", b"s3cret\r\n", b" s3cret\t", b"\xef\xbb\xbfs3cret\r\n", b"\n\n s3cret \n\n"]
-        {
-            assert_eq!(token_of(bytes).as_deref(), Ok("s3cret"), "{bytes:?}");
-        }
-    }
-
-    #[test]
-    fn unusable_token_is_refused_with_the_files_name() {
-        for (bytes, what) in [
-            (&b""[..], "is empty"),
-            (b"\r\n", "is empty"),
-            (b"\xef\xbb\xbf", "is empty"),
-            (b"two tokens", "in between"),
-            (b"a\nb", "in between"),
-            ("k\u{e4}se".as_bytes(), "in between"),
-            (b"\xff\xfes\0e\0", "UTF-8"),
-        ] {
-            let error = token_of(bytes).unwrap_err();
-            assert!(error.contains(what) && !error.contains("two"), "{error}");
-        }
-    }
-
-    #[test]
-    fn only_regular_files_of_bounded_size_are_read() {
-        let folder = tempfile::tempdir().unwrap();
-        assert!(matches!(token(folder.path()), Err(Error::ReadToken { .. })));
-        let large = folder.path().join("large");
-        File::create(&large).unwrap().set_len(FILE_MAX + 1).unwrap();
-        assert!(authorities(&large).unwrap_err().to_string().contains("more than"));
-    }
 }

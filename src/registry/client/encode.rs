@@ -35,13 +35,14 @@ pub(super) fn record(pod: &Pod, content: &RecordContent, version: Version) -> Ve
 }
 
 /// The protocol's words for a removal.
-pub(super) fn removal(removal: Removal) -> (Reason, ObservedBy) {
-    match removal {
+pub(super) fn removal(removal: Removal) -> (&'static str, &'static str) {
+    let (reason, observed) = match removal {
         Removal::Observed(Deletion::Deleted) => (Reason::Deleted, ObservedBy::Watch),
         Removal::Observed(Deletion::DeletedOrLeftSelection) => (Reason::DeletedOrLeftRule, ObservedBy::Watch),
         Removal::Inferred => (Reason::Absent, ObservedBy::List),
         Removal::LeftSelection => (Reason::LeftRule, ObservedBy::List),
-    }
+    };
+    (reason.into(), observed.into())
 }
 
 /// Encodes a batch. Ids need no escaping, since UIDs are checked when pods are read.
@@ -64,9 +65,7 @@ pub(super) fn batch(epoch: u64, operations: &[Encoded]) -> Vec<u8> {
                 let Version { epoch, seq } = operation.version;
                 let _ = write!(
                     bytes,
-                    r#"{{"op":"delete","id":"{id}","version":{{"epoch":{epoch},"seq":{seq}}},"reason":"{}","observed":"{}"}}"#,
-                    reason.as_str(),
-                    observed.as_str()
+                    r#"{{"op":"delete","id":"{id}","version":{{"epoch":{epoch},"seq":{seq}}},"reason":"{reason}","observed":"{observed}"}}"#,
                 );
             }
         }

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use parking_lot::RwLock;
 use reqwest::{Method, Response, StatusCode, Url, header};
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
@@ -18,7 +18,7 @@ use super::credentials::{self, Error};
 use crate::registry::protocol::Problem;
 use crate::{
     connect::{
-        explain::{SettingNames, explain},
+        explain::{SettingNames, explain, one_line},
         trust::Bundle,
     },
     model::ids::{INTEGER_LIMIT, Version},
@@ -91,20 +91,12 @@ impl RegistryHttp {
         Ok(Self { base, timeout, token_file, ca_file, current })
     }
 
-    fn current(&self) -> RwLockReadGuard<'_, Current> {
-        self.current.read()
-    }
-
-    fn current_mut(&self) -> RwLockWriteGuard<'_, Current> {
-        self.current.write()
-    }
-
     /// Reads the token file again. If that fails, the previous token stays in use.
     pub(super) fn refresh_token(&self) {
         let Some(path) = &self.token_file else { return };
         match credentials::token(path) {
             Ok(token) => {
-                let previous = self.current_mut().token.replace(token.clone());
+                let previous = self.current.write().token.replace(token.clone());
                 if previous.is_none_or(|previous| previous.expose_secret() != token.expose_secret()) {
                     tracing::info!("registry token changed; using the new one");
                 }
@@ -118,7 +110,7 @@ impl RegistryHttp {
     fn refresh_authorities(&self) {
         let Some(path) = &self.ca_file else { return };
         let renewed = credentials::authorities(path).and_then(|authorities| {
-            let same = self.current().authorities.as_ref() == Some(&authorities);
+            let same = self.current.read().authorities.as_ref() == Some(&authorities);
             if same { Ok(false) } else { self.reconnect(Some(authorities)).map(|()| true) }
         });
         match renewed {
@@ -131,7 +123,7 @@ impl RegistryHttp {
     /// Makes later requests use new connections. Requests in flight finish on the old ones, which then end.
     fn reconnect(&self, authorities: Option<Bundle>) -> Result<(), Error> {
         let client = client(self.timeout, authorities.as_ref())?;
-        let mut current = self.current_mut();
+        let mut current = self.current.write();
         (current.client, current.authorities, current.made_at) = (client, authorities, Instant::now());
         Ok(())
     }
@@ -140,16 +132,16 @@ impl RegistryHttp {
     /// reading them here blocks for no noticeable time.
     fn refresh_if_due(&self) {
         let now = Instant::now();
-        if now.duration_since(self.current().read_at) >= READ_EVERY {
-            self.current_mut().read_at = now;
+        if now.duration_since(self.current.read().read_at) >= READ_EVERY {
+            self.current.write().read_at = now;
             self.refresh_token();
             self.refresh_authorities();
         }
-        if now.duration_since(self.current().made_at) < CONNECTION_AGE {
+        if now.duration_since(self.current.read().made_at) < CONNECTION_AGE {
             return;
         }
         let authorities = {
-            let mut current = self.current_mut();
+            let mut current = self.current.write();
             current.made_at = now;
             current.authorities.clone()
         };
@@ -192,7 +184,7 @@ impl RegistryHttp {
     }
 
     fn request(&self, method: Method, url: Url, body: Option<Vec<u8>>) -> reqwest::RequestBuilder {
-        let current = self.current();
+        let current = self.current.read();
         let mut request = current.client.request(method, url).header(header::ACCEPT, "application/json");
         if let Some(token) = &current.token {
             request = request.bearer_auth(token.expose_secret());
@@ -227,7 +219,7 @@ impl HttpAnswer {
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, Failure> {
         self.success()?;
         serde_json::from_slice(&self.body).map_err(|error| {
-            let error = fit_for_logs(&error.to_string(), DETAIL_CHARS);
+            let error = one_line(&error.to_string(), DETAIL_CHARS);
             Failure::Broken(format!("status {} with a body that is not the protocol's: {error}", self.status))
         })
     }
@@ -261,16 +253,11 @@ pub(super) fn problem_detail(problem: &Problem) -> ProblemDetail {
     let is_valid = |version: Version| version.epoch < INTEGER_LIMIT && version.seq < INTEGER_LIMIT;
     let detail = problem.detail.as_ref().or(problem.title.as_ref());
     ProblemDetail {
-        problem: fit_for_logs(problem.name(), NAME_CHARS),
-        detail: detail.map(|text| fit_for_logs(text, DETAIL_CHARS)).unwrap_or_default(),
+        problem: one_line(problem.name(), NAME_CHARS),
+        detail: detail.map(|text| one_line(text, DETAIL_CHARS)).unwrap_or_default(),
         current: problem.current.filter(|current| is_valid(current.version)),
         retry_after: None,
     }
-}
-
-/// Makes a text from the registry fit for a log: short, and in one line.
-pub(super) fn fit_for_logs(text: &str, chars: usize) -> String {
-    text.chars().take(chars).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 async fn read_body(mut response: Response, most: usize) -> Result<Vec<u8>, Failure> {

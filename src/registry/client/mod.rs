@@ -23,6 +23,7 @@ use super::{
     session::{Contender, Heartbeat, OpenSession, SessionOpened},
 };
 use crate::{
+    connect::explain::one_line,
     model::{
         digest::Digest,
         ids::{DEFAULT_OWNER, INTEGER_LIMIT, RecordOwner, Version, is_namespace_name, is_pod_name, is_valid_id},
@@ -34,7 +35,7 @@ use crate::{
     },
 };
 use credentials::Error;
-use http::{HttpAnswer, LARGE_ANSWER, NAME_CHARS, RECORD_ANSWER, RegistryHttp, SMALL_ANSWER, fit_for_logs};
+use http::{HttpAnswer, LARGE_ANSWER, NAME_CHARS, RECORD_ANSWER, RegistryHttp, SMALL_ANSWER};
 
 /// The number of a registry's features that are read. The protocol has five.
 const FEATURES_MAX: usize = 64;
@@ -112,8 +113,8 @@ impl Client {
                 let query = [
                     ("epoch", epoch.to_string()),
                     ("seq", seq.to_string()),
-                    ("reason", reason.as_str().to_owned()),
-                    ("observed", observed.as_str().to_owned()),
+                    ("reason", reason.to_owned()),
+                    ("observed", observed.to_owned()),
                 ];
                 let url = self.url(&path, &query);
                 (OperationKind::Delete, self.http.send(Method::DELETE, url, None, SMALL_ANSWER).await?)
@@ -187,7 +188,7 @@ fn capabilities_in(answer: &HttpAnswer) -> Result<Capabilities, Failure> {
     let CapabilitiesDocument { protocol, max_batch_items, max_batch_bytes, max_record_bytes, features } =
         answer.json()?;
     if protocol != PROTOCOL {
-        let protocol = fit_for_logs(&protocol, NAME_CHARS);
+        let protocol = one_line(&protocol, NAME_CHARS);
         let problem = format!("the registry speaks protocol {protocol:?}, this controller {PROTOCOL:?}");
         return Err(Failure::Broken(problem));
     }
@@ -207,8 +208,8 @@ fn opened_session(answer: &HttpAnswer) -> Result<SessionOpened, Failure> {
         return Err(Failure::Broken(format!("epoch {} is not from 1 to 2^53 - 1", opened.epoch)));
     }
     if let Some(previous) = &mut opened.previous {
-        previous.instance = fit_for_logs(&previous.instance, NAME_CHARS);
-        previous.scope = previous.scope.as_ref().map(|scope| fit_for_logs(scope, NAME_CHARS));
+        previous.instance = one_line(&previous.instance, NAME_CHARS);
+        previous.scope = previous.scope.as_ref().map(|scope| one_line(scope, NAME_CHARS));
         previous.cluster_uid = previous.cluster_uid.take().filter(|uid| is_valid_id(uid));
     }
     Ok(opened)
@@ -217,7 +218,7 @@ fn opened_session(answer: &HttpAnswer) -> Result<SessionOpened, Failure> {
 fn contender_in(answer: &HttpAnswer) -> Result<Option<Contender>, Failure> {
     let accepted: HeartbeatAccepted = answer.json()?;
     Ok(accepted.contender.map(|mut contender| {
-        contender.instance = contender.instance.map(|instance| fit_for_logs(&instance, NAME_CHARS));
+        contender.instance = contender.instance.map(|instance| one_line(&instance, NAME_CHARS));
         contender
     }))
 }
@@ -230,10 +231,10 @@ fn session_holder_in(answer: &HttpAnswer, owner: &str) -> Result<Option<OtherWri
     let ours = cluster.owners.into_iter().find(|found| found.owner == owner);
     Ok(ours.map(|found| OtherWriter {
         epoch: found.epoch.min(INTEGER_LIMIT - 1),
-        instance: fit_for_logs(&found.instance, NAME_CHARS),
-        scope: found.scope.map(|scope| fit_for_logs(&scope, NAME_CHARS)),
+        instance: one_line(&found.instance, NAME_CHARS),
+        scope: found.scope.map(|scope| one_line(&scope, NAME_CHARS)),
         cluster_uid: found.cluster_uid.filter(|uid| is_valid_id(uid)),
-        heartbeat: found.expires_at.map(|at| fit_for_logs(&at, NAME_CHARS)),
+        heartbeat: found.expires_at.map(|at| one_line(&at, NAME_CHARS)),
         records: found.pods,
         state: found.state,
     }))
@@ -269,11 +270,11 @@ fn record_name_in(answer: &HttpAnswer, uid: &Uid) -> Result<Option<RecordName>, 
         answer => answer?.pod,
     };
     if found != *uid.text() {
-        let found = fit_for_logs(&found, NAME_CHARS);
+        let found = one_line(&found, NAME_CHARS);
         return Err(Failure::Broken(format!("the record of {uid} was requested, the answer has that of {found}")));
     }
     if !is_namespace_name(&namespace) || !is_pod_name(&name) {
-        let (namespace, name) = (fit_for_logs(&namespace, NAME_CHARS), fit_for_logs(&name, NAME_CHARS));
+        let (namespace, name) = (one_line(&namespace, NAME_CHARS), one_line(&name, NAME_CHARS));
         // At DEBUG, so that a hostile registry cannot fill the log. The guarded deletions that follow are logged once.
         tracing::debug!(%uid, namespace, name, "record has an invalid pod name; treating the name as unknown");
         return Ok(None);

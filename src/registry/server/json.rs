@@ -1,6 +1,6 @@
 //! Reads JSON by the rules of the protocol: no duplicate name at any depth, no null, integers between -2^53 and 2^53.
 
-use std::{borrow::Cow, collections::BTreeSet, fmt};
+use std::{collections::BTreeSet, fmt};
 
 use serde::{
     Deserialize, Deserializer,
@@ -90,7 +90,7 @@ pub(crate) fn parse<T: DeserializeOwned>(text: &str) -> Result<T, String> {
 
 /// An object whose members are still raw text, so that one malformed member does not affect the others.
 pub(crate) struct Shallow<'a> {
-    members: Vec<(Cow<'a, str>, &'a RawValue)>,
+    members: Vec<(String, &'a RawValue)>,
     /// Whether a name occurs twice. Then the first member of that name counts.
     pub(crate) duplicate: bool,
 }
@@ -119,7 +119,7 @@ impl<'a> Shallow<'a> {
     /// Checks the members that are not named in `but` by the strict rules.
     pub(crate) fn check_others(&self, but: &[&str]) -> Result<(), String> {
         for (name, raw) in &self.members {
-            if !but.contains(&name.as_ref()) {
+            if !but.contains(&name.as_str()) {
                 serde_json::from_str::<Strict>(raw.get()).map_err(|error| error.to_string())?;
             }
         }
@@ -139,10 +139,10 @@ impl<'de: 'a, 'a> Deserialize<'de> for Shallow<'a> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Shallow<'de>, A::Error> {
                 let mut members = Vec::new();
-                while let Some((name, value)) = access.next_entry::<String, &'de RawValue>()? {
-                    members.push((Cow::Owned(name), value));
+                while let Some(member) = access.next_entry::<String, &'de RawValue>()? {
+                    members.push(member);
                 }
-                let names: BTreeSet<&str> = members.iter().map(|(name, _): &(Cow<'_, str>, _)| name.as_ref()).collect();
+                let names: BTreeSet<&str> = members.iter().map(|(name, _)| name.as_str()).collect();
                 let duplicate = names.len() != members.len();
                 Ok(Shallow { members, duplicate })
             }

@@ -1,5 +1,7 @@
 //! The problems that the server answers with: name, status and title of each kind.
 
+use strum::VariantArray;
+
 use crate::{
     model::{digest::Digest, ids::Version},
     reconcile::outcome::StoredVersion,
@@ -9,7 +11,7 @@ use crate::{
 /// Characters of a problem's detail.
 const DETAIL_CHARS: usize = 1_000;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, VariantArray)]
 pub enum ProblemKind {
     /// The request or the record does not follow the protocol.
     Schema,
@@ -38,24 +40,6 @@ pub enum ProblemKind {
 }
 
 impl ProblemKind {
-    pub const ALL: [Self; 15] = [
-        Self::Schema,
-        Self::TooLarge,
-        Self::ForeignOwner,
-        Self::StaleVersion,
-        Self::Tombstoned,
-        Self::StaleEpoch,
-        Self::UnknownSession,
-        Self::RateLimited,
-        Self::Unauthorized,
-        Self::Forbidden,
-        Self::NotFound,
-        Self::MethodNotAllowed,
-        Self::Gone,
-        Self::Unavailable,
-        Self::Internal,
-    ];
-
     /// The name after the prefix of the problem's type.
     pub const fn name(self) -> &'static str {
         self.parts().0
@@ -116,10 +100,10 @@ mod tests {
 
     #[test]
     fn problem_names_are_unique_and_statuses_are_errors() {
-        let mut names: Vec<_> = ProblemKind::ALL.iter().map(|kind| kind.name()).collect();
+        let mut names: Vec<_> = ProblemKind::VARIANTS.iter().map(|kind| kind.name()).collect();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), ProblemKind::ALL.len());
-        assert!(ProblemKind::ALL.iter().all(|kind| (400..600).contains(&kind.status())));
+        assert_eq!(names.len(), ProblemKind::VARIANTS.len());
+        assert!(ProblemKind::VARIANTS.iter().all(|kind| (400..600).contains(&kind.status())));
     }
 }

@@ -1,7 +1,5 @@
 //! Checks a received record and extracts the columns that the store needs.
 
-use std::collections::BTreeMap;
-
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -10,7 +8,7 @@ use crate::{
     model::{
         digest::{Buckets, Digest},
         ids::{INTEGER_LIMIT, Version, is_valid_id},
-        record::{Lifecycle, Role},
+        record::{PodName, Record, Times},
     },
     registry::protocol::Problem,
 };
@@ -46,96 +44,14 @@ pub(crate) struct ValidRecord {
 
 /// The known members with their types. Fields with `_` are only checked. Unknown members are kept in the body.
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Shape {
+struct Received {
     schema: u64,
-    owner: String,
-    cluster: ClusterShape,
-    pod: PodShape,
-    #[serde(default, rename = "workload")]
-    _workload: Vec<WorkloadShape>,
-    #[serde(default)]
-    placement: PlacementShape,
-    state: StateShape,
-    #[serde(default, rename = "containers")]
-    _containers: Vec<ContainerShape>,
-    #[serde(rename = "serviceAccount")]
-    _service_account: Option<String>,
-    times: BTreeMap<String, Value>,
+    #[serde(flatten)]
+    record: Record,
     #[serde(default, rename = "truncated")]
     _truncated: Vec<String>,
     version: VersionShape,
     digest: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct ClusterShape {
-    id: String,
-    #[serde(rename = "name")]
-    _name: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct PodShape {
-    uid: String,
-    namespace: String,
-    name: String,
-    #[serde(default, rename = "labels")]
-    _labels: BTreeMap<String, String>,
-    #[serde(default, rename = "annotations")]
-    _annotations: BTreeMap<String, String>,
-}
-
-#[derive(Deserialize)]
-struct WorkloadShape {
-    #[serde(rename = "kind")]
-    _kind: String,
-    #[serde(rename = "apiVersion")]
-    _api_version: Option<String>,
-    #[serde(rename = "name")]
-    _name: String,
-    #[serde(rename = "uid")]
-    _uid: Option<String>,
-    #[serde(rename = "derived")]
-    _derived: Option<bool>,
-}
-
-#[derive(Deserialize, Default)]
-struct PlacementShape {
-    node: Option<String>,
-    #[serde(default, rename = "hostIPs")]
-    _host_ips: Vec<String>,
-    #[serde(default, rename = "podIPs")]
-    _pod_ips: Vec<String>,
-    #[serde(rename = "hostNetwork")]
-    _host_network: Option<bool>,
-}
-
-#[derive(Deserialize)]
-struct StateShape {
-    lifecycle: Lifecycle,
-    #[serde(rename = "phase")]
-    _phase: Option<String>,
-    #[serde(rename = "ready")]
-    _ready: Option<bool>,
-    #[serde(rename = "reason")]
-    _reason: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct ContainerShape {
-    #[serde(rename = "name")]
-    _name: String,
-    #[serde(rename = "role")]
-    _role: Option<Role>,
-    #[serde(rename = "image")]
-    _image: Option<String>,
-    #[serde(rename = "imageId")]
-    _image_id: Option<String>,
-    #[serde(rename = "ready")]
-    _ready: Option<bool>,
-    #[serde(rename = "restarts")]
-    _restarts: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -159,52 +75,50 @@ pub(crate) fn check(text: &str, address: &Address, id: &str) -> Result<ValidReco
     let schema = |detail: String| ProblemKind::Schema.with(format!("record: {detail}"));
     let Strict(value) = serde_json::from_str(text).map_err(|error| schema(error.to_string()))?;
     let Value::Object(mut object) = value else { return Err(schema("expected an object".to_owned())) };
-    let shape = Shape::deserialize(&object).map_err(|error| schema(error.to_string()))?;
-    check_values(&shape, id).map_err(schema)?;
-    if shape.cluster.id != address.cluster || shape.owner != address.owner {
+    let received = Received::deserialize(&object).map_err(|error| schema(error.to_string()))?;
+    check_values(&received, id).map_err(schema)?;
+    let Received { record, version, digest, .. } = received;
+    if record.cluster.id != address.cluster || record.owner != address.owner {
         let detail = "record: `cluster.id` and `owner` must be those of the address; `owner` is a query parameter, \
                       `pod-registrar` by default";
         return Err(ProblemKind::ForeignOwner.with(detail));
     }
-    let digest = check_digest(&mut object, shape.digest.as_deref()).map_err(schema)?;
-    let node = shape.placement.node.unwrap_or_default();
+    let digest = check_digest(&mut object, digest.as_deref()).map_err(schema)?;
+    let PodName { namespace, name, .. } = record.pod;
+    let node = record.placement.node.unwrap_or_default();
     Ok(ValidRecord {
-        version: Version { epoch: shape.version.epoch, seq: shape.version.seq },
+        version: Version { epoch: version.epoch, seq: version.seq },
         digest,
         bucket: Buckets::By16Bits.of(id),
-        lifecycle: shape.state.lifecycle.as_str(),
-        search: format!("{}/{}\n{id}\n{node}", shape.pod.namespace, shape.pod.name).to_lowercase(),
-        namespace: shape.pod.namespace,
-        name: shape.pod.name,
+        lifecycle: record.state.lifecycle.into(),
+        search: format!("{namespace}/{name}\n{id}\n{node}").to_lowercase(),
+        namespace,
+        name,
         body: Value::Object(object).to_string(),
     })
 }
 
-fn check_values(shape: &Shape, id: &str) -> Result<(), String> {
-    if shape.schema == 0 {
+fn check_values(Received { schema, record, version, .. }: &Received, id: &str) -> Result<(), String> {
+    if *schema == 0 {
         return Err("`schema` must be at least 1".to_owned());
     }
-    for (name, text) in [("owner", &shape.owner), ("cluster.id", &shape.cluster.id), ("pod.uid", &shape.pod.uid)] {
+    let Record { owner, cluster, pod, times, .. } = record;
+    for (name, text) in [("owner", owner), ("cluster.id", &cluster.id), ("pod.uid", &pod.uid)] {
         if !is_valid_id(text) {
             return Err(format!("`{name}` must be {VALID_ID}"));
         }
     }
-    if shape.pod.uid != id {
+    if pod.uid != id {
         return Err("`pod.uid` must be the id of the operation".to_owned());
     }
-    if shape.pod.namespace.is_empty() || shape.pod.name.is_empty() {
+    if pod.namespace.is_empty() || pod.name.is_empty() {
         return Err("`pod.namespace` and `pod.name` must not be empty".to_owned());
     }
-    check_version(shape.version.epoch, shape.version.seq)?;
-    if !shape.times.contains_key("created") {
-        return Err("`times.created` is missing".to_owned());
-    }
-    for name in ["created", "scheduled", "started", "deletionRequested", "finished"] {
-        if shape.times.get(name).is_some_and(|time| !time.as_str().is_some_and(is_time)) {
-            return Err(format!(
-                "`times.{name}` must be RFC 3339 in UTC with milliseconds, such as 2026-11-23T10:00:00.000Z"
-            ));
-        }
+    check_version(version.epoch, version.seq)?;
+    let Times { created, scheduled, started, deletion_requested, finished } = times;
+    let optional = [scheduled, started, deletion_requested, finished];
+    if !std::iter::once(created).chain(optional.into_iter().flatten()).all(|time| is_time(time)) {
+        return Err("`times` must be RFC 3339 in UTC with milliseconds, such as 2026-11-23T10:00:00.000Z".to_owned());
     }
     Ok(())
 }

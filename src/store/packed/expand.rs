@@ -1,13 +1,14 @@
 //! Expands a packed pod into its record.
 
+use core::net::{Ipv4Addr, Ipv6Addr};
 use std::collections::BTreeMap;
 
-use core::net::{Ipv4Addr, Ipv6Addr};
+use strum::VariantArray as _;
 
 use super::{
     bytes::{ByteReader, TextReader},
-    pack::{IPV4, IPV6, NEXT, NO_RESTARTS, PARTS, RESTARTS, RESTARTS_MOST, ROLES, TRUTHS, WORKLOADS_UID, WRITTEN_OUT},
-    pod::{OpenPod, head},
+    open::{OpenPod, head},
+    pack::{IPV4, IPV6, NEXT, NO_RESTARTS, RESTARTS, RESTARTS_MOST, TRUTHS, WORKLOADS_UID, WRITTEN_OUT},
     times,
 };
 use crate::model::record::{
@@ -125,7 +126,7 @@ fn state(opened: &mut OpenPod<'_>) -> PodState {
     let text = opened.text();
     let mut parts = TextReader(&text);
     PodState {
-        lifecycle: Lifecycle::ALL.get(parts.number()).copied().unwrap_or(Lifecycle::Pending),
+        lifecycle: Lifecycle::VARIANTS.get(parts.number()).copied().unwrap_or(Lifecycle::Pending),
         ready: TRUTHS.get(parts.number()).copied().flatten(),
         phase: parts.optional().map(str::to_owned),
         reason: parts.optional().map(str::to_owned),
@@ -147,7 +148,7 @@ fn container(opened: &mut OpenPod<'_>) -> Container {
     let text = opened.text();
     let mut parts = TextReader(&text);
     Container {
-        role: ROLES.get(parts.number()).copied().unwrap_or(Role::App),
+        role: Role::VARIANTS.get(parts.number()).copied().unwrap_or(Role::App),
         name: parts.text().to_owned(),
         image: parts.optional().map(str::to_owned),
         image_id: parts.optional().map(str::to_owned),
@@ -158,5 +159,5 @@ fn container(opened: &mut OpenPod<'_>) -> Container {
 
 fn truncated(opened: &mut OpenPod<'_>) -> Vec<TruncatedPart> {
     let count = if opened.has(head::TRUNCATED) { opened.body.count() } else { 0 };
-    (0..count).filter_map(|_| PARTS.get(usize::from(opened.body.byte())).copied()).collect()
+    (0..count).filter_map(|_| TruncatedPart::VARIANTS.get(usize::from(opened.body.byte())).copied()).collect()
 }

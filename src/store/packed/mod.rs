@@ -6,6 +6,7 @@
 //! | `names` | [`NameTable`](names::NameTable): texts that pods share, stored once with a reference count |
 //! | `pack` | from a record to bytes |
 //! | `expand` | from bytes to a record |
+//! | `open` | reads a packed pod up to its name |
 //! | `times` | timestamps as small numbers |
 //! | `bytes` | numbers and texts as bytes, and their reader |
 //!
@@ -14,6 +15,7 @@
 mod bytes;
 mod expand;
 pub mod names;
+mod open;
 mod pack;
 pub mod pod;
 mod times;

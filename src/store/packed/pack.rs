@@ -1,13 +1,14 @@
 //! Packs a record.
 
+use core::net::{Ipv4Addr, Ipv6Addr};
 use std::collections::BTreeMap;
 
-use core::net::{Ipv4Addr, Ipv6Addr};
+use strum::VariantArray as _;
 
 use super::{
     bytes::{ByteWriter, TextWriter, is_written},
     names::{NameTable, PodTag},
-    pod::{ResourceVersion, head},
+    open::{ResourceVersion, head},
     times,
 };
 use crate::model::record::{Container, Lifecycle, Placement, PodState, Record, Role, TruncatedPart, WorkloadRef};
@@ -27,15 +28,7 @@ pub(super) const NO_RESTARTS: u8 = 0;
 pub(super) const RESTARTS: u8 = 1;
 pub(super) const RESTARTS_MOST: u8 = 0x3f;
 
-pub(super) const ROLES: [Role; 4] = [Role::Init, Role::Sidecar, Role::App, Role::Ephemeral];
 pub(super) const TRUTHS: [Option<bool>; 3] = [None, Some(false), Some(true)];
-pub(super) const PARTS: [TruncatedPart; 5] = [
-    TruncatedPart::Annotations,
-    TruncatedPart::Placement,
-    TruncatedPart::Containers,
-    TruncatedPart::Labels,
-    TruncatedPart::Workload,
-];
 
 pub(super) struct Packer<'n> {
     names: &'n mut NameTable,
@@ -229,7 +222,7 @@ impl<'n> Packer<'n> {
 
     fn state(&mut self, state: &PodState) {
         self.joined(Keep::Shared, |parts| {
-            parts.number(index(&Lifecycle::ALL, state.lifecycle));
+            parts.number(index(Lifecycle::VARIANTS, state.lifecycle));
             parts.number(index(&TRUTHS, state.ready));
             parts.optional(state.phase.as_deref());
             parts.optional(state.reason.as_deref());
@@ -252,7 +245,7 @@ impl<'n> Packer<'n> {
                 self.body.number(container.restarts.unwrap_or_default());
             }
             self.joined(Keep::Shared, |parts| {
-                parts.number(index(&ROLES, container.role));
+                parts.number(index(Role::VARIANTS, container.role));
                 parts.text(&container.name);
                 parts.optional(container.image.as_deref());
                 parts.optional(container.image_id.as_deref());
@@ -266,7 +259,7 @@ impl<'n> Packer<'n> {
         }
         self.body.count(truncated.len());
         for part in truncated {
-            self.body.byte(u8::try_from(index(&PARTS, *part)).unwrap_or_default());
+            self.body.byte(u8::try_from(index(TruncatedPart::VARIANTS, *part)).unwrap_or_default());
         }
     }
 }

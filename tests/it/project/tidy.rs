@@ -9,20 +9,21 @@ use std::{
 use crate::project::{self, code, code_without_tests, is_test};
 
 /// The modules that a module may use. A new one is a decision, which `src/lib.rs` describes first.
-const ARROWS: [(&str, &[&str]); 14] = [
+const ARROWS: [(&str, &[&str]); 15] = [
     ("model", &[]),
     ("reconcile", &["model"]),
     ("store", &["model"]),
     ("telemetry", &[]),
     ("clock", &["model"]),
     ("connect", &[]),
+    ("files", &[]),
     ("listen", &[]),
-    ("kubernetes", &["clock", "connect", "model", "reconcile", "store", "telemetry"]),
-    ("registry", &["connect", "listen", "model", "reconcile"]),
+    ("kubernetes", &["clock", "connect", "files", "model", "reconcile", "store", "telemetry"]),
+    ("registry", &["connect", "files", "listen", "model", "reconcile"]),
     ("controller", &["clock", "model", "reconcile", "registry", "store", "telemetry"]),
     ("admin", &["listen", "telemetry"]),
     ("demo", &["model"]),
-    ("cli", &["model", "reconcile", "telemetry"]),
+    ("cli", &["files", "model", "reconcile", "telemetry"]),
     ("fuzz", &["demo"]),
 ];
 
@@ -51,7 +52,7 @@ const PURE: [&str; 15] = [
     "uuid",
     "wildmatch",
     "hashbrown",
-    "uuid",
+    "strum",
 ];
 
 /// Names that stand for IO, a clock or randomness, also when they are written as full paths.

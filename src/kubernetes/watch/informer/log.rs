@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
 use super::listing::ExpectedItems;
 use crate::{
@@ -69,14 +69,10 @@ impl WatchLog {
         }
     }
 
-    fn reports(&self) -> MutexGuard<'_, Reports> {
-        self.reports.lock()
-    }
-
     /// Logs a failure, unless it was logged recently.
     pub(super) fn failed(&mut self, failure: &RequestFailure, now: Moment) {
         let RequestFailure { what, cause, failures, retry_in, forbidden } = failure;
-        self.reports().failing.insert(self.watch);
+        self.reports.lock().failing.insert(self.watch);
         // A revoked right closes the watch first, so the 403 is the second failure. It must be logged as well.
         let is_news = *forbidden && !self.forbidden;
         if !(self.reminder.is_due(now) || is_news) {
@@ -84,15 +80,14 @@ impl WatchLog {
         }
         // Otherwise the failures of a minute that is over could suppress this line, and the next one would be late.
         self.summaries(now);
-        if !self.reports().failures.note(&self.namespace, cause, now) {
+        if !self.reports.lock().failures.note(&self.namespace, cause, now) {
             return;
         }
         (self.failure, self.forbidden) = (true, *forbidden);
         let (namespace, retry_in_ms) = (&*self.namespace, retry_in.as_millis());
         if *forbidden {
             let in_namespace = (namespace != "*").then_some(namespace);
-            let verbs = &["get", "list", "watch"];
-            let fix = Right { group: "", resource: "pods", verbs, name: None, namespace: in_namespace }.advice();
+            let fix = Right::to_pods(in_namespace).advice();
             if self.reminder.is_repeated() {
                 tracing::error!(
                     namespace,
@@ -125,7 +120,7 @@ impl WatchLog {
             return;
         }
         let failing = {
-            let mut reports = self.reports();
+            let mut reports = self.reports.lock();
             reports.failing.remove(&self.watch);
             reports.failing.len()
         };
@@ -136,7 +131,7 @@ impl WatchLog {
 
     pub(super) fn given_up(&self, now: Moment) {
         let namespace = &*self.namespace;
-        if self.reports().failures.note(namespace, "silent", now) {
+        if self.reports.lock().failures.note(namespace, "silent", now) {
             tracing::warn!(namespace, "the API server answers but the watch is silent; listing pods again");
         }
     }
@@ -183,13 +178,13 @@ impl WatchLog {
 
     pub(super) fn listed(&self, pods: usize, now: Moment) {
         let namespace = &*self.namespace;
-        if self.reports().lists.note(namespace, namespace, now) {
+        if self.reports.lock().lists.note(namespace, namespace, now) {
             tracing::info!(namespace, pods, "pods listed");
         }
     }
 
     pub(super) fn pod_unreadable(&self, namespace: &str, name: &str, cause: &str, now: Moment) {
-        if self.reports().unreadable.note(&format!("{namespace}/{name}"), cause, now) {
+        if self.reports.lock().unreadable.note(&format!("{namespace}/{name}"), cause, now) {
             tracing::warn!(namespace, name, cause, "pod cannot be decoded; its record stays as it is");
         }
     }
@@ -197,7 +192,7 @@ impl WatchLog {
     /// Logs that the watch has been silent for long, and the end of the silence.
     pub(super) fn silence(&mut self, last_alive: Moment, now: Moment) {
         match self.silence.look(last_alive, now) {
-            Some(SilenceNotice::Old { silence }) if self.reports().failures.note(&self.namespace, "old", now) => {
+            Some(SilenceNotice::Old { silence }) if self.reports.lock().failures.note(&self.namespace, "old", now) => {
                 let (namespace, seconds) = (&*self.namespace, silence.as_secs());
                 tracing::warn!(namespace, seconds, "the view of the cluster is old; changes are not seen");
                 self.age = true;
@@ -213,7 +208,7 @@ impl WatchLog {
     /// Logs the counts of the last minute.
     pub(super) fn summaries(&self, now: Moment) {
         let (failures, unreadable, lists, failing) = {
-            let mut reports = self.reports();
+            let mut reports = self.reports.lock();
             let Reports { failures, unreadable, lists, failing } = &mut *reports;
             (failures.summary(now), unreadable.summary(now), lists.summary(now), failing.len())
         };

@@ -18,7 +18,7 @@ use subtle::ConstantTimeEq;
 use super::{
     App,
     answer::{HandlerResult, Refusal},
-    extract::read_body,
+    body::read_body,
 };
 use crate::{
     model::digest::Digest,

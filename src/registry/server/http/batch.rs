@@ -14,7 +14,8 @@ use serde_json::value::RawValue;
 use super::{
     App,
     answer::{HandlerResult, Refusal, json},
-    extract::{Params, WriterAddress, read_body},
+    body::read_body,
+    extract::{Params, WriterAddress},
 };
 use crate::{
     model::ids::{Version, is_valid_id},

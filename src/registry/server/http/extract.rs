@@ -1,15 +1,12 @@
-//! Extracts and checks the parts of a request: address, query and body.
+//! Extracts and checks the parts of a request: address, query and headers.
 
-use std::{collections::HashMap, time::Duration};
+use std::collections::HashMap;
 
 use axum::{
     RequestPartsExt as _,
-    body::Body,
     extract::{FromRequestParts, Path, Query},
     http::{header, request::Parts},
 };
-use bytes::{Bytes, BytesMut};
-use http_body_util::BodyExt as _;
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{answer::Refusal, auth::Caller};
@@ -20,11 +17,6 @@ use crate::{
         record::{Address, VALID_ID},
     },
 };
-
-/// The limit for receiving a body, since a slow client occupies a share of the server.
-const BODY_TIME: Duration = Duration::from_secs(15);
-/// Bytes above the limit that are still read and dropped. Many clients read the answer only after they sent their body.
-const DRAINED_BYTES: usize = 16 << 20;
 
 /// The query string as `T`. If it does not fit, the problem is `schema`.
 pub(crate) struct Params<T>(pub(crate) T);
@@ -94,33 +86,6 @@ pub(crate) fn items_limit(requested: Option<Number>, default: usize, max: usize)
 /// Checks an id; `what` is its name in the problem.
 pub(crate) fn checked(what: &str, id: String) -> Result<String, Refusal> {
     if is_valid_id(&id) { Ok(id) } else { Err(ProblemKind::Schema.with(format!("{what} must be {VALID_ID}")).into()) }
-}
-
-/// Reads a body of at most `limit` bytes as UTF-8.
-pub(crate) async fn read_body(body: Body, limit: usize) -> Result<String, Refusal> {
-    let bytes = tokio::time::timeout(BODY_TIME, collect(body, limit))
-        .await
-        .map_err(|_| ProblemKind::Unavailable.with("the body did not arrive within 15 s; nothing was applied"))??;
-    String::from_utf8(bytes.into()).map_err(|_| ProblemKind::Schema.with("the body is not UTF-8").into())
-}
-
-async fn collect(mut body: Body, limit: usize) -> Result<Bytes, Refusal> {
-    let mut bytes = BytesMut::new();
-    let mut total = 0;
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| ProblemKind::Schema.with("the body is incomplete"))?;
-        let Ok(data) = frame.into_data() else { continue };
-        total += data.len();
-        if total <= limit {
-            bytes.extend_from_slice(&data);
-        } else if total > limit + DRAINED_BYTES {
-            break;
-        }
-    }
-    if total > limit {
-        return Err(ProblemKind::TooLarge.with(format!("the body has more than {limit} bytes")).into());
-    }
-    Ok(bytes.freeze())
 }
 
 /// Whether the caller asks for a stream of events.

@@ -7,6 +7,7 @@
 mod answer;
 mod auth;
 mod batch;
+mod body;
 mod changes;
 mod extract;
 pub mod page;
@@ -61,57 +62,50 @@ impl App {
     }
 }
 
-struct Route {
-    method: &'static str,
-    path: &'static str,
-    handler: MethodRouter<App>,
-}
-
-fn route(method: &'static str, path: &'static str, handler: MethodRouter<App>) -> Route {
-    Route { method, path, handler }
-}
+/// Method, path and handler.
+type Route = (&'static str, &'static str, MethodRouter<App>);
 
 /// The addresses of the protocol. They need a credential if the server has tokens.
 fn protocol_routes() -> Vec<Route> {
     vec![
-        route("GET", "/v1/capabilities", get(sessions::capabilities)),
-        route("GET", "/v1/clusters", get(sessions::clusters)),
-        route("GET", "/v1/clusters/{cluster}", get(sessions::cluster)),
-        route("POST", "/v1/clusters/{cluster}/session", post(sessions::open)),
-        route("PUT", "/v1/clusters/{cluster}/session", put(sessions::heartbeat)),
-        route("DELETE", "/v1/clusters/{cluster}/session", delete(sessions::close)),
-        route("GET", "/v1/clusters/{cluster}/pods", get(pods::list)),
-        route("GET", "/v1/clusters/{cluster}/pods:digest", get(pods::digest)),
-        route("POST", "/v1/clusters/{cluster}/pods:batch", post(batch::batch)),
-        route("GET", "/v1/clusters/{cluster}/pods/{id}", get(pods::get)),
-        route("PUT", "/v1/clusters/{cluster}/pods/{id}", put(batch::put)),
-        route("DELETE", "/v1/clusters/{cluster}/pods/{id}", delete(batch::delete)),
-        route("GET", "/v1/changes", get(changes::list)),
+        ("GET", "/v1/capabilities", get(sessions::capabilities)),
+        ("GET", "/v1/clusters", get(sessions::clusters)),
+        ("GET", "/v1/clusters/{cluster}", get(sessions::cluster)),
+        ("POST", "/v1/clusters/{cluster}/session", post(sessions::open)),
+        ("PUT", "/v1/clusters/{cluster}/session", put(sessions::heartbeat)),
+        ("DELETE", "/v1/clusters/{cluster}/session", delete(sessions::close)),
+        ("GET", "/v1/clusters/{cluster}/pods", get(pods::list)),
+        ("GET", "/v1/clusters/{cluster}/pods:digest", get(pods::digest)),
+        ("POST", "/v1/clusters/{cluster}/pods:batch", post(batch::batch)),
+        ("GET", "/v1/clusters/{cluster}/pods/{id}", get(pods::get)),
+        ("PUT", "/v1/clusters/{cluster}/pods/{id}", put(batch::put)),
+        ("DELETE", "/v1/clusters/{cluster}/pods/{id}", delete(batch::delete)),
+        ("GET", "/v1/changes", get(changes::list)),
     ]
 }
 
 /// The addresses that need no credential.
 fn open_routes() -> Vec<Route> {
     vec![
-        route("GET", "/", get(page::index)),
-        route("GET", "/page/app.js", get(page::script)),
-        route("GET", "/page/style.css", get(page::style)),
-        route("GET", "/page/icon.svg", get(page::icon)),
-        route("POST", "/page/login", post(auth::login)),
-        route("POST", "/page/logout", post(auth::logout)),
-        route("GET", "/openapi.json", get(page::openapi)),
-        route("GET", "/healthz", get(page::health)),
+        ("GET", "/", page::file("text/html; charset=utf-8", include_str!("../page/index.html"))),
+        ("GET", "/page/app.js", page::file("text/javascript; charset=utf-8", include_str!("../page/app.js"))),
+        ("GET", "/page/style.css", page::file("text/css; charset=utf-8", include_str!("../page/style.css"))),
+        ("GET", "/page/icon.svg", page::file("image/svg+xml", include_str!("../page/icon.svg"))),
+        ("POST", "/page/login", post(auth::login)),
+        ("POST", "/page/logout", post(auth::logout)),
+        ("GET", "/openapi.json", page::file("application/json", page::OPENAPI)),
+        ("GET", "/healthz", get(page::health)),
     ]
 }
 
 /// Every method and path of the server.
 pub fn endpoints() -> Vec<(&'static str, &'static str)> {
-    protocol_routes().iter().chain(&open_routes()).map(|route| (route.method, route.path)).collect()
+    protocol_routes().iter().chain(&open_routes()).map(|(method, path, _)| (*method, *path)).collect()
 }
 
 pub(crate) fn router(app: App) -> Router {
     let collect = |routes: Vec<Route>| {
-        let router = routes.into_iter().fold(Router::new(), |router, route| router.route(route.path, route.handler));
+        let router = routes.into_iter().fold(Router::new(), |router, (_, path, handler)| router.route(path, handler));
         router.method_not_allowed_fallback(page::method_not_allowed)
     };
     // The last layer is the outermost: a caller without a valid credential takes no share.

@@ -4,6 +4,7 @@ use axum::{
     extract::State,
     http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
+    routing::{MethodRouter, get},
 };
 
 use super::App;
@@ -16,7 +17,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 
 pub const OPENAPI: &str = include_str!("../openapi.json");
 
-fn file(kind: &'static str, content: &'static str) -> Response {
+pub(super) fn file(kind: &'static str, content: &'static str) -> MethodRouter<App> {
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static(kind)),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
@@ -25,32 +26,7 @@ fn file(kind: &'static str, content: &'static str) -> Response {
         (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
         (HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin")),
     ];
-    (headers, content).into_response()
-}
-
-/// `GET /`
-pub(crate) async fn index() -> Response {
-    file("text/html; charset=utf-8", include_str!("../page/index.html"))
-}
-
-/// `GET /page/app.js`
-pub(crate) async fn script() -> Response {
-    file("text/javascript; charset=utf-8", include_str!("../page/app.js"))
-}
-
-/// `GET /page/style.css`
-pub(crate) async fn style() -> Response {
-    file("text/css; charset=utf-8", include_str!("../page/style.css"))
-}
-
-/// `GET /page/icon.svg`
-pub(crate) async fn icon() -> Response {
-    file("image/svg+xml", include_str!("../page/icon.svg"))
-}
-
-/// `GET /openapi.json`
-pub(crate) async fn openapi() -> Response {
-    file("application/json", OPENAPI)
+    get(move || std::future::ready((headers, content)))
 }
 
 /// `GET /healthz`. It needs an answer of the writing thread, since reads could still work without that thread.

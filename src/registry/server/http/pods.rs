@@ -6,6 +6,7 @@
 use axum::{extract::State, http::StatusCode, response::Response};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use strum::VariantArray as _;
 
 use super::{
     App,
@@ -121,9 +122,9 @@ fn filter(params: &ListParams) -> Result<Filter, Refusal> {
     let search = params.q.as_deref().map(str::trim).filter(|q| !q.is_empty()).map(str::to_lowercase);
     let lifecycle = match params.lifecycle.as_deref() {
         None | Some("") => None,
-        Some(text) => match Lifecycle::ALL.into_iter().find(|lifecycle| lifecycle.as_str() == text) {
+        Some(text) => match Lifecycle::VARIANTS.iter().find(|lifecycle| <&str>::from(**lifecycle) == text) {
             None => return Err(schema("`lifecycle` must be pending, active, terminating or finished")),
-            found => found,
+            found => found.copied(),
         },
     };
     Ok(Filter { bucket, search, lifecycle })

@@ -13,7 +13,8 @@ use super::{
     answer::{HandlerResult, json},
     auth::Caller,
     batch::{MAX_BATCH_BYTES, MAX_BATCH_ITEMS},
-    extract::{Params, WriterAddress, read_body},
+    body::read_body,
+    extract::{Params, WriterAddress},
 };
 use crate::registry::{
     protocol::{BATCH, CapabilitiesDocument, ClusterList, DIGEST_INVENTORY, PROTOCOL},

@@ -217,8 +217,8 @@ impl Context<'_> {
                 name,
                 version.epoch,
                 version.seq,
-                reason.map(Reason::as_str),
-                observed.map(ObservedBy::as_str),
+                reason.map(<&str>::from),
+                observed.map(<&str>::from),
             ])?;
         Ok(())
     }

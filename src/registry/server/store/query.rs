@@ -8,7 +8,6 @@ use serde_json::value::RawValue;
 
 use super::{
     StoreFault,
-    read::raw,
     session::{self, CurrentSession},
 };
 use crate::{
@@ -161,6 +160,12 @@ pub(crate) fn record(conn: &Connection, at: &Address, id: &str) -> Result<Option
         .query_row(params![at.cluster, at.owner, id], |row| raw(row.get(0)?))
         .optional()?;
     Ok(body)
+}
+
+/// A stored body as JSON.
+pub(super) fn raw(body: String) -> rusqlite::Result<Box<RawValue>> {
+    RawValue::from_string(body)
+        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error)))
 }
 
 /// The clusters that a caller may see, ordered by id. With `id`, only that cluster.

@@ -3,7 +3,11 @@
 use rusqlite::{Connection, OptionalExtension, ToSql, params};
 use serde_json::value::RawValue;
 
-use super::{StoreFault, query::last_change, session};
+use super::{
+    StoreFault,
+    query::{last_change, raw},
+    session,
+};
 use crate::{
     model::{
         digest::{Buckets, Digest},
@@ -68,7 +72,7 @@ impl Filter {
         }
         if let Some(lifecycle) = self.lifecycle {
             clause.sql.push_str(" AND r.lifecycle = ?");
-            clause.values.push(Box::new(lifecycle.as_str()));
+            clause.values.push(Box::new(<&str>::from(lifecycle)));
         }
         clause
     }
@@ -139,12 +143,6 @@ fn items(
         items.push((item, body));
     }
     Ok((items, false))
-}
-
-/// A stored body as JSON.
-pub(super) fn raw(body: String) -> rusqlite::Result<Box<RawValue>> {
-    RawValue::from_string(body)
-        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error)))
 }
 
 /// The digests of all buckets, from one consistent read.
