@@ -101,7 +101,7 @@ impl Reporter {
 
     /// Whether every watch has shown signs of life lately.
     pub(super) fn watches_live(&self) -> bool {
-        self.metrics.watch_silences().into_iter().all(|silence| silence < silence::OLD_AFTER)
+        self.health.watch_silences().into_iter().all(|silence| silence < silence::OLD_AFTER)
     }
 
     /// Shows whether the registry is equal to the cluster.
