@@ -51,7 +51,7 @@ pub(super) struct Absences {
     needs_reconcile: bool,
     /// Whether an absence waits for a newer list.
     needs_list: bool,
-    /// The number of our records in the registry at the last comparison.
+    /// The number of our records in the registry at the last resync.
     inherited: usize,
     /// Whether a request for the namespaces of records is in flight.
     is_placing: bool,
@@ -164,8 +164,8 @@ impl Absences {
         self.guard.holds()
     }
 
-    /// The inventory was compared: the registry holds this number of our records.
-    pub(super) fn compared(&mut self, owned: usize) {
+    /// A resync is complete: the registry holds this number of our records.
+    pub(super) fn resynced(&mut self, owned: usize) {
         self.inherited = owned;
     }
 
@@ -214,7 +214,7 @@ impl Absences {
                 |uid: &Uid| self.lists.is_empty(ledger.entry(uid).and_then(LedgerEntry::watch));
             let empty = absent.iter().any(is_missing_from_an_empty_list);
             let owned = ledger.owned();
-            // Also if nearly all records of the last comparison belong to pods that were never seen.
+            // Also if nearly all records of the last resync belong to pods that were never seen.
             let nearly_all_of = (is_nearly_all(absent.len(), owned).then_some(owned))
                 .or_else(|| is_nearly_all(unseen, self.inherited).then_some(self.inherited));
             self.guard.derive(absent, Evidence { list, empty, nearly_all_of, owned }, now);

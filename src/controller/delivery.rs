@@ -38,7 +38,6 @@
 mod answers;
 
 use super::{
-    effects::Effects,
     queue::{Lane, OpenLanes, Queue, RetryTurn},
     report::Notice,
     requests::{Request, Sent},
@@ -345,13 +344,13 @@ impl Delivery {
         registry: &Capabilities,
         ledger: &mut Ledger,
         now: Moment,
-    ) -> Result<Encoded, Effects<DeliveryEffect>> {
+    ) -> Result<Encoded, Vec<DeliveryEffect>> {
         let most = registry.max_record_bytes;
         match &operation.body {
             EncodedBody::Put { record, .. } if record.len() > most => {
                 let cause = format!("the record has {} bytes, the registry takes {most}", record.len());
                 begin(&operation, ledger, now);
-                let mut effects = Effects::default();
+                let mut effects = Vec::new();
                 self.settle(&operation.uid, Verdict::Rejected { cause }, ledger, &mut effects, now);
                 Err(effects)
             }

@@ -20,7 +20,6 @@ use tokio::sync::{mpsc, watch};
 use super::{
     absences::Absences,
     availability::Availability,
-    comparison::Comparison,
     delivery::Delivery,
     error::Error,
     identity::Identity,
@@ -29,6 +28,7 @@ use super::{
     options::{ControllerOptions, Inputs, Outputs},
     report::{LoopCounts, Reporter, SyncNews},
     requests::Requests,
+    resync::Resync,
     session::WriterSession,
 };
 use crate::{
@@ -62,7 +62,7 @@ pub struct EventLoop<R> {
     term: Term,
     availability: Availability,
     session: WriterSession,
-    comparison: Comparison,
+    resync: Resync,
     absences: Absences,
     delivery: Delivery,
     reporter: Reporter,
@@ -99,7 +99,7 @@ impl<R: Registry> EventLoop<R> {
             term: Term::none(),
             availability: Availability::new(rng.fork()),
             session: WriterSession::new(identity, options.start_epoch, rng.fork()),
-            comparison: Comparison::new(options.resync_interval, metrics.clone(), rng.fork()),
+            resync: Resync::new(options.resync_interval, metrics.clone(), rng.fork()),
             absences: Absences::new(lists, options.on_scope_change, rng.fork()),
             delivery,
             reporter: Reporter::new(metrics, health, controller_status),
@@ -163,7 +163,7 @@ impl<R: Registry> EventLoop<R> {
             self.term.due_at(),
             self.availability.due_at(),
             self.session.due_at(),
-            self.comparison.due_at(),
+            self.resync.due_at(),
             self.delivery.due_at(&self.ledger, now),
         ];
         // A part that is due after its turn waits for something else, such as an answer.
@@ -197,14 +197,14 @@ impl<R: Registry> EventLoop<R> {
         let lists = self.absences.lists();
         if let Some(epoch) = self.session.epoch()
             && lists.has_page()
-            && self.comparison.is_due(epoch, lists.are_settled(), now)
+            && self.resync.is_due(epoch, lists.are_settled(), now)
         {
             if inventory {
-                let request = self.comparison.next_request(epoch, digests, &mut self.ledger, &self.view);
+                let request = self.resync.next_request(epoch, digests, &mut self.ledger, &self.view);
                 self.requests.send(request);
             } else {
-                let compared = self.comparison.complete_unread(&mut self.ledger, now);
-                self.resynced(compared, now);
+                let kind = self.resync.complete_unread(&mut self.ledger, now);
+                self.resynced(kind, now);
             }
         }
     }
@@ -237,9 +237,9 @@ impl<R: Registry> EventLoop<R> {
 
     /// Updates what the session declares for the next process.
     fn declare(&mut self, now: Moment) {
-        // The inventory was compared in this session, and all consequences are done.
+        // The inventory was read in this session, and all consequences are done.
         let is_settled = self.session.is_open()
-            && self.comparison.is_done(now)
+            && self.resync.is_done(now)
             && self.absences.is_scope_resolved()
             && self.ledger.all_pending().all(|(_, pending)| pending.confirmed.is_none());
         if is_settled {
@@ -271,9 +271,9 @@ impl<R: Registry> EventLoop<R> {
         let (pods, held, queue_entries) = (self.view.len(), self.absences.held(), self.delivery.entries());
         if let Some(uncertain) = self.reporter.report(&self.ledger, &LoopCounts { pods, held, queue_entries }, now) {
             let has_inventory = self.availability.features().inventory;
-            let may_read_back = has_inventory && self.session.is_open() && self.ledger.is_seeded();
-            if may_read_back && !self.delivery.allows(AttemptKind::Retry, now) {
-                self.comparison.read_back(uncertain, now);
+            let may_resync = has_inventory && self.session.is_open() && self.ledger.is_seeded();
+            if may_resync && !self.delivery.allows(AttemptKind::Retry, now) {
+                self.resync.begin_early(uncertain, now);
             }
         }
         let controller_status = ControllerStatus {

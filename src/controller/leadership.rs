@@ -1,6 +1,5 @@
 //! Whether this process leads, by what the Lease says.
 
-use super::effects::Effects;
 use crate::{model::moment::Moment, reconcile::election::Leadership};
 
 /// The term in which this process leads. Without leader election there is one term, which does not end.
@@ -36,16 +35,17 @@ impl Term {
         self.current.is_some() && self.until.is_none_or(|until| now < until)
     }
 
-    pub(super) fn follow(&mut self, leadership: Leadership, now: Moment) -> Effects<TermChange> {
-        let mut changes = Effects::default();
+    #[must_use]
+    pub(super) fn follow(&mut self, leadership: Leadership, now: Moment) -> Vec<TermChange> {
+        let mut changes = Vec::new();
         let term = leadership.term(now);
         self.until = leadership.until();
         if term != self.current {
             if let Some(term) = self.current {
-                changes.add(TermChange::Lost { term });
+                changes.push(TermChange::Lost { term });
             }
             if let Some(term) = term {
-                changes.add(TermChange::Gained { term });
+                changes.push(TermChange::Gained { term });
             }
             self.current = term;
         }

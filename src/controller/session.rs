@@ -6,7 +6,6 @@
 use std::time::Duration;
 
 use super::{
-    effects::Effects,
     error::Error,
     identity::Identity,
     requests::{AskedHolder, Request},
@@ -68,8 +67,8 @@ pub(super) struct SessionFacts {
 pub(super) enum SessionEffect {
     /// The registry held this number of records before this process wrote.
     Expect(u64),
-    /// A session was opened: compare the inventory.
-    Compare,
+    /// A session was opened.
+    Resync,
     /// Another writer may be alive. It gets time to announce itself before a deletion is inferred.
     ExpectOtherWriter,
     OtherWriterSeen,
@@ -167,29 +166,30 @@ impl WriterSession {
     }
 
     /// The answer came about the previous session. `term` is the one in which this process leads now.
+    #[must_use]
     pub(super) fn found_before(
         &mut self,
         asked_in: u64,
         term: Option<u64>,
         result: Result<Option<OtherWriter>, Failure>,
         now: Moment,
-    ) -> Effects<SessionEffect> {
+    ) -> Vec<SessionEffect> {
         self.in_flight.holder_to_open = false;
-        let mut effects = Effects::default();
+        let mut effects = Vec::new();
         match result {
             // The answer is of an earlier term, and another process may have written since.
             _ if Some(asked_in) != term => {}
             Ok(None) => {
-                effects.add(SessionEffect::Expect(0));
+                effects.push(SessionEffect::Expect(0));
                 self.is_remembered = false;
                 _ = self.declare_after(None, &mut effects);
             }
             Ok(Some(before)) => {
-                effects.add(SessionEffect::Expect(before.records));
+                effects.push(SessionEffect::Expect(before.records));
                 match self.identity.check_cluster(before.cluster_uid.as_deref(), &before.instance) {
                     // Without a Lease (term 0), only missed heartbeats show that the other process has stopped.
                     Ok(()) => self.take_over(&before, asked_in == 0, now, &mut effects),
-                    Err(error) => effects.add(SessionEffect::End(error)),
+                    Err(error) => effects.push(SessionEffect::End(error)),
                 }
             }
             Err(_) => self.not_opened(now),
@@ -198,7 +198,7 @@ impl WriterSession {
     }
 
     /// Takes over from the previous session, if that is allowed.
-    fn take_over(&mut self, before: &OtherWriter, must_wait: bool, now: Moment, effects: &mut Effects<SessionEffect>) {
+    fn take_over(&mut self, before: &OtherWriter, must_wait: bool, now: Moment, effects: &mut Vec<SessionEffect>) {
         let is_ours = self.identity.is_previous_process(&before.instance);
         if must_wait && let Err(check_again_at) = self.takeover.check(before, is_ours, now) {
             if self.waiting.is_due(now) {
@@ -217,9 +217,9 @@ impl WriterSession {
     }
 
     /// The owner of a replaced session may be alive, unless it closed the session or was an earlier run of this process.
-    fn expect_other_writer(&self, instance: &str, is_closed: bool, effects: &mut Effects<SessionEffect>) {
+    fn expect_other_writer(&self, instance: &str, is_closed: bool, effects: &mut Vec<SessionEffect>) {
         if !is_closed && !self.identity.is_this_process(instance) {
-            effects.add(SessionEffect::ExpectOtherWriter);
+            effects.push(SessionEffect::ExpectOtherWriter);
         }
     }
 
@@ -237,8 +237,9 @@ impl WriterSession {
         Request::OpenSession { term: facts.term, open }
     }
 
-    pub(super) fn opened(&mut self, result: Result<SessionOpened, Failure>, now: Moment) -> Effects<SessionEffect> {
-        let mut effects = Effects::default();
+    #[must_use]
+    pub(super) fn opened(&mut self, result: Result<SessionOpened, Failure>, now: Moment) -> Vec<SessionEffect> {
+        let mut effects = Vec::new();
         let Ok(opened) = result else {
             self.not_opened(now);
             return effects;
@@ -252,13 +253,13 @@ impl WriterSession {
         if let Some(previous) = opened.previous.filter(|previous| Some(previous.epoch) != ours) {
             self.replaced(&previous, now, &mut effects);
         }
-        effects.add(SessionEffect::Compare);
+        effects.push(SessionEffect::Resync);
         effects
     }
 
-    fn replaced(&mut self, previous: &PreviousSession, now: Moment, effects: &mut Effects<SessionEffect>) {
+    fn replaced(&mut self, previous: &PreviousSession, now: Moment, effects: &mut Vec<SessionEffect>) {
         if let Err(error) = self.identity.check_cluster(previous.cluster_uid.as_deref(), &previous.instance) {
-            return effects.add(SessionEffect::End(error));
+            return effects.push(SessionEffect::End(error));
         }
         self.expect_other_writer(&previous.instance, previous.state == SessionLiveness::Closed, effects);
         if self.declare_after(previous.scope.as_deref(), effects) {
@@ -276,7 +277,7 @@ impl WriterSession {
         // Another process may have led since the start. The time that has passed puts our epoch above its epoch.
         self.session.open_local(self.start_epoch + now.since_start().as_secs());
         tracing::info!(epoch = self.epoch(), "the registry has no sessions; this process writes");
-        Some(SessionEffect::Compare)
+        Some(SessionEffect::Resync)
     }
 
     fn not_opened(&mut self, now: Moment) {
@@ -294,8 +295,8 @@ impl WriterSession {
         Some(SessionEffect::ExpectOtherWriter)
     }
 
-    /// The inventory was compared: from now on the registry knows this session.
-    pub(super) fn compared(&mut self) {
+    /// A resync is complete: from now on the registry knows this session.
+    pub(super) fn resynced(&mut self) {
         self.is_remembered = true;
     }
 }
@@ -303,15 +304,15 @@ impl WriterSession {
 /// What the session declares, so that neither a restart nor the next leader forgets it.
 impl WriterSession {
     /// Sets what our session declares after one that declared `before`. Returns whether that changes it.
-    fn declare_after(&mut self, before: Option<&str>, effects: &mut Effects<SessionEffect>) -> bool {
+    fn declare_after(&mut self, before: Option<&str>, effects: &mut Vec<SessionEffect>) -> bool {
         if before.is_some_and(is_contested) {
-            effects.add(SessionEffect::ExpectOtherWriter);
+            effects.push(SessionEffect::ExpectOtherWriter);
         }
         let known = std::mem::replace(&mut self.declared, DeclaredScope::after(before, &self.identity.scope));
         let is_news = self.declared != known;
         match self.declared {
-            DeclaredScope::Suspect if is_news => effects.add(SessionEffect::NeedOperator),
-            DeclaredScope::Unsettled if is_news => effects.add(SessionEffect::ScopeChanged),
+            DeclaredScope::Suspect if is_news => effects.push(SessionEffect::NeedOperator),
+            DeclaredScope::Unsettled if is_news => effects.push(SessionEffect::ScopeChanged),
             _ => {}
         }
         is_news
@@ -474,7 +475,7 @@ impl WriterSession {
             Ok(Some(holder)) if !holder.is_over() && holder.instance == self.identity.instance => {
                 tracing::info!(epoch = holder.epoch, "the live session is this process's own; writing in it");
                 self.session.adopt(holder.epoch, now);
-                Some(SessionEffect::Compare)
+                Some(SessionEffect::Resync)
             }
             Ok(Some(other)) if !other.is_over() && !self.identity.is_previous_process(&other.instance) => {
                 self.session.learn(other.epoch);

@@ -6,6 +6,7 @@
 pub mod absence;
 pub mod decide;
 pub mod deletion;
+pub mod early_resync;
 pub mod election;
 pub mod freshness;
 pub mod ledger;
@@ -15,7 +16,6 @@ pub mod outcome;
 pub mod pace;
 pub mod paging;
 pub mod pod_event;
-pub mod read_back;
 pub mod retry;
 pub mod retry_budget;
 pub mod session;

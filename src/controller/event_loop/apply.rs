@@ -3,12 +3,10 @@
 use super::EventLoop;
 use crate::{
     controller::{
-        absences,
-        comparison::{self, Compared},
-        delivery,
-        effects::Effects,
+        absences, delivery,
         leadership::TermChange,
         queue::Lane,
+        resync::{self, ResyncKind},
         session,
     },
     model::moment::Moment,
@@ -50,7 +48,7 @@ impl<R: Registry> EventLoop<R> {
         self.ledger.abandon_reading();
         self.delivery.stand_by();
         self.absences.stand_by();
-        self.comparison.stand_by();
+        self.resync.stand_by();
         self.reporter.set_leader(false);
     }
 
@@ -62,8 +60,8 @@ impl<R: Registry> EventLoop<R> {
 
     pub(super) fn apply_session(&mut self, effect: session::SessionEffect, now: Moment) {
         match effect {
-            session::SessionEffect::Expect(records) => self.comparison.expect(records),
-            session::SessionEffect::Compare => self.comparison.begin_session(now),
+            session::SessionEffect::Expect(records) => self.resync.expect(records),
+            session::SessionEffect::Resync => self.resync.begin_session(now),
             session::SessionEffect::ExpectOtherWriter => self.absences.expect_other_writer(now),
             session::SessionEffect::OtherWriterSeen => self.absences.other_writer_seen(now),
             session::SessionEffect::NoOtherWriterReported => self.absences.no_other_writer_reported(now),
@@ -78,35 +76,35 @@ impl<R: Registry> EventLoop<R> {
         }
     }
 
-    pub(super) fn apply_comparison(&mut self, effects: Effects<comparison::ComparisonEffect>, now: Moment) {
+    pub(super) fn apply_resync(&mut self, effects: Vec<resync::ResyncEffect>, now: Moment) {
         for effect in effects {
             match effect {
-                comparison::ComparisonEffect::ReconcileAll => self.reconcile_all(now),
-                comparison::ComparisonEffect::RequestFailed(failure) => {
+                resync::ResyncEffect::ReconcileAll => self.reconcile_all(now),
+                resync::ResyncEffect::RequestFailed(failure) => {
                     _ = self.judge::<()>(Kind::Inventory, &Err(failure), now)
                 }
-                comparison::ComparisonEffect::Abandon => self.ledger.abandon_reading(),
-                comparison::ComparisonEffect::Compared(compared) => self.compared(compared, now),
+                resync::ResyncEffect::Abandon => self.ledger.abandon_reading(),
+                resync::ResyncEffect::Done(kind) => self.inventory_read(kind, now),
             }
         }
     }
 
-    fn compared(&mut self, compared: Compared, now: Moment) {
-        self.absences.compared(self.ledger.owned());
+    fn inventory_read(&mut self, kind: ResyncKind, now: Moment) {
+        self.absences.resynced(self.ledger.owned());
         self.found_records(now);
-        self.resynced(compared, now);
+        self.resynced(kind, now);
     }
 
     /// A resync is complete, also of a registry without an inventory.
-    pub(super) fn resynced(&mut self, compared: Compared, now: Moment) {
-        if compared == Compared::Resync {
+    pub(super) fn resynced(&mut self, kind: ResyncKind, now: Moment) {
+        if kind == ResyncKind::Regular {
             // The registry may have been upgraded.
             self.availability.ask_again();
         }
-        if compared != Compared::ReadBack {
+        if kind != ResyncKind::Early {
             self.ledger.unpark();
         }
-        self.session.compared();
+        self.session.resynced();
         self.reconcile_all(now);
     }
 
@@ -131,13 +129,13 @@ impl<R: Registry> EventLoop<R> {
         }
     }
 
-    pub(super) fn apply_delivery(&mut self, effects: Effects<delivery::DeliveryEffect>, now: Moment) {
+    pub(super) fn apply_delivery(&mut self, effects: Vec<delivery::DeliveryEffect>, now: Moment) {
         for effect in effects {
             match effect {
                 delivery::DeliveryEffect::Settled(uid) => self.reconcile_settled(&uid, now),
                 delivery::DeliveryEffect::Hastened(uid) => _ = self.reconcile(&uid, Lane::Live, now),
                 delivery::DeliveryEffect::Superseded(version) => self.session.superseded(version, now),
-                delivery::DeliveryEffect::Uncertain(share) => self.comparison.note_uncertain(share),
+                delivery::DeliveryEffect::Uncertain(share) => self.resync.note_uncertain(share),
                 delivery::DeliveryEffect::Dividing { refused } => self.availability.dividing(refused, now),
                 delivery::DeliveryEffect::RequestFailed(failure) => {
                     _ = self.judge::<()>(Kind::Write, &Err(failure), now)
