@@ -9,12 +9,11 @@ use crate::{
     reconcile::{
         absence::hold::HoldSummary,
         ledger::{Ledger, entry::Known, reading::Drift},
-        outage::{Outage, OutageReport},
+        notices::{NoticeSummary, Notices, Outage, OutageReport},
         outcome::{Failure, OperationKind},
         session::Phase,
         silence,
         status::ControllerStatus,
-        tally::Tally,
     },
     telemetry::{
         health::Health,
@@ -33,9 +32,9 @@ pub(super) struct Reporter {
     health: Health,
     controller_status: watch::Sender<ControllerStatus>,
     outage: Outage,
-    rejected: Tally,
-    uncertain: Tally,
-    divided: Tally,
+    rejected: Notices,
+    uncertain: Notices,
+    divided: Notices,
     equality: Equality,
     /// None if the next count is due at once.
     reported_at: Option<Moment>,
@@ -49,7 +48,7 @@ enum Equality {
     NoMore,
 }
 
-/// A fault that may come in large numbers: the first ones are logged, then a count per minute.
+/// A fault that may come in large numbers; see [`Notices`].
 pub(super) enum Notice {
     Rejected { uid: Uid, kind: OperationKind, cause: String },
     Uncertain { uid: Uid, cause: String, failures: u32, is_lasting: bool },
@@ -79,9 +78,9 @@ impl Reporter {
             health,
             controller_status,
             outage: Outage::default(),
-            rejected: Tally::of_first(3),
-            uncertain: Tally::of_first(3),
-            divided: Tally::of_first(1),
+            rejected: Notices::default(),
+            uncertain: Notices::default(),
+            divided: Notices::default(),
             equality: Equality::NotYet,
             reported_at: None,
         }
@@ -134,7 +133,7 @@ impl Reporter {
         }
         self.reported_at = Some(now);
         self.log_outage(ledger.pending_count(), now);
-        self.log_tallies(now);
+        self.log_summaries(now);
         Some(self.count(ledger, counts, now))
     }
 
@@ -227,14 +226,14 @@ impl Reporter {
         match notice {
             Notice::Rejected { uid, kind, cause } => self.rejected(&uid, kind, &cause, now),
             Notice::Uncertain { uid, cause, failures, is_lasting } => {
-                if is_lasting && self.uncertain.note(&cause, now) {
+                if is_lasting && self.uncertain.note(&uid.text(), &cause, now) {
                     tracing::warn!(%uid, cause, failures, "writes for a pod keep failing and may have been applied; retrying");
                 } else {
                     tracing::debug!(%uid, cause, failures, "not acknowledged; retrying");
                 }
             }
             Notice::Divided { items, bytes, error } => {
-                if self.divided.note(&error, now) {
+                if self.divided.note(&error, &error, now) {
                     tracing::warn!(items, bytes, %error, "a batch failed as a whole; sending its parts separately");
                 } else {
                     tracing::debug!(items, bytes, %error, "a batch failed as a whole");
@@ -244,7 +243,7 @@ impl Reporter {
     }
 
     fn rejected(&mut self, uid: &Uid, kind: OperationKind, cause: &str, now: Moment) {
-        if !self.rejected.note(cause, now) {
+        if !self.rejected.note(&uid.text(), cause, now) {
             tracing::debug!(%uid, cause, "the registry rejected an operation");
             return;
         }
@@ -258,19 +257,23 @@ impl Reporter {
         }
     }
 
-    fn log_tallies(&mut self, now: Moment) {
-        for (cause, count) in self.rejected.due(now) {
+    fn log_summaries(&mut self, now: Moment) {
+        if let Some(NoticeSummary { count, first }) = self.rejected.summary(now) {
             tracing::warn!(
                 count,
-                %cause,
+                uids = first,
                 "the registry rejected more operations; waiting for the records or the settings to change, or for the next resync"
             );
         }
-        for (cause, count) in self.uncertain.due(now) {
-            tracing::warn!(count, %cause, "more writes for pods keep failing and may have been applied; retrying");
+        if let Some(NoticeSummary { count, first }) = self.uncertain.summary(now) {
+            tracing::warn!(
+                count,
+                uids = first,
+                "more writes for pods keep failing and may have been applied; retrying"
+            );
         }
-        for (error, count) in self.divided.due(now) {
-            tracing::warn!(count, %error, "more batches failed as a whole; sending their parts separately");
+        if let Some(NoticeSummary { count, first }) = self.divided.summary(now) {
+            tracing::warn!(count, errors = first, "more batches failed as a whole; sending their parts separately");
         }
     }
 

@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn needed_approval_is_declared_and_read_back() {
+    fn needed_approval_is_declared_and_kept() {
         let declared = DeclaredScope::after(Some(&DeclaredScope::Suspect.text("ours", false)), "ours");
         assert_eq!((declared, &*declared.text("ours", false)), (DeclaredScope::Suspect, "doubted"));
     }
