@@ -5,6 +5,7 @@
 
 pub mod absence;
 pub mod decide;
+pub mod declaration;
 pub mod deletion;
 pub mod early_resync;
 pub mod election;

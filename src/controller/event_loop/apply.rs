@@ -10,7 +10,7 @@ use crate::{
         session,
     },
     model::moment::Moment,
-    reconcile::election::Leadership,
+    reconcile::election::{LeaderTerm, Leadership},
     registry::Registry,
     telemetry::metrics::labels::RequestKind as Kind,
 };
@@ -22,25 +22,25 @@ impl<R: Registry> EventLoop<R> {
     pub(super) fn follow(&mut self, leadership: Leadership, now: Moment) {
         for change in self.term.follow(leadership, now) {
             match change {
-                TermChange::Lost { term } => self.stand_by(term),
-                TermChange::Gained { term } => self.lead(term, now),
+                TermChange::Lost(term) => self.stand_by(term),
+                TermChange::Gained(term) => self.lead(term, now),
             }
         }
     }
 
     /// The store is equal to the cluster already, so that only a session and the inventory are needed.
-    fn lead(&mut self, term: u64, now: Moment) {
+    fn lead(&mut self, term: LeaderTerm, now: Moment) {
         self.session.lead(now);
         self.availability.lead();
         self.reporter.set_leader(true);
-        if term > 0 {
+        if let LeaderTerm::Elected(term) = term {
             tracing::info!(term, remembered = self.ledger.remembered_deletions(), "leadership gained; taking over");
         }
     }
 
-    fn stand_by(&mut self, term: u64) {
+    fn stand_by(&mut self, term: LeaderTerm) {
         let pending = self.ledger.pending_count();
-        tracing::warn!(term, pending, "leadership lost; standing by while the next leader sends what is pending");
+        tracing::warn!(?term, pending, "leadership lost; standing by while the next leader sends what is pending");
         // No write may arrive after another process can lead.
         self.requests.abandon_writes();
         self.session.stand_by();
