@@ -4,8 +4,7 @@
 //! their own: `intake` for pod events, `decisions` for one pod or all, `deliver` for batches, `replies` for the registry's
 //! answers.
 //!
-//! A part says when it is due, and the loop sleeps until then, but for 1 s at most. `Absences` has no due time, because its
-//! time limits need no precision: it acts once per turn.
+//! A part says when it is due, and the loop sleeps until then. The reporter is due once per second.
 
 mod apply;
 mod decisions;
@@ -49,8 +48,6 @@ use crate::{
 const CLOSE_WITHIN: Duration = Duration::from_secs(3);
 /// Closing the session may also take no more than a fifth of the time that the loop has to stop.
 const CLOSE_PART: u32 = 5;
-/// The longest sleep between two turns.
-const TURN: Duration = Duration::from_secs(1);
 
 /// Keeps a registry equal to a view of pods.
 pub struct EventLoop<R> {
@@ -164,10 +161,11 @@ impl<R: Registry> EventLoop<R> {
             self.availability.due_at(),
             self.session.due_at(),
             self.resync.due_at(),
+            self.absences.due_at(now),
             self.delivery.due_at(&self.ledger, now),
         ];
         // A part that is due after its turn waits for something else, such as an answer.
-        due.into_iter().flatten().filter(|at| *at > now).fold(now + TURN, Moment::min)
+        due.into_iter().flatten().filter(|at| *at > now).fold(self.reporter.due_at(), Moment::min)
     }
 
     /// Whether this process may write at this moment.
@@ -194,7 +192,7 @@ impl<R: Registry> EventLoop<R> {
                 self.apply_session(effect, now);
             }
         }
-        let lists = self.absences.lists();
+        let lists = &self.absences.lists;
         if let Some(epoch) = self.session.epoch()
             && lists.has_page()
             && self.resync.is_due(epoch, lists.are_settled(), now)
@@ -243,10 +241,10 @@ impl<R: Registry> EventLoop<R> {
             && self.absences.is_scope_resolved()
             && self.ledger.all_pending().all(|(_, pending)| pending.confirmed.is_none());
         if is_settled {
-            self.absences.scope_declared();
+            self.absences.guard.scope_declared();
             self.session.declare_settled(now);
         }
-        self.session.declare(self.absences.is_operator_needed(), self.absences.is_contested(), now);
+        self.session.declare(self.absences.guard.is_operator_needed(), self.absences.guard.is_contested(), now);
     }
 
     /// Whether the registry is believed to be equal to the cluster.
@@ -254,10 +252,10 @@ impl<R: Registry> EventLoop<R> {
         self.session.is_open()
             && self.reporter.watches_live()
             && self.ledger.is_seeded()
-            && self.absences.lists().over_all().is_some()
+            && self.absences.lists.over_all().is_some()
             && self.ledger.pending_count() == 0
             && self.absences.is_settled()
-            && self.absences.is_guard_idle()
+            && self.absences.guard.is_idle()
     }
 
     fn report(&mut self, now: Moment) {
@@ -268,7 +266,7 @@ impl<R: Registry> EventLoop<R> {
         if self.reporter.set_in_sync(in_sync, self.view.len()) == SyncNews::FirstInSync {
             self.session.beat_soon(now);
         }
-        let (pods, held, queue_entries) = (self.view.len(), self.absences.held(), self.delivery.entries());
+        let (pods, held, queue_entries) = (self.view.len(), self.absences.guard.held(), self.delivery.entries());
         if let Some(uncertain) = self.reporter.report(&self.ledger, &LoopCounts { pods, held, queue_entries }, now) {
             let has_inventory = self.availability.features().inventory;
             let may_resync = has_inventory && self.session.is_open() && self.ledger.is_seeded();
@@ -281,7 +279,7 @@ impl<R: Registry> EventLoop<R> {
             epoch: self.session.epoch(),
             in_sync,
             ability: self.ability(now),
-            holds: self.absences.holds(),
+            holds: self.absences.guard.holds(),
         };
         self.reporter.show(controller_status, self.session.phase());
     }
@@ -289,7 +287,7 @@ impl<R: Registry> EventLoop<R> {
     /// Whether this process could do a leader's work.
     fn ability(&self, now: Moment) -> Ability {
         match () {
-            () if !self.absences.lists().has_page() => Ability::WithoutPods,
+            () if !self.absences.lists.has_page() => Ability::WithoutPods,
             () if self.term.current().is_some() && self.availability.is_cut_off(now) => Ability::CutOff,
             () => Ability::Able,
         }

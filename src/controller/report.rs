@@ -86,6 +86,11 @@ impl Reporter {
         }
     }
 
+    /// When the next count is due: it does not wait for events.
+    pub(super) fn due_at(&self) -> Moment {
+        self.reported_at.map_or(Moment::START, |at| at + EVERY)
+    }
+
     pub(super) fn loop_turned(&self) {
         self.health.loop_turned();
     }
@@ -128,7 +133,7 @@ impl Reporter {
 
     /// Logs and counts once per second. Returns the number of uncertain records if it counted.
     pub(super) fn report(&mut self, ledger: &Ledger, counts: &LoopCounts, now: Moment) -> Option<usize> {
-        if self.reported_at.is_some_and(|at| now < at + EVERY) {
+        if now < self.due_at() {
             return None;
         }
         self.reported_at = Some(now);

@@ -62,9 +62,9 @@ impl<R: Registry> EventLoop<R> {
         match effect {
             session::SessionEffect::Expect(records) => self.resync.expect(records),
             session::SessionEffect::Resync => self.resync.begin_session(now),
-            session::SessionEffect::ExpectOtherWriter => self.absences.expect_other_writer(now),
-            session::SessionEffect::OtherWriterSeen => self.absences.other_writer_seen(now),
-            session::SessionEffect::NoOtherWriterReported => self.absences.no_other_writer_reported(now),
+            session::SessionEffect::ExpectOtherWriter => self.absences.guard.expect_other_writer(now),
+            session::SessionEffect::OtherWriterSeen => self.absences.guard.other_writer_seen(now),
+            session::SessionEffect::NoOtherWriterReported => self.absences.guard.no_other_writer_reported(now),
             session::SessionEffect::ScopeChanged => self.absences.scope_changed(),
             session::SessionEffect::NeedOperator => self.absences.need_operator(),
             session::SessionEffect::Fenced => {

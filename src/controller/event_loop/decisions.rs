@@ -27,7 +27,7 @@ impl<R: Registry> EventLoop<R> {
     fn decision_with(&self, uid: &Uid, entry: Option<&LedgerEntry>, pending: Option<&Pending>, now: Moment) -> Action {
         let watch = entry.and_then(LedgerEntry::watch);
         let shown = self.view.shown_by(watch, uid);
-        let list_begun = if shown.is_none() { self.absences.lists().begun(watch) } else { None };
+        let list_begun = if shown.is_none() { self.absences.lists.begun(watch) } else { None };
         let wanted = wanted(shown, entry, pending, list_begun);
         decide(wanted, self.ledger.known_by(uid, entry), pending, now)
     }

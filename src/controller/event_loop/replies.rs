@@ -61,8 +61,8 @@ impl<R: Registry> EventLoop<R> {
     pub(super) fn facts(&self) -> Option<SessionFacts> {
         Some(SessionFacts {
             term: self.term.current()?,
-            has_page: self.absences.lists().has_page(),
-            contested: self.absences.is_contested(),
+            has_page: self.absences.lists.has_page(),
+            contested: self.absences.guard.is_contested(),
             pods: self.view.len(),
             pending: self.ledger.pending_count(),
         })

@@ -266,6 +266,21 @@ impl AbsenceGuard {
         }
     }
 
+    /// When the next question comes or deletions may be sent, as far as time decides it.
+    pub fn due_at(&mut self, now: Moment) -> Option<Moment> {
+        let leaving = self.approved.len() + if self.is_contested() { 0 } else { self.confirmed.len() };
+        let portion = self.rate.portion().min(leaving);
+        let released_at = (leaving > 0).then(|| self.rate.next_at(now, portion));
+        let asked_at = match &self.stage {
+            _ if self.is_contested() => None,
+            Stage::SecondList { earliest, asked: false, .. } => Some(*earliest),
+            Stage::Held { retry_at, .. } => *retry_at,
+            Stage::Idle if self.out_of_scope.is_some() => self.classified_at.map(|at| at + HELD_RETRY.1),
+            _ => None,
+        };
+        released_at.into_iter().chain(asked_at).filter(|at| *at > now).min()
+    }
+
     /// Retries a hold, and sorts the pods that are out of scope again: they may be gone since.
     fn retry_held(&mut self, now: Moment) {
         match &self.stage {
