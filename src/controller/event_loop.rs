@@ -25,7 +25,7 @@ use super::{
     leadership::Term,
     lists::Lists,
     options::{ControllerOptions, Inputs, Outputs},
-    report::{LoopCounts, Reporter, SyncNews},
+    report::{LoopCounts, Reporter},
     requests::Requests,
     resync::Resync,
     session::WriterSession,
@@ -263,10 +263,10 @@ impl<R: Registry> EventLoop<R> {
         if in_sync {
             self.session.note_in_sync();
         }
-        if self.reporter.set_in_sync(in_sync, self.view.len()) == SyncNews::FirstInSync {
+        if self.reporter.set_in_sync(in_sync, self.view.len()) {
             self.session.beat_soon(now);
         }
-        let (pods, held, queue_entries) = (self.view.len(), self.absences.guard.held(), self.delivery.entries());
+        let (pods, held, queue_entries) = (self.view.len(), self.absences.guard.held(), self.delivery.queue.entries());
         if let Some(uncertain) = self.reporter.report(&self.ledger, &LoopCounts { pods, held, queue_entries }, now) {
             let has_inventory = self.availability.features().inventory;
             let may_resync = has_inventory && self.session.is_open() && self.ledger.is_seeded();

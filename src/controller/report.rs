@@ -62,15 +62,6 @@ pub(super) struct LoopCounts {
     pub(super) queue_entries: usize,
 }
 
-/// What follows from becoming equal to the cluster.
-#[must_use]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum SyncNews {
-    None,
-    /// For the first time: a heartbeat reports it at once.
-    FirstInSync,
-}
-
 impl Reporter {
     pub(super) fn new(metrics: Metrics, health: Health, controller_status: watch::Sender<ControllerStatus>) -> Self {
         Self {
@@ -108,8 +99,8 @@ impl Reporter {
         self.health.watch_silences().into_iter().all(|silence| silence < silence::OLD_AFTER)
     }
 
-    /// Shows whether the registry is equal to the cluster.
-    pub(super) fn set_in_sync(&mut self, in_sync: bool, pods: usize) -> SyncNews {
+    /// Shows whether the registry is equal to the cluster. Returns whether it is for the first time.
+    pub(super) fn set_in_sync(&mut self, in_sync: bool, pods: usize) -> bool {
         let before = self.equality;
         self.equality = match before {
             _ if in_sync => Equality::Now,
@@ -120,15 +111,16 @@ impl Reporter {
             self.reported_at = None;
         }
         if !in_sync || before == Equality::Now {
-            return SyncNews::None;
+            return false;
         }
         self.metrics.synced();
-        if before == Equality::NotYet {
+        let is_first = before == Equality::NotYet;
+        if is_first {
             tracing::info!(pods, "the registry is equal to the cluster");
-            return SyncNews::FirstInSync;
+        } else {
+            tracing::debug!(pods, "the registry is equal to the cluster again");
         }
-        tracing::debug!(pods, "the registry is equal to the cluster again");
-        SyncNews::None
+        is_first
     }
 
     /// Logs and counts once per second. Returns the number of uncertain records if it counted.

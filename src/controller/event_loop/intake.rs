@@ -62,7 +62,7 @@ impl<R: Registry> EventLoop<R> {
         if !self.view.contains(uid) {
             if self.is_silent() {
                 self.ledger.remember_deletion(uid, why, self.deletions_kept());
-                self.delivery.remove(uid);
+                self.delivery.queue.remove(uid);
                 self.absences.set_awaiting(uid, false);
                 return;
             }
