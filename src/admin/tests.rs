@@ -21,7 +21,8 @@ struct Server {
 async fn start() -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let (health, metrics) = (Health::new(1), Metrics::new(1));
+    let health = Health::new(1);
+    let metrics = Metrics::new(health.clone());
     let (stop, stopped) = oneshot::channel::<()>();
     let shutdown = async move { drop(stopped.await) };
     let status = Box::new(|| serde_json::json!({"inSync": true}));

@@ -118,7 +118,8 @@ impl Controller {
     /// Keeps the registry equal to the cluster until `stop` is cancelled. Serves the admin pages on `admin`.
     pub(super) async fn run(self, admin: TcpListener, stop: CancellationToken) -> Result<(), Error> {
         let watches = informers::watches(&self.scope);
-        let (metrics, health) = (Metrics::new(watches), Health::new(watches));
+        let health = Health::new(watches);
+        let metrics = Metrics::new(health.clone());
         let (controller_status, statuses) = watch::channel(ControllerStatus::default());
         let instance = instance::name(self.election.instance.as_deref());
         let status = StatusPage::new(metrics.clone(), statuses.clone(), &instance, self.holds.approval_lease.clone());

@@ -48,7 +48,7 @@ impl StatusPage {
             "instance": &*self.instance,
             "cluster": owner.map(|owner| json!({"id": owner.cluster_id, "name": owner.cluster_name})),
             "owner": owner.map(|owner| &owner.owner),
-            "session": {"state": session.as_str(), "epoch": epoch},
+            "session": {"state": <&str>::from(session), "epoch": epoch},
             "inSync": in_sync,
             "firstCompleteSyncSeconds": Some(first_complete_sync_seconds).filter(|seconds| *seconds > 0.0),
             "pods": pods,

@@ -36,7 +36,7 @@ pub(super) async fn run(
     let WatchSettings { cluster, scope, log: _ } = settings;
     let cluster = informers::cluster(cluster, environment)?;
     let scope = informers::scope(scope);
-    let watches = informers::watches(&scope);
+    let health = Health::new(informers::watches(&scope));
     let owner = RecordOwner { cluster_id: String::new(), cluster_name: String::new(), owner: String::new() };
     let rule = Rule { owner, labels: AllowList::default(), annotations: AllowList::default() };
     let parts = InformerParts {
@@ -44,8 +44,8 @@ pub(super) async fn run(
         rule,
         relist_interval: RELIST_INTERVAL,
         clock: Clock::start(),
-        metrics: Metrics::new(watches),
-        health: Health::new(watches),
+        metrics: Metrics::new(health.clone()),
+        health,
     };
     let mut tasks = Tasks::default();
     let Watching { view, mut pod_events, relist: _relist } = informers::start(&cluster, parts, &mut tasks);

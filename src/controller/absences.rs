@@ -23,7 +23,7 @@ use crate::{
         absence::{
             AbsenceGuard, Evidence, ListOutcome, ScopeChangePolicy,
             check::{Check, Confirmation, GuardQuestion},
-            hold::{HoldId, HoldReason, HoldSummary},
+            hold::{HoldId, HoldReason},
             person::is_nearly_all,
         },
         decide::Action,
@@ -43,15 +43,15 @@ const PLACED_AT_ONCE: usize = 100;
 const SORTED_AT_ONCE: usize = 2_000;
 
 pub(super) struct Absences {
-    guard: AbsenceGuard,
-    lists: Lists,
+    pub(super) guard: AbsenceGuard,
+    pub(super) lists: Lists,
     /// Pods that are not in the store, for which no list begun since they were last seen counts.
     awaiting_list: UidMap<()>,
     /// Whether a full reconcile is due.
     needs_reconcile: bool,
     /// Whether an absence waits for a newer list.
     needs_list: bool,
-    /// The number of our records in the registry at the last comparison.
+    /// The number of our records in the registry at the last resync.
     inherited: usize,
     /// Whether a request for the namespaces of records is in flight.
     is_placing: bool,
@@ -96,14 +96,6 @@ impl Absences {
         }
     }
 
-    pub(super) fn lists(&self) -> &Lists {
-        &self.lists
-    }
-
-    pub(super) fn page_arrived(&mut self) {
-        self.lists.page_arrived();
-    }
-
     pub(super) fn listed(&mut self, watch: usize, list: WatchList) {
         self.lists.listed(watch, list);
         self.needs_reconcile = true;
@@ -141,6 +133,12 @@ impl Absences {
         self.needs_reconcile = true;
     }
 
+    /// When the guard has a question or releases deletions, or a watch has to list again.
+    pub(super) fn due_at(&mut self, now: Moment) -> Option<Moment> {
+        let list_at = self.lists.due_at().filter(|_| self.needs_list);
+        self.guard.due_at(now).into_iter().chain(list_at).filter(|at| *at > now).min()
+    }
+
     /// Whether a full reconcile is due. The next call returns false.
     pub(super) fn take_reconcile(&mut self) -> bool {
         std::mem::take(&mut self.needs_reconcile)
@@ -151,21 +149,8 @@ impl Absences {
         self.awaiting_list.is_empty() && !self.needs_reconcile
     }
 
-    pub(super) fn is_guard_idle(&self) -> bool {
-        self.guard.is_idle()
-    }
-
-    /// The number of held deletions.
-    pub(super) fn held(&self) -> usize {
-        self.guard.held()
-    }
-
-    pub(super) fn holds(&self) -> Vec<HoldSummary> {
-        self.guard.holds()
-    }
-
-    /// The inventory was compared: the registry holds this number of our records.
-    pub(super) fn compared(&mut self, owned: usize) {
+    /// A resync is complete: the registry holds this number of our records.
+    pub(super) fn resynced(&mut self, owned: usize) {
         self.inherited = owned;
     }
 
@@ -214,7 +199,7 @@ impl Absences {
                 |uid: &Uid| self.lists.is_empty(ledger.entry(uid).and_then(LedgerEntry::watch));
             let empty = absent.iter().any(is_missing_from_an_empty_list);
             let owned = ledger.owned();
-            // Also if nearly all records of the last comparison belong to pods that were never seen.
+            // Also if nearly all records of the last resync belong to pods that were never seen.
             let nearly_all_of = (is_nearly_all(absent.len(), owned).then_some(owned))
                 .or_else(|| is_nearly_all(unseen, self.inherited).then_some(self.inherited));
             self.guard.derive(absent, Evidence { list, empty, nearly_all_of, owned }, now);
@@ -378,24 +363,6 @@ impl Absences {
         }
     }
 
-    /// Another writer may be alive. It gets time to announce itself before a deletion is inferred.
-    pub(super) fn expect_other_writer(&mut self, now: Moment) {
-        self.guard.expect_other_writer(now);
-    }
-
-    pub(super) fn other_writer_seen(&mut self, now: Moment) {
-        self.guard.other_writer_seen(now);
-    }
-
-    pub(super) fn no_other_writer_reported(&mut self, now: Moment) {
-        self.guard.no_other_writer_reported(now);
-    }
-
-    /// Whether another writer may be alive.
-    pub(super) fn is_contested(&self) -> bool {
-        self.guard.is_contested()
-    }
-
     /// Other settings than ours selected the records.
     pub(super) fn scope_changed(&mut self) {
         tracing::warn!(
@@ -414,17 +381,9 @@ impl Absences {
         self.guard.scope_changed(self.on_scope_change);
     }
 
-    pub(super) fn is_operator_needed(&self) -> bool {
-        self.guard.is_operator_needed()
-    }
-
     /// Whether nothing is left of the settings before ours, and nothing needs an operator.
     pub(super) fn is_scope_resolved(&self) -> bool {
         self.guard.is_scope_resolved() && self.is_settled()
-    }
-
-    pub(super) fn scope_declared(&mut self) {
-        self.guard.scope_declared();
     }
 }
 

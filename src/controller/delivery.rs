@@ -38,7 +38,6 @@
 mod answers;
 
 use super::{
-    effects::Effects,
     queue::{Lane, OpenLanes, Queue, RetryTurn},
     report::Notice,
     requests::{Request, Sent},
@@ -70,7 +69,7 @@ const AROUND_BATCH_BYTES: usize = 64;
 const ASIDE_MAX: usize = 1_000;
 
 pub(super) struct Delivery {
-    queue: Queue,
+    pub(super) queue: Queue,
     writes: RateLimit,
     rewrites: RateLimit,
     budget: RetryBudget,
@@ -186,11 +185,6 @@ impl Delivery {
         due.into_iter().flatten().filter(|at| *at > now).min()
     }
 
-    /// The number of queue entries in memory.
-    pub(super) fn entries(&self) -> usize {
-        self.queue.entries()
-    }
-
     /// Whether the retry budget lets such an attempt through now.
     pub(super) fn allows(&mut self, attempt: AttemptKind, now: Moment) -> bool {
         self.budget.allows(attempt, now)
@@ -211,24 +205,6 @@ impl Delivery {
     /// Queues a pod whose record is to be deleted.
     pub(super) fn queue_deletion(&mut self, uid: &Uid, attempt: AttemptKind) {
         self.queue.push(uid, Lane::of_deletion(attempt));
-    }
-
-    /// Queues a pod to be decided about at this moment.
-    pub(super) fn delay(&mut self, uid: &Uid, until: Moment) {
-        self.queue.delay(uid, until);
-    }
-
-    pub(super) fn remove(&mut self, uid: &Uid) {
-        self.queue.remove(uid);
-    }
-
-    /// The pods whose delay is over.
-    pub(super) fn take_due(&mut self, now: Moment) -> Vec<Uid> {
-        self.queue.due(now)
-    }
-
-    pub(super) fn is_empty(&self, lane: Lane) -> bool {
-        self.queue.ready(lane) == 0
     }
 
     /// Whether a lane takes more of the backlog.
@@ -345,13 +321,13 @@ impl Delivery {
         registry: &Capabilities,
         ledger: &mut Ledger,
         now: Moment,
-    ) -> Result<Encoded, Effects<DeliveryEffect>> {
+    ) -> Result<Encoded, Vec<DeliveryEffect>> {
         let most = registry.max_record_bytes;
         match &operation.body {
             EncodedBody::Put { record, .. } if record.len() > most => {
                 let cause = format!("the record has {} bytes, the registry takes {most}", record.len());
                 begin(&operation, ledger, now);
-                let mut effects = Effects::default();
+                let mut effects = Vec::new();
                 self.settle(&operation.uid, Verdict::Rejected { cause }, ledger, &mut effects, now);
                 Err(effects)
             }

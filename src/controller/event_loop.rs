@@ -4,8 +4,7 @@
 //! their own: `intake` for pod events, `decisions` for one pod or all, `deliver` for batches, `replies` for the registry's
 //! answers.
 //!
-//! A part says when it is due, and the loop sleeps until then, but for 1 s at most. `Absences` has no due time, because its
-//! time limits need no precision: it acts once per turn.
+//! A part says when it is due, and the loop sleeps until then. The reporter is due once per second.
 
 mod apply;
 mod decisions;
@@ -20,15 +19,15 @@ use tokio::sync::{mpsc, watch};
 use super::{
     absences::Absences,
     availability::Availability,
-    comparison::Comparison,
     delivery::Delivery,
     error::Error,
     identity::Identity,
     leadership::Term,
     lists::Lists,
     options::{ControllerOptions, Inputs, Outputs},
-    report::{LoopCounts, Reporter, SyncNews},
+    report::{LoopCounts, Reporter},
     requests::Requests,
+    resync::Resync,
     session::WriterSession,
 };
 use crate::{
@@ -49,8 +48,6 @@ use crate::{
 const CLOSE_WITHIN: Duration = Duration::from_secs(3);
 /// Closing the session may also take no more than a fifth of the time that the loop has to stop.
 const CLOSE_PART: u32 = 5;
-/// The longest sleep between two turns.
-const TURN: Duration = Duration::from_secs(1);
 
 /// Keeps a registry equal to a view of pods.
 pub struct EventLoop<R> {
@@ -62,7 +59,7 @@ pub struct EventLoop<R> {
     term: Term,
     availability: Availability,
     session: WriterSession,
-    comparison: Comparison,
+    resync: Resync,
     absences: Absences,
     delivery: Delivery,
     reporter: Reporter,
@@ -99,7 +96,7 @@ impl<R: Registry> EventLoop<R> {
             term: Term::none(),
             availability: Availability::new(rng.fork()),
             session: WriterSession::new(identity, options.start_epoch, rng.fork()),
-            comparison: Comparison::new(options.resync_interval, metrics.clone(), rng.fork()),
+            resync: Resync::new(options.resync_interval, metrics.clone(), rng.fork()),
             absences: Absences::new(lists, options.on_scope_change, rng.fork()),
             delivery,
             reporter: Reporter::new(metrics, health, controller_status),
@@ -163,11 +160,12 @@ impl<R: Registry> EventLoop<R> {
             self.term.due_at(),
             self.availability.due_at(),
             self.session.due_at(),
-            self.comparison.due_at(),
+            self.resync.due_at(),
+            self.absences.due_at(now),
             self.delivery.due_at(&self.ledger, now),
         ];
         // A part that is due after its turn waits for something else, such as an answer.
-        due.into_iter().flatten().filter(|at| *at > now).fold(now + TURN, Moment::min)
+        due.into_iter().flatten().filter(|at| *at > now).fold(self.reporter.due_at(), Moment::min)
     }
 
     /// Whether this process may write at this moment.
@@ -194,17 +192,17 @@ impl<R: Registry> EventLoop<R> {
                 self.apply_session(effect, now);
             }
         }
-        let lists = self.absences.lists();
+        let lists = &self.absences.lists;
         if let Some(epoch) = self.session.epoch()
             && lists.has_page()
-            && self.comparison.is_due(epoch, lists.are_settled(), now)
+            && self.resync.is_due(epoch, lists.are_settled(), now)
         {
             if inventory {
-                let request = self.comparison.next_request(epoch, digests, &mut self.ledger, &self.view);
+                let request = self.resync.next_request(epoch, digests, &mut self.ledger, &self.view);
                 self.requests.send(request);
             } else {
-                let compared = self.comparison.complete_unread(&mut self.ledger, now);
-                self.resynced(compared, now);
+                let kind = self.resync.complete_unread(&mut self.ledger, now);
+                self.resynced(kind, now);
             }
         }
     }
@@ -237,16 +235,16 @@ impl<R: Registry> EventLoop<R> {
 
     /// Updates what the session declares for the next process.
     fn declare(&mut self, now: Moment) {
-        // The inventory was compared in this session, and all consequences are done.
+        // The inventory was read in this session, and all consequences are done.
         let is_settled = self.session.is_open()
-            && self.comparison.is_done(now)
+            && self.resync.is_done(now)
             && self.absences.is_scope_resolved()
             && self.ledger.all_pending().all(|(_, pending)| pending.confirmed.is_none());
         if is_settled {
-            self.absences.scope_declared();
+            self.absences.guard.scope_declared();
             self.session.declare_settled(now);
         }
-        self.session.declare(self.absences.is_operator_needed(), self.absences.is_contested(), now);
+        self.session.declare(self.absences.guard.is_operator_needed(), self.absences.guard.is_contested(), now);
     }
 
     /// Whether the registry is believed to be equal to the cluster.
@@ -254,10 +252,10 @@ impl<R: Registry> EventLoop<R> {
         self.session.is_open()
             && self.reporter.watches_live()
             && self.ledger.is_seeded()
-            && self.absences.lists().over_all().is_some()
+            && self.absences.lists.over_all().is_some()
             && self.ledger.pending_count() == 0
             && self.absences.is_settled()
-            && self.absences.is_guard_idle()
+            && self.absences.guard.is_idle()
     }
 
     fn report(&mut self, now: Moment) {
@@ -265,15 +263,15 @@ impl<R: Registry> EventLoop<R> {
         if in_sync {
             self.session.note_in_sync();
         }
-        if self.reporter.set_in_sync(in_sync, self.view.len()) == SyncNews::FirstInSync {
+        if self.reporter.set_in_sync(in_sync, self.view.len()) {
             self.session.beat_soon(now);
         }
-        let (pods, held, queue_entries) = (self.view.len(), self.absences.held(), self.delivery.entries());
+        let (pods, held, queue_entries) = (self.view.len(), self.absences.guard.held(), self.delivery.queue.entries());
         if let Some(uncertain) = self.reporter.report(&self.ledger, &LoopCounts { pods, held, queue_entries }, now) {
             let has_inventory = self.availability.features().inventory;
-            let may_read_back = has_inventory && self.session.is_open() && self.ledger.is_seeded();
-            if may_read_back && !self.delivery.allows(AttemptKind::Retry, now) {
-                self.comparison.read_back(uncertain, now);
+            let may_resync = has_inventory && self.session.is_open() && self.ledger.is_seeded();
+            if may_resync && !self.delivery.allows(AttemptKind::Retry, now) {
+                self.resync.begin_early(uncertain, now);
             }
         }
         let controller_status = ControllerStatus {
@@ -281,7 +279,7 @@ impl<R: Registry> EventLoop<R> {
             epoch: self.session.epoch(),
             in_sync,
             ability: self.ability(now),
-            holds: self.absences.holds(),
+            holds: self.absences.guard.holds(),
         };
         self.reporter.show(controller_status, self.session.phase());
     }
@@ -289,7 +287,7 @@ impl<R: Registry> EventLoop<R> {
     /// Whether this process could do a leader's work.
     fn ability(&self, now: Moment) -> Ability {
         match () {
-            () if !self.absences.lists().has_page() => Ability::WithoutPods,
+            () if !self.absences.lists.has_page() => Ability::WithoutPods,
             () if self.term.current().is_some() && self.availability.is_cut_off(now) => Ability::CutOff,
             () => Ability::Able,
         }

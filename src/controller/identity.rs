@@ -1,6 +1,7 @@
 //! Who this process is to the registry, and which sessions under its id are its own.
 
 use super::error::Error;
+use crate::reconcile::takeover::ReportedSession;
 
 pub(super) struct Identity {
     pub(super) instance: String,
@@ -23,12 +24,14 @@ impl Identity {
     }
 
     /// Checks that a session under our cluster id belongs to our cluster, if the UIDs of both are known.
-    pub(super) fn check_cluster(&self, theirs: Option<&str>, instance: &str) -> Result<(), Error> {
-        let (Some(theirs), Some(ours)) = (theirs, self.cluster_uid.as_deref()) else { return Ok(()) };
+    pub(super) fn check_cluster(&self, session: &ReportedSession) -> Result<(), Error> {
+        let (Some(theirs), Some(ours)) = (session.cluster_uid.as_deref(), self.cluster_uid.as_deref()) else {
+            return Ok(());
+        };
         if theirs == ours || self.replaces_cluster_uid.as_deref() == Some(theirs) {
             return Ok(());
         }
-        let (expected, found, instance) = (theirs.to_owned(), ours.to_owned(), instance.to_owned());
-        Err(Error::IdInUse { expected, found, instance })
+        let (expected, found) = (theirs.to_owned(), ours.to_owned());
+        Err(Error::IdInUse { expected, found, instance: session.instance.clone() })
     }
 }

@@ -1,11 +1,13 @@
 //! Whether this process leads, by what the Lease says.
 
-use super::effects::Effects;
-use crate::{model::moment::Moment, reconcile::election::Leadership};
+use crate::{
+    model::moment::Moment,
+    reconcile::election::{LeaderTerm, Leadership},
+};
 
 /// The term in which this process leads. Without leader election there is one term, which does not end.
 pub(super) struct Term {
-    current: Option<u64>,
+    current: Option<LeaderTerm>,
     until: Option<Moment>,
 }
 
@@ -13,8 +15,8 @@ pub(super) struct Term {
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TermChange {
-    Lost { term: u64 },
-    Gained { term: u64 },
+    Lost(LeaderTerm),
+    Gained(LeaderTerm),
 }
 
 impl Term {
@@ -26,7 +28,7 @@ impl Term {
         self.until
     }
 
-    pub(super) fn current(&self) -> Option<u64> {
+    pub(super) fn current(&self) -> Option<LeaderTerm> {
         self.current
     }
 
@@ -36,16 +38,17 @@ impl Term {
         self.current.is_some() && self.until.is_none_or(|until| now < until)
     }
 
-    pub(super) fn follow(&mut self, leadership: Leadership, now: Moment) -> Effects<TermChange> {
-        let mut changes = Effects::default();
+    #[must_use]
+    pub(super) fn follow(&mut self, leadership: Leadership, now: Moment) -> Vec<TermChange> {
+        let mut changes = Vec::new();
         let term = leadership.term(now);
         self.until = leadership.until();
         if term != self.current {
             if let Some(term) = self.current {
-                changes.add(TermChange::Lost { term });
+                changes.push(TermChange::Lost(term));
             }
             if let Some(term) = term {
-                changes.add(TermChange::Gained { term });
+                changes.push(TermChange::Gained(term));
             }
             self.current = term;
         }
@@ -63,10 +66,17 @@ mod tests {
         let leader = |term| Leadership::Leader { term, until: at(10) };
         let mut term = Term::none();
         let mut changes = |leadership, now| term.follow(leadership, now).into_iter().collect::<Vec<_>>();
-        assert_eq!(changes(leader(1), at(1)), [TermChange::Gained { term: 1 }]);
+        assert_eq!(changes(leader(1), at(1)), [TermChange::Gained(LeaderTerm::Elected(1))]);
         assert_eq!(changes(leader(1), at(2)), []);
-        assert_eq!(changes(leader(3), at(3)), [TermChange::Lost { term: 1 }, TermChange::Gained { term: 3 }]);
-        assert_eq!(changes(leader(3), at(10)), [TermChange::Lost { term: 3 }], "it ends without news from the Lease");
+        assert_eq!(
+            changes(leader(3), at(3)),
+            [TermChange::Lost(LeaderTerm::Elected(1)), TermChange::Gained(LeaderTerm::Elected(3))]
+        );
+        assert_eq!(
+            changes(leader(3), at(10)),
+            [TermChange::Lost(LeaderTerm::Elected(3))],
+            "it ends without news from the Lease"
+        );
         assert!(!term.leads(at(4)));
     }
 }

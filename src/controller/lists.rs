@@ -125,22 +125,28 @@ impl Lists {
         }
     }
 
-    /// Whether to ask the watches for new lists now, if an absence waits for one.
-    pub(super) fn ask_again(&mut self, now: Moment) -> bool {
-        if !self.are_settled() {
-            return false;
-        }
+    /// When to ask the watches for new lists, if an absence waits for one. None until every watch has listed or failed.
+    pub(super) fn due_at(&self) -> Option<Moment> {
+        let after = |Asked { at, repeats }: Asked| {
+            at + (RELIST_BACKOFF.0 * 2_u32.saturating_pow(repeats.min(10))).min(RELIST_BACKOFF.1)
+        };
+        self.are_settled().then(|| self.awaited().map_or(Moment::START, after))
+    }
+
+    /// The last request for lists, if one of them is still to come.
+    fn awaited(&self) -> Option<Asked> {
         let listed = self.watches.iter().filter(|watch| !watch.is_failing);
         let oldest = listed.filter_map(|watch| watch.list.map(|list| list.begun)).min();
-        let awaited = self.asked.filter(|asked| oldest.is_none_or(|begun| begun <= asked.at));
-        if let Some(Asked { at, repeats }) = awaited {
-            let backoff = (RELIST_BACKOFF.0 * 2_u32.saturating_pow(repeats.min(10))).min(RELIST_BACKOFF.1);
-            if now < at + backoff {
-                return false;
-            }
+        self.asked.filter(|asked| oldest.is_none_or(|begun| begun <= asked.at))
+    }
+
+    /// Whether to ask the watches for new lists now. Counts the request.
+    pub(super) fn ask_again(&mut self, now: Moment) -> bool {
+        let is_due = self.due_at().is_some_and(|at| now >= at);
+        if is_due {
+            self.asked = Some(Asked { at: now, repeats: self.awaited().map_or(0, |asked| asked.repeats + 1) });
         }
-        self.asked = Some(Asked { at: now, repeats: awaited.map_or(0, |asked| asked.repeats + 1) });
-        true
+        is_due
     }
 }
 

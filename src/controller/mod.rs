@@ -11,7 +11,7 @@
 //!  | intake -> decisions: decide() for one pod or all <-> ledger          replies, apply (effects)  |
 //!  +-----|------------|-------------------|----------------|--------------------|------------------+
 //!        v            v                   v                v                    v
-//!    absences      delivery            session         comparison         availability
+//!    absences      delivery            session         resync             availability
 //!    lists,        queue, limits,      epoch, other    reading the        circuit breaker,
 //!    guard         retries, answers    writers         inventory          capabilities
 //!        |            |                   |                |                    |
@@ -30,9 +30,7 @@
 
 mod absences;
 mod availability;
-mod comparison;
 mod delivery;
-mod effects;
 pub mod error;
 pub mod event_loop;
 mod identity;
@@ -43,4 +41,5 @@ pub mod options;
 mod queue;
 mod report;
 mod requests;
+mod resync;
 mod session;

@@ -32,7 +32,7 @@ pub struct ControllerOptions {
     pub request_timeout: Duration,
     /// Pods of the backlog that are in the queue at once, per kind.
     pub backlog_window: usize,
-    /// How often the registry's inventory is compared.
+    /// The interval between resyncs.
     pub resync_interval: Duration,
     /// The name of this process. No other process, not even an earlier one, may have it.
     pub instance: String,

@@ -19,9 +19,9 @@ pub(super) enum Lane {
     PutRetry,
     /// Changes that a watch showed.
     Live,
-    /// Records that are missing or uncertain by a comparison.
+    /// Records that are missing or uncertain by a resync.
     Backfill,
-    /// Records that differ by a comparison. Their rate is limited, as a new release may change all records.
+    /// Records that differ by a resync. Their rate is limited, as a new release may change all records.
     Rewrite,
     /// Deletions that failed more than once.
     DeletePersistent,

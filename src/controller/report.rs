@@ -9,12 +9,11 @@ use crate::{
     reconcile::{
         absence::hold::HoldSummary,
         ledger::{Ledger, entry::Known, reading::Drift},
-        outage::{Outage, OutageReport},
+        notices::{NoticeSummary, Notices, Outage, OutageReport},
         outcome::{Failure, OperationKind},
         session::Phase,
         silence,
         status::ControllerStatus,
-        tally::Tally,
     },
     telemetry::{
         health::Health,
@@ -33,9 +32,9 @@ pub(super) struct Reporter {
     health: Health,
     controller_status: watch::Sender<ControllerStatus>,
     outage: Outage,
-    rejected: Tally,
-    uncertain: Tally,
-    divided: Tally,
+    rejected: Notices,
+    uncertain: Notices,
+    divided: Notices,
     equality: Equality,
     /// None if the next count is due at once.
     reported_at: Option<Moment>,
@@ -49,7 +48,7 @@ enum Equality {
     NoMore,
 }
 
-/// A fault that may come in large numbers: the first ones are logged, then a count per minute.
+/// A fault that may come in large numbers; see [`Notices`].
 pub(super) enum Notice {
     Rejected { uid: Uid, kind: OperationKind, cause: String },
     Uncertain { uid: Uid, cause: String, failures: u32, is_lasting: bool },
@@ -63,15 +62,6 @@ pub(super) struct LoopCounts {
     pub(super) queue_entries: usize,
 }
 
-/// What follows from becoming equal to the cluster.
-#[must_use]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum SyncNews {
-    None,
-    /// For the first time: a heartbeat reports it at once.
-    FirstInSync,
-}
-
 impl Reporter {
     pub(super) fn new(metrics: Metrics, health: Health, controller_status: watch::Sender<ControllerStatus>) -> Self {
         Self {
@@ -79,12 +69,17 @@ impl Reporter {
             health,
             controller_status,
             outage: Outage::default(),
-            rejected: Tally::of_first(3),
-            uncertain: Tally::of_first(3),
-            divided: Tally::of_first(1),
+            rejected: Notices::default(),
+            uncertain: Notices::default(),
+            divided: Notices::default(),
             equality: Equality::NotYet,
             reported_at: None,
         }
+    }
+
+    /// When the next count is due: it does not wait for events.
+    pub(super) fn due_at(&self) -> Moment {
+        self.reported_at.map_or(Moment::START, |at| at + EVERY)
     }
 
     pub(super) fn loop_turned(&self) {
@@ -101,11 +96,11 @@ impl Reporter {
 
     /// Whether every watch has shown signs of life lately.
     pub(super) fn watches_live(&self) -> bool {
-        self.metrics.watch_silences().into_iter().all(|silence| silence < silence::OLD_AFTER)
+        self.health.watch_silences().into_iter().all(|silence| silence < silence::OLD_AFTER)
     }
 
-    /// Shows whether the registry is equal to the cluster.
-    pub(super) fn set_in_sync(&mut self, in_sync: bool, pods: usize) -> SyncNews {
+    /// Shows whether the registry is equal to the cluster. Returns whether it is for the first time.
+    pub(super) fn set_in_sync(&mut self, in_sync: bool, pods: usize) -> bool {
         let before = self.equality;
         self.equality = match before {
             _ if in_sync => Equality::Now,
@@ -116,25 +111,26 @@ impl Reporter {
             self.reported_at = None;
         }
         if !in_sync || before == Equality::Now {
-            return SyncNews::None;
+            return false;
         }
         self.metrics.synced();
-        if before == Equality::NotYet {
+        let is_first = before == Equality::NotYet;
+        if is_first {
             tracing::info!(pods, "the registry is equal to the cluster");
-            return SyncNews::FirstInSync;
+        } else {
+            tracing::debug!(pods, "the registry is equal to the cluster again");
         }
-        tracing::debug!(pods, "the registry is equal to the cluster again");
-        SyncNews::None
+        is_first
     }
 
     /// Logs and counts once per second. Returns the number of uncertain records if it counted.
     pub(super) fn report(&mut self, ledger: &Ledger, counts: &LoopCounts, now: Moment) -> Option<usize> {
-        if self.reported_at.is_some_and(|at| now < at + EVERY) {
+        if now < self.due_at() {
             return None;
         }
         self.reported_at = Some(now);
         self.log_outage(ledger.pending_count(), now);
-        self.log_tallies(now);
+        self.log_summaries(now);
         Some(self.count(ledger, counts, now))
     }
 
@@ -227,14 +223,14 @@ impl Reporter {
         match notice {
             Notice::Rejected { uid, kind, cause } => self.rejected(&uid, kind, &cause, now),
             Notice::Uncertain { uid, cause, failures, is_lasting } => {
-                if is_lasting && self.uncertain.note(&cause, now) {
+                if is_lasting && self.uncertain.note(&uid.text(), &cause, now) {
                     tracing::warn!(%uid, cause, failures, "writes for a pod keep failing and may have been applied; retrying");
                 } else {
                     tracing::debug!(%uid, cause, failures, "not acknowledged; retrying");
                 }
             }
             Notice::Divided { items, bytes, error } => {
-                if self.divided.note(&error, now) {
+                if self.divided.note(&error, &error, now) {
                     tracing::warn!(items, bytes, %error, "a batch failed as a whole; sending its parts separately");
                 } else {
                     tracing::debug!(items, bytes, %error, "a batch failed as a whole");
@@ -244,7 +240,7 @@ impl Reporter {
     }
 
     fn rejected(&mut self, uid: &Uid, kind: OperationKind, cause: &str, now: Moment) {
-        if !self.rejected.note(cause, now) {
+        if !self.rejected.note(&uid.text(), cause, now) {
             tracing::debug!(%uid, cause, "the registry rejected an operation");
             return;
         }
@@ -258,19 +254,23 @@ impl Reporter {
         }
     }
 
-    fn log_tallies(&mut self, now: Moment) {
-        for (cause, count) in self.rejected.due(now) {
+    fn log_summaries(&mut self, now: Moment) {
+        if let Some(NoticeSummary { count, first }) = self.rejected.summary(now) {
             tracing::warn!(
                 count,
-                %cause,
+                uids = first,
                 "the registry rejected more operations; waiting for the records or the settings to change, or for the next resync"
             );
         }
-        for (cause, count) in self.uncertain.due(now) {
-            tracing::warn!(count, %cause, "more writes for pods keep failing and may have been applied; retrying");
+        if let Some(NoticeSummary { count, first }) = self.uncertain.summary(now) {
+            tracing::warn!(
+                count,
+                uids = first,
+                "more writes for pods keep failing and may have been applied; retrying"
+            );
         }
-        for (error, count) in self.divided.due(now) {
-            tracing::warn!(count, %error, "more batches failed as a whole; sending their parts separately");
+        if let Some(NoticeSummary { count, first }) = self.divided.summary(now) {
+            tracing::warn!(count, errors = first, "more batches failed as a whole; sending their parts separately");
         }
     }
 

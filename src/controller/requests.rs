@@ -12,9 +12,10 @@ use super::inventory::{InventoryReader, ReadStep};
 use crate::{
     model::{pod::PodRef, uid::Uid},
     reconcile::{
+        election::LeaderTerm,
         outcome::{Failure, Verdict},
         pace::SentBatch,
-        takeover::OtherWriter,
+        takeover::SessionHolder,
     },
     registry::{
         Capabilities, Encoded, Registry,
@@ -28,7 +29,7 @@ pub(super) enum Request {
     Capabilities,
     OpenSession {
         /// The term in which it is sent.
-        term: u64,
+        term: LeaderTerm,
         open: OpenSession,
     },
     /// Closes a session that was opened after its term had ended.
@@ -63,7 +64,7 @@ pub(super) enum Request {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AskedHolder {
     /// Before this process opens a session, in this term.
-    ToOpen { term: u64 },
+    ToOpen { term: LeaderTerm },
     /// Another writer fenced this one.
     Fenced,
 }
@@ -100,10 +101,10 @@ pub(super) struct Sent {
 /// The result of a request.
 pub(super) enum Reply {
     Capabilities(Result<Capabilities, Failure>),
-    SessionOpened { term: u64, result: Result<SessionOpened, Failure> },
+    SessionOpened { term: LeaderTerm, result: Result<SessionOpened, Failure> },
     SessionClosed,
     Heartbeat { epoch: u64, result: Result<Option<Contender>, Failure> },
-    Holder { asked: AskedHolder, result: Result<Option<OtherWriter>, Failure> },
+    Holder { asked: AskedHolder, result: Result<Option<SessionHolder>, Failure> },
     Inventory { epoch: u64, step: ReadStep },
     Names { about: NamesPurpose, result: Result<Vec<PodRef>, Failure> },
     Written { sent: Sent, result: Result<Vec<Verdict>, Failure> },

@@ -26,12 +26,21 @@ pub enum Leadership {
     },
 }
 
+/// A time in which this process leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeaderTerm {
+    /// Without leader election.
+    Endless,
+    /// The number grows each time that a process becomes the leader.
+    Elected(u64),
+}
+
 impl Leadership {
-    /// The term while it lasts, or 0 without an election.
-    pub fn term(self, now: Moment) -> Option<u64> {
+    /// The term while it lasts.
+    pub fn term(self, now: Moment) -> Option<LeaderTerm> {
         match self {
-            Self::Alone => Some(0),
-            Self::Leader { term, until } if now < until => Some(term),
+            Self::Alone => Some(LeaderTerm::Endless),
+            Self::Leader { term, until } if now < until => Some(LeaderTerm::Elected(term)),
             Self::Leader { .. } | Self::Follower => None,
         }
     }
@@ -255,7 +264,7 @@ impl Election {
             Next::Put(self.claim(String::new(), seen.transitions, seen))
         } else if self.releasing {
             if mine { Next::Put(self.claim(String::new(), seen.transitions, seen)) } else { Next::Done }
-        } else if mine && let Some(term) = self.leadership.term(now) {
+        } else if mine && let Some(LeaderTerm::Elected(term)) = self.leadership.term(now) {
             Next::Put(self.claim(self.me.clone(), term, seen))
         } else if (mine || free) && self.is_candidate && !self.is_aside(seen, since, now) {
             // A lease that is ours through a lost answer, or from before it expired, is acquired again.
@@ -313,7 +322,7 @@ impl Election {
         let until = sent + self.timing.duration - self.timing.margin;
         // A renewal that is answered after the leadership has ended does not restore it: a new term has to begin, so
         // that everything from the old one is dropped.
-        let continues = claim.acquires || self.leadership.term(now) == Some(claim.transitions);
+        let continues = claim.acquires || self.leadership.term(now) == Some(LeaderTerm::Elected(claim.transitions));
         if continues && now < until {
             self.leadership = Leadership::Leader { term: claim.transitions, until };
             return Next::Get(sent + self.timing.renew);

@@ -5,22 +5,21 @@
 
 pub mod absence;
 pub mod decide;
+pub mod declaration;
 pub mod deletion;
+pub mod early_resync;
 pub mod election;
 pub mod freshness;
 pub mod ledger;
 pub mod notices;
-pub mod outage;
 pub mod outcome;
 pub mod pace;
 pub mod paging;
 pub mod pod_event;
-pub mod read_back;
 pub mod retry;
 pub mod retry_budget;
 pub mod session;
 pub mod silence;
 pub mod status;
 pub mod takeover;
-pub mod tally;
 pub mod watch_ends;

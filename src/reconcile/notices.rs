@@ -1,10 +1,14 @@
 //! Limits the log lines of faults.
 //!
-//! [`Reminder`] is for one fault that lasts: it is logged at growing intervals. [`Notices`] is for many faults at once:
-//! a few are logged, the others are counted.
+//! | for | type | logged |
+//! | --- | --- | --- |
+//! | one fault that lasts | [`Reminder`] | at once, then at growing intervals |
+//! | an outage of the registry, which may fail and recover all the time | [`Outage`] | its start, once per minute, its end |
+//! | many faults at once | [`Notices`] | the first ones of different causes; the others as a count per minute |
 
 use std::time::Duration;
 
+use super::outcome::Failure;
 use crate::model::moment::Moment;
 
 /// Time between the first two lines about a lasting fault. It doubles with each line.
@@ -14,6 +18,8 @@ const AGAIN_MAX: Duration = Duration::from_secs(3_600);
 /// Faults that are logged one by one per interval.
 const LOGGED_MAX: usize = 5;
 const NAMES_MAX: usize = 5;
+/// The least time between two lines about an outage, except for its end.
+const OUTAGE_EVERY: Duration = Duration::from_secs(60);
 /// The interval between summaries.
 const SUMMARY_AFTER: Duration = Duration::from_secs(60);
 
@@ -47,6 +53,64 @@ impl Reminder {
     }
 }
 
+/// Failed requests until one is answered. If outages follow each other quickly, the start of the next one is logged at
+/// least a minute after the last line, and its end only if its start was.
+#[derive(Debug, Default)]
+pub struct Outage {
+    since: Option<Moment>,
+    logged: bool,
+    logged_at: Option<Moment>,
+    /// Failed requests since the start.
+    failures: u64,
+    last: Option<Failure>,
+}
+
+/// A line about an outage that lasts, or is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutageReport {
+    /// Time since the first failed request.
+    pub time: Duration,
+    pub failures: u64,
+}
+
+impl Outage {
+    /// A request failed. Returns the number of failed requests if the start of the outage has to be logged.
+    pub fn failed(&mut self, failure: &Failure, now: Moment) -> Option<u64> {
+        self.failures += 1;
+        self.last = Some(failure.clone());
+        self.since.get_or_insert(now);
+        if self.logged || !self.is_due(now) {
+            return None;
+        }
+        (self.logged, self.logged_at) = (true, Some(now));
+        Some(self.failures)
+    }
+
+    /// Returns what to log now about an outage that lasts.
+    pub fn lasts(&mut self, now: Moment) -> Option<OutageReport> {
+        let since = self.since.filter(|_| self.logged && self.is_due(now))?;
+        self.logged_at = Some(now);
+        Some(OutageReport { time: now.since(since), failures: self.failures })
+    }
+
+    /// A request was answered. Returns what to log about the outage that is over.
+    pub fn over(&mut self, now: Moment) -> Option<OutageReport> {
+        let over = std::mem::replace(self, Self { logged_at: self.logged_at, ..Self::default() });
+        let since = over.since.filter(|_| over.logged)?;
+        self.logged_at = Some(now);
+        Some(OutageReport { time: now.since(since), failures: over.failures })
+    }
+
+    pub fn last(&self) -> Option<&Failure> {
+        self.last.as_ref()
+    }
+
+    fn is_due(&self, now: Moment) -> bool {
+        self.logged_at.is_none_or(|at| now >= at + OUTAGE_EVERY)
+    }
+}
+
+/// Many faults at once, of which a few are logged. The others are counted.
 #[derive(Debug, Default)]
 pub struct Notices {
     /// The causes that were logged in this interval.
@@ -111,6 +175,32 @@ mod tests {
         assert!(reminder.is_due(at(20_000)), "a new fault is reported at once");
         assert!(!reminder.is_repeated() && !reminder.is_due(at(20_059)) && !reminder.is_repeated());
         assert!(reminder.is_due(at(20_060)) && reminder.is_repeated(), "it has lasted for a minute");
+    }
+
+    #[test]
+    fn outage_logs_start_minutes_and_end() {
+        let secs = Duration::from_secs;
+        let mut outage = Outage::default();
+        assert_eq!((outage.over(at(1)), outage.lasts(at(1))), (None, None));
+        assert_eq!(outage.failed(&Failure::NotFound, at(10)), Some(1));
+        let mut lines = Vec::new();
+        for now in 11..200 {
+            assert_eq!(outage.failed(&Failure::NotFound, at(now)), None);
+            lines.extend(outage.lasts(at(now)).map(|lasted| (now, lasted.time, lasted.failures)));
+        }
+        assert_eq!(lines, [(70, secs(60), 61), (130, secs(120), 121), (190, secs(180), 181)]);
+        assert_eq!(outage.over(at(200)), Some(OutageReport { time: secs(190), failures: 190 }));
+        assert_eq!(outage.over(at(201)), None);
+    }
+
+    #[test]
+    fn flapping_registry_logs_twice_per_minute() {
+        let (mut outage, mut lines) = (Outage::default(), 0);
+        for now in 0..600 {
+            lines += u32::from(outage.failed(&Failure::NotFound, at(now)).is_some());
+            lines += u32::from(outage.over(at(now)).is_some());
+        }
+        assert_eq!(lines, 20);
     }
 
     #[test]

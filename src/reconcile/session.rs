@@ -38,57 +38,10 @@ pub enum Phase {
     },
     /// Another writer took over. Nothing is written until its session is over.
     Fenced {
+        /// The epoch of the session that the other writer replaced.
+        epoch: u64,
         probe_at: Moment,
     },
-}
-
-/// What a session declares about the settings that select its records.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum DeclaredScope {
-    /// The registry has not answered yet what the previous session declared.
-    #[default]
-    Unknown,
-    /// The previous session had other settings, and records that only those settings selected may remain. The declared
-    /// text is then no hash of settings, so the fact survives a restart and a return to the old settings.
-    Unsettled,
-    /// Nearly all records had no pod, and no operator has approved their deletion yet. Only a declaration keeps this fact:
-    /// the share of these records shrinks as the cluster's own records are added.
-    Suspect,
-    /// The current settings select all records.
-    Ours,
-}
-
-/// The declaration of [`DeclaredScope::Unsettled`].
-const UNSETTLED: &str = "unsettled";
-/// The declaration of [`DeclaredScope::Suspect`]. Registries store this text, so it does not change.
-const SUSPECT: &str = "doubted";
-/// The end of a declaration that was made while another writer may have been alive.
-const CONTESTED: &str = " contested";
-
-impl DeclaredScope {
-    /// The scope to declare after a session that declared `before`, if there was one.
-    pub fn after(before: Option<&str>, ours: &str) -> Self {
-        match before.map(|before| before.strip_suffix(CONTESTED).unwrap_or(before)) {
-            Some(SUSPECT) => Self::Suspect,
-            Some(before) if before != ours => Self::Unsettled,
-            _ => Self::Ours,
-        }
-    }
-
-    /// The declared text. `contested` tells whether another writer may be alive.
-    pub fn text(self, ours: &str, contested: bool) -> String {
-        let settings = match self {
-            Self::Unsettled => UNSETTLED,
-            Self::Suspect => SUSPECT,
-            Self::Unknown | Self::Ours => ours,
-        };
-        format!("{settings}{}", if contested { CONTESTED } else { "" })
-    }
-}
-
-/// Whether another writer may have been alive when a session declared this text.
-pub fn is_contested(declared: &str) -> bool {
-    declared.ends_with(CONTESTED)
 }
 
 /// A session and the counter that orders its operations.
@@ -96,15 +49,15 @@ pub fn is_contested(declared: &str) -> bool {
 pub struct Session {
     phase: Phase,
     seq: u64,
-    /// The highest epoch seen, or 0: epochs count from 1.
-    min_epoch: u64,
+    /// The highest epoch seen.
+    min_epoch: Option<u64>,
     ttl: Duration,
     failures: u32,
 }
 
 impl Default for Session {
     fn default() -> Self {
-        Self { phase: Phase::Standby, seq: 0, min_epoch: 0, ttl: TTL, failures: 0 }
+        Self { phase: Phase::Standby, seq: 0, min_epoch: None, ttl: TTL, failures: 0 }
     }
 }
 
@@ -127,7 +80,7 @@ impl Session {
 
     /// The highest epoch seen. The registry has to assign a higher one.
     pub fn min_epoch(&self) -> Option<u64> {
-        Some(self.min_epoch).filter(|epoch| *epoch > 0)
+        self.min_epoch
     }
 
     /// The version of the next operation. Call it when the bytes of the operation are built.
@@ -143,7 +96,7 @@ impl Session {
         match self.epoch() {
             Some(epoch) if version.epoch == epoch => self.seq = self.seq.max(version.seq),
             Some(epoch) if version.epoch > epoch => {
-                self.min_epoch = self.min_epoch.max(version.epoch);
+                self.learn(version.epoch);
                 self.unknown(now, random);
             }
             _ => {}
@@ -167,7 +120,7 @@ impl Session {
 
     /// A session was opened. `contested` tells whether another writer may be alive.
     pub fn opened(&mut self, epoch: u64, ttl: Duration, contested: bool, now: Moment) {
-        self.min_epoch = self.min_epoch.max(epoch);
+        self.learn(epoch);
         self.seq = 0;
         self.ttl = ttl.clamp(Duration::from_secs(3), TTL);
         self.phase = Phase::Open { epoch, heartbeat_at: Some(now + self.interval(contested)) };
@@ -176,9 +129,10 @@ impl Session {
     /// Opens a session that only this process knows of, as the registry has none. Its epoch is at least the given one, and
     /// higher than every epoch seen.
     pub fn open_local(&mut self, epoch: u64) {
-        self.min_epoch = epoch.max(self.min_epoch.saturating_add(1));
+        let epoch = epoch.max(self.min_epoch.map_or(0, |seen| seen.saturating_add(1)));
+        self.learn(epoch);
         self.seq = 0;
-        self.phase = Phase::Open { epoch: self.min_epoch, heartbeat_at: None };
+        self.phase = Phase::Open { epoch, heartbeat_at: None };
     }
 
     pub fn wait_until(&mut self, at: Moment) {
@@ -232,10 +186,10 @@ impl Session {
 
     /// The live session turns out to be ours: the answer to the request that opened it was lost.
     pub fn adopt(&mut self, epoch: u64, now: Moment) {
-        if epoch > self.min_epoch {
+        if Some(epoch) > self.min_epoch {
             self.seq = 0;
         }
-        self.min_epoch = self.min_epoch.max(epoch);
+        self.learn(epoch);
         self.phase = Phase::Open { epoch, heartbeat_at: Some(now) };
     }
 
@@ -247,19 +201,19 @@ impl Session {
         }
     }
 
-    /// Another writer took over. A session is opened only after the other one is over, never as a retry.
-    pub fn fenced(&mut self, now: Moment) {
-        self.phase = Phase::Fenced { probe_at: now + FENCED_PROBE };
+    /// Another writer replaced the session with this epoch, or still holds its own. A session is opened only after the
+    /// other one is over, never as a retry.
+    pub fn fenced(&mut self, epoch: u64, now: Moment) {
+        self.phase = Phase::Fenced { epoch, probe_at: now + FENCED_PROBE };
     }
 
-    pub fn unfenced(&mut self, other_epoch: u64, now: Moment) {
-        self.min_epoch = self.min_epoch.max(other_epoch);
+    pub fn unfenced(&mut self, now: Moment) {
         self.phase = Phase::Closed { open_at: now };
     }
 
-    /// Another writer has this epoch. Our next session gets a higher one, even if the registry forgets it.
+    /// A session has this epoch. Our next session gets a higher one, even if the registry forgets it.
     pub fn learn(&mut self, epoch: u64) {
-        self.min_epoch = self.min_epoch.max(epoch);
+        self.min_epoch = self.min_epoch.max(Some(epoch));
     }
 
     pub fn due_at(&self) -> Option<Moment> {
@@ -267,7 +221,7 @@ impl Session {
             Phase::Closed { open_at } => Some(open_at),
             Phase::Standby | Phase::Opening => None,
             Phase::Open { heartbeat_at, .. } => heartbeat_at,
-            Phase::Fenced { probe_at } => Some(probe_at),
+            Phase::Fenced { probe_at, .. } => Some(probe_at),
         }
     }
 }
@@ -309,46 +263,23 @@ mod tests {
     }
 
     #[test]
-    fn changed_settings_are_declared_as_unsettled() {
-        assert_eq!(DeclaredScope::after(None, "ours"), DeclaredScope::Ours);
-        assert_eq!(DeclaredScope::after(Some("ours"), "ours"), DeclaredScope::Ours);
-        let before = DeclaredScope::after(Some("theirs"), "ours");
-        assert_eq!((&*before.text("ours", false), &*DeclaredScope::Ours.text("ours", false)), ("unsettled", "ours"));
-        assert_eq!(
-            DeclaredScope::after(Some("unsettled"), "theirs"),
-            DeclaredScope::Unsettled,
-            "for the next process, too"
-        );
+    fn reopened_session_stays_fenced() {
         let mut session = open();
         session.reopen(at(5));
         assert_eq!((session.phase(), session.min_epoch()), (Phase::Closed { open_at: at(5) }, Some(7)));
-        session.fenced(at(6));
+        session.fenced(7, at(6));
         session.reopen(at(7));
-        assert!(matches!(session.phase(), Phase::Fenced { .. }), "a reopened session stays fenced");
-    }
-
-    #[test]
-    fn needed_approval_is_declared_and_read_back() {
-        let declared = DeclaredScope::after(Some(&DeclaredScope::Suspect.text("ours", false)), "ours");
-        assert_eq!((declared, &*declared.text("ours", false)), (DeclaredScope::Suspect, "doubted"));
-    }
-
-    #[test]
-    fn contested_session_declares_its_settings_too() {
-        for declared in [DeclaredScope::Ours, DeclaredScope::Unsettled, DeclaredScope::Suspect] {
-            let (contested, alone) = (declared.text("ours", true), declared.text("ours", false));
-            assert_eq!(DeclaredScope::after(Some(&contested), "ours"), declared);
-            assert_eq!((is_contested(&contested), is_contested(&alone)), (true, false));
-        }
+        assert!(matches!(session.phase(), Phase::Fenced { .. }));
     }
 
     #[test]
     fn fenced_writer_opens_no_session_until_unfenced() {
         let mut session = open();
-        session.fenced(at(5));
+        session.fenced(7, at(5));
         session.unknown(at(5), 0);
         assert!(matches!(session.phase(), Phase::Fenced { .. }));
-        session.unfenced(9, at(20));
+        session.learn(9);
+        session.unfenced(at(20));
         assert_eq!((session.phase(), session.min_epoch()), (Phase::Closed { open_at: at(20) }, Some(9)));
     }
 
@@ -368,7 +299,7 @@ mod tests {
     #[test]
     fn a_new_term_ends_a_fence() {
         let mut session = open();
-        session.fenced(at(5));
+        session.fenced(7, at(5));
         session.lead(at(6));
         assert_eq!((session.phase(), session.min_epoch()), (Phase::Closed { open_at: at(6) }, Some(7)));
     }
@@ -378,11 +309,11 @@ mod tests {
         // The request that opened it was given up, but arrived.
         let mut session = open();
         session.next_version();
-        session.fenced(at(5));
+        session.fenced(7, at(5));
         session.adopt(9, at(15));
         assert_eq!(session.next_version(), Some(Version { epoch: 9, seq: 1 }));
         assert_eq!((session.due_at(), session.min_epoch()), (Some(at(15)), Some(9)), "a heartbeat at once");
-        session.fenced(at(16));
+        session.fenced(7, at(16));
         session.adopt(9, at(26));
         assert_eq!(session.next_version(), Some(Version { epoch: 9, seq: 2 }), "no number is used twice");
     }

@@ -12,39 +12,6 @@ pub const GIVEN_UP_AFTER: Duration = Duration::from_secs(60);
 /// A server that was silent for longer was away. Its watches get time to fail and to be resumed.
 const AWAY_AFTER: Duration = Duration::from_secs(45);
 
-/// A line to log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SilenceNotice {
-    /// The watch is not up to date.
-    Old { silence: Duration },
-    /// The watch is up to date again.
-    Renewed { after: Duration },
-}
-
-/// Logs each silence once, and its end once.
-#[derive(Debug, Default)]
-pub struct Silence {
-    /// The value of `heard` when the present silence was logged. None while no silence is logged.
-    logged: Option<Moment>,
-}
-
-impl Silence {
-    /// Returns the line to log now, if any. `heard` is when the watch was last up to date.
-    pub fn look(&mut self, heard: Moment, now: Moment) -> Option<SilenceNotice> {
-        match self.logged {
-            None if now >= heard + OLD_AFTER => {
-                self.logged = Some(heard);
-                Some(SilenceNotice::Old { silence: now - heard })
-            }
-            Some(before) if heard > before => {
-                self.logged = None;
-                Some(SilenceNotice::Renewed { after: heard - before })
-            }
-            _ => None,
-        }
-    }
-}
-
 /// When a watch was last up to date, and when its server last answered.
 #[derive(Debug)]
 pub struct Hearing {
@@ -90,17 +57,6 @@ mod tests {
 
     const fn at(secs: u64) -> Moment {
         Moment::from_secs(secs)
-    }
-
-    #[test]
-    fn silence_and_its_end_are_reported_once() {
-        let mut silence = Silence::default();
-        assert_eq!(silence.look(at(10), at(39)), None);
-        assert_eq!(silence.look(at(10), at(41)), Some(SilenceNotice::Old { silence: Duration::from_secs(31) }));
-        assert_eq!(silence.look(at(10), at(500)), None);
-        assert_eq!(silence.look(at(501), at(502)), Some(SilenceNotice::Renewed { after: Duration::from_secs(491) }));
-        assert_eq!(silence.look(at(501), at(503)), None);
-        assert_eq!(silence.look(at(501), at(531)), Some(SilenceNotice::Old { silence: Duration::from_secs(30) }));
     }
 
     fn hearing(answers: impl IntoIterator<Item = u64>) -> Hearing {

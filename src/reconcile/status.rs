@@ -23,7 +23,9 @@ pub enum Ability {
     CutOff,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Shown by its name in lower case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 pub enum SessionState {
     /// No session is open.
     #[default]
@@ -33,17 +35,6 @@ pub enum SessionState {
     Open,
     /// Another writer took over the session.
     Fenced,
-}
-
-impl SessionState {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Closed => "closed",
-            Self::Standby => "standby",
-            Self::Open => "open",
-            Self::Fenced => "fenced",
-        }
-    }
 }
 
 impl From<Phase> for SessionState {

@@ -17,22 +17,32 @@ const ANNOUNCED_AFTER: Duration = Duration::from_secs(15);
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// A session that the registry reports, and the process that opened it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct OtherWriter {
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReportedSession {
     pub epoch: u64,
+    /// The name of the process.
     pub instance: String,
-    /// The declaration of the session; see [`crate::reconcile::session::DeclaredScope`].
+    /// The text of a [`crate::reconcile::declaration::Declaration`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<String>,
     /// The UID of the `kube-system` namespace of its cluster, if known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster_uid: Option<String>,
+    pub state: SessionLiveness,
+}
+
+/// The newest session of this owner, and what else the registry reports with it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SessionHolder {
+    pub session: ReportedSession,
     /// Changes with each heartbeat. None if the registry does not report heartbeats.
     pub heartbeat: Option<String>,
     /// The number of records that the registry holds of this owner.
     pub records: u64,
-    pub state: SessionLiveness,
 }
 
-impl OtherWriter {
+impl ReportedSession {
     /// Whether the session is closed or stale.
     pub fn is_over(&self) -> bool {
         self.state != SessionLiveness::Live
@@ -63,12 +73,12 @@ impl Takeover {
     ///
     /// # Errors
     /// The session is live and belongs to another process. Contains the time of the next check.
-    pub fn check(&mut self, other: &OtherWriter, ours: bool, now: Moment) -> Result<(), Moment> {
-        if other.is_over() || ours {
+    pub fn check(&mut self, other: &SessionHolder, ours: bool, now: Moment) -> Result<(), Moment> {
+        if other.session.is_over() || ours {
             *self = Self::default();
             return Ok(());
         }
-        let seen = (other.epoch, other.heartbeat.clone());
+        let seen = (other.session.epoch, other.heartbeat.clone());
         let since = match &self.observed {
             Some((epoch, heartbeat, since)) if (*epoch, heartbeat.clone()) == seen => *since,
             _ => now,
@@ -99,8 +109,9 @@ mod tests {
         Moment::from_secs(secs)
     }
 
-    fn live(heartbeat: &str) -> OtherWriter {
-        OtherWriter { epoch: 3, instance: "b:2".into(), heartbeat: Some(heartbeat.into()), ..OtherWriter::default() }
+    fn live(heartbeat: &str) -> SessionHolder {
+        let session = ReportedSession { epoch: 3, instance: "b:2".into(), ..ReportedSession::default() };
+        SessionHolder { session, heartbeat: Some(heartbeat.into()), records: 0 }
     }
 
     #[test]
@@ -110,7 +121,7 @@ mod tests {
         assert_eq!(takeover.check(&live("2"), false, at(30)), Err(at(35)), "it is alive");
         assert_eq!(takeover.check(&live("2"), false, at(74)), Err(at(79)));
         assert_eq!(takeover.check(&live("2"), false, at(75)), Ok(()));
-        let silent = OtherWriter { heartbeat: None, ..live("") };
+        let silent = SessionHolder { heartbeat: None, ..live("") };
         assert!(takeover.check(&silent, false, at(0)).is_err());
         assert!(takeover.check(&silent, false, at(900)).is_err(), "the registry has to say that it is over");
     }
@@ -130,6 +141,8 @@ mod tests {
     fn own_or_ended_session_is_replaced_at_once() {
         let mut takeover = Takeover::default();
         assert_eq!(takeover.check(&live("1"), true, at(0)), Ok(()));
-        assert_eq!(takeover.check(&OtherWriter { state: SessionLiveness::Stale, ..live("1") }, false, at(0)), Ok(()));
+        let mut stale = live("1");
+        stale.session.state = SessionLiveness::Stale;
+        assert_eq!(takeover.check(&stale, false, at(0)), Ok(()));
     }
 }

@@ -21,7 +21,7 @@ use crate::{
     reconcile::{
         deletion::Removal,
         outcome::{Failure, Verdict},
-        takeover::OtherWriter,
+        takeover::SessionHolder,
     },
 };
 
@@ -83,17 +83,22 @@ pub struct Capabilities {
     pub features: Features,
 }
 
-/// What a registry supports. A call that needs a feature is made only if the registry has it.
+/// What a registry supports. A call that needs a feature is made only if the registry has it. The
+/// controller works without any of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Features {
-    /// [`Registry::write`] accepts more than one operation.
+    /// [`Registry::write`] accepts more than one operation. Without it, each operation is a request of its own.
     pub batches: bool,
-    /// [`Registry::bucket_digests`] works.
+    /// [`Registry::bucket_digests`] works. Without it, a resync reads all pages of the inventory.
     pub digests: bool,
     /// [`Registry::open_session`], [`Registry::heartbeat`], [`Registry::close_session`] and
-    /// [`Registry::session_holder`] work.
+    /// [`Registry::session_holder`] work. Without them, no other writer is noticed, and no settings are declared for the
+    /// next process. Epochs then begin with the wall clock's seconds since 1970 at the start of the process, so a process
+    /// that starts later has higher epochs, unless the clock was set back.
     pub sessions: bool,
-    /// [`Registry::inventory`] works.
+    /// [`Registry::inventory`] works. Without it, a resync reads nothing: the ledger takes the record of each pod that was
+    /// seen as uncertain and sends it once. An inferred deletion of such a pod passes the absence guard as usual. Records of
+    /// pods that this process has not seen are never deleted.
     pub inventory: bool,
 }
 
@@ -118,7 +123,7 @@ pub trait Registry: Send + Sync + 'static {
     fn close_session(&self, epoch: u64) -> impl Future<Output = Result<(), Failure>> + Send;
 
     /// Reads which process holds this writer's session.
-    fn session_holder(&self) -> impl Future<Output = Result<Option<OtherWriter>, Failure>> + Send;
+    fn session_holder(&self) -> impl Future<Output = Result<Option<SessionHolder>, Failure>> + Send;
 
     /// Encodes a change as an operation with this version.
     fn encode(&self, uid: &Uid, version: Version, change: RecordChange<'_>) -> Encoded;

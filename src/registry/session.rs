@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::reconcile::takeover::SessionLiveness;
+use crate::reconcile::takeover::ReportedSession;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -35,22 +35,8 @@ pub struct SessionOpened {
     /// The time to live that the registry granted.
     pub ttl_seconds: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub previous: Option<PreviousSession>,
-}
-
-/// The session that a new one replaced.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct PreviousSession {
-    pub epoch: u64,
-    /// The name of the process that held it.
-    pub instance: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scope: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cluster_uid: Option<String>,
-    /// The state of the session when it was replaced.
-    pub state: SessionLiveness,
+    /// The session that this one replaced, in the state that it had then.
+    pub previous: Option<ReportedSession>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -35,6 +35,8 @@ struct Marks {
     started: Instant,
     /// The last turn of the loop, in milliseconds after `started` plus one; 0 before the first.
     turned: AtomicU64,
+    /// When each watch last reported anything, in milliseconds after `started`.
+    alive: Box<[AtomicU64]>,
     listed: Box<[AtomicBool]>,
     fenced: AtomicBool,
     stopping: AtomicBool,
@@ -46,6 +48,7 @@ impl Health {
         Self(Arc::new(Marks {
             started: Instant::now(),
             turned: AtomicU64::new(0),
+            alive: (0..watches).map(|_| AtomicU64::new(0)).collect(),
             listed: (0..watches).map(|_| AtomicBool::new(false)).collect(),
             fenced: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
@@ -54,8 +57,26 @@ impl Health {
 
     /// The event loop calls this at least every second.
     pub fn loop_turned(&self) {
-        let millis = u64::try_from(self.0.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.0.turned.store(millis.saturating_add(1), Ordering::Relaxed);
+        self.0.turned.store(self.elapsed_ms().saturating_add(1), Ordering::Relaxed);
+    }
+
+    /// A watch reported something: an event, a bookmark, its regular end or a page of a list. An unknown index is
+    /// ignored.
+    pub fn watch_alive(&self, watch: usize) {
+        if let Some(alive) = self.0.alive.get(watch) {
+            alive.store(self.elapsed_ms(), Ordering::Relaxed);
+        }
+    }
+
+    /// The time since each watch last reported anything, or since the start.
+    pub fn watch_silences(&self) -> Vec<Duration> {
+        let now = self.elapsed_ms();
+        let silence = |alive: &AtomicU64| Duration::from_millis(now.saturating_sub(alive.load(Ordering::Relaxed)));
+        self.0.alive.iter().map(silence).collect()
+    }
+
+    fn elapsed_ms(&self) -> u64 {
+        u64::try_from(self.0.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     /// A watch delivered a complete list. An unknown index is ignored.
@@ -158,6 +179,15 @@ mod tests {
     fn startup_grace_ends_after_two_minutes() {
         let report = liveness(Duration::from_secs(121), None);
         assert_eq!(report.to_string(), "[-]loop failed: it did not turn within 120 s of the start\n");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_of_a_watch_counts_from_its_report() {
+        let health = Health::new(2);
+        tokio::time::advance(Duration::from_secs(10)).await;
+        health.watch_alive(0);
+        health.watch_alive(2);
+        assert_eq!(health.watch_silences(), [Duration::ZERO, Duration::from_secs(10)]);
     }
 
     #[tokio::test]

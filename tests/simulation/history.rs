@@ -249,9 +249,11 @@ impl Stage {
         let leadership = world.processes[number].leadership.subscribe();
         let inputs = Inputs { pod_events: pod_events_in, check_results, leadership, approvals };
         let watches = usize::from(setup.watches);
-        let (metrics, health) = (Metrics::new(watches), Health::new(watches));
+        let health = Health::new(watches);
+        let metrics = Metrics::new(health.clone());
         let connection = Connection { shared: self.shared.clone(), process: number };
-        let outputs = Outputs { checks, relist: relist_out, controller_status, metrics: metrics.clone(), health };
+        let outputs =
+            Outputs { checks, relist: relist_out, controller_status, metrics: metrics.clone(), health: health.clone() };
         let event_loop = EventLoop::new(connection, View::new(stores), options, clock, outputs);
         let task = tokio::spawn(event_loop.run(inputs, async {
             // If the sender is dropped, the process is killed and not asked to stop.
@@ -260,7 +262,7 @@ impl Stage {
             }
         }));
         let approving = tokio::spawn(operator::approve_when_healed(self.shared.clone(), status, operator));
-        let living = tokio::spawn(operator::live(metrics.clone(), watches));
+        let living = tokio::spawn(operator::live(health, watches));
         let tasks = [task.abort_handle(), approving.abort_handle(), living.abort_handle()];
         world.processes[number].tasks.extend(tasks);
         world.end_if_killed(number);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pod_registrar::reconcile::election::Leadership;
+use pod_registrar::reconcile::election::{LeaderTerm, Leadership};
 
 use crate::world::{Shared, SimulatedWorld};
 
@@ -65,7 +65,7 @@ impl SimulatedWorld {
         (self.lease.holder, self.lease.renewed) = (Some(number), now);
         let (term, process) = (self.lease.term, &self.processes[number]);
         let until = process.clock.now() + LEADS_FOR;
-        if process.leadership.borrow().term(process.clock.now()) != Some(term) {
+        if process.leadership.borrow().term(process.clock.now()) != Some(LeaderTerm::Elected(term)) {
             let instance = process.instance.clone();
             self.trace(|| format!("{instance} leads, term {term}"));
         }

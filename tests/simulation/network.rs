@@ -8,7 +8,7 @@ use pod_registrar::{
     model::{ids::Version, uid::Uid},
     reconcile::{
         outcome::{self, Failure, ProblemDetail, Verdict},
-        takeover::OtherWriter,
+        takeover::SessionHolder,
     },
     registry::{
         Capabilities, Encoded, EncodedBody, Features, RecordChange, RecordName, Registry,
@@ -297,15 +297,17 @@ impl Registry for Connection {
         self.ask("close", move |world| world.registry.stored.close(epoch)).await
     }
 
-    async fn session_holder(&self) -> Result<Option<OtherWriter>, Failure> {
+    async fn session_holder(&self) -> Result<Option<SessionHolder>, Failure> {
         let holder = self.ask("holder", |world| Ok(world.registry.stored.holder(world.now()))).await?;
         let mut world = self.shared.world();
         let process = &mut world.processes[self.process];
         let ours = |instance: &str| instance == process.instance || is_previous_process(instance, &process.instance);
-        let free = holder.as_ref().is_none_or(|other| other.is_over() || ours(&other.instance));
+        let free = holder.as_ref().is_none_or(|other| other.session.is_over() || ours(&other.session.instance));
         process.fenced &= !free;
-        if let Some(ours) = holder.as_ref().filter(|other| !other.is_over() && other.instance == process.instance) {
-            process.epoch = Some(ours.epoch);
+        if let Some(ours) =
+            holder.as_ref().filter(|other| !other.session.is_over() && other.session.instance == process.instance)
+        {
+            process.epoch = Some(ours.session.epoch);
         }
         Ok(holder)
     }

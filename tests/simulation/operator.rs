@@ -7,7 +7,7 @@ use pod_registrar::{
         absence::hold::{HoldId, HoldReason, HoldSummary},
         status::ControllerStatus,
     },
-    telemetry::metrics::Metrics,
+    telemetry::health::Health,
 };
 use tokio::sync::{mpsc, watch};
 
@@ -18,9 +18,9 @@ const TICK: Duration = Duration::from_secs(3);
 const LASTS_TICKS: u32 = 40;
 
 /// The watches show signs of life.
-pub(crate) async fn live(metrics: Metrics, watches: usize) {
+pub(crate) async fn live(health: Health, watches: usize) {
     loop {
-        (0..watches).for_each(|watch| metrics.watch_alive(watch));
+        (0..watches).for_each(|watch| health.watch_alive(watch));
         tokio::time::sleep(Duration::from_secs(5)).await;
     }
 }

@@ -12,12 +12,12 @@ use pod_registrar::{
     },
     reconcile::{
         outcome::{self, Failure, OperationKind, ProblemDetail, StoredVersion, Verdict},
-        takeover::{OtherWriter, SessionLiveness},
+        takeover::{ReportedSession, SessionHolder, SessionLiveness},
     },
     registry::{
         Encoded, EncodedBody,
         inventory::{Bucket, BucketDigest, BucketDigests, InventoryItem, InventoryPage},
-        session::{OpenSession, PreviousSession, SessionOpened},
+        session::{OpenSession, SessionOpened},
     },
 };
 
@@ -140,7 +140,7 @@ impl FakeRegistry {
             expires_at: now + request.ttl_seconds * 1000,
             closed: false,
         };
-        let previous = self.session.replace(session).map(|before| PreviousSession {
+        let previous = self.session.replace(session).map(|before| ReportedSession {
             epoch: before.epoch,
             state: before.liveness(now),
             instance: before.instance,
@@ -167,12 +167,13 @@ impl FakeRegistry {
         Ok(())
     }
 
-    pub(crate) fn holder(&self, now: u64) -> Option<OtherWriter> {
+    pub(crate) fn holder(&self, now: u64) -> Option<SessionHolder> {
         let session = self.session.clone()?;
         let state = session.liveness(now);
         let Session { epoch, instance, scope, cluster_uid, expires_at, .. } = session;
         let heartbeat = Some(expires_at.to_string());
-        Some(OtherWriter { epoch, instance, scope, cluster_uid, heartbeat, records: self.records.len() as u64, state })
+        let session = ReportedSession { epoch, instance, scope, cluster_uid, state };
+        Some(SessionHolder { session, heartbeat, records: self.records.len() as u64 })
     }
 
     /// The digests of the buckets, over the records that `shows` lets through.

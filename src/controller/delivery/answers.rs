@@ -2,7 +2,7 @@
 
 use super::{Delivery, DeliveryEffect, attempt_under_way};
 use crate::{
-    controller::{effects::Effects, report::Notice, requests::Sent},
+    controller::{report::Notice, requests::Sent},
     model::{moment::Moment, uid::Uid},
     reconcile::{
         ledger::{
@@ -17,25 +17,26 @@ use crate::{
 
 impl Delivery {
     /// A write request was answered.
+    #[must_use]
     pub(in crate::controller) fn answered(
         &mut self,
         sent: &Sent,
         verdicts: Vec<Verdict>,
         ledger: &mut Ledger,
         now: Moment,
-    ) -> Effects<DeliveryEffect> {
-        let mut effects = Effects::default();
+    ) -> Vec<DeliveryEffect> {
+        let mut effects = Vec::new();
         self.pace.answered(&sent.batch, now);
         self.budget.answered();
         if kind_of(sent, ledger) != AttemptKind::Persistent {
             let uncertain = verdicts.iter().filter(|verdict| matches!(verdict, Verdict::Uncertain { .. })).count();
-            effects.add(DeliveryEffect::Uncertain(uncertain as f64 / verdicts.len().max(1) as f64));
+            effects.push(DeliveryEffect::Uncertain(uncertain as f64 / verdicts.len().max(1) as f64));
         }
         for (uid, verdict) in sent.uids.iter().zip(verdicts) {
             self.settle(uid, verdict, ledger, &mut effects, now);
         }
         if self.budget.recovered() {
-            ledger.end_backoffs(now).into_iter().for_each(|uid| effects.add(DeliveryEffect::Hastened(uid)));
+            ledger.end_backoffs(now).into_iter().for_each(|uid| effects.push(DeliveryEffect::Hastened(uid)));
         }
         effects
     }
@@ -46,7 +47,7 @@ impl Delivery {
         uid: &Uid,
         verdict: Verdict,
         ledger: &mut Ledger,
-        effects: &mut Effects<DeliveryEffect>,
+        effects: &mut Vec<DeliveryEffect>,
         now: Moment,
     ) {
         let Some(in_flight) = ledger.pending(uid).and_then(|pending| pending.attempts().in_flight) else { return };
@@ -69,23 +70,28 @@ impl Delivery {
             }
             Settled::Again => OperationOutcome::Retry,
             Settled::Parked(cause) => {
-                effects.add(DeliveryEffect::Report(Notice::Rejected { uid: uid.clone(), kind: in_flight.kind, cause }));
+                effects.push(DeliveryEffect::Report(Notice::Rejected {
+                    uid: uid.clone(),
+                    kind: in_flight.kind,
+                    cause,
+                }));
                 OperationOutcome::Parked
             }
             Settled::Superseded(version) => {
-                version.into_iter().for_each(|version| effects.add(DeliveryEffect::Superseded(version)));
+                version.into_iter().for_each(|version| effects.push(DeliveryEffect::Superseded(version)));
                 OperationOutcome::Stale
             }
         };
         self.metrics.operation(Operation::from(in_flight.kind), outcome);
         if let Some(cause) = uncertain {
-            effects.add(DeliveryEffect::Report(notice(uid, cause, ledger)));
+            effects.push(DeliveryEffect::Report(notice(uid, cause, ledger)));
         }
-        effects.add(DeliveryEffect::Settled(uid.clone()));
+        effects.push(DeliveryEffect::Settled(uid.clone()));
     }
 
     /// A write request failed as a whole. `blamed` says whether its body may be the cause; `in_flight` is the number of other
     /// write requests.
+    #[must_use]
     pub(in crate::controller) fn failed(
         &mut self,
         sent: &Sent,
@@ -94,8 +100,8 @@ impl Delivery {
         in_flight: usize,
         ledger: &mut Ledger,
         now: Moment,
-    ) -> Effects<DeliveryEffect> {
-        let mut effects = Effects::default();
+    ) -> Vec<DeliveryEffect> {
+        let mut effects = Vec::new();
         let failure = &of_body(failure);
         self.adapt(sent, failure, in_flight, now);
         let divisible = sent.uids.len() > 1;
@@ -116,18 +122,18 @@ impl Delivery {
             let refused = applied == Applied::No;
             self.metrics.request(Kind::Write, if refused { RequestOutcome::Rejected } else { RequestOutcome::Failed });
             let BatchSize { items, bytes } = sent.batch.size;
-            effects.add(DeliveryEffect::Report(Notice::Divided { items, bytes, error: failure.to_string() }));
-            effects.add(DeliveryEffect::Dividing { refused });
+            effects.push(DeliveryEffect::Report(Notice::Divided { items, bytes, error: failure.to_string() }));
+            effects.push(DeliveryEffect::Dividing { refused });
         } else if applied == Applied::Maybe && blamed && !divisible && kind == AttemptKind::Persistent {
             // A record that always fails does not pause the others.
             self.metrics.request(Kind::Write, RequestOutcome::Failed);
         } else {
-            effects.add(DeliveryEffect::RequestFailed(failure.clone()));
+            effects.push(DeliveryEffect::RequestFailed(failure.clone()));
         }
         if applied == Applied::Maybe {
             self.budget.failed(kind);
             if kind != AttemptKind::Persistent {
-                effects.add(DeliveryEffect::Uncertain(1.0));
+                effects.push(DeliveryEffect::Uncertain(1.0));
             }
         }
         let blame = match sent.uids.len() {
@@ -140,9 +146,9 @@ impl Delivery {
             let random = self.rng.u64(..);
             ledger.fail(uid, applied, blame, now, random);
             if isolate && !divisible {
-                effects.add(DeliveryEffect::Report(notice(uid, failure.to_string(), ledger)));
+                effects.push(DeliveryEffect::Report(notice(uid, failure.to_string(), ledger)));
             }
-            effects.add(DeliveryEffect::Settled(uid.clone()));
+            effects.push(DeliveryEffect::Settled(uid.clone()));
         }
         effects
     }

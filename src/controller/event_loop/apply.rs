@@ -3,16 +3,14 @@
 use super::EventLoop;
 use crate::{
     controller::{
-        absences,
-        comparison::{self, Compared},
-        delivery,
-        effects::Effects,
+        absences, delivery,
         leadership::TermChange,
         queue::Lane,
+        resync::{self, ResyncKind},
         session,
     },
     model::moment::Moment,
-    reconcile::election::Leadership,
+    reconcile::election::{LeaderTerm, Leadership},
     registry::Registry,
     telemetry::metrics::labels::RequestKind as Kind,
 };
@@ -24,18 +22,18 @@ impl<R: Registry> EventLoop<R> {
     pub(super) fn follow(&mut self, leadership: Leadership, now: Moment) {
         for change in self.term.follow(leadership, now) {
             match change {
-                TermChange::Lost { term } => self.stand_by(term),
-                TermChange::Gained { term } => self.lead(term, now),
+                TermChange::Lost(term) => self.stand_by(term),
+                TermChange::Gained(term) => self.lead(term, now),
             }
         }
     }
 
     /// The store is equal to the cluster already, so that only a session and the inventory are needed.
-    fn lead(&mut self, term: u64, now: Moment) {
+    fn lead(&mut self, term: LeaderTerm, now: Moment) {
         self.session.lead(now);
         self.availability.lead();
         self.reporter.set_leader(true);
-        if term > 0 {
+        if let LeaderTerm::Elected(term) = term {
             tracing::info!(
                 term,
                 deletion_events = self.ledger.remembered_deletions(),
@@ -44,9 +42,9 @@ impl<R: Registry> EventLoop<R> {
         }
     }
 
-    fn stand_by(&mut self, term: u64) {
+    fn stand_by(&mut self, term: LeaderTerm) {
         let pending = self.ledger.pending_count();
-        tracing::warn!(term, pending, "leadership lost; standing by while the next leader sends what is pending");
+        tracing::warn!(?term, pending, "leadership lost; standing by while the next leader sends what is pending");
         // No write may arrive after another process can lead.
         self.requests.abandon_writes();
         self.session.stand_by();
@@ -54,7 +52,7 @@ impl<R: Registry> EventLoop<R> {
         self.ledger.abandon_reading();
         self.delivery.stand_by();
         self.absences.stand_by();
-        self.comparison.stand_by();
+        self.resync.stand_by();
         self.reporter.set_leader(false);
     }
 
@@ -66,11 +64,11 @@ impl<R: Registry> EventLoop<R> {
 
     pub(super) fn apply_session(&mut self, effect: session::SessionEffect, now: Moment) {
         match effect {
-            session::SessionEffect::Expect(records) => self.comparison.expect(records),
-            session::SessionEffect::Compare => self.comparison.begin_session(now),
-            session::SessionEffect::ExpectOtherWriter => self.absences.expect_other_writer(now),
-            session::SessionEffect::OtherWriterSeen => self.absences.other_writer_seen(now),
-            session::SessionEffect::NoOtherWriterReported => self.absences.no_other_writer_reported(now),
+            session::SessionEffect::Expect(records) => self.resync.expect(records),
+            session::SessionEffect::Resync => self.resync.begin_session(now),
+            session::SessionEffect::ExpectOtherWriter => self.absences.guard.expect_other_writer(now),
+            session::SessionEffect::OtherWriterSeen => self.absences.guard.other_writer_seen(now),
+            session::SessionEffect::NoOtherWriterReported => self.absences.guard.no_other_writer_reported(now),
             session::SessionEffect::ScopeChanged => self.absences.scope_changed(),
             session::SessionEffect::NeedOperator => self.absences.need_operator(),
             session::SessionEffect::Fenced => {
@@ -82,35 +80,35 @@ impl<R: Registry> EventLoop<R> {
         }
     }
 
-    pub(super) fn apply_comparison(&mut self, effects: Effects<comparison::ComparisonEffect>, now: Moment) {
+    pub(super) fn apply_resync(&mut self, effects: Vec<resync::ResyncEffect>, now: Moment) {
         for effect in effects {
             match effect {
-                comparison::ComparisonEffect::ReconcileAll => self.reconcile_all(now),
-                comparison::ComparisonEffect::RequestFailed(failure) => {
+                resync::ResyncEffect::ReconcileAll => self.reconcile_all(now),
+                resync::ResyncEffect::RequestFailed(failure) => {
                     _ = self.judge::<()>(Kind::Inventory, &Err(failure), now)
                 }
-                comparison::ComparisonEffect::Abandon => self.ledger.abandon_reading(),
-                comparison::ComparisonEffect::Compared(compared) => self.compared(compared, now),
+                resync::ResyncEffect::Abandon => self.ledger.abandon_reading(),
+                resync::ResyncEffect::Done(kind) => self.inventory_read(kind, now),
             }
         }
     }
 
-    fn compared(&mut self, compared: Compared, now: Moment) {
-        self.absences.compared(self.ledger.owned());
+    fn inventory_read(&mut self, kind: ResyncKind, now: Moment) {
+        self.absences.resynced(self.ledger.owned());
         self.found_records(now);
-        self.resynced(compared, now);
+        self.resynced(kind, now);
     }
 
     /// A resync is complete, also of a registry without an inventory.
-    pub(super) fn resynced(&mut self, compared: Compared, now: Moment) {
-        if compared == Compared::Resync {
+    pub(super) fn resynced(&mut self, kind: ResyncKind, now: Moment) {
+        if kind == ResyncKind::Regular {
             // The registry may have been upgraded.
             self.availability.ask_again();
         }
-        if compared != Compared::ReadBack {
+        if kind != ResyncKind::Early {
             self.ledger.unpark();
         }
-        self.session.compared();
+        self.session.resynced();
         self.reconcile_all(now);
     }
 
@@ -135,13 +133,13 @@ impl<R: Registry> EventLoop<R> {
         }
     }
 
-    pub(super) fn apply_delivery(&mut self, effects: Effects<delivery::DeliveryEffect>, now: Moment) {
+    pub(super) fn apply_delivery(&mut self, effects: Vec<delivery::DeliveryEffect>, now: Moment) {
         for effect in effects {
             match effect {
                 delivery::DeliveryEffect::Settled(uid) => self.reconcile_settled(&uid, now),
                 delivery::DeliveryEffect::Hastened(uid) => _ = self.reconcile(&uid, Lane::Live, now),
                 delivery::DeliveryEffect::Superseded(version) => self.session.superseded(version, now),
-                delivery::DeliveryEffect::Uncertain(share) => self.comparison.note_uncertain(share),
+                delivery::DeliveryEffect::Uncertain(share) => self.resync.note_uncertain(share),
                 delivery::DeliveryEffect::Dividing { refused } => self.availability.dividing(refused, now),
                 delivery::DeliveryEffect::RequestFailed(failure) => {
                     _ = self.judge::<()>(Kind::Write, &Err(failure), now)

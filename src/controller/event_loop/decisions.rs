@@ -27,7 +27,7 @@ impl<R: Registry> EventLoop<R> {
     fn decision_with(&self, uid: &Uid, entry: Option<&LedgerEntry>, pending: Option<&Pending>, now: Moment) -> Action {
         let watch = entry.and_then(LedgerEntry::watch);
         let shown = self.view.shown_by(watch, uid);
-        let list_begun = if shown.is_none() { self.absences.lists().begun(watch) } else { None };
+        let list_begun = if shown.is_none() { self.absences.lists.begun(watch) } else { None };
         let wanted = wanted(shown, entry, pending, list_begun);
         decide(wanted, self.ledger.known_by(uid, entry), pending, now)
     }
@@ -58,11 +58,11 @@ impl<R: Registry> EventLoop<R> {
         self.absences.set_awaiting(uid, action == Action::AwaitList);
         match action {
             Action::UpToDate => {
-                self.delivery.remove(uid);
+                self.delivery.queue.remove(uid);
                 self.ledger.clear_pending(uid);
             }
             Action::Forget => {
-                self.delivery.remove(uid);
+                self.delivery.queue.remove(uid);
                 self.ledger.forget(uid);
             }
             Action::Put(desired) => {
@@ -74,15 +74,15 @@ impl<R: Registry> EventLoop<R> {
                 self.ledger.mark_pending(uid, since);
                 self.delivery.queue_deletion(uid, self.ledger.attempt(uid, Known::Absent));
             }
-            Action::Wait(until) => self.delivery.delay(uid, until),
+            Action::Wait(until) => self.delivery.queue.delay(uid, until),
             Action::InFlight => self.ledger.changed_in_flight(uid, since),
             // The inventory will list it if the registry holds it. A standby would collect these forever.
             Action::AwaitInventory if self.is_silent() && !self.view.contains(uid) => {
-                self.delivery.remove(uid);
+                self.delivery.queue.remove(uid);
                 self.ledger.forget(uid);
             }
             Action::AwaitInventory | Action::AwaitConfirmation | Action::AwaitList | Action::Parked => {
-                self.delivery.remove(uid);
+                self.delivery.queue.remove(uid);
             }
         }
         self.ledger.clear_mark(uid);
@@ -90,7 +90,7 @@ impl<R: Registry> EventLoop<R> {
 
     /// Reconciles the pods whose backoff is over, and those whose absence is confirmed.
     pub(super) fn reconcile_due(&mut self, now: Moment) {
-        for uid in self.delivery.take_due(now) {
+        for uid in self.delivery.queue.due(now) {
             self.reconcile(&uid, Lane::Live, now);
         }
         // While another writer has the session, nothing confirmed is released.
@@ -155,7 +155,7 @@ impl<R: Registry> EventLoop<R> {
     /// Fills a lane of the queue from the backlog when it is empty.
     pub(super) fn reconcile_backlog(&mut self, kind: BacklogKind, now: Moment) {
         let lane = Lane::of(kind);
-        if !self.delivery.is_empty(lane) {
+        if self.delivery.queue.ready(lane) > 0 {
             return;
         }
         while self.delivery.has_room(lane) {

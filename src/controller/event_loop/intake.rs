@@ -45,7 +45,7 @@ impl<R: Registry> EventLoop<R> {
     }
 
     fn observe_page(&mut self, watch: usize, uids: &[Uid], at: Moment, now: Moment) {
-        self.absences.page_arrived();
+        self.absences.lists.page_arrived();
         for uid in uids {
             if self.view.contains(uid) {
                 self.ledger.pod_seen(uid, watch, at);
@@ -62,7 +62,7 @@ impl<R: Registry> EventLoop<R> {
         if !self.view.contains(uid) {
             if self.is_silent() {
                 self.ledger.remember_deletion(uid, why, self.deletions_kept());
-                self.delivery.remove(uid);
+                self.delivery.queue.remove(uid);
                 self.absences.set_awaiting(uid, false);
                 return;
             }

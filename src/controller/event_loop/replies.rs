@@ -45,8 +45,8 @@ impl<R: Registry> EventLoop<R> {
                 effect.into_iter().for_each(|effect| self.apply_session(effect, now));
             }
             Reply::Inventory { epoch, step } => {
-                let effects = self.comparison.read(epoch, self.session.epoch(), step, &mut self.ledger, now);
-                self.apply_comparison(effects, now);
+                let effects = self.resync.read(epoch, self.session.epoch(), step, &mut self.ledger, now);
+                self.apply_resync(effects, now);
             }
             Reply::Names { about, result } => {
                 self.judge(Kind::Record, &result, now);
@@ -61,8 +61,8 @@ impl<R: Registry> EventLoop<R> {
     pub(super) fn facts(&self) -> Option<SessionFacts> {
         Some(SessionFacts {
             term: self.term.current()?,
-            has_page: self.absences.lists().has_page(),
-            contested: self.absences.is_contested(),
+            has_page: self.absences.lists.has_page(),
+            contested: self.absences.guard.is_contested(),
             pods: self.view.len(),
             pending: self.ledger.pending_count(),
         })

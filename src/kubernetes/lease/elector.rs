@@ -338,8 +338,14 @@ mod tests {
         let leases = LeaseClient::new(kube::Client::new(answering, "default"), lease);
         let (_status, statuses) = watch::channel(ControllerStatus::default());
         let duration = Duration::from_secs(15);
-        let (elector, _leadership) =
-            Elector::new(leases, "me:1".into(), duration, Clock::start(), statuses, Metrics::new(1));
+        let (elector, _leadership) = Elector::new(
+            leases,
+            "me:1".into(),
+            duration,
+            Clock::start(),
+            statuses,
+            Metrics::new(crate::telemetry::health::Health::new(1)),
+        );
         let two_minutes = tokio::time::sleep(Duration::from_secs(120));
         elector.run(two_minutes).await;
         log

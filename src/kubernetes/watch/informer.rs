@@ -229,7 +229,7 @@ impl Informer {
     /// The store is known to be up to date.
     fn note_alive(&mut self, now: Moment) {
         self.liveness.note_alive(now);
-        self.setup.metrics.watch_alive(self.watch);
+        self.setup.health.watch_alive(self.watch);
     }
 
     fn begin_list(&mut self, reason: RelistReason, now: Moment) {

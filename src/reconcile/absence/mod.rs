@@ -39,7 +39,7 @@ use crate::model::{moment::Moment, uid::Uid};
 
 use check::{Confirmation, GuardQuestion};
 use hold::{Hold, HoldReason};
-use stage::Stage;
+use stage::{Stage, Step};
 
 /// Inferred deletions within this time are counted together.
 const WINDOW: Duration = Duration::from_secs(600);
@@ -186,15 +186,11 @@ impl AbsenceGuard {
         self.stage = match std::mem::take(&mut self.stage) {
             _ if absent.is_empty() => Stage::Idle,
             // A confirmation under way only shrinks; new absences have their turn afterwards.
-            Stage::Sorting { ids, asked } if !ids.is_disjoint(&absent) => Stage::Sorting { ids: &ids & &absent, asked },
-            Stage::SecondList { ids, earliest, asked, out_of_scope } if !ids.is_disjoint(&absent) => {
-                Stage::SecondList { ids: &ids & &absent, earliest, asked, out_of_scope }
-            }
-            Stage::Confirming { ids, guarded, asked } if !ids.is_disjoint(&absent) => {
-                Stage::Confirming { ids: &ids & &absent, guarded, asked }
+            Stage::Checking { ids, step, asked } if !ids.is_disjoint(&absent) => {
+                Stage::Checking { ids: &ids & &absent, step, asked }
             }
             Stage::Held { hold, retry_at } => self.hold_on(hold.of(absent), retry_at),
-            _ if self.change.is_some() => Stage::Sorting { ids: absent, asked: false },
+            _ if self.change.is_some() => Step::Sorting.about(absent),
             _ => self.first_check(absent, now),
         };
         if matches!(self.stage, Stage::Idle) {
@@ -220,16 +216,12 @@ impl AbsenceGuard {
         // they are.
         let suspect = empty || !list.trusted || self.change.is_some();
         let guarded = suspect || self.approved_recently(now) + absent.len() > unguarded;
-        if guarded {
-            Stage::SecondList {
-                ids: absent,
-                earliest: list.begun + SECOND_LIST_AFTER,
-                asked: false,
-                out_of_scope: false,
-            }
+        let step = if guarded {
+            Step::SecondList { earliest: list.begun + SECOND_LIST_AFTER, out_of_scope: false }
         } else {
-            Stage::Confirming { ids: absent, guarded, asked: false }
-        }
+            Step::Confirming { guarded }
+        };
+        step.about(absent)
     }
 
     fn approved_recently(&mut self, now: Moment) -> usize {
@@ -245,25 +237,33 @@ impl AbsenceGuard {
             return None;
         }
         self.retry_held(now);
-        match &mut self.stage {
-            Stage::Sorting { asked, .. } if !*asked => {
-                *asked = true;
-                self.round += 1;
-                Some(GuardQuestion::Whole { round: self.round })
+        let Stage::Checking { ids, step, asked: asked @ false } = &mut self.stage else { return None };
+        let round = self.round + 1;
+        let question = match *step {
+            Step::Sorting => GuardQuestion::Whole { round },
+            Step::SecondList { earliest, .. } if now < earliest => return None,
+            Step::SecondList { .. } => GuardQuestion::List { round },
+            Step::Confirming { guarded } => {
+                GuardQuestion::Confirm { round, sample: if guarded { sample(ids, random) } else { Vec::new() } }
             }
-            Stage::SecondList { earliest, asked, .. } if now >= *earliest && !*asked => {
-                *asked = true;
-                self.round += 1;
-                Some(GuardQuestion::List { round: self.round })
-            }
-            Stage::Confirming { ids, guarded, asked } if !*asked => {
-                *asked = true;
-                self.round += 1;
-                let sample = if *guarded { sample(ids, random) } else { Vec::new() };
-                Some(GuardQuestion::Confirm { round: self.round, sample })
-            }
+        };
+        (*asked, self.round) = (true, round);
+        Some(question)
+    }
+
+    /// When the next question comes or deletions may be sent, as far as time decides it.
+    pub fn due_at(&mut self, now: Moment) -> Option<Moment> {
+        let leaving = self.approved.len() + if self.is_contested() { 0 } else { self.confirmed.len() };
+        let portion = self.rate.portion().min(leaving);
+        let released_at = (leaving > 0).then(|| self.rate.next_at(now, portion));
+        let asked_at = match &self.stage {
+            _ if self.is_contested() => None,
+            Stage::Checking { step: Step::SecondList { earliest, .. }, asked: false, .. } => Some(*earliest),
+            Stage::Held { retry_at, .. } => *retry_at,
+            Stage::Idle if self.out_of_scope.is_some() => self.classified_at.map(|at| at + HELD_RETRY.1),
             _ => None,
-        }
+        };
+        released_at.into_iter().chain(asked_at).filter(|at| *at > now).min()
     }
 
     /// Retries a hold, and sorts the pods that are out of scope again: they may be gone since.
@@ -273,15 +273,13 @@ impl AbsenceGuard {
                 let ids: HashSet<Uid> = hold.ids().cloned().collect();
                 self.under_review =
                     Some(hold.clone()).filter(|hold| hold.is_contradicted() || self.attempts >= SHOWN_AFTER);
-                self.stage = match self.change {
-                    Some(_) => Stage::Sorting { ids, asked: false },
-                    None => Stage::SecondList { ids, earliest: now, asked: false, out_of_scope: false },
-                };
+                let second_list = Step::SecondList { earliest: now, out_of_scope: false };
+                self.stage = self.change.map_or(second_list, |_| Step::Sorting).about(ids);
             }
             Stage::Idle if self.classified_at.is_none_or(|classified_at| now >= classified_at + HELD_RETRY.1) => {
                 if let Some(out_of_scope) = &self.out_of_scope {
                     self.classified_at = Some(now);
-                    self.stage = Stage::Sorting { ids: out_of_scope.ids().cloned().collect(), asked: false };
+                    self.stage = Step::Sorting.about(out_of_scope.ids().cloned().collect());
                 }
             }
             _ => {}
@@ -291,12 +289,8 @@ impl AbsenceGuard {
     /// Takes a requested list. If a second list shows any of the absent pods, the watches are wrong, and all of them
     /// are held.
     pub fn listed(&mut self, round: u64, there: &HashSet<Uid>, now: Moment, random: u64) -> ListOutcome {
-        let asked = matches!(self.stage, Stage::SecondList { asked: true, .. } | Stage::Sorting { asked: true, .. });
-        if round != self.round || !asked {
-            return ListOutcome::Ignored;
-        }
-        match std::mem::take(&mut self.stage) {
-            Stage::SecondList { ids, out_of_scope, .. } => {
+        match self.take_asked(round, |step| !matches!(step, Step::Confirming { .. })) {
+            Some((ids, Step::SecondList { out_of_scope, .. })) => {
                 let contradicted = ids.intersection(there).count();
                 if contradicted > 0 {
                     self.hold(ids, HoldReason::StillThere(contradicted), now, random);
@@ -305,12 +299,25 @@ impl AbsenceGuard {
                 if out_of_scope {
                     self.confirmed.extend(ids.into_iter().map(|uid| (uid, Removal::LeftSelection)));
                 } else {
-                    self.stage = Stage::Confirming { ids, guarded: true, asked: false };
+                    self.stage = Step::Confirming { guarded: true }.about(ids);
                 }
                 ListOutcome::Agreed
             }
-            Stage::Sorting { ids, .. } => self.sorted(ids, there, now),
-            Stage::Idle | Stage::Confirming { .. } | Stage::Held { .. } => ListOutcome::Ignored,
+            Some((ids, Step::Sorting)) => self.sorted(ids, there, now),
+            Some((_, Step::Confirming { .. })) | None => ListOutcome::Ignored,
+        }
+    }
+
+    /// Takes the pods of this round's question out of the stage. None if the question is outdated, or if `is_answered`
+    /// says that its step is not one that this answer is for.
+    fn take_asked(&mut self, round: u64, is_answered: impl Fn(Step) -> bool) -> Option<(HashSet<Uid>, Step)> {
+        match &mut self.stage {
+            Stage::Checking { ids, step, asked: true } if round == self.round && is_answered(*step) => {
+                let asked = (std::mem::take(ids), *step);
+                self.stage = Stage::Idle;
+                Some(asked)
+            }
+            _ => None,
         }
     }
 
@@ -325,7 +332,7 @@ impl AbsenceGuard {
             _ if out_of_scope.is_empty() && kept.is_empty() => {}
             Some(ScopeChangePolicy::Release) => {
                 // The pods that are gone are sorted again later: the second list asks only about the others.
-                self.stage = Stage::SecondList { ids: out_of_scope, earliest: now, asked: false, out_of_scope: true };
+                self.stage = Step::SecondList { earliest: now, out_of_scope: true }.about(out_of_scope);
                 return counts;
             }
             _ => {
@@ -344,20 +351,7 @@ impl AbsenceGuard {
 
     /// Takes the answer to a confirmation. Returns false if it answers an outdated question; nothing changes then.
     pub fn answered(&mut self, round: u64, answer: Confirmation, now: Moment, random: u64) -> bool {
-        let asked = matches!(
-            self.stage,
-            Stage::Confirming { asked: true, .. }
-                | Stage::SecondList { asked: true, .. }
-                | Stage::Sorting { asked: true, .. }
-        );
-        if round != self.round || !asked {
-            return false;
-        }
-        let (ids, guarded) = match std::mem::take(&mut self.stage) {
-            Stage::Confirming { ids, guarded, .. } => (ids, guarded),
-            Stage::SecondList { ids, .. } | Stage::Sorting { ids, .. } => (ids, true),
-            Stage::Idle | Stage::Held { .. } => return false,
-        };
+        let Some((ids, step)) = self.take_asked(round, |_| true) else { return false };
         if self.out_of_scope.as_ref().is_some_and(|out_of_scope| ids.iter().all(|uid| out_of_scope.contains(uid))) {
             // They are held as out of scope already, and are sorted again later.
             return false;
@@ -366,10 +360,10 @@ impl AbsenceGuard {
             Confirmation::Gone => {
                 (self.attempts, self.under_review) = (0, None);
                 self.recent.push_back((now, ids.len()));
-                if guarded {
-                    self.confirmed.extend(ids.into_iter().map(|uid| (uid, Removal::Inferred)));
-                } else {
+                if matches!(step, Step::Confirming { guarded: false }) {
                     self.unguarded.extend(ids);
+                } else {
+                    self.confirmed.extend(ids.into_iter().map(|uid| (uid, Removal::Inferred)));
                 }
             }
             Confirmation::StillThere(count) => self.hold(ids, HoldReason::StillThere(count), now, random),

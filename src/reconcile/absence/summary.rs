@@ -3,7 +3,7 @@
 use super::{
     AbsenceGuard, SHOWN_AFTER,
     hold::{Hold, HoldReason, HoldSummary},
-    stage::Stage,
+    stage::{Stage, Step},
 };
 use crate::model::uid::Uid;
 
@@ -11,8 +11,8 @@ impl AbsenceGuard {
     /// The number of guarded deletions that wait for a confirmation, an approval or their turn.
     pub fn held(&self) -> usize {
         let stage = match &self.stage {
-            Stage::Idle | Stage::Confirming { guarded: false, .. } => 0,
-            Stage::Sorting { ids, .. } | Stage::SecondList { ids, .. } | Stage::Confirming { ids, .. } => ids.len(),
+            Stage::Idle | Stage::Checking { step: Step::Confirming { guarded: false }, .. } => 0,
+            Stage::Checking { ids, .. } => ids.len(),
             Stage::Held { hold, .. } => hold.len(),
         };
         stage + self.out_of_scope.as_ref().map_or(0, Hold::len) + self.confirmed.len() + self.approved.len()
@@ -26,19 +26,12 @@ impl AbsenceGuard {
 
     /// Whether the guard waits to confirm the absence of this pod. Report the pod if it is back.
     pub fn is_about(&self, uid: &Uid) -> bool {
-        let in_stage = match &self.stage {
-            Stage::Idle => false,
-            Stage::Sorting { ids, .. } | Stage::SecondList { ids, .. } | Stage::Confirming { ids, .. } => {
-                ids.contains(uid)
-            }
-            Stage::Held { hold, .. } => hold.contains(uid),
-        };
-        in_stage || self.out_of_scope.as_ref().is_some_and(|out_of_scope| out_of_scope.contains(uid))
+        self.stage.contains(uid) || self.out_of_scope.as_ref().is_some_and(|out_of_scope| out_of_scope.contains(uid))
     }
 
     /// The pods that a list of the whole cluster has to sort.
     pub fn sorting(&self) -> impl Iterator<Item = &Uid> {
-        let ids = if let Stage::Sorting { ids, .. } = &self.stage { Some(ids) } else { None };
+        let ids = if let Stage::Checking { ids, step: Step::Sorting, .. } = &self.stage { Some(ids) } else { None };
         ids.into_iter().flatten()
     }
 

@@ -65,7 +65,11 @@ fn renewal_keeps_the_term_despite_a_conflict() {
     let claim = claim_of(&election, at(3));
     assert_eq!((claim.transitions, claim.acquires), (1, false));
     election.written(&claim, UpdateOutcome::Conflict, at(3), at(3));
-    assert_eq!(election.leadership().term(at(3)), Some(1), "a conflict alone does not end the leadership");
+    assert_eq!(
+        election.leadership().term(at(3)),
+        Some(LeaderTerm::Elected(1)),
+        "a conflict alone does not end the leadership"
+    );
     assert_eq!(election.step(at(3)), ElectionStep::Get);
     election.read(&held_by("me", 1, "r1", "3"), at(3));
     election.written(&claim_of(&election, at(3)), UpdateOutcome::Done, at(3), at(3));
@@ -137,7 +141,10 @@ fn unrenewed_leadership_ends_before_another_can_begin() {
     for secs in 3..9 {
         election.not_read(at(secs));
     }
-    assert_eq!((election.leadership().term(at(9)), election.leadership().term(at(10))), (Some(1), None));
+    assert_eq!(
+        (election.leadership().term(at(9)), election.leadership().term(at(10))),
+        (Some(LeaderTerm::Elected(1)), None)
+    );
     // The Lease still names us, but the leadership has ended, so a new term begins.
     election.read(&held_by("me", 1, "r", "2"), at(12));
     let claim = claim_of(&election, at(12));
@@ -282,7 +289,10 @@ impl Candidate {
     }
 
     fn term(&self, ms: u64) -> Option<u64> {
-        self.election.leadership().term(self.clock(ms))
+        match self.election.leadership().term(self.clock(ms))? {
+            LeaderTerm::Endless => None,
+            LeaderTerm::Elected(term) => Some(term),
+        }
     }
 }
 

@@ -17,27 +17,9 @@
 
 use super::{
     Ledger,
-    entry::{Known, LedgerEntry},
+    entry::{BacklogMark, LedgerEntry},
 };
 use crate::model::{moment::Moment, uid::Uid};
-
-/// Why a record is in the backlog.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BacklogMark {
-    Missing,
-    Uncertain,
-    Differing,
-}
-
-impl BacklogMark {
-    fn of(known: Known) -> Self {
-        match known {
-            Known::Registered(_) => Self::Differing,
-            Known::Uncertain => Self::Uncertain,
-            Known::Unknown | Known::Assumed(_) | Known::Absent => Self::Missing,
-        }
-    }
-}
 
 /// The two kinds of backlog. Neither waits for the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,7 +157,10 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::model::digest::{Buckets, Digest};
+    use crate::{
+        model::digest::{Buckets, Digest},
+        reconcile::ledger::entry::Known,
+    };
 
     const KINDS: [BacklogKind; 2] = [BacklogKind::Backfill, BacklogKind::Rewrite];
 

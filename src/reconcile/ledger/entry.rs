@@ -1,6 +1,7 @@
 //! A ledger entry: what the registry is believed to hold for one UID. There is one per pod, so it is small.
 
-use super::backlog::BacklogMark;
+use std::num::NonZeroU16;
+
 use crate::model::{
     digest::{Buckets, Fingerprint},
     moment::Moment,
@@ -29,15 +30,31 @@ impl Known {
     }
 }
 
-/// Stands for no watch.
-const NO_WATCH: u16 = u16::MAX;
+/// Why a record is in the backlog.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BacklogMark {
+    Missing,
+    Uncertain,
+    Differing,
+}
+
+impl BacklogMark {
+    pub(super) fn of(known: Known) -> Self {
+        match known {
+            Known::Registered(_) => Self::Differing,
+            Known::Uncertain => Self::Uncertain,
+            Known::Unknown | Known::Assumed(_) | Known::Absent => Self::Missing,
+        }
+    }
+}
 
 #[derive(Clone, Debug)]
 pub struct LedgerEntry {
     pub known: Known,
     last_seen: Option<Moment>,
-    watch: u16,
-    /// The first bits of sha256(UID), stored so that a comparison does not hash every UID.
+    /// The number of the watch that showed the pod, counted from 1.
+    watch: Option<NonZeroU16>,
+    /// The first bits of sha256(UID), stored so that a resync does not hash every UID.
     prefix: u16,
     /// An operation on the UID was sent or answered since the reading of the inventory began.
     pub(super) touched: bool,
@@ -52,7 +69,7 @@ impl LedgerEntry {
         Self {
             known,
             last_seen: None,
-            watch: NO_WATCH,
+            watch: None,
             prefix: Buckets::prefix(&uid.text()),
             touched: false,
             named: false,
@@ -68,7 +85,7 @@ impl LedgerEntry {
     /// The watch that showed the pod. `None` if only the registry named the UID, and for watches beyond the 65,535th:
     /// then the pod has to be absent from every watch, which is the cautious way.
     pub fn watch(&self) -> Option<usize> {
-        (self.watch != NO_WATCH).then_some(usize::from(self.watch))
+        self.watch.map(|number| usize::from(number.get()) - 1)
     }
 
     /// Whether a put waits in the backlog.
@@ -86,7 +103,7 @@ impl LedgerEntry {
     }
 
     pub(super) fn set_watch(&mut self, watch: usize) {
-        self.watch = u16::try_from(watch).unwrap_or(NO_WATCH);
+        self.watch = u16::try_from(watch + 1).ok().and_then(NonZeroU16::new);
     }
 }
 

@@ -31,7 +31,7 @@ use crate::{
     },
     reconcile::{
         outcome::{self, Failure, OperationKind, ProblemDetail, Verdict},
-        takeover::OtherWriter,
+        takeover::{ReportedSession, SessionHolder},
     },
 };
 use credentials::Error;
@@ -223,20 +223,22 @@ fn contender_in(answer: &HttpAnswer) -> Result<Option<Contender>, Failure> {
     }))
 }
 
-fn session_holder_in(answer: &HttpAnswer, owner: &str) -> Result<Option<OtherWriter>, Failure> {
+fn session_holder_in(answer: &HttpAnswer, owner: &str) -> Result<Option<SessionHolder>, Failure> {
     let cluster: ClusterInfo = match answer.json() {
         Err(Failure::NotFound) => return Ok(None),
         answer => answer?,
     };
     let ours = cluster.owners.into_iter().find(|found| found.owner == owner);
-    Ok(ours.map(|found| OtherWriter {
-        epoch: found.epoch.min(INTEGER_LIMIT - 1),
-        instance: one_line(&found.instance, NAME_CHARS),
-        scope: found.scope.map(|scope| one_line(&scope, NAME_CHARS)),
-        cluster_uid: found.cluster_uid.filter(|uid| is_valid_id(uid)),
+    Ok(ours.map(|found| SessionHolder {
+        session: ReportedSession {
+            epoch: found.epoch.min(INTEGER_LIMIT - 1),
+            instance: one_line(&found.instance, NAME_CHARS),
+            scope: found.scope.map(|scope| one_line(&scope, NAME_CHARS)),
+            cluster_uid: found.cluster_uid.filter(|uid| is_valid_id(uid)),
+            state: found.state,
+        },
         heartbeat: found.expires_at.map(|at| one_line(&at, NAME_CHARS)),
         records: found.pods,
-        state: found.state,
     }))
 }
 
@@ -326,7 +328,7 @@ impl Registry for Client {
         self.http.send(Method::DELETE, url, None, SMALL_ANSWER).await?.success()
     }
 
-    async fn session_holder(&self) -> Result<Option<OtherWriter>, Failure> {
+    async fn session_holder(&self) -> Result<Option<SessionHolder>, Failure> {
         session_holder_in(&self.get(self.url("", &[]), SMALL_ANSWER).await?, &self.owner.owner)
     }
 

@@ -1,20 +1,11 @@
 //! The metrics of a running controller.
 //!
-//! The event loop and the watches report to one handle, and the admin server encodes it. With one exception,
-//! no decision depends on it: the event loop reads [`Metrics::watch_silences`] to tell whether the registry is in sync, and
-//! reports that to the registry.
+//! The event loop and the watches report to one handle, and the admin server encodes it. No decision depends on it.
 
 pub mod labels;
 mod series;
 
-use std::{
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use prometheus_client::{encoding::text, registry::Registry};
 use strum::VariantArray as _;
@@ -22,6 +13,8 @@ use tokio::time::Instant;
 
 use labels::{DriftKind, Operation, OperationOutcome, RecordState, RelistReason, RequestKind, RequestOutcome};
 use series::{Series, one, two};
+
+use crate::telemetry::health::Health;
 
 /// The content type of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -43,18 +36,16 @@ pub struct Metrics(Arc<Inner>);
 
 struct Inner {
     started: Instant,
-    /// When each watch last reported anything, in milliseconds after `started`.
-    alive: Box<[AtomicU64]>,
+    health: Health,
     series: Series,
     registry: Registry,
 }
 
 impl Metrics {
-    /// For a process that starts now. The number of watches is fixed.
-    pub fn new(watches: usize) -> Self {
+    /// For a process that starts now.
+    pub fn new(health: Health) -> Self {
         let (series, registry) = Series::register();
-        let alive = (0..watches).map(|_| AtomicU64::new(0)).collect();
-        Self(Arc::new(Inner { started: Instant::now(), alive, series, registry }))
+        Self(Arc::new(Inner { started: Instant::now(), health, series, registry }))
     }
 
     pub fn set_pods(&self, count: usize) {
@@ -82,14 +73,6 @@ impl Metrics {
     /// The registry acknowledged a change, `delay` after a watch reported it.
     pub fn acknowledged_after(&self, delay: Duration) {
         self.0.series.change_to_acknowledgement.observe(delay.as_secs_f64());
-    }
-
-    /// A watch reported something: an event, a bookmark, its regular end or a page of a list. An unknown index is
-    /// ignored.
-    pub fn watch_alive(&self, watch: usize) {
-        if let Some(alive) = self.0.alive.get(watch) {
-            alive.store(self.elapsed_ms(), Ordering::Relaxed);
-        }
     }
 
     /// A complete list began.
@@ -156,7 +139,7 @@ impl Metrics {
             records: RecordState::VARIANTS.iter().map(|state| (state.into(), records(*state))).collect(),
             oldest_pending_seconds: series.oldest_pending_age.get(),
             first_complete_sync_seconds: series.first_complete_sync.get(),
-            watch_silence_seconds: self.watch_silences().iter().map(Duration::as_secs_f64).collect(),
+            watch_silence_seconds: self.0.health.watch_silences().iter().map(Duration::as_secs_f64).collect(),
         }
     }
 
@@ -165,22 +148,11 @@ impl Metrics {
     /// # Errors
     /// Never in practice: writing to memory does not fail.
     pub fn encode(&self) -> Result<String, fmt::Error> {
-        let silence = self.watch_silences().into_iter().max().unwrap_or_default();
+        let silence = self.0.health.watch_silences().into_iter().max().unwrap_or_default();
         self.0.series.watch_silence.set(silence.as_secs_f64());
         let mut text = String::new();
         text::encode(&mut text, &self.0.registry)?;
         Ok(text)
-    }
-
-    /// The time since each watch last reported anything, or since the start.
-    pub fn watch_silences(&self) -> Vec<Duration> {
-        let now = self.elapsed_ms();
-        let silence = |alive: &AtomicU64| Duration::from_millis(now.saturating_sub(alive.load(Ordering::Relaxed)));
-        self.0.alive.iter().map(silence).collect()
-    }
-
-    fn elapsed_ms(&self) -> u64 {
-        u64::try_from(self.0.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 }
 
@@ -206,20 +178,19 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn silence_metric_shows_the_most_silent_watch() {
-        let metrics = Metrics::new(2);
+        let health = Health::new(2);
+        let metrics = Metrics::new(health.clone());
         tokio::time::advance(Duration::from_secs(10)).await;
-        metrics.watch_alive(0);
+        health.watch_alive(0);
         assert_eq!(value(&metrics, "watch_silence_seconds"), Some(10.0));
-        assert_eq!(metrics.watch_silences(), [Duration::ZERO, Duration::from_secs(10)]);
-        metrics.watch_alive(1);
-        metrics.watch_alive(2);
+        health.watch_alive(1);
         tokio::time::advance(Duration::from_secs(3)).await;
         assert_eq!(value(&metrics, "watch_silence_seconds"), Some(3.0));
     }
 
     #[tokio::test(start_paused = true)]
     async fn only_the_first_sync_is_measured() {
-        let metrics = Metrics::new(0);
+        let metrics = Metrics::new(Health::new(0));
         assert_eq!(value(&metrics, "first_complete_sync_seconds"), Some(0.0));
         tokio::time::advance(Duration::from_secs(2)).await;
         metrics.synced();
@@ -230,7 +201,7 @@ mod tests {
 
     #[tokio::test]
     async fn recorded_values_appear_in_their_series() {
-        let metrics = Metrics::new(1);
+        let metrics = Metrics::new(Health::new(1));
         metrics.set_pods(7);
         metrics.set_records(RecordState::InFlight, 2);
         metrics.set_pending(3, Duration::from_millis(1500));
@@ -277,7 +248,7 @@ mod tests {
 
     #[tokio::test]
     async fn every_series_exists_from_the_start() {
-        let metrics = Metrics::new(1);
+        let metrics = Metrics::new(Health::new(1));
         let text = metrics.encode().unwrap();
         assert_eq!(text.matches("pod_registrar_requests_total{").count(), 6 * 5);
         assert_eq!(text.matches("pod_registrar_operations_total{").count(), 2 * 4);

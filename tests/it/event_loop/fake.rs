@@ -12,7 +12,7 @@ use pod_registrar::{
     model::{digest::Digest, ids::Version, uid::Uid},
     reconcile::{
         outcome::{Failure, Verdict},
-        takeover::OtherWriter,
+        takeover::SessionHolder,
     },
     registry::{
         Capabilities, Encoded, EncodedBody, Features, RecordChange, RecordName, Registry,
@@ -354,14 +354,14 @@ impl Registry for Fake {
         state.close(epoch)
     }
 
-    async fn session_holder(&self) -> Result<Option<OtherWriter>, Failure> {
+    async fn session_holder(&self) -> Result<Option<SessionHolder>, Failure> {
         self.needs(|features| features.sessions);
         if let Some(lie) = self.lie(hostile::holder) {
             return lie;
         }
         self.up()?;
         let state = self.state();
-        Ok(state.holder(NOW).map(|holder| OtherWriter { heartbeat: state.heartbeat.clone(), ..holder }))
+        Ok(state.holder(NOW).map(|holder| SessionHolder { heartbeat: state.heartbeat.clone(), ..holder }))
     }
 
     fn encode(&self, uid: &Uid, version: Version, change: RecordChange<'_>) -> Encoded {

@@ -11,12 +11,12 @@ use pod_registrar::{
     },
     reconcile::{
         outcome::{Failure, StoredVersion, Verdict},
-        takeover::{OtherWriter, SessionLiveness},
+        takeover::{ReportedSession, SessionHolder, SessionLiveness},
     },
     registry::{
         Capabilities, Features, RecordName,
         inventory::{BucketDigest, BucketDigests, InventoryItem, InventoryPage},
-        session::{PreviousSession, SessionOpened},
+        session::SessionOpened,
     },
 };
 
@@ -104,7 +104,7 @@ pub(super) fn session(rng: &mut Rng) -> Result<SessionOpened, Failure> {
     or_failure(rng, |rng| {
         let state = state(rng);
         let (epoch, instance, scope) = (number(rng), text(rng), Some(text(rng)));
-        let previous = PreviousSession { epoch, instance, scope, cluster_uid: None, state };
+        let previous = ReportedSession { epoch, instance, scope, cluster_uid: None, state };
         SessionOpened { epoch: rng.u64(1..1_000), ttl_seconds: number(rng), previous: Some(previous) }
     })
 }
@@ -113,17 +113,16 @@ pub(super) fn nothing(rng: &mut Rng) -> Result<(), Failure> {
     or_failure(rng, |_| ())
 }
 
-pub(super) fn holder(rng: &mut Rng) -> Result<Option<OtherWriter>, Failure> {
+pub(super) fn holder(rng: &mut Rng) -> Result<Option<SessionHolder>, Failure> {
     or_failure(rng, |rng| {
-        Some(OtherWriter {
+        let session = ReportedSession {
             epoch: rng.u64(..1_000),
             instance: text(rng),
             scope: rng.bool().then(|| text(rng)),
             cluster_uid: None,
-            heartbeat: rng.bool().then(|| text(rng)),
-            records: rng.u64(..),
             state: state(rng),
-        })
+        };
+        Some(SessionHolder { session, heartbeat: rng.bool().then(|| text(rng)), records: rng.u64(..) })
     })
 }
 

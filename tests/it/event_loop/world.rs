@@ -142,7 +142,8 @@ impl EventLoopHarness {
         let (controller_status, status) = watch::channel(ControllerStatus::default());
         let (approvals, approvals_in) = mpsc::channel(4);
         let (stop, stopped) = oneshot::channel::<()>();
-        let (metrics, health) = (Metrics::new(1), Health::new(1));
+        let health = Health::new(1);
+        let metrics = Metrics::new(health.clone());
         let outputs =
             Outputs { checks, relist: relist_out, controller_status, metrics: metrics.clone(), health: health.clone() };
         let event_loop = EventLoop::new(registry.clone(), view, options, clock, outputs);
@@ -266,7 +267,7 @@ impl EventLoopHarness {
         loop {
             tokio::select! {
                 () = tokio::time::sleep_until(end) => return,
-                _ = alive.tick() => if !self.silent { self.metrics.watch_alive(0); },
+                _ = alive.tick() => if !self.silent { self.health.watch_alive(0); },
                 Ok(()) = self.relist.changed() => if self.lists_arrive { self.list().await },
                 Some(check) = self.asked.recv() => self.answer(check).await,
             }

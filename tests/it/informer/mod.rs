@@ -96,7 +96,7 @@ impl InformerHarness {
         let (sender, pod_events) = mpsc::channel(10_000);
         let (relist, asked) = watch::channel(0);
         let owner = RecordOwner { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };
-        let metrics = Metrics::new(1);
+        let metrics = Metrics::new(Health::new(1));
         let setup = WatchSetup {
             scope,
             rule: Arc::new(Rule { owner, labels: AllowList::new(["*"]), annotations: AllowList::default() }),

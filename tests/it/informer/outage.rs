@@ -54,7 +54,7 @@ async fn outage_of_many_namespaces_logs_few_lines() {
     let server = InformerHarness::server().await;
     server.inject(Fault::status(Kind::List, 503).always());
     let cluster = ClusterConnection::at(&server.url()).unwrap();
-    let (common, clock, metrics) = (SharedByWatches::default(), Clock::start(), Metrics::new(NAMESPACES));
+    let (common, clock, metrics) = (SharedByWatches::default(), Clock::start(), Metrics::new(Health::new(NAMESPACES)));
     let (sender, mut pod_events) = mpsc::channel(10_000);
     let (_relist, asked) = watch::channel(0);
     let owner = RecordOwner { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };

@@ -284,7 +284,8 @@ fn image_names_a_numeric_user() {
 async fn probes_request_paths_that_are_served() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let (health, metrics) = (Health::new(0), Metrics::new(0));
+    let health = Health::new(0);
+    let metrics = Metrics::new(health.clone());
     let (stop, stopped) = oneshot::channel::<()>();
     let pages = Pages { health, metrics, status: Box::new(|| serde_json::Value::Null) };
     let server = tokio::spawn(admin::serve(listener, pages, async move { drop(stopped.await) }));

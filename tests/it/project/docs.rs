@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use pod_registrar::telemetry::metrics::Metrics;
+use pod_registrar::telemetry::{health::Health, metrics::Metrics};
 
 use crate::project::{self, pages};
 
@@ -168,7 +168,7 @@ fn links_and_anchors_are_read() {
 
 /// The metrics of the program: name, type, and the values of all labels.
 fn metrics() -> BTreeMap<String, (String, BTreeSet<String>)> {
-    let text = Metrics::new(1).encode().unwrap();
+    let text = Metrics::new(Health::new(1)).encode().unwrap();
     let mut found = BTreeMap::new();
     for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
         let (name, kind) = line.split_once(' ').unwrap();

@@ -13,7 +13,7 @@ use crate::{
     model::moment::Moment,
     reconcile::{
         notices::{NoticeSummary, Notices, Reminder},
-        silence::{Silence, SilenceNotice},
+        silence::OLD_AFTER,
     },
     telemetry::metrics::labels::RelistReason,
 };
@@ -35,7 +35,8 @@ pub(super) struct WatchLog {
     namespace: Box<str>,
     reports: Arc<Mutex<Reports>>,
     reminder: Reminder,
-    silence: Silence,
+    /// When the watch was last up to date before the current silence. None while it is not silent for long.
+    old_since: Option<Moment>,
     /// Whether the current failure has a line.
     failure: bool,
     /// Whether a missing right was logged since requests last succeeded.
@@ -62,7 +63,7 @@ impl WatchLog {
             namespace: namespace.unwrap_or("*").into(),
             reports,
             reminder: Reminder::default(),
-            silence: Silence::default(),
+            old_since: None,
             failure: false,
             forbidden: false,
             age: false,
@@ -191,15 +192,22 @@ impl WatchLog {
 
     /// Logs that the watch has been silent for long, and the end of the silence.
     pub(super) fn silence(&mut self, last_alive: Moment, now: Moment) {
-        match self.silence.look(last_alive, now) {
-            Some(SilenceNotice::Old { silence }) if self.reports.lock().failures.note(&self.namespace, "old", now) => {
-                let (namespace, seconds) = (&*self.namespace, silence.as_secs());
-                tracing::warn!(namespace, seconds, "the view of the cluster is old; changes are not seen");
-                self.age = true;
+        match self.old_since {
+            None if now >= last_alive + OLD_AFTER => {
+                self.old_since = Some(last_alive);
+                let is_logged = self.reports.lock().failures.note(&self.namespace, "old", now);
+                self.age = is_logged;
+                if is_logged {
+                    let (namespace, seconds) = (&*self.namespace, now.since(last_alive).as_secs());
+                    tracing::warn!(namespace, seconds, "the view of the cluster is old; changes are not seen");
+                }
             }
-            Some(SilenceNotice::Renewed { after }) if std::mem::take(&mut self.age) => {
-                let (namespace, seconds) = (&*self.namespace, after.as_secs());
-                tracing::info!(namespace, seconds, "the view of the cluster is up to date again");
+            Some(since) if last_alive > since => {
+                self.old_since = None;
+                if std::mem::take(&mut self.age) {
+                    let (namespace, seconds) = (&*self.namespace, last_alive.since(since).as_secs());
+                    tracing::info!(namespace, seconds, "the view of the cluster is up to date again");
+                }
             }
             _ => {}
         }

@@ -101,7 +101,9 @@ fn control(answer: &HttpAnswer) -> Found {
     }
     match session_holder_in(answer, "pod-registrar") {
         Err(failure) => self::failure(&failure)?,
-        Ok(holder) => ensure(holder.is_none_or(|holder| holder.epoch < INTEGER_LIMIT), || "its epoch".to_owned())?,
+        Ok(holder) => {
+            ensure(holder.is_none_or(|holder| holder.session.epoch < INTEGER_LIMIT), || "its epoch".to_owned())?
+        }
     }
     if let Ok(Some(name)) = record_name_in(answer, &Uid::from("a")) {
         let named = is_namespace_name(&name.namespace) && is_pod_name(&name.name);

@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::StoreFault;
 use crate::{
     model::ids::{INTEGER_LIMIT, Version, is_valid_id},
-    reconcile::takeover::SessionLiveness,
+    reconcile::takeover::{ReportedSession, SessionLiveness},
     registry::{
         protocol::{HeartbeatAccepted, Problem},
         server::{
@@ -13,7 +13,7 @@ use crate::{
             problem::ProblemKind,
             record::{Address, VALID_ID},
         },
-        session::{Contender, Heartbeat, OpenSession, PreviousSession, SessionOpened},
+        session::{Contender, Heartbeat, OpenSession, SessionOpened},
     },
 };
 
@@ -143,7 +143,7 @@ pub(crate) fn open(
          ON CONFLICT (id) DO UPDATE SET name = coalesce(excluded.name, name)",
     )?
     .execute(params![at.cluster, request.cluster_name])?;
-    let previous = before.map(|session| PreviousSession {
+    let previous = before.map(|session| ReportedSession {
         epoch: session.epoch,
         state: session.state(now),
         instance: session.instance,

@@ -1,4 +1,4 @@
-//! When to read the inventory to settle uncertain records, instead of sending them again.
+//! When to begin a resync early, to settle uncertain records instead of sending them again.
 //!
 //! A batch that fails as a whole makes each of its records uncertain, and the retry budget allows few retries. One
 //! reading settles them all. Readings are frequent while they help, and rare otherwise. A registry that fails many
@@ -20,7 +20,7 @@ const FAILING_AT_MOST: f64 = 0.2;
 const WEIGHT: f64 = 0.05;
 
 #[derive(Clone, Copy, Debug, Default)]
-pub struct ReadBack {
+pub struct EarlyResync {
     last: Option<Last>,
     failing: f64,
 }
@@ -32,7 +32,7 @@ struct Last {
     again_after: Duration,
 }
 
-impl ReadBack {
+impl EarlyResync {
     /// A request was answered, or failed. `uncertain` is the share of its operations that may have been applied. Do not
     /// count requests for records that always fail.
     pub fn sent(&mut self, uncertain: f64) {
@@ -67,26 +67,26 @@ mod tests {
     }
 
     #[test]
-    fn few_uncertain_records_are_not_read_back() {
-        assert!(!ReadBack::default().begin(99, at(1)));
+    fn few_uncertain_records_begin_no_resync() {
+        assert!(!EarlyResync::default().begin(99, at(1)));
     }
 
     #[test]
     fn registry_that_fails_often_is_not_read() {
-        let mut read_back = ReadBack::default();
-        (0..100).for_each(|n| read_back.sent(f64::from(n % 2)));
-        assert!(!read_back.begin(5_000, at(1)));
-        (0..30).for_each(|_| read_back.sent(0.0));
-        assert!(read_back.begin(5_000, at(2)));
+        let mut early = EarlyResync::default();
+        (0..100).for_each(|n| early.sent(f64::from(n % 2)));
+        assert!(!early.begin(5_000, at(1)));
+        (0..30).for_each(|_| early.sent(0.0));
+        assert!(early.begin(5_000, at(2)));
     }
 
     #[test]
     fn readings_are_frequent_only_while_they_help() {
-        let mut read_back = ReadBack::default();
+        let mut early = EarlyResync::default();
         let helped = [(at(0), 18_000), (at(2), 6_000), (at(4), 2_000), (at(6), 600)];
-        assert!(helped.into_iter().all(|(now, uncertain)| read_back.begin(uncertain, now)));
-        let readings = (7..607).filter(|secs| read_back.begin(600, at(*secs))).count();
+        assert!(helped.into_iter().all(|(now, uncertain)| early.begin(uncertain, now)));
+        let readings = (7..607).filter(|secs| early.begin(600, at(*secs))).count();
         assert!((6..=9).contains(&readings), "{readings} in ten minutes");
-        assert!(!read_back.begin(10, at(610)) && read_back.begin(600, at(611)), "a new failure");
+        assert!(!early.begin(10, at(610)) && early.begin(600, at(611)), "a new failure");
     }
 }

@@ -1,18 +1,17 @@
 //! The resync: comparing the ledger with the registry's inventory, part by part.
 //!
-//! A comparison begins with each session, at the resync interval, and when many records are uncertain. Its findings change
+//! A resync begins with each session, at the resync interval, and when many records are uncertain. Its findings change
 //! the ledger, and a full reconcile follows. A registry without an inventory has the same intervals, with nothing to read.
 
 use std::time::Duration;
 
 use super::{
-    effects::Effects,
     inventory::{Error, InventoryPart, InventoryReader, OurRecords, PAGE_ITEMS, ReadStep},
     requests::Request,
 };
 use crate::{
     model::{digest::Buckets, moment::Moment, pod::StoredPod},
-    reconcile::{ledger::Ledger, outcome::Failure, read_back::ReadBack, retry},
+    reconcile::{early_resync::EarlyResync, ledger::Ledger, outcome::Failure, retry},
     store::View,
     telemetry::metrics::{
         Metrics,
@@ -31,7 +30,7 @@ const DIGESTS_TRIES: u32 = 3;
 /// After this number of failures in a row, the reading begins again: the registry may have been replaced.
 const FAILURES_MAX: u32 = 10;
 
-pub(super) struct Comparison {
+pub(super) struct Resync {
     state: State,
     /// When the next step or resync is due.
     due_at: Moment,
@@ -40,10 +39,10 @@ pub(super) struct Comparison {
     limit: usize,
     /// Whether the inventory was small before this process wrote.
     is_small: bool,
-    read_back: ReadBack,
-    /// When the next resync is due, while uncertain records are read back.
-    resync_at: Option<Moment>,
-    resync_interval: Duration,
+    early: EarlyResync,
+    /// When the next regular resync is due, during an early one.
+    regular_at: Option<Moment>,
+    interval: Duration,
     metrics: Metrics,
     rng: fastrand::Rng,
 }
@@ -54,56 +53,56 @@ enum State {
     /// A step is in flight.
     Reading {
         epoch: u64,
-        found: ComparisonTotals,
+        found: ResyncTotals,
     },
     /// The next step begins when it is due.
     Between {
         epoch: u64,
         rest: InventoryReader,
-        found: ComparisonTotals,
+        found: ResyncTotals,
     },
 }
 
-/// What a comparison has found so far.
+/// What a resync has found so far.
 #[derive(Clone, Copy, Debug, Default)]
-struct ComparisonTotals {
+struct ResyncTotals {
     read: usize,
     differs: usize,
 }
 
-/// What follows from a comparison for the other parts.
+/// What follows from a resync for the other parts.
 #[must_use]
 #[derive(Debug)]
-pub(super) enum ComparisonEffect {
+pub(super) enum ResyncEffect {
     ReconcileAll,
     RequestFailed(Failure),
     /// Nothing more is read, and the ledger must not wait for it.
     Abandon,
     /// The whole inventory was read.
-    Compared(Compared),
+    Done(ResyncKind),
 }
 
-/// Which comparison is complete.
+/// Which resync is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Compared {
+pub(super) enum ResyncKind {
     /// The first one of a term.
     First,
-    Resync,
-    /// A reading that settled uncertain records.
-    ReadBack,
+    Regular,
+    /// One before its time, which settled uncertain records.
+    Early,
 }
 
-impl Comparison {
-    pub(super) fn new(resync_interval: Duration, metrics: Metrics, rng: fastrand::Rng) -> Self {
+impl Resync {
+    pub(super) fn new(interval: Duration, metrics: Metrics, rng: fastrand::Rng) -> Self {
         Self {
             state: State::Idle,
             due_at: Moment::START,
             failures: 0,
             limit: PAGE_ITEMS,
             is_small: false,
-            read_back: ReadBack::default(),
-            resync_at: None,
-            resync_interval,
+            early: EarlyResync::default(),
+            regular_at: None,
+            interval,
             metrics,
             rng,
         }
@@ -125,7 +124,7 @@ impl Comparison {
     pub(super) fn next_request(&mut self, epoch: u64, digests: bool, ledger: &mut Ledger, view: &View) -> Request {
         let (reading, found) = match std::mem::replace(&mut self.state, State::Idle) {
             State::Between { epoch: begun, rest, found } if begun == epoch => (rest, found),
-            _ => (self.begin(digests, ledger, view), ComparisonTotals::default()),
+            _ => (self.begin(digests, ledger, view), ResyncTotals::default()),
         };
         self.state = State::Reading { epoch, found };
         Request::Inventory { epoch, reading }
@@ -144,16 +143,16 @@ impl Comparison {
     }
 
     /// Completes a resync of a registry without an inventory.
-    pub(super) fn complete_unread(&mut self, ledger: &mut Ledger, now: Moment) -> Compared {
+    pub(super) fn complete_unread(&mut self, ledger: &mut Ledger, now: Moment) -> ResyncKind {
         (self.state, self.failures) = (State::Idle, 0);
-        let compared = self.complete(ledger.is_seeded(), now);
+        let kind = self.complete(ledger.is_seeded(), now);
         ledger.finish_unread(now);
-        compared
+        kind
     }
 
     /// A session was opened. Another writer or a restored backup may have changed the records.
     pub(super) fn begin_session(&mut self, now: Moment) {
-        (self.due_at, self.resync_at) = (now, None);
+        (self.due_at, self.regular_at) = (now, None);
     }
 
     /// The registry held this number of records before this process wrote.
@@ -172,20 +171,21 @@ impl Comparison {
 
     /// After a write request, this share of its operations is uncertain.
     pub(super) fn note_uncertain(&mut self, share: f64) {
-        self.read_back.sent(share);
+        self.early.sent(share);
     }
 
-    /// Reads the inventory soon if that settles more uncertain records than retries would.
-    pub(super) fn read_back(&mut self, uncertain: usize, now: Moment) {
+    /// Begins an early resync if that settles more uncertain records than retries would.
+    pub(super) fn begin_early(&mut self, uncertain: usize, now: Moment) {
         let idle = matches!(self.state, State::Idle) && now < self.due_at;
-        if idle && self.read_back.begin(uncertain, now) {
+        if idle && self.early.begin(uncertain, now) {
             tracing::info!(uncertain, "many writes may have been applied; reading the registry's inventory");
-            self.resync_at = Some(self.due_at);
+            self.regular_at = Some(self.due_at);
             self.due_at = now;
         }
     }
 
     /// A step was read in the session `epoch`; `current` is the session that is open now.
+    #[must_use]
     pub(super) fn read(
         &mut self,
         epoch: u64,
@@ -193,8 +193,8 @@ impl Comparison {
         step: ReadStep,
         ledger: &mut Ledger,
         now: Moment,
-    ) -> Effects<ComparisonEffect> {
-        let mut effects = Effects::default();
+    ) -> Vec<ResyncEffect> {
+        let mut effects = Vec::new();
         let found = match self.state {
             State::Reading { epoch: reading, found } if reading == epoch => found,
             // Another session's reading has begun since.
@@ -203,7 +203,7 @@ impl Comparison {
         self.state = State::Idle;
         if current != Some(epoch) {
             // The inventory is compared again when the next session is opened.
-            effects.add(ComparisonEffect::Abandon);
+            effects.push(ResyncEffect::Abandon);
             return effects;
         }
         let ReadStep { part, rest, error, limit } = step;
@@ -212,29 +212,29 @@ impl Comparison {
         let learned = !part.is_empty();
         let found = self.learn(part, found, is_complete, ledger, now);
         if learned && !is_complete {
-            effects.add(ComparisonEffect::ReconcileAll);
+            effects.push(ResyncEffect::ReconcileAll);
         }
         self.judge(error, &mut effects, now);
         match rest {
             None if is_complete => {
-                let ComparisonTotals { read, differs } = found;
-                let compared = self.complete(ledger.is_seeded(), now);
-                tracing::info!(read, differs, records = ledger.owned(), reason = ?compared, "registry compared");
+                let ResyncTotals { read, differs } = found;
+                let kind = self.complete(ledger.is_seeded(), now);
+                tracing::info!(read, differs, records = ledger.owned(), reason = ?kind, "registry compared");
                 ledger.finish_reading();
-                effects.add(ComparisonEffect::Compared(compared));
+                effects.push(ResyncEffect::Done(kind));
             }
             Some(rest) if self.failures < FAILURES_MAX => {
-                let ComparisonTotals { read, differs } = found;
+                let ResyncTotals { read, differs } = found;
                 tracing::debug!(read, differs, "registry inventory read in part; continuing");
                 self.state = State::Between { epoch, rest, found };
             }
-            _ => effects.add(ComparisonEffect::Abandon),
+            _ => effects.push(ResyncEffect::Abandon),
         }
         effects
     }
 
     /// Counts a step, and schedules a retry if it failed.
-    fn judge(&mut self, error: Option<Error>, effects: &mut Effects<ComparisonEffect>, now: Moment) {
+    fn judge(&mut self, error: Option<Error>, effects: &mut Vec<ResyncEffect>, now: Moment) {
         let Some(error) = error else {
             self.failures = 0;
             return self.metrics.request(Kind::Inventory, RequestOutcome::Ok);
@@ -244,7 +244,7 @@ impl Comparison {
         self.due_at = now + retry::backoff(RETRY.0, RETRY.1, self.failures, random);
         tracing::warn!(%error, failures = self.failures, "registry inventory not read; retrying");
         match error {
-            Error::Failure(failure) => effects.add(ComparisonEffect::RequestFailed(failure)),
+            Error::Failure(failure) => effects.push(ResyncEffect::RequestFailed(failure)),
             Error::Mismatch { .. } | Error::Pages(_) => {
                 self.metrics.request(Kind::Inventory, RequestOutcome::Rejected);
             }
@@ -255,17 +255,17 @@ impl Comparison {
     fn learn(
         &self,
         part: InventoryPart,
-        found: ComparisonTotals,
+        found: ResyncTotals,
         is_complete: bool,
         ledger: &mut Ledger,
         now: Moment,
-    ) -> ComparisonTotals {
+    ) -> ResyncTotals {
         if part.is_empty() {
             return found;
         }
         let InventoryPart { division, equal, complete, items } = part;
         let is = |of: &[bool], bucket: usize| of.get(bucket).copied().unwrap_or(false);
-        let ComparisonTotals { mut read, mut differs } = found;
+        let ResyncTotals { mut read, mut differs } = found;
         read += items.len();
         if equal.contains(&true) {
             ledger.confirm_bucket(division, |bucket| is(&equal, bucket));
@@ -284,18 +284,18 @@ impl Comparison {
         if !is_complete {
             ledger.settle_buckets(division, |bucket| is(&equal, bucket) || is(&complete, bucket));
         }
-        ComparisonTotals { read, differs }
+        ResyncTotals { read, differs }
     }
 
     /// Sets the time of the next resync.
-    fn complete(&mut self, is_seeded: bool, now: Moment) -> Compared {
-        let interval = self.resync_interval.mul_f64(0.9 + 0.2 * self.rng.f64());
-        let resync_at = self.resync_at.take();
-        self.due_at = resync_at.unwrap_or(now + interval);
-        match resync_at {
-            Some(_) => Compared::ReadBack,
-            None if is_seeded => Compared::Resync,
-            None => Compared::First,
+    fn complete(&mut self, is_seeded: bool, now: Moment) -> ResyncKind {
+        let interval = self.interval.mul_f64(0.9 + 0.2 * self.rng.f64());
+        let regular_at = self.regular_at.take();
+        self.due_at = regular_at.unwrap_or(now + interval);
+        match regular_at {
+            Some(_) => ResyncKind::Early,
+            None if is_seeded => ResyncKind::Regular,
+            None => ResyncKind::First,
         }
     }
 }

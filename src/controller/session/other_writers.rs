@@ -1,0 +1,130 @@
+//! Other writers: noticing them, losing the session to one, and waiting until its session is over.
+
+use super::{SessionEffect, SessionFacts, WriterSession};
+use crate::{
+    controller::requests::{AskedHolder, Request},
+    model::moment::Moment,
+    reconcile::{outcome::Failure, session::Phase, takeover::SessionHolder},
+    registry::session::Contender,
+};
+
+impl WriterSession {
+    #[must_use]
+    pub(in crate::controller) fn heartbeat_answered(
+        &mut self,
+        epoch: u64,
+        result: Result<Option<Contender>, Failure>,
+        now: Moment,
+    ) -> Option<SessionEffect> {
+        self.in_flight.heartbeat = false;
+        match result {
+            Ok(contender) => {
+                self.acknowledged();
+                (self.epoch() == Some(epoch)).then(|| self.contended(contender, now))
+            }
+            Err(failure) => self.lost(epoch, &failure, now),
+        }
+    }
+
+    /// The registry reports another writer, or none.
+    fn contended(&mut self, contender: Option<Contender>, now: Moment) -> SessionEffect {
+        let name = |contender: &Contender| contender.instance.clone().unwrap_or_default();
+        // An earlier run of this process cannot write any more.
+        let contender = contender.filter(|other| !self.identity.is_this_process(&name(other)));
+        let Some(contender) = contender else {
+            self.contender.over();
+            return SessionEffect::NoOtherWriterReported;
+        };
+        if self.contender.is_due(now) {
+            tracing::error!(
+                instance = name(&contender),
+                epoch = contender.epoch,
+                fix = "stop one of the two; if the other one runs in another cluster (a clone or a restored copy), give each \
+                       cluster its own --cluster-id",
+                "another process writes for the same cluster id and owner, or tries to; inferred deletions are held"
+            );
+        }
+        SessionEffect::OtherWriterSeen
+    }
+
+    /// A request of this session failed. Stops writing if the registry said that the session is over.
+    #[must_use]
+    pub(in crate::controller) fn lost(&mut self, epoch: u64, failure: &Failure, now: Moment) -> Option<SessionEffect> {
+        if self.epoch() != Some(epoch) {
+            return None;
+        }
+        match failure {
+            Failure::StaleEpoch => {
+                self.fenced.over();
+                self.fence(epoch, now);
+                Some(SessionEffect::Fenced)
+            }
+            Failure::UnknownSession => {
+                self.is_remembered = false;
+                tracing::warn!(epoch, "the registry does not know this session; opening another one");
+                let random = self.rng.u64(..);
+                self.session.unknown(now, random);
+                None
+            }
+            _ => None,
+        }
+    }
+
+    /// Waits until the session of the other writer is over. It replaced ours with this epoch.
+    fn fence(&mut self, epoch: u64, now: Moment) {
+        self.session.fenced(epoch, now);
+        if self.fenced.is_due(now) {
+            tracing::error!(
+                epoch,
+                fix = "run one of them, or give them different --owner names; if the other one runs in another cluster (a \
+                       clone or a restored copy), give each cluster its own --cluster-id",
+                "another process writes for this cluster id and owner; waiting until its session is over"
+            );
+        }
+    }
+
+    /// Announces this process, and asks who holds the session.
+    pub(super) fn probe(&mut self, epoch: u64, facts: &SessionFacts) -> Request {
+        self.in_flight.holder_when_fenced = true;
+        let announcement = Some(self.heartbeat(epoch, facts));
+        Request::Holder { asked: AskedHolder::Fenced, announcement }
+    }
+
+    /// The answer came about who holds the session.
+    #[must_use]
+    pub(in crate::controller) fn found_holder(
+        &mut self,
+        result: Result<Option<SessionHolder>, Failure>,
+        now: Moment,
+    ) -> Option<SessionEffect> {
+        self.in_flight.holder_when_fenced = false;
+        let Phase::Fenced { epoch, .. } = self.phase() else { return None };
+        match result.map(|found| found.map(|holder| holder.session)) {
+            // A request to open it had timed out, but arrived at the registry.
+            Ok(Some(holder)) if !holder.is_over() && holder.instance == self.identity.instance => {
+                tracing::info!(epoch = holder.epoch, "the live session is this process's own; writing in it");
+                self.session.adopt(holder.epoch, now);
+                Some(SessionEffect::Resync)
+            }
+            Ok(Some(other)) if !other.is_over() && !self.identity.is_previous_process(&other.instance) => {
+                self.session.learn(other.epoch);
+                if let Err(error) = self.identity.check_cluster(&other) {
+                    return Some(SessionEffect::End(error));
+                }
+                self.fence(epoch, now);
+                Some(SessionEffect::OtherWriterSeen)
+            }
+            Ok(other) => {
+                self.declared = None;
+                other.into_iter().for_each(|other| self.session.learn(other.epoch));
+                self.session.unfenced(now);
+                // The other writer may be alive although its session is over or unknown.
+                Some(SessionEffect::ExpectOtherWriter)
+            }
+            Err(_) => {
+                self.session.fenced(epoch, now);
+                None
+            }
+        }
+    }
+}
