@@ -5,7 +5,7 @@ use std::time::Duration;
 use pod_registrar::registry::server::store::prune::Retention;
 use serde_json::{Value, json};
 
-use super::{Server, record, refused};
+use super::{Server, delete_op, record, refused};
 
 #[tokio::test]
 async fn test_vectors_are_stored_and_come_back() {
@@ -99,9 +99,31 @@ async fn deletes_follow_the_order_of_versions() {
     }
     assert_eq!(server.delete("never", epoch, 7).await.status, 204);
     assert_eq!(server.put("never", epoch, 6, "late").await.problem(), refused(409, "tombstoned"));
-    let path = format!("/v1/clusters/c/pods/a?epoch={epoch}&seq=9&reason=whim");
-    assert_eq!(server.call("DELETE", &path, None).await.problem(), refused(422, "schema"));
     assert_eq!(server.call("DELETE", "/v1/clusters/c/pods/a", None).await.problem(), refused(422, "schema"));
+    server.stop().await;
+}
+
+/// A later release of the controller may send other reasons.
+#[tokio::test]
+async fn unknown_reasons_of_deletions_are_kept() {
+    let server = Server::start().await;
+    let epoch = server.open().await;
+    server.put("a", epoch, 1, "one").await;
+    server.put("b", epoch, 2, "one").await;
+    let path = |seq: u64, reason: &str| format!("/v1/clusters/c/pods/a?epoch={epoch}&seq={seq}&reason={reason}");
+    assert_eq!(server.call("DELETE", &path(9, &"x".repeat(65)), None).await.problem(), refused(422, "schema"));
+    assert_eq!(server.call("DELETE", &path(9, "whim"), None).await.status, 204);
+    let mut operation = delete_op("b", epoch, 10);
+    operation["observed"] = json!("dream");
+    assert_eq!(server.batch(epoch, vec![operation.clone()]).await.status, 200);
+    for bad in [json!("x".repeat(65)), json!(7), json!(null)] {
+        operation["observed"] = bad;
+        assert_eq!(server.batch(epoch, vec![operation.clone()]).await.json()["results"][0]["status"], 422);
+    }
+    let changes = server.store.changes().await.unwrap();
+    let texts: Vec<_> =
+        changes[2..].iter().map(|change| (change.reason.as_deref(), change.observed.as_deref())).collect();
+    assert_eq!(texts, [(Some("whim"), None), (Some("deleted"), Some("dream"))]);
     server.stop().await;
 }
 
