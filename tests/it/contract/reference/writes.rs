@@ -2,16 +2,19 @@
 
 use std::time::Duration;
 
-use pod_registrar::registry::server::store::prune::Retention;
+use pod_registrar::{model::digest::Digest, registry::server::store::prune::Retention};
 use serde_json::{Value, json};
 
-use super::{Server, delete_op, record, refused};
+use super::{Server, delete_op, put_op, record, refused};
+
+fn vectors() -> Value {
+    serde_json::from_str(include_str!("../../../../docs/protocol-v1-vectors.json")).unwrap()
+}
 
 #[tokio::test]
 async fn test_vectors_are_stored_and_come_back() {
     // Each record is stored with its published digest.
-    let vectors: Vec<Value> = serde_json::from_str(include_str!("../../../../docs/protocol-v1-vectors.json")).unwrap();
-    for vector in vectors {
+    for vector in vectors()["records"].as_array().unwrap() {
         let server = Server::start().await;
         let mut record = vector["record"].clone();
         let cluster = record["cluster"]["id"].as_str().unwrap().to_owned();
@@ -24,11 +27,39 @@ async fn test_vectors_are_stored_and_come_back() {
         let version = json!({"epoch": epoch, "seq": record["version"]["seq"]});
         let stored = json!({"id": id, "digest": vector["digest"], "version": version});
         assert_eq!((reply.status, reply.json()), (201, stored), "{}", vector["name"]);
+        let canonical = vector["canonical"].as_str().unwrap();
+        assert_eq!(Digest::of_canonical(canonical.as_bytes()).to_string(), vector["digest"]);
         record["digest"] = vector["digest"].clone();
         assert_eq!(server.call("PUT", &path, Some(&record)).await.status, 200);
         assert_eq!(server.get(&path).await.json(), record);
         server.stop().await;
     }
+}
+
+/// Sends each body as a put, and in a batch if it is JSON. The other operation of that batch succeeds.
+#[tokio::test]
+async fn test_vectors_to_refuse_are_refused() {
+    let server = Server::start().await;
+    let epoch = server.open().await;
+    let vectors = vectors();
+    for (seq, vector) in (1..).zip(vectors["refused"].as_array().unwrap()) {
+        let (name, body) = (&vector["name"], vector["body"].as_str().unwrap());
+        let problem = vector["problem"].as_str().unwrap();
+        let expected = refused(if problem == "schema" { 422 } else { 409 }, problem);
+        let put = server.request("PUT", "/v1/clusters/c/pods/u").body(body.to_owned());
+        assert_eq!(server.send(put).await.problem(), expected, "{name}");
+        if name == "truncated JSON" {
+            continue;
+        }
+        let bad = format!(r#"{{"op":"put","id":"u","record":{body}}}"#);
+        let text = format!(r#"{{"epoch":{epoch},"operations":[{bad},{}]}}"#, put_op("good", epoch, seq, "x"));
+        let reply = server.send(server.request("POST", "/v1/clusters/c/pods:batch").body(text)).await;
+        let results = reply.json()["results"].clone();
+        assert_eq!((&results[0]["id"], &results[0]["status"]), (&json!("u"), &json!(expected.0)), "{name}");
+        assert!(results[1]["problem"].is_null(), "{name}: {results}");
+    }
+    assert_eq!(server.get("/v1/clusters/c/pods/u").await.status, 404);
+    server.stop().await;
 }
 
 #[tokio::test]
