@@ -119,9 +119,15 @@ pub struct DemoSettings {
     /// How long to run. At least 1s. Default: until interrupted.
     #[arg(long, value_name = "DURATION", value_parser = Checked(values::interval))]
     pub duration: Option<Duration>,
-    /// IP address and port to serve the registry and its page on.
+    /// IP address and port to serve the registry and its page on. Not used with --registry-url.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7070", value_parser = Checked(values::address))]
     pub listen: SocketAddr,
+    /// Address of another registry to write to, to test that registry. Default: a reference registry in this process.
+    #[arg(long, value_name = "URL", value_parser = Checked(values::registry_url))]
+    pub registry_url: Option<Url>,
+    /// File with the bearer token for that registry. Needs --registry-url.
+    #[arg(long, value_name = "FILE", requires = "registry_url", value_parser = Checked(files::token))]
+    pub registry_token_file: Option<PathBuf>,
     /// Seed of the random changes: the same seed repeats them. Default: a random seed.
     #[arg(long, value_name = "NUMBER")]
     #[arg(value_parser = Checked(values::number(0..=u64::MAX, "use a whole number, at least 0")))]

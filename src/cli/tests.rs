@@ -105,6 +105,15 @@ fn required_flag_is_named_with_its_variable() {
 }
 
 #[test]
+fn token_of_the_demo_needs_its_registry() {
+    let folder = tempfile::tempdir().unwrap();
+    let token = file(&folder, "token", "secret");
+    let demo = ["demo", "--registry-token-file", &token];
+    rejected(command(&demo), &["--registry-url is missing"]);
+    command(&[&demo[..], &["--registry-url", "http://127.0.0.1:9"]].concat()).unwrap();
+}
+
+#[test]
 fn approvals_are_on_the_lease_of_the_election() {
     let lease = |arguments: &[&str]| run(arguments).unwrap().holds.approval_lease.map(|lease| lease.name);
     assert_eq!(lease(&[]), None);

@@ -1,7 +1,8 @@
 //! `pod-registrar demo`: the whole system in one process.
 //!
 //! It runs a stand-in for the API server with a small simulated cluster, the reference registry, and the real
-//! controller between them. A real cluster can take the place of the stand-in. It prints the changes of the registry.
+//! controller between them. A real cluster can take the place of the stand-in, and another registry that of the
+//! reference registry. It prints the changes of the reference registry.
 
 use std::{
     collections::HashSet,
@@ -58,13 +59,19 @@ pub(super) async fn run(
     environment: Environment,
     stop: CancellationToken,
 ) -> Result<(), Error> {
-    let DemoSettings { pods, churn, duration, listen: page, seed, cluster, log: _ } = settings;
-    let (listener, admin) = (listen(page, "choose another address with --listen")?, listen(LOOPBACK, FREE_A_PORT)?);
-    let (page, metrics) = (address_of(&listener)?, address_of(&admin)?);
-    let registry = RegistryServer::open(ServerOptions::default())?;
-    let (store, listener) = (registry.store(), listener.into_std().map_err(Error::Start)?);
+    let DemoSettings { pods, churn, duration, listen: page, registry_url, registry_token_file, seed, cluster, log: _ } =
+        settings;
+    let admin = listen(LOOPBACK, FREE_A_PORT)?;
+    let metrics = format!("The controller's metrics: http://{}/metrics", address_of(&admin)?);
     let mut tasks = Tasks::default();
-    tasks.spawn("registry", async move { Ok(registry.serve(listener, std::future::pending()).await?) });
+    let registry = match registry_url {
+        Some(url) => {
+            let addresses = [format!("The registry:             {url}"), metrics];
+            tasks.spawn("addresses", print_addresses(addresses));
+            url.to_string()
+        }
+        None => reference(page, metrics, &mut tasks)?,
+    };
     let cluster = match (&cluster.kubeconfig, &cluster.context) {
         (Some(_), _) | (_, Some(_)) => informers::cluster(cluster, environment)?,
         (None, None) => {
@@ -73,13 +80,9 @@ pub(super) async fn run(
             stand_in(life, &mut tasks).await?
         }
     };
-    let addresses = [
-        format!("The registry's page:      http://{page}/"),
-        format!("The controller's metrics: http://{metrics}/metrics"),
-    ];
-    // In a task of its own, so that a blocked standard output delays nothing else.
-    tasks.spawn("changes", print_changes(addresses, store));
-    let controller = Controller::new(cluster, run_settings(page)?);
+    let mut settings = run_settings(&registry)?;
+    settings.registry.registry_token_file = registry_token_file;
+    let controller = Controller::new(cluster, settings);
     let stop = stop.child_token();
     let over = stop.clone();
     let timer = async move {
@@ -104,6 +107,18 @@ fn address_of(listener: &TcpListener) -> Result<SocketAddr, Error> {
     listener.local_addr().map_err(Error::Start)
 }
 
+/// Starts the reference registry, whose changes are printed. Returns its address.
+fn reference(page: SocketAddr, metrics: String, tasks: &mut Tasks) -> Result<String, Error> {
+    let listener = listen(page, "choose another address with --listen")?;
+    let url = format!("http://{}/", address_of(&listener)?);
+    let registry = RegistryServer::open(ServerOptions::default())?;
+    let (store, listener) = (registry.store(), listener.into_std().map_err(Error::Start)?);
+    tasks.spawn("registry", async move { Ok(registry.serve(listener, std::future::pending()).await?) });
+    // In a task of its own, so that a blocked standard output delays nothing else.
+    tasks.spawn("changes", print_changes([format!("The registry's page:      {url}"), metrics], store));
+    Ok(url)
+}
+
 /// Starts the stand-in for the API server and the simulated cluster in it.
 async fn stand_in(life: life::LifeOptions, tasks: &mut Tasks) -> Result<ClusterConnection, Error> {
     let listener = listen(LOOPBACK, FREE_A_PORT)?;
@@ -122,13 +137,17 @@ async fn stand_in(life: life::LifeOptions, tasks: &mut Tasks) -> Result<ClusterC
 }
 
 /// The settings of `run`, with intervals short enough to watch.
-fn run_settings(registry: SocketAddr) -> Result<RunSettings, Error> {
-    let mut settings =
-        cli::defaults(&format!("http://{registry}/")).map_err(|error| Error::Start(io::Error::other(error)))?;
+fn run_settings(registry: &str) -> Result<RunSettings, Error> {
+    let mut settings = cli::defaults(registry).map_err(|error| Error::Start(io::Error::other(error)))?;
     settings.identity.cluster_name = Some("demo".into());
     settings.resync_interval = Duration::from_secs(60);
     settings.relist_interval = Duration::from_secs(600);
     Ok(settings)
+}
+
+async fn print_addresses(addresses: [String; 2]) -> Result<(), Error> {
+    Output::default().print(&addresses).await.map_err(Error::Output)?;
+    std::future::pending().await
 }
 
 /// Prints the changes of the registry once per second.

@@ -1,6 +1,8 @@
 //! The command `demo`: all parts in one process, with its defaults.
 
-use crate::support::Child;
+use std::fs;
+
+use crate::support::{Child, RegistryProcess, until};
 
 #[tokio::test]
 async fn demo_shows_pods_and_ends_with_code_0() {
@@ -15,6 +17,24 @@ async fn demo_shows_pods_and_ends_with_code_0() {
         let lines = shown.iter().filter(|line| line.starts_with(&format!("{verb} ")));
         assert!(lines.count() > 0, "{verb} is not in {shown:#?}");
     }
+    assert!(demo.logged("session closed"));
+}
+
+#[tokio::test]
+async fn demo_writes_to_another_registry() {
+    let folder = tempfile::tempdir().unwrap();
+    let [tokens, token] = ["tokens", "token"].map(|name| folder.path().join(name).to_str().unwrap().to_owned());
+    fs::write(&tokens, "secret *\n").unwrap();
+    fs::write(&token, "secret\n").unwrap();
+    let registry = RegistryProcess::start_with(folder.path(), &["--tokens-file", &tokens]).await;
+    let mut demo =
+        Child::start(&["demo", "--pods", "5", "--registry-url", &registry.url, "--registry-token-file", &token]);
+    demo.log_line("registry compared").await;
+    until("the addresses are printed", || demo.stdout().len() == 2).await;
+    let shown = demo.stdout();
+    assert!(shown[0].ends_with(&format!(" {}/", registry.url)) && shown[1].ends_with("/metrics"), "{shown:?}");
+    demo.terminate();
+    assert_eq!(demo.code().await, 0);
     assert!(demo.logged("session closed"));
 }
 

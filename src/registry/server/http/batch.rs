@@ -20,7 +20,7 @@ use super::{
 use crate::{
     model::ids::{Version, is_valid_id},
     registry::{
-        protocol::{BatchResults, ItemResult, ObservedBy, Problem, Reason, StoredRecordInfo},
+        protocol::{BatchResults, ItemResult, Problem, StoredRecordInfo},
         server::{
             json::Shallow,
             problem::ProblemKind,
@@ -35,6 +35,8 @@ use crate::{
 
 pub(crate) const MAX_BATCH_ITEMS: usize = 500;
 pub(crate) const MAX_BATCH_BYTES: usize = 4 << 20;
+/// Characters of a deletion's reason, and of where it was observed.
+const MAX_REASON: usize = 64;
 
 /// `PUT /v1/clusters/{cluster}/pods/{id}`
 pub(crate) async fn put(State(app): State<App>, scope: WriterAddress, body: Body) -> HandlerResult {
@@ -51,8 +53,8 @@ pub(crate) async fn put(State(app): State<App>, scope: WriterAddress, body: Body
 pub(crate) struct DeleteParams {
     epoch: u64,
     seq: u64,
-    reason: Option<Reason>,
-    observed: Option<ObservedBy>,
+    reason: Option<String>,
+    observed: Option<String>,
 }
 
 /// `DELETE /v1/clusters/{cluster}/pods/{id}`
@@ -63,9 +65,19 @@ pub(crate) async fn delete(
 ) -> HandlerResult {
     let DeleteParams { epoch, seq, reason, observed } = params;
     check_version(epoch, seq).map_err(|error| ProblemKind::Schema.with(error))?;
-    let op = Op::Delete { version: Version { epoch, seq }, reason, observed };
+    let op = deletion(Version { epoch, seq }, reason, observed).map_err(|error| ProblemKind::Schema.with(error))?;
     single(&app, scope.at, scope.id, epoch, op).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// A deletion. Unknown reasons are kept, so that a later release may send others.
+fn deletion(version: Version, reason: Option<String>, observed: Option<String>) -> Result<Op, String> {
+    for (name, text) in [("reason", &reason), ("observed", &observed)] {
+        if text.as_ref().is_some_and(|text| text.chars().count() > MAX_REASON) {
+            return Err(format!("`{name}` must have at most {MAX_REASON} characters"));
+        }
+    }
+    Ok(Op::Delete { version, reason, observed })
 }
 
 async fn single(app: &App, at: Address, id: String, epoch: u64, op: Op) -> Result<ItemResult, Refusal> {
@@ -157,7 +169,7 @@ fn operation(members: &Shallow<'_>, id: &str, epoch: u64, at: &Address) -> Resul
             check_version(version.epoch, version.seq).map_err(schema)?;
             let reason = members.optional("reason").map_err(schema)?;
             let observed = members.optional("observed").map_err(schema)?;
-            (Op::Delete { version, reason, observed }, version)
+            (deletion(version, reason, observed).map_err(schema)?, version)
         }
         _ => return Err(schema("`op` must be `put` or `delete`".to_owned())),
     };

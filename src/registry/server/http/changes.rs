@@ -35,9 +35,14 @@ const MAX_LIMIT: usize = 5_000;
 /// The longest silence of a stream. Then it sends its place in the log, which shows both sides that the other is alive.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 
+/// Read before the other parameters, because access is checked first.
+#[derive(Deserialize)]
+struct ClusterParam {
+    cluster: Option<String>,
+}
+
 #[derive(Deserialize)]
 pub(crate) struct ChangeParams {
-    cluster: Option<String>,
     since: Option<Number>,
     limit: Option<Number>,
 }
@@ -46,11 +51,12 @@ pub(crate) struct ChangeParams {
 pub(crate) async fn list(State(app): State<App>, request: Request) -> HandlerResult {
     let (mut parts, _) = request.into_parts();
     let caller = Caller::from_request_parts(&mut parts, &()).await?;
-    let Params(params) = Params::<ChangeParams>::from_request_parts(&mut parts, &()).await?;
-    let cluster = params.cluster.map(|id| checked("`cluster`", id)).transpose()?;
+    let Params(ClusterParam { cluster }) = Params::from_request_parts(&mut parts, &()).await?;
     if let Some(id) = &cluster {
         caller.must_cover(id)?;
     }
+    let cluster = cluster.map(|id| checked("`cluster`", id)).transpose()?;
+    let Params(params) = Params::<ChangeParams>::from_request_parts(&mut parts, &()).await?;
     let cluster = cluster.or_else(|| caller.0.only().map(str::to_owned));
     let limit = items_limit(params.limit, DEFAULT_LIMIT, MAX_LIMIT)?;
     let since = params.since.map(|Number(since)| since);

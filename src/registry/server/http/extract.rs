@@ -52,9 +52,11 @@ impl<S: Send + Sync> FromRequestParts<S> for WriterAddress {
             .extract::<Path<HashMap<String, String>>>()
             .await
             .map_err(|error| ProblemKind::Schema.with(format!("address: {}", error.body_text())))?;
-        let Params(OwnerParam { owner }) = Params::from_request_parts(parts, state).await?;
-        let cluster = checked("the cluster's id", path.remove("cluster").unwrap_or_default())?;
+        let cluster = path.remove("cluster").unwrap_or_default();
+        // Before any check of the request, so that a caller learns nothing about other clusters.
         caller.must_cover(&cluster)?;
+        let cluster = checked("the cluster's id", cluster)?;
+        let Params(OwnerParam { owner }) = Params::from_request_parts(parts, state).await?;
         let owner = checked("`owner`", owner.unwrap_or_else(|| DEFAULT_OWNER.to_owned()))?;
         let id = path.remove("id").map(|id| checked("the id", id)).transpose()?.unwrap_or_default();
         Ok(Self { at: Address { cluster, owner }, id })

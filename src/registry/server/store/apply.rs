@@ -9,7 +9,7 @@ use super::{StoreFault, session};
 use crate::{
     model::{digest::Digest, ids::Version},
     registry::{
-        protocol::{ItemResult, ObservedBy, Problem, Reason},
+        protocol::{ItemResult, Problem},
         server::{
             problem::ProblemKind,
             record::{Address, ValidRecord},
@@ -25,7 +25,12 @@ pub(crate) struct Item {
 
 pub(crate) enum Op {
     Put(Box<ValidRecord>),
-    Delete { version: Version, reason: Option<Reason>, observed: Option<ObservedBy> },
+    /// The reason, and where it was observed, are texts for people. A later release may send other values.
+    Delete {
+        version: Version,
+        reason: Option<String>,
+        observed: Option<String>,
+    },
 }
 
 enum Stored {
@@ -59,7 +64,7 @@ impl Context<'_> {
         let outcome = match &item.op {
             Ok(Op::Put(record)) => self.put(&item.id, record)?.map(|status| (status, Some(record.digest))),
             Ok(Op::Delete { version, reason, observed }) => {
-                self.delete(&item.id, *version, *reason, *observed)?.map(|()| (204, None))
+                self.delete(&item.id, *version, reason.as_deref(), observed.as_deref())?.map(|()| (204, None))
             }
             Err(problem) => Err(problem.clone()),
         };
@@ -100,8 +105,8 @@ impl Context<'_> {
         &self,
         id: &str,
         version: Version,
-        reason: Option<Reason>,
-        observed: Option<ObservedBy>,
+        reason: Option<&str>,
+        observed: Option<&str>,
     ) -> rusqlite::Result<Result<(), Box<Problem>>> {
         match self.stored(id)? {
             // A repeated request.
@@ -199,8 +204,8 @@ impl Context<'_> {
         version: Version,
         namespace: &str,
         name: &str,
-        reason: Option<Reason>,
-        observed: Option<ObservedBy>,
+        reason: Option<&str>,
+        observed: Option<&str>,
     ) -> rusqlite::Result<()> {
         self.conn
             .prepare_cached(
@@ -217,8 +222,8 @@ impl Context<'_> {
                 name,
                 version.epoch,
                 version.seq,
-                reason.map(<&str>::from),
-                observed.map(<&str>::from),
+                reason,
+                observed,
             ])?;
         Ok(())
     }

@@ -60,6 +60,7 @@ async fn changes_are_numbered_and_read_in_parts() {
     }
     // Changes of other clusters are skipped.
     assert_eq!(server.get("/v1/changes?since=0&cluster=d").await.json(), json!({"items": [], "next": 2}));
+    assert_eq!(numbers(&server.get("/v1/changes?owner=other").await.json()), [1, 2], "`owner` filters no changes");
     server.stop().await;
 }
 

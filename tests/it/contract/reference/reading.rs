@@ -105,7 +105,8 @@ async fn full_view_lists_whole_records() {
         assert_eq!((ids.len(), &last["count"]), (count, &json!(count)), "{query}");
     }
     let (long, blank) = (format!("q={}", "x".repeat(257)), format!("q={}", "+".repeat(257)));
-    for query in ["lifecycle=dead", "view=all", "limit=x", "limit=9007199254740992", &long, &blank] {
+    let twice = "limit=1&limit=1";
+    for query in ["lifecycle=dead", "view=all", "limit=x", "limit=9007199254740992", twice, &long, &blank] {
         assert_eq!(server.get(&format!("/v1/clusters/c/pods?{query}")).await.problem(), refused(422, "schema"));
     }
     server.stop().await;
@@ -164,6 +165,12 @@ async fn capabilities_are_served_and_unknown_addresses_refused() {
             "features": ["batch", "digest-inventory", "sessions", "tombstones", "changes"]})
     );
     assert_eq!(server.get("/v2").await.problem(), refused(404, "not-found"));
-    assert_eq!(server.call("PATCH", "/v1/clusters", None).await.problem(), refused(405, "method-not-allowed"));
+    let reply = server.call("PATCH", "/v1/clusters", None).await;
+    assert_eq!(
+        (reply.problem(), &reply.headers["allow"]),
+        (refused(405, "method-not-allowed"), &"GET,HEAD".parse().unwrap())
+    );
+    assert_eq!(server.call("HEAD", "/v1/clusters", None).await.status, 200);
+    assert_eq!(server.get("/v1/clusters/c/pods%3Adigest").await.problem(), refused(404, "not-found"));
     server.stop().await;
 }

@@ -50,6 +50,18 @@ async fn token_grants_only_its_cluster() {
     for path in ["/v1/clusters/d", "/v1/clusters/d/pods", "/v1/clusters/d/pods/a", "/v1/changes?cluster=d"] {
         assert_eq!(with(&server, "c-token", "GET", path, None).await.problem(), forbidden, "{path}");
     }
+    // Access is checked before the request.
+    for path in [
+        "/v1/clusters/-/pods",
+        "/v1/clusters/d/pods?limit=0",
+        "/v1/clusters/d/pods?owner=a&owner=b",
+        "/v1/clusters/d/pods/-",
+        "/v1/changes?cluster=-",
+        "/v1/changes?cluster=d&since=x",
+    ] {
+        assert_eq!(with(&server, "c-token", "GET", path, None).await.problem(), forbidden, "{path}");
+        assert_eq!(with(&server, "root-token", "GET", path, None).await.problem(), refused(422, "schema"), "{path}");
+    }
     let batch = json!({"epoch": 1, "operations": []});
     let reply = with(&server, "c-token", "POST", "/v1/clusters/d/pods:batch", Some(&batch)).await;
     assert_eq!(reply.problem(), forbidden);

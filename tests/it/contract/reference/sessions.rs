@@ -98,6 +98,24 @@ async fn clusters_are_listed_with_their_pods_and_owners() {
     assert_eq!((&items[0]["id"], &items[0]["name"], &items[0]["pods"]), (&json!("c"), &json!("prod-eu"), &json!(4)));
     assert_eq!(items[0]["owners"][0]["owner"], "blue");
     assert_eq!(items[0]["owners"][1]["pods"], 3);
+    let shown = server.get("/v1/clusters/c?owner=other").await.json();
+    assert_eq!(shown["owners"], items[0]["owners"], "all owners, whatever `owner` names");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn long_times_to_live_are_reduced() {
+    let server = Server::start().await;
+    let open = json!({"instance": "a", "ttlSeconds": 1_000_000, "minEpoch": (1_u64 << 53) - 2});
+    let opened = server.call("POST", "/v1/clusters/c/session", Some(&open)).await.json();
+    assert_eq!(opened, json!({"epoch": (1_u64 << 53) - 1, "ttlSeconds": 86_400}));
+    let beat = |ttl: u64| json!({"epoch": opened["epoch"], "ttlSeconds": ttl});
+    for (ttl, expires) in [(1_000_000, "2026-11-24T10:00:00.000Z"), (9, "2026-11-23T10:00:09.000Z")] {
+        let reply = server.call("PUT", "/v1/clusters/c/session", Some(&beat(ttl))).await;
+        assert_eq!(reply.json()["expiresAt"], expires);
+    }
+    let reply = server.call("PUT", "/v1/clusters/c/session", Some(&beat(0))).await;
+    assert_eq!(reply.problem(), refused(422, "schema"));
     server.stop().await;
 }
 
@@ -180,7 +198,10 @@ async fn session_keeps_cluster_uid_and_reports_a_contender() {
     found["seenAt"] = contender["seenAt"].clone();
     assert_eq!(found, contender);
     assert_eq!(server.get("/v1/clusters/c").await.json()["owners"][0]["contender"]["epoch"], 1);
+    assert_eq!(server.call("POST", path, Some(&open(None))).await.json()["epoch"], 3);
+    let kept = server.call("PUT", path, Some(&beat(3))).await.json()["contender"].take();
+    assert_eq!(kept, contender, "a new session keeps the contender");
     server.clock.advance_ms(90_000);
-    assert_eq!(server.call("PUT", path, Some(&beat(2))).await.json().get("contender"), None, "the contender is gone");
+    assert_eq!(server.call("PUT", path, Some(&beat(3))).await.json().get("contender"), None, "the contender is gone");
     server.stop().await;
 }

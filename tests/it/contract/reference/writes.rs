@@ -2,16 +2,19 @@
 
 use std::time::Duration;
 
-use pod_registrar::registry::server::store::prune::Retention;
+use pod_registrar::{model::digest::Digest, registry::server::store::prune::Retention};
 use serde_json::{Value, json};
 
-use super::{Server, record, refused};
+use super::{Server, delete_op, put_op, record, refused};
+
+fn vectors() -> Value {
+    serde_json::from_str(include_str!("../../../../docs/protocol-v1-vectors.json")).unwrap()
+}
 
 #[tokio::test]
 async fn test_vectors_are_stored_and_come_back() {
     // Each record is stored with its published digest.
-    let vectors: Vec<Value> = serde_json::from_str(include_str!("../../../../docs/protocol-v1-vectors.json")).unwrap();
-    for vector in vectors {
+    for vector in vectors()["records"].as_array().unwrap() {
         let server = Server::start().await;
         let mut record = vector["record"].clone();
         let cluster = record["cluster"]["id"].as_str().unwrap().to_owned();
@@ -24,11 +27,39 @@ async fn test_vectors_are_stored_and_come_back() {
         let version = json!({"epoch": epoch, "seq": record["version"]["seq"]});
         let stored = json!({"id": id, "digest": vector["digest"], "version": version});
         assert_eq!((reply.status, reply.json()), (201, stored), "{}", vector["name"]);
+        let canonical = vector["canonical"].as_str().unwrap();
+        assert_eq!(Digest::of_canonical(canonical.as_bytes()).to_string(), vector["digest"]);
         record["digest"] = vector["digest"].clone();
         assert_eq!(server.call("PUT", &path, Some(&record)).await.status, 200);
         assert_eq!(server.get(&path).await.json(), record);
         server.stop().await;
     }
+}
+
+/// Sends each body as a put, and in a batch if it is JSON. The other operation of that batch succeeds.
+#[tokio::test]
+async fn test_vectors_to_refuse_are_refused() {
+    let server = Server::start().await;
+    let epoch = server.open().await;
+    let vectors = vectors();
+    for (seq, vector) in (1..).zip(vectors["refused"].as_array().unwrap()) {
+        let (name, body) = (&vector["name"], vector["body"].as_str().unwrap());
+        let problem = vector["problem"].as_str().unwrap();
+        let expected = refused(if problem == "schema" { 422 } else { 409 }, problem);
+        let put = server.request("PUT", "/v1/clusters/c/pods/u").body(body.to_owned());
+        assert_eq!(server.send(put).await.problem(), expected, "{name}");
+        if name == "truncated JSON" {
+            continue;
+        }
+        let bad = format!(r#"{{"op":"put","id":"u","record":{body}}}"#);
+        let text = format!(r#"{{"epoch":{epoch},"operations":[{bad},{}]}}"#, put_op("good", epoch, seq, "x"));
+        let reply = server.send(server.request("POST", "/v1/clusters/c/pods:batch").body(text)).await;
+        let results = reply.json()["results"].clone();
+        assert_eq!((&results[0]["id"], &results[0]["status"]), (&json!("u"), &json!(expected.0)), "{name}");
+        assert!(results[1]["problem"].is_null(), "{name}: {results}");
+    }
+    assert_eq!(server.get("/v1/clusters/c/pods/u").await.status, 404);
+    server.stop().await;
 }
 
 #[tokio::test]
@@ -99,9 +130,31 @@ async fn deletes_follow_the_order_of_versions() {
     }
     assert_eq!(server.delete("never", epoch, 7).await.status, 204);
     assert_eq!(server.put("never", epoch, 6, "late").await.problem(), refused(409, "tombstoned"));
-    let path = format!("/v1/clusters/c/pods/a?epoch={epoch}&seq=9&reason=whim");
-    assert_eq!(server.call("DELETE", &path, None).await.problem(), refused(422, "schema"));
     assert_eq!(server.call("DELETE", "/v1/clusters/c/pods/a", None).await.problem(), refused(422, "schema"));
+    server.stop().await;
+}
+
+/// A later release of the controller may send other reasons.
+#[tokio::test]
+async fn unknown_reasons_of_deletions_are_kept() {
+    let server = Server::start().await;
+    let epoch = server.open().await;
+    server.put("a", epoch, 1, "one").await;
+    server.put("b", epoch, 2, "one").await;
+    let path = |seq: u64, reason: &str| format!("/v1/clusters/c/pods/a?epoch={epoch}&seq={seq}&reason={reason}");
+    assert_eq!(server.call("DELETE", &path(9, &"x".repeat(65)), None).await.problem(), refused(422, "schema"));
+    assert_eq!(server.call("DELETE", &path(9, "whim"), None).await.status, 204);
+    let mut operation = delete_op("b", epoch, 10);
+    operation["observed"] = json!("dream");
+    assert_eq!(server.batch(epoch, vec![operation.clone()]).await.status, 200);
+    for bad in [json!("x".repeat(65)), json!(7), json!(null)] {
+        operation["observed"] = bad;
+        assert_eq!(server.batch(epoch, vec![operation.clone()]).await.json()["results"][0]["status"], 422);
+    }
+    let changes = server.store.changes().await.unwrap();
+    let texts: Vec<_> =
+        changes[2..].iter().map(|change| (change.reason.as_deref(), change.observed.as_deref())).collect();
+    assert_eq!(texts, [(Some("whim"), None), (Some("deleted"), Some("dream"))]);
     server.stop().await;
 }
 
