@@ -294,6 +294,26 @@ impl Absences {
         None
     }
 
+    /// The same for a registry that cannot name its records: no pod is looked up by name.
+    #[must_use]
+    pub(super) fn unnamed(
+        &mut self,
+        about: NamesPurpose,
+        uids: Vec<Uid>,
+        ledger: &mut Ledger,
+        now: Moment,
+    ) -> Option<AbsenceEffect> {
+        let about = match about {
+            NamesPurpose::Sample { round, .. } => NamesPurpose::Sample { round, is_uncertain: true },
+            NamesPurpose::Sorting { round, mut not_looked_up } => {
+                not_looked_up.extend(uids);
+                NamesPurpose::Sorting { round, not_looked_up }
+            }
+            NamesPurpose::Places => about,
+        };
+        self.named(about, Ok(Vec::new()), ledger, now)
+    }
+
     /// The cluster could not be asked, as the last question is unanswered.
     pub(super) fn not_asked(&mut self, round: u64, now: Moment) {
         self.answered(round, Confirmation::Unanswered("the last question is still open".into()), now);

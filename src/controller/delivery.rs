@@ -40,12 +40,11 @@ mod answers;
 use super::{
     queue::{Lane, OpenLanes, Queue, RetryTurn},
     report::Notice,
-    requests::{Request, Sent},
+    requests::{Sent, WriteRequest},
 };
 use crate::{
     model::{ids::Version, moment::Moment, uid::Uid},
     reconcile::{
-        deletion::Removal,
         ledger::{
             Ledger,
             backlog::BacklogKind,
@@ -57,7 +56,7 @@ use crate::{
         retry::RateLimit,
         retry_budget::RetryBudget,
     },
-    registry::{Capabilities, Encoded, EncodedBody},
+    registry::{Capabilities, Encoded, RenderFailure},
     telemetry::metrics::Metrics,
 };
 
@@ -109,8 +108,8 @@ pub(super) enum DeliveryEffect {
 }
 
 /// A batch that is being filled.
-pub(super) struct Batch {
-    operations: Vec<Encoded>,
+pub(super) struct Batch<O> {
+    operations: Vec<Encoded<O>>,
     bytes: usize,
     limit: BatchSize,
     /// The most bytes that the registry takes in a batch.
@@ -134,7 +133,7 @@ pub(super) enum NextKey {
     Nothing,
 }
 
-impl Batch {
+impl<O> Batch<O> {
     pub(super) fn is_full(&self) -> bool {
         self.is_closed || self.operations.len() >= self.limit.items || self.aside.len() >= ASIDE_MAX
     }
@@ -221,7 +220,7 @@ impl Delivery {
     }
 
     /// A new batch, within the limits of this moment.
-    pub(super) fn begin_batch(&mut self, registry: &Capabilities, batched: bool, now: Moment) -> Batch {
+    pub(super) fn begin_batch<O>(&mut self, registry: &Capabilities, batched: bool, now: Moment) -> Batch<O> {
         let most = BatchSize { items: registry.max_batch_items.max(1), bytes: registry.max_batch_bytes };
         let mut limit = self.pace.limit(if batched { most } else { BatchSize { items: 1, ..most } }, now);
         limit.items = limit.items.min(self.writes.available(now));
@@ -242,12 +241,12 @@ impl Delivery {
     }
 
     /// Whether this batch may contain rewrites.
-    pub(super) fn lets_rewrites_through(&mut self, batch: &Batch, now: Moment) -> bool {
+    pub(super) fn lets_rewrites_through<O>(&mut self, batch: &Batch<O>, now: Moment) -> bool {
         batch.rewrites && self.rewrites.available(now) > 0
     }
 
     /// The most urgent pod that may go.
-    pub(super) fn next_key(&mut self, batch: &mut Batch, ledger: &Ledger, now: Moment) -> NextKey {
+    pub(super) fn next_key<O>(&mut self, batch: &mut Batch<O>, ledger: &Ledger, now: Moment) -> NextKey {
         let open = OpenLanes {
             rewrites: self.lets_rewrites_through(batch, now),
             retries: self.budget.allows(AttemptKind::Retry, now),
@@ -266,8 +265,15 @@ impl Delivery {
     }
 
     /// Adds an operation. If it does not fit, it keeps its place in the queue, and the batch is full.
-    pub(super) fn add(&mut self, batch: &mut Batch, operation: Encoded, lane: Lane, ledger: &mut Ledger, now: Moment) {
-        let bytes = batch.bytes + operation.size_at_most();
+    pub(super) fn add<O>(
+        &mut self,
+        batch: &mut Batch<O>,
+        operation: Encoded<O>,
+        lane: Lane,
+        ledger: &mut Ledger,
+        now: Moment,
+    ) {
+        let bytes = batch.bytes + operation.size_at_most;
         if bytes > batch.limit.bytes {
             if !batch.operations.is_empty() {
                 self.queue.push_front(&operation.uid, lane);
@@ -298,7 +304,7 @@ impl Delivery {
 
     /// The request that sends a batch. None if the batch is empty.
     #[must_use]
-    pub(super) fn finish(&mut self, batch: Batch, epoch: u64, now: Moment) -> Option<Request> {
+    pub(super) fn finish<O>(&mut self, batch: Batch<O>, epoch: u64, now: Moment) -> Option<WriteRequest<O>> {
         let Batch { operations, bytes, batched, divided, aside, .. } = batch;
         for (uid, lane) in aside.iter().rev() {
             self.queue.push_front(uid, *lane);
@@ -311,28 +317,43 @@ impl Delivery {
         let uids: Vec<Uid> = operations.iter().map(|operation| operation.uid.clone()).collect();
         let size = BatchSize { items: uids.len(), bytes };
         let batch = SentBatch { size, at: now, divided: divided != Isolation::None };
-        Some(Request::Write { sent: Sent { epoch, uids, batched, batch }, operations })
+        Some(WriteRequest { sent: Sent { epoch, uids, batched, batch }, operations })
     }
 
     /// Rejects a record that is larger than the registry takes. Returns the operation otherwise.
-    pub(super) fn check_size(
+    pub(super) fn check_size<O>(
         &mut self,
-        operation: Encoded,
+        operation: Encoded<O>,
         registry: &Capabilities,
         ledger: &mut Ledger,
         now: Moment,
-    ) -> Result<Encoded, Vec<DeliveryEffect>> {
-        let most = registry.max_record_bytes;
-        match &operation.body {
-            EncodedBody::Put { record, .. } if record.len() > most => {
-                let cause = format!("the record has {} bytes, the registry takes {most}", record.len());
-                begin(&operation, ledger, now);
-                let mut effects = Vec::new();
-                self.settle(&operation.uid, Verdict::Rejected { cause }, ledger, &mut effects, now);
-                Err(effects)
-            }
-            _ => Ok(operation),
+    ) -> Result<Encoded<O>, Vec<DeliveryEffect>> {
+        let (bytes, most) = (operation.record_bytes, registry.max_record_bytes);
+        if bytes <= most {
+            return Ok(operation);
         }
+        begin(&operation, ledger, now);
+        let cause = format!("the record has {bytes} bytes, the registry takes {most}");
+        Err(self.reject(&operation.uid, cause, ledger, now))
+    }
+
+    /// Rejects a record that cannot be made.
+    pub(super) fn not_made(
+        &mut self,
+        uid: &Uid,
+        in_flight: InFlight,
+        failure: RenderFailure,
+        ledger: &mut Ledger,
+        now: Moment,
+    ) -> Vec<DeliveryEffect> {
+        ledger.begin(uid, in_flight, now);
+        self.reject(uid, failure.cause, ledger, now)
+    }
+
+    fn reject(&mut self, uid: &Uid, cause: String, ledger: &mut Ledger, now: Moment) -> Vec<DeliveryEffect> {
+        let mut effects = Vec::new();
+        self.settle(uid, Verdict::Rejected { cause }, ledger, &mut effects, now);
+        effects
     }
 }
 
@@ -345,13 +366,10 @@ fn attempt_under_way(uid: &Uid, ledger: &Ledger) -> AttemptKind {
     ledger.pending(uid).map(|pending| pending.attempts().attempt).unwrap_or_default()
 }
 
-fn begin(operation: &Encoded, ledger: &mut Ledger, now: Moment) {
-    let (kind, result) = match &operation.body {
-        EncodedBody::Put { digest, .. } => (OperationKind::Put, Known::Registered(digest.fingerprint())),
-        EncodedBody::Delete(_) => (OperationKind::Delete, Known::Absent),
+fn begin<O>(operation: &Encoded<O>, ledger: &mut Ledger, now: Moment) {
+    let (kind, result) = match operation.fingerprint {
+        Some(fingerprint) => (OperationKind::Put, Known::Registered(fingerprint)),
+        None => (OperationKind::Delete, Known::Absent),
     };
-    if let EncodedBody::Delete(Removal::Inferred) = operation.body {
-        tracing::debug!(uid = %operation.uid, "deleting the record of an absent pod");
-    }
     ledger.begin(&operation.uid, InFlight { kind, result, version: operation.version }, now);
 }

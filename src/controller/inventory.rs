@@ -11,14 +11,13 @@
 //!
 //! A bucket with another number of ids than its count is discarded: a short answer would look like lost records.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{borrow::Cow, collections::VecDeque, time::Duration};
 
 use tokio::time::Instant;
 
 use crate::{
     model::{
         digest::{Buckets, Fingerprint},
-        ids::is_valid_id,
         uid::Uid,
     },
     reconcile::outcome::Failure,
@@ -52,7 +51,7 @@ pub(super) enum Error {
     #[error("the inventory lists {ids} ids and counts {count}; discarding them and reading again")]
     Mismatch { ids: usize, count: u64 },
     #[error("the pages of the inventory break the protocol: {0}; discarding them and reading again")]
-    Pages(&'static str),
+    Pages(Cow<'static, str>),
 }
 
 /// What the ledger assumes the registry to hold, to compare with the inventory.
@@ -292,25 +291,24 @@ impl Pages {
                 }
                 return Ok(None);
             }
+            Err(Failure::Inventory(problem)) => return Err(Error::Pages(problem.into())),
             answer => answer?,
         };
         let first = *self.first_as_of.get_or_insert(answer.as_of);
         self.read += answer.items.len();
         if self.read > IDS_MAX {
-            return Err(Error::Pages("they list more than 2,000,000 ids; the registry must list each record once"));
+            return Err(Error::Pages(
+                "they list more than 2,000,000 ids; the registry must list each record once".into(),
+            ));
         }
         if answer.items.is_empty() && answer.next.is_some() {
-            return Err(Error::Pages("a page is empty and not the last; the registry must leave out empty pages"));
+            return Err(Error::Pages(
+                "a page is empty and not the last; the registry must leave out empty pages".into(),
+            ));
         }
         for item in answer.items {
-            if !is_valid_id(&item.id) {
-                return Err(Error::Pages(
-                    "an id is invalid; it must have 1 to 128 characters of A-Z a-z 0-9 . _ ~ : @ -",
-                ));
-            }
-            let uid = Uid::from(item.id);
-            self.ids.push(uid.clone());
-            items.push((uid, item.digest.fingerprint()));
+            self.ids.push(item.uid.clone());
+            items.push((item.uid, item.fingerprint));
         }
         self.next = answer.next;
         // Also before the last page: tokens that lead back to an earlier page would never end.
@@ -318,7 +316,7 @@ impl Pages {
             self.searched = self.ids.len();
             self.ids.sort_unstable();
             if self.ids.windows(2).any(|pair| pair[0] == pair[1]) {
-                return Err(Error::Pages("an id is listed twice; the registry must list each record once"));
+                return Err(Error::Pages("an id is listed twice; the registry must list each record once".into()));
             }
         }
         if self.next.is_some() {
@@ -327,7 +325,7 @@ impl Pages {
         let changes = answer
             .as_of
             .checked_sub(first)
-            .ok_or(Error::Pages("asOf decreased from one page to the next; it must never decrease"))?;
+            .ok_or(Error::Pages("asOf decreased from one page to the next; it must never decrease".into()))?;
         Ok(Some(Count { count: answer.count, as_of: answer.as_of, changes }))
     }
 }

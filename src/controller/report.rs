@@ -211,6 +211,7 @@ fn outcome(failure: &Failure) -> RequestOutcome {
         Failure::Refused { .. }
         | Failure::NotFound
         | Failure::Expired
+        | Failure::Inventory(_)
         | Failure::TooLarge
         | Failure::StaleEpoch
         | Failure::UnknownSession => RequestOutcome::Rejected,

@@ -23,7 +23,7 @@ use crate::{
     },
 };
 
-/// A request to the registry.
+/// A request to the registry, besides writes.
 pub(super) enum Request {
     /// Asks what the registry can do. The answer also shows that the registry is back after an outage.
     Capabilities,
@@ -54,10 +54,12 @@ pub(super) enum Request {
         about: NamesPurpose,
         uids: Vec<Uid>,
     },
-    Write {
-        sent: Sent,
-        operations: Vec<Encoded>,
-    },
+}
+
+/// A request that writes records.
+pub(super) struct WriteRequest<O> {
+    pub(super) sent: Sent,
+    pub(super) operations: Vec<Encoded<O>>,
 }
 
 /// Why the registry is asked who holds the session.
@@ -133,11 +135,15 @@ impl Request {
             }
             Self::Inventory { epoch, reading } => Reply::Inventory { epoch, step: reading.step(registry).await },
             Self::Names { about, uids } => Reply::Names { about, result: names(registry, uids).await },
-            Self::Write { sent, operations } => {
-                let result = registry.write(sent.epoch, operations, sent.batched).await;
-                Reply::Written { sent, result }
-            }
         }
+    }
+}
+
+impl<O> WriteRequest<O> {
+    async fn send_to<R: Registry<Operation = O>>(self, registry: &R) -> Reply {
+        let Self { sent, operations } = self;
+        let result = registry.write(sent.epoch, operations, sent.batched).await;
+        Reply::Written { sent, result }
     }
 }
 
@@ -171,8 +177,12 @@ impl<R: Registry> Requests<R> {
 
     pub(super) fn send(&mut self, request: Request) {
         let registry = self.registry.clone();
-        let set = if matches!(request, Request::Write { .. }) { &mut self.writes } else { &mut self.others };
-        set.spawn(async move { request.send_to(&*registry).await });
+        self.others.spawn(async move { request.send_to(&*registry).await });
+    }
+
+    pub(super) fn write(&mut self, request: WriteRequest<R::Operation>) {
+        let registry = self.registry.clone();
+        self.writes.spawn(async move { request.send_to(&*registry).await });
     }
 
     pub(super) fn writes_in_flight(&self) -> usize {

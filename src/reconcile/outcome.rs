@@ -118,6 +118,9 @@ pub enum Failure {
     /// 410: the page token or change number is no longer kept.
     #[error("the registry no longer keeps what was asked for")]
     Expired,
+    /// The list of records contradicts itself. Nothing is concluded from it, and other requests are not affected.
+    #[error("the inventory cannot be used: {0}")]
+    Inventory(String),
     /// 404.
     #[error("the registry has nothing at this address; check the path of --registry-url")]
     NotFound,

@@ -4,7 +4,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{digest::Digest, ids::Version};
+use crate::model::{
+    digest::{Digest, Fingerprint},
+    ids::Version,
+    uid::Uid,
+};
 
 /// One part of an inventory: bucket number `index`, counted from 0, of `of` buckets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,13 +17,10 @@ pub struct Bucket {
     pub index: usize,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InventoryPage {
-    /// Ordered by id.
     pub items: Vec<InventoryItem>,
     /// The token of the next page. The last page has none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
     /// Records of all pages.
     pub count: u64,
@@ -28,11 +29,13 @@ pub struct InventoryPage {
 }
 
 /// A record without its body.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InventoryItem {
-    pub id: String,
-    pub digest: Digest,
-    pub version: Version,
+    /// The key of the record.
+    pub uid: Uid,
+    pub fingerprint: Fingerprint,
+    /// The version of its last write, if the registry keeps it.
+    pub version: Option<Version>,
 }
 
 /// The digests of all buckets, from one consistent read.

@@ -13,9 +13,9 @@ use std::future::Future;
 
 use crate::{
     model::{
-        digest::Digest,
+        digest::{Digest, Fingerprint},
         ids::Version,
-        pod::{Pod, RecordContent},
+        pod::{Pod, RecordContent, StoredPod},
         uid::Uid,
     },
     reconcile::{
@@ -37,12 +37,20 @@ pub enum RecordChange<'a> {
 
 /// One operation that is ready to be sent.
 #[derive(Clone, Debug)]
-pub struct Encoded {
+pub struct Encoded<O = EncodedBody> {
+    /// The key of the record.
     pub uid: Uid,
     pub version: Version,
-    pub body: EncodedBody,
+    /// The fingerprint of the record that a put writes. A deletion has none.
+    pub fingerprint: Option<Fingerprint>,
+    /// The size of the record. Zero for a deletion.
+    pub record_bytes: usize,
+    /// An upper bound on the bytes that the operation takes in a batch.
+    pub size_at_most: usize,
+    pub body: O,
 }
 
+/// An operation of protocol v1.
 #[derive(Clone, Debug)]
 pub enum EncodedBody {
     /// `record` has the bytes of the whole record, as JSON.
@@ -54,16 +62,46 @@ pub enum EncodedBody {
 }
 
 impl Encoded {
-    /// An upper bound on the bytes that the operation takes in a batch.
-    pub fn size_at_most(&self) -> usize {
+    /// An operation of protocol v1.
+    pub fn new(uid: Uid, version: Version, body: EncodedBody) -> Self {
         // The operation's other members: their names, two numbers and the separators.
         const AROUND: usize = 192;
-        AROUND
-            + self.uid.text().len()
-            + match &self.body {
-                EncodedBody::Put { record, .. } => record.len(),
-                EncodedBody::Delete(_) => 0,
-            }
+        let (fingerprint, record_bytes) = match &body {
+            EncodedBody::Put { record, digest } => (Some(digest.fingerprint()), record.len()),
+            EncodedBody::Delete(_) => (None, 0),
+        };
+        let size_at_most = AROUND + uid.text().len() + record_bytes;
+        Self { uid, version, fingerprint, record_bytes, size_at_most, body }
+    }
+}
+
+/// A pod's record cannot be made, so that it stays as it is until the pod or the settings change.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{cause}")]
+pub struct RenderFailure {
+    pub cause: String,
+}
+
+/// How a registry sees a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Projection {
+    /// The pod has this record.
+    Record { key: Uid, fingerprint: Fingerprint },
+    /// The settings of the registry do not select the pod.
+    NotSelected,
+    /// The pod could not be read. Its record stays as it is.
+    Unreadable,
+    /// Its record cannot be made, and stays as it is.
+    Failed { cause: String },
+}
+
+impl Projection {
+    /// The pod's UID and the fingerprint of its record.
+    pub fn identity(pod: &Pod) -> Self {
+        match pod.shown() {
+            StoredPod::Record(fingerprint) => Self::Record { key: pod.uid.clone(), fingerprint },
+            StoredPod::Unreadable => Self::Unreadable,
+        }
     }
 }
 
@@ -100,10 +138,12 @@ pub struct Features {
     /// seen as uncertain and sends it once. An inferred deletion of such a pod passes the absence guard as usual. Records of
     /// pods that this process has not seen are never deleted.
     pub inventory: bool,
+    /// [`Registry::record_name`] works.
+    pub names: bool,
 }
 
 impl Features {
-    pub const ALL: Self = Self { batches: true, digests: true, sessions: true, inventory: true };
+    pub const ALL: Self = Self { batches: true, digests: true, sessions: true, inventory: true, names: true };
 }
 
 /// A registry, as the controller sees it.
@@ -111,6 +151,26 @@ impl Features {
 /// Every call ends within the request timeout, and bounds the bytes of the answer that it reads. A call never retries;
 /// the caller decides about retries.
 pub trait Registry: Send + Sync + 'static {
+    /// What is sent for one record.
+    type Operation: Send + 'static;
+
+    /// Whether [`Registry::project`] gives each pod the key and fingerprint that the store has. If so, it need not be
+    /// called.
+    fn is_identity(&self) -> bool {
+        true
+    }
+
+    /// How this registry sees a pod.
+    fn project(&self, pod: &Pod) -> Projection {
+        Projection::identity(pod)
+    }
+
+    /// Prepares the registry for the writes of a term. Called before the first write of each term.
+    fn prepare(&self, term: u64) -> impl Future<Output = Result<(), Failure>> + Send {
+        let _ = term;
+        std::future::ready(Ok(()))
+    }
+
     fn capabilities(&self) -> impl Future<Output = Result<Capabilities, Failure>> + Send;
 
     /// Opens a session. It replaces every earlier session of this writer.
@@ -125,14 +185,22 @@ pub trait Registry: Send + Sync + 'static {
     /// Reads which process holds this writer's session.
     fn session_holder(&self) -> impl Future<Output = Result<Option<SessionHolder>, Failure>> + Send;
 
-    /// Encodes a change as an operation with this version.
-    fn encode(&self, uid: &Uid, version: Version, change: RecordChange<'_>) -> Encoded;
+    /// Encodes the change of a record as an operation with this version.
+    ///
+    /// # Errors
+    /// The record cannot be made of this pod. The next attempt has the same result.
+    fn encode(
+        &self,
+        key: &Uid,
+        version: Version,
+        change: RecordChange<'_>,
+    ) -> Result<Encoded<Self::Operation>, RenderFailure>;
 
     /// Sends operations. Returns one verdict per operation, in the same order.
     fn write(
         &self,
         epoch: u64,
-        operations: Vec<Encoded>,
+        operations: Vec<Encoded<Self::Operation>>,
         batched: bool,
     ) -> impl Future<Output = Result<Vec<Verdict>, Failure>> + Send;
 

@@ -160,6 +160,29 @@ pub struct ItemResult {
     pub retry_after_seconds: Option<u64>,
 }
 
+/// The answer to a request for the inventory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InventoryAnswer {
+    /// Ordered by id.
+    pub items: Vec<ListedRecord>,
+    /// The token of the next page. The last page has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+    /// Records of all pages.
+    pub count: u64,
+    /// The number of the last change that this page includes.
+    pub as_of: u64,
+}
+
+/// A record without its body.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListedRecord {
+    pub id: String,
+    pub digest: Digest,
+    pub version: Version,
+}
+
 /// The answer to a single put.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredRecordInfo {

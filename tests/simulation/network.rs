@@ -11,7 +11,7 @@ use pod_registrar::{
         takeover::SessionHolder,
     },
     registry::{
-        Capabilities, Encoded, EncodedBody, Features, RecordChange, RecordName, Registry,
+        Capabilities, Encoded, EncodedBody, Features, RecordChange, RecordName, Registry, RenderFailure,
         inventory::{Bucket, BucketDigests, InventoryPage},
         session::{Contender, Heartbeat, OpenSession, SessionOpened},
     },
@@ -248,6 +248,8 @@ impl Connection {
 }
 
 impl Registry for Connection {
+    type Operation = EncodedBody;
+
     async fn capabilities(&self) -> Result<Capabilities, Failure> {
         self.ask("capabilities", |world| {
             let setup = &world.setup;
@@ -312,7 +314,7 @@ impl Registry for Connection {
         Ok(holder)
     }
 
-    fn encode(&self, uid: &Uid, version: Version, change: RecordChange<'_>) -> Encoded {
+    fn encode(&self, uid: &Uid, version: Version, change: RecordChange<'_>) -> Result<Encoded, RenderFailure> {
         let mut world = self.shared.world();
         let body = match change {
             RecordChange::Put(pod, content) => {
@@ -324,7 +326,7 @@ impl Registry for Connection {
                 EncodedBody::Delete(removal)
             }
         };
-        Encoded { uid: uid.clone(), version, body }
+        Ok(Encoded::new(uid.clone(), version, body))
     }
 
     async fn write(&self, epoch: u64, operations: Vec<Encoded>, _batched: bool) -> Result<Vec<Verdict>, Failure> {

@@ -202,12 +202,13 @@ impl FakeRegistry {
         let all = || self.records.iter().filter(|(id, _)| within(id) && shows(id));
         let rest = all().filter(|(id, _)| after.is_none_or(|last| id.as_str() > last));
         let item = |(id, (version, digest)): (&String, &(Version, Digest))| InventoryItem {
-            id: id.clone(),
-            digest: *digest,
-            version: *version,
+            uid: id.as_str().into(),
+            fingerprint: digest.fingerprint(),
+            version: Some(*version),
         };
         let mut items: Vec<InventoryItem> = rest.take(size + 1).map(item).collect();
-        let next = if items.len() > size { items.pop().and(items.last()).map(|item| item.id.clone()) } else { None };
+        let next =
+            if items.len() > size { items.pop().and(items.last()).map(|item| item.uid.to_string()) } else { None };
         InventoryPage { items, next, count: all().count() as u64, as_of: 1 }
     }
 }

@@ -6,6 +6,7 @@ use crate::{
         absences, delivery,
         leadership::TermChange,
         queue::Lane,
+        requests::Request,
         resync::{self, ResyncKind},
         session,
     },
@@ -122,6 +123,12 @@ impl<R: Registry> EventLoop<R> {
     pub(super) fn apply_absences(&mut self, effect: Option<absences::AbsenceEffect>, now: Moment) {
         match effect {
             None => {}
+            Some(absences::AbsenceEffect::Send(Request::Names { about, uids }))
+                if !self.availability.features().names =>
+            {
+                let effect = self.absences.unnamed(about, uids, &mut self.ledger, now);
+                self.apply_absences(effect, now);
+            }
             Some(absences::AbsenceEffect::Send(request)) => self.requests.send(request),
             Some(absences::AbsenceEffect::Ask(check)) => {
                 let round = check.round();

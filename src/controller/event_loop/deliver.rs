@@ -14,9 +14,15 @@ use crate::{
     model::{moment::Moment, uid::Uid},
     reconcile::{
         decide::Action,
-        ledger::{backlog::BacklogKind, entry::Known, pending::AttemptKind},
+        deletion::Removal,
+        ledger::{
+            backlog::BacklogKind,
+            entry::Known,
+            pending::{AttemptKind, InFlight},
+        },
+        outcome::OperationKind,
     },
-    registry::{Capabilities, Encoded, RecordChange, Registry},
+    registry::{Capabilities, Encoded, RecordChange, Registry, RenderFailure},
 };
 
 impl<R: Registry> EventLoop<R> {
@@ -33,11 +39,11 @@ impl<R: Registry> EventLoop<R> {
             let mut batch = self.delivery.begin_batch(&registry, batched, now);
             self.fill(&mut batch, &registry, now);
             let Some(request) = self.delivery.finish(batch, epoch, now) else { return };
-            self.requests.send(request);
+            self.requests.write(request);
         }
     }
 
-    fn fill(&mut self, batch: &mut Batch, registry: &Capabilities, now: Moment) {
+    fn fill(&mut self, batch: &mut Batch<R::Operation>, registry: &Capabilities, now: Moment) {
         while !batch.is_full() {
             self.reconcile_backlog(BacklogKind::Backfill, now);
             if self.delivery.lets_rewrites_through(batch, now) {
@@ -56,7 +62,13 @@ impl<R: Registry> EventLoop<R> {
     }
 
     /// The operation to send for a pod, if it is still needed.
-    fn operation(&mut self, uid: &Uid, lane: Lane, registry: &Capabilities, now: Moment) -> Option<Encoded> {
+    fn operation(
+        &mut self,
+        uid: &Uid,
+        lane: Lane,
+        registry: &Capabilities,
+        now: Moment,
+    ) -> Option<Encoded<R::Operation>> {
         let action = self.decision(uid, now);
         // It may have become a retry while it was queued as a first attempt.
         let attempt = match action {
@@ -65,24 +77,43 @@ impl<R: Registry> EventLoop<R> {
             _ => AttemptKind::First,
         };
         match action {
-            Action::Put(_) if self.delivery.allows(attempt, now) => {
+            Action::Put(desired) if self.delivery.allows(attempt, now) => {
                 let pod = self.view.get(uid)?;
                 let content = pod.content.as_ref()?;
                 let version = self.session.next_version()?;
-                let operation = self.requests.registry().encode(uid, version, RecordChange::Put(&pod, content));
+                let encoded = self.requests.registry().encode(uid, version, RecordChange::Put(&pod, content));
+                let in_flight = InFlight { kind: OperationKind::Put, result: Known::Registered(desired), version };
+                let operation = self.made(uid, encoded, in_flight, now)?;
                 self.delivery
                     .check_size(operation, registry, &mut self.ledger, now)
                     .map_err(|effects| self.apply_delivery(effects, now))
                     .ok()
             }
             Action::Delete(removal) if self.delivery.allows(attempt, now) => {
+                if removal == Removal::Inferred {
+                    tracing::debug!(%uid, "deleting the record of an absent pod");
+                }
                 let version = self.session.next_version()?;
-                Some(self.requests.registry().encode(uid, version, RecordChange::Delete(removal)))
+                let encoded = self.requests.registry().encode(uid, version, RecordChange::Delete(removal));
+                let in_flight = InFlight { kind: OperationKind::Delete, result: Known::Absent, version };
+                self.made(uid, encoded, in_flight, now)
             }
             _ => {
                 self.reconcile(uid, lane, now);
                 None
             }
         }
+    }
+
+    /// The operation, if it could be made. Otherwise its record is parked.
+    fn made(
+        &mut self,
+        uid: &Uid,
+        encoded: Result<Encoded<R::Operation>, RenderFailure>,
+        in_flight: InFlight,
+        now: Moment,
+    ) -> Option<Encoded<R::Operation>> {
+        let parked = |failure| self.delivery.not_made(uid, in_flight, failure, &mut self.ledger, now);
+        encoded.map_err(parked).map_err(|effects| self.apply_delivery(effects, now)).ok()
     }
 }

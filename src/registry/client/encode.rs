@@ -47,7 +47,7 @@ pub(super) fn removal(removal: Removal) -> (&'static str, &'static str) {
 
 /// Encodes a batch. Ids need no escaping, since UIDs are checked when pods are read.
 pub(super) fn batch(epoch: u64, operations: &[Encoded]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(64 + operations.iter().map(Encoded::size_at_most).sum::<usize>());
+    let mut bytes = Vec::with_capacity(64 + operations.iter().map(|operation| operation.size_at_most).sum::<usize>());
     let _ = write!(bytes, r#"{{"epoch":{epoch},"operations":["#);
     for (index, operation) in operations.iter().enumerate() {
         if index > 0 {
@@ -115,11 +115,11 @@ mod tests {
         let put = EncodedBody::Put { record: record(&pod(), &content, version), digest: content.digest };
         let delete = EncodedBody::Delete(Removal::Observed(Deletion::DeletedOrLeftSelection));
         let operations: Vec<_> =
-            [put, delete].map(|body| Encoded { uid: Uid::from("u"), version, body }).into_iter().collect();
+            [put, delete].map(|body| Encoded::new(Uid::from("u"), version, body)).into_iter().collect();
         let bytes = batch(7, &operations);
         let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
         assert_eq!(value["operations"][1]["reason"], "deleted-or-left-rule");
         assert_eq!(value["operations"][1]["observed"], "watch");
-        assert!(bytes.len() <= 64 + operations.iter().map(Encoded::size_at_most).sum::<usize>());
+        assert!(bytes.len() <= 64 + operations.iter().map(|operation| operation.size_at_most).sum::<usize>());
     }
 }

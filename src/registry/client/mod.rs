@@ -14,12 +14,12 @@ use std::{path::PathBuf, time::Duration};
 use reqwest::{Method, Url};
 
 use super::protocol::{
-    BATCH, BatchResults, CapabilitiesDocument, ClusterInfo, DIGEST_INVENTORY, HeartbeatAccepted, ItemResult, PROTOCOL,
-    StoredRecordInfo,
+    BATCH, BatchResults, CapabilitiesDocument, ClusterInfo, DIGEST_INVENTORY, HeartbeatAccepted, InventoryAnswer,
+    ItemResult, ListedRecord, PROTOCOL, StoredRecordInfo,
 };
 use super::{
-    Capabilities, Encoded, EncodedBody, Features, RecordChange, RecordName, Registry,
-    inventory::{Bucket, BucketDigests, InventoryPage},
+    Capabilities, Encoded, EncodedBody, Features, RecordChange, RecordName, Registry, RenderFailure,
+    inventory::{Bucket, BucketDigests, InventoryItem, InventoryPage},
     session::{Contender, Heartbeat, OpenSession, SessionOpened},
 };
 use crate::{
@@ -198,7 +198,7 @@ fn capabilities_in(answer: &HttpAnswer) -> Result<Capabilities, Failure> {
         max_batch_items: max_batch_items.min(BATCH_MAX.0),
         max_batch_bytes: max_batch_bytes.min(BATCH_MAX.1),
         max_record_bytes,
-        features: Features { batches: has(BATCH), digests: has(DIGEST_INVENTORY), sessions: true, inventory: true },
+        features: Features { batches: has(BATCH), digests: has(DIGEST_INVENTORY), ..Features::ALL },
     })
 }
 
@@ -242,16 +242,24 @@ fn session_holder_in(answer: &HttpAnswer, owner: &str) -> Result<Option<SessionH
     }))
 }
 
-/// Bounds the page token. The comparison checks the ids.
+/// Checks the ids, and bounds the page token.
 fn inventory_page(answer: &HttpAnswer) -> Result<InventoryPage, Failure> {
-    let mut page: InventoryPage = answer.json()?;
-    page.next = page.next.filter(|token| !token.is_empty());
-    match page.next.as_ref().map(String::len) {
-        Some(bytes) if bytes > PAGE_TOKEN_MAX => {
-            Err(Failure::Broken(format!("a page token of {bytes} bytes; {PAGE_TOKEN_MAX} are allowed")))
-        }
-        _ => Ok(page),
+    let InventoryAnswer { items, next, count, as_of } = answer.json()?;
+    let next = next.filter(|token| !token.is_empty());
+    if let Some(bytes) = next.as_ref().map(String::len).filter(|bytes| *bytes > PAGE_TOKEN_MAX) {
+        return Err(Failure::Broken(format!("a page token of {bytes} bytes; {PAGE_TOKEN_MAX} are allowed")));
     }
+    let items: Result<Vec<_>, Failure> = items.into_iter().map(inventory_item).collect();
+    Ok(InventoryPage { items: items?, next, count, as_of })
+}
+
+fn inventory_item(listed: ListedRecord) -> Result<InventoryItem, Failure> {
+    let ListedRecord { id, digest, version } = listed;
+    if !is_valid_id(&id) {
+        let problem = "an id is invalid; it must have 1 to 128 characters of A-Z a-z 0-9 . _ ~ : @ -";
+        return Err(Failure::Inventory(problem.to_owned()));
+    }
+    Ok(InventoryItem { uid: id.into(), fingerprint: digest.fingerprint(), version: Some(version) })
 }
 
 /// The namespace and name in a record. They become part of the API server's addresses, so names that no pod can have
@@ -310,6 +318,8 @@ fn check_digest(stored: Option<Digest>, operation: &Encoded) -> Verdict {
 }
 
 impl Registry for Client {
+    type Operation = EncodedBody;
+
     async fn capabilities(&self) -> Result<Capabilities, Failure> {
         capabilities_in(&self.get(self.http.url("v1/capabilities", &[]), SMALL_ANSWER).await?)
     }
@@ -332,14 +342,14 @@ impl Registry for Client {
         session_holder_in(&self.get(self.url("", &[]), SMALL_ANSWER).await?, &self.owner.owner)
     }
 
-    fn encode(&self, uid: &Uid, version: Version, change: RecordChange<'_>) -> Encoded {
+    fn encode(&self, key: &Uid, version: Version, change: RecordChange<'_>) -> Result<Encoded, RenderFailure> {
         let body = match change {
             RecordChange::Put(pod, content) => {
                 EncodedBody::Put { record: encode::record(pod, content, version), digest: content.digest }
             }
             RecordChange::Delete(removal) => EncodedBody::Delete(removal),
         };
-        Encoded { uid: uid.clone(), version, body }
+        Ok(Encoded::new(key.clone(), version, body))
     }
 
     async fn write(&self, epoch: u64, operations: Vec<Encoded>, batched: bool) -> Result<Vec<Verdict>, Failure> {

@@ -153,7 +153,7 @@ pub(crate) fn operations() -> Vec<Encoded> {
     let version = Version { epoch: 7, seq: 1 };
     let put = EncodedBody::Put { record: b"{}".to_vec(), digest };
     let delete = EncodedBody::Delete(Removal::Observed(Deletion::Deleted));
-    vec![Encoded { uid: Uid::from("a"), version, body: put }, Encoded { uid: Uid::from("b"), version, body: delete }]
+    vec![Encoded::new(Uid::from("a"), version, put), Encoded::new(Uid::from("b"), version, delete)]
 }
 
 pub(crate) async fn write(script: Script) -> Result<Vec<Verdict>, Failure> {

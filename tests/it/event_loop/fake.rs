@@ -15,7 +15,7 @@ use pod_registrar::{
         takeover::SessionHolder,
     },
     registry::{
-        Capabilities, Encoded, EncodedBody, Features, RecordChange, RecordName, Registry,
+        Capabilities, Encoded, EncodedBody, Features, RecordChange, RecordName, Registry, RenderFailure,
         inventory::{Bucket, BucketDigests, InventoryPage},
         session::{Contender, Heartbeat, OpenSession, SessionOpened},
     },
@@ -299,6 +299,8 @@ impl Drop for InFlight<'_> {
 }
 
 impl Registry for Fake {
+    type Operation = EncodedBody;
+
     async fn capabilities(&self) -> Result<Capabilities, Failure> {
         if let Some(lie) = self.lie(hostile::capabilities) {
             return lie;
@@ -364,21 +366,21 @@ impl Registry for Fake {
         Ok(state.holder(NOW).map(|holder| SessionHolder { heartbeat: state.heartbeat.clone(), ..holder }))
     }
 
-    fn encode(&self, uid: &Uid, version: Version, change: RecordChange<'_>) -> Encoded {
+    fn encode(&self, uid: &Uid, version: Version, change: RecordChange<'_>) -> Result<Encoded, RenderFailure> {
         let body = match change {
             RecordChange::Put(_, content) => {
                 EncodedBody::Put { record: content.canonical.to_vec(), digest: content.digest }
             }
             RecordChange::Delete(removal) => EncodedBody::Delete(removal),
         };
-        Encoded { uid: uid.clone(), version, body }
+        Ok(Encoded::new(uid.clone(), version, body))
     }
 
     async fn write(&self, epoch: u64, operations: Vec<Encoded>, batched: bool) -> Result<Vec<Verdict>, Failure> {
         if let Some(lie) = self.lie(|rng| hostile::verdicts(rng, operations.len())) {
             return lie;
         }
-        let bytes: usize = operations.iter().map(Encoded::size_at_most).sum();
+        let bytes: usize = operations.iter().map(|operation| operation.size_at_most).sum();
         let (admitted, latency, before) = {
             let mut state = self.state();
             if state.panics {

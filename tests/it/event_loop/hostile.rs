@@ -7,7 +7,7 @@ use fastrand::Rng;
 use pod_registrar::{
     model::{
         digest::Digest,
-        ids::{INTEGER_LIMIT, Version},
+        ids::{INTEGER_LIMIT, Version, is_valid_id},
     },
     reconcile::{
         outcome::{Failure, StoredVersion, Verdict},
@@ -151,16 +151,22 @@ pub(super) fn buckets(rng: &mut Rng, count: usize) -> Result<BucketDigests, Fail
 }
 
 pub(super) fn page(rng: &mut Rng) -> Result<InventoryPage, Failure> {
-    or_failure(rng, |rng| {
+    let page = or_failure(rng, |rng| {
         let items: Vec<_> = (0..rng.usize(..5)).map(|_| item(rng)).collect();
         let count = if rng.bool() { items.len() as u64 } else { number(rng) };
         InventoryPage { items, next: (rng.u8(..4) == 0).then(|| text(rng)), count, as_of: number(rng) }
-    })
+    })?;
+    if page.items.iter().all(|item| is_valid_id(&item.uid.text())) {
+        Ok(page)
+    } else {
+        Err(Failure::Inventory("an id is invalid".into()))
+    }
 }
 
 fn item(rng: &mut Rng) -> InventoryItem {
     let id = if rng.u8(..8) == 0 { text(rng) } else { format!("uid-000{:02}", rng.u8(..90)) };
-    InventoryItem { id, digest: digest(rng), version: Version { epoch: number(rng), seq: number(rng) } }
+    let version = Version { epoch: number(rng), seq: number(rng) };
+    InventoryItem { uid: id.into(), fingerprint: digest(rng).fingerprint(), version: Some(version) }
 }
 
 pub(super) fn name(rng: &mut Rng) -> Result<Option<RecordName>, Failure> {

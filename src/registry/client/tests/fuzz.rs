@@ -36,7 +36,7 @@ fn operations() -> [Encoded; 2] {
     let version = Version { epoch: 7, seq: 12 };
     let put = EncodedBody::Put { record: b"{}".to_vec(), digest: Digest::default() };
     let delete = EncodedBody::Delete(Removal::Observed(Deletion::Deleted));
-    [("a", put), ("b", delete)].map(|(id, body)| Encoded { uid: Uid::from(id), version, body })
+    [("a", put), ("b", delete)].map(|(id, body)| Encoded::new(Uid::from(id), version, body))
 }
 
 #[test]

@@ -19,7 +19,7 @@ use crate::{
         record::Lifecycle,
     },
     registry::{
-        inventory::InventoryPage,
+        protocol::InventoryAnswer,
         server::{
             problem::ProblemKind,
             record::Address,
@@ -100,7 +100,7 @@ fn write_page(page: RecordPage, full: bool, fingerprint: &str, now: i64) -> Resp
         return json(StatusCode::OK, &FullPage { items, next, count, as_of });
     }
     let items = items.into_iter().map(|(item, _)| item).collect();
-    json(StatusCode::OK, &InventoryPage { items, next, count, as_of })
+    json(StatusCode::OK, &InventoryAnswer { items, next, count, as_of })
 }
 
 fn filter(params: &ListParams) -> Result<Filter, Refusal> {

@@ -14,7 +14,8 @@ use crate::{
         record::Lifecycle,
     },
     registry::{
-        inventory::{BucketDigest, BucketDigests, InventoryItem},
+        inventory::{BucketDigest, BucketDigests},
+        protocol::ListedRecord,
         server::record::Address,
     },
 };
@@ -42,7 +43,7 @@ pub(crate) struct RecordPage {
 }
 
 /// Records ordered by id, with their bodies if requested.
-type Items = Vec<(InventoryItem, Option<Box<RawValue>>)>;
+type Items = Vec<(ListedRecord, Option<Box<RawValue>>)>;
 
 /// A condition in SQL with its values. Values are always bound, never part of the text.
 struct Clause {
@@ -136,8 +137,7 @@ fn items(
         if items.len() == limit || bytes >= MAX_PAGE_BYTES {
             return Ok((items, true));
         }
-        let item =
-            InventoryItem { id: row.get(0)?, digest: Digest(row.get(3)?), version: session::version(row, 1, 2)? };
+        let item = ListedRecord { id: row.get(0)?, digest: Digest(row.get(3)?), version: session::version(row, 1, 2)? };
         let body = if full { Some(raw(row.get(4)?)?) } else { None };
         bytes += body.as_ref().map_or(0, |body| body.get().len());
         items.push((item, body));

@@ -3,9 +3,10 @@
 //! A comment before an example names its type, as in `<!-- json: Heartbeat -->`.
 
 use pod_registrar::registry::{
-    inventory::{BucketDigests, InventoryPage},
+    inventory::BucketDigests,
     protocol::{
-        BatchResults, CapabilitiesDocument, ClusterInfo, ClusterList, HeartbeatAccepted, Problem, StoredRecordInfo,
+        BatchResults, CapabilitiesDocument, ClusterInfo, ClusterList, HeartbeatAccepted, InventoryAnswer, Problem,
+        StoredRecordInfo,
     },
     server::http::page::OPENAPI,
     session::{Heartbeat, OpenSession, SessionOpened},
@@ -88,7 +89,7 @@ async fn page_examples_follow_the_protocol() {
             "Clusters" => is::<ClusterList>(example),
             "Stored" => is::<StoredRecordInfo>(example),
             "BatchResults" => is::<BatchResults>(example),
-            "InventoryPage" => is::<InventoryPage>(example),
+            "InventoryPage" => is::<InventoryAnswer>(example),
             "BucketDigests" => is::<BucketDigests>(example),
             "Problem" => is::<Problem>(example),
             "Record" => is_stored(example).await,

@@ -211,6 +211,7 @@ fn client_makes_valid_records_of_fuzzed_pods() {
         let Ok(pod) = to_record::desired(object, &rule) else { return Ok(()) };
         let content = pod.content.as_ref().ok_or("no content")?;
         let encoded = client.encode(&pod.uid, Version { epoch: 1, seq: 1 }, RecordChange::Put(&pod, content));
+        let encoded = encoded.map_err(|failure| failure.to_string())?;
         let EncodedBody::Put { record, digest } = encoded.body else { return Err("a delete".to_owned()) };
         let text = String::from_utf8(record).map_err(|error| error.to_string())?;
         let valid = record::check(&text, &address(), &pod.uid.text());
