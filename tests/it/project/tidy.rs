@@ -12,6 +12,7 @@ use crate::project::{self, code, code_without_tests, is_test};
 const ARROWS: [(&str, &[&str]); 15] = [
     ("model", &[]),
     ("reconcile", &["model"]),
+    ("mapping", &["model", "reconcile"]),
     ("store", &["model"]),
     ("telemetry", &[]),
     ("clock", &["model"]),
@@ -34,10 +35,10 @@ const ROOTS: [&str; 3] = ["commands", "main", "lib"];
 const TEST_MODULE: &str = "fuzz";
 
 /// The modules without IO, clock and randomness.
-const CORE: [&str; 3] = ["src/model", "src/reconcile", "src/store/packed"];
+const CORE: [&str; 4] = ["src/model", "src/reconcile", "src/mapping", "src/store/packed"];
 
 /// Crates without IO, clock and randomness.
-const PURE: [&str; 15] = [
+const PURE: [&str; 16] = [
     "std",
     "core",
     "crate",
@@ -53,6 +54,8 @@ const PURE: [&str; 15] = [
     "wildmatch",
     "hashbrown",
     "strum",
+    "http",
+    "serde_saphyr",
 ];
 
 /// Names that stand for IO, a clock or randomness, also when they are written as full paths.
