@@ -4,6 +4,8 @@
 //! it, and [`server`] is the reference registry. To support another kind of registry, implement the trait.
 
 pub mod client;
+pub mod credentials;
+mod http;
 pub mod inventory;
 pub mod protocol;
 pub mod server;

@@ -1,4 +1,4 @@
-//! Reads the files of the registry's client: the token and the trusted certificates.
+//! Reads the files of a registry's client: tokens, other secrets and certificates.
 
 use std::{
     fs::File,
@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use secrecy::SecretString;
+use secrecy::{SecretSlice, SecretString};
 
 use crate::connect::{self, trust::Bundle};
 
@@ -16,30 +16,48 @@ const FILE_MAX: u64 = 4 << 20;
 /// Why the client cannot be set up with these settings.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("cannot read the registry's CA file {path}: {source}; give a readable file with --registry-ca-file")]
-    ReadCa { path: PathBuf, source: io::Error },
-    #[error("cannot use the registry's CA file {path}: {source}; give PEM certificates with --registry-ca-file")]
-    ParseCa { path: PathBuf, source: connect::trust::Error },
+    #[error("cannot read the registry's CA file {path}: {source}; give a readable file with {setting}")]
+    ReadCa { path: PathBuf, source: io::Error, setting: &'static str },
+    #[error("cannot use the registry's CA file {path}: {source}; give PEM certificates with {setting}")]
+    ParseCa { path: PathBuf, source: connect::trust::Error, setting: &'static str },
     /// Neither the system nor the CA file has a usable certificate.
-    #[error("no certificate authority can be trusted for the registry: {0}; give a file with --registry-ca-file")]
-    Authorities(connect::trust::Error),
-    #[error("cannot read the registry's token file {path}: {source}; give a readable file with --registry-token-file")]
-    ReadToken { path: PathBuf, source: io::Error },
+    #[error("no certificate authority can be trusted for the registry: {source}; give a file with {setting}")]
+    Authorities { source: connect::trust::Error, setting: &'static str },
+    #[error("cannot read the registry's token file {path}: {source}; give a readable file with {setting}")]
+    ReadToken { path: PathBuf, source: io::Error, setting: &'static str },
     /// The token file is empty or holds something that cannot be sent as a token.
     #[error("the registry's token file {path} must hold one token of visible ASCII characters; it {what}")]
     Token { path: PathBuf, what: &'static str },
+    /// The file of a password is empty or holds something that cannot be one.
+    #[error("the registry's secret file {path} must hold one line of text; it {what}")]
+    Password { path: PathBuf, what: &'static str },
+    /// The client certificate or its key.
+    #[error(
+        "cannot read the registry's client certificate or key {path}: {source}; give readable files with {setting}"
+    )]
+    ReadIdentity { path: PathBuf, source: io::Error, setting: &'static str },
+    #[error(
+        "cannot use the registry's client certificate {path}: {source}; give a certificate and its key in PEM format"
+    )]
+    ParseIdentity { path: PathBuf, source: connect::trust::Error },
     #[error("cannot set up HTTP for the registry: {0}")]
     Client(reqwest::Error),
 }
 
-pub(super) fn authorities(path: &Path) -> Result<Bundle, Error> {
-    let pem = read(path).map_err(|source| Error::ReadCa { path: path.into(), source })?;
-    Bundle::from_pem(&pem).map_err(|source| Error::ParseCa { path: path.into(), source })
+pub(super) fn authorities(path: &Path, setting: &'static str) -> Result<Bundle, Error> {
+    let pem = read(path).map_err(|source| Error::ReadCa { path: path.into(), source, setting })?;
+    Bundle::from_pem(&pem).map_err(|source| Error::ParseCa { path: path.into(), source, setting })
+}
+
+/// Reads a certificate or a key of the client.
+pub(super) fn identity(path: &Path, setting: &'static str) -> Result<SecretSlice<u8>, Error> {
+    let pem = read(path).map_err(|source| Error::ReadIdentity { path: path.into(), source, setting })?;
+    Ok(pem.into())
 }
 
 /// Reads a token and removes a byte order mark and white space around it.
-pub(super) fn token(path: &Path) -> Result<SecretString, Error> {
-    let bytes = read(path).map_err(|source| Error::ReadToken { path: path.into(), source })?;
+pub(super) fn token(path: &Path, setting: &'static str) -> Result<SecretString, Error> {
+    let bytes = read(path).map_err(|source| Error::ReadToken { path: path.into(), source, setting })?;
     let refused = |what| Error::Token { path: path.into(), what };
     let text = std::str::from_utf8(&bytes).map_err(|_| refused("is not UTF-8"))?;
     let token = text.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
@@ -50,6 +68,19 @@ pub(super) fn token(path: &Path) -> Result<SecretString, Error> {
         return Err(refused("has white space, control characters or non-ASCII characters in between"));
     }
     Ok(token.into())
+}
+
+/// Reads a password and removes a byte order mark and line breaks around it. It may have spaces and any letters.
+pub(super) fn password(path: &Path, setting: &'static str) -> Result<SecretString, Error> {
+    let bytes = read(path).map_err(|source| Error::ReadToken { path: path.into(), source, setting })?;
+    let refused = |what| Error::Password { path: path.into(), what };
+    let text = std::str::from_utf8(&bytes).map_err(|_| refused("is not UTF-8"))?;
+    let password = text.trim_matches(['\r', '\n', '\u{feff}']);
+    match password {
+        "" => Err(refused("is empty")),
+        password if password.contains(char::is_control) => Err(refused("has control characters or several lines")),
+        password => Ok(password.into()),
+    }
 }
 
 /// Reads a regular file. Reading a pipe could block forever.
@@ -78,7 +109,7 @@ mod tests {
             assert!(error.to_string().contains(&*file.to_string_lossy()), "{error}");
             error.to_string()
         };
-        token(&file).map(|token| token.expose_secret().to_owned()).map_err(named)
+        token(&file, "--file").map(|token| token.expose_secret().to_owned()).map_err(named)
     }
 
     #[test]
@@ -109,9 +140,9 @@ mod tests {
     #[test]
     fn only_regular_files_of_bounded_size_are_read() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(matches!(token(folder.path()), Err(Error::ReadToken { .. })));
+        assert!(matches!(token(folder.path(), "--file"), Err(Error::ReadToken { .. })));
         let large = folder.path().join("large");
         File::create(&large).unwrap().set_len(FILE_MAX + 1).unwrap();
-        assert!(authorities(&large).unwrap_err().to_string().contains("more than"));
+        assert!(authorities(&large, "--file").unwrap_err().to_string().contains("more than"));
     }
 }
