@@ -66,6 +66,7 @@ pub mod demo;
 mod fuzz;
 pub mod kubernetes;
 pub mod listen;
+pub mod mapping;
 pub mod model;
 pub mod reconcile;
 pub mod registry;
