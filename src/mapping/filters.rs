@@ -4,7 +4,7 @@ use core::net::IpAddr;
 use std::borrow::Cow;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use minijinja::{Environment, Error, ErrorKind, Value as Word};
+use minijinja::{Environment, Error, ErrorKind, Value};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
@@ -47,22 +47,22 @@ fn error(what: impl Into<Cow<'static, str>>) -> Error {
 }
 
 /// The text of a value, as it stands in a text.
-fn text(value: &Word) -> Result<String, Error> {
+fn text(value: &Value) -> Result<String, Error> {
     let mut text = String::new();
     values::push_text(value, &mut text, &mut Budget::default()).map_err(|cause| error(cause.to_string()))?;
     Ok(text)
 }
 
-fn b64(value: &Word) -> Result<String, Error> {
+fn b64(value: &Value) -> Result<String, Error> {
     Ok(STANDARD.encode(text(value)?))
 }
 
-fn b64d(value: &Word) -> Result<String, Error> {
+fn b64d(value: &Value) -> Result<String, Error> {
     let bytes = STANDARD.decode(text(value)?).map_err(|_| error("b64d: the text is not base64"))?;
     String::from_utf8(bytes).map_err(|_| error("b64d: the bytes are not UTF-8"))
 }
 
-fn json(value: &Word) -> Result<String, Error> {
+fn json(value: &Value) -> Result<String, Error> {
     match values::to_json(value, &mut Budget::default()) {
         Ok(Some(json)) => Ok(json.to_string()),
         Ok(None) => Err(error("json: `omit` has no JSON form")),
@@ -70,12 +70,12 @@ fn json(value: &Word) -> Result<String, Error> {
     }
 }
 
-fn fromjson(value: &Word) -> Result<Word, Error> {
+fn fromjson(value: &Value) -> Result<Value, Error> {
     let json = serde_json::from_str(&text(value)?).map_err(|cause| error(format!("fromjson: {cause}")))?;
     Ok(values::of_json(&json))
 }
 
-fn sha256(value: &Word) -> Result<String, Error> {
+fn sha256(value: &Value) -> Result<String, Error> {
     Ok(hex_sha256(&text(value)?))
 }
 
@@ -84,7 +84,7 @@ fn hex_sha256(text: &str) -> String {
 }
 
 /// A UUID made of a name. The namespace is `dns`, `url`, `oid`, `x500` or a UUID.
-fn uuid5(value: &Word, namespace: Option<Cow<'_, str>>) -> Result<String, Error> {
+fn uuid5(value: &Value, namespace: Option<Cow<'_, str>>) -> Result<String, Error> {
     let namespace = match namespace.as_deref() {
         None | Some("url") => Uuid::NAMESPACE_URL,
         Some("dns") => Uuid::NAMESPACE_DNS,
@@ -97,7 +97,7 @@ fn uuid5(value: &Word, namespace: Option<Cow<'_, str>>) -> Result<String, Error>
 
 /// At most `limit` characters. With `unique`, a text that is cut ends with a hash of it, so that it stays different
 /// from other texts that begin in the same way.
-fn fit(value: &Word, limit: usize, unique: Option<Word>) -> Result<String, Error> {
+fn fit(value: &Value, limit: usize, unique: Option<Value>) -> Result<String, Error> {
     let text = text(value)?;
     match unique {
         None => Ok(text.chars().take(limit).collect()),
@@ -117,7 +117,7 @@ fn cut(text: String, limit: usize, unique: &str) -> String {
 }
 
 /// A DNS label: lower case, with `-` for each run of other characters.
-fn dnslabel(value: &Word) -> Result<String, Error> {
+fn dnslabel(value: &Value) -> Result<String, Error> {
     let text = text(value)?;
     let mut label = String::new();
     for c in text.chars().map(|c| c.to_ascii_lowercase()) {
@@ -132,7 +132,7 @@ fn dnslabel(value: &Word) -> Result<String, Error> {
 }
 
 /// A key of letters, digits, `-` and `_`, which Consul accepts in metadata.
-fn metakey(value: &Word) -> Result<String, Error> {
+fn metakey(value: &Value) -> Result<String, Error> {
     let text = text(value)?;
     let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     let key = text.chars().map(|c| if allowed(c) { c } else { '_' }).collect();
@@ -141,7 +141,7 @@ fn metakey(value: &Word) -> Result<String, Error> {
 }
 
 /// The name under which DNS holds the name of an address.
-fn arpa(value: &Word) -> Result<String, Error> {
+fn arpa(value: &Value) -> Result<String, Error> {
     let address: IpAddr = text(value)?.parse().map_err(|_| error("arpa: the text is not an IP address"))?;
     Ok(match address {
         IpAddr::V4(address) => {
@@ -155,12 +155,12 @@ fn arpa(value: &Word) -> Result<String, Error> {
     })
 }
 
-fn time(value: &Word) -> Result<jiff::Timestamp, Error> {
+fn time(value: &Value) -> Result<jiff::Timestamp, Error> {
     crate::model::time::parse(&text(value)?).ok_or_else(|| error("the text is not an RFC 3339 time"))
 }
 
 /// A time in UTC, in the format of strftime.
-fn date(value: &Word, format: Cow<'_, str>) -> Result<String, Error> {
+fn date(value: &Value, format: Cow<'_, str>) -> Result<String, Error> {
     if format.len() > DATE_FORMAT {
         return Err(error(format!("date: the format is longer than {DATE_FORMAT} bytes")));
     }
@@ -174,15 +174,15 @@ fn date(value: &Word, format: Cow<'_, str>) -> Result<String, Error> {
 }
 
 /// Seconds since 1970.
-fn epoch(value: &Word) -> Result<i64, Error> {
+fn epoch(value: &Value) -> Result<i64, Error> {
     time(value).map(jiff::Timestamp::as_second)
 }
 
 /// Lets the slashes of a text separate segments of a path. Each segment is percent-encoded.
-fn segments(value: &Word) -> Result<Word, Error> {
+fn segments(value: &Value) -> Result<Value, Error> {
     let text = text(value)?;
     let encoded: Vec<String> = text.split('/').map(url::encode).collect();
-    Ok(Word::from_object(Segments(encoded.join("/"))))
+    Ok(Value::from_object(Segments(encoded.join("/"))))
 }
 
 #[cfg(test)]
@@ -191,7 +191,7 @@ mod tests {
     use crate::mapping::engine::Compiled;
 
     fn result(text: &str) -> Result<String, String> {
-        let value = Compiled::new(text).unwrap().evaluate(Word::from(())).map_err(|error| error.to_string())?;
+        let value = Compiled::new(text).unwrap().evaluate(Value::from(())).map_err(|error| error.to_string())?;
         self::text(&value).map_err(|error| error.to_string())
     }
 

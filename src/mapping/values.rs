@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use minijinja::{
-    Value as Word,
+    Value,
     value::{Object, ObjectRepr, ValueKind},
 };
 use serde_json::{Map, Number, Value as Json};
@@ -60,11 +60,11 @@ impl Object for Segments {
     }
 }
 
-pub(super) fn omit() -> Word {
-    Word::from_object(Omit)
+pub(super) fn omit() -> Value {
+    Value::from_object(Omit)
 }
 
-pub(super) fn is_omit(value: &Word) -> bool {
+pub(super) fn is_omit(value: &Value) -> bool {
     value.downcast_object_ref::<Omit>().is_some()
 }
 
@@ -97,11 +97,11 @@ impl Budget {
 ///
 /// # Errors
 /// The value or a part of it is undefined, null, too large, or has no JSON form.
-pub fn to_json(value: &Word, budget: &mut Budget) -> Result<Option<Json>, Error> {
+pub fn to_json(value: &Value, budget: &mut Budget) -> Result<Option<Json>, Error> {
     convert(value, budget, 0)
 }
 
-fn convert(value: &Word, budget: &mut Budget, depth: usize) -> Result<Option<Json>, Error> {
+fn convert(value: &Value, budget: &mut Budget, depth: usize) -> Result<Option<Json>, Error> {
     budget.take_node()?;
     if depth > DEPTH {
         return Err(Error::Depth);
@@ -124,7 +124,7 @@ fn convert(value: &Word, budget: &mut Budget, depth: usize) -> Result<Option<Jso
     }))
 }
 
-fn list(value: &Word, budget: &mut Budget, depth: usize) -> Result<Json, Error> {
+fn list(value: &Value, budget: &mut Budget, depth: usize) -> Result<Json, Error> {
     let mut items = Vec::new();
     for item in value.try_iter().map_err(evaluation)? {
         items.extend(convert(&item, budget, depth + 1)?);
@@ -132,7 +132,7 @@ fn list(value: &Word, budget: &mut Budget, depth: usize) -> Result<Json, Error> 
     Ok(Json::Array(items))
 }
 
-fn map(value: &Word, budget: &mut Budget, depth: usize) -> Result<Json, Error> {
+fn map(value: &Value, budget: &mut Budget, depth: usize) -> Result<Json, Error> {
     let mut members = Map::new();
     for key in value.try_iter().map_err(evaluation)? {
         let name = key.as_str().ok_or(Error::Key)?;
@@ -145,7 +145,7 @@ fn map(value: &Word, budget: &mut Budget, depth: usize) -> Result<Json, Error> {
     Ok(Json::Object(members))
 }
 
-fn number(value: &Word) -> Result<Number, Error> {
+fn number(value: &Value) -> Result<Number, Error> {
     if value.is_integer() {
         let number = value.as_i64().map(Number::from);
         return number
@@ -160,7 +160,7 @@ fn number(value: &Word) -> Result<Number, Error> {
 ///
 /// # Errors
 /// The value is undefined, null, a list or a map.
-pub fn push_text(value: &Word, text: &mut String, budget: &mut Budget) -> Result<(), Error> {
+pub fn push_text(value: &Value, text: &mut String, budget: &mut Budget) -> Result<(), Error> {
     let before = text.len();
     match value.kind() {
         ValueKind::String => text.push_str(value.as_str().unwrap_or_default()),
@@ -178,7 +178,7 @@ pub fn push_text(value: &Word, text: &mut String, budget: &mut Budget) -> Result
     budget.take_text(text.get(before..).unwrap_or_default())
 }
 
-fn invalid(value: &Word) -> Error {
+fn invalid(value: &Value) -> Error {
     // The engine reports the error that an invalid value stands for when the value is used.
     value.try_iter().err().map_or_else(|| Error::NotJson("an invalid value".to_owned()), evaluation)
 }
@@ -200,24 +200,24 @@ pub fn shorten(text: &str, limit: usize) -> String {
 }
 
 /// A JSON value as a word. Null becomes undefined, so that `default` gives a fallback for both.
-pub fn of_json(json: &Json) -> Word {
+pub fn of_json(json: &Json) -> Value {
     match json {
-        Json::Null => Word::UNDEFINED,
-        Json::Bool(value) => Word::from(*value),
+        Json::Null => Value::UNDEFINED,
+        Json::Bool(value) => Value::from(*value),
         Json::Number(number) => of_number(number),
-        Json::String(text) => Word::from(text.as_str()),
+        Json::String(text) => Value::from(text.as_str()),
         Json::Array(items) => items.iter().map(of_json).collect(),
         // A member that is null is missing, and not iterated over.
         Json::Object(members) => {
             let present = members.iter().filter(|(_, member)| !member.is_null());
-            Word::from_pairs(present.map(|(name, member)| (name.as_str(), of_json(member))))
+            Value::from_pairs(present.map(|(name, member)| (name.as_str(), of_json(member))))
         }
     }
 }
 
-fn of_number(number: &Number) -> Word {
-    let integer = number.as_i64().map(Word::from).or_else(|| number.as_u64().map(Word::from));
-    integer.or_else(|| number.as_f64().map(Word::from)).unwrap_or_default()
+fn of_number(number: &Number) -> Value {
+    let integer = number.as_i64().map(Value::from).or_else(|| number.as_u64().map(Value::from));
+    integer.or_else(|| number.as_f64().map(Value::from)).unwrap_or_default()
 }
 
 /// Formats JSON for a reason or a text: texts as they are, all others as JSON.
@@ -239,7 +239,7 @@ mod tests {
     use serde_json::json;
 
     fn result(text: &str) -> Result<Option<Json>, Error> {
-        let words = Word::from_pairs([("omit", omit()), ("none_of", of_json(&json!({"a": null, "b": [null, 1]})))]);
+        let words = Value::from_pairs([("omit", omit()), ("none_of", of_json(&json!({"a": null, "b": [null, 1]})))]);
         let value = Compiled::new(text).unwrap().evaluate(words).map_err(evaluation)?;
         to_json(&value, &mut Budget::default())
     }
