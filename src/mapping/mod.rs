@@ -13,13 +13,22 @@
 //! ```text
 //!   words --scope--> template --> request          answer --reading--> items, next page, outcome
 //! ```
+pub mod answer;
+mod check;
 pub mod engine;
 pub mod filters;
 pub mod members;
+pub mod outcome;
 pub mod place;
+pub mod reading;
+pub mod request;
+pub mod scope;
 pub mod selector;
+mod shape;
 pub mod spec;
+pub mod template;
 pub mod tree;
 pub mod url;
 pub mod values;
+mod vars;
 pub mod words;

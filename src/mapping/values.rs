@@ -82,6 +82,11 @@ impl Default for Budget {
 }
 
 impl Budget {
+    /// For answers, whose size is limited when they are received.
+    pub(super) fn unlimited() -> Self {
+        Self { nodes: usize::MAX, bytes: usize::MAX }
+    }
+
     pub(super) fn take_node(&mut self) -> Result<(), Error> {
         self.nodes = self.nodes.checked_sub(1).ok_or(Error::Nodes)?;
         Ok(())

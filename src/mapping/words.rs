@@ -64,9 +64,38 @@ use Word::{
 
 impl Word {
     pub const ALL: [Self; 32] = [
-        Answer, Body, Change, Cluster, Containers, Digest, Header, Id, It, Item, Mark, Omit, Operations, Owner, Page,
-        Placement, Pod, Prepared, Remote, Removal, Root, Secret, Seen, ServiceAccount, State, Status, Term, Text,
-        Times, Truncated, Vars, Workload,
+        Answer,
+        Body,
+        Change,
+        Cluster,
+        Containers,
+        Digest,
+        Header,
+        Id,
+        It,
+        Item,
+        Mark,
+        Omit,
+        Operations,
+        Owner,
+        Page,
+        Placement,
+        Pod,
+        Prepared,
+        Remote,
+        Removal,
+        Root,
+        Secret,
+        Seen,
+        ServiceAccount,
+        State,
+        Status,
+        Term,
+        Text,
+        Times,
+        Truncated,
+        Vars,
+        Workload,
     ];
 
     pub fn named(name: &str) -> Option<Self> {
@@ -118,8 +147,19 @@ pub struct WordSet(u32);
 impl WordSet {
     pub const NONE: Self = Self(0);
     /// The words that hold the v1 record.
-    pub const RECORD: Self =
-        Self::of(&[Cluster, Containers, Owner, Placement, Pod, Root, ServiceAccount, State, Times, Truncated, Workload]);
+    pub const RECORD: Self = Self::of(&[
+        Cluster,
+        Containers,
+        Owner,
+        Placement,
+        Pod,
+        Root,
+        ServiceAccount,
+        State,
+        Times,
+        Truncated,
+        Workload,
+    ]);
     /// The words that a record's members do not change.
     pub const IDENTITY: Self = Self::of(&[Digest, Mark]);
     /// The words whose values are unknown when the file is loaded.
@@ -262,7 +302,8 @@ pub(super) fn nearest<'n>(wrong: &str, names: impl IntoIterator<Item = &'n str>)
 
 /// The number of characters to insert, remove or replace.
 fn distance(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) = (a.to_lowercase().chars().take(64).collect(), b.to_lowercase().chars().collect());
+    let (a, b): (Vec<char>, Vec<char>) =
+        (a.to_lowercase().chars().take(64).collect(), b.to_lowercase().chars().collect());
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.iter().enumerate() {
         let mut diagonal = std::mem::replace(&mut row[0], i + 1);
