@@ -25,6 +25,7 @@
 //! | a flag | [`cli`] |
 //! | a new command | [`commands`], one file per command |
 //! | another kind of registry | the [`registry::Registry`] trait |
+//! | what a targets file may say | [`mapping::spec`], one type per member |
 //!
 //! Five rules hold everywhere:
 //! 1. The store holds what should be registered: packed pods by UID. With its ledger entry, each takes 256 bytes.
@@ -38,6 +39,7 @@
 //! | --- | --- | --- |
 //! | [`model`] | what a pod and a record are: UIDs, points in time, digests, lenient decoding. Pure | nothing |
 //! | [`reconcile`] | every decision. Pure: time and seeds are arguments | `model` |
+//! | [`mapping`] | registries that a targets file describes: the file's format and presets. Pure | `model`, `reconcile` |
 //! | [`store`] | the pods of all watches, packed | `model` |
 //! | [`telemetry`] | logs, metrics and health | nothing |
 //! | [`clock`] | the monotonic clock | `model` |
@@ -66,6 +68,7 @@ pub mod demo;
 mod fuzz;
 pub mod kubernetes;
 pub mod listen;
+pub mod mapping;
 pub mod model;
 pub mod reconcile;
 pub mod registry;

@@ -9,9 +9,10 @@ use std::{
 use crate::project::{self, code, code_without_tests, is_test};
 
 /// The modules that a module may use. A new one is a decision, which `src/lib.rs` describes first.
-const ARROWS: [(&str, &[&str]); 14] = [
+const ARROWS: [(&str, &[&str]); 15] = [
     ("model", &[]),
     ("reconcile", &["model"]),
+    ("mapping", &["model", "reconcile"]),
     ("store", &["model"]),
     ("telemetry", &[]),
     ("clock", &["model"]),
@@ -33,10 +34,10 @@ const ROOTS: [&str; 3] = ["commands", "main", "lib"];
 const TEST_MODULE: &str = "fuzz";
 
 /// The modules without IO, clock and randomness.
-const CORE: [&str; 3] = ["src/model", "src/reconcile", "src/store/packed"];
+const CORE: [&str; 4] = ["src/model", "src/reconcile", "src/mapping", "src/store/packed"];
 
 /// Crates without IO, clock and randomness.
-const PURE: [&str; 15] = [
+const PURE: [&str; 16] = [
     "std",
     "core",
     "crate",
@@ -51,7 +52,8 @@ const PURE: [&str; 15] = [
     "uuid",
     "wildmatch",
     "hashbrown",
-    "uuid",
+    "http",
+    "serde_saphyr",
 ];
 
 /// Names that stand for IO, a clock or randomness, also when they are written as full paths.

@@ -1,0 +1,34 @@
+//! Targets: registries that a file describes.
+//!
+//! A targets file is read in four steps. All of them are pure: the caller reads the file.
+//!
+//! ```text
+//!   text --yaml--> Tree --preset--> Tree --members--> TargetSpec --rules--> LoadedTarget
+//! ```
+//!
+//! Every value keeps its [`place::Place`], so that an error shows the line that causes it.
+//!
+//! [`target::Target`] is a target whose templates are compiled. It renders records and requests, and reads answers:
+//!
+//! ```text
+//!   words --scope--> template --> request          answer --reading--> items, next page, outcome
+//! ```
+pub mod answer;
+mod check;
+pub mod engine;
+pub mod filters;
+pub mod members;
+pub mod outcome;
+pub mod place;
+pub mod reading;
+pub mod request;
+pub mod scope;
+pub mod selector;
+mod shape;
+pub mod spec;
+pub mod template;
+pub mod tree;
+pub mod url;
+pub mod values;
+mod vars;
+pub mod words;

@@ -1,0 +1,121 @@
+//! The members of a targets file, as types.
+//!
+//! A value that holds templates stays a text or a tree with its places. The templates are compiled later, because
+//! which words they may use depends on where they stand.
+
+pub mod auth;
+mod checks;
+pub mod reading;
+pub mod request;
+pub mod values;
+
+use self::{
+    auth::{AuthSpec, TlsSpec},
+    reading::{FindSpec, ItemSpec, ListSpec, PrepareSpec},
+    request::{BatchSpec, OutcomeRule, RequestSpec, WriteSpec},
+    values::{
+        BaseUrl, ByteSize, Count, Entries, Flag, LabelSelectorText, NamespaceName, Period, PresetName, Rate,
+        ReadingText, TargetName, TemplateText, TemplateTree,
+    },
+};
+use super::members::members;
+
+members! {
+    /// A target: one registry, after its preset was merged.
+    pub struct TargetSpec("a target") {
+        /// Where the registry is, and how it is reached.
+        pub connection: ConnectionSpec = flatten,
+        /// What its records look like, and which requests write and read them.
+        pub records: RecordsSpec = flatten,
+    }
+}
+
+members! {
+    /// Where a registry is, how it is reached, and which pods it is for. The members that every preset allows.
+    pub struct ConnectionSpec("a target") {
+        /// The target's name in metrics, logs and commands: a DNS label, unique in the file.
+        pub name: TargetName = "name",
+        /// The preset whose members this target overrides.
+        pub preset: Option<PresetName> = "preset",
+        /// The base address, http or https, without credentials, query and fragment.
+        pub url: BaseUrl = "url",
+        /// Which pods have a record. Default: all pods of the process.
+        pub select: Option<SelectSpec> = "select",
+        /// Credentials, which are read from files again when the files change and after a 401.
+        pub auth: Option<AuthSpec> = "auth",
+        /// Trusted certificate authorities and the client certificate.
+        pub tls: Option<TlsSpec> = "tls",
+        /// Limits on requests and answers.
+        pub limits: Option<LimitsSpec> = "limits",
+    }
+}
+
+members! {
+    /// What the records of a registry look like, and which requests write and read them.
+    pub struct RecordsSpec("a target") {
+        /// Headers of every request. A request's own headers come on top.
+        pub headers: Entries<TemplateText> = "headers",
+        /// Named expressions, used as `vars.NAME`.
+        pub vars: Entries<TemplateTree> = "vars",
+        /// The owner mark. It must contain `cluster.id`. Default: `pod-registrar:CLUSTER ID:OWNER`.
+        pub mark: Option<TemplateText> = "mark",
+        /// Whether every record that `list` shows belongs to this process, so that `item.mark` is not needed.
+        pub exclusive: Flag = "exclusive",
+        /// Things that records refer to: found or created before the first write of a term and before each resync.
+        pub prepare: Vec<PrepareSpec> = "prepare",
+        /// The record's id. Default: the pod's UID.
+        pub id: Option<TemplateText> = "id",
+        /// The record as the registry should hold it.
+        pub body: Option<TemplateTree> = "body",
+        /// Writes a record under an id that we choose. Default method: PUT.
+        pub put: Option<WriteSpec> = "put",
+        /// Creates a record whose id the registry assigns. Default method: POST.
+        pub create: Option<WriteSpec> = "create",
+        /// Updates a record that exists. Default method: PATCH.
+        pub update: Option<WriteSpec> = "update",
+        /// Removes a record, or marks it as retired. Default method: DELETE.
+        pub delete: Option<RequestSpec> = "delete",
+        /// Reads all records. Default method: GET.
+        pub list: Option<ListSpec> = "list",
+        /// Reads one record. Default method: GET.
+        pub find: Option<FindSpec> = "find",
+        /// How to read one record from `list` and `find`.
+        pub item: Option<ItemSpec> = "item",
+        /// Bulk requests.
+        pub batch: Vec<BatchSpec> = "batch",
+        /// Rules for answers; the first that matches decides. A request's own rules come first.
+        pub outcome: Vec<OutcomeRule> = "outcome",
+        /// A condition on every answer with status 2xx. A request's own check replaces it.
+        pub check: Option<TemplateText> = "check",
+        /// How to read the reason of a refusal from an answer.
+        pub reason: Option<ReadingText> = "reason",
+    }
+}
+
+members! {
+    /// Which pods have a record.
+    pub struct SelectSpec("`select`") {
+        /// Full names of namespaces. Default: all.
+        pub namespaces: Vec<NamespaceName> = "namespaces",
+        /// A label selector as for kubectl.
+        pub label_selector: Option<LabelSelectorText> = "labelSelector",
+        /// A condition, as a template that is exactly one expression.
+        pub when: Option<TemplateText> = "when",
+    }
+}
+
+members! {
+    /// Limits on requests and answers.
+    pub struct LimitsSpec("`limits`") {
+        /// Requests per second, more than 0.
+        pub requests_per_second: Option<Rate> = "requestsPerSecond",
+        /// Writes in flight at the same time, 1 to 1000.
+        pub in_flight: Option<Count<1000>> = "inFlight",
+        /// How long a request may take: 1ms to 5m.
+        pub timeout: Option<Period> = "timeout",
+        /// Bytes of one answer, 1KiB to 256MiB.
+        pub answer_bytes: Option<ByteSize> = "answerBytes",
+        /// Pages of one list, 1 to 1000000.
+        pub pages: Option<Count<1_000_000>> = "pages",
+    }
+}
