@@ -1,6 +1,6 @@
 //! Reads typed values from a [`Tree`], and describes them as JSON Schema.
 //!
-//! The macro [`members!`] declares a struct, its reader and its schema from one list of members, so that they cannot
+//! The macro `members!` declares a struct, its reader and its schema from one list of members, so that they cannot
 //! disagree. Reading goes on after an error: the operator sees all errors of a file at once.
 
 use serde_json::Value;
@@ -119,10 +119,12 @@ impl ObjectSchema {
             let about: Vec<&str> = about.iter().map(|line| line.trim()).collect();
             members.insert("description".to_owned(), about.join(" ").into());
         }
-        self.properties.insert(name.to_owned(), schema);
         if T::absent().is_none() {
             self.required.push(name.into());
+        } else {
+            allow_null(&mut schema);
         }
+        self.properties.insert(name.to_owned(), schema);
     }
 
     pub fn finish_with_one(self) -> Value {
@@ -145,9 +147,25 @@ impl ObjectSchema {
     }
 }
 
+/// `null` stands for an absent member.
+fn allow_null(schema: &mut Value) {
+    let Value::Object(keywords) = schema else { return };
+    if let Some(types) = keywords.get_mut("type") {
+        let one = types.take();
+        *types = match one {
+            Value::Array(several) => several.into_iter().chain(["null".into()]).collect(),
+            one => serde_json::json!([one, "null"]),
+        };
+    } else if let Some(Value::Array(names)) = keywords.get_mut("enum") {
+        names.push(Value::Null);
+    } else if let Some(Value::Array(choices)) = keywords.get_mut("anyOf") {
+        choices.push(serde_json::json!({"type": "null"}));
+    }
+}
+
 /// An error about a value of another type.
 pub fn wrong_kind(tree: &Tree, what: &str, expected: &str) -> Error {
-    tree.place.error(format!("{what} is {expected}, not {}", tree.kind()), format!("write {expected}"))
+    tree.place.error(format!("{what} must be {expected}, not {}", tree.kind()), format!("write {expected}"))
 }
 
 /// The fix for an unknown name: the nearest known one, or all.
@@ -156,6 +174,7 @@ pub fn instead(name: &str, known: &[&str]) -> String {
     let nearest = known.iter().map(|known| (distance(known), *known)).min();
     match nearest {
         Some((distance, nearest)) if distance * 3 <= name.chars().count().max(3) => format!("write `{nearest}`"),
+        Some((_, only)) if known.len() == 1 => format!("write `{only}`"),
         _ => {
             let known: Vec<String> = known.iter().map(|known| format!("`{known}`")).collect();
             format!("use one of {}", known.join(", "))

@@ -39,7 +39,8 @@ pub enum RequestKind {
     Find,
     List,
     Batch,
-    Prepare,
+    PrepareFind,
+    PrepareCreate,
 }
 
 /// What an answer means.

@@ -184,7 +184,7 @@ impl Request {
 
     /// Whether the request would concern other records without its query.
     fn needs_filters(&self) -> bool {
-        matches!(self.kind, RequestKind::Delete | RequestKind::Find | RequestKind::Update)
+        matches!(self.kind, RequestKind::Delete | RequestKind::Find | RequestKind::Update | RequestKind::PrepareFind)
     }
 
     /// Judges the answer. `scope` holds at least the words of the term.
@@ -200,17 +200,17 @@ fn position(kind: RequestKind) -> Position {
         RequestKind::Find => Position::Find,
         RequestKind::List => Position::List,
         RequestKind::Batch => Position::Batch,
-        RequestKind::Prepare => Position::Prepare,
+        RequestKind::PrepareFind | RequestKind::PrepareCreate => Position::Prepare,
     }
 }
 
 fn default_method(kind: RequestKind) -> &'static str {
     match kind {
         RequestKind::Put => "PUT",
-        RequestKind::Create | RequestKind::Batch | RequestKind::Prepare => "POST",
+        RequestKind::Create | RequestKind::Batch | RequestKind::PrepareCreate => "POST",
         RequestKind::Update => "PATCH",
         RequestKind::Delete => "DELETE",
-        RequestKind::Find | RequestKind::List => "GET",
+        RequestKind::Find | RequestKind::List | RequestKind::PrepareFind => "GET",
     }
 }
 

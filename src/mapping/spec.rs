@@ -21,6 +21,14 @@ use self::{
 use super::members::members;
 
 members! {
+    /// A targets file.
+    pub struct TargetsFile("the file") {
+        /// The registries that are kept equal to the cluster's pods.
+        pub targets: Vec<TargetSpec> = "targets",
+    }
+}
+
+members! {
     /// A target: one registry, after its preset was merged.
     pub struct TargetSpec("a target") {
         /// Where the registry is, and how it is reached.
@@ -109,13 +117,27 @@ members! {
     pub struct LimitsSpec("`limits`") {
         /// Requests per second, more than 0.
         pub requests_per_second: Option<Rate> = "requestsPerSecond",
-        /// Writes in flight at the same time, 1 to 1000.
-        pub in_flight: Option<Count<1000>> = "inFlight",
+        /// Writes in flight at the same time, 1 to 64.
+        pub in_flight: Option<Count<64>> = "inFlight",
         /// How long a request may take: 1ms to 5m.
         pub timeout: Option<Period> = "timeout",
         /// Bytes of one answer, 1KiB to 256MiB.
         pub answer_bytes: Option<ByteSize> = "answerBytes",
         /// Pages of one list, 1 to 1000000.
         pub pages: Option<Count<1_000_000>> = "pages",
+    }
+}
+
+impl RecordsSpec {
+    /// All requests of the target.
+    pub fn requests(&self) -> impl Iterator<Item = &RequestSpec> {
+        let writes = [&self.put, &self.create, &self.update].into_iter().flatten().map(|write| &write.request);
+        let reads = self.list.iter().map(|list| &list.request).chain(self.find.iter().map(|find| &find.request));
+        let prepared = self.prepare.iter().flat_map(|prepare| {
+            let find = prepare.find.iter().map(|find| &find.request);
+            find.chain(prepare.create.iter().map(|create| &create.request))
+        });
+        let batches = self.batch.iter().map(|batch| &batch.request);
+        writes.chain(&self.delete).chain(reads).chain(prepared).chain(batches)
     }
 }

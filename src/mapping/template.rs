@@ -9,6 +9,7 @@ use minijinja::{
     Value,
     machinery::{Token, parse_expr, tokenize},
     syntax::SyntaxConfig,
+    value::ValueKind,
 };
 use serde_json::{Map, Value as Json};
 
@@ -158,6 +159,16 @@ impl Leaf {
     pub(super) fn holds(&self, scope: &Scope) -> Result<bool, RenderError> {
         let value = self.evaluate(scope)?;
         if value.is_undefined() { Err(self.error(values::Error::Undefined)) } else { Ok(value.is_true()) }
+    }
+
+    /// The value of a condition that has to be a boolean.
+    pub(super) fn is_true(&self, scope: &Scope) -> Result<bool, RenderError> {
+        let value = self.evaluate(scope)?;
+        match value.kind() {
+            ValueKind::Bool => Ok(value.is_true()),
+            ValueKind::Undefined => Err(self.error(values::Error::Undefined)),
+            kind => Err(self.error(values::Error::Evaluation(format!("the condition is {kind}, not a boolean")))),
+        }
     }
 
     fn joined(&self, scope: &Scope, budget: &mut Budget) -> Result<String, RenderError> {

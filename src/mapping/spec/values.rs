@@ -240,7 +240,8 @@ impl FromTree for Flag {
         if let Node::Bool(value) = tree.node {
             return Some(Self(value));
         }
-        errors.push(tree.place.error(format!("the value is a boolean, not {}", tree.kind()), "write true or false"));
+        errors
+            .push(tree.place.error(format!("the value must be a boolean, not {}", tree.kind()), "write true or false"));
         None
     }
 

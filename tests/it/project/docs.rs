@@ -244,6 +244,18 @@ fn settings_page_lists_every_flag() {
 }
 
 #[test]
+fn schema_describes_targets_files() {
+    const FILE: &str = "docs/targets.schema.json";
+    const UPDATE: &str = "POD_REGISTRAR_TEST_UPDATE";
+    let schema = serde_json::to_string_pretty(&pod_registrar::mapping::schema::schema()).unwrap() + "\n";
+    if std::env::var_os(UPDATE).is_some() {
+        fs::write(project::root().join(FILE), &schema).unwrap();
+    }
+    let is_current = fs::read_to_string(project::root().join(FILE)).is_ok_and(|file| file == schema);
+    assert!(is_current, "the members have changed; write {FILE}: {UPDATE}=1 cargo test --test it schema_describes");
+}
+
+#[test]
 fn test_variables_have_the_prefix() {
     let is_name = |word: &str| word.len() > 3 && word.chars().all(|c| c.is_ascii_uppercase() || c == '_');
     let reads = |code: &str| ["env::var(", "env::var_os("].iter().any(|call| code.contains(call));

@@ -1,0 +1,86 @@
+//! Rules for single requests and for names that the operator chooses.
+
+use crate::mapping::{
+    place::Error,
+    spec::{
+        reading::NextSpec,
+        request::{BatchSpec, RequestSpec},
+        values::{Entries, TemplateText},
+    },
+};
+
+/// Headers that the client sets.
+const SET_BY_CLIENT: [&str; 5] = ["host", "connection", "content-length", "transfer-encoding", "te"];
+
+pub(super) fn request(request: &RequestSpec, errors: &mut Vec<Error>) {
+    headers(&request.headers, errors);
+    if request.path.text.contains("://") || request.path.text.starts_with("//") {
+        errors.push(request.path.place.error("the path is an address", "write the part behind `url`"));
+    }
+    if let Some(at) = request.path.text.find(['?', '#'])
+        && !request.path.text[..at].contains("{{")
+    {
+        errors.push(request.path.place.error("the path holds a query or a fragment", "use `query`"));
+    }
+}
+
+pub(super) fn headers(headers: &Entries<TemplateText>, errors: &mut Vec<Error>) {
+    for (key, _) in headers.iter() {
+        if http::HeaderName::from_bytes(key.text.as_bytes()).is_err() {
+            errors.push(key.place.error(format!("`{}` is not the name of a header", key.text), "correct the name"));
+        } else if SET_BY_CLIENT.contains(&key.text.to_ascii_lowercase().as_str()) {
+            errors.push(key.place.error(format!("the client sets the header `{}`", key.text), "remove it"));
+        }
+    }
+}
+
+/// Names that templates use.
+pub(super) fn words<T>(entries: &Entries<T>, errors: &mut Vec<Error>) {
+    for (key, _) in entries.iter() {
+        let first = key.text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+        if !first || !key.text.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_') {
+            let fix = "use letters, digits and _, and begin with a letter";
+            errors.push(key.place.error(format!("templates cannot use the name `{}`", key.text), fix));
+        }
+    }
+}
+
+pub(super) fn next(next: &NextSpec, errors: &mut Vec<Error>) {
+    let ways = usize::from(next.url.is_some()) + usize::from(next.link.0) + usize::from(next.then.is_some());
+    if ways != 1 {
+        let what = if ways == 0 { "does not say how to ask" } else { "has several ways to ask" };
+        errors.push(
+            next.place.error(format!("`next` {what} for the next page"), "write one of `url`, `link` and `then`"),
+        );
+    }
+    let only_then = next.start.is_some() || next.condition.is_some();
+    if only_then && next.then.is_none() && ways == 1 {
+        errors.push(next.place.error("`start` and `while` belong to `then`", "remove them, or use `then`"));
+    }
+}
+
+pub(super) fn batch(batch: &BatchSpec, errors: &mut Vec<Error>) {
+    if batch.put.is_empty() && batch.delete.is_empty() {
+        errors.push(batch.place.error("the batch has neither `put` nor `delete`", "add one of the two"));
+    }
+    if batch.max.records.is_none() && batch.max.operations.is_none() {
+        errors.push(batch.max.place.error("`max` has neither `records` nor `operations`", "add one of the two"));
+    }
+    if let Some(operations) = batch.max.operations {
+        let one = batch.put.len().max(batch.delete.len());
+        if one > operations.0 as usize {
+            errors.push(
+                batch.max.place.error("one record has more operations than a request may hold", "raise `operations`"),
+            );
+        }
+    }
+    if let Some(body) = batch.request.body.as_ref().filter(|_| batch.lines.0) {
+        errors.push(body.0.place.error("a batch of `lines` has a `body`", "remove one of the two"));
+    }
+    if let Some(results) = &batch.results
+        && results.id.is_some() == results.index.is_some()
+    {
+        let found = if results.id.is_some() { "`id` and `index`" } else { "neither `id` nor `index`" };
+        errors.push(results.place.error(format!("`results` has {found}"), "write exactly one of the two"));
+    }
+}
