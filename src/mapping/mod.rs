@@ -21,6 +21,7 @@ pub mod engine;
 pub mod filters;
 pub mod items;
 pub mod load;
+pub mod login;
 pub mod members;
 pub mod outcome;
 pub mod paging;

@@ -7,6 +7,7 @@ pub mod client;
 pub mod credentials;
 mod http;
 pub mod inventory;
+pub mod mapped;
 pub mod protocol;
 pub mod server;
 pub mod session;

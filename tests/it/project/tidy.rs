@@ -19,7 +19,7 @@ const ARROWS: [(&str, &[&str]); 15] = [
     ("connect", &[]),
     ("listen", &[]),
     ("kubernetes", &["clock", "connect", "model", "reconcile", "store", "telemetry"]),
-    ("registry", &["connect", "listen", "model", "reconcile"]),
+    ("registry", &["connect", "listen", "mapping", "model", "reconcile"]),
     ("controller", &["clock", "model", "reconcile", "registry", "store", "telemetry"]),
     ("admin", &["listen", "telemetry"]),
     ("demo", &["model"]),
