@@ -31,6 +31,9 @@ pub enum Error {
     /// The file of a password is empty or holds something that cannot be one.
     #[error("the registry's secret file {path} must hold one line of text; it {what}")]
     Password { path: PathBuf, what: &'static str },
+    /// The address of the target was not checked.
+    #[error("url is not an address")]
+    Address,
     /// The target's login was not compiled.
     #[error("auth.login cannot be used")]
     NoLogin,

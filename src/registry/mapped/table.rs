@@ -25,14 +25,14 @@ pub(super) struct Row {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Fact {
-    /// The registry acknowledged the record, or listed it, with the row's fingerprint.
+    /// The registry acknowledged the record with the row's fingerprint.
     Held = 1,
     /// The record's mark was read in this term.
     Verified = 2,
     /// This process wrote the record.
     Written = 4,
-    /// A create had no clear answer: the record may exist under an unknown id.
-    UncertainCreate = 8,
+    /// The registry holds a record, to our knowledge.
+    Exists = 8,
 }
 
 impl Row {
@@ -49,9 +49,11 @@ impl Row {
         self.has(Fact::Held).then_some(self.fingerprint)
     }
 
+    /// The registry acknowledged this record.
     pub(super) fn hold(&mut self, fingerprint: Fingerprint) {
         self.fingerprint = fingerprint;
         self.set(Fact::Held, true);
+        self.set(Fact::Exists, true);
     }
 
     /// The record's id. None if it is the key.
