@@ -65,7 +65,7 @@ pub enum Error {
     Cluster(#[from] kubernetes::client::Error),
     /// The token file or the CA file for the registry cannot be used.
     #[error(transparent)]
-    Registry(#[from] crate::registry::client::credentials::Error),
+    Registry(#[from] crate::registry::credentials::Error),
     /// A port is taken, or an address is not one of this machine.
     #[error("cannot listen on {address}: {source}; {fix}")]
     Listen { address: std::net::SocketAddr, source: std::io::Error, fix: &'static str },

@@ -14,14 +14,14 @@
 use std::sync::Arc;
 
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    CertificateError, ClientConfig, ConfigBuilder, DigitallySignedStruct, RootCertStore, SignatureScheme,
     client::{
-        WebPkiServerVerifier,
+        WantsClientCert, WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
         verify_server_name,
     },
     crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature},
-    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
     server::ParsedCertificate,
 };
 
@@ -46,6 +46,10 @@ pub enum Error {
     NoSystemAuthorities,
     #[error("the certificates cannot be used: {0}")]
     Verifier(String),
+    #[error("there is no unencrypted PEM private key in its file")]
+    NoKey,
+    #[error("the private key does not fit the certificate, or cannot be used: {0}")]
+    Key(String),
 }
 
 /// Trusted certificates. At least one of them is valid X.509.
@@ -96,9 +100,22 @@ impl Bundle {
 
     /// A client configuration that trusts only these certificates, without a client certificate.
     pub fn client_config(&self) -> Result<ClientConfig, Error> {
+        Ok(self.config_builder()?.with_no_client_auth())
+    }
+
+    /// A client configuration that trusts only these certificates, with a client certificate and its key, in PEM.
+    pub fn client_config_with(&self, certificate: &[u8], key: &[u8]) -> Result<ClientConfig, Error> {
+        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(certificate).collect();
+        let chain = chain.ok().filter(|chain| !chain.is_empty()).ok_or(Error::NoCertificate)?;
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| Error::NoKey)?;
+        let config = self.config_builder()?.with_client_auth_cert(chain, key);
+        config.map_err(|error| Error::Key(error.to_string()))
+    }
+
+    fn config_builder(&self) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, Error> {
         let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
         let builder = builder.map_err(|error| Error::Verifier(error.to_string()))?;
-        Ok(builder.dangerous().with_custom_certificate_verifier(self.verifier()?).with_no_client_auth())
+        Ok(builder.dangerous().with_custom_certificate_verifier(self.verifier()?))
     }
 }
 

@@ -77,6 +77,24 @@ fn hex(bytes: &[u8]) -> String {
 pub struct Fingerprint([u8; 16]);
 
 impl Fingerprint {
+    /// The 32 lower-case hexadecimal digits.
+    pub fn hex(&self) -> String {
+        hex(&self.0)
+    }
+
+    /// Parses 32 lower-case hexadecimal digits.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let digits = text.as_bytes();
+        let mut bytes = [0; 16];
+        if digits.len() != 2 * bytes.len() {
+            return None;
+        }
+        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+            *byte = nibble(pair[0]).ok()? << 4 | nibble(pair[1]).ok()?;
+        }
+        Some(Self(bytes))
+    }
+
     /// Adds the fingerprint of a record to the fingerprint of a bucket, or removes it.
     pub fn xor(&mut self, other: &Self) {
         for (mine, theirs) in self.0.iter_mut().zip(other.0) {
@@ -217,6 +235,8 @@ mod tests {
             assert_eq!(whole.fingerprint(), half);
         }
         assert_ne!(half, Fingerprint::default());
+        assert_eq!(Fingerprint::from_hex(&half.hex()), Some(half));
+        assert!(Fingerprint::from_hex(&half.hex().to_uppercase()).is_none() && Fingerprint::from_hex("00").is_none());
         assert_eq!(format!("{half:?}"), format!("{}…", &whole.to_string()[..PREFIX.len() + 32]));
     }
 

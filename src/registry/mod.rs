@@ -4,7 +4,10 @@
 //! it, and [`server`] is the reference registry. To support another kind of registry, implement the trait.
 
 pub mod client;
+pub mod credentials;
+mod http;
 pub mod inventory;
+pub mod mapped;
 pub mod protocol;
 pub mod server;
 pub mod session;

@@ -35,7 +35,7 @@ pub(super) fn record(pod: &Pod, content: &RecordContent, version: Version) -> Ve
 }
 
 /// The protocol's words for a removal.
-pub(super) fn removal(removal: Removal) -> (&'static str, &'static str) {
+pub(in crate::registry) fn removal(removal: Removal) -> (&'static str, &'static str) {
     let (reason, observed) = match removal {
         Removal::Observed(Deletion::Deleted) => (Reason::Deleted, ObservedBy::Watch),
         Removal::Observed(Deletion::DeletedOrLeftSelection) => (Reason::DeletedOrLeftRule, ObservedBy::Watch),

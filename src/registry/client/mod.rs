@@ -3,7 +3,6 @@
 //! Each answer passes through one function here that bounds it and turns it into a value: `batch_verdicts`,
 //! `single_verdict`, `opened_session` and so on. They need no connection, so that fuzz tests can call them.
 
-pub mod credentials;
 pub(crate) mod encode;
 pub(crate) mod http;
 #[cfg(test)]
@@ -19,6 +18,8 @@ use super::protocol::{
 };
 use super::{
     Capabilities, Encoded, EncodedBody, Features, RecordChange, RecordName, Registry, RenderFailure,
+    credentials::Error,
+    http::HttpAnswer,
     inventory::{Bucket, BucketDigests, InventoryItem, InventoryPage},
     session::{Contender, Heartbeat, OpenSession, SessionOpened},
 };
@@ -34,8 +35,7 @@ use crate::{
         takeover::{ReportedSession, SessionHolder},
     },
 };
-use credentials::Error;
-use http::{HttpAnswer, LARGE_ANSWER, NAME_CHARS, RECORD_ANSWER, RegistryHttp, SMALL_ANSWER};
+use http::{LARGE_ANSWER, NAME_CHARS, RECORD_ANSWER, RegistryHttp, SMALL_ANSWER};
 
 /// The number of a registry's features that are read. The protocol has five.
 const FEATURES_MAX: usize = 64;

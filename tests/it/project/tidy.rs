@@ -20,7 +20,7 @@ const ARROWS: [(&str, &[&str]); 15] = [
     ("files", &[]),
     ("listen", &[]),
     ("kubernetes", &["clock", "connect", "files", "model", "reconcile", "store", "telemetry"]),
-    ("registry", &["connect", "files", "listen", "model", "reconcile"]),
+    ("registry", &["connect", "files", "listen", "mapping", "model", "reconcile"]),
     ("controller", &["clock", "model", "reconcile", "registry", "store", "telemetry"]),
     ("admin", &["listen", "telemetry"]),
     ("demo", &["model"]),
@@ -87,7 +87,7 @@ const IMPURE: [&str; 21] = [
 /// The files that may read the wall clock, and their purpose. All other code uses the monotonic clock, so that a
 /// changed wall clock affects no wait, limit, order or deletion.
 const WALL_CLOCK_READERS: [(&str, &str); 7] = [
-    ("src/registry/client/http.rs", "converts a Retry-After date into a bounded wait"),
+    ("src/registry/http.rs", "converts a Retry-After date into a bounded wait"),
     ("src/kubernetes/lease/elector.rs", "times in the Lease, which the program does not read"),
     ("src/kubernetes/plugin.rs", "converts the expiry of a plugin's credentials into a monotonic time"),
     ("src/kubernetes/lease/approvals.rs", "the time of an Event"),

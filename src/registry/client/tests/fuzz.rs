@@ -4,12 +4,12 @@
 use std::time::{Duration, SystemTime};
 
 use fastrand::Rng;
+use reqwest::header::HeaderMap;
 use serde_json::Value;
 
 use crate::registry::client::{
-    batch_verdicts, capabilities_in,
-    http::{HttpAnswer, RegistryHttp, parse_retry_after},
-    inventory_page, opened_session, record_name_in, session_holder_in, single_verdict,
+    batch_verdicts, capabilities_in, http::RegistryHttp, inventory_page, opened_session, record_name_in,
+    session_holder_in, single_verdict,
 };
 use crate::registry::protocol::HeartbeatAccepted;
 use crate::{
@@ -23,7 +23,11 @@ use crate::{
         deletion::{Deletion, Removal},
         outcome::{self, Failure, OperationKind, Verdict},
     },
-    registry::{Encoded, EncodedBody, inventory::BucketDigests},
+    registry::{
+        Encoded, EncodedBody,
+        http::{HttpAnswer, parse_retry_after},
+        inventory::BucketDigests,
+    },
 };
 
 /// Bytes of a text that may be logged.
@@ -45,7 +49,7 @@ fn fuzzed_answer_acknowledges_only_what_it_says() {
     fuzz::check(&fuzz::corpus::replies(), |body, rng| {
         let status = STATUSES[rng.usize(..STATUSES.len())];
         let wait = rng.bool().then(|| Duration::from_secs(rng.u64(..=300)));
-        let answer = HttpAnswer { status, retry_after: wait, body: body.to_vec() };
+        let answer = HttpAnswer { status, headers: HeaderMap::new(), retry_after: wait, body: body.to_vec() };
         batch(&answer, &operations)?;
         let [put, delete] = &operations;
         one(OperationKind::Put, &answer, put)?;

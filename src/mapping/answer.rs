@@ -1,0 +1,90 @@
+//! An answer of a registry, as readings and conditions see it.
+
+use std::sync::OnceLock;
+
+use minijinja::Value;
+use serde_json::Value as Json;
+
+use super::{scope::Scope, values::of_json, words::Word};
+
+/// An answer, read once.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    /// Names are in lower case.
+    headers: Vec<(String, String)>,
+    text: String,
+    json: Option<Json>,
+    words: OnceLock<Vec<(Word, Value)>>,
+}
+
+impl Answer {
+    pub fn new(status: u16, headers: impl IntoIterator<Item = (String, String)>, body: &[u8]) -> Self {
+        let headers = headers.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect();
+        let json = serde_json::from_slice(body).ok();
+        Self { status, headers, text: String::from_utf8_lossy(body).into_owned(), json, words: OnceLock::new() }
+    }
+
+    /// The body, if it is JSON.
+    pub fn json(&self) -> Option<&Json> {
+        self.json.as_ref()
+    }
+
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The values of a header that occurs several times.
+    pub(super) fn headers<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.headers.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Whether a proxy or a login page may have answered instead of the registry.
+    pub fn is_html(&self) -> bool {
+        let start = self.text.trim_start().get(..14).unwrap_or_default().to_ascii_lowercase();
+        self.header("content-type").is_some_and(|kind| kind.trim_start().starts_with("text/html"))
+            || start.starts_with("<html")
+            || start.starts_with("<!doctype html")
+    }
+
+    pub fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    pub(super) fn scope(&self, below: &Scope) -> Scope {
+        let words = self.words.get_or_init(|| {
+            let headers = self.headers.iter().map(|(name, value)| (name.as_str(), Value::from(value.as_str())));
+            vec![
+                (Word::Answer, self.json.as_ref().map(of_json).unwrap_or_default()),
+                (Word::Header, Value::from_pairs(headers)),
+                (Word::Status, Value::from(self.status)),
+                (Word::Text, Value::from(self.text.as_str())),
+            ]
+        });
+        below.with(words.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn html_is_recognized() {
+        let html = |kind: &str, text: &str| {
+            Answer::new(200, [("Content-Type".into(), kind.into())], text.as_bytes()).is_html()
+        };
+        assert!(html("text/html; charset=utf-8", "") && html("", "  <!DOCTYPE HTML><p>") && html("", "<html>"));
+        assert!(!html("application/json", "{}") && !html("", "") && !html("", "<a>é"));
+    }
+
+    #[test]
+    fn any_bytes_are_an_answer() {
+        let answer = Answer::new(200, [], b"\xff\x00");
+        assert_eq!((answer.json(), answer.text()), (None, "\u{fffd}\0"));
+    }
+}

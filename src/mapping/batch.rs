@@ -1,0 +1,190 @@
+//! Bulk requests: what one record adds to them, and the results that their answers name.
+
+use serde_json::Value as Json;
+
+use super::{
+    answer::Answer,
+    outcome::{Judgement, RequestKind, Rules, RulesSpec},
+    reading::Reading,
+    request::{RenderedRequest, Request, Shared},
+    scope::Scope,
+    spec::request::{BatchSpec, ResultsSpec},
+    template::{Compiler, RenderError, Template},
+    values,
+    words::{Position, Word, WordSet},
+};
+
+/// Limits of one bulk request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchLimits {
+    pub records: Option<usize>,
+    pub operations: Option<usize>,
+    pub bytes: Option<usize>,
+}
+
+/// A bulk request.
+#[derive(Debug)]
+pub struct Batch {
+    request: Request,
+    put: Vec<Template>,
+    delete: Vec<Template>,
+    pub limits: BatchLimits,
+    /// Whether a refused request changed nothing, so that it can be split to find the record at fault.
+    pub atomic: bool,
+    results: Option<Results>,
+}
+
+#[derive(Debug)]
+struct Results {
+    items: Reading,
+    id: Option<Reading>,
+    index: Option<Reading>,
+    status: Option<Reading>,
+    rules: Rules,
+    failures_only: bool,
+}
+
+/// The result of one record in a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BatchResult {
+    pub id: Option<String>,
+    /// The positions of its operations, from 0.
+    pub operations: Vec<usize>,
+    pub judgement: Judgement,
+}
+
+impl Batch {
+    pub(super) fn compile(spec: &BatchSpec, shared: &Shared<'_>, compiler: &mut Compiler<'_>) -> Option<Self> {
+        let request = Request::compile(&spec.request, RequestKind::Batch, spec.lines.0, shared, compiler);
+        let mut operations = |position, trees: &[_]| -> Option<Vec<Template>> {
+            let compiled: Vec<_> = trees.iter().map(|tree| compiler.tree(position, tree)).collect();
+            compiled.into_iter().collect()
+        };
+        let (put, delete) = (operations(Position::Write, &spec.put), operations(Position::Delete, &spec.delete));
+        let results = match &spec.results {
+            None => Some(None),
+            Some(results) => Results::compile(results, shared, compiler).map(Some),
+        };
+        let size = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
+        let limits = BatchLimits {
+            records: spec.max.records.map(|count| size(count.0)),
+            operations: spec.max.operations.map(|count| size(count.0)),
+            bytes: spec.max.bytes.map(|bytes| size(bytes.0)),
+        };
+        Some(Self { request: request?, put: put?, delete: delete?, limits, atomic: spec.atomic.0, results: results? })
+    }
+
+    pub(super) fn put_uses(&self) -> WordSet {
+        self.put.iter().fold(WordSet::NONE, |words, template| words.and(template.uses().words))
+    }
+
+    pub fn puts(&self) -> bool {
+        !self.put.is_empty()
+    }
+
+    pub fn deletes(&self) -> bool {
+        !self.delete.is_empty()
+    }
+
+    /// Whether the answer names results. If not, every record has the result of the request.
+    pub fn has_results(&self) -> bool {
+        self.results.is_some()
+    }
+
+    /// Whether a record that no result names succeeded. Otherwise it is uncertain.
+    pub fn names_failures_only(&self) -> bool {
+        self.results.as_ref().is_some_and(|results| results.failures_only)
+    }
+
+    /// The operations that one record to write adds.
+    ///
+    /// # Errors
+    /// A template cannot be rendered.
+    pub fn put_operations(&self, scope: &Scope) -> Result<Vec<Json>, RenderError> {
+        render(&self.put, scope)
+    }
+
+    /// The operations that one record to delete adds.
+    ///
+    /// # Errors
+    /// A template cannot be rendered.
+    pub fn delete_operations(&self, scope: &Scope) -> Result<Vec<Json>, RenderError> {
+        render(&self.delete, scope)
+    }
+
+    /// The request for some operations. `scope` holds the words of the term.
+    ///
+    /// # Errors
+    /// A template cannot be rendered.
+    pub fn render(&self, scope: &Scope, operations: Vec<Json>) -> Result<RenderedRequest, RenderError> {
+        let operations = Json::Array(operations);
+        if self.request.uses().has(Word::Operations) {
+            let scope = scope.with(vec![(Word::Operations, values::of_json(&operations))]);
+            return self.request.render(&scope, None);
+        }
+        self.request.render(scope, Some(&operations))
+    }
+
+    /// Judges the answer to the whole request.
+    pub fn judge(&self, answer: &Answer, scope: &Scope) -> Judgement {
+        self.request.judge(answer, scope)
+    }
+
+    /// The results that the answer names. `None` if it cannot be read: then every record is uncertain.
+    pub fn results(&self, answer: &Answer, scope: &Scope) -> Option<Vec<BatchResult>> {
+        let results = self.results.as_ref()?;
+        let scope = answer.scope(scope);
+        let items = results.items.read(answer.json(), || scope.clone()).ok()?;
+        match items.as_deref() {
+            Some(Json::Array(items)) => Some(items.iter().map(|item| results.read(item, answer, &scope)).collect()),
+            None if results.failures_only && answer.json().is_some() => Some(Vec::new()),
+            _ => None,
+        }
+    }
+}
+
+impl Results {
+    fn compile(spec: &ResultsSpec, shared: &Shared<'_>, compiler: &mut Compiler<'_>) -> Option<Self> {
+        let mut reading = |text: &Option<_>| match text {
+            None => Some(None),
+            Some(text) => Reading::compile(text, Position::Item, compiler).map(Some),
+        };
+        let (id, index, status) = (reading(&spec.id), reading(&spec.index), reading(&spec.status));
+        let items = Reading::compile(&spec.items, Position::Answer, compiler);
+        let rules = RulesSpec { rules: [&spec.outcome, shared.rules], check: None, reason: spec.reason.as_ref() };
+        let rules = Rules::compile(&rules, Position::Item, compiler);
+        let failures_only = spec.failures_only.0;
+        Some(Self { items: items?, id: id?, index: index?, status: status?, rules: rules?, failures_only })
+    }
+
+    fn read(&self, item: &Json, answer: &Answer, scope: &Scope) -> BatchResult {
+        let scope = scope.with(vec![(Word::Item, values::of_json(item))]);
+        let read = |reading: &Option<Reading>| reading.as_ref()?.read(Some(item), || scope.clone()).ok()?;
+        let id = self.id.as_ref().and_then(|id| id.text(Some(item), || scope.clone()).ok()?);
+        let operations = match read(&self.index).as_deref() {
+            Some(Json::Array(all)) => all.iter().filter_map(position).collect(),
+            Some(one) => position(one).into_iter().collect(),
+            None => Vec::new(),
+        };
+        // Without a status, a result of a list of failures is a failure, and others have the status of the answer.
+        let status = read(&self.status).as_deref().and_then(position).and_then(|status| u16::try_from(status).ok());
+        let status = status.unwrap_or(if self.failures_only { 400 } else { answer.status });
+        BatchResult { id, operations, judgement: self.rules.judge_result(status, item, &scope) }
+    }
+}
+
+fn render(templates: &[Template], scope: &Scope) -> Result<Vec<Json>, RenderError> {
+    let mut operations = Vec::with_capacity(templates.len());
+    for template in templates {
+        operations.extend(template.render(scope)?);
+    }
+    Ok(operations)
+}
+
+fn position(json: &Json) -> Option<usize> {
+    match json {
+        Json::Number(number) => usize::try_from(number.as_u64()?).ok(),
+        Json::String(text) => text.parse().ok(),
+        _ => None,
+    }
+}

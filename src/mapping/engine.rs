@@ -1,0 +1,197 @@
+//! The template engine: minijinja, reduced to expressions.
+//!
+//! Templates have no clock, files, environment or randomness. Fuel bounds the work of one expression, and
+//! [`super::values`] bounds its result.
+
+use std::{fmt, sync::LazyLock};
+
+use minijinja::{Environment, Expression, UndefinedBehavior, Value};
+
+use super::filters;
+
+/// The work that one expression may do. Writing a record of 20 kB as JSON in base64 takes less than a tenth.
+const FUEL: u64 = 50_000;
+
+/// The filters of the engine that templates can use. The others write HTML or Python.
+const ENGINE_FILTERS: [&str; 39] = [
+    "abs",
+    "attr",
+    "batch",
+    "bool",
+    "capitalize",
+    "chain",
+    "count",
+    "d",
+    "default",
+    "dictsort",
+    "first",
+    "float",
+    "format",
+    "groupby",
+    "int",
+    "items",
+    "join",
+    "last",
+    "length",
+    "lines",
+    "list",
+    "lower",
+    "map",
+    "max",
+    "min",
+    "reject",
+    "rejectattr",
+    "replace",
+    "reverse",
+    "round",
+    "select",
+    "selectattr",
+    "slice",
+    "sort",
+    "split",
+    "sum",
+    "title",
+    "trim",
+    "unique",
+];
+const MORE_ENGINE_FILTERS: [&str; 2] = ["upper", "zip"];
+/// Filters that are removed: they write HTML or Python, or hide what a value is.
+const REMOVED_FILTERS: [&str; 6] = ["e", "escape", "indent", "pprint", "safe", "string"];
+pub(super) const TESTS: [&str; 37] = [
+    "!=",
+    "<",
+    "<=",
+    "==",
+    ">",
+    ">=",
+    "boolean",
+    "defined",
+    "divisibleby",
+    "endingwith",
+    "eq",
+    "equalto",
+    "even",
+    "false",
+    "float",
+    "ge",
+    "greaterthan",
+    "gt",
+    "in",
+    "int",
+    "integer",
+    "iterable",
+    "le",
+    "lessthan",
+    "lower",
+    "lt",
+    "mapping",
+    "ne",
+    "none",
+    "number",
+    "odd",
+    "sameas",
+    "sequence",
+    "startingwith",
+    "string",
+    "true",
+    "undefined",
+];
+const REMOVED_TESTS: [&str; 4] = ["escaped", "filter", "safe", "test"];
+pub(super) const FUNCTIONS: [&str; 2] = ["dict", "range"];
+const REMOVED_FUNCTIONS: [&str; 2] = ["debug", "namespace"];
+
+static ENGINE: LazyLock<Environment<'static>> = LazyLock::new(|| {
+    let mut engine = Environment::new();
+    engine.set_undefined_behavior(UndefinedBehavior::Strict);
+    engine.set_fuel(Some(FUEL));
+    REMOVED_FILTERS.iter().for_each(|name| engine.remove_filter(name));
+    REMOVED_TESTS.iter().for_each(|name| engine.remove_test(name));
+    REMOVED_FUNCTIONS.iter().for_each(|name| engine.remove_global(name));
+    filters::add_to(&mut engine);
+    engine
+});
+
+/// A compiled expression.
+pub(super) struct Compiled(Expression<'static, 'static>);
+
+impl Compiled {
+    /// # Errors
+    /// The expression cannot be parsed.
+    pub(super) fn new(expression: &str) -> Result<Self, minijinja::Error> {
+        ENGINE.compile_expression_owned(expression.to_owned()).map(Self)
+    }
+
+    /// # Errors
+    /// A value is undefined or has a type that the expression cannot use, or the work exceeds [`FUEL`].
+    pub(super) fn evaluate(&self, words: Value) -> Result<Value, minijinja::Error> {
+        self.0.eval(words)
+    }
+}
+
+impl fmt::Debug for Compiled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Compiled")
+    }
+}
+
+/// The names of all filters.
+pub fn filter_names() -> impl Iterator<Item = &'static str> {
+    ENGINE_FILTERS.into_iter().chain(MORE_ENGINE_FILTERS).chain(filters::NAMES)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn evaluate(text: &str) -> Result<Value, minijinja::Error> {
+        Compiled::new(text)?.evaluate(Value::from(()))
+    }
+
+    #[test]
+    fn listed_filters_and_tests_exist() {
+        for name in filter_names() {
+            let kind = evaluate(&format!("1 | {name}")).map_err(|error| error.kind());
+            assert_ne!(kind, Err(minijinja::ErrorKind::UnknownFilter), "{name}");
+        }
+        for name in TESTS.into_iter().filter(|name| name.starts_with(char::is_alphabetic)) {
+            let kind = evaluate(&format!("1 is {name}")).map_err(|error| error.kind());
+            assert_ne!(kind, Err(minijinja::ErrorKind::UnknownTest), "{name}");
+        }
+        for name in FUNCTIONS {
+            assert!(evaluate(name).is_ok_and(|value| !value.is_undefined()), "{name}");
+        }
+    }
+
+    #[test]
+    fn removed_names_are_unknown() {
+        for name in REMOVED_FILTERS {
+            assert!(evaluate(&format!("'a' | {name}")).is_err(), "{name}");
+        }
+        for name in REMOVED_TESTS {
+            assert!(evaluate(&format!("'a' is {name}")).is_err(), "{name}");
+        }
+        for name in REMOVED_FUNCTIONS {
+            assert!(evaluate(name).is_ok_and(|value| value.is_undefined()), "{name}");
+        }
+    }
+
+    #[test]
+    fn work_of_an_expression_is_bounded() {
+        for text in [
+            "range(1000000000) | list | length",
+            "'a' * 1000000000",
+            "range(3000) | map('int') | sort | join(',') * 100000",
+            "'%1000000000d' | format(1)",
+        ] {
+            assert!(evaluate(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn undefined_values_in_operators_are_errors() {
+        for text in ["missing.member", "missing ~ 'a'", "missing + 1", "missing | upper", "not missing", "missing == 1"]
+        {
+            assert!(evaluate(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! Reading a list page by page.
+//!
+//! A list is complete or it fails: a page that comes twice, a page of another address, too many pages, and a number of
+//! records that differs from the registry's count are errors.
+
+use std::{borrow::Cow, collections::HashSet, time::Duration};
+
+use serde_json::Value as Json;
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    answer::Answer,
+    items::{Item, ItemReading},
+    outcome::{Judgement, RequestKind},
+    reading::{Reading, Readings},
+    request::{RenderedRequest, Request, Shared},
+    scope::Scope,
+    spec::{
+        reading::{ListSpec, NextSpec},
+        request::RuleOutcome,
+    },
+    template::{Compiler, Leaf, RenderError, Template},
+    url, values,
+    words::{Position, Word},
+};
+
+/// Names of parameters that limit the records of a page.
+const LIMITS: [&str; 12] = [
+    "$top",
+    "count",
+    "limit",
+    "max",
+    "maxresults",
+    "page_size",
+    "pagesize",
+    "per_page",
+    "perpage",
+    "size",
+    "sysparm_limit",
+    "top",
+];
+
+/// Why a list fails as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    #[error("the list was refused: {}", .0.reason)]
+    Refused(Judgement),
+    #[error("{0}")]
+    Render(RenderError),
+    #[error("the answer has no list where `items` reads it")]
+    NoItems,
+    #[error("the next page is {0:?}, which is not below `url`")]
+    Address(String),
+    #[error("page {0} comes a second time")]
+    Repeated(u32),
+    #[error("the list has more than {0} pages; raise `limits.pages` if that is correct")]
+    TooManyPages(u32),
+    #[error("the list has {read} records and the registry counts {counted}")]
+    Count { read: u64, counted: u64 },
+    #[error("the answer has no number where `count` reads it")]
+    NoCount,
+    #[error("the page holds {0} records, as many as it may; the list has no `next`, so further records may be missing")]
+    MayBeCut(usize),
+}
+
+impl From<RenderError> for Error {
+    fn from(error: RenderError) -> Self {
+        Self::Render(error)
+    }
+}
+
+/// The request that reads all records.
+#[derive(Debug)]
+pub struct ListRequest {
+    request: Request,
+    base: String,
+    items: Reading,
+    next: Option<Next>,
+    count: Option<Reading>,
+    /// For how long a list may not show what was written.
+    pub lag: Duration,
+    /// The number of records that a page may hold, if the file says so.
+    page_limits: Vec<usize>,
+}
+
+#[derive(Debug)]
+enum Next {
+    Url(Reading),
+    Link,
+    Page { start: Option<Template>, then: Readings, condition: Option<Leaf> },
+}
+
+/// What to ask for.
+#[derive(Debug)]
+enum Ask {
+    Page(Option<Json>),
+    Url(String),
+    Nothing,
+}
+
+/// The reading of one list. Ask for [`Self::request`], give the answer to [`Self::take`], until there is no request.
+#[derive(Debug)]
+pub struct ListReader<'t> {
+    list: &'t ListRequest,
+    item: &'t ItemReading,
+    mark: &'t str,
+    scope: Scope,
+    limit: u32,
+    pages: u32,
+    asked: HashSet<[u8; 32]>,
+    current: String,
+    ask: Ask,
+    read: u64,
+    counted: Option<u64>,
+}
+
+impl ListRequest {
+    pub(super) fn compile(spec: &ListSpec, shared: &Shared<'_>, compiler: &mut Compiler<'_>) -> Option<Self> {
+        let items = Reading::compile(&spec.items, Position::Answer, compiler);
+        let count = match &spec.count {
+            None => Some(None),
+            Some(count) => Reading::compile(count, Position::Answer, compiler).map(Some),
+        };
+        let next = match &spec.next {
+            None => Some(None),
+            Some(next) => Next::compile(next, compiler).map(Some),
+        };
+        let request = Request::compile(&spec.request, RequestKind::List, false, shared, compiler)?;
+        let is_limit = |name: &str| LIMITS.contains(&name.to_ascii_lowercase().as_str());
+        let limits = request.literals().into_iter().filter(|(name, _)| is_limit(name));
+        let page_limits = limits.filter_map(|(_, value)| value.parse().ok()).filter(|limit| *limit > 0).collect();
+        let lag = spec.lag.as_ref().map(|lag| lag.duration).unwrap_or_default();
+        let base = shared.url.trim_end_matches('/').to_owned();
+        Some(Self { request, base, items: items?, next: next?, count: count?, lag, page_limits })
+    }
+
+    /// Begins to read a list. `scope` holds the words of the term.
+    ///
+    /// # Errors
+    /// `next.start` cannot be rendered.
+    pub(super) fn read<'t>(
+        &'t self,
+        item: &'t ItemReading,
+        mark: &'t str,
+        scope: &Scope,
+        limit: u32,
+    ) -> Result<ListReader<'t>, RenderError> {
+        let start = match &self.next {
+            Some(Next::Page { start: Some(start), .. }) => start.render(scope)?,
+            _ => None,
+        };
+        Ok(ListReader {
+            list: self,
+            item,
+            mark,
+            scope: scope.clone(),
+            limit,
+            pages: 0,
+            asked: HashSet::new(),
+            current: String::new(),
+            ask: Ask::Page(start),
+            read: 0,
+            counted: None,
+        })
+    }
+}
+
+impl Next {
+    fn compile(spec: &NextSpec, compiler: &mut Compiler<'_>) -> Option<Self> {
+        if let Some(url) = &spec.url {
+            return Reading::compile(url, Position::Next, compiler).map(Self::Url);
+        }
+        let Some(then) = &spec.then else { return Some(Self::Link) };
+        let start = match &spec.start {
+            None => Some(None),
+            Some(start) => compiler.tree(Position::FirstPage, start).map(Some),
+        };
+        let condition = match &spec.condition {
+            None => Some(None),
+            Some(condition) => compiler.condition(Position::Next, condition).map(Some),
+        };
+        let then = Readings::compile(then, Position::Next, compiler);
+        Some(Self::Page { start: start?, then: then?, condition: condition? })
+    }
+}
+
+impl ListReader<'_> {
+    /// The next request. `None` if the list is complete.
+    ///
+    /// # Errors
+    /// A template cannot be rendered, the page was asked for before, or there are too many pages.
+    pub fn request(&mut self) -> Result<Option<RenderedRequest>, Error> {
+        let request = match &self.ask {
+            Ask::Nothing => return Ok(None),
+            Ask::Page(page) => self.list.request.render(&self.page_scope(page.as_ref()), None)?,
+            Ask::Url(url) => {
+                let first = self.list.request.render(&self.page_scope(None), None)?;
+                RenderedRequest { url: url.clone(), ..first }
+            }
+        };
+        if self.pages >= self.limit {
+            return Err(Error::TooManyPages(self.limit));
+        }
+        self.pages += 1;
+        let mut hash = Sha256::new();
+        hash.update(request.url.as_bytes());
+        hash.update([0]);
+        hash.update(request.body.as_deref().unwrap_or_default());
+        for (name, value) in &request.headers {
+            hash.update(format!("\0{name}\0{value}"));
+        }
+        if !self.asked.insert(hash.finalize().into()) {
+            return Err(Error::Repeated(self.pages));
+        }
+        self.current.clone_from(&request.url);
+        Ok(Some(request))
+    }
+
+    /// Takes the answer to the last request. Returns its records.
+    ///
+    /// # Errors
+    /// The list fails as a whole.
+    pub fn take(&mut self, answer: &Answer) -> Result<Vec<Item>, Error> {
+        let judgement = self.list.request.judge(answer, &self.scope);
+        if judgement.outcome != RuleOutcome::Done {
+            return Err(Error::Refused(judgement));
+        }
+        let found = self.list.items.read(answer.json(), || answer.scope(&self.scope))?;
+        let Some(Json::Array(items)) = found.as_deref() else { return Err(Error::NoItems) };
+        self.read += u64::try_from(items.len()).unwrap_or(u64::MAX);
+        if let Some(count) = &self.list.count {
+            let counted = count.text(answer.json(), || answer.scope(&self.scope))?;
+            self.counted = Some(counted.and_then(|text| text.parse().ok()).ok_or(Error::NoCount)?);
+        }
+        let items: Vec<Item> = items.iter().map(|item| self.item.read(item, answer, &self.scope, self.mark)).collect();
+        self.ask = self.next(answer, items.len())?;
+        match (&self.ask, self.counted) {
+            (Ask::Nothing, Some(counted)) if counted != self.read => Err(Error::Count { read: self.read, counted }),
+            _ => Ok(items),
+        }
+    }
+
+    fn next(&self, answer: &Answer, items: usize) -> Result<Ask, Error> {
+        let page = if let Ask::Page(page) = &self.ask { page.as_ref() } else { None };
+        let scope = || answer.scope(&self.page_scope(page));
+        match &self.list.next {
+            // The count shows whether the list is complete.
+            None if self.counted.is_none() && self.list.page_limits.contains(&items) => Err(Error::MayBeCut(items)),
+            None => Ok(Ask::Nothing),
+            Some(Next::Url(reading)) => match reading.text(answer.json(), scope)? {
+                Some(next) if !next.is_empty() => self.address(&next).map(Ask::Url),
+                _ => Ok(Ask::Nothing),
+            },
+            Some(Next::Link) => link(answer).map_or(Ok(Ask::Nothing), |next| self.address(&next).map(Ask::Url)),
+            Some(Next::Page { then, condition, .. }) => {
+                if let Some(condition) = condition
+                    && !condition.holds(&scope())?
+                {
+                    return Ok(Ask::Nothing);
+                }
+                let next = then.read(answer.json(), &scope)?;
+                let next = next.filter(|next| next.as_str() != Some(""));
+                match next {
+                    // A list that goes on needs a page, or it would begin again.
+                    None if condition.is_some() => Err(Error::Address(String::new())),
+                    None => Ok(Ask::Nothing),
+                    page => Ok(Ask::Page(page)),
+                }
+            }
+        }
+    }
+
+    fn page_scope(&self, page: Option<&Json>) -> Scope {
+        self.scope.with(vec![(Word::Page, page.map(values::of_json).unwrap_or_default())])
+    }
+
+    /// The address of the next page: only its path and query are used, on our own origin.
+    fn address(&self, next: &str) -> Result<String, Error> {
+        url::next_page(&self.list.base, &self.current, next).ok_or_else(|| Error::Address(values::shorten(next, 200)))
+    }
+}
+
+/// The address that the header `Link` gives the relation `next`.
+fn link(answer: &Answer) -> Option<String> {
+    answer.headers("link").flat_map(links).find(|(_, parameters)| is_next(parameters)).map(|(url, _)| url.into_owned())
+}
+
+/// The addresses of a header, each with its parameters.
+fn links(header: &str) -> Vec<(Cow<'_, str>, &str)> {
+    let mut found = Vec::new();
+    let mut rest = header;
+    while let Some((url, after)) = rest.split_once('<').and_then(|(_, rest)| rest.split_once('>')) {
+        let end = after.find('<').unwrap_or(after.len());
+        found.push((Cow::Borrowed(url), &after[..end]));
+        rest = &after[end..];
+    }
+    found
+}
+
+fn is_next(parameters: &str) -> bool {
+    parameters.split(';').any(|parameter| {
+        let Some((name, value)) = parameter.split_once('=') else { return false };
+        let value = value.trim().trim_end_matches(',').trim().trim_matches('"');
+        name.trim().eq_ignore_ascii_case("rel") && value.split_whitespace().any(|one| one.eq_ignore_ascii_case("next"))
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,1 @@
+//! Lists of several pages, and lists that fail.

@@ -1,0 +1,201 @@
+//! Readings: values in an answer or in an item of it, named by a JSON Pointer or by a template.
+
+use std::borrow::Cow;
+
+use serde_json::{Map, Value as Json};
+
+use super::{
+    scope::Scope,
+    spec::values::{ReadingText, ReadingTree, TemplateText},
+    template::{Compiler, Leaf, RenderError},
+    tree::{Node, Tree},
+    values::{self, Budget},
+    words::Position,
+};
+
+/// How to read one value.
+#[derive(Debug)]
+pub struct Reading(How);
+
+#[derive(Debug)]
+enum How {
+    Pointer(Vec<Step>),
+    Template(Leaf),
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    /// A member of a map, or an element of a list.
+    Member(String),
+    /// Every element: `*`.
+    Every,
+}
+
+/// A reading, or a map or list of readings.
+#[derive(Debug)]
+pub enum Readings {
+    One(Reading),
+    Map(Vec<(String, Self)>),
+    List(Vec<Self>),
+}
+
+impl Reading {
+    pub(super) fn compile(spec: &ReadingText, position: Position, compiler: &mut Compiler<'_>) -> Option<Self> {
+        if !spec.text.contains("{{") {
+            return Some(Self(How::Pointer(steps(&spec.text))));
+        }
+        let text = TemplateText { place: spec.place.clone(), text: spec.text.clone() };
+        compiler.leaf(position, &text).map(|leaf| Self(How::Template(leaf)))
+    }
+
+    /// Reads the value. Null and undefined values count as missing.
+    ///
+    /// # Errors
+    /// A template cannot be rendered, for a reason other than a missing value.
+    pub fn read<'j>(
+        &self,
+        root: Option<&'j Json>,
+        scope: impl FnOnce() -> Scope,
+    ) -> Result<Option<Cow<'j, Json>>, RenderError> {
+        match &self.0 {
+            How::Pointer(steps) => Ok(root.and_then(|root| follow(steps, root)).filter(|found| !found.is_null())),
+            How::Template(leaf) => match leaf.json(&scope(), &mut Budget::unlimited()) {
+                Ok(json) => Ok(json.map(Cow::Owned)),
+                Err(error) if matches!(error.cause, values::Error::Undefined | values::Error::Null) => Ok(None),
+                Err(error) => Err(error),
+            },
+        }
+    }
+
+    /// Reads a text. Numbers and booleans are written as JSON. A list or a map counts as missing.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn text(&self, root: Option<&Json>, scope: impl FnOnce() -> Scope) -> Result<Option<String>, RenderError> {
+        Ok(self.read(root, scope)?.and_then(|json| text_of(&json)))
+    }
+
+    /// Whether the value is there, and neither false, zero nor empty.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn holds(&self, root: Option<&Json>, scope: impl FnOnce() -> Scope) -> Result<bool, RenderError> {
+        Ok(self.read(root, scope)?.is_some_and(|json| values::of_json(&json).is_true()))
+    }
+}
+
+impl Readings {
+    pub(super) fn compile(spec: &ReadingTree, position: Position, compiler: &mut Compiler<'_>) -> Option<Self> {
+        Self::compile_tree(&spec.0, position, compiler)
+    }
+
+    fn compile_tree(tree: &Tree, position: Position, compiler: &mut Compiler<'_>) -> Option<Self> {
+        match &tree.node {
+            Node::Map(entries) => {
+                let read = entries
+                    .iter()
+                    .map(|(key, value)| Some((key.text.clone(), Self::compile_tree(value, position, compiler)?)));
+                read.collect::<Vec<_>>().into_iter().collect::<Option<_>>().map(Self::Map)
+            }
+            Node::List(items) => {
+                let read = items.iter().map(|item| Self::compile_tree(item, position, compiler));
+                read.collect::<Vec<_>>().into_iter().collect::<Option<_>>().map(Self::List)
+            }
+            Node::Text(text) => {
+                let spec = ReadingText { place: tree.place.clone(), text: text.clone() };
+                Reading::compile(&spec, position, compiler).map(Self::One)
+            }
+            _ => {
+                compiler.fail(
+                    &tree.place,
+                    format!("the reading is {}", tree.kind()),
+                    "write a JSON Pointer or a template",
+                );
+                None
+            }
+        }
+    }
+
+    /// Reads the value. A map leaves out members that are missing; it is missing if all of them are.
+    ///
+    /// # Errors
+    /// As [`Reading::read`].
+    pub fn read(&self, root: Option<&Json>, scope: &dyn Fn() -> Scope) -> Result<Option<Json>, RenderError> {
+        match self {
+            Self::One(reading) => Ok(reading.read(root, scope)?.map(Cow::into_owned)),
+            Self::Map(members) => {
+                let mut found = Map::new();
+                for (name, readings) in members {
+                    found.extend(readings.read(root, scope)?.map(|json| (name.clone(), json)));
+                }
+                Ok((!found.is_empty()).then_some(Json::Object(found)))
+            }
+            Self::List(items) => {
+                let mut found = Vec::new();
+                for readings in items {
+                    found.extend(readings.read(root, scope)?);
+                }
+                Ok((!found.is_empty()).then_some(Json::Array(found)))
+            }
+        }
+    }
+}
+
+pub(super) fn text_of(json: &Json) -> Option<String> {
+    match json {
+        Json::String(text) => Some(text.clone()),
+        Json::Number(_) | Json::Bool(_) => Some(json.to_string()),
+        _ => None,
+    }
+}
+
+/// The steps of a JSON Pointer (RFC 6901).
+fn steps(pointer: &str) -> Vec<Step> {
+    let step = |step: &str| match step {
+        "*" => Step::Every,
+        name => Step::Member(name.replace("~1", "/").replace("~0", "~")),
+    };
+    pointer.split('/').skip(1).map(step).collect()
+}
+
+fn follow<'j>(steps: &[Step], root: &'j Json) -> Option<Cow<'j, Json>> {
+    let mut at = root;
+    for (index, step) in steps.iter().enumerate() {
+        match (step, at) {
+            (Step::Member(name), Json::Object(members)) => at = members.get(name)?,
+            (Step::Member(name), Json::Array(items)) => at = items.get(name.parse::<usize>().ok()?)?,
+            (Step::Every, Json::Array(items)) => {
+                let rest = &steps[index + 1..];
+                let found = items.iter().filter_map(|item| follow(rest, item));
+                return Some(Cow::Owned(Json::Array(found.map(Cow::into_owned).collect())));
+            }
+            _ => return None,
+        }
+    }
+    Some(Cow::Borrowed(at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn pointer_finds_members_elements_and_lists() {
+        let root = json!({"a": {"b": [{"c": 1}, {"c": 2}, {}], "x/y": "z", "n": null}});
+        let found = |pointer: &str| follow(&steps(pointer), &root).map(Cow::into_owned);
+        assert_eq!(found(""), Some(root.clone()));
+        assert_eq!(found("/a/b/1/c"), Some(json!(2)));
+        assert_eq!(found("/a/b/*/c"), Some(json!([1, 2])));
+        assert_eq!(found("/a/x~1y"), Some(json!("z")));
+        for missing in ["/a/q", "/a/b/9", "/a/b/-1", "/a/x~1y/q", "/a/*", "/a/b/one"] {
+            assert_eq!(found(missing), None, "{missing}");
+        }
+    }
+
+    #[test]
+    fn text_of_simple_values() {
+        assert_eq!(text_of(&json!(12)), Some("12".to_owned()));
+        assert_eq!(text_of(&json!(["a"])), None);
+    }
+}

@@ -1,0 +1,331 @@
+//! Compiled requests.
+
+use serde_json::Value as Json;
+
+use super::{
+    answer::Answer,
+    outcome::{Judgement, RequestKind, Rules, RulesSpec},
+    scope::Scope,
+    spec::{
+        request::{OutcomeRule, RequestSpec},
+        values::{Entries, ReadingText, TemplateText},
+    },
+    template::{Compiler, Leaf, Part, RenderError, Template},
+    url,
+    values::{self, Budget, Segments, push_text},
+    words::{Position, Word, WordSet},
+};
+
+/// Headers that the client sets itself.
+const RESERVED: [&str; 9] = [
+    "authorization",
+    "connection",
+    "content-length",
+    "expect",
+    "host",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+    "proxy-authorization",
+];
+
+/// A request that can be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RenderedRequest {
+    /// In upper case.
+    pub method: String,
+    /// The whole address, percent-encoded. Credentials are added when it is sent.
+    pub url: String,
+    pub headers: Vec<(String, String)>,
+    pub body: Option<Vec<u8>>,
+}
+
+/// A compiled request.
+#[derive(Debug)]
+pub struct Request {
+    kind: RequestKind,
+    method: String,
+    base: String,
+    path: Leaf,
+    query: Vec<(String, Leaf)>,
+    headers: Vec<(String, Leaf)>,
+    body: RequestBody,
+    rules: Rules,
+    uses: WordSet,
+}
+
+#[derive(Debug)]
+enum RequestBody {
+    None,
+    /// The record's body, as it was rendered.
+    Record,
+    Template(Template),
+    /// The operations of a batch: one list, or one operation per line.
+    Operations {
+        lines: bool,
+    },
+}
+
+/// The members of a target that all of its requests share.
+pub(super) struct Shared<'a> {
+    /// The base address.
+    pub(super) url: &'a str,
+    pub(super) headers: &'a Entries<TemplateText>,
+    pub(super) rules: &'a [OutcomeRule],
+    pub(super) check: Option<&'a TemplateText>,
+    pub(super) reason: Option<&'a ReadingText>,
+}
+
+impl Request {
+    pub(super) fn compile(
+        spec: &RequestSpec,
+        kind: RequestKind,
+        lines: bool,
+        shared: &Shared<'_>,
+        compiler: &mut Compiler<'_>,
+    ) -> Option<Self> {
+        let position = position(kind);
+        let path = path(spec, position, compiler);
+        let query = entries(&spec.query, position, compiler);
+        let headers = headers(spec, shared, position, compiler);
+        let body = match &spec.body {
+            Some(_) if lines => {
+                compiler.fail(&spec.path.place, "a request with `lines` has a `body`", "remove one of them");
+                None
+            }
+            Some(tree) => compiler.tree(position, tree).map(RequestBody::Template),
+            None => Some(match kind {
+                RequestKind::Put | RequestKind::Create | RequestKind::Update => RequestBody::Record,
+                RequestKind::Batch => RequestBody::Operations { lines },
+                _ => RequestBody::None,
+            }),
+        };
+        let rules = RulesSpec {
+            rules: [&spec.outcome, shared.rules],
+            check: spec.check.as_ref().or(shared.check),
+            reason: shared.reason,
+        };
+        let rules = Rules::compile(&rules, Position::Answer, compiler);
+        let (path, query, headers, body, rules) = (path?, query?, headers?, body?, rules?);
+        let leaves = query.iter().chain(&headers).map(|(_, leaf)| leaf).chain([&path]);
+        let of_body = if let RequestBody::Template(template) = &body { template.uses().words } else { WordSet::NONE };
+        let uses = leaves.fold(of_body, |words, leaf| words.and(leaf.uses().words));
+        let method = spec.method.as_ref().map_or_else(|| default_method(kind).to_owned(), |method| method.text.clone());
+        let base = shared.url.trim_end_matches('/').to_owned();
+        Some(Self { kind, method, base, path, query, headers, body, rules, uses })
+    }
+
+    pub fn kind(&self) -> RequestKind {
+        self.kind
+    }
+
+    /// The words that the request uses.
+    pub fn uses(&self) -> WordSet {
+        self.uses
+    }
+
+    /// Whether success depends on the answer's body.
+    pub fn has_check(&self) -> bool {
+        self.rules.has_check()
+    }
+
+    pub(super) fn place(&self) -> &super::place::Place {
+        self.path.place()
+    }
+
+    /// The literal texts of the query and the body, with the names that they have.
+    pub(super) fn literals(&self) -> Vec<(String, String)> {
+        let query = self.query.iter().filter_map(|(name, leaf)| Some((name.clone(), leaf.constant()?.to_owned())));
+        let mut found: Vec<(String, String)> = query.collect();
+        if let RequestBody::Template(template) = &self.body {
+            template.literals(&mut found);
+        }
+        found
+    }
+
+    /// Renders the request. `record` is the record's body, if it is a put, create or update without an own body.
+    ///
+    /// # Errors
+    /// A template cannot be rendered, or its result would ask for something else than the file says.
+    pub fn render(&self, scope: &Scope, record: Option<&Json>) -> Result<RenderedRequest, RenderError> {
+        let body = match &self.body {
+            RequestBody::None => None,
+            RequestBody::Record => record.map(Json::to_string),
+            RequestBody::Template(template) => template.render(scope)?.map(|json| json.to_string()),
+            RequestBody::Operations { lines } => Some(operations(*lines, record)),
+        };
+        let is_json = !matches!(self.body, RequestBody::Operations { lines: true });
+        let mut headers = Vec::with_capacity(self.headers.len() + 1);
+        for (name, leaf) in &self.headers {
+            headers.extend(header(leaf, scope)?.map(|value| (name.clone(), value)));
+        }
+        if body.is_some() && !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
+            let kind = if is_json { "application/json" } else { "application/x-ndjson" };
+            headers.push(("Content-Type".to_owned(), kind.to_owned()));
+        }
+        let url = self.url(scope)?;
+        Ok(RenderedRequest { method: self.method.clone(), url, headers, body: body.map(String::into_bytes) })
+    }
+
+    fn url(&self, scope: &Scope) -> Result<String, RenderError> {
+        let path = render_path(&self.path, scope)?;
+        let mut url = if path.is_empty() { self.base.clone() } else { format!("{}/{path}", self.base) };
+        let mut separator = '?';
+        for (name, leaf) in &self.query {
+            let Some(value) = query_value(leaf, self.needs_filters(), scope)? else { continue };
+            url.push(separator);
+            url.push_str(&url::encode(name));
+            url.push('=');
+            url.push_str(&url::encode(&value));
+            separator = '&';
+        }
+        Ok(url)
+    }
+
+    /// Whether the request would concern other records without its query.
+    fn needs_filters(&self) -> bool {
+        matches!(self.kind, RequestKind::Delete | RequestKind::Find | RequestKind::Update | RequestKind::PrepareFind)
+    }
+
+    /// Judges the answer. `scope` holds at least the words of the term.
+    pub fn judge(&self, answer: &Answer, scope: &Scope) -> Judgement {
+        self.rules.judge(self.kind, answer, scope)
+    }
+}
+
+fn position(kind: RequestKind) -> Position {
+    match kind {
+        RequestKind::Put | RequestKind::Create | RequestKind::Update => Position::Write,
+        RequestKind::Delete => Position::Delete,
+        RequestKind::Find => Position::Find,
+        RequestKind::List => Position::List,
+        RequestKind::Batch => Position::Batch,
+        RequestKind::PrepareFind | RequestKind::PrepareCreate => Position::Prepare,
+    }
+}
+
+fn default_method(kind: RequestKind) -> &'static str {
+    match kind {
+        RequestKind::Put => "PUT",
+        RequestKind::Create | RequestKind::Batch | RequestKind::PrepareCreate => "POST",
+        RequestKind::Update => "PATCH",
+        RequestKind::Delete => "DELETE",
+        RequestKind::Find | RequestKind::List | RequestKind::PrepareFind => "GET",
+    }
+}
+
+fn path(spec: &RequestSpec, position: Position, compiler: &mut Compiler<'_>) -> Option<Leaf> {
+    let words = position.words().without(WordSet::of(&[Word::Omit]));
+    let text = spec.path.text.strip_prefix('/').unwrap_or(&spec.path.text);
+    let leaf = compiler.text(position, words, &spec.path.place, text)?;
+    for part in leaf.parts() {
+        let Part::Text(literal) = part else { continue };
+        if let Some(wrong) = literal.chars().find(|c| matches!(c, '?' | '#' | '\\')) {
+            compiler.fail(&spec.path.place, format!("the path holds `{wrong}`"), "write the query in `query`");
+            return None;
+        }
+        if literal.contains("//") {
+            compiler.fail(&spec.path.place, "the path has an empty segment", "remove one of the slashes");
+            return None;
+        }
+    }
+    Some(leaf)
+}
+
+fn entries(
+    spec: &Entries<TemplateText>,
+    position: Position,
+    compiler: &mut Compiler<'_>,
+) -> Option<Vec<(String, Leaf)>> {
+    let read: Vec<_> =
+        spec.iter().map(|(key, text)| Some((key.text.clone(), compiler.leaf(position, text)?))).collect();
+    read.into_iter().collect()
+}
+
+/// The request's headers, and those of the target that it does not replace.
+fn headers(
+    spec: &RequestSpec,
+    shared: &Shared<'_>,
+    position: Position,
+    compiler: &mut Compiler<'_>,
+) -> Option<Vec<(String, Leaf)>> {
+    for (key, _) in spec.headers.iter().chain(shared.headers.iter()) {
+        let name = key.text.to_ascii_lowercase();
+        let is_name = !name.is_empty() && name.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-' || c == b'_');
+        if !is_name {
+            compiler.fail(&key.place, format!("`{}` is no name of a header", key.text), "use letters, digits and -");
+            return None;
+        }
+        if RESERVED.contains(&name.as_str()) {
+            let fix = "remove it; credentials are set in `auth`";
+            compiler.fail(&key.place, format!("the header `{}` cannot be set", key.text), fix);
+            return None;
+        }
+    }
+    let mut headers = entries(&spec.headers, position, compiler)?;
+    for (name, leaf) in entries(shared.headers, position, compiler)? {
+        if !headers.iter().any(|(own, _)| own.eq_ignore_ascii_case(&name)) {
+            headers.push((name, leaf));
+        }
+    }
+    Some(headers)
+}
+
+/// The path without a slash before it, percent-encoded.
+fn render_path(leaf: &Leaf, scope: &Scope) -> Result<String, RenderError> {
+    let mut path = String::new();
+    let mut ends_with_slash = false;
+    for part in leaf.parts() {
+        match part {
+            Part::Text(literal) => {
+                path.push_str(&url::encode_literal(literal));
+                ends_with_slash = literal.ends_with('/');
+            }
+            Part::Expression(expression) => {
+                ends_with_slash = false;
+                let value = expression.evaluate(scope.value()).map_err(|e| leaf.error(values::evaluation(e)))?;
+                if let Some(Segments(encoded)) = value.downcast_object_ref::<Segments>() {
+                    path.push_str(encoded);
+                    continue;
+                }
+                let mut text = String::new();
+                push_text(&value, &mut text, &mut Budget::default()).map_err(|cause| leaf.error(cause))?;
+                path.push_str(&url::encode(&text));
+            }
+        }
+    }
+    match url::check_path(&path, ends_with_slash) {
+        // A template that renders nothing would turn the path of one record into the path of all.
+        Ok(()) if path.is_empty() && leaf.constant().is_none() => {
+            Err(leaf.error(values::Error::Evaluation("the path is empty".to_owned())))
+        }
+        Ok(()) => Ok(path),
+        Err(error) => Err(leaf.error(values::Error::Evaluation(error.to_string()))),
+    }
+}
+
+fn query_value(leaf: &Leaf, is_filter: bool, scope: &Scope) -> Result<Option<String>, RenderError> {
+    let value = leaf.text(scope)?;
+    if is_filter && value.as_ref().is_none_or(String::is_empty) {
+        let what = "the value of the query is empty; without it, the request would concern other records".to_owned();
+        return Err(leaf.error(values::Error::Evaluation(what)));
+    }
+    Ok(value)
+}
+
+fn header(leaf: &Leaf, scope: &Scope) -> Result<Option<String>, RenderError> {
+    let value = leaf.text(scope)?;
+    if value.as_ref().is_some_and(|value| value.chars().any(|c| c.is_control() || !c.is_ascii())) {
+        let what = "the value of the header holds a character that is not printable ASCII".to_owned();
+        return Err(leaf.error(values::Error::Evaluation(what)));
+    }
+    Ok(value)
+}
+
+fn operations(lines: bool, operations: Option<&Json>) -> String {
+    match operations {
+        Some(Json::Array(operations)) if lines => operations.iter().map(|one| format!("{one}\n")).collect(),
+        Some(operations) => operations.to_string(),
+        None => "[]".to_owned(),
+    }
+}

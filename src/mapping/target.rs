@@ -1,0 +1,259 @@
+//! A target whose templates are compiled. It renders records and requests, and reads answers.
+
+use minijinja::Value;
+use serde_json::Value as Json;
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
+use super::{
+    answer::Answer,
+    batch::Batch,
+    items::{FindRequest, Item, ItemReading},
+    paging::{ListReader, ListRequest},
+    place, record_words,
+    request::Request,
+    scope::Scope,
+    selector::LabelSelector,
+    spec::TargetSpec,
+    template::{Leaf, RenderError, Template},
+    values::{self, Budget},
+    words::{Word, WordSet},
+    writes::{ChangeWords, Held, PrepareStep, RemovalWords, Writes},
+};
+use crate::model::{
+    digest::{Digest, Fingerprint},
+    ids::RecordOwner,
+    record::Record,
+    uid::Uid,
+};
+
+mod compile;
+mod trial;
+
+/// A compiled target.
+#[derive(Debug)]
+pub struct Target {
+    name: String,
+    /// The words that never change: `cluster owner mark omit`.
+    base: Scope,
+    mark: String,
+    /// Whether every record that `list` shows is ours.
+    pub exclusive: bool,
+    select: Selection,
+    /// `None`: the pod's UID.
+    id: Option<Leaf>,
+    body: Option<Template>,
+    pub writes: Writes,
+    pub delete: Option<Request>,
+    pub find: Option<FindRequest>,
+    list: Option<ListRequest>,
+    item: Option<ItemReading>,
+    pub batches: Vec<Batch>,
+    pub prepare: Vec<PrepareStep>,
+    /// The words of the record that templates use.
+    needed: WordSet,
+    pages: u32,
+}
+
+/// Which pods have a record.
+#[derive(Debug, Default)]
+struct Selection {
+    namespaces: Vec<String>,
+    labels: Option<LabelSelector>,
+    when: Option<Leaf>,
+}
+
+/// The words of a term, for everything that is sent or read in it. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct TermWords(Scope);
+
+impl TermWords {
+    /// For judging and reading answers.
+    pub fn scope(&self) -> &Scope {
+        &self.0
+    }
+}
+
+/// A record as the registry should hold it.
+#[derive(Clone, Debug)]
+pub struct RenderedRecord {
+    /// The record's key in the ledger.
+    pub key: Uid,
+    pub id: String,
+    /// Null if the target has no `body`.
+    pub body: Json,
+    /// The first half of the digest of `body`, without the members that use `mark` or `digest`.
+    pub fingerprint: Fingerprint,
+    scope: Scope,
+}
+
+impl Target {
+    /// Compiles the templates of a target and tries them on sample pods.
+    ///
+    /// # Errors
+    /// Everything that is wrong, in the order of the file's members.
+    pub fn compile(spec: &TargetSpec, owner: &RecordOwner) -> Result<Self, Vec<place::Error>> {
+        let target = compile::target(spec, owner)?;
+        let errors = trial::try_samples(&target, owner);
+        if errors.is_empty() { Ok(target) } else { Err(errors) }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The owner mark, as it is rendered.
+    pub fn mark(&self) -> &str {
+        &self.mark
+    }
+
+    /// Whether records show whose they are.
+    pub fn reads_mark(&self) -> bool {
+        self.item.as_ref().is_some_and(ItemReading::reads_mark)
+    }
+
+    /// Whether the id is the pod's UID, so that no two pods share a record.
+    pub fn id_is_uid(&self) -> bool {
+        self.id.is_none()
+    }
+
+    /// Whether records cannot be rendered before the steps of `prepare` are done.
+    pub fn needs_prepared(&self) -> bool {
+        self.body.as_ref().is_some_and(|body| body.uses().words.has(Word::Prepared))
+    }
+
+    pub fn list(&self) -> Option<&ListRequest> {
+        self.list.as_ref()
+    }
+
+    pub fn item(&self) -> Option<&ItemReading> {
+        self.item.as_ref()
+    }
+
+    /// The words of a term. `prepared` is a map with one member per step of `prepare` that is done.
+    pub fn term(&self, number: u64, prepared: &Json) -> TermWords {
+        let words = vec![(Word::Term, Value::from(number)), (Word::Prepared, values::of_json(prepared))];
+        TermWords(self.base.with(words))
+    }
+
+    /// Renders the record of a pod. `None` if `select` excludes the pod.
+    ///
+    /// # Errors
+    /// A template cannot be rendered. The registered record stays as it is.
+    pub fn render(&self, record: &Record, term: &TermWords) -> Result<Option<RenderedRecord>, RenderError> {
+        if !self.select.may_select(record) {
+            return Ok(None);
+        }
+        let scope = term.0.with(record_words::values(record, self.needed));
+        if let Some(when) = &self.select.when
+            && !when.is_true(&scope)?
+        {
+            return Ok(None);
+        }
+        let (id, key) = match &self.id {
+            None => (record.pod.uid.clone(), Uid::from(record.pod.uid.as_str())),
+            Some(leaf) => {
+                let id = leaf.text(&scope)?.unwrap_or_default();
+                if id.is_empty() {
+                    return Err(leaf.error(values::Error::Evaluation("the id is empty".to_owned())));
+                }
+                let key = key_of(&id);
+                (id, key)
+            }
+        };
+        let scope = scope.with(vec![(Word::Id, Value::from(id.as_str()))]);
+        self.body(scope, id, key).map(Some)
+    }
+
+    /// Renders the body in two steps: without the mark and the digest, and then with them.
+    fn body(&self, scope: Scope, id: String, key: Uid) -> Result<RenderedRecord, RenderError> {
+        let Some(template) = &self.body else {
+            let scope = scope.with(vec![(Word::Digest, Value::from(Fingerprint::default().hex()))]);
+            return Ok(RenderedRecord { key, id, body: Json::Null, fingerprint: Fingerprint::default(), scope });
+        };
+        let rendered = template.render_without(WordSet::IDENTITY, &scope, &mut Budget::default())?;
+        let mut body = rendered.unwrap_or_default();
+        let fingerprint = fingerprint(&body);
+        let scope = scope.with(vec![(Word::Digest, Value::from(fingerprint.hex()))]);
+        template.fill(WordSet::IDENTITY, &mut body, &scope)?;
+        Ok(RenderedRecord { key, id, body, fingerprint, scope })
+    }
+
+    /// The key of a record whose id a registry returns.
+    pub fn key(&self, id: &str) -> Uid {
+        if self.id_is_uid() { Uid::from(id) } else { key_of(id) }
+    }
+
+    /// The words of a request that writes the record.
+    pub fn write_scope(&self, record: &RenderedRecord, held: &Held, change: &ChangeWords) -> Scope {
+        let mut words = held.words();
+        words.push((Word::Change, change.value()));
+        if self.needed.has(Word::Body) {
+            words.push((Word::Body, values::of_json(&record.body)));
+        }
+        record.scope.with(words)
+    }
+
+    /// The words of a request that deletes a record.
+    pub fn delete_scope(
+        &self,
+        term: &TermWords,
+        id: &str,
+        held: &Held,
+        change: &ChangeWords,
+        removal: &RemovalWords,
+    ) -> Scope {
+        let mut words = held.words();
+        words.push((Word::Id, Value::from(id)));
+        words.push((Word::Change, change.value()));
+        words.push((Word::Removal, removal.value()));
+        term.0.with(words)
+    }
+
+    /// The words of a request that finds a record.
+    pub fn find_scope(&self, term: &TermWords, id: &str, held: &Held) -> Scope {
+        let mut words = held.words();
+        words.push((Word::Id, Value::from(id)));
+        term.0.with(words)
+    }
+
+    /// Begins to read all records. `None` if the registry cannot list them.
+    ///
+    /// # Errors
+    /// The first page cannot be rendered.
+    pub fn read_list(&self, term: &TermWords) -> Result<Option<ListReader<'_>>, RenderError> {
+        match (&self.list, &self.item) {
+            (Some(list), Some(item)) => list.read(item, &self.mark, &term.0, self.pages).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// Reads a record that `find` returned. `None` if the target has no `item`.
+    pub fn read_item(&self, item: &Json, answer: &Answer, term: &TermWords) -> Option<Item> {
+        self.item.as_ref().map(|reading| reading.read(item, answer, &term.0, &self.mark))
+    }
+}
+
+impl Selection {
+    fn may_select(&self, record: &Record) -> bool {
+        let namespace = self.namespaces.is_empty() || self.namespaces.contains(&record.pod.namespace);
+        let label = |key: &str| record.pod.labels.get(key).map(String::as_str);
+        namespace && self.labels.as_ref().is_none_or(|labels| labels.matches(label))
+    }
+}
+
+/// The first half of the digest of a body. RFC 8785 has a form for every JSON value.
+pub fn fingerprint(body: &Json) -> Fingerprint {
+    Digest::of_canonical(&serde_json_canonicalizer::to_vec(body).unwrap_or_default()).fingerprint()
+}
+
+/// A UUID made of the first 128 bits of SHA-256 of the id, because the ledger keeps UUIDs in 16 bytes.
+fn key_of(id: &str) -> Uid {
+    let hash = Sha256::digest(id.as_bytes());
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&hash[..16]);
+    Uid::from(Uuid::from_bytes(bytes).hyphenated().to_string())
+}
+
+#[cfg(test)]
+mod tests;

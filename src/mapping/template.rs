@@ -1,0 +1,568 @@
+//! Compiled templates: single texts, and trees of them.
+//!
+//! A text that is exactly one `{{ expression }}` keeps the type of its value. All other texts are joined from their
+//! parts. A result never holds null or an undefined value.
+
+use std::fmt;
+
+use minijinja::{
+    Value,
+    machinery::{Token, parse_expr, tokenize},
+    syntax::SyntaxConfig,
+    value::ValueKind,
+};
+use serde_json::{Map, Value as Json};
+
+use super::{
+    check::{self, Allowed, Uses},
+    engine::Compiled,
+    place::{self, Place},
+    reading::text_of,
+    scope::Scope,
+    spec::values::{TemplateText, TemplateTree},
+    tree::{Key, Node, Tree},
+    values::{self, Budget, push_text, to_json},
+    vars::Vars,
+    words::{Position, Word, WordSet},
+};
+
+/// The names of a tree that make a list or a map of several elements.
+const EACH: [&str; 3] = ["$each", "$key", "$value"];
+
+/// A template that cannot be rendered.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RenderError {
+    pub place: Place,
+    pub cause: values::Error,
+}
+
+impl fmt::Display for RenderError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.cause)
+    }
+}
+
+impl fmt::Debug for RenderError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+impl std::error::Error for RenderError {}
+
+/// A compiled text.
+#[derive(Debug)]
+pub struct Leaf {
+    place: Place,
+    parts: Vec<Part>,
+    uses: Uses,
+}
+
+#[derive(Debug)]
+pub(super) enum Part {
+    Text(String),
+    Expression(Compiled),
+}
+
+/// A compiled value, whose texts may be templates.
+#[derive(Debug)]
+pub enum Template {
+    Constant(Json),
+    Leaf(Leaf),
+    List(Vec<Self>, Uses),
+    Map(Box<MapTemplate>),
+}
+
+#[derive(Debug)]
+pub struct MapTemplate {
+    place: Place,
+    members: Vec<(String, Template)>,
+    each: Option<Each>,
+    uses: Uses,
+}
+
+/// `$each`, `$key` and `$value`: a list or, with a key, members of a map.
+#[derive(Debug)]
+struct Each {
+    items: Leaf,
+    key: Option<Leaf>,
+    value: Template,
+}
+
+impl Uses {
+    fn and(self, other: Self) -> Self {
+        Self { words: self.words.and(other.words), keys: self.keys || other.keys }
+    }
+}
+
+impl Leaf {
+    pub(super) fn uses(&self) -> Uses {
+        self.uses
+    }
+
+    pub(super) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    pub(super) fn parts(&self) -> &[Part] {
+        &self.parts
+    }
+
+    pub(super) fn error(&self, cause: values::Error) -> RenderError {
+        RenderError { place: self.place.clone(), cause }
+    }
+
+    /// The text of a leaf without expressions.
+    pub(super) fn constant(&self) -> Option<&str> {
+        match &*self.parts {
+            [] => Some(""),
+            [Part::Text(text)] => Some(text),
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_expression(&self) -> bool {
+        matches!(&*self.parts, [Part::Expression(_)])
+    }
+
+    /// The value as the engine has it: it may be undefined.
+    pub(super) fn evaluate(&self, scope: &Scope) -> Result<Value, RenderError> {
+        match &*self.parts {
+            [Part::Expression(one)] => one.evaluate(scope.value()).map_err(|e| self.error(values::evaluation(e))),
+            _ => self.joined(scope, &mut Budget::default()).map(Value::from),
+        }
+    }
+
+    /// The value with its type. `None` for `omit`.
+    pub(super) fn json(&self, scope: &Scope, budget: &mut Budget) -> Result<Option<Json>, RenderError> {
+        match &*self.parts {
+            [Part::Expression(_)] => to_json(&self.evaluate(scope)?, budget).map_err(|cause| self.error(cause)),
+            _ => self.joined(scope, budget).map(|text| Some(Json::String(text))),
+        }
+    }
+
+    /// The value as a text. `None` for `omit`.
+    pub(super) fn text(&self, scope: &Scope) -> Result<Option<String>, RenderError> {
+        if let [Part::Expression(_)] = &*self.parts {
+            let value = self.evaluate(scope)?;
+            if values::is_omit(&value) {
+                return Ok(None);
+            }
+            let mut text = String::new();
+            push_text(&value, &mut text, &mut Budget::default()).map_err(|cause| self.error(cause))?;
+            return Ok(Some(text));
+        }
+        self.joined(scope, &mut Budget::default()).map(Some)
+    }
+
+    /// The value of a condition.
+    pub(super) fn holds(&self, scope: &Scope) -> Result<bool, RenderError> {
+        let value = self.evaluate(scope)?;
+        if value.is_undefined() { Err(self.error(values::Error::Undefined)) } else { Ok(value.is_true()) }
+    }
+
+    /// The value of a condition that has to be a boolean.
+    pub(super) fn is_true(&self, scope: &Scope) -> Result<bool, RenderError> {
+        let value = self.evaluate(scope)?;
+        match value.kind() {
+            ValueKind::Bool => Ok(value.is_true()),
+            ValueKind::Undefined => Err(self.error(values::Error::Undefined)),
+            kind => Err(self.error(values::Error::Evaluation(format!("the condition is {kind}, not a boolean")))),
+        }
+    }
+
+    fn joined(&self, scope: &Scope, budget: &mut Budget) -> Result<String, RenderError> {
+        let mut text = String::new();
+        for part in &self.parts {
+            match part {
+                Part::Text(literal) => {
+                    budget.take_text(literal).map_err(|cause| self.error(cause))?;
+                    text.push_str(literal);
+                }
+                Part::Expression(expression) => {
+                    let value = expression.evaluate(scope.value()).map_err(|e| self.error(values::evaluation(e)))?;
+                    push_text(&value, &mut text, budget).map_err(|cause| self.error(cause))?;
+                }
+            }
+        }
+        Ok(text)
+    }
+}
+
+impl Template {
+    pub(super) fn uses(&self) -> Uses {
+        match self {
+            Self::Constant(_) => Uses::default(),
+            Self::Leaf(leaf) => leaf.uses,
+            Self::List(_, uses) => *uses,
+            Self::Map(map) => map.uses,
+        }
+    }
+
+    /// The value as the engine has it: it may be undefined.
+    pub(super) fn evaluate(&self, scope: &Scope) -> Result<Value, RenderError> {
+        match self {
+            Self::Leaf(leaf) => leaf.evaluate(scope),
+            other => Ok(other.render(scope)?.map_or(Value::UNDEFINED, |json| values::of_json(&json))),
+        }
+    }
+
+    /// The value. `None` for `omit`.
+    ///
+    /// # Errors
+    /// A template in it cannot be rendered, or the result is too large.
+    pub fn render(&self, scope: &Scope) -> Result<Option<Json>, RenderError> {
+        self.render_without(WordSet::NONE, scope, &mut Budget::default())
+    }
+
+    /// The value without the members that use one of some words. `None` if it uses one itself, and for `omit`.
+    pub(super) fn render_without(
+        &self,
+        words: WordSet,
+        scope: &Scope,
+        budget: &mut Budget,
+    ) -> Result<Option<Json>, RenderError> {
+        match self {
+            Self::Constant(json) => Ok(Some(json.clone())),
+            Self::Leaf(leaf) if leaf.uses.words.overlaps(words) => Ok(None),
+            Self::Leaf(leaf) => leaf.json(scope, budget),
+            Self::List(_, uses) if uses.words.overlaps(words) => Ok(None),
+            Self::List(items, _) => {
+                let mut rendered = Vec::with_capacity(items.len());
+                for item in items {
+                    rendered.extend(item.render_without(words, scope, budget)?);
+                }
+                Ok(Some(Json::Array(rendered)))
+            }
+            Self::Map(map) => map.render_without(words, scope, budget),
+        }
+    }
+
+    /// Texts and numbers without templates that are members of maps, with their names.
+    pub(super) fn literals(&self, found: &mut Vec<(String, String)>) {
+        match self {
+            Self::Constant(json) => literals(json, found),
+            Self::Map(map) => map.members.iter().for_each(|(name, member)| match member {
+                Self::Constant(json) => found.extend(text_of(json).map(|text| (name.clone(), text))),
+                other => other.literals(found),
+            }),
+            Self::List(items, _) => items.iter().for_each(|item| item.literals(found)),
+            Self::Leaf(_) => {}
+        }
+    }
+
+    /// Adds the members that use one of the words, and that [`Self::render_without`] left out.
+    pub(super) fn fill(&self, words: WordSet, json: &mut Json, scope: &Scope) -> Result<(), RenderError> {
+        match (self, json) {
+            (Self::Map(map), Json::Object(members)) if map.uses.words.overlaps(words) => {
+                map.fill(words, members, scope)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl MapTemplate {
+    fn render_without(&self, words: WordSet, scope: &Scope, budget: &mut Budget) -> Result<Option<Json>, RenderError> {
+        let mut members = match &self.each {
+            Some(each) if each.uses().words.overlaps(words) && each.key.is_none() => return Ok(None),
+            Some(each) if each.uses().words.overlaps(words) => Map::new(),
+            Some(each) => match each.render(&self.place, scope, budget)? {
+                Json::Object(members) => members,
+                list => return Ok(Some(list)),
+            },
+            None => Map::new(),
+        };
+        // A member with a fixed name hides one whose name was made of data.
+        for (name, template) in &self.members {
+            match template.render_without(words, scope, budget)? {
+                Some(member) => _ = members.insert(name.clone(), member),
+                None => _ = members.remove(name),
+            }
+        }
+        Ok(Some(Json::Object(members)))
+    }
+
+    fn fill(&self, words: WordSet, members: &mut Map<String, Json>, scope: &Scope) -> Result<(), RenderError> {
+        let budget = &mut Budget::default();
+        if let Some(each) = self.each.as_ref().filter(|each| each.uses().words.overlaps(words))
+            && let Json::Object(made) = each.render(&self.place, scope, budget)?
+        {
+            let is_fixed = |name: &str| self.members.iter().any(|(fixed, _)| fixed == name);
+            members.extend(made.into_iter().filter(|(name, _)| !is_fixed(name)));
+        }
+        for (name, template) in self.members.iter().filter(|(_, member)| member.uses().words.overlaps(words)) {
+            match members.get_mut(name) {
+                Some(member) => template.fill(words, member, scope)?,
+                None => {
+                    let rendered = template.render_without(WordSet::NONE, scope, budget)?;
+                    members.extend(rendered.map(|member| (name.clone(), member)));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Each {
+    fn uses(&self) -> Uses {
+        let key = self.key.as_ref().map(|key| key.uses).unwrap_or_default();
+        self.items.uses.and(key).and(self.value.uses())
+    }
+
+    fn render(&self, place: &Place, scope: &Scope, budget: &mut Budget) -> Result<Json, RenderError> {
+        let items = self.items.evaluate(scope)?;
+        if items.is_undefined() {
+            return Err(self.items.error(values::Error::Undefined));
+        }
+        let (mut list, mut map) = (Vec::new(), Map::new());
+        for item in items.try_iter().map_err(|error| self.items.error(values::evaluation(error)))? {
+            budget.take_node().map_err(|cause| RenderError { place: place.clone(), cause })?;
+            let scope = scope.with(vec![(Word::It, item)]);
+            let key = match &self.key {
+                None => None,
+                // An omitted key leaves its member out.
+                Some(key) => match key.text(&scope)? {
+                    Some(text) => Some(text),
+                    None => continue,
+                },
+            };
+            let Some(value) = self.value.render_without(WordSet::NONE, &scope, budget)? else { continue };
+            match key {
+                Some(key) => _ = map.insert(key, value),
+                None => list.push(value),
+            }
+        }
+        Ok(if self.key.is_some() { Json::Object(map) } else { Json::Array(list) })
+    }
+}
+
+/// Compiles the templates of a target, and collects what is wrong with them.
+pub(super) struct Compiler<'a> {
+    pub(super) vars: &'a Vars,
+    pub(super) variables: &'a [String],
+    /// The names of `prepare`, with the words that each keeps.
+    pub(super) prepared: &'a [(String, Vec<String>)],
+    pub(super) errors: &'a mut Vec<place::Error>,
+}
+
+impl Compiler<'_> {
+    pub(super) fn fail(&mut self, place: &Place, what: impl Into<String>, fix: impl Into<String>) {
+        self.errors.push(place.error(what, fix));
+    }
+
+    pub(super) fn leaf(&mut self, position: Position, spec: &TemplateText) -> Option<Leaf> {
+        self.text(position, position.words(), &spec.place, &spec.text)
+    }
+
+    /// A template that has to be exactly one expression.
+    pub(super) fn condition(&mut self, position: Position, spec: &TemplateText) -> Option<Leaf> {
+        let leaf =
+            self.text(position, position.words().without(WordSet::of(&[Word::Omit])), &spec.place, &spec.text)?;
+        if !leaf.is_expression() {
+            self.fail(
+                &spec.place,
+                "the condition is not one template",
+                "write `{{ CONDITION }}`, without text around it",
+            );
+            return None;
+        }
+        Some(leaf)
+    }
+
+    pub(super) fn tree(&mut self, position: Position, spec: &TemplateTree) -> Option<Template> {
+        self.template(position, position.words(), &spec.0)
+    }
+
+    pub(super) fn text(&mut self, position: Position, words: WordSet, place: &Place, text: &str) -> Option<Leaf> {
+        let parts = match split(text) {
+            Ok(parts) => parts,
+            Err((what, fix)) => {
+                self.fail(place, what, fix);
+                return None;
+            }
+        };
+        let mut leaf = Leaf { place: place.clone(), parts: Vec::new(), uses: Uses::default() };
+        for part in parts {
+            match part {
+                Piece::Text(text) => leaf.parts.push(Part::Text(text.to_owned())),
+                Piece::Expression(expression) => {
+                    let (compiled, uses) = self.expression(position, words, place, expression)?;
+                    leaf.parts.push(Part::Expression(compiled));
+                    leaf.uses = leaf.uses.and(uses);
+                }
+            }
+        }
+        Some(leaf)
+    }
+
+    fn expression(
+        &mut self,
+        position: Position,
+        words: WordSet,
+        place: &Place,
+        text: &str,
+    ) -> Option<(Compiled, Uses)> {
+        let shown = values::shorten(text.trim(), 60);
+        let vars = self.vars;
+        let variable = |name: &str| vars.index(name).map(|index| vars.words(index));
+        let allowed =
+            Allowed { position, words, variable: &variable, variables: self.variables, prepared: self.prepared };
+        let parsed = parse_expr(text).and_then(|parsed| Ok((check::check(&parsed, &allowed), Compiled::new(text)?)));
+        match parsed {
+            Ok((Ok(uses), compiled)) => return Some((compiled, uses)),
+            Ok((Err((what, fix)), _)) => self.fail(place, format!("{what}, in `{{{{ {shown} }}}}`"), fix),
+            Err(error) => {
+                let what = error.detail().unwrap_or("it cannot be parsed").to_owned();
+                self.fail(
+                    place,
+                    format!("the template `{{{{ {shown} }}}}` is wrong: {what}"),
+                    "correct the expression",
+                );
+            }
+        }
+        None
+    }
+
+    fn template(&mut self, position: Position, words: WordSet, tree: &Tree) -> Option<Template> {
+        match &tree.node {
+            Node::Null => {
+                self.fail(&tree.place, "the value is null, which is never sent", "remove the member");
+                None
+            }
+            Node::Bool(_) | Node::Number(_) => Some(Template::Constant(tree.to_json())),
+            Node::Text(text) => {
+                let leaf = self.text(position, words, &tree.place, text)?;
+                Some(match leaf.constant() {
+                    Some(text) => Template::Constant(Json::String(text.to_owned())),
+                    None => Template::Leaf(leaf),
+                })
+            }
+            Node::List(items) => {
+                let items: Vec<Option<Template>> =
+                    items.iter().map(|item| self.template(position, words, item)).collect();
+                let items: Vec<Template> = items.into_iter().collect::<Option<_>>()?;
+                let uses = items.iter().fold(Uses::default(), |uses, item| uses.and(item.uses()));
+                Some(constant(items.iter()).map_or(Template::List(items, uses), |list| Template::Constant(list.into())))
+            }
+            Node::Map(entries) => self.map(position, words, tree, entries),
+        }
+    }
+
+    fn map(&mut self, position: Position, words: WordSet, tree: &Tree, entries: &[(Key, Tree)]) -> Option<Template> {
+        let mut members = Vec::with_capacity(entries.len());
+        for (key, value) in entries.iter().filter(|(key, _)| !EACH.contains(&key.text.as_str())) {
+            if key.text.contains("{{") {
+                self.fail(&key.place, "the name of a member is a template", "use `$each`, `$key` and `$value`");
+                return None;
+            }
+            members.push((key.text.clone(), self.template(position, words, value)));
+        }
+        let each = self.each(position, words, tree)?;
+        let members: Option<Vec<(String, Template)>> =
+            members.into_iter().map(|(name, member)| Some((name, member?))).collect();
+        let members = members?;
+        if let Some(each) = each.as_ref().filter(|each| each.key.is_none() && !members.is_empty()) {
+            let place = each.items.place().clone();
+            self.fail(&place, "`$each` without `$key` makes a list, and the map has other members", "add `$key`");
+            return None;
+        }
+        if each.is_none()
+            && let Some(values) = constant(members.iter().map(|(_, member)| member))
+        {
+            let names = members.into_iter().map(|(name, _)| name);
+            return Some(Template::Constant(Json::Object(names.zip(values).collect())));
+        }
+        let uses = members.iter().fold(Uses::default(), |uses, (_, member)| uses.and(member.uses()));
+        let uses = each.as_ref().map_or(uses, |each| uses.and(each.uses()));
+        Some(Template::Map(Box::new(MapTemplate { place: tree.place.clone(), members, each, uses })))
+    }
+
+    /// `Some(None)` if the map has no `$each`.
+    #[allow(clippy::option_option, reason = "the outer one says whether the templates are correct")]
+    fn each(&mut self, position: Position, words: WordSet, tree: &Tree) -> Option<Option<Each>> {
+        let [items, key, value] = EACH.map(|name| tree.get(name));
+        let (items, value) = match (items, value) {
+            (None, None) if key.is_none() => return Some(None),
+            (Some(items), Some(value)) => (items, value),
+            _ => {
+                self.fail(&tree.place, "`$each` and `$value` belong together", "write both, and `$key` for a map");
+                return None;
+            }
+        };
+        let inner = words.and(WordSet::of(&[Word::It]));
+        let no_omit = words.without(WordSet::of(&[Word::Omit]));
+        let source = items.text().and_then(|text| self.text(position, no_omit, &items.place, text));
+        let value = self.template(position, inner, value);
+        let key = match key.map(|key| (key, key.text())) {
+            None => None,
+            Some((key, Some(text))) => Some(self.text(position, inner, &key.place, text)?),
+            Some((key, None)) => {
+                self.fail(&key.place, "`$key` is not a text", "write a template, such as `{{ it }}`");
+                return None;
+            }
+        };
+        let source = source.filter(Leaf::is_expression);
+        if source.is_none() {
+            self.fail(&items.place, "`$each` is not one template", "write an expression whose value is a list");
+        }
+        Some(Some(Each { items: source?, key, value: value? }))
+    }
+}
+
+fn constant<'t>(templates: impl Iterator<Item = &'t Template>) -> Option<Vec<Json>> {
+    templates.map(|template| if let Template::Constant(json) = template { Some(json.clone()) } else { None }).collect()
+}
+
+fn literals(json: &Json, found: &mut Vec<(String, String)>) {
+    match json {
+        Json::Object(members) => {
+            for (name, member) in members {
+                found.extend(text_of(member).map(|text| (name.clone(), text)));
+                literals(member, found);
+            }
+        }
+        Json::Array(items) => items.iter().for_each(|item| literals(item, found)),
+        _ => {}
+    }
+}
+
+enum Piece<'t> {
+    Text(&'t str),
+    Expression(&'t str),
+}
+
+/// Splits a text into literal parts and expressions.
+fn split(text: &str) -> Result<Vec<Piece<'_>>, check::Problem> {
+    if !text.contains("{{") && !text.contains("{%") && !text.contains("{#") {
+        return Ok(if text.is_empty() { Vec::new() } else { vec![Piece::Text(text)] });
+    }
+    let syntax = SyntaxConfig::builder().keep_trailing_newline(true).build().unwrap_or_default();
+    let (mut pieces, mut start) = (Vec::new(), None);
+    for token in tokenize(text, false, syntax) {
+        let (token, span) = token.map_err(|error| {
+            let what = format!("the template is wrong: {}", error.detail().unwrap_or("it cannot be parsed"));
+            (what, "correct it".to_owned())
+        })?;
+        match token {
+            Token::TemplateData(data) => pieces.push(Piece::Text(data)),
+            Token::VariableStart => start = Some(span.end_offset as usize),
+            Token::VariableEnd => {
+                let end = span.start_offset as usize;
+                pieces.push(Piece::Expression(start.take().and_then(|start| text.get(start..end)).unwrap_or_default()));
+            }
+            Token::BlockStart => {
+                let fix = "write expressions, such as `{{ a if b else c }}` and `{{ list | join(', ') }}`";
+                return Err(("statements such as {% if %} are not supported".to_owned(), fix.to_owned()));
+            }
+            _ => {}
+        }
+    }
+    if start.is_some() {
+        return Err(("the template does not end".to_owned(), "add `}}`".to_owned()));
+    }
+    Ok(pieces)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,84 @@
+//! Variables: named templates.
+
+use std::collections::HashMap;
+
+use minijinja::Value;
+
+use super::{
+    place,
+    scope::Scope,
+    spec::values::{Entries, TemplateTree},
+    template::{Compiler, RenderError, Template},
+    tree::{Key, Node, Tree},
+    words::{Position, WordSet},
+};
+
+/// The compiled variables of a target.
+#[derive(Debug, Default)]
+pub(super) struct Vars {
+    names: HashMap<String, usize>,
+    templates: Vec<(Template, WordSet)>,
+}
+
+impl Vars {
+    /// Compiles each variable after those that it uses. Reports those in a circle.
+    pub(super) fn compile(
+        spec: &Entries<TemplateTree>,
+        prepared: &[(String, Vec<String>)],
+        errors: &mut Vec<place::Error>,
+    ) -> Self {
+        let mut vars = Self::default();
+        let all: Vec<String> = spec.iter().map(|(key, _)| key.text.clone()).collect();
+        let mut left: Vec<&(Key, TemplateTree)> = spec.iter().collect();
+        while let Some((first, _)) = left.first() {
+            let ready = left.iter().position(|(_, tree)| !left.iter().any(|(key, _)| mentions(&tree.0, &key.text)));
+            let Some(ready) = ready else {
+                let what = format!("the variable `{}` uses itself, or one that does", first.text);
+                errors.push(first.place.error(what, "remove the circle"));
+                return vars;
+            };
+            let (key, tree) = left.remove(ready);
+            let mut compiler = Compiler { vars: &vars, variables: &all, prepared, errors };
+            if let Some(template) = compiler.tree(Position::Vars, tree) {
+                let words = template.uses().words;
+                vars.names.insert(key.text.clone(), vars.templates.len());
+                vars.templates.push((template, words));
+            }
+        }
+        vars
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.templates.len()
+    }
+
+    pub(super) fn index(&self, name: &str) -> Option<usize> {
+        self.names.get(name).copied()
+    }
+
+    pub(super) fn words(&self, index: usize) -> WordSet {
+        self.templates.get(index).map_or(WordSet::NONE, |(_, words)| *words)
+    }
+
+    pub(super) fn names(&self) -> Vec<String> {
+        self.names.keys().cloned().collect()
+    }
+
+    pub(super) fn evaluate(&self, index: usize, scope: &Scope) -> Result<Value, RenderError> {
+        self.templates.get(index).map_or(Ok(Value::UNDEFINED), |(template, _)| template.evaluate(scope))
+    }
+}
+
+/// Whether a text of the tree uses a variable.
+fn mentions(tree: &Tree, name: &str) -> bool {
+    match &tree.node {
+        Node::Text(text) => text.match_indices("vars").any(|(at, word)| {
+            let rest = text[at + word.len()..].trim_start_matches([' ', '.', '[', '\'', '"']);
+            let is_name = |c: char| c.is_alphanumeric() || c == '_';
+            rest.strip_prefix(name).is_some_and(|after| !after.starts_with(is_name))
+        }),
+        Node::List(items) => items.iter().any(|item| mentions(item, name)),
+        Node::Map(entries) => entries.iter().any(|(_, value)| mentions(value, name)),
+        _ => false,
+    }
+}

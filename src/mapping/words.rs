@@ -1,0 +1,348 @@
+//! The words of templates, and which of them exist where.
+//!
+//! | where | words |
+//! | --- | --- |
+//! | `mark` | `cluster owner` |
+//! | `select.when`, `id` | the record, `mark vars` |
+//! | `body` | the record, `id mark digest prepared vars omit` |
+//! | `put`, `create`, `update`, `put` of a batch | those of `body`, `body remote seen change term` |
+//! | `delete`, `delete` of a batch | `id remote seen mark owner cluster term change removal prepared vars omit` |
+//! | `find` | those of `delete` without `change` and `removal` |
+//! | `list` | `mark owner cluster term prepared vars omit page` |
+//! | a batch's own request | `mark owner cluster term prepared vars omit operations` |
+//! | `prepare` | `mark owner cluster term prepared vars omit` |
+//! | readings and conditions on answers | `answer item header status text page mark owner cluster term prepared vars` |
+
+use std::fmt;
+
+/// A word of templates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Word {
+    Answer,
+    Body,
+    Change,
+    Cluster,
+    Containers,
+    Digest,
+    Header,
+    Id,
+    /// The element of `$each`.
+    It,
+    Item,
+    Mark,
+    Omit,
+    Operations,
+    Owner,
+    Page,
+    Placement,
+    Pod,
+    Prepared,
+    Remote,
+    Removal,
+    /// The outermost workload, or the pod.
+    Root,
+    /// Only in `auth.login`.
+    Secret,
+    Seen,
+    ServiceAccount,
+    State,
+    Status,
+    Term,
+    Text,
+    Times,
+    Truncated,
+    Vars,
+    Workload,
+}
+
+use Word::{
+    Answer, Body, Change, Cluster, Containers, Digest, Header, Id, It, Item, Mark, Omit, Operations, Owner, Page,
+    Placement, Pod, Prepared, Remote, Removal, Root, Secret, Seen, ServiceAccount, State, Status, Term, Text, Times,
+    Truncated, Vars, Workload,
+};
+
+impl Word {
+    pub const ALL: [Self; 32] = [
+        Answer,
+        Body,
+        Change,
+        Cluster,
+        Containers,
+        Digest,
+        Header,
+        Id,
+        It,
+        Item,
+        Mark,
+        Omit,
+        Operations,
+        Owner,
+        Page,
+        Placement,
+        Pod,
+        Prepared,
+        Remote,
+        Removal,
+        Root,
+        Secret,
+        Seen,
+        ServiceAccount,
+        State,
+        Status,
+        Term,
+        Text,
+        Times,
+        Truncated,
+        Vars,
+        Workload,
+    ];
+
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|word| word.name() == name)
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Answer => "answer",
+            Body => "body",
+            Change => "change",
+            Cluster => "cluster",
+            Containers => "containers",
+            Digest => "digest",
+            Header => "header",
+            Id => "id",
+            It => "it",
+            Item => "item",
+            Mark => "mark",
+            Omit => "omit",
+            Operations => "operations",
+            Owner => "owner",
+            Page => "page",
+            Placement => "placement",
+            Pod => "pod",
+            Prepared => "prepared",
+            Remote => "remote",
+            Removal => "removal",
+            Root => "root",
+            Secret => "secret",
+            Seen => "seen",
+            ServiceAccount => "serviceAccount",
+            State => "state",
+            Status => "status",
+            Term => "term",
+            Text => "text",
+            Times => "times",
+            Truncated => "truncated",
+            Vars => "vars",
+            Workload => "workload",
+        }
+    }
+}
+
+/// A set of words.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WordSet(u32);
+
+impl WordSet {
+    pub const NONE: Self = Self(0);
+    /// The words that hold the v1 record.
+    pub const RECORD: Self = Self::of(&[
+        Cluster,
+        Containers,
+        Owner,
+        Placement,
+        Pod,
+        Root,
+        ServiceAccount,
+        State,
+        Times,
+        Truncated,
+        Workload,
+    ]);
+    /// The words that a record's members do not change.
+    pub const IDENTITY: Self = Self::of(&[Digest, Mark]);
+    /// The words whose values are unknown when the file is loaded.
+    pub const UNKNOWN: Self = Self::of(&[Answer, Header, Item, Operations, Page, Prepared, Remote, Secret, Seen, Text]);
+
+    pub const fn of(words: &[Word]) -> Self {
+        let (mut bits, mut at) = (0, 0);
+        while at < words.len() {
+            bits |= 1 << words[at] as u32;
+            at += 1;
+        }
+        Self(bits)
+    }
+
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    pub fn has(self, word: Word) -> bool {
+        self.overlaps(Self::of(&[word]))
+    }
+
+    pub fn contains(self, other: Self) -> bool {
+        other.0 & !self.0 == 0
+    }
+
+    pub fn overlaps(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    pub fn words(self) -> impl Iterator<Item = Word> {
+        Word::ALL.into_iter().filter(move |word| self.has(*word))
+    }
+}
+
+/// Lists the words, as errors name them.
+impl fmt::Display for WordSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.words().map(Word::name).collect();
+        f.write_str(&names.join(", "))
+    }
+}
+
+/// Where a template stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Position {
+    Mark,
+    When,
+    Id,
+    Body,
+    /// `put`, `create`, `update`, and `put` of a batch.
+    Write,
+    Delete,
+    Find,
+    List,
+    /// A batch's own request.
+    Batch,
+    Prepare,
+    /// A reading or a condition on an answer.
+    Answer,
+    /// A reading of one item of an answer.
+    Item,
+    /// A reading or a condition for the next page.
+    Next,
+    /// The word that names the first page.
+    FirstPage,
+    Vars,
+    Login,
+}
+
+impl Position {
+    pub fn words(self) -> WordSet {
+        const TERM: WordSet = WordSet::of(&[Mark, Owner, Cluster, Term, Prepared, Vars]);
+        const OMIT: WordSet = WordSet::of(&[Omit]);
+        const BODY: WordSet = WordSet::RECORD.and(WordSet::of(&[Id, Mark, Digest, Prepared, Vars, Omit]));
+        const FIND: WordSet = TERM.and(WordSet::of(&[Id, Remote, Seen, Omit]));
+        const ANSWER: WordSet = TERM.and(WordSet::of(&[Answer, Header, Status, Text]));
+        match self {
+            Self::Mark => WordSet::of(&[Cluster, Owner]),
+            Self::When | Self::Id => WordSet::RECORD.and(WordSet::of(&[Mark, Vars])),
+            Self::Body => BODY,
+            Self::Write => BODY.and(WordSet::of(&[Body, Remote, Seen, Change, Term])),
+            Self::Delete => FIND.and(WordSet::of(&[Change, Removal])),
+            Self::Find => FIND,
+            Self::List => TERM.and(WordSet::of(&[Page, Omit])),
+            Self::Batch => TERM.and(WordSet::of(&[Operations, Omit])),
+            Self::Prepare => TERM.and(OMIT),
+            Self::Answer => ANSWER,
+            Self::Item => ANSWER.and(WordSet::of(&[Item])),
+            Self::Next => ANSWER.and(WordSet::of(&[Page])),
+            Self::FirstPage => TERM,
+            Self::Vars => WordSet(u32::MAX).without(WordSet::of(&[Omit, It, Secret])),
+            Self::Login => WordSet::of(&[Cluster, Owner, Secret]),
+        }
+    }
+
+    /// The position, as errors name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Mark => "`mark`",
+            Self::When => "`select.when`",
+            Self::Id => "`id`",
+            Self::Body => "`body`",
+            Self::Write => "a request that writes",
+            Self::Delete => "`delete`",
+            Self::Find => "`find`",
+            Self::List => "`list`",
+            Self::Batch => "a batch's own request",
+            Self::Prepare => "`prepare`",
+            Self::Answer => "a reading of an answer",
+            Self::Item => "a reading of an item",
+            Self::Next => "`next`",
+            Self::FirstPage => "`next.start`",
+            Self::Vars => "`vars`",
+            Self::Login => "`auth.login`",
+        }
+    }
+
+    /// Why the position lacks the word, if the reason is not obvious.
+    pub fn reason_against(self, word: Word) -> &'static str {
+        match (self, word) {
+            (Self::Delete | Self::Find, word) if WordSet::RECORD.has(word) => ": the pod is gone when it is sent",
+            (Self::Body, Change | Term | Seen) => ": it changes by itself, so every record would be written again",
+            (Self::Id | Self::When, Prepared) => ": it is not known when the pod is read",
+            _ => "",
+        }
+    }
+}
+
+/// The known name that is most like a wrong one.
+pub(super) fn nearest<'n>(wrong: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+    let limit = wrong.chars().count() / 3 + 1;
+    let measured = names.into_iter().map(|name| (distance(wrong, name), name));
+    measured.filter(|(distance, _)| *distance <= limit).min().map(|(_, name)| name)
+}
+
+/// The number of characters to insert, remove or replace.
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) =
+        (a.to_lowercase().chars().take(64).collect(), b.to_lowercase().chars().collect());
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.iter().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_and_names_agree() {
+        for (index, word) in Word::ALL.into_iter().enumerate() {
+            assert_eq!((word as usize, Word::named(word.name())), (index, Some(word)));
+        }
+        assert_eq!(Word::named("pods"), None);
+        assert_eq!(WordSet::of(&[Pod, Id]).to_string(), "id, pod");
+    }
+
+    #[test]
+    fn record_is_missing_where_pod_is_gone() {
+        for position in [Position::Delete, Position::Find, Position::List, Position::Answer, Position::Item] {
+            let record = WordSet::RECORD.without(WordSet::of(&[Cluster, Owner]));
+            assert!(!position.words().overlaps(record), "{position:?}");
+        }
+        assert!(!Position::Body.words().overlaps(WordSet::of(&[Change, Term, Seen])));
+    }
+
+    #[test]
+    fn nearest_name_is_suggested() {
+        let names = ["namespace", "name", "labels"];
+        assert_eq!(nearest("nmae", names), Some("name"));
+        assert_eq!(nearest("Label", names), Some("labels"));
+        assert_eq!(nearest("zone", names), None);
+    }
+}

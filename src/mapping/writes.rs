@@ -1,0 +1,197 @@
+//! Requests that write one record, and what a registry says about a record.
+
+use minijinja::Value;
+use serde_json::{Map, Value as Json};
+
+use super::{
+    answer::Answer,
+    items::FindRequest,
+    outcome::RequestKind,
+    reading::Reading,
+    request::{Request, Shared},
+    scope::Scope,
+    spec::{
+        reading::PrepareSpec,
+        request::WriteSpec,
+        values::{Entries, ReadingText},
+    },
+    template::Compiler,
+    values,
+    words::{Position, Word},
+};
+
+/// What the registry said about a record.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Held {
+    /// The id, or a map of ids, that the registry assigned.
+    pub remote: Option<Json>,
+    /// The record's revision.
+    pub seen: Option<Json>,
+}
+
+/// The word `change`: one write of one record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangeWords {
+    /// The same for each attempt to send the same bytes.
+    pub id: String,
+    /// Grows over the changes of a term, and over terms.
+    pub order: u64,
+    /// RFC 3339, in UTC.
+    pub time: String,
+    pub kind: ChangeKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangeKind {
+    Put,
+    Delete,
+}
+
+/// The word `removal`: why a record is deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemovalWords {
+    pub reason: String,
+    /// Whether a watch reported the deletion. Otherwise it was inferred from a list.
+    pub observed: bool,
+}
+
+/// The requests that write one record.
+#[derive(Debug)]
+pub enum Writes {
+    /// We choose the id.
+    Put(WriteRequest),
+    /// The registry assigns the id, or refuses to write a record that does not exist.
+    CreateUpdate { create: WriteRequest, update: WriteRequest },
+    /// Only batches write.
+    Batches,
+    /// Nothing is written.
+    Nothing,
+}
+
+/// A request that writes one record.
+#[derive(Debug)]
+pub struct WriteRequest {
+    pub request: Request,
+    remote: Option<Reading>,
+    seen: Option<Reading>,
+}
+
+/// Something that records refer to. It is found, or created, before the first write of a term.
+#[derive(Debug)]
+pub struct PrepareStep {
+    /// Used as `prepared.NAME`.
+    pub name: String,
+    pub find: Option<FindRequest>,
+    pub create: Option<Request>,
+    keep: Vec<(String, Reading)>,
+}
+
+impl Held {
+    pub(super) fn words(&self) -> Vec<(Word, Value)> {
+        let word = |json: &Option<Json>| json.as_ref().map(values::of_json).unwrap_or_default();
+        vec![(Word::Remote, word(&self.remote)), (Word::Seen, word(&self.seen))]
+    }
+}
+
+impl ChangeWords {
+    pub(super) fn value(&self) -> Value {
+        Value::from_pairs([
+            ("id", Value::from(self.id.as_str())),
+            (
+                "kind",
+                Value::from(match self.kind {
+                    ChangeKind::Put => "put",
+                    ChangeKind::Delete => "delete",
+                }),
+            ),
+            ("order", Value::from(self.order)),
+            ("sequence", Value::from(format!("{:020}", self.order))),
+            ("time", Value::from(self.time.as_str())),
+        ])
+    }
+}
+
+impl RemovalWords {
+    pub(super) fn value(&self) -> Value {
+        Value::from_pairs([("observed", Value::from(self.observed)), ("reason", Value::from(self.reason.as_str()))])
+    }
+}
+
+impl WriteRequest {
+    pub(super) fn compile(
+        spec: &WriteSpec,
+        kind: RequestKind,
+        shared: &Shared<'_>,
+        compiler: &mut Compiler<'_>,
+    ) -> Option<Self> {
+        let request = Request::compile(&spec.request, kind, false, shared, compiler);
+        let mut reading = |text: &Option<ReadingText>| match text {
+            None => Some(None),
+            Some(text) => Reading::compile(text, Position::Answer, compiler).map(Some),
+        };
+        let (remote, seen) = (reading(&spec.remote), reading(&spec.seen));
+        Some(Self { request: request?, remote: remote?, seen: seen? })
+    }
+
+    pub fn reads_remote(&self) -> bool {
+        self.remote.is_some()
+    }
+
+    pub fn reads_seen(&self) -> bool {
+        self.seen.is_some()
+    }
+
+    /// What a successful answer says about the record. A value that cannot be read is missing.
+    pub fn held(&self, answer: &Answer, scope: &Scope) -> Held {
+        let read = |reading: &Option<Reading>| {
+            reading.as_ref()?.read(answer.json(), || answer.scope(scope)).ok()?.map(std::borrow::Cow::into_owned)
+        };
+        Held { remote: read(&self.remote), seen: read(&self.seen) }
+    }
+}
+
+impl PrepareStep {
+    pub(super) fn compile(spec: &PrepareSpec, shared: &Shared<'_>, compiler: &mut Compiler<'_>) -> Option<Self> {
+        let find = match &spec.find {
+            None => Some(None),
+            Some(find) => FindRequest::compile(find, RequestKind::PrepareFind, shared, compiler).map(Some),
+        };
+        let create = match &spec.create {
+            None => Some(None),
+            Some(create) => {
+                Request::compile(&create.request, RequestKind::PrepareCreate, false, shared, compiler).map(Some)
+            }
+        };
+        let keep = readings(&spec.keep, compiler);
+        Some(Self { name: spec.name.text.clone(), find: find?, create: create?, keep: keep? })
+    }
+
+    pub fn keeps(&self) -> bool {
+        !self.keep.is_empty()
+    }
+
+    /// The value of `prepared.NAME`. `item` is what was found, or the answer to its creation.
+    ///
+    /// # Errors
+    /// The name of a value that is missing.
+    pub fn kept(&self, item: &Json, answer: &Answer, scope: &Scope) -> Result<Json, String> {
+        let scope = answer.scope(scope).with(vec![(Word::Item, values::of_json(item))]);
+        let mut kept = Map::new();
+        for (name, reading) in &self.keep {
+            match reading.read(Some(item), || scope.clone()) {
+                Ok(Some(json)) => _ = kept.insert(name.clone(), json.into_owned()),
+                Ok(None) => return Err(format!("the answer has no value for `{}.{name}`", self.name)),
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+        Ok(Json::Object(kept))
+    }
+}
+
+fn readings(spec: &Entries<ReadingText>, compiler: &mut Compiler<'_>) -> Option<Vec<(String, Reading)>> {
+    let read = spec.iter().map(|(key, text)| {
+        let reading = Reading::compile(text, Position::Item, compiler)?;
+        Some((key.text.clone(), reading))
+    });
+    read.collect::<Vec<_>>().into_iter().collect()
+}

@@ -1,0 +1,288 @@
+//! HTTP connections to one registry: one origin, no redirects, no proxy, bounded answers. All clients use them.
+//!
+//! Certificates come from files, which are read again while the process runs. New certificates need a new HTTP client;
+//! so does the renewal of connections, which happens once a minute.
+
+use std::{
+    path::PathBuf,
+    time::{Duration, SystemTime},
+};
+
+use parking_lot::RwLock;
+use reqwest::{
+    Method, RequestBuilder, Response, StatusCode, Url,
+    header::{self, HeaderMap},
+};
+use secrecy::{ExposeSecret as _, SecretSlice};
+use tokio::time::Instant;
+
+use super::credentials::{self, Error};
+use crate::{
+    connect::{
+        explain::{SettingNames, explain},
+        trust::Bundle,
+    },
+    reconcile::outcome::{self, Failure},
+};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often the files are read again. Tokens are usually renewed some minutes before they expire.
+const READ_EVERY: Duration = Duration::from_secs(30);
+/// The greatest age of connections. If the registry's host name gets another address, requests follow within this time.
+const CONNECTION_AGE: Duration = Duration::from_secs(60);
+
+/// The PEM files of a registry's TLS connections.
+#[derive(Clone, Debug, Default)]
+pub(super) struct PemFiles {
+    /// Trusted authorities instead of the system's.
+    pub(super) authorities: Option<PathBuf>,
+    /// The client's certificate and its key.
+    pub(super) identity: Option<(PathBuf, PathBuf)>,
+}
+
+/// The connections to one registry.
+pub(super) struct Connection {
+    timeout: Duration,
+    is_tls: bool,
+    files: PemFiles,
+    names: &'static SettingNames,
+    current: RwLock<Current>,
+}
+
+/// The client, from the files as they were last read.
+struct Current {
+    client: reqwest::Client,
+    /// When the client was made. None of its connections is older.
+    made_at: Instant,
+    certificates: Certificates,
+    read_at: Instant,
+}
+
+/// What the files hold.
+#[derive(Clone, Default)]
+struct Certificates {
+    /// The certificates that the client trusts. `None` without TLS.
+    authorities: Option<Bundle>,
+    identity: Option<(SecretSlice<u8>, SecretSlice<u8>)>,
+}
+
+impl PartialEq for Certificates {
+    fn eq(&self, other: &Self) -> bool {
+        let identity = |certificates: &Self| {
+            certificates.identity.as_ref().map(|(cert, key)| [cert, key].map(|pem| pem.expose_secret().to_vec()))
+        };
+        self.authorities == other.authorities && identity(self) == identity(other)
+    }
+}
+
+/// An answer, whatever its status.
+pub(super) struct HttpAnswer {
+    pub(super) status: u16,
+    pub(super) headers: HeaderMap,
+    pub(super) retry_after: Option<Duration>,
+    pub(super) body: Vec<u8>,
+}
+
+impl Connection {
+    /// Reads the files. `names` are the settings that errors advise to change.
+    pub(super) fn new(
+        base: &Url,
+        files: PemFiles,
+        timeout: Duration,
+        names: &'static SettingNames,
+    ) -> Result<Self, Error> {
+        let is_tls = base.scheme() != "http";
+        let certificates = read_files(&files, is_tls, names)?;
+        let client = client(timeout, &certificates, &files, names)?;
+        let now = Instant::now();
+        let current = RwLock::new(Current { client, made_at: now, certificates, read_at: now });
+        Ok(Self { timeout, is_tls, files, names, current })
+    }
+
+    /// Reads the certificates again. If they have changed, new connections use the new ones and the old connections
+    /// end. If they cannot be used, the previous ones stay in use.
+    fn refresh_certificates(&self) {
+        if self.files.authorities.is_none() && self.files.identity.is_none() {
+            return;
+        }
+        let renewed = read_files(&self.files, self.is_tls, self.names).and_then(|certificates| {
+            let same = self.current.read().certificates == certificates;
+            if same { Ok(false) } else { self.reconnect(certificates).map(|()| true) }
+        });
+        match renewed {
+            Ok(false) => {}
+            Ok(true) => tracing::info!("registry certificate authorities changed; trusting the new ones"),
+            Err(error) => tracing::warn!(%error, "registry CA file not read; the previous authorities stay trusted"),
+        }
+    }
+
+    /// Makes later requests use new connections. Requests in flight finish on the old ones, which then end.
+    fn reconnect(&self, certificates: Certificates) -> Result<(), Error> {
+        let client = client(self.timeout, &certificates, &self.files, self.names)?;
+        let mut current = self.current.write();
+        (current.client, current.certificates, current.made_at) = (client, certificates, Instant::now());
+        Ok(())
+    }
+
+    /// Reads the files again and renews the connections when they are due. Returns whether other files of the registry
+    /// are due, too. The files are small and local, so that reading them here blocks for no noticeable time.
+    pub(super) fn refresh_if_due(&self) -> bool {
+        let now = Instant::now();
+        let files_due = now.duration_since(self.current.read().read_at) >= READ_EVERY;
+        if files_due {
+            self.current.write().read_at = now;
+            self.refresh_certificates();
+        }
+        if now.duration_since(self.current.read().made_at) < CONNECTION_AGE {
+            return files_due;
+        }
+        let certificates = {
+            let mut current = self.current.write();
+            current.made_at = now;
+            current.certificates.clone()
+        };
+        if let Err(error) = self.reconnect(certificates) {
+            tracing::warn!(%error, "registry connections not renewed; the old ones stay in use");
+        }
+        files_due
+    }
+
+    /// A request that asks for JSON.
+    pub(super) fn request(&self, method: Method, url: Url) -> RequestBuilder {
+        self.current.read().client.request(method, url).header(header::ACCEPT, "application/json")
+    }
+
+    /// Sends one request and reads its answer, whatever its status. A body of more than `most` bytes is a failure.
+    pub(super) async fn send(&self, request: RequestBuilder, most: usize) -> Result<HttpAnswer, Failure> {
+        let response = request.send().await.map_err(|error| {
+            // If the registry's certificate has a new authority that is in the file by now, the next try succeeds.
+            if error.is_connect() {
+                self.refresh_certificates();
+            }
+            self.not_answered(error)
+        })?;
+        let status = response.status().as_u16();
+        let (headers, retry_after) = (response.headers().clone(), retry_after(&response, SystemTime::now()));
+        let body = self.read_body(response, most).await?;
+        Ok(HttpAnswer { status, headers, retry_after, body })
+    }
+
+    async fn read_body(&self, mut response: Response, most: usize) -> Result<Vec<u8>, Failure> {
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.not_answered(error))? {
+            if body.len() + chunk.len() > most {
+                return Err(Failure::Broken(format!("the answer has more than {most} bytes")));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    }
+
+    fn not_answered(&self, error: reqwest::Error) -> Failure {
+        let unsent = error.is_connect() || error.is_builder();
+        let text = explain(&error.without_url(), self.names);
+        if unsent { Failure::Unreachable(text) } else { Failure::Broken(text) }
+    }
+}
+
+fn read_files(files: &PemFiles, is_tls: bool, names: &SettingNames) -> Result<Certificates, Error> {
+    let authorities = match files.authorities.as_deref() {
+        Some(path) => Some(credentials::authorities(path, names.authorities)?),
+        // Plain HTTP also works in an image without certificate authorities.
+        None if !is_tls => None,
+        None => {
+            let system = Bundle::of_system();
+            Some(system.map_err(|source| Error::Authorities { source, setting: names.authorities })?)
+        }
+    };
+    let read = |path: &PathBuf| credentials::identity(path, names.authorities);
+    let identity = match &files.identity {
+        Some((certificate, key)) => Some((read(certificate)?, read(key)?)),
+        None => None,
+    };
+    Ok(Certificates { authorities, identity })
+}
+
+/// A client that trusts only these authorities. Without them, it speaks only plain HTTP.
+fn client(
+    timeout: Duration,
+    certificates: &Certificates,
+    files: &PemFiles,
+    names: &SettingNames,
+) -> Result<reqwest::Client, Error> {
+    let builder = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .timeout(timeout)
+        .connect_timeout(CONNECT_TIMEOUT.min(timeout))
+        .tcp_nodelay(true)
+        .user_agent(concat!("pod-registrar/", env!("CARGO_PKG_VERSION")));
+    let Certificates { authorities, identity } = certificates;
+    let builder = match (authorities, identity) {
+        (None, _) => builder.tls_certs_only([]),
+        (Some(authorities), None) => {
+            let config = authorities.client_config();
+            let config = config.map_err(|source| Error::Authorities { source, setting: names.authorities })?;
+            builder.tls_backend_preconfigured(config)
+        }
+        (Some(authorities), Some((certificate, key))) => {
+            let path = || files.identity.as_ref().map(|(path, _)| path.clone()).unwrap_or_default();
+            let config = authorities.client_config_with(certificate.expose_secret(), key.expose_secret());
+            builder.tls_backend_preconfigured(config.map_err(|source| Error::ParseIdentity { path: path(), source })?)
+        }
+    };
+    builder.build().map_err(Error::Client)
+}
+
+impl HttpAnswer {
+    /// Whether the answer is a web page, such as a proxy's sign-in.
+    pub(super) fn is_web_page(&self) -> bool {
+        self.body.trim_ascii_start().starts_with(b"<")
+    }
+
+    pub(super) fn is_success(&self) -> bool {
+        StatusCode::from_u16(self.status).is_ok_and(|status| status.is_success())
+    }
+}
+
+fn retry_after(response: &Response, now: SystemTime) -> Option<Duration> {
+    parse_retry_after(response.headers().get(header::RETRY_AFTER)?.to_str().ok()?, now)
+}
+
+/// Parses seconds or a date. A date in the past means now. Any other text is ignored.
+pub(super) fn parse_retry_after(text: &str, now: SystemTime) -> Option<Duration> {
+    let text = text.trim();
+    let capped = |wait: Duration| wait.min(outcome::RETRY_AFTER_MAX);
+    if let Ok(seconds) = text.parse::<u64>() {
+        return Some(capped(Duration::from_secs(seconds)));
+    }
+    let date = httpdate::parse_http_date(text).ok()?;
+    Some(capped(date.duration_since(now).unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        // It is never longer than the cap.
+        let now = httpdate::parse_http_date("Mon, 23 Nov 2026 10:00:00 GMT").unwrap();
+        let parse = |text| parse_retry_after(text, now);
+        assert_eq!(parse("7"), Some(Duration::from_secs(7)));
+        assert_eq!(parse("31536000"), Some(outcome::RETRY_AFTER_MAX));
+        assert_eq!(parse("Mon, 23 Nov 2026 10:00:30 GMT"), Some(Duration::from_secs(30)));
+        assert_eq!(parse("Mon, 23 Nov 2026 09:00:00 GMT"), Some(Duration::ZERO));
+        assert_eq!(parse("Tue, 23 Nov 2027 10:00:00 GMT"), Some(outcome::RETRY_AFTER_MAX));
+        let hour = Duration::from_secs(3_600);
+        let date = "Mon, 23 Nov 2026 10:00:30 GMT";
+        assert_eq!(parse_retry_after(date, now + hour), Some(Duration::ZERO), "our clock is an hour ahead");
+        assert_eq!(parse_retry_after(date, now - hour), Some(outcome::RETRY_AFTER_MAX), "an hour behind");
+        assert_eq!(parse("0"), Some(Duration::ZERO));
+        assert_eq!(parse("Fri, 31 Dec 9999 23:59:59 GMT"), Some(outcome::RETRY_AFTER_MAX));
+        assert_eq!(parse("Thu, 01 Jan 1970 00:00:00 GMT"), Some(Duration::ZERO));
+        for nonsense in ["-5", "soon", "", "1.5", "99999999999999999999999", "Mon, 99 Foo 2026 10:00:00 GMT", "+-1"] {
+            assert_eq!(parse(nonsense), None, "{nonsense}");
+        }
+    }
+}

@@ -1,0 +1,371 @@
+//! Writing several records in one request.
+//!
+//! | answer to the request | consequence |
+//! | --- | --- |
+//! | done, with results | each record has the result that names it; one that no result names is uncertain, or done if only failures are named |
+//! | done, without results | all records are done |
+//! | refused, and results name records | these are rejected, the others are sent again without them |
+//! | refused, atomic | the batch is divided until the record at fault is alone |
+//! | refused, not atomic | uncertain: the request may have been applied in part |
+//! | anything else | as for a request of its own |
+
+use std::collections::{HashMap, VecDeque};
+
+use serde_json::Value as Json;
+
+use super::{
+    MappedOperation, TargetClient,
+    delete::{Deletion, Permit},
+    judge::{Ruling, Stop, rule, verdict},
+    put::{Put, id_of},
+    records::Knowledge,
+};
+use crate::{
+    mapping::{
+        batch::{Batch, BatchResult},
+        outcome::Judgement,
+        spec::request::RuleOutcome,
+        target::{RenderedRecord, TermWords},
+        writes::Held,
+    },
+    model::uid::Uid,
+    reconcile::outcome::{Failure, Verdict},
+    registry::Encoded,
+};
+
+/// Bytes of a bulk request, if the file sets no limit.
+const BYTES: usize = 1 << 20;
+
+/// One record of a batch.
+struct Member<'a> {
+    /// Its position in the caller's list.
+    place: usize,
+    key: &'a Uid,
+    id: String,
+    /// The record to write. None for a deletion.
+    record: Option<&'a RenderedRecord>,
+    operations: Vec<Json>,
+    bytes: usize,
+}
+
+/// What one bulk request says about its members.
+enum Outcome {
+    /// By position in the request.
+    Verdicts(Vec<Result<(), Stop>>),
+    /// Nothing was applied. These members are at fault; if there are none, it is not known which.
+    Refused(HashMap<usize, String>, String),
+    Failed(Stop),
+}
+
+impl TargetClient {
+    /// Sends operations in as few requests as possible. Returns one verdict per operation, in the same order.
+    pub(super) async fn write_batch(&self, operations: &[Encoded<MappedOperation>]) -> Result<Vec<Verdict>, Failure> {
+        let term = self.term();
+        let mut verdicts: Vec<Option<Verdict>> = vec![None; operations.len()];
+        let mut bulk: Vec<Vec<Member<'_>>> = self.target.batches.iter().map(|_| Vec::new()).collect();
+        let mut alone = Vec::new();
+        for (place, encoded) in operations.iter().enumerate() {
+            match self.member(place, encoded, &term).await {
+                Ok(Some((batch, member))) => bulk[batch].push(member),
+                Ok(None) => alone.push(place),
+                Err(stop) => verdicts[place] = Some(self.unless_first(stop, &verdicts)?),
+            }
+        }
+        for (batch, members) in self.target.batches.iter().zip(bulk) {
+            self.send_members(batch, members, &term, &mut verdicts).await?;
+        }
+        for place in alone {
+            let result = self.write_one(&operations[place]).await;
+            verdicts[place] = Some(match result {
+                Ok(verdict) => verdict,
+                Err(failure) => self.unless_first(failure.into(), &verdicts)?,
+            });
+        }
+        let unknown = || Verdict::Uncertain { cause: "no result names the record".to_owned() };
+        Ok(verdicts.into_iter().map(|verdict| verdict.unwrap_or_else(unknown)).collect())
+    }
+
+    /// A failure of the first request is one of the whole call. Later, the verdicts that there are must not be lost.
+    fn unless_first(&self, stop: Stop, verdicts: &[Option<Verdict>]) -> Result<Verdict, Failure> {
+        match stop {
+            Stop::Verdict(verdict) => Ok(verdict),
+            Stop::Failure(failure) if verdicts.iter().all(Option::is_none) => Err(failure),
+            Stop::Failure(Failure::StaleEpoch) => Err(Failure::StaleEpoch),
+            Stop::Failure(Failure::Broken(cause)) => Ok(Verdict::Uncertain { cause }),
+            Stop::Failure(failure) => Ok(Verdict::Retry { after: None, cause: failure.to_string() }),
+        }
+    }
+
+    /// The member of a batch for an operation. None if it needs requests of its own.
+    async fn member<'a>(
+        &self,
+        place: usize,
+        encoded: &'a Encoded<MappedOperation>,
+        term: &TermWords,
+    ) -> Result<Option<(usize, Member<'a>)>, Stop> {
+        let is_put = matches!(encoded.body, MappedOperation::Put(_));
+        let fits = |batch: &Batch| if is_put { batch.puts() } else { batch.deletes() };
+        let Some(index) = self.target.batches.iter().position(fits) else { return Ok(None) };
+        let batch = &self.target.batches[index];
+        let mut known = self.records.lock().knowledge(&encoded.uid);
+        let (id, operations) = match &encoded.body {
+            MappedOperation::Put(_) if known.is_uncertain || self.is_taken_over(&known) => return Ok(None),
+            MappedOperation::Put(record) => {
+                let put = self.put_of(encoded, record, term);
+                let scope = self.target.write_scope(record, &known.held, &put.change);
+                (record.id.clone(), batch.put_operations(&scope))
+            }
+            MappedOperation::Delete(removal) => {
+                let deletion = self.deletion_of(encoded, *removal, term);
+                if let Permit::Nothing = self.permit(&deletion, &mut known).await? {
+                    self.records.lock().deleted(&encoded.uid);
+                    return Err(Stop::Verdict(Verdict::Done));
+                }
+                let id = id_of(&encoded.uid, &known).into_owned();
+                let Deletion { change, removal, .. } = &deletion;
+                let scope = self.target.delete_scope(term, &id, &known.held, change, removal);
+                (id, batch.delete_operations(&scope))
+            }
+        };
+        let operations = operations.map_err(|error| Stop::rejected(error.to_string()))?;
+        let bytes = operations.iter().map(|operation| operation.to_string().len() + 1).sum();
+        let record = if let MappedOperation::Put(record) = &encoded.body { Some(&**record) } else { None };
+        Ok(Some((index, Member { place, key: &encoded.uid, id, record, operations, bytes })))
+    }
+
+    /// Whether another writer may own the record, so that it is looked up first.
+    fn is_taken_over(&self, known: &Knowledge) -> bool {
+        self.target.find.is_some() && !self.target.id_is_uid() && !known.is_verified && !known.is_written
+    }
+
+    async fn send_members(
+        &self,
+        batch: &Batch,
+        members: Vec<Member<'_>>,
+        term: &TermWords,
+        verdicts: &mut [Option<Verdict>],
+    ) -> Result<(), Failure> {
+        let mut rest: VecDeque<Vec<Member<'_>>> = chunks(batch, members).into();
+        while let Some(chunk) = rest.pop_front() {
+            let outcome = self.send_chunk(batch, &chunk, term).await;
+            match outcome {
+                Outcome::Verdicts(results) => {
+                    for (member, result) in chunk.iter().zip(results) {
+                        verdicts[member.place] = Some(match verdict(result) {
+                            Ok(verdict) => verdict,
+                            Err(failure) => self.unless_first(failure.into(), verdicts)?,
+                        });
+                    }
+                }
+                Outcome::Refused(faults, reason) => {
+                    let is_alone = chunk.len() == 1;
+                    let at_fault = |index: usize| is_alone || faults.contains_key(&index);
+                    let mut innocent = Vec::new();
+                    for (index, member) in chunk.into_iter().enumerate() {
+                        if at_fault(index) {
+                            let cause = faults.get(&index).unwrap_or(&reason).clone();
+                            verdicts[member.place] = Some(Verdict::Rejected { cause });
+                        } else {
+                            innocent.push(member);
+                        }
+                    }
+                    // Without a name, halves show which record is at fault.
+                    let half = if faults.is_empty() { innocent.len() / 2 } else { innocent.len() };
+                    let other = innocent.split_off(half);
+                    for part in [other, innocent].into_iter().filter(|part| !part.is_empty()) {
+                        rest.push_front(part);
+                    }
+                }
+                Outcome::Failed(stop) => {
+                    let verdict = self.unless_first(stop, verdicts)?;
+                    let left = chunk.iter().chain(rest.iter().flatten());
+                    left.for_each(|member| verdicts[member.place] = Some(verdict.clone()));
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn send_chunk(&self, batch: &Batch, chunk: &[Member<'_>], term: &TermWords) -> Outcome {
+        let operations = chunk.iter().flat_map(|member| member.operations.iter().cloned()).collect();
+        let request = match batch.render(term.scope(), operations) {
+            Ok(request) => request,
+            Err(error) => return Outcome::Failed(Stop::rejected(error.to_string())),
+        };
+        let exchanged = match self.transport.send(&request).await {
+            Ok(exchanged) => exchanged,
+            Err(failure) => return Outcome::Failed(failure.into()),
+        };
+        let judgement = batch.judge(&exchanged.answer, term.scope());
+        let reason = self.transport.clean(&judgement.reason);
+        let results = || batch.results(&exchanged.answer, term.scope());
+        match rule(judgement, &exchanged, &self.transport) {
+            Ruling::Done if !batch.has_results() => {
+                Outcome::Verdicts(chunk.iter().map(|member| self.done(member)).collect())
+            }
+            Ruling::Done => Outcome::Verdicts(self.by_results(batch, chunk, results())),
+            Ruling::Absent
+            | Ruling::Exists(_)
+            | Ruling::Stale(_)
+            | Ruling::Stop(Stop::Verdict(Verdict::Rejected { .. })) => {
+                if batch.atomic || chunk.len() == 1 {
+                    Outcome::Refused(self.faults(chunk, results().unwrap_or_default()), reason)
+                } else if exchanged.answer.status == 413 {
+                    Outcome::Failed(Failure::TooLarge.into())
+                } else {
+                    Outcome::Failed(Failure::Broken(reason).into())
+                }
+            }
+            Ruling::Unchecked(reason) => {
+                Outcome::Verdicts(chunk.iter().map(|member| Err(self.unchecked(member.key, reason.clone()))).collect())
+            }
+            Ruling::Forbidden(reason) => match self.forbidden(&reason, term).await {
+                Stop::Verdict(_) if batch.atomic || chunk.len() == 1 => Outcome::Refused(HashMap::new(), reason),
+                Stop::Verdict(_) => Outcome::Failed(Failure::Broken(reason).into()),
+                stop => Outcome::Failed(stop),
+            },
+            Ruling::Stop(stop) => Outcome::Failed(stop),
+        }
+    }
+
+    /// The registry acknowledged a member.
+    fn done(&self, member: &Member<'_>) -> Result<(), Stop> {
+        let mut records = self.records.lock();
+        match member.record {
+            Some(record) => records.acknowledged(member.key, record, &Held::default()),
+            None => records.deleted(member.key),
+        }
+        Ok(())
+    }
+
+    fn by_results(
+        &self,
+        batch: &Batch,
+        chunk: &[Member<'_>],
+        results: Option<Vec<BatchResult>>,
+    ) -> Vec<Result<(), Stop>> {
+        let Some(results) = results else {
+            let unreadable = || Err(Stop::uncertain("the results of the batch cannot be read"));
+            return chunk.iter().map(|_| unreadable()).collect();
+        };
+        let mut named = assign(chunk, results);
+        let result = |(index, member): (usize, &Member<'_>)| match named.remove(&index) {
+            Some(judgement) => self.judged(member, judgement),
+            None if batch.names_failures_only() => self.done(member),
+            None => Err(Stop::uncertain("no result of the batch names the record")),
+        };
+        chunk.iter().enumerate().map(result).collect()
+    }
+
+    fn judged(&self, member: &Member<'_>, judgement: Judgement) -> Result<(), Stop> {
+        let reason = self.transport.clean(&judgement.reason);
+        match judgement.outcome {
+            RuleOutcome::Done => self.done(member),
+            RuleOutcome::Absent if member.record.is_none() => self.done(member),
+            RuleOutcome::Reject | RuleOutcome::Absent => Err(Stop::rejected(reason)),
+            RuleOutcome::Exists | RuleOutcome::Stale => {
+                // The next attempt reads it first.
+                self.records.lock().doubt(member.key);
+                Err(Stop::retry(reason))
+            }
+            RuleOutcome::Retry | RuleOutcome::Pause => Err(Stop::retry(reason)),
+            RuleOutcome::Uncertain => Err(Stop::uncertain(reason)),
+            RuleOutcome::Fenced => Err(Failure::StaleEpoch.into()),
+        }
+    }
+
+    /// The members that the results of a refused request name.
+    fn faults(&self, chunk: &[Member<'_>], results: Vec<BatchResult>) -> HashMap<usize, String> {
+        let failed = assign(chunk, results).into_iter();
+        let failed = failed.filter(|(_, judgement)| judgement.outcome != RuleOutcome::Done);
+        failed.map(|(index, judgement)| (index, self.transport.clean(&judgement.reason))).collect()
+    }
+
+    /// Writes one record in a batch of its own.
+    pub(super) async fn put_in_batch(&self, put: &Put<'_>) -> Result<(), Stop> {
+        let batch = self.target.batches.iter().find(|batch| batch.puts());
+        let batch = batch.ok_or_else(|| Stop::rejected("the target has no request that writes"))?;
+        let known = self.records.lock().knowledge(put.key);
+        let scope = self.target.write_scope(put.record, &known.held, &put.change);
+        let operations = batch.put_operations(&scope).map_err(|error| Stop::rejected(error.to_string()))?;
+        let id = put.record.id.clone();
+        let member = Member { place: 0, key: put.key, id, record: Some(put.record), operations, bytes: 0 };
+        self.send_alone(batch, member, &put.term).await
+    }
+
+    /// Deletes one record in a batch of its own.
+    pub(super) async fn delete_in_batch(&self, deletion: &Deletion<'_>, known: &Knowledge) -> Result<(), Stop> {
+        let batch = self.target.batches.iter().find(|batch| batch.deletes());
+        let batch = batch.ok_or_else(|| Stop::rejected("the target has no request that deletes"))?;
+        let id = id_of(deletion.key, known).into_owned();
+        let Deletion { change, removal, term, .. } = deletion;
+        let scope = self.target.delete_scope(term, &id, &known.held, change, removal);
+        let operations = batch.delete_operations(&scope).map_err(|error| Stop::rejected(error.to_string()))?;
+        let member = Member { place: 0, key: deletion.key, id, record: None, operations, bytes: 0 };
+        self.send_alone(batch, member, term).await
+    }
+
+    async fn send_alone(&self, batch: &Batch, member: Member<'_>, term: &TermWords) -> Result<(), Stop> {
+        match self.send_chunk(batch, &[member], term).await {
+            Outcome::Verdicts(results) => results.into_iter().next().unwrap_or(Ok(())),
+            Outcome::Refused(faults, reason) => Err(Stop::rejected(faults.into_values().next().unwrap_or(reason))),
+            Outcome::Failed(stop) => Err(stop),
+        }
+    }
+
+    /// The limits of a batch of the event loop: records and bytes.
+    pub(super) fn batch_limits(&self) -> (usize, usize) {
+        let limits = self.target.batches.iter().map(|batch| batch.limits);
+        let items = limits.clone().filter_map(|limits| limits.records.or(limits.operations)).min();
+        let bytes = limits.filter_map(|limits| limits.bytes).min();
+        (items.unwrap_or(1), bytes.unwrap_or(BYTES))
+    }
+}
+
+/// Divides members so that each request is within the limits.
+fn chunks<'a>(batch: &Batch, members: Vec<Member<'a>>) -> Vec<Vec<Member<'a>>> {
+    // The request's own members need some room.
+    let most_bytes = batch.limits.bytes.unwrap_or(BYTES).saturating_mul(9) / 10;
+    let (most_records, most_operations) =
+        (batch.limits.records.unwrap_or(usize::MAX), batch.limits.operations.unwrap_or(usize::MAX));
+    let mut chunks: Vec<Vec<Member<'_>>> = Vec::new();
+    let (mut bytes, mut operations) = (0, 0);
+    for member in members {
+        let fits = chunks.last().is_some_and(|chunk| {
+            chunk.len() < most_records
+                && operations + member.operations.len() <= most_operations
+                && bytes + member.bytes <= most_bytes
+        });
+        if !fits {
+            (bytes, operations) = (0, 0);
+            chunks.push(Vec::new());
+        }
+        bytes += member.bytes;
+        operations += member.operations.len();
+        if let Some(chunk) = chunks.last_mut() {
+            chunk.push(member);
+        }
+    }
+    chunks
+}
+
+/// The judgement of each member that a result names, by its id or by the positions of its operations. The worst counts.
+fn assign(chunk: &[Member<'_>], results: Vec<BatchResult>) -> HashMap<usize, Judgement> {
+    let by_id: HashMap<&str, usize> =
+        chunk.iter().enumerate().map(|(index, member)| (member.id.as_str(), index)).collect();
+    let owners: Vec<usize> =
+        chunk.iter().enumerate().flat_map(|(index, member)| vec![index; member.operations.len()]).collect();
+    let mut named: HashMap<usize, Judgement> = HashMap::new();
+    for BatchResult { id, operations, judgement } in results {
+        let by_id = id.as_deref().and_then(|id| by_id.get(id).copied());
+        let by_position = operations.iter().filter_map(|position| owners.get(*position).copied());
+        for index in by_id.into_iter().chain(by_position) {
+            let known = named.get(&index).is_some_and(|known| known.outcome != RuleOutcome::Done);
+            if !known {
+                named.insert(index, judgement.clone());
+            }
+        }
+    }
+    named
+}

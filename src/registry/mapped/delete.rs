@@ -1,0 +1,115 @@
+//! Deleting one record. Only a record that is known to be ours is deleted.
+
+use super::{
+    TargetClient,
+    find::Found,
+    judge::{Ruling, Stop, rule},
+    put::id_of,
+    records::Knowledge,
+};
+use crate::{
+    mapping::{
+        target::TermWords,
+        words::Word,
+        writes::{ChangeWords, RemovalWords},
+    },
+    model::uid::Uid,
+};
+
+/// Requests that delete, per operation.
+const DELETES_MAX: usize = 2;
+
+/// A record to be deleted.
+pub(super) struct Deletion<'a> {
+    pub(super) key: &'a Uid,
+    pub(super) change: ChangeWords,
+    pub(super) removal: RemovalWords,
+    pub(super) term: TermWords,
+}
+
+/// Whether a record may be deleted.
+pub(super) enum Permit {
+    Granted,
+    /// There is nothing of ours to delete.
+    Nothing,
+}
+
+impl TargetClient {
+    pub(super) async fn delete(&self, deletion: &Deletion<'_>) -> Result<(), Stop> {
+        let mut known = self.records.lock().knowledge(deletion.key);
+        for _ in 0..DELETES_MAX {
+            if let Permit::Nothing = self.permit(deletion, &mut known).await? {
+                self.records.lock().deleted(deletion.key);
+                return Ok(());
+            }
+            match self.delete_once(deletion, &known).await? {
+                Ruling::Done | Ruling::Absent => {
+                    self.records.lock().deleted(deletion.key);
+                    return Ok(());
+                }
+                // It is read again, and its mark with it.
+                Ruling::Stale(reason) | Ruling::Exists(reason) if self.target.find.is_none() => {
+                    return Err(Stop::retry(reason));
+                }
+                Ruling::Stale(_) | Ruling::Exists(_) => (known.is_verified, known.is_written) = (false, false),
+                Ruling::Unchecked(reason) => return Err(self.unchecked(deletion.key, reason)),
+                Ruling::Forbidden(reason) => return Err(self.forbidden(&reason, &deletion.term).await),
+                Ruling::Stop(stop) => return Err(stop),
+            }
+        }
+        Err(Stop::retry("the record keeps changing"))
+    }
+
+    /// Makes sure that the record is ours.
+    pub(super) async fn permit(&self, deletion: &Deletion<'_>, known: &mut Knowledge) -> Result<Permit, Stop> {
+        if !self.target.id_is_uid() && known.id.is_none() && !known.is_uncertain {
+            // Neither a list nor a write showed it, so its id is not known.
+            return Ok(Permit::Nothing);
+        }
+        let needs_remote = self.target.delete.as_ref().is_some_and(|request| request.uses().has(Word::Remote))
+            && known.held.remote.is_none();
+        let is_ours = if self.target.reads_mark() {
+            known.is_verified || known.is_written
+        } else {
+            known.is_written || self.target.exclusive
+        };
+        if is_ours && !needs_remote && !known.is_uncertain {
+            return Ok(Permit::Granted);
+        }
+        if !is_ours && !self.target.reads_mark() {
+            return Ok(Permit::Nothing);
+        }
+        match self.find(&id_of(deletion.key, known), &known.held, &deletion.term).await? {
+            Found::Nothing | Found::Foreign => Ok(Permit::Nothing),
+            Found::Ours(item) => {
+                let id = id_of(deletion.key, known).into_owned();
+                let mut records = self.records.lock();
+                records.learn(deletion.key, &id, &item);
+                *known = records.knowledge(deletion.key);
+                if item.gone { Ok(Permit::Nothing) } else { Ok(Permit::Granted) }
+            }
+            Found::Unknown if known.is_uncertain => {
+                Err(Stop::retry("the last create had no clear answer; waiting for the next list"))
+            }
+            // Neither a list nor a write showed it.
+            Found::Unknown => Ok(Permit::Nothing),
+        }
+    }
+
+    async fn delete_once(&self, deletion: &Deletion<'_>, known: &Knowledge) -> Result<Ruling, Stop> {
+        let Some(delete) = &self.target.delete else {
+            return self.delete_in_batch(deletion, known).await.map(|()| Ruling::Done);
+        };
+        let id = id_of(deletion.key, known);
+        let Deletion { change, removal, term, .. } = deletion;
+        let scope = self.target.delete_scope(term, &id, &known.held, change, removal);
+        let request = delete.render(&scope, None).map_err(|error| Stop::rejected(error.to_string()))?;
+        let exchanged = self.transport.send(&request).await?;
+        let judgement = delete.judge(&exchanged.answer, &scope);
+        if exchanged.answer.is_html() && matches!(exchanged.answer.status, 404 | 410) && !judgement.by_rule {
+            // It may come from a proxy that did not ask the registry.
+            return Err(Stop::uncertain(format!("status {} with a web page", exchanged.answer.status)));
+        }
+        Ok(rule(judgement, &exchanged, &self.transport))
+    }
+}

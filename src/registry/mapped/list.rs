@@ -1,0 +1,154 @@
+//! Reading all records, page by page. A list is complete, or nothing is concluded from it.
+
+use std::collections::HashSet;
+
+use tokio::time::Instant;
+
+use super::{TargetClient, judge::failure};
+use crate::{
+    mapping::{
+        answer::Answer,
+        items::{Item, ItemMark},
+        paging::{Error as ListError, ListReader},
+        request::RenderedRequest,
+    },
+    model::{digest::Fingerprint, uid::Uid},
+    reconcile::outcome::Failure,
+    registry::inventory::{InventoryItem, InventoryPage},
+};
+
+/// A list that is being read.
+pub(super) struct ListInProgress {
+    reader: ListReader<'static>,
+    /// The request for the next page, until it is answered.
+    request: RenderedRequest,
+    /// Identifies the next page, for the caller.
+    token: String,
+    begun: Instant,
+    /// The keys of our records so far.
+    keys: HashSet<Uid>,
+    last_id: Option<String>,
+    /// Records that were reported.
+    reported: u64,
+}
+
+impl TargetClient {
+    /// Reads the next page with records of ours, or the last page.
+    pub(super) async fn page(&self, token: Option<String>) -> Result<InventoryPage, Failure> {
+        let mut current = self.list.lock().await;
+        let mut list = match (token, current.take()) {
+            (None, _) => self.begin().await?,
+            (Some(token), Some(list)) if list.token == token => list,
+            // The list was begun again by another caller.
+            _ => return Err(Failure::Expired),
+        };
+        loop {
+            // If this call ends early, the list is given up, and begins again.
+            let exchanged = match self.transport.send(&list.request).await {
+                Ok(exchanged) => exchanged,
+                Err(failure) => {
+                    *current = Some(list);
+                    return Err(failure);
+                }
+            };
+            let (items, next) = match take(&mut list, &exchanged.answer) {
+                Ok(taken) => taken,
+                // The same page may be answered later.
+                Err(ListError::Refused(judgement)) => {
+                    *current = Some(list);
+                    return Err(failure(judgement, &exchanged, &self.transport));
+                }
+                Err(error) => return Err(self.unusable(&error.to_string())),
+            };
+            let mut page = self.ours(&mut list, items).map_err(|error| self.unusable(&error))?;
+            let Some(next) = next else {
+                page.extend(self.records.lock().complete_list(list.begun, &list.keys));
+                return Ok(inventory_page(page, &mut list, None));
+            };
+            list.request = next;
+            if !page.is_empty() {
+                list.token = self.next_token();
+                let token = list.token.clone();
+                let page = inventory_page(page, &mut list, Some(token));
+                *current = Some(list);
+                return Ok(page);
+            }
+        }
+    }
+
+    async fn begin(&self) -> Result<ListInProgress, Failure> {
+        self.prepare_again().await?;
+        let term = self.term();
+        let begun = Instant::now();
+        let reader = self.target.read_list(&term).map_err(|error| self.unusable(&error.to_string()))?;
+        let mut reader = reader.ok_or_else(|| self.unusable("the target has no `list`"))?;
+        let request = reader.request().map_err(|error| self.unusable(&error.to_string()))?;
+        let request = request.ok_or_else(|| self.unusable("`list` has no first page"))?;
+        self.records.lock().begin_list(begun);
+        let keys = HashSet::new();
+        Ok(ListInProgress { reader, request, token: String::new(), begun, keys, last_id: None, reported: 0 })
+    }
+
+    /// The records of a page that are ours, with the fingerprints to report.
+    fn ours(&self, list: &mut ListInProgress, items: Vec<Item>) -> Result<Vec<(Uid, Fingerprint)>, String> {
+        let mut records = self.records.lock();
+        let mut page = Vec::with_capacity(items.len());
+        for (index, item) in items.into_iter().enumerate() {
+            let may_be_ours = match item.mark {
+                ItemMark::Ours => true,
+                ItemMark::Foreign => false,
+                ItemMark::NotRead => {
+                    let is_written = |id: &str| records.knowledge(&self.target.key(id)).is_written;
+                    self.target.exclusive || item.id.as_deref().is_some_and(is_written)
+                }
+            };
+            let Some(id) = item.id.clone().filter(|id| !id.is_empty()) else {
+                if may_be_ours {
+                    return Err("a record of ours has no id; check `item.id`".to_owned());
+                }
+                continue;
+            };
+            // Some registries begin a page with the last record of the page before.
+            let is_repeated = index == 0 && list.last_id.as_ref() == Some(&id);
+            list.last_id = Some(id.clone());
+            if !may_be_ours || is_repeated {
+                continue;
+            }
+            let key = self.target.key(&id);
+            if !list.keys.insert(key.clone()) {
+                return Err(format!("the id {:?} is listed twice", crate::mapping::values::shorten(&id, 100)));
+            }
+            page.extend(records.listed(&key, &id, &item).map(|fingerprint| (key, fingerprint)));
+        }
+        Ok(page)
+    }
+
+    fn unusable(&self, error: &str) -> Failure {
+        self.records.lock().abandon_list();
+        Failure::Inventory(self.transport.clean(error))
+    }
+
+    /// Sends a request that reads and is always allowed. Returns whether there is one.
+    pub(super) async fn probe(&self, term: &crate::mapping::target::TermWords) -> Result<bool, Failure> {
+        let Ok(Some(mut reader)) = self.target.read_list(term) else { return Ok(false) };
+        let Ok(Some(request)) = reader.request() else { return Ok(false) };
+        let exchanged = self.transport.send(&request).await?;
+        match reader.take(&exchanged.answer) {
+            Err(ListError::Refused(judgement)) => Err(failure(judgement, &exchanged, &self.transport)),
+            // What is wrong with the list is found out when it is read.
+            _ => Ok(true),
+        }
+    }
+}
+
+/// Reads the answer. Returns its records and the request for the next page.
+fn take(list: &mut ListInProgress, answer: &Answer) -> Result<(Vec<Item>, Option<RenderedRequest>), ListError> {
+    let items = list.reader.take(answer)?;
+    Ok((items, list.reader.request()?))
+}
+
+fn inventory_page(page: Vec<(Uid, Fingerprint)>, list: &mut ListInProgress, next: Option<String>) -> InventoryPage {
+    list.reported += u64::try_from(page.len()).unwrap_or(u64::MAX);
+    let item = |(uid, fingerprint)| InventoryItem { uid, fingerprint, version: None };
+    InventoryPage { items: page.into_iter().map(item).collect(), next, count: list.reported, as_of: 0 }
+}

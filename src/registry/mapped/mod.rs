@@ -1,0 +1,335 @@
+//! The client of a registry that a targets file describes.
+//!
+//! [`Target`] renders requests and reads answers; this client sends them, and remembers what it needs to write the next
+//! one. It keeps the promises that the registry does not: no record of another owner is changed, no record is created
+//! twice, and a list that contradicts itself counts for nothing.
+//!
+//! | question | file |
+//! | --- | --- |
+//! | How is one record written? | `put` |
+//! | How is one record deleted, and may it be? | `delete` |
+//! | How are several written in one request? | `batch` |
+//! | How are all records read? | `list` |
+//! | What is remembered? | `records`, `table` |
+//! | What does an answer mean? | `judge` |
+//! | Where do credentials come from? | `auth`, `secrets` |
+//! | What is sent, and how fast? | `transport`, `pacer` |
+
+mod auth;
+mod batch;
+mod delete;
+mod find;
+mod judge;
+mod list;
+mod pacer;
+mod prepare;
+mod put;
+pub mod recorder;
+mod records;
+mod secrets;
+mod table;
+#[cfg(test)]
+mod tests;
+mod transport;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use parking_lot::{Mutex, RwLock};
+use reqwest::Url;
+use serde_json::{Value as Json, json};
+
+use self::{
+    auth::Auth, delete::Deletion, judge::verdict, list::ListInProgress, pacer::Pacer, put::Put, recorder::ExchangeLog,
+    records::Records, transport::Transport,
+};
+use super::{
+    Capabilities, Encoded, Features, Projection, RecordChange, RecordName, Registry, RenderFailure,
+    client::encode::removal as removal_words,
+    credentials::Error,
+    http::{Connection, PemFiles},
+    inventory::{Bucket, BucketDigests, InventoryPage},
+    protocol::ObservedBy,
+    session::{Contender, Heartbeat, OpenSession, SessionOpened},
+};
+use crate::{
+    connect::explain::SettingNames,
+    mapping::{
+        login::Login,
+        spec::{ConnectionSpec, auth::TlsSpec},
+        target::{RenderedRecord, Target, TermWords},
+        writes::{ChangeKind, ChangeWords, RemovalWords},
+    },
+    model::{ids::Version, pod::Pod, uid::Uid},
+    reconcile::{
+        deletion::Removal,
+        outcome::{Failure, Verdict},
+        takeover::SessionHolder,
+    },
+};
+
+/// Bytes of an answer, if the file sets no limit.
+const ANSWER_BYTES: u32 = 16 << 20;
+/// Bits of a change's order that count the changes of a session. Sessions are numbered by seconds, so that two sessions
+/// do not overlap unless there are more than this number of changes per second.
+const SEQUENCE_BITS: u32 = 22;
+const NAMES: SettingNames = SettingNames { address: "url", authorities: "tls.caFile", timeout: "limits.timeout" };
+
+/// What is sent for one record.
+#[derive(Debug)]
+pub enum MappedOperation {
+    Put(Box<RenderedRecord>),
+    Delete(Removal),
+}
+
+/// A client of one target.
+pub struct TargetClient {
+    target: &'static Target,
+    transport: Transport,
+    records: Mutex<Records>,
+    term: RwLock<TermState>,
+    list: tokio::sync::Mutex<Option<ListInProgress>>,
+    /// Numbers the pages of lists.
+    tokens: std::sync::atomic::AtomicU64,
+}
+
+/// The words of the term in force.
+pub(super) struct TermState {
+    number: u64,
+    words: TermWords,
+    /// Whether the steps of `prepare` are done.
+    is_prepared: bool,
+}
+
+impl TargetClient {
+    /// Makes a client. It reads the files that `connection` names, and connects later. The target is never freed,
+    /// because a process has the same targets until it ends.
+    ///
+    /// # Errors
+    /// A file cannot be used.
+    pub fn new(
+        target: Target,
+        connection: &ConnectionSpec,
+        login: Option<Login>,
+        timeout: Duration,
+        log: Option<Arc<ExchangeLog>>,
+    ) -> Result<Self, Error> {
+        let target: &'static Target = Box::leak(Box::new(target));
+        let limits = connection.limits.as_ref();
+        let timeout = limits.and_then(|limits| limits.timeout.as_ref()).map_or(timeout, |period| period.duration);
+        let answer_bytes = limits.and_then(|limits| limits.answer_bytes).map_or(ANSWER_BYTES, |bytes| bytes.0);
+        let base: Url = connection.url.text.parse().map_err(|_| Error::Address)?;
+        let transport = Transport {
+            connection: Connection::new(&base, pem_files(connection.tls.as_ref()), timeout, &NAMES)?,
+            auth: Auth::new(connection.auth.as_ref(), login)?,
+            pacer: limits.and_then(|limits| limits.requests_per_second).map(|rate| Pacer::new(rate.0)),
+            log,
+            answer_bytes: usize::try_from(answer_bytes).unwrap_or(usize::MAX),
+        };
+        let lag = target.list().map(|list| list.lag).unwrap_or_default();
+        let words = target.term(0, &json!({}));
+        Ok(Self {
+            target,
+            transport,
+            records: Mutex::new(Records::new(lag)),
+            term: RwLock::new(TermState { number: 0, words, is_prepared: false }),
+            list: tokio::sync::Mutex::default(),
+            tokens: std::sync::atomic::AtomicU64::default(),
+        })
+    }
+
+    pub fn target(&self) -> &'static Target {
+        self.target
+    }
+
+    /// The number of records that the registry returns otherwise than they were sent, and that are left so.
+    pub fn settled(&self) -> usize {
+        self.records.lock().settled()
+    }
+
+    fn term(&self) -> TermWords {
+        self.term.read().words.clone()
+    }
+
+    fn next_token(&self) -> String {
+        (self.tokens.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1).to_string()
+    }
+
+    fn change(&self, key: &Uid, version: Version, record: Option<&RenderedRecord>) -> ChangeWords {
+        let fingerprint = record.map(|record| record.fingerprint);
+        let first = self.records.lock().first_attempt(key, fingerprint, version);
+        let order = version.epoch.saturating_mul(1 << SEQUENCE_BITS).saturating_add(version.seq);
+        ChangeWords {
+            id: format!("{key}-{}-{}", first.epoch, first.seq),
+            order,
+            time: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string(),
+            kind: if record.is_some() { ChangeKind::Put } else { ChangeKind::Delete },
+        }
+    }
+
+    fn put_of<'a>(
+        &self,
+        encoded: &'a Encoded<MappedOperation>,
+        record: &'a RenderedRecord,
+        term: &TermWords,
+    ) -> Put<'a> {
+        let change = self.change(&encoded.uid, encoded.version, Some(record));
+        Put { key: &encoded.uid, record, change, term: term.clone() }
+    }
+
+    fn deletion_of<'a>(
+        &self,
+        encoded: &'a Encoded<MappedOperation>,
+        removal: Removal,
+        term: &TermWords,
+    ) -> Deletion<'a> {
+        let (reason, observed) = removal_words(removal);
+        let removal = RemovalWords { reason: reason.to_owned(), observed: observed == <&str>::from(ObservedBy::Watch) };
+        let change = self.change(&encoded.uid, encoded.version, None);
+        Deletion { key: &encoded.uid, change, removal, term: term.clone() }
+    }
+
+    async fn write_one(&self, encoded: &Encoded<MappedOperation>) -> Result<Verdict, Failure> {
+        let term = self.term();
+        match &encoded.body {
+            MappedOperation::Put(record) => verdict(self.put(&self.put_of(encoded, record, &term)).await),
+            MappedOperation::Delete(removal) => verdict(self.delete(&self.deletion_of(encoded, *removal, &term)).await),
+        }
+    }
+}
+
+fn pem_files(tls: Option<&TlsSpec>) -> PemFiles {
+    let path = |file: &crate::mapping::spec::values::FilePath| PathBuf::from(&file.text);
+    let Some(tls) = tls else { return PemFiles::default() };
+    let identity = tls.cert_file.as_ref().zip(tls.key_file.as_ref());
+    PemFiles {
+        authorities: tls.ca_file.as_ref().map(path),
+        identity: identity.map(|(certificate, key)| (path(certificate), path(key))),
+    }
+}
+
+impl Registry for TargetClient {
+    type Operation = MappedOperation;
+
+    fn is_identity(&self) -> bool {
+        false
+    }
+
+    fn project(&self, pod: &Pod) -> Projection {
+        let Some(content) = &pod.content else { return Projection::Unreadable };
+        let words = {
+            let term = self.term.read();
+            // Its record cannot be made yet, and is not at fault.
+            if !term.is_prepared && self.target.needs_prepared() {
+                return Projection::Unreadable;
+            }
+            term.words.clone()
+        };
+        match self.target.render(&content.record, &words) {
+            Ok(Some(record)) => Projection::Record { key: record.key, fingerprint: record.fingerprint },
+            Ok(None) => Projection::NotSelected,
+            Err(error) => Projection::Failed { cause: error.to_string() },
+        }
+    }
+
+    async fn prepare(&self, term: u64) -> Result<(), Failure> {
+        self.prepare_term(term).await
+    }
+
+    /// Reads the first page of the list, which changes nothing. A registry without a list counts as reachable.
+    async fn capabilities(&self) -> Result<Capabilities, Failure> {
+        self.probe(&self.term()).await?;
+        let (max_batch_items, max_batch_bytes) = self.batch_limits();
+        let features = Features {
+            batches: !self.target.batches.is_empty(),
+            inventory: self.target.list().is_some(),
+            ..Features::default()
+        };
+        Ok(Capabilities { max_batch_items, max_batch_bytes, max_record_bytes: usize::MAX, features })
+    }
+
+    async fn open_session(&self, _: OpenSession) -> Result<SessionOpened, Failure> {
+        Err(unsupported("sessions"))
+    }
+
+    async fn heartbeat(&self, _: Heartbeat) -> Result<Option<Contender>, Failure> {
+        Err(unsupported("sessions"))
+    }
+
+    async fn close_session(&self, _: u64) -> Result<(), Failure> {
+        Err(unsupported("sessions"))
+    }
+
+    async fn session_holder(&self) -> Result<Option<SessionHolder>, Failure> {
+        Err(unsupported("sessions"))
+    }
+
+    fn encode(
+        &self,
+        key: &Uid,
+        version: Version,
+        change: RecordChange<'_>,
+    ) -> Result<Encoded<MappedOperation>, RenderFailure> {
+        // What surrounds a record in a batch.
+        const AROUND: usize = 512;
+        let (pod, content) = match change {
+            RecordChange::Put(pod, content) => (pod, content),
+            RecordChange::Delete(removal) => {
+                let body = MappedOperation::Delete(removal);
+                let uid = key.clone();
+                return Ok(Encoded { uid, version, fingerprint: None, record_bytes: 0, size_at_most: AROUND, body });
+            }
+        };
+        let failure = |cause: String| RenderFailure { cause };
+        let record = self.target.render(&content.record, &self.term());
+        let record = record.map_err(|error| failure(error.to_string()))?;
+        let record = record.ok_or_else(|| failure(format!("the target does not select the pod {}", pod.uid)))?;
+        if record.key != *key {
+            return Err(failure(format!("the pod {} has another record by now", pod.uid)));
+        }
+        let record_bytes = match &record.body {
+            Json::Null => 0,
+            body => body.to_string().len(),
+        };
+        Ok(Encoded {
+            uid: key.clone(),
+            version,
+            fingerprint: Some(record.fingerprint),
+            record_bytes,
+            // Base64 makes texts longer.
+            size_at_most: AROUND + record_bytes / 3 * 4,
+            body: MappedOperation::Put(Box::new(record)),
+        })
+    }
+
+    async fn write(
+        &self,
+        _: u64,
+        operations: Vec<Encoded<MappedOperation>>,
+        batched: bool,
+    ) -> Result<Vec<Verdict>, Failure> {
+        match operations.as_slice() {
+            [operation] if !batched => Ok(vec![self.write_one(operation).await?]),
+            operations => self.write_batch(operations).await,
+        }
+    }
+
+    async fn bucket_digests(&self, _: usize) -> Result<BucketDigests, Failure> {
+        Err(unsupported("digests"))
+    }
+
+    async fn inventory(&self, _: Option<Bucket>, page: Option<String>, _: usize) -> Result<InventoryPage, Failure> {
+        self.page(page).await
+    }
+
+    async fn record_name(&self, _: Uid) -> Result<Option<RecordName>, Failure> {
+        Err(unsupported("names"))
+    }
+
+    fn refresh_credential(&self) {
+        self.transport.auth.refresh();
+    }
+}
+
+fn unsupported(what: &str) -> Failure {
+    Failure::Broken(format!("a target that a file describes has no {what}"))
+}

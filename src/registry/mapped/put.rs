@@ -1,0 +1,238 @@
+//! Writing one record.
+//!
+//! ```text
+//!   must be looked up? --find--> foreign: parked | equal: done | ours, nothing: goes on
+//!   known to exist --> update --absent--> create          not known --> create --exists--> find --ours--> update
+//!   put, update --stale--> find --ours--> once more
+//! ```
+//!
+//! | a record is looked up before it is written | because |
+//! | --- | --- |
+//! | its id is not the pod's UID, and it is not known | another writer may own it |
+//! | a create had no clear answer | a second create would make a second record |
+//! | the registry has no list, and it was not read in this term | it may hold the record already |
+
+use std::borrow::Cow;
+
+use super::{
+    TargetClient,
+    find::{Found, is_equal},
+    judge::{Ruling, Stop, rule},
+    records::Knowledge,
+};
+use crate::{
+    mapping::{
+        items::{Item, ItemContent},
+        target::{RenderedRecord, TermWords},
+        writes::{ChangeWords, Held, WriteRequest, Writes},
+    },
+    model::uid::Uid,
+    reconcile::outcome::Verdict,
+};
+
+/// Requests that write, per operation.
+const WRITES_MAX: usize = 3;
+/// A record is parked when this many answers in a row did not meet the check.
+const STRIKES_MAX: u8 = 3;
+
+/// A record to be written.
+pub(super) struct Put<'a> {
+    pub(super) key: &'a Uid,
+    pub(super) record: &'a RenderedRecord,
+    pub(super) change: ChangeWords,
+    pub(super) term: TermWords,
+}
+
+impl TargetClient {
+    pub(super) async fn put(&self, put: &Put<'_>) -> Result<(), Stop> {
+        let mut known = self.records.lock().knowledge(put.key);
+        if self.is_shown_equal(put) {
+            return Ok(());
+        }
+        if self.is_looked_up_first(&known) && self.look_up(put, &mut known).await? {
+            return Ok(());
+        }
+        for _ in 0..WRITES_MAX {
+            match self.write_once(put, &known).await? {
+                Ruling::Done => return Ok(()),
+                Ruling::Absent if known.exists && self.creates() => {
+                    self.records.lock().is_absent(put.key);
+                    known = Knowledge::default();
+                }
+                Ruling::Absent => return Err(Stop::rejected("there is nothing at the record's address")),
+                Ruling::Exists(reason) => self.after_exists(put, &mut known, reason).await?,
+                Ruling::Stale(reason) => {
+                    if self.after_stale(put, &mut known, reason).await? {
+                        return Ok(());
+                    }
+                }
+                Ruling::Unchecked(reason) => return Err(self.unchecked(put.key, reason)),
+                Ruling::Forbidden(reason) => return Err(self.forbidden(&reason, &put.term).await),
+                Ruling::Stop(stop) => return Err(stop),
+            }
+        }
+        Err(Stop::retry("the registry's answers contradict each other"))
+    }
+
+    fn is_looked_up_first(&self, known: &Knowledge) -> bool {
+        let may_be_foreign = !self.target.id_is_uid() && !known.is_verified && !known.is_written;
+        let may_be_held = self.target.list().is_none() && !known.is_verified;
+        self.target.find.is_some() && (known.is_uncertain || may_be_foreign || may_be_held)
+    }
+
+    /// Whether the last list showed that the record is there already.
+    fn is_shown_equal(&self, put: &Put<'_>) -> bool {
+        let mut records = self.records.lock();
+        let Some(body) = records.is_shown_equal(put.key, put.record) else { return false };
+        records.found_equal(put.key, put.record, &ItemContent::Body(body));
+        true
+    }
+
+    /// Looks the record up. Returns whether it is there already.
+    async fn look_up(&self, put: &Put<'_>, known: &mut Knowledge) -> Result<bool, Stop> {
+        match self.find(&put.record.id, &known.held, &put.term).await? {
+            Found::Unknown => Ok(false),
+            Found::Foreign => Err(foreign()),
+            Found::Nothing => {
+                self.records.lock().is_absent(put.key);
+                *known = Knowledge::default();
+                Ok(false)
+            }
+            Found::Ours(item) => Ok(self.found(put, known, &item)),
+        }
+    }
+
+    /// The record was found and is ours. Returns whether it is equal.
+    fn found(&self, put: &Put<'_>, known: &mut Knowledge, item: &Item) -> bool {
+        let mut records = self.records.lock();
+        records.learn(put.key, &put.record.id, item);
+        let equal = is_equal(item, put.record);
+        if equal {
+            records.found_equal(put.key, put.record, &item.content);
+        }
+        *known = records.knowledge(put.key);
+        equal
+    }
+
+    /// The registry says that the record exists.
+    async fn after_exists(&self, put: &Put<'_>, known: &mut Knowledge, reason: String) -> Result<(), Stop> {
+        let was_known = known.exists;
+        self.records.lock().not_created(put.key);
+        match self.find(&put.record.id, &known.held, &put.term).await? {
+            Found::Foreign => Err(foreign()),
+            Found::Ours(item) if !was_known => {
+                self.found(put, known, &item);
+                Ok(())
+            }
+            // A list may lag, and so may `find`.
+            Found::Nothing if self.records.lock().strike(put.key) < STRIKES_MAX => {
+                let after = self.target.list().map(|list| list.lag).filter(|lag| !lag.is_zero());
+                Err(Stop::Verdict(Verdict::Retry { after, cause: format!("exists and is not found: {reason}") }))
+            }
+            Found::Nothing | Found::Unknown | Found::Ours(_) => Err(Stop::rejected(reason)),
+        }
+    }
+
+    /// The record changed since it was read. Returns whether it is equal to what is to be written.
+    async fn after_stale(&self, put: &Put<'_>, known: &mut Knowledge, reason: String) -> Result<bool, Stop> {
+        let seen = known.held.seen.clone();
+        match self.find(&put.record.id, &known.held, &put.term).await? {
+            Found::Foreign => Err(foreign()),
+            Found::Ours(item) => {
+                if self.found(put, known, &item) {
+                    return Ok(true);
+                }
+                if known.held.seen == seen { Err(Stop::retry(reason)) } else { Ok(false) }
+            }
+            Found::Nothing => {
+                self.records.lock().is_absent(put.key);
+                let was_absent = seen.is_none() && !known.exists;
+                *known = Knowledge::default();
+                if was_absent { Err(Stop::retry(reason)) } else { Ok(false) }
+            }
+            Found::Unknown => Err(Stop::retry(reason)),
+        }
+    }
+
+    fn creates(&self) -> bool {
+        matches!(self.target.writes, Writes::CreateUpdate { .. })
+    }
+
+    /// Sends one request that writes the record.
+    async fn write_once(&self, put: &Put<'_>, known: &Knowledge) -> Result<Ruling, Stop> {
+        let (write, is_create) = match &self.target.writes {
+            Writes::Put(write) => (write, false),
+            Writes::CreateUpdate { create, .. } if !known.exists => (create, true),
+            Writes::CreateUpdate { update, .. } => (update, false),
+            Writes::Batches => return self.put_in_batch(put).await.map(|()| Ruling::Done),
+            Writes::Nothing => return Err(Stop::rejected("the target has no request that writes")),
+        };
+        let assigns = is_create && write.reads_remote();
+        if assigns && known.is_uncertain {
+            // Without `find`, only the next list shows whether it exists.
+            return Err(Stop::retry("the last create had no clear answer; waiting for the next list"));
+        }
+        let scope = self.target.write_scope(put.record, &known.held, &put.change);
+        let request = write.request.render(&scope, Some(&put.record.body));
+        let request = request.map_err(|error| Stop::rejected(error.to_string()))?;
+        if assigns {
+            self.records.lock().begin_create(put.key);
+        }
+        let exchanged = self.transport.send(&request).await.inspect_err(|failure| {
+            if matches!(failure, crate::reconcile::outcome::Failure::Unreachable(_)) {
+                self.records.lock().not_created(put.key);
+            }
+        })?;
+        let judgement = write.request.judge(&exchanged.answer, &scope);
+        let ruling = rule(judgement, &exchanged, &self.transport);
+        match &ruling {
+            Ruling::Done => {
+                let answer = held(write, &exchanged.answer, &scope, &known.held);
+                if assigns && answer.remote.is_none() {
+                    let cause = "the answer to `create` has no value where `remote` reads it";
+                    return Ok(Ruling::Unchecked(cause.to_owned()));
+                }
+                self.records.lock().acknowledged(put.key, put.record, &answer);
+            }
+            Ruling::Stop(Stop::Verdict(Verdict::Uncertain { .. })) | Ruling::Unchecked(_) => {}
+            Ruling::Stop(Stop::Failure(crate::reconcile::outcome::Failure::Broken(_))) => {}
+            _ if assigns => self.records.lock().not_created(put.key),
+            _ => {}
+        }
+        Ok(ruling)
+    }
+
+    /// The answer did not meet its check. Returns the verdict: the third time, the record is parked.
+    pub(super) fn unchecked(&self, key: &Uid, reason: String) -> Stop {
+        if self.records.lock().strike(key) < STRIKES_MAX { Stop::uncertain(reason) } else { Stop::rejected(reason) }
+    }
+
+    /// The registry forbids the request. If it allows others, it refuses only this record.
+    pub(super) async fn forbidden(&self, reason: &str, term: &TermWords) -> Stop {
+        match self.probe(term).await {
+            Ok(true) => Stop::rejected(reason),
+            Ok(false) => super::judge::unauthorized(403, reason).into(),
+            Err(failure) => failure.into(),
+        }
+    }
+}
+
+/// What the registry says about a record that it wrote. A revision that it does not name is unknown now.
+fn held(
+    write: &WriteRequest,
+    answer: &crate::mapping::answer::Answer,
+    scope: &crate::mapping::scope::Scope,
+    before: &Held,
+) -> Held {
+    let answer = write.held(answer, scope);
+    Held { remote: answer.remote.or_else(|| before.remote.clone()), seen: answer.seen }
+}
+
+pub(super) fn foreign() -> Stop {
+    Stop::rejected("a record with this id has another owner mark; it is not touched")
+}
+
+/// The id of a record in the registry.
+pub(super) fn id_of<'a>(key: &'a Uid, known: &'a Knowledge) -> Cow<'a, str> {
+    known.id.as_deref().map_or_else(|| Cow::Owned(key.to_string()), Cow::Borrowed)
+}

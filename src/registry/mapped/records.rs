@@ -1,0 +1,368 @@
+//! What the client remembers about the records: the table, and what is known of few of them.
+//!
+//! | memory | holds | until |
+//! | --- | --- | --- |
+//! | table | ids, revision and acknowledged fingerprint of every record | the record is deleted, or a list lacks it |
+//! | `recent` | writes that a list may not show yet | `list.lag` is over and no list is being read |
+//! | `uncertain` | creates without a clear answer | the record is found, or a list begun later lacks it |
+//! | `missing` | records that one list lacked, if lists lag | another list shows or lacks them |
+//! | `differing` | records that the registry returns otherwise than they were sent | they are equal, or the term ends |
+//! | `shown` | members of records as the last list showed them, to compare them | the record is written, or the next list |
+//! | `attempts` | the version of the first attempt of a change | it is acknowledged, or the record changes |
+//! | `strikes` | answers whose check failed, in a row | another answer |
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
+
+use serde_json::Value as Json;
+use tokio::time::Instant;
+
+use super::table::{Fact, Row, Table};
+use crate::{
+    mapping::{
+        items::{Item, ItemContent, contains},
+        target::{RenderedRecord, fingerprint},
+        writes::Held,
+    },
+    model::{digest::Fingerprint, ids::Version, uid::Uid},
+};
+
+/// Bytes of members of records that are kept for the comparison after a list.
+const SHOWN_BYTES: usize = 16 << 20;
+
+/// A write that a list may not show yet.
+#[derive(Clone, Copy, Debug)]
+struct Recent {
+    at: Instant,
+    /// None if the record was deleted.
+    fingerprint: Option<Fingerprint>,
+}
+
+/// A change that is not acknowledged yet.
+#[derive(Clone, Copy, Debug)]
+struct Attempt {
+    /// None for a deletion.
+    fingerprint: Option<Fingerprint>,
+    /// Of the first attempt.
+    version: Version,
+}
+
+/// A record that the registry returns otherwise than it was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Differing {
+    sent: Fingerprint,
+    shown: Fingerprint,
+    /// Whether it was written again since.
+    rewritten: bool,
+    is_settled: bool,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Records {
+    pub(super) table: Table,
+    lag: Duration,
+    recent: HashMap<Uid, Recent>,
+    uncertain: HashMap<Uid, Instant>,
+    missing: HashMap<Uid, Instant>,
+    differing: HashMap<Uid, Differing>,
+    shown: HashMap<Uid, Json>,
+    shown_bytes: usize,
+    /// For records that are compared by members: the content that was found to hold the acknowledged record.
+    equal: HashMap<Uid, Fingerprint>,
+    strikes: HashMap<Uid, u8>,
+    attempts: HashMap<Uid, Attempt>,
+    /// Whether a list is being read.
+    is_listing: bool,
+}
+
+/// What is known about a record before it is written.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Knowledge {
+    /// None if the record's id is its key.
+    pub(super) id: Option<String>,
+    pub(super) held: Held,
+    pub(super) exists: bool,
+    pub(super) is_verified: bool,
+    pub(super) is_written: bool,
+    /// A create had no clear answer.
+    pub(super) is_uncertain: bool,
+}
+
+impl Records {
+    pub(super) fn new(lag: Duration) -> Self {
+        Self { lag, ..Self::default() }
+    }
+
+    pub(super) fn begin_term(&mut self) {
+        self.table.begin_term();
+        self.differing.clear();
+    }
+
+    pub(super) fn knowledge(&self, key: &Uid) -> Knowledge {
+        let is_uncertain = self.uncertain.contains_key(key);
+        let Some(row) = self.table.get(key) else { return Knowledge { is_uncertain, ..Knowledge::default() } };
+        Knowledge {
+            id: row.id().map(str::to_owned),
+            held: Held { remote: row.remote(), seen: row.seen() },
+            exists: row.has(Fact::Exists),
+            is_verified: row.has(Fact::Verified),
+            is_written: row.has(Fact::Written),
+            is_uncertain,
+        }
+    }
+
+    /// The record was read, and is ours.
+    pub(super) fn learn(&mut self, key: &Uid, id: &str, item: &Item) {
+        self.uncertain.remove(key);
+        self.table.change(key, |row| {
+            row.set_id(key, id);
+            if item.remote.is_some() {
+                row.set_remote(item.remote.as_ref());
+            }
+            row.set_seen(item.seen.as_ref());
+            row.set(Fact::Verified, true);
+            row.set(Fact::Exists, !item.gone);
+        });
+    }
+
+    /// The registry contradicts what is known: the record has to be read before it is written again.
+    pub(super) fn doubt(&mut self, key: &Uid) {
+        self.table.change(key, |row| {
+            row.set(Fact::Verified, false);
+            row.set(Fact::Written, false);
+        });
+    }
+
+    /// The registry has no such record.
+    pub(super) fn is_absent(&mut self, key: &Uid) {
+        self.uncertain.remove(key);
+        self.table.remove(key);
+        self.equal.remove(key);
+    }
+
+    /// A create is about to be sent. Until its answer is clear, the record may exist.
+    pub(super) fn begin_create(&mut self, key: &Uid) {
+        self.uncertain.insert(key.clone(), Instant::now());
+    }
+
+    /// The registry did not create the record.
+    pub(super) fn not_created(&mut self, key: &Uid) {
+        self.uncertain.remove(key);
+    }
+
+    /// The registry acknowledged a put.
+    pub(super) fn acknowledged(&mut self, key: &Uid, record: &RenderedRecord, answer: &Held) {
+        self.uncertain.remove(key);
+        self.strikes.remove(key);
+        self.attempts.remove(key);
+        self.forget_shown(key);
+        self.equal.remove(key);
+        self.missing.remove(key);
+        self.table.change(key, |row| {
+            row.set_id(key, &record.id);
+            if answer.remote.is_some() {
+                row.set_remote(answer.remote.as_ref());
+            }
+            // The revision before the write is of no use any more.
+            row.set_seen(answer.seen.as_ref());
+            row.hold(record.fingerprint);
+            row.set(Fact::Written, true);
+            row.set(Fact::Verified, true);
+        });
+        match self.differing.get_mut(key) {
+            Some(differing) if differing.sent == record.fingerprint => differing.rewritten = true,
+            Some(_) => _ = self.differing.remove(key),
+            None => {}
+        }
+        self.remember(key, Some(record.fingerprint));
+    }
+
+    /// The registry holds the record already, so nothing was written.
+    pub(super) fn found_equal(&mut self, key: &Uid, record: &RenderedRecord, content: &ItemContent) {
+        self.table.change(key, |row| {
+            row.set_id(key, &record.id);
+            row.hold(record.fingerprint);
+        });
+        if let ItemContent::Body(body) = content {
+            self.equal.insert(key.clone(), fingerprint(body));
+        }
+        self.forget_shown(key);
+    }
+
+    /// The registry acknowledged a deletion.
+    pub(super) fn deleted(&mut self, key: &Uid) {
+        self.is_absent(key);
+        self.strikes.remove(key);
+        self.attempts.remove(key);
+        self.forget_shown(key);
+        self.differing.remove(key);
+        self.missing.remove(key);
+        self.remember(key, None);
+    }
+
+    /// The version of the first attempt to send this change, so that all attempts have the same id.
+    pub(super) fn first_attempt(&mut self, key: &Uid, fingerprint: Option<Fingerprint>, version: Version) -> Version {
+        match self.attempts.get(key) {
+            Some(attempt) if attempt.fingerprint == fingerprint => attempt.version,
+            _ => {
+                self.attempts.insert(key.clone(), Attempt { fingerprint, version });
+                version
+            }
+        }
+    }
+
+    /// Counts an answer whose check failed. Returns how many there were in a row.
+    pub(super) fn strike(&mut self, key: &Uid) -> u8 {
+        let strikes = self.strikes.entry(key.clone()).or_default();
+        *strikes = strikes.saturating_add(1);
+        *strikes
+    }
+
+    /// Whether the last list showed that the registry holds the record. Only for records that are compared by members.
+    pub(super) fn is_shown_equal(&self, key: &Uid, record: &RenderedRecord) -> Option<Json> {
+        self.shown.get(key).filter(|shown| contains(shown, &record.body)).cloned()
+    }
+
+    /// The number of records that the registry returns otherwise than they were sent, and that are left so.
+    pub(super) fn settled(&self) -> usize {
+        self.differing.values().filter(|differing| differing.is_settled).count()
+    }
+
+    fn remember(&mut self, key: &Uid, fingerprint: Option<Fingerprint>) {
+        if self.lag.is_zero() && !self.is_listing {
+            return;
+        }
+        let now = Instant::now();
+        if !self.is_listing && self.recent.len() == self.recent.capacity() {
+            let lag = self.lag;
+            self.recent.retain(|_, recent| now.duration_since(recent.at) <= lag);
+        }
+        self.recent.insert(key.clone(), Recent { at: now, fingerprint });
+    }
+
+    fn forget_shown(&mut self, key: &Uid) {
+        if let Some(json) = self.shown.remove(key) {
+            self.shown_bytes = self.shown_bytes.saturating_sub(size(&json));
+        }
+    }
+}
+
+/// Lists.
+impl Records {
+    /// A list begins.
+    pub(super) fn begin_list(&mut self, begun: Instant) {
+        let lag = self.lag;
+        self.recent.retain(|_, recent| begun.duration_since(recent.at) <= lag);
+        self.shown.clear();
+        self.shown_bytes = 0;
+        self.is_listing = true;
+    }
+
+    pub(super) fn abandon_list(&mut self) {
+        self.is_listing = false;
+    }
+
+    /// One of our records is in a list. Returns the fingerprint to report. None if it does not count as held.
+    pub(super) fn listed(&mut self, key: &Uid, id: &str, item: &Item) -> Option<Fingerprint> {
+        self.missing.remove(key);
+        // The list may be older than this write, so that also the revision in it is out of date.
+        if let Some(recent) = self.recent.get(key) {
+            return recent.fingerprint;
+        }
+        self.learn(key, id, item);
+        if item.gone {
+            return None;
+        }
+        let held = self.table.get(key).and_then(Row::held);
+        let shown = match &item.content {
+            ItemContent::Digest(digest) => digest.unwrap_or_default(),
+            ItemContent::Presence => held.unwrap_or_default(),
+            ItemContent::Body(body) => {
+                let shown = fingerprint(body);
+                match held.filter(|_| self.equal.get(key) == Some(&shown)) {
+                    Some(held) => held,
+                    None => {
+                        self.show(key, body);
+                        shown
+                    }
+                }
+            }
+        };
+        match held {
+            Some(sent) if sent != shown => Some(self.differs(key, sent, shown)),
+            _ => {
+                self.differing.remove(key);
+                Some(shown)
+            }
+        }
+    }
+
+    /// The registry shows another record than it acknowledged. The second time, after it was written again, that is left
+    /// so: otherwise each resync would write it.
+    fn differs(&mut self, key: &Uid, sent: Fingerprint, shown: Fingerprint) -> Fingerprint {
+        match self.differing.get_mut(key) {
+            Some(known) if (known.sent, known.shown, known.rewritten) == (sent, shown, true) => {
+                if !std::mem::replace(&mut known.is_settled, true) {
+                    let (uid, sent, came_back) = (key, format!("{sent:?}"), format!("{shown:?}"));
+                    tracing::warn!(%uid, sent, came_back, "registry changes what is written; leaving the record as it is");
+                }
+                sent
+            }
+            _ => {
+                let differing = Differing { sent, shown, rewritten: false, is_settled: false };
+                self.differing.insert(key.clone(), differing);
+                shown
+            }
+        }
+    }
+
+    fn show(&mut self, key: &Uid, body: &Json) {
+        let bytes = size(body);
+        if self.shown_bytes + bytes <= SHOWN_BYTES {
+            self.shown_bytes += bytes;
+            self.shown.insert(key.clone(), body.clone());
+        }
+    }
+
+    /// The list is complete and showed these keys. Returns further records that count as held, although it lacks them.
+    pub(super) fn complete_list(&mut self, begun: Instant, shown: &HashSet<Uid>) -> Vec<(Uid, Fingerprint)> {
+        self.is_listing = false;
+        let lag = self.lag;
+        let recent = self.recent.iter().filter(|(key, _)| !shown.contains(*key));
+        let mut further: Vec<(Uid, Fingerprint)> =
+            recent.filter_map(|(key, recent)| Some((key.clone(), recent.fingerprint?))).collect();
+        let written: HashSet<Uid> = self.recent.keys().cloned().collect();
+        let Self { table, missing, uncertain, .. } = self;
+        table.retain(|key, row| {
+            if shown.contains(key) || written.contains(key) {
+                return true;
+            }
+            // A list that lags may lack a record once.
+            let held = row.held().filter(|_| !lag.is_zero() && row.has(Fact::Written));
+            let Some(fingerprint) = held else { return false };
+            let since = *missing.entry(key.clone()).or_insert(begun);
+            let is_awaited = begun.duration_since(since) < lag;
+            if is_awaited {
+                further.push((key.clone(), fingerprint));
+            }
+            is_awaited
+        });
+        let table = &*table;
+        missing.retain(|key, _| table.get(key).is_some());
+        uncertain.retain(|_, at| begun.duration_since(*at) <= lag && begun <= *at + lag);
+        self.equal.retain(|key, _| table.get(key).is_some());
+        further
+    }
+}
+
+/// Roughly the bytes of a value in memory.
+fn size(json: &Json) -> usize {
+    match json {
+        Json::String(text) => 32 + text.len(),
+        Json::Array(items) => 32 + items.iter().map(size).sum::<usize>(),
+        Json::Object(members) => 64 + members.iter().map(|(name, value)| 32 + name.len() + size(value)).sum::<usize>(),
+        _ => 32,
+    }
+}

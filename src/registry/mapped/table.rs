@@ -1,0 +1,215 @@
+//! What the client knows about each record in the registry: under which id it is held there, at which revision, and
+//! what was last acknowledged.
+//!
+//! A row takes at most 120 bytes with short ids, because there is one for each record.
+
+use serde_json::Value as Json;
+
+use crate::model::{digest::Fingerprint, uid::Uid, uid_map::UidMap};
+
+/// The rows by record key.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    rows: UidMap<Row>,
+}
+
+/// What is known about one record.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Row {
+    texts: Texts,
+    fingerprint: Fingerprint,
+    flags: u8,
+}
+
+/// Facts about a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Fact {
+    /// The registry acknowledged the record with the row's fingerprint.
+    Held = 1,
+    /// The record's mark was read in this term.
+    Verified = 2,
+    /// This process wrote the record.
+    Written = 4,
+    /// The registry holds a record, to our knowledge.
+    Exists = 8,
+}
+
+impl Row {
+    pub(super) fn has(&self, fact: Fact) -> bool {
+        self.flags & fact as u8 != 0
+    }
+
+    pub(super) fn set(&mut self, fact: Fact, holds: bool) {
+        self.flags = if holds { self.flags | fact as u8 } else { self.flags & !(fact as u8) };
+    }
+
+    /// The fingerprint of the record that the registry holds, as far as it is known.
+    pub(super) fn held(&self) -> Option<Fingerprint> {
+        self.has(Fact::Held).then_some(self.fingerprint)
+    }
+
+    /// The registry acknowledged this record.
+    pub(super) fn hold(&mut self, fingerprint: Fingerprint) {
+        self.fingerprint = fingerprint;
+        self.set(Fact::Held, true);
+        self.set(Fact::Exists, true);
+    }
+
+    /// The record's id. None if it is the key.
+    pub(super) fn id(&self) -> Option<&str> {
+        self.texts.get(0)
+    }
+
+    pub(super) fn set_id(&mut self, key: &Uid, id: &str) {
+        if self.texts.get(0) != Some(id) {
+            self.texts.set(0, (*key.text() != *id).then_some(id));
+        }
+    }
+
+    /// The id, or the map of ids, that the registry assigned.
+    pub(super) fn remote(&self) -> Option<Json> {
+        serde_json::from_str(self.texts.get(1)?).ok()
+    }
+
+    pub(super) fn set_remote(&mut self, remote: Option<&Json>) {
+        self.texts.set(1, remote.map(Json::to_string).as_deref());
+    }
+
+    /// The record's revision, as the registry last reported it.
+    pub(super) fn seen(&self) -> Option<Json> {
+        serde_json::from_str(self.texts.get(2)?).ok()
+    }
+
+    pub(super) fn set_seen(&mut self, seen: Option<&Json>) {
+        self.texts.set(2, seen.map(Json::to_string).as_deref());
+    }
+}
+
+impl Table {
+    pub(super) fn get(&self, key: &Uid) -> Option<&Row> {
+        self.rows.get(key)
+    }
+
+    pub(super) fn change<T>(&mut self, key: &Uid, change: impl FnOnce(&mut Row) -> T) -> T {
+        change(self.rows.get_or_insert_with(key, Row::default))
+    }
+
+    pub(super) fn remove(&mut self, key: &Uid) -> Option<Row> {
+        self.rows.remove(key)
+    }
+
+    pub(super) fn retain(&mut self, keep: impl FnMut(&Uid, &mut Row) -> bool) {
+        self.rows.retain(keep);
+    }
+
+    /// A new term began: other processes may have written since.
+    pub(super) fn begin_term(&mut self) {
+        self.rows.retain(|_, row| {
+            row.set(Fact::Verified, false);
+            true
+        });
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub(super) fn memory(&self) -> usize {
+        self.rows.memory() + self.rows.iter().map(|(_, row)| row.texts.0.len()).sum::<usize>()
+    }
+}
+
+/// Up to three texts in one allocation: each has two bytes of length before it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Texts(Box<[u8]>);
+
+/// The length of a text that is not there, or too long to be kept.
+const NONE: u16 = u16::MAX;
+
+impl Texts {
+    fn all(&self) -> [Option<&str>; 3] {
+        let (mut rest, mut texts) = (&*self.0, [None; 3]);
+        for text in &mut texts {
+            let Some((length, after)) = rest.split_first_chunk::<2>() else { return texts };
+            let length = u16::from_le_bytes(*length);
+            let (bytes, after) = after.split_at(if length == NONE { 0 } else { usize::from(length).min(after.len()) });
+            rest = after;
+            *text = if length == NONE { None } else { std::str::from_utf8(bytes).ok() };
+        }
+        texts
+    }
+
+    fn get(&self, index: usize) -> Option<&str> {
+        self.all()[index]
+    }
+
+    fn set(&mut self, index: usize, text: Option<&str>) {
+        let mut texts = self.all();
+        if texts[index] == text {
+            return;
+        }
+        texts[index] = text;
+        let last = texts.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
+        let mut bytes = Vec::new();
+        for text in &texts[..last] {
+            let text = text.filter(|text| text.len() < usize::from(NONE));
+            let length = text.map_or(NONE, |text| u16::try_from(text.len()).unwrap_or(NONE));
+            bytes.extend_from_slice(&length.to_le_bytes());
+            bytes.extend_from_slice(text.unwrap_or_default().as_bytes());
+        }
+        self.0 = bytes.into();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::model::digest::Digest;
+
+    #[test]
+    fn row_keeps_texts_with_their_types() {
+        let key = Uid::from("5f3c0a4e-7a53-4b4e-9b0a-0a6c1f0c2d33");
+        let mut row = Row::default();
+        for remote in [Some(json!(7)), Some(json!({"vm": "a", "ip": [1]})), None, Some(json!(""))] {
+            for seen in [Some(json!("\"etag\"")), None, Some(json!(12))] {
+                for id in ["a/b", "5f3c0a4e-7a53-4b4e-9b0a-0a6c1f0c2d33", "ä"] {
+                    row.set_remote(remote.as_ref());
+                    row.set_seen(seen.as_ref());
+                    row.set_id(&key, id);
+                    assert_eq!((row.remote(), row.seen()), (remote.clone(), seen.clone()));
+                    assert_eq!(row.id(), (id != &*key.text()).then_some(id));
+                }
+            }
+        }
+        row.set_seen(Some(&json!("x".repeat(70_000))));
+        assert_eq!(row.seen(), None, "a text that is too long is not kept");
+    }
+
+    #[test]
+    fn facts_are_independent() {
+        let (mut row, print) = (Row::default(), Digest::of_canonical(b"a").fingerprint());
+        row.set(Fact::Written, true);
+        assert_eq!(row.held(), None);
+        row.hold(print);
+        row.set(Fact::Written, false);
+        assert!(row.held() == Some(print) && !row.has(Fact::Written) && !row.has(Fact::Verified));
+    }
+
+    #[test]
+    fn row_takes_at_most_120_bytes() {
+        let mut table = Table::default();
+        for n in 0..50_000_u128 {
+            let key = Uid::from(uuid::Uuid::from_u128(n).to_string());
+            table.change(&key, |row| {
+                row.set_remote(Some(&json!(n)));
+                row.set_seen(Some(&json!(n * 3)));
+            });
+        }
+        // An allocation takes some bytes besides its content.
+        let each = table.memory() / table.len() + 16;
+        assert!(each <= 120, "{each} bytes");
+    }
+}

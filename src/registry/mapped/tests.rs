@@ -1,0 +1,7 @@
+//! Tests of the client against a registry on loopback that can misbehave.
+
+mod batches;
+mod credentials;
+mod fake;
+mod lists;
+mod writes;

@@ -1,0 +1,124 @@
+//! Writing several records in one request.
+
+use super::fake::{Fake, Fault, REST, delete, pod, put, uid};
+use crate::{
+    model::uid::Uid,
+    reconcile::outcome::{Failure, Verdict},
+    registry::{Registry as _, mapped::TargetClient},
+};
+
+const ATOMIC: &str = r#"
+batch:
+  - path: bulk
+    body: {operations: "{{ operations }}"}
+    put: [{op: put, id: "{{ id }}", record: "{{ body }}"}]
+    delete: [{op: delete, id: "{{ id }}"}]
+    max: {records: 10}
+    atomic: true
+"#;
+
+fn with(members: &str) -> String {
+    format!("{}{members}", REST.trim_start())
+}
+
+async fn write(client: &TargetClient, names: &[&str]) -> Result<Vec<Verdict>, Failure> {
+    let operations = names.iter().enumerate().map(|(n, name)| {
+        let n = u8::try_from(n).unwrap();
+        if *name == "-" { delete(client, &Uid::from(uid(n))) } else { put(client, &pod(n, name)) }
+    });
+    client.write(1, operations.collect(), true).await
+}
+
+fn rejected(verdicts: &[Verdict]) -> Vec<bool> {
+    verdicts.iter().map(|verdict| matches!(verdict, Verdict::Rejected { .. })).collect()
+}
+
+#[tokio::test]
+async fn batch_writes_and_deletes_together() {
+    let fake = Fake::start().await;
+    let client = fake.client(&with(ATOMIC));
+    assert_eq!(client.capabilities().await.unwrap().max_batch_items, 10);
+    fake.requests();
+    assert_eq!(write(&client, &["a", "b", "c"]).await, Ok(vec![Verdict::Done; 3]));
+    assert_eq!(write(&client, &["a2", "-", "c2"]).await, Ok(vec![Verdict::Done; 3]));
+    assert_eq!(fake.requests(), ["POST bulk", "POST bulk"]);
+    assert_eq!(fake.contents().records.len(), 2);
+}
+
+#[tokio::test]
+async fn atomic_refusal_is_divided_until_one_is_left() {
+    let fake = Fake::start().await;
+    let client = fake.client(&with(ATOMIC));
+    let names = ["a", "b", "c", "d", "poison", "f", "g", "h"];
+    let verdicts = write(&client, &names).await.unwrap();
+    assert_eq!(rejected(&verdicts), names.map(|name| name == "poison"));
+    assert!(fake.contents().records.len() == 7 && fake.requests().len() <= 8);
+}
+
+#[tokio::test]
+async fn named_fault_needs_no_division() {
+    let fake = Fake::start().await;
+    fake.contents().names_faults = true;
+    let results = "    results: {items: /errors, failuresOnly: true, index: /index, reason: /what}\n";
+    let client = fake.client(&with(&format!("{ATOMIC}{results}")));
+    let verdicts = write(&client, &["a", "poison", "c", "d"]).await.unwrap();
+    assert_eq!(rejected(&verdicts), [false, true, false, false]);
+    assert!(matches!(&verdicts[1], Verdict::Rejected { cause } if cause.contains("poison")));
+    assert_eq!((fake.requests().len(), fake.contents().records.len()), (2, 3));
+}
+
+#[tokio::test]
+async fn each_record_has_its_own_result() {
+    let fake = Fake::start().await;
+    fake.contents().per_item = true;
+    let results = "    results: {items: /results, id: /id, status: /status, reason: /reason}\n";
+    let client = fake.client(&with(&format!("{}{results}", ATOMIC.replace("    atomic: true\n", ""))));
+    fake.contents().hidden.insert(uid(2));
+    let verdicts = write(&client, &["a", "poison", "c", "-"]).await.unwrap();
+    assert!(matches!(&*verdicts, [Verdict::Done, Verdict::Rejected { .. }, Verdict::Uncertain { .. }, Verdict::Done]));
+    fake.fail([Fault::Say("{}".into())]);
+    let verdicts = write(&client, &["a2", "b2"]).await.unwrap();
+    assert!(verdicts.iter().all(|verdict| matches!(verdict, Verdict::Uncertain { .. })), "{verdicts:?}");
+}
+
+#[tokio::test]
+async fn failed_batch_is_a_failed_request() {
+    let fake = Fake::start().await;
+    let client = fake.client(&with(ATOMIC));
+    for (fault, start) in [
+        (Fault::Lose, "Err(Broken"),
+        (Fault::Refuse(429, ""), "Err(Throttled"),
+        (Fault::Refuse(401, ""), "Err(Unauthorized"),
+        (Fault::Refuse(500, "no"), "Ok([Uncertain"),
+    ] {
+        fake.fail([fault]);
+        let result = format!("{:?}", write(&client, &["a", "b"]).await);
+        assert!(result.starts_with(start), "{result}");
+    }
+}
+
+#[tokio::test]
+async fn large_batch_is_sent_in_parts() {
+    let fake = Fake::start().await;
+    let client = fake.client(&with(&ATOMIC.replace("records: 10", "records: 3, bytes: 1KiB")));
+    let names = ["a", "b", "c", "d", "e", "f", "g"];
+    assert_eq!(write(&client, &names).await, Ok(vec![Verdict::Done; 7]));
+    assert!(fake.requests().len() >= 3);
+    assert!(fake.contents().bodies.iter().all(|body| body.len() <= 1 << 10));
+}
+
+#[tokio::test]
+async fn target_with_batches_alone_writes_single_records() {
+    let fake = Fake::start().await;
+    let members: String = with(ATOMIC)
+        .lines()
+        .filter(|line| !line.starts_with("put:") && !line.starts_with("delete:"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let client = fake.client(&members);
+    assert_eq!(client.write(1, vec![put(&client, &pod(1, "a"))], false).await, Ok(vec![Verdict::Done]));
+    let verdicts = client.write(1, vec![put(&client, &pod(2, "poison"))], false).await.unwrap();
+    assert_eq!(rejected(&verdicts), [true]);
+    assert_eq!(client.write(1, vec![delete(&client, &Uid::from(uid(1)))], false).await, Ok(vec![Verdict::Done]));
+    assert!(fake.contents().records.is_empty());
+}

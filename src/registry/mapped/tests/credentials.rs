@@ -1,0 +1,86 @@
+//! Credentials of all kinds, and where they must not appear.
+
+use std::sync::Arc;
+
+use super::fake::{Fake, Fault, REST, cause, write_pod};
+use crate::{
+    reconcile::outcome::{Failure, Verdict},
+    registry::{Registry as _, mapped::recorder::ExchangeLog},
+};
+
+const DONE: Result<Verdict, Failure> = Ok(Verdict::Done);
+
+fn secret(text: &str) -> tempfile::TempPath {
+    let file = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+    std::fs::write(&file, text).unwrap();
+    file
+}
+
+#[tokio::test]
+async fn each_kind_of_credential_is_added() {
+    let file = secret("s3cret-token\n");
+    let path = file.to_string_lossy();
+    for (auth, expected) in [
+        (format!("{{bearer: {{tokenFile: {path}}}}}"), "authorization: Bearer s3cret-token"),
+        (format!("{{bearer: {{tokenFile: {path}, scheme: Token}}}}"), "authorization: Token s3cret-token"),
+        (format!("{{basic: {{username: me, passwordFile: {path}}}}}"), "authorization: Basic bWU6czNjcmV0LXRva2Vu"),
+        (format!("{{header: {{name: X-Key, file: {path}}}}}"), "x-key: s3cret-token"),
+        (format!("{{query: {{name: key, file: {path}}}}}"), "?key=s3cret-token"),
+        (format!("{{body: {{at: /key, file: {path}}}}}"), "\"key\":\"s3cret-token\""),
+    ] {
+        let fake = Fake::start().await;
+        let client = fake.client(&format!("auth: {auth}{REST}"));
+        assert_eq!(write_pod(&client, 1, "web").await, DONE, "{auth}");
+        let contents = fake.contents();
+        let headers = contents.headers[0].iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()));
+        let sent = [headers.collect::<Vec<_>>().join("\n"), contents.requests[0].1.clone(), contents.bodies[0].clone()];
+        assert!(sent.join("\n").contains(expected), "{expected}: {sent:?}");
+    }
+}
+
+#[tokio::test]
+async fn renewed_token_is_used_after_a_refusal() {
+    let fake = Fake::start().await;
+    let file = secret("first-token");
+    let client = fake.client(&format!("auth: {{bearer: {{tokenFile: {}}}}}{REST}", file.to_string_lossy()));
+    fake.contents().expects = Some("Bearer first-token".into());
+    assert_eq!(write_pod(&client, 1, "web").await, DONE);
+    fake.contents().expects = Some("Bearer second-token".into());
+    assert!(matches!(write_pod(&client, 1, "web-2").await, Err(Failure::Unauthorized { status: 401, .. })));
+    std::fs::write(&file, "second-token").unwrap();
+    assert_eq!(write_pod(&client, 1, "web-2").await, DONE);
+    client.refresh_credential();
+}
+
+#[tokio::test]
+async fn echoed_token_is_never_shown() {
+    let fake = Fake::start().await;
+    let file = secret("very-s3cret-token");
+    let log = Arc::new(ExchangeLog::default());
+    let members = format!("auth: {{query: {{name: key, file: {}}}}}{REST}", file.to_string_lossy());
+    let client = fake.client_with(&members, Some(log.clone()));
+    fake.fail([Fault::Refuse(422, "no: very-s3cret-token is wrong")]);
+    let rejected = cause(write_pod(&client, 1, "web").await);
+    assert!(rejected.contains("no: *** is wrong"), "{rejected}");
+    assert_eq!(write_pod(&client, 1, "web").await, DONE);
+    assert!(log.exchanges().len() == 2 && !log.lines().contains("s3cret"), "{}", log.lines());
+}
+
+#[tokio::test]
+async fn login_is_sent_once_and_again_after_refusal() {
+    let fake = Fake::start().await;
+    let file = secret("my password");
+    let auth = format!(
+        "auth: {{login: {{path: login, body: {{p: \"{{{{ secret.p }}}}\"}}, secrets: {{p: {}}}, token: /token, expires: /seconds}}}}",
+        file.to_string_lossy()
+    );
+    let client = fake.client(&format!("{auth}{REST}"));
+    fake.contents().expects = Some("Bearer login-token-1".into());
+    for name in ["web", "web-2"] {
+        assert_eq!(write_pod(&client, 1, name).await, DONE);
+    }
+    assert_eq!(fake.requests().iter().filter(|request| *request == "POST login").count(), 1);
+    assert_eq!(fake.contents().bodies[0], r#"{"p":"my password"}"#);
+    fake.contents().expects = Some("Bearer other".into());
+    assert!(matches!(write_pod(&client, 1, "web-3").await, Err(Failure::Unauthorized { .. })));
+}

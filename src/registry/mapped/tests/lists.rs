@@ -1,0 +1,261 @@
+//! Reading all records.
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::json;
+
+use super::fake::{Fake, Fault, REST, cause, delete_pod, inventory, pod, put, uid, write_pod};
+use crate::{
+    model::{digest::Fingerprint, uid::Uid},
+    reconcile::outcome::{Failure, Verdict},
+    registry::{
+        Projection, Registry as _,
+        mapped::{TargetClient, recorder::ExchangeLog},
+    },
+};
+
+const DONE: Result<Verdict, Failure> = Ok(Verdict::Done);
+
+fn fingerprint(client: &TargetClient, n: u8, name: &str) -> Fingerprint {
+    let Projection::Record { fingerprint, .. } = client.project(&pod(n, name)) else { panic!() };
+    fingerprint
+}
+
+/// The fingerprint that the inventory reports for a pod.
+async fn reported(client: &TargetClient, n: u8) -> Option<Fingerprint> {
+    let found = inventory(client).await.unwrap().into_iter().find(|item| item.uid == Uid::from(uid(n)));
+    found.map(|item| item.fingerprint)
+}
+
+#[tokio::test]
+async fn list_is_read_over_pages_without_foreign_records() {
+    let fake = Fake::start().await;
+    let writer = fake.client(REST);
+    for n in 0..7 {
+        assert_eq!(write_pod(&writer, n, "web").await, DONE);
+    }
+    fake.contents().records.insert("x".into(), json!({"id": "x", "owner": "somebody"}));
+    fake.contents().page_size = 3;
+    // Without its filter, the list shows all records.
+    let client = fake.client(&REST.replace(r#"query: {owner: "{{ mark }}"}, "#, ""));
+    let items = inventory(&client).await.unwrap();
+    assert_eq!(items.len(), 7);
+    assert!(items.iter().all(|item| item.fingerprint == fingerprint(&client, 1, "web")));
+    assert_eq!(write_pod(&client, 1, "web").await, DONE);
+}
+
+#[tokio::test]
+async fn contradicting_list_fails_as_a_whole() {
+    let fake = Fake::start().await;
+    let client = fake.client(REST);
+    for n in 0..3 {
+        assert_eq!(write_pod(&client, n, "web").await, DONE);
+    }
+    let record = fake.contents().records[&uid(1)].clone();
+    let page = |results: serde_json::Value, next: serde_json::Value| {
+        Fault::Say(json!({"results": results, "next": next, "count": 2}).to_string())
+    };
+    let mut nameless = record.clone();
+    nameless["id"] = json!(null);
+    for (faults, what) in [
+        (vec![page(json!([record, record]), json!(null))], "listed twice"),
+        (vec![page(json!([nameless, record]), json!(null))], "has no id"),
+        (vec![page(json!([record]), json!(null))], "the registry counts 2"),
+        (vec![page(json!([record]), json!("http://elsewhere/systems"))], "not below"),
+        (vec![page(json!([]), json!("/systems?page=9")), page(json!([]), json!("/systems?page=9"))], "second time"),
+        (vec![Fault::Say("{}".into())], "no list"),
+        (vec![Fault::Say("<html>".into())], ""),
+        (vec![Fault::Say("[1]".into())], "no list"),
+    ] {
+        fake.fail(faults);
+        let failure = inventory(&client).await.unwrap_err();
+        assert!(failure.to_string().contains(what), "{what}: {failure}");
+        assert!(what.is_empty() || matches!(failure, Failure::Inventory(_)), "{failure:?}");
+        fake.contents().faults.clear();
+    }
+    fake.contents().miscount = 1;
+    assert!(matches!(inventory(&client).await, Err(Failure::Inventory(_))));
+    fake.contents().miscount = 0;
+    assert_eq!(inventory(&client).await.unwrap().len(), 3, "nothing was forgotten");
+}
+
+#[tokio::test]
+async fn failed_page_is_read_again_alone() {
+    let fake = Fake::start().await;
+    let client = fake.client(REST);
+    for n in 0..5 {
+        assert_eq!(write_pod(&client, n, "web").await, DONE);
+    }
+    fake.contents().page_size = 2;
+    let first = client.inventory(None, None, 100).await.unwrap();
+    fake.fail([Fault::Refuse(503, ""), Fault::Refuse(500, "")]);
+    let again = async || client.inventory(None, first.next.clone(), 100).await;
+    assert!(matches!(again().await, Err(Failure::Throttled { status: 503, .. })));
+    assert!(matches!(again().await, Err(Failure::Broken(_))));
+    let second = again().await.unwrap();
+    assert_eq!((first.items.len(), second.items.len(), second.count), (2, 2, 4));
+    assert_eq!(again().await, Err(Failure::Expired), "the page is over");
+}
+
+#[tokio::test]
+async fn records_written_in_the_lag_count_as_held() {
+    let fake = Fake::start().await;
+    let client = fake.client(&REST.replace("count: /count", "lag: 300ms"));
+    for n in 0..3 {
+        assert_eq!(write_pod(&client, n, "web").await, DONE);
+    }
+    fake.contents().hidden = (0..3).map(uid).collect();
+    let items = inventory(&client).await.unwrap();
+    assert!(items.len() == 3 && items[0].fingerprint == fingerprint(&client, 0, "web"));
+    // A deleted record that a list still shows does not count.
+    let old = fake.contents().records[&uid(2)].clone();
+    assert_eq!(delete_pod(&client, 2).await, DONE);
+    fake.contents().records.insert(uid(2), old);
+    fake.contents().hidden.clear();
+    assert_eq!(reported(&client, 2).await, None);
+    tokio::time::sleep(Duration::from_millis(350)).await;
+    assert!(reported(&client, 2).await.is_some());
+}
+
+#[tokio::test]
+async fn record_is_missing_after_two_lists_apart() {
+    let fake = Fake::start().await;
+    let client = fake.client(&REST.replace("count: /count", "lag: 200ms"));
+    assert_eq!(write_pod(&client, 1, "web").await, DONE);
+    tokio::time::sleep(Duration::from_millis(250)).await;
+    fake.contents().hidden.insert(uid(1));
+    assert!(reported(&client, 1).await.is_some(), "one list alone may lag");
+    assert!(reported(&client, 1).await.is_some());
+    tokio::time::sleep(Duration::from_millis(250)).await;
+    assert_eq!(reported(&client, 1).await, None);
+}
+
+#[tokio::test]
+async fn changed_value_is_written_twice_and_then_settled() {
+    let fake = Fake::start().await;
+    fake.contents().edit = Some(|record| record["digest"] = json!("00"));
+    let client = fake.client(REST);
+    let ours = fingerprint(&client, 1, "web");
+    assert_eq!(write_pod(&client, 1, "web").await, DONE);
+    let shown = reported(&client, 1).await;
+    assert!(shown.is_some() && shown != Some(ours));
+    assert_eq!(reported(&client, 1).await, shown, "it was not written again yet");
+    assert_eq!(write_pod(&client, 1, "web").await, DONE);
+    assert_eq!((reported(&client, 1).await, client.settled()), (Some(ours), 1));
+    // Another difference is drift.
+    fake.contents().records.get_mut(&uid(1)).unwrap()["digest"] = json!("1f".repeat(16));
+    assert_ne!(reported(&client, 1).await, Some(ours));
+    assert_eq!(client.settled(), 0);
+    client.prepare(9).await.unwrap();
+    assert_eq!(client.settled(), 0);
+}
+
+#[tokio::test]
+async fn members_are_compared_without_a_digest() {
+    let fake = Fake::start().await;
+    let members = REST
+        .replace(", digest: \"{{ digest }}\"", "")
+        .replace("digest: /digest", "body: {title: /title, owner: /owner}");
+    let writer = fake.client(&members);
+    assert_eq!(write_pod(&writer, 1, "web").await, DONE);
+    fake.contents().records.get_mut(&uid(1)).unwrap()["added"] = json!("by others");
+    // A new process knows no digests: it compares with the list, and writes nothing.
+    let client = fake.client(&members);
+    let ours = fingerprint(&client, 1, "web");
+    assert_ne!(reported(&client, 1).await, Some(ours));
+    fake.requests();
+    assert_eq!(write_pod(&client, 1, "web").await, DONE);
+    assert!(fake.requests().is_empty());
+    assert_eq!(reported(&client, 1).await, Some(ours));
+    // An edit by hand is repaired.
+    fake.contents().records.get_mut(&uid(1)).unwrap()["title"] = json!("edited");
+    assert_ne!(reported(&client, 1).await, Some(ours));
+    fake.requests();
+    assert_eq!(write_pod(&client, 1, "web").await, DONE);
+    assert_eq!((fake.requests().len(), &fake.contents().records[&uid(1)]["title"]), (1, &json!("web")));
+}
+
+#[tokio::test]
+async fn presence_alone_means_one_write_per_process() {
+    let fake = Fake::start().await;
+    let members = REST.replace(", digest: \"{{ digest }}\"", "").replace(", digest: /digest", "");
+    let client = fake.client(&members);
+    assert_eq!(write_pod(&client, 1, "web").await, DONE);
+    let ours = fingerprint(&client, 1, "web");
+    assert_eq!(reported(&client, 1).await, Some(ours));
+    let other = fake.client(&members);
+    assert_ne!(reported(&other, 1).await, Some(ours));
+    assert_eq!(write_pod(&other, 1, "web").await, DONE);
+    assert_eq!(reported(&other, 1).await, Some(ours));
+}
+
+#[tokio::test]
+async fn unmarked_records_of_others_are_left_alone() {
+    let fake = Fake::start().await;
+    let members = REST.replace(", mark: /owner", "").replace(r#"query: {owner: "{{ mark }}"}, "#, "");
+    let client = fake.client(&members);
+    assert_eq!(write_pod(&client, 1, "web").await, DONE);
+    fake.contents().records.insert(uid(2), json!({"id": uid(2)}));
+    assert_eq!(inventory(&client).await.unwrap().len(), 1);
+    assert_eq!(delete_pod(&client, 2).await, DONE);
+    assert_eq!(fake.contents().records.len(), 2, "this process did not write it");
+    let exclusive = fake.client(&format!("{members}exclusive: true\n"));
+    assert_eq!(inventory(&exclusive).await.unwrap().len(), 2);
+    assert_eq!(delete_pod(&exclusive, 2).await, DONE);
+    assert_eq!(fake.contents().records.len(), 1);
+}
+
+#[tokio::test]
+async fn retired_record_counts_as_deleted() {
+    let fake = Fake::start().await;
+    let members = REST.replace("item: {", "item: {gone: /retired, ");
+    let client = fake.client(&members);
+    assert_eq!(write_pod(&client, 1, "web").await, DONE);
+    fake.contents().records.get_mut(&uid(1)).unwrap()["retired"] = json!(true);
+    assert_eq!(inventory(&client).await.unwrap().len(), 0);
+}
+
+#[tokio::test]
+async fn overlapping_page_is_no_duplicate() {
+    // etcd's next page may begin with the last key.
+    let fake = Fake::start().await;
+    let client = fake.client(
+        &REST
+            .replace("next: {url: /next}, count: /count", "next: {then: /next}")
+            .replace(r#"query: {owner: "{{ mark }}"}"#, r#"query: {page: "{{ page | default(omit) }}"}"#),
+    );
+    for n in 0..3 {
+        assert_eq!(write_pod(&client, n, "web").await, DONE);
+    }
+    let record = |n: u8| fake.contents().records[&uid(n)].clone();
+    let pages = [
+        json!({"results": [record(0), record(1)], "next": "1"}),
+        json!({"results": [record(1), record(2)], "next": null}),
+    ];
+    fake.fail(pages.map(|page| Fault::Say(page.to_string())));
+    assert_eq!(inventory(&client).await.unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn hostile_answers_break_nothing() {
+    let fake = Fake::start().await;
+    let log = Arc::new(ExchangeLog::default());
+    let client = fake.client_with(REST, Some(log.clone()));
+    let deep = "[".repeat(10_000);
+    for text in
+        ["null", "[]", "\"\"", "{\"results\": 1}", "{\"results\": [null, 1, \"\", []], \"count\": 4}", &deep, "\u{0}"]
+    {
+        for _ in 0..2 {
+            fake.fail([Fault::Say(text.to_owned())]);
+            let _ = inventory(&client).await;
+            fake.fail([Fault::Say(text.to_owned())]);
+            let result = write_pod(&client, 1, "web").await;
+            let cause = cause(result);
+            assert!(cause.len() < 1_000 && !cause.contains('\u{0}'), "{cause}");
+            fake.contents().faults.clear();
+        }
+    }
+    assert!(log.exchanges().len() >= 20);
+    assert_eq!(write_pod(&client, 2, "web").await, DONE);
+    assert!(put(&client, &pod(2, "web")).size_at_most > 0);
+}

@@ -1,0 +1,285 @@
+//! Writing and deleting single records.
+
+use serde_json::json;
+
+use super::fake::{
+    ASSIGNED, Fake, Fault, MARK, REST, cause, delete, delete_pod, inventory, pod, put, uid, write, write_pod,
+};
+use crate::{
+    reconcile::outcome::{Failure, Verdict},
+    registry::{Projection, Registry as _},
+};
+
+const DONE: Result<Verdict, Failure> = Ok(Verdict::Done);
+
+#[tokio::test]
+async fn record_is_put_and_deleted() {
+    let fake = Fake::start().await;
+    let client = fake.client(REST);
+    assert_eq!(write_pod(&client, 1, "web").await, DONE);
+    let record = fake.contents().records[&uid(1)].clone();
+    assert_eq!((&record["title"], &record["owner"]), (&json!("web"), &json!(MARK)));
+    assert_eq!(delete_pod(&client, 1).await, DONE);
+    assert!(fake.contents().records.is_empty());
+    assert_eq!(fake.requests(), [format!("PUT systems/{}", uid(1)), format!("DELETE systems/{}", uid(1))]);
+    assert_eq!(delete_pod(&client, 1).await, DONE, "it is looked up, and gone");
+    assert_eq!(fake.requests(), [format!("GET systems/{}", uid(1))]);
+}
+
+#[tokio::test]
+async fn foreign_record_is_never_deleted() {
+    let fake = Fake::start().await;
+    let client = fake.client(REST);
+    fake.contents().records.insert(uid(1), json!({"id": uid(1), "owner": "somebody", "title": "theirs"}));
+    assert_eq!(delete_pod(&client, 1).await, DONE, "nothing of ours is there");
+    assert_eq!(fake.contents().records.len(), 1);
+    // A record of ours that another owner took over.
+    assert_eq!(write_pod(&client, 2, "web").await, DONE);
+    fake.contents().records.insert(uid(2), json!({"id": uid(2), "owner": "somebody"}));
+    assert_eq!(inventory(&client).await.unwrap().len(), 0);
+    assert_eq!(delete_pod(&client, 2).await, DONE);
+    assert_eq!(fake.contents().records.len(), 2);
+}
+
+#[tokio::test]
+async fn shared_id_is_looked_up_before_takeover() {
+    let fake = Fake::start().await;
+    let members = format!("{REST}id: \"{{{{ pod.namespace }}}}.{{{{ pod.name }}}}\"\n");
+    let client = fake.client(&members);
+    fake.contents().records.insert("shop.web".into(), json!({"id": "shop.web", "owner": "somebody"}));
+    assert!(cause(write_pod(&client, 1, "web").await).starts_with("rejected: a record with this id has another"));
+    assert_eq!(write_pod(&client, 1, "api").await, DONE);
+    assert_eq!(fake.requests(), ["GET systems/shop.web", "GET systems/shop.api", "PUT systems/shop.api"]);
+    let Projection::Record { key, .. } = client.project(&pod(1, "api")) else { panic!() };
+    let Projection::Record { key: same, .. } = client.project(&pod(2, "api")) else { panic!() };
+    assert_eq!(key, same);
+    assert_eq!(write(&client, delete(&client, &key)).await, DONE);
+    assert_eq!(fake.requests(), ["DELETE systems/shop.api"]);
+}
+
+#[tokio::test]
+async fn assigned_id_is_kept_for_later_requests() {
+    let fake = Fake::start().await;
+    fake.contents().assigns = true;
+    let client = fake.client(ASSIGNED);
+    for name in ["web", "web-2"] {
+        assert_eq!(write_pod(&client, 1, name).await, DONE);
+    }
+    assert_eq!(delete_pod(&client, 1).await, DONE);
+    assert_eq!(fake.requests(), ["POST systems", "PATCH systems/1", "DELETE systems/1"]);
+}
+
+#[tokio::test]
+async fn lost_create_makes_no_second_record() {
+    let fake = Fake::start().await;
+    fake.contents().assigns = true;
+    let client = fake.client(ASSIGNED);
+    fake.fail([Fault::Lose]);
+    assert!(matches!(write_pod(&client, 1, "web").await, Err(Failure::Broken(_))));
+    assert_eq!(write_pod(&client, 1, "web").await, DONE, "found, and equal");
+    assert_eq!((fake.contents().records.len(), fake.requests().len()), (1, 2));
+    fake.fail([Fault::Refuse(502, "not applied")]);
+    assert!(matches!(write_pod(&client, 2, "web").await, Err(Failure::Broken(_))));
+    assert_eq!(write_pod(&client, 2, "web").await, DONE, "not found, and created");
+    assert_eq!(fake.contents().records.len(), 2);
+}
+
+#[tokio::test]
+async fn lost_create_without_find_waits_for_list() {
+    let fake = Fake::start().await;
+    fake.contents().assigns = true;
+    let client = fake.client(&ASSIGNED.replace("find:", "vars: {x: 1}\n#"));
+    fake.fail([Fault::Lose]);
+    assert!(write_pod(&client, 1, "web").await.is_err());
+    assert!(cause(write_pod(&client, 1, "web").await).contains("waiting for the next list"));
+    assert!(cause(delete_pod(&client, 1).await).contains("waiting for the next list"));
+    assert_eq!(inventory(&client).await.unwrap().len(), 1);
+    assert_eq!(write_pod(&client, 1, "web-2").await, DONE);
+    assert_eq!(fake.contents().records.len(), 1);
+    // A list without it shows that the create had no effect.
+    fake.fail([Fault::Refuse(502, "")]);
+    assert!(write_pod(&client, 2, "web").await.is_err());
+    assert_eq!(inventory(&client).await.unwrap().len(), 1);
+    assert_eq!(write_pod(&client, 2, "web").await, DONE);
+}
+
+#[tokio::test]
+async fn deleted_record_is_created_again() {
+    let fake = Fake::start().await;
+    fake.contents().assigns = true;
+    let client = fake.client(ASSIGNED);
+    assert_eq!(write_pod(&client, 1, "web").await, DONE);
+    fake.contents().records.clear();
+    assert_eq!(write_pod(&client, 1, "web-2").await, DONE);
+    assert_eq!(fake.requests(), ["POST systems", "PATCH systems/1", "POST systems"]);
+}
+
+#[tokio::test]
+async fn existing_record_is_updated_if_ours() {
+    let fake = Fake::start().await;
+    let members = REST.replace("put:", "create: {path: systems, body: \"{{ {'id': id} | chain(body) }}\"}\nupdate:");
+    let first = fake.client(&members);
+    assert_eq!(write_pod(&first, 1, "web").await, DONE);
+    // Another process does not know the record.
+    let client = fake.client(&members);
+    assert_eq!(write_pod(&client, 1, "web-2").await, DONE);
+    assert_eq!(fake.contents().records[&uid(1)]["title"], "web-2");
+    fake.contents().records.get_mut(&uid(1)).unwrap()["owner"] = json!("somebody");
+    let other = fake.client(&members);
+    assert!(cause(write_pod(&other, 1, "web-3").await).starts_with("rejected: a record with this id has another"));
+    assert_eq!(fake.contents().records[&uid(1)]["title"], "web-2");
+}
+
+#[tokio::test]
+async fn stale_revision_is_read_and_sent_once_more() {
+    let fake = Fake::start().await;
+    fake.contents().compares = true;
+    let members = REST
+        .replace(
+            r#"put: {path: "systems/{{ id }}"}"#,
+            r#"put: {path: "systems/{{ id }}", headers: {If-Match: "{{ seen | default(omit) }}"}, seen: /revision}"#,
+        )
+        .replace("item: {", "item: {seen: /revision, ");
+    let client = fake.client(&members);
+    assert_eq!(write_pod(&client, 1, "web").await, DONE);
+    assert_eq!(write_pod(&client, 1, "web-2").await, DONE, "the revision is in the answer");
+    assert_eq!(fake.requests().len(), 2);
+    fake.contents().records.get_mut(&uid(1)).unwrap()["revision"] = json!(99);
+    assert_eq!(write_pod(&client, 1, "web-3").await, DONE);
+    assert_eq!(fake.requests().iter().map(|r| &r[..3]).collect::<Vec<_>>(), ["PUT", "GET", "PUT"]);
+    fake.contents().records.clear();
+    assert_eq!(write_pod(&client, 1, "web-4").await, DONE, "it was removed");
+    fake.contents().records.get_mut(&uid(1)).unwrap()["owner"] = json!("somebody");
+    fake.contents().records.get_mut(&uid(1)).unwrap()["revision"] = json!(100);
+    assert!(cause(write_pod(&client, 1, "web-5").await).starts_with("rejected: a record with this id has another"));
+}
+
+#[tokio::test]
+async fn answers_have_the_consequences_of_the_table() {
+    let fake = Fake::start().await;
+    let client = fake.client(REST);
+    for (status, text, start) in [
+        (422, "{\"error\": \"bad\"}", "rejected: status 422"),
+        (404, "{}", "rejected: there is nothing"),
+        (408, "", "retry: status 408"),
+        (500, "oops", "uncertain: status 500"),
+        (502, "", "Err(Broken("),
+        (301, "", "Err(Broken("),
+        (429, "", "Err(Throttled { status: 429"),
+        (503, "", "Err(Throttled { status: 503"),
+        (401, "", "Err(Unauthorized { status: 401"),
+        (200, "<html>sign in</html>", "Err(Broken("),
+    ] {
+        fake.fail([Fault::Refuse(status, text)]);
+        let cause = cause(write_pod(&client, 1, "web").await);
+        assert!(cause.starts_with(start), "{status}: {cause}");
+    }
+    assert_eq!(write_pod(&client, 1, "poison").await.map(|v| matches!(v, Verdict::Rejected { .. })), Ok(true));
+}
+
+#[tokio::test]
+async fn forbidden_record_is_parked_if_others_are_allowed() {
+    let fake = Fake::start().await;
+    let client = fake.client(REST);
+    fake.fail([Fault::Refuse(403, "not this one")]);
+    assert!(cause(write_pod(&client, 1, "web").await).starts_with("rejected: status 403"));
+    fake.fail([Fault::Refuse(403, ""), Fault::Refuse(403, "")]);
+    assert!(matches!(write_pod(&client, 1, "web").await, Err(Failure::Unauthorized { status: 403, named: true, .. })));
+}
+
+#[tokio::test]
+async fn failed_check_parks_the_third_time() {
+    let fake = Fake::start().await;
+    let client = fake.client(&REST.replace(
+        r#"put: {path: "systems/{{ id }}"}"#,
+        r#"put: {path: "systems/{{ id }}", check: "{{ answer.ok | default(false) }}"}"#,
+    ));
+    for start in ["uncertain", "uncertain", "rejected"] {
+        let cause = cause(write_pod(&client, 1, "web").await);
+        assert!(cause.starts_with(start), "{cause}");
+    }
+    fake.fail([Fault::Say(r#"{"ok": true}"#.into())]);
+    assert_eq!(write_pod(&client, 1, "web").await, DONE);
+    assert!(cause(write_pod(&client, 1, "web").await).starts_with("uncertain"), "the count begins again");
+}
+
+#[tokio::test]
+async fn unlisted_registry_is_read_before_the_first_write() {
+    let fake = Fake::start().await;
+    let members = REST.lines().filter(|line| !line.starts_with("list:")).collect::<Vec<_>>().join("\n");
+    let first = fake.client(&members);
+    assert_eq!(write_pod(&first, 1, "web").await, DONE);
+    fake.requests();
+    let client = fake.client(&members);
+    assert_eq!(write_pod(&client, 1, "web").await, DONE);
+    assert_eq!(fake.requests(), [format!("GET systems/{}", uid(1))], "equal, so nothing is written");
+    assert_eq!(write_pod(&client, 1, "web-2").await, DONE);
+    assert_eq!(fake.requests(), [format!("PUT systems/{}", uid(1))], "read once per term");
+    client.prepare(8).await.unwrap();
+    assert_eq!(write_pod(&client, 1, "web-3").await, DONE);
+    assert_eq!(fake.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn record_of_another_id_is_not_believed() {
+    // A registry that ignores a filter returns any record.
+    let fake = Fake::start().await;
+    fake.contents().assigns = true;
+    let client = fake.client(ASSIGNED);
+    assert_eq!(write_pod(&client, 1, "web").await, DONE);
+    let other = fake.contents().records["1"].clone();
+    let fresh = fake.client(ASSIGNED);
+    fake.fail([Fault::Say(json!({"results": [other]}).to_string())]);
+    assert!(cause(delete_pod(&fresh, 2).await).contains("another id"));
+    assert_eq!(fake.contents().records.len(), 1);
+}
+
+#[tokio::test]
+async fn change_id_is_the_same_until_acknowledged() {
+    let fake = Fake::start().await;
+    let client = fake.client(&REST.replace(
+        r#"put: {path: "systems/{{ id }}"}"#,
+        r#"put: {path: "systems/{{ id }}", headers: {X-Change: "{{ change.id }}", X-Order: "{{ change.sequence }}"}}"#,
+    ));
+    fake.fail([Fault::Lose]);
+    assert!(write_pod(&client, 1, "web").await.is_err());
+    assert_eq!(write_pod(&client, 1, "web").await, DONE);
+    for name in ["web-2", "web"] {
+        assert_eq!(write_pod(&client, 1, name).await, DONE);
+    }
+    let contents = fake.contents();
+    let of = |header: &str| -> Vec<String> {
+        contents.headers.iter().filter_map(|h| Some(h.get(header)?.to_str().unwrap().to_owned())).collect()
+    };
+    let (ids, orders) = (of("x-change"), of("x-order"));
+    assert_eq!(ids[0], ids[1], "the same bytes");
+    assert!(ids[1] != ids[2] && ids[1] != ids[3], "an earlier state is another change");
+    assert!(orders.is_sorted() && orders[3] > orders[0]);
+}
+
+#[tokio::test]
+async fn steps_are_prepared_before_records() {
+    let fake = Fake::start().await;
+    fake.contents().assigns = true;
+    let members = r#"
+prepare:
+  - {name: kind, find: {path: systems, query: {title: kind}, at: /results/0}, create: {path: systems, body: {title: kind}}, keep: {id: /id}}
+body: {title: "{{ pod.name }}", kind: "{{ prepared.kind.id }}", uid: "{{ id }}", owner: "{{ mark }}", digest: "{{ digest }}"}
+create: {path: systems, remote: /id}
+update: {path: "systems/{{ remote }}"}
+delete: {path: "systems/{{ remote }}"}
+list: {path: systems, query: {owner: "{{ mark }}"}, items: /results, next: {url: /next}}
+item: {id: /uid, remote: /id, mark: /owner, digest: /digest}
+"#;
+    let client = fake.client(members);
+    assert_eq!(client.project(&pod(1, "web")), Projection::Unreadable, "no record is blamed");
+    client.prepare(7).await.unwrap();
+    assert_eq!(fake.requests(), ["GET systems?title=kind", "POST systems"]);
+    assert_eq!(write(&client, put(&client, &pod(1, "web"))).await, DONE);
+    assert_eq!(fake.contents().records["2"]["kind"], 1);
+    fake.requests();
+    client.prepare(8).await.unwrap();
+    assert_eq!(fake.requests(), ["GET systems?title=kind"]);
+    fake.fail([Fault::Refuse(500, "")]);
+    assert!(matches!(client.prepare(9).await, Err(Failure::Broken(_))));
+}

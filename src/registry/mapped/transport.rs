@@ -1,0 +1,120 @@
+//! Sends rendered requests: adds credentials, limits rate and size, and records the exchange.
+
+use std::sync::Arc;
+
+use reqwest::{
+    Method, Url,
+    header::{HeaderMap, HeaderName, HeaderValue},
+};
+use tokio::time::Instant;
+
+use super::{
+    auth::{Auth, Outgoing},
+    pacer::Pacer,
+    recorder::{Exchange, ExchangeLog, milliseconds},
+    secrets::{redact, redact_body},
+};
+use crate::{
+    mapping::{answer::Answer, request::RenderedRequest},
+    reconcile::outcome::Failure,
+    registry::http::Connection,
+};
+use std::time::Duration;
+
+/// An answer, and how long the registry asks to wait.
+pub(super) struct Exchanged {
+    pub(super) answer: Answer,
+    pub(super) retry_after: Option<Duration>,
+}
+
+pub(super) struct Transport {
+    pub(super) connection: Connection,
+    pub(super) auth: Auth,
+    pub(super) pacer: Option<Pacer>,
+    pub(super) log: Option<Arc<ExchangeLog>>,
+    /// Bytes of an answer, at most.
+    pub(super) answer_bytes: usize,
+}
+
+impl Transport {
+    /// Sends a request. If the credentials are refused and others are there by now, it is sent once more.
+    pub(super) async fn send(&self, request: &RenderedRequest) -> Result<Exchanged, Failure> {
+        let exchanged = self.send_once(request).await?;
+        if exchanged.answer.status == 401 && self.auth.refused().await {
+            return self.send_once(request).await;
+        }
+        Ok(exchanged)
+    }
+
+    async fn send_once(&self, request: &RenderedRequest) -> Result<Exchanged, Failure> {
+        if let Some(pacer) = &self.pacer {
+            pacer.turn().await;
+        }
+        if self.connection.refresh_if_due() {
+            self.auth.refresh();
+        }
+        let mut outgoing = outgoing(request)?;
+        self.auth.authorize(&mut outgoing, &self.connection).await?;
+        let method = Method::from_bytes(request.method.as_bytes());
+        let method = method.map_err(|_| unsendable("method"))?;
+        let mut sent = self.connection.request(method, outgoing.url).headers(outgoing.headers);
+        if let Some(body) = outgoing.body {
+            sent = sent.body(body);
+        }
+        let begun = Instant::now();
+        let result = self.connection.send(sent, self.answer_bytes).await;
+        let secrets = self.auth.secrets();
+        let result = match result {
+            Ok(answer) => {
+                let names = answer.headers.iter().map(|(name, value)| {
+                    (name.as_str().to_owned(), redact(&String::from_utf8_lossy(value.as_bytes()), &secrets))
+                });
+                let body = redact_body(answer.body, &secrets);
+                let read = Answer::new(answer.status, names.collect::<Vec<_>>(), &body);
+                Ok(Exchanged { answer: read, retry_after: answer.retry_after })
+            }
+            Err(failure) => Err(failure),
+        };
+        self.record(request, &result, begun.elapsed());
+        result
+    }
+
+    fn record(&self, request: &RenderedRequest, result: &Result<Exchanged, Failure>, took: Duration) {
+        let Some(log) = &self.log else { return };
+        let secrets = self.auth.secrets();
+        let (status, answer) = match result {
+            Ok(exchanged) => (Some(exchanged.answer.status), exchanged.answer.text().to_owned()),
+            Err(failure) => (None, failure.to_string()),
+        };
+        let body = request.body.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
+        log.add(Exchange {
+            number: 0,
+            method: request.method.clone(),
+            url: redact(&request.url, &secrets),
+            body: redact(&body, &secrets),
+            status,
+            answer: redact(&answer, &secrets),
+            milliseconds: milliseconds(took),
+        });
+    }
+
+    /// A text from an answer, without credentials.
+    pub(super) fn clean(&self, text: &str) -> String {
+        redact(text, &self.auth.secrets())
+    }
+}
+
+fn outgoing(request: &RenderedRequest) -> Result<Outgoing, Failure> {
+    let url: Url = request.url.parse().map_err(|_| unsendable("address"))?;
+    let mut headers = HeaderMap::new();
+    for (name, value) in &request.headers {
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| unsendable("header"))?;
+        headers.insert(name, HeaderValue::from_str(value).map_err(|_| unsendable("header"))?);
+    }
+    Ok(Outgoing { url, headers, body: request.body.clone() })
+}
+
+/// The file was checked when it was read, so this is a defect. Nothing was sent.
+fn unsendable(what: &str) -> Failure {
+    Failure::Unreachable(format!("the request's {what} cannot be sent"))
+}
