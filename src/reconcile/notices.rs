@@ -217,6 +217,13 @@ mod tests {
     }
 
     #[test]
+    fn distinct_causes_are_bounded() {
+        let mut notices = Notices::default();
+        (0..20_000).for_each(|n| _ = notices.note(&format!("pod-{n}"), &format!("cause {n}"), at(1)));
+        assert_eq!((notices.logged.len(), notices.named.len()), (LOGGED_MAX, NAMES_MAX));
+    }
+
+    #[test]
     fn each_cause_is_logged_once_per_interval() {
         let mut notices = Notices::default();
         let logged = (0..100).filter(|n| notices.note(["a", "b"][n % 2], "invalid type", at(0))).count();

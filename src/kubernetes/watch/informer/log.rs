@@ -268,4 +268,20 @@ mod tests {
         assert_eq!(lines.count("ERROR ", "right to read pods is still missing"), 1, "{}", lines.text());
         assert!(lines.text().contains("in the namespace shop"), "{}", lines.text());
     }
+
+    #[test]
+    fn silence_and_its_end_are_logged_once() {
+        let at = Moment::from_secs;
+        let mut log = WatchLog::new(0, None, Arc::default());
+        let mut has_line = |last_alive, now| {
+            log.silence(at(last_alive), at(now));
+            log.age
+        };
+        assert_eq!((has_line(10, 39), has_line(10, 41), has_line(10, 70)), (false, true, true));
+        assert_eq!(log.reports.lock().failures.summary(at(500)), None, "it was noted once");
+        log.silence(at(501), at(502));
+        assert!(!log.age);
+        log.silence(at(501), at(531));
+        assert!(log.age, "another silence");
+    }
 }
