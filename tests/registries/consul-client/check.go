@@ -118,8 +118,8 @@ func expectTooMany(client *consul.Client, node string) error {
 		ops = append(ops, set(fmt.Sprint("many-", i), "web"))
 	}
 	_, _, err := apply(client, node, ops)
-	if err == nil || !strings.Contains(err.Error(), "413") {
-		return fmt.Errorf("not refused with 413: %v", err)
+	if err == nil || !strings.Contains(err.Error(), "too many operations") {
+		return fmt.Errorf("not refused: %v", err)
 	}
 	return nil
 }
