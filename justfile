@@ -25,6 +25,10 @@ sim histories="100000" seed="1":
 fuzz rounds="100000":
     POD_REGISTRAR_TEST_FUZZ_ROUNDS={{rounds}} cargo test --locked --lib fuzz
 
+# Tests against registries of others, which are built for them
+registries:
+    .ci/run registries
+
 # Tests against a control plane, which is started for them
 cluster:
     .ci/run cluster

@@ -8,6 +8,7 @@
 //! | `event_loop/` | the event loop with a fake registry, paused clock | minutes |
 //! | `envelope/` | the code of the measurements | seconds |
 //! | `process/` | the built program, over HTTP | minutes |
+//! | `registries/` | registries of others, from `tests/registries/build`; skipped without them | seconds |
 //! | `cluster/` | a cluster named by `POD_REGISTRAR_TEST_KUBECONFIG`; skipped without one | minutes to hours |
 //!
 //! `support/` is shared by these folders.
@@ -23,4 +24,5 @@ mod fake_registry;
 mod informer;
 mod process;
 mod project;
+mod registries;
 mod support;

@@ -1,8 +1,9 @@
-//! The program as a child process, which does not outlive its test.
+//! The program, and other servers, as child processes, which do not outlive their test.
 
 use std::{
     ffi::OsStr,
     io::{BufRead, BufReader, Read},
+    path::Path,
     process::{Child as Process, Command, Stdio},
     sync::{Arc, Mutex},
     thread::JoinHandle,
@@ -23,27 +24,35 @@ pub(crate) struct Child {
 impl Child {
     /// Starts the program with an empty environment, except for the log level.
     pub(crate) fn start<S: AsRef<OsStr>>(arguments: &[S]) -> Self {
-        let mut child = Self::start_unread(arguments, "info");
-        child.readers = vec![
-            follow(child.process.stdout.take().expect("it is piped"), Arc::clone(&child.out)),
-            follow(child.process.stderr.take().expect("it is piped"), Arc::clone(&child.err)),
-        ];
-        child
+        Self::start_unread(arguments, "info").read()
+    }
+
+    /// Starts another program in the environment of the test. Its standard input ends with the test, also if that is
+    /// killed.
+    pub(crate) fn start_other<S: AsRef<OsStr>>(program: &Path, arguments: &[S], environment: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(program);
+        command.args(arguments).envs(environment.iter().copied()).stdin(Stdio::piped());
+        Self::spawn(&mut command).read()
     }
 
     /// Starts the program with pipes that are not read, as if a log collector hangs.
     pub(crate) fn start_unread<S: AsRef<OsStr>>(arguments: &[S], level: &str) -> Self {
-        let process = Command::new(env!("CARGO_BIN_EXE_pod-registrar"))
-            .args(arguments)
-            .env_clear()
-            .env("RUST_LOG", level)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program starts");
-        let command = arguments.iter().map(|part| part.as_ref().to_string_lossy()).collect::<Vec<_>>().join(" ");
-        Self { process, command, out: Arc::default(), err: Arc::default(), readers: Vec::new() }
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pod-registrar"));
+        Self::spawn(command.args(arguments).env_clear().env("RUST_LOG", level).stdin(Stdio::null()))
+    }
+
+    fn spawn(command: &mut Command) -> Self {
+        let name = command.get_args().map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ");
+        let process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+        Self { process, command: name, out: Arc::default(), err: Arc::default(), readers: Vec::new() }
+    }
+
+    fn read(mut self) -> Self {
+        self.readers = vec![
+            follow(self.process.stdout.take().expect("it is piped"), Arc::clone(&self.out)),
+            follow(self.process.stderr.take().expect("it is piped"), Arc::clone(&self.err)),
+        ];
+        self
     }
 
     /// The process id. It belongs to this process as long as this guard exists.

@@ -11,6 +11,7 @@ mod controller;
 mod faulty_proxy;
 mod poll;
 mod proxy;
+pub(crate) mod registries;
 mod registry;
 mod tls;
 mod watcher;
