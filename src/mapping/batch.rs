@@ -125,6 +125,18 @@ impl Batch {
         self.request.render(scope, Some(&operations))
     }
 
+    pub(super) fn try_puts(&self, scope: &Scope, report: &mut dyn FnMut(RenderError)) {
+        self.put.iter().for_each(|template| template.try_parts(scope, report));
+    }
+
+    pub(super) fn try_deletes(&self, scope: &Scope, report: &mut dyn FnMut(RenderError)) {
+        self.delete.iter().for_each(|template| template.try_parts(scope, report));
+    }
+
+    pub(super) fn try_request(&self, scope: &Scope, report: &mut dyn FnMut(RenderError)) {
+        self.request.try_parts(scope, report);
+    }
+
     /// Judges the answer to the whole request.
     pub fn judge(&self, answer: &Answer, scope: &Scope) -> Judgement {
         self.request.judge(answer, scope)

@@ -27,7 +27,7 @@ pub(super) type Problem = (String, String);
 
 /// What a correct expression uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Uses {
+pub struct Uses {
     /// Its words, and those of its variables.
     pub(super) words: WordSet,
     /// Whether its result depends on which labels or annotations a pod has.

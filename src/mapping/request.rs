@@ -187,6 +187,20 @@ impl Request {
         matches!(self.kind, RequestKind::Delete | RequestKind::Find | RequestKind::Update | RequestKind::PrepareFind)
     }
 
+    /// Renders each part of the request, and reports each error.
+    pub(super) fn try_parts(&self, scope: &Scope, report: &mut dyn FnMut(RenderError)) {
+        _ = render_path(&self.path, scope).map_err(&mut *report);
+        for (_, leaf) in &self.query {
+            _ = query_value(leaf, self.needs_filters(), scope).map_err(&mut *report);
+        }
+        for (_, leaf) in &self.headers {
+            _ = header(leaf, scope).map_err(&mut *report);
+        }
+        if let RequestBody::Template(template) = &self.body {
+            template.try_parts(scope, report);
+        }
+    }
+
     /// Judges the answer. `scope` holds at least the words of the term.
     pub fn judge(&self, answer: &Answer, scope: &Scope) -> Judgement {
         self.rules.judge(self.kind, answer, scope)

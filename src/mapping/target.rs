@@ -30,6 +30,9 @@ use crate::model::{
 mod compile;
 mod trial;
 
+/// Bytes of an id. Ids of records whose id is not a pod's UID are kept in memory.
+const ID_BYTES: usize = 1_024;
+
 /// A compiled target.
 #[derive(Debug)]
 pub struct Target {
@@ -150,19 +153,22 @@ impl Target {
         {
             return Ok(None);
         }
-        let (id, key) = match &self.id {
-            None => (record.pod.uid.clone(), Uid::from(record.pod.uid.as_str())),
-            Some(leaf) => {
-                let id = leaf.text(&scope)?.unwrap_or_default();
-                if id.is_empty() {
-                    return Err(leaf.error(values::Error::Evaluation("the id is empty".to_owned())));
-                }
-                let key = key_of(&id);
-                (id, key)
-            }
-        };
+        let (id, key) = self.identify(record, &scope)?;
         let scope = scope.with(vec![(Word::Id, Value::from(id.as_str()))]);
         self.body(scope, id, key).map(Some)
+    }
+
+    fn identify(&self, record: &Record, scope: &Scope) -> Result<(String, Uid), RenderError> {
+        let Some(leaf) = &self.id else {
+            return Ok((record.pod.uid.clone(), Uid::from(record.pod.uid.as_str())));
+        };
+        let id = leaf.text(scope)?.unwrap_or_default();
+        if id.is_empty() || id.len() > ID_BYTES {
+            let what = format!("the id {:?} is empty or longer than {ID_BYTES} bytes", values::shorten(&id, 60));
+            return Err(leaf.error(values::Error::Evaluation(what)));
+        }
+        let key = key_of(&id);
+        Ok((id, key))
     }
 
     /// Renders the body in two steps: without the mark and the digest, and then with them.

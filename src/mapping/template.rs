@@ -34,6 +34,7 @@ const EACH: [&str; 3] = ["$each", "$key", "$value"];
 pub struct RenderError {
     pub place: Place,
     pub cause: values::Error,
+    pub(super) uses: Uses,
 }
 
 impl fmt::Display for RenderError {
@@ -75,7 +76,6 @@ pub enum Template {
 
 #[derive(Debug)]
 pub struct MapTemplate {
-    place: Place,
     members: Vec<(String, Template)>,
     each: Option<Each>,
     uses: Uses,
@@ -109,7 +109,7 @@ impl Leaf {
     }
 
     pub(super) fn error(&self, cause: values::Error) -> RenderError {
-        RenderError { place: self.place.clone(), cause }
+        RenderError { place: self.place.clone(), cause, uses: self.uses }
     }
 
     /// The text of a leaf without expressions.
@@ -238,6 +238,21 @@ impl Template {
         }
     }
 
+    /// Renders each part of the tree, and reports each error.
+    pub(super) fn try_parts(&self, scope: &Scope, report: &mut dyn FnMut(RenderError)) {
+        match self {
+            Self::Constant(_) => {}
+            Self::Leaf(leaf) => _ = leaf.json(scope, &mut Budget::default()).map_err(report),
+            Self::List(items, _) => items.iter().for_each(|item| item.try_parts(scope, report)),
+            Self::Map(map) => {
+                map.members.iter().for_each(|(_, member)| member.try_parts(scope, report));
+                if let Some(each) = &map.each {
+                    _ = each.render(scope, &mut Budget::default()).map_err(report);
+                }
+            }
+        }
+    }
+
     /// Texts and numbers without templates that are members of maps, with their names.
     pub(super) fn literals(&self, found: &mut Vec<(String, String)>) {
         match self {
@@ -267,7 +282,7 @@ impl MapTemplate {
         let mut members = match &self.each {
             Some(each) if each.uses().words.overlaps(words) && each.key.is_none() => return Ok(None),
             Some(each) if each.uses().words.overlaps(words) => Map::new(),
-            Some(each) => match each.render(&self.place, scope, budget)? {
+            Some(each) => match each.render(scope, budget)? {
                 Json::Object(members) => members,
                 list => return Ok(Some(list)),
             },
@@ -286,7 +301,7 @@ impl MapTemplate {
     fn fill(&self, words: WordSet, members: &mut Map<String, Json>, scope: &Scope) -> Result<(), RenderError> {
         let budget = &mut Budget::default();
         if let Some(each) = self.each.as_ref().filter(|each| each.uses().words.overlaps(words))
-            && let Json::Object(made) = each.render(&self.place, scope, budget)?
+            && let Json::Object(made) = each.render(scope, budget)?
         {
             let is_fixed = |name: &str| self.members.iter().any(|(fixed, _)| fixed == name);
             members.extend(made.into_iter().filter(|(name, _)| !is_fixed(name)));
@@ -310,14 +325,14 @@ impl Each {
         self.items.uses.and(key).and(self.value.uses())
     }
 
-    fn render(&self, place: &Place, scope: &Scope, budget: &mut Budget) -> Result<Json, RenderError> {
+    fn render(&self, scope: &Scope, budget: &mut Budget) -> Result<Json, RenderError> {
         let items = self.items.evaluate(scope)?;
         if items.is_undefined() {
             return Err(self.items.error(values::Error::Undefined));
         }
         let (mut list, mut map) = (Vec::new(), Map::new());
         for item in items.try_iter().map_err(|error| self.items.error(values::evaluation(error)))? {
-            budget.take_node().map_err(|cause| RenderError { place: place.clone(), cause })?;
+            budget.take_node().map_err(|cause| self.items.error(cause))?;
             let scope = scope.with(vec![(Word::It, item)]);
             let key = match &self.key {
                 None => None,
@@ -475,7 +490,7 @@ impl Compiler<'_> {
         }
         let uses = members.iter().fold(Uses::default(), |uses, (_, member)| uses.and(member.uses()));
         let uses = each.as_ref().map_or(uses, |each| uses.and(each.uses()));
-        Some(Template::Map(Box::new(MapTemplate { place: tree.place.clone(), members, each, uses })))
+        Some(Template::Map(Box::new(MapTemplate { members, each, uses })))
     }
 
     /// `Some(None)` if the map has no `$each`.

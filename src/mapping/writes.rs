@@ -166,6 +166,15 @@ impl PrepareStep {
         Some(Self { name: spec.name.text.clone(), find: find?, create: create?, keep: keep? })
     }
 
+    pub(super) fn requests(&self) -> impl Iterator<Item = &Request> {
+        self.find.iter().map(|find| &find.request).chain(&self.create)
+    }
+
+    /// A value of `prepared.NAME` with all words, to try templates with.
+    pub(super) fn sample(&self) -> Json {
+        Json::Object(self.keep.iter().map(|(name, _)| (name.clone(), Json::from("1"))).collect())
+    }
+
     pub fn keeps(&self) -> bool {
         !self.keep.is_empty()
     }
