@@ -6,8 +6,9 @@ use minijinja::machinery::ast::{BinOpKind, Call, CallArg, Expr, Filter, UnaryOpK
 
 use super::{
     engine,
+    members::instead,
     shape::Shape,
-    words::{Position, Word, WordSet, nearest},
+    words::{Position, Word, WordSet},
 };
 
 /// What an expression may use.
@@ -51,11 +52,9 @@ fn problem(what: impl Into<String>, fix: impl Into<String>) -> Problem {
     (what.into(), fix.into())
 }
 
-fn unknown<'n>(kind: &str, wrong: &str, names: impl IntoIterator<Item = &'n str> + Clone) -> Problem {
-    let fix = nearest(wrong, names.clone()).map_or_else(
-        || format!("use one of {}", names.into_iter().collect::<Vec<_>>().join(", ")),
-        |name| format!("write `{name}`"),
-    );
+fn unknown<'n>(kind: &str, wrong: &str, names: impl IntoIterator<Item = &'n str>) -> Problem {
+    let names: Vec<&str> = names.into_iter().collect();
+    let fix = if names.is_empty() { "remove it, or define it".to_owned() } else { instead(wrong, &names) };
     problem(format!("there is no {kind} `{wrong}`"), fix)
 }
 
@@ -157,12 +156,9 @@ impl Check<'_> {
         self.uses.keys |= matches!(shape, Shape::Map(_));
         let described = describe(owner);
         shape.member(name).map_err(|names| {
-            let what = format!("{described} has no member `{name}`");
-            match nearest(name, names.iter().copied()) {
-                Some(near) => problem(what, format!("write `{near}`")),
-                None if names.is_empty() => problem(what, format!("{described} is {}", shape.describe())),
-                None => problem(what, format!("use one of {}", names.join(", "))),
-            }
+            let fix =
+                if names.is_empty() { format!("{described} is {}", shape.describe()) } else { instead(name, &names) };
+            problem(format!("{described} has no member `{name}`"), fix)
         })
     }
 
@@ -377,7 +373,7 @@ mod tests {
             ("(containers | first).imag", "the value has no member `imag`; write `image`"),
             ("containers | map(attribute='imge')", "there is no member `imge`; write `image`"),
             ("containers | selectattr('rloe', 'eq', 'app')", "there is no member `rloe`; write `role`"),
-            ("containers | selectattr('role', 'equal', 'app')", "there is no test `equal`; write `equalto`"),
+            ("containers | selectattr('role', 'equalt', 'app')", "there is no test `equalt`; write `equalto`"),
             ("pod.name | uper", "there is no filter `uper`; write `upper`"),
             ("['a'] | map('uper')", "there is no filter `uper`; write `upper`"),
             ("pod is definde", "there is no test `definde`; write `defined`"),
@@ -395,7 +391,11 @@ mod tests {
     #[test]
     fn word_at_wrong_place_is_an_error() {
         for (text, position, start) in [
-            ("pod.name", Position::Delete, "`delete` cannot use `pod`: the pod is gone when it is sent; use only id,"),
+            (
+                "pod.name",
+                Position::Delete,
+                "`delete` cannot use `pod`: the pod is gone when it is sent; use only change,",
+            ),
             ("vars.node", Position::Find, "`find` cannot use `vars.node`, which uses `placement`: the pod is gone"),
             ("change.id", Position::Body, "`body` cannot use `change`: it changes by itself"),
             ("prepared.tag.id", Position::Id, "`id` cannot use `prepared`: it is not known when the pod is read"),

@@ -36,6 +36,8 @@ pub enum Error {
     Depth,
     #[error("{0} stands in a text; write it with `| join(', ')` or `| json`")]
     InText(&'static str),
+    #[error("the template does too much work")]
+    Work,
     #[error("{0}")]
     Evaluation(String),
 }
@@ -191,6 +193,7 @@ fn invalid(value: &Value) -> Error {
 pub(super) fn evaluation(error: minijinja::Error) -> Error {
     match error.kind() {
         minijinja::ErrorKind::UndefinedError => Error::Undefined,
+        minijinja::ErrorKind::OutOfFuel => Error::Work,
         kind => Error::Evaluation(error.detail().map_or_else(|| kind.to_string(), |detail| shorten(detail, 200))),
     }
 }
