@@ -163,3 +163,48 @@ fn default(kind: RequestKind, status: u16) -> RuleOutcome {
         _ => RuleOutcome::Uncertain,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_status_has_one_default() {
+        use RequestKind::{Batch, Create, Delete, Find, List, PrepareCreate, PrepareFind, Put, Update};
+        use RuleOutcome::{Absent, Done, Exists, Pause, Reject, Retry, Stale, Uncertain};
+        let kinds = [Put, Create, Update, Delete, Find, List, Batch, PrepareFind, PrepareCreate];
+        let same = [
+            (200, Done),
+            (202, Done),
+            (204, Done),
+            (301, Uncertain),
+            (400, Reject),
+            (401, Pause),
+            (403, Pause),
+            (407, Pause),
+            (408, Retry),
+            (412, Stale),
+            (413, Reject),
+            (415, Reject),
+            (422, Reject),
+            (425, Retry),
+            (429, Retry),
+            (500, Uncertain),
+            (502, Uncertain),
+            (503, Retry),
+            (599, Uncertain),
+            (199, Uncertain),
+        ];
+        for (status, outcome) in same {
+            assert!(kinds.iter().all(|kind| default(*kind, status) == outcome), "{status}");
+        }
+        assert_eq!(
+            [Put, Create, Update, Delete, Find].map(|kind| default(kind, 404)),
+            [Reject, Reject, Absent, Absent, Absent]
+        );
+        assert_eq!(
+            [Put, Create, Update, Delete, Find].map(|kind| default(kind, 409)),
+            [Exists, Exists, Exists, Stale, Exists]
+        );
+    }
+}

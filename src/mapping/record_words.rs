@@ -10,7 +10,7 @@ use minijinja::Value;
 use super::words::{Word, WordSet};
 use crate::model::record::{Container, Placement, PodName, PodState, Record, Role, Times, TruncatedPart, WorkloadRef};
 
-/// The values of those words of a record that are needed.
+/// The values of the words that are needed.
 pub(super) fn values(record: &Record, needed: WordSet) -> Vec<(Word, Value)> {
     needed.words().filter_map(|word| Some((word, value(record, word)?))).collect()
 }

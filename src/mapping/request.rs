@@ -1,5 +1,7 @@
 //! Compiled requests.
 
+use std::fmt;
+
 use serde_json::Value as Json;
 
 use super::{
@@ -30,7 +32,7 @@ const RESERVED: [&str; 9] = [
 ];
 
 /// A request that can be sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct RenderedRequest {
     /// In upper case.
     pub method: String,
@@ -38,6 +40,14 @@ pub struct RenderedRequest {
     pub url: String,
     pub headers: Vec<(String, String)>,
     pub body: Option<Vec<u8>>,
+}
+
+/// Without the values of headers and the body: that of a login holds secrets.
+impl fmt::Debug for RenderedRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let size = self.body.as_ref().map(Vec::len).unwrap_or_default();
+        write!(f, "{} {} ({size} bytes)", self.method, self.url)
+    }
 }
 
 /// A compiled request.

@@ -25,7 +25,7 @@ pub struct Scope(Arc<Layer>);
 struct Layer {
     own: Vec<(Word, Value)>,
     parent: Option<Arc<Self>>,
-    /// The words of this layer and of those below it.
+    /// The words of this layer and of the layers below it.
     words: WordSet,
     vars: Arc<Vars>,
     cache: Vec<OnceLock<Value>>,

@@ -223,3 +223,120 @@ fn examples_load_without_errors() {
         }
     }
 }
+
+/// A small target with some members replaced or added.
+fn small(members: &str) -> String {
+    let mut all = vec![
+        ("name", "t"),
+        ("url", "https://r.example/api/"),
+        ("body", "{n: \"{{ pod.name }}\"}"),
+        ("put", "{path: \"x/{{ id }}\"}"),
+        ("delete", "{path: \"x/{{ id }}\"}"),
+    ];
+    let given: Vec<(&str, &str)> = members.lines().filter_map(|line| line.trim().split_once(": ")).collect();
+    all.retain(|(name, _)| !given.iter().any(|(own, _)| own == name));
+    let lines = all.into_iter().chain(given).map(|(name, value)| format!("    {name}: {value}\n"));
+    format!("targets:\n  -\n{}", lines.collect::<String>())
+}
+
+#[test]
+fn wrong_targets_are_errors_with_places() {
+    for (members, error) in [
+        (
+            r#"body: {n: "{{ placement.node }}"}"#,
+            "for a pod that was just created, the value is undefined; give a fallback",
+        ),
+        (r#"body: {n: "{{ times.finished | epoch }}"}"#, "for a running pod, the value is undefined"),
+        (r#"body: {n: "{{ workload[0].name }}"}"#, "for a pod that was just created, the value is undefined"),
+        (r#"body: {n: "{{ pod.name | date('%Y') }}"}"#, "for a running pod, the text is not an RFC 3339 time"),
+        (r#"body: {n: "{{ change.id }}"}"#, "`body` cannot use `change`: it changes by itself"),
+        (r#"body: "{{ {'m': mark} }}""#, "`body` uses `mark` or `digest` and is not a map"),
+        (r#"put: {path: "x/{{ id }}", headers: {If-Match: "{{ seen }}"}}"#, "the value is undefined; give a fallback"),
+        (r#"put: {path: "x/{{ id }}?a=b"}"#, "the path holds `?`; write the query in `query`"),
+        (r#"put: {path: "x//{{ id }}"}"#, "the path has an empty segment"),
+        (
+            r#"put: {path: "x/{{ state.reason | default('') }}/y"}"#,
+            "has an empty segment",
+        ),
+        (r#"put: {path: "x/{{ id }}", headers: {Authorization: a}}"#, "the header `Authorization` cannot be set"),
+        (r#"put: {path: "x/{{ id }}", headers: {"a b": a}}"#, "`a b` is no name of a header"),
+        (r#"delete: {path: x}"#, "`delete` does not say which record"),
+        (r#"delete: {path: "x/{{ pod.uid }}"}"#, "`delete` cannot use `pod`: the pod is gone"),
+        (r#"id: "{{ cluster.id }}""#, "the id is the same for all pods"),
+        (r#"mark: "me""#, "`mark` does not contain `cluster.id`"),
+        (r#"mark: "{{ cluster.id[:0] }}""#, "the mark does not contain the cluster's id"),
+        (r#"select: {when: "{{ pod.name }}"}"#, "the condition is string, not a boolean"),
+        (r#"select: {when: "{{ state.ready }} and true"}"#, "the condition is not one template"),
+    ] {
+        let found = try_target(&small(members)).err().unwrap_or_default();
+        assert!(found.contains(error), "{members}: {found}");
+        assert!(found.starts_with("targets.yaml:"), "{found}");
+    }
+}
+
+#[test]
+fn templates_of_unknown_values_are_not_judged() {
+    for members in [
+        r#"body: {team: "{{ pod.labels.team }}", json: "{{ pod.annotations.a | fromjson }}"}"#,
+        r#"delete: {path: "x/{{ remote.a.b }}"}"#,
+        r#"select: {when: "{{ pod.labels.team == 'shop' }}"}"#,
+    ] {
+        if let Err(errors) = try_target(&small(members)) {
+            panic!("{members}: {errors}");
+        }
+    }
+}
+
+#[test]
+fn request_without_its_filter_is_refused() {
+    let target = target(&small(r#"delete: {path: x, query: {id: "{{ id }}", other: "{{ remote | default(omit) }}"}}"#));
+    let held = |remote: &str| Held { remote: Some(json!(remote)), seen: None };
+    let url = delete(&target, "a&b", &held("r")).unwrap().url;
+    assert_eq!(url, "https://r.example/api/x?id=a%26b&other=r");
+    for held in [Held::default(), held("")] {
+        let error = delete(&target, "a", &held).unwrap_err().to_string();
+        assert!(error.contains("the value of the query is empty"), "{error}");
+    }
+}
+
+#[test]
+fn header_with_control_characters_is_refused() {
+    let target = target(&small(r#"delete: {path: "x/{{ id }}", headers: {X-Id: "{{ id }}"}}"#));
+    assert_eq!(delete(&target, "a", &Held::default()).unwrap().headers, [("X-Id".to_owned(), "a".to_owned())]);
+    for id in ["a\r\nHost: evil", "a\0", "é"] {
+        assert!(delete(&target, id, &Held::default()).is_err(), "{id:?}");
+    }
+}
+
+#[test]
+fn segments_separate_parts_of_a_path() {
+    let target = target(&small(r#"delete: {path: "/x/{{ id | segments }}/"}"#));
+    let url = |id: &str| delete(&target, id, &Held::default()).map(|request| request.url);
+    assert_eq!(url("a/b c").unwrap(), "https://r.example/api/x/a/b%20c/");
+    assert!(url("a//b").is_err() && url("a/../b").is_err() && url("/a").is_err());
+}
+
+#[test]
+fn pods_are_selected() {
+    let select =
+        r#"select: {namespaces: [shop], labelSelector: "team=shop", when: "{{ state.lifecycle != 'finished' }}"}"#;
+    let target = target(&small(select));
+    let selected = |record: &Record| target.render(record, &term(&target)).unwrap().is_some();
+    assert_eq!([0, 1, 2].map(|index| selected(&sample(index))), [true, false, false]);
+    let mut other = sample(0);
+    other.pod.namespace = "bank".to_owned();
+    assert!(!selected(&other));
+}
+
+#[test]
+fn shared_id_has_one_key() {
+    let target = target(&small(r#"id: "{{ pod.namespace }}.{{ root.kind | lower }}.{{ root.name }}""#));
+    let (mut first, mut second) = (sample(0), sample(0));
+    (first.pod.uid, second.pod.uid) = ("a".to_owned(), "b".to_owned());
+    let (first, second) = (render(&target, &first), render(&target, &second));
+    assert_eq!((&*first.id, first.key.clone()), ("shop.deployment.web", second.key));
+    assert_eq!(first.key.text().len(), 36);
+    let mut long = sample(0);
+    long.workload.iter_mut().for_each(|workload| workload.name = "x".repeat(2_000));
+    assert!(target.render(&long, &term(&target)).is_err(), "ids are bounded");
+}

@@ -2,8 +2,13 @@
 
 use std::sync::Arc;
 
+use minijinja::Value;
+
 use super::*;
-use crate::mapping::{members::FromTree as _, place::Source, spec::values::Entries, yaml};
+use crate::mapping::{
+    members::FromTree as _, place::Source, spec::values::Entries, spec::values::TemplateTree, tree::Tree,
+    words::Position, yaml,
+};
 use serde_json::json;
 
 /// A value of the file, with variables before it.
