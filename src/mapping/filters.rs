@@ -84,8 +84,8 @@ fn hex_sha256(text: &str) -> String {
 }
 
 /// A UUID made of a name. The namespace is `dns`, `url`, `oid`, `x500` or a UUID.
-fn uuid5(value: &Value, namespace: Option<Cow<'_, str>>) -> Result<String, Error> {
-    let namespace = match namespace.as_deref() {
+fn uuid5(value: &Value, namespace: Option<&str>) -> Result<String, Error> {
+    let namespace = match namespace {
         None | Some("url") => Uuid::NAMESPACE_URL,
         Some("dns") => Uuid::NAMESPACE_DNS,
         Some("oid") => Uuid::NAMESPACE_OID,
@@ -160,7 +160,7 @@ fn time(value: &Value) -> Result<jiff::Timestamp, Error> {
 }
 
 /// A time in UTC, in the format of strftime.
-fn date(value: &Value, format: Cow<'_, str>) -> Result<String, Error> {
+fn date(value: &Value, format: &str) -> Result<String, Error> {
     if format.len() > DATE_FORMAT {
         return Err(error(format!("date: the format is longer than {DATE_FORMAT} bytes")));
     }

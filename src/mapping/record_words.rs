@@ -169,7 +169,7 @@ mod tests {
     fn strip(json: &mut Json) {
         match json {
             Json::Object(members) => {
-                members.retain(|_, value| !is_empty(value) && *value != Json::Bool(false) && *value != Json::from(0));
+                members.retain(|_, value| !is_empty(value) && *value != false && *value != 0);
                 members.values_mut().for_each(strip);
             }
             Json::Array(items) => items.iter_mut().for_each(strip),

@@ -18,19 +18,6 @@ use super::{
     words::{Position, Word, WordSet},
 };
 
-/// Headers that the client sets itself.
-const RESERVED: [&str; 9] = [
-    "authorization",
-    "connection",
-    "content-length",
-    "expect",
-    "host",
-    "te",
-    "transfer-encoding",
-    "upgrade",
-    "proxy-authorization",
-];
-
 /// A request that can be sent.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RenderedRequest {
@@ -99,10 +86,6 @@ impl Request {
         let query = entries(&spec.query, position, compiler);
         let headers = headers(spec, shared, position, compiler);
         let body = match &spec.body {
-            Some(_) if lines => {
-                compiler.fail(&spec.path.place, "a request with `lines` has a `body`", "remove one of them");
-                None
-            }
             Some(tree) => compiler.tree(position, tree).map(RequestBody::Template),
             None => Some(match kind {
                 RequestKind::Put | RequestKind::Create | RequestKind::Update => RequestBody::Record,
@@ -273,19 +256,6 @@ fn headers(
     position: Position,
     compiler: &mut Compiler<'_>,
 ) -> Option<Vec<(String, Leaf)>> {
-    for (key, _) in spec.headers.iter().chain(shared.headers.iter()) {
-        let name = key.text.to_ascii_lowercase();
-        let is_name = !name.is_empty() && name.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-' || c == b'_');
-        if !is_name {
-            compiler.fail(&key.place, format!("`{}` is no name of a header", key.text), "use letters, digits and -");
-            return None;
-        }
-        if RESERVED.contains(&name.as_str()) {
-            let fix = "remove it; credentials are set in `auth`";
-            compiler.fail(&key.place, format!("the header `{}` cannot be set", key.text), fix);
-            return None;
-        }
-    }
     let mut headers = entries(&spec.headers, position, compiler)?;
     for (name, leaf) in entries(shared.headers, position, compiler)? {
         if !headers.iter().any(|(own, _)| own.eq_ignore_ascii_case(&name)) {

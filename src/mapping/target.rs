@@ -155,7 +155,7 @@ impl Target {
         }
         let (id, key) = self.identify(record, &scope)?;
         let scope = scope.with(vec![(Word::Id, Value::from(id.as_str()))]);
-        self.body(scope, id, key).map(Some)
+        self.body(&scope, id, key).map(Some)
     }
 
     fn identify(&self, record: &Record, scope: &Scope) -> Result<(String, Uid), RenderError> {
@@ -172,12 +172,12 @@ impl Target {
     }
 
     /// Renders the body in two steps: without the mark and the digest, and then with them.
-    fn body(&self, scope: Scope, id: String, key: Uid) -> Result<RenderedRecord, RenderError> {
+    fn body(&self, scope: &Scope, id: String, key: Uid) -> Result<RenderedRecord, RenderError> {
         let Some(template) = &self.body else {
             let scope = scope.with(vec![(Word::Digest, Value::from(Fingerprint::default().hex()))]);
             return Ok(RenderedRecord { key, id, body: Json::Null, fingerprint: Fingerprint::default(), scope });
         };
-        let rendered = template.render_without(WordSet::IDENTITY, &scope, &mut Budget::default())?;
+        let rendered = template.render_without(WordSet::IDENTITY, scope, &mut Budget::default())?;
         let mut body = rendered.unwrap_or_default();
         let fingerprint = fingerprint(&body);
         let scope = scope.with(vec![(Word::Digest, Value::from(fingerprint.hex()))]);

@@ -190,6 +190,7 @@ fn invalid(value: &Value) -> Error {
     value.try_iter().err().map_or_else(|| Error::NotJson("an invalid value".to_owned()), evaluation)
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "it is given to map_err")]
 pub(super) fn evaluation(error: minijinja::Error) -> Error {
     match error.kind() {
         minijinja::ErrorKind::UndefinedError => Error::Undefined,

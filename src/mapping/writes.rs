@@ -57,6 +57,7 @@ pub struct RemovalWords {
 
 /// The requests that write one record.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "there is one per target")]
 pub enum Writes {
     /// We choose the id.
     Put(WriteRequest),
