@@ -24,7 +24,7 @@ pub(super) struct Allowed<'a> {
 }
 
 /// What is wrong, and the fix.
-pub(super) type Problem = (String, String);
+pub(super) type CheckError = (String, String);
 
 /// What a correct expression uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub struct Uses {
     pub(super) keys: bool,
 }
 
-pub(super) fn check(expression: &Expr<'_>, allowed: &Allowed<'_>) -> Result<Uses, Problem> {
+pub(super) fn check(expression: &Expr<'_>, allowed: &Allowed<'_>) -> Result<Uses, CheckError> {
     let mut check = Check { allowed, uses: Uses::default() };
     check.walk(expression, true)?;
     Ok(check.uses)
@@ -46,13 +46,13 @@ struct Check<'a> {
     uses: Uses,
 }
 
-type Checked = Result<Shape, Problem>;
+type Checked = Result<Shape, CheckError>;
 
-fn problem(what: impl Into<String>, fix: impl Into<String>) -> Problem {
+fn problem(what: impl Into<String>, fix: impl Into<String>) -> CheckError {
     (what.into(), fix.into())
 }
 
-fn unknown<'n>(kind: &str, wrong: &str, names: impl IntoIterator<Item = &'n str>) -> Problem {
+fn unknown<'n>(kind: &str, wrong: &str, names: impl IntoIterator<Item = &'n str>) -> CheckError {
     let names: Vec<&str> = names.into_iter().collect();
     let fix = if names.is_empty() { "remove it, or define it".to_owned() } else { instead(wrong, &names) };
     problem(format!("there is no {kind} `{wrong}`"), fix)
@@ -163,7 +163,7 @@ impl Check<'_> {
     }
 
     /// `prepared.NAME.WORD`: whether NAME keeps WORD.
-    fn kept_word(&self, name: &str, owner: &Expr<'_>, word: &str) -> Result<(), Problem> {
+    fn kept_word(&self, name: &str, owner: &Expr<'_>, word: &str) -> Result<(), CheckError> {
         if !matches!(owner, Expr::Var(var) if var.id == Word::Prepared.name()) {
             return Ok(());
         }
@@ -228,7 +228,7 @@ impl Check<'_> {
     }
 
     /// The filters, tests and members that are named in a text: `map('upper')`, `map(attribute='name')`.
-    fn named_in_argument(&self, filter: &Filter<'_>, input: Shape, filters: &[&str]) -> Result<(), Problem> {
+    fn named_in_argument(&self, filter: &Filter<'_>, input: Shape, filters: &[&str]) -> Result<(), CheckError> {
         let texts = filter.args.iter().map(|argument| match argument {
             CallArg::Pos(Expr::Const(name)) => name.value.as_str().map(|text| (None, text)),
             CallArg::Kwarg(key, Expr::Const(name)) => name.value.as_str().map(|text| (Some(*key), text)),
@@ -297,7 +297,7 @@ impl Check<'_> {
         }
     }
 
-    fn arguments(&mut self, arguments: &[CallArg<'_>], is_result: bool) -> Result<(), Problem> {
+    fn arguments(&mut self, arguments: &[CallArg<'_>], is_result: bool) -> Result<(), CheckError> {
         arguments.iter().try_for_each(|argument| match argument {
             CallArg::Pos(value) | CallArg::Kwarg(_, value) | CallArg::PosSplat(value) | CallArg::KwargSplat(value) => {
                 self.walk(value, is_result).map(drop)

@@ -47,18 +47,21 @@ fn error(what: impl Into<Cow<'static, str>>) -> Error {
 }
 
 /// The text of a value, as it stands in a text.
-fn text(value: &Value) -> Result<String, Error> {
+fn text(value: &Value) -> Result<Cow<'_, str>, Error> {
+    if let Some(text) = value.as_str() {
+        return Ok(Cow::Borrowed(text));
+    }
     let mut text = String::new();
     values::push_text(value, &mut text, &mut Budget::default()).map_err(|cause| error(cause.to_string()))?;
-    Ok(text)
+    Ok(Cow::Owned(text))
 }
 
 fn b64(value: &Value) -> Result<String, Error> {
-    Ok(STANDARD.encode(text(value)?))
+    Ok(STANDARD.encode(&*text(value)?))
 }
 
 fn b64d(value: &Value) -> Result<String, Error> {
-    let bytes = STANDARD.decode(text(value)?).map_err(|_| error("b64d: the text is not base64"))?;
+    let bytes = STANDARD.decode(&*text(value)?).map_err(|_| error("b64d: the text is not base64"))?;
     String::from_utf8(bytes).map_err(|_| error("b64d: the bytes are not UTF-8"))
 }
 
@@ -101,7 +104,7 @@ fn fit(value: &Value, limit: usize, unique: Option<Value>) -> Result<String, Err
     let text = text(value)?;
     match unique {
         None => Ok(text.chars().take(limit).collect()),
-        Some(unique) => Ok(cut(text, limit, &self::text(&unique)?)),
+        Some(unique) => Ok(cut(text.into_owned(), limit, &self::text(&unique)?)),
     }
 }
 
@@ -192,7 +195,7 @@ mod tests {
 
     fn result(text: &str) -> Result<String, String> {
         let value = Compiled::new(text).unwrap().evaluate(Value::from(())).map_err(|error| error.to_string())?;
-        self::text(&value).map_err(|error| error.to_string())
+        self::text(&value).map(Cow::into_owned).map_err(|error| error.to_string())
     }
 
     fn results(table: &[(&str, &str)]) {

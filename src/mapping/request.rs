@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 
 use super::{
     answer::Answer,
-    outcome::{Judgement, RequestKind, Rules, RulesSpec},
+    outcome::{Judgement, RequestPurpose, Rules, RulesSpec},
     scope::Scope,
     spec::{
         request::{OutcomeRule, RequestSpec},
@@ -39,8 +39,8 @@ impl fmt::Debug for RenderedRequest {
 
 /// A compiled request.
 #[derive(Debug)]
-pub struct Request {
-    kind: RequestKind,
+pub struct RequestTemplate {
+    purpose: RequestPurpose,
     method: String,
     base: String,
     path: Leaf,
@@ -73,23 +73,23 @@ pub(super) struct Shared<'a> {
     pub(super) reason: Option<&'a ReadingText>,
 }
 
-impl Request {
+impl RequestTemplate {
     pub(super) fn compile(
         spec: &RequestSpec,
-        kind: RequestKind,
+        purpose: RequestPurpose,
         lines: bool,
         shared: &Shared<'_>,
         compiler: &mut Compiler<'_>,
     ) -> Option<Self> {
-        let position = position(kind);
+        let position = position(purpose);
         let path = path(spec, position, compiler);
         let query = entries(&spec.query, position, compiler);
         let headers = headers(spec, shared, position, compiler);
         let body = match &spec.body {
             Some(tree) => compiler.tree(position, tree).map(RequestBody::Template),
-            None => Some(match kind {
-                RequestKind::Put | RequestKind::Create | RequestKind::Update => RequestBody::Record,
-                RequestKind::Batch => RequestBody::Operations { lines },
+            None => Some(match purpose {
+                RequestPurpose::Put | RequestPurpose::Create | RequestPurpose::Update => RequestBody::Record,
+                RequestPurpose::Batch => RequestBody::Operations { lines },
                 _ => RequestBody::None,
             }),
         };
@@ -103,13 +103,14 @@ impl Request {
         let leaves = query.iter().chain(&headers).map(|(_, leaf)| leaf).chain([&path]);
         let of_body = if let RequestBody::Template(template) = &body { template.uses().words } else { WordSet::NONE };
         let uses = leaves.fold(of_body, |words, leaf| words.and(leaf.uses().words));
-        let method = spec.method.as_ref().map_or_else(|| default_method(kind).to_owned(), |method| method.text.clone());
+        let method =
+            spec.method.as_ref().map_or_else(|| default_method(purpose).to_owned(), |method| method.text.clone());
         let base = shared.url.trim_end_matches('/').to_owned();
-        Some(Self { kind, method, base, path, query, headers, body, rules, uses })
+        Some(Self { purpose, method, base, path, query, headers, body, rules, uses })
     }
 
-    pub fn kind(&self) -> RequestKind {
-        self.kind
+    pub fn purpose(&self) -> RequestPurpose {
+        self.purpose
     }
 
     /// The words that the request uses.
@@ -177,7 +178,10 @@ impl Request {
 
     /// Whether the request would concern other records without its query.
     fn needs_filters(&self) -> bool {
-        matches!(self.kind, RequestKind::Delete | RequestKind::Find | RequestKind::Update | RequestKind::PrepareFind)
+        matches!(
+            self.purpose,
+            RequestPurpose::Delete | RequestPurpose::Find | RequestPurpose::Update | RequestPurpose::PrepareFind
+        )
     }
 
     /// Renders each part of the request, and reports each error.
@@ -196,28 +200,28 @@ impl Request {
 
     /// Judges the answer. `scope` holds at least the words of the term.
     pub fn judge(&self, answer: &Answer, scope: &Scope) -> Judgement {
-        self.rules.judge(self.kind, answer, scope)
+        self.rules.judge(self.purpose, answer, scope)
     }
 }
 
-fn position(kind: RequestKind) -> Position {
-    match kind {
-        RequestKind::Put | RequestKind::Create | RequestKind::Update => Position::Write,
-        RequestKind::Delete => Position::Delete,
-        RequestKind::Find => Position::Find,
-        RequestKind::List => Position::List,
-        RequestKind::Batch => Position::Batch,
-        RequestKind::PrepareFind | RequestKind::PrepareCreate => Position::Prepare,
+fn position(purpose: RequestPurpose) -> Position {
+    match purpose {
+        RequestPurpose::Put | RequestPurpose::Create | RequestPurpose::Update => Position::Write,
+        RequestPurpose::Delete => Position::Delete,
+        RequestPurpose::Find => Position::Find,
+        RequestPurpose::List => Position::List,
+        RequestPurpose::Batch => Position::Batch,
+        RequestPurpose::PrepareFind | RequestPurpose::PrepareCreate => Position::Prepare,
     }
 }
 
-fn default_method(kind: RequestKind) -> &'static str {
-    match kind {
-        RequestKind::Put => "PUT",
-        RequestKind::Create | RequestKind::Batch | RequestKind::PrepareCreate => "POST",
-        RequestKind::Update => "PATCH",
-        RequestKind::Delete => "DELETE",
-        RequestKind::Find | RequestKind::List | RequestKind::PrepareFind => "GET",
+fn default_method(purpose: RequestPurpose) -> &'static str {
+    match purpose {
+        RequestPurpose::Put => "PUT",
+        RequestPurpose::Create | RequestPurpose::Batch | RequestPurpose::PrepareCreate => "POST",
+        RequestPurpose::Update => "PATCH",
+        RequestPurpose::Delete => "DELETE",
+        RequestPurpose::Find | RequestPurpose::List | RequestPurpose::PrepareFind => "GET",
     }
 }
 

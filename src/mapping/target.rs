@@ -7,11 +7,11 @@ use uuid::Uuid;
 
 use super::{
     answer::Answer,
-    batch::Batch,
-    items::{FindRequest, Item, ItemReading},
+    batch::BatchRequest,
+    items::{FindRequest, ItemReading, RegistryItem},
     paging::{ListReader, ListRequest},
     place, record_words,
-    request::Request,
+    request::RequestTemplate,
     scope::Scope,
     selector::LabelSelector,
     spec::TargetSpec,
@@ -47,11 +47,11 @@ pub struct Target {
     id: Option<Leaf>,
     body: Option<Template>,
     pub writes: Writes,
-    pub delete: Option<Request>,
+    pub delete: Option<RequestTemplate>,
     pub find: Option<FindRequest>,
     list: Option<ListRequest>,
     item: Option<ItemReading>,
-    pub batches: Vec<Batch>,
+    pub batches: Vec<BatchRequest>,
     pub prepare: Vec<PrepareStep>,
     /// The words of the record that templates use.
     needed: WordSet,
@@ -235,7 +235,7 @@ impl Target {
     }
 
     /// Reads a record that `find` returned. `None` if the target has no `item`.
-    pub fn read_item(&self, item: &Json, answer: &Answer, term: &TermWords) -> Option<Item> {
+    pub fn read_item(&self, item: &Json, answer: &Answer, term: &TermWords) -> Option<RegistryItem> {
         self.item.as_ref().map(|reading| reading.read(item, answer, &term.0, &self.mark))
     }
 }

@@ -6,9 +6,9 @@ use serde_json::{Map, Value as Json};
 use super::{
     answer::Answer,
     items::FindRequest,
-    outcome::RequestKind,
+    outcome::RequestPurpose,
     reading::Reading,
-    request::{Request, Shared},
+    request::{RequestTemplate, Shared},
     scope::Scope,
     spec::{
         reading::PrepareSpec,
@@ -72,7 +72,7 @@ pub enum Writes {
 /// A request that writes one record.
 #[derive(Debug)]
 pub struct WriteRequest {
-    pub request: Request,
+    pub request: RequestTemplate,
     remote: Option<Reading>,
     seen: Option<Reading>,
 }
@@ -83,7 +83,7 @@ pub struct PrepareStep {
     /// Used as `prepared.NAME`.
     pub name: String,
     pub find: Option<FindRequest>,
-    pub create: Option<Request>,
+    pub create: Option<RequestTemplate>,
     keep: Vec<(String, Reading)>,
 }
 
@@ -121,11 +121,11 @@ impl RemovalWords {
 impl WriteRequest {
     pub(super) fn compile(
         spec: &WriteSpec,
-        kind: RequestKind,
+        purpose: RequestPurpose,
         shared: &Shared<'_>,
         compiler: &mut Compiler<'_>,
     ) -> Option<Self> {
-        let request = Request::compile(&spec.request, kind, false, shared, compiler);
+        let request = RequestTemplate::compile(&spec.request, purpose, false, shared, compiler);
         let mut reading = |text: &Option<ReadingText>| match text {
             None => Some(None),
             Some(text) => Reading::compile(text, Position::Answer, compiler).map(Some),
@@ -155,19 +155,20 @@ impl PrepareStep {
     pub(super) fn compile(spec: &PrepareSpec, shared: &Shared<'_>, compiler: &mut Compiler<'_>) -> Option<Self> {
         let find = match &spec.find {
             None => Some(None),
-            Some(find) => FindRequest::compile(find, RequestKind::PrepareFind, shared, compiler).map(Some),
+            Some(find) => FindRequest::compile(find, RequestPurpose::PrepareFind, shared, compiler).map(Some),
         };
         let create = match &spec.create {
             None => Some(None),
             Some(create) => {
-                Request::compile(&create.request, RequestKind::PrepareCreate, false, shared, compiler).map(Some)
+                RequestTemplate::compile(&create.request, RequestPurpose::PrepareCreate, false, shared, compiler)
+                    .map(Some)
             }
         };
         let keep = readings(&spec.keep, compiler);
         Some(Self { name: spec.name.text.clone(), find: find?, create: create?, keep: keep? })
     }
 
-    pub(super) fn requests(&self) -> impl Iterator<Item = &Request> {
+    pub(super) fn requests(&self) -> impl Iterator<Item = &RequestTemplate> {
         self.find.iter().map(|find| &find.request).chain(&self.create)
     }
 

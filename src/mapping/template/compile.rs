@@ -200,7 +200,7 @@ enum Piece<'t> {
 }
 
 /// Splits a text into literal parts and expressions.
-fn split(text: &str) -> Result<Vec<Piece<'_>>, check::Problem> {
+fn split(text: &str) -> Result<Vec<Piece<'_>>, check::CheckError> {
     if !text.contains("{{") && !text.contains("{%") && !text.contains("{#") {
         return Ok(if text.is_empty() { Vec::new() } else { vec![Piece::Text(text)] });
     }
