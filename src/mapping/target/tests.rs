@@ -337,3 +337,13 @@ fn shared_id_has_one_key() {
     long.workload.iter_mut().for_each(|workload| workload.name = "x".repeat(2_000));
     assert!(target.render(&long, &term(&target)).is_err(), "ids are bounded");
 }
+
+#[test]
+fn presets_compile_for_every_sample() {
+    for preset in ["rest", "etcd", "skydns", "consul"] {
+        let text = format!("targets: [{{name: t, preset: {preset}, url: \"https://r.example/\"}}]");
+        if let Err(errors) = try_target(&text) {
+            panic!("{preset}: {errors}");
+        }
+    }
+}
