@@ -4,6 +4,8 @@ use super::*;
 use crate::mapping::{load, request::RenderedRequest, samples, spec::request::RuleOutcome, writes::ChangeKind};
 use serde_json::json;
 
+mod fuzz;
+
 pub(super) fn owner() -> RecordOwner {
     RecordOwner { cluster_id: "c1".into(), cluster_name: "prod".into(), owner: "pod-registrar".into() }
 }
