@@ -38,7 +38,7 @@ const TEST_MODULE: &str = "fuzz";
 const CORE: [&str; 4] = ["src/model", "src/reconcile", "src/mapping", "src/store/packed"];
 
 /// Crates without IO, clock and randomness.
-const PURE: [&str; 17] = [
+const PURE: [&str; 19] = [
     "std",
     "core",
     "crate",
@@ -56,6 +56,8 @@ const PURE: [&str; 17] = [
     "strum",
     "http",
     "serde_saphyr",
+    "minijinja",
+    "base64",
 ];
 
 /// Names that stand for IO, a clock or randomness, also when they are written as full paths.
