@@ -8,7 +8,7 @@ function show(state, text) {
 }
 
 async function refresh() {
-  const response = await fetch(location.href, { cache: "no-store", signal: AbortSignal.timeout(10000) });
+  const response = await fetch(location.pathname + location.search, { cache: "no-store", signal: AbortSignal.timeout(10000) });
   if (!response.ok) throw new Error(response.status);
   const fresh = new DOMParser().parseFromString(await response.text(), "text/html").getElementById("systems");
   // A selection would be lost.
