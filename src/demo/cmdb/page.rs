@@ -24,7 +24,7 @@ use super::{
     Cmdb,
     html::{Escaped, age, cell},
     query::{SYSTEMS, encode},
-    store::{Members, ShownSystems},
+    store::{ShownSystems, SystemMembers},
 };
 
 /// Systems per page.
@@ -39,7 +39,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 /// Columns that people look for first, and those that only programs need. The others are in between, sorted by name.
 const FIRST: [&str; 6] = ["name", "title", "hostname", "namespace", "state", "status"];
 const LAST: [&str; 4] = ["uid", "owner", "mark", "digest"];
-/// Members that the server adds. They have no columns, or others.
+/// SystemMembers that the server adds. They have no columns, or others.
 const OWN: [&str; 2] = ["id", "revision"];
 
 const HTML: &str = "text/html; charset=utf-8";
@@ -92,7 +92,7 @@ async fn index(State(cmdb): State<Cmdb>, view: Result<Query<View>, QueryRejectio
 
 struct Row {
     id: String,
-    members: Members,
+    members: SystemMembers,
     age: Duration,
 }
 

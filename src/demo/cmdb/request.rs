@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{
     error::Error,
-    store::{Members, Precondition, SYSTEM_BYTES},
+    store::{SYSTEM_BYTES, SystemMembers, WritePrecondition},
 };
 
 const ID_BYTES: usize = 253;
@@ -37,7 +37,7 @@ fn checked_id(id: String) -> Result<String, Error> {
 }
 
 /// Reads a body that has to be a JSON object. Browsers send JSON to another site only if that site allows it.
-pub(super) async fn members(headers: &HeaderMap, body: Body) -> Result<Members, Error> {
+pub(super) async fn members(headers: &HeaderMap, body: Body) -> Result<SystemMembers, Error> {
     let kind = text(headers, header::CONTENT_TYPE).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     if kind != "application/json" && kind != "application/merge-patch+json" {
@@ -52,7 +52,7 @@ pub(super) async fn members(headers: &HeaderMap, body: Body) -> Result<Members, 
 }
 
 /// The id in a body, if it has one.
-pub(super) fn id_of(members: &Members) -> Result<Option<String>, Error> {
+pub(super) fn id_of(members: &SystemMembers) -> Result<Option<String>, Error> {
     match members.get("id") {
         None => Ok(None),
         Some(Value::String(id)) => checked_id(id.clone()).map(Some),
@@ -61,7 +61,7 @@ pub(super) fn id_of(members: &Members) -> Result<Option<String>, Error> {
 }
 
 /// The preconditions of a write.
-pub(super) fn precondition(headers: &HeaderMap) -> Result<Precondition, Error> {
+pub(super) fn precondition(headers: &HeaderMap) -> Result<WritePrecondition, Error> {
     let absent = match text(headers, header::IF_NONE_MATCH) {
         None => false,
         Some("*") => true,
@@ -72,7 +72,7 @@ pub(super) fn precondition(headers: &HeaderMap) -> Result<Precondition, Error> {
         // 0 is no system's revision, so that an unknown tag matches none.
         tags => tags.split(',').map(|tag| tag.trim().trim_matches('"').parse().unwrap_or(0)).collect(),
     });
-    Ok(Precondition { revisions, absent })
+    Ok(WritePrecondition { revisions, absent })
 }
 
 /// The entity tag of a revision.

@@ -87,7 +87,7 @@ async fn read(State(cmdb): State<Cmdb>, SystemId(id): SystemId, headers: HeaderM
 async fn create(State(cmdb): State<Cmdb>, headers: HeaderMap, body: Body) -> Answer {
     let members = members(&headers, body).await?;
     let id = id_of(&members)?;
-    let created = cmdb.store().create(id, members, Instant::now())?;
+    let created = cmdb.store().create(id, &members, Instant::now())?;
     Ok(written(&created))
 }
 
@@ -96,7 +96,7 @@ async fn replace(State(cmdb): State<Cmdb>, SystemId(id): SystemId, headers: Head
     if id_of(&members)?.is_some_and(|other| other != id) {
         return Err(Error::Invalid("the body has another id than the path".to_owned()));
     }
-    let replaced = cmdb.store().put(id, members, &precondition(&headers)?, Instant::now())?;
+    let replaced = cmdb.store().put(id, &members, &precondition(&headers)?, Instant::now())?;
     Ok(written(&replaced))
 }
 

@@ -14,7 +14,7 @@ use super::{
 };
 
 /// The members of a system.
-pub(super) type Members = Map<String, Value>;
+pub(super) type SystemMembers = Map<String, Value>;
 
 /// What a system takes beside its text.
 const OVERHEAD: usize = 256;
@@ -43,14 +43,14 @@ pub(super) struct StoredSystem {
 
 /// What a write expects to find.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Precondition {
+pub(super) struct WritePrecondition {
     /// The revisions of `If-Match`. An empty list stands for `*`: any revision.
     pub(super) revisions: Option<Vec<u64>>,
     /// Whether the system must not exist.
     pub(super) absent: bool,
 }
 
-impl Precondition {
+impl WritePrecondition {
     fn check(&self, found: Option<&StoredSystem>) -> Result<(), Error> {
         let matches = match (&self.revisions, found) {
             (None, _) => true,
@@ -90,7 +90,7 @@ impl SystemStore {
     pub(super) fn create(
         &mut self,
         id: Option<String>,
-        members: Members,
+        members: &SystemMembers,
         now: Instant,
     ) -> Result<WrittenSystem, Error> {
         let id = match id {
@@ -98,7 +98,7 @@ impl SystemStore {
             Some(id) => id,
             None => self.free_id(),
         };
-        self.put(id, members, &Precondition::default(), now)
+        self.put(id, members, &WritePrecondition::default(), now)
     }
 
     fn free_id(&self) -> String {
@@ -114,20 +114,20 @@ impl SystemStore {
     pub(super) fn put(
         &mut self,
         id: String,
-        members: Members,
-        expected: &Precondition,
+        members: &SystemMembers,
+        expected: &WritePrecondition,
         now: Instant,
     ) -> Result<WrittenSystem, Error> {
         let found = self.systems.get(&id);
         expected.check(found)?;
         if let Some(found) = found
-            && text(&id, &members, found.revision) == *found.text
+            && text(&id, members, found.revision) == *found.text
         {
             return Ok(WrittenSystem { id, system: found.clone(), is_new: false });
         }
         let revision = self.revision + 1;
         let system = StoredSystem {
-            text: text(&id, &members, revision).into(),
+            text: text(&id, members, revision).into(),
             owner: members.get("owner").and_then(Value::as_str).map(Into::into),
             revision,
             changed: now,
@@ -149,19 +149,19 @@ impl SystemStore {
     pub(super) fn patch(
         &mut self,
         id: String,
-        patch: Members,
-        expected: &Precondition,
+        patch: SystemMembers,
+        expected: &WritePrecondition,
         now: Instant,
     ) -> Result<WrittenSystem, Error> {
         let mut document: Value = serde_json::from_str(&self.get(&id)?.text).unwrap_or_default();
         json_patch::merge(&mut document, &Value::Object(patch));
         match document {
-            Value::Object(members) => self.put(id, members, expected, now),
+            Value::Object(members) => self.put(id, &members, expected, now),
             _ => Err(Error::Invalid("the patch is not an object".to_owned())),
         }
     }
 
-    pub(super) fn remove(&mut self, id: String, expected: &Precondition) -> Result<(), Error> {
+    pub(super) fn remove(&mut self, id: String, expected: &WritePrecondition) -> Result<(), Error> {
         expected.check(self.systems.get(&id))?;
         match self.systems.entry(id) {
             Entry::Vacant(entry) => Err(Error::Unknown(entry.into_key())),
@@ -219,7 +219,7 @@ impl SystemStore {
     }
 }
 
-fn text(id: &str, members: &Members, revision: u64) -> String {
+fn text(id: &str, members: &SystemMembers, revision: u64) -> String {
     let mut members = members.clone();
     members.insert("id".to_owned(), id.into());
     members.insert("revision".to_owned(), revision.into());

@@ -1,13 +1,15 @@
+//! The page: its columns, escaping and limits.
+
 use serde_json::json;
 
 use super::*;
-use crate::demo::cmdb::store::{Precondition, SystemStore};
+use crate::demo::cmdb::store::{SystemStore, WritePrecondition};
 
 fn page(systems: &[(&str, Value)], filter: &str, number: usize) -> String {
     let mut store = SystemStore::new(64 << 20);
     for (id, value) in systems {
-        let members = value.as_object().unwrap().clone();
-        store.put((*id).to_owned(), members, &Precondition::default(), Instant::now()).unwrap();
+        let members = value.as_object().unwrap();
+        store.put((*id).to_owned(), members, &WritePrecondition::default(), Instant::now()).unwrap();
     }
     render(&store.show(filter, (number - 1) * ROWS, ROWS), filter, number, Instant::now()).unwrap()
 }
@@ -52,7 +54,7 @@ fn many_systems_have_pages() {
 
 #[test]
 fn columns_are_bounded() {
-    let members: Members = (0..100).map(|n| (format!("m{n:03}"), json!(n))).collect();
+    let members: SystemMembers = (0..100).map(|n| (format!("m{n:03}"), json!(n))).collect();
     let page = page(&[("a", members.into())], "", 1);
     assert_eq!(headings(&page).len(), MOST_COLUMNS + 2);
     assert!(page.contains("76 more members are not shown."), "{page}");

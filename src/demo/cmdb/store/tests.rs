@@ -1,8 +1,10 @@
+//! The systems: writes, preconditions, pages and limits.
+
 use serde_json::json;
 
 use super::*;
 
-fn members(value: Value) -> Members {
+fn members(value: Value) -> SystemMembers {
     let Value::Object(members) = value else { panic!("no object") };
     members
 }
@@ -12,7 +14,7 @@ fn store() -> SystemStore {
 }
 
 fn put(store: &mut SystemStore, id: &str, value: Value) -> Result<WrittenSystem, Error> {
-    store.put(id.to_owned(), members(value), &Precondition::default(), Instant::now())
+    store.put(id.to_owned(), &members(value), &WritePrecondition::default(), Instant::now())
 }
 
 fn shown(system: &StoredSystem) -> Value {
@@ -44,9 +46,9 @@ fn put_creates_replaces_and_keeps_equal_systems() {
 fn server_assigns_free_ids() {
     let mut store = store();
     put(&mut store, "system-2", json!({})).unwrap();
-    let created = store.create(None, Members::new(), Instant::now()).unwrap();
+    let created = store.create(None, &SystemMembers::new(), Instant::now()).unwrap();
     assert_eq!(created.id, "system-3");
-    let again = store.create(Some("system-3".into()), Members::new(), Instant::now());
+    let again = store.create(Some("system-3".into()), &SystemMembers::new(), Instant::now());
     assert_eq!(again.unwrap_err(), Error::Exists("system-3".into()));
 }
 
@@ -55,10 +57,10 @@ fn patch_changes_only_its_members() {
     let mut store = store();
     put(&mut store, "a", json!({"name": "web", "tags": {"x": 1, "y": 2}, "owner": "o"})).unwrap();
     let patch = members(json!({"id": "b", "name": null, "tags": {"y": 3}}));
-    let patched = store.patch("a".into(), patch, &Precondition::default(), Instant::now()).unwrap();
+    let patched = store.patch("a".into(), patch, &WritePrecondition::default(), Instant::now()).unwrap();
     let expected = json!({"id": "a", "tags": {"x": 1, "y": 3}, "owner": "o", "revision": 2});
     assert_eq!(shown(&patched.system), expected, "the id stays");
-    let unknown = store.patch("b".into(), Members::new(), &Precondition::default(), Instant::now());
+    let unknown = store.patch("b".into(), SystemMembers::new(), &WritePrecondition::default(), Instant::now());
     assert_eq!(unknown.unwrap_err(), Error::Unknown("b".into()));
 }
 
@@ -66,7 +68,8 @@ fn patch_changes_only_its_members() {
 fn preconditions_refuse_other_revisions() {
     let mut store = store();
     put(&mut store, "a", json!({})).unwrap();
-    let expect = |revisions: Option<&[u64]>, absent| Precondition { revisions: revisions.map(<[u64]>::to_vec), absent };
+    let expect =
+        |revisions: Option<&[u64]>, absent| WritePrecondition { revisions: revisions.map(<[u64]>::to_vec), absent };
     let refused = [
         ("a", expect(Some(&[7]), false)),
         ("a", expect(None, true)),
@@ -74,14 +77,14 @@ fn preconditions_refuse_other_revisions() {
         ("b", expect(Some(&[1]), false)),
     ];
     for (id, expected) in refused {
-        let written = store.put(id.into(), Members::new(), &expected, Instant::now());
+        let written = store.put(id.into(), &SystemMembers::new(), &expected, Instant::now());
         assert_eq!(written.unwrap_err(), Error::Precondition, "{id} {expected:?}");
         assert_eq!(store.remove(id.into(), &expected), Err(Error::Precondition));
     }
-    store.put("b".into(), Members::new(), &expect(None, true), Instant::now()).unwrap();
+    store.put("b".into(), &SystemMembers::new(), &expect(None, true), Instant::now()).unwrap();
     store.remove("b".into(), &expect(Some(&[]), false)).unwrap();
     store.remove("a".into(), &expect(Some(&[3, 1]), false)).unwrap();
-    assert_eq!(store.remove("a".into(), &Precondition::default()), Err(Error::Unknown("a".into())));
+    assert_eq!(store.remove("a".into(), &WritePrecondition::default()), Err(Error::Unknown("a".into())));
 }
 
 #[test]
@@ -94,7 +97,7 @@ fn list_shows_one_owner_page_by_page() {
     let first = list(&store, Some("us"), 2, Start::After(String::new()));
     assert_eq!((ids(&first), &first["total"]), (vec!["a", "c"], &json!(4)));
     assert_eq!(first["next"], "/api/systems?owner=us&limit=2&after=c");
-    store.remove("a".into(), &Precondition::default()).unwrap();
+    store.remove("a".into(), &WritePrecondition::default()).unwrap();
     let second = list(&store, Some("us"), 2, Start::After("c".into()));
     assert_eq!((ids(&second), &second["next"]), (vec!["d", "e"], &Value::Null), "a full last page has no next");
     let by_offset = list(&store, None, 2, Start::Offset(1));
@@ -126,7 +129,7 @@ fn systems_are_bounded_in_size() {
     put(&mut store, "a", json!({"text": "short"})).unwrap();
     put(&mut store, "c", long).unwrap();
     for id in ["a", "b", "c"] {
-        store.remove(id.into(), &Precondition::default()).unwrap();
+        store.remove(id.into(), &WritePrecondition::default()).unwrap();
     }
     assert_eq!(store.bytes, 0);
 }
