@@ -51,7 +51,7 @@
 //! | [`registry`] | the trait, protocol v1, its client, and the reference registry (`server`) | `connect`, `files`, `listen`, `model`, `reconcile` |
 //! | [`controller`] | the event loop and its parts | `clock`, `model`, `reconcile`, `registry`, `store`, `telemetry` |
 //! | [`admin`] | health, metrics and status over HTTP | `listen`, `telemetry` |
-//! | [`demo`] | a small API server and a living cluster in it | `model` |
+//! | [`demo`] | a small API server, a living cluster in it, and an ordinary inventory | `model` |
 //! | [`cli`] | flags and environment variables, checked | `files`, `model`, `reconcile`, `telemetry` |
 //! | [`commands`] | one file per command, and what commands share: tasks, signals, output | everything |
 //!
