@@ -130,7 +130,7 @@ impl TargetClient {
         Ok(Self {
             target,
             transport,
-            records: Mutex::new(Records::new(lag)),
+            records: Mutex::new(Records::new(lag, timeout)),
             term: RwLock::new(TermState { number: 0, words, is_prepared: false }),
             list: tokio::sync::Mutex::default(),
             tokens: std::sync::atomic::AtomicU64::default(),

@@ -27,7 +27,7 @@ use crate::{
         writes::{ChangeWords, Held, WriteRequest, Writes},
     },
     model::uid::Uid,
-    reconcile::outcome::Verdict,
+    reconcile::outcome::{Failure, Verdict},
 };
 
 /// Requests that write, per operation.
@@ -178,10 +178,9 @@ impl TargetClient {
         if assigns {
             self.records.lock().begin_create(put.key);
         }
-        let exchanged = self.transport.send(&request).await.inspect_err(|failure| {
-            if matches!(failure, crate::reconcile::outcome::Failure::Unreachable(_)) {
-                self.records.lock().not_created(put.key);
-            }
+        let exchanged = self.transport.send(&request).await.inspect_err(|failure| match failure {
+            Failure::Broken(_) => self.records.lock().create_ended(put.key),
+            _ => self.records.lock().not_created(put.key),
         })?;
         let judgement = write.request.judge(&exchanged.answer, &scope);
         let ruling = rule(judgement, &exchanged, &self.transport);
@@ -189,13 +188,14 @@ impl TargetClient {
             Ruling::Done => {
                 let answer = held(write, &exchanged.answer, &scope, &known.held);
                 if assigns && answer.remote.is_none() {
+                    self.records.lock().create_ended(put.key);
                     let cause = "the answer to `create` has no value where `remote` reads it";
                     return Ok(Ruling::Unchecked(cause.to_owned()));
                 }
                 self.records.lock().acknowledged(put.key, put.record, &answer);
             }
-            Ruling::Stop(Stop::Verdict(Verdict::Uncertain { .. })) | Ruling::Unchecked(_) => {}
-            Ruling::Stop(Stop::Failure(crate::reconcile::outcome::Failure::Broken(_))) => {}
+            Ruling::Stop(Stop::Verdict(Verdict::Uncertain { .. }) | Stop::Failure(Failure::Broken(_)))
+            | Ruling::Unchecked(_) => self.records.lock().create_ended(put.key),
             _ if assigns => self.records.lock().not_created(put.key),
             _ => {}
         }

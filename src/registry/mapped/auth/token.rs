@@ -37,12 +37,12 @@ const LIFETIME_MAX: Duration = Duration::from_secs(24 * 3_600);
 const RENEW_EVERY: Duration = Duration::from_secs(5);
 
 /// Where tokens come from.
-pub(super) enum TokenSource {
+pub(in crate::registry::mapped) enum TokenSource {
     Oauth2(Box<Oauth2>),
     Login { login: Login, secrets: Vec<(String, SecretFile)> },
 }
 
-pub(super) struct Oauth2 {
+pub(in crate::registry::mapped) struct Oauth2 {
     url: String,
     client_id: String,
     secret: SecretFile,
@@ -57,7 +57,7 @@ struct Token {
     made_at: Instant,
 }
 
-pub(super) struct Tokens {
+pub(in crate::registry::mapped) struct Tokens {
     source: TokenSource,
     current: Mutex<Option<Token>>,
     /// One request for a token at a time.

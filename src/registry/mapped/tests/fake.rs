@@ -106,6 +106,11 @@ impl Fake {
         self.contents().faults.extend(faults);
     }
 
+    /// The number of records that it holds.
+    pub(super) fn held(&self) -> usize {
+        self.contents().records.len()
+    }
+
     /// The methods and paths of the requests since the last call.
     pub(super) fn requests(&self) -> Vec<String> {
         let requests = std::mem::take(&mut self.contents().requests);
@@ -330,8 +335,9 @@ impl Contents {
         let start: usize = query.get("page").and_then(|page| page.parse().ok()).unwrap_or(0);
         let results: Vec<Json> = all.iter().skip(start).take(self.page_size).cloned().collect();
         let next = start + results.len();
-        let owner = query.get("owner").cloned().unwrap_or_default();
-        let next = (next < all.len()).then(|| format!("/systems?owner={owner}&page={next}"));
+        let others = query.iter().filter(|(name, _)| *name != "page");
+        let others: String = others.map(|(name, value)| format!("&{name}={value}")).collect();
+        let next = (next < all.len()).then(|| format!("/systems?page={next}{others}"));
         let count = i64::try_from(all.len()).unwrap() + self.miscount;
         reply(200, &json!({"results": results, "next": next, "count": count}))
     }
