@@ -27,6 +27,7 @@
 //! | a new command | [`commands`], one file per command |
 //! | another kind of registry | the [`registry::Registry`] trait |
 //! | what a targets file may say | [`mapping::spec`], one type per member |
+//! | what a template may use | [`mapping::words`], [`mapping::engine`] and [`mapping::filters`] |
 //!
 //! Five rules hold everywhere:
 //! 1. The store holds what should be registered: packed pods by UID. With its ledger entry, each takes 256 bytes.

@@ -12,6 +12,9 @@ use super::{
     yaml,
 };
 
+/// Errors that are reported. Those after them are usually of the same kind.
+const MOST_ERRORS: usize = 50;
+
 /// The targets of a file, in its order.
 #[derive(Clone, Debug)]
 pub struct LoadedTargets {
@@ -75,10 +78,11 @@ fn with_trees(file: TargetsFile, document: &Tree) -> Vec<LoadedTarget> {
     file.targets.into_iter().zip(trees).map(|(spec, tree)| LoadedTarget { spec, tree: tree.clone() }).collect()
 }
 
-/// In the order of the file. What stands in a part that aliases repeat is reported once.
+/// In the order of the file. An error in a part that aliases repeat is reported once.
 fn in_order(mut errors: Vec<Error>) -> Vec<Error> {
     errors.sort_by_key(|error| (error.place.line, error.place.column));
     errors.dedup();
+    errors.truncate(MOST_ERRORS);
     errors
 }
 

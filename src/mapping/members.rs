@@ -342,4 +342,6 @@ macro_rules! names {
     };
 }
 
-pub(crate) use {choice, members, names};
+pub(crate) use choice;
+pub(crate) use members;
+pub(crate) use names;

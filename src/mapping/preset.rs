@@ -7,7 +7,7 @@
 use super::{
     place::{Error, Source},
     spec::values::PresetName,
-    tree::{Key, Node, Tree},
+    tree::{Node, Tree},
     yaml,
 };
 
@@ -29,38 +29,33 @@ impl PresetName {
 
 /// The target on top of its preset. A target without a preset is returned without its `null` members.
 pub fn expand(target: Tree, preset: Option<PresetName>) -> Result<Tree, Vec<Error>> {
-    let preset = preset.and_then(|preset| Some((preset.name(), preset.text()?)));
-    let base = match preset {
-        Some((name, text)) => yaml::parse(&Source::new(&format!("preset {name}"), text))?,
-        None => Tree { place: target.place.clone(), node: Node::Map(Vec::new()) },
+    let Some((preset, text)) = preset.and_then(|preset| Some((preset, preset.text()?))) else {
+        return Ok(merge(None, target, true));
     };
-    Ok(merge(base, target, true))
+    let base = yaml::parse(&Source::new(&format!("preset {}", preset.name()), text))?;
+    Ok(merge(Some(base), target, true))
 }
 
 /// `top` says that the trees are targets.
-fn merge(base: Tree, over: Tree, top: bool) -> Tree {
-    let (Node::Map(mut entries), Node::Map(overrides)) = (base.node, &over.node) else { return over };
+fn merge(base: Option<Tree>, over: Tree, top: bool) -> Tree {
+    let Node::Map(overrides) = over.node else { return over };
+    let mut entries = match base.map(|base| base.node) {
+        Some(Node::Map(entries)) => entries,
+        _ => Vec::new(),
+    };
     for (key, value) in overrides {
         let before = entries.iter().position(|(known, _)| known.text == key.text);
         if value.is_null() {
             before.map(|at| entries.remove(at));
             continue;
         }
-        let entry = match before {
-            Some(at) if !(top && WHOLE.contains(&key.text.as_str())) => entries[at].1.clone(),
-            // Merging with an empty map removes `null` members.
-            _ => Tree { place: value.place.clone(), node: Node::Map(Vec::new()) },
-        };
         let whole = top && WHOLE.contains(&key.text.as_str());
-        let value = if whole { value.clone() } else { merge(entry, value.clone(), false) };
-        place_entry(&mut entries, before, (key.clone(), value));
+        let base = before.map(|at| entries[at].1.clone());
+        let value = if whole { value } else { merge(base, value, false) };
+        match before {
+            Some(at) => entries[at] = (key, value),
+            None => entries.push((key, value)),
+        }
     }
     Tree { place: over.place, node: Node::Map(entries) }
-}
-
-fn place_entry(entries: &mut Vec<(Key, Tree)>, at: Option<usize>, entry: (Key, Tree)) {
-    match at {
-        Some(at) => entries[at] = entry,
-        None => entries.push(entry),
-    }
 }

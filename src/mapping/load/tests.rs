@@ -62,6 +62,12 @@ fn large_file_is_refused() {
 }
 
 #[test]
+fn number_of_errors_is_bounded() {
+    let items = "3, ".repeat(10_000);
+    assert_eq!(load("t.yaml", &format!("targets: [{items}]")).unwrap_err().len(), MOST_ERRORS);
+}
+
+#[test]
 fn aliases_cannot_multiply_without_bound() {
     let mut text = "a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n".to_owned();
     for level in 1..9 {
@@ -128,12 +134,13 @@ fn statuses_match_codes_and_classes() {
 #[test]
 fn preset_maps_merge_and_requests_are_replaced() {
     let target = only(
-        "targets:\n  - {name: a, url: http://a, preset: rest, body: {node: null, title: x}, delete: {path: gone}, \
+        "targets:\n  - {name: a, url: http://a, preset: rest, body: {node: null, title: x, digest: {a: null}}, delete: {path: gone}, \
          item: {digest: null}, vars: {n: null}}\n",
     );
     let body = target.tree.get("body").unwrap();
     assert_eq!(body.get("title").unwrap().text(), Some("x"));
     assert!(body.get("node").is_none() && body.get("owner").is_some());
+    assert_eq!(body.get("digest").unwrap().to_json(), serde_json::json!({}), "a map replaces a text");
     assert_eq!(&*body.get("owner").unwrap().place.source.name, "preset rest");
     assert_eq!(&*body.get("title").unwrap().place.source.name, "t.yaml");
     let delete = target.spec.records.delete.unwrap();

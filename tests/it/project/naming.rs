@@ -102,7 +102,8 @@ fn public_type(line: &str) -> Option<&str> {
     let rest = line.trim_start().strip_prefix("pub")?;
     let rest = if rest.starts_with('(') { rest.split_once(')')?.1 } else { rest };
     let rest = ["struct ", "enum ", "trait ", "type "].iter().find_map(|kind| rest.trim_start().strip_prefix(kind))?;
-    rest.split(|c: char| !c.is_alphanumeric() && c != '_').next()
+    // A macro's variable, such as `$name`, is no name.
+    rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().filter(|name| !name.is_empty())
 }
 
 fn function_name(after_attribute: &str) -> Option<&str> {

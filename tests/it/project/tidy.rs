@@ -37,7 +37,7 @@ const TEST_MODULE: &str = "fuzz";
 const CORE: [&str; 4] = ["src/model", "src/reconcile", "src/mapping", "src/store/packed"];
 
 /// Crates without IO, clock and randomness.
-const PURE: [&str; 16] = [
+const PURE: [&str; 18] = [
     "std",
     "core",
     "crate",
@@ -54,6 +54,8 @@ const PURE: [&str; 16] = [
     "hashbrown",
     "http",
     "serde_saphyr",
+    "minijinja",
+    "base64",
 ];
 
 /// Names that stand for IO, a clock or randomness, also when they are written as full paths.
