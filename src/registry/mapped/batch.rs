@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     mapping::{
-        batch::{Batch, BatchResult},
+        batch::{BatchRequest, BatchResult},
         outcome::Judgement,
         spec::request::RuleOutcome,
         target::{RenderedRecord, TermWords},
@@ -104,7 +104,7 @@ impl TargetClient {
         term: &TermWords,
     ) -> Result<Option<(usize, Member<'a>)>, Stop> {
         let is_put = matches!(encoded.body, MappedOperation::Put(_));
-        let fits = |batch: &Batch| if is_put { batch.puts() } else { batch.deletes() };
+        let fits = |batch: &BatchRequest| if is_put { batch.puts() } else { batch.deletes() };
         let Some(index) = self.target.batches.iter().position(fits) else { return Ok(None) };
         let batch = &self.target.batches[index];
         let mut known = self.records.lock().knowledge(&encoded.uid);
@@ -140,7 +140,7 @@ impl TargetClient {
 
     async fn send_members(
         &self,
-        batch: &Batch,
+        batch: &BatchRequest,
         members: Vec<Member<'_>>,
         term: &TermWords,
         verdicts: &mut [Option<Verdict>],
@@ -187,7 +187,7 @@ impl TargetClient {
         Ok(())
     }
 
-    async fn send_chunk(&self, batch: &Batch, chunk: &[Member<'_>], term: &TermWords) -> Outcome {
+    async fn send_chunk(&self, batch: &BatchRequest, chunk: &[Member<'_>], term: &TermWords) -> Outcome {
         let operations = chunk.iter().flat_map(|member| member.operations.iter().cloned()).collect();
         let request = match batch.render(term.scope(), operations) {
             Ok(request) => request,
@@ -241,7 +241,7 @@ impl TargetClient {
 
     fn by_results(
         &self,
-        batch: &Batch,
+        batch: &BatchRequest,
         chunk: &[Member<'_>],
         results: Option<Vec<BatchResult>>,
     ) -> Vec<Result<(), Stop>> {
@@ -306,7 +306,7 @@ impl TargetClient {
         self.send_alone(batch, member, term).await
     }
 
-    async fn send_alone(&self, batch: &Batch, member: Member<'_>, term: &TermWords) -> Result<(), Stop> {
+    async fn send_alone(&self, batch: &BatchRequest, member: Member<'_>, term: &TermWords) -> Result<(), Stop> {
         match self.send_chunk(batch, &[member], term).await {
             Outcome::Verdicts(results) => results.into_iter().next().unwrap_or(Ok(())),
             Outcome::Refused(faults, reason) => Err(Stop::rejected(faults.into_values().next().unwrap_or(reason))),
@@ -324,7 +324,7 @@ impl TargetClient {
 }
 
 /// Divides members so that each request is within the limits.
-fn chunks<'a>(batch: &Batch, members: Vec<Member<'a>>) -> Vec<Vec<Member<'a>>> {
+fn chunks<'a>(batch: &BatchRequest, members: Vec<Member<'a>>) -> Vec<Vec<Member<'a>>> {
     // The request's own members need some room.
     let most_bytes = batch.limits.bytes.unwrap_or(BYTES).saturating_mul(9) / 10;
     let (most_records, most_operations) =

@@ -5,7 +5,7 @@ use super::{
     judge::{Ruling, Stop, rule},
 };
 use crate::mapping::{
-    items::{Item, ItemContent, ItemMark, contains},
+    items::{ItemContent, ItemMark, RegistryItem, contains},
     target::{RenderedRecord, TermWords},
     writes::Held,
 };
@@ -18,7 +18,7 @@ pub(super) enum Found {
     Nothing,
     /// A record that is not ours.
     Foreign,
-    Ours(Box<Item>),
+    Ours(Box<RegistryItem>),
 }
 
 impl TargetClient {
@@ -58,7 +58,7 @@ impl TargetClient {
 }
 
 /// Whether a record in the registry is the one that we would write.
-pub(super) fn is_equal(item: &Item, record: &RenderedRecord) -> bool {
+pub(super) fn is_equal(item: &RegistryItem, record: &RenderedRecord) -> bool {
     match &item.content {
         _ if item.gone => false,
         ItemContent::Digest(digest) => *digest == Some(record.fingerprint),

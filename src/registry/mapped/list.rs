@@ -8,7 +8,7 @@ use super::{TargetClient, judge::failure};
 use crate::{
     mapping::{
         answer::Answer,
-        items::{Item, ItemMark},
+        items::{ItemMark, RegistryItem},
         paging::{Error as ListError, ListReader},
         request::RenderedRequest,
     },
@@ -90,7 +90,7 @@ impl TargetClient {
     }
 
     /// The records of a page that are ours, with the fingerprints to report.
-    fn ours(&self, list: &mut ListInProgress, items: Vec<Item>) -> Result<Vec<(Uid, Fingerprint)>, String> {
+    fn ours(&self, list: &mut ListInProgress, items: Vec<RegistryItem>) -> Result<Vec<(Uid, Fingerprint)>, String> {
         let mut records = self.records.lock();
         let mut page = Vec::with_capacity(items.len());
         for (index, item) in items.into_iter().enumerate() {
@@ -142,7 +142,7 @@ impl TargetClient {
 }
 
 /// Reads the answer. Returns its records and the request for the next page.
-fn take(list: &mut ListInProgress, answer: &Answer) -> Result<(Vec<Item>, Option<RenderedRequest>), ListError> {
+fn take(list: &mut ListInProgress, answer: &Answer) -> Result<(Vec<RegistryItem>, Option<RenderedRequest>), ListError> {
     let items = list.reader.take(answer)?;
     Ok((items, list.reader.request()?))
 }

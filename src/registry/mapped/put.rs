@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     mapping::{
-        items::{Item, ItemContent},
+        items::{ItemContent, RegistryItem},
         target::{RenderedRecord, TermWords},
         writes::{ChangeWords, Held, WriteRequest, Writes},
     },
@@ -103,7 +103,7 @@ impl TargetClient {
     }
 
     /// The record was found and is ours. Returns whether it is equal.
-    fn found(&self, put: &Put<'_>, known: &mut Knowledge, item: &Item) -> bool {
+    fn found(&self, put: &Put<'_>, known: &mut Knowledge, item: &RegistryItem) -> bool {
         let mut records = self.records.lock();
         records.learn(put.key, &put.record.id, item);
         let equal = is_equal(item, put.record);

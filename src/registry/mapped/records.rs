@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use super::table::{Fact, Row, Table};
 use crate::{
     mapping::{
-        items::{Item, ItemContent, contains},
+        items::{ItemContent, RegistryItem, contains},
         target::{RenderedRecord, fingerprint},
         writes::Held,
     },
@@ -117,7 +117,7 @@ impl Records {
     }
 
     /// The record was read, and is ours.
-    pub(super) fn learn(&mut self, key: &Uid, id: &str, item: &Item) {
+    pub(super) fn learn(&mut self, key: &Uid, id: &str, item: &RegistryItem) {
         self.uncertain.remove(key);
         self.table.change(key, |row| {
             row.set_id(key, id);
@@ -273,7 +273,7 @@ impl Records {
     }
 
     /// One of our records is in a list. Returns the fingerprint to report. None if it does not count as held.
-    pub(super) fn listed(&mut self, key: &Uid, id: &str, item: &Item) -> Option<Fingerprint> {
+    pub(super) fn listed(&mut self, key: &Uid, id: &str, item: &RegistryItem) -> Option<Fingerprint> {
         self.missing.remove(key);
         // The list may be older than this write, so that also the revision in it is out of date.
         if let Some(recent) = self.recent.get(key) {

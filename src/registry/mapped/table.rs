@@ -111,11 +111,13 @@ impl Table {
         });
     }
 
-    pub(super) fn len(&self) -> usize {
+    #[cfg(test)]
+    fn len(&self) -> usize {
         self.rows.len()
     }
 
-    pub(super) fn memory(&self) -> usize {
+    #[cfg(test)]
+    fn memory(&self) -> usize {
         self.rows.memory() + self.rows.iter().map(|(_, row)| row.texts.0.len()).sum::<usize>()
     }
 }
