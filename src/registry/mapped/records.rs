@@ -19,7 +19,7 @@ use std::{
 use serde_json::Value as Json;
 use tokio::time::Instant;
 
-use super::table::{Fact, Row, Table};
+use super::table::{Fact, RecordTable, Row};
 use crate::{
     mapping::{
         items::{ItemContent, RegistryItem, contains},
@@ -61,7 +61,7 @@ struct Differing {
 
 #[derive(Debug, Default)]
 pub(super) struct Records {
-    pub(super) table: Table,
+    pub(super) table: RecordTable,
     lag: Duration,
     /// How long a request may be on its way.
     timeout: Duration,

@@ -17,7 +17,7 @@ use parking_lot::{Mutex, MutexGuard};
 use serde_json::{Value as Json, json};
 
 use crate::{
-    mapping::{load::load, login::Login, spec::auth::AuthSpec, target::Target},
+    mapping::{load::load, login::LoginTemplate, spec::auth::AuthSpec, target::Target},
     model::{
         ids::{RecordOwner, Version},
         pod::{
@@ -130,7 +130,9 @@ impl Fake {
         let spec = &loaded.targets[0].spec;
         let target = Target::compile(spec, &owner()).unwrap_or_else(|errors| panic!("{errors:#?}"));
         let login = match &spec.connection.auth {
-            Some(AuthSpec::Login(login)) => Some(Login::compile(login, &spec.connection.url, &owner()).unwrap()),
+            Some(AuthSpec::Login(login)) => {
+                Some(LoginTemplate::compile(login, &spec.connection.url, &owner()).unwrap())
+            }
             _ => None,
         };
         TargetClient::new(target, &spec.connection, login, Duration::from_secs(5), log).unwrap()

@@ -34,7 +34,7 @@ async fn list_is_read_over_pages_without_foreign_records() {
     for n in 0..7 {
         assert_eq!(write_pod(&writer, n, "web").await, DONE);
     }
-    fake.contents().records.insert("x".into(), json!({"id": "x", "owner": "somebody"}));
+    fake.contents().records.insert("x".into(), json!({"id": "x", "owner": "another"}));
     fake.contents().page_size = 3;
     // Without its filter, the list shows all records.
     let client = fake.client(&REST.replace(r#"query: {owner: "{{ mark }}"}, "#, ""));

@@ -30,12 +30,12 @@ async fn record_is_put_and_deleted() {
 async fn foreign_record_is_never_deleted() {
     let fake = Fake::start().await;
     let client = fake.client(REST);
-    fake.contents().records.insert(uid(1), json!({"id": uid(1), "owner": "somebody", "title": "theirs"}));
+    fake.contents().records.insert(uid(1), json!({"id": uid(1), "owner": "another", "title": "theirs"}));
     assert_eq!(delete_pod(&client, 1).await, DONE, "nothing of ours is there");
     assert_eq!(fake.held(), 1);
     // A record of ours that another owner took over.
     assert_eq!(write_pod(&client, 2, "web").await, DONE);
-    fake.contents().records.insert(uid(2), json!({"id": uid(2), "owner": "somebody"}));
+    fake.contents().records.insert(uid(2), json!({"id": uid(2), "owner": "another"}));
     assert_eq!(inventory(&client).await.unwrap().len(), 0);
     assert_eq!(delete_pod(&client, 2).await, DONE);
     assert_eq!(fake.held(), 2);
@@ -46,7 +46,7 @@ async fn shared_id_is_looked_up_before_takeover() {
     let fake = Fake::start().await;
     let members = format!("{REST}id: \"{{{{ pod.namespace }}}}.{{{{ pod.name }}}}\"\n");
     let client = fake.client(&members);
-    fake.contents().records.insert("shop.web".into(), json!({"id": "shop.web", "owner": "somebody"}));
+    fake.contents().records.insert("shop.web".into(), json!({"id": "shop.web", "owner": "another"}));
     assert!(cause(write_pod(&client, 1, "web").await).starts_with("rejected: a record with this id has another"));
     assert_eq!(write_pod(&client, 1, "api").await, DONE);
     assert_eq!(fake.requests(), ["GET systems/shop.web", "GET systems/shop.api", "PUT systems/shop.api"]);
@@ -124,7 +124,7 @@ async fn existing_record_is_updated_if_ours() {
     let client = fake.client(&members);
     assert_eq!(write_pod(&client, 1, "web-2").await, DONE);
     assert_eq!(fake.contents().records[&uid(1)]["title"], "web-2");
-    fake.contents().records.get_mut(&uid(1)).unwrap()["owner"] = json!("somebody");
+    fake.contents().records.get_mut(&uid(1)).unwrap()["owner"] = json!("another");
     let other = fake.client(&members);
     assert!(cause(write_pod(&other, 1, "web-3").await).starts_with("rejected: a record with this id has another"));
     assert_eq!(fake.contents().records[&uid(1)]["title"], "web-2");
@@ -149,7 +149,7 @@ async fn stale_revision_is_read_and_sent_once_more() {
     assert_eq!(fake.requests().iter().map(|r| &r[..3]).collect::<Vec<_>>(), ["PUT", "GET", "PUT"]);
     fake.contents().records.clear();
     assert_eq!(write_pod(&client, 1, "web-4").await, DONE, "it was removed");
-    fake.contents().records.get_mut(&uid(1)).unwrap()["owner"] = json!("somebody");
+    fake.contents().records.get_mut(&uid(1)).unwrap()["owner"] = json!("another");
     fake.contents().records.get_mut(&uid(1)).unwrap()["revision"] = json!(100);
     assert!(cause(write_pod(&client, 1, "web-5").await).starts_with("rejected: a record with this id has another"));
 }
