@@ -7,9 +7,7 @@ use pod_registrar::{
 use serde_json::{Value, json};
 
 use super::{Witness, all_done, created, exercise, listed, lose_answers, object, pods};
-use crate::support::registries::{
-    BuiltRegistries, ConsulFake, FULL_TOKEN, RegistryCalls, SERVICE_TOKEN, TargetWriter,
-};
+use crate::support::registries::{BuiltRegistries, ConsulFake, FULL_TOKEN, RegistryCalls, SERVICE_TOKEN, TargetWriter};
 
 struct Catalog {
     fake: ConsulFake,
@@ -98,7 +96,10 @@ async fn consul_client_reads_what_the_preset_writes() {
     let ids = |pods: &[Pod]| pods.iter().map(|pod| pod.uid.to_string()).collect::<BTreeSet<_>>();
     assert_eq!(services.keys().cloned().collect::<BTreeSet<_>>(), ids(&many));
     let one = &services[&super::uid(7)];
-    assert_eq!((&one["Service"], &one["Address"], &one["Meta"]["pod"]), (&"web-7".into(), &"10.0.0.7".into(), &"web-7".into()));
+    assert_eq!(
+        (&one["Service"], &one["Address"], &one["Meta"]["pod"]),
+        (&"web-7".into(), &"10.0.0.7".into(), &"web-7".into())
+    );
     assert_eq!(one["Meta"]["label-app"], "web");
     assert_eq!(one["Weights"], json!({"Passing": 1, "Warning": 1}));
     let deletions: Vec<_> = many[50..].iter().map(|pod| writer.record(pod).0).collect();
@@ -121,8 +122,10 @@ async fn consul_refuses_only_the_faulty_record() {
     assert!(matches!(&alone, Ok(Verdict::Rejected { cause }) if cause.contains("Invalid service")), "{alone:?}");
     all.remove(7);
     listed(&writer, &all).await;
-    // In a transaction, a service keeps its name.
+    // In a transaction, a service keeps its name. The next attempt is a request of its own.
     all[0] = writer.pod(created(object(1).label("app.kubernetes.io/name", "other")));
+    let verdicts = writer.apply(&all[..3], &[]).await.unwrap();
+    assert!(matches!(&*verdicts, [Verdict::Retry { .. }, Verdict::Done, Verdict::Done]), "{verdicts:?}");
     all_done(writer.apply(&all[..3], &[]).await);
     listed(&writer, &all).await;
 }
