@@ -26,7 +26,7 @@ use super::{
     leadership::Term,
     lists::Lists,
     options::{ControllerOptions, Inputs, Outputs},
-    records::Records,
+    records::DesiredRecords,
     report::{LoopCounts, Reporter},
     requests::Requests,
     resync::Resync,
@@ -55,7 +55,7 @@ const CLOSE_PART: u32 = 5;
 /// Keeps a registry equal to a view of pods.
 pub struct EventLoop<R> {
     clock: Clock,
-    records: Records,
+    records: DesiredRecords,
     ledger: Ledger,
     stop_within: Duration,
 
@@ -94,7 +94,7 @@ impl<R: Registry> EventLoop<R> {
         let lists = Lists::new(view.watches(), options.namespaces);
         Self {
             clock,
-            records: Records::new(view, &registry),
+            records: DesiredRecords::new(view, &registry),
             ledger: Ledger::default(),
             stop_within: options.stop_within,
             term: Term::none(),

@@ -42,7 +42,7 @@ const CAUSES_MAX: usize = 100;
 /// Bytes of a cause that is kept.
 const CAUSE_BYTES: usize = 256;
 
-pub(super) struct Records {
+pub(super) struct DesiredRecords {
     view: View,
     table: Table,
     /// Pods to project again.
@@ -95,7 +95,7 @@ pub(super) struct ListedRecords {
     pub(super) exceeds_store: bool,
 }
 
-impl Records {
+impl DesiredRecords {
     pub(super) fn new<R: Registry>(view: View, registry: &R) -> Self {
         let table = match registry {
             _ if registry.is_identity() => Table::Identity,
@@ -200,7 +200,7 @@ impl Records {
 }
 
 /// Changes.
-impl Records {
+impl DesiredRecords {
     /// Takes a pod of the store, as the registry sees it.
     pub(super) fn project(&mut self, pod: &Pod, projection: Projection) -> Projected {
         self.projected += 1;
@@ -278,7 +278,7 @@ impl Records {
 }
 
 /// Second lists.
-impl Records {
+impl DesiredRecords {
     /// The records of the pods that a list shows.
     pub(super) fn listed(&self, pods: HashSet<Uid>) -> ListedRecords {
         // The store is not asked, because each contradiction asks for another list.
@@ -348,3 +348,6 @@ impl Failed {
         FailedRenders { count: self.pods.len(), first: self.pods.iter().filter_map(first).take(CAUSES_MAX).collect() }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{
     inventory::{Error, InventoryPart, InventoryReader, OurRecords, PAGE_ITEMS, ReadStep},
-    records::Records,
+    records::DesiredRecords,
     requests::Request,
 };
 use crate::{
@@ -35,7 +35,7 @@ pub(super) struct Resync {
     /// When the next step or resync is due.
     due_at: Moment,
     failures: u32,
-    /// Records in a page, at most. Fewer after a page that did not come in time.
+    /// DesiredRecords in a page, at most. Fewer after a page that did not come in time.
     limit: usize,
     /// Whether the inventory was small before this process wrote.
     is_small: bool,
@@ -126,7 +126,7 @@ impl Resync {
         epoch: u64,
         digests: bool,
         ledger: &mut Ledger,
-        records: &Records,
+        records: &DesiredRecords,
     ) -> Request {
         let (reading, found) = match std::mem::replace(&mut self.state, State::Idle) {
             State::Between { epoch: begun, rest, found } if begun == epoch => (rest, found),
@@ -136,7 +136,7 @@ impl Resync {
         Request::Inventory { epoch, reading }
     }
 
-    fn begin(&self, digests: bool, ledger: &mut Ledger, records: &Records) -> InventoryReader {
+    fn begin(&self, digests: bool, ledger: &mut Ledger, records: &DesiredRecords) -> InventoryReader {
         ledger.assume(|uid, entry| match records.shown_by(entry.watch(), uid)? {
             StoredPod::Record(record) => Some(record),
             StoredPod::Unreadable => None,

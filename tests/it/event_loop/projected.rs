@@ -1,7 +1,10 @@
 //! Registries that see pods otherwise than the store: selected pods, ids that pods share, and records that cannot be made.
 
+use std::collections::BTreeMap;
+
 use pod_registrar::{
-    model::{ids::Version, moment::Moment},
+    controller::options::ControllerOptions,
+    model::{digest::Digest, ids::Version, moment::Moment, pod::Pod},
     reconcile::{
         absence::hold::HoldReason,
         election::Leadership,
@@ -27,7 +30,7 @@ fn deleted(registry: &Fake) -> Vec<String> {
     deletions.map(|item| item.uid.to_string()).collect()
 }
 
-fn hold(registry: &Fake, keys: impl IntoIterator<Item = (String, (Version, pod_registrar::model::digest::Digest))>) {
+fn hold(registry: &Fake, keys: impl IntoIterator<Item = (String, (Version, Digest))>) {
     registry.state().records.extend(keys);
 }
 
@@ -313,4 +316,83 @@ async fn preparing_projects_many_pods_in_portions() {
     assert!(records.len() == 5_000 && records.values().all(|(_, digest)| *digest == right));
     let projected = world.registry.read(|state| state.mapping.as_ref().unwrap().projected);
     assert_eq!(projected, 3 * 5_000, "when listed, when prepared, and when sent");
+}
+
+/// The keys and bodies of the records, by the definition: the pod that was created last has the record.
+fn expected(pods: &BTreeMap<String, Pod>) -> BTreeMap<String, String> {
+    let mut newest = BTreeMap::new();
+    for (uid, pod) in pods {
+        let record = &pod.content.as_ref().unwrap().record;
+        let reason = record.state.reason.clone().unwrap();
+        if let Some((key, rest)) = reason.split_once('/') {
+            let body = rest.split('/').next().unwrap_or_default().to_owned();
+            let rank = (record.times.created.clone(), uid.clone());
+            let newer = newest.get(key).is_none_or(|(other, _)| *other < rank);
+            if newer {
+                newest.insert(key.to_owned(), (rank, body));
+            }
+        }
+    }
+    newest.into_iter().map(|(key, (_, body))| (key, body)).collect()
+}
+
+/// A pod of the history: its second of creation follows from its UID.
+fn any_pod(rng: &mut fastrand::Rng) -> Pod {
+    let (n, key, body) = (rng.u8(..12), rng.u8(..5), rng.u8(..4));
+    let reason = match rng.u8(..8) {
+        0 => "-".to_owned(),
+        1 => "!no label".to_owned(),
+        _ => format!("k{key}/{body}/{}", rng.u8(..4)),
+    };
+    pod_at(&format!("p{n:02}"), &reason, n % 4)
+}
+
+#[tokio::test(start_paused = true)]
+async fn random_histories_of_shared_ids_converge() {
+    for seed in 0..40 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let registry = mapped(false);
+        let mut world = EventLoopHarness::settled(registry.clone(), []).await;
+        for _ in 0..60 {
+            match rng.u8(..20) {
+                0..10 => world.apply(any_pod(&mut rng)).await,
+                10..14 => {
+                    if let Some(uid) = world.pods.keys().nth(rng.usize(..12)).cloned() {
+                        world.delete(&uid).await;
+                    }
+                }
+                14 => {
+                    world.pods.retain(|_, _| rng.u8(..4) > 0);
+                    world.list().await;
+                }
+                15 => registry.state().faults.push_back(Fault::ApplyAndLose),
+                16 => registry.state().faults.push_back(Fault::Refuse(Failure::Unreachable("no route".into()))),
+                17 => {
+                    let mut pods = std::mem::take(&mut world.pods);
+                    pods.retain(|_, _| rng.u8(..6) > 0);
+                    world.stop().await.unwrap();
+                    let start_epoch = registry.read(|state| state.writes.len() as u64 * 1_000 + 10_000);
+                    let options = ControllerOptions { start_epoch, ..options() };
+                    world = EventLoopHarness::start(registry.clone(), pods.into_values(), options);
+                    world.list().await;
+                }
+                _ => world.pass(rng.u32(..2_000) * SECOND / 1_000).await,
+            }
+        }
+        let failing = |pod: &&Pod| expected(&[("x".into(), (*pod).clone())].into()).is_empty();
+        let fixed: Vec<String> = world.pods.values().filter(failing).map(|pod| pod.uid.to_string()).collect();
+        for uid in fixed {
+            let second = uid[1..].parse::<u8>().unwrap() % 4;
+            world.apply(pod_at(&uid, "k9/1", second)).await;
+        }
+        world.list().await;
+        world.pass(2_400 * SECOND).await;
+        let expected = expected(&world.pods);
+        let expected: Vec<(&str, &str)> = expected.iter().map(|(key, body)| (key.as_str(), body.as_str())).collect();
+        world.assert_held(&expected);
+        assert!(world.is_in_sync(), "seed {seed}");
+        let sent = world.sent();
+        world.pass(4_000 * SECOND).await;
+        assert_eq!(world.sent(), sent, "seed {seed}: nothing differs");
+    }
 }
