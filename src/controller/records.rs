@@ -39,8 +39,8 @@ use by_pod::PodRecords;
 const PROJECTED_PER_TURN: usize = 1_000;
 /// Pods whose cause of failure is kept.
 const CAUSES_MAX: usize = 100;
-/// Bytes of a cause that is kept.
-const CAUSE_BYTES: usize = 256;
+/// Characters of a cause that is kept.
+const CAUSE_CHARS: usize = 256;
 
 pub(super) struct DesiredRecords {
     view: View,
@@ -55,8 +55,8 @@ pub(super) struct DesiredRecords {
 
 enum Table {
     Identity,
-    ByPod(PodRecords),
-    ByKey(KeyedRecords),
+    ByPod(Box<PodRecords>),
+    ByKey(Box<KeyedRecords>),
 }
 
 /// A pod to project again, because the registry may see it otherwise than before.
@@ -99,8 +99,8 @@ impl DesiredRecords {
     pub(super) fn new<R: Registry>(view: View, registry: &R) -> Self {
         let table = match registry {
             _ if registry.is_identity() => Table::Identity,
-            _ if registry.keys_are_uids() => Table::ByPod(PodRecords::default()),
-            _ => Table::ByKey(KeyedRecords::default()),
+            _ if registry.keys_are_uids() => Table::ByPod(Box::default()),
+            _ => Table::ByKey(Box::default()),
         };
         Self { view, table, stale: VecDeque::new(), failed: Failed::default(), projected: 0, had_unknown_keys: false }
     }
@@ -328,7 +328,7 @@ impl Failed {
             is_kept.then(Box::default)
         });
         if let Some(kept) = kept {
-            *kept = cause[..cause.floor_char_boundary(CAUSE_BYTES)].into();
+            *kept = cause.chars().take(CAUSE_CHARS).collect();
         }
     }
 
