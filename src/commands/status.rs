@@ -8,7 +8,10 @@ use tokio::sync::watch;
 use crate::{
     cli::values::LeaseName,
     model::ids::RecordOwner,
-    reconcile::{absence::hold::HoldSummary, status::ControllerStatus},
+    reconcile::{
+        absence::hold::HoldSummary,
+        status::{ControllerStatus, FailedRenders},
+    },
     telemetry::metrics::{Figures, Metrics},
 };
 
@@ -41,7 +44,8 @@ impl StatusPage {
     pub(super) fn page(&self) -> Value {
         let Figures { pods, records, oldest_pending_seconds, first_complete_sync_seconds, watch_silence_seconds } =
             self.metrics.figures();
-        let ControllerStatus { session, epoch, in_sync, holds, ability: _ } = self.controller_status.borrow().clone();
+        let ControllerStatus { session, epoch, in_sync, holds, failed_renders, ability: _ } =
+            self.controller_status.borrow().clone();
         let owner = self.owner.get();
         json!({
             "version": env!("CARGO_PKG_VERSION"),
@@ -56,6 +60,7 @@ impl StatusPage {
             "oldestPendingSeconds": oldest_pending_seconds,
             "watchSilenceSeconds": watch_silence_seconds,
             "holds": holds.iter().map(|hold| self.hold(hold)).collect::<Vec<_>>(),
+            "failedRenders": failed(&failed_renders),
         })
     }
 
@@ -66,4 +71,9 @@ impl StatusPage {
         });
         json!({"id": id.to_string(), "deletions": deletions, "because": because.to_string(), "approve": approve})
     }
+}
+
+fn failed(FailedRenders { count, first }: &FailedRenders) -> Value {
+    let pods = first.iter().map(|failed| json!({"uid": failed.uid, "cause": failed.cause}));
+    json!({"count": count, "pods": pods.collect::<Vec<_>>()})
 }

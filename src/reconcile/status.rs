@@ -1,6 +1,7 @@
 //! The status of the controller, for `/status`, the elector and the watcher of approvals.
 
 use super::{absence::hold::HoldSummary, session::Phase};
+use crate::model::uid::Uid;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ControllerStatus {
@@ -12,6 +13,24 @@ pub struct ControllerStatus {
     pub ability: Ability,
     /// Deletions that wait for an approval or for the return of their pods.
     pub holds: Vec<HoldSummary>,
+    /// Pods whose records cannot be made. These stay as they are.
+    pub failed_renders: FailedRenders,
+}
+
+/// Pods whose records cannot be made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FailedRenders {
+    pub count: usize,
+    /// The first of them.
+    pub first: Vec<FailedRender>,
+}
+
+/// Why the record of a pod cannot be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailedRender {
+    /// The UID of the pod.
+    pub uid: Uid,
+    pub cause: String,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
