@@ -35,7 +35,7 @@ use crate::{
         takeover::{ReportedSession, SessionHolder},
     },
 };
-use http::{LARGE_ANSWER, NAME_CHARS, RECORD_ANSWER, RegistryHttp, SMALL_ANSWER};
+use http::{FLAGS, LARGE_ANSWER, MEMBERS, NAME_CHARS, RECORD_ANSWER, RegistryHttp, SMALL_ANSWER};
 
 /// The number of a registry's features that are read. The protocol has five.
 const FEATURES_MAX: usize = 64;
@@ -69,10 +69,18 @@ pub struct Client {
 }
 
 impl Client {
-    /// Makes a client. It reads the CA file and the token file, and connects later.
+    /// Makes a client of the registry that flags describe. It reads the CA file and the token file, and connects later.
     pub fn new(config: Config, owner: RecordOwner) -> Result<Self, Error> {
-        let Config { url, token_file, ca_file, request_timeout } = config;
-        Ok(Self { http: RegistryHttp::new(url, token_file, ca_file, request_timeout)?, owner })
+        Ok(Self { http: RegistryHttp::new(config, &FLAGS, None)?, owner })
+    }
+
+    /// The same for a target of a targets file, whose members errors name.
+    pub fn of_targets_file(
+        config: Config,
+        owner: RecordOwner,
+        requests_per_second: Option<f64>,
+    ) -> Result<Self, Error> {
+        Ok(Self { http: RegistryHttp::new(config, &MEMBERS, requests_per_second)?, owner })
     }
 
     /// The address of a path below the writer's cluster. It names the owner unless that is the default.

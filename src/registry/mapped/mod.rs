@@ -13,7 +13,7 @@
 //! | What is remembered? | `records`, `table` |
 //! | What does an answer mean? | `judge` |
 //! | Where do credentials come from? | `auth`, `secrets` |
-//! | What is sent, and how fast? | `transport`, `pacer` |
+//! | What is sent, and how fast? | `transport`, `registry::pacer` |
 
 mod auth;
 mod batch;
@@ -21,7 +21,6 @@ mod delete;
 mod find;
 mod judge;
 mod list;
-mod pacer;
 mod prepare;
 mod put;
 pub mod recorder;
@@ -39,7 +38,7 @@ use reqwest::Url;
 use serde_json::{Value as Json, json};
 
 use self::{
-    auth::Auth, delete::Deletion, judge::verdict, list::ListInProgress, pacer::Pacer, put::Put, recorder::ExchangeLog,
+    auth::Auth, delete::Deletion, judge::verdict, list::ListInProgress, put::Put, recorder::ExchangeLog,
     records::Records, transport::Transport,
 };
 use super::{
@@ -48,6 +47,7 @@ use super::{
     credentials::Error,
     http::{Connection, PemFiles},
     inventory::{Bucket, BucketDigests, InventoryPage},
+    pacer::Pacer,
     protocol::ObservedBy,
     session::{Contender, Heartbeat, OpenSession, SessionOpened},
 };
