@@ -172,7 +172,8 @@ fn fuzzed_retry_after_is_bounded() {
 fn fuzzed_page_token_stays_in_the_query() {
     let url = "https://registry.example/base/".parse().unwrap();
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let (ca_file, request_timeout) = (Some(authority().0.to_path_buf()), Duration::from_secs(1));
+    let (file, _) = authority();
+    let (ca_file, request_timeout) = (Some(file.to_path_buf()), Duration::from_secs(1));
     let config = Config { url, token_file: None, ca_file, request_timeout };
     let http = RegistryHttp::new(config, &FLAGS, None).unwrap();
     let corpus = [br#""18c.0123456789abcdef.a""#.to_vec(), br#""a/b?c=d#e&page=2""#.to_vec()];
