@@ -10,6 +10,7 @@ use allocation_counter::{AllocationInfo, measure};
 use kube::core::WatchEvent;
 use pod_registrar::{
     kubernetes::watch::pod_object::Watched,
+    mapping::{load, samples, target::Target},
     model::{
         ids::RecordOwner,
         moment::Moment,
@@ -121,4 +122,15 @@ fn registry_answer_costs_no_multiple_of_its_size() {
         let bytes = measure(|| _ = serde_json::from_str::<BatchResults>(&answer).unwrap()).bytes_max;
         assert!(bytes <= 3 * answer.len() as u64, "{} bytes became {bytes}: {}", answer.len(), &answer[..80]);
     }
+}
+
+#[test]
+fn rendering_a_record_takes_few_allocations() {
+    let text = include_str!("../src/mapping/target/fixtures/rest.yaml");
+    let loaded = load::load("rest.yaml", text).unwrap();
+    let target = Target::compile(&loaded.targets[0].spec, &rule().owner).unwrap();
+    let (term, [record, ..]) = (target.term(1, &serde_json::Value::Null), samples::all("c", "c", "o"));
+    let counted = measure(|| _ = target.render(&record, &term).unwrap()).count_total;
+    println!("{counted} allocations per rendered record");
+    assert!(counted <= 150, "{counted} allocations per rendered record");
 }

@@ -256,7 +256,7 @@ impl Controller {
             let (options, view, stop) = (self.options(&target.settings, &identity), view.clone(), stop.clone());
             match registry {
                 TargetConnection::V1(registry) => {
-                    let event_loop = EventLoop::new(registry, view, options, clock, outputs);
+                    let event_loop = EventLoop::new(*registry, view, options, clock, outputs);
                     loops.start(target, health, event_loop, inputs, stop);
                 }
                 TargetConnection::Mapped(registry) => {

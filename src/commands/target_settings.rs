@@ -14,7 +14,7 @@ use crate::{
     files,
     mapping::{
         load::{self, LoadedTarget},
-        login::Login,
+        login::LoginTemplate,
         place,
         spec::{ConnectionSpec, TargetSpec, auth::AuthSpec},
         target::Target,
@@ -62,7 +62,7 @@ pub(super) enum RegistryAddress {
 
 /// The client of a target.
 pub(super) enum TargetConnection {
-    V1(Client),
+    V1(Box<Client>),
     Mapped(Box<TargetClient>),
 }
 
@@ -106,16 +106,16 @@ impl TargetSettings {
     pub(super) fn connect(&self, owner: &RecordOwner) -> Result<TargetConnection, Error> {
         Ok(match &self.kind {
             TargetKind::V1(RegistryAddress::OfFlags(config)) => {
-                TargetConnection::V1(Client::new(config.clone(), owner.clone())?)
+                TargetConnection::V1(Box::new(Client::new(config.clone(), owner.clone())?))
             }
             TargetKind::V1(RegistryAddress::OfFile { config, spec }) => {
                 let rate = spec.connection.limits.as_ref().and_then(|limits| limits.requests_per_second);
                 let client = Client::of_targets_file(config.clone(), owner.clone(), rate.map(|rate| rate.0));
                 let client = client.map_err(|source| self.unusable(source))?;
-                TargetConnection::V1(match &spec.connection.select {
+                TargetConnection::V1(Box::new(match &spec.connection.select {
                     None => client,
                     Some(_) => client.selecting(compile(spec, owner).map_err(Error::Targets)?.0),
-                })
+                }))
             }
             TargetKind::Mapped(spec) => {
                 let (target, login) = compile(spec, owner).map_err(Error::Targets)?;
@@ -146,10 +146,10 @@ fn load(path: &Path, owner: &RecordOwner) -> Result<Vec<LoadedTarget>, Error> {
     if errors.is_empty() { Ok(loaded.targets) } else { Err(Error::Targets(errors)) }
 }
 
-fn compile(spec: &TargetSpec, owner: &RecordOwner) -> Result<(Target, Option<Login>), Vec<place::Error>> {
+fn compile(spec: &TargetSpec, owner: &RecordOwner) -> Result<(Target, Option<LoginTemplate>), Vec<place::Error>> {
     let target = Target::compile(spec, owner)?;
     let login = match &spec.connection.auth {
-        Some(AuthSpec::Login(login)) => Some(Login::compile(login, &spec.connection.url, owner)?),
+        Some(AuthSpec::Login(login)) => Some(LoginTemplate::compile(login, &spec.connection.url, owner)?),
         _ => None,
     };
     Ok((target, login))

@@ -45,10 +45,10 @@ impl Answer {
 
     /// Whether a proxy or a login page may have answered instead of the registry.
     pub fn is_html(&self) -> bool {
-        let start = self.text.trim_start().get(..14).unwrap_or_default().to_ascii_lowercase();
+        let start: String = self.text.trim_start().chars().take(14).map(|c| c.to_ascii_lowercase()).collect();
         self.header("content-type").is_some_and(|kind| kind.trim_start().starts_with("text/html"))
             || start.starts_with("<html")
-            || start.starts_with("<!doctype html")
+            || start == "<!doctype html"
     }
 
     pub fn is_success(&self) -> bool {

@@ -4,9 +4,9 @@ use serde_json::Value as Json;
 
 use super::{
     answer::Answer,
-    outcome::{Judgement, RequestKind, Rules, RulesSpec},
+    outcome::{Judgement, RequestPurpose, Rules, RulesSpec},
     reading::Reading,
-    request::{RenderedRequest, Request, Shared},
+    request::{RenderedRequest, RequestTemplate, Shared},
     scope::Scope,
     spec::request::{BatchSpec, ResultsSpec},
     template::{Compiler, RenderError, Template},
@@ -24,8 +24,8 @@ pub struct BatchLimits {
 
 /// A bulk request.
 #[derive(Debug)]
-pub struct Batch {
-    request: Request,
+pub struct BatchRequest {
+    request: RequestTemplate,
     put: Vec<Template>,
     delete: Vec<Template>,
     pub limits: BatchLimits,
@@ -53,9 +53,9 @@ pub struct BatchResult {
     pub judgement: Judgement,
 }
 
-impl Batch {
+impl BatchRequest {
     pub(super) fn compile(spec: &BatchSpec, shared: &Shared<'_>, compiler: &mut Compiler<'_>) -> Option<Self> {
-        let request = Request::compile(&spec.request, RequestKind::Batch, spec.lines.0, shared, compiler);
+        let request = RequestTemplate::compile(&spec.request, RequestPurpose::Batch, spec.lines.0, shared, compiler);
         let mut operations = |position, trees: &[_]| -> Option<Vec<Template>> {
             let compiled: Vec<_> = trees.iter().map(|tree| compiler.tree(position, tree)).collect();
             compiled.into_iter().collect()
@@ -123,6 +123,18 @@ impl Batch {
             return self.request.render(&scope, None);
         }
         self.request.render(scope, Some(&operations))
+    }
+
+    pub(super) fn try_puts(&self, scope: &Scope, report: &mut dyn FnMut(RenderError)) {
+        self.put.iter().for_each(|template| template.try_parts(scope, report));
+    }
+
+    pub(super) fn try_deletes(&self, scope: &Scope, report: &mut dyn FnMut(RenderError)) {
+        self.delete.iter().for_each(|template| template.try_parts(scope, report));
+    }
+
+    pub(super) fn try_request(&self, scope: &Scope, report: &mut dyn FnMut(RenderError)) {
+        self.request.try_parts(scope, report);
     }
 
     /// Judges the answer to the whole request.

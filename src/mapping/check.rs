@@ -6,8 +6,9 @@ use minijinja::machinery::ast::{BinOpKind, Call, CallArg, Expr, Filter, UnaryOpK
 
 use super::{
     engine,
+    members::instead,
     shape::Shape,
-    words::{Position, Word, WordSet, nearest},
+    words::{Position, Word, WordSet},
 };
 
 /// What an expression may use.
@@ -23,18 +24,18 @@ pub(super) struct Allowed<'a> {
 }
 
 /// What is wrong, and the fix.
-pub(super) type Problem = (String, String);
+pub(super) type CheckError = (String, String);
 
 /// What a correct expression uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Uses {
+pub struct Uses {
     /// Its words, and those of its variables.
     pub(super) words: WordSet,
     /// Whether its result depends on which labels or annotations a pod has.
     pub(super) keys: bool,
 }
 
-pub(super) fn check(expression: &Expr<'_>, allowed: &Allowed<'_>) -> Result<Uses, Problem> {
+pub(super) fn check(expression: &Expr<'_>, allowed: &Allowed<'_>) -> Result<Uses, CheckError> {
     let mut check = Check { allowed, uses: Uses::default() };
     check.walk(expression, true)?;
     Ok(check.uses)
@@ -45,17 +46,15 @@ struct Check<'a> {
     uses: Uses,
 }
 
-type Checked = Result<Shape, Problem>;
+type Checked = Result<Shape, CheckError>;
 
-fn problem(what: impl Into<String>, fix: impl Into<String>) -> Problem {
+fn problem(what: impl Into<String>, fix: impl Into<String>) -> CheckError {
     (what.into(), fix.into())
 }
 
-fn unknown<'n>(kind: &str, wrong: &str, names: impl IntoIterator<Item = &'n str> + Clone) -> Problem {
-    let fix = nearest(wrong, names.clone()).map_or_else(
-        || format!("use one of {}", names.into_iter().collect::<Vec<_>>().join(", ")),
-        |name| format!("write `{name}`"),
-    );
+fn unknown<'n>(kind: &str, wrong: &str, names: impl IntoIterator<Item = &'n str>) -> CheckError {
+    let names: Vec<&str> = names.into_iter().collect();
+    let fix = if names.is_empty() { "remove it, or define it".to_owned() } else { instead(wrong, &names) };
     problem(format!("there is no {kind} `{wrong}`"), fix)
 }
 
@@ -157,17 +156,14 @@ impl Check<'_> {
         self.uses.keys |= matches!(shape, Shape::Map(_));
         let described = describe(owner);
         shape.member(name).map_err(|names| {
-            let what = format!("{described} has no member `{name}`");
-            match nearest(name, names.iter().copied()) {
-                Some(near) => problem(what, format!("write `{near}`")),
-                None if names.is_empty() => problem(what, format!("{described} is {}", shape.describe())),
-                None => problem(what, format!("use one of {}", names.join(", "))),
-            }
+            let fix =
+                if names.is_empty() { format!("{described} is {}", shape.describe()) } else { instead(name, &names) };
+            problem(format!("{described} has no member `{name}`"), fix)
         })
     }
 
     /// `prepared.NAME.WORD`: whether NAME keeps WORD.
-    fn kept_word(&self, name: &str, owner: &Expr<'_>, word: &str) -> Result<(), Problem> {
+    fn kept_word(&self, name: &str, owner: &Expr<'_>, word: &str) -> Result<(), CheckError> {
         if !matches!(owner, Expr::Var(var) if var.id == Word::Prepared.name()) {
             return Ok(());
         }
@@ -232,7 +228,7 @@ impl Check<'_> {
     }
 
     /// The filters, tests and members that are named in a text: `map('upper')`, `map(attribute='name')`.
-    fn named_in_argument(&self, filter: &Filter<'_>, input: Shape, filters: &[&str]) -> Result<(), Problem> {
+    fn named_in_argument(&self, filter: &Filter<'_>, input: Shape, filters: &[&str]) -> Result<(), CheckError> {
         let texts = filter.args.iter().map(|argument| match argument {
             CallArg::Pos(Expr::Const(name)) => name.value.as_str().map(|text| (None, text)),
             CallArg::Kwarg(key, Expr::Const(name)) => name.value.as_str().map(|text| (Some(*key), text)),
@@ -301,7 +297,7 @@ impl Check<'_> {
         }
     }
 
-    fn arguments(&mut self, arguments: &[CallArg<'_>], is_result: bool) -> Result<(), Problem> {
+    fn arguments(&mut self, arguments: &[CallArg<'_>], is_result: bool) -> Result<(), CheckError> {
         arguments.iter().try_for_each(|argument| match argument {
             CallArg::Pos(value) | CallArg::Kwarg(_, value) | CallArg::PosSplat(value) | CallArg::KwargSplat(value) => {
                 self.walk(value, is_result).map(drop)
@@ -377,7 +373,7 @@ mod tests {
             ("(containers | first).imag", "the value has no member `imag`; write `image`"),
             ("containers | map(attribute='imge')", "there is no member `imge`; write `image`"),
             ("containers | selectattr('rloe', 'eq', 'app')", "there is no member `rloe`; write `role`"),
-            ("containers | selectattr('role', 'equal', 'app')", "there is no test `equal`; write `equalto`"),
+            ("containers | selectattr('role', 'equalt', 'app')", "there is no test `equalt`; write `equalto`"),
             ("pod.name | uper", "there is no filter `uper`; write `upper`"),
             ("['a'] | map('uper')", "there is no filter `uper`; write `upper`"),
             ("pod is definde", "there is no test `definde`; write `defined`"),
@@ -395,7 +391,11 @@ mod tests {
     #[test]
     fn word_at_wrong_place_is_an_error() {
         for (text, position, start) in [
-            ("pod.name", Position::Delete, "`delete` cannot use `pod`: the pod is gone when it is sent; use only id,"),
+            (
+                "pod.name",
+                Position::Delete,
+                "`delete` cannot use `pod`: the pod is gone when it is sent; use only change,",
+            ),
             ("vars.node", Position::Find, "`find` cannot use `vars.node`, which uses `placement`: the pod is gone"),
             ("change.id", Position::Body, "`body` cannot use `change`: it changes by itself"),
             ("prepared.tag.id", Position::Id, "`id` cannot use `prepared`: it is not known when the pod is read"),

@@ -47,18 +47,21 @@ fn error(what: impl Into<Cow<'static, str>>) -> Error {
 }
 
 /// The text of a value, as it stands in a text.
-fn text(value: &Value) -> Result<String, Error> {
+fn text(value: &Value) -> Result<Cow<'_, str>, Error> {
+    if let Some(text) = value.as_str() {
+        return Ok(Cow::Borrowed(text));
+    }
     let mut text = String::new();
     values::push_text(value, &mut text, &mut Budget::default()).map_err(|cause| error(cause.to_string()))?;
-    Ok(text)
+    Ok(Cow::Owned(text))
 }
 
 fn b64(value: &Value) -> Result<String, Error> {
-    Ok(STANDARD.encode(text(value)?))
+    Ok(STANDARD.encode(&*text(value)?))
 }
 
 fn b64d(value: &Value) -> Result<String, Error> {
-    let bytes = STANDARD.decode(text(value)?).map_err(|_| error("b64d: the text is not base64"))?;
+    let bytes = STANDARD.decode(&*text(value)?).map_err(|_| error("b64d: the text is not base64"))?;
     String::from_utf8(bytes).map_err(|_| error("b64d: the bytes are not UTF-8"))
 }
 
@@ -84,8 +87,8 @@ fn hex_sha256(text: &str) -> String {
 }
 
 /// A UUID made of a name. The namespace is `dns`, `url`, `oid`, `x500` or a UUID.
-fn uuid5(value: &Value, namespace: Option<Cow<'_, str>>) -> Result<String, Error> {
-    let namespace = match namespace.as_deref() {
+fn uuid5(value: &Value, namespace: Option<&str>) -> Result<String, Error> {
+    let namespace = match namespace {
         None | Some("url") => Uuid::NAMESPACE_URL,
         Some("dns") => Uuid::NAMESPACE_DNS,
         Some("oid") => Uuid::NAMESPACE_OID,
@@ -101,7 +104,7 @@ fn fit(value: &Value, limit: usize, unique: Option<Value>) -> Result<String, Err
     let text = text(value)?;
     match unique {
         None => Ok(text.chars().take(limit).collect()),
-        Some(unique) => Ok(cut(text, limit, &self::text(&unique)?)),
+        Some(unique) => Ok(cut(text.into_owned(), limit, &self::text(&unique)?)),
     }
 }
 
@@ -160,7 +163,7 @@ fn time(value: &Value) -> Result<jiff::Timestamp, Error> {
 }
 
 /// A time in UTC, in the format of strftime.
-fn date(value: &Value, format: Cow<'_, str>) -> Result<String, Error> {
+fn date(value: &Value, format: &str) -> Result<String, Error> {
     if format.len() > DATE_FORMAT {
         return Err(error(format!("date: the format is longer than {DATE_FORMAT} bytes")));
     }
@@ -192,7 +195,7 @@ mod tests {
 
     fn result(text: &str) -> Result<String, String> {
         let value = Compiled::new(text).unwrap().evaluate(Value::from(())).map_err(|error| error.to_string())?;
-        self::text(&value).map_err(|error| error.to_string())
+        self::text(&value).map(Cow::into_owned).map_err(|error| error.to_string())
     }
 
     fn results(table: &[(&str, &str)]) {

@@ -4,9 +4,9 @@ use serde_json::Value as Json;
 
 use super::{
     answer::Answer,
-    outcome::RequestKind,
+    outcome::RequestPurpose,
     reading::{Reading, Readings},
-    request::{Request, Shared},
+    request::{RequestTemplate, Shared},
     scope::Scope,
     spec::reading::{FindSpec, ItemSpec},
     template::{Compiler, RenderError},
@@ -17,7 +17,7 @@ use crate::model::digest::Fingerprint;
 
 /// A record of the registry.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Item {
+pub struct RegistryItem {
     /// `None` if the registry returns no id; such a record can only be foreign.
     pub id: Option<String>,
     /// The id, or a map of ids, that the registry assigned.
@@ -66,7 +66,7 @@ pub struct ItemReading {
 /// The request that reads one record.
 #[derive(Debug)]
 pub struct FindRequest {
-    pub request: Request,
+    pub request: RequestTemplate,
     at: Reading,
 }
 
@@ -102,7 +102,7 @@ impl ItemReading {
     /// Reads a record of an answer. `scope` holds the words of the term, `mark` is our mark.
     ///
     /// A template that cannot be rendered counts as a missing value. A record whose mark is missing is foreign.
-    pub fn read(&self, item: &Json, answer: &Answer, scope: &Scope, mark: &str) -> Item {
+    pub fn read(&self, item: &Json, answer: &Answer, scope: &Scope, mark: &str) -> RegistryItem {
         let scope = || answer.scope(scope).with(vec![(Word::Item, values::of_json(item))]);
         let root = Some(item);
         let text = |reading: &Reading| reading.text(root, scope).ok().flatten();
@@ -119,7 +119,7 @@ impl ItemReading {
             Some(reading) if text(reading).as_deref() == Some(mark) => ItemMark::Ours,
             Some(_) => ItemMark::Foreign,
         };
-        Item {
+        RegistryItem {
             id: text(&self.id),
             remote: self.remote.as_ref().and_then(tree),
             seen: self
@@ -137,12 +137,12 @@ impl ItemReading {
 impl FindRequest {
     pub(super) fn compile(
         spec: &FindSpec,
-        kind: RequestKind,
+        purpose: RequestPurpose,
         shared: &Shared<'_>,
         compiler: &mut Compiler<'_>,
     ) -> Option<Self> {
         let at = Reading::compile(&spec.at, Position::Answer, compiler);
-        let request = Request::compile(&spec.request, kind, false, shared, compiler)?;
+        let request = RequestTemplate::compile(&spec.request, purpose, false, shared, compiler)?;
         Some(Self { request, at: at? })
     }
 

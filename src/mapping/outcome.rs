@@ -31,7 +31,7 @@ const REASON: usize = 300;
 
 /// What a request was for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RequestKind {
+pub enum RequestPurpose {
     Put,
     Create,
     Update,
@@ -103,7 +103,7 @@ impl Rules {
     }
 
     /// Judges the answer to a whole request. `scope` holds the words of the term.
-    pub fn judge(&self, kind: RequestKind, answer: &Answer, scope: &Scope) -> Judgement {
+    pub fn judge(&self, purpose: RequestPurpose, answer: &Answer, scope: &Scope) -> Judgement {
         let words = || answer.scope(scope);
         let reason = || self.reason(answer.json(), answer.status, answer.text(), &words());
         if let Some(outcome) = self.by_rule(answer.status, &words) {
@@ -111,7 +111,7 @@ impl Rules {
         }
         let judged = |outcome, reason| Judgement { outcome, reason, by_rule: false };
         if !answer.is_success() {
-            return judged(default(kind, answer.status), reason());
+            return judged(default(purpose, answer.status), reason());
         }
         if answer.is_html() {
             return judged(RuleOutcome::Uncertain, "the answer is HTML; a proxy may have answered".to_owned());
@@ -128,7 +128,7 @@ impl Rules {
         let reason = self.reason(Some(item), status, "", scope);
         match self.by_rule(status, &|| scope.clone()) {
             Some(outcome) => Judgement { outcome, reason, by_rule: true },
-            None => Judgement { outcome: default(RequestKind::Batch, status), reason, by_rule: false },
+            None => Judgement { outcome: default(RequestPurpose::Batch, status), reason, by_rule: false },
         }
     }
 
@@ -149,17 +149,61 @@ impl Rules {
     }
 }
 
-fn default(kind: RequestKind, status: u16) -> RuleOutcome {
-    use RequestKind::{Batch, Create, Delete, Put};
-    match (status, kind) {
+fn default(purpose: RequestPurpose, status: u16) -> RuleOutcome {
+    match (status, purpose) {
         (200..=299, _) => RuleOutcome::Done,
         (401 | 403 | 407, _) => RuleOutcome::Pause,
-        (404 | 410, Put | Create | Batch) => RuleOutcome::Reject,
+        (404 | 410, RequestPurpose::Put | RequestPurpose::Create | RequestPurpose::Batch) => RuleOutcome::Reject,
         (404 | 410, _) => RuleOutcome::Absent,
-        (409, Delete) | (412, _) => RuleOutcome::Stale,
+        (409, RequestPurpose::Delete) | (412, _) => RuleOutcome::Stale,
         (409, _) => RuleOutcome::Exists,
         (408 | 425 | 429 | 503, _) => RuleOutcome::Retry,
         (400..=499, _) => RuleOutcome::Reject,
         _ => RuleOutcome::Uncertain,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_status_has_one_default() {
+        use RequestPurpose::{Batch, Create, Delete, Find, List, PrepareCreate, PrepareFind, Put, Update};
+        use RuleOutcome::{Absent, Done, Exists, Pause, Reject, Retry, Stale, Uncertain};
+        let kinds = [Put, Create, Update, Delete, Find, List, Batch, PrepareFind, PrepareCreate];
+        let same = [
+            (200, Done),
+            (202, Done),
+            (204, Done),
+            (301, Uncertain),
+            (400, Reject),
+            (401, Pause),
+            (403, Pause),
+            (407, Pause),
+            (408, Retry),
+            (412, Stale),
+            (413, Reject),
+            (415, Reject),
+            (422, Reject),
+            (425, Retry),
+            (429, Retry),
+            (500, Uncertain),
+            (502, Uncertain),
+            (503, Retry),
+            (599, Uncertain),
+            (199, Uncertain),
+        ];
+        for (status, outcome) in same {
+            assert!(kinds.iter().all(|kind| default(*kind, status) == outcome), "{status}");
+        }
+        assert_eq!(
+            [Put, Create, Update, Delete, Find].map(|kind| default(kind, 404)),
+            [Reject, Reject, Absent, Absent, Absent]
+        );
+        assert_eq!(
+            [Put, Create, Update, Delete, Find].map(|kind| default(kind, 409)),
+            [Exists, Exists, Exists, Stale, Exists]
+        );
     }
 }

@@ -10,10 +10,10 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     answer::Answer,
-    items::{Item, ItemReading},
-    outcome::{Judgement, RequestKind},
+    items::{ItemReading, RegistryItem},
+    outcome::{Judgement, RequestPurpose},
     reading::{Reading, Readings},
-    request::{RenderedRequest, Request, Shared},
+    request::{RenderedRequest, RequestTemplate, Shared},
     scope::Scope,
     spec::{
         reading::{ListSpec, NextSpec},
@@ -72,7 +72,7 @@ impl From<RenderError> for Error {
 /// The request that reads all records.
 #[derive(Debug)]
 pub struct ListRequest {
-    request: Request,
+    request: RequestTemplate,
     base: String,
     items: Reading,
     next: Option<Next>,
@@ -125,7 +125,7 @@ impl ListRequest {
             None => Some(None),
             Some(next) => Next::compile(next, compiler).map(Some),
         };
-        let request = Request::compile(&spec.request, RequestKind::List, false, shared, compiler)?;
+        let request = RequestTemplate::compile(&spec.request, RequestPurpose::List, false, shared, compiler)?;
         let is_limit = |name: &str| LIMITS.contains(&name.to_ascii_lowercase().as_str());
         let limits = request.literals().into_iter().filter(|(name, _)| is_limit(name));
         let page_limits = limits.filter_map(|(_, value)| value.parse().ok()).filter(|limit| *limit > 0).collect();
@@ -220,7 +220,7 @@ impl ListReader<'_> {
     ///
     /// # Errors
     /// The list fails as a whole.
-    pub fn take(&mut self, answer: &Answer) -> Result<Vec<Item>, Error> {
+    pub fn take(&mut self, answer: &Answer) -> Result<Vec<RegistryItem>, Error> {
         let judgement = self.list.request.judge(answer, &self.scope);
         if judgement.outcome != RuleOutcome::Done {
             return Err(Error::Refused(judgement));
@@ -232,7 +232,8 @@ impl ListReader<'_> {
             let counted = count.text(answer.json(), || answer.scope(&self.scope))?;
             self.counted = Some(counted.and_then(|text| text.parse().ok()).ok_or(Error::NoCount)?);
         }
-        let items: Vec<Item> = items.iter().map(|item| self.item.read(item, answer, &self.scope, self.mark)).collect();
+        let items: Vec<RegistryItem> =
+            items.iter().map(|item| self.item.read(item, answer, &self.scope, self.mark)).collect();
         self.ask = self.next(answer, items.len())?;
         match (&self.ask, self.counted) {
             (Ask::Nothing, Some(counted)) if counted != self.read => Err(Error::Count { read: self.read, counted }),

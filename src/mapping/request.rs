@@ -1,10 +1,12 @@
 //! Compiled requests.
 
+use std::fmt;
+
 use serde_json::Value as Json;
 
 use super::{
     answer::Answer,
-    outcome::{Judgement, RequestKind, Rules, RulesSpec},
+    outcome::{Judgement, RequestPurpose, Rules, RulesSpec},
     scope::Scope,
     spec::{
         request::{OutcomeRule, RequestSpec},
@@ -16,21 +18,8 @@ use super::{
     words::{Position, Word, WordSet},
 };
 
-/// Headers that the client sets itself.
-const RESERVED: [&str; 9] = [
-    "authorization",
-    "connection",
-    "content-length",
-    "expect",
-    "host",
-    "te",
-    "transfer-encoding",
-    "upgrade",
-    "proxy-authorization",
-];
-
 /// A request that can be sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct RenderedRequest {
     /// In upper case.
     pub method: String,
@@ -40,10 +29,18 @@ pub struct RenderedRequest {
     pub body: Option<Vec<u8>>,
 }
 
+/// Without the values of headers and the body: that of a login holds secrets.
+impl fmt::Debug for RenderedRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let size = self.body.as_ref().map(Vec::len).unwrap_or_default();
+        write!(f, "{} {} ({size} bytes)", self.method, self.url)
+    }
+}
+
 /// A compiled request.
 #[derive(Debug)]
-pub struct Request {
-    kind: RequestKind,
+pub struct RequestTemplate {
+    purpose: RequestPurpose,
     method: String,
     base: String,
     path: Leaf,
@@ -76,27 +73,23 @@ pub(super) struct Shared<'a> {
     pub(super) reason: Option<&'a ReadingText>,
 }
 
-impl Request {
+impl RequestTemplate {
     pub(super) fn compile(
         spec: &RequestSpec,
-        kind: RequestKind,
+        purpose: RequestPurpose,
         lines: bool,
         shared: &Shared<'_>,
         compiler: &mut Compiler<'_>,
     ) -> Option<Self> {
-        let position = position(kind);
+        let position = position(purpose);
         let path = path(spec, position, compiler);
         let query = entries(&spec.query, position, compiler);
         let headers = headers(spec, shared, position, compiler);
         let body = match &spec.body {
-            Some(_) if lines => {
-                compiler.fail(&spec.path.place, "a request with `lines` has a `body`", "remove one of them");
-                None
-            }
             Some(tree) => compiler.tree(position, tree).map(RequestBody::Template),
-            None => Some(match kind {
-                RequestKind::Put | RequestKind::Create | RequestKind::Update => RequestBody::Record,
-                RequestKind::Batch => RequestBody::Operations { lines },
+            None => Some(match purpose {
+                RequestPurpose::Put | RequestPurpose::Create | RequestPurpose::Update => RequestBody::Record,
+                RequestPurpose::Batch => RequestBody::Operations { lines },
                 _ => RequestBody::None,
             }),
         };
@@ -110,13 +103,14 @@ impl Request {
         let leaves = query.iter().chain(&headers).map(|(_, leaf)| leaf).chain([&path]);
         let of_body = if let RequestBody::Template(template) = &body { template.uses().words } else { WordSet::NONE };
         let uses = leaves.fold(of_body, |words, leaf| words.and(leaf.uses().words));
-        let method = spec.method.as_ref().map_or_else(|| default_method(kind).to_owned(), |method| method.text.clone());
+        let method =
+            spec.method.as_ref().map_or_else(|| default_method(purpose).to_owned(), |method| method.text.clone());
         let base = shared.url.trim_end_matches('/').to_owned();
-        Some(Self { kind, method, base, path, query, headers, body, rules, uses })
+        Some(Self { purpose, method, base, path, query, headers, body, rules, uses })
     }
 
-    pub fn kind(&self) -> RequestKind {
-        self.kind
+    pub fn purpose(&self) -> RequestPurpose {
+        self.purpose
     }
 
     /// The words that the request uses.
@@ -184,33 +178,50 @@ impl Request {
 
     /// Whether the request would concern other records without its query.
     fn needs_filters(&self) -> bool {
-        matches!(self.kind, RequestKind::Delete | RequestKind::Find | RequestKind::Update | RequestKind::PrepareFind)
+        matches!(
+            self.purpose,
+            RequestPurpose::Delete | RequestPurpose::Find | RequestPurpose::Update | RequestPurpose::PrepareFind
+        )
+    }
+
+    /// Renders each part of the request, and reports each error.
+    pub(super) fn try_parts(&self, scope: &Scope, report: &mut dyn FnMut(RenderError)) {
+        _ = render_path(&self.path, scope).map_err(&mut *report);
+        for (_, leaf) in &self.query {
+            _ = query_value(leaf, self.needs_filters(), scope).map_err(&mut *report);
+        }
+        for (_, leaf) in &self.headers {
+            _ = header(leaf, scope).map_err(&mut *report);
+        }
+        if let RequestBody::Template(template) = &self.body {
+            template.try_parts(scope, report);
+        }
     }
 
     /// Judges the answer. `scope` holds at least the words of the term.
     pub fn judge(&self, answer: &Answer, scope: &Scope) -> Judgement {
-        self.rules.judge(self.kind, answer, scope)
+        self.rules.judge(self.purpose, answer, scope)
     }
 }
 
-fn position(kind: RequestKind) -> Position {
-    match kind {
-        RequestKind::Put | RequestKind::Create | RequestKind::Update => Position::Write,
-        RequestKind::Delete => Position::Delete,
-        RequestKind::Find => Position::Find,
-        RequestKind::List => Position::List,
-        RequestKind::Batch => Position::Batch,
-        RequestKind::PrepareFind | RequestKind::PrepareCreate => Position::Prepare,
+fn position(purpose: RequestPurpose) -> Position {
+    match purpose {
+        RequestPurpose::Put | RequestPurpose::Create | RequestPurpose::Update => Position::Write,
+        RequestPurpose::Delete => Position::Delete,
+        RequestPurpose::Find => Position::Find,
+        RequestPurpose::List => Position::List,
+        RequestPurpose::Batch => Position::Batch,
+        RequestPurpose::PrepareFind | RequestPurpose::PrepareCreate => Position::Prepare,
     }
 }
 
-fn default_method(kind: RequestKind) -> &'static str {
-    match kind {
-        RequestKind::Put => "PUT",
-        RequestKind::Create | RequestKind::Batch | RequestKind::PrepareCreate => "POST",
-        RequestKind::Update => "PATCH",
-        RequestKind::Delete => "DELETE",
-        RequestKind::Find | RequestKind::List | RequestKind::PrepareFind => "GET",
+fn default_method(purpose: RequestPurpose) -> &'static str {
+    match purpose {
+        RequestPurpose::Put => "PUT",
+        RequestPurpose::Create | RequestPurpose::Batch | RequestPurpose::PrepareCreate => "POST",
+        RequestPurpose::Update => "PATCH",
+        RequestPurpose::Delete => "DELETE",
+        RequestPurpose::Find | RequestPurpose::List | RequestPurpose::PrepareFind => "GET",
     }
 }
 
@@ -249,19 +260,6 @@ fn headers(
     position: Position,
     compiler: &mut Compiler<'_>,
 ) -> Option<Vec<(String, Leaf)>> {
-    for (key, _) in spec.headers.iter().chain(shared.headers.iter()) {
-        let name = key.text.to_ascii_lowercase();
-        let is_name = !name.is_empty() && name.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-' || c == b'_');
-        if !is_name {
-            compiler.fail(&key.place, format!("`{}` is no name of a header", key.text), "use letters, digits and -");
-            return None;
-        }
-        if RESERVED.contains(&name.as_str()) {
-            let fix = "remove it; credentials are set in `auth`";
-            compiler.fail(&key.place, format!("the header `{}` cannot be set", key.text), fix);
-            return None;
-        }
-    }
     let mut headers = entries(&spec.headers, position, compiler)?;
     for (name, leaf) in entries(shared.headers, position, compiler)? {
         if !headers.iter().any(|(own, _)| own.eq_ignore_ascii_case(&name)) {

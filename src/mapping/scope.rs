@@ -25,10 +25,11 @@ pub struct Scope(Arc<Layer>);
 struct Layer {
     own: Vec<(Word, Value)>,
     parent: Option<Arc<Self>>,
-    /// The words of this layer and of those below it.
+    /// The words of this layer and of the layers below it.
     words: WordSet,
     vars: Arc<Vars>,
-    cache: Vec<OnceLock<Value>>,
+    /// Made when a variable is used: most layers use none.
+    cache: OnceLock<Box<[OnceLock<Value>]>>,
 }
 
 impl Scope {
@@ -44,8 +45,7 @@ impl Scope {
     fn layer(vars: Arc<Vars>, own: Vec<(Word, Value)>, parent: Option<Arc<Layer>>) -> Self {
         let below = parent.as_ref().map_or(WordSet::of(&[Word::Vars]), |parent| parent.words);
         let words = own.iter().fold(below, |words, (word, _)| words.and(WordSet::of(&[*word])));
-        let cache = std::iter::repeat_with(OnceLock::new).take(vars.len()).collect();
-        Self(Arc::new(Layer { own, parent, words, vars, cache }))
+        Self(Arc::new(Layer { own, parent, words, vars, cache: OnceLock::new() }))
     }
 
     /// What the engine looks words up in.
@@ -77,7 +77,8 @@ impl Layer {
             // The engine reports this error when the variable is used.
             Err(error) => minijinja::Error::new(minijinja::ErrorKind::InvalidOperation, error.to_string()).into(),
         };
-        home.cache.get(index).map(|cached| cached.get_or_init(evaluate).clone())
+        let cache = home.cache.get_or_init(|| std::iter::repeat_with(OnceLock::new).take(self.vars.len()).collect());
+        cache.get(index).map(|cached| cached.get_or_init(evaluate).clone())
     }
 }
 

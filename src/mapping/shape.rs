@@ -1,6 +1,6 @@
 //! The shapes of words: which members they have. A wrong member is an error when the file is loaded.
 
-use super::words::{Word, WordSet};
+use super::words::Word;
 
 /// What is known about a value before it exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,9 +96,6 @@ impl Shape {
         }
     }
 }
-
-/// The words of the record that exist for every pod, whatever its labels are.
-pub(super) const KEYED: WordSet = WordSet::of(&[Word::Pod]);
 
 #[cfg(test)]
 mod tests {

@@ -7,11 +7,11 @@ use uuid::Uuid;
 
 use super::{
     answer::Answer,
-    batch::Batch,
-    items::{FindRequest, Item, ItemReading},
+    batch::BatchRequest,
+    items::{FindRequest, ItemReading, RegistryItem},
     paging::{ListReader, ListRequest},
     place, record_words,
-    request::Request,
+    request::RequestTemplate,
     scope::Scope,
     selector::LabelSelector,
     spec::TargetSpec,
@@ -30,6 +30,9 @@ use crate::model::{
 mod compile;
 mod trial;
 
+/// Bytes of an id. Ids of records whose id is not a pod's UID are kept in memory.
+const ID_BYTES: usize = 1_024;
+
 /// A compiled target.
 #[derive(Debug)]
 pub struct Target {
@@ -44,11 +47,11 @@ pub struct Target {
     id: Option<Leaf>,
     body: Option<Template>,
     pub writes: Writes,
-    pub delete: Option<Request>,
+    pub delete: Option<RequestTemplate>,
     pub find: Option<FindRequest>,
     list: Option<ListRequest>,
     item: Option<ItemReading>,
-    pub batches: Vec<Batch>,
+    pub batches: Vec<BatchRequest>,
     pub prepare: Vec<PrepareStep>,
     /// The words of the record that templates use.
     needed: WordSet,
@@ -150,28 +153,31 @@ impl Target {
         {
             return Ok(None);
         }
-        let (id, key) = match &self.id {
-            None => (record.pod.uid.clone(), Uid::from(record.pod.uid.as_str())),
-            Some(leaf) => {
-                let id = leaf.text(&scope)?.unwrap_or_default();
-                if id.is_empty() {
-                    return Err(leaf.error(values::Error::Evaluation("the id is empty".to_owned())));
-                }
-                let key = key_of(&id);
-                (id, key)
-            }
-        };
+        let (id, key) = self.identify(record, &scope)?;
         let scope = scope.with(vec![(Word::Id, Value::from(id.as_str()))]);
-        self.body(scope, id, key).map(Some)
+        self.body(&scope, id, key).map(Some)
+    }
+
+    fn identify(&self, record: &Record, scope: &Scope) -> Result<(String, Uid), RenderError> {
+        let Some(leaf) = &self.id else {
+            return Ok((record.pod.uid.clone(), Uid::from(record.pod.uid.as_str())));
+        };
+        let id = leaf.text(scope)?.unwrap_or_default();
+        if id.is_empty() || id.len() > ID_BYTES {
+            let what = format!("the id {:?} is empty or longer than {ID_BYTES} bytes", values::shorten(&id, 60));
+            return Err(leaf.error(values::Error::Evaluation(what)));
+        }
+        let key = key_of(&id);
+        Ok((id, key))
     }
 
     /// Renders the body in two steps: without the mark and the digest, and then with them.
-    fn body(&self, scope: Scope, id: String, key: Uid) -> Result<RenderedRecord, RenderError> {
+    fn body(&self, scope: &Scope, id: String, key: Uid) -> Result<RenderedRecord, RenderError> {
         let Some(template) = &self.body else {
             let scope = scope.with(vec![(Word::Digest, Value::from(Fingerprint::default().hex()))]);
             return Ok(RenderedRecord { key, id, body: Json::Null, fingerprint: Fingerprint::default(), scope });
         };
-        let rendered = template.render_without(WordSet::IDENTITY, &scope, &mut Budget::default())?;
+        let rendered = template.render_without(WordSet::IDENTITY, scope, &mut Budget::default())?;
         let mut body = rendered.unwrap_or_default();
         let fingerprint = fingerprint(&body);
         let scope = scope.with(vec![(Word::Digest, Value::from(fingerprint.hex()))]);
@@ -229,7 +235,7 @@ impl Target {
     }
 
     /// Reads a record that `find` returned. `None` if the target has no `item`.
-    pub fn read_item(&self, item: &Json, answer: &Answer, term: &TermWords) -> Option<Item> {
+    pub fn read_item(&self, item: &Json, answer: &Answer, term: &TermWords) -> Option<RegistryItem> {
         self.item.as_ref().map(|reading| reading.read(item, answer, &term.0, &self.mark))
     }
 }

@@ -36,6 +36,8 @@ pub enum Error {
     Depth,
     #[error("{0} stands in a text; write it with `| join(', ')` or `| json`")]
     InText(&'static str),
+    #[error("the template does too much work")]
+    Work,
     #[error("{0}")]
     Evaluation(String),
 }
@@ -188,9 +190,11 @@ fn invalid(value: &Value) -> Error {
     value.try_iter().err().map_or_else(|| Error::NotJson("an invalid value".to_owned()), evaluation)
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "it is given to map_err")]
 pub(super) fn evaluation(error: minijinja::Error) -> Error {
     match error.kind() {
         minijinja::ErrorKind::UndefinedError => Error::Undefined,
+        minijinja::ErrorKind::OutOfFuel => Error::Work,
         kind => Error::Evaluation(error.detail().map_or_else(|| kind.to_string(), |detail| shorten(detail, 200))),
     }
 }

@@ -39,11 +39,11 @@ impl Vars {
             };
             let (key, tree) = left.remove(ready);
             let mut compiler = Compiler { vars: &vars, variables: &all, prepared, errors };
-            if let Some(template) = compiler.tree(Position::Vars, tree) {
-                let words = template.uses().words;
-                vars.names.insert(key.text.clone(), vars.templates.len());
-                vars.templates.push((template, words));
-            }
+            // A wrong variable exists, so that only one error is reported.
+            let template = compiler.tree(Position::Vars, tree).unwrap_or(Template::Constant(false.into()));
+            let words = template.uses().words;
+            vars.names.insert(key.text.clone(), vars.templates.len());
+            vars.templates.push((template, words));
         }
         vars
     }

@@ -6,9 +6,9 @@ use serde_json::{Map, Value as Json};
 use super::{
     answer::Answer,
     items::FindRequest,
-    outcome::RequestKind,
+    outcome::RequestPurpose,
     reading::Reading,
-    request::{Request, Shared},
+    request::{RequestTemplate, Shared},
     scope::Scope,
     spec::{
         reading::PrepareSpec,
@@ -57,11 +57,12 @@ pub struct RemovalWords {
 
 /// The requests that write one record.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "there is one per target")]
 pub enum Writes {
     /// We choose the id.
-    Put(WriteRequest),
+    Put(WriteTemplate),
     /// The registry assigns the id, or refuses to write a record that does not exist.
-    CreateUpdate { create: WriteRequest, update: WriteRequest },
+    CreateUpdate { create: WriteTemplate, update: WriteTemplate },
     /// Only batches write.
     Batches,
     /// Nothing is written.
@@ -70,8 +71,8 @@ pub enum Writes {
 
 /// A request that writes one record.
 #[derive(Debug)]
-pub struct WriteRequest {
-    pub request: Request,
+pub struct WriteTemplate {
+    pub request: RequestTemplate,
     remote: Option<Reading>,
     seen: Option<Reading>,
 }
@@ -82,7 +83,7 @@ pub struct PrepareStep {
     /// Used as `prepared.NAME`.
     pub name: String,
     pub find: Option<FindRequest>,
-    pub create: Option<Request>,
+    pub create: Option<RequestTemplate>,
     keep: Vec<(String, Reading)>,
 }
 
@@ -117,14 +118,14 @@ impl RemovalWords {
     }
 }
 
-impl WriteRequest {
+impl WriteTemplate {
     pub(super) fn compile(
         spec: &WriteSpec,
-        kind: RequestKind,
+        purpose: RequestPurpose,
         shared: &Shared<'_>,
         compiler: &mut Compiler<'_>,
     ) -> Option<Self> {
-        let request = Request::compile(&spec.request, kind, false, shared, compiler);
+        let request = RequestTemplate::compile(&spec.request, purpose, false, shared, compiler);
         let mut reading = |text: &Option<ReadingText>| match text {
             None => Some(None),
             Some(text) => Reading::compile(text, Position::Answer, compiler).map(Some),
@@ -154,16 +155,26 @@ impl PrepareStep {
     pub(super) fn compile(spec: &PrepareSpec, shared: &Shared<'_>, compiler: &mut Compiler<'_>) -> Option<Self> {
         let find = match &spec.find {
             None => Some(None),
-            Some(find) => FindRequest::compile(find, RequestKind::PrepareFind, shared, compiler).map(Some),
+            Some(find) => FindRequest::compile(find, RequestPurpose::PrepareFind, shared, compiler).map(Some),
         };
         let create = match &spec.create {
             None => Some(None),
             Some(create) => {
-                Request::compile(&create.request, RequestKind::PrepareCreate, false, shared, compiler).map(Some)
+                RequestTemplate::compile(&create.request, RequestPurpose::PrepareCreate, false, shared, compiler)
+                    .map(Some)
             }
         };
         let keep = readings(&spec.keep, compiler);
         Some(Self { name: spec.name.text.clone(), find: find?, create: create?, keep: keep? })
+    }
+
+    pub(super) fn requests(&self) -> impl Iterator<Item = &RequestTemplate> {
+        self.find.iter().map(|find| &find.request).chain(&self.create)
+    }
+
+    /// A value of `prepared.NAME` with all words, to try templates with.
+    pub(super) fn sample(&self) -> Json {
+        Json::Object(self.keep.iter().map(|(name, _)| (name.clone(), Json::from("1"))).collect())
     }
 
     pub fn keeps(&self) -> bool {

@@ -1,1 +1,106 @@
 //! Lists of several pages, and lists that fail.
+
+use super::*;
+use crate::mapping::{load, target::Target};
+use crate::model::ids::RecordOwner;
+use serde_json::json;
+
+fn target(list: &str) -> Target {
+    let text = format!(
+        r#"
+targets:
+  - name: t
+    url: https://r.example/api/
+    limits: {{pages: 3}}
+    body: {{owner: "{{{{ mark }}}}", digest: "{{{{ digest }}}}"}}
+    put: {{path: "x/{{{{ id }}}}"}}
+    delete: {{path: "x/{{{{ id }}}}"}}
+    list: {list}
+    item: {{id: /id, mark: /owner, digest: /digest}}
+"#
+    );
+    let owner = RecordOwner { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };
+    let loaded = load::load("f", &text).unwrap_or_else(|errors| panic!("{errors:#?}"));
+    Target::compile(&loaded.targets[0].spec, &owner).unwrap_or_else(|errors| panic!("{errors:#?}"))
+}
+
+/// Reads pages until the list ends or fails. Returns the addresses that were asked for, and the number of items.
+fn read(list: &str, pages: &[(Json, &str)]) -> (Vec<String>, Result<usize, Error>) {
+    let target = target(list);
+    let term = target.term(1, &json!({}));
+    let mut reader = target.read_list(&term).unwrap().unwrap();
+    let (mut urls, mut items) = (Vec::new(), 0);
+    for (page, link) in pages.iter().chain(pages.last()) {
+        let request = match reader.request() {
+            Ok(Some(request)) => request,
+            Ok(None) => return (urls, Ok(items)),
+            Err(error) => return (urls, Err(error)),
+        };
+        urls.push(request.url.strip_prefix("https://r.example/api/").unwrap().to_owned());
+        let answer = Answer::new(200, [("Link".to_owned(), (*link).to_owned())], page.to_string().as_bytes());
+        match reader.take(&answer) {
+            Ok(found) => items += found.len(),
+            Err(error) => return (urls, Err(error)),
+        }
+    }
+    (urls, Ok(items))
+}
+
+#[test]
+fn pages_are_followed_to_the_end() {
+    let url = r#"{path: x, query: {limit: 2}, items: /r, next: {url: /next}}"#;
+    let two =
+        [(json!({"r": [{}, {}], "next": "http://inside/api/x?page=2"}), ""), (json!({"r": [{}], "next": null}), "")];
+    assert_eq!(read(url, &two), (vec!["x?limit=2".to_owned(), "x?page=2".to_owned()], Ok(3)));
+    let link = r#"{path: x, items: "", next: {link: true}}"#;
+    let two = [(json!([{}]), r#"</api/x?p=1>; rel=prev, </api/x?p=2,3>; title="a"; rel="last next""#), (json!([]), "")];
+    assert_eq!(read(link, &two), (vec!["x".to_owned(), "x?p=2,3".to_owned()], Ok(1)));
+    let then = r#"{path: x, query: {c: "{{ page | default(omit) }}"}, items: /r, next: {then: /cursor}}"#;
+    let two = [(json!({"r": [{}], "cursor": "a b"}), ""), (json!({"r": [], "cursor": ""}), "")];
+    assert_eq!(read(then, &two), (vec!["x".to_owned(), "x?c=a%20b".to_owned()], Ok(1)));
+    let start = r#"{path: x, query: {o: "{{ page }}"}, items: /r, next: {start: 0, then: "{{ page + (answer.r | length) }}", while: "{{ answer.r | length == 2 }}"}}"#;
+    let two = [(json!({"r": [{}, {}]}), ""), (json!({"r": [{}]}), "")];
+    assert_eq!(read(start, &two), (vec!["x?o=0".to_owned(), "x?o=2".to_owned()], Ok(3)));
+}
+
+#[test]
+fn list_that_may_be_incomplete_fails() {
+    let next = "{path: x, query: {limit: 2}, items: /r, count: /n, next: {url: /next}}";
+    let page = |next: &str| vec![(json!({"r": [{}, {}], "n": 2, "next": next}), "")];
+    assert_eq!(read(next, &page("/api/x?limit=2")).1, Err(Error::Repeated(2)));
+    for wrong in ["https://evil.example/x", "/other", "//evil/api", "/api/../x"] {
+        assert_eq!(read(next, &page(wrong)).1, Err(Error::Address(wrong.to_owned())), "{wrong}");
+    }
+    assert_eq!(read(next, &[(json!({"r": [], "n": 3}), "")]).1, Err(Error::Count { read: 0, counted: 3 }));
+    assert_eq!(read(next, &[(json!({"r": []}), "")]).1, Err(Error::NoCount));
+    assert_eq!(read(next, &[(json!({"n": 0}), "")]).1, Err(Error::NoItems));
+    assert_eq!(read(next, &[(json!({"r": {}, "n": 0}), "")]).1, Err(Error::NoItems));
+    let single = "{path: x, query: {limit: 2}, items: /r}";
+    assert_eq!(read(single, &[(json!({"r": [{}, {}]}), "")]).1, Err(Error::MayBeCut(2)));
+    assert_eq!(read(single, &[(json!({"r": [{}]}), "")]).1, Ok(1));
+}
+
+#[test]
+fn endless_list_fails() {
+    let list =
+        r#"{path: x, query: {o: "{{ page | default(0) }}"}, items: /r, next: {then: "{{ (page | default(0)) + 1 }}"}}"#;
+    let page = (json!({"r": [{}]}), "");
+    let pages = [page.clone(), page.clone(), page.clone(), page];
+    assert_eq!(read(list, &pages).1, Err(Error::TooManyPages(3)));
+    let stuck = r#"{path: x, query: {o: "{{ page | default(0) }}"}, items: /r, next: {then: /same}}"#;
+    let page = (json!({"r": [{}], "same": 0}), "");
+    assert_eq!(read(stuck, &[page.clone(), page]).1, Err(Error::Repeated(2)));
+}
+
+#[test]
+fn refused_page_fails_the_list() {
+    let target = target("{path: x, items: /r}");
+    let mut reader = target.read_list(&target.term(1, &json!({}))).unwrap().unwrap();
+    reader.request().unwrap();
+    for (status, outcome) in [(500, RuleOutcome::Uncertain), (401, RuleOutcome::Pause), (404, RuleOutcome::Absent)] {
+        let Err(Error::Refused(judgement)) = reader.take(&Answer::new(status, [], b"no")) else { panic!("{status}") };
+        assert_eq!((judgement.outcome, judgement.reason), (outcome, format!("status {status}: no")));
+    }
+    let html = Answer::new(200, [("content-type".to_owned(), "text/html".to_owned())], b"<p>");
+    assert!(matches!(reader.take(&html), Err(Error::Refused(_))));
+}

@@ -10,7 +10,17 @@ use crate::mapping::{
 };
 
 /// Headers that the client sets.
-const SET_BY_CLIENT: [&str; 5] = ["host", "connection", "content-length", "transfer-encoding", "te"];
+const SET_BY_CLIENT: [&str; 9] = [
+    "authorization",
+    "connection",
+    "content-length",
+    "expect",
+    "host",
+    "proxy-authorization",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+];
 
 pub(super) fn request(request: &RequestSpec, errors: &mut Vec<Error>) {
     headers(&request.headers, errors);
@@ -29,7 +39,10 @@ pub(super) fn headers(headers: &Entries<TemplateText>, errors: &mut Vec<Error>) 
         if http::HeaderName::from_bytes(key.text.as_bytes()).is_err() {
             errors.push(key.place.error(format!("`{}` is not the name of a header", key.text), "correct the name"));
         } else if SET_BY_CLIENT.contains(&key.text.to_ascii_lowercase().as_str()) {
-            errors.push(key.place.error(format!("the client sets the header `{}`", key.text), "remove it"));
+            errors.push(key.place.error(
+                format!("the client sets the header `{}`", key.text),
+                "remove it; credentials are set in `auth`",
+            ));
         }
     }
 }

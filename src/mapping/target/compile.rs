@@ -7,12 +7,12 @@ use minijinja::Value;
 use super::{Selection, Target};
 use crate::{
     mapping::{
-        batch::Batch,
+        batch::BatchRequest,
         items::{FindRequest, ItemReading},
-        outcome::RequestKind,
+        outcome::RequestPurpose,
         paging::ListRequest,
         place,
-        request::{Request, Shared},
+        request::{RequestTemplate, Shared},
         scope::Scope,
         selector::LabelSelector,
         spec::{RecordsSpec, SelectSpec, TargetSpec, values::TemplateText},
@@ -20,7 +20,7 @@ use crate::{
         values,
         vars::Vars,
         words::{Position, Word, WordSet},
-        writes::{PrepareStep, WriteRequest, Writes},
+        writes::{PrepareStep, WriteTemplate, Writes},
     },
     model::ids::RecordOwner,
 };
@@ -49,14 +49,16 @@ pub(super) fn target(spec: &TargetSpec, owner: &RecordOwner) -> Result<Target, V
     let prepare = prepare(records, &shared, &mut compiler);
     let writes = writes(records, &shared, &mut compiler);
     let delete = optional(records.delete.as_ref(), |spec| {
-        Request::compile(spec, RequestKind::Delete, false, &shared, &mut compiler)
+        RequestTemplate::compile(spec, RequestPurpose::Delete, false, &shared, &mut compiler)
     });
-    let find =
-        optional(records.find.as_ref(), |spec| FindRequest::compile(spec, RequestKind::Find, &shared, &mut compiler));
+    let find = optional(records.find.as_ref(), |spec| {
+        FindRequest::compile(spec, RequestPurpose::Find, &shared, &mut compiler)
+    });
     let list = optional(records.list.as_ref(), |spec| ListRequest::compile(spec, &shared, &mut compiler));
     let item = optional(records.item.as_ref(), |spec| ItemReading::compile(spec, &mut compiler));
-    let batches: Vec<_> = records.batch.iter().map(|spec| Batch::compile(spec, &shared, &mut compiler)).collect();
-    let batches: Option<Vec<Batch>> = batches.into_iter().collect();
+    let batches: Vec<_> =
+        records.batch.iter().map(|spec| BatchRequest::compile(spec, &shared, &mut compiler)).collect();
+    let batches: Option<Vec<BatchRequest>> = batches.into_iter().collect();
     if let Some(Some(delete)) = &delete {
         names_one_record(delete, &mut compiler);
     }
@@ -161,11 +163,11 @@ fn prepare(records: &RecordsSpec, shared: &Shared<'_>, compiler: &mut Compiler<'
 }
 
 fn writes(records: &RecordsSpec, shared: &Shared<'_>, compiler: &mut Compiler<'_>) -> Option<Writes> {
-    let mut write = |spec, kind| WriteRequest::compile(spec, kind, shared, compiler);
+    let mut write = |spec, kind| WriteTemplate::compile(spec, kind, shared, compiler);
     match (&records.put, &records.create, &records.update) {
-        (Some(put), ..) => write(put, RequestKind::Put).map(Writes::Put),
+        (Some(put), ..) => write(put, RequestPurpose::Put).map(Writes::Put),
         (None, Some(create), Some(update)) => {
-            let (create, update) = (write(create, RequestKind::Create), write(update, RequestKind::Update));
+            let (create, update) = (write(create, RequestPurpose::Create), write(update, RequestPurpose::Update));
             Some(Writes::CreateUpdate { create: create?, update: update? })
         }
         _ if records.batch.iter().any(|batch| !batch.put.is_empty()) => Some(Writes::Batches),
@@ -174,7 +176,7 @@ fn writes(records: &RecordsSpec, shared: &Shared<'_>, compiler: &mut Compiler<'_
 }
 
 /// A delete that names no record would concern all of them.
-fn names_one_record(delete: &Request, compiler: &mut Compiler<'_>) {
+fn names_one_record(delete: &RequestTemplate, compiler: &mut Compiler<'_>) {
     if !delete.uses().overlaps(WordSet::of(&[Word::Id, Word::Remote])) {
         let place = delete.place().clone();
         compiler.fail(&place, "`delete` does not say which record", "use `{{ id }}` or `{{ remote }}` in it");
@@ -193,9 +195,9 @@ fn needed(
     id: Option<&Leaf>,
     body: Option<&Template>,
     writes: &Writes,
-    batches: &[Batch],
+    batches: &[BatchRequest],
 ) -> WordSet {
-    let requests: Vec<&WriteRequest> = match writes {
+    let requests: Vec<&WriteTemplate> = match writes {
         Writes::Put(put) => vec![put],
         Writes::CreateUpdate { create, update } => vec![create, update],
         Writes::Batches | Writes::Nothing => Vec::new(),
@@ -203,6 +205,6 @@ fn needed(
     let leaves = select.when.iter().chain(id).map(|leaf| leaf.uses().words);
     let of_body = body.map(|body| body.uses().words);
     let of_requests = requests.into_iter().map(|write| write.request.uses());
-    let of_batches = batches.iter().map(Batch::put_uses);
+    let of_batches = batches.iter().map(BatchRequest::put_uses);
     leaves.chain(of_body).chain(of_requests).chain(of_batches).fold(WordSet::NONE, WordSet::and)
 }

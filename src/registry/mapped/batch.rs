@@ -15,14 +15,14 @@ use serde_json::Value as Json;
 
 use super::{
     MappedOperation, TargetClient,
-    delete::{Deletion, Permit},
+    delete::{Permit, RecordDeletion},
     judge::{Ruling, Stop, rule, verdict},
     put::{Put, id_of},
     records::Knowledge,
 };
 use crate::{
     mapping::{
-        batch::{Batch, BatchResult},
+        batch::{BatchRequest, BatchResult},
         outcome::Judgement,
         spec::request::RuleOutcome,
         target::{RenderedRecord, TermWords},
@@ -104,7 +104,7 @@ impl TargetClient {
         term: &TermWords,
     ) -> Result<Option<(usize, Member<'a>)>, Stop> {
         let is_put = matches!(encoded.body, MappedOperation::Put(_));
-        let fits = |batch: &Batch| if is_put { batch.puts() } else { batch.deletes() };
+        let fits = |batch: &BatchRequest| if is_put { batch.puts() } else { batch.deletes() };
         let Some(index) = self.target.batches.iter().position(fits) else { return Ok(None) };
         let batch = &self.target.batches[index];
         let mut known = self.records.lock().knowledge(&encoded.uid);
@@ -122,7 +122,7 @@ impl TargetClient {
                     return Err(Stop::Verdict(Verdict::Done));
                 }
                 let id = id_of(&encoded.uid, &known).into_owned();
-                let Deletion { change, removal, .. } = &deletion;
+                let RecordDeletion { change, removal, .. } = &deletion;
                 let scope = self.target.delete_scope(term, &id, &known.held, change, removal);
                 (id, batch.delete_operations(&scope))
             }
@@ -140,7 +140,7 @@ impl TargetClient {
 
     async fn send_members(
         &self,
-        batch: &Batch,
+        batch: &BatchRequest,
         members: Vec<Member<'_>>,
         term: &TermWords,
         verdicts: &mut [Option<Verdict>],
@@ -187,7 +187,7 @@ impl TargetClient {
         Ok(())
     }
 
-    async fn send_chunk(&self, batch: &Batch, chunk: &[Member<'_>], term: &TermWords) -> Outcome {
+    async fn send_chunk(&self, batch: &BatchRequest, chunk: &[Member<'_>], term: &TermWords) -> Outcome {
         let operations = chunk.iter().flat_map(|member| member.operations.iter().cloned()).collect();
         let request = match batch.render(term.scope(), operations) {
             Ok(request) => request,
@@ -200,7 +200,7 @@ impl TargetClient {
         let judgement = batch.judge(&exchanged.answer, term.scope());
         let reason = self.transport.clean(&judgement.reason);
         let results = || batch.results(&exchanged.answer, term.scope());
-        match rule(judgement, &exchanged, &self.transport) {
+        match rule(&judgement, &exchanged, &self.transport) {
             Ruling::Done if !batch.has_results() => {
                 Outcome::Verdicts(chunk.iter().map(|member| self.done(member)).collect())
             }
@@ -241,7 +241,7 @@ impl TargetClient {
 
     fn by_results(
         &self,
-        batch: &Batch,
+        batch: &BatchRequest,
         chunk: &[Member<'_>],
         results: Option<Vec<BatchResult>>,
     ) -> Vec<Result<(), Stop>> {
@@ -251,14 +251,14 @@ impl TargetClient {
         };
         let mut named = assign(chunk, results);
         let result = |(index, member): (usize, &Member<'_>)| match named.remove(&index) {
-            Some(judgement) => self.judged(member, judgement),
+            Some(judgement) => self.judged(member, &judgement),
             None if batch.names_failures_only() => self.done(member),
             None => Err(Stop::uncertain("no result of the batch names the record")),
         };
         chunk.iter().enumerate().map(result).collect()
     }
 
-    fn judged(&self, member: &Member<'_>, judgement: Judgement) -> Result<(), Stop> {
+    fn judged(&self, member: &Member<'_>, judgement: &Judgement) -> Result<(), Stop> {
         let reason = self.transport.clean(&judgement.reason);
         match judgement.outcome {
             RuleOutcome::Done => self.done(member),
@@ -295,18 +295,18 @@ impl TargetClient {
     }
 
     /// Deletes one record in a batch of its own.
-    pub(super) async fn delete_in_batch(&self, deletion: &Deletion<'_>, known: &Knowledge) -> Result<(), Stop> {
+    pub(super) async fn delete_in_batch(&self, deletion: &RecordDeletion<'_>, known: &Knowledge) -> Result<(), Stop> {
         let batch = self.target.batches.iter().find(|batch| batch.deletes());
         let batch = batch.ok_or_else(|| Stop::rejected("the target has no request that deletes"))?;
         let id = id_of(deletion.key, known).into_owned();
-        let Deletion { change, removal, term, .. } = deletion;
+        let RecordDeletion { change, removal, term, .. } = deletion;
         let scope = self.target.delete_scope(term, &id, &known.held, change, removal);
         let operations = batch.delete_operations(&scope).map_err(|error| Stop::rejected(error.to_string()))?;
         let member = Member { place: 0, key: deletion.key, id, record: None, operations, bytes: 0 };
         self.send_alone(batch, member, term).await
     }
 
-    async fn send_alone(&self, batch: &Batch, member: Member<'_>, term: &TermWords) -> Result<(), Stop> {
+    async fn send_alone(&self, batch: &BatchRequest, member: Member<'_>, term: &TermWords) -> Result<(), Stop> {
         match self.send_chunk(batch, &[member], term).await {
             Outcome::Verdicts(results) => results.into_iter().next().unwrap_or(Ok(())),
             Outcome::Refused(faults, reason) => Err(Stop::rejected(faults.into_values().next().unwrap_or(reason))),
@@ -324,7 +324,7 @@ impl TargetClient {
 }
 
 /// Divides members so that each request is within the limits.
-fn chunks<'a>(batch: &Batch, members: Vec<Member<'a>>) -> Vec<Vec<Member<'a>>> {
+fn chunks<'a>(batch: &BatchRequest, members: Vec<Member<'a>>) -> Vec<Vec<Member<'a>>> {
     // The request's own members need some room.
     let most_bytes = batch.limits.bytes.unwrap_or(BYTES).saturating_mul(9) / 10;
     let (most_records, most_operations) =

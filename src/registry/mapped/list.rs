@@ -8,7 +8,7 @@ use super::{TargetClient, judge::failure};
 use crate::{
     mapping::{
         answer::Answer,
-        items::{Item, ItemMark},
+        items::{ItemMark, RegistryItem},
         paging::{Error as ListError, ListReader},
         request::RenderedRequest,
     },
@@ -56,7 +56,7 @@ impl TargetClient {
                 // The same page may be answered later.
                 Err(ListError::Refused(judgement)) => {
                     *current = Some(list);
-                    return Err(failure(judgement, &exchanged, &self.transport));
+                    return Err(failure(&judgement, &exchanged, &self.transport));
                 }
                 Err(error) => return Err(self.unusable(&error.to_string())),
             };
@@ -90,7 +90,7 @@ impl TargetClient {
     }
 
     /// The records of a page that are ours, with the fingerprints to report.
-    fn ours(&self, list: &mut ListInProgress, items: Vec<Item>) -> Result<Vec<(Uid, Fingerprint)>, String> {
+    fn ours(&self, list: &mut ListInProgress, items: Vec<RegistryItem>) -> Result<Vec<(Uid, Fingerprint)>, String> {
         let mut records = self.records.lock();
         let mut page = Vec::with_capacity(items.len());
         for (index, item) in items.into_iter().enumerate() {
@@ -134,7 +134,7 @@ impl TargetClient {
         let Ok(Some(request)) = reader.request() else { return Ok(false) };
         let exchanged = self.transport.send(&request).await?;
         match reader.take(&exchanged.answer) {
-            Err(ListError::Refused(judgement)) => Err(failure(judgement, &exchanged, &self.transport)),
+            Err(ListError::Refused(judgement)) => Err(failure(&judgement, &exchanged, &self.transport)),
             // What is wrong with the list is found out when it is read.
             _ => Ok(true),
         }
@@ -142,7 +142,7 @@ impl TargetClient {
 }
 
 /// Reads the answer. Returns its records and the request for the next page.
-fn take(list: &mut ListInProgress, answer: &Answer) -> Result<(Vec<Item>, Option<RenderedRequest>), ListError> {
+fn take(list: &mut ListInProgress, answer: &Answer) -> Result<(Vec<RegistryItem>, Option<RenderedRequest>), ListError> {
     let items = list.reader.take(answer)?;
     Ok((items, list.reader.request()?))
 }

@@ -7,7 +7,9 @@ use super::{
     judge::{Ruling, failure, rule},
 };
 use crate::{
-    mapping::{answer::Answer, request::Request, scope::Scope, spec::request::RuleOutcome, writes::PrepareStep},
+    mapping::{
+        answer::Answer, request::RequestTemplate, scope::Scope, spec::request::RuleOutcome, writes::PrepareStep,
+    },
     reconcile::outcome::Failure,
 };
 
@@ -78,14 +80,14 @@ impl TargetClient {
     }
 
     /// Sends a request. Its outcome is done, absent or exists.
-    async fn send_step(&self, request: &Request, scope: &Scope) -> Result<(RuleOutcome, Answer), Failure> {
+    async fn send_step(&self, request: &RequestTemplate, scope: &Scope) -> Result<(RuleOutcome, Answer), Failure> {
         let rendered = request.render(scope, None).map_err(|error| self.not_prepared(&error.to_string()))?;
         let exchanged = self.transport.send(&rendered).await?;
         let judgement = request.judge(&exchanged.answer, scope);
         let outcome = judgement.outcome;
-        match rule(judgement.clone(), &exchanged, &self.transport) {
+        match rule(&judgement, &exchanged, &self.transport) {
             Ruling::Done | Ruling::Absent | Ruling::Exists(_) => Ok((outcome, exchanged.answer)),
-            _ => Err(failure(judgement, &exchanged, &self.transport)),
+            _ => Err(failure(&judgement, &exchanged, &self.transport)),
         }
     }
 
