@@ -27,6 +27,7 @@
 //! | a flag | [`cli`] |
 //! | a new command | [`commands`], one file per command |
 //! | another kind of registry | the [`registry::Registry`] trait |
+//! | how several registries share one process | `commands::run`: one event loop per target |
 //! | what a targets file may say | [`mapping::spec`], one type per member |
 //! | what a template may use | [`mapping::words`], [`mapping::engine`] and [`mapping::filters`] |
 //!

@@ -9,6 +9,7 @@ pub mod credentials;
 mod http;
 pub mod inventory;
 pub mod mapped;
+mod pacer;
 pub mod protocol;
 pub mod server;
 pub mod session;
