@@ -16,6 +16,7 @@
 //! | you look for | it is in |
 //! | --- | --- |
 //! | what is sent for a pod | [`reconcile::decide`], one pure function for events and for full reconciles |
+//! | which record a pod has in a registry | [`registry::Registry::project`], kept by `controller::records` |
 //! | what the registry is believed to hold | [`reconcile::ledger`], owned by the event loop |
 //! | whether an absent pod is a deletion | [`reconcile::absence`], driven by `controller::absences` |
 //! | how writes are limited and retried | the table in `controller::delivery` |
@@ -26,6 +27,7 @@
 //! | a flag | [`cli`] |
 //! | a new command | [`commands`], one file per command |
 //! | another kind of registry | the [`registry::Registry`] trait |
+//! | how several registries share one process | `commands::run`: one event loop per target |
 //! | what a targets file may say | [`mapping::spec`], one type per member |
 //! | what a template may use | [`mapping::words`], [`mapping::engine`] and [`mapping::filters`] |
 //!

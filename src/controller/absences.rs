@@ -82,9 +82,14 @@ pub(super) struct Survey {
 }
 
 impl Absences {
-    pub(super) fn new(lists: Lists, on_scope_change: ScopeChangePolicy, rng: fastrand::Rng) -> Self {
+    pub(super) fn new(
+        target: &'static str,
+        lists: Lists,
+        on_scope_change: ScopeChangePolicy,
+        rng: fastrand::Rng,
+    ) -> Self {
         Self {
-            guard: AbsenceGuard::default(),
+            guard: AbsenceGuard::new(target),
             lists,
             awaiting_list: UidMap::default(),
             needs_reconcile: false,
@@ -319,13 +324,25 @@ impl Absences {
         self.answered(round, Confirmation::Unanswered("the last question is still open".into()), now);
     }
 
-    /// The list that the guard asked for came.
+    /// The list that the guard asked for came. `exceeds_store` says whether it shows pods that the watches lack.
     #[must_use]
-    pub(super) fn second_list(&mut self, round: u64, there: &HashSet<Uid>, now: Moment) -> Option<AbsenceEffect> {
+    pub(super) fn second_list(
+        &mut self,
+        round: u64,
+        there: &HashSet<Uid>,
+        exceeds_store: bool,
+        now: Moment,
+    ) -> Option<AbsenceEffect> {
         let random = self.rng.u64(..);
         match self.guard.listed(round, there, now, random) {
             ListOutcome::Ignored => {}
             ListOutcome::Agreed => self.needs_reconcile = true,
+            ListOutcome::Contradicted if !exceeds_store => {
+                tracing::warn!(
+                    held = self.guard.held(),
+                    "deletions held: their pods exist, and the settings do not select them; retrying"
+                );
+            }
             ListOutcome::Contradicted => {
                 tracing::warn!(
                     held = self.guard.held(),

@@ -16,10 +16,10 @@ use crate::{
         status::ControllerStatus,
     },
     telemetry::{
-        health::Health,
+        health::LoopHealth,
         metrics::{
-            Metrics,
             labels::{DriftKind, Operation, RecordState, RequestKind, RequestOutcome},
+            target::TargetMetrics,
         },
     },
 };
@@ -28,11 +28,12 @@ use crate::{
 const EVERY: Duration = Duration::from_secs(1);
 
 pub(super) struct Reporter {
-    metrics: Metrics,
-    health: Health,
+    metrics: TargetMetrics,
+    health: LoopHealth,
     controller_status: watch::Sender<ControllerStatus>,
     outage: Outage,
     rejected: Notices,
+    failed: Notices,
     uncertain: Notices,
     divided: Notices,
     equality: Equality,
@@ -50,26 +51,51 @@ enum Equality {
 
 /// A fault that may come in large numbers; see [`Notices`].
 pub(super) enum Notice {
-    Rejected { uid: Uid, kind: OperationKind, cause: String },
-    Uncertain { uid: Uid, cause: String, failures: u32, is_lasting: bool },
-    Divided { items: usize, bytes: usize, error: String },
+    Rejected {
+        uid: Uid,
+        kind: OperationKind,
+        cause: String,
+    },
+    /// The record of this pod cannot be made.
+    Failed {
+        uid: Uid,
+        cause: String,
+    },
+    Uncertain {
+        uid: Uid,
+        cause: String,
+        failures: u32,
+        is_lasting: bool,
+    },
+    Divided {
+        items: usize,
+        bytes: usize,
+        error: String,
+    },
 }
 
 /// What is counted outside of the ledger.
 pub(super) struct LoopCounts {
     pub(super) pods: usize,
     pub(super) held: usize,
+    /// Pods whose records cannot be made.
+    pub(super) failed: usize,
     pub(super) queue_entries: usize,
 }
 
 impl Reporter {
-    pub(super) fn new(metrics: Metrics, health: Health, controller_status: watch::Sender<ControllerStatus>) -> Self {
+    pub(super) fn new(
+        metrics: TargetMetrics,
+        health: LoopHealth,
+        controller_status: watch::Sender<ControllerStatus>,
+    ) -> Self {
         Self {
             metrics,
             health,
             controller_status,
             outage: Outage::default(),
             rejected: Notices::default(),
+            failed: Notices::default(),
             uncertain: Notices::default(),
             divided: Notices::default(),
             equality: Equality::NotYet,
@@ -83,20 +109,20 @@ impl Reporter {
     }
 
     pub(super) fn loop_turned(&self) {
-        self.health.loop_turned();
+        self.health.turned();
     }
 
     pub(super) fn stopping(&self) {
-        self.health.stopping();
+        self.health.process().stopping();
     }
 
     pub(super) fn set_leader(&self, leads: bool) {
-        self.metrics.set_leader(leads);
+        self.metrics.process().set_leader(leads);
     }
 
     /// Whether every watch has shown signs of life lately.
     pub(super) fn watches_live(&self) -> bool {
-        self.health.watch_silences().into_iter().all(|silence| silence < silence::OLD_AFTER)
+        self.health.process().watch_silences().into_iter().all(|silence| silence < silence::OLD_AFTER)
     }
 
     /// Shows whether the registry is equal to the cluster. Returns whether it is for the first time.
@@ -223,6 +249,13 @@ impl Reporter {
     pub(super) fn note(&mut self, notice: Notice, now: Moment) {
         match notice {
             Notice::Rejected { uid, kind, cause } => self.rejected(&uid, kind, &cause, now),
+            Notice::Failed { uid, cause } => {
+                if self.failed.note(&uid.text(), &cause, now) {
+                    tracing::warn!(%uid, cause, "the record of a pod cannot be made; it stays as it is until the pod or the settings change");
+                } else {
+                    tracing::debug!(%uid, cause, "the record of a pod cannot be made");
+                }
+            }
             Notice::Uncertain { uid, cause, failures, is_lasting } => {
                 if is_lasting && self.uncertain.note(&uid.text(), &cause, now) {
                     tracing::warn!(%uid, cause, failures, "writes for a pod keep failing and may have been applied; retrying");
@@ -263,6 +296,13 @@ impl Reporter {
                 "the registry rejected more operations; waiting for the records or the settings to change, or for the next resync"
             );
         }
+        if let Some(NoticeSummary { count, first }) = self.failed.summary(now) {
+            tracing::warn!(
+                count,
+                uids = first,
+                "the records of more pods cannot be made; they stay as they are until the pods or the settings change"
+            );
+        }
         if let Some(NoticeSummary { count, first }) = self.uncertain.summary(now) {
             tracing::warn!(
                 count,
@@ -277,7 +317,7 @@ impl Reporter {
 
     /// Counts the records in each state. Returns the number of uncertain ones.
     fn count(&self, ledger: &Ledger, counts: &LoopCounts, now: Moment) -> usize {
-        let (mut in_flight, mut parked, mut oldest) = (0, 0, ledger.backlog_since().unwrap_or(now));
+        let (mut in_flight, mut parked, mut oldest) = (0, counts.failed, ledger.backlog_since().unwrap_or(now));
         let (mut pending, mut uncertain) = (ledger.backlog(), ledger.backlog_uncertain());
         for (uid, change) in ledger.all_pending() {
             uncertain += usize::from(ledger.known(uid) == Known::Uncertain);
@@ -292,7 +332,7 @@ impl Reporter {
                 None => pending += 1,
             }
         }
-        self.metrics.set_pods(counts.pods);
+        self.metrics.process().set_pods(counts.pods);
         self.metrics.set_records(RecordState::Registered, ledger.owned().saturating_sub(uncertain));
         self.metrics.set_records(RecordState::Pending, pending);
         self.metrics.set_records(RecordState::InFlight, in_flight);

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use tokio::task::{JoinError, JoinSet};
+use tracing::Instrument as _;
 
 use super::inventory::{InventoryReader, ReadStep};
 use crate::{
@@ -31,6 +32,10 @@ pub(super) enum Request {
         /// The term in which it is sent.
         term: LeaderTerm,
         open: OpenSession,
+    },
+    /// Prepares a registry without sessions for the writes of a term.
+    Prepare {
+        term: LeaderTerm,
     },
     /// Closes a session that was opened after its term had ended.
     CloseSession {
@@ -104,6 +109,7 @@ pub(super) struct Sent {
 pub(super) enum Reply {
     Capabilities(Result<Capabilities, Failure>),
     SessionOpened { term: LeaderTerm, result: Result<SessionOpened, Failure> },
+    Prepared { term: LeaderTerm, result: Result<bool, Failure> },
     SessionClosed,
     Heartbeat { epoch: u64, result: Result<Option<Contender>, Failure> },
     Holder { asked: AskedHolder, result: Result<Option<SessionHolder>, Failure> },
@@ -119,6 +125,7 @@ impl Request {
             Self::OpenSession { term, open } => {
                 Reply::SessionOpened { term, result: registry.open_session(open).await }
             }
+            Self::Prepare { term } => Reply::Prepared { term, result: registry.prepare(number(term)).await },
             Self::CloseSession { epoch } => {
                 if let Err(error) = registry.close_session(epoch).await {
                     tracing::debug!(epoch, %error, "the session is not closed; another replaced it, or it becomes stale");
@@ -136,6 +143,14 @@ impl Request {
             Self::Inventory { epoch, reading } => Reply::Inventory { epoch, step: reading.step(registry).await },
             Self::Names { about, uids } => Reply::Names { about, result: names(registry, uids).await },
         }
+    }
+}
+
+/// The number of a term. Without leader election, it is 0.
+fn number(term: LeaderTerm) -> u64 {
+    match term {
+        LeaderTerm::Endless => 0,
+        LeaderTerm::Elected(term) => term,
     }
 }
 
@@ -177,12 +192,12 @@ impl<R: Registry> Requests<R> {
 
     pub(super) fn send(&mut self, request: Request) {
         let registry = self.registry.clone();
-        self.others.spawn(async move { request.send_to(&*registry).await });
+        self.others.spawn(async move { request.send_to(&*registry).await }.in_current_span());
     }
 
     pub(super) fn write(&mut self, request: WriteRequest<R::Operation>) {
         let registry = self.registry.clone();
-        self.writes.spawn(async move { request.send_to(&*registry).await });
+        self.writes.spawn(async move { request.send_to(&*registry).await }.in_current_span());
     }
 
     pub(super) fn writes_in_flight(&self) -> usize {

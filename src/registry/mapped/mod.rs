@@ -13,7 +13,7 @@
 //! | What is remembered? | `records`, `table` |
 //! | What does an answer mean? | `judge` |
 //! | Where do credentials come from? | `auth`, `secrets` |
-//! | What is sent, and how fast? | `transport`, `pacer` |
+//! | What is sent, and how fast? | `transport`, `registry::pacer` |
 
 mod auth;
 mod batch;
@@ -21,7 +21,6 @@ mod delete;
 mod find;
 mod judge;
 mod list;
-mod pacer;
 mod prepare;
 mod put;
 pub mod recorder;
@@ -37,8 +36,8 @@ use reqwest::Url;
 use serde_json::{Value as Json, json};
 
 use self::{
-    auth::Auth, delete::RecordDeletion, judge::verdict, list::ListInProgress, pacer::Pacer, put::Put,
-    recorder::ExchangeLog, records::Records, transport::TargetTransport,
+    auth::Auth, delete::RecordDeletion, judge::verdict, list::ListInProgress, put::Put, recorder::ExchangeLog,
+    records::Records, transport::TargetTransport,
 };
 use super::{
     Capabilities, Encoded, Features, Projection, RecordChange, RecordName, Registry, RenderFailure,
@@ -46,6 +45,7 @@ use super::{
     credentials::Error,
     http::{Connection, PemFiles},
     inventory::{Bucket, BucketDigests, InventoryPage},
+    pacer::Pacer,
     protocol::ObservedBy,
     session::{Contender, Heartbeat, OpenSession, SessionOpened},
 };
@@ -212,6 +212,10 @@ impl Registry for TargetClient {
         false
     }
 
+    fn keys_are_uids(&self) -> bool {
+        self.target.id_is_uid()
+    }
+
     fn project(&self, pod: &Pod) -> Projection {
         let Some(content) = &pod.content else { return Projection::Unreadable };
         let words = {
@@ -229,8 +233,9 @@ impl Registry for TargetClient {
         }
     }
 
-    async fn prepare(&self, term: u64) -> Result<(), Failure> {
-        self.prepare_term(term).await
+    async fn prepare(&self, term: u64) -> Result<bool, Failure> {
+        self.prepare_term(term).await?;
+        Ok(self.target.needs_prepared())
     }
 
     /// Reads the first page of the list, which changes nothing. A registry without a list counts as reachable.

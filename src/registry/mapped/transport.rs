@@ -10,14 +10,13 @@ use tokio::time::Instant;
 
 use super::{
     auth::{Auth, Outgoing},
-    pacer::Pacer,
     recorder::{Exchange, ExchangeLog, milliseconds},
     secrets::{redact, redact_body},
 };
 use crate::{
     mapping::{answer::Answer, request::RenderedRequest},
     reconcile::outcome::Failure,
-    registry::http::Connection,
+    registry::{http::Connection, pacer::Pacer},
 };
 use std::time::Duration;
 

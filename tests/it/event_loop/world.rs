@@ -38,6 +38,7 @@ use tokio::{
 };
 
 use super::fake::Fake;
+use crate::support::series;
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 
@@ -88,6 +89,7 @@ const NOT_COMPARED: &str = "opaque";
 
 pub(super) fn options() -> ControllerOptions {
     ControllerOptions {
+        target: "default",
         max_in_flight: 4,
         max_writes_per_second: 5_000,
         request_timeout: 10 * SECOND,
@@ -109,11 +111,15 @@ pub(super) fn options() -> ControllerOptions {
 
 /// A pod whose record contains this text.
 pub(super) fn pod(uid: &str, body: &str) -> Pod {
+    pod_with(uid, body, "2026-11-23T10:00:00Z")
+}
+
+pub(super) fn pod_with(uid: &str, body: &str, created: &str) -> Pod {
     let owner = model::ids::RecordOwner { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };
     let rule = Rule { owner, labels: AllowList::default(), annotations: AllowList::default() };
     let object = serde_json::json!({
         "metadata": {"uid": uid, "namespace": "default", "name": uid, "resourceVersion": "1",
-            "creationTimestamp": "2026-11-23T10:00:00Z"},
+            "creationTimestamp": created},
         "status": {"reason": body},
     });
     to_record::desired(serde_json::from_value(object).unwrap(), &rule).unwrap()
@@ -144,8 +150,13 @@ impl EventLoopHarness {
         let (stop, stopped) = oneshot::channel::<()>();
         let health = Health::new(1);
         let metrics = Metrics::new(health.clone());
-        let outputs =
-            Outputs { checks, relist: relist_out, controller_status, metrics: metrics.clone(), health: health.clone() };
+        let outputs = Outputs {
+            checks,
+            relist: relist_out,
+            controller_status,
+            metrics: metrics.target("default"),
+            health: health.add_loop(),
+        };
         let event_loop = EventLoop::new(registry.clone(), view, options, clock, outputs);
         let inputs = Inputs { pod_events: pod_events_in, check_results, leadership: leads, approvals: approvals_in };
         let task = tokio::spawn(event_loop.run(inputs, async {
@@ -193,8 +204,14 @@ impl EventLoopHarness {
         let begun = self.clock.now();
         tokio::time::sleep(Duration::from_millis(10)).await;
         self.writer.begin_list(None);
+        let mut uids = Vec::new();
         for pod in self.pods.values() {
-            self.writer.list_item(pod);
+            if self.writer.list_item(pod) {
+                uids.push(pod.uid.clone());
+            }
+        }
+        if self.registry.state().mapping.is_some() {
+            self.report(PodEvent::Page { watch: 0, uids, at: begun }).await;
         }
         self.writer.end_list();
         let list = WatchList { begun, pods: self.pods.len(), trusted: self.trusted, identified: true };
@@ -220,6 +237,10 @@ impl EventLoopHarness {
 
     pub(super) fn is_in_sync(&self) -> bool {
         self.status.borrow().in_sync
+    }
+
+    pub(super) fn status(&self) -> ControllerStatus {
+        self.status.borrow().clone()
     }
 
     pub(super) fn ability(&self) -> Ability {
@@ -349,14 +370,12 @@ impl EventLoopHarness {
 
     /// The value of a metric.
     pub(super) fn figure(&self, name: &str) -> usize {
-        let (text, name) = (self.metrics.encode().unwrap(), format!("pod_registrar_{name} "));
-        text.lines().find_map(|line| line.strip_prefix(&name)?.parse().ok()).unwrap_or_else(|| panic!("no {name}"))
+        series(&self.metrics.encode().unwrap(), name)
     }
 
     /// The value of a metric in seconds.
     pub(super) fn seconds(&self, name: &str) -> f64 {
-        let (text, name) = (self.metrics.encode().unwrap(), format!("pod_registrar_{name}_seconds "));
-        text.lines().find_map(|line| line.strip_prefix(&name)?.parse().ok()).unwrap_or_else(|| panic!("no {name}"))
+        series(&self.metrics.encode().unwrap(), &format!("{name}_seconds"))
     }
 
     /// The number of lists that were requested.
