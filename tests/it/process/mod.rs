@@ -25,4 +25,4 @@ mod targets;
 mod uncertain;
 mod view;
 mod watch;
-mod world;
+pub(crate) mod world;

@@ -20,17 +20,17 @@ use crate::support::{
 };
 
 /// The id of the cluster: the UID of its `kube-system` namespace.
-pub(super) const CLUSTER: &str = "7c1a3c52-5d0e-4b7c-9d55-2f6f5b0c1e42";
+pub(crate) const CLUSTER: &str = "7c1a3c52-5d0e-4b7c-9d55-2f6f5b0c1e42";
 
 /// The demo's API server, and a kubeconfig for it.
-pub(super) struct Kube {
-    pub(super) api: Server,
-    pub(super) kubeconfig: PathBuf,
-    pub(super) folder: TempDir,
+pub(crate) struct Kube {
+    pub(crate) api: Server,
+    pub(crate) kubeconfig: PathBuf,
+    pub(crate) folder: TempDir,
 }
 
 impl Kube {
-    pub(super) async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let api = Server::start(ApiOptions::default()).await.unwrap();
         api.set_cluster_uid(CLUSTER);
         let folder = tempfile::tempdir().unwrap();
@@ -39,20 +39,20 @@ impl Kube {
     }
 
     /// Creates running pods with these numbers in their names.
-    pub(super) fn create(&self, numbers: std::ops::Range<usize>) {
+    pub(crate) fn create(&self, numbers: std::ops::Range<usize>) {
         for number in numbers {
             self.api.create(pod(name(number)).label("app", "web").running()).unwrap();
         }
     }
 
-    pub(super) fn delete(&self, numbers: std::ops::Range<usize>) {
+    pub(crate) fn delete(&self, numbers: std::ops::Range<usize>) {
         for number in numbers {
             self.api.delete("default", &name(number)).unwrap();
         }
     }
 
     /// Makes a change that no watch shows, so that only the next list can.
-    pub(super) async fn without_watches(&self, something: impl FnOnce()) {
+    pub(crate) async fn without_watches(&self, something: impl FnOnce()) {
         self.api.inject(Fault::status(Kind::Watch, 500).always());
         self.api.inject(Fault::status(Kind::List, 500).always());
         self.api.drop_watches();
@@ -62,21 +62,21 @@ impl Kube {
         self.api.clear_faults();
     }
 
-    pub(super) fn label(&self, name: &str, value: &str) {
+    pub(crate) fn label(&self, name: &str, value: &str) {
         self.api.update("default", name, |pod| pod["metadata"]["labels"]["app"] = value.into()).unwrap();
     }
 
-    pub(super) fn uids(&self) -> BTreeSet<String> {
+    pub(crate) fn uids(&self) -> BTreeSet<String> {
         self.api.uids().into_values().collect()
     }
 
     /// The UID of a pod in the namespace `default`.
-    pub(super) fn uid(&self, name: &str) -> String {
+    pub(crate) fn uid(&self, name: &str) -> String {
         self.api.uids()[&format!("default/{name}")].clone()
     }
 
     /// Waits until the registry equals the cluster.
-    pub(super) async fn equals(&self, registry: &Reader, within: Duration) {
+    pub(crate) async fn equals(&self, registry: &Reader, within: Duration) {
         eventually("the registry equals the cluster", within, async || {
             let records = registry.records(CLUSTER, DEFAULT_OWNER).await?;
             let (has, wanted) = (records.keys().cloned().collect::<BTreeSet<_>>(), self.uids());
@@ -98,12 +98,12 @@ impl Kube {
     }
 }
 
-pub(super) fn name(number: usize) -> String {
+pub(crate) fn name(number: usize) -> String {
     format!("web-{number:04}")
 }
 
 /// A kubeconfig for a server that needs no credentials.
-pub(super) fn write_kubeconfig(folder: &Path, server: &str) -> PathBuf {
+pub(crate) fn write_kubeconfig(folder: &Path, server: &str) -> PathBuf {
     let document = json!({
         "apiVersion": "v1", "kind": "Config", "current-context": "demo",
         "clusters": [{"name": "demo", "cluster": {"server": server}}],

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use axum::{
     body::Bytes,
     extract::{DefaultBodyLimit, State},
-    http::{Method, StatusCode, Uri},
+    http::{HeaderMap, Method, StatusCode, Uri, header},
     response::{Html, IntoResponse, Response},
 };
 use serde_json::Value;
@@ -182,7 +182,16 @@ impl Drop for Proxy {
     }
 }
 
-async fn pass(State(shared): State<Shared>, method: Method, uri: Uri, body: Bytes) -> Response {
+/// Passes on every header that does not belong to one connection.
+fn passed(headers: &HeaderMap) -> HeaderMap {
+    let mut passed = headers.clone();
+    for own in [header::HOST, header::CONNECTION, header::CONTENT_LENGTH, header::TRANSFER_ENCODING] {
+        passed.remove(own);
+    }
+    passed
+}
+
+async fn pass(State(shared): State<Shared>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     let path = uri.path_and_query().map(ToString::to_string).unwrap_or_default();
     let number = {
         let mut seen = shared.seen.lock().unwrap();
@@ -205,7 +214,7 @@ async fn pass(State(shared): State<Shared>, method: Method, uri: Uri, body: Byte
     }
     let mut kept = shared.kept.subscribe();
     let request = shared.client.request(method.clone(), format!("{}{path}", shared.upstream));
-    let request = request.header("content-type", "application/json").body(body);
+    let request = request.headers(passed(&headers)).body(body);
     let answer = async {
         let answer = request.send().await?;
         Ok::<_, reqwest::Error>((answer.status(), answer.headers().clone(), answer.bytes().await?))
@@ -227,8 +236,7 @@ async fn pass(State(shared): State<Shared>, method: Method, uri: Uri, body: Byte
             if let Some(exchange) = shared.seen.lock().unwrap().get_mut(number) {
                 exchange.answer = Some((status.as_u16(), body.clone()));
             }
-            let kind = headers.get("content-type").cloned();
-            (status, kind.map(|kind| [("content-type", kind)]), body).into_response()
+            (status, passed(&headers), body).into_response()
         }
         (Err(error), _) => (StatusCode::BAD_GATEWAY, error.to_string()).into_response(),
     }

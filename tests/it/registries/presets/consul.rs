@@ -6,12 +6,20 @@ use pod_registrar::{
 };
 use serde_json::{Value, json};
 
-use super::{Witness, all_done, created, exercise, listed, lose_answers, object, pods};
-use crate::support::registries::{BuiltRegistries, ConsulFake, FULL_TOKEN, RegistryCalls, SERVICE_TOKEN, TargetWriter};
+use super::{CLUSTERS, Witness, all_done, created, exercise, listed, lose_answers, object, pods, process::live};
+use crate::support::{
+    Exchange,
+    registries::{BuiltRegistries, ConsulFake, FULL_TOKEN, HttpRegistry, RegistryCalls, SERVICE_TOKEN, TargetWriter},
+};
 
 struct Catalog {
     fake: ConsulFake,
     calls: RegistryCalls,
+}
+
+/// The node that stands for a cluster.
+fn node(cluster: usize) -> String {
+    format!("k8s-{}", CLUSTERS[cluster])
 }
 
 impl Catalog {
@@ -23,7 +31,7 @@ impl Catalog {
     }
 
     async fn register(&self, service: &Value) {
-        let body = json!({"Node": "k8s-c1", "SkipNodeUpdate": true, "Service": service});
+        let body = json!({"Node": node(0), "SkipNodeUpdate": true, "Service": service});
         assert_eq!(self.calls.put("/v1/catalog/register", &body).await.status, 200);
     }
 }
@@ -39,7 +47,7 @@ fn file(url: &str, folder: &std::path::Path, token: &str) -> String {
 impl Witness for Catalog {
     async fn records(&self) -> BTreeMap<String, Value> {
         let id = |service: &Value| service["ID"].as_str().unwrap().to_owned();
-        let all = ["k8s-c1", "k8s-c2"].into_iter().flat_map(|node| self.fake.services(node));
+        let all = (0..2).flat_map(|cluster| self.fake.services(&node(cluster)));
         all.map(|service| (id(&service), service)).collect()
     }
 
@@ -50,7 +58,7 @@ impl Witness for Catalog {
     }
 
     async fn remove(&self, id: &str) {
-        let body = json!({"Node": "k8s-c1", "ServiceID": id});
+        let body = json!({"Node": node(0), "ServiceID": id});
         assert_eq!(self.calls.put("/v1/catalog/deregister", &body).await.status, 200);
     }
 
@@ -61,6 +69,10 @@ impl Witness for Catalog {
 
     fn id(&self, pod: &Pod) -> String {
         pod.uid.to_string()
+    }
+
+    fn server(&mut self) -> Option<&mut HttpRegistry> {
+        None
     }
 }
 
@@ -77,17 +89,26 @@ async fn consul_preset_survives_lost_answers() {
 }
 
 #[tokio::test]
+async fn consul_equals_the_cluster() {
+    let (catalog, folder) = (Catalog::start().await, tempfile::tempdir().unwrap());
+    let writes = |exchange: &Exchange| {
+        exchange.method != "GET" && !String::from_utf8_lossy(&exchange.body).contains("synthetic-node")
+    };
+    live(&catalog.fake.url.clone(), |url| file(url, folder.path(), FULL_TOKEN), catalog, writes).await;
+}
+
+#[tokio::test]
 async fn consul_client_reads_what_the_preset_writes() {
     let Some(registries) = BuiltRegistries::find() else { return };
     let (catalog, folder) = (Catalog::start().await, tempfile::tempdir().unwrap());
     let url = &catalog.fake.url;
-    let writer = TargetWriter::new(&file(url, folder.path(), FULL_TOKEN), "c1");
+    let writer = TargetWriter::new(&file(url, folder.path(), FULL_TOKEN), CLUSTERS[0]);
     writer.begin(1).await.unwrap();
     let many = pods(&writer, 1..300);
     all_done(writer.apply(&many, &[]).await);
     listed(&writer, &many).await;
     let read = async || -> BTreeMap<String, Value> {
-        let (code, lines) = registries.consul_client(url, FULL_TOKEN, &["list", "k8s-c1", writer.mark()]).await;
+        let (code, lines) = registries.consul_client(url, FULL_TOKEN, &["list", &node(0), writer.mark()]).await;
         assert_eq!(code, 0, "{lines:?}");
         let services: Vec<Value> = serde_json::from_str(&lines[0]).unwrap();
         services.into_iter().map(|service| (service["ID"].as_str().unwrap().to_owned(), service)).collect()
@@ -110,7 +131,7 @@ async fn consul_client_reads_what_the_preset_writes() {
 #[tokio::test]
 async fn consul_refuses_only_the_faulty_record() {
     let (catalog, folder) = (Catalog::start().await, tempfile::tempdir().unwrap());
-    let writer = TargetWriter::new(&file(&catalog.fake.url, folder.path(), FULL_TOKEN), "c1");
+    let writer = TargetWriter::new(&file(&catalog.fake.url, folder.path(), FULL_TOKEN), CLUSTERS[0]);
     writer.begin(1).await.unwrap();
     let mut all = pods(&writer, 1..20);
     // Consul rejects this address.
@@ -134,16 +155,16 @@ async fn consul_refuses_only_the_faulty_record() {
 async fn consul_without_rights_stops_the_target() {
     let (catalog, folder) = (Catalog::start().await, tempfile::tempdir().unwrap());
     for token in [SERVICE_TOKEN, "wrong"] {
-        let writer = TargetWriter::new(&file(&catalog.fake.url, folder.path(), token), "c1");
+        let writer = TargetWriter::new(&file(&catalog.fake.url, folder.path(), token), CLUSTERS[0]);
         let refused = writer.begin(1).await;
         assert!(matches!(refused, Err(Failure::Unauthorized { status: 403, .. })), "{refused:?}");
     }
     // A token that may write and not list would see an empty list.
-    let writer = TargetWriter::new(&file(&catalog.fake.url, folder.path(), FULL_TOKEN), "c1");
+    let writer = TargetWriter::new(&file(&catalog.fake.url, folder.path(), FULL_TOKEN), CLUSTERS[0]);
     writer.begin(1).await.unwrap();
     let ours = pods(&writer, 1..3);
     all_done(writer.apply(&ours, &[]).await);
-    let blind = TargetWriter::new(&file(&catalog.fake.url, folder.path(), SERVICE_TOKEN), "c1");
+    let blind = TargetWriter::new(&file(&catalog.fake.url, folder.path(), SERVICE_TOKEN), CLUSTERS[0]);
     let refused = blind.inventory().await;
     assert!(refused.is_err(), "{refused:?}");
 }

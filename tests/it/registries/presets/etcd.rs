@@ -7,23 +7,27 @@ use pod_registrar::{
 };
 use serde_json::{Value, json};
 
-use super::{Witness, created, exercise, listed, lose_answers, object, pods};
-use crate::support::registries::{BuiltRegistries, HttpRegistry, TargetWriter};
+use super::{CLUSTERS, Witness, created, exercise, listed, lose_answers, object, pods, process::live};
+use crate::support::{
+    Exchange,
+    registries::{BuiltRegistries, HttpRegistry, TargetWriter},
+};
 
 fn file(url: &str) -> String {
     format!("targets:\n  - {{name: etcd, preset: etcd, url: {url}/}}\n")
 }
 
-/// An etcd whose records are below `root`. In the ids of pods, `{uid}` stands for the UID.
-pub(super) struct Keys<'a> {
-    pub(super) etcd: &'a HttpRegistry,
+/// An etcd whose records are below `root`.
+pub(super) struct Keys {
+    pub(super) etcd: HttpRegistry,
     pub(super) root: &'static str,
     pub(super) id: fn(&Pod) -> String,
-    pub(super) foreign: &'static str,
+    pub(super) foreign: String,
 }
 
-fn keys(etcd: &HttpRegistry) -> Keys<'_> {
-    Keys { etcd, root: "/systems", id: |pod| format!("/systems/c1/{}", pod.uid), foreign: "/systems/c1/theirs" }
+fn keys(etcd: HttpRegistry) -> Keys {
+    let id = |pod: &Pod| format!("/systems/{}/{}", CLUSTERS[0], pod.uid);
+    Keys { etcd, root: "/systems", id, foreign: format!("/systems/{}/theirs", CLUSTERS[0]) }
 }
 
 fn b64(text: &str) -> String {
@@ -34,14 +38,14 @@ fn plain(text: &Value) -> String {
     String::from_utf8(BASE64_STANDARD.decode(text.as_str().unwrap()).unwrap()).unwrap()
 }
 
-impl Keys<'_> {
+impl Keys {
     async fn store(&self, key: &str, value: &Value) {
         let body = json!({"key": b64(key), "value": b64(&value.to_string())});
         assert_eq!(self.etcd.post("/v3/kv/put", &body).await.status, 200);
     }
 }
 
-impl Witness for Keys<'_> {
+impl Witness for Keys {
     async fn records(&self) -> BTreeMap<String, Value> {
         let range = json!({"key": b64(&format!("{}/", self.root)), "range_end": b64(&format!("{}0", self.root))});
         let answer = self.etcd.post("/v3/kv/range", &range).await;
@@ -62,12 +66,16 @@ impl Witness for Keys<'_> {
     }
 
     async fn add_foreign(&self, mark: &str) -> String {
-        self.store(self.foreign, &json!({"owner": mark, "host": "10.9.9.9"})).await;
-        self.foreign.to_owned()
+        self.store(&self.foreign, &json!({"owner": mark, "host": "10.9.9.9"})).await;
+        self.foreign.clone()
     }
 
     fn id(&self, pod: &Pod) -> String {
         (self.id)(pod)
+    }
+
+    fn server(&mut self) -> Option<&mut HttpRegistry> {
+        Some(&mut self.etcd)
     }
 }
 
@@ -75,21 +83,35 @@ impl Witness for Keys<'_> {
 async fn etcd_preset_keeps_its_promises() {
     let Some(registries) = BuiltRegistries::find() else { return };
     let etcd = registries.etcd().await;
-    exercise(&etcd.url, file, &keys(&etcd)).await;
+    exercise(&etcd.url.clone(), file, &keys(etcd)).await;
 }
 
 #[tokio::test]
 async fn etcd_preset_survives_lost_answers() {
     let Some(registries) = BuiltRegistries::find() else { return };
     let etcd = registries.etcd().await;
-    lose_answers(&etcd.url, file, &keys(&etcd)).await;
+    lose_answers(&etcd.url.clone(), file, &keys(etcd)).await;
+}
+
+/// Whether a request writes a record, and not the term.
+pub(super) fn writes(exchange: &Exchange) -> bool {
+    let body = String::from_utf8_lossy(&exchange.body);
+    exchange.path.ends_with("/txn") && body.contains("\"mod_revision\"")
+}
+
+#[tokio::test]
+async fn etcd_equals_the_cluster() {
+    let Some(registries) = BuiltRegistries::find() else { return };
+    let etcd = registries.etcd().await;
+    live(&etcd.url.clone(), file, keys(etcd), writes).await;
 }
 
 #[tokio::test]
 async fn etcd_refuses_the_old_leader() {
     let Some(registries) = BuiltRegistries::find() else { return };
     let etcd = registries.etcd().await;
-    let (old, new) = (TargetWriter::new(&file(&etcd.url), "c1"), TargetWriter::new(&file(&etcd.url), "c1"));
+    let (old, new) =
+        (TargetWriter::new(&file(&etcd.url), CLUSTERS[0]), TargetWriter::new(&file(&etcd.url), CLUSTERS[0]));
     old.begin(9).await.unwrap();
     let mut ours = pods(&old, 1..4);
     for pod in &ours {
@@ -124,7 +146,7 @@ async fn etcd_refuses_the_old_leader() {
 async fn etcd_that_lost_everything_is_filled_again() {
     let Some(registries) = BuiltRegistries::find() else { return };
     let etcd = registries.etcd().await;
-    let writer = TargetWriter::new(&file(&etcd.url), "c1");
+    let writer = TargetWriter::new(&file(&etcd.url), CLUSTERS[0]);
     writer.begin(3).await.unwrap();
     let ours = pods(&writer, 1..4);
     for pod in &ours {
@@ -146,7 +168,7 @@ async fn etcd_that_lost_everything_is_filled_again() {
 async fn etcd_lists_more_records_than_a_page() {
     let Some(registries) = BuiltRegistries::find() else { return };
     let etcd = registries.etcd().await;
-    let writer = TargetWriter::new(&file(&etcd.url), "c1");
+    let writer = TargetWriter::new(&file(&etcd.url), CLUSTERS[0]);
     writer.begin(3).await.unwrap();
     let ours = pods(&writer, 1..1_050);
     for pod in &ours {
@@ -159,13 +181,20 @@ async fn etcd_lists_more_records_than_a_page() {
 async fn etcd_preset_writes_with_a_password() {
     let Some(registries) = BuiltRegistries::find() else { return };
     let etcd = registries.etcd().await;
+    let ours = CLUSTERS[0];
     let permit = |key: &str, end: &str| json!({"permType": "READWRITE", "key": b64(key), "range_end": b64(end)});
     for (path, body) in [
         ("user/add", json!({"name": "root", "password": "r"})),
         ("user/grant", json!({"user": "root", "role": "root"})),
         ("role/add", json!({"name": "writer"})),
-        ("role/grant", json!({"name": "writer", "perm": permit("/systems/c1/", "/systems/c10")})),
-        ("role/grant", json!({"name": "writer", "perm": permit("/pod-registrar:c1:", "/pod-registrar:c1;")})),
+        (
+            "role/grant",
+            json!({"name": "writer", "perm": permit(&format!("/systems/{ours}/"), &format!("/systems/{ours}0"))}),
+        ),
+        (
+            "role/grant",
+            json!({"name": "writer", "perm": permit(&format!("/pod-registrar:{ours}:"), &format!("/pod-registrar:{ours};"))}),
+        ),
         ("user/add", json!({"name": "writer", "password": "not-a-secret"})),
         ("user/grant", json!({"user": "writer", "role": "writer"})),
         ("enable", json!({})),
@@ -173,7 +202,7 @@ async fn etcd_preset_writes_with_a_password() {
         let answer = etcd.post(&format!("/v3/auth/{path}"), &body).await;
         assert_eq!(answer.status, 200, "{path}: {answer:?}");
     }
-    let anonymous = TargetWriter::new(&file(&etcd.url), "c1").begin(1).await;
+    let anonymous = TargetWriter::new(&file(&etcd.url), CLUSTERS[0]).begin(1).await;
     assert!(matches!(anonymous, Err(Failure::Throttled { status: 400, .. })), "{anonymous:?}");
     let folder = tempfile::tempdir().unwrap();
     let password = folder.path().join("password");
@@ -184,7 +213,7 @@ async fn etcd_preset_writes_with_a_password() {
         password.display()
     );
     let file = format!("targets:\n  - {{name: etcd, preset: etcd, url: {}/, auth: {{login: {login}}}}}\n", etcd.url);
-    let writer = TargetWriter::new(&file, "c1");
+    let writer = TargetWriter::new(&file, CLUSTERS[0]);
     writer.begin(1).await.unwrap();
     let ours = pods(&writer, 1..3);
     for pod in &ours {
@@ -192,7 +221,7 @@ async fn etcd_preset_writes_with_a_password() {
     }
     listed(&writer, &ours).await;
     // Another cluster's keys are forbidden.
-    let other = TargetWriter::new(&file, "c2");
+    let other = TargetWriter::new(&file, CLUSTERS[1]);
     let refused = other.begin(1).await;
     assert!(matches!(refused, Err(Failure::Unauthorized { status: 403, .. })), "{refused:?}");
 }

@@ -5,6 +5,7 @@ mod consul;
 mod etcd;
 mod json_server;
 mod pocketbase;
+mod process;
 mod skydns;
 
 use std::collections::BTreeMap;
@@ -16,7 +17,13 @@ use pod_registrar::{
 };
 use serde_json::Value;
 
-use crate::support::{Fault, Faults, FaultyProxy, registries::TargetWriter};
+use crate::support::{
+    Fault, Faults, FaultyProxy,
+    registries::{HttpRegistry, TargetWriter},
+};
+
+/// The clusters of these tests.
+const CLUSTERS: [&str; 2] = [crate::process::world::CLUSTER, "c2"];
 
 /// A registry as a person sees it, without the program.
 trait Witness {
@@ -27,8 +34,10 @@ trait Witness {
     async fn remove(&self, id: &str);
     /// Stores a record of another owner, as similar to ours as possible. Returns its id.
     async fn add_foreign(&self, mark: &str) -> String;
-    /// The id of the record of a pod.
+    /// The id of the record of a pod of the first cluster.
     fn id(&self, pod: &Pod) -> String;
+    /// The server, if it can be restarted.
+    fn server(&mut self) -> Option<&mut HttpRegistry>;
 }
 
 /// The UID of a test pod.
@@ -63,7 +72,7 @@ async fn listed(writer: &TargetWriter, pods: &[Pod]) {
 /// What every registry has to go through. `file` makes the targets file for an address.
 async fn exercise(url: &str, file: impl Fn(&str) -> String, witness: &impl Witness) {
     let file = file(url);
-    let first = TargetWriter::new(&file, "c1");
+    let first = TargetWriter::new(&file, CLUSTERS[0]);
     first.begin(1).await.unwrap();
     listed(&first, &[]).await;
 
@@ -82,7 +91,7 @@ async fn exercise(url: &str, file: impl Fn(&str) -> String, witness: &impl Witne
     // A record of another owner, and another cluster.
     let foreign = witness.add_foreign("pod-registrar:other:default").await;
     let theirs = witness.records().await[&foreign].clone();
-    let neighbour = TargetWriter::new(&file, "c2");
+    let neighbour = TargetWriter::new(&file, CLUSTERS[1]);
     neighbour.begin(1).await.unwrap();
     let other = pods(&neighbour, 11..14);
     all_done(neighbour.apply(&other, &[]).await);
@@ -90,7 +99,7 @@ async fn exercise(url: &str, file: impl Fn(&str) -> String, witness: &impl Witne
     listed(&first, &ours).await;
 
     // Another process knows as much.
-    let second = TargetWriter::new(&file, "c1");
+    let second = TargetWriter::new(&file, CLUSTERS[0]);
     second.begin(2).await.unwrap();
     listed(&second, &ours).await;
 
@@ -117,7 +126,7 @@ async fn exercise(url: &str, file: impl Fn(&str) -> String, witness: &impl Witne
 /// The answer to a write is lost, and it is sent again. `file` makes the targets file for an address.
 async fn lose_answers(url: &str, file: impl Fn(&str) -> String, witness: &impl Witness) {
     let proxy = FaultyProxy::start(url.strip_prefix("http://").unwrap().to_owned()).await;
-    let writer = TargetWriter::new(&file(&format!("http://{}", proxy.address)), "c1");
+    let writer = TargetWriter::new(&file(&format!("http://{}", proxy.address)), CLUSTERS[0]);
     writer.begin(1).await.unwrap();
     let lost = Faults { up: Fault::Clear, down: Fault::Truncate(0) };
     let mut pods = pods(&writer, 1..4);

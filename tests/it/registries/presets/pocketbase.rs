@@ -3,15 +3,18 @@ use std::{collections::BTreeMap, path::Path};
 use pod_registrar::model::pod::Pod;
 use serde_json::{Value, json};
 
-use super::{Witness, exercise, lose_answers};
-use crate::support::registries::{BuiltRegistries, HttpRegistry, PASSWORD};
+use super::{Witness, exercise, lose_answers, process::live};
+use crate::support::{
+    Exchange,
+    registries::{BuiltRegistries, HttpRegistry, PASSWORD},
+};
 
 const RECORDS: &str = "/api/collections/systems/records";
 
 struct PocketBase(HttpRegistry);
 
 /// The example of the documentation, for this address. The password is in a file of the folder.
-pub(crate) fn file(url: &str, folder: &Path) -> String {
+fn file(url: &str, folder: &Path) -> String {
     let example = include_str!("../../../../docs/examples/targets-pocketbase.yaml");
     let (password, address) = ("/etc/pod-registrar/pocketbase/password", "http://127.0.0.1:8090/api/");
     assert!(example.contains(password) && example.contains(address));
@@ -45,6 +48,10 @@ impl Witness for PocketBase {
     fn id(&self, pod: &Pod) -> String {
         pod.uid.to_string()
     }
+
+    fn server(&mut self) -> Option<&mut HttpRegistry> {
+        Some(&mut self.0)
+    }
 }
 
 #[tokio::test]
@@ -61,4 +68,13 @@ async fn pocketbase_example_survives_lost_answers() {
     let (server, _) = registries.pocketbase().await;
     let (url, folder) = (server.url.clone(), tempfile::tempdir().unwrap());
     lose_answers(&url, |url| file(url, folder.path()), &PocketBase(server)).await;
+}
+
+#[tokio::test]
+async fn pocketbase_equals_the_cluster() {
+    let Some(registries) = BuiltRegistries::find() else { return };
+    let (server, _) = registries.pocketbase().await;
+    let (url, folder) = (server.url.clone(), tempfile::tempdir().unwrap());
+    let writes = |exchange: &Exchange| exchange.method != "GET" && exchange.path.contains("/records");
+    live(&url, |url| file(url, folder.path()), PocketBase(server), writes).await;
 }

@@ -3,7 +3,12 @@ use std::net::IpAddr;
 use pod_registrar::{model::pod::Pod, reconcile::outcome::Verdict};
 use serde_json::json;
 
-use super::{created, etcd::Keys, exercise, lose_answers, object};
+use super::{
+    CLUSTERS, created,
+    etcd::{Keys, writes},
+    exercise, lose_answers, object,
+    process::live,
+};
 use crate::support::{
     SOON, eventually,
     registries::{BuiltRegistries, DnsAnswer, HttpRegistry, TargetWriter, resolve},
@@ -19,16 +24,16 @@ fn file_6(url: &str) -> String {
     format!("targets:\n  - {{name: dns6, preset: skydns, url: {url}/, vars: {{separator: \":\"}}}}\n")
 }
 
-fn keys(etcd: &HttpRegistry) -> Keys<'_> {
+fn keys(etcd: HttpRegistry) -> Keys {
     let id = |pod: &Pod| format!("{ROOT}/{}/{}/{}-4", pod.namespace, pod.name, pod.uid);
-    Keys { etcd, root: ROOT, id, foreign: "/skydns/example/cluster/pods/shop/web-1/theirs-4" }
+    Keys { etcd, root: ROOT, id, foreign: format!("{ROOT}/shop/web-1/theirs-4") }
 }
 
 #[tokio::test]
 async fn skydns_preset_keeps_its_promises() {
     let Some(registries) = BuiltRegistries::find() else { return };
     let etcd = registries.etcd().await;
-    exercise(&etcd.url, file, &keys(&etcd)).await;
+    exercise(&etcd.url.clone(), file, &keys(etcd)).await;
 }
 
 #[tokio::test]
@@ -36,7 +41,14 @@ async fn skydns_preset_survives_lost_answers() {
     let Some(registries) = BuiltRegistries::find() else { return };
     let etcd = registries.etcd().await;
     // The record has no image, so that the second change is none.
-    lose_answers(&etcd.url, file, &keys(&etcd)).await;
+    lose_answers(&etcd.url.clone(), file, &keys(etcd)).await;
+}
+
+#[tokio::test]
+async fn skydns_equals_the_cluster() {
+    let Some(registries) = BuiltRegistries::find() else { return };
+    let etcd = registries.etcd().await;
+    live(&etcd.url.clone(), file, keys(etcd), writes).await;
 }
 
 #[tokio::test]
@@ -44,7 +56,8 @@ async fn coredns_resolves_pods_of_both_families() {
     let Some(registries) = BuiltRegistries::find() else { return };
     let etcd = registries.etcd().await;
     let coredns = registries.coredns(&etcd, "pods.cluster.example").await;
-    let (four, six) = (TargetWriter::new(&file(&etcd.url), "c1"), TargetWriter::new(&file_6(&etcd.url), "c1"));
+    let (four, six) =
+        (TargetWriter::new(&file(&etcd.url), CLUSTERS[0]), TargetWriter::new(&file_6(&etcd.url), CLUSTERS[0]));
     four.begin(1).await.unwrap();
     six.begin(1).await.unwrap();
     let object = |number, addresses: &[&str]| {

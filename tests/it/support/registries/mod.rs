@@ -46,7 +46,7 @@ impl BuiltRegistries {
 
     pub(crate) async fn etcd(&self) -> HttpRegistry {
         let program = self.program("etcd");
-        server::start("/health", |port, data| {
+        server::start("/health", move |port, data| {
             let (url, peer) = (loopback(port), loopback(server::free_port()));
             let cluster = format!("default={peer}");
             let flags = [
@@ -71,11 +71,13 @@ impl BuiltRegistries {
     /// A collection `systems` of json-server.
     pub(crate) async fn json_server(&self) -> HttpRegistry {
         let script = self.program("json-server/server.js");
-        let script = script.to_str().expect("a path of plain characters");
-        server::start("/systems", |port, data| {
+        let script = script.to_str().expect("a path of plain characters").to_owned();
+        server::start("/systems", move |port, data| {
             let file = format!("{data}/systems.json");
-            std::fs::write(&file, json!({"systems": []}).to_string()).unwrap();
-            Child::start_other(Path::new("node"), &[script, &port.to_string(), &file], &[])
+            if !Path::new(&file).exists() {
+                std::fs::write(&file, json!({"systems": []}).to_string()).unwrap();
+            }
+            Child::start_other(Path::new("node"), &[&script, &port.to_string(), &file], &[])
         })
         .await
     }
@@ -84,9 +86,10 @@ impl BuiltRegistries {
     pub(crate) async fn pocketbase(&self) -> (HttpRegistry, String) {
         let program = self.program("pocketbase");
         let account = ["superuser", "upsert", USER, PASSWORD];
-        let mut registry = server::start("/api/health", |port, data| {
+        let server = program.clone();
+        let mut registry = server::start("/api/health", move |port, data| {
             let serve = ["serve", "--http", &format!("127.0.0.1:{port}"), "--dir", data];
-            Child::start_other(&program, &serve, &[])
+            Child::start_other(&server, &serve, &[])
         })
         .await;
         let data = registry.data();

@@ -97,8 +97,11 @@ impl RegistryCalls {
 pub(crate) struct HttpRegistry {
     pub(crate) url: String,
     calls: RegistryCalls,
+    port: u16,
+    path: String,
+    launch: Box<dyn Fn(u16, &str) -> Child + Send + Sync>,
     // Dropped before the folder of its data.
-    _child: Child,
+    child: Child,
     data: TempDir,
 }
 
@@ -106,6 +109,15 @@ impl HttpRegistry {
     /// The folder of its data.
     pub(crate) fn data(&self) -> String {
         self.data.path().to_str().expect("a path of plain characters").to_owned()
+    }
+
+    /// Kills the server, calls `meanwhile`, and starts the server again with its data and at its address.
+    pub(crate) async fn restart(&mut self, meanwhile: impl AsyncFnOnce()) {
+        self.child.kill();
+        meanwhile().await;
+        self.child = (self.launch)(self.port, &self.data());
+        let is_up = is_up(&mut self.child, &self.calls, &self.path).await;
+        assert!(is_up, "the registry does not start again: {:?}", self.child.stderr());
     }
 }
 
@@ -127,26 +139,30 @@ pub(super) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("an address").port()
 }
 
+/// Waits until the path answers with 200. Returns false if the server ends.
+async fn is_up(child: &mut Child, calls: &RegistryCalls, path: &str) -> bool {
+    eventually("a registry that answers", SOON, async || {
+        if !child.is_running() {
+            return Ok(false);
+        }
+        match calls.try_send(Method::GET, path, None).await {
+            Ok(answer) if answer.status == 200 => Ok(true),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await
+}
+
 /// Starts a server with a free port and an empty folder, and waits until the path answers with 200.
-pub(super) async fn start(path: &str, launch: impl Fn(u16, &str) -> Child) -> HttpRegistry {
+pub(super) async fn start(path: &str, launch: impl Fn(u16, &str) -> Child + Send + Sync + 'static) -> HttpRegistry {
     for _ in 0..ATTEMPTS {
         let data = tempfile::tempdir().expect("a folder");
         let port = free_port();
         let url = format!("http://127.0.0.1:{port}");
         let mut child = launch(port, data.path().to_str().expect("a path of plain characters"));
         let calls = RegistryCalls::new(&url);
-        let is_up = eventually("a registry that answers", SOON, async || {
-            if !child.is_running() {
-                return Ok(false);
-            }
-            match calls.try_send(Method::GET, path, None).await {
-                Ok(answer) if answer.status == 200 => Ok(true),
-                other => Err(format!("{other:?}")),
-            }
-        })
-        .await;
-        if is_up {
-            return HttpRegistry { url, calls, _child: child, data };
+        if is_up(&mut child, &calls, path).await {
+            return HttpRegistry { url, calls, port, path: path.to_owned(), launch: Box::new(launch), child, data };
         }
     }
     panic!("a registry ended {ATTEMPTS} times before it answered at {path}");

@@ -7,7 +7,7 @@ use pod_registrar::{
     mapping::{load::load, login::LoginTemplate, spec::auth::AuthSpec, target::Target},
     model::{
         digest::Fingerprint,
-        ids::{RecordOwner, Version},
+        ids::{DEFAULT_OWNER, RecordOwner, Version},
         pod::{
             Pod,
             object::PodObject,
@@ -45,7 +45,7 @@ impl TargetWriter {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let loaded = load("targets.yaml", file).unwrap_or_else(|errors| panic!("{errors:#?}"));
         let spec = &loaded.targets[0].spec;
-        let owner = RecordOwner { cluster_id: cluster.into(), cluster_name: "prod".into(), owner: "default".into() };
+        let owner = RecordOwner { cluster_id: cluster.into(), cluster_name: "prod".into(), owner: DEFAULT_OWNER.into() };
         let target = Target::compile(spec, &owner).unwrap_or_else(|errors| panic!("{errors:#?}"));
         let login = match &spec.connection.auth {
             Some(AuthSpec::Login(login)) => {
@@ -56,6 +56,10 @@ impl TargetWriter {
         let log = Arc::new(ExchangeLog::default());
         let client = TargetClient::new(target, &spec.connection, login, TIMEOUT, Some(log.clone()));
         Self { client: client.expect("a client"), owner, log, sequence: Mutex::new(0) }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        self.client.target().name()
     }
 
     pub(crate) fn mark(&self) -> &str {

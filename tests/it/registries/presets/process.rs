@@ -1,0 +1,238 @@
+//! `pod-registrar run` between the demo's API server and a registry of others.
+
+use std::{collections::BTreeMap, path::Path, time::Duration};
+
+use pod_registrar::{
+    demo::{api::ApiOptions, pod::pod},
+    model::pod::Pod,
+};
+
+use super::{CLUSTERS, Witness};
+use crate::{
+    process::world::{Kube, name, write_kubeconfig},
+    support::{
+        Controller, Exchange, Fault, Faults, FaultyProxy, Proxy, apiserver::Server, eventually,
+        registries::TargetWriter,
+    },
+};
+
+/// Two intervals and the retries between them take less than [`WITHIN`].
+const RESYNC: [&str; 2] = ["--resync-interval", "3s"];
+const WITHIN: Duration = Duration::from_secs(60);
+
+/// The process between a cluster and a registry. `file` is the targets file.
+struct Scene<'a, W> {
+    kube: &'a Kube,
+    witness: &'a W,
+    /// Reads the registry as the process should.
+    reader: TargetWriter,
+}
+
+impl<W: Witness> Scene<'_, W> {
+    fn pods(&self) -> Vec<Pod> {
+        let names = self.kube.api.uids().into_keys();
+        let pods = names.map(|name| {
+            let (namespace, name) = name.split_once('/').unwrap();
+            self.reader.pod(self.kube.api.pod(namespace, name).unwrap())
+        });
+        pods.filter(|pod| self.reader.selects(pod)).collect()
+    }
+
+    /// The record of the pod with this number.
+    fn id(&self, number: usize) -> String {
+        self.witness.id(&self.reader.pod(self.kube.api.pod("default", &name(number)).unwrap()))
+    }
+
+    /// Waits until the registry equals the cluster.
+    async fn equal(&self, when: &str) {
+        eventually(&format!("the registry equals the cluster {when}"), WITHIN, async || {
+            let (wanted, listed) = (self.reader.desired(&self.pods()), self.reader.inventory().await);
+            let listed = listed.map_err(|error| error.to_string())?;
+            let lacks = wanted.keys().filter(|key| !listed.contains_key(*key)).count();
+            let excess = listed.keys().filter(|key| !wanted.contains_key(*key)).count();
+            let differ = listed.iter().filter(|(key, print)| wanted.get(*key).is_some_and(|w| w != *print)).count();
+            if lacks + excess + differ == 0 {
+                return Ok(());
+            }
+            Err(format!("{lacks} are missing, {excess} are left over, {differ} differ"))
+        })
+        .await;
+    }
+}
+
+/// Creates running pods, each with an address of its own.
+fn create(kube: &Kube, numbers: std::ops::Range<usize>) {
+    for number in numbers {
+        // Pods of both clusters have UIDs of their own.
+        let pod = pod(name(number)).uid(super::uid(number)).label("app", "web").ip(format!("10.0.0.{number}"));
+        kube.api.create(pod.running()).unwrap();
+    }
+}
+
+/// Changes all that the presets show of a pod.
+fn change(kube: &Kube, number: usize, to: u8) {
+    let changed = kube.api.update("default", &name(number), |pod| {
+        pod["metadata"]["labels"]["app.kubernetes.io/name"] = format!("service-{to}").into();
+        pod["status"]["podIP"] = format!("10.0.{to}.{number}").into();
+        pod["status"]["podIPs"][0]["ip"] = format!("10.0.{to}.{number}").into();
+        pod["spec"]["containers"][0]["image"] = format!("web:{to}").into();
+    });
+    changed.unwrap();
+}
+
+fn targets(folder: &Path, text: &str) -> std::path::PathBuf {
+    let path = folder.join("targets.yaml");
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+/// Waits until the registry has equalled the cluster, and nothing is pending.
+async fn synced(controller: &mut Controller, target: &str) {
+    let figure = |name: &str| format!("{name}{{target=\"{target}\"}}");
+    let figures = [figure("first_complete_sync_seconds"), figure("pending")];
+    eventually("a complete sync", WITHIN, async || {
+        let [first, pending] = [controller.figure(&figures[0]).await, controller.figure(&figures[1]).await];
+        if first > 0.0 && pending == 0.0 { Ok(()) } else { Err(format!("{first} {pending}")) }
+    })
+    .await;
+}
+
+async fn ends(mut controller: Controller) {
+    controller.terminate();
+    assert_eq!(controller.code().await, 0);
+    let errors = |line: &&String| line.contains("\"ERROR\"") || line.contains(" ERROR ");
+    let errors: Vec<String> = controller.stderr().iter().filter(errors).cloned().collect();
+    assert!(errors.is_empty(), "{errors:#?}");
+}
+
+/// What a process has to go through with a registry. `file` makes the targets file for an address, and `writes` tells
+/// which requests write records.
+pub(super) async fn live(
+    url: &str,
+    file: impl Fn(&str) -> String,
+    mut witness: impl Witness,
+    writes: impl Fn(&Exchange) -> bool,
+) {
+    let kube = Kube::start().await;
+    let proxy = Proxy::start(url).await;
+    let faults = FaultyProxy::start(proxy.url.strip_prefix("http://").unwrap().to_owned()).await;
+    let path = targets(kube.folder.path(), &file(&format!("http://{}", faults.address)));
+    let start = |more: &[&str]| Controller::start_with_targets(&kube.kubeconfig, &path, more);
+    let reader = || TargetWriter::new(&file(url), CLUSTERS[0]);
+    let written = |mark: usize| -> Vec<String> {
+        let seen = proxy.seen_since(mark);
+        let text = |exchange: &Exchange| format!("{} {}", exchange.path, String::from_utf8_lossy(&exchange.body));
+        seen.iter().filter(|exchange| writes(exchange)).map(text).collect()
+    };
+    let scene = Scene { kube: &kube, witness: &witness, reader: reader() };
+    let target = scene.reader.name().to_owned();
+
+    // Registered, changed and deleted.
+    create(&kube, 0..40);
+    let mut controller = start(&[]);
+    scene.equal("at first").await;
+    synced(&mut controller, &target).await;
+    (0..5).for_each(|number| change(&kube, number, 1));
+    kube.delete(5..10);
+    create(&kube, 40..45);
+    scene.equal("after changes").await;
+    controller.ready().await;
+    ends(controller).await;
+
+    // A restart without changes writes nothing.
+    let mark = proxy.mark();
+    let mut controller = start(&[]);
+    synced(&mut controller, &target).await;
+    ends(controller).await;
+    assert_eq!(written(mark), Vec::<String>::new());
+
+    // The process is killed, and pods change before it starts again.
+    let mut controller = start(&[]);
+    synced(&mut controller, &target).await;
+    change(&kube, 11, 2);
+    controller.kill();
+    change(&kube, 12, 2);
+    kube.delete(13..16);
+    create(&kube, 45..48);
+    let mut controller = start(&[]);
+    scene.equal("after a crash").await;
+    synced(&mut controller, &target).await;
+
+    // Answers are lost.
+    faults.set(Faults { up: Fault::Clear, down: Fault::Truncate(0) });
+    (16..22).for_each(|number| change(&kube, number, 3));
+    kube.delete(22..24);
+    create(&kube, 48..52);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    faults.repair();
+    scene.equal("after lost answers").await;
+    ends(controller).await;
+
+    // A person edits and removes records, and adds one with another mark. Another cluster writes to the same registry.
+    let foreign = witness.add_foreign("pod-registrar:other:default").await;
+    let theirs = witness.records().await[&foreign].clone();
+    let neighbour = Neighbour::start(url, &file).await;
+    let mut controller = start(&RESYNC);
+    synced(&mut controller, &target).await;
+    witness.edit(&scene.id(30)).await;
+    witness.remove(&scene.id(31)).await;
+    scene.equal("after edits by hand").await;
+    neighbour.equal().await;
+    assert_eq!(witness.records().await[&foreign], theirs, "untouched");
+    let ours = scene.pods().len();
+    assert_eq!(witness.records().await.len(), ours + neighbour.pods + 1);
+    drop(scene);
+
+    // The registry is restarted, and pods change in the meantime.
+    if let Some(server) = witness.server() {
+        server
+            .restart(async || {
+                (24..27).for_each(|number| change(&kube, number, 4));
+                kube.delete(27..29);
+                create(&kube, 52..55);
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            })
+            .await;
+    }
+    let scene = Scene { kube: &kube, witness: &witness, reader: reader() };
+    scene.equal("after a restart of the registry").await;
+    neighbour.equal().await;
+    synced(&mut controller, &target).await;
+    ends(neighbour.controller).await;
+    ends(controller).await;
+}
+
+/// Another cluster with a process of its own.
+struct Neighbour {
+    reader: TargetWriter,
+    kube: Kube,
+    controller: Controller,
+    pods: usize,
+}
+
+impl Neighbour {
+    async fn start(url: &str, file: &impl Fn(&str) -> String) -> Self {
+        let api = Server::start(ApiOptions::default()).await.unwrap();
+        api.set_cluster_uid(CLUSTERS[1]);
+        let folder = tempfile::tempdir().unwrap();
+        let kubeconfig = write_kubeconfig(folder.path(), &api.url());
+        let kube = Kube { api, kubeconfig, folder };
+        create(&kube, 100..107);
+        let path = targets(kube.folder.path(), &file(url));
+        let controller = Controller::start_with_targets(&kube.kubeconfig, &path, &RESYNC);
+        let neighbour = Self { reader: TargetWriter::new(&file(url), CLUSTERS[1]), kube, controller, pods: 7 };
+        neighbour.equal().await;
+        neighbour
+    }
+
+    async fn equal(&self) {
+        let pod = |name: String| self.kube.api.pod("default", name.strip_prefix("default/").unwrap()).unwrap();
+        let pods: Vec<Pod> = self.kube.api.uids().into_keys().map(|name| self.reader.pod(pod(name))).collect();
+        let wanted: BTreeMap<_, _> = self.reader.desired(&pods);
+        eventually("the other cluster is registered", WITHIN, async || match self.reader.inventory().await {
+            Ok(listed) if listed == wanted => Ok(()),
+            other => Err(format!("{other:?}")),
+        })
+        .await;
+    }
+}
