@@ -1,3 +1,5 @@
+//! The preset `consul` against the stand-in for Consul, read by its own Go client.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use pod_registrar::{

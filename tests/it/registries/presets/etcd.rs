@@ -1,3 +1,5 @@
+//! The preset `etcd` against etcd: terms, pages, passwords, and a store that lost everything.
+
 use std::collections::BTreeMap;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -7,9 +9,13 @@ use pod_registrar::{
 };
 use serde_json::{Value, json};
 
-use super::{CLUSTERS, Witness, created, exercise, listed, lose_answers, object, pods, process::live};
+use super::{
+    CLUSTERS, Witness, created, exercise, listed, lose_answers, object, pods,
+    process::{Scene, change, create, ends, live, synced, targets},
+};
+use crate::process::world::Kube;
 use crate::support::{
-    Exchange,
+    Controller, Exchange, http_client,
     registries::{BuiltRegistries, HttpRegistry, TargetWriter},
 };
 
@@ -224,4 +230,81 @@ async fn etcd_preset_writes_with_a_password() {
     let other = TargetWriter::new(&file, CLUSTERS[1]);
     let refused = other.begin(1).await;
     assert!(matches!(refused, Err(Failure::Unauthorized { status: 403, .. })), "{refused:?}");
+}
+
+/// The term that etcd holds for the first cluster.
+async fn stored_term(keys: &Keys, mark: &str) -> u64 {
+    let answer = keys.etcd.post("/v3/kv/range", &json!({"key": b64(&format!("/{mark}/term"))})).await;
+    plain(&answer.body["kvs"][0]["value"]).parse().unwrap()
+}
+
+/// A cluster with a Lease, an etcd, and a targets file for it.
+async fn with_lease(etcd: &HttpRegistry) -> (Kube, std::path::PathBuf) {
+    let kube = Kube::start().await;
+    let leases = format!("{}/apis/coordination.k8s.io/v1/namespaces/default/leases", kube.api.url());
+    let lease = json!({"metadata": {"name": "registrar"}, "spec": {}});
+    assert_eq!(http_client().post(&leases).json(&lease).send().await.unwrap().status(), 201);
+    let path = targets(kube.folder.path(), &file(&etcd.url));
+    create(&kube, 0..10);
+    (kube, path)
+}
+
+const LEASE: [&str; 4] = ["--lease", "default/registrar", "--lease-duration", "5s"];
+
+#[tokio::test]
+async fn etcd_holds_the_term_of_the_leader() {
+    let Some(registries) = BuiltRegistries::find() else { return };
+    let keys = keys(registries.etcd().await);
+    let (kube, path) = with_lease(&keys.etcd).await;
+    let reader = TargetWriter::new(&file(&keys.etcd.url), CLUSTERS[0]);
+    let mark = reader.mark().to_owned();
+    let scene = Scene { kube: &kube, witness: &keys, reader };
+    let start = |name: &str| {
+        Controller::start_with_targets(&kube.kubeconfig, &path, &[&LEASE[..], &["--instance", name]].concat())
+    };
+    let mut first = start("first");
+    scene.equal("of the first leader").await;
+    let term = stored_term(&keys, &mark).await;
+    let mut second = start("second");
+    second.ready().await;
+    // The leader does not notice that it is not the leader any more, and another one takes over.
+    first.pause();
+    create(&kube, 10..15);
+    kube.delete(0..3);
+    scene.equal("of the second leader").await;
+    assert!(stored_term(&keys, &mark).await > term);
+    first.resume();
+    change(&kube, 5, 1);
+    scene.equal("when the first one is back").await;
+    // It leads again.
+    ends(second).await;
+    change(&kube, 6, 1);
+    scene.equal("when the first one leads again").await;
+    assert!(stored_term(&keys, &mark).await > term + 1);
+    ends(first).await;
+}
+
+#[tokio::test]
+async fn etcd_fences_a_process_without_a_lease() {
+    let Some(registries) = BuiltRegistries::find() else { return };
+    let keys = keys(registries.etcd().await);
+    let (kube, path) = with_lease(&keys.etcd).await;
+    let reader = TargetWriter::new(&file(&keys.etcd.url), CLUSTERS[0]);
+    let fence = format!("/{}/term", reader.mark());
+    let scene = Scene { kube: &kube, witness: &keys, reader };
+    let mut leader = Controller::start_with_targets(&kube.kubeconfig, &path, &LEASE);
+    scene.equal("of the leader").await;
+    synced(&mut leader, "etcd").await;
+    ends(leader).await;
+    let before = keys.records().await;
+    change(&kube, 1, 1);
+    let mut alone = Controller::start_with_targets(&kube.kubeconfig, &path, &[]);
+    alone.log_line("another writer's term is in force").await;
+    alone.terminate();
+    assert_eq!(alone.code().await, 0);
+    assert_eq!(keys.records().await, before);
+    keys.remove(&fence).await;
+    let alone = Controller::start_with_targets(&kube.kubeconfig, &path, &[]);
+    scene.equal("without a Lease").await;
+    ends(alone).await;
 }

@@ -1,3 +1,5 @@
+//! `docs/examples/targets-json-server.yaml` against json-server.
+
 use std::collections::BTreeMap;
 
 use pod_registrar::model::pod::Pod;

@@ -1,3 +1,5 @@
+//! `docs/examples/targets-pocketbase.yaml` against PocketBase.
+
 use std::{collections::BTreeMap, path::Path};
 
 use pod_registrar::model::pod::Pod;

@@ -21,11 +21,11 @@ const RESYNC: [&str; 2] = ["--resync-interval", "3s"];
 const WITHIN: Duration = Duration::from_secs(60);
 
 /// The process between a cluster and a registry. `file` is the targets file.
-struct Scene<'a, W> {
-    kube: &'a Kube,
-    witness: &'a W,
+pub(super) struct Scene<'a, W> {
+    pub(super) kube: &'a Kube,
+    pub(super) witness: &'a W,
     /// Reads the registry as the process should.
-    reader: TargetWriter,
+    pub(super) reader: TargetWriter,
 }
 
 impl<W: Witness> Scene<'_, W> {
@@ -44,7 +44,7 @@ impl<W: Witness> Scene<'_, W> {
     }
 
     /// Waits until the registry equals the cluster.
-    async fn equal(&self, when: &str) {
+    pub(super) async fn equal(&self, when: &str) {
         eventually(&format!("the registry equals the cluster {when}"), WITHIN, async || {
             let (wanted, listed) = (self.reader.desired(&self.pods()), self.reader.inventory().await);
             let listed = listed.map_err(|error| error.to_string())?;
@@ -61,7 +61,7 @@ impl<W: Witness> Scene<'_, W> {
 }
 
 /// Creates running pods, each with an address of its own.
-fn create(kube: &Kube, numbers: std::ops::Range<usize>) {
+pub(super) fn create(kube: &Kube, numbers: std::ops::Range<usize>) {
     for number in numbers {
         // Pods of both clusters have UIDs of their own.
         let pod = pod(name(number)).uid(super::uid(number)).label("app", "web").ip(format!("10.0.0.{number}"));
@@ -70,7 +70,7 @@ fn create(kube: &Kube, numbers: std::ops::Range<usize>) {
 }
 
 /// Changes all that the presets show of a pod.
-fn change(kube: &Kube, number: usize, to: u8) {
+pub(super) fn change(kube: &Kube, number: usize, to: u8) {
     let changed = kube.api.update("default", &name(number), |pod| {
         pod["metadata"]["labels"]["app.kubernetes.io/name"] = format!("service-{to}").into();
         pod["status"]["podIP"] = format!("10.0.{to}.{number}").into();
@@ -80,14 +80,14 @@ fn change(kube: &Kube, number: usize, to: u8) {
     changed.unwrap();
 }
 
-fn targets(folder: &Path, text: &str) -> std::path::PathBuf {
+pub(super) fn targets(folder: &Path, text: &str) -> std::path::PathBuf {
     let path = folder.join("targets.yaml");
     std::fs::write(&path, text).unwrap();
     path
 }
 
 /// Waits until the registry has equalled the cluster, and nothing is pending.
-async fn synced(controller: &mut Controller, target: &str) {
+pub(super) async fn synced(controller: &mut Controller, target: &str) {
     let figure = |name: &str| format!("{name}{{target=\"{target}\"}}");
     let figures = [figure("first_complete_sync_seconds"), figure("pending")];
     eventually("a complete sync", WITHIN, async || {
@@ -97,7 +97,7 @@ async fn synced(controller: &mut Controller, target: &str) {
     .await;
 }
 
-async fn ends(mut controller: Controller) {
+pub(super) async fn ends(mut controller: Controller) {
     controller.terminate();
     assert_eq!(controller.code().await, 0);
     let errors = |line: &&String| line.contains("\"ERROR\"") || line.contains(" ERROR ");

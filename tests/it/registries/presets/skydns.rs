@@ -1,3 +1,5 @@
+//! The preset `skydns` against etcd and CoreDNS.
+
 use std::net::IpAddr;
 
 use pod_registrar::{model::pod::Pod, reconcile::outcome::Verdict};
@@ -7,10 +9,11 @@ use super::{
     CLUSTERS, created,
     etcd::{Keys, writes},
     exercise, lose_answers, object,
-    process::live,
+    process::{create, ends, live, synced, targets},
 };
+use crate::process::world::{Kube, name};
 use crate::support::{
-    SOON, eventually,
+    Controller, SOON, eventually,
     registries::{BuiltRegistries, DnsAnswer, HttpRegistry, TargetWriter, resolve},
 };
 
@@ -105,4 +108,54 @@ async fn coredns_resolves_pods_of_both_families() {
         }
         expect(*number, 3, &[]).await;
     }
+}
+
+/// Two targets in one file, one per address family.
+#[tokio::test]
+async fn coredns_follows_the_cluster() {
+    let Some(registries) = BuiltRegistries::find() else { return };
+    let keys = keys(registries.etcd().await);
+    let coredns = registries.coredns(&keys.etcd, "pods.cluster.example").await;
+    let kube = Kube::start().await;
+    let text = file(&keys.etcd.url) + file_6(&keys.etcd.url).strip_prefix("targets:\n").unwrap();
+    let path = targets(kube.folder.path(), &text);
+    create(&kube, 0..6);
+    let dual = |number: usize| {
+        let changed = kube.api.update("default", &name(number), |pod| {
+            let four = pod["status"]["podIPs"][0].clone();
+            pod["status"]["podIPs"] = json!([four, {"ip": format!("fd00::{number}")}]);
+        });
+        changed.unwrap();
+    };
+    (0..3).for_each(dual);
+    let expect = async |number: usize, addresses: &[String]| {
+        let addresses: Vec<IpAddr> = addresses.iter().map(|address| address.parse().unwrap()).collect();
+        let code = if addresses.is_empty() { 3 } else { 0 };
+        let (name, wanted) = (format!("{}.default.pods.cluster.example", name(number)), DnsAnswer { code, addresses });
+        eventually(&name, SOON, async || match resolve(coredns.address, &name).await? {
+            answer if answer == wanted => Ok(()),
+            answer => Err(format!("{answer:?} and not {wanted:?}")),
+        })
+        .await;
+    };
+    let (four, six) = (|number: usize| format!("10.0.0.{number}"), |number: usize| format!("fd00::{number}"));
+    let mut controller = Controller::start_with_targets(&kube.kubeconfig, &path, &["--resync-interval", "3s"]);
+    for number in 0..6 {
+        let addresses = if number < 3 { vec![four(number), six(number)] } else { vec![four(number)] };
+        expect(number, &addresses).await;
+    }
+    // The second family comes, a name goes, and a pod ends.
+    dual(4);
+    expect(4, &[four(4), six(4)]).await;
+    kube.delete(1..2);
+    expect(1, &[]).await;
+    let ended = kube.api.update("default", &name(2), |pod| pod["status"]["phase"] = "Succeeded".into());
+    ended.unwrap();
+    expect(2, &[]).await;
+    let change = kube.api.update("default", &name(0), |pod| pod["status"]["podIPs"] = json!([{"ip": "fd00::9"}]));
+    change.unwrap();
+    expect(0, &["fd00::9".to_owned()]).await;
+    synced(&mut controller, "dns").await;
+    synced(&mut controller, "dns6").await;
+    ends(controller).await;
 }

@@ -111,10 +111,10 @@ impl HttpRegistry {
         self.data.path().to_str().expect("a path of plain characters").to_owned()
     }
 
-    /// Kills the server, calls `meanwhile`, and starts the server again with its data and at its address.
-    pub(crate) async fn restart(&mut self, meanwhile: impl AsyncFnOnce()) {
+    /// Kills the server, calls `during`, and starts the server again with its data and at its address.
+    pub(crate) async fn restart(&mut self, during: impl AsyncFnOnce()) {
         self.child.kill();
-        meanwhile().await;
+        during().await;
         self.child = (self.launch)(self.port, &self.data());
         let is_up = is_up(&mut self.child, &self.calls, &self.path).await;
         assert!(is_up, "the registry does not start again: {:?}", self.child.stderr());
