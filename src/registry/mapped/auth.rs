@@ -9,6 +9,7 @@ use reqwest::{
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value as Json;
+use tokio::time::Instant;
 
 use super::secrets::{Content, SecretFile};
 use crate::{
@@ -16,7 +17,7 @@ use crate::{
     reconcile::outcome::Failure,
     registry::{credentials::Error, http::Connection},
 };
-use token::{IssuedTokens, TokenSource};
+use token::{IssuedTokens, RENEW_EVERY, RENEW_FORBIDDEN, TokenSource};
 
 /// How requests are authenticated.
 pub(super) enum Auth {
@@ -112,11 +113,22 @@ impl Auth {
         }
     }
 
-    /// Reads the files again, and asks for a new token. Returns whether the next request has other credentials.
-    pub(super) async fn refused(&self) -> bool {
+    /// The registry refused a request that was sent at this time. Reads the files again, or gives up the token. Returns
+    /// whether the next request has other credentials.
+    pub(super) async fn refused(&self, status: u16, sent_at: Instant) -> bool {
         match self {
-            Self::Tokens(tokens) => tokens.refused().await,
+            Self::Tokens(tokens) => {
+                tokens.refused(sent_at, if status == 403 { RENEW_FORBIDDEN } else { RENEW_EVERY }).await
+            }
             other => other.refresh(),
+        }
+    }
+
+    /// The registry may refuse the credentials. Reads the files again; the next request has another token.
+    pub(super) fn doubt(&self) {
+        self.refresh();
+        if let Self::Tokens(tokens) = self {
+            tokens.doubt();
         }
     }
 

@@ -74,7 +74,11 @@ pub(super) fn rule(judgement: &Judgement, exchanged: &Exchanged, transport: &Tar
         RuleOutcome::Pause => match status {
             403 if !judgement.by_rule => Ruling::Forbidden(reason),
             401 | 403 | 407 => Ruling::Stop(unauthorized(status, &reason).into()),
-            _ => Ruling::Stop(Failure::Throttled { status, after }.into()),
+            _ => {
+                // A rule can say that the credentials are refused, with a status that does not.
+                transport.auth.doubt();
+                Ruling::Stop(Failure::Throttled { status, after }.into())
+            }
         },
         RuleOutcome::Uncertain if judgement.by_rule => Ruling::Stop(Stop::uncertain(reason)),
         RuleOutcome::Uncertain if exchanged.answer.is_html() || concerns_all(status) => {

@@ -329,7 +329,7 @@ impl Registry for TargetClient {
     }
 
     fn refresh_credential(&self) {
-        self.transport.auth.refresh();
+        self.transport.auth.doubt();
     }
 }
 

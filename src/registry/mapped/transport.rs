@@ -36,10 +36,13 @@ pub(super) struct TargetTransport {
 }
 
 impl TargetTransport {
-    /// Sends a request. If the credentials are refused and others are there by now, it is sent once more.
+    /// Sends a request. If the credentials are refused and others are there by now, it is sent once more. For an expired
+    /// token, some registries answer 403.
     pub(super) async fn send(&self, request: &RenderedRequest) -> Result<Exchanged, Failure> {
+        let sent_at = Instant::now();
         let exchanged = self.send_once(request).await?;
-        if exchanged.answer.status == 401 && self.auth.refused().await {
+        let status = exchanged.answer.status;
+        if matches!(status, 401 | 403) && self.auth.refused(status, sent_at).await {
             return self.send_once(request).await;
         }
         Ok(exchanged)

@@ -34,7 +34,9 @@ const RENEW_AFTER: f64 = 0.8;
 const LIFETIME_MAX: Duration = Duration::from_secs(24 * 3_600);
 /// After a token was refused, another is not asked for earlier than this, so that a refused client does not log in again
 /// with each request.
-const RENEW_EVERY: Duration = Duration::from_secs(5);
+pub(super) const RENEW_EVERY: Duration = Duration::from_secs(5);
+/// The same after 403, which many registries answer for one record alone, and some for an expired token.
+pub(super) const RENEW_FORBIDDEN: Duration = Duration::from_secs(60);
 
 /// Where tokens come from.
 pub(in crate::registry::mapped) enum TokenSource {
@@ -216,16 +218,22 @@ impl IssuedTokens {
         token.expires_at.is_none_or(|at| Instant::now() < at).then(|| token.text.clone())
     }
 
-    /// Drops a token that was refused, unless it is new.
-    pub(super) async fn refused(&self) -> bool {
+    /// The registry refused a request that was sent at this time. Drops its token if it is older than `age`. Returns
+    /// whether the next request has another one.
+    pub(super) async fn refused(&self, sent_at: Instant, age: Duration) -> bool {
         self.refresh();
         let _one = self.asking.lock().await;
-        let mut current = self.current.lock();
-        let is_old = current.as_ref().is_some_and(|token| token.made_at.elapsed() >= RENEW_EVERY);
-        if is_old {
-            *current = None;
-        }
-        is_old
+        let is_another = self.current.lock().as_ref().is_none_or(|token| token.made_at > sent_at);
+        is_another || self.drop_older(age)
+    }
+
+    /// The registry refuses the token, as far as its answers show. Drops it, unless it is new.
+    pub(super) fn doubt(&self) {
+        self.drop_older(RENEW_EVERY);
+    }
+
+    fn drop_older(&self, age: Duration) -> bool {
+        self.current.lock().take_if(|token| token.made_at.elapsed() >= age).is_some()
     }
 
     pub(super) fn refresh(&self) -> bool {

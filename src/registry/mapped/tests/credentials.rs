@@ -85,6 +85,48 @@ async fn login_is_sent_once_and_again_after_refusal() {
     assert!(matches!(write_pod(&client, 1, "web-3").await, Err(Failure::Unauthorized { .. })));
 }
 
+/// Lets time pass for the ages of tokens.
+async fn wait(seconds: u64) {
+    tokio::time::pause();
+    tokio::time::advance(std::time::Duration::from_secs(seconds)).await;
+    tokio::time::resume();
+}
+
+#[tokio::test]
+async fn expired_token_is_renewed_whatever_the_status() {
+    let fake = Fake::start().await;
+    let file = secret("my password");
+    let auth = format!(
+        "auth: {{login: {{path: login, body: {{p: \"{{{{ secret.p }}}}\"}}, secrets: {{p: {}}}, token: /token}}}}\n\
+         outcome: [{{status: 400, if: \"{{{{ 'old token' in text }}}}\", is: pause}}]",
+        file.to_string_lossy()
+    );
+    let client = fake.client(&format!("{auth}{REST}"));
+    let logins = || fake.requests().iter().filter(|request| *request == "POST login").count();
+    assert_eq!(write_pod(&client, 1, "web").await, DONE);
+    assert_eq!(logins(), 1);
+    // A record is forbidden. The token is new, so that it is not at fault.
+    fake.fail([Fault::Refuse(403, "")]);
+    assert!(matches!(write_pod(&client, 2, "web").await, Ok(Verdict::Rejected { .. })));
+    assert_eq!(logins(), 0);
+    wait(61).await;
+    fake.fail([Fault::Refuse(403, "")]);
+    // The fake takes the fault for the first request, and accepts the one with another token.
+    assert_eq!(write_pod(&client, 1, "web-2").await, DONE);
+    assert_eq!(logins(), 1);
+    // A rule names the refusal, and the next attempt has another token.
+    wait(6).await;
+    fake.fail([Fault::Refuse(400, "old token")]);
+    assert!(matches!(write_pod(&client, 1, "web-3").await, Err(Failure::Throttled { status: 400, .. })));
+    assert_eq!(write_pod(&client, 1, "web-3").await, DONE);
+    assert_eq!(logins(), 1);
+    // The controller reports that the credentials are refused.
+    wait(6).await;
+    client.refresh_credential();
+    assert_eq!(write_pod(&client, 1, "web-4").await, DONE);
+    assert_eq!(logins(), 1);
+}
+
 #[tokio::test]
 async fn oauth2_token_is_asked_with_either_form() {
     let fake = Fake::start().await;

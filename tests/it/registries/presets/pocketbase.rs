@@ -2,13 +2,16 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use pod_registrar::model::pod::Pod;
+use pod_registrar::{
+    model::pod::Pod,
+    reconcile::outcome::{Failure, Verdict},
+};
 use serde_json::{Value, json};
 
-use super::{Witness, exercise, lose_answers, process::live};
+use super::{CLUSTERS, Witness, exercise, listed, lose_answers, pods, process::live};
 use crate::support::{
-    Exchange,
-    registries::{BuiltRegistries, HttpRegistry, PASSWORD},
+    Exchange, SOON, eventually,
+    registries::{BuiltRegistries, HttpRegistry, PASSWORD, TargetWriter},
 };
 
 const RECORDS: &str = "/api/collections/systems/records";
@@ -79,4 +82,27 @@ async fn pocketbase_equals_the_cluster() {
     let (url, folder) = (server.url.clone(), tempfile::tempdir().unwrap());
     let writes = |exchange: &Exchange| exchange.method != "GET" && exchange.path.contains("/records");
     live(&url, |url| file(url, folder.path()), PocketBase(server), writes).await;
+}
+
+/// PocketBase answers 403, as for a record that may not be changed.
+#[tokio::test]
+async fn pocketbase_token_that_expired_is_renewed() {
+    let Some(registries) = BuiltRegistries::find() else { return };
+    let (server, _) = registries.pocketbase().await;
+    let folder = tempfile::tempdir().unwrap();
+    let writer = TargetWriter::new(&file(&server.url, folder.path()), CLUSTERS[0]);
+    writer.begin(1).await.unwrap();
+    let ours = pods(&writer, 1..3);
+    assert_eq!(writer.put(&ours[0]).await, Ok(Verdict::Done));
+    registries.set_pocketbase_password(&server).await;
+    eventually("the record is written", SOON, async || match writer.put(&ours[1]).await {
+        Ok(Verdict::Done) => Ok(()),
+        refused @ Err(Failure::Unauthorized { .. }) => {
+            writer.refused();
+            Err(format!("{refused:?}"))
+        }
+        other => panic!("{other:?}"),
+    })
+    .await;
+    listed(&writer, &ours).await;
 }

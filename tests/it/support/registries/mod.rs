@@ -82,19 +82,23 @@ impl BuiltRegistries {
         .await
     }
 
+    /// Makes the account in a PocketBase. If it exists, its tokens are no longer valid.
+    pub(crate) async fn set_pocketbase_password(&self, registry: &HttpRegistry) {
+        let data = registry.data();
+        let account = ["superuser", "upsert", USER, PASSWORD, "--dir", &data];
+        let mut upsert = Child::start_other(&self.program("pocketbase"), &account, &[]);
+        assert_eq!(upsert.code().await, 0, "{:?}", upsert.stderr());
+    }
+
     /// PocketBase with the collection `systems` that `docs/examples/targets-pocketbase.yaml` asks for, and a token.
     pub(crate) async fn pocketbase(&self) -> (HttpRegistry, String) {
         let program = self.program("pocketbase");
-        let account = ["superuser", "upsert", USER, PASSWORD];
-        let server = program.clone();
         let mut registry = server::start("/api/health", move |port, data| {
             let serve = ["serve", "--http", &format!("127.0.0.1:{port}"), "--dir", data];
-            Child::start_other(&server, &serve, &[])
+            Child::start_other(&program, &serve, &[])
         })
         .await;
-        let data = registry.data();
-        let mut upsert = Child::start_other(&program, &[&account[..], &["--dir", &data]].concat(), &[]);
-        assert_eq!(upsert.code().await, 0, "{:?}", upsert.stderr());
+        self.set_pocketbase_password(&registry).await;
         let login = json!({"identity": USER, "password": PASSWORD});
         let answer = registry.post("/api/collections/_superusers/auth-with-password", &login).await;
         let token = answer.text("/token");

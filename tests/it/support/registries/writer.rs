@@ -73,6 +73,11 @@ impl TargetWriter {
         self.client.capabilities().await.map(|_| ())
     }
 
+    /// The registry refused the credentials, and the controller says so.
+    pub(crate) fn refused(&self) {
+        self.client.refresh_credential();
+    }
+
     /// The desired pod of an object.
     pub(crate) fn pod(&self, object: impl Into<Value>) -> Pod {
         let object: PodObject = serde_json::from_value(object.into()).expect("a pod");
