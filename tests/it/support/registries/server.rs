@@ -93,13 +93,16 @@ impl RegistryCalls {
     }
 }
 
+/// Starts a server with a port and a folder.
+type Launch = Box<dyn Fn(u16, &str) -> Child + Send + Sync>;
+
 /// A running registry.
 pub(crate) struct HttpRegistry {
     pub(crate) url: String,
     calls: RegistryCalls,
     port: u16,
     path: String,
-    launch: Box<dyn Fn(u16, &str) -> Child + Send + Sync>,
+    launch: Launch,
     // Dropped before the folder of its data.
     child: Child,
     data: TempDir,
