@@ -11,6 +11,7 @@ use reqwest::Url;
 use super::{
     files,
     refusal::{Checked, origin, refuse},
+    targets::TargetsSettings,
     values::{self, LeaseName},
 };
 use crate::{model::ids::DEFAULT_OWNER, reconcile::absence::hold::HoldId, telemetry::logging::LogFormat};
@@ -41,6 +42,8 @@ pub enum Command {
     Watch(WatchSettings),
     /// Approve the deletions of one hold.
     Approve(ApproveSettings),
+    /// Look at the targets of a targets file, and try them.
+    Targets(Box<TargetsSettings>),
 }
 
 #[derive(Clone, Debug, Args)]
@@ -302,6 +305,7 @@ impl Command {
             Self::Demo(settings) => &settings.log,
             Self::Watch(settings) => &settings.log,
             Self::Approve(settings) => &settings.log,
+            Self::Targets(settings) => settings.command.log(),
         };
         log.log_format
     }
@@ -318,7 +322,7 @@ impl Command {
                 settings.scope.check(matches)
             }
             Self::Watch(settings) => settings.scope.check(matches),
-            Self::Registry(_) | Self::Demo(_) | Self::Approve(_) => Ok(()),
+            Self::Registry(_) | Self::Demo(_) | Self::Approve(_) | Self::Targets(_) => Ok(()),
         }
     }
 }
