@@ -10,6 +10,7 @@ use reqwest::Url;
 
 use super::{
     files,
+    inspect::PlanSettings,
     refusal::{Checked, origin, refuse},
     targets::TargetsSettings,
     values::{self, LeaseName},
@@ -44,6 +45,9 @@ pub enum Command {
     Approve(ApproveSettings),
     /// Look at the targets of a targets file, and try them.
     Targets(Box<TargetsSettings>),
+    /// Print which records the controller would write and delete now. Changes nothing. Exits with code 3 if there are
+    /// any.
+    Plan(Box<PlanSettings>),
 }
 
 #[derive(Clone, Debug, Args)]
@@ -306,6 +310,7 @@ impl Command {
             Self::Watch(settings) => &settings.log,
             Self::Approve(settings) => &settings.log,
             Self::Targets(settings) => settings.command.log(),
+            Self::Plan(settings) => &settings.log,
         };
         log.log_format
     }
@@ -322,13 +327,14 @@ impl Command {
                 settings.scope.check(matches)
             }
             Self::Watch(settings) => settings.scope.check(matches),
+            Self::Plan(settings) => settings.check(matches),
             Self::Registry(_) | Self::Demo(_) | Self::Approve(_) | Self::Targets(_) => Ok(()),
         }
     }
 }
 
 impl ScopeSettings {
-    fn check(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+    pub(super) fn check(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
         let Self { namespace: only, exclude_namespace: except, label_selector: _, field_selector: _ } = self;
         for names in [&mut *only, &mut *except] {
             drop_empty(names);

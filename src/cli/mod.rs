@@ -6,6 +6,7 @@
 
 mod files;
 pub mod flags;
+pub mod inspect;
 pub mod page;
 mod refusal;
 pub mod targets;

@@ -21,6 +21,7 @@ mod informers;
 mod instance;
 mod output;
 mod owner;
+mod plan;
 mod registry;
 mod registry_reader;
 mod report;
@@ -51,6 +52,8 @@ const DONE: u8 = 0;
 const FAILED: u8 = 1;
 /// Exit code of a process whose settings were rejected.
 const REFUSED: u8 = 2;
+/// Exit code of a command that found differences.
+const DIFFERS: u8 = 3;
 /// Exit code of a process that a second signal ended.
 const ABORTED: u8 = 130;
 /// Threads of the runtime: the least and the most.
@@ -203,6 +206,7 @@ fn name_of(command: &Command) -> &'static str {
         Command::Watch(_) => "watch",
         Command::Approve(_) => "approve",
         Command::Targets(_) => "targets",
+        Command::Plan(_) => "plan",
     }
 }
 
@@ -260,6 +264,10 @@ async fn execute(
             stop.run_until_cancelled(approve::run(settings, environment)).await.unwrap_or(Err(Error::Interrupted))
         }
         Command::Targets(settings) => return targets::run(*settings, environment, stop).await,
+        Command::Plan(settings) => {
+            let planned = stop.run_until_cancelled(plan::run(*settings, environment)).await;
+            return planned.unwrap_or(Err(Error::Stopped));
+        }
     }
     .map(|()| DONE)
 }

@@ -4,6 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use super::{Error, targets_file};
 use crate::{
+    cli::inspect::RegistriesSettings,
     mapping::{
         load::LoadedTarget,
         spec::{ConnectionSpec, auth::AuthSpec},
@@ -20,6 +21,45 @@ use crate::{
 pub(super) enum RegistryReader {
     V1(V1Reader),
     Mapped(Box<TargetReader>),
+}
+
+/// The reader of one target, with its name.
+pub(super) struct NamedReader {
+    pub(super) name: String,
+    pub(super) reader: RegistryReader,
+}
+
+/// The registries that the flags describe. The targets file is read before anything is sent.
+pub(super) struct Registries {
+    targets: Vec<LoadedTarget>,
+    settings: RegistriesSettings,
+}
+
+/// The name of the target that flags describe.
+const ONLY_TARGET: &str = "default";
+
+impl Registries {
+    pub(super) fn load(settings: RegistriesSettings) -> Result<Self, Error> {
+        let targets = settings.targets.as_deref().map(targets_file::load).transpose()?.unwrap_or_default();
+        Ok(Self { targets, settings })
+    }
+
+    /// Makes the readers, which read the files that the settings name, and connect later.
+    pub(super) fn readers(&self, owner: &RecordOwner) -> Result<Vec<NamedReader>, Error> {
+        let timeout = self.settings.request_timeout;
+        if let Some(url) = self.settings.registry_url.clone() {
+            let RegistriesSettings { registry_token_file: token_file, registry_ca_file: ca_file, .. } =
+                self.settings.clone();
+            let config = Config { url, token_file, ca_file, request_timeout: timeout };
+            let reader = RegistryReader::V1(V1Reader::new(config, owner.clone())?);
+            return Ok(vec![NamedReader { name: ONLY_TARGET.to_owned(), reader }]);
+        }
+        let named = |loaded: &LoadedTarget| {
+            let name = loaded.spec.connection.name.text.clone();
+            Ok(NamedReader { name, reader: RegistryReader::of_target(loaded, owner, timeout)? })
+        };
+        self.targets.iter().map(named).collect()
+    }
 }
 
 impl RegistryReader {

@@ -48,46 +48,50 @@ pub struct ReadPod {
     pub undecodable: Option<String>,
 }
 
-/// Lists at most `most` pods of the selection.
+/// Lists at most `most` pods of the selection. Only what `keep` makes of each pod is kept.
 ///
 /// # Errors
 /// The list is not complete, for another reason than `most`.
-pub async fn list(client: &Client, scope: &PodSelection, rule: &Rule, most: usize) -> Result<Vec<ReadPod>, Error> {
+pub async fn list<T>(
+    client: &Client,
+    scope: &PodSelection,
+    rule: &Rule,
+    most: usize,
+    mut keep: impl FnMut(ReadPod) -> T,
+) -> Result<Vec<T>, Error> {
     let namespaces: Vec<Option<String>> = match scope.namespaces.as_slice() {
         [] => vec![None],
         namespaces => namespaces.iter().cloned().map(Some).collect(),
     };
     let mut pods = Vec::new();
     for namespace in namespaces {
-        list_one(client, namespace, scope, rule, most, &mut pods).await?;
+        let source = ListSource::new(client.clone(), namespace, scope, PageTurns::default(), Clock::start());
+        list_one(&source, most, &mut pods, &mut |object| read_object(object, rule).map(&mut keep)).await?;
     }
     pods.truncate(most);
     Ok(pods)
 }
 
-async fn list_one(
-    client: &Client,
-    namespace: Option<String>,
-    scope: &PodSelection,
-    rule: &Rule,
+async fn list_one<T>(
+    source: &ListSource,
     most: usize,
-    pods: &mut Vec<ReadPod>,
+    pods: &mut Vec<T>,
+    keep: &mut impl FnMut(Watched) -> Option<T>,
 ) -> Result<(), Error> {
-    let source = ListSource::new(client.clone(), namespace.clone(), scope, PageTurns::default(), Clock::start());
     let mut steps = source.list(Paging::default());
     let before = pods.len();
     while let Some(step) = steps.next().await {
         let page = match step {
             ListStep::Page(page) => page,
             ListStep::Failed(failed) if failed.is_stuck || failed.failures > 2 => {
-                return Err(Error::List(explained(&failed.error, namespace.as_deref())));
+                return Err(Error::List(explained(&failed.error, source.namespace.as_deref())));
             }
             ListStep::Failed(_) => continue,
         };
         if page.is_first {
             pods.truncate(before);
         }
-        pods.extend(page.items.into_iter().filter_map(|object| read_object(object, rule)));
+        pods.extend(page.items.into_iter().filter_map(&mut *keep));
         if pods.len() >= most {
             return Ok(());
         }

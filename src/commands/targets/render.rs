@@ -59,8 +59,8 @@ pub(super) async fn run(settings: RenderSettings, environment: Environment) -> R
         let client = informers::cluster(cluster, environment)?.client();
         let owner = owner::of_cluster(owner, &client).await?;
         let rule = owner::rule(&owner, &record);
-        let pods = pods::list(&client, &PodSelection::default(), &rule, MOST).await?;
-        (owner, pods.into_iter().map(of_cluster).collect())
+        let pods = pods::list(&client, &PodSelection::default(), &rule, MOST, of_cluster).await?;
+        (owner, pods)
     } else {
         let owner = owner::made_up(owner, MADE_UP_ID);
         let pods = match &pods_file {

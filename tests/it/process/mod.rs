@@ -16,6 +16,7 @@ mod identity;
 mod leadership;
 mod memory;
 mod partition;
+mod plan;
 mod registry_crash;
 mod restart;
 mod scope;
