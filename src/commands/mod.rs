@@ -24,6 +24,7 @@ mod registry;
 mod run;
 mod signals;
 mod status;
+mod target_settings;
 mod tasks;
 mod watch;
 
@@ -35,6 +36,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use crate::{
     cli::{self, flags::Command},
     controller, kubernetes,
+    mapping::place,
     registry::server as registry_server,
     telemetry::{logging, panics, stderr::Stderr},
 };
@@ -66,6 +68,15 @@ pub enum Error {
     /// The token file or the CA file for the registry cannot be used.
     #[error(transparent)]
     Registry(#[from] crate::registry::credentials::Error),
+    /// A file that a target of the targets file names cannot be used.
+    #[error("target {name}: {source}")]
+    Target { name: &'static str, source: crate::registry::credentials::Error },
+    /// The targets file is not UTF-8, or was removed after the flags were checked.
+    #[error("cannot read the targets file {path}: {source}; give a readable file in UTF-8 with --targets")]
+    TargetsFile { path: std::path::PathBuf, source: std::io::Error },
+    /// The targets file has errors, each with its line.
+    #[error("the targets file cannot be used\n{}", lines(.0))]
+    Targets(Vec<place::Error>),
     /// A port is taken, or an address is not one of this machine.
     #[error("cannot listen on {address}: {source}; {fix}")]
     Listen { address: std::net::SocketAddr, source: std::io::Error, fix: &'static str },
@@ -97,12 +108,17 @@ impl Error {
     fn exit_code(&self) -> u8 {
         match self {
             Self::Logging(_) | Self::Cluster(_) | Self::Registry(_) | Self::Informer(_) => REFUSED,
+            Self::Target { .. } | Self::TargetsFile { .. } | Self::Targets(_) => REFUSED,
             Self::Reference(registry_server::serve::Error::Tokens(_) | registry_server::serve::Error::Tls { .. }) => {
                 REFUSED
             }
             _ => FAILED,
         }
     }
+}
+
+fn lines(errors: &[place::Error]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
 /// Runs the program with its command line and its environment.

@@ -12,7 +12,7 @@ use crate::mapping::{
 
 /// What the registry holds under an id.
 #[derive(Debug)]
-pub(super) enum Found {
+pub(super) enum Lookup {
     /// It cannot be looked up.
     Unknown,
     Nothing,
@@ -22,16 +22,16 @@ pub(super) enum Found {
 }
 
 impl TargetClient {
-    pub(super) async fn find(&self, id: &str, held: &Held, term: &TermWords) -> Result<Found, Stop> {
-        let Some(find) = &self.target.find else { return Ok(Found::Unknown) };
+    pub(super) async fn find(&self, id: &str, held: &Held, term: &TermWords) -> Result<Lookup, Stop> {
+        let Some(find) = &self.target.find else { return Ok(Lookup::Unknown) };
         let scope = self.target.find_scope(term, id, held);
         // It may need the id that the registry assigned, which is not known.
-        let Ok(request) = find.request.render(&scope, None) else { return Ok(Found::Unknown) };
+        let Ok(request) = find.request.render(&scope, None) else { return Ok(Lookup::Unknown) };
         let exchanged = self.transport.send(&request).await?;
         let judgement = find.request.judge(&exchanged.answer, &scope);
-        match rule(judgement, &exchanged, &self.transport) {
+        match rule(&judgement, &exchanged, &self.transport) {
             Ruling::Done => {}
-            Ruling::Absent => return Ok(Found::Nothing),
+            Ruling::Absent => return Ok(Lookup::Nothing),
             Ruling::Stop(stop) => return Err(stop),
             Ruling::Forbidden(reason) => return Err(super::judge::unauthorized(403, &reason).into()),
             Ruling::Unchecked(reason) | Ruling::Exists(reason) | Ruling::Stale(reason) => {
@@ -42,14 +42,18 @@ impl TargetClient {
         let Some(json) = find.item(&exchanged.answer, &scope).map_err(unreadable)? else {
             // An answer without JSON says nothing about the record.
             let is_json = exchanged.answer.json().is_some();
-            return if is_json { Ok(Found::Nothing) } else { Err(Stop::uncertain("the answer to `find` is not JSON")) };
+            return if is_json {
+                Ok(Lookup::Nothing)
+            } else {
+                Err(Stop::uncertain("the answer to `find` is not JSON"))
+            };
         };
         let Some(item) = self.target.read_item(&json, &exchanged.answer, term) else {
             return Err(Stop::rejected("`find` needs `item`, which says how to read a record"));
         };
         match (&item.id, item.mark) {
-            (_, ItemMark::Foreign) => Ok(Found::Foreign),
-            (Some(found), _) if found == id => Ok(Found::Ours(Box::new(item))),
+            (_, ItemMark::Foreign) => Ok(Lookup::Foreign),
+            (Some(found), _) if found == id => Ok(Lookup::Ours(Box::new(item))),
             // A registry that ignores a filter returns any record.
             (Some(_), _) => Err(Stop::uncertain("`find` returned the record of another id; check its query")),
             (None, _) => Err(Stop::uncertain("`find` returned a record without an id; check `item.id`")),

@@ -13,7 +13,7 @@
 //! | What is remembered? | `records`, `table` |
 //! | What does an answer mean? | `judge` |
 //! | Where do credentials come from? | `auth`, `secrets` |
-//! | What is sent, and how fast? | `transport`, `pacer` |
+//! | What is sent, and how fast? | `transport`, `registry::pacer` |
 
 mod auth;
 mod batch;
@@ -21,15 +21,12 @@ mod delete;
 mod find;
 mod judge;
 mod list;
-mod pacer;
 mod prepare;
 mod put;
 pub mod recorder;
 mod records;
 mod secrets;
 mod table;
-#[cfg(test)]
-mod tests;
 mod transport;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -39,8 +36,8 @@ use reqwest::Url;
 use serde_json::{Value as Json, json};
 
 use self::{
-    auth::Auth, delete::Deletion, judge::verdict, list::ListInProgress, pacer::Pacer, put::Put, recorder::ExchangeLog,
-    records::Records, transport::Transport,
+    auth::Auth, delete::RecordDeletion, judge::verdict, list::ListInProgress, put::Put, recorder::ExchangeLog,
+    records::Records, transport::TargetTransport,
 };
 use super::{
     Capabilities, Encoded, Features, Projection, RecordChange, RecordName, Registry, RenderFailure,
@@ -48,13 +45,14 @@ use super::{
     credentials::Error,
     http::{Connection, PemFiles},
     inventory::{Bucket, BucketDigests, InventoryPage},
+    pacer::Pacer,
     protocol::ObservedBy,
     session::{Contender, Heartbeat, OpenSession, SessionOpened},
 };
 use crate::{
     connect::explain::SettingNames,
     mapping::{
-        login::Login,
+        login::LoginTemplate,
         spec::{ConnectionSpec, auth::TlsSpec},
         target::{RenderedRecord, Target, TermWords},
         writes::{ChangeKind, ChangeWords, RemovalWords},
@@ -84,7 +82,7 @@ pub enum MappedOperation {
 /// A client of one target.
 pub struct TargetClient {
     target: &'static Target,
-    transport: Transport,
+    transport: TargetTransport,
     records: Mutex<Records>,
     term: RwLock<TermState>,
     list: tokio::sync::Mutex<Option<ListInProgress>>,
@@ -109,7 +107,7 @@ impl TargetClient {
     pub fn new(
         target: Target,
         connection: &ConnectionSpec,
-        login: Option<Login>,
+        login: Option<LoginTemplate>,
         timeout: Duration,
         log: Option<Arc<ExchangeLog>>,
     ) -> Result<Self, Error> {
@@ -118,7 +116,7 @@ impl TargetClient {
         let timeout = limits.and_then(|limits| limits.timeout.as_ref()).map_or(timeout, |period| period.duration);
         let answer_bytes = limits.and_then(|limits| limits.answer_bytes).map_or(ANSWER_BYTES, |bytes| bytes.0);
         let base: Url = connection.url.text.parse().map_err(|_| Error::Address)?;
-        let transport = Transport {
+        let transport = TargetTransport {
             connection: Connection::new(&base, pem_files(connection.tls.as_ref()), timeout, &NAMES)?,
             auth: Auth::new(connection.auth.as_ref(), login)?,
             pacer: limits.and_then(|limits| limits.requests_per_second).map(|rate| Pacer::new(rate.0)),
@@ -130,7 +128,7 @@ impl TargetClient {
         Ok(Self {
             target,
             transport,
-            records: Mutex::new(Records::new(lag)),
+            records: Mutex::new(Records::new(lag, timeout)),
             term: RwLock::new(TermState { number: 0, words, is_prepared: false }),
             list: tokio::sync::Mutex::default(),
             tokens: std::sync::atomic::AtomicU64::default(),
@@ -181,11 +179,11 @@ impl TargetClient {
         encoded: &'a Encoded<MappedOperation>,
         removal: Removal,
         term: &TermWords,
-    ) -> Deletion<'a> {
+    ) -> RecordDeletion<'a> {
         let (reason, observed) = removal_words(removal);
         let removal = RemovalWords { reason: reason.to_owned(), observed: observed == <&str>::from(ObservedBy::Watch) };
         let change = self.change(&encoded.uid, encoded.version, None);
-        Deletion { key: &encoded.uid, change, removal, term: term.clone() }
+        RecordDeletion { key: &encoded.uid, change, removal, term: term.clone() }
     }
 
     async fn write_one(&self, encoded: &Encoded<MappedOperation>) -> Result<Verdict, Failure> {
@@ -333,3 +331,6 @@ impl Registry for TargetClient {
 fn unsupported(what: &str) -> Failure {
     Failure::Broken(format!("a target that a file describes has no {what}"))
 }
+
+#[cfg(test)]
+mod tests;

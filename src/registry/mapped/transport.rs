@@ -10,14 +10,13 @@ use tokio::time::Instant;
 
 use super::{
     auth::{Auth, Outgoing},
-    pacer::Pacer,
     recorder::{Exchange, ExchangeLog, milliseconds},
     secrets::{redact, redact_body},
 };
 use crate::{
     mapping::{answer::Answer, request::RenderedRequest},
     reconcile::outcome::Failure,
-    registry::http::Connection,
+    registry::{http::Connection, pacer::Pacer},
 };
 use std::time::Duration;
 
@@ -27,7 +26,7 @@ pub(super) struct Exchanged {
     pub(super) retry_after: Option<Duration>,
 }
 
-pub(super) struct Transport {
+pub(super) struct TargetTransport {
     pub(super) connection: Connection,
     pub(super) auth: Auth,
     pub(super) pacer: Option<Pacer>,
@@ -36,7 +35,7 @@ pub(super) struct Transport {
     pub(super) answer_bytes: usize,
 }
 
-impl Transport {
+impl TargetTransport {
     /// Sends a request. If the credentials are refused and others are there by now, it is sent once more.
     pub(super) async fn send(&self, request: &RenderedRequest) -> Result<Exchanged, Failure> {
         let exchanged = self.send_once(request).await?;

@@ -21,6 +21,7 @@ mod restart;
 mod scope;
 mod settings;
 mod slow;
+mod targets;
 mod uncertain;
 mod view;
 mod watch;

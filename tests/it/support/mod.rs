@@ -13,6 +13,7 @@ mod poll;
 mod proxy;
 pub(crate) mod registries;
 mod registry;
+mod series;
 mod tls;
 mod watcher;
 
@@ -22,5 +23,6 @@ pub(crate) use faulty_proxy::{Fault, Faults, FaultyProxy};
 pub(crate) use poll::{SOON, eventually, notice, seed, until};
 pub(crate) use proxy::{Exchange, Garble, Proxy};
 pub(crate) use registry::{Reader, RegistryProcess, RegistryTask, http_client};
+pub(crate) use series::series;
 pub(crate) use tls::{ForwardProxy, TlsFront};
 pub(crate) use watcher::Watcher;
