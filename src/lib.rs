@@ -20,11 +20,13 @@
 //! | whether an absent pod is a deletion | [`reconcile::absence`], driven by `controller::absences` |
 //! | how writes are limited and retried | the table in `controller::delivery` |
 //! | what a registry's answer means | [`reconcile::outcome`] |
+//! | how a registry that a file describes is written and read | [`registry::mapped`] |
 //! | how pods are listed and watched | [`kubernetes::watch`] |
 //! | who leads, and how approvals are read | [`kubernetes::lease`], decided by [`reconcile::election`] |
 //! | a flag | [`cli`] |
 //! | a new command | [`commands`], one file per command |
 //! | another kind of registry | the [`registry::Registry`] trait |
+//! | how several registries share one process | `commands::run`: one event loop per target |
 //! | what a targets file may say | [`mapping::spec`], one type per member |
 //! | what a template may use | [`mapping::words`], [`mapping::engine`] and [`mapping::filters`] |
 //!
@@ -48,10 +50,10 @@
 //! | [`files`] | reading small files, and the token in one | nothing |
 //! | [`listen`] | listening sockets and a bounded HTTP server | nothing |
 //! | [`kubernetes`] | all requests to the API server: watches, cluster identity, checks of absent pods, the Lease | `clock`, `connect`, `files`, `model`, `reconcile`, `store`, `telemetry` |
-//! | [`registry`] | the trait, protocol v1, its client, and the reference registry (`server`) | `connect`, `files`, `listen`, `model`, `reconcile` |
+//! | [`registry`] | the trait, the clients of protocol v1 and of mapped targets, and the reference registry (`server`) | `connect`, `files`, `listen`, `mapping`, `model`, `reconcile` |
 //! | [`controller`] | the event loop and its parts | `clock`, `model`, `reconcile`, `registry`, `store`, `telemetry` |
 //! | [`admin`] | health, metrics and status over HTTP | `listen`, `telemetry` |
-//! | [`demo`] | a small API server and a living cluster in it | `model` |
+//! | [`demo`] | a small API server, a living cluster in it, and an ordinary inventory | `model` |
 //! | [`cli`] | flags and environment variables, checked | `files`, `model`, `reconcile`, `telemetry` |
 //! | [`commands`] | one file per command, and what commands share: tasks, signals, output | everything |
 //!

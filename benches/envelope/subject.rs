@@ -84,8 +84,10 @@ impl Subject {
         let text = self.client.get(&url).await?;
         let text = String::from_utf8_lossy(&text);
         let figure = |name: &str| {
-            let found = text.lines().find_map(|line| line.strip_prefix("pod_registrar_")?.strip_prefix(name));
-            found.and_then(|value| value.trim().parse().ok())
+            let mut lines = text.lines().filter_map(|line| line.strip_prefix("pod_registrar_")?.strip_prefix(name));
+            // The benches run one target.
+            let value = |rest: &str| rest.strip_prefix("{target=\"default\"}").unwrap_or(rest).trim().parse().ok();
+            lines.find_map(value)
         };
         let found = names.iter().map(|name| figure(name)).collect::<Option<Vec<f64>>>();
         found.ok_or_else(|| format!("one of {names:?} is missing")).map_err(Error::in_step(url))

@@ -219,9 +219,13 @@ pub struct RecordSettings {
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 #[command(next_help_heading = "Registry")]
 pub struct RegistrySettings {
-    /// Address of the registry, http or https, without the protocol's own path `/v1`. Required.
-    #[arg(long, value_name = "URL", value_parser = Checked(values::registry_url))]
-    pub registry_url: Url,
+    /// Address of the registry, http or https, without the protocol's own path `/v1`. Required without --targets.
+    #[arg(long, value_name = "URL", required_unless_present = "targets", value_parser = Checked(values::registry_url))]
+    pub registry_url: Option<Url>,
+    /// File that describes the registries to write to, instead of --registry-url, --registry-token-file and
+    /// --registry-ca-file. It is read at the start. The other flags below are the defaults for its targets.
+    #[arg(long, value_name = "FILE", value_parser = Checked(files::readable))]
+    pub targets: Option<PathBuf>,
     /// File with the bearer token for the registry. Read again every 30s, and when the registry rejects the token.
     #[arg(long, value_name = "FILE", value_parser = Checked(files::token))]
     pub registry_token_file: Option<PathBuf>,
@@ -229,14 +233,14 @@ pub struct RegistrySettings {
     /// 30s, and when a connection fails.
     #[arg(long, value_name = "FILE", value_parser = Checked(files::certificates))]
     pub registry_ca_file: Option<PathBuf>,
-    /// How long one request to the registry may take. 1ms to 5m.
+    /// How long one request to a registry may take. 1ms to 5m.
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = Checked(values::request_timeout))]
     pub request_timeout: Duration,
-    /// How many requests to the registry may be in flight at a time. 1 to 64.
+    /// How many requests to a registry may be in flight at a time. 1 to 64.
     #[arg(long, value_name = "COUNT", default_value = "4", allow_negative_numbers = true)]
     #[arg(value_parser = Checked(values::number(1..=64_usize, "use a whole number from 1 to 64")))]
     pub max_in_flight: usize,
-    /// How many records may be written per second. At least 1.
+    /// How many records may be written to a registry per second. At least 1.
     #[arg(long, value_name = "COUNT", default_value = "20000", allow_negative_numbers = true)]
     #[arg(value_parser = Checked(values::number(1..=u32::MAX, "use a whole number, at least 1")))]
     pub max_writes_per_second: u32,
@@ -324,11 +328,33 @@ impl Command {
                 if settings.holds.approval_lease.is_none() {
                     settings.holds.approval_lease.clone_from(&settings.election.lease);
                 }
+                settings.registry.check(matches)?;
                 settings.scope.check(matches)
             }
             Self::Watch(settings) => settings.scope.check(matches),
             Self::Plan(settings) => settings.check(matches),
             Self::Registry(_) | Self::Demo(_) | Self::Approve(_) | Self::Targets(_) => Ok(()),
+        }
+    }
+}
+
+impl RegistrySettings {
+    /// The targets file says everything about its registries.
+    fn check(&self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        let Self { registry_url, targets, registry_token_file, registry_ca_file, .. } = self;
+        let of_one_registry = [
+            ("registry-url", registry_url.is_some()),
+            ("registry-token-file", registry_token_file.is_some()),
+            ("registry-ca-file", registry_ca_file.is_some()),
+        ];
+        let other = of_one_registry.iter().find(|(_, is_set)| *is_set);
+        match other.filter(|_| targets.is_some()) {
+            None => Ok(()),
+            Some((other, _)) => {
+                let (targets, other) = (origin(matches, "targets"), origin(matches, other));
+                let why = format_args!("{targets} and {other} cannot be combined; write the registry into the file");
+                Err(refuse(ErrorKind::ArgumentConflict, why))
+            }
         }
     }
 }

@@ -105,6 +105,17 @@ fn required_flag_is_named_with_its_variable() {
 }
 
 #[test]
+fn targets_take_the_place_of_the_registry() {
+    let folder = tempfile::tempdir().unwrap();
+    let (targets, token) = (file(&folder, "targets", "targets: []"), file(&folder, "token", "secret"));
+    let Ok(Command::Run(settings)) = command(&["run", "--targets", &targets]) else { panic!() };
+    assert!(settings.registry.registry_url.is_none() && settings.registry.targets.is_some());
+    rejected(run(&["--targets", &targets]), &["--targets and --registry-url cannot be combined"]);
+    let with_token = ["run", "--targets", &targets, "--registry-token-file", &token];
+    rejected(command(&with_token), &["--targets and --registry-token-file cannot be combined"]);
+}
+
+#[test]
 fn token_of_the_demo_needs_its_registry() {
     let folder = tempfile::tempdir().unwrap();
     let token = file(&folder, "token", "secret");
@@ -127,7 +138,7 @@ fn defaults_are_those_of_the_flags() {
     let (defaults, settings) = (defaults("https://registry.example/a").unwrap(), run(&[]).unwrap());
     assert_eq!(format!("{defaults:?}"), format!("{settings:?}"));
     assert_eq!(settings.registry.max_writes_per_second, 20_000);
-    assert_eq!(settings.registry.registry_url.as_str(), "https://registry.example/a/");
+    assert_eq!(settings.registry.registry_url.unwrap().as_str(), "https://registry.example/a/");
     assert_eq!(settings.relist_interval, Duration::from_secs(6 * 3600));
     assert_eq!(settings.record.label_allow, ["*"]);
 }

@@ -82,7 +82,7 @@ pub(super) async fn run(
     };
     let mut settings = run_settings(&registry)?;
     settings.registry.registry_token_file = registry_token_file;
-    let controller = Controller::new(cluster, settings);
+    let controller = Controller::new(cluster, settings)?;
     let stop = stop.child_token();
     let over = stop.clone();
     let timer = async move {

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 
 use super::tasks::Tasks;
@@ -19,8 +20,8 @@ use crate::{
     telemetry::{health::Health, metrics::Metrics},
 };
 
-/// Pod events that wait for the event loop. When the queue is full, the watches wait.
-const POD_EVENTS_WAITING: usize = 4_096;
+/// Pod events that wait for an event loop. When the queue is full, the watches wait.
+pub(super) const POD_EVENTS_WAITING: usize = 4_096;
 
 /// Silence after which a watch is probed. An API server sends bookmarks about as often.
 const PROBE_AFTER: Duration = Duration::from_secs(60);
@@ -36,13 +37,16 @@ pub(super) fn scope(settings: ScopeSettings) -> PodSelection {
     PodSelection { namespaces: namespace, excluded_namespaces: exclude_namespace, label_selector, field_selector }
 }
 
-/// A hash of a scope. The session declares it, so that the controller notices when the scope changes.
-pub(super) fn scope_hash(scope: &PodSelection) -> String {
+/// A hash of a scope, and of what a target selects in it. The session declares it, so that the controller notices when
+/// one of them changes.
+pub(super) fn scope_hash(scope: &PodSelection, select: Option<&Value>) -> String {
     let PodSelection { namespaces, excluded_namespaces, label_selector, field_selector } = scope;
     let (mut namespaces, mut excluded) = (namespaces.clone(), excluded_namespaces.clone());
     namespaces.sort();
     excluded.sort();
-    let whole = serde_json::json!([namespaces, excluded, label_selector, field_selector]);
+    let mut whole = vec![json!(namespaces), json!(excluded), json!(label_selector), json!(field_selector)];
+    whole.extend(select.cloned());
+    let whole = Value::from(whole);
     Digest::of_canonical(whole.to_string().as_bytes()).hex()
 }
 

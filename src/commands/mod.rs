@@ -28,6 +28,7 @@ mod report;
 mod run;
 mod signals;
 mod status;
+mod target_settings;
 mod targets;
 mod targets_file;
 mod tasks;

@@ -1,4 +1,8 @@
-//! `pod-registrar run`: the controller. It puts together the informers, the event loop, the Lease and the admin pages.
+//! `pod-registrar run`: the controller. It puts together the informers, the event loop of each target, the Lease and the
+//! admin pages.
+
+mod fan_out;
+pub(super) mod targets;
 
 use std::{
     convert::Infallible,
@@ -17,12 +21,13 @@ use super::{
     informers::{self, InformerParts, Watching},
     instance,
     status::StatusPage,
+    target_settings::{TargetConnection, TargetSettings},
     tasks::Tasks,
 };
 use crate::{
     admin::{self, Pages},
     cli::{
-        flags::{ElectionSettings, HoldSettings, IdentitySettings, RecordSettings, RegistrySettings, RunSettings},
+        flags::{ElectionSettings, HoldSettings, IdentitySettings, RecordSettings, RunSettings},
         values::LeaseName,
     },
     clock::Clock,
@@ -42,10 +47,20 @@ use crate::{
         ids::RecordOwner,
         pod::to_record::{AllowList, Rule},
     },
-    reconcile::{absence::ScopeChangePolicy, election::Leadership, notices::Reminder, retry, status::ControllerStatus},
-    registry::client::{Client, Config as RegistryConfig},
+    reconcile::{
+        absence::{
+            ScopeChangePolicy,
+            check::{Check, CheckResult},
+            hold::HoldId,
+        },
+        election::Leadership,
+        notices::Reminder,
+        retry,
+        status::ControllerStatus,
+    },
     telemetry::{health::Health, metrics::Metrics},
 };
+use targets::{EventLoops, LoopEnd, RunningTarget};
 
 /// The least and the longest delay between attempts to read the cluster's identity.
 const IDENTITY_RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
@@ -58,14 +73,14 @@ const HAND_OVER_WITHIN: Duration = Duration::from_millis(1_500);
 const TURN: Duration = Duration::from_secs(1);
 /// Checks of absent pods that wait for their turn.
 const CHECKS_WAITING: usize = 4;
-const APPROVALS_WAITING: usize = 4;
 
 pub(super) async fn run(settings: RunSettings, environment: Environment, stop: CancellationToken) -> Result<(), Error> {
     let cluster = informers::cluster(settings.cluster.clone(), environment)?;
     let admin = listen(settings.admin_addr, "choose another address with --admin-addr")?;
     let address = admin.local_addr().map_err(Error::Start)?;
+    let controller = Controller::new(cluster, settings)?;
     tracing::info!(%address, "health and metrics are served");
-    Controller::new(cluster, settings).run(admin, stop).await
+    controller.run(admin, stop).await
 }
 
 /// Binds an address. The error says how to fix it.
@@ -79,7 +94,7 @@ pub(super) struct Controller {
     cluster: ClusterConnection,
     scope: PodSelection,
     record: RecordSettings,
-    registry: RegistrySettings,
+    targets: Vec<TargetSettings>,
     identity: IdentitySettings,
     election: ElectionSettings,
     holds: HoldSettings,
@@ -92,12 +107,20 @@ struct Shared {
     metrics: Metrics,
     health: Health,
     instance: String,
-    controller_status: watch::Sender<ControllerStatus>,
-    statuses: watch::Receiver<ControllerStatus>,
+    targets: Vec<RunningTarget>,
+}
+
+/// Who this process is to all its targets.
+struct ProcessIdentity {
+    owner: RecordOwner,
+    /// The UID of the `kube-system` namespace, if it could be read.
+    cluster_uid: Option<String>,
+    instance: String,
 }
 
 impl Controller {
-    pub(super) fn new(cluster: ClusterConnection, settings: RunSettings) -> Self {
+    /// Reads the targets file, if there is one.
+    pub(super) fn new(cluster: ClusterConnection, settings: RunSettings) -> Result<Self, Error> {
         let RunSettings {
             cluster: _,
             scope,
@@ -111,8 +134,8 @@ impl Controller {
             relist_interval,
             log: _,
         } = settings;
-        let scope = informers::scope(scope);
-        Self { cluster, scope, record, registry, identity, election, holds, resync_interval, relist_interval }
+        let (scope, targets) = (informers::scope(scope), TargetSettings::of(registry)?);
+        Ok(Self { cluster, scope, record, targets, identity, election, holds, resync_interval, relist_interval })
     }
 
     /// Keeps the registry equal to the cluster until `stop` is cancelled. Serves the admin pages on `admin`.
@@ -120,9 +143,9 @@ impl Controller {
         let watches = informers::watches(&self.scope);
         let health = Health::new(watches);
         let metrics = Metrics::new(health.clone());
-        let (controller_status, statuses) = watch::channel(ControllerStatus::default());
+        let targets: Vec<_> = self.targets.iter().map(|target| RunningTarget::new(target.clone(), &metrics)).collect();
         let instance = instance::name(self.election.instance.as_deref());
-        let status = StatusPage::new(metrics.clone(), statuses.clone(), &instance, self.holds.approval_lease.clone());
+        let status = StatusPage::new(metrics.clone(), targets.clone(), &instance, self.holds.approval_lease.clone());
         let mut tasks = Tasks::default();
         let page = status.clone();
         let pages = Pages { health: health.clone(), metrics: metrics.clone(), status: Box::new(move || page.page()) };
@@ -138,7 +161,7 @@ impl Controller {
                 Some((owner, uid)) => {
                     status.identified(&owner);
                     let clock = Clock::start();
-                    let shared = Shared { clock, metrics, health, instance, controller_status, statuses };
+                    let shared = Shared { clock, metrics, health, instance, targets };
                     self.control(owner, uid, shared, &mut tasks, stop).await
                 }
             },
@@ -203,51 +226,79 @@ impl Controller {
         tasks: &mut Tasks,
         stop: CancellationToken,
     ) -> Result<(), Error> {
-        let Shared { clock, metrics, health, instance, controller_status, statuses } = shared;
-        let registry = self.client(owner.clone())?;
-        let (check, checks) = mpsc::channel(CHECKS_WAITING);
-        let (check_result, check_results) = mpsc::channel(CHECKS_WAITING);
-        let client = self.cluster.client();
-        let scope = self.scope.clone();
-        let known =
-            kubernetes::confirm::ExpectedCluster { uid: uid.clone(), named: self.identity.cluster_id.is_some() };
-        tasks.spawn("confirm", async move {
-            kubernetes::confirm::run(client, scope, known, checks, check_result).await;
-            Ok(())
-        });
-        let options = self.options(&owner, uid, instance);
-        let (leadership, mut lease) = self.lease(&options.instance, clock, statuses.clone(), metrics.clone());
+        let Shared { clock, metrics, health, instance, targets } = shared;
+        let connected = targets.iter().map(|target| target.settings.connect(&owner));
+        let registries = connected.collect::<Result<Vec<TargetConnection>, Error>>()?;
+        let statuses = fan_out::status(&targets, tasks);
+        let (leadership, mut lease) = self.lease(&instance, clock, statuses.clone(), metrics.clone());
         let parts = InformerParts {
             scope: self.scope.clone(),
-            rule: self.rule(owner),
+            rule: self.rule(owner.clone()),
             relist_interval: self.relist_interval,
             clock,
-            metrics: metrics.clone(),
+            metrics,
             health: health.clone(),
         };
         let Watching { view, pod_events, relist } = informers::start(&self.cluster, parts, tasks);
-        let (approval, approvals) = mpsc::channel(APPROVALS_WAITING);
-        if let Some(publisher) = self.approvals(&options.instance) {
-            tasks.spawn("approvals", async move {
-                publisher.run(statuses, approval).await;
-                Ok(())
-            });
+        let pod_events = fan_out::pod_events(pod_events, targets.len(), tasks);
+        let approvals = self.approvals(&instance, statuses, &targets, tasks);
+        let identity = ProcessIdentity { owner, cluster_uid: uid, instance };
+        let mut loops = EventLoops::default();
+        for (((target, registry), pod_events), approvals) in
+            targets.iter().zip(registries).zip(pod_events).zip(approvals)
+        {
+            let (checks, check_results) = self.checks(&identity, tasks);
+            let inputs = Inputs { pod_events, check_results, leadership: leadership.clone(), approvals };
+            let (health, relist) = (health.add_loop(), relist.clone());
+            let controller_status = target.status.clone();
+            let outputs =
+                Outputs { checks, relist, controller_status, metrics: target.metrics.clone(), health: health.clone() };
+            let (options, view, stop) = (self.options(&target.settings, &identity), view.clone(), stop.clone());
+            match registry {
+                TargetConnection::V1(registry) => {
+                    let event_loop = EventLoop::new(*registry, view, options, clock, outputs);
+                    loops.start(target, health, event_loop, inputs, stop);
+                }
+                TargetConnection::Mapped(registry) => {
+                    let event_loop = EventLoop::new(*registry, view, options, clock, outputs);
+                    loops.start(target, health, event_loop, inputs, stop);
+                }
+            }
         }
-        let inputs = Inputs { pod_events, check_results, leadership, approvals };
-        let outputs = Outputs { checks: check, relist, controller_status, metrics, health };
-        let event_loop = EventLoop::new(registry, view, options, clock, outputs);
         let result = tokio::select! {
-            result = event_loop.run(inputs, stop.cancelled_owned()) => match result {
+            result = loops.ended() => match result {
+                Ok(()) => Ok(()),
                 // The reason is that of the task behind the error, although other tasks may have ended too.
-                Err(controller::error::Error::WatchesEnded) => Err(tasks.end_of("watch").await),
-                Err(controller::error::Error::ChecksEnded) => Err(tasks.end_of("confirm").await),
-                result => result.map_err(Error::from),
+                Err(LoopEnd::Error(controller::error::Error::WatchesEnded)) => Err(tasks.end_of("watch").await),
+                Err(LoopEnd::Error(controller::error::Error::ChecksEnded)) => Err(tasks.end_of("confirm").await),
+                Err(LoopEnd::Error(error)) => Err(Error::from(error)),
+                Err(LoopEnd::Failed(source)) => Err(Error::TaskFailed { name: "event loop", source }),
             },
             error = tasks.first_end() => Err(error),
             error = lease.ended() => return Err(error),
         };
+        loops.abort().await;
         lease.release().await;
         result
+    }
+
+    /// Starts the task that answers a target's questions about absent pods.
+    fn checks(
+        &self,
+        identity: &ProcessIdentity,
+        tasks: &mut Tasks,
+    ) -> (mpsc::Sender<Check>, mpsc::Receiver<CheckResult>) {
+        let (check, checks) = mpsc::channel(CHECKS_WAITING);
+        let (check_result, check_results) = mpsc::channel(CHECKS_WAITING);
+        let (client, scope) = (self.cluster.client(), self.scope.clone());
+        let uid = identity.cluster_uid.clone();
+        let known = kubernetes::confirm::ExpectedCluster { uid, named: self.identity.cluster_id.is_some() };
+        tasks.spawn("confirm", async move {
+            kubernetes::confirm::run(client, scope, known, checks, check_result).await;
+            // It ends with the loop of its target, while other targets may go on.
+            std::future::pending().await
+        });
+        (check, check_results)
     }
 
     /// Starts the leader election. Without a Lease, this process always leads.
@@ -270,16 +321,29 @@ impl Controller {
         (leadership, Lease { over, task: Some(AbortOnDropHandle::new(task)) })
     }
 
-    fn approvals(&self, instance: &str) -> Option<Approvals> {
+    /// Publishes the holds of all targets. Returns a receiver of approvals per target.
+    fn approvals(
+        &self,
+        instance: &str,
+        statuses: watch::Receiver<ControllerStatus>,
+        targets: &[RunningTarget],
+        tasks: &mut Tasks,
+    ) -> Vec<mpsc::Receiver<HoldId>> {
+        let (approval, approvals) = fan_out::approvals(targets, tasks);
         let Some(LeaseName { namespace, name }) = self.holds.approval_lease.clone() else {
             tracing::info!(
                 "no Lease is set for approvals; held deletions cannot be approved. \
                  The command run has --approval-lease and --lease"
             );
-            return None;
+            return approvals;
         };
         let leases = LeaseClient::new(self.cluster.client(), LeaseRef { namespace, name });
-        Some(Approvals { leases, instance: instance.to_owned() })
+        let publisher = Approvals { leases, instance: instance.to_owned() };
+        tasks.spawn("approvals", async move {
+            publisher.run(statuses, approval).await;
+            Ok(())
+        });
+        approvals
     }
 
     fn rule(&self, owner: RecordOwner) -> Rule {
@@ -287,31 +351,20 @@ impl Controller {
         Rule { owner, labels: globs(&self.record.label_allow), annotations: globs(&self.record.annotation_allow) }
     }
 
-    fn client(&self, owner: RecordOwner) -> Result<Client, Error> {
-        let RegistrySettings { registry_url, registry_token_file, registry_ca_file, request_timeout, .. } =
-            self.registry.clone();
-        let config = RegistryConfig {
-            url: registry_url,
-            token_file: registry_token_file,
-            ca_file: registry_ca_file,
-            request_timeout,
-        };
-        Ok(Client::new(config, owner)?)
-    }
-
-    fn options(&self, owner: &RecordOwner, cluster_uid: Option<String>, instance: String) -> ControllerOptions {
+    fn options(&self, target: &TargetSettings, identity: &ProcessIdentity) -> ControllerOptions {
         ControllerOptions {
-            request_timeout: self.registry.request_timeout,
-            max_in_flight: self.registry.max_in_flight,
-            max_writes_per_second: self.registry.max_writes_per_second,
+            target: target.name,
+            request_timeout: target.request_timeout,
+            max_in_flight: target.max_in_flight,
+            max_writes_per_second: target.max_writes_per_second,
             backlog_window: BACKLOG_WINDOW,
             resync_interval: self.resync_interval,
-            instance,
-            cluster_name: owner.cluster_name.clone(),
-            cluster_uid,
+            instance: identity.instance.clone(),
+            cluster_name: identity.owner.cluster_name.clone(),
+            cluster_uid: identity.cluster_uid.clone(),
             replaces_cluster_uid: self.identity.replaces_cluster_uid.clone(),
             is_previous_process: instance::is_previous_process,
-            scope: informers::scope_hash(&self.scope),
+            scope: informers::scope_hash(&self.scope, target.select.as_ref()),
             namespaces: self.scope.namespaces.clone(),
             stop_within: if self.election.lease.is_some() { HAND_OVER_WITHIN } else { STOP_WITHIN },
             on_scope_change: match self.holds.hold_on_scope_change {
@@ -357,7 +410,7 @@ impl Lease {
 /// Reports that the process is alive while it waits for the API server.
 async fn report_alive(health: &Health) -> Infallible {
     loop {
-        health.loop_turned();
+        health.starting();
         tokio::time::sleep(TURN).await;
     }
 }

@@ -264,6 +264,19 @@ mod tests {
     }
 
     #[test]
+    fn client_certificate_needs_its_own_key() {
+        let made = |()| rcgen::generate_simple_self_signed(vec!["a".to_owned()]).unwrap();
+        let (own, other) = (made(()), made(()));
+        let bundle = Bundle::from_pem(own.cert.pem().as_bytes()).unwrap();
+        let config = |cert: &str, key: &str| bundle.client_config_with(cert.as_bytes(), key.as_bytes());
+        let (cert, key) = (own.cert.pem(), own.signing_key.serialize_pem());
+        assert!(config(&cert, &key).is_ok());
+        assert!(matches!(config(&cert, &other.signing_key.serialize_pem()), Err(Error::Key(_))));
+        assert!(matches!(config(&cert, "no key"), Err(Error::NoKey)));
+        assert!(matches!(config("no certificate", &key), Err(Error::NoCertificate)));
+    }
+
+    #[test]
     fn pem_without_certificate_is_refused_by_name() {
         let pem = rcgen::generate_simple_self_signed(vec!["a".to_owned()]).unwrap().cert.pem();
         for good in [pem.clone(), format!("\u{feff}{pem}"), pem.replace('\n', "\r\n"), format!("comment\n{pem}\n\n")] {

@@ -82,9 +82,14 @@ pub(super) struct Survey {
 }
 
 impl Absences {
-    pub(super) fn new(lists: Lists, on_scope_change: ScopeChangePolicy, rng: fastrand::Rng) -> Self {
+    pub(super) fn new(
+        target: &'static str,
+        lists: Lists,
+        on_scope_change: ScopeChangePolicy,
+        rng: fastrand::Rng,
+    ) -> Self {
         Self {
-            guard: AbsenceGuard::default(),
+            guard: AbsenceGuard::new(target),
             lists,
             awaiting_list: UidMap::default(),
             needs_reconcile: false,

@@ -57,7 +57,7 @@ use crate::{
         retry_budget::RetryBudget,
     },
     registry::{Capabilities, Encoded, RenderFailure},
-    telemetry::metrics::Metrics,
+    telemetry::metrics::target::TargetMetrics,
 };
 
 /// Records that differ from the registry's are rewritten at no more than this rate: a new release may change them all.
@@ -76,7 +76,7 @@ pub(super) struct Delivery {
     turns: Turns,
     max_in_flight: usize,
     backlog_window: usize,
-    metrics: Metrics,
+    metrics: TargetMetrics,
     rng: fastrand::Rng,
 }
 
@@ -142,7 +142,7 @@ impl<O> Batch<O> {
 impl Delivery {
     pub(super) fn new(
         options: &crate::controller::options::ControllerOptions,
-        metrics: Metrics,
+        metrics: TargetMetrics,
         rng: fastrand::Rng,
     ) -> Self {
         Self {

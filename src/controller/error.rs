@@ -34,3 +34,10 @@ pub enum Error {
     #[error("the task that checks absent pods ended; no deletion could be confirmed; please report this defect")]
     ChecksEnded,
 }
+
+impl Error {
+    /// Whether the registry is the cause. Loops of other targets go on then.
+    pub fn is_of_target(&self) -> bool {
+        matches!(self, Self::IdInUse { .. })
+    }
+}

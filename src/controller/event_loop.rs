@@ -97,7 +97,7 @@ impl<R: Registry> EventLoop<R> {
             availability: Availability::new(rng.fork()),
             session: WriterSession::new(identity, options.start_epoch, rng.fork()),
             resync: Resync::new(options.resync_interval, metrics.clone(), rng.fork()),
-            absences: Absences::new(lists, options.on_scope_change, rng.fork()),
+            absences: Absences::new(options.target, lists, options.on_scope_change, rng.fork()),
             delivery,
             reporter: Reporter::new(metrics, health, controller_status),
             requests: Requests::new(registry),

@@ -15,7 +15,7 @@ use crate::{
         pod_event::PodEvent,
         status::ControllerStatus,
     },
-    telemetry::{health::Health, metrics::Metrics},
+    telemetry::{health::LoopHealth, metrics::target::TargetMetrics},
 };
 
 /// The usual [`ControllerOptions::backlog_window`]: several batches, and a small queue however large the backlog is.
@@ -24,6 +24,8 @@ pub const BACKLOG_WINDOW: usize = 4_096;
 /// How the loop works.
 #[derive(Clone, Debug)]
 pub struct ControllerOptions {
+    /// The name of the target. Names of holds contain its hash.
+    pub target: &'static str,
     /// Write requests in flight, at most.
     pub max_in_flight: usize,
     /// Records written or deleted per second, at most.
@@ -78,6 +80,6 @@ pub struct Outputs {
     pub relist: watch::Sender<u64>,
     /// The loop's part of `/status`. The lease and the approvals read it too.
     pub controller_status: watch::Sender<ControllerStatus>,
-    pub metrics: Metrics,
-    pub health: Health,
+    pub metrics: TargetMetrics,
+    pub health: LoopHealth,
 }

@@ -16,10 +16,10 @@ use crate::{
         status::ControllerStatus,
     },
     telemetry::{
-        health::Health,
+        health::LoopHealth,
         metrics::{
-            Metrics,
             labels::{DriftKind, Operation, RecordState, RequestKind, RequestOutcome},
+            target::TargetMetrics,
         },
     },
 };
@@ -28,8 +28,8 @@ use crate::{
 const EVERY: Duration = Duration::from_secs(1);
 
 pub(super) struct Reporter {
-    metrics: Metrics,
-    health: Health,
+    metrics: TargetMetrics,
+    health: LoopHealth,
     controller_status: watch::Sender<ControllerStatus>,
     outage: Outage,
     rejected: Notices,
@@ -63,7 +63,11 @@ pub(super) struct LoopCounts {
 }
 
 impl Reporter {
-    pub(super) fn new(metrics: Metrics, health: Health, controller_status: watch::Sender<ControllerStatus>) -> Self {
+    pub(super) fn new(
+        metrics: TargetMetrics,
+        health: LoopHealth,
+        controller_status: watch::Sender<ControllerStatus>,
+    ) -> Self {
         Self {
             metrics,
             health,
@@ -83,20 +87,20 @@ impl Reporter {
     }
 
     pub(super) fn loop_turned(&self) {
-        self.health.loop_turned();
+        self.health.turned();
     }
 
     pub(super) fn stopping(&self) {
-        self.health.stopping();
+        self.health.process().stopping();
     }
 
     pub(super) fn set_leader(&self, leads: bool) {
-        self.metrics.set_leader(leads);
+        self.metrics.process().set_leader(leads);
     }
 
     /// Whether every watch has shown signs of life lately.
     pub(super) fn watches_live(&self) -> bool {
-        self.health.watch_silences().into_iter().all(|silence| silence < silence::OLD_AFTER)
+        self.health.process().watch_silences().into_iter().all(|silence| silence < silence::OLD_AFTER)
     }
 
     /// Shows whether the registry is equal to the cluster. Returns whether it is for the first time.
@@ -292,7 +296,7 @@ impl Reporter {
                 None => pending += 1,
             }
         }
-        self.metrics.set_pods(counts.pods);
+        self.metrics.process().set_pods(counts.pods);
         self.metrics.set_records(RecordState::Registered, ledger.owned().saturating_sub(uncertain));
         self.metrics.set_records(RecordState::Pending, pending);
         self.metrics.set_records(RecordState::InFlight, in_flight);

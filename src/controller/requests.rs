@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use tokio::task::{JoinError, JoinSet};
+use tracing::Instrument as _;
 
 use super::inventory::{InventoryReader, ReadStep};
 use crate::{
@@ -177,12 +178,12 @@ impl<R: Registry> Requests<R> {
 
     pub(super) fn send(&mut self, request: Request) {
         let registry = self.registry.clone();
-        self.others.spawn(async move { request.send_to(&*registry).await });
+        self.others.spawn(async move { request.send_to(&*registry).await }.in_current_span());
     }
 
     pub(super) fn write(&mut self, request: WriteRequest<R::Operation>) {
         let registry = self.registry.clone();
-        self.writes.spawn(async move { request.send_to(&*registry).await });
+        self.writes.spawn(async move { request.send_to(&*registry).await }.in_current_span());
     }
 
     pub(super) fn writes_in_flight(&self) -> usize {

@@ -14,8 +14,8 @@ use crate::{
     reconcile::{early_resync::EarlyResync, ledger::Ledger, outcome::Failure, retry},
     store::View,
     telemetry::metrics::{
-        Metrics,
         labels::{DriftKind, RequestKind as Kind, RequestOutcome},
+        target::TargetMetrics,
     },
 };
 
@@ -43,7 +43,7 @@ pub(super) struct Resync {
     /// When the next regular resync is due, during an early one.
     regular_at: Option<Moment>,
     interval: Duration,
-    metrics: Metrics,
+    metrics: TargetMetrics,
     rng: fastrand::Rng,
 }
 
@@ -93,7 +93,7 @@ pub(super) enum ResyncKind {
 }
 
 impl Resync {
-    pub(super) fn new(interval: Duration, metrics: Metrics, rng: fastrand::Rng) -> Self {
+    pub(super) fn new(interval: Duration, metrics: TargetMetrics, rng: fastrand::Rng) -> Self {
         Self {
             state: State::Idle,
             due_at: Moment::START,

@@ -20,7 +20,7 @@ use crate::model::ids::RecordOwner;
 
 /// A compiled login.
 #[derive(Debug)]
-pub struct Login {
+pub struct LoginTemplate {
     base: String,
     path: Leaf,
     body: Template,
@@ -37,7 +37,7 @@ pub struct IssuedToken {
     pub lifetime: Option<u64>,
 }
 
-impl Login {
+impl LoginTemplate {
     /// Compiles the login of the target at this address.
     ///
     /// # Errors
@@ -125,7 +125,7 @@ targets:
         let connection = &loaded.targets[0].spec.connection;
         let Some(AuthSpec::Login(spec)) = &connection.auth else { panic!() };
         let owner = RecordOwner { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };
-        let login = Login::compile(spec, &connection.url, &owner).unwrap();
+        let login = LoginTemplate::compile(spec, &connection.url, &owner).unwrap();
         let request = login.request([("id", "s3\"cret")]).unwrap();
         assert_eq!(
             (request.url.as_str(), request.method.as_str()),

@@ -117,6 +117,11 @@ fn members_of_v1(tree: &Tree, connection: &ConnectionSpec, errors: &mut Vec<Erro
     {
         refuse(&scheme.place, "`scheme`", "remove it");
     }
+    for limit in ["answerBytes", "pages"] {
+        if let Some(value) = tree.get("limits").and_then(|limits| limits.get(limit)) {
+            refuse(&value.place, &format!("`limits.{limit}`"), "remove it");
+        }
+    }
     if let Some(file) = connection.tls.as_ref().and_then(|tls| tls.cert_file.as_ref()) {
         refuse(&file.place, "a client certificate", "remove it");
     }

@@ -60,9 +60,9 @@ pub struct RemovalWords {
 #[allow(clippy::large_enum_variant, reason = "there is one per target")]
 pub enum Writes {
     /// We choose the id.
-    Put(WriteRequest),
+    Put(WriteTemplate),
     /// The registry assigns the id, or refuses to write a record that does not exist.
-    CreateUpdate { create: WriteRequest, update: WriteRequest },
+    CreateUpdate { create: WriteTemplate, update: WriteTemplate },
     /// Only batches write.
     Batches,
     /// Nothing is written.
@@ -71,7 +71,7 @@ pub enum Writes {
 
 /// A request that writes one record.
 #[derive(Debug)]
-pub struct WriteRequest {
+pub struct WriteTemplate {
     pub request: RequestTemplate,
     remote: Option<Reading>,
     seen: Option<Reading>,
@@ -118,7 +118,7 @@ impl RemovalWords {
     }
 }
 
-impl WriteRequest {
+impl WriteTemplate {
     pub(super) fn compile(
         spec: &WriteSpec,
         purpose: RequestPurpose,

@@ -14,6 +14,24 @@ pub struct ControllerStatus {
     pub holds: Vec<HoldSummary>,
 }
 
+impl ControllerStatus {
+    /// The status of a process, from those of its targets. It is able to lead if it is for one of them.
+    ///
+    /// The session is the one that is furthest from being open; only a single target has an epoch here.
+    pub fn of_all<'a>(targets: impl IntoIterator<Item = &'a Self>) -> Self {
+        let mut targets = targets.into_iter();
+        let mut all = targets.next().cloned().unwrap_or_default();
+        for target in targets {
+            all.epoch = None;
+            all.session = all.session.min(target.session);
+            all.in_sync &= target.in_sync;
+            all.ability = all.ability.best(target.ability);
+            all.holds.extend(target.holds.iter().cloned());
+        }
+        all
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Ability {
     #[default]
@@ -23,18 +41,29 @@ pub enum Ability {
     CutOff,
 }
 
-/// Shown by its name in lower case.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, strum::IntoStaticStr)]
+impl Ability {
+    fn best(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Able, _) | (_, Self::Able) => Self::Able,
+            (Self::CutOff, Self::CutOff) => Self::CutOff,
+            // The other target waits for the same pods.
+            _ => Self::WithoutPods,
+        }
+    }
+}
+
+/// Shown by its name in lower case. The first ones need attention most.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, strum::IntoStaticStr)]
 #[strum(serialize_all = "lowercase")]
 pub enum SessionState {
+    /// Another writer took over the session.
+    Fenced,
     /// No session is open.
     #[default]
     Closed,
     /// Another replica leads.
     Standby,
     Open,
-    /// Another writer took over the session.
-    Fenced,
 }
 
 impl From<Phase> for SessionState {
@@ -45,5 +74,39 @@ impl From<Phase> for SessionState {
             Phase::Open { .. } => Self::Open,
             Phase::Fenced { .. } => Self::Fenced,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(session: SessionState, ability: Ability) -> ControllerStatus {
+        ControllerStatus { session, ability, epoch: Some(7), in_sync: true, holds: Vec::new() }
+    }
+
+    #[test]
+    fn process_leads_if_one_target_is_able() {
+        use Ability::{Able, CutOff, WithoutPods};
+        for (abilities, expected) in [
+            (vec![Able], Able),
+            (vec![CutOff, Able], Able),
+            (vec![WithoutPods, Able], Able),
+            (vec![CutOff, CutOff], CutOff),
+            (vec![CutOff, WithoutPods], WithoutPods),
+            (vec![], WithoutPods),
+        ] {
+            let targets: Vec<_> = abilities.iter().map(|ability| status(SessionState::Open, *ability)).collect();
+            assert_eq!(ControllerStatus::of_all(&targets).ability, expected, "{abilities:?}");
+        }
+    }
+
+    #[test]
+    fn process_shows_the_session_that_needs_attention() {
+        let open = status(SessionState::Open, Ability::Able);
+        assert_eq!(ControllerStatus::of_all([&open]), open);
+        let fenced = ControllerStatus { in_sync: false, ..status(SessionState::Fenced, Ability::Able) };
+        let all = ControllerStatus::of_all([&open, &fenced, &status(SessionState::Closed, Ability::Able)]);
+        assert_eq!((all.session, all.epoch, all.in_sync), (SessionState::Fenced, None, false));
     }
 }

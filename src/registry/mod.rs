@@ -1,13 +1,15 @@
 //! The registry that records are written to.
 //!
 //! [`Registry`] is all that the event loop knows about it. [`protocol`] has the JSON of protocol v1, [`client`] speaks
-//! it, and [`server`] is the reference registry. To support another kind of registry, implement the trait.
+//! it, and [`server`] is the reference registry. [`mapped`] speaks to registries that a targets file describes. To support
+//! another kind of registry, implement the trait.
 
 pub mod client;
 pub mod credentials;
 mod http;
 pub mod inventory;
 pub mod mapped;
+mod pacer;
 pub mod protocol;
 pub mod server;
 pub mod session;

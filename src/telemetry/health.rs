@@ -2,10 +2,10 @@
 //!
 //! | probe | passes if |
 //! | --- | --- |
-//! | live | the event loop turned in the last 30 s; before its first turn, within 120 s of the start |
-//! | ready | every watch has delivered one complete list, no other writer took over, and the process is not stopping |
+//! | live | every event loop turned in the last 30 s; before its first turn, within 120 s of the start |
+//! | ready | every watch has delivered one complete list, a target has no other writer, and the process is not stopping |
 //!
-//! Liveness does not depend on the API server or the registry: a restart fixes neither, and an outage would restart
+//! Each target has an event loop. A process that still writes for one target is ready. Liveness does not depend on the API server or the registry: a restart fixes neither, and an outage would restart
 //! every replica. Watches that fail later are for metrics.
 
 use std::{
@@ -17,28 +17,43 @@ use std::{
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 /// The loop turns at least every second, so after this time it hangs.
 pub const LONGEST_TURN: Duration = Duration::from_secs(30);
 
-/// Time limit before the first turn of the loop. Code that waits for the API server there calls
-/// [`Health::loop_turned`], so that an outage at the start causes no restart.
+/// Time limit before the first turn of a loop. Code that waits for the API server there calls
+/// [`Health::starting`], so that an outage at the start causes no restart.
 pub const STARTUP_GRACE: Duration = Duration::from_secs(120);
 
-/// What the event loop and the watches report about themselves. Cheap to clone.
+/// What the event loops and the watches report about themselves. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Health(Arc<Marks>);
+
+/// What one event loop reports about itself. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct LoopHealth {
+    process: Health,
+    marks: Arc<LoopMarks>,
+}
+
+#[derive(Debug)]
+struct LoopMarks {
+    /// The last turn, in milliseconds after the start of the process plus one; 0 before the first.
+    turned: AtomicU64,
+    fenced: AtomicBool,
+}
 
 #[derive(Debug)]
 struct Marks {
     started: Instant,
-    /// The last turn of the loop, in milliseconds after `started` plus one; 0 before the first.
-    turned: AtomicU64,
+    /// The last sign of life before there are loops, in milliseconds after `started` plus one; 0 before the first.
+    alive_at: AtomicU64,
+    loops: Mutex<Vec<Arc<LoopMarks>>>,
     /// When each watch last reported anything, in milliseconds after `started`.
-    alive: Box<[AtomicU64]>,
+    watch_alive: Box<[AtomicU64]>,
     listed: Box<[AtomicBool]>,
-    fenced: AtomicBool,
     stopping: AtomicBool,
 }
 
@@ -47,23 +62,31 @@ impl Health {
     pub fn new(watches: usize) -> Self {
         Self(Arc::new(Marks {
             started: Instant::now(),
-            turned: AtomicU64::new(0),
-            alive: (0..watches).map(|_| AtomicU64::new(0)).collect(),
+            alive_at: AtomicU64::new(0),
+            loops: Mutex::default(),
+            watch_alive: (0..watches).map(|_| AtomicU64::new(0)).collect(),
             listed: (0..watches).map(|_| AtomicBool::new(false)).collect(),
-            fenced: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
         }))
     }
 
-    /// The event loop calls this at least every second.
-    pub fn loop_turned(&self) {
-        self.0.turned.store(self.elapsed_ms().saturating_add(1), Ordering::Relaxed);
+    /// An event loop begins. From now on, liveness depends on its turns.
+    pub fn add_loop(&self) -> LoopHealth {
+        let begun = self.elapsed_ms().saturating_add(1);
+        let marks = Arc::new(LoopMarks { turned: AtomicU64::new(begun), fenced: AtomicBool::new(false) });
+        self.0.loops.lock().push(marks.clone());
+        LoopHealth { process: self.clone(), marks }
+    }
+
+    /// The process is alive, and has no event loop yet.
+    pub fn starting(&self) {
+        self.0.alive_at.store(self.elapsed_ms().saturating_add(1), Ordering::Relaxed);
     }
 
     /// A watch reported something: an event, a bookmark, its regular end or a page of a list. An unknown index is
     /// ignored.
     pub fn watch_alive(&self, watch: usize) {
-        if let Some(alive) = self.0.alive.get(watch) {
+        if let Some(alive) = self.0.watch_alive.get(watch) {
             alive.store(self.elapsed_ms(), Ordering::Relaxed);
         }
     }
@@ -72,7 +95,7 @@ impl Health {
     pub fn watch_silences(&self) -> Vec<Duration> {
         let now = self.elapsed_ms();
         let silence = |alive: &AtomicU64| Duration::from_millis(now.saturating_sub(alive.load(Ordering::Relaxed)));
-        self.0.alive.iter().map(silence).collect()
+        self.0.watch_alive.iter().map(silence).collect()
     }
 
     fn elapsed_ms(&self) -> u64 {
@@ -86,24 +109,44 @@ impl Health {
         }
     }
 
-    pub fn set_fenced(&self, fenced: bool) {
-        self.0.fenced.store(fenced, Ordering::Relaxed);
-    }
-
     pub fn stopping(&self) {
         self.0.stopping.store(true, Ordering::Relaxed);
     }
 
     pub fn live(&self) -> Report {
-        let turned = self.0.turned.load(Ordering::Relaxed).checked_sub(1).map(Duration::from_millis);
-        liveness(self.0.started.elapsed(), turned)
+        let loops = self.0.loops.lock();
+        let slowest = loops.iter().map(|marks| marks.turned.load(Ordering::Relaxed)).min();
+        let turned = slowest.unwrap_or_else(|| self.0.alive_at.load(Ordering::Relaxed));
+        liveness(self.0.started.elapsed(), turned.checked_sub(1).map(Duration::from_millis))
     }
 
     pub fn ready(&self) -> Report {
         let marks = &self.0;
         let listed = marks.listed.iter().filter(|listed| listed.load(Ordering::Relaxed)).count();
-        let fenced = marks.fenced.load(Ordering::Relaxed);
+        let loops = marks.loops.lock();
+        let fenced = !loops.is_empty() && loops.iter().all(|marks| marks.fenced.load(Ordering::Relaxed));
         readiness(listed, marks.listed.len(), fenced, marks.stopping.load(Ordering::Relaxed))
+    }
+}
+
+impl LoopHealth {
+    /// The health of the whole process.
+    pub fn process(&self) -> &Health {
+        &self.process
+    }
+
+    /// The loop calls this at least every second.
+    pub fn turned(&self) {
+        self.marks.turned.store(self.process.elapsed_ms().saturating_add(1), Ordering::Relaxed);
+    }
+
+    pub fn set_fenced(&self, fenced: bool) {
+        self.marks.fenced.store(fenced, Ordering::Relaxed);
+    }
+
+    /// The loop ended, and the process goes on without it.
+    pub fn ended(&self) {
+        self.process.0.loops.lock().retain(|marks| !Arc::ptr_eq(marks, &self.marks));
     }
 }
 
@@ -166,13 +209,25 @@ mod tests {
         assert!(health.live().ok(), "it is starting");
         tokio::time::advance(Duration::from_secs(119)).await;
         assert!(health.live().ok());
-        health.loop_turned();
+        health.starting();
+        let event_loop = health.add_loop();
         tokio::time::advance(Duration::from_secs(30)).await;
         assert!(health.live().ok());
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(health.live().to_string(), "[-]loop failed: it did not turn for 31 s; the limit is 30 s\n");
-        health.loop_turned();
+        event_loop.turned();
         assert!(health.live().ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_loop_has_to_turn() {
+        let health = Health::new(1);
+        let [first, second] = [health.add_loop(), health.add_loop()];
+        tokio::time::advance(Duration::from_secs(31)).await;
+        first.turned();
+        assert!(!health.live().ok());
+        second.ended();
+        assert!(health.live().ok(), "only one loop is left");
     }
 
     #[test]
@@ -193,8 +248,9 @@ mod tests {
     #[tokio::test]
     async fn a_turn_in_the_first_millisecond_counts() {
         let health = Health::new(0);
-        health.loop_turned();
-        assert!(health.0.turned.load(Ordering::Relaxed) > 0);
+        health.starting();
+        assert!(health.0.alive_at.load(Ordering::Relaxed) > 0);
+        assert!(health.add_loop().marks.turned.load(Ordering::Relaxed) > 0);
     }
 
     #[tokio::test]
@@ -212,9 +268,12 @@ mod tests {
     #[tokio::test]
     async fn process_is_not_ready_when_fenced_or_stopping() {
         let health = Health::new(0);
-        health.set_fenced(true);
+        let [first, second] = [health.add_loop(), health.add_loop()];
+        first.set_fenced(true);
+        assert!(health.ready().ok(), "it still writes for the other target");
+        second.set_fenced(true);
         assert!(!health.ready().ok() && health.live().ok());
-        health.set_fenced(false);
+        second.set_fenced(false);
         assert!(health.ready().ok());
         health.stopping();
         assert!(!health.ready().ok() && health.live().ok());

@@ -207,6 +207,7 @@ impl Stage {
         let setup = world.setup.clone();
         let instance = world.processes[number].instance.clone();
         let options = ControllerOptions {
+            target: TARGET,
             max_in_flight: usize::from(setup.max_in_flight),
             request_timeout: crate::network::REQUEST_TIMEOUT,
             max_writes_per_second: u32::from(setup.writes_per_second),
@@ -252,8 +253,13 @@ impl Stage {
         let health = Health::new(watches);
         let metrics = Metrics::new(health.clone());
         let connection = Connection { shared: self.shared.clone(), process: number };
-        let outputs =
-            Outputs { checks, relist: relist_out, controller_status, metrics: metrics.clone(), health: health.clone() };
+        let outputs = Outputs {
+            checks,
+            relist: relist_out,
+            controller_status,
+            metrics: metrics.target(TARGET),
+            health: health.add_loop(),
+        };
         let event_loop = EventLoop::new(connection, View::new(stores), options, clock, outputs);
         let task = tokio::spawn(event_loop.run(inputs, async {
             // If the sender is dropped, the process is killed and not asked to stop.
@@ -413,6 +419,9 @@ impl Stage {
     }
 }
 
+/// The name of the only target.
+const TARGET: &str = "default";
+
 /// Processes with the same text before the colon are lives of one process.
 pub(crate) fn is_previous_process(other: &str, ours: &str) -> bool {
     other.split(':').next() == ours.split(':').next()
@@ -421,7 +430,8 @@ pub(crate) fn is_previous_process(other: &str, ours: &str) -> bool {
 /// The number of registered records in the ledger, if it is known.
 fn ledger_records(metrics: &Metrics) -> Option<usize> {
     let text = metrics.encode().unwrap();
-    let line = text.lines().find_map(|line| line.strip_prefix("pod_registrar_records{state=\"registered\"} "));
+    let series = format!("pod_registrar_records{{target=\"{TARGET}\",state=\"registered\"}} ");
+    let line = text.lines().find_map(|line| line.strip_prefix(&series));
     line.and_then(|count| count.parse().ok())
 }
 

@@ -37,8 +37,9 @@ fn command_line(input: &[u8]) -> Found {
             ensure((1..=300_000).contains(&registry.request_timeout.as_millis()), || {
                 "--request-timeout out of bounds".to_owned()
             })?;
-            let url = &registry.registry_url;
-            ensure(url.path().ends_with('/') && url.username().is_empty(), || "an invalid --registry-url".to_owned())?;
+            let is_valid = |url: &reqwest::Url| url.path().ends_with('/') && url.username().is_empty();
+            ensure(registry.registry_url.as_ref().is_none_or(is_valid), || "an invalid --registry-url".to_owned())?;
+            ensure(registry.registry_url.is_some() != registry.targets.is_some(), || "no registry, or two".to_owned())?;
             let year = 366 * 24 * 3600;
             ensure(intervals.iter().all(|i| (1..=year).contains(&i.as_secs())), || format!("{intervals:?}"))
         }

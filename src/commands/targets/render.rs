@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::requests;
 use crate::{
     cli::targets::RenderSettings,
-    commands::{Error, informers, owner, report, targets_file},
+    commands::{Error, informers, owner, report, target_settings, targets_file},
     files,
     kubernetes::{
         client::PodSelection,
@@ -15,7 +15,7 @@ use crate::{
         pods::{self, ReadPod},
     },
     mapping::{
-        login::Login,
+        login::LoginTemplate,
         preview::{HIDDEN, RecordPreview, RequestPreview},
         samples,
         spec::{TargetSpec, auth::AuthSpec},
@@ -70,7 +70,7 @@ pub(super) async fn run(settings: RenderSettings, environment: Environment) -> R
         (owner, pods)
     };
     let pods = chosen(pods, &names)?;
-    let (target, login) = targets_file::compile(&loaded.spec, &owner).map_err(Error::Targets)?;
+    let (target, login) = target_settings::compile(&loaded.spec, &owner).map_err(Error::Targets)?;
     let report = Report::new(&loaded.spec, &target, login.as_ref(), &pods);
     report::print(output.output, || report.lines(), || report.json()).await
 }
@@ -136,7 +136,7 @@ struct Report<'a> {
 }
 
 impl<'a> Report<'a> {
-    fn new(spec: &'a TargetSpec, target: &'a Target, login: Option<&Login>, pods: &'a [Sample]) -> Self {
+    fn new(spec: &'a TargetSpec, target: &'a Target, login: Option<&LoginTemplate>, pods: &'a [Sample]) -> Self {
         let term = target.preview_term();
         let render = |pod: &'a Sample| {
             let result = match &pod.record {
@@ -206,7 +206,7 @@ impl<'a> Report<'a> {
 const LOGIN: &str = "login";
 
 /// The request for a token, with hidden secrets.
-fn of_login(spec: &TargetSpec, login: &Login) -> Option<RequestPreview> {
+fn of_login(spec: &TargetSpec, login: &LoginTemplate) -> Option<RequestPreview> {
     let Some(AuthSpec::Login(auth)) = &spec.connection.auth else { return None };
     let secrets = auth.secrets.iter().map(|(key, _)| (key.text.as_str(), HIDDEN));
     Some(RequestPreview { name: LOGIN.to_owned(), request: login.request(secrets) })

@@ -329,10 +329,10 @@ impl Approvals {
     }
 
     fn event(&self, hold: &HoldSummary) -> Event {
-        let HoldSummary { id, deletions, because, .. } = hold;
+        let HoldSummary { id, target, deletions, because, .. } = hold;
         let lease @ LeaseRef { namespace, name } = &self.leases.lease;
         let mut note = format!(
-            "{deletions} deletions are held: {because}. To approve exactly these: pod-registrar approve {id} \
+            "{deletions} deletions are held in target {target}: {because}. To approve exactly these: pod-registrar approve {id} \
              --approval-lease {lease}"
         );
         while note.len() > NOTE_BYTES {
@@ -415,7 +415,7 @@ mod tests {
             std::future::ready(refusal.map_err(tower::BoxError::from))
         });
         let because = crate::reconcile::absence::hold::HoldReason::ScopeChanged;
-        let shown = HoldSummary { id: hold(1), deletions: 5, because, former: Vec::new() };
+        let shown = HoldSummary { id: hold(1), target: "a", deletions: 5, because, former: Vec::new() };
         let (_status, controller_status) =
             watch::channel(ControllerStatus { holds: vec![shown], ..ControllerStatus::default() });
         let publisher = Approvals { leases: leases(Client::new(refusing, "default")), instance: "i".into() };
@@ -438,6 +438,7 @@ mod tests {
     fn listed_holds_are_read_back() {
         let shown = |n: usize, deletions| HoldSummary {
             id: hold(n),
+            target: "a",
             deletions,
             because: crate::reconcile::absence::hold::HoldReason::ScopeChanged,
             former: vec![hold(9)],

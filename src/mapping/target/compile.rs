@@ -20,7 +20,7 @@ use crate::{
         values,
         vars::Vars,
         words::{Position, Word, WordSet},
-        writes::{PrepareStep, WriteRequest, Writes},
+        writes::{PrepareStep, WriteTemplate, Writes},
     },
     model::ids::RecordOwner,
 };
@@ -163,7 +163,7 @@ fn prepare(records: &RecordsSpec, shared: &Shared<'_>, compiler: &mut Compiler<'
 }
 
 fn writes(records: &RecordsSpec, shared: &Shared<'_>, compiler: &mut Compiler<'_>) -> Option<Writes> {
-    let mut write = |spec, kind| WriteRequest::compile(spec, kind, shared, compiler);
+    let mut write = |spec, kind| WriteTemplate::compile(spec, kind, shared, compiler);
     match (&records.put, &records.create, &records.update) {
         (Some(put), ..) => write(put, RequestPurpose::Put).map(Writes::Put),
         (None, Some(create), Some(update)) => {
@@ -197,7 +197,7 @@ fn needed(
     writes: &Writes,
     batches: &[BatchRequest],
 ) -> WordSet {
-    let requests: Vec<&WriteRequest> = match writes {
+    let requests: Vec<&WriteTemplate> = match writes {
         Writes::Put(put) => vec![put],
         Writes::CreateUpdate { create, update } => vec![create, update],
         Writes::Batches | Writes::Nothing => Vec::new(),

@@ -13,8 +13,8 @@ const ID_DIGITS: usize = 12;
 /// A hold keeps this many names, the newest ones.
 const NAMES_MAX: usize = 16;
 
-/// The name of a hold: a hash of the held UIDs. An approval therefore covers exactly these, survives a restart, and
-/// does not cover later additions.
+/// The name of a hold: a hash of its target and of the held UIDs. An approval therefore covers exactly these, survives a
+/// restart, and does not cover later additions or the same pods in another target.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HoldId(String);
 
@@ -23,9 +23,10 @@ pub struct HoldId(String);
 pub struct ParseHoldIdError(String);
 
 impl HoldId {
-    fn of<'a>(ids: impl Iterator<Item = &'a Uid>) -> Self {
+    fn of<'a>(target: &str, ids: impl Iterator<Item = &'a Uid>) -> Self {
         let mut sorted: Vec<String> = ids.map(Uid::to_string).collect();
         sorted.sort_unstable();
+        sorted.push(target.to_owned());
         let mut digits = Digest::of_canonical(sorted.join("\n").as_bytes()).hex();
         digits.truncate(ID_DIGITS);
         Self(digits)
@@ -101,6 +102,8 @@ impl fmt::Display for HoldReason {
 pub struct HoldSummary {
     /// The name to approve.
     pub id: HoldId,
+    /// The target whose records are held.
+    pub target: &'static str,
     /// The number of held deletions.
     pub deletions: usize,
     pub because: HoldReason,
@@ -117,6 +120,7 @@ impl HoldSummary {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hold {
+    target: &'static str,
     /// The held pods, each with the position of the first name that covers it.
     ids: HashMap<Uid, usize>,
     /// The names, oldest first. A name covers the pods with its position or a lower one.
@@ -125,9 +129,9 @@ pub struct Hold {
 }
 
 impl Hold {
-    pub(super) fn new(ids: HashSet<Uid>, because: HoldReason) -> Self {
-        let name = HoldId::of(ids.iter());
-        Self { ids: ids.into_iter().map(|uid| (uid, 0)).collect(), names: vec![name], because }
+    pub(super) fn new(target: &'static str, ids: HashSet<Uid>, because: HoldReason) -> Self {
+        let name = HoldId::of(target, ids.iter());
+        Self { target, ids: ids.into_iter().map(|uid| (uid, 0)).collect(), names: vec![name], because }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -168,9 +172,10 @@ impl Hold {
     pub(super) fn shown(&self) -> HoldSummary {
         let (id, former) = match self.names.split_last() {
             Some((id, former)) => (id.clone(), former.to_vec()),
-            None => (HoldId::of(self.ids.keys()), Vec::new()),
+            None => (HoldId::of(self.target, self.ids.keys()), Vec::new()),
         };
-        HoldSummary { id, deletions: self.ids.len(), because: self.because.clone(), former }
+        let (target, deletions, because) = (self.target, self.ids.len(), self.because.clone());
+        HoldSummary { id, target, deletions, because, former }
     }
 
     /// The same hold of other pods. It gets a new name if they differ, and former names cover no added pod.
@@ -182,7 +187,7 @@ impl Hold {
             self.names.remove(0);
             self.ids.values_mut().for_each(|first| *first = first.saturating_sub(1));
         }
-        let (name, position) = (HoldId::of(ids.iter()), self.names.len());
+        let (name, position) = (HoldId::of(self.target, ids.iter()), self.names.len());
         let covered = std::mem::take(&mut self.ids);
         self.ids = ids
             .into_iter()
@@ -217,11 +222,12 @@ mod tests {
     }
 
     #[test]
-    fn hold_name_depends_only_on_the_held_ids() {
-        let hold = Hold::new(ids(["a", "b"]), HoldReason::ScopeChanged);
-        let other_reason = Hold::new(ids(["b", "a"]), HoldReason::StillThere(1));
+    fn hold_name_depends_on_target_and_ids() {
+        let hold = Hold::new("a", ids(["a", "b"]), HoldReason::ScopeChanged);
+        let other_reason = Hold::new("a", ids(["b", "a"]), HoldReason::StillThere(1));
         assert_eq!(name(&hold), name(&other_reason));
-        assert_ne!(name(&hold), name(&Hold::new(ids(["a"]), HoldReason::ScopeChanged)));
+        assert_ne!(name(&hold), name(&Hold::new("b", ids(["a", "b"]), HoldReason::ScopeChanged)));
+        assert_ne!(name(&hold), name(&Hold::new("a", ids(["a"]), HoldReason::ScopeChanged)));
         assert_eq!(name(&hold).to_string().parse(), Ok(name(&hold)));
         for text in ["", "abc", "ABCDEF012345", "abcdef01234g", "abcdef0123456"] {
             assert!(text.parse::<HoldId>().is_err(), "{text}");
@@ -231,7 +237,7 @@ mod tests {
     #[test]
     fn shrinking_hold_changes_its_name() {
         // It ends when its last pod leaves.
-        let hold = Hold::new(ids(["a", "b"]), HoldReason::ScopeChanged);
+        let hold = Hold::new("a", ids(["a", "b"]), HoldReason::ScopeChanged);
         let before = name(&hold);
         assert_eq!(hold.clone().among(&ids(["a", "b", "c"])).map(|hold| name(&hold)), Some(before.clone()));
         let smaller = hold.among(&ids(["b"])).unwrap();
@@ -242,7 +248,7 @@ mod tests {
 
     #[test]
     fn former_names_cover_only_what_they_named() {
-        let hold = Hold::new(ids(["a", "b", "c"]), HoldReason::ScopeChanged);
+        let hold = Hold::new("a", ids(["a", "b", "c"]), HoldReason::ScopeChanged);
         let first = name(&hold);
         let hold = hold.of(ids(["b", "c", "d"]));
         let second = name(&hold);
@@ -255,7 +261,7 @@ mod tests {
 
     #[test]
     fn former_names_are_bounded() {
-        let mut hold = Hold::new(ids(["x"]), HoldReason::ScopeChanged);
+        let mut hold = Hold::new("a", ids(["x"]), HoldReason::ScopeChanged);
         for n in 0..100 {
             hold = hold.of([Uid::from("x"), Uid::from(n.to_string())].into());
         }

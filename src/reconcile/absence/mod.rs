@@ -116,6 +116,8 @@ pub enum ListOutcome {
 
 #[derive(Debug)]
 pub struct AbsenceGuard {
+    /// The target whose records are guarded.
+    target: &'static str,
     stage: Stage,
     /// The evidence of the newest absences.
     evidence: Option<Evidence>,
@@ -146,9 +148,11 @@ pub struct AbsenceGuard {
     round: u64,
 }
 
-impl Default for AbsenceGuard {
-    fn default() -> Self {
+impl AbsenceGuard {
+    /// The guard of this target's records.
+    pub fn new(target: &'static str) -> Self {
         Self {
+            target,
             stage: Stage::Idle,
             evidence: None,
             change: None,
@@ -339,7 +343,7 @@ impl AbsenceGuard {
                 let ids = &kept | &out_of_scope;
                 self.out_of_scope = Some(match before {
                     Some(before) => before.of(ids),
-                    None => Hold::new(ids, HoldReason::ScopeChanged),
+                    None => Hold::new(self.target, ids, HoldReason::ScopeChanged),
                 });
             }
         }
@@ -386,7 +390,7 @@ impl AbsenceGuard {
     fn named(&mut self, ids: HashSet<Uid>, because: HoldReason) -> Hold {
         match self.under_review.take() {
             Some(under_review) => under_review.of(ids).for_reason(because),
-            None => Hold::new(ids, because),
+            None => Hold::new(self.target, ids, because),
         }
     }
 

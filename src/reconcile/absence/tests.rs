@@ -26,7 +26,7 @@ fn release_all(guard: &mut AbsenceGuard, from: u64) -> Vec<(u64, usize)> {
 
 #[test]
 fn few_absences_are_confirmed_by_cluster_identity_alone() {
-    let mut guard = AbsenceGuard::default();
+    let mut guard = AbsenceGuard::new("test");
     guard.derive(ids(0..50), list(1, 100), at(2));
     assert_eq!(guard.release(at(2)).len(), 0, "not before the answer");
     assert!(!guard.is_idle(), "they wait, although none is held");
@@ -41,7 +41,7 @@ fn few_absences_are_confirmed_by_cluster_identity_alone() {
 #[test]
 fn many_absences_need_a_list_and_a_sample() {
     // A second list confirms them, and then they leave at a bounded rate.
-    let mut guard = AbsenceGuard::default();
+    let mut guard = AbsenceGuard::new("test");
     guard.derive(ids(0..1000), list(1, 3000), at(2));
     assert_eq!((guard.ask(at(10), 0), guard.held()), (None, 1000));
     assert_eq!(guard.ask(at(11), 0), Some(GuardQuestion::List { round: 1 }));
@@ -60,7 +60,7 @@ fn many_absences_need_a_list_and_a_sample() {
 #[test]
 fn guard_holds_empty_list() {
     // A single registered record is enough, and an untrusted list is held as well.
-    let mut guard = AbsenceGuard::default();
+    let mut guard = AbsenceGuard::new("test");
     guard.derive(ids(0..1), Evidence { empty: true, ..list(1, 1) }, at(1));
     assert_eq!((guard.ask(at(1), 0), guard.held()), (None, 1));
     let untrusted = CompleteList { begun: at(2), trusted: false };
@@ -71,7 +71,7 @@ fn guard_holds_empty_list() {
 #[test]
 fn absences_of_many_lists_add_up() {
     // They add up within ten minutes.
-    let mut guard = AbsenceGuard::default();
+    let mut guard = AbsenceGuard::new("test");
     let mut take = |from: usize, secs: u64| {
         guard.derive(ids(from..from + 30), list(secs, 100), at(secs));
         let free = matches!(guard.ask(at(secs), 0), Some(GuardQuestion::Confirm { .. }));
@@ -81,7 +81,7 @@ fn absences_of_many_lists_add_up() {
     };
     assert!(take(0, 1));
     assert!(!take(30, 100), "60 within ten minutes");
-    let mut guard = AbsenceGuard::default();
+    let mut guard = AbsenceGuard::new("test");
     guard.recent.push_back((at(1), 50));
     guard.derive(ids(0..30), list(700, 100), at(700));
     assert!(matches!(guard.ask(at(700), 0), Some(GuardQuestion::Confirm { .. })), "the window is over");
@@ -90,7 +90,7 @@ fn absences_of_many_lists_add_up() {
 #[test]
 fn living_sample_pod_holds_all_deletions() {
     // They are held until later lists show the pods again.
-    let mut guard = AbsenceGuard::default();
+    let mut guard = AbsenceGuard::new("test");
     guard.derive(ids(0..100), list(1, 100), at(1));
     guard.ask(at(11), 0);
     guard.listed(1, &HashSet::new(), at(11), 0);
@@ -106,7 +106,7 @@ fn living_sample_pod_holds_all_deletions() {
 
 #[test]
 fn answer_to_an_earlier_question_confirms_nothing() {
-    let mut guard = AbsenceGuard::default();
+    let mut guard = AbsenceGuard::new("test");
     guard.derive(ids(0..5), list(1, 100), at(1));
     guard.ask(at(1), 0);
     guard.derive(ids(7..13), list(2, 100), at(2));
@@ -120,7 +120,7 @@ fn answer_to_an_earlier_question_confirms_nothing() {
 
 #[test]
 fn later_list_does_not_repeat_the_question() {
-    let mut guard = AbsenceGuard::default();
+    let mut guard = AbsenceGuard::new("test");
     guard.derive(ids(0..5), list(1, 100), at(1));
     guard.ask(at(1), 0);
     guard.derive(ids(1..9), list(2, 100), at(2));
@@ -131,7 +131,7 @@ fn later_list_does_not_repeat_the_question() {
 
 #[test]
 fn missing_or_contradicting_second_list_holds_deletions() {
-    let mut guard = AbsenceGuard::default();
+    let mut guard = AbsenceGuard::new("test");
     guard.derive(ids(0..100), list(1, 100), at(1));
     assert_eq!(guard.ask(at(11), 0), Some(GuardQuestion::List { round: 1 }));
     assert!(guard.answered(1, Confirmation::Unanswered("timed out".into()), at(12), 0));
@@ -148,7 +148,7 @@ fn missing_or_contradicting_second_list_holds_deletions() {
 
 #[test]
 fn missing_answer_holds_the_deletions() {
-    let mut guard = AbsenceGuard::default();
+    let mut guard = AbsenceGuard::new("test");
     guard.derive(ids(0..5), list(1, 100), at(1));
     guard.ask(at(1), 0);
     guard.answered(guard.round, Confirmation::Unanswered("forbidden".into()), at(2), 0);
@@ -157,7 +157,7 @@ fn missing_answer_holds_the_deletions() {
 
 #[test]
 fn confirmed_deletion_of_a_returning_pod_is_dropped() {
-    let mut guard = AbsenceGuard::default();
+    let mut guard = AbsenceGuard::new("test");
     guard.derive(ids(0..1000), list(1, 1000), at(1));
     guard.ask(at(11), 0);
     guard.listed(1, &HashSet::new(), at(11), 0);
@@ -175,7 +175,7 @@ fn take<const N: usize>(names: [std::ops::Range<usize>; N]) -> HashSet<Uid> {
 
 /// A guard after a change of settings that has asked for the whole cluster.
 fn sorting(what: ScopeChangePolicy, absent: std::ops::Range<usize>) -> AbsenceGuard {
-    let mut guard = AbsenceGuard::default();
+    let mut guard = AbsenceGuard::new("test");
     guard.scope_changed(what);
     assert!(!guard.is_scope_resolved(), "no list has come yet");
     guard.derive(ids(absent), list(1, 1000), at(1));
@@ -292,7 +292,7 @@ fn missing_whole_cluster_list_holds_all_deletions() {
 
 #[test]
 fn approval_releases_unconfirmed_deletions() {
-    let mut guard = AbsenceGuard::default();
+    let mut guard = AbsenceGuard::new("test");
     guard.derive(ids(0..100), list(1, 100), at(1));
     guard.ask(at(11), 0);
     guard.listed(1, &ids(0..1), at(11), 0);
@@ -337,7 +337,7 @@ fn nearly_all_means_90_percent_and_50_absent() {
 
 #[test]
 fn nearly_all_absences_wait_for_approval() {
-    let mut guard = AbsenceGuard::default();
+    let mut guard = AbsenceGuard::new("test");
     guard.derive(ids(0..300), list_of_a_copy(1, 300, 300), at(1));
     let [hold] = guard.holds().try_into().unwrap();
     assert_eq!((hold.deletions, &hold.because), (300, &HoldReason::NearlyAll { absent: 300, of: 300 }));
@@ -355,7 +355,7 @@ fn nearly_all_absences_wait_for_approval() {
 
 #[test]
 fn needed_approval_survives_a_restart() {
-    let mut guard = AbsenceGuard::default();
+    let mut guard = AbsenceGuard::new("test");
     guard.need_operator();
     guard.derive(ids(0..3), list(1, 600), at(1));
     assert_eq!(guard.holds()[0].because, HoldReason::NearlyAll { absent: 3, of: 600 });
@@ -366,7 +366,7 @@ fn needed_approval_survives_a_restart() {
 
 #[test]
 fn another_writer_holds_inferred_deletions() {
-    let mut guard = AbsenceGuard::default();
+    let mut guard = AbsenceGuard::new("test");
     guard.expect_other_writer(at(1));
     guard.derive(ids(0..5), list(1, 100), at(1));
     guard.no_other_writer_reported(at(60));
@@ -388,7 +388,7 @@ fn another_writer_holds_inferred_deletions() {
 
 #[test]
 fn confirmed_deletions_wait_while_a_writer_is_expected() {
-    let mut guard = AbsenceGuard::default();
+    let mut guard = AbsenceGuard::new("test");
     guard.derive(ids(0..5), list(1, 100), at(1));
     guard.ask(at(1), 0);
     guard.answered(guard.round, Confirmation::Gone, at(2), 0);
@@ -401,7 +401,7 @@ fn confirmed_deletions_wait_while_a_writer_is_expected() {
 
 #[test]
 fn confirmed_deletions_stop_when_another_writer_appears() {
-    let mut guard = AbsenceGuard::default();
+    let mut guard = AbsenceGuard::new("test");
     guard.derive(ids(0..1000), list(1, 3000), at(1));
     gone(&mut guard, 11);
     assert_eq!(guard.release(at(11)).len(), 100);

@@ -1,6 +1,6 @@
 //! Requests of protocol v1, with the token, and what their answers say.
 
-use std::{path::PathBuf, time::Duration};
+use std::path::PathBuf;
 
 use parking_lot::RwLock;
 use reqwest::{Method, Url, header};
@@ -12,8 +12,10 @@ use crate::{
     model::ids::{INTEGER_LIMIT, Version},
     reconcile::outcome::{self, Failure, ProblemDetail},
     registry::{
+        client::Config,
         credentials::{self, Error},
         http::{Connection, HttpAnswer, PemFiles},
+        pacer::Pacer,
         protocol::Problem,
     },
 };
@@ -30,9 +32,25 @@ const DETAIL_CHARS: usize = 300;
 pub(super) const NAME_CHARS: usize = 128;
 /// Answers of common servers to plain HTTP on a TLS port.
 const TLS_EXPECTED: [&str; 2] = ["HTTP request to an HTTPS server", "plain HTTP request was sent to HTTPS port"];
-const TOKEN_SETTING: &str = "--registry-token-file";
-const NAMES: SettingNames =
-    SettingNames { address: "--registry-url", authorities: "--registry-ca-file", timeout: "--request-timeout" };
+
+/// The names of the settings, for messages.
+pub(super) struct Names {
+    connection: SettingNames,
+    token: &'static str,
+}
+
+pub(super) const FLAGS: Names = Names {
+    connection: SettingNames {
+        address: "--registry-url",
+        authorities: "--registry-ca-file",
+        timeout: "--request-timeout",
+    },
+    token: "--registry-token-file",
+};
+pub(super) const MEMBERS: Names = Names {
+    connection: SettingNames { address: "url", authorities: "tls.caFile", timeout: "limits.timeout" },
+    token: "auth.bearer.tokenFile",
+};
 
 /// The connections to one registry, and the token.
 pub(super) struct RegistryHttp {
@@ -40,25 +58,24 @@ pub(super) struct RegistryHttp {
     connection: Connection,
     token_file: Option<PathBuf>,
     token: RwLock<Option<SecretString>>,
+    names: &'static Names,
+    pacer: Option<Pacer>,
 }
 
 impl RegistryHttp {
-    pub(super) fn new(
-        base: Url,
-        token_file: Option<PathBuf>,
-        ca_file: Option<PathBuf>,
-        timeout: Duration,
-    ) -> Result<Self, Error> {
+    pub(super) fn new(config: Config, names: &'static Names, requests_per_second: Option<f64>) -> Result<Self, Error> {
+        let Config { url: base, token_file, ca_file, request_timeout } = config;
         let files = PemFiles { authorities: ca_file, identity: None };
-        let connection = Connection::new(&base, files, timeout, &NAMES)?;
-        let token = token_file.as_deref().map(|path| credentials::token(path, TOKEN_SETTING)).transpose()?;
-        Ok(Self { base, connection, token_file, token: RwLock::new(token) })
+        let connection = Connection::new(&base, files, request_timeout, &names.connection)?;
+        let token = token_file.as_deref().map(|path| credentials::token(path, names.token)).transpose()?;
+        let pacer = requests_per_second.map(Pacer::new);
+        Ok(Self { base, connection, token_file, token: RwLock::new(token), names, pacer })
     }
 
     /// Reads the token file again. If that fails, the previous token stays in use.
     pub(super) fn refresh_token(&self) {
         let Some(path) = &self.token_file else { return };
-        match credentials::token(path, TOKEN_SETTING) {
+        match credentials::token(path, self.names.token) {
             Ok(token) => {
                 let previous = self.token.write().replace(token.clone());
                 if previous.is_none_or(|previous| previous.expose_secret() != token.expose_secret()) {
@@ -87,6 +104,9 @@ impl RegistryHttp {
         body: Option<Vec<u8>>,
         most: usize,
     ) -> Result<HttpAnswer, Failure> {
+        if let Some(pacer) = &self.pacer {
+            pacer.turn().await;
+        }
         if self.connection.refresh_if_due() {
             self.refresh_token();
         }

@@ -12,13 +12,14 @@ mod tests;
 use std::{path::PathBuf, time::Duration};
 
 use reqwest::{Method, Url};
+use serde_json::json;
 
 use super::protocol::{
     BATCH, BatchResults, CapabilitiesDocument, ClusterInfo, DIGEST_INVENTORY, HeartbeatAccepted, InventoryAnswer,
     ItemResult, ListedRecord, PROTOCOL, StoredRecordInfo,
 };
 use super::{
-    Capabilities, Encoded, EncodedBody, Features, RecordChange, RecordName, Registry, RenderFailure,
+    Capabilities, Encoded, EncodedBody, Features, Projection, RecordChange, RecordName, Registry, RenderFailure,
     credentials::Error,
     http::HttpAnswer,
     inventory::{Bucket, BucketDigests, InventoryItem, InventoryPage},
@@ -26,9 +27,11 @@ use super::{
 };
 use crate::{
     connect::explain::one_line,
+    mapping::target::{Target, TermWords},
     model::{
         digest::Digest,
         ids::{DEFAULT_OWNER, INTEGER_LIMIT, RecordOwner, Version, is_namespace_name, is_pod_name, is_valid_id},
+        pod::Pod,
         uid::Uid,
     },
     reconcile::{
@@ -36,7 +39,7 @@ use crate::{
         takeover::{ReportedSession, SessionHolder},
     },
 };
-use http::{LARGE_ANSWER, NAME_CHARS, RECORD_ANSWER, RegistryHttp, SMALL_ANSWER};
+use http::{FLAGS, LARGE_ANSWER, MEMBERS, NAME_CHARS, RECORD_ANSWER, RegistryHttp, SMALL_ANSWER};
 
 /// The number of a registry's features that are read. The protocol has five.
 const FEATURES_MAX: usize = 64;
@@ -67,13 +70,30 @@ pub struct Config {
 pub struct Client {
     http: RegistryHttp,
     owner: RecordOwner,
+    /// Which pods have a record, if not all.
+    select: Option<(Target, TermWords)>,
 }
 
 impl Client {
-    /// Makes a client. It reads the CA file and the token file, and connects later.
+    /// Makes a client of the registry that flags describe. It reads the CA file and the token file, and connects later.
     pub fn new(config: Config, owner: RecordOwner) -> Result<Self, Error> {
-        let Config { url, token_file, ca_file, request_timeout } = config;
-        Ok(Self { http: RegistryHttp::new(url, token_file, ca_file, request_timeout)?, owner })
+        Ok(Self { http: RegistryHttp::new(config, &FLAGS, None)?, owner, select: None })
+    }
+
+    /// The same for a target of a targets file, whose members errors name.
+    pub fn of_targets_file(
+        config: Config,
+        owner: RecordOwner,
+        requests_per_second: Option<f64>,
+    ) -> Result<Self, Error> {
+        Ok(Self { http: RegistryHttp::new(config, &MEMBERS, requests_per_second)?, owner, select: None })
+    }
+
+    /// The same for the pods that the target selects. Only its `select` is used.
+    #[must_use]
+    pub fn selecting(self, target: Target) -> Self {
+        let term = target.term(0, &json!({}));
+        Self { select: Some((target, term)), ..self }
     }
 
     /// The address of a path below the writer's cluster. It names the owner unless that is the default.
@@ -320,6 +340,20 @@ fn check_digest(stored: Option<Digest>, operation: &Encoded) -> Verdict {
 
 impl Registry for Client {
     type Operation = EncodedBody;
+
+    fn is_identity(&self) -> bool {
+        self.select.is_none()
+    }
+
+    fn project(&self, pod: &Pod) -> Projection {
+        let Some((target, term)) = &self.select else { return Projection::identity(pod) };
+        let Some(content) = &pod.content else { return Projection::Unreadable };
+        match target.render(&content.record, term) {
+            Ok(Some(_)) => Projection::identity(pod),
+            Ok(None) => Projection::NotSelected,
+            Err(error) => Projection::Failed { cause: error.to_string() },
+        }
+    }
 
     async fn capabilities(&self) -> Result<Capabilities, Failure> {
         capabilities_in(&self.get(self.http.url("v1/capabilities", &[]), SMALL_ANSWER).await?)

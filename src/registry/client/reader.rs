@@ -4,9 +4,10 @@ use serde_json::Value;
 
 use super::{Client, Config, RECORD_ANSWER};
 use crate::{
-    model::{ids::RecordOwner, uid::Uid},
+    mapping::target::Target,
+    model::{ids::RecordOwner, pod::Pod, uid::Uid},
     reconcile::{outcome::Failure, takeover::SessionHolder},
-    registry::{Capabilities, Registry as _, credentials::Error, inventory::InventoryItem},
+    registry::{Capabilities, Projection, Registry as _, credentials::Error, inventory::InventoryItem},
 };
 
 /// Records of a page, at most.
@@ -22,6 +23,23 @@ impl V1Reader {
     /// The token file or the CA file cannot be used.
     pub fn new(config: Config, owner: RecordOwner) -> Result<Self, Error> {
         Client::new(config, owner).map(Self)
+    }
+
+    /// The same for a target of a targets file. `select` is the target, if it selects pods.
+    ///
+    /// # Errors
+    /// The token file or the CA file cannot be used.
+    pub fn of_target(config: Config, owner: RecordOwner, select: Option<Target>) -> Result<Self, Error> {
+        let client = Client::of_targets_file(config, owner, None)?;
+        Ok(Self(match select {
+            Some(target) => client.selecting(target),
+            None => client,
+        }))
+    }
+
+    /// How the registry sees a pod.
+    pub fn project(&self, pod: &Pod) -> Projection {
+        self.0.project(pod)
     }
 
     /// # Errors

@@ -12,11 +12,11 @@ use serde_json::Value as Json;
 
 use super::secrets::{Content, SecretFile};
 use crate::{
-    mapping::{login::Login, spec::auth::AuthSpec},
+    mapping::{login::LoginTemplate, spec::auth::AuthSpec},
     reconcile::outcome::Failure,
     registry::{credentials::Error, http::Connection},
 };
-use token::{TokenSource, Tokens};
+use token::{IssuedTokens, TokenSource};
 
 /// How requests are authenticated.
 pub(super) enum Auth {
@@ -41,7 +41,7 @@ pub(super) enum Auth {
         secret: SecretFile,
     },
     /// A token that another request returns.
-    Tokens(Box<Tokens>),
+    Tokens(Box<IssuedTokens>),
 }
 
 /// A request before it is sent.
@@ -53,7 +53,7 @@ pub(super) struct Outgoing {
 
 impl Auth {
     /// Reads the files.
-    pub(super) fn new(spec: Option<&AuthSpec>, login: Option<Login>) -> Result<Self, Error> {
+    pub(super) fn new(spec: Option<&AuthSpec>, login: Option<LoginTemplate>) -> Result<Self, Error> {
         let token = |path: &str, setting| SecretFile::new(path, Content::Token, setting);
         Ok(match spec {
             None => Self::None,
@@ -81,8 +81,8 @@ impl Auth {
                 let secret = SecretFile::new(&spec.file.text, Content::Password, "auth.body.file")?;
                 Self::Body { at: spec.at.text.clone(), secret }
             }
-            Some(AuthSpec::Oauth2(spec)) => Self::Tokens(Box::new(Tokens::new(TokenSource::oauth2(spec)?))),
-            Some(AuthSpec::Login(spec)) => Self::Tokens(Box::new(Tokens::new(TokenSource::login(spec, login)?))),
+            Some(AuthSpec::Oauth2(spec)) => Self::Tokens(Box::new(IssuedTokens::new(TokenSource::oauth2(spec)?))),
+            Some(AuthSpec::Login(spec)) => Self::Tokens(Box::new(IssuedTokens::new(TokenSource::login(spec, login)?))),
         })
     }
 

@@ -15,7 +15,7 @@ use serde_json::Value as Json;
 
 use super::{
     MappedOperation, TargetClient,
-    delete::{Deletion, Permit},
+    delete::{Permit, RecordDeletion},
     judge::{Ruling, Stop, rule, verdict},
     put::{Put, id_of},
     records::Knowledge,
@@ -122,7 +122,7 @@ impl TargetClient {
                     return Err(Stop::Verdict(Verdict::Done));
                 }
                 let id = id_of(&encoded.uid, &known).into_owned();
-                let Deletion { change, removal, .. } = &deletion;
+                let RecordDeletion { change, removal, .. } = &deletion;
                 let scope = self.target.delete_scope(term, &id, &known.held, change, removal);
                 (id, batch.delete_operations(&scope))
             }
@@ -200,7 +200,7 @@ impl TargetClient {
         let judgement = batch.judge(&exchanged.answer, term.scope());
         let reason = self.transport.clean(&judgement.reason);
         let results = || batch.results(&exchanged.answer, term.scope());
-        match rule(judgement, &exchanged, &self.transport) {
+        match rule(&judgement, &exchanged, &self.transport) {
             Ruling::Done if !batch.has_results() => {
                 Outcome::Verdicts(chunk.iter().map(|member| self.done(member)).collect())
             }
@@ -251,14 +251,14 @@ impl TargetClient {
         };
         let mut named = assign(chunk, results);
         let result = |(index, member): (usize, &Member<'_>)| match named.remove(&index) {
-            Some(judgement) => self.judged(member, judgement),
+            Some(judgement) => self.judged(member, &judgement),
             None if batch.names_failures_only() => self.done(member),
             None => Err(Stop::uncertain("no result of the batch names the record")),
         };
         chunk.iter().enumerate().map(result).collect()
     }
 
-    fn judged(&self, member: &Member<'_>, judgement: Judgement) -> Result<(), Stop> {
+    fn judged(&self, member: &Member<'_>, judgement: &Judgement) -> Result<(), Stop> {
         let reason = self.transport.clean(&judgement.reason);
         match judgement.outcome {
             RuleOutcome::Done => self.done(member),
@@ -295,11 +295,11 @@ impl TargetClient {
     }
 
     /// Deletes one record in a batch of its own.
-    pub(super) async fn delete_in_batch(&self, deletion: &Deletion<'_>, known: &Knowledge) -> Result<(), Stop> {
+    pub(super) async fn delete_in_batch(&self, deletion: &RecordDeletion<'_>, known: &Knowledge) -> Result<(), Stop> {
         let batch = self.target.batches.iter().find(|batch| batch.deletes());
         let batch = batch.ok_or_else(|| Stop::rejected("the target has no request that deletes"))?;
         let id = id_of(deletion.key, known).into_owned();
-        let Deletion { change, removal, term, .. } = deletion;
+        let RecordDeletion { change, removal, term, .. } = deletion;
         let scope = self.target.delete_scope(term, &id, &known.held, change, removal);
         let operations = batch.delete_operations(&scope).map_err(|error| Stop::rejected(error.to_string()))?;
         let member = Member { place: 0, key: deletion.key, id, record: None, operations, bytes: 0 };

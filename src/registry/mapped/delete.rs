@@ -2,7 +2,7 @@
 
 use super::{
     TargetClient,
-    find::Found,
+    find::Lookup,
     judge::{Ruling, Stop, rule},
     put::id_of,
     records::Knowledge,
@@ -20,7 +20,7 @@ use crate::{
 const DELETES_MAX: usize = 2;
 
 /// A record to be deleted.
-pub(super) struct Deletion<'a> {
+pub(super) struct RecordDeletion<'a> {
     pub(super) key: &'a Uid,
     pub(super) change: ChangeWords,
     pub(super) removal: RemovalWords,
@@ -35,7 +35,7 @@ pub(super) enum Permit {
 }
 
 impl TargetClient {
-    pub(super) async fn delete(&self, deletion: &Deletion<'_>) -> Result<(), Stop> {
+    pub(super) async fn delete(&self, deletion: &RecordDeletion<'_>) -> Result<(), Stop> {
         let mut known = self.records.lock().knowledge(deletion.key);
         for _ in 0..DELETES_MAX {
             if let Permit::Nothing = self.permit(deletion, &mut known).await? {
@@ -61,7 +61,7 @@ impl TargetClient {
     }
 
     /// Makes sure that the record is ours.
-    pub(super) async fn permit(&self, deletion: &Deletion<'_>, known: &mut Knowledge) -> Result<Permit, Stop> {
+    pub(super) async fn permit(&self, deletion: &RecordDeletion<'_>, known: &mut Knowledge) -> Result<Permit, Stop> {
         if !self.target.id_is_uid() && known.id.is_none() && !known.is_uncertain {
             // Neither a list nor a write showed it, so its id is not known.
             return Ok(Permit::Nothing);
@@ -80,28 +80,28 @@ impl TargetClient {
             return Ok(Permit::Nothing);
         }
         match self.find(&id_of(deletion.key, known), &known.held, &deletion.term).await? {
-            Found::Nothing | Found::Foreign => Ok(Permit::Nothing),
-            Found::Ours(item) => {
+            Lookup::Nothing | Lookup::Foreign => Ok(Permit::Nothing),
+            Lookup::Ours(item) => {
                 let id = id_of(deletion.key, known).into_owned();
                 let mut records = self.records.lock();
                 records.learn(deletion.key, &id, &item);
                 *known = records.knowledge(deletion.key);
                 if item.gone { Ok(Permit::Nothing) } else { Ok(Permit::Granted) }
             }
-            Found::Unknown if known.is_uncertain => {
+            Lookup::Unknown if known.is_uncertain => {
                 Err(Stop::retry("the last create had no clear answer; waiting for the next list"))
             }
             // Neither a list nor a write showed it.
-            Found::Unknown => Ok(Permit::Nothing),
+            Lookup::Unknown => Ok(Permit::Nothing),
         }
     }
 
-    async fn delete_once(&self, deletion: &Deletion<'_>, known: &Knowledge) -> Result<Ruling, Stop> {
+    async fn delete_once(&self, deletion: &RecordDeletion<'_>, known: &Knowledge) -> Result<Ruling, Stop> {
         let Some(delete) = &self.target.delete else {
             return self.delete_in_batch(deletion, known).await.map(|()| Ruling::Done);
         };
         let id = id_of(deletion.key, known);
-        let Deletion { change, removal, term, .. } = deletion;
+        let RecordDeletion { change, removal, term, .. } = deletion;
         let scope = self.target.delete_scope(term, &id, &known.held, change, removal);
         let request = delete.render(&scope, None).map_err(|error| Stop::rejected(error.to_string()))?;
         let exchanged = self.transport.send(&request).await?;
@@ -110,6 +110,6 @@ impl TargetClient {
             // It may come from a proxy that did not ask the registry.
             return Err(Stop::uncertain(format!("status {} with a web page", exchanged.answer.status)));
         }
-        Ok(rule(judgement, &exchanged, &self.transport))
+        Ok(rule(&judgement, &exchanged, &self.transport))
     }
 }

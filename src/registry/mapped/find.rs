@@ -5,7 +5,7 @@ use serde_json::Value as Json;
 use super::{
     TargetClient,
     judge::{Ruling, Stop, rule},
-    transport::Transport,
+    transport::TargetTransport,
 };
 use crate::mapping::{
     items::{ItemContent, ItemMark, RegistryItem, contains},
@@ -15,7 +15,7 @@ use crate::mapping::{
 
 /// What the registry holds under an id.
 #[derive(Debug)]
-pub(super) enum Found {
+pub(super) enum Lookup {
     /// It cannot be looked up.
     Unknown,
     Nothing,
@@ -25,7 +25,7 @@ pub(super) enum Found {
 }
 
 impl TargetClient {
-    pub(super) async fn find(&self, id: &str, held: &Held, term: &TermWords) -> Result<Found, Stop> {
+    pub(super) async fn find(&self, id: &str, held: &Held, term: &TermWords) -> Result<Lookup, Stop> {
         Ok(look_up(self.target, &self.transport, id, held, term).await?.0)
     }
 }
@@ -33,20 +33,20 @@ impl TargetClient {
 /// Looks a record up. Returns also the record as the registry shows it.
 pub(super) async fn look_up(
     target: &Target,
-    transport: &Transport,
+    transport: &TargetTransport,
     id: &str,
     held: &Held,
     term: &TermWords,
-) -> Result<(Found, Option<Json>), Stop> {
-    let Some(find) = &target.find else { return Ok((Found::Unknown, None)) };
+) -> Result<(Lookup, Option<Json>), Stop> {
+    let Some(find) = &target.find else { return Ok((Lookup::Unknown, None)) };
     let scope = target.find_scope(term, id, held);
     // It may need the id that the registry assigned, which is not known.
-    let Ok(request) = find.request.render(&scope, None) else { return Ok((Found::Unknown, None)) };
+    let Ok(request) = find.request.render(&scope, None) else { return Ok((Lookup::Unknown, None)) };
     let exchanged = transport.send(&request).await?;
     let judgement = find.request.judge(&exchanged.answer, &scope);
-    match rule(judgement, &exchanged, transport) {
+    match rule(&judgement, &exchanged, transport) {
         Ruling::Done => {}
-        Ruling::Absent => return Ok((Found::Nothing, None)),
+        Ruling::Absent => return Ok((Lookup::Nothing, None)),
         Ruling::Stop(stop) => return Err(stop),
         Ruling::Forbidden(reason) => return Err(super::judge::unauthorized(403, &reason).into()),
         Ruling::Unchecked(reason) | Ruling::Exists(reason) | Ruling::Stale(reason) => {
@@ -58,14 +58,14 @@ pub(super) async fn look_up(
         // An answer without JSON says nothing about the record.
         let is_json = exchanged.answer.json().is_some();
         let not_json = Stop::uncertain("the answer to `find` is not JSON");
-        return if is_json { Ok((Found::Nothing, None)) } else { Err(not_json) };
+        return if is_json { Ok((Lookup::Nothing, None)) } else { Err(not_json) };
     };
     let Some(item) = target.read_item(&json, &exchanged.answer, term) else {
         return Err(Stop::rejected("`find` needs `item`, which says how to read a record"));
     };
     match (&item.id, item.mark) {
-        (_, ItemMark::Foreign) => Ok((Found::Foreign, Some(json))),
-        (Some(found), _) if found == id => Ok((Found::Ours(Box::new(item)), Some(json))),
+        (_, ItemMark::Foreign) => Ok((Lookup::Foreign, Some(json))),
+        (Some(found), _) if found == id => Ok((Lookup::Ours(Box::new(item)), Some(json))),
         // A registry that ignores a filter returns any record.
         (Some(_), _) => Err(Stop::uncertain("`find` returned the record of another id; check its query")),
         (None, _) => Err(Stop::uncertain("`find` returned a record without an id; check `item.id`")),

@@ -1,6 +1,6 @@
 //! From the outcome of an answer to what the event loop is told.
 
-use super::transport::{Exchanged, Transport};
+use super::transport::{Exchanged, TargetTransport};
 use crate::{
     mapping::{outcome::Judgement, spec::request::RuleOutcome},
     reconcile::outcome::{Failure, RETRY_AFTER_MAX, Verdict},
@@ -58,7 +58,7 @@ pub(super) fn verdict(result: Result<(), Stop>) -> Result<Verdict, Failure> {
     }
 }
 
-pub(super) fn rule(judgement: Judgement, exchanged: &Exchanged, transport: &Transport) -> Ruling {
+pub(super) fn rule(judgement: &Judgement, exchanged: &Exchanged, transport: &TargetTransport) -> Ruling {
     let reason = transport.clean(&judgement.reason);
     let status = exchanged.answer.status;
     let after = exchanged.retry_after.map(|after| after.min(RETRY_AFTER_MAX));
@@ -97,7 +97,7 @@ pub(super) fn unauthorized(status: u16, reason: &str) -> Failure {
 }
 
 /// What the answer to a request that concerns no single record means, if it is not done.
-pub(super) fn failure(judgement: Judgement, exchanged: &Exchanged, transport: &Transport) -> Failure {
+pub(super) fn failure(judgement: &Judgement, exchanged: &Exchanged, transport: &TargetTransport) -> Failure {
     let status = exchanged.answer.status;
     match rule(judgement, exchanged, transport) {
         Ruling::Stop(Stop::Failure(failure)) => failure,

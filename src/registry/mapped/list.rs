@@ -56,7 +56,7 @@ impl TargetClient {
                 // The same page may be answered later.
                 Err(ListError::Refused(judgement)) => {
                     *current = Some(list);
-                    return Err(failure(judgement, &exchanged, &self.transport));
+                    return Err(failure(&judgement, &exchanged, &self.transport));
                 }
                 Err(error) => return Err(self.unusable(&error.to_string())),
             };
@@ -134,7 +134,7 @@ impl TargetClient {
         let Ok(Some(request)) = reader.request() else { return Ok(false) };
         let exchanged = self.transport.send(&request).await?;
         match reader.take(&exchanged.answer) {
-            Err(ListError::Refused(judgement)) => Err(failure(judgement, &exchanged, &self.transport)),
+            Err(ListError::Refused(judgement)) => Err(failure(&judgement, &exchanged, &self.transport)),
             // What is wrong with the list is found out when it is read.
             _ => Ok(true),
         }

@@ -14,7 +14,7 @@
 //! | What is remembered? | `records`, `table` |
 //! | What does an answer mean? | `judge` |
 //! | Where do credentials come from? | `auth`, `secrets` |
-//! | What is sent, and how fast? | `transport`, `pacer` |
+//! | What is sent, and how fast? | `transport`, `registry::pacer` |
 
 mod auth;
 mod batch;
@@ -22,7 +22,6 @@ mod delete;
 mod find;
 mod judge;
 mod list;
-mod pacer;
 mod prepare;
 mod put;
 pub mod reader;
@@ -30,8 +29,6 @@ pub mod recorder;
 mod records;
 mod secrets;
 mod table;
-#[cfg(test)]
-mod tests;
 mod transport;
 
 use std::{sync::Arc, time::Duration};
@@ -40,8 +37,8 @@ use parking_lot::{Mutex, RwLock};
 use serde_json::{Value as Json, json};
 
 use self::{
-    delete::Deletion, judge::verdict, list::ListInProgress, put::Put, recorder::ExchangeLog, records::Records,
-    transport::Transport,
+    delete::RecordDeletion, judge::verdict, list::ListInProgress, put::Put, recorder::ExchangeLog, records::Records,
+    transport::TargetTransport,
 };
 use super::{
     Capabilities, Encoded, Features, Projection, RecordChange, RecordName, Registry, RenderFailure,
@@ -53,7 +50,7 @@ use super::{
 };
 use crate::{
     mapping::{
-        login::Login,
+        login::LoginTemplate,
         spec::ConnectionSpec,
         target::{RenderedRecord, Target, TermWords},
         writes::{ChangeKind, ChangeWords, RemovalWords},
@@ -80,7 +77,7 @@ pub enum MappedOperation {
 /// A client of one target.
 pub struct TargetClient {
     target: &'static Target,
-    transport: Transport,
+    transport: TargetTransport,
     records: Mutex<Records>,
     term: RwLock<TermState>,
     list: tokio::sync::Mutex<Option<ListInProgress>>,
@@ -105,18 +102,18 @@ impl TargetClient {
     pub fn new(
         target: Target,
         connection: &ConnectionSpec,
-        login: Option<Login>,
+        login: Option<LoginTemplate>,
         timeout: Duration,
         log: Option<Arc<ExchangeLog>>,
     ) -> Result<Self, Error> {
         let target: &'static Target = Box::leak(Box::new(target));
-        let transport = Transport::new(connection, login, timeout, log)?;
+        let transport = TargetTransport::new(connection, login, timeout, log)?;
         let lag = target.list().map(|list| list.lag).unwrap_or_default();
         let words = target.term(0, &json!({}));
         Ok(Self {
             target,
             transport,
-            records: Mutex::new(Records::new(lag)),
+            records: Mutex::new(Records::new(lag, timeout)),
             term: RwLock::new(TermState { number: 0, words, is_prepared: false }),
             list: tokio::sync::Mutex::default(),
             tokens: std::sync::atomic::AtomicU64::default(),
@@ -167,11 +164,11 @@ impl TargetClient {
         encoded: &'a Encoded<MappedOperation>,
         removal: Removal,
         term: &TermWords,
-    ) -> Deletion<'a> {
+    ) -> RecordDeletion<'a> {
         let (reason, observed) = removal_words(removal);
         let removal = RemovalWords { reason: reason.to_owned(), observed: observed == <&str>::from(ObservedBy::Watch) };
         let change = self.change(&encoded.uid, encoded.version, None);
-        Deletion { key: &encoded.uid, change, removal, term: term.clone() }
+        RecordDeletion { key: &encoded.uid, change, removal, term: term.clone() }
     }
 
     async fn write_one(&self, encoded: &Encoded<MappedOperation>) -> Result<Verdict, Failure> {
@@ -309,3 +306,6 @@ impl Registry for TargetClient {
 fn unsupported(what: &str) -> Failure {
     Failure::Broken(format!("a target that a file describes has no {what}"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -85,9 +85,9 @@ impl TargetClient {
         let exchanged = self.transport.send(&rendered).await?;
         let judgement = request.judge(&exchanged.answer, scope);
         let outcome = judgement.outcome;
-        match rule(judgement.clone(), &exchanged, &self.transport) {
+        match rule(&judgement, &exchanged, &self.transport) {
             Ruling::Done | Ruling::Absent | Ruling::Exists(_) => Ok((outcome, exchanged.answer)),
-            _ => Err(failure(judgement, &exchanged, &self.transport)),
+            _ => Err(failure(&judgement, &exchanged, &self.transport)),
         }
     }
 

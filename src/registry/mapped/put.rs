@@ -16,7 +16,7 @@ use std::borrow::Cow;
 
 use super::{
     TargetClient,
-    find::{Found, is_equal},
+    find::{Lookup, is_equal},
     judge::{Ruling, Stop, rule},
     records::Knowledge,
 };
@@ -24,10 +24,10 @@ use crate::{
     mapping::{
         items::{ItemContent, RegistryItem},
         target::{RenderedRecord, TermWords},
-        writes::{ChangeWords, Held, WriteRequest, Writes},
+        writes::{ChangeWords, Held, WriteTemplate, Writes},
     },
     model::uid::Uid,
-    reconcile::outcome::Verdict,
+    reconcile::outcome::{Failure, Verdict},
 };
 
 /// Requests that write, per operation.
@@ -91,14 +91,14 @@ impl TargetClient {
     /// Looks the record up. Returns whether it is there already.
     async fn look_up(&self, put: &Put<'_>, known: &mut Knowledge) -> Result<bool, Stop> {
         match self.find(&put.record.id, &known.held, &put.term).await? {
-            Found::Unknown => Ok(false),
-            Found::Foreign => Err(foreign()),
-            Found::Nothing => {
+            Lookup::Unknown => Ok(false),
+            Lookup::Foreign => Err(foreign()),
+            Lookup::Nothing => {
                 self.records.lock().is_absent(put.key);
                 *known = Knowledge::default();
                 Ok(false)
             }
-            Found::Ours(item) => Ok(self.found(put, known, &item)),
+            Lookup::Ours(item) => Ok(self.found(put, known, &item)),
         }
     }
 
@@ -119,17 +119,17 @@ impl TargetClient {
         let was_known = known.exists;
         self.records.lock().not_created(put.key);
         match self.find(&put.record.id, &known.held, &put.term).await? {
-            Found::Foreign => Err(foreign()),
-            Found::Ours(item) if !was_known => {
+            Lookup::Foreign => Err(foreign()),
+            Lookup::Ours(item) if !was_known => {
                 self.found(put, known, &item);
                 Ok(())
             }
             // A list may lag, and so may `find`.
-            Found::Nothing if self.records.lock().strike(put.key) < STRIKES_MAX => {
+            Lookup::Nothing if self.records.lock().strike(put.key) < STRIKES_MAX => {
                 let after = self.target.list().map(|list| list.lag).filter(|lag| !lag.is_zero());
                 Err(Stop::Verdict(Verdict::Retry { after, cause: format!("exists and is not found: {reason}") }))
             }
-            Found::Nothing | Found::Unknown | Found::Ours(_) => Err(Stop::rejected(reason)),
+            Lookup::Nothing | Lookup::Unknown | Lookup::Ours(_) => Err(Stop::rejected(reason)),
         }
     }
 
@@ -137,20 +137,20 @@ impl TargetClient {
     async fn after_stale(&self, put: &Put<'_>, known: &mut Knowledge, reason: String) -> Result<bool, Stop> {
         let seen = known.held.seen.clone();
         match self.find(&put.record.id, &known.held, &put.term).await? {
-            Found::Foreign => Err(foreign()),
-            Found::Ours(item) => {
+            Lookup::Foreign => Err(foreign()),
+            Lookup::Ours(item) => {
                 if self.found(put, known, &item) {
                     return Ok(true);
                 }
                 if known.held.seen == seen { Err(Stop::retry(reason)) } else { Ok(false) }
             }
-            Found::Nothing => {
+            Lookup::Nothing => {
                 self.records.lock().is_absent(put.key);
                 let was_absent = seen.is_none() && !known.exists;
                 *known = Knowledge::default();
                 if was_absent { Err(Stop::retry(reason)) } else { Ok(false) }
             }
-            Found::Unknown => Err(Stop::retry(reason)),
+            Lookup::Unknown => Err(Stop::retry(reason)),
         }
     }
 
@@ -178,24 +178,24 @@ impl TargetClient {
         if assigns {
             self.records.lock().begin_create(put.key);
         }
-        let exchanged = self.transport.send(&request).await.inspect_err(|failure| {
-            if matches!(failure, crate::reconcile::outcome::Failure::Unreachable(_)) {
-                self.records.lock().not_created(put.key);
-            }
+        let exchanged = self.transport.send(&request).await.inspect_err(|failure| match failure {
+            Failure::Broken(_) => self.records.lock().create_ended(put.key),
+            _ => self.records.lock().not_created(put.key),
         })?;
         let judgement = write.request.judge(&exchanged.answer, &scope);
-        let ruling = rule(judgement, &exchanged, &self.transport);
+        let ruling = rule(&judgement, &exchanged, &self.transport);
         match &ruling {
             Ruling::Done => {
                 let answer = held(write, &exchanged.answer, &scope, &known.held);
                 if assigns && answer.remote.is_none() {
+                    self.records.lock().create_ended(put.key);
                     let cause = "the answer to `create` has no value where `remote` reads it";
                     return Ok(Ruling::Unchecked(cause.to_owned()));
                 }
                 self.records.lock().acknowledged(put.key, put.record, &answer);
             }
-            Ruling::Stop(Stop::Verdict(Verdict::Uncertain { .. })) | Ruling::Unchecked(_) => {}
-            Ruling::Stop(Stop::Failure(crate::reconcile::outcome::Failure::Broken(_))) => {}
+            Ruling::Stop(Stop::Verdict(Verdict::Uncertain { .. }) | Stop::Failure(Failure::Broken(_)))
+            | Ruling::Unchecked(_) => self.records.lock().create_ended(put.key),
             _ if assigns => self.records.lock().not_created(put.key),
             _ => {}
         }
@@ -219,7 +219,7 @@ impl TargetClient {
 
 /// What the registry says about a record that it wrote. A revision that it does not name is unknown now.
 fn held(
-    write: &WriteRequest,
+    write: &WriteTemplate,
     answer: &crate::mapping::answer::Answer,
     scope: &crate::mapping::scope::Scope,
     before: &Held,

@@ -5,16 +5,16 @@ use std::{sync::Arc, time::Duration};
 use serde_json::{Map, Value as Json, json};
 
 use super::{
-    find::{Found, look_up},
+    find::{Lookup, look_up},
     judge::{self, Stop, failure},
     recorder::ExchangeLog,
-    transport::Transport,
+    transport::TargetTransport,
 };
 use crate::{
     mapping::{
         answer::Answer,
         items::{ItemMark, RegistryItem},
-        login::Login,
+        login::LoginTemplate,
         paging::Error as ListError,
         spec::{ConnectionSpec, request::RuleOutcome},
         target::{RenderedRecord, Target, TermWords},
@@ -27,7 +27,7 @@ use crate::{
 /// Reads the records of one target.
 pub struct TargetReader {
     target: Target,
-    transport: Transport,
+    transport: TargetTransport,
     term: TermWords,
 }
 
@@ -69,12 +69,12 @@ impl TargetReader {
     pub fn new(
         target: Target,
         connection: &ConnectionSpec,
-        login: Option<Login>,
+        login: Option<LoginTemplate>,
         timeout: Duration,
         log: Option<Arc<ExchangeLog>>,
     ) -> Result<Self, Error> {
         let term = target.term(0, &json!({}));
-        Ok(Self { transport: Transport::new(connection, login, timeout, log)?, target, term })
+        Ok(Self { transport: TargetTransport::new(connection, login, timeout, log)?, target, term })
     }
 
     pub fn target(&self) -> &Target {
@@ -115,7 +115,7 @@ impl TargetReader {
         match judgement.outcome {
             RuleOutcome::Absent => return Ok(None),
             RuleOutcome::Done => {}
-            _ => return Err(failure(judgement, &exchanged, &self.transport)),
+            _ => return Err(failure(&judgement, &exchanged, &self.transport)),
         }
         let item = find.item(&exchanged.answer, scope).map_err(|error| unusable(error.to_string()))?;
         item.map(|item| step.kept(&item, &exchanged.answer, scope).map_err(unusable)).transpose()
@@ -136,7 +136,7 @@ impl TargetReader {
             let mut shown = if result.pages == 0 { reader.shown(answer) } else { Vec::new() }.into_iter();
             let items = match reader.take(answer) {
                 Ok(items) => items,
-                Err(ListError::Refused(judgement)) => return Err(failure(judgement, &exchanged, &self.transport)),
+                Err(ListError::Refused(judgement)) => return Err(failure(&judgement, &exchanged, &self.transport)),
                 Err(error) => return Err(unusable(error.to_string())),
             };
             result.pages += 1;
@@ -155,10 +155,10 @@ impl TargetReader {
     pub async fn find(&self, id: &str, held: &Held) -> Result<LookedUp, Failure> {
         let found = look_up(&self.target, &self.transport, id, held, &self.term).await;
         Ok(match found.map_err(reason)? {
-            (Found::Unknown, _) => LookedUp::Unknown,
-            (Found::Nothing, _) => LookedUp::Nothing,
-            (Found::Foreign, shown) => LookedUp::Foreign(shown.unwrap_or_default()),
-            (Found::Ours(item), shown) => LookedUp::Ours(Box::new(ListedItem { shown, item: *item })),
+            (Lookup::Unknown, _) => LookedUp::Unknown,
+            (Lookup::Nothing, _) => LookedUp::Nothing,
+            (Lookup::Foreign, shown) => LookedUp::Foreign(shown.unwrap_or_default()),
+            (Lookup::Ours(item), shown) => LookedUp::Ours(Box::new(ListedItem { shown, item: *item })),
         })
     }
 }

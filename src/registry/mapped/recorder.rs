@@ -68,7 +68,8 @@ pub(super) fn milliseconds(time: Duration) -> u64 {
 
 fn cut(mut text: String) -> String {
     if text.len() > BODY {
-        text.truncate(text.floor_char_boundary(BODY));
+        let end = (0..=BODY).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+        text.truncate(end);
         text.push('…');
     }
     text

@@ -19,7 +19,7 @@ use std::{
 use serde_json::Value as Json;
 use tokio::time::Instant;
 
-use super::table::{Fact, Row, Table};
+use super::table::{Fact, RecordTable, Row};
 use crate::{
     mapping::{
         items::{ItemContent, RegistryItem, contains},
@@ -61,9 +61,12 @@ struct Differing {
 
 #[derive(Debug, Default)]
 pub(super) struct Records {
-    pub(super) table: Table,
+    pub(super) table: RecordTable,
     lag: Duration,
+    /// How long a request may be on its way.
+    timeout: Duration,
     recent: HashMap<Uid, Recent>,
+    /// Until when the create may arrive at the registry.
     uncertain: HashMap<Uid, Instant>,
     missing: HashMap<Uid, Instant>,
     differing: HashMap<Uid, Differing>,
@@ -91,8 +94,8 @@ pub(super) struct Knowledge {
 }
 
 impl Records {
-    pub(super) fn new(lag: Duration) -> Self {
-        Self { lag, ..Self::default() }
+    pub(super) fn new(lag: Duration, timeout: Duration) -> Self {
+        Self { lag, timeout, ..Self::default() }
     }
 
     pub(super) fn begin_term(&mut self) {
@@ -129,10 +132,7 @@ impl Records {
 
     /// The registry contradicts what is known: the record has to be read before it is written again.
     pub(super) fn doubt(&mut self, key: &Uid) {
-        self.table.change(key, |row| {
-            row.set(Fact::Verified, false);
-            row.set(Fact::Written, false);
-        });
+        self.uncertain.insert(key.clone(), Instant::now());
     }
 
     /// The registry has no such record.
@@ -144,7 +144,15 @@ impl Records {
 
     /// A create is about to be sent. Until its answer is clear, the record may exist.
     pub(super) fn begin_create(&mut self, key: &Uid) {
-        self.uncertain.insert(key.clone(), Instant::now());
+        let timeout = self.timeout;
+        self.uncertain.insert(key.clone(), Instant::now() + timeout);
+    }
+
+    /// A create had no clear answer.
+    pub(super) fn create_ended(&mut self, key: &Uid) {
+        if let Some(until) = self.uncertain.get_mut(key) {
+            *until = Instant::now();
+        }
     }
 
     /// The registry did not create the record.
@@ -351,7 +359,7 @@ impl Records {
         });
         let table = &*table;
         missing.retain(|key, _| table.get(key).is_some());
-        uncertain.retain(|_, at| begun.duration_since(*at) <= lag && begun <= *at + lag);
+        uncertain.retain(|_, until| begun <= *until + lag);
         self.equal.retain(|key, _| table.get(key).is_some());
         further
     }

@@ -9,7 +9,7 @@ use crate::model::{digest::Fingerprint, uid::Uid, uid_map::UidMap};
 
 /// The rows by record key.
 #[derive(Debug, Default)]
-pub(super) struct Table {
+pub(super) struct RecordTable {
     rows: UidMap<Row>,
 }
 
@@ -86,7 +86,7 @@ impl Row {
     }
 }
 
-impl Table {
+impl RecordTable {
     pub(super) fn get(&self, key: &Uid) -> Option<&Row> {
         self.rows.get(key)
     }
@@ -109,14 +109,6 @@ impl Table {
             row.set(Fact::Verified, false);
             true
         });
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.rows.len()
-    }
-
-    pub(super) fn memory(&self) -> usize {
-        self.rows.memory() + self.rows.iter().map(|(_, row)| row.texts.0.len()).sum::<usize>()
     }
 }
 
@@ -169,6 +161,16 @@ mod tests {
     use super::*;
     use crate::model::digest::Digest;
 
+    impl RecordTable {
+        fn len(&self) -> usize {
+            self.rows.len()
+        }
+
+        fn memory(&self) -> usize {
+            self.rows.memory() + self.rows.iter().map(|(_, row)| row.texts.0.len()).sum::<usize>()
+        }
+    }
+
     #[test]
     fn row_keeps_texts_with_their_types() {
         let key = Uid::from("5f3c0a4e-7a53-4b4e-9b0a-0a6c1f0c2d33");
@@ -200,7 +202,7 @@ mod tests {
 
     #[test]
     fn row_takes_at_most_120_bytes() {
-        let mut table = Table::default();
+        let mut table = RecordTable::default();
         for n in 0..50_000_u128 {
             let key = Uid::from(uuid::Uuid::from_u128(n).to_string());
             table.change(&key, |row| {

@@ -10,7 +10,6 @@ use tokio::time::Instant;
 
 use super::{
     auth::{Auth, Outgoing},
-    pacer::Pacer,
     recorder::{Exchange, ExchangeLog, milliseconds},
     secrets::{redact, redact_body},
 };
@@ -18,7 +17,7 @@ use crate::{
     connect::explain::SettingNames,
     mapping::{
         answer::Answer,
-        login::Login,
+        login::LoginTemplate,
         request::RenderedRequest,
         spec::{ConnectionSpec, auth::TlsSpec, values::FilePath},
     },
@@ -26,6 +25,7 @@ use crate::{
     registry::{
         credentials::Error,
         http::{Connection, PemFiles},
+        pacer::Pacer,
     },
 };
 
@@ -39,7 +39,7 @@ pub(super) struct Exchanged {
     pub(super) retry_after: Option<Duration>,
 }
 
-pub(super) struct Transport {
+pub(super) struct TargetTransport {
     pub(super) connection: Connection,
     pub(super) auth: Auth,
     pub(super) pacer: Option<Pacer>,
@@ -48,11 +48,11 @@ pub(super) struct Transport {
     pub(super) answer_bytes: usize,
 }
 
-impl Transport {
+impl TargetTransport {
     /// Reads the files that `spec` names, and connects later.
     pub(super) fn new(
         spec: &ConnectionSpec,
-        login: Option<Login>,
+        login: Option<LoginTemplate>,
         timeout: Duration,
         log: Option<Arc<ExchangeLog>>,
     ) -> Result<Self, Error> {

@@ -1,7 +1,7 @@
 //! The metrics by name.
 //!
-//! Each metric is declared once, with its help text. It is registered with every value of its labels, so that every
-//! series exists from the start and has a rate.
+//! Each metric is declared once, with its help text. Every series exists from the start and has a rate: those of the
+//! process when it is declared, those of a target when the target is added.
 
 use std::sync::atomic::AtomicU64;
 
@@ -10,6 +10,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Metric, Registry, Unit},
 };
+use strum::VariantArray as _;
 
 use super::labels::{
     DriftKind, Label, Operation, OperationOutcome, RecordState, RelistReason, RequestKind, RequestOutcome,
@@ -25,12 +26,21 @@ const ACKNOWLEDGEMENT_BUCKETS: [f64; 15] =
 /// The name and the value of a label.
 type Pair = (&'static str, &'static str);
 
+/// The label of a target.
+pub(super) fn target(name: &'static str) -> [Pair; 1] {
+    [("target", name)]
+}
+
 pub(super) fn one(label: impl Label) -> [Pair; 1] {
     [pair(label)]
 }
 
-pub(super) fn two(first: impl Label, second: impl Label) -> [Pair; 2] {
-    [pair(first), pair(second)]
+pub(super) fn target_and(name: &'static str, label: impl Label) -> [Pair; 2] {
+    [("target", name), pair(label)]
+}
+
+pub(super) fn target_and_two(name: &'static str, first: impl Label, second: impl Label) -> [Pair; 3] {
+    [("target", name), pair(first), pair(second)]
 }
 
 fn pair<L: Label>(label: L) -> Pair {
@@ -39,47 +49,50 @@ fn pair<L: Label>(label: L) -> Pair {
 
 pub(super) type Seconds = Gauge<f64, AtomicU64>;
 
+/// One series per target.
+pub(super) type PerTarget<M> = Family<[Pair; 1], M>;
+pub(super) type Delays = Family<[Pair; 1], Histogram, fn() -> Histogram>;
+
 /// All metrics but the constant ones.
 pub(super) struct Series {
     pub(super) pods: Gauge,
-    pub(super) records: Family<[Pair; 1], Gauge>,
-    pub(super) pending: Gauge,
-    pub(super) oldest_pending_age: Seconds,
-    pub(super) requests: Family<[Pair; 2], Counter>,
-    pub(super) operations: Family<[Pair; 2], Counter>,
-    pub(super) change_to_acknowledgement: Histogram,
+    pub(super) records: Family<[Pair; 2], Gauge>,
+    pub(super) pending: PerTarget<Gauge>,
+    pub(super) oldest_pending_age: PerTarget<Seconds>,
+    pub(super) requests: Family<[Pair; 3], Counter>,
+    pub(super) operations: Family<[Pair; 3], Counter>,
+    pub(super) change_to_acknowledgement: Delays,
     pub(super) watch_silence: Seconds,
     pub(super) relists: Family<[Pair; 1], Counter>,
     pub(super) watch_errors: Counter,
     pub(super) undecodable_pods: Counter,
-    pub(super) first_complete_sync: Seconds,
+    pub(super) first_complete_sync: PerTarget<Seconds>,
     pub(super) leader: Gauge,
     pub(super) lease_failures: Counter,
-    pub(super) writer: Gauge,
-    pub(super) fenced: Gauge,
-    pub(super) deletions_held: Gauge,
-    pub(super) retries: Counter,
-    pub(super) ledger_entries: Gauge,
-    pub(super) queue_entries: Gauge,
-    pub(super) drift_repaired: Family<[Pair; 1], Counter>,
+    pub(super) writer: PerTarget<Gauge>,
+    pub(super) fenced: PerTarget<Gauge>,
+    pub(super) deletions_held: PerTarget<Gauge>,
+    pub(super) retries: PerTarget<Counter>,
+    pub(super) ledger_entries: PerTarget<Gauge>,
+    pub(super) queue_entries: PerTarget<Gauge>,
+    pub(super) drift_repaired: Family<[Pair; 2], Counter>,
 }
 
 impl Series {
     /// The metrics, and the registry that encodes them. Encoding adds `_total` to counters, and units.
     pub(super) fn register() -> (Self, Registry) {
         let mut to = Registry::with_prefix(PREFIX);
-        let buckets = Histogram::new(ACKNOWLEDGEMENT_BUCKETS);
+        let delays = Delays::new_with_constructor(|| Histogram::new(ACKNOWLEDGEMENT_BUCKETS));
         let series = Self {
             pods: plain(
                 &mut to,
                 "pods",
                 "Pods that the watches report; a sudden drop means that pods were deleted or that a permission is gone",
             ),
-            records: labelled(
+            records: plain(
                 &mut to,
                 "records",
                 "Records per state; see the log if parked, held or uncertain stays above 0",
-                &ones::<RecordState>(),
             ),
             pending: plain(
                 &mut to,
@@ -91,23 +104,17 @@ impl Series {
                 "oldest_pending_age",
                 "Wait of the oldest pending record, 0 if none is pending; alert when it exceeds 300 seconds",
             ),
-            requests: labelled(
-                &mut to,
-                "requests",
-                "Requests to the registry; alert when outcomes other than ok prevail",
-                &twos::<RequestKind, RequestOutcome>(),
-            ),
-            operations: labelled(
+            requests: plain(&mut to, "requests", "Requests to the registry; alert when outcomes other than ok prevail"),
+            operations: plain(
                 &mut to,
                 "operations",
                 "Operations on single records, sent alone or in a batch; alert when parked grows",
-                &twos::<Operation, OperationOutcome>(),
             ),
             change_to_acknowledgement: timed(
                 &mut to,
                 "change_to_acknowledgement",
                 "Time from a watch reporting a change to the registry acknowledging it; alert when it exceeds your target",
-                buckets,
+                delays,
             ),
             watch_silence: seconds(
                 &mut to,
@@ -175,11 +182,10 @@ impl Series {
                 "queue_entries",
                 "Entries in the queue of pod UIDs, including outdated ones that will be skipped; alert when it grows for minutes",
             ),
-            drift_repaired: labelled(
+            drift_repaired: plain(
                 &mut to,
                 "drift_repaired",
                 "Records that a resync found different and repaired; alert when it grows at each resync: something else writes to the registry",
-                &ones::<DriftKind>(),
             ),
         };
         let build: Family<[Pair; 1], Gauge> = Family::default();
@@ -191,12 +197,41 @@ impl Series {
     }
 }
 
-fn ones<L: Label>() -> Vec<[Pair; 1]> {
-    L::VARIANTS.iter().map(|label| one(*label)).collect()
+impl Series {
+    /// Makes every series of a target, so that each has a rate from the start.
+    pub(super) fn add_target(&self, name: &'static str) {
+        let label = &target(name);
+        for gauge in
+            [&self.pending, &self.writer, &self.fenced, &self.deletions_held, &self.ledger_entries, &self.queue_entries]
+        {
+            drop(gauge.get_or_create(label));
+        }
+        for seconds in [&self.oldest_pending_age, &self.first_complete_sync] {
+            drop(seconds.get_or_create(label));
+        }
+        drop(self.change_to_acknowledgement.get_or_create(label));
+        drop(self.retries.get_or_create(label));
+        for state in RecordState::VARIANTS {
+            drop(self.records.get_or_create(&target_and(name, *state)));
+        }
+        for kind in DriftKind::VARIANTS {
+            drop(self.drift_repaired.get_or_create(&target_and(name, *kind)));
+        }
+        fill::<RequestKind, RequestOutcome>(&self.requests, name);
+        fill::<Operation, OperationOutcome>(&self.operations, name);
+    }
 }
 
-fn twos<A: Label, B: Label>() -> Vec<[Pair; 2]> {
-    A::VARIANTS.iter().flat_map(|a| B::VARIANTS.iter().map(|b| two(*a, *b))).collect()
+fn fill<A: Label, B: Label>(family: &Family<[Pair; 3], Counter>, name: &'static str) {
+    for a in A::VARIANTS {
+        for b in B::VARIANTS {
+            drop(family.get_or_create(&target_and_two(name, *a, *b)));
+        }
+    }
+}
+
+fn ones<L: Label>() -> Vec<[Pair; 1]> {
+    L::VARIANTS.iter().map(|label| one(*label)).collect()
 }
 
 fn plain<M: Metric + Clone + Default>(to: &mut Registry, name: &str, help: &str) -> M {
@@ -205,8 +240,8 @@ fn plain<M: Metric + Clone + Default>(to: &mut Registry, name: &str, help: &str)
     metric
 }
 
-fn seconds(to: &mut Registry, name: &str, help: &str) -> Seconds {
-    timed(to, name, help, Seconds::default())
+fn seconds<M: Metric + Clone + Default>(to: &mut Registry, name: &str, help: &str) -> M {
+    timed(to, name, help, M::default())
 }
 
 fn timed<M: Metric + Clone>(to: &mut Registry, name: &str, help: &str, metric: M) -> M {

@@ -3,6 +3,7 @@
 
 mod cluster_connections;
 mod demo_api;
+mod demo_cmdb;
 mod demo_life;
 mod hostile_registry;
 mod reference;

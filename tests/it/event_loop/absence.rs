@@ -42,7 +42,7 @@ async fn thousand_absences_leave_within_a_minute() {
     world.list().await;
     world.pass(9 * SECOND).await;
     assert_eq!(deleted(&registry), 0, "one list confirms nothing");
-    assert!(world.metrics.encode().unwrap().contains("pod_registrar_deletions_held 1000"));
+    assert_eq!(world.figure("deletions_held"), 1000);
     world.pass(50 * SECOND).await;
     world.assert_equal();
     assert_eq!(world.checks[0].len(), 20, "a sample was looked up");
@@ -90,7 +90,7 @@ async fn pods_that_a_look_up_finds_are_held() {
     world.pass(1_800 * SECOND).await;
     assert_eq!(deleted(&registry), 1, "observed deletions pass");
     assert!(registry.state().records.contains_key("new"));
-    assert!(world.metrics.encode().unwrap().contains("pod_registrar_deletions_held 500"));
+    assert_eq!(world.figure("deletions_held"), 500);
     assert!(world.checks.len() > 3, "the absences are checked again and again");
     world.look_up = LookUp::Truth;
     world.pass(600 * SECOND).await;
@@ -105,7 +105,7 @@ async fn unconfirmed_deletions_are_held() {
     world.list().await;
     world.pass(600 * SECOND).await;
     assert_eq!(deleted(&registry), 0);
-    assert!(world.metrics.encode().unwrap().contains("pod_registrar_deletions_held 5"));
+    assert_eq!(world.figure("deletions_held"), 5);
 }
 
 #[tokio::test(start_paused = true)]

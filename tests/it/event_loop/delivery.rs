@@ -12,6 +12,7 @@ use super::{
     fake::{Fake, Fault},
     world::{EventLoopHarness, SECOND, many, ms_between, options, pod},
 };
+use crate::support::series;
 
 #[tokio::test(start_paused = true)]
 async fn a_lone_change_leaves_at_once() {
@@ -29,9 +30,7 @@ async fn a_lone_change_leaves_at_once() {
 async fn latency_counts_from_the_events_arrival() {
     let mut world = EventLoopHarness::settled(Fake::new(), many(3, "a")).await;
     let sum = |world: &EventLoopHarness| {
-        let text = world.metrics.encode().unwrap();
-        let line = text.lines().find_map(|l| l.strip_prefix("pod_registrar_change_to_acknowledgement_seconds_sum "));
-        line.unwrap().parse::<f64>().unwrap()
+        series::<f64>(&world.metrics.encode().unwrap(), "change_to_acknowledgement_seconds_sum")
     };
     let before = sum(&world);
     world.late(pod("uid-new", "b"), "uid-00001", 3 * SECOND).await;
@@ -241,7 +240,7 @@ async fn registry_refusing_all_batches_gets_single_requests() {
     let mut world = EventLoopHarness::settled(registry.clone(), many(20, "a")).await;
     world.pass(10 * SECOND).await;
     world.assert_equal();
-    assert!(world.metrics.encode().unwrap().contains("pod_registrar_records{state=\"parked\"} 0"));
+    assert_eq!(world.figure("records{state=\"parked\"}"), 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -79,7 +79,7 @@ async fn registry_without_sessions_converges() {
     let registry = registry(WITHOUT_SESSIONS);
     let mut world = EventLoopHarness::settled(registry.clone(), many(20, "a")).await;
     world.assert_equal();
-    assert!(world.is_in_sync() && world.metrics.encode().unwrap().contains("pod_registrar_writer 1"));
+    assert!(world.is_in_sync() && world.figure("writer") == 1);
     world.delete("uid-00001").await;
     world.pass(SECOND).await;
     world.assert_equal();

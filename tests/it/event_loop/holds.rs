@@ -58,7 +58,7 @@ async fn deselected_records_are_held_until_approved() {
     assert_eq!((deletes(&registry).len(), registry.state().records.len()), (0, 10), "a hold does not expire");
     let [held] = world.held().try_into().unwrap();
     assert_eq!((held.deletions, &held.because), (2, &HoldReason::ScopeChanged));
-    assert!(world.metrics.encode().unwrap().contains("\npod_registrar_deletions_held 2\n"));
+    assert_eq!(world.figure("deletions_held"), 2);
     world.approve(&"0123456789ab".parse().unwrap()).await;
     world.pass(10 * SECOND).await;
     assert!(deletes(&registry).is_empty(), "the id of another hold approves nothing");

@@ -58,7 +58,7 @@ async fn fenced_writer_waits_until_the_other_session_ends() {
     world.pass(600 * SECOND).await;
     assert_eq!(registry.read(|s| (s.opened.len(), s.writes.len())), (opened, writes), "it sends nothing");
     assert!(!world.health.ready().ok() && world.health.live().ok());
-    assert!(world.metrics.encode().unwrap().contains("pod_registrar_fenced 1"));
+    assert_eq!(world.figure("fenced"), 1);
     registry.state().end_session();
     world.pass(20 * SECOND).await;
     world.assert_equal();
@@ -81,7 +81,7 @@ async fn unknown_own_session_is_adopted() {
     world.pass(20 * SECOND).await;
     world.assert_equal();
     assert_eq!(registry.read(|s| (s.opened.len(), s.session.as_ref().unwrap().epoch == s.epoch)), (opened, true));
-    assert!(world.health.live().ok() && world.metrics.encode().unwrap().contains("pod_registrar_writer 1"));
+    assert!(world.health.live().ok() && world.figure("writer") == 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -137,8 +137,7 @@ async fn resync_repairs_changes_of_other_clients() {
     assert_eq!(registry.state().items() - items, 3);
     assert_eq!(world.lists, 2, "only a list that began after the inventory shows that `ghost` is no pod");
     for kind in ["missing", "extra", "differing"] {
-        let line = format!("pod_registrar_drift_repaired_total{{kind=\"{kind}\"}} 1");
-        assert!(world.metrics.encode().unwrap().contains(&line), "{line}");
+        assert_eq!(world.figure(&format!("drift_repaired_total{{kind=\"{kind}\"}}")), 1, "{kind}");
     }
 }
 

@@ -38,6 +38,7 @@ use tokio::{
 };
 
 use super::fake::Fake;
+use crate::support::series;
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 
@@ -88,6 +89,7 @@ const NOT_COMPARED: &str = "opaque";
 
 pub(super) fn options() -> ControllerOptions {
     ControllerOptions {
+        target: "default",
         max_in_flight: 4,
         max_writes_per_second: 5_000,
         request_timeout: 10 * SECOND,
@@ -144,8 +146,13 @@ impl EventLoopHarness {
         let (stop, stopped) = oneshot::channel::<()>();
         let health = Health::new(1);
         let metrics = Metrics::new(health.clone());
-        let outputs =
-            Outputs { checks, relist: relist_out, controller_status, metrics: metrics.clone(), health: health.clone() };
+        let outputs = Outputs {
+            checks,
+            relist: relist_out,
+            controller_status,
+            metrics: metrics.target("default"),
+            health: health.add_loop(),
+        };
         let event_loop = EventLoop::new(registry.clone(), view, options, clock, outputs);
         let inputs = Inputs { pod_events: pod_events_in, check_results, leadership: leads, approvals: approvals_in };
         let task = tokio::spawn(event_loop.run(inputs, async {
@@ -349,14 +356,12 @@ impl EventLoopHarness {
 
     /// The value of a metric.
     pub(super) fn figure(&self, name: &str) -> usize {
-        let (text, name) = (self.metrics.encode().unwrap(), format!("pod_registrar_{name} "));
-        text.lines().find_map(|line| line.strip_prefix(&name)?.parse().ok()).unwrap_or_else(|| panic!("no {name}"))
+        series(&self.metrics.encode().unwrap(), name)
     }
 
     /// The value of a metric in seconds.
     pub(super) fn seconds(&self, name: &str) -> f64 {
-        let (text, name) = (self.metrics.encode().unwrap(), format!("pod_registrar_{name}_seconds "));
-        text.lines().find_map(|line| line.strip_prefix(&name)?.parse().ok()).unwrap_or_else(|| panic!("no {name}"))
+        series(&self.metrics.encode().unwrap(), &format!("{name}_seconds"))
     }
 
     /// The number of lists that were requested.

@@ -23,6 +23,7 @@ mod scope;
 mod settings;
 mod slow;
 mod targets;
+mod targets_command;
 mod uncertain;
 mod view;
 mod watch;

@@ -1,158 +1,207 @@
-//! The commands that look at one target of a targets file.
+//! Several targets in one process: each registry is kept equal to the cluster, whatever the others do.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeMap, path::PathBuf};
 
+use pod_registrar::model::ids::DEFAULT_OWNER;
 use serde_json::{Value, json};
-use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+};
 
 use super::world::{CLUSTER, Kube, name};
-use crate::support::{Child, RestRegistry};
+use crate::support::{Child, Controller, RegistryTask, SOON, eventually, http_client, until};
 
-/// A folder with a targets file. The target `systems` has these members besides its name and preset.
-pub(super) fn targets_file(url: &str, members: &str) -> (TempDir, String) {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("targets.yaml");
-    let text = format!("targets:\n  - name: systems\n    preset: rest\n    url: {url}\n{members}");
-    fs::write(&path, text).unwrap();
-    (folder, path.to_str().unwrap().to_owned())
+const APPROVALS: [&str; 2] = ["--approval-lease", "default/registrar"];
+
+/// A targets file with registries that speak protocol v1.
+fn targets_file(kube: &Kube, targets: &[(&str, &str)]) -> PathBuf {
+    let target = |(name, url): &(&str, &str)| json!({"name": name, "preset": "v1", "url": url});
+    let path = kube.folder.path().join("targets.yaml");
+    // JSON is YAML.
+    let document = json!({"targets": targets.iter().map(target).collect::<Vec<_>>()});
+    std::fs::write(&path, document.to_string()).unwrap();
+    path
 }
 
-/// Runs the program to its end. Returns its exit code, and its output.
-pub(super) async fn run(arguments: &[&str]) -> (i32, String) {
-    let mut child = Child::start(arguments);
-    let code = child.code().await;
-    (code, [child.stdout(), child.stderr()].concat().join("\n"))
+fn controller(kube: &Kube, targets: &[(&str, &str)], more: &[&str]) -> Controller {
+    Controller::start_with_targets(&kube.kubeconfig, &targets_file(kube, targets), more)
 }
 
-/// The JSON that the program prints.
-pub(super) async fn run_json(arguments: &[&str]) -> (i32, Value) {
-    let mut child = Child::start(&[arguments, &["--output", "json"]].concat());
-    let code = child.code().await;
-    let text = child.stdout().join("\n");
-    (code, serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}\n{:?}", child.stderr())))
+/// The parts of `/status`, by target.
+async fn statuses(controller: &mut Controller) -> BTreeMap<String, Value> {
+    let (status, text) = controller.page("/status").await;
+    assert_eq!(status, 200, "{text}");
+    let page: Value = serde_json::from_str(&text).unwrap();
+    let targets = page["targets"].as_array().unwrap().iter();
+    targets.map(|target| (target["name"].as_str().unwrap().to_owned(), target.clone())).collect()
 }
 
-fn token(folder: &Path, token: &str) -> String {
-    let path = folder.join("token");
-    fs::write(&path, token).unwrap();
-    path.to_str().unwrap().to_owned()
+async fn in_sync(controller: &mut Controller, target: &str) {
+    eventually("the target is in sync", SOON, async || {
+        let statuses = statuses(controller).await;
+        if statuses[target]["inSync"] == true { Ok(()) } else { Err(format!("{statuses:?}")) }
+    })
+    .await;
 }
 
-#[tokio::test]
-async fn target_is_shown_with_origins() {
-    let (_folder, file) = targets_file("http://registry.example", "    vars: {collection: pods}\n");
-    let (code, text) = run(&["targets", "show", "systems", "--targets", &file]).await;
-    assert_eq!(code, 0, "{text}");
-    assert!(text.contains("preset rest") && text.contains("targets.yaml:5"), "{text}");
-    let (_, shown) = run_json(&["targets", "show", "systems", "--targets", &file]).await;
-    assert_eq!(shown["target"]["vars"]["collection"], "pods");
-    assert_eq!(shown["origins"]["/vars/collection"], format!("{file}:5"));
-    let (code, text) = run(&["targets", "show", "cmdb", "--targets", &file]).await;
-    assert!(code == 2 && text.contains("use one of: systems"), "{code} {text}");
-}
-
-#[tokio::test]
-async fn wrong_file_is_refused_with_its_line() {
-    let (_folder, file) = targets_file("http://registry.example", "    putt: {}\n");
-    let (code, text) = run(&["targets", "show", "systems", "--targets", &file]).await;
-    assert!(code == 2 && text.contains("targets.yaml:5:5") && text.contains("write `put`"), "{code} {text}");
-}
-
-#[tokio::test]
-async fn samples_are_rendered_without_a_network() {
-    // The credential is hidden, and its file is not even read.
-    let auth = "    auth: {bearer: {tokenFile: /no/such/file}}\n";
-    let (_folder, file) = targets_file("http://registry.example", auth);
-    let command = ["targets", "render", "systems", "--targets", &file, "--cluster-id", "c1"];
-    let (code, text) = run(&command).await;
-    assert_eq!(code, 0, "{text}");
-    let put = "PUT http://registry.example/systems/5f3c0a4e-7a53-4b4e-9b0a-0a6c1f0c2d33";
-    assert!(text.contains(put) && text.contains("Authorization: Bearer ***"), "{text}");
-    assert!(text.contains("GET http://registry.example/systems?owner=pod-registrar%3Ac1%3A"), "{text}");
-    let (_, shown) = run_json(&[&command[..], &["shop/web"]].concat()).await;
-    assert_eq!(shown["pods"].as_array().unwrap().len(), 1, "{shown}");
-    assert_eq!(shown["pods"][0]["body"]["state"], "pending");
-    let (code, text) = run(&[&command[..], &["shop/other"]].concat()).await;
-    assert!(code == 1 && text.contains("there is no pod shop/other"), "{code} {text}");
+/// A server that accepts connections and sends this answer, or none at all.
+async fn server(answer: Option<&'static str>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let mut open = Vec::new();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            if let Some(answer) = answer {
+                // The requests fit into one read.
+                let _ = stream.read(&mut [0; 4_096]).await;
+                let _ = stream.write_all(answer.as_bytes()).await;
+                let _ = stream.shutdown().await;
+            }
+            open.push(stream);
+        }
+    });
+    url
 }
 
 #[tokio::test]
-async fn pods_of_file_and_cluster_are_rendered() {
-    let kube = Kube::start().await;
-    kube.create(0..2);
-    let (folder, file) = targets_file("http://registry.example", "");
-    let pods = folder.path().join("pods.json");
-    let object = kube.api.pod("default", &name(0)).unwrap();
-    fs::write(&pods, json!({"kind": "List", "items": [object, {"metadata": {"name": "x"}}]}).to_string()).unwrap();
-    let command = ["targets", "render", "systems", "--targets", &file];
-    let (code, shown) = run_json(&[&command[..], &["--pods-file", pods.to_str().unwrap()]].concat()).await;
-    assert_eq!((code, &shown["pods"][0]["body"]["name"]), (0, &json!(name(0))), "{shown}");
-    assert!(shown["pods"][1]["error"].as_str().unwrap().contains("metadata.uid"), "{shown}");
-    let kubeconfig = kube.kubeconfig.to_str().unwrap();
-    let (code, shown) = run_json(&[&command[..], &["--from-cluster", "--kubeconfig", kubeconfig]].concat()).await;
-    assert_eq!((code, shown["pods"].as_array().unwrap().len()), (0, 2), "{shown}");
-    assert!(shown["mark"].as_str().unwrap().contains(CLUSTER), "{shown}");
-}
-
-#[tokio::test]
-async fn check_counts_records_and_changes_nothing() {
-    let registry = RestRegistry::start().await;
-    let mark = "pod-registrar:c1:pod-registrar";
-    for id in ["a", "b", "c", "d"] {
-        registry.insert(id, json!({"id": id, "owner": mark, "digest": "0".repeat(32)}));
+async fn failing_targets_do_not_delay_another() {
+    let (kube, registry) = (Kube::start().await, RegistryTask::start());
+    kube.create(0..20);
+    let hanging = server(None).await;
+    let refusing = server(Some("HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n")).await;
+    let lying = server(Some("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n{\"a\"")).await;
+    let targets = [
+        ("hangs", hanging.as_str()),
+        ("works", &registry.url),
+        ("refuses", &refusing),
+        ("lies", &lying),
+        ("is-gone", "http://127.0.0.1:9"),
+    ];
+    let mut controller = controller(&kube, &targets, &[]);
+    in_sync(&mut controller, "works").await;
+    kube.create(20..40);
+    kube.delete(0..10);
+    kube.equals(&registry.reader(), SOON).await;
+    in_sync(&mut controller, "works").await;
+    // A request to the hanging registry takes 10 s. Each acknowledgement took half of that at most.
+    let acknowledged = controller.figure("change_to_acknowledgement_seconds_count{target=\"works\"}").await;
+    let early = controller.figure("change_to_acknowledgement_seconds_bucket{le=\"5.0\",target=\"works\"}").await;
+    assert!(acknowledged >= 50.0 && early == acknowledged, "{early} of {acknowledged}");
+    let (status, text) = controller.page("/readyz").await;
+    assert_eq!(status, 200, "{text}");
+    let statuses = statuses(&mut controller).await;
+    for (name, status) in &statuses {
+        let works = name == "works";
+        let registered = if works { 30 } else { 0 };
+        let shown = (&status["kind"], &status["inSync"], &status["records"]["registered"], &status["stopped"]);
+        assert_eq!(shown, (&json!("v1"), &json!(works), &json!(registered), &Value::Null), "{name}");
     }
-    registry.insert("e", json!({"id": "e", "owner": "other"}));
-    let (_folder, file) = targets_file(&registry.url, "");
-    let command = ["targets", "check", "systems", "--targets", &file, "--cluster-id", "c1"];
-    let (code, text) = run(&command).await;
-    assert!(code == 0 && text.contains("5 records on 2 pages: 4 of ours, 1 of others"), "{code} {text}");
-    let (_, shown) = run_json(&command).await;
-    assert_eq!((&shown["list"]["ours"], &shown["list"]["foreign"]), (&json!(4), &json!(1)), "{shown}");
-    assert_eq!((&shown["record"]["id"], &shown["readAs"]["mark"]), (&json!("a"), &json!("ours")), "{shown}");
-    assert_eq!(shown["guarantees"][1]["holds"], "yes", "{shown}");
-    assert!(registry.requests().iter().all(|request| request.starts_with("GET ")));
+    assert_eq!(statuses.len(), 5);
+    until("the log names the target", || {
+        let refused = |line: &String| line.contains("refuses the credential") && line.contains("refuses\"");
+        controller.stderr().iter().any(refused)
+    })
+    .await;
+    controller.terminate();
+    assert_eq!(controller.code().await, 0);
 }
 
 #[tokio::test]
-async fn refused_credential_fails_the_check() {
-    let registry = RestRegistry::start().await;
-    registry.needs("right-token-1");
-    let (folder, _) = targets_file(&registry.url, "");
-    let auth = format!("    auth: {{bearer: {{tokenFile: {}}}}}\n", token(folder.path(), "wrong-token-1"));
-    let (_folder, file) = targets_file(&registry.url, &auth);
-    let (code, text) = run(&["targets", "check", "systems", "--targets", &file, "--cluster-id", "c1"]).await;
-    assert!(code == 1 && text.contains("status 401") && !text.contains("wrong-token-1"), "{code} {text}");
-    token(folder.path(), "right-token-1");
-    let (code, text) = run(&["targets", "check", "systems", "--targets", &file, "--cluster-id", "c1"]).await;
-    assert_eq!(code, 0, "{text}");
+async fn hold_is_approved_for_its_target_alone() {
+    let (kube, registries) = (Kube::start().await, [RegistryTask::start(), RegistryTask::start()]);
+    let leases = format!("{}/apis/coordination.k8s.io/v1/namespaces/default/leases", kube.api.url());
+    let lease = json!({"metadata": {"name": "registrar"}, "spec": {}});
+    assert_eq!(http_client().post(&leases).json(&lease).send().await.unwrap().status(), 201);
+    kube.create(0..4);
+    kube.label(&name(0), "other");
+    let targets = [("a", registries[0].url.as_str()), ("b", registries[1].url.as_str())];
+    let mut wide = controller(&kube, &targets, &APPROVALS);
+    for registry in &registries {
+        kube.equals(&registry.reader(), SOON).await;
+    }
+    wide.terminate();
+    assert_eq!(wide.code().await, 0);
+    let mut narrow = controller(&kube, &targets, &[&APPROVALS[..], &["--label-selector", "app=web"]].concat());
+    let ids = eventually("both are held", SOON, async || {
+        let statuses = statuses(&mut narrow).await;
+        let id = |target: &str| statuses[target]["holds"][0]["id"].as_str().map(str::to_owned);
+        id("a").zip(id("b")).ok_or_else(|| format!("{statuses:?}"))
+    })
+    .await;
+    assert_ne!(ids.0, ids.1, "the same pod is held in both");
+    let kubeconfig = kube.kubeconfig.to_str().unwrap();
+    let approve = ["approve", &ids.1, APPROVALS[0], APPROVALS[1], "--kubeconfig", kubeconfig];
+    eventually("the Lease lists the hold", SOON, async || {
+        let mut said = Child::start(&approve);
+        if said.code().await == 0 { Ok(()) } else { Err(said.stderr().join("\n")) }
+    })
+    .await;
+    let counts = async || {
+        let mut counts = Vec::new();
+        for registry in &registries {
+            counts.push(registry.reader().ids(CLUSTER, DEFAULT_OWNER).await.unwrap().len());
+        }
+        counts
+    };
+    eventually("the record leaves", SOON, async || match counts().await.as_slice() {
+        [4, 3] => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+    in_sync(&mut narrow, "b").await;
+    assert_eq!(counts().await, [4, 3]);
+    assert_eq!(statuses(&mut narrow).await["a"]["holds"].as_array().unwrap().len(), 1);
+}
+
+/// Another cluster writes to one of the registries under the same id.
+#[tokio::test]
+async fn target_of_another_cluster_stops_alone() {
+    let (kube, other) = (Kube::start().await, Kube::start().await);
+    let (taken, free) = (RegistryTask::start(), RegistryTask::start());
+    other.api.set_cluster_uid("another-cluster");
+    other.create(20..25);
+    let _other = Controller::start(&other.kubeconfig, &taken.url, &["--cluster-id", "shared"]);
+    let there = async || taken.reader().ids("shared", DEFAULT_OWNER).await.unwrap_or_default().len();
+    eventually("the other cluster is registered", SOON, async || match there().await {
+        5 => Ok(()),
+        other => Err(format!("{other} records")),
+    })
+    .await;
+    kube.create(0..10);
+    let targets = [("taken", taken.url.as_str()), ("free", &free.url)];
+    let mut controller = controller(&kube, &targets, &["--cluster-id", "shared"]);
+    controller.log_line("a target stopped; the others go on").await;
+    in_sync(&mut controller, "free").await;
+    let statuses = statuses(&mut controller).await;
+    let why = statuses["taken"]["stopped"].as_str().unwrap();
+    assert!(why.contains("another-cluster") && statuses["free"]["stopped"].is_null(), "{statuses:?}");
+    assert_eq!(there().await, 5, "nothing was written or deleted");
+    let (status, text) = controller.page("/livez").await;
+    assert_eq!(status, 200, "{text}");
+    controller.terminate();
+    assert_eq!(controller.code().await, 0);
 }
 
 #[tokio::test]
-async fn try_needs_consent_and_leaves_nothing() {
-    let registry = RestRegistry::start().await;
-    let (_folder, file) = targets_file(&registry.url, "");
-    let command = ["targets", "try", "systems", "--targets", &file];
-    let (code, text) = run(&command).await;
-    assert!(code == 2 && text.contains("With --yes") && registry.requests().is_empty(), "{code} {text}");
-    let (code, shown) = run_json(&[&command[..], &["--yes"]].concat()).await;
-    let steps: Vec<&str> = shown["steps"].as_array().unwrap().iter().filter_map(|step| step["step"].as_str()).collect();
-    let expected = ["prepare", "put", "list", "find", "put again", "list", "find", "delete", "delete again", "list"];
-    assert_eq!((code, steps), (0, expected.to_vec()), "{shown:#}");
-    assert!(registry.records().is_empty());
-    let writes: Vec<String> = registry.requests().into_iter().filter(|request| !request.starts_with("GET ")).collect();
-    assert_eq!(writes.len(), 3, "{writes:?}");
-}
-
-#[tokio::test]
-async fn try_shows_what_came_back_otherwise() {
-    let registry = RestRegistry::start().await;
-    registry.shouts();
-    let members = "    item: {digest: null, body: {name: /name, state: /state}}\n    body: {digest: null}\n";
-    let (_folder, file) = targets_file(&registry.url, members);
-    let (code, shown) = run_json(&["targets", "try", "systems", "--yes", "--targets", &file]).await;
-    assert_eq!(code, 1, "{shown:#}");
-    let list = shown["steps"].as_array().unwrap().iter().find(|step| step["step"] == "list").unwrap();
-    let difference = json!({"pointer": "/name", "sent": "pod-registrar-try", "cameBack": "POD-REGISTRAR-TRY"});
-    assert_eq!(list["differences"], json!([difference]), "{list:#}");
-    assert!(registry.records().is_empty(), "the record is deleted after a failure too");
+async fn wrong_targets_file_exits_with_code_2() {
+    // Neither the cluster nor a registry is asked before.
+    let folder = tempfile::tempdir().unwrap();
+    let kubeconfig = super::world::write_kubeconfig(folder.path(), "http://127.0.0.1:9");
+    let file = folder.path().join("targets.yaml");
+    let token = folder.path().join("no-token");
+    let v1 = "targets:\n  - {name: a, preset: v1, url: http://127.0.0.1:9, ";
+    let template = "targets:\n  - {name: a, url: http://127.0.0.1:9, body: {a: \"{{ pod.nam }}\"}, \
+        put: {path: \"{{ id }}\"}, delete: {path: \"{{ id }}\"}}\n";
+    for (text, parts) in [
+        (format!("{v1}body: {{}}}}\n"), vec!["targets.yaml:2:52: ", "`body` is not used with preset `v1`"]),
+        (format!("{v1}auth: {{bearer: {{tokenFile: {}}}}}}}\n", token.display()), vec!["target a: ", "no-token"]),
+        (template.to_owned(), vec!["targets.yaml:2:", "pod.nam"]),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let mut controller = Controller::start_with_targets(&kubeconfig, &file, &["--cluster-id", "c"]);
+        assert_eq!(controller.code().await, 2, "{:?}", controller.stderr());
+        let errors = controller.stderr().join("\n");
+        assert!(parts.iter().all(|part| errors.contains(part)), "{errors}");
+    }
 }

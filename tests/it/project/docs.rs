@@ -168,7 +168,9 @@ fn links_and_anchors_are_read() {
 
 /// The metrics of the program: name, type, and the values of all labels.
 fn metrics() -> BTreeMap<String, (String, BTreeSet<String>)> {
-    let text = Metrics::new(Health::new(1)).encode().unwrap();
+    let metrics = Metrics::new(Health::new(1));
+    let _default = metrics.target("default");
+    let text = metrics.encode().unwrap();
     let mut found = BTreeMap::new();
     for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
         let (name, kind) = line.split_once(' ').unwrap();

@@ -9,6 +9,7 @@ use super::{
     child::Child,
     poll::{SOON, eventually},
     registry::http_client,
+    series::series,
 };
 
 pub(crate) struct Controller {
@@ -23,6 +24,14 @@ impl Controller {
         Self { child: Child::start(&[&common, more].concat()) }
     }
 
+    /// Starts a controller with the targets of this file.
+    pub(crate) fn start_with_targets(kubeconfig: &Path, targets: &Path, more: &[&str]) -> Self {
+        let [kubeconfig, targets] =
+            [kubeconfig, targets].map(|path| path.to_str().expect("a path of plain characters"));
+        let common = ["run", "--kubeconfig", kubeconfig, "--targets", targets, "--admin-addr", "127.0.0.1:0"];
+        Self { child: Child::start(&[&common, more].concat()) }
+    }
+
     /// Requests a page. Returns its status and text.
     pub(crate) async fn page(&mut self, path: &str) -> (u16, String) {
         let line = self.child.log_line("health and metrics are served").await;
@@ -31,12 +40,11 @@ impl Controller {
         (answer.status().as_u16(), answer.text().await.expect("a text"))
     }
 
-    /// The value of a metric by its name and labels, without the program's prefix.
-    pub(crate) async fn figure(&mut self, series: &str) -> f64 {
+    /// The value of a metric; see [`series`].
+    pub(crate) async fn figure(&mut self, name: &str) -> f64 {
         let (status, text) = self.page("/metrics").await;
         assert_eq!(status, 200, "{text}");
-        let line = text.lines().find_map(|line| line.strip_prefix(&format!("pod_registrar_{series} ")));
-        line.unwrap_or_else(|| panic!("no {series} in {text}")).parse().expect("a number")
+        series(&text, name)
     }
 
     pub(crate) async fn ready(&mut self) {

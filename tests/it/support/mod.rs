@@ -14,6 +14,7 @@ mod proxy;
 pub(crate) mod registries;
 mod registry;
 mod rest;
+mod series;
 mod tls;
 mod watcher;
 
@@ -24,5 +25,6 @@ pub(crate) use poll::{SOON, eventually, notice, seed, until};
 pub(crate) use proxy::{Exchange, Garble, Proxy};
 pub(crate) use registry::{Reader, RegistryProcess, RegistryTask, http_client};
 pub(crate) use rest::RestRegistry;
+pub(crate) use series::series;
 pub(crate) use tls::{ForwardProxy, TlsFront};
 pub(crate) use watcher::Watcher;

@@ -8,8 +8,9 @@ use reqwest::header::HeaderMap;
 use serde_json::Value;
 
 use crate::registry::client::{
-    batch_verdicts, capabilities_in, http::RegistryHttp, inventory_page, opened_session, record_name_in,
-    session_holder_in, single_verdict,
+    Config, batch_verdicts, capabilities_in,
+    http::{FLAGS, RegistryHttp},
+    inventory_page, opened_session, record_name_in, session_holder_in, single_verdict,
 };
 use crate::registry::protocol::HeartbeatAccepted;
 use crate::{
@@ -169,9 +170,12 @@ fn fuzzed_retry_after_is_bounded() {
 
 #[test]
 fn fuzzed_page_token_stays_in_the_query() {
-    let base = "https://registry.example/base/".parse().unwrap();
+    let url = "https://registry.example/base/".parse().unwrap();
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let http = RegistryHttp::new(base, None, Some(authority().0.to_path_buf()), Duration::from_secs(1)).unwrap();
+    let (file, _) = authority();
+    let (ca_file, request_timeout) = (Some(file.to_path_buf()), Duration::from_secs(1));
+    let config = Config { url, token_file: None, ca_file, request_timeout };
+    let http = RegistryHttp::new(config, &FLAGS, None).unwrap();
     let corpus = [br#""18c.0123456789abcdef.a""#.to_vec(), br#""a/b?c=d#e&page=2""#.to_vec()];
     fuzz::check(&corpus, |input, _| {
         let token = String::from_utf8_lossy(input).into_owned();
@@ -198,10 +202,10 @@ fn fuzzed_files_are_accepted_or_refused_briefly() {
     let url: reqwest::Url = "https://registry.example/".parse().unwrap();
     fuzz::check_slow(10, &[pem, b"a-token\n".to_vec()], |input, rng: &mut Rng| {
         std::fs::write(&file, input).map_err(|error| error.to_string())?;
-        let (token, authority) = if rng.bool() { (Some(file.to_path_buf()), None) } else { (None, Some(&*file)) };
-        let made =
-            RegistryHttp::new(url.clone(), token, authority.map(std::path::Path::to_path_buf), Duration::from_secs(1))
-                .map(drop);
+        let path = Some(file.to_path_buf());
+        let (token_file, ca_file) = if rng.bool() { (path, None) } else { (None, path) };
+        let config = Config { url: url.clone(), token_file, ca_file, request_timeout: Duration::from_secs(1) };
+        let made = RegistryHttp::new(config, &FLAGS, None).map(drop);
         made.map_or_else(|error| ensure(error.to_string().len() < TEXT_BYTES, || "a long refusal".to_owned()), Ok)
     });
 }

@@ -1,4 +1,4 @@
-//! Tokens that another request returns: OAuth 2.0 client credentials, and logins.
+//! IssuedTokens that another request returns: OAuth 2.0 client credentials, and logins.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::{
     mapping::{
         answer::Answer,
-        login::Login,
+        login::LoginTemplate,
         spec::auth::{LoginSpec, Oauth2Spec},
         url::encode,
     },
@@ -37,12 +37,12 @@ const LIFETIME_MAX: Duration = Duration::from_secs(24 * 3_600);
 const RENEW_EVERY: Duration = Duration::from_secs(5);
 
 /// Where tokens come from.
-pub(super) enum TokenSource {
-    Oauth2(Box<Oauth2>),
-    Login { login: Login, secrets: Vec<(String, SecretFile)> },
+pub(in crate::registry::mapped) enum TokenSource {
+    Oauth2(Oauth2),
+    Login { login: Box<LoginTemplate>, secrets: Vec<(String, SecretFile)> },
 }
 
-pub(super) struct Oauth2 {
+pub(in crate::registry::mapped) struct Oauth2 {
     url: String,
     client_id: String,
     secret: SecretFile,
@@ -57,7 +57,7 @@ struct Token {
     made_at: Instant,
 }
 
-pub(super) struct Tokens {
+pub(in crate::registry::mapped) struct IssuedTokens {
     source: TokenSource,
     current: Mutex<Option<Token>>,
     /// One request for a token at a time.
@@ -69,21 +69,21 @@ impl TokenSource {
         let scope = spec.scopes.iter().map(|scope| scope.text.as_str()).collect::<Vec<_>>().join(" ");
         let scope = Some(("scope".to_owned(), scope)).filter(|(_, scope)| !scope.is_empty());
         let further = spec.params.iter().map(|(key, value)| (key.text.clone(), value.text.clone()));
-        Ok(Self::Oauth2(Box::new(Oauth2 {
+        Ok(Self::Oauth2(Oauth2 {
             url: spec.token_url.text.clone(),
             client_id: spec.client_id.text.clone(),
             secret: SecretFile::new(&spec.client_secret_file.text, Content::Password, "auth.oauth2.clientSecretFile")?,
             params: scope.into_iter().chain(further).collect(),
-        })))
+        }))
     }
 
-    pub(super) fn login(spec: &LoginSpec, login: Option<Login>) -> Result<Self, Error> {
+    pub(super) fn login(spec: &LoginSpec, login: Option<LoginTemplate>) -> Result<Self, Error> {
         let read = |(key, path): &(crate::mapping::tree::Key, crate::mapping::spec::values::FilePath)| {
             let secret = SecretFile::new(&path.text, Content::Password, "auth.login.secrets")?;
             Ok((key.text.clone(), secret))
         };
         let secrets: Result<Vec<_>, Error> = spec.secrets.iter().map(read).collect();
-        let login = login.ok_or(Error::NoLogin)?;
+        let login = Box::new(login.ok_or(Error::NoLogin)?);
         Ok(Self::Login { login, secrets: secrets? })
     }
 
@@ -154,7 +154,7 @@ impl Oauth2 {
 }
 
 async fn ask_login(
-    login: &Login,
+    login: &LoginTemplate,
     secrets: &[(String, SecretFile)],
     connection: &Connection,
 ) -> Result<(SecretString, Option<Duration>), Failure> {
@@ -189,7 +189,7 @@ fn refused(answer: &HttpAnswer, setting: &str) -> Result<(), Failure> {
     }
 }
 
-impl Tokens {
+impl IssuedTokens {
     pub(super) fn new(source: TokenSource) -> Self {
         Self { source, current: Mutex::default(), asking: tokio::sync::Mutex::default() }
     }

@@ -42,7 +42,7 @@ async fn batch_writes_and_deletes_together() {
     assert_eq!(write(&client, &["a", "b", "c"]).await, Ok(vec![Verdict::Done; 3]));
     assert_eq!(write(&client, &["a2", "-", "c2"]).await, Ok(vec![Verdict::Done; 3]));
     assert_eq!(fake.requests(), ["POST bulk", "POST bulk"]);
-    assert_eq!(fake.contents().records.len(), 2);
+    assert_eq!(fake.held(), 2);
 }
 
 #[tokio::test]
@@ -52,7 +52,7 @@ async fn atomic_refusal_is_divided_until_one_is_left() {
     let names = ["a", "b", "c", "d", "poison", "f", "g", "h"];
     let verdicts = write(&client, &names).await.unwrap();
     assert_eq!(rejected(&verdicts), names.map(|name| name == "poison"));
-    assert!(fake.contents().records.len() == 7 && fake.requests().len() <= 8);
+    assert!(fake.held() == 7 && fake.requests().len() <= 8);
 }
 
 #[tokio::test]
@@ -64,7 +64,7 @@ async fn named_fault_needs_no_division() {
     let verdicts = write(&client, &["a", "poison", "c", "d"]).await.unwrap();
     assert_eq!(rejected(&verdicts), [false, true, false, false]);
     assert!(matches!(&verdicts[1], Verdict::Rejected { cause } if cause.contains("poison")));
-    assert_eq!((fake.requests().len(), fake.contents().records.len()), (2, 3));
+    assert_eq!((fake.requests().len(), fake.held()), (2, 3));
 }
 
 #[tokio::test]

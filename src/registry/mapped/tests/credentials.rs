@@ -84,3 +84,33 @@ async fn login_is_sent_once_and_again_after_refusal() {
     fake.contents().expects = Some("Bearer other".into());
     assert!(matches!(write_pod(&client, 1, "web-3").await, Err(Failure::Unauthorized { .. })));
 }
+
+#[tokio::test]
+async fn oauth2_token_is_asked_with_either_form() {
+    let fake = Fake::start().await;
+    let file = secret("client-s3cret");
+    let auth = format!(
+        "auth: {{oauth2: {{tokenUrl: \"http://{}/token\", clientId: me, clientSecretFile: {}, scopes: [a, b]}}}}",
+        fake.address,
+        file.to_string_lossy()
+    );
+    let client = fake.client(&format!("{auth}{REST}"));
+    let token = Fault::Say(r#"{"access_token": "oauth-token", "expires_in": 3600}"#.into());
+    fake.fail([token.clone()]);
+    assert_eq!(write_pod(&client, 1, "web").await, DONE);
+    let basic = fake.contents().headers[0]["authorization"].clone();
+    assert_eq!(basic, "Basic bWU6Y2xpZW50LXMzY3JldA==");
+    assert_eq!(fake.contents().bodies[0], "grant_type=client_credentials&scope=a%20b");
+    assert_eq!(fake.contents().headers[1]["authorization"], "Bearer oauth-token");
+    // This server takes the secret only in the body.
+    let second = fake.client(&format!("{auth}{REST}"));
+    fake.requests();
+    fake.contents().bodies.clear();
+    fake.fail([Fault::Refuse(401, ""), token]);
+    assert_eq!(write_pod(&second, 1, "web").await, DONE);
+    assert!(fake.contents().bodies[1].ends_with("&client_id=me&client_secret=client-s3cret"));
+    fake.fail([Fault::Refuse(400, "client-s3cret"), Fault::Refuse(401, "")]);
+    let third = fake.client(&format!("{auth}{REST}"));
+    let refused = format!("{:?}", write_pod(&third, 1, "web").await);
+    assert!(refused.contains("auth.oauth2.tokenUrl") && !refused.contains("s3cret"), "{refused}");
+}

@@ -17,7 +17,7 @@ use parking_lot::{Mutex, MutexGuard};
 use serde_json::{Value as Json, json};
 
 use crate::{
-    mapping::{load::load, login::Login, spec::auth::AuthSpec, target::Target},
+    mapping::{load::load, login::LoginTemplate, spec::auth::AuthSpec, target::Target},
     model::{
         ids::{RecordOwner, Version},
         pod::{
@@ -106,6 +106,11 @@ impl Fake {
         self.contents().faults.extend(faults);
     }
 
+    /// The number of records that it holds.
+    pub(super) fn held(&self) -> usize {
+        self.contents().records.len()
+    }
+
     /// The methods and paths of the requests since the last call.
     pub(super) fn requests(&self) -> Vec<String> {
         let requests = std::mem::take(&mut self.contents().requests);
@@ -125,7 +130,9 @@ impl Fake {
         let spec = &loaded.targets[0].spec;
         let target = Target::compile(spec, &owner()).unwrap_or_else(|errors| panic!("{errors:#?}"));
         let login = match &spec.connection.auth {
-            Some(AuthSpec::Login(login)) => Some(Login::compile(login, &spec.connection.url, &owner()).unwrap()),
+            Some(AuthSpec::Login(login)) => {
+                Some(LoginTemplate::compile(login, &spec.connection.url, &owner()).unwrap())
+            }
             _ => None,
         };
         TargetClient::new(target, &spec.connection, login, Duration::from_secs(5), log).unwrap()
@@ -330,8 +337,9 @@ impl Contents {
         let start: usize = query.get("page").and_then(|page| page.parse().ok()).unwrap_or(0);
         let results: Vec<Json> = all.iter().skip(start).take(self.page_size).cloned().collect();
         let next = start + results.len();
-        let owner = query.get("owner").cloned().unwrap_or_default();
-        let next = (next < all.len()).then(|| format!("/systems?owner={owner}&page={next}"));
+        let others = query.iter().filter(|(name, _)| *name != "page");
+        let others: String = others.map(|(name, value)| format!("&{name}={value}")).collect();
+        let next = (next < all.len()).then(|| format!("/systems?page={next}{others}"));
         let count = i64::try_from(all.len()).unwrap() + self.miscount;
         reply(200, &json!({"results": results, "next": next, "count": count}))
     }

@@ -30,15 +30,15 @@ async fn record_is_put_and_deleted() {
 async fn foreign_record_is_never_deleted() {
     let fake = Fake::start().await;
     let client = fake.client(REST);
-    fake.contents().records.insert(uid(1), json!({"id": uid(1), "owner": "somebody", "title": "theirs"}));
+    fake.contents().records.insert(uid(1), json!({"id": uid(1), "owner": "another", "title": "theirs"}));
     assert_eq!(delete_pod(&client, 1).await, DONE, "nothing of ours is there");
-    assert_eq!(fake.contents().records.len(), 1);
+    assert_eq!(fake.held(), 1);
     // A record of ours that another owner took over.
     assert_eq!(write_pod(&client, 2, "web").await, DONE);
-    fake.contents().records.insert(uid(2), json!({"id": uid(2), "owner": "somebody"}));
+    fake.contents().records.insert(uid(2), json!({"id": uid(2), "owner": "another"}));
     assert_eq!(inventory(&client).await.unwrap().len(), 0);
     assert_eq!(delete_pod(&client, 2).await, DONE);
-    assert_eq!(fake.contents().records.len(), 2);
+    assert_eq!(fake.held(), 2);
 }
 
 #[tokio::test]
@@ -46,7 +46,7 @@ async fn shared_id_is_looked_up_before_takeover() {
     let fake = Fake::start().await;
     let members = format!("{REST}id: \"{{{{ pod.namespace }}}}.{{{{ pod.name }}}}\"\n");
     let client = fake.client(&members);
-    fake.contents().records.insert("shop.web".into(), json!({"id": "shop.web", "owner": "somebody"}));
+    fake.contents().records.insert("shop.web".into(), json!({"id": "shop.web", "owner": "another"}));
     assert!(cause(write_pod(&client, 1, "web").await).starts_with("rejected: a record with this id has another"));
     assert_eq!(write_pod(&client, 1, "api").await, DONE);
     assert_eq!(fake.requests(), ["GET systems/shop.web", "GET systems/shop.api", "PUT systems/shop.api"]);
@@ -77,11 +77,11 @@ async fn lost_create_makes_no_second_record() {
     fake.fail([Fault::Lose]);
     assert!(matches!(write_pod(&client, 1, "web").await, Err(Failure::Broken(_))));
     assert_eq!(write_pod(&client, 1, "web").await, DONE, "found, and equal");
-    assert_eq!((fake.contents().records.len(), fake.requests().len()), (1, 2));
+    assert_eq!((fake.held(), fake.requests().len()), (1, 2));
     fake.fail([Fault::Refuse(502, "not applied")]);
     assert!(matches!(write_pod(&client, 2, "web").await, Err(Failure::Broken(_))));
     assert_eq!(write_pod(&client, 2, "web").await, DONE, "not found, and created");
-    assert_eq!(fake.contents().records.len(), 2);
+    assert_eq!(fake.held(), 2);
 }
 
 #[tokio::test]
@@ -95,7 +95,7 @@ async fn lost_create_without_find_waits_for_list() {
     assert!(cause(delete_pod(&client, 1).await).contains("waiting for the next list"));
     assert_eq!(inventory(&client).await.unwrap().len(), 1);
     assert_eq!(write_pod(&client, 1, "web-2").await, DONE);
-    assert_eq!(fake.contents().records.len(), 1);
+    assert_eq!(fake.held(), 1);
     // A list without it shows that the create had no effect.
     fake.fail([Fault::Refuse(502, "")]);
     assert!(write_pod(&client, 2, "web").await.is_err());
@@ -124,7 +124,7 @@ async fn existing_record_is_updated_if_ours() {
     let client = fake.client(&members);
     assert_eq!(write_pod(&client, 1, "web-2").await, DONE);
     assert_eq!(fake.contents().records[&uid(1)]["title"], "web-2");
-    fake.contents().records.get_mut(&uid(1)).unwrap()["owner"] = json!("somebody");
+    fake.contents().records.get_mut(&uid(1)).unwrap()["owner"] = json!("another");
     let other = fake.client(&members);
     assert!(cause(write_pod(&other, 1, "web-3").await).starts_with("rejected: a record with this id has another"));
     assert_eq!(fake.contents().records[&uid(1)]["title"], "web-2");
@@ -149,7 +149,7 @@ async fn stale_revision_is_read_and_sent_once_more() {
     assert_eq!(fake.requests().iter().map(|r| &r[..3]).collect::<Vec<_>>(), ["PUT", "GET", "PUT"]);
     fake.contents().records.clear();
     assert_eq!(write_pod(&client, 1, "web-4").await, DONE, "it was removed");
-    fake.contents().records.get_mut(&uid(1)).unwrap()["owner"] = json!("somebody");
+    fake.contents().records.get_mut(&uid(1)).unwrap()["owner"] = json!("another");
     fake.contents().records.get_mut(&uid(1)).unwrap()["revision"] = json!(100);
     assert!(cause(write_pod(&client, 1, "web-5").await).starts_with("rejected: a record with this id has another"));
 }
@@ -160,7 +160,7 @@ async fn answers_have_the_consequences_of_the_table() {
     let client = fake.client(REST);
     for (status, text, start) in [
         (422, "{\"error\": \"bad\"}", "rejected: status 422"),
-        (404, "{}", "rejected: there is nothing"),
+        (404, "{}", "rejected: status 404"),
         (408, "", "retry: status 408"),
         (500, "oops", "uncertain: status 500"),
         (502, "", "Err(Broken("),
@@ -231,7 +231,7 @@ async fn record_of_another_id_is_not_believed() {
     let fresh = fake.client(ASSIGNED);
     fake.fail([Fault::Say(json!({"results": [other]}).to_string())]);
     assert!(cause(delete_pod(&fresh, 2).await).contains("another id"));
-    assert_eq!(fake.contents().records.len(), 1);
+    assert_eq!(fake.held(), 1);
 }
 
 #[tokio::test]

@@ -1,0 +1,189 @@
+//! The registries that a command writes to: the one that flags describe, or those of a targets file.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use reqwest::Url;
+use serde_json::Value as Json;
+
+use super::Error;
+use crate::{
+    cli::flags::RegistrySettings,
+    files,
+    mapping::{
+        load::{self, LoadedTarget},
+        login::LoginTemplate,
+        place,
+        spec::{ConnectionSpec, TargetSpec, auth::AuthSpec},
+        target::Target,
+        tree::Tree,
+    },
+    model::ids::RecordOwner,
+    registry::{
+        client::{Client, Config},
+        mapped::TargetClient,
+    },
+};
+
+/// The name of the target that flags describe.
+pub(super) const ONLY_TARGET: &str = "default";
+
+/// One registry, and how fast to write to it.
+#[derive(Clone, Debug)]
+pub(super) struct TargetSettings {
+    /// Its name in metrics, logs, names of holds and `/status`.
+    pub(super) name: &'static str,
+    /// What selects its pods among those of the process, without places in the file.
+    pub(super) select: Option<Json>,
+    pub(super) kind: TargetKind,
+    pub(super) request_timeout: Duration,
+    pub(super) max_in_flight: usize,
+    pub(super) max_writes_per_second: u32,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum TargetKind {
+    /// A registry that speaks protocol v1.
+    V1(RegistryAddress),
+    /// A registry whose records and requests a file describes.
+    Mapped(Box<TargetSpec>),
+}
+
+/// Where a registry that speaks protocol v1 is.
+#[derive(Clone, Debug)]
+pub(super) enum RegistryAddress {
+    /// Described by flags, which errors name.
+    OfFlags(Config),
+    /// Described by a targets file, whose members errors name.
+    OfFile { config: Config, spec: Box<TargetSpec> },
+}
+
+/// The client of a target.
+pub(super) enum TargetConnection {
+    V1(Box<Client>),
+    Mapped(Box<TargetClient>),
+}
+
+impl TargetSettings {
+    /// The targets that the flags ask for. Reads the targets file, if there is one.
+    pub(super) fn of(settings: RegistrySettings) -> Result<Vec<Self>, Error> {
+        let RegistrySettings {
+            registry_url,
+            targets,
+            registry_token_file: token_file,
+            registry_ca_file: ca_file,
+            request_timeout,
+            max_in_flight,
+            max_writes_per_second,
+        } = settings;
+        let default =
+            |name, kind| Self { name, select: None, kind, request_timeout, max_in_flight, max_writes_per_second };
+        if let Some(path) = targets {
+            let owner = stand_in();
+            let loaded = load(&path, &owner)?;
+            let targets: Vec<Self> = loaded.into_iter().map(|target| of_file(target, default)).collect();
+            // The files of all targets are read once, so that a forgotten mount is reported at once.
+            targets.iter().try_for_each(|target| target.connect(&owner).map(drop))?;
+            return Ok(targets);
+        }
+        // The parser of the flags requires one of the two.
+        let Some(url) = registry_url else { return Ok(Vec::new()) };
+        let config = Config { url, token_file, ca_file, request_timeout };
+        Ok(vec![default(ONLY_TARGET, TargetKind::V1(RegistryAddress::OfFlags(config)))])
+    }
+
+    /// What kind of registry it is: the preset, or `custom`.
+    pub(super) fn kind_name(&self) -> &'static str {
+        match &self.kind {
+            TargetKind::V1(_) => "v1",
+            TargetKind::Mapped(spec) => spec.connection.preset.map_or("custom", |preset| preset.name()),
+        }
+    }
+
+    /// Makes the client. It reads the files that the settings name, and connects later.
+    pub(super) fn connect(&self, owner: &RecordOwner) -> Result<TargetConnection, Error> {
+        Ok(match &self.kind {
+            TargetKind::V1(RegistryAddress::OfFlags(config)) => {
+                TargetConnection::V1(Box::new(Client::new(config.clone(), owner.clone())?))
+            }
+            TargetKind::V1(RegistryAddress::OfFile { config, spec }) => {
+                let rate = spec.connection.limits.as_ref().and_then(|limits| limits.requests_per_second);
+                let client = Client::of_targets_file(config.clone(), owner.clone(), rate.map(|rate| rate.0));
+                let client = client.map_err(|source| self.unusable(source))?;
+                TargetConnection::V1(Box::new(match &spec.connection.select {
+                    None => client,
+                    Some(_) => client.selecting(compile(spec, owner).map_err(Error::Targets)?.0),
+                }))
+            }
+            TargetKind::Mapped(spec) => {
+                let (target, login) = compile(spec, owner).map_err(Error::Targets)?;
+                let client = TargetClient::new(target, &spec.connection, login, self.request_timeout, None);
+                TargetConnection::Mapped(Box::new(client.map_err(|source| self.unusable(source))?))
+            }
+        })
+    }
+
+    fn unusable(&self, source: crate::registry::credentials::Error) -> Error {
+        Error::Target { name: self.name.to_owned(), source }
+    }
+}
+
+/// The cluster's identity is not known at the start. Whatever is wrong in a template is wrong for every cluster.
+pub(super) fn stand_in() -> RecordOwner {
+    let [cluster_id, cluster_name, owner] = ["cluster-id", "cluster-name", "owner"].map(str::to_owned);
+    RecordOwner { cluster_id, cluster_name, owner }
+}
+
+pub(super) fn load(path: &Path, owner: &RecordOwner) -> Result<Vec<LoadedTarget>, Error> {
+    let unreadable = |source| Error::TargetsFile { path: path.to_owned(), source };
+    let bytes = files::read(path).map_err(unreadable)?;
+    let text = String::from_utf8(bytes).map_err(|error| unreadable(std::io::Error::other(error)))?;
+    let loaded = load::load(&path.display().to_string(), &text).map_err(Error::Targets)?;
+    let errors: Vec<_> =
+        loaded.targets.iter().filter_map(|target| compile(&target.spec, owner).err()).flatten().collect();
+    if errors.is_empty() { Ok(loaded.targets) } else { Err(Error::Targets(errors)) }
+}
+
+pub(super) fn compile(
+    spec: &TargetSpec,
+    owner: &RecordOwner,
+) -> Result<(Target, Option<LoginTemplate>), Vec<place::Error>> {
+    let target = Target::compile(spec, owner)?;
+    let login = match &spec.connection.auth {
+        Some(AuthSpec::Login(login)) => Some(LoginTemplate::compile(login, &spec.connection.url, owner)?),
+        _ => None,
+    };
+    Ok((target, login))
+}
+
+/// A target of a file. Its own limits come before those of the flags.
+fn of_file(loaded: LoadedTarget, default: impl Fn(&'static str, TargetKind) -> TargetSettings) -> TargetSettings {
+    let speaks_v1 = loaded.speaks_v1();
+    let spec = loaded.spec;
+    // A process has the same targets until it ends, and their names label its metrics.
+    let name: &'static str = Box::leak(spec.connection.name.text.clone().into_boxed_str());
+    let mut settings = default(name, TargetKind::Mapped(Box::new(spec.clone())));
+    settings.select = loaded.tree.get("select").map(Tree::to_json);
+    if let Some(limits) = &spec.connection.limits {
+        settings.request_timeout = limits.timeout.as_ref().map_or(settings.request_timeout, |limit| limit.duration);
+        settings.max_in_flight =
+            limits.in_flight.and_then(|limit| usize::try_from(limit.0).ok()).unwrap_or(settings.max_in_flight);
+    }
+    if speaks_v1 && let Some(config) = config(&spec.connection, settings.request_timeout) {
+        settings.kind = TargetKind::V1(RegistryAddress::OfFile { config, spec: Box::new(spec) });
+    }
+    settings
+}
+
+/// The connection of a target that speaks protocol v1.
+pub(super) fn config(connection: &ConnectionSpec, request_timeout: Duration) -> Option<Config> {
+    let token_file = match &connection.auth {
+        Some(AuthSpec::Bearer(bearer)) => Some(PathBuf::from(&bearer.token_file.text)),
+        _ => None,
+    };
+    let ca_file = connection.tls.as_ref().and_then(|tls| tls.ca_file.as_ref()).map(|file| PathBuf::from(&file.text));
+    let url: Url = connection.url.text.parse().ok()?;
+    Some(Config { url, token_file, ca_file, request_timeout })
+}
