@@ -46,6 +46,11 @@ impl Registries {
         Ok(Self { targets, settings })
     }
 
+    /// The number of targets in the file. `None` if flags describe the only registry.
+    pub(super) fn described(&self) -> Option<usize> {
+        self.settings.targets.is_some().then_some(self.targets.len())
+    }
+
     /// Makes the readers, which read the files that the settings name, and connect later.
     pub(super) fn readers(&self, owner: &RecordOwner) -> Result<Vec<NamedReader>, Error> {
         let timeout = self.settings.request_timeout;

@@ -2,6 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -23,7 +24,7 @@ use crate::{
     model::ids::RecordOwner,
     registry::{
         client::{Client, Config},
-        mapped::TargetClient,
+        mapped::{TargetClient, recorder::ExchangeLog},
     },
 };
 
@@ -85,7 +86,7 @@ impl TargetSettings {
             let loaded = load(&path, &owner)?;
             let targets: Vec<Self> = loaded.into_iter().map(|target| of_file(target, default)).collect();
             // The files of all targets are read once, so that a forgotten mount is reported at once.
-            targets.iter().try_for_each(|target| target.connect(&owner).map(drop))?;
+            targets.iter().try_for_each(|target| target.connect(&owner, None).map(drop))?;
             return Ok(targets);
         }
         // The parser of the flags requires one of the two.
@@ -103,7 +104,11 @@ impl TargetSettings {
     }
 
     /// Makes the client. It reads the files that the settings name, and connects later.
-    pub(super) fn connect(&self, owner: &RecordOwner) -> Result<TargetConnection, Error> {
+    pub(super) fn connect(
+        &self,
+        owner: &RecordOwner,
+        log: Option<Arc<ExchangeLog>>,
+    ) -> Result<TargetConnection, Error> {
         Ok(match &self.kind {
             TargetKind::V1(RegistryAddress::OfFlags(config)) => {
                 TargetConnection::V1(Box::new(Client::new(config.clone(), owner.clone())?))
@@ -119,7 +124,7 @@ impl TargetSettings {
             }
             TargetKind::Mapped(spec) => {
                 let (target, login) = compile(spec, owner).map_err(Error::Targets)?;
-                let client = TargetClient::new(target, &spec.connection, login, self.request_timeout, None);
+                let client = TargetClient::new(target, &spec.connection, login, self.request_timeout, log);
                 TargetConnection::Mapped(Box::new(client.map_err(|source| self.unusable(source))?))
             }
         })

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Client, Config, RECORD_ANSWER};
+use super::{Client, Config, RECORD_ANSWER, SMALL_ANSWER};
 use crate::{
     mapping::target::Target,
     model::{ids::RecordOwner, pod::Pod, uid::Uid},
@@ -46,6 +46,15 @@ impl V1Reader {
     /// The registry does not answer, or refuses.
     pub async fn capabilities(&self) -> Result<Capabilities, Failure> {
         self.0.capabilities().await
+    }
+
+    /// The registry's clock: the header `Date` of an answer.
+    ///
+    /// # Errors
+    /// The registry does not answer.
+    pub async fn date(&self) -> Result<Option<String>, Failure> {
+        let answer = self.0.get(self.0.http.url("v1/capabilities", &[]), SMALL_ANSWER).await?;
+        Ok(answer.headers.get("date").and_then(|date| date.to_str().ok()).map(str::to_owned))
     }
 
     /// The process that holds the owner's session. `None` if the registry does not know the owner.
