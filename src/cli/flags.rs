@@ -10,7 +10,7 @@ use reqwest::Url;
 
 use super::{
     files,
-    inspect::PlanSettings,
+    inspect::{CheckSettings, ExplainSettings, PlanSettings},
     refusal::{Checked, origin, refuse},
     targets::TargetsSettings,
     values::{self, LeaseName},
@@ -48,6 +48,12 @@ pub enum Command {
     /// Print which records the controller would write and delete now. Changes nothing. Exits with code 3 if there are
     /// any.
     Plan(Box<PlanSettings>),
+    /// Check what `run` needs: files, rights, the API server, the registries and the clocks. Changes nothing. Exits with
+    /// code 1 if a check fails.
+    Check(Box<CheckSettings>),
+    /// Explain one pod: its record, what each registry holds of it, and what the controller would do next. Changes
+    /// nothing.
+    Explain(Box<ExplainSettings>),
 }
 
 #[derive(Clone, Debug, Args)]
@@ -79,6 +85,11 @@ pub struct RunSettings {
     #[arg(long, value_name = "DURATION", default_value = "6h", value_parser = Checked(values::interval))]
     #[arg(help_heading = ENDPOINTS)]
     pub relist_interval: Duration,
+    /// File for the last 1000 requests to each registry of --targets and their answers, one JSON document per line,
+    /// without credentials. Written every few seconds. Protocol v1 is not recorded.
+    #[arg(long = "record", value_name = "FILE", value_parser = Checked(files::creatable))]
+    #[arg(help_heading = ENDPOINTS)]
+    pub exchanges: Option<PathBuf>,
     #[command(flatten)]
     pub log: LogSettings,
 }
@@ -322,6 +333,8 @@ impl Command {
             Self::Approve(settings) => &settings.log,
             Self::Targets(settings) => settings.command.log(),
             Self::Plan(settings) => &settings.log,
+            Self::Check(settings) => &settings.log,
+            Self::Explain(settings) => &settings.log,
         };
         log.log_format
     }
@@ -340,6 +353,8 @@ impl Command {
             }
             Self::Watch(settings) => settings.scope.check(matches),
             Self::Plan(settings) => settings.check(matches),
+            Self::Check(settings) => settings.check(matches),
+            Self::Explain(settings) => settings.registries.check(matches),
             Self::Registry(_) | Self::Demo(_) | Self::Approve(_) | Self::Targets(_) => Ok(()),
         }
     }

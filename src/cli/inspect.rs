@@ -10,7 +10,7 @@ use super::{
     flags::{ClusterSettings, LogSettings, RecordSettings, ScopeSettings},
     refusal::{Checked, origin, refuse},
     targets::{OutputSettings, OwnerSettings},
-    values,
+    values::{self, LeaseName, PodReference},
 };
 
 #[derive(Clone, Debug, Args)]
@@ -19,6 +19,52 @@ pub struct PlanSettings {
     pub cluster: ClusterSettings,
     #[command(flatten)]
     pub scope: ScopeSettings,
+    #[command(flatten)]
+    pub record: RecordSettings,
+    #[command(flatten)]
+    pub registries: RegistriesSettings,
+    #[command(flatten)]
+    pub owner: OwnerSettings,
+    #[command(flatten)]
+    pub output: OutputSettings,
+    #[command(flatten)]
+    pub log: LogSettings,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct CheckSettings {
+    #[command(flatten)]
+    pub cluster: ClusterSettings,
+    #[command(flatten)]
+    pub scope: ScopeSettings,
+    #[command(flatten)]
+    pub registries: RegistriesSettings,
+    #[command(flatten)]
+    pub owner: OwnerSettings,
+    /// Lease with which several replicas elect their leader.
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = Checked(values::lease))]
+    #[arg(help_heading = "Leader election")]
+    pub lease: Option<LeaseName>,
+    /// Lease whose annotation approves held deletions. Default: the Lease of --lease.
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = Checked(values::lease))]
+    #[arg(help_heading = "Held deletions")]
+    pub approval_lease: Option<LeaseName>,
+    #[command(flatten)]
+    pub output: OutputSettings,
+    #[command(flatten)]
+    pub log: LogSettings,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct ExplainSettings {
+    /// The pod.
+    #[arg(value_name = "NAMESPACE/POD", value_parser = Checked(values::pod_reference))]
+    pub pod: PodReference,
+    /// Address of the running controller's --admin-addr, such as http://127.0.0.1:8080, to show its status too.
+    #[arg(long, value_name = "URL", value_parser = Checked(values::admin_url))]
+    pub admin: Option<Url>,
+    #[command(flatten)]
+    pub cluster: ClusterSettings,
     #[command(flatten)]
     pub record: RecordSettings,
     #[command(flatten)]
@@ -66,6 +112,13 @@ impl RegistriesSettings {
         let (targets, other) = (origin(matches, "targets"), origin(matches, other));
         let why = format_args!("{targets} and {other} cannot be combined; write the registry into the file");
         Err(refuse(ErrorKind::ArgumentConflict, why))
+    }
+}
+
+impl CheckSettings {
+    pub(super) fn check(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        self.registries.check(matches)?;
+        self.scope.check(matches)
     }
 }
 

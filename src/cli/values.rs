@@ -21,6 +21,13 @@ pub struct LeaseName {
     pub name: String,
 }
 
+/// A pod by its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodReference {
+    pub namespace: String,
+    pub name: String,
+}
+
 /// How a command prints its result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OutputFormat {
@@ -173,6 +180,21 @@ pub(super) fn pod(text: &str) -> Result<String, ValueProblem> {
     let (namespace, name) = text.split_once('/').map_or((None, text), |(namespace, name)| (Some(namespace), name));
     let fits = namespace.is_none_or(is_namespace_name) && is_pod_name(name);
     text_if(fits, text, format!("{text:?} does not name a pod"), "use NAMESPACE/NAME or NAME")
+}
+
+/// A pod's namespace and name.
+pub(super) fn pod_reference(text: &str) -> Result<PodReference, ValueProblem> {
+    let parts = text.split_once('/').filter(|(namespace, name)| is_namespace_name(namespace) && is_pod_name(name));
+    let pod = parts.map(|(namespace, name)| PodReference { namespace: namespace.into(), name: name.into() });
+    pod.ok_or_else(|| ValueProblem::new(format!("{text:?} does not name a pod"), "use NAMESPACE/NAME"))
+}
+
+/// The address of the admin pages, without their path.
+pub(super) fn admin_url(text: &str) -> Result<Url, ValueProblem> {
+    let fix = "use an address such as http://127.0.0.1:8080";
+    let url: Url = text.parse().map_err(|error| ValueProblem::new(format!("it is not an address: {error}"), fix))?;
+    let is_plain = url.scheme() == "http" && url.username().is_empty() && url.password().is_none();
+    is_plain.then_some(url).ok_or_else(|| ValueProblem::new("it is not a plain http address", fix))
 }
 
 pub(super) fn log_format(text: &str) -> Result<LogFormat, ValueProblem> {

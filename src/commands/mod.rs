@@ -16,7 +16,9 @@
 //! | its documentation | the generated `docs/settings.md`, the README and the change log |
 
 mod approve;
+mod check;
 mod demo;
+mod explain;
 mod informers;
 mod instance;
 mod output;
@@ -210,6 +212,8 @@ fn name_of(command: &Command) -> &'static str {
         Command::Approve(_) => "approve",
         Command::Targets(_) => "targets",
         Command::Plan(_) => "plan",
+        Command::Check(_) => "check",
+        Command::Explain(_) => "explain",
     }
 }
 
@@ -267,6 +271,14 @@ async fn execute(
             stop.run_until_cancelled(approve::run(settings, environment)).await.unwrap_or(Err(Error::Interrupted))
         }
         Command::Targets(settings) => return targets::run(*settings, environment, stop).await,
+        Command::Check(settings) => {
+            let checked = stop.run_until_cancelled(check::run(*settings, environment)).await;
+            return checked.unwrap_or(Err(Error::Stopped));
+        }
+        Command::Explain(settings) => {
+            let explained = stop.run_until_cancelled(explain::run(*settings, environment)).await;
+            return explained.unwrap_or(Err(Error::Stopped));
+        }
         Command::Plan(settings) => {
             let planned = stop.run_until_cancelled(plan::run(*settings, environment)).await;
             return planned.unwrap_or(Err(Error::Stopped));

@@ -3,7 +3,7 @@
 //! Each registry is read first, then the pods are listed once. Whether a record is written is decided by the controller's
 //! own function. The controller confirms that pods are gone before it deletes their records; this command does not.
 
-mod held;
+pub(super) mod held;
 mod report;
 
 use std::collections::{HashMap, HashSet};

@@ -1,14 +1,14 @@
 //! What a registry holds, for commands that change nothing. The types below have no method that writes.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
-use super::{Error, targets_file};
+use super::{
+    Error,
+    target_settings::{self, ONLY_TARGET},
+};
 use crate::{
     cli::inspect::RegistriesSettings,
-    mapping::{
-        load::LoadedTarget,
-        spec::{ConnectionSpec, auth::AuthSpec},
-    },
+    mapping::load::LoadedTarget,
     model::ids::RecordOwner,
     registry::{
         client::{Config, reader::V1Reader},
@@ -19,7 +19,7 @@ use crate::{
 
 /// Reads the registry of one target.
 pub(super) enum RegistryReader {
-    V1(V1Reader),
+    V1(Box<V1Reader>),
     Mapped(Box<TargetReader>),
 }
 
@@ -35,13 +35,20 @@ pub(super) struct Registries {
     settings: RegistriesSettings,
 }
 
-/// The name of the target that flags describe.
-const ONLY_TARGET: &str = "default";
-
 impl Registries {
     pub(super) fn load(settings: RegistriesSettings) -> Result<Self, Error> {
-        let targets = settings.targets.as_deref().map(targets_file::load).transpose()?.unwrap_or_default();
+        let targets = settings
+            .targets
+            .as_deref()
+            .map(|path| target_settings::load(path, &target_settings::stand_in()))
+            .transpose()?
+            .unwrap_or_default();
         Ok(Self { targets, settings })
+    }
+
+    /// The number of targets in the file. `None` if flags describe the only registry.
+    pub(super) fn described(&self) -> Option<usize> {
+        self.settings.targets.is_some().then_some(self.targets.len())
     }
 
     /// Makes the readers, which read the files that the settings name, and connect later.
@@ -51,7 +58,7 @@ impl Registries {
             let RegistriesSettings { registry_token_file: token_file, registry_ca_file: ca_file, .. } =
                 self.settings.clone();
             let config = Config { url, token_file, ca_file, request_timeout: timeout };
-            let reader = RegistryReader::V1(V1Reader::new(config, owner.clone())?);
+            let reader = RegistryReader::V1(Box::new(V1Reader::new(config, owner.clone())?));
             return Ok(vec![NamedReader { name: ONLY_TARGET.to_owned(), reader }]);
         }
         let named = |loaded: &LoadedTarget| {
@@ -67,24 +74,16 @@ impl RegistryReader {
     pub(super) fn of_target(loaded: &LoadedTarget, owner: &RecordOwner, timeout: Duration) -> Result<Self, Error> {
         let connection = &loaded.spec.connection;
         let unusable = |source| Error::Target { name: connection.name.text.clone(), source };
+        let (target, login) = target_settings::compile(&loaded.spec, owner).map_err(Error::Targets)?;
         if loaded.speaks_v1() {
-            let config = config(connection, timeout).ok_or(credentials::Error::Address).map_err(unusable)?;
-            return V1Reader::new(config, owner.clone()).map(Self::V1).map_err(unusable);
+            let limit = connection.limits.as_ref().and_then(|limits| limits.timeout.as_ref());
+            let config = target_settings::config(connection, limit.map_or(timeout, |limit| limit.duration));
+            let config = config.ok_or(credentials::Error::Address).map_err(unusable)?;
+            let select = connection.select.as_ref().map(|_| target);
+            let reader = V1Reader::of_target(config, owner.clone(), select).map_err(unusable)?;
+            return Ok(Self::V1(Box::new(reader)));
         }
-        let (target, login) = targets_file::compile(&loaded.spec, owner).map_err(Error::Targets)?;
         let reader = TargetReader::new(target, connection, login, timeout, None);
         reader.map(|reader| Self::Mapped(Box::new(reader))).map_err(unusable)
     }
-}
-
-/// The connection of a target that speaks protocol v1.
-fn config(connection: &ConnectionSpec, timeout: Duration) -> Option<Config> {
-    let token_file = match &connection.auth {
-        Some(AuthSpec::Bearer(bearer)) => Some(PathBuf::from(&bearer.token_file.text)),
-        _ => None,
-    };
-    let ca_file = connection.tls.as_ref().and_then(|tls| tls.ca_file.as_ref()).map(|file| PathBuf::from(&file.text));
-    let limit = connection.limits.as_ref().and_then(|limits| limits.timeout.as_ref());
-    let request_timeout = limit.map_or(timeout, |limit| limit.duration);
-    Some(Config { url: connection.url.text.parse().ok()?, token_file, ca_file, request_timeout })
 }

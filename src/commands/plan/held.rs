@@ -7,14 +7,18 @@ use crate::{
     commands::registry_reader::RegistryReader,
     kubernetes::pods::ReadPod,
     mapping::{items::ItemMark, target::RenderedRecord},
-    model::{digest::Fingerprint, pod::StoredPod, uid::Uid},
+    model::{digest::Fingerprint, uid::Uid},
     reconcile::{ledger::entry::Known, outcome::Failure},
-    registry::mapped::reader::{ListedItem, TargetReader},
+    registry::{
+        Projection,
+        client::reader::V1Reader,
+        mapped::reader::{ListedItem, TargetReader},
+    },
 };
 
 /// The records of one registry.
 pub(super) enum HeldRecords {
-    V1(HashMap<Uid, Fingerprint>),
+    V1 { reader: Box<V1Reader>, items: HashMap<Uid, Fingerprint> },
     Mapped { reader: Box<TargetReader>, items: HashMap<Uid, ListedItem>, missing: Vec<String> },
 }
 
@@ -22,8 +26,8 @@ impl HeldRecords {
     pub(super) async fn read(reader: RegistryReader) -> Result<Self, Failure> {
         let mut reader = match reader {
             RegistryReader::V1(reader) => {
-                let items = reader.inventory().await?.into_iter().map(|item| (item.uid, item.fingerprint));
-                return Ok(Self::V1(items.collect()));
+                let items = reader.inventory().await?.into_iter().map(|item| (item.uid, item.fingerprint)).collect();
+                return Ok(Self::V1 { reader, items });
             }
             RegistryReader::Mapped(reader) => reader,
         };
@@ -41,7 +45,7 @@ impl HeldRecords {
 
     pub(super) fn len(&self) -> usize {
         match self {
-            Self::V1(items) => items.len(),
+            Self::V1 { items, .. } => items.len(),
             Self::Mapped { items, .. } => items.len(),
         }
     }
@@ -49,7 +53,7 @@ impl HeldRecords {
     /// The records that are certainly ours, with their ids.
     pub(super) fn of_ours(&self) -> Vec<(&Uid, String)> {
         match self {
-            Self::V1(items) => items.keys().map(|key| (key, key.to_string())).collect(),
+            Self::V1 { items, .. } => items.keys().map(|key| (key, key.to_string())).collect(),
             Self::Mapped { reader, items, .. } => {
                 let is_ours = |listed: &ListedItem| listed.item.mark == ItemMark::Ours || reader.target().exclusive;
                 let ours = items.iter().filter(|(_, listed)| is_ours(listed));
@@ -63,25 +67,26 @@ impl HeldRecords {
         let Some(content) = &read.pod.content else {
             return Sight::Unreadable(read.undecodable.clone().unwrap_or_default());
         };
-        match (self, read.pod.shown()) {
-            (Self::V1(items), StoredPod::Record(fingerprint)) => {
-                let key = read.pod.uid.clone();
-                let known = items.get(&key).map_or(Known::Absent, |held| Known::Registered(*held));
-                Sight::Record { key, id: None, fingerprint, known }
-            }
-            (Self::V1(_), StoredPod::Unreadable) => Sight::Unreadable(String::new()),
-            (Self::Mapped { reader, items, missing }, _) => {
-                match reader.target().render(&content.record, reader.term()) {
-                    Ok(Some(record)) => {
-                        let known = known(items.get(&record.key), &record);
-                        let RenderedRecord { key, id, fingerprint, .. } = record;
-                        Sight::Record { key, id: Some(id), fingerprint, known }
-                    }
-                    Ok(None) => Sight::NotSelected,
-                    Err(error) if missing.is_empty() => Sight::Unreadable(error.to_string()),
-                    Err(_) => Sight::Unreadable(format!("`prepare` has to create first: {}", missing.join(", "))),
+        match self {
+            Self::V1 { reader, items } => match reader.project(&read.pod) {
+                Projection::Record { key, fingerprint } => {
+                    let known = items.get(&key).map_or(Known::Absent, |held| Known::Registered(*held));
+                    Sight::Record { key, id: None, fingerprint, known }
                 }
-            }
+                Projection::NotSelected => Sight::NotSelected,
+                Projection::Unreadable => Sight::Unreadable(String::new()),
+                Projection::Failed { cause } => Sight::Unreadable(cause),
+            },
+            Self::Mapped { reader, items, missing } => match reader.target().render(&content.record, reader.term()) {
+                Ok(Some(record)) => {
+                    let known = known(items.get(&record.key), &record);
+                    let RenderedRecord { key, id, fingerprint, .. } = record;
+                    Sight::Record { key, id: Some(id), fingerprint, known }
+                }
+                Ok(None) => Sight::NotSelected,
+                Err(error) if missing.is_empty() => Sight::Unreadable(error.to_string()),
+                Err(_) => Sight::Unreadable(format!("`prepare` has to create first: {}", missing.join(", "))),
+            },
         }
     }
 }

@@ -1,7 +1,21 @@
 //! Tests of the comparison.
 
+use std::time::Duration;
+
 use super::*;
-use crate::model::digest::Digest;
+use crate::{
+    model::{digest::Digest, ids::RecordOwner},
+    registry::client::{Config, reader::V1Reader},
+};
+
+/// It is not asked for anything.
+fn reader() -> V1Reader {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let url = "http://registry.example/".parse().unwrap();
+    let config = Config { url, token_file: None, ca_file: None, request_timeout: Duration::from_secs(1) };
+    let owner = RecordOwner { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };
+    V1Reader::new(config, owner).unwrap()
+}
 
 fn fingerprint(text: &str) -> Fingerprint {
     Digest::of_canonical(text.as_bytes()).fingerprint()
@@ -16,8 +30,8 @@ fn record(key: &str, text: &str, known: Known) -> Sight {
 }
 
 fn planned(held: &[&str], pods: &[SeenPod]) -> (Vec<String>, Vec<String>) {
-    let held = held.iter().map(|key| (Uid::from(*key), fingerprint("held"))).collect();
-    let plan = plan(0, "t", &Ok(HeldRecords::V1(held)), pods);
+    let items = held.iter().map(|key| (Uid::from(*key), fingerprint("held"))).collect();
+    let plan = plan(0, "t", &Ok(HeldRecords::V1 { reader: Box::new(reader()), items }), pods);
     let shown = |changes: &[PlannedChange]| {
         changes.iter().map(|change| format!("{}: {}", change.id, change.reason)).collect::<Vec<_>>()
     };

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::requests;
 use crate::{
     cli::targets::RenderSettings,
-    commands::{Error, informers, owner, report, targets_file},
+    commands::{Error, informers, owner, report, target_settings, targets_file},
     files,
     kubernetes::{
         client::PodSelection,
@@ -70,7 +70,7 @@ pub(super) async fn run(settings: RenderSettings, environment: Environment) -> R
         (owner, pods)
     };
     let pods = chosen(pods, &names)?;
-    let (target, login) = targets_file::compile(&loaded.spec, &owner).map_err(Error::Targets)?;
+    let (target, login) = target_settings::compile(&loaded.spec, &owner).map_err(Error::Targets)?;
     let report = Report::new(&loaded.spec, &target, login.as_ref(), &pods);
     report::print(output.output, || report.lines(), || report.json()).await
 }

@@ -21,7 +21,7 @@ use self::{
 };
 use crate::{
     cli::targets::TrySettings,
-    commands::{DONE, Error, FAILED, REFUSED, report, targets_file},
+    commands::{DONE, Error, FAILED, REFUSED, report, target_settings, targets_file},
     mapping::{differences::differences, spec::TargetSpec, target::RenderedRecord, writes::Held},
     model::ids::{DEFAULT_OWNER, RecordOwner, Version},
     reconcile::{
@@ -68,7 +68,7 @@ pub(super) async fn run(settings: TrySettings, stop: CancellationToken) -> Resul
 }
 
 fn announcement(spec: &TargetSpec, pod: &MadeUpPod, owner: &RecordOwner) -> Result<Vec<String>, Error> {
-    let (target, _) = targets_file::compile(spec, owner).map_err(Error::Targets)?;
+    let (target, _) = target_settings::compile(spec, owner).map_err(Error::Targets)?;
     let steps = if target.prepare.is_empty() { "" } else { "run the steps of `prepare`, which may create things, " };
     let url = &spec.connection.url.text;
     Ok(vec![
@@ -94,7 +94,7 @@ impl Attempt {
     fn new(spec: &TargetSpec, owner: RecordOwner, pod: MadeUpPod) -> Result<Self, Error> {
         let log = Arc::new(ExchangeLog::default());
         let unusable = |source| Error::Target { name: spec.connection.name.text.clone(), source };
-        let compile = || targets_file::compile(spec, &owner).map_err(Error::Targets);
+        let compile = || target_settings::compile(spec, &owner).map_err(Error::Targets);
         let (target, login) = compile()?;
         let client = TargetClient::new(target, &spec.connection, login, REQUEST_TIMEOUT, Some(log.clone()));
         let (target, login) = compile()?;

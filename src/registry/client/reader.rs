@@ -2,11 +2,12 @@
 
 use serde_json::Value;
 
-use super::{Client, Config, RECORD_ANSWER};
+use super::{Client, Config, RECORD_ANSWER, SMALL_ANSWER};
 use crate::{
-    model::{ids::RecordOwner, uid::Uid},
+    mapping::target::Target,
+    model::{ids::RecordOwner, pod::Pod, uid::Uid},
     reconcile::{outcome::Failure, takeover::SessionHolder},
-    registry::{Capabilities, Registry as _, credentials::Error, inventory::InventoryItem},
+    registry::{Capabilities, Projection, Registry as _, credentials::Error, inventory::InventoryItem},
 };
 
 /// Records of a page, at most.
@@ -24,10 +25,36 @@ impl V1Reader {
         Client::new(config, owner).map(Self)
     }
 
+    /// The same for a target of a targets file. `select` is the target, if it selects pods.
+    ///
+    /// # Errors
+    /// The token file or the CA file cannot be used.
+    pub fn of_target(config: Config, owner: RecordOwner, select: Option<Target>) -> Result<Self, Error> {
+        let client = Client::of_targets_file(config, owner, None)?;
+        Ok(Self(match select {
+            Some(target) => client.selecting(target),
+            None => client,
+        }))
+    }
+
+    /// How the registry sees a pod.
+    pub fn project(&self, pod: &Pod) -> Projection {
+        self.0.project(pod)
+    }
+
     /// # Errors
     /// The registry does not answer, or refuses.
     pub async fn capabilities(&self) -> Result<Capabilities, Failure> {
         self.0.capabilities().await
+    }
+
+    /// The registry's clock: the header `Date` of an answer.
+    ///
+    /// # Errors
+    /// The registry does not answer.
+    pub async fn date(&self) -> Result<Option<String>, Failure> {
+        let answer = self.0.get(self.0.http.url("v1/capabilities", &[]), SMALL_ANSWER).await?;
+        Ok(answer.headers.get("date").and_then(|date| date.to_str().ok()).map(str::to_owned))
     }
 
     /// The process that holds the owner's session. `None` if the registry does not know the owner.

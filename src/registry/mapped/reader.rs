@@ -47,8 +47,6 @@ pub struct ListResult {
     pub records: u64,
     /// Records that are ours, or may be: those of a target that reads no marks.
     pub items: Vec<ListedItem>,
-    /// The header `Date` of the last page.
-    pub date: Option<String>,
 }
 
 /// What a registry holds under an id.
@@ -121,6 +119,24 @@ impl TargetReader {
         item.map(|item| step.kept(&item, &exchanged.answer, scope).map_err(unusable)).transpose()
     }
 
+    /// Reads the first page of the list. Returns its header `Date`; the outer `None` says that there is no list.
+    ///
+    /// # Errors
+    /// The registry does not answer, or refuses.
+    #[allow(clippy::option_option, reason = "no list is another thing than no date")]
+    pub async fn probe(&self) -> Result<Option<Option<String>>, Failure> {
+        let unusable = |error: String| Failure::Inventory(self.transport.clean(&error));
+        let reader = self.target.read_list(&self.term).map_err(|error| unusable(error.to_string()))?;
+        let Some(mut reader) = reader else { return Ok(None) };
+        let Some(request) = reader.request().map_err(|error| unusable(error.to_string()))? else { return Ok(None) };
+        let exchanged = self.transport.send(&request).await?;
+        match reader.take(&exchanged.answer) {
+            Ok(_) => Ok(Some(exchanged.answer.header("date").map(str::to_owned))),
+            Err(ListError::Refused(judgement)) => Err(failure(&judgement, &exchanged, &self.transport)),
+            Err(error) => Err(unusable(error.to_string())),
+        }
+    }
+
     /// Reads all records. `None` if the registry cannot list them.
     ///
     /// # Errors
@@ -141,7 +157,6 @@ impl TargetReader {
             };
             result.pages += 1;
             result.records += u64::try_from(items.len()).unwrap_or(u64::MAX);
-            result.date = answer.header("date").map(str::to_owned);
             let items = items.into_iter().map(|item| ListedItem { shown: shown.next(), item });
             result.items.extend(items.filter(|listed| listed.item.mark != ItemMark::Foreign));
         }

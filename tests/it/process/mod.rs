@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "these helpers are part of tests")]
 
 mod availability;
+mod check;
 mod churn;
 mod crash;
 mod credentials;
@@ -22,8 +23,8 @@ mod restart;
 mod scope;
 mod settings;
 mod slow;
-mod target_commands;
 mod targets;
+mod targets_command;
 mod uncertain;
 mod view;
 mod watch;

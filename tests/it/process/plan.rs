@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{
-    target_commands::{run, run_json, targets_file},
+    targets_command::{run, run_json, targets_file},
     world::{CLUSTER, Kube, ProcessHarness, name},
 };
 use crate::support::RestRegistry;
