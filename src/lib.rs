@@ -16,6 +16,7 @@
 //! | you look for | it is in |
 //! | --- | --- |
 //! | what is sent for a pod | [`reconcile::decide`], one pure function for events and for full reconciles |
+//! | which record a pod has in a registry | [`registry::Registry::project`], kept by `controller::records` |
 //! | what the registry is believed to hold | [`reconcile::ledger`], owned by the event loop |
 //! | whether an absent pod is a deletion | [`reconcile::absence`], driven by `controller::absences` |
 //! | how writes are limited and retried | the table in `controller::delivery` |

@@ -8,7 +8,10 @@ use super::run::targets::RunningTarget;
 use crate::{
     cli::values::LeaseName,
     model::ids::RecordOwner,
-    reconcile::{absence::hold::HoldSummary, status::ControllerStatus},
+    reconcile::{
+        absence::hold::HoldSummary,
+        status::{ControllerStatus, FailedRenders},
+    },
     telemetry::metrics::{Figures, Metrics, target::TargetFigures},
 };
 
@@ -69,7 +72,7 @@ impl StatusPage {
 
     /// The members that a target has and the process, too.
     fn state(&self, status: &ControllerStatus, figures: &TargetFigures) -> Map<String, Value> {
-        let ControllerStatus { session, epoch, in_sync, holds, ability: _ } = status;
+        let ControllerStatus { session, epoch, in_sync, holds, failed_renders, ability: _ } = status;
         let TargetFigures { records, oldest_pending_seconds, first_complete_sync_seconds } = figures;
         let records: Map<_, _> = records.iter().map(|(state, count)| ((*state).to_owned(), (*count).into())).collect();
         let first_sync = Some(*first_complete_sync_seconds).filter(|seconds| *seconds > 0.0);
@@ -80,6 +83,7 @@ impl StatusPage {
             ("records".to_owned(), records.into()),
             ("oldestPendingSeconds".to_owned(), (*oldest_pending_seconds).into()),
             ("holds".to_owned(), holds.iter().map(|hold| self.hold(hold)).collect::<Vec<_>>().into()),
+            ("failedRenders".to_owned(), failed(failed_renders)),
         ])
     }
 
@@ -91,6 +95,11 @@ impl StatusPage {
         let (id, because) = (id.to_string(), because.to_string());
         json!({"id": id, "target": target, "deletions": deletions, "because": because, "approve": approve})
     }
+}
+
+fn failed(FailedRenders { count, first }: &FailedRenders) -> Value {
+    let pods = first.iter().map(|failed| json!({"uid": failed.uid, "cause": failed.cause}));
+    json!({"count": count, "pods": pods.collect::<Vec<_>>()})
 }
 
 /// The figures of all targets together. The first complete sync is that of the last target.

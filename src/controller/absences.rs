@@ -324,13 +324,25 @@ impl Absences {
         self.answered(round, Confirmation::Unanswered("the last question is still open".into()), now);
     }
 
-    /// The list that the guard asked for came.
+    /// The list that the guard asked for came. `exceeds_store` says whether it shows pods that the watches lack.
     #[must_use]
-    pub(super) fn second_list(&mut self, round: u64, there: &HashSet<Uid>, now: Moment) -> Option<AbsenceEffect> {
+    pub(super) fn second_list(
+        &mut self,
+        round: u64,
+        there: &HashSet<Uid>,
+        exceeds_store: bool,
+        now: Moment,
+    ) -> Option<AbsenceEffect> {
         let random = self.rng.u64(..);
         match self.guard.listed(round, there, now, random) {
             ListOutcome::Ignored => {}
             ListOutcome::Agreed => self.needs_reconcile = true,
+            ListOutcome::Contradicted if !exceeds_store => {
+                tracing::warn!(
+                    held = self.guard.held(),
+                    "deletions held: their pods exist, and the settings do not select them; retrying"
+                );
+            }
             ListOutcome::Contradicted => {
                 tracing::warn!(
                     held = self.guard.held(),

@@ -10,6 +10,7 @@ mod apply;
 mod decisions;
 mod deliver;
 mod intake;
+mod projected;
 mod replies;
 
 use std::{future::Future, time::Duration};
@@ -25,10 +26,12 @@ use super::{
     leadership::Term,
     lists::Lists,
     options::{ControllerOptions, Inputs, Outputs},
+    records::DesiredRecords,
     report::{LoopCounts, Reporter},
     requests::Requests,
     resync::Resync,
-    session::WriterSession,
+    session::{LocalStep, WriterSession},
+    unknown_pods::UnknownPods,
 };
 use crate::{
     clock::Clock,
@@ -52,7 +55,7 @@ const CLOSE_PART: u32 = 5;
 /// Keeps a registry equal to a view of pods.
 pub struct EventLoop<R> {
     clock: Clock,
-    view: View,
+    records: DesiredRecords,
     ledger: Ledger,
     stop_within: Duration,
 
@@ -61,6 +64,7 @@ pub struct EventLoop<R> {
     session: WriterSession,
     resync: Resync,
     absences: Absences,
+    unknown_pods: UnknownPods,
     delivery: Delivery,
     reporter: Reporter,
 
@@ -90,7 +94,7 @@ impl<R: Registry> EventLoop<R> {
         let lists = Lists::new(view.watches(), options.namespaces);
         Self {
             clock,
-            view,
+            records: DesiredRecords::new(view, &registry),
             ledger: Ledger::default(),
             stop_within: options.stop_within,
             term: Term::none(),
@@ -98,6 +102,7 @@ impl<R: Registry> EventLoop<R> {
             session: WriterSession::new(identity, options.start_epoch, rng.fork()),
             resync: Resync::new(options.resync_interval, metrics.clone(), rng.fork()),
             absences: Absences::new(options.target, lists, options.on_scope_change, rng.fork()),
+            unknown_pods: UnknownPods::default(),
             delivery,
             reporter: Reporter::new(metrics, health, controller_status),
             requests: Requests::new(registry),
@@ -144,10 +149,12 @@ impl<R: Registry> EventLoop<R> {
     fn act(&mut self, leadership: Leadership, now: Moment) {
         self.reporter.loop_turned();
         self.follow(leadership, now);
+        self.project_stale(now);
         self.reconcile_due(now);
         if self.absences.take_reconcile() {
             self.reconcile_all(now);
         }
+        self.unknown_pods_due(now);
         self.confirm_absences(now);
         self.declare(now);
         self.ask_registry(now);
@@ -163,7 +170,11 @@ impl<R: Registry> EventLoop<R> {
             self.resync.due_at(),
             self.absences.due_at(now),
             self.delivery.due_at(&self.ledger, now),
+            self.unknown_pods.due_at(),
         ];
+        if let Some(at) = self.records.due_at(now) {
+            return at;
+        }
         // A part that is due after its turn waits for something else, such as an answer.
         due.into_iter().flatten().filter(|at| *at > now).fold(self.reporter.due_at(), Moment::min)
     }
@@ -188,8 +199,12 @@ impl<R: Registry> EventLoop<R> {
         {
             if sessions {
                 self.session.next_request(&facts, now).into_iter().for_each(|request| self.requests.send(request));
-            } else if let Some(effect) = self.session.open_local(&facts, now) {
-                self.apply_session(effect, now);
+            } else {
+                match self.session.next_local(&facts, now) {
+                    Some(LocalStep::Send(request)) => self.requests.send(request),
+                    Some(LocalStep::Opened(effect)) => self.apply_session(effect, now),
+                    None => {}
+                }
             }
         }
         let lists = &self.absences.lists;
@@ -198,7 +213,7 @@ impl<R: Registry> EventLoop<R> {
             && self.resync.is_due(epoch, lists.are_settled(), now)
         {
             if inventory {
-                let request = self.resync.next_request(epoch, digests, &mut self.ledger, &self.view);
+                let request = self.resync.next_request(epoch, digests, &mut self.ledger, &self.records);
                 self.requests.send(request);
             } else {
                 let kind = self.resync.complete_unread(&mut self.ledger, now);
@@ -225,8 +240,10 @@ impl<R: Registry> EventLoop<R> {
         match finding {
             CheckFinding::OtherCluster { expected, found } => return Err(Error::ClusterChanged { expected, found }),
             CheckFinding::Listed(there) => {
-                let effect = self.absences.second_list(round, &there, now);
-                self.apply_absences(effect, now);
+                let listed = self.records.listed(there);
+                if let Some(listed) = self.unknown_pods.listed(round, listed, now) {
+                    self.second_listed(round, &listed, now);
+                }
             }
             CheckFinding::Confirmation(answer) => self.absences.answered(round, answer, now),
         }
@@ -256,6 +273,7 @@ impl<R: Registry> EventLoop<R> {
             && self.ledger.pending_count() == 0
             && self.absences.is_settled()
             && self.absences.guard.is_idle()
+            && self.records.failed() == 0
     }
 
     fn report(&mut self, now: Moment) {
@@ -263,11 +281,16 @@ impl<R: Registry> EventLoop<R> {
         if in_sync {
             self.session.note_in_sync();
         }
-        if self.reporter.set_in_sync(in_sync, self.view.len()) {
+        if self.reporter.set_in_sync(in_sync, self.records.len()) {
             self.session.beat_soon(now);
         }
-        let (pods, held, queue_entries) = (self.view.len(), self.absences.guard.held(), self.delivery.queue.entries());
-        if let Some(uncertain) = self.reporter.report(&self.ledger, &LoopCounts { pods, held, queue_entries }, now) {
+        let counts = LoopCounts {
+            pods: self.records.len(),
+            held: self.absences.guard.held(),
+            failed: self.records.failed(),
+            queue_entries: self.delivery.queue.entries(),
+        };
+        if let Some(uncertain) = self.reporter.report(&self.ledger, &counts, now) {
             let has_inventory = self.availability.features().inventory;
             let may_resync = has_inventory && self.session.is_open() && self.ledger.is_seeded();
             if may_resync && !self.delivery.allows(AttemptKind::Retry, now) {
@@ -280,6 +303,7 @@ impl<R: Registry> EventLoop<R> {
             in_sync,
             ability: self.ability(now),
             holds: self.absences.guard.holds(),
+            failed_renders: self.records.failed_renders(),
         };
         self.reporter.show(controller_status, self.session.phase());
     }

@@ -33,6 +33,7 @@ pub(super) struct Reporter {
     controller_status: watch::Sender<ControllerStatus>,
     outage: Outage,
     rejected: Notices,
+    failed: Notices,
     uncertain: Notices,
     divided: Notices,
     equality: Equality,
@@ -50,15 +51,35 @@ enum Equality {
 
 /// A fault that may come in large numbers; see [`Notices`].
 pub(super) enum Notice {
-    Rejected { uid: Uid, kind: OperationKind, cause: String },
-    Uncertain { uid: Uid, cause: String, failures: u32, is_lasting: bool },
-    Divided { items: usize, bytes: usize, error: String },
+    Rejected {
+        uid: Uid,
+        kind: OperationKind,
+        cause: String,
+    },
+    /// The record of this pod cannot be made.
+    Failed {
+        uid: Uid,
+        cause: String,
+    },
+    Uncertain {
+        uid: Uid,
+        cause: String,
+        failures: u32,
+        is_lasting: bool,
+    },
+    Divided {
+        items: usize,
+        bytes: usize,
+        error: String,
+    },
 }
 
 /// What is counted outside of the ledger.
 pub(super) struct LoopCounts {
     pub(super) pods: usize,
     pub(super) held: usize,
+    /// Pods whose records cannot be made.
+    pub(super) failed: usize,
     pub(super) queue_entries: usize,
 }
 
@@ -74,6 +95,7 @@ impl Reporter {
             controller_status,
             outage: Outage::default(),
             rejected: Notices::default(),
+            failed: Notices::default(),
             uncertain: Notices::default(),
             divided: Notices::default(),
             equality: Equality::NotYet,
@@ -227,6 +249,13 @@ impl Reporter {
     pub(super) fn note(&mut self, notice: Notice, now: Moment) {
         match notice {
             Notice::Rejected { uid, kind, cause } => self.rejected(&uid, kind, &cause, now),
+            Notice::Failed { uid, cause } => {
+                if self.failed.note(&uid.text(), &cause, now) {
+                    tracing::warn!(%uid, cause, "the record of a pod cannot be made; it stays as it is until the pod or the settings change");
+                } else {
+                    tracing::debug!(%uid, cause, "the record of a pod cannot be made");
+                }
+            }
             Notice::Uncertain { uid, cause, failures, is_lasting } => {
                 if is_lasting && self.uncertain.note(&uid.text(), &cause, now) {
                     tracing::warn!(%uid, cause, failures, "writes for a pod keep failing and may have been applied; retrying");
@@ -267,6 +296,13 @@ impl Reporter {
                 "the registry rejected more operations; waiting for the records or the settings to change, or for the next resync"
             );
         }
+        if let Some(NoticeSummary { count, first }) = self.failed.summary(now) {
+            tracing::warn!(
+                count,
+                uids = first,
+                "the records of more pods cannot be made; they stay as they are until the pods or the settings change"
+            );
+        }
         if let Some(NoticeSummary { count, first }) = self.uncertain.summary(now) {
             tracing::warn!(
                 count,
@@ -281,7 +317,7 @@ impl Reporter {
 
     /// Counts the records in each state. Returns the number of uncertain ones.
     fn count(&self, ledger: &Ledger, counts: &LoopCounts, now: Moment) -> usize {
-        let (mut in_flight, mut parked, mut oldest) = (0, 0, ledger.backlog_since().unwrap_or(now));
+        let (mut in_flight, mut parked, mut oldest) = (0, counts.failed, ledger.backlog_since().unwrap_or(now));
         let (mut pending, mut uncertain) = (ledger.backlog(), ledger.backlog_uncertain());
         for (uid, change) in ledger.all_pending() {
             uncertain += usize::from(ledger.known(uid) == Known::Uncertain);

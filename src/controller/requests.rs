@@ -33,6 +33,10 @@ pub(super) enum Request {
         term: LeaderTerm,
         open: OpenSession,
     },
+    /// Prepares a registry without sessions for the writes of a term.
+    Prepare {
+        term: LeaderTerm,
+    },
     /// Closes a session that was opened after its term had ended.
     CloseSession {
         epoch: u64,
@@ -105,6 +109,7 @@ pub(super) struct Sent {
 pub(super) enum Reply {
     Capabilities(Result<Capabilities, Failure>),
     SessionOpened { term: LeaderTerm, result: Result<SessionOpened, Failure> },
+    Prepared { term: LeaderTerm, result: Result<bool, Failure> },
     SessionClosed,
     Heartbeat { epoch: u64, result: Result<Option<Contender>, Failure> },
     Holder { asked: AskedHolder, result: Result<Option<SessionHolder>, Failure> },
@@ -120,6 +125,7 @@ impl Request {
             Self::OpenSession { term, open } => {
                 Reply::SessionOpened { term, result: registry.open_session(open).await }
             }
+            Self::Prepare { term } => Reply::Prepared { term, result: registry.prepare(number(term)).await },
             Self::CloseSession { epoch } => {
                 if let Err(error) = registry.close_session(epoch).await {
                     tracing::debug!(epoch, %error, "the session is not closed; another replaced it, or it becomes stale");
@@ -137,6 +143,14 @@ impl Request {
             Self::Inventory { epoch, reading } => Reply::Inventory { epoch, step: reading.step(registry).await },
             Self::Names { about, uids } => Reply::Names { about, result: names(registry, uids).await },
         }
+    }
+}
+
+/// The number of a term. Without leader election, it is 0.
+fn number(term: LeaderTerm) -> u64 {
+    match term {
+        LeaderTerm::Endless => 0,
+        LeaderTerm::Elected(term) => term,
     }
 }
 

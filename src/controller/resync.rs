@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use super::{
     inventory::{Error, InventoryPart, InventoryReader, OurRecords, PAGE_ITEMS, ReadStep},
+    records::DesiredRecords,
     requests::Request,
 };
 use crate::{
     model::{digest::Buckets, moment::Moment, pod::StoredPod},
     reconcile::{early_resync::EarlyResync, ledger::Ledger, outcome::Failure, retry},
-    store::View,
     telemetry::metrics::{
         labels::{DriftKind, RequestKind as Kind, RequestOutcome},
         target::TargetMetrics,
@@ -35,7 +35,7 @@ pub(super) struct Resync {
     /// When the next step or resync is due.
     due_at: Moment,
     failures: u32,
-    /// Records in a page, at most. Fewer after a page that did not come in time.
+    /// DesiredRecords in a page, at most. Fewer after a page that did not come in time.
     limit: usize,
     /// Whether the inventory was small before this process wrote.
     is_small: bool,
@@ -121,21 +121,27 @@ impl Resync {
 
     /// Continues with the reading of this session, or begins one.
     #[must_use]
-    pub(super) fn next_request(&mut self, epoch: u64, digests: bool, ledger: &mut Ledger, view: &View) -> Request {
+    pub(super) fn next_request(
+        &mut self,
+        epoch: u64,
+        digests: bool,
+        ledger: &mut Ledger,
+        records: &DesiredRecords,
+    ) -> Request {
         let (reading, found) = match std::mem::replace(&mut self.state, State::Idle) {
             State::Between { epoch: begun, rest, found } if begun == epoch => (rest, found),
-            _ => (self.begin(digests, ledger, view), ResyncTotals::default()),
+            _ => (self.begin(digests, ledger, records), ResyncTotals::default()),
         };
         self.state = State::Reading { epoch, found };
         Request::Inventory { epoch, reading }
     }
 
-    fn begin(&self, digests: bool, ledger: &mut Ledger, view: &View) -> InventoryReader {
-        ledger.assume(|uid, entry| match view.shown_by(entry.watch(), uid)? {
+    fn begin(&self, digests: bool, ledger: &mut Ledger, records: &DesiredRecords) -> InventoryReader {
+        ledger.assume(|uid, entry| match records.shown_by(entry.watch(), uid)? {
             StoredPod::Record(record) => Some(record),
             StoredPod::Unreadable => None,
         });
-        let many = view.len().max(ledger.owned()) > MANY_RECORDS;
+        let many = records.len().max(ledger.owned()) > MANY_RECORDS;
         let division = if many { Buckets::By16Bits } else { Buckets::By8Bits };
         // A registry that fails to give digests may still give pages.
         let digests = digests && self.failures < DIGESTS_TRIES;

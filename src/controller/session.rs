@@ -26,6 +26,8 @@ pub(super) struct WriterSession {
     declared: Option<DeclaredSettings>,
     /// Whether the newest session declares that another writer may be alive.
     declares_contest: bool,
+    /// The term for which a registry without sessions is prepared.
+    prepared_in: Option<LeaderTerm>,
     /// Whether the registry knew the previous session.
     is_remembered: bool,
     takeover: Takeover,
@@ -45,6 +47,15 @@ struct SessionRequests {
     heartbeat: bool,
     holder_to_open: bool,
     holder_when_fenced: bool,
+    prepare: bool,
+}
+
+/// The next step for a registry without sessions.
+#[must_use]
+pub(super) enum LocalStep {
+    Send(Request),
+    /// A session was opened that only this process knows of.
+    Opened(SessionEffect),
 }
 
 /// What the session reports of the other parts.
@@ -86,6 +97,7 @@ impl WriterSession {
             identity,
             declared: None,
             declares_contest: false,
+            prepared_in: None,
             is_remembered: true,
             takeover: Takeover::default(),
             in_flight: SessionRequests::default(),
@@ -133,6 +145,7 @@ impl WriterSession {
     pub(super) fn stand_by(&mut self) {
         self.session.stand_by();
         self.declared = None;
+        self.prepared_in = None;
     }
 }
 

@@ -40,7 +40,8 @@ pub enum Phase {
     Fenced {
         /// The epoch of the session that the other writer replaced.
         epoch: u64,
-        probe_at: Moment,
+        /// None if the registry has no sessions: nothing is written until this process leads in another term.
+        probe_at: Option<Moment>,
     },
 }
 
@@ -204,7 +205,12 @@ impl Session {
     /// Another writer replaced the session with this epoch, or still holds its own. A session is opened only after the
     /// other one is over, never as a retry.
     pub fn fenced(&mut self, epoch: u64, now: Moment) {
-        self.phase = Phase::Fenced { epoch, probe_at: now + FENCED_PROBE };
+        self.phase = Phase::Fenced { epoch, probe_at: Some(now + FENCED_PROBE) };
+    }
+
+    /// A registry without sessions refuses the writes of this term.
+    pub fn fenced_in_term(&mut self) {
+        self.phase = Phase::Fenced { epoch: self.min_epoch.unwrap_or_default(), probe_at: None };
     }
 
     pub fn unfenced(&mut self, now: Moment) {
@@ -221,7 +227,7 @@ impl Session {
             Phase::Closed { open_at } => Some(open_at),
             Phase::Standby | Phase::Opening => None,
             Phase::Open { heartbeat_at, .. } => heartbeat_at,
-            Phase::Fenced { probe_at, .. } => Some(probe_at),
+            Phase::Fenced { probe_at, .. } => probe_at,
         }
     }
 }
@@ -294,6 +300,18 @@ mod tests {
         session.stand_by();
         session.unknown(at(6), 0);
         assert_eq!((session.phase(), session.epoch(), session.min_epoch()), (Phase::Standby, None, Some(3)));
+    }
+
+    #[test]
+    fn fence_without_sessions_lasts_for_the_term() {
+        let mut session = Session::default();
+        session.lead(at(1));
+        session.open_local(7);
+        session.fenced_in_term();
+        assert_eq!((session.epoch(), session.due_at(), session.next_version()), (None, None, None));
+        session.stand_by();
+        session.lead(at(9));
+        assert_eq!(session.phase(), Phase::Closed { open_at: at(9) });
     }
 
     #[test]

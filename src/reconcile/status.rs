@@ -1,6 +1,7 @@
 //! The status of the controller, for `/status`, the elector and the watcher of approvals.
 
 use super::{absence::hold::HoldSummary, session::Phase};
+use crate::model::uid::Uid;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ControllerStatus {
@@ -12,6 +13,24 @@ pub struct ControllerStatus {
     pub ability: Ability,
     /// Deletions that wait for an approval or for the return of their pods.
     pub holds: Vec<HoldSummary>,
+    /// Pods whose records cannot be made. These stay as they are.
+    pub failed_renders: FailedRenders,
+}
+
+/// Pods whose records cannot be made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FailedRenders {
+    pub count: usize,
+    /// The first of them.
+    pub first: Vec<FailedRender>,
+}
+
+/// Why the record of a pod cannot be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailedRender {
+    /// The UID of the pod.
+    pub uid: Uid,
+    pub cause: String,
 }
 
 impl ControllerStatus {
@@ -27,6 +46,8 @@ impl ControllerStatus {
             all.in_sync &= target.in_sync;
             all.ability = all.ability.best(target.ability);
             all.holds.extend(target.holds.iter().cloned());
+            all.failed_renders.count += target.failed_renders.count;
+            all.failed_renders.first.extend(target.failed_renders.first.iter().cloned());
         }
         all
     }
@@ -82,7 +103,14 @@ mod tests {
     use super::*;
 
     fn status(session: SessionState, ability: Ability) -> ControllerStatus {
-        ControllerStatus { session, ability, epoch: Some(7), in_sync: true, holds: Vec::new() }
+        ControllerStatus {
+            session,
+            ability,
+            epoch: Some(7),
+            in_sync: true,
+            holds: Vec::new(),
+            failed_renders: FailedRenders::default(),
+        }
     }
 
     #[test]

@@ -143,7 +143,8 @@ pub struct Features {
     /// seen as uncertain and sends it once. An inferred deletion of such a pod passes the absence guard as usual. Records of
     /// pods that this process has not seen are never deleted.
     pub inventory: bool,
-    /// [`Registry::record_name`] works.
+    /// [`Registry::record_name`] works, and keys are the UIDs of pods. Without it, no absent pod is looked up by its name:
+    /// the absence guard then relies on the identity of the cluster and on a second list.
     pub names: bool,
 }
 
@@ -165,15 +166,21 @@ pub trait Registry: Send + Sync + 'static {
         true
     }
 
+    /// Whether the key of each record is the UID of its pod. Otherwise several pods may have one record.
+    fn keys_are_uids(&self) -> bool {
+        true
+    }
+
     /// How this registry sees a pod.
     fn project(&self, pod: &Pod) -> Projection {
         Projection::identity(pod)
     }
 
-    /// Prepares the registry for the writes of a term. Called before the first write of each term.
-    fn prepare(&self, term: u64) -> impl Future<Output = Result<(), Failure>> + Send {
+    /// Prepares a registry without sessions for the writes of a term. Called before the first write of each term, and
+    /// again until it succeeds. Returns whether pods may be seen otherwise from then on.
+    fn prepare(&self, term: u64) -> impl Future<Output = Result<bool, Failure>> + Send {
         let _ = term;
-        std::future::ready(Ok(()))
+        std::future::ready(Ok(false))
     }
 
     fn capabilities(&self) -> impl Future<Output = Result<Capabilities, Failure>> + Send;

@@ -60,7 +60,7 @@ impl<R: Registry> EventLoop<R> {
     /// The least number of observed deletions to remember while nothing is sent to the registry: more than there are during a
     /// takeover, and few enough that a standby needs no more memory than a leader.
     pub(super) fn deletions_kept(&self) -> usize {
-        (self.view.len() / 4).max(DELETIONS_AT_LEAST)
+        (self.records.len() / 4).max(DELETIONS_AT_LEAST)
     }
 
     pub(super) fn apply_session(&mut self, effect: session::SessionEffect, now: Moment) {
@@ -132,6 +132,7 @@ impl<R: Registry> EventLoop<R> {
             Some(absences::AbsenceEffect::Send(request)) => self.requests.send(request),
             Some(absences::AbsenceEffect::Ask(check)) => {
                 let round = check.round();
+                self.unknown_pods.asked(self.records.keys_are_uids(), &check);
                 if self.checks.try_send(check).is_err() {
                     self.absences.not_asked(round, now);
                 }

@@ -26,7 +26,7 @@ impl<R: Registry> EventLoop<R> {
     /// The same for a pod with this ledger entry.
     fn decision_with(&self, uid: &Uid, entry: Option<&LedgerEntry>, pending: Option<&Pending>, now: Moment) -> Action {
         let watch = entry.and_then(LedgerEntry::watch);
-        let shown = self.view.shown_by(watch, uid);
+        let shown = self.records.shown_to_decide(uid, entry, pending);
         let list_begun = if shown.is_none() { self.absences.lists.begun(watch) } else { None };
         let wanted = wanted(shown, entry, pending, list_begun);
         decide(wanted, self.ledger.known_by(uid, entry), pending, now)
@@ -77,7 +77,7 @@ impl<R: Registry> EventLoop<R> {
             Action::Wait(until) => self.delivery.queue.delay(uid, until),
             Action::InFlight => self.ledger.changed_in_flight(uid, since),
             // The inventory will list it if the registry holds it. A standby would collect these forever.
-            Action::AwaitInventory if self.is_silent() && !self.view.contains(uid) => {
+            Action::AwaitInventory if self.is_silent() && !self.records.contains(uid) => {
                 self.delivery.queue.remove(uid);
                 self.ledger.forget(uid);
             }

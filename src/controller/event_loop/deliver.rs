@@ -69,6 +69,7 @@ impl<R: Registry> EventLoop<R> {
         registry: &Capabilities,
         now: Moment,
     ) -> Option<Encoded<R::Operation>> {
+        self.project_again(uid, now);
         let action = self.decision(uid, now);
         // It may have become a retry while it was queued as a first attempt.
         let attempt = match action {
@@ -78,7 +79,7 @@ impl<R: Registry> EventLoop<R> {
         };
         match action {
             Action::Put(desired) if self.delivery.allows(attempt, now) => {
-                let pod = self.view.get(uid)?;
+                let pod = self.records.pod_of(uid)?;
                 let content = pod.content.as_ref()?;
                 let version = self.session.next_version()?;
                 let encoded = self.requests.registry().encode(uid, version, RecordChange::Put(&pod, content));

@@ -8,7 +8,7 @@ use crate::{
     },
     model::moment::Moment,
     reconcile::{
-        election::Leadership,
+        election::{LeaderTerm, Leadership},
         outcome::{Failure, Verdict},
     },
     registry::{Capabilities, Registry, session::SessionOpened},
@@ -26,6 +26,7 @@ impl<R: Registry> EventLoop<R> {
                 self.session_opened(result, now);
             }
             Reply::SessionOpened { result, .. } => self.opened_too_late(&result),
+            Reply::Prepared { term, result } => self.prepared(term, &result, now),
             Reply::SessionClosed => {}
             Reply::Heartbeat { epoch, result } => {
                 if self.judge(Kind::Heartbeat, &result, now) {
@@ -63,7 +64,7 @@ impl<R: Registry> EventLoop<R> {
             term: self.term.current()?,
             has_page: self.absences.lists.has_page(),
             contested: self.absences.guard.is_contested(),
-            pods: self.view.len(),
+            pods: self.records.len(),
             pending: self.ledger.pending_count(),
         })
     }
@@ -128,6 +129,25 @@ impl<R: Registry> EventLoop<R> {
         if is_open {
             self.found_records(now);
         }
+    }
+
+    /// A registry without sessions is prepared for a term, or not.
+    fn prepared(&mut self, term: LeaderTerm, result: &Result<bool, Failure>, now: Moment) {
+        self.judge(Kind::Session, result, now);
+        match result {
+            Ok(is_news) => {
+                self.registry_answered(now);
+                if *is_news {
+                    self.records.project_all();
+                }
+            }
+            Err(error) if !self.availability.is_failing() => {
+                tracing::warn!(%error, "the registry is not prepared for writes; retrying");
+            }
+            Err(_) => {}
+        }
+        let effect = self.session.prepared(term, self.term.current(), result, now);
+        effect.into_iter().for_each(|effect| self.apply_session(effect, now));
     }
 
     /// Closes a session that was opened after its term had ended. It may have replaced the session of the next leader.

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::{SessionEffect, SessionFacts, WriterSession};
+use super::{LocalStep, SessionEffect, SessionFacts, WriterSession};
 use crate::{
     controller::requests::{AskedHolder, Request},
     model::moment::Moment,
@@ -13,6 +13,7 @@ use crate::{
         declaration::{Declaration, DeclaredSettings},
         election::LeaderTerm,
         outcome::Failure,
+        session::Phase,
         takeover::{ReportedSession, SessionHolder, SessionLiveness},
     },
     registry::session::{OpenSession, SessionOpened},
@@ -136,17 +137,43 @@ impl WriterSession {
         effects
     }
 
-    /// Opens a session that only this process knows of, as the registry has no sessions. It declares nothing, and no other
-    /// writer is noticed.
+    /// Prepares a registry without sessions, and then opens a session that only this process knows of. It declares
+    /// nothing, and no other writer is noticed.
     #[must_use]
-    pub(in crate::controller) fn open_local(&mut self, facts: &SessionFacts, now: Moment) -> Option<SessionEffect> {
-        if !facts.has_page {
+    pub(in crate::controller) fn next_local(&mut self, facts: &SessionFacts, now: Moment) -> Option<LocalStep> {
+        // A fenced process waits for its next term.
+        if !facts.has_page || !matches!(self.phase(), Phase::Closed { .. }) {
             return None;
+        }
+        if self.prepared_in != Some(facts.term) {
+            let is_asked = std::mem::replace(&mut self.in_flight.prepare, true);
+            return (!is_asked).then_some(LocalStep::Send(Request::Prepare { term: facts.term }));
         }
         // Another process may have led since the start. The time that has passed puts our epoch above its epoch.
         self.session.open_local(self.start_epoch + now.since_start().as_secs());
         tracing::info!(epoch = self.epoch(), "the registry has no sessions; this process writes");
-        Some(SessionEffect::Resync)
+        Some(LocalStep::Opened(SessionEffect::Resync))
+    }
+
+    /// The registry is prepared for the writes of a term, or not. `current` is the term in which this process leads now.
+    #[must_use]
+    pub(in crate::controller) fn prepared<T>(
+        &mut self,
+        term: LeaderTerm,
+        current: Option<LeaderTerm>,
+        result: &Result<T, Failure>,
+        now: Moment,
+    ) -> Option<SessionEffect> {
+        self.in_flight.prepare = false;
+        if Some(term) != current {
+            return None;
+        }
+        match result {
+            Ok(_) => self.prepared_in = Some(term),
+            Err(Failure::StaleEpoch) => return Some(self.fence_term()),
+            Err(_) => self.not_opened(now),
+        }
+        None
     }
 
     fn not_opened(&mut self, now: Moment) {

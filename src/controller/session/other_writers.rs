@@ -54,6 +54,9 @@ impl WriterSession {
             return None;
         }
         match failure {
+            Failure::StaleEpoch if matches!(self.phase(), Phase::Open { heartbeat_at: None, .. }) => {
+                Some(self.fence_term())
+            }
             Failure::StaleEpoch => {
                 self.fenced.over();
                 self.fence(epoch, now);
@@ -81,6 +84,16 @@ impl WriterSession {
                 "another process writes for this cluster id and owner; waiting until its session is over"
             );
         }
+    }
+
+    /// A registry without sessions refuses the writes of this term, because a later one is in force.
+    pub(super) fn fence_term(&mut self) -> SessionEffect {
+        self.session.fenced_in_term();
+        tracing::error!(
+            fix = "run one writer per --owner; without a Lease, stop the other one and restart this process",
+            "another writer's term is in force at the registry; nothing is written until this process gains the Lease again"
+        );
+        SessionEffect::Fenced
     }
 
     /// Announces this process, and asks who holds the session.

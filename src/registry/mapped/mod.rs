@@ -212,6 +212,10 @@ impl Registry for TargetClient {
         false
     }
 
+    fn keys_are_uids(&self) -> bool {
+        self.target.id_is_uid()
+    }
+
     fn project(&self, pod: &Pod) -> Projection {
         let Some(content) = &pod.content else { return Projection::Unreadable };
         let words = {
@@ -229,8 +233,9 @@ impl Registry for TargetClient {
         }
     }
 
-    async fn prepare(&self, term: u64) -> Result<(), Failure> {
-        self.prepare_term(term).await
+    async fn prepare(&self, term: u64) -> Result<bool, Failure> {
+        self.prepare_term(term).await?;
+        Ok(self.target.needs_prepared())
     }
 
     /// Reads the first page of the list, which changes nothing. A registry without a list counts as reachable.

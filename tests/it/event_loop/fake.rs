@@ -9,13 +9,13 @@ use std::{
 
 use parking_lot::{Mutex, MutexGuard};
 use pod_registrar::{
-    model::{digest::Digest, ids::Version, uid::Uid},
+    model::{digest::Digest, ids::Version, pod::Pod, uid::Uid},
     reconcile::{
         outcome::{Failure, Verdict},
         takeover::SessionHolder,
     },
     registry::{
-        Capabilities, Encoded, EncodedBody, Features, RecordChange, RecordName, Registry, RenderFailure,
+        Capabilities, Encoded, EncodedBody, Features, Projection, RecordChange, RecordName, Registry, RenderFailure,
         inventory::{Bucket, BucketDigests, InventoryPage},
         session::{Contender, Heartbeat, OpenSession, SessionOpened},
     },
@@ -26,6 +26,7 @@ use super::{
     attempts::{Attempts, Write, item},
     gateway::{Gateway, TIMEOUT},
     hostile,
+    mapping::{self, Mapping},
 };
 use crate::fake_registry::{FakeRegistry, refused};
 
@@ -63,6 +64,8 @@ pub(super) struct State {
     pub(super) contender: Option<String>,
     /// Heartbeats that were refused because their session was superseded.
     pub(super) announced: Vec<Heartbeat>,
+    /// How it sees pods, if otherwise than the store.
+    pub(super) mapping: Option<Mapping>,
     /// The namespaces of records outside of `default`, by UID.
     pub(super) namespaces: HashMap<String, String>,
     /// Whether the registry does not know the names of its records.
@@ -366,14 +369,24 @@ impl Registry for Fake {
         Ok(state.holder(NOW).map(|holder| SessionHolder { heartbeat: state.heartbeat.clone(), ..holder }))
     }
 
+    fn is_identity(&self) -> bool {
+        self.state().mapping.is_none()
+    }
+
+    fn keys_are_uids(&self) -> bool {
+        self.state().mapping.as_ref().is_none_or(|mapping| mapping.keys_are_uids)
+    }
+
+    fn project(&self, pod: &Pod) -> Projection {
+        mapping::project(self, pod)
+    }
+
+    async fn prepare(&self, term: u64) -> Result<bool, Failure> {
+        mapping::prepare(self, term)
+    }
+
     fn encode(&self, uid: &Uid, version: Version, change: RecordChange<'_>) -> Result<Encoded, RenderFailure> {
-        let body = match change {
-            RecordChange::Put(_, content) => {
-                EncodedBody::Put { record: content.canonical.to_vec(), digest: content.digest }
-            }
-            RecordChange::Delete(removal) => EncodedBody::Delete(removal),
-        };
-        Ok(Encoded::new(uid.clone(), version, body))
+        mapping::encode(self, uid, version, change)
     }
 
     async fn write(&self, epoch: u64, operations: Vec<Encoded>, batched: bool) -> Result<Vec<Verdict>, Failure> {

@@ -111,11 +111,15 @@ pub(super) fn options() -> ControllerOptions {
 
 /// A pod whose record contains this text.
 pub(super) fn pod(uid: &str, body: &str) -> Pod {
+    pod_with(uid, body, "2026-11-23T10:00:00Z")
+}
+
+pub(super) fn pod_with(uid: &str, body: &str, created: &str) -> Pod {
     let owner = model::ids::RecordOwner { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };
     let rule = Rule { owner, labels: AllowList::default(), annotations: AllowList::default() };
     let object = serde_json::json!({
         "metadata": {"uid": uid, "namespace": "default", "name": uid, "resourceVersion": "1",
-            "creationTimestamp": "2026-11-23T10:00:00Z"},
+            "creationTimestamp": created},
         "status": {"reason": body},
     });
     to_record::desired(serde_json::from_value(object).unwrap(), &rule).unwrap()
@@ -200,8 +204,14 @@ impl EventLoopHarness {
         let begun = self.clock.now();
         tokio::time::sleep(Duration::from_millis(10)).await;
         self.writer.begin_list(None);
+        let mut uids = Vec::new();
         for pod in self.pods.values() {
-            self.writer.list_item(pod);
+            if self.writer.list_item(pod) {
+                uids.push(pod.uid.clone());
+            }
+        }
+        if self.registry.state().mapping.is_some() {
+            self.report(PodEvent::Page { watch: 0, uids, at: begun }).await;
         }
         self.writer.end_list();
         let list = WatchList { begun, pods: self.pods.len(), trusted: self.trusted, identified: true };
@@ -227,6 +237,10 @@ impl EventLoopHarness {
 
     pub(super) fn is_in_sync(&self) -> bool {
         self.status.borrow().in_sync
+    }
+
+    pub(super) fn status(&self) -> ControllerStatus {
+        self.status.borrow().clone()
     }
 
     pub(super) fn ability(&self) -> Ability {

@@ -1,0 +1,168 @@
+//! Pod events of a registry that sees pods otherwise than the store does.
+//!
+//! A pod is projected when an event names it, when it is sent, and after the registry was prepared for a term. What that
+//! changes is noted in `records`, and the records that the pod has and had are decided about.
+//!
+//! | the pod | its record |
+//! | --- | --- |
+//! | has another fingerprint | is sent |
+//! | has another key, or is not selected any more | is deleted, as after a deletion event, unless another pod has it |
+//! | was never selected by this process | is absent if the registry holds it, and passes the absence guard |
+//! | cannot be read, or its record cannot be made | stays as it is |
+
+use super::EventLoop;
+use crate::{
+    controller::{
+        queue::Lane,
+        records::{Left, ListedRecords, StalePod},
+        report::Notice,
+    },
+    model::{moment::Moment, uid::Uid},
+    reconcile::{
+        deletion::Deletion,
+        ledger::entry::LedgerEntry,
+        pod_event::{PodEvent, WatchList},
+    },
+    registry::{Projection, Registry},
+};
+
+impl<R: Registry> EventLoop<R> {
+    pub(super) fn observe_projected(&mut self, event: PodEvent, now: Moment) {
+        match event {
+            PodEvent::Applied { uid, watch, at, .. } => {
+                if let Some(key) = self.show(&uid, watch, at, now) {
+                    self.reconcile_since(&key, Lane::Live, at, now);
+                }
+            }
+            PodEvent::Deletion { uid, why, at } => self.observe_pod_deletion(&uid, why, at, now),
+            PodEvent::Page { watch, uids, at } => {
+                self.absences.lists.page_arrived();
+                for uid in &uids {
+                    // In a first list each record may need a write: these wait in the backlog, not in the queue.
+                    if let Some(key) = self.show(uid, watch, at, now)
+                        && let Some(position) = self.ledger.position_of(&key)
+                    {
+                        self.reconcile_at(position, now);
+                    }
+                }
+            }
+            PodEvent::ListFailed { watch } => self.absences.list_failed(watch),
+            PodEvent::Listed { watch, list } => self.observe_projected_list(watch, list),
+        }
+    }
+
+    /// A watch showed the pod. Returns the key of its record.
+    fn show(&mut self, pod: &Uid, watch: usize, at: Moment, now: Moment) -> Option<Uid> {
+        let key = self.project(pod, at, now)?;
+        self.ledger.pod_seen(&key, watch, at);
+        self.absences.pod_seen(&key);
+        Some(key)
+    }
+
+    /// Projects a pod as the store has it, and decides about the record that it had. Returns the key of its record. If
+    /// the store has lost the pod, its deletion is one of the next events.
+    fn project(&mut self, pod: &Uid, at: Moment, now: Moment) -> Option<Uid> {
+        let stored = self.records.view().get(pod)?;
+        let projection = self.requests.registry().project(&stored);
+        if let Projection::Failed { cause } = &projection {
+            self.reporter.note(Notice::Failed { uid: pod.clone(), cause: cause.clone() }, now);
+        }
+        let projected = self.records.project(&stored, projection);
+        // As with a selector of the watch, the pod may exist.
+        self.leave(projected.left, Deletion::DeletedOrLeftSelection, at, now);
+        projected.key
+    }
+
+    fn leave(&mut self, left: Option<Left>, why: Deletion, at: Moment, now: Moment) {
+        match left {
+            Some(Left::Free(key)) => self.record_deleted(&key, why, at, now),
+            Some(Left::Passed { key, to }) => {
+                let watch = self.ledger.entry(&key).and_then(LedgerEntry::watch);
+                self.records.project_soon(StalePod { uid: to, watch });
+            }
+            None => {}
+        }
+    }
+
+    fn observe_pod_deletion(&mut self, pod: &Uid, why: Deletion, at: Moment, now: Moment) {
+        // Otherwise a list has shown a newer state of it.
+        if self.records.view().contains(pod) {
+            return;
+        }
+        self.unknown_pods.pod_deleted(pod);
+        match self.records.remove(pod) {
+            Some(left) => self.leave(Some(left), why, at, now),
+            // It was not selected, or left the store before it was projected. The registry may hold its record.
+            None if self.records.keys_are_uids() && (self.is_silent() || self.ledger.entry(pod).is_some()) => {
+                self.record_deleted(pod, why, at, now);
+            }
+            None => {}
+        }
+    }
+
+    fn observe_projected_list(&mut self, watch: usize, list: WatchList) {
+        self.records.drop_absent(&self.ledger);
+        let (records, ledger) = (&self.records, &mut self.ledger);
+        records.view().each_of_watch(watch, |pod| {
+            if let Some(key) = records.key_of(pod) {
+                ledger.pod_seen(key, watch, list.begun);
+            }
+        });
+        self.absences.listed(watch, list);
+    }
+
+    /// Projects the pod of a record again before it is sent.
+    pub(super) fn project_again(&mut self, key: &Uid, now: Moment) {
+        if self.records.is_identity() {
+            return;
+        }
+        let Some(pod) = self.records.owner_of(key).cloned() else { return };
+        let watch = self.ledger.entry(key).and_then(LedgerEntry::watch);
+        let projected = self.project(&pod, now, now);
+        if let Some(other) = projected.filter(|other| other != key) {
+            self.decide_about(&other, watch, now);
+        }
+    }
+
+    /// Projects pods that the registry may see otherwise than before.
+    pub(super) fn project_stale(&mut self, now: Moment) {
+        self.records.begin_turn();
+        while let Some(StalePod { uid, watch }) = self.records.next_stale() {
+            if let Some(key) = self.project(&uid, now, now) {
+                self.decide_about(&key, watch, now);
+            }
+        }
+        if self.records.take_resolved() {
+            self.absences.request_reconcile();
+        }
+    }
+
+    /// Decides about the record of a pod that `watch` has shown before.
+    fn decide_about(&mut self, key: &Uid, watch: Option<usize>, now: Moment) {
+        let is_placed = self.ledger.entry(key).is_some_and(|entry| entry.watch().is_some());
+        if let Some(watch) = watch.filter(|_| !is_placed) {
+            self.ledger.pod_seen(key, watch, now);
+        }
+        if let Some(position) = self.ledger.position_of(key) {
+            self.reconcile_at(position, now);
+        }
+    }
+
+    /// Takes a list whose unknown pods had time to be reported by a watch.
+    pub(super) fn unknown_pods_due(&mut self, now: Moment) {
+        let Some((round, mut listed)) = self.unknown_pods.take_due(now) else { return };
+        let unknown = std::mem::take(&mut listed.unknown);
+        let again = self.records.listed(unknown);
+        listed.keys.extend(again.keys);
+        if !again.unknown.is_empty() {
+            // Each absent record may belong to one of these pods.
+            listed.keys.extend(self.records.absent_keys(&self.ledger));
+        }
+        self.second_listed(round, &listed, now);
+    }
+
+    pub(super) fn second_listed(&mut self, round: u64, listed: &ListedRecords, now: Moment) {
+        let effect = self.absences.second_list(round, &listed.keys, listed.exceeds_store, now);
+        self.apply_absences(effect, now);
+    }
+}

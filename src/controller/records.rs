@@ -1,0 +1,353 @@
+//! What the loop decides about: the desired record of each record key.
+//!
+//! A registry may see pods otherwise than the store does ([`Registry::project`]). It then selects some of them, names
+//! records by ids of its own, and compares what it writes. The table here follows from pod events, so that a decision
+//! looks up its result and does not project the pod again.
+//!
+//! | the registry | key | table | bytes per record |
+//! | --- | --- | --- | --- |
+//! | sees every pod as the store does | UID of the pod | none | 0 |
+//! | has a record per selected pod | UID of the pod | [`by_pod`] | 60 |
+//! | has ids that pods can share | made of the id | [`by_key`] | 160 |
+//!
+//! A pod that cannot be read, or whose record cannot be made, keeps its record as it is.
+
+mod by_key;
+mod by_pod;
+
+use std::collections::{HashSet, VecDeque};
+
+use crate::{
+    model::{
+        moment::Moment,
+        pod::{Pod, StoredPod},
+        uid::Uid,
+        uid_map::UidMap,
+    },
+    reconcile::{
+        ledger::{Ledger, entry::LedgerEntry, pending::Pending},
+        status::{FailedRender, FailedRenders},
+    },
+    registry::{Projection, Registry},
+    store::View,
+};
+
+use by_key::KeyedRecords;
+use by_pod::PodRecords;
+
+/// Pods that are projected per turn of the loop, at most. One takes about 30 us.
+const PROJECTED_PER_TURN: usize = 1_000;
+/// Pods whose cause of failure is kept.
+const CAUSES_MAX: usize = 100;
+/// Characters of a cause that is kept.
+const CAUSE_CHARS: usize = 256;
+
+pub(super) struct DesiredRecords {
+    view: View,
+    table: Table,
+    /// Pods to project again.
+    stale: VecDeque<StalePod>,
+    failed: Failed,
+    /// Pods that were projected in this turn.
+    projected: usize,
+    had_unknown_keys: bool,
+}
+
+enum Table {
+    Identity,
+    ByPod(Box<PodRecords>),
+    ByKey(Box<KeyedRecords>),
+}
+
+/// A pod to project again, because the registry may see it otherwise than before.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct StalePod {
+    pub(super) uid: Uid,
+    /// The watch that shows it, if it is known.
+    pub(super) watch: Option<usize>,
+}
+
+/// The result of projecting a pod.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Projected {
+    /// The key of its record, if it has one.
+    pub(super) key: Option<Uid>,
+    /// The record that it had before.
+    pub(super) left: Option<Left>,
+}
+
+/// A pod no longer has a record.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    /// No pod has the record any more.
+    Free(Uid),
+    /// Another pod has it now, and has to be projected.
+    Passed { key: Uid, to: Uid },
+}
+
+/// The records of the pods that a second list shows.
+#[derive(Debug, Default)]
+pub(super) struct ListedRecords {
+    pub(super) keys: HashSet<Uid>,
+    /// Pods that this process has not seen, if their keys are not their UIDs.
+    pub(super) unknown: HashSet<Uid>,
+    /// Whether the store lacks one of the pods.
+    pub(super) exceeds_store: bool,
+}
+
+impl DesiredRecords {
+    pub(super) fn new<R: Registry>(view: View, registry: &R) -> Self {
+        let table = match registry {
+            _ if registry.is_identity() => Table::Identity,
+            _ if registry.keys_are_uids() => Table::ByPod(Box::default()),
+            _ => Table::ByKey(Box::default()),
+        };
+        Self { view, table, stale: VecDeque::new(), failed: Failed::default(), projected: 0, had_unknown_keys: false }
+    }
+
+    pub(super) fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// Whether keys and records are those of the store, so that pods need not be projected.
+    pub(super) fn is_identity(&self) -> bool {
+        matches!(self.table, Table::Identity)
+    }
+
+    pub(super) fn keys_are_uids(&self) -> bool {
+        !matches!(self.table, Table::ByKey(_))
+    }
+
+    /// The number of desired records.
+    pub(super) fn len(&self) -> usize {
+        match &self.table {
+            Table::Identity => self.view.len(),
+            Table::ByPod(table) => table.len(),
+            Table::ByKey(table) => table.len(),
+        }
+    }
+
+    pub(super) fn contains(&self, key: &Uid) -> bool {
+        self.shown_by(None, key).is_some()
+    }
+
+    /// The desired record of a key. `watch` is the only one that can show its pod, if it is known.
+    pub(super) fn shown_by(&self, watch: Option<usize>, key: &Uid) -> Option<StoredPod> {
+        match &self.table {
+            Table::Identity => self.view.shown_by(watch, key),
+            Table::ByPod(table) => table.shown(key),
+            Table::ByKey(table) => table.shown(key),
+        }
+    }
+
+    /// As [`Self::shown_by`], for a decision. A record that only the registry has named stays as it is while it may
+    /// belong to a pod whose key is unknown.
+    pub(super) fn shown_to_decide(
+        &self,
+        key: &Uid,
+        entry: Option<&LedgerEntry>,
+        pending: Option<&Pending>,
+    ) -> Option<StoredPod> {
+        let watch = entry.and_then(LedgerEntry::watch);
+        let may_belong = || {
+            let is_deleted = pending.is_some_and(|pending| pending.deletion.is_some());
+            watch.is_none() && !is_deleted && self.has_unknown_keys()
+        };
+        self.shown_by(watch, key).or_else(|| may_belong().then_some(StoredPod::Unreadable))
+    }
+
+    /// The pod whose record has this key, if the store has it.
+    pub(super) fn pod_of(&self, key: &Uid) -> Option<Pod> {
+        self.view.get(self.owner_of(key)?)
+    }
+
+    /// The UID of the pod whose record has this key.
+    pub(super) fn owner_of<'a>(&'a self, key: &'a Uid) -> Option<&'a Uid> {
+        match &self.table {
+            Table::Identity | Table::ByPod(_) => Some(key),
+            Table::ByKey(table) => table.owner_of(key),
+        }
+    }
+
+    /// The key of a pod's record. None if the pod has none, or it is unknown.
+    pub(super) fn key_of<'a>(&'a self, pod: &'a Uid) -> Option<&'a Uid> {
+        match &self.table {
+            Table::Identity => Some(pod),
+            Table::ByPod(table) => table.shown(pod).map(|_| pod),
+            Table::ByKey(table) => table.key_of(pod),
+        }
+    }
+
+    /// Whether there are pods with records whose keys are unknown, because those cannot be made.
+    fn has_unknown_keys(&self) -> bool {
+        matches!(&self.table, Table::ByKey(table) if table.has_unknown())
+    }
+
+    /// Whether the last unknown key became known since the last call.
+    pub(super) fn take_resolved(&mut self) -> bool {
+        let has = self.has_unknown_keys();
+        std::mem::replace(&mut self.had_unknown_keys, has) && !has
+    }
+
+    /// Pods whose records cannot be made.
+    pub(super) fn failed(&self) -> usize {
+        self.failed.pods.len()
+    }
+
+    pub(super) fn failed_renders(&self) -> FailedRenders {
+        self.failed.summary()
+    }
+}
+
+/// Changes.
+impl DesiredRecords {
+    /// Takes a pod of the store, as the registry sees it.
+    pub(super) fn project(&mut self, pod: &Pod, projection: Projection) -> Projected {
+        self.projected += 1;
+        let cause = match &projection {
+            Projection::Failed { cause } => Some(cause.as_str()),
+            _ => None,
+        };
+        self.failed.note(&pod.uid, cause);
+        match &mut self.table {
+            Table::Identity => Projected { key: Some(pod.uid.clone()), left: None },
+            Table::ByPod(table) => table.project(&pod.uid, &projection),
+            Table::ByKey(table) => table.project(pod, projection),
+        }
+    }
+
+    /// The pod was deleted.
+    pub(super) fn remove(&mut self, pod: &Uid) -> Option<Left> {
+        self.failed.note(pod, None);
+        match &mut self.table {
+            Table::Identity => None,
+            Table::ByPod(table) => table.remove(pod),
+            Table::ByKey(table) => table.remove(pod),
+        }
+    }
+
+    /// A list is complete: pods that the store no longer has have no record.
+    pub(super) fn drop_absent(&mut self, ledger: &Ledger) {
+        let view = &self.view;
+        self.failed.retain(|pod| view.contains(pod));
+        match &mut self.table {
+            Table::Identity => {}
+            Table::ByPod(table) => table.retain(|pod| view.contains(pod)),
+            Table::ByKey(table) => {
+                let passed = table.retain(|pod| view.contains(pod), |key| ledger.entry(key).is_some());
+                self.stale.extend(passed.into_iter().map(|uid| StalePod { uid, watch: None }));
+            }
+        }
+    }
+
+    /// Projects this pod before other work.
+    pub(super) fn project_soon(&mut self, pod: StalePod) {
+        self.stale.push_front(pod);
+    }
+
+    /// Projects all pods again.
+    pub(super) fn project_all(&mut self) {
+        if self.is_identity() {
+            return;
+        }
+        let (view, stale) = (&self.view, &mut self.stale);
+        stale.clear();
+        for watch in 0..view.watches() {
+            view.each_of_watch(watch, |uid| stale.push_back(StalePod { uid: uid.clone(), watch: Some(watch) }));
+        }
+    }
+
+    /// The next pod to project again, if this turn has time for it.
+    pub(super) fn next_stale(&mut self) -> Option<StalePod> {
+        if self.is_turn_over() { None } else { self.stale.pop_front() }
+    }
+
+    pub(super) fn begin_turn(&mut self) {
+        self.projected = 0;
+    }
+
+    /// Whether enough pods were projected in this turn.
+    pub(super) fn is_turn_over(&self) -> bool {
+        self.projected >= PROJECTED_PER_TURN
+    }
+
+    /// When there is more to project.
+    pub(super) fn due_at(&self, now: Moment) -> Option<Moment> {
+        (!self.stale.is_empty()).then_some(now)
+    }
+}
+
+/// Second lists.
+impl DesiredRecords {
+    /// The records of the pods that a list shows.
+    pub(super) fn listed(&self, pods: HashSet<Uid>) -> ListedRecords {
+        // The store is not asked, because each contradiction asks for another list.
+        let exceeds_store = self.is_identity() || pods.iter().any(|pod| !self.view.contains(pod));
+        let Table::ByKey(table) = &self.table else {
+            return ListedRecords { keys: pods, unknown: HashSet::new(), exceeds_store };
+        };
+        let mut listed = ListedRecords { exceeds_store, ..ListedRecords::default() };
+        for pod in pods {
+            match table.last_key_of(&pod) {
+                Some(key) => _ = listed.keys.insert(key.clone()),
+                // It is not selected, or its record cannot be made.
+                None if self.view.contains(&pod) => {}
+                None => _ = listed.unknown.insert(pod),
+            }
+        }
+        listed
+    }
+
+    /// The keys of all records in the ledger that no pod has.
+    pub(super) fn absent_keys(&self, ledger: &Ledger) -> HashSet<Uid> {
+        let keys = (0..ledger.entry_count()).filter_map(|position| ledger.entry_at(position));
+        keys.filter(|(key, _)| !self.contains(key)).map(|(key, _)| key.clone()).collect()
+    }
+}
+
+/// Pods whose records cannot be made, with the causes of some.
+#[derive(Default)]
+struct Failed {
+    pods: UidMap<Option<Box<str>>>,
+    causes: usize,
+}
+
+impl Failed {
+    /// Notes why the record of a pod cannot be made, or that it can.
+    fn note(&mut self, pod: &Uid, cause: Option<&str>) {
+        let Some(cause) = cause else {
+            if let Some(Some(_)) = self.pods.remove(pod) {
+                self.causes -= 1;
+            }
+            return;
+        };
+        let causes = &mut self.causes;
+        let kept = self.pods.get_or_insert_with(pod, || {
+            let is_kept = *causes < CAUSES_MAX;
+            *causes += usize::from(is_kept);
+            is_kept.then(Box::default)
+        });
+        if let Some(kept) = kept {
+            *kept = cause.chars().take(CAUSE_CHARS).collect();
+        }
+    }
+
+    fn retain(&mut self, exists: impl Fn(&Uid) -> bool) {
+        let causes = &mut self.causes;
+        self.pods.retain(|pod, cause| {
+            let stays = exists(pod);
+            *causes -= usize::from(!stays && cause.is_some());
+            stays
+        });
+    }
+
+    fn summary(&self) -> FailedRenders {
+        let first = |(uid, cause): (&Uid, &Option<Box<str>>)| {
+            Some(FailedRender { uid: uid.clone(), cause: cause.clone()?.into() })
+        };
+        FailedRenders { count: self.pods.len(), first: self.pods.iter().filter_map(first).take(CAUSES_MAX).collect() }
+    }
+}
+
+#[cfg(test)]
+mod tests;

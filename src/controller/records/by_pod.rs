@@ -1,0 +1,46 @@
+//! Records whose keys are the UIDs of their pods.
+
+use super::{Left, Projected};
+use crate::{
+    model::{pod::StoredPod, uid::Uid, uid_map::UidMap},
+    registry::Projection,
+};
+
+/// The desired records. Pods that are not selected have no row.
+#[derive(Default)]
+pub(super) struct PodRecords {
+    rows: UidMap<StoredPod>,
+}
+
+impl PodRecords {
+    pub(super) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub(super) fn shown(&self, pod: &Uid) -> Option<StoredPod> {
+        self.rows.get(pod).copied()
+    }
+
+    pub(super) fn project(&mut self, pod: &Uid, projection: &Projection) -> Projected {
+        let shown = match projection {
+            Projection::NotSelected => return Projected { key: None, left: self.remove(pod) },
+            Projection::Record { fingerprint, .. } => StoredPod::Record(*fingerprint),
+            Projection::Unreadable | Projection::Failed { .. } => StoredPod::Unreadable,
+        };
+        self.rows.insert(pod, shown);
+        Projected { key: Some(pod.clone()), left: None }
+    }
+
+    pub(super) fn remove(&mut self, pod: &Uid) -> Option<Left> {
+        self.rows.remove(pod).map(|_| Left::Free(pod.clone()))
+    }
+
+    pub(super) fn retain(&mut self, exists: impl Fn(&Uid) -> bool) {
+        self.rows.retain(|pod, _| exists(pod));
+    }
+
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        self.rows.memory()
+    }
+}

@@ -1,0 +1,152 @@
+//! The tables compared with a simple model of them.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::model::{
+    digest::{Digest, Fingerprint},
+    ids::RecordOwner,
+    pod::to_record::{self, AllowList, Rule},
+};
+
+fn pod(uid: &str, second: u8) -> Pod {
+    let owner = RecordOwner { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };
+    let rule = Rule { owner, labels: AllowList::default(), annotations: AllowList::default() };
+    let object = serde_json::json!({"metadata": {"uid": uid, "namespace": "n", "name": uid, "resourceVersion": "1",
+        "creationTimestamp": format!("2026-11-23T10:00:{second:02}Z")}});
+    to_record::desired(serde_json::from_value(object).unwrap(), &rule).unwrap()
+}
+
+fn print(n: u8) -> Fingerprint {
+    Digest([n; 32]).fingerprint()
+}
+
+fn uuid(n: usize) -> Uid {
+    Uid::from(format!("5f3c0a4e-7a53-4b4e-9b0a-0a6c{n:08x}").as_str())
+}
+
+/// What a pod was last seen to have.
+#[derive(Clone)]
+struct Seen {
+    second: u8,
+    key: Uid,
+    shown: StoredPod,
+}
+
+/// The pod that owns a key, and what it shows, by the definition.
+fn owner(model: &BTreeMap<Uid, Seen>, key: &Uid) -> Option<(Uid, StoredPod)> {
+    let pods = model.iter().filter(|(_, seen)| seen.key == *key);
+    pods.max_by_key(|(uid, seen)| (seen.second, (*uid).clone())).map(|(uid, seen)| (uid.clone(), seen.shown))
+}
+
+#[test]
+fn last_created_pod_owns_each_key() {
+    for _ in 0..60 {
+        let seed = fastrand::u64(..);
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let (mut table, mut model) = (KeyedRecords::default(), BTreeMap::<Uid, Seen>::new());
+        let keys: Vec<Uid> = (0..4).map(|n| Uid::from(format!("k{n}"))).collect();
+        for _ in 0..400 {
+            let n = rng.u8(..12);
+            let (name, second) = (format!("p{n}"), n % 5);
+            let (uid, pod) = (Uid::from(name.as_str()), pod(&name, second));
+            let before = model.get(&uid).map(|seen| seen.key.clone());
+            let owned = before.as_ref().and_then(|key| owner(&model, key)).is_some_and(|(owner, _)| owner == uid);
+            let left = match rng.u8(..10) {
+                0..6 => {
+                    let (key, fingerprint) = (keys[rng.usize(..keys.len())].clone(), print(rng.u8(..)));
+                    model.insert(uid.clone(), Seen { second, key: key.clone(), shown: StoredPod::Record(fingerprint) });
+                    table.project(&pod, Projection::Record { key, fingerprint }).left
+                }
+                6 => {
+                    if let Some(seen) = model.get_mut(&uid) {
+                        seen.shown = StoredPod::Unreadable;
+                    }
+                    table.project(&pod, Projection::Failed { cause: "x".into() }).left
+                }
+                7 => {
+                    model.remove(&uid);
+                    table.project(&pod, Projection::NotSelected).left
+                }
+                _ => {
+                    model.remove(&uid);
+                    table.remove(&uid)
+                }
+            };
+            let moved = before.filter(|key| owned && model.get(&uid).is_none_or(|seen| seen.key != *key));
+            let expected = moved.map(|key| match owner(&model, &key) {
+                None => Left::Free(key),
+                Some((to, _)) => Left::Passed { key, to },
+            });
+            assert_eq!(left, expected, "seed {seed}");
+            // The loop projects the new owner, which shows what it showed last unless it cannot be read.
+            if let Some(Left::Passed { key, to }) = left {
+                let seen = model.get(&to).unwrap().clone();
+                if let StoredPod::Record(fingerprint) = seen.shown {
+                    let pod = self::pod(&to.to_string(), seen.second);
+                    table.project(&pod, Projection::Record { key, fingerprint });
+                }
+            }
+            for key in &keys {
+                let expected = owner(&model, key);
+                assert_eq!(table.owner_of(key), expected.as_ref().map(|(uid, _)| uid), "seed {seed}");
+                // A pod that became unreadable before it owned the record shows that once it is projected.
+                let shown = expected.map(|(_, shown)| shown);
+                assert!(table.shown(key) == shown || table.shown(key) == Some(StoredPod::Unreadable), "seed {seed}");
+            }
+        }
+        model.keys().for_each(|uid| _ = table.remove(uid));
+        assert_eq!(table.len(), 0, "seed {seed}");
+        assert!(keys.iter().all(|key| table.owner_of(key).is_none()), "seed {seed}");
+    }
+}
+
+#[test]
+fn absent_pod_keeps_its_key_for_a_while() {
+    let (mut table, key, [a, b]) = (KeyedRecords::default(), Uid::from("k"), ["a", "b"].map(Uid::from));
+    for (name, second) in [("a", 1), ("b", 2)] {
+        table.project(&pod(name, second), Projection::Record { key: key.clone(), fingerprint: print(second) });
+    }
+    assert_eq!(table.retain(|uid| *uid == a, |_| true), std::slice::from_ref(&a), "it owns the record now");
+    assert_eq!(table.last_key_of(&b), Some(&key));
+    assert_eq!(table.remove(&b), None, "another pod has the record");
+    assert!(table.retain(|_| false, |_| true).is_empty());
+    assert_eq!((table.owner_of(&key), table.last_key_of(&a)), (None, Some(&key)));
+    table.retain(|_| false, |_| true);
+    assert_eq!(table.remove(&a), Some(Left::Free(key.clone())), "its deletion event came after the list");
+    table.project(&pod("a", 1), Projection::Record { key, fingerprint: print(1) });
+    table.retain(|_| false, |_| true);
+    table.retain(|_| false, |_| false);
+    assert_eq!(table.last_key_of(&a), None);
+}
+
+#[test]
+fn record_takes_at_most_60_bytes_by_uid() {
+    let (mut by_pod, mut by_key) = (PodRecords::default(), KeyedRecords::default());
+    let template = pod("a", 1);
+    for n in 0..50_000 {
+        let (uid, fingerprint) = (uuid(n), print(1));
+        by_pod.project(&uid, &Projection::Record { key: uid.clone(), fingerprint });
+        let pod = Pod { uid, ..template.clone() };
+        by_key.project(&pod, Projection::Record { key: uuid(n + 100_000), fingerprint });
+    }
+    let (pods, keys) = (by_pod.memory() / by_pod.len(), by_key.memory() / by_key.len());
+    assert!(pods <= 60 && keys <= 160, "{pods} and {keys} bytes");
+}
+
+#[test]
+fn causes_of_failure_are_bounded() {
+    let mut failed = Failed::default();
+    let long = "ä".repeat(2 * CAUSE_CHARS);
+    for n in 0..CAUSES_MAX + 50 {
+        failed.note(&uuid(n), Some(&long));
+    }
+    let summary = failed.summary();
+    assert_eq!((summary.count, summary.first.len()), (CAUSES_MAX + 50, CAUSES_MAX));
+    assert!(summary.first.iter().all(|failed| failed.cause.chars().count() == CAUSE_CHARS));
+    failed.note(&uuid(0), Some("other"));
+    assert_eq!(failed.summary().first[0].cause, "other");
+    failed.note(&uuid(0), None);
+    failed.retain(|uid| *uid == uuid(1));
+    assert_eq!((failed.pods.len(), failed.causes), (1, 1));
+}

@@ -1,0 +1,135 @@
+//! A fake registry that sees pods otherwise than the store: what it makes of a pod follows from the reason in its status.
+
+use std::collections::BTreeMap;
+
+use pod_registrar::{
+    model::{self, digest::Digest, ids::Version, pod::Pod, uid::Uid},
+    reconcile::outcome::Failure,
+    registry::{Encoded, EncodedBody, Features, Projection, RecordChange, RenderFailure},
+};
+
+use super::{
+    fake::Fake,
+    world::{EventLoopHarness, pod_with},
+};
+
+/// How the fake registry sees pods.
+///
+/// | reason | the pod |
+/// | --- | --- |
+/// | `key/body` | has the record `body` under `key`, or under its UID |
+/// | `key/body/anything` | the same: not all of the pod is in its record |
+/// | `-` | is not selected |
+/// | `!cause` | has a record that cannot be made |
+#[derive(Default)]
+pub(super) struct Mapping {
+    pub(super) keys_are_uids: bool,
+    /// The terms for which it was prepared, or was to be.
+    pub(super) prepared: Vec<u64>,
+    /// The answer to the next requests to prepare.
+    pub(super) unprepared: Option<Failure>,
+    /// A text in every record, which preparing changes.
+    pub(super) dependency: Option<&'static str>,
+    /// Projected pods.
+    pub(super) projected: usize,
+}
+
+/// What a target of a file supports: no sessions, digests or names.
+pub(super) const FEATURES: Features =
+    Features { batches: true, inventory: true, digests: false, sessions: false, names: false };
+
+pub(super) fn mapped(keys_are_uids: bool) -> Fake {
+    let registry = Fake::new();
+    registry.state().mapping = Some(Mapping { keys_are_uids, ..Mapping::default() });
+    registry.state().features = FEATURES;
+    registry
+}
+
+/// A pod with this reason, created in this second.
+pub(super) fn pod_at(uid: &str, reason: &str, second: u8) -> Pod {
+    pod_with(uid, reason, &format!("2026-11-23T10:00:{second:02}Z"))
+}
+
+impl Mapping {
+    fn see(&self, pod: &Pod) -> Result<Option<(Uid, Digest)>, String> {
+        let reason = pod.content.as_ref().unwrap().record.state.reason.clone().unwrap_or_default();
+        if let Some(cause) = reason.strip_prefix('!') {
+            return Err(cause.to_owned());
+        }
+        let mut parts = reason.split('/');
+        let (Some(key), Some(body)) = (parts.next(), parts.next()) else { return Ok(None) };
+        let key = if self.keys_are_uids { pod.uid.clone() } else { Uid::from(key) };
+        Ok(Some((key, digest(body, self.dependency))))
+    }
+}
+
+pub(super) fn digest(body: &str, dependency: Option<&str>) -> Digest {
+    Digest::of_canonical(format!("{body} {}", dependency.unwrap_or_default()).as_bytes())
+}
+
+pub(super) fn project(registry: &Fake, pod: &Pod) -> Projection {
+    let mut state = registry.state();
+    let Some(mapping) = state.mapping.as_mut() else { return Projection::identity(pod) };
+    mapping.projected += 1;
+    match mapping.see(pod) {
+        Err(cause) => Projection::Failed { cause },
+        Ok(None) => Projection::NotSelected,
+        Ok(Some((key, digest))) => Projection::Record { key, fingerprint: digest.fingerprint() },
+    }
+}
+
+pub(super) fn prepare(registry: &Fake, term: u64) -> Result<bool, Failure> {
+    let mut state = registry.state();
+    let Some(mapping) = state.mapping.as_mut() else { return Ok(false) };
+    mapping.prepared.push(term);
+    mapping.unprepared.clone().map_or(Ok(()), Err)?;
+    let is_news = mapping.dependency == Some("old");
+    if is_news {
+        mapping.dependency = Some("new");
+    }
+    Ok(is_news)
+}
+
+pub(super) fn encode(
+    registry: &Fake,
+    uid: &Uid,
+    version: Version,
+    change: RecordChange<'_>,
+) -> Result<Encoded, RenderFailure> {
+    let body = match change {
+        RecordChange::Put(pod, content) => {
+            let mapped = registry.read(|state| state.mapping.as_ref().map(|mapping| mapping.see(pod)));
+            let digest = match mapped {
+                None => content.digest,
+                Some(Ok(Some((key, digest)))) if key == *uid => digest,
+                Some(seen) => return Err(RenderFailure { cause: format!("{seen:?} instead of {uid}") }),
+            };
+            EncodedBody::Put { record: content.canonical.to_vec(), digest }
+        }
+        RecordChange::Delete(removal) => EncodedBody::Delete(removal),
+    };
+    Ok(Encoded::new(uid.clone(), version, body))
+}
+
+impl EventLoopHarness {
+    /// Checks that the registry holds exactly these keys and bodies.
+    pub(super) fn assert_held(&self, expected: &[(&str, &str)]) {
+        let state = self.registry.state();
+        let dependency = state.mapping.as_ref().unwrap().dependency;
+        let held: BTreeMap<_, _> = state.records.iter().map(|(key, (_, digest))| (key.as_str(), *digest)).collect();
+        let expected: BTreeMap<_, _> = expected.iter().map(|(key, body)| (*key, digest(body, dependency))).collect();
+        let keys = |map: &BTreeMap<&str, Digest>| map.keys().map(|key| (*key).to_owned()).collect::<Vec<_>>();
+        assert_eq!(keys(&held), keys(&expected));
+        assert_eq!(held, expected);
+    }
+
+    /// The number of operations that were sent.
+    pub(super) fn sent(&self) -> usize {
+        self.registry.state().items()
+    }
+}
+
+/// The fingerprint by which the registry would list a body.
+pub(super) fn stored(epoch: u64, body: &str) -> (Version, model::digest::Digest) {
+    (Version { epoch, seq: 1 }, digest(body, None))
+}
