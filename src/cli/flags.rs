@@ -10,7 +10,9 @@ use reqwest::Url;
 
 use super::{
     files,
+    inspect::PlanSettings,
     refusal::{Checked, origin, refuse},
+    targets::TargetsSettings,
     values::{self, LeaseName},
 };
 use crate::{model::ids::DEFAULT_OWNER, reconcile::absence::hold::HoldId, telemetry::logging::LogFormat};
@@ -41,6 +43,11 @@ pub enum Command {
     Watch(WatchSettings),
     /// Approve the deletions of one hold.
     Approve(ApproveSettings),
+    /// Look at the targets of a targets file, and try them.
+    Targets(Box<TargetsSettings>),
+    /// Print which records the controller would write and delete now. Changes nothing. Exits with code 3 if there are
+    /// any.
+    Plan(Box<PlanSettings>),
 }
 
 #[derive(Clone, Debug, Args)]
@@ -306,6 +313,8 @@ impl Command {
             Self::Demo(settings) => &settings.log,
             Self::Watch(settings) => &settings.log,
             Self::Approve(settings) => &settings.log,
+            Self::Targets(settings) => settings.command.log(),
+            Self::Plan(settings) => &settings.log,
         };
         log.log_format
     }
@@ -323,7 +332,8 @@ impl Command {
                 settings.scope.check(matches)
             }
             Self::Watch(settings) => settings.scope.check(matches),
-            Self::Registry(_) | Self::Demo(_) | Self::Approve(_) => Ok(()),
+            Self::Plan(settings) => settings.check(matches),
+            Self::Registry(_) | Self::Demo(_) | Self::Approve(_) | Self::Targets(_) => Ok(()),
         }
     }
 }
@@ -350,7 +360,7 @@ impl RegistrySettings {
 }
 
 impl ScopeSettings {
-    fn check(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+    pub(super) fn check(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
         let Self { namespace: only, exclude_namespace: except, label_selector: _, field_selector: _ } = self;
         for names in [&mut *only, &mut *except] {
             drop_empty(names);

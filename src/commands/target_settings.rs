@@ -126,7 +126,7 @@ impl TargetSettings {
     }
 
     fn unusable(&self, source: crate::registry::credentials::Error) -> Error {
-        Error::Target { name: self.name, source }
+        Error::Target { name: self.name.to_owned(), source }
     }
 }
 

@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | done, with results | each record has the result that names it; one that no result names is uncertain, or done if only failures are named |
 //! | done, without results | all records are done |
-//! | refused, and results name records | these are rejected, the others are sent again without them |
+//! | refused, and results name records | these have their result, the others are sent again without them |
 //! | refused, atomic | the batch is divided until the record at fault is alone |
 //! | refused, not atomic | uncertain: the request may have been applied in part |
 //! | anything else | as for a request of its own |
@@ -53,7 +53,7 @@ enum Outcome {
     /// By position in the request.
     Verdicts(Vec<Result<(), Stop>>),
     /// Nothing was applied. These members are at fault; if there are none, it is not known which.
-    Refused(HashMap<usize, String>, String),
+    Refused(HashMap<usize, Judgement>, String),
     Failed(Stop),
 }
 
@@ -163,8 +163,11 @@ impl TargetClient {
                     let mut innocent = Vec::new();
                     for (index, member) in chunk.into_iter().enumerate() {
                         if at_fault(index) {
-                            let cause = faults.get(&index).unwrap_or(&reason).clone();
-                            verdicts[member.place] = Some(Verdict::Rejected { cause });
+                            let result = self.refused(&member, faults.get(&index), &reason);
+                            verdicts[member.place] = Some(match verdict(result) {
+                                Ok(verdict) => verdict,
+                                Err(failure) => self.unless_first(failure.into(), verdicts)?,
+                            });
                         } else {
                             innocent.push(member);
                         }
@@ -210,7 +213,7 @@ impl TargetClient {
             | Ruling::Stale(_)
             | Ruling::Stop(Stop::Verdict(Verdict::Rejected { .. })) => {
                 if batch.atomic || chunk.len() == 1 {
-                    Outcome::Refused(self.faults(chunk, results().unwrap_or_default()), reason)
+                    Outcome::Refused(faults(chunk, results().unwrap_or_default()), reason)
                 } else if exchanged.answer.status == 413 {
                     Outcome::Failed(Failure::TooLarge.into())
                 } else {
@@ -265,7 +268,7 @@ impl TargetClient {
             RuleOutcome::Absent if member.record.is_none() => self.done(member),
             RuleOutcome::Reject | RuleOutcome::Absent => Err(Stop::rejected(reason)),
             RuleOutcome::Exists | RuleOutcome::Stale => {
-                // The next attempt reads it first.
+                // The next attempt is a request of its own, and reads the record first if it can.
                 self.records.lock().doubt(member.key);
                 Err(Stop::retry(reason))
             }
@@ -275,11 +278,9 @@ impl TargetClient {
         }
     }
 
-    /// The members that the results of a refused request name.
-    fn faults(&self, chunk: &[Member<'_>], results: Vec<BatchResult>) -> HashMap<usize, String> {
-        let failed = assign(chunk, results).into_iter();
-        let failed = failed.filter(|(_, judgement)| judgement.outcome != RuleOutcome::Done);
-        failed.map(|(index, judgement)| (index, self.transport.clean(&judgement.reason))).collect()
+    /// The result of a member that is at fault for the refusal of its request, with or without a judgement of its own.
+    fn refused(&self, member: &Member<'_>, judgement: Option<&Judgement>, reason: &str) -> Result<(), Stop> {
+        judgement.map_or_else(|| Err(Stop::rejected(reason)), |judgement| self.judged(member, judgement))
     }
 
     /// Writes one record in a batch of its own.
@@ -307,9 +308,10 @@ impl TargetClient {
     }
 
     async fn send_alone(&self, batch: &BatchRequest, member: Member<'_>, term: &TermWords) -> Result<(), Stop> {
-        match self.send_chunk(batch, &[member], term).await {
+        let alone = [member];
+        match self.send_chunk(batch, &alone, term).await {
             Outcome::Verdicts(results) => results.into_iter().next().unwrap_or(Ok(())),
-            Outcome::Refused(faults, reason) => Err(Stop::rejected(faults.into_values().next().unwrap_or(reason))),
+            Outcome::Refused(faults, reason) => self.refused(&alone[0], faults.get(&0), &reason),
             Outcome::Failed(stop) => Err(stop),
         }
     }
@@ -348,6 +350,12 @@ fn chunks<'a>(batch: &BatchRequest, members: Vec<Member<'a>>) -> Vec<Vec<Member<
         }
     }
     chunks
+}
+
+/// The members that the results of a refused request name. A success among them was not applied either.
+fn faults(chunk: &[Member<'_>], results: Vec<BatchResult>) -> HashMap<usize, Judgement> {
+    let named = assign(chunk, results).into_iter();
+    named.filter(|(_, judgement)| judgement.outcome != RuleOutcome::Done).collect()
 }
 
 /// The judgement of each member that a result names, by its id or by the positions of its operations. The worst counts.

@@ -88,6 +88,8 @@ impl TargetClient {
                 *known = records.knowledge(deletion.key);
                 if item.gone { Ok(Permit::Nothing) } else { Ok(Permit::Granted) }
             }
+            // A write was refused in doubt, and the record is still ours.
+            Lookup::Unknown if is_ours && !needs_remote => Ok(Permit::Granted),
             Lookup::Unknown if known.is_uncertain => {
                 Err(Stop::retry("the last create had no clear answer; waiting for the next list"))
             }

@@ -7,4 +7,5 @@ mod consul;
 mod etcd;
 mod json_server;
 mod pocketbase;
+mod presets;
 mod skydns;

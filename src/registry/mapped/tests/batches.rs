@@ -68,6 +68,34 @@ async fn named_fault_needs_no_division() {
 }
 
 #[tokio::test]
+async fn refusal_in_doubt_leads_to_single_request() {
+    let fake = Fake::start().await;
+    let results = "    results: {items: /errors, failuresOnly: true, index: /index, reason: /what, \
+        outcome: [{if: \"{{ item.what == 'not here' }}\", is: exists}]}\n";
+    let members = with(&format!("{ATOMIC}{results}"));
+    // Without `find`, the record is not read first.
+    for find in [true, false] {
+        let client = fake.client(&if find { members.clone() } else { members.replace("find:", "vars: {x: 1}\n#") });
+        assert_eq!(write(&client, &["a", "b", "c"]).await, Ok(vec![Verdict::Done; 3]));
+        let refusal = Fault::Refuse(409, r#"{"errors": [{"index": 1, "what": "not here"}]}"#);
+        fake.requests();
+        fake.fail([refusal.clone()]);
+        let verdicts = write(&client, &["a2", "b2", "c2"]).await.unwrap();
+        assert!(matches!(&*verdicts, [Verdict::Done, Verdict::Retry { .. }, Verdict::Done]), "{verdicts:?}");
+        assert_eq!(fake.requests(), ["POST bulk", "POST bulk"]);
+        assert_eq!(write(&client, &["a3", "b3"]).await, Ok(vec![Verdict::Done; 2]));
+        let one = format!("systems/{}", uid(1));
+        let alone = if find { vec![format!("GET {one}"), format!("PUT {one}")] } else { vec![format!("PUT {one}")] };
+        assert_eq!(fake.requests(), [vec!["POST bulk".to_owned()], alone].concat());
+        // A record in doubt is ours, and can be deleted.
+        fake.fail([refusal]);
+        write(&client, &["a", "b"]).await.unwrap();
+        assert_eq!(write(&client, &["-", "-", "-"]).await, Ok(vec![Verdict::Done; 3]));
+        assert_eq!(fake.held(), 0);
+    }
+}
+
+#[tokio::test]
 async fn each_record_has_its_own_result() {
     let fake = Fake::start().await;
     fake.contents().per_item = true;

@@ -5,6 +5,7 @@
 mod consul;
 mod dns;
 mod server;
+mod writer;
 
 use std::path::{Path, PathBuf};
 
@@ -15,9 +16,11 @@ use super::{child::Child, poll::notice};
 pub(crate) use consul::{ConsulFake, FULL_TOKEN, SERVICE_TOKEN};
 pub(crate) use dns::{DnsAnswer, resolve};
 pub(crate) use server::{Answer, HttpRegistry, RegistryCalls};
+pub(crate) use writer::TargetWriter;
 
 const VARIABLE: &str = "POD_REGISTRAR_TEST_REGISTRIES";
-const PASSWORD: &str = "not-a-secret";
+/// The password of the account in PocketBase.
+pub(crate) const PASSWORD: &str = "not-a-secret";
 const USER: &str = "registrar@example.com";
 
 /// The folder with the built registries.

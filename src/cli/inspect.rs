@@ -1,0 +1,77 @@
+//! The flags of commands that compare a cluster with its registries and change neither.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{ArgMatches, Args, error::ErrorKind};
+use reqwest::Url;
+
+use super::{
+    files,
+    flags::{ClusterSettings, LogSettings, RecordSettings, ScopeSettings},
+    refusal::{Checked, origin, refuse},
+    targets::{OutputSettings, OwnerSettings},
+    values,
+};
+
+#[derive(Clone, Debug, Args)]
+pub struct PlanSettings {
+    #[command(flatten)]
+    pub cluster: ClusterSettings,
+    #[command(flatten)]
+    pub scope: ScopeSettings,
+    #[command(flatten)]
+    pub record: RecordSettings,
+    #[command(flatten)]
+    pub registries: RegistriesSettings,
+    #[command(flatten)]
+    pub owner: OwnerSettings,
+    #[command(flatten)]
+    pub output: OutputSettings,
+    #[command(flatten)]
+    pub log: LogSettings,
+}
+
+/// How to reach the registries.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+#[command(next_help_heading = "Registry")]
+pub struct RegistriesSettings {
+    /// Address of the registry, http or https, without the protocol's own path `/v1`. Required without --targets.
+    #[arg(long, value_name = "URL", required_unless_present = "targets", value_parser = Checked(values::registry_url))]
+    pub registry_url: Option<Url>,
+    /// File that describes the registries, instead of --registry-url, --registry-token-file and --registry-ca-file.
+    #[arg(long, value_name = "FILE", value_parser = Checked(files::readable))]
+    pub targets: Option<PathBuf>,
+    /// File with the bearer token for the registry.
+    #[arg(long, value_name = "FILE", value_parser = Checked(files::token))]
+    pub registry_token_file: Option<PathBuf>,
+    /// PEM file with the certificate authorities to trust for the registry, instead of the system's.
+    #[arg(long, value_name = "FILE", value_parser = Checked(files::certificates))]
+    pub registry_ca_file: Option<PathBuf>,
+    /// How long one request to a registry may take. 1ms to 5m.
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = Checked(values::request_timeout))]
+    pub request_timeout: Duration,
+}
+
+impl RegistriesSettings {
+    /// The targets file says everything about its registries.
+    pub(super) fn check(&self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        let Self { registry_url, targets, registry_token_file, registry_ca_file, request_timeout: _ } = self;
+        let of_one_registry = [
+            ("registry-url", registry_url.is_some()),
+            ("registry-token-file", registry_token_file.is_some()),
+            ("registry-ca-file", registry_ca_file.is_some()),
+        ];
+        let other = of_one_registry.iter().find(|(_, is_set)| *is_set);
+        let Some((other, _)) = other.filter(|_| targets.is_some()) else { return Ok(()) };
+        let (targets, other) = (origin(matches, "targets"), origin(matches, other));
+        let why = format_args!("{targets} and {other} cannot be combined; write the registry into the file");
+        Err(refuse(ErrorKind::ArgumentConflict, why))
+    }
+}
+
+impl PlanSettings {
+    pub(super) fn check(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        self.registries.check(matches)?;
+        self.scope.check(matches)
+    }
+}
