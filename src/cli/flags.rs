@@ -135,6 +135,13 @@ pub struct DemoSettings {
     /// File with the bearer token for that registry. Needs --registry-url.
     #[arg(long, value_name = "FILE", requires = "registry_url", value_parser = Checked(files::token))]
     pub registry_token_file: Option<PathBuf>,
+    /// YAML file with more registries to write to, beside the first one. With it, the demo also runs an ordinary REST
+    /// inventory, which docs/examples/demo-targets.yaml describes.
+    #[arg(long, value_name = "FILE", value_parser = Checked(files::readable))]
+    pub targets: Option<PathBuf>,
+    /// IP address and port to serve that inventory and its page on. Used only with --targets.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7071", value_parser = Checked(values::address))]
+    pub inventory_listen: SocketAddr,
     /// Seed of the random changes: the same seed repeats them. Default: a random seed.
     #[arg(long, value_name = "NUMBER")]
     #[arg(value_parser = Checked(values::number(0..=u64::MAX, "use a whole number, at least 0")))]

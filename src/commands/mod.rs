@@ -87,6 +87,8 @@ pub enum Error {
     /// The targets file has errors, each with its line.
     #[error("the targets file cannot be used\n{}", lines(.0))]
     Targets(Vec<place::Error>),
+    #[error("the demo's own registry is the target {0}; give the target in the file another name")]
+    NameInUse(&'static str),
     #[error("the targets file has no target {name:?}; use one of: {known}")]
     NoSuchTarget { name: String, known: String },
     /// The command works only with targets that a file describes.
@@ -134,7 +136,7 @@ impl Error {
         match self {
             Self::Logging(_) | Self::Cluster(_) | Self::Registry(_) | Self::Informer(_) => REFUSED,
             Self::Target { .. } | Self::TargetsFile { .. } | Self::Targets(_) => REFUSED,
-            Self::NoSuchTarget { .. } | Self::SpeaksV1 { .. } | Self::Pods { .. } => REFUSED,
+            Self::NameInUse(_) | Self::NoSuchTarget { .. } | Self::SpeaksV1 { .. } | Self::Pods { .. } => REFUSED,
             Self::Reference(registry_server::serve::Error::Tokens(_) | registry_server::serve::Error::Tls { .. }) => {
                 REFUSED
             }

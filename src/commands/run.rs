@@ -121,11 +121,21 @@ struct ProcessIdentity {
 impl Controller {
     /// Reads the targets file, if there is one.
     pub(super) fn new(cluster: ClusterConnection, settings: RunSettings) -> Result<Self, Error> {
+        let targets = TargetSettings::of(settings.registry.clone())?;
+        Ok(Self::with_targets(cluster, settings, targets))
+    }
+
+    /// The same with these targets instead of those of the settings.
+    pub(super) fn with_targets(
+        cluster: ClusterConnection,
+        settings: RunSettings,
+        targets: Vec<TargetSettings>,
+    ) -> Self {
         let RunSettings {
             cluster: _,
             scope,
             record,
-            registry,
+            registry: _,
             identity,
             election,
             holds,
@@ -134,8 +144,8 @@ impl Controller {
             relist_interval,
             log: _,
         } = settings;
-        let (scope, targets) = (informers::scope(scope), TargetSettings::of(registry)?);
-        Ok(Self { cluster, scope, record, targets, identity, election, holds, resync_interval, relist_interval })
+        let scope = informers::scope(scope);
+        Self { cluster, scope, record, targets, identity, election, holds, resync_interval, relist_interval }
     }
 
     /// Keeps the registry equal to the cluster until `stop` is cancelled. Serves the admin pages on `admin`.

@@ -184,3 +184,58 @@ fn config(connection: &ConnectionSpec, request_timeout: Duration) -> Option<Conf
     let url: Url = connection.url.text.parse().ok()?;
     Some(Config { url, token_file, ca_file, request_timeout })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        cli,
+        demo::pod::pod,
+        model::pod::to_record::{self, AllowList, Rule},
+        registry::{Projection, Registry as _},
+    };
+
+    fn targets(text: &str) -> Result<Vec<TargetSettings>, Error> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        let mut settings = cli::defaults("http://127.0.0.1:9").unwrap().registry;
+        (settings.registry_url, settings.targets) = (None, Some(file.path().to_owned()));
+        TargetSettings::of(settings)
+    }
+
+    const FILE: &str = "
+targets:
+  - {name: a, preset: v1, url: http://a, limits: {inFlight: 2, timeout: 3s}, select: {namespaces: [shop]}}
+  - {name: b, preset: rest, url: http://b}
+  - {name: c, preset: v1, url: http://c}
+";
+
+    #[test]
+    fn limits_of_a_target_come_before_flags() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let targets = targets(FILE).unwrap();
+        let shown = |target: &TargetSettings| {
+            (target.name, target.kind_name(), target.max_in_flight, target.request_timeout.as_secs())
+        };
+        let shown: Vec<_> = targets.iter().map(shown).collect();
+        assert_eq!(shown, [("a", "v1", 2, 3), ("b", "rest", 4, 10), ("c", "v1", 4, 10)]);
+    }
+
+    #[test]
+    fn target_of_protocol_v1_selects_pods() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let (targets, owner) = (targets(FILE).unwrap(), stand_in());
+        let rule = Rule { owner: owner.clone(), labels: AllowList::default(), annotations: AllowList::default() };
+        let mut object = pod("web").uid("u-1").build();
+        object["metadata"]["resourceVersion"] = "1".into();
+        object["metadata"]["creationTimestamp"] = "2026-11-23T10:00:00Z".into();
+        let object = serde_json::from_value(object).unwrap();
+        let pod = to_record::desired(object, &rule).unwrap();
+        let projection = |target: &TargetSettings| match target.connect(&owner).unwrap() {
+            TargetConnection::V1(client) => (client.is_identity(), client.project(&pod)),
+            TargetConnection::Mapped(_) => panic!("it speaks v1"),
+        };
+        assert_eq!(projection(&targets[0]), (false, Projection::NotSelected), "it is in another namespace");
+        assert_eq!(projection(&targets[2]), (true, Projection::identity(&pod)));
+    }
+}
