@@ -31,7 +31,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 const UNKNOWN_ID: &str = "unknown";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum CheckResult {
+pub(super) enum CheckStatus {
     Ok,
     Failed,
     Skipped,
@@ -41,29 +41,29 @@ pub(super) enum CheckResult {
 #[derive(Clone, Debug)]
 pub(super) struct CheckLine {
     name: String,
-    result: CheckResult,
+    result: CheckStatus,
     what: String,
     fix: String,
 }
 
 impl CheckLine {
     fn ok(name: impl Into<String>, what: impl Into<String>) -> Self {
-        Self { name: name.into(), result: CheckResult::Ok, what: what.into(), fix: String::new() }
+        Self { name: name.into(), result: CheckStatus::Ok, what: what.into(), fix: String::new() }
     }
 
     fn skipped(name: impl Into<String>, what: impl Into<String>) -> Self {
-        Self { name: name.into(), result: CheckResult::Skipped, what: what.into(), fix: String::new() }
+        Self { name: name.into(), result: CheckStatus::Skipped, what: what.into(), fix: String::new() }
     }
 
     fn failed(name: impl Into<String>, what: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { name: name.into(), result: CheckResult::Failed, what: what.into(), fix: fix.into() }
+        Self { name: name.into(), result: CheckStatus::Failed, what: what.into(), fix: fix.into() }
     }
 
     fn result(&self) -> &'static str {
         match self.result {
-            CheckResult::Ok => "ok",
-            CheckResult::Failed => "failed",
-            CheckResult::Skipped => "skipped",
+            CheckStatus::Ok => "ok",
+            CheckStatus::Failed => "failed",
+            CheckStatus::Skipped => "skipped",
         }
     }
 
@@ -101,7 +101,7 @@ pub(super) async fn run(settings: CheckSettings, environment: Environment) -> Re
 }
 
 fn has_failed(lines: &[CheckLine]) -> bool {
-    lines.iter().any(|line| line.result == CheckResult::Failed)
+    lines.iter().any(|line| line.result == CheckStatus::Failed)
 }
 
 fn table(lines: &[CheckLine]) -> Vec<String> {
