@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{
     DONE, Error, FAILED, informers, owner,
-    registry_reader::{NamedReader, Registries, RegistryReader},
+    registry_reader::{Registries, RegistryReader},
     report,
 };
 use crate::{
@@ -83,7 +83,7 @@ pub(super) async fn run(settings: CheckSettings, environment: Environment) -> Re
     }
     let mut record_owner = owner::made_up(owner.clone(), UNKNOWN_ID);
     match informers::cluster(cluster, environment) {
-        Err(error) => lines.push(CheckLine::failed("cluster", error.to_string(), "correct --kubeconfig or --context")),
+        Err(error) => lines.push(CheckLine::failed("cluster", error.to_string(), "")),
         Ok(cluster) => {
             let client = cluster.client();
             let scope = informers::scope(scope);
@@ -180,11 +180,14 @@ async fn of_leases(client: &Client, leases: &[LeaseRef], lines: &mut Vec<CheckLi
 }
 
 async fn of_registries(registries: &Registries, owner: &RecordOwner, lines: &mut Vec<CheckLine>) {
-    let readers = match registries.readers(owner) {
-        Ok(readers) => readers,
-        Err(error) => return lines.push(CheckLine::failed("registries", error.to_string(), "")),
-    };
-    for NamedReader { name, mut reader } in readers {
+    for (name, reader) in registries.each_reader(owner) {
+        let mut reader = match reader {
+            Ok(reader) => reader,
+            Err(error) => {
+                lines.push(CheckLine::failed(format!("registry {name}"), error.to_string(), ""));
+                continue;
+            }
+        };
         let (line, date) = match ask(&mut reader).await {
             Ok(Answered::Date(date)) => (CheckLine::ok(format!("registry {name}"), "it answers"), Some(date)),
             Ok(Answered::NotAsked) => {
