@@ -361,24 +361,25 @@ impl Command {
 }
 
 impl RegistrySettings {
-    /// The targets file says everything about its registries.
     fn check(&self, matches: &ArgMatches) -> Result<(), clap::Error> {
         let Self { registry_url, targets, registry_token_file, registry_ca_file, .. } = self;
-        let of_one_registry = [
-            ("registry-url", registry_url.is_some()),
-            ("registry-token-file", registry_token_file.is_some()),
-            ("registry-ca-file", registry_ca_file.is_some()),
-        ];
-        let other = of_one_registry.iter().find(|(_, is_set)| *is_set);
-        match other.filter(|_| targets.is_some()) {
-            None => Ok(()),
-            Some((other, _)) => {
-                let (targets, other) = (origin(matches, "targets"), origin(matches, other));
-                let why = format_args!("{targets} and {other} cannot be combined; write the registry into the file");
-                Err(refuse(ErrorKind::ArgumentConflict, why))
-            }
-        }
+        let of_one = [registry_url.is_some(), registry_token_file.is_some(), registry_ca_file.is_some()];
+        one_kind_of_registry(matches, targets.is_some(), of_one)
     }
+}
+
+/// The targets file says everything about its registries, so that the flags of a single registry are refused beside it:
+/// those of its address, its token and its authorities.
+pub(super) fn one_kind_of_registry(
+    matches: &ArgMatches,
+    has_targets: bool,
+    of_one: [bool; 3],
+) -> Result<(), clap::Error> {
+    let flags = ["registry-url", "registry-token-file", "registry-ca-file"];
+    let Some((other, _)) = flags.iter().zip(of_one).find(|(_, is_set)| *is_set && has_targets) else { return Ok(()) };
+    let (targets, other) = (origin(matches, "targets"), origin(matches, other));
+    let why = format_args!("{targets} and {other} cannot be combined; write the registry into the file");
+    Err(refuse(ErrorKind::ArgumentConflict, why))
 }
 
 impl ScopeSettings {

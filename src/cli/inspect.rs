@@ -2,13 +2,13 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{ArgMatches, Args, error::ErrorKind};
+use clap::{ArgMatches, Args};
 use reqwest::Url;
 
 use super::{
     files,
-    flags::{ClusterSettings, LogSettings, RecordSettings, ScopeSettings},
-    refusal::{Checked, origin, refuse},
+    flags::{ClusterSettings, LogSettings, RecordSettings, ScopeSettings, one_kind_of_registry},
+    refusal::Checked,
     targets::{OutputSettings, OwnerSettings},
     values::{self, LeaseName, PodReference},
 };
@@ -99,19 +99,10 @@ pub struct RegistriesSettings {
 }
 
 impl RegistriesSettings {
-    /// The targets file says everything about its registries.
     pub(super) fn check(&self, matches: &ArgMatches) -> Result<(), clap::Error> {
         let Self { registry_url, targets, registry_token_file, registry_ca_file, request_timeout: _ } = self;
-        let of_one_registry = [
-            ("registry-url", registry_url.is_some()),
-            ("registry-token-file", registry_token_file.is_some()),
-            ("registry-ca-file", registry_ca_file.is_some()),
-        ];
-        let other = of_one_registry.iter().find(|(_, is_set)| *is_set);
-        let Some((other, _)) = other.filter(|_| targets.is_some()) else { return Ok(()) };
-        let (targets, other) = (origin(matches, "targets"), origin(matches, other));
-        let why = format_args!("{targets} and {other} cannot be combined; write the registry into the file");
-        Err(refuse(ErrorKind::ArgumentConflict, why))
+        let of_one = [registry_url.is_some(), registry_token_file.is_some(), registry_ca_file.is_some()];
+        one_kind_of_registry(matches, targets.is_some(), of_one)
     }
 }
 

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{
     DONE, Error, FAILED, informers, owner,
-    registry_reader::{NamedReader, Registries, RegistryReader},
+    registry_reader::{Registries, RegistryReader},
     report,
 };
 use crate::{
@@ -31,7 +31,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 const UNKNOWN_ID: &str = "unknown";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum CheckResult {
+pub(super) enum CheckStatus {
     Ok,
     Failed,
     Skipped,
@@ -41,29 +41,29 @@ pub(super) enum CheckResult {
 #[derive(Clone, Debug)]
 pub(super) struct CheckLine {
     name: String,
-    result: CheckResult,
+    result: CheckStatus,
     what: String,
     fix: String,
 }
 
 impl CheckLine {
     fn ok(name: impl Into<String>, what: impl Into<String>) -> Self {
-        Self { name: name.into(), result: CheckResult::Ok, what: what.into(), fix: String::new() }
+        Self { name: name.into(), result: CheckStatus::Ok, what: what.into(), fix: String::new() }
     }
 
     fn skipped(name: impl Into<String>, what: impl Into<String>) -> Self {
-        Self { name: name.into(), result: CheckResult::Skipped, what: what.into(), fix: String::new() }
+        Self { name: name.into(), result: CheckStatus::Skipped, what: what.into(), fix: String::new() }
     }
 
     fn failed(name: impl Into<String>, what: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { name: name.into(), result: CheckResult::Failed, what: what.into(), fix: fix.into() }
+        Self { name: name.into(), result: CheckStatus::Failed, what: what.into(), fix: fix.into() }
     }
 
     fn result(&self) -> &'static str {
         match self.result {
-            CheckResult::Ok => "ok",
-            CheckResult::Failed => "failed",
-            CheckResult::Skipped => "skipped",
+            CheckStatus::Ok => "ok",
+            CheckStatus::Failed => "failed",
+            CheckStatus::Skipped => "skipped",
         }
     }
 
@@ -83,7 +83,7 @@ pub(super) async fn run(settings: CheckSettings, environment: Environment) -> Re
     }
     let mut record_owner = owner::made_up(owner.clone(), UNKNOWN_ID);
     match informers::cluster(cluster, environment) {
-        Err(error) => lines.push(CheckLine::failed("cluster", error.to_string(), "correct --kubeconfig or --context")),
+        Err(error) => lines.push(CheckLine::failed("cluster", error.to_string(), "")),
         Ok(cluster) => {
             let client = cluster.client();
             let scope = informers::scope(scope);
@@ -101,7 +101,7 @@ pub(super) async fn run(settings: CheckSettings, environment: Environment) -> Re
 }
 
 fn has_failed(lines: &[CheckLine]) -> bool {
-    lines.iter().any(|line| line.result == CheckResult::Failed)
+    lines.iter().any(|line| line.result == CheckStatus::Failed)
 }
 
 fn table(lines: &[CheckLine]) -> Vec<String> {
@@ -180,11 +180,14 @@ async fn of_leases(client: &Client, leases: &[LeaseRef], lines: &mut Vec<CheckLi
 }
 
 async fn of_registries(registries: &Registries, owner: &RecordOwner, lines: &mut Vec<CheckLine>) {
-    let readers = match registries.readers(owner) {
-        Ok(readers) => readers,
-        Err(error) => return lines.push(CheckLine::failed("registries", error.to_string(), "")),
-    };
-    for NamedReader { name, mut reader } in readers {
+    for (name, reader) in registries.each_reader(owner) {
+        let mut reader = match reader {
+            Ok(reader) => reader,
+            Err(error) => {
+                lines.push(CheckLine::failed(format!("registry {name}"), error.to_string(), ""));
+                continue;
+            }
+        };
         let (line, date) = match ask(&mut reader).await {
             Ok(Answered::Date(date)) => (CheckLine::ok(format!("registry {name}"), "it answers"), Some(date)),
             Ok(Answered::NotAsked) => {

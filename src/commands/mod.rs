@@ -11,7 +11,9 @@
 //! | a clean end | `run` returns soon after its [`CancellationToken`] is cancelled; after 25 s the process ends |
 //! | pods | `informers::cluster` and `informers::start` |
 //! | tasks that run as long as the command | `tasks::Tasks` |
+//! | a result that can be JSON | `report::print`, with `--output` |
 //! | lines on standard output | `output::Output`; everything else is logged |
+//! | its exit code | `execute` returns it; errors have `Error::exit_code` |
 //! | its errors | a variant of [`Error`], and `Error::exit_code` if a setting is to blame |
 //! | its documentation | the generated `docs/settings.md`, the README and the change log |
 

@@ -53,17 +53,23 @@ impl Registries {
 
     /// Makes the readers, which read the files that the settings name, and connect later.
     pub(super) fn readers(&self, owner: &RecordOwner) -> Result<Vec<NamedReader>, Error> {
+        let named = |(name, reader): (String, Result<RegistryReader, Error>)| Ok(NamedReader { name, reader: reader? });
+        self.each_reader(owner).into_iter().map(named).collect()
+    }
+
+    /// The same, with an error per target whose files cannot be used.
+    pub(super) fn each_reader(&self, owner: &RecordOwner) -> Vec<(String, Result<RegistryReader, Error>)> {
         let timeout = self.settings.request_timeout;
         if let Some(url) = self.settings.registry_url.clone() {
             let RegistriesSettings { registry_token_file: token_file, registry_ca_file: ca_file, .. } =
                 self.settings.clone();
             let config = Config { url, token_file, ca_file, request_timeout: timeout };
-            let reader = RegistryReader::V1(Box::new(V1Reader::new(config, owner.clone())?));
-            return Ok(vec![NamedReader { name: ONLY_TARGET.to_owned(), reader }]);
+            let reader = V1Reader::new(config, owner.clone()).map(|reader| RegistryReader::V1(Box::new(reader)));
+            return vec![(ONLY_TARGET.to_owned(), reader.map_err(Error::from))];
         }
         let named = |loaded: &LoadedTarget| {
             let name = loaded.spec.connection.name.text.clone();
-            Ok(NamedReader { name, reader: RegistryReader::of_target(loaded, owner, timeout)? })
+            (name, RegistryReader::of_target(loaded, owner, timeout))
         };
         self.targets.iter().map(named).collect()
     }

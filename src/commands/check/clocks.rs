@@ -31,7 +31,7 @@ fn compare(name: String, date: Option<&str>, now: SystemTime) -> CheckLine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::check::CheckResult;
+    use crate::commands::check::CheckStatus;
 
     #[test]
     fn clock_may_differ_by_a_minute() {
@@ -39,11 +39,11 @@ mod tests {
         let now = httpdate::parse_http_date(date).unwrap();
         let result = |now, date| compare("clock".into(), date, now).result;
         let minute = Duration::from_secs(60);
-        assert_eq!(result(now + minute, Some(date)), CheckResult::Ok);
-        assert_eq!(result(now - minute, Some(date)), CheckResult::Ok);
+        assert_eq!(result(now + minute, Some(date)), CheckStatus::Ok);
+        assert_eq!(result(now - minute, Some(date)), CheckStatus::Ok);
         let line = compare("clock".into(), Some(date), now + 2 * minute);
-        assert_eq!((line.result, line.what.contains("120 s behind")), (CheckResult::Failed, true));
-        assert_eq!(result(now - 2 * minute, Some(date)), CheckResult::Failed);
-        assert_eq!((result(now, None), result(now, Some("soon"))), (CheckResult::Skipped, CheckResult::Skipped));
+        assert_eq!((line.result, line.what.contains("120 s behind")), (CheckStatus::Failed, true));
+        assert_eq!(result(now - 2 * minute, Some(date)), CheckStatus::Failed);
+        assert_eq!((result(now, None), result(now, Some("soon"))), (CheckStatus::Skipped, CheckStatus::Skipped));
     }
 }

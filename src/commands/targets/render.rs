@@ -170,7 +170,8 @@ impl<'a> Report<'a> {
                     lines.push(format!("  id: {}", preview.record.id));
                     lines.push(format!("  digest: {}", preview.record.fingerprint.hex()));
                     for request in &preview.requests {
-                        lines.extend(requests::lines(request, self.auth(request)));
+                        let shown = requests::lines(request, self.auth(request));
+                        lines.extend(shown.into_iter().map(|line| format!("  {line}")));
                     }
                 }
             }

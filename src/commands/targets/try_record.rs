@@ -52,7 +52,7 @@ pub(super) async fn run(settings: TrySettings, stop: CancellationToken) -> Resul
     }
     let mut spec = loaded.spec;
     let pod = MadeUpPod::new(&spec);
-    // The selection of the target need not select the made-up pod.
+    // The selection of pods says nothing about the requests.
     spec.connection.select = None;
     let owner = RecordOwner { cluster_name: cluster_id.clone(), cluster_id, owner: DEFAULT_OWNER.to_owned() };
     if !yes {
