@@ -10,7 +10,9 @@ use reqwest::Url;
 
 use super::{
     files,
+    inspect::{CheckSettings, ExplainSettings, PlanSettings},
     refusal::{Checked, origin, refuse},
+    targets::TargetsSettings,
     values::{self, LeaseName},
 };
 use crate::{model::ids::DEFAULT_OWNER, reconcile::absence::hold::HoldId, telemetry::logging::LogFormat};
@@ -41,6 +43,17 @@ pub enum Command {
     Watch(WatchSettings),
     /// Approve the deletions of one hold.
     Approve(ApproveSettings),
+    /// Look at the targets of a targets file, and try them.
+    Targets(Box<TargetsSettings>),
+    /// Print which records the controller would write and delete now. Changes nothing. Exits with code 3 if there are
+    /// any.
+    Plan(Box<PlanSettings>),
+    /// Check what `run` needs: files, rights, the API server, the registries and the clocks. Changes nothing. Exits with
+    /// code 1 if a check fails.
+    Check(Box<CheckSettings>),
+    /// Explain one pod: its record, what each registry holds of it, and what the controller would do next. Changes
+    /// nothing.
+    Explain(Box<ExplainSettings>),
 }
 
 #[derive(Clone, Debug, Args)]
@@ -72,6 +85,11 @@ pub struct RunSettings {
     #[arg(long, value_name = "DURATION", default_value = "6h", value_parser = Checked(values::interval))]
     #[arg(help_heading = ENDPOINTS)]
     pub relist_interval: Duration,
+    /// File for the last 1000 requests to each registry of --targets and their answers, one JSON document per line,
+    /// without credentials. Written every few seconds. Protocol v1 is not recorded.
+    #[arg(long = "record", value_name = "FILE", value_parser = Checked(files::creatable))]
+    #[arg(help_heading = ENDPOINTS)]
+    pub exchanges: Option<PathBuf>,
     #[command(flatten)]
     pub log: LogSettings,
 }
@@ -128,6 +146,13 @@ pub struct DemoSettings {
     /// File with the bearer token for that registry. Needs --registry-url.
     #[arg(long, value_name = "FILE", requires = "registry_url", value_parser = Checked(files::token))]
     pub registry_token_file: Option<PathBuf>,
+    /// YAML file with more registries to write to, beside the first one. With it, the demo also runs an ordinary REST
+    /// inventory, which docs/examples/demo-targets.yaml describes.
+    #[arg(long, value_name = "FILE", value_parser = Checked(files::readable))]
+    pub targets: Option<PathBuf>,
+    /// IP address and port to serve that inventory and its page on. Used only with --targets.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7071", value_parser = Checked(values::address))]
+    pub inventory_listen: SocketAddr,
     /// Seed of the random changes: the same seed repeats them. Default: a random seed.
     #[arg(long, value_name = "NUMBER")]
     #[arg(value_parser = Checked(values::number(0..=u64::MAX, "use a whole number, at least 0")))]
@@ -306,6 +331,10 @@ impl Command {
             Self::Demo(settings) => &settings.log,
             Self::Watch(settings) => &settings.log,
             Self::Approve(settings) => &settings.log,
+            Self::Targets(settings) => settings.command.log(),
+            Self::Plan(settings) => &settings.log,
+            Self::Check(settings) => &settings.log,
+            Self::Explain(settings) => &settings.log,
         };
         log.log_format
     }
@@ -323,34 +352,38 @@ impl Command {
                 settings.scope.check(matches)
             }
             Self::Watch(settings) => settings.scope.check(matches),
-            Self::Registry(_) | Self::Demo(_) | Self::Approve(_) => Ok(()),
+            Self::Plan(settings) => settings.check(matches),
+            Self::Check(settings) => settings.check(matches),
+            Self::Explain(settings) => settings.registries.check(matches),
+            Self::Registry(_) | Self::Demo(_) | Self::Approve(_) | Self::Targets(_) => Ok(()),
         }
     }
 }
 
 impl RegistrySettings {
-    /// The targets file says everything about its registries.
     fn check(&self, matches: &ArgMatches) -> Result<(), clap::Error> {
         let Self { registry_url, targets, registry_token_file, registry_ca_file, .. } = self;
-        let of_one_registry = [
-            ("registry-url", registry_url.is_some()),
-            ("registry-token-file", registry_token_file.is_some()),
-            ("registry-ca-file", registry_ca_file.is_some()),
-        ];
-        let other = of_one_registry.iter().find(|(_, is_set)| *is_set);
-        match other.filter(|_| targets.is_some()) {
-            None => Ok(()),
-            Some((other, _)) => {
-                let (targets, other) = (origin(matches, "targets"), origin(matches, other));
-                let why = format_args!("{targets} and {other} cannot be combined; write the registry into the file");
-                Err(refuse(ErrorKind::ArgumentConflict, why))
-            }
-        }
+        let of_one = [registry_url.is_some(), registry_token_file.is_some(), registry_ca_file.is_some()];
+        one_kind_of_registry(matches, targets.is_some(), of_one)
     }
 }
 
+/// The targets file says everything about its registries, so that the flags of a single registry are refused beside it:
+/// those of its address, its token and its authorities.
+pub(super) fn one_kind_of_registry(
+    matches: &ArgMatches,
+    has_targets: bool,
+    of_one: [bool; 3],
+) -> Result<(), clap::Error> {
+    let flags = ["registry-url", "registry-token-file", "registry-ca-file"];
+    let Some((other, _)) = flags.iter().zip(of_one).find(|(_, is_set)| *is_set && has_targets) else { return Ok(()) };
+    let (targets, other) = (origin(matches, "targets"), origin(matches, other));
+    let why = format_args!("{targets} and {other} cannot be combined; write the registry into the file");
+    Err(refuse(ErrorKind::ArgumentConflict, why))
+}
+
 impl ScopeSettings {
-    fn check(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+    pub(super) fn check(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
         let Self { namespace: only, exclude_namespace: except, label_selector: _, field_selector: _ } = self;
         for names in [&mut *only, &mut *except] {
             drop_empty(names);

@@ -1,13 +1,15 @@
 //! Reads the command line and the environment.
 //!
-//! Every flag has an environment variable, `POD_REGISTRAR_<FLAG>`. A flag wins over its variable, and an empty variable
+//! Every flag with a value has an environment variable, `POD_REGISTRAR_<FLAG>`. A flag wins over its variable, and an empty variable
 //! counts as unset. Values are checked when they are parsed. An error names the flag or the variable, says what is
 //! wrong with its value, and how to fix it. Nothing here ends the process.
 
 mod files;
 pub mod flags;
+pub mod inspect;
 pub mod page;
 mod refusal;
+pub mod targets;
 pub mod values;
 
 use std::{env, ffi::OsString};
@@ -46,11 +48,14 @@ fn parse_with(
 }
 
 fn with_variables(program: clap::Command) -> clap::Command {
-    program.mut_subcommands(|command| command.mut_args(with_variable))
+    program.mut_subcommands(|command| with_variables(command.mut_args(with_variable)))
 }
 
 fn with_variable(flag: Arg) -> Arg {
-    let Some(variable) = flag.get_long().map(variable) else { return flag };
+    // A flag without a value is for a person at a terminal.
+    let Some(variable) = flag.get_long().filter(|_| flag.get_action().takes_values()).map(variable) else {
+        return flag;
+    };
     // clap does not treat an empty variable as unset.
     if env::var_os(&variable).is_some_and(|value| value.is_empty()) {
         return flag;

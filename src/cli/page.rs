@@ -9,11 +9,11 @@ const WIDTH: usize = 100;
 const INTRODUCTION: &str = "\
 # Settings
 
-<!-- This page is generated from src/cli/flags.rs. To generate it again:
+<!-- This page is generated from src/cli. To generate it again:
      POD_REGISTRAR_TEST_UPDATE=1 cargo test --test it settings_page -->
 
-`pod-registrar` reads its settings from flags and from environment variables. Every flag has a
-variable: `POD_REGISTRAR_` and the name of the flag, in capitals and with `_` for `-`.
+`pod-registrar` reads its settings from flags and from environment variables. Every flag with a
+value has a variable: `POD_REGISTRAR_` and the name of the flag, in capitals and with `_` for `-`.
 
 - A flag wins over its variable, and the variable wins over the default.
 - An empty variable counts as unset.
@@ -29,18 +29,25 @@ variable, says what is wrong, and how to fix it.
 pub fn page() -> String {
     let program = Program::command();
     let mut page = INTRODUCTION.to_owned();
-    for command in program.get_subcommands() {
-        page.push_str(&format!("\n## `pod-registrar {}`\n\n", command.get_name()));
-        add_wrapped(&mut page, "", &sentence(command.get_about()));
-        add_flags(&mut page, command);
-    }
+    add_commands(&mut page, &program, "pod-registrar");
     page
+}
+
+/// Adds the commands of a command, each with its own commands after it.
+fn add_commands(page: &mut String, parent: &Command, name: &str) {
+    for command in parent.get_subcommands() {
+        let name = format!("{name} {}", command.get_name());
+        page.push_str(&format!("\n## `{name}`\n\n"));
+        add_wrapped(page, "", &sentence(command.get_about()));
+        add_flags(page, command);
+        add_commands(page, command, &name);
+    }
 }
 
 /// Adds the flags in the order of their definition, under their headings.
 fn add_flags(page: &mut String, command: &Command) {
     let mut heading = None;
-    for argument in command.get_arguments().filter(|argument| argument.get_action().takes_values()) {
+    for argument in command.get_arguments() {
         if argument.get_help_heading() != heading {
             heading = argument.get_help_heading();
             heading.iter().for_each(|heading| page.push_str(&format!("\n### {heading}\n")));
@@ -55,6 +62,9 @@ fn add_flags(page: &mut String, command: &Command) {
 /// The flag, its variable and its default.
 fn headline(argument: &Arg) -> String {
     let Some(flag) = argument.get_long() else { return format!("**`{argument}`**") };
+    if !argument.get_action().takes_values() {
+        return format!("**`--{flag}`**");
+    }
     let value = argument.get_value_names().and_then(<[_]>::first).map_or("", |name| name.as_str());
     let mut line = format!("**`--{flag} {value}`**, `{}`", variable(flag));
     let defaults = argument.get_default_values();

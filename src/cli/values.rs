@@ -7,7 +7,7 @@ use reqwest::Url;
 
 use super::refusal::ValueProblem;
 use crate::{
-    model::ids::{is_namespace_name, is_valid_id},
+    model::ids::{is_namespace_name, is_pod_name, is_valid_id},
     reconcile::absence::hold::HoldId,
     telemetry::logging::LogFormat,
 };
@@ -19,6 +19,22 @@ const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
 pub struct LeaseName {
     pub namespace: String,
     pub name: String,
+}
+
+/// A pod by its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodReference {
+    pub namespace: String,
+    pub name: String,
+}
+
+/// How a command prints its result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutputFormat {
+    /// For people.
+    Table,
+    /// One JSON document.
+    Json,
 }
 
 fn duration(text: &str, bounds: RangeInclusive<Duration>, fix: &'static str) -> Result<Duration, ValueProblem> {
@@ -149,6 +165,36 @@ pub(super) fn pattern(text: &str) -> Result<String, ValueProblem> {
     let fits = text.len() <= 317 && text.bytes().all(|c| c.is_ascii_graphic());
     let fix = "use a key such as team or app.kubernetes.io/*, with * and ? as wildcards";
     text_if(fits, text, format!("{text:?} matches no key"), fix)
+}
+
+pub(super) fn output_format(text: &str) -> Result<OutputFormat, ValueProblem> {
+    match text {
+        "table" => Ok(OutputFormat::Table),
+        "json" => Ok(OutputFormat::Json),
+        _ => Err(ValueProblem::new(format!("{text:?} is not an output format"), "use table or json")),
+    }
+}
+
+/// A pod's name, with or without its namespace.
+pub(super) fn pod(text: &str) -> Result<String, ValueProblem> {
+    let (namespace, name) = text.split_once('/').map_or((None, text), |(namespace, name)| (Some(namespace), name));
+    let fits = namespace.is_none_or(is_namespace_name) && is_pod_name(name);
+    text_if(fits, text, format!("{text:?} does not name a pod"), "use NAMESPACE/NAME or NAME")
+}
+
+/// A pod's namespace and name.
+pub(super) fn pod_reference(text: &str) -> Result<PodReference, ValueProblem> {
+    let parts = text.split_once('/').filter(|(namespace, name)| is_namespace_name(namespace) && is_pod_name(name));
+    let pod = parts.map(|(namespace, name)| PodReference { namespace: namespace.into(), name: name.into() });
+    pod.ok_or_else(|| ValueProblem::new(format!("{text:?} does not name a pod"), "use NAMESPACE/NAME"))
+}
+
+/// The address of the admin pages, without their path.
+pub(super) fn admin_url(text: &str) -> Result<Url, ValueProblem> {
+    let fix = "use an address such as http://127.0.0.1:8080";
+    let url: Url = text.parse().map_err(|error| ValueProblem::new(format!("it is not an address: {error}"), fix))?;
+    let is_plain = url.scheme() == "http" && url.username().is_empty() && url.password().is_none();
+    is_plain.then_some(url).ok_or_else(|| ValueProblem::new("it is not a plain http address", fix))
 }
 
 pub(super) fn log_format(text: &str) -> Result<LogFormat, ValueProblem> {

@@ -2,12 +2,14 @@
 //!
 //! It runs a stand-in for the API server with a small simulated cluster, the reference registry, and the real
 //! controller between them. A real cluster can take the place of the stand-in, and another registry that of the
-//! reference registry. It prints the changes of the reference registry.
+//! reference registry. A targets file adds registries, and an ordinary inventory that it may describe. It prints the
+//! changes of the reference registry.
 
 use std::{
     collections::HashSet,
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -18,15 +20,17 @@ use super::{
     Error, informers,
     output::Output,
     run::{Controller, listen},
+    target_settings::{ONLY_TARGET, TargetSettings},
     tasks::Tasks,
 };
 use crate::{
     cli::{
         self,
-        flags::{DemoSettings, RunSettings},
+        flags::{DemoSettings, RegistrySettings, RunSettings},
     },
     demo::{
         api::{Api, ApiOptions},
+        cmdb::{Cmdb, CmdbOptions},
         life,
     },
     kubernetes::{client::ClusterConnection, kubeconfig::Environment},
@@ -59,18 +63,32 @@ pub(super) async fn run(
     environment: Environment,
     stop: CancellationToken,
 ) -> Result<(), Error> {
-    let DemoSettings { pods, churn, duration, listen: page, registry_url, registry_token_file, seed, cluster, log: _ } =
-        settings;
+    let DemoSettings {
+        pods,
+        churn,
+        duration,
+        listen: page,
+        registry_url,
+        registry_token_file,
+        targets,
+        inventory_listen,
+        seed,
+        cluster,
+        log: _,
+    } = settings;
     let admin = listen(LOOPBACK, FREE_A_PORT)?;
-    let metrics = format!("The controller's metrics: http://{}/metrics", address_of(&admin)?);
+    let mut addresses = vec![format!("The controller's metrics: http://{}/metrics", address_of(&admin)?)];
     let mut tasks = Tasks::default();
+    if targets.is_some() {
+        addresses.insert(0, format!("The inventory's page:     {}", inventory(inventory_listen, &mut tasks)?));
+    }
     let registry = match registry_url {
         Some(url) => {
-            let addresses = [format!("The registry:             {url}"), metrics];
+            addresses.insert(0, format!("The registry:             {url}"));
             tasks.spawn("addresses", print_addresses(addresses));
             url.to_string()
         }
-        None => reference(page, metrics, &mut tasks)?,
+        None => reference(page, addresses, &mut tasks)?,
     };
     let cluster = match (&cluster.kubeconfig, &cluster.context) {
         (Some(_), _) | (_, Some(_)) => informers::cluster(cluster, environment)?,
@@ -82,7 +100,8 @@ pub(super) async fn run(
     };
     let mut settings = run_settings(&registry)?;
     settings.registry.registry_token_file = registry_token_file;
-    let controller = Controller::new(cluster, settings)?;
+    let targets = all_targets(&settings, targets)?;
+    let controller = Controller::with_targets(cluster, settings, targets);
     let stop = stop.child_token();
     let over = stop.clone();
     let timer = async move {
@@ -108,15 +127,41 @@ fn address_of(listener: &TcpListener) -> Result<SocketAddr, Error> {
 }
 
 /// Starts the reference registry, whose changes are printed. Returns its address.
-fn reference(page: SocketAddr, metrics: String, tasks: &mut Tasks) -> Result<String, Error> {
+fn reference(page: SocketAddr, mut addresses: Vec<String>, tasks: &mut Tasks) -> Result<String, Error> {
     let listener = listen(page, "choose another address with --listen")?;
     let url = format!("http://{}/", address_of(&listener)?);
     let registry = RegistryServer::open(ServerOptions::default())?;
     let (store, listener) = (registry.store(), listener.into_std().map_err(Error::Start)?);
     tasks.spawn("registry", async move { Ok(registry.serve(listener, std::future::pending()).await?) });
     // In a task of its own, so that a blocked standard output delays nothing else.
-    tasks.spawn("changes", print_changes([format!("The registry's page:      {url}"), metrics], store));
+    addresses.insert(0, format!("The registry's page:      {url}"));
+    tasks.spawn("changes", print_changes(addresses, store));
     Ok(url)
+}
+
+/// Starts the inventory. Returns its address.
+fn inventory(page: SocketAddr, tasks: &mut Tasks) -> Result<String, Error> {
+    let listener = listen(page, "choose another address with --inventory-listen")?;
+    let url = format!("http://{}/", address_of(&listener)?);
+    let router = Cmdb::new(CmdbOptions::default()).router();
+    tasks.spawn("inventory", async move {
+        listen::server::serve(listener, router, None, LIMITS, std::future::pending()).await;
+        Ok(())
+    });
+    Ok(url)
+}
+
+/// The first registry, and those of the targets file.
+fn all_targets(settings: &RunSettings, file: Option<PathBuf>) -> Result<Vec<TargetSettings>, Error> {
+    let mut targets = TargetSettings::of(settings.registry.clone())?;
+    if let Some(path) = file {
+        let of_file = RegistrySettings { registry_url: None, targets: Some(path), ..settings.registry.clone() };
+        targets.extend(TargetSettings::of(of_file)?);
+        if targets.iter().filter(|target| target.name == ONLY_TARGET).count() > 1 {
+            return Err(Error::NameInUse(ONLY_TARGET));
+        }
+    }
+    Ok(targets)
 }
 
 /// Starts the stand-in for the API server and the simulated cluster in it.
@@ -145,13 +190,13 @@ fn run_settings(registry: &str) -> Result<RunSettings, Error> {
     Ok(settings)
 }
 
-async fn print_addresses(addresses: [String; 2]) -> Result<(), Error> {
+async fn print_addresses(addresses: Vec<String>) -> Result<(), Error> {
     Output::default().print(&addresses).await.map_err(Error::Output)?;
     std::future::pending().await
 }
 
 /// Prints the changes of the registry once per second.
-async fn print_changes(addresses: [String; 2], store: RecordStore) -> Result<(), Error> {
+async fn print_changes(addresses: Vec<String>, store: RecordStore) -> Result<(), Error> {
     let mut output = Output::default();
     output.print(&addresses).await.map_err(Error::Output)?;
     let (mut seen, mut registered) = (0, HashSet::new());

@@ -11,20 +11,30 @@
 //! | a clean end | `run` returns soon after its [`CancellationToken`] is cancelled; after 25 s the process ends |
 //! | pods | `informers::cluster` and `informers::start` |
 //! | tasks that run as long as the command | `tasks::Tasks` |
+//! | a result that can be JSON | `report::print`, with `--output` |
 //! | lines on standard output | `output::Output`; everything else is logged |
+//! | its exit code | `execute` returns it; errors have `Error::exit_code` |
 //! | its errors | a variant of [`Error`], and `Error::exit_code` if a setting is to blame |
 //! | its documentation | the generated `docs/settings.md`, the README and the change log |
 
 mod approve;
+mod check;
 mod demo;
+mod explain;
 mod informers;
 mod instance;
 mod output;
+mod owner;
+mod plan;
 mod registry;
+mod registry_reader;
+mod report;
 mod run;
 mod signals;
 mod status;
 mod target_settings;
+mod targets;
+mod targets_file;
 mod tasks;
 mod watch;
 
@@ -41,10 +51,14 @@ use crate::{
     telemetry::{logging, panics, stderr::Stderr},
 };
 
+/// Exit code of a command that did what it should.
+const DONE: u8 = 0;
 /// Exit code of a process that failed while running.
 const FAILED: u8 = 1;
 /// Exit code of a process whose settings were rejected.
 const REFUSED: u8 = 2;
+/// Exit code of a command that found differences.
+const DIFFERS: u8 = 3;
 /// Exit code of a process that a second signal ended.
 const ABORTED: u8 = 130;
 /// Threads of the runtime: the least and the most.
@@ -70,13 +84,25 @@ pub enum Error {
     Registry(#[from] crate::registry::credentials::Error),
     /// A file that a target of the targets file names cannot be used.
     #[error("target {name}: {source}")]
-    Target { name: &'static str, source: crate::registry::credentials::Error },
+    Target { name: String, source: crate::registry::credentials::Error },
     /// The targets file is not UTF-8, or was removed after the flags were checked.
     #[error("cannot read the targets file {path}: {source}; give a readable file in UTF-8 with --targets")]
     TargetsFile { path: std::path::PathBuf, source: std::io::Error },
     /// The targets file has errors, each with its line.
     #[error("the targets file cannot be used\n{}", lines(.0))]
     Targets(Vec<place::Error>),
+    #[error("the demo's own registry is the target {0}; give the target in the file another name")]
+    NameInUse(&'static str),
+    #[error("the targets file has no target {name:?}; use one of: {known}")]
+    NoSuchTarget { name: String, known: String },
+    /// The command works only with targets that a file describes.
+    #[error("the target {name} speaks protocol v1, which the file does not describe; {fix}")]
+    SpeaksV1 { name: String, fix: &'static str },
+    #[error("cannot use the pods in {path}: {why}; write them with kubectl get pods -o json")]
+    Pods { path: std::path::PathBuf, why: String },
+    /// A request that this command needs failed.
+    #[error("{what}: {why}")]
+    Request { what: &'static str, why: String },
     /// A port is taken, or an address is not one of this machine.
     #[error("cannot listen on {address}: {source}; {fix}")]
     Listen { address: std::net::SocketAddr, source: std::io::Error, fix: &'static str },
@@ -95,6 +121,11 @@ pub enum Error {
     /// An essential task panicked: a defect.
     #[error("the task {name:?} failed: {source}; please report this defect")]
     TaskFailed { name: &'static str, source: tokio::task::JoinError },
+    /// A signal ended a command that only reads.
+    #[error("interrupted; nothing was changed")]
+    Stopped,
+    #[error(transparent)]
+    PodList(#[from] kubernetes::pods::Error),
     /// A signal ended `approve` before its request was answered.
     #[error("interrupted before the approval was written; run the command again")]
     Interrupted,
@@ -109,6 +140,7 @@ impl Error {
         match self {
             Self::Logging(_) | Self::Cluster(_) | Self::Registry(_) | Self::Informer(_) => REFUSED,
             Self::Target { .. } | Self::TargetsFile { .. } | Self::Targets(_) => REFUSED,
+            Self::NameInUse(_) | Self::NoSuchTarget { .. } | Self::SpeaksV1 { .. } | Self::Pods { .. } => REFUSED,
             Self::Reference(registry_server::serve::Error::Tokens(_) | registry_server::serve::Error::Tls { .. }) => {
                 REFUSED
             }
@@ -180,13 +212,17 @@ fn name_of(command: &Command) -> &'static str {
         Command::Demo(_) => "demo",
         Command::Watch(_) => "watch",
         Command::Approve(_) => "approve",
+        Command::Targets(_) => "targets",
+        Command::Plan(_) => "plan",
+        Command::Check(_) => "check",
+        Command::Explain(_) => "explain",
     }
 }
 
 /// Waits until a command ends. A second signal ends it at once, the first one after [`STOP_AT_MOST`].
 async fn supervise(
     name: &'static str,
-    mut work: AbortOnDropHandle<Result<(), Error>>,
+    mut work: AbortOnDropHandle<Result<u8, Error>>,
     stop: CancellationToken,
     mut next_signal: impl AsyncFnMut() -> &'static str,
 ) -> Result<u8, Error> {
@@ -218,15 +254,16 @@ async fn supervise(
 }
 
 /// The exit code of a command that ended. A panic in it is an error.
-fn result_of(result: Result<Result<(), Error>, JoinError>) -> Result<u8, Error> {
-    result.map_err(|source| Error::TaskFailed { name: "command", source })?.map(|()| 0)
+fn result_of(result: Result<Result<u8, Error>, JoinError>) -> Result<u8, Error> {
+    result.map_err(|source| Error::TaskFailed { name: "command", source })?
 }
 
+/// Runs a command. Returns its exit code.
 async fn execute(
     command: Command,
     environment: kubernetes::kubeconfig::Environment,
     stop: CancellationToken,
-) -> Result<(), Error> {
+) -> Result<u8, Error> {
     match command {
         Command::Run(settings) => run::run(*settings, environment, stop).await,
         Command::Watch(settings) => watch::run(settings, environment, stop).await,
@@ -235,7 +272,21 @@ async fn execute(
         Command::Approve(settings) => {
             stop.run_until_cancelled(approve::run(settings, environment)).await.unwrap_or(Err(Error::Interrupted))
         }
+        Command::Targets(settings) => return targets::run(*settings, environment, stop).await,
+        Command::Check(settings) => {
+            let checked = stop.run_until_cancelled(check::run(*settings, environment)).await;
+            return checked.unwrap_or(Err(Error::Stopped));
+        }
+        Command::Explain(settings) => {
+            let explained = stop.run_until_cancelled(explain::run(*settings, environment)).await;
+            return explained.unwrap_or(Err(Error::Stopped));
+        }
+        Command::Plan(settings) => {
+            let planned = stop.run_until_cancelled(plan::run(*settings, environment)).await;
+            return planned.unwrap_or(Err(Error::Stopped));
+        }
     }
+    .map(|()| DONE)
 }
 
 #[cfg(test)]
@@ -261,6 +312,6 @@ mod tests {
         // The error carries the text of the panic.
         let error = result_of(tokio::spawn(async { panic!("a defect") }).await).unwrap_err();
         assert_eq!((error.exit_code(), error.to_string().contains("a defect")), (FAILED, true), "{error}");
-        assert_eq!(result_of(tokio::spawn(async { Ok(()) }).await).unwrap(), 0);
+        assert_eq!(result_of(tokio::spawn(async { Ok(DONE) }).await).unwrap(), DONE);
     }
 }

@@ -2,11 +2,13 @@
 //! admin pages.
 
 mod fan_out;
+mod recording;
 pub(super) mod targets;
 
 use std::{
     convert::Infallible,
     net::SocketAddr,
+    path::PathBuf,
     time::{Duration, SystemTime},
 };
 
@@ -60,6 +62,7 @@ use crate::{
     },
     telemetry::{health::Health, metrics::Metrics},
 };
+use recording::Recording;
 use targets::{EventLoops, LoopEnd, RunningTarget};
 
 /// The least and the longest delay between attempts to read the cluster's identity.
@@ -100,6 +103,8 @@ pub(super) struct Controller {
     holds: HoldSettings,
     resync_interval: Duration,
     relist_interval: Duration,
+    /// Where the exchanges with registries are recorded.
+    exchanges: Option<PathBuf>,
 }
 
 struct Shared {
@@ -121,21 +126,32 @@ struct ProcessIdentity {
 impl Controller {
     /// Reads the targets file, if there is one.
     pub(super) fn new(cluster: ClusterConnection, settings: RunSettings) -> Result<Self, Error> {
+        let targets = TargetSettings::of(settings.registry.clone())?;
+        Ok(Self::with_targets(cluster, settings, targets))
+    }
+
+    /// The same with these targets instead of those of the settings.
+    pub(super) fn with_targets(
+        cluster: ClusterConnection,
+        settings: RunSettings,
+        targets: Vec<TargetSettings>,
+    ) -> Self {
         let RunSettings {
             cluster: _,
             scope,
             record,
-            registry,
+            registry: _,
             identity,
             election,
             holds,
             admin_addr: _,
             resync_interval,
             relist_interval,
+            exchanges,
             log: _,
         } = settings;
-        let (scope, targets) = (informers::scope(scope), TargetSettings::of(registry)?);
-        Ok(Self { cluster, scope, record, targets, identity, election, holds, resync_interval, relist_interval })
+        let scope = informers::scope(scope);
+        Self { cluster, scope, record, targets, identity, election, holds, resync_interval, relist_interval, exchanges }
     }
 
     /// Keeps the registry equal to the cluster until `stop` is cancelled. Serves the admin pages on `admin`.
@@ -227,7 +243,9 @@ impl Controller {
         stop: CancellationToken,
     ) -> Result<(), Error> {
         let Shared { clock, metrics, health, instance, targets } = shared;
-        let connected = targets.iter().map(|target| target.settings.connect(&owner));
+        let mut recording = Recording::new(self.exchanges.clone());
+        let connected =
+            targets.iter().map(|target| target.settings.connect(&owner, recording.log(target.settings.name)));
         let registries = connected.collect::<Result<Vec<TargetConnection>, Error>>()?;
         let statuses = fan_out::status(&targets, tasks);
         let (leadership, mut lease) = self.lease(&instance, clock, statuses.clone(), metrics.clone());
@@ -276,8 +294,10 @@ impl Controller {
             },
             error = tasks.first_end() => Err(error),
             error = lease.ended() => return Err(error),
+            never = recording.run() => match never {},
         };
         loops.abort().await;
+        recording.finish().await;
         lease.release().await;
         result
     }

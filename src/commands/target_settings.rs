@@ -2,6 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -23,7 +24,7 @@ use crate::{
     model::ids::RecordOwner,
     registry::{
         client::{Client, Config},
-        mapped::TargetClient,
+        mapped::{TargetClient, recorder::ExchangeLog},
     },
 };
 
@@ -85,7 +86,7 @@ impl TargetSettings {
             let loaded = load(&path, &owner)?;
             let targets: Vec<Self> = loaded.into_iter().map(|target| of_file(target, default)).collect();
             // The files of all targets are read once, so that a forgotten mount is reported at once.
-            targets.iter().try_for_each(|target| target.connect(&owner).map(drop))?;
+            targets.iter().try_for_each(|target| target.connect(&owner, None).map(drop))?;
             return Ok(targets);
         }
         // The parser of the flags requires one of the two.
@@ -103,7 +104,11 @@ impl TargetSettings {
     }
 
     /// Makes the client. It reads the files that the settings name, and connects later.
-    pub(super) fn connect(&self, owner: &RecordOwner) -> Result<TargetConnection, Error> {
+    pub(super) fn connect(
+        &self,
+        owner: &RecordOwner,
+        log: Option<Arc<ExchangeLog>>,
+    ) -> Result<TargetConnection, Error> {
         Ok(match &self.kind {
             TargetKind::V1(RegistryAddress::OfFlags(config)) => {
                 TargetConnection::V1(Box::new(Client::new(config.clone(), owner.clone())?))
@@ -119,24 +124,24 @@ impl TargetSettings {
             }
             TargetKind::Mapped(spec) => {
                 let (target, login) = compile(spec, owner).map_err(Error::Targets)?;
-                let client = TargetClient::new(target, &spec.connection, login, self.request_timeout, None);
+                let client = TargetClient::new(target, &spec.connection, login, self.request_timeout, log);
                 TargetConnection::Mapped(Box::new(client.map_err(|source| self.unusable(source))?))
             }
         })
     }
 
     fn unusable(&self, source: crate::registry::credentials::Error) -> Error {
-        Error::Target { name: self.name, source }
+        Error::Target { name: self.name.to_owned(), source }
     }
 }
 
 /// The cluster's identity is not known at the start. Whatever is wrong in a template is wrong for every cluster.
-fn stand_in() -> RecordOwner {
+pub(super) fn stand_in() -> RecordOwner {
     let [cluster_id, cluster_name, owner] = ["cluster-id", "cluster-name", "owner"].map(str::to_owned);
     RecordOwner { cluster_id, cluster_name, owner }
 }
 
-fn load(path: &Path, owner: &RecordOwner) -> Result<Vec<LoadedTarget>, Error> {
+pub(super) fn load(path: &Path, owner: &RecordOwner) -> Result<Vec<LoadedTarget>, Error> {
     let unreadable = |source| Error::TargetsFile { path: path.to_owned(), source };
     let bytes = files::read(path).map_err(unreadable)?;
     let text = String::from_utf8(bytes).map_err(|error| unreadable(std::io::Error::other(error)))?;
@@ -146,7 +151,10 @@ fn load(path: &Path, owner: &RecordOwner) -> Result<Vec<LoadedTarget>, Error> {
     if errors.is_empty() { Ok(loaded.targets) } else { Err(Error::Targets(errors)) }
 }
 
-fn compile(spec: &TargetSpec, owner: &RecordOwner) -> Result<(Target, Option<LoginTemplate>), Vec<place::Error>> {
+pub(super) fn compile(
+    spec: &TargetSpec,
+    owner: &RecordOwner,
+) -> Result<(Target, Option<LoginTemplate>), Vec<place::Error>> {
     let target = Target::compile(spec, owner)?;
     let login = match &spec.connection.auth {
         Some(AuthSpec::Login(login)) => Some(LoginTemplate::compile(login, &spec.connection.url, owner)?),
@@ -175,7 +183,7 @@ fn of_file(loaded: LoadedTarget, default: impl Fn(&'static str, TargetKind) -> T
 }
 
 /// The connection of a target that speaks protocol v1.
-fn config(connection: &ConnectionSpec, request_timeout: Duration) -> Option<Config> {
+pub(super) fn config(connection: &ConnectionSpec, request_timeout: Duration) -> Option<Config> {
     let token_file = match &connection.auth {
         Some(AuthSpec::Bearer(bearer)) => Some(PathBuf::from(&bearer.token_file.text)),
         _ => None,
@@ -183,4 +191,59 @@ fn config(connection: &ConnectionSpec, request_timeout: Duration) -> Option<Conf
     let ca_file = connection.tls.as_ref().and_then(|tls| tls.ca_file.as_ref()).map(|file| PathBuf::from(&file.text));
     let url: Url = connection.url.text.parse().ok()?;
     Some(Config { url, token_file, ca_file, request_timeout })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        cli,
+        demo::pod::pod,
+        model::pod::to_record::{self, AllowList, Rule},
+        registry::{Projection, Registry as _},
+    };
+
+    fn targets(text: &str) -> Result<Vec<TargetSettings>, Error> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        let mut settings = cli::defaults("http://127.0.0.1:9").unwrap().registry;
+        (settings.registry_url, settings.targets) = (None, Some(file.path().to_owned()));
+        TargetSettings::of(settings)
+    }
+
+    const FILE: &str = "
+targets:
+  - {name: a, preset: v1, url: http://a, limits: {inFlight: 2, timeout: 3s}, select: {namespaces: [shop]}}
+  - {name: b, preset: rest, url: http://b}
+  - {name: c, preset: v1, url: http://c}
+";
+
+    #[test]
+    fn limits_of_a_target_come_before_flags() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let targets = targets(FILE).unwrap();
+        let shown = |target: &TargetSettings| {
+            (target.name, target.kind_name(), target.max_in_flight, target.request_timeout.as_secs())
+        };
+        let shown: Vec<_> = targets.iter().map(shown).collect();
+        assert_eq!(shown, [("a", "v1", 2, 3), ("b", "rest", 4, 10), ("c", "v1", 4, 10)]);
+    }
+
+    #[test]
+    fn target_of_protocol_v1_selects_pods() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let (targets, owner) = (targets(FILE).unwrap(), stand_in());
+        let rule = Rule { owner: owner.clone(), labels: AllowList::default(), annotations: AllowList::default() };
+        let mut object = pod("web").uid("u-1").build();
+        object["metadata"]["resourceVersion"] = "1".into();
+        object["metadata"]["creationTimestamp"] = "2026-11-23T10:00:00Z".into();
+        let object = serde_json::from_value(object).unwrap();
+        let pod = to_record::desired(object, &rule).unwrap();
+        let projection = |target: &TargetSettings| match target.connect(&owner, None).unwrap() {
+            TargetConnection::V1(client) => (client.is_identity(), client.project(&pod)),
+            TargetConnection::Mapped(_) => panic!("it speaks v1"),
+        };
+        assert_eq!(projection(&targets[0]), (false, Projection::NotSelected), "it is in another namespace");
+        assert_eq!(projection(&targets[2]), (true, Projection::identity(&pod)));
+    }
 }

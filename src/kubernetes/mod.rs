@@ -5,6 +5,8 @@
 //! | [`watch`] | lists and watches pods, and writes them to the store |
 //! | [`confirm`] | checks for the absence guard that the cluster is the same and that pods are gone |
 //! | [`lease`] | elects a leader; publishes held deletions and reads their approvals |
+//! | [`pods`] | lists the pods once, and reads one pod, for commands that end |
+//! | [`rights`] | asks the API server which of the rights that `run` needs are granted |
 //! | [`identity`] | reads the UID that identifies the cluster |
 //! | [`client`] | the connection that all of them share |
 //! | [`kubeconfig`] | finds the API server and its credentials as kubectl does |
@@ -21,8 +23,10 @@ pub mod identity;
 pub mod kubeconfig;
 pub mod lease;
 pub mod plugin;
+pub mod pods;
 mod proxied;
 mod resolver;
+pub mod rights;
 mod tls;
 pub mod watch;
 

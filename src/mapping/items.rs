@@ -95,6 +95,11 @@ impl ItemReading {
         self.digest.is_some()
     }
 
+    /// A made-up id, or map of ids, of the kind that the registry assigns.
+    pub(super) fn sample_remote(&self) -> Option<Json> {
+        self.remote.as_ref().map(|remote| remote.sample("REMOTE"))
+    }
+
     pub fn reads_body(&self) -> bool {
         self.body.is_some()
     }

@@ -17,8 +17,10 @@
 pub mod answer;
 pub mod batch;
 mod check;
+pub mod differences;
 pub mod engine;
 pub mod filters;
+pub mod guarantees;
 pub mod items;
 pub mod load;
 pub mod login;
@@ -27,6 +29,7 @@ pub mod outcome;
 pub mod paging;
 pub mod place;
 pub mod preset;
+pub mod preview;
 pub mod reading;
 mod record_words;
 pub mod request;

@@ -241,6 +241,14 @@ impl ListReader<'_> {
         }
     }
 
+    /// The records of an answer as the registry shows them, to print some.
+    pub fn shown(&self, answer: &Answer) -> Vec<Json> {
+        match self.list.items.read(answer.json(), || answer.scope(&self.scope)).ok().flatten().as_deref() {
+            Some(Json::Array(items)) => items.clone(),
+            _ => Vec::new(),
+        }
+    }
+
     fn next(&self, answer: &Answer, items: usize) -> Result<Ask, Error> {
         let page = if let Ask::Page(page) = &self.ask { page.as_ref() } else { None };
         let scope = || answer.scope(&self.page_scope(page));

@@ -85,6 +85,20 @@ impl Reading {
 }
 
 impl Readings {
+    /// A made-up value of this shape.
+    pub(super) fn sample(&self, text: &str) -> Json {
+        match self {
+            Self::One(_) => Json::from(text),
+            Self::List(items) => items.iter().map(|item| item.sample(text)).collect(),
+            Self::Map(entries) => {
+                let sample = |(name, value): &(String, Self)| {
+                    (name.clone(), value.sample(&format!("{text}-{}", name.to_uppercase())))
+                };
+                Json::Object(entries.iter().map(sample).collect())
+            }
+        }
+    }
+
     pub(super) fn compile(spec: &ReadingTree, position: Position, compiler: &mut Compiler<'_>) -> Option<Self> {
         Self::compile_tree(&spec.0, position, compiler)
     }

@@ -15,6 +15,27 @@ pub fn show(tree: &Tree) -> String {
     lines.iter().map(|(text, place)| format!("{text:<ORIGIN_COLUMN$} # {}\n", origin(place))).collect()
 }
 
+/// The origin of each value that is neither a map nor a list with content, by JSON Pointer.
+pub fn origins(tree: &Tree) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    collect(tree, "", &mut found);
+    found
+}
+
+fn collect(tree: &Tree, at: &str, found: &mut Vec<(String, String)>) {
+    match &tree.node {
+        Node::Map(entries) if !entries.is_empty() => {
+            for (key, value) in entries {
+                collect(value, &format!("{at}/{}", key.text.replace('~', "~0").replace('/', "~1")), found);
+            }
+        }
+        Node::List(items) if !items.is_empty() => {
+            items.iter().enumerate().for_each(|(index, item)| collect(item, &format!("{at}/{index}"), found));
+        }
+        _ => found.push((at.to_owned(), origin(&tree.place))),
+    }
+}
+
 fn origin(place: &Place) -> String {
     let name = &place.source.name;
     if name.starts_with("preset ") { name.to_string() } else { format!("{name}:{}", place.line) }
@@ -65,7 +86,7 @@ fn scalar(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::show;
+    use super::{origins, show};
     use crate::mapping::{load::load, place::Source, yaml};
 
     #[test]
@@ -85,6 +106,9 @@ mod tests {
             assert!(lines.iter().any(|shown| shown == line), "{line}\n{shown}");
         }
         assert!(!shown.contains("node:"), "null removes: {shown}");
+        let origins = origins(&target.tree);
+        let origin = |pointer: &str| origins.iter().find(|(at, _)| at == pointer).map(|(_, origin)| origin.as_str());
+        assert_eq!((origin("/body/x"), origin("/list/query/limit")), (Some("t.yaml:5"), Some("preset rest")));
     }
 
     #[test]

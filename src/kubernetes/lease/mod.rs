@@ -12,6 +12,8 @@ use http::{Method, Request, header::CONTENT_TYPE};
 use kube::Client;
 use serde_json::Value;
 
+use super::explain::words;
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaseRef {
     pub namespace: String,
@@ -33,6 +35,18 @@ pub struct LeaseClient {
 impl LeaseClient {
     pub fn new(client: Client, lease: LeaseRef) -> Self {
         Self { client, lease }
+    }
+
+    /// Whether the Lease exists.
+    ///
+    /// # Errors
+    /// The request failed, in words for a person.
+    pub async fn exists(&self) -> Result<bool, String> {
+        match self.get().await {
+            Ok(_) => Ok(true),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
+            Err(error) => Err(words(&error)),
+        }
     }
 
     async fn get(&self) -> Result<Value, kube::Error> {

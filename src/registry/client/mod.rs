@@ -5,6 +5,7 @@
 
 pub(crate) mod encode;
 pub(crate) mod http;
+pub mod reader;
 #[cfg(test)]
 mod tests;
 

@@ -1,12 +1,15 @@
 //! Finding one record.
 
+use serde_json::Value as Json;
+
 use super::{
     TargetClient,
     judge::{Ruling, Stop, rule},
+    transport::TargetTransport,
 };
 use crate::mapping::{
     items::{ItemContent, ItemMark, RegistryItem, contains},
-    target::{RenderedRecord, TermWords},
+    target::{RenderedRecord, Target, TermWords},
     writes::Held,
 };
 
@@ -23,41 +26,49 @@ pub(super) enum Lookup {
 
 impl TargetClient {
     pub(super) async fn find(&self, id: &str, held: &Held, term: &TermWords) -> Result<Lookup, Stop> {
-        let Some(find) = &self.target.find else { return Ok(Lookup::Unknown) };
-        let scope = self.target.find_scope(term, id, held);
-        // It may need the id that the registry assigned, which is not known.
-        let Ok(request) = find.request.render(&scope, None) else { return Ok(Lookup::Unknown) };
-        let exchanged = self.transport.send(&request).await?;
-        let judgement = find.request.judge(&exchanged.answer, &scope);
-        match rule(&judgement, &exchanged, &self.transport) {
-            Ruling::Done => {}
-            Ruling::Absent => return Ok(Lookup::Nothing),
-            Ruling::Stop(stop) => return Err(stop),
-            Ruling::Forbidden(reason) => return Err(super::judge::unauthorized(403, &reason).into()),
-            Ruling::Unchecked(reason) | Ruling::Exists(reason) | Ruling::Stale(reason) => {
-                return Err(Stop::uncertain(format!("the record cannot be looked up: {reason}")));
-            }
+        Ok(look_up(self.target, &self.transport, id, held, term).await?.0)
+    }
+}
+
+/// Looks a record up. Returns also the record as the registry shows it.
+pub(super) async fn look_up(
+    target: &Target,
+    transport: &TargetTransport,
+    id: &str,
+    held: &Held,
+    term: &TermWords,
+) -> Result<(Lookup, Option<Json>), Stop> {
+    let Some(find) = &target.find else { return Ok((Lookup::Unknown, None)) };
+    let scope = target.find_scope(term, id, held);
+    // It may need the id that the registry assigned, which is not known.
+    let Ok(request) = find.request.render(&scope, None) else { return Ok((Lookup::Unknown, None)) };
+    let exchanged = transport.send(&request).await?;
+    let judgement = find.request.judge(&exchanged.answer, &scope);
+    match rule(&judgement, &exchanged, transport) {
+        Ruling::Done => {}
+        Ruling::Absent => return Ok((Lookup::Nothing, None)),
+        Ruling::Stop(stop) => return Err(stop),
+        Ruling::Forbidden(reason) => return Err(super::judge::unauthorized(403, &reason).into()),
+        Ruling::Unchecked(reason) | Ruling::Exists(reason) | Ruling::Stale(reason) => {
+            return Err(Stop::uncertain(format!("the record cannot be looked up: {reason}")));
         }
-        let unreadable = |error| Stop::uncertain(format!("the record cannot be read: {error}"));
-        let Some(json) = find.item(&exchanged.answer, &scope).map_err(unreadable)? else {
-            // An answer without JSON says nothing about the record.
-            let is_json = exchanged.answer.json().is_some();
-            return if is_json {
-                Ok(Lookup::Nothing)
-            } else {
-                Err(Stop::uncertain("the answer to `find` is not JSON"))
-            };
-        };
-        let Some(item) = self.target.read_item(&json, &exchanged.answer, term) else {
-            return Err(Stop::rejected("`find` needs `item`, which says how to read a record"));
-        };
-        match (&item.id, item.mark) {
-            (_, ItemMark::Foreign) => Ok(Lookup::Foreign),
-            (Some(found), _) if found == id => Ok(Lookup::Ours(Box::new(item))),
-            // A registry that ignores a filter returns any record.
-            (Some(_), _) => Err(Stop::uncertain("`find` returned the record of another id; check its query")),
-            (None, _) => Err(Stop::uncertain("`find` returned a record without an id; check `item.id`")),
-        }
+    }
+    let unreadable = |error| Stop::uncertain(format!("the record cannot be read: {error}"));
+    let Some(json) = find.item(&exchanged.answer, &scope).map_err(unreadable)? else {
+        // An answer without JSON says nothing about the record.
+        let is_json = exchanged.answer.json().is_some();
+        let not_json = Stop::uncertain("the answer to `find` is not JSON");
+        return if is_json { Ok((Lookup::Nothing, None)) } else { Err(not_json) };
+    };
+    let Some(item) = target.read_item(&json, &exchanged.answer, term) else {
+        return Err(Stop::rejected("`find` needs `item`, which says how to read a record"));
+    };
+    match (&item.id, item.mark) {
+        (_, ItemMark::Foreign) => Ok((Lookup::Foreign, Some(json))),
+        (Some(found), _) if found == id => Ok((Lookup::Ours(Box::new(item)), Some(json))),
+        // A registry that ignores a filter returns any record.
+        (Some(_), _) => Err(Stop::uncertain("`find` returned the record of another id; check its query")),
+        (None, _) => Err(Stop::uncertain("`find` returned a record without an id; check `item.id`")),
     }
 }
 

@@ -10,6 +10,7 @@
 //! | How is one record deleted, and may it be? | `delete` |
 //! | How are several written in one request? | `batch` |
 //! | How are all records read? | `list` |
+//! | How are records read for people, without the ability to write? | `reader` |
 //! | What is remembered? | `records`, `table` |
 //! | What does an answer mean? | `judge` |
 //! | Where do credentials come from? | `auth`, `secrets` |
@@ -23,37 +24,34 @@ mod judge;
 mod list;
 mod prepare;
 mod put;
+pub mod reader;
 pub mod recorder;
 mod records;
 mod secrets;
 mod table;
 mod transport;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use parking_lot::{Mutex, RwLock};
-use reqwest::Url;
 use serde_json::{Value as Json, json};
 
 use self::{
-    auth::Auth, delete::RecordDeletion, judge::verdict, list::ListInProgress, put::Put, recorder::ExchangeLog,
-    records::Records, transport::TargetTransport,
+    delete::RecordDeletion, judge::verdict, list::ListInProgress, put::Put, recorder::ExchangeLog, records::Records,
+    transport::TargetTransport,
 };
 use super::{
     Capabilities, Encoded, Features, Projection, RecordChange, RecordName, Registry, RenderFailure,
     client::encode::removal as removal_words,
     credentials::Error,
-    http::{Connection, PemFiles},
     inventory::{Bucket, BucketDigests, InventoryPage},
-    pacer::Pacer,
     protocol::ObservedBy,
     session::{Contender, Heartbeat, OpenSession, SessionOpened},
 };
 use crate::{
-    connect::explain::SettingNames,
     mapping::{
         login::LoginTemplate,
-        spec::{ConnectionSpec, auth::TlsSpec},
+        spec::ConnectionSpec,
         target::{RenderedRecord, Target, TermWords},
         writes::{ChangeKind, ChangeWords, RemovalWords},
     },
@@ -65,12 +63,9 @@ use crate::{
     },
 };
 
-/// Bytes of an answer, if the file sets no limit.
-const ANSWER_BYTES: u32 = 16 << 20;
 /// Bits of a change's order that count the changes of a session. Sessions are numbered by seconds, so that two sessions
 /// do not overlap unless there are more than this number of changes per second.
 const SEQUENCE_BITS: u32 = 22;
-const NAMES: SettingNames = SettingNames { address: "url", authorities: "tls.caFile", timeout: "limits.timeout" };
 
 /// What is sent for one record.
 #[derive(Debug)]
@@ -112,17 +107,7 @@ impl TargetClient {
         log: Option<Arc<ExchangeLog>>,
     ) -> Result<Self, Error> {
         let target: &'static Target = Box::leak(Box::new(target));
-        let limits = connection.limits.as_ref();
-        let timeout = limits.and_then(|limits| limits.timeout.as_ref()).map_or(timeout, |period| period.duration);
-        let answer_bytes = limits.and_then(|limits| limits.answer_bytes).map_or(ANSWER_BYTES, |bytes| bytes.0);
-        let base: Url = connection.url.text.parse().map_err(|_| Error::Address)?;
-        let transport = TargetTransport {
-            connection: Connection::new(&base, pem_files(connection.tls.as_ref()), timeout, &NAMES)?,
-            auth: Auth::new(connection.auth.as_ref(), login)?,
-            pacer: limits.and_then(|limits| limits.requests_per_second).map(|rate| Pacer::new(rate.0)),
-            log,
-            answer_bytes: usize::try_from(answer_bytes).unwrap_or(usize::MAX),
-        };
+        let transport = TargetTransport::new(connection, login, timeout, log)?;
         let lag = target.list().map(|list| list.lag).unwrap_or_default();
         let words = target.term(0, &json!({}));
         Ok(Self {
@@ -192,16 +177,6 @@ impl TargetClient {
             MappedOperation::Put(record) => verdict(self.put(&self.put_of(encoded, record, &term)).await),
             MappedOperation::Delete(removal) => verdict(self.delete(&self.deletion_of(encoded, *removal, &term)).await),
         }
-    }
-}
-
-fn pem_files(tls: Option<&TlsSpec>) -> PemFiles {
-    let path = |file: &crate::mapping::spec::values::FilePath| PathBuf::from(&file.text);
-    let Some(tls) = tls else { return PemFiles::default() };
-    let identity = tls.cert_file.as_ref().zip(tls.key_file.as_ref());
-    PemFiles {
-        authorities: tls.ca_file.as_ref().map(path),
-        identity: identity.map(|(certificate, key)| (path(certificate), path(key))),
     }
 }
 

@@ -50,6 +50,11 @@ impl ExchangeLog {
         self.0.lock().1.iter().cloned().collect()
     }
 
+    /// The number of exchanges so far, with those that are no longer kept.
+    pub fn count(&self) -> u64 {
+        self.0.lock().0
+    }
+
     /// The kept exchanges, one JSON object per line.
     pub fn lines(&self) -> String {
         let line = |exchange: &Exchange| serde_json::to_string(exchange).unwrap_or_default() + "\n";

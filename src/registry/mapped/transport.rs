@@ -1,6 +1,6 @@
 //! Sends rendered requests: adds credentials, limits rate and size, and records the exchange.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use reqwest::{
     Method, Url,
@@ -14,11 +14,24 @@ use super::{
     secrets::{redact, redact_body},
 };
 use crate::{
-    mapping::{answer::Answer, request::RenderedRequest},
+    connect::explain::SettingNames,
+    mapping::{
+        answer::Answer,
+        login::LoginTemplate,
+        request::RenderedRequest,
+        spec::{ConnectionSpec, auth::TlsSpec, values::FilePath},
+    },
     reconcile::outcome::Failure,
-    registry::{http::Connection, pacer::Pacer},
+    registry::{
+        credentials::Error,
+        http::{Connection, PemFiles},
+        pacer::Pacer,
+    },
 };
-use std::time::Duration;
+
+/// Bytes of an answer, if the file sets no limit.
+const ANSWER_BYTES: u32 = 16 << 20;
+const NAMES: SettingNames = SettingNames { address: "url", authorities: "tls.caFile", timeout: "limits.timeout" };
 
 /// An answer, and how long the registry asks to wait.
 pub(super) struct Exchanged {
@@ -36,6 +49,26 @@ pub(super) struct TargetTransport {
 }
 
 impl TargetTransport {
+    /// Reads the files that `spec` names, and connects later.
+    pub(super) fn new(
+        spec: &ConnectionSpec,
+        login: Option<LoginTemplate>,
+        timeout: Duration,
+        log: Option<Arc<ExchangeLog>>,
+    ) -> Result<Self, Error> {
+        let limits = spec.limits.as_ref();
+        let timeout = limits.and_then(|limits| limits.timeout.as_ref()).map_or(timeout, |period| period.duration);
+        let answer_bytes = limits.and_then(|limits| limits.answer_bytes).map_or(ANSWER_BYTES, |bytes| bytes.0);
+        let base: Url = spec.url.text.parse().map_err(|_| Error::Address)?;
+        Ok(Self {
+            connection: Connection::new(&base, pem_files(spec.tls.as_ref()), timeout, &NAMES)?,
+            auth: Auth::new(spec.auth.as_ref(), login)?,
+            pacer: limits.and_then(|limits| limits.requests_per_second).map(|rate| Pacer::new(rate.0)),
+            log,
+            answer_bytes: usize::try_from(answer_bytes).unwrap_or(usize::MAX),
+        })
+    }
+
     /// Sends a request. If the credentials are refused and others are there by now, it is sent once more. For an expired
     /// token, some registries answer 403.
     pub(super) async fn send(&self, request: &RenderedRequest) -> Result<Exchanged, Failure> {
@@ -103,6 +136,16 @@ impl TargetTransport {
     /// A text from an answer, without credentials.
     pub(super) fn clean(&self, text: &str) -> String {
         redact(text, &self.auth.secrets())
+    }
+}
+
+fn pem_files(tls: Option<&TlsSpec>) -> PemFiles {
+    let path = |file: &FilePath| PathBuf::from(&file.text);
+    let Some(tls) = tls else { return PemFiles::default() };
+    let identity = tls.cert_file.as_ref().zip(tls.key_file.as_ref());
+    PemFiles {
+        authorities: tls.ca_file.as_ref().map(path),
+        identity: identity.map(|(certificate, key)| (path(certificate), path(key))),
     }
 }
 

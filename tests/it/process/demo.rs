@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::support::{Child, RegistryProcess, until};
+use crate::support::{Child, RegistryProcess, SOON, eventually, http_client, until};
 
 #[tokio::test]
 async fn demo_shows_pods_and_ends_with_code_0() {
@@ -42,6 +42,39 @@ async fn demo_writes_to_another_registry() {
 async fn demo_ends_on_sigterm() {
     let mut demo = Child::start(&["demo", "--pods", "5", "--listen", "127.0.0.1:0"]);
     demo.log_line("session opened").await;
+    demo.terminate();
+    assert_eq!(demo.code().await, 0);
+}
+
+#[tokio::test]
+async fn demo_shows_a_second_registry() {
+    let folder = tempfile::tempdir().unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let path = folder.path().join("targets.yaml");
+    let example = include_str!("../../../docs/examples/demo-targets.yaml");
+    fs::write(&path, example.replace(":7071/", &format!(":{port}/"))).unwrap();
+    let (inventory, file) = (format!("127.0.0.1:{port}"), path.to_str().unwrap());
+    let mut demo = Child::start(&[
+        "demo",
+        "--pods",
+        "12",
+        "--churn",
+        "0",
+        "--listen",
+        "127.0.0.1:0",
+        "--inventory-listen",
+        &inventory,
+        "--targets",
+        file,
+    ]);
+    until("the addresses are printed", || demo.stdout().len() >= 3).await;
+    assert!(demo.stdout()[1].ends_with(&format!("http://{inventory}/")), "{:?}", demo.stdout());
+    eventually("the inventory has all pods", SOON, async || {
+        let page = http_client().get(format!("http://{inventory}/api/systems?limit=100")).send().await.unwrap();
+        let page: serde_json::Value = page.json().await.unwrap();
+        if page["total"] == 12 { Ok(()) } else { Err(page["total"].to_string()) }
+    })
+    .await;
     demo.terminate();
     assert_eq!(demo.code().await, 0);
 }

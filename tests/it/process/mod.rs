@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "these helpers are part of tests")]
 
 mod availability;
+mod check;
 mod churn;
 mod crash;
 mod credentials;
@@ -16,12 +17,14 @@ mod identity;
 mod leadership;
 mod memory;
 mod partition;
+mod plan;
 mod registry_crash;
 mod restart;
 mod scope;
 mod settings;
 mod slow;
 mod targets;
+mod targets_command;
 mod uncertain;
 mod view;
 mod watch;

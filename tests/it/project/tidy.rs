@@ -88,7 +88,7 @@ const IMPURE: [&str; 21] = [
 
 /// The files that may read the wall clock, and their purpose. All other code uses the monotonic clock, so that a
 /// changed wall clock affects no wait, limit, order or deletion.
-const WALL_CLOCK_READERS: [(&str, &str); 8] = [
+const WALL_CLOCK_READERS: [(&str, &str); 9] = [
     ("src/registry/mapped/mod.rs", "the time of a change, for templates that send it"),
     ("src/registry/http.rs", "converts a Retry-After date into a bounded wait"),
     ("src/kubernetes/lease/elector.rs", "times in the Lease, which the program does not read"),
@@ -96,6 +96,7 @@ const WALL_CLOCK_READERS: [(&str, &str); 8] = [
     ("src/kubernetes/lease/approvals.rs", "the time of an Event"),
     ("src/registry/server/clock.rs", "the reference registry: the times of sessions, and the age of its log"),
     ("src/demo/api/store.rs", "the demo's API server: the times in its objects"),
+    ("src/commands/check/clocks.rs", "compares the clocks of servers with this one, for a person"),
     ("src/commands/run.rs", "the first epoch for a registry without sessions"),
 ];
 

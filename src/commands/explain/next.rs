@@ -1,0 +1,154 @@
+//! What a registry holds of one pod, and what the controller would do.
+
+use serde_json::{Value, json};
+
+use crate::{
+    commands::{plan::held::known, registry_reader::RegistryReader},
+    kubernetes::pods::ReadPod,
+    mapping::{
+        differences::{ValueDifference, differences},
+        items::ItemContent,
+        target::RenderedRecord,
+        writes::Held,
+    },
+    model::{digest::Digest, moment::Moment, pod::RecordContent},
+    reconcile::{
+        decide::{Action, Wanted, decide},
+        ledger::entry::Known,
+        outcome::Failure,
+    },
+    registry::{
+        Projection,
+        client::reader::V1Reader,
+        mapped::reader::{ListedItem, LookedUp, TargetReader},
+    },
+};
+
+/// One pod in one target.
+#[derive(Default)]
+pub(super) struct Explained {
+    id: Option<String>,
+    /// The record that the registry should hold.
+    record: Option<Value>,
+    /// What the registry holds.
+    held: Option<Value>,
+    differences: Vec<ValueDifference>,
+    next: String,
+}
+
+pub(super) async fn explain(reader: RegistryReader, read: &ReadPod) -> Result<Explained, Failure> {
+    let Some(content) = &read.pod.content else {
+        let cause = read.undecodable.clone().unwrap_or_default();
+        let next = format!("nothing: the pod cannot be read, so a registered record stays as it is: {cause}");
+        return Ok(Explained { next, ..Explained::default() });
+    };
+    match reader {
+        RegistryReader::V1(reader) => of_v1(&reader, read, content).await,
+        RegistryReader::Mapped(reader) => of_mapped(*reader, content).await,
+    }
+}
+
+async fn of_v1(reader: &V1Reader, read: &ReadPod, content: &RecordContent) -> Result<Explained, Failure> {
+    let held = reader.record(&read.pod.uid).await?;
+    let id = Some(read.pod.uid.to_string());
+    if reader.project(&read.pod) == Projection::NotSelected {
+        return Ok(Explained { id, next: not_selected(held.is_some()), held, ..Explained::default() });
+    }
+    let record: Value = serde_json::from_slice(&content.canonical).unwrap_or_default();
+    let stored = held.as_ref().map(|held| held["digest"].as_str().and_then(|text| text.parse::<Digest>().ok()));
+    let known = match stored {
+        None => Known::Absent,
+        Some(None) => Known::Uncertain,
+        Some(Some(digest)) => Known::Registered(digest.fingerprint()),
+    };
+    let next = next(known, content.digest.fingerprint());
+    let differences = held.as_ref().map(|held| differences(&record, held)).unwrap_or_default();
+    Ok(Explained { id, record: Some(record), held, differences, next })
+}
+
+async fn of_mapped(mut reader: TargetReader, content: &RecordContent) -> Result<Explained, Failure> {
+    let missing = reader.prepare().await?;
+    let record = match reader.target().render(&content.record, reader.term()) {
+        Ok(Some(record)) => record,
+        Ok(None) => return Ok(Explained { next: not_selected(false), ..Explained::default() }),
+        Err(error) => {
+            let first =
+                if missing.is_empty() { String::new() } else { format!(" (`prepare`: {})", missing.join(", ")) };
+            let next = format!("nothing: the record cannot be rendered: {error}{first}");
+            return Ok(Explained { next, ..Explained::default() });
+        }
+    };
+    let looked_up = look_up(&reader, &record).await?;
+    let (id, body) = (Some(record.id.clone()), Some(record.body.clone()));
+    let explained = Explained { id, record: body, ..Explained::default() };
+    Ok(match looked_up {
+        LookedUp::Unknown => Explained { next: "unknown: the record cannot be looked up".to_owned(), ..explained },
+        LookedUp::Nothing => Explained { next: next(Known::Absent, record.fingerprint), ..explained },
+        LookedUp::Foreign(held) => {
+            let next = "nothing: the registry has a record with this id and another owner mark, so it is parked";
+            Explained { held: Some(held), next: next.to_owned(), ..explained }
+        }
+        LookedUp::Ours(item) => {
+            let next = next(known(Some(&item), &record), record.fingerprint);
+            let differences = match &item.item.content {
+                ItemContent::Body(body) => differences(&record.body, body),
+                ItemContent::Digest(_) | ItemContent::Presence => Vec::new(),
+            };
+            Explained { held: item.shown, differences, next, ..explained }
+        }
+    })
+}
+
+/// Looks the record up with `find`, or searches the list.
+async fn look_up(reader: &TargetReader, record: &RenderedRecord) -> Result<LookedUp, Failure> {
+    match reader.find(&record.id, &Held::default()).await? {
+        LookedUp::Unknown => {}
+        found => return Ok(found),
+    }
+    let Some(list) = reader.list().await? else { return Ok(LookedUp::Unknown) };
+    let is_ours = |listed: &ListedItem| listed.item.id.as_ref() == Some(&record.id) && !listed.item.gone;
+    Ok(list.items.into_iter().find(is_ours).map_or(LookedUp::Nothing, |item| LookedUp::Ours(Box::new(item))))
+}
+
+fn next(known: Known, desired: crate::model::digest::Fingerprint) -> String {
+    let what = match decide(Wanted::Present(desired), known, None, Moment::START) {
+        Action::Put(_) if known == Known::Absent => "put: the registry has no such record",
+        Action::Put(_) => "put: the registry holds another record",
+        _ => "nothing: the registry holds the record",
+    };
+    what.to_owned()
+}
+
+fn not_selected(is_held: bool) -> String {
+    let what = match is_held {
+        true => "delete, after approval if the settings changed: the target does not select the pod",
+        false => "nothing: the target does not select the pod",
+    };
+    what.to_owned()
+}
+
+impl Explained {
+    pub(super) fn lines(&self) -> Vec<String> {
+        let Self { id, record, held, differences, next } = self;
+        let mut lines = Vec::new();
+        lines.extend(id.iter().map(|id| format!("  id:       {id}")));
+        lines.extend(record.iter().map(|record| format!("  record:   {record}")));
+        let held = held.as_ref().map_or_else(|| "-".to_owned(), Value::to_string);
+        lines.push(format!("  registry: {held}"));
+        for ValueDifference { pointer, sent, came_back } in differences {
+            let came_back = came_back.as_ref().map_or_else(|| "nothing".to_owned(), Value::to_string);
+            lines.push(format!("  {pointer} should be {sent} and is {came_back}"));
+        }
+        lines.push(format!("  next:     {next}"));
+        lines
+    }
+
+    pub(super) fn json(&self, target: &str) -> Value {
+        let Self { id, record, held, differences, next } = self;
+        let difference = |difference: &ValueDifference| json!({"pointer": difference.pointer, "desired": difference.sent, "held": difference.came_back});
+        json!({
+            "target": target, "id": id, "record": record, "registry": held, "next": next,
+            "differences": differences.iter().map(difference).collect::<Vec<_>>(),
+        })
+    }
+}

@@ -1,0 +1,162 @@
+//! `pod-registrar plan`: prints which records the controller would write and delete now.
+//!
+//! Each registry is read first, then the pods are listed once. Whether a record is written is decided by the controller's
+//! own function. The controller confirms that pods are gone before it deletes their records; this command does not.
+
+pub(super) mod held;
+mod report;
+
+use std::collections::{HashMap, HashSet};
+
+use self::{held::HeldRecords, report::PlanReport};
+use super::{
+    DIFFERS, DONE, Error, FAILED, informers, owner,
+    registry_reader::{NamedReader, Registries},
+    report::print,
+};
+use crate::{
+    cli::inspect::PlanSettings,
+    kubernetes::{
+        kubeconfig::Environment,
+        pods::{self, ReadPod},
+    },
+    model::{digest::Fingerprint, moment::Moment, uid::Uid},
+    reconcile::{
+        decide::{Action, Wanted, decide},
+        ledger::entry::Known,
+        outcome::Failure,
+    },
+};
+
+/// What a target makes of a pod.
+pub(super) enum Sight {
+    /// The pod has this record, and the registry is known to hold this.
+    Record {
+        key: Uid,
+        id: Option<String>,
+        fingerprint: Fingerprint,
+        known: Known,
+    },
+    NotSelected,
+    /// It has no record for this reason. A registered record stays as it is.
+    Unreadable(String),
+}
+
+/// A pod as the plan shows it.
+struct SeenPod {
+    name: String,
+    uid: Uid,
+    created: String,
+    sights: Vec<Sight>,
+}
+
+/// A change that the controller would make.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct PlannedChange {
+    /// Namespace and name, if the pod is known.
+    pod: Option<String>,
+    id: String,
+    reason: &'static str,
+}
+
+/// The plan for one target.
+#[derive(Default)]
+pub(super) struct TargetPlan {
+    name: String,
+    /// Pods that have a record.
+    pods: usize,
+    /// Records of ours in the registry.
+    records: usize,
+    put: Vec<PlannedChange>,
+    delete: Vec<PlannedChange>,
+    /// Pods without a record, and why.
+    unreadable: Vec<(String, String)>,
+    /// Why nothing is known about the registry.
+    error: Option<String>,
+}
+
+pub(super) async fn run(settings: PlanSettings, environment: Environment) -> Result<u8, Error> {
+    let PlanSettings { cluster, scope, record, registries, owner, output, log: _ } = settings;
+    let registries = Registries::load(registries)?;
+    let client = informers::cluster(cluster, environment)?.client();
+    let owner = owner::of_cluster(owner, &client).await?;
+    let mut held = Vec::new();
+    for NamedReader { name, reader } in registries.readers(&owner)? {
+        held.push((name, HeldRecords::read(reader).await));
+    }
+    let rule = owner::rule(&owner, &record);
+    let see = |read: ReadPod| see(read, &held);
+    let pods = pods::list(&client, &informers::scope(scope), &rule, usize::MAX, see).await?;
+    let plans = held.iter().enumerate().map(|(index, (name, held))| plan(index, name, held, &pods));
+    let report = PlanReport(plans.collect());
+    print(output.output, || report.lines(), || report.json()).await?;
+    Ok(match &report {
+        report if report.has_failed() => FAILED,
+        report if report.is_in_sync() => DONE,
+        _ => DIFFERS,
+    })
+}
+
+fn see(read: ReadPod, held: &[(String, Result<HeldRecords, Failure>)]) -> SeenPod {
+    let sights = held.iter().map(|(_, held)| match held {
+        Ok(held) => held.see(&read),
+        // Nothing is planned for this target.
+        Err(_) => Sight::NotSelected,
+    });
+    let sights = sights.collect();
+    let pod = read.pod;
+    let created = pod.content.map(|content| content.record.times.created).unwrap_or_default();
+    SeenPod { name: format!("{}/{}", pod.namespace, pod.name), uid: pod.uid, created, sights }
+}
+
+/// The plan for the target with this index.
+fn plan(index: usize, name: &str, held: &Result<HeldRecords, Failure>, pods: &[SeenPod]) -> TargetPlan {
+    let mut plan = TargetPlan { name: name.to_owned(), ..TargetPlan::default() };
+    let held = match held {
+        Ok(held) => held,
+        Err(failure) => return TargetPlan { error: Some(failure.to_string()), ..plan },
+    };
+    plan.records = held.len();
+    let (mut excluded, mut kept) = (HashSet::new(), HashSet::new());
+    let mut wanted: HashMap<Uid, &SeenPod> = HashMap::new();
+    for pod in pods {
+        match &pod.sights[index] {
+            Sight::NotSelected => _ = excluded.insert(pod.uid.clone()),
+            Sight::Unreadable(why) => {
+                kept.insert(pod.uid.clone());
+                plan.unreadable.push((pod.name.clone(), why.clone()));
+            }
+            // Several pods may have the same record. The pod that was created last owns it.
+            Sight::Record { key, .. } => match wanted.get(key) {
+                Some(other) if !is_newer(pod, other) => {}
+                _ => _ = wanted.insert(key.clone(), pod),
+            },
+        }
+    }
+    plan.pods = wanted.len();
+    for (key, pod) in &wanted {
+        let Sight::Record { id, fingerprint, known, .. } = &pod.sights[index] else { continue };
+        if let Action::Put(_) = decide(Wanted::Present(*fingerprint), *known, None, Moment::START) {
+            let reason = if *known == Known::Absent { "no record" } else { "the record differs" };
+            let id = id.clone().unwrap_or_else(|| key.to_string());
+            plan.put.push(PlannedChange { pod: Some(pod.name.clone()), id, reason });
+        }
+    }
+    for (key, id) in held.of_ours() {
+        if !wanted.contains_key(key) && !kept.contains(key) {
+            let is_excluded = excluded.contains(key);
+            let reason = if is_excluded { "the target does not select the pod" } else { "no selected pod has it" };
+            plan.delete.push(PlannedChange { pod: None, id: id.to_owned(), reason });
+        }
+    }
+    plan.put.sort_by(|a, b| (&a.pod, &a.id).cmp(&(&b.pod, &b.id)));
+    plan.delete.sort_by(|a, b| a.id.cmp(&b.id));
+    plan
+}
+
+fn is_newer(pod: &SeenPod, other: &SeenPod) -> bool {
+    (&pod.created, pod.uid.to_string()) > (&other.created, other.uid.to_string())
+}
+
+#[cfg(test)]
+mod tests;

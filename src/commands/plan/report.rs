@@ -1,0 +1,74 @@
+//! Shows a plan.
+
+use serde_json::{Value, json};
+
+use super::{PlannedChange, TargetPlan};
+use crate::commands::report::table;
+
+/// The plans of all targets.
+pub(super) struct PlanReport(pub(super) Vec<TargetPlan>);
+
+impl PlanReport {
+    pub(super) fn is_in_sync(&self) -> bool {
+        self.0.iter().all(|plan| plan.put.is_empty() && plan.delete.is_empty())
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        self.0.iter().any(|plan| plan.error.is_some())
+    }
+
+    /// A row per change, then a line per target.
+    pub(super) fn lines(&self) -> Vec<String> {
+        let mut rows = vec![["TARGET", "ACTION", "POD", "ID", "REASON"].map(str::to_owned)];
+        for plan in &self.0 {
+            let row = |action: &str, pod: &str, id: &str, reason: &str| {
+                [&plan.name, action, pod, id, reason].map(str::to_owned)
+            };
+            let change = |action: &'static str| {
+                move |change: &PlannedChange| {
+                    row(action, change.pod.as_deref().unwrap_or("-"), &change.id, change.reason)
+                }
+            };
+            rows.extend(plan.put.iter().map(change("put")));
+            rows.extend(plan.delete.iter().map(change("delete")));
+            rows.extend(plan.unreadable.iter().map(|(pod, why)| row("none", pod, "-", why)));
+        }
+        let mut lines = if rows.len() > 1 { table(&rows) } else { Vec::new() };
+        lines.extend(self.0.iter().map(TargetPlan::summary));
+        lines
+    }
+
+    pub(super) fn json(&self) -> Value {
+        let targets: Vec<Value> = self.0.iter().map(TargetPlan::json).collect();
+        json!({"inSync": self.is_in_sync() && !self.has_failed(), "targets": targets})
+    }
+}
+
+impl TargetPlan {
+    fn summary(&self) -> String {
+        let Self { name, pods, records, put, delete, unreadable, error } = self;
+        if let Some(error) = error {
+            return format!("{name}: {error}");
+        }
+        let held = if delete.is_empty() { "" } else { ", once the controller has confirmed them" };
+        format!(
+            "{name}: {pods} pods, {records} records; {} to put, {} to delete{held}; {} pods without a record",
+            put.len(),
+            delete.len(),
+            unreadable.len()
+        )
+    }
+
+    fn json(&self) -> Value {
+        let Self { name, pods, records, put, delete, unreadable, error } = self;
+        let changes = |changes: &[PlannedChange]| -> Vec<Value> {
+            let change = |change: &PlannedChange| json!({"pod": change.pod, "id": change.id, "reason": change.reason});
+            changes.iter().map(change).collect()
+        };
+        let unreadable: Vec<Value> = unreadable.iter().map(|(pod, why)| json!({"pod": pod, "reason": why})).collect();
+        json!({
+            "target": name, "pods": pods, "records": records, "put": changes(put), "delete": changes(delete),
+            "withoutRecord": unreadable, "error": error,
+        })
+    }
+}

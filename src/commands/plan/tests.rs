@@ -1,0 +1,71 @@
+//! Tests of the comparison.
+
+use std::time::Duration;
+
+use super::*;
+use crate::{
+    model::{digest::Digest, ids::RecordOwner},
+    registry::client::{Config, reader::V1Reader},
+};
+
+/// It is not asked for anything.
+fn reader() -> V1Reader {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let url = "http://registry.example/".parse().unwrap();
+    let config = Config { url, token_file: None, ca_file: None, request_timeout: Duration::from_secs(1) };
+    let owner = RecordOwner { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };
+    V1Reader::new(config, owner).unwrap()
+}
+
+fn fingerprint(text: &str) -> Fingerprint {
+    Digest::of_canonical(text.as_bytes()).fingerprint()
+}
+
+fn pod(uid: &str, created: &str, sight: Sight) -> SeenPod {
+    SeenPod { name: format!("shop/{uid}"), uid: uid.into(), created: created.into(), sights: vec![sight] }
+}
+
+fn record(key: &str, text: &str, known: Known) -> Sight {
+    Sight::Record { key: key.into(), id: None, fingerprint: fingerprint(text), known }
+}
+
+fn planned(held: &[&str], pods: &[SeenPod]) -> (Vec<String>, Vec<String>) {
+    let items = held.iter().map(|key| (Uid::from(*key), fingerprint("held"))).collect();
+    let plan = plan(0, "t", &Ok(HeldRecords::V1 { reader: Box::new(reader()), items }), pods);
+    let shown = |changes: &[PlannedChange]| {
+        changes.iter().map(|change| format!("{}: {}", change.id, change.reason)).collect::<Vec<_>>()
+    };
+    (shown(&plan.put), shown(&plan.delete))
+}
+
+#[test]
+fn missing_and_differing_records_are_put() {
+    let same = Known::Registered(fingerprint("x"));
+    let pods = [
+        pod("a", "1", record("a", "x", Known::Absent)),
+        pod("b", "1", record("b", "x", Known::Registered(fingerprint("y")))),
+        pod("c", "1", record("c", "x", same)),
+        pod("d", "1", record("d", "x", Known::Uncertain)),
+    ];
+    let (put, delete) = planned(&["b", "c", "d"], &pods);
+    assert_eq!(put, ["a: no record", "b: the record differs", "d: the record differs"]);
+    assert!(delete.is_empty());
+}
+
+#[test]
+fn records_without_a_selected_pod_are_deleted() {
+    let pods = [pod("b", "1", Sight::NotSelected), pod("c", "1", Sight::Unreadable("bad".into()))];
+    let (put, delete) = planned(&["a", "b", "c"], &pods);
+    assert_eq!(
+        (put.len(), delete),
+        (0, vec!["a: no selected pod has it".into(), "b: the target does not select the pod".into()])
+    );
+}
+
+#[test]
+fn newest_pod_owns_a_shared_record() {
+    let same = Known::Registered(fingerprint("x"));
+    let (old, new) = (|| pod("a", "1", record("k", "old", Known::Absent)), || pod("b", "2", record("k", "x", same)));
+    assert_eq!(planned(&["k"], &[old(), new()]), planned(&["k"], &[new(), old()]));
+    assert_eq!(planned(&["k"], &[old(), new()]), (vec![], vec![]));
+}

@@ -1,0 +1,263 @@
+//! `pod-registrar targets try`: writes one made-up record, reads it and deletes it.
+//!
+//! | step | what it shows |
+//! | --- | --- |
+//! | prepare | what records refer to is found or created |
+//! | put | the record is written, as for a new pod |
+//! | list, find | it is read, and what came back otherwise than it was sent |
+//! | put again | it is written with other values, as for a changed pod |
+//! | delete, delete again | it is deleted, and a deletion without a record succeeds |
+
+mod made_up;
+mod outcome;
+
+use std::{sync::Arc, time::Duration};
+
+use tokio_util::sync::CancellationToken;
+
+use self::{
+    made_up::MadeUpPod,
+    outcome::{Attempted, StepResult},
+};
+use crate::{
+    cli::targets::TrySettings,
+    commands::{DONE, Error, FAILED, REFUSED, report, target_settings, targets_file},
+    mapping::{differences::differences, spec::TargetSpec, target::RenderedRecord, writes::Held},
+    model::ids::{DEFAULT_OWNER, RecordOwner, Version},
+    reconcile::{
+        deletion::{Deletion, Removal},
+        outcome::{Failure, Verdict},
+    },
+    registry::{
+        RecordChange, Registry as _,
+        mapped::{
+            TargetClient,
+            reader::{ListedItem, LookedUp, TargetReader},
+            recorder::ExchangeLog,
+        },
+    },
+};
+
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// Without a Lease, there are no terms.
+const TERM: u64 = 1;
+
+/// Returns the exit code: 2 without `--yes`, 1 if a step failed.
+pub(super) async fn run(settings: TrySettings, stop: CancellationToken) -> Result<u8, Error> {
+    let TrySettings { target: choice, yes, as_cluster: cluster_id, output, log: _ } = settings;
+    let loaded = targets_file::find(&choice.targets, &choice.name)?;
+    if loaded.speaks_v1() {
+        let fix = "test it with pod-registrar demo --registry-url";
+        return Err(Error::SpeaksV1 { name: choice.name, fix });
+    }
+    let mut spec = loaded.spec;
+    let pod = MadeUpPod::new(&spec);
+    // The selection of pods says nothing about the requests.
+    spec.connection.select = None;
+    let owner = RecordOwner { cluster_name: cluster_id.clone(), cluster_id, owner: DEFAULT_OWNER.to_owned() };
+    if !yes {
+        let lines = announcement(&spec, &pod, &owner)?;
+        report::print_lines(&lines).await?;
+        return Ok(REFUSED);
+    }
+    let mut attempt = Attempt::new(&spec, owner, pod)?;
+    attempt.run(&stop).await;
+    let Attempt { results, .. } = &attempt;
+    report::print(output.output, || outcome::lines(results), || outcome::json(&choice.name, results)).await?;
+    Ok(if results.iter().all(StepResult::is_good) { DONE } else { FAILED })
+}
+
+fn announcement(spec: &TargetSpec, pod: &MadeUpPod, owner: &RecordOwner) -> Result<Vec<String>, Error> {
+    let (target, _) = target_settings::compile(spec, owner).map_err(Error::Targets)?;
+    let steps = if target.prepare.is_empty() { "" } else { "run the steps of `prepare`, which may create things, " };
+    let url = &spec.connection.url.text;
+    Ok(vec![
+        format!("With --yes, this command would write to {url}:"),
+        format!("it would {steps}put, read, put again and delete the record of the made-up pod {}.", pod.name()),
+        format!("The record has the owner mark {}.", target.mark()),
+    ])
+}
+
+/// The clients and the results so far.
+struct Attempt {
+    client: TargetClient,
+    reader: TargetReader,
+    log: Arc<ExchangeLog>,
+    shown: u64,
+    sequence: u64,
+    owner: RecordOwner,
+    pod: MadeUpPod,
+    results: Vec<StepResult>,
+}
+
+impl Attempt {
+    fn new(spec: &TargetSpec, owner: RecordOwner, pod: MadeUpPod) -> Result<Self, Error> {
+        let log = Arc::new(ExchangeLog::default());
+        let unusable = |source| Error::Target { name: spec.connection.name.text.clone(), source };
+        let compile = || target_settings::compile(spec, &owner).map_err(Error::Targets);
+        let (target, login) = compile()?;
+        let client = TargetClient::new(target, &spec.connection, login, REQUEST_TIMEOUT, Some(log.clone()));
+        let (target, login) = compile()?;
+        let reader = TargetReader::new(target, &spec.connection, login, REQUEST_TIMEOUT, Some(log.clone()));
+        let (client, reader) = (client.map_err(unusable)?, reader.map_err(unusable)?);
+        Ok(Self { client, reader, log, shown: 0, sequence: 0, owner, pod, results: Vec::new() })
+    }
+
+    /// Runs the steps. After a failure or a signal, only the deletion follows.
+    async fn run(&mut self, stop: &CancellationToken) {
+        let prepared = self.client.prepare(TERM).await.map(|_| String::new());
+        self.add("prepare", Attempted::of(prepared));
+        if !self.goes_on(stop) {
+            return;
+        }
+        let found = self.reader.prepare().await.map(|_| ());
+        // The client did the same, and more.
+        self.shown = self.log.count();
+        if let Err(failure) = found {
+            return self.add("prepare", Attempted::of(Err(failure)));
+        }
+        self.put("put", 1).await;
+        if self.goes_on(stop) {
+            self.read(1).await;
+        }
+        if self.goes_on(stop) {
+            self.put("put again", 2).await;
+        }
+        if self.goes_on(stop) {
+            self.read(2).await;
+        }
+        self.delete("delete").await;
+        self.delete("delete again").await;
+        self.read_deleted().await;
+    }
+
+    fn goes_on(&self, stop: &CancellationToken) -> bool {
+        !stop.is_cancelled() && self.results.last().is_none_or(StepResult::is_good)
+    }
+
+    fn add(&mut self, step: &'static str, attempted: Attempted) {
+        let exchanges = self.log.exchanges().into_iter().filter(|exchange| exchange.number > self.shown).collect();
+        self.shown = self.log.count();
+        self.results.push(StepResult { step, attempted, exchanges });
+    }
+
+    fn version(&mut self) -> Version {
+        self.sequence += 1;
+        Version { epoch: TERM, seq: self.sequence }
+    }
+
+    fn rendered(&self, variant: u8) -> Result<RenderedRecord, String> {
+        let record = self.pod.record(&self.owner, variant);
+        let rendered = self.reader.target().render(&record, self.reader.term()).map_err(|error| error.to_string())?;
+        rendered.ok_or_else(|| "`select` excludes the made-up pod".to_owned())
+    }
+
+    async fn put(&mut self, step: &'static str, variant: u8) {
+        let attempted = match self.try_put(variant).await {
+            Ok(verdict) => Attempted::of_verdict(verdict),
+            Err(error) => Attempted::failed(error),
+        };
+        self.add(step, attempted);
+    }
+
+    async fn try_put(&mut self, variant: u8) -> Result<Result<Vec<Verdict>, Failure>, String> {
+        let (pod, record) = (self.pod.pod(&self.owner, variant)?, self.rendered(variant)?);
+        let Some(content) = &pod.content else { return Err("the made-up pod has no record".to_owned()) };
+        let version = self.version();
+        let change = RecordChange::Put(&pod, content);
+        let operation = self.client.encode(&record.key, version, change).map_err(|error| error.to_string())?;
+        Ok(self.client.write(TERM, vec![operation], false).await)
+    }
+
+    async fn delete(&mut self, step: &'static str) {
+        let version = self.version();
+        let change = RecordChange::Delete(Removal::Observed(Deletion::Deleted));
+        let attempted = match self.rendered(1) {
+            Err(error) => Attempted::failed(error),
+            Ok(record) => match self.client.encode(&record.key, version, change) {
+                Err(error) => Attempted::failed(error.to_string()),
+                Ok(operation) => Attempted::of_verdict(self.client.write(TERM, vec![operation], false).await),
+            },
+        };
+        self.add(step, attempted);
+    }
+
+    /// Reads the record with `list` and `find`, and compares it with what was sent.
+    async fn read(&mut self, variant: u8) {
+        let Ok(record) = self.rendered(variant) else { return };
+        let listed = self.listed(&record).await;
+        let held = held(listed.as_ref().ok().and_then(Option::as_ref).and_then(Option::as_ref));
+        match listed {
+            Ok(None) => {}
+            Ok(Some(None)) => {
+                let lag = self.reader.target().list().map(|list| list.lag).filter(|lag| !lag.is_zero());
+                let attempted = match lag {
+                    Some(lag) => Attempted::good(format!("the list does not show the record; it may lag by {lag:?}")),
+                    None => Attempted::failed("the list does not show the record with our mark".to_owned()),
+                };
+                self.add("list", attempted);
+            }
+            Ok(Some(Some(item))) => self.add("list", compared(&item, &record)),
+            Err(failure) => self.add("list", Attempted::of(Err(failure))),
+        }
+        match self.reader.find(&record.id, &held).await {
+            Ok(LookedUp::Unknown) => {}
+            Ok(LookedUp::Ours(item)) => self.add("find", compared(&item, &record)),
+            Ok(LookedUp::Nothing) => self.add("find", Attempted::failed("the record is not found".to_owned())),
+            Ok(LookedUp::Foreign(_)) => {
+                self.add("find", Attempted::failed("the record does not show our owner mark".to_owned()));
+            }
+            Err(failure) => self.add("find", Attempted::of(Err(failure))),
+        }
+    }
+
+    /// The record in the list. The outer `None` says that there is no list.
+    #[allow(clippy::option_option, reason = "no list is another thing than no record in it")]
+    async fn listed(&self, record: &RenderedRecord) -> Result<Option<Option<ListedItem>>, Failure> {
+        let Some(list) = self.reader.list().await? else { return Ok(None) };
+        Ok(Some(list.items.into_iter().find(|listed| listed.item.id.as_ref() == Some(&record.id))))
+    }
+
+    /// Makes sure that no record is left.
+    async fn read_deleted(&mut self) {
+        let Ok(record) = self.rendered(1) else { return };
+        match self.listed(&record).await {
+            Ok(Some(Some(item))) if !item.item.gone => {
+                let lag = self.reader.target().list().is_some_and(|list| !list.lag.is_zero());
+                let what = "the list still shows the record";
+                let attempted = if lag { Attempted::good(what.to_owned()) } else { Attempted::failed(what.to_owned()) };
+                self.add("list", attempted);
+            }
+            Ok(Some(_)) => self.add("list", Attempted::good("the record is gone".to_owned())),
+            Ok(None) => {}
+            Err(failure) => self.add("list", Attempted::of(Err(failure))),
+        }
+    }
+}
+
+/// What the registry says about the record, for `find`.
+fn held(listed: Option<&ListedItem>) -> Held {
+    listed.map_or_else(Held::default, |listed| Held {
+        remote: listed.item.remote.clone(),
+        seen: listed.item.seen.clone(),
+    })
+}
+
+fn compared(item: &ListedItem, record: &RenderedRecord) -> Attempted {
+    use crate::mapping::items::ItemContent;
+    let found = match (&item.item.content, &item.shown) {
+        (ItemContent::Body(body), _) => body.clone(),
+        (_, Some(shown)) => outcome::common_members(shown, &record.body),
+        (_, None) => serde_json::Value::Null,
+    };
+    let differences =
+        if found.is_null() { Vec::new() } else { differences(&outcome::common_members(&record.body, &found), &found) };
+    match item.equals(record) {
+        Some(true) => Attempted::good("it equals what was sent".to_owned()).with(differences),
+        None => Attempted::good("it exists; what it holds is not read".to_owned()).with(differences),
+        Some(false) => {
+            Attempted::failed("it differs from what was sent; each resync would write it once more".to_owned())
+                .with(differences)
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! Renders all requests of a target without a registry, for people who write a targets file.
+//!
+//! What only a registry knows is made up: `remote` is `REMOTE`, `seen` is `SEEN`, and kept values of `prepare` are `1`.
+
+use serde_json::{Map, Value as Json};
+
+use super::{
+    request::RenderedRequest,
+    scope::Scope,
+    spec::auth::AuthSpec,
+    target::{RenderedRecord, Target, TermWords},
+    template::RenderError,
+    writes::{ChangeKind, ChangeWords, Held, RemovalWords, Writes},
+};
+use crate::model::record::Record;
+
+/// Shown instead of a credential.
+pub const HIDDEN: &str = "***";
+
+/// A request as it would be sent, or why it cannot be rendered.
+#[derive(Debug)]
+pub struct RequestPreview {
+    /// The member of the target, such as `put`.
+    pub name: String,
+    pub request: Result<RenderedRequest, RenderError>,
+}
+
+/// The record of one pod, and its requests.
+#[derive(Debug)]
+pub struct RecordPreview {
+    pub record: RenderedRecord,
+    pub requests: Vec<RequestPreview>,
+}
+
+impl Target {
+    /// The words of a term in which every step of `prepare` kept made-up values.
+    pub fn preview_term(&self) -> TermWords {
+        let kept = self.prepare.iter().map(|step| (step.name.clone(), step.sample()));
+        self.term(1, &Json::Object(kept.collect::<Map<_, _>>()))
+    }
+
+    /// The requests that are for no single pod: `prepare`, and the first page of `list`.
+    pub fn preview_requests(&self, term: &TermWords) -> Vec<RequestPreview> {
+        let mut previews = Vec::new();
+        for step in &self.prepare {
+            let find = step.find.iter().map(|find| ("find", &find.request));
+            for (kind, request) in find.chain(step.create.iter().map(|create| ("create", create))) {
+                let name = format!("prepare {} {kind}", step.name);
+                previews.push(RequestPreview { name, request: request.render(term.scope(), None) });
+            }
+        }
+        let first_page = match self.read_list(term) {
+            Ok(None) => return previews,
+            Ok(Some(mut reader)) => reader.request(),
+            Err(error) => Err(error.into()),
+        };
+        let request = match first_page {
+            Ok(Some(request)) => Ok(request),
+            Err(super::paging::Error::Render(error)) => Err(error),
+            // The first page is neither a repetition nor one too many.
+            Ok(None) | Err(_) => return previews,
+        };
+        previews.push(RequestPreview { name: "list".to_owned(), request });
+        previews
+    }
+
+    /// The requests for one pod. `None` if `select` excludes it.
+    ///
+    /// # Errors
+    /// The record cannot be rendered.
+    pub fn preview_record(&self, record: &Record, term: &TermWords) -> Result<Option<RecordPreview>, RenderError> {
+        let Some(record) = self.render(record, term)? else { return Ok(None) };
+        let put = change(ChangeKind::Put);
+        let (first, later) =
+            (self.write_scope(&record, &Held::default(), &put), self.write_scope(&record, &self.held(), &put));
+        let mut previews = Vec::new();
+        let mut add = |name: &str, request| previews.push(RequestPreview { name: name.to_owned(), request });
+        match &self.writes {
+            Writes::Put(put) => add("put", put.request.render(&first, Some(&record.body))),
+            Writes::CreateUpdate { create, update } => {
+                add("create", create.request.render(&first, Some(&record.body)));
+                add("update", update.request.render(&later, Some(&record.body)));
+            }
+            Writes::Batches | Writes::Nothing => {}
+        }
+        if let Some(find) = &self.find {
+            add("find", find.request.render(&self.find_scope(term, &record.id, &self.held()), None));
+        }
+        let removal = RemovalWords { reason: "deleted".to_owned(), observed: true };
+        let delete = self.delete_scope(term, &record.id, &self.held(), &change(ChangeKind::Delete), &removal);
+        if let Some(request) = &self.delete {
+            add("delete", request.render(&delete, None));
+        }
+        previews.extend(self.preview_batches(term, &later, &delete));
+        Ok(Some(RecordPreview { record, requests: previews }))
+    }
+
+    fn preview_batches(&self, term: &TermWords, put: &Scope, delete: &Scope) -> Vec<RequestPreview> {
+        let mut previews = Vec::new();
+        for (number, batch) in (1..).zip(&self.batches) {
+            let puts = batch.puts().then(|| ("put", batch.put_operations(put)));
+            let deletes = batch.deletes().then(|| ("delete", batch.delete_operations(delete)));
+            for (kind, operations) in puts.into_iter().chain(deletes) {
+                let request = operations.and_then(|operations| batch.render(term.scope(), operations));
+                previews.push(RequestPreview { name: format!("batch {number} {kind}"), request });
+            }
+        }
+        previews
+    }
+
+    /// What a registry might say about a record.
+    fn held(&self) -> Held {
+        let remote = self.item().and_then(super::items::ItemReading::sample_remote);
+        Held { remote: Some(remote.unwrap_or_else(|| Json::from("REMOTE"))), seen: Some(Json::from("SEEN")) }
+    }
+}
+
+fn change(kind: ChangeKind) -> ChangeWords {
+    ChangeWords { id: "CHANGE".to_owned(), order: 1, time: "2026-01-02T03:04:05.000Z".to_owned(), kind }
+}
+
+/// Adds the credentials that the client would add, hidden.
+pub fn with_hidden_credentials(mut request: RenderedRequest, auth: Option<&AuthSpec>) -> RenderedRequest {
+    let header = |name: &str, value: String| Some((name.to_owned(), value));
+    let authorization = |scheme: &str| header("Authorization", format!("{scheme} {HIDDEN}"));
+    let added = match auth {
+        None => None,
+        Some(AuthSpec::Bearer(spec)) => authorization(spec.scheme.as_ref().map_or("Bearer", |scheme| &scheme.text)),
+        Some(AuthSpec::Basic(_)) => authorization("Basic"),
+        Some(AuthSpec::Header(spec)) => {
+            let prefix = spec.prefix.as_ref().map_or("", |prefix| prefix.text.as_str());
+            header(&spec.name.text, format!("{prefix}{HIDDEN}"))
+        }
+        Some(AuthSpec::Oauth2(_)) => authorization("Bearer"),
+        Some(AuthSpec::Login(spec)) => match &spec.header {
+            Some(name) => header(&name.text, HIDDEN.to_owned()),
+            None => authorization("Bearer"),
+        },
+        Some(AuthSpec::Query(spec)) => {
+            let separator = if request.url.contains('?') { '&' } else { '?' };
+            request.url = format!("{}{separator}{}={HIDDEN}", request.url, super::url::encode(&spec.name.text));
+            None
+        }
+        Some(AuthSpec::Body(spec)) => {
+            request.body = with_member(request.body.as_deref(), &spec.at.text);
+            None
+        }
+    };
+    request.headers.extend(added);
+    request
+}
+
+/// The body with a hidden member at this pointer. Unchanged if it has no such place.
+fn with_member(body: Option<&[u8]>, at: &str) -> Option<Vec<u8>> {
+    let unchanged = || body.map(<[u8]>::to_vec);
+    let Ok(mut json) = serde_json::from_slice::<Json>(body.unwrap_or(b"{}")) else { return unchanged() };
+    let place = at.rsplit_once('/').and_then(|(parent, name)| Some((json.pointer_mut(parent)?.as_object_mut()?, name)));
+    let Some((members, name)) = place else { return unchanged() };
+    members.insert(name.replace("~1", "/").replace("~0", "~"), Json::from(HIDDEN));
+    Some(json.to_string().into_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        mapping::{load::load, samples},
+        model::ids::RecordOwner,
+    };
+
+    fn previews(members: &str) -> Vec<String> {
+        let text = format!("targets:\n  - {{name: a, url: http://a, {members}}}\n");
+        let loaded = load("t.yaml", &text).unwrap_or_else(|errors| panic!("{errors:#?}"));
+        let spec = &loaded.targets[0].spec;
+        let owner = RecordOwner { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };
+        let target = Target::compile(spec, &owner).unwrap_or_else(|errors| panic!("{errors:#?}"));
+        let term = target.preview_term();
+        let record = target.preview_record(&samples::all("c", "c", "o")[0], &term).unwrap().unwrap();
+        let all = target.preview_requests(&term).into_iter().chain(record.requests);
+        all.map(|preview| {
+            let request = with_hidden_credentials(preview.request.unwrap(), spec.connection.auth.as_ref());
+            let headers: String = request.headers.iter().map(|(name, value)| format!(" {name}: {value}")).collect();
+            format!("{} {} {}{headers}", preview.name, request.method, request.url)
+        })
+        .collect()
+    }
+
+    #[test]
+    fn every_request_is_rendered_with_hidden_credentials() {
+        let uid = "5f3c0a4e-7a53-4b4e-9b0a-0a6c1f0c2d33";
+        let shown = previews("preset: rest, auth: {query: {name: key, file: /k}}");
+        let expected = [
+            "list GET http://a/systems?owner=pod-registrar%3Ac%3Ao&limit=500&key=***".to_owned(),
+            format!("put PUT http://a/systems/{uid}?key=*** Content-Type: application/json"),
+            format!("find GET http://a/systems/{uid}?key=***"),
+            format!("delete DELETE http://a/systems/{uid}?key=***"),
+        ];
+        assert_eq!(shown, expected);
+        let etcd = previews("preset: etcd, auth: {header: {name: X-Key, prefix: \"Token \", file: /k}}");
+        let names: Vec<&str> =
+            etcd.iter().filter_map(|line| Some(line.split_once(" POST http://a/v3/kv/")?.0)).collect();
+        assert_eq!(names, ["prepare fence create", "list", "put", "find", "delete"], "{etcd:#?}");
+        assert!(etcd.iter().all(|line| line.ends_with(" X-Key: Token ***")), "{etcd:#?}");
+    }
+
+    #[test]
+    fn body_credential_is_hidden_at_its_place() {
+        let shown = |body: &str| String::from_utf8(with_member(Some(body.as_bytes()), "/auth/key").unwrap()).unwrap();
+        assert_eq!(shown(r#"{"auth":{}}"#), r#"{"auth":{"key":"***"}}"#);
+        assert_eq!(shown("[]"), "[]");
+    }
+}

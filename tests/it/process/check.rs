@@ -1,0 +1,113 @@
+//! `check` and `explain`.
+
+use serde_json::{Value, json};
+
+use super::{
+    targets_command::{run, run_json, targets_file},
+    world::{CLUSTER, Kube, ProcessHarness, name},
+};
+use crate::support::{
+    Controller, RestRegistry,
+    apiserver::{Fault, Kind},
+};
+
+/// The checks that had this result.
+fn of(report: &Value, result: &str) -> Vec<String> {
+    let checks = report["checks"].as_array().unwrap().iter().filter(|check| check["result"] == result);
+    checks.map(|check| check["check"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn check_finds_everything_in_order() {
+    let world = ProcessHarness::start().await;
+    let kubeconfig = world.kube.kubeconfig.to_str().unwrap();
+    let command = ["check", "--kubeconfig", kubeconfig, "--registry-url", world.registry_url()];
+    let (code, report) = run_json(&command).await;
+    assert_eq!((code, &report["ok"]), (0, &json!(true)), "{report:#}");
+    let expected = [
+        "API server",
+        "cluster identity",
+        "right to get, list, watch pods",
+        "right to get namespaces kube-system",
+        "registry default",
+        "clock of registry default",
+    ];
+    assert!(expected.iter().all(|name| of(&report, "ok").iter().any(|ok| ok == name)), "{report:#}");
+    assert!(of(&report, "skipped").contains(&"Lease".to_owned()), "{report:#}");
+}
+
+#[tokio::test]
+async fn check_names_each_failure_with_its_fix() {
+    let (kube, registry) = (Kube::start().await, RestRegistry::start().await);
+    registry.needs("right-token-1");
+    kube.api.inject(Fault::status(Kind::Namespace, 403).always());
+    let (_folder, file) = targets_file(&registry.url, "");
+    let kubeconfig = kube.kubeconfig.to_str().unwrap();
+    let command = ["check", "--kubeconfig", kubeconfig, "--targets", &file, "--lease", "ns/missing"];
+    let (code, report) = run_json(&command).await;
+    let failed = ["cluster identity", "Lease ns/missing", "registry systems"].map(str::to_owned);
+    assert_eq!((code, of(&report, "failed")), (1, failed.to_vec()), "{report:#}");
+    let (_, text) = run(&command).await;
+    for fix in ["--cluster-id", "create it", "check the credential's file"] {
+        assert!(text.contains(fix), "{fix}: {text}");
+    }
+    assert!(registry.requests().iter().all(|request| request.starts_with("GET ")));
+}
+
+#[tokio::test]
+async fn explain_shows_record_registry_and_next_step() {
+    let (kube, registry) = (Kube::start().await, RestRegistry::start().await);
+    kube.create(0..1);
+    let (_folder, file) = targets_file(&registry.url, "    item: {digest: null, body: {name: /name}}\n");
+    let (kubeconfig, pod) = (kube.kubeconfig.to_str().unwrap(), format!("default/{}", name(0)));
+    let command = ["explain", &pod, "--kubeconfig", kubeconfig, "--targets", &file];
+    let (code, shown) = run_json(&command).await;
+    let target = &shown["targets"][0];
+    assert_eq!((code, &target["next"]), (0, &json!("put: the registry has no such record")), "{shown:#}");
+    assert_eq!(target["record"]["name"], name(0));
+    let (uid, mark) = (kube.uid(&name(0)), format!("pod-registrar:{CLUSTER}:pod-registrar"));
+    registry.insert(&uid, json!({"id": uid, "name": "other", "owner": mark}));
+    let (_, text) = run(&command).await;
+    assert!(text.contains("put: the registry holds another record"), "{text}");
+    assert!(text.contains(r#"/name should be "web-0000" and is "other""#), "{text}");
+    let (code, text) = run(&["explain", "default/none", "--kubeconfig", kubeconfig, "--targets", &file]).await;
+    assert!(code == 1 && text.contains("there is no pod default/none"), "{code} {text}");
+}
+
+#[tokio::test]
+async fn explain_asks_the_running_controller() {
+    let world = ProcessHarness::start().await;
+    world.kube.create(0..1);
+    let mut controller = world.controller();
+    world.equal().await;
+    controller.synced().await;
+    let line = controller.log_line("health and metrics are served").await;
+    let admin = format!("http://{}", line.rsplit_once("address=").unwrap().1);
+    let (kubeconfig, pod) = (world.kube.kubeconfig.to_str().unwrap(), format!("default/{}", name(0)));
+    let command = ["explain", &pod, "--kubeconfig", kubeconfig, "--registry-url", world.registry_url()];
+    let (code, text) = run(&[&command[..], &["--admin", &admin]].concat()).await;
+    assert!(code == 0 && text.contains("nothing: the registry holds the record"), "{code} {text}");
+    assert!(text.contains("default: session open, in sync: true"), "{text}");
+}
+
+#[tokio::test]
+async fn run_records_exchanges_without_credentials() {
+    let (kube, registry) = (Kube::start().await, RestRegistry::start().await);
+    kube.create(0..2);
+    registry.needs("secret-token-1");
+    let (folder, _) = targets_file(&registry.url, "");
+    let (token, recorded) = (folder.path().join("token"), folder.path().join("exchanges.ndjson"));
+    std::fs::write(&token, "secret-token-1").unwrap();
+    let auth = format!("    auth: {{bearer: {{tokenFile: {}}}}}\n", token.display());
+    let (_folder, file) = targets_file(&registry.url, &auth);
+    let more = ["--record", recorded.to_str().unwrap()];
+    let mut controller = Controller::start_with_targets(&kube.kubeconfig, file.as_ref(), &more);
+    crate::support::until("both records are written", || registry.records().len() == 2).await;
+    controller.terminate();
+    assert_eq!(controller.code().await, 0);
+    let text = std::fs::read_to_string(&recorded).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let puts = lines.iter().filter(|line| line["exchange"]["method"] == "PUT");
+    assert!(puts.count() >= 2 && !text.contains("secret-token-1"), "{text}");
+    assert!(lines.iter().all(|line| line["target"] == "systems"), "{text}");
+}
