@@ -24,7 +24,7 @@ use crate::{
             AbsenceGuard, Evidence, ListOutcome, ScopeChangePolicy,
             check::{Check, Confirmation, GuardQuestion},
             hold::{HoldId, HoldReason},
-            person::is_nearly_all,
+            operator::is_nearly_all,
         },
         decide::Action,
         deletion::Removal,

@@ -85,7 +85,7 @@ impl<R: Registry> EventLoop<R> {
                 self.delivery.queue.remove(uid);
             }
         }
-        self.ledger.clear_mark(uid);
+        self.ledger.leave_backlog(uid);
     }
 
     /// Reconciles the pods whose backoff is over, and those whose absence is confirmed.

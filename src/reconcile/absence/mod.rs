@@ -25,7 +25,7 @@
 
 pub mod check;
 pub mod hold;
-pub mod person;
+pub mod operator;
 mod stage;
 mod summary;
 
@@ -82,7 +82,7 @@ pub struct Evidence {
     pub list: CompleteList,
     /// Whether a watch that lacks one of them listed no pod at all.
     pub empty: bool,
-    /// The number of records of which [nearly all](person::is_nearly_all) are absent, or `None` if fewer are.
+    /// The number of records of which [nearly all](operator::is_nearly_all) are absent, or `None` if fewer are.
     pub nearly_all_of: Option<usize>,
     /// The number of records that the registry may hold of this owner.
     pub owned: usize,
@@ -219,7 +219,7 @@ impl AbsenceGuard {
         // After a change of settings, only the list of the whole cluster lacks them, so they are guarded, however few
         // they are.
         let suspect = empty || !list.trusted || self.change.is_some();
-        let guarded = suspect || self.approved_recently(now) + absent.len() > unguarded;
+        let guarded = suspect || self.confirmed_recently(now) + absent.len() > unguarded;
         let step = if guarded {
             Step::SecondList { earliest: list.begun + SECOND_LIST_AFTER, out_of_scope: false }
         } else {
@@ -228,7 +228,7 @@ impl AbsenceGuard {
         step.about(absent)
     }
 
-    fn approved_recently(&mut self, now: Moment) -> usize {
+    fn confirmed_recently(&mut self, now: Moment) -> usize {
         while self.recent.front().is_some_and(|(at, _)| *at + WINDOW < now) {
             self.recent.pop_front();
         }

@@ -4,7 +4,7 @@ use super::*;
 use crate::reconcile::absence::check::Confirmation;
 use crate::reconcile::absence::check::GuardQuestion;
 use crate::reconcile::absence::hold::HoldReason;
-use crate::reconcile::absence::person::is_nearly_all;
+use crate::reconcile::absence::operator::is_nearly_all;
 
 const fn at(secs: u64) -> Moment {
     Moment::from_secs(secs)

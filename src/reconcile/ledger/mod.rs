@@ -210,7 +210,7 @@ impl Ledger {
     /// Makes a UID pending since `now`, unless it is pending or in the backlog since an earlier time.
     pub fn mark_pending(&mut self, uid: &Uid, now: Moment) -> &mut Pending {
         let found = self.backlog_since().unwrap_or(now);
-        let since = if self.clear_mark(uid) { found } else { now };
+        let since = if self.leave_backlog(uid) { found } else { now };
         self.pending.get_or_insert_with(uid, || Pending::pending_since(since))
     }
 
@@ -221,7 +221,7 @@ impl Ledger {
 
     /// Nothing is pending for the UID any more.
     pub fn clear_pending(&mut self, uid: &Uid) {
-        self.clear_mark(uid);
+        self.leave_backlog(uid);
         self.pending.remove(uid);
     }
 
@@ -315,7 +315,7 @@ impl Ledger {
         match applied {
             Applied::No => {}
             // The next request is a first attempt, although this one may still arrive.
-            Applied::Hardly => self.mark_pending(uid, now).attempts_mut().mixed = true,
+            Applied::Unlikely => self.mark_pending(uid, now).attempts_mut().mixed = true,
             Applied::Maybe => self.mark_pending(uid, now).attempts_mut().tried = Some(in_flight.result),
         }
         match blame {

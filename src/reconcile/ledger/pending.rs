@@ -30,9 +30,9 @@ pub enum AttemptKind {
 pub enum Applied {
     /// Certainly not, so the next request is a first attempt.
     No,
-    /// Hardly: the registry or a proxy refused it for now. The next request is a first attempt, but the entry is
+    /// Probably not: the registry or a proxy refused it for now. The next request is a first attempt, but the entry is
     /// uncertain.
-    Hardly,
+    Unlikely,
     /// Possibly.
     Maybe,
 }

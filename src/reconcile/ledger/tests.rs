@@ -321,7 +321,7 @@ fn certain_failure_leaves_a_first_try() {
         ledger.settle(&uid, verdict, at(seq), 0);
         assert_eq!(ledger.attempt(&uid, put(1, 0).result), AttemptKind::First);
     }
-    for applied in [Applied::No, Applied::Hardly] {
+    for applied in [Applied::No, Applied::Unlikely] {
         ledger.begin(&uid, put(1, 9), at(9));
         ledger.fail(&uid, applied, Blame::Elsewhere, at(9), 0);
         assert_eq!(ledger.attempt(&uid, put(1, 0).result), AttemptKind::First, "{applied:?}");
