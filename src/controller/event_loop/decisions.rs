@@ -7,6 +7,7 @@ use crate::{
     controller::{absences::Survey, queue::Lane},
     model::{moment::Moment, uid::Uid},
     reconcile::{
+        absence::RELEASED_PER_SECOND,
         decide::{Action, decide, wanted},
         ledger::{
             backlog::BacklogKind,
@@ -93,8 +94,7 @@ impl<R: Registry> EventLoop<R> {
         for uid in self.delivery.queue.due(now) {
             self.reconcile(&uid, Lane::Live, now);
         }
-        // While another writer has the session, nothing confirmed is released.
-        if !self.session.is_open() {
+        if !self.may_release(now) {
             return;
         }
         for (uid, removal) in self.absences.release(now) {
@@ -104,6 +104,14 @@ impl<R: Registry> EventLoop<R> {
                 self.reconcile(&uid, Lane::Delete, now);
             }
         }
+    }
+
+    /// Whether confirmed deletions may enter the queue. While another writer has the session, none may. The queue sends at
+    /// full rate, so those that gather in it during an outage would leave together afterwards.
+    fn may_release(&self, now: Moment) -> bool {
+        self.session.is_open()
+            && self.availability.lets_through(now)
+            && self.delivery.queue.ready(Lane::Delete) < RELEASED_PER_SECOND as usize
     }
 
     /// A full reconcile: decides about each pod that a watch showed, that the registry may hold, or that waits for a list.

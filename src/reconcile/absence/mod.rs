@@ -51,8 +51,8 @@ const UNGUARDED_PART: usize = 10;
 const SECOND_LIST_AFTER: Duration = Duration::from_secs(10);
 /// The number of pods that are looked up one by one.
 const SAMPLE: usize = 20;
-/// Guarded or approved deletions that are sent per second.
-const RELEASED_PER_SECOND: u32 = 100;
+/// Guarded or approved deletions that are released per second.
+pub const RELEASED_PER_SECOND: u32 = 100;
 /// Delays between attempts to confirm deletions that were contradicted.
 const HELD_RETRY: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(300));
 /// Delays between attempts if there was no answer.
@@ -178,10 +178,11 @@ impl AbsenceGuard {
     /// Takes the absences that follow from a complete list.
     pub fn derive(&mut self, mut absent: HashSet<Uid>, evidence: Evidence, now: Moment) {
         (self.evidence, self.derived_since_change) = (Some(evidence), true);
+        self.unguarded.retain(|uid| absent.contains(uid));
         self.confirmed.retain(|(uid, _)| absent.contains(uid));
         self.approved.retain(|(uid, _)| absent.contains(uid));
         self.out_of_scope = self.out_of_scope.take().and_then(|out_of_scope| out_of_scope.among(&absent));
-        let leaving = self.confirmed.iter().chain(&self.approved).map(|(uid, _)| uid);
+        let leaving = self.confirmed.iter().chain(&self.approved).map(|(uid, _)| uid).chain(&self.unguarded);
         let elsewhere = leaving.chain(self.out_of_scope.iter().flat_map(Hold::ids));
         for uid in elsewhere {
             absent.remove(uid);
@@ -204,6 +205,7 @@ impl AbsenceGuard {
 
     /// Drops all absences, confirmed or not: another process decides about them.
     pub fn drop_absences(&mut self) {
+        self.unguarded.clear();
         self.confirmed.clear();
         self.approved.clear();
         (self.stage, self.out_of_scope, self.under_review) = (Stage::Idle, None, None);

@@ -69,6 +69,24 @@ fn guard_holds_empty_list() {
 }
 
 #[test]
+fn confirmed_deletions_wait_without_another_confirmation() {
+    // They may wait for as long as the registry is down, while more lists come.
+    let mut guard = AbsenceGuard::new("test");
+    guard.derive(ids(0..5), list(1, 100), at(2));
+    guard.ask(at(2), 0);
+    guard.answered(guard.round, Confirmation::Gone, at(3), 0);
+    guard.derive(ids(0..5), list(4, 100), at(4));
+    assert_eq!(guard.ask(at(4), 0), None);
+    guard.derive(ids(2..5), list(5, 100), at(5));
+    assert_eq!(guard.release(at(6)).len(), 3, "two are back");
+    guard.derive(ids(7..9), list(7, 100), at(7));
+    guard.ask(at(7), 0);
+    guard.answered(guard.round, Confirmation::Gone, at(8), 0);
+    guard.drop_absences();
+    assert_eq!(guard.release(at(9)), [], "another process decides about them");
+}
+
+#[test]
 fn absences_of_many_lists_add_up() {
     // They add up within ten minutes.
     let mut guard = AbsenceGuard::new("test");
