@@ -21,13 +21,12 @@ use crate::{
     model::{moment::Moment, pod::PodRef, uid::Uid, uid_map::UidMap},
     reconcile::{
         absence::{
-            AbsenceGuard, Evidence, ListOutcome, ScopeChangePolicy,
+            AbsenceGuard, Evidence, ListOutcome, ReleasedDeletion, ScopeChangePolicy,
             check::{Check, Confirmation, GuardQuestion},
             hold::{HoldId, HoldReason},
             operator::is_nearly_all,
         },
         decide::Action,
-        deletion::Removal,
         ledger::{
             Ledger,
             entry::{Known, LedgerEntry},
@@ -385,7 +384,7 @@ impl Absences {
     }
 
     /// Takes the deletions that may be sent now.
-    pub(super) fn release(&mut self, now: Moment) -> Vec<(Uid, Removal)> {
+    pub(super) fn release(&mut self, now: Moment) -> Vec<ReleasedDeletion> {
         in_order(self.guard.release(now))
     }
 }

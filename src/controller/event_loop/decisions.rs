@@ -7,7 +7,7 @@ use crate::{
     controller::{absences::Survey, queue::Lane},
     model::{moment::Moment, uid::Uid},
     reconcile::{
-        absence::RELEASED_PER_SECOND,
+        absence::{RELEASED_PER_SECOND, ReleasedDeletion},
         decide::{Action, decide, wanted},
         ledger::{
             backlog::BacklogKind,
@@ -97,10 +97,10 @@ impl<R: Registry> EventLoop<R> {
         if !self.may_release(now) {
             return;
         }
-        for (uid, removal) in self.absences.release(now) {
+        for ReleasedDeletion { uid, removal, approved } in self.absences.release(now) {
             // Otherwise the pod is back.
             if self.decision(&uid, now) == Action::AwaitConfirmation {
-                self.ledger.confirm(&uid, removal, now);
+                self.ledger.confirm(&uid, removal, approved, now);
                 self.reconcile(&uid, Lane::Delete, now);
             }
         }

@@ -16,10 +16,11 @@
 //! - `Confirming` checks that the cluster is still the same. Absences that went through `SecondList` are *guarded*: a
 //!   random sample of the pods is looked up, too, and the confirmed deletions are sent at a bounded rate.
 //! - `Sorting` follows a change of the settings that select pods. A list of the whole cluster tells which pods are
-//!   gone, and which exist but are out of scope. The latter are held until a person approves, or deleted at the bounded
-//!   rate ([`ScopeChangePolicy`]).
-//! - Nearly all records absent may mean that the cluster is a copy of the one that wrote them, so only a person can
-//!   release them. While another writer may be alive, every inferred deletion is held.
+//!   gone, and which exist but are out of scope. The latter are held until an operator approves, or deleted at the
+//!   bounded rate ([`ScopeChangePolicy`]).
+//! - Nearly all records absent may mean that the cluster is a copy of the one that wrote them, so only an operator can
+//!   release them. While another writer may be alive, every inferred deletion is held that no operator approved, also
+//!   one that was released already (`Ledger::withdraw_unapproved`). A request in flight is not taken back.
 //!
 //! Pods that come back leave any stage. Puts and observed deletions never wait for the guard.
 
@@ -91,10 +92,19 @@ pub struct Evidence {
 /// What happens to records of existing pods that changed settings no longer select.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScopeChangePolicy {
-    /// They are held until a person approves.
+    /// They are held until an operator approves.
     Hold,
     /// They are deleted at the bounded rate.
     Release,
+}
+
+/// A confirmed deletion that may be sent.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ReleasedDeletion {
+    pub uid: Uid,
+    pub removal: Removal,
+    /// Whether an operator approved it.
+    pub approved: bool,
 }
 
 /// The result of a requested list.
@@ -139,7 +149,7 @@ pub struct AbsenceGuard {
     confirmed: VecDeque<(Uid, Removal)>,
     /// Approved deletions that are sent at the bounded rate.
     approved: VecDeque<(Uid, Removal)>,
-    /// Whether only a person can release inferred deletions, until none is left.
+    /// Whether only an operator can release inferred deletions, until none is left.
     operator_needed: bool,
     /// Set while another writer may be alive: when it is gone if it gives no sign of life.
     other_writer_until: Option<Moment>,
@@ -397,17 +407,22 @@ impl AbsenceGuard {
     }
 
     /// The deletions that may be sent now. While another writer may be alive, only approved ones are.
-    pub fn release(&mut self, now: Moment) -> Vec<(Uid, Removal)> {
+    pub fn release(&mut self, now: Moment) -> Vec<ReleasedDeletion> {
         let available = self.rate.available(now);
         let by_operator = available.min(self.approved.len());
+        self.rate.take(by_operator);
+        let approved = self.approved.drain(..by_operator);
+        let mut released: Vec<_> =
+            approved.map(|(uid, removal)| ReleasedDeletion { uid, removal, approved: true }).collect();
         if self.is_contested() {
-            self.rate.take(by_operator);
-            return self.approved.drain(..by_operator).collect();
+            return released;
         }
         let confirmed = (available - by_operator).min(self.confirmed.len());
-        self.rate.take(by_operator + confirmed);
+        self.rate.take(confirmed);
         let unguarded = self.unguarded.drain(..).map(|uid| (uid, Removal::Inferred));
-        unguarded.chain(self.approved.drain(..by_operator)).chain(self.confirmed.drain(..confirmed)).collect()
+        let unapproved = unguarded.chain(self.confirmed.drain(..confirmed));
+        released.extend(unapproved.map(|(uid, removal)| ReleasedDeletion { uid, removal, approved: false }));
+        released
     }
 }
 

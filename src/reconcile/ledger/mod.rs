@@ -197,14 +197,22 @@ impl Ledger {
         entries.change_all(|_, entry| entry.known = Known::Unknown);
     }
 
-    /// The absence guard confirmed that the pod is absent.
-    pub fn confirm(&mut self, uid: &Uid, removal: Removal, now: Moment) {
-        self.mark_pending(uid, now).confirmed = Some(removal);
+    /// The absence guard confirmed that the pod is absent. `approved` says whether an operator approved the deletion.
+    pub fn confirm(&mut self, uid: &Uid, removal: Removal, approved: bool, now: Moment) {
+        let pending = self.mark_pending(uid, now);
+        (pending.confirmed, pending.approved) = (Some(removal), approved);
     }
 
-    /// Drops all confirmations, because another writer may be alive.
+    /// Drops all confirmations, approved or not, because another writer took over.
     pub fn withdraw_confirmations(&mut self) {
         self.pending.iter_mut().for_each(|(_, pending)| pending.confirmed = None);
+    }
+
+    /// Drops the confirmations that no operator approved, because another writer may be alive. Returns whether there
+    /// was one.
+    pub fn withdraw_unapproved(&mut self) -> bool {
+        let unapproved = self.pending.iter_mut().map(|(_, pending)| pending).filter(|pending| !pending.approved);
+        unapproved.fold(false, |found, pending| found | pending.confirmed.take().is_some())
     }
 
     /// Makes a UID pending since `now`, unless it is pending or in the backlog since an earlier time.

@@ -97,6 +97,8 @@ pub struct Pending {
     pub deletion: Option<Deletion>,
     /// The absence guard confirmed that the pod is absent.
     pub confirmed: Option<Removal>,
+    /// Whether an operator approved that deletion.
+    pub(super) approved: bool,
     pub(super) attempts: Option<Box<Attempts>>,
 }
 
@@ -148,7 +150,7 @@ impl Attempts {
 
 impl Pending {
     pub(in crate::reconcile) fn pending_since(since: Moment) -> Self {
-        Self { since, deletion: None, confirmed: None, attempts: None }
+        Self { since, deletion: None, confirmed: None, approved: false, attempts: None }
     }
 
     /// When the oldest change was seen that is not acknowledged.
