@@ -6,8 +6,11 @@
 //! | --- | --- | --- |
 //! | `Action::AwaitList` | [`decide`] | a list begun after the pod was last seen ([`Lists`]) |
 //! | `Action::AwaitConfirmation` | [`decide`] | the absence guard ([`AbsenceGuard`]): for few absences, a check that the cluster is the same; for many, a second list and a sample; for nearly all, an operator |
-//! | confirmed | [`Absences::release`] | its turn, at a limited rate |
+//! | confirmed | [`Absences::release`] | its turn, at a limited rate and while writes can be sent; no other writer may be alive |
 //! | `Action::Delete` | [`decide`] | its turn in the queue, like an observed deletion |
+//!
+//! The table leaves out the conditions of every deletion, such as the inventory, the session and the limits of writes. The
+//! header of `event_loop::decisions` lists all of them.
 //!
 //! [`decide`]: crate::reconcile::decide::decide
 

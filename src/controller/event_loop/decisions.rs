@@ -1,6 +1,23 @@
 //! Decisions: [`decide`] says what to do about a pod, and the ledger and the queue follow.
 //!
-//! This is the only caller of [`decide`], so that every deletion and every write is decided here.
+//! This is the only caller of [`decide`], so that every deletion and every write is decided here. A deletion is sent only
+//! if all of this holds:
+//!
+//! | condition | checked by | observed | inferred |
+//! | --- | --- | --- | --- |
+//! | a watch reported the deletion, and no pod in the store has the record | `intake`, `projected`, [`wanted`] | yes | |
+//! | a complete list lacks the pod and began after it was last seen: the list of its watch, or the lists of all watches if none has shown it | `controller::lists`, [`wanted`] | | yes |
+//! | the record belongs to no pod whose key is unknown, if no watch has shown its pod | `controller::records` | | yes |
+//! | the inventory was read in this term | [`decide`] | | yes |
+//! | the absence guard confirmed the absence, or an operator approved the deletion | [`reconcile::absence`] | | yes |
+//! | no other writer may be alive, or an operator approved the deletion | [`reconcile::absence`], `apply` | | yes |
+//! | the session is open, the circuit breaker lets a write through, fewer than 100 deletions are in the queue, and the limit of 100 per second allows it; few absences do not need that limit | [`EventLoop::reconcile_due`], [`reconcile::absence`] | | yes |
+//! | the registry is not known to lack the record | [`decide`] | yes | yes |
+//! | no request about the pod is in flight, and its backoff is over | [`decide`] | yes | yes |
+//! | this process leads, and the limits of writes let it through | `deliver`, the table in `controller::delivery` | yes | yes |
+//! | the decision is the same when the batch is filled | `deliver` | yes | yes |
+//!
+//! [`reconcile::absence`]: crate::reconcile::absence
 
 use super::EventLoop;
 use crate::{
