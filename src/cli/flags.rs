@@ -215,7 +215,7 @@ pub struct RecordSettings {
     pub annotation_allow: Vec<String>,
 }
 
-/// How to reach the registry, and how fast to write.
+/// How to reach the registry that records are written to, and how fast to write.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 #[command(next_help_heading = "Registry")]
 pub struct RegistrySettings {
