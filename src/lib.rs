@@ -21,11 +21,12 @@
 //! | whether an absent pod is a deletion | [`reconcile::absence`], driven by `controller::absences` |
 //! | how writes are limited and retried | the table in `controller::delivery` |
 //! | what a registry's answer means | [`reconcile::outcome`] |
+//! | what follows when an answer is lost | `controller::delivery::answers` and `Ledger::fail`: the entry becomes uncertain and is retried; [`reconcile::early_resync`] reads the inventory if there are many |
 //! | how a registry that a file describes is written and read | [`registry::mapped`] |
 //! | how pods are listed and watched | [`kubernetes::watch`] |
 //! | who leads, and how approvals are read | [`kubernetes::lease`], decided by [`reconcile::election`] |
 //! | a flag | [`cli`] |
-//! | a new command | [`commands`], one file per command |
+//! | a new command | [`commands`], a file or folder with the name of the command |
 //! | another kind of registry | the [`registry::Registry`] trait |
 //! | how several registries share one process | `commands::run`: one event loop per target |
 //! | what a targets file may say | [`mapping::spec`], one type per member |
@@ -37,11 +38,13 @@
 //!    kept on disk, and a restart forgets no deletion.
 //! 3. One pure function decides about a pod. Events, full reconciles and resyncs all call it.
 //! 4. The queue holds UIDs. A request's body is built from the store when it is sent, so it is never out of date.
-//! 5. A pending change is dropped only after the registry acknowledges it.
+//! 5. A pending change is dropped only after the registry acknowledges it, with these exceptions: the registry is known to
+//!    hold the desired record, or neither it nor the cluster has the pod; the pod cannot be read, so its record stays as
+//!    it is; or this process stops leading, and the next leader finds the change again.
 //!
 //! | room | what it owns | what it may use |
 //! | --- | --- | --- |
-//! | [`model`] | what a pod and a record are: UIDs, points in time, digests, lenient decoding. Pure | nothing |
+//! | [`model`] | pods and records: UIDs, points in time, digests, lenient decoding. Pure | nothing |
 //! | [`reconcile`] | every decision. Pure: time and seeds are arguments | `model` |
 //! | [`mapping`] | registries that a targets file describes: the file's format and presets. Pure | `model`, `reconcile` |
 //! | [`store`] | the pods of all watches, packed | `model` |
@@ -56,7 +59,7 @@
 //! | [`admin`] | health, metrics and status over HTTP | `listen`, `telemetry` |
 //! | [`demo`] | a small API server, a living cluster in it, and an ordinary inventory | `model` |
 //! | [`cli`] | flags and environment variables, checked | `files`, `model`, `reconcile`, `telemetry` |
-//! | [`commands`] | one file per command, and what commands share: tasks, signals, output | everything |
+//! | [`commands`] | each command in a file or folder of its name, and files that commands share: tasks, signals, output | everything |
 //!
 //! Unit tests stand at the end of a file, or in `tests.rs` below it when they are long. Tests share `fuzz`, the source of
 //! random input. `tests/it/project/tidy.rs` checks the arrows of this table, and `tests/it/project/naming.rs` the names.

@@ -35,7 +35,7 @@ pub enum Command {
     /// Keep the registry equal to the pods of the cluster until stopped.
     Run(Box<RunSettings>),
     /// Serve the reference registry.
-    Registry(ReferenceSettings),
+    Registry(ReferenceRegistrySettings),
     /// Show the whole system at work: a reference registry, a controller, and pods that come and go. The pods are
     /// simulated unless --kubeconfig or --context is set.
     Demo(DemoSettings),
@@ -95,7 +95,7 @@ pub struct RunSettings {
 }
 
 #[derive(Clone, Debug, Args)]
-pub struct ReferenceSettings {
+pub struct ReferenceRegistrySettings {
     /// IP address and port to serve the registry on.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7070", value_parser = Checked(values::address))]
     pub listen: SocketAddr,
@@ -233,7 +233,7 @@ pub struct RecordSettings {
     pub annotation_allow: Vec<String>,
 }
 
-/// How to reach the registry, and how fast to write.
+/// How to reach the registry that records are written to, and how fast to write.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 #[command(next_help_heading = "Registry")]
 pub struct RegistrySettings {

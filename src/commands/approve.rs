@@ -9,7 +9,7 @@ use crate::{
     },
 };
 
-/// Writes the approval to the Lease that the controller reads. Kubernetes checks whether this person may change it.
+/// Writes the approval to the Lease that the controller reads. Kubernetes checks whether the operator may change it.
 pub(super) async fn run(settings: ApproveSettings, environment: Environment) -> Result<(), Error> {
     let ApproveSettings { hold, approval_lease, cluster, log: _ } = settings;
     let client = informers::cluster(cluster, environment)?.client();

@@ -1,4 +1,11 @@
-//! The commands, one file each: from checked settings to running tasks, from signals and results to an exit code.
+//! The commands: from checked settings to running tasks, from signals and results to an exit code.
+//!
+//! | file or folder | content |
+//! | --- | --- |
+//! | the name of a command, such as `run` or `targets` | that command; a large one has a folder for its parts |
+//! | `signals`, `tasks`, `output`, `report` | shared: how a command stops, the tasks it runs, and its output |
+//! | `informers`, `owner`, `registry_reader`, `targets_file` | shared: the pods, the owner of records, the registries of a command |
+//! | `target_settings`, `instance`, `status` | parts of `run`: its registries, its name, and the page `/status` |
 //!
 //! Only this module sees all settings. It hands each part what that part needs.
 //!

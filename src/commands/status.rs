@@ -1,4 +1,4 @@
-//! The page `/status`: session, records and holds, as JSON for a person. `docs/operations.md` explains its members.
+//! The page `/status`: session, records and holds, as JSON for the operator. `docs/operations.md` explains its members.
 
 use std::sync::{Arc, OnceLock};
 

@@ -6,8 +6,11 @@
 //! | --- | --- | --- |
 //! | `Action::AwaitList` | [`decide`] | a list begun after the pod was last seen ([`Lists`]) |
 //! | `Action::AwaitConfirmation` | [`decide`] | the absence guard ([`AbsenceGuard`]): for few absences, a check that the cluster is the same; for many, a second list and a sample; for nearly all, an operator |
-//! | confirmed | [`Absences::release`] | its turn, at a limited rate |
+//! | confirmed | [`Absences::release`] | its turn, at a limited rate and while writes can be sent; no other writer may be alive |
 //! | `Action::Delete` | [`decide`] | its turn in the queue, like an observed deletion |
+//!
+//! The table leaves out the conditions of every deletion, such as the inventory, the session and the limits of writes. The
+//! header of `event_loop::decisions` lists all of them.
 //!
 //! [`decide`]: crate::reconcile::decide::decide
 
@@ -21,13 +24,12 @@ use crate::{
     model::{moment::Moment, pod::PodRef, uid::Uid, uid_map::UidMap},
     reconcile::{
         absence::{
-            AbsenceGuard, Evidence, ListOutcome, ScopeChangePolicy,
+            AbsenceGuard, Evidence, ListOutcome, ReleasedDeletion, ScopeChangePolicy,
             check::{Check, Confirmation, GuardQuestion},
             hold::{HoldId, HoldReason},
-            person::is_nearly_all,
+            operator::is_nearly_all,
         },
         decide::Action,
-        deletion::Removal,
         ledger::{
             Ledger,
             entry::{Known, LedgerEntry},
@@ -385,7 +387,7 @@ impl Absences {
     }
 
     /// Takes the deletions that may be sent now.
-    pub(super) fn release(&mut self, now: Moment) -> Vec<(Uid, Removal)> {
+    pub(super) fn release(&mut self, now: Moment) -> Vec<ReleasedDeletion> {
         in_order(self.guard.release(now))
     }
 }

@@ -12,24 +12,29 @@
 //! | process | requests in flight | [`Pace`] | at most `--max-in-flight` | one after the registry refused (429, 503), one more per round of answers |
 //! | process | write rate | [`RateLimit`] | `--max-writes-per-second` | refilled as time passes, one second's worth at most |
 //! | process | rewrite rate | [`RateLimit`] | 1,000 per second, in portions of 100 | refilled as time passes |
+//! | process | divided batches | [`CircuitBreaker::dividing`] | the parts of 16 batches in a row that the registry refused for their content go without a pause | after those, and if a batch may have been applied, as after a failure that opens the circuit breaker, for 0.2 s |
 //! | process | retry budget | [`RetryBudget`] | a share of the first attempts | earned by first attempts and by acknowledged retries; at least two per second |
 //! | process | retry budget of records that always fail | [`RetryBudget`] | a smaller share | the same; at least one per two seconds |
 //! | process | rejected records | [`RetryBudget`] | 100 per second | once after each resync |
 //! | process | backlog | [`ControllerOptions::backlog_window`] | 4,096 pods of each kind in the queue | when the lane is empty, the next ones are taken from the ledger |
-//! | batch | priority | [`Lane`] | deletions, retries, changes, backfill, rewrites | the first lane that is not empty and not held back |
-//! | batch | turns | [`Turns`] | every second batch begins with retries, the others with changes; every fourth retry is a record's, the others may be deletions | so that none of them waits for all of the others |
+//! | batch | priority | [`OpenLanes`] | deletions; retries; changes, backfill, rewrites; rejected records | the first lane that is not empty and not held back |
+//! | batch | turns | [`Turns`] | in every second batch, retries go after changes, backfill and rewrites; every fourth retry is a record's, the others may be deletions | so that none of them waits for all of the others |
 //! | batch | size | [`Pace`] | 32 items at first, then what the registry answers in time; at most its own limits | halved when an answer does not come in time, doubled when it comes fast |
 //! | batch | size that the client takes from the registry | [`registry::client`] | 5,000 operations, 16 MiB | a registry's own limits count if they are lower |
 //! | batch | pods put aside | [`ASIDE_MAX`] | 1,000 pods that belong into other batches | the batch is sent as it is |
 //! | batch | time | [`registry::client`] | `--request-timeout` | a request without an answer by then failed, and its records are uncertain |
+//! | pod | requests in flight | [`decide`] | one | when it is answered or given up |
 //! | pod | size of the record | [`Delivery::check_size`] | the registry's `max_record_bytes` | a larger record is parked until it changes or the next resync |
 //! | pod | parts of a failed batch | [`Attempts::isolation`] | a half or an eighth of the batch each time | until it is acknowledged |
 //! | pod | backoff | [`Attempts::not_before`] | 0.1 s to 0.2 s at first, doubled up to 60 s | when it is over, or when the registry is well again |
+//! | pod | rejected deletion | [`Ledger::settle`] | the same backoff; it is retried, not parked | when it is over, or when the registry is well again |
 //! | pod | backoff after the registry asked to wait | [`Ledger`] | the time that it asked for, or the backoff of the pod up to 10 s, whichever is longer | when it is over; the part after the asked time also ends when the registry is well again |
 //!
 //! [`Term`]: crate::controller::leadership::Term
 //! [`WriterSession`]: crate::controller::session::WriterSession
 //! [`registry::client`]: crate::registry::client
+//! [`CircuitBreaker::dividing`]: crate::reconcile::retry::CircuitBreaker::dividing
+//! [`decide`]: crate::reconcile::decide::decide
 //! [`Availability`]: crate::controller::availability::Availability
 //! [`Attempts::not_before`]: crate::reconcile::ledger::pending::Attempts::not_before
 //! [`Attempts::isolation`]: crate::reconcile::ledger::pending::Attempts::isolation
@@ -231,7 +236,8 @@ impl Delivery {
             max_bytes: registry.max_batch_bytes,
             batched,
             divided: Isolation::None,
-            // Every second batch begins with retries, so that neither retries nor first attempts wait for all of the others.
+            // Deletions always go first. Then the order alternates, so that neither retries nor first attempts wait for all of
+            // the others.
             turn: if self.turns.batches.is_multiple_of(2) { RetryTurn::First } else { RetryTurn::Last },
             // In portions, so that rewrites do not leave one by one.
             rewrites: self.rewrites.available(now) >= self.rewrites.portion(),

@@ -1,4 +1,4 @@
-//! Who this process is to the registry, and which sessions under its id are its own.
+//! The identity of this process at the registry, and how it recognizes its own sessions.
 
 use super::error::Error;
 use crate::reconcile::takeover::ReportedSession;

@@ -1,4 +1,4 @@
-//! The options of the event loop, what it receives, and where it sends.
+//! The options, inputs and outputs of the event loop.
 
 use std::time::Duration;
 

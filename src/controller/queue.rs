@@ -7,8 +7,10 @@ use crate::{
     reconcile::ledger::{backlog::BacklogKind, pending::AttemptKind},
 };
 
-/// How urgent a key is. A lane keeps the order of its keys, except for the two lanes of retries: the newest failure goes
-/// first, so that a lost answer does not wait behind thousands of records that keep failing.
+/// How urgent a key is, the most urgent first. Batches take the lanes in the order of [`OpenLanes`].
+///
+/// A lane keeps the order of its keys, except for `DeleteRetry` and `PutRetry`: the newest failure goes first, so that a lost
+/// answer does not wait behind thousands of records that keep failing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Lane {
     /// Deletions go first: a record of a pod that is gone does more harm than a missing record.

@@ -1,4 +1,4 @@
-//! What the loop decides about: the desired record of each record key.
+//! The desired record of each record key, which the loop decides about.
 //!
 //! A registry may see pods otherwise than the store does ([`Registry::project`]). It then selects some of them, names
 //! records by ids of its own, and compares what it writes. The table here follows from pod events, so that a decision

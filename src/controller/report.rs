@@ -1,4 +1,4 @@
-//! What the loop shows: logs of outages and of rejected or uncertain records, metrics, health and the status page.
+//! Reports of the loop: logs of outages and of rejected or uncertain records, metrics, health and the status page.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What a pod and a record are: UIDs, points in time, digests and lenient decoding.
+//! Pods and records: UIDs, points in time, digests and lenient decoding.
 //!
 //! This module is pure: no clock, no IO, no randomness, and no import of another room.
 

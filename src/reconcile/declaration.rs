@@ -1,4 +1,4 @@
-//! What a session declares about the settings that select its records, so that neither a restart nor the next leader
+//! The declaration of a session about the settings that select its records, so that neither a restart nor the next leader
 //! forgets it. The registry stores it as the text `scope`.
 
 use std::fmt;

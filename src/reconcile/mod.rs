@@ -1,5 +1,4 @@
-//! Every decision of the controller: what to send, what the registry is believed to hold, when a deletion is confirmed,
-//! who leads, when to retry.
+//! Every decision of the controller: records to send, the ledger, the absence guard, leader election, retries.
 //!
 //! This module is pure: no clock, no IO, no randomness. Time and seeds are arguments, and decisions are return values.
 

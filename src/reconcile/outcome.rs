@@ -1,4 +1,4 @@
-//! What an answer of the registry means: for one operation, and for a whole request.
+//! The meaning of a registry's answer: for one operation, and for a whole request.
 //!
 //! One operation, in a batch or in a request of its own:
 //!

@@ -1,4 +1,4 @@
-//! The lease of two processes: which one holds it, and which one is told to lead.
+//! The lease of two processes: which one holds it, and which one leads.
 
 use std::time::Duration;
 

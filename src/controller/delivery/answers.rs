@@ -173,7 +173,7 @@ impl Delivery {
 fn applied(failure: &Failure) -> Applied {
     match failure {
         Failure::Broken(_) => Applied::Maybe,
-        Failure::Throttled { status, .. } if *status >= 500 => Applied::Hardly,
+        Failure::Throttled { status, .. } if *status >= 500 => Applied::Unlikely,
         _ => Applied::No,
     }
 }

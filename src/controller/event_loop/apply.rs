@@ -67,8 +67,14 @@ impl<R: Registry> EventLoop<R> {
         match effect {
             session::SessionEffect::Expect(records) => self.resync.expect(records),
             session::SessionEffect::Resync => self.resync.begin_session(now),
-            session::SessionEffect::ExpectOtherWriter => self.absences.guard.expect_other_writer(now),
-            session::SessionEffect::OtherWriterSeen => self.absences.guard.other_writer_seen(now),
+            session::SessionEffect::ExpectOtherWriter => {
+                self.absences.guard.expect_other_writer(now);
+                self.withdraw_unapproved();
+            }
+            session::SessionEffect::OtherWriterSeen => {
+                self.absences.guard.other_writer_seen(now);
+                self.withdraw_unapproved();
+            }
             session::SessionEffect::NoOtherWriterReported => self.absences.guard.no_other_writer_reported(now),
             session::SessionEffect::ScopeChanged => self.absences.scope_changed(),
             session::SessionEffect::NeedOperator => self.absences.need_operator(),
@@ -78,6 +84,13 @@ impl<R: Registry> EventLoop<R> {
                 self.absences.request_reconcile();
             }
             session::SessionEffect::End(error) => self.end = Some(error),
+        }
+    }
+
+    /// Another writer may be alive: deletions that were released and not sent yet are held, except approved ones.
+    fn withdraw_unapproved(&mut self) {
+        if self.ledger.withdraw_unapproved() {
+            self.absences.request_reconcile();
         }
     }
 

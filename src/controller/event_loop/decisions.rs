@@ -1,12 +1,30 @@
 //! Decisions: [`decide`] says what to do about a pod, and the ledger and the queue follow.
 //!
-//! This is the only caller of [`decide`], so that every deletion and every write is decided here.
+//! This is the only caller of [`decide`], so that every deletion and every write is decided here. A deletion is sent only
+//! if all of this holds:
+//!
+//! | condition | checked by | observed | inferred |
+//! | --- | --- | --- | --- |
+//! | a watch reported the deletion, and no pod in the store has the record | `intake`, `projected`, [`wanted`] | yes | |
+//! | a complete list lacks the pod and began after it was last seen: the list of its watch, or the lists of all watches if none has shown it | `controller::lists`, [`wanted`] | | yes |
+//! | the record belongs to no pod whose key is unknown, if no watch has shown its pod | `controller::records` | | yes |
+//! | the inventory was read in this term | [`decide`] | | yes |
+//! | the absence guard confirmed the absence, or an operator approved the deletion | [`reconcile::absence`] | | yes |
+//! | no other writer may be alive, or an operator approved the deletion | [`reconcile::absence`], `apply` | | yes |
+//! | the session is open, the circuit breaker lets a write through, fewer than 100 deletions are in the queue, and the limit of 100 per second allows it; few absences do not need that limit | [`EventLoop::reconcile_due`], [`reconcile::absence`] | | yes |
+//! | the registry is not known to lack the record | [`decide`] | yes | yes |
+//! | no request about the pod is in flight, and its backoff is over | [`decide`] | yes | yes |
+//! | this process leads, and the limits of writes let it through | `deliver`, the table in `controller::delivery` | yes | yes |
+//! | the decision is the same when the batch is filled | `deliver` | yes | yes |
+//!
+//! [`reconcile::absence`]: crate::reconcile::absence
 
 use super::EventLoop;
 use crate::{
     controller::{absences::Survey, queue::Lane},
     model::{moment::Moment, uid::Uid},
     reconcile::{
+        absence::{RELEASED_PER_SECOND, ReleasedDeletion},
         decide::{Action, decide, wanted},
         ledger::{
             backlog::BacklogKind,
@@ -85,7 +103,7 @@ impl<R: Registry> EventLoop<R> {
                 self.delivery.queue.remove(uid);
             }
         }
-        self.ledger.clear_mark(uid);
+        self.ledger.leave_backlog(uid);
     }
 
     /// Reconciles the pods whose backoff is over, and those whose absence is confirmed.
@@ -93,17 +111,24 @@ impl<R: Registry> EventLoop<R> {
         for uid in self.delivery.queue.due(now) {
             self.reconcile(&uid, Lane::Live, now);
         }
-        // While another writer has the session, nothing confirmed is released.
-        if !self.session.is_open() {
+        if !self.may_release(now) {
             return;
         }
-        for (uid, removal) in self.absences.release(now) {
+        for ReleasedDeletion { uid, removal, approved } in self.absences.release(now) {
             // Otherwise the pod is back.
             if self.decision(&uid, now) == Action::AwaitConfirmation {
-                self.ledger.confirm(&uid, removal, now);
+                self.ledger.confirm(&uid, removal, approved, now);
                 self.reconcile(&uid, Lane::Delete, now);
             }
         }
+    }
+
+    /// Whether confirmed deletions may enter the queue. While another writer has the session, none may. The queue sends at
+    /// full rate, so those that gather in it during an outage would leave together afterwards.
+    fn may_release(&self, now: Moment) -> bool {
+        self.session.is_open()
+            && self.availability.lets_through(now)
+            && self.delivery.queue.ready(Lane::Delete) < RELEASED_PER_SECOND as usize
     }
 
     /// A full reconcile: decides about each pod that a watch showed, that the registry may hold, or that waits for a list.

@@ -1,4 +1,4 @@
-//! What the members of a kubeconfig hold: secrets, in the kubeconfig itself or in files.
+//! The contents of a kubeconfig's members: secrets, in the kubeconfig itself or in files.
 
 use std::{fmt, path::PathBuf, sync::Arc};
 

@@ -10,13 +10,10 @@ use crate::model::{pod::PodRef, uid::Uid};
 /// What the guard has to know before an inferred deletion.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GuardQuestion {
-    Whole {
-        round: u64,
-    },
+    /// Which pods does the whole cluster have, selected or not?
+    Whole { round: u64 },
     /// Which selected pods does a list show that is taken beside the watches?
-    List {
-        round: u64,
-    },
+    List { round: u64 },
     /// Is the cluster the one that this process started with, and is each pod of the sample gone?
     Confirm {
         round: u64,
@@ -38,9 +35,8 @@ pub enum Confirmation {
 /// A request to the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Check {
-    Whole {
-        round: u64,
-    },
+    /// Which pods exist in the whole cluster, selected or not?
+    Whole { round: u64 },
     /// Which selected pods exist?
     List {
         round: u64,
@@ -55,10 +51,7 @@ pub enum Check {
         not_looked_up: Vec<Uid>,
     },
     /// Is it the same cluster, and do these pods exist?
-    LookUp {
-        round: u64,
-        pods: Vec<PodRef>,
-    },
+    LookUp { round: u64, pods: Vec<PodRef> },
 }
 
 impl Check {

@@ -16,16 +16,17 @@
 //! - `Confirming` checks that the cluster is still the same. Absences that went through `SecondList` are *guarded*: a
 //!   random sample of the pods is looked up, too, and the confirmed deletions are sent at a bounded rate.
 //! - `Sorting` follows a change of the settings that select pods. A list of the whole cluster tells which pods are
-//!   gone, and which exist but are out of scope. The latter are held until a person approves, or deleted at the bounded
-//!   rate ([`ScopeChangePolicy`]).
-//! - Nearly all records absent may mean that the cluster is a copy of the one that wrote them, so only a person can
-//!   release them. While another writer may be alive, every inferred deletion is held.
+//!   gone, and which exist but are out of scope. The latter are held until an operator approves, or deleted at the
+//!   bounded rate ([`ScopeChangePolicy`]).
+//! - Nearly all records absent may mean that the cluster is a copy of the one that wrote them, so only an operator can
+//!   release them. While another writer may be alive, every inferred deletion is held that no operator approved, also
+//!   one that was released already (`Ledger::withdraw_unapproved`). A request in flight is not taken back.
 //!
 //! Pods that come back leave any stage. Puts and observed deletions never wait for the guard.
 
 pub mod check;
 pub mod hold;
-pub mod person;
+pub mod operator;
 mod stage;
 mod summary;
 
@@ -51,8 +52,8 @@ const UNGUARDED_PART: usize = 10;
 const SECOND_LIST_AFTER: Duration = Duration::from_secs(10);
 /// The number of pods that are looked up one by one.
 const SAMPLE: usize = 20;
-/// Guarded or approved deletions that are sent per second.
-const RELEASED_PER_SECOND: u32 = 100;
+/// Guarded or approved deletions that are released per second.
+pub const RELEASED_PER_SECOND: u32 = 100;
 /// Delays between attempts to confirm deletions that were contradicted.
 const HELD_RETRY: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(300));
 /// Delays between attempts if there was no answer.
@@ -82,7 +83,7 @@ pub struct Evidence {
     pub list: CompleteList,
     /// Whether a watch that lacks one of them listed no pod at all.
     pub empty: bool,
-    /// The number of records of which [nearly all](person::is_nearly_all) are absent, or `None` if fewer are.
+    /// The number of records of which [nearly all](operator::is_nearly_all) are absent, or `None` if fewer are.
     pub nearly_all_of: Option<usize>,
     /// The number of records that the registry may hold of this owner.
     pub owned: usize,
@@ -91,10 +92,19 @@ pub struct Evidence {
 /// What happens to records of existing pods that changed settings no longer select.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScopeChangePolicy {
-    /// They are held until a person approves.
+    /// They are held until an operator approves.
     Hold,
     /// They are deleted at the bounded rate.
     Release,
+}
+
+/// A confirmed deletion that may be sent.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ReleasedDeletion {
+    pub uid: Uid,
+    pub removal: Removal,
+    /// Whether an operator approved it.
+    pub approved: bool,
 }
 
 /// The result of a requested list.
@@ -139,7 +149,7 @@ pub struct AbsenceGuard {
     confirmed: VecDeque<(Uid, Removal)>,
     /// Approved deletions that are sent at the bounded rate.
     approved: VecDeque<(Uid, Removal)>,
-    /// Whether only a person can release inferred deletions, until none is left.
+    /// Whether only an operator can release inferred deletions, until none is left.
     operator_needed: bool,
     /// Set while another writer may be alive: when it is gone if it gives no sign of life.
     other_writer_until: Option<Moment>,
@@ -178,10 +188,11 @@ impl AbsenceGuard {
     /// Takes the absences that follow from a complete list.
     pub fn derive(&mut self, mut absent: HashSet<Uid>, evidence: Evidence, now: Moment) {
         (self.evidence, self.derived_since_change) = (Some(evidence), true);
+        self.unguarded.retain(|uid| absent.contains(uid));
         self.confirmed.retain(|(uid, _)| absent.contains(uid));
         self.approved.retain(|(uid, _)| absent.contains(uid));
         self.out_of_scope = self.out_of_scope.take().and_then(|out_of_scope| out_of_scope.among(&absent));
-        let leaving = self.confirmed.iter().chain(&self.approved).map(|(uid, _)| uid);
+        let leaving = self.confirmed.iter().chain(&self.approved).map(|(uid, _)| uid).chain(&self.unguarded);
         let elsewhere = leaving.chain(self.out_of_scope.iter().flat_map(Hold::ids));
         for uid in elsewhere {
             absent.remove(uid);
@@ -204,6 +215,7 @@ impl AbsenceGuard {
 
     /// Drops all absences, confirmed or not: another process decides about them.
     pub fn drop_absences(&mut self) {
+        self.unguarded.clear();
         self.confirmed.clear();
         self.approved.clear();
         (self.stage, self.out_of_scope, self.under_review) = (Stage::Idle, None, None);
@@ -219,7 +231,7 @@ impl AbsenceGuard {
         // After a change of settings, only the list of the whole cluster lacks them, so they are guarded, however few
         // they are.
         let suspect = empty || !list.trusted || self.change.is_some();
-        let guarded = suspect || self.approved_recently(now) + absent.len() > unguarded;
+        let guarded = suspect || self.confirmed_recently(now) + absent.len() > unguarded;
         let step = if guarded {
             Step::SecondList { earliest: list.begun + SECOND_LIST_AFTER, out_of_scope: false }
         } else {
@@ -228,7 +240,7 @@ impl AbsenceGuard {
         step.about(absent)
     }
 
-    fn approved_recently(&mut self, now: Moment) -> usize {
+    fn confirmed_recently(&mut self, now: Moment) -> usize {
         while self.recent.front().is_some_and(|(at, _)| *at + WINDOW < now) {
             self.recent.pop_front();
         }
@@ -395,17 +407,22 @@ impl AbsenceGuard {
     }
 
     /// The deletions that may be sent now. While another writer may be alive, only approved ones are.
-    pub fn release(&mut self, now: Moment) -> Vec<(Uid, Removal)> {
+    pub fn release(&mut self, now: Moment) -> Vec<ReleasedDeletion> {
         let available = self.rate.available(now);
         let by_operator = available.min(self.approved.len());
+        self.rate.take(by_operator);
+        let approved = self.approved.drain(..by_operator);
+        let mut released: Vec<_> =
+            approved.map(|(uid, removal)| ReleasedDeletion { uid, removal, approved: true }).collect();
         if self.is_contested() {
-            self.rate.take(by_operator);
-            return self.approved.drain(..by_operator).collect();
+            return released;
         }
         let confirmed = (available - by_operator).min(self.confirmed.len());
-        self.rate.take(by_operator + confirmed);
+        self.rate.take(confirmed);
         let unguarded = self.unguarded.drain(..).map(|uid| (uid, Removal::Inferred));
-        unguarded.chain(self.approved.drain(..by_operator)).chain(self.confirmed.drain(..confirmed)).collect()
+        let unapproved = unguarded.chain(self.confirmed.drain(..confirmed));
+        released.extend(unapproved.map(|(uid, removal)| ReleasedDeletion { uid, removal, approved: false }));
+        released
     }
 }
 

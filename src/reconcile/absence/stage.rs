@@ -11,7 +11,7 @@ pub(super) enum Stage {
     Idle,
     /// The cluster is asked about these pods. `asked` says whether the question was sent.
     Checking { ids: HashSet<Uid>, step: Step, asked: bool },
-    /// Not confirmed. Without `retry_at`, only a person can release the hold.
+    /// Not confirmed. Without `retry_at`, only an operator can release the hold.
     Held { hold: Hold, retry_at: Option<Moment> },
 }
 

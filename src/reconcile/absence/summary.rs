@@ -1,4 +1,4 @@
-//! What the guard shows: counts, reasons and holds.
+//! The guard's summary: counts, reasons and holds.
 
 use super::{
     AbsenceGuard, SHOWN_AFTER,

@@ -4,7 +4,7 @@ use super::*;
 use crate::reconcile::absence::check::Confirmation;
 use crate::reconcile::absence::check::GuardQuestion;
 use crate::reconcile::absence::hold::HoldReason;
-use crate::reconcile::absence::person::is_nearly_all;
+use crate::reconcile::absence::operator::is_nearly_all;
 
 const fn at(secs: u64) -> Moment {
     Moment::from_secs(secs)
@@ -17,6 +17,11 @@ fn ids(range: std::ops::Range<usize>) -> HashSet<Uid> {
 fn list(begun: u64, owned: usize) -> Evidence {
     let list = CompleteList { begun: at(begun), trusted: true };
     Evidence { list, empty: false, nearly_all_of: None, owned }
+}
+
+/// A deletion that was released without an approval.
+fn released(uid: &str) -> ReleasedDeletion {
+    ReleasedDeletion { uid: uid.into(), removal: Removal::Inferred, approved: false }
 }
 
 /// The number of released deletions per second, for a minute.
@@ -66,6 +71,24 @@ fn guard_holds_empty_list() {
     let untrusted = CompleteList { begun: at(2), trusted: false };
     guard.derive(ids(0..1), Evidence { list: untrusted, ..list(2, 1) }, at(2));
     assert_eq!(guard.held(), 1);
+}
+
+#[test]
+fn confirmed_deletions_wait_without_another_confirmation() {
+    // They may wait for as long as the registry is down, while more lists come.
+    let mut guard = AbsenceGuard::new("test");
+    guard.derive(ids(0..5), list(1, 100), at(2));
+    guard.ask(at(2), 0);
+    guard.answered(guard.round, Confirmation::Gone, at(3), 0);
+    guard.derive(ids(0..5), list(4, 100), at(4));
+    assert_eq!(guard.ask(at(4), 0), None);
+    guard.derive(ids(2..5), list(5, 100), at(5));
+    assert_eq!(guard.release(at(6)).len(), 3, "two are back");
+    guard.derive(ids(7..9), list(7, 100), at(7));
+    guard.ask(at(7), 0);
+    guard.answered(guard.round, Confirmation::Gone, at(8), 0);
+    guard.drop_absences();
+    assert_eq!(guard.release(at(9)), [], "another process decides about them");
 }
 
 #[test]
@@ -165,7 +188,7 @@ fn confirmed_deletion_of_a_returning_pod_is_dropped() {
     guard.answered(guard.round, Confirmation::Gone, at(11), 0);
     guard.release(at(11));
     guard.derive(ids(990..1000), list(12, 1000), at(12));
-    let rest: Vec<Uid> = (12..40).flat_map(|t| guard.release(at(t))).map(|(uid, _)| uid).collect();
+    let rest: Vec<Uid> = (12..40).flat_map(|t| guard.release(at(t))).map(|deletion| deletion.uid).collect();
     assert!(rest.iter().all(|uid| ids(990..1000).contains(uid)) && rest.len() <= 10);
 }
 
@@ -213,7 +236,7 @@ fn pods_deselected_by_settings_are_held() {
     assert_eq!((hold.deletions, &hold.because), (2, &HoldReason::ScopeChanged));
     assert_eq!(guard.ask(at(2), 0), None, "a second list has to agree, however few they are");
     gone(&mut guard, 11);
-    assert_eq!(guard.release(at(11)), [(Uid::from("pod-00000"), Removal::Inferred)]);
+    assert_eq!(guard.release(at(11)), [released("pod-00000")]);
     guard.derive(ids(1..3), list(12, 1000), at(12));
     assert_eq!((guard.release(at(900)).len(), guard.held(), guard.holds().len()), (0, 2, 1), "they stay held");
     assert!(!guard.is_scope_resolved());
@@ -232,7 +255,10 @@ fn approval_covers_exactly_what_was_shown() {
     let shown = guard.holds()[0].id.clone();
     assert_eq!(guard.approve(&shown), 2);
     let released = guard.release(at(6));
-    assert!(released.len() == 5 && released.iter().all(|(_, why)| *why == Removal::LeftSelection), "{released:?}");
+    assert!(
+        released.len() == 5 && released.iter().all(|d| d.approved && d.removal == Removal::LeftSelection),
+        "{released:?}"
+    );
     guard.derive(ids(0..0), list(7, 995), at(7));
     assert!(guard.is_scope_resolved());
     guard.scope_declared();
@@ -318,7 +344,7 @@ fn held_deselected_pods_are_sorted_again() {
     assert_eq!(guard.listed(3, &ids(1..500), at(801), 0), ListOutcome::Sorted { left: 2, gone: 1 });
     assert_eq!(guard.holds()[0].deletions, 2);
     gone(&mut guard, 802);
-    assert_eq!(guard.release(at(802)), [(Uid::from("pod-00000"), Removal::Inferred)]);
+    assert_eq!(guard.release(at(802)), [released("pod-00000")]);
     guard.ask(at(1_200), 0);
     assert_eq!(guard.listed(guard.round, &HashSet::new(), at(1_201), 0), ListOutcome::Sorted { left: 0, gone: 2 });
     assert!(guard.holds().is_empty());
@@ -410,7 +436,7 @@ fn confirmed_deletions_stop_when_another_writer_appears() {
     let hold = guard.holds()[0].id.clone();
     assert_eq!(guard.approve(&hold), 900);
     guard.other_writer_seen(at(61));
-    assert_eq!(guard.release(at(61)).len(), 100, "a person approved");
+    assert_eq!(guard.release(at(61)).len(), 100, "an operator approved");
 }
 
 #[test]

@@ -120,8 +120,8 @@ impl Ledger {
         self.backlog_cursors.since_before = self.backlog_cursors.since;
     }
 
-    /// Removes a mark, because the pod is decided about now. Returns whether there was one.
-    pub fn clear_mark(&mut self, uid: &Uid) -> bool {
+    /// Takes a pod out of the backlog, because it is decided about now. Returns whether it was in it.
+    pub fn leave_backlog(&mut self, uid: &Uid) -> bool {
         if self.backlog() == 0 {
             return false;
         }
@@ -187,7 +187,7 @@ mod tests {
             };
             match defer(&uid) && ledger.pending(&uid).is_none() {
                 true => ledger.defer(position, now),
-                false => _ = ledger.clear_mark(&uid),
+                false => _ = ledger.leave_backlog(&uid),
             }
         }
         ledger.restart_backlog();
@@ -233,7 +233,7 @@ mod tests {
                         match ledger.next_in_backlog(kind) {
                             Some(uid) => {
                                 assert_eq!(waits.remove(&uid), Some(kind), "seed {seed}");
-                                assert!(ledger.clear_mark(&uid), "seed {seed}");
+                                assert!(ledger.leave_backlog(&uid), "seed {seed}");
                             }
                             None => assert!(waits.values().all(|other| *other != kind), "seed {seed}"),
                         }
@@ -287,12 +287,12 @@ mod tests {
         defer(&mut ledger, 2, at(20));
         assert_eq!((ledger.backlog(), ledger.backlog_since()), (2, Some(at(10))));
         assert_eq!(ledger.next_in_backlog(BacklogKind::Backfill), Some(uid(2)));
-        ledger.clear_mark(&uid(2));
+        ledger.leave_backlog(&uid(2));
         defer(&mut ledger, 3, at(30));
         defer(&mut ledger, 3, at(31));
         for n in [3, 1] {
             assert_eq!(ledger.next_in_backlog(BacklogKind::Backfill), Some(uid(n)), "above and below the cursor");
-            ledger.clear_mark(&uid(n));
+            ledger.leave_backlog(&uid(n));
         }
         defer(&mut ledger, 0, at(40));
         assert_eq!(ledger.backlog_since(), Some(at(40)), "the earlier backlog is done");

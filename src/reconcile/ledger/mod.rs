@@ -197,20 +197,28 @@ impl Ledger {
         entries.change_all(|_, entry| entry.known = Known::Unknown);
     }
 
-    /// The absence guard confirmed that the pod is absent.
-    pub fn confirm(&mut self, uid: &Uid, removal: Removal, now: Moment) {
-        self.mark_pending(uid, now).confirmed = Some(removal);
+    /// The absence guard confirmed that the pod is absent. `approved` says whether an operator approved the deletion.
+    pub fn confirm(&mut self, uid: &Uid, removal: Removal, approved: bool, now: Moment) {
+        let pending = self.mark_pending(uid, now);
+        (pending.confirmed, pending.approved) = (Some(removal), approved);
     }
 
-    /// Drops all confirmations, because another writer may be alive.
+    /// Drops all confirmations, approved or not, because another writer took over.
     pub fn withdraw_confirmations(&mut self) {
         self.pending.iter_mut().for_each(|(_, pending)| pending.confirmed = None);
+    }
+
+    /// Drops the confirmations that no operator approved, because another writer may be alive. Returns whether there
+    /// was one.
+    pub fn withdraw_unapproved(&mut self) -> bool {
+        let unapproved = self.pending.iter_mut().map(|(_, pending)| pending).filter(|pending| !pending.approved);
+        unapproved.fold(false, |found, pending| found | pending.confirmed.take().is_some())
     }
 
     /// Makes a UID pending since `now`, unless it is pending or in the backlog since an earlier time.
     pub fn mark_pending(&mut self, uid: &Uid, now: Moment) -> &mut Pending {
         let found = self.backlog_since().unwrap_or(now);
-        let since = if self.clear_mark(uid) { found } else { now };
+        let since = if self.leave_backlog(uid) { found } else { now };
         self.pending.get_or_insert_with(uid, || Pending::pending_since(since))
     }
 
@@ -221,7 +229,7 @@ impl Ledger {
 
     /// Nothing is pending for the UID any more.
     pub fn clear_pending(&mut self, uid: &Uid) {
-        self.clear_mark(uid);
+        self.leave_backlog(uid);
         self.pending.remove(uid);
     }
 
@@ -315,7 +323,7 @@ impl Ledger {
         match applied {
             Applied::No => {}
             // The next request is a first attempt, although this one may still arrive.
-            Applied::Hardly => self.mark_pending(uid, now).attempts_mut().mixed = true,
+            Applied::Unlikely => self.mark_pending(uid, now).attempts_mut().mixed = true,
             Applied::Maybe => self.mark_pending(uid, now).attempts_mut().tried = Some(in_flight.result),
         }
         match blame {

@@ -30,9 +30,9 @@ pub enum AttemptKind {
 pub enum Applied {
     /// Certainly not, so the next request is a first attempt.
     No,
-    /// Hardly: the registry or a proxy refused it for now. The next request is a first attempt, but the entry is
+    /// Probably not: the registry or a proxy refused it for now. The next request is a first attempt, but the entry is
     /// uncertain.
-    Hardly,
+    Unlikely,
     /// Possibly.
     Maybe,
 }
@@ -97,6 +97,8 @@ pub struct Pending {
     pub deletion: Option<Deletion>,
     /// The absence guard confirmed that the pod is absent.
     pub confirmed: Option<Removal>,
+    /// Whether an operator approved that deletion.
+    pub(super) approved: bool,
     pub(super) attempts: Option<Box<Attempts>>,
 }
 
@@ -148,7 +150,7 @@ impl Attempts {
 
 impl Pending {
     pub(in crate::reconcile) fn pending_since(since: Moment) -> Self {
-        Self { since, deletion: None, confirmed: None, attempts: None }
+        Self { since, deletion: None, confirmed: None, approved: false, attempts: None }
     }
 
     /// When the oldest change was seen that is not acknowledged.

@@ -209,7 +209,7 @@ fn reading_ignores_records_deleted_since_it_began() {
 fn pod_event_cancels_deletion_and_approval() {
     let (mut ledger, uid) = (seeded(), Uid::from("a"));
     ledger.deleted(&uid, Deletion::DeletedOrLeftSelection, at(1));
-    ledger.confirm(&uid, Removal::Inferred, at(1));
+    ledger.confirm(&uid, Removal::Inferred, false, at(1));
     ledger.pod_seen(&uid, 0, at(2));
     let pending = ledger.pending(&uid).unwrap();
     assert_eq!((pending.deletion, pending.confirmed), (None, None));
@@ -321,7 +321,7 @@ fn certain_failure_leaves_a_first_try() {
         ledger.settle(&uid, verdict, at(seq), 0);
         assert_eq!(ledger.attempt(&uid, put(1, 0).result), AttemptKind::First);
     }
-    for applied in [Applied::No, Applied::Hardly] {
+    for applied in [Applied::No, Applied::Unlikely] {
         ledger.begin(&uid, put(1, 9), at(9));
         ledger.fail(&uid, applied, Blame::Elsewhere, at(9), 0);
         assert_eq!(ledger.attempt(&uid, put(1, 0).result), AttemptKind::First, "{applied:?}");
@@ -384,4 +384,17 @@ fn short_retry_after_limits_backoff_to_ten_seconds() {
             assert!(waits >= after.unwrap_or_default() && waits.as_secs() <= within, "{after:?}: {waits:?}");
         }
     }
+}
+
+#[test]
+fn approved_confirmations_outlive_another_writer() {
+    // A writer that took over ends them as well.
+    let (mut ledger, inferred, approved) = (Ledger::default(), Uid::from("inferred"), Uid::from("approved"));
+    ledger.confirm(&inferred, Removal::Inferred, false, at(1));
+    ledger.confirm(&approved, Removal::Inferred, true, at(1));
+    let confirmed = |ledger: &Ledger, uid| ledger.pending(uid).unwrap().confirmed.is_some();
+    assert!(ledger.withdraw_unapproved() && !ledger.withdraw_unapproved(), "withdrawn once");
+    assert_eq!((confirmed(&ledger, &inferred), confirmed(&ledger, &approved)), (false, true));
+    ledger.withdraw_confirmations();
+    assert!(!confirmed(&ledger, &approved));
 }

@@ -1,4 +1,4 @@
-//! From the outcome of an answer to what the event loop is told.
+//! From the outcome of an answer to the verdict or failure that is reported to the event loop.
 
 use super::transport::{Exchanged, TargetTransport};
 use crate::{

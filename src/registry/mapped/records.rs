@@ -1,4 +1,4 @@
-//! What the client remembers about the records: the table, and what is known of few of them.
+//! The client's memory of the records: the table, and facts about few of them.
 //!
 //! | memory | holds | until |
 //! | --- | --- | --- |

@@ -1,5 +1,4 @@
-//! What the client knows about each record in the registry: under which id it is held there, at which revision, and
-//! what was last acknowledged.
+//! The table of the records in the registry: the id and the revision of each, and the last acknowledged content.
 //!
 //! A row takes at most 120 bytes with short ids, because there is one for each record.
 

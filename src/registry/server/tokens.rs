@@ -21,7 +21,7 @@ pub enum Error {
     Line { line: usize },
     #[error("tokens file, line {line}: an earlier line has the same token; remove one of them")]
     Duplicate { line: usize },
-    /// Without a token, nobody could use the registry.
+    /// Without a token, the registry could not be used.
     #[error("the tokens file names no token; add a line `<token> <cluster id or *>`")]
     Empty,
 }

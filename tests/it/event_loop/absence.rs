@@ -6,8 +6,12 @@ use super::{
 };
 use pod_registrar::{
     controller::error::Error,
-    reconcile::{deletion::Removal, outcome::Failure},
+    reconcile::{
+        deletion::Removal,
+        outcome::{Failure, OperationKind},
+    },
 };
+use tokio::time::Instant;
 
 /// A registry that holds the records of this many pods from an earlier run.
 async fn filled(count: usize) -> Fake {
@@ -47,6 +51,36 @@ async fn thousand_absences_leave_within_a_minute() {
     world.assert_equal();
     assert_eq!(world.checks[0].len(), 20, "a sample was looked up");
     assert_eq!(world.second_lists, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn confirmed_deletions_stay_limited_after_an_outage() {
+    // Those that are confirmed before the outage do not gather in the queue, which sends at full rate.
+    let outages = [Failure::Unreachable("refused".into()), Failure::Throttled { status: 503, after: None }];
+    for outage in outages {
+        let registry = filled(3_000).await;
+        let mut world = EventLoopHarness::start(registry.clone(), many(1_000, "a"), options());
+        world.list().await;
+        while world.checks.is_empty() {
+            world.pass(SECOND / 100).await;
+        }
+        registry.state().down = Some(outage.clone());
+        world.pass(600 * SECOND).await;
+        assert!(world.figure("deletions_held") >= 1_500, "{outage}: they wait in the guard");
+        registry.state().down = None;
+        world.pass(60 * SECOND).await;
+        world.assert_equal();
+        let state = registry.state();
+        let deletes = state
+            .writes
+            .iter()
+            .map(|write| (write.at, write.items.iter().filter(|item| item.kind == OperationKind::Delete).count()));
+        let deletes: Vec<(Instant, usize)> = deletes.collect();
+        let within = |from: Instant| deletes.iter().filter(move |(at, _)| (from..from + SECOND).contains(at));
+        let most = deletes.iter().map(|(from, _)| within(*from).map(|(_, count)| count).sum::<usize>()).max();
+        // The allowance of a second may be used at once, as often in the queue as in the guard.
+        assert!(most.unwrap() <= 400, "{outage}: {most:?} within a second");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -205,6 +205,27 @@ async fn fence_withdraws_confirmed_deletions() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn other_writer_stops_deletions_not_yet_sent() {
+    // They are confirmed, and the registry is busy.
+    let registry = filled(30).await;
+    let mut world = EventLoopHarness::start(registry.clone(), many(20, "a"), options());
+    let busy = Verdict::Retry { cause: "busy".into(), after: None };
+    registry.state().failure_rate = Some(FailureRate::Items(100, busy));
+    world.list().await;
+    world.pass(5 * SECOND).await;
+    assert!(!world.checks.is_empty(), "they are confirmed");
+    registry.state().contender = Some("other:1".into());
+    world.pass(30 * SECOND).await;
+    registry.state().failure_rate = None;
+    world.pass(1_800 * SECOND).await;
+    assert_eq!(deleted(&registry), 0, "the other writer is alive");
+    assert_eq!((world.held()[0].deletions, &world.held()[0].because), (10, &HoldReason::AnotherWriter));
+    registry.state().contender = None;
+    world.pass(300 * SECOND).await;
+    world.assert_equal();
+}
+
+#[tokio::test(start_paused = true)]
 async fn fenced_writer_opens_above_the_others_epoch() {
     let registry = filled(3).await;
     let mut world = EventLoopHarness::settled(registry.clone(), many(3, "a")).await;

@@ -1,4 +1,4 @@
-//! A REST registry on loopback that can be told to misbehave, and clients of it.
+//! A REST registry on loopback that misbehaves on request, and clients of it.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},

@@ -1,4 +1,5 @@
-//! The part of the guard that involves a person: changed settings, holds that only a person can release, and approvals.
+//! The part of the guard that involves an operator: changed settings, holds that only an operator can release, and
+//! approvals.
 
 use std::collections::HashSet;
 
@@ -27,7 +28,7 @@ impl AbsenceGuard {
         self.derived_since_change = false;
     }
 
-    /// Whether no record is left that only the former settings selected, and no hold that needs a person. A list since
+    /// Whether no record is left that only the former settings selected, and no hold that needs an operator. A list since
     /// the change has to show it.
     pub fn is_scope_resolved(&self) -> bool {
         (self.change.is_some() || self.operator_needed) && self.derived_since_change && self.is_idle()
@@ -39,9 +40,9 @@ impl AbsenceGuard {
     }
 }
 
-/// Holds that only a person can release, and other writers.
+/// Holds that only an operator can release, and other writers.
 impl AbsenceGuard {
-    /// An earlier process found nearly all records without a pod, and nobody has approved their deletion yet.
+    /// An earlier process found nearly all records without a pod, and no operator has approved their deletion yet.
     pub fn need_operator(&mut self) {
         (self.operator_needed, self.derived_since_change) = (true, false);
     }
@@ -86,7 +87,7 @@ impl AbsenceGuard {
         };
     }
 
-    /// Why this number of absences needs a person, or `None` if it does not.
+    /// Why this number of absences needs an operator, or `None` if it does not.
     pub(super) fn needs_operator(&self, absent: usize) -> Option<HoldReason> {
         if self.operator_needed {
             let owned = self.evidence.map_or(0, |evidence| evidence.owned);
@@ -101,7 +102,7 @@ impl AbsenceGuard {
         Stage::Held { hold: self.named(absent, because), retry_at: None }
     }
 
-    /// Keeps a hold after a new list. It may need a person now.
+    /// Keeps a hold after a new list. It may need an operator now.
     pub(super) fn hold_on(&mut self, hold: Hold, retry_at: Option<Moment>) -> Stage {
         match self.needs_operator(hold.len()) {
             Some(because) => {
