@@ -46,7 +46,7 @@ pub(super) struct Put<'a> {
 impl TargetClient {
     pub(super) async fn put(&self, put: &Put<'_>) -> Result<(), Stop> {
         let mut known = self.records.lock().knowledge(put.key);
-        if self.is_shown_equal(put) {
+        if self.is_shown_equal(put.key, put.record) {
             return Ok(());
         }
         if self.is_looked_up_first(&known) && self.look_up(put, &mut known).await? {
@@ -81,10 +81,10 @@ impl TargetClient {
     }
 
     /// Whether the last list showed that the record is there already.
-    fn is_shown_equal(&self, put: &Put<'_>) -> bool {
+    pub(super) fn is_shown_equal(&self, key: &Uid, record: &RenderedRecord) -> bool {
         let mut records = self.records.lock();
-        let Some(body) = records.is_shown_equal(put.key, put.record) else { return false };
-        records.found_equal(put.key, put.record, &ItemContent::Body(body));
+        let Some(body) = records.is_shown_equal(key, record) else { return false };
+        records.found_equal(key, record, &ItemContent::Body(body));
         true
     }
 
