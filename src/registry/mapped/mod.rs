@@ -109,21 +109,21 @@ impl TargetClient {
         log: Option<Arc<ExchangeLog>>,
     ) -> Result<Self, Error> {
         let target: &'static Target = Box::leak(Box::new(target));
-        Ok(Self::over(target, TargetTransport::new(connection, login, timeout, log)?, timeout))
+        Ok(Self::over(target, TargetTransport::new(connection, login, timeout, log)?))
     }
 
     /// Makes a client of a registry in memory.
     pub fn in_memory(target: &'static Target, registry: Box<dyn MemoryRegistry>, timeout: Duration) -> Self {
-        Self::over(target, TargetTransport::in_memory(registry), timeout)
+        Self::over(target, TargetTransport::in_memory(registry, timeout))
     }
 
-    fn over(target: &'static Target, transport: TargetTransport, timeout: Duration) -> Self {
+    fn over(target: &'static Target, transport: TargetTransport) -> Self {
         let lag = target.list().map(|list| list.lag).unwrap_or_default();
         let words = target.term(0, &json!({}));
         Self {
             target,
+            records: Mutex::new(Records::new(lag, transport.timeout)),
             transport,
-            records: Mutex::new(Records::new(lag, timeout)),
             term: RwLock::new(TermState { number: 0, words, is_prepared: false }),
             list: tokio::sync::Mutex::default(),
             tokens: std::sync::atomic::AtomicU64::default(),

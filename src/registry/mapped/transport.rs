@@ -39,6 +39,8 @@ pub(super) struct TargetTransport {
     pub(super) auth: Auth,
     pub(super) pacer: Option<Pacer>,
     pub(super) log: Option<Arc<ExchangeLog>>,
+    /// How long a request may take.
+    pub(super) timeout: Duration,
     /// Bytes of an answer, at most.
     pub(super) answer_bytes: usize,
 }
@@ -60,14 +62,15 @@ impl TargetTransport {
             auth: Auth::new(spec.auth.as_ref(), login)?,
             pacer: limits.and_then(|limits| limits.requests_per_second).map(|rate| Pacer::new(rate.0)),
             log,
+            timeout,
             answer_bytes: usize::try_from(answer_bytes).unwrap_or(usize::MAX),
         })
     }
 
     /// Without credentials and limits.
-    pub(super) fn in_memory(registry: Box<dyn MemoryRegistry>) -> Self {
+    pub(super) fn in_memory(registry: Box<dyn MemoryRegistry>, timeout: Duration) -> Self {
         let answer_bytes = usize::try_from(ANSWER_BYTES).unwrap_or(usize::MAX);
-        Self { carrier: Carrier::Memory(registry), auth: Auth::None, pacer: None, log: None, answer_bytes }
+        Self { carrier: Carrier::Memory(registry), auth: Auth::None, pacer: None, log: None, timeout, answer_bytes }
     }
 
     /// Sends a request. If the credentials are refused and others are there by now, it is sent once more.
