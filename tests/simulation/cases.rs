@@ -3,6 +3,7 @@
 
 use crate::{
     history::Play,
+    mapped::Rest,
     registry::Wrong,
     steps::{ConfirmFault, Fault, History, ListFault, PageFault, Refusal, Setup, Step, Step::*},
 };
@@ -207,4 +208,32 @@ fn absent_pod_that_was_never_registered_is_forgotten() {
 fn hold_outlives_the_process_that_began_it() {
     let steps = [Wait(100), WrongList(0, 0, ListFault::Empty), Wait(100), Stop(0), Leave(56)];
     keeps_every_promise(Setup { pods: 110, ..Setup::PLAIN }, &steps);
+}
+
+/// Each history ends with a restart, which writes nothing.
+#[test]
+fn restart_of_a_mapped_target_writes_nothing() {
+    for (assigns, shares, compares_bodies, batches) in
+        [(false, false, true, true), (true, false, true, false), (false, true, false, true), (true, true, true, false)]
+    {
+        let rest = Some(Rest { assigns, shares, compares_bodies, batches, ..Rest::default() });
+        keeps_every_promise(Setup { pods: 9, rest, ..Setup::PLAIN }, &[Delete(3), Change(4)]);
+    }
+}
+
+#[test]
+fn record_is_created_once_where_lists_lag() {
+    // The next process does not see what the one before has created.
+    let rest = Some(Rest { assigns: true, lag_ms: 9_000, ..Rest::default() });
+    keeps_every_promise(Setup { pods: 1, rest, ..Setup::PLAIN }, &[Wait(100), Crash(0), Start(0)]);
+}
+
+#[test]
+fn late_create_makes_no_second_record() {
+    let setup = || Setup { rest: Some(Rest { assigns: true, ..Rest::default() }), ..Setup::PLAIN };
+    let late = [Wait(100), Write(Fault::Late(13_813)), Create(5), Wait(1)];
+    keeps_every_promise(setup(), &late);
+    keeps_every_promise(setup(), &[&late[..], &[Delete(5)]].concat());
+    let setup = Setup { lease: true, ..setup() };
+    keeps_every_promise(setup, &[&late[..], &[LoseLease(0)]].concat());
 }

@@ -10,6 +10,7 @@ use pod_registrar::{
     },
     model::{digest::Digest, ids::Version, uid::Uid},
     reconcile::{absence::ScopeChangePolicy, status::ControllerStatus},
+    registry::Registry,
     store::{StoreWriter, View},
     telemetry::{health::Health, metrics::Metrics},
 };
@@ -23,6 +24,7 @@ use crate::{
     confirm,
     informer::{self, Informer},
     lease,
+    mapped::{Writer, target},
     network::Connection,
     operator,
     promise::{Breach, Promise},
@@ -109,7 +111,9 @@ impl Stage {
         }
         let own = CLONE_FROM..CLONE_FROM + world.setup.clone;
         world.clone.iter_mut().for_each(|clone| own.clone().for_each(|name| clone.create(name)));
-        if world.setup.registered {
+        if let Some(rest) = world.setup.rest.filter(|_| world.setup.registered) {
+            target::wanted(rest, &world.cluster).values().for_each(|body| world.rest.hold(body));
+        } else if world.setup.registered {
             let records = world.cluster.wanted().into_iter().zip(1..);
             world.registry.stored.records =
                 records.map(|((uid, digest), seq)| (uid.to_string(), (Version { epoch: 1, seq }, digest))).collect();
@@ -225,7 +229,7 @@ impl Stage {
             },
             stop_within: if setup.lease { HAND_OVER_WITHIN } else { STOP_WITHIN },
             on_scope_change: ScopeChangePolicy::Hold,
-            start_epoch: 0,
+            start_epoch: if setup.rest.is_some() { 1 + world.now() / 1_000 } else { 0 },
             seed: setup.seed.wrapping_add(number as u64),
         };
         let clock = world.processes[number].clock;
@@ -252,7 +256,6 @@ impl Stage {
         let watches = usize::from(setup.watches);
         let health = Health::new(watches);
         let metrics = Metrics::new(health.clone());
-        let connection = Connection { shared: self.shared.clone(), process: number };
         let outputs = Outputs {
             checks,
             relist: relist_out,
@@ -260,13 +263,13 @@ impl Stage {
             metrics: metrics.target(TARGET),
             health: health.add_loop(),
         };
-        let event_loop = EventLoop::new(connection, View::new(stores), options, clock, outputs);
-        let task = tokio::spawn(event_loop.run(inputs, async {
-            // If the sender is dropped, the process is killed and not asked to stop.
-            if stopped.await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        }));
+        let (shared, view) = (self.shared.clone(), View::new(stores));
+        let task = if let Some(rest) = setup.rest {
+            spawn(EventLoop::new(Writer::new(shared, number, rest), view, options, clock, outputs), inputs, stopped)
+        } else {
+            let connection = Connection { shared, process: number };
+            spawn(EventLoop::new(connection, view, options, clock, outputs), inputs, stopped)
+        };
         let approving = tokio::spawn(operator::approve_when_healed(self.shared.clone(), status, operator));
         let living = tokio::spawn(operator::live(health, watches));
         let tasks = [task.abort_handle(), approving.abort_handle(), living.abort_handle()];
@@ -369,7 +372,9 @@ impl Stage {
     /// The longest time until a resync, if there is something that only a resync finds.
     fn until_resync(&self) -> u64 {
         let world = self.shared.world();
-        if world.drifted { u64::from(world.setup.resync_secs) * 11 / 10 } else { 0 }
+        // A record that a lagging list lacks is missing only if the next list lacks it, too.
+        let resyncs = if world.setup.rest.is_some_and(|rest| rest.lag_ms > 0) { 2 } else { 1 };
+        if world.drifted { resyncs * u64::from(world.setup.resync_secs) * 11 / 10 } else { 0 }
     }
 
     /// Checks that the ledger of the writer has exactly the records of the registry.
@@ -394,9 +399,31 @@ impl Stage {
         }
     }
 
+    /// Checks that a process which starts now writes nothing to a mapped registry. If the registry changes what is
+    /// written, each record is written twice at most.
+    async fn check_restart(&mut self) {
+        let (rest, records, before) = {
+            let world = self.shared.world();
+            let Some(rest) = world.setup.rest.filter(|_| world.breach.is_none()) else { return };
+            (rest, world.rest.ours().count() as u64, world.rest.writes)
+        };
+        for slot in 0..2 {
+            self.stop(slot).await;
+        }
+        self.start(0);
+        self.wait(Duration::from_secs(RESTS_SECS)).await;
+        let mut world = self.shared.world();
+        let writes = world.rest.writes - before;
+        let most = if rest.trims && rest.compares_bodies { 2 * records } else { 0 };
+        let difference = world.difference();
+        if writes > most || difference.is_some() {
+            world.broken(Promise::Restarts, || format!("{writes} writes after a restart, difference: {difference:?}"));
+        }
+    }
+
     /// Checks that nothing more is written, after the requests in flight have arrived.
     async fn rest(&mut self) {
-        let counts = |world: &SimulatedWorld| (world.registry.changes, world.registry.opened);
+        let counts = |world: &SimulatedWorld| (world.registry.changes + world.rest.writes, world.registry.opened);
         let mut restless = None;
         let until_resync = self.until_resync();
         for _ in 0..REST_TRIES + until_resync.div_ceil(RESTS_SECS) {
@@ -410,13 +437,28 @@ impl Stage {
             restless = restless.or_else(|| world.difference()).or_else(|| world.pending());
             if restless.is_none() || world.breach.is_some() {
                 drop(world);
-                return self.check_ledger();
+                self.check_ledger();
+                return self.check_restart().await;
             }
         }
         if let Some(restless) = restless {
             self.shared.world().broken(Promise::Rests, || restless);
         }
     }
+}
+
+/// Runs an event loop until it is asked to stop.
+fn spawn<R: Registry>(
+    event_loop: EventLoop<R>,
+    inputs: Inputs,
+    stopped: oneshot::Receiver<()>,
+) -> JoinHandle<Result<(), Error>> {
+    tokio::spawn(event_loop.run(inputs, async {
+        // If the sender is dropped, the process is killed and not asked to stop.
+        if stopped.await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }))
 }
 
 /// The name of the only target.
@@ -441,6 +483,9 @@ fn heal(world: &mut SimulatedWorld) {
     world.network = Default::default();
     world.confirm.clear();
     world.lease.cut = [false; 2];
+    world.rest.poison.clear();
+    world.rest.broken.clear();
+    (world.rest.wrong, world.rest.wrong_readings) = (None, 0);
     world.registry.poison.clear();
     world.registry.broken.clear();
     (world.registry.wrong, world.registry.wrong_readings) = (None, 0);

@@ -5,6 +5,8 @@
 //! cargo test --release --test simulation
 //! # A million histories, from seed 7 on:
 //! POD_REGISTRAR_TEST_HISTORIES=1000000 POD_REGISTRAR_TEST_SEED=7 cargo test --release --test simulation histories
+//! # 10,000 histories with a registry that a targets file describes:
+//! POD_REGISTRAR_TEST_MAPPED_HISTORIES=10000 cargo test --release --test simulation mapped_histories
 //! # One history that failed:
 //! POD_REGISTRAR_TEST_HISTORIES=1 POD_REGISTRAR_TEST_SEED=4711 cargo test --release --test simulation histories
 //! ```
@@ -22,6 +24,7 @@ mod history;
 mod informer;
 mod lease;
 mod listing;
+mod mapped;
 mod network;
 mod operator;
 mod promise;

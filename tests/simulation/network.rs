@@ -7,7 +7,7 @@ use std::{collections::VecDeque, time::Duration};
 use pod_registrar::{
     model::{ids::Version, uid::Uid},
     reconcile::{
-        outcome::{self, Failure, ProblemDetail, Verdict},
+        outcome::{self, Failure, OperationKind, ProblemDetail, Verdict},
         takeover::SessionHolder,
     },
     registry::{
@@ -22,7 +22,7 @@ use crate::{
     fake_registry::{Effect, kind},
     history::is_previous_process,
     steps::{Fault, Refusal},
-    world::{Shared, SimulatedWorld, word},
+    world::{Shared, SimulatedWorld},
 };
 
 /// The request timeout of a process.
@@ -62,7 +62,7 @@ fn failure(refusal: Refusal) -> Failure {
 
 impl SimulatedWorld {
     /// The fault of the next request, if any.
-    fn fate(&mut self, write: bool) -> Option<Fault> {
+    pub(crate) fn fate(&mut self, write: bool) -> Option<Fault> {
         if let Some(refusal) = self.network.down {
             return Some(Fault::Refuse(refusal));
         }
@@ -89,7 +89,7 @@ impl SimulatedWorld {
         over
     }
 
-    fn latency(&mut self) -> Duration {
+    pub(crate) fn latency(&mut self) -> Duration {
         let most = u64::from(self.setup.latency_ms).max(1);
         Duration::from_millis(self.rng.u64(1..=most))
     }
@@ -139,6 +139,13 @@ impl SimulatedWorld {
 fn listed(operations: &[Encoded]) -> String {
     let one = |o: &Encoded| format!("{} {} ({}, {})", word(kind(o)), o.uid, o.version.epoch, o.version.seq);
     operations.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+fn word(kind: OperationKind) -> &'static str {
+    match kind {
+        OperationKind::Put => "put",
+        OperationKind::Delete => "delete",
+    }
 }
 
 /// Ends the requests for these UIDs when it is dropped: they are answered, or were given up.

@@ -15,6 +15,10 @@ pub(crate) enum Promise {
     Survives,
     Memory,
     Store,
+    /// No record of another owner is touched, and none is created twice.
+    Harmless,
+    /// A restart writes nothing.
+    Restarts,
 }
 
 #[derive(Clone, Debug)]

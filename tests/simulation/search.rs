@@ -16,12 +16,12 @@ use crate::{
 };
 
 /// The number of histories, and the first seed.
-fn wanted() -> (u64, u64) {
+fn wanted(histories: &str, default: u64) -> (u64, u64) {
     let number = |name: &str, default: u64| match std::env::var(name) {
         Ok(text) => text.replace('_', "").parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")),
         Err(_) => default,
     };
-    (number("POD_REGISTRAR_TEST_HISTORIES", 2_000), number("POD_REGISTRAR_TEST_SEED", 1))
+    (number(histories, default), number("POD_REGISTRAR_TEST_SEED", 1))
 }
 
 /// The promise that a history breaks, if any.
@@ -31,11 +31,21 @@ fn broken(history: &History) -> Option<Breach> {
 
 #[test]
 fn histories_keep_every_promise() {
-    let (count, first) = wanted();
+    let (count, first) = wanted("POD_REGISTRAR_TEST_HISTORIES", 2_000);
+    play(count, first, History::of_seed);
+}
+
+#[test]
+fn mapped_histories_keep_every_promise() {
+    let (count, first) = wanted("POD_REGISTRAR_TEST_MAPPED_HISTORIES", 200);
+    play(count, first, History::mapped_of_seed);
+}
+
+fn play(count: u64, first: u64, history: fn(u64) -> History) {
     let began = Instant::now();
-    let failed = in_parallel(first, first.saturating_add(count), |seed| broken(&History::of_seed(seed)));
+    let failed = in_parallel(first, first.saturating_add(count), |seed| broken(&history(seed)));
     if let Some((seed, _)) = failed {
-        panic!("{}", report(seed));
+        panic!("{}", report(seed, history(seed)));
     }
     let each = began.elapsed().as_micros() / u128::from(count.max(1));
     println!("{count} histories from seed {first} in {:?}, {each} µs each on {} threads", began.elapsed(), threads());
@@ -65,8 +75,8 @@ pub(crate) fn in_parallel<T: Send>(from: u64, to: u64, fails: impl Fn(u64) -> Op
 #[test]
 fn a_history_is_the_same_every_time() {
     let traced = Play { trace: true, ..Play::default() };
-    for seed in 1..200 {
-        let history = History::of_seed(seed);
+    for seed in 1..200_u64 {
+        let history = if seed.is_multiple_of(2) { History::of_seed(seed) } else { History::mapped_of_seed(seed) };
         let again = std::thread::scope(|scope| scope.spawn(|| history.play(traced).trace).join().unwrap());
         let trace = history.play(traced).trace;
         let differs = trace.iter().zip(&again).position(|(one, other)| one != other);
@@ -75,8 +85,11 @@ fn a_history_is_the_same_every_time() {
 }
 
 /// The report about a seed that failed.
-fn report(seed: u64) -> String {
-    let whole = History::of_seed(seed);
+fn report(seed: u64, whole: History) -> String {
+    let (variable, test) = match whole.setup.rest {
+        Some(_) => ("POD_REGISTRAR_TEST_MAPPED_HISTORIES", "mapped_histories"),
+        None => ("POD_REGISTRAR_TEST_HISTORIES", "histories"),
+    };
     let history = shortened(whole.clone());
     let outcome = history.play(Play { trace: true, ..Play::default() });
     let mut text = format!("seed {seed} breaks a promise\n\n");
@@ -87,7 +100,7 @@ fn report(seed: u64) -> String {
     let _ = write!(
         text,
         "\n{}\n\n{} of {} steps matter. To repeat it:\n\
-         POD_REGISTRAR_TEST_HISTORIES=1 POD_REGISTRAR_TEST_SEED={seed} cargo test --release --test simulation histories\n\n\
+         {variable}=1 POD_REGISTRAR_TEST_SEED={seed} cargo test --release --test simulation {test}\n\n\
          To keep it, in tests/simulation/cases.rs:\n    Setup {},\n    &{:?},\n",
         breach.unwrap_or_else(|| "the shortened history breaks nothing: it is not deterministic".to_owned()),
         history.steps.len(),
@@ -142,7 +155,7 @@ fn shortened(mut history: History) -> History {
 
 fn simpler_setups() -> Vec<fn(&mut Setup)> {
     vec![
-        |setup| *setup = Setup { seed: setup.seed, pods: setup.pods, ..Setup::PLAIN },
+        |setup| *setup = Setup { seed: setup.seed, pods: setup.pods, rest: setup.rest, ..Setup::PLAIN },
         |setup| setup.pods = 0,
         |setup| setup.pods = setup.pods.min(3),
         |setup| setup.pods /= 2,
@@ -159,6 +172,10 @@ fn simpler_setups() -> Vec<fn(&mut Setup)> {
         |setup| setup.backlog_window = Setup::PLAIN.backlog_window,
         |setup| setup.lease = false,
         |setup| setup.in_place = true,
+        |setup| setup.rest.iter_mut().for_each(|rest| rest.trims = false),
+        |setup| setup.rest.iter_mut().for_each(|rest| rest.lag_ms = 0),
+        |setup| setup.rest.iter_mut().for_each(|rest| rest.batches = false),
+        |setup| setup.rest.iter_mut().for_each(|rest| rest.shares = false),
         |setup| setup.seed = 1,
     ]
 }

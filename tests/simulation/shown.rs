@@ -112,6 +112,7 @@ impl Process {
         let digest = pod.content.as_ref().map(|content| content.digest);
         self.evidence.remove(&pod.uid);
         self.shown.insert(pod.uid.clone(), (digest, place));
+        self.shown_since.entry(pod.uid.clone()).or_insert(now);
     }
 }
 

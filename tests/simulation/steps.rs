@@ -2,7 +2,7 @@
 //!
 //! Every step is valid after every other step, so that a history can be cut to the steps that matter.
 
-use crate::{cluster::Name, registry::Wrong};
+use crate::{cluster::Name, mapped::Rest, registry::Wrong};
 
 /// The first name of a pod in a clone of the cluster.
 pub(crate) const CLONE_FROM: Name = 1_000;
@@ -39,6 +39,8 @@ pub(crate) struct Setup {
     /// The pods of a clone of the cluster, to which the process in the second slot belongs. Their names begin with
     /// [`CLONE_FROM`]. Zero means no clone.
     pub(crate) clone: Name,
+    /// The registry, if it is not one of protocol v1.
+    pub(crate) rest: Option<Rest>,
     /// Whether a restarted process keeps its name, as a container does in its pod.
     pub(crate) in_place: bool,
 }
@@ -61,6 +63,7 @@ impl Setup {
         backlog_window: 4_096,
         lease: false,
         clone: 0,
+        rest: None,
         in_place: true,
     };
 }
@@ -279,12 +282,29 @@ impl History {
             backlog_window: Self::backlog_window(seed),
             lease: rng.u8(0..4) == 0,
             clone: 0,
+            rest: None,
             in_place: seed.is_multiple_of(2),
         };
         let mut maker = Maker { watches: setup.watches, large, two: setup.lease || rng.u8(0..5) == 0, rng };
         let count = maker.rng.usize(10..=60);
         let steps = (0..count).flat_map(|_| maker.steps()).take(count).collect();
         Self { setup, steps }
+    }
+}
+
+impl History {
+    /// The history of a seed with a mapped target. Without a lease, only one process writes: nothing else would make a
+    /// second one wait.
+    pub(crate) fn mapped_of_seed(seed: u64) -> Self {
+        let mut history = Self::of_seed(seed);
+        let rest = Rest::of_seed(seed);
+        history.setup.rest = Some(rest);
+        let is_second = |step: &Step| matches!(step, Step::Start(1));
+        let lies = |step: &Step| matches!(step, Step::WrongInventory(Wrong::Empty | Wrong::Short(_), _));
+        let leased = history.setup.lease;
+        // A registry that assigns ids and forgets records gets them a second time.
+        history.steps.retain(|step| (leased || !is_second(step)) && !(rest.assigns && lies(step)));
+        history
     }
 }
 

@@ -4,6 +4,7 @@ use pod_registrar::model::{digest::Digest, ids::Version, uid::Uid};
 
 use crate::{
     cluster::{Cluster, Name},
+    mapped::target,
     registry::Wrong,
     shown::Watch,
     steps::{CLONE_FROM, Step},
@@ -81,7 +82,41 @@ pub(crate) fn take(world: &mut SimulatedWorld, step: Step) {
     }
 }
 
+/// Takes a step of a mapped registry.
+fn take_rest(world: &mut SimulatedWorld, step: Step) {
+    let now = world.now();
+    let rest = world.rest.rest;
+    let key = |name: Name| {
+        let pod = world.cluster.selected.get(&name)?;
+        target::record(rest, pod).and_then(|(_, body)| body["key"].as_str().map(str::to_owned))
+    };
+    let registry = &mut world.rest;
+    match step {
+        Step::Poison(name) => _ = registry.poison.insert(format!("pod-{name}")),
+        Step::Break(name) => _ = registry.broken.insert(format!("pod-{name}")),
+        Step::Cure => {
+            registry.poison.clear();
+            registry.broken.clear();
+        }
+        Step::Backup => registry.back_up(),
+        Step::Restore => registry.restore(now),
+        Step::EditRecord(name) => key(name).iter().for_each(|key| registry.edit(now, key)),
+        Step::RemoveRecord(name) => key(name).iter().for_each(|key| registry.remove(now, key)),
+        Step::AddRecord(number) => registry.add(now, &format!("0-added-{number}"), target::MARK),
+        // An id that is not a UID may be taken.
+        Step::Foreign(name) if rest.shares => key(name).iter().for_each(|key| registry.add(now, key, "other")),
+        Step::Foreign(name) => registry.add(now, &format!("other-{name}"), "other"),
+        Step::WrongInventory(wrong, readings) => {
+            (registry.wrong, registry.wrong_readings) = (Some(wrong), readings);
+        }
+        _ => {}
+    }
+}
+
 fn take_registry(world: &mut SimulatedWorld, step: Step) {
+    if world.setup.rest.is_some() {
+        return take_rest(world, step);
+    }
     let registry = &mut world.registry;
     let uid = |name: Name| world.cluster.selected.get(&name).map(|pod| pod.uid.clone());
     match step {

@@ -11,7 +11,7 @@ use std::{
 use pod_registrar::{
     clock::Clock,
     model::{digest::Digest, ids::Version, moment::Moment, pod::Pod, uid::Uid},
-    reconcile::{deletion::Removal, election::Leadership, outcome::OperationKind},
+    reconcile::{deletion::Removal, election::Leadership},
 };
 use tokio::{
     sync::{Notify, watch},
@@ -22,6 +22,7 @@ use tokio::{
 use crate::{
     cluster::{Cluster, name_in},
     lease::Lease,
+    mapped::registry::RestRegistry,
     network::Network,
     promise::{Breach, Promise},
     registry::SimulatedRegistry,
@@ -56,6 +57,10 @@ pub(crate) struct Process {
     newest: Option<Version>,
     /// Versions of deletions after a complete list that lacked existing pods.
     misled: HashSet<Version>,
+    /// Keys of records whose deletions followed from such a list.
+    pub(crate) misled_keys: HashSet<Uid>,
+    /// When each pod was shown first, in milliseconds.
+    pub(crate) shown_since: HashMap<Uid, u64>,
     /// The session that the process knows, and whether it knows that the session was superseded.
     pub(crate) epoch: Option<u64>,
     pub(crate) fenced: bool,
@@ -87,6 +92,8 @@ impl Process {
             in_flight: HashSet::new(),
             newest: None,
             misled: HashSet::new(),
+            misled_keys: HashSet::new(),
+            shown_since: HashMap::new(),
             epoch: None,
             fenced: false,
             other_cluster: false,
@@ -113,6 +120,8 @@ pub(crate) struct SimulatedWorld {
     /// Another cluster with the same id, to which the process in the second slot belongs.
     pub(crate) clone: Option<Cluster>,
     pub(crate) registry: SimulatedRegistry,
+    /// The registry of a history with a mapped target.
+    pub(crate) rest: RestRegistry,
     pub(crate) network: Network,
     pub(crate) processes: Vec<Process>,
     /// The faults of the next checks.
@@ -157,12 +166,14 @@ impl SimulatedWorld {
             cluster: Cluster::new(usize::from(setup.watches)),
             clone: (setup.clone > 0).then(|| Cluster::new(usize::from(setup.watches))),
             registry: SimulatedRegistry::default(),
+            rest: RestRegistry::new(setup.rest.unwrap_or_default(), usize::from(setup.page)),
             network: Network::default(),
             processes: Vec::new(),
             confirm: VecDeque::new(),
             rng: fastrand::Rng::with_seed(setup.seed),
             breach: None,
-            drifted: false,
+            // Such a registry accepts late writes, which only a resync finds.
+            drifted: setup.rest.is_some(),
             beat: None,
             healed: false,
             trace: None,
@@ -296,6 +307,7 @@ impl SimulatedWorld {
         let evidence = process.evidence.get(uid).copied();
         if matches!(evidence, Some(Evidence::Absent { omitted: true, .. })) {
             self.processes[number].misled.insert(version);
+            self.processes[number].misled_keys.insert(uid.clone());
         }
         match removal {
             Removal::Observed(_) if matches!(evidence, Some(Evidence::Deletion(_))) => {}
@@ -323,7 +335,7 @@ impl SimulatedWorld {
         let now = self.now();
         let born = self.cluster_with(uid).lives.get(uid).map(|life| life.born);
         let alone = self.clone.is_none();
-        let records = self.registry.stored.records.len();
+        let records = self.registry.stored.records.len().max(self.rest.rows.len());
         let by_operator = self.is_approved(uid);
         let watch = self.cluster_with(uid).watch_of(name_in(uid));
         let process = &mut self.processes[number];
@@ -415,6 +427,9 @@ impl SimulatedWorld {
     /// Notes which processes are shown exactly the records of the registry. A moment calls this before it changes
     /// either.
     fn note_equality(&mut self) {
+        if self.setup.rest.is_some() {
+            return;
+        }
         for process in self.processes.iter_mut().filter(|process| process.alive && !process.has_equalled) {
             process.has_equalled = self.registry.holds(&process.shown);
         }
@@ -441,6 +456,7 @@ impl SimulatedWorld {
     /// What is still pending although everything works.
     pub(crate) fn pending(&self) -> Option<String> {
         match self.beat {
+            None if self.setup.rest.is_some() => None,
             None => Some("no writer sent a heartbeat".to_owned()),
             Some((true, 0)) => None,
             // Records of another owner stay rejected forever.
@@ -463,6 +479,9 @@ impl SimulatedWorld {
 
     /// The records that are missing or different, and those that are left over.
     pub(crate) fn differences(&self) -> (Vec<String>, Vec<String>) {
+        if self.setup.rest.is_some() {
+            return self.rest_differences();
+        }
         let foreign = &self.registry.foreign;
         let mut wanted = self.cluster.wanted();
         wanted.retain(|uid, _| !foreign.contains(uid));
@@ -473,12 +492,5 @@ impl SimulatedWorld {
         let extra: Vec<String> =
             held.keys().filter(|id| !wanted.contains_key(&Uid::from(id.as_str()))).cloned().collect();
         (missing, extra)
-    }
-}
-
-pub(crate) fn word(kind: OperationKind) -> &'static str {
-    match kind {
-        OperationKind::Put => "put",
-        OperationKind::Delete => "delete",
     }
 }

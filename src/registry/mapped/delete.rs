@@ -80,7 +80,8 @@ impl TargetClient {
             return Ok(Permit::Nothing);
         }
         match self.find(&id_of(deletion.key, known), &known.held, &deletion.term).await? {
-            Lookup::Nothing | Lookup::Foreign => Ok(Permit::Nothing),
+            Lookup::Nothing => self.unless_on_its_way(deletion.key).map(|()| Permit::Nothing),
+            Lookup::Foreign => Ok(Permit::Nothing),
             Lookup::Ours(item) => {
                 let id = id_of(deletion.key, known).into_owned();
                 let mut records = self.records.lock();

@@ -1,6 +1,6 @@
 //! From the outcome of an answer to the verdict or failure that is reported to the event loop.
 
-use super::transport::{Exchanged, TargetTransport};
+use super::{carrier::Exchanged, transport::TargetTransport};
 use crate::{
     mapping::{outcome::Judgement, spec::request::RuleOutcome},
     reconcile::outcome::{Failure, RETRY_AFTER_MAX, Verdict},

@@ -15,9 +15,11 @@
 //! | What does an answer mean? | `judge` |
 //! | Where do credentials come from? | `auth`, `secrets` |
 //! | What is sent, and how fast? | `transport`, `registry::pacer` |
+//! | What carries requests? | [`carrier`] |
 
 mod auth;
 mod batch;
+pub mod carrier;
 mod delete;
 mod find;
 mod judge;
@@ -37,8 +39,8 @@ use parking_lot::{Mutex, RwLock};
 use serde_json::{Value as Json, json};
 
 use self::{
-    delete::RecordDeletion, judge::verdict, list::ListInProgress, put::Put, recorder::ExchangeLog, records::Records,
-    transport::TargetTransport,
+    carrier::MemoryRegistry, delete::RecordDeletion, judge::verdict, list::ListInProgress, put::Put,
+    recorder::ExchangeLog, records::Records, transport::TargetTransport,
 };
 use super::{
     Capabilities, Encoded, Features, Projection, RecordChange, RecordName, Registry, RenderFailure,
@@ -107,17 +109,25 @@ impl TargetClient {
         log: Option<Arc<ExchangeLog>>,
     ) -> Result<Self, Error> {
         let target: &'static Target = Box::leak(Box::new(target));
-        let transport = TargetTransport::new(connection, login, timeout, log)?;
+        Ok(Self::over(target, TargetTransport::new(connection, login, timeout, log)?))
+    }
+
+    /// Makes a client of a registry in memory.
+    pub fn in_memory(target: &'static Target, registry: Box<dyn MemoryRegistry>, timeout: Duration) -> Self {
+        Self::over(target, TargetTransport::in_memory(registry, timeout))
+    }
+
+    fn over(target: &'static Target, transport: TargetTransport) -> Self {
         let lag = target.list().map(|list| list.lag).unwrap_or_default();
         let words = target.term(0, &json!({}));
-        Ok(Self {
+        Self {
             target,
+            records: Mutex::new(Records::new(lag, transport.timeout)),
             transport,
-            records: Mutex::new(Records::new(lag, timeout)),
             term: RwLock::new(TermState { number: 0, words, is_prepared: false }),
             list: tokio::sync::Mutex::default(),
             tokens: std::sync::atomic::AtomicU64::default(),
-        })
+        }
     }
 
     pub fn target(&self) -> &'static Target {

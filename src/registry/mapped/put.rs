@@ -9,8 +9,9 @@
 //! | a record is looked up before it is written | because |
 //! | --- | --- |
 //! | its id is not the pod's UID, and it is not known | another writer may own it |
-//! | a create had no clear answer | a second create would make a second record |
+//! | a create had no clear answer | a second create would make a second record; one without any answer may still arrive |
 //! | the registry has no list, and it was not read in this term | it may hold the record already |
+//! | lists lag, the registry assigns ids, and the term is young | the leader before may have created it |
 
 use std::borrow::Cow;
 
@@ -46,7 +47,7 @@ pub(super) struct Put<'a> {
 impl TargetClient {
     pub(super) async fn put(&self, put: &Put<'_>) -> Result<(), Stop> {
         let mut known = self.records.lock().knowledge(put.key);
-        if self.is_shown_equal(put) {
+        if self.is_shown_equal(put.key, put.record) {
             return Ok(());
         }
         if self.is_looked_up_first(&known) && self.look_up(put, &mut known).await? {
@@ -77,15 +78,23 @@ impl TargetClient {
     fn is_looked_up_first(&self, known: &Knowledge) -> bool {
         let may_be_foreign = !self.target.id_is_uid() && !known.is_verified && !known.is_written;
         let may_be_held = self.target.list().is_none() && !known.is_verified;
-        self.target.find.is_some() && (known.is_uncertain || may_be_foreign || may_be_held)
+        let may_be_unlisted = self.assigns() && !known.exists && self.records.lock().may_be_unlisted();
+        self.target.find.is_some() && (known.is_uncertain || may_be_foreign || may_be_held || may_be_unlisted)
     }
 
     /// Whether the last list showed that the record is there already.
-    fn is_shown_equal(&self, put: &Put<'_>) -> bool {
+    pub(super) fn is_shown_equal(&self, key: &Uid, record: &RenderedRecord) -> bool {
         let mut records = self.records.lock();
-        let Some(body) = records.is_shown_equal(put.key, put.record) else { return false };
-        records.found_equal(put.key, put.record, &ItemContent::Body(body));
+        let Some(body) = records.is_shown_equal(key, record) else { return false };
+        records.found_equal(key, record, &ItemContent::Body(body));
         true
+    }
+
+    /// Whether the registry has no record proves nothing while a create may still arrive.
+    pub(super) fn unless_on_its_way(&self, key: &Uid) -> Result<(), Stop> {
+        let after = self.records.lock().create_may_arrive(key);
+        let cause = || "the last create had no answer and may still arrive".to_owned();
+        after.map_or(Ok(()), |after| Err(Stop::Verdict(Verdict::Retry { after: Some(after), cause: cause() })))
     }
 
     /// Looks the record up. Returns whether it is there already.
@@ -94,6 +103,7 @@ impl TargetClient {
             Lookup::Unknown => Ok(false),
             Lookup::Foreign => Err(foreign()),
             Lookup::Nothing => {
+                self.unless_on_its_way(put.key)?;
                 self.records.lock().is_absent(put.key);
                 *known = Knowledge::default();
                 Ok(false)
@@ -158,6 +168,11 @@ impl TargetClient {
         matches!(self.target.writes, Writes::CreateUpdate { .. })
     }
 
+    /// Whether a second create would make a second record.
+    fn assigns(&self) -> bool {
+        matches!(&self.target.writes, Writes::CreateUpdate { create, .. } if create.reads_remote())
+    }
+
     /// Sends one request that writes the record.
     async fn write_once(&self, put: &Put<'_>, known: &Knowledge) -> Result<Ruling, Stop> {
         let (write, is_create) = match &self.target.writes {
@@ -179,7 +194,7 @@ impl TargetClient {
             self.records.lock().begin_create(put.key);
         }
         let exchanged = self.transport.send(&request).await.inspect_err(|failure| match failure {
-            Failure::Broken(_) => self.records.lock().create_ended(put.key),
+            Failure::Broken(_) => self.records.lock().create_unanswered(put.key),
             _ => self.records.lock().not_created(put.key),
         })?;
         let judgement = write.request.judge(&exchanged.answer, &scope);
@@ -194,8 +209,11 @@ impl TargetClient {
                 }
                 self.records.lock().acknowledged(put.key, put.record, &answer);
             }
-            Ruling::Stop(Stop::Verdict(Verdict::Uncertain { .. }) | Stop::Failure(Failure::Broken(_)))
-            | Ruling::Unchecked(_) => self.records.lock().create_ended(put.key),
+            // A proxy answered, and not the registry.
+            Ruling::Stop(Stop::Failure(Failure::Broken(_))) => self.records.lock().create_unanswered(put.key),
+            Ruling::Stop(Stop::Verdict(Verdict::Uncertain { .. })) | Ruling::Unchecked(_) => {
+                self.records.lock().create_ended(put.key);
+            }
             _ if assigns => self.records.lock().not_created(put.key),
             _ => {}
         }

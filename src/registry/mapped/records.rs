@@ -59,12 +59,14 @@ struct Differing {
     is_settled: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Records {
     pub(super) table: RecordTable,
     lag: Duration,
     /// How long a request may be on its way.
     timeout: Duration,
+    /// When the term began.
+    term_begun: Instant,
     recent: HashMap<Uid, Recent>,
     /// Until when the create may arrive at the registry.
     uncertain: HashMap<Uid, Instant>,
@@ -95,12 +97,33 @@ pub(super) struct Knowledge {
 
 impl Records {
     pub(super) fn new(lag: Duration, timeout: Duration) -> Self {
-        Self { lag, timeout, ..Self::default() }
+        Self {
+            table: RecordTable::default(),
+            lag,
+            timeout,
+            term_begun: Instant::now(),
+            recent: HashMap::new(),
+            uncertain: HashMap::new(),
+            missing: HashMap::new(),
+            differing: HashMap::new(),
+            shown: HashMap::new(),
+            shown_bytes: 0,
+            equal: HashMap::new(),
+            strikes: HashMap::new(),
+            attempts: HashMap::new(),
+            is_listing: false,
+        }
     }
 
     pub(super) fn begin_term(&mut self) {
         self.table.begin_term();
         self.differing.clear();
+        self.term_begun = Instant::now();
+    }
+
+    /// Whether the first list of this term may lack records that another process created shortly before.
+    pub(super) fn may_be_unlisted(&self) -> bool {
+        !self.lag.is_zero() && self.term_begun.elapsed() <= self.lag + self.timeout
     }
 
     pub(super) fn knowledge(&self, key: &Uid) -> Knowledge {
@@ -144,8 +167,22 @@ impl Records {
 
     /// A create is about to be sent. Until its answer is clear, the record may exist.
     pub(super) fn begin_create(&mut self, key: &Uid) {
+        // The request may be given up without an answer, and then arrive for as long again.
+        self.uncertain.insert(key.clone(), Instant::now() + 2 * self.timeout);
+    }
+
+    /// A create had no answer of the registry, which may still receive it.
+    pub(super) fn create_unanswered(&mut self, key: &Uid) {
         let timeout = self.timeout;
-        self.uncertain.insert(key.clone(), Instant::now() + timeout);
+        if let Some(until) = self.uncertain.get_mut(key) {
+            *until = Instant::now() + timeout;
+        }
+    }
+
+    /// How long a create of this record may still arrive at the registry.
+    pub(super) fn create_may_arrive(&self, key: &Uid) -> Option<Duration> {
+        let left = self.uncertain.get(key)?.saturating_duration_since(Instant::now());
+        (!left.is_zero()).then_some(left)
     }
 
     /// A create had no clear answer.
@@ -359,6 +396,8 @@ impl Records {
         });
         let table = &*table;
         missing.retain(|key, _| table.get(key).is_some());
+        // In the same order each time.
+        further.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         uncertain.retain(|_, until| begun <= *until + lag);
         self.equal.retain(|key, _| table.get(key).is_some());
         further

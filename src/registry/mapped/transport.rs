@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::{
     auth::{Auth, Outgoing},
+    carrier::{Carrier, Exchanged, MemoryRegistry},
     recorder::{Exchange, ExchangeLog, milliseconds},
     secrets::{redact, redact_body},
 };
@@ -33,17 +34,13 @@ use crate::{
 const ANSWER_BYTES: u32 = 16 << 20;
 const NAMES: SettingNames = SettingNames { address: "url", authorities: "tls.caFile", timeout: "limits.timeout" };
 
-/// An answer, and how long the registry asks to wait.
-pub(super) struct Exchanged {
-    pub(super) answer: Answer,
-    pub(super) retry_after: Option<Duration>,
-}
-
 pub(super) struct TargetTransport {
-    pub(super) connection: Connection,
+    carrier: Carrier,
     pub(super) auth: Auth,
     pub(super) pacer: Option<Pacer>,
     pub(super) log: Option<Arc<ExchangeLog>>,
+    /// How long a request may take.
+    pub(super) timeout: Duration,
     /// Bytes of an answer, at most.
     pub(super) answer_bytes: usize,
 }
@@ -61,12 +58,19 @@ impl TargetTransport {
         let answer_bytes = limits.and_then(|limits| limits.answer_bytes).map_or(ANSWER_BYTES, |bytes| bytes.0);
         let base: Url = spec.url.text.parse().map_err(|_| Error::Address)?;
         Ok(Self {
-            connection: Connection::new(&base, pem_files(spec.tls.as_ref()), timeout, &NAMES)?,
+            carrier: Carrier::Http(Connection::new(&base, pem_files(spec.tls.as_ref()), timeout, &NAMES)?),
             auth: Auth::new(spec.auth.as_ref(), login)?,
             pacer: limits.and_then(|limits| limits.requests_per_second).map(|rate| Pacer::new(rate.0)),
             log,
+            timeout,
             answer_bytes: usize::try_from(answer_bytes).unwrap_or(usize::MAX),
         })
+    }
+
+    /// Without credentials and limits.
+    pub(super) fn in_memory(registry: Box<dyn MemoryRegistry>, timeout: Duration) -> Self {
+        let answer_bytes = usize::try_from(ANSWER_BYTES).unwrap_or(usize::MAX);
+        Self { carrier: Carrier::Memory(registry), auth: Auth::None, pacer: None, log: None, timeout, answer_bytes }
     }
 
     /// Sends a request. If the credentials are refused and others are there by now, it is sent once more. For an expired
@@ -85,33 +89,36 @@ impl TargetTransport {
         if let Some(pacer) = &self.pacer {
             pacer.turn().await;
         }
-        if self.connection.refresh_if_due() {
-            self.auth.refresh();
-        }
-        let mut outgoing = outgoing(request)?;
-        self.auth.authorize(&mut outgoing, &self.connection).await?;
-        let method = Method::from_bytes(request.method.as_bytes());
-        let method = method.map_err(|_| unsendable("method"))?;
-        let mut sent = self.connection.request(method, outgoing.url).headers(outgoing.headers);
-        if let Some(body) = outgoing.body {
-            sent = sent.body(body);
-        }
         let begun = Instant::now();
-        let result = self.connection.send(sent, self.answer_bytes).await;
-        let secrets = self.auth.secrets();
-        let result = match result {
-            Ok(answer) => {
-                let names = answer.headers.iter().map(|(name, value)| {
-                    (name.as_str().to_owned(), redact(&String::from_utf8_lossy(value.as_bytes()), &secrets))
-                });
-                let body = redact_body(answer.body, &secrets);
-                let read = Answer::new(answer.status, names.collect::<Vec<_>>(), &body);
-                Ok(Exchanged { answer: read, retry_after: answer.retry_after })
-            }
-            Err(failure) => Err(failure),
+        let result = match &self.carrier {
+            Carrier::Http(connection) => self.send_over(connection, request).await,
+            Carrier::Memory(registry) => registry.exchange(request.clone()).await,
         };
         self.record(request, &result, begun.elapsed());
         result
+    }
+
+    async fn send_over(&self, connection: &Connection, request: &RenderedRequest) -> Result<Exchanged, Failure> {
+        if connection.refresh_if_due() {
+            self.auth.refresh();
+        }
+        let mut outgoing = outgoing(request)?;
+        self.auth.authorize(&mut outgoing, connection).await?;
+        let method = Method::from_bytes(request.method.as_bytes());
+        let method = method.map_err(|_| unsendable("method"))?;
+        let mut sent = connection.request(method, outgoing.url).headers(outgoing.headers);
+        if let Some(body) = outgoing.body {
+            sent = sent.body(body);
+        }
+        let answer = connection.send(sent, self.answer_bytes).await?;
+        let secrets = self.auth.secrets();
+        let headers = answer.headers.iter().map(|(name, value)| {
+            (name.as_str().to_owned(), redact(&String::from_utf8_lossy(value.as_bytes()), &secrets))
+        });
+        let headers = headers.collect::<Vec<_>>();
+        let body = redact_body(answer.body, &secrets);
+        let read = Answer::new(answer.status, headers, &body);
+        Ok(Exchanged { answer: read, retry_after: answer.retry_after })
     }
 
     fn record(&self, request: &RenderedRequest, result: &Result<Exchanged, Failure>, took: Duration) {

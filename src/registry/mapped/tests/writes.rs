@@ -1,5 +1,7 @@
 //! Writing and deleting single records.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::fake::{
@@ -73,13 +75,16 @@ async fn assigned_id_is_kept_for_later_requests() {
 async fn lost_create_makes_no_second_record() {
     let fake = Fake::start().await;
     fake.contents().assigns = true;
-    let client = fake.client(ASSIGNED);
+    let client = fake.client(&format!("{ASSIGNED}limits: {{timeout: 400ms}}"));
     fake.fail([Fault::Lose]);
     assert!(matches!(write_pod(&client, 1, "web").await, Err(Failure::Broken(_))));
     assert_eq!(write_pod(&client, 1, "web").await, DONE, "found, and equal");
     assert_eq!((fake.held(), fake.requests().len()), (1, 2));
     fake.fail([Fault::Refuse(502, "not applied")]);
     assert!(matches!(write_pod(&client, 2, "web").await, Err(Failure::Broken(_))));
+    assert!(cause(write_pod(&client, 2, "web").await).contains("may still arrive"));
+    assert!(cause(delete_pod(&client, 2).await).contains("may still arrive"));
+    tokio::time::sleep(Duration::from_millis(450)).await;
     assert_eq!(write_pod(&client, 2, "web").await, DONE, "not found, and created");
     assert_eq!(fake.held(), 2);
 }
@@ -88,7 +93,7 @@ async fn lost_create_makes_no_second_record() {
 async fn lost_create_without_find_waits_for_list() {
     let fake = Fake::start().await;
     fake.contents().assigns = true;
-    let client = fake.client(&ASSIGNED.replace("find:", "vars: {x: 1}\n#"));
+    let client = fake.client(&ASSIGNED.replace("find:", "limits: {timeout: 400ms}\n#"));
     fake.fail([Fault::Lose]);
     assert!(write_pod(&client, 1, "web").await.is_err());
     assert!(cause(write_pod(&client, 1, "web").await).contains("waiting for the next list"));
@@ -96,11 +101,30 @@ async fn lost_create_without_find_waits_for_list() {
     assert_eq!(inventory(&client).await.unwrap().len(), 1);
     assert_eq!(write_pod(&client, 1, "web-2").await, DONE);
     assert_eq!(fake.held(), 1);
-    // A list without it shows that the create had no effect.
+    // A list without it shows that the create had no effect, unless it was read too soon.
     fake.fail([Fault::Refuse(502, "")]);
     assert!(write_pod(&client, 2, "web").await.is_err());
     assert_eq!(inventory(&client).await.unwrap().len(), 1);
+    assert!(cause(write_pod(&client, 2, "web").await).contains("waiting for the next list"));
+    tokio::time::sleep(Duration::from_millis(450)).await;
+    assert_eq!(inventory(&client).await.unwrap().len(), 1);
     assert_eq!(write_pod(&client, 2, "web").await, DONE);
+}
+
+#[tokio::test]
+async fn unlisted_record_of_predecessor_is_found() {
+    let fake = Fake::start().await;
+    fake.contents().assigns = true;
+    let members = ASSIGNED.replace("count: /count", "lag: 300ms");
+    let client = fake.client(&format!("{members}limits: {{timeout: 100ms}}"));
+    assert!(inventory(&client).await.unwrap().is_empty());
+    assert_eq!(write_pod(&fake.client(&members), 1, "web").await, DONE, "the list did not show it");
+    fake.requests();
+    assert_eq!(write_pod(&client, 1, "web-2").await, DONE);
+    assert_eq!(fake.requests(), [format!("GET systems?uid={}", uid(1)), "PATCH systems/1".to_owned()]);
+    tokio::time::sleep(Duration::from_millis(450)).await;
+    assert_eq!(write_pod(&client, 2, "web").await, DONE);
+    assert_eq!(fake.requests(), ["POST systems"], "lists show what the leader before wrote");
 }
 
 #[tokio::test]

@@ -1,0 +1,46 @@
+//! Registries that a targets file describes: the client of mapped targets against a plain REST registry in memory.
+//!
+//! | setup | the registry |
+//! | --- | --- |
+//! | `assigns` | assigns ids when a record is created; otherwise we choose them |
+//! | `shares` | has one record for several pods |
+//! | `compares_bodies` | returns records without a digest, so that their members are compared |
+//! | `trims` | stores a text without the spaces around it |
+//! | `lag_ms` | lists what it held this long ago |
+
+pub(crate) mod network;
+pub(crate) mod promises;
+pub(crate) mod registry;
+pub(crate) mod target;
+mod writer;
+
+pub(crate) use writer::Writer;
+
+/// The kind of a registry that a file describes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Rest {
+    pub(crate) assigns: bool,
+    pub(crate) shares: bool,
+    pub(crate) compares_bodies: bool,
+    pub(crate) trims: bool,
+    pub(crate) lag_ms: u16,
+    /// Whether records are written in atomic batches.
+    pub(crate) batches: bool,
+}
+
+impl Rest {
+    /// The registry of a seed.
+    pub(crate) fn of_seed(seed: u64) -> Self {
+        // Drawn separately, so that the other values of a seed do not depend on it.
+        let mut rng = fastrand::Rng::with_seed(seed.rotate_left(17));
+        let assigns = rng.bool();
+        Self {
+            assigns,
+            shares: rng.u8(0..3) == 0,
+            compares_bodies: rng.bool(),
+            trims: rng.bool(),
+            lag_ms: [0, 0, 2_000, 9_000][rng.usize(0..4)],
+            batches: !assigns && rng.bool(),
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! The promises about mapped registries.
+
+use std::collections::BTreeMap;
+
+use pod_registrar::{model::uid::Uid, reconcile::deletion::Removal};
+use serde_json::Value as Json;
+
+use super::target::{record, target, wanted};
+use crate::{promise::Promise, world::SimulatedWorld};
+
+/// A pod that a process was shown for this long has a record that is known to be needed.
+const SHOWN_FOR_MS: u64 = 1_000;
+
+impl SimulatedWorld {
+    /// The keys of our records, and what they hold.
+    fn held(&self) -> BTreeMap<Uid, &Json> {
+        let rest = self.rest.rest;
+        self.rest.ours().map(|(key, _, row)| (target(rest).key(key), row)).collect()
+    }
+
+    /// Checks what the last request did.
+    pub(super) fn check_harm(&mut self, process: usize) {
+        if let Some(harm) = self.rest.harm.take() {
+            self.broken(Promise::Harmless, || harm);
+        }
+        for key in std::mem::take(&mut self.rest.removed) {
+            self.check_removed(process, &key);
+        }
+    }
+
+    /// A record of ours was removed.
+    fn check_removed(&mut self, process: usize, key: &str) {
+        let rest = self.rest.rest;
+        let key = target(rest).key(key);
+        let (now, writer) = (self.now(), &self.processes[process]);
+        if writer.misled_keys.contains(&key) {
+            return;
+        }
+        let needs = self.cluster.selected.values().find(|pod| {
+            let lasts = self.cluster.lives.get(&pod.uid).is_some_and(|life| !life.interrupted);
+            let shown = writer.shown_since.get(&pod.uid).is_some_and(|since| since + SHOWN_FOR_MS < now);
+            lasts && shown && record(rest, pod).is_some_and(|(of_pod, _)| of_pod == key)
+        });
+        if let Some(pod) = needs.map(|pod| pod.uid.clone()) {
+            self.broken(Promise::NoFalseDelete, || format!("the record of {pod} is removed, and the cluster shows it"));
+        }
+    }
+
+    /// A deletion of a record is built that several pods may share.
+    pub(super) fn shared_delete_built(&mut self, process: usize, key: &Uid, removal: Removal) {
+        let rest = self.rest.rest;
+        let pods =
+            self.cluster.selected.values().filter(|pod| record(rest, pod).is_some_and(|(of_pod, _)| of_pod == *key));
+        let writer = &self.processes[process];
+        // Its lists or its watch lack each of the pods.
+        let is_misled = pods.clone().all(|pod| !writer.shown.contains_key(&pod.uid)) && pods.count() > 0;
+        if removal == Removal::LeftSelection && !self.healed {
+            self.broken(Promise::NoFalseDelete, || {
+                format!("a delete of {key} because of settings, which did not change")
+            });
+        }
+        self.note_misled(process, key, is_misled);
+    }
+
+    pub(super) fn note_misled(&mut self, process: usize, key: &Uid, is_misled: bool) {
+        let keys = &mut self.processes[process].misled_keys;
+        if is_misled {
+            keys.insert(key.clone());
+        } else {
+            keys.remove(key);
+        }
+    }
+
+    /// The records that are missing or different, and those that are left over.
+    pub(crate) fn rest_differences(&self) -> (Vec<String>, Vec<String>) {
+        let (wanted, held) = (wanted(self.rest.rest, &self.cluster), self.held());
+        let is_equal = |row: &Json, body: &Json| {
+            body.as_object().is_some_and(|body| body.iter().all(|(name, value)| row[name] == *value))
+        };
+        let free = |body: &Json| !self.rest.is_foreign(body["key"].as_str().unwrap_or_default());
+        let missing = wanted.iter().filter(|(key, body)| !held.get(*key).is_some_and(|row| is_equal(row, body)));
+        let missing = missing.filter(|(_, body)| free(body)).map(|(_, body)| body["key"].to_string()).collect();
+        let extra = held.iter().filter(|(key, _)| !wanted.contains_key(*key)).map(|(_, row)| row["key"].to_string());
+        (missing, extra.collect())
+    }
+}
