@@ -25,7 +25,7 @@ pub(crate) struct RestRegistry {
     past: VecDeque<(u64, Arc<Rows>)>,
     next_id: u64,
     edits: u64,
-    /// The names of pods whose records are rejected, and of those for which every write fails.
+    /// The names of pods whose records are rejected, and the names of pods for which every write fails.
     pub(crate) poison: BTreeSet<String>,
     pub(crate) broken: BTreeSet<String>,
     pub(crate) page: usize,
