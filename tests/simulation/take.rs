@@ -104,8 +104,8 @@ fn take_rest(world: &mut SimulatedWorld, step: Step) {
         Step::RemoveRecord(name) => key(name).iter().for_each(|key| registry.remove(now, key)),
         Step::AddRecord(number) => registry.add(now, &format!("0-added-{number}"), target::MARK),
         // An id that is not a UID may be taken.
-        Step::Foreign(name) if rest.shares => key(name).iter().for_each(|key| registry.add(now, key, "other")),
-        Step::Foreign(name) => registry.add(now, &format!("other-{name}"), "other"),
+        Step::Foreign(name) if rest.shares => registry.add_foreign(now, &target::shared_key(name)),
+        Step::Foreign(name) => registry.add_foreign(now, &format!("other-{name}")),
         Step::WrongInventory(wrong, readings) => {
             (registry.wrong, registry.wrong_readings) = (Some(wrong), readings);
         }

@@ -7,7 +7,7 @@
 //! | `uncertain` | creates without a clear answer | the record is found, or a list begun later lacks it |
 //! | `missing` | records that one list lacked, if lists lag | another list shows or lacks them |
 //! | `differing` | records that the registry returns otherwise than they were sent | they are equal, or the term ends |
-//! | `shown` | members of records as the last list showed them, to compare them | the record is written, or the next list |
+//! | `shown` | members of records as the last list showed them, to compare them | the record is written, or the next list shows or lacks it |
 //! | `attempts` | the version of the first attempt of a change | it is acknowledged, or the record changes |
 //! | `strikes` | answers whose check failed, in a row | another answer |
 
@@ -296,12 +296,22 @@ impl Records {
 
 /// Lists.
 impl Records {
+    /// Forgets what earlier lists showed of records that the last one lacks.
+    fn forget_unlisted(&mut self, listed: &HashSet<Uid>) {
+        let bytes = &mut self.shown_bytes;
+        self.shown.retain(|key, json| {
+            let stays = listed.contains(key);
+            if !stays {
+                *bytes = bytes.saturating_sub(size(json));
+            }
+            stays
+        });
+    }
+
     /// A list begins.
     pub(super) fn begin_list(&mut self, begun: Instant) {
         let lag = self.lag;
         self.recent.retain(|_, recent| begun.duration_since(recent.at) <= lag);
-        self.shown.clear();
-        self.shown_bytes = 0;
         self.is_listing = true;
     }
 
@@ -364,6 +374,7 @@ impl Records {
     }
 
     fn show(&mut self, key: &Uid, body: &Json) {
+        self.forget_shown(key);
         let bytes = size(body);
         if self.shown_bytes + bytes <= SHOWN_BYTES {
             self.shown_bytes += bytes;
@@ -374,6 +385,7 @@ impl Records {
     /// The list is complete and showed these keys. Returns further records that count as held, although it lacks them.
     pub(super) fn complete_list(&mut self, begun: Instant, shown: &HashSet<Uid>) -> Vec<(Uid, Fingerprint)> {
         self.is_listing = false;
+        self.forget_unlisted(shown);
         let lag = self.lag;
         let recent = self.recent.iter().filter(|(key, _)| !shown.contains(*key));
         let mut further: Vec<(Uid, Fingerprint)> =

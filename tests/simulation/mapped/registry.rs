@@ -25,7 +25,10 @@ pub(crate) struct RestRegistry {
     past: VecDeque<(u64, Arc<Rows>)>,
     next_id: u64,
     edits: u64,
-    /// The names of pods whose records are rejected, and the names of pods for which every write fails.
+    /// Keys that a process looked up or wrote. No registry without comparisons protects a record that takes the place of
+    /// one that a process has read.
+    used: BTreeSet<String>,
+    /// The names of pods whose records are rejected.
     pub(crate) poison: BTreeSet<String>,
     pub(crate) broken: BTreeSet<String>,
     pub(crate) page: usize,
@@ -90,10 +93,10 @@ impl RestRegistry {
         match (request.method, request.path.as_slice()) {
             ("GET", ["systems"]) if request.query.contains_key("key") => self.find(&request.query["key"]),
             ("GET", ["systems"]) => self.list(now, request.query.get("after")),
-            ("GET", ["systems", id]) => match self.rows.get(*id) {
-                Some(row) => (200, row.clone()),
-                None => (404, json!({})),
-            },
+            ("GET", ["systems", id]) => {
+                self.used.insert((*id).to_owned());
+                self.rows.get(*id).map_or((404, json!({})), |row| (200, row.clone()))
+            }
             ("POST", ["systems"]) => self.create(now, body),
             ("PATCH", ["systems", id]) if !self.rows.contains_key(*id) => (404, json!({})),
             ("PUT" | "PATCH", ["systems", id]) => self.refusal(body).unwrap_or_else(|| self.store(now, id, body)),
@@ -128,6 +131,7 @@ impl RestRegistry {
         if let Some(before) = self.rows.get(id).filter(|row| row["owner"] != MARK || row["key"] != body["key"]) {
             self.harm = Some(format!("{before} is overwritten by {body}"));
         }
+        self.used.extend(body["key"].as_str().map(str::to_owned));
         let mut row = stored(self.rest, body.clone());
         if self.rest.assigns {
             row["id"] = self.number(id);
@@ -169,7 +173,8 @@ impl RestRegistry {
         (200, json!({}))
     }
 
-    fn find(&self, key: &str) -> Reply {
+    fn find(&mut self, key: &str) -> Reply {
+        self.used.insert(key.to_owned());
         let found: Vec<&Json> = self.rows.values().filter(|row| row["key"] == key).collect();
         (200, json!({"results": found}))
     }
@@ -223,6 +228,13 @@ impl RestRegistry {
     pub(crate) fn remove(&mut self, now: u64, key: &str) {
         if let Some(path) = self.path_of(key) {
             self.change(now, |rows| _ = rows.remove(&path));
+        }
+    }
+
+    /// Adds a record of another owner under a key that no process has looked up yet.
+    pub(crate) fn add_foreign(&mut self, now: u64, key: &str) {
+        if !self.used.contains(key) {
+            self.add(now, key, "other");
         }
     }
 

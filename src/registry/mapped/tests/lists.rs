@@ -175,6 +175,26 @@ async fn members_are_compared_without_a_digest() {
 }
 
 #[tokio::test]
+async fn record_is_compared_while_the_next_list_runs() {
+    let fake = Fake::start().await;
+    let members = REST
+        .replace(", digest: \"{{ digest }}\"", "")
+        .replace("digest: /digest", "body: {title: /title, owner: /owner}");
+    let writer = fake.client(&members);
+    for n in 0..3 {
+        assert_eq!(write_pod(&writer, n, "web").await, DONE);
+    }
+    let client = fake.client(&members);
+    inventory(&client).await.unwrap();
+    // The next list has begun, and has not shown the last record yet.
+    fake.contents().page_size = 1;
+    client.inventory(None, None, 100).await.unwrap();
+    fake.requests();
+    assert_eq!(write_pod(&client, 2, "web").await, DONE);
+    assert!(fake.requests().is_empty());
+}
+
+#[tokio::test]
 async fn presence_alone_means_one_write_per_process() {
     let fake = Fake::start().await;
     let members = REST.replace(", digest: \"{{ digest }}\"", "").replace(", digest: /digest", "");
