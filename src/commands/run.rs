@@ -278,6 +278,7 @@ impl Controller {
                     loops.start(target, health, event_loop, inputs, stop);
                 }
                 TargetConnection::Mapped(registry) => {
+                    target.log_guarantees(registry.target());
                     let event_loop = EventLoop::new(*registry, view, options, clock, outputs);
                     loops.start(target, health, event_loop, inputs, stop);
                 }

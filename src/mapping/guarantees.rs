@@ -53,9 +53,8 @@ fn foreign_records(target: &Target) -> Guarantee {
 }
 
 fn downtime(target: &Target) -> Guarantee {
-    let shows_ours = target.reads_mark() || target.exclusive;
     let (level, because) = match target.list() {
-        Some(_) if shows_ours => (GuaranteeLevel::Full, "`list` shows records without a pod"),
+        Some(_) if shows_ours(target) => (GuaranteeLevel::Full, "`list` shows records without a pod"),
         Some(_) => (GuaranteeLevel::None, "`list` does not show whose a record is; read the mark with `item.mark`"),
         None => (GuaranteeLevel::None, "there is no `list`, so records of earlier processes are not known"),
     };
@@ -63,22 +62,31 @@ fn downtime(target: &Target) -> Guarantee {
 }
 
 fn restart(target: &Target) -> Guarantee {
-    let (level, because) = match (target.list(), compares(target)) {
-        (Some(_), true) => (GuaranteeLevel::Full, "`list` shows what each record holds"),
-        (Some(_), false) => (GuaranteeLevel::Partial, "each record is written once per term; `list` shows only its id"),
-        (None, _) if target.find.is_some() => (GuaranteeLevel::Partial, "each record is looked up once per term"),
-        (None, _) => (GuaranteeLevel::None, "each record is written once per term; nothing can be read"),
+    use GuaranteeLevel::{Full, None};
+    let (level, because) = match reads(target) {
+        Reads::Contents => (Full, "`list` shows what each record holds"),
+        Reads::Presence => (None, "each record is written once per term; `list` shows only that it exists"),
+        Reads::Unmarked { .. } => (None, "each record is written once per start; `list` does not show whose it is"),
+        Reads::Found => (Full, "`find` reads each record once per term, before it is written"),
+        Reads::Nothing => (None, "each record is written once per term; nothing shows what it holds"),
     };
     Guarantee { name: "a restart writes only differences", level, because }
 }
 
 fn drift(target: &Target) -> Guarantee {
-    let compares_body = target.item().is_some_and(ItemReading::reads_body);
-    let (level, because) = match (target.list(), compares(target)) {
-        (Some(_), true) if compares_body => (GuaranteeLevel::Full, "`item.body` shows edits of other members too"),
-        (Some(_), true) => (GuaranteeLevel::Full, "`item.digest` shows other records; edits that keep it stay unseen"),
-        (Some(_), false) => (GuaranteeLevel::Partial, "missing records are written again; edited ones stay unseen"),
-        (None, _) => (GuaranteeLevel::None, "there is no `list` to compare with"),
+    use GuaranteeLevel::{Full, None, Partial};
+    let (level, because) = match reads(target) {
+        Reads::Contents if target.item().is_some_and(ItemReading::reads_body) => {
+            (Full, "`item.body` shows edits of other members too")
+        }
+        Reads::Contents => (Full, "`item.digest` shows other records; edits that keep it stay unseen"),
+        Reads::Presence => (Partial, "missing records are written again; edited ones stay unseen"),
+        Reads::Unmarked { contents: true } => (Partial, "only records that this process wrote are compared"),
+        Reads::Unmarked { contents: false } => {
+            (Partial, "only records that this process wrote are written again if they are missing")
+        }
+        Reads::Found => (Partial, "each record is compared once per term; there is no `list`"),
+        Reads::Nothing => (None, "there is nothing to compare with"),
     };
     Guarantee { name: "drift is repaired at a resync", level, because }
 }
@@ -90,14 +98,53 @@ fn former_leader(target: &Target) -> Guarantee {
     } else if used.has(Word::Seen) || used.has(Word::Change) {
         (GuaranteeLevel::Partial, "writes name a revision or an order; the registry has to compare it")
     } else {
-        (GuaranteeLevel::Partial, "by the Lease alone; a late write is repaired at the next resync")
+        (GuaranteeLevel::Partial, by_the_lease(reads(target)))
     };
     Guarantee { name: "late writes of a former leader are refused", level, because }
 }
 
-/// Whether a list shows what a record holds.
-fn compares(target: &Target) -> bool {
-    target.item().is_some_and(|item| item.reads_digest() || item.reads_body())
+/// What becomes of a late write if only the Lease separates two leaders.
+fn by_the_lease(reads: Reads) -> &'static str {
+    match reads {
+        Reads::Contents | Reads::Unmarked { contents: true } => {
+            "by the Lease alone; a late write is repaired at the next resync"
+        }
+        Reads::Presence | Reads::Unmarked { contents: false } => {
+            "by the Lease alone; a late deletion is repaired at the next resync, another write in the next term"
+        }
+        Reads::Found | Reads::Nothing => "by the Lease alone; no `list` shows a late write",
+    }
+}
+
+/// What the target reads of its records.
+#[derive(Clone, Copy)]
+enum Reads {
+    /// `list` shows what they hold.
+    Contents,
+    /// `list` shows that they exist.
+    Presence,
+    /// `list` does not show whose they are, so it is used only for those that this process wrote.
+    Unmarked {
+        contents: bool,
+    },
+    /// There is no `list`; `find` shows what each of them holds.
+    Found,
+    Nothing,
+}
+
+fn reads(target: &Target) -> Reads {
+    let contents = target.item().is_some_and(|item| item.reads_digest() || item.reads_body());
+    match target.list() {
+        Some(_) if !shows_ours(target) => Reads::Unmarked { contents },
+        Some(_) if contents => Reads::Contents,
+        Some(_) => Reads::Presence,
+        None if contents && target.find.is_some() => Reads::Found,
+        None => Reads::Nothing,
+    }
+}
+
+fn shows_ours(target: &Target) -> bool {
+    target.reads_mark() || target.exclusive
 }
 
 /// The words in all requests that write.
@@ -116,24 +163,48 @@ mod tests {
     use super::*;
     use crate::{mapping::load::load, model::ids::RecordOwner};
 
-    fn levels(members: &str) -> [GuaranteeLevel; 5] {
+    /// What the guarantees are for a target with these members.
+    fn shown(members: &str) -> [Guarantee; 5] {
         let text = format!("targets:\n  - {{name: a, url: http://a, {members}}}\n");
         let loaded = load("t.yaml", &text).unwrap_or_else(|errors| panic!("{errors:#?}"));
         let owner = RecordOwner { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };
         let target = Target::compile(&loaded.targets[0].spec, &owner).unwrap_or_else(|errors| panic!("{errors:#?}"));
-        guarantees(&target).map(|guarantee| guarantee.level)
+        guarantees(&target)
     }
 
     #[test]
     fn guarantees_follow_from_requests_and_readings() {
         use GuaranteeLevel::{Full, None, Partial};
-        assert_eq!(levels("preset: rest"), [Full, Full, Full, Full, Partial]);
-        assert_eq!(levels("preset: etcd"), [Full; 5]);
-        let writes = r#"body: {a: "{{ mark }}"}, put: {path: "p/{{ id }}"}, delete: {path: "p/{{ id }}"}"#;
-        assert_eq!(levels(writes), [Full, None, None, None, Partial]);
-        let list = format!("{writes}, list: {{path: p, items: /i}}, item: {{id: /id, mark: /a}}");
-        assert_eq!(levels(&list), [Full, Full, Partial, Partial, Partial]);
-        let find = format!(r#"{writes}, find: {{path: "p/{{{{ id }}}}", at: ""}}, item: {{id: /id, mark: /a}}"#);
-        assert_eq!(levels(&find), [Full, None, Partial, None, Partial]);
+        let body = r#"body: {a: "{{ mark }}", b: "{{ digest }}"}, delete: {path: "p/{{ id }}"}"#;
+        let put = r#"put: {path: "p/{{ id }}"}"#;
+        let [list, find] = ["list: {path: p, items: /i}", r#"find: {path: "p/{{ id }}", at: ""}"#];
+        let [digest, compared] = ["mark: /a, digest: /b", "mark: /a, body: {b: /b}"];
+        let item = |readings: &str| format!("{body}, {put}, {list}, item: {{id: /id{readings}}}");
+        let found = |readings: &str| format!("{body}, {put}, {find}, item: {{id: /id, {readings}}}");
+        let by_seen = r#"put: {path: "p/{{ id }}", headers: {If-Match: "{{ seen | default(omit) }}"}}"#;
+        // In the order of the tables in docs/targets.md.
+        let cases = [
+            ("preset: etcd".to_owned(), [Full; 5], "older one"),
+            ("preset: rest".to_owned(), [Full, Full, Full, Full, Partial], "at the next resync"),
+            (item(&format!(", {digest}")).replace(put, by_seen), [Full, Full, Full, Full, Partial], "revision"),
+            (item(&format!(", {digest}")), [Full, Full, Full, Full, Partial], "late write is repaired"),
+            (item(&format!(", {compared}")), [Full, Full, Full, Full, Partial], "late write is repaired"),
+            (
+                item(", digest: /b") + ", exclusive: true",
+                [Partial, Full, Full, Full, Partial],
+                "late write is repaired",
+            ),
+            (item(", mark: /a"), [Full, Full, None, Partial, Partial], "late deletion is repaired"),
+            (item(", digest: /b"), [Full, None, None, Partial, Partial], "late write is repaired"),
+            (item(""), [Full, None, None, Partial, Partial], "late deletion is repaired"),
+            (found(digest), [Full, None, Full, Partial, Partial], "no `list`"),
+            (found("mark: /a"), [Full, None, None, None, Partial], "no `list`"),
+            (format!("{body}, {put}"), [Full, None, None, None, Partial], "no `list`"),
+        ];
+        for (members, levels, late_write) in cases {
+            let shown = shown(&members);
+            assert_eq!(shown.each_ref().map(|guarantee| guarantee.level), levels, "{members}");
+            assert!(shown[4].because.contains(late_write), "{members}: {}", shown[4].because);
+        }
     }
 }

@@ -105,6 +105,13 @@ impl Target {
         &self.name
     }
 
+    /// The same target without its `select`. Its templates were tried only on sample pods that `select` selects, so the
+    /// record of another pod may fail to render.
+    #[must_use]
+    pub fn selecting_all(self) -> Self {
+        Self { select: Selection::default(), ..self }
+    }
+
     /// The owner mark, as it is rendered.
     pub fn mark(&self) -> &str {
         &self.mark

@@ -15,6 +15,7 @@ use tracing::Instrument as _;
 use crate::{
     commands::target_settings::{ONLY_TARGET, TargetSettings},
     controller::{self, event_loop::EventLoop, options::Inputs},
+    mapping::{guarantees::guarantees, target::Target},
     reconcile::status::ControllerStatus,
     registry::Registry,
     telemetry::{
@@ -43,6 +44,28 @@ impl RunningTarget {
     /// The status while the loop runs.
     pub(super) fn shown(&self) -> Option<ControllerStatus> {
         self.stopped.get().is_none().then(|| self.status.borrow().clone())
+    }
+
+    /// Logs which guarantees hold for a registry that a file describes. `targets check` says why.
+    pub(super) fn log_guarantees(&self, target: &Target) {
+        let levels = guarantees(target).map(|guarantee| guarantee.level.name());
+        let [
+            foreign_records_kept,
+            deleted_during_downtime,
+            restart_writes_differences,
+            drift_repaired,
+            late_writes_refused,
+        ] = levels;
+        self.span().in_scope(|| {
+            tracing::info!(
+                foreign_records_kept,
+                deleted_during_downtime,
+                restart_writes_differences,
+                drift_repaired,
+                late_writes_refused,
+                "registry described by a file; these guarantees hold"
+            );
+        });
     }
 
     /// A span that names the target in the log. The only target of a process needs none.

@@ -50,10 +50,8 @@ pub(super) async fn run(settings: TrySettings, stop: CancellationToken) -> Resul
         let fix = "test it with pod-registrar demo --registry-url";
         return Err(Error::SpeaksV1 { name: choice.name, fix });
     }
-    let mut spec = loaded.spec;
+    let spec = loaded.spec;
     let pod = MadeUpPod::new(&spec);
-    // The selection of pods says nothing about the requests.
-    spec.connection.select = None;
     let owner = RecordOwner { cluster_name: cluster_id.clone(), cluster_id, owner: DEFAULT_OWNER.to_owned() };
     if !yes {
         let lines = announcement(&spec, &pod, &owner)?;
@@ -94,7 +92,11 @@ impl Attempt {
     fn new(spec: &TargetSpec, owner: RecordOwner, pod: MadeUpPod) -> Result<Self, Error> {
         let log = Arc::new(ExchangeLog::default());
         let unusable = |source| Error::Target { name: spec.connection.name.text.clone(), source };
-        let compile = || target_settings::compile(spec, &owner).map_err(Error::Targets);
+        let compile = || {
+            let (target, login) = target_settings::compile(spec, &owner).map_err(Error::Targets)?;
+            // The made-up pod is written even if `select` excludes it.
+            Ok::<_, Error>((target.selecting_all(), login))
+        };
         let (target, login) = compile()?;
         let client = TargetClient::new(target, &spec.connection, login, REQUEST_TIMEOUT, Some(log.clone()));
         let (target, login) = compile()?;
@@ -149,7 +151,7 @@ impl Attempt {
     fn rendered(&self, variant: u8) -> Result<RenderedRecord, String> {
         let record = self.pod.record(&self.owner, variant);
         let rendered = self.reader.target().render(&record, self.reader.term()).map_err(|error| error.to_string())?;
-        rendered.ok_or_else(|| "`select` excludes the made-up pod".to_owned())
+        rendered.ok_or_else(|| "the made-up pod has no record".to_owned())
     }
 
     async fn put(&mut self, step: &'static str, variant: u8) {

@@ -183,6 +183,29 @@ async fn target_of_another_cluster_stops_alone() {
     assert_eq!(controller.code().await, 0);
 }
 
+/// The same as `targets check` prints, once per target.
+#[tokio::test]
+async fn start_logs_which_guarantees_hold() {
+    let kube = Kube::start().await;
+    let file = kube.folder.path().join("targets.yaml");
+    let writes = "body: {a: b}, put: {path: \"{{ id }}\"}, delete: {path: \"{{ id }}\"}";
+    let text = format!(
+        "targets:\n  - {{name: full, preset: etcd, url: http://127.0.0.1:9}}\n  \
+         - {{name: bare, url: http://127.0.0.1:9, {writes}}}\n"
+    );
+    std::fs::write(&file, text).unwrap();
+    let mut controller = Controller::start_with_targets(&kube.kubeconfig, &file, &[]);
+    let message = "these guarantees hold";
+    until("both targets are logged", || controller.stderr().iter().filter(|line| line.contains(message)).count() == 2)
+        .await;
+    let lines: Vec<String> = controller.stderr().into_iter().filter(|line| line.contains(message)).collect();
+    assert!(lines[0].contains("full") && lines[0].matches("=\"yes\"").count() == 5, "{lines:?}");
+    let bare = ["bare", "deleted_during_downtime=\"no\"", "drift_repaired=\"no\"", "late_writes_refused=\"partly\""];
+    assert!(bare.iter().all(|part| lines[1].contains(part)), "{lines:?}");
+    controller.terminate();
+    assert_eq!(controller.code().await, 0);
+}
+
 #[tokio::test]
 async fn wrong_targets_file_exits_with_code_2() {
     // Neither the cluster nor a registry is asked before.

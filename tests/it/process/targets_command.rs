@@ -143,6 +143,22 @@ async fn try_needs_consent_and_leaves_nothing() {
     assert_eq!(writes.len(), 3, "{writes:?}");
 }
 
+/// Records of pods that `select` excludes need not render.
+#[tokio::test]
+async fn try_needs_no_record_of_excluded_pods() {
+    let registry = RestRegistry::start().await;
+    let members = "    select: {labelSelector: never=selected, when: \"{{ placement.podIPs | length == 2 }}\"}\n    \
+        body: {address: \"{{ placement.podIPs[1] }}\"}\n";
+    let (_folder, file) = targets_file(&registry.url, members);
+    let (code, shown) = run_json(&["targets", "try", "systems", "--yes", "--targets", &file]).await;
+    assert_eq!((code, registry.records().len()), (0, 0), "{shown:#}");
+    fs::write(&file, "targets: [{name: dns, preset: skydns, url: http://registry.example}]").unwrap();
+    let (code, text) = run(&["targets", "try", "dns", "--targets", &file]).await;
+    assert!(code == 2 && text.contains("With --yes"), "{code} {text}");
+    let (code, text) = run(&["targets", "try", "dns", "--yes", "--targets", &file]).await;
+    assert!(code == 1 && text.contains("prepare: failed"), "{code} {text}");
+}
+
 #[tokio::test]
 async fn try_shows_what_came_back_otherwise() {
     let registry = RestRegistry::start().await;
