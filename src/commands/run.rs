@@ -130,7 +130,7 @@ impl Controller {
         Ok(Self::with_targets(cluster, settings, targets))
     }
 
-    /// The same with these targets instead of the ones in the settings.
+    /// The same with these targets, whatever registries the settings name.
     pub(super) fn with_targets(
         cluster: ClusterConnection,
         settings: RunSettings,

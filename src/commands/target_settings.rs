@@ -200,7 +200,7 @@ mod tests {
         cli,
         demo::pod::pod,
         model::pod::to_record::{self, AllowList, Rule},
-        registry::{Projection, Registry as _},
+        registry::{Excluded, Projection, Registry as _},
     };
 
     fn targets(text: &str) -> Result<Vec<TargetSettings>, Error> {
@@ -243,7 +243,8 @@ targets:
             TargetConnection::V1(client) => (client.is_identity(), client.project(&pod)),
             TargetConnection::Mapped(_) => panic!("it speaks v1"),
         };
-        assert_eq!(projection(&targets[0]), (false, Projection::NotSelected), "it is in another namespace");
+        let excluded = Excluded { key: Some(pod.uid.clone()), by_scope: true };
+        assert_eq!(projection(&targets[0]), (false, Projection::NotSelected(excluded)), "it is in another namespace");
         assert_eq!(projection(&targets[2]), (true, Projection::identity(&pod)));
     }
 }

@@ -18,6 +18,7 @@ use std::collections::HashSet;
 
 use super::{
     lists::Lists,
+    records::ListedRecords,
     requests::{NamesPurpose, Request},
 };
 use crate::{
@@ -78,6 +79,8 @@ pub(super) struct Survey {
     absent: HashSet<Uid>,
     /// The number of absent pods that none of our watches has shown.
     unseen: usize,
+    /// Those of the absent pods that exist, and that changed settings do not select.
+    out_of_scope: HashSet<Uid>,
     needs_list: bool,
     /// Pods that only the inventory lists, while a watch cannot list: their namespaces have to be looked up.
     unplaced: Vec<Uid>,
@@ -190,6 +193,11 @@ impl Absences {
         }
     }
 
+    /// Notes which of the absent pods exist, and are not selected any more. `find` selects them.
+    pub(super) fn note_out_of_scope(survey: &mut Survey, find: impl FnOnce(&HashSet<Uid>) -> HashSet<Uid>) {
+        survey.out_of_scope = find(&survey.absent);
+    }
+
     /// A full reconcile is complete. `may_ask` says whether the registry may be asked for names.
     #[must_use]
     pub(super) fn derive(
@@ -199,7 +207,7 @@ impl Absences {
         ledger: &Ledger,
         now: Moment,
     ) -> Option<AbsenceEffect> {
-        let Survey { absent, unseen, needs_list, unplaced } = survey;
+        let Survey { absent, unseen, out_of_scope, needs_list, unplaced } = survey;
         self.needs_list = needs_list;
         if let Some(list) = self.lists.over_some().filter(|_| ledger.is_seeded()) {
             let is_missing_from_an_empty_list =
@@ -209,6 +217,7 @@ impl Absences {
             // Also if nearly all records of the last resync belong to pods that were never seen.
             let nearly_all_of = (is_nearly_all(absent.len(), owned).then_some(owned))
                 .or_else(|| is_nearly_all(unseen, self.inherited).then_some(self.inherited));
+            self.guard.leave_scope(out_of_scope, self.on_scope_change, now);
             self.guard.derive(absent, Evidence { list, empty, nearly_all_of, owned }, now);
         }
         self.place(unplaced, may_ask)
@@ -326,17 +335,16 @@ impl Absences {
         self.answered(round, Confirmation::Unanswered("the last question is still open".into()), now);
     }
 
-    /// The list that the guard asked for came. `exceeds_store` says whether it shows pods that the watches lack.
+    /// The list that the guard asked for came.
     #[must_use]
-    pub(super) fn second_list(
-        &mut self,
-        round: u64,
-        there: &HashSet<Uid>,
-        exceeds_store: bool,
-        now: Moment,
-    ) -> Option<AbsenceEffect> {
+    pub(super) fn second_list(&mut self, round: u64, listed: ListedRecords, now: Moment) -> Option<AbsenceEffect> {
         let random = self.rng.u64(..);
-        match self.guard.listed(round, there, now, random) {
+        let ListedRecords { keys: mut there, excluded, exceeds_store, .. } = listed;
+        if self.guard.sorting().next().is_some() {
+            // Only here it matters that their pods exist.
+            there.extend(excluded);
+        }
+        match self.guard.listed(round, &there, now, random) {
             ListOutcome::Ignored => {}
             ListOutcome::Agreed => self.needs_reconcile = true,
             ListOutcome::Contradicted if !exceeds_store => {

@@ -242,7 +242,7 @@ impl<R: Registry> EventLoop<R> {
             CheckFinding::Listed(there) => {
                 let listed = self.records.listed(there);
                 if let Some(listed) = self.unknown_pods.listed(round, listed, now) {
-                    self.second_listed(round, &listed, now);
+                    self.second_listed(round, listed, now);
                 }
             }
             CheckFinding::Confirmation(answer) => self.absences.answered(round, answer, now),

@@ -14,6 +14,7 @@
 
 mod by_key;
 mod by_pod;
+mod excluded;
 
 use std::collections::{HashSet, VecDeque};
 
@@ -34,6 +35,7 @@ use crate::{
 
 use by_key::KeyedRecords;
 use by_pod::PodRecords;
+use excluded::ExcludedPods;
 
 /// Pods that are projected per turn of the loop, at most. One takes about 30 us.
 const PROJECTED_PER_TURN: usize = 1_000;
@@ -48,6 +50,7 @@ pub(super) struct DesiredRecords {
     /// Pods to project again.
     stale: VecDeque<StalePod>,
     failed: Failed,
+    excluded: ExcludedPods,
     /// Pods that were projected in this turn.
     projected: usize,
     had_unknown_keys: bool,
@@ -91,6 +94,8 @@ pub(super) struct ListedRecords {
     pub(super) keys: HashSet<Uid>,
     /// Pods that this process has not seen, if their keys are not their UIDs.
     pub(super) unknown: HashSet<Uid>,
+    /// Records that pods would have if the settings selected them.
+    pub(super) excluded: HashSet<Uid>,
     /// Whether the store lacks one of the pods.
     pub(super) exceeds_store: bool,
 }
@@ -102,7 +107,15 @@ impl DesiredRecords {
             _ if registry.keys_are_uids() => Table::ByPod(Box::default()),
             _ => Table::ByKey(Box::default()),
         };
-        Self { view, table, stale: VecDeque::new(), failed: Failed::default(), projected: 0, had_unknown_keys: false }
+        Self {
+            view,
+            table,
+            stale: VecDeque::new(),
+            failed: Failed::default(),
+            excluded: ExcludedPods::default(),
+            projected: 0,
+            had_unknown_keys: false,
+        }
     }
 
     pub(super) fn view(&self) -> &View {
@@ -209,16 +222,23 @@ impl DesiredRecords {
             _ => None,
         };
         self.failed.note(&pod.uid, cause);
-        match &mut self.table {
+        let excluded = match &projection {
+            Projection::NotSelected(excluded) => Some(excluded.clone()),
+            _ => None,
+        };
+        let projected = match &mut self.table {
             Table::Identity => Projected { key: Some(pod.uid.clone()), left: None },
             Table::ByPod(table) => table.project(&pod.uid, &projection),
             Table::ByKey(table) => table.project(pod, projection),
-        }
+        };
+        self.excluded.note(&pod.uid, excluded, projected.left.is_some());
+        projected
     }
 
     /// The pod was deleted.
     pub(super) fn remove(&mut self, pod: &Uid) -> Option<Left> {
         self.failed.note(pod, None);
+        self.excluded.remove(pod);
         match &mut self.table {
             Table::Identity => None,
             Table::ByPod(table) => table.remove(pod),
@@ -230,6 +250,7 @@ impl DesiredRecords {
     pub(super) fn drop_absent(&mut self, ledger: &Ledger) {
         let view = &self.view;
         self.failed.retain(|pod| view.contains(pod));
+        self.excluded.retain(|pod| view.contains(pod));
         match &mut self.table {
             Table::Identity => {}
             Table::ByPod(table) => table.retain(|pod| view.contains(pod)),
@@ -283,19 +304,30 @@ impl DesiredRecords {
     pub(super) fn listed(&self, pods: HashSet<Uid>) -> ListedRecords {
         // The store is not asked, because each contradiction asks for another list.
         let exceeds_store = self.is_identity() || pods.iter().any(|pod| !self.view.contains(pod));
-        let Table::ByKey(table) = &self.table else {
-            return ListedRecords { keys: pods, unknown: HashSet::new(), exceeds_store };
-        };
         let mut listed = ListedRecords { exceeds_store, ..ListedRecords::default() };
+        let mut pods = pods;
+        pods.retain(|pod| {
+            let is_excluded = self.excluded.contains(pod);
+            listed.excluded.extend(self.excluded.key_of(pod).cloned());
+            !is_excluded
+        });
+        let Table::ByKey(table) = &self.table else {
+            return ListedRecords { keys: pods, ..listed };
+        };
         for pod in pods {
             match table.last_key_of(&pod) {
                 Some(key) => _ = listed.keys.insert(key.clone()),
-                // It is not selected, or its record cannot be made.
+                // Its record cannot be made.
                 None if self.view.contains(&pod) => {}
                 None => _ = listed.unknown.insert(pod),
             }
         }
         listed
+    }
+
+    /// Those of these absent keys whose pods exist and were not selected since this process started.
+    pub(super) fn out_of_scope(&self, absent: &HashSet<Uid>, settings_changed: bool) -> HashSet<Uid> {
+        self.excluded.out_of_scope(absent, settings_changed)
     }
 
     /// The keys of all records in the ledger that no pod has.

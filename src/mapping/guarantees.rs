@@ -62,31 +62,35 @@ fn downtime(target: &Target) -> Guarantee {
 }
 
 fn restart(target: &Target) -> Guarantee {
-    use GuaranteeLevel::{Full, None};
     let (level, because) = match reads(target) {
-        Reads::Contents => (Full, "`list` shows what each record holds"),
-        Reads::Presence => (None, "each record is written once per term; `list` shows only that it exists"),
-        Reads::Unmarked { .. } => (None, "each record is written once per start; `list` does not show whose it is"),
-        Reads::Found => (Full, "`find` reads each record once per term, before it is written"),
-        Reads::Nothing => (None, "each record is written once per term; nothing shows what it holds"),
+        Reads::Contents => (GuaranteeLevel::Full, "`list` shows what each record holds"),
+        Reads::Presence => {
+            (GuaranteeLevel::None, "each record is written once per term; `list` shows only that it exists")
+        }
+        Reads::Unmarked { .. } => {
+            (GuaranteeLevel::None, "each record is written once per start; `list` does not show whose it is")
+        }
+        Reads::Found => (GuaranteeLevel::Full, "`find` reads each record once per term, before it is written"),
+        Reads::Nothing => (GuaranteeLevel::None, "each record is written once per term; nothing shows what it holds"),
     };
     Guarantee { name: "a restart writes only differences", level, because }
 }
 
 fn drift(target: &Target) -> Guarantee {
-    use GuaranteeLevel::{Full, None, Partial};
     let (level, because) = match reads(target) {
         Reads::Contents if target.item().is_some_and(ItemReading::reads_body) => {
-            (Full, "`item.body` shows edits of other members too")
+            (GuaranteeLevel::Full, "`item.body` shows edits of other members too")
         }
-        Reads::Contents => (Full, "`item.digest` shows other records; edits that keep it stay unseen"),
-        Reads::Presence => (Partial, "missing records are written again; edited ones stay unseen"),
-        Reads::Unmarked { contents: true } => (Partial, "only records that this process wrote are compared"),
+        Reads::Contents => (GuaranteeLevel::Full, "`item.digest` shows other records; edits that keep it stay unseen"),
+        Reads::Presence => (GuaranteeLevel::Partial, "missing records are written again; edited ones stay unseen"),
+        Reads::Unmarked { contents: true } => {
+            (GuaranteeLevel::Partial, "only records that this process wrote are compared")
+        }
         Reads::Unmarked { contents: false } => {
-            (Partial, "only records that this process wrote are written again if they are missing")
+            (GuaranteeLevel::Partial, "only records that this process wrote are written again if they are missing")
         }
-        Reads::Found => (Partial, "each record is compared once per term; there is no `list`"),
-        Reads::Nothing => (None, "there is nothing to compare with"),
+        Reads::Found => (GuaranteeLevel::Partial, "each record is compared once per term; there is no `list`"),
+        Reads::Nothing => (GuaranteeLevel::None, "there is nothing to compare with"),
     };
     Guarantee { name: "drift is repaired at a resync", level, because }
 }

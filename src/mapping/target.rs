@@ -165,6 +165,18 @@ impl Target {
         self.body(&scope, id, key).map(Some)
     }
 
+    /// The key that the record of a pod would have if `select` selected the pod. None if it cannot be made.
+    pub fn key_of_record(&self, record: &Record, term: &TermWords) -> Option<Uid> {
+        let Some(_) = &self.id else { return Some(Uid::from(record.pod.uid.as_str())) };
+        let scope = term.0.with(record_words::values(record, self.needed));
+        self.identify(record, &scope).ok().map(|(_, key)| key)
+    }
+
+    /// Whether the namespaces and labels of `select` select a pod, whatever its condition says.
+    pub fn has_in_scope(&self, record: &Record) -> bool {
+        self.select.may_select(record)
+    }
+
     fn identify(&self, record: &Record, scope: &Scope) -> Result<(String, Uid), RenderError> {
         let Some(leaf) = &self.id else {
             return Ok((record.pod.uid.clone(), Uid::from(record.pod.uid.as_str())));

@@ -93,11 +93,20 @@ pub enum Projection {
     /// The pod has this record.
     Record { key: Uid, fingerprint: Fingerprint },
     /// The settings of the registry do not select the pod.
-    NotSelected,
+    NotSelected(Excluded),
     /// The pod could not be read. Its record stays as it is.
     Unreadable,
     /// Its record cannot be made, and stays as it is.
     Failed { cause: String },
+}
+
+/// A pod that the settings of a registry do not select.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Excluded {
+    /// The key of the record that it would have. None if that cannot be made.
+    pub key: Option<Uid>,
+    /// Whether its namespace or a label excludes it. These hardly change, so the settings probably did.
+    pub by_scope: bool,
 }
 
 impl Projection {

@@ -51,7 +51,7 @@ pub(super) async fn explain(reader: RegistryReader, read: &ReadPod) -> Result<Ex
 async fn of_v1(reader: &V1Reader, read: &ReadPod, content: &RecordContent) -> Result<Explained, Failure> {
     let held = reader.record(&read.pod.uid).await?;
     let id = Some(read.pod.uid.to_string());
-    if reader.project(&read.pod) == Projection::NotSelected {
+    if matches!(reader.project(&read.pod), Projection::NotSelected(_)) {
         return Ok(Explained { id, next: not_selected(held.is_some()), held, ..Explained::default() });
     }
     let record: Value = serde_json::from_slice(&content.canonical).unwrap_or_default();

@@ -73,7 +73,7 @@ impl HeldRecords {
                     let known = items.get(&key).map_or(Known::Absent, |held| Known::Registered(*held));
                     Sight::Record { key, id: None, fingerprint, known }
                 }
-                Projection::NotSelected => Sight::NotSelected,
+                Projection::NotSelected(_) => Sight::NotSelected,
                 Projection::Unreadable => Sight::Unreadable(String::new()),
                 Projection::Failed { cause } => Sight::Unreadable(cause),
             },

@@ -150,6 +150,7 @@ impl<R: Registry> EventLoop<R> {
             self.absences.note(&mut survey, uid, action, &self.ledger);
         }
         self.ledger.restart_backlog();
+        self.note_out_of_scope(&mut survey);
         let may_ask = self.session.is_open() && self.availability.lets_through(now);
         let effect = self.absences.derive(survey, may_ask, &self.ledger, now);
         self.apply_absences(effect, now);

@@ -7,12 +7,13 @@
 //! | --- | --- |
 //! | has another fingerprint | is sent |
 //! | has another key, or is not selected any more | is deleted, as after a deletion event, unless another pod has it |
-//! | was never selected by this process | is absent if the registry holds it, and passes the absence guard |
+//! | was never selected by this process | is absent if the registry holds it: the settings changed, or else it did |
 //! | cannot be read, or its record cannot be made | stays as it is |
 
 use super::EventLoop;
 use crate::{
     controller::{
+        absences::{Absences, Survey},
         queue::Lane,
         records::{Left, ListedRecords, StalePod},
         report::Notice,
@@ -148,21 +149,31 @@ impl<R: Registry> EventLoop<R> {
         }
     }
 
+    /// Notes which of the absent pods exist. The previous session says whether the settings changed since; without
+    /// sessions, the excluded pods do.
+    pub(super) fn note_out_of_scope(&self, survey: &mut Survey) {
+        let settings_changed = self.absences.guard.is_scope_changed();
+        if settings_changed || !self.availability.features().sessions {
+            Absences::note_out_of_scope(survey, |absent| self.records.out_of_scope(absent, settings_changed));
+        }
+    }
+
     /// Takes a list whose unknown pods had time to be reported by a watch.
     pub(super) fn unknown_pods_due(&mut self, now: Moment) {
         let Some((round, mut listed)) = self.unknown_pods.take_due(now) else { return };
         let unknown = std::mem::take(&mut listed.unknown);
         let again = self.records.listed(unknown);
         listed.keys.extend(again.keys);
+        listed.excluded.extend(again.excluded);
         if !again.unknown.is_empty() {
             // Each absent record may belong to one of these pods.
             listed.keys.extend(self.records.absent_keys(&self.ledger));
         }
-        self.second_listed(round, &listed, now);
+        self.second_listed(round, listed, now);
     }
 
-    pub(super) fn second_listed(&mut self, round: u64, listed: &ListedRecords, now: Moment) {
-        let effect = self.absences.second_list(round, &listed.keys, listed.exceeds_store, now);
+    pub(super) fn second_listed(&mut self, round: u64, listed: ListedRecords, now: Moment) {
+        let effect = self.absences.second_list(round, listed, now);
         self.apply_absences(effect, now);
     }
 }

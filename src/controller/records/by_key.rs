@@ -94,7 +94,7 @@ impl KeyedRecords {
                 let left = left.filter(|left| !matches!(left, Left::Free(free) if *free == key));
                 Projected { key: Some(key), left }
             }
-            Projection::NotSelected => Projected { key: None, left: self.remove(&pod.uid) },
+            Projection::NotSelected(_) => Projected { key: None, left: self.remove(&pod.uid) },
             Projection::Unreadable | Projection::Failed { .. } => Projected { key: self.keep(pod), left: None },
         }
     }

@@ -23,7 +23,7 @@ impl PodRecords {
 
     pub(super) fn project(&mut self, pod: &Uid, projection: &Projection) -> Projected {
         let shown = match projection {
-            Projection::NotSelected => return Projected { key: None, left: self.remove(pod) },
+            Projection::NotSelected(_) => return Projected { key: None, left: self.remove(pod) },
             Projection::Record { fingerprint, .. } => StoredPod::Record(*fingerprint),
             Projection::Unreadable | Projection::Failed { .. } => StoredPod::Unreadable,
         };

@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::model::{
-    digest::{Digest, Fingerprint},
-    ids::RecordOwner,
-    pod::to_record::{self, AllowList, Rule},
+use crate::{
+    model::{
+        digest::{Digest, Fingerprint},
+        ids::RecordOwner,
+        pod::to_record::{self, AllowList, Rule},
+    },
+    registry::Excluded,
 };
 
 fn pod(uid: &str, second: u8) -> Pod {
@@ -66,7 +69,7 @@ fn last_created_pod_owns_each_key() {
                 }
                 7 => {
                     model.remove(&uid);
-                    table.project(&pod, Projection::NotSelected).left
+                    table.project(&pod, Projection::NotSelected(Excluded { key: None, by_scope: false })).left
                 }
                 _ => {
                     model.remove(&uid);

@@ -353,10 +353,7 @@ impl AbsenceGuard {
             }
             _ => {
                 let ids = &kept | &out_of_scope;
-                self.out_of_scope = Some(match before {
-                    Some(before) => before.of(ids),
-                    None => Hold::new(self.target, ids, HoldReason::ScopeChanged),
-                });
+                self.hold_out_of_scope(before, ids);
             }
         }
         if !gone.is_empty() {

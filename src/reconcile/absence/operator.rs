@@ -28,6 +28,37 @@ impl AbsenceGuard {
         self.derived_since_change = false;
     }
 
+    pub fn is_scope_changed(&self) -> bool {
+        self.change.is_some()
+    }
+
+    /// These pods exist, and changed settings no longer select them.
+    pub fn leave_scope(&mut self, mut ids: HashSet<Uid>, policy: ScopeChangePolicy, now: Moment) {
+        let leaving = self.confirmed.iter().chain(&self.approved).map(|(uid, _)| uid);
+        leaving.for_each(|uid| _ = ids.remove(uid));
+        if ids.is_empty() {
+            return;
+        }
+        match policy {
+            ScopeChangePolicy::Release => {
+                self.confirmed.extend(ids.into_iter().map(|uid| (uid, Removal::LeftSelection)));
+            }
+            ScopeChangePolicy::Hold => {
+                self.classified_at = self.classified_at.or(Some(now));
+                let before = self.out_of_scope.take();
+                ids.extend(before.iter().flat_map(Hold::ids).cloned());
+                self.hold_out_of_scope(before, ids);
+            }
+        }
+    }
+
+    pub(super) fn hold_out_of_scope(&mut self, before: Option<Hold>, ids: HashSet<Uid>) {
+        self.out_of_scope = Some(match before {
+            Some(before) => before.of(ids),
+            None => Hold::new(self.target, ids, HoldReason::ScopeChanged),
+        });
+    }
+
     /// Whether no record is left that only the former settings selected, and no hold that needs an operator. A list since
     /// the change has to show it.
     pub fn is_scope_resolved(&self) -> bool {

@@ -19,7 +19,8 @@ use super::protocol::{
     ItemResult, ListedRecord, PROTOCOL, StoredRecordInfo,
 };
 use super::{
-    Capabilities, Encoded, EncodedBody, Features, Projection, RecordChange, RecordName, Registry, RenderFailure,
+    Capabilities, Encoded, EncodedBody, Excluded, Features, Projection, RecordChange, RecordName, Registry,
+    RenderFailure,
     credentials::Error,
     http::HttpAnswer,
     inventory::{Bucket, BucketDigests, InventoryItem, InventoryPage},
@@ -350,7 +351,10 @@ impl Registry for Client {
         let Some(content) = &pod.content else { return Projection::Unreadable };
         match target.render(&content.record, term) {
             Ok(Some(_)) => Projection::identity(pod),
-            Ok(None) => Projection::NotSelected,
+            Ok(None) => Projection::NotSelected(Excluded {
+                key: Some(pod.uid.clone()),
+                by_scope: !target.has_in_scope(&content.record),
+            }),
             Err(error) => Projection::Failed { cause: error.to_string() },
         }
     }

@@ -43,7 +43,7 @@ use self::{
     recorder::ExchangeLog, records::Records, transport::TargetTransport,
 };
 use super::{
-    Capabilities, Encoded, Features, Projection, RecordChange, RecordName, Registry, RenderFailure,
+    Capabilities, Encoded, Excluded, Features, Projection, RecordChange, RecordName, Registry, RenderFailure,
     client::encode::removal as removal_words,
     credentials::Error,
     inventory::{Bucket, BucketDigests, InventoryPage},
@@ -213,7 +213,10 @@ impl Registry for TargetClient {
         };
         match self.target.render(&content.record, &words) {
             Ok(Some(record)) => Projection::Record { key: record.key, fingerprint: record.fingerprint },
-            Ok(None) => Projection::NotSelected,
+            Ok(None) => Projection::NotSelected(Excluded {
+                key: self.target.key_of_record(&content.record, &words),
+                by_scope: !self.target.has_in_scope(&content.record),
+            }),
             Err(error) => Projection::Failed { cause: error.to_string() },
         }
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use pod_registrar::{
     model::{self, digest::Digest, ids::Version, pod::Pod, uid::Uid},
     reconcile::outcome::Failure,
-    registry::{Encoded, EncodedBody, Features, Projection, RecordChange, RenderFailure},
+    registry::{Encoded, EncodedBody, Excluded, Features, Projection, RecordChange, RenderFailure},
 };
 
 use super::{
@@ -19,7 +19,8 @@ use super::{
 /// | --- | --- |
 /// | `key/body` | has the record `body` under `key`, or under its UID |
 /// | `key/body/anything` | the same: not all of the pod is in its record |
-/// | `-` | is not selected |
+/// | `-`, `-key` | is not selected by a condition; its key would be this |
+/// | `--key` | is not selected by its namespace; the same |
 /// | `!cause` | has a record that cannot be made |
 #[derive(Default)]
 pub(super) struct Mapping {
@@ -61,6 +62,13 @@ impl Mapping {
         let key = if self.keys_are_uids { pod.uid.clone() } else { Uid::from(key) };
         Ok(Some((key, digest(body, self.dependency))))
     }
+
+    fn exclude(&self, pod: &Pod) -> Excluded {
+        let reason = pod.content.as_ref().unwrap().record.state.reason.clone().unwrap_or_default();
+        let key = Some(reason.trim_start_matches('-')).filter(|key| !key.is_empty()).map(Uid::from);
+        let key = if self.keys_are_uids { Some(pod.uid.clone()) } else { key };
+        Excluded { key, by_scope: reason.starts_with("--") }
+    }
 }
 
 pub(super) fn digest(body: &str, dependency: Option<&str>) -> Digest {
@@ -71,9 +79,10 @@ pub(super) fn project(registry: &Fake, pod: &Pod) -> Projection {
     let mut state = registry.state();
     let Some(mapping) = state.mapping.as_mut() else { return Projection::identity(pod) };
     mapping.projected += 1;
+    let excluded = mapping.exclude(pod);
     match mapping.see(pod) {
         Err(cause) => Projection::Failed { cause },
-        Ok(None) => Projection::NotSelected,
+        Ok(None) => Projection::NotSelected(excluded),
         Ok(Some((key, digest))) => Projection::Record { key, fingerprint: digest.fingerprint() },
     }
 }

@@ -6,7 +6,7 @@ use pod_registrar::{
     controller::options::ControllerOptions,
     model::{digest::Digest, ids::Version, moment::Moment, pod::Pod},
     reconcile::{
-        absence::hold::HoldReason,
+        absence::{ScopeChangePolicy, hold::HoldReason},
         election::Leadership,
         outcome::{Failure, OperationKind},
         status::SessionState,
@@ -125,6 +125,55 @@ async fn absences_of_a_restart_pass_the_guard() {
         world.assert_held(&[("kept", "1")]);
         assert_eq!(world.checks, [[""; 0]], "no name is looked up");
         assert_eq!((world.sent(), world.is_in_sync()), (2, true));
+    }
+}
+
+/// A restart with another `select`: the pods exist, and their namespace or a label excludes them.
+#[tokio::test(start_paused = true)]
+async fn change_of_selection_is_held_and_approved() {
+    for keys_are_uids in [true, false] {
+        let registry = mapped(keys_are_uids);
+        hold(&registry, ["gone", "left", "kept"].map(|key| (key.to_owned(), stored(1, "1"))));
+        let pods = [pod_at("kept", "kept/1", 0), pod_at("left", "--left", 0)];
+        let mut world = EventLoopHarness::start(registry, pods, options());
+        world.list().await;
+        world.pass(60 * SECOND).await;
+        world.assert_held(&[("kept", "1"), ("left", "1")]);
+        let [held] = &world.held()[..] else { panic!("{:?}", world.held()) };
+        assert_eq!((held.deletions, &held.because), (1, &HoldReason::ScopeChanged));
+        let id = held.id.clone();
+        world.pass(4_000 * SECOND).await;
+        world.assert_held(&[("kept", "1"), ("left", "1")]);
+        world.approve(&id).await;
+        world.pass(5 * SECOND).await;
+        world.assert_held(&[("kept", "1")]);
+        assert!(world.is_in_sync() && world.held().is_empty());
+    }
+}
+
+/// Many pods do not change by themselves while no process is running.
+#[tokio::test(start_paused = true)]
+async fn many_excluded_pods_are_a_change_of_settings() {
+    use ScopeChangePolicy::{Hold, Release};
+    for (keys_are_uids, policy) in [(true, Hold), (false, Hold), (true, Release), (false, Release)] {
+        let registry = mapped(keys_are_uids);
+        let keys = |from: usize, to: usize| (from..to).map(|n| format!("k{n:03}"));
+        hold(&registry, keys(0, 200).map(|key| (key, stored(1, "1"))));
+        let pods = keys(0, 200).map(|key| pod_at(&key, &format!("-{key}"), 0));
+        let options = ControllerOptions { on_scope_change: policy, ..options() };
+        let mut world = EventLoopHarness::start(registry, pods, options);
+        world.list().await;
+        world.pass(60 * SECOND).await;
+        let left = world.registry.state().records.len();
+        if policy == Release {
+            assert_eq!((left, world.held().len()), (0, 0));
+            continue;
+        }
+        assert!(matches!(world.held()[..], [ref hold] if hold.because == HoldReason::ScopeChanged && left == 200));
+        // One of them is deleted.
+        world.delete("k007").await;
+        world.pass(400 * SECOND).await;
+        assert_eq!((world.registry.state().records.len(), world.held()[0].deletions), (199, 199));
     }
 }
 

@@ -95,7 +95,7 @@ impl TargetWriter {
     }
 
     pub(crate) fn selects(&self, pod: &Pod) -> bool {
-        self.client.project(pod) != Projection::NotSelected
+        !matches!(self.client.project(pod), Projection::NotSelected(_))
     }
 
     pub(crate) async fn put(&self, pod: &Pod) -> Result<Verdict, Failure> {
