@@ -28,8 +28,9 @@ pub(crate) struct RestRegistry {
     /// Keys that a process looked up or wrote. No registry without comparisons protects a record that takes the place of
     /// one that a process has read.
     used: BTreeSet<String>,
-    /// The names of pods whose records are rejected, and of those for which every write fails.
+    /// The names of pods whose records are rejected.
     pub(crate) poison: BTreeSet<String>,
+    /// The names of pods for which every write fails.
     pub(crate) broken: BTreeSet<String>,
     pub(crate) page: usize,
     pub(crate) wrong: Option<Wrong>,
