@@ -431,12 +431,14 @@ impl Stage {
             self.shared.world().beat = None;
             self.wait(Duration::from_secs(RESTS_SECS)).await;
             self.restart_ended().await;
-            let world = self.shared.world();
-            let after = counts(&world);
-            restless = (after != before).then(|| format!("changes and sessions were {before:?} and are {after:?}"));
-            restless = restless.or_else(|| world.difference()).or_else(|| world.pending());
-            if restless.is_none() || world.breach.is_some() {
-                drop(world);
+            let is_broken = {
+                let world = self.shared.world();
+                let after = counts(&world);
+                restless = (after != before).then(|| format!("changes and sessions were {before:?} and are {after:?}"));
+                restless = restless.or_else(|| world.difference()).or_else(|| world.pending());
+                world.breach.is_some()
+            };
+            if restless.is_none() || is_broken {
                 self.check_ledger();
                 return self.check_restart().await;
             }

@@ -45,7 +45,7 @@ fn play(count: u64, first: u64, history: fn(u64) -> History) {
     let began = Instant::now();
     let failed = in_parallel(first, first.saturating_add(count), |seed| broken(&history(seed)));
     if let Some((seed, _)) = failed {
-        panic!("{}", report(seed, history(seed)));
+        panic!("{}", report(seed, &history(seed)));
     }
     let each = began.elapsed().as_micros() / u128::from(count.max(1));
     println!("{count} histories from seed {first} in {:?}, {each} µs each on {} threads", began.elapsed(), threads());
@@ -85,7 +85,7 @@ fn a_history_is_the_same_every_time() {
 }
 
 /// The report about a seed that failed.
-fn report(seed: u64, whole: History) -> String {
+fn report(seed: u64, whole: &History) -> String {
     let (variable, test) = match whole.setup.rest {
         Some(_) => ("POD_REGISTRAR_TEST_MAPPED_HISTORIES", "mapped_histories"),
         None => ("POD_REGISTRAR_TEST_HISTORIES", "histories"),

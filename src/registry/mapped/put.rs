@@ -56,6 +56,12 @@ impl TargetClient {
         for _ in 0..WRITES_MAX {
             match self.write_once(put, &known).await? {
                 Ruling::Done => return Ok(()),
+                // Something else than the registry may say so, and a second create would make a second record.
+                Ruling::Absent if known.exists && self.assigns() && self.target.find.is_some() => {
+                    if self.look_up(put, &mut known).await? {
+                        return Ok(());
+                    }
+                }
                 Ruling::Absent if known.exists && self.creates() => {
                     self.records.lock().is_absent(put.key);
                     known = Knowledge::default();

@@ -146,7 +146,7 @@ impl SimulatedWorld {
         });
         let reply = self.rest.answer(now, &parts);
         self.trace(|| format!("    and answers {} {}", reply.0, reply.1));
-        self.check_harm(process);
+        self.check_harm(process, is_late);
         reply
     }
 

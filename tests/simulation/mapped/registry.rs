@@ -30,6 +30,7 @@ pub(crate) struct RestRegistry {
     used: BTreeSet<String>,
     /// The names of pods whose records are rejected.
     pub(crate) poison: BTreeSet<String>,
+    /// The names of pods for which every write fails.
     pub(crate) broken: BTreeSet<String>,
     pub(crate) page: usize,
     pub(crate) wrong: Option<Wrong>,

@@ -135,7 +135,12 @@ async fn deleted_record_is_created_again() {
     assert_eq!(write_pod(&client, 1, "web").await, DONE);
     fake.contents().records.clear();
     assert_eq!(write_pod(&client, 1, "web-2").await, DONE);
-    assert_eq!(fake.requests(), ["POST systems", "PATCH systems/1", "POST systems"]);
+    let find = format!("GET systems?uid={}", uid(1));
+    assert_eq!(fake.requests(), ["POST systems", "PATCH systems/1", &find, "POST systems"]);
+    // A proxy says so, and the record exists.
+    fake.fail([Fault::Refuse(404, "{}")]);
+    assert_eq!(write_pod(&client, 1, "web-3").await, DONE);
+    assert_eq!((fake.held(), fake.requests().last().unwrap().as_str()), (1, "PATCH systems/2"));
 }
 
 #[tokio::test]
