@@ -42,12 +42,15 @@ pub fn guarantees(target: &Target) -> [Guarantee; 5] {
 }
 
 fn foreign_records(target: &Target) -> Guarantee {
-    let (level, because) = if target.reads_mark() {
+    let puts = matches!(target.writes, Writes::Put(..) | Writes::Batches);
+    let (level, because) = if puts && (target.id_is_uid() || target.find.is_none()) {
+        (GuaranteeLevel::Partial, "none is deleted; a put replaces a record with the same id, which nothing looks up")
+    } else if target.reads_mark() {
         (GuaranteeLevel::Full, "each record shows its owner mark")
     } else if target.exclusive {
         (GuaranteeLevel::Partial, "`exclusive: true` says that all records are ours; their marks are not read")
     } else {
-        (GuaranteeLevel::Full, "without a mark, only records that this process wrote are deleted")
+        (GuaranteeLevel::Partial, "without a mark, only records that this process wrote are deleted")
     };
     Guarantee { name: "records of others are not touched", level, because }
 }
@@ -189,21 +192,23 @@ mod tests {
         // In the order of the tables in docs/targets.md.
         let cases = [
             ("preset: etcd".to_owned(), [Full; 5], "older one"),
-            ("preset: rest".to_owned(), [Full, Full, Full, Full, Partial], "at the next resync"),
-            (item(&format!(", {digest}")).replace(put, by_seen), [Full, Full, Full, Full, Partial], "revision"),
-            (item(&format!(", {digest}")), [Full, Full, Full, Full, Partial], "late write is repaired"),
-            (item(&format!(", {compared}")), [Full, Full, Full, Full, Partial], "late write is repaired"),
+            ("preset: rest".to_owned(), [Partial, Full, Full, Full, Partial], "at the next resync"),
+            (item(&format!(", {digest}")).replace(put, by_seen), [Partial, Full, Full, Full, Partial], "revision"),
+            (item(&format!(", {digest}")), [Partial, Full, Full, Full, Partial], "late write is repaired"),
+            (item(&format!(", {compared}")), [Partial, Full, Full, Full, Partial], "late write is repaired"),
             (
                 item(", digest: /b") + ", exclusive: true",
                 [Partial, Full, Full, Full, Partial],
                 "late write is repaired",
             ),
-            (item(", mark: /a"), [Full, Full, None, Partial, Partial], "late deletion is repaired"),
-            (item(", digest: /b"), [Full, None, None, Partial, Partial], "late write is repaired"),
-            (item(""), [Full, None, None, Partial, Partial], "late deletion is repaired"),
-            (found(digest), [Full, None, Full, Partial, Partial], "no `list`"),
-            (found("mark: /a"), [Full, None, None, None, Partial], "no `list`"),
-            (format!("{body}, {put}"), [Full, None, None, None, Partial], "no `list`"),
+            (item(", mark: /a"), [Partial, Full, None, Partial, Partial], "late deletion is repaired"),
+            (item(", digest: /b"), [Partial, None, None, Partial, Partial], "late write is repaired"),
+            (item(""), [Partial, None, None, Partial, Partial], "late deletion is repaired"),
+            (found(digest), [Partial, None, Full, Partial, Partial], "no `list`"),
+            (found("mark: /a"), [Partial, None, None, None, Partial], "no `list`"),
+            // Ids of our own are looked up before they are put.
+            (found(digest) + r#", id: "o-{{ pod.uid }}""#, [Full, None, Full, Partial, Partial], "no `list`"),
+            (format!("{body}, {put}"), [Partial, None, None, None, Partial], "no `list`"),
         ];
         for (members, levels, late_write) in cases {
             let shown = shown(&members);
