@@ -36,6 +36,8 @@ pub(super) enum Request {
     /// Prepares a registry without sessions for the writes of a term.
     Prepare {
         term: LeaderTerm,
+        /// The number of the term for the registry.
+        number: u64,
     },
     /// Closes a session that was opened after its term had ended.
     CloseSession {
@@ -125,7 +127,7 @@ impl Request {
             Self::OpenSession { term, open } => {
                 Reply::SessionOpened { term, result: registry.open_session(open).await }
             }
-            Self::Prepare { term } => Reply::Prepared { term, result: registry.prepare(number(term)).await },
+            Self::Prepare { term, number } => Reply::Prepared { term, result: registry.prepare(number).await },
             Self::CloseSession { epoch } => {
                 if let Err(error) = registry.close_session(epoch).await {
                     tracing::debug!(epoch, %error, "the session is not closed; another replaced it, or it becomes stale");
@@ -143,14 +145,6 @@ impl Request {
             Self::Inventory { epoch, reading } => Reply::Inventory { epoch, step: reading.step(registry).await },
             Self::Names { about, uids } => Reply::Names { about, result: names(registry, uids).await },
         }
-    }
-}
-
-/// The number of a term. Without leader election, it is 0.
-fn number(term: LeaderTerm) -> u64 {
-    match term {
-        LeaderTerm::Endless => 0,
-        LeaderTerm::Elected(term) => term,
     }
 }
 

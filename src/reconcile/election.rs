@@ -12,6 +12,11 @@ use std::time::Duration;
 
 use crate::model::moment::Moment;
 
+/// Bits of a term's number that count terms. The others count seconds.
+const TERMS_BITS: u32 = 20;
+/// The largest number of a term.
+const TERM_MAX: u64 = (1 << 53) - 1;
+
 /// Whether this process may write, and until when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Leadership {
@@ -19,7 +24,8 @@ pub enum Leadership {
     /// This process runs without leader election, and may always write.
     Alone,
     Leader {
-        /// Grows each time that a process becomes the leader.
+        /// Grows each time that a process becomes the leader. As the elector publishes it, also when the Lease is created
+        /// again: see [`term_number`].
         term: u64,
         /// This process may write until then. Each renewal moves it.
         until: Moment,
@@ -31,11 +37,39 @@ pub enum Leadership {
 pub enum LeaderTerm {
     /// Without leader election.
     Endless,
-    /// The number grows each time that a process becomes the leader.
+    /// The number grows each time that a process becomes the leader, as in [`Leadership::Leader`].
     Elected(u64),
 }
 
+/// The number of a term that counts from a second since 1970: of a Lease, when it was created, and without leader
+/// election, when the process started. `transitions` counts the terms since then.
+///
+/// The number of a Lease that is created again is above those of the Lease before, whose transitions begin at 1 again:
+/// there are fewer than 2^20 terms per second. It is below 2^53, so that JSON numbers hold it exactly.
+pub fn term_number(since: u64, transitions: u64) -> u64 {
+    since.saturating_mul(1 << TERMS_BITS).saturating_add(transitions).min(TERM_MAX)
+}
+
+impl LeaderTerm {
+    /// The number of the term for registries that compare it. `started` is the second in which the process started.
+    pub fn number(self, started: u64) -> u64 {
+        match self {
+            Self::Endless => term_number(started, 0),
+            Self::Elected(term) => term,
+        }
+    }
+}
+
 impl Leadership {
+    /// The same with a term that counts from this second.
+    #[must_use]
+    pub fn counted_from(self, since: u64) -> Self {
+        match self {
+            Self::Leader { term, until } => Self::Leader { term: term_number(since, term), until },
+            Self::Alone | Self::Follower => self,
+        }
+    }
+
     /// The term while it lasts.
     pub fn term(self, now: Moment) -> Option<LeaderTerm> {
         match self {

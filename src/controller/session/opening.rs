@@ -147,7 +147,8 @@ impl WriterSession {
         }
         if self.prepared_in != Some(facts.term) {
             let is_asked = std::mem::replace(&mut self.in_flight.prepare, true);
-            return (!is_asked).then_some(LocalStep::Send(Request::Prepare { term: facts.term }));
+            let (term, number) = (facts.term, facts.term.number(self.start_epoch));
+            return (!is_asked).then_some(LocalStep::Send(Request::Prepare { term, number }));
         }
         // Another process may have led since the start. The time that has passed puts our epoch above its epoch.
         self.session.open_local(self.start_epoch + now.since_start().as_secs());

@@ -164,7 +164,7 @@ impl Elector {
     }
 
     fn publish(&self) {
-        let leadership = self.election.leadership();
+        let leadership = self.election.leadership().counted_from(created(&self.document));
         self.leadership_sender
             .send_if_modified(|leadership_sender| std::mem::replace(leadership_sender, leadership) != leadership);
     }
@@ -303,6 +303,14 @@ fn state_of(document: &Value) -> Option<LeaseState> {
     })
 }
 
+/// The second since 1970 in which the Lease was created. Every API server sets it. Without it, nothing is known about a
+/// Lease before this one, so the terms count from 0.
+fn created(document: &Value) -> u64 {
+    let created = document["metadata"]["creationTimestamp"].as_str();
+    let created = created.and_then(|created| created.parse::<jiff::Timestamp>().ok());
+    created.map_or(0, |created| u64::try_from(created.as_second()).unwrap_or_default())
+}
+
 /// The Lease with the fields of an update; all others stay. The times are for people and other clients: the election
 /// does not compare them.
 fn updated(document: &Value, update: &LeaseUpdate, now: jiff::Timestamp) -> Value {
@@ -323,6 +331,10 @@ fn updated(document: &Value, update: &LeaseUpdate, now: jiff::Timestamp) -> Valu
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use parking_lot::Mutex;
+
     use super::*;
     use crate::kubernetes::tests::logs::Log;
 
@@ -359,6 +371,58 @@ mod tests {
             let counts = (log.count(" WARN ", "not read or written"), log.count("ERROR ", "still not read or written"));
             assert_eq!(counts, lines, "{code}: {}", log.text());
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn term_grows_when_the_lease_is_created_again() {
+        let lease = |created: &str| json!({"kind": "Lease", "metadata": {"name": "l", "resourceVersion": "1", "creationTimestamp": created}});
+        let held = Arc::new(Mutex::new(lease("2026-09-21T14:13:20Z")));
+        let there = held.clone();
+        let answering = tower::service_fn(move |request: http::Request<kube::client::Body>| {
+            let there = there.clone();
+            async move {
+                if request.method() == http::Method::PUT {
+                    let sent = request.into_body().collect_bytes().await?;
+                    *there.lock() = serde_json::from_slice(&sent)?;
+                }
+                let body = kube::client::Body::from(there.lock().to_string().into_bytes());
+                Ok::<_, tower::BoxError>(http::Response::new(body))
+            }
+        });
+        let status = ControllerStatus { ability: Ability::Able, ..ControllerStatus::default() };
+        let (_status, statuses) = watch::channel(status);
+        let leases = LeaseClient::new(
+            kube::Client::new(answering, "default"),
+            LeaseRef { namespace: "a".into(), name: "l".into() },
+        );
+        let clock = Clock::start();
+        let metrics = Metrics::new(crate::telemetry::health::Health::new(1));
+        let (elector, leadership) =
+            Elector::new(leases, "me:1".into(), Duration::from_secs(15), clock, statuses, metrics);
+        let terms = Arc::new(Mutex::new(Vec::new()));
+        let seen = terms.clone();
+        elector
+            .run(async move {
+                for _ in 0..2 {
+                    tokio::time::sleep(Duration::from_secs(60)).await;
+                    seen.lock().push(leadership.borrow().term(clock.now()).map(|term| term.number(0)));
+                    *held.lock() = lease("2026-09-21T14:13:21Z");
+                }
+            })
+            .await;
+        // A process that led before does not begin at 1 again.
+        let number = |second: u64, transitions: u64| Some((second << 20) + transitions);
+        assert_eq!(*terms.lock(), [number(1_790_000_000, 1), number(1_790_000_001, 2)]);
+    }
+
+    #[test]
+    fn lease_names_the_second_of_its_creation() {
+        let lease = |created: Value| json!({"metadata": {"creationTimestamp": created}});
+        assert_eq!(created(&lease(json!("2026-09-21T14:13:20Z"))), 1_790_000_000);
+        for unknown in [json!(null), json!("yesterday"), json!(7), json!("1900-01-01T00:00:00Z")] {
+            assert_eq!(created(&lease(unknown)), 0);
+        }
+        assert_eq!(created(&Value::Null), 0);
     }
 
     fn update(holder: &str, acquires: bool) -> LeaseUpdate {

@@ -426,3 +426,25 @@ fn two_candidates_never_lead_at_once() {
         history(seed);
     }
 }
+
+#[test]
+fn term_number_grows_with_a_new_lease() {
+    let created = 1_790_000_000;
+    let numbers = [
+        term_number(0, 7),
+        term_number(created, 1),
+        term_number(created, 300),
+        // Created again: its transitions begin at 1.
+        term_number(created + 1, 1),
+        LeaderTerm::Endless.number(created + 2),
+        LeaderTerm::Elected(term_number(created + 2, 1)).number(created),
+        // More transitions than one second has numbers do not turn it back.
+        term_number(created + 2, 1 << 21),
+        term_number(u64::MAX, u64::MAX),
+    ];
+    assert!(numbers.is_sorted_by(|one, next| one < next), "{numbers:?}");
+    assert!(numbers.iter().all(|number| *number < 1 << 53));
+    let leader = |term| Leadership::Leader { term, until: at(9) };
+    assert_eq!(leader(3).counted_from(created), leader(term_number(created, 3)));
+    assert_eq!(Leadership::Alone.counted_from(created), Leadership::Alone);
+}

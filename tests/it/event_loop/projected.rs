@@ -331,6 +331,16 @@ async fn term_is_prepared_before_its_first_write() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn term_without_election_counts_from_the_start() {
+    let mut world = EventLoopHarness::start(mapped(true), [pod_at("a", "a/1", 0)], options());
+    world.list().await;
+    world.pass(5 * SECOND).await;
+    world.assert_held(&[("a", "1")]);
+    let prepared = world.registry.read(|state| state.mapping.as_ref().unwrap().prepared.clone());
+    assert_eq!(prepared, [options().start_epoch << 20]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn fenced_term_writes_nothing_until_the_next() {
     let registry = mapped(true);
     let mut world = EventLoopHarness::start_as(leader(3), registry, [pod_at("a", "a/1", 0)], options());

@@ -17,6 +17,7 @@ use crate::process::world::Kube;
 use crate::support::{
     Controller, Exchange, http_client,
     registries::{BuiltRegistries, HttpRegistry, TargetWriter},
+    until,
 };
 
 fn file(url: &str) -> String {
@@ -285,26 +286,38 @@ async fn etcd_holds_the_term_of_the_leader() {
 }
 
 #[tokio::test]
-async fn etcd_fences_a_process_without_a_lease() {
+async fn etcd_refuses_a_lease_older_than_a_process() {
     let Some(registries) = BuiltRegistries::find() else { return };
     let keys = keys(registries.etcd().await);
     let (kube, path) = with_lease(&keys.etcd).await;
     let reader = TargetWriter::new(&file(&keys.etcd.url), CLUSTERS[0]);
-    let fence = format!("/{}/term", reader.mark());
+    let mark = reader.mark().to_owned();
     let scene = Scene { kube: &kube, witness: &keys, reader };
     let mut leader = Controller::start_with_targets(&kube.kubeconfig, &path, &LEASE);
     scene.equal("of the leader").await;
     synced(&mut leader, "etcd").await;
     ends(leader).await;
-    let before = keys.records().await;
+    let created = stored_term(&keys, &mark).await >> 20;
+    until("the Lease is older than the next process", || now_secs() > created).await;
     change(&kube, 1, 1);
-    let mut alone = Controller::start_with_targets(&kube.kubeconfig, &path, &[]);
-    alone.log_line("another writer's term is in force").await;
-    alone.terminate();
-    assert_eq!(alone.code().await, 0);
-    assert_eq!(keys.records().await, before);
-    keys.remove(&fence).await;
     let alone = Controller::start_with_targets(&kube.kubeconfig, &path, &[]);
     scene.equal("without a Lease").await;
     ends(alone).await;
+    assert!(stored_term(&keys, &mark).await >> 20 > created);
+    let before = keys.records().await;
+    change(&kube, 2, 1);
+    let mut leader = Controller::start_with_targets(&kube.kubeconfig, &path, &LEASE);
+    leader.log_line("another writer's term is in force").await;
+    leader.terminate();
+    assert_eq!(leader.code().await, 0);
+    assert_eq!(keys.records().await, before);
+    keys.remove(&format!("/{mark}/term")).await;
+    let leader = Controller::start_with_targets(&kube.kubeconfig, &path, &LEASE);
+    scene.equal("with the Lease again").await;
+    ends(leader).await;
+}
+
+/// Seconds since 1970.
+fn now_secs() -> u64 {
+    std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs()
 }
