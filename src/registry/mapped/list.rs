@@ -2,9 +2,14 @@
 
 use std::collections::HashSet;
 
+use serde_json::Value as Json;
 use tokio::time::Instant;
 
-use super::{TargetClient, judge::failure};
+use super::{
+    TargetClient,
+    doubles::{DoublePlace, Doubles},
+    judge::failure,
+};
 use crate::{
     mapping::{
         answer::Answer,
@@ -27,7 +32,9 @@ pub(super) struct ListInProgress {
     begun: Instant,
     /// The keys of our records so far.
     keys: HashSet<Uid>,
-    last_id: Option<String>,
+    /// The id and the `remote` of the last record.
+    last: Option<(String, Option<Json>)>,
+    doubles: Doubles,
     /// Records that were reported.
     reported: u64,
 }
@@ -62,6 +69,7 @@ impl TargetClient {
             };
             let mut page = self.ours(&mut list, items).map_err(|error| self.unusable(&error))?;
             let Some(next) = next else {
+                self.end_doubles(&mut list, &mut page);
                 page.extend(self.records.lock().complete_list(list.begun, &list.keys));
                 return Ok(inventory_page(page, &mut list, None));
             };
@@ -86,7 +94,8 @@ impl TargetClient {
         let request = request.ok_or_else(|| self.unusable("`list` has no first page"))?;
         self.records.lock().begin_list(begun);
         let keys = HashSet::new();
-        Ok(ListInProgress { reader, request, token: String::new(), begun, keys, last_id: None, reported: 0 })
+        let (token, doubles) = (String::new(), Doubles::default());
+        Ok(ListInProgress { reader, request, token, begun, keys, last: None, doubles, reported: 0 })
     }
 
     /// The records of a page that are ours, with the fingerprints to report.
@@ -109,18 +118,39 @@ impl TargetClient {
                 continue;
             };
             // Some registries begin a page with the last record of the page before.
-            let is_repeated = index == 0 && list.last_id.as_ref() == Some(&id);
-            list.last_id = Some(id.clone());
+            let this = Some((id.clone(), item.remote.clone()));
+            let is_repeated = index == 0 && list.last == this;
+            list.last = this;
             if !may_be_ours || is_repeated {
                 continue;
             }
             let key = self.target.key(&id);
-            if !list.keys.insert(key.clone()) {
-                return Err(format!("the id {:?} is listed twice", crate::mapping::values::shorten(&id, 100)));
-            }
+            let known = records.knowledge(&key).held.remote;
+            match list.doubles.place(&key, &id, &item, known.as_ref(), list.keys.contains(&key)) {
+                DoublePlace::Counts => list.keys.insert(key.clone()),
+                DoublePlace::Aside => continue,
+                DoublePlace::Repeated => {
+                    return Err(format!("the id {:?} is listed twice", crate::mapping::values::shorten(&id, 100)));
+                }
+            };
             page.extend(records.listed(&key, &id, &item).map(|fingerprint| (key, fingerprint)));
         }
         Ok(page)
+    }
+
+    /// The list showed all records: adds those that count only if there is no better one with their id.
+    fn end_doubles(&self, list: &mut ListInProgress, page: &mut Vec<(Uid, Fingerprint)>) {
+        let mut records = self.records.lock();
+        for (key, (id, item)) in list.doubles.take_waiting() {
+            page.extend(records.listed(&key, &id, &item).map(|fingerprint| (key.clone(), fingerprint)));
+            list.keys.insert(key);
+        }
+        let surplus = std::mem::take(&mut list.doubles).into_surplus();
+        let count = surplus.len();
+        if let Some((key, remote)) = records.report_surplus(surplus) {
+            let id = records.knowledge(&key).id.unwrap_or_else(|| key.to_string());
+            tracing::warn!(id, %remote, count, "registry holds two records with one id; using one and leaving the other");
+        }
     }
 
     fn unusable(&self, error: &str) -> Failure {

@@ -10,6 +10,7 @@
 //! | How is one record deleted, and may it be? | `delete` |
 //! | How are several written in one request? | `batch` |
 //! | How are all records read? | `list` |
+//! | What if a list has an id twice? | `doubles` |
 //! | How are records read for people, without the ability to write? | `reader` |
 //! | What is remembered? | `records`, `table` |
 //! | What does an answer mean? | `judge` |
@@ -21,6 +22,7 @@ mod auth;
 mod batch;
 pub mod carrier;
 mod delete;
+mod doubles;
 mod find;
 mod judge;
 mod list;

@@ -7,12 +7,13 @@
 //! | `uncertain` | creates without a clear answer | the record is found, or a list begun later lacks it |
 //! | `missing` | records that one list lacked, if lists lag | another list shows or lacks them |
 //! | `differing` | records that the registry returns otherwise than they were sent | they are equal, or the term ends |
+//! | `surplus` | records whose id another record of ours has | the last list |
 //! | `shown` | members of records as the last list showed them, to compare them | the record is written, or the next list shows or lacks it |
 //! | `attempts` | the version of the first attempt of a change | it is acknowledged, or the record changes |
 //! | `strikes` | answers whose check failed, in a row | another answer |
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     time::Duration,
 };
 
@@ -72,6 +73,8 @@ pub(super) struct Records {
     uncertain: HashMap<Uid, Instant>,
     missing: HashMap<Uid, Instant>,
     differing: HashMap<Uid, Differing>,
+    /// By the key of the record that counts: the `remote` of the other.
+    surplus: BTreeMap<Uid, Json>,
     shown: HashMap<Uid, Json>,
     shown_bytes: usize,
     /// For records that are compared by members: the content that was found to hold the acknowledged record.
@@ -106,6 +109,7 @@ impl Records {
             uncertain: HashMap::new(),
             missing: HashMap::new(),
             differing: HashMap::new(),
+            surplus: BTreeMap::new(),
             shown: HashMap::new(),
             shown_bytes: 0,
             equal: HashMap::new(),
@@ -380,6 +384,13 @@ impl Records {
             self.shown_bytes += bytes;
             self.shown.insert(key.clone(), body.clone());
         }
+    }
+
+    /// The list showed these surplus records. Returns the first that the list before did not show.
+    pub(super) fn report_surplus(&mut self, surplus: BTreeMap<Uid, Json>) -> Option<(Uid, Json)> {
+        let before = std::mem::replace(&mut self.surplus, surplus);
+        let mut news = self.surplus.iter().filter(|(key, remote)| before.get(*key) != Some(remote));
+        news.next().map(|(key, remote)| (key.clone(), remote.clone()))
     }
 
     /// The list is complete and showed these keys. Returns further records that count as held, although it lacks them.
