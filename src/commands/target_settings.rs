@@ -125,7 +125,8 @@ impl TargetSettings {
             TargetKind::Mapped(spec) => {
                 let (target, login) = compile(spec, owner).map_err(Error::Targets)?;
                 let client = TargetClient::new(target, &spec.connection, login, self.request_timeout, log);
-                TargetConnection::Mapped(Box::new(client.map_err(|source| self.unusable(source))?))
+                let client = client.map_err(|source| self.unusable(source))?;
+                TargetConnection::Mapped(Box::new(client.with_lookups(self.max_in_flight)))
             }
         })
     }

@@ -42,13 +42,16 @@ pub fn guarantees(target: &Target) -> [Guarantee; 5] {
 }
 
 fn foreign_records(target: &Target) -> Guarantee {
-    let puts = matches!(target.writes, Writes::Put(..) | Writes::Batches);
-    let (level, because) = if puts && (target.id_is_uid() || target.find.is_none()) {
-        (GuaranteeLevel::Partial, "none is deleted; a put replaces a record with the same id, which nothing looks up")
+    let is_looked_up = target.find.is_some() && target.reads_mark();
+    let (level, because) = if target.exclusive {
+        (GuaranteeLevel::Full, "`exclusive: true` says that no other writer uses this target's ids and collection")
+    } else if target.replaces_unread() && !is_looked_up {
+        (
+            GuaranteeLevel::Partial,
+            "none is deleted; a put replaces a record with the same id. Add `find` and `item.mark` to look it up first",
+        )
     } else if target.reads_mark() {
         (GuaranteeLevel::Full, "each record shows its owner mark")
-    } else if target.exclusive {
-        (GuaranteeLevel::Partial, "`exclusive: true` says that all records are ours; their marks are not read")
     } else {
         (GuaranteeLevel::Partial, "without a mark, only records that this process wrote are deleted")
     };
@@ -102,7 +105,7 @@ fn former_leader(target: &Target) -> Guarantee {
     let used = used_by_writes(target);
     let (level, because) = if used.has(Word::Term) {
         (GuaranteeLevel::Full, "writes name their term; the registry has to refuse an older one")
-    } else if used.has(Word::Seen) || used.has(Word::Change) {
+    } else if used.has(Word::Seen) || target.orders_writes() {
         (GuaranteeLevel::Partial, "writes name a revision or an order; the registry has to compare it")
     } else {
         (GuaranteeLevel::Partial, by_the_lease(reads(target)))
@@ -189,24 +192,27 @@ mod tests {
         let item = |readings: &str| format!("{body}, {put}, {list}, item: {{id: /id{readings}}}");
         let found = |readings: &str| format!("{body}, {put}, {find}, item: {{id: /id, {readings}}}");
         let by_seen = r#"put: {path: "p/{{ id }}", headers: {If-Match: "{{ seen | default(omit) }}"}}"#;
+        let if_none = by_seen.replace("}\"}}", "}\", If-None-Match: \"{{ omit if seen is defined else '*' }}\"}}");
+        let by = |member: &str| put.replace("}}\"", &format!("}}}}\", query: {{c: \"{{{{ change.{member} }}}}\"}}"));
         // In the order of the tables in docs/targets.md.
         let cases = [
             ("preset: etcd".to_owned(), [Full; 5], "older one"),
-            ("preset: rest".to_owned(), [Partial, Full, Full, Full, Partial], "at the next resync"),
+            ("preset: rest".to_owned(), [Full, Full, Full, Full, Partial], "at the next resync"),
+            ("preset: consul".to_owned(), [Full, Full, Full, Full, Partial], "at the next resync"),
+            // Without a revision, nothing is compared.
             (item(&format!(", {digest}")).replace(put, by_seen), [Partial, Full, Full, Full, Partial], "revision"),
+            (item(&format!(", {digest}")).replace(put, &if_none), [Full, Full, Full, Full, Partial], "revision"),
+            (item(&format!(", {digest}")).replace(put, &by("id")), [Partial, Full, Full, Full, Partial], "repaired"),
+            (item(&format!(", {digest}")).replace(put, &by("time")), [Partial, Full, Full, Full, Partial], "order"),
             (item(&format!(", {digest}")), [Partial, Full, Full, Full, Partial], "late write is repaired"),
             (item(&format!(", {compared}")), [Partial, Full, Full, Full, Partial], "late write is repaired"),
-            (
-                item(", digest: /b") + ", exclusive: true",
-                [Partial, Full, Full, Full, Partial],
-                "late write is repaired",
-            ),
+            (item(", digest: /b") + ", exclusive: true", [Full, Full, Full, Full, Partial], "late write is repaired"),
             (item(", mark: /a"), [Partial, Full, None, Partial, Partial], "late deletion is repaired"),
             (item(", digest: /b"), [Partial, None, None, Partial, Partial], "late write is repaired"),
             (item(""), [Partial, None, None, Partial, Partial], "late deletion is repaired"),
-            (found(digest), [Partial, None, Full, Partial, Partial], "no `list`"),
-            (found("mark: /a"), [Partial, None, None, None, Partial], "no `list`"),
-            // Ids of our own are looked up before they are put.
+            (found(digest), [Full, None, Full, Partial, Partial], "no `list`"),
+            (found("mark: /a"), [Full, None, None, None, Partial], "no `list`"),
+            (found("digest: /b"), [Partial, None, Full, Partial, Partial], "no `list`"),
             (found(digest) + r#", id: "o-{{ pod.uid }}""#, [Full, None, Full, Partial, Partial], "no `list`"),
             (format!("{body}, {put}"), [Partial, None, None, None, Partial], "no `list`"),
         ];

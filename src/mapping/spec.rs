@@ -67,7 +67,8 @@ members! {
         pub vars: Entries<TemplateTree> = "vars",
         /// The owner mark. It must contain `cluster.id`. Default: `pod-registrar:CLUSTER ID:OWNER`.
         pub mark: Option<TemplateText> = "mark",
-        /// Whether every record that `list` shows belongs to this process, so that `item.mark` is not needed.
+        /// Whether no other writer uses the ids and the collection of this target. Then no record is looked up before its
+        /// first put, and `item.mark` is not needed.
         pub exclusive: Flag = "exclusive",
         /// Things that records refer to: found or created before the first write of a term and before each resync.
         pub prepare: Vec<PrepareSpec> = "prepare",

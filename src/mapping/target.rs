@@ -5,6 +5,7 @@ use serde_json::Value as Json;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
+use self::facts::WriteFacts;
 use super::{
     answer::Answer,
     batch::BatchRequest,
@@ -28,6 +29,7 @@ use crate::model::{
 };
 
 mod compile;
+mod facts;
 mod trial;
 
 /// Bytes of an id. Ids of records whose id is not a pod's UID are kept in memory.
@@ -40,7 +42,7 @@ pub struct Target {
     /// The words that never change: `cluster owner mark omit`.
     base: Scope,
     mark: String,
-    /// Whether every record that `list` shows is ours.
+    /// Whether no other writer uses the ids and the collection of this target.
     pub exclusive: bool,
     select: Selection,
     /// `None`: the pod's UID.
@@ -53,6 +55,7 @@ pub struct Target {
     item: Option<ItemReading>,
     pub batches: Vec<BatchRequest>,
     pub prepare: Vec<PrepareStep>,
+    facts: WriteFacts,
     /// The words of the record that templates use.
     needed: WordSet,
     pages: u32,
@@ -96,8 +99,9 @@ impl Target {
     /// # Errors
     /// Everything that is wrong, in the order of the file's members.
     pub fn compile(spec: &TargetSpec, owner: &RecordOwner) -> Result<Self, Vec<place::Error>> {
-        let target = compile::target(spec, owner)?;
+        let mut target = compile::target(spec, owner)?;
         let errors = trial::try_samples(&target, owner);
+        target.facts = facts::of(&target, owner);
         if errors.is_empty() { Ok(target) } else { Err(errors) }
     }
 
@@ -120,6 +124,24 @@ impl Target {
     /// Whether records show whose they are.
     pub fn reads_mark(&self) -> bool {
         self.item.as_ref().is_some_and(ItemReading::reads_mark)
+    }
+
+    /// Whether a write may replace the record of another writer, unless that record was read before.
+    pub fn replaces_unread(&self) -> bool {
+        let puts = matches!(self.writes, Writes::Put(_)) || self.batches.iter().any(BatchRequest::puts);
+        puts && !self.exclusive && !self.facts.compares
+    }
+
+    /// Whether a record that is not known may be another writer's, so that it is looked up before it is written. That
+    /// shows nothing if its mark is not read.
+    pub fn may_meet_others(&self) -> bool {
+        let creates = matches!(self.writes, Writes::CreateUpdate { .. });
+        (self.replaces_unread() && self.reads_mark()) || (creates && !self.exclusive && !self.id_is_uid())
+    }
+
+    /// Whether a write names the order of changes.
+    pub fn orders_writes(&self) -> bool {
+        self.facts.orders
     }
 
     /// Whether the id is the pod's UID, so that no two pods share a record.

@@ -103,9 +103,12 @@ fn take_rest(world: &mut SimulatedWorld, step: Step) {
         Step::EditRecord(name) => key(name).iter().for_each(|key| registry.edit(now, key)),
         Step::RemoveRecord(name) => key(name).iter().for_each(|key| registry.remove(now, key)),
         Step::AddRecord(number) => registry.add(now, &format!("0-added-{number}"), target::MARK),
-        // An id that is not a UID may be taken.
         Step::Foreign(name) if rest.shares => registry.add_foreign(now, &target::shared_key(name)),
-        Step::Foreign(name) => registry.add_foreign(now, &format!("other-{name}")),
+        // It may have the UID of a pod. A create replaces nothing, so only a put is of interest.
+        Step::Foreign(name) => {
+            let uid = key(name).filter(|_| !rest.assigns);
+            registry.add_foreign(now, &uid.unwrap_or_else(|| format!("other-{name}")));
+        }
         Step::WrongInventory(wrong, readings) => {
             (registry.wrong, registry.wrong_readings) = (Some(wrong), readings);
         }

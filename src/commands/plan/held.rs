@@ -55,7 +55,11 @@ impl HeldRecords {
         match self {
             Self::V1 { items, .. } => items.keys().map(|key| (key, key.to_string())).collect(),
             Self::Mapped { reader, items, .. } => {
-                let is_ours = |listed: &ListedItem| listed.item.mark == ItemMark::Ours || reader.target().exclusive;
+                let is_ours = |listed: &ListedItem| match listed.item.mark {
+                    ItemMark::Ours => true,
+                    ItemMark::Foreign => false,
+                    ItemMark::NotRead => reader.target().exclusive,
+                };
                 let ours = items.iter().filter(|(_, listed)| is_ours(listed));
                 ours.map(|(key, listed)| (key, listed.item.id.clone().unwrap_or_default())).collect()
             }

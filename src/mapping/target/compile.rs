@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use minijinja::Value;
 
-use super::{Selection, Target};
+use super::{Selection, Target, facts::WriteFacts};
 use crate::{
     mapping::{
         batch::BatchRequest,
@@ -84,6 +84,7 @@ pub(super) fn target(spec: &TargetSpec, owner: &RecordOwner) -> Result<Target, V
             item: item?,
             batches,
             prepare: prepare?,
+            facts: WriteFacts::default(),
             needed,
             pages: connection.limits.as_ref().and_then(|limits| limits.pages).map_or(PAGES, |pages| pages.0),
         })

@@ -1,5 +1,8 @@
 //! Writing several records in one request.
 //!
+//! Records that have to be looked up first are looked up before, several at a time. Those that may be written then leave
+//! together.
+//!
 //! | answer to the request | consequence |
 //! | --- | --- |
 //! | done, with results | each record has the result that names it; one that no result names is uncertain, or done if only failures are named |
@@ -11,6 +14,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use futures::{StreamExt as _, stream};
 use serde_json::Value as Json;
 
 use super::{
@@ -64,13 +68,26 @@ impl TargetClient {
         let mut verdicts: Vec<Option<Verdict>> = vec![None; operations.len()];
         let mut bulk: Vec<Vec<Member<'_>>> = self.target.batches.iter().map(|_| Vec::new()).collect();
         let mut alone = Vec::new();
-        for (place, encoded) in operations.iter().enumerate() {
-            match self.member(place, encoded, &term).await {
+        let members: Vec<_> =
+            operations.iter().enumerate().map(|(place, encoded)| self.member(place, encoded, &term)).collect();
+        let mut members = stream::iter(members).buffered(self.lookups_max.max(1)).enumerate();
+        while let Some((place, member)) = members.next().await {
+            match member {
                 Ok(Some((batch, member))) => bulk[batch].push(member),
                 Ok(None) => alone.push(place),
-                Err(stop) => verdicts[place] = Some(self.unless_first(stop, &verdicts)?),
+                Err(stop) => {
+                    let ends_lookups = matches!(stop, Stop::Failure(_));
+                    let verdict = self.unless_first(stop, &verdicts)?;
+                    if ends_lookups {
+                        // The registry would answer the other lookups in the same way.
+                        verdicts[place..].fill(Some(verdict));
+                        break;
+                    }
+                    verdicts[place] = Some(verdict);
+                }
             }
         }
+        drop(members);
         for (batch, members) in self.target.batches.iter().zip(bulk) {
             self.send_members(batch, members, &term, &mut verdicts).await?;
         }
@@ -112,9 +129,12 @@ impl TargetClient {
             MappedOperation::Put(record) if self.is_shown_equal(&encoded.uid, record) => {
                 return Err(Stop::Verdict(Verdict::Done));
             }
-            MappedOperation::Put(_) if known.is_uncertain || self.is_taken_over(&known) => return Ok(None),
+            MappedOperation::Put(_) if known.is_uncertain => return Ok(None),
             MappedOperation::Put(record) => {
                 let put = self.put_of(encoded, record, term);
+                if self.is_looked_up_first(&known) && self.look_up(&put, &mut known).await? {
+                    return Err(Stop::Verdict(Verdict::Done));
+                }
                 let scope = self.target.write_scope(record, &known.held, &put.change);
                 (record.id.clone(), batch.put_operations(&scope))
             }
@@ -134,11 +154,6 @@ impl TargetClient {
         let bytes = operations.iter().map(|operation| operation.to_string().len() + 1).sum();
         let record = if let MappedOperation::Put(record) = &encoded.body { Some(&**record) } else { None };
         Ok(Some((index, Member { place, key: &encoded.uid, id, record, operations, bytes })))
-    }
-
-    /// Whether another writer may own the record, so that it is looked up first.
-    fn is_taken_over(&self, known: &Knowledge) -> bool {
-        self.target.find.is_some() && !self.target.id_is_uid() && !known.is_verified && !known.is_written
     }
 
     async fn send_members(

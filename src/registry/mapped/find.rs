@@ -26,7 +26,27 @@ pub(super) enum Lookup {
 
 impl TargetClient {
     pub(super) async fn find(&self, id: &str, held: &Held, term: &TermWords) -> Result<Lookup, Stop> {
-        Ok(look_up(self.target, &self.transport, id, held, term).await?.0)
+        // It is never closed.
+        let _turn = self.lookups.acquire().await;
+        match look_up(self.target, &self.transport, id, held, term).await {
+            Ok((lookup, _)) => Ok(lookup),
+            Err(LookupRefusal::Forbidden(reason)) => Err(self.forbidden(&reason, term).await),
+            Err(LookupRefusal::Stop(stop)) => Err(stop),
+        }
+    }
+}
+
+/// Why a record is not looked up.
+#[derive(Debug)]
+pub(super) enum LookupRefusal {
+    /// The credential may not read this record, or any.
+    Forbidden(String),
+    Stop(Stop),
+}
+
+impl<T: Into<Stop>> From<T> for LookupRefusal {
+    fn from(stop: T) -> Self {
+        Self::Stop(stop.into())
     }
 }
 
@@ -37,7 +57,7 @@ pub(super) async fn look_up(
     id: &str,
     held: &Held,
     term: &TermWords,
-) -> Result<(Lookup, Option<Json>), Stop> {
+) -> Result<(Lookup, Option<Json>), LookupRefusal> {
     let Some(find) = &target.find else { return Ok((Lookup::Unknown, None)) };
     let scope = target.find_scope(term, id, held);
     // It may need the id that the registry assigned, which is not known.
@@ -47,10 +67,10 @@ pub(super) async fn look_up(
     match rule(&judgement, &exchanged, transport) {
         Ruling::Done => {}
         Ruling::Absent => return Ok((Lookup::Nothing, None)),
-        Ruling::Stop(stop) => return Err(stop),
-        Ruling::Forbidden(reason) => return Err(super::judge::unauthorized(403, &reason).into()),
+        Ruling::Stop(stop) => return Err(stop.into()),
+        Ruling::Forbidden(reason) => return Err(LookupRefusal::Forbidden(reason)),
         Ruling::Unchecked(reason) | Ruling::Exists(reason) | Ruling::Stale(reason) => {
-            return Err(Stop::uncertain(format!("the record cannot be looked up: {reason}")));
+            return Err(Stop::uncertain(format!("the record cannot be looked up: {reason}")).into());
         }
     }
     let unreadable = |error| Stop::uncertain(format!("the record cannot be read: {error}"));
@@ -58,17 +78,17 @@ pub(super) async fn look_up(
         // An answer without JSON says nothing about the record.
         let is_json = exchanged.answer.json().is_some();
         let not_json = Stop::uncertain("the answer to `find` is not JSON");
-        return if is_json { Ok((Lookup::Nothing, None)) } else { Err(not_json) };
+        return if is_json { Ok((Lookup::Nothing, None)) } else { Err(not_json.into()) };
     };
     let Some(item) = target.read_item(&json, &exchanged.answer, term) else {
-        return Err(Stop::rejected("`find` needs `item`, which says how to read a record"));
+        return Err(Stop::rejected("`find` needs `item`, which says how to read a record").into());
     };
     match (&item.id, item.mark) {
         (_, ItemMark::Foreign) => Ok((Lookup::Foreign, Some(json))),
         (Some(found), _) if found == id => Ok((Lookup::Ours(Box::new(item)), Some(json))),
         // A registry that ignores a filter returns any record.
-        (Some(_), _) => Err(Stop::uncertain("`find` returned the record of another id; check its query")),
-        (None, _) => Err(Stop::uncertain("`find` returned a record without an id; check `item.id`")),
+        (Some(_), _) => Err(Stop::uncertain("`find` returned the record of another id; check its query").into()),
+        (None, _) => Err(Stop::uncertain("`find` returned a record without an id; check `item.id`").into()),
     }
 }
 

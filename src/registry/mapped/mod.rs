@@ -39,6 +39,7 @@ use std::{sync::Arc, time::Duration};
 
 use parking_lot::{Mutex, RwLock};
 use serde_json::{Value as Json, json};
+use tokio::sync::Semaphore;
 
 use self::{
     carrier::MemoryRegistry, delete::RecordDeletion, judge::verdict, list::ListInProgress, put::Put,
@@ -85,6 +86,10 @@ pub struct TargetClient {
     records: Mutex<Records>,
     term: RwLock<TermState>,
     list: tokio::sync::Mutex<Option<ListInProgress>>,
+    /// Allows as many lookups at a time as writes, however many batches need some.
+    lookups: Semaphore,
+    /// How many there may be.
+    lookups_max: usize,
     /// Numbers the pages of lists.
     tokens: std::sync::atomic::AtomicU64,
 }
@@ -114,6 +119,12 @@ impl TargetClient {
         Ok(Self::over(target, TargetTransport::new(connection, login, timeout, log)?))
     }
 
+    /// The same with up to this many lookups at a time. Without it, there is one at a time.
+    #[must_use]
+    pub fn with_lookups(self, most: usize) -> Self {
+        Self { lookups: Semaphore::new(most), lookups_max: most, ..self }
+    }
+
     /// Makes a client of a registry in memory.
     pub fn in_memory(target: &'static Target, registry: Box<dyn MemoryRegistry>, timeout: Duration) -> Self {
         Self::over(target, TargetTransport::in_memory(registry, timeout))
@@ -128,6 +139,8 @@ impl TargetClient {
             transport,
             term: RwLock::new(TermState { number: 0, words, is_prepared: false }),
             list: tokio::sync::Mutex::default(),
+            lookups: Semaphore::new(1),
+            lookups_max: 1,
             tokens: std::sync::atomic::AtomicU64::default(),
         }
     }

@@ -8,7 +8,7 @@
 //!
 //! | a record is looked up before it is written | because |
 //! | --- | --- |
-//! | its id is not the pod's UID, and it is not known | another writer may own it |
+//! | it is not known, and the write may replace it | another writer may own it |
 //! | a create had no clear answer | a second create would make a second record; one without any answer may still arrive |
 //! | the registry has no list, and it was not read in this term | it may hold the record already |
 //! | lists lag, the registry assigns ids, and the term is young | the leader before may have created it |
@@ -81,8 +81,8 @@ impl TargetClient {
         Err(Stop::retry("the registry's answers contradict each other"))
     }
 
-    fn is_looked_up_first(&self, known: &Knowledge) -> bool {
-        let may_be_foreign = !self.target.id_is_uid() && !known.is_verified && !known.is_written;
+    pub(super) fn is_looked_up_first(&self, known: &Knowledge) -> bool {
+        let may_be_foreign = self.target.may_meet_others() && !known.is_verified && !known.is_written;
         let may_be_held = self.target.list().is_none() && !known.is_verified;
         let may_be_unlisted = self.assigns() && !known.exists && self.records.lock().may_be_unlisted();
         self.target.find.is_some() && (known.is_uncertain || may_be_foreign || may_be_held || may_be_unlisted)
@@ -104,7 +104,7 @@ impl TargetClient {
     }
 
     /// Looks the record up. Returns whether it is there already.
-    async fn look_up(&self, put: &Put<'_>, known: &mut Knowledge) -> Result<bool, Stop> {
+    pub(super) async fn look_up(&self, put: &Put<'_>, known: &mut Knowledge) -> Result<bool, Stop> {
         match self.find(&put.record.id, &known.held, &put.term).await? {
             Lookup::Unknown => Ok(false),
             Lookup::Foreign => Err(foreign()),

@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use serde_json::{Map, Value as Json, json};
 
 use super::{
-    find::{Lookup, look_up},
-    judge::{self, Stop, failure},
+    find::{Lookup, LookupRefusal, look_up},
+    judge::{self, failure},
     recorder::ExchangeLog,
     transport::TargetTransport,
 };
@@ -189,7 +189,11 @@ impl ListedItem {
     }
 }
 
-fn reason(stop: Stop) -> Failure {
+fn reason(refusal: LookupRefusal) -> Failure {
+    let stop = match refusal {
+        LookupRefusal::Forbidden(reason) => return judge::unauthorized(403, &reason),
+        LookupRefusal::Stop(stop) => stop,
+    };
     match judge::verdict(Err(stop)) {
         Err(failure) => failure,
         Ok(Verdict::Rejected { cause } | Verdict::Retry { cause, .. } | Verdict::Uncertain { cause }) => {

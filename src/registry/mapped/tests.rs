@@ -4,4 +4,5 @@ mod batches;
 mod credentials;
 mod fake;
 mod lists;
+mod others;
 mod writes;

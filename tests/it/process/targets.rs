@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use super::world::{CLUSTER, Kube, name};
-use crate::support::{Child, Controller, RegistryTask, SOON, eventually, http_client, until};
+use crate::support::{Child, Controller, RegistryTask, RestRegistry, SOON, eventually, http_client, until};
 
 const APPROVALS: [&str; 2] = ["--approval-lease", "default/registrar"];
 
@@ -181,6 +181,48 @@ async fn target_of_another_cluster_stops_alone() {
     assert_eq!(status, 200, "{text}");
     controller.terminate();
     assert_eq!(controller.code().await, 0);
+}
+
+/// Records of another tool, and of an installation with another owner.
+#[tokio::test]
+async fn records_of_other_writers_are_never_replaced() {
+    let (kube, registry) = (Kube::start().await, RestRegistry::start().await);
+    kube.create(0..5);
+    let taken = kube.uid(&name(0));
+    let theirs = json!({"id": taken, "name": "of another tool"});
+    registry.insert(&taken, theirs.clone());
+    let file = kube.folder.path().join("targets.yaml");
+    let document = json!({"targets": [{"name": "rest", "preset": "rest", "url": registry.url}]});
+    std::fs::write(&file, document.to_string()).unwrap();
+    let start = |more: &[&str]| {
+        let more = [&["--resync-interval", "2s"][..], more].concat();
+        Controller::start_with_targets(&kube.kubeconfig, &file, &more)
+    };
+    let figures = async |controller: &mut Controller| {
+        let status = &statuses(controller).await["rest"]["records"];
+        (status["registered"].clone(), status["parked"].clone())
+    };
+    let reaches = async |controller: &mut Controller, registered: u64, parked: u64| {
+        eventually("records are registered or parked", 2 * SOON, async || {
+            let figures = figures(controller).await;
+            if figures == (json!(registered), json!(parked)) { Ok(()) } else { Err(format!("{figures:?}")) }
+        })
+        .await;
+    };
+    let mut first = start(&[]);
+    reaches(&mut first, 4, 1).await;
+    let before = registry.records();
+    assert_eq!((before.len(), &before[&taken]), (5, &theirs));
+    let mut second = start(&["--owner", "second"]);
+    reaches(&mut second, 0, 5).await;
+    assert_eq!(registry.records(), before);
+    second.terminate();
+    assert_eq!(second.code().await, 0);
+    registry.remove(&taken);
+    reaches(&mut first, 5, 0).await;
+    assert_eq!(registry.records()[&taken]["owner"], before[&kube.uid(&name(1))]["owner"]);
+    first.terminate();
+    assert_eq!(first.code().await, 0);
 }
 
 /// The same as `targets check` prints, once per target.

@@ -67,6 +67,10 @@ impl RestRegistry {
         self.contents.lock().unwrap().records.insert(id.to_owned(), record);
     }
 
+    pub(crate) fn remove(&self, id: &str) {
+        self.contents.lock().unwrap().records.remove(id);
+    }
+
     pub(crate) fn records(&self) -> BTreeMap<String, Value> {
         self.contents.lock().unwrap().records.clone()
     }

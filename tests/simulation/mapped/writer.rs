@@ -38,7 +38,8 @@ impl Drop for Waiting<'_> {
 impl Writer {
     pub(crate) fn new(shared: Shared, process: usize, rest: Rest) -> Self {
         let connection = RestConnection { shared: shared.clone(), process };
-        Self { shared, process, client: TargetClient::in_memory(target(rest), Box::new(connection), REQUEST_TIMEOUT) }
+        let client = TargetClient::in_memory(target(rest), Box::new(connection), REQUEST_TIMEOUT).with_lookups(4);
+        Self { shared, process, client }
     }
 }
 

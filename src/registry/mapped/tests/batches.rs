@@ -1,6 +1,6 @@
 //! Writing several records in one request.
 
-use super::fake::{Fake, Fault, REST, delete, inventory, pod, put, uid};
+use super::fake::{Fake, Fault, delete, exclusive, inventory, pod, put, uid};
 use crate::{
     model::uid::Uid,
     reconcile::outcome::{Failure, Verdict},
@@ -18,7 +18,7 @@ batch:
 "#;
 
 fn with(members: &str) -> String {
-    format!("{}{members}", REST.trim_start())
+    format!("{}{members}", exclusive().trim_start())
 }
 
 async fn write(client: &TargetClient, names: &[&str]) -> Result<Vec<Verdict>, Failure> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::fake::{Fake, Fault, REST, cause, write_pod};
+use super::fake::{Fake, Fault, cause, exclusive, write_pod};
 use crate::{
     reconcile::outcome::{Failure, Verdict},
     registry::{Registry as _, mapped::recorder::ExchangeLog},
@@ -29,7 +29,7 @@ async fn each_kind_of_credential_is_added() {
         (format!("{{body: {{at: /key, file: {path}}}}}"), "\"key\":\"s3cret-token\""),
     ] {
         let fake = Fake::start().await;
-        let client = fake.client(&format!("auth: {auth}{REST}"));
+        let client = fake.client(&format!("auth: {auth}{}", exclusive()));
         assert_eq!(write_pod(&client, 1, "web").await, DONE, "{auth}");
         let contents = fake.contents();
         let headers = contents.headers[0].iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()));
@@ -42,7 +42,7 @@ async fn each_kind_of_credential_is_added() {
 async fn renewed_token_is_used_after_a_refusal() {
     let fake = Fake::start().await;
     let file = secret("first-token");
-    let client = fake.client(&format!("auth: {{bearer: {{tokenFile: {}}}}}{REST}", file.to_string_lossy()));
+    let client = fake.client(&format!("auth: {{bearer: {{tokenFile: {}}}}}{}", file.to_string_lossy(), exclusive()));
     fake.contents().expects = Some("Bearer first-token".into());
     assert_eq!(write_pod(&client, 1, "web").await, DONE);
     fake.contents().expects = Some("Bearer second-token".into());
@@ -57,7 +57,7 @@ async fn echoed_token_is_never_shown() {
     let fake = Fake::start().await;
     let file = secret("very-s3cret-token");
     let log = Arc::new(ExchangeLog::default());
-    let members = format!("auth: {{query: {{name: key, file: {}}}}}{REST}", file.to_string_lossy());
+    let members = format!("auth: {{query: {{name: key, file: {}}}}}{}", file.to_string_lossy(), exclusive());
     let client = fake.client_with(&members, Some(log.clone()));
     fake.fail([Fault::Refuse(422, "no: very-s3cret-token is wrong")]);
     let rejected = cause(write_pod(&client, 1, "web").await);
@@ -74,7 +74,7 @@ async fn login_is_sent_once_and_again_after_refusal() {
         "auth: {{login: {{path: login, body: {{p: \"{{{{ secret.p }}}}\"}}, secrets: {{p: {}}}, token: /token, expires: /seconds}}}}",
         file.to_string_lossy()
     );
-    let client = fake.client(&format!("{auth}{REST}"));
+    let client = fake.client(&format!("{auth}{}", exclusive()));
     fake.contents().expects = Some("Bearer login-token-1".into());
     for name in ["web", "web-2"] {
         assert_eq!(write_pod(&client, 1, name).await, DONE);
@@ -101,7 +101,7 @@ async fn expired_token_is_renewed_whatever_the_status() {
          outcome: [{{status: 400, if: \"{{{{ 'old token' in text }}}}\", is: pause}}]",
         file.to_string_lossy()
     );
-    let client = fake.client(&format!("{auth}{REST}"));
+    let client = fake.client(&format!("{auth}{}", exclusive()));
     let logins = || fake.requests().iter().filter(|request| *request == "POST login").count();
     assert_eq!(write_pod(&client, 1, "web").await, DONE);
     assert_eq!(logins(), 1);
@@ -136,7 +136,7 @@ async fn oauth2_token_is_asked_with_either_form() {
         fake.address,
         file.to_string_lossy()
     );
-    let client = fake.client(&format!("{auth}{REST}"));
+    let client = fake.client(&format!("{auth}{}", exclusive()));
     let token = Fault::Say(r#"{"access_token": "oauth-token", "expires_in": 3600}"#.into());
     fake.fail([token.clone()]);
     assert_eq!(write_pod(&client, 1, "web").await, DONE);
@@ -145,14 +145,14 @@ async fn oauth2_token_is_asked_with_either_form() {
     assert_eq!(fake.contents().bodies[0], "grant_type=client_credentials&scope=a%20b");
     assert_eq!(fake.contents().headers[1]["authorization"], "Bearer oauth-token");
     // This server takes the secret only in the body.
-    let second = fake.client(&format!("{auth}{REST}"));
+    let second = fake.client(&format!("{auth}{}", exclusive()));
     fake.requests();
     fake.contents().bodies.clear();
     fake.fail([Fault::Refuse(401, ""), token]);
     assert_eq!(write_pod(&second, 1, "web").await, DONE);
     assert!(fake.contents().bodies[1].ends_with("&client_id=me&client_secret=client-s3cret"));
     fake.fail([Fault::Refuse(400, "client-s3cret"), Fault::Refuse(401, "")]);
-    let third = fake.client(&format!("{auth}{REST}"));
+    let third = fake.client(&format!("{auth}{}", exclusive()));
     let refused = format!("{:?}", write_pod(&third, 1, "web").await);
     assert!(refused.contains("auth.oauth2.tokenUrl") && !refused.contains("s3cret"), "{refused}");
 }

@@ -123,16 +123,22 @@ impl Fake {
     }
 
     pub(super) fn client_with(&self, members: &str, log: Option<Arc<ExchangeLog>>) -> TargetClient {
+        self.make_client(members, &owner(), log)
+    }
+
+    pub(super) fn client_of(&self, members: &str, owner: &RecordOwner) -> TargetClient {
+        self.make_client(members, owner, None)
+    }
+
+    fn make_client(&self, members: &str, owner: &RecordOwner, log: Option<Arc<ExchangeLog>>) -> TargetClient {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let indented: String = members.lines().map(|line| format!("    {line}\n")).collect();
         let file = format!("targets:\n  - name: t\n    url: http://{}/\n{indented}", self.address);
         let loaded = load("targets.yaml", &file).unwrap_or_else(|errors| panic!("{errors:#?}"));
         let spec = &loaded.targets[0].spec;
-        let target = Target::compile(spec, &owner()).unwrap_or_else(|errors| panic!("{errors:#?}"));
+        let target = Target::compile(spec, owner).unwrap_or_else(|errors| panic!("{errors:#?}"));
         let login = match &spec.connection.auth {
-            Some(AuthSpec::Login(login)) => {
-                Some(LoginTemplate::compile(login, &spec.connection.url, &owner()).unwrap())
-            }
+            Some(AuthSpec::Login(login)) => Some(LoginTemplate::compile(login, &spec.connection.url, owner).unwrap()),
             _ => None,
         };
         TargetClient::new(target, &spec.connection, login, Duration::from_secs(5), log).unwrap()
@@ -149,6 +155,11 @@ list: {path: systems, query: {owner: "{{ mark }}"}, items: /results, next: {url:
 item: {id: /id, mark: /owner, digest: /digest}
 "#;
 
+/// The same without lookups before the first put.
+pub(super) fn exclusive() -> String {
+    format!("{REST}exclusive: true\n")
+}
+
 /// A target whose registry assigns ids.
 pub(super) const ASSIGNED: &str = r#"
 body: {title: "{{ pod.name }}", uid: "{{ id }}", owner: "{{ mark }}", digest: "{{ digest }}"}
@@ -160,7 +171,7 @@ list: {path: systems, query: {owner: "{{ mark }}"}, items: /results, next: {url:
 item: {id: /uid, remote: /id, mark: /owner, digest: /digest}
 "#;
 
-fn owner() -> RecordOwner {
+pub(super) fn owner() -> RecordOwner {
     RecordOwner { cluster_id: "c1".into(), cluster_name: "prod".into(), owner: "o".into() }
 }
 

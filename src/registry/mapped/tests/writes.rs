@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::fake::{
-    ASSIGNED, Fake, Fault, MARK, REST, cause, delete, delete_pod, inventory, pod, put, uid, write, write_pod,
+    ASSIGNED, Fake, Fault, MARK, REST, cause, delete, delete_pod, exclusive, inventory, pod, put, uid, write, write_pod,
 };
 use crate::{
     reconcile::outcome::{Failure, Verdict},
@@ -23,7 +23,7 @@ async fn record_is_put_and_deleted() {
     assert_eq!((&record["title"], &record["owner"]), (&json!("web"), &json!(MARK)));
     assert_eq!(delete_pod(&client, 1).await, DONE);
     assert!(fake.contents().records.is_empty());
-    assert_eq!(fake.requests(), [format!("PUT systems/{}", uid(1)), format!("DELETE systems/{}", uid(1))]);
+    assert_eq!(fake.requests(), ["GET", "PUT", "DELETE"].map(|method| format!("{method} systems/{}", uid(1))));
     assert_eq!(delete_pod(&client, 1).await, DONE, "it is looked up, and gone");
     assert_eq!(fake.requests(), [format!("GET systems/{}", uid(1))]);
 }
@@ -166,7 +166,8 @@ async fn stale_revision_is_read_and_sent_once_more() {
     let members = REST
         .replace(
             r#"put: {path: "systems/{{ id }}"}"#,
-            r#"put: {path: "systems/{{ id }}", headers: {If-Match: "{{ seen | default(omit) }}"}, seen: /revision}"#,
+            r#"put: {path: "systems/{{ id }}", seen: /revision,
+                headers: {If-Match: "{{ seen | default(omit) }}", If-None-Match: "{{ omit if seen is defined else '*' }}"}}"#,
         )
         .replace("item: {", "item: {seen: /revision, ");
     let client = fake.client(&members);
@@ -186,7 +187,7 @@ async fn stale_revision_is_read_and_sent_once_more() {
 #[tokio::test]
 async fn answers_have_the_consequences_of_the_table() {
     let fake = Fake::start().await;
-    let client = fake.client(REST);
+    let client = fake.client(&exclusive());
     for (status, text, start) in [
         (422, "{\"error\": \"bad\"}", "rejected: status 422"),
         (404, "{}", "rejected: status 404"),
@@ -209,7 +210,7 @@ async fn answers_have_the_consequences_of_the_table() {
 #[tokio::test]
 async fn forbidden_record_is_parked_if_others_are_allowed() {
     let fake = Fake::start().await;
-    let client = fake.client(REST);
+    let client = fake.client(&exclusive());
     fake.fail([Fault::Refuse(403, "not this one")]);
     assert!(cause(write_pod(&client, 1, "web").await).starts_with("rejected: status 403"));
     fake.fail([Fault::Refuse(403, ""), Fault::Refuse(403, "")]);
@@ -219,7 +220,7 @@ async fn forbidden_record_is_parked_if_others_are_allowed() {
 #[tokio::test]
 async fn failed_check_parks_the_third_time() {
     let fake = Fake::start().await;
-    let client = fake.client(&REST.replace(
+    let client = fake.client(&exclusive().replace(
         r#"put: {path: "systems/{{ id }}"}"#,
         r#"put: {path: "systems/{{ id }}", check: "{{ answer.ok | default(false) }}"}"#,
     ));
@@ -266,7 +267,7 @@ async fn record_of_another_id_is_not_believed() {
 #[tokio::test]
 async fn change_id_is_the_same_until_acknowledged() {
     let fake = Fake::start().await;
-    let client = fake.client(&REST.replace(
+    let client = fake.client(&exclusive().replace(
         r#"put: {path: "systems/{{ id }}"}"#,
         r#"put: {path: "systems/{{ id }}", headers: {X-Change: "{{ change.id }}", X-Order: "{{ change.sequence }}"}}"#,
     ));

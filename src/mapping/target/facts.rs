@@ -1,0 +1,125 @@
+//! What the writes of a target say, found by rendering them for sample pods.
+//!
+//! | fact | two renderings differ in | holds if |
+//! | --- | --- | --- |
+//! | the registry refuses to replace what was not read | whether `seen` is known | the one without it says something else |
+//! | writes have an order | `change.order`, `sequence` and `time` | they are not equal |
+//!
+//! A header that is only left out while `seen` is unknown is no condition: without it, a registry replaces any record.
+
+use serde_json::{Map, Value as Json};
+
+use super::{RenderedRecord, Target};
+use crate::{
+    mapping::{
+        batch::BatchRequest,
+        record_words,
+        request::RequestTemplate,
+        samples,
+        scope::Scope,
+        template::RenderError,
+        words::Word,
+        writes::{ChangeKind, ChangeWords, Held, Writes},
+    },
+    model::{ids::RecordOwner, record::Record},
+};
+
+/// Facts about the requests that write. Those that no sample pod shows do not hold.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct WriteFacts {
+    /// Whether each put names the revision of the record that it replaces, or that there is none.
+    pub(super) compares: bool,
+    /// Whether a write names the order of changes.
+    pub(super) orders: bool,
+}
+
+pub(super) fn of(target: &Target, owner: &RecordOwner) -> WriteFacts {
+    let kept = target.prepare.iter().map(|step| (step.name.clone(), step.sample()));
+    let term = target.term(1, &Json::Object(kept.collect::<Map<_, _>>()));
+    let samples = samples::all(&owner.cluster_id, &owner.cluster_name, &owner.owner);
+    let render = |record: &Record| {
+        let scope = term.0.with(record_words::values(record, target.needed));
+        let (id, key) = target.identify(record, &scope)?;
+        target.body(&scope.with(vec![(Word::Id, id.as_str().into())]), id, key)
+    };
+    let records: Vec<RenderedRecord> = samples.iter().filter_map(|record| render(record).ok()).collect();
+    WriteFacts {
+        compares: records.iter().any(|record| compares(target, record)),
+        orders: records.iter().any(|record| orders(target, record)),
+    }
+}
+
+/// Texts and numbers, because templates may calculate with it.
+fn revisions() -> [Json; 2] {
+    [Json::from("1"), Json::from(1)]
+}
+
+fn compares(target: &Target, record: &RenderedRecord) -> bool {
+    let puts: Vec<PutTemplate<'_>> = puts(target).collect();
+    let scope = |seen| target.write_scope(record, &Held { remote: None, seen }, &change(1));
+    let says_more = |put: &PutTemplate<'_>| {
+        let Ok(unread) = put.render(&scope(None), record) else { return false };
+        let read = revisions().map(|seen| put.render(&scope(Some(seen)), record));
+        read.into_iter().flatten().any(|read| !is_part(&unread, &read))
+    };
+    !puts.is_empty() && puts.iter().all(says_more)
+}
+
+fn orders(target: &Target, record: &RenderedRecord) -> bool {
+    let held = Held { remote: Some(Json::from("1")), seen: Some(Json::from("1")) };
+    let scope = |order| target.write_scope(record, &held, &change(order));
+    let creates = match &target.writes {
+        Writes::CreateUpdate { create, update } => {
+            vec![PutTemplate::Request(&create.request), PutTemplate::Request(&update.request)]
+        }
+        Writes::Put(_) | Writes::Batches | Writes::Nothing => Vec::new(),
+    };
+    puts(target).chain(creates).any(|put| {
+        let rendered = [1, 2].map(|order| put.render(&scope(order), record));
+        matches!(rendered, [Ok(one), Ok(other)] if one != other)
+    })
+}
+
+/// Something that replaces a record, if there is one.
+enum PutTemplate<'a> {
+    Request(&'a RequestTemplate),
+    Batch(&'a BatchRequest),
+}
+
+fn puts(target: &Target) -> impl Iterator<Item = PutTemplate<'_>> {
+    let single = if let Writes::Put(put) = &target.writes { Some(PutTemplate::Request(&put.request)) } else { None };
+    single.into_iter().chain(target.batches.iter().filter(|batch| batch.puts()).map(PutTemplate::Batch))
+}
+
+impl PutTemplate<'_> {
+    /// The parts of the request as JSON.
+    fn render(&self, scope: &Scope, record: &RenderedRecord) -> Result<Json, RenderError> {
+        let request = match self {
+            Self::Batch(batch) => return batch.put_operations(scope).map(Json::Array),
+            Self::Request(request) => request.render(scope, Some(&record.body))?,
+        };
+        let (path, query) = request.url.split_once('?').unwrap_or((&request.url, ""));
+        let query = query.split('&').filter(|pair| !pair.is_empty()).map(Json::from);
+        let body = request.body.as_deref().and_then(|body| serde_json::from_slice(body).ok()).unwrap_or(Json::Null);
+        let headers = request.headers.iter().map(|(name, value)| Json::from(format!("{name}: {value}")));
+        Ok(Json::from(vec![path.into(), query.collect(), headers.collect(), body]))
+    }
+}
+
+/// Whether a value says nothing that another one does not say, too.
+fn is_part(part: &Json, whole: &Json) -> bool {
+    match (part, whole) {
+        (Json::Object(part), Json::Object(whole)) => {
+            part.iter().all(|(name, value)| whole.get(name).is_some_and(|other| is_part(value, other)))
+        }
+        (Json::Array(part), Json::Array(whole)) => {
+            part.iter().all(|value| whole.iter().any(|other| is_part(value, other)))
+        }
+        (part, whole) => part == whole,
+    }
+}
+
+fn change(order: u64) -> ChangeWords {
+    let time = format!("2026-01-02T03:04:0{order}.000Z");
+    ChangeWords { id: "change".to_owned(), order, time, kind: ChangeKind::Put }
+}

@@ -1,0 +1,151 @@
+//! Records of other writers, and two records of ours with one id.
+
+use serde_json::json;
+
+use super::fake::{ASSIGNED, Fake, MARK, REST, cause, inventory, owner, pod, put, uid, write_pod};
+use crate::{
+    model::ids::RecordOwner,
+    reconcile::outcome::{Failure, Verdict},
+    registry::{Registry as _, mapped::TargetClient},
+};
+
+const DONE: Result<Verdict, Failure> = Ok(Verdict::Done);
+const FOREIGN: &str = "rejected: a record with this id has another owner mark; it is not touched";
+const BATCH: &str = r#"
+batch: [{path: bulk, body: {operations: "{{ operations }}"}, put: [{op: put, id: "{{ id }}", record: "{{ body }}"}], max: {records: 10}, atomic: true}]
+"#;
+
+async fn write_together(client: &TargetClient, pods: impl IntoIterator<Item = u8>) -> Vec<String> {
+    let operations = pods.into_iter().map(|n| put(client, &pod(n, "web"))).collect();
+    let verdicts = client.write(1, operations, true).await.unwrap();
+    verdicts.into_iter().map(|verdict| cause(Ok(verdict))).collect()
+}
+
+#[tokio::test]
+async fn foreign_record_is_never_replaced() {
+    let fake = Fake::start().await;
+    let theirs = json!({"id": uid(1), "owner": "another", "title": "theirs"});
+    fake.contents().records.insert(uid(1), theirs.clone());
+    let done = "Ok(Done)";
+    let one = fake.client(REST);
+    assert_eq!(cause(write_pod(&one, 1, "web").await), FOREIGN);
+    let batches = fake.client(&format!("{REST}{BATCH}"));
+    assert_eq!(write_together(&batches, 0..3).await, [done, FOREIGN, done]);
+    assert_eq!(fake.contents().records[&uid(1)], theirs);
+    fake.contents().records.clear();
+    assert_eq!(cause(write_pod(&one, 1, "web").await), done);
+    assert_eq!(fake.contents().records[&uid(1)]["owner"], MARK);
+}
+
+#[tokio::test]
+async fn owners_and_clones_keep_their_records() {
+    // Pods of a cloned cluster have the same UIDs. It has an id of its own.
+    let second = RecordOwner { owner: "second".into(), ..owner() };
+    let clone = RecordOwner { cluster_id: "clone".into(), ..owner() };
+    for other in [second, clone] {
+        for members in [REST.to_owned(), format!("{REST}{BATCH}")] {
+            let fake = Fake::start().await;
+            let (first, later) = (fake.client(&members), fake.client_of(&members, &other));
+            assert_eq!(write_together(&first, [1]).await, ["Ok(Done)"]);
+            assert_eq!(write_together(&later, [1]).await, [FOREIGN]);
+            assert_eq!(write_together(&later, [2]).await, ["Ok(Done)"]);
+            assert_eq!(write_together(&first, [1, 2]).await, ["Ok(Done)", FOREIGN]);
+            let contents = fake.contents();
+            let marks = contents.records.values().map(|record| record["owner"].as_str().unwrap().to_owned());
+            let theirs = format!("pod-registrar:{}:{}", other.cluster_id, other.owner);
+            assert_eq!(marks.collect::<Vec<_>>(), [MARK.to_owned(), theirs], "{members}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn batch_is_looked_up_and_leaves_together() {
+    let fake = Fake::start().await;
+    let client = fake.client(&format!("{REST}{BATCH}")).with_lookups(4);
+    assert_eq!(write_together(&client, 0..10).await, ["Ok(Done)"; 10]);
+    let requests = fake.requests();
+    assert_eq!(requests.len(), 11);
+    assert!(requests[..10].iter().all(|request| request.starts_with("GET ")), "{requests:?}");
+    assert_eq!(requests[10], "POST bulk");
+    // They are ours now.
+    write_together(&client, 0..10).await;
+    assert_eq!(fake.requests(), ["POST bulk"]);
+    // A registry that does not answer is not asked about each of them.
+    let fresh = fake.client(&format!("{REST}{BATCH}"));
+    fake.fail([super::fake::Fault::Refuse(503, "")]);
+    let operations = (0..10).map(|n| put(&fresh, &pod(n, "web"))).collect();
+    assert!(matches!(fresh.write(1, operations, true).await, Err(Failure::Throttled { .. })));
+    assert_eq!(fake.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn forbidden_lookup_parks_one_record() {
+    let fake = Fake::start().await;
+    let client = fake.client(REST);
+    fake.fail([super::fake::Fault::Refuse(403, "of another tenant")]);
+    assert!(cause(write_pod(&client, 1, "web").await).starts_with("rejected: status 403: of another tenant"));
+    assert_eq!(write_pod(&client, 2, "web").await, DONE);
+}
+
+#[tokio::test]
+async fn exclusive_target_looks_nothing_up() {
+    let fake = Fake::start().await;
+    let client = fake.client(&format!("{REST}{BATCH}exclusive: true\n"));
+    write_together(&client, 0..10).await;
+    assert_eq!(write_pod(&client, 11, "web").await, DONE);
+    assert_eq!(fake.requests(), ["POST bulk".to_owned(), format!("PUT systems/{}", uid(11))]);
+    // With a mark, records of others are still left out of lists.
+    fake.contents().records.insert("x".into(), json!({"id": "x", "owner": "another"}));
+    let open = fake.client(&format!("{REST}exclusive: true\n").replace(r#"query: {owner: "{{ mark }}"}, "#, ""));
+    assert_eq!(inventory(&open).await.unwrap().len(), 11);
+}
+
+#[tokio::test]
+async fn conditional_put_is_looked_up_after_refusal() {
+    let fake = Fake::start().await;
+    fake.contents().compares = true;
+    let plain = r#"put: {path: "systems/{{ id }}"}"#;
+    let put =
+        r#"put: {path: "systems/{{ id }}", seen: /revision, headers: {If-Match: "{{ seen | default(omit) }}"MORE}}"#;
+    let members = |more: &str| REST.replace(plain, &put.replace("MORE", more)).replace("{id:", "{seen: /revision, id:");
+    let none = r#", If-None-Match: "{{ omit if seen is defined else '*' }}""#;
+    let client = fake.client(&members(none));
+    assert_eq!(write_pod(&client, 1, "web").await, DONE);
+    assert_eq!(fake.requests(), [format!("PUT systems/{}", uid(1))]);
+    fake.contents().records.insert(uid(2), json!({"id": uid(2), "owner": "another", "revision": 7}));
+    assert_eq!(cause(write_pod(&client, 2, "web").await), FOREIGN);
+    assert_eq!(fake.requests(), ["PUT", "GET"].map(|method| format!("{method} systems/{}", uid(2))));
+    // A header that is left out is no condition.
+    let client = fake.client(&members(""));
+    assert_eq!(write_pod(&client, 3, "web").await, DONE);
+    assert_eq!(fake.requests(), ["GET", "PUT"].map(|method| format!("{method} systems/{}", uid(3))));
+}
+
+#[tokio::test]
+async fn known_one_of_two_records_counts() {
+    let fake = Fake::start().await;
+    fake.contents().assigns = true;
+    let (client, fresh) = (fake.client(ASSIGNED), fake.client(ASSIGNED));
+    assert_eq!(write_pod(&client, 1, "web").await, DONE);
+    let double = |id: u8| {
+        let mut record = fake.contents().records["1"].clone();
+        record["id"] = json!(id);
+        record
+    };
+    let (before, after) = (double(0), double(2));
+    fake.contents().records.insert("0".into(), before);
+    fake.contents().records.insert("2".into(), after);
+    fake.contents().page_size = 1;
+    fake.requests();
+    for (client, counts) in [(&client, 1), (&fresh, 0)] {
+        assert_eq!(inventory(client).await.unwrap().len(), 1);
+        assert_eq!(write_pod(client, 1, &format!("web-{counts}")).await, DONE);
+        assert_eq!(fake.requests().last().unwrap(), &format!("PATCH systems/{counts}"));
+    }
+    assert_eq!(fake.held(), 3, "the others stay");
+    // The known one vanishes.
+    fake.contents().records.remove("1");
+    assert_eq!(inventory(&client).await.unwrap().len(), 1);
+    assert_eq!(write_pod(&client, 1, "web-3").await, DONE);
+    assert_eq!(fake.requests().last().unwrap(), "PATCH systems/0");
+}
