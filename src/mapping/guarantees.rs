@@ -82,9 +82,11 @@ fn restart(target: &Target) -> Guarantee {
 fn drift(target: &Target) -> Guarantee {
     let (level, because) = match reads(target) {
         Reads::Contents if target.item().is_some_and(ItemReading::reads_body) => {
-            (GuaranteeLevel::Full, "`item.body` shows edits of other members too")
+            (GuaranteeLevel::Full, "`item.body` shows every edit of a member that `body` has")
         }
-        Reads::Contents => (GuaranteeLevel::Full, "`item.digest` shows other records; edits that keep it stay unseen"),
+        Reads::Contents => {
+            (GuaranteeLevel::Partial, "`item.digest` is compared; edits that keep the digest stay unseen")
+        }
         Reads::Presence => (GuaranteeLevel::Partial, "missing records are written again; edited ones stay unseen"),
         Reads::Unmarked { contents: true } => {
             (GuaranteeLevel::Partial, "only records that this process wrote are compared")
@@ -193,12 +195,12 @@ mod tests {
         let cases = [
             ("preset: etcd".to_owned(), [Full; 5], "older one"),
             ("preset: rest".to_owned(), [Partial, Full, Full, Full, Partial], "at the next resync"),
-            (item(&format!(", {digest}")).replace(put, by_seen), [Partial, Full, Full, Full, Partial], "revision"),
-            (item(&format!(", {digest}")), [Partial, Full, Full, Full, Partial], "late write is repaired"),
+            (item(&format!(", {digest}")).replace(put, by_seen), [Partial, Full, Full, Partial, Partial], "revision"),
+            (item(&format!(", {digest}")), [Partial, Full, Full, Partial, Partial], "late write is repaired"),
             (item(&format!(", {compared}")), [Partial, Full, Full, Full, Partial], "late write is repaired"),
             (
                 item(", digest: /b") + ", exclusive: true",
-                [Partial, Full, Full, Full, Partial],
+                [Partial, Full, Full, Partial, Partial],
                 "late write is repaired",
             ),
             (item(", mark: /a"), [Partial, Full, None, Partial, Partial], "late deletion is repaired"),

@@ -56,22 +56,6 @@ async fn atomic_refusal_is_divided_until_one_is_left() {
 }
 
 #[tokio::test]
-async fn batch_leaves_out_records_shown_equal() {
-    let fake = Fake::start().await;
-    let members = with(ATOMIC)
-        .replace(", digest: \"{{ digest }}\"", "")
-        .replace("digest: /digest", "body: {title: /title, owner: /owner}");
-    assert!(write(&fake.client(&members), &["a", "b"]).await.is_ok());
-    // A new process knows no digests: it compares with the list.
-    let client = fake.client(&members);
-    inventory(&client).await.unwrap();
-    fake.requests();
-    assert_eq!(write(&client, &["a", "b2"]).await, Ok(vec![Verdict::Done; 2]));
-    let contents = fake.contents();
-    assert!(contents.requests.len() == 1 && !contents.bodies.last().unwrap().contains(&uid(0)));
-}
-
-#[tokio::test]
 async fn named_fault_needs_no_division() {
     let fake = Fake::start().await;
     fake.contents().names_faults = true;
