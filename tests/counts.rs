@@ -126,11 +126,14 @@ fn registry_answer_costs_no_multiple_of_its_size() {
 
 #[test]
 fn rendering_a_record_takes_few_allocations() {
-    let text = include_str!("../src/mapping/target/fixtures/rest.yaml");
-    let loaded = load::load("rest.yaml", text).unwrap();
-    let target = Target::compile(&loaded.targets[0].spec, &rule().owner).unwrap();
-    let (term, [record, ..]) = (target.term(1, &serde_json::Value::Null), samples::all("c", "c", "o"));
-    let counted = measure(|| _ = target.render(&record, &term).unwrap()).count_total;
-    println!("{counted} allocations per rendered record");
-    assert!(counted <= 150, "{counted} allocations per rendered record");
+    let by_digest = include_str!("../src/mapping/target/fixtures/rest.yaml");
+    let by_body = by_digest.replace("      digest: \"{{ digest }}\"\n", "").replace("digest: /digest", "body: ''");
+    for (text, at_most) in [(by_digest, 150), (&by_body, 160)] {
+        let loaded = load::load("rest.yaml", text).unwrap();
+        let target = Target::compile(&loaded.targets[0].spec, &rule().owner).unwrap();
+        let (term, [record, ..]) = (target.term(1, &serde_json::Value::Null), samples::all("c", "c", "o"));
+        let counted = measure(|| _ = target.render(&record, &term).unwrap()).count_total;
+        println!("{counted} allocations per rendered record");
+        assert!(counted <= at_most, "{counted} allocations per rendered record");
+    }
 }

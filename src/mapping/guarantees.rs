@@ -85,9 +85,11 @@ fn restart(target: &Target) -> Guarantee {
 fn drift(target: &Target) -> Guarantee {
     let (level, because) = match reads(target) {
         Reads::Contents if target.item().is_some_and(ItemReading::reads_body) => {
-            (GuaranteeLevel::Full, "`item.body` shows edits of other members too")
+            (GuaranteeLevel::Full, "`item.body` shows every edit of a member that `body` has")
         }
-        Reads::Contents => (GuaranteeLevel::Full, "`item.digest` shows other records; edits that keep it stay unseen"),
+        Reads::Contents => {
+            (GuaranteeLevel::Partial, "`item.digest` is compared; edits that keep the digest stay unseen")
+        }
         Reads::Presence => (GuaranteeLevel::Partial, "missing records are written again; edited ones stay unseen"),
         Reads::Unmarked { contents: true } => {
             (GuaranteeLevel::Partial, "only records that this process wrote are compared")
@@ -200,13 +202,13 @@ mod tests {
             ("preset: rest".to_owned(), [Full, Full, Full, Full, Partial], "at the next resync"),
             ("preset: consul".to_owned(), [Full, Full, Full, Full, Partial], "at the next resync"),
             // Without a revision, nothing is compared.
-            (item(&format!(", {digest}")).replace(put, by_seen), [Partial, Full, Full, Full, Partial], "revision"),
-            (item(&format!(", {digest}")).replace(put, &if_none), [Full, Full, Full, Full, Partial], "revision"),
-            (item(&format!(", {digest}")).replace(put, &by("id")), [Partial, Full, Full, Full, Partial], "repaired"),
-            (item(&format!(", {digest}")).replace(put, &by("time")), [Partial, Full, Full, Full, Partial], "order"),
-            (item(&format!(", {digest}")), [Partial, Full, Full, Full, Partial], "late write is repaired"),
+            (item(&format!(", {digest}")).replace(put, by_seen), [Partial, Full, Full, Partial, Partial], "revision"),
+            (item(&format!(", {digest}")).replace(put, &if_none), [Full, Full, Full, Partial, Partial], "revision"),
+            (item(&format!(", {digest}")).replace(put, &by("id")), [Partial, Full, Full, Partial, Partial], "repaired"),
+            (item(&format!(", {digest}")).replace(put, &by("time")), [Partial, Full, Full, Partial, Partial], "order"),
+            (item(&format!(", {digest}")), [Partial, Full, Full, Partial, Partial], "late write is repaired"),
             (item(&format!(", {compared}")), [Partial, Full, Full, Full, Partial], "late write is repaired"),
-            (item(", digest: /b") + ", exclusive: true", [Full, Full, Full, Full, Partial], "late write is repaired"),
+            (item(", digest: /b") + ", exclusive: true", [Full, Full, Full, Partial, Partial], "late write is repaired"),
             (item(", mark: /a"), [Partial, Full, None, Partial, Partial], "late deletion is repaired"),
             (item(", digest: /b"), [Partial, None, None, Partial, Partial], "late write is repaired"),
             (item(""), [Partial, None, None, Partial, Partial], "late deletion is repaired"),

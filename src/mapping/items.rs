@@ -1,5 +1,7 @@
 //! Records as a registry returns them.
 
+use std::{cell::OnceCell, sync::Arc};
+
 use serde_json::Value as Json;
 
 use super::{
@@ -9,7 +11,8 @@ use super::{
     request::{RequestTemplate, Shared},
     scope::Scope,
     spec::reading::{FindSpec, ItemSpec},
-    template::{Compiler, RenderError},
+    target::fingerprint,
+    template::{Compiler, RenderError, Template},
     values,
     words::{Position, Word},
 };
@@ -45,7 +48,7 @@ pub enum ItemMark {
 pub enum ItemContent {
     /// `None` if it is missing or not a digest, so it differs from every desired one.
     Digest(Option<Fingerprint>),
-    /// The members to compare, or nothing if they are missing.
+    /// What is compared of the record, or nothing if it is missing.
     Body(Json),
     /// Only that the record exists.
     Presence,
@@ -59,8 +62,16 @@ pub struct ItemReading {
     seen: Option<Reading>,
     mark: Option<Reading>,
     digest: Option<Reading>,
-    body: Option<Readings>,
+    body: Option<BodyReading>,
     gone: Option<Reading>,
+}
+
+/// How the body of a record is read.
+#[derive(Debug)]
+struct BodyReading {
+    readings: Readings,
+    /// The body of our records: only its members are compared.
+    ours: Arc<Template>,
 }
 
 /// The request that reads one record.
@@ -70,8 +81,20 @@ pub struct FindRequest {
     at: Reading,
 }
 
+impl ItemContent {
+    /// What is compared with the fingerprint of the desired record. `None` if only the existence of the record is read.
+    pub fn fingerprint(&self) -> Option<Fingerprint> {
+        match self {
+            Self::Digest(digest) => Some(digest.unwrap_or_default()),
+            Self::Body(view) => Some(fingerprint(view)),
+            Self::Presence => None,
+        }
+    }
+}
+
 impl ItemReading {
-    pub(super) fn compile(spec: &ItemSpec, compiler: &mut Compiler<'_>) -> Option<Self> {
+    /// `ours` is the body of our records.
+    pub(super) fn compile(spec: &ItemSpec, ours: Option<&Arc<Template>>, compiler: &mut Compiler<'_>) -> Option<Self> {
         let mut reading = |text: &Option<_>| match text {
             None => Some(None),
             Some(text) => Reading::compile(text, Position::Item, compiler).map(Some),
@@ -84,7 +107,9 @@ impl ItemReading {
         };
         let (remote, body) = (readings(&spec.remote), readings(&spec.body));
         let id = Reading::compile(&spec.id, Position::Item, compiler);
-        Some(Self { id: id?, remote: remote?, seen: seen?, mark: mark?, digest: digest?, body: body?, gone: gone? })
+        // Without a body, no record can be rendered.
+        let body = body?.zip(ours).map(|(readings, ours)| BodyReading { readings, ours: ours.clone() });
+        Some(Self { id: id?, remote: remote?, seen: seen?, mark: mark?, digest: digest?, body, gone: gone? })
     }
 
     pub fn reads_mark(&self) -> bool {
@@ -108,7 +133,10 @@ impl ItemReading {
     ///
     /// A template that cannot be rendered counts as a missing value. A record whose mark is missing is foreign.
     pub fn read(&self, item: &Json, answer: &Answer, scope: &Scope, mark: &str) -> RegistryItem {
-        let scope = || answer.scope(scope).with(vec![(Word::Item, values::of_json(item))]);
+        // Made once, so that a variable is evaluated once for all readings.
+        let made = OnceCell::new();
+        let of_item = || answer.scope(scope).with(vec![(Word::Item, values::of_json(item))]);
+        let scope = || made.get_or_init(of_item).clone();
         let root = Some(item);
         let text = |reading: &Reading| reading.text(root, scope).ok().flatten();
         let tree = |readings: &Readings| readings.read(root, &scope).ok().flatten();
@@ -116,7 +144,9 @@ impl ItemReading {
             |reading: &Reading| ItemContent::Digest(text(reading).and_then(|text| Fingerprint::from_hex(&text)));
         let content = match (&self.digest, &self.body) {
             (Some(reading), _) => digest(reading),
-            (None, Some(readings)) => ItemContent::Body(tree(readings).unwrap_or_default()),
+            (None, Some(BodyReading { readings, ours })) => {
+                ItemContent::Body(tree(readings).map(|found| ours.view(&found)).unwrap_or_default())
+            }
             (None, None) => ItemContent::Presence,
         };
         let mark = match &self.mark {
@@ -157,46 +187,5 @@ impl FindRequest {
     /// A template cannot be rendered.
     pub fn item(&self, answer: &Answer, scope: &Scope) -> Result<Option<Json>, RenderError> {
         Ok(self.at.read(answer.json(), || answer.scope(scope))?.map(std::borrow::Cow::into_owned))
-    }
-}
-
-/// Whether a record contains what we render. Members that others added do not matter.
-pub fn contains(found: &Json, desired: &Json) -> bool {
-    match (found, desired) {
-        (Json::Object(found), Json::Object(desired)) => desired.iter().all(|(name, desired)| {
-            // Many registries return null, or nothing, for an empty value.
-            let is_empty = |json: &Json| match json {
-                Json::String(text) => text.is_empty(),
-                Json::Array(items) => items.is_empty(),
-                Json::Object(members) => members.is_empty(),
-                _ => false,
-            };
-            match found.get(name) {
-                None | Some(Json::Null) => is_empty(desired),
-                Some(found) => contains(found, desired),
-            }
-        }),
-        (Json::Array(found), Json::Array(desired)) => {
-            found.len() == desired.len() && found.iter().zip(desired).all(|(found, desired)| contains(found, desired))
-        }
-        (Json::Number(found), Json::Number(desired)) => found == desired || found.as_f64() == desired.as_f64(),
-        (found, desired) => found == desired,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn record_contains_what_is_rendered() {
-        let found = json!({"a": {"b": 1.0, "theirs": true}, "list": [{"x": 1, "y": 2}], "none": null});
-        for desired in [json!({}), json!({"a": {"b": 1}}), json!({"list": [{"x": 1}]}), json!({"none": "", "q": []})] {
-            assert!(contains(&found, &desired), "{desired}");
-        }
-        for desired in [json!({"a": {"b": 2}}), json!({"list": []}), json!({"list": [{"x": 1}, 2]}), json!({"q": 0})] {
-            assert!(!contains(&found, &desired), "{desired}");
-        }
     }
 }

@@ -1,5 +1,7 @@
 //! A target whose templates are compiled. It renders records and requests, and reads answers.
 
+use std::sync::Arc;
+
 use minijinja::Value;
 use serde_json::Value as Json;
 use sha2::{Digest as _, Sha256};
@@ -47,7 +49,7 @@ pub struct Target {
     select: Selection,
     /// `None`: the pod's UID.
     id: Option<Leaf>,
-    body: Option<Template>,
+    body: Option<Arc<Template>>,
     pub writes: Writes,
     pub delete: Option<RequestTemplate>,
     pub find: Option<FindRequest>,
@@ -88,8 +90,11 @@ pub struct RenderedRecord {
     pub id: String,
     /// Null if the target has no `body`.
     pub body: Json,
-    /// The first half of the digest of `body`, without the members that use `mark` or `digest`.
+    /// What tells this record from others: of what `item.body` shows of it, or else its digest.
     pub fingerprint: Fingerprint,
+    /// The first half of the digest of `body`, without the members that use `mark` or `digest`. `None` if nothing uses
+    /// it.
+    pub digest: Option<Fingerprint>,
     scope: Scope,
 }
 
@@ -184,7 +189,7 @@ impl Target {
         }
         let (id, key) = self.identify(record, &scope)?;
         let scope = scope.with(vec![(Word::Id, Value::from(id.as_str()))]);
-        self.body(&scope, id, key).map(Some)
+        self.body(scope, id, key).map(Some)
     }
 
     /// The key that the record of a pod would have if `select` selected the pod. None if it cannot be made.
@@ -212,18 +217,33 @@ impl Target {
         Ok((id, key))
     }
 
-    /// Renders the body in two steps: without the mark and the digest, and then with them.
-    fn body(&self, scope: &Scope, id: String, key: Uid) -> Result<RenderedRecord, RenderError> {
+    fn body(&self, scope: Scope, id: String, key: Uid) -> Result<RenderedRecord, RenderError> {
         let Some(template) = &self.body else {
-            let scope = scope.with(vec![(Word::Digest, Value::from(Fingerprint::default().hex()))]);
-            return Ok(RenderedRecord { key, id, body: Json::Null, fingerprint: Fingerprint::default(), scope });
+            let fingerprint = Fingerprint::default();
+            let scope = scope.with(vec![(Word::Digest, Value::from(fingerprint.hex()))]);
+            return Ok(RenderedRecord { key, id, body: Json::Null, fingerprint, digest: Some(fingerprint), scope });
         };
-        let rendered = template.render_without(WordSet::IDENTITY, scope, &mut Budget::default())?;
-        let mut body = rendered.unwrap_or_default();
-        let fingerprint = fingerprint(&body);
-        let scope = scope.with(vec![(Word::Digest, Value::from(fingerprint.hex()))]);
-        template.fill(WordSet::IDENTITY, &mut body, &scope)?;
-        Ok(RenderedRecord { key, id, body, fingerprint, scope })
+        if !self.compares_bodies() {
+            let (body, digest, scope) = digested(template, &scope)?;
+            return Ok(RenderedRecord { key, id, body, fingerprint: digest, digest: Some(digest), scope });
+        }
+        let (body, digest, scope) = if self.needed.has(Word::Digest) {
+            let (body, digest, scope) = digested(template, &scope)?;
+            (body, Some(digest), scope)
+        } else {
+            (template.render(&scope)?.unwrap_or_default(), None, scope)
+        };
+        let fingerprint = fingerprint(&template.view(&body));
+        Ok(RenderedRecord { key, id, body, fingerprint, digest, scope })
+    }
+
+    fn compares_bodies(&self) -> bool {
+        self.item.as_ref().is_some_and(ItemReading::reads_body)
+    }
+
+    /// What is compared of a body, if `item.body` is read.
+    pub fn view(&self, body: &Json) -> Json {
+        self.body.as_ref().map(|template| template.view(body)).unwrap_or_default()
     }
 
     /// The key of a record whose id a registry returns.
@@ -287,6 +307,17 @@ impl Selection {
         let label = |key: &str| record.pod.labels.get(key).map(String::as_str);
         namespace && self.labels.as_ref().is_none_or(|labels| labels.matches(label))
     }
+}
+
+/// Renders a body in two steps: without the mark and the digest, and then with them. Returns also the digest, and the
+/// scope that has it.
+fn digested(template: &Template, scope: &Scope) -> Result<(Json, Fingerprint, Scope), RenderError> {
+    let rendered = template.render_without(WordSet::IDENTITY, scope, &mut Budget::default())?;
+    let mut body = rendered.unwrap_or_default();
+    let digest = fingerprint(&body);
+    let scope = scope.with(vec![(Word::Digest, Value::from(digest.hex()))]);
+    template.fill(WordSet::IDENTITY, &mut body, &scope)?;
+    Ok((body, digest, scope))
 }
 
 /// The first half of the digest of a body. RFC 8785 has a form for every JSON value.

@@ -20,6 +20,7 @@ use super::{
 };
 
 mod compile;
+mod view;
 
 /// A template that cannot be rendered.
 #[derive(Clone, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use crate::{
     commands::{plan::held::known, registry_reader::RegistryReader},
     kubernetes::pods::ReadPod,
     mapping::{
-        differences::{ValueDifference, differences},
+        differences::{ValueDifference, differences, view_differences},
         items::ItemContent,
         target::RenderedRecord,
         writes::Held,
@@ -91,7 +91,7 @@ async fn of_mapped(mut reader: TargetReader, content: &RecordContent) -> Result<
         LookedUp::Ours(item) => {
             let next = next(known(Some(&item), &record), record.fingerprint);
             let differences = match &item.item.content {
-                ItemContent::Body(body) => differences(&record.body, body),
+                ItemContent::Body(view) => view_differences(&reader.target().view(&record.body), view),
                 ItemContent::Digest(_) | ItemContent::Presence => Vec::new(),
             };
             Explained { held: item.shown, differences, next, ..explained }
@@ -136,8 +136,8 @@ impl Explained {
         let held = held.as_ref().map_or_else(|| "-".to_owned(), Value::to_string);
         lines.push(format!("  registry: {held}"));
         for ValueDifference { pointer, sent, came_back } in differences {
-            let came_back = came_back.as_ref().map_or_else(|| "nothing".to_owned(), Value::to_string);
-            lines.push(format!("  {pointer} should be {sent} and is {came_back}"));
+            let shown = |value: &Option<Value>| value.as_ref().map_or_else(|| "nothing".to_owned(), Value::to_string);
+            lines.push(format!("  {pointer} should be {} and is {}", shown(sent), shown(came_back)));
         }
         lines.push(format!("  next:     {next}"));
         lines

@@ -168,7 +168,7 @@ impl<'a> Report<'a> {
                 Ok(None) => lines.push("  `select` excludes it".to_owned()),
                 Ok(Some(preview)) => {
                     lines.push(format!("  id: {}", preview.record.id));
-                    lines.push(format!("  digest: {}", preview.record.fingerprint.hex()));
+                    lines.extend(preview.record.digest.map(|digest| format!("  digest: {}", digest.hex())));
                     for request in &preview.requests {
                         let shown = requests::lines(request, self.auth(request));
                         lines.extend(shown.into_iter().map(|line| format!("  {line}")));
@@ -190,7 +190,7 @@ impl<'a> Report<'a> {
                 "pod": pod.name,
                 "selected": true,
                 "id": preview.record.id,
-                "digest": preview.record.fingerprint.hex(),
+                "digest": preview.record.digest.map(|digest| digest.hex()),
                 "body": preview.record.body,
                 "requests": requests(&preview.requests),
             }),

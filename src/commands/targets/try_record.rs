@@ -22,7 +22,12 @@ use self::{
 use crate::{
     cli::targets::TrySettings,
     commands::{DONE, Error, FAILED, REFUSED, report, target_settings, targets_file},
-    mapping::{differences::differences, spec::TargetSpec, target::RenderedRecord, writes::Held},
+    mapping::{
+        differences::{differences, view_differences},
+        spec::TargetSpec,
+        target::{RenderedRecord, Target},
+        writes::Held,
+    },
     model::ids::{DEFAULT_OWNER, RecordOwner, Version},
     reconcile::{
         deletion::{Deletion, Removal},
@@ -199,12 +204,12 @@ impl Attempt {
                 };
                 self.add("list", attempted);
             }
-            Ok(Some(Some(item))) => self.add("list", compared(&item, &record)),
+            Ok(Some(Some(item))) => self.add("list", compared(self.reader.target(), &item, &record)),
             Err(failure) => self.add("list", Attempted::of(Err(failure))),
         }
         match self.reader.find(&record.id, &held).await {
             Ok(LookedUp::Unknown) => {}
-            Ok(LookedUp::Ours(item)) => self.add("find", compared(&item, &record)),
+            Ok(LookedUp::Ours(item)) => self.add("find", compared(self.reader.target(), &item, &record)),
             Ok(LookedUp::Nothing) => self.add("find", Attempted::failed("the record is not found".to_owned())),
             Ok(LookedUp::Foreign(_)) => {
                 self.add("find", Attempted::failed("the record does not show our owner mark".to_owned()));
@@ -245,15 +250,17 @@ fn held(listed: Option<&ListedItem>) -> Held {
     })
 }
 
-fn compared(item: &ListedItem, record: &RenderedRecord) -> Attempted {
+fn compared(target: &Target, item: &ListedItem, record: &RenderedRecord) -> Attempted {
     use crate::mapping::items::ItemContent;
-    let found = match (&item.item.content, &item.shown) {
-        (ItemContent::Body(body), _) => body.clone(),
-        (_, Some(shown)) => outcome::common_members(shown, &record.body),
-        (_, None) => serde_json::Value::Null,
+    let differences = match (&item.item.content, &item.shown) {
+        (ItemContent::Body(serde_json::Value::Null), _) => Vec::new(),
+        (ItemContent::Body(found), _) => view_differences(&target.view(&record.body), found),
+        (_, Some(shown)) => {
+            let found = outcome::common_members(shown, &record.body);
+            differences(&outcome::common_members(&record.body, &found), &found)
+        }
+        (_, None) => Vec::new(),
     };
-    let differences =
-        if found.is_null() { Vec::new() } else { differences(&outcome::common_members(&record.body, &found), &found) };
     match item.equals(record) {
         Some(true) => Attempted::good("it equals what was sent".to_owned()).with(differences),
         None => Attempted::good("it exists; what it holds is not read".to_owned()).with(differences),

@@ -134,19 +134,19 @@ fn statuses_match_codes_and_classes() {
 #[test]
 fn preset_maps_merge_and_requests_are_replaced() {
     let target = only(
-        "targets:\n  - {name: a, url: http://a, preset: rest, body: {node: null, title: x, digest: {a: null}}, delete: {path: gone}, \
-         item: {digest: null}, vars: {n: null}}\n",
+        "targets:\n  - {name: a, url: http://a, preset: rest, body: {node: null, title: x, state: {a: null}}, delete: {path: gone}, \
+         item: {body: null}, vars: {n: null}}\n",
     );
     let body = target.tree.get("body").unwrap();
     assert_eq!(body.get("title").unwrap().text(), Some("x"));
     assert!(body.get("node").is_none() && body.get("owner").is_some());
-    assert_eq!(body.get("digest").unwrap().to_json(), serde_json::json!({}), "a map replaces a text");
+    assert_eq!(body.get("state").unwrap().to_json(), serde_json::json!({}), "a map replaces a text");
     assert_eq!(&*body.get("owner").unwrap().place.source.name, "preset rest");
     assert_eq!(&*body.get("title").unwrap().place.source.name, "t.yaml");
     let delete = target.spec.records.delete.unwrap();
     assert!(delete.path.text == "gone" && delete.query.is_empty());
     let item = target.spec.records.item.unwrap();
-    assert!(item.digest.is_none() && item.mark.is_some());
+    assert!(item.body.is_none() && item.mark.is_some());
     let vars = target.spec.records.vars;
     assert!(vars.iter().all(|(name, _)| name.text == "collection"), "null removes, also without a preset below");
 }

@@ -59,9 +59,9 @@ members! {
         pub seen: Option<ReadingText> = "seen",
         /// The owner mark. A record with another mark, or none, is never touched.
         pub mark: Option<ReadingText> = "mark",
-        /// The digest of the record's body.
+        /// Instead of `body`: the digest that the record's body stored. Edits that keep it stay unseen.
         pub digest: Option<ReadingText> = "digest",
-        /// The record's body, to compare members instead of digests.
+        /// The record's body. Its members that `body` has are compared.
         pub body: Option<ReadingTree> = "body",
         /// Whether the record is retired: it exists and counts as deleted.
         pub gone: Option<ReadingText> = "gone",

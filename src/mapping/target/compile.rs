@@ -45,7 +45,7 @@ pub(super) fn target(spec: &TargetSpec, owner: &RecordOwner) -> Result<Target, V
     let mark = mark(records.mark.as_ref(), owner, &vars, &mut compiler);
     let select = connection.select.as_ref().map_or(Some(Selection::default()), |spec| selection(spec, &mut compiler));
     let id = optional(records.id.as_ref(), |id| id_leaf(id, &mut compiler));
-    let body = optional(records.body.as_ref(), |body| compiler.tree(Position::Body, body));
+    let body = optional(records.body.as_ref(), |body| compiler.tree(Position::Body, body).map(Arc::new));
     let prepare = prepare(records, &shared, &mut compiler);
     let writes = writes(records, &shared, &mut compiler);
     let delete = optional(records.delete.as_ref(), |spec| {
@@ -55,7 +55,8 @@ pub(super) fn target(spec: &TargetSpec, owner: &RecordOwner) -> Result<Target, V
         FindRequest::compile(spec, RequestPurpose::Find, &shared, &mut compiler)
     });
     let list = optional(records.list.as_ref(), |spec| ListRequest::compile(spec, &shared, &mut compiler));
-    let item = optional(records.item.as_ref(), |spec| ItemReading::compile(spec, &mut compiler));
+    let ours = body.as_ref().and_then(Option::as_ref);
+    let item = optional(records.item.as_ref(), |spec| ItemReading::compile(spec, ours, &mut compiler));
     let batches: Vec<_> =
         records.batch.iter().map(|spec| BatchRequest::compile(spec, &shared, &mut compiler)).collect();
     let batches: Option<Vec<BatchRequest>> = batches.into_iter().collect();
@@ -68,7 +69,7 @@ pub(super) fn target(spec: &TargetSpec, owner: &RecordOwner) -> Result<Target, V
     let compiled = (|| {
         let (mark, base) = mark?;
         let (select, id, body, writes, batches) = (select?, id?, body?, writes?, batches?);
-        let needed = needed(&select, id.as_ref(), body.as_ref(), &writes, &batches);
+        let needed = needed(&select, id.as_ref(), body.as_deref(), &writes, &batches);
         Some(Target {
             name: connection.name.text.clone(),
             base,

@@ -73,10 +73,11 @@ fn rest_record_is_put_and_deleted() {
     assert_eq!((&*request.method, &*request.url), ("PUT", &*format!("https://cmdb.example/api/systems/{}", record.id)));
     let expected = json!({
         "title": "shop/web-7d4b9c6f5d-x2x8q", "addresses": ["10.64.0.7", "2001:db8::7"], "node": "node-1",
-        "owner": "pod-registrar:c1:pod-registrar", "digest": record.fingerprint.hex(),
+        "owner": "pod-registrar:c1:pod-registrar", "digest": record.digest.unwrap().hex(),
     });
     assert_eq!(body(&request), expected);
     let without = json!({"title": expected["title"], "addresses": expected["addresses"], "node": "node-1"});
+    assert_eq!(record.digest, Some(record.fingerprint));
     assert_eq!(record.fingerprint, fingerprint(&without), "the digest leaves out the mark and itself");
     assert_eq!(request.headers, [("Content-Type".to_owned(), "application/json".to_owned())]);
     let request = delete(&target, &record.id, &Held::default()).unwrap();
@@ -97,6 +98,28 @@ fn unused_member_does_not_change_fingerprint() {
     assert_eq!(render(&target, &record).fingerprint, before.fingerprint);
     record.placement.node = Some("node-2".to_owned());
     assert_ne!(render(&target, &record).fingerprint, before.fingerprint);
+}
+
+#[test]
+fn preset_compares_what_the_registry_shows() {
+    let target = target("targets: [{name: t, preset: etcd, url: 'http://etcd.example/'}]");
+    let record = render(&target, &sample(0));
+    assert_eq!((record.digest, record.body.get("digest")), (None, None));
+    let kv = |body: &Json| {
+        let b64 = |text: &str| base64::prelude::Engine::encode(&base64::prelude::BASE64_STANDARD, text);
+        json!({"key": b64(&record.id), "value": b64(&body.to_string()), "mod_revision": "42"})
+    };
+    let read = |body: &Json| {
+        let kv = kv(body);
+        target.read_item(&kv, &answer(200, &json!({"kvs": [kv]})), &term(&target)).unwrap()
+    };
+    let mut shown = record.body.clone();
+    shown["theirs"] = json!(1);
+    let item = read(&shown);
+    assert_eq!((&item.id, item.mark), (&Some(record.id.clone()), crate::mapping::items::ItemMark::Ours));
+    assert_eq!(item.content.fingerprint(), Some(record.fingerprint));
+    shown["state"]["lifecycle"] = json!("edited");
+    assert_ne!(read(&shown).content.fingerprint(), Some(record.fingerprint));
 }
 
 #[test]

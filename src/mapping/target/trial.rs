@@ -71,7 +71,7 @@ impl Trial {
             let with_digest = scope.with(vec![(Word::Digest, "0".repeat(32).into())]);
             body.try_parts(&with_digest, &mut |error| self.note(&error, WordSet::UNKNOWN, sample));
         }
-        if let Ok(rendered) = target.body(&scope, id, key) {
+        if let Ok(rendered) = target.body(scope, id, key) {
             self.writes(target, &rendered, sample);
         }
     }

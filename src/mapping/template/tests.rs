@@ -185,3 +185,69 @@ fn wrong_templates_are_errors_with_places() {
         assert!(found.contains(error), "{text}: {found}");
     }
 }
+
+/// Whether two records are compared as equal.
+fn is_same(template: &str, one: &Json, other: &Json) -> bool {
+    let template = compile(template).unwrap().template;
+    let print = |json: &Json| crate::mapping::target::fingerprint(&template.view(json));
+    print(one) == print(other)
+}
+
+#[test]
+fn view_leaves_out_members_of_others() {
+    let body = r#"{a: "{{ pod.name }}", m: {b: 1, c: "{{ id }}"}, l: [{x: 1}, {y: "{{ id }}"}]}"#;
+    let sent = render(body).unwrap().unwrap();
+    let shown = json!({
+        "a": "web", "id": 7, "m": {"b": 1.0, "c": "i", "theirs": true},
+        "l": [{"x": 1, "theirs": {}}, {"y": "i", "theirs": [1]}],
+    });
+    assert!(is_same(body, &sent, &shown));
+    for (pointer, edited) in [
+        ("/a", json!("other")),
+        ("/a", Json::Null),
+        ("/m", json!("text")),
+        ("/m/b", json!(2)),
+        ("/m/c", json!(["i"])),
+        ("/l", json!([{"x": 1}])),
+        ("/l", json!([{"y": "i"}, {"x": 1}])),
+        ("/l", json!([{"x": 1}, {"y": "i"}, 1])),
+        ("/l/1/y", json!("j")),
+    ] {
+        let mut other = shown.clone();
+        *other.pointer_mut(pointer).unwrap() = edited;
+        assert!(!is_same(body, &sent, &other), "{other}");
+    }
+}
+
+#[test]
+fn view_has_no_empty_members() {
+    let body = r#"{t: "{{ '' }}", m: {n: "{{ pod.name }}"}, l: "{{ [] }}", z: "{{ 0 }}"}"#;
+    for shown in [json!({"z": 0}), json!({"z": 0, "t": null, "m": {"n": null}, "l": []}), json!({"z": 0.0, "t": ""})] {
+        assert!(is_same(body, &json!({"t": "", "m": {"n": ""}, "l": [], "z": 0}), &shown), "{shown}");
+    }
+    for shown in [json!({}), json!({"z": false}), json!({"z": 0, "l": [""]}), json!({"z": 0, "t": " "})] {
+        assert!(!is_same(body, &json!({"z": 0}), &shown), "{shown}");
+    }
+}
+
+#[test]
+fn view_has_all_members_with_made_names() {
+    let body = r#"{$each: "{{ pod.labels | items }}", $key: "{{ it[0] }}", $value: {v: "{{ it[1] }}"}, f: {x: 1}}"#;
+    let sent = json!({"k": {"v": "1"}, "f": {"x": 1}});
+    assert!(is_same(body, &sent, &json!({"k": {"v": "1", "theirs": 1}, "f": {"x": 1, "theirs": 1}, "e": ""})));
+    assert!(!is_same(body, &sent, &json!({"k": {"v": "1"}, "f": {"x": 1}, "theirs": 1})));
+    let body = r#"{m: "{{ pod.labels }}"}"#;
+    assert!(!is_same(body, &json!({"m": {"a": "1"}}), &json!({"m": {"a": "1", "theirs": 1}})));
+    let body = r#"{l: {$each: "{{ pod.labels }}", $value: {v: "{{ it }}"}}}"#;
+    assert!(is_same(body, &json!({"l": [{"v": "a"}]}), &json!({"l": [{"v": "a", "theirs": 1}]})));
+    assert!(!is_same(body, &json!({"l": [{"v": "a"}]}), &json!({"l": [{"v": "a"}, {"v": "b"}]})));
+}
+
+#[test]
+fn omitted_element_does_not_move_views() {
+    let body = r#"{l: ["{{ omit }}", {a: 1}, {b: 1}]}"#;
+    let sent = render(body).unwrap().unwrap();
+    assert_eq!(sent, json!({"l": [{"a": 1}, {"b": 1}]}));
+    assert!(!is_same(body, &sent, &json!({"l": [{"a": 2}, {"b": 1}]})));
+    assert!(is_same(body, &sent, &sent));
+}

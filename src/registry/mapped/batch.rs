@@ -126,9 +126,6 @@ impl TargetClient {
         let batch = &self.target.batches[index];
         let mut known = self.records.lock().knowledge(&encoded.uid);
         let (id, operations) = match &encoded.body {
-            MappedOperation::Put(record) if self.is_shown_equal(&encoded.uid, record) => {
-                return Err(Stop::Verdict(Verdict::Done));
-            }
             MappedOperation::Put(_) if known.is_uncertain => return Ok(None),
             MappedOperation::Put(record) => {
                 let put = self.put_of(encoded, record, term);

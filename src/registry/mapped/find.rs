@@ -8,7 +8,7 @@ use super::{
     transport::TargetTransport,
 };
 use crate::mapping::{
-    items::{ItemContent, ItemMark, RegistryItem, contains},
+    items::{ItemMark, RegistryItem},
     target::{RenderedRecord, Target, TermWords},
     writes::Held,
 };
@@ -94,10 +94,5 @@ pub(super) async fn look_up(
 
 /// Whether a record in the registry is the one that we would write.
 pub(super) fn is_equal(item: &RegistryItem, record: &RenderedRecord) -> bool {
-    match &item.content {
-        _ if item.gone => false,
-        ItemContent::Digest(digest) => *digest == Some(record.fingerprint),
-        ItemContent::Body(body) => contains(body, &record.body),
-        ItemContent::Presence => false,
-    }
+    !item.gone && item.content.fingerprint() == Some(record.fingerprint)
 }

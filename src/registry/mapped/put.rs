@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     mapping::{
-        items::{ItemContent, RegistryItem},
+        items::RegistryItem,
         target::{RenderedRecord, TermWords},
         writes::{ChangeWords, Held, WriteTemplate, Writes},
     },
@@ -47,9 +47,6 @@ pub(super) struct Put<'a> {
 impl TargetClient {
     pub(super) async fn put(&self, put: &Put<'_>) -> Result<(), Stop> {
         let mut known = self.records.lock().knowledge(put.key);
-        if self.is_shown_equal(put.key, put.record) {
-            return Ok(());
-        }
         if self.is_looked_up_first(&known) && self.look_up(put, &mut known).await? {
             return Ok(());
         }
@@ -88,14 +85,6 @@ impl TargetClient {
         self.target.find.is_some() && (known.is_uncertain || may_be_foreign || may_be_held || may_be_unlisted)
     }
 
-    /// Whether the last list showed that the record is there already.
-    pub(super) fn is_shown_equal(&self, key: &Uid, record: &RenderedRecord) -> bool {
-        let mut records = self.records.lock();
-        let Some(body) = records.is_shown_equal(key, record) else { return false };
-        records.found_equal(key, record, &ItemContent::Body(body));
-        true
-    }
-
     /// Whether the registry has no record proves nothing while a create may still arrive.
     pub(super) fn unless_on_its_way(&self, key: &Uid) -> Result<(), Stop> {
         let after = self.records.lock().create_may_arrive(key);
@@ -124,7 +113,7 @@ impl TargetClient {
         records.learn(put.key, &put.record.id, item);
         let equal = is_equal(item, put.record);
         if equal {
-            records.found_equal(put.key, put.record, &item.content);
+            records.found_equal(put.key, put.record);
         }
         *known = records.knowledge(put.key);
         equal

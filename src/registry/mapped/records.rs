@@ -8,7 +8,6 @@
 //! | `missing` | records that one list lacked, if lists lag | another list shows or lacks them |
 //! | `differing` | records that the registry returns otherwise than they were sent | they are equal, or the term ends |
 //! | `surplus` | records whose id another record of ours has | the last list |
-//! | `shown` | members of records as the last list showed them, to compare them | the record is written, or the next list shows or lacks it |
 //! | `attempts` | the version of the first attempt of a change | it is acknowledged, or the record changes |
 //! | `strikes` | answers whose check failed, in a row | another answer |
 
@@ -22,16 +21,9 @@ use tokio::time::Instant;
 
 use super::table::{Fact, RecordTable, Row};
 use crate::{
-    mapping::{
-        items::{ItemContent, RegistryItem, contains},
-        target::{RenderedRecord, fingerprint},
-        writes::Held,
-    },
+    mapping::{items::RegistryItem, target::RenderedRecord, writes::Held},
     model::{digest::Fingerprint, ids::Version, uid::Uid},
 };
-
-/// Bytes of members of records that are kept for the comparison after a list.
-const SHOWN_BYTES: usize = 16 << 20;
 
 /// A write that a list may not show yet.
 #[derive(Clone, Copy, Debug)]
@@ -75,10 +67,6 @@ pub(super) struct Records {
     differing: HashMap<Uid, Differing>,
     /// By the key of the record that counts: the `remote` of the other.
     surplus: BTreeMap<Uid, Json>,
-    shown: HashMap<Uid, Json>,
-    shown_bytes: usize,
-    /// For records that are compared by members: the content that was found to hold the acknowledged record.
-    equal: HashMap<Uid, Fingerprint>,
     strikes: HashMap<Uid, u8>,
     attempts: HashMap<Uid, Attempt>,
     /// Whether a list is being read.
@@ -110,9 +98,6 @@ impl Records {
             missing: HashMap::new(),
             differing: HashMap::new(),
             surplus: BTreeMap::new(),
-            shown: HashMap::new(),
-            shown_bytes: 0,
-            equal: HashMap::new(),
             strikes: HashMap::new(),
             attempts: HashMap::new(),
             is_listing: false,
@@ -166,7 +151,6 @@ impl Records {
     pub(super) fn is_absent(&mut self, key: &Uid) {
         self.uncertain.remove(key);
         self.table.remove(key);
-        self.equal.remove(key);
     }
 
     /// A create is about to be sent. Until its answer is clear, the record may exist.
@@ -206,8 +190,6 @@ impl Records {
         self.uncertain.remove(key);
         self.strikes.remove(key);
         self.attempts.remove(key);
-        self.forget_shown(key);
-        self.equal.remove(key);
         self.missing.remove(key);
         self.table.change(key, |row| {
             row.set_id(key, &record.id);
@@ -229,15 +211,11 @@ impl Records {
     }
 
     /// The registry holds the record already, so nothing was written.
-    pub(super) fn found_equal(&mut self, key: &Uid, record: &RenderedRecord, content: &ItemContent) {
+    pub(super) fn found_equal(&mut self, key: &Uid, record: &RenderedRecord) {
         self.table.change(key, |row| {
             row.set_id(key, &record.id);
             row.hold(record.fingerprint);
         });
-        if let ItemContent::Body(body) = content {
-            self.equal.insert(key.clone(), fingerprint(body));
-        }
-        self.forget_shown(key);
     }
 
     /// The registry acknowledged a deletion.
@@ -245,7 +223,6 @@ impl Records {
         self.is_absent(key);
         self.strikes.remove(key);
         self.attempts.remove(key);
-        self.forget_shown(key);
         self.differing.remove(key);
         self.missing.remove(key);
         self.remember(key, None);
@@ -269,11 +246,6 @@ impl Records {
         *strikes
     }
 
-    /// Whether the last list showed that the registry holds the record. Only for records that are compared by members.
-    pub(super) fn is_shown_equal(&self, key: &Uid, record: &RenderedRecord) -> Option<Json> {
-        self.shown.get(key).filter(|shown| contains(shown, &record.body)).cloned()
-    }
-
     /// The number of records that the registry returns otherwise than they were sent, and that are left so.
     pub(super) fn settled(&self) -> usize {
         self.differing.values().filter(|differing| differing.is_settled).count()
@@ -290,28 +262,10 @@ impl Records {
         }
         self.recent.insert(key.clone(), Recent { at: now, fingerprint });
     }
-
-    fn forget_shown(&mut self, key: &Uid) {
-        if let Some(json) = self.shown.remove(key) {
-            self.shown_bytes = self.shown_bytes.saturating_sub(size(&json));
-        }
-    }
 }
 
 /// Lists.
 impl Records {
-    /// Forgets what earlier lists showed of records that the last one lacks.
-    fn forget_unlisted(&mut self, listed: &HashSet<Uid>) {
-        let bytes = &mut self.shown_bytes;
-        self.shown.retain(|key, json| {
-            let stays = listed.contains(key);
-            if !stays {
-                *bytes = bytes.saturating_sub(size(json));
-            }
-            stays
-        });
-    }
-
     /// A list begins.
     pub(super) fn begin_list(&mut self, begun: Instant) {
         let lag = self.lag;
@@ -335,20 +289,7 @@ impl Records {
             return None;
         }
         let held = self.table.get(key).and_then(Row::held);
-        let shown = match &item.content {
-            ItemContent::Digest(digest) => digest.unwrap_or_default(),
-            ItemContent::Presence => held.unwrap_or_default(),
-            ItemContent::Body(body) => {
-                let shown = fingerprint(body);
-                match held.filter(|_| self.equal.get(key) == Some(&shown)) {
-                    Some(held) => held,
-                    None => {
-                        self.show(key, body);
-                        shown
-                    }
-                }
-            }
-        };
+        let shown = item.content.fingerprint().or(held).unwrap_or_default();
         match held {
             Some(sent) if sent != shown => Some(self.differs(key, sent, shown)),
             _ => {
@@ -377,15 +318,6 @@ impl Records {
         }
     }
 
-    fn show(&mut self, key: &Uid, body: &Json) {
-        self.forget_shown(key);
-        let bytes = size(body);
-        if self.shown_bytes + bytes <= SHOWN_BYTES {
-            self.shown_bytes += bytes;
-            self.shown.insert(key.clone(), body.clone());
-        }
-    }
-
     /// The list showed these surplus records. Returns the first that the list before did not show.
     pub(super) fn report_surplus(&mut self, surplus: BTreeMap<Uid, Json>) -> Option<(Uid, Json)> {
         let before = std::mem::replace(&mut self.surplus, surplus);
@@ -396,7 +328,6 @@ impl Records {
     /// The list is complete and showed these keys. Returns further records that count as held, although it lacks them.
     pub(super) fn complete_list(&mut self, begun: Instant, shown: &HashSet<Uid>) -> Vec<(Uid, Fingerprint)> {
         self.is_listing = false;
-        self.forget_unlisted(shown);
         let lag = self.lag;
         let recent = self.recent.iter().filter(|(key, _)| !shown.contains(*key));
         let mut further: Vec<(Uid, Fingerprint)> =
@@ -422,17 +353,6 @@ impl Records {
         // In the same order each time.
         further.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         uncertain.retain(|_, until| begun <= *until + lag);
-        self.equal.retain(|key, _| table.get(key).is_some());
         further
-    }
-}
-
-/// Roughly the bytes of a value in memory.
-fn size(json: &Json) -> usize {
-    match json {
-        Json::String(text) => 32 + text.len(),
-        Json::Array(items) => 32 + items.iter().map(size).sum::<usize>(),
-        Json::Object(members) => 64 + members.iter().map(|(name, value)| 32 + name.len() + size(value)).sum::<usize>(),
-        _ => 32,
     }
 }

@@ -58,7 +58,7 @@ async fn check_names_each_failure_with_its_fix() {
 async fn explain_shows_record_registry_and_next_step() {
     let (kube, registry) = (Kube::start().await, RestRegistry::start().await);
     kube.create(0..1);
-    let (_folder, file) = targets_file(&registry.url, "    item: {digest: null, body: {name: /name}}\n");
+    let (_folder, file) = targets_file(&registry.url, "");
     let (kubeconfig, pod) = (kube.kubeconfig.to_str().unwrap(), format!("default/{}", name(0)));
     let command = ["explain", &pod, "--kubeconfig", kubeconfig, "--targets", &file];
     let (code, shown) = run_json(&command).await;

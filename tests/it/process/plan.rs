@@ -46,11 +46,10 @@ async fn plan_of_a_target_changes_nothing() {
     let (kube, registry) = (Kube::start().await, RestRegistry::start().await);
     kube.create(0..2);
     let mark = format!("pod-registrar:{CLUSTER}:pod-registrar");
-    let digest = "0".repeat(32);
-    registry.insert("gone", json!({"id": "gone", "owner": mark, "digest": digest}));
-    registry.insert("theirs", json!({"id": "theirs", "owner": "others", "digest": digest}));
+    registry.insert("gone", json!({"id": "gone", "owner": mark}));
+    registry.insert("theirs", json!({"id": "theirs", "owner": "others"}));
     let uid = kube.uid(&name(1));
-    registry.insert(&uid, json!({"id": uid, "owner": mark, "digest": digest}));
+    registry.insert(&uid, json!({"id": uid, "owner": mark}));
     let (_folder, file) = targets_file(&registry.url, "    select: {when: \"{{ pod.name != 'web-0002' }}\"}\n");
     let kubeconfig = kube.kubeconfig.to_str().unwrap();
     let command = ["plan", "--kubeconfig", kubeconfig, "--targets", &file];

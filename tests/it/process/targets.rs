@@ -9,7 +9,10 @@ use tokio::{
     net::TcpListener,
 };
 
-use super::world::{CLUSTER, Kube, name};
+use super::{
+    targets_command,
+    world::{CLUSTER, Kube, name},
+};
 use crate::support::{Child, Controller, RegistryTask, RestRegistry, SOON, eventually, http_client, until};
 
 const APPROVALS: [&str; 2] = ["--approval-lease", "default/registrar"];
@@ -244,6 +247,34 @@ async fn start_logs_which_guarantees_hold() {
     assert!(lines[0].contains("full") && lines[0].matches("=\"yes\"").count() == 5, "{lines:?}");
     let bare = ["bare", "deleted_during_downtime=\"no\"", "drift_repaired=\"no\"", "late_writes_refused=\"partly\""];
     assert!(bare.iter().all(|part| lines[1].contains(part)), "{lines:?}");
+    controller.terminate();
+    assert_eq!(controller.code().await, 0);
+}
+
+/// The edit leaves the mark, and a member that the registry adds does not matter.
+#[tokio::test]
+async fn edit_by_hand_is_repaired_by_resync() {
+    let (kube, registry) = (Kube::start().await, RestRegistry::start().await);
+    kube.create(0..3);
+    let (_folder, file) = targets_command::targets_file(&registry.url, "");
+    let resync = ["--resync-interval", "1s"];
+    let mut controller = Controller::start_with_targets(&kube.kubeconfig, file.as_ref(), &resync);
+    until("all records are written", || registry.records().len() == 3).await;
+    in_sync(&mut controller, "systems").await;
+    let written = registry.records();
+    let ids: Vec<&String> = written.keys().collect();
+    registry.requests();
+    let change = |id: &str, member: &str, value: Value| {
+        let mut record = written[id].clone();
+        record[member] = value;
+        registry.insert(id, record);
+    };
+    change(ids[0], "location", json!("row 7"));
+    change(ids[1], "state", json!("edited"));
+    until("the edit is repaired", || registry.records()[ids[1]] == written[ids[1]]).await;
+    let writes = registry.requests().into_iter().filter(|request| !request.starts_with("GET "));
+    assert_eq!(writes.collect::<Vec<_>>(), [format!("PUT /systems/{}", ids[1])]);
+    assert_eq!(registry.records()[ids[0]]["location"], "row 7");
     controller.terminate();
     assert_eq!(controller.code().await, 0);
 }

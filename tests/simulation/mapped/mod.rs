@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `assigns` | assigns ids when a record is created; otherwise we choose them |
 //! | `shares` | has one record for several pods |
-//! | `compares_bodies` | returns records without a digest, so that their members are compared |
+//! | `compares_bodies` | has records without a digest, so that their members are compared |
 //! | `trims` | stores a text without the spaces around it |
 //! | `lag_ms` | lists what it held this long ago |
 

@@ -52,11 +52,7 @@ fn members(rest: Rest) -> String {
     }
     let lag = if rest.lag_ms > 0 { format!(", lag: {}ms", rest.lag_ms) } else { String::new() };
     lines.push(format!("list: {{path: systems, items: /results, next: {{url: /next}}, count: /count{lag}}}"));
-    let content = if rest.compares_bodies {
-        "body: {name: /name, title: /title, key: /key, owner: /owner}"
-    } else {
-        "digest: /digest"
-    };
+    let content = if rest.compares_bodies { "body: ''" } else { "digest: /digest" };
     let remote = if rest.assigns { ", remote: /id" } else { "" };
     lines.push(format!("item: {{id: /key, mark: /owner, {content}{remote}}}"));
     if rest.batches {

@@ -76,8 +76,8 @@ pub(super) fn lines(results: &[StepResult]) -> Vec<String> {
         let separator = if what.is_empty() { "" } else { ": " };
         lines.push(format!("{step}: {ended}{separator}{what}"));
         for ValueDifference { pointer, sent, came_back } in differences {
-            let came_back = came_back.as_ref().map_or_else(|| "nothing".to_owned(), Value::to_string);
-            lines.push(format!("  {pointer} was sent as {sent} and came back as {came_back}"));
+            let shown = |value: &Option<Value>| value.as_ref().map_or_else(|| "nothing".to_owned(), Value::to_string);
+            lines.push(format!("  {pointer} was sent as {} and came back as {}", shown(sent), shown(came_back)));
         }
         lines.extend(exchanges.iter().flat_map(requests::exchange));
     }

@@ -1,6 +1,6 @@
 //! Writing several records in one request.
 
-use super::fake::{Fake, Fault, delete, exclusive, inventory, pod, put, uid};
+use super::fake::{Fake, Fault, REST, delete, exclusive, inventory, pod, put, uid};
 use crate::{
     model::uid::Uid,
     reconcile::outcome::{Failure, Verdict},
@@ -53,22 +53,6 @@ async fn atomic_refusal_is_divided_until_one_is_left() {
     let verdicts = write(&client, &names).await.unwrap();
     assert_eq!(rejected(&verdicts), names.map(|name| name == "poison"));
     assert!(fake.held() == 7 && fake.requests().len() <= 8);
-}
-
-#[tokio::test]
-async fn batch_leaves_out_records_shown_equal() {
-    let fake = Fake::start().await;
-    let members = with(ATOMIC)
-        .replace(", digest: \"{{ digest }}\"", "")
-        .replace("digest: /digest", "body: {title: /title, owner: /owner}");
-    assert!(write(&fake.client(&members), &["a", "b"]).await.is_ok());
-    // A new process knows no digests: it compares with the list.
-    let client = fake.client(&members);
-    inventory(&client).await.unwrap();
-    fake.requests();
-    assert_eq!(write(&client, &["a", "b2"]).await, Ok(vec![Verdict::Done; 2]));
-    let contents = fake.contents();
-    assert!(contents.requests.len() == 1 && !contents.bodies.last().unwrap().contains(&uid(0)));
 }
 
 #[tokio::test]

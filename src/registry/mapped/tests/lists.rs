@@ -149,49 +149,63 @@ async fn changed_value_is_written_twice_and_then_settled() {
     assert_eq!(client.settled(), 0);
 }
 
-#[tokio::test]
-async fn members_are_compared_without_a_digest() {
-    let fake = Fake::start().await;
-    let members = REST
-        .replace(", digest: \"{{ digest }}\"", "")
-        .replace("digest: /digest", "body: {title: /title, owner: /owner}");
-    let writer = fake.client(&members);
-    assert_eq!(write_pod(&writer, 1, "web").await, DONE);
-    fake.contents().records.get_mut(&uid(1)).unwrap()["added"] = json!("by others");
-    // A new process knows no digests: it compares with the list, and writes nothing.
-    let client = fake.client(&members);
-    let ours = fingerprint(&client, 1, "web");
-    assert_ne!(reported(&client, 1).await, Some(ours));
-    fake.requests();
-    assert_eq!(write_pod(&client, 1, "web").await, DONE);
-    assert!(fake.requests().is_empty());
-    assert_eq!(reported(&client, 1).await, Some(ours));
-    // An edit by hand is repaired.
-    fake.contents().records.get_mut(&uid(1)).unwrap()["title"] = json!("edited");
-    assert_ne!(reported(&client, 1).await, Some(ours));
-    fake.requests();
-    assert_eq!(write_pod(&client, 1, "web").await, DONE);
-    assert_eq!((fake.requests().len(), &fake.contents().records[&uid(1)]["title"]), (1, &json!("web")));
+/// A target whose records are compared by their members.
+fn by_members() -> String {
+    REST.replace(", digest: \"{{ digest }}\"", "").replace("digest: /digest", "body: ''")
 }
 
 #[tokio::test]
-async fn record_is_compared_while_the_next_list_runs() {
+async fn members_are_compared_without_a_digest() {
     let fake = Fake::start().await;
-    let members = REST
-        .replace(", digest: \"{{ digest }}\"", "")
-        .replace("digest: /digest", "body: {title: /title, owner: /owner}");
+    let writer = fake.client(&by_members());
+    assert_eq!(write_pod(&writer, 1, "web").await, DONE);
+    fake.contents().records.get_mut(&uid(1)).unwrap()["added"] = json!("by others");
+    // A new process remembers nothing, and finds the record equal.
+    let client = fake.client(&by_members());
+    let ours = fingerprint(&client, 1, "web");
+    assert_eq!(reported(&client, 1).await, Some(ours));
+    // An edit by hand is repaired.
+    for (member, edited) in [("title", json!("edited")), ("node", json!("edited"))] {
+        fake.contents().records.get_mut(&uid(1)).unwrap()[member] = edited;
+        assert_ne!(reported(&client, 1).await, Some(ours));
+        assert_eq!(write_pod(&client, 1, "web").await, DONE);
+        assert_eq!(reported(&client, 1).await, Some(ours));
+    }
+    let record = fake.contents().records[&uid(1)].clone();
+    assert_eq!((&record["title"], record.get("node")), (&json!("web"), None));
+}
+
+#[tokio::test]
+async fn restart_compares_records_of_any_size() {
+    const EACH: usize = 200 << 10;
+    let fake = Fake::start().await;
+    fake.contents().page_size = 30;
+    let members = by_members().replace("body: {title", &format!("body: {{filler: {}, title", "x".repeat(EACH)));
     let writer = fake.client(&members);
-    for n in 0..3 {
+    let records = (17 << 20) / EACH;
+    let numbers = || (0..records).map(|n| u8::try_from(n).unwrap());
+    for n in numbers() {
         assert_eq!(write_pod(&writer, n, "web").await, DONE);
     }
-    let client = fake.client(&members);
-    inventory(&client).await.unwrap();
-    // The next list has begun, and has not shown the last record yet.
-    fake.contents().page_size = 1;
-    client.inventory(None, None, 100).await.unwrap();
     fake.requests();
-    assert_eq!(write_pod(&client, 2, "web").await, DONE);
-    assert!(fake.requests().is_empty());
+    let client = fake.client(&members);
+    let listed: Vec<_> = inventory(&client).await.unwrap().into_iter().map(|item| item.fingerprint).collect();
+    assert_eq!(listed, numbers().map(|n| fingerprint(&client, n, "web")).collect::<Vec<_>>());
+    assert!(fake.requests().iter().all(|request| request.starts_with("GET ")));
+}
+
+#[tokio::test]
+async fn member_added_to_made_names_is_settled() {
+    let fake = Fake::start().await;
+    fake.contents().edit = Some(|record| record["labels"]["theirs"] = json!(1));
+    let labels = r#"body: {labels: {$each: "{{ [pod.name] }}", $key: "{{ it }}", $value: 1}, title"#;
+    let members = by_members().replace("body: {title", labels);
+    let client = fake.client(&members);
+    let ours = fingerprint(&client, 1, "web");
+    assert_eq!(write_pod(&client, 1, "web").await, DONE);
+    assert_ne!(reported(&client, 1).await, Some(ours));
+    assert_eq!(write_pod(&client, 1, "web").await, DONE);
+    assert_eq!((reported(&client, 1).await, client.settled()), (Some(ours), 1));
 }
 
 #[tokio::test]

@@ -55,7 +55,7 @@ impl Witness for Catalog {
 
     async fn edit(&self, id: &str) {
         let mut service = self.records().await.remove(id).unwrap();
-        service["Meta"]["digest"] = "edited".into();
+        service["Meta"]["pod"] = "edited".into();
         self.register(&service).await;
     }
 

@@ -63,7 +63,12 @@ impl Witness for Keys {
 
     async fn edit(&self, id: &str) {
         let mut record = self.records().await.remove(id).unwrap();
-        record["digest"] = "edited".into();
+        // A name of CoreDNS has a `ttl`.
+        if record["ttl"].is_number() {
+            record["ttl"] = 31.into();
+        } else {
+            record["state"]["lifecycle"] = "edited".into();
+        }
         self.store(id, &record).await;
     }
 

@@ -116,7 +116,7 @@ fn loopback(port: u16) -> String {
 fn collection() -> serde_json::Value {
     let id = json!({"name": "id", "type": "text", "primaryKey": true, "required": true, "system": true,
         "min": 36, "max": 36, "pattern": "^[a-z0-9-]+$", "autogeneratePattern": ""});
-    let texts = ["namespace", "name", "state", "node", "owner", "digest"];
+    let texts = ["namespace", "name", "state", "node", "owner"];
     let texts = texts.into_iter().map(|name| json!({"name": name, "type": "text"}));
     let lists = ["addresses", "images"].into_iter().map(|name| json!({"name": name, "type": "json"}));
     let fields: Vec<_> = std::iter::once(id).chain(texts).chain(lists).collect();
