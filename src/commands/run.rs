@@ -21,7 +21,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use super::{
     Error,
     informers::{self, InformerParts, Watching},
-    instance,
+    instance, owner,
     status::StatusPage,
     target_settings::{TargetConnection, TargetSettings},
     tasks::Tasks,
@@ -45,10 +45,7 @@ use crate::{
         lease::{LeaseClient, LeaseRef, approvals::Approvals, elector::Elector},
     },
     listen,
-    model::{
-        ids::RecordOwner,
-        pod::to_record::{AllowList, Rule},
-    },
+    model::ids::RecordOwner,
     reconcile::{
         absence::{
             ScopeChangePolicy,
@@ -200,7 +197,7 @@ impl Controller {
                 Ok(uid) => break Some(uid),
                 // Without the right to read the namespace kube-system, --cluster-id identifies the cluster.
                 Err(error @ kubernetes::identity::Error::Read { is_refused: true, .. })
-                    if self.identity.cluster_id.is_some() =>
+                    if self.identity.names.cluster_id.is_some() =>
                 {
                     tracing::warn!(%error, "no right to read the cluster's identity; using --cluster-id");
                     break None;
@@ -227,11 +224,10 @@ impl Controller {
                 () = stop.cancelled() => return Ok(None),
             }
         };
-        let IdentitySettings { cluster_id, cluster_name, owner, .. } = self.identity.clone();
-        let cluster_id = cluster_id.or_else(|| uid.clone()).unwrap_or_default();
-        let cluster_name = cluster_name.unwrap_or_else(|| cluster_id.clone());
+        let record_owner = owner::made_up(self.identity.names.clone(), uid.as_deref().unwrap_or_default());
+        let RecordOwner { cluster_id, cluster_name, owner } = &record_owner;
         tracing::info!(cluster_id, cluster_name, owner, "cluster identified");
-        Ok(Some((RecordOwner { cluster_id, cluster_name, owner }, uid)))
+        Ok(Some((record_owner, uid)))
     }
 
     async fn control(
@@ -251,7 +247,7 @@ impl Controller {
         let (leadership, mut lease) = self.lease(&instance, clock, statuses.clone(), metrics.clone());
         let parts = InformerParts {
             scope: self.scope.clone(),
-            rule: self.rule(owner.clone()),
+            rule: owner::rule(&owner, &self.record),
             relist_interval: self.relist_interval,
             clock,
             metrics,
@@ -313,7 +309,7 @@ impl Controller {
         let (check_result, check_results) = mpsc::channel(CHECKS_WAITING);
         let (client, scope) = (self.cluster.client(), self.scope.clone());
         let uid = identity.cluster_uid.clone();
-        let known = kubernetes::confirm::ExpectedCluster { uid, named: self.identity.cluster_id.is_some() };
+        let known = kubernetes::confirm::ExpectedCluster { uid, named: self.identity.names.cluster_id.is_some() };
         tasks.spawn("confirm", async move {
             kubernetes::confirm::run(client, scope, known, checks, check_result).await;
             // It ends with the loop of its target, while other targets may go on.
@@ -365,11 +361,6 @@ impl Controller {
             Ok(())
         });
         approvals
-    }
-
-    fn rule(&self, owner: RecordOwner) -> Rule {
-        let globs = |globs: &[String]| AllowList::new(globs.iter().map(String::as_str));
-        Rule { owner, labels: globs(&self.record.label_allow), annotations: globs(&self.record.annotation_allow) }
     }
 
     fn options(&self, target: &TargetSettings, identity: &ProcessIdentity) -> ControllerOptions {
