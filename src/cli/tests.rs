@@ -41,6 +41,15 @@ fn command_line_of_the_program_is_well_formed() {
 }
 
 #[test]
+fn only_the_demo_has_no_variables() {
+    let program = with_variables(Program::command());
+    for command in program.get_subcommands().filter(|command| !command.has_subcommands()) {
+        let has_variable = command.get_arguments().any(|flag| flag.get_env().is_some());
+        assert_eq!(has_variable, command.get_name() != "demo", "{}", command.get_name());
+    }
+}
+
+#[test]
 fn lease_is_named_by_namespace_and_name() {
     let settings = run(&["--lease", "kube-system/pod-registrar.example", "--instance", "web-0"]).unwrap().election;
     let lease = LeaseName { namespace: "kube-system".into(), name: "pod-registrar.example".into() };
