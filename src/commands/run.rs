@@ -332,8 +332,9 @@ impl Controller {
             return (watch::channel(Leadership::Alone).1, Lease { over, task: None });
         };
         let leases = LeaseClient::new(self.cluster.client(), LeaseRef { namespace, name });
-        let me = instance.to_owned();
-        let (elector, leadership) = Elector::new(leases, me, *lease_duration, clock, controller_status, metrics);
+        let (me, targets) = (instance.to_owned(), self.targets.iter().map(|target| target.name).collect());
+        let (elector, leadership) =
+            Elector::new(leases, me, targets, *lease_duration, clock, controller_status, metrics);
         let task = tokio::spawn(elector.run(over.clone().cancelled_owned()));
         (leadership, Lease { over, task: Some(AbortOnDropHandle::new(task)) })
     }
