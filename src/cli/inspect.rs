@@ -60,7 +60,8 @@ pub struct ExplainSettings {
     /// The pod.
     #[arg(value_name = "NAMESPACE/POD", value_parser = Checked(values::pod_reference))]
     pub pod: PodReference,
-    /// Address of the running controller's --admin-addr, such as http://127.0.0.1:8080, to show its status too.
+    /// Address of the running controller's --admin-addr, such as http://127.0.0.1:8080. It says where the records of the
+    /// pod stand, what the registry last answered, and what happens next, also for a pod that was deleted lately.
     #[arg(long, value_name = "URL", value_parser = Checked(values::admin_url))]
     pub admin: Option<Url>,
     #[command(flatten)]
@@ -102,9 +103,9 @@ pub struct RegistriesSettings {
 }
 
 impl RegistriesSettings {
-    pub(super) fn check(&self, matches: &ArgMatches) -> Result<(), clap::Error> {
     /// The targets file says everything about its registries, so that the flags of a single registry are refused beside
     /// it.
+    pub(super) fn check(&self, matches: &ArgMatches) -> Result<(), clap::Error> {
         let Self { registry_url, targets, registry_token_file, registry_ca_file, request_timeout: _ } = self;
         let of_one = [
             ("registry-url", registry_url.is_some()),

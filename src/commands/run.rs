@@ -2,6 +2,7 @@
 //! admin pages.
 
 mod fan_out;
+mod pod_page;
 mod recording;
 pub(super) mod targets;
 
@@ -36,6 +37,7 @@ use crate::{
     controller::{
         self,
         event_loop::EventLoop,
+        explain::PodQuestion,
         options::{BACKLOG_WINDOW, ControllerOptions, Inputs, Outputs},
     },
     kubernetes::{
@@ -59,6 +61,7 @@ use crate::{
     },
     telemetry::{health::Health, metrics::Metrics},
 };
+use pod_page::PodPages;
 use recording::Recording;
 use targets::{EventLoops, LoopEnd, RunningTarget};
 
@@ -110,6 +113,9 @@ struct Shared {
     health: Health,
     instance: String,
     targets: Vec<RunningTarget>,
+    /// Of each target.
+    questions: Vec<mpsc::Receiver<PodQuestion>>,
+    pod_pages: PodPages,
 }
 
 /// Who this process is to all its targets.
@@ -156,12 +162,19 @@ impl Controller {
         let watches = informers::watches(&self.scope);
         let health = Health::new(watches);
         let metrics = Metrics::new(health.clone());
-        let targets: Vec<_> = self.targets.iter().map(|target| RunningTarget::new(target.clone(), &metrics)).collect();
+        let (targets, questions): (Vec<_>, Vec<_>) =
+            self.targets.iter().map(|target| RunningTarget::new(target.clone(), &metrics)).unzip();
         let instance = instance::name(self.election.instance.as_deref());
         let status = StatusPage::new(metrics.clone(), targets.clone(), &instance, self.holds.approval_lease.clone());
         let mut tasks = Tasks::default();
-        let page = status.clone();
-        let pages = Pages { health: health.clone(), metrics: metrics.clone(), status: Box::new(move || page.page()) };
+        let (page, pod_pages) = (status.clone(), PodPages::new(targets.clone()));
+        let asked = pod_pages.clone();
+        let pages = Pages {
+            health: health.clone(),
+            metrics: metrics.clone(),
+            status: Box::new(move || page.page()),
+            pod: Box::new(move |namespace, name| Box::pin(asked.clone().page(namespace, name))),
+        };
         tasks.spawn("admin", async move {
             admin::serve(admin, pages, std::future::pending()).await;
             Ok(())
@@ -174,7 +187,7 @@ impl Controller {
                 Some((owner, uid)) => {
                     status.identified(&owner);
                     let clock = Clock::start();
-                    let shared = Shared { clock, metrics, health, instance, targets };
+                    let shared = Shared { clock, metrics, health, instance, targets, questions, pod_pages };
                     self.control(owner, uid, shared, &mut tasks, stop).await
                 }
             },
@@ -238,7 +251,7 @@ impl Controller {
         tasks: &mut Tasks,
         stop: CancellationToken,
     ) -> Result<(), Error> {
-        let Shared { clock, metrics, health, instance, targets } = shared;
+        let Shared { clock, metrics, health, instance, targets, questions, pod_pages } = shared;
         let mut recording = Recording::new(self.exchanges.clone());
         let connected =
             targets.iter().map(|target| target.settings.connect(&owner, recording.log(target.settings.name)));
@@ -254,15 +267,16 @@ impl Controller {
             health: health.clone(),
         };
         let Watching { view, pod_events, relist } = informers::start(&self.cluster, parts, tasks);
+        pod_pages.watching(&view);
         let pod_events = fan_out::pod_events(pod_events, targets.len(), tasks);
         let approvals = self.approvals(&instance, statuses, &targets, tasks);
         let identity = ProcessIdentity { owner, cluster_uid: uid, instance };
         let mut loops = EventLoops::default();
-        for (((target, registry), pod_events), approvals) in
-            targets.iter().zip(registries).zip(pod_events).zip(approvals)
+        for ((((target, registry), pod_events), approvals), questions) in
+            targets.iter().zip(registries).zip(pod_events).zip(approvals).zip(questions)
         {
             let (checks, check_results) = self.checks(&identity, tasks);
-            let inputs = Inputs { pod_events, check_results, leadership: leadership.clone(), approvals };
+            let inputs = Inputs { pod_events, check_results, leadership: leadership.clone(), approvals, questions };
             let (health, relist) = (health.add_loop(), relist.clone());
             let controller_status = target.status.clone();
             let outputs =
