@@ -25,6 +25,7 @@
 //! | how a registry that a file describes is written and read | [`registry::mapped`] |
 //! | how pods are listed and watched | [`kubernetes::watch`] |
 //! | who leads, and how approvals are read | [`kubernetes::lease`], decided by [`reconcile::election`] |
+//! | what people are shown of one pod | [`controller::explain`], asked by the page in `commands::run::pod_page` |
 //! | a flag | [`cli`] |
 //! | a new command | [`commands`], a file or folder with the name of the command |
 //! | another kind of registry | the [`registry::Registry`] trait |

@@ -6,6 +6,7 @@ mod routes;
 
 use std::{future::Future, time::Duration};
 
+use futures::future::BoxFuture;
 use tokio::net::TcpListener;
 
 use crate::{
@@ -18,9 +19,20 @@ pub struct Pages {
     pub metrics: Metrics,
     /// Builds the status page for each request.
     pub status: Box<dyn Fn() -> serde_json::Value + Send + Sync>,
+    /// Builds the page of the pod with this namespace and name. Has to bound its own time and number of requests.
+    pub pod: PodPage,
 }
 
-/// More than the kubelet and a few scrapers need: every page comes from memory.
+type PodPage = Box<dyn Fn(String, String) -> BoxFuture<'static, JsonPage> + Send + Sync>;
+
+/// A page and its HTTP status.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JsonPage {
+    pub status: u16,
+    pub body: serde_json::Value,
+}
+
+/// More than the kubelet and a few scrapers need: nearly every page comes from memory.
 const LIMITS: Limits = Limits {
     connections: 128,
     head_timeout: Duration::from_secs(20),

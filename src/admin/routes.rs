@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::State,
+    extract::{Path, State},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
 };
 
-use super::Pages;
+use super::{JsonPage, Pages, PodPage};
 use crate::telemetry::{
     health::{Health, Report},
     metrics::{self, Metrics},
@@ -22,12 +22,13 @@ const INDEX: &str = "not found; the pages are:\n\
     /healthz  the same\n\
     /readyz   whether every watch has delivered a complete list, and no other writer took over\n\
     /metrics  metrics, in the OpenMetrics text format\n\
-    /status   session, records and held deletions, as JSON\n";
+    /status   session, records and held deletions, as JSON\n\
+    /status/pods/NAMESPACE/NAME  the records of one pod, and what happens to them next, as JSON\n";
 
 type StatusPage = Arc<dyn Fn() -> serde_json::Value + Send + Sync>;
 
 pub(super) fn router(pages: Pages) -> Router {
-    let Pages { health, metrics, status } = pages;
+    let Pages { health, metrics, status, pod } = pages;
     let probes = Router::new()
         .route("/livez", get(live))
         .route("/healthz", get(live))
@@ -35,7 +36,8 @@ pub(super) fn router(pages: Pages) -> Router {
         .with_state(health);
     let scrapes = Router::new().route("/metrics", get(scrape)).with_state(metrics);
     let status = Router::new().route("/status", get(show)).with_state(StatusPage::from(status));
-    probes.merge(scrapes).merge(status).fallback(async || (StatusCode::NOT_FOUND, INDEX))
+    let pod = Router::new().route("/status/pods/{namespace}/{name}", get(show_pod)).with_state(Arc::new(pod));
+    probes.merge(scrapes).merge(status).merge(pod).fallback(async || (StatusCode::NOT_FOUND, INDEX))
 }
 
 async fn live(State(health): State<Health>) -> Response {
@@ -52,8 +54,17 @@ fn answer(report: &Report) -> Response {
 }
 
 async fn show(State(status): State<StatusPage>) -> Response {
-    let text = format!("{:#}\n", status());
-    ([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")], text).into_response()
+    json(JsonPage { status: 200, body: status() })
+}
+
+async fn show_pod(State(page): State<Arc<PodPage>>, Path((namespace, name)): Path<(String, String)>) -> Response {
+    json(page(namespace, name).await)
+}
+
+fn json(JsonPage { status, body }: JsonPage) -> Response {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let text = format!("{body:#}\n");
+    (status, [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")], text).into_response()
 }
 
 async fn scrape(State(metrics): State<Metrics>) -> Response {

@@ -26,7 +26,11 @@ async fn start() -> Server {
     let (stop, stopped) = oneshot::channel::<()>();
     let shutdown = async move { drop(stopped.await) };
     let status = Box::new(|| serde_json::json!({"inSync": true}));
-    let task = tokio::spawn(serve(listener, Pages { health: health.clone(), metrics, status }, shutdown));
+    let pod: PodPage = Box::new(|namespace, name| {
+        let status = if name == "none" { 404 } else { 200 };
+        Box::pin(async move { JsonPage { status, body: serde_json::json!({"pod": format!("{namespace}/{name}")}) } })
+    });
+    let task = tokio::spawn(serve(listener, Pages { health: health.clone(), metrics, status, pod }, shutdown));
     Server { address, health, stop, task }
 }
 
@@ -69,6 +73,15 @@ async fn the_status_page_is_json_and_never_cached() {
     let answer = start().await.ask("GET /status").await;
     assert!(answer.contains("content-type: application/json\r\n") && answer.contains("no-store"), "{answer}");
     assert!(answer.ends_with("{\n  \"inSync\": true\n}\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn pod_page_has_its_own_status() {
+    let server = start().await;
+    let found = server.ask("GET /status/pods/shop/web").await;
+    assert!(found.starts_with("HTTP/1.1 200 ") && found.contains(r#""pod": "shop/web""#), "{found}");
+    assert!(server.ask("GET /status/pods/shop/none").await.starts_with("HTTP/1.1 404 "));
+    assert!(server.ask("GET /status/pods/shop").await.contains("the pages are"));
 }
 
 #[tokio::test]

@@ -10,12 +10,12 @@ use reqwest::Url;
 
 use super::{
     files,
-    inspect::{CheckSettings, ExplainSettings, PlanSettings},
+    inspect::{CheckSettings, ExplainSettings, PlanSettings, RegistriesSettings},
     refusal::{Checked, origin, refuse},
-    targets::TargetsSettings,
+    targets::{OwnerSettings, TargetsSettings},
     values::{self, LeaseName},
 };
-use crate::{model::ids::DEFAULT_OWNER, reconcile::absence::hold::HoldId, telemetry::logging::LogFormat};
+use crate::{reconcile::absence::hold::HoldId, telemetry::logging::LogFormat};
 
 /// Each namespace has its own watch. Beyond this number, one watch of all namespaces costs the API server less.
 const NAMESPACES_MAX: usize = 500;
@@ -233,27 +233,12 @@ pub struct RecordSettings {
     pub annotation_allow: Vec<String>,
 }
 
-/// How to reach the registry that records are written to, and how fast to write.
+/// How to reach the registries that records are written to, and how fast to write.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 #[command(next_help_heading = "Registry")]
 pub struct RegistrySettings {
-    /// Address of the registry, http or https, without the protocol's own path `/v1`. Required without --targets.
-    #[arg(long, value_name = "URL", required_unless_present = "targets", value_parser = Checked(values::registry_url))]
-    pub registry_url: Option<Url>,
-    /// File that describes the registries to write to, instead of --registry-url, --registry-token-file and
-    /// --registry-ca-file. It is read at the start. The other flags below are the defaults for its targets.
-    #[arg(long, value_name = "FILE", value_parser = Checked(files::readable))]
-    pub targets: Option<PathBuf>,
-    /// File with the bearer token for the registry. Read again every 30s, and when the registry rejects the token.
-    #[arg(long, value_name = "FILE", value_parser = Checked(files::token))]
-    pub registry_token_file: Option<PathBuf>,
-    /// PEM file with the certificate authorities to trust for the registry, instead of the system's. Read again every
-    /// 30s, and when a connection fails.
-    #[arg(long, value_name = "FILE", value_parser = Checked(files::certificates))]
-    pub registry_ca_file: Option<PathBuf>,
-    /// How long one request to a registry may take. 1ms to 5m.
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = Checked(values::request_timeout))]
-    pub request_timeout: Duration,
+    #[command(flatten)]
+    pub connection: RegistriesSettings,
     /// How many requests to a registry may be in flight at a time. 1 to 64.
     #[arg(long, value_name = "COUNT", default_value = "4", allow_negative_numbers = true)]
     #[arg(value_parser = Checked(values::number(1..=64_usize, "use a whole number from 1 to 64")))]
@@ -264,19 +249,12 @@ pub struct RegistrySettings {
     pub max_writes_per_second: u32,
 }
 
-/// The names under which records are written.
+/// The names under which records are written, and the cluster that had them before.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 #[command(next_help_heading = "Identity")]
 pub struct IdentitySettings {
-    /// Id of the cluster in the registry. Default: the UID of the kube-system namespace.
-    #[arg(long, value_name = "ID", value_parser = Checked(values::id))]
-    pub cluster_id: Option<String>,
-    /// Name of the cluster, for people. Default: the cluster's id.
-    #[arg(long, value_name = "NAME", value_parser = Checked(values::display_name))]
-    pub cluster_name: Option<String>,
-    /// Name of this installation. Two installations in one cluster never change each other's records.
-    #[arg(long, value_name = "ID", default_value = DEFAULT_OWNER, value_parser = Checked(values::id))]
-    pub owner: String,
+    #[command(flatten)]
+    pub names: OwnerSettings,
     /// UID of the kube-system namespace of a former cluster that this cluster replaces under the same --cluster-id. The
     /// controller takes over its records. Without this flag, the controller exits if the id belongs to a cluster with
     /// another UID.
@@ -348,7 +326,7 @@ impl Command {
                 if settings.holds.approval_lease.is_none() {
                     settings.holds.approval_lease.clone_from(&settings.election.lease);
                 }
-                settings.registry.check(matches)?;
+                settings.registry.connection.check(matches)?;
                 settings.scope.check(matches)
             }
             Self::Watch(settings) => settings.scope.check(matches),
@@ -358,28 +336,6 @@ impl Command {
             Self::Registry(_) | Self::Demo(_) | Self::Approve(_) | Self::Targets(_) => Ok(()),
         }
     }
-}
-
-impl RegistrySettings {
-    fn check(&self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        let Self { registry_url, targets, registry_token_file, registry_ca_file, .. } = self;
-        let of_one = [registry_url.is_some(), registry_token_file.is_some(), registry_ca_file.is_some()];
-        one_kind_of_registry(matches, targets.is_some(), of_one)
-    }
-}
-
-/// The targets file says everything about its registries, so that the flags of a single registry are refused beside it:
-/// those of its address, its token and its authorities.
-pub(super) fn one_kind_of_registry(
-    matches: &ArgMatches,
-    has_targets: bool,
-    of_one: [bool; 3],
-) -> Result<(), clap::Error> {
-    let flags = ["registry-url", "registry-token-file", "registry-ca-file"];
-    let Some((other, _)) = flags.iter().zip(of_one).find(|(_, is_set)| *is_set && has_targets) else { return Ok(()) };
-    let (targets, other) = (origin(matches, "targets"), origin(matches, other));
-    let why = format_args!("{targets} and {other} cannot be combined; write the registry into the file");
-    Err(refuse(ErrorKind::ArgumentConflict, why))
 }
 
 impl ScopeSettings {

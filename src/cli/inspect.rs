@@ -2,13 +2,13 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{ArgMatches, Args};
+use clap::{ArgMatches, Args, error::ErrorKind};
 use reqwest::Url;
 
 use super::{
     files,
-    flags::{ClusterSettings, LogSettings, RecordSettings, ScopeSettings, one_kind_of_registry},
-    refusal::Checked,
+    flags::{ClusterSettings, LogSettings, RecordSettings, ScopeSettings},
+    refusal::{Checked, origin, refuse},
     targets::{OutputSettings, OwnerSettings},
     values::{self, LeaseName, PodReference},
 };
@@ -60,7 +60,8 @@ pub struct ExplainSettings {
     /// The pod.
     #[arg(value_name = "NAMESPACE/POD", value_parser = Checked(values::pod_reference))]
     pub pod: PodReference,
-    /// Address of the running controller's --admin-addr, such as http://127.0.0.1:8080, to show its status too.
+    /// Address of the running controller's --admin-addr, such as http://127.0.0.1:8080. It says where the records of the
+    /// pod stand, what the registry last answered, and what happens next, also for a pod that was deleted lately.
     #[arg(long, value_name = "URL", value_parser = Checked(values::admin_url))]
     pub admin: Option<Url>,
     #[command(flatten)]
@@ -84,13 +85,16 @@ pub struct RegistriesSettings {
     /// Address of the registry, http or https, without the protocol's own path `/v1`. Required without --targets.
     #[arg(long, value_name = "URL", required_unless_present = "targets", value_parser = Checked(values::registry_url))]
     pub registry_url: Option<Url>,
-    /// File that describes the registries, instead of --registry-url, --registry-token-file and --registry-ca-file.
+    /// File that describes the registries, instead of --registry-url, --registry-token-file and --registry-ca-file. It
+    /// is read at the start. The other flags below are the defaults for its targets.
     #[arg(long, value_name = "FILE", value_parser = Checked(files::readable))]
     pub targets: Option<PathBuf>,
-    /// File with the bearer token for the registry.
+    /// File with the bearer token for the registry. `run` reads it again every 30s, and when the registry rejects the
+    /// token.
     #[arg(long, value_name = "FILE", value_parser = Checked(files::token))]
     pub registry_token_file: Option<PathBuf>,
-    /// PEM file with the certificate authorities to trust for the registry, instead of the system's.
+    /// PEM file with the certificate authorities to trust for the registry, instead of the system's. `run` reads it
+    /// again every 30s, and when a connection fails.
     #[arg(long, value_name = "FILE", value_parser = Checked(files::certificates))]
     pub registry_ca_file: Option<PathBuf>,
     /// How long one request to a registry may take. 1ms to 5m.
@@ -99,10 +103,20 @@ pub struct RegistriesSettings {
 }
 
 impl RegistriesSettings {
+    /// The targets file says everything about its registries, so that the flags of a single registry are refused beside
+    /// it.
     pub(super) fn check(&self, matches: &ArgMatches) -> Result<(), clap::Error> {
         let Self { registry_url, targets, registry_token_file, registry_ca_file, request_timeout: _ } = self;
-        let of_one = [registry_url.is_some(), registry_token_file.is_some(), registry_ca_file.is_some()];
-        one_kind_of_registry(matches, targets.is_some(), of_one)
+        let of_one = [
+            ("registry-url", registry_url.is_some()),
+            ("registry-token-file", registry_token_file.is_some()),
+            ("registry-ca-file", registry_ca_file.is_some()),
+        ];
+        let other = of_one.iter().find(|(_, is_set)| *is_set && targets.is_some());
+        let Some((other, _)) = other else { return Ok(()) };
+        let (targets, other) = (origin(matches, "targets"), origin(matches, other));
+        let why = format_args!("{targets} and {other} cannot be combined; write the registry into the file");
+        Err(refuse(ErrorKind::ArgumentConflict, why))
     }
 }
 

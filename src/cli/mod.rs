@@ -1,6 +1,6 @@
 //! Reads the command line and the environment.
 //!
-//! Every flag with a value has an environment variable, `POD_REGISTRAR_<FLAG>`. A flag wins over its variable, and an empty variable
+//! Every flag with a value has an environment variable, `POD_REGISTRAR_<FLAG>`, except those of the demo. A flag wins over its variable, and an empty variable
 //! counts as unset. Values are checked when they are parsed. An error names the flag or the variable, says what is
 //! wrong with its value, and how to fix it. Nothing here ends the process.
 
@@ -41,14 +41,26 @@ fn parse_with(
     mut program: clap::Command,
     arguments: impl IntoIterator<Item: Into<OsString> + Clone>,
 ) -> Result<Command, clap::Error> {
-    let matches = program.try_get_matches_from_mut(arguments).map_err(refusal::with_variable)?;
+    let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
+    let has_variables = arguments.get(1).and_then(|name| name.to_str()).is_none_or(has_variables);
+    let matches = program.try_get_matches_from_mut(arguments);
+    let matches = matches.map_err(|error| refusal::of_missing(error, has_variables))?;
     let Program { mut command } = Program::from_arg_matches(&matches)?;
     command.check(matches.subcommand().map_or(&matches, |(_, matches)| matches))?;
     Ok(command)
 }
 
 fn with_variables(program: clap::Command) -> clap::Command {
-    program.mut_subcommands(|command| with_variables(command.mut_args(with_variable)))
+    program.mut_subcommands(|command| match has_variables(command.get_name()) {
+        true => with_variables(command.mut_args(with_variable)),
+        false => command,
+    })
+}
+
+/// Whether the flags of this command have environment variables. The demo would write to the registry and watch the
+/// cluster of a shell that is set up for `run`.
+fn has_variables(command: &str) -> bool {
+    command != "demo"
 }
 
 fn with_variable(flag: Arg) -> Arg {

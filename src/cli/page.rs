@@ -2,7 +2,7 @@
 
 use clap::{Arg, Command, CommandFactory as _};
 
-use super::{flags::Program, variable};
+use super::{flags::Program, has_variables, variable};
 
 const WIDTH: usize = 100;
 
@@ -14,6 +14,7 @@ const INTRODUCTION: &str = "\
 
 `pod-registrar` reads its settings from flags and from environment variables. Every flag with a
 value has a variable: `POD_REGISTRAR_` and the name of the flag, in capitals and with `_` for `-`.
+Only the flags of `demo` have none, so that it never uses the registry or the cluster of `run`.
 
 - A flag wins over its variable, and the variable wins over the default.
 - An empty variable counts as unset.
@@ -53,20 +54,23 @@ fn add_flags(page: &mut String, command: &Command) {
             heading.iter().for_each(|heading| page.push_str(&format!("\n### {heading}\n")));
         }
         page.push('\n');
-        add_wrapped(page, "- ", &headline(argument));
+        add_wrapped(page, "- ", &headline(argument, has_variables(command.get_name())));
         page.push('\n');
         add_wrapped(page, "  ", &sentence(argument.get_help()));
     }
 }
 
 /// The flag, its variable and its default.
-fn headline(argument: &Arg) -> String {
+fn headline(argument: &Arg, has_variable: bool) -> String {
     let Some(flag) = argument.get_long() else { return format!("**`{argument}`**") };
     if !argument.get_action().takes_values() {
         return format!("**`--{flag}`**");
     }
     let value = argument.get_value_names().and_then(<[_]>::first).map_or("", |name| name.as_str());
-    let mut line = format!("**`--{flag} {value}`**, `{}`", variable(flag));
+    let mut line = format!("**`--{flag} {value}`**");
+    if has_variable {
+        line.push_str(&format!(", `{}`", variable(flag)));
+    }
     let defaults = argument.get_default_values();
     if matches!(argument.get_action(), clap::ArgAction::Append) {
         line.push_str(", list");

@@ -69,12 +69,13 @@ pub(super) fn refuse(kind: ErrorKind, why: fmt::Arguments<'_>) -> Error {
     Error::raw(kind, format!("{why}\n\nFor more information, try '--help'.\n"))
 }
 
-/// Adds to the error about a missing flag that its environment variable can be set instead.
-pub(super) fn with_variable(error: Error) -> Error {
+/// Says in the error about a missing flag what to set: the flag, or its environment variable if it has one.
+pub(super) fn of_missing(error: Error, has_variables: bool) -> Error {
     let missing = match (error.kind(), error.get(ContextKind::InvalidArg)) {
         (ErrorKind::MissingRequiredArgument, Some(ContextValue::Strings(missing))) => missing.first(),
         _ => None,
     };
     let Some(flag) = missing.and_then(|argument| argument.strip_prefix("--")?.split(' ').next()) else { return error };
-    refuse(error.kind(), format_args!("--{flag} is missing; set it, or set {}", variable(flag)))
+    let or = if has_variables { format!(", or set {}", variable(flag)) } else { String::new() };
+    refuse(error.kind(), format_args!("--{flag} is missing; set it{or}"))
 }

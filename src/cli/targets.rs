@@ -118,7 +118,7 @@ pub struct OwnerSettings {
     /// Name of the cluster, for people. Default: the cluster's id.
     #[arg(long, value_name = "NAME", value_parser = Checked(values::display_name))]
     pub cluster_name: Option<String>,
-    /// Name of the installation, as the controller has it.
+    /// Name of the installation. Two installations in one cluster never change each other's records.
     #[arg(long, value_name = "ID", default_value = DEFAULT_OWNER, value_parser = Checked(values::id))]
     pub owner: String,
 }

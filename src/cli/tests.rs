@@ -41,6 +41,15 @@ fn command_line_of_the_program_is_well_formed() {
 }
 
 #[test]
+fn only_the_demo_has_no_variables() {
+    let program = with_variables(Program::command());
+    for command in program.get_subcommands().filter(|command| !command.has_subcommands()) {
+        let has_variable = command.get_arguments().any(|flag| flag.get_env().is_some());
+        assert_eq!(has_variable, command.get_name() != "demo", "{}", command.get_name());
+    }
+}
+
+#[test]
 fn lease_is_named_by_namespace_and_name() {
     let settings = run(&["--lease", "kube-system/pod-registrar.example", "--instance", "web-0"]).unwrap().election;
     let lease = LeaseName { namespace: "kube-system".into(), name: "pod-registrar.example".into() };
@@ -109,7 +118,7 @@ fn targets_take_the_place_of_the_registry() {
     let folder = tempfile::tempdir().unwrap();
     let (targets, token) = (file(&folder, "targets", "targets: []"), file(&folder, "token", "secret"));
     let Ok(Command::Run(settings)) = command(&["run", "--targets", &targets]) else { panic!() };
-    assert!(settings.registry.registry_url.is_none() && settings.registry.targets.is_some());
+    assert!(settings.registry.connection.registry_url.is_none() && settings.registry.connection.targets.is_some());
     rejected(run(&["--targets", &targets]), &["--targets and --registry-url cannot be combined"]);
     let with_token = ["run", "--targets", &targets, "--registry-token-file", &token];
     rejected(command(&with_token), &["--targets and --registry-token-file cannot be combined"]);
@@ -138,7 +147,7 @@ fn defaults_are_those_of_the_flags() {
     let (defaults, settings) = (defaults("https://registry.example/a").unwrap(), run(&[]).unwrap());
     assert_eq!(format!("{defaults:?}"), format!("{settings:?}"));
     assert_eq!(settings.registry.max_writes_per_second, 20_000);
-    assert_eq!(settings.registry.registry_url.unwrap().as_str(), "https://registry.example/a/");
+    assert_eq!(settings.registry.connection.registry_url.unwrap().as_str(), "https://registry.example/a/");
     assert_eq!(settings.relist_interval, Duration::from_secs(6 * 3600));
     assert_eq!(settings.record.label_allow, ["*"]);
 }
@@ -189,7 +198,7 @@ fn readable_files_are_accepted() {
     let config = file(&folder, "config", "apiVersion: v1\n");
     let files = ["--registry-token-file", &token, "--registry-ca-file", &authorities, "--kubeconfig", &config];
     let settings = run(&[&files[..], &["--context", "a"]].concat()).unwrap();
-    assert_eq!(settings.registry.registry_token_file.as_deref(), Some(Path::new(&token)));
+    assert_eq!(settings.registry.connection.registry_token_file.as_deref(), Some(Path::new(&token)));
     let cluster = ClusterSettings { kubeconfig: Some(config.into()), context: Some("a".into()) };
     assert_eq!(settings.cluster, cluster);
 }

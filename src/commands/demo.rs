@@ -26,7 +26,7 @@ use super::{
 use crate::{
     cli::{
         self,
-        flags::{DemoSettings, RegistrySettings, RunSettings},
+        flags::{DemoSettings, RunSettings},
     },
     demo::{
         api::{Api, ApiOptions},
@@ -99,7 +99,7 @@ pub(super) async fn run(
         }
     };
     let mut settings = run_settings(&registry)?;
-    settings.registry.registry_token_file = registry_token_file;
+    settings.registry.connection.registry_token_file = registry_token_file;
     let targets = all_targets(&settings, targets)?;
     let controller = Controller::with_targets(cluster, settings, targets);
     let stop = stop.child_token();
@@ -155,7 +155,8 @@ fn inventory(page: SocketAddr, tasks: &mut Tasks) -> Result<String, Error> {
 fn all_targets(settings: &RunSettings, file: Option<PathBuf>) -> Result<Vec<TargetSettings>, Error> {
     let mut targets = TargetSettings::of(settings.registry.clone())?;
     if let Some(path) = file {
-        let of_file = RegistrySettings { registry_url: None, targets: Some(path), ..settings.registry.clone() };
+        let mut of_file = settings.registry.clone();
+        (of_file.connection.registry_url, of_file.connection.targets) = (None, Some(path));
         targets.extend(TargetSettings::of(of_file)?);
         if targets.iter().filter(|target| target.name == ONLY_TARGET).count() > 1 {
             return Err(Error::NameInUse(ONLY_TARGET));
@@ -184,7 +185,7 @@ async fn stand_in(life: life::LifeOptions, tasks: &mut Tasks) -> Result<ClusterC
 /// The settings of `run`, with intervals short enough to watch.
 fn run_settings(registry: &str) -> Result<RunSettings, Error> {
     let mut settings = cli::defaults(registry).map_err(|error| Error::Start(io::Error::other(error)))?;
-    settings.identity.cluster_name = Some("demo".into());
+    settings.identity.names.cluster_name = Some("demo".into());
     settings.resync_interval = Duration::from_secs(60);
     settings.relist_interval = Duration::from_secs(600);
     Ok(settings)

@@ -2,6 +2,8 @@
 //!
 //! Each registry is read first, then the pods are listed once. Whether a record is written is decided by the controller's
 //! own function. The controller confirms that pods are gone before it deletes their records; this command does not.
+//!
+//! A target without a `list` cannot be compared. The others are.
 
 pub(super) mod held;
 mod report;
@@ -9,11 +11,7 @@ mod report;
 use std::collections::{HashMap, HashSet};
 
 use self::{held::HeldRecords, report::PlanReport};
-use super::{
-    DIFFERS, DONE, Error, FAILED, informers, owner,
-    registry_reader::{NamedReader, Registries},
-    report::print,
-};
+use super::{DIFFERS, DONE, Error, FAILED, informers, owner, registry_reader::Registries, report::print};
 use crate::{
     cli::inspect::PlanSettings,
     kubernetes::{
@@ -24,7 +22,6 @@ use crate::{
     reconcile::{
         decide::{Action, Wanted, decide},
         ledger::entry::Known,
-        outcome::Failure,
     },
 };
 
@@ -71,8 +68,17 @@ pub(super) struct TargetPlan {
     delete: Vec<PlannedChange>,
     /// Pods without a record, and why.
     unreadable: Vec<(String, String)>,
-    /// Why nothing is known about the registry.
-    error: Option<String>,
+    /// Why nothing is planned.
+    no_plan: Option<NoPlan>,
+}
+
+/// Why nothing is known about a registry.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum NoPlan {
+    #[error("cannot be compared: the target has no `list`; see pod-registrar explain")]
+    NotListed,
+    #[error("{0}")]
+    Failed(String),
 }
 
 pub(super) async fn run(settings: PlanSettings, environment: Environment) -> Result<u8, Error> {
@@ -81,8 +87,14 @@ pub(super) async fn run(settings: PlanSettings, environment: Environment) -> Res
     let client = informers::cluster(cluster, environment)?.client();
     let owner = owner::of_cluster(owner, &client).await?;
     let mut held = Vec::new();
-    for NamedReader { name, reader } in registries.readers(&owner)? {
-        held.push((name, HeldRecords::read(reader).await));
+    for (name, reader) in registries.each_reader(&owner) {
+        held.push((
+            name,
+            match reader {
+                Ok(reader) => HeldRecords::read(reader).await,
+                Err(error) => Err(NoPlan::Failed(error.to_string())),
+            },
+        ));
     }
     let rule = owner::rule(&owner, &record);
     let see = |read: ReadPod| see(read, &held);
@@ -97,7 +109,7 @@ pub(super) async fn run(settings: PlanSettings, environment: Environment) -> Res
     })
 }
 
-fn see(read: ReadPod, held: &[(String, Result<HeldRecords, Failure>)]) -> SeenPod {
+fn see(read: ReadPod, held: &[(String, Result<HeldRecords, NoPlan>)]) -> SeenPod {
     let sights = held.iter().map(|(_, held)| match held {
         Ok(held) => held.see(&read),
         // Nothing is planned for this target.
@@ -110,11 +122,11 @@ fn see(read: ReadPod, held: &[(String, Result<HeldRecords, Failure>)]) -> SeenPo
 }
 
 /// The plan for the target with this index.
-fn plan(index: usize, name: &str, held: &Result<HeldRecords, Failure>, pods: &[SeenPod]) -> TargetPlan {
+fn plan(index: usize, name: &str, held: &Result<HeldRecords, NoPlan>, pods: &[SeenPod]) -> TargetPlan {
     let mut plan = TargetPlan { name: name.to_owned(), ..TargetPlan::default() };
     let held = match held {
         Ok(held) => held,
-        Err(failure) => return TargetPlan { error: Some(failure.to_string()), ..plan },
+        Err(why) => return TargetPlan { no_plan: Some(why.clone()), ..plan },
     };
     plan.records = held.len();
     let (mut excluded, mut kept) = (HashSet::new(), HashSet::new());

@@ -23,12 +23,6 @@ pub(super) enum RegistryReader {
     Mapped(Box<TargetReader>),
 }
 
-/// The reader of one target, with its name.
-pub(super) struct NamedReader {
-    pub(super) name: String,
-    pub(super) reader: RegistryReader,
-}
-
 /// The registries that the flags describe. The targets file is read before anything is sent.
 pub(super) struct Registries {
     targets: Vec<LoadedTarget>,
@@ -51,13 +45,8 @@ impl Registries {
         self.settings.targets.is_some().then_some(self.targets.len())
     }
 
-    /// Makes the readers, which read the files that the settings name, and connect later.
-    pub(super) fn readers(&self, owner: &RecordOwner) -> Result<Vec<NamedReader>, Error> {
-        let named = |(name, reader): (String, Result<RegistryReader, Error>)| Ok(NamedReader { name, reader: reader? });
-        self.each_reader(owner).into_iter().map(named).collect()
-    }
-
-    /// The same, with an error per target whose files cannot be used.
+    /// Makes the reader of each target, which reads the files that the settings name, and connects later. There is an
+    /// error per target whose files cannot be used.
     pub(super) fn each_reader(&self, owner: &RecordOwner) -> Vec<(String, Result<RegistryReader, Error>)> {
         let timeout = self.settings.request_timeout;
         if let Some(url) = self.settings.registry_url.clone() {

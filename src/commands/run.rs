@@ -2,6 +2,7 @@
 //! admin pages.
 
 mod fan_out;
+mod pod_page;
 mod recording;
 pub(super) mod targets;
 
@@ -21,7 +22,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use super::{
     Error,
     informers::{self, InformerParts, Watching},
-    instance,
+    instance, owner,
     status::StatusPage,
     target_settings::{TargetConnection, TargetSettings},
     tasks::Tasks,
@@ -36,6 +37,7 @@ use crate::{
     controller::{
         self,
         event_loop::EventLoop,
+        explain::PodQuestion,
         options::{BACKLOG_WINDOW, ControllerOptions, Inputs, Outputs},
     },
     kubernetes::{
@@ -45,10 +47,7 @@ use crate::{
         lease::{LeaseClient, LeaseRef, approvals::Approvals, elector::Elector},
     },
     listen,
-    model::{
-        ids::RecordOwner,
-        pod::to_record::{AllowList, Rule},
-    },
+    model::ids::RecordOwner,
     reconcile::{
         absence::{
             ScopeChangePolicy,
@@ -62,6 +61,7 @@ use crate::{
     },
     telemetry::{health::Health, metrics::Metrics},
 };
+use pod_page::PodPages;
 use recording::Recording;
 use targets::{EventLoops, LoopEnd, RunningTarget};
 
@@ -113,6 +113,9 @@ struct Shared {
     health: Health,
     instance: String,
     targets: Vec<RunningTarget>,
+    /// Of each target.
+    questions: Vec<mpsc::Receiver<PodQuestion>>,
+    pod_pages: PodPages,
 }
 
 /// Who this process is to all its targets.
@@ -159,12 +162,19 @@ impl Controller {
         let watches = informers::watches(&self.scope);
         let health = Health::new(watches);
         let metrics = Metrics::new(health.clone());
-        let targets: Vec<_> = self.targets.iter().map(|target| RunningTarget::new(target.clone(), &metrics)).collect();
+        let (targets, questions): (Vec<_>, Vec<_>) =
+            self.targets.iter().map(|target| RunningTarget::new(target.clone(), &metrics)).unzip();
         let instance = instance::name(self.election.instance.as_deref());
         let status = StatusPage::new(metrics.clone(), targets.clone(), &instance, self.holds.approval_lease.clone());
         let mut tasks = Tasks::default();
-        let page = status.clone();
-        let pages = Pages { health: health.clone(), metrics: metrics.clone(), status: Box::new(move || page.page()) };
+        let (page, pod_pages) = (status.clone(), PodPages::new(targets.clone()));
+        let asked = pod_pages.clone();
+        let pages = Pages {
+            health: health.clone(),
+            metrics: metrics.clone(),
+            status: Box::new(move || page.page()),
+            pod: Box::new(move |namespace, name| Box::pin(asked.clone().page(namespace, name))),
+        };
         tasks.spawn("admin", async move {
             admin::serve(admin, pages, std::future::pending()).await;
             Ok(())
@@ -177,7 +187,7 @@ impl Controller {
                 Some((owner, uid)) => {
                     status.identified(&owner);
                     let clock = Clock::start();
-                    let shared = Shared { clock, metrics, health, instance, targets };
+                    let shared = Shared { clock, metrics, health, instance, targets, questions, pod_pages };
                     self.control(owner, uid, shared, &mut tasks, stop).await
                 }
             },
@@ -200,7 +210,7 @@ impl Controller {
                 Ok(uid) => break Some(uid),
                 // Without the right to read the namespace kube-system, --cluster-id identifies the cluster.
                 Err(error @ kubernetes::identity::Error::Read { is_refused: true, .. })
-                    if self.identity.cluster_id.is_some() =>
+                    if self.identity.names.cluster_id.is_some() =>
                 {
                     tracing::warn!(%error, "no right to read the cluster's identity; using --cluster-id");
                     break None;
@@ -227,11 +237,10 @@ impl Controller {
                 () = stop.cancelled() => return Ok(None),
             }
         };
-        let IdentitySettings { cluster_id, cluster_name, owner, .. } = self.identity.clone();
-        let cluster_id = cluster_id.or_else(|| uid.clone()).unwrap_or_default();
-        let cluster_name = cluster_name.unwrap_or_else(|| cluster_id.clone());
+        let record_owner = owner::made_up(self.identity.names.clone(), uid.as_deref().unwrap_or_default());
+        let RecordOwner { cluster_id, cluster_name, owner } = &record_owner;
         tracing::info!(cluster_id, cluster_name, owner, "cluster identified");
-        Ok(Some((RecordOwner { cluster_id, cluster_name, owner }, uid)))
+        Ok(Some((record_owner, uid)))
     }
 
     async fn control(
@@ -242,7 +251,7 @@ impl Controller {
         tasks: &mut Tasks,
         stop: CancellationToken,
     ) -> Result<(), Error> {
-        let Shared { clock, metrics, health, instance, targets } = shared;
+        let Shared { clock, metrics, health, instance, targets, questions, pod_pages } = shared;
         let mut recording = Recording::new(self.exchanges.clone());
         let connected =
             targets.iter().map(|target| target.settings.connect(&owner, recording.log(target.settings.name)));
@@ -251,22 +260,23 @@ impl Controller {
         let (leadership, mut lease) = self.lease(&instance, clock, statuses.clone(), metrics.clone());
         let parts = InformerParts {
             scope: self.scope.clone(),
-            rule: self.rule(owner.clone()),
+            rule: owner::rule(&owner, &self.record),
             relist_interval: self.relist_interval,
             clock,
             metrics,
             health: health.clone(),
         };
         let Watching { view, pod_events, relist } = informers::start(&self.cluster, parts, tasks);
+        pod_pages.watching(&view);
         let pod_events = fan_out::pod_events(pod_events, targets.len(), tasks);
         let approvals = self.approvals(&instance, statuses, &targets, tasks);
         let identity = ProcessIdentity { owner, cluster_uid: uid, instance };
         let mut loops = EventLoops::default();
-        for (((target, registry), pod_events), approvals) in
-            targets.iter().zip(registries).zip(pod_events).zip(approvals)
+        for ((((target, registry), pod_events), approvals), questions) in
+            targets.iter().zip(registries).zip(pod_events).zip(approvals).zip(questions)
         {
             let (checks, check_results) = self.checks(&identity, tasks);
-            let inputs = Inputs { pod_events, check_results, leadership: leadership.clone(), approvals };
+            let inputs = Inputs { pod_events, check_results, leadership: leadership.clone(), approvals, questions };
             let (health, relist) = (health.add_loop(), relist.clone());
             let controller_status = target.status.clone();
             let outputs =
@@ -313,7 +323,7 @@ impl Controller {
         let (check_result, check_results) = mpsc::channel(CHECKS_WAITING);
         let (client, scope) = (self.cluster.client(), self.scope.clone());
         let uid = identity.cluster_uid.clone();
-        let known = kubernetes::confirm::ExpectedCluster { uid, named: self.identity.cluster_id.is_some() };
+        let known = kubernetes::confirm::ExpectedCluster { uid, named: self.identity.names.cluster_id.is_some() };
         tasks.spawn("confirm", async move {
             kubernetes::confirm::run(client, scope, known, checks, check_result).await;
             // It ends with the loop of its target, while other targets may go on.
@@ -336,8 +346,9 @@ impl Controller {
             return (watch::channel(Leadership::Alone).1, Lease { over, task: None });
         };
         let leases = LeaseClient::new(self.cluster.client(), LeaseRef { namespace, name });
-        let me = instance.to_owned();
-        let (elector, leadership) = Elector::new(leases, me, *lease_duration, clock, controller_status, metrics);
+        let (me, targets) = (instance.to_owned(), self.targets.iter().map(|target| target.name).collect());
+        let (elector, leadership) =
+            Elector::new(leases, me, targets, *lease_duration, clock, controller_status, metrics);
         let task = tokio::spawn(elector.run(over.clone().cancelled_owned()));
         (leadership, Lease { over, task: Some(AbortOnDropHandle::new(task)) })
     }
@@ -365,11 +376,6 @@ impl Controller {
             Ok(())
         });
         approvals
-    }
-
-    fn rule(&self, owner: RecordOwner) -> Rule {
-        let globs = |globs: &[String]| AllowList::new(globs.iter().map(String::as_str));
-        Rule { owner, labels: globs(&self.record.label_allow), annotations: globs(&self.record.annotation_allow) }
     }
 
     fn options(&self, target: &TargetSettings, identity: &ProcessIdentity) -> ControllerOptions {

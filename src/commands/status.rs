@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::run::targets::RunningTarget;
 use crate::{
     cli::values::LeaseName,
-    model::ids::RecordOwner,
+    model::{ids::RecordOwner, label::RecordLabel},
     reconcile::{
         absence::hold::HoldSummary,
         status::{ControllerStatus, FailedRenders},
@@ -88,12 +88,17 @@ impl StatusPage {
     }
 
     fn hold(&self, hold: &HoldSummary) -> Value {
-        let HoldSummary { id, target, deletions, because, .. } = hold;
+        let HoldSummary { id, target, deletions, because, first, former: _ } = hold;
         let approve = self.lease.as_ref().map(|LeaseName { namespace, name }| {
             format!("pod-registrar approve {id} --approval-lease {namespace}/{name}")
         });
         let (id, because) = (id.to_string(), because.to_string());
-        json!({"id": id, "target": target, "deletions": deletions, "because": because, "approve": approve})
+        let record = |label: &RecordLabel| json!({"id": label.id_or_key(), "uid": label.uid, "pod": label.pod});
+        let records: Vec<Value> = first.iter().map(record).collect();
+        json!({
+            "id": id, "target": target, "deletions": deletions, "because": because, "records": records,
+            "approve": approve,
+        })
     }
 }
 

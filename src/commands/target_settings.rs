@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 
 use super::Error;
 use crate::{
-    cli::flags::RegistrySettings,
+    cli::{flags::RegistrySettings, inspect::RegistriesSettings},
     files,
     mapping::{
         load::{self, LoadedTarget},
@@ -70,15 +70,14 @@ pub(super) enum TargetConnection {
 impl TargetSettings {
     /// The targets that the flags ask for. Reads the targets file, if there is one.
     pub(super) fn of(settings: RegistrySettings) -> Result<Vec<Self>, Error> {
-        let RegistrySettings {
+        let RegistrySettings { connection, max_in_flight, max_writes_per_second } = settings;
+        let RegistriesSettings {
             registry_url,
             targets,
             registry_token_file: token_file,
             registry_ca_file: ca_file,
             request_timeout,
-            max_in_flight,
-            max_writes_per_second,
-        } = settings;
+        } = connection;
         let default =
             |name, kind| Self { name, select: None, kind, request_timeout, max_in_flight, max_writes_per_second };
         if let Some(path) = targets {
@@ -208,7 +207,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();
         let mut settings = cli::defaults("http://127.0.0.1:9").unwrap().registry;
-        (settings.registry_url, settings.targets) = (None, Some(file.path().to_owned()));
+        (settings.connection.registry_url, settings.connection.targets) = (None, Some(file.path().to_owned()));
         TargetSettings::of(settings)
     }
 

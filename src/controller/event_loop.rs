@@ -2,13 +2,14 @@
 //!
 //! The loop owns the ledger and the parts, and applies their effects (`apply`). Steps that need several parts are files of
 //! their own: `intake` for pod events, `decisions` for one pod or all, `deliver` for batches, `replies` for the registry's
-//! answers.
+//! answers, `explain` for questions about one pod.
 //!
 //! A part says when it is due, and the loop sleeps until then. The reporter is due once per second.
 
 mod apply;
 mod decisions;
 mod deliver;
+mod explain;
 mod intake;
 mod projected;
 mod replies;
@@ -17,6 +18,7 @@ use std::{future::Future, time::Duration};
 
 use tokio::sync::{mpsc, watch};
 
+use self::explain::{LastAnswers, ShownHolds};
 use super::{
     absences::Absences,
     availability::Availability,
@@ -35,7 +37,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    model::moment::Moment,
+    model::{moment::Moment, recent::Recent},
     reconcile::{
         absence::check::{Check, CheckFinding, CheckResult},
         election::Leadership,
@@ -67,6 +69,10 @@ pub struct EventLoop<R> {
     unknown_pods: UnknownPods,
     delivery: Delivery,
     reporter: Reporter,
+    last_answers: LastAnswers,
+    shown_holds: ShownHolds,
+    /// The names in registered records of absent pods, by key.
+    registered_names: Recent<Box<str>>,
 
     requests: Requests<R>,
     checks: mpsc::Sender<Check>,
@@ -105,6 +111,9 @@ impl<R: Registry> EventLoop<R> {
             unknown_pods: UnknownPods::default(),
             delivery,
             reporter: Reporter::new(metrics, health, controller_status),
+            last_answers: LastAnswers::default(),
+            shown_holds: ShownHolds::default(),
+            registered_names: Recent::default(),
             requests: Requests::new(registry),
             checks,
             relist,
@@ -134,6 +143,7 @@ impl<R: Registry> EventLoop<R> {
                 Some(reply) = self.requests.next() => self.replied(reply, *inputs.leadership.borrow()),
                 result = inputs.check_results.recv() => self.confirmed(result.ok_or(Error::ChecksEnded)?)?,
                 Some(hold) = inputs.approvals.recv() => self.absences.approve(&hold),
+                Some(question) = inputs.questions.recv() => self.answer(question),
                 event = inputs.pod_events.recv() => {
                     self.observe(event.ok_or(Error::WatchesEnded)?, &mut inputs.pod_events);
                 }
@@ -302,7 +312,7 @@ impl<R: Registry> EventLoop<R> {
             epoch: self.session.epoch(),
             in_sync,
             ability: self.ability(now),
-            holds: self.absences.guard.holds(),
+            holds: self.holds(),
             failed_renders: self.records.failed_renders(),
         };
         self.reporter.show(controller_status, self.session.phase());

@@ -27,6 +27,7 @@
 //! | How are writes and retries limited? | the table in `delivery` |
 //! | Where does a new request to the registry belong? | a variant of `requests::Request`, returned by the part that needs it |
 //! | What happens for a registry without a feature? | `event_loop::EventLoop::ask_registry`; batches in `event_loop::deliver` |
+//! | What does a person see of one record? | `explain`; `event_loop::explain` collects it |
 //! | What does an outcome change? | `delivery::answers` for writes, `event_loop::replies` for the others |
 
 mod absences;
@@ -34,6 +35,7 @@ mod availability;
 mod delivery;
 pub mod error;
 pub mod event_loop;
+pub mod explain;
 mod identity;
 mod inventory;
 mod leadership;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
+use super::explain::PodQuestion;
 use crate::{
     reconcile::{
         absence::{
@@ -70,6 +71,8 @@ pub struct Inputs {
     pub leadership: watch::Receiver<Leadership>,
     /// Held deletions that an operator approved.
     pub approvals: mpsc::Receiver<HoldId>,
+    /// Questions of people about single pods.
+    pub questions: mpsc::Receiver<PodQuestion>,
 }
 
 /// What the loop sends and shows.

@@ -88,6 +88,16 @@ pub(super) enum Left {
     Passed { key: Uid, to: Uid },
 }
 
+/// What is known about the record of one pod.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct PodRecord {
+    /// Its key. For a pod that is gone or is not selected, that of the record that it had or would have.
+    pub(super) key: Option<Uid>,
+    pub(super) selected: bool,
+    /// Why it cannot be made.
+    pub(super) failed: Option<String>,
+}
+
 /// The records of the pods that a second list shows.
 #[derive(Debug, Default)]
 pub(super) struct ListedRecords {
@@ -189,6 +199,17 @@ impl DesiredRecords {
             Table::ByPod(table) => table.shown(pod).map(|_| pod),
             Table::ByKey(table) => table.key_of(pod),
         }
+    }
+
+    /// The record of a pod, which may be gone.
+    pub(super) fn record_of(&self, pod: &Uid) -> PodRecord {
+        let departed = || match &self.table {
+            Table::ByKey(table) => table.departed_key_of(pod),
+            Table::Identity | Table::ByPod(_) => Some(pod),
+        };
+        let key = self.key_of(pod).or_else(|| self.excluded.key_of(pod)).or_else(departed).cloned();
+        let cause = |cause: &Option<Box<str>>| cause.as_deref().unwrap_or("the log has the cause").to_owned();
+        PodRecord { key, selected: !self.excluded.contains(pod), failed: self.failed.pods.get(pod).map(cause) }
     }
 
     /// Whether there are pods with records whose keys are unknown, because those cannot be made.

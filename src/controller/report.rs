@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::{
-    model::{moment::Moment, uid::Uid},
+    model::{label::RecordLabel, moment::Moment, uid::Uid},
     reconcile::{
         absence::hold::HoldSummary,
         ledger::{Ledger, entry::Known, reading::Drift},
@@ -51,27 +51,33 @@ enum Equality {
 
 /// A fault that may come in large numbers; see [`Notices`].
 pub(super) enum Notice {
+    Record(RecordNotice),
+    Divided { items: usize, bytes: usize, error: String },
+}
+
+/// What went wrong with one record.
+pub(super) struct RecordNotice {
+    /// The key of the record. If the record cannot be made, the UID of its pod.
+    pub(super) key: Uid,
+    pub(super) fault: RecordFault,
+    pub(super) cause: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "camelCase")]
+pub(super) enum RecordFault {
     Rejected {
-        uid: Uid,
         kind: OperationKind,
-        cause: String,
     },
-    /// The record of this pod cannot be made.
-    Failed {
-        uid: Uid,
-        cause: String,
-    },
+    /// The registry did not apply a write.
+    NotApplied,
+    /// A write may have been applied.
     Uncertain {
-        uid: Uid,
-        cause: String,
         failures: u32,
         is_lasting: bool,
     },
-    Divided {
-        items: usize,
-        bytes: usize,
-        error: String,
-    },
+    /// The record cannot be made.
+    NotMade,
 }
 
 /// What is counted outside of the ledger.
@@ -202,6 +208,11 @@ impl Reporter {
         }
     }
 
+    /// The last failure of the outage that lasts.
+    pub(super) fn outage(&self) -> Option<&Failure> {
+        self.outage.last()
+    }
+
     /// Logs the end of an outage.
     pub(super) fn registry_answered(&mut self, pending: usize, now: Moment) {
         if let Some(OutageReport { time, failures }) = self.outage.over(now) {
@@ -246,45 +257,56 @@ fn outcome(failure: &Failure) -> RequestOutcome {
 
 /// Records that fail.
 impl Reporter {
-    pub(super) fn note(&mut self, notice: Notice, now: Moment) {
-        match notice {
-            Notice::Rejected { uid, kind, cause } => self.rejected(&uid, kind, &cause, now),
-            Notice::Failed { uid, cause } => {
-                if self.failed.note(&uid.text(), &cause, now) {
-                    tracing::warn!(%uid, cause, "the record of a pod cannot be made; it stays as it is until the pod or the settings change");
-                } else {
-                    tracing::debug!(%uid, cause, "the record of a pod cannot be made");
-                }
-            }
-            Notice::Uncertain { uid, cause, failures, is_lasting } => {
-                if is_lasting && self.uncertain.note(&uid.text(), &cause, now) {
-                    tracing::warn!(%uid, cause, failures, "writes for a pod keep failing and may have been applied; retrying");
-                } else {
-                    tracing::debug!(%uid, cause, failures, "not acknowledged; retrying");
-                }
-            }
-            Notice::Divided { items, bytes, error } => {
-                if self.divided.note(&error, &error, now) {
-                    tracing::warn!(items, bytes, %error, "a batch failed as a whole; sending its parts separately");
-                } else {
-                    tracing::debug!(items, bytes, %error, "a batch failed as a whole");
-                }
-            }
+    pub(super) fn divided(&mut self, items: usize, bytes: usize, error: &str, now: Moment) {
+        if self.divided.note(error, error, now) {
+            tracing::warn!(items, bytes, error, "a batch failed as a whole; sending its parts separately");
+        } else {
+            tracing::debug!(items, bytes, error, "a batch failed as a whole");
         }
     }
 
-    fn rejected(&mut self, uid: &Uid, kind: OperationKind, cause: &str, now: Moment) {
-        if !self.rejected.note(&uid.text(), cause, now) {
-            tracing::debug!(%uid, cause, "the registry rejected an operation");
-            return;
-        }
-        match kind {
-            OperationKind::Put => tracing::warn!(
-                %uid,
-                cause,
-                "the registry rejected a record; waiting for the record or the settings to change, or for the next resync"
-            ),
-            OperationKind::Delete => tracing::warn!(%uid, cause, "the registry rejected a deletion; retrying"),
+    pub(super) fn note(&mut self, label: &RecordLabel, fault: RecordFault, cause: &str, now: Moment) {
+        let RecordLabel { key: _, id, uid, pod } = label;
+        let (uid, name) = (uid.as_ref().map(Uid::to_string), label.id_or_key());
+        match fault {
+            RecordFault::Rejected { kind: OperationKind::Put } if self.rejected.note(&name, cause, now) => {
+                tracing::warn!(
+                    uid,
+                    id,
+                    pod,
+                    cause,
+                    "the registry rejected a record; waiting for the record or the settings to change, or for the next resync"
+                );
+            }
+            RecordFault::Rejected { kind: OperationKind::Delete } if self.rejected.note(&name, cause, now) => {
+                tracing::warn!(uid, id, pod, cause, "the registry rejected a deletion; retrying");
+            }
+            RecordFault::Rejected { .. } => {
+                tracing::debug!(uid, id, pod, cause, "the registry rejected an operation");
+            }
+            RecordFault::NotApplied => tracing::debug!(uid, id, pod, cause, "not applied; retrying"),
+            RecordFault::Uncertain { failures, is_lasting: true } if self.uncertain.note(&name, cause, now) => {
+                tracing::warn!(
+                    uid,
+                    id,
+                    pod,
+                    cause,
+                    failures,
+                    "writes for a pod keep failing and may have been applied; retrying"
+                );
+            }
+            RecordFault::Uncertain { failures, .. } => {
+                tracing::debug!(uid, id, pod, cause, failures, "not acknowledged; retrying");
+            }
+            RecordFault::NotMade if self.failed.note(&name, cause, now) => {
+                tracing::warn!(
+                    uid,
+                    pod,
+                    cause,
+                    "the record of a pod cannot be made; it stays as it is until the pod or the settings change"
+                );
+            }
+            RecordFault::NotMade => tracing::debug!(uid, pod, cause, "the record of a pod cannot be made"),
         }
     }
 
@@ -292,7 +314,7 @@ impl Reporter {
         if let Some(NoticeSummary { count, first }) = self.rejected.summary(now) {
             tracing::warn!(
                 count,
-                uids = first,
+                records = first,
                 "the registry rejected more operations; waiting for the records or the settings to change, or for the next resync"
             );
         }
@@ -306,7 +328,7 @@ impl Reporter {
         if let Some(NoticeSummary { count, first }) = self.uncertain.summary(now) {
             tracing::warn!(
                 count,
-                uids = first,
+                records = first,
                 "more writes for pods keep failing and may have been applied; retrying"
             );
         }
@@ -353,12 +375,22 @@ fn log_holds(before: &[HoldSummary], now: &[HoldSummary]) {
             hold = %hold.id,
             deletions = hold.deletions,
             because = %hold.because,
+            records = records_of(hold),
             "deletions are held until their pods are back, or an operator approves them: pod-registrar approve HOLD"
         );
     }
     for hold in before.iter().filter(|hold| lacks(now, hold)) {
         tracing::info!(hold = %hold.id, "hold is over");
     }
+}
+
+/// The first records of a hold, with their pods if they are known.
+fn records_of(hold: &HoldSummary) -> String {
+    let shown = |label: &RecordLabel| match &label.pod {
+        Some(pod) => format!("{} ({pod})", label.id_or_key()),
+        None => label.id_or_key(),
+    };
+    hold.first.iter().map(shown).collect::<Vec<_>>().join(", ")
 }
 
 impl From<Drift> for DriftKind {

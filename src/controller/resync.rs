@@ -112,6 +112,11 @@ impl Resync {
         Some(self.due_at)
     }
 
+    /// When the next regular resync is due.
+    pub(super) fn regular_at(&self) -> Moment {
+        self.regular_at.unwrap_or(self.due_at)
+    }
+
     /// Whether to read on now. `lists_settled` says whether every watch has listed or has failed to.
     pub(super) fn is_due(&self, epoch: u64, lists_settled: bool, now: Moment) -> bool {
         let in_flight = matches!(self.state, State::Reading { epoch: reading, .. } if reading == epoch);

@@ -4,8 +4,10 @@
 
 pub mod digest;
 pub mod ids;
+pub mod label;
 pub mod moment;
 pub mod pod;
+pub mod recent;
 pub mod record;
 pub mod time;
 pub mod uid;

@@ -185,6 +185,13 @@ pub trait Registry: Send + Sync + 'static {
         Projection::identity(pod)
     }
 
+    /// The id that people know a record by, if it is known and is not the key. `pod` is the pod that has the record, if
+    /// the store has it.
+    fn record_id(&self, key: &Uid, pod: Option<&Pod>) -> Option<String> {
+        let _ = (key, pod);
+        None
+    }
+
     /// Prepares a registry without sessions for the writes of a term. Called before the first write of each term, and
     /// again until it succeeds. Returns whether pods may be seen otherwise from then on.
     fn prepare(&self, term: u64) -> impl Future<Output = Result<bool, Failure>> + Send {

@@ -124,6 +124,19 @@ impl View {
         store.pods.read().named().map(|(uid, name)| (uid.clone(), name)).collect()
     }
 
+    /// The pod with this name. Otherwise the newest one that had it and was removed lately.
+    pub fn find(&self, namespace: &str, name: &str) -> Option<Uid> {
+        let full_name = format!("{namespace}/{name}");
+        let present = || self.stores.iter().find_map(|store| store.pods.read().find(namespace, name).cloned());
+        let departed = || self.stores.iter().find_map(|store| store.pods.read().find_departed(&full_name).cloned());
+        present().or_else(departed)
+    }
+
+    /// The namespace and name of a pod that was removed lately.
+    pub fn departed(&self, uid: &Uid) -> Option<String> {
+        self.stores.iter().find_map(|store| store.pods.read().departed(uid).map(str::to_owned))
+    }
+
     pub fn len(&self) -> usize {
         self.stores.iter().map(|store| store.pods.read().len()).sum()
     }

@@ -28,18 +28,23 @@ use super::packed::{names::NameTable, pod::Packed};
 use crate::model::{
     ids::compare_resource_versions,
     pod::{Pod, RecordContent, StoredPod},
+    recent::Recent,
     uid::Uid,
     uid_map::UidMap,
 };
 
 /// Smaller indexes are not shrunk.
 const MIN_INDEX: usize = 64;
+/// Removed pods whose names are kept, at least.
+const DEPARTED_KEPT: usize = 200;
 
 #[derive(Debug, Default)]
 pub(super) struct Pods {
     kept: UidMap<Kept>,
     names: NameTable,
     by_name: ByName,
+    /// The namespaces and names of pods that were removed lately.
+    departed: Recent<Box<str>>,
     /// Counts the lists that were begun.
     list: u32,
     /// The version of the current list, if events go on during it.
@@ -85,6 +90,22 @@ impl Pods {
 
     pub(super) fn named(&self) -> impl Iterator<Item = (&Uid, String)> {
         self.kept.iter().map(|(uid, kept)| (uid, kept.packed.name(&self.names).into_owned()))
+    }
+
+    /// The pod with this name.
+    pub(super) fn find(&self, namespace: &str, name: &str) -> Option<&Uid> {
+        let position = self.by_name.find(namespace, name, &self.kept, &self.names)?;
+        self.kept.at(position).map(|(uid, _)| uid)
+    }
+
+    /// The namespace and name of a pod that was removed lately.
+    pub(super) fn departed(&self, uid: &Uid) -> Option<&str> {
+        self.departed.get(uid).map(|name| &**name)
+    }
+
+    /// The newest pod that was removed lately and had this namespace and name.
+    pub(super) fn find_departed(&self, full_name: &str) -> Option<&Uid> {
+        self.departed.iter().rev().find(|(_, name)| ***name == *full_name).map(|(uid, _)| uid)
     }
 
     /// Puts a pod that an event shows, unless the store holds a newer version: a watch may lag behind a list. Returns
@@ -164,9 +185,10 @@ impl Pods {
     }
 
     fn remove_at(&mut self, position: usize) {
-        if let Some((_, kept)) = self.kept.at(position) {
+        if let Some((uid, kept)) = self.kept.at(position) {
             let (namespace, name) = (kept.packed.namespace(&self.names), kept.packed.name(&self.names));
             self.by_name.remove(namespace, &name, position);
+            self.departed.insert(uid, format!("{namespace}/{name}").into(), DEPARTED_KEPT);
         }
         let Some(removed) = self.kept.remove_at(position) else { return };
         removed.value.packed.release(&mut self.names);
@@ -262,6 +284,14 @@ impl ByName {
         };
         self.positions = positions;
         before.filter(|before| *before != place).map(|before| before as usize)
+    }
+
+    /// The position of the pod that has the name.
+    fn find(&self, namespace: &str, name: &str, kept: &UidMap<Kept>, names: &NameTable) -> Option<usize> {
+        let is_it = |place: &u32| {
+            kept.at(*place as usize).is_some_and(|(_, kept)| kept.packed.is_named(namespace, name, names))
+        };
+        self.positions.find(self.hash(namespace, name), is_it).map(|place| *place as usize)
     }
 
     /// Takes the name from the pod at this position.

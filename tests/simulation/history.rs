@@ -252,7 +252,8 @@ impl Stage {
         let relisting = tokio::spawn(informer::relist(self.shared.clone(), number, relist));
         world.processes[number].tasks.extend([answering.abort_handle(), relisting.abort_handle()]);
         let leadership = world.processes[number].leadership.subscribe();
-        let inputs = Inputs { pod_events: pod_events_in, check_results, leadership, approvals };
+        let (_, questions) = mpsc::channel(1);
+        let inputs = Inputs { pod_events: pod_events_in, check_results, leadership, approvals, questions };
         let watches = usize::from(setup.watches);
         let health = Health::new(watches);
         let metrics = Metrics::new(health.clone());

@@ -34,12 +34,16 @@ fn command_line(input: &[u8]) -> Found {
             let (registry, intervals) = (&settings.registry, [settings.resync_interval, settings.relist_interval]);
             ensure((1..=64).contains(&registry.max_in_flight), || "--max-in-flight out of bounds".to_owned())?;
             ensure(registry.max_writes_per_second > 0, || "--max-writes-per-second is 0".to_owned())?;
-            ensure((1..=300_000).contains(&registry.request_timeout.as_millis()), || {
+            ensure((1..=300_000).contains(&registry.connection.request_timeout.as_millis()), || {
                 "--request-timeout out of bounds".to_owned()
             })?;
             let is_valid = |url: &reqwest::Url| url.path().ends_with('/') && url.username().is_empty();
-            ensure(registry.registry_url.as_ref().is_none_or(is_valid), || "an invalid --registry-url".to_owned())?;
-            ensure(registry.registry_url.is_some() != registry.targets.is_some(), || "no registry, or two".to_owned())?;
+            ensure(registry.connection.registry_url.as_ref().is_none_or(is_valid), || {
+                "an invalid --registry-url".to_owned()
+            })?;
+            ensure(registry.connection.registry_url.is_some() != registry.connection.targets.is_some(), || {
+                "no registry, or two".to_owned()
+            })?;
             let year = 366 * 24 * 3600;
             ensure(intervals.iter().all(|i| (1..=year).contains(&i.as_secs())), || format!("{intervals:?}"))
         }

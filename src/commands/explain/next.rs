@@ -8,10 +8,9 @@ use crate::{
     mapping::{
         differences::{ValueDifference, differences, view_differences},
         items::ItemContent,
-        target::RenderedRecord,
         writes::Held,
     },
-    model::{digest::Digest, moment::Moment, pod::RecordContent},
+    model::{digest::Digest, moment::Moment, pod::RecordContent, uid::Uid},
     reconcile::{
         decide::{Action, Wanted, decide},
         ledger::entry::Known,
@@ -48,6 +47,26 @@ pub(super) async fn explain(reader: RegistryReader, read: &ReadPod) -> Result<Ex
     }
 }
 
+/// A pod that the cluster no longer has. `id` is that of its record, if the controller knows it.
+pub(super) async fn explain_gone(reader: RegistryReader, uid: &Uid, id: Option<&str>) -> Result<Explained, Failure> {
+    let explained = |id: Option<&str>, held| Explained { id: id.map(str::to_owned), held, ..Explained::default() };
+    match (reader, id) {
+        (RegistryReader::V1(reader), _) => Ok(explained(Some(&uid.text()), reader.record(uid).await?)),
+        (RegistryReader::Mapped(_), None) => Ok(explained(None, None)),
+        (RegistryReader::Mapped(mut reader), Some(id)) => {
+            reader.prepare().await?;
+            Ok(explained(
+                Some(id),
+                match look_up(&reader, id).await? {
+                    LookedUp::Unknown | LookedUp::Nothing => None,
+                    LookedUp::Foreign(held) => Some(held),
+                    LookedUp::Ours(item) => item.shown,
+                },
+            ))
+        }
+    }
+}
+
 async fn of_v1(reader: &V1Reader, read: &ReadPod, content: &RecordContent) -> Result<Explained, Failure> {
     let held = reader.record(&read.pod.uid).await?;
     let id = Some(read.pod.uid.to_string());
@@ -78,7 +97,7 @@ async fn of_mapped(mut reader: TargetReader, content: &RecordContent) -> Result<
             return Ok(Explained { next, ..Explained::default() });
         }
     };
-    let looked_up = look_up(&reader, &record).await?;
+    let looked_up = look_up(&reader, &record.id).await?;
     let (id, body) = (Some(record.id.clone()), Some(record.body.clone()));
     let explained = Explained { id, record: body, ..Explained::default() };
     Ok(match looked_up {
@@ -100,13 +119,13 @@ async fn of_mapped(mut reader: TargetReader, content: &RecordContent) -> Result<
 }
 
 /// Looks the record up with `find`, or searches the list.
-async fn look_up(reader: &TargetReader, record: &RenderedRecord) -> Result<LookedUp, Failure> {
-    match reader.find(&record.id, &Held::default()).await? {
+async fn look_up(reader: &TargetReader, id: &str) -> Result<LookedUp, Failure> {
+    match reader.find(id, &Held::default()).await? {
         LookedUp::Unknown => {}
         found => return Ok(found),
     }
     let Some(list) = reader.list().await? else { return Ok(LookedUp::Unknown) };
-    let is_ours = |listed: &ListedItem| listed.item.id.as_ref() == Some(&record.id) && !listed.item.gone;
+    let is_ours = |listed: &ListedItem| listed.item.id.as_deref() == Some(id) && !listed.item.gone;
     Ok(list.items.into_iter().find(is_ours).map_or(LookedUp::Nothing, |item| LookedUp::Ours(Box::new(item))))
 }
 
@@ -129,7 +148,7 @@ fn not_selected(is_held: bool) -> String {
 
 impl Explained {
     pub(super) fn lines(&self) -> Vec<String> {
-        let Self { id, record, held, differences, next } = self;
+        let Self { id, record, held, differences, next: _ } = self;
         let mut lines = Vec::new();
         lines.extend(id.iter().map(|id| format!("  id:       {id}")));
         lines.extend(record.iter().map(|record| format!("  record:   {record}")));
@@ -139,8 +158,11 @@ impl Explained {
             let shown = |value: &Option<Value>| value.as_ref().map_or_else(|| "nothing".to_owned(), Value::to_string);
             lines.push(format!("  {pointer} should be {} and is {}", shown(sent), shown(came_back)));
         }
-        lines.push(format!("  next:     {next}"));
         lines
+    }
+
+    pub(super) fn next(&self) -> &str {
+        &self.next
     }
 
     pub(super) fn json(&self, target: &str) -> Value {

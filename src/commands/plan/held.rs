@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::Sight;
+use super::{NoPlan, Sight};
 use crate::{
     commands::registry_reader::RegistryReader,
     kubernetes::pods::ReadPod,
@@ -23,24 +23,27 @@ pub(super) enum HeldRecords {
 }
 
 impl HeldRecords {
-    pub(super) async fn read(reader: RegistryReader) -> Result<Self, Failure> {
+    pub(super) async fn read(reader: RegistryReader) -> Result<Self, NoPlan> {
+        let read = Self::listed(reader).await.map_err(|failure| NoPlan::Failed(failure.to_string()))?;
+        read.ok_or(NoPlan::NotListed)
+    }
+
+    /// `None` if the registry cannot list its records.
+    async fn listed(reader: RegistryReader) -> Result<Option<Self>, Failure> {
         let mut reader = match reader {
             RegistryReader::V1(reader) => {
                 let items = reader.inventory().await?.into_iter().map(|item| (item.uid, item.fingerprint)).collect();
-                return Ok(Self::V1 { reader, items });
+                return Ok(Some(Self::V1 { reader, items }));
             }
             RegistryReader::Mapped(reader) => reader,
         };
         let missing = reader.prepare().await?;
-        let Some(list) = reader.list().await? else {
-            let why = "the target has no `list`, so what the registry holds is not known; see pod-registrar explain";
-            return Err(Failure::Inventory(why.to_owned()));
-        };
+        let Some(list) = reader.list().await? else { return Ok(None) };
         let target = reader.target();
         let shown = list.items.into_iter().filter(|listed| !listed.item.gone);
         let keyed = shown.filter_map(|listed| Some((target.key(listed.item.id.as_deref()?), listed)));
         let items = keyed.collect();
-        Ok(Self::Mapped { reader, items, missing })
+        Ok(Some(Self::Mapped { reader, items, missing }))
     }
 
     pub(super) fn len(&self) -> usize {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{PlannedChange, TargetPlan};
+use super::{NoPlan, PlannedChange, TargetPlan};
 use crate::commands::report::table;
 
 /// The plans of all targets.
@@ -13,8 +13,10 @@ impl PlanReport {
         self.0.iter().all(|plan| plan.put.is_empty() && plan.delete.is_empty())
     }
 
+    /// Whether a registry could not be read, or none can be compared.
     pub(super) fn has_failed(&self) -> bool {
-        self.0.iter().any(|plan| plan.error.is_some())
+        let failed = |plan: &TargetPlan| matches!(plan.no_plan, Some(NoPlan::Failed(_)));
+        self.0.iter().any(failed) || self.0.iter().all(|plan| plan.no_plan.is_some())
     }
 
     /// A row per change, then a line per target.
@@ -46,9 +48,9 @@ impl PlanReport {
 
 impl TargetPlan {
     fn summary(&self) -> String {
-        let Self { name, pods, records, put, delete, unreadable, error } = self;
-        if let Some(error) = error {
-            return format!("{name}: {error}");
+        let Self { name, pods, records, put, delete, unreadable, no_plan } = self;
+        if let Some(why) = no_plan {
+            return format!("{name}: {why}");
         }
         let held = if delete.is_empty() { "" } else { ", once the controller has confirmed them" };
         format!(
@@ -60,7 +62,7 @@ impl TargetPlan {
     }
 
     fn json(&self) -> Value {
-        let Self { name, pods, records, put, delete, unreadable, error } = self;
+        let Self { name, pods, records, put, delete, unreadable, no_plan } = self;
         let changes = |changes: &[PlannedChange]| -> Vec<Value> {
             let change = |change: &PlannedChange| json!({"pod": change.pod, "id": change.id, "reason": change.reason});
             changes.iter().map(change).collect()
@@ -68,7 +70,7 @@ impl TargetPlan {
         let unreadable: Vec<Value> = unreadable.iter().map(|(pod, why)| json!({"pod": pod, "reason": why})).collect();
         json!({
             "target": name, "pods": pods, "records": records, "put": changes(put), "delete": changes(delete),
-            "withoutRecord": unreadable, "error": error,
+            "withoutRecord": unreadable, "compared": no_plan.is_none(), "error": no_plan.as_ref().map(NoPlan::to_string),
         })
     }
 }

@@ -6,15 +6,16 @@
 use std::sync::{Arc, OnceLock};
 
 use tokio::{
-    sync::watch,
+    sync::{mpsc, watch},
     task::{Id, JoinError, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
+use super::pod_page::AT_ONCE;
 use crate::{
     commands::target_settings::{ONLY_TARGET, TargetSettings},
-    controller::{self, event_loop::EventLoop, options::Inputs},
+    controller::{self, event_loop::EventLoop, explain::PodQuestion, options::Inputs},
     mapping::{guarantees::guarantees, target::Target},
     reconcile::status::ControllerStatus,
     registry::Registry,
@@ -32,13 +33,17 @@ pub(in crate::commands) struct RunningTarget {
     pub(in crate::commands) status: watch::Sender<ControllerStatus>,
     /// Why its loop ended while the process went on.
     pub(in crate::commands) stopped: Arc<OnceLock<String>>,
+    /// Questions for its loop.
+    pub(super) questions: mpsc::Sender<PodQuestion>,
 }
 
 impl RunningTarget {
-    pub(super) fn new(settings: TargetSettings, metrics: &Metrics) -> Self {
+    /// Returns the receiver of questions for its loop, too.
+    pub(super) fn new(settings: TargetSettings, metrics: &Metrics) -> (Self, mpsc::Receiver<PodQuestion>) {
         let metrics = metrics.target(settings.name);
         let (status, _) = watch::channel(ControllerStatus::default());
-        Self { settings: Arc::new(settings), metrics, status, stopped: Arc::default() }
+        let (questions, receiver) = mpsc::channel(AT_ONCE);
+        (Self { settings: Arc::new(settings), metrics, status, stopped: Arc::default(), questions }, receiver)
     }
 
     /// The status while the loop runs.

@@ -2,7 +2,10 @@
 
 use super::{Delivery, DeliveryEffect, attempt_under_way};
 use crate::{
-    controller::{report::Notice, requests::Sent},
+    controller::{
+        report::{Notice, RecordFault, RecordNotice},
+        requests::Sent,
+    },
     model::{moment::Moment, uid::Uid},
     reconcile::{
         ledger::{
@@ -55,7 +58,7 @@ impl Delivery {
         let random = self.rng.u64(..);
         let mut uncertain = None;
         match &verdict {
-            Verdict::Retry { cause, .. } => tracing::debug!(%uid, cause, "not applied; retrying"),
+            Verdict::Retry { cause, .. } => effects.push(report(uid, RecordFault::NotApplied, cause.clone())),
             Verdict::Uncertain { cause } => {
                 self.budget.failed(attempt);
                 uncertain = Some(cause.clone());
@@ -70,11 +73,7 @@ impl Delivery {
             }
             Settled::Again => OperationOutcome::Retry,
             Settled::Parked(cause) => {
-                effects.push(DeliveryEffect::Report(Notice::Rejected {
-                    uid: uid.clone(),
-                    kind: in_flight.kind,
-                    cause,
-                }));
+                effects.push(report(uid, RecordFault::Rejected { kind: in_flight.kind }, cause));
                 OperationOutcome::Parked
             }
             Settled::Superseded(version) => {
@@ -84,7 +83,7 @@ impl Delivery {
         };
         self.metrics.operation(Operation::from(in_flight.kind), outcome);
         if let Some(cause) = uncertain {
-            effects.push(DeliveryEffect::Report(notice(uid, cause, ledger)));
+            effects.push(uncertain_write(uid, cause, ledger));
         }
         effects.push(DeliveryEffect::Settled(uid.clone()));
     }
@@ -146,7 +145,7 @@ impl Delivery {
             let random = self.rng.u64(..);
             ledger.fail(uid, applied, blame, now, random);
             if isolate && !divisible {
-                effects.push(DeliveryEffect::Report(notice(uid, failure.to_string(), ledger)));
+                effects.push(uncertain_write(uid, failure.to_string(), ledger));
             }
             effects.push(DeliveryEffect::Settled(uid.clone()));
         }
@@ -185,9 +184,13 @@ fn kind_of(sent: &Sent, ledger: &Ledger) -> AttemptKind {
     ordinary.or_else(|| kinds().next()).unwrap_or_default()
 }
 
-fn notice(uid: &Uid, cause: String, ledger: &Ledger) -> Notice {
+fn uncertain_write(uid: &Uid, cause: String, ledger: &Ledger) -> DeliveryEffect {
     let failures = ledger.pending(uid).map_or(0, |pending| pending.attempts().failures);
-    Notice::Uncertain { uid: uid.clone(), cause, failures, is_lasting: ledger.stays_uncertain(uid) }
+    report(uid, RecordFault::Uncertain { failures, is_lasting: ledger.stays_uncertain(uid) }, cause)
+}
+
+fn report(key: &Uid, fault: RecordFault, cause: String) -> DeliveryEffect {
+    DeliveryEffect::Report(Notice::Record(RecordNotice { key: key.clone(), fault, cause }))
 }
 
 /// A firewall may answer 403 because of a body. If the credential is refused instead, the next capabilities request shows

@@ -6,6 +6,7 @@ use crate::{
         absences, delivery,
         leadership::TermChange,
         queue::Lane,
+        report::Notice,
         requests::Request,
         resync::{self, ResyncKind},
         session,
@@ -157,7 +158,10 @@ impl<R: Registry> EventLoop<R> {
     pub(super) fn apply_delivery(&mut self, effects: Vec<delivery::DeliveryEffect>, now: Moment) {
         for effect in effects {
             match effect {
-                delivery::DeliveryEffect::Settled(uid) => self.reconcile_settled(&uid, now),
+                delivery::DeliveryEffect::Settled(uid) => {
+                    self.forget_last_answer(&uid);
+                    self.reconcile_settled(&uid, now);
+                }
                 delivery::DeliveryEffect::Hastened(uid) => _ = self.reconcile(&uid, Lane::Live, now),
                 delivery::DeliveryEffect::Superseded(version) => self.session.superseded(version, now),
                 delivery::DeliveryEffect::Uncertain(share) => self.resync.note_uncertain(share),
@@ -165,7 +169,10 @@ impl<R: Registry> EventLoop<R> {
                 delivery::DeliveryEffect::RequestFailed(failure) => {
                     _ = self.judge::<()>(Kind::Write, &Err(failure), now)
                 }
-                delivery::DeliveryEffect::Report(notice) => self.reporter.note(notice, now),
+                delivery::DeliveryEffect::Report(Notice::Record(notice)) => self.note(notice, now),
+                delivery::DeliveryEffect::Report(Notice::Divided { items, bytes, error }) => {
+                    self.reporter.divided(items, bytes, &error, now);
+                }
             }
         }
     }

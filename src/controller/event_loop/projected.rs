@@ -16,9 +16,9 @@ use crate::{
         absences::{Absences, Survey},
         queue::Lane,
         records::{Left, ListedRecords, StalePod},
-        report::Notice,
+        report::RecordFault,
     },
-    model::{moment::Moment, uid::Uid},
+    model::{label::RecordLabel, moment::Moment, uid::Uid},
     reconcile::{
         deletion::Deletion,
         ledger::entry::LedgerEntry,
@@ -66,7 +66,12 @@ impl<R: Registry> EventLoop<R> {
         let stored = self.records.view().get(pod)?;
         let projection = self.requests.registry().project(&stored);
         if let Projection::Failed { cause } = &projection {
-            self.reporter.note(Notice::Failed { uid: pod.clone(), cause: cause.clone() }, now);
+            let label = RecordLabel {
+                uid: Some(pod.clone()),
+                pod: Some(stored.full_name()),
+                ..RecordLabel::of_key(pod.clone())
+            };
+            self.reporter.note(&label, RecordFault::NotMade, cause, now);
         }
         let projected = self.records.project(&stored, projection);
         // As with a selector of the watch, the pod may exist.

@@ -51,6 +51,7 @@ impl<R: Registry> EventLoop<R> {
             }
             Reply::Names { about, result } => {
                 self.judge(Kind::Record, &result, now);
+                self.note_names(result.as_deref().unwrap_or_default());
                 let effect = self.absences.named(about, result, &mut self.ledger, now);
                 self.apply_absences(effect, now);
             }

@@ -16,12 +16,16 @@ use super::{Left, Projected};
 use crate::{
     model::{
         pod::{Pod, StoredPod},
+        recent::Recent,
         time,
         uid::Uid,
         uid_map::UidMap,
     },
     registry::Projection,
 };
+
+/// Departed pods whose keys are kept, at least.
+const DEPARTED_KEPT: usize = 200;
 
 #[derive(Default)]
 pub(super) struct KeyedRecords {
@@ -33,6 +37,8 @@ pub(super) struct KeyedRecords {
     /// The keys of pods that the store no longer has. Their deletion events may be still to come, and a second list
     /// may show that they exist.
     gone: UidMap<Uid>,
+    /// The keys that pods had lately, for people who ask about such a pod.
+    departed: Recent<Uid>,
 }
 
 /// A pod that has a record.
@@ -75,6 +81,11 @@ impl KeyedRecords {
     /// Also for a pod that the store no longer has.
     pub(super) fn last_key_of(&self, pod: &Uid) -> Option<&Uid> {
         self.key_of(pod).or_else(|| self.gone.get(pod))
+    }
+
+    /// The key that a pod had before it left, lately.
+    pub(super) fn departed_key_of(&self, pod: &Uid) -> Option<&Uid> {
+        self.gone.get(pod).or_else(|| self.departed.get(pod))
     }
 
     pub(super) fn has_unknown(&self) -> bool {
@@ -143,6 +154,7 @@ impl KeyedRecords {
     pub(super) fn remove(&mut self, pod: &Uid) -> Option<Left> {
         self.unknown.remove(pod);
         if let Some(member) = self.pods.remove(pod) {
+            self.departed.insert(pod, member.key.clone(), DEPARTED_KEPT);
             return self.leave(member, pod);
         }
         let key = self.gone.remove(pod)?;

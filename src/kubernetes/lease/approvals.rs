@@ -415,7 +415,8 @@ mod tests {
             std::future::ready(refusal.map_err(tower::BoxError::from))
         });
         let because = crate::reconcile::absence::hold::HoldReason::ScopeChanged;
-        let shown = HoldSummary { id: hold(1), target: "a", deletions: 5, because, former: Vec::new() };
+        let shown =
+            HoldSummary { id: hold(1), target: "a", deletions: 5, because, first: Vec::new(), former: Vec::new() };
         let (_status, controller_status) =
             watch::channel(ControllerStatus { holds: vec![shown], ..ControllerStatus::default() });
         let publisher = Approvals { leases: leases(Client::new(refusing, "default")), instance: "i".into() };
@@ -441,6 +442,7 @@ mod tests {
             target: "a",
             deletions,
             because: crate::reconcile::absence::hold::HoldReason::ScopeChanged,
+            first: Vec::new(),
             former: vec![hold(9)],
         };
         let text = held_value(&[shown(1, 5), shown(2, 300)]);

@@ -26,6 +26,9 @@ const RELEASE_WITHIN: Duration = Duration::from_secs(1);
 /// After working this long, the delay for stepping aside starts again at its shortest.
 const WORKED_AFTER: Duration = Duration::from_secs(600);
 
+/// The annotation of the Lease with the names of the leader's targets, separated by commas.
+const TARGETS_ANNOTATION: &str = "pod-registrar/targets";
+
 /// Why the Lease was not read or not replaced.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -66,7 +69,10 @@ pub struct Elector {
     timing: LeaseTiming,
     election: Election,
     /// The Lease as it was last read. Only the fields of the election are changed in it.
+    /// Null until then.
     document: Value,
+    /// The names of the targets, which the leader writes into the Lease.
+    targets: Vec<&'static str>,
     clock: Clock,
     controller_status: watch::Receiver<ControllerStatus>,
     /// Start of the current term.
@@ -82,6 +88,7 @@ impl Elector {
     pub fn new(
         leases: LeaseClient,
         me: String,
+        targets: Vec<&'static str>,
         duration: Duration,
         clock: Clock,
         controller_status: watch::Receiver<ControllerStatus>,
@@ -95,6 +102,7 @@ impl Elector {
             timing,
             election,
             document: Value::Null,
+            targets,
             clock,
             controller_status,
             led_since: None,
@@ -194,6 +202,9 @@ impl Elector {
                 if before.as_deref() != Some(&state.holder) {
                     tracing::info!(holder = state.holder, transitions = state.transitions, "lease read");
                 }
+                if self.document.is_null() {
+                    self.report_removed(&document);
+                }
                 self.document = document;
                 self.election.read(&state, now);
             }
@@ -208,8 +219,17 @@ impl Elector {
         }
     }
 
+    /// An earlier leader may have had targets that this process does not have.
+    fn report_removed(&self, document: &Value) {
+        let removed = removed_targets(document, &self.targets);
+        if !removed.is_empty() {
+            let targets = removed.join(", ");
+            tracing::warn!(targets, "target was removed; its records stay in the registry");
+        }
+    }
+
     async fn put(&mut self, update: LeaseUpdate) {
-        let document = updated(&self.document, &update, jiff::Timestamp::now());
+        let document = updated(&self.document, &update, &self.targets, jiff::Timestamp::now());
         let sent = self.clock.now();
         let answer = self.within(self.leases.put(&document)).await;
         let now = self.clock.now();
@@ -311,13 +331,24 @@ fn created(document: &Value) -> u64 {
     created.map_or(0, |created| u64::try_from(created.as_second()).unwrap_or_default())
 }
 
-/// The Lease with the fields of an update; all others stay. The times are for people and other clients: the election
-/// does not compare them.
-fn updated(document: &Value, update: &LeaseUpdate, now: jiff::Timestamp) -> Value {
+/// The targets of the Lease's last leader that are not among these.
+fn removed_targets<'d>(document: &'d Value, targets: &[&str]) -> Vec<&'d str> {
+    let before = document["metadata"]["annotations"][TARGETS_ANNOTATION].as_str().unwrap_or_default();
+    before.split(',').filter(|name| !name.is_empty() && !targets.contains(name)).collect()
+}
+
+/// The Lease with the fields of an update and the names of the targets; all else stays. The times are for people and
+/// other clients: the election does not compare them.
+fn updated(document: &Value, update: &LeaseUpdate, targets: &[&str], now: jiff::Timestamp) -> Value {
     // The API server refuses a time without exactly six decimals.
     let now = format!("{now:.6}");
     let mut document = document.clone();
     document["metadata"]["resourceVersion"] = json!(update.version);
+    let annotations = &mut document["metadata"]["annotations"];
+    if !annotations.is_object() {
+        *annotations = json!({});
+    }
+    annotations[TARGETS_ANNOTATION] = json!(targets.join(","));
     let spec = &mut document["spec"];
     spec["holderIdentity"] = json!(update.holder);
     spec["leaseTransitions"] = json!(update.transitions);
@@ -353,6 +384,7 @@ mod tests {
         let (elector, _leadership) = Elector::new(
             leases,
             "me:1".into(),
+            vec!["default"],
             duration,
             Clock::start(),
             statuses,
@@ -398,7 +430,7 @@ mod tests {
         let clock = Clock::start();
         let metrics = Metrics::new(crate::telemetry::health::Health::new(1));
         let (elector, leadership) =
-            Elector::new(leases, "me:1".into(), Duration::from_secs(15), clock, statuses, metrics);
+            Elector::new(leases, "me:1".into(), Vec::new(), Duration::from_secs(15), clock, statuses, metrics);
         let terms = Arc::new(Mutex::new(Vec::new()));
         let seen = terms.clone();
         elector
@@ -449,15 +481,26 @@ mod tests {
             "status": {"later": true},
         });
         let now = jiff::Timestamp::from_second(1_790_000_000).unwrap();
-        let ours = updated(&document, &update("me:1", false), now);
+        let ours = updated(&document, &update("me:1", false), &["a", "b"], now);
         let mut expected = document.clone();
+        expected["metadata"]["annotations"][TARGETS_ANNOTATION] = json!("a,b");
         expected["spec"]["holderIdentity"] = json!("me:1");
         expected["spec"]["leaseTransitions"] = json!(5);
         expected["spec"]["leaseDurationSeconds"] = json!(15);
         expected["spec"]["renewTime"] = json!("2026-09-21T14:13:20.000000Z");
         assert_eq!(ours, expected);
-        let acquired = updated(&document, &update("me:1", true), now);
+        let acquired = updated(&document, &update("me:1", true), &["a"], now);
         assert_eq!(acquired["spec"]["acquireTime"], acquired["spec"]["renewTime"]);
+    }
+
+    #[test]
+    fn removed_targets_are_found_in_the_lease() {
+        let document = json!({"metadata": {"annotations": {TARGETS_ANNOTATION: "a,b,c"}}});
+        assert_eq!(removed_targets(&document, &["b", "d"]), ["a", "c"]);
+        assert!(removed_targets(&document, &["c", "b", "a"]).is_empty());
+        for none in [json!({}), json!({"metadata": {"annotations": {TARGETS_ANNOTATION: ""}}})] {
+            assert!(removed_targets(&none, &["a"]).is_empty());
+        }
     }
 
     #[test]
@@ -472,7 +515,7 @@ mod tests {
         };
         assert_eq!(state_of(&empty), Some(free));
         assert_eq!(
-            updated(&empty, &update("me:1", true), jiff::Timestamp::UNIX_EPOCH)["spec"]["holderIdentity"],
+            updated(&empty, &update("me:1", true), &[], jiff::Timestamp::UNIX_EPOCH)["spec"]["holderIdentity"],
             "me:1"
         );
         for none in [json!({}), json!([]), json!("x"), json!({"metadata": {"resourceVersion": ""}})] {

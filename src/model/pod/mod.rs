@@ -46,6 +46,11 @@ pub enum StoredPod {
 }
 
 impl Pod {
+    /// `NAMESPACE/NAME`.
+    pub fn full_name(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
+    }
+
     /// What the store shows of this pod.
     pub fn shown(&self) -> StoredPod {
         self.content.as_ref().map_or(StoredPod::Unreadable, |content| StoredPod::Record(content.digest.fingerprint()))

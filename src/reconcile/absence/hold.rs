@@ -6,12 +6,14 @@ use std::{
     str::FromStr,
 };
 
-use crate::model::{digest::Digest, uid::Uid};
+use crate::model::{digest::Digest, label::RecordLabel, uid::Uid};
 
 /// Hexadecimal digits of a hold's name.
 const ID_DIGITS: usize = 12;
 /// A hold keeps this many names, the newest ones.
 const NAMES_MAX: usize = 16;
+/// A hold shows this many of its records, the first ones in the order of their keys.
+const SHOWN_MAX: usize = 5;
 
 /// The name of a hold: a hash of its target and of the held UIDs. An approval therefore covers exactly these, survives a
 /// restart, and does not cover later additions or the same pods in another target.
@@ -23,13 +25,15 @@ pub struct HoldId(String);
 pub struct ParseHoldIdError(String);
 
 impl HoldId {
-    fn of<'a>(target: &str, ids: impl Iterator<Item = &'a Uid>) -> Self {
+    /// Returns the first of the UIDs, too.
+    fn of<'a>(target: &str, ids: impl Iterator<Item = &'a Uid>) -> (Self, Vec<Uid>) {
         let mut sorted: Vec<String> = ids.map(Uid::to_string).collect();
         sorted.sort_unstable();
+        let first = sorted.iter().take(SHOWN_MAX).map(|uid| uid.as_str().into()).collect();
         sorted.push(target.to_owned());
         let mut digits = Digest::of_canonical(sorted.join("\n").as_bytes()).hex();
         digits.truncate(ID_DIGITS);
-        Self(digits)
+        (Self(digits), first)
     }
 }
 
@@ -107,6 +111,8 @@ pub struct HoldSummary {
     /// The number of held deletions.
     pub deletions: usize,
     pub because: HoldReason,
+    /// The first of the held records.
+    pub first: Vec<RecordLabel>,
     /// The former names. Approving one releases the deletions that it covered and that are still held.
     pub former: Vec<HoldId>,
 }
@@ -126,12 +132,14 @@ pub struct Hold {
     /// The names, oldest first. A name covers the pods with its position or a lower one.
     names: Vec<HoldId>,
     because: HoldReason,
+    /// The first of the held pods.
+    first: Vec<Uid>,
 }
 
 impl Hold {
     pub(super) fn new(target: &'static str, ids: HashSet<Uid>, because: HoldReason) -> Self {
-        let name = HoldId::of(target, ids.iter());
-        Self { target, ids: ids.into_iter().map(|uid| (uid, 0)).collect(), names: vec![name], because }
+        let (name, first) = HoldId::of(target, ids.iter());
+        Self { target, ids: ids.into_iter().map(|uid| (uid, 0)).collect(), names: vec![name], because, first }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -172,10 +180,11 @@ impl Hold {
     pub(super) fn shown(&self) -> HoldSummary {
         let (id, former) = match self.names.split_last() {
             Some((id, former)) => (id.clone(), former.to_vec()),
-            None => (HoldId::of(self.target, self.ids.keys()), Vec::new()),
+            None => (HoldId::of(self.target, self.ids.keys()).0, Vec::new()),
         };
         let (target, deletions, because) = (self.target, self.ids.len(), self.because.clone());
-        HoldSummary { id, target, deletions, because, former }
+        let first = self.first.iter().cloned().map(RecordLabel::of_key).collect();
+        HoldSummary { id, target, deletions, because, first, former }
     }
 
     /// The same hold of other pods. It gets a new name if they differ, and former names cover no added pod.
@@ -187,7 +196,7 @@ impl Hold {
             self.names.remove(0);
             self.ids.values_mut().for_each(|first| *first = first.saturating_sub(1));
         }
-        let (name, position) = (HoldId::of(self.target, ids.iter()), self.names.len());
+        let ((name, first), position) = (HoldId::of(self.target, ids.iter()), self.names.len());
         let covered = std::mem::take(&mut self.ids);
         self.ids = ids
             .into_iter()
@@ -195,6 +204,7 @@ impl Hold {
             .map(|(first, uid)| (uid, first))
             .collect();
         self.names.push(name);
+        self.first = first;
         self
     }
 
@@ -232,6 +242,14 @@ mod tests {
         for text in ["", "abc", "ABCDEF012345", "abcdef01234g", "abcdef0123456"] {
             assert!(text.parse::<HoldId>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn hold_shows_the_first_records() {
+        let shown = |hold: &Hold| hold.shown().first.iter().map(RecordLabel::id_or_key).collect::<Vec<_>>();
+        let hold = Hold::new("a", ids(["7", "6", "5", "4", "3", "2", "1"]), HoldReason::ScopeChanged);
+        assert_eq!(shown(&hold), ["1", "2", "3", "4", "5"]);
+        assert_eq!(shown(&hold.of(ids(["9", "4"]))), ["4", "9"]);
     }
 
     #[test]

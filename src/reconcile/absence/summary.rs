@@ -5,7 +5,15 @@ use super::{
     hold::{Hold, HoldReason, HoldSummary},
     stage::{Stage, Step},
 };
-use crate::model::uid::Uid;
+use crate::model::{moment::Moment, uid::Uid};
+
+/// The hold of one record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordHold {
+    pub summary: HoldSummary,
+    /// The next attempt to confirm it, if one is planned.
+    pub retry_at: Option<Moment>,
+}
 
 impl AbsenceGuard {
     /// The number of guarded deletions that wait for a confirmation, an approval or their turn.
@@ -45,12 +53,26 @@ impl AbsenceGuard {
 
     /// The holds that are shown to the operator.
     pub fn holds(&self) -> Vec<HoldSummary> {
+        self.shown().map(Hold::shown).collect()
+    }
+
+    /// The shown hold that has the deletion of this record.
+    pub fn hold_of(&self, uid: &Uid) -> Option<RecordHold> {
+        let hold = self.shown().find(|hold| hold.contains(uid))?;
+        let retry_at = match &self.stage {
+            Stage::Held { hold, retry_at } if hold.contains(uid) => *retry_at,
+            _ => None,
+        };
+        Some(RecordHold { summary: hold.shown(), retry_at })
+    }
+
+    fn shown(&self) -> impl Iterator<Item = &Hold> {
         let unconfirmed = match &self.stage {
             // A few missing answers are no reason to involve the operator.
             Stage::Held { hold, .. } if hold.is_contradicted() || self.attempts >= SHOWN_AFTER => Some(hold),
             Stage::Held { .. } => None,
             _ => self.under_review.as_ref(),
         };
-        self.out_of_scope.iter().chain(unconfirmed).map(Hold::shown).collect()
+        self.out_of_scope.iter().chain(unconfirmed)
     }
 }

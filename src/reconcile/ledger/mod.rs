@@ -39,7 +39,6 @@ pub mod backlog;
 pub mod entry;
 pub mod pending;
 pub mod reading;
-mod recent_deletions;
 
 use std::time::Duration;
 
@@ -48,13 +47,12 @@ use super::{
     outcome::Verdict,
     retry,
 };
-use crate::model::{moment::Moment, uid::Uid, uid_map::UidMap};
+use crate::model::{moment::Moment, recent::Recent, uid::Uid, uid_map::UidMap};
 
 use backlog::BacklogCursors;
 use entry::{Known, LedgerEntries, LedgerEntry};
 use pending::{Applied, AttemptKind, Attempts, Blame, InFlight, Isolation, Pending, Settled};
 use reading::InventoryReading;
-use recent_deletions::RecentDeletions;
 
 /// A record that failed this often in a row counts as one that always fails.
 const PERSISTENT_AFTER: u32 = 2;
@@ -74,8 +72,9 @@ pub struct Ledger {
     seeded: bool,
     /// The reading of the inventory that is under way.
     reading: Option<InventoryReading>,
-    /// Deletions that were observed while another replica led.
-    recent_deletions: RecentDeletions,
+    /// Deletions that were observed while another replica led. The leader removes these records, so that only the
+    /// newest may still be pending when it fails; an older one is found again as an absence.
+    recent_deletions: Recent<Deletion>,
     backlog_cursors: BacklogCursors,
 }
 

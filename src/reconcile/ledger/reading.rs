@@ -13,6 +13,7 @@ use super::{
 use crate::model::{
     digest::{Buckets, Fingerprint},
     moment::Moment,
+    recent::Recent,
     uid::Uid,
     uid_map::UidMap,
 };
@@ -204,8 +205,8 @@ impl Ledger {
     /// The registry has no inventory. It may hold a record of each pod that was seen, and of each pod whose deletion
     /// is remembered: these deletions become pending.
     pub fn finish_unread(&mut self, now: Moment) {
-        for (uid, why) in self.recent_deletions.take() {
-            self.deleted(&uid, why, now);
+        for (uid, why) in std::mem::take(&mut self.recent_deletions).iter() {
+            self.deleted(uid, *why, now);
         }
         self.finish_reading();
     }
@@ -214,7 +215,7 @@ impl Ledger {
     pub fn finish_reading(&mut self) {
         self.seeded = true;
         self.reading = None;
-        self.recent_deletions.clear();
+        self.recent_deletions = Recent::default();
         self.mark_unread_uncertain(|_| true);
     }
 }

@@ -236,6 +236,17 @@ impl Registry for TargetClient {
         }
     }
 
+    fn record_id(&self, key: &Uid, pod: Option<&Pod>) -> Option<String> {
+        if self.keys_are_uids() {
+            return None;
+        }
+        let known = self.records.lock().table.get(key).and_then(|row| row.id().map(str::to_owned));
+        known.or_else(|| {
+            let rendered = self.target.render(&pod?.content.as_ref()?.record, &self.term()).ok()??;
+            (rendered.key == *key).then_some(rendered.id)
+        })
+    }
+
     async fn prepare(&self, term: u64) -> Result<bool, Failure> {
         self.prepare_term(term).await?;
         Ok(self.target.needs_prepared())

@@ -291,7 +291,7 @@ impl Records {
         let held = self.table.get(key).and_then(Row::held);
         let shown = item.content.fingerprint().or(held).unwrap_or_default();
         match held {
-            Some(sent) if sent != shown => Some(self.differs(key, sent, shown)),
+            Some(sent) if sent != shown => Some(self.differs(key, id, sent, shown)),
             _ => {
                 self.differing.remove(key);
                 Some(shown)
@@ -301,12 +301,17 @@ impl Records {
 
     /// The registry shows another record than it acknowledged. The second time, after it was written again, that is left
     /// so: otherwise each resync would write it.
-    fn differs(&mut self, key: &Uid, sent: Fingerprint, shown: Fingerprint) -> Fingerprint {
+    fn differs(&mut self, key: &Uid, id: &str, sent: Fingerprint, shown: Fingerprint) -> Fingerprint {
         match self.differing.get_mut(key) {
             Some(known) if (known.sent, known.shown, known.rewritten) == (sent, shown, true) => {
                 if !std::mem::replace(&mut known.is_settled, true) {
-                    let (uid, sent, came_back) = (key, format!("{sent:?}"), format!("{shown:?}"));
-                    tracing::warn!(%uid, sent, came_back, "registry changes what is written; leaving the record as it is");
+                    let (sent, came_back) = (format!("{sent:?}"), format!("{shown:?}"));
+                    tracing::warn!(
+                        id,
+                        sent,
+                        came_back,
+                        "registry changes what is written; leaving the record as it is"
+                    );
                 }
                 sent
             }

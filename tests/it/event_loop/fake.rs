@@ -381,6 +381,10 @@ impl Registry for Fake {
         mapping::project(self, pod)
     }
 
+    fn record_id(&self, key: &Uid, _: Option<&Pod>) -> Option<String> {
+        (!self.keys_are_uids()).then(|| format!("id of {key}"))
+    }
+
     async fn prepare(&self, term: u64) -> Result<bool, Failure> {
         mapping::prepare(self, term)
     }

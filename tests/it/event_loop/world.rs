@@ -7,6 +7,7 @@ use pod_registrar::{
     controller::{
         error::Error,
         event_loop::EventLoop,
+        explain::{PodExplanation, PodQuestion},
         options::{BACKLOG_WINDOW, ControllerOptions, Inputs, Outputs},
     },
     model::{
@@ -80,6 +81,7 @@ pub(super) struct EventLoopHarness {
     answers: mpsc::Sender<CheckResult>,
     status: watch::Receiver<ControllerStatus>,
     approvals: mpsc::Sender<HoldId>,
+    questions: mpsc::Sender<PodQuestion>,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<Result<(), Error>>,
 }
@@ -158,7 +160,14 @@ impl EventLoopHarness {
             health: health.add_loop(),
         };
         let event_loop = EventLoop::new(registry.clone(), view, options, clock, outputs);
-        let inputs = Inputs { pod_events: pod_events_in, check_results, leadership: leads, approvals: approvals_in };
+        let (questions, questions_in) = mpsc::channel(1);
+        let inputs = Inputs {
+            pod_events: pod_events_in,
+            check_results,
+            leadership: leads,
+            approvals: approvals_in,
+            questions: questions_in,
+        };
         let task = tokio::spawn(event_loop.run(inputs, async {
             let _ = stopped.await;
         }));
@@ -184,6 +193,7 @@ impl EventLoopHarness {
             answers,
             status,
             approvals,
+            questions,
             stop: Some(stop),
             task,
         }
@@ -355,6 +365,13 @@ impl EventLoopHarness {
 
     pub(super) async fn approve(&self, hold: &HoldId) {
         self.approvals.send(hold.clone()).await.unwrap();
+    }
+
+    /// What the loop knows about a pod.
+    pub(super) async fn explain(&self, uid: &str) -> PodExplanation {
+        let (reply, answer) = oneshot::channel();
+        self.questions.send(PodQuestion { pod: uid.into(), reply }).await.unwrap();
+        answer.await.unwrap()
     }
 
     /// Whether the loop ended with a panic.

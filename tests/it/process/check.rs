@@ -7,8 +7,9 @@ use super::{
     world::{CLUSTER, Kube, ProcessHarness, name},
 };
 use crate::support::{
-    Controller, RestRegistry,
+    Controller, RestRegistry, SOON,
     apiserver::{Fault, Kind},
+    eventually,
 };
 
 /// The checks that had this result.
@@ -86,8 +87,54 @@ async fn explain_asks_the_running_controller() {
     let (kubeconfig, pod) = (world.kube.kubeconfig.to_str().unwrap(), format!("default/{}", name(0)));
     let command = ["explain", &pod, "--kubeconfig", kubeconfig, "--registry-url", world.registry_url()];
     let (code, text) = run(&[&command[..], &["--admin", &admin]].concat()).await;
-    assert!(code == 0 && text.contains("nothing: the registry holds the record"), "{code} {text}");
-    assert!(text.contains("default: session open, in sync: true"), "{text}");
+    assert!(code == 0 && text.contains("  state:    registered"), "{code} {text}");
+    assert!(text.contains("  next:     compared at the next resync, in "), "{text}");
+    // The pod is deleted, and the registry does not answer: the deletion waits.
+    world.proxy.hold_writes();
+    let uid = world.kube.uid(&name(0));
+    world.kube.delete(0..1);
+    let command = [&command[..], &["--admin", &admin]].concat();
+    let mut shown = Value::Null;
+    eventually("the deletion is in flight", SOON, async || {
+        let code;
+        (code, shown) = run_json(&command).await;
+        let state = &shown["targets"][0]["controller"]["state"];
+        if (code, state) == (0, &json!("inFlight")) { Ok(()) } else { Err(format!("{code} {shown:#}")) }
+    })
+    .await;
+    assert_eq!((&shown["uid"], &shown["exists"]), (&json!(uid), &json!(false)), "{shown:#}");
+    let target = &shown["targets"][0];
+    assert_eq!(target["registry"]["pod"]["name"], name(0), "the registry still holds it: {shown:#}");
+    assert_eq!(target["controller"]["next"]["what"], "waits for the registry's answer", "{shown:#}");
+    let (code, text) =
+        run(&["explain", "default/none", "--admin", &admin, command[2], command[3], command[4], command[5]]).await;
+    assert!(code == 1 && text.contains("there is no pod default/none; the controller does not see"), "{code} {text}");
+}
+
+#[tokio::test]
+async fn explain_names_a_parked_record() {
+    let (kube, registry) = (Kube::start().await, RestRegistry::start().await);
+    kube.create(0..1);
+    registry.refuses("no such site");
+    let (_folder, file) = targets_file(&registry.url, "    id: \"{{ pod.namespace }}.{{ pod.name }}\"\n");
+    let mut controller = Controller::start_with_targets(&kube.kubeconfig, file.as_ref(), &[]);
+    let line = controller.log_line("the registry rejected a record").await;
+    let id = format!("default.{}", name(0));
+    assert!(line.contains(&format!("id=\"{id}\"")) && line.contains(&format!("pod=\"default/{}\"", name(0))), "{line}");
+    let line = controller.log_line("health and metrics are served").await;
+    let admin = format!("http://{}", line.rsplit_once("address=").unwrap().1);
+    let (kubeconfig, pod) = (kube.kubeconfig.to_str().unwrap(), format!("default/{}", name(0)));
+    let command = ["explain", &pod, "--kubeconfig", kubeconfig, "--targets", &file, "--admin", &admin];
+    let (code, shown) = run_json(&command).await;
+    let state = &shown["targets"][0]["controller"];
+    assert_eq!((code, &state["state"], &state["id"]), (0, &json!("parked"), &json!(id)), "{shown:#}");
+    assert_eq!(state["lastAnswer"]["outcome"], "rejected");
+    assert!(state["lastAnswer"]["cause"].as_str().unwrap().contains("no such site"), "{shown:#}");
+    let (_, text) = run(&command).await;
+    let answer = text.lines().find(|line| line.starts_with("  answer:   rejected ")).unwrap_or_default();
+    assert!(answer.contains("s ago: status 422") && answer.ends_with("no such site"), "{text}");
+    let seconds = state["next"]["inSeconds"].as_f64().unwrap();
+    assert!(seconds > 0.0 && state["next"]["what"].as_str().unwrap().contains("next resync"), "{shown:#}");
 }
 
 #[tokio::test]
@@ -108,6 +155,7 @@ async fn run_records_exchanges_without_credentials() {
     let text = std::fs::read_to_string(&recorded).unwrap();
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let puts = lines.iter().filter(|line| line["exchange"]["method"] == "PUT");
-    assert!(puts.count() >= 2 && !text.contains("secret-token-1"), "{text}");
+    assert_eq!(puts.count(), 2, "{text}");
+    assert!(!text.contains("secret-token-1"), "{text}");
     assert!(lines.iter().all(|line| line["target"] == "systems"), "{text}");
 }

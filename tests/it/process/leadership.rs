@@ -107,7 +107,7 @@ async fn stopped_leader_hands_over_at_once() {
     let kept = lease(&world);
     assert_eq!(
         (&kept["metadata"]["annotations"], &kept["metadata"]["labels"]),
-        (&json!({"kept": "yes"}), &json!({"also": "kept"}))
+        (&json!({"kept": "yes", "pod-registrar/targets": "default"}), &json!({"also": "kept"}))
     );
     assert_eq!(kept["spec"]["leaseTransitions"], 2);
     world.kube.create(50..60);

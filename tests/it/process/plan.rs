@@ -65,6 +65,23 @@ async fn plan_of_a_target_changes_nothing() {
 }
 
 #[tokio::test]
+async fn target_without_list_hides_no_plan() {
+    let (kube, registry) = (Kube::start().await, RestRegistry::start().await);
+    kube.create(0..2);
+    let unlisted = |name: &str| format!("  - {{name: {name}, preset: rest, url: {}, list: null}}\n", registry.url);
+    let (_folder, file) = targets_file(&registry.url, &unlisted("blind"));
+    let kubeconfig = kube.kubeconfig.to_str().unwrap();
+    let (code, plan) = run_json(&["plan", "--kubeconfig", kubeconfig, "--targets", &file]).await;
+    let compared: Vec<_> = plan["targets"].as_array().unwrap().iter().map(|target| &target["compared"]).collect();
+    assert_eq!((code, compared), (3, vec![&json!(true), &json!(false)]), "{plan:#}");
+    assert!(plan["targets"][1]["error"].as_str().unwrap().contains("cannot be compared"), "{plan:#}");
+    // Nothing at all was compared.
+    std::fs::write(&file, format!("targets:\n{}", unlisted("blind"))).unwrap();
+    let (code, text) = run(&["plan", "--kubeconfig", kubeconfig, "--targets", &file]).await;
+    assert!(code == 1 && text.contains("blind: cannot be compared"), "{code} {text}");
+}
+
+#[tokio::test]
 async fn plan_needs_one_kind_of_registry() {
     let (_folder, file) = targets_file("http://registry.example", "");
     let (code, text) = run(&["plan", "--registry-url", "http://registry.example", "--targets", &file]).await;

@@ -151,3 +151,14 @@ async fn help_and_version_exit_with_code_0() {
         assert!(errors.is_empty() && shown.contains("pod-registrar"), "{arguments:?}: {errors}{shown}");
     }
 }
+
+#[test]
+fn demo_ignores_the_variables_of_run() {
+    // Each of them would be refused, or would take the demo to another cluster or registry.
+    let names = ["REGISTRY_URL", "REGISTRY_TOKEN_FILE", "TARGETS", "KUBECONFIG", "CONTEXT", "LOG_FORMAT"];
+    let names = names.map(|name| format!("POD_REGISTRAR_{name}"));
+    let variables: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "/no/such/thing")).collect();
+    let demo = ["demo", "--pods", "1", "--churn", "0", "--duration", "1s", "--listen", "127.0.0.1:0"];
+    let (code, text) = with_variables(&demo, &variables);
+    assert_eq!(code, Some(0), "{text}");
+}

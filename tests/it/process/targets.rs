@@ -111,6 +111,26 @@ async fn failing_targets_do_not_delay_another() {
 }
 
 #[tokio::test]
+async fn removed_target_is_reported_once() {
+    let (kube, registry) = (Kube::start().await, RegistryTask::start());
+    let leases = format!("{}/apis/coordination.k8s.io/v1/namespaces/default/leases", kube.api.url());
+    let lease = json!({"metadata": {"name": "registrar"}, "spec": {}});
+    assert_eq!(http_client().post(&leases).json(&lease).send().await.unwrap().status(), 201);
+    let (kept, removed) = (("kept", registry.url.as_str()), ("removed", "http://127.0.0.1:9"));
+    let flags = ["--lease", "default/registrar"];
+    // The second run leads, so that the third one no longer knows of the target.
+    for (targets, is_reported) in [(vec![kept, removed], false), (vec![kept], true), (vec![kept], false)] {
+        let mut controller = controller(&kube, &targets, &flags);
+        in_sync(&mut controller, "kept").await;
+        let line = controller.stderr().into_iter().find(|line| line.contains("target was removed"));
+        let reported = line.map(|line| line.contains("WARN") && line.contains("removed"));
+        assert_eq!(reported, is_reported.then_some(true), "{targets:?}");
+        controller.terminate();
+        assert_eq!(controller.code().await, 0);
+    }
+}
+
+#[tokio::test]
 async fn hold_is_approved_for_its_target_alone() {
     let (kube, registries) = (Kube::start().await, [RegistryTask::start(), RegistryTask::start()]);
     let leases = format!("{}/apis/coordination.k8s.io/v1/namespaces/default/leases", kube.api.url());

@@ -1,10 +1,11 @@
 //! The manifests, the image and the documents against the code: names, ports, paths, rights and versions.
 
-use std::time::Duration;
+use std::{fs, process::Command, time::Duration};
 
 use pod_registrar::{
     admin::{self, Pages},
-    cli::{self, flags::Command},
+    cli::{self, flags},
+    mapping::load,
     telemetry::{health::Health, metrics::Metrics},
 };
 use tokio::{
@@ -14,7 +15,10 @@ use tokio::{
     time::timeout,
 };
 
-use crate::project::{manifests, pages, text};
+use crate::{
+    project::{manifests, pages, root, text},
+    support::notice,
+};
 
 /// All rights, by manifest.
 const RULES: [(&str, &str); 2] = [
@@ -65,7 +69,7 @@ fn default_ports() -> (u16, u16) {
     let run = cli::defaults("http://registry.example");
     let registry = cli::parse(["pod-registrar", "registry"]);
     match (run, registry) {
-        (Ok(run), Ok(Command::Registry(registry))) => (run.admin_addr.port(), registry.listen.port()),
+        (Ok(run), Ok(flags::Command::Registry(registry))) => (run.admin_addr.port(), registry.listen.port()),
         other => panic!("{other:?}"),
     }
 }
@@ -246,6 +250,44 @@ fn network_policies_admit_named_clients_only() {
     }
 }
 
+/// A copy of the manifests with the component `targets`, whose file has this text, as `kubectl kustomize` renders it.
+/// None if there is no kubectl.
+fn rendered_with_targets(file: &str) -> Option<String> {
+    let folder = tempfile::tempdir().unwrap();
+    for (path, manifest) in manifests() {
+        let copy = folder.path().join(path.strip_prefix(root().join("deploy")).unwrap());
+        fs::create_dir_all(copy.parent().unwrap()).unwrap();
+        // The lines that a reader removes the `#` of.
+        let manifest = manifest.replace("# components:\n#   - targets\n", "components:\n  - targets\n");
+        fs::write(copy, manifest).unwrap();
+    }
+    fs::write(folder.path().join("targets/targets.yaml"), file).unwrap();
+    let rendered = Command::new("kubectl").arg("kustomize").arg(folder.path()).output().ok()?;
+    assert!(rendered.status.success(), "{}", String::from_utf8_lossy(&rendered.stderr));
+    Some(String::from_utf8(rendered.stdout).unwrap())
+}
+
+#[test]
+fn another_targets_file_rolls_the_deployment() {
+    let file = text("deploy/targets/targets.yaml");
+    assert!(load::load("deploy/targets/targets.yaml", &file).is_ok());
+    let Some(rendered) = rendered_with_targets(&file) else {
+        return notice("skipped: there is no kubectl");
+    };
+    // The generated ConfigMap, and the volume of the Deployment.
+    let names = |rendered: &str| -> Vec<String> {
+        let names = values(rendered, "name").into_iter().filter(|name| name.starts_with("pod-registrar-targets-"));
+        names.map(str::to_owned).collect()
+    };
+    let before = names(&rendered);
+    assert!(before.len() == 2 && before[0] == before[1], "{before:?}");
+    assert_eq!(values(&rendered, "POD_REGISTRAR_TARGETS"), ["/etc/pod-registrar-targets/targets.yaml"]);
+    // These settings would be refused beside it.
+    assert!(!rendered.contains("POD_REGISTRAR_REGISTRY_"), "{rendered}");
+    let after = names(&rendered_with_targets(&file.replace("inventory.example", "other.example")).unwrap());
+    assert!(after.len() == 2 && after[0] == after[1] && after[0] != before[0], "{before:?} {after:?}");
+}
+
 #[test]
 fn memory_follows_the_measured_figures() {
     let deployment = text("deploy/deployment.yaml");
@@ -287,7 +329,8 @@ async fn probes_request_paths_that_are_served() {
     let health = Health::new(0);
     let metrics = Metrics::new(health.clone());
     let (stop, stopped) = oneshot::channel::<()>();
-    let pages = Pages { health, metrics, status: Box::new(|| serde_json::Value::Null) };
+    let pod = |_, _| -> futures::future::BoxFuture<'static, admin::JsonPage> { unreachable!("no probe asks for it") };
+    let pages = Pages { health, metrics, status: Box::new(|| serde_json::Value::Null), pod: Box::new(pod) };
     let server = tokio::spawn(admin::serve(listener, pages, async move { drop(stopped.await) }));
     let deployment = text("deploy/deployment.yaml");
     let paths = values(&deployment, "path");

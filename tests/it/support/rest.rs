@@ -27,6 +27,8 @@ struct Contents {
     token: Option<String>,
     /// Whether texts are stored in capitals.
     shouts: bool,
+    /// Why records are refused.
+    refusal: Option<&'static str>,
 }
 
 type Shared = Arc<Mutex<Contents>>;
@@ -61,6 +63,11 @@ impl RestRegistry {
     /// From now on, texts are stored in capitals.
     pub(crate) fn shouts(&self) {
         self.contents.lock().unwrap().shouts = true;
+    }
+
+    /// From now on, records are refused with status 422.
+    pub(crate) fn refuses(&self, why: &'static str) {
+        self.contents.lock().unwrap().refusal = Some(why);
     }
 
     pub(crate) fn insert(&self, id: &str, record: Value) {
@@ -116,14 +123,17 @@ async fn find(State(contents): State<Shared>, Path(id): Path<String>) -> Result<
     contents.lock().unwrap().records.get(&id).cloned().map(Json).ok_or(StatusCode::NOT_FOUND)
 }
 
-async fn put(State(contents): State<Shared>, Path(id): Path<String>, Json(mut record): Json<Value>) -> Json<Value> {
+async fn put(State(contents): State<Shared>, Path(id): Path<String>, Json(mut record): Json<Value>) -> Response {
     let mut contents = contents.lock().unwrap();
+    if let Some(why) = contents.refusal {
+        return (StatusCode::UNPROCESSABLE_ENTITY, why).into_response();
+    }
     record["id"] = id.as_str().into();
     if contents.shouts {
         record["name"] = record["name"].as_str().unwrap_or_default().to_uppercase().into();
     }
     contents.records.insert(id, record.clone());
-    Json(record)
+    Json(record).into_response()
 }
 
 async fn delete(State(contents): State<Shared>, Path(id): Path<String>) -> StatusCode {
