@@ -11,10 +11,7 @@ use axum::{
 };
 
 use super::Pages;
-use crate::telemetry::{
-    health::{Health, Report},
-    metrics::{self, Metrics},
-};
+use crate::telemetry::{health::Report, metrics};
 
 /// The answer on any other path.
 const INDEX: &str = "not found; the pages are:\n\
@@ -24,26 +21,17 @@ const INDEX: &str = "not found; the pages are:\n\
     /metrics  metrics, in the OpenMetrics text format\n\
     /status   session, records and held deletions, as JSON\n";
 
-type StatusPage = Arc<dyn Fn() -> serde_json::Value + Send + Sync>;
-
 pub(super) fn router(pages: Pages) -> Router {
-    let Pages { health, metrics, status } = pages;
-    let probes = Router::new()
+    let live = async |State(pages): State<Arc<Pages>>| answer(&pages.health.live());
+    let ready = async |State(pages): State<Arc<Pages>>| answer(&pages.health.ready());
+    Router::new()
         .route("/livez", get(live))
         .route("/healthz", get(live))
         .route("/readyz", get(ready))
-        .with_state(health);
-    let scrapes = Router::new().route("/metrics", get(scrape)).with_state(metrics);
-    let status = Router::new().route("/status", get(show)).with_state(StatusPage::from(status));
-    probes.merge(scrapes).merge(status).fallback(async || (StatusCode::NOT_FOUND, INDEX))
-}
-
-async fn live(State(health): State<Health>) -> Response {
-    answer(&health.live())
-}
-
-async fn ready(State(health): State<Health>) -> Response {
-    answer(&health.ready())
+        .route("/metrics", get(scrape))
+        .route("/status", get(show))
+        .fallback(async || (StatusCode::NOT_FOUND, INDEX))
+        .with_state(Arc::new(pages))
 }
 
 fn answer(report: &Report) -> Response {
@@ -51,13 +39,13 @@ fn answer(report: &Report) -> Response {
     (status, [(header::CACHE_CONTROL, "no-store")], report.to_string()).into_response()
 }
 
-async fn show(State(status): State<StatusPage>) -> Response {
-    let text = format!("{:#}\n", status());
+async fn show(State(pages): State<Arc<Pages>>) -> Response {
+    let text = format!("{:#}\n", (pages.status)());
     ([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")], text).into_response()
 }
 
-async fn scrape(State(metrics): State<Metrics>) -> Response {
-    match metrics.encode() {
+async fn scrape(State(pages): State<Arc<Pages>>) -> Response {
+    match pages.metrics.encode() {
         Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
         Err(error) => {
             tracing::error!(%error, "cannot encode the metrics; please report this defect");
