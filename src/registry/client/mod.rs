@@ -5,6 +5,7 @@
 
 pub(crate) mod encode;
 pub(crate) mod http;
+pub mod judge;
 pub mod reader;
 #[cfg(test)]
 mod tests;
@@ -36,11 +37,12 @@ use crate::{
         uid::Uid,
     },
     reconcile::{
-        outcome::{self, Failure, OperationKind, ProblemDetail, Verdict},
+        outcome::{Failure, OperationKind, Verdict},
         takeover::{ReportedSession, SessionHolder},
     },
 };
 use http::{FLAGS, LARGE_ANSWER, MEMBERS, NAME_CHARS, RECORD_ANSWER, RegistryHttp, SMALL_ANSWER};
+use judge::ProblemDetail;
 
 /// The number of a registry's features that are read. The protocol has five.
 const FEATURES_MAX: usize = 64;
@@ -172,10 +174,10 @@ fn batch_verdicts(answer: &HttpAnswer, operations: &[Encoded]) -> Result<Vec<Ver
 /// The verdict on an operation that was a request of its own.
 fn single_verdict(kind: OperationKind, answer: &HttpAnswer, operation: &Encoded) -> Result<Verdict, Failure> {
     let detail = answer.problem_detail();
-    if outcome::concerns_every_request(kind, answer.status, &detail.problem) {
-        return Err(outcome::judge_request(answer.status, detail));
+    if judge::concerns_every_request(kind, answer.status, &detail.problem) {
+        return Err(judge::judge_request(answer.status, detail));
     }
-    match outcome::judge_operation(kind, answer.status, detail) {
+    match judge::judge_operation(kind, answer.status, detail) {
         Verdict::Done if kind == OperationKind::Put => {
             let stored: ListedRecord = answer.json()?;
             Ok(check_digest(Some(stored.digest), operation))
@@ -322,7 +324,7 @@ fn item_verdict(result: ItemResult, operation: &Encoded) -> Verdict {
     };
     let detail = problem.as_ref().map(http::problem_detail).unwrap_or_default();
     let detail = ProblemDetail { retry_after: retry_after_seconds.map(Duration::from_secs), ..detail };
-    match outcome::judge_operation(kind, status, detail) {
+    match judge::judge_operation(kind, status, detail) {
         Verdict::Done => check_digest(digest, operation),
         other => other,
     }
