@@ -171,8 +171,6 @@ async fn collection_shows_one_owner_in_pages() {
         next.clone_into(&mut path);
     }
     assert_eq!(ids, ["a", "c", "d"]);
-    let by_offset = inventory.get("/api/systems?offset=3").await.json();
-    assert_eq!((by_offset["results"][0]["id"].as_str(), &by_offset["next"]), (Some("d"), &Value::Null));
     assert_eq!(inventory.get("/api/systems?ower=us").await.error(), error(400, "invalid"));
 }
 
