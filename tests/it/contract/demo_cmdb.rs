@@ -208,7 +208,7 @@ async fn page_shows_systems_and_loads_nothing_else() {
     let inventory = Inventory::start().await;
     inventory.send("PUT", "/api/systems/a", &json!({"name": "<b>web</b>", "rack": "r7"})).await;
     let page = inventory.get("/?q=web").await;
-    assert!(page.text.contains("<th>rack</th>") && page.text.contains("&lt;b&gt;web&lt;/b&gt;"), "{}", page.text);
+    assert!(page.text.contains("<th>rack</th>") && page.text.contains("&lt;b&gt;web&lt;&#x2f;b&gt;"), "{}", page.text);
     assert!(inventory.get("/?q=none").await.text.contains("No systems match."));
     for path in ["/", "/?page=x&q=%FF", "/page/app.js", "/page/style.css", "/page/icon.svg"] {
         let file = inventory.get(path).await;
