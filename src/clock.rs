@@ -17,7 +17,7 @@ impl Clock {
     }
 
     pub fn now(&self) -> Moment {
-        Moment::after_start(self.origin.elapsed())
+        Moment::START + self.origin.elapsed()
     }
 
     pub async fn sleep_until(&self, moment: Moment) {

@@ -10,11 +10,8 @@ use axum::{
     routing::get,
 };
 
-use super::{JsonPage, Pages, PodPage};
-use crate::telemetry::{
-    health::{Health, Report},
-    metrics::{self, Metrics},
-};
+use super::{JsonPage, Pages};
+use crate::telemetry::{health::Report, metrics};
 
 /// The answer on any other path.
 const INDEX: &str = "not found; the pages are:\n\
@@ -25,27 +22,18 @@ const INDEX: &str = "not found; the pages are:\n\
     /status   session, records and held deletions, as JSON\n\
     /status/pods/NAMESPACE/NAME  the records of one pod, and what happens to them next, as JSON\n";
 
-type StatusPage = Arc<dyn Fn() -> serde_json::Value + Send + Sync>;
-
 pub(super) fn router(pages: Pages) -> Router {
-    let Pages { health, metrics, status, pod } = pages;
-    let probes = Router::new()
+    let live = async |State(pages): State<Arc<Pages>>| answer(&pages.health.live());
+    let ready = async |State(pages): State<Arc<Pages>>| answer(&pages.health.ready());
+    Router::new()
         .route("/livez", get(live))
         .route("/healthz", get(live))
         .route("/readyz", get(ready))
-        .with_state(health);
-    let scrapes = Router::new().route("/metrics", get(scrape)).with_state(metrics);
-    let status = Router::new().route("/status", get(show)).with_state(StatusPage::from(status));
-    let pod = Router::new().route("/status/pods/{namespace}/{name}", get(show_pod)).with_state(Arc::new(pod));
-    probes.merge(scrapes).merge(status).merge(pod).fallback(async || (StatusCode::NOT_FOUND, INDEX))
-}
-
-async fn live(State(health): State<Health>) -> Response {
-    answer(&health.live())
-}
-
-async fn ready(State(health): State<Health>) -> Response {
-    answer(&health.ready())
+        .route("/metrics", get(scrape))
+        .route("/status", get(show))
+        .route("/status/pods/{namespace}/{name}", get(show_pod))
+        .fallback(async || (StatusCode::NOT_FOUND, INDEX))
+        .with_state(Arc::new(pages))
 }
 
 fn answer(report: &Report) -> Response {
@@ -53,12 +41,12 @@ fn answer(report: &Report) -> Response {
     (status, [(header::CACHE_CONTROL, "no-store")], report.to_string()).into_response()
 }
 
-async fn show(State(status): State<StatusPage>) -> Response {
-    json(JsonPage { status: 200, body: status() })
+async fn show(State(pages): State<Arc<Pages>>) -> Response {
+    json(JsonPage { status: 200, body: (pages.status)() })
 }
 
-async fn show_pod(State(page): State<Arc<PodPage>>, Path((namespace, name)): Path<(String, String)>) -> Response {
-    json(page(namespace, name).await)
+async fn show_pod(State(pages): State<Arc<Pages>>, Path((namespace, name)): Path<(String, String)>) -> Response {
+    json((pages.pod)(namespace, name).await)
 }
 
 fn json(JsonPage { status, body }: JsonPage) -> Response {
@@ -67,8 +55,8 @@ fn json(JsonPage { status, body }: JsonPage) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")], text).into_response()
 }
 
-async fn scrape(State(metrics): State<Metrics>) -> Response {
-    match metrics.encode() {
+async fn scrape(State(pages): State<Arc<Pages>>) -> Response {
+    match pages.metrics.encode() {
         Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
         Err(error) => {
             tracing::error!(%error, "cannot encode the metrics; please report this defect");

@@ -20,159 +20,134 @@ pub struct SettingNames {
     pub timeout: &'static str,
 }
 
-/// Why a connection failed. [`Cause::advice`] describes each cause.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Cause {
-    Refused,
-    NoRoute,
-    NoSuchHost,
-    NoNameServer,
-    UnknownAuthority,
-    WrongName,
-    Expired,
-    NotYetValid,
-    /// The certificate or its chain uses this algorithm, which is not supported.
-    Algorithm(String),
-    NoCommonAlgorithm,
-    ClientCertificate,
-    /// The certificate is invalid in another way.
-    Certificate,
-    NoTls,
-    NoHttp,
-    TimedOut,
-    Closed,
+/// What is wrong with a connection and what to change, from the error's innermost layer that reveals it.
+fn advice(error: &(dyn Error + 'static), names: &SettingNames) -> Option<String> {
+    layers(error).filter_map(|layer| names.advice_on(layer)).last()
 }
 
-impl Cause {
-    /// The cause of an error, from its innermost layer that reveals one.
-    pub fn of(error: &(dyn Error + 'static)) -> Option<Self> {
-        layers(error).filter_map(Self::of_layer).last()
-    }
-
-    fn of_layer(error: &(dyn Error + 'static)) -> Option<Self> {
-        if let Some(tls) = error.downcast_ref::<Tls>() {
-            return Self::of_tls(tls);
+impl SettingNames {
+    fn advice_on(&self, layer: &(dyn Error + 'static)) -> Option<String> {
+        let Self { address, .. } = self;
+        if let Some(tls) = layer.downcast_ref::<Tls>() {
+            return self.advice_on_tls(tls);
         }
-        if let Some(http) = error.downcast_ref::<hyper::Error>() {
-            let closed = http.is_incomplete_message() || http.is_closed();
-            return (http.is_parse().then_some(Self::NoHttp)).or(closed.then_some(Self::Closed));
+        if let Some(io) = layer.downcast_ref::<io::Error>() {
+            return self.advice_on_io(io);
         }
-        if let Some(io) = error.downcast_ref::<io::Error>() {
-            return Self::of_io(io);
-        }
-        match error.downcast_ref::<reqwest::Error>() {
-            Some(error) if error.is_timeout() => Some(Self::TimedOut),
-            _ => Self::of_name_server(&error.to_string()),
+        match (layer.downcast_ref::<hyper::Error>(), layer.downcast_ref::<reqwest::Error>()) {
+            (Some(http), _) if http.is_parse() => {
+                Some(format!("the server does not speak HTTP here; use https:// or another port in {address}"))
+            }
+            (Some(http), _) => (http.is_incomplete_message() || http.is_closed()).then(|| self.closed()),
+            (None, Some(error)) if error.is_timeout() => Some(self.timed_out()),
+            _ => self.advice_on_name_server(&layer.to_string()),
         }
     }
 
-    fn of_io(error: &io::Error) -> Option<Self> {
+    fn advice_on_io(&self, error: &io::Error) -> Option<String> {
+        let Self { address, .. } = self;
         Some(match error.kind() {
-            io::ErrorKind::ConnectionRefused => Self::Refused,
-            io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => Self::NoRoute,
-            io::ErrorKind::TimedOut => Self::TimedOut,
+            io::ErrorKind::ConnectionRefused => {
+                format!("nothing listens at this address; check host and port of {address}")
+            }
+            io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
+                format!("no route leads to this address; check the network and the host of {address}")
+            }
+            io::ErrorKind::TimedOut => self.timed_out(),
             io::ErrorKind::ConnectionReset
             | io::ErrorKind::ConnectionAborted
             | io::ErrorKind::BrokenPipe
-            | io::ErrorKind::UnexpectedEof => Self::Closed,
-            _ => return Self::of_name_server(&error.to_string()),
+            | io::ErrorKind::UnexpectedEof => self.closed(),
+            _ => return self.advice_on_name_server(&error.to_string()),
         })
     }
 
     /// Errors of the system's resolver differ only in their text.
-    fn of_name_server(text: &str) -> Option<Self> {
+    fn advice_on_name_server(&self, text: &str) -> Option<String> {
         if !text.starts_with("failed to lookup address information") {
             return None;
         }
         Some(if text.contains("Temporary failure") || text.contains("Try again") {
-            Self::NoNameServer
+            "the name server does not answer; check the DNS of this machine or pod".to_owned()
         } else {
-            Self::NoSuchHost
+            format!("there is no such host; check the host of {}", self.address)
         })
     }
 
-    fn of_tls(error: &Tls) -> Option<Self> {
+    fn advice_on_tls(&self, error: &Tls) -> Option<String> {
         use AlertDescription as Alert;
         Some(match error {
-            Tls::InvalidCertificate(error) => Self::of_certificate(error),
-            Tls::InvalidMessage(_) => Self::NoTls,
+            Tls::InvalidCertificate(error) => self.advice_on_certificate(error),
+            Tls::InvalidMessage(_) => {
+                format!("the server does not speak TLS here; use http:// or another port in {}", self.address)
+            }
             Tls::AlertReceived(Alert::CertificateRequired | Alert::BadCertificate | Alert::UnknownCA) => {
-                Self::ClientCertificate
+                "the server refuses the client's certificate, or requires one; check the client's certificate"
+                    .to_owned()
             }
             Tls::AlertReceived(Alert::HandshakeFailure | Alert::ProtocolVersion | Alert::InsufficientSecurity)
-            | Tls::PeerIncompatible(_) => Self::NoCommonAlgorithm,
+            | Tls::PeerIncompatible(_) => format!(
+                "the server and this program have no TLS version or algorithm in common; the server's key may be on \
+                 P-521, which is not supported; {SUPPORTED}, over TLS 1.2 or 1.3"
+            ),
             _ => return None,
         })
     }
 
-    fn of_certificate(error: &CertificateError) -> Self {
+    fn advice_on_certificate(&self, error: &CertificateError) -> String {
+        let Self { address, authorities, .. } = self;
+        let unsupported = |name: String| {
+            format!("the server's certificate uses an algorithm that is not supported: {name}; {SUPPORTED}")
+        };
         match error {
-            CertificateError::UnknownIssuer => Self::UnknownAuthority,
-            // A self-signed authority that is not in the bundle.
-            CertificateError::Other(other) if other.0.to_string() == "CaUsedAsEndEntity" => Self::UnknownAuthority,
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => Self::WrongName,
-            CertificateError::Expired | CertificateError::ExpiredContext { .. } => Self::Expired,
-            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => Self::NotYetValid,
+            error if is_untrusted(error) => format!(
+                "the server's certificate is signed by an authority that is not trusted; give the authority's \
+                 certificate with {authorities}"
+            ),
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => format!(
+                "the server's certificate is for another name; use a name from the certificate in {address}, or \
+                 add this name to the certificate"
+            ),
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                "the server's certificate has expired; renew it, or set this machine's clock".to_owned()
+            }
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                "the server's certificate is not valid yet; wait, or set this machine's clock".to_owned()
+            }
             CertificateError::UnsupportedSignatureAlgorithmContext { signature_algorithm_id, .. } => {
-                Self::Algorithm(algorithm(signature_algorithm_id))
+                unsupported(algorithm(signature_algorithm_id))
             }
             CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext {
                 signature_algorithm_id,
                 public_key_algorithm_id,
             } => {
                 let (signature, key) = (algorithm(signature_algorithm_id), algorithm(public_key_algorithm_id));
-                Self::Algorithm(format!("{signature} with a key of {key}"))
+                unsupported(format!("{signature} with a key of {key}"))
             }
             CertificateError::BadSignature => {
-                Self::Algorithm("a wrong signature, or an RSA key below 2048 bits".into())
+                unsupported("a wrong signature, or an RSA key below 2048 bits".to_owned())
             }
-            _ => Self::Certificate,
+            _ => "the server's certificate cannot be used; replace it".to_owned(),
         }
     }
 
-    /// What is wrong, and what to change.
-    pub fn advice(&self, names: &SettingNames) -> String {
-        let SettingNames { address, authorities, timeout } = names;
-        match self {
-            Self::Refused => format!("nothing listens at this address; check host and port of {address}"),
-            Self::NoRoute => format!("no route leads to this address; check the network and the host of {address}"),
-            Self::NoSuchHost => format!("there is no such host; check the host of {address}"),
-            Self::NoNameServer => "the name server does not answer; check the DNS of this machine or pod".to_owned(),
-            Self::UnknownAuthority => format!(
-                "the server's certificate is signed by an authority that is not trusted; give the authority's \
-                 certificate with {authorities}"
-            ),
-            Self::WrongName => format!(
-                "the server's certificate is for another name; use a name from the certificate in {address}, or \
-                 add this name to the certificate"
-            ),
-            Self::Expired => "the server's certificate has expired; renew it, or set this machine's clock".to_owned(),
-            Self::NotYetValid => {
-                "the server's certificate is not valid yet; wait, or set this machine's clock".to_owned()
-            }
-            Self::Algorithm(name) => {
-                format!("the server's certificate uses an algorithm that is not supported: {name}; {SUPPORTED}")
-            }
-            Self::NoCommonAlgorithm => format!(
-                "the server and this program have no TLS version or algorithm in common; the server's key may be on \
-                 P-521, which is not supported; {SUPPORTED}, over TLS 1.2 or 1.3"
-            ),
-            Self::ClientCertificate => {
-                "the server refuses the client's certificate, or requires one; check the client's certificate"
-                    .to_owned()
-            }
-            Self::Certificate => "the server's certificate cannot be used; replace it".to_owned(),
-            Self::NoTls => format!("the server does not speak TLS here; use http:// or another port in {address}"),
-            Self::NoHttp => {
-                format!("the server does not speak HTTP here; use https:// or another port in {address}")
-            }
-            Self::TimedOut => {
-                format!("there was no answer in time; check the network, or raise {timeout} if the server is slow")
-            }
-            Self::Closed => format!(
-                "the connection was closed without an answer; if the server speaks TLS, use https:// in {address}"
-            ),
-        }
+    fn timed_out(&self) -> String {
+        let Self { timeout, .. } = self;
+        format!("there was no answer in time; check the network, or raise {timeout} if the server is slow")
+    }
+
+    fn closed(&self) -> String {
+        let Self { address, .. } = self;
+        format!("the connection was closed without an answer; if the server speaks TLS, use https:// in {address}")
+    }
+}
+
+/// Whether a certificate is rejected because it has no trusted issuer, or is itself an authority outside of the bundle.
+pub(super) fn is_untrusted(error: &CertificateError) -> bool {
+    match error {
+        CertificateError::UnknownIssuer => true,
+        CertificateError::Other(other) => other.0.to_string() == "CaUsedAsEndEntity",
+        _ => false,
     }
 }
 
@@ -182,8 +157,8 @@ const SUPPORTED: &str = "use a certificate and a chain with keys of ECDSA P-256 
 /// Describes an error in one sentence: the advice if the cause is known, and all causes.
 pub fn explain(error: &(dyn Error + 'static), names: &SettingNames) -> String {
     let causes = causes(error);
-    match Cause::of(error) {
-        Some(cause) => format!("{} ({causes})", cause.advice(names)),
+    match advice(error, names) {
+        Some(advice) => format!("{advice} ({causes})"),
         None => causes,
     }
 }
@@ -274,14 +249,14 @@ mod tests {
 
     #[test]
     fn cause_is_found_below_any_number_of_layers() {
-        let of = |error: io::Error| Cause::of(&Layer(io::Error::other(error)));
-        assert_eq!(of(io::ErrorKind::ConnectionRefused.into()), Some(Cause::Refused));
-        assert_eq!(of(io::ErrorKind::TimedOut.into()), Some(Cause::TimedOut));
+        let of = |error: io::Error| advice(&Layer(io::Error::other(error)), &NAMES).unwrap_or_default();
+        assert!(of(io::ErrorKind::ConnectionRefused.into()).starts_with("nothing listens at this address"));
+        assert!(of(io::ErrorKind::TimedOut.into()).contains("raise --timeout"));
         let lookup = "failed to lookup address information: ";
-        assert_eq!(of(io::Error::other(format!("{lookup}Name or service not known"))), Some(Cause::NoSuchHost));
+        assert!(of(io::Error::other(format!("{lookup}Name or service not known"))).contains("no such host"));
         let busy = format!("{lookup}Temporary failure in name resolution");
-        assert_eq!(of(io::Error::other(busy)), Some(Cause::NoNameServer));
-        assert_eq!(of(io::Error::other("something else")), None);
+        assert!(of(io::Error::other(busy)).starts_with("the name server does not answer"));
+        assert_eq!(of(io::Error::other("something else")), "");
     }
 
     #[test]
@@ -291,10 +266,10 @@ mod tests {
             public_key_algorithm_id: key.to_vec(),
         };
         let p521 = [&[0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01], ALGORITHMS[0].0].concat();
-        let advice = |key: &[u8]| Cause::of(&Tls::InvalidCertificate(error(key))).unwrap().advice(&NAMES);
+        let advice = |key: &[u8]| advice(&Tls::InvalidCertificate(error(key)), &NAMES).unwrap();
         assert!(advice(&p521).contains("ECDSA with SHA-512 with a key of ECDSA P-521"), "{}", advice(&p521));
         assert!(advice(&[1, 2, 3]).contains("identifier 010203"));
-        let alert = Cause::of(&Tls::AlertReceived(AlertDescription::HandshakeFailure)).unwrap();
-        assert!(alert.advice(&NAMES).contains("P-521"));
+        let alert = super::advice(&Tls::AlertReceived(AlertDescription::HandshakeFailure), &NAMES).unwrap();
+        assert!(alert.contains("P-521"));
     }
 }

@@ -14,9 +14,9 @@
 use std::sync::Arc;
 
 use rustls::{
-    CertificateError, ClientConfig, ConfigBuilder, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
     client::{
-        WantsClientCert, WebPkiServerVerifier,
+        WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
         verify_server_name,
     },
@@ -24,6 +24,8 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
     server::ParsedCertificate,
 };
+
+use super::explain::{causes, is_untrusted};
 
 /// Characters of a decoder's reason, which may quote the file.
 const REASON_CHARS: usize = 200;
@@ -66,10 +68,8 @@ impl Bundle {
         let blocks = CertificateDer::pem_slice_iter(pem).zip(1..);
         let certificates: Result<Vec<_>, Error> = blocks
             .map(|(block, number)| {
-                block.map_err(|error| Error::Pem {
-                    number,
-                    reason: crate::connect::explain::causes(&error).chars().take(REASON_CHARS).collect(),
-                })
+                block
+                    .map_err(|error| Error::Pem { number, reason: causes(&error).chars().take(REASON_CHARS).collect() })
             })
             .collect();
         Self::from_der(certificates?)
@@ -97,26 +97,21 @@ impl Bundle {
         let chain = chain.build().map_err(|error| Error::Verifier(error.to_string()))?;
         Ok(Arc::new(Verifier { trusted: Some((chain, self.certificates.clone())), algorithms: algorithms() }))
     }
+}
 
-    /// A client configuration that trusts only these certificates, without a client certificate.
-    pub fn client_config(&self) -> Result<ClientConfig, Error> {
-        Ok(self.config_builder()?.with_no_client_auth())
-    }
-
-    /// A client configuration that trusts only these certificates, with a client certificate and its key, in PEM.
-    pub fn client_config_with(&self, certificate: &[u8], key: &[u8]) -> Result<ClientConfig, Error> {
-        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(certificate).collect();
-        let chain = chain.ok().filter(|chain| !chain.is_empty()).ok_or(Error::NoCertificate)?;
-        let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| Error::NoKey)?;
-        let config = self.config_builder()?.with_client_auth_cert(chain, key);
-        config.map_err(|error| Error::Key(error.to_string()))
-    }
-
-    fn config_builder(&self) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, Error> {
-        let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
-        let builder = builder.map_err(|error| Error::Verifier(error.to_string()))?;
-        Ok(builder.dangerous().with_custom_certificate_verifier(self.verifier()?))
-    }
+/// A client configuration with this verifier, and with a client certificate and its key in PEM, if there are any.
+pub fn client_config(
+    verifier: Arc<dyn ServerCertVerifier>,
+    identity: Option<(&[u8], &[u8])>,
+) -> Result<ClientConfig, Error> {
+    let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+    let builder = builder.map_err(|error| Error::Verifier(error.to_string()))?;
+    let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
+    let Some((certificate, key)) = identity else { return Ok(builder.with_no_client_auth()) };
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(certificate).collect();
+    let chain = chain.ok().filter(|chain| !chain.is_empty()).ok_or(Error::NoCertificate)?;
+    let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| Error::NoKey)?;
+    builder.with_client_auth_cert(chain, key).map_err(|error| Error::Key(error.to_string()))
 }
 
 impl PartialEq for Bundle {
@@ -150,20 +145,6 @@ struct Verifier {
     algorithms: WebPkiSupportedAlgorithms,
 }
 
-impl Verifier {
-    /// Whether rustls rejected the certificate only because it is an authority or has no trusted issuer. rustls checks
-    /// the dates first; the test `expired_certificate_of_the_bundle_is_refused` verifies that.
-    fn is_only_no_chain(error: &rustls::Error) -> bool {
-        match error {
-            rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => true,
-            rustls::Error::InvalidCertificate(CertificateError::Other(other)) => {
-                other.0.to_string() == "CaUsedAsEndEntity"
-            }
-            _ => false,
-        }
-    }
-}
-
 impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
@@ -175,7 +156,8 @@ impl ServerCertVerifier for Verifier {
     ) -> Result<ServerCertVerified, rustls::Error> {
         let Some((chain, own)) = &self.trusted else { return Ok(ServerCertVerified::assertion()) };
         match chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
-            Err(error) if Self::is_only_no_chain(&error) && own.contains(end_entity) => {
+            // rustls checks the dates first; `expired_certificate_of_the_bundle_is_refused` tests that.
+            Err(rustls::Error::InvalidCertificate(error)) if is_untrusted(&error) && own.contains(end_entity) => {
                 verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
                 Ok(ServerCertVerified::assertion())
             }
@@ -268,7 +250,8 @@ mod tests {
         let made = |()| rcgen::generate_simple_self_signed(vec!["a".to_owned()]).unwrap();
         let (own, other) = (made(()), made(()));
         let bundle = Bundle::from_pem(own.cert.pem().as_bytes()).unwrap();
-        let config = |cert: &str, key: &str| bundle.client_config_with(cert.as_bytes(), key.as_bytes());
+        let config =
+            |cert: &str, key: &str| client_config(bundle.verifier().unwrap(), Some((cert.as_bytes(), key.as_bytes())));
         let (cert, key) = (own.cert.pem(), own.signing_key.serialize_pem());
         assert!(config(&cert, &key).is_ok());
         assert!(matches!(config(&cert, &other.signing_key.serialize_pem()), Err(Error::Key(_))));

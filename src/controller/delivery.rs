@@ -194,26 +194,13 @@ impl Delivery {
         self.budget.allows(attempt, now)
     }
 
-    pub(super) fn stand_by(&mut self) {
-        self.queue = Queue::default();
-    }
-}
-
-/// The queue.
-impl Delivery {
-    /// Queues a pod whose record is to be written; `first` is the lane for a first attempt.
-    pub(super) fn queue_put(&mut self, uid: &Uid, attempt: AttemptKind, first: Lane) {
-        self.queue.push(uid, Lane::of_record(attempt, first));
-    }
-
-    /// Queues a pod whose record is to be deleted.
-    pub(super) fn queue_deletion(&mut self, uid: &Uid, attempt: AttemptKind) {
-        self.queue.push(uid, Lane::of_deletion(attempt));
-    }
-
     /// Whether a lane takes more of the backlog.
     pub(super) fn has_room(&self, lane: Lane) -> bool {
         self.queue.ready(lane) < self.backlog_window
+    }
+
+    pub(super) fn stand_by(&mut self) {
+        self.queue = Queue::default();
     }
 }
 

@@ -24,7 +24,6 @@ use super::{
     availability::Availability,
     delivery::Delivery,
     error::Error,
-    identity::Identity,
     leadership::Term,
     lists::Lists,
     options::{ControllerOptions, Inputs, Outputs},
@@ -86,18 +85,7 @@ impl<R: Registry> EventLoop<R> {
         let Outputs { checks, relist, controller_status, metrics, health } = outputs;
         let mut rng = fastrand::Rng::with_seed(options.seed);
         let delivery = Delivery::new(&options, metrics.clone(), rng.fork());
-        let ControllerOptions {
-            instance,
-            is_previous_process,
-            cluster_name,
-            cluster_uid,
-            replaces_cluster_uid,
-            scope,
-            ..
-        } = options;
-        let identity =
-            Identity { instance, is_previous_process, cluster_name, cluster_uid, replaces_cluster_uid, scope };
-        let lists = Lists::new(view.watches(), options.namespaces);
+        let lists = Lists::new(view.watches(), options.namespaces.clone());
         Self {
             clock,
             records: DesiredRecords::new(view, &registry),
@@ -105,7 +93,7 @@ impl<R: Registry> EventLoop<R> {
             stop_within: options.stop_within,
             term: Term::none(),
             availability: Availability::new(rng.fork()),
-            session: WriterSession::new(identity, options.start_epoch, rng.fork()),
+            session: WriterSession::new(options.clone(), rng.fork()),
             resync: Resync::new(options.resync_interval, metrics.clone(), rng.fork()),
             absences: Absences::new(options.target, lists, options.on_scope_change, rng.fork()),
             unknown_pods: UnknownPods::default(),

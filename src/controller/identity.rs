@@ -1,19 +1,9 @@
-//! The identity of this process at the registry, and how it recognizes its own sessions.
+//! How this process recognizes its own sessions and those of other clusters.
 
-use super::error::Error;
+use super::{error::Error, options::ControllerOptions};
 use crate::reconcile::takeover::ReportedSession;
 
-pub(super) struct Identity {
-    pub(super) instance: String,
-    /// Whether the first name belongs to an earlier run of the process with the second name.
-    pub(super) is_previous_process: fn(&str, &str) -> bool,
-    pub(super) cluster_name: String,
-    pub(super) cluster_uid: Option<String>,
-    pub(super) replaces_cluster_uid: Option<String>,
-    pub(super) scope: String,
-}
-
-impl Identity {
+impl ControllerOptions {
     pub(super) fn is_previous_process(&self, instance: &str) -> bool {
         (self.is_previous_process)(instance, &self.instance)
     }

@@ -6,7 +6,7 @@
 mod opening;
 mod other_writers;
 
-use super::{error::Error, identity::Identity, requests::Request};
+use super::{error::Error, options::ControllerOptions, requests::Request};
 use crate::{
     model::{ids::Version, moment::Moment},
     reconcile::{
@@ -21,7 +21,7 @@ use crate::{
 
 pub(super) struct WriterSession {
     session: Session,
-    identity: Identity,
+    options: ControllerOptions,
     /// What the next session declares. None until the registry has answered what the previous session declared.
     declared: Option<DeclaredSettings>,
     /// Whether the newest session declares that another writer may be alive.
@@ -37,7 +37,6 @@ pub(super) struct WriterSession {
     waiting: Reminder,
     contender: Reminder,
     fenced: Reminder,
-    start_epoch: u64,
     rng: fastrand::Rng,
 }
 
@@ -91,10 +90,10 @@ pub(super) enum SessionEffect {
 }
 
 impl WriterSession {
-    pub(super) fn new(identity: Identity, start_epoch: u64, rng: fastrand::Rng) -> Self {
+    pub(super) fn new(options: ControllerOptions, rng: fastrand::Rng) -> Self {
         Self {
             session: Session::default(),
-            identity,
+            options,
             declared: None,
             declares_contest: false,
             prepared_in: None,
@@ -105,7 +104,6 @@ impl WriterSession {
             waiting: Reminder::default(),
             contender: Reminder::default(),
             fenced: Reminder::default(),
-            start_epoch,
             rng,
         }
     }
@@ -178,7 +176,7 @@ impl WriterSession {
     fn heartbeat(&self, epoch: u64, facts: &SessionFacts) -> Heartbeat {
         Heartbeat {
             epoch,
-            instance: Some(self.identity.instance.clone()),
+            instance: Some(self.options.instance.clone()),
             ttl_seconds: self.session.ttl().as_secs(),
             // Since the last heartbeat, not at this moment: in a busy cluster some change is always pending.
             synced: self.session.epoch().is_some_and(|epoch| self.in_sync_in == Some(epoch)),

@@ -6,85 +6,66 @@ use serde_json::{Value, json};
 #[must_use]
 #[derive(Clone, Debug)]
 pub struct PodBuilder {
-    name: String,
-    generate_name: Option<String>,
-    namespace: String,
-    uid: Option<String>,
-    labels: Vec<(String, String)>,
-    annotations: Vec<(String, String)>,
-    owner: Option<Owner>,
-    node: Option<String>,
+    /// The document without its status.
+    document: Value,
     ip: Option<String>,
-    image: String,
     phase: &'static str,
-    finalizers: Vec<String>,
     at: String,
-}
-
-#[derive(Clone, Debug)]
-struct Owner {
-    kind: String,
-    name: String,
-    uid: String,
 }
 
 /// A pending pod in the namespace `default`, without a node.
 pub fn pod(name: impl Into<String>) -> PodBuilder {
+    let name = name.into();
+    let spec = spec(&name);
+    let metadata = json!({"name": name, "namespace": "default", "managedFields": managed_fields()});
     PodBuilder {
-        name: name.into(),
-        generate_name: None,
-        namespace: "default".to_owned(),
-        uid: None,
-        labels: Vec::new(),
-        annotations: Vec::new(),
-        owner: None,
-        node: None,
+        document: json!({"metadata": metadata, "spec": spec}),
         ip: None,
-        image: "registry.example.com/team/app:1.0.0".to_owned(),
         phase: "Pending",
-        finalizers: Vec::new(),
         at: "2026-01-01T00:00:00Z".to_owned(),
     }
 }
 
 impl PodBuilder {
-    /// Lets the server choose a name with this prefix.
-    pub fn generate_name(mut self, prefix: impl Into<String>) -> Self {
-        self.generate_name = Some(prefix.into());
-        self.name.clear();
+    fn with(mut self, change: impl FnOnce(&mut Value)) -> Self {
+        change(&mut self.document);
         self
     }
 
-    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
-        self.namespace = namespace.into();
-        self
+    pub fn namespace(self, namespace: impl Into<String>) -> Self {
+        self.with(|pod| pod["metadata"]["namespace"] = namespace.into().into())
     }
 
     /// Sets the UID. Otherwise the server chooses one.
-    pub fn uid(mut self, uid: impl Into<String>) -> Self {
-        self.uid = Some(uid.into());
-        self
+    pub fn uid(self, uid: impl Into<String>) -> Self {
+        self.with(|pod| pod["metadata"]["uid"] = uid.into().into())
     }
 
-    pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
-        self.labels.push((key.into(), value.into()));
-        self
+    pub fn label(self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        let key = key.into();
+        self.with(|pod| {
+            let managed = &mut pod["metadata"]["managedFields"][0]["fieldsV1"]["f:metadata"];
+            managed["f:labels"][format!("f:{key}")] = json!({});
+            pod["metadata"]["labels"][key] = value.into().into();
+        })
     }
 
-    pub fn annotation(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
-        self.annotations.push((key.into(), value.into()));
-        self
+    pub fn annotation(self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.with(|pod| pod["metadata"]["annotations"][key.into()] = value.into().into())
     }
 
     /// Adds the owner reference of its controller.
-    pub fn owner(mut self, kind: impl Into<String>, name: impl Into<String>, uid: impl Into<String>) -> Self {
-        self.owner = Some(Owner { kind: kind.into(), name: name.into(), uid: uid.into() });
-        self
+    pub fn owner(self, kind: &str, name: impl Into<String>, uid: impl Into<String>) -> Self {
+        let version = if kind == "Job" { "batch/v1" } else { "apps/v1" };
+        let owner = json!({
+            "apiVersion": version, "kind": kind, "name": name.into(), "uid": uid.into(),
+            "controller": true, "blockOwnerDeletion": true,
+        });
+        self.with(|pod| pod["metadata"]["ownerReferences"] = json!([owner]))
     }
 
-    pub fn node(mut self, node: impl Into<String>) -> Self {
-        self.node = Some(node.into());
-        self
+    pub fn node(self, node: impl Into<String>) -> Self {
+        self.with(|pod| pod["spec"]["nodeName"] = node.into().into())
     }
 
     pub fn ip(mut self, ip: impl Into<String>) -> Self {
@@ -92,14 +73,8 @@ impl PodBuilder {
         self
     }
 
-    pub fn image(mut self, image: impl Into<String>) -> Self {
-        self.image = image.into();
-        self
-    }
-
-    pub fn finalizer(mut self, name: impl Into<String>) -> Self {
-        self.finalizers.push(name.into());
-        self
+    pub fn image(self, image: impl Into<String>) -> Self {
+        self.with(|pod| pod["spec"]["containers"][0]["image"] = image.into().into())
     }
 
     /// Sets the time in its status.
@@ -109,72 +84,27 @@ impl PodBuilder {
     }
 
     /// Running on a node with an address, by default `node-1` and `10.0.0.1`.
-    pub fn running(mut self) -> Self {
-        self.phase = "Running";
-        self.node.get_or_insert_with(|| "node-1".to_owned());
+    pub fn running(self) -> Self {
+        self.placed("Running")
+    }
+
+    pub fn succeeded(self) -> Self {
+        self.placed("Succeeded")
+    }
+
+    pub fn failed(self) -> Self {
+        self.placed("Failed")
+    }
+
+    fn placed(mut self, phase: &'static str) -> Self {
+        self.phase = phase;
         self.ip.get_or_insert_with(|| "10.0.0.1".to_owned());
-        self
+        if self.document.pointer("/spec/nodeName").is_some() { self } else { self.node("node-1") }
     }
 
-    pub fn succeeded(mut self) -> Self {
-        self = self.running();
-        self.phase = "Succeeded";
-        self
-    }
-
-    pub fn failed(mut self) -> Self {
-        self = self.running();
-        self.phase = "Failed";
-        self
-    }
-
-    pub fn build(self) -> Value {
-        let mut document = json!({
-            "metadata": self.metadata(),
-            "spec": spec(&self.name_or_prefix(), &self.image),
-            "status": {},
-        });
-        if let Some(node) = &self.node {
-            document["spec"]["nodeName"] = node.as_str().into();
-        }
-        set_phase(&mut document, self.phase, self.ip.as_deref(), &self.at);
-        document
-    }
-
-    fn name_or_prefix(&self) -> String {
-        self.generate_name.as_deref().unwrap_or(&self.name).trim_end_matches('-').to_owned()
-    }
-
-    fn metadata(&self) -> Value {
-        let pairs = |all: &[(String, String)]| {
-            Value::Object(all.iter().map(|(key, value)| (key.clone(), value.as_str().into())).collect())
-        };
-        let mut metadata = json!({"namespace": self.namespace, "managedFields": managed_fields(&self.labels)});
-        if !self.name.is_empty() {
-            metadata["name"] = self.name.as_str().into();
-        }
-        if let Some(prefix) = &self.generate_name {
-            metadata["generateName"] = prefix.as_str().into();
-        }
-        if let Some(uid) = &self.uid {
-            metadata["uid"] = uid.as_str().into();
-        }
-        for (member, all) in [("labels", &self.labels), ("annotations", &self.annotations)] {
-            if !all.is_empty() {
-                metadata[member] = pairs(all);
-            }
-        }
-        if !self.finalizers.is_empty() {
-            metadata["finalizers"] = self.finalizers.clone().into();
-        }
-        if let Some(owner) = &self.owner {
-            let version = if owner.kind == "Job" { "batch/v1" } else { "apps/v1" };
-            metadata["ownerReferences"] = json!([{
-                "apiVersion": version, "kind": owner.kind, "name": owner.name, "uid": owner.uid,
-                "controller": true, "blockOwnerDeletion": true,
-            }]);
-        }
-        metadata
+    pub fn build(mut self) -> Value {
+        set_phase(&mut self.document, self.phase, self.ip.as_deref(), &self.at);
+        self.document
     }
 }
 
@@ -230,7 +160,7 @@ pub(super) fn set_phase(document: &mut Value, phase: &str, ip: Option<&str>, now
     document["status"] = status;
 }
 
-fn spec(name: &str, image: &str) -> Value {
+fn spec(name: &str) -> Value {
     let probe = |path: &str| {
         json!({"httpGet": {"path": path, "port": 8080, "scheme": "HTTP"}, "timeoutSeconds": 1, "periodSeconds": 10,
             "successThreshold": 1, "failureThreshold": 3})
@@ -240,7 +170,7 @@ fn spec(name: &str, image: &str) -> Value {
         |key: &str| json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300});
     json!({
         "containers": [{
-            "name": name, "image": image, "imagePullPolicy": "IfNotPresent",
+            "name": name, "image": "registry.example.com/team/app:1.0.0", "imagePullPolicy": "IfNotPresent",
             "args": ["--listen=0.0.0.0:8080", "--log-format=json"],
             "ports": [{"name": "http", "containerPort": 8080, "protocol": "TCP"}],
             "env": [
@@ -269,12 +199,11 @@ fn spec(name: &str, image: &str) -> Value {
 }
 
 /// Takes up most of a real document. Nothing here reads it.
-fn managed_fields(labels: &[(String, String)]) -> Value {
-    let labels: serde_json::Map<_, _> = labels.iter().map(|(key, _)| (format!("f:{key}"), json!({}))).collect();
+fn managed_fields() -> Value {
     json!([
         {"manager": "kube-controller-manager", "operation": "Update", "apiVersion": "v1", "time": "2026-01-01T00:00:00Z",
             "fieldsType": "FieldsV1", "fieldsV1": {
-                "f:metadata": {"f:generateName": {}, "f:labels": labels, "f:ownerReferences": {}},
+                "f:metadata": {"f:generateName": {}, "f:labels": {}, "f:ownerReferences": {}},
                 "f:spec": {"f:containers": {"k:{\"name\":\"app\"}": {
                     ".": {}, "f:args": {}, "f:env": {".": {}, "k:{\"name\":\"LOG_LEVEL\"}": {".": {}, "f:name": {}, "f:value": {}}},
                     "f:image": {}, "f:imagePullPolicy": {}, "f:livenessProbe": {".": {}, "f:failureThreshold": {}, "f:httpGet": {}},

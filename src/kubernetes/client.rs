@@ -166,28 +166,27 @@ impl Service<Request<Body>> for Transport {
 impl Transport {
     async fn send(self, request: Request<Body>) -> Result<Response<Incoming>, Error> {
         let current = self.source.current().await?;
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        parts.uri = self.full_uri(&parts.uri).ok_or(Error::Path)?;
         let again = body.try_clone().map(|body| Request::from_parts(parts.clone(), body));
         let answer = self.attempt(&current, Request::from_parts(parts, body)).await;
         let is_refused = match &answer {
             Ok(response) => response.status() == StatusCode::UNAUTHORIZED,
-            Err(AttemptError::Failed(error)) => is_handshake(error),
-            Err(AttemptError::Path) => false,
+            Err(error) => is_handshake(error),
         };
         if !is_refused || !self.source.renew(current.generation).await {
-            return answer.map_err(|error| self.unreachable(error));
+            return answer.map_err(|error| self.unreachable(&error));
         }
-        let Some(request) = again else { return answer.map_err(|error| self.unreachable(error)) };
+        let Some(request) = again else { return answer.map_err(|error| self.unreachable(&error)) };
         let current = self.source.current().await?;
-        self.attempt(&current, request).await.map_err(|error| self.unreachable(error))
+        self.attempt(&current, request).await.map_err(|error| self.unreachable(&error))
     }
 
     async fn attempt(
         &self,
         current: &CurrentCredentials,
         mut request: Request<Body>,
-    ) -> Result<Response<Incoming>, AttemptError> {
-        *request.uri_mut() = self.full_uri(request.uri()).ok_or(AttemptError::Path)?;
+    ) -> Result<Response<Incoming>, hyper_util::client::legacy::Error> {
         let headers = request.headers_mut();
         if let Some(header) = &current.header {
             headers.insert(header::AUTHORIZATION, header.clone());
@@ -199,7 +198,7 @@ impl Transport {
         let mut unanswered = Unanswered { source: &self.source, generation: current.generation, is_answered: false };
         let answer = current.http.request(request).await;
         unanswered.is_answered = true;
-        answer.map_err(AttemptError::Failed)
+        answer
     }
 
     /// Puts the path of a request behind the server's address.
@@ -215,14 +214,9 @@ impl Transport {
             .ok()
     }
 
-    fn unreachable(&self, error: AttemptError) -> Error {
-        match error {
-            AttemptError::Path => Error::Path,
-            AttemptError::Failed(error) => {
-                let why = why(&error, self.source.access().proxy.as_ref());
-                Error::Unreachable { server: address(self.source.server()), why }
-            }
-        }
+    fn unreachable(&self, error: &hyper_util::client::legacy::Error) -> Error {
+        let why = why(error, self.source.access().proxy.as_ref());
+        Error::Unreachable { server: address(self.source.server()), why }
     }
 }
 
@@ -233,11 +227,6 @@ fn why(error: &(dyn StdError + 'static), proxy: Option<&Proxy>) -> String {
         Some(error) => format!("the proxy {shown}: {}", error.explain(&SettingNames { address: setting, ..NAMES })),
         None => format!("through the proxy {shown} from {setting}: {}", connect::explain::explain(error, &NAMES)),
     }
-}
-
-enum AttemptError {
-    Path,
-    Failed(hyper_util::client::legacy::Error),
 }
 
 /// A request without an answer yet. If it is cancelled, idle connections are dropped.

@@ -60,8 +60,6 @@ pub enum Error {
     #[error("{0}")]
     Unusable(String),
     #[error(transparent)]
-    Tls(#[from] tls::Error),
-    #[error(transparent)]
     Plugin(#[from] plugin::Error),
     /// The task that reads them panicked.
     #[error("credentials were not read: the task ended")]
@@ -303,7 +301,7 @@ impl CredentialSource {
         let (tls, http) = match old {
             Some((current, old)) if old.tls == material.tls => (current.tls.clone(), current.http.clone()),
             _ => {
-                let tls = tls::config(&self.access, &material.tls)?;
+                let tls = tls::config(&self.access, &material.tls).map_err(Error::Unusable)?;
                 (tls.clone(), self.connector.http(tls))
             }
         };

@@ -23,7 +23,7 @@ use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use super::table::{ConnectionSlot, OpenRequests, Table};
+use super::table::{ConnectionSlot, Table};
 
 /// The TLS configuration. The sender replaces it when the certificate is renewed.
 pub type Tls = watch::Receiver<Arc<ServerConfig>>;
@@ -128,31 +128,31 @@ impl Server {
     async fn connection(self, stream: TcpStream, place: ConnectionSlot) {
         tokio::select! {
             () = place.closed() => tracing::debug!("connection closed to make room for a new one"),
-            result = self.exchange(stream, place.requests()) => if let Err(error) = result {
+            result = self.exchange(stream, &place) => if let Err(error) = result {
                 tracing::debug!(%error, "connection ended early");
             },
         }
     }
 
-    async fn exchange(&self, stream: TcpStream, requests: OpenRequests) -> io::Result<()> {
+    async fn exchange(&self, stream: TcpStream, place: &ConnectionSlot) -> io::Result<()> {
         // Answers are small and complete, so Nagle's algorithm would only delay them.
         stream.set_nodelay(true)?;
         let stream = with_write_timeout(stream, self.limits.write_timeout);
-        let Some(tls) = &self.tls else { return self.http(stream, requests).await };
+        let Some(tls) = &self.tls else { return self.http(stream, place).await };
         let acceptor = TlsAcceptor::from(Arc::clone(&tls.borrow()));
         let stream = tokio::select! {
             stream = timeout(self.limits.head_timeout, acceptor.accept(stream)) => stream??,
             () = self.stopping.cancelled() => return Ok(()),
         };
-        self.http(stream, requests).await
+        self.http(stream, place).await
     }
 
-    async fn http(&self, stream: impl AsyncRead + AsyncWrite + Unpin, requests: OpenRequests) -> io::Result<()> {
+    async fn http(&self, stream: impl AsyncRead + AsyncWrite + Unpin, place: &ConnectionSlot) -> io::Result<()> {
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(self.limits.head_timeout);
         http.max_headers(HEADERS).max_buf_size(self.limits.head_bytes);
         let service = service_fn(|request: hyper::Request<Incoming>| {
-            let open = requests.begin();
+            let open = place.begin();
             let answer = self.router.clone().oneshot(request);
             // The request is open until the connection drops the body, and this closure with it.
             let keep_open = move |error| {

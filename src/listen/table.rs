@@ -80,8 +80,11 @@ impl ConnectionSlot {
         self.slot.close.cancelled().await;
     }
 
-    pub(super) fn requests(&self) -> OpenRequests {
-        OpenRequests { slot: Arc::clone(&self.slot), table: Arc::clone(&self.table) }
+    /// Counts a request as open until the returned value is dropped.
+    pub(super) fn begin(&self) -> OpenRequest {
+        self.slot.since.store(self.table.next(), Ordering::Relaxed);
+        self.slot.requests.fetch_add(1, Ordering::Relaxed);
+        OpenRequest { slot: Arc::clone(&self.slot), table: Arc::clone(&self.table) }
     }
 }
 
@@ -91,28 +94,15 @@ impl Drop for ConnectionSlot {
     }
 }
 
-/// Counts the open requests of a connection.
-pub(super) struct OpenRequests {
+pub(super) struct OpenRequest {
     slot: Arc<Slot>,
     table: Arc<Table>,
 }
 
-impl OpenRequests {
-    /// Counts a request as open until the returned value is dropped.
-    pub(super) fn begin(&self) -> OpenRequest {
-        self.slot.since.store(self.table.next(), Ordering::Relaxed);
-        self.slot.requests.fetch_add(1, Ordering::Relaxed);
-        OpenRequest(Self { slot: Arc::clone(&self.slot), table: Arc::clone(&self.table) })
-    }
-}
-
-pub(super) struct OpenRequest(OpenRequests);
-
 impl Drop for OpenRequest {
     fn drop(&mut self) {
-        let OpenRequests { slot, table } = &self.0;
-        slot.since.store(table.next(), Ordering::Relaxed);
-        slot.requests.fetch_sub(1, Ordering::Relaxed);
+        self.slot.since.store(self.table.next(), Ordering::Relaxed);
+        self.slot.requests.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -128,7 +118,7 @@ mod tests {
     fn full_table_closes_the_oldest_idle_connection() {
         let table = Table::new(3);
         let [first, second, third] = [(); 3].map(|()| table.enter().0);
-        drop(first.requests().begin());
+        drop(first.begin());
         let (_fourth, full) = table.enter();
         assert!(full && is_closed(&second) && !is_closed(&first) && !is_closed(&third));
     }
@@ -137,11 +127,11 @@ mod tests {
     fn connections_with_open_requests_are_closed_last() {
         let table = Table::new(2);
         let (busy, _) = table.enter();
-        let open_request = busy.requests().begin();
+        let open_request = busy.begin();
         let (idle, _) = table.enter();
         let (another, full) = table.enter();
         assert!(full && is_closed(&idle) && !is_closed(&busy));
-        let _another_request = another.requests().begin();
+        let _another_request = another.begin();
         let (_new, full) = table.enter();
         assert!(full && is_closed(&busy), "a new connection is accepted although none is idle");
         drop(open_request);

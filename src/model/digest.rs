@@ -43,9 +43,7 @@ impl Digest {
 
     /// Adds the digest of a record to the digest of a bucket, or removes it.
     pub fn xor(&mut self, other: &Self) {
-        for (mine, theirs) in self.0.iter_mut().zip(other.0) {
-            *mine ^= theirs;
-        }
+        xor(&mut self.0, &other.0);
     }
 
     pub fn fingerprint(&self) -> Fingerprint {
@@ -84,22 +82,12 @@ impl Fingerprint {
 
     /// Parses 32 lower-case hexadecimal digits.
     pub fn from_hex(text: &str) -> Option<Self> {
-        let digits = text.as_bytes();
-        let mut bytes = [0; 16];
-        if digits.len() != 2 * bytes.len() {
-            return None;
-        }
-        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-            *byte = nibble(pair[0]).ok()? << 4 | nibble(pair[1]).ok()?;
-        }
-        Some(Self(bytes))
+        from_hex(text).map(Self)
     }
 
     /// Adds the fingerprint of a record to the fingerprint of a bucket, or removes it.
     pub fn xor(&mut self, other: &Self) {
-        for (mine, theirs) in self.0.iter_mut().zip(other.0) {
-            *mine ^= theirs;
-        }
+        xor(&mut self.0, &other.0);
     }
 }
 
@@ -125,24 +113,25 @@ impl FromStr for Digest {
     type Err = ParseDigestError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let hex = text.strip_prefix(PREFIX).unwrap_or(text).as_bytes();
-        if hex.len() != 64 {
-            return Err(ParseDigestError);
-        }
-        let mut bytes = [0; 32];
-        for (byte, pair) in bytes.iter_mut().zip(hex.chunks_exact(2)) {
-            *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
-        }
-        Ok(Self(bytes))
+        from_hex(text.strip_prefix(PREFIX).unwrap_or(text)).map(Self).ok_or(ParseDigestError)
     }
 }
 
-fn nibble(digit: u8) -> Result<u8, ParseDigestError> {
-    match digit {
-        b'0'..=b'9' => Ok(digit - b'0'),
-        b'a'..=b'f' => Ok(digit - b'a' + 10),
-        _ => Err(ParseDigestError),
+fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let nibble = |digit: u8| match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    };
+    let mut bytes = [0; N];
+    for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+        *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
     }
+    (text.len() == 2 * N).then_some(bytes)
+}
+
+fn xor(mine: &mut [u8], theirs: &[u8]) {
+    mine.iter_mut().zip(theirs).for_each(|(mine, theirs)| *mine ^= theirs);
 }
 
 impl Serialize for Digest {

@@ -20,10 +20,6 @@ pub struct Moment(
 impl Moment {
     pub const START: Self = Self(NonZeroU64::MIN);
 
-    pub fn after_start(time: Duration) -> Self {
-        Self::START + time
-    }
-
     /// Seconds after the start of the process.
     pub const fn from_secs(secs: u64) -> Self {
         Self(NonZeroU64::MIN.saturating_add(secs.saturating_mul(1_000_000_000)))
@@ -91,11 +87,8 @@ mod tests {
     #[test]
     fn moment_is_exact_for_a_century() {
         let time = Duration::new(86_400 * 365 * 100, 123_456_789);
-        assert_eq!(Moment::after_start(time).since_start(), time);
-        assert_eq!(
-            Moment::after_start(time) - Moment::from_secs(86_400 * 365 * 100),
-            Duration::from_nanos(123_456_789)
-        );
+        assert_eq!((Moment::START + time).since_start(), time);
+        assert_eq!(Moment::START + time - Moment::from_secs(86_400 * 365 * 100), Duration::from_nanos(123_456_789));
     }
 
     #[test]

@@ -15,15 +15,13 @@ use crate::{
 /// Why the client cannot be set up with these settings.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("cannot read the registry's CA file {path}: {source}; give a readable file with {setting}")]
-    ReadCa { path: PathBuf, source: io::Error, setting: &'static str },
+    #[error("cannot read the registry's {what} {path}: {source}; give a readable file with {setting}")]
+    Read { what: &'static str, path: PathBuf, source: io::Error, setting: &'static str },
     #[error("cannot use the registry's CA file {path}: {source}; give PEM certificates with {setting}")]
     ParseCa { path: PathBuf, source: connect::trust::Error, setting: &'static str },
     /// Neither the system nor the CA file has a usable certificate.
     #[error("no certificate authority can be trusted for the registry: {source}; give a file with {setting}")]
     Authorities { source: connect::trust::Error, setting: &'static str },
-    #[error("cannot read the registry's token file {path}: {source}; give a readable file with {setting}")]
-    ReadToken { path: PathBuf, source: io::Error, setting: &'static str },
     /// The token file is empty or holds something that cannot be sent as a token.
     #[error("the registry's token file {path} must hold one token of visible ASCII characters; it {what}")]
     Token { path: PathBuf, what: &'static str },
@@ -36,11 +34,6 @@ pub enum Error {
     /// The target's login was not compiled.
     #[error("auth.login cannot be used")]
     NoLogin,
-    /// The client certificate or its key.
-    #[error(
-        "cannot read the registry's client certificate or key {path}: {source}; give readable files with {setting}"
-    )]
-    ReadIdentity { path: PathBuf, source: io::Error, setting: &'static str },
     #[error(
         "cannot use the registry's client certificate {path}: {source}; give a certificate and its key in PEM format"
     )]
@@ -49,26 +42,32 @@ pub enum Error {
     Client(reqwest::Error),
 }
 
+fn read(what: &'static str, path: &Path, setting: &'static str) -> Result<Vec<u8>, Error> {
+    files::read(path).map_err(|source| Error::Read { what, path: path.into(), source, setting })
+}
+
 pub(super) fn authorities(path: &Path, setting: &'static str) -> Result<Bundle, Error> {
-    let pem = files::read(path).map_err(|source| Error::ReadCa { path: path.into(), source, setting })?;
-    Bundle::from_pem(&pem).map_err(|source| Error::ParseCa { path: path.into(), source, setting })
+    Bundle::from_pem(&read("CA file", path, setting)?).map_err(|source| Error::ParseCa {
+        path: path.into(),
+        source,
+        setting,
+    })
 }
 
 /// Reads a certificate or a key of the client.
 pub(super) fn identity(path: &Path, setting: &'static str) -> Result<SecretSlice<u8>, Error> {
-    let pem = files::read(path).map_err(|source| Error::ReadIdentity { path: path.into(), source, setting })?;
-    Ok(pem.into())
+    Ok(read("client certificate or key", path, setting)?.into())
 }
 
 pub(super) fn token(path: &Path, setting: &'static str) -> Result<SecretString, Error> {
-    let contents = files::read(path).map_err(|source| Error::ReadToken { path: path.into(), source, setting })?;
+    let contents = read("token file", path, setting)?;
     let token = files::token(&contents).map_err(|what| Error::Token { path: path.into(), what })?;
     Ok(token.into())
 }
 
 /// Reads a password and removes a byte order mark and line breaks around it. It may have spaces and any letters.
 pub(super) fn password(path: &Path, setting: &'static str) -> Result<SecretString, Error> {
-    let bytes = files::read(path).map_err(|source| Error::ReadToken { path: path.into(), source, setting })?;
+    let bytes = read("token file", path, setting)?;
     let refused = |what| Error::Password { path: path.into(), what };
     let text = std::str::from_utf8(&bytes).map_err(|_| refused("is not UTF-8"))?;
     let password = text.trim_matches(['\r', '\n', '\u{feff}']);

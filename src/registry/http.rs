@@ -20,7 +20,7 @@ use super::credentials::{self, Error};
 use crate::{
     connect::{
         explain::{SettingNames, explain},
-        trust::Bundle,
+        trust::{self, Bundle},
     },
     reconcile::outcome::{self, Failure},
 };
@@ -217,21 +217,17 @@ fn client(
         .connect_timeout(CONNECT_TIMEOUT.min(timeout))
         .tcp_nodelay(true)
         .user_agent(concat!("pod-registrar/", env!("CARGO_PKG_VERSION")));
-    let Certificates { authorities, identity } = certificates;
-    let builder = match (authorities, identity) {
-        (None, _) => builder.tls_certs_only([]),
-        (Some(authorities), None) => {
-            let config = authorities.client_config();
-            let config = config.map_err(|source| Error::Authorities { source, setting: names.authorities })?;
-            builder.tls_backend_preconfigured(config)
-        }
-        (Some(authorities), Some((certificate, key))) => {
-            let path = || files.identity.as_ref().map(|(path, _)| path.clone()).unwrap_or_default();
-            let config = authorities.client_config_with(certificate.expose_secret(), key.expose_secret());
-            builder.tls_backend_preconfigured(config.map_err(|source| Error::ParseIdentity { path: path(), source })?)
-        }
+    let Some(authorities) = &certificates.authorities else {
+        return builder.tls_certs_only([]).build().map_err(Error::Client);
     };
-    builder.build().map_err(Error::Client)
+    let identity = certificates.identity.as_ref();
+    let identity = identity.map(|(certificate, key)| (certificate.expose_secret(), key.expose_secret()));
+    let config = authorities.verifier().and_then(|verifier| trust::client_config(verifier, identity));
+    let config = config.map_err(|source| match (&files.identity, source) {
+        (Some((path, _)), source) => Error::ParseIdentity { path: path.clone(), source },
+        (None, source) => Error::Authorities { source, setting: names.authorities },
+    })?;
+    builder.tls_backend_preconfigured(config).build().map_err(Error::Client)
 }
 
 impl HttpAnswer {

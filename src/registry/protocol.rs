@@ -11,7 +11,7 @@ use strum::IntoStaticStr;
 use super::session::Contender;
 use crate::{
     model::{digest::Digest, ids::Version},
-    reconcile::{outcome::StoredVersion, takeover::SessionLiveness},
+    reconcile::{outcome::StoredVersion, takeover::ReportedSession},
 };
 
 pub const PROTOCOL: &str = "v1";
@@ -83,19 +83,12 @@ pub struct ClusterInfo {
 #[serde(rename_all = "camelCase")]
 pub struct OwnerInfo {
     pub owner: String,
-    /// The epoch of the newest session.
-    pub epoch: u64,
-    /// The name of the process that opened it.
-    pub instance: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scope: Option<String>,
-    /// The UID of the namespace `kube-system`, from the last session that named one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cluster_uid: Option<String>,
+    /// The newest session. Its cluster UID is from the last session that named one.
+    #[serde(flatten)]
+    pub session: ReportedSession,
     /// A process that announced itself within the last 90 s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contender: Option<Contender>,
-    pub state: SessionLiveness,
     /// When the session becomes or became stale, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<String>,
@@ -112,24 +105,8 @@ pub struct ClusterList {
     pub items: Vec<ClusterInfo>,
 }
 
-/// Why a record is removed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, IntoStaticStr)]
-#[serde(rename_all = "kebab-case")]
-#[strum(serialize_all = "kebab-case")]
-pub enum Reason {
-    /// The pod's object was deleted.
-    Deleted,
-    /// The pod is not in a complete list.
-    Absent,
-    /// The pod exists and the settings no longer select it.
-    LeftRule,
-    /// A DELETED event while a selector is set: either [`Self::Deleted`] or [`Self::LeftRule`].
-    DeletedOrLeftRule,
-}
-
 /// Where the deletion of a pod was observed: in an event of the watch, or in a complete list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, IntoStaticStr)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
 #[strum(serialize_all = "lowercase")]
 pub enum ObservedBy {
     Watch,
@@ -160,12 +137,12 @@ pub struct ItemResult {
     pub retry_after_seconds: Option<u64>,
 }
 
-/// The answer to a request for the inventory.
+/// The answer to a request for the inventory. With `view=full`, the items are whole records.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct InventoryAnswer {
+pub struct InventoryAnswer<T = ListedRecord> {
     /// Ordered by id.
-    pub items: Vec<ListedRecord>,
+    pub items: Vec<T>,
     /// The token of the next page. The last page has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
@@ -175,17 +152,9 @@ pub struct InventoryAnswer {
     pub as_of: u64,
 }
 
-/// A record without its body.
+/// A record without its body. Also the answer to a single put.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListedRecord {
-    pub id: String,
-    pub digest: Digest,
-    pub version: Version,
-}
-
-/// The answer to a single put.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StoredRecordInfo {
     pub id: String,
     pub digest: Digest,
     pub version: Version,

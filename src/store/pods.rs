@@ -27,7 +27,7 @@ use hashbrown::{HashTable, hash_table::Entry};
 use super::packed::{names::NameTable, pod::Packed};
 use crate::model::{
     ids::compare_resource_versions,
-    pod::{Pod, RecordContent, StoredPod},
+    pod::{Pod, StoredPod},
     recent::Recent,
     uid::Uid,
     uid_map::UidMap,
@@ -71,16 +71,7 @@ impl Pods {
 
     pub(super) fn expand(&self, uid: &Uid) -> Option<Pod> {
         let kept = self.kept.get(uid)?;
-        let pod = kept.packed.expand(&uid.text(), &self.names);
-        Some(Pod {
-            uid: uid.clone(),
-            namespace: pod.namespace.into(),
-            name: pod.name.into(),
-            resource_version: pod.resource_version.into(),
-            generation: pod.generation,
-            // It never fails: the record had a canonical form before it was packed.
-            content: pod.record.and_then(|record| RecordContent::of(record).ok()),
-        })
+        Some(kept.packed.expand(uid, &self.names))
     }
 
     /// All UIDs, in an order that depends only on earlier inserts and removals.
@@ -147,9 +138,7 @@ impl Pods {
 
     fn put_as_of(&mut self, pod: &Pod, list: u32) -> Option<Uid> {
         let names = &mut self.names;
-        let record = pod.content.as_ref().map(|content| &content.record);
-        let packed = Packed::pack(&pod.namespace, &pod.name, &pod.resource_version, pod.generation, record, names);
-        let new = Kept { shown: pod.shown(), packed, list };
+        let new = Kept { shown: pod.shown(), packed: Packed::pack(pod, names), list };
         if let Some(before) = self.kept.insert(&pod.uid, new) {
             let renamed = !before.packed.is_named(&pod.namespace, &pod.name, names);
             // Pods never change their names. If one does, it must not be found under both.

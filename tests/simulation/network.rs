@@ -7,11 +7,12 @@ use std::{collections::VecDeque, time::Duration};
 use pod_registrar::{
     model::{ids::Version, uid::Uid},
     reconcile::{
-        outcome::{self, Failure, OperationKind, ProblemDetail, Verdict},
+        outcome::{Failure, OperationKind, Verdict},
         takeover::SessionHolder,
     },
     registry::{
         Capabilities, Encoded, EncodedBody, Features, RecordChange, RecordName, Registry, RenderFailure,
+        client::judge::{self, ProblemDetail},
         inventory::{Bucket, BucketDigests, InventoryPage},
         session::{Contender, Heartbeat, OpenSession, SessionOpened},
     },
@@ -55,8 +56,8 @@ fn failure(refusal: Refusal) -> Failure {
     let after = |secs| ProblemDetail { retry_after: Some(Duration::from_secs(secs)), ..ProblemDetail::default() };
     match refusal {
         Refusal::Unreachable => Failure::Unreachable("refused".into()),
-        Refusal::Status(status) => outcome::judge_request(status, ProblemDetail::default()),
-        Refusal::After(status, secs) => outcome::judge_request(status, after(u64::from(secs))),
+        Refusal::Status(status) => judge::judge_request(status, ProblemDetail::default()),
+        Refusal::After(status, secs) => judge::judge_request(status, after(u64::from(secs))),
     }
 }
 
@@ -125,7 +126,7 @@ impl SimulatedWorld {
                     // The status leaves open whether the write was applied; it was.
                     self.apply(process, operation);
                 }
-                verdicts.push(outcome::judge_operation(kind(operation), status, ProblemDetail::default()));
+                verdicts.push(judge::judge_operation(kind(operation), status, ProblemDetail::default()));
                 continue;
             }
             verdicts.push(self.apply(process, operation));

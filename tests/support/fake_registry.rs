@@ -11,11 +11,12 @@ use pod_registrar::{
         ids::Version,
     },
     reconcile::{
-        outcome::{self, Failure, OperationKind, ProblemDetail, StoredVersion, Verdict},
+        outcome::{Failure, OperationKind, StoredVersion, Verdict},
         takeover::{ReportedSession, SessionHolder, SessionLiveness},
     },
     registry::{
         Encoded, EncodedBody,
+        client::judge::{self, ProblemDetail},
         inventory::{Bucket, BucketDigest, BucketDigests, InventoryItem, InventoryPage},
         session::{OpenSession, SessionOpened},
     },
@@ -68,7 +69,7 @@ pub(crate) fn kind(operation: &Encoded) -> OperationKind {
 
 /// The verdict about an operation that the registry answers with this status and problem.
 pub(crate) fn refused(operation: &Encoded, status: u16, problem: &str) -> Verdict {
-    outcome::judge_operation(kind(operation), status, detail(problem, None))
+    judge::judge_operation(kind(operation), status, detail(problem, None))
 }
 
 fn detail(problem: &str, current: Option<(Version, Option<Digest>)>) -> ProblemDetail {
@@ -79,7 +80,7 @@ fn detail(problem: &str, current: Option<(Version, Option<Digest>)>) -> ProblemD
 impl FakeRegistry {
     /// Checks the epoch of a write against the session.
     pub(crate) fn fence(&self, epoch: u64) -> Result<(), Failure> {
-        let refused = |problem| Err(outcome::judge_request(409, detail(problem, None)));
+        let refused = |problem| Err(judge::judge_request(409, detail(problem, None)));
         match &self.session {
             Some(session) if !session.closed && epoch == session.epoch => Ok(()),
             Some(session) if epoch < session.epoch => refused("stale-epoch"),
@@ -94,7 +95,7 @@ impl FakeRegistry {
             EncodedBody::Put { digest, .. } => self.put(id, version, *digest),
             EncodedBody::Delete(_) => self.delete(id, version),
         };
-        (outcome::judge_operation(kind(operation), status, detail), effect)
+        (judge::judge_operation(kind(operation), status, detail), effect)
     }
 
     fn put(&mut self, id: String, version: Version, digest: Digest) -> (u16, ProblemDetail, Effect) {

@@ -103,15 +103,13 @@ impl<R: Registry> EventLoop<R> {
                     _ = self.judge::<()>(Kind::Inventory, &Err(failure), now)
                 }
                 resync::ResyncEffect::Abandon => self.ledger.abandon_reading(),
-                resync::ResyncEffect::Done(kind) => self.inventory_read(kind, now),
+                resync::ResyncEffect::Done(kind) => {
+                    self.absences.resynced(self.ledger.owned());
+                    self.found_records(now);
+                    self.resynced(kind, now);
+                }
             }
         }
-    }
-
-    fn inventory_read(&mut self, kind: ResyncKind, now: Moment) {
-        self.absences.resynced(self.ledger.owned());
-        self.found_records(now);
-        self.resynced(kind, now);
     }
 
     /// A resync is complete, also of a registry without an inventory.

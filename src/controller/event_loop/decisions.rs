@@ -86,11 +86,11 @@ impl<R: Registry> EventLoop<R> {
             Action::Put(desired) => {
                 self.ledger.mark_pending(uid, since);
                 let attempt = self.ledger.attempt(uid, Known::Registered(desired));
-                self.delivery.queue_put(uid, attempt, lane);
+                self.delivery.queue.push(uid, Lane::of_record(attempt, lane));
             }
             Action::Delete(_) => {
                 self.ledger.mark_pending(uid, since);
-                self.delivery.queue_deletion(uid, self.ledger.attempt(uid, Known::Absent));
+                self.delivery.queue.push(uid, Lane::of_deletion(self.ledger.attempt(uid, Known::Absent)));
             }
             Action::Wait(until) => self.delivery.queue.delay(uid, until),
             Action::InFlight => self.ledger.changed_in_flight(uid, since),

@@ -32,44 +32,55 @@ impl<R: Registry> EventLoop<R> {
     }
 
     fn observe_one(&mut self, event: PodEvent, now: Moment) {
-        if !self.records.is_identity() {
-            return self.observe_projected(event, now);
-        }
         match event {
             PodEvent::Applied { uid, watch, at, .. } => {
-                // Otherwise it is gone again, and its deletion is one of the next events.
-                if self.records.contains(&uid) {
-                    self.ledger.pod_seen(&uid, watch, at);
-                    self.absences.pod_seen(&uid);
+                if let Some(key) = self.show(&uid, watch, at, now) {
+                    self.reconcile_since(&key, Lane::Live, at, now);
                 }
-                self.reconcile_since(&uid, Lane::Live, at, now);
             }
             PodEvent::Deletion { uid, why, at } => self.observe_deletion(&uid, why, at, now),
-            PodEvent::Page { watch, uids, at } => self.observe_page(watch, &uids, at, now),
+            PodEvent::Page { watch, uids, at } => {
+                self.absences.lists.page_arrived();
+                for uid in &uids {
+                    // In a first list each record may need a write: these wait in the backlog, not in the queue.
+                    if let Some(key) = self.show(uid, watch, at, now)
+                        && let Some(position) = self.ledger.position_of(&key)
+                    {
+                        self.reconcile_at(position, now);
+                    }
+                }
+            }
             PodEvent::ListFailed { watch } => self.absences.list_failed(watch),
             PodEvent::Listed { watch, list } => self.observe_list(watch, list),
         }
     }
 
-    fn observe_page(&mut self, watch: usize, uids: &[Uid], at: Moment, now: Moment) {
-        self.absences.lists.page_arrived();
-        for uid in uids {
-            if self.records.contains(uid) {
-                self.ledger.pod_seen(uid, watch, at);
-                self.absences.pod_seen(uid);
-                // In a first list each pod may need a write: these wait in the backlog, not in the queue.
-                if let Some(position) = self.ledger.position_of(uid) {
-                    self.reconcile_at(position, now);
-                }
-            }
-        }
+    /// A watch showed the pod. Returns the key of its record. If the store has lost the pod, its deletion is one of the
+    /// next events.
+    fn show(&mut self, pod: &Uid, watch: usize, at: Moment, now: Moment) -> Option<Uid> {
+        let key = if self.records.is_identity() {
+            self.records.contains(pod).then(|| pod.clone())?
+        } else {
+            self.project(pod, at, now)?
+        };
+        self.ledger.pod_seen(&key, watch, at);
+        self.absences.pod_seen(&key);
+        Some(key)
     }
 
-    fn observe_deletion(&mut self, uid: &Uid, why: Deletion, at: Moment, now: Moment) {
-        if self.records.contains(uid) {
-            _ = self.reconcile_since(uid, Lane::Delete, at, now);
-        } else {
-            self.record_deleted(uid, why, at, now);
+    fn observe_deletion(&mut self, pod: &Uid, why: Deletion, at: Moment, now: Moment) {
+        // Otherwise a list has shown a newer state of it.
+        if self.records.view().contains(pod) {
+            return;
+        }
+        self.unknown_pods.pod_deleted(pod);
+        if let Some(left) = self.records.remove(pod) {
+            return self.leave(Some(left), why, at, now);
+        }
+        // It was not selected, or left the store before it was projected. The registry may hold its record.
+        let may_be_held = self.records.is_identity() || self.is_silent() || self.ledger.entry(pod).is_some();
+        if may_be_held && self.records.keys_are_uids() {
+            self.record_deleted(pod, why, at, now);
         }
     }
 
@@ -87,7 +98,13 @@ impl<R: Registry> EventLoop<R> {
 
     /// Requests a full reconcile, which follows once per turn: the lists of many watches may come together.
     fn observe_list(&mut self, watch: usize, list: WatchList) {
-        self.records.view().each_of_watch(watch, |uid| self.ledger.pod_seen(uid, watch, list.begun));
+        self.records.drop_absent(&self.ledger);
+        let (records, ledger) = (&self.records, &mut self.ledger);
+        records.view().each_of_watch(watch, |pod| {
+            if let Some(key) = records.key_of(pod) {
+                ledger.pod_seen(key, watch, list.begun);
+            }
+        });
         self.absences.listed(watch, list);
     }
 

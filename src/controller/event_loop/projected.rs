@@ -1,4 +1,4 @@
-//! Pod events of a registry that sees pods otherwise than the store does.
+//! Pods of a registry that sees them otherwise than the store does.
 //!
 //! A pod is projected when an event names it, when it is sent, and after the registry was prepared for a term. What that
 //! changes is noted in `records`, and the records that the pod has and had are decided about.
@@ -14,55 +14,18 @@ use super::EventLoop;
 use crate::{
     controller::{
         absences::{Absences, Survey},
-        queue::Lane,
         records::{Left, ListedRecords, StalePod},
         report::RecordFault,
     },
     model::{label::RecordLabel, moment::Moment, uid::Uid},
-    reconcile::{
-        deletion::Deletion,
-        ledger::entry::LedgerEntry,
-        pod_event::{PodEvent, WatchList},
-    },
+    reconcile::{deletion::Deletion, ledger::entry::LedgerEntry},
     registry::{Projection, Registry},
 };
 
 impl<R: Registry> EventLoop<R> {
-    pub(super) fn observe_projected(&mut self, event: PodEvent, now: Moment) {
-        match event {
-            PodEvent::Applied { uid, watch, at, .. } => {
-                if let Some(key) = self.show(&uid, watch, at, now) {
-                    self.reconcile_since(&key, Lane::Live, at, now);
-                }
-            }
-            PodEvent::Deletion { uid, why, at } => self.observe_pod_deletion(&uid, why, at, now),
-            PodEvent::Page { watch, uids, at } => {
-                self.absences.lists.page_arrived();
-                for uid in &uids {
-                    // In a first list each record may need a write: these wait in the backlog, not in the queue.
-                    if let Some(key) = self.show(uid, watch, at, now)
-                        && let Some(position) = self.ledger.position_of(&key)
-                    {
-                        self.reconcile_at(position, now);
-                    }
-                }
-            }
-            PodEvent::ListFailed { watch } => self.absences.list_failed(watch),
-            PodEvent::Listed { watch, list } => self.observe_projected_list(watch, list),
-        }
-    }
-
-    /// A watch showed the pod. Returns the key of its record.
-    fn show(&mut self, pod: &Uid, watch: usize, at: Moment, now: Moment) -> Option<Uid> {
-        let key = self.project(pod, at, now)?;
-        self.ledger.pod_seen(&key, watch, at);
-        self.absences.pod_seen(&key);
-        Some(key)
-    }
-
     /// Projects a pod as the store has it, and decides about the record that it had. Returns the key of its record. If
     /// the store has lost the pod, its deletion is one of the next events.
-    fn project(&mut self, pod: &Uid, at: Moment, now: Moment) -> Option<Uid> {
+    pub(super) fn project(&mut self, pod: &Uid, at: Moment, now: Moment) -> Option<Uid> {
         let stored = self.records.view().get(pod)?;
         let projection = self.requests.registry().project(&stored);
         if let Projection::Failed { cause } = &projection {
@@ -79,7 +42,7 @@ impl<R: Registry> EventLoop<R> {
         projected.key
     }
 
-    fn leave(&mut self, left: Option<Left>, why: Deletion, at: Moment, now: Moment) {
+    pub(super) fn leave(&mut self, left: Option<Left>, why: Deletion, at: Moment, now: Moment) {
         match left {
             Some(Left::Free(key)) => self.record_deleted(&key, why, at, now),
             Some(Left::Passed { key, to }) => {
@@ -88,33 +51,6 @@ impl<R: Registry> EventLoop<R> {
             }
             None => {}
         }
-    }
-
-    fn observe_pod_deletion(&mut self, pod: &Uid, why: Deletion, at: Moment, now: Moment) {
-        // Otherwise a list has shown a newer state of it.
-        if self.records.view().contains(pod) {
-            return;
-        }
-        self.unknown_pods.pod_deleted(pod);
-        match self.records.remove(pod) {
-            Some(left) => self.leave(Some(left), why, at, now),
-            // It was not selected, or left the store before it was projected. The registry may hold its record.
-            None if self.records.keys_are_uids() && (self.is_silent() || self.ledger.entry(pod).is_some()) => {
-                self.record_deleted(pod, why, at, now);
-            }
-            None => {}
-        }
-    }
-
-    fn observe_projected_list(&mut self, watch: usize, list: WatchList) {
-        self.records.drop_absent(&self.ledger);
-        let (records, ledger) = (&self.records, &mut self.ledger);
-        records.view().each_of_watch(watch, |pod| {
-            if let Some(key) = records.key_of(pod) {
-                ledger.pod_seen(key, watch, list.begun);
-            }
-        });
-        self.absences.listed(watch, list);
     }
 
     /// Projects the pod of a record again before it is sent.

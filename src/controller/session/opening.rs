@@ -63,9 +63,9 @@ impl WriterSession {
     /// stopped. For a session of another cluster there is nothing to wait for: this process ends.
     fn may_take_over(&mut self, before: &SessionHolder, asked_in: LeaderTerm, now: Moment) -> bool {
         let SessionHolder { session, .. } = before;
-        let is_ours = self.identity.is_previous_process(&session.instance);
+        let is_ours = self.options.is_previous_process(&session.instance);
         if asked_in == LeaderTerm::Endless
-            && self.identity.check_cluster(session).is_ok()
+            && self.options.check_cluster(session).is_ok()
             && let Err(check_again_at) = self.takeover.check(before, is_ours, now)
         {
             if self.waiting.is_due(now) {
@@ -85,12 +85,12 @@ impl WriterSession {
 
     /// Takes into account a session that ours replaces. Returns whether ours has to declare something else because of it.
     fn learn_from(&mut self, before: &ReportedSession, effects: &mut Vec<SessionEffect>) -> bool {
-        if let Err(error) = self.identity.check_cluster(before) {
+        if let Err(error) = self.options.check_cluster(before) {
             effects.push(SessionEffect::End(error));
             return false;
         }
         // Its process may be alive, unless it closed the session or was an earlier run of this process.
-        if before.state != SessionLiveness::Closed && !self.identity.is_this_process(&before.instance) {
+        if before.state != SessionLiveness::Closed && !self.options.is_this_process(&before.instance) {
             effects.push(SessionEffect::ExpectOtherWriter);
         }
         self.declare_after(before.scope.as_deref().map(Declaration::parse), effects)
@@ -100,12 +100,12 @@ impl WriterSession {
         self.declares_contest = facts.contested;
         let declaration = Declaration { settings, contested: facts.contested };
         let open = OpenSession {
-            cluster_name: Some(self.identity.cluster_name.clone()),
-            instance: self.identity.instance.clone(),
+            cluster_name: Some(self.options.cluster_name.clone()),
+            instance: self.options.instance.clone(),
             ttl_seconds: self.session.ttl().as_secs(),
             scope: Some(declaration.to_string()),
             min_epoch: self.session.min_epoch(),
-            cluster_uid: self.identity.cluster_uid.clone(),
+            cluster_uid: self.options.cluster_uid.clone(),
         };
         self.session.opening();
         Request::OpenSession { term: facts.term, open }
@@ -151,7 +151,7 @@ impl WriterSession {
             return (!is_asked).then_some(LocalStep::Send(Request::Prepare { term, number }));
         }
         // Another process may have led since the start. The time that has passed puts our epoch above its epoch.
-        self.session.open_local(self.start_epoch + now.since_start().as_secs());
+        self.session.open_local(self.options.start_epoch + now.since_start().as_secs());
         tracing::info!(epoch = self.epoch(), "the registry has no sessions; this process writes");
         Some(LocalStep::Opened(SessionEffect::Resync))
     }
@@ -205,7 +205,7 @@ impl WriterSession {
         if before.as_ref().is_some_and(|before| before.contested) {
             effects.push(SessionEffect::ExpectOtherWriter);
         }
-        let settings = DeclaredSettings::after(before.map(|before| before.settings), &self.identity.scope);
+        let settings = DeclaredSettings::after(before.map(|before| before.settings), &self.options.scope);
         let is_news = self.declared.as_ref() != Some(&settings);
         match settings {
             DeclaredSettings::OperatorNeeded if is_news => effects.push(SessionEffect::NeedOperator),
@@ -219,7 +219,7 @@ impl WriterSession {
     /// Declares that no record is left of earlier settings.
     pub(in crate::controller) fn declare_settled(&mut self, now: Moment) {
         tracing::info!("no record of the earlier settings is left; declaring the current ones");
-        self.declared = Some(DeclaredSettings::Hash(self.identity.scope.clone()));
+        self.declared = Some(DeclaredSettings::Hash(self.options.scope.clone()));
         self.session.reopen(now);
     }
 

@@ -30,7 +30,7 @@ impl WriterSession {
     fn contended(&mut self, contender: Option<Contender>, now: Moment) -> SessionEffect {
         let name = |contender: &Contender| contender.instance.clone().unwrap_or_default();
         // An earlier run of this process cannot write any more.
-        let contender = contender.filter(|other| !self.identity.is_this_process(&name(other)));
+        let contender = contender.filter(|other| !self.options.is_this_process(&name(other)));
         let Some(contender) = contender else {
             self.contender.over();
             return SessionEffect::NoOtherWriterReported;
@@ -115,14 +115,14 @@ impl WriterSession {
         let Phase::Fenced { epoch, .. } = self.phase() else { return None };
         match result.map(|found| found.map(|holder| holder.session)) {
             // A request to open it had timed out, but arrived at the registry.
-            Ok(Some(holder)) if !holder.is_over() && holder.instance == self.identity.instance => {
+            Ok(Some(holder)) if !holder.is_over() && holder.instance == self.options.instance => {
                 tracing::info!(epoch = holder.epoch, "the live session is this process's own; writing in it");
                 self.session.adopt(holder.epoch, now);
                 Some(SessionEffect::Resync)
             }
-            Ok(Some(other)) if !other.is_over() && !self.identity.is_previous_process(&other.instance) => {
+            Ok(Some(other)) if !other.is_over() && !self.options.is_previous_process(&other.instance) => {
                 self.session.learn(other.epoch);
-                if let Err(error) = self.identity.check_cluster(&other) {
+                if let Err(error) = self.options.check_cluster(&other) {
                     return Some(SessionEffect::End(error));
                 }
                 self.fence(epoch, now);

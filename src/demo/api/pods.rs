@@ -23,24 +23,15 @@ use super::{
 
 type Answer = Result<Response, StatusError>;
 
-/// Lists or watches all pods.
-pub(super) async fn list_all(State(api): State<Api>, Params(params): Params<BTreeMap<String, String>>) -> Answer {
-    list(&api, None, &params)
-}
-
-/// Lists or watches the pods of a namespace.
-pub(super) async fn list_in(
+/// Lists or watches the pods of a namespace, or of all.
+pub(super) async fn list(
     State(api): State<Api>,
-    Path(namespace): Path<String>,
+    namespace: Option<Path<String>>,
     Params(params): Params<BTreeMap<String, String>>,
 ) -> Answer {
-    list(&api, Some(namespace), &params)
-}
-
-fn list(api: &Api, namespace: Option<String>, params: &BTreeMap<String, String>) -> Answer {
-    let query = Query::parse(params)?;
+    let (query, namespace) = (Query::parse(&params)?, namespace.map(|Path(namespace)| namespace));
     if query.watch {
-        return Ok(watch::respond(api, namespace, &query));
+        return Ok(watch::respond(&api, namespace, &query));
     }
     let page = ListPage::of(&api.state(), namespace.as_deref(), &query)?;
     Ok(page.into_response())

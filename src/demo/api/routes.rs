@@ -35,8 +35,8 @@ impl Api {
         let events = get(|api, Path(namespace): Path<String>| all(api, &EVENTS, Some(namespace)))
             .post(|api, Path(namespace): Path<String>, body| create(api, &EVENTS, namespace, body));
         Router::new()
-            .route("/api/v1/pods", get(pods::list_all))
-            .route("/api/v1/namespaces/{namespace}/pods", get(pods::list_in).post(pods::create))
+            .route("/api/v1/pods", get(pods::list))
+            .route("/api/v1/namespaces/{namespace}/pods", get(pods::list).post(pods::create))
             .route("/api/v1/namespaces/{namespace}/pods/{name}", pod)
             .route("/api/v1/namespaces/{namespace}/pods/{name}/status", get(pods::get).put(pods::replace_status))
             .route("/api/v1/namespaces", namespaces)

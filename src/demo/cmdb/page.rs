@@ -16,13 +16,14 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{MethodRouter, get},
 };
+use minijinja::HtmlEscape;
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{
     Cmdb,
-    html::{Escaped, age, cell},
+    html::{age, cell},
     query::{SYSTEMS, encode},
     store::{ShownSystems, SystemMembers},
 };
@@ -106,7 +107,7 @@ fn render(shown: &ShownSystems, filter: &str, number: usize, now: Instant) -> Re
             age: now.saturating_duration_since(system.changed),
         })
         .collect();
-    let mut page = HEAD.replace("{filter}", &Escaped(filter).to_string());
+    let mut page = HEAD.replace("{filter}", &HtmlEscape(filter).to_string());
     let count = match (shown.matching, shown.total) {
         (_, 1) => "1 system".to_owned(),
         (matching, total) if matching == total => format!("{total} systems"),
@@ -142,18 +143,18 @@ fn table(rows: &[Row], page: &mut String) -> fmt::Result {
     let (columns, hidden) = columns(rows);
     page.push_str("<div class=\"scroll\"><table><thead><tr><th>id</th>");
     for name in &columns {
-        write!(page, "<th>{}</th>", Escaped(name))?;
+        write!(page, "<th>{}</th>", HtmlEscape(name))?;
     }
     page.push_str("<th class=\"num\">changed</th></tr></thead><tbody>");
     for row in rows {
         let class = if row.age < FRESH { " class=\"fresh\"" } else { "" };
-        let (path, id) = (encode(&row.id), Escaped(&row.id));
+        let (path, id) = (encode(&row.id), HtmlEscape(&row.id));
         write!(page, "<tr{class}><td class=\"id\"><a href=\"{SYSTEMS}/{path}\">{id}</a></td>")?;
         for name in &columns {
             let value = row.members.get(*name);
             let class = if value.is_some_and(Value::is_number) { " class=\"num\"" } else { "" };
             let text = value.map(cell).unwrap_or_default();
-            write!(page, "<td{class}>{}</td>", Escaped(&text))?;
+            write!(page, "<td{class}>{}</td>", HtmlEscape(&text))?;
         }
         write!(page, "<td class=\"num\">{}</td></tr>", age(row.age))?;
     }

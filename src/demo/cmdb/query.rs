@@ -12,62 +12,42 @@ pub(super) struct ListQuery {
     pub(super) owner: Option<String>,
     /// Systems per page.
     pub(super) limit: usize,
-    pub(super) start: Start,
-}
-
-/// Where a page starts in the order of the ids.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Start {
-    /// After this id. Pages that follow each other show every system that stays, whatever changes in between.
-    After(String),
-    /// After a number of systems. A deletion moves the systems behind it to an earlier page.
-    Offset(usize),
+    /// The page starts after this id, so that pages show every system that stays, whatever changes in between.
+    pub(super) after: String,
 }
 
 impl ListQuery {
     /// Reads the parameters. Unknown ones are errors: a list without its filter would show the systems of all owners.
     pub(super) fn parse(parameters: Vec<(String, String)>) -> Result<Self, Error> {
-        let (mut owner, mut limit, mut after, mut offset) = (None, None, None, None);
+        let (mut owner, mut limit, mut after) = (None, None, None);
         for (name, value) in parameters {
             let slot = match name.as_str() {
                 "owner" => &mut owner,
                 "limit" => &mut limit,
                 "after" => &mut after,
-                "offset" => &mut offset,
                 _ => return Err(unknown(&name)),
             };
             if slot.replace(value).is_some() {
                 return Err(Error::Invalid(format!("the parameter {name:?} is given twice")));
             }
         }
-        let limit = limit.map_or(Ok(DEFAULT_LIMIT), |text| number("limit", &text))?.clamp(1, MOST_LIMIT);
-        let start = match (after, offset) {
-            (Some(_), Some(_)) => return Err(Error::Invalid("use either after or offset".to_owned())),
-            (Some(id), None) => Start::After(id),
-            (None, Some(offset)) => Start::Offset(number("offset", &offset)?),
-            (None, None) => Start::After(String::new()),
-        };
-        Ok(Self { owner, limit, start })
+        let limit = limit.map_or(Ok(DEFAULT_LIMIT), |text| number(&text))?.clamp(1, MOST_LIMIT);
+        Ok(Self { owner, limit, after: after.unwrap_or_default() })
     }
 
-    /// The address of the page after one that showed `shown` systems up to the id `last`.
-    pub(super) fn next(&self, shown: usize, last: &str) -> String {
+    /// The address of the page after one that ended with this id.
+    pub(super) fn next(&self, last: &str) -> String {
         let owner = self.owner.as_deref().map_or_else(String::new, |owner| format!("owner={}&", encode(owner)));
-        let start = match self.start {
-            Start::After(_) => format!("after={}", encode(last)),
-            Start::Offset(offset) => format!("offset={}", offset + shown),
-        };
-        format!("{SYSTEMS}?{owner}limit={}&{start}", self.limit)
+        format!("{SYSTEMS}?{owner}limit={}&after={}", self.limit, encode(last))
     }
 }
 
 fn unknown(name: &str) -> Error {
-    Error::Invalid(format!("the parameter {name:?} is unknown; use owner, limit, after or offset"))
+    Error::Invalid(format!("the parameter {name:?} is unknown; use owner, limit or after"))
 }
 
-fn number(name: &str, text: &str) -> Result<usize, Error> {
-    let invalid = || Error::Invalid(format!("the parameter {name} is {text:?}; use a whole number"));
-    // Bounded, so that sums cannot overflow.
+fn number(text: &str) -> Result<usize, Error> {
+    let invalid = || Error::Invalid(format!("the parameter limit is {text:?}; use a whole number"));
     text.parse::<u32>().ok().and_then(|number| usize::try_from(number).ok()).ok_or_else(invalid)
 }
 
@@ -90,24 +70,16 @@ mod tests {
     }
 
     #[test]
-    fn query_continues_after_an_id_or_offset() {
+    fn query_continues_after_an_id() {
         let query = parse(&[("owner", "pod-registrar:c:o"), ("limit", "2")]).unwrap();
-        assert_eq!(query.next(2, "a/b"), "/api/systems?owner=pod-registrar%3Ac%3Ao&limit=2&after=a%2Fb");
-        let query = parse(&[("offset", "4")]).unwrap();
-        assert_eq!(query.next(100, "x"), "/api/systems?limit=100&offset=104");
+        assert_eq!(query.next("a/b"), "/api/systems?owner=pod-registrar%3Ac%3Ao&limit=2&after=a%2Fb");
         assert_eq!(parse(&[("limit", "99999")]).unwrap().limit, MOST_LIMIT);
         assert_eq!(parse(&[("limit", "0")]).unwrap().limit, 1);
     }
 
     #[test]
     fn unclear_query_is_refused() {
-        let wrong: [&[(&str, &str)]; 5] = [
-            &[("ower", "a")],
-            &[("owner", "a"), ("owner", "b")],
-            &[("limit", "-1")],
-            &[("offset", "99999999999")],
-            &[("after", "a"), ("offset", "1")],
-        ];
+        let wrong: [&[(&str, &str)]; 3] = [&[("ower", "a")], &[("owner", "a"), ("owner", "b")], &[("limit", "-1")]];
         for parameters in wrong {
             assert!(matches!(parse(parameters), Err(Error::Invalid(_))), "{parameters:?}");
         }

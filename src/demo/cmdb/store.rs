@@ -8,10 +8,7 @@ use std::{
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
-use super::{
-    error::Error,
-    query::{ListQuery, Start},
-};
+use super::{error::Error, query::ListQuery};
 
 /// The members of a system.
 pub(super) type SystemMembers = Map<String, Value>;
@@ -179,13 +176,9 @@ impl SystemStore {
         let is_listed =
             |system: &StoredSystem| query.owner.is_none() || query.owner.as_deref() == system.owner.as_deref();
         let total = self.systems.values().filter(|system| is_listed(system)).count();
-        let (after, offset) = match &query.start {
-            Start::After(id) => (id.as_str(), 0),
-            Start::Offset(offset) => ("", *offset),
-        };
         // No id is empty, so the empty text comes before all of them.
-        let rest = self.systems.range::<str, _>((Bound::Excluded(after), Bound::Unbounded));
-        let mut rest = rest.filter(|(_, system)| is_listed(system)).skip(offset).peekable();
+        let rest = self.systems.range::<str, _>((Bound::Excluded(&*query.after), Bound::Unbounded));
+        let mut rest = rest.filter(|(_, system)| is_listed(system)).peekable();
         let (mut results, mut shown, mut last) = (String::new(), 0, "");
         while shown < query.limit
             && let Some((id, system)) =
@@ -198,7 +191,7 @@ impl SystemStore {
             (shown, last) = (shown + 1, id);
         }
         let next = match rest.peek() {
-            Some(_) => Value::from(query.next(shown, last)),
+            Some(_) => Value::from(query.next(last)),
             None => Value::Null,
         };
         format!(r#"{{"total":{total},"next":{next},"results":[{results}]}}"#)

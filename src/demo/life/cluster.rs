@@ -13,7 +13,6 @@ use tokio::time::Instant;
 
 use super::{
     LifeOptions,
-    addresses::Addresses,
     workload::{DemoWorkload, WorkloadKind, plan},
 };
 use crate::demo::{
@@ -282,5 +281,41 @@ fn set_ready(document: &mut Value, ready: bool) {
         if condition["type"] == "Ready" || condition["type"] == "ContainersReady" {
             condition["status"] = if ready { "True" } else { "False" }.into();
         }
+    }
+}
+
+/// Addresses of pods. As in real networks, the address that was freed last is assigned first.
+#[derive(Debug, Default)]
+struct Addresses {
+    freed: Vec<Ipv4Addr>,
+    given: u32,
+}
+
+impl Addresses {
+    fn take(&mut self) -> Ipv4Addr {
+        self.freed.pop().unwrap_or_else(|| {
+            self.given += 1;
+            Ipv4Addr::from_bits(Ipv4Addr::new(10, 64, 0, 0).to_bits() + self.given)
+        })
+    }
+
+    fn free(&mut self, address: Ipv4Addr) {
+        self.freed.push(address);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn last_freed_address_is_assigned_first() {
+        let mut addresses = Addresses::default();
+        let all: Vec<_> = (0..3).map(|_| addresses.take()).collect();
+        assert_eq!(all[0], Ipv4Addr::new(10, 64, 0, 1));
+        addresses.free(all[0]);
+        addresses.free(all[2]);
+        assert_eq!([addresses.take(), addresses.take()], [all[2], all[0]]);
+        assert_eq!(addresses.take(), Ipv4Addr::new(10, 64, 0, 4));
     }
 }

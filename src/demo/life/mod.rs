@@ -3,7 +3,6 @@
 //!
 //! Everything is drawn from a seed and follows tokio's clock, so a paused test repeats it at once.
 
-mod addresses;
 mod cluster;
 mod workload;
 

@@ -7,7 +7,7 @@
 //! | no watch | the list is complete | a watch starts at the list's version | `Listing::complete` |
 //! | watch | the re-list is due or requested | a list begins; the watch goes on | `Listing::due` |
 //! | watch | 410, or an undecodable event | the watch is dropped; a list begins | `PodWatch::failed` |
-//! | watch | a failure after a minute of silence | the watch is dropped; a list begins | `Liveness::is_given_up` |
+//! | watch | a failure after a minute of silence | the watch is dropped; a list begins | `Hearing::is_given_up` |
 //! | watch | an event is older than the one before | the watch is dropped; a list begins after a backoff | `NewestVersion::event` |
 //! | watch and list | an event is newer than the list | the pod stays as the event shows it | `store::pods` |
 //! | watch and list | an event is older than the list's item of its pod | the event is ignored | `store::pods` |
@@ -202,7 +202,7 @@ impl Informer {
             return;
         }
         self.tick_at = now + TICK;
-        self.log.silence(self.liveness.last_alive(), now);
+        self.log.silence(self.liveness.hearing.heard(), now);
         self.log.summaries(now);
         if !self.listing.is_idle() {
             return;
@@ -228,7 +228,7 @@ impl Informer {
 
     /// The store is known to be up to date.
     fn note_alive(&mut self, now: Moment) {
-        self.liveness.note_alive(now);
+        self.liveness.hearing.note_alive(now);
         self.setup.health.watch_alive(self.watch);
     }
 
@@ -246,7 +246,7 @@ impl Informer {
             self.newest.begin_list();
         }
         if error.status().is_some() {
-            self.liveness.answers(now);
+            self.liveness.hearing.answers(now);
         }
         let effect = self.listing.attempt_failed(failed);
         if effect == AttemptEffect::FewerPods {
@@ -422,7 +422,7 @@ impl Informer {
 
     fn watch_failed(&mut self, error: &watcher::Error, now: Moment) {
         if watching::is_answer(error) {
-            self.liveness.answers(now);
+            self.liveness.hearing.answers(now);
         }
         let effect = self.watching.failed(error, now);
         self.apply_watch(effect, now);
@@ -437,7 +437,7 @@ impl Informer {
             }
             WatchEffect::Resume(failure) => {
                 self.note_watch_failure(&failure, now);
-                if self.listing.is_idle() && self.liveness.is_given_up(now) {
+                if self.listing.is_idle() && self.liveness.hearing.is_given_up(now) {
                     self.log.given_up(now);
                     self.drop_watch(RelistReason::Silent, now + failure.retry_in);
                 }

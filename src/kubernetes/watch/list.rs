@@ -279,15 +279,11 @@ impl List {
         let turns = self.source.turns.0.clone();
         // The semaphore is never closed, so there is always a permit in the end.
         let _turn = turns.acquire().await;
-        let within = self.paging.within;
-        let body = tokio::time::timeout(within, self.body()).await.map_err(|_| Error::TooSlow(within))??;
-        let of = if self.source.only_metadata { ListKind::Metadata } else { ListKind::Pods };
+        let (source, Paging { within, limit, .. }) = (&self.source, self.paging);
+        let fetched = fetch(&source.client, source.request(limit, self.token.as_deref()), limit);
+        let body = tokio::time::timeout(within, fetched).await.map_err(|_| Error::TooSlow(within))??;
+        let of = if source.only_metadata { ListKind::Metadata } else { ListKind::Pods };
         Document::read(&body, of).map_err(|error| not_a_list(&body, &error))
-    }
-
-    async fn body(&self) -> Result<Vec<u8>, Error> {
-        let (source, limit) = (&self.source, self.paging.limit);
-        fetch(&source.client, source.request(limit, self.token.as_deref()), limit).await
     }
 }
 

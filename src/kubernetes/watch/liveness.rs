@@ -23,7 +23,7 @@ pub(super) type Probed = Result<String, list::Error>;
 
 pub(super) struct Liveness {
     source: ListSource,
-    hearing: Hearing,
+    pub(super) hearing: Hearing,
     /// Delay of a probe after an event.
     probe_after: Duration,
     probe_at: Moment,
@@ -40,25 +40,6 @@ struct Probe {
 impl Liveness {
     pub(super) fn new(source: ListSource, probe_after: Duration, now: Moment) -> Self {
         Self { source, hearing: Hearing::new(now), probe_after, probe_at: now, probe: None }
-    }
-
-    /// When the watch was last known to be up to date.
-    pub(super) fn last_alive(&self) -> Moment {
-        self.hearing.heard()
-    }
-
-    pub(super) fn note_alive(&mut self, now: Moment) {
-        self.hearing.note_alive(now);
-    }
-
-    /// The API server answered a request, other than with an event.
-    pub(super) fn answers(&mut self, now: Moment) {
-        self.hearing.answers(now);
-    }
-
-    /// Whether a list replaces the watch after a long silence.
-    pub(super) fn is_given_up(&self, now: Moment) -> bool {
-        self.hearing.is_given_up(now)
     }
 
     /// The watch began or delivered an event.
@@ -94,7 +75,7 @@ impl Liveness {
     pub(super) fn is_older(&mut self, probed: Probed, now: Moment) -> bool {
         self.probe_at = now + self.probe_after;
         let (Some(Probe { seen, .. }), Ok(found)) = (self.probe.take(), probed) else { return false };
-        self.answers(now);
+        self.hearing.answers(now);
         seen.is_some_and(|seen| compare_resource_versions(&found, &seen).is_some_and(|order| order.is_lt()))
     }
 }

@@ -198,23 +198,16 @@ impl Hold {
         }
         let ((name, first), position) = (HoldId::of(self.target, ids.iter()), self.names.len());
         let covered = std::mem::take(&mut self.ids);
-        self.ids = ids
-            .into_iter()
-            .map(|uid| (covered.get(&uid).copied().unwrap_or(position), uid))
-            .map(|(first, uid)| (uid, first))
-            .collect();
+        let first = |uid: &Uid| covered.get(uid).copied().unwrap_or(position);
+        self.ids = ids.into_iter().map(|uid| (uid.clone(), first(&uid))).collect();
         self.names.push(name);
         self.first = first;
         self
     }
 
-    pub(super) fn among(self, ids: &HashSet<Uid>) -> Option<Self> {
-        let kept: HashSet<Uid> = self.ids.keys().filter(|uid| ids.contains(*uid)).cloned().collect();
-        (!kept.is_empty()).then(|| self.of(kept))
-    }
-
-    pub(super) fn without(self, ids: &HashSet<Uid>) -> Option<Self> {
-        let kept: HashSet<Uid> = self.ids.keys().filter(|uid| !ids.contains(*uid)).cloned().collect();
+    /// The same hold of the pods for which `stays` is true. None if there are none.
+    pub(super) fn retain(self, stays: impl Fn(&Uid) -> bool) -> Option<Self> {
+        let kept: HashSet<Uid> = self.ids.keys().filter(|uid| stays(uid)).cloned().collect();
         (!kept.is_empty()).then(|| self.of(kept))
     }
 }
@@ -257,11 +250,14 @@ mod tests {
         // It ends when its last pod leaves.
         let hold = Hold::new("a", ids(["a", "b"]), HoldReason::ScopeChanged);
         let before = name(&hold);
-        assert_eq!(hold.clone().among(&ids(["a", "b", "c"])).map(|hold| name(&hold)), Some(before.clone()));
-        let smaller = hold.among(&ids(["b"])).unwrap();
+        assert_eq!(
+            hold.clone().retain(|uid| ids(["a", "b", "c"]).contains(uid)).map(|hold| name(&hold)),
+            Some(before.clone())
+        );
+        let smaller = hold.retain(|uid| ids(["b"]).contains(uid)).unwrap();
         assert!(name(&smaller) != before && smaller.len() == 1);
         assert!(smaller.shown().is_named(&before));
-        assert_eq!(smaller.among(&ids([])), None);
+        assert_eq!(smaller.retain(|uid| ids([]).contains(uid)), None);
     }
 
     #[test]

@@ -191,13 +191,15 @@ impl AbsenceGuard {
         self.unguarded.retain(|uid| absent.contains(uid));
         self.confirmed.retain(|(uid, _)| absent.contains(uid));
         self.approved.retain(|(uid, _)| absent.contains(uid));
-        self.out_of_scope = self.out_of_scope.take().and_then(|out_of_scope| out_of_scope.among(&absent));
+        self.out_of_scope =
+            self.out_of_scope.take().and_then(|out_of_scope| out_of_scope.retain(|uid| absent.contains(uid)));
         let leaving = self.confirmed.iter().chain(&self.approved).map(|(uid, _)| uid).chain(&self.unguarded);
         let elsewhere = leaving.chain(self.out_of_scope.iter().flat_map(Hold::ids));
         for uid in elsewhere {
             absent.remove(uid);
         }
-        self.under_review = self.under_review.take().and_then(|under_review| under_review.among(&absent));
+        self.under_review =
+            self.under_review.take().and_then(|under_review| under_review.retain(|uid| absent.contains(uid)));
         self.stage = match std::mem::take(&mut self.stage) {
             _ if absent.is_empty() => Stage::Idle,
             // A confirmation under way only shrinks; new absences have their turn afterwards.

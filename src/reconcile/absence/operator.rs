@@ -150,7 +150,7 @@ impl AbsenceGuard {
         let before = self.approved.len();
         if let Some(out_of_scope) = self.out_of_scope.take() {
             let covered = out_of_scope.covered_by(id);
-            self.out_of_scope = out_of_scope.without(&covered);
+            self.out_of_scope = out_of_scope.retain(|uid| !covered.contains(uid));
             self.stage = std::mem::take(&mut self.stage).without(&covered);
             self.approved.extend(covered.into_iter().map(|uid| (uid, Removal::LeftSelection)));
         }
@@ -160,7 +160,8 @@ impl AbsenceGuard {
         };
         let covered = unconfirmed.map(|hold| hold.covered_by(id)).unwrap_or_default();
         if !covered.is_empty() {
-            self.under_review = self.under_review.take().and_then(|under_review| under_review.without(&covered));
+            self.under_review =
+                self.under_review.take().and_then(|under_review| under_review.retain(|uid| !covered.contains(uid)));
             self.stage = std::mem::take(&mut self.stage).without(&covered);
             self.approved.extend(covered.into_iter().map(|uid| (uid, Removal::Inferred)));
         }

@@ -58,7 +58,7 @@ impl Stage {
                 Self::Checking { ids: &ids - gone, step, asked }
             }
             Self::Held { hold, retry_at } => {
-                hold.without(gone).map_or(Self::Idle, |hold| Self::Held { hold, retry_at })
+                hold.retain(|uid| !gone.contains(uid)).map_or(Self::Idle, |hold| Self::Held { hold, retry_at })
             }
             Self::Idle | Self::Checking { .. } => Self::Idle,
         }

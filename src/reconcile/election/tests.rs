@@ -285,7 +285,7 @@ impl Candidate {
     }
 
     fn clock(&self, ms: u64) -> Moment {
-        Moment::after_start(Duration::from_micros(self.origin * 1_000 + ms * self.speed * 10))
+        Moment::START + Duration::from_micros(self.origin * 1_000 + ms * self.speed * 10)
     }
 
     fn term(&self, ms: u64) -> Option<u64> {

@@ -5,7 +5,7 @@
 
 use std::io::Write as _;
 
-use crate::registry::protocol::{ObservedBy, Reason, SCHEMA};
+use crate::registry::protocol::{ObservedBy, SCHEMA};
 use crate::{
     model::{
         ids::Version,
@@ -34,15 +34,15 @@ pub(super) fn record(pod: &Pod, content: &RecordContent, version: Version) -> Ve
     bytes
 }
 
-/// The protocol's words for a removal.
+/// The protocol's words for a removal: why the record is removed, and where that was observed.
 pub(in crate::registry) fn removal(removal: Removal) -> (&'static str, &'static str) {
     let (reason, observed) = match removal {
-        Removal::Observed(Deletion::Deleted) => (Reason::Deleted, ObservedBy::Watch),
-        Removal::Observed(Deletion::DeletedOrLeftSelection) => (Reason::DeletedOrLeftRule, ObservedBy::Watch),
-        Removal::Inferred => (Reason::Absent, ObservedBy::List),
-        Removal::LeftSelection => (Reason::LeftRule, ObservedBy::List),
+        Removal::Observed(Deletion::Deleted) => ("deleted", ObservedBy::Watch),
+        Removal::Observed(Deletion::DeletedOrLeftSelection) => ("deleted-or-left-rule", ObservedBy::Watch),
+        Removal::Inferred => ("absent", ObservedBy::List),
+        Removal::LeftSelection => ("left-rule", ObservedBy::List),
     };
-    (reason.into(), observed.into())
+    (reason, observed.into())
 }
 
 /// Encodes a batch. Ids need no escaping, since UIDs are checked when pods are read.

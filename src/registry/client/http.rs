@@ -10,9 +10,12 @@ use serde::de::DeserializeOwned;
 use crate::{
     connect::explain::{SettingNames, one_line},
     model::ids::{INTEGER_LIMIT, Version},
-    reconcile::outcome::{self, Failure, ProblemDetail},
+    reconcile::outcome::Failure,
     registry::{
-        client::Config,
+        client::{
+            Config,
+            judge::{self, ProblemDetail},
+        },
         credentials::{self, Error},
         http::{Connection, HttpAnswer, PemFiles},
         pacer::Pacer,
@@ -132,7 +135,7 @@ impl HttpAnswer {
     }
 
     pub(in crate::registry) fn success(&self) -> Result<(), Failure> {
-        if self.is_success() { Ok(()) } else { Err(outcome::judge_request(self.status, self.problem_detail())) }
+        if self.is_success() { Ok(()) } else { Err(judge::judge_request(self.status, self.problem_detail())) }
     }
 
     pub(in crate::registry) fn problem_detail(&self) -> ProblemDetail {

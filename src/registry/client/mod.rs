@@ -5,6 +5,7 @@
 
 pub(crate) mod encode;
 pub(crate) mod http;
+pub mod judge;
 pub mod reader;
 #[cfg(test)]
 mod tests;
@@ -16,7 +17,7 @@ use serde_json::json;
 
 use super::protocol::{
     BATCH, BatchResults, CapabilitiesDocument, ClusterInfo, DIGEST_INVENTORY, HeartbeatAccepted, InventoryAnswer,
-    ItemResult, ListedRecord, PROTOCOL, StoredRecordInfo,
+    ItemResult, ListedRecord, PROTOCOL,
 };
 use super::{
     Capabilities, Encoded, EncodedBody, Excluded, Features, Projection, RecordChange, RecordName, Registry,
@@ -36,11 +37,12 @@ use crate::{
         uid::Uid,
     },
     reconcile::{
-        outcome::{self, Failure, OperationKind, ProblemDetail, Verdict},
+        outcome::{Failure, OperationKind, Verdict},
         takeover::{ReportedSession, SessionHolder},
     },
 };
 use http::{FLAGS, LARGE_ANSWER, MEMBERS, NAME_CHARS, RECORD_ANSWER, RegistryHttp, SMALL_ANSWER};
+use judge::ProblemDetail;
 
 /// The number of a registry's features that are read. The protocol has five.
 const FEATURES_MAX: usize = 64;
@@ -172,12 +174,12 @@ fn batch_verdicts(answer: &HttpAnswer, operations: &[Encoded]) -> Result<Vec<Ver
 /// The verdict on an operation that was a request of its own.
 fn single_verdict(kind: OperationKind, answer: &HttpAnswer, operation: &Encoded) -> Result<Verdict, Failure> {
     let detail = answer.problem_detail();
-    if outcome::concerns_every_request(kind, answer.status, &detail.problem) {
-        return Err(outcome::judge_request(answer.status, detail));
+    if judge::concerns_every_request(kind, answer.status, &detail.problem) {
+        return Err(judge::judge_request(answer.status, detail));
     }
-    match outcome::judge_operation(kind, answer.status, detail) {
+    match judge::judge_operation(kind, answer.status, detail) {
         Verdict::Done if kind == OperationKind::Put => {
-            let stored: StoredRecordInfo = answer.json()?;
+            let stored: ListedRecord = answer.json()?;
             Ok(check_digest(Some(stored.digest), operation))
         }
         Verdict::Done if answer.success().is_ok() && answer.is_web_page() => {
@@ -229,12 +231,18 @@ fn opened_session(answer: &HttpAnswer) -> Result<SessionOpened, Failure> {
     if !(1..INTEGER_LIMIT).contains(&opened.epoch) {
         return Err(Failure::Broken(format!("epoch {} is not from 1 to 2^53 - 1", opened.epoch)));
     }
-    if let Some(previous) = &mut opened.previous {
-        previous.instance = one_line(&previous.instance, NAME_CHARS);
-        previous.scope = previous.scope.as_ref().map(|scope| one_line(scope, NAME_CHARS));
-        previous.cluster_uid = previous.cluster_uid.take().filter(|uid| is_valid_id(uid));
-    }
+    opened.previous = opened.previous.map(bounded);
     Ok(opened)
+}
+
+fn bounded(session: ReportedSession) -> ReportedSession {
+    ReportedSession {
+        epoch: session.epoch.min(INTEGER_LIMIT - 1),
+        instance: one_line(&session.instance, NAME_CHARS),
+        scope: session.scope.map(|scope| one_line(&scope, NAME_CHARS)),
+        cluster_uid: session.cluster_uid.filter(|uid| is_valid_id(uid)),
+        state: session.state,
+    }
 }
 
 fn contender_in(answer: &HttpAnswer) -> Result<Option<Contender>, Failure> {
@@ -252,13 +260,7 @@ fn session_holder_in(answer: &HttpAnswer, owner: &str) -> Result<Option<SessionH
     };
     let ours = cluster.owners.into_iter().find(|found| found.owner == owner);
     Ok(ours.map(|found| SessionHolder {
-        session: ReportedSession {
-            epoch: found.epoch.min(INTEGER_LIMIT - 1),
-            instance: one_line(&found.instance, NAME_CHARS),
-            scope: found.scope.map(|scope| one_line(&scope, NAME_CHARS)),
-            cluster_uid: found.cluster_uid.filter(|uid| is_valid_id(uid)),
-            state: found.state,
-        },
+        session: bounded(found.session),
         heartbeat: found.expires_at.map(|at| one_line(&at, NAME_CHARS)),
         records: found.pods,
     }))
@@ -266,7 +268,7 @@ fn session_holder_in(answer: &HttpAnswer, owner: &str) -> Result<Option<SessionH
 
 /// Checks the ids, and bounds the page token.
 fn inventory_page(answer: &HttpAnswer) -> Result<InventoryPage, Failure> {
-    let InventoryAnswer { items, next, count, as_of } = answer.json()?;
+    let InventoryAnswer::<ListedRecord> { items, next, count, as_of } = answer.json()?;
     let next = next.filter(|token| !token.is_empty());
     if let Some(bytes) = next.as_ref().map(String::len).filter(|bytes| *bytes > PAGE_TOKEN_MAX) {
         return Err(Failure::Broken(format!("a page token of {bytes} bytes; {PAGE_TOKEN_MAX} are allowed")));
@@ -322,7 +324,7 @@ fn item_verdict(result: ItemResult, operation: &Encoded) -> Verdict {
     };
     let detail = problem.as_ref().map(http::problem_detail).unwrap_or_default();
     let detail = ProblemDetail { retry_after: retry_after_seconds.map(Duration::from_secs), ..detail };
-    match outcome::judge_operation(kind, status, detail) {
+    match judge::judge_operation(kind, status, detail) {
         Verdict::Done => check_digest(digest, operation),
         other => other,
     }

@@ -52,10 +52,6 @@ impl<'de> Visitor<'de> for StrictVisitor {
         Ok(value.into())
     }
 
-    fn visit_string<E: de::Error>(self, value: String) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
     fn visit_unit<E: de::Error>(self) -> Result<Value, E> {
         Err(E::custom("null is not allowed: leave the member out"))
     }

@@ -75,15 +75,6 @@ impl RegistryServer {
     }
 }
 
-/// Opens a registry and serves it.
-pub async fn serve(
-    options: ServerOptions,
-    listener: TcpListener,
-    shutdown: impl Future<Output = ()>,
-) -> Result<(), Error> {
-    RegistryServer::open(options)?.serve(listener, shutdown).await
-}
-
 async fn serve_on(
     store: &RecordStore,
     tokens: Tokens,
@@ -100,7 +91,11 @@ async fn serve_on(
     let router = router(App::new(store.clone(), tokens, tls.is_some(), stopping.clone()));
     let certificate = match tls {
         None => None,
-        Some(files) => Some(load(files).await?),
+        Some(files) => {
+            let TlsFiles { cert, key } = files.clone();
+            let loaded = Certificate::load(files).await;
+            Some(loaded.map_err(|source| Error::Tls { cert, key, source })?)
+        }
     };
     let config = certificate.as_ref().map(Certificate::config);
     let listener = tokio::net::TcpListener::from_std(listener).map_err(Error::Listen)?;
@@ -119,9 +114,4 @@ async fn serve_on(
         () = listen::server::serve(listener, router, config, LIMITS, stop) => Ok(()),
         never = renewed => match never {},
     }
-}
-
-async fn load(files: TlsFiles) -> Result<Certificate, Error> {
-    let TlsFiles { cert, key } = files.clone();
-    Certificate::load(files).await.map_err(|source| Error::Tls { cert, key, source })
 }

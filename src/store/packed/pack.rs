@@ -11,7 +11,10 @@ use super::{
     open::{ResourceVersion, head},
     times,
 };
-use crate::model::record::{Container, Lifecycle, Placement, PodState, Record, Role, TruncatedPart, WorkloadRef};
+use crate::model::{
+    pod::Pod,
+    record::{Container, Lifecycle, Placement, PodState, Record, Role, TruncatedPart, WorkloadRef},
+};
 
 /// The first byte of a label's value: one of these, or the position of the value in the pod's name.
 pub(super) const WRITTEN_OUT: u8 = 0xfe;
@@ -49,14 +52,9 @@ impl<'n> Packer<'n> {
     }
 
     /// Writes everything that is read without the record, up to the name.
-    pub(super) fn identity(
-        &mut self,
-        name: &str,
-        resource_version: &str,
-        generation: Option<i64>,
-        record: Option<&Record>,
-    ) {
-        let resource_version = ResourceVersion::of(resource_version);
+    pub(super) fn identity(&mut self, pod: &Pod, record: Option<&Record>) {
+        let Pod { name, generation, .. } = pod;
+        let resource_version = ResourceVersion::of(&pod.resource_version);
         let workload = record.map_or(&[][..], |record| &record.workload);
         let suffix = workload.first().and_then(|workload| name.strip_prefix(&*workload.name)?.strip_prefix('-'));
         let flags = [
@@ -67,7 +65,7 @@ impl<'n> Packer<'n> {
         let head = flags_of(&flags) | resource_version.flag() | record.map_or(0, head_of);
         self.body.bytes(&head.to_le_bytes());
         if let Some(generation) = generation {
-            self.body.signed(generation);
+            self.body.signed(*generation);
         }
         resource_version.write(&mut self.body);
         if !workload.is_empty() {

@@ -20,49 +20,39 @@ use super::{
     open::{OpenPod, ResourceVersion, generation, head, name_of},
     pack,
 };
-use crate::model::record::Record;
+use crate::model::{
+    pod::{Pod, RecordContent},
+    uid::Uid,
+};
 
 /// A packed pod. Give its names back with [`Packed::release`].
 #[derive(Debug)]
 pub struct Packed(pub(super) Box<[u8]>);
 
-#[derive(Clone, Debug, PartialEq)]
-pub struct Unpacked {
-    pub namespace: String,
-    pub name: String,
-    pub resource_version: String,
-    pub generation: Option<i64>,
-    /// `None` if the object could not be read.
-    pub record: Option<Record>,
-}
-
 impl Packed {
-    /// Packs a pod. The UID, namespace and name of the record must be those of the pod.
-    pub fn pack(
-        namespace: &str,
-        name: &str,
-        resource_version: &str,
-        generation: Option<i64>,
-        record: Option<&Record>,
-        names: &mut NameTable,
-    ) -> Self {
-        let mut writer = pack::Packer::new(namespace, name, names);
-        writer.identity(name, resource_version, generation, record);
+    /// Packs a pod. The UID, namespace and name of its record must be its own.
+    pub fn pack(pod: &Pod, names: &mut NameTable) -> Self {
+        let record = pod.content.as_ref().map(|content| &content.record);
+        let mut writer = pack::Packer::new(&pod.namespace, &pod.name, names);
+        writer.identity(pod, record);
         if let Some(record) = record {
-            writer.record(name, record);
+            writer.record(&pod.name, record);
         }
         Self(writer.finish())
     }
 
-    pub fn expand(&self, uid: &str, names: &NameTable) -> Unpacked {
+    pub fn expand(&self, uid: &Uid, names: &NameTable) -> Pod {
         let mut opened = self.open(names);
-        let name = opened.name().into_owned();
-        Unpacked {
-            namespace: opened.namespace.to_owned(),
-            record: opened.has(head::RECORD).then(|| expand::record(&mut opened, uid, &name)),
-            name,
+        let name = opened.name();
+        let record = opened.has(head::RECORD).then(|| expand::record(&mut opened, &uid.text(), &name));
+        Pod {
+            uid: uid.clone(),
+            namespace: opened.namespace.into(),
+            name: name.into(),
             generation: opened.generation,
-            resource_version: opened.resource_version.text().into_owned(),
+            resource_version: opened.resource_version.text().into(),
+            // It never fails: the record had a canonical form before it was packed.
+            content: record.and_then(|record| RecordContent::of(record).ok()),
         }
     }
 
@@ -79,15 +69,6 @@ impl Packed {
         let head = u16::from_le_bytes(body.array());
         generation(head, &mut body);
         ResourceVersion::read(head, &mut body).text()
-    }
-
-    pub fn generation(&self) -> Option<i64> {
-        let (_, mut body) = self.split();
-        generation(u16::from_le_bytes(body.array()), &mut body)
-    }
-
-    pub fn has_record(&self) -> bool {
-        u16::from_le_bytes(self.split().1.array()) & head::RECORD != 0
     }
 
     pub fn is_named(&self, namespace: &str, name: &str, names: &NameTable) -> bool {

@@ -2,12 +2,12 @@
 
 use fastrand::Rng;
 
+use crate::model::pod::{Pod, RecordContent, to_record};
 use crate::model::record::{
     ClusterName, Container, Lifecycle, Placement, PodName, PodState, Record, Role, Times, TruncatedPart, WorkloadRef,
 };
 use crate::store::packed::names::NameTable;
 use crate::store::packed::pod::Packed;
-use crate::store::packed::pod::Unpacked;
 
 const UID: &str = "5f3c0a4e-7a53-4b4e-9b0a-0a6c1f0c2d33";
 
@@ -121,9 +121,19 @@ fn job_pod(nth: u8) -> Record {
     record
 }
 
+fn pod(record: &Record) -> Pod {
+    Pod {
+        uid: UID.into(),
+        namespace: record.pod.namespace.as_str().into(),
+        name: record.pod.name.as_str().into(),
+        resource_version: "1088123456".into(),
+        generation: Some(1),
+        content: Some(RecordContent::of(record.clone()).unwrap()),
+    }
+}
+
 fn pack(record: &Record, names: &mut NameTable) -> Packed {
-    let pod = &record.pod;
-    Packed::pack(&pod.namespace, &pod.name, "1088123456", Some(1), Some(record), names)
+    Packed::pack(&pod(record), names)
 }
 
 /// The size of a pod once its shared texts are stored.
@@ -146,7 +156,7 @@ fn usual_pods_are_small() {
         println!("{shape}: {sizes:?} bytes, {} texts in {} bytes", names.len(), names.bytes());
         assert!(sizes[2..].iter().all(|size| *size <= most), "{shape}: {sizes:?}");
         for (record, packed) in pods {
-            assert_eq!(packed.expand(UID, &names).record, Some(record));
+            assert_eq!(packed.expand(&UID.into(), &names), pod(&record));
             packed.release(&mut names);
         }
         assert!(names.is_empty());
@@ -158,25 +168,19 @@ fn a_pod_is_read_without_its_record() {
     let mut names = NameTable::new();
     let record = deployment_pod(1);
     let name = record.pod.name.as_str();
-    let other = Packed::pack("ops", name, "x-1", None, None, &mut names);
+    let unreadable = to_record::unreadable(UID, "ops", name, "x-1");
+    let other = Packed::pack(&unreadable, &mut names);
     let pod = pack(&record, &mut names);
     for pod in [pod, pack(&record, &mut names)] {
         assert_eq!((pod.namespace(&names), &*pod.name(&names)), ("shop", name));
-        assert_eq!((&*pod.resource_version(), pod.generation(), pod.has_record()), ("1088123456", Some(1), true));
+        assert_eq!(pod.resource_version(), "1088123456");
         assert!(pod.is_named("shop", name, &names) && !pod.is_named("ops", name, &names));
         assert!(!pod.is_named("shop", "x2x01", &names) && !pod.is_named("shop", "checkout-7c6f5d9b88", &names));
         pod.release(&mut names);
     }
-    assert_eq!((&*other.resource_version(), other.generation(), other.has_record()), ("x-1", None, false));
+    assert_eq!(other.resource_version(), "x-1");
     assert!(other.is_named("ops", name, &names));
-    let expected = Unpacked {
-        namespace: "ops".into(),
-        name: name.into(),
-        resource_version: "x-1".into(),
-        generation: None,
-        record: None,
-    };
-    assert_eq!(other.expand(UID, &names), expected);
+    assert_eq!(other.expand(&UID.into(), &names), unreadable);
     other.release(&mut names);
     assert!(names.is_empty());
 }
@@ -345,28 +349,27 @@ fn packed_pods_come_back_unchanged() {
     println!("seed {seed}");
     let mut rng = Rng::with_seed(seed);
     let mut names = NameTable::new();
-    let mut pods: Vec<(Unpacked, Packed)> = Vec::new();
+    let mut pods: Vec<(Pod, Packed)> = Vec::new();
     for _ in 0..6_000 {
-        let record = (rng.u8(..20) > 0).then(|| any(&mut rng));
-        let identity = record.as_ref().map(|record| (record.pod.namespace.clone(), record.pod.name.clone()));
-        let (namespace, name) = identity.unwrap_or_else(|| (text(&mut rng), text(&mut rng)));
-        let resource_version = if rng.bool() { rng.u64(..).to_string() } else { text(&mut rng) };
-        let generation = maybe(&mut rng, |rng| [0, 1, i64::MIN, i64::MAX, rng.i64(..)][rng.usize(..5)]);
-        let pod = Unpacked { namespace, name, resource_version, generation, record };
-        let packed =
-            Packed::pack(&pod.namespace, &pod.name, &pod.resource_version, generation, pod.record.as_ref(), &mut names);
+        let mut pod = match rng.u8(..20) {
+            0 => to_record::unreadable(UID, &text(&mut rng), &text(&mut rng), ""),
+            _ => pod(&any(&mut rng)),
+        };
+        pod.resource_version = if rng.bool() { rng.u64(..).to_string() } else { text(&mut rng) }.into();
+        pod.generation = maybe(&mut rng, |rng| [0, 1, i64::MIN, i64::MAX, rng.i64(..)][rng.usize(..5)]);
+        let packed = Packed::pack(&pod, &mut names);
         pods.push((pod, packed));
         if pods.len() > 200 {
             let (pod, packed) = pods.swap_remove(rng.usize(..pods.len()));
-            assert_eq!(packed.expand(UID, &names), pod);
+            assert_eq!(packed.expand(&UID.into(), &names), pod);
             assert_eq!((packed.namespace(&names), &*packed.name(&names)), (&*pod.namespace, &*pod.name));
             assert!(packed.is_named(&pod.namespace, &pod.name, &names));
-            assert_eq!((&*packed.resource_version(), packed.generation()), (&*pod.resource_version, pod.generation));
+            assert_eq!(*packed.resource_version(), *pod.resource_version);
             packed.release(&mut names);
         }
     }
     for (pod, packed) in pods {
-        assert_eq!(packed.expand(UID, &names), pod);
+        assert_eq!(packed.expand(&UID.into(), &names), pod);
         packed.release(&mut names);
     }
     assert!(names.is_empty());
@@ -380,7 +383,7 @@ fn a_pod_of_a_thousand_containers_comes_back() {
     record.containers = (0..1_000).map(|_| odd_container(&mut rng)).collect();
     record.pod.annotations = (0..1_000).map(|n| (n.to_string(), "x".repeat(n))).collect();
     let packed = pack(&record, &mut names);
-    assert_eq!(packed.expand(UID, &names).record, Some(record));
+    assert_eq!(packed.expand(&UID.into(), &names), pod(&record));
     packed.release(&mut names);
     assert!(names.is_empty());
 }
@@ -402,8 +405,8 @@ fn spoilt_bytes_are_read_without_a_panic() {
             packed.0[at] = rng.u8(..);
         }
         packed.0 = packed.0[..rng.usize(..=packed.0.len())].into();
-        let pod = packed.expand(UID, &names);
-        assert_eq!(packed.name(&names), pod.name);
+        let pod = packed.expand(&UID.into(), &names);
+        assert_eq!(*packed.name(&names), *pod.name);
         packed.release(&mut names);
         twin.release(&mut names);
     }

@@ -119,30 +119,20 @@ pub enum DriftKind {
     Differing,
 }
 
-impl Label for RecordState {
-    const NAME: &'static str = "state";
+macro_rules! name_labels {
+    ($($label:ty: $name:literal,)+) => {
+        $(impl Label for $label {
+            const NAME: &'static str = $name;
+        })+
+    };
 }
 
-impl Label for RequestKind {
-    const NAME: &'static str = "operation";
-}
-
-impl Label for RequestOutcome {
-    const NAME: &'static str = "outcome";
-}
-
-impl Label for Operation {
-    const NAME: &'static str = "operation";
-}
-
-impl Label for OperationOutcome {
-    const NAME: &'static str = "outcome";
-}
-
-impl Label for RelistReason {
-    const NAME: &'static str = "reason";
-}
-
-impl Label for DriftKind {
-    const NAME: &'static str = "kind";
+name_labels! {
+    RecordState: "state",
+    RequestKind: "operation",
+    RequestOutcome: "outcome",
+    Operation: "operation",
+    OperationOutcome: "outcome",
+    RelistReason: "reason",
+    DriftKind: "kind",
 }

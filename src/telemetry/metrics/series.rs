@@ -6,7 +6,6 @@
 use std::sync::atomic::AtomicU64;
 
 use prometheus_client::{
-    encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Metric, Registry, Unit},
 };
@@ -53,141 +52,76 @@ pub(super) type Seconds = Gauge<f64, AtomicU64>;
 pub(super) type PerTarget<M> = Family<[Pair; 1], M>;
 pub(super) type Delays = Family<[Pair; 1], Histogram, fn() -> Histogram>;
 
-/// All metrics but the constant ones.
-pub(super) struct Series {
-    pub(super) pods: Gauge,
-    pub(super) records: Family<[Pair; 2], Gauge>,
-    pub(super) pending: PerTarget<Gauge>,
-    pub(super) oldest_pending_age: PerTarget<Seconds>,
-    pub(super) requests: Family<[Pair; 3], Counter>,
-    pub(super) operations: Family<[Pair; 3], Counter>,
-    pub(super) change_to_acknowledgement: Delays,
-    pub(super) watch_silence: Seconds,
-    pub(super) relists: Family<[Pair; 1], Counter>,
-    pub(super) watch_errors: Counter,
-    pub(super) undecodable_pods: Counter,
-    pub(super) first_complete_sync: PerTarget<Seconds>,
-    pub(super) leader: Gauge,
-    pub(super) lease_failures: Counter,
-    pub(super) writer: PerTarget<Gauge>,
-    pub(super) fenced: PerTarget<Gauge>,
-    pub(super) deletions_held: PerTarget<Gauge>,
-    pub(super) retries: PerTarget<Counter>,
-    pub(super) ledger_entries: PerTarget<Gauge>,
-    pub(super) queue_entries: PerTarget<Gauge>,
-    pub(super) drift_repaired: Family<[Pair; 2], Counter>,
+/// Declares metrics: the field of a metric, its type, the function that adds it, and its help text. Encoding adds
+/// `_total` to counters, and units.
+macro_rules! series {
+    ($($name:ident: $type:ty = $add:ident, $help:literal;)+) => {
+        /// All metrics but the constant ones.
+        pub(super) struct Series {
+            $(pub(super) $name: $type,)+
+        }
+
+        impl Series {
+            fn declared(to: &mut Registry) -> Self {
+                Self { $($name: $add(to, stringify!($name), $help),)+ }
+            }
+        }
+    };
+}
+
+series! {
+    pods: Gauge = plain,
+        "Pods that the watches report; a sudden drop means that pods were deleted or that a permission is gone";
+    records: Family<[Pair; 2], Gauge> = plain,
+        "Records per state; see the log if parked, held or uncertain stays above 0";
+    pending: PerTarget<Gauge> = plain,
+        "Records with a change that the registry has not acknowledged, without parked ones; alert when it grows for minutes";
+    oldest_pending_age: PerTarget<Seconds> = seconds,
+        "Wait of the oldest pending record, 0 if none is pending; alert when it exceeds 300 seconds";
+    requests: Family<[Pair; 3], Counter> = plain,
+        "Requests to the registry; alert when outcomes other than ok prevail";
+    operations: Family<[Pair; 3], Counter> = plain,
+        "Operations on single records, sent alone or in a batch; alert when parked grows";
+    change_to_acknowledgement: Delays = delays,
+        "Time from a watch reporting a change to the registry acknowledging it; alert when it exceeds your target";
+    watch_silence: Seconds = seconds,
+        "Time since the most silent watch last reported anything; alert when it exceeds 60 seconds for 5 minutes";
+    relists: Family<[Pair; 1], Counter> = plain,
+        "Complete lists of pods per cause; see the log if causes other than start and interval are frequent";
+    watch_errors: Counter = plain,
+        "Lists and watches of pods that failed; alert when it grows for minutes";
+    undecodable_pods: Counter = plain,
+        "Pods from the API server that could not be decoded; alert on any increase";
+    first_complete_sync: PerTarget<Seconds> = seconds,
+        "Time from the start of the process until the registry first equalled the cluster; 0 until then and on a standby; alert when it stays 0 on the leader";
+    leader: Gauge = plain,
+        "1 if this process holds the Lease, or needs none; alert when the sum over all replicas is not 1 for minutes";
+    lease_failures: Counter = plain,
+        "Reads and writes of the Lease that failed; alert when it grows for minutes";
+    writer: PerTarget<Gauge> = plain,
+        "1 if this process may write to the registry; alert when no replica has 1 for minutes";
+    fenced: PerTarget<Gauge> = plain,
+        "1 if another writer took over the session; alert when it stays 1: two controllers share a cluster id and owner";
+    deletions_held: PerTarget<Gauge> = plain,
+        "Inferred deletions that the absence guard holds; alert when it is above 0 for 15 minutes: /status shows how to approve them";
+    retries: PerTarget<Counter> = plain,
+        "Operations sent again because the registry did not acknowledge them; alert when it exceeds 5 % of operations_total";
+    ledger_entries: PerTarget<Gauge> = plain,
+        "Entries in the in-memory ledger, one per pod that the registry may hold; alert when it far exceeds pods";
+    queue_entries: PerTarget<Gauge> = plain,
+        "Entries in the queue of pod UIDs, including outdated ones that will be skipped; alert when it grows for minutes";
+    drift_repaired: Family<[Pair; 2], Counter> = plain,
+        "Records that a resync found different and repaired; alert when it grows at each resync: something else writes to the registry";
 }
 
 impl Series {
-    /// The metrics, and the registry that encodes them. Encoding adds `_total` to counters, and units.
+    /// The metrics, and the registry that encodes them.
     pub(super) fn register() -> (Self, Registry) {
         let mut to = Registry::with_prefix(PREFIX);
-        let delays = Delays::new_with_constructor(|| Histogram::new(ACKNOWLEDGEMENT_BUCKETS));
-        let series = Self {
-            pods: plain(
-                &mut to,
-                "pods",
-                "Pods that the watches report; a sudden drop means that pods were deleted or that a permission is gone",
-            ),
-            records: plain(
-                &mut to,
-                "records",
-                "Records per state; see the log if parked, held or uncertain stays above 0",
-            ),
-            pending: plain(
-                &mut to,
-                "pending",
-                "Records with a change that the registry has not acknowledged, without parked ones; alert when it grows for minutes",
-            ),
-            oldest_pending_age: seconds(
-                &mut to,
-                "oldest_pending_age",
-                "Wait of the oldest pending record, 0 if none is pending; alert when it exceeds 300 seconds",
-            ),
-            requests: plain(&mut to, "requests", "Requests to the registry; alert when outcomes other than ok prevail"),
-            operations: plain(
-                &mut to,
-                "operations",
-                "Operations on single records, sent alone or in a batch; alert when parked grows",
-            ),
-            change_to_acknowledgement: timed(
-                &mut to,
-                "change_to_acknowledgement",
-                "Time from a watch reporting a change to the registry acknowledging it; alert when it exceeds your target",
-                delays,
-            ),
-            watch_silence: seconds(
-                &mut to,
-                "watch_silence",
-                "Time since the most silent watch last reported anything; alert when it exceeds 60 seconds for 5 minutes",
-            ),
-            relists: labelled(
-                &mut to,
-                "relists",
-                "Complete lists of pods per cause; see the log if causes other than start and interval are frequent",
-                &ones::<RelistReason>(),
-            ),
-            watch_errors: plain(
-                &mut to,
-                "watch_errors",
-                "Lists and watches of pods that failed; alert when it grows for minutes",
-            ),
-            undecodable_pods: plain(
-                &mut to,
-                "undecodable_pods",
-                "Pods from the API server that could not be decoded; alert on any increase",
-            ),
-            first_complete_sync: seconds(
-                &mut to,
-                "first_complete_sync",
-                "Time from the start of the process until the registry first equalled the cluster; 0 until then and on a standby; alert when it stays 0 on the leader",
-            ),
-            leader: plain(
-                &mut to,
-                "leader",
-                "1 if this process holds the Lease, or needs none; alert when the sum over all replicas is not 1 for minutes",
-            ),
-            lease_failures: plain(
-                &mut to,
-                "lease_failures",
-                "Reads and writes of the Lease that failed; alert when it grows for minutes",
-            ),
-            writer: plain(
-                &mut to,
-                "writer",
-                "1 if this process may write to the registry; alert when no replica has 1 for minutes",
-            ),
-            fenced: plain(
-                &mut to,
-                "fenced",
-                "1 if another writer took over the session; alert when it stays 1: two controllers share a cluster id and owner",
-            ),
-            deletions_held: plain(
-                &mut to,
-                "deletions_held",
-                "Inferred deletions that the absence guard holds; alert when it is above 0 for 15 minutes: /status shows how to approve them",
-            ),
-            retries: plain(
-                &mut to,
-                "retries",
-                "Operations sent again because the registry did not acknowledge them; alert when it exceeds 5 % of operations_total",
-            ),
-            ledger_entries: plain(
-                &mut to,
-                "ledger_entries",
-                "Entries in the in-memory ledger, one per pod that the registry may hold; alert when it far exceeds pods",
-            ),
-            queue_entries: plain(
-                &mut to,
-                "queue_entries",
-                "Entries in the queue of pod UIDs, including outdated ones that will be skipped; alert when it grows for minutes",
-            ),
-            drift_repaired: plain(
-                &mut to,
-                "drift_repaired",
-                "Records that a resync found different and repaired; alert when it grows at each resync: something else writes to the registry",
-            ),
-        };
+        let series = Self::declared(&mut to);
+        for reason in RelistReason::VARIANTS {
+            drop(series.relists.get_or_create(&one(*reason)));
+        }
         let build: Family<[Pair; 1], Gauge> = Family::default();
         build.get_or_create(&[("version", env!("CARGO_PKG_VERSION"))]).set(1);
         let help = "Log lines dropped because standard error was blocked; alert on any increase";
@@ -195,9 +129,7 @@ impl Series {
         to.register("build_info", "Version of the program, as a label; always 1", build);
         (series, to)
     }
-}
 
-impl Series {
     /// Makes every series of a target, so that each has a rate from the start.
     pub(super) fn add_target(&self, name: &'static str) {
         let label = &target(name);
@@ -230,10 +162,6 @@ fn fill<A: Label, B: Label>(family: &Family<[Pair; 3], Counter>, name: &'static 
     }
 }
 
-fn ones<L: Label>() -> Vec<[Pair; 1]> {
-    L::VARIANTS.iter().map(|label| one(*label)).collect()
-}
-
 fn plain<M: Metric + Clone + Default>(to: &mut Registry, name: &str, help: &str) -> M {
     let metric = M::default();
     to.register(name, help, metric.clone());
@@ -241,24 +169,13 @@ fn plain<M: Metric + Clone + Default>(to: &mut Registry, name: &str, help: &str)
 }
 
 fn seconds<M: Metric + Clone + Default>(to: &mut Registry, name: &str, help: &str) -> M {
-    timed(to, name, help, M::default())
-}
-
-fn timed<M: Metric + Clone>(to: &mut Registry, name: &str, help: &str, metric: M) -> M {
+    let metric = M::default();
     to.register_with_unit(name, help, Unit::Seconds, metric.clone());
     metric
 }
 
-fn labelled<S, M>(to: &mut Registry, name: &str, help: &str, labels: &[S]) -> Family<S, M>
-where
-    S: EncodeLabelSet + Clone + std::hash::Hash + Eq + Send + Sync + std::fmt::Debug + 'static,
-    M: Default + Clone + Send + Sync + std::fmt::Debug + 'static,
-    Family<S, M>: Metric,
-{
-    let family = Family::<S, M>::default();
-    for label in labels {
-        drop(family.get_or_create(label));
-    }
-    to.register(name, help, family.clone());
-    family
+fn delays(to: &mut Registry, name: &str, help: &str) -> Delays {
+    let delays = Delays::new_with_constructor(|| Histogram::new(ACKNOWLEDGEMENT_BUCKETS));
+    to.register_with_unit(name, help, Unit::Seconds, delays.clone());
+    delays
 }

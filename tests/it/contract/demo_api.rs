@@ -124,7 +124,8 @@ async fn restore_ends_watches_and_forgets_later_changes() {
     let mut events = api.watch(&WatchParams::default(), &late.to_string()).await.unwrap().boxed();
     until("the watch is open", || server.open_watches() == 1).await;
     while server.resource_version() < late {
-        server.create(pod("").generate_name("c-").namespace("shop")).unwrap();
+        let name = format!("c-{}", server.resource_version());
+        server.create(pod(name).namespace("shop")).unwrap();
     }
     let visible = server.create(pod("z").namespace("shop")).unwrap();
     assert_eq!(name_of(&next(&mut events).await.unwrap()), ("ADDED", visible.name));

@@ -13,7 +13,10 @@ use pod_registrar::{
     registry::{
         Features, RecordName, Registry,
         client::{Client, Config},
-        server::{self, serve::ServerOptions, tls::TlsFiles},
+        server::{
+            serve::{RegistryServer, ServerOptions},
+            tls::TlsFiles,
+        },
     },
 };
 use rcgen::{CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair, date_time_ymd};
@@ -350,7 +353,7 @@ impl Tls {
         let listener = std::net::TcpListener::bind(address).unwrap();
         let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
         let options = ServerOptions { tls: Some(files), tokens_file: tokens, ..ServerOptions::default() };
-        tokio::spawn(server::serve::serve(options, listener, stop.clone().cancelled_owned()));
+        tokio::spawn(RegistryServer::open(options).unwrap().serve(listener, stop.clone().cancelled_owned()));
         Self { address, stop }
     }
 

@@ -20,7 +20,10 @@ use pod_registrar::{
     registry::{
         Encoded, EncodedBody, Registry,
         client::{Client, Config},
-        server::{self, serve::ServerOptions, tls::TlsFiles},
+        server::{
+            serve::{RegistryServer, ServerOptions},
+            tls::TlsFiles,
+        },
     },
 };
 use tokio::{
@@ -302,7 +305,7 @@ async fn only_the_given_tls_authority_is_trusted() {
     let address = listener.local_addr().unwrap();
     let options = ServerOptions { tls: Some(own.clone()), tokens_file: Some(tokens), ..ServerOptions::default() };
     let stop = tokio_util::sync::CancellationToken::new();
-    let served = tokio::spawn(server::serve::serve(options, listener, stop.clone().cancelled_owned()));
+    let served = tokio::spawn(RegistryServer::open(options).unwrap().serve(listener, stop.clone().cancelled_owned()));
     let trusting = |ca_file: Option<PathBuf>| {
         client_of(Config {
             url: format!("https://{address}/").parse().unwrap(),

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::registry::client::{
     Config, batch_verdicts, capabilities_in,
     http::{FLAGS, RegistryHttp},
-    inventory_page, opened_session, record_name_in, session_holder_in, single_verdict,
+    inventory_page, judge, opened_session, record_name_in, session_holder_in, single_verdict,
 };
 use crate::registry::protocol::HeartbeatAccepted;
 use crate::{
@@ -22,7 +22,7 @@ use crate::{
     },
     reconcile::{
         deletion::{Deletion, Removal},
-        outcome::{self, Failure, OperationKind, Verdict},
+        outcome::{Failure, OperationKind, RETRY_AFTER_MAX, Verdict},
     },
     registry::{
         Encoded, EncodedBody,
@@ -122,7 +122,7 @@ fn control(answer: &HttpAnswer) -> Found {
         record_name_in(answer, &Uid::from("a")).err(),
         answer.json::<HeartbeatAccepted>().err(),
         answer.json::<BucketDigests>().err(),
-        Some(outcome::judge_request(answer.status, answer.problem_detail())),
+        Some(judge::judge_request(answer.status, answer.problem_detail())),
     ] {
         failure.as_ref().map_or(Ok(()), self::failure)?;
     }
@@ -137,14 +137,14 @@ fn verdict(verdict: &Verdict) -> Found {
         Verdict::Stale { current } | Verdict::Tombstoned { current } => ("", None, *current),
     };
     fit(text)?;
-    ensure(wait.is_none_or(|wait| wait <= outcome::RETRY_AFTER_MAX), || format!("{wait:?}"))?;
+    ensure(wait.is_none_or(|wait| wait <= RETRY_AFTER_MAX), || format!("{wait:?}"))?;
     let is_valid = |version: Version| version.epoch < INTEGER_LIMIT && version.seq < INTEGER_LIMIT;
     ensure(current.is_none_or(|current| is_valid(current.version)), || format!("{current:?}"))
 }
 
 fn failure(failure: &Failure) -> Found {
     if let Failure::Throttled { after, .. } = failure {
-        ensure(after.is_none_or(|wait| wait <= outcome::RETRY_AFTER_MAX), || format!("{after:?}"))?;
+        ensure(after.is_none_or(|wait| wait <= RETRY_AFTER_MAX), || format!("{after:?}"))?;
     }
     fit(&failure.to_string())
 }
@@ -164,7 +164,7 @@ fn fuzzed_retry_after_is_bounded() {
         let text = String::from_utf8_lossy(input);
         let text = serde_json::from_slice::<String>(input).unwrap_or_else(|_| text.into_owned());
         let wait = parse_retry_after(&text, now);
-        ensure(wait.is_none_or(|wait| wait <= outcome::RETRY_AFTER_MAX), || format!("{wait:?}"))
+        ensure(wait.is_none_or(|wait| wait <= RETRY_AFTER_MAX), || format!("{wait:?}"))
     });
 }
 

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     model::ids::{Version, is_valid_id},
     registry::{
-        protocol::{BatchResults, ItemResult, Problem, StoredRecordInfo},
+        protocol::{BatchResults, ItemResult, ListedRecord, Problem},
         server::{
             json::Shallow,
             problem::ProblemKind,
@@ -44,7 +44,7 @@ pub(crate) async fn put(State(app): State<App>, scope: WriterAddress, body: Body
     let (at, id) = (scope.at, scope.id);
     let record = record::check(&text, &at, &id)?;
     let (version, digest) = (record.version, record.digest);
-    let stored = StoredRecordInfo { id: id.clone(), digest, version };
+    let stored = ListedRecord { id: id.clone(), digest, version };
     let result = single(&app, at, id, version.epoch, Op::Put(Box::new(record))).await?;
     Ok(json(StatusCode::from_u16(result.status).unwrap_or(StatusCode::OK), &stored))
 }

@@ -26,7 +26,10 @@ use super::{
 };
 use crate::registry::server::{
     problem::ProblemKind,
-    store::{self, query::LoggedChange},
+    store::{
+        self, StoreFault,
+        query::{LoggedChange, LoggedChanges},
+    },
     tokens::ClusterAccess,
 };
 
@@ -62,11 +65,18 @@ pub(crate) async fn list(State(app): State<App>, request: Request) -> HandlerRes
     let since = params.since.map(|Number(since)| since);
     let resumed = last_event(&parts)?.or(since);
     if !wants_events(&parts) {
-        let changes =
-            app.store.read(move |conn, _| store::query::changes(conn, cluster.as_deref(), since, limit)).await?;
-        return Ok(json(StatusCode::OK, &changes));
+        return Ok(json(StatusCode::OK, &read(&app, cluster, since, limit).await?));
     }
     follow(&app, &caller.0, cluster, resumed, limit).await
+}
+
+async fn read(
+    app: &App,
+    cluster: Option<String>,
+    since: Option<u64>,
+    limit: usize,
+) -> Result<LoggedChanges, StoreFault> {
+    app.store.read(move |conn, _| store::query::changes(conn, cluster.as_deref(), since, limit)).await
 }
 
 /// The last change that a broken stream delivered. Browsers send it when they reconnect.
@@ -103,8 +113,7 @@ async fn follow(
     })?;
     let last = app.store.last_change();
     // The first read comes before the answer starts, so that its error can still become the status.
-    let of = cluster.clone();
-    let first = app.store.read(move |conn, _| store::query::changes(conn, of.as_deref(), since, limit)).await?;
+    let first = read(app, cluster.clone(), since, limit).await?;
     let follower = Follower {
         app: app.clone(),
         cluster,
@@ -133,13 +142,7 @@ impl Follower {
                 return event.json_data(&change).ok();
             }
             if *self.last.borrow_and_update() > self.next {
-                let (cluster, since, limit) = (self.cluster.clone(), self.next, self.limit);
-                let read = self
-                    .app
-                    .store
-                    .read(move |conn, _| store::query::changes(conn, cluster.as_deref(), Some(since), limit))
-                    .await
-                    .ok()?;
+                let read = read(&self.app, self.cluster.clone(), Some(self.next), self.limit).await.ok()?;
                 (self.next, self.pending) = (read.next, read.items.into_iter());
                 continue;
             }

@@ -3,9 +3,8 @@
 //! A page token is `<time>.<fingerprint>.<id>`: when it was issued (milliseconds, hexadecimal), which writer and filter
 //! it belongs to, and the last id of its page. Tokens need no memory of the server.
 
-use axum::{extract::State, http::StatusCode, response::Response};
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use axum::{extract::State, http::StatusCode};
+use serde::Deserialize;
 use strum::VariantArray as _;
 
 use super::{
@@ -60,17 +59,6 @@ pub(crate) struct ListParams {
     lifecycle: Option<String>,
 }
 
-/// A page with `view=full`.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct FullPage {
-    items: Vec<Box<RawValue>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next: Option<String>,
-    count: u64,
-    as_of: u64,
-}
-
 /// `GET /v1/clusters/{cluster}/pods`
 pub(crate) async fn list(
     State(app): State<App>,
@@ -88,19 +76,15 @@ pub(crate) async fn list(
     };
     let full = params.view == View::Full;
     let page = app.store.read(move |conn, _| store::read::inventory(conn, &at, &filter, &after, limit, full)).await?;
-    Ok(write_page(page, full, &fingerprint, now))
-}
-
-fn write_page(page: RecordPage, full: bool, fingerprint: &str, now: i64) -> Response {
     let RecordPage { items, more, count, as_of } = page;
     let last = items.last().map(|(item, _)| item.id.as_str()).filter(|_| more);
     let next = last.map(|id| format!("{now:x}.{fingerprint}.{id}"));
     if full {
-        let items = items.into_iter().filter_map(|(_, body)| body).collect();
-        return json(StatusCode::OK, &FullPage { items, next, count, as_of });
+        let items: Vec<_> = items.into_iter().filter_map(|(_, body)| body).collect();
+        return Ok(json(StatusCode::OK, &InventoryAnswer { items, next, count, as_of }));
     }
-    let items = items.into_iter().map(|(item, _)| item).collect();
-    json(StatusCode::OK, &InventoryAnswer { items, next, count, as_of })
+    let items: Vec<_> = items.into_iter().map(|(item, _)| item).collect();
+    Ok(json(StatusCode::OK, &InventoryAnswer { items, next, count, as_of }))
 }
 
 fn filter(params: &ListParams) -> Result<Filter, Refusal> {

@@ -21,7 +21,7 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use super::clock::ServerClock;
 use crate::registry::protocol::Problem;
 use prune::Retention;
-use query::{LoggedChange, StoredRecord};
+use query::LoggedChange;
 use worker::Worker;
 
 /// Connections for reads.
@@ -148,7 +148,9 @@ impl RecordStore {
         tokio::task::spawn_blocking(move || {
             let taken = free.lock().pop();
             if let Some(conn) = taken {
-                let _ = sender.send(consistent(&conn, now, work));
+                // It only reads, so that rolling back at the end changes nothing.
+                let result = conn.unchecked_transaction().map_err(Into::into).and_then(|tx| work(&tx, now));
+                let _ = sender.send(result);
                 free.lock().push(conn);
             }
             drop(permit);
@@ -158,33 +160,8 @@ impl RecordStore {
         receiver.await.map_err(|_| StoreFault::Unknown)?
     }
 
-    /// All records of a writer by id, for tests.
-    pub async fn records(
-        &self,
-        cluster: &str,
-        owner: &str,
-    ) -> Result<std::collections::BTreeMap<String, StoredRecord>, StoreFault> {
-        let (cluster, owner) = (cluster.to_owned(), owner.to_owned());
-        self.read(move |conn, _| query::all_records(conn, &cluster, &owner)).await
-    }
-
-    /// The whole change log, for tests.
-    pub async fn changes(&self) -> Result<Vec<LoggedChange>, StoreFault> {
-        self.changes_since(0).await
-    }
-
     /// The logged changes after number `n`, for tests and the demo.
     pub async fn changes_since(&self, n: u64) -> Result<Vec<LoggedChange>, StoreFault> {
         self.read(move |conn, _| query::logged(conn, None, n, usize::MAX)).await
     }
-}
-
-fn consistent<T>(
-    conn: &Connection,
-    now: i64,
-    work: impl FnOnce(&Connection, i64) -> Result<T, StoreFault>,
-) -> Result<T, StoreFault> {
-    // It only reads, so that rolling back at the end changes nothing.
-    let tx = conn.unchecked_transaction()?;
-    work(&tx, now)
 }

@@ -1,30 +1,14 @@
 //! Reads clusters, single records, and the change log.
 
-use std::collections::BTreeMap;
-
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{
-    StoreFault,
-    session::{self, CurrentSession},
+use super::{StoreFault, session::CurrentSession};
+use crate::registry::{
+    protocol::{ClusterInfo, OwnerInfo},
+    server::{clock::rfc3339, problem::ProblemKind, record::Address, tokens::ClusterAccess},
 };
-use crate::{
-    model::{digest::Digest, ids::Version},
-    registry::{
-        protocol::{ClusterInfo, OwnerInfo},
-        server::{clock::rfc3339, problem::ProblemKind, record::Address, tokens::ClusterAccess},
-    },
-};
-
-#[derive(Clone, Debug)]
-pub struct StoredRecord {
-    pub version: Version,
-    pub digest: Digest,
-    /// The record as JSON.
-    pub body: Box<RawValue>,
-}
 
 /// One entry of the change log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -133,23 +117,6 @@ pub(super) fn logged(
     Ok(statement.query_map(params![cluster, since, limit], change)?.collect::<rusqlite::Result<_>>()?)
 }
 
-/// Every record of a writer.
-pub(super) fn all_records(
-    conn: &Connection,
-    cluster: &str,
-    owner: &str,
-) -> Result<BTreeMap<String, StoredRecord>, StoreFault> {
-    let mut statement = conn.prepare_cached(
-        "SELECT r.id, r.epoch, r.seq, r.digest, b.body FROM writers AS w JOIN records AS r ON r.writer = w.writer \
-         JOIN bodies AS b ON b.writer = r.writer AND b.id = r.id WHERE w.cluster = ?1 AND w.owner = ?2",
-    )?;
-    let rows = statement.query_map(params![cluster, owner], |row| {
-        let version = session::version(row, 1, 2)?;
-        Ok((row.get(0)?, StoredRecord { version, digest: Digest(row.get(3)?), body: raw(row.get(4)?)? }))
-    })?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
-}
-
 /// One record as it was received, with its digest.
 pub(crate) fn record(conn: &Connection, at: &Address, id: &str) -> Result<Option<Box<RawValue>>, StoreFault> {
     let body = conn
@@ -190,13 +157,9 @@ pub(crate) fn clusters(
         let session = CurrentSession::from_row(row, now)?;
         let owner = OwnerInfo {
             owner: row.get("owner")?,
-            epoch: session.epoch,
-            state: session.state(now),
             expires_at: Some(rfc3339(session.expires_ms)),
-            instance: session.instance,
-            scope: session.scope,
-            cluster_uid: session.cluster_uid,
             contender: session.contender,
+            session: session.reported,
             synced: row.get("synced")?,
             pods: row.get("pods")?,
         };

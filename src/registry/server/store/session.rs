@@ -27,13 +27,9 @@ const INSTANCE_BYTES: usize = 256;
 pub(super) struct CurrentSession {
     /// The key of the writer's row.
     pub(super) writer: i64,
-    pub(super) epoch: u64,
-    pub(super) instance: String,
-    pub(super) scope: Option<String>,
-    pub(super) cluster_uid: Option<String>,
+    pub(super) reported: ReportedSession,
     pub(super) contender: Option<Contender>,
     pub(super) expires_ms: i64,
-    closed: bool,
 }
 
 impl CurrentSession {
@@ -42,24 +38,19 @@ impl CurrentSession {
                                       w.contender_epoch, w.contender_instance, w.contender_ms";
 
     pub(super) fn from_row(row: &Row<'_>, now: i64) -> rusqlite::Result<Self> {
-        Ok(Self {
-            writer: row.get(0)?,
-            epoch: row.get(1)?,
-            instance: row.get(2)?,
-            scope: row.get(3)?,
-            cluster_uid: row.get(4)?,
-            expires_ms: row.get(5)?,
-            closed: row.get(6)?,
-            contender: recent_contender(now, row.get(7)?, row.get(8)?, row.get(9)?),
-        })
-    }
-
-    pub(super) fn state(&self, now: i64) -> SessionLiveness {
-        match (self.closed, now < self.expires_ms) {
+        let expires_ms = row.get(5)?;
+        let state = match (row.get(6)?, now < expires_ms) {
             (true, _) => SessionLiveness::Closed,
             (false, true) => SessionLiveness::Live,
             (false, false) => SessionLiveness::Stale,
-        }
+        };
+        let (epoch, instance, scope, cluster_uid) = (row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?);
+        Ok(Self {
+            writer: row.get(0)?,
+            reported: ReportedSession { epoch, instance, scope, cluster_uid, state },
+            expires_ms,
+            contender: recent_contender(now, row.get(7)?, row.get(8)?, row.get(9)?),
+        })
     }
 }
 
@@ -85,17 +76,15 @@ pub(super) fn fence(conn: &Connection, now: i64, at: &Address, epoch: u64) -> Re
     let Some(current) = current(conn, now, at)? else {
         return Err(unknown("the writer has no session; open one".to_owned()));
     };
-    if epoch < current.epoch {
-        let detail = format!("a session with epoch {} replaced epoch {epoch}; stop writing", current.epoch);
+    let newest = current.reported.epoch;
+    if epoch < newest {
+        let detail = format!("a session with epoch {newest} replaced epoch {epoch}; stop writing");
         return Err(ProblemKind::StaleEpoch.with(detail).into());
     }
-    if epoch > current.epoch {
-        return Err(unknown(format!(
-            "the newest session has epoch {}; open one with `minEpoch` {epoch}",
-            current.epoch
-        )));
+    if epoch > newest {
+        return Err(unknown(format!("the newest session has epoch {newest}; open one with `minEpoch` {epoch}")));
     }
-    if current.closed {
+    if current.reported.state == SessionLiveness::Closed {
         return Err(unknown(format!("the session with epoch {epoch} is closed; open another")));
     }
     Ok(current)
@@ -113,7 +102,7 @@ pub(crate) fn open(
         return Err(ProblemKind::Schema.with(format!("`clusterUid` must be {VALID_ID}")).into());
     }
     let before = current(conn, now, at)?;
-    let known = before.as_ref().map_or(0, |session| session.epoch);
+    let known = before.as_ref().map_or(0, |session| session.reported.epoch);
     let stored = match &before {
         Some(session) => highest_stored(conn, session.writer)?,
         None => 0,
@@ -143,14 +132,7 @@ pub(crate) fn open(
          ON CONFLICT (id) DO UPDATE SET name = coalesce(excluded.name, name)",
     )?
     .execute(params![at.cluster, request.cluster_name])?;
-    let previous = before.map(|session| ReportedSession {
-        epoch: session.epoch,
-        state: session.state(now),
-        instance: session.instance,
-        scope: session.scope,
-        cluster_uid: session.cluster_uid,
-    });
-    Ok(SessionOpened { epoch, ttl_seconds: ttl, previous })
+    Ok(SessionOpened { epoch, ttl_seconds: ttl, previous: before.map(|session| session.reported) })
 }
 
 fn highest_stored(conn: &Connection, writer: i64) -> rusqlite::Result<u64> {
@@ -199,7 +181,8 @@ fn note_contender(conn: &Connection, now: i64, at: &Address, beat: &Heartbeat) -
 
 /// Closes a session. Closing it again succeeds.
 pub(crate) fn close(conn: &Connection, now: i64, at: &Address, epoch: u64) -> Result<(), StoreFault> {
-    if current(conn, now, at)?.is_some_and(|session| session.closed && session.epoch == epoch) {
+    let current = current(conn, now, at)?.map(|session| session.reported);
+    if current.is_some_and(|session| session.state == SessionLiveness::Closed && session.epoch == epoch) {
         return Ok(());
     }
     let session = fence(conn, now, at, epoch)?;

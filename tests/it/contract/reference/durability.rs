@@ -27,7 +27,7 @@ async fn everything_acknowledged_survives_a_restart() {
     assert_eq!(server.put("p3", epoch, 100, "late").await.problem(), refused(409, "tombstoned"));
     assert_eq!(server.put("p3", epoch, 101, "back").await.status, 201);
     assert_eq!(server.open().await, epoch + 1);
-    assert_eq!(server.store.changes().await.unwrap().last().unwrap().n, 22);
+    assert_eq!(server.store.changes_since(0).await.unwrap().last().unwrap().n, 22);
     server.stop().await;
 }
 
@@ -43,12 +43,10 @@ async fn copied_files_hold_every_acknowledged_write() {
     for name in ["registry.db", "registry.db-wal"] {
         std::fs::copy(folder.path().join(name), crashed.path().join(name)).unwrap();
     }
-    let store =
-        RecordStore::open(Some(&crashed.path().join("registry.db")), Retention::default(), ServerClock::default())
-            .unwrap();
-    assert_eq!(store.records("c", "pod-registrar").await.unwrap().len(), 50);
-    assert_eq!(store.changes().await.unwrap().len(), 50);
-    store.close().await;
+    let restarted = Server::with_file(crashed.path().join("registry.db")).await;
+    assert_eq!(restarted.records().await.len(), 50);
+    assert_eq!(restarted.store.changes_since(0).await.unwrap().len(), 50);
+    restarted.stop().await;
     server.stop().await;
 }
 

@@ -13,7 +13,7 @@ mod sessions;
 mod tls;
 mod writes;
 
-use std::{io::Write as _, net::TcpListener, path::PathBuf, sync::Once};
+use std::{collections::BTreeMap, io::Write as _, net::TcpListener, path::PathBuf, sync::Once};
 
 use pod_registrar::registry::server::{
     clock::ServerClock,
@@ -24,6 +24,8 @@ use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+
+use crate::support::Reader;
 
 /// The start time of the tests: 2026-11-23T10:00:00Z.
 const START_MS: i64 = 1_795_428_000_000;
@@ -136,6 +138,11 @@ impl Server {
             None => request,
         };
         self.send(request).await
+    }
+
+    /// The records of cluster `c` and the default owner, by id.
+    async fn records(&self) -> BTreeMap<String, Value> {
+        Reader::new(&self.base).records("c", "pod-registrar").await.unwrap()
     }
 
     async fn get(&self, path: &str) -> Reply {

@@ -5,8 +5,8 @@
 use pod_registrar::registry::{
     inventory::BucketDigests,
     protocol::{
-        BatchResults, CapabilitiesDocument, ClusterInfo, ClusterList, HeartbeatAccepted, InventoryAnswer, Problem,
-        StoredRecordInfo,
+        BatchResults, CapabilitiesDocument, ClusterInfo, ClusterList, HeartbeatAccepted, InventoryAnswer, ListedRecord,
+        Problem,
     },
     server::http::page::OPENAPI,
     session::{Heartbeat, OpenSession, SessionOpened},
@@ -87,7 +87,7 @@ async fn page_examples_follow_the_protocol() {
             "HeartbeatAccepted" => is::<HeartbeatAccepted>(example),
             "Cluster" => is::<ClusterInfo>(example),
             "Clusters" => is::<ClusterList>(example),
-            "Stored" => is::<StoredRecordInfo>(example),
+            "Stored" => is::<ListedRecord>(example),
             "BatchResults" => is::<BatchResults>(example),
             "InventoryPage" => is::<InventoryAnswer>(example),
             "BucketDigests" => is::<BucketDigests>(example),

@@ -3,7 +3,7 @@
 use std::{fs, net::TcpListener};
 
 use pod_registrar::registry::server::{
-    serve::{Error, ServerOptions, serve},
+    serve::{Error, RegistryServer, ServerOptions},
     tls::TlsFiles,
 };
 use serde_json::json;
@@ -47,6 +47,7 @@ async fn unusable_certificate_ends_the_server() {
     fs::write(&tls.key, "no key").unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let options = ServerOptions { tls: Some(tls), ..ServerOptions::default() };
-    let error = serve(options, listener, std::future::pending()).await.unwrap_err();
+    let server = RegistryServer::open(options).unwrap();
+    let error = server.serve(listener, std::future::pending()).await.unwrap_err();
     assert!(matches!(error, Error::Tls { .. }) && error.to_string().contains("tls.key"), "{error}");
 }

@@ -92,7 +92,7 @@ async fn newer_equal_record_moves_only_the_version() {
     assert_eq!(server.call("PUT", "/v1/clusters/c/pods/a", Some(&again)).await.status, 200);
     let shown = server.get("/v1/clusters/c/pods/a").await.json();
     assert_eq!(shown["version"], json!({"epoch": epoch, "seq": 9, "resourceVersion": "77"}));
-    assert_eq!(server.store.changes().await.unwrap().len(), 1);
+    assert_eq!(server.store.changes_since(0).await.unwrap().len(), 1);
     server.stop().await;
 }
 
@@ -114,7 +114,7 @@ async fn tombstone_refuses_puts_at_or_below_it() {
     assert_eq!(server.delete("a", epoch, 4).await.status, 204);
     assert_eq!(server.put("a", epoch, 4, "one").await.problem(), refused(409, "tombstoned"));
     assert_eq!(server.put("a", epoch, 5, "one").await.status, 201);
-    let operations: Vec<_> = server.store.changes().await.unwrap().into_iter().map(|change| change.op).collect();
+    let operations: Vec<_> = server.store.changes_since(0).await.unwrap().into_iter().map(|change| change.op).collect();
     assert_eq!(operations, ["put", "delete", "put"]);
     server.stop().await;
 }
@@ -151,7 +151,7 @@ async fn unknown_reasons_of_deletions_are_kept() {
         operation["observed"] = bad;
         assert_eq!(server.batch(epoch, vec![operation.clone()]).await.json()["results"][0]["status"], 422);
     }
-    let changes = server.store.changes().await.unwrap();
+    let changes = server.store.changes_since(0).await.unwrap();
     let texts: Vec<_> =
         changes[2..].iter().map(|change| (change.reason.as_deref(), change.observed.as_deref())).collect();
     assert_eq!(texts, [(Some("whim"), None), (Some("deleted"), Some("dream"))]);
@@ -202,7 +202,7 @@ async fn foreign_or_malformed_records_are_refused() {
     large["x"] = json!("x".repeat(64 << 10));
     assert_eq!(put(path, large.to_string()).await.problem(), refused(413, "too-large"));
     assert_eq!(put(path, "x".repeat(8 << 20)).await.problem(), refused(413, "too-large"));
-    assert!(server.store.changes().await.unwrap().is_empty());
+    assert!(server.store.changes_since(0).await.unwrap().is_empty());
     server.stop().await;
 }
 
