@@ -208,7 +208,11 @@ mod tests {
             (item(&format!(", {digest}")).replace(put, &by("time")), [Partial, Full, Full, Partial, Partial], "order"),
             (item(&format!(", {digest}")), [Partial, Full, Full, Partial, Partial], "late write is repaired"),
             (item(&format!(", {compared}")), [Partial, Full, Full, Full, Partial], "late write is repaired"),
-            (item(", digest: /b") + ", exclusive: true", [Full, Full, Full, Partial, Partial], "late write is repaired"),
+            (
+                item(", digest: /b") + ", exclusive: true",
+                [Full, Full, Full, Partial, Partial],
+                "late write is repaired",
+            ),
             (item(", mark: /a"), [Partial, Full, None, Partial, Partial], "late deletion is repaired"),
             (item(", digest: /b"), [Partial, None, None, Partial, Partial], "late write is repaired"),
             (item(""), [Partial, None, None, Partial, Partial], "late deletion is repaired"),

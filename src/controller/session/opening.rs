@@ -147,7 +147,7 @@ impl WriterSession {
         }
         if self.prepared_in != Some(facts.term) {
             let is_asked = std::mem::replace(&mut self.in_flight.prepare, true);
-            let (term, number) = (facts.term, facts.term.number(self.start_epoch));
+            let (term, number) = (facts.term, facts.term.number(self.options.start_epoch));
             return (!is_asked).then_some(LocalStep::Send(Request::Prepare { term, number }));
         }
         // Another process may have led since the start. The time that has passed puts our epoch above its epoch.

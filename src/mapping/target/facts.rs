@@ -40,7 +40,7 @@ pub(super) fn of(target: &Target, owner: &RecordOwner) -> WriteFacts {
     let render = |record: &Record| {
         let scope = term.0.with(record_words::values(record, target.needed));
         let (id, key) = target.identify(record, &scope)?;
-        target.body(&scope.with(vec![(Word::Id, id.as_str().into())]), id, key)
+        target.body(scope.with(vec![(Word::Id, id.as_str().into())]), id, key)
     };
     let records: Vec<RenderedRecord> = samples.iter().filter_map(|record| render(record).ok()).collect();
     WriteFacts {

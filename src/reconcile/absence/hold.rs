@@ -198,8 +198,8 @@ impl Hold {
         }
         let ((name, first), position) = (HoldId::of(self.target, ids.iter()), self.names.len());
         let covered = std::mem::take(&mut self.ids);
-        let first = |uid: &Uid| covered.get(uid).copied().unwrap_or(position);
-        self.ids = ids.into_iter().map(|uid| (uid.clone(), first(&uid))).collect();
+        let covers = |uid: &Uid| covered.get(uid).copied().unwrap_or(position);
+        self.ids = ids.into_iter().map(|uid| (uid.clone(), covers(&uid))).collect();
         self.names.push(name);
         self.first = first;
         self

@@ -1,6 +1,6 @@
 //! Writing several records in one request.
 
-use super::fake::{Fake, Fault, REST, delete, exclusive, inventory, pod, put, uid};
+use super::fake::{Fake, Fault, delete, exclusive, pod, put, uid};
 use crate::{
     model::uid::Uid,
     reconcile::outcome::{Failure, Verdict},
