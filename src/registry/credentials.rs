@@ -38,9 +38,10 @@ pub enum Error {
     NoLogin,
     /// The client certificate or its key.
     #[error(
-        "cannot read the registry's client certificate or key {path}: {source}; give readable files with {setting}"
+        "cannot read the registry's client certificate or key {path}: {source}; \
+         give readable files with tls.certFile and tls.keyFile"
     )]
-    ReadIdentity { path: PathBuf, source: io::Error, setting: &'static str },
+    ReadIdentity { path: PathBuf, source: io::Error },
     #[error(
         "cannot use the registry's client certificate {path}: {source}; give a certificate and its key in PEM format"
     )]
@@ -55,8 +56,8 @@ pub(super) fn authorities(path: &Path, setting: &'static str) -> Result<Bundle, 
 }
 
 /// Reads a certificate or a key of the client.
-pub(super) fn identity(path: &Path, setting: &'static str) -> Result<SecretSlice<u8>, Error> {
-    let pem = files::read(path).map_err(|source| Error::ReadIdentity { path: path.into(), source, setting })?;
+pub(super) fn identity(path: &Path) -> Result<SecretSlice<u8>, Error> {
+    let pem = files::read(path).map_err(|source| Error::ReadIdentity { path: path.into(), source })?;
     Ok(pem.into())
 }
 
