@@ -14,6 +14,9 @@ use super::{
     words::{Position, Word, WordSet},
 };
 
+/// The status of a result that shows something else than a status: no rule and no default takes it for a success.
+const NO_STATUS: u16 = 0;
+
 /// Limits of one bulk request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchLimits {
@@ -178,9 +181,13 @@ impl Results {
             Some(one) => position(one).into_iter().collect(),
             None => Vec::new(),
         };
-        // Without a status, a result of a list of failures is a failure, and others have the status of the answer.
-        let status = read(&self.status).as_deref().and_then(position).and_then(|status| u16::try_from(status).ok());
-        let status = status.unwrap_or(if self.failures_only { 400 } else { answer.status });
+        // Without a status, a result of a list of failures is a failure, and others have the status of the answer. What
+        // is no status says nothing.
+        let status = match read(&self.status).as_deref() {
+            None if self.failures_only => 400,
+            None => answer.status,
+            Some(status) => position(status).and_then(|status| u16::try_from(status).ok()).unwrap_or(NO_STATUS),
+        };
         BatchResult { id, operations, judgement: self.rules.judge_result(status, item, &scope) }
     }
 }

@@ -195,9 +195,8 @@ fn read_files(files: &PemFiles, is_tls: bool, names: &SettingNames) -> Result<Ce
             Some(system.map_err(|source| Error::Authorities { source, setting: names.authorities })?)
         }
     };
-    let read = |path: &PathBuf| credentials::identity(path, names.authorities);
     let identity = match &files.identity {
-        Some((certificate, key)) => Some((read(certificate)?, read(key)?)),
+        Some((certificate, key)) => Some((credentials::identity(certificate)?, credentials::identity(key)?)),
         None => None,
     };
     Ok(Certificates { authorities, identity })
@@ -259,6 +258,15 @@ pub(super) fn parse_retry_after(text: &str, now: SystemTime) -> Option<Duration>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn missing_client_certificate_names_its_settings() {
+        let missing = || PathBuf::from("/no/such/file");
+        let files = PemFiles { authorities: None, identity: Some((missing(), missing())) };
+        let names = SettingNames { address: "url", authorities: "tls.caFile", timeout: "limits.timeout" };
+        let error = read_files(&files, false, &names).err().unwrap().to_string();
+        assert!(error.contains("/no/such/file") && error.contains("tls.certFile and tls.keyFile"), "{error}");
+    }
 
     #[test]
     fn retry_after_is_seconds_or_a_date() {

@@ -32,7 +32,8 @@ async fn kill_before_any_answer_loses_nothing() {
         let seen = AtomicUsize::new(0);
         world.proxy.keep_answers(move |_, _| seen.fetch_add(1, Ordering::Relaxed) >= step);
     };
-    let answered = |world: &ProcessHarness| world.proxy.seen().iter().filter(|exchange| exchange.reached).count();
+    let answered =
+        |world: &ProcessHarness| world.proxy.seen().iter().filter(|exchange| exchange.reached == Some(true)).count();
     at_every_step(keep, |world, step| answered(world) > step).await;
 }
 

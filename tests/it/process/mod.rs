@@ -13,6 +13,7 @@ mod example;
 mod exit_codes;
 mod fencing;
 mod holds;
+mod hostile_targets;
 mod identity;
 mod leadership;
 mod memory;

@@ -32,7 +32,7 @@ fn controller(kube: &Kube, targets: &[(&str, &str)], more: &[&str]) -> Controlle
 }
 
 /// The parts of `/status`, by target.
-async fn statuses(controller: &mut Controller) -> BTreeMap<String, Value> {
+pub(super) async fn statuses(controller: &mut Controller) -> BTreeMap<String, Value> {
     let (status, text) = controller.page("/status").await;
     assert_eq!(status, 200, "{text}");
     let page: Value = serde_json::from_str(&text).unwrap();

@@ -54,6 +54,8 @@ pub(crate) struct FaultyProxy {
     faults: Arc<watch::Sender<Faults>>,
     /// How often all open connections were silenced.
     swallowed: Arc<AtomicU64>,
+    /// How often a connection lost bytes.
+    lost: Arc<AtomicU64>,
     task: JoinHandle<()>,
 }
 
@@ -63,9 +65,14 @@ impl FaultyProxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let faults = Arc::new(watch::Sender::new(Faults::default()));
-        let swallowed = Arc::<AtomicU64>::default();
-        let task = tokio::spawn(pass(listener, to, faults.clone(), swallowed.clone()));
-        Self { address, faults, swallowed, task }
+        let (swallowed, lost) = (Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
+        let task = tokio::spawn(pass(listener, to, faults.clone(), swallowed.clone(), lost.clone()));
+        Self { address, faults, swallowed, lost, task }
+    }
+
+    /// How often a connection lost bytes so far: a connection that is cut off in one direction counts once.
+    pub(crate) fn lost(&self) -> u64 {
+        self.lost.load(Ordering::SeqCst)
     }
 
     /// Sets the faults of open and new connections.
@@ -95,7 +102,13 @@ impl Drop for FaultyProxy {
     }
 }
 
-async fn pass(listener: TcpListener, to: String, faults: Arc<watch::Sender<Faults>>, swallowed: Arc<AtomicU64>) {
+async fn pass(
+    listener: TcpListener,
+    to: String,
+    faults: Arc<watch::Sender<Faults>>,
+    swallowed: Arc<AtomicU64>,
+    lost: Arc<AtomicU64>,
+) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -103,7 +116,8 @@ async fn pass(listener: TcpListener, to: String, faults: Arc<watch::Sender<Fault
                 let begun = swallowed.load(Ordering::SeqCst);
                 let swallowed = swallowed.clone();
                 let is_swallowed = move || swallowed.load(Ordering::SeqCst) > begun;
-                connections.spawn(connection(accepted.unwrap().0, to.clone(), faults.subscribe(), is_swallowed));
+                let lost = lost.clone();
+                connections.spawn(connection(accepted.unwrap().0, to.clone(), faults.subscribe(), is_swallowed, lost));
             }
             Some(_) = connections.join_next() => {}
         }
@@ -115,6 +129,7 @@ async fn connection(
     to: String,
     mut faults: watch::Receiver<Faults>,
     is_swallowed: impl Fn() -> bool,
+    lost: Arc<AtomicU64>,
 ) {
     let (up, down) = (faults.clone(), faults.clone());
     let through = async {
@@ -123,8 +138,8 @@ async fn connection(
         let ((near_read, near_write), (far_read, far_write)) = (near.split(), far.split());
         // The two ends close a connection. When one direction breaks, both do.
         let _ = tokio::try_join!(
-            pump(near_read, far_write, up, |faults| if is_swallowed() { Fault::Swallow } else { faults.up }),
-            pump(far_read, near_write, down, |faults| if is_swallowed() { Fault::Swallow } else { faults.down }),
+            pump(near_read, far_write, up, &lost, |faults| if is_swallowed() { Fault::Swallow } else { faults.up }),
+            pump(far_read, near_write, down, &lost, |faults| if is_swallowed() { Fault::Swallow } else { faults.down }),
         );
     };
     let cut = tokio::select! {
@@ -142,6 +157,7 @@ async fn pump(
     mut from: ReadHalf<'_>,
     mut to: WriteHalf<'_>,
     mut faults: watch::Receiver<Faults>,
+    lost: &AtomicU64,
     of: impl Fn(&Faults) -> Fault,
 ) -> std::io::Result<()> {
     let (mut buffer, mut left) = (vec![0; 16 * 1024], None);
@@ -150,7 +166,10 @@ async fn pump(
         let fault = of(&faults.borrow_and_update());
         match fault {
             // From here on, neither bytes nor an end are passed on.
-            Fault::Swallow => return swallow(from, &mut buffer).await,
+            Fault::Swallow => {
+                lost.fetch_add(u64::from(count > 0), Ordering::SeqCst);
+                return swallow(from, &mut buffer).await;
+            }
             Fault::Delay(time) => tokio::time::sleep(time).await,
             Fault::Clear | Fault::Cut | Fault::Truncate(_) => {}
         }
@@ -165,6 +184,7 @@ async fn pump(
         let most = left.unwrap_or(most);
         to.write_all(&buffer[..count.min(most)]).await?;
         if count >= most {
+            lost.fetch_add(u64::from(count > most), Ordering::SeqCst);
             return Err(std::io::ErrorKind::ConnectionAborted.into());
         }
         left = Some(most - count);
@@ -269,10 +289,12 @@ mod tests {
     async fn truncated_connection_ends_after_its_bytes() {
         let (proxy, _server) = proxy().await;
         for faults in both(Fault::Truncate(3)) {
+            let lost = proxy.lost();
             proxy.set(faults);
             let said = said_back(&mut connect(&proxy).await).await.expect("it ends");
             // Bytes that were not read before a reset are lost.
             assert!(said.is_err() || said.is_ok_and(|count| count <= 3), "{faults:?}");
+            assert_eq!(proxy.lost(), lost + 1, "{faults:?}");
         }
     }
 

@@ -22,8 +22,8 @@ pub(crate) struct Exchange {
     pub(crate) path: String,
     pub(crate) body: Bytes,
     pub(crate) answer: Option<(u16, Bytes)>,
-    /// Whether the registry answered, even if the answer was not passed on.
-    pub(crate) reached: bool,
+    /// Whether the registry answered, even if the answer was not passed on. `None` while it may still answer.
+    pub(crate) reached: Option<bool>,
 }
 
 impl Exchange {
@@ -200,7 +200,7 @@ async fn pass(State(shared): State<Shared>, method: Method, uri: Uri, headers: H
             path: path.clone(),
             body: body.clone(),
             answer: None,
-            reached: false,
+            reached: None,
         });
         seen.len() - 1
     };
@@ -221,7 +221,7 @@ async fn pass(State(shared): State<Shared>, method: Method, uri: Uri, headers: H
     };
     let answer = answer.await;
     if let Some(exchange) = shared.seen.lock().unwrap().get_mut(number) {
-        exchange.reached = answer.is_ok();
+        exchange.reached = Some(answer.is_ok());
     }
     let free = kept.wait_for(|kept| kept.as_ref().is_none_or(|kept| !kept(&method, &path))).await;
     free.expect("a sender that the proxy keeps");

@@ -104,9 +104,17 @@ async fn each_record_has_its_own_result() {
     fake.contents().hidden.insert(uid(2));
     let verdicts = write(&client, &["a", "poison", "c", "-"]).await.unwrap();
     assert!(matches!(&*verdicts, [Verdict::Done, Verdict::Rejected { .. }, Verdict::Uncertain { .. }, Verdict::Done]));
-    fake.fail([Fault::Say("{}".into())]);
-    let verdicts = write(&client, &["a2", "b2"]).await.unwrap();
-    assert!(verdicts.iter().all(|verdict| matches!(verdict, Verdict::Uncertain { .. })), "{verdicts:?}");
+    // Results that cannot be read, and results that show no status where one is read.
+    let results = ["\"failed\"", "99999", "{}"].map(|status| {
+        let result = |n| format!(r#"{{"id": "{}", "status": {status}}}"#, uid(n));
+        format!(r#"{{"results": [{}, {}]}}"#, result(0), result(1))
+    });
+    for answer in ["{}".to_owned()].into_iter().chain(results) {
+        fake.fail([Fault::Say(answer.clone())]);
+        let verdicts = write(&client, &["a2", "b2"]).await.unwrap();
+        let uncertain = |verdict: &Verdict| matches!(verdict, Verdict::Uncertain { .. });
+        assert!(verdicts.iter().all(uncertain), "{answer}: {verdicts:?}");
+    }
 }
 
 #[tokio::test]

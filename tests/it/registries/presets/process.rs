@@ -12,13 +12,16 @@ use crate::{
     process::world::{Kube, name, write_kubeconfig},
     support::{
         Controller, Exchange, Fault, Faults, FaultyProxy, Proxy, apiserver::Server, eventually,
-        registries::TargetWriter,
+        registries::TargetWriter, until,
     },
 };
 
 /// Two intervals and the retries between them take less than [`WITHIN`].
 const RESYNC: [&str; 2] = ["--resync-interval", "3s"];
 const WITHIN: Duration = Duration::from_secs(60);
+/// The least number of answers that a fault has to lose, and of requests that a registry that is down has to miss.
+const HITS: u64 = 3;
+const FAILED: usize = 2;
 
 /// The process between a cluster and a registry. `file` is the targets file.
 pub(super) struct Scene<'a, W> {
@@ -158,12 +161,13 @@ pub(super) async fn live(
     scene.equal("after a crash").await;
     synced(&mut controller, &target).await;
 
-    // Answers are lost.
+    // Answers are lost, and those to writes are among them.
+    let (mark, lost) = (proxy.mark(), faults.lost());
     faults.set(Faults { up: Fault::Clear, down: Fault::Truncate(0) });
     (16..22).for_each(|number| change(&kube, number, 3));
     kube.delete(22..24);
     create(&kube, 48..52);
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    until("answers are lost", || faults.lost() >= lost + HITS && !written(mark).is_empty()).await;
     faults.repair();
     scene.equal("after lost answers").await;
     ends(controller).await;
@@ -187,10 +191,12 @@ pub(super) async fn live(
     if let Some(server) = witness.server() {
         server
             .restart(async || {
+                let mark = proxy.mark();
                 (24..27).for_each(|number| change(&kube, number, 4));
                 kube.delete(27..29);
                 create(&kube, 52..55);
-                tokio::time::sleep(Duration::from_secs(1)).await;
+                let unanswered = |exchange: &&Exchange| exchange.reached == Some(false);
+                until("requests fail", || proxy.seen_since(mark).iter().filter(unanswered).count() >= FAILED).await;
             })
             .await;
     }
