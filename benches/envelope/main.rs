@@ -8,8 +8,10 @@
 
 mod clients;
 mod cluster;
+mod described;
 mod error;
 mod http;
+mod inventory;
 mod latency;
 mod operations;
 mod options;

@@ -2,6 +2,8 @@
 //! searched and not decoded.
 
 use http::Method;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::pods::read_uuid;
 
@@ -14,13 +16,31 @@ pub(crate) struct Operation {
     pub(crate) digest: Option<u64>,
 }
 
+/// The body of a request that writes several records of a target that a file describes.
+#[derive(Deserialize)]
+pub(crate) struct Batch<'a> {
+    #[serde(borrow)]
+    pub(crate) operations: Vec<BatchOperation<'a>>,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct BatchOperation<'a> {
+    pub(crate) id: &'a str,
+    /// None for a deletion.
+    #[serde(borrow)]
+    pub(crate) record: Option<&'a RawValue>,
+}
+
 /// The operations of a request that writes: of a batch, or of one put or delete.
 pub(crate) fn operations(method: &Method, path: &str, body: &[u8]) -> Vec<Operation> {
     let text = std::str::from_utf8(body).unwrap_or_default();
     if path.ends_with("/pods:batch") {
         return batch(text);
     }
-    let id = path.rsplit_once("/pods/").and_then(|(_, id)| read_uuid(id));
+    if path.ends_with("/systems:batch") {
+        return described_batch(body);
+    }
+    let id = path.rsplit('/').next().and_then(read_uuid);
     let put = match (method, id) {
         (&Method::PUT, Some(_)) => true,
         (&Method::DELETE, Some(_)) => false,
@@ -44,10 +64,22 @@ fn batch(text: &str) -> Vec<Operation> {
     found
 }
 
+/// The operations of a batch of a target that a file describes.
+fn described_batch(body: &[u8]) -> Vec<Operation> {
+    let batch = serde_json::from_slice(body).unwrap_or(Batch { operations: Vec::new() });
+    let operation = |operation: &BatchOperation<'_>| {
+        let (version, digest) = operation.record.map(|record| about(record.get())).unwrap_or_default();
+        Some(Operation { uid: read_uuid(operation.id)?, put: operation.record.is_some(), version, digest })
+    };
+    batch.operations.iter().filter_map(operation).collect()
+}
+
 /// The pod's version and the beginning of the digest in a record.
 fn about(record: &str) -> (Option<u64>, Option<u64>) {
     let after = |mark: &str| record.split_once(mark).map(|(_, rest)| rest);
     let version = after(r#""resourceVersion":""#).and_then(|rest| rest.split('"').next()?.parse().ok());
-    let digest = after(r#""digest":"sha256:"#).and_then(|rest| u64::from_str_radix(rest.get(..16)?, 16).ok());
+    // A described target has no prefix.
+    let digest = after(r#""digest":""#).map(|rest| rest.trim_start_matches("sha256:"));
+    let digest = digest.and_then(|rest| u64::from_str_radix(rest.get(..16)?, 16).ok());
     (version, digest)
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{clients, stand_in};
+use crate::{clients, described::Form, stand_in};
 
 /// Measures pod-registrar as a process: executable, memory, first sync, latency, restart and repair, beside its peers.
 ///
@@ -39,7 +39,7 @@ pub(crate) enum Rows {
     Latency,
     /// A restart without changes.
     Restart,
-    /// Resyncs that find differences.
+    /// Resyncs that find differences; for a described target, a full reconcile without differences.
     Repair,
 }
 
@@ -69,6 +69,10 @@ pub(crate) struct Options {
     /// Replaces the reference registry with one that accepts everything and keeps nothing. Skips restart and repair.
     #[arg(long)]
     pub(crate) sink: bool,
+    /// Measures targets that a file describes, too: forms, separated by commas. Use it with --sink, because memory is
+    /// compared.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "FORMS")]
+    pub(crate) described: Vec<Form>,
     /// Measures pod-registrar alone.
     #[arg(long)]
     pub(crate) no_peers: bool,
@@ -99,6 +103,11 @@ impl Options {
     /// Whether a group is measured. A sink keeps nothing to restart with or to repair.
     pub(crate) fn wants(&self, rows: Rows) -> bool {
         let is_possible = !self.sink || !matches!(rows, Rows::Restart | Rows::Repair);
-        is_possible && (self.rows.is_empty() || self.rows.contains(&rows))
+        is_possible && self.names(rows)
+    }
+
+    /// The same for a target that a file describes: its registry keeps the records.
+    pub(crate) fn names(&self, rows: Rows) -> bool {
+        self.rows.is_empty() || self.rows.contains(&rows)
     }
 }

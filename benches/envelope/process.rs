@@ -19,6 +19,8 @@ use crate::error::{Error, Result};
 const ENDS_WITHIN: Duration = Duration::from_secs(20);
 /// Bytes of its log that are shown for a process that exited.
 const LOG_BYTES: usize = 3_000;
+/// The event loop of pod-registrar logs its long turns.
+const LOG_LEVELS: &str = "info,pod_registrar::controller::event_loop=debug";
 /// Unit of the kernel's processor times.
 const TICK: Duration = Duration::from_millis(10);
 
@@ -43,7 +45,7 @@ impl Process {
         let err = out.try_clone().map_err(Error::in_step(log.display().to_string()))?;
         let child = Command::new(program)
             .args(arguments)
-            .env("RUST_LOG", "info")
+            .env("RUST_LOG", LOG_LEVELS)
             // An interrupt at the terminal reaches only the bench, which then ends the others.
             .process_group(0)
             .stdin(Stdio::piped())

@@ -1,5 +1,5 @@
 //! A proxy between a controller and its registry that records each request and its time. Without a registry, it is a
-//! [`sink`]. It runs in the bench's own process, so that its processor time is in no figure of a controller.
+//! [`sink`] or an [`Inventory`]. It runs in the bench's own process, so that its processor time is in no figure of a controller.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -22,6 +22,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::{
     error::{Error, Result},
     http::{Client, listen, now_ns, serve},
+    inventory::Inventory,
     latency::Arrival,
     operations::{Operation, operations},
     sink,
@@ -58,21 +59,28 @@ struct Seen {
     live: HashSet<u128>,
 }
 
+/// What answers the requests.
+pub(crate) enum Behind {
+    Registry(SocketAddr),
+    Inventory(Inventory),
+    Sink,
+}
+
 #[derive(Clone)]
 pub(crate) struct Recorder(Arc<Inner>);
 
 struct Inner {
     client: Client,
-    upstream: Option<SocketAddr>,
+    behind: Behind,
     seen: Mutex<Seen>,
     address: SocketAddr,
 }
 
 impl Recorder {
     /// Listens on a free port until the handle is dropped.
-    pub(crate) async fn start(upstream: Option<SocketAddr>) -> Result<(Self, AbortOnDropHandle<Result<()>>)> {
+    pub(crate) async fn start(behind: Behind) -> Result<(Self, AbortOnDropHandle<Result<()>>)> {
         let (listener, address) = listen().await?;
-        let recorder = Self(Arc::new(Inner { client: Client::new()?, upstream, seen: Mutex::default(), address }));
+        let recorder = Self(Arc::new(Inner { client: Client::new()?, behind, seen: Mutex::default(), address }));
         let router = Router::new().fallback(take).with_state(recorder.clone());
         Ok((recorder, AbortOnDropHandle::new(tokio::spawn(serve(listener, router)))))
     }
@@ -126,7 +134,7 @@ impl Recorder {
             if path.ends_with("/pods:digest") {
                 counts.digests += 1;
                 counts.last_digests_at = at;
-            } else if path.ends_with("/pods") {
+            } else if path.ends_with("/pods") || path.ends_with("/systems") {
                 counts.pages += 1;
             }
             return;
@@ -161,8 +169,10 @@ async fn take(State(recorder): State<Recorder>, request: Request) -> Response {
     let Ok(body) = to_bytes(body, usize::MAX).await else { return StatusCode::BAD_REQUEST.into_response() };
     let operations = operations(&head.method, head.uri.path(), &body);
     recorder.note(at, head.uri.path(), &operations);
-    let Some(upstream) = recorder.0.upstream else {
-        return sink::answer(&head.method, head.uri.path(), &operations);
+    let upstream = match &recorder.0.behind {
+        Behind::Registry(address) => *address,
+        Behind::Inventory(inventory) => return inventory.answer(&head.method, &head.uri, &body),
+        Behind::Sink => return sink::answer(&head.method, head.uri.path(), &operations),
     };
     match recorder.forward(upstream, head, body).await {
         Ok(response) => response,

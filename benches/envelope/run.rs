@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::{
+    described::{self, Form, Reconciled},
     error::Result,
     options::{Options, Rows},
     own::{self, Footprint, Repair},
@@ -29,10 +30,18 @@ pub(crate) struct Run<'a> {
 impl Run<'_> {
     /// pod-registrar with these flags besides those of every run.
     pub(crate) fn ours(&self, more: &[&str]) -> Kind {
+        Kind::Ours { binary: self.options.binary.clone(), flags: self.flags(more) }
+    }
+
+    /// The same with a registry that a file describes.
+    fn described(&self, form: Form, more: &[&str]) -> Kind {
+        Kind::Described { binary: self.options.binary.clone(), flags: self.flags(more), form }
+    }
+
+    fn flags(&self, more: &[&str]) -> Vec<String> {
         // The rate limit protects registries, and would hide the other limits.
         let own = ["--max-writes-per-second", "1000000"];
-        let flags = own.iter().chain(more).map(|flag| (*flag).to_owned()).chain(self.options.flag.iter().cloned());
-        Kind::Ours { binary: self.options.binary.clone(), flags: flags.collect() }
+        own.iter().chain(more).map(|flag| (*flag).to_owned()).chain(self.options.flag.iter().cloned()).collect()
     }
 
     async fn world(&self, pods: u32) -> Result<World> {
@@ -54,7 +63,10 @@ impl Run<'_> {
         self.report.add("read only", LIST, None, Unit::Seconds, seconds);
         self.report
             .note(format!("A list has {megabytes:.0} MB. A client that discards it reads it in {seconds:.2} s."));
-        self.of_ours(&world, seconds).await?;
+        let steady = self.of_ours(&world, seconds).await?;
+        for form in &self.options.described {
+            self.of_described(&world, *form, steady).await?;
+        }
         for kind in peers {
             self.of_both(&world, kind).await?;
         }
@@ -79,7 +91,8 @@ impl Run<'_> {
         Ok((subject, target, sync))
     }
 
-    async fn of_ours(&mut self, world: &World, read_only: f64) -> Result<()> {
+    /// Returns the memory after the first sync, in bytes.
+    async fn of_ours(&mut self, world: &World, read_only: f64) -> Result<u64> {
         let kind = self.ours(&[]);
         let name = kind.name();
         let (mut subject, mut target, sync) = self.of_both(world, &kind).await?;
@@ -101,14 +114,43 @@ impl Run<'_> {
         if self.options.wants(Rows::Repair) {
             self.repairs(world, &mut target, subject).await?;
         }
+        self.report.require(&name)?;
+        Ok(sync.steady)
+    }
+
+    /// The steps for a target that a file describes. `without` is the memory of a run with protocol v1.
+    async fn of_described(&mut self, world: &World, form: Form, without: u64) -> Result<()> {
+        let kind = self.described(form, &[]);
+        let name = kind.name();
+        let (mut subject, target, sync) = self.of_both(world, &kind).await?;
+        let beyond = described::beyond(sync.steady, without, u64::from(self.options.pods));
+        self.report.add(&name, "memory per record beyond protocol v1, bytes", Some("<= 200"), Unit::Count, beyond);
+        self.add_turn(&name, "first sync and churn", &subject);
+        if self.options.names(Rows::Restart) {
+            let (again, restarted) = own::restart(world, &kind, &target, subject).await?;
+            self.add_restart(&name, &restarted);
+            self.add_turn(&name, "restart", &again);
+            subject = again;
+        }
+        if self.options.names(Rows::Repair) {
+            let interval = self.resync_interval();
+            let kind = self.described(form, &["--resync-interval", &format!("{}s", interval.as_secs())]);
+            let (mut subject, _) = own::restart(world, &kind, &target, subject).await?;
+            let reconciled = described::reconcile(&mut subject, &target, interval).await?;
+            self.add_reconcile(&name, &reconciled);
+            self.add_turn(&name, "full reconcile", &subject);
+        }
         self.report.require(&name)
     }
 
+    fn resync_interval(&self) -> Duration {
+        let seconds = self.options.resync_seconds.unwrap_or(10 + u64::from(self.options.pods) / 25_000);
+        Duration::from_secs(seconds)
+    }
+
     async fn repairs(&mut self, world: &World, target: &mut Target, before: Subject) -> Result<()> {
-        let pods = self.options.pods;
-        let seconds = self.options.resync_seconds.unwrap_or(10 + u64::from(pods) / 25_000);
-        let interval = Duration::from_secs(seconds);
-        let kind = self.ours(&["--resync-interval", &format!("{seconds}s")]);
+        let (pods, interval) = (self.options.pods, self.resync_interval());
+        let kind = self.ours(&["--resync-interval", &format!("{}s", interval.as_secs())]);
         let (mut subject, _) = own::restart(world, &kind, target, before).await?;
         for wanted in DIFFERENCES {
             let wanted = wanted.min(pods as usize / 2);
@@ -197,6 +239,20 @@ impl Run<'_> {
         if let Some(seconds) = sync.list_seconds {
             report.add(name, "restart: list", None, Unit::Seconds, seconds);
         }
+    }
+
+    /// The longest turn of the event loop since the start of the process.
+    fn add_turn(&mut self, name: &str, step: &str, subject: &Subject) {
+        let longest = described::longest_turn(&subject.process.log());
+        let task = format!("{step}: longest turn of the event loop");
+        self.report.add(name, &task, Some("<= 50 ms"), Unit::Milliseconds, longest);
+    }
+
+    fn add_reconcile(&mut self, name: &str, reconciled: &Reconciled) {
+        let (Reconciled { processor, seconds, pages, writes }, report) = (*reconciled, &mut self.report);
+        report.add(name, "full reconcile: processor time", Some("<= 5 s"), Unit::Seconds, processor);
+        report.add(name, "full reconcile: records written", Some("0"), Unit::Count, wide(writes));
+        report.note(format!("{name}: a full reconcile read {pages} pages in {seconds:.2} s."));
     }
 
     fn add_repair(&mut self, name: &str, repair: &Repair) {

@@ -8,6 +8,7 @@ use std::{
 };
 
 use crate::{
+    described::Form,
     error::{Error, Result},
     http::Client,
     process::Process,
@@ -18,6 +19,8 @@ use crate::{
 pub(crate) enum Kind {
     /// pod-registrar.
     Ours { binary: PathBuf, flags: Vec<String> },
+    /// pod-registrar with a registry that a file describes.
+    Described { binary: PathBuf, flags: Vec<String>, form: Form },
     /// kube's reflector of whole pods.
     Reflector,
     /// A controller written with client-go.
@@ -29,17 +32,13 @@ impl Kind {
     pub(crate) fn name(&self) -> String {
         match self {
             Self::Ours { .. } => "pod-registrar".into(),
+            Self::Described { form, .. } => form.name().into(),
             Self::Reflector => "reflector".into(),
             Self::Informer { flags, .. } => {
                 let flags: Vec<_> = flags.iter().map(|flag| flag.trim_start_matches('-')).collect();
                 if flags.is_empty() { "informer".into() } else { format!("informer {}", flags.join("+")) }
             }
         }
-    }
-
-    /// Whether it needs a registry. Peers need only a recorder.
-    pub(crate) fn is_ours(&self) -> bool {
-        matches!(self, Self::Ours { .. })
     }
 }
 
@@ -60,6 +59,15 @@ impl Subject {
             Kind::Ours { binary, flags } => {
                 let admin = free_address().await?;
                 push(&["run", "--kubeconfig", &kubeconfig, "--registry-url", registry]);
+                push(&["--admin-addr", &admin.to_string()]);
+                push(&flags.iter().map(String::as_str).collect::<Vec<_>>());
+                (Process::start(&name, binary, arguments, folder)?, Some(admin))
+            }
+            Kind::Described { binary, flags, form } => {
+                let admin = free_address().await?;
+                let file = folder.join(format!("targets-{}.yaml", fastrand::u32(..)));
+                std::fs::write(&file, form.file(registry)).map_err(Error::in_step(file.display().to_string()))?;
+                push(&["run", "--kubeconfig", &kubeconfig, "--targets", &file.to_string_lossy()]);
                 push(&["--admin-addr", &admin.to_string()]);
                 push(&flags.iter().map(String::as_str).collect::<Vec<_>>());
                 (Process::start(&name, binary, arguments, folder)?, Some(admin))

@@ -8,8 +8,9 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::{
     cluster::StandIn,
     error::Result,
+    inventory::Inventory,
     options::Options,
-    recorder::Recorder,
+    recorder::{Behind, Recorder},
     registry::Registry,
     subject::{Kind, Subject},
     truth::Truth,
@@ -45,11 +46,16 @@ pub(crate) struct Target {
 impl Target {
     pub(crate) async fn of(kind: &Kind, places: &Places) -> Result<Self> {
         let Places { logs, scratch, binary, sink } = places;
-        let registry = match kind.is_ours() && !sink {
-            true => Some(Registry::start(binary, scratch, logs).await?),
-            false => None,
+        let registry = match kind {
+            Kind::Ours { .. } if !sink => Some(Registry::start(binary, scratch, logs).await?),
+            _ => None,
         };
-        let (recorder, running) = Recorder::start(registry.as_ref().map(|registry| registry.address)).await?;
+        let behind = match (&registry, kind) {
+            (Some(registry), _) => Behind::Registry(registry.address),
+            (None, Kind::Described { .. }) => Behind::Inventory(Inventory::default()),
+            (None, _) => Behind::Sink,
+        };
+        let (recorder, running) = Recorder::start(behind).await?;
         Ok(Self { registry, recorder, _running: running })
     }
 

@@ -52,6 +52,8 @@ use crate::{
 const CLOSE_WITHIN: Duration = Duration::from_secs(3);
 /// Closing the session may also take no more than a fifth of the time that the loop has to stop.
 const CLOSE_PART: u32 = 5;
+/// A longer turn is logged: nothing else happens for the target during it.
+const LONG_TURN: Duration = Duration::from_millis(10);
 
 /// Keeps a registry equal to a view of pods.
 pub struct EventLoop<R> {
@@ -76,6 +78,8 @@ pub struct EventLoop<R> {
     requests: Requests<R>,
     checks: mpsc::Sender<Check>,
     relist: watch::Sender<u64>,
+    /// When this turn received something.
+    received_at: Option<Moment>,
     /// Why the loop has to end.
     end: Option<Error>,
 }
@@ -105,6 +109,7 @@ impl<R: Registry> EventLoop<R> {
             requests: Requests::new(registry),
             checks,
             relist,
+            received_at: None,
             end: None,
         }
     }
@@ -123,6 +128,7 @@ impl<R: Registry> EventLoop<R> {
                 return Err(error);
             }
             let wake_at = self.wake_at(now);
+            self.note_long_turn(now);
             tokio::select! {
                 biased;
                 () = &mut shutdown => break,
@@ -158,6 +164,15 @@ impl<R: Registry> EventLoop<R> {
         self.ask_registry(now);
         self.deliver(now);
         self.report(now);
+    }
+
+    /// Ends a turn. It began when it received something, or when a part was due.
+    fn note_long_turn(&mut self, due_at: Moment) {
+        let began = self.received_at.take().unwrap_or(due_at);
+        let took = self.clock.now().since(began);
+        if took >= LONG_TURN {
+            tracing::debug!(seconds = took.as_secs_f64(), "a turn of the event loop was long");
+        }
     }
 
     fn wake_at(&mut self, now: Moment) -> Moment {
@@ -234,6 +249,7 @@ impl<R: Registry> EventLoop<R> {
     /// The cluster answered a question about absences.
     fn confirmed(&mut self, confirmation: CheckResult) -> Result<(), Error> {
         let now = self.clock.now();
+        self.received_at = Some(now);
         let CheckResult { round, finding } = confirmation;
         match finding {
             CheckFinding::OtherCluster { expected, found } => return Err(Error::ClusterChanged { expected, found }),

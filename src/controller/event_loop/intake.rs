@@ -20,6 +20,7 @@ impl<R: Registry> EventLoop<R> {
     /// Handles a pod event and the events that wait behind it.
     pub(super) fn observe(&mut self, first: PodEvent, more: &mut mpsc::Receiver<PodEvent>) {
         let now = self.clock.now();
+        self.received_at = Some(now);
         self.records.begin_turn();
         self.observe_one(first, now);
         for _ in 1..EVENTS_AT_ONCE {

@@ -18,6 +18,7 @@ use crate::{
 impl<R: Registry> EventLoop<R> {
     pub(super) fn replied(&mut self, reply: Reply, leadership: Leadership) {
         let now = self.clock.now();
+        self.received_at = Some(now);
         // The term may have ended since the request.
         self.follow(leadership, now);
         match reply {
