@@ -4,6 +4,7 @@
 mod availability;
 mod check;
 mod churn;
+mod conformance;
 mod crash;
 mod credentials;
 mod demo;
