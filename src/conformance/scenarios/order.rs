@@ -77,7 +77,7 @@ pub(super) fn current(probe: &Probe, epoch: u64, seq: u64) -> Expectation {
 }
 
 async fn order_of_checks(suite: &mut Suite, epoch: u64, seq: u64) -> Result<(), Halt> {
-    // Its version is above a tombstone's and below the record's: only the order of checks decides.
+    // Its epoch is not the newest, and its version is below the stored one: only the order of checks decides.
     let old = suite.record(OWNER, ID, (epoch - 1, seq + 7), "old epoch");
     let probe = suite.put(OWNER, ID, &old).await?;
     suite.judge(&rules::EPOCH_BEFORE_VERSION, &probe, probe.refuses(409, "stale-epoch"));
