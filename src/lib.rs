@@ -28,6 +28,7 @@
 //! | what people are shown of one pod | [`controller::explain`], asked by the page in `commands::run::pod_page` |
 //! | a flag | [`cli`] |
 //! | a new command | [`commands`], a file or folder with the name of the command |
+//! | a rule of protocol v1 that `conformance` checks | [`conformance`], by the part of the protocol |
 //! | another kind of registry | the [`registry::Registry`] trait |
 //! | how several registries share one process | `commands::run`: one event loop per target |
 //! | what a targets file may say | [`mapping::spec`], one type per member |
@@ -56,6 +57,7 @@
 //! | [`listen`] | listening sockets and a bounded HTTP server | nothing |
 //! | [`kubernetes`] | all requests to the API server: watches, cluster identity, checks of absent pods, the Lease | `clock`, `connect`, `files`, `model`, `reconcile`, `store`, `telemetry` |
 //! | [`registry`] | the trait, the clients of protocol v1 and of mapped targets, and the reference registry (`server`) | `connect`, `files`, `listen`, `mapping`, `model`, `reconcile` |
+//! | [`conformance`] | the rules of protocol v1, the requests that show whether a registry follows them, and the report | `connect`, `files`, `model` |
 //! | [`controller`] | the event loop and its parts | `clock`, `model`, `reconcile`, `registry`, `store`, `telemetry` |
 //! | [`admin`] | health, metrics and status over HTTP | `listen`, `telemetry` |
 //! | [`demo`] | a small API server, a living cluster in it, and an ordinary inventory | `model` |
@@ -70,6 +72,7 @@ pub mod admin;
 pub mod cli;
 pub mod clock;
 pub mod commands;
+pub mod conformance;
 pub mod connect;
 pub mod controller;
 pub mod demo;

@@ -5,7 +5,7 @@ import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 LOCK, WRITERS = Lock(), {}  # one writer per (cluster, owner)
 
@@ -67,8 +67,9 @@ def answer(method, path, query, body):
     if path[3:] == ["pods"]:
         return read(writer, query)
     if len(path) == 3:
-        owner = {"owner": key[1], "epoch": writer["epoch"], **writer["shown"], "pods": read(writer, {})[1]["count"]}
-        return (200, {"id": key[0], "owners": [owner]}) if writer["shown"] else problem(404, "not-found")
+        owners = [{"owner": owner, "epoch": of["epoch"], **of["shown"], "pods": read(of, {})[1]["count"]}
+                  for (cluster, owner), of in sorted(WRITERS.items()) if cluster == key[0] and of["shown"]]
+        return (200, {"id": key[0], "owners": owners}) if owners else problem(404, "not-found")
     if method == "GET":
         record = writer["pods"].get(path[4], (None, None))[1]
         return (200, record) if record else problem(404, "not-found")
@@ -83,8 +84,8 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         url = urlsplit(self.path)
         with LOCK:
-            status, value = answer(
-                self.command, url.path.strip("/").split("/"), dict(parse_qsl(url.query)), json.loads(body or "null"))
+            path = [unquote(part) for part in url.path.strip("/").split("/")]
+            status, value = answer(self.command, path, dict(parse_qsl(url.query)), json.loads(body or "null"))
         data = json.dumps(value).encode() if value is not None else b""
         self.send_response(status)
         if data:

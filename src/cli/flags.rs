@@ -9,6 +9,7 @@ use clap::{ArgAction, ArgMatches, Args, Parser, Subcommand, error::ErrorKind};
 use reqwest::Url;
 
 use super::{
+    conformance::ConformanceSettings,
     files,
     inspect::{CheckSettings, ExplainSettings, PlanSettings, RegistriesSettings},
     refusal::{Checked, origin, refuse},
@@ -54,6 +55,9 @@ pub enum Command {
     /// Explain one pod: its record, what each registry holds of it, and what the controller would do next. Changes
     /// nothing.
     Explain(Box<ExplainSettings>),
+    /// Test whether a registry follows protocol v1. Writes under a cluster id of its own, and removes these records at
+    /// the end. Exits with code 1 if a must is broken.
+    Conformance(Box<ConformanceSettings>),
 }
 
 #[derive(Clone, Debug, Args)]
@@ -313,6 +317,7 @@ impl Command {
             Self::Plan(settings) => &settings.log,
             Self::Check(settings) => &settings.log,
             Self::Explain(settings) => &settings.log,
+            Self::Conformance(settings) => &settings.log,
         };
         log.log_format
     }
@@ -333,7 +338,7 @@ impl Command {
             Self::Plan(settings) => settings.check(matches),
             Self::Check(settings) => settings.check(matches),
             Self::Explain(settings) => settings.registries.check(matches),
-            Self::Registry(_) | Self::Demo(_) | Self::Approve(_) | Self::Targets(_) => Ok(()),
+            Self::Registry(_) | Self::Demo(_) | Self::Approve(_) | Self::Targets(_) | Self::Conformance(_) => Ok(()),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! counts as unset. Values are checked when they are parsed. An error names the flag or the variable, says what is
 //! wrong with its value, and how to fix it. Nothing here ends the process.
 
+pub mod conformance;
 mod files;
 pub mod flags;
 pub mod inspect;

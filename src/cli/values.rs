@@ -37,6 +37,17 @@ pub enum OutputFormat {
     Json,
 }
 
+/// How `conformance` prints its report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReportFormat {
+    /// For people.
+    Text,
+    /// One JSON document.
+    Json,
+    /// XML for CI systems.
+    Junit,
+}
+
 fn duration(text: &str, bounds: RangeInclusive<Duration>, fix: &'static str) -> Result<Duration, ValueProblem> {
     let duration: SignedDuration = text.parse().map_err(|_| {
         ValueProblem::new(format!("{text:?} is not a duration"), "use a number and a unit, such as 500ms, 10s or 1h30m")
@@ -94,7 +105,7 @@ pub(super) fn registry_url(text: &str) -> Result<Url, ValueProblem> {
         return Err(ValueProblem::new(format!("its scheme is {:?}", url.scheme()), fix));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        let fix = "remove it, and put a token into the file of --registry-token-file";
+        let fix = "remove it, and give a token in a file, with --registry-token-file or --token-file";
         return Err(ValueProblem::new("it holds a user name or a password", fix));
     }
     if url.query().is_some() || url.fragment().is_some() {
@@ -172,6 +183,15 @@ pub(super) fn output_format(text: &str) -> Result<OutputFormat, ValueProblem> {
         "table" => Ok(OutputFormat::Table),
         "json" => Ok(OutputFormat::Json),
         _ => Err(ValueProblem::new(format!("{text:?} is not an output format"), "use table or json")),
+    }
+}
+
+pub(super) fn report_format(text: &str) -> Result<ReportFormat, ValueProblem> {
+    match text {
+        "text" => Ok(ReportFormat::Text),
+        "json" => Ok(ReportFormat::Json),
+        "junit" => Ok(ReportFormat::Junit),
+        _ => Err(ValueProblem::new(format!("{text:?} is not an output format"), "use text, json or junit")),
     }
 }
 

@@ -26,6 +26,7 @@
 
 mod approve;
 mod check;
+mod conformance;
 mod demo;
 mod explain;
 mod informers;
@@ -116,6 +117,9 @@ pub enum Error {
     /// The API server rejected a selector.
     #[error(transparent)]
     Informer(#[from] kubernetes::watch::informer::Error),
+    /// A file of the settings of `conformance` cannot be used.
+    #[error(transparent)]
+    Conformance(#[from] crate::conformance::http::Error),
     #[error(transparent)]
     Approval(#[from] kubernetes::lease::approvals::Error),
     #[error(transparent)]
@@ -146,6 +150,7 @@ impl Error {
     fn exit_code(&self) -> u8 {
         match self {
             Self::Logging(_) | Self::Cluster(_) | Self::Registry(_) | Self::Informer(_) => REFUSED,
+            Self::Conformance(_) => REFUSED,
             Self::Target { .. } | Self::TargetsFile { .. } | Self::Targets(_) => REFUSED,
             Self::NameInUse(_) | Self::NoSuchTarget { .. } | Self::SpeaksV1 { .. } | Self::Pods { .. } => REFUSED,
             Self::Reference(registry_server::serve::Error::Tokens(_) | registry_server::serve::Error::Tls { .. }) => {
@@ -223,6 +228,7 @@ fn name_of(command: &Command) -> &'static str {
         Command::Plan(_) => "plan",
         Command::Check(_) => "check",
         Command::Explain(_) => "explain",
+        Command::Conformance(_) => "conformance",
     }
 }
 
@@ -280,6 +286,8 @@ async fn execute(
             stop.run_until_cancelled(approve::run(settings, environment)).await.unwrap_or(Err(Error::Interrupted))
         }
         Command::Targets(settings) => return targets::run(*settings, environment, stop).await,
+        // Its records are removed also after a signal.
+        Command::Conformance(settings) => return conformance::run(*settings, stop).await,
         Command::Check(settings) => {
             let checked = stop.run_until_cancelled(check::run(*settings, environment)).await;
             return checked.unwrap_or(Err(Error::Stopped));

@@ -2,6 +2,7 @@
 //! registries, the demo's API server, and the connections to the API server.
 
 mod cluster_connections;
+mod conformance;
 mod demo_api;
 mod demo_cmdb;
 mod demo_life;

@@ -14,14 +14,14 @@ use crate::{
 };
 
 /// The example as a process. It is killed when this is dropped.
-struct Example {
+pub(super) struct Example {
     process: Child,
-    url: String,
+    pub(super) url: String,
 }
 
 impl Example {
     /// Starts the example on a port of its own. Returns `None` if Python is missing.
-    fn start() -> Option<Self> {
+    pub(super) fn start() -> Option<Self> {
         let file = project::root().join("docs/examples/registry.py");
         let spawned = Command::new("python3").arg(file).arg("0").stdout(Stdio::piped()).spawn();
         let mut process = match spawned {

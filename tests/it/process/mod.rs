@@ -2,8 +2,10 @@
 #![expect(clippy::unwrap_used, reason = "these helpers are part of tests")]
 
 mod availability;
+mod changes_examples;
 mod check;
 mod churn;
+mod conformance;
 mod crash;
 mod credentials;
 mod demo;

@@ -9,7 +9,7 @@ use std::{
 use crate::project::{self, code, code_without_tests, is_test};
 
 /// The modules that a module may use. A new one is a decision, which `src/lib.rs` describes first.
-const ARROWS: [(&str, &[&str]); 16] = [
+const ARROWS: [(&str, &[&str]); 17] = [
     ("model", &[]),
     ("reconcile", &["model"]),
     ("mapping", &["model", "reconcile"]),
@@ -21,6 +21,7 @@ const ARROWS: [(&str, &[&str]); 16] = [
     ("listen", &[]),
     ("kubernetes", &["clock", "connect", "files", "model", "reconcile", "store", "telemetry"]),
     ("registry", &["connect", "files", "listen", "mapping", "model", "reconcile"]),
+    ("conformance", &["connect", "files", "model"]),
     ("controller", &["clock", "model", "reconcile", "registry", "store", "telemetry"]),
     ("admin", &["listen", "telemetry"]),
     ("demo", &["model"]),

@@ -145,7 +145,12 @@ impl Child {
 
     /// Waits for the end of the process, with all its output read. Returns the exit code.
     pub(crate) async fn code(&mut self) -> i32 {
-        let status = eventually(&format!("the end of {}", self.command), SOON, async || {
+        self.code_within(SOON).await
+    }
+
+    /// The same, for a command that takes longer.
+    pub(crate) async fn code_within(&mut self, limit: Duration) -> i32 {
+        let status = eventually(&format!("the end of {}", self.command), limit, async || {
             self.process.try_wait().unwrap().ok_or_else(|| "it runs".to_owned())
         })
         .await;

@@ -6,6 +6,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "shown by the test runner if the test fails")]
 
 pub(crate) mod apiserver;
+mod broken_registry;
 mod child;
 mod controller;
 mod faulty_proxy;
@@ -18,6 +19,7 @@ mod series;
 mod tls;
 mod watcher;
 
+pub(crate) use broken_registry::{BrokenRegistry, Defect};
 pub(crate) use child::Child;
 pub(crate) use controller::Controller;
 pub(crate) use faulty_proxy::{Fault, Faults, FaultyProxy};

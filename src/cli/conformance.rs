@@ -1,0 +1,32 @@
+//! The flags of `pod-registrar conformance`.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::Args;
+use reqwest::Url;
+
+use super::{files, flags::LogSettings, refusal::Checked, values};
+
+#[derive(Clone, Debug, Args)]
+pub struct ConformanceSettings {
+    /// Address of the registry, http or https, without the protocol's own path `/v1`.
+    #[arg(value_name = "URL", value_parser = Checked(values::registry_url))]
+    pub url: Url,
+    /// File with a bearer token for all clusters of the registry. Without it, no token is sent.
+    #[arg(long, value_name = "FILE", value_parser = Checked(files::token))]
+    pub token_file: Option<PathBuf>,
+    /// PEM files with the certificate authorities to trust, instead of the system's.
+    #[arg(long, value_name = "FILE", value_delimiter = ',', value_parser = Checked(files::certificates))]
+    pub ca_file: Vec<PathBuf>,
+    /// How long one request may take. 1ms to 5m.
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = Checked(values::request_timeout))]
+    pub request_timeout: Duration,
+    /// Format of the report on standard output: text, json, or junit for XML that CI systems read.
+    #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = Checked(values::report_format))]
+    pub output: values::ReportFormat,
+    /// List the checks that passed, too. Used only with text.
+    #[arg(long)]
+    pub verbose: bool,
+    #[command(flatten)]
+    pub log: LogSettings,
+}

@@ -1,0 +1,101 @@
+//! Made-up records, and the vectors of the protocol's page under the run's own ids.
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use crate::model::digest::Digest;
+
+const VECTORS: &str = include_str!("../../docs/protocol-v1-vectors.json");
+
+/// The vectors, as `docs/protocol-v1-vectors.json` has them.
+#[derive(Deserialize)]
+pub(super) struct Vectors {
+    pub(super) records: Vec<RecordVector>,
+    pub(super) refused: Vec<RefusedVector>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct RecordVector {
+    pub(super) name: String,
+    pub(super) record: Value,
+}
+
+#[derive(Deserialize)]
+pub(super) struct RefusedVector {
+    pub(super) name: String,
+    /// The name of the problem.
+    pub(super) problem: String,
+    /// For cluster `c`, id `u`, the default owner and epoch 1. Not always JSON.
+    pub(super) body: String,
+}
+
+impl Vectors {
+    pub(super) fn embedded() -> Result<Self, serde_json::Error> {
+        serde_json::from_str(VECTORS)
+    }
+}
+
+/// A record with its digest.
+pub(super) fn record(cluster: &str, owner: &str, id: &str, (epoch, seq): (u64, u64), name: &str) -> Value {
+    with_digest(json!({
+        "schema": 1, "owner": owner, "cluster": {"id": cluster},
+        "pod": {"uid": id, "namespace": "conformance", "name": name}, "state": {"lifecycle": "active"},
+        "times": {"created": "2026-11-23T10:00:00.000Z"}, "version": {"epoch": epoch, "seq": seq},
+    }))
+}
+
+/// The record with its own digest instead of the one it has.
+pub(super) fn with_digest(mut record: Value) -> Value {
+    let digest = digest(&record);
+    if let (Value::Object(members), Some(digest)) = (&mut record, digest) {
+        members.insert("digest".to_owned(), Value::String(digest));
+    }
+    record
+}
+
+/// The digest of a record's content.
+pub(super) fn digest(record: &Value) -> Option<String> {
+    record.as_object().and_then(|members| Digest::of_record(members).ok()).map(|digest| digest.to_string())
+}
+
+/// The record without these members at its top level.
+pub(super) fn without(mut record: Value, members: &[&str]) -> Value {
+    record
+        .as_object_mut()
+        .into_iter()
+        .for_each(|record: &mut Map<_, _>| record.retain(|name, _| !members.contains(&&**name)));
+    record
+}
+
+/// The vector's body under other ids, and with another epoch. Text, because a parser would repair it.
+pub(super) fn adapted(body: &str, cluster: &str, id: &str, epoch: u64) -> String {
+    body.replace("\"id\":\"c\"", &format!("\"id\":\"{cluster}\""))
+        .replace("\"id\":\"d\"", &format!("\"id\":\"{cluster}-other\""))
+        .replace("\"uid\":\"u\"", &format!("\"uid\":\"{id}\""))
+        .replace("\"epoch\":1", &format!("\"epoch\":{epoch}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vectors_get_the_ids_of_the_run() {
+        let vectors = Vectors::embedded().unwrap();
+        for RefusedVector { name, problem, body } in &vectors.refused {
+            let adapted = adapted(body, "run", "pod-1", 7);
+            assert!(["schema", "foreign-owner"].contains(&problem.as_str()), "{name}");
+            assert!(!adapted.contains("\"id\":\"c\"") && adapted.contains("\"epoch\":7"), "{name}: {adapted}");
+        }
+        assert!(vectors.records.len() >= 3 && vectors.refused.len() >= 25);
+    }
+
+    #[test]
+    fn digest_is_that_of_the_content() {
+        let record = record("c", "o", "u", (1, 2), "p");
+        assert_eq!(record["digest"].as_str(), digest(&record).as_deref());
+        let newer = with_digest(json!({"schema": 1, "a": 1, "version": {"epoch": 2}, "digest": "x"}));
+        assert_eq!(digest(&newer), digest(&json!({"a": 1})));
+        assert_eq!(without(json!({"a": 1, "b": 2}), &["a"]), json!({"b": 2}));
+    }
+}

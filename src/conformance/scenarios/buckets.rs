@@ -1,0 +1,91 @@
+//! Bucket digests, compared with those of the inventory.
+
+use serde_json::Value;
+
+use crate::{
+    conformance::{
+        probe::{Probe, expect},
+        rules::buckets as rules,
+        suite::{Halt, PagesRead, Suite},
+    },
+    model::{
+        digest::{Buckets, Digest},
+        ids::DEFAULT_OWNER as OWNER,
+    },
+};
+
+pub(super) async fn run(suite: &mut Suite) -> Result<(), Halt> {
+    let epoch = suite.session(OWNER).await?;
+    for n in 0..5 {
+        let seq = suite.seqs(1) + 1;
+        suite.place(OWNER, &format!("bucket-{n}"), (epoch, seq)).await?;
+    }
+    let reading = suite.read(OWNER, "limit=5000").await?;
+    for buckets in [Buckets::One, Buckets::By8Bits, Buckets::By16Bits] {
+        let query = format!("buckets={}", buckets.count());
+        let probe = suite.get(suite.at(OWNER, "/pods:digest", &query)).await?;
+        judge(suite, &probe, buckets, &reading);
+    }
+    let probe = suite.get(suite.at(OWNER, "/pods:digest", "")).await?;
+    let number = probe.list("/buckets").len();
+    suite.judge(
+        &rules::BUCKETS_NUMBER,
+        &probe,
+        expect(number == 256, || format!("expected 256 entries, got {number}")),
+    );
+    let probe = suite.get(suite.at(OWNER, "/pods:digest", "buckets=2")).await?;
+    suite.judge(&rules::BUCKETS_REFUSED, &probe, probe.refuses(422, "schema"));
+    one_bucket(suite, &reading).await
+}
+
+/// The records and the xor of their digests, by bucket.
+fn expected(buckets: Buckets, reading: &PagesRead) -> Vec<(u64, Digest)> {
+    let mut all = vec![(0, Digest::default()); buckets.count()];
+    for item in &reading.items {
+        let digest = item["digest"].as_str().and_then(|digest| digest.parse::<Digest>().ok());
+        if let (Some(id), Some(digest)) = (item["id"].as_str(), digest) {
+            let bucket = &mut all[buckets.of(id)];
+            bucket.0 += 1;
+            bucket.1.xor(&digest);
+        }
+    }
+    all
+}
+
+fn judge(suite: &mut Suite, probe: &Probe, buckets: Buckets, reading: &PagesRead) {
+    let (found, number) = (probe.list("/buckets"), buckets.count());
+    let outcome = probe
+        .is(&[200])
+        .and_then(|()| expect(found.len() == number, || format!("expected {number} entries, got {}", found.len())));
+    let is_right = outcome.is_ok();
+    suite.judge(&rules::BUCKETS_NUMBER, probe, outcome);
+    if !is_right {
+        return;
+    }
+    let expected = expected(buckets, reading);
+    let of = |bucket: &Value| bucket["count"].as_u64().unwrap_or_default();
+    let wrong = found.iter().zip(&expected).position(|(found, (count, _))| of(found) != *count);
+    let outcome = expect(wrong.is_none(), || format!("bucket {} has another count", wrong.unwrap_or_default()));
+    suite.judge(&rules::BUCKETS_COUNT, probe, outcome);
+    let wrong = found.iter().zip(&expected).position(|(found, (_, digest))| found["digest"] != digest.hex());
+    let outcome = expect(wrong.is_none(), || {
+        let at = wrong.unwrap_or_default();
+        format!("expected {} in bucket {at}, got {}", expected[at].1.hex(), found[at]["digest"])
+    });
+    suite.judge(&rules::BUCKETS_DIGEST, probe, outcome);
+    let (sum, count) = (found.iter().map(of).sum::<u64>(), probe.number("/count"));
+    let is_consistent = count == Some(sum) && probe.number("/asOf").is_some();
+    let outcome = expect(is_consistent, || format!("expected `asOf`, and `count` {sum}, got {count:?}"));
+    suite.judge(&rules::BUCKETS_CONSISTENT, probe, outcome);
+}
+
+async fn one_bucket(suite: &mut Suite, reading: &PagesRead) -> Result<(), Halt> {
+    let bucket = Buckets::By8Bits.of("bucket-0");
+    let probe = suite.page(OWNER, &format!("limit=5000&buckets=256&bucket={bucket}")).await?;
+    let found: Vec<&str> = probe.list("/items").iter().filter_map(|item| item["id"].as_str()).collect();
+    let ids = reading.ids();
+    let expected: Vec<&str> = ids.into_iter().filter(|id| Buckets::By8Bits.of(id) == bucket).collect();
+    let outcome = expect(found == expected, || format!("expected {expected:?}, got {found:?}"));
+    suite.judge(&rules::INVENTORY_OF_BUCKET, &probe, outcome);
+    Ok(())
+}

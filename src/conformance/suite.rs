@@ -1,0 +1,291 @@
+//! What a run knows: its cluster id, the results so far, and the records that it has to remove. And its requests.
+//!
+//! Every request is sent from here. If one is not answered, the capabilities are asked for: a registry that does not
+//! answer them either is gone, and the run ends.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::{
+    http::{Credentials, HttpProber},
+    probe::{Expectation, Probe},
+    report::{Breach, RuleResult, Standing},
+    rule::ProtocolRule,
+    sample,
+};
+use crate::model::ids::DEFAULT_OWNER;
+
+/// The second owner, for the rules about several owners.
+pub(super) const OTHER_OWNER: &str = "conformance-other";
+pub(super) const OWNERS: [&str; 2] = [DEFAULT_OWNER, OTHER_OWNER];
+/// The most pages of one reading. A run has fewer records.
+const PAGES_MAX: usize = 500;
+
+/// Why a scenario ends early.
+#[derive(Clone, Debug)]
+pub(super) enum Halt {
+    /// What the scenario needs failed.
+    Scenario(String),
+    /// No scenario can run.
+    Run(String),
+    /// The registry does not answer, or refuses the token.
+    Unreachable(String),
+}
+
+/// What the capabilities claim.
+#[derive(Debug, Default)]
+pub(super) struct Claims {
+    pub(super) features: Vec<String>,
+    pub(super) max_batch_items: usize,
+    pub(super) max_batch_bytes: usize,
+    pub(super) max_record_bytes: usize,
+}
+
+/// All pages of an inventory.
+#[derive(Debug, Default)]
+pub(super) struct PagesRead {
+    pub(super) items: Vec<Value>,
+    pub(super) pages: Vec<Probe>,
+    /// Whether the last page was reached.
+    pub(super) is_finished: bool,
+}
+
+pub(super) struct Suite {
+    http: HttpProber,
+    pub(super) cluster: String,
+    pub(super) claims: Claims,
+    pub(super) results: Vec<RuleResult>,
+    /// The ids that may have a record.
+    pub(super) written: BTreeSet<(String, String)>,
+    /// All answers that are problems.
+    pub(super) problems: Vec<Probe>,
+    seq: u64,
+}
+
+impl Suite {
+    pub(super) fn new(http: HttpProber, cluster: String) -> Self {
+        let (claims, results, written) = (Claims::default(), Vec::new(), BTreeSet::new());
+        Self { http, cluster, claims, results, written, problems: Vec::new(), seq: 0 }
+    }
+
+    pub(super) fn has_token(&self) -> bool {
+        self.http.has_token()
+    }
+
+    /// Notes what a probe shows of a rule. A rule that was broken once stays broken.
+    pub(super) fn judge(&mut self, rule: &'static ProtocolRule, probe: &Probe, outcome: Expectation) {
+        self.judge_as(rule.id(), rule, probe, outcome);
+    }
+
+    /// The same for one of several checks of a rule.
+    pub(super) fn judge_as(&mut self, id: String, rule: &'static ProtocolRule, probe: &Probe, outcome: Expectation) {
+        let standing = match outcome {
+            Ok(()) => Standing::Passed,
+            Err(why) => Standing::Broken(Box::new(Breach { why, probe: probe.clone() })),
+        };
+        match self.results.iter_mut().find(|result| result.id == id) {
+            None => self.results.push(RuleResult { id, rule, standing }),
+            Some(RuleResult { standing: Standing::Broken(_), .. }) => {}
+            Some(result) => result.standing = standing,
+        }
+    }
+
+    /// Notes why a rule is not judged.
+    pub(super) fn skip(&mut self, rule: &'static ProtocolRule, why: &str) {
+        if !self.results.iter().any(|result| result.rule.name == rule.name) {
+            let standing = Standing::Skipped(why.to_owned());
+            self.results.push(RuleResult { id: rule.id(), rule, standing });
+        }
+    }
+
+    pub(super) fn is_skipped(&self, rule: &'static ProtocolRule) -> bool {
+        self.results
+            .iter()
+            .any(|result| result.rule.name == rule.name && matches!(result.standing, Standing::Skipped(_)))
+    }
+
+    pub(super) fn skip_all(&mut self, rules: &'static [ProtocolRule], why: &str) {
+        rules.iter().for_each(|rule| self.skip(rule, why));
+    }
+
+    /// Ends the scenario unless the answer has one of these statuses.
+    pub(super) fn need(&self, what: &str, probe: &Probe, statuses: &[u16]) -> Result<(), Halt> {
+        probe.is(statuses).map_err(|why| Halt::Scenario(format!("{what} failed: {why}")))
+    }
+
+    pub(super) async fn send(
+        &mut self,
+        method: &'static str,
+        path: String,
+        body: Option<String>,
+    ) -> Result<Probe, Halt> {
+        self.send_as(method, path, body, Credentials::Own).await
+    }
+
+    pub(super) async fn send_as(
+        &mut self,
+        method: &'static str,
+        path: String,
+        body: Option<String>,
+        credentials: Credentials,
+    ) -> Result<Probe, Halt> {
+        let probe = self.http.send(method, path, body, credentials).await;
+        if let Err(reason) = &probe.answer {
+            let alive = self.http.send("GET", "v1/capabilities".to_owned(), None, Credentials::Own).await;
+            alive.answer.map_err(|_| Halt::Unreachable(format!("the registry does not answer: {reason}")))?;
+        }
+        if probe.is_error() {
+            self.problems.push(probe.clone());
+        }
+        Ok(probe)
+    }
+
+    pub(super) async fn get(&mut self, path: String) -> Result<Probe, Halt> {
+        self.send("GET", path, None).await
+    }
+
+    /// An address of a writer: `rest` begins with a slash, `query` has no question mark.
+    pub(super) fn at(&self, owner: &str, rest: &str, query: &str) -> String {
+        let owner = if owner == DEFAULT_OWNER { String::new() } else { format!("owner={owner}") };
+        let both = if owner.is_empty() || query.is_empty() { "" } else { "&" };
+        let query = format!("{owner}{both}{query}");
+        let mark = if query.is_empty() { "" } else { "?" };
+        format!("v1/clusters/{}{rest}{mark}{query}", self.cluster)
+    }
+
+    /// Reserves this many seqs, and returns the one before them.
+    pub(super) fn seqs(&mut self, count: u64) -> u64 {
+        self.seq += count;
+        self.seq - count
+    }
+
+    pub(super) async fn open(&mut self, owner: &str, body: &Value) -> Result<Probe, Halt> {
+        self.send("POST", self.at(owner, "/session", ""), Some(body.to_string())).await
+    }
+
+    /// Opens a session and returns its epoch.
+    pub(super) async fn session(&mut self, owner: &str) -> Result<u64, Halt> {
+        let opened = self.open(owner, &json!({"instance": "conformance", "ttlSeconds": 90})).await?;
+        self.need("opening a session", &opened, &[200, 201])?;
+        opened.number("/epoch").ok_or_else(|| Halt::Scenario("the new session has no epoch".to_owned()))
+    }
+
+    pub(super) async fn heartbeat(&mut self, owner: &str, body: &Value) -> Result<Probe, Halt> {
+        self.send("PUT", self.at(owner, "/session", ""), Some(body.to_string())).await
+    }
+
+    pub(super) async fn close(&mut self, owner: &str, epoch: u64) -> Result<Probe, Halt> {
+        self.send("DELETE", self.at(owner, "/session", &format!("epoch={epoch}")), None).await
+    }
+
+    /// What the registry shows of an owner, `null` if it shows nothing.
+    pub(super) async fn shown(&mut self, owner: &str) -> Result<(Probe, Value), Halt> {
+        let probe = self.get(self.at(DEFAULT_OWNER, "", "")).await?;
+        let entry = probe.list("/owners").iter().find(|entry| entry["owner"] == owner).cloned().unwrap_or_default();
+        Ok((probe, entry))
+    }
+
+    pub(super) fn record(&self, owner: &str, id: &str, version: (u64, u64), name: &str) -> Value {
+        sample::record(&self.cluster, owner, id, version, name)
+    }
+
+    pub(super) async fn put(&mut self, owner: &str, id: &str, record: &Value) -> Result<Probe, Halt> {
+        self.put_text(owner, id, record.to_string()).await
+    }
+
+    pub(super) async fn put_text(&mut self, owner: &str, id: &str, body: String) -> Result<Probe, Halt> {
+        self.written.insert((owner.to_owned(), id.to_owned()));
+        self.send("PUT", self.at(owner, &format!("/pods/{id}"), ""), Some(body)).await
+    }
+
+    /// Puts a small record, and ends the scenario if that fails.
+    pub(super) async fn place(&mut self, owner: &str, id: &str, version: (u64, u64)) -> Result<Value, Halt> {
+        let record = self.record(owner, id, version, "placed");
+        let put = self.put(owner, id, &record).await?;
+        self.need("a put", &put, &[200, 201])?;
+        Ok(record)
+    }
+
+    pub(super) async fn delete(&mut self, owner: &str, id: &str, (epoch, seq): (u64, u64)) -> Result<Probe, Halt> {
+        let query = format!("epoch={epoch}&seq={seq}&reason=deleted&observed=watch");
+        self.send("DELETE", self.at(owner, &format!("/pods/{id}"), &query), None).await
+    }
+
+    pub(super) async fn find(&mut self, owner: &str, id: &str) -> Result<Probe, Halt> {
+        self.get(self.at(owner, &format!("/pods/{id}"), "")).await
+    }
+
+    pub(super) async fn batch(&mut self, epoch: u64, operations: &[Value]) -> Result<Probe, Halt> {
+        let ids = operations.iter().filter_map(|operation| operation["id"].as_str());
+        self.written.extend(ids.map(|id| (DEFAULT_OWNER.to_owned(), id.to_owned())));
+        let body = json!({"epoch": epoch, "operations": operations}).to_string();
+        self.send("POST", self.at(DEFAULT_OWNER, "/pods:batch", ""), Some(body)).await
+    }
+
+    /// One page of the inventory.
+    pub(super) async fn page(&mut self, owner: &str, query: &str) -> Result<Probe, Halt> {
+        self.get(self.at(owner, "/pods", query)).await
+    }
+
+    /// Reads the next page into a reading. Returns whether there may be more.
+    pub(super) async fn read_on(&mut self, owner: &str, query: &str, reading: &mut PagesRead) -> Result<bool, Halt> {
+        let before = reading.pages.last().and_then(|page| page.text("/next")).map(escaped);
+        let query = before.as_ref().map_or(query.to_owned(), |token| format!("{query}&page={token}"));
+        let page = self.page(owner, &query).await?;
+        self.need("reading the inventory", &page, &[200])?;
+        reading.items.extend_from_slice(page.list("/items"));
+        let token = page.text("/next").map(escaped);
+        reading.is_finished = token.is_none();
+        // A token that comes again would lead around in a circle.
+        let is_new = token.is_some() && !reading.pages.iter().any(|page| page.text("/next").map(escaped) == token);
+        reading.pages.push(page);
+        Ok(is_new && reading.pages.len() < PAGES_MAX)
+    }
+
+    /// Reads all pages.
+    pub(super) async fn read(&mut self, owner: &str, query: &str) -> Result<PagesRead, Halt> {
+        let mut reading = PagesRead::default();
+        while self.read_on(owner, query, &mut reading).await? {}
+        Ok(reading)
+    }
+}
+
+impl Claims {
+    pub(super) fn has(&self, feature: &str) -> bool {
+        self.features.iter().any(|claimed| claimed == feature)
+    }
+}
+
+impl PagesRead {
+    pub(super) fn ids(&self) -> Vec<&str> {
+        self.items.iter().filter_map(|item| item["id"].as_str()).collect()
+    }
+
+    pub(super) fn item(&self, id: &str) -> Option<&Value> {
+        self.items.iter().find(|item| item["id"] == id)
+    }
+}
+
+/// A text in a query.
+pub(super) fn escaped(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    text.bytes().fold(String::new(), |mut escaped, byte| {
+        if plain(byte) {
+            escaped.push(char::from(byte));
+        } else {
+            escaped.push_str(&format!("%{byte:02X}"));
+        }
+        escaped
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn page_tokens_are_escaped() {
+        assert_eq!(escaped("a/b+c=ä~1"), "a%2Fb%2Bc%3D%C3%A4~1");
+    }
+}

@@ -1,0 +1,129 @@
+//! `docs/examples/changes.*`: readers of the feed of changes, in three languages.
+
+use std::{
+    fs,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::{
+    project,
+    support::{Child, RegistryTask, http_client, notice, until},
+};
+
+/// A registry with a session, and the files of a reader.
+struct Feed {
+    registry: RegistryTask,
+    folder: TempDir,
+    seq: u64,
+}
+
+impl Feed {
+    async fn start() -> Self {
+        let feed = Self { registry: RegistryTask::start(), folder: tempfile::tempdir().unwrap(), seq: 0 };
+        feed.send("POST", "session", &json!({"instance": "i", "ttlSeconds": 90})).await;
+        feed
+    }
+
+    async fn send(&self, method: &str, path: &str, body: &Value) {
+        let url = format!("{}/v1/clusters/c/{path}", self.registry.url);
+        let answer = http_client().request(method.parse().unwrap(), url).body(body.to_string()).send().await.unwrap();
+        assert!(answer.status().is_success(), "{method} {path}: {}", answer.status());
+    }
+
+    async fn put(&mut self, id: &str) {
+        self.seq += 1;
+        let record = json!({
+            "schema": 1, "owner": "pod-registrar", "cluster": {"id": "c"},
+            "pod": {"uid": id, "namespace": "shop", "name": id}, "state": {"lifecycle": "active"},
+            "times": {"created": "2026-11-23T10:00:00.000Z"}, "version": {"epoch": 1, "seq": self.seq},
+        });
+        self.send("PUT", &format!("pods/{id}"), &record).await;
+    }
+
+    async fn delete(&mut self, id: &str) {
+        self.seq += 1;
+        self.send("DELETE", &format!("pods/{id}?epoch=1&seq={}", self.seq), &Value::Null).await;
+    }
+
+    fn cursor(&self) -> PathBuf {
+        self.folder.path().join("cursor")
+    }
+
+    fn read(&self, (program, arguments): &(PathBuf, Vec<String>)) -> Child {
+        let mut all = arguments.clone();
+        all.extend([self.registry.url.clone(), "c".to_owned(), self.cursor().to_str().unwrap().to_owned()]);
+        Child::start_other(program, &all, &[])
+    }
+}
+
+async fn prints(child: &Child, lines: &[&str]) {
+    until(&format!("the reader prints {lines:?}"), || child.stdout() == lines).await;
+}
+
+/// Follows, resumes after a restart, and starts again from the inventory when its cursor is no longer kept.
+async fn follows_the_changes(command: (PathBuf, Vec<String>)) {
+    let mut feed = Feed::start().await;
+    feed.put("a").await;
+    let mut reader = feed.read(&command);
+    prints(&reader, &["have a"]).await;
+    feed.put("b").await;
+    prints(&reader, &["have a", "put b"]).await;
+    let position = "2";
+    until("the cursor is stored", || fs::read_to_string(feed.cursor()).is_ok_and(|text| text == position)).await;
+    reader.kill();
+    feed.put("c").await;
+    feed.delete("a").await;
+    let mut reader = feed.read(&command);
+    prints(&reader, &["put c", "delete a"]).await;
+    reader.kill();
+    // As of another registry, or after the registry has lost its changes: 410.
+    fs::write(feed.cursor(), "1000000").unwrap();
+    let reader = feed.read(&command);
+    prints(&reader, &["have b", "have c"]).await;
+    feed.put("d").await;
+    prints(&reader, &["have b", "have c", "put d"]).await;
+}
+
+fn example(name: &str) -> String {
+    project::root().join("docs/examples").join(name).to_str().unwrap().to_owned()
+}
+
+/// Whether a program is installed.
+fn is_installed(program: &str, version: &str) -> bool {
+    let spawned = Command::new(program).arg(version).output();
+    !spawned.is_err_and(|error| error.kind() == ErrorKind::NotFound)
+}
+
+#[tokio::test]
+async fn python_example_follows_the_changes() {
+    if !is_installed("python3", "--version") {
+        return notice("skipped: python3 is missing");
+    }
+    follows_the_changes((PathBuf::from("python3"), vec![example("changes.py")])).await;
+}
+
+#[tokio::test]
+async fn node_example_follows_the_changes() {
+    if !is_installed("node", "--version") {
+        return notice("skipped: node is missing");
+    }
+    follows_the_changes((PathBuf::from("node"), vec![example("changes.mjs")])).await;
+}
+
+#[tokio::test]
+async fn go_example_follows_the_changes() {
+    if !is_installed("go", "version") {
+        return notice("skipped: go is missing");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("changes");
+    let built = Command::new("go").args(["build", "-o"]).arg(&program).arg(Path::new(&example("changes.go"))).output();
+    let built = built.unwrap();
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    follows_the_changes((program, Vec::new())).await;
+}

@@ -1,0 +1,105 @@
+//! `conformance` as a process: exit codes, formats, an interruption, and the example registry.
+
+use std::{fs, net::TcpListener};
+
+use serde_json::Value;
+
+use super::example::Example;
+use crate::{
+    project,
+    support::{Child, Proxy, RegistryProcess, RegistryTask, SOON, notice, until},
+};
+
+/// The row of the example's README that explains why a check finds something.
+fn omission(check: &str) -> &'static str {
+    match check {
+        "previous" => "`previous`",
+        "contender" => "`clusterUid`, `contender`",
+        "closed-session-refused" => "the state `closed` for writes",
+        "inventory-limit" | "inventory-page-unreadable" => "pages",
+        "record-too-large" => "limits",
+        "problem-detail" => "`detail` of problems",
+        "refused-another-cluster" | "refused-another-owner" => "`foreign-owner`",
+        "refused-wrong-digest" => "computing digests",
+        "ttl-below-one" | "epoch-limit" | "schema-before-epoch" | "delete-parameters" => "checks of requests",
+        "inventory-parameters" | "not-found" | "method-not-allowed" => "checks of requests",
+        check if check.starts_with("digest-") => "computing digests",
+        check if check.starts_with("refused-") => "checks of requests",
+        check => panic!("the example breaks {check}, and its README does not say so"),
+    }
+}
+
+/// Runs the command to its end. Returns its exit code, its report and its log.
+async fn conformance(arguments: &[&str]) -> (i32, String, String) {
+    let mut child = Child::start(&[&["conformance"][..], arguments].concat());
+    // A run sends hundreds of requests, one after the other.
+    let code = child.code_within(4 * SOON).await;
+    (code, child.stdout().join("\n"), child.stderr().join("\n"))
+}
+
+#[tokio::test]
+async fn reference_registry_passes_with_code_0() {
+    let registry = RegistryTask::start();
+    let (code, report, log) = conformance(&[&registry.url, "--output", "junit"]).await;
+    assert!(code == 0 && report.contains(" failures=\"0\""), "{code} {report}");
+    assert!(report.contains("<testcase classname=\"must\" name=\"epoch-grows\"/>"), "{report}");
+    assert!(log.contains("cluster=\"conformance-") || log.contains("cluster=conformance-"), "{log}");
+}
+
+#[tokio::test]
+async fn token_is_sent_and_its_rules_hold() {
+    let folder = tempfile::tempdir().unwrap();
+    let (tokens, token) = (folder.path().join("tokens"), folder.path().join("token"));
+    fs::write(&tokens, "secret *\nother c\n").unwrap();
+    fs::write(&token, "secret\n").unwrap();
+    let registry = RegistryProcess::start_with(folder.path(), &["--tokens-file", tokens.to_str().unwrap()]).await;
+    let (code, report, log) = conformance(&[&registry.url, "--token-file", token.to_str().unwrap(), "--verbose"]).await;
+    assert!(code == 0 && report.contains("PASSED   token-first") && report.contains("Skipped: 0."), "{code} {report}");
+    assert!(!report.contains("secret") && !log.contains("secret"), "{report}\n{log}");
+    let (code, report, _) = conformance(&[&registry.url]).await;
+    assert!(code == 2 && report.contains("refuses the token"), "{code} {report}");
+}
+
+#[tokio::test]
+async fn registry_that_does_not_answer_is_code_2() {
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (code, report, _) = conformance(&[&format!("http://{address}")]).await;
+    assert!(code == 2 && report.contains("incomplete") && report.contains("nothing listens"), "{code} {report}");
+    let (code, _, error) = conformance(&["http://127.0.0.1:1/v1"]).await;
+    assert!(code == 2 && error.contains("remove /v1"), "{code} {error}");
+}
+
+#[tokio::test]
+async fn interrupted_run_removes_its_records() {
+    let registry = RegistryTask::start();
+    let proxy = Proxy::start(&registry.url).await;
+    // By then, several records exist.
+    proxy.hold(|_, path| path.contains("/pods/batch-"));
+    let mut command = Child::start(&["conformance", proxy.url.as_str()]);
+    let line = command.log_line("under a cluster id of its own").await;
+    let cluster = line.split("cluster=").nth(1).unwrap().trim().trim_matches('"').to_owned();
+    let is_held = || proxy.seen().iter().any(|exchange| exchange.path.contains("/pods/batch-"));
+    until("a request is held", is_held).await;
+    assert!(!registry.reader().ids(&cluster, "pod-registrar").await.unwrap().is_empty());
+    command.terminate();
+    command.log_line("stopping").await;
+    proxy.release();
+    assert_eq!(command.code().await, 1);
+    assert!(command.stdout().iter().any(|line| line == "The run is incomplete: it was interrupted."));
+    assert!(registry.reader().ids(&cluster, "pod-registrar").await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn example_registry_breaks_what_it_omits() {
+    let Some(example) = Example::start() else { return notice("skipped: python3 is missing") };
+    let (code, report, _) = conformance(&[&example.url, "--output", "json"]).await;
+    let report: Value = serde_json::from_str(&report).unwrap();
+    assert_eq!((code, &report["leftovers"]), (1, &Value::Null), "{report:#}");
+    let readme = project::text("docs/examples/README.md");
+    let checks = report["checks"].as_array().unwrap().iter().filter(|check| check["result"] == "broken");
+    for check in checks.filter_map(|check| check["id"].as_str()) {
+        let row = format!("| {} |", omission(check));
+        assert!(readme.contains(&row), "{check}: {row}");
+    }
+    assert_eq!(report["incomplete"], Value::Null);
+}
