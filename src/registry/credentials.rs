@@ -55,8 +55,8 @@ pub(super) fn authorities(path: &Path, setting: &'static str) -> Result<Bundle, 
 }
 
 /// Reads a certificate or a key of the client.
-pub(super) fn identity(path: &Path, setting: &'static str) -> Result<SecretSlice<u8>, Error> {
-    Ok(read("client certificate or key", path, setting)?.into())
+pub(super) fn identity(path: &Path) -> Result<SecretSlice<u8>, Error> {
+    Ok(read("client certificate or key", path, "tls.certFile and tls.keyFile")?.into())
 }
 
 pub(super) fn token(path: &Path, setting: &'static str) -> Result<SecretString, Error> {
