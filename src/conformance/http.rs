@@ -16,7 +16,7 @@ use crate::{
     connect::{
         self,
         explain::{SettingNames, explain},
-        trust::Bundle,
+        trust::{Bundle, client_config},
     },
     files,
 };
@@ -93,7 +93,7 @@ impl HttpProber {
         let builder = if url.scheme() == "http" {
             builder.tls_certs_only([])
         } else {
-            builder.tls_backend_preconfigured(authorities(&ca_files, read)?.client_config()?)
+            builder.tls_backend_preconfigured(client_config(authorities(&ca_files, read)?.verifier()?, None)?)
         };
         Ok(Self { client: builder.build().map_err(Error::Client)?, url, token })
     }
