@@ -90,16 +90,17 @@ impl<R: Registry> EventLoop<R> {
         let mut rng = fastrand::Rng::with_seed(options.seed);
         let delivery = Delivery::new(&options, metrics.clone(), rng.fork());
         let lists = Lists::new(view.watches(), options.namespaces.clone());
+        let (availability, session_rng) = (Availability::new(rng.fork()), rng.fork());
         Self {
             clock,
             records: DesiredRecords::new(view, &registry),
             ledger: Ledger::default(),
             stop_within: options.stop_within,
             term: Term::none(),
-            availability: Availability::new(rng.fork()),
-            session: WriterSession::new(options.clone(), rng.fork()),
+            availability,
             resync: Resync::new(options.resync_interval, metrics.clone(), rng.fork()),
             absences: Absences::new(options.target, lists, options.on_scope_change, rng.fork()),
+            session: WriterSession::new(options, session_rng),
             unknown_pods: UnknownPods::default(),
             delivery,
             reporter: Reporter::new(metrics, health, controller_status),
