@@ -186,6 +186,41 @@ fn restarted_list_shows_earlier_events() {
     keeps_every_promise(Setup::PLAIN, &[Wait(100), slow, Wait(100), Create(3), RestoreCluster(2)]);
 }
 
+/// An event arrives before the list is requested again. The cluster is restored to the version of before that event.
+#[test]
+fn retried_list_is_older_than_earlier_events() {
+    let refused = |refusal| Some(ListFault::Pages(6, PageFault::Refused(refusal)));
+    let list = ListBeside(0, 1, refused(Refusal::After(429, 19)));
+    let steps = [Wait(100), Create(2), list, Wait(100), Create(9), Wait(1), RestoreCluster(2)];
+    keeps_every_promise(Setup { watches: 2, ..Setup::PLAIN }, &steps);
+    // The token of the next page belongs to another history.
+    let steps = [
+        [Lag(0, 0), Wait(100), Create(5), Change(1), CatchUp(0, 0)],
+        [ListBeside(0, 0, None), Wait(10), CreateMany(7, 5), RestoreCluster(2), Wait(100)],
+    ];
+    let setup = Setup { seed: 153_624, pods: 4, batch: 1, list_page: 3, ..Setup::PLAIN };
+    keeps_every_promise(setup, &steps.concat());
+}
+
+/// A list is requested before a pod's event, and the cluster is restored to a version before it.
+#[test]
+fn request_ends_with_a_restored_server() {
+    for fault in [None, Some(ListFault::Lacks(3))] {
+        let steps = [Wait(100), ListBeside(0, 0, fault), Wait(2), Create(6), Wait(1), RestoreCluster(1)];
+        keeps_every_promise(Setup { seed: 183_996, ..Setup::PLAIN }, &steps);
+    }
+}
+
+/// The cluster is restored to a version between the first pages of a list and its rest.
+#[test]
+fn list_is_older_than_an_earlier_rest() {
+    let expired = ListFault::Pages(9, PageFault::Expired { offered: true });
+    let steps =
+        [Lag(0, 0), ListBeside(0, 0, Some(expired)), Wait(921), CreateMany(69, 60), Wait(24_403), RestoreCluster(7)];
+    let trace = keeps_every_promise(Setup { pods: 21, list_page: 1, ..Setup::PLAIN }, &steps);
+    assert!(trace.contains("Rest(") && trace.contains("is stale"), "{trace}");
+}
+
 /// The registry does not hold the record, so it has no name with which the pod could be looked up.
 #[test]
 fn absent_pod_that_was_never_registered_is_forgotten() {
