@@ -185,6 +185,12 @@ impl Session {
         }
     }
 
+    /// Whether this process may write in a session that it has opened. With a lower epoch than the highest one seen, the
+    /// session is of before a restore of the registry, and its versions are used already.
+    pub fn may_adopt(&self, epoch: u64) -> bool {
+        Some(epoch) >= self.min_epoch
+    }
+
     /// The live session turns out to be ours: the answer to the request that opened it was lost.
     pub fn adopt(&mut self, epoch: u64, now: Moment) {
         if Some(epoch) > self.min_epoch {
@@ -334,6 +340,7 @@ mod tests {
         session.fenced(7, at(16));
         session.adopt(9, at(26));
         assert_eq!(session.next_version(), Some(Version { epoch: 9, seq: 2 }), "no number is used twice");
+        assert!(session.may_adopt(10) && session.may_adopt(9) && !session.may_adopt(7), "7 is of before a restore");
     }
 
     #[test]

@@ -221,6 +221,19 @@ fn list_is_older_than_an_earlier_rest() {
     assert!(trace.contains("Rest(") && trace.contains("is stale"), "{trace}");
 }
 
+/// A fenced process finds a session of its own, which the registry has from a backup.
+#[test]
+fn session_from_a_backup_is_not_adopted() {
+    let steps = [
+        &[Wait(10_483), Wait(1_253), Down(Refusal::Status(413)), Wait(27_095), Start(1), Wait(567), Delete(4)][..],
+        &[Wait(5_610), Wait(9_288), Backup, Wait(44), Wait(5_926), RestoreCluster(7), Wait(483), Wait(9_029)],
+        &[Wait(1_468), Up, ForgetSession, Wait(10_000), Restore],
+    ];
+    let setup =
+        Setup { seed: 120_870, pods: 6, watches: 2, batch: 1, resync_secs: 15, latency_ms: 800, ..Setup::PLAIN };
+    keeps_every_promise(setup, &steps.concat());
+}
+
 /// The registry does not hold the record, so it has no name with which the pod could be looked up.
 #[test]
 fn absent_pod_that_was_never_registered_is_forgotten() {

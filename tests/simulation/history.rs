@@ -468,7 +468,7 @@ const TARGET: &str = "default";
 
 /// Processes with the same text before the colon are lives of one process.
 pub(crate) fn is_previous_process(other: &str, ours: &str) -> bool {
-    other.split(':').next() == ours.split(':').next()
+    other != ours && other.split(':').next() == ours.split(':').next()
 }
 
 /// The number of registered records in the ledger, if it is known.

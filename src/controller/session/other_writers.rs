@@ -115,12 +115,16 @@ impl WriterSession {
         let Phase::Fenced { epoch, .. } = self.phase() else { return None };
         match result.map(|found| found.map(|holder| holder.session)) {
             // A request to open it had timed out, but arrived at the registry.
-            Ok(Some(holder)) if !holder.is_over() && holder.instance == self.identity.instance => {
+            Ok(Some(holder))
+                if !holder.is_over()
+                    && holder.instance == self.identity.instance
+                    && self.session.may_adopt(holder.epoch) =>
+            {
                 tracing::info!(epoch = holder.epoch, "the live session is this process's own; writing in it");
                 self.session.adopt(holder.epoch, now);
                 Some(SessionEffect::Resync)
             }
-            Ok(Some(other)) if !other.is_over() && !self.identity.is_previous_process(&other.instance) => {
+            Ok(Some(other)) if !other.is_over() && !self.identity.is_this_process(&other.instance) => {
                 self.session.learn(other.epoch);
                 if let Err(error) = self.identity.check_cluster(&other) {
                     return Some(SessionEffect::End(error));
