@@ -127,6 +127,17 @@ fn oversized_page_is_requested_with_fewer_pods() {
     assert!(trace.matches("fails: TooLarge, Page(0ns)").count() == 2, "{trace}");
 }
 
+/// After an empty list, pages arrive too late and the cluster is restored, so living pods are held for long.
+#[test]
+fn operator_approves_no_hold_of_living_pods() {
+    let late = ListFault::Pages(3, PageFault::TooSlow);
+    let steps = [
+        [Wait(5), ListBeside(0, 0, Some(ListFault::Lacks(1))), Wait(100), WrongList(0, 0, late)],
+        [Wait(24_840), Wait(25_343), RestoreCluster(5), Wait(17_654)],
+    ];
+    keeps_every_promise(Setup { pods: 84, digests: false, latency_ms: 1, ..Setup::PLAIN }, &steps.concat());
+}
+
 /// The list expires until all pods are requested in one page, which is too large. The rest of the list shows a later
 /// moment.
 #[test]

@@ -270,7 +270,7 @@ impl Stage {
             let connection = Connection { shared, process: number };
             spawn(EventLoop::new(connection, view, options, clock, outputs), inputs, stopped)
         };
-        let approving = tokio::spawn(operator::approve_when_healed(self.shared.clone(), status, operator));
+        let approving = tokio::spawn(operator::approve_when_healed(self.shared.clone(), number, status, operator));
         let living = tokio::spawn(operator::live(health, watches));
         let tasks = [task.abort_handle(), approving.abort_handle(), living.abort_handle()];
         world.processes[number].tasks.extend(tasks);
