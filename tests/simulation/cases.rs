@@ -245,6 +245,19 @@ fn session_from_a_backup_is_not_adopted() {
     keeps_every_promise(setup, &steps.concat());
 }
 
+/// While a session is replaced, the registry says that it was superseded: perhaps by the replacement, whose answer is
+/// lost.
+#[test]
+fn superseded_writer_opens_no_further_session() {
+    let steps = [
+        &[Write(Fault::Items(429, 2)), Wait(1_635), Ask(Fault::Lose), Wait(43), Write(Fault::Items(422, 1))][..],
+        &[Change(4), Wait(1_106), Wait(1_162), Noise(50), Wait(595), Wait(399), Delete(3), Wait(10_000)],
+    ];
+    let setup =
+        Setup { seed: 404_316, pods: 7, registered: true, watches: 2, list_page: 3, latency_ms: 800, ..Setup::PLAIN };
+    keeps_every_promise(setup, &steps.concat());
+}
+
 /// The registry does not hold the record, so it has no name with which the pod could be looked up.
 #[test]
 fn absent_pod_that_was_never_registered_is_forgotten() {

@@ -120,6 +120,7 @@ impl WriterSession {
         let mut effects = Vec::new();
         let Ok(opened) = result else {
             self.not_opened(now);
+            effects.extend(self.fence_if_superseded(now));
             return effects;
         };
         let ours = self.session.min_epoch();
