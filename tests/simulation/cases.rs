@@ -300,6 +300,15 @@ fn record_is_created_once_where_lists_lag() {
     keeps_every_promise(Setup { pods: 1, rest, ..Setup::PLAIN }, &[Wait(100), Crash(0), Start(0)]);
 }
 
+/// The answer to the create is lost, a lookup finds the record, and the next list does not show it yet.
+#[test]
+fn found_record_is_created_once_where_lists_lag() {
+    let rest = Some(Rest { assigns: true, compares_bodies: true, lag_ms: 2_000, ..Rest::default() });
+    let setup = Setup { seed: 450_115, resync_secs: 15, rest, ..Setup::PLAIN };
+    let steps = [Wait(3_138), Write(Fault::Lose), Wait(10_000), Restore, Wait(1_000), Create(5), Wait(1)];
+    keeps_every_promise(setup, &steps);
+}
+
 #[test]
 fn late_create_makes_no_second_record() {
     let setup = || Setup { rest: Some(Rest { assigns: true, ..Rest::default() }), ..Setup::PLAIN };
