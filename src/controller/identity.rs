@@ -4,13 +4,9 @@ use super::{error::Error, options::ControllerOptions};
 use crate::reconcile::takeover::ReportedSession;
 
 impl ControllerOptions {
-    pub(super) fn is_previous_process(&self, instance: &str) -> bool {
-        (self.is_previous_process)(instance, &self.instance)
-    }
-
     /// Whether this name belongs to this process or to an earlier run of it.
     pub(super) fn is_this_process(&self, instance: &str) -> bool {
-        instance == self.instance || self.is_previous_process(instance)
+        instance == self.instance || (self.is_previous_process)(instance, &self.instance)
     }
 
     /// Checks that a session under our cluster id belongs to our cluster, if the UIDs of both are known.

@@ -169,7 +169,7 @@ async fn list_one(
                 let is_forbidden = failed.error.status() == Some(403);
                 return Err(if is_forbidden { forbidden(namespace) } else { Error::List(failed.error) });
             }
-            ListStep::Failed(_) => continue,
+            ListStep::Begins | ListStep::Failed(_) => continue,
         };
         if !page.is_consistent {
             return Err(Error::Expired);

@@ -86,7 +86,7 @@ async fn list_one<T>(
             ListStep::Failed(failed) if failed.is_stuck || failed.failures > 2 => {
                 return Err(Error::List(explained(&failed.error, source.namespace.as_deref())));
             }
-            ListStep::Failed(_) => continue,
+            ListStep::Begins | ListStep::Failed(_) => continue,
         };
         if page.is_first {
             pods.truncate(before);

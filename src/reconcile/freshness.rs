@@ -32,6 +32,8 @@ pub struct NewestVersion {
     event: Option<String>,
     /// The newest version when the list began.
     before: Option<String>,
+    /// The newest version of the rest of a list. A watch starts before it, because the first pages are older.
+    rest: Option<String>,
     /// Older lists in a row, and when the first came.
     older_lists: Option<(u32, Moment)>,
     /// Set from a detected restore until the next complete list.
@@ -57,7 +59,15 @@ impl NewestVersion {
 
     /// The first page of a list is requested.
     pub fn begin_list(&mut self) {
-        self.before.clone_from(&self.version);
+        let rest = self.rest.as_deref().filter(|rest| !is_older(rest, self.version.as_deref()));
+        self.before = rest.or(self.version.as_deref()).map(str::to_owned);
+    }
+
+    /// The first pages of a list expired. Its next pages show pods of this later version.
+    pub fn rest_of_list(&mut self, version: &str) {
+        if !is_older(version, self.rest.as_deref()) {
+            self.rest = Some(version.to_owned());
+        }
     }
 
     /// Notes a list as soon as its version is known.
@@ -145,6 +155,18 @@ mod tests {
         assert!(newest.event("20"));
         newest.begin_list();
         assert_eq!(newest.list(Some("19"), at(1)), ListAge::Older);
+    }
+
+    #[test]
+    fn rest_of_a_list_counts_as_seen() {
+        // The first pages are of version 10, the others of version 20.
+        let mut newest = NewestVersion::default();
+        list(&mut newest, "10", at(0));
+        newest.rest_of_list("20");
+        assert_eq!(newest.begin_watch().as_deref(), Some("10"), "it shows what the first pages do not");
+        assert_eq!(list(&mut newest, "19", at(1)), ListAge::Older);
+        assert!(newest.event("15") && newest.event("21"));
+        assert_eq!(list(&mut newest, "20", at(2)), ListAge::Older, "the event is newer");
     }
 
     #[test]

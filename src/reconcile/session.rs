@@ -52,13 +52,17 @@ pub struct Session {
     seq: u64,
     /// The highest epoch seen.
     min_epoch: Option<u64>,
+    /// The session that the next one of this process replaces, while the registry knows it.
+    replaces: Option<u64>,
+    /// Set if the registry says, while the next session is being opened, that `replaces` was superseded.
+    superseded: Option<u64>,
     ttl: Duration,
     failures: u32,
 }
 
 impl Default for Session {
     fn default() -> Self {
-        Self { phase: Phase::Standby, seq: 0, min_epoch: None, ttl: TTL, failures: 0 }
+        Self { phase: Phase::Standby, seq: 0, min_epoch: None, replaces: None, superseded: None, ttl: TTL, failures: 0 }
     }
 }
 
@@ -107,12 +111,12 @@ impl Session {
     /// This process leads from now on: a session is opened at once.
     pub fn lead(&mut self, now: Moment) {
         self.failures = 0;
-        self.phase = Phase::Closed { open_at: now };
+        self.enter(Phase::Closed { open_at: now });
     }
 
     /// This process no longer leads.
     pub fn stand_by(&mut self) {
-        self.phase = Phase::Standby;
+        self.enter(Phase::Standby);
     }
 
     pub fn opening(&mut self) {
@@ -124,7 +128,7 @@ impl Session {
         self.learn(epoch);
         self.seq = 0;
         self.ttl = ttl.clamp(Duration::from_secs(3), TTL);
-        self.phase = Phase::Open { epoch, heartbeat_at: Some(now + self.interval(contested)) };
+        self.enter(Phase::Open { epoch, heartbeat_at: Some(now + self.interval(contested)) });
     }
 
     /// Opens a session that only this process knows of, as the registry has none. Its epoch is at least the given one, and
@@ -134,6 +138,11 @@ impl Session {
         self.learn(epoch);
         self.seq = 0;
         self.phase = Phase::Open { epoch, heartbeat_at: None };
+    }
+
+    /// Enters a phase in which no session is being replaced.
+    fn enter(&mut self, phase: Phase) {
+        (self.phase, self.replaces, self.superseded) = (phase, None, None);
     }
 
     pub fn wait_until(&mut self, at: Moment) {
@@ -185,6 +194,12 @@ impl Session {
         }
     }
 
+    /// Whether this process may write in a session that it has opened. With a lower epoch than the highest one seen, the
+    /// session is of before a restore of the registry, and its versions are used already.
+    pub fn may_adopt(&self, epoch: u64) -> bool {
+        Some(epoch) >= self.min_epoch
+    }
+
     /// The live session turns out to be ours: the answer to the request that opened it was lost.
     pub fn adopt(&mut self, epoch: u64, now: Moment) {
         if Some(epoch) > self.min_epoch {
@@ -197,15 +212,29 @@ impl Session {
     /// The declaration has to change, so another session is opened. A session that the registry does not know declares
     /// nothing.
     pub fn reopen(&mut self, now: Moment) {
-        if matches!(self.phase, Phase::Open { heartbeat_at: Some(_), .. }) {
-            self.phase = Phase::Closed { open_at: now };
+        if let Phase::Open { epoch, heartbeat_at: Some(_) } = self.phase {
+            self.enter(Phase::Closed { open_at: now });
+            self.replaces = Some(epoch);
         }
+    }
+
+    /// The registry says that a session was superseded which this process is replacing. Perhaps the replacement arrived
+    /// and its answer did not; perhaps another writer took over.
+    pub fn superseded_before(&mut self, epoch: u64) {
+        if self.replaces == Some(epoch) {
+            self.superseded = Some(epoch);
+        }
+    }
+
+    /// The superseded session after which no other may be opened. None while a request to open one is in flight.
+    pub fn superseded_epoch(&self) -> Option<u64> {
+        self.superseded.filter(|_| self.phase != Phase::Opening)
     }
 
     /// Another writer replaced the session with this epoch, or still holds its own. A session is opened only after the
     /// other one is over, never as a retry.
     pub fn fenced(&mut self, epoch: u64, now: Moment) {
-        self.phase = Phase::Fenced { epoch, probe_at: Some(now + FENCED_PROBE) };
+        self.enter(Phase::Fenced { epoch, probe_at: Some(now + FENCED_PROBE) });
     }
 
     /// A registry without sessions refuses the writes of this term.
@@ -279,6 +308,25 @@ mod tests {
     }
 
     #[test]
+    fn superseded_session_is_not_replaced_again() {
+        let mut session = open();
+        session.reopen(at(5));
+        session.opening();
+        session.superseded_before(6);
+        session.superseded_before(7);
+        assert_eq!(session.superseded_epoch(), None, "the answer may still come");
+        session.not_opened(at(6), 0);
+        assert_eq!(session.superseded_epoch(), Some(7));
+        session.opened(9, TTL, false, at(7));
+        session.superseded_before(7);
+        assert_eq!(session.superseded_epoch(), None);
+        // The registry forgot the session, so it may be opened again.
+        session.unknown(at(8), 0);
+        session.superseded_before(9);
+        assert_eq!(session.superseded_epoch(), None);
+    }
+
+    #[test]
     fn fenced_writer_opens_no_session_until_unfenced() {
         let mut session = open();
         session.fenced(7, at(5));
@@ -334,6 +382,7 @@ mod tests {
         session.fenced(7, at(16));
         session.adopt(9, at(26));
         assert_eq!(session.next_version(), Some(Version { epoch: 9, seq: 2 }), "no number is used twice");
+        assert!(session.may_adopt(10) && session.may_adopt(9) && !session.may_adopt(7), "7 is of before a restore");
     }
 
     #[test]

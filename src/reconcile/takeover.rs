@@ -69,7 +69,8 @@ pub struct Takeover {
 }
 
 impl Takeover {
-    /// Whether this session may be replaced. `ours` says whether an earlier run of this process opened it.
+    /// Whether this session may be replaced. `ours` says whether this process or an earlier run of it did
+    /// open it.
     ///
     /// # Errors
     /// The session is live and belongs to another process. Contains the time of the next check.

@@ -127,6 +127,17 @@ fn oversized_page_is_requested_with_fewer_pods() {
     assert!(trace.matches("fails: TooLarge, Page(0ns)").count() == 2, "{trace}");
 }
 
+/// After an empty list, pages arrive too late and the cluster is restored, so living pods are held for long.
+#[test]
+fn operator_approves_no_hold_of_living_pods() {
+    let late = ListFault::Pages(3, PageFault::TooSlow);
+    let steps = [
+        [Wait(5), ListBeside(0, 0, Some(ListFault::Lacks(1))), Wait(100), WrongList(0, 0, late)],
+        [Wait(24_840), Wait(25_343), RestoreCluster(5), Wait(17_654)],
+    ];
+    keeps_every_promise(Setup { pods: 84, digests: false, latency_ms: 1, ..Setup::PLAIN }, &steps.concat());
+}
+
 /// The list expires until all pods are requested in one page, which is too large. The rest of the list shows a later
 /// moment.
 #[test]
@@ -186,6 +197,67 @@ fn restarted_list_shows_earlier_events() {
     keeps_every_promise(Setup::PLAIN, &[Wait(100), slow, Wait(100), Create(3), RestoreCluster(2)]);
 }
 
+/// An event arrives before the list is requested again. The cluster is restored to the version of before that event.
+#[test]
+fn retried_list_is_older_than_earlier_events() {
+    let refused = |refusal| Some(ListFault::Pages(6, PageFault::Refused(refusal)));
+    let list = ListBeside(0, 1, refused(Refusal::After(429, 19)));
+    let steps = [Wait(100), Create(2), list, Wait(100), Create(9), Wait(1), RestoreCluster(2)];
+    keeps_every_promise(Setup { watches: 2, ..Setup::PLAIN }, &steps);
+    // The token of the next page belongs to another history.
+    let steps = [
+        [Lag(0, 0), Wait(100), Create(5), Change(1), CatchUp(0, 0)],
+        [ListBeside(0, 0, None), Wait(10), CreateMany(7, 5), RestoreCluster(2), Wait(100)],
+    ];
+    let setup = Setup { seed: 153_624, pods: 4, batch: 1, list_page: 3, ..Setup::PLAIN };
+    keeps_every_promise(setup, &steps.concat());
+}
+
+/// A list is requested before a pod's event, and the cluster is restored to a version before it.
+#[test]
+fn request_ends_with_a_restored_server() {
+    for fault in [None, Some(ListFault::Lacks(3))] {
+        let steps = [Wait(100), ListBeside(0, 0, fault), Wait(2), Create(6), Wait(1), RestoreCluster(1)];
+        keeps_every_promise(Setup { seed: 183_996, ..Setup::PLAIN }, &steps);
+    }
+}
+
+/// The cluster is restored to a version between the first pages of a list and its rest.
+#[test]
+fn list_is_older_than_an_earlier_rest() {
+    let expired = ListFault::Pages(9, PageFault::Expired { offered: true });
+    let steps =
+        [Lag(0, 0), ListBeside(0, 0, Some(expired)), Wait(921), CreateMany(69, 60), Wait(24_403), RestoreCluster(7)];
+    let trace = keeps_every_promise(Setup { pods: 21, list_page: 1, ..Setup::PLAIN }, &steps);
+    assert!(trace.contains("Rest(") && trace.contains("is stale"), "{trace}");
+}
+
+/// A fenced process finds a session of its own, which the registry has from a backup.
+#[test]
+fn session_from_a_backup_is_not_adopted() {
+    let steps = [
+        &[Wait(10_483), Wait(1_253), Down(Refusal::Status(413)), Wait(27_095), Start(1), Wait(567), Delete(4)][..],
+        &[Wait(5_610), Wait(9_288), Backup, Wait(44), Wait(5_926), RestoreCluster(7), Wait(483), Wait(9_029)],
+        &[Wait(1_468), Up, ForgetSession, Wait(10_000), Restore],
+    ];
+    let setup =
+        Setup { seed: 120_870, pods: 6, watches: 2, batch: 1, resync_secs: 15, latency_ms: 800, ..Setup::PLAIN };
+    keeps_every_promise(setup, &steps.concat());
+}
+
+/// While a session is replaced, the registry says that it was superseded: perhaps by the replacement, whose answer is
+/// lost.
+#[test]
+fn superseded_writer_opens_no_further_session() {
+    let steps = [
+        &[Write(Fault::Items(429, 2)), Wait(1_635), Ask(Fault::Lose), Wait(43), Write(Fault::Items(422, 1))][..],
+        &[Change(4), Wait(1_106), Wait(1_162), Noise(50), Wait(595), Wait(399), Delete(3), Wait(10_000)],
+    ];
+    let setup =
+        Setup { seed: 404_316, pods: 7, registered: true, watches: 2, list_page: 3, latency_ms: 800, ..Setup::PLAIN };
+    keeps_every_promise(setup, &steps.concat());
+}
+
 /// The registry does not hold the record, so it has no name with which the pod could be looked up.
 #[test]
 fn absent_pod_that_was_never_registered_is_forgotten() {
@@ -226,6 +298,15 @@ fn record_is_created_once_where_lists_lag() {
     // The next process does not see what the one before has created.
     let rest = Some(Rest { assigns: true, lag_ms: 9_000, ..Rest::default() });
     keeps_every_promise(Setup { pods: 1, rest, ..Setup::PLAIN }, &[Wait(100), Crash(0), Start(0)]);
+}
+
+/// The answer to the create is lost, a lookup finds the record, and the next list does not show it yet.
+#[test]
+fn found_record_is_created_once_where_lists_lag() {
+    let rest = Some(Rest { assigns: true, compares_bodies: true, lag_ms: 2_000, ..Rest::default() });
+    let setup = Setup { seed: 450_115, resync_secs: 15, rest, ..Setup::PLAIN };
+    let steps = [Wait(3_138), Write(Fault::Lose), Wait(10_000), Restore, Wait(1_000), Create(5), Wait(1)];
+    keeps_every_promise(setup, &steps);
 }
 
 #[test]

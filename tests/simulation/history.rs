@@ -271,7 +271,7 @@ impl Stage {
             let connection = Connection { shared, process: number };
             spawn(EventLoop::new(connection, view, options, clock, outputs), inputs, stopped)
         };
-        let approving = tokio::spawn(operator::approve_when_healed(self.shared.clone(), status, operator));
+        let approving = tokio::spawn(operator::approve_when_healed(self.shared.clone(), number, status, operator));
         let living = tokio::spawn(operator::live(health, watches));
         let tasks = [task.abort_handle(), approving.abort_handle(), living.abort_handle()];
         world.processes[number].tasks.extend(tasks);
@@ -469,7 +469,7 @@ const TARGET: &str = "default";
 
 /// Processes with the same text before the colon are lives of one process.
 pub(crate) fn is_previous_process(other: &str, ours: &str) -> bool {
-    other.split(':').next() == ours.split(':').next()
+    other != ours && other.split(':').next() == ours.split(':').next()
 }
 
 /// The number of registered records in the ledger, if it is known.

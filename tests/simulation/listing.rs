@@ -37,6 +37,8 @@ pub(crate) struct Listing {
     stage: Stage,
     fault: Option<ListFault>,
     begun: Moment,
+    /// The length of the log when the page was requested.
+    asked_at: usize,
     /// The last pod of the previous page; `None` for the first page.
     token: Option<Name>,
     snapshot: Snapshot,
@@ -103,7 +105,6 @@ impl Listing {
 impl Informer {
     pub(crate) fn begin_list(&mut self) {
         (self.list_at, self.again) = (None, false);
-        self.newest.begin_list();
         let fault = self.state(|world| {
             let watch = &mut world.processes[self.process].watches[self.watch];
             watch.broken = false;
@@ -114,6 +115,7 @@ impl Informer {
             stage: Stage::Ask,
             fault,
             begun: self.clock.now(),
+            asked_at: 0,
             token: None,
             snapshot: Snapshot::default(),
             is_rest: false,
@@ -135,7 +137,9 @@ impl Informer {
             Stage::Ask => {
                 if list.is_first() {
                     (list.begun, list.is_consistent) = (self.clock.now(), true);
+                    self.newest.begin_list();
                 }
+                list.asked_at = self.request_page(list.is_first());
                 list.stage = Stage::Read;
                 list.due = Instant::now() + latency;
             }
@@ -166,6 +170,17 @@ impl Informer {
         Ok(())
     }
 
+    /// Requests a page. Returns the place at which that happens.
+    fn request_page(&mut self, is_first: bool) -> usize {
+        let (is_restored, place) = self.state(|world| {
+            let log = &world.cluster_of(self.process).log;
+            (is_restored(log.get(world.processes[self.process].watches[self.watch].place..)), log.len())
+        });
+        // The servers of a restored cluster were stopped, so no watch on them survives, however it lags.
+        self.is_watching &= !(is_restored && is_first);
+        place
+    }
+
     /// The server's answer to the request for a page.
     fn read(&mut self, list: &mut Listing) -> Result<Page, PageFailure> {
         let (process, watch) = (self.process, self.watch);
@@ -174,15 +189,21 @@ impl Informer {
         if let Some(fault) = fault {
             return Err(page_fault(fault));
         }
-        let (restored, default_page) = self.state(|world| {
+        let (is_interrupted, is_other_history, default_page) = self.state(|world| {
             let log = &world.cluster_of(process).log;
-            let from = if is_first { world.processes[process].watches[watch].place } else { list.snapshot.place };
-            (is_restored(log.get(from..)), usize::from(world.setup.list_page))
+            let restored_since = |place: usize| is_restored(log.get(place..));
+            (
+                restored_since(list.asked_at),
+                !is_first && restored_since(list.snapshot.place),
+                usize::from(world.setup.list_page),
+            )
         });
-        if restored && is_first {
-            // The servers of a restored cluster are stopped, so no watch on them survives, however it lags.
-            self.is_watching = false;
-        } else if restored {
+        if is_interrupted {
+            // No request survives that its server is stopped. Otherwise it could show a version that is earlier than
+            // that of an event after the request, and nothing tells that from a list that the event has overtaken.
+            return Err(PageFailure::Broken);
+        }
+        if is_other_history {
             // The token belongs to another history.
             return Err(PageFailure::Refused { status: 400, retry_after: None });
         }
@@ -211,9 +232,6 @@ impl Informer {
             }
         };
         list.due = Instant::now() + wait;
-        if list.is_first() {
-            self.newest.begin_list();
-        }
         if *fault != PageFailure::TooLarge && self.paging.is_stuck(fault) {
             self.report(PodEvent::ListFailed { watch: self.watch }).await?;
         }
@@ -229,6 +247,9 @@ impl Informer {
         }
         let uids = self.take_items(&page.pods);
         let Some(list) = &mut self.list else { return Ok(()) };
+        if !list.is_consistent {
+            self.newest.rest_of_list(&list.snapshot.version.to_string());
+        }
         list.token = page.pods.last().map(|pod| name_of(pod));
         list.due = Instant::now();
         let (place, begun) = (list.snapshot.place, list.begun);

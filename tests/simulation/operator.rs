@@ -26,8 +26,12 @@ pub(crate) async fn live(health: Health, watches: usize) {
 }
 
 /// After the last fault, the operator approves the holds that need an approval.
+///
+/// The operator looks at the pods first. A hold that contains living pods is not approved: the process has not seen them
+/// yet, because its lists are older than what it has seen, or fail.
 pub(crate) async fn approve_when_healed(
     shared: Shared,
+    process: usize,
     status: watch::Receiver<ControllerStatus>,
     operator: mpsc::Sender<HoldId>,
 ) {
@@ -36,6 +40,7 @@ pub(crate) async fn approve_when_healed(
     loop {
         tokio::time::sleep(TICK).await;
         let healed = shared.world().healed;
+        let sees_all = shared.world().sees_all(process);
         let holds = status.borrow().holds.clone();
         let operator_needed =
             |hold: &HoldSummary| matches!(hold.because, HoldReason::NearlyAll { .. } | HoldReason::ScopeChanged);
@@ -45,7 +50,7 @@ pub(crate) async fn approve_when_healed(
             *ticks += 1;
             *ticks >= LASTS_TICKS
         };
-        for hold in holds.into_iter().filter(|hold| healed && operator_needed(hold) && lasts(hold)) {
+        for hold in holds.into_iter().filter(|hold| healed && operator_needed(hold) && lasts(hold) && sees_all) {
             if operator.send(hold.id).await.is_err() {
                 return;
             }

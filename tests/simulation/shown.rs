@@ -151,6 +151,12 @@ impl SimulatedWorld {
         self.processes[number].watches[watch].place = if is_overtaken { before } else { place };
     }
 
+    /// Whether the process was shown every pod of its cluster.
+    pub(crate) fn sees_all(&self, number: usize) -> bool {
+        let shown = &self.processes[number].shown;
+        self.cluster_of(number).selected.values().all(|pod| shown.contains_key(&pod.uid))
+    }
+
     /// Checks that the store of a watch holds exactly what was shown.
     pub(crate) fn check_store(&mut self, number: usize, watch: usize, store: &HashSet<Uid>) {
         let cluster = &self.cluster;

@@ -63,7 +63,7 @@ impl WriterSession {
     /// stopped. For a session of another cluster there is nothing to wait for: this process ends.
     fn may_take_over(&mut self, before: &SessionHolder, asked_in: LeaderTerm, now: Moment) -> bool {
         let SessionHolder { session, .. } = before;
-        let is_ours = self.options.is_previous_process(&session.instance);
+        let is_ours = self.options.is_this_process(&session.instance);
         if asked_in == LeaderTerm::Endless
             && self.options.check_cluster(session).is_ok()
             && let Err(check_again_at) = self.takeover.check(before, is_ours, now)
@@ -120,6 +120,7 @@ impl WriterSession {
         let mut effects = Vec::new();
         let Ok(opened) = result else {
             self.not_opened(now);
+            effects.extend(self.fence_if_superseded(now));
             return effects;
         };
         let ours = self.session.min_epoch();

@@ -51,17 +51,13 @@ impl WriterSession {
     #[must_use]
     pub(in crate::controller) fn lost(&mut self, epoch: u64, failure: &Failure, now: Moment) -> Option<SessionEffect> {
         if self.epoch() != Some(epoch) {
-            return None;
+            return (*failure == Failure::StaleEpoch).then(|| self.superseded_before(epoch, now)).flatten();
         }
         match failure {
             Failure::StaleEpoch if matches!(self.phase(), Phase::Open { heartbeat_at: None, .. }) => {
                 Some(self.fence_term())
             }
-            Failure::StaleEpoch => {
-                self.fenced.over();
-                self.fence(epoch, now);
-                Some(SessionEffect::Fenced)
-            }
+            Failure::StaleEpoch => Some(self.stop_writing(epoch, now)),
             Failure::UnknownSession => {
                 self.is_remembered = false;
                 tracing::warn!(epoch, "the registry does not know this session; opening another one");
@@ -71,6 +67,23 @@ impl WriterSession {
             }
             _ => None,
         }
+    }
+
+    /// The session was superseded while this process opens another one. If that fails, it is not tried again.
+    fn superseded_before(&mut self, epoch: u64, now: Moment) -> Option<SessionEffect> {
+        self.session.superseded_before(epoch);
+        self.fence_if_superseded(now)
+    }
+
+    pub(super) fn fence_if_superseded(&mut self, now: Moment) -> Option<SessionEffect> {
+        let epoch = self.session.superseded_epoch()?;
+        Some(self.stop_writing(epoch, now))
+    }
+
+    fn stop_writing(&mut self, epoch: u64, now: Moment) -> SessionEffect {
+        self.fenced.over();
+        self.fence(epoch, now);
+        SessionEffect::Fenced
     }
 
     /// Waits until the session of the other writer is over. It replaced ours with this epoch.
@@ -115,12 +128,16 @@ impl WriterSession {
         let Phase::Fenced { epoch, .. } = self.phase() else { return None };
         match result.map(|found| found.map(|holder| holder.session)) {
             // A request to open it had timed out, but arrived at the registry.
-            Ok(Some(holder)) if !holder.is_over() && holder.instance == self.options.instance => {
+            Ok(Some(holder))
+                if !holder.is_over()
+                    && holder.instance == self.options.instance
+                    && self.session.may_adopt(holder.epoch) =>
+            {
                 tracing::info!(epoch = holder.epoch, "the live session is this process's own; writing in it");
                 self.session.adopt(holder.epoch, now);
                 Some(SessionEffect::Resync)
             }
-            Ok(Some(other)) if !other.is_over() && !self.options.is_previous_process(&other.instance) => {
+            Ok(Some(other)) if !other.is_over() && !self.options.is_this_process(&other.instance) => {
                 self.session.learn(other.epoch);
                 if let Err(error) = self.options.check_cluster(&other) {
                     return Some(SessionEffect::End(error));

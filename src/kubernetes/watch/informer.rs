@@ -180,6 +180,8 @@ impl Informer {
 
     async fn handle(&mut self, woken: Woken, now: Moment) -> Result<(), Stop> {
         match woken {
+            // Events may have arrived since the list was due, or since its first page was requested before.
+            Woken::Step(Some(ListStep::Begins)) => self.newest.begin_list(),
             Woken::Step(Some(ListStep::Page(page))) => return self.page_arrived(page, now).await,
             Woken::Step(Some(ListStep::Failed(failed))) => return self.attempt_failed(&failed, now).await,
             Woken::Event(Some(Ok(event))) => return self.observe(event, now).await,
@@ -235,16 +237,11 @@ impl Informer {
     fn begin_list(&mut self, reason: RelistReason, now: Moment) {
         self.setup.metrics.relisted(reason);
         self.log.list_began(reason);
-        self.newest.begin_list();
         self.listing.begin(now);
     }
 
     async fn attempt_failed(&mut self, failed: &FailedAttempt, now: Moment) -> Result<(), Stop> {
-        let FailedAttempt { error, is_stuck, failures, retry_in, begins_again, .. } = failed;
-        if *begins_again {
-            // Events may have arrived since the first request.
-            self.newest.begin_list();
-        }
+        let FailedAttempt { error, is_stuck, failures, retry_in, .. } = failed;
         if error.status().is_some() {
             self.liveness.hearing.answers(now);
         }
@@ -277,6 +274,9 @@ impl Informer {
         self.listing.page_arrived(&page);
         if page.is_first && !self.begin_list_in_store(&page, now) {
             return Ok(());
+        }
+        if !page.is_consistent {
+            self.newest.rest_of_list(&page.version);
         }
         let PodPage { begun, items, next, is_consistent, .. } = page;
         let uids = self.store_items(items, now);

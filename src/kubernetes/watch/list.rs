@@ -111,6 +111,8 @@ pub(crate) struct PodPage {
 
 #[derive(Debug)]
 pub(crate) enum ListStep {
+    /// The next step requests the first page, perhaps not for the first time.
+    Begins,
     Page(PodPage),
     Failed(FailedAttempt),
 }
@@ -124,8 +126,6 @@ pub(crate) struct FailedAttempt {
     /// Number of failures in a row.
     pub(crate) failures: u32,
     pub(crate) retry_in: Duration,
-    /// Whether the next request is for the first page.
-    pub(crate) begins_again: bool,
     /// The limits of the next request.
     pub(crate) paging: Paging,
 }
@@ -163,6 +163,7 @@ impl ListSource {
             paging,
             rng: fastrand::Rng::new(),
             begun: self.clock.now(),
+            is_begun: false,
             token: None,
             version: None,
             is_consistent: true,
@@ -207,6 +208,8 @@ struct List {
     paging: Paging,
     rng: fastrand::Rng,
     begun: Moment,
+    /// Whether [`ListStep::Begins`] was reported for the next request for the first page.
+    is_begun: bool,
     /// The continue token of the next page. None for the first page.
     token: Option<String>,
     version: Option<String>,
@@ -222,8 +225,9 @@ impl List {
             return None;
         }
         tokio::time::sleep(std::mem::take(&mut self.wait)).await;
-        if self.token.is_none() {
+        if self.token.is_none() && !std::mem::replace(&mut self.is_begun, true) {
             (self.begun, self.version, self.is_consistent) = (self.source.clock.now(), None, true);
+            return Some(ListStep::Begins);
         }
         Some(match self.page().await {
             Ok(document) => ListStep::Page(self.arrived(document)),
@@ -268,10 +272,10 @@ impl List {
                 wait
             }
         };
-        self.wait = retry_in;
-        let (paging, begins_again) = (self.paging, self.token.is_none());
+        (self.wait, self.is_begun) = (retry_in, false);
+        let paging = self.paging;
         let is_stuck = paging.is_stuck(&fault);
-        FailedAttempt { error, is_stuck, failures: paging.failures, retry_in, begins_again, paging }
+        FailedAttempt { error, is_stuck, failures: paging.failures, retry_in, paging }
     }
 
     /// Reads a page. Waits first until fewer than `PAGES_AT_ONCE` are being read.

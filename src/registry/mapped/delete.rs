@@ -85,7 +85,7 @@ impl TargetClient {
             Lookup::Ours(item) => {
                 let id = id_of(deletion.key, known).into_owned();
                 let mut records = self.records.lock();
-                records.learn(deletion.key, &id, &item);
+                records.found(deletion.key, &id, &item, None);
                 *known = records.knowledge(deletion.key);
                 if item.gone { Ok(Permit::Nothing) } else { Ok(Permit::Granted) }
             }

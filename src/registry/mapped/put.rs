@@ -110,11 +110,8 @@ impl TargetClient {
     /// The record was found and is ours. Returns whether it is equal.
     fn found(&self, put: &Put<'_>, known: &mut Knowledge, item: &RegistryItem) -> bool {
         let mut records = self.records.lock();
-        records.learn(put.key, &put.record.id, item);
         let equal = is_equal(item, put.record);
-        if equal {
-            records.found_equal(put.key, put.record);
-        }
+        records.found(put.key, &put.record.id, item, equal.then_some(put.record));
         *known = records.knowledge(put.key);
         equal
     }

@@ -3,7 +3,7 @@
 //! | memory | holds | until |
 //! | --- | --- | --- |
 //! | table | ids, revision and acknowledged fingerprint of every record | the record is deleted, or a list lacks it |
-//! | `recent` | writes that a list may not show yet | `list.lag` is over and no list is being read |
+//! | `recent` | writes and lookups that a list may not show yet | `list.lag` is over and no list is being read |
 //! | `uncertain` | creates without a clear answer | the record is found, or a list begun later lacks it |
 //! | `missing` | records that one list lacked, if lists lag | another list shows or lacks them |
 //! | `differing` | records that the registry returns otherwise than they were sent | they are equal, or the term ends |
@@ -25,11 +25,11 @@ use crate::{
     model::{digest::Fingerprint, ids::Version, uid::Uid},
 };
 
-/// A write that a list may not show yet.
+/// A write, or the answer to a lookup, that a list may not show yet.
 #[derive(Clone, Copy, Debug)]
 struct Recent {
     at: Instant,
-    /// None if the record was deleted.
+    /// None if the record is deleted.
     fingerprint: Option<Fingerprint>,
 }
 
@@ -216,6 +216,18 @@ impl Records {
             row.set_id(key, &record.id);
             row.hold(record.fingerprint);
         });
+    }
+
+    /// The record was looked up and is ours. `equal` is the record that it holds already, if it does. A list that lags
+    /// may not show it yet.
+    pub(super) fn found(&mut self, key: &Uid, id: &str, item: &RegistryItem, equal: Option<&RenderedRecord>) {
+        self.learn(key, id, item);
+        if let Some(record) = equal {
+            self.found_equal(key, record);
+        }
+        // That of no record: what is found differs from what is to be written.
+        let fingerprint = equal.map_or_else(Fingerprint::default, |record| record.fingerprint);
+        self.remember(key, (!item.gone).then_some(fingerprint));
     }
 
     /// The registry acknowledged a deletion.

@@ -85,6 +85,26 @@ async fn unknown_own_session_is_adopted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn own_session_from_a_backup_is_replaced() {
+    // Its versions are used already.
+    let registry = Fake::new();
+    let mut world = EventLoopHarness::settled(registry.clone(), many(3, "a")).await;
+    let backup = registry.state().session.take();
+    world.apply(pod("x", "a")).await;
+    world.pass(SECOND).await;
+    registry.state().supersede("other:1");
+    world.apply(pod("y", "a")).await;
+    world.pass(SECOND).await;
+    assert_eq!(world.figure("fenced"), 1);
+    registry.state().session = backup;
+    world.pass(20 * SECOND).await;
+    world.assert_equal();
+    let epochs: Vec<u64> = registry.state().opened.iter().map(|(_, open)| open.min_epoch.unwrap_or_default()).collect();
+    // The third declares that another writer may be alive. The last one replaces the session from the backup.
+    assert_eq!(epochs, [0, 1, 2, 3]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn probe_with_a_writes_answer_backs_off() {
     // The answer to the probe is one that only a write should get.
     for failure in [Failure::TooLarge, Failure::StaleEpoch, Failure::UnknownSession] {

@@ -101,7 +101,7 @@ pub(super) fn options() -> ControllerOptions {
         cluster_name: "test".into(),
         cluster_uid: Some("uid-of-cluster".into()),
         replaces_cluster_uid: None,
-        is_previous_process: |other, ours| other.split(':').next() == ours.split(':').next(),
+        is_previous_process: |other, ours| other != ours && other.split(':').next() == ours.split(':').next(),
         scope: "scope".into(),
         namespaces: Vec::new(),
         stop_within: Duration::from_secs(20),

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use serde_json::json;
 
-use super::fake::{Fake, Fault, REST, cause, delete_pod, inventory, pod, put, uid, write_pod};
+use super::fake::{ASSIGNED, Fake, Fault, REST, cause, delete_pod, inventory, pod, put, uid, write_pod};
 use crate::{
     model::{digest::Fingerprint, uid::Uid},
     reconcile::outcome::{Failure, Verdict},
@@ -114,6 +114,20 @@ async fn records_written_in_the_lag_count_as_held() {
     assert_eq!(reported(&client, 2).await, None);
     tokio::time::sleep(Duration::from_millis(350)).await;
     assert!(reported(&client, 2).await.is_some());
+}
+
+#[tokio::test]
+async fn record_found_in_the_lag_counts_as_held() {
+    let fake = Fake::start().await;
+    fake.contents().assigns = true;
+    let client = fake.client(&ASSIGNED.replace("count: /count", "lag: 10s"));
+    fake.fail([Fault::Lose]);
+    assert!(write_pod(&client, 1, "web").await.is_err());
+    assert_eq!(write_pod(&client, 1, "web").await, DONE, "it is looked up and equal");
+    fake.contents().hidden.insert("1".to_owned());
+    assert_eq!(reported(&client, 1).await, Some(fingerprint(&client, 1, "web")));
+    assert_eq!(write_pod(&client, 1, "web-2").await, DONE);
+    assert_eq!(fake.held(), 1, "it is not created again");
 }
 
 #[tokio::test]
