@@ -4,6 +4,7 @@
 //! releases.
 
 pub mod approvals;
+mod document;
 pub mod elector;
 
 use std::fmt;
